@@ -1,0 +1,26 @@
+//! The wire schema of Posthouse (package `posthouse.v1`) and the code generated from it, nothing else.
+//!
+//! The messages and services are documented in `proto/posthouse/v1/*.proto`; those comments are repeated here.
+
+/// Package `posthouse`.
+pub mod posthouse {
+    /// Messages and services of package `posthouse.v1`.
+    #[allow(missing_docs, clippy::all, clippy::pedantic, clippy::too_many_lines)]
+    pub mod v1 {
+        tonic::include_proto!("posthouse.v1");
+    }
+}
+
+pub use posthouse::v1;
+
+/// The public error model of gRPC (package `google.rpc`).
+pub mod google {
+    /// Package `google.rpc`.
+    #[allow(missing_docs, clippy::all)]
+    pub mod rpc {
+        tonic::include_proto!("google.rpc");
+    }
+}
+
+/// The encoded `FileDescriptorSet` of everything above, for reflection and for checks over every method.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/posthouse.bin"));
