@@ -1,1 +1,12 @@
-fn main(){}
+//! Generates the logged and persisted types (package `posthouse.store.v1`) with protox.
+
+use std::error::Error;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=schema");
+    let files = ["posthouse/store/v1/command.proto", "posthouse/store/v1/row.proto"];
+    let descriptors = protox::compile(files, ["schema"])?;
+    let mut config = prost_build::Config::new();
+    config.bytes(["."]).btree_map(["."]).compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,1 +1,15 @@
-//! x
+//! The deterministic state machine of Posthouse: commands in, writes, outcomes and effects out.
+//!
+//! Nothing here reads a clock, draws a random number, touches a disk or a network, or waits. Time, nonces and
+//! ciphertext arrive inside the command, so that every replica, and every replay of the log, ends in the same bytes.
+//!
+//! In reading order: [`ids`], [`schema`] (what is logged and stored), [`keys`] (where a row stands), [`kv`] (the only
+//! door to storage), [`outcome`] and [`effect`] (what comes out), then the machines.
+
+pub mod ids;
+pub mod limits;
+pub mod schema;
+pub mod kv;
+pub mod keys;
+pub mod outcome;
+pub mod effect;

@@ -1,0 +1,49 @@
+//! Every cap of the engine, with the relations between them asserted.
+
+/// Commands of a newer version are refused.
+pub const MACHINE_VERSION: u32 = 1;
+/// Sequences of one ack chunk.
+pub const CHUNK: u64 = 4_096;
+/// Bodies are trimmed in strides of this many sequences.
+pub const STRIDE: u64 = 4 * CHUNK;
+/// A chunk is passed by the floor, its stragglers copied aside, when the settled head is this many chunks ahead ...
+pub const PASS_AFTER_CHUNKS: u64 = 16;
+/// ... and no more than this many of its messages are unsettled.
+pub const MAX_ASIDE_PER_CHUNK: u32 = 64;
+/// Deliveries of one lease.
+pub const MAX_LEASE_ITEMS: usize = 1_024;
+/// Messages of one publish.
+pub const MAX_PUBLISH_ENTRIES: usize = 1_024;
+/// Settlements or extensions of one command.
+pub const MAX_SETTLE_ITEMS: usize = 1_024;
+/// How long a closed lease is remembered.
+pub const CLOSED_LEASE_KEPT_MS: u64 = 60_000;
+/// How many closed leases a subscription remembers.
+pub const MAX_CLOSED_LEASES: u32 = 10_000;
+/// Shortest and longest lease.
+pub const LEASE_DURATION_MS: std::ops::RangeInclusive<u64> = 1_000..=12 * 3_600_000;
+/// Lease duration unless set.
+pub const DEFAULT_LEASE_DURATION_MS: u64 = 30_000;
+/// Attempts unless set.
+pub const DEFAULT_MAX_ATTEMPTS: u32 = 16;
+/// Most attempts that can be set.
+pub const MAX_MAX_ATTEMPTS: u32 = 1_000;
+/// Longest nack delay.
+pub const MAX_NACK_DELAY_MS: u64 = 30 * 24 * 3_600_000;
+/// Largest payload unless set.
+pub const DEFAULT_MAX_MESSAGE_BYTES: u32 = 1 << 20;
+/// Largest payload that can be set.
+pub const MAX_MAX_MESSAGE_BYTES: u32 = 4 * (1 << 20) - 64 * 1024;
+/// A producer session is forgotten after this long without use.
+pub const PRODUCER_KEPT_MS: u64 = 7 * 24 * 3_600_000;
+/// Batches of a producer session whose results are kept.
+pub const PRODUCER_PAST_BATCHES: usize = 8;
+/// Producer sessions of one queue.
+pub const MAX_PRODUCERS: u32 = 100_000;
+/// Queues of one department.
+pub const MAX_QUEUES: u32 = 100_000;
+/// A message whose dead-letter target is missing is tried again after this long.
+pub const MISSING_TARGET_RETRY_MS: u64 = 60_000;
+
+const _: () = assert!(STRIDE.is_multiple_of(CHUNK));
+const _: () = assert!(MAX_ASIDE_PER_CHUNK as u64 <= CHUNK / 16);

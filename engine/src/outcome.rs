@@ -1,0 +1,299 @@
+//! What a command answers its caller: one type per command, one error enum per operation.
+
+use crate::{
+    ids::{DepartmentId, LeaseId, QueueId},
+    schema::{QueueSettings, SettleKind},
+};
+
+/// The answer to one command, in the batch's order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// To `LeaderStarted`.
+    LeaderStarted,
+    /// To `ConfigureDepartment`: whether it changed anything.
+    ConfigureDepartment(bool),
+    /// To `CreateQueue`.
+    CreateQueue(Result<QueueView, CreateQueueError>),
+    /// To `UpdateQueue`.
+    UpdateQueue(Result<QueueView, UpdateQueueError>),
+    /// To `DeleteQueue`.
+    DeleteQueue(Result<(), DeleteQueueError>),
+    /// To `PurgeQueue`: how many unsettled messages were removed.
+    PurgeQueue(Result<u64, PurgeQueueError>),
+    /// To `Publish`.
+    Publish(Result<Published, PublishError>),
+    /// To `Grant`.
+    Grant(Result<Granted, SubscriptionError>),
+    /// To `Settle`: one per item, in order.
+    Settle(Result<Vec<SettleOutcome>, SubscriptionError>),
+    /// To `Extend`: one per token, in order.
+    Extend(Result<Vec<ExtendOutcome>, SubscriptionError>),
+    /// To `ReleaseHolder`: how many deliveries were released.
+    ReleaseHolder(Result<u32, SubscriptionError>),
+    /// To `Advance`.
+    Advance(Advanced),
+}
+
+/// A queue's definition, as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueView {
+    /// Its department.
+    pub department: DepartmentId,
+    /// Its id.
+    pub queue: QueueId,
+    /// Its name.
+    pub name: String,
+    /// Counts changes of the definition, from 1.
+    pub revision: u64,
+    /// Unix milliseconds.
+    pub created_at_ms: u64,
+    /// Unix milliseconds.
+    pub updated_at_ms: u64,
+    /// Settings, whole.
+    pub settings: QueueSettings,
+}
+
+/// Why a department cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DepartmentError {
+    /// The shard was never told of it.
+    #[error("the department does not exist")]
+    NotFound,
+    /// It disappeared from the configuration; its data is kept.
+    #[error("the department is closed")]
+    Closed,
+}
+
+/// Why a queue was not created.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CreateQueueError {
+    /// Its department cannot be used.
+    #[error(transparent)]
+    Department(#[from] DepartmentError),
+    /// The name is taken.
+    #[error("a queue of this name exists")]
+    AlreadyExists,
+    /// The dead-letter target is itself, has a target of its own, or does not exist.
+    #[error("the settings are not usable: {0}")]
+    Settings(SettingsError),
+    /// The department holds as many queues as it may.
+    #[error("the department holds {0} queues, which is the limit")]
+    TooMany(u32),
+}
+
+/// Which setting is not usable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    /// A queue cannot be its own dead-letter queue.
+    #[error("a queue cannot be its own dead-letter queue")]
+    DeadLetterSelf,
+    /// A dead-letter queue has none of its own.
+    #[error("a dead-letter queue cannot have a dead-letter queue of its own")]
+    DeadLetterChain,
+    /// A value outside its limits.
+    #[error("{0} is outside its limits")]
+    OutOfRange(&'static str),
+}
+
+/// Why a queue was not updated.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UpdateQueueError {
+    /// Its department cannot be used.
+    #[error(transparent)]
+    Department(#[from] DepartmentError),
+    /// No queue of this name.
+    #[error("the queue does not exist")]
+    NotFound,
+    /// The definition has changed since it was read.
+    #[error("the queue's definition has changed: revision is {0}")]
+    RevisionMismatch(u64),
+    /// See [`SettingsError`].
+    #[error("the settings are not usable: {0}")]
+    Settings(SettingsError),
+}
+
+/// Why a queue was not deleted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeleteQueueError {
+    /// Its department cannot be used.
+    #[error(transparent)]
+    Department(#[from] DepartmentError),
+    /// No queue of this name.
+    #[error("the queue does not exist")]
+    NotFound,
+    /// The definition has changed since it was read.
+    #[error("the queue's definition has changed: revision is {0}")]
+    RevisionMismatch(u64),
+}
+
+/// Why a queue was not purged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PurgeQueueError {
+    /// Its department cannot be used.
+    #[error(transparent)]
+    Department(#[from] DepartmentError),
+    /// No queue of this name.
+    #[error("the queue does not exist")]
+    NotFound,
+}
+
+/// A publish that was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// The batch's time, Unix milliseconds.
+    pub published_at_ms: u64,
+    /// One per entry, in order.
+    pub results: Vec<EntryResult>,
+}
+
+/// What became of one message of a publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryResult {
+    /// Stored under this sequence.
+    Stored(u64),
+    /// An earlier attempt had stored it: its sequence, unless that is forgotten.
+    Duplicate(Option<u64>),
+    /// The proposer had refused it.
+    Refused,
+}
+
+/// Why a publish was refused whole: nothing stored, no producer sequence taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// Its department cannot be used.
+    #[error(transparent)]
+    Department(#[from] DepartmentError),
+    /// The queue does not exist, or was deleted.
+    #[error("the queue does not exist")]
+    QueueNotFound,
+    /// A later epoch of this producer has published.
+    #[error("epoch {current} of this producer has published; this one is {given}")]
+    Fenced {
+        /// The epoch in force.
+        current: u64,
+        /// The batch's.
+        given: u64,
+    },
+    /// The batch's first sequence is not the expected one.
+    #[error("sequence {expected} was expected, not {given}")]
+    SequenceGap {
+        /// What the session expects.
+        expected: u64,
+        /// What the batch brought.
+        given: u64,
+    },
+    /// The producer id belongs to another principal.
+    #[error("the producer id belongs to another principal")]
+    ForeignProducer,
+    /// The queue holds as many producer sessions as it may.
+    #[error("the queue holds {0} producer sessions, which is the limit")]
+    TooManyProducers(u32),
+    /// An atomic batch with a refused message.
+    #[error("a message of an atomic batch was refused")]
+    AtomicRefused,
+}
+
+/// Why a command on a subscription was refused whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SubscriptionError {
+    /// Its department cannot be used.
+    #[error(transparent)]
+    Department(#[from] DepartmentError),
+    /// The queue does not exist, or was deleted.
+    #[error("the queue does not exist")]
+    QueueNotFound,
+    /// The queue has no such subscription.
+    #[error("the subscription does not exist")]
+    SubscriptionNotFound,
+}
+
+/// A lease that was granted. With no items there is no lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Granted {
+    /// Its id.
+    pub lease: LeaseId,
+    /// The grant's nonce.
+    pub nonce: u64,
+    /// Unix milliseconds.
+    pub deadline_ms: u64,
+    /// What was free of what was asked, by ascending index.
+    pub items: Vec<GrantedItem>,
+}
+
+/// One message of a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GrantedItem {
+    /// Its place in the lease: part of the token.
+    pub index: u32,
+    /// Its sequence in the queue.
+    pub sequence: u64,
+    /// 1 for the first.
+    pub attempt: u32,
+}
+
+/// A delivery whose lease is live, for a session that comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LiveDelivery {
+    /// Its lease.
+    pub lease: LeaseId,
+    /// The lease's nonce.
+    pub nonce: u64,
+    /// Unix milliseconds, as extended.
+    pub deadline_ms: u64,
+    /// Index, sequence, attempt.
+    pub item: GrantedItem,
+}
+
+/// What became of one settlement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SettleOutcome {
+    /// Done now.
+    Settled,
+    /// The same holder had settled it before, so.
+    AlreadySettled(SettleKind),
+    /// No such lease, index or nonce, or it is somebody else's.
+    TokenInvalid,
+    /// The lease has ended.
+    LeaseLost,
+    /// The lease has ended and the message was settled under a later one.
+    SettledByAnother,
+}
+
+/// What became of one extension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExtendOutcome {
+    /// The deadline in force, Unix milliseconds.
+    Extended(u64),
+    /// The delivery is settled.
+    AlreadySettled(SettleKind),
+    /// No such lease, index or nonce, or it is somebody else's.
+    TokenInvalid,
+    /// The lease has ended.
+    LeaseLost,
+    /// The lease has ended and the message was settled under a later one.
+    SettledByAnother,
+}
+
+/// What an `Advance` did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Advanced {
+    /// Timers fired.
+    pub fired: u32,
+    /// Whether more are due.
+    pub more: bool,
+}
+
+/// Counts of one subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// May be delivered now.
+    pub ready: u64,
+    /// Leased.
+    pub in_flight: u64,
+    /// Waiting for a retry (not parked).
+    pub waiting: u64,
+    /// Dead letters with nowhere to go.
+    pub parked: u64,
+    /// Sequence of the newest message; 0 if there was none.
+    pub last_sequence: u64,
+}
