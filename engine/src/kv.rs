@@ -112,15 +112,19 @@ impl MemKv {
         for write in writes {
             match write {
                 Write::Put { family, key, head, tail } => {
-                    let value = if tail.is_empty() { head.clone() } else { [&head[..], &tail[..]].concat().into() };
+                    let value =
+                        if tail.is_empty() { head.clone() } else { [&head[..], &tail[..]].concat().into() };
                     self.rows.insert((*family, key.clone()), value);
                 }
                 Write::Delete { family, key } => {
                     self.rows.remove(&(*family, key.clone()));
                 }
                 Write::DeleteRange { family, from, to } => {
-                    let keys: Vec<_> =
-                        self.rows.range((*family, from.clone())..(*family, to.clone())).map(|(k, _)| k.clone()).collect();
+                    let keys: Vec<_> = self
+                        .rows
+                        .range((*family, from.clone())..(*family, to.clone()))
+                        .map(|(k, _)| k.clone())
+                        .collect();
                     for key in keys {
                         self.rows.remove(&key);
                     }

@@ -20,6 +20,8 @@ pub const MAX_SETTLE_ITEMS: usize = 1_024;
 pub const CLOSED_LEASE_KEPT_MS: u64 = 60_000;
 /// How many closed leases a subscription remembers.
 pub const MAX_CLOSED_LEASES: u32 = 10_000;
+/// How many closed leases one timer forgets.
+pub const CLOSED_LEASES_PER_TIMER: usize = 256;
 /// Shortest and longest lease.
 pub const LEASE_DURATION_MS: std::ops::RangeInclusive<u64> = 1_000..=12 * 3_600_000;
 /// Lease duration unless set.
@@ -40,6 +42,8 @@ pub const PRODUCER_KEPT_MS: u64 = 7 * 24 * 3_600_000;
 pub const PRODUCER_PAST_BATCHES: usize = 8;
 /// Producer sessions of one queue.
 pub const MAX_PRODUCERS: u32 = 100_000;
+/// Longest name of a queue; the wire allows less.
+pub const MAX_NAME_BYTES: usize = 255;
 /// Queues of one department.
 pub const MAX_QUEUES: u32 = 100_000;
 /// A message whose dead-letter target is missing is tried again after this long.

@@ -1,0 +1,35 @@
+//! What the catalogue says of a department. An older word than the last is ignored.
+
+use crate::{
+    effect::Effect,
+    halt::{Halt, ensure},
+    ids::DepartmentId,
+    machine::Turn,
+    schema::{ConfigureDepartment, DepartmentRow},
+};
+
+/// Whether it changed anything.
+pub(super) fn apply(turn: &mut Turn<'_>, command: &ConfigureDepartment) -> Result<bool, Halt> {
+    let id = DepartmentId(command.department);
+    let held = turn.department(id)?.cloned();
+    let changed = match &held {
+        Some(row) if command.catalogue_index <= row.catalogue_index => return Ok(false),
+        Some(row) => {
+            ensure!(row.tenant == command.tenant, "department {id} moved to tenant {}", command.tenant);
+            row.closed != command.closed
+        }
+        None => true,
+    };
+    let row = held.unwrap_or_else(|| DepartmentRow {
+        tenant: command.tenant,
+        next_queue: 1,
+        shard: turn.shard.0.into(),
+        ..DepartmentRow::default()
+    });
+    let row = DepartmentRow { catalogue_index: command.catalogue_index, closed: command.closed, ..row };
+    turn.put_department(id, row);
+    if changed && command.closed {
+        turn.effects.push(Effect::DepartmentClosed(id));
+    }
+    Ok(changed)
+}

@@ -1,0 +1,85 @@
+//! A queue begins, with one subscription.
+
+use super::settings;
+use crate::{
+    halt::Halt,
+    ids::{
+        DEFAULT_SUBSCRIPTION, DEFAULT_SUBSCRIPTION_NAME, DepartmentId, QueueId, QueueRef, SubscriptionRef,
+    },
+    keys::{HeadKey, QueueKey, QueueNameKey, SubscriptionKey},
+    limits::MAX_QUEUES,
+    machine::Turn,
+    outcome::{CreateQueueError, QueueView},
+    schema::{CreateQueue, DepartmentRow, QueueHeadRow, QueueNameRow, QueueRow, SubscriptionRow},
+    state::view,
+};
+
+pub(super) fn apply(
+    turn: &mut Turn<'_>,
+    command: CreateQueue,
+) -> Result<Result<QueueView, CreateQueueError>, Halt> {
+    let id = DepartmentId(command.department);
+    let department = match turn.open_department(id)? {
+        Ok(row) => *row,
+        Err(error) => return Ok(Err(error.into())),
+    };
+    if let Some(queue) = turn.find_queue(id, &command.name)? {
+        return existing(turn, queue, &command.request_id);
+    }
+    if department.queues >= MAX_QUEUES {
+        return Ok(Err(CreateQueueError::TooMany(MAX_QUEUES)));
+    }
+    let given = command.settings.unwrap_or_default();
+    let settings = match settings::usable(turn, id, &command.name, given)? {
+        Ok(settings) => settings,
+        Err(error) => return Ok(Err(CreateQueueError::Settings(error))),
+    };
+    let queue = QueueRef { department: id, queue: QueueId(department.next_queue) };
+    settings::note_target(turn, id, queue.queue, &settings.dead_letter_queue, true);
+    let row = QueueRow {
+        name: command.name,
+        revision: 1,
+        created_at_ms: turn.now,
+        updated_at_ms: turn.now,
+        settings: Some(settings.clone()),
+        request_id: command.request_id,
+    };
+    let Some(next_queue) = department.next_queue.checked_add(1) else {
+        return Err(Halt::Invariant(format!("department {id} has used up its queue ids")));
+    };
+    let queues = department.queues + 1;
+    turn.put_department(id, DepartmentRow { next_queue, queues, ..department });
+    put_rows(turn, queue, &row);
+    Ok(Ok(view(queue, &row, &settings)))
+}
+
+/// A repeat of the call that created it is answered as the first was.
+fn existing(
+    turn: &mut Turn<'_>,
+    id: QueueRef,
+    request_id: &str,
+) -> Result<Result<QueueView, CreateQueueError>, Halt> {
+    let Some(queue) = turn.take(id)? else {
+        return Err(Halt::Corrupt(format!("queue {id:?} has a name but no definition")));
+    };
+    let repeated = !request_id.is_empty() && queue.definition.request_id == request_id;
+    let view = queue.view();
+    turn.give(queue);
+    Ok(if repeated { Ok(view) } else { Err(CreateQueueError::AlreadyExists) })
+}
+
+fn put_rows(turn: &mut Turn<'_>, queue: QueueRef, row: &QueueRow) {
+    let name = QueueNameKey { department: queue.department, name: row.name.clone() };
+    turn.rows.put(&name, &QueueNameRow { queue: queue.queue.0 });
+    turn.rows.put(&QueueKey { queue }, row);
+    turn.rows.put(&HeadKey { queue }, &QueueHeadRow { next_sequence: 1, ..QueueHeadRow::default() });
+    let subscription = SubscriptionRef { queue, subscription: DEFAULT_SUBSCRIPTION };
+    let row = SubscriptionRow {
+        name: DEFAULT_SUBSCRIPTION_NAME.into(),
+        next_lease: 1,
+        first_open: 1,
+        floor: 1,
+        ..SubscriptionRow::default()
+    };
+    turn.rows.put(&SubscriptionKey { subscription }, &row);
+}

@@ -1,0 +1,80 @@
+//! A message is given up: it moves to the dead-letter queue, or is parked where it is.
+
+use bytes::Bytes;
+
+use super::{failure, message, publish};
+use crate::{
+    body,
+    halt::{Halt, ensure},
+    ids::{DEFAULT_LANE, QueueRef},
+    keys::{self, RetryKey},
+    kv::Family,
+    limits::MISSING_TARGET_RETRY_MS,
+    machine::Turn,
+    schema::{BodyHeader, DeadLetterCause, DeadLetterOrigin, RetryRow},
+    state::Place,
+};
+
+/// Of a message that is neither leased nor waiting, after so many failures.
+pub(super) fn give_up(
+    turn: &mut Turn<'_>,
+    place: &mut Place<'_>,
+    sequence: u64,
+    attempts: u32,
+    cause: DeadLetterCause,
+) -> Result<(), Halt> {
+    let row = RetryRow { attempts, cause: cause.into(), ..RetryRow::default() };
+    let target = &place.settings.dead_letter_queue;
+    if target.is_empty() {
+        return park(turn, place, sequence, row);
+    }
+    let Some(target) = turn.find_queue(place.subscription.id.queue.department, target)? else {
+        return failure::wait(turn, place, sequence, row, MISSING_TARGET_RETRY_MS);
+    };
+    ensure!(target != place.subscription.id.queue, "queue {target:?} is its own dead-letter queue");
+    let stored = message::read(turn, place.subscription, sequence)?;
+    let Ok((header, content)) = body::split(stored) else {
+        return Err(Halt::Corrupt(format!("the body of message {sequence} of {:?}", place.subscription.id)));
+    };
+    let origin = DeadLetterOrigin {
+        cause: cause.into(),
+        queue: place.definition.name.clone(),
+        subscription: place.subscription.row.name.clone(),
+        queue_id: place.subscription.id.queue.queue.0,
+        sequence,
+        published_at_ms: header.published_at_ms,
+        attempts,
+    };
+    let header = BodyHeader { published_at_ms: turn.now, dead_letter: Some(origin), ..header };
+    append(turn, target, &header, content)?;
+    message::settle(turn, place.subscription, sequence)
+}
+
+fn park(turn: &mut Turn<'_>, place: &mut Place<'_>, sequence: u64, row: RetryRow) -> Result<(), Halt> {
+    let held = &mut *place.subscription;
+    let key = RetryKey { subscription: held.id, lane: DEFAULT_LANE, sequence };
+    turn.rows.put(&key, &RetryRow { parked: true, ..row });
+    held.fail(sequence);
+    held.wait(sequence)?;
+    held.row.parked += 1;
+    held.row_changed = true;
+    turn.settled(held.id);
+    Ok(())
+}
+
+fn append(turn: &mut Turn<'_>, target: QueueRef, header: &BodyHeader, content: Bytes) -> Result<(), Halt> {
+    let Some(mut queue) = turn.take(target)? else {
+        return Err(Halt::Corrupt(format!("queue {target:?} has a name but no definition")));
+    };
+    let sequence = queue.append(1);
+    turn.rows.put_parts(
+        Family::Body,
+        keys::body(target, DEFAULT_LANE, sequence),
+        body::head(header),
+        content,
+    );
+    publish::put_entry(turn, target, DEFAULT_LANE, sequence, vec![header.payload_bytes]);
+    turn.appended(target, sequence);
+    turn.give(queue);
+    Ok(())
+}

@@ -1,0 +1,44 @@
+//! A queue ends: its rows go at once, its timers when they fire.
+
+use super::settings;
+use crate::{
+    effect::Effect,
+    halt::Halt,
+    ids::DepartmentId,
+    keys::{self, QueueNameKey},
+    kv::Family,
+    machine::Turn,
+    outcome::DeleteQueueError,
+    schema::{DeleteQueue, DepartmentRow},
+};
+
+pub(super) fn apply(
+    turn: &mut Turn<'_>,
+    command: &DeleteQueue,
+) -> Result<Result<(), DeleteQueueError>, Halt> {
+    let department = DepartmentId(command.department);
+    let row = match turn.open_department(department)? {
+        Ok(row) => *row,
+        Err(error) => return Ok(Err(error.into())),
+    };
+    let Some(id) = turn.find_queue(department, &command.name)? else {
+        return Ok(Err(DeleteQueueError::NotFound));
+    };
+    let Some(queue) = turn.take(id)? else {
+        return Err(Halt::Corrupt(format!("queue {id:?} has a name but no definition")));
+    };
+    let revision = queue.definition.revision;
+    if command.expected_revision != 0 && command.expected_revision != revision {
+        turn.give(queue);
+        return Ok(Err(DeleteQueueError::RevisionMismatch(revision)));
+    }
+    for family in [Family::Body, Family::Entry, Family::State] {
+        turn.rows.delete_prefix(family, keys::queue_prefix(id));
+    }
+    turn.rows.delete(&QueueNameKey { department, name: command.name.clone() });
+    settings::note_target(turn, department, id.queue, &queue.settings.dead_letter_queue, false);
+    turn.put_department(department, DepartmentRow { queues: row.queues.saturating_sub(1), ..row });
+    turn.forget(&queue);
+    turn.effects.push(Effect::Deleted(id));
+    Ok(Ok(()))
+}

@@ -1,0 +1,55 @@
+//! Deadlines move: later, never earlier.
+
+use super::{
+    grant::clamp,
+    on_subscription, subscription_ref,
+    token::{Token, Tokens},
+};
+use crate::{
+    halt::Halt,
+    limits::MAX_SETTLE_ITEMS,
+    machine::Turn,
+    outcome::{ExtendOutcome, SubscriptionError},
+    schema::{Extend, TokenRef},
+    state::Subscription,
+};
+
+pub(super) fn apply(
+    turn: &mut Turn<'_>,
+    command: &Extend,
+) -> Result<Result<Vec<ExtendOutcome>, SubscriptionError>, Halt> {
+    let id = subscription_ref(command.department, command.queue, command.subscription);
+    let holder = command.holder.as_ref().ok_or(Halt::Malformed("an extension without a holder"))?;
+    if command.tokens.len() > MAX_SETTLE_ITEMS {
+        return Err(Halt::Malformed("too many extensions"));
+    }
+    let deadline_ms = turn.after(clamp(command.duration_ms));
+    on_subscription(turn, id, |turn, place| {
+        let mut tokens = Tokens::new(holder);
+        let extend = |token| extend(turn, place.subscription, &mut tokens, token, deadline_ms);
+        command.tokens.iter().map(extend).collect()
+    })
+}
+
+fn extend(
+    turn: &Turn<'_>,
+    held: &mut Subscription,
+    tokens: &mut Tokens<'_>,
+    token: &TokenRef,
+    deadline_ms: u64,
+) -> Result<ExtendOutcome, Halt> {
+    Ok(match tokens.read(turn, held, token)? {
+        Token::Open { lease, .. } => {
+            let Some(open) = held.leases.get_mut(&lease) else {
+                return Err(Halt::Invariant(format!("lease {lease} is open and is not held")));
+            };
+            let deadline_ms = open.extend(token.index, deadline_ms);
+            held.lease_changed(lease);
+            ExtendOutcome::Extended(deadline_ms)
+        }
+        Token::Settled(kind) => ExtendOutcome::AlreadySettled(kind),
+        Token::Lost => ExtendOutcome::LeaseLost,
+        Token::SettledByAnother => ExtendOutcome::SettledByAnother,
+        Token::Invalid => ExtendOutcome::TokenInvalid,
+    })
+}

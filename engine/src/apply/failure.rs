@@ -1,0 +1,74 @@
+//! A delivery failed: the message is tried again, now or later, or given up.
+
+use super::dead_letter;
+use crate::{
+    halt::Halt,
+    ids::{DEFAULT_LANE, SubscriptionRef},
+    keys::{RetryKey, Timer},
+    machine::Turn,
+    schema::{DeadLetterCause, RetryRow},
+    state::Place,
+};
+
+/// The `failures`-th delivery of a message that is no longer leased has failed.
+pub(super) fn failed(
+    turn: &mut Turn<'_>,
+    place: &mut Place<'_>,
+    sequence: u64,
+    failures: u32,
+    delay_ms: u64,
+) -> Result<(), Halt> {
+    if failures >= place.settings.max_attempts {
+        return dead_letter::give_up(turn, place, sequence, failures, DeadLetterCause::MaxAttempts);
+    }
+    if delay_ms > 0 {
+        let row = RetryRow { attempts: failures, ..RetryRow::default() };
+        return wait(turn, place, sequence, row, delay_ms);
+    }
+    let subscription = place.subscription.id;
+    let key = RetryKey { subscription, lane: DEFAULT_LANE, sequence };
+    turn.rows.put(&key, &RetryRow { attempts: failures, ..RetryRow::default() });
+    place.subscription.fail(sequence);
+    turn.returned(subscription, sequence);
+    Ok(())
+}
+
+/// Takes a message out of the line until a delay has passed.
+pub(super) fn wait(
+    turn: &mut Turn<'_>,
+    place: &mut Place<'_>,
+    sequence: u64,
+    row: RetryRow,
+    delay_ms: u64,
+) -> Result<(), Halt> {
+    let (subscription, lane) = (place.subscription.id, DEFAULT_LANE);
+    let due_ms = turn.after(delay_ms);
+    turn.rows.put(&RetryKey { subscription, lane, sequence }, &RetryRow { due_ms, ..row });
+    turn.put_timer(due_ms, Timer::Retry(subscription, lane, sequence));
+    place.subscription.fail(sequence);
+    place.subscription.wait(sequence)?;
+    turn.settled(subscription);
+    Ok(())
+}
+
+/// A message's retry timer is due.
+pub(super) fn due(
+    turn: &mut Turn<'_>,
+    place: &mut Place<'_>,
+    sequence: u64,
+    due_ms: u64,
+) -> Result<(), Halt> {
+    let subscription: SubscriptionRef = place.subscription.id;
+    let key = RetryKey { subscription, lane: DEFAULT_LANE, sequence };
+    let Some(row) = turn.rows.row(&key)? else { return Ok(()) };
+    if row.due_ms != due_ms {
+        return Ok(());
+    }
+    place.subscription.end_wait(sequence)?;
+    if row.cause() != DeadLetterCause::Unspecified {
+        return dead_letter::give_up(turn, place, sequence, row.attempts, row.cause());
+    }
+    turn.rows.put(&key, &RetryRow { due_ms: 0, ..row });
+    turn.returned(subscription, sequence);
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! Deliveries are leased: of what the leader picked, the part that is free.
+
+use super::{lane, on_subscription, subscription_ref};
+use crate::{
+    halt::Halt,
+    ids::{Lane, LeaseId},
+    keys::{LeaseKey, RetryKey, Timer},
+    limits::{LEASE_DURATION_MS, MAX_LEASE_ITEMS},
+    machine::Turn,
+    outcome::{Granted, GrantedItem, SubscriptionError},
+    schema::{Grant, Holder, LeaseRow, ProgressRow},
+    state::{OpenLease, Place, Subscription, deltas},
+};
+
+pub(super) fn apply(turn: &mut Turn<'_>, command: Grant) -> Result<Result<Granted, SubscriptionError>, Halt> {
+    let id = subscription_ref(command.department, command.queue, command.subscription);
+    let lane = lane(command.lane)?;
+    let holder = command.holder.ok_or(Halt::Malformed("a grant without a holder"))?;
+    let deadline_ms = turn.after(clamp(command.duration_ms));
+    on_subscription(turn, id, |turn, place| {
+        let sequences = free(&place, command.sequences);
+        grant(turn, place.subscription, lane, holder, &sequences, command.nonce, deadline_ms)
+    })
+}
+
+pub(super) fn clamp(duration_ms: u64) -> u64 {
+    duration_ms.clamp(*LEASE_DURATION_MS.start(), *LEASE_DURATION_MS.end())
+}
+
+fn free(place: &Place<'_>, mut sequences: Vec<u64>) -> Vec<u64> {
+    sequences.sort_unstable();
+    sequences.dedup();
+    let exists = 1..place.next_sequence;
+    sequences.retain(|sequence| exists.contains(sequence) && place.subscription.is_free(*sequence));
+    sequences.truncate(MAX_LEASE_ITEMS);
+    sequences
+}
+
+fn grant(
+    turn: &mut Turn<'_>,
+    subscription: &mut Subscription,
+    lane: Lane,
+    holder: Holder,
+    sequences: &[u64],
+    nonce: u64,
+    deadline_ms: u64,
+) -> Result<Granted, Halt> {
+    if sequences.is_empty() {
+        return Ok(Granted { lease: LeaseId(0), nonce, deadline_ms, items: Vec::new() });
+    }
+    let mut items = Vec::with_capacity(sequences.len());
+    for (index, sequence) in (0..).zip(sequences) {
+        let attempt = 1 + failures(turn, subscription, lane, *sequence)?;
+        subscription.lease(*sequence)?;
+        items.push(GrantedItem { index, sequence: *sequence, attempt });
+    }
+    let all_first = items.iter().all(|item| item.attempt == 1);
+    let row = LeaseRow {
+        holder: Some(holder),
+        lane: lane.0.into(),
+        nonce,
+        granted_at_ms: turn.now,
+        deadline_ms,
+        leader_epoch: turn.shard_row.leader_epoch,
+        sequence_deltas: deltas(sequences),
+        attempts: if all_first { Vec::new() } else { items.iter().map(|item| item.attempt).collect() },
+    };
+    let lease = LeaseId(subscription.row.next_lease);
+    open(turn, subscription, lease, row)?;
+    Ok(Granted { lease, nonce, deadline_ms, items })
+}
+
+fn open(
+    turn: &mut Turn<'_>,
+    subscription: &mut Subscription,
+    lease: LeaseId,
+    row: LeaseRow,
+) -> Result<(), Halt> {
+    let id = subscription.id;
+    turn.rows.put(&LeaseKey { subscription: id, lease }, &row);
+    #[cfg(feature = "planted-bugs")]
+    let forget = turn.plant == Some(crate::machine::Plant::ForgetExpiry);
+    #[cfg(not(feature = "planted-bugs"))]
+    let forget = false;
+    if !forget {
+        turn.put_timer(row.deadline_ms, Timer::Lease(id, lease));
+    }
+    let outcomes = vec![0; row.sequence_deltas.len()].into();
+    let progress = ProgressRow { outcomes, timer_ms: row.deadline_ms, ..ProgressRow::default() };
+    subscription.leases.insert(lease.0, OpenLease::from_rows(lease, row, &progress)?);
+    subscription.lease_changed(lease.0);
+    subscription.row.next_lease += 1;
+    subscription.row_changed = true;
+    Ok(())
+}
+
+/// How often a message has failed.
+fn failures(turn: &Turn<'_>, subscription: &Subscription, lane: Lane, sequence: u64) -> Result<u32, Halt> {
+    if !subscription.has_failed(sequence) {
+        return Ok(0);
+    }
+    match turn.rows.row(&RetryKey { subscription: subscription.id, lane, sequence })? {
+        Some(row) => Ok(row.attempts),
+        None => Err(Halt::Corrupt(format!("message {sequence} has failed but has no retry row"))),
+    }
+}

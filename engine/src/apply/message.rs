@@ -1,0 +1,34 @@
+//! A message's body, and its end.
+
+use bytes::Bytes;
+
+use crate::{
+    halt::Halt,
+    ids::DEFAULT_LANE,
+    keys::{self, AsideKey, RetryKey},
+    kv::Family,
+    machine::Turn,
+    state::Subscription,
+};
+
+/// A message as stored, where it was published or aside.
+pub(crate) fn read(turn: &Turn<'_>, held: &Subscription, sequence: u64) -> Result<Bytes, Halt> {
+    if let Some(body) = turn.rows.get(Family::Body, &keys::body(held.id.queue, DEFAULT_LANE, sequence))? {
+        return Ok(body);
+    }
+    let aside = turn.rows.get(Family::Body, &keys::aside(held.id, DEFAULT_LANE, sequence))?;
+    aside.ok_or_else(|| Halt::Corrupt(format!("message {sequence} of {:?} has no body", held.id)))
+}
+
+/// A subscription is done with a message that is neither leased nor waiting.
+pub(super) fn settle(turn: &mut Turn<'_>, held: &mut Subscription, sequence: u64) -> Result<(), Halt> {
+    let (subscription, lane) = (held.id, DEFAULT_LANE);
+    if held.settle(sequence)? {
+        turn.rows.delete(&RetryKey { subscription, lane, sequence });
+    }
+    if sequence < held.row.floor {
+        turn.rows.delete(&AsideKey { subscription, lane, sequence });
+    }
+    turn.settled(subscription);
+    Ok(())
+}

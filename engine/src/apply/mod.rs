@@ -1,0 +1,95 @@
+//! What each command does: one verb a file.
+
+mod advance;
+mod close_lease;
+mod configure_department;
+mod create_queue;
+mod dead_letter;
+mod delete_queue;
+mod expire;
+mod extend;
+mod failure;
+mod grant;
+mod leader_started;
+pub(crate) mod message;
+mod producer;
+mod publish;
+mod purge_queue;
+mod release_holder;
+mod settings;
+mod settle;
+mod token;
+mod update_queue;
+
+use crate::{
+    halt::Halt,
+    ids::{DEFAULT_LANE, DepartmentId, Lane, QueueId, QueueRef, SubscriptionId, SubscriptionRef},
+    machine::Turn,
+    outcome::{Outcome, SubscriptionError},
+    schema::Command,
+    state::Place,
+};
+
+/// Applies one command.
+pub(crate) fn command(turn: &mut Turn<'_>, command: Command) -> Result<Outcome, Halt> {
+    Ok(match command {
+        Command::LeaderStarted(_) => leader_started::apply(turn),
+        Command::ConfigureDepartment(command) => {
+            Outcome::ConfigureDepartment(configure_department::apply(turn, &command)?)
+        }
+        Command::CreateQueue(command) => Outcome::CreateQueue(create_queue::apply(turn, command)?),
+        Command::UpdateQueue(command) => Outcome::UpdateQueue(update_queue::apply(turn, command)?),
+        Command::DeleteQueue(command) => Outcome::DeleteQueue(delete_queue::apply(turn, &command)?),
+        Command::PurgeQueue(command) => Outcome::PurgeQueue(purge_queue::apply(turn, &command)?),
+        Command::Publish(command) => Outcome::Publish(publish::apply(turn, command)?),
+        Command::Grant(command) => Outcome::Grant(grant::apply(turn, command)?),
+        Command::Settle(command) => Outcome::Settle(settle::apply(turn, &command)?),
+        Command::Extend(command) => Outcome::Extend(extend::apply(turn, &command)?),
+        Command::ReleaseHolder(command) => Outcome::ReleaseHolder(release_holder::apply(turn, &command)?),
+        Command::Advance(command) => Outcome::Advance(advance::apply(turn, &command)?),
+    })
+}
+
+fn queue_ref(department: u32, queue: u32) -> QueueRef {
+    QueueRef { department: DepartmentId(department), queue: QueueId(queue) }
+}
+
+fn subscription_ref(department: u32, queue: u32, subscription: u32) -> SubscriptionRef {
+    SubscriptionRef { queue: queue_ref(department, queue), subscription: SubscriptionId(subscription) }
+}
+
+/// The only lane there is for now.
+fn lane(lane: u32) -> Result<Lane, Halt> {
+    if lane == u32::from(DEFAULT_LANE.0) {
+        Ok(DEFAULT_LANE)
+    } else {
+        Err(Halt::Malformed("a lane but the default"))
+    }
+}
+
+/// Runs a command on a subscription of an open department.
+fn on_subscription<T>(
+    turn: &mut Turn<'_>,
+    id: SubscriptionRef,
+    run: impl FnOnce(&mut Turn<'_>, Place<'_>) -> Result<T, Halt>,
+) -> Result<Result<T, SubscriptionError>, Halt> {
+    if let Err(error) = turn.open_department(id.queue.department)? {
+        return Ok(Err(error.into()));
+    }
+    on_any_subscription(turn, id, run)
+}
+
+/// Runs on a subscription whatever its department's state: time goes on in a closed one.
+fn on_any_subscription<T>(
+    turn: &mut Turn<'_>,
+    id: SubscriptionRef,
+    run: impl FnOnce(&mut Turn<'_>, Place<'_>) -> Result<T, Halt>,
+) -> Result<Result<T, SubscriptionError>, Halt> {
+    let Some(mut queue) = turn.take(id.queue)? else { return Ok(Err(SubscriptionError::QueueNotFound)) };
+    let done = match queue.place(id.subscription) {
+        Some(place) => Ok(run(turn, place)?),
+        None => Err(SubscriptionError::SubscriptionNotFound),
+    };
+    turn.give(queue);
+    Ok(done)
+}

@@ -1,0 +1,132 @@
+//! Producer sessions: what makes a retry of a publish safe.
+
+use bytes::Bytes;
+
+use crate::{
+    halt::Halt,
+    ids::QueueRef,
+    keys::{ProducerKey, Timer},
+    limits::{MAX_PRODUCERS, PRODUCER_KEPT_MS, PRODUCER_PAST_BATCHES},
+    machine::Turn,
+    outcome::{EntryResult, PublishError},
+    schema::{Producer, ProducerRow, PublishEntry, producer_row::PastBatch},
+    state::Queue,
+};
+
+/// What a session says to a batch.
+pub(super) enum Verdict {
+    /// Store it, and then [`remember`] it.
+    Store(Session),
+    /// It was stored before.
+    Duplicate(Vec<EntryResult>),
+    Refuse(PublishError),
+}
+
+pub(super) struct Session {
+    key: ProducerKey,
+    row: ProducerRow,
+    first_sequence: u64,
+    is_new: bool,
+}
+
+pub(super) fn judge(
+    turn: &Turn<'_>,
+    queue: &Queue,
+    producer: Producer,
+    count: usize,
+) -> Result<Verdict, Halt> {
+    let key = ProducerKey { queue: queue.id, producer: producer.producer_id };
+    let held = turn.rows.row(&key)?;
+    let is_new = held.is_none();
+    let refuse = |error| Ok(Verdict::Refuse(error));
+    let row = match held {
+        None if queue.head.producers >= MAX_PRODUCERS => {
+            return refuse(PublishError::TooManyProducers(MAX_PRODUCERS));
+        }
+        None => ProducerRow {
+            epoch: producer.epoch,
+            tenant: producer.tenant,
+            subject: producer.subject,
+            ..ProducerRow::default()
+        },
+        Some(row) if row.tenant != producer.tenant || row.subject != producer.subject => {
+            return refuse(PublishError::ForeignProducer);
+        }
+        Some(row) if producer.epoch < row.epoch => {
+            return refuse(PublishError::Fenced { current: row.epoch, given: producer.epoch });
+        }
+        Some(row) if producer.epoch > row.epoch => {
+            ProducerRow { epoch: producer.epoch, next_sequence: 0, past: Vec::new(), ..row }
+        }
+        Some(row) => row,
+    };
+    let (first_sequence, expected) = (producer.first_sequence, row.next_sequence);
+    if first_sequence == expected {
+        return Ok(Verdict::Store(Session { key, row, first_sequence, is_new }));
+    }
+    if first_sequence.saturating_add(count as u64) > expected {
+        return refuse(PublishError::SequenceGap { expected, given: first_sequence });
+    }
+    Ok(Verdict::Duplicate(earlier(&row, first_sequence, count)))
+}
+
+/// The results of an earlier attempt, as far as they are remembered.
+fn earlier(row: &ProducerRow, first_sequence: u64, count: usize) -> Vec<EntryResult> {
+    let same = |past: &&PastBatch| past.first_sequence == first_sequence && past.count as usize == count;
+    let Some(past) = row.past.iter().find(same) else { return vec![EntryResult::Duplicate(None); count] };
+    let mut refused = past.refused.iter().peekable();
+    let mut stored = past.first_stored;
+    let result = |index: usize| {
+        if refused.next_if(|refused| **refused as usize == index).is_some() {
+            return EntryResult::Refused;
+        }
+        let sequence = stored;
+        stored += 1;
+        EntryResult::Duplicate(Some(sequence))
+    };
+    (0..count).map(result).collect()
+}
+
+/// The session after a batch was stored from `first_stored` on.
+pub(super) fn remember(
+    turn: &mut Turn<'_>,
+    queue: &mut Queue,
+    session: Session,
+    entries: &[PublishEntry],
+    first_stored: u64,
+) {
+    let Session { key, mut row, first_sequence, is_new } = session;
+    let refused = (0..).zip(entries).filter(|(_, entry)| entry.refused).map(|(index, _)| index).collect();
+    let count = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+    if row.past.len() >= PRODUCER_PAST_BATCHES {
+        row.past.remove(0);
+    }
+    row.past.push(PastBatch { first_sequence, count, first_stored, refused });
+    row.next_sequence = first_sequence.saturating_add(count.into());
+    row.last_used_ms = turn.now;
+    if is_new {
+        queue.head.producers += 1;
+        queue.head_changed = true;
+        turn.put_timer(turn.after(PRODUCER_KEPT_MS), Timer::Producer(queue.id, key.producer.clone()));
+    }
+    turn.rows.put(&key, &row);
+}
+
+/// A session's timer is due: forget it, or wait for the rest of its time.
+pub(super) fn due(turn: &mut Turn<'_>, id: QueueRef, producer: Bytes) -> Result<(), Halt> {
+    let key = ProducerKey { queue: id, producer };
+    let Some(row) = turn.rows.row(&key)? else { return Ok(()) };
+    let forget_at = row.last_used_ms.saturating_add(PRODUCER_KEPT_MS);
+    if forget_at > turn.now {
+        turn.put_timer(forget_at, Timer::Producer(id, key.producer));
+        return Ok(());
+    }
+    turn.rows.delete(&key);
+    let Some(mut queue) = turn.take(id)? else {
+        return Err(Halt::Corrupt(format!("queue {id:?} has a producer session but no definition")));
+    };
+    queue.head.producers = queue.head.producers.saturating_sub(1);
+    queue.head_changed = true;
+    turn.give(queue);
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! Messages come in.
+
+use bytes::Bytes;
+
+use super::{
+    lane,
+    producer::{self, Verdict},
+    queue_ref,
+};
+use crate::{
+    body,
+    halt::Halt,
+    ids::{Lane, QueueRef},
+    keys::{self, EntryKey},
+    kv::Family,
+    limits::MAX_PUBLISH_ENTRIES,
+    machine::Turn,
+    outcome::{EntryResult, PublishError, Published},
+    schema::{BodyHeader, EntryRow, Publish, PublishEntry},
+    state::Queue,
+};
+
+pub(super) fn apply(turn: &mut Turn<'_>, command: Publish) -> Result<Result<Published, PublishError>, Halt> {
+    let id = queue_ref(command.department, command.queue);
+    lane(command.lane)?;
+    if command.entries.len() > MAX_PUBLISH_ENTRIES {
+        return Err(Halt::Malformed("a publish of too many messages"));
+    }
+    if let Err(error) = turn.open_department(id.department)? {
+        return Ok(Err(error.into()));
+    }
+    let Some(mut queue) = turn.take(id)? else { return Ok(Err(PublishError::QueueNotFound)) };
+    let published = publish(turn, &mut queue, command)?;
+    turn.give(queue);
+    Ok(published.map(|results| Published { published_at_ms: turn.now, results }))
+}
+
+fn publish(
+    turn: &mut Turn<'_>,
+    queue: &mut Queue,
+    command: Publish,
+) -> Result<Result<Vec<EntryResult>, PublishError>, Halt> {
+    let session = match command.producer {
+        None => None,
+        Some(producer) => match producer::judge(turn, queue, producer, command.entries.len())? {
+            Verdict::Store(session) => Some(session),
+            Verdict::Duplicate(results) => return Ok(Ok(results)),
+            Verdict::Refuse(error) => return Ok(Err(error)),
+        },
+    };
+    if command.atomic && command.entries.iter().any(|entry| entry.refused) {
+        return Ok(Err(PublishError::AtomicRefused));
+    }
+    let lane = lane(command.lane)?;
+    let first = store(turn, queue, lane, &command.entries);
+    if let Some(session) = session {
+        producer::remember(turn, queue, session, &command.entries, first);
+    }
+    let mut next = first;
+    let result = |entry: &PublishEntry| {
+        if entry.refused {
+            return EntryResult::Refused;
+        }
+        next += 1;
+        EntryResult::Stored(next - 1)
+    };
+    Ok(Ok(command.entries.iter().map(result).collect()))
+}
+
+/// Stores what was not refused; the first sequence, or 0 for none.
+fn store(turn: &mut Turn<'_>, queue: &mut Queue, lane: Lane, entries: &[PublishEntry]) -> u64 {
+    let taken = || entries.iter().filter(|entry| !entry.refused);
+    let payload_bytes: Vec<u32> = taken().map(|entry| entry.payload_bytes).collect();
+    if payload_bytes.is_empty() {
+        return 0;
+    }
+    let id = queue.id;
+    let first = queue.append(payload_bytes.len() as u64);
+    let mut heads = Heads::new(turn.now, lane);
+    for (sequence, entry) in (first..).zip(taken()) {
+        let head = heads.of(entry.payload_bytes);
+        turn.rows.put_parts(Family::Body, keys::body(id, lane, sequence), head, entry.content.clone());
+    }
+    put_entry(turn, id, lane, first, payload_bytes);
+    turn.appended(id, queue.head.next_sequence - 1);
+    first
+}
+
+pub(super) fn put_entry(
+    turn: &mut Turn<'_>,
+    queue: QueueRef,
+    lane: Lane,
+    first_sequence: u64,
+    payload_bytes: Vec<u32>,
+) {
+    let row = EntryRow { published_at_ms: turn.now, lane: lane.0.into(), payload_bytes };
+    turn.rows.put(&EntryKey { queue, first_sequence }, &row);
+}
+
+/// The heads of body rows: most messages of a publish have the same.
+struct Heads {
+    header: BodyHeader,
+    head: Bytes,
+}
+
+impl Heads {
+    fn new(published_at_ms: u64, lane: Lane) -> Self {
+        let header = BodyHeader { published_at_ms, lane: lane.0.into(), ..BodyHeader::default() };
+        Self { head: body::head(&header), header }
+    }
+
+    fn of(&mut self, payload_bytes: u32) -> Bytes {
+        if self.header.payload_bytes != payload_bytes {
+            self.header.payload_bytes = payload_bytes;
+            self.head = body::head(&self.header);
+        }
+        self.head.clone()
+    }
+}

@@ -1,0 +1,42 @@
+//! A session ends cleanly: what it holds goes back at once, and no attempt counts.
+
+use super::{close_lease, on_subscription, subscription_ref};
+use crate::{
+    halt::Halt,
+    machine::Turn,
+    outcome::SubscriptionError,
+    schema::{Holder, ReleaseHolder},
+    state::{Index, Subscription},
+};
+
+/// How many deliveries.
+pub(super) fn apply(
+    turn: &mut Turn<'_>,
+    command: &ReleaseHolder,
+) -> Result<Result<u32, SubscriptionError>, Halt> {
+    let id = subscription_ref(command.department, command.queue, command.subscription);
+    let holder = command.holder.as_ref().ok_or(Halt::Malformed("a release without a holder"))?;
+    on_subscription(turn, id, |turn, place| release(turn, place.subscription, holder))
+}
+
+fn release(turn: &mut Turn<'_>, held: &mut Subscription, holder: &Holder) -> Result<u32, Halt> {
+    let theirs = held.leases.values().filter(|lease| lease.holder == *holder);
+    let theirs: Vec<u64> = theirs.map(|lease| lease.id.0).collect();
+    let mut released = 0;
+    for lease in theirs {
+        let Some(open) = held.leases.get_mut(&lease) else { continue };
+        let indices: Vec<usize> = open.open().collect();
+        let mut sequences = Vec::with_capacity(indices.len());
+        for index in indices {
+            open.end(index, Index::Released)?;
+            sequences.push(open.sequences[index]);
+        }
+        for sequence in sequences {
+            held.unlease(sequence)?;
+            turn.returned(held.id, sequence);
+            released += 1;
+        }
+        close_lease::close(turn, held, lease)?;
+    }
+    Ok(released)
+}

@@ -1,0 +1,98 @@
+//! A queue's settings: defaults, limits, and who may be whose dead-letter queue.
+
+use crate::{
+    halt::Halt,
+    ids::{DepartmentId, QueueId},
+    keys::{self, DeadLetterUseKey, QueueKey},
+    kv::Family,
+    limits::{
+        DEFAULT_LEASE_DURATION_MS, DEFAULT_MAX_ATTEMPTS, DEFAULT_MAX_MESSAGE_BYTES, LEASE_DURATION_MS,
+        MAX_MAX_ATTEMPTS, MAX_MAX_MESSAGE_BYTES, MAX_NAME_BYTES,
+    },
+    machine::Turn,
+    outcome::SettingsError,
+    schema::QueueSettings,
+};
+
+/// The settings with defaults in the place of zeros, if they can be used by a queue of this name.
+pub(super) fn usable(
+    turn: &Turn<'_>,
+    department: DepartmentId,
+    name: &str,
+    settings: QueueSettings,
+) -> Result<Result<QueueSettings, SettingsError>, Halt> {
+    let settings = with_defaults(settings);
+    if let Some(field) = out_of_range(name, &settings) {
+        return Ok(Err(SettingsError::OutOfRange(field)));
+    }
+    let target = &settings.dead_letter_queue;
+    if target.is_empty() {
+        return Ok(Ok(settings));
+    }
+    if target == name {
+        return Ok(Err(SettingsError::DeadLetterSelf));
+    }
+    let chained = has_target(turn, department, target)? || is_target(turn, department, name)?;
+    Ok(if chained { Err(SettingsError::DeadLetterChain) } else { Ok(settings) })
+}
+
+/// Remembers that a queue names another as its dead-letter queue, or forgets it.
+pub(super) fn note_target(
+    turn: &mut Turn<'_>,
+    department: DepartmentId,
+    queue: QueueId,
+    target: &str,
+    uses: bool,
+) {
+    if target.is_empty() {
+        return;
+    }
+    let key = DeadLetterUseKey { department, target: target.into(), queue };
+    if uses {
+        turn.rows.put(&key, &());
+    } else {
+        turn.rows.delete(&key);
+    }
+}
+
+fn with_defaults(settings: QueueSettings) -> QueueSettings {
+    let or = |value, default| if value == 0 { default } else { value };
+    QueueSettings {
+        max_message_bytes: or(settings.max_message_bytes, DEFAULT_MAX_MESSAGE_BYTES),
+        max_attempts: or(settings.max_attempts, DEFAULT_MAX_ATTEMPTS),
+        lease_duration_ms: match settings.lease_duration_ms {
+            0 => DEFAULT_LEASE_DURATION_MS,
+            duration => duration,
+        },
+        dead_letter_queue: settings.dead_letter_queue,
+    }
+}
+
+fn out_of_range(name: &str, settings: &QueueSettings) -> Option<&'static str> {
+    if name.is_empty() || name.len() > MAX_NAME_BYTES {
+        Some("name")
+    } else if settings.max_message_bytes > MAX_MAX_MESSAGE_BYTES {
+        Some("max_message_bytes")
+    } else if !LEASE_DURATION_MS.contains(&settings.lease_duration_ms) {
+        Some("lease_duration")
+    } else if settings.max_attempts > MAX_MAX_ATTEMPTS {
+        Some("max_attempts")
+    } else if settings.dead_letter_queue.len() > MAX_NAME_BYTES {
+        Some("dead_letter_queue")
+    } else {
+        None
+    }
+}
+
+/// Whether the queue of a name has a dead-letter queue.
+fn has_target(turn: &Turn<'_>, department: DepartmentId, name: &str) -> Result<bool, Halt> {
+    let Some(queue) = turn.find_queue(department, name)? else { return Ok(false) };
+    let settings = turn.rows.row(&QueueKey { queue })?.and_then(|row| row.settings);
+    Ok(settings.is_some_and(|settings| !settings.dead_letter_queue.is_empty()))
+}
+
+/// Whether a queue names this one as its dead-letter queue.
+fn is_target(turn: &Turn<'_>, department: DepartmentId, name: &str) -> Result<bool, Halt> {
+    let users = DeadLetterUseKey::users(department, name);
+    Ok(!turn.rows.range(Family::State, &users, &keys::after(&users), 1)?.is_empty())
+}

@@ -1,0 +1,87 @@
+//! Deliveries are settled: acked, nacked, released, or given up.
+
+use super::{
+    close_lease, dead_letter, failure, message, on_subscription, subscription_ref,
+    token::{Token, Tokens},
+};
+use crate::{
+    halt::Halt,
+    limits::{MAX_NACK_DELAY_MS, MAX_SETTLE_ITEMS},
+    machine::Turn,
+    outcome::{SettleOutcome, SubscriptionError},
+    schema::{DeadLetterCause, Settle, SettleItem, SettleKind},
+    state::{Index, Place},
+};
+
+pub(super) fn apply(
+    turn: &mut Turn<'_>,
+    command: &Settle,
+) -> Result<Result<Vec<SettleOutcome>, SubscriptionError>, Halt> {
+    let id = subscription_ref(command.department, command.queue, command.subscription);
+    let holder = command.holder.as_ref().ok_or(Halt::Malformed("a settlement without a holder"))?;
+    if command.items.len() > MAX_SETTLE_ITEMS {
+        return Err(Halt::Malformed("too many settlements"));
+    }
+    on_subscription(turn, id, |turn, mut place| {
+        let mut tokens = Tokens::new(holder);
+        command.items.iter().map(|item| settle(turn, &mut place, &mut tokens, item)).collect()
+    })
+}
+
+fn settle(
+    turn: &mut Turn<'_>,
+    place: &mut Place<'_>,
+    tokens: &mut Tokens<'_>,
+    item: &SettleItem,
+) -> Result<SettleOutcome, Halt> {
+    let token = item.token.as_ref().ok_or(Halt::Malformed("a settlement without a token"))?;
+    Ok(match tokens.read(turn, place.subscription, token)? {
+        Token::Open { lease, index } => {
+            settle_open(turn, place, lease, index, item)?;
+            SettleOutcome::Settled
+        }
+        Token::Settled(kind) => SettleOutcome::AlreadySettled(kind),
+        Token::Lost => SettleOutcome::LeaseLost,
+        Token::SettledByAnother => SettleOutcome::SettledByAnother,
+        Token::Invalid => SettleOutcome::TokenInvalid,
+    })
+}
+
+fn settle_open(
+    turn: &mut Turn<'_>,
+    place: &mut Place<'_>,
+    lease: u64,
+    index: usize,
+    item: &SettleItem,
+) -> Result<(), Halt> {
+    let outcome = match item.kind() {
+        SettleKind::Ack => Index::Acked,
+        SettleKind::Nack => Index::Nacked,
+        SettleKind::Release => Index::Released,
+        SettleKind::DeadLetter => Index::DeadLettered,
+        SettleKind::Unspecified => return Err(Halt::Malformed("a settlement of no known kind")),
+    };
+    let subscription = &mut *place.subscription;
+    let Some(open) = subscription.leases.get_mut(&lease) else {
+        return Err(Halt::Invariant(format!("lease {lease} is open and is not held")));
+    };
+    open.end(index, outcome)?;
+    let (sequence, attempt, closed) = (open.sequences[index], open.attempt(index), open.is_closed());
+    subscription.lease_changed(lease);
+    subscription.unlease(sequence)?;
+    match outcome {
+        Index::Acked => message::settle(turn, subscription, sequence)?,
+        Index::Nacked => {
+            failure::failed(turn, place, sequence, attempt, item.delay_ms.min(MAX_NACK_DELAY_MS))?
+        }
+        Index::DeadLettered => {
+            let failures = attempt.saturating_sub(1);
+            dead_letter::give_up(turn, place, sequence, failures, DeadLetterCause::Consumer)?;
+        }
+        _ => turn.returned(subscription.id, sequence),
+    }
+    if closed {
+        close_lease::close(turn, place.subscription, lease)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! Who may settle or extend a delivery: the holder of its lease, by lease, index and nonce.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    halt::Halt,
+    ids::LeaseId,
+    keys::{LeaseKey, ProgressKey},
+    machine::Turn,
+    schema::{Holder, SettleKind, TokenRef},
+    state::{Index, OpenLease, Subscription},
+};
+
+/// What a token stands for.
+pub(super) enum Token {
+    /// A delivery that is open: its lease and its index there.
+    Open { lease: u64, index: usize },
+    /// The holder had settled it so.
+    Settled(SettleKind),
+    /// The lease has ended.
+    Lost,
+    /// The lease has ended, and the message is settled.
+    SettledByAnother,
+    /// No such delivery, or somebody else's.
+    Invalid,
+}
+
+/// Reads tokens; remembers the closed leases it has read.
+pub(super) struct Tokens<'a> {
+    holder: &'a Holder,
+    closed: BTreeMap<u64, Option<OpenLease>>,
+}
+
+impl<'a> Tokens<'a> {
+    pub(super) const fn new(holder: &'a Holder) -> Self {
+        Self { holder, closed: BTreeMap::new() }
+    }
+
+    pub(super) fn read(
+        &mut self,
+        turn: &Turn<'_>,
+        held: &Subscription,
+        token: &TokenRef,
+    ) -> Result<Token, Halt> {
+        let holder = self.holder;
+        let lease = match held.leases.get(&token.lease) {
+            Some(open) => Some(open),
+            None => self.closed(turn, held, token.lease)?,
+        };
+        let Some(lease) = lease else { return Ok(Token::Invalid) };
+        let index = token.index as usize;
+        let same_holder = lease.holder.tenant == holder.tenant && lease.holder.subject == holder.subject;
+        if lease.nonce != token.nonce || !same_holder || index >= lease.sequences.len() {
+            return Ok(Token::Invalid);
+        }
+        Ok(match lease.outcome(index)? {
+            Index::Open => Token::Open { lease: token.lease, index },
+            Index::Acked => Token::Settled(SettleKind::Ack),
+            Index::Nacked => Token::Settled(SettleKind::Nack),
+            Index::Released => Token::Settled(SettleKind::Release),
+            Index::DeadLettered => Token::Settled(SettleKind::DeadLetter),
+            Index::Lost if held.is_settled(lease.sequences[index]) => Token::SettledByAnother,
+            Index::Lost => Token::Lost,
+        })
+    }
+
+    fn closed(&mut self, turn: &Turn<'_>, held: &Subscription, id: u64) -> Result<Option<&OpenLease>, Halt> {
+        use std::collections::btree_map::Entry;
+        match self.closed.entry(id) {
+            Entry::Occupied(read) => Ok(read.into_mut().as_ref()),
+            Entry::Vacant(place) => Ok(place.insert(read_closed(turn, held, LeaseId(id))?).as_ref()),
+        }
+    }
+}
+
+fn read_closed(turn: &Turn<'_>, held: &Subscription, lease: LeaseId) -> Result<Option<OpenLease>, Halt> {
+    let subscription = held.id;
+    if lease.0 == 0 || lease.0 >= held.row.next_lease {
+        return Ok(None);
+    }
+    let Some(row) = turn.rows.row(&LeaseKey { subscription, lease })? else { return Ok(None) };
+    let Some(progress) = turn.rows.row(&ProgressKey { subscription, lease })? else {
+        return Err(Halt::Corrupt(format!("lease {lease} has no progress")));
+    };
+    OpenLease::from_rows(lease, row, &progress).map(Some)
+}

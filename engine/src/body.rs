@@ -1,0 +1,59 @@
+//! The value of a body row: `header length u32 | header | content`. The engine reads and writes headers only.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message;
+
+use crate::schema::BodyHeader;
+
+/// A stored body is not whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a stored body is not whole")]
+pub struct BodyError;
+
+/// The first part of a body row; the content follows it.
+#[must_use]
+pub fn head(header: &BodyHeader) -> Bytes {
+    let length = header.encoded_len();
+    let mut head = BytesMut::with_capacity(4 + length);
+    // A header is some hundred bytes.
+    head.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    head.put(header.encode_to_vec().as_slice());
+    head.freeze()
+}
+
+/// Header and content of a stored body; the content is not copied.
+///
+/// # Errors
+/// When the value is shorter than its header says, or the header cannot be decoded.
+pub fn split(mut value: Bytes) -> Result<(BodyHeader, Bytes), BodyError> {
+    let length = value.split_to_checked(4)?;
+    let length = <[u8; 4]>::try_from(&length[..]).map_err(|_| BodyError)?;
+    let length = usize::try_from(u32::from_be_bytes(length)).map_err(|_| BodyError)?;
+    let header = value.split_to_checked(length)?;
+    Ok((BodyHeader::decode(header).map_err(|_| BodyError)?, value))
+}
+
+trait SplitChecked {
+    fn split_to_checked(&mut self, at: usize) -> Result<Bytes, BodyError>;
+}
+
+impl SplitChecked for Bytes {
+    fn split_to_checked(&mut self, at: usize) -> Result<Bytes, BodyError> {
+        if self.len() < at { Err(BodyError) } else { Ok(self.split_to(at)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_comes_apart_as_it_was_put_together() {
+        let header = BodyHeader { published_at_ms: 7, payload_bytes: 3, ..Default::default() };
+        let value = Bytes::from([&head(&header)[..], b"abc"].concat());
+        assert_eq!(split(value.clone()), Ok((header, Bytes::from_static(b"abc"))));
+        for cut in 0..value.len() - 3 {
+            assert_eq!(split(value.slice(..cut)), Err(BodyError), "cut at {cut}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! A subscription's floor, chunks, retries and copies aside.
+
+use std::collections::BTreeSet;
+
+use super::rows::{Rows, Subscription};
+use crate::{
+    ids::{DEFAULT_LANE, SubscriptionRef},
+    keys::Timer,
+    limits::{CHUNK, MAX_ASIDE_PER_CHUNK},
+    schema::{DeadLetterCause, SubscriptionRow},
+    state::{Chunk, chunk},
+};
+
+pub(super) fn check(
+    rows: &Rows,
+    id: SubscriptionRef,
+    held: &Subscription,
+    row: &SubscriptionRow,
+    next_sequence: u64,
+    problems: &mut Vec<String>,
+) {
+    let mut say = |problem: String| problems.push(format!("{id:?}: {problem}"));
+    let floor = row.floor;
+    if floor == 0 || floor > next_sequence {
+        say(format!("the floor is {floor}, the head {next_sequence}"));
+    }
+    if held.chunks.get(&chunk::number(floor)).is_some_and(|held| held.settled.get(chunk::bit(floor))) {
+        say(format!("the floor {floor} is settled"));
+    }
+    let (mut failed, mut waiting, mut stragglers) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for (number, held) in &held.chunks {
+        if *number > chunk::number(next_sequence) {
+            say(format!("chunk {number} is beyond the head {next_sequence}"));
+            continue;
+        }
+        for problem in bits(*number, held, floor, next_sequence) {
+            say(problem);
+        }
+        let sequence = |bit| chunk::sequence(*number, bit);
+        failed.extend(held.failed.iter().map(sequence));
+        waiting.extend(held.waiting.iter().map(sequence));
+        if *number < chunk::number(floor) {
+            let left = (0..CHUNK as usize).filter(|bit| !held.settled.get(*bit));
+            stragglers.extend(left.map(sequence));
+        }
+    }
+    if held.asides != stragglers {
+        say(format!("{stragglers:?} are passed, {:?} were copied aside", held.asides));
+    }
+    if !held.retries.keys().eq(failed.iter()) {
+        say(format!("{failed:?} have failed, {:?} have retry rows", held.retries.keys()));
+    }
+    let mut parked = 0;
+    for (sequence, retry) in &held.retries {
+        parked += u64::from(retry.parked);
+        if waiting.contains(sequence) != (retry.parked || retry.due_ms > 0) {
+            say(format!("message {sequence} waits, or does not: {retry:?}"));
+        }
+        if retry.parked && (retry.due_ms > 0 || retry.cause() == DeadLetterCause::Unspecified) {
+            say(format!("message {sequence} is parked: {retry:?}"));
+        }
+        let timer = Timer::Retry(id, DEFAULT_LANE, *sequence);
+        if retry.due_ms > 0 && !rows.is_due(&timer, retry.due_ms) {
+            say(format!("message {sequence} waits for {} without a timer", retry.due_ms));
+        }
+    }
+    if parked != row.parked {
+        say(format!("{parked} messages are parked, counted as {}", row.parked));
+    }
+}
+
+/// What does not hold of one chunk.
+fn bits(number: u64, held: &Chunk, floor: u64, next_sequence: u64) -> Vec<String> {
+    let mut problems = Vec::new();
+    let floor_chunk = chunk::number(floor);
+    let left = CHUNK - u64::from(held.settled.ones());
+    if number < floor_chunk && (left == 0 || left > u64::from(MAX_ASIDE_PER_CHUNK)) {
+        problems.push(format!("chunk {number} is below the floor with {left} messages left"));
+    }
+    for bit in 0..CHUNK as usize {
+        let sequence = chunk::sequence(number, bit);
+        let [settled, waiting, failed] =
+            [&held.settled, &held.waiting, &held.failed].map(|bits| bits.get(bit));
+        let wrong = if settled { waiting || failed } else { waiting && !failed };
+        if wrong {
+            problems
+                .push(format!("message {sequence}: settled {settled}, waiting {waiting}, failed {failed}"));
+        }
+        if sequence >= next_sequence && (settled || waiting || failed) {
+            problems.push(format!("message {sequence} was never published and has ack state"));
+        }
+        if number == floor_chunk && sequence < floor && !settled {
+            problems.push(format!("message {sequence} is below the floor {floor} and not settled"));
+        }
+    }
+    problems
+}

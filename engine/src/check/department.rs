@@ -1,0 +1,35 @@
+//! A department's names and its queues are the same.
+
+use super::rows::{Department, Rows};
+use crate::ids::{DepartmentId, QueueId, QueueRef};
+
+pub(super) fn check(rows: &Rows, id: DepartmentId, department: &Department, problems: &mut Vec<String>) {
+    let mut say = |problem: String| problems.push(format!("department {id}: {problem}"));
+    let of_this = QueueRef { department: id, queue: QueueId(0) }..=QueueRef {
+        department: id,
+        queue: QueueId(u32::MAX),
+    };
+    let queues: Vec<_> = rows.queues.range(of_this).collect();
+    if queues.len() != department.row.queues as usize || queues.len() != department.names.len() {
+        let (counted, names) = (department.row.queues, department.names.len());
+        say(format!("{} queues, counted as {counted}, with {names} names", queues.len()));
+    }
+    let mut uses = Vec::new();
+    for (queue, held) in queues {
+        if queue.queue.0 == 0 || queue.queue.0 >= department.row.next_queue {
+            say(format!("queue {} was never allocated", queue.queue));
+        }
+        let Some(definition) = &held.definition else { continue };
+        if department.names.get(&definition.name) != Some(&queue.queue) {
+            say(format!("queue {} does not stand under its name", queue.queue));
+        }
+        let target = definition.settings.as_ref().map_or("", |settings| &settings.dead_letter_queue);
+        if !target.is_empty() {
+            uses.push((target.to_owned(), queue.queue));
+        }
+    }
+    uses.sort_unstable();
+    if !department.uses.iter().eq(&uses) {
+        say(format!("dead-letter queues are {uses:?}, noted as {:?}", department.uses));
+    }
+}

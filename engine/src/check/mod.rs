@@ -1,0 +1,35 @@
+//! What must hold of a shard's rows, whatever came before. Run after every step in tests.
+
+mod ack;
+mod department;
+mod leases;
+mod queue;
+mod rows;
+
+use crate::{ids::ShardId, kv::Kv};
+use rows::Rows;
+
+/// Checks all rows of a shard against each other.
+///
+/// # Errors
+/// What does not hold, a line each.
+pub fn check(shard: ShardId, kv: &dyn Kv) -> Result<(), Vec<String>> {
+    let mut problems = Vec::new();
+    match Rows::read(shard, kv, &mut problems) {
+        Err(halt) => problems.push(halt.to_string()),
+        Ok(rows) => {
+            for (timer, dues) in &rows.timers {
+                if dues.first().is_some_and(|due| *due < rows.shard.fired_ms) {
+                    problems.push(format!("{timer:?} is due before {}", rows.shard.fired_ms));
+                }
+            }
+            for (id, department) in &rows.departments {
+                department::check(&rows, *id, department, &mut problems);
+            }
+            for (id, queue) in &rows.queues {
+                queue::check(&rows, *id, queue, &mut problems);
+            }
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}

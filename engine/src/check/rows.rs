@@ -1,0 +1,201 @@
+//! The rows of a shard, read whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use crate::{
+    body,
+    halt::Halt,
+    ids::{
+        DEFAULT_LANE, DepartmentId, Lane, LeaseId, QueueId, QueueRef, ShardId, SubscriptionId,
+        SubscriptionRef,
+    },
+    keys::{
+        self, AckChunkKey, AsideKey, BodyKey, ClosedLeaseKey, DeadLetterUseKey, DepartmentKey, EntryKey,
+        HeadKey, Key, LeaseKey, ProducerKey, ProgressKey, QueueKey, QueueNameKey, RetryKey, ShardKey,
+        SubscriptionKey, Timer, TimerKey,
+    },
+    kv::{Family, Kv},
+    machine::each,
+    overlay::{Overlay, decode_row},
+    schema::{
+        DepartmentRow, EntryRow, LeaseRow, ProducerRow, ProgressRow, QueueHeadRow, QueueRow, RetryRow,
+        ShardRow, SubscriptionRow,
+    },
+    state::Chunk,
+};
+
+#[derive(Default)]
+pub(super) struct Rows {
+    pub(super) shard: ShardRow,
+    pub(super) departments: BTreeMap<DepartmentId, Department>,
+    pub(super) queues: BTreeMap<QueueRef, Queue>,
+    /// When each is due: a stale one may stand beside the one that counts.
+    pub(super) timers: BTreeMap<Timer, BTreeSet<u64>>,
+}
+
+#[derive(Default)]
+pub(super) struct Department {
+    pub(super) row: DepartmentRow,
+    pub(super) names: BTreeMap<String, QueueId>,
+    pub(super) uses: BTreeSet<(String, QueueId)>,
+}
+
+#[derive(Default)]
+pub(super) struct Queue {
+    pub(super) definition: Option<QueueRow>,
+    pub(super) head: Option<QueueHeadRow>,
+    pub(super) subscriptions: BTreeMap<SubscriptionId, Subscription>,
+    pub(super) producers: BTreeMap<Bytes, ProducerRow>,
+    pub(super) bodies: BTreeSet<u64>,
+    pub(super) entries: BTreeMap<u64, EntryRow>,
+}
+
+#[derive(Default)]
+pub(super) struct Subscription {
+    pub(super) row: Option<SubscriptionRow>,
+    pub(super) chunks: BTreeMap<u64, Chunk>,
+    pub(super) leases: BTreeMap<LeaseId, LeaseRow>,
+    pub(super) progress: BTreeMap<LeaseId, ProgressRow>,
+    pub(super) closed: BTreeSet<(u64, LeaseId)>,
+    pub(super) retries: BTreeMap<u64, RetryRow>,
+    pub(super) asides: BTreeSet<u64>,
+}
+
+impl Rows {
+    pub(super) fn read(shard: ShardId, kv: &dyn Kv, problems: &mut Vec<String>) -> Result<Self, Halt> {
+        let overlay = Overlay::new(kv);
+        let mut rows =
+            Self { shard: overlay.row(&ShardKey { shard })?.unwrap_or_default(), ..Self::default() };
+        let timers = TimerKey::from(shard, 0);
+        each::<TimerKey>(&overlay, &timers, &shard.0.to_be_bytes(), |key, _| {
+            rows.timers.entry(key.timer).or_default().insert(key.due_ms);
+            Ok(())
+        })?;
+        // From department to department, by seeks: other shards' are between them.
+        let (mut from, end) = (Vec::new(), vec![u8::MAX; 64]);
+        while let Some((key, _)) = overlay.range(Family::State, &from, &end, 1)?.pop() {
+            let Some(id) = key.first_chunk::<4>().map(|id| DepartmentId(u32::from_be_bytes(*id))) else {
+                return Err(Halt::Corrupt("a key that is too short".into()));
+            };
+            let prefix = keys::department_prefix(id);
+            from = keys::after(&prefix);
+            match overlay.row(&DepartmentKey { department: id })? {
+                None => problems.push(format!("department {id} has rows but is not known")),
+                Some(row) if row.shard != u32::from(shard.0) => {}
+                Some(row) => {
+                    rows.departments.insert(id, Department { row, ..Department::default() });
+                    for family in [Family::State, Family::Body, Family::Entry] {
+                        rows.read_family(kv, family, &prefix)?;
+                    }
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    fn read_family(&mut self, kv: &dyn Kv, family: Family, prefix: &[u8]) -> Result<(), Halt> {
+        let (mut from, end) = (prefix.to_vec(), keys::after(prefix));
+        loop {
+            let page = kv.range(family, &from, &end, 1_000)?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            from = [last, &[0][..]].concat();
+            for (key, value) in page {
+                if self.take(family, &key, value)?.is_none() {
+                    return Err(Halt::Corrupt(format!(
+                        "a key of family {} is of no known kind: {key:?}",
+                        family.name()
+                    )));
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, family: Family, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {
+        match family {
+            Family::Body => self.take_body(key, value),
+            Family::Entry => {
+                let Some(key) = EntryKey::decode(key) else { return Ok(None) };
+                let row = decode_row::<EntryKey>(value)?;
+                self.queue(key.queue).entries.insert(key.first_sequence, row);
+                Ok(Some(()))
+            }
+            _ => match self.take_definition(key, value.clone())? {
+                Some(()) => Ok(Some(())),
+                None => self.take_subscription(key, value),
+            },
+        }
+    }
+
+    fn take_body(&mut self, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {
+        let taken = if let Some(BodyKey { queue, lane: DEFAULT_LANE, sequence }) = BodyKey::decode(key) {
+            self.queue(queue).bodies.insert(sequence)
+        } else if let Some(AsideKey { subscription, lane: DEFAULT_LANE, sequence }) = AsideKey::decode(key) {
+            self.subscription(subscription).asides.insert(sequence)
+        } else {
+            return Ok(None);
+        };
+        let header = body::split(value).map_err(|error| Halt::Corrupt(error.to_string()))?.0;
+        Ok((taken && header.lane == u32::from(DEFAULT_LANE.0)).then_some(()))
+    }
+
+    fn take_definition(&mut self, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {
+        if DepartmentKey::decode(key).is_some() {
+        } else if let Some(QueueNameKey { department, name }) = QueueNameKey::decode(key) {
+            let queue = QueueId(decode_row::<QueueNameKey>(value)?.queue);
+            self.departments.entry(department).or_default().names.insert(name, queue);
+        } else if let Some(DeadLetterUseKey { department, target, queue }) = DeadLetterUseKey::decode(key) {
+            self.departments.entry(department).or_default().uses.insert((target, queue));
+        } else if let Some(QueueKey { queue }) = QueueKey::decode(key) {
+            self.queue(queue).definition = Some(decode_row::<QueueKey>(value)?);
+        } else if let Some(HeadKey { queue }) = HeadKey::decode(key) {
+            self.queue(queue).head = Some(decode_row::<HeadKey>(value)?);
+        } else if let Some(ProducerKey { queue, producer }) = ProducerKey::decode(key) {
+            self.queue(queue).producers.insert(producer, decode_row::<ProducerKey>(value)?);
+        } else {
+            return Ok(None);
+        }
+        Ok(Some(()))
+    }
+
+    fn take_subscription(&mut self, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {
+        const LANE: Lane = DEFAULT_LANE;
+        if let Some(SubscriptionKey { subscription }) = SubscriptionKey::decode(key) {
+            self.subscription(subscription).row = Some(decode_row::<SubscriptionKey>(value)?);
+        } else if let Some(AckChunkKey { subscription, lane: LANE, chunk }) = AckChunkKey::decode(key) {
+            let held = Chunk::from_row(&decode_row::<AckChunkKey>(value)?)?;
+            self.subscription(subscription).chunks.insert(chunk, held);
+        } else if let Some(LeaseKey { subscription, lease }) = LeaseKey::decode(key) {
+            self.subscription(subscription).leases.insert(lease, decode_row::<LeaseKey>(value)?);
+        } else if let Some(ProgressKey { subscription, lease }) = ProgressKey::decode(key) {
+            self.subscription(subscription).progress.insert(lease, decode_row::<ProgressKey>(value)?);
+        } else if let Some(ClosedLeaseKey { subscription, closed_at_ms, lease }) = ClosedLeaseKey::decode(key)
+        {
+            self.subscription(subscription).closed.insert((closed_at_ms, lease));
+        } else if let Some(RetryKey { subscription, lane: LANE, sequence }) = RetryKey::decode(key) {
+            self.subscription(subscription).retries.insert(sequence, decode_row::<RetryKey>(value)?);
+        } else {
+            return Ok(None);
+        }
+        Ok(Some(()))
+    }
+
+    fn queue(&mut self, id: QueueRef) -> &mut Queue {
+        self.queues.entry(id).or_default()
+    }
+
+    fn subscription(&mut self, id: SubscriptionRef) -> &mut Subscription {
+        self.queue(id.queue).subscriptions.entry(id.subscription).or_default()
+    }
+
+    /// When a timer is due first.
+    pub(super) fn first_due(&self, timer: &Timer) -> Option<u64> {
+        self.timers.get(timer)?.first().copied()
+    }
+
+    /// Whether a timer is due at a time.
+    pub(super) fn is_due(&self, timer: &Timer, due_ms: u64) -> bool {
+        self.timers.get(timer).is_some_and(|dues| dues.contains(&due_ms))
+    }
+}

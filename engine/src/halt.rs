@@ -1,0 +1,49 @@
+//! Why a machine stops. An operating error is an outcome; this is for what must never be.
+
+use crate::kv::KvError;
+
+/// The batch wrote nothing, and the machine is unusable until it is hydrated again.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Halt {
+    /// The store could not be read.
+    #[error(transparent)]
+    Kv(#[from] KvError),
+    /// A newer program wrote the batch: it would be half-understood.
+    #[error("the batch speaks machine version {found}, this program knows {known}: run a newer one")]
+    NewerVersion {
+        /// The batch's.
+        found: u32,
+        /// This machine's.
+        known: u32,
+    },
+    /// The batch does not follow the last one.
+    #[error("batch {given} does not follow batch {applied}")]
+    IndexGap {
+        /// The last batch applied.
+        applied: u64,
+        /// The one given.
+        given: u64,
+    },
+    /// The batch lacks something, or holds what no proposer sends.
+    #[error("the batch is malformed: {0}")]
+    Malformed(&'static str),
+    /// A check of the machine's own state failed.
+    #[error("an invariant does not hold: {0}")]
+    Invariant(String),
+    /// A stored row is missing or cannot be decoded.
+    #[error("the stored state is damaged: {0}")]
+    Corrupt(String),
+    /// An earlier batch halted it.
+    #[error("the machine has halted")]
+    Halted,
+}
+
+/// Halts the machine unless the condition holds.
+macro_rules! ensure {
+    ($condition:expr, $($message:tt)+) => {
+        if !$condition {
+            return Err($crate::halt::Halt::Invariant(format!($($message)+)));
+        }
+    };
+}
+pub(crate) use ensure;

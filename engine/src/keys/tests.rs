@@ -1,0 +1,148 @@
+//! Every kind of key is read as it was written, and refused when it is cut or longer.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::ids::{LeaseId, QueueId, ShardId, SubscriptionId, TenantId};
+
+fn queue() -> impl Strategy<Value = QueueRef> {
+    (any::<u32>(), any::<u32>()).prop_map(|(department, queue)| QueueRef {
+        department: DepartmentId(department),
+        queue: QueueId(queue),
+    })
+}
+
+fn subscription() -> impl Strategy<Value = SubscriptionRef> {
+    (queue(), any::<u32>())
+        .prop_map(|(queue, id)| SubscriptionRef { queue, subscription: SubscriptionId(id) })
+}
+
+fn id() -> impl Strategy<Value = Bytes> {
+    prop::collection::vec(any::<u8>(), 1..20).prop_map(Bytes::from)
+}
+
+fn name() -> impl Strategy<Value = String> {
+    "[a-z0-9-]{1,20}"
+}
+
+fn timer() -> impl Strategy<Value = Timer> {
+    prop_oneof![
+        (subscription(), any::<u64>()).prop_map(|(of, lease)| Timer::Lease(of, LeaseId(lease))),
+        (subscription(), any::<u8>(), any::<u64>()).prop_map(|(of, lane, at)| Timer::Retry(
+            of,
+            Lane(lane),
+            at
+        )),
+        subscription().prop_map(Timer::ClosedLeases),
+    ]
+}
+
+fn reads_back<K: Key + PartialEq + std::fmt::Debug>(key: &K) -> Vec<u8> {
+    let bytes = key.encode();
+    assert_eq!(K::decode(&bytes).as_ref(), Some(key));
+    bytes
+}
+
+/// For a key that is numbers only.
+fn is_exact<K: Key + PartialEq + std::fmt::Debug>(key: &K) {
+    let bytes = reads_back(key);
+    for end in 0..bytes.len() {
+        assert_eq!(K::decode(&bytes[..end]), None, "cut at {end}");
+    }
+    assert_eq!(K::decode(&[&bytes[..], &[0]].concat()), None, "one byte longer");
+}
+
+proptest! {
+    #[test]
+    fn of_a_queue(queue in queue(), lane: u8, sequence: u64, producer in id()) {
+        is_exact(&QueueKey { queue });
+        is_exact(&HeadKey { queue });
+        is_exact(&BodyKey { queue, lane: Lane(lane), sequence });
+        is_exact(&EntryKey { queue, first_sequence: sequence });
+        let key = reads_back(&ProducerKey { queue, producer });
+        prop_assert_eq!(ProducerKey::decode(&key[..8]), None);
+    }
+
+    #[test]
+    fn of_a_subscription(subscription in subscription(), lane: u8, number: u64, lease: u64) {
+        let (lane, lease) = (Lane(lane), LeaseId(lease));
+        is_exact(&SubscriptionKey { subscription });
+        is_exact(&AckChunkKey { subscription, lane, chunk: number });
+        is_exact(&LeaseKey { subscription, lease });
+        is_exact(&ProgressKey { subscription, lease });
+        is_exact(&ClosedLeaseKey { subscription, closed_at_ms: number, lease });
+        is_exact(&RetryKey { subscription, lane, sequence: number });
+        is_exact(&AsideKey { subscription, lane, sequence: number });
+    }
+
+    #[test]
+    fn of_a_department(department: u32, queue: u32, name in name()) {
+        let department = DepartmentId(department);
+        is_exact(&DepartmentKey { department });
+        is_exact(&DeadLetterUseKey { department, target: name.clone(), queue: QueueId(queue) });
+        let key = reads_back(&QueueNameKey { department, name });
+        prop_assert_eq!(QueueNameKey::decode(&key[..8]), None);
+    }
+
+    #[test]
+    fn of_a_shard_and_the_catalogue(shard: u16, tenant: u32, name in name()) {
+        is_exact(&ShardKey { shard: ShardId(shard) });
+        is_exact(&CatalogueStateKey);
+        reads_back(&TenantKey { name: name.clone() });
+        reads_back(&CatalogueDepartmentKey { tenant: TenantId(tenant), name });
+    }
+
+    #[test]
+    fn of_a_timer(shard: u16, due_ms: u64, timer in timer(), queue in queue(), producer in id()) {
+        let shard = ShardId(shard);
+        is_exact(&TimerKey { shard, due_ms, timer });
+        reads_back(&TimerKey { shard, due_ms, timer: Timer::Producer(queue, producer) });
+    }
+
+    #[test]
+    fn keys_stand_in_order(queue in queue(), one: u64, other: u64) {
+        let key = |sequence| body(queue, Lane(0), sequence);
+        prop_assert_eq!(key(one).cmp(&key(other)), one.cmp(&other));
+        let prefix = queue_prefix(queue);
+        prop_assert!(prefix < key(one) && key(one) < after(&prefix));
+        prop_assert_eq!(kind_of(&key(one)), Some(Kind::Body as u8));
+    }
+}
+
+#[test]
+fn kinds_keep_their_numbers() {
+    use Kind::*;
+    let kinds = [
+        Department,
+        QueueName,
+        DeadLetterUse,
+        Queue,
+        Head,
+        Subscription,
+        AckChunk,
+        Lease,
+        Progress,
+        ClosedLease,
+        Retry,
+        Producer,
+        Body,
+        Aside,
+        Entry,
+        LeaseTimer,
+        RetryTimer,
+        ProducerTimer,
+        ClosedLeasesTimer,
+        Shard,
+        CatalogueState,
+        Tenant,
+        CatalogueDepartment,
+    ];
+    assert!(kinds.iter().map(|kind| *kind as u8).eq(1..=23));
+}
+
+#[test]
+fn a_prefix_of_the_highest_bytes_has_an_end() {
+    assert_eq!(after(&[1, 255]), vec![2]);
+    assert!(after(&[255, 255]) > vec![255, 255, 255, 255]);
+}

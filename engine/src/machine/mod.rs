@@ -1,0 +1,163 @@
+//! A shard's machine: `apply(batch) -> (writes, outcomes, effects)`, and what its leader may ask in between.
+
+mod flush;
+mod hydrate;
+#[cfg(feature = "planted-bugs")]
+mod plant;
+mod query;
+mod turn;
+
+use std::collections::BTreeMap;
+
+pub(crate) use hydrate::each;
+#[cfg(feature = "planted-bugs")]
+pub use plant::Plant;
+pub use query::{EntryView, Free};
+pub(crate) use turn::Turn;
+
+use crate::{
+    apply,
+    effect::Effect,
+    halt::Halt,
+    ids::{DepartmentId, QueueRef, ShardId},
+    keys::{Key, ShardKey, TimerKey},
+    kv::{Family, Kv, KvError, Writes},
+    limits::MACHINE_VERSION,
+    outcome::Outcome,
+    overlay::Overlay,
+    schema::{Batch, DepartmentRow, ShardRow},
+    state::Queue,
+};
+
+/// The machine of one shard. It holds nothing that its rows do not say.
+pub struct ShardMachine {
+    shard: ShardId,
+    row: ShardRow,
+    departments: BTreeMap<DepartmentId, DepartmentRow>,
+    queues: BTreeMap<QueueRef, Box<Queue>>,
+    halted: bool,
+    #[cfg(feature = "planted-bugs")]
+    plant: Option<Plant>,
+}
+
+/// What a batch did. The writes are not made yet: the store takes all of them or none.
+#[derive(Debug)]
+pub struct Applied {
+    /// For the store.
+    pub writes: Writes,
+    /// For the callers: one per command, in order.
+    pub outcomes: Vec<Outcome>,
+    /// For the leader, once the writes are made.
+    pub effects: Vec<Effect>,
+}
+
+impl ShardMachine {
+    /// The machine as its rows say. Queues follow when a command names them.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the shard's row cannot be decoded.
+    pub fn hydrate(shard: ShardId, kv: &dyn Kv) -> Result<Self, Halt> {
+        Ok(Self {
+            shard,
+            row: Overlay::new(kv).row(&ShardKey { shard })?.unwrap_or_default(),
+            departments: BTreeMap::new(),
+            queues: BTreeMap::new(),
+            halted: false,
+            #[cfg(feature = "planted-bugs")]
+            plant: None,
+        })
+    }
+
+    /// The index of the last batch applied; 0 before the first.
+    #[must_use]
+    pub const fn applied_index(&self) -> u64 {
+        self.row.applied_index
+    }
+
+    /// The time of the last batch, Unix milliseconds.
+    #[must_use]
+    pub const fn now_ms(&self) -> u64 {
+        self.row.now_ms
+    }
+
+    /// How many leaders have started.
+    #[must_use]
+    pub const fn leader_epoch(&self) -> u64 {
+        self.row.leader_epoch
+    }
+
+    /// Applies a batch. Its writes must be in `kv` before the next one.
+    ///
+    /// # Errors
+    /// See [`Halt`]: nothing may be written, and the machine is unusable until it is hydrated again.
+    pub fn apply(&mut self, kv: &dyn Kv, index: u64, batch: Batch) -> Result<Applied, Halt> {
+        if self.halted {
+            return Err(Halt::Halted);
+        }
+        let applied = self.apply_whole(kv, index, batch);
+        self.halted = applied.is_err();
+        applied
+    }
+
+    fn apply_whole(&mut self, kv: &dyn Kv, index: u64, batch: Batch) -> Result<Applied, Halt> {
+        if batch.machine_version > MACHINE_VERSION {
+            return Err(Halt::NewerVersion { found: batch.machine_version, known: MACHINE_VERSION });
+        }
+        let applied = self.row.applied_index;
+        if applied.checked_add(1) != Some(index) {
+            return Err(Halt::IndexGap { applied, given: index });
+        }
+        if batch.shard != u32::from(self.shard.0) {
+            return Err(Halt::Malformed("it is another shard's"));
+        }
+        self.row.applied_index = index;
+        self.row.now_ms = self.row.now_ms.max(batch.now_ms);
+
+        let mut turn = self.turn(kv);
+        let mut outcomes = Vec::with_capacity(batch.commands.len());
+        for record in batch.commands {
+            let command = record.command.ok_or(Halt::Malformed("a command is missing or unknown"))?;
+            outcomes.push(apply::command(&mut turn, command)?);
+            turn.end_command();
+        }
+        let (writes, effects) = flush::flush(turn)?;
+        Ok(Applied { writes, outcomes, effects })
+    }
+
+    /// When the next timer is due, Unix milliseconds: one seek.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn next_deadline(&self, kv: &dyn Kv) -> Result<Option<u64>, KvError> {
+        let from = TimerKey::from(self.shard, self.row.fired_ms);
+        let rows = kv.range(Family::Timer, &from, &TimerKey::end(self.shard), 1)?;
+        Ok(rows.first().and_then(|(key, _)| TimerKey::decode(key)).map(|timer| timer.due_ms))
+    }
+
+    /// Drops what is held of queues but for the `keep` used last. It is read again when it is needed.
+    pub fn evict_idle(&mut self, keep: usize) {
+        if self.queues.len() <= keep {
+            return;
+        }
+        let mut used: Vec<_> = self.queues.values().map(|queue| (queue.used_at, queue.id)).collect();
+        used.sort_unstable();
+        for (_, id) in &used[..used.len() - keep] {
+            self.queues.remove(id);
+        }
+        if keep == 0 {
+            self.departments.clear();
+        }
+    }
+
+    fn turn<'a>(&'a mut self, kv: &'a dyn Kv) -> Turn<'a> {
+        Turn::new(
+            Overlay::new(kv),
+            self.shard,
+            &mut self.row,
+            &mut self.departments,
+            &mut self.queues,
+            #[cfg(feature = "planted-bugs")]
+            self.plant,
+        )
+    }
+}

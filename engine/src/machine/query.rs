@@ -1,0 +1,201 @@
+//! What the leader may ask between batches. It may make the machine read a queue; it never changes an outcome.
+
+use super::ShardMachine;
+use crate::{
+    halt::Halt,
+    ids::{DepartmentId, LeaseId, QueueId, QueueRef, SubscriptionId, SubscriptionRef},
+    keys::{self, EntryKey, Key, Kind, ProducerKey, QueueKey, QueueNameKey},
+    kv::{Family, Kv},
+    outcome::{Counts, GrantedItem, LiveDelivery, PublishError, QueueView},
+    overlay::{Overlay, decode_key, decode_row},
+    schema::{DepartmentRow, Holder},
+    state::{self, Subscription},
+};
+
+/// Free messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Free {
+    /// Ascending.
+    pub sequences: Vec<u64>,
+    /// Where to go on; the next sequence to be published, when these were the last.
+    pub next: u64,
+}
+
+/// The publish that a message came with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryView {
+    /// The sequence of its first message.
+    pub first_sequence: u64,
+    /// Unix milliseconds.
+    pub published_at_ms: u64,
+    /// Payload size of each.
+    pub payload_bytes: Vec<u32>,
+}
+
+/// Each answers [`Halt`] when the store cannot be read or is damaged; the machine goes on.
+#[allow(clippy::missing_errors_doc)]
+impl ShardMachine {
+    /// What the shard was told of a department.
+    pub fn department(&mut self, kv: &dyn Kv, id: DepartmentId) -> Result<Option<DepartmentRow>, Halt> {
+        Ok(self.turn(kv).department(id)?.cloned())
+    }
+
+    /// The queue of a name.
+    pub fn queue_by_name(
+        &mut self,
+        kv: &dyn Kv,
+        department: DepartmentId,
+        name: &str,
+    ) -> Result<Option<QueueView>, Halt> {
+        let Some(id) = self.turn(kv).find_queue(department, name)? else { return Ok(None) };
+        self.queue(kv, id)
+    }
+
+    /// A queue's definition.
+    pub fn queue(&mut self, kv: &dyn Kv, id: QueueRef) -> Result<Option<QueueView>, Halt> {
+        Ok(self.turn(kv).look(id)?.map(state::Queue::view))
+    }
+
+    /// At most `limit` queues of a department whose names are after `after`, by name.
+    pub fn list_queues(
+        &mut self,
+        kv: &dyn Kv,
+        department: DepartmentId,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<QueueView>, Halt> {
+        let mut from = QueueNameKey { department, name: after.into() }.encode();
+        if !after.is_empty() {
+            from.push(0);
+        }
+        let end = keys::after(&QueueNameKey { department, name: String::new() }.encode());
+        let rows = Overlay::new(kv);
+        let names = rows.range(Family::State, &from, &end, limit)?;
+        names
+            .into_iter()
+            .map(|(_, value)| named(&rows, department, decode_row::<QueueNameKey>(value)?.queue))
+            .collect()
+    }
+
+    /// The subscription of a name.
+    pub fn subscription_by_name(
+        &mut self,
+        kv: &dyn Kv,
+        id: QueueRef,
+        name: &str,
+    ) -> Result<Option<SubscriptionId>, Halt> {
+        let mut turn = self.turn(kv);
+        let Some(queue) = turn.look(id)? else { return Ok(None) };
+        Ok(queue.subscriptions.values().find(|held| held.row.name == name).map(|held| held.id.subscription))
+    }
+
+    /// How a subscription stands.
+    pub fn counts(&mut self, kv: &dyn Kv, id: SubscriptionRef) -> Result<Option<Counts>, Halt> {
+        self.with(kv, id, Subscription::counts)
+    }
+
+    /// At most `limit` free messages from a sequence on, stragglers below the floor included. Nothing is free in a
+    /// subscription that does not exist.
+    pub fn free_from(
+        &mut self,
+        kv: &dyn Kv,
+        id: SubscriptionRef,
+        from: u64,
+        limit: usize,
+    ) -> Result<Free, Halt> {
+        let found = self.with(kv, id, |held, next| held.free_from(from, limit, next))?;
+        let (sequences, next) = found.unwrap_or((Vec::new(), from));
+        Ok(Free { sequences, next })
+    }
+
+    /// The deliveries that are open in leases of exactly this holder, by lease and index.
+    pub fn live_leases(
+        &mut self,
+        kv: &dyn Kv,
+        id: SubscriptionRef,
+        holder: &Holder,
+    ) -> Result<Vec<LiveDelivery>, Halt> {
+        Ok(self.with(kv, id, |held, _| live(held, holder))?.unwrap_or_default())
+    }
+
+    /// The sequence a producer session is expected to send next, or why it could not publish.
+    pub fn producer_next(
+        &mut self,
+        kv: &dyn Kv,
+        id: QueueRef,
+        producer_id: &[u8],
+        epoch: u64,
+        tenant: u32,
+        subject: &str,
+    ) -> Result<Result<u64, PublishError>, Halt> {
+        let mut turn = self.turn(kv);
+        if let Err(error) = turn.open_department(id.department)? {
+            return Ok(Err(error.into()));
+        }
+        if turn.look(id)?.is_none() {
+            return Ok(Err(PublishError::QueueNotFound));
+        }
+        let key = ProducerKey { queue: id, producer: bytes::Bytes::copy_from_slice(producer_id) };
+        let Some(row) = turn.rows.row(&key)? else { return Ok(Ok(0)) };
+        Ok(if row.tenant != tenant || row.subject != subject {
+            Err(PublishError::ForeignProducer)
+        } else if epoch < row.epoch {
+            Err(PublishError::Fenced { current: row.epoch, given: epoch })
+        } else {
+            Ok(if epoch > row.epoch { 0 } else { row.next_sequence })
+        })
+    }
+
+    /// The publish that a message came with, unless it was trimmed: its body's header still has its size.
+    pub fn entry_at(&mut self, kv: &dyn Kv, id: QueueRef, sequence: u64) -> Result<Option<EntryView>, Halt> {
+        let at = EntryKey { queue: id, first_sequence: sequence };
+        let found = kv.last(Family::Entry, &keys::kind_prefix(id, Kind::Entry), &at.encode())?;
+        let Some((key, value)) = found else { return Ok(None) };
+        let first_sequence = decode_key::<EntryKey>(&key)?.first_sequence;
+        let row = decode_row::<EntryKey>(value)?;
+        let inside = sequence - first_sequence < row.payload_bytes.len() as u64;
+        Ok(inside.then_some(EntryView {
+            first_sequence,
+            published_at_ms: row.published_at_ms,
+            payload_bytes: row.payload_bytes,
+        }))
+    }
+
+    fn with<T>(
+        &mut self,
+        kv: &dyn Kv,
+        id: SubscriptionRef,
+        ask: impl FnOnce(&Subscription, u64) -> T,
+    ) -> Result<Option<T>, Halt> {
+        let mut turn = self.turn(kv);
+        let Some(queue) = turn.look(id.queue)? else { return Ok(None) };
+        let next = queue.head.next_sequence;
+        Ok(queue.subscriptions.get(&id.subscription).map(|held| ask(held, next)))
+    }
+}
+
+fn named(rows: &Overlay<'_>, department: DepartmentId, queue: u32) -> Result<QueueView, Halt> {
+    let id = QueueRef { department, queue: QueueId(queue) };
+    let row = rows.row(&QueueKey { queue: id })?;
+    let Some((row, settings)) = row.and_then(|mut row| row.settings.take().map(|settings| (row, settings)))
+    else {
+        return Err(Halt::Corrupt(format!("queue {id:?} has a name but no definition")));
+    };
+    Ok(state::view(id, &row, &settings))
+}
+
+fn live(held: &Subscription, holder: &Holder) -> Vec<LiveDelivery> {
+    let theirs = held.leases.values().filter(|lease| lease.holder == *holder);
+    let deliveries = theirs.flat_map(|lease| {
+        lease.open().filter_map(|index| {
+            let item = GrantedItem {
+                index: u32::try_from(index).ok()?,
+                sequence: lease.sequences[index],
+                attempt: lease.attempt(index),
+            };
+            let (nonce, deadline_ms) = (lease.nonce, lease.deadline(index));
+            Some(LiveDelivery { lease: LeaseId(lease.id.0), nonce, deadline_ms, item })
+        })
+    });
+    deliveries.collect()
+}

@@ -1,0 +1,165 @@
+//! One batch being applied: what its commands share.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::hydrate::hydrate;
+#[cfg(feature = "planted-bugs")]
+use super::plant::Plant;
+use crate::{
+    effect::Effect,
+    halt::{Halt, ensure},
+    ids::{DepartmentId, QueueId, QueueRef, ShardId, SubscriptionRef},
+    keys::{DepartmentKey, QueueNameKey, Timer, TimerKey},
+    outcome::DepartmentError,
+    overlay::Overlay,
+    schema::{DepartmentRow, ShardRow},
+    state::Queue,
+};
+
+pub(crate) struct Turn<'a> {
+    pub(crate) rows: Overlay<'a>,
+    pub(crate) shard: ShardId,
+    pub(crate) shard_row: &'a mut ShardRow,
+    /// The batch's time, Unix milliseconds.
+    pub(crate) now: u64,
+    pub(super) departments: &'a mut BTreeMap<DepartmentId, DepartmentRow>,
+    pub(super) queues: &'a mut BTreeMap<QueueRef, Box<Queue>>,
+    /// Queues whose state may have changed.
+    pub(super) touched: BTreeSet<QueueRef>,
+    pub(crate) effects: Vec<Effect>,
+    /// Effects of the current command, gathered.
+    appended: BTreeMap<QueueRef, u64>,
+    returned: BTreeMap<SubscriptionRef, Vec<u64>>,
+    settled: BTreeSet<SubscriptionRef>,
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) plant: Option<Plant>,
+}
+
+impl<'a> Turn<'a> {
+    pub(super) const fn new(
+        rows: Overlay<'a>,
+        shard: ShardId,
+        shard_row: &'a mut ShardRow,
+        departments: &'a mut BTreeMap<DepartmentId, DepartmentRow>,
+        queues: &'a mut BTreeMap<QueueRef, Box<Queue>>,
+        #[cfg(feature = "planted-bugs")] plant: Option<Plant>,
+    ) -> Self {
+        Self {
+            rows,
+            shard,
+            now: shard_row.now_ms,
+            shard_row,
+            departments,
+            queues,
+            touched: BTreeSet::new(),
+            effects: Vec::new(),
+            appended: BTreeMap::new(),
+            returned: BTreeMap::new(),
+            settled: BTreeSet::new(),
+            #[cfg(feature = "planted-bugs")]
+            plant,
+        }
+    }
+
+    pub(crate) fn department(&mut self, id: DepartmentId) -> Result<Option<&DepartmentRow>, Halt> {
+        use std::collections::btree_map::Entry;
+        match self.departments.entry(id) {
+            Entry::Occupied(held) => Ok(Some(held.into_mut())),
+            Entry::Vacant(place) => {
+                let row = self.rows.row(&DepartmentKey { department: id })?;
+                Ok(row.map(|row| &*place.insert(row)))
+            }
+        }
+    }
+
+    pub(crate) fn open_department(
+        &mut self,
+        id: DepartmentId,
+    ) -> Result<Result<&DepartmentRow, DepartmentError>, Halt> {
+        Ok(match self.department(id)? {
+            None => Err(DepartmentError::NotFound),
+            Some(row) if row.closed => Err(DepartmentError::Closed),
+            Some(row) => Ok(row),
+        })
+    }
+
+    pub(crate) fn put_department(&mut self, id: DepartmentId, row: DepartmentRow) {
+        self.rows.put(&DepartmentKey { department: id }, &row);
+        self.departments.insert(id, row);
+    }
+
+    pub(crate) fn find_queue(&self, department: DepartmentId, name: &str) -> Result<Option<QueueRef>, Halt> {
+        let row = self.rows.row(&QueueNameKey { department, name: name.into() })?;
+        Ok(row.map(|row| QueueRef { department, queue: QueueId(row.queue) }))
+    }
+
+    /// Takes a queue's state out of the machine; [`Turn::give`] brings it back.
+    pub(crate) fn take(&mut self, id: QueueRef) -> Result<Option<Box<Queue>>, Halt> {
+        if let Some(queue) = self.queues.remove(&id) {
+            return Ok(Some(queue));
+        }
+        // What is taken is not in the machine, and must not be read a second time.
+        let queue = hydrate(
+            &self.rows,
+            id,
+            #[cfg(feature = "planted-bugs")]
+            self.plant,
+        )?;
+        ensure!(queue.is_none() || !self.touched.contains(&id), "queue {id:?} is used while it changes");
+        Ok(queue)
+    }
+
+    /// Brings back a queue that a command has, or may have, changed.
+    pub(crate) fn give(&mut self, mut queue: Box<Queue>) {
+        queue.used_at = self.shard_row.applied_index;
+        self.touched.insert(queue.id);
+        self.queues.insert(queue.id, queue);
+    }
+
+    /// Forgets a queue whose rows are gone.
+    pub(crate) fn forget(&mut self, queue: &Queue) {
+        self.touched.remove(&queue.id);
+    }
+
+    /// Looks at a queue.
+    pub(super) fn look(&mut self, id: QueueRef) -> Result<Option<&Queue>, Halt> {
+        let Some(mut queue) = self.take(id)? else { return Ok(None) };
+        queue.used_at = self.shard_row.applied_index;
+        Ok(Some(self.queues.entry(id).or_insert(queue)))
+    }
+
+    pub(crate) fn put_timer(&mut self, due_ms: u64, timer: Timer) {
+        self.rows.put(&TimerKey { shard: self.shard, due_ms, timer }, &());
+    }
+
+    pub(crate) fn delete_timer(&mut self, due_ms: u64, timer: Timer) {
+        self.rows.delete(&TimerKey { shard: self.shard, due_ms, timer });
+    }
+
+    pub(crate) fn after(&self, delay_ms: u64) -> u64 {
+        self.now.saturating_add(delay_ms)
+    }
+
+    pub(crate) fn appended(&mut self, queue: QueueRef, last_sequence: u64) {
+        self.appended.insert(queue, last_sequence);
+    }
+
+    pub(crate) fn returned(&mut self, subscription: SubscriptionRef, sequence: u64) {
+        self.returned.entry(subscription).or_default().push(sequence);
+    }
+
+    pub(crate) fn settled(&mut self, subscription: SubscriptionRef) {
+        self.settled.insert(subscription);
+    }
+
+    /// Turns what the command has gathered into effects.
+    pub(super) fn end_command(&mut self) {
+        let appended = std::mem::take(&mut self.appended).into_iter();
+        self.effects.extend(appended.map(|(queue, last_sequence)| Effect::Appended { queue, last_sequence }));
+        for (subscription, mut sequences) in std::mem::take(&mut self.returned) {
+            sequences.sort_unstable();
+            self.effects.push(Effect::Returned { subscription, sequences });
+        }
+        self.effects.extend(std::mem::take(&mut self.settled).into_iter().map(Effect::Settled));
+    }
+}

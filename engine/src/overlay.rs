@@ -1,0 +1,165 @@
+//! The rows as a batch sees them: what is committed, and over it what the batch's earlier commands have written.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use prost::Message;
+
+use crate::{
+    halt::Halt,
+    keys::{self, Key},
+    kv::{Family, Kv, KvError, Row, Write, Writes},
+};
+
+/// A row's value in two parts, as a [`Write::Put`] takes it.
+type Value = (Bytes, Bytes);
+
+/// The changes of one family. Ranges come first: a point written later stands.
+#[derive(Default)]
+struct Changes {
+    ranges: Vec<(Vec<u8>, Vec<u8>)>,
+    points: BTreeMap<Vec<u8>, Option<Value>>,
+}
+
+impl Changes {
+    /// What the batch says of a key: nothing, that it is gone, or its value.
+    fn get(&self, key: &[u8]) -> Option<Option<&Value>> {
+        match self.points.get(key) {
+            Some(value) => Some(value.as_ref()),
+            None => self.ranges.iter().any(|(from, to)| &from[..] <= key && key < &to[..]).then_some(None),
+        }
+    }
+}
+
+pub(crate) struct Overlay<'a> {
+    kv: &'a dyn Kv,
+    changes: [Changes; Family::ALL.len()],
+}
+
+impl<'a> Overlay<'a> {
+    pub(crate) fn new(kv: &'a dyn Kv) -> Self {
+        Self { kv, changes: Default::default() }
+    }
+
+    pub(crate) fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, KvError> {
+        match self.changes[family as usize].get(key) {
+            Some(value) => Ok(value.map(join)),
+            None => self.kv.get(family, key),
+        }
+    }
+
+    /// The row at a key, decoded.
+    pub(crate) fn row<K: Key>(&self, key: &K) -> Result<Option<K::Row>, Halt> {
+        self.get(K::FAMILY, &key.encode())?.map(decode_row::<K>).transpose()
+    }
+
+    /// At most `limit` rows with `from <= key < to`, ascending.
+    pub(crate) fn range(
+        &self,
+        family: Family,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Row>, KvError> {
+        let changes = &self.changes[family as usize];
+        let mut rows = Vec::new();
+        let mut from = from.to_vec();
+        // The pages grow, so that a long run of deleted rows costs few seeks.
+        let mut asked = limit;
+        while rows.len() < limit && &from[..] < to {
+            let page = self.kv.range(family, &from, to, asked)?;
+            // A page that is not full has seen everything up to the end; else only up to its last key.
+            let end = match page.last() {
+                Some((key, _)) if page.len() == asked => [key, &[0][..]].concat(),
+                _ => to.to_vec(),
+            };
+            let mut points = changes.points.range(from..end.clone()).peekable();
+            for (key, value) in page {
+                while let Some((point, written)) = points.next_if(|(point, _)| point[..] < key[..]) {
+                    push(&mut rows, point, written.as_ref());
+                }
+                match changes.get(&key) {
+                    None => rows.push((key, value)),
+                    // A written key equal to this one is taken from the points.
+                    Some(_) => continue,
+                }
+            }
+            for (point, written) in points {
+                push(&mut rows, point, written.as_ref());
+            }
+            from = end;
+            asked = asked.saturating_mul(4).clamp(16, 4_096);
+        }
+        rows.truncate(limit);
+        Ok(rows)
+    }
+
+    pub(crate) fn put<K: Key>(&mut self, key: &K, row: &K::Row) {
+        self.put_parts(K::FAMILY, key.encode(), row.encode_to_vec().into(), Bytes::new());
+    }
+
+    pub(crate) fn put_parts(&mut self, family: Family, key: Vec<u8>, head: Bytes, tail: Bytes) {
+        self.changes[family as usize].points.insert(key, Some((head, tail)));
+    }
+
+    pub(crate) fn delete<K: Key>(&mut self, key: &K) {
+        self.changes[K::FAMILY as usize].points.insert(key.encode(), None);
+    }
+
+    pub(crate) fn delete_range(&mut self, family: Family, from: Vec<u8>, to: Vec<u8>) {
+        let changes = &mut self.changes[family as usize];
+        let inside: Vec<_> =
+            changes.points.range(from.clone()..to.clone()).map(|(key, _)| key.clone()).collect();
+        for key in inside {
+            changes.points.remove(&key);
+        }
+        changes.ranges.push((from, to));
+    }
+
+    pub(crate) fn delete_prefix(&mut self, family: Family, prefix: Vec<u8>) {
+        let end = keys::after(&prefix);
+        self.delete_range(family, prefix, end);
+    }
+
+    /// What the store has to write, in order.
+    pub(crate) fn into_writes(self) -> Writes {
+        let mut writes =
+            Vec::with_capacity(self.changes.iter().map(|c| c.ranges.len() + c.points.len()).sum());
+        for (family, changes) in Family::ALL.into_iter().zip(self.changes) {
+            writes.extend(changes.ranges.into_iter().map(|(from, to)| Write::DeleteRange {
+                family,
+                from,
+                to,
+            }));
+            writes.extend(changes.points.into_iter().map(|(key, value)| match value {
+                Some((head, tail)) => Write::Put { family, key, head, tail },
+                None => Write::Delete { family, key },
+            }));
+        }
+        writes
+    }
+}
+
+fn push(rows: &mut Vec<Row>, key: &[u8], value: Option<&Value>) {
+    if let Some(value) = value {
+        rows.push((Bytes::copy_from_slice(key), join(value)));
+    }
+}
+
+fn join((head, tail): &Value) -> Bytes {
+    if tail.is_empty() { head.clone() } else { [&head[..], &tail[..]].concat().into() }
+}
+
+/// Decodes a row of a kind.
+pub(crate) fn decode_row<K: Key>(value: Bytes) -> Result<K::Row, Halt> {
+    K::Row::decode(value).map_err(|error| Halt::Corrupt(format!("a row of kind {:?}: {error}", K::KIND)))
+}
+
+/// Decodes a key of a kind.
+pub(crate) fn decode_key<K: Key>(key: &[u8]) -> Result<K, Halt> {
+    K::decode(key).ok_or_else(|| Halt::Corrupt(format!("a key of kind {:?}", K::KIND)))
+}
+
+#[cfg(test)]
+#[path = "overlay_tests.rs"]
+mod tests;

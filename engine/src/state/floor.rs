@@ -1,0 +1,76 @@
+//! How the floor rises: over what is settled, and over chunks whose few stragglers are copied aside.
+
+use super::{
+    Subscription,
+    chunk::{bit, number, sequence},
+};
+use crate::limits::{CHUNK, MAX_ASIDE_PER_CHUNK, PASS_AFTER_CHUNKS};
+
+impl Subscription {
+    /// Raises the floor to the lowest message that is not settled.
+    pub(crate) fn raise_floor(&mut self) {
+        let before = self.row.floor;
+        while let Some(chunk) = self.chunks.get(&number(self.row.floor)) {
+            let number = number(self.row.floor);
+            match chunk.settled.first_clear(bit(self.row.floor)) {
+                Some(clear) => {
+                    self.row.floor = sequence(number, clear);
+                    break;
+                }
+                None => {
+                    self.changed_chunks.push(number);
+                    self.row.floor = (number + 1) * CHUNK;
+                }
+            }
+        }
+        self.row_changed |= self.row.floor != before;
+    }
+
+    /// The stragglers of the floor's chunk, when the settled head is so far beyond and they are so few that the floor
+    /// may pass them.
+    pub(crate) fn stragglers(&self) -> Option<Vec<u64>> {
+        let number = number(self.row.floor);
+        let unsettled = u32::try_from(CHUNK).unwrap_or(u32::MAX) - self.chunks.get(&number)?.settled.ones();
+        if unsettled > MAX_ASIDE_PER_CHUNK {
+            return None;
+        }
+        let (head, _) = self.chunks.iter().rev().find(|(_, chunk)| chunk.settled.ones() > 0)?;
+        if *head < number + PASS_AFTER_CHUNKS {
+            return None;
+        }
+        let chunk = self.chunks.get(&number)?;
+        let next = |from: usize| chunk.settled.first_clear(from);
+        let found = std::iter::successors(next(0), |bit| {
+            (*bit + 1 < CHUNK as usize).then(|| next(*bit + 1)).flatten()
+        });
+        Some(found.map(|bit| sequence(number, bit)).collect())
+    }
+
+    /// Moves the floor beyond its chunk, whose stragglers have been copied aside.
+    pub(crate) fn pass_chunk(&mut self) {
+        self.row.floor = (number(self.row.floor) + 1) * CHUNK;
+        self.row_changed = true;
+        self.raise_floor();
+    }
+
+    /// The chunks whose rows are to be written, in order, and whether they are to be deleted: those below the floor's
+    /// with nothing left in them.
+    pub(crate) fn take_changed_chunks(&mut self) -> Vec<(u64, bool)> {
+        let mut changed = std::mem::take(&mut self.changed_chunks);
+        changed.sort_unstable();
+        changed.dedup();
+        let floor = number(self.row.floor);
+        let done = |number: &u64| {
+            self.chunks.get(number).is_none_or(|chunk| *number < floor && chunk.settled.is_full())
+        };
+        let changed: Vec<_> = changed.into_iter().map(|number| (number, done(&number))).collect();
+        for (number, gone) in &changed {
+            if *gone {
+                self.chunks.remove(number);
+            } else if let Some(chunk) = self.chunks.get_mut(number) {
+                chunk.changed = false;
+            }
+        }
+        changed
+    }
+}

@@ -1,0 +1,52 @@
+//! Which messages are free, by words of the bitmaps.
+
+use super::{
+    Subscription,
+    bits::{WORDS, ones_of},
+    chunk::{bit, number, sequence},
+};
+use crate::limits::CHUNK;
+
+impl Subscription {
+    /// At most `limit` free sequences at or above `from`, ascending, and where to go on.
+    pub(crate) fn free_from(&self, from: u64, limit: usize, next_sequence: u64) -> (Vec<u64>, u64) {
+        let mut found = Vec::with_capacity(limit.min(4_096));
+        let floor = number(self.row.floor);
+        for below in self.chunks.range(number(from)..floor.max(number(from))).map(|(number, _)| *number) {
+            if let Some(next) = self.free_in(below, from, limit, next_sequence, &mut found) {
+                return (found, next);
+            }
+        }
+        let mut at = from.max(self.row.floor);
+        while at < next_sequence {
+            if let Some(next) = self.free_in(number(at), at, limit, next_sequence, &mut found) {
+                return (found, next);
+            }
+            at = (number(at) + 1) * CHUNK;
+        }
+        (found, next_sequence.max(from))
+    }
+
+    /// Collects from one chunk; where to go on, once there are enough.
+    fn free_in(&self, number: u64, from: u64, limit: usize, end: u64, found: &mut Vec<u64>) -> Option<u64> {
+        let first = if self::number(from) == number { bit(from) } else { 0 };
+        let chunk = self.chunks.get(&number);
+        for word in first / 64..WORDS {
+            let mut free = chunk.map_or(u64::MAX, |chunk| chunk.free_word(word));
+            if word == first / 64 {
+                free &= u64::MAX << (first % 64);
+            }
+            for bit in ones_of(free, word) {
+                let sequence = sequence(number, bit);
+                if sequence >= end {
+                    return Some(end);
+                }
+                if found.len() >= limit {
+                    return Some(sequence);
+                }
+                found.push(sequence);
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,14 @@
+//! What the machine holds in memory of a queue: all of it derived from rows, none of it needed to know an outcome.
+
+mod bits;
+pub(crate) mod chunk;
+mod floor;
+mod free;
+mod lease;
+mod queue;
+mod subscription;
+
+pub(crate) use chunk::Chunk;
+pub(crate) use lease::{Index, OpenLease, deltas};
+pub(crate) use queue::{Place, Queue, view};
+pub(crate) use subscription::Subscription;

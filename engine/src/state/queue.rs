@@ -1,0 +1,70 @@
+//! A queue: its definition, its head, its subscriptions.
+
+use std::collections::BTreeMap;
+
+use super::Subscription;
+use crate::{
+    ids::{QueueRef, SubscriptionId},
+    outcome::QueueView,
+    schema::{QueueHeadRow, QueueRow, QueueSettings},
+};
+
+#[derive(Debug)]
+pub(crate) struct Queue {
+    pub(crate) id: QueueRef,
+    pub(crate) definition: QueueRow,
+    pub(crate) settings: QueueSettings,
+    pub(crate) head: QueueHeadRow,
+    /// The head's row is to be written at the batch's end.
+    pub(crate) head_changed: bool,
+    pub(crate) subscriptions: BTreeMap<SubscriptionId, Subscription>,
+    /// The batch that used it last, for eviction.
+    pub(crate) used_at: u64,
+}
+
+/// One subscription within its queue, and what a command on it may need of the queue.
+pub(crate) struct Place<'a> {
+    pub(crate) definition: &'a QueueRow,
+    pub(crate) settings: &'a QueueSettings,
+    pub(crate) next_sequence: u64,
+    pub(crate) subscription: &'a mut Subscription,
+}
+
+impl Queue {
+    pub(crate) fn place(&mut self, subscription: SubscriptionId) -> Option<Place<'_>> {
+        Some(Place {
+            subscription: self.subscriptions.get_mut(&subscription)?,
+            definition: &self.definition,
+            settings: &self.settings,
+            next_sequence: self.head.next_sequence,
+        })
+    }
+
+    /// Takes `count` sequences; the first.
+    pub(crate) fn append(&mut self, count: u64) -> u64 {
+        let first = self.head.next_sequence;
+        self.head.next_sequence += count;
+        self.head_changed = true;
+        for subscription in self.subscriptions.values_mut() {
+            subscription.unsettled += count;
+        }
+        first
+    }
+
+    pub(crate) fn view(&self) -> QueueView {
+        view(self.id, &self.definition, &self.settings)
+    }
+}
+
+/// A definition as it is answered.
+pub(crate) fn view(id: QueueRef, definition: &QueueRow, settings: &QueueSettings) -> QueueView {
+    QueueView {
+        department: id.department,
+        queue: id.queue,
+        name: definition.name.clone(),
+        revision: definition.revision,
+        created_at_ms: definition.created_at_ms,
+        updated_at_ms: definition.updated_at_ms,
+        settings: settings.clone(),
+    }
+}

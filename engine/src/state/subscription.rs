@@ -1,0 +1,171 @@
+//! A subscription: its floor, the ack chunks above it, its open leases, and its counts.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Chunk, OpenLease,
+    chunk::{bit, number},
+};
+use crate::{
+    halt::{Halt, ensure},
+    ids::SubscriptionRef,
+    limits::CHUNK,
+    outcome::Counts,
+    schema::SubscriptionRow,
+    state::bits::Bits,
+};
+
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    pub(crate) id: SubscriptionRef,
+    pub(crate) row: SubscriptionRow,
+    /// By number. An absent one is all zero above the floor, all settled below it.
+    pub(crate) chunks: BTreeMap<u64, Chunk>,
+    /// By id: those of which something is open.
+    pub(crate) leases: BTreeMap<u64, OpenLease>,
+    /// Messages not settled; of these, leased; and not to be delivered now, parked ones included.
+    pub(crate) unsettled: u64,
+    pub(crate) in_flight: u64,
+    pub(crate) waiting: u64,
+    /// No lease that is kept closed before: where a look for the oldest begins.
+    pub(crate) closed_from_ms: u64,
+    /// Its row is to be written at the batch's end.
+    pub(crate) row_changed: bool,
+    /// Chunks and leases to be written at the batch's end.
+    pub(crate) changed_chunks: Vec<u64>,
+    pub(crate) changed_leases: Vec<u64>,
+}
+
+impl Subscription {
+    pub(crate) const fn new(id: SubscriptionRef, row: SubscriptionRow) -> Self {
+        Self {
+            id,
+            row,
+            chunks: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            unsettled: 0,
+            in_flight: 0,
+            waiting: 0,
+            closed_from_ms: 0,
+            row_changed: false,
+            changed_chunks: Vec::new(),
+            changed_leases: Vec::new(),
+        }
+    }
+
+    pub(crate) fn counts(&self, next_sequence: u64) -> Counts {
+        Counts {
+            ready: self.unsettled.saturating_sub(self.in_flight).saturating_sub(self.waiting),
+            in_flight: self.in_flight,
+            waiting: self.waiting.saturating_sub(self.row.parked),
+            parked: self.row.parked,
+            last_sequence: next_sequence.saturating_sub(1),
+        }
+    }
+
+    /// Of a sequence that was published.
+    pub(crate) fn is_settled(&self, sequence: u64) -> bool {
+        match self.chunks.get(&number(sequence)) {
+            Some(chunk) => chunk.settled.get(bit(sequence)),
+            None => sequence < self.row.floor,
+        }
+    }
+
+    /// Of a sequence that was published.
+    pub(crate) fn is_free(&self, sequence: u64) -> bool {
+        match self.chunks.get(&number(sequence)) {
+            Some(chunk) => chunk.is_free(bit(sequence)),
+            None => sequence >= self.row.floor,
+        }
+    }
+
+    pub(crate) fn has_failed(&self, sequence: u64) -> bool {
+        self.chunks.get(&number(sequence)).is_some_and(|chunk| chunk.failed.get(bit(sequence)))
+    }
+
+    /// Leases a free message.
+    pub(crate) fn lease(&mut self, sequence: u64) -> Result<(), Halt> {
+        ensure!(self.chunk(sequence).leased.set(bit(sequence)), "message {sequence} is leased twice");
+        self.in_flight += 1;
+        Ok(())
+    }
+
+    /// Ends the lease of a message.
+    pub(crate) fn unlease(&mut self, sequence: u64) -> Result<(), Halt> {
+        ensure!(self.chunk(sequence).leased.clear(bit(sequence)), "message {sequence} was not leased");
+        self.in_flight -= 1;
+        Ok(())
+    }
+
+    /// Settles a message that is neither leased nor waiting; whether it had a retry row.
+    pub(crate) fn settle(&mut self, sequence: u64) -> Result<bool, Halt> {
+        let chunk = self.changed_chunk(sequence);
+        ensure!(chunk.settled.set(bit(sequence)), "message {sequence} is settled twice");
+        let failed = chunk.failed.clear(bit(sequence));
+        self.unsettled -= 1;
+        Ok(failed)
+    }
+
+    /// Remembers that a message has a retry row.
+    pub(crate) fn fail(&mut self, sequence: u64) {
+        self.changed_chunk(sequence).failed.set(bit(sequence));
+    }
+
+    /// Takes a message out of the line.
+    pub(crate) fn wait(&mut self, sequence: u64) -> Result<(), Halt> {
+        ensure!(self.changed_chunk(sequence).waiting.set(bit(sequence)), "message {sequence} waits twice");
+        self.waiting += 1;
+        Ok(())
+    }
+
+    /// Puts it back.
+    pub(crate) fn end_wait(&mut self, sequence: u64) -> Result<(), Halt> {
+        ensure!(self.changed_chunk(sequence).waiting.clear(bit(sequence)), "message {sequence} did not wait");
+        self.waiting -= 1;
+        Ok(())
+    }
+
+    pub(crate) fn lease_changed(&mut self, lease: u64) {
+        if let Some(open) = self.leases.get_mut(&lease)
+            && !open.changed
+        {
+            open.changed = true;
+            self.changed_leases.push(lease);
+        }
+    }
+
+    /// Everything published so far is gone.
+    pub(crate) fn purge(&mut self, next_sequence: u64) -> u64 {
+        let purged = self.unsettled;
+        self.row = SubscriptionRow {
+            floor: next_sequence,
+            closed_leases: 0,
+            parked: 0,
+            ..std::mem::take(&mut self.row)
+        };
+        *self = Self { row_changed: true, ..Self::new(self.id, std::mem::take(&mut self.row)) };
+        purged
+    }
+
+    /// The chunk of a sequence that is not settled.
+    fn chunk(&mut self, sequence: u64) -> &mut Chunk {
+        let floor = self.row.floor;
+        self.chunks.entry(number(sequence)).or_insert_with(|| {
+            // Only the floor's own chunk can be absent with sequences below the floor: those are settled.
+            let settled = if number(sequence) == number(floor) { bit(floor) } else { 0 };
+            Chunk { settled: Bits::below(settled), ..Chunk::default() }
+        })
+    }
+
+    fn changed_chunk(&mut self, sequence: u64) -> &mut Chunk {
+        let number = number(sequence);
+        if self.chunks.get(&number).is_none_or(|chunk| !chunk.changed) {
+            self.changed_chunks.push(number);
+        }
+        let chunk = self.chunk(sequence);
+        chunk.changed = true;
+        chunk
+    }
+}
+
+const _: () = assert!(CHUNK.is_multiple_of(64));
