@@ -1,0 +1,19 @@
+//! The engine's proofs, by random batches: a naive model agrees with it; what is held in memory changes nothing; a
+//! snapshot and the rest of the log are the whole log. Planted bugs make them fail.
+//!
+//! A failure prints the seed: `POSTHOUSE_SEED=<seed>` repeats it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod agree;
+mod driver;
+mod model;
+mod op;
+mod prove;
+mod reach;
+mod restart;
+mod snapshot;
+mod subject;
+
+#[cfg(feature = "planted-bugs")]
+mod planted;

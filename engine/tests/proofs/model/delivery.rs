@@ -1,0 +1,205 @@
+//! Leases and settlements.
+
+use posthouse_engine::{
+    ids::LeaseId,
+    outcome::{ExtendOutcome, Granted, GrantedItem, SettleOutcome, SubscriptionError},
+    schema::{
+        DeadLetterCause, DeadLetterOrigin, Extend, Grant, Holder, ReleaseHolder, Settle, SettleKind, TokenRef,
+    },
+};
+
+use super::{End, Item, Lease, Message, Model, State};
+
+const SHORTEST: u64 = 1_000;
+const LONGEST: u64 = 12 * 3_600_000;
+
+/// A token that is not for an open delivery.
+enum Not {
+    Settled(SettleKind),
+    Invalid,
+    Lost,
+    SettledByAnother,
+}
+
+impl Model {
+    fn at(&self, department: u32, queue: u32, subscription: u32) -> Result<usize, SubscriptionError> {
+        self.department(department)?;
+        let at = self.by_id(department, queue).ok_or(SubscriptionError::QueueNotFound)?;
+        if subscription == 1 { Ok(at) } else { Err(SubscriptionError::SubscriptionNotFound) }
+    }
+
+    pub fn grant(&mut self, command: &Grant) -> Result<Granted, SubscriptionError> {
+        let at = self.at(command.department, command.queue, command.subscription)?;
+        let deadline = self.now + command.duration_ms.clamp(SHORTEST, LONGEST);
+        let queue = &mut self.queues[at];
+        let mut wanted = command.sequences.clone();
+        wanted.sort_unstable();
+        wanted.dedup();
+        wanted.retain(|at| *at >= 1 && *at <= queue.messages.len() as u64 && queue.state(*at) == State::Free);
+        wanted.truncate(1_024);
+        let nonce = command.nonce;
+        if wanted.is_empty() {
+            return Ok(Granted { lease: LeaseId(0), nonce, deadline_ms: deadline, items: Vec::new() });
+        }
+        let mut items = Vec::new();
+        for sequence in wanted {
+            let message = queue.message(sequence);
+            message.state = State::Leased;
+            items.push(Item { sequence, attempt: message.failures + 1, deadline, end: None });
+        }
+        let granted = (0..).zip(&items);
+        let granted = granted
+            .map(|(index, item)| GrantedItem { index, sequence: item.sequence, attempt: item.attempt })
+            .collect();
+        let holder = command.holder.clone().unwrap();
+        let id = queue.next_lease;
+        queue.next_lease += 1;
+        queue.leases.push(Lease {
+            id,
+            holder,
+            nonce,
+            epoch: self.epoch,
+            items,
+            timer: deadline,
+            closed_at: None,
+        });
+        Ok(Granted { lease: LeaseId(id), nonce, deadline_ms: deadline, items: granted })
+    }
+
+    /// Which lease and which item, of an open delivery.
+    fn token(&self, at: usize, holder: &Holder, token: &TokenRef) -> Result<(usize, usize), Not> {
+        let queue = &self.queues[at];
+        let lease_at = queue.leases.iter().position(|lease| lease.id == token.lease).ok_or(Not::Invalid)?;
+        let lease = &queue.leases[lease_at];
+        let theirs = lease.holder.tenant == holder.tenant && lease.holder.subject == holder.subject;
+        let item = lease.items.get(token.index as usize).filter(|_| theirs && lease.nonce == token.nonce);
+        let item = item.ok_or(Not::Invalid)?;
+        match item.end {
+            None => Ok((lease_at, token.index as usize)),
+            Some(End::Settled(kind)) => Err(Not::Settled(kind)),
+            Some(End::Lost) if queue.state(item.sequence) == State::Settled => Err(Not::SettledByAnother),
+            Some(End::Lost) => Err(Not::Lost),
+        }
+    }
+
+    pub fn settle(&mut self, command: &Settle) -> Result<Vec<SettleOutcome>, SubscriptionError> {
+        let at = self.at(command.department, command.queue, command.subscription)?;
+        let holder = command.holder.as_ref().unwrap();
+        let mut outcomes = Vec::new();
+        for item in &command.items {
+            outcomes.push(match self.token(at, holder, item.token.as_ref().unwrap()) {
+                Ok((lease, index)) => {
+                    self.end(at, lease, index, End::Settled(item.kind()), item.delay_ms);
+                    SettleOutcome::Settled
+                }
+                Err(Not::Settled(kind)) => SettleOutcome::AlreadySettled(kind),
+                Err(Not::Invalid) => SettleOutcome::TokenInvalid,
+                Err(Not::Lost) => SettleOutcome::LeaseLost,
+                Err(Not::SettledByAnother) => SettleOutcome::SettledByAnother,
+            });
+        }
+        Ok(outcomes)
+    }
+
+    pub fn extend(&mut self, command: &Extend) -> Result<Vec<ExtendOutcome>, SubscriptionError> {
+        let at = self.at(command.department, command.queue, command.subscription)?;
+        let holder = command.holder.as_ref().unwrap();
+        let deadline = self.now + command.duration_ms.clamp(SHORTEST, LONGEST);
+        let mut outcomes = Vec::new();
+        for token in &command.tokens {
+            outcomes.push(match self.token(at, holder, token) {
+                Ok((lease, index)) => {
+                    let item = &mut self.queues[at].leases[lease].items[index];
+                    item.deadline = item.deadline.max(deadline);
+                    ExtendOutcome::Extended(item.deadline)
+                }
+                Err(Not::Settled(kind)) => ExtendOutcome::AlreadySettled(kind),
+                Err(Not::Invalid) => ExtendOutcome::TokenInvalid,
+                Err(Not::Lost) => ExtendOutcome::LeaseLost,
+                Err(Not::SettledByAnother) => ExtendOutcome::SettledByAnother,
+            });
+        }
+        Ok(outcomes)
+    }
+
+    pub fn release(&mut self, command: &ReleaseHolder) -> Result<u32, SubscriptionError> {
+        let at = self.at(command.department, command.queue, command.subscription)?;
+        let mut released = 0;
+        for lease in 0..self.queues[at].leases.len() {
+            if Some(&self.queues[at].leases[lease].holder) != command.holder.as_ref() {
+                continue;
+            }
+            for index in 0..self.queues[at].leases[lease].items.len() {
+                if self.queues[at].leases[lease].items[index].end.is_none() {
+                    self.end(at, lease, index, End::Settled(SettleKind::Release), 0);
+                    released += 1;
+                }
+            }
+        }
+        Ok(released)
+    }
+
+    /// Ends an open delivery, and decides what becomes of its message.
+    pub fn end(&mut self, at: usize, lease: usize, index: usize, end: End, delay: u64) {
+        let (now, epoch) = (self.now, self.epoch);
+        let queue = &mut self.queues[at];
+        let held = &mut queue.leases[lease];
+        held.items[index].end = Some(end);
+        let (sequence, attempt) = (held.items[index].sequence, held.items[index].attempt);
+        if held.items.iter().all(|item| item.end.is_some()) {
+            held.closed_at = Some(now);
+        }
+        let counts = held.epoch == epoch;
+        let delay = delay.min(30 * 24 * 3_600_000);
+        match end {
+            End::Settled(SettleKind::Ack) => queue.message(sequence).state = State::Settled,
+            End::Settled(SettleKind::Nack) => self.failed(at, sequence, attempt, delay),
+            End::Settled(SettleKind::DeadLetter) => {
+                self.give_up(at, sequence, attempt - 1, DeadLetterCause::Consumer);
+            }
+            End::Lost if counts => self.failed(at, sequence, attempt, 0),
+            _ => queue.message(sequence).state = State::Free,
+        }
+    }
+
+    fn failed(&mut self, at: usize, sequence: u64, failures: u32, delay: u64) {
+        let due = self.now + delay;
+        let queue = &mut self.queues[at];
+        if failures >= queue.settings.max_attempts {
+            return self.give_up(at, sequence, failures, DeadLetterCause::MaxAttempts);
+        }
+        let message = queue.message(sequence);
+        message.failures = failures;
+        message.state = if delay > 0 { State::Waiting(due, None) } else { State::Free };
+    }
+
+    pub fn give_up(&mut self, at: usize, sequence: u64, failures: u32, cause: DeadLetterCause) {
+        let queue = &mut self.queues[at];
+        queue.message(sequence).failures = failures;
+        let target = queue.settings.dead_letter_queue.clone();
+        let (id, name) = (queue.id, queue.name.clone());
+        if target.is_empty() {
+            queue.message(sequence).state = State::Parked;
+            return;
+        }
+        let Some(to) = self.by_name(id.department.0, &target) else {
+            self.queues[at].message(sequence).state = State::Waiting(self.now + 60_000, Some(cause));
+            return;
+        };
+        let message = self.queues[at].message(sequence);
+        message.state = State::Settled;
+        let origin = DeadLetterOrigin {
+            cause: cause.into(),
+            queue: name,
+            subscription: "default".into(),
+            queue_id: id.queue.0,
+            sequence,
+            published_at_ms: message.published_at,
+            attempts: failures,
+        };
+        let (content, size) = (message.content.clone(), message.size);
+        let (published_at, origin) = (self.now, Some(origin));
+        let state = State::Free;
+        self.queues[to].messages.push(Message { content, size, published_at, origin, failures: 0, state });
+    }
+}

@@ -1,0 +1,216 @@
+//! A queue as one would write it on one page: vectors of messages with states, searched from end to end. Written
+//! from the rules, not from the engine; it shares its types of commands and outcomes and nothing else.
+
+mod definitions;
+mod delivery;
+mod publish;
+mod time;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use posthouse_engine::{
+    ids::{DEFAULT_SUBSCRIPTION, DepartmentId, LeaseId, QueueRef, SubscriptionRef},
+    outcome::{Counts, DepartmentError, GrantedItem, LiveDelivery, Outcome, QueueView},
+    schema::{
+        Command, DeadLetterCause, DeadLetterOrigin, Holder, QueueSettings, SettleKind,
+        producer_row::PastBatch,
+    },
+};
+
+#[derive(Debug, Clone, Default)]
+pub struct Model {
+    pub now: u64,
+    pub epoch: u64,
+    pub departments: BTreeMap<u32, Department>,
+    pub queues: Vec<Queue>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Department {
+    pub closed: bool,
+    pub index: u64,
+    pub next_queue: u32,
+}
+
+#[derive(Debug, Clone)]
+pub struct Queue {
+    pub id: QueueRef,
+    pub name: String,
+    pub revision: u64,
+    pub created_at: u64,
+    pub updated_at: u64,
+    pub settings: QueueSettings,
+    pub request_id: String,
+    pub deleted: bool,
+    /// By sequence, from 1.
+    pub messages: Vec<Message>,
+    pub next_lease: u64,
+    pub leases: Vec<Lease>,
+    pub producers: BTreeMap<Bytes, Producer>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Message {
+    pub content: Bytes,
+    pub size: u32,
+    pub published_at: u64,
+    pub origin: Option<DeadLetterOrigin>,
+    pub failures: u32,
+    pub state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Free,
+    Leased,
+    /// With a cause: for its dead-letter queue.
+    Waiting(u64, Option<DeadLetterCause>),
+    Parked,
+    Settled,
+}
+
+#[derive(Debug, Clone)]
+pub struct Lease {
+    pub id: u64,
+    pub holder: Holder,
+    pub nonce: u64,
+    pub epoch: u64,
+    pub items: Vec<Item>,
+    pub timer: u64,
+    pub closed_at: Option<u64>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Item {
+    pub sequence: u64,
+    pub attempt: u32,
+    pub deadline: u64,
+    pub end: Option<End>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Settled(SettleKind),
+    Lost,
+}
+
+#[derive(Debug, Clone)]
+pub struct Producer {
+    pub epoch: u64,
+    pub next: u64,
+    pub tenant: u32,
+    pub subject: String,
+    pub used_at: u64,
+    pub past: Vec<PastBatch>,
+}
+
+impl Model {
+    /// The expected outcome; none for an `Advance`, of which only the end counts.
+    pub fn apply(&mut self, command: &Command) -> Option<Outcome> {
+        Some(match command {
+            Command::LeaderStarted(_) => {
+                self.epoch += 1;
+                Outcome::LeaderStarted
+            }
+            Command::ConfigureDepartment(command) => Outcome::ConfigureDepartment(self.configure(command)),
+            Command::CreateQueue(command) => Outcome::CreateQueue(self.create(command)),
+            Command::UpdateQueue(command) => Outcome::UpdateQueue(self.update(command)),
+            Command::DeleteQueue(command) => Outcome::DeleteQueue(self.delete(command)),
+            Command::PurgeQueue(command) => Outcome::PurgeQueue(self.purge(command)),
+            Command::Publish(command) => Outcome::Publish(self.publish(command)),
+            Command::Grant(command) => Outcome::Grant(self.grant(command)),
+            Command::Settle(command) => Outcome::Settle(self.settle(command)),
+            Command::Extend(command) => Outcome::Extend(self.extend(command)),
+            Command::ReleaseHolder(command) => Outcome::ReleaseHolder(self.release(command)),
+            Command::Advance(command) => {
+                // The driver follows a small one by one that is large enough.
+                if command.max >= super::driver::FULL_ADVANCE {
+                    self.advance();
+                }
+                return None;
+            }
+        })
+    }
+
+    fn department(&self, department: u32) -> Result<(), DepartmentError> {
+        match self.departments.get(&department) {
+            None => Err(DepartmentError::NotFound),
+            Some(department) if department.closed => Err(DepartmentError::Closed),
+            Some(_) => Ok(()),
+        }
+    }
+
+    pub fn by_name(&self, department: u32, name: &str) -> Option<usize> {
+        let here = DepartmentId(department);
+        self.queues
+            .iter()
+            .position(|queue| !queue.deleted && queue.id.department == here && queue.name == name)
+    }
+
+    fn by_id(&self, department: u32, queue: u32) -> Option<usize> {
+        let same = |held: &Queue| held.id.department.0 == department && held.id.queue.0 == queue;
+        self.queues.iter().position(|held| !held.deleted && same(held))
+    }
+}
+
+impl Queue {
+    pub fn view(&self) -> QueueView {
+        QueueView {
+            department: self.id.department,
+            queue: self.id.queue,
+            name: self.name.clone(),
+            revision: self.revision,
+            created_at_ms: self.created_at,
+            updated_at_ms: self.updated_at,
+            settings: self.settings.clone(),
+        }
+    }
+
+    pub fn subscription(&self) -> SubscriptionRef {
+        SubscriptionRef { queue: self.id, subscription: DEFAULT_SUBSCRIPTION }
+    }
+
+    pub fn message(&mut self, sequence: u64) -> &mut Message {
+        &mut self.messages[usize::try_from(sequence).unwrap() - 1]
+    }
+
+    pub fn state(&self, sequence: u64) -> State {
+        self.messages[usize::try_from(sequence).unwrap() - 1].state
+    }
+
+    pub fn free(&self) -> Vec<u64> {
+        (1..)
+            .zip(&self.messages)
+            .filter(|(_, message)| message.state == State::Free)
+            .map(|(at, _)| at)
+            .collect()
+    }
+
+    pub fn counts(&self) -> Counts {
+        let count =
+            |is: &dyn Fn(State) -> bool| self.messages.iter().filter(|held| is(held.state)).count() as u64;
+        Counts {
+            ready: count(&|state| state == State::Free),
+            in_flight: count(&|state| state == State::Leased),
+            waiting: count(&|state| matches!(state, State::Waiting(..))),
+            parked: count(&|state| state == State::Parked),
+            last_sequence: self.messages.len() as u64,
+        }
+    }
+
+    pub fn live(&self, holder: &Holder) -> Vec<LiveDelivery> {
+        let mut live = Vec::new();
+        for lease in self.leases.iter().filter(|lease| lease.holder == *holder) {
+            for (index, item) in (0..).zip(&lease.items).filter(|(_, item)| item.end.is_none()) {
+                live.push(LiveDelivery {
+                    lease: LeaseId(lease.id),
+                    nonce: lease.nonce,
+                    deadline_ms: item.deadline,
+                    item: GrantedItem { index, sequence: item.sequence, attempt: item.attempt },
+                });
+            }
+        }
+        live
+    }
+}

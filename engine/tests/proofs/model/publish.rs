@@ -1,0 +1,110 @@
+//! Messages in, and producer sessions.
+
+use posthouse_engine::{
+    outcome::{EntryResult, PublishError, Published},
+    schema::{Publish, producer_row::PastBatch},
+};
+
+use super::{Message, Model, Producer, Queue, State};
+
+impl Model {
+    pub fn publish(&mut self, command: &Publish) -> Result<Published, PublishError> {
+        self.department(command.department)?;
+        let now = self.now;
+        let at = self.by_id(command.department, command.queue).ok_or(PublishError::QueueNotFound)?;
+        let queue = &mut self.queues[at];
+        if let Some(results) = session(queue, command)? {
+            return Ok(Published { published_at_ms: now, results });
+        }
+        if command.atomic && command.entries.iter().any(|entry| entry.refused) {
+            return Err(PublishError::AtomicRefused);
+        }
+        let mut results = Vec::new();
+        for entry in &command.entries {
+            if entry.refused {
+                results.push(EntryResult::Refused);
+                continue;
+            }
+            queue.messages.push(Message {
+                content: entry.content.clone(),
+                size: entry.payload_bytes,
+                published_at: now,
+                origin: None,
+                failures: 0,
+                state: State::Free,
+            });
+            results.push(EntryResult::Stored(queue.messages.len() as u64));
+        }
+        remember(queue, command, &results, now);
+        Ok(Published { published_at_ms: now, results })
+    }
+}
+
+/// The results of an earlier attempt, if it is one.
+fn session(queue: &Queue, command: &Publish) -> Result<Option<Vec<EntryResult>>, PublishError> {
+    let Some(given) = &command.producer else { return Ok(None) };
+    let count = command.entries.len() as u64;
+    let held = queue.producers.get(&given.producer_id);
+    if let Some(held) = held {
+        if held.tenant != given.tenant || held.subject != given.subject {
+            return Err(PublishError::ForeignProducer);
+        }
+        if given.epoch < held.epoch {
+            return Err(PublishError::Fenced { current: held.epoch, given: given.epoch });
+        }
+    }
+    let held = held.filter(|held| held.epoch == given.epoch);
+    let expected = held.map_or(0, |held| held.next);
+    if given.first_sequence == expected {
+        return Ok(None);
+    }
+    if given.first_sequence + count > expected {
+        return Err(PublishError::SequenceGap { expected, given: given.first_sequence });
+    }
+    let same =
+        |past: &&PastBatch| past.first_sequence == given.first_sequence && u64::from(past.count) == count;
+    let Some(past) = held.and_then(|held| held.past.iter().find(same)) else {
+        return Ok(Some(vec![EntryResult::Duplicate(None); count as usize]));
+    };
+    let mut stored = past.first_stored;
+    let mut results = Vec::new();
+    for index in 0..past.count {
+        if past.refused.contains(&index) {
+            results.push(EntryResult::Refused);
+        } else {
+            results.push(EntryResult::Duplicate(Some(stored)));
+            stored += 1;
+        }
+    }
+    Ok(Some(results))
+}
+
+fn remember(queue: &mut Queue, command: &Publish, results: &[EntryResult], now: u64) {
+    let Some(given) = &command.producer else { return };
+    let count = command.entries.len() as u32;
+    let stored = |result: &EntryResult| if let EntryResult::Stored(at) = result { Some(*at) } else { None };
+    let past = PastBatch {
+        first_sequence: given.first_sequence,
+        count,
+        first_stored: results.iter().find_map(stored).unwrap_or(0),
+        refused: (0..count).filter(|index| command.entries[*index as usize].refused).collect(),
+    };
+    let held = queue.producers.entry(given.producer_id.clone()).or_insert_with(|| Producer {
+        epoch: given.epoch,
+        next: 0,
+        tenant: given.tenant,
+        subject: given.subject.clone(),
+        used_at: now,
+        past: Vec::new(),
+    });
+    if held.epoch != given.epoch {
+        held.epoch = given.epoch;
+        held.past.clear();
+    }
+    held.next = given.first_sequence + u64::from(count);
+    held.used_at = now;
+    held.past.push(past);
+    if held.past.len() > 8 {
+        held.past.remove(0);
+    }
+}

@@ -1,0 +1,184 @@
+//! What a case is made of: steps with free choices, which the driver turns into commands as the state allows.
+
+use proptest::{collection::vec, prelude::*};
+
+/// A choice among as many things as there are when it is made.
+pub type Choice = u16;
+
+#[derive(Debug, Clone)]
+pub enum Op {
+    Configure {
+        department: bool,
+        closed: bool,
+        older: bool,
+    },
+    LeaderStarted,
+    Create {
+        department: bool,
+        name: u8,
+        attempts: u32,
+        target: u8,
+        request: u8,
+    },
+    Update {
+        name: u8,
+        attempts: u32,
+        target: u8,
+        revision: u8,
+    },
+    Delete {
+        name: u8,
+        revision: u8,
+    },
+    Purge {
+        name: u8,
+    },
+    Publish {
+        queue: Choice,
+        sizes: Vec<u8>,
+        atomic: bool,
+        producer: Option<Producer>,
+    },
+    /// A publish of a session, sent again.
+    Republish {
+        publish: Choice,
+    },
+    Grant {
+        queue: Choice,
+        holder: u8,
+        picks: Vec<Choice>,
+        duration_s: u64,
+    },
+    Settle {
+        token: Choice,
+        items: Vec<Item>,
+    },
+    Extend {
+        token: Choice,
+        others: Vec<(Choice, Corruption)>,
+        duration_s: u64,
+    },
+    Release {
+        queue: Choice,
+        holder: u8,
+    },
+    Tick(u64),
+    Advance {
+        first: u32,
+    },
+    /// Many messages at once, for long cases.
+    Flood {
+        queue: Choice,
+        publishes: u8,
+    },
+    /// Many acks at once, in order, but for one message in so many.
+    Drain {
+        queue: Choice,
+        leases: u8,
+        leave: u16,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub struct Producer {
+    pub id: u8,
+    pub epoch_ahead: i8,
+    pub sequence_ahead: i8,
+    pub foreign: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct Item {
+    pub token: Choice,
+    pub corruption: Corruption,
+    pub kind: i32,
+    pub delay_ms: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Corruption {
+    None,
+    Nonce,
+    Index,
+    Lease,
+    Holder,
+}
+
+/// The steps of one case, as batches.
+pub fn case() -> impl Strategy<Value = Vec<Vec<Op>>> {
+    vec(vec(op(), 1..6), 1..30)
+}
+
+/// Fewer steps, of many messages each, mostly in one queue. What the drains leave is left by all of them.
+pub fn long_case() -> impl Strategy<Value = Vec<Vec<Op>>> {
+    let queue = || prop_oneof![9 => Just(2u16), 1 => any::<Choice>()];
+    let leave = prop_oneof![Just(70u16), Just(140), Just(700)];
+    let op = prop_oneof![
+        4 => (queue(), 4u8..24).prop_map(|(queue, publishes)| Op::Flood { queue, publishes }),
+        4 => (queue(), 8u8..48, leave).prop_map(|(queue, leases, leave)| Op::Drain { queue, leases, leave }),
+        2 => op(),
+    ];
+    vec(vec(op, 1..3), 10..26)
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        1 => (any::<bool>(), prop::bool::weighted(0.3), prop::bool::weighted(0.2))
+            .prop_map(|(department, closed, older)| Op::Configure { department, closed, older }),
+        1 => Just(Op::LeaderStarted),
+        3 => (prop::bool::weighted(0.1), name(), 0u32..4, target(), 0u8..3)
+            .prop_map(|(department, name, attempts, target, request)| Op::Create { department, name, attempts, target, request }),
+        2 => (name(), 0u32..4, target(), revision())
+            .prop_map(|(name, attempts, target, revision)| Op::Update { name, attempts, target, revision }),
+        1 => (name(), revision()).prop_map(|(name, revision)| Op::Delete { name, revision }),
+        1 => name().prop_map(|name| Op::Purge { name }),
+        10 => (any::<Choice>(), vec(any::<u8>(), 0..6), prop::bool::weighted(0.2), producer())
+            .prop_map(|(queue, sizes, atomic, producer)| Op::Publish { queue, sizes, atomic, producer }),
+        3 => any::<Choice>().prop_map(|publish| Op::Republish { publish }),
+        10 => (any::<Choice>(), 0u8..4, vec(any::<Choice>(), 1..8), 0u64..60)
+            .prop_map(|(queue, holder, picks, duration_s)| Op::Grant { queue, holder, picks, duration_s }),
+        14 => (any::<Choice>(), vec(item(), 1..6)).prop_map(|(token, items)| Op::Settle { token, items }),
+        3 => (any::<Choice>(), vec((any::<Choice>(), corruption()), 0..5), 0u64..100)
+            .prop_map(|(token, others, duration_s)| Op::Extend { token, others, duration_s }),
+        1 => (any::<Choice>(), 0u8..4).prop_map(|(queue, holder)| Op::Release { queue, holder }),
+        5 => prop_oneof![6 => 0u64..15_000, 2 => 0u64..40_000, 1 => 0u64..200_000, 1 => Just(4 * 24 * 3_600_000)].prop_map(Op::Tick),
+        5 => (0u32..4).prop_map(|first| Op::Advance { first }),
+    ]
+}
+
+fn name() -> impl Strategy<Value = u8> {
+    0u8..4
+}
+
+/// Mostly none.
+fn target() -> impl Strategy<Value = u8> {
+    prop_oneof![2 => Just(u8::MAX), 3 => 0u8..5]
+}
+
+fn revision() -> impl Strategy<Value = u8> {
+    prop_oneof![3 => Just(0), 1 => 1u8..3]
+}
+
+fn producer() -> impl Strategy<Value = Option<Producer>> {
+    let ahead = || prop_oneof![8 => Just(0i8), 1 => -8i8..0, 1 => 1i8..3];
+    let producer = (0u8..3, ahead(), ahead(), prop::bool::weighted(0.05)).prop_map(
+        |(id, epoch_ahead, sequence_ahead, foreign)| Producer { id, epoch_ahead, sequence_ahead, foreign },
+    );
+    prop::option::of(producer)
+}
+
+fn corruption() -> impl Strategy<Value = Corruption> {
+    use Corruption::{Holder, Index, Lease, Nonce, None};
+    prop_oneof![20 => Just(None), 1 => Just(Nonce), 1 => Just(Index), 1 => Just(Lease), 1 => Just(Holder)]
+}
+
+fn item() -> impl Strategy<Value = Item> {
+    let delay = prop_oneof![2 => Just(0u64), 1 => 1u64..100_000];
+    (
+        any::<Choice>(),
+        corruption(),
+        prop_oneof![4 => Just(1), 4 => Just(2), 1 => Just(3), 1 => Just(4)],
+        delay,
+    )
+        .prop_map(|(token, corruption, kind, delay_ms)| Item { token, corruption, kind, delay_ms })
+}

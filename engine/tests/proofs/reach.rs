@@ -1,0 +1,173 @@
+//! The random cases come to everything that a proof should have seen.
+
+use std::{cell::RefCell, collections::BTreeMap};
+
+use posthouse_engine::{
+    keys::{AsideKey, HeadKey, Key},
+    kv::{Family, Kv},
+    outcome::{EntryResult, ExtendOutcome, Outcome, PublishError, SettleOutcome},
+    schema::QueueHeadRow,
+};
+use prost::Message;
+
+use crate::{
+    driver::Driver,
+    model::State,
+    op::{self, Op},
+    prove::prove_from,
+    subject::Subject,
+};
+
+const EVERYTHING: [&str; 31] = [
+    "settled",
+    "already settled",
+    "token invalid",
+    "lease lost",
+    "settled by another",
+    "extended",
+    "extend settled",
+    "extend invalid",
+    "extend lost",
+    "extend settled by another",
+    "stored",
+    "refused",
+    "duplicate",
+    "old duplicate",
+    "fenced",
+    "gap",
+    "foreign",
+    "atomic refused",
+    "department closed",
+    "queue gone",
+    "no such subscription",
+    "purged",
+    "deleted",
+    "revision mismatch",
+    "settings refused",
+    "released",
+    "nothing free",
+    "waiting",
+    "waiting for a target",
+    "parked",
+    "dead letter",
+];
+
+#[test]
+fn the_cases_come_to_everything() {
+    let seen = RefCell::new(BTreeMap::new());
+    prove_from(1, "reach", 1_000, false, &op::case(), |case| {
+        reach(&case, &mut seen.borrow_mut());
+        Ok(())
+    })
+    .unwrap();
+    println!("{:?}", seen.borrow());
+    let missing: Vec<_> = EVERYTHING.iter().filter(|what| !seen.borrow().contains_key(*what)).collect();
+    assert!(missing.is_empty(), "never seen: {missing:?}");
+}
+
+fn reach(case: &[Vec<Op>], seen: &mut BTreeMap<&'static str, u32>) {
+    let mut driver = Driver::new();
+    driver.first();
+    for ops in case {
+        for expected in driver.step(ops).expected.iter().flatten() {
+            for what in names(expected) {
+                *seen.entry(what).or_default() += 1;
+            }
+        }
+        for message in driver.model.queues.iter().flat_map(|queue| &queue.messages) {
+            let what = match message.state {
+                State::Waiting(_, None) => "waiting",
+                State::Waiting(_, Some(_)) => "waiting for a target",
+                State::Parked => "parked",
+                _ if message.origin.is_some() => "dead letter",
+                _ => continue,
+            };
+            *seen.entry(what).or_default() += 1;
+        }
+    }
+}
+
+fn names(outcome: &Outcome) -> Vec<&'static str> {
+    use posthouse_engine::outcome::{DeleteQueueError, SubscriptionError, UpdateQueueError};
+    match outcome {
+        Outcome::Settle(Ok(outcomes)) => outcomes.iter().map(settle).collect(),
+        Outcome::Extend(Ok(outcomes)) => outcomes.iter().map(extend).collect(),
+        Outcome::Publish(Ok(published)) => published.results.iter().map(entry).collect(),
+        Outcome::Publish(Err(error)) => vec![publish(error)],
+        Outcome::PurgeQueue(Ok(1..)) => vec!["purged"],
+        Outcome::DeleteQueue(Ok(())) => vec!["deleted"],
+        Outcome::DeleteQueue(Err(DeleteQueueError::RevisionMismatch(_))) => vec!["revision mismatch"],
+        Outcome::UpdateQueue(Err(UpdateQueueError::Settings(_))) => vec!["settings refused"],
+        Outcome::ReleaseHolder(Ok(1..)) => vec!["released"],
+        Outcome::Grant(Ok(granted)) if granted.items.is_empty() => vec!["nothing free"],
+        Outcome::Grant(Err(SubscriptionError::QueueNotFound)) => vec!["queue gone"],
+        Outcome::Grant(Err(SubscriptionError::SubscriptionNotFound)) => vec!["no such subscription"],
+        Outcome::Grant(Err(SubscriptionError::Department(_))) => vec!["department closed"],
+        _ => Vec::new(),
+    }
+}
+
+fn settle(outcome: &SettleOutcome) -> &'static str {
+    match outcome {
+        SettleOutcome::Settled => "settled",
+        SettleOutcome::AlreadySettled(_) => "already settled",
+        SettleOutcome::TokenInvalid => "token invalid",
+        SettleOutcome::LeaseLost => "lease lost",
+        SettleOutcome::SettledByAnother => "settled by another",
+    }
+}
+
+fn extend(outcome: &ExtendOutcome) -> &'static str {
+    match outcome {
+        ExtendOutcome::Extended(_) => "extended",
+        ExtendOutcome::AlreadySettled(_) => "extend settled",
+        ExtendOutcome::TokenInvalid => "extend invalid",
+        ExtendOutcome::LeaseLost => "extend lost",
+        ExtendOutcome::SettledByAnother => "extend settled by another",
+    }
+}
+
+fn entry(result: &EntryResult) -> &'static str {
+    match result {
+        EntryResult::Stored(_) => "stored",
+        EntryResult::Duplicate(Some(_)) => "duplicate",
+        EntryResult::Duplicate(None) => "old duplicate",
+        EntryResult::Refused => "refused",
+    }
+}
+
+fn publish(error: &PublishError) -> &'static str {
+    match error {
+        PublishError::Fenced { .. } => "fenced",
+        PublishError::SequenceGap { .. } => "gap",
+        PublishError::ForeignProducer => "foreign",
+        PublishError::AtomicRefused => "atomic refused",
+        _ => "other",
+    }
+}
+
+#[test]
+fn the_long_cases_copy_aside_and_trim() {
+    let (aside, trimmed) = (RefCell::new(0), RefCell::new(0));
+    prove_from(1, "reach, long", 10, false, &op::long_case(), |case| {
+        let (mut driver, mut subject) = (Driver::new(), Subject::new(None));
+        let first = driver.first();
+        subject.apply(&first.batch)?;
+        for ops in &case {
+            subject.apply(&driver.step(ops).batch)?;
+            let rows = subject
+                .kv
+                .rows()
+                .filter(|(family, key, _)| *family == Family::Body && AsideKey::decode(key).is_some());
+            *aside.borrow_mut() += rows.count();
+        }
+        for queue in driver.model.queues.iter().filter(|queue| !queue.deleted) {
+            let head = subject.kv.get(Family::State, &HeadKey { queue: queue.id }.encode()).unwrap().unwrap();
+            *trimmed.borrow_mut() += QueueHeadRow::decode(head).unwrap().trimmed;
+        }
+        Ok(())
+    })
+    .unwrap();
+    println!("{} aside, trimmed {}", aside.borrow(), trimmed.borrow());
+    assert!(*aside.borrow() > 0 && *trimmed.borrow() > 0);
+}

@@ -1,0 +1,64 @@
+//! Proof (a): of two machines fed the same batches, one is hydrated afresh and loses what it holds at random points;
+//! they end byte-equal.
+
+use proptest::{collection::vec, prelude::*};
+
+use crate::{
+    driver::Driver,
+    op::{self, Op},
+    prove::prove,
+    subject::{Plant, Subject, same},
+};
+
+/// What befalls the second machine before a batch.
+#[derive(Debug, Clone, Copy)]
+pub enum Mishap {
+    None,
+    Restart,
+    Evict(usize),
+}
+
+pub type Case = Vec<(Mishap, Vec<Op>)>;
+
+pub fn case(ops: impl Strategy<Value = Vec<Vec<Op>>>) -> impl Strategy<Value = Case> {
+    let mishap = prop_oneof![
+        3 => Just(Mishap::None),
+        1 => Just(Mishap::Restart),
+        1 => (0usize..3).prop_map(Mishap::Evict),
+    ];
+    (ops, vec(mishap, 30)).prop_map(|(ops, mishaps)| mishaps.into_iter().zip(ops).collect())
+}
+
+#[test]
+fn what_is_held_in_memory_changes_nothing() {
+    prove("restart", 3_000, true, &case(op::case()), |case| equal(&case, None, true)).unwrap();
+}
+
+#[test]
+fn what_is_held_in_memory_changes_nothing_over_many_chunks() {
+    prove("restart, long", 10, false, &case(op::long_case()), |case| equal(&case, None, false)).unwrap();
+}
+
+pub fn equal(case: &Case, plant: Option<Plant>, closely: bool) -> Result<(), String> {
+    let (mut driver, mut steady, mut restless) = (Driver::new(), Subject::new(plant), Subject::new(plant));
+    let mut batches = vec![(Mishap::Restart, driver.first())];
+    for (mishap, ops) in case {
+        batches.push((*mishap, driver.step(ops)));
+    }
+    for (mishap, step) in batches {
+        match mishap {
+            Mishap::None => {}
+            Mishap::Restart => restless.restart(),
+            Mishap::Evict(keep) => restless.machine.evict_idle(keep),
+        }
+        let (one, other) = (steady.apply(&step.batch)?, restless.apply(&step.batch)?);
+        same("outcomes", &other.outcomes, &one.outcomes)?;
+        same("effects", &other.effects, &one.effects)?;
+        if closely {
+            steady.check()?;
+        }
+    }
+    steady.check()?;
+    // Not printed: two whole stores.
+    if steady.kv == restless.kv { Ok(()) } else { Err("the rows differ".into()) }
+}

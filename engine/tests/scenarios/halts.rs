@@ -1,0 +1,125 @@
+//! What stops the machine, and that nothing is written then.
+
+use posthouse_engine::{
+    halt::Halt,
+    ids::ShardId,
+    keys::{HeadKey, Key},
+    kv::{Family, MemKv, Write},
+    limits::MACHINE_VERSION,
+    machine::ShardMachine,
+    outcome::Outcome,
+    schema::{Batch, Command, CommandRecord, Grant, LeaderStarted, QueueSettings, Settle, SettleItem},
+};
+
+use crate::shard::{Shard, holder};
+
+fn batch(commands: Vec<Option<Command>>) -> Batch {
+    let commands = commands.into_iter().map(|command| CommandRecord { command }).collect();
+    Batch { machine_version: MACHINE_VERSION, commands, ..Batch::default() }
+}
+
+fn machine() -> ShardMachine {
+    ShardMachine::hydrate(ShardId(0), &MemKv::default()).unwrap()
+}
+
+#[test]
+fn a_newer_batch_is_refused_whole() {
+    let (kv, mut machine) = (MemKv::default(), machine());
+    let newer = Batch { machine_version: MACHINE_VERSION + 1, ..batch(vec![]) };
+    assert!(matches!(machine.apply(&kv, 1, newer), Err(Halt::NewerVersion { found: 2, known: 1 })));
+    // And what follows it, until the machine is read again.
+    assert!(matches!(machine.apply(&kv, 1, batch(vec![])), Err(Halt::Halted)));
+}
+
+#[test]
+fn a_batch_must_follow_the_last() {
+    for index in [0, 2, u64::MAX] {
+        assert!(matches!(
+            machine().apply(&MemKv::default(), index, batch(vec![])),
+            Err(Halt::IndexGap { applied: 0, .. })
+        ));
+    }
+}
+
+#[test]
+fn a_batch_of_another_shard_or_with_an_unknown_command_is_malformed() {
+    let kv = MemKv::default();
+    let other = Batch { shard: 1, ..batch(vec![]) };
+    assert!(matches!(machine().apply(&kv, 1, other), Err(Halt::Malformed(_))));
+    let unknown = batch(vec![Some(Command::LeaderStarted(LeaderStarted {})), None]);
+    assert!(matches!(machine().apply(&kv, 1, unknown), Err(Halt::Malformed(_))));
+}
+
+#[test]
+fn a_command_that_lacks_a_field_is_malformed() {
+    let (mut shard, _) = Shard::with(QueueSettings::default());
+    let mut halts = |command| {
+        let index = shard.machine.applied_index() + 1;
+        let halt = shard.machine.apply(&shard.kv, index, batch(vec![Some(command)])).unwrap_err();
+        assert!(matches!(halt, Halt::Malformed(_)), "{halt}");
+        shard.restart();
+    };
+    let to = Grant { department: 1, queue: 1, subscription: 1, ..Grant::default() };
+    halts(Command::Grant(to.clone()));
+    halts(Command::Grant(Grant { lane: 1, holder: Some(holder("a")), ..to }));
+    let settle = Settle {
+        department: 1,
+        queue: 1,
+        subscription: 1,
+        holder: Some(holder("a")),
+        items: vec![SettleItem::default()],
+    };
+    halts(Command::Settle(Settle { holder: None, ..settle.clone() }));
+    halts(Command::Settle(settle));
+}
+
+#[test]
+fn damaged_rows_halt_what_needs_them() {
+    let (mut shard, queue) = Shard::with(QueueSettings::default());
+    shard.kv.write(&[Write::Delete { family: Family::State, key: HeadKey { queue }.encode() }]);
+    shard.restart();
+    let publish = Command::Publish(crate::shard::publish(queue, &["one"]));
+    let index = shard.machine.applied_index() + 1;
+    let halt = shard.machine.apply(&shard.kv, index, batch(vec![Some(publish)])).unwrap_err();
+    assert!(matches!(halt, Halt::Corrupt(_)), "{halt}");
+    assert!(posthouse_engine::check::check(ShardId(0), &shard.kv).is_err());
+}
+
+#[test]
+fn an_empty_batch_is_applied_too() {
+    let mut kv = MemKv::default();
+    let mut machine = machine();
+    for index in 1..4 {
+        let applied = machine.apply(&kv, index, Batch { now_ms: index * 10, ..batch(vec![]) }).unwrap();
+        assert_eq!((applied.outcomes, applied.effects), (vec![], vec![]));
+        kv.write(&applied.writes);
+    }
+    let again = ShardMachine::hydrate(ShardId(0), &kv).unwrap();
+    assert_eq!((again.applied_index(), again.now_ms(), again.leader_epoch()), (3, 30, 0));
+}
+
+#[test]
+fn later_commands_of_a_batch_see_the_earlier() {
+    let (mut shard, queue) = Shard::with(QueueSettings::default());
+    let publish = Command::Publish(crate::shard::publish(queue, &["one"]));
+    let grant = |nonce| {
+        Command::Grant(Grant {
+            department: 1,
+            queue: 1,
+            subscription: 1,
+            holder: Some(holder("a")),
+            sequences: vec![1],
+            nonce,
+            ..Grant::default()
+        })
+    };
+    let index = shard.machine.applied_index() + 1;
+    let commands = vec![Some(publish), Some(grant(1)), Some(grant(2))];
+    let applied = shard.machine.apply(&shard.kv, index, batch(commands)).unwrap();
+    let granted = |outcome: &Outcome| match outcome {
+        Outcome::Grant(Ok(granted)) => granted.items.len(),
+        _ => 99,
+    };
+    let granted: Vec<_> = applied.outcomes.iter().map(granted).collect();
+    assert_eq!(granted, [99, 1, 0]);
+}

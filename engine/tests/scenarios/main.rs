@@ -1,0 +1,14 @@
+//! The engine's verbs as scenarios: commands in, outcomes and effects out. Every step is checked.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bounds;
+mod catalogue;
+mod dead_letters;
+mod definitions;
+mod delivery;
+mod halts;
+mod publish;
+mod shard;
+mod stragglers;
+mod time;

@@ -1,0 +1,118 @@
+//! Messages in, and producer sessions.
+
+use bytes::Bytes;
+use posthouse_engine::{
+    effect::Effect,
+    outcome::{EntryResult, EntryResult::*, PublishError},
+    schema::{Producer, Publish, QueueSettings},
+};
+
+use crate::shard::{START, Shard, publish};
+
+fn session(command: Publish, epoch: u64, first_sequence: u64) -> Publish {
+    let producer_id = Bytes::from_static(&[5; 16]);
+    let producer = Producer { producer_id, epoch, first_sequence, tenant: 7, subject: "registry".into() };
+    Publish { producer: Some(producer), ..command }
+}
+
+fn results(published: Result<posthouse_engine::outcome::Published, PublishError>) -> Vec<EntryResult> {
+    published.unwrap().results
+}
+
+#[test]
+fn messages_take_the_next_sequences_but_for_refused_ones() {
+    let (mut shard, queue) = Shard::with(QueueSettings::default());
+    let published = shard.publish(queue, &["one", "refused", "two"]);
+    assert_eq!(published.results, [Stored(1), Refused, Stored(2)]);
+    assert_eq!(published.published_at_ms, START);
+    assert_eq!(shard.effects, [Effect::Appended { queue, last_sequence: 2 }]);
+    assert_eq!(shard.publish(queue, &["refused"]).results, [Refused]);
+    assert_eq!(shard.effects, []);
+    let (header, content) = shard.body(queue, 2).unwrap();
+    assert_eq!((header.published_at_ms, header.payload_bytes, &content[..]), (START, 3, &b"two"[..]));
+    let entry = shard.machine.entry_at(&shard.kv, queue, 2).unwrap().unwrap();
+    assert_eq!((entry.first_sequence, entry.payload_bytes), (1, vec![3, 3]));
+}
+
+#[test]
+fn an_atomic_publish_stores_all_or_none() {
+    let (mut shard, queue) = Shard::with(QueueSettings::default());
+    let atomic = |contents: &[&str]| Publish { atomic: true, ..session(publish(queue, contents), 1, 0) };
+    assert_eq!(shard.try_publish(atomic(&["one", "refused"])), Err(PublishError::AtomicRefused));
+    assert_eq!(shard.counts(queue).last_sequence, 0);
+    // It has taken no producer sequence either.
+    assert_eq!(results(shard.try_publish(atomic(&["one", "two"]))), [Stored(1), Stored(2)]);
+}
+
+#[test]
+fn a_batch_sent_again_is_a_duplicate() {
+    let (mut shard, queue) = Shard::with(QueueSettings::default());
+    let batch = session(publish(queue, &["one", "refused", "two"]), 1, 0);
+    assert_eq!(results(shard.try_publish(batch.clone())), [Stored(1), Refused, Stored(2)]);
+    let again = [Duplicate(Some(1)), Refused, Duplicate(Some(2))];
+    assert_eq!(results(shard.try_publish(batch.clone())), again);
+    shard.restart();
+    assert_eq!(results(shard.try_publish(batch.clone())), again);
+    // Cut otherwise, or long ago: known to be stored, but not where.
+    assert_eq!(results(shard.try_publish(session(publish(queue, &["two"]), 1, 2))), [Duplicate(None)]);
+    for round in 0..8 {
+        shard.try_publish(session(publish(queue, &["more"]), 1, 3 + round)).unwrap();
+    }
+    assert_eq!(results(shard.try_publish(batch)), [Duplicate(None); 3]);
+    assert_eq!(shard.counts(queue).last_sequence, 10);
+}
+
+#[test]
+fn a_session_demands_its_next_sequence() {
+    let (mut shard, queue) = Shard::with(QueueSettings::default());
+    let gap = |expected, given| Err(PublishError::SequenceGap { expected, given });
+    let at = |epoch, first| session(publish(queue, &["one", "two"]), epoch, first);
+    assert_eq!(shard.try_publish(at(1, 1)), gap(0, 1));
+    shard.try_publish(at(1, 0)).unwrap();
+    assert_eq!(shard.try_publish(at(1, 3)), gap(2, 3));
+    assert_eq!(shard.try_publish(at(1, 1)), gap(2, 1), "half of it is stored");
+    assert_eq!(shard.try_publish(at(1, u64::MAX)), gap(2, u64::MAX));
+}
+
+#[test]
+fn a_later_epoch_fences_the_earlier_off() {
+    let (mut shard, queue) = Shard::with(QueueSettings::default());
+    let at = |epoch, first| session(publish(queue, &["one"]), epoch, first);
+    shard.try_publish(at(1, 0)).unwrap();
+    assert_eq!(shard.try_publish(at(3, 1)), Err(PublishError::SequenceGap { expected: 0, given: 1 }));
+    assert_eq!(results(shard.try_publish(at(3, 0))), [Stored(2)]);
+    assert_eq!(shard.try_publish(at(2, 0)), Err(PublishError::Fenced { current: 3, given: 2 }));
+    let next = |shard: &mut Shard, epoch| {
+        shard.machine.producer_next(&shard.kv, queue, &[5; 16], epoch, 7, "registry").unwrap()
+    };
+    assert_eq!(next(&mut shard, 3), Ok(1));
+    assert_eq!(next(&mut shard, 4), Ok(0));
+    assert_eq!(next(&mut shard, 1), Err(PublishError::Fenced { current: 3, given: 1 }));
+}
+
+#[test]
+fn a_session_belongs_to_its_principal() {
+    let (mut shard, queue) = Shard::with(QueueSettings::default());
+    shard.try_publish(session(publish(queue, &["one"]), 1, 0)).unwrap();
+    for (tenant, subject) in [(8, "registry"), (7, "another")] {
+        let mut foreign = session(publish(queue, &["two"]), 9, 0);
+        foreign.producer = foreign.producer.map(|held| Producer { tenant, subject: subject.into(), ..held });
+        assert_eq!(shard.try_publish(foreign), Err(PublishError::ForeignProducer));
+        let next = shard.machine.producer_next(&shard.kv, queue, &[5; 16], 1, tenant, subject).unwrap();
+        assert_eq!(next, Err(PublishError::ForeignProducer));
+    }
+}
+
+#[test]
+fn an_idle_session_is_forgotten_after_seven_days() {
+    const DAY: u64 = 24 * 3_600_000;
+    let (mut shard, queue) = Shard::with(QueueSettings::default());
+    shard.try_publish(session(publish(queue, &["one"]), 1, 0)).unwrap();
+    shard.pass(4 * DAY);
+    shard.try_publish(session(publish(queue, &["two"]), 1, 1)).unwrap();
+    shard.pass(4 * DAY);
+    let gap = shard.try_publish(session(publish(queue, &["three"]), 1, 0));
+    assert_eq!(results(gap), [Duplicate(Some(1))], "it was used four days ago");
+    shard.pass(4 * DAY);
+    assert_eq!(results(shard.try_publish(session(publish(queue, &["three"]), 1, 0))), [Stored(3)]);
+}

@@ -1,0 +1,249 @@
+//! A shard with a department and a queue, and short ways to speak to it.
+
+use bytes::Bytes;
+use posthouse_engine::{
+    body,
+    check::check,
+    effect::Effect,
+    ids::{DEFAULT_LANE, DEFAULT_SUBSCRIPTION, DepartmentId, QueueRef, ShardId, SubscriptionRef},
+    keys,
+    kv::{Family, Kv, MemKv},
+    limits::MACHINE_VERSION,
+    machine::ShardMachine,
+    outcome::{
+        Advanced, Counts, CreateQueueError, ExtendOutcome, Granted, Outcome, PublishError, Published,
+        QueueView, SettleOutcome,
+    },
+    schema::{
+        Advance, Batch, BodyHeader, Command, CommandRecord, ConfigureDepartment, CreateQueue, Extend, Grant,
+        Holder, LeaderStarted, Publish, PublishEntry, QueueSettings, ReleaseHolder, Settle, SettleItem,
+        SettleKind, TokenRef, UpdateQueue,
+    },
+};
+
+pub const DEPARTMENT: u32 = 1;
+pub const START: u64 = 1_000_000;
+
+pub struct Shard {
+    pub kv: MemKv,
+    pub machine: ShardMachine,
+    pub now: u64,
+    /// Of the last command.
+    pub effects: Vec<Effect>,
+    /// Off where there are very many rows.
+    pub checked: bool,
+}
+
+/// Takes the answer of a kind out of an outcome.
+macro_rules! answer {
+    ($outcome:expr, $kind:ident) => {
+        match $outcome {
+            Outcome::$kind(answer) => answer,
+            other => panic!("{other:?}"),
+        }
+    };
+}
+pub(crate) use answer;
+
+impl Shard {
+    pub fn new() -> Self {
+        let kv = MemKv::default();
+        let machine = ShardMachine::hydrate(ShardId(0), &kv).unwrap();
+        let mut shard = Self { kv, machine, now: START, effects: Vec::new(), checked: true };
+        shard.run(Command::LeaderStarted(LeaderStarted {}));
+        shard.configure(1, false);
+        shard
+    }
+
+    /// With a queue of these settings.
+    pub fn with(settings: QueueSettings) -> (Self, QueueRef) {
+        let mut shard = Self::new();
+        let queue = shard.create("applications", settings);
+        (shard, queue)
+    }
+
+    pub fn run(&mut self, command: Command) -> Outcome {
+        let batch = Batch {
+            shard: 0,
+            machine_version: MACHINE_VERSION,
+            now_ms: self.now,
+            commands: vec![CommandRecord { command: Some(command) }],
+            proposal_id: 0,
+        };
+        let index = self.machine.applied_index() + 1;
+        let mut applied = self.machine.apply(&self.kv, index, batch).unwrap();
+        self.kv.write(&applied.writes);
+        if self.checked {
+            self.check();
+        }
+        self.effects = applied.effects;
+        applied.outcomes.pop().unwrap()
+    }
+
+    pub fn check(&self) {
+        check(ShardId(0), &self.kv).unwrap();
+    }
+
+    pub fn restart(&mut self) {
+        self.machine = ShardMachine::hydrate(ShardId(0), &self.kv).unwrap();
+    }
+
+    pub fn configure(&mut self, catalogue_index: u64, closed: bool) -> bool {
+        let command = ConfigureDepartment { department: DEPARTMENT, catalogue_index, tenant: 7, closed };
+        answer!(self.run(Command::ConfigureDepartment(command)), ConfigureDepartment)
+    }
+
+    pub fn try_create(&mut self, name: &str, settings: QueueSettings) -> Result<QueueView, CreateQueueError> {
+        let (name, settings) = (name.into(), Some(settings));
+        let command = CreateQueue { department: DEPARTMENT, name, settings, request_id: String::new() };
+        answer!(self.run(Command::CreateQueue(command)), CreateQueue)
+    }
+
+    pub fn create(&mut self, name: &str, settings: QueueSettings) -> QueueRef {
+        let view = self.try_create(name, settings).unwrap();
+        QueueRef { department: view.department, queue: view.queue }
+    }
+
+    pub fn update(&mut self, name: &str, settings: QueueSettings) -> QueueView {
+        let (name, settings) = (name.into(), Some(settings));
+        let command = UpdateQueue { department: DEPARTMENT, name, settings, expected_revision: 0 };
+        answer!(self.run(Command::UpdateQueue(command)), UpdateQueue).unwrap()
+    }
+
+    pub fn try_publish(&mut self, command: Publish) -> Result<Published, PublishError> {
+        answer!(self.run(Command::Publish(command)), Publish)
+    }
+
+    /// Without a session.
+    pub fn publish(&mut self, queue: QueueRef, contents: &[&str]) -> Published {
+        self.try_publish(publish(queue, contents)).unwrap()
+    }
+
+    pub fn grant(&mut self, queue: QueueRef, who: &Holder, sequences: &[u64], duration_ms: u64) -> Granted {
+        let command = Grant {
+            department: queue.department.0,
+            queue: queue.queue.0,
+            subscription: DEFAULT_SUBSCRIPTION.0,
+            lane: 0,
+            holder: Some(who.clone()),
+            sequences: sequences.to_vec(),
+            duration_ms,
+            nonce: 77,
+        };
+        answer!(self.run(Command::Grant(command)), Grant).unwrap()
+    }
+
+    pub fn settle_all(
+        &mut self,
+        queue: QueueRef,
+        who: &Holder,
+        items: Vec<SettleItem>,
+    ) -> Vec<SettleOutcome> {
+        let (department, queue) = (queue.department.0, queue.queue.0);
+        let holder = Some(who.clone());
+        let command = Settle { department, queue, subscription: DEFAULT_SUBSCRIPTION.0, holder, items };
+        answer!(self.run(Command::Settle(command)), Settle).unwrap()
+    }
+
+    pub fn settle(
+        &mut self,
+        queue: QueueRef,
+        who: &Holder,
+        token: TokenRef,
+        kind: SettleKind,
+    ) -> SettleOutcome {
+        self.settle_all(queue, who, vec![item(token, kind, 0)]).pop().unwrap()
+    }
+
+    pub fn extend(
+        &mut self,
+        queue: QueueRef,
+        who: &Holder,
+        tokens: &[TokenRef],
+        duration_ms: u64,
+    ) -> Vec<ExtendOutcome> {
+        let command = Extend {
+            department: queue.department.0,
+            queue: queue.queue.0,
+            subscription: DEFAULT_SUBSCRIPTION.0,
+            holder: Some(who.clone()),
+            tokens: tokens.to_vec(),
+            duration_ms,
+        };
+        answer!(self.run(Command::Extend(command)), Extend).unwrap()
+    }
+
+    pub fn release(&mut self, queue: QueueRef, who: &Holder) -> u32 {
+        let (department, queue, holder) = (queue.department.0, queue.queue.0, Some(who.clone()));
+        let command = ReleaseHolder { department, queue, subscription: DEFAULT_SUBSCRIPTION.0, holder };
+        answer!(self.run(Command::ReleaseHolder(command)), ReleaseHolder).unwrap()
+    }
+
+    pub fn advance(&mut self, max: u32) -> Advanced {
+        answer!(self.run(Command::Advance(Advance { max })), Advance)
+    }
+
+    /// Time passes, and whatever is due happens.
+    pub fn pass(&mut self, ms: u64) -> Advanced {
+        self.now += ms;
+        self.advance(1_000)
+    }
+
+    pub fn free(&mut self, queue: QueueRef) -> Vec<u64> {
+        self.machine.free_from(&self.kv, default(queue), 0, 1_000).unwrap().sequences
+    }
+
+    pub fn counts(&mut self, queue: QueueRef) -> Counts {
+        self.machine.counts(&self.kv, default(queue)).unwrap().unwrap()
+    }
+
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.machine.next_deadline(&self.kv).unwrap()
+    }
+
+    pub fn body(&self, queue: QueueRef, sequence: u64) -> Option<(BodyHeader, Bytes)> {
+        let stored = self.kv.get(Family::Body, &keys::body(queue, DEFAULT_LANE, sequence)).unwrap();
+        stored.map(|stored| body::split(stored).unwrap())
+    }
+
+    /// How many rows a family holds.
+    pub fn rows(&self, family: Family) -> usize {
+        self.kv.rows().filter(|(of, ..)| *of == family).count()
+    }
+}
+
+pub fn default(queue: QueueRef) -> SubscriptionRef {
+    SubscriptionRef { queue, subscription: DEFAULT_SUBSCRIPTION }
+}
+
+pub fn department() -> DepartmentId {
+    DepartmentId(DEPARTMENT)
+}
+
+pub fn publish(queue: QueueRef, contents: &[&str]) -> Publish {
+    let entry = |content: &&str| PublishEntry {
+        content: Bytes::copy_from_slice(content.as_bytes()),
+        payload_bytes: u32::try_from(content.len()).unwrap(),
+        refused: *content == "refused",
+    };
+    let entries = contents.iter().map(entry).collect();
+    Publish { department: queue.department.0, queue: queue.queue.0, entries, ..Publish::default() }
+}
+
+pub fn holder(subject: &str) -> Holder {
+    Holder { tenant: 7, subject: subject.into(), session_id: Bytes::copy_from_slice(subject.as_bytes()) }
+}
+
+/// The token of an item of a lease.
+pub fn token(granted: &Granted, index: usize) -> TokenRef {
+    TokenRef { lease: granted.lease.0, index: granted.items[index].index, nonce: granted.nonce }
+}
+
+pub fn item(token: TokenRef, kind: SettleKind, delay_ms: u64) -> SettleItem {
+    SettleItem { token: Some(token), kind: kind.into(), delay_ms }
+}
+
+/// Gives up after so many attempts, to this queue or nowhere.
+pub fn settings(max_attempts: u32, dead_letter_queue: &str) -> QueueSettings {
+    QueueSettings { max_attempts, dead_letter_queue: dead_letter_queue.into(), ..QueueSettings::default() }
+}
