@@ -1,0 +1,316 @@
+//! The one thread that writes: takes what waits, writes it as one group, syncs once, tells the sink.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::disk::{Disk, is_no_space, sync_dir};
+use super::format::{BLOCK, Kind, Place, RECORD_HEADER, SegmentHeader, encode_group, group_len};
+use super::local::{LocalLogOptions, OnFatal};
+use super::queue::{Proposal, Queue};
+use super::{CommitSink, Entry, GroupId, LogError, segment};
+
+/// A segment that is finished, and the last index of each group in it.
+#[derive(Debug)]
+pub(super) struct Sealed {
+    pub path: PathBuf,
+    pub last: BTreeMap<GroupId, u64>,
+}
+
+/// The segment that is written.
+#[derive(Debug)]
+pub(super) struct Active {
+    pub path: PathBuf,
+    pub file: File,
+    pub header: SegmentHeader,
+    /// Where the last durable group ends.
+    pub end: u64,
+    /// The last durable group.
+    pub sequence: u64,
+    /// Whether the last group holds entries and nothing behind it proves it to be durable.
+    pub unproven: bool,
+    pub last: BTreeMap<GroupId, u64>,
+}
+
+/// The finished segments, shared with whoever trims.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    sealed: Mutex<VecDeque<Sealed>>,
+    bytes: AtomicU64,
+}
+
+impl Kept {
+    /// Removes the oldest segments as long as all their entries are applied, each durably before the next.
+    pub fn trim(&self, applied: &BTreeMap<GroupId, u64>) -> Result<(), LogError> {
+        let mut sealed = self.lock();
+        let is_applied =
+            |(group, last): (&GroupId, &u64)| applied.get(group).is_some_and(|applied| applied >= last);
+        while let Some(oldest) = sealed.front()
+            && oldest.last.iter().all(is_applied)
+        {
+            // A repeated call finds the file gone if only the folder could not be synced.
+            let removed = match fs::remove_file(&oldest.path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+                done => done,
+            };
+            let synced = removed.and_then(|()| oldest.path.parent().map_or(Ok(()), sync_dir));
+            synced.map_err(|source| LogError {
+                doing: "remove the log segment",
+                path: oldest.path.clone(),
+                source,
+            })?;
+            sealed.pop_front();
+        }
+        self.bytes.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    pub fn bytes_since_trim(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Sealed>> {
+        self.sealed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why a group was not written.
+#[derive(Debug)]
+pub(super) enum AppendError {
+    /// The disk is full; the log is as it was.
+    NoSpace,
+    /// Nobody knows what the disk has.
+    Fatal(LogError),
+}
+
+/// The end of the log.
+#[derive(Debug)]
+pub(super) struct Writer {
+    disk: Disk,
+    dir: PathBuf,
+    segment_bytes: u64,
+    active: Active,
+    last: BTreeMap<GroupId, u64>,
+    kept: Arc<Kept>,
+    buffer: Vec<u8>,
+}
+
+impl Writer {
+    /// Begins the first segment of an empty log.
+    pub fn create(
+        disk: Disk,
+        dir: PathBuf,
+        options: &LocalLogOptions,
+        last: BTreeMap<GroupId, u64>,
+    ) -> Result<Self, LogError> {
+        let header = SegmentHeader {
+            id: 1,
+            nonce: rand::random(),
+            previous_nonce: 0,
+            previous_sequence: 0,
+            size: options.segment_bytes.next_multiple_of(BLOCK),
+            base: last.clone(),
+        };
+        let file = segment::prepare(&disk, &dir, &header)?;
+        let path = segment::publish(&disk, &dir, header.id)?;
+        let active = Active {
+            path,
+            file,
+            end: header.len(),
+            sequence: 0,
+            unproven: false,
+            last: BTreeMap::new(),
+            header,
+        };
+        Ok(Self::resume(disk, dir, options, active, last))
+    }
+
+    /// Continues a segment.
+    pub fn resume(
+        disk: Disk,
+        dir: PathBuf,
+        options: &LocalLogOptions,
+        active: Active,
+        last: BTreeMap<GroupId, u64>,
+    ) -> Self {
+        let segment_bytes = options.segment_bytes.next_multiple_of(BLOCK);
+        Self { disk, dir, segment_bytes, active, last, kept: Arc::default(), buffer: Vec::new() }
+    }
+
+    /// Takes over the segments found at the start, and their size.
+    pub fn remember(&self, sealed: VecDeque<Sealed>, bytes: u64) {
+        *self.kept.lock() = sealed;
+        self.kept.bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub fn kept(&self) -> Arc<Kept> {
+        Arc::clone(&self.kept)
+    }
+
+    /// Writes the proposals as one group and syncs; on an error none of them has an index.
+    pub fn append(&mut self, proposals: &[Proposal]) -> Result<Vec<Entry>, AppendError> {
+        let mut last = BTreeMap::new();
+        let entries: Vec<_> = proposals
+            .iter()
+            .map(|(group, data)| {
+                let index =
+                    last.entry(*group).or_insert_with(|| self.last.get(group).copied().unwrap_or_default());
+                *index += 1;
+                Entry { group: *group, index: *index, data: data.clone() }
+            })
+            .collect();
+        let body = entries.iter().map(|entry| RECORD_HEADER + entry.data.len()).sum();
+        let len = group_len(body);
+        // A mark must still fit.
+        if !self.active.has_room(len + BLOCK) {
+            self.roll(len)?;
+        }
+        self.write(Kind::Data, &entries)?;
+        self.active.last.extend(last.iter());
+        self.last.extend(last);
+        self.kept.bytes.fetch_add(len, Ordering::Relaxed);
+        Ok(entries)
+    }
+
+    /// Proves the last group to have been durable, so that later damage to it is not taken for a torn tail.
+    pub fn mark(&mut self) -> Result<(), AppendError> {
+        let wanted = self.active.unproven && self.active.has_room(BLOCK);
+        if wanted { self.write(Kind::Mark, &[]) } else { Ok(()) }
+    }
+
+    fn write(&mut self, kind: Kind, entries: &[Entry]) -> Result<(), AppendError> {
+        let active = &mut self.active;
+        let place =
+            Place { nonce: active.header.nonce, sequence: active.sequence + 1, previous_end: active.end };
+        encode_group(&mut self.buffer, kind, place, entries);
+        let written = self.disk.write(&active.file, &self.buffer, active.end);
+        match written.and_then(|()| self.disk.sync(&active.file)) {
+            Ok(()) => {}
+            Err(error) if is_no_space(&error) => return Err(self.take_back()),
+            Err(error) => return Err(active.fatal("write the log segment", error)),
+        }
+        active.end += self.buffer.len() as u64;
+        active.sequence += 1;
+        active.unproven = kind == Kind::Data;
+        // One large entry must not hold its memory for ever.
+        self.buffer.shrink_to(16 << 20);
+        Ok(())
+    }
+
+    /// Makes sure that a group for which there was no space cannot come back after a crash: its proposers are told
+    /// that it was refused.
+    fn take_back(&self) -> AppendError {
+        let active = &self.active;
+        let zeroes = [0; BLOCK as usize];
+        match self.disk.write(&active.file, &zeroes, active.end).and_then(|()| self.disk.sync(&active.file)) {
+            Ok(()) => AppendError::NoSpace,
+            Err(error) => active.fatal("take back a group from the log segment", error),
+        }
+    }
+
+    /// Begins the next segment, which vouches for all groups before it, and finishes this one.
+    fn roll(&mut self, need: u64) -> Result<(), AppendError> {
+        let mut header = SegmentHeader {
+            id: self.active.header.id + 1,
+            nonce: rand::random(),
+            previous_nonce: self.active.header.nonce,
+            previous_sequence: self.active.sequence,
+            size: 0,
+            base: self.last.clone(),
+        };
+        let least = header.len() + need + 2 * BLOCK;
+        header.size = self.segment_bytes.max(least);
+        let mut file = segment::prepare(&self.disk, &self.dir, &header);
+        if file.as_ref().is_err_and(|error| is_no_space(&error.source)) {
+            // A nearly full disk still takes settlements, which make room.
+            header.size = (self.segment_bytes / 16).next_multiple_of(BLOCK).max(least);
+            file = segment::prepare(&self.disk, &self.dir, &header);
+        }
+        let file = file.map_err(|error| match is_no_space(&error.source) {
+            true => AppendError::NoSpace,
+            false => AppendError::Fatal(error),
+        })?;
+        let path = segment::publish(&self.disk, &self.dir, header.id).map_err(AppendError::Fatal)?;
+
+        // The seal lets a missing successor be noticed; the successor stands already, so a full disk may go without.
+        match self.write(Kind::Seal, &[]) {
+            Ok(()) | Err(AppendError::NoSpace) => {}
+            Err(fatal) => return Err(fatal),
+        }
+        let next = Active {
+            path,
+            file,
+            end: header.len(),
+            sequence: header.previous_sequence,
+            unproven: false,
+            last: BTreeMap::new(),
+            header,
+        };
+        let done = std::mem::replace(&mut self.active, next);
+        self.kept.lock().push_back(Sealed { path: done.path, last: done.last });
+        Ok(())
+    }
+}
+
+impl Active {
+    /// Whether a group of so many bytes fits before the seal.
+    fn has_room(&self, len: u64) -> bool {
+        self.end + len + BLOCK <= self.header.size
+    }
+
+    fn fatal(&self, doing: &'static str, source: std::io::Error) -> AppendError {
+        AppendError::Fatal(LogError { doing, path: self.path.clone(), source })
+    }
+}
+
+/// The committer's thread, from the first proposal to the close.
+pub(super) struct Committer {
+    pub writer: Writer,
+    pub queue: Arc<Queue>,
+    pub sink: Arc<dyn CommitSink>,
+    pub group_bytes: usize,
+    pub on_fatal: OnFatal,
+}
+
+impl Committer {
+    pub fn run(mut self) {
+        let _guard = Abandon { queue: Arc::clone(&self.queue), on_fatal: self.on_fatal.clone() };
+        while let Some(proposals) = self.queue.take(self.group_bytes) {
+            match self.writer.append(&proposals) {
+                Ok(entries) => self.sink.committed(entries),
+                Err(AppendError::NoSpace) => {
+                    tracing::warn!("the log's disk is full; proposals are refused until there is space");
+                    self.queue.refuse(proposals, &*self.sink);
+                }
+                Err(AppendError::Fatal(error)) => {
+                    return self.on_fatal.call(&error.to_string(), Some(&error.source));
+                }
+            }
+        }
+        // Nothing depends on the mark; a full disk may go without.
+        if let Err(AppendError::Fatal(error)) = self.writer.mark() {
+            self.on_fatal.call(&error.to_string(), Some(&error.source));
+        }
+    }
+}
+
+/// Lets nobody wait for a committer that is gone.
+struct Abandon {
+    queue: Arc<Queue>,
+    on_fatal: OnFatal,
+}
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        self.queue.abandon();
+        if std::thread::panicking() {
+            self.on_fatal.call("the log's committer panicked", None);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What the log asks of the operating system, in one place, so that tests can make it fail.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+
+use super::local::LocalLogOptions;
+
+/// The calls that write.
+#[derive(Debug)]
+pub(super) struct Disk {
+    /// A planted bug: nothing is synced, and nobody is told.
+    #[cfg(feature = "planted-bugs")]
+    skip_sync: bool,
+    #[cfg(test)]
+    pub fault: Option<tests::Fault>,
+    /// Leaves syncing to the operating system, for tests that only look at the bytes.
+    #[cfg(test)]
+    pub lazy: bool,
+}
+
+impl Disk {
+    #[cfg_attr(not(test), allow(unused_variables))]
+    pub fn new(options: &LocalLogOptions) -> Self {
+        Self {
+            #[cfg(feature = "planted-bugs")]
+            skip_sync: std::env::var("POSTHOUSE_PLANT").is_ok_and(|plant| plant == "skip-sync"),
+            #[cfg(test)]
+            fault: options.fault.clone(),
+            #[cfg(test)]
+            lazy: options.lazy,
+        }
+    }
+
+    /// Writes all of `bytes` at `at`; on an error any part of them may have been written.
+    pub fn write(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+        #[cfg(test)]
+        if let Err(fault) = self.fail(tests::Op::Write) {
+            file.write_all_at(&bytes[..bytes.len() / 2], at)?;
+            return Err(fault);
+        }
+        file.write_all_at(bytes, at)
+    }
+
+    /// Makes what was written durable.
+    pub fn sync(&self, file: &File) -> io::Result<()> {
+        #[cfg(test)]
+        self.fail(tests::Op::Sync)?;
+        #[cfg(test)]
+        if self.lazy {
+            return Ok(());
+        }
+        #[cfg(feature = "planted-bugs")]
+        if self.skip_sync {
+            return Ok(());
+        }
+        file.sync_data()
+    }
+
+    /// Makes a new file durable, its length included.
+    pub fn sync_new(&self, file: &File) -> io::Result<()> {
+        #[cfg(test)]
+        if self.lazy {
+            return Ok(());
+        }
+        file.sync_all()
+    }
+
+    /// Makes the names in a folder durable.
+    pub fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        #[cfg(test)]
+        if self.lazy {
+            return Ok(());
+        }
+        sync_dir(dir)
+    }
+
+    /// Gives `file` its length, and the space for it now rather than in mid-write.
+    pub fn reserve(&self, file: &File, len: u64) -> io::Result<()> {
+        #[cfg(test)]
+        self.fail(tests::Op::Reserve)?;
+        file.set_len(len)?;
+        match fallocate(file, FallocateFlags::empty(), 0, len) {
+            Ok(()) => Ok(()),
+            Err(Errno::OPNOTSUPP) => zero(file, 0, len),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    #[cfg(test)]
+    fn fail(&self, op: tests::Op) -> io::Result<()> {
+        self.fault.as_ref().map_or(Ok(()), |fault| (fault.0)(op))
+    }
+}
+
+/// Overwrites `from..to` with zeroes.
+pub(super) fn zero(file: &File, from: u64, to: u64) -> io::Result<()> {
+    let zeroes = vec![0; 1 << 20];
+    let mut at = from;
+    while at < to {
+        let part = usize::try_from(to - at).unwrap_or(usize::MAX).min(zeroes.len());
+        file.write_all_at(&zeroes[..part], at)?;
+        at += part as u64;
+    }
+    Ok(())
+}
+
+/// Makes the names in a folder durable.
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Whether the disk, or the share of it that is ours, is full.
+pub(super) fn is_no_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::io;
+    use std::sync::Arc;
+
+    /// A call that can be made to fail.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Op {
+        Write,
+        Sync,
+        Reserve,
+    }
+
+    /// Decides for each call whether it fails. A failing write writes half.
+    #[derive(Clone)]
+    pub struct Fault(pub Arc<dyn Fn(Op) -> io::Result<()> + Send + Sync>);
+
+    impl std::fmt::Debug for Fault {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("Fault")
+        }
+    }
+}

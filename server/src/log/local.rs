@@ -1,0 +1,156 @@
+//! The log of a single node.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::committer::{Committer, Kept, Writer};
+use super::open::{self, LogOpenError, OpenLog};
+use super::queue::Queue;
+use super::{CommitSink, GroupId, Log, LogError, ProposeError};
+
+/// The exit code of a process whose disk failed (EX_IOERR).
+const EXIT_IO: i32 = 74;
+
+/// How a [`LocalLog`] behaves. The default is what a server wants.
+#[derive(Debug, Clone)]
+pub struct LocalLogOptions {
+    /// Size of a segment file, allocated when it is made.
+    pub segment_bytes: u64,
+    /// A group, which is what one sync makes durable, takes no further entry when it has this many bytes.
+    pub group_bytes: usize,
+    /// The largest entry.
+    pub entry_bytes: usize,
+    /// How much may wait for the disk.
+    pub queued_bytes: usize,
+    /// How long a proposer waits for room before it is answered [`ProposeError::Busy`].
+    pub patience: Duration,
+    /// How long proposals are refused after the disk was found full before it is tried again.
+    pub full_for: Duration,
+    /// What to do when the disk failed and nobody knows what it has.
+    pub on_fatal: OnFatal,
+    #[cfg(test)]
+    pub(crate) fault: Option<super::disk::tests::Fault>,
+    #[cfg(test)]
+    pub(crate) lazy: bool,
+}
+
+impl Default for LocalLogOptions {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 64 << 20,
+            group_bytes: 4 << 20,
+            entry_bytes: 32 << 20,
+            queued_bytes: 64 << 20,
+            patience: Duration::from_millis(250),
+            full_for: Duration::from_secs(1),
+            on_fatal: OnFatal::default(),
+            #[cfg(test)]
+            fault: None,
+            #[cfg(test)]
+            lazy: false,
+        }
+    }
+}
+
+/// What a failed write or sync leads to. By default the process ends: after a failed sync the operating system may have
+/// dropped what was written, and a later sync would succeed without it.
+#[derive(Clone)]
+pub struct OnFatal(Arc<dyn Fn(&str) + Send + Sync>);
+
+impl OnFatal {
+    /// Calls `then` instead of ending the process; the log takes no more proposals and tells the sink nothing more.
+    pub fn new(then: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(then))
+    }
+
+    pub(super) fn call(&self, what: &str, cause: Option<&std::io::Error>) {
+        tracing::error!(cause = cause.map(tracing::field::display), "{what}: what is on disk is not known");
+        (self.0)(what);
+    }
+}
+
+impl Default for OnFatal {
+    fn default() -> Self {
+        Self::new(|_| std::process::exit(EXIT_IO))
+    }
+}
+
+impl std::fmt::Debug for OnFatal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OnFatal")
+    }
+}
+
+/// A log in segment files of its own, written by one thread that syncs once for all groups.
+#[derive(Debug)]
+pub struct LocalLog {
+    queue: Arc<Queue>,
+    kept: Arc<Kept>,
+    committer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl LocalLog {
+    /// Reads the log in `dir`, which is made if it is not there. Changes nothing of what is there.
+    ///
+    /// # Errors
+    /// When the log is damaged beyond a torn tail, was written by a newer version, or cannot be read.
+    pub fn open(dir: &Path, options: LocalLogOptions) -> Result<OpenLog, LogOpenError> {
+        open::open(dir, options)
+    }
+
+    pub(super) fn start(
+        writer: Writer,
+        sink: Arc<dyn CommitSink>,
+        options: &LocalLogOptions,
+    ) -> Result<Self, LogError> {
+        let queue = Arc::new(Queue::new(options));
+        let kept = writer.kept();
+        let dir = writer.dir().to_path_buf();
+        let committer = Committer {
+            writer,
+            queue: Arc::clone(&queue),
+            sink,
+            group_bytes: options.group_bytes,
+            on_fatal: options.on_fatal.clone(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("log-committer".into())
+            .spawn(move || committer.run())
+            .map_err(|source| LogError { doing: "start the committer of the log in", path: dir, source })?;
+        Ok(Self { queue, kept, committer: Mutex::new(Some(thread)) })
+    }
+}
+
+impl Log for LocalLog {
+    fn propose(&self, group: GroupId, data: Vec<u8>) -> Result<(), ProposeError> {
+        self.queue.push(group, data)
+    }
+
+    fn trim(&self, applied: &BTreeMap<GroupId, u64>) -> Result<(), LogError> {
+        self.kept.trim(applied)?;
+        self.queue.unfill();
+        Ok(())
+    }
+
+    fn bytes_since_trim(&self) -> u64 {
+        self.kept.bytes_since_trim()
+    }
+
+    fn close(&self) {
+        self.queue.close();
+        let thread = self.committer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // A panic was reported by the thread itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for LocalLog {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,122 @@
+//! The replicated log: bytes in an order per group, durable before anybody is told.
+//!
+//! A *group* is one shard, or the catalogue. [`Log::propose`] hands bytes to the log; when they are durable the log
+//! tells its [`CommitSink`], in the order of the calls of that group. [`LocalLog`] is the log of a single node: own
+//! segment files, one thread that syncs for all groups together. [`MemLog`] is the same contract without a disk.
+
+mod committer;
+#[cfg(test)]
+mod conformance;
+mod disk;
+mod format;
+mod local;
+mod memory;
+mod open;
+mod queue;
+#[cfg(test)]
+mod recovery_tests;
+mod segment;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+pub use self::local::{LocalLog, LocalLogOptions};
+pub use self::memory::{MemDisk, MemLog};
+pub use self::open::{LogOpenError, OpenLog, ReplayError};
+
+/// One ordered log among those that share the disk: a shard's, or the catalogue's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupId(pub u16);
+
+impl GroupId {
+    /// The catalogue's group; shards count up from 0 and never reach it.
+    pub const CATALOGUE: Self = Self(0xFFFF);
+}
+
+impl std::fmt::Display for GroupId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if *self == Self::CATALOGUE { f.write_str("the catalogue") } else { write!(f, "shard {}", self.0) }
+    }
+}
+
+/// A durable proposal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Whose it is.
+    pub group: GroupId,
+    /// Its place in the group, counted from 1 without a gap.
+    pub index: u64,
+    /// What was proposed.
+    pub data: Bytes,
+}
+
+/// An ordered, durable log per group.
+pub trait Log: Send + Sync {
+    /// Hands `data` to the log. Many may be in flight; within a group the order of the calls is the order of the
+    /// indices. Success promises nothing: that comes with [`CommitSink::committed`].
+    ///
+    /// Does not wait for the disk, except briefly when too much is queued already.
+    ///
+    /// # Errors
+    /// When the proposal was not taken; it will never appear in the log.
+    fn propose(&self, group: GroupId, data: Vec<u8>) -> Result<(), ProposeError>;
+
+    /// Allows the log to forget entries at or below these indices: their effects are in the flushed store. A group
+    /// that is not named keeps everything.
+    ///
+    /// # Errors
+    /// When a file could not be removed; the log is still whole and the call can be repeated.
+    fn trim(&self, applied: &BTreeMap<GroupId, u64>) -> Result<(), LogError>;
+
+    /// Bytes written since [`trim`](Self::trim) was last called; after a start, the bytes the log held.
+    fn bytes_since_trim(&self) -> u64;
+
+    /// Finishes what was proposed and tells the sink, then takes no more. Must not be called by the sink.
+    fn close(&self);
+}
+
+/// Who is told what became of the proposals. Called by the log's own thread, which does nothing else meanwhile: hand
+/// the entries on and return. A sink that waits for a proposer that waits for the log would wait for ever.
+pub trait CommitSink: Send + Sync + 'static {
+    /// These entries are durable. Within a group they come in order, each exactly once.
+    fn committed(&self, entries: Vec<Entry>);
+
+    /// These proposals, the oldest of the group that were not yet decided, were not written and took no index. Later
+    /// proposals of the group may still be committed.
+    fn refused(&self, group: GroupId, proposals: Vec<Bytes>, why: ProposeError);
+}
+
+/// Why a proposal was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// The disk is full. The log tries again by itself when asked again a little later.
+    #[error("the log's disk is full")]
+    Full,
+    /// More is queued than the log may hold in memory.
+    #[error("the log has too much waiting for the disk")]
+    Busy,
+    /// The log was closed.
+    #[error("the log is closed")]
+    Closed,
+    /// The proposal is larger than an entry may be.
+    #[error("a log entry of {bytes} bytes is over the limit of {limit}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// What an entry may have.
+        limit: usize,
+    },
+}
+
+/// A log file could not be handled.
+#[derive(Debug, thiserror::Error)]
+#[error("could not {doing} {}", path.display())]
+pub struct LogError {
+    /// What was tried.
+    pub doing: &'static str,
+    /// On which file.
+    pub path: std::path::PathBuf,
+    /// Why it failed.
+    pub source: std::io::Error,
+}

@@ -1,0 +1,324 @@
+//! Opening a log: reading all of it, refusing what is damaged, replaying what the store has not yet.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::committer::{Sealed, Writer};
+use super::disk::{Disk, sync_dir, zero};
+use super::format::{Record, SegmentHeader};
+use super::local::{LocalLog, LocalLogOptions};
+use super::segment::{self, End, Tail};
+use super::{CommitSink, Entry, GroupId, LogError};
+
+/// A log was not opened. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum LogOpenError {
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Io(#[from] LogError),
+    /// The log was written by a newer Posthouse.
+    #[error(
+        "{} has log format {found}, but this Posthouse knows formats up to {known}; \
+         start the version that wrote it, or a newer one",
+        path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest format known here.
+        known: u32,
+    },
+    /// Bytes that were durable once are not what was written.
+    #[error(
+        "the log is damaged: {}, byte {at}: {what}; confirmed messages may be missing, so nothing was changed: \
+         keep a copy of the data folder, check the disk, and restore the folder from a backup",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where in the file.
+        at: u64,
+        /// What is wrong.
+        what: String,
+    },
+    /// A segment is not there.
+    #[error(
+        "the log is incomplete: {} is missing; put the file back, or restore the data folder from a backup",
+        path.display()
+    )]
+    Missing {
+        /// The file that should be there.
+        path: PathBuf,
+    },
+    /// The store has applied entries the log does not have.
+    #[error(
+        "the log of {group} ends at entry {last}, but the store has applied entry {applied}: log and store are not \
+         of the same node or the same backup; restore both together"
+    )]
+    StoreAhead {
+        /// Whose log.
+        group: GroupId,
+        /// What the store has.
+        applied: u64,
+        /// What the log has.
+        last: u64,
+    },
+    /// The log has forgotten entries the store has not applied.
+    #[error(
+        "the log of {group} begins at entry {first}, but the store has applied only entry {applied}: log and store are \
+         not of the same node or the same backup; restore both together"
+    )]
+    StoreBehind {
+        /// Whose log.
+        group: GroupId,
+        /// What the store has.
+        applied: u64,
+        /// Where the log begins.
+        first: u64,
+    },
+}
+
+impl LogOpenError {
+    pub(super) fn damaged(path: &Path, at: u64, what: &str) -> Self {
+        Self::Damaged { path: path.into(), at, what: what.to_owned() }
+    }
+}
+
+/// Why a replay ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError<E> {
+    /// The log could not be read.
+    #[error(transparent)]
+    Read(LogError),
+    /// Whoever took the entries wanted no more.
+    #[error(transparent)]
+    Apply(E),
+}
+
+/// A log that was read and found whole, and takes no proposals yet.
+#[derive(Debug)]
+pub struct OpenLog {
+    dir: PathBuf,
+    options: LocalLogOptions,
+    segments: Vec<OpenSegment>,
+    groups: BTreeMap<GroupId, Group>,
+}
+
+#[derive(Debug)]
+struct OpenSegment {
+    path: PathBuf,
+    file: File,
+    header: SegmentHeader,
+    last: BTreeMap<GroupId, u64>,
+    end: End,
+}
+
+/// The entries of a group: the index before the first, and where each one's data is.
+#[derive(Debug, Default)]
+struct Group {
+    base: u64,
+    entries: Vec<Locator>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Locator {
+    at: u64,
+    segment: u32,
+    len: u32,
+}
+
+impl Group {
+    fn last(&self) -> u64 {
+        self.base + self.entries.len() as u64
+    }
+
+    fn add(&mut self, segment: u32, start: u64, record: &Record) -> Result<(), String> {
+        if record.index != self.last() + 1 {
+            return Err(format!("entry {} of {} follows entry {}", record.index, record.group, self.last()));
+        }
+        self.entries.push(Locator { at: start + record.at as u64, segment, len: record.len });
+        Ok(())
+    }
+}
+
+impl OpenLog {
+    /// The first and the last index the log has of each group it knows. A group whose entries were all trimmed has a
+    /// first index one above its last.
+    #[must_use]
+    pub fn groups(&self) -> BTreeMap<GroupId, (u64, u64)> {
+        self.groups.iter().map(|(id, group)| (*id, (group.base + 1, group.last()))).collect()
+    }
+
+    /// Refuses a store whose applied indices do not lie within the log. A group that is not named has applied nothing.
+    ///
+    /// # Errors
+    /// [`LogOpenError::StoreAhead`] or [`LogOpenError::StoreBehind`].
+    pub fn check_applied(&self, applied: &BTreeMap<GroupId, u64>) -> Result<(), LogOpenError> {
+        for (group, applied) in applied {
+            let last = self.groups.get(group).map_or(0, Group::last);
+            if *applied > last {
+                return Err(LogOpenError::StoreAhead { group: *group, applied: *applied, last });
+            }
+        }
+        for (id, group) in &self.groups {
+            let applied = applied.get(id).copied().unwrap_or_default();
+            if applied < group.base {
+                return Err(LogOpenError::StoreBehind { group: *id, applied, first: group.base + 1 });
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands over the group's entries after `after_index`, in order.
+    ///
+    /// # Errors
+    /// When the log cannot be read, or `take` fails.
+    pub fn replay<E>(
+        &self,
+        group: GroupId,
+        after_index: u64,
+        take: &mut dyn FnMut(Entry) -> Result<(), E>,
+    ) -> Result<(), ReplayError<E>> {
+        let Some(found) = self.groups.get(&group) else { return Ok(()) };
+        let skip = usize::try_from(after_index.saturating_sub(found.base)).unwrap_or(usize::MAX);
+        for (nth, locator) in found.entries.iter().enumerate().skip(skip) {
+            let segment = &self.segments[locator.segment as usize];
+            let mut data = vec![0; locator.len as usize];
+            segment.file.read_exact_at(&mut data, locator.at).map_err(|source| {
+                ReplayError::Read(LogError {
+                    doing: "read the log segment",
+                    path: segment.path.clone(),
+                    source,
+                })
+            })?;
+            let index = found.base + 1 + nth as u64;
+            take(Entry { group, index, data: data.into() }).map_err(ReplayError::Apply)?;
+        }
+        Ok(())
+    }
+
+    /// Cuts a torn tail, if there is one, makes sure that everything read is durable (a process that was killed may
+    /// have left it to the operating system), and takes proposals.
+    ///
+    /// # Errors
+    /// When a file or the committer's thread could not be made.
+    pub fn start(self, sink: Arc<dyn CommitSink>) -> Result<LocalLog, LogOpenError> {
+        let options = self.options.clone();
+        Ok(LocalLog::start(self.into_writer()?, sink, &options)?)
+    }
+
+    pub(super) fn into_writer(mut self) -> Result<Writer, LogError> {
+        let disk = Disk::new(&self.options);
+        let bytes = self.segments.iter().map(|segment| segment.end.at).sum();
+        let last = self.groups.iter().map(|(id, group)| (*id, group.last())).collect();
+        let writer = match self.segments.pop() {
+            None => Writer::create(disk, self.dir, &self.options, last)?,
+            Some(open) => {
+                settle(&disk, &self.dir, &open)?;
+                Writer::resume(disk, self.dir, &self.options, open.into_active(), last)
+            }
+        };
+        let sealed = self.segments.into_iter().map(|open| Sealed { path: open.path, last: open.last });
+        writer.remember(sealed.collect(), bytes);
+        Ok(writer)
+    }
+}
+
+impl OpenSegment {
+    fn into_active(self) -> super::committer::Active {
+        super::committer::Active {
+            path: self.path,
+            file: self.file,
+            header: self.header,
+            end: self.end.at,
+            sequence: self.end.sequence,
+            unproven: self.end.unproven,
+            last: self.last,
+        }
+    }
+}
+
+/// Reads the whole log.
+pub(super) fn open(dir: &Path, options: LocalLogOptions) -> Result<OpenLog, LogOpenError> {
+    let io = |doing| move |source| LogError { doing, path: dir.into(), source };
+    let parent =
+        dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    fs::create_dir_all(dir).and_then(|()| sync_dir(parent)).map_err(io("make the folder of the log"))?;
+    let mut files = Vec::new();
+    for (id, path) in segment::list(dir).map_err(io("read the folder of the log"))? {
+        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(|source| LogError {
+            doing: "open the log segment",
+            path: path.clone(),
+            source,
+        })?;
+        let header = segment::read_header(&file, &path, id)?;
+        files.push((path, file, header));
+    }
+    check_chain(dir, &files)?;
+
+    let mut log = OpenLog { dir: dir.into(), options, segments: Vec::new(), groups: BTreeMap::new() };
+    let vouched: Vec<_> = files.iter().skip(1).map(|(_, _, header)| header.previous_sequence).collect();
+    for (nth, (path, file, header)) in files.into_iter().enumerate() {
+        let known = log.groups.iter().map(|(id, group)| (*id, group.last()));
+        if nth == 0 {
+            let first = |(id, base): (&GroupId, &u64)| (*id, Group { base: *base, entries: Vec::new() });
+            log.groups = header.base.iter().map(first).collect();
+        } else if !known.eq(header.base.iter().map(|(id, last)| (*id, *last))) {
+            return Err(LogOpenError::damaged(
+                &path,
+                0,
+                "it does not continue where the segment before it ended",
+            ));
+        }
+        let mut last = BTreeMap::new();
+        let number = u32::try_from(nth).unwrap_or(u32::MAX);
+        let end = segment::scan(&file, &path, &header, vouched.get(nth).copied(), &mut |start, records| {
+            for record in records {
+                log.groups.entry(record.group).or_default().add(number, start, record)?;
+                last.insert(record.group, record.index);
+            }
+            Ok(())
+        })?;
+        log.segments.push(OpenSegment { path, file, header, last, end });
+    }
+    if let Some(open) = log.segments.last()
+        && open.end.tail == Tail::Sealed
+    {
+        return Err(LogOpenError::Missing { path: segment::path_of(dir, open.header.id + 1) });
+    }
+    Ok(log)
+}
+
+/// Every segment continues the one before it.
+fn check_chain(dir: &Path, files: &[(PathBuf, File, SegmentHeader)]) -> Result<(), LogOpenError> {
+    for ((_, _, before), (path, _, after)) in files.iter().zip(files.iter().skip(1)) {
+        if after.id != before.id + 1 {
+            return Err(LogOpenError::Missing { path: segment::path_of(dir, before.id + 1) });
+        }
+        if after.previous_nonce != before.nonce || after.previous_sequence < before.previous_sequence {
+            return Err(LogOpenError::damaged(path, 0, "it is not the successor of the segment before it"));
+        }
+    }
+    Ok(())
+}
+
+/// Removes a group that was never finished, so that no later start has to judge it again, and syncs what is there.
+fn settle(disk: &Disk, dir: &Path, open: &OpenSegment) -> Result<(), LogError> {
+    let failed = |source| LogError { doing: "sync the log segment", path: open.path.clone(), source };
+    if let Tail::Torn { until } = open.end.tail {
+        tracing::warn!(
+            segment = %open.path.display(),
+            at = open.end.at,
+            bytes = until - open.end.at,
+            "the log's last group was not complete and is cut; nobody was told that it was stored"
+        );
+        zero(&open.file, open.end.at, until).map_err(failed)?;
+    }
+    disk.sync(&open.file).and_then(|()| disk.sync_dir(dir)).map_err(failed)
+}

@@ -1,0 +1,137 @@
+//! What was proposed and waits for the disk, bounded in bytes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::local::LocalLogOptions;
+use super::{CommitSink, GroupId, ProposeError};
+
+/// A proposal that has no index yet.
+pub(super) type Proposal = (GroupId, Bytes);
+
+/// Proposers on one side, the committer on the other.
+#[derive(Debug)]
+pub(super) struct Queue {
+    entry_bytes: usize,
+    queued_bytes: usize,
+    patience: Duration,
+    full_for: Duration,
+    state: Mutex<State>,
+    work: Condvar,
+    room: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Proposal>,
+    bytes: usize,
+    closed: bool,
+    full_since: Option<Instant>,
+}
+
+impl Queue {
+    pub fn new(options: &LocalLogOptions) -> Self {
+        Self {
+            entry_bytes: options.entry_bytes,
+            queued_bytes: options.queued_bytes,
+            patience: options.patience,
+            full_for: options.full_for,
+            state: Mutex::default(),
+            work: Condvar::new(),
+            room: Condvar::new(),
+        }
+    }
+
+    pub fn push(&self, group: GroupId, data: Vec<u8>) -> Result<(), ProposeError> {
+        let limit = self.entry_bytes;
+        let bytes = data.len();
+        if bytes > limit {
+            return Err(ProposeError::TooLarge { bytes, limit });
+        }
+        // An entry larger than the queue is taken when it is alone.
+        let has_room = |state: &State| state.bytes == 0 || state.bytes + bytes <= self.queued_bytes;
+        let (mut state, _) = self
+            .room
+            .wait_timeout_while(self.lock(), self.patience, |state| !state.closed && !has_room(state))
+            .unwrap_or_else(PoisonError::into_inner);
+        if state.closed {
+            return Err(ProposeError::Closed);
+        }
+        if state.full_since.is_some_and(|since| since.elapsed() < self.full_for) {
+            return Err(ProposeError::Full);
+        }
+        if !has_room(&state) {
+            return Err(ProposeError::Busy);
+        }
+        state.full_since = None;
+        state.bytes += bytes;
+        state.waiting.push_back((group, data.into()));
+        self.work.notify_one();
+        Ok(())
+    }
+
+    /// Waits for proposals and takes them in order until they have `bytes`, at least one; nothing when the queue is
+    /// closed and empty.
+    pub fn take(&self, bytes: usize) -> Option<Vec<Proposal>> {
+        let mut state = self
+            .work
+            .wait_while(self.lock(), |state| state.waiting.is_empty() && !state.closed)
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut taken = Vec::new();
+        let mut size = 0;
+        while size < bytes
+            && let Some(proposal) = state.waiting.pop_front()
+        {
+            size += proposal.1.len();
+            taken.push(proposal);
+        }
+        state.bytes -= size;
+        self.room.notify_all();
+        (!taken.is_empty()).then_some(taken)
+    }
+
+    /// The disk is full: refuses what was taken and what waits, and takes nothing for a while.
+    pub fn refuse(&self, mut proposals: Vec<Proposal>, sink: &dyn CommitSink) {
+        proposals.extend(self.empty());
+        let mut groups: BTreeMap<GroupId, Vec<Bytes>> = BTreeMap::new();
+        for (group, data) in proposals {
+            groups.entry(group).or_default().push(data);
+        }
+        for (group, refused) in groups {
+            sink.refused(group, refused, ProposeError::Full);
+        }
+    }
+
+    /// Takes nothing more and forgets what waits: nobody will write it.
+    pub fn abandon(&self) {
+        self.close();
+        self.empty();
+    }
+
+    fn empty(&self) -> VecDeque<Proposal> {
+        let mut state = self.lock();
+        state.full_since = Some(Instant::now());
+        state.bytes = 0;
+        self.room.notify_all();
+        std::mem::take(&mut state.waiting)
+    }
+
+    /// There is space on the disk again.
+    pub fn unfill(&self) {
+        self.lock().full_since = None;
+    }
+
+    /// Takes nothing more; what waits is still handed out.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.work.notify_all();
+        self.room.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
