@@ -1,0 +1,115 @@
+//! What can go wrong with the store, and how RocksDB's words for it are understood.
+
+use std::path::{Path, PathBuf};
+
+/// A store was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreOpenError {
+    /// The folder could not be made or read.
+    #[error("could not read the store's folder {}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another process has it.
+    #[error("the store in {} is open in another process; stop that process first", path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// It has column families this Posthouse does not know.
+    #[error(
+        "the store in {} has rows of kind {family:?} that this Posthouse does not know; \
+         start the version that wrote it, or a newer one",
+        path.display()
+    )]
+    Newer {
+        /// The folder.
+        path: PathBuf,
+        /// The unknown family.
+        family: String,
+    },
+    /// Its files are not what was written.
+    #[error(
+        "the store in {} is damaged: {what}; nothing was repaired: keep a copy of the data folder, check the disk, \
+         and restore the folder from a backup",
+        path.display()
+    )]
+    Damaged {
+        /// The folder.
+        path: PathBuf,
+        /// What RocksDB says.
+        what: String,
+    },
+    /// RocksDB failed for another reason, such as a full disk or missing rights.
+    #[error("could not open the store in {}", path.display())]
+    Failed {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: rocksdb::Error,
+    },
+}
+
+/// The store could not be read or written.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// RocksDB failed.
+    #[error("could not {doing}")]
+    Failed {
+        /// What was tried.
+        doing: &'static str,
+        /// Why it failed.
+        source: rocksdb::Error,
+    },
+    /// A column family is not there, though opening makes all.
+    #[error("the store has no rows of kind {0}")]
+    NoFamily(&'static str),
+}
+
+impl StoreError {
+    /// Whether the disk is full.
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, Self::Failed { source, .. } if source.as_ref().contains("No space left on device"))
+    }
+}
+
+/// Whether there is a store. RocksDB takes a folder without its `CURRENT` file for an empty one, and removes the rows
+/// it finds there.
+pub(super) fn is_made(path: &Path) -> Result<bool, StoreOpenError> {
+    let unread = |source| StoreOpenError::Folder { path: path.into(), source };
+    std::fs::create_dir_all(path).map_err(unread)?;
+    let mut has_rows = false;
+    for entry in std::fs::read_dir(path).map_err(unread)? {
+        let name = entry.map_err(unread)?.file_name();
+        if name == "CURRENT" {
+            return Ok(true);
+        }
+        has_rows |= Path::new(&name).extension().is_some_and(|extension| extension == "sst");
+    }
+    if has_rows {
+        return Err(StoreOpenError::Damaged {
+            path: path.into(),
+            what: "its CURRENT file is missing".into(),
+        });
+    }
+    Ok(false)
+}
+
+/// What an error of opening means.
+pub(super) fn judge(path: &Path, source: rocksdb::Error) -> StoreOpenError {
+    let path = path.to_path_buf();
+    let said = source.as_ref();
+    if said.contains("LOCK") && source.kind() == rocksdb::ErrorKind::IOError {
+        return StoreOpenError::InUse { path };
+    }
+    let missing_file = source.kind() == rocksdb::ErrorKind::IOError && said.contains("No such file");
+    if missing_file || matches!(source.kind(), rocksdb::ErrorKind::Corruption | rocksdb::ErrorKind::NotFound)
+    {
+        return StoreOpenError::Damaged { path, what: source.into_string() };
+    }
+    StoreOpenError::Failed { path, source }
+}

@@ -1,0 +1,22 @@
+//! What is on disk beside the log: the data folder, and the rows in RocksDB.
+//!
+//! The store's own write-ahead log is off. A batch is durable because it is in the [log](crate::log); the store flushes
+//! all column families together when the [`Flusher`] asks, and only then may the log forget.
+
+#[cfg(test)]
+mod conformance_tests;
+#[cfg(test)]
+mod crash_tests;
+mod errors;
+mod flusher;
+mod lock;
+mod node;
+mod options;
+mod rocks;
+
+pub use self::errors::{StoreError, StoreOpenError};
+pub use self::flusher::{Applied, FlushError, Flusher, FlusherOptions};
+pub use self::lock::lock_patiently;
+pub use self::node::{DataDir, DataDirError, NodeId};
+pub use self::options::StoreOptions;
+pub use self::rocks::{Store, StoreHealth};

@@ -1,0 +1,375 @@
+//! The data folder: one process at a time, and a file that says whose it is.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::lock::lock_patiently;
+
+/// The newest format of the data folder this code writes and reads.
+const FORMAT: u32 = 1;
+const NODE: &str = "NODE";
+const LOCK: &str = "LOCK";
+const LOG: &str = "log";
+const STORE: &str = "store";
+
+/// An id that is made once, at random: a node's, or its cluster's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeId(pub u128);
+
+impl std::fmt::Display for NodeId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// A data folder that this process has for itself until the value is dropped.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    node: Node,
+    _lock: File,
+}
+
+/// A data folder was not opened. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// A file or folder could not be read or written.
+    #[error("could not {doing} {}", path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Another process has the folder.
+    #[error(
+        "the data folder {} is in use by another process; stop it first, or choose another folder \
+         (a folder must never be shared)",
+        path.display()
+    )]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder was made by a newer Posthouse.
+    #[error(
+        "the data folder {} has format {found}, but this Posthouse knows formats up to {FORMAT}; \
+         start the version that wrote it, or a newer one",
+        path.display()
+    )]
+    Newer {
+        /// The folder.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// The folder was made with another number of shards.
+    #[error(
+        "the data folder {} was made with {found} shards, but {wanted} are configured; the number can never be \
+         changed: set `shards = {found}` under [server]",
+        path.display()
+    )]
+    OtherShards {
+        /// The folder.
+        path: PathBuf,
+        /// What it was made with.
+        found: u16,
+        /// What is configured.
+        wanted: u16,
+    },
+    /// The file that says whose folder it is cannot be understood.
+    #[error(
+        "{} is damaged; keep a copy of the data folder, check the disk, and restore the folder from a backup",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is data, but nothing says whose.
+    #[error(
+        "the data folder {} holds data but its NODE file is missing; put the file back or restore the folder from a \
+         backup; for a new server choose an empty folder",
+        path.display()
+    )]
+    NodeMissing {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder has been served from, and its log is gone.
+    #[error(
+        "the log in {} is gone, and with it what was acknowledged last; put its files back or restore the whole data \
+         folder from a backup",
+        path.display()
+    )]
+    LogMissing {
+        /// The log's folder.
+        path: PathBuf,
+    },
+}
+
+impl DataDir {
+    /// Takes the data folder, which is made if it is not there. `shards` is fixed then.
+    ///
+    /// # Errors
+    /// When the folder is in use, damaged, of a newer format, or was made with another number of shards.
+    pub fn open(path: &Path, shards: u16) -> Result<Self, DataDirError> {
+        make_private(path)?;
+        let lock = lock(path)?;
+        let file = path.join(NODE);
+        let node = match fs::read(&file) {
+            Ok(bytes) => Node::decode(&bytes).map_err(|error| match error {
+                None => DataDirError::Damaged { path: file },
+                Some(found) => DataDirError::Newer { path: path.into(), found },
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, shards)?,
+            Err(source) => return Err(DataDirError::Io { doing: "read", path: file, source }),
+        };
+        if node.shards != shards {
+            return Err(DataDirError::OtherShards { path: path.into(), found: node.shards, wanted: shards });
+        }
+        let log = path.join(LOG);
+        if node.log_begun && !has_entries(&log)? {
+            return Err(DataDirError::LogMissing { path: log });
+        }
+        make_private(&log)?;
+        make_private(&path.join(STORE))?;
+        Ok(Self { path: path.into(), node, _lock: lock })
+    }
+
+    /// Remembers that the log has begun: from now on a folder without one is refused.
+    ///
+    /// # Errors
+    /// When the NODE file cannot be written.
+    pub fn log_has_begun(&mut self) -> Result<(), DataDirError> {
+        if self.node.log_begun {
+            return Ok(());
+        }
+        let node = Node { log_begun: true, ..self.node };
+        write_node(&self.path, node)?;
+        self.node = node;
+        Ok(())
+    }
+
+    /// Where the log is.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.path.join(LOG)
+    }
+
+    /// Where the store is.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.path.join(STORE)
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.node.id
+    }
+
+    /// The cluster the node belongs to.
+    #[must_use]
+    pub fn cluster(&self) -> NodeId {
+        self.node.cluster
+    }
+
+    /// The number of shards.
+    #[must_use]
+    pub fn shards(&self) -> u16 {
+        self.node.shards
+    }
+}
+
+/// What the NODE file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Node {
+    id: NodeId,
+    cluster: NodeId,
+    shards: u16,
+    /// The log has its first segment.
+    log_begun: bool,
+}
+
+impl Node {
+    fn encode(&self) -> String {
+        let log = if self.log_begun { "begun" } else { "none" };
+        let text = format!(
+            "posthouse node\nformat {FORMAT}\nnode {}\ncluster {}\nshards {}\nlog {log}\n",
+            self.id, self.cluster, self.shards
+        );
+        format!("{text}checksum {:08x}\n", crc32c::crc32c(text.as_bytes()))
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote, to the byte; fails with the format if that is newer.
+    fn decode(bytes: &[u8]) -> Result<Self, Option<u32>> {
+        let text = std::str::from_utf8(bytes).map_err(|_| None)?;
+        let field = |nth: usize, name: &str| text.lines().nth(nth)?.strip_prefix(name)?.strip_prefix(' ');
+        let format: u32 = field(1, "format").and_then(|format| format.parse().ok()).ok_or(None)?;
+        if format > FORMAT && text.starts_with("posthouse node\n") {
+            return Err(Some(format));
+        }
+        let id = |nth, name| Some(NodeId(u128::from_str_radix(field(nth, name)?, 16).ok()?));
+        let node = (|| {
+            let shards = field(4, "shards")?.parse().ok()?;
+            let log_begun = field(5, "log")? == "begun";
+            Some(Self { id: id(2, "node")?, cluster: id(3, "cluster")?, shards, log_begun })
+        })();
+        node.filter(|node| node.encode().as_bytes() == bytes).ok_or(None)
+    }
+}
+
+/// Makes a folder that only its owner can read, and its name durable.
+fn make_private(path: &Path) -> Result<(), DataDirError> {
+    let failed = |source| DataDirError::Io { doing: "make the folder", path: path.into(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+    let parent =
+        path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    sync_dir(parent).map_err(failed)
+}
+
+fn lock(path: &Path) -> Result<File, DataDirError> {
+    let file = path.join(LOCK);
+    let failed = |source| DataDirError::Io { doing: "lock", path: file.clone(), source };
+    let lock = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&file)
+        .map_err(failed)?;
+    match lock_patiently(&lock) {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(DataDirError::InUse { path: path.into() }),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// Writes the NODE file of a new folder: all of it or nothing, before anything else.
+fn create(path: &Path, shards: u16) -> Result<Node, DataDirError> {
+    for data in [LOG, STORE] {
+        if has_entries(&path.join(data))? {
+            return Err(DataDirError::NodeMissing { path: path.into() });
+        }
+    }
+    let node = Node { id: NodeId(rand::random()), cluster: NodeId(rand::random()), shards, log_begun: false };
+    write_node(path, node)?;
+    Ok(node)
+}
+
+/// Whether the folder is there and holds anything.
+fn has_entries(folder: &Path) -> Result<bool, DataDirError> {
+    match fs::read_dir(folder).map(|mut entries| entries.next().is_some()) {
+        Ok(any) => Ok(any),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(DataDirError::Io { doing: "read the folder", path: folder.into(), source }),
+    }
+}
+
+fn write_node(path: &Path, node: Node) -> Result<(), DataDirError> {
+    let (file, new) = (path.join(NODE), path.join("NODE.new"));
+    let written = (|| {
+        let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        out.write_all(node.encode().as_bytes())?;
+        out.sync_all()?;
+        fs::rename(&new, &file)?;
+        sync_dir(path)
+    })();
+    written.map_err(|source| DataDirError::Io { doing: "write", path: file, source })
+}
+
+fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_folder_keeps_its_ids() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        let first = DataDir::open(&path, 64).unwrap();
+        let ids = (first.node(), first.cluster());
+        assert_ne!(ids.0, ids.1);
+        drop(first);
+        let again = DataDir::open(&path, 64).unwrap();
+        assert_eq!((again.node(), again.cluster(), again.shards()), (ids.0, ids.1, 64));
+        assert!(again.log().is_dir() && again.store().is_dir());
+    }
+
+    #[test]
+    fn a_folder_whose_log_is_gone_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        // Before the log has begun there is nothing to miss.
+        drop(DataDir::open(dir.path(), 64).unwrap());
+        let mut data = DataDir::open(dir.path(), 64).unwrap();
+        let segment = data.log().join("segment");
+        fs::write(&segment, b"x").unwrap();
+        data.log_has_begun().unwrap();
+        drop(data);
+        drop(DataDir::open(dir.path(), 64).unwrap());
+        fs::remove_file(segment).unwrap();
+        let error = DataDir::open(dir.path(), 64).unwrap_err();
+        assert!(matches!(error, DataDirError::LogMissing { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_second_opener_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let _first = DataDir::open(dir.path(), 64).unwrap();
+        let error = DataDir::open(dir.path(), 64).unwrap_err();
+        assert!(matches!(error, DataDirError::InUse { .. }), "{error}");
+    }
+
+    #[test]
+    fn another_number_of_shards_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(DataDir::open(dir.path(), 64).unwrap());
+        let error = DataDir::open(dir.path(), 128).unwrap_err();
+        assert!(matches!(error, DataDirError::OtherShards { found: 64, wanted: 128, .. }), "{error}");
+        assert!(error.to_string().contains("set `shards = 64`"), "{error}");
+    }
+
+    #[test]
+    fn every_flipped_byte_of_the_node_file_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(DataDir::open(dir.path(), 64).unwrap());
+        let file = dir.path().join(NODE);
+        let good = fs::read(&file).unwrap();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            fs::write(&file, &bad).unwrap();
+            assert!(DataDir::open(dir.path(), 64).is_err(), "byte {at}");
+        }
+        fs::write(&file, &good[..good.len() - 1]).unwrap();
+        assert!(matches!(DataDir::open(dir.path(), 64), Err(DataDirError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_as_such() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(DataDir::open(dir.path(), 64).unwrap());
+        fs::write(dir.path().join(NODE), "posthouse node\nformat 2\nand what we cannot know\n").unwrap();
+        let error = DataDir::open(dir.path(), 64).unwrap_err();
+        assert!(matches!(error, DataDirError::Newer { found: 2, .. }), "{error}");
+    }
+
+    #[test]
+    fn data_without_its_node_file_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::open(dir.path(), 64).unwrap();
+        fs::write(data.store().join("CURRENT"), "x").unwrap();
+        drop(data);
+        fs::remove_file(dir.path().join(NODE)).unwrap();
+        let error = DataDir::open(dir.path(), 64).unwrap_err();
+        assert!(matches!(error, DataDirError::NodeMissing { .. }), "{error}");
+    }
+}

@@ -1,0 +1,297 @@
+//! The rows of all shards, in one RocksDB.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use posthouse_engine::kv::{Family, Kv, KvError, Row, Write};
+use rocksdb::{
+    Cache, ColumnFamily, DB, DBPinnableSlice, DBRawIterator, FlushOptions, ReadOptions, WriteBatch,
+    WriteOptions, properties,
+};
+
+use super::errors::{StoreError, StoreOpenError, is_made, judge};
+use super::options::{self, StoreOptions};
+
+/// How the store is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreHealth {
+    /// Flushes and compactions that failed since the start. Anything but 0 needs somebody to look.
+    pub background_errors: u64,
+    /// Whether writes wait for compaction.
+    pub write_stopped: bool,
+    /// Bytes compaction has yet to rewrite, about.
+    pub pending_compaction_bytes: u64,
+    /// Bytes of memory held by buffers, cache and open files, about.
+    pub memory_bytes: u64,
+}
+
+/// The rows of all shards.
+pub struct Store {
+    db: DB,
+    path: PathBuf,
+    cache: Cache,
+    unlogged: WriteOptions,
+    /// Body ranges that were deleted and not yet flushed.
+    deleted_bodies: Mutex<Vec<(Vec<u8>, Vec<u8>)>>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the store in `dir`, or makes an empty one where there is none.
+    ///
+    /// # Errors
+    /// When it is in use, damaged, or written by a newer version.
+    pub fn open(dir: &Path, options: &StoreOptions) -> Result<Self, StoreOpenError> {
+        let path = dir.to_path_buf();
+        let judge = |source: rocksdb::Error| judge(&path, source);
+        let database = options::database(options);
+        if is_made(&path)? {
+            let known = Family::ALL.map(Family::name);
+            for family in DB::list_cf(&database, &path).map_err(judge)? {
+                if family != rocksdb::DEFAULT_COLUMN_FAMILY_NAME && !known.contains(&family.as_str()) {
+                    return Err(StoreOpenError::Newer { path, family });
+                }
+            }
+        }
+        let cache = Cache::new_lru_cache(options.block_cache_bytes);
+        let families = options::families(options, &cache);
+        let db = DB::open_cf_descriptors(&database, &path, families).map_err(judge)?;
+        if let Some(what) = damaged_file(&db).map_err(judge)? {
+            return Err(StoreOpenError::Damaged { path, what });
+        }
+        let mut unlogged = WriteOptions::default();
+        unlogged.disable_wal(true);
+        Ok(Self { db, path, cache, unlogged, deleted_bodies: Mutex::default() })
+    }
+
+    /// Takes all of these writes or none. They survive a crash once a [`flush`](Self::flush) that began later is done.
+    ///
+    /// # Errors
+    /// When RocksDB refuses; after that the store must be opened anew.
+    pub fn write(&self, writes: &[Write]) -> Result<(), StoreError> {
+        let failed = |source| StoreError::Failed { doing: "write to the store", source };
+        let mut batch = WriteBatch::with_capacity_bytes(writes.iter().map(size).sum());
+        let mut joined = Vec::new();
+        for write in writes {
+            match write {
+                Write::Put { family, key, head, tail } => {
+                    let value = if tail.is_empty() {
+                        &head[..]
+                    } else {
+                        joined.clear();
+                        joined.extend_from_slice(head);
+                        joined.extend_from_slice(tail);
+                        &joined[..]
+                    };
+                    batch.put_cf(self.family(*family)?, key, value);
+                }
+                Write::Delete { family, key } => batch.delete_cf(self.family(*family)?, key),
+                Write::DeleteRange { family, from, to } if from < to => {
+                    batch.delete_range_cf(self.family(*family)?, from, to);
+                }
+                Write::DeleteRange { .. } => {}
+            }
+        }
+        self.db.write_opt(batch, &self.unlogged).map_err(failed)?;
+        let deleted = writes.iter().filter_map(|write| match write {
+            Write::DeleteRange { family: Family::Body, from, to } if from < to => {
+                Some((from.clone(), to.clone()))
+            }
+            _ => None,
+        });
+        self.deleted_bodies.lock().unwrap_or_else(PoisonError::into_inner).extend(deleted);
+        Ok(())
+    }
+
+    /// Makes everything written before durable, all families together, and waits for it.
+    ///
+    /// # Errors
+    /// When RocksDB fails; the log must then not be trimmed.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        let failed = |source| StoreError::Failed { doing: "flush the store", source };
+        let deleted =
+            std::mem::take(&mut *self.deleted_bodies.lock().unwrap_or_else(PoisonError::into_inner));
+        let families =
+            Family::ALL.into_iter().map(|family| self.family(family)).collect::<Result<Vec<_>, _>>()?;
+        let mut wait = FlushOptions::default();
+        wait.set_wait(true);
+        self.db.flush_cfs_opt(&families.iter().collect::<Vec<_>>(), &wait).map_err(failed)?;
+        self.drop_files(&deleted);
+        Ok(())
+    }
+
+    /// The bodies at these keys, in their order.
+    ///
+    /// # Errors
+    /// When one of them cannot be read.
+    pub fn bodies(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        let failed = |source| StoreError::Failed { doing: "read message bodies from the store", source };
+        let family = self.family(Family::Body)?;
+        let found = self.db.batched_multi_get_cf(family, keys, keys.is_sorted());
+        found.into_iter().map(|body| body.map(copied).map_err(failed)).collect()
+    }
+
+    /// Bytes free for this process on the store's disk.
+    ///
+    /// # Errors
+    /// When the operating system does not say.
+    pub fn free_bytes(&self) -> std::io::Result<u64> {
+        let disk = rustix::fs::statvfs(&self.path)?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
+    /// How the store is doing. Cheap enough to ask every second.
+    ///
+    /// # Errors
+    /// When RocksDB does not say.
+    pub fn health(&self) -> Result<StoreHealth, StoreError> {
+        let failed = |source| StoreError::Failed { doing: "ask the store for its health", source };
+        let mut health = StoreHealth {
+            background_errors: self
+                .db
+                .property_int_value(properties::BACKGROUND_ERRORS)
+                .map_err(failed)?
+                .unwrap_or(0),
+            write_stopped: false,
+            pending_compaction_bytes: 0,
+            memory_bytes: self.cache.get_usage() as u64,
+        };
+        for family in Family::ALL {
+            let family = self.family(family)?;
+            let ask = |name| {
+                Ok::<_, StoreError>(self.db.property_int_value_cf(family, name).map_err(failed)?.unwrap_or(0))
+            };
+            health.write_stopped |= ask(properties::IS_WRITE_STOPPED)? != 0;
+            health.pending_compaction_bytes += ask(properties::ESTIMATE_PENDING_COMPACTION_BYTES)?;
+            health.memory_bytes += ask(properties::SIZE_ALL_MEM_TABLES)?;
+            health.memory_bytes += ask(properties::ESTIMATE_TABLE_READERS_MEM)?;
+        }
+        Ok(health)
+    }
+
+    /// Removes files that hold nothing but deleted bodies, without compacting them. The deletes must be flushed: a
+    /// replay reads bodies again that later batches delete.
+    fn drop_files(&self, deleted: &[(Vec<u8>, Vec<u8>)]) {
+        let Ok(family) = self.family(Family::Body) else { return };
+        for (from, to) in deleted {
+            // RocksDB counts the end as inside.
+            let Some(last) = before(to) else { continue };
+            if let Err(error) = self.db.delete_file_in_range_cf(family, from, &last) {
+                tracing::warn!(%error, "could not drop files of trimmed bodies; compaction will");
+            }
+        }
+    }
+
+    fn family(&self, family: Family) -> Result<&ColumnFamily, StoreError> {
+        self.db.cf_handle(family.name()).ok_or_else(|| StoreError::NoFamily(family.name()))
+    }
+
+    fn iterator(&self, family: Family, from: &[u8], to: Vec<u8>) -> Result<DBRawIterator<'_>, StoreError> {
+        let mut bounds = ReadOptions::default();
+        bounds.set_iterate_lower_bound(from);
+        bounds.set_iterate_upper_bound(to);
+        bounds.set_background_purge_on_iterator_cleanup(true);
+        Ok(self.db.raw_iterator_cf_opt(self.family(family)?, bounds))
+    }
+}
+
+impl Kv for Store {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, KvError> {
+        let found = self.db.get_pinned_cf(self.family(family).map_err(unread)?, key).map_err(failed_read)?;
+        Ok(copied(found))
+    }
+
+    fn range(&self, family: Family, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, KvError> {
+        let mut rows = Vec::new();
+        if from >= to || limit == 0 {
+            return Ok(rows);
+        }
+        let mut iterator = self.iterator(family, from, to.to_vec()).map_err(unread)?;
+        iterator.seek_to_first();
+        while let Some((key, value)) = iterator.item() {
+            rows.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+            if rows.len() == limit {
+                return Ok(rows);
+            }
+            iterator.next();
+        }
+        // The end of the rows and an error look alike until asked.
+        iterator.status().map_err(failed_read)?;
+        Ok(rows)
+    }
+
+    fn last(&self, family: Family, from: &[u8], at: &[u8]) -> Result<Option<Row>, KvError> {
+        if from > at {
+            return Ok(None);
+        }
+        let mut iterator = self.iterator(family, from, [at, &[0]].concat()).map_err(unread)?;
+        iterator.seek_for_prev(at);
+        let row =
+            iterator.item().map(|(key, value)| (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+        iterator.status().map_err(failed_read)?;
+        Ok(row)
+    }
+}
+
+/// A file that belongs to the store and is not there, or is longer or shorter than it was written. RocksDB itself would
+/// notice when it reads the file.
+fn damaged_file(db: &DB) -> Result<Option<String>, rocksdb::Error> {
+    let length =
+        |name: &str| std::fs::metadata(db.path().join(name.trim_start_matches('/'))).map(|file| file.len());
+    for file in db.live_files()? {
+        if length(&file.name).is_ok_and(|length| length == file.size as u64) {
+            continue;
+        }
+        // Compaction may have done away with it in the meantime.
+        if let Some(file) = db.live_files()?.into_iter().find(|live| live.name == file.name) {
+            let found =
+                length(&file.name).map_or_else(|error| error.to_string(), |length| format!("{length} bytes"));
+            return Ok(Some(format!("{} should have {} bytes, found {found}", file.name, file.size)));
+        }
+    }
+    Ok(None)
+}
+
+fn failed_read(source: rocksdb::Error) -> KvError {
+    unread(StoreError::Failed { doing: "read the store", source })
+}
+
+fn unread(error: StoreError) -> KvError {
+    KvError(match error {
+        StoreError::Failed { source, .. } => source.into_string(),
+        other @ StoreError::NoFamily(_) => other.to_string(),
+    })
+}
+
+fn copied(found: Option<DBPinnableSlice<'_>>) -> Option<Bytes> {
+    found.map(|value| Bytes::copy_from_slice(&value))
+}
+
+/// The bytes a write takes in a batch, about.
+fn size(write: &Write) -> usize {
+    let row = match write {
+        Write::Put { key, head, tail, .. } => key.len() + head.len() + tail.len(),
+        Write::Delete { key, .. } => key.len(),
+        Write::DeleteRange { from, to, .. } => from.len() + to.len(),
+    };
+    row + 16
+}
+
+/// The greatest key of the same length that is less than `key`.
+fn before(key: &[u8]) -> Option<Vec<u8>> {
+    let mut before = key.to_vec();
+    for byte in before.iter_mut().rev() {
+        let (less, borrows) = byte.overflowing_sub(1);
+        *byte = less;
+        if !borrows {
+            return Some(before);
+        }
+    }
+    None
+}
