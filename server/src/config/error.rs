@@ -1,0 +1,49 @@
+//! What is wrong with a configuration. Nothing of a certificate, key or key set is repeated.
+
+use std::{fmt, path::PathBuf};
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The line of the configuration file, from 1, where there is one.
+    pub line: Option<usize>,
+    /// The key, for example `server.listen` or `issuer[2].jwks`; empty for the file as a whole.
+    pub key: String,
+    /// What is wrong and what to do.
+    pub problem: String,
+}
+
+/// Everything that is wrong, in the order of the lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigErrors {
+    /// The configuration file.
+    pub file: PathBuf,
+    /// Never empty.
+    pub errors: Vec<ConfigError>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.problem)
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.errors.len();
+        let noun = if count == 1 { "error" } else { "errors" };
+        write!(f, "the configuration {} has {count} {noun}:", self.file.display())?;
+        for error in &self.errors {
+            write!(f, "\n  {error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}

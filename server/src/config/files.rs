@@ -1,0 +1,58 @@
+//! The files that a configuration names.
+
+use std::{fs, path::Path};
+
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+
+use crate::{
+    door,
+    identity::{KeySet, is_authority},
+    limits::MAX_CONFIG_FILE_BYTES,
+};
+
+/// Reads a regular file of bounded size.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let cannot = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
+    let metadata = fs::metadata(path).map_err(cannot)?;
+    if !metadata.is_file() {
+        return Err(format!("{} is not a file", path.display()));
+    }
+    if metadata.len() > MAX_CONFIG_FILE_BYTES {
+        return Err(format!("{} is larger than {MAX_CONFIG_FILE_BYTES} bytes", path.display()));
+    }
+    fs::read(path).map_err(cannot)
+}
+
+/// The certificates of a PEM file, at least one.
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let pem = read(path)?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match certificates {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        Ok(_) => Err(format!("{} has no certificate in PEM", path.display())),
+        Err(_) => Err(format!("{} is not valid PEM", path.display())),
+    }
+}
+
+/// The certificates of a PEM file, each an authority's.
+pub(super) fn roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let roots = certificates(path)?;
+    if !roots.iter().all(|root| is_authority(root)) {
+        return Err(format!("{} has a certificate that is not an authority's", path.display()));
+    }
+    door::check_roots(&roots).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(roots)
+}
+
+/// The private key of a PEM file. Errors tell nothing of what is in it.
+pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_slice(&read(path)?)
+        .map_err(|_| format!("{} has no private key in PEM", path.display()))
+}
+
+/// The key set of a JWKS file.
+pub(super) fn key_set(path: &Path) -> Result<KeySet, Vec<String>> {
+    let json = read(path).map_err(|error| vec![error])?;
+    KeySet::parse(&json)
+        .map_err(|errors| errors.iter().map(|error| format!("{}: {error}", path.display())).collect())
+}

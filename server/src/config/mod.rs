@@ -1,0 +1,88 @@
+//! The configuration of `posthouse serve`: one TOML file and the certificates, keys and key sets that it names.
+//!
+//! All of it is read and checked before a port opens, and everything that is wrong is told at once.
+
+mod error;
+mod files;
+mod read;
+mod section;
+
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
+
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+pub use error::{ConfigError, ConfigErrors};
+
+use crate::{
+    identity::{Issuer, TokenPolicy, TrustDomain},
+    names::{DepartmentName, TenantName},
+};
+
+/// A configuration that has been checked whole.
+#[derive(Debug)]
+pub struct Config {
+    /// `[server]`.
+    pub server: ServerConfig,
+    /// `[tls]`.
+    pub tls: TlsConfig,
+    /// `[identity]`.
+    pub identity: IdentityConfig,
+    /// `[[authority]]`.
+    pub authorities: Vec<Authority>,
+    /// `[[issuer]]`.
+    pub issuers: Vec<Issuer>,
+    /// `[[tenant]]`.
+    pub tenants: Vec<Tenant>,
+}
+
+/// Where the server listens and keeps its data, and how it stops.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// The data folder, resolved against the configuration file's.
+    pub data_dir: PathBuf,
+    /// Number of shards; fixed when the data folder is created.
+    pub shards: u32,
+    /// From SIGTERM to exit.
+    pub drain_deadline: Duration,
+}
+
+/// The server's own certificate.
+#[derive(Debug)]
+pub struct TlsConfig {
+    /// The certificate and what leads from it to its authority.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Its private key.
+    pub key: PrivateKeyDer<'static>,
+}
+
+/// What is asked of every caller.
+#[derive(Clone, Debug)]
+pub struct IdentityConfig {
+    /// The trust domain of callers' certificates.
+    pub trust_domain: TrustDomain,
+    /// What is asked of tokens.
+    pub tokens: TokenPolicy,
+}
+
+/// An authority for client certificates, and the tenants it may speak for.
+#[derive(Clone, Debug)]
+pub struct Authority {
+    /// Its root certificates.
+    pub roots: Vec<CertificateDer<'static>>,
+    /// The tenants.
+    pub tenants: BTreeSet<TenantName>,
+}
+
+/// A tenant and its departments.
+#[derive(Clone, Debug)]
+pub struct Tenant {
+    /// Its name.
+    pub name: TenantName,
+    /// Its departments.
+    pub departments: BTreeSet<DepartmentName>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,238 @@
+use std::{fs, path::Path, time::Duration};
+
+use jsonwebtoken::Algorithm;
+use rcgen::{CertificateParams, KeyPair};
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::{Config, ConfigErrors};
+use crate::identity::{
+    Binding,
+    testing::{Signer, authority, leaf},
+};
+
+const GOOD: &str = r#"[server]
+listen = "127.0.0.1:0"
+data_dir = "data"
+
+[tls]
+certificate = "server.pem"
+key = "server.key"
+
+[identity]
+trust_domain = "posthouse.internal"
+audience = "posthouse"
+
+[[authority]]
+certificates = "ca.pem"
+tenants = ["civil-affairs"]
+
+[[issuer]]
+issuer = "https://issuer.civil-affairs.posthouse.internal"
+jwks = "jwks.json"
+tenants = ["civil-affairs"]
+
+[[tenant]]
+name = "civil-affairs"
+departments = ["household-registry", "identity-cards"]
+"#;
+
+/// A folder with everything that the good configuration names, and some bad files.
+fn folder() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let ca = authority("Civil Affairs");
+    let key = KeyPair::generate().unwrap();
+    let certificate = leaf(&[]).signed_by(&key, &ca).unwrap();
+    write("ca.pem", &ca.pem());
+    write("server.pem", &certificate.pem());
+    write("server.key", &key.serialize_pem());
+    write("other.key", &KeyPair::generate().unwrap().serialize_pem());
+    let jwk = Signer::new("key-1", Algorithm::EdDSA).jwk();
+    write("jwks.json", &json!({"keys": [jwk]}).to_string());
+    write("oct.json", r#"{"keys":[{"kty":"oct","kid":"a","k":"c2VjcmV0LXZhbHVl"},{"kty":"EC"}]}"#);
+    write("empty.pem", "");
+    write("broken.pem", "-----BEGIN CERTIFICATE-----\n%%%%\n-----END CERTIFICATE-----\n");
+    let self_signed = CertificateParams::new(vec!["x".to_owned()]).unwrap();
+    write("leaf.pem", &self_signed.self_signed(&KeyPair::generate().unwrap()).unwrap().pem());
+    folder
+}
+
+fn load_in(folder: &Path, text: &str) -> Result<Config, ConfigErrors> {
+    let path = folder.join("posthouse.toml");
+    fs::write(&path, text).unwrap();
+    Config::load(&path)
+}
+
+/// The good configuration with one replacement; the errors as text without the head line.
+fn errors(from: &str, to: &str) -> Vec<String> {
+    assert!(GOOD.contains(from), "{from}");
+    let folder = folder();
+    let errors = load_in(folder.path(), &GOOD.replace(from, to)).unwrap_err();
+    errors
+        .errors
+        .iter()
+        .map(|e| e.to_string().replace(&format!("{}/", folder.path().display()), ""))
+        .collect()
+}
+
+#[test]
+fn a_good_configuration_is_read_with_its_defaults() {
+    let folder = folder();
+    let config = load_in(folder.path(), GOOD).unwrap();
+    assert_eq!(config.server.shards, 64);
+    assert_eq!(config.server.drain_deadline, Duration::from_secs(25));
+    assert_eq!(config.server.data_dir, folder.path().join("data"));
+    assert_eq!(config.identity.tokens.max_lifetime, Duration::from_secs(3600));
+    assert_eq!(config.issuers[0].binding, Binding::CertificateHash);
+    assert_eq!(config.tenants[0].departments.len(), 2);
+    assert_eq!(config.authorities[0].roots.len(), 1);
+}
+
+#[test]
+fn every_setting_is_read() {
+    let text = GOOD
+        .replace(
+            "data_dir = \"data\"",
+            "data_dir = \"/var/lib/posthouse\"\nshards = 8\ndrain_deadline_seconds = 5",
+        )
+        .replace("audience = \"posthouse\"", "audience = \"posthouse\"\nmax_token_lifetime_seconds = 90000")
+        .replace("jwks = \"jwks.json\"", "jwks = \"jwks.json\"\nbinding = \"spiffe\"");
+    let config = load_in(folder().path(), &text).unwrap();
+    assert_eq!(config.server.data_dir, Path::new("/var/lib/posthouse"));
+    assert_eq!((config.server.shards, config.server.drain_deadline), (8, Duration::from_secs(5)));
+    assert_eq!(config.identity.tokens.max_lifetime, Duration::from_secs(90_000));
+    assert_eq!(config.issuers[0].binding, Binding::SpiffeId);
+}
+
+/// What to replace in the good configuration, with what, and how one of the errors then begins.
+const MISTAKES: &[(&str, &str, &str)] = &[
+    (
+        "\"127.0.0.1:0\"",
+        "\"localhost\"",
+        "line 2: server.listen: must be an address and a port, for example 127.0.0.1:7443",
+    ),
+    ("data_dir = \"data\"", "", "line 1: server.data_dir: is missing"),
+    ("data_dir = \"data\"", "data_dir = 7", "line 3: server.data_dir: must be a string that is not empty"),
+    (
+        "data_dir = \"data\"",
+        "data_dir = \"d\"\nshards = 3",
+        "line 4: server.shards: must be a whole number from 4 to 1024",
+    ),
+    (
+        "data_dir = \"data\"",
+        "data_dir = \"d\"\nshards = -8",
+        "line 4: server.shards: must be a whole number from 4 to 1024",
+    ),
+    (
+        "data_dir = \"data\"",
+        "data_dir = \"d\"\nshard = 8",
+        "line 4: server.shard: unknown key; remove it or correct its name",
+    ),
+    ("[server]", "[extra]\n[server]", "line 1: extra: unknown key; remove it or correct its name"),
+    ("\"server.key\"", "\"other.key\"", "line 7: tls.key: the server's certificate and key cannot be used"),
+    ("\"server.key\"", "\"server.pem\"", "line 7: tls.key: server.pem has no private key in PEM"),
+    ("\"server.pem\"", "\"none.pem\"", "line 6: tls.certificate: cannot read none.pem"),
+    ("\"server.pem\"", "\"empty.pem\"", "line 6: tls.certificate: empty.pem has no certificate in PEM"),
+    ("\"server.pem\"", "\"broken.pem\"", "line 6: tls.certificate: broken.pem is not valid PEM"),
+    ("\"server.pem\"", "\".\"", "line 6: tls.certificate: . is not a file"),
+    ("\"posthouse.internal\"", "\"Posthouse\"", "line 10: identity.trust_domain: must be 1 to 255 of"),
+    (
+        "audience = \"posthouse\"",
+        "audience = \"\"",
+        "line 11: identity.audience: must be a string that is not empty",
+    ),
+    (
+        "\"ca.pem\"",
+        "\"leaf.pem\"",
+        "line 14: authority[1].certificates: leaf.pem has a certificate that is not an authority's",
+    ),
+    (
+        "\"jwks.json\"",
+        "\"ca.pem\"",
+        "line 19: issuer[1].jwks: ca.pem: it is not a JSON object with a list \"keys\"",
+    ),
+    (
+        "jwks = \"jwks.json\"",
+        "jwks = \"jwks.json\"\nbinding = \"none\"",
+        "line 20: issuer[1].binding: must be",
+    ),
+    (
+        "departments = [",
+        "departments = [\"identity-cards\", ",
+        "line 24: tenant[1].departments: is listed twice",
+    ),
+    (
+        "departments = [",
+        "departments = [\"A\", ",
+        "line 24: tenant[1].departments: the department has 'A' at byte 0",
+    ),
+    ("departments = [", "departments = []\nx = [", "line 24: tenant[1].departments: must not be empty"),
+];
+
+#[test]
+fn each_mistake_is_told_with_line_and_key() {
+    for (from, to, expected) in MISTAKES {
+        let errors = errors(from, to);
+        assert!(errors.iter().any(|error| error.starts_with(expected)), "{to:?} gave {errors:#?}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let text = "[server]\nlisten = 1\n[tls]\nkey = \"x\"\n[[issuer]]\njwks = \"oct.json\"\ntenants = [\"a\"]\n[[tenant]]\nname = \"B\"\nwhat = 1\n";
+    let folder = folder();
+    let errors = load_in(folder.path(), text).unwrap_err();
+    let shown = errors.to_string();
+    for expected in [
+        "identity: is missing",
+        "authority: is missing",
+        "server.listen",
+        "server.data_dir: is missing",
+        "tls.certificate: is missing",
+        "tls.key: cannot read",
+        "issuer[1].issuer: is missing",
+        "key 1: it is a secret",
+        "key 2: \"kid\" is missing",
+        "issuer[1].tenants: there is no [[tenant]] with the name a",
+        "tenant[1].name: the tenant has 'B'",
+        "tenant[1].departments: is missing",
+        "tenant[1].what: unknown key",
+    ] {
+        assert!(shown.contains(expected), "{expected:?} is not in {shown}");
+    }
+    assert!(!shown.contains("c2VjcmV0"), "a secret is shown");
+    let lines: Vec<_> = errors.errors.iter().map(|error| error.line).collect();
+    assert!(lines.is_sorted(), "{lines:?}");
+}
+
+#[test]
+fn duplicates_are_refused() {
+    let (_, sections) = GOOD.split_once("[[authority]]").unwrap();
+    let folder = folder();
+    let shown = load_in(folder.path(), &format!("{GOOD}[[authority]]{sections}")).unwrap_err().to_string();
+    for expected in [
+        "this tenant is declared twice",
+        "this issuer is declared twice",
+        "has a certificate that is listed already",
+    ] {
+        assert!(shown.contains(expected), "{expected:?} is not in {shown}");
+    }
+}
+
+#[test]
+fn syntax_errors_have_lines() {
+    assert!(errors("[tls]", "[tls")[0].starts_with("line 5: "), "{:?}", errors("[tls]", "[tls"));
+    let twice = errors("data_dir", "listen = \"127.0.0.1:1\"\ndata_dir");
+    assert!(twice[0].starts_with("line 3: "), "{twice:?}");
+}
+
+#[test]
+fn a_file_that_is_not_there_or_not_text_is_told() {
+    let folder = folder();
+    let error = Config::load(&folder.path().join("none.toml")).unwrap_err();
+    assert!(error.to_string().contains("cannot read"), "{error}");
+    let path = folder.path().join("bytes.toml");
+    fs::write(&path, [0xff, 0xfe]).unwrap();
+    assert!(Config::load(&path).unwrap_err().to_string().contains("not UTF-8"));
+}

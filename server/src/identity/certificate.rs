@@ -1,0 +1,100 @@
+//! The identity of a connection, from the leaf of a verified chain.
+
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    time::{Duration, SystemTime},
+};
+
+use aws_lc_rs::digest;
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+
+use super::{CertificateError, SpiffeId, TrustDomain};
+use crate::names::TenantName;
+
+/// Who is at the other end of a connection. Made once, after the handshake; handlers find it in every request.
+#[derive(Clone, Debug)]
+pub struct ConnIdentity {
+    /// The tenant that the certificate speaks for.
+    pub tenant: TenantName,
+    /// The identity in the certificate.
+    pub spiffe_id: SpiffeId,
+    /// SHA-256 of the certificate.
+    pub certificate_sha256: [u8; 32],
+    /// When the certificate ends, and the connection with it.
+    pub not_after: SystemTime,
+    /// Where the connection comes from. For logs; nothing is decided by it.
+    pub peer: SocketAddr,
+}
+
+impl ConnIdentity {
+    /// Reads the identity of `leaf`, whose chain ends in authorities that may speak for `tenants`.
+    pub fn from_leaf(
+        leaf: &[u8],
+        tenants: &BTreeSet<TenantName>,
+        trust_domain: &TrustDomain,
+        peer: SocketAddr,
+    ) -> Result<Self, CertificateError> {
+        let (rest, certificate) =
+            X509Certificate::from_der(leaf).map_err(|_| CertificateError::Unreadable)?;
+        if !rest.is_empty() {
+            return Err(CertificateError::Unreadable);
+        }
+        let spiffe_id = SpiffeId::parse(only_uri(&certificate)?, trust_domain)?;
+        if !tenants.contains(spiffe_id.tenant()) {
+            return Err(CertificateError::AuthorityNotForTenant);
+        }
+        let seconds = u64::try_from(certificate.validity().not_after.timestamp())
+            .map_err(|_| CertificateError::Unreadable)?;
+        let not_after = SystemTime::UNIX_EPOCH
+            .checked_add(Duration::from_secs(seconds))
+            .ok_or(CertificateError::Unreadable)?;
+        Ok(Self {
+            tenant: spiffe_id.tenant().clone(),
+            spiffe_id,
+            certificate_sha256: sha256(&[leaf]),
+            not_after,
+            peer,
+        })
+    }
+}
+
+/// SHA-256 over the parts, one after the other.
+pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        context.update(part);
+    }
+    let mut hash = [0; 32];
+    hash.copy_from_slice(context.finish().as_ref());
+    hash
+}
+
+/// Whether a certificate is an authority's, so that it can be the root of others.
+pub fn is_authority(certificate: &[u8]) -> bool {
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
+        return false;
+    };
+    matches!(certificate.basic_constraints(), Ok(Some(extension)) if extension.value.ca)
+}
+
+/// The one URI among the alternative names. A name that cannot be read might be another, so it refuses them all.
+fn only_uri<'a>(certificate: &'a X509Certificate<'_>) -> Result<&'a str, CertificateError> {
+    let names = certificate.subject_alternative_name().map_err(|_| CertificateError::Unreadable)?;
+    let names = names.map(|extension| extension.value.general_names.as_slice()).unwrap_or_default();
+    let mut uris = Vec::new();
+    for name in names {
+        match name {
+            GeneralName::URI(uri) => uris.push(*uri),
+            GeneralName::Invalid(..) => return Err(CertificateError::Unreadable),
+            _ => {}
+        }
+    }
+    match uris.as_slice() {
+        [uri] => Ok(uri),
+        uris => Err(CertificateError::UriCount { count: uris.len() }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,26 @@
+//! Identity: who is calling, told by the client certificate and the token together.
+//!
+//! The door hands over the leaf of a chain it has verified, and [`ConnIdentity`] is made of it once per connection.
+//! Each call brings a token, and [`TokenVerifier`] makes a [`Principal`] of both. This is the only module that reads
+//! certificates' fields, tokens and key sets.
+
+mod binding;
+mod cache;
+mod certificate;
+mod claims;
+mod error;
+mod json;
+mod keys;
+mod principal;
+mod spiffe;
+#[cfg(test)]
+pub(crate) mod testing;
+mod token;
+
+pub use binding::Binding;
+pub use certificate::{ConnIdentity, is_authority, sha256};
+pub use error::{CertificateError, IdentityError, Malformed};
+pub use keys::{KeySet, KeySetError, SignatureAlgorithm};
+pub use principal::Principal;
+pub use spiffe::{SpiffeId, SpiffeIdError, TrustDomain};
+pub use token::{Issuer, TokenPolicy, TokenVerifier};

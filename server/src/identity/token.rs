@@ -1,0 +1,179 @@
+//! Verifying tokens: JWT `at+jwt` (RFC 9068), bound to the certificate of the connection (RFC 8705).
+//!
+//! The library checks a signature and nothing else: header and claims are read and judged here, because its defaults
+//! take a claim of the wrong type for an absent one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use super::{
+    Binding, ConnIdentity, IdentityError, KeySet, Malformed, Principal, SignatureAlgorithm,
+    cache::TokenCache,
+    claims::{Claims, Header},
+    sha256,
+};
+use crate::{
+    limits::{MAX_TOKEN_BYTES, TOKEN_LEEWAY},
+    names::TenantName,
+    policy::Grants,
+};
+
+/// Who may mint tokens, and for which tenants.
+#[derive(Clone, Debug)]
+pub struct Issuer {
+    /// The `iss` of its tokens.
+    pub issuer: String,
+    /// The keys it signs with.
+    pub keys: KeySet,
+    /// The tenants it may mint for.
+    pub tenants: BTreeSet<TenantName>,
+    /// How its tokens are bound to a certificate.
+    pub binding: Binding,
+}
+
+/// What is asked of every token, whoever minted it.
+#[derive(Clone, Debug)]
+pub struct TokenPolicy {
+    /// The only `aud` accepted.
+    pub audience: String,
+    /// The longest `exp - iat` accepted.
+    pub max_lifetime: Duration,
+}
+
+/// Makes a [`Principal`] of a token and the connection it came on.
+#[derive(Debug)]
+pub struct TokenVerifier {
+    policy: TokenPolicy,
+    issuers: BTreeMap<String, Issuer>,
+    verified: TokenCache,
+}
+
+impl TokenVerifier {
+    /// A verifier that trusts these issuers and no others.
+    pub fn new(policy: TokenPolicy, issuers: impl IntoIterator<Item = Issuer>) -> Self {
+        let issuers = issuers.into_iter().map(|issuer| (issuer.issuer.clone(), issuer)).collect();
+        Self { policy, issuers, verified: TokenCache::default() }
+    }
+
+    /// Verifies a token, or recognises one it has verified on the same certificate.
+    pub fn verify(
+        &self,
+        token: &str,
+        connection: &ConnIdentity,
+        now: SystemTime,
+    ) -> Result<Arc<Principal>, IdentityError> {
+        if token.is_empty() {
+            return Err(IdentityError::TokenMissing);
+        }
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(Malformed::TooLarge.into());
+        }
+        let key = sha256(&[token.as_bytes(), &connection.certificate_sha256]);
+        if let Some(principal) = self.verified.get(&key, now) {
+            return Ok(principal);
+        }
+        let principal = Arc::new(self.verify_anew(token, connection, now)?);
+        self.verified.insert(key, Arc::clone(&principal));
+        Ok(principal)
+    }
+
+    fn verify_anew(
+        &self,
+        token: &str,
+        connection: &ConnIdentity,
+        now: SystemTime,
+    ) -> Result<Principal, IdentityError> {
+        let parts = Parts::split(token)?;
+        let header = Header::parse(&decode(parts.header, "header")?)?;
+        let claims = Claims::parse(&decode(parts.claims, "claims")?)?;
+        let issuer = self.issuers.get(&claims.iss).ok_or(IdentityError::IssuerUnknown)?;
+        check_signature(&header, &issuer.keys, &parts)?;
+        let expires_at = self.check_times(&claims, now)?;
+        if claims.aud != self.policy.audience {
+            return Err(IdentityError::AudienceWrong);
+        }
+        let tenant = TenantName::parse(&claims.tenant)
+            .map_err(|_| Malformed::Member { member: "tenant", expected: "a tenant's name" })?;
+        if tenant != connection.tenant {
+            return Err(IdentityError::TenantMismatch);
+        }
+        if !issuer.tenants.contains(&tenant) {
+            return Err(IdentityError::IssuerUnknown);
+        }
+        issuer.binding.check(&claims, connection)?;
+        Ok(Principal {
+            grants: Grants::parse(&claims.scope, &tenant)?,
+            tenant,
+            subject: claims.sub,
+            client_id: claims.client_id,
+            jti: claims.jti,
+            expires_at,
+            certificate_sha256: connection.certificate_sha256,
+        })
+    }
+
+    /// Leeway is given to `iat` and `nbf` only: rights end at `exp`, on a stream as at its start.
+    fn check_times(&self, claims: &Claims, now: SystemTime) -> Result<SystemTime, IdentityError> {
+        let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let latest_start = (since_epoch + TOKEN_LEEWAY).as_secs();
+        let expires = Duration::from_secs(claims.exp);
+        if expires <= since_epoch {
+            return Err(IdentityError::Expired);
+        }
+        if claims.iat > latest_start || claims.nbf.is_some_and(|nbf| nbf > latest_start) {
+            return Err(IdentityError::NotYetValid);
+        }
+        let lifetime = claims
+            .exp
+            .checked_sub(claims.iat)
+            .ok_or(Malformed::Member { member: "exp", expected: "after \"iat\"" })?;
+        if lifetime > self.policy.max_lifetime.as_secs() {
+            return Err(IdentityError::LifetimeTooLong);
+        }
+        SystemTime::UNIX_EPOCH.checked_add(expires).ok_or(IdentityError::LifetimeTooLong)
+    }
+}
+
+/// The parts of a token as they stand in it.
+struct Parts<'a> {
+    header: &'a str,
+    claims: &'a str,
+    /// Header and claims with the dot between: what is signed.
+    signed: &'a str,
+    signature: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    fn split(token: &'a str) -> Result<Self, Malformed> {
+        let (signed, signature) = token.rsplit_once('.').ok_or(Malformed::Parts)?;
+        let (header, claims) = signed.split_once('.').ok_or(Malformed::Parts)?;
+        if claims.contains('.') || header.is_empty() || claims.is_empty() {
+            return Err(Malformed::Parts);
+        }
+        Ok(Self { header, claims, signed, signature })
+    }
+}
+
+fn decode(part: &str, name: &'static str) -> Result<Vec<u8>, Malformed> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| Malformed::Base64 { part: name })
+}
+
+/// The key is looked up in its issuer's set only, and its own algorithm is the only one it verifies with.
+fn check_signature(header: &Header, keys: &KeySet, parts: &Parts<'_>) -> Result<(), IdentityError> {
+    let stated = SignatureAlgorithm::parse(&header.alg)
+        .ok_or(Malformed::Member { member: "alg", expected: "EdDSA, ES256, ES384 or PS256" })?;
+    let own = keys.algorithm(&header.kid).ok_or(IdentityError::KeyUnknown)?;
+    decode(parts.signature, "signature")?;
+    if stated != own || !keys.verify(&header.kid, parts.signed.as_bytes(), parts.signature) {
+        return Err(IdentityError::SignatureInvalid);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,357 @@
+mod keys;
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::Algorithm;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::{Issuer, TokenPolicy, TokenVerifier};
+use crate::{
+    identity::{
+        Binding, ConnIdentity, IdentityError, KeySet, Malformed,
+        testing::{Signer, claims, connection, issuer, tenants},
+    },
+    policy::{Action, ScopeError},
+};
+
+const SCOPE: &str = "posthouse:publish:taxation/returns/inbox";
+
+/// A verifier with one issuer each for two tenants, and what is needed to mint for the first.
+struct Setting {
+    verifier: TokenVerifier,
+    signer: Signer,
+    connection: ConnIdentity,
+}
+
+fn keys(signers: &[&Signer]) -> KeySet {
+    let keys: Vec<Value> = signers.iter().map(|signer| signer.jwk()).collect();
+    KeySet::parse(json!({ "keys": keys }).to_string().as_bytes()).unwrap()
+}
+
+fn setting_with(algorithm: Algorithm, binding: Binding) -> Setting {
+    let signer = Signer::new("key-1", algorithm);
+    let other = Signer::new("key-2", Algorithm::ES256);
+    let foreign = Signer::new("key-1", Algorithm::EdDSA);
+    let trusted =
+        |tenant: &str, keys| Issuer { issuer: issuer(tenant), keys, tenants: tenants(&[tenant]), binding };
+    let issuers =
+        [trusted("taxation", keys(&[&signer, &other])), trusted("public-security", keys(&[&foreign]))];
+    let policy = TokenPolicy { audience: "posthouse".to_owned(), max_lifetime: Duration::from_secs(3600) };
+    let verifier = TokenVerifier::new(policy, issuers);
+    Setting { verifier, signer, connection: connection("taxation", "returns") }
+}
+
+fn setting() -> Setting {
+    setting_with(Algorithm::EdDSA, Binding::CertificateHash)
+}
+
+impl Setting {
+    fn claims(&self) -> Value {
+        claims(&self.connection, SCOPE)
+    }
+
+    /// Judges correct claims after one change.
+    fn judge(&self, change: impl FnOnce(&mut Value)) -> Option<IdentityError> {
+        let mut claims = self.claims();
+        change(&mut claims);
+        self.judge_token(&self.signer.sign(&claims))
+    }
+
+    fn judge_header(&self, change: impl FnOnce(&mut Value)) -> Option<IdentityError> {
+        let mut header = self.signer.header();
+        change(&mut header);
+        self.judge_token(&self.signer.sign_text(&header.to_string(), &self.claims().to_string()))
+    }
+
+    fn judge_token(&self, token: &str) -> Option<IdentityError> {
+        self.verifier.verify(token, &self.connection, SystemTime::now()).err()
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
+}
+
+fn is_malformed(error: &Option<IdentityError>) -> bool {
+    matches!(error, Some(IdentityError::Malformed(_)))
+}
+
+#[test]
+fn a_good_token_of_every_algorithm_makes_a_principal() {
+    for algorithm in [Algorithm::EdDSA, Algorithm::ES256, Algorithm::ES384, Algorithm::PS256] {
+        let setting = setting_with(algorithm, Binding::CertificateHash);
+        let token = setting.signer.sign(&setting.claims());
+        let principal = setting.verifier.verify(&token, &setting.connection, SystemTime::now()).unwrap();
+        assert_eq!(principal.tenant.as_str(), "taxation");
+        assert_eq!(principal.subject, setting.connection.spiffe_id.as_str());
+        assert_eq!((principal.client_id.as_str(), principal.jti.as_str()), ("app", "token-1"));
+        assert!(principal.grants.name(Action::Publish));
+        let shown = format!("{principal:?}");
+        assert!(token.split('.').all(|part| !shown.contains(part)), "{shown}");
+        // Again: from the cache, the very same principal.
+        let again = setting.verifier.verify(&token, &setting.connection, SystemTime::now()).unwrap();
+        assert!(Arc::ptr_eq(&principal, &again));
+    }
+}
+
+#[test]
+fn every_claim_of_every_wrong_type_is_malformed() {
+    let setting = setting();
+    let texts = ["iss", "sub", "jti", "client_id", "tenant", "scope", "aud"];
+    let numbers = ["exp", "iat", "nbf"];
+    let wrong =
+        [json!(null), json!(true), json!(-1), json!(1.5), json!({}), json!([]), json!([1]), json!({"a": 1})];
+    for claim in texts.iter().chain(&numbers).chain(&["cnf"]) {
+        for value in &wrong {
+            let error = setting.judge(|claims| claims[*claim] = value.clone());
+            assert!(is_malformed(&error), "{claim} = {value}: {error:?}");
+        }
+    }
+    for claim in texts {
+        for value in [json!(1), json!(["a", "b"])] {
+            let error = setting.judge(|claims| claims[claim] = value.clone());
+            assert!(is_malformed(&error), "{claim} = {value}: {error:?}");
+        }
+    }
+    let later = now() + 600;
+    for claim in numbers {
+        for text in [
+            format!("\"{later}\""),
+            format!("{later}.0"),
+            format!("{later}.5"),
+            "1e30".into(),
+            "1e400".into(),
+            "1E9".into(),
+            "18446744073709551616".into(),
+            "-0".into(),
+            format!("[{later}]"),
+            "\"\"".into(),
+            "NaN".into(),
+            "Infinity".into(),
+        ] {
+            let marked = setting.claims().to_string();
+            let mut claims: Value = serde_json::from_str(&marked).unwrap();
+            claims[claim] = json!("@");
+            let claims = claims.to_string().replace("\"@\"", &text);
+            let token = setting.signer.sign_text(&setting.signer.header().to_string(), &claims);
+            let error = setting.judge_token(&token);
+            assert!(is_malformed(&error), "{claim} = {text}: {error:?}");
+        }
+    }
+}
+
+#[test]
+fn every_claim_but_nbf_is_required() {
+    let setting = setting();
+    for claim in ["iss", "sub", "aud", "exp", "iat", "jti", "client_id", "tenant", "scope"] {
+        let error = setting.judge(|claims| drop(claims.as_object_mut().unwrap().remove(claim)));
+        assert!(
+            matches!(error, Some(IdentityError::Malformed(Malformed::Missing { member })) if member == claim)
+        );
+    }
+    for claim in ["iss", "sub", "jti", "client_id", "tenant"] {
+        assert!(is_malformed(&setting.judge(|claims| claims[claim] = json!(""))), "{claim}");
+        assert!(is_malformed(&setting.judge(|claims| claims[claim] = json!("a\r\nb"))), "{claim}");
+        assert!(is_malformed(&setting.judge(|claims| claims[claim] = json!("x".repeat(600)))), "{claim}");
+    }
+    assert_eq!(setting.judge(|claims| claims["nbf"] = json!(now())), None);
+    assert_eq!(setting.judge(|claims| claims["unknown"] = json!({"a": [1.5, null]})), None);
+}
+
+#[test]
+fn repeated_claims_are_refused() {
+    let setting = setting();
+    let good = setting.claims().to_string();
+    for more in [
+        "\"exp\":99999999999",
+        "\"tenant\":\"public-security\"",
+        "\"scope\":\"\"",
+        "\"e\\u0078p\":1",
+        "\"x\":1,\"x\":1",
+    ] {
+        for claims in [format!("{{{more},{}", &good[1..]), format!("{},{more}}}", &good[..good.len() - 1])] {
+            let token = setting.signer.sign_text(&setting.signer.header().to_string(), &claims);
+            assert!(is_malformed(&setting.judge_token(&token)), "{more}");
+        }
+    }
+    let header = setting.signer.header().to_string();
+    let header = format!("{{\"alg\":\"none\",{}", &header[1..]);
+    assert!(is_malformed(&setting.judge_token(&setting.signer.sign_text(&header, &good))));
+}
+
+#[test]
+fn times_are_judged() {
+    let setting = setting();
+    let times = |iat: u64, exp: u64| {
+        setting.judge(|claims| (claims["iat"], claims["exp"]) = (json!(iat), json!(exp)))
+    };
+    let now = now();
+    assert_eq!(times(now - 3500, now + 60), None);
+    assert_eq!(times(now - 3600, now - 1), Some(IdentityError::Expired));
+    assert_eq!(times(now - 3600, now), Some(IdentityError::Expired));
+    assert_eq!(times(0, 0), Some(IdentityError::Expired));
+    assert_eq!(times(now + 20, now + 600), None);
+    assert_eq!(times(now + 90, now + 600), Some(IdentityError::NotYetValid));
+    assert_eq!(times(u64::MAX, u64::MAX), Some(IdentityError::NotYetValid));
+    assert_eq!(times(now, now + 3601), Some(IdentityError::LifetimeTooLong));
+    assert_eq!(times(now, u64::MAX), Some(IdentityError::LifetimeTooLong));
+    assert_eq!(times(0, u64::MAX), Some(IdentityError::LifetimeTooLong));
+    assert!(is_malformed(&times(now + 20, now + 10)));
+    assert_eq!(setting.judge(|claims| claims["nbf"] = json!(now + 20)), None);
+    assert_eq!(setting.judge(|claims| claims["nbf"] = json!(now + 90)), Some(IdentityError::NotYetValid));
+    assert_eq!(setting.judge(|claims| claims["nbf"] = json!(u64::MAX)), Some(IdentityError::NotYetValid));
+}
+
+#[test]
+fn a_token_from_the_cache_expires_too() {
+    let setting = setting();
+    let token = setting.signer.sign(&setting.claims());
+    let principal = setting.verifier.verify(&token, &setting.connection, SystemTime::now()).unwrap();
+    let error = setting.verifier.verify(&token, &setting.connection, principal.expires_at).unwrap_err();
+    assert_eq!(error, IdentityError::Expired);
+}
+
+#[test]
+fn a_clock_before_1970_lets_nothing_in() {
+    let setting = setting();
+    let token = setting.signer.sign(&setting.claims());
+    let early = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
+    assert!(setting.verifier.verify(&token, &setting.connection, early).is_err());
+}
+
+#[test]
+fn the_audience_is_exactly_one() {
+    let setting = setting();
+    assert_eq!(setting.judge(|claims| claims["aud"] = json!(["posthouse"])), None);
+    for aud in
+        [json!("posthouse-admin"), json!("Posthouse"), json!(""), json!(["other"]), json!("posthouse ")]
+    {
+        assert_eq!(
+            setting.judge(|claims| claims["aud"] = aud.clone()),
+            Some(IdentityError::AudienceWrong),
+            "{aud}"
+        );
+    }
+    assert!(is_malformed(&setting.judge(|claims| claims["aud"] = json!(["posthouse", "other"]))));
+}
+
+#[test]
+fn tenants_of_certificate_token_and_issuer_agree() {
+    let setting = setting();
+    let error = setting.judge(|claims| claims["tenant"] = json!("public-security"));
+    assert_eq!(error, Some(IdentityError::TenantMismatch));
+    assert!(is_malformed(&setting.judge(|claims| claims["tenant"] = json!("Taxation"))));
+    // Taxation's issuer mints for the other tenant, and the token comes with that tenant's certificate.
+    let foreign = connection("public-security", "licences");
+    let mut claims = claims(&foreign, "posthouse:publish:public-security/a/b");
+    claims["iss"] = json!(issuer("taxation"));
+    let token = setting.signer.sign(&claims);
+    let error = setting.verifier.verify(&token, &foreign, SystemTime::now()).unwrap_err();
+    assert_eq!(error, IdentityError::IssuerUnknown);
+}
+
+#[test]
+fn a_token_is_bound_to_its_certificate() {
+    let setting = setting();
+    let token = setting.signer.sign(&setting.claims());
+    assert_eq!(setting.judge_token(&token), None);
+    // Also after the token has been seen on the right connection.
+    let other = connection("taxation", "elsewhere");
+    let error = setting.verifier.verify(&token, &other, SystemTime::now()).unwrap_err();
+    assert_eq!(error, IdentityError::CertificateMismatch);
+    let error = setting.judge(|claims| drop(claims.as_object_mut().unwrap().remove("cnf")));
+    assert_eq!(error, Some(IdentityError::CertificateMismatch));
+    let wrong = URL_SAFE_NO_PAD.encode([1; 32]);
+    let error = setting.judge(|claims| claims["cnf"]["x5t#S256"] = json!(wrong));
+    assert_eq!(error, Some(IdentityError::CertificateMismatch));
+    let own = URL_SAFE_NO_PAD.encode(setting.connection.certificate_sha256);
+    for hash in
+        [json!(""), json!("AAAA"), json!(format!("{own}=")), json!(format!("{own}AA")), json!(1), json!(null)]
+    {
+        assert!(is_malformed(&setting.judge(|claims| claims["cnf"]["x5t#S256"] = hash.clone())), "{hash}");
+    }
+    assert!(is_malformed(&setting.judge(|claims| claims["cnf"] = json!({"jkt": own}))));
+}
+
+#[test]
+fn a_spiffe_binding_survives_a_new_certificate_only() {
+    let setting = setting_with(Algorithm::EdDSA, Binding::SpiffeId);
+    let without_hash = |claims: &mut Value| drop(claims.as_object_mut().unwrap().remove("cnf"));
+    assert_eq!(setting.judge(without_hash), None);
+    let mut claims = setting.claims();
+    without_hash(&mut claims);
+    let token = setting.signer.sign(&claims);
+    let mut renewed = connection("taxation", "returns");
+    renewed.certificate_sha256 = [9; 32];
+    assert!(setting.verifier.verify(&token, &renewed, SystemTime::now()).is_ok());
+    let other = connection("taxation", "elsewhere");
+    let error = setting.verifier.verify(&token, &other, SystemTime::now()).unwrap_err();
+    assert_eq!(error, IdentityError::CertificateMismatch);
+    // A hash that is there is not ignored.
+    let hashed = setting.signer.sign(&setting.claims());
+    let error = setting.verifier.verify(&hashed, &renewed, SystemTime::now()).unwrap_err();
+    assert_eq!(error, IdentityError::CertificateMismatch);
+}
+
+#[test]
+fn an_unreadable_scope_refuses_the_token() {
+    let setting = setting();
+    for scope in ["", "openid", &format!("{SCOPE} profile"), "posthouse:publish:public-security/a/b"] {
+        let error = setting.judge(|claims| claims["scope"] = json!(scope));
+        assert!(matches!(error, Some(IdentityError::Scope(_))), "{scope}: {error:?}");
+    }
+    let error = setting.judge(|claims| claims["scope"] = json!(vec![SCOPE; 65].join(" ")));
+    assert_eq!(error, Some(IdentityError::Scope(ScopeError::TooMany)));
+}
+
+#[test]
+fn only_three_parts_of_bounded_size_are_read() {
+    let setting = setting();
+    let good = setting.signer.sign(&setting.claims());
+    assert_eq!(setting.judge_token(""), Some(IdentityError::TokenMissing));
+    assert_eq!(setting.judge_token(&"a".repeat(8193)), Some(Malformed::TooLarge.into()));
+    for token in [
+        "a",
+        ".",
+        "..",
+        "...",
+        "a.b",
+        "a.b.c.d",
+        &format!("{good}."),
+        &format!(".{good}"),
+        &format!("{good}.{good}"),
+        &format!("{good}="),
+        &format!("{good} "),
+        &format!(" {good}"),
+        &good.replace('.', ".."),
+        &good.replacen('.', "=.", 1),
+        "a.b.c",
+        "é.é.é",
+        "e30.e30.e30",
+        "bnVsbA.bnVsbA.AAAA",
+    ] {
+        assert!(is_malformed(&setting.judge_token(token)), "{token}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_answered(text in "\\PC{0,200}|[a-zA-Z0-9_-]{0,60}[.][a-zA-Z0-9_-]{0,60}[.][a-zA-Z0-9_-]{0,60}") {
+        prop_assert!(setting().judge_token(&text).is_some());
+    }
+
+    #[test]
+    fn a_token_with_one_byte_changed_is_refused(at in any::<prop::sample::Index>(), with in "[a-zA-Z0-9_.=-]") {
+        let setting = setting();
+        let mut token = setting.signer.sign(&setting.claims());
+        let at = at.index(token.len());
+        prop_assume!(token[at..=at] != with);
+        token.replace_range(at..=at, &with);
+        prop_assert!(setting.judge_token(&token).is_some(), "{}", token);
+    }
+}

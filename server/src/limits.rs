@@ -1,0 +1,138 @@
+//! Every limit of the front rooms (names, configuration, door, identity, policy), each with its reason.
+
+use std::time::Duration;
+
+use posthouse_engine::limits as engine;
+
+/// Longest segment of a resource name: it also fits a DNS label, so a tenant's name can be one.
+pub const MAX_NAME_BYTES: usize = 63;
+
+// Configuration.
+
+/// Largest configuration file, and largest file it names: all of them are read whole.
+pub const MAX_CONFIG_FILE_BYTES: u64 = 4 << 20;
+/// Fewest shards, so that a small installation still spreads its departments.
+pub const MIN_SHARDS: u32 = 4;
+/// Most shards: each has a log, a machine and timers of its own.
+pub const MAX_SHARDS: u32 = 1024;
+/// Shards unless configured.
+pub const DEFAULT_SHARDS: u32 = 64;
+/// From SIGTERM to exit unless configured: below the 30 s that Kubernetes grants.
+pub const DEFAULT_DRAIN_DEADLINE: Duration = Duration::from_secs(25);
+/// Longest drain that may be configured.
+pub const MAX_DRAIN_DEADLINE: Duration = Duration::from_secs(3600);
+/// Longest `exp - iat` of a token unless configured.
+pub const DEFAULT_TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
+/// Longest `exp - iat` that may be configured: a week, after which a lost token should be worth nothing.
+pub const MAX_TOKEN_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
+
+// Door.
+
+/// From TCP accept to the end of the TLS handshake.
+pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+/// After a refused handshake: how long the client may take to read its alert and close.
+pub const HANG_UP_DEADLINE: Duration = Duration::from_secs(1);
+/// After a refused handshake: how much of what the client still sends is read, and dropped.
+pub const HANG_UP_BYTES: u64 = 64 << 10;
+/// Handshakes at once: they are the costly part of a connection that nobody has vouched for yet.
+pub const MAX_HANDSHAKES: usize = 256;
+/// Connections at once, handshakes included; one more is closed as soon as it is accepted.
+pub const MAX_CONNECTIONS: usize = 8192;
+/// Connections at once of one tenant, so that no tenant can use up the node's.
+pub const MAX_CONNECTIONS_PER_TENANT: usize = 4096;
+/// From the end of the handshake to the first RPC.
+pub const FIRST_RPC_DEADLINE: Duration = Duration::from_secs(10);
+/// Life of a connection whose certificate carries no usable identity: time to answer its calls with the reason.
+pub const REFUSED_CONNECTION_LIFETIME: Duration = Duration::from_secs(10);
+/// How often a certificate's end is compared with the wall clock, which may be set.
+pub const CERTIFICATE_CHECK_INTERVAL: Duration = Duration::from_secs(15);
+/// First pause after `accept` failed (most often: out of file descriptors); doubles up to the longest.
+pub const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
+/// Longest pause after `accept` failed.
+pub const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How often the log is told that no more connections are taken: strangers must not fill it.
+pub const FULL_WARNING_INTERVAL: Duration = Duration::from_secs(10);
+/// Connections that wait in the kernel.
+pub const LISTEN_BACKLOG: u32 = 1024;
+/// HTTP/2 receive window of one stream: a publisher stays busy over a round trip of 10 ms at 200 MB/s.
+pub const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+/// HTTP/2 receive window of one connection: four streams at full speed.
+pub const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+/// Streams (calls) at once on one connection.
+pub const MAX_STREAMS_PER_CONNECTION: u32 = 200;
+/// Header list of one call: room for the largest token and some metadata.
+pub const MAX_HEADER_LIST_BYTES: u32 = 16 << 10;
+/// Silence after which the peer is pinged.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+/// How long the peer may take to answer a ping.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest client chain: leaf, and three above it.
+pub const MAX_CHAIN_CERTIFICATES: usize = 4;
+
+// Identity.
+
+/// Largest token; nothing of a larger one is decoded.
+pub const MAX_TOKEN_BYTES: usize = 8 << 10;
+/// Deepest nesting in a token's header or claims.
+pub const MAX_TOKEN_DEPTH: usize = 8;
+/// Clock difference forgiven to an issuer in `iat` and `nbf`. `exp` gets none: a token's streams end at `exp`.
+pub const TOKEN_LEEWAY: Duration = Duration::from_secs(30);
+/// Longest `sub`, `client_id` and `iss`.
+pub const MAX_CLAIM_TEXT_BYTES: usize = 512;
+/// Longest `jti` and `kid`.
+pub const MAX_TOKEN_ID_BYTES: usize = 128;
+/// Longest SPIFFE id, after the specification.
+pub const MAX_SPIFFE_ID_BYTES: usize = 2048;
+/// Verified tokens remembered, in each of the cache's two generations.
+pub const TOKEN_CACHE_GENERATION: usize = 4096;
+/// Keys in one issuer's key set.
+pub const MAX_ISSUER_KEYS: usize = 64;
+/// Shortest RSA modulus.
+pub const MIN_RSA_BITS: usize = 2048;
+/// Longest RSA modulus: verification time grows with it.
+pub const MAX_RSA_BITS: usize = 8192;
+
+// Policy.
+
+/// Items in one token's scope.
+pub const MAX_GRANTS: usize = 64;
+
+const _: () = assert!(MAX_TOKEN_BYTES < MAX_HEADER_LIST_BYTES as usize);
+const _: () = assert!(STREAM_WINDOW_BYTES <= CONNECTION_WINDOW_BYTES);
+const _: () = assert!(MAX_CONNECTIONS_PER_TENANT < MAX_CONNECTIONS && MAX_HANDSHAKES < MAX_CONNECTIONS);
+const _: () = assert!(DEFAULT_TOKEN_LIFETIME.as_secs() <= MAX_TOKEN_LIFETIME.as_secs());
+
+// --- Publishing and consuming ---
+
+/// Messages of one publish.
+pub const MAX_PUBLISH_MESSAGES: usize = engine::MAX_PUBLISH_ENTRIES;
+/// Bytes of one publish, attributes included: a gRPC message less room for its framing.
+pub const MAX_PUBLISH_BYTES: usize = (4 << 20) - (64 << 10);
+/// Attributes of one message.
+pub const MAX_ATTRIBUTES: usize = 64;
+/// Bytes of an attribute's key.
+pub const MAX_ATTRIBUTE_KEY_BYTES: usize = 128;
+/// Bytes of an attribute's value.
+pub const MAX_ATTRIBUTE_VALUE_BYTES: usize = 1_024;
+/// Bytes of a producer id and of a session id.
+pub const SESSION_ID_BYTES: usize = 16;
+/// Settlements or extensions of one frame; messages of one Receive.
+pub const MAX_SETTLEMENTS: usize = engine::MAX_SETTLE_ITEMS;
+/// A stream's balance of message credits.
+pub const MAX_CREDIT_MESSAGES: u32 = 100_000;
+/// A stream's balance of byte credits.
+pub const MAX_CREDIT_BYTES: u64 = 1 << 30;
+/// How long a Receive may wait.
+pub const MAX_WAIT_MS: u64 = 20_000;
+/// How long a Receive that does not wait gives a grant that is on its way to the disk.
+pub const GRANT_PATIENCE_MS: u64 = 1_000;
+/// Bytes of a request id.
+pub const MAX_REQUEST_ID_BYTES: usize = 64;
+/// Queues of one page, unless asked for, and at most.
+pub const DEFAULT_PAGE: usize = 100;
+/// The most queues of one page.
+pub const MAX_PAGE: usize = 1_000;
+/// Bytes of the newest message bodies kept in memory.
+pub const BODY_CACHE_BYTES: usize = 64 << 20;
+
+const _: () = assert!(engine::MAX_MAX_MESSAGE_BYTES as usize <= MAX_PUBLISH_BYTES);
