@@ -1,0 +1,186 @@
+//! The catalogue on this node: which tenants and departments there are, and on which shard.
+//!
+//! It is a second deterministic machine with a log of its own; one thread applies it, and readers see a snapshot.
+
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+};
+
+use arc_swap::ArcSwap;
+use bytes::{Buf, Bytes};
+use posthouse_engine::{
+    catalogue::{CatalogueMachine, CatalogueView, DepartmentView},
+    kv::Write,
+    limits::MACHINE_VERSION,
+    schema::{CatalogueBatch, CatalogueRecord, Declare, catalogue_record},
+};
+use prost::Message as _;
+use tokio::sync::oneshot;
+use tracing::error;
+
+use crate::{
+    clock::Clock,
+    log::{Entry, GroupId, Log, ProposeError},
+    shard::proposal_prefix,
+    store::Store,
+};
+
+/// Why the catalogue did not take a change.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the catalogue took no change: {0}")]
+pub struct CatalogueError(String);
+
+/// What the log tells the catalogue.
+pub(crate) enum FromLog {
+    /// Synced entries, in order.
+    Committed(Vec<Entry>),
+    /// A proposal that the log did not take after all.
+    Refused(u64, ProposeError),
+    /// The server has stopped.
+    Stop,
+}
+
+/// Where the departments are, at one index of the catalogue.
+#[derive(Debug, Default)]
+pub(crate) struct Directory {
+    by_name: HashMap<String, HashMap<String, DepartmentView>>,
+}
+
+impl Directory {
+    fn of(view: CatalogueView) -> Self {
+        let names: HashMap<_, _> = view.tenants.into_iter().map(|tenant| (tenant.id, tenant.name)).collect();
+        let mut by_name: HashMap<String, HashMap<String, DepartmentView>> = HashMap::new();
+        for department in view.departments {
+            if let Some(tenant) = names.get(&department.tenant) {
+                by_name.entry(tenant.clone()).or_default().insert(department.name.clone(), department);
+            }
+        }
+        Self { by_name }
+    }
+
+    /// The department of this name, open or closed.
+    pub(crate) fn department(&self, tenant: &str, department: &str) -> Option<&DepartmentView> {
+        self.by_name.get(tenant)?.get(department)
+    }
+
+    /// All of them.
+    pub(crate) fn departments(&self) -> impl Iterator<Item = &DepartmentView> {
+        self.by_name.values().flat_map(HashMap::values)
+    }
+}
+
+/// The way to the catalogue.
+pub(crate) struct Catalogue {
+    directory: ArcSwap<Directory>,
+    applied: AtomicU64,
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Result<(), CatalogueError>>>>,
+    log: Arc<dyn Log>,
+    clock: Arc<Clock>,
+}
+
+impl Catalogue {
+    /// Starts the thread that applies what `entries` brings.
+    pub(crate) fn start(
+        mut machine: CatalogueMachine,
+        events: mpsc::Receiver<FromLog>,
+        store: Arc<Store>,
+        log: Arc<dyn Log>,
+        clock: Arc<Clock>,
+    ) -> std::io::Result<(Arc<Self>, thread::JoinHandle<()>)> {
+        let directory = ArcSwap::from_pointee(Directory::of(machine.view()));
+        let catalogue = Arc::new(Self {
+            directory,
+            applied: AtomicU64::new(machine.applied_index()),
+            waiting: Mutex::default(),
+            log,
+            clock,
+        });
+        let applied = Arc::clone(&catalogue);
+        let run = move || {
+            for event in events {
+                match event {
+                    FromLog::Stop => return,
+                    FromLog::Refused(id, why) => applied.answer(id, Err(CatalogueError(why.to_string()))),
+                    FromLog::Committed(entries) => {
+                        entries.into_iter().for_each(|entry| applied.committed(&mut machine, &store, entry));
+                    }
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("catalogue".to_owned()).spawn(run)?;
+        Ok((catalogue, thread))
+    }
+
+    /// The tenants and departments of this moment.
+    pub(crate) fn directory(&self) -> Arc<Directory> {
+        self.directory.load_full()
+    }
+
+    /// How far its log has been applied.
+    pub(crate) fn applied_index(&self) -> u64 {
+        self.applied.load(Ordering::Acquire)
+    }
+
+    /// Declares the whole of them.
+    pub(crate) async fn declare(&self, declare: Declare) -> Result<(), CatalogueError> {
+        let proposal_id = rand::random();
+        let batch = CatalogueBatch {
+            machine_version: MACHINE_VERSION,
+            now_ms: self.clock.now_ms(),
+            commands: vec![CatalogueRecord { command: Some(catalogue_record::Command::Declare(declare)) }],
+            proposal_id,
+        };
+        let mut data = proposal_id.to_be_bytes().to_vec();
+        batch.encode_raw(&mut data);
+        let (reply, answer) = oneshot::channel();
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(proposal_id, reply);
+        self.log.propose(GroupId::CATALOGUE, data).map_err(|why| CatalogueError(why.to_string()))?;
+        answer.await.map_err(|_| CatalogueError("the server is stopping".to_owned()))?
+    }
+
+    fn committed(&self, machine: &mut CatalogueMachine, store: &Store, entry: Entry) {
+        let id = proposal_prefix(&entry.data);
+        // A panic must not leave the one who declares waiting for ever.
+        let applied = catch_unwind(AssertUnwindSafe(|| apply(machine, store, entry.index, entry.data)));
+        let result = applied.unwrap_or_else(|_| {
+            Err(CatalogueError("a check of its state failed (see the log for the panic)".to_owned()))
+        });
+        match &result {
+            Ok(()) => {
+                self.directory.store(Arc::new(Directory::of(machine.view())));
+                self.applied.store(machine.applied_index(), Ordering::Release);
+            }
+            Err(why) => error!(%why, "the catalogue is halted: tenants and departments stay as they are"),
+        }
+        self.answer(id, result);
+    }
+
+    fn answer(&self, id: u64, result: Result<(), CatalogueError>) {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        if let Some(caller) = waiting {
+            // The caller may have gone away.
+            drop(caller.send(result));
+        }
+    }
+}
+
+/// Applies one entry of the catalogue's log and writes its rows.
+pub(crate) fn apply(
+    machine: &mut CatalogueMachine,
+    store: &Store,
+    index: u64,
+    mut data: Bytes,
+) -> Result<(), CatalogueError> {
+    data.advance(size_of::<u64>().min(data.len()));
+    let batch = CatalogueBatch::decode(data).map_err(|why| CatalogueError(why.to_string()))?;
+    let applied = machine.apply(store, index, batch).map_err(|why| CatalogueError(why.to_string()))?;
+    let writes: Vec<Write> = applied.writes;
+    store.write(&writes).map_err(|why| CatalogueError(why.to_string()))
+}

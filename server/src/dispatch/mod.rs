@@ -1,0 +1,200 @@
+//! Who gets what: sessions, credits, and the picking of messages to lease.
+//!
+//! Dispatch runs on the leader only and keeps nothing that may not be lost. It proposes explicit sequences; the machine
+//! grants those that are still free. What it has picked and the machine has not yet granted is behind its cursor, so
+//! nothing is picked twice.
+
+mod pick;
+mod session;
+mod subscription;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use posthouse_engine::{
+    effect::Effect,
+    halt::Halt,
+    ids::{DepartmentId, QueueRef, SubscriptionId, SubscriptionRef},
+    kv::Kv,
+    machine::ShardMachine,
+    outcome::Outcome,
+    schema::{Command, ReleaseHolder, Settle, SettleItem, SettleKind, TokenRef},
+};
+
+use crate::shard::{Reply, ShardError};
+use subscription::Subscription;
+
+pub(crate) use session::{Credit, Leased, SessionEvent, SessionHandle, SessionKey, SessionOpen};
+pub(crate) use subscription::GrantTag;
+
+/// One shard's dispatch.
+#[derive(Default)]
+pub(crate) struct Dispatch {
+    subscriptions: BTreeMap<SubscriptionRef, Subscription>,
+    dirty: BTreeSet<SubscriptionRef>,
+    /// Picks that the log did not take: tried again after a while.
+    stalled: BTreeSet<SubscriptionRef>,
+    draining: bool,
+}
+
+impl Dispatch {
+    /// A stream opens: an older stream of the same session ends, and the session gets its live leases again.
+    pub(crate) fn open(
+        &mut self,
+        open: SessionOpen,
+        machine: &mut ShardMachine,
+        kv: &dyn Kv,
+    ) -> Result<(), Halt> {
+        let at = open.subscription;
+        if machine.counts(kv, at)?.is_none() {
+            // Deleted since the stream's handler looked for it; nothing would ever be heard of it here.
+            open.events.send(SessionEvent::QueueDeleted).ok();
+            return Ok(());
+        }
+        self.subscriptions.entry(at).or_default().open(open, self.draining, machine, kv)?;
+        self.dirty.insert(at);
+        Ok(())
+    }
+
+    /// More credit for a stream.
+    pub(crate) fn add_credit(&mut self, at: SubscriptionRef, key: SessionKey, credit: Credit) {
+        if let Some(subscription) = self.subscriptions.get_mut(&at) {
+            subscription.add_credit(key, credit);
+            self.dirty.insert(at);
+        }
+    }
+
+    /// A stream has ended. After a clean end, the command that releases its leases.
+    pub(crate) fn close(&mut self, at: SubscriptionRef, key: SessionKey, clean: bool) -> Option<Command> {
+        let subscription = self.subscriptions.get_mut(&at)?;
+        let closed = subscription.close(key);
+        if subscription.is_unused() {
+            self.subscriptions.remove(&at);
+        } else {
+            self.dirty.insert(at);
+        }
+        let holder = closed.filter(|_| clean)?;
+        Some(Command::ReleaseHolder(ReleaseHolder {
+            department: at.queue.department.0,
+            queue: at.queue.queue.0,
+            subscription: at.subscription.0,
+            holder: Some(holder),
+        }))
+    }
+
+    /// A grant was applied, or refused: it is delivered, or given back.
+    pub(crate) fn granted(
+        &mut self,
+        tag: &GrantTag,
+        outcome: Result<Outcome, ShardError>,
+    ) -> Option<Command> {
+        let at = tag.subscription;
+        let granted = match outcome {
+            Ok(Outcome::Grant(Ok(granted))) => Some(granted),
+            Ok(_) => None,
+            Err(_) => {
+                if let Some(subscription) = self.subscriptions.get_mut(&at) {
+                    subscription.not_taken(tag);
+                    self.stalled.insert(at);
+                }
+                return None;
+            }
+        };
+        self.dirty.insert(at);
+        let Some(subscription) = self.subscriptions.get_mut(&at) else { return release(tag, &granted?) };
+        let undelivered = subscription.granted(tag, granted)?;
+        release(tag, &undelivered)
+    }
+
+    /// Performs what a batch asks of the leader.
+    pub(crate) fn perform(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Appended { queue, .. } => self.touch(queue, |_| {}),
+                Effect::Returned { subscription, sequences } => {
+                    if let Some(known) = self.subscriptions.get_mut(&subscription) {
+                        known.returned(sequences);
+                        self.dirty.insert(subscription);
+                    }
+                }
+                Effect::Settled(subscription) => {
+                    self.dirty.insert(subscription);
+                }
+                Effect::Purged(queue) | Effect::Redefined(queue) => self.touch(queue, Subscription::rewind),
+                Effect::Deleted(queue) => self.touch(queue, |s| s.end_all(&SessionEvent::QueueDeleted)),
+                Effect::DepartmentClosed(department) => self.close_department(department),
+            }
+        }
+    }
+
+    /// Picks what to lease for every subscription something has happened to.
+    pub(crate) fn pump(
+        &mut self,
+        machine: &mut ShardMachine,
+        kv: &dyn Kv,
+    ) -> Result<Vec<(Command, Reply)>, Halt> {
+        let mut commands = Vec::new();
+        for at in std::mem::take(&mut self.dirty) {
+            if let Some(subscription) = self.subscriptions.get_mut(&at) {
+                if !self.draining {
+                    subscription.pump(at, machine, kv, &mut commands)?;
+                }
+                subscription.tell_idle(at, machine, kv)?;
+            }
+        }
+        Ok(commands)
+    }
+
+    /// Looks again at what the log did not take; whether there was any.
+    pub(crate) fn retry_stalled(&mut self) -> bool {
+        let any = !self.stalled.is_empty();
+        self.dirty.append(&mut self.stalled);
+        any
+    }
+
+    /// No more leases; every stream is told.
+    pub(crate) fn drain(&mut self) {
+        self.draining = true;
+        self.subscriptions.values_mut().for_each(|s| s.tell_all(&SessionEvent::Drain));
+    }
+
+    /// The shard is halted: every stream ends.
+    pub(crate) fn halted(&mut self) {
+        self.subscriptions.values_mut().for_each(|s| s.end_all(&SessionEvent::Halted));
+    }
+
+    fn touch(&mut self, queue: QueueRef, act: impl Fn(&mut Subscription)) {
+        let all = |id| SubscriptionRef { queue, subscription: SubscriptionId(id) };
+        for (at, subscription) in self.subscriptions.range_mut(all(0)..=all(u32::MAX)) {
+            act(subscription);
+            self.dirty.insert(*at);
+        }
+    }
+
+    fn close_department(&mut self, department: DepartmentId) {
+        for (_, s) in self.subscriptions.iter_mut().filter(|(at, _)| at.queue.department == department) {
+            s.end_all(&SessionEvent::DepartmentClosed);
+        }
+    }
+}
+
+/// Gives back what could not be delivered; it was not tried, so it does not count.
+fn release(tag: &GrantTag, granted: &posthouse_engine::outcome::Granted) -> Option<Command> {
+    if granted.items.is_empty() {
+        return None;
+    }
+    let items = granted.items.iter().map(|item| SettleItem {
+        token: Some(TokenRef { lease: granted.lease.0, index: item.index, nonce: granted.nonce }),
+        kind: SettleKind::Release.into(),
+        delay_ms: 0,
+    });
+    Some(Command::Settle(Settle {
+        department: tag.subscription.queue.department.0,
+        queue: tag.subscription.queue.queue.0,
+        subscription: tag.subscription.subscription.0,
+        holder: Some(tag.holder.clone()),
+        items: items.collect(),
+    }))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+//! Which messages to lease next: what came back first, then onward from a cursor.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use posthouse_engine::{
+    body,
+    halt::Halt,
+    ids::{DEFAULT_LANE, SubscriptionRef},
+    keys,
+    kv::{Family, Kv},
+    machine::{EntryView, ShardMachine},
+};
+
+use super::session::Session;
+
+/// Free sequences read ahead.
+const WINDOW: usize = 1_024;
+/// Beyond this many returned messages it is cheaper to look for them again from the beginning.
+const MAX_RETURNED: usize = 65_536;
+
+#[derive(Default)]
+pub(crate) struct Picker {
+    /// Everything below has been picked, or came back.
+    cursor: u64,
+    window: VecDeque<u64>,
+    returned: BTreeSet<u64>,
+    /// The publish batch last looked at, for the sizes.
+    entry: Option<EntryView>,
+}
+
+impl Picker {
+    pub(crate) fn returned(&mut self, sequences: Vec<u64>) {
+        self.returned.extend(sequences.into_iter().filter(|s| *s < self.cursor));
+        if self.returned.len() > MAX_RETURNED {
+            *self = Self::default();
+        }
+    }
+
+    /// Up to `want` messages that this session has credit for, in order.
+    pub(crate) fn pick(
+        &mut self,
+        at: SubscriptionRef,
+        machine: &mut ShardMachine,
+        kv: &dyn Kv,
+        session: &mut Session,
+        want: usize,
+    ) -> Result<Vec<(u64, u32)>, Halt> {
+        let mut picked = Vec::new();
+        while picked.len() < want {
+            let Some(sequence) = self.peek(at, machine, kv)? else { break };
+            let size = if session.counts_bytes() { self.size(at, machine, kv, sequence)? } else { 0 };
+            if !session.take(size) {
+                break;
+            }
+            self.take(sequence);
+            picked.push((sequence, size));
+        }
+        Ok(picked)
+    }
+
+    fn peek(
+        &mut self,
+        at: SubscriptionRef,
+        machine: &mut ShardMachine,
+        kv: &dyn Kv,
+    ) -> Result<Option<u64>, Halt> {
+        if let Some(first) = self.returned.first() {
+            return Ok(Some(*first));
+        }
+        if self.window.is_empty() {
+            let free = machine.free_from(kv, at, self.cursor, WINDOW)?;
+            self.cursor = self.cursor.max(free.next);
+            self.window = free.sequences.into();
+        }
+        Ok(self.window.front().copied())
+    }
+
+    fn take(&mut self, sequence: u64) {
+        if !self.returned.remove(&sequence) {
+            self.window.pop_front();
+        }
+    }
+
+    /// The size of a message's payload.
+    pub(crate) fn size(
+        &mut self,
+        at: SubscriptionRef,
+        machine: &mut ShardMachine,
+        kv: &dyn Kv,
+        sequence: u64,
+    ) -> Result<u32, Halt> {
+        let known = |entry: &EntryView| {
+            let index = usize::try_from(sequence.checked_sub(entry.first_sequence)?).ok()?;
+            entry.payload_bytes.get(index).copied()
+        };
+        if let Some(size) = self.entry.as_ref().and_then(known) {
+            return Ok(size);
+        }
+        self.entry = machine.entry_at(kv, at.queue, sequence)?;
+        match self.entry.as_ref().and_then(known) {
+            Some(size) => Ok(size),
+            None => size_aside(at, kv, sequence),
+        }
+    }
+}
+
+/// The entry of a message that was set aside is gone with its stride; its body's header has the size too.
+fn size_aside(at: SubscriptionRef, kv: &dyn Kv, sequence: u64) -> Result<u32, Halt> {
+    let stored = kv.get(Family::Body, &keys::aside(at, DEFAULT_LANE, sequence))?;
+    let header = stored.map(body::split).transpose();
+    let header = header.map_err(|why| Halt::Corrupt(format!("message {sequence} of {at:?}: {why}")))?;
+    Ok(header.map_or(0, |(header, _)| header.payload_bytes))
+}

@@ -1,0 +1,207 @@
+//! A session: one consumer's stream as dispatch sees it, and the handle its handler keeps.
+
+use posthouse_engine::{
+    ids::{ShardId, SubscriptionRef},
+    outcome::LiveDelivery,
+    schema::Holder,
+};
+use tokio::sync::mpsc;
+
+use crate::shard::{Event, Shards};
+
+/// One stream; a session that comes back has a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SessionKey(pub(crate) u64);
+
+/// What a stream may still be sent.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Credit {
+    pub(crate) messages: u32,
+    pub(crate) bytes: u64,
+}
+
+/// A stream that opens.
+pub(crate) struct SessionOpen {
+    pub(crate) key: SessionKey,
+    pub(crate) subscription: SubscriptionRef,
+    pub(crate) holder: Holder,
+    pub(crate) lease_duration_ms: u64,
+    pub(crate) credit: Credit,
+    /// Bounded by the stream's credits.
+    pub(crate) events: mpsc::UnboundedSender<SessionEvent>,
+}
+
+/// A delivery on its way to its stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Leased {
+    pub(crate) live: LiveDelivery,
+    /// The byte credit it took; 0 on a stream that does not count bytes.
+    pub(crate) size: u32,
+}
+
+/// What a stream is told.
+#[derive(Debug, Clone)]
+pub(crate) enum SessionEvent {
+    /// First of all: what the session still holds.
+    Resumed(Vec<Leased>),
+    /// New leases, synced and applied.
+    Granted(Vec<Leased>),
+    /// Nothing is ready or in flight.
+    Idle { waiting: u64, parked: u64 },
+    /// A newer stream of the same session has come.
+    TakenOver,
+    /// The queue is gone.
+    QueueDeleted,
+    /// The department is closed.
+    DepartmentClosed,
+    /// The shard is halted.
+    Halted,
+    /// No more leases will come.
+    Drain,
+}
+
+/// A session in dispatch.
+pub(crate) struct Session {
+    pub(crate) key: SessionKey,
+    pub(crate) holder: Holder,
+    pub(crate) lease_duration_ms: u64,
+    messages: i64,
+    bytes: Option<Bytes>,
+    idle_told: bool,
+    events: mpsc::UnboundedSender<SessionEvent>,
+}
+
+/// A byte balance, and the most it has been: a message larger than that is sent when the balance is whole.
+#[derive(Clone, Copy)]
+struct Bytes {
+    balance: i64,
+    whole: i64,
+}
+
+impl Session {
+    pub(crate) fn new(open: SessionOpen) -> Self {
+        let SessionOpen { key, holder, lease_duration_ms, credit, events, .. } = open;
+        let mut session =
+            Self { key, holder, lease_duration_ms, messages: 0, bytes: None, idle_told: false, events };
+        session.add(credit);
+        session
+    }
+
+    pub(crate) fn add(&mut self, credit: Credit) {
+        self.messages = self.messages.saturating_add(i64::from(credit.messages));
+        if credit.bytes > 0 {
+            let bytes = self.bytes.get_or_insert(Bytes { balance: 0, whole: 0 });
+            bytes.balance = bytes.balance.saturating_add(i64::try_from(credit.bytes).unwrap_or(i64::MAX));
+            bytes.whole = bytes.whole.max(bytes.balance);
+        }
+    }
+
+    /// How many messages may be sent now, as far as their number goes.
+    pub(crate) fn messages(&self) -> usize {
+        let open = self.bytes.is_none_or(|bytes| bytes.balance > 0);
+        if open { usize::try_from(self.messages).unwrap_or(0) } else { 0 }
+    }
+
+    pub(crate) fn counts_bytes(&self) -> bool {
+        self.bytes.is_some()
+    }
+
+    /// Takes the credit for one message, if there is enough.
+    pub(crate) fn take(&mut self, size: u32) -> bool {
+        if self.messages <= 0 {
+            return false;
+        }
+        if let Some(bytes) = &mut self.bytes {
+            let size = i64::from(size);
+            let fits = size <= bytes.balance || (size > bytes.whole && bytes.balance >= bytes.whole);
+            if !fits {
+                return false;
+            }
+            bytes.balance -= size;
+        }
+        self.messages -= 1;
+        true
+    }
+
+    /// Takes the credit for deliveries that are sent in any case.
+    pub(crate) fn charge(&mut self, deliveries: &[Leased]) {
+        self.messages = self.messages.saturating_sub(i64::try_from(deliveries.len()).unwrap_or(i64::MAX));
+        if let Some(bytes) = &mut self.bytes {
+            let sum = deliveries.iter().map(|leased| i64::from(leased.size)).sum();
+            bytes.balance = bytes.balance.saturating_sub(sum);
+        }
+    }
+
+    /// Gives back the credit of a message that was not granted.
+    pub(crate) fn give_back(&mut self, size: u32) {
+        self.messages = self.messages.saturating_add(1);
+        if let Some(bytes) = &mut self.bytes {
+            bytes.balance = bytes.balance.saturating_add(i64::from(size));
+            // Credit may have come while this was out.
+            bytes.whole = bytes.whole.max(bytes.balance);
+        }
+    }
+
+    /// Whether the stream could be told.
+    pub(crate) fn tell(&self, event: SessionEvent) -> bool {
+        self.events.send(event).is_ok()
+    }
+
+    pub(crate) fn tell_idle(&mut self, waiting: u64, parked: u64) {
+        // Without credit nobody reads, perhaps, and untold changes would pile up.
+        if !self.idle_told && self.messages() > 0 {
+            self.idle_told = true;
+            self.tell(SessionEvent::Idle { waiting, parked });
+        }
+    }
+
+    pub(crate) fn not_idle(&mut self) {
+        self.idle_told = false;
+    }
+}
+
+/// A handler's side of a session. Dropped, it ends the session as a broken stream does: leases stay.
+pub(crate) struct SessionHandle {
+    shards: Shards,
+    shard: ShardId,
+    subscription: SubscriptionRef,
+    key: SessionKey,
+    clean: bool,
+}
+
+impl SessionHandle {
+    pub(crate) fn new(
+        shards: Shards,
+        shard: ShardId,
+        subscription: SubscriptionRef,
+        key: SessionKey,
+    ) -> Self {
+        Self { shards, shard, subscription, key, clean: false }
+    }
+
+    pub(crate) fn add_credit(&self, credit: Credit) {
+        self.shards.send(self.shard, Event::AddCredit(self.shard, self.subscription, self.key, credit));
+    }
+
+    /// Ends the session and releases its leases.
+    pub(crate) fn close_clean(mut self) {
+        self.clean = true;
+    }
+
+    /// From now on its leases are released if it is dropped: nobody else could have them.
+    pub(crate) fn release_when_dropped(&mut self) {
+        self.clean = true;
+    }
+
+    /// Ends the session as a broken stream does.
+    pub(crate) fn close_keeping_leases(mut self) {
+        self.clean = false;
+    }
+}
+
+impl Drop for SessionHandle {
+    fn drop(&mut self) {
+        let event = Event::CloseSession(self.shard, self.subscription, self.key, self.clean);
+        self.shards.send(self.shard, event);
+    }
+}

@@ -1,0 +1,218 @@
+//! A shard without threads, log or disk: a machine over a store in memory, and dispatch beside it.
+
+use std::collections::VecDeque;
+
+use posthouse_engine::{
+    ids::{DEFAULT_SUBSCRIPTION, DepartmentId, QueueId, QueueRef, ShardId, SubscriptionRef},
+    kv::MemKv,
+    limits::MACHINE_VERSION,
+    machine::ShardMachine,
+    outcome::{Counts, LiveDelivery, Outcome},
+    schema::{
+        Batch, Command, CommandRecord, ConfigureDepartment, CreateQueue, DeleteQueue, Holder, Publish,
+        PublishEntry, PurgeQueue, QueueSettings, Settle, SettleItem, SettleKind, TokenRef,
+    },
+};
+use tokio::sync::mpsc;
+
+use super::super::{Credit, Dispatch, Leased, SessionEvent, SessionKey, SessionOpen};
+use crate::shard::{Reply, ShardError};
+
+pub(super) const AT: SubscriptionRef = SubscriptionRef {
+    queue: QueueRef { department: DepartmentId(1), queue: QueueId(1) },
+    subscription: DEFAULT_SUBSCRIPTION,
+};
+
+pub(super) struct World {
+    kv: MemKv,
+    pub(super) machine: ShardMachine,
+    pub(super) dispatch: Dispatch,
+    index: u64,
+    now_ms: u64,
+    next_key: u64,
+    /// Proposed and not applied.
+    pub(super) proposed: VecDeque<(Command, Reply)>,
+}
+
+/// A stream as its handler has it.
+pub(super) struct Stream {
+    pub(super) key: SessionKey,
+    pub(super) holder: Holder,
+    told: mpsc::UnboundedReceiver<SessionEvent>,
+}
+
+pub(super) fn holder(name: &str) -> Holder {
+    Holder { tenant: 1, subject: "app".to_owned(), session_id: name.to_owned().into() }
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        let kv = MemKv::default();
+        let machine = ShardMachine::hydrate(ShardId(0), &kv).unwrap();
+        let mut world = Self {
+            kv,
+            machine,
+            dispatch: Dispatch::default(),
+            index: 0,
+            now_ms: 1_000_000,
+            next_key: 1,
+            proposed: VecDeque::new(),
+        };
+        world.apply(Command::ConfigureDepartment(ConfigureDepartment {
+            department: 1,
+            catalogue_index: 1,
+            tenant: 1,
+            closed: false,
+        }));
+        world.create();
+        world
+    }
+
+    pub(super) fn create(&mut self) {
+        let settings = QueueSettings { lease_duration_ms: 30_000, max_attempts: 1_000, ..Default::default() };
+        let create = CreateQueue {
+            department: 1,
+            name: "q".to_owned(),
+            settings: Some(settings),
+            ..CreateQueue::default()
+        };
+        assert!(matches!(self.apply(Command::CreateQueue(create)), Outcome::CreateQueue(Ok(_))));
+    }
+
+    /// Applies one command and performs its effects.
+    pub(super) fn apply(&mut self, command: Command) -> Outcome {
+        self.index += 1;
+        let batch = Batch {
+            shard: 0,
+            machine_version: MACHINE_VERSION,
+            now_ms: self.now_ms,
+            commands: vec![CommandRecord { command: Some(command) }],
+            proposal_id: self.index,
+        };
+        let applied = self.machine.apply(&self.kv, self.index, batch).unwrap();
+        self.kv.write(&applied.writes);
+        self.dispatch.perform(applied.effects);
+        applied.outcomes.into_iter().next().unwrap()
+    }
+
+    pub(super) fn publish(&mut self, sizes: &[u32]) {
+        let entry = |&payload_bytes: &u32| PublishEntry {
+            content: vec![0; payload_bytes as usize].into(),
+            payload_bytes,
+            refused: false,
+        };
+        let entries = sizes.iter().map(entry).collect();
+        let publish = Publish { department: 1, queue: 1, entries, ..Publish::default() };
+        assert!(matches!(self.apply(Command::Publish(publish)), Outcome::Publish(Ok(_))));
+    }
+
+    pub(super) fn purge(&mut self) {
+        let purge = PurgeQueue { department: 1, name: "q".to_owned() };
+        assert!(matches!(self.apply(Command::PurgeQueue(purge)), Outcome::PurgeQueue(Ok(_))));
+    }
+
+    pub(super) fn delete(&mut self) {
+        let delete = DeleteQueue { department: 1, name: "q".to_owned(), expected_revision: 0 };
+        assert!(matches!(self.apply(Command::DeleteQueue(delete)), Outcome::DeleteQueue(Ok(()))));
+    }
+
+    pub(super) fn settle(&mut self, holder: &Holder, deliveries: &[LiveDelivery], kind: SettleKind) {
+        for some in deliveries.chunks(1_000) {
+            let item = |live: &LiveDelivery| SettleItem {
+                token: Some(TokenRef { lease: live.lease.0, index: live.item.index, nonce: live.nonce }),
+                kind: kind.into(),
+                delay_ms: 0,
+            };
+            let settle = Settle {
+                department: 1,
+                queue: 1,
+                subscription: AT.subscription.0,
+                holder: Some(holder.clone()),
+                items: some.iter().map(item).collect(),
+            };
+            assert!(matches!(self.apply(Command::Settle(settle)), Outcome::Settle(Ok(_))));
+        }
+    }
+
+    pub(super) fn open(&mut self, name: &str, messages: u32, bytes: u64) -> Stream {
+        let (events, told) = mpsc::unbounded_channel();
+        let key = SessionKey(self.next_key);
+        self.next_key += 1;
+        let holder = holder(name);
+        let open = SessionOpen {
+            key,
+            subscription: AT,
+            holder: holder.clone(),
+            lease_duration_ms: 30_000,
+            credit: Credit { messages, bytes },
+            events,
+        };
+        self.dispatch.open(open, &mut self.machine, &self.kv).unwrap();
+        Stream { key, holder, told }
+    }
+
+    pub(super) fn add(&mut self, stream: &Stream, messages: u32, bytes: u64) {
+        self.dispatch.add_credit(AT, stream.key, Credit { messages, bytes });
+    }
+
+    pub(super) fn close(&mut self, stream: Stream, clean: bool) {
+        let (key, told) = (stream.key, stream.told);
+        drop(told);
+        let command = self.dispatch.close(AT, key, clean);
+        self.proposed.extend(command.map(|command| (command, Reply::Nobody)));
+    }
+
+    /// Lets dispatch pick; nothing of it is applied yet.
+    pub(super) fn pump(&mut self) {
+        let picked = self.dispatch.pump(&mut self.machine, &self.kv).unwrap();
+        self.proposed.extend(picked);
+    }
+
+    /// Decides the oldest proposal; whether there was one.
+    pub(super) fn decide(&mut self, taken: bool) -> bool {
+        let Some((command, reply)) = self.proposed.pop_front() else { return false };
+        let outcome = if taken { Ok(self.apply(command)) } else { Err(ShardError::DiskFull) };
+        if let Reply::Grant(tag) = reply {
+            let released = self.dispatch.granted(&tag, outcome);
+            self.proposed.extend(released.map(|command| (command, Reply::Nobody)));
+        }
+        true
+    }
+
+    /// Goes on until nothing more happens.
+    pub(super) fn run(&mut self) {
+        loop {
+            self.pump();
+            if !self.decide(true) {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn counts(&mut self) -> Counts {
+        self.machine.counts(&self.kv, AT).unwrap().unwrap()
+    }
+}
+
+impl Stream {
+    pub(super) fn events(&mut self) -> Vec<SessionEvent> {
+        std::iter::from_fn(|| self.told.try_recv().ok()).collect()
+    }
+
+    /// What was granted since the last look.
+    pub(super) fn granted(&mut self) -> Vec<Leased> {
+        let granted = |event| match event {
+            SessionEvent::Granted(leased) => leased,
+            _ => Vec::new(),
+        };
+        self.events().into_iter().flat_map(granted).collect()
+    }
+}
+
+pub(super) fn sequences(leased: &[Leased]) -> Vec<u64> {
+    leased.iter().map(|leased| leased.live.item.sequence).collect()
+}
+
+pub(super) fn live(leased: &[Leased]) -> Vec<LiveDelivery> {
+    leased.iter().map(|leased| leased.live).collect()
+}

@@ -1,0 +1,204 @@
+//! The shards of this node: commands in, through the log, into the machine and the store, outcomes out.
+//!
+//! A few worker threads own all shards between them. A worker gathers what has come for a shard into one batch, stamps
+//! it, and proposes it to the log without waiting; when the log says that a batch is synced, the worker applies it,
+//! writes the result to the store, answers the callers, and lets [`crate::dispatch`] perform the effects. So a single
+//! node runs the path a cluster runs, and every restart replays it.
+
+mod error;
+mod pending;
+mod replica;
+mod start;
+mod worker;
+
+use std::sync::{Arc, mpsc};
+
+use bytes::Bytes;
+use posthouse_engine::{
+    ids::{ShardId, SubscriptionRef},
+    kv::Kv,
+    machine::ShardMachine,
+    outcome::Outcome,
+    schema::Command,
+};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::{
+    catalogue::FromLog,
+    dispatch::{Credit, SessionHandle, SessionKey, SessionOpen},
+    log::{CommitSink, Entry, GroupId, ProposeError},
+};
+
+pub use error::ShardError;
+pub(crate) use pending::{Reply, proposal_prefix};
+pub(crate) use start::StartShard;
+pub(crate) use worker::{Context as WorkerContext, WorkerStart, start_workers};
+
+/// A read over one shard's machine and store, run by its worker between batches; or why it cannot be.
+pub(crate) type Query = Box<dyn FnOnce(Result<(&mut ShardMachine, &dyn Kv), ShardError>) + Send>;
+
+/// Everything that can wake a worker.
+pub(crate) enum Event {
+    /// A command for the log.
+    Propose(ShardId, Command, Reply),
+    /// Synced entries, in order.
+    Committed(Vec<Entry>),
+    /// A proposal that the log did not take after all.
+    Refused(ShardId, u64, ProposeError),
+    /// A read.
+    Query(ShardId, Query),
+    /// A consumer's stream opens.
+    OpenSession(ShardId, Box<SessionOpen>),
+    /// More credit for a stream.
+    AddCredit(ShardId, SubscriptionRef, SessionKey, Credit),
+    /// A stream has ended; `clean`: release its leases.
+    CloseSession(ShardId, SubscriptionRef, SessionKey, bool),
+    /// No more leases; streams are told.
+    Drain,
+    /// Report the applied indices, to know what a flush will cover.
+    Applied(oneshot::Sender<Vec<(GroupId, u64)>>),
+    /// Finish what is proposed and end.
+    Stop,
+}
+
+/// The way to the shards, for handlers.
+#[derive(Clone)]
+pub struct Shards {
+    workers: Arc<Vec<mpsc::Sender<Event>>>,
+}
+
+impl Shards {
+    pub(crate) fn new(workers: Vec<mpsc::Sender<Event>>) -> Self {
+        Self { workers: Arc::new(workers) }
+    }
+
+    /// Proposes a command; the receiver gets its outcome once it is synced and applied.
+    #[must_use]
+    pub fn propose(
+        &self,
+        shard: ShardId,
+        command: Command,
+    ) -> oneshot::Receiver<Result<Outcome, ShardError>> {
+        let (reply, outcome) = oneshot::channel();
+        self.send(shard, Event::Propose(shard, command, Reply::Caller(reply)));
+        outcome
+    }
+
+    /// Proposes a publish, whose part of the budget is free again once it is decided.
+    pub(crate) fn publish(
+        &self,
+        shard: ShardId,
+        command: Command,
+        budget: OwnedSemaphorePermit,
+    ) -> oneshot::Receiver<Result<Outcome, ShardError>> {
+        let (reply, outcome) = oneshot::channel();
+        self.send(shard, Event::Propose(shard, command, Reply::Publisher(reply, budget)));
+        outcome
+    }
+
+    /// Proposes a command and waits for its outcome.
+    ///
+    /// # Errors
+    /// When the shard did not take it, or the server stopped.
+    pub async fn call(&self, shard: ShardId, command: Command) -> Result<Outcome, ShardError> {
+        self.propose(shard, command).await.unwrap_or(Err(ShardError::Stopping))
+    }
+
+    /// Reads the shard's machine and store.
+    ///
+    /// # Errors
+    /// When the shard is halted or the server stops.
+    pub async fn query<R: Send + 'static>(
+        &self,
+        shard: ShardId,
+        read: impl FnOnce(&mut ShardMachine, &dyn Kv) -> R + Send + 'static,
+    ) -> Result<R, ShardError> {
+        let (reply, answer) = oneshot::channel();
+        // A reader that has gone away needs no answer.
+        let query: Query =
+            Box::new(move |access| drop(reply.send(access.map(|(machine, kv)| read(machine, kv)))));
+        self.send(shard, Event::Query(shard, query));
+        answer.await.unwrap_or(Err(ShardError::Stopping))
+    }
+
+    /// Opens a consumer's session. Deliveries come through the channel in `open`.
+    pub(crate) fn open_session(&self, shard: ShardId, open: SessionOpen) -> SessionHandle {
+        let handle = SessionHandle::new(self.clone(), shard, open.subscription, open.key);
+        self.send(shard, Event::OpenSession(shard, Box::new(open)));
+        handle
+    }
+
+    pub(crate) fn send(&self, shard: ShardId, event: Event) {
+        if let Some(worker) = self.workers.get(worker_of(shard, self.workers.len())) {
+            // A worker that has ended answers nobody: callers see their channel close, which says "stopping".
+            drop(worker.send(event));
+        }
+    }
+
+    pub(crate) fn send_all(&self, event: impl Fn() -> Event) {
+        for worker in self.workers.iter() {
+            drop(worker.send(event()));
+        }
+    }
+
+    /// The applied index of every shard.
+    pub(crate) fn applied(&self) -> Vec<(GroupId, u64)> {
+        let mut all = Vec::new();
+        for worker in self.workers.iter() {
+            let (reply, answer) = oneshot::channel();
+            if worker.send(Event::Applied(reply)).is_ok() {
+                all.extend(answer.blocking_recv().unwrap_or_default());
+            }
+        }
+        all
+    }
+}
+
+/// Which worker owns a shard.
+pub(crate) fn worker_of(shard: ShardId, workers: usize) -> usize {
+    usize::from(shard.0) % workers.max(1)
+}
+
+/// Takes what the log has synced to the workers (and the catalogue's part to the catalogue).
+pub(crate) struct ToWorkers {
+    pub(crate) shards: Shards,
+    pub(crate) catalogue: mpsc::Sender<FromLog>,
+}
+
+impl CommitSink for ToWorkers {
+    fn committed(&self, entries: Vec<Entry>) {
+        let workers = self.shards.workers.len();
+        let mut parts: Vec<Vec<Entry>> = (0..workers).map(|_| Vec::new()).collect();
+        let mut catalogue = Vec::new();
+        for entry in entries {
+            if entry.group == GroupId::CATALOGUE {
+                catalogue.push(entry);
+            } else if let Some(part) = parts.get_mut(worker_of(ShardId(entry.group.0), workers)) {
+                part.push(entry);
+            }
+        }
+        if !catalogue.is_empty() {
+            drop(self.catalogue.send(FromLog::Committed(catalogue)));
+        }
+        for (worker, part) in self.shards.workers.iter().zip(parts) {
+            if !part.is_empty() {
+                drop(worker.send(Event::Committed(part)));
+            }
+        }
+    }
+
+    fn refused(&self, group: GroupId, proposals: Vec<Bytes>, why: ProposeError) {
+        for data in proposals {
+            let id = proposal_prefix(&data);
+            if group == GroupId::CATALOGUE {
+                drop(self.catalogue.send(FromLog::Refused(id, why.clone())));
+            } else {
+                let shard = ShardId(group.0);
+                self.shards.send(shard, Event::Refused(shard, id, why.clone()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

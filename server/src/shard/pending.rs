@@ -1,0 +1,119 @@
+//! Commands on their way: gathered for the next batch, or in the log and waiting for its sync.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes};
+use posthouse_engine::{
+    ids::ShardId,
+    limits::MACHINE_VERSION,
+    outcome::Outcome,
+    schema::{Batch, Command, CommandRecord, Publish, command_record},
+};
+use prost::Message as _;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::ShardError;
+use crate::dispatch::GrantTag;
+
+/// A log entry begins with its proposal's id, so that its proposer finds its callers without decoding it.
+pub(crate) const PREFIX_BYTES: usize = 8;
+
+/// Commands of one log entry.
+const MAX_BATCH_COMMANDS: usize = 1_024;
+/// Bytes after which a batch is full; one larger command still goes alone.
+const MAX_BATCH_BYTES: usize = 4 << 20;
+
+/// Who waits for an outcome.
+pub(crate) enum Reply {
+    /// A handler.
+    Caller(oneshot::Sender<Result<Outcome, ShardError>>),
+    /// A publisher, and its batch's part of the publish budget: free again when the batch is decided, whether or not
+    /// the publisher's client reads its answers.
+    Publisher(oneshot::Sender<Result<Outcome, ShardError>>, OwnedSemaphorePermit),
+    /// Dispatch, for a grant it picked.
+    Grant(Box<GrantTag>),
+    /// The worker, for its own timer.
+    Advance,
+    /// Nobody.
+    Nobody,
+}
+
+/// Commands that have come for one shard since its last batch.
+#[derive(Default)]
+pub(crate) struct Pending {
+    waiting: VecDeque<(Command, Reply)>,
+}
+
+/// A batch in the log.
+pub(crate) struct InFlight {
+    pub(crate) proposal_id: u64,
+    pub(crate) batch: Batch,
+    pub(crate) replies: Vec<Reply>,
+}
+
+impl Pending {
+    pub(crate) fn push(&mut self, command: Command, reply: Reply) {
+        self.waiting.push_back((command, reply));
+    }
+
+    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Reply> {
+        std::mem::take(&mut self.waiting).into_iter().map(|(_, reply)| reply)
+    }
+
+    /// The next batch, and its log entry.
+    pub(crate) fn next_batch(
+        &mut self,
+        shard: ShardId,
+        now_ms: u64,
+        proposal_id: u64,
+    ) -> Option<(InFlight, Vec<u8>)> {
+        let (mut commands, mut replies, mut bytes) = (Vec::new(), Vec::new(), 0);
+        while commands.len() < MAX_BATCH_COMMANDS && bytes < MAX_BATCH_BYTES {
+            let Some((command, reply)) = self.waiting.pop_front() else { break };
+            bytes += content_bytes(&command);
+            commands.push(CommandRecord { command: Some(command) });
+            replies.push(reply);
+        }
+        if commands.is_empty() {
+            return None;
+        }
+        let batch = Batch {
+            shard: u32::from(shard.0),
+            machine_version: MACHINE_VERSION,
+            now_ms,
+            commands,
+            proposal_id,
+        };
+        let mut data = Vec::with_capacity(PREFIX_BYTES + batch.encoded_len());
+        data.extend_from_slice(&proposal_id.to_be_bytes());
+        // A Vec grows: encoding into it cannot fail.
+        batch.encode_raw(&mut data);
+        Some((InFlight { proposal_id, batch, replies }, data))
+    }
+}
+
+/// The proposal id at the start of a log entry; 0 for an entry too short to have one.
+pub(crate) fn proposal_prefix(data: &[u8]) -> u64 {
+    data.first_chunk().map_or(0, |prefix| u64::from_be_bytes(*prefix))
+}
+
+/// Decodes a log entry.
+pub(crate) fn decode_batch(mut data: Bytes) -> Result<Batch, prost::DecodeError> {
+    data.advance(PREFIX_BYTES.min(data.len()));
+    Batch::decode(data)
+}
+
+/// About what a command takes in a log entry; never much less.
+fn content_bytes(command: &Command) -> usize {
+    let items = match command {
+        command_record::Command::Publish(Publish { entries, .. }) => {
+            entries.iter().map(|e| e.content.len() + 16).sum()
+        }
+        command_record::Command::Settle(settle) => 40 * settle.items.len(),
+        command_record::Command::Extend(extend) => 32 * extend.tokens.len(),
+        command_record::Command::Grant(grant) => 10 * grant.sequences.len(),
+        _ => 0,
+    };
+    // Names, subjects and session ids.
+    1_024 + items
+}

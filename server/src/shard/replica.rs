@@ -1,0 +1,291 @@
+//! One shard on this node: its machine, the batches on their way, and its dispatch.
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use posthouse_engine::{
+    ids::{ShardId, SubscriptionRef},
+    kv::{Family, Write},
+    machine::Applied,
+    machine::ShardMachine,
+    outcome::Outcome,
+    schema::{Advance, Batch, Command, LeaderStarted},
+};
+use tracing::error;
+
+use super::{
+    Query, Reply, ShardError, StartShard,
+    pending::{InFlight, Pending, decode_batch, proposal_prefix},
+    start::{guarded, undecodable},
+    worker::Context,
+};
+use crate::{
+    dispatch::{Dispatch, SessionEvent, SessionKey, SessionOpen},
+    log::{Entry, GroupId, ProposeError},
+};
+
+/// Timers fired by one `Advance`.
+const ADVANCE_MAX: u32 = 1_000;
+/// Queues whose state a shard keeps in memory, those used last.
+const QUEUES_KEPT: usize = 1_024;
+/// How long an `Advance` that the log did not take waits, so that a full disk is not asked without a pause.
+const ADVANCE_PAUSE_MS: u64 = 500;
+
+pub(crate) struct Replica {
+    pub(crate) shard: ShardId,
+    machine: ShardMachine,
+    /// The last batch that the store has: what the log may forget. The machine also counts one that halted it.
+    applied_index: u64,
+    halted: Option<String>,
+    pending: Pending,
+    in_flight: VecDeque<InFlight>,
+    pub(crate) dispatch: Dispatch,
+    next_deadline_ms: Option<u64>,
+    advancing: bool,
+    /// No `Advance` before this.
+    advance_from_ms: u64,
+}
+
+impl Replica {
+    pub(crate) fn new(start: StartShard, context: &Context) -> Self {
+        let StartShard { shard, machine, applied_index, halted } = start;
+        let mut replica = Self {
+            shard,
+            machine,
+            applied_index,
+            halted: None,
+            pending: Pending::default(),
+            in_flight: VecDeque::new(),
+            dispatch: Dispatch::default(),
+            next_deadline_ms: None,
+            advancing: false,
+            advance_from_ms: 0,
+        };
+        match halted {
+            Some(why) => replica.halt(why),
+            None => replica.read_deadline(context),
+        }
+        replica.propose(Command::LeaderStarted(LeaderStarted {}), Reply::Nobody);
+        replica
+    }
+
+    pub(crate) fn applied_index(&self) -> u64 {
+        self.applied_index
+    }
+
+    pub(crate) fn propose(&mut self, command: Command, reply: Reply) {
+        match &self.halted {
+            Some(why) => answer(reply, Err(ShardError::Halted(why.clone()))),
+            None => self.pending.push(command, reply),
+        }
+    }
+
+    pub(crate) fn query(&mut self, context: &Context, query: Query) {
+        if let Some(why) = &self.halted {
+            return query(Err(ShardError::Halted(why.clone())));
+        }
+        let run = AssertUnwindSafe(|| query(Ok((&mut self.machine, &*context.store))));
+        if catch_unwind(run).is_err() {
+            self.halt("a read of its state failed (see the log for the panic)".to_owned());
+        }
+    }
+
+    /// Forgets what is held of queues that nobody uses: it is read again when it is needed.
+    pub(crate) fn evict_idle(&mut self) {
+        self.machine.evict_idle(QUEUES_KEPT);
+    }
+
+    /// When this shard next wants to be woken.
+    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+        let due = self.next_deadline_ms.filter(|_| !self.advancing && self.halted.is_none())?;
+        Some(due.max(self.advance_from_ms))
+    }
+
+    /// Lets dispatch pick what to lease, and proposes all that has gathered.
+    pub(crate) fn flush(&mut self, context: &Context) {
+        if self.halted.is_some() {
+            return;
+        }
+        let now_ms = context.clock.now_ms();
+        if self.deadline_ms().is_some_and(|due| due <= now_ms) && !context.clock.expiry_halted() {
+            // The timer known here may have been deleted since.
+            self.read_deadline(context);
+            if self.deadline_ms().is_some_and(|due| due <= now_ms) {
+                self.advancing = true;
+                self.advance_from_ms = now_ms.saturating_add(ADVANCE_PAUSE_MS);
+                self.pending.push(Command::Advance(Advance { max: ADVANCE_MAX }), Reply::Advance);
+            }
+        }
+        let (dispatch, machine) = (&mut self.dispatch, &mut self.machine);
+        match guarded(|| dispatch.pump(machine, &*context.store)) {
+            Ok(picked) => picked.into_iter().for_each(|(command, reply)| self.pending.push(command, reply)),
+            Err(why) => return self.halt(why),
+        }
+        while let Some((in_flight, data)) =
+            self.pending.next_batch(self.shard, now_ms, context.next_proposal_id())
+        {
+            let id = in_flight.proposal_id;
+            self.in_flight.push_back(in_flight);
+            if let Err(why) = context.log.propose(GroupId(self.shard.0), data) {
+                self.refused(id, &why);
+            }
+        }
+    }
+
+    /// The log did not take a proposal: nothing of it was stored.
+    pub(crate) fn refused(&mut self, proposal_id: u64, why: &ProposeError) {
+        let Some(at) = self.in_flight.iter().position(|f| f.proposal_id == proposal_id) else { return };
+        let Some(in_flight) = self.in_flight.remove(at) else { return };
+        let error = match why {
+            ProposeError::Full => ShardError::DiskFull,
+            ProposeError::Busy => ShardError::Overloaded,
+            ProposeError::TooLarge { .. } => ShardError::TooLarge,
+            ProposeError::Closed => ShardError::Stopping,
+        };
+        for reply in in_flight.replies {
+            self.reply(reply, Err(error.clone()));
+        }
+    }
+
+    /// Applies one synced entry.
+    pub(crate) fn committed(&mut self, context: &Context, entry: Entry) {
+        if self.halted.is_some() {
+            return;
+        }
+        let own = self.in_flight.front().is_some_and(|f| f.proposal_id == proposal_prefix(&entry.data));
+        let (batch, replies) = match self.in_flight.pop_front_if(|_| own) {
+            Some(in_flight) => (in_flight.batch, in_flight.replies),
+            None => match decode_batch(entry.data) {
+                Ok(batch) => (batch, Vec::new()),
+                Err(why) => return self.halt(undecodable(entry.index, &why)),
+            },
+        };
+        match self.apply(context, entry.index, batch) {
+            Err(why) => {
+                replies.into_iter().for_each(|reply| answer(reply, Err(ShardError::Halted(why.clone()))));
+                self.halt(why);
+            }
+            Ok((outcomes, advanced)) => {
+                let mut outcomes = outcomes.into_iter();
+                for reply in replies {
+                    let outcome =
+                        outcomes.next().ok_or_else(|| ShardError::Halted("an outcome is missing".to_owned()));
+                    self.reply(reply, outcome);
+                }
+                if advanced {
+                    self.read_deadline(context);
+                }
+            }
+        }
+    }
+
+    /// A consumer's stream opens: it is told what it still holds, before anything new.
+    pub(crate) fn open_session(&mut self, context: &Context, open: SessionOpen) {
+        if self.halted.is_some() {
+            return drop(open.events.send(SessionEvent::Halted));
+        }
+        let (dispatch, machine) = (&mut self.dispatch, &mut self.machine);
+        if let Err(why) = guarded(|| dispatch.open(open, machine, &*context.store)) {
+            self.halt(why);
+        }
+    }
+
+    /// A stream has ended; `clean`: its leases are released.
+    pub(crate) fn close_session(&mut self, subscription: SubscriptionRef, key: SessionKey, clean: bool) {
+        if let Some(command) = self.dispatch.close(subscription, key, clean) {
+            self.propose(command, Reply::Nobody);
+        }
+    }
+
+    fn apply(&mut self, context: &Context, index: u64, batch: Batch) -> Result<(Vec<Outcome>, bool), String> {
+        let machine = &mut self.machine;
+        let applied = guarded(|| machine.apply(&*context.store, index, batch))?;
+        let Applied { writes, outcomes, effects } = applied;
+        context.write(&writes);
+        self.applied_index = index;
+        let mut bodies = Vec::new();
+        for write in writes {
+            if let Write::Put { family, key, head, tail } = write {
+                match family {
+                    Family::Body => bodies.push((key, head, tail)),
+                    Family::Timer => self.next_deadline_ms = earlier(self.next_deadline_ms, timer_due(&key)),
+                    Family::Entry | Family::State | Family::Meta => {}
+                }
+            }
+        }
+        if !bodies.is_empty() {
+            context.bodies.put_all(bodies);
+        }
+        self.dispatch.perform(effects);
+        Ok((outcomes, self.advancing))
+    }
+
+    fn reply(&mut self, reply: Reply, outcome: Result<Outcome, ShardError>) {
+        match reply {
+            Reply::Grant(tag) => {
+                let released = self.dispatch.granted(&tag, outcome);
+                if let Some(command) = released {
+                    self.pending.push(command, Reply::Nobody);
+                }
+            }
+            Reply::Advance => {
+                self.advancing = false;
+                if outcome.is_ok() {
+                    self.advance_from_ms = 0;
+                }
+            }
+            Reply::Caller(_) | Reply::Publisher(..) | Reply::Nobody => answer(reply, outcome),
+        }
+    }
+
+    fn read_deadline(&mut self, context: &Context) {
+        match self.machine.next_deadline(&*context.store) {
+            Ok(due) => self.next_deadline_ms = due,
+            Err(why) => self.halt(why.to_string()),
+        }
+    }
+
+    /// This shard takes nothing more; the rest of the node goes on.
+    fn halt(&mut self, why: String) {
+        error!(
+            shard = self.shard.0,
+            why, "shard halted: it takes no more commands until the server is restarted"
+        );
+        for in_flight in std::mem::take(&mut self.in_flight) {
+            in_flight
+                .replies
+                .into_iter()
+                .for_each(|reply| answer(reply, Err(ShardError::Halted(why.clone()))));
+        }
+        self.pending.take_all().for_each(|reply| answer(reply, Err(ShardError::Halted(why.clone()))));
+        self.dispatch.halted();
+        self.halted = Some(why);
+    }
+}
+
+fn answer(reply: Reply, outcome: Result<Outcome, ShardError>) {
+    let caller = match reply {
+        Reply::Caller(caller) => caller,
+        Reply::Publisher(caller, budget) => {
+            drop(budget);
+            caller
+        }
+        Reply::Grant(_) | Reply::Advance | Reply::Nobody => return,
+    };
+    // A caller that has gone away needs no answer.
+    drop(caller.send(outcome));
+}
+
+fn earlier(known: Option<u64>, new: Option<u64>) -> Option<u64> {
+    match (known, new) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// A timer's key begins with its shard and its time.
+fn timer_due(key: &[u8]) -> Option<u64> {
+    key.get(2..10)?.try_into().ok().map(u64::from_be_bytes)
+}

@@ -1,0 +1,193 @@
+mod node;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use node::{Node, SHARDS, at, context, replayed, store};
+use posthouse_engine::{
+    ids::ShardId,
+    limits::MACHINE_VERSION,
+    outcome::Outcome,
+    schema::{Batch, Holder},
+};
+use prost::Message as _;
+use tokio::sync::mpsc;
+
+use super::{ShardError, replica::Replica};
+use crate::{
+    clock::Clock,
+    dispatch::{Credit, SessionEvent, SessionKey, SessionOpen},
+    log::{GroupId, Log, LogError, MemDisk, ProposeError},
+};
+
+fn clock() -> Clock {
+    Clock::start(0, false)
+}
+
+/// Every lease of a test has run out by then.
+fn later() -> Clock {
+    Clock::start(clock().now_ms() + 3_600_000, true)
+}
+
+fn session(shard: u16) -> (SessionOpen, mpsc::UnboundedReceiver<SessionEvent>) {
+    let (events, told) = mpsc::unbounded_channel();
+    let open = SessionOpen {
+        key: SessionKey(1),
+        subscription: at(shard),
+        holder: Holder { tenant: 1, subject: "app".to_owned(), session_id: "stream".into() },
+        lease_duration_ms: 30_000,
+        credit: Credit { messages: 10, bytes: 0 },
+        events,
+    };
+    (open, told)
+}
+
+#[tokio::test]
+async fn what_was_answered_is_there_after_a_restart() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), MemDisk::default());
+    let node = Node::start(dir.path(), &disk, clock());
+    node.define().await;
+    for shard in 0..SHARDS {
+        let published = node.publish(shard, 3).await;
+        assert!(matches!(published, Ok(Outcome::Publish(Ok(_)))), "{published:?}");
+        assert_eq!(node.counts(shard).await.unwrap().ready, 3);
+    }
+    node.stop();
+    let node = Node::start(dir.path(), &disk, clock());
+    for shard in 0..SHARDS {
+        assert_eq!(node.counts(shard).await.unwrap().ready, 3);
+        node.publish(shard, 1).await.unwrap();
+    }
+    let shards = node.shards.clone();
+    node.stop();
+    let asked = shards.query(ShardId(0), |_, _| ()).await;
+    assert_eq!(asked, Err(ShardError::Stopping));
+}
+
+#[tokio::test]
+async fn what_a_full_disk_refuses_is_said_so_and_tried_again_by_those_that_can() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), MemDisk::default());
+    let node = Node::start(dir.path(), &disk, clock());
+    node.define().await;
+    node.publish(0, 3).await.unwrap();
+    disk.set_full(true);
+    assert_eq!(node.publish(0, 1).await, Err(ShardError::DiskFull));
+    let (open, mut told) = session(0);
+    let _handle = node.shards.open_session(ShardId(0), open);
+    assert!(matches!(told.recv().await, Some(SessionEvent::Resumed(_))));
+    // Long enough for its first grant to be refused.
+    assert_eq!(node.publish(0, 1).await, Err(ShardError::DiskFull));
+    assert!(told.try_recv().is_err());
+    disk.set_full(false);
+    let Some(SessionEvent::Granted(granted)) = told.recv().await else { panic!("no grant") };
+    assert_eq!(granted.len(), 3);
+    node.publish(0, 1).await.unwrap();
+    assert!(matches!(told.recv().await, Some(SessionEvent::Granted(_))));
+    node.stop();
+}
+
+#[tokio::test]
+async fn a_shard_that_halts_says_so_and_the_others_go_on() {
+    let newer = Batch { shard: 1, machine_version: MACHINE_VERSION + 1, ..Batch::default() };
+    let newer = [&[0; 8], &newer.encode_to_vec()[..]].concat();
+    for poison in [newer, [0xFF; 40].to_vec()] {
+        let (dir, disk) = (tempfile::tempdir().unwrap(), MemDisk::default());
+        let node = Node::start(dir.path(), &disk, clock());
+        node.define().await;
+        node.publish(1, 2).await.unwrap();
+        let (open, mut told) = session(1);
+        let _handle = node.shards.open_session(ShardId(1), open);
+        assert!(matches!(told.recv().await, Some(SessionEvent::Resumed(_))));
+        assert!(matches!(told.recv().await, Some(SessionEvent::Granted(_))));
+        node.log.propose(GroupId(1), poison).unwrap();
+        assert!(matches!(told.recv().await, Some(SessionEvent::Halted)));
+        assert_halted(&node, &disk).await;
+        node.stop();
+        // It halts again, and again nothing but it.
+        let node = Node::start(dir.path(), &disk, clock());
+        assert_halted(&node, &disk).await;
+        node.stop();
+    }
+}
+
+async fn assert_halted(node: &Node, disk: &MemDisk) {
+    let held = disk.groups()[&GroupId(1)].1;
+    for _ in 0..2 {
+        assert!(matches!(node.publish(1, 1).await, Err(ShardError::Halted(_))));
+        assert!(matches!(node.counts(1).await, Err(ShardError::Halted(_))));
+    }
+    let (open, mut told) = session(1);
+    let _handle = node.shards.open_session(ShardId(1), open);
+    assert!(matches!(told.recv().await, Some(SessionEvent::Halted)));
+    assert!(matches!(node.publish(3, 1).await, Ok(Outcome::Publish(Ok(_)))));
+    assert_eq!(disk.groups()[&GroupId(1)].1, held);
+    // The batch that halted it is the last; it must not be forgotten before somebody has looked.
+    let shards = node.shards.clone();
+    let applied = tokio::task::spawn_blocking(move || shards.applied()).await.unwrap();
+    let applied: BTreeMap<_, _> = applied.into_iter().collect();
+    assert_eq!(applied[&GroupId(1)], held - 1);
+}
+
+#[tokio::test]
+async fn leases_that_ran_out_while_nobody_served_come_back_uncounted() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), MemDisk::default());
+    let node = Node::start(dir.path(), &disk, clock());
+    node.define().await;
+    node.publish(2, 5).await.unwrap();
+    node.lease(2, &[1, 2, 3]).await;
+    assert_eq!(node.counts(2).await.unwrap().in_flight, 3);
+    node.stop();
+    let node = Node::start(dir.path(), &disk, later());
+    node.wait(2, |counts| counts.in_flight == 0 && counts.ready == 5).await;
+    let Outcome::Grant(Ok(granted)) = node.lease(2, &[1]).await else { panic!("no grant") };
+    assert_eq!(granted.items[0].attempt, 1);
+    node.stop();
+}
+
+#[tokio::test]
+async fn a_timer_that_is_due_does_not_ask_a_full_log_without_a_pause() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), MemDisk::default());
+    let node = Node::start(dir.path(), &disk, clock());
+    node.define().await;
+    node.publish(2, 1).await.unwrap();
+    node.lease(2, &[1]).await;
+    node.stop();
+    let store = store(dir.path());
+    let full = Arc::new(Full::default());
+    let log: Arc<dyn Log> = full.clone();
+    let context = context(&store, &log, later());
+    let mut replica = Replica::new(replayed(2, &store, &disk), &context);
+    let (due, before) = (replica.deadline_ms().unwrap(), context.clock.now_ms());
+    assert!(due < before);
+    replica.flush(&context);
+    assert!(full.asked.load(Ordering::Relaxed) > 0);
+    assert!(replica.deadline_ms().unwrap() >= before + 500);
+}
+
+/// A log that takes nothing, and counts how often it was asked.
+#[derive(Default)]
+struct Full {
+    asked: AtomicUsize,
+}
+
+impl Log for Full {
+    fn propose(&self, _: GroupId, _: Vec<u8>) -> Result<(), ProposeError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        Err(ProposeError::Full)
+    }
+
+    fn trim(&self, _: &BTreeMap<GroupId, u64>) -> Result<(), LogError> {
+        Ok(())
+    }
+
+    fn bytes_since_trim(&self) -> u64 {
+        0
+    }
+
+    fn close(&self) {}
+}

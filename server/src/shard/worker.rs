@@ -1,0 +1,173 @@
+//! A worker's loop: take all that has come, then propose once.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use posthouse_engine::{ids::ShardId, kv::Write};
+use tracing::error;
+
+use super::{Event, StartShard, replica::Replica};
+use crate::{
+    bodies::BodyCache,
+    clock::Clock,
+    log::{GroupId, Log},
+    store::Store,
+};
+
+/// Events taken before a worker proposes.
+const MAX_EVENTS: usize = 4_096;
+/// A worker looks at its timers at least this often, whatever the clock does.
+const LONGEST_SLEEP: Duration = Duration::from_millis(500);
+
+/// What all workers share.
+pub(crate) struct Context {
+    pub(crate) store: Arc<Store>,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) bodies: Arc<BodyCache>,
+    proposals: AtomicU64,
+}
+
+impl Context {
+    pub(crate) fn new(
+        store: Arc<Store>,
+        log: Arc<dyn Log>,
+        clock: Arc<Clock>,
+        bodies: Arc<BodyCache>,
+    ) -> Self {
+        // A random start tells this process's proposals from those of the one before it.
+        Self { store, log, clock, bodies, proposals: AtomicU64::new(u64::from(rand::random::<u32>()) << 32) }
+    }
+
+    pub(crate) fn next_proposal_id(&self) -> u64 {
+        self.proposals.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+    }
+
+    /// Writes a batch's rows. The store's failure is the process's: what is synced in the log is applied at restart.
+    pub(crate) fn write(&self, writes: &[Write]) {
+        if let Err(why) = self.store.write(writes) {
+            error!(%why, "the store cannot be written; the server ends, and a restart replays the log");
+            std::process::exit(crate::EXIT_IO);
+        }
+    }
+}
+
+/// One worker's part: its events and its shards.
+pub(crate) struct WorkerStart {
+    pub(crate) events: mpsc::Receiver<Event>,
+    pub(crate) shards: Vec<StartShard>,
+}
+
+/// Starts one thread per part.
+///
+/// # Errors
+/// When a thread cannot be started.
+pub(crate) fn start_workers(
+    parts: Vec<WorkerStart>,
+    context: &Arc<Context>,
+) -> std::io::Result<Vec<thread::JoinHandle<()>>> {
+    let start = |(number, part): (usize, WorkerStart)| {
+        let context = Arc::clone(context);
+        thread::Builder::new().name(format!("shards-{number}")).spawn(move || run(part, &context))
+    };
+    parts.into_iter().enumerate().map(start).collect()
+}
+
+fn run(part: WorkerStart, context: &Context) {
+    let WorkerStart { events, shards } = part;
+    let mut replicas: BTreeMap<ShardId, Replica> =
+        shards.into_iter().map(|start| (start.shard, Replica::new(start, context))).collect();
+    replicas.values_mut().for_each(|replica| replica.flush(context));
+    let (mut touched, mut tried_at) = (Vec::new(), Instant::now());
+    loop {
+        let first = match events.recv_timeout(sleep(&replicas, context)) {
+            Ok(event) => Some(event),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        let more = std::iter::from_fn(|| events.try_recv().ok());
+        for event in first.into_iter().chain(more).take(MAX_EVENTS) {
+            if matches!(event, Event::Stop) {
+                return;
+            }
+            handle(event, &mut replicas, context, &mut touched);
+        }
+        if tried_at.elapsed() >= LONGEST_SLEEP {
+            tried_at = Instant::now();
+            touched
+                .extend(replicas.values_mut().filter_map(|r| r.dispatch.retry_stalled().then_some(r.shard)));
+            replicas.values_mut().for_each(Replica::evict_idle);
+        }
+        let now_ms = context.clock.now_ms();
+        let due =
+            replicas.values().filter(|r| r.deadline_ms().is_some_and(|due| due <= now_ms)).map(|r| r.shard);
+        touched.extend(due);
+        touched.sort_unstable();
+        touched.dedup();
+        for shard in touched.drain(..) {
+            if let Some(replica) = replicas.get_mut(&shard) {
+                replica.flush(context);
+            }
+        }
+    }
+}
+
+fn sleep(replicas: &BTreeMap<ShardId, Replica>, context: &Context) -> Duration {
+    let due = replicas.values().filter_map(Replica::deadline_ms).min();
+    let Some(due) = due.filter(|_| !context.clock.expiry_halted()) else { return LONGEST_SLEEP };
+    Duration::from_millis(due.saturating_sub(context.clock.now_ms())).min(LONGEST_SLEEP)
+}
+
+fn handle(
+    event: Event,
+    replicas: &mut BTreeMap<ShardId, Replica>,
+    context: &Context,
+    touched: &mut Vec<ShardId>,
+) {
+    let shard = match event {
+        Event::Committed(entries) => {
+            for entry in entries {
+                let shard = ShardId(entry.group.0);
+                if let Some(replica) = replicas.get_mut(&shard) {
+                    replica.committed(context, entry);
+                    touched.push(shard);
+                }
+            }
+            return;
+        }
+        Event::Drain => return replicas.values_mut().for_each(|replica| replica.dispatch.drain()),
+        Event::Applied(reply) => {
+            let applied = replicas.values().map(|r| (GroupId(r.shard.0), r.applied_index())).collect();
+            // Whoever asked may have given up.
+            return drop(reply.send(applied));
+        }
+        Event::Stop => return,
+        Event::Propose(shard, ..)
+        | Event::Refused(shard, ..)
+        | Event::Query(shard, ..)
+        | Event::OpenSession(shard, ..)
+        | Event::AddCredit(shard, ..)
+        | Event::CloseSession(shard, ..) => shard,
+    };
+    let Some(replica) = replicas.get_mut(&shard) else { return };
+    touched.push(shard);
+    match event {
+        Event::Propose(_, command, reply) => replica.propose(command, reply),
+        Event::Refused(_, proposal_id, why) => replica.refused(proposal_id, &why),
+        Event::Query(_, query) => replica.query(context, query),
+        Event::OpenSession(_, open) => replica.open_session(context, *open),
+        Event::AddCredit(_, subscription, key, credit) => {
+            replica.dispatch.add_credit(subscription, key, credit)
+        }
+        Event::CloseSession(_, subscription, key, clean) => replica.close_session(subscription, key, clean),
+        Event::Committed(_) | Event::Drain | Event::Applied(_) | Event::Stop => {}
+    }
+}
