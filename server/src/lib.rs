@@ -1,1 +1,32 @@
-//! x
+//! The Posthouse server: a message's way from the door to the disk and back, one module a room.
+//!
+//! In the order of that way: [`door`] (TLS), [`identity`] (who), [`policy`] (may they), [`rpc`] (what),
+//! [`log`] (durable and in order), the engine (a crate of its own: what becomes of it), [`store`] (kept), `shard` (the
+//! threads that carry a command through the last three), and `dispatch` (who gets what). `app` builds them.
+
+pub mod config;
+pub mod limits;
+pub mod names;
+
+pub mod door;
+pub mod identity;
+pub mod policy;
+pub mod rpc;
+
+pub mod log;
+pub mod store;
+
+mod bodies;
+mod catalogue;
+mod clock;
+mod disk;
+mod shard;
+
+mod dispatch;
+
+mod app;
+
+pub use app::{ServeError, ServeOptions, serve};
+
+/// The exit code of a process whose disk failed (EX_IOERR).
+const EXIT_IO: i32 = 74;

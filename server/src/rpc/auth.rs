@@ -1,0 +1,128 @@
+//! Who may make a call: a layer in front of every service.
+//!
+//! Deny by default: a path that is not in the policy's table is refused, and a handler finds a principal in the
+//! request's extensions only when certificate and token agreed.
+
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    task::{Context, Poll},
+    time::SystemTime,
+};
+
+use futures_util::future::{Either, Ready, ready};
+use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
+use tonic::{Status, body::Body};
+use tower::{Layer, Service};
+
+use super::status::ApiError;
+use crate::{
+    identity::{CertificateError, ConnIdentity, IdentityError, Malformed, TokenVerifier},
+    policy::{
+        Denied,
+        table::{Access, access},
+    },
+};
+
+/// Puts [`Auth`] in front of services.
+#[derive(Clone, Debug)]
+pub struct AuthLayer {
+    tokens: Arc<TokenVerifier>,
+}
+
+/// Lets a call through with `Arc<Principal>` in its extensions, or answers it.
+#[derive(Clone, Debug)]
+pub struct Auth<S> {
+    tokens: Arc<TokenVerifier>,
+    inner: S,
+}
+
+impl AuthLayer {
+    /// A layer that asks this verifier.
+    pub fn new(tokens: Arc<TokenVerifier>) -> Self {
+        Self { tokens }
+    }
+}
+
+impl<S> Layer<S> for AuthLayer {
+    type Service = Auth<S>;
+
+    fn layer(&self, inner: S) -> Auth<S> {
+        Auth { tokens: Arc::clone(&self.tokens), inner }
+    }
+}
+
+impl<S, B> Service<Request<B>> for Auth<S>
+where
+    S: Service<Request<B>, Response = Response<Body>, Error = Infallible>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Either<S::Future, Ready<Result<Response<Body>, Infallible>>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        match self.admit(&mut request) {
+            Ok(()) => Either::Left(self.inner.call(request)),
+            Err(error) => {
+                tracing::debug!(
+                    reason = error.reason().as_str_name(),
+                    path = request.uri().path(),
+                    "call refused"
+                );
+                Either::Right(ready(Ok(Status::from(error).into_http())))
+            }
+        }
+    }
+}
+
+impl<S> Auth<S> {
+    fn admit<B>(&self, request: &mut Request<B>) -> Result<(), ApiError> {
+        let connection = connection(request)?;
+        let access = access(request.uri().path()).ok_or(Denied::MethodNotAllowed)?;
+        let Access::AnyOf(actions) = access else {
+            request.headers_mut().remove(AUTHORIZATION);
+            return Ok(());
+        };
+        let token = bearer(request.headers())?;
+        let principal = self.tokens.verify(token, &connection, SystemTime::now())?;
+        // The handler asks for a permit on the resource; what no resource could pass ends here.
+        if !actions.iter().any(|action| principal.grants.name(*action)) {
+            return Err(Denied::GrantMissing.into());
+        }
+        // Nothing further in has a use for the token itself.
+        request.headers_mut().remove(AUTHORIZATION);
+        request.extensions_mut().insert(principal);
+        Ok(())
+    }
+}
+
+/// The identity that the door left in the request, or why it found none.
+fn connection<B>(request: &Request<B>) -> Result<Arc<ConnIdentity>, ApiError> {
+    if let Some(connection) = request.extensions().get::<Arc<ConnIdentity>>() {
+        return Ok(Arc::clone(connection));
+    }
+    let error = request.extensions().get::<CertificateError>().cloned();
+    Err(IdentityError::Certificate(error.unwrap_or(CertificateError::Unreadable)).into())
+}
+
+/// The token of exactly one `authorization: Bearer` header.
+fn bearer(headers: &HeaderMap) -> Result<&str, IdentityError> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next().ok_or(IdentityError::TokenMissing)?;
+    if values.next().is_some() {
+        return Err(Malformed::Scheme.into());
+    }
+    let text = value.to_str().map_err(|_| Malformed::Scheme)?;
+    let (scheme, token) = text.split_once(' ').ok_or(Malformed::Scheme)?;
+    if !scheme.eq_ignore_ascii_case("Bearer") {
+        return Err(Malformed::Scheme.into());
+    }
+    Ok(token)
+}
+
+#[cfg(test)]
+mod tests;

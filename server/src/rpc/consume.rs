@@ -1,0 +1,223 @@
+//! The `Consumer` service.
+
+use std::{pin::Pin, sync::Arc};
+
+use futures_util::Stream;
+use posthouse_engine::{
+    ids::SubscriptionRef,
+    limits::LEASE_DURATION_MS,
+    outcome::{ExtendOutcome, Outcome, SettleOutcome},
+    schema::{Command, Extend, Holder, Settle, SettleItem, TokenRef},
+};
+use posthouse_proto::v1::{
+    ConsumeRequest, ConsumeResponse, ErrorReason, ExtendLeasesRequest, ExtendLeasesResponse, ExtendResult,
+    ReceiveRequest, ReceiveResponse, SettleAction, SettleRequest, SettleResponse, SettleResult, Settlement,
+    consumer_server::Consumer,
+};
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use super::{
+    consume_stream::ConsumeStream,
+    context::{Context, FoundQueue, holder, principal, subscription_name},
+    convert, receive,
+    status::ApiError,
+};
+use crate::{
+    identity::{Principal, TokenVerifier},
+    limits,
+    names::{QueueResource, SubscriptionName, SubscriptionResource},
+    policy::{self, Action, Permit},
+};
+
+/// The `Consumer` service.
+pub(crate) struct ConsumerService {
+    pub(crate) context: Arc<Context>,
+    pub(crate) tokens: Arc<TokenVerifier>,
+}
+
+/// What is consumed, and by whom.
+pub(crate) struct Source {
+    pub(crate) permit: Permit,
+    pub(crate) queue: FoundQueue,
+    pub(crate) at: SubscriptionRef,
+    pub(crate) holder: Holder,
+}
+
+impl Source {
+    pub(crate) async fn open(
+        context: &Context,
+        principal: &Arc<Principal>,
+        queue: &str,
+        subscription: &str,
+        session_id: &[u8],
+    ) -> Result<Self, ApiError> {
+        let name = queue.parse::<QueueResource>()?;
+        let subscription = SubscriptionName::parse(subscription_name(subscription))?;
+        let resource = SubscriptionResource { queue: name.clone(), subscription: subscription.clone() };
+        let permit = policy::authorize(principal, Action::Consume, &resource.into())?;
+        let queue = context.queue(&name).await?;
+        let at = context.subscription(&queue, &name, subscription.as_str()).await?;
+        let holder = holder(queue.department, principal, session_id);
+        Ok(Self { permit, queue, at, holder })
+    }
+
+    /// The lease duration asked for, or the subscription's.
+    pub(crate) fn lease_duration_ms(&self, asked: Option<&prost_types::Duration>) -> Result<u64, ApiError> {
+        match asked {
+            None => Ok(self.queue.view.settings.lease_duration_ms),
+            Some(asked) => convert::millis("lease_duration", asked, LEASE_DURATION_MS),
+        }
+    }
+
+    /// Settles; one result per settlement. A malformed one spoils no other.
+    pub(crate) async fn settle(
+        &self,
+        context: &Context,
+        settlements: Vec<Settlement>,
+    ) -> Result<Vec<SettleResult>, ApiError> {
+        check_count("settlements", settlements.len())?;
+        self.permit.check_again(super::context::now())?;
+        let mut items = Vec::with_capacity(settlements.len());
+        let mut refused = Vec::new();
+        for (index, settlement) in settlements.iter().enumerate() {
+            match settle_item(settlement) {
+                Ok(item) => items.push(item),
+                Err(result) => refused.push((index, result)),
+            }
+        }
+        let outcomes = if items.is_empty() { Vec::new() } else { self.settle_items(context, items).await? };
+        let (mut outcomes, mut refused) = (outcomes.into_iter(), refused.into_iter().peekable());
+        let result = |(index, settlement): (usize, &Settlement)| match refused.next_if(|(at, _)| *at == index)
+        {
+            Some((_, result)) => result,
+            None => {
+                let outcome = outcomes.next().unwrap_or(SettleOutcome::TokenInvalid);
+                convert::settle_result(outcome, settlement.action())
+            }
+        };
+        Ok(settlements.iter().enumerate().map(result).collect())
+    }
+
+    /// The command that settles these.
+    pub(crate) fn settle_command(&self, items: Vec<SettleItem>) -> Command {
+        Command::Settle(Settle {
+            department: self.at.queue.department.0,
+            queue: self.at.queue.queue.0,
+            subscription: self.at.subscription.0,
+            holder: Some(self.holder.clone()),
+            items,
+        })
+    }
+
+    async fn settle_items(
+        &self,
+        context: &Context,
+        items: Vec<SettleItem>,
+    ) -> Result<Vec<SettleOutcome>, ApiError> {
+        let command = self.settle_command(items);
+        match context.shards.call(self.queue.department.shard, command).await? {
+            Outcome::Settle(outcomes) => Ok(outcomes?),
+            _ => Err(ApiError::fault("a settle was answered by another outcome")),
+        }
+    }
+
+    /// Extends; one result per token.
+    pub(crate) async fn extend(
+        &self,
+        context: &Context,
+        tokens: &[bytes::Bytes],
+        lease_duration: Option<&prost_types::Duration>,
+    ) -> Result<Vec<ExtendResult>, ApiError> {
+        check_count("tokens", tokens.len())?;
+        self.permit.check_again(super::context::now())?;
+        let duration_ms = self.lease_duration_ms(lease_duration)?;
+        let refs: Vec<Option<TokenRef>> = tokens.iter().map(|token| convert::token_ref(token)).collect();
+        let command = Command::Extend(Extend {
+            department: self.at.queue.department.0,
+            queue: self.at.queue.queue.0,
+            subscription: self.at.subscription.0,
+            holder: Some(self.holder.clone()),
+            tokens: refs.iter().flatten().copied().collect(),
+            duration_ms,
+        });
+        let outcomes = match context.shards.call(self.queue.department.shard, command).await? {
+            Outcome::Extend(outcomes) => outcomes?,
+            _ => return Err(ApiError::fault("an extension was answered by another outcome")),
+        };
+        let mut outcomes = outcomes.into_iter();
+        let outcome = |known: &Option<TokenRef>| {
+            let outcome = known.and_then(|_| outcomes.next()).unwrap_or(ExtendOutcome::TokenInvalid);
+            convert::extend_result(outcome)
+        };
+        Ok(refs.iter().map(outcome).collect())
+    }
+}
+
+/// The settlement as the machine takes it, or its result.
+fn settle_item(settlement: &Settlement) -> Result<SettleItem, SettleResult> {
+    let action = settlement.action();
+    let wrong = |error: ApiError| SettleResult {
+        result: Some(posthouse_proto::v1::settle_result::Result::Error(error.to_proto())),
+    };
+    let Some(kind) = convert::settle_kind(action) else {
+        let text = "a settlement's action is ACK, NACK, RELEASE or DEAD_LETTER";
+        return Err(wrong(ApiError::new(Code::InvalidArgument, ErrorReason::RequestInvalid, text)));
+    };
+    let token = convert::token_ref(&settlement.token);
+    let Some(token) = token else { return Err(convert::settle_result(SettleOutcome::TokenInvalid, action)) };
+    let delay_ms = match (&settlement.delay, action) {
+        (Some(delay), SettleAction::Nack) => {
+            convert::millis("delay", delay, 0..=posthouse_engine::limits::MAX_NACK_DELAY_MS).map_err(wrong)?
+        }
+        _ => 0,
+    };
+    Ok(SettleItem { token: Some(token), kind: kind.into(), delay_ms })
+}
+
+fn check_count(field: &'static str, count: usize) -> Result<(), ApiError> {
+    if (1..=limits::MAX_SETTLEMENTS).contains(&count) {
+        return Ok(());
+    }
+    let text = format!("there are {count}; it takes 1 to {}", limits::MAX_SETTLEMENTS);
+    Err(ApiError::field(ErrorReason::BatchInvalid, field, text))
+}
+
+#[tonic::async_trait]
+impl Consumer for ConsumerService {
+    type ConsumeStream = Pin<Box<dyn Stream<Item = Result<ConsumeResponse, Status>> + Send>>;
+
+    async fn consume(
+        &self,
+        request: Request<Streaming<ConsumeRequest>>,
+    ) -> Result<Response<Self::ConsumeStream>, Status> {
+        let principal = principal(&request)?;
+        let identity = super::context::connection(&request)?;
+        let stream = ConsumeStream::new(Arc::clone(&self.context), Arc::clone(&self.tokens), identity);
+        Ok(Response::new(Box::pin(stream.run(principal, request.into_inner()))))
+    }
+
+    async fn receive(&self, request: Request<ReceiveRequest>) -> Result<Response<ReceiveResponse>, Status> {
+        let principal = principal(&request)?;
+        let deliveries = receive::receive(&self.context, &principal, request.into_inner()).await?;
+        Ok(Response::new(ReceiveResponse { deliveries }))
+    }
+
+    async fn settle(&self, request: Request<SettleRequest>) -> Result<Response<SettleResponse>, Status> {
+        let principal = principal(&request)?;
+        let SettleRequest { queue, subscription, settlements } = request.into_inner();
+        let source = Source::open(&self.context, &principal, &queue, &subscription, &[]).await?;
+        let results = source.settle(&self.context, settlements).await?;
+        Ok(Response::new(SettleResponse { results }))
+    }
+
+    async fn extend_leases(
+        &self,
+        request: Request<ExtendLeasesRequest>,
+    ) -> Result<Response<ExtendLeasesResponse>, Status> {
+        let principal = principal(&request)?;
+        let ExtendLeasesRequest { queue, subscription, tokens, lease_duration } = request.into_inner();
+        let source = Source::open(&self.context, &principal, &queue, &subscription, &[]).await?;
+        let results = source.extend(&self.context, &tokens, lease_duration.as_ref()).await?;
+        Ok(Response::new(ExtendLeasesResponse { results }))
+    }
+}

@@ -1,0 +1,130 @@
+//! Leases become deliveries: their bodies are read, a little at a time, and cut into frames.
+
+use std::collections::VecDeque;
+
+use posthouse_engine::outcome::LiveDelivery;
+use posthouse_proto::v1::Delivery;
+
+use super::{consume::Source, context::Context, convert, status::ApiError};
+use crate::{bodies, dispatch::Leased, names::QueueResource};
+
+/// Bytes of one delivery frame; one larger message still goes alone.
+const FRAME_BYTES: usize = 1 << 20;
+/// Bodies read at once: at first, and at least and at most as their sizes turn out.
+const FIRST_READ: usize = 16;
+const LEAST_READ: usize = 4;
+const MOST_READ: usize = 256;
+
+/// Leases whose bodies are not read yet: small, whatever the size of the messages.
+#[derive(Debug)]
+pub(crate) struct Backlog {
+    leased: VecDeque<(Leased, bool)>,
+    read: usize,
+}
+
+/// Deliveries that were read.
+#[derive(Debug, Default)]
+pub(crate) struct Read {
+    /// One item per frame.
+    pub(crate) frames: Vec<Vec<Delivery>>,
+    /// How many leases they were.
+    pub(crate) count: usize,
+    /// Those whose message was purged meanwhile.
+    pub(crate) gone: Vec<Leased>,
+}
+
+impl Default for Backlog {
+    fn default() -> Self {
+        Self { leased: VecDeque::new(), read: FIRST_READ }
+    }
+}
+
+impl Backlog {
+    pub(crate) fn push(&mut self, leased: Vec<Leased>, resumed: bool) {
+        self.leased.extend(leased.into_iter().map(|leased| (leased, resumed)));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.leased.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.leased.len()
+    }
+
+    /// Reads some.
+    pub(crate) async fn read(&mut self, context: &Context, source: &Source) -> Result<Read, ApiError> {
+        let some: Vec<_> = self.leased.drain(..self.read.min(self.leased.len())).collect();
+        let sequences: Vec<u64> = some.iter().map(|(leased, _)| leased.live.item.sequence).collect();
+        let bodies = read_bodies(context, source, &sequences).await?;
+        let mut read = Read { count: some.len(), ..Read::default() };
+        let (mut frame, mut bytes, mut sum) = (Vec::new(), 0, 0);
+        for ((leased, resumed), body) in some.into_iter().zip(bodies) {
+            let Some(body) = body else {
+                read.gone.push(leased);
+                continue;
+            };
+            let delivery = delivery(source, &leased.live, body, resumed);
+            let size = size(&delivery);
+            if bytes > 0 && bytes + size > FRAME_BYTES {
+                read.frames.push(std::mem::take(&mut frame));
+                bytes = 0;
+            }
+            frame.push(delivery);
+            (bytes, sum) = (bytes + size, sum + size);
+        }
+        if !frame.is_empty() {
+            read.frames.push(frame);
+        }
+        // Many small ones, or few large ones.
+        self.read = match sum {
+            ..=524_288 => (self.read * 2).min(MOST_READ),
+            FRAME_BYTES.. => (self.read / 2).max(LEAST_READ),
+            _ => self.read,
+        };
+        Ok(read)
+    }
+}
+
+/// All of some leases, with their bodies. A message that was purged since is left out: its lease is lost anyway.
+pub(crate) async fn deliveries(
+    context: &Context,
+    source: &Source,
+    live: &[LiveDelivery],
+) -> Result<Vec<Delivery>, ApiError> {
+    let sequences: Vec<u64> = live.iter().map(|l| l.item.sequence).collect();
+    let bodies = read_bodies(context, source, &sequences).await?;
+    let pairs = live.iter().zip(bodies);
+    Ok(pairs.filter_map(|(live, body)| Some(delivery(source, live, body?, false))).collect())
+}
+
+/// About what a delivery takes on the wire.
+fn size(delivery: &Delivery) -> usize {
+    delivery.message.as_ref().map_or(0, |message| {
+        let attributes = message.attributes.iter().map(|(key, value)| key.len() + value.len() + 16);
+        message.payload.len() + attributes.sum::<usize>() + 256
+    })
+}
+
+async fn read_bodies(
+    context: &Context,
+    source: &Source,
+    sequences: &[u64],
+) -> Result<Vec<Option<bodies::Body>>, ApiError> {
+    let bodies =
+        bodies::read(&context.bodies, &context.store, source.at, sequences).await.map_err(|why| {
+            tracing::error!(%why, "check the disk, and restore the data folder from a backup if it is damaged");
+            ApiError::internal()
+        })?;
+    let gone = bodies.iter().filter(|body| body.is_none()).count();
+    if gone > 0 {
+        // Told apart by whether somebody purged; a store that loses rows must not do it in silence.
+        tracing::warn!(gone, queue = %source.permit.queue(), "leased messages are gone: was the queue purged just now?");
+    }
+    Ok(bodies)
+}
+
+fn delivery(source: &Source, live: &LiveDelivery, body: bodies::Body, resumed: bool) -> Delivery {
+    let name: &QueueResource = source.permit.queue();
+    convert::delivery(source.at.queue, name, live, body, resumed)
+}

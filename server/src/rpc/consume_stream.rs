@@ -1,0 +1,336 @@
+//! A consume stream: leases out, settlements in.
+
+use std::{pin::Pin, sync::Arc, time::SystemTime};
+
+use futures_util::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, stream::FuturesOrdered};
+use posthouse_proto::v1::{
+    ConsumeOpened, ConsumeRequest, ConsumeResponse, DeliveryBatch, Drain, ErrorReason, ExtendFrame,
+    ExtendedFrame, Heartbeat, Idle, OpenConsume, Pong, RefreshToken, SettleFrame, SettledFrame,
+    TokenRefreshed, consume_request as from, consume_response as out, settle_result,
+};
+use tokio::{sync::mpsc, time::Instant};
+use tonic::{Code, Status, Streaming};
+
+use super::{
+    consume::Source,
+    consume_credit::Balance,
+    consume_deliver::Backlog,
+    context::Context,
+    convert,
+    outlet::{Gone, Outlet, outlet},
+    status::ApiError,
+    stream::{DRAIN_PATIENCE, HEARTBEAT, PROTOCOL_VERSION, check_version, first_frame, refresh, ticks},
+};
+use crate::{
+    dispatch::{Credit, SessionEvent, SessionHandle, SessionOpen},
+    identity::{ConnIdentity, Principal, TokenVerifier},
+    limits, policy,
+};
+
+/// Settle and extend frames of one stream on their way; beyond, the client waits.
+const MAX_SETTLES_ON_THEIR_WAY: usize = 64;
+/// Answers that a client does not read; beyond, it is not listened to either.
+const MAX_ANSWERS_WAITING: usize = 64;
+/// Leases that wait for their bodies; beyond, no more are taken from dispatch.
+const MAX_BACKLOG: usize = 256;
+
+type Answer = Pin<Box<dyn Future<Output = Result<out::Frame, ApiError>> + Send>>;
+
+/// One consume stream.
+pub(crate) struct ConsumeStream {
+    context: Arc<Context>,
+    tokens: Arc<TokenVerifier>,
+    identity: Arc<ConnIdentity>,
+}
+
+/// A stream after its Open.
+struct Open {
+    source: Arc<Source>,
+    session: SessionHandle,
+    told: mpsc::UnboundedReceiver<SessionEvent>,
+    answers: FuturesOrdered<Answer>,
+    backlog: Backlog,
+    balance: Balance,
+    lease_duration_ms: u64,
+    /// When the stream ends, once it was told to drain.
+    drained: Option<Instant>,
+}
+
+impl ConsumeStream {
+    pub(crate) fn new(
+        context: Arc<Context>,
+        tokens: Arc<TokenVerifier>,
+        identity: Arc<ConnIdentity>,
+    ) -> Self {
+        Self { context, tokens, identity }
+    }
+
+    /// Runs the stream in a task of its own; what it sends comes out here.
+    pub(crate) fn run(
+        self,
+        principal: Arc<Principal>,
+        requests: Streaming<ConsumeRequest>,
+    ) -> impl Stream<Item = Result<ConsumeResponse, Status>> + Send + 'static {
+        let (mut out, frames) = outlet();
+        let streams = self.context.streams.clone();
+        streams.spawn(async move {
+            let ended = self.serve(&principal, requests, &mut out).await;
+            out.end(ended);
+        });
+        frames.map_ok(|frame| ConsumeResponse { frame: Some(frame) })
+    }
+
+    async fn serve(
+        &self,
+        principal: &Arc<Principal>,
+        mut requests: Streaming<ConsumeRequest>,
+        out: &mut Outlet<out::Frame>,
+    ) -> Result<(), ApiError> {
+        let first = first_frame(&mut requests, &self.context.drain).await?;
+        let Some(from::Frame::Open(open)) = first.and_then(|f| f.frame) else {
+            return Err(ApiError::frame("the first frame must be Open"));
+        };
+        let mut open = self.open(principal, open).await?;
+        let ended = self.exchange(&mut open, &mut requests, out).await;
+        let Open { session, answers, .. } = open;
+        if ended.is_ok() {
+            // The client's clean end. Its settlements are before this in the shard's line.
+            session.close_clean();
+        } else {
+            session.close_keeping_leases();
+        }
+        // What was accepted is answered, however the stream ends; no more is delivered.
+        out.retain(|frame| !matches!(frame, out::Frame::Deliveries(_)));
+        let answered = out.finish(answers).await;
+        ended.and(answered)
+    }
+
+    async fn open(&self, principal: &Arc<Principal>, open: OpenConsume) -> Result<Open, ApiError> {
+        check_version(open.protocol_version)?;
+        if open.session_id.len() != limits::SESSION_ID_BYTES {
+            let text = format!(
+                "session_id has {} bytes; it takes {}",
+                open.session_id.len(),
+                limits::SESSION_ID_BYTES
+            );
+            return Err(ApiError::new(Code::InvalidArgument, ErrorReason::RequestInvalid, text));
+        }
+        let source =
+            Source::open(&self.context, principal, &open.queue, &open.subscription, &open.session_id).await?;
+        if self.context.drain.is_cancelled() {
+            return Err(ApiError::draining());
+        }
+        let lease_duration_ms = source.lease_duration_ms(open.lease_duration.as_ref())?;
+        let mut balance = Balance::default();
+        let credit = balance.add(&open.credit.unwrap_or_default())?;
+        let (events, told) = mpsc::unbounded_channel();
+        let session = SessionOpen {
+            key: self.context.session_key(),
+            subscription: source.at,
+            holder: source.holder.clone(),
+            lease_duration_ms,
+            credit,
+            events,
+        };
+        let session = self.context.shards.open_session(source.queue.department.shard, session);
+        let (answers, backlog) = (FuturesOrdered::new(), Backlog::default());
+        let source = Arc::new(source);
+        Ok(Open { source, session, told, answers, backlog, balance, lease_duration_ms, drained: None })
+    }
+
+    /// Until the client's clean end. Nothing in here waits for the client to read.
+    async fn exchange(
+        &self,
+        open: &mut Open,
+        requests: &mut Streaming<ConsumeRequest>,
+        out: &mut Outlet<out::Frame>,
+    ) -> Result<(), ApiError> {
+        let mut ticks = ticks();
+        loop {
+            let (clear, room) = (out.waiting() == 0, out.waiting() < MAX_ANSWERS_WAITING);
+            let deliver = clear && !open.backlog.is_empty();
+            tokio::select! {
+                flowed = out.flow() => flowed.map_err(|Gone| ApiError::frame("the client has gone away"))?,
+                _ = ticks.tick() => self.look_around(open, out)?,
+                Some(answer) = open.answers.next() => out.send(answer?),
+                request = requests.message(), if room && open.answers.len() < MAX_SETTLES_ON_THEIR_WAY => {
+                    let Some(request) = request.map_err(ApiError::broken_stream)? else { return Ok(()) };
+                    self.take(open, request, out)?;
+                }
+                event = open.told.recv(), if clear && open.backlog.len() < MAX_BACKLOG => {
+                    hear(open, event.ok_or_else(ApiError::draining)?, out)?;
+                    // Small grants leave together.
+                    while open.backlog.len() < MAX_BACKLOG && let Ok(event) = open.told.try_recv() {
+                        hear(open, event, out)?;
+                    }
+                }
+                () = std::future::ready(()), if deliver => self.deliver(open, out).await?,
+            }
+        }
+    }
+
+    /// What only time tells.
+    fn look_around(&self, open: &mut Open, out: &mut Outlet<out::Frame>) -> Result<(), ApiError> {
+        if open.source.permit.principal().expires_at <= SystemTime::now() {
+            return Err(policy::Denied::Expired.into());
+        }
+        if self.context.drain.is_cancelled() {
+            drain(open, out);
+        }
+        if open.drained.is_some_and(|end| end <= Instant::now()) {
+            // Leases stay: the session takes them up again on a server that is not draining.
+            return Err(ApiError::draining());
+        }
+        if out.silence() >= HEARTBEAT {
+            out.send(out::Frame::Heartbeat(Heartbeat {}));
+        }
+        Ok(())
+    }
+
+    async fn deliver(&self, open: &mut Open, out: &mut Outlet<out::Frame>) -> Result<(), ApiError> {
+        // The right is looked at again here, not only when the stream was opened.
+        open.source.permit.check_again(SystemTime::now())?;
+        let read = open.backlog.read(&self.context, &open.source).await?;
+        for deliveries in read.frames {
+            out.send(out::Frame::Deliveries(DeliveryBatch { deliveries }));
+        }
+        give(&open.session, open.balance.sent(read.count, &read.gone));
+        Ok(())
+    }
+
+    /// What the client has for the server.
+    fn take(
+        &self,
+        open: &mut Open,
+        request: ConsumeRequest,
+        out: &mut Outlet<out::Frame>,
+    ) -> Result<(), ApiError> {
+        match request.frame {
+            Some(from::Frame::Credit(credit)) => give(&open.session, open.balance.add(&credit)?),
+            Some(from::Frame::Settle(SettleFrame { settle_id, settlements })) => {
+                let (context, source) = (Arc::clone(&self.context), Arc::clone(&open.source));
+                let count = settlements.len();
+                begin(&mut open.answers, async move {
+                    let results = source.settle(&context, settlements).await?;
+                    Ok(out::Frame::Settled(settled_frame(settle_id, count, results)))
+                });
+            }
+            Some(from::Frame::Extend(ExtendFrame { extend_id, tokens, lease_duration })) => {
+                let (context, source) = (Arc::clone(&self.context), Arc::clone(&open.source));
+                begin(&mut open.answers, async move {
+                    let results = source.extend(&context, &tokens, lease_duration.as_ref()).await?;
+                    Ok(out::Frame::Extended(ExtendedFrame { extend_id, results }))
+                });
+            }
+            Some(from::Frame::RefreshToken(RefreshToken { token })) => {
+                let (permit, expire_time) =
+                    refresh(&self.tokens, &self.identity, &open.source.permit, &token)?;
+                let Source { queue, at, holder, .. } = &*open.source;
+                let source = Source { permit, queue: queue.clone(), at: *at, holder: holder.clone() };
+                open.source = Arc::new(source);
+                let refreshed = TokenRefreshed { expire_time: Some(expire_time) };
+                out.send(out::Frame::TokenRefreshed(refreshed));
+            }
+            Some(from::Frame::Ping(ping)) => out.send(out::Frame::Pong(Pong { ping_id: ping.ping_id })),
+            Some(from::Frame::Open(_)) => return Err(ApiError::frame("Open is for the first frame only")),
+            None => return Err(ApiError::frame("the frame is of a kind this server does not know")),
+        }
+        Ok(())
+    }
+}
+
+/// Begins an answer now, so that settlements reach the log in the order they came.
+fn begin(
+    answers: &mut FuturesOrdered<Answer>,
+    answer: impl Future<Output = Result<out::Frame, ApiError>> + Send + 'static,
+) {
+    let mut answer = Box::pin(answer);
+    answers.push_back(match answer.as_mut().now_or_never() {
+        Some(answer) => Box::pin(std::future::ready(answer)),
+        None => answer,
+    });
+}
+
+/// What dispatch has for the client.
+fn hear(open: &mut Open, event: SessionEvent, out: &mut Outlet<out::Frame>) -> Result<(), ApiError> {
+    match event {
+        SessionEvent::Resumed(leased) => {
+            let opened = ConsumeOpened {
+                protocol_version: PROTOCOL_VERSION,
+                lease_duration: Some(convert::duration(open.lease_duration_ms)),
+                resumed_leases: u32::try_from(leased.len()).unwrap_or(u32::MAX),
+            };
+            out.send(out::Frame::Opened(opened));
+            open.balance.take(&leased);
+            open.backlog.push(leased, true);
+        }
+        SessionEvent::Granted(leased) => {
+            open.balance.take(&leased);
+            open.backlog.push(leased, false);
+        }
+        SessionEvent::Idle { waiting, parked } => {
+            // The settlements that made it so are decided: their answers come first.
+            while let Some(Some(answer)) = open.answers.next().now_or_never() {
+                out.send(answer?);
+            }
+            out.send(out::Frame::Idle(Idle { waiting, parked }));
+        }
+        SessionEvent::Drain => drain(open, out),
+        ended_by => return Err(ended(&ended_by)),
+    }
+    Ok(())
+}
+
+/// Tells the client, once, to go on elsewhere.
+fn drain(open: &mut Open, out: &mut Outlet<out::Frame>) {
+    if open.drained.is_none() {
+        open.drained = Some(Instant::now() + DRAIN_PATIENCE);
+        out.send(out::Frame::Drain(Drain::default()));
+    }
+}
+
+fn give(session: &SessionHandle, credit: Credit) {
+    if credit.messages > 0 || credit.bytes > 0 {
+        session.add_credit(credit);
+    }
+}
+
+/// Why dispatch has ended a stream.
+pub(crate) fn ended(event: &SessionEvent) -> ApiError {
+    let (code, reason, text) = match event {
+        SessionEvent::TakenOver => {
+            let text = "a newer stream with the same session id has taken over; use one stream per session";
+            (Code::Aborted, ErrorReason::SessionTakenOver, text)
+        }
+        SessionEvent::QueueDeleted => (Code::NotFound, ErrorReason::QueueDeleted, "the queue was deleted"),
+        SessionEvent::DepartmentClosed => {
+            let text = "the department is closed: it is no longer in the server's configuration";
+            (Code::FailedPrecondition, ErrorReason::DepartmentClosed, text)
+        }
+        SessionEvent::Halted => {
+            let text = "the department's shard is halted after a failed check; an operator must look at the server's log";
+            (Code::Unavailable, ErrorReason::ShardHalted, text)
+        }
+        SessionEvent::Drain
+        | SessionEvent::Resumed(_)
+        | SessionEvent::Granted(_)
+        | SessionEvent::Idle { .. } => {
+            return ApiError::draining();
+        }
+    };
+    ApiError::new(code, reason, text)
+}
+
+fn settled_frame(
+    settle_id: u64,
+    count: usize,
+    results: Vec<posthouse_proto::v1::SettleResult>,
+) -> SettledFrame {
+    let settled =
+        |r: &posthouse_proto::v1::SettleResult| matches!(r.result, Some(settle_result::Result::Settled(_)));
+    if results.iter().all(settled) {
+        let all_settled = u32::try_from(count).unwrap_or(u32::MAX);
+        return SettledFrame { settle_id, all_settled, results: Vec::new() };
+    }
+    SettledFrame { settle_id, all_settled: 0, results }
+}

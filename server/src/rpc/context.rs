@@ -1,0 +1,181 @@
+//! What the handlers share, and the way from a name to what it names.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
+};
+
+use posthouse_engine::{
+    ids::{DEFAULT_SUBSCRIPTION_NAME, QueueRef, ShardId, SubscriptionRef, TenantId},
+    outcome::QueueView,
+    schema::Holder,
+};
+use posthouse_proto::v1::ErrorReason;
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{Code, Request, Status};
+
+use super::status::ApiError;
+use crate::{
+    bodies::BodyCache,
+    catalogue::Catalogue,
+    disk::DiskGuard,
+    dispatch::SessionKey,
+    identity::{ConnIdentity, Principal},
+    names::{DepartmentResource, QueueResource},
+    shard::Shards,
+    store::Store,
+};
+
+/// KiB of publishes that may be on their way to the disk, over all streams.
+pub(crate) const PUBLISH_BUDGET_KIB: usize = 64 * 1_024;
+
+/// What the handlers share.
+pub(crate) struct Context {
+    pub(crate) shards: Shards,
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) bodies: Arc<BodyCache>,
+    pub(crate) disk: Arc<DiskGuard>,
+    pub(crate) drain: CancellationToken,
+    /// The tasks of streams: the server ends after them.
+    pub(crate) streams: TaskTracker,
+    pub(crate) publish_budget: Arc<Semaphore>,
+    next_session: AtomicU64,
+}
+
+/// A department, found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Department {
+    pub(crate) shard: ShardId,
+    pub(crate) tenant: TenantId,
+    pub(crate) id: posthouse_engine::ids::DepartmentId,
+}
+
+/// A queue, found.
+#[derive(Debug, Clone)]
+pub(crate) struct FoundQueue {
+    pub(crate) department: Department,
+    pub(crate) at: QueueRef,
+    pub(crate) view: QueueView,
+}
+
+impl Context {
+    pub(crate) fn new(
+        shards: Shards,
+        catalogue: Arc<Catalogue>,
+        store: Arc<Store>,
+        bodies: Arc<BodyCache>,
+        disk: Arc<DiskGuard>,
+        drain: CancellationToken,
+        streams: TaskTracker,
+    ) -> Self {
+        let publish_budget = Arc::new(Semaphore::new(PUBLISH_BUDGET_KIB));
+        Self {
+            shards,
+            catalogue,
+            store,
+            bodies,
+            disk,
+            drain,
+            streams,
+            publish_budget,
+            next_session: AtomicU64::new(1),
+        }
+    }
+
+    pub(crate) fn session_key(&self) -> SessionKey {
+        SessionKey(self.next_session.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Where a department is. Called after authorisation, so its absence may be told.
+    pub(crate) fn department(&self, name: &DepartmentResource) -> Result<Department, ApiError> {
+        let directory = self.catalogue.directory();
+        let found = directory.department(name.tenant.as_str(), name.department.as_str());
+        let found = found.filter(|d| !d.closed).ok_or_else(|| {
+            ApiError::new(
+                Code::NotFound,
+                ErrorReason::DepartmentNotFound,
+                format!(
+                    "department {name} does not exist; departments are declared in the server's configuration"
+                ),
+            )
+        })?;
+        Ok(Department { shard: found.shard, tenant: found.tenant, id: found.id })
+    }
+
+    /// The queue of this name.
+    pub(crate) async fn queue(&self, name: &QueueResource) -> Result<FoundQueue, ApiError> {
+        let department = self.department(&name.department_resource())?;
+        let (id, queue) = (department.id, name.queue.as_str().to_owned());
+        let found =
+            self.shards.query(department.shard, move |m, kv| m.queue_by_name(kv, id, &queue)).await??;
+        let view = found.ok_or_else(|| queue_not_found(name))?;
+        Ok(FoundQueue { department, at: QueueRef { department: id, queue: view.queue }, view })
+    }
+
+    /// The subscription of this name; an empty name is the default one's.
+    pub(crate) async fn subscription(
+        &self,
+        queue: &FoundQueue,
+        resource: &QueueResource,
+        name: &str,
+    ) -> Result<SubscriptionRef, ApiError> {
+        let (at, wanted) = (queue.at, subscription_name(name).to_owned());
+        let read = move |m: &mut posthouse_engine::machine::ShardMachine,
+                         kv: &dyn posthouse_engine::kv::Kv| {
+            m.subscription_by_name(kv, at, &wanted)
+        };
+        let found = self.shards.query(queue.department.shard, read).await??;
+        let subscription = found.ok_or_else(|| {
+            ApiError::new(
+                Code::NotFound,
+                ErrorReason::SubscriptionNotFound,
+                format!("queue {resource} has no such subscription; leave it empty for {DEFAULT_SUBSCRIPTION_NAME:?}"),
+            )
+        })?;
+        Ok(SubscriptionRef { queue: at, subscription })
+    }
+}
+
+/// An empty subscription name means the default one.
+pub(crate) fn subscription_name(name: &str) -> &str {
+    if name.is_empty() { DEFAULT_SUBSCRIPTION_NAME } else { name }
+}
+
+pub(crate) fn queue_not_found(name: &QueueResource) -> ApiError {
+    ApiError::new(
+        Code::NotFound,
+        ErrorReason::QueueNotFound,
+        format!("queue {name} does not exist; create it with CreateQueue"),
+    )
+}
+
+/// Who is calling: put there by the authentication layer, without which no handler is reached.
+pub(crate) fn principal<T>(request: &Request<T>) -> Result<Arc<Principal>, Status> {
+    let found = request.extensions().get::<Arc<Principal>>().cloned();
+    found.ok_or_else(|| ApiError::fault("the request has no principal").into())
+}
+
+/// On which connection: put there by the door.
+pub(crate) fn connection<T>(request: &Request<T>) -> Result<Arc<ConnIdentity>, Status> {
+    let found = request.extensions().get::<Arc<ConnIdentity>>().cloned();
+    found.ok_or_else(|| ApiError::fault("the request has no connection").into())
+}
+
+/// The holder of a lease as the machine knows it.
+pub(crate) fn holder(department: Department, principal: &Principal, session_id: &[u8]) -> Holder {
+    Holder {
+        tenant: department.tenant.0,
+        subject: principal.subject.clone(),
+        session_id: bytes::Bytes::copy_from_slice(session_id),
+    }
+}
+
+/// The time that permits are checked against.
+pub(crate) fn now() -> SystemTime {
+    SystemTime::now()
+}

@@ -1,0 +1,289 @@
+//! The only translator between wire types and engine types.
+
+use std::collections::HashMap;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use posthouse_engine::{
+    ids::{DEFAULT_LANE, DepartmentId, LeaseId, QueueId, QueueRef},
+    message_id,
+    outcome::{EntryResult, ExtendOutcome, LiveDelivery, Published, QueueView, SettleOutcome},
+    schema::{Content, DeadLetterCause, PublishEntry, QueueSettings, SettleKind, TokenRef},
+};
+use posthouse_proto::v1::{
+    self, DeadLetter, DeadLetterReason, Delivery, ErrorReason, ExtendResult, Message, PublishResult,
+    SettleAction, SettleResult, extend_result, publish_result, settle_result,
+};
+use prost::Message as _;
+use prost_types::{Duration, Timestamp};
+use tonic::Code;
+
+use super::status::ApiError;
+use crate::{bodies::Body, limits, names::QueueResource};
+
+/// Lease 8, index 4, nonce 8 bytes, big-endian.
+pub(crate) const TOKEN_BYTES: usize = 20;
+
+/// Unix milliseconds as a timestamp.
+pub(crate) fn timestamp(ms: u64) -> Timestamp {
+    let seconds = i64::try_from(ms / 1_000).unwrap_or(i64::MAX);
+    Timestamp { seconds, nanos: i32::try_from(ms % 1_000).unwrap_or(0) * 1_000_000 }
+}
+
+/// Milliseconds as a duration.
+pub(crate) fn duration(ms: u64) -> Duration {
+    let seconds = i64::try_from(ms / 1_000).unwrap_or(i64::MAX);
+    Duration { seconds, nanos: i32::try_from(ms % 1_000).unwrap_or(0) * 1_000_000 }
+}
+
+/// A duration in whole milliseconds, if it lies within `range`.
+pub(crate) fn millis(
+    field: &'static str,
+    duration: &Duration,
+    range: std::ops::RangeInclusive<u64>,
+) -> Result<u64, ApiError> {
+    let exact = u64::try_from(duration.seconds).ok().zip(u64::try_from(duration.nanos).ok());
+    let ms = exact.and_then(|(s, n)| s.checked_mul(1_000)?.checked_add(n / 1_000_000));
+    ms.filter(|ms| range.contains(ms)).ok_or_else(|| {
+        let text = format!("must be {} ms to {} ms", range.start(), range.end());
+        ApiError::field(ErrorReason::RequestInvalid, field, text)
+    })
+}
+
+/// A message as the machine takes it; the error is the message's own and spoils no neighbour.
+pub(crate) fn publish_entry(
+    message: v1::NewMessage,
+    max_message_bytes: u32,
+) -> Result<PublishEntry, ApiError> {
+    let payload_bytes = u32::try_from(message.payload.len()).unwrap_or(u32::MAX);
+    if payload_bytes > max_message_bytes {
+        let text =
+            format!("the payload has {payload_bytes} bytes; this queue takes at most {max_message_bytes}");
+        return Err(ApiError::new(Code::InvalidArgument, ErrorReason::MessageTooLarge, text));
+    }
+    check_attributes(&message.attributes)?;
+    let content = Content {
+        attributes: message.attributes.into_iter().collect(),
+        payload: message.payload,
+        ..Content::default()
+    };
+    Ok(PublishEntry { content: content.encode_to_vec().into(), payload_bytes, refused: false })
+}
+
+/// What stands for a refused message, so that it takes its producer sequence.
+pub(crate) fn refused_entry() -> PublishEntry {
+    PublishEntry { content: Bytes::new(), payload_bytes: 0, refused: true }
+}
+
+fn check_attributes(attributes: &HashMap<String, String>) -> Result<(), ApiError> {
+    let wrong =
+        |text: String| Err(ApiError::new(Code::InvalidArgument, ErrorReason::AttributesInvalid, text));
+    if attributes.len() > limits::MAX_ATTRIBUTES {
+        return wrong(format!(
+            "there are {} attributes; at most {}",
+            attributes.len(),
+            limits::MAX_ATTRIBUTES
+        ));
+    }
+    for (key, value) in attributes {
+        if key.is_empty() || key.len() > limits::MAX_ATTRIBUTE_KEY_BYTES {
+            let most = limits::MAX_ATTRIBUTE_KEY_BYTES;
+            return wrong(format!("an attribute's key has {} bytes; it takes 1 to {most}", key.len()));
+        }
+        if value.len() > limits::MAX_ATTRIBUTE_VALUE_BYTES {
+            let most = limits::MAX_ATTRIBUTE_VALUE_BYTES;
+            return wrong(format!("an attribute's value has {} bytes; at most {most}", value.len()));
+        }
+    }
+    Ok(())
+}
+
+/// The id of a message.
+pub(crate) fn message_id(queue: QueueRef, sequence: u64) -> String {
+    message_id::encode(queue, DEFAULT_LANE, sequence)
+}
+
+/// The answers to a publish, in order; `errors` holds those of the refused entries, in order.
+pub(crate) fn publish_results(
+    queue: QueueRef,
+    published: &Published,
+    errors: Vec<ApiError>,
+) -> Vec<PublishResult> {
+    let mut errors = errors.into_iter();
+    let result = |entry: &EntryResult| {
+        let result = match *entry {
+            EntryResult::Stored(sequence) => {
+                let message_id = message_id(queue, sequence);
+                publish_result::Result::Stored(publish_result::Stored { message_id, sequence })
+            }
+            EntryResult::Duplicate(sequence) => {
+                publish_result::Result::Duplicate(publish_result::Duplicate {
+                    message_id: sequence.map(|s| message_id(queue, s)).unwrap_or_default(),
+                    sequence: sequence.unwrap_or(0),
+                })
+            }
+            EntryResult::Refused => {
+                let error =
+                    errors.next().unwrap_or_else(|| ApiError::fault("a refused message has no error"));
+                publish_result::Result::Error(error.to_proto())
+            }
+        };
+        PublishResult { result: Some(result) }
+    };
+    published.results.iter().map(result).collect()
+}
+
+/// A delivery's token.
+pub(crate) fn token(delivery: &LiveDelivery) -> Bytes {
+    let mut token = BytesMut::with_capacity(TOKEN_BYTES);
+    token.put_u64(delivery.lease.0);
+    token.put_u32(delivery.item.index);
+    token.put_u64(delivery.nonce);
+    token.freeze()
+}
+
+/// A token taken apart; `None` if it cannot be one.
+pub(crate) fn token_ref(token: &[u8]) -> Option<TokenRef> {
+    let token: &[u8; TOKEN_BYTES] = token.try_into().ok()?;
+    let lease = u64::from_be_bytes(token.first_chunk().copied()?);
+    let index = u32::from_be_bytes(token.get(8..12)?.try_into().ok()?);
+    let nonce = u64::from_be_bytes(token.last_chunk().copied()?);
+    Some(TokenRef { lease: LeaseId(lease).0, index, nonce })
+}
+
+/// A delivery as the wire carries it.
+pub(crate) fn delivery(
+    queue: QueueRef,
+    source: &QueueResource,
+    live: &LiveDelivery,
+    body: Body,
+    resumed: bool,
+) -> Delivery {
+    let Body { header, content } = body;
+    let dead_letter = header.dead_letter.map(|origin| {
+        let mut source_queue = source.clone().to_string();
+        if let Some(end) = source_queue.rfind('/') {
+            source_queue.truncate(end + 1);
+            source_queue.push_str(&origin.queue);
+        }
+        let at = QueueRef { department: DepartmentId(queue.department.0), queue: QueueId(origin.queue_id) };
+        DeadLetter {
+            reason: match origin.cause() {
+                DeadLetterCause::Unspecified => DeadLetterReason::Unspecified,
+                DeadLetterCause::MaxAttempts => DeadLetterReason::MaxAttempts,
+                DeadLetterCause::Consumer => DeadLetterReason::Consumer,
+            }
+            .into(),
+            source_queue,
+            source_message_id: message_id(at, origin.sequence),
+            source_sequence: origin.sequence,
+            source_publish_time: Some(timestamp(origin.published_at_ms)),
+            attempts: origin.attempts,
+            source_subscription: origin.subscription,
+        }
+    });
+    let message = Message {
+        id: message_id(queue, live.item.sequence),
+        sequence: live.item.sequence,
+        publish_time: Some(timestamp(header.published_at_ms)),
+        payload: content.payload,
+        attributes: content.attributes.into_iter().collect(),
+        dead_letter,
+    };
+    Delivery {
+        token: token(live),
+        message: Some(message),
+        attempt: live.item.attempt,
+        lease_deadline: Some(timestamp(live.deadline_ms)),
+        resumed,
+    }
+}
+
+/// What to settle a delivery as.
+pub(crate) fn settle_kind(action: SettleAction) -> Option<SettleKind> {
+    match action {
+        SettleAction::Unspecified => None,
+        SettleAction::Ack => Some(SettleKind::Ack),
+        SettleAction::Nack => Some(SettleKind::Nack),
+        SettleAction::Release => Some(SettleKind::Release),
+        SettleAction::DeadLetter => Some(SettleKind::DeadLetter),
+    }
+}
+
+fn settle_action(kind: SettleKind) -> i32 {
+    match kind {
+        SettleKind::Unspecified => SettleAction::Unspecified,
+        SettleKind::Ack => SettleAction::Ack,
+        SettleKind::Nack => SettleAction::Nack,
+        SettleKind::Release => SettleAction::Release,
+        SettleKind::DeadLetter => SettleAction::DeadLetter,
+    }
+    .into()
+}
+
+/// The answer to one settlement.
+pub(crate) fn settle_result(outcome: SettleOutcome, asked: SettleAction) -> SettleResult {
+    let settled = |action: i32| settle_result::Settled { action };
+    let result = match outcome {
+        SettleOutcome::Settled => settle_result::Result::Settled(settled(asked.into())),
+        SettleOutcome::AlreadySettled(kind) => {
+            settle_result::Result::AlreadySettled(settled(settle_action(kind)))
+        }
+        SettleOutcome::TokenInvalid => settle_result::Result::Error(token_invalid().to_proto()),
+        SettleOutcome::LeaseLost => settle_result::Result::Error(lease_lost().to_proto()),
+        SettleOutcome::SettledByAnother => settle_result::Result::Error(settled_by_another().to_proto()),
+    };
+    SettleResult { result: Some(result) }
+}
+
+/// The answer to one extension.
+pub(crate) fn extend_result(outcome: ExtendOutcome) -> ExtendResult {
+    let result = match outcome {
+        ExtendOutcome::Extended(ms) => extend_result::Result::LeaseDeadline(timestamp(ms)),
+        ExtendOutcome::TokenInvalid => extend_result::Result::Error(token_invalid().to_proto()),
+        ExtendOutcome::AlreadySettled(_) | ExtendOutcome::LeaseLost => {
+            extend_result::Result::Error(lease_lost().to_proto())
+        }
+        ExtendOutcome::SettledByAnother => extend_result::Result::Error(settled_by_another().to_proto()),
+    };
+    ExtendResult { result: Some(result) }
+}
+
+fn token_invalid() -> ApiError {
+    let text = "this is no token of a delivery to this caller; send it back as it came";
+    ApiError::new(Code::InvalidArgument, ErrorReason::DeliveryTokenInvalid, text)
+}
+
+fn lease_lost() -> ApiError {
+    let text = "the lease has ended; another consumer may have the message: drop this delivery's work";
+    ApiError::new(Code::FailedPrecondition, ErrorReason::LeaseLost, text)
+}
+
+fn settled_by_another() -> ApiError {
+    let text = "the lease had ended and the message was settled under a later one: drop this delivery's work";
+    ApiError::new(Code::FailedPrecondition, ErrorReason::SettledByAnother, text)
+}
+
+/// A queue as the wire carries it.
+pub(crate) fn queue(name: &QueueResource, view: &QueueView) -> v1::Queue {
+    let QueueSettings { max_message_bytes, lease_duration_ms, max_attempts, dead_letter_queue } =
+        view.settings.clone();
+    let dead_letter_queue = if dead_letter_queue.is_empty() {
+        String::new()
+    } else {
+        format!("tenants/{}/departments/{}/queues/{dead_letter_queue}", name.tenant, name.department)
+    };
+    v1::Queue {
+        name: name.to_string(),
+        uid: format!("{:08x}{:08x}", view.department.0, view.queue.0),
+        etag: view.revision.to_string(),
+        create_time: Some(timestamp(view.created_at_ms)),
+        update_time: Some(timestamp(view.updated_at_ms)),
+        max_message_bytes,
+        default_subscription: Some(v1::SubscriptionSettings {
+            lease_duration: Some(duration(lease_duration_ms)),
+            max_attempts,
+            dead_letter_queue,
+        }),
+        stats: None,
+    }
+}

@@ -1,0 +1,208 @@
+//! What the engine, the shards and the streams refuse, in the wire's terms.
+
+use posthouse_engine::{
+    halt::Halt,
+    outcome::{
+        CreateQueueError, DeleteQueueError, DepartmentError, PublishError, PurgeQueueError,
+        SubscriptionError, UpdateQueueError,
+    },
+};
+use posthouse_proto::v1::ErrorReason;
+use tonic::{Code, Status};
+
+use super::status::ApiError;
+use crate::shard::ShardError;
+
+impl ApiError {
+    /// A fault of the server: the log is told what, the caller that it happened. The text holds nothing of a request.
+    pub(crate) fn fault(text: &'static str) -> Self {
+        tracing::error!(text, "internal error");
+        Self::internal()
+    }
+
+    /// A frame that has no place on its stream.
+    pub(crate) fn frame(text: &'static str) -> Self {
+        Self::new(Code::InvalidArgument, ErrorReason::FrameInvalid, text)
+    }
+
+    /// The client's half of a stream broke off, or a frame could not be decoded.
+    #[allow(clippy::needless_pass_by_value)] // It is the argument of map_err.
+    pub(crate) fn broken_stream(status: Status) -> Self {
+        match status.code() {
+            Code::Internal | Code::InvalidArgument => Self::frame("a frame could not be decoded"),
+            Code::OutOfRange => Self::new(
+                Code::OutOfRange,
+                ErrorReason::FrameInvalid,
+                "a frame is larger than the server takes",
+            ),
+            code => Self::new(code, ErrorReason::FrameInvalid, "the client's half of the stream broke off"),
+        }
+    }
+
+    /// The server is about to stop.
+    pub(crate) fn draining() -> Self {
+        let text = "the server is about to stop; connect again, it or another will answer";
+        Self::new(Code::Unavailable, ErrorReason::ServerDraining, text)
+            .with_retry_delay(std::time::Duration::from_secs(1))
+    }
+}
+
+impl From<ShardError> for ApiError {
+    fn from(error: ShardError) -> Self {
+        let second = std::time::Duration::from_secs(1);
+        match error {
+            ShardError::Halted(_) => {
+                let text = "the department's shard is halted after a failed check; an operator must look at the server's log";
+                Self::new(Code::Unavailable, ErrorReason::ShardHalted, text)
+            }
+            ShardError::DiskFull => {
+                let text = "the server's disk is nearly full: nothing of this was stored; consuming goes on, and \
+                            publishing again once an operator has made room";
+                Self::new(Code::ResourceExhausted, ErrorReason::DiskFull, text).with_retry_delay(10 * second)
+            }
+            ShardError::Overloaded => {
+                let text = "more is waiting for the disk than the server takes: nothing of this was stored; try again";
+                Self::new(Code::ResourceExhausted, ErrorReason::ServerOverloaded, text)
+                    .with_retry_delay(second)
+            }
+            ShardError::TooLarge => {
+                let text = "the request is larger than a log entry may be; send smaller batches";
+                Self::new(Code::InvalidArgument, ErrorReason::BatchInvalid, text)
+            }
+            ShardError::Stopping => {
+                let text = "the server stopped before it knew whether this was stored; try again";
+                Self::new(Code::Unavailable, ErrorReason::ServerDraining, text).with_retry_delay(second)
+            }
+        }
+    }
+}
+
+impl From<Halt> for ApiError {
+    fn from(halt: Halt) -> Self {
+        tracing::error!(%halt, "a shard's state could not be read");
+        ShardError::Halted(String::new()).into()
+    }
+}
+
+impl From<DepartmentError> for ApiError {
+    fn from(error: DepartmentError) -> Self {
+        match error {
+            DepartmentError::NotFound => Self::new(
+                Code::NotFound,
+                ErrorReason::DepartmentNotFound,
+                "the department does not exist; departments are declared in the server's configuration",
+            ),
+            DepartmentError::Closed => Self::new(
+                Code::FailedPrecondition,
+                ErrorReason::DepartmentClosed,
+                "the department is closed: it is no longer in the server's configuration",
+            ),
+        }
+    }
+}
+
+fn no_queue() -> ApiError {
+    ApiError::new(
+        Code::NotFound,
+        ErrorReason::QueueNotFound,
+        "the queue does not exist; create it with CreateQueue",
+    )
+}
+
+fn etag_mismatch(revision: u64) -> ApiError {
+    let text = format!(
+        "the queue's definition has changed since it was read (its etag is {revision}); read it again"
+    );
+    ApiError::new(Code::Aborted, ErrorReason::EtagMismatch, text)
+}
+
+impl From<PublishError> for ApiError {
+    fn from(error: PublishError) -> Self {
+        let text = error.to_string();
+        match error {
+            PublishError::Department(why) => why.into(),
+            PublishError::QueueNotFound => no_queue(),
+            PublishError::Fenced { .. } => Self::new(
+                Code::FailedPrecondition,
+                ErrorReason::ProducerFenced,
+                format!("{text}; stop: another instance has taken over this producer id"),
+            ),
+            PublishError::SequenceGap { expected, .. } => {
+                Self::new(Code::FailedPrecondition, ErrorReason::ProducerSequenceGap, text)
+                    .with_metadata("expected_sequence", expected.to_string())
+            }
+            PublishError::ForeignProducer => Self::new(
+                Code::PermissionDenied,
+                ErrorReason::ProducerForeign,
+                format!("{text}; choose a random one"),
+            ),
+            PublishError::TooManyProducers(_) => {
+                Self::new(Code::ResourceExhausted, ErrorReason::LimitReached, text)
+            }
+            PublishError::AtomicRefused => Self::new(Code::InvalidArgument, ErrorReason::BatchInvalid, text),
+        }
+    }
+}
+
+impl From<SubscriptionError> for ApiError {
+    fn from(error: SubscriptionError) -> Self {
+        match error {
+            SubscriptionError::Department(why) => why.into(),
+            SubscriptionError::QueueNotFound => no_queue(),
+            SubscriptionError::SubscriptionNotFound => {
+                Self::new(Code::NotFound, ErrorReason::SubscriptionNotFound, error.to_string())
+            }
+        }
+    }
+}
+
+impl From<CreateQueueError> for ApiError {
+    fn from(error: CreateQueueError) -> Self {
+        let text = error.to_string();
+        match error {
+            CreateQueueError::Department(why) => why.into(),
+            CreateQueueError::AlreadyExists => {
+                Self::new(Code::AlreadyExists, ErrorReason::QueueAlreadyExists, text)
+            }
+            CreateQueueError::Settings(_) => {
+                Self::new(Code::InvalidArgument, ErrorReason::SettingsInvalid, text)
+            }
+            CreateQueueError::TooMany(_) => {
+                Self::new(Code::ResourceExhausted, ErrorReason::LimitReached, text)
+            }
+        }
+    }
+}
+
+impl From<UpdateQueueError> for ApiError {
+    fn from(error: UpdateQueueError) -> Self {
+        let text = error.to_string();
+        match error {
+            UpdateQueueError::Department(why) => why.into(),
+            UpdateQueueError::NotFound => no_queue(),
+            UpdateQueueError::RevisionMismatch(revision) => etag_mismatch(revision),
+            UpdateQueueError::Settings(_) => {
+                Self::new(Code::InvalidArgument, ErrorReason::SettingsInvalid, text)
+            }
+        }
+    }
+}
+
+impl From<DeleteQueueError> for ApiError {
+    fn from(error: DeleteQueueError) -> Self {
+        match error {
+            DeleteQueueError::Department(why) => why.into(),
+            DeleteQueueError::NotFound => no_queue(),
+            DeleteQueueError::RevisionMismatch(revision) => etag_mismatch(revision),
+        }
+    }
+}
+
+impl From<PurgeQueueError> for ApiError {
+    fn from(error: PurgeQueueError) -> Self {
+        match error {
+            PurgeQueueError::Department(why) => why.into(),
+            PurgeQueueError::NotFound => no_queue(),
+        }
+    }
+}

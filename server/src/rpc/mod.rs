@@ -1,0 +1,28 @@
+//! The calls: wire in, wire out. Every method is in the policy table; every error becomes a status in `status`.
+
+mod auth;
+mod status;
+
+mod consume;
+mod consume_credit;
+mod consume_deliver;
+mod consume_stream;
+mod context;
+mod convert;
+mod engine_errors;
+mod health;
+mod outlet;
+mod publish;
+mod publish_stream;
+mod queues;
+mod receive;
+mod stream;
+
+pub use auth::{Auth, AuthLayer};
+pub use status::ApiError;
+
+pub(crate) use consume::ConsumerService;
+pub(crate) use context::Context;
+pub(crate) use health::health;
+pub(crate) use publish::PublisherService;
+pub(crate) use queues::QueuesService;

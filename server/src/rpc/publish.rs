@@ -1,0 +1,192 @@
+//! The `Publisher` service.
+
+use std::{pin::Pin, sync::Arc};
+
+use futures_util::Stream;
+use posthouse_engine::{
+    ids::DEFAULT_LANE,
+    outcome::{Outcome, Published},
+    schema::{Command, Producer, Publish},
+};
+use posthouse_proto::v1::{
+    ErrorReason, NewMessage, ProducerSession, PublishRequest, PublishResponse, PublishStreamRequest,
+    PublishStreamResponse, publisher_server::Publisher,
+};
+use tokio::sync::oneshot;
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use super::{
+    context::{Context, FoundQueue, PUBLISH_BUDGET_KIB, principal},
+    convert,
+    publish_stream::PublishStream,
+    status::ApiError,
+};
+use crate::{
+    identity::{Principal, TokenVerifier},
+    limits,
+    names::QueueResource,
+    policy::{self, Action, Permit},
+    shard::ShardError,
+};
+
+/// The `Publisher` service.
+pub(crate) struct PublisherService {
+    pub(crate) context: Arc<Context>,
+    pub(crate) tokens: Arc<TokenVerifier>,
+}
+
+/// A batch on its way to the disk.
+pub(crate) struct Proposed {
+    outcome: oneshot::Receiver<Result<Outcome, ShardError>>,
+    /// The refused messages' own errors, in order.
+    errors: Vec<ApiError>,
+}
+
+impl Proposed {
+    /// Waits until the batch is synced and applied.
+    pub(crate) async fn decided(self) -> Result<(Published, Vec<ApiError>), ApiError> {
+        match self.outcome.await.unwrap_or(Err(ShardError::Stopping))? {
+            Outcome::Publish(Ok(published)) => Ok((published, self.errors)),
+            Outcome::Publish(Err(why)) => Err(why.into()),
+            _ => Err(ApiError::fault("a publish was answered by another outcome")),
+        }
+    }
+}
+
+/// What a batch is published to and by whom.
+pub(crate) struct Target {
+    pub(crate) permit: Permit,
+    pub(crate) queue: FoundQueue,
+}
+
+impl Target {
+    pub(crate) async fn open(
+        context: &Context,
+        principal: &Arc<Principal>,
+        name: &str,
+    ) -> Result<Self, ApiError> {
+        let name = name.parse::<QueueResource>()?;
+        let permit = policy::authorize(principal, Action::Publish, &name.into())?;
+        let queue = context.queue(permit.queue()).await?;
+        Ok(Self { permit, queue })
+    }
+}
+
+/// Checks one batch and proposes it; waits for room, not for the disk.
+pub(crate) async fn propose(
+    context: &Context,
+    target: &Target,
+    messages: Vec<NewMessage>,
+    producer: Option<ProducerSession>,
+    atomic: bool,
+) -> Result<Proposed, ApiError> {
+    target.permit.check_again(super::context::now())?;
+    if context.drain.is_cancelled() {
+        return Err(ApiError::draining());
+    }
+    if context.disk.is_full() {
+        return Err(ShardError::DiskFull.into());
+    }
+    let bytes = batch_bytes(&messages)?;
+    let settings = &target.queue.view.settings;
+    let (mut entries, mut errors) = (Vec::with_capacity(messages.len()), Vec::new());
+    for (index, message) in messages.into_iter().enumerate() {
+        match convert::publish_entry(message, settings.max_message_bytes) {
+            Ok(entry) => entries.push(entry),
+            Err(error) if atomic => {
+                let problem = error.message().to_owned();
+                return Err(error.with_field(format!("messages[{index}]"), problem));
+            }
+            Err(error) => {
+                errors.push(error);
+                entries.push(convert::refused_entry());
+            }
+        }
+    }
+    let at = target.queue.at;
+    let command = Command::Publish(Publish {
+        department: at.department.0,
+        queue: at.queue.0,
+        lane: u32::from(DEFAULT_LANE.0),
+        producer: producer.map(|session| engine_producer(target, session)).transpose()?,
+        entries,
+        atomic,
+    });
+    let kib = u32::try_from((bytes / 1_024 + 1).min(PUBLISH_BUDGET_KIB)).unwrap_or(1);
+    let budget = Arc::clone(&context.publish_budget).acquire_many_owned(kib).await;
+    let budget = budget.map_err(|_| ApiError::fault("the publish budget is closed"))?;
+    let outcome = context.shards.publish(target.queue.department.shard, command, budget);
+    Ok(Proposed { outcome, errors })
+}
+
+fn batch_bytes(messages: &[NewMessage]) -> Result<usize, ApiError> {
+    let wrong = |text: String| Err(ApiError::new(Code::InvalidArgument, ErrorReason::BatchInvalid, text));
+    if messages.is_empty() {
+        return wrong("the batch is empty; send at least one message".to_owned());
+    }
+    if messages.len() > limits::MAX_PUBLISH_MESSAGES {
+        let most = limits::MAX_PUBLISH_MESSAGES;
+        return wrong(format!(
+            "the batch has {} messages; at most {most}: send several batches",
+            messages.len()
+        ));
+    }
+    let size =
+        |m: &NewMessage| m.payload.len() + m.attributes.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
+    let bytes = messages.iter().map(size).sum();
+    if bytes > limits::MAX_PUBLISH_BYTES {
+        let most = limits::MAX_PUBLISH_BYTES;
+        return wrong(format!("the batch has {bytes} bytes; at most {most}: send several batches"));
+    }
+    Ok(bytes)
+}
+
+fn engine_producer(target: &Target, session: ProducerSession) -> Result<Producer, ApiError> {
+    check_producer(&session.producer_id, session.epoch)?;
+    Ok(Producer {
+        producer_id: session.producer_id,
+        epoch: session.epoch,
+        first_sequence: session.first_sequence,
+        tenant: target.queue.department.tenant.0,
+        subject: target.permit.principal().subject.clone(),
+    })
+}
+
+/// A producer id is 16 bytes, an epoch counts from 1.
+pub(crate) fn check_producer(producer_id: &[u8], epoch: u64) -> Result<(), ApiError> {
+    if producer_id.len() != limits::SESSION_ID_BYTES {
+        let text =
+            format!("producer_id has {} bytes; it takes {}", producer_id.len(), limits::SESSION_ID_BYTES);
+        return Err(ApiError::new(Code::InvalidArgument, ErrorReason::RequestInvalid, text));
+    }
+    if epoch == 0 {
+        let text = "a producer's epoch counts from 1";
+        return Err(ApiError::new(Code::InvalidArgument, ErrorReason::RequestInvalid, text));
+    }
+    Ok(())
+}
+
+#[tonic::async_trait]
+impl Publisher for PublisherService {
+    async fn publish(&self, request: Request<PublishRequest>) -> Result<Response<PublishResponse>, Status> {
+        let principal = principal(&request)?;
+        let PublishRequest { queue, messages, producer, atomic } = request.into_inner();
+        let target = Target::open(&self.context, &principal, &queue).await?;
+        let proposed = propose(&self.context, &target, messages, producer, atomic).await?;
+        let (published, errors) = proposed.decided().await?;
+        let results = convert::publish_results(target.queue.at, &published, errors);
+        Ok(Response::new(PublishResponse { results }))
+    }
+
+    type PublishStreamStream = Pin<Box<dyn Stream<Item = Result<PublishStreamResponse, Status>> + Send>>;
+
+    async fn publish_stream(
+        &self,
+        request: Request<Streaming<PublishStreamRequest>>,
+    ) -> Result<Response<Self::PublishStreamStream>, Status> {
+        let principal = principal(&request)?;
+        let identity = super::context::connection(&request)?;
+        let stream = PublishStream::new(Arc::clone(&self.context), Arc::clone(&self.tokens), identity);
+        Ok(Response::new(Box::pin(stream.run(principal, request.into_inner()))))
+    }
+}

@@ -1,0 +1,274 @@
+//! A publish stream: batches in, answers out in the same order, many on their way to the disk at once.
+
+use std::{pin::Pin, sync::Arc, time::SystemTime};
+
+use futures_util::{
+    FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, future::OptionFuture, stream::FuturesOrdered,
+};
+use posthouse_engine::outcome::{EntryResult, Published};
+use posthouse_proto::v1::{
+    Drain, ProducerSession, PublishStreamRequest, PublishStreamResponse, RefreshToken, TokenRefreshed,
+    publish_stream_request::{Batch, Frame, Open, Producer},
+    publish_stream_response::{self as out, AllStored, BatchResult, Opened, Results, batch_result},
+};
+use tokio::time::Instant;
+use tonic::{Status, Streaming};
+
+use super::{
+    context::Context,
+    convert,
+    outlet::{Gone, Outlet, outlet},
+    publish::{Proposed, Target, check_producer, propose},
+    status::ApiError,
+    stream::{DRAIN_PATIENCE, PROTOCOL_VERSION, check_version, first_frame, refresh, ticks},
+};
+use crate::{
+    identity::{ConnIdentity, Principal, TokenVerifier},
+    names::QueueResource,
+    policy::{self, Action},
+};
+
+/// Batches of one stream on their way; beyond, the client waits.
+const MAX_BATCHES_ON_THEIR_WAY: usize = 64;
+/// Answers that a client does not read; beyond, it is not listened to either.
+const MAX_ANSWERS_WAITING: usize = 64;
+
+type Proposing = Pin<Box<dyn Future<Output = Undecided> + Send>>;
+type Answer = Pin<Box<dyn Future<Output = Result<out::Frame, ApiError>> + Send>>;
+
+/// One publish stream.
+pub(crate) struct PublishStream {
+    context: Arc<Context>,
+    tokens: Arc<TokenVerifier>,
+    identity: Arc<ConnIdentity>,
+}
+
+/// A stream after its Open.
+struct Opening {
+    target: Arc<Target>,
+    producer: Option<Producer>,
+    /// A batch that waits for room. The next is not looked at before.
+    proposing: Option<Proposing>,
+    answers: FuturesOrdered<Answer>,
+    /// When the stream ends, once it was told to drain.
+    drained: Option<Instant>,
+}
+
+/// A batch whose answer is awaited.
+struct Undecided {
+    batch_id: u64,
+    target: Arc<Target>,
+    proposed: Result<Proposed, ApiError>,
+}
+
+impl PublishStream {
+    pub(crate) fn new(
+        context: Arc<Context>,
+        tokens: Arc<TokenVerifier>,
+        identity: Arc<ConnIdentity>,
+    ) -> Self {
+        Self { context, tokens, identity }
+    }
+
+    /// Runs the stream in a task of its own; what it answers comes out here.
+    pub(crate) fn run(
+        self,
+        principal: Arc<Principal>,
+        frames: Streaming<PublishStreamRequest>,
+    ) -> impl Stream<Item = Result<PublishStreamResponse, Status>> + Send + 'static {
+        let (mut out, answers) = outlet();
+        let streams = self.context.streams.clone();
+        streams.spawn(async move {
+            let ended = self.serve(&principal, frames, &mut out).await;
+            out.end(ended);
+        });
+        answers.map_ok(|frame| PublishStreamResponse { frame: Some(frame) })
+    }
+
+    async fn serve(
+        &self,
+        principal: &Arc<Principal>,
+        mut frames: Streaming<PublishStreamRequest>,
+        out: &mut Outlet<out::Frame>,
+    ) -> Result<(), ApiError> {
+        let first = first_frame(&mut frames, &self.context.drain).await?;
+        let Some(Frame::Open(open)) = first.and_then(|f| f.frame) else {
+            return Err(ApiError::frame("the first frame must be Open"));
+        };
+        let mut open = self.open(principal, open, out).await?;
+        let ended = self.exchange(&mut open, &mut frames, out).await;
+        // What was accepted is answered, however the stream ends.
+        let Opening { proposing, mut answers, .. } = open;
+        if let Some(proposing) = proposing {
+            answers.push_back(Box::pin(proposing.then(decided)));
+        }
+        let answered = out.finish(answers).await;
+        ended.and(answered)
+    }
+
+    async fn open(
+        &self,
+        principal: &Arc<Principal>,
+        open: Open,
+        out: &mut Outlet<out::Frame>,
+    ) -> Result<Opening, ApiError> {
+        check_version(open.protocol_version)?;
+        let name = open.queue.parse::<QueueResource>()?;
+        policy::authorize(principal, Action::Publish, &name.into())?;
+        if self.context.drain.is_cancelled() {
+            return Err(ApiError::draining());
+        }
+        let target = Target::open(&self.context, principal, &open.queue).await?;
+        let next_sequence = match &open.producer {
+            None => 0,
+            Some(producer) => self.next_sequence(&target, principal, producer).await?,
+        };
+        let max_message_bytes = target.queue.view.settings.max_message_bytes;
+        let opened = Opened { protocol_version: PROTOCOL_VERSION, next_sequence, max_message_bytes };
+        out.send(out::Frame::Opened(opened));
+        Ok(Opening {
+            target: Arc::new(target),
+            producer: open.producer,
+            proposing: None,
+            answers: FuturesOrdered::new(),
+            drained: None,
+        })
+    }
+
+    async fn next_sequence(
+        &self,
+        target: &Target,
+        principal: &Principal,
+        producer: &Producer,
+    ) -> Result<u64, ApiError> {
+        check_producer(&producer.producer_id, producer.epoch)?;
+        let (at, id, epoch) = (target.queue.at, producer.producer_id.clone(), producer.epoch);
+        let (tenant, subject) = (target.queue.department.tenant.0, principal.subject.clone());
+        let read = self.context.shards.query(target.queue.department.shard, move |m, kv| {
+            m.producer_next(kv, at, &id, epoch, tenant, &subject)
+        });
+        Ok(read.await???)
+    }
+
+    /// Until the client's end. Nothing in here waits for the client to read, or holds the stream up without an end.
+    async fn exchange(
+        &self,
+        open: &mut Opening,
+        frames: &mut Streaming<PublishStreamRequest>,
+        out: &mut Outlet<out::Frame>,
+    ) -> Result<(), ApiError> {
+        let mut ticks = ticks();
+        loop {
+            let room = open.proposing.is_none()
+                && open.answers.len() < MAX_BATCHES_ON_THEIR_WAY
+                && out.waiting() < MAX_ANSWERS_WAITING;
+            tokio::select! {
+                flowed = out.flow() => flowed.map_err(|Gone| ApiError::frame("the client has gone away"))?,
+                _ = ticks.tick() => self.look_around(open, out)?,
+                Some(answer) = open.answers.next() => out.send(answer?),
+                Some(undecided) = OptionFuture::from(open.proposing.as_mut()) => {
+                    open.proposing = None;
+                    open.answers.push_back(Box::pin(decided(undecided)));
+                }
+                frame = frames.message(), if room => {
+                    let Some(frame) = frame.map_err(ApiError::broken_stream)? else { return Ok(()) };
+                    self.take(open, frame, out)?;
+                }
+            }
+        }
+    }
+
+    /// What only time tells.
+    fn look_around(&self, open: &mut Opening, out: &mut Outlet<out::Frame>) -> Result<(), ApiError> {
+        if open.target.permit.principal().expires_at <= SystemTime::now() {
+            return Err(policy::Denied::Expired.into());
+        }
+        match open.drained {
+            None if self.context.drain.is_cancelled() => {
+                open.drained = Some(Instant::now() + DRAIN_PATIENCE);
+                out.send(out::Frame::Drain(Drain::default()));
+                Ok(())
+            }
+            Some(end) if end <= Instant::now() => Err(ApiError::draining()),
+            _ => Ok(()),
+        }
+    }
+
+    fn take(
+        &self,
+        open: &mut Opening,
+        frame: PublishStreamRequest,
+        out: &mut Outlet<out::Frame>,
+    ) -> Result<(), ApiError> {
+        match frame.frame {
+            Some(Frame::Batch(batch)) => {
+                let context = Arc::clone(&self.context);
+                let mut proposing =
+                    Box::pin(propose_batch(context, Arc::clone(&open.target), open.producer.clone(), batch));
+                // Most often there is room at once.
+                match proposing.as_mut().now_or_never() {
+                    Some(undecided) => open.answers.push_back(Box::pin(decided(undecided))),
+                    None => open.proposing = Some(proposing),
+                }
+            }
+            Some(Frame::RefreshToken(RefreshToken { token })) => {
+                let (permit, expire_time) =
+                    refresh(&self.tokens, &self.identity, &open.target.permit, &token)?;
+                open.target = Arc::new(Target { permit, queue: open.target.queue.clone() });
+                out.send(out::Frame::TokenRefreshed(TokenRefreshed { expire_time: Some(expire_time) }));
+            }
+            Some(Frame::Open(_)) => return Err(ApiError::frame("Open is for the first frame only")),
+            None => return Err(ApiError::frame("the frame is of a kind this server does not know")),
+        }
+        Ok(())
+    }
+}
+
+async fn propose_batch(
+    context: Arc<Context>,
+    target: Arc<Target>,
+    producer: Option<Producer>,
+    batch: Batch,
+) -> Undecided {
+    let Batch { batch_id, messages, first_sequence, atomic } = batch;
+    let producer = producer.map(|Producer { producer_id, epoch }| ProducerSession {
+        producer_id,
+        epoch,
+        first_sequence,
+    });
+    let proposed = propose(&context, &target, messages, producer, atomic).await;
+    Undecided { batch_id, target, proposed }
+}
+
+/// The answer to a batch, once it is decided.
+async fn decided(undecided: Undecided) -> Result<out::Frame, ApiError> {
+    let Undecided { batch_id, target, proposed } = undecided;
+    let decided = match proposed {
+        Ok(proposed) => proposed.decided().await,
+        Err(error) => Err(error),
+    };
+    let outcome = match decided {
+        Ok((published, errors)) => batch_result::Outcome::Results(results(&target, &published, errors)),
+        Err(error) => batch_result::Outcome::Error(error.to_proto()),
+    };
+    Ok(out::Frame::BatchResult(BatchResult { batch_id, outcome: Some(outcome) }))
+}
+
+/// Short when all messages were stored in a row.
+fn results(target: &Target, published: &Published, errors: Vec<ApiError>) -> Results {
+    let at = target.queue.at;
+    let Some(&EntryResult::Stored(first_sequence)) = published.results.first() else {
+        return Results { all_stored: None, results: convert::publish_results(at, published, errors) };
+    };
+    let in_a_row = (first_sequence..).zip(&published.results).all(|(s, r)| *r == EntryResult::Stored(s));
+    if !in_a_row {
+        return Results { all_stored: None, results: convert::publish_results(at, published, errors) };
+    }
+    let all_stored = AllStored {
+        first_sequence,
+        count: u32::try_from(published.results.len()).unwrap_or(u32::MAX),
+        first_message_id: convert::message_id(at, first_sequence),
+        publish_time: Some(convert::timestamp(published.published_at_ms)),
+    };
+    Results { all_stored: Some(all_stored), results: Vec::new() }
+}

@@ -1,0 +1,337 @@
+//! The `Queues` service.
+
+use std::sync::Arc;
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use posthouse_engine::{
+    ids::{DEFAULT_SUBSCRIPTION, SubscriptionRef},
+    limits::{LEASE_DURATION_MS, MAX_MAX_ATTEMPTS, MAX_MAX_MESSAGE_BYTES},
+    outcome::{CreateQueueError, Outcome, UpdateQueueError},
+    schema::{Command, CreateQueue, DeleteQueue, PurgeQueue, QueueSettings, UpdateQueue},
+};
+use posthouse_proto::v1::{
+    CreateQueueRequest, DeleteQueueRequest, ErrorReason, GetQueueRequest, ListQueuesRequest,
+    ListQueuesResponse, PurgeQueueRequest, PurgeQueueResponse, Queue, QueueStats, SubscriptionSettings,
+    UpdateQueueRequest, queues_server::Queues,
+};
+use prost_types::FieldMask;
+use tonic::{Request, Response, Status};
+
+use super::{
+    context::{Context, FoundQueue, principal},
+    convert,
+    status::ApiError,
+};
+use crate::{
+    limits,
+    names::{DepartmentResource, QueueName, QueueResource},
+    policy::{self, Action, Permit},
+};
+
+/// The `Queues` service.
+pub(crate) struct QueuesService {
+    pub(crate) context: Arc<Context>,
+}
+
+impl QueuesService {
+    /// The right to manage the queue of this name.
+    fn managed<T>(request: &Request<T>, name: &str) -> Result<Permit, Status> {
+        let principal = principal(request)?;
+        let name = name.parse::<QueueResource>().map_err(ApiError::from)?;
+        Ok(policy::authorize(&principal, Action::Manage, &name.into()).map_err(ApiError::from)?)
+    }
+
+    async fn call(&self, permit: &Permit, command: impl FnOnce(u32) -> Command) -> Result<Outcome, ApiError> {
+        if self.context.drain.is_cancelled() {
+            return Err(ApiError::draining());
+        }
+        let department = self.context.department(&permit.queue().department_resource())?;
+        Ok(self.context.shards.call(department.shard, command(department.id.0)).await?)
+    }
+
+    /// The department is there, the queue is not.
+    async fn absent(&self, permit: &Permit) -> Result<(), ApiError> {
+        self.context.department(&permit.queue().department_resource())?;
+        match self.context.queue(permit.queue()).await {
+            Ok(_) => Err(CreateQueueError::AlreadyExists.into()),
+            Err(error) if error.reason() == ErrorReason::QueueNotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn get(&self, permit: &Permit) -> Result<Queue, ApiError> {
+        let found = self.context.queue(permit.queue()).await?;
+        let at = SubscriptionRef { queue: found.at, subscription: DEFAULT_SUBSCRIPTION };
+        let counts =
+            self.context.shards.query(found.department.shard, move |m, kv| m.counts(kv, at)).await??;
+        let counts = counts.unwrap_or_default();
+        let mut queue = convert::queue(permit.queue(), &found.view);
+        queue.stats = Some(QueueStats {
+            ready: counts.ready,
+            in_flight: counts.in_flight,
+            waiting: counts.waiting,
+            parked: counts.parked,
+            last_sequence: counts.last_sequence,
+        });
+        Ok(queue)
+    }
+}
+
+#[tonic::async_trait]
+impl Queues for QueuesService {
+    async fn create_queue(&self, request: Request<CreateQueueRequest>) -> Result<Response<Queue>, Status> {
+        let name = request.get_ref().queue.as_ref().map_or("", |q| &q.name);
+        let permit = Self::managed(&request, name)?;
+        let CreateQueueRequest { queue, request_id, validate_only } = request.into_inner();
+        check_request_id(&request_id)?;
+        let settings = settings(permit.queue(), &queue.unwrap_or_default())?;
+        if validate_only {
+            self.absent(&permit).await?;
+            let view = posthouse_engine::outcome::QueueView {
+                department: posthouse_engine::ids::DepartmentId(0),
+                queue: posthouse_engine::ids::QueueId(0),
+                name: permit.queue().queue.to_string(),
+                revision: 0,
+                created_at_ms: 0,
+                updated_at_ms: 0,
+                settings,
+            };
+            return Ok(Response::new(convert::queue(permit.queue(), &view)));
+        }
+        let name = permit.queue().queue.to_string();
+        let command = |department| {
+            Command::CreateQueue(CreateQueue { department, name, settings: Some(settings), request_id })
+        };
+        match self.call(&permit, command).await? {
+            Outcome::CreateQueue(created) => {
+                let view = created.map_err(ApiError::from)?;
+                Ok(Response::new(convert::queue(permit.queue(), &view)))
+            }
+            _ => Err(ApiError::fault("a creation was answered by another outcome").into()),
+        }
+    }
+
+    async fn get_queue(&self, request: Request<GetQueueRequest>) -> Result<Response<Queue>, Status> {
+        let principal = principal(&request)?;
+        let name = request.get_ref().name.parse::<QueueResource>().map_err(ApiError::from)?;
+        let actions = [Action::Manage, Action::Stats];
+        let permit = policy::authorize_any(&principal, &actions, &name.into()).map_err(ApiError::from)?;
+        Ok(Response::new(self.get(&permit).await?))
+    }
+
+    async fn list_queues(
+        &self,
+        request: Request<ListQueuesRequest>,
+    ) -> Result<Response<ListQueuesResponse>, Status> {
+        let principal = principal(&request)?;
+        let ListQueuesRequest { parent, page_size, page_token } = request.into_inner();
+        let parent = parent.parse::<DepartmentResource>().map_err(ApiError::from)?;
+        let actions = [Action::Manage, Action::Stats];
+        let permit = policy::authorize_list(&principal, &actions, &parent).map_err(ApiError::from)?;
+        let department = self.context.department(&parent)?;
+        let size = page_size_of(page_size)?;
+        let mut after = page_start(&page_token)?;
+        let (mut queues, mut next_page_token) = (Vec::new(), String::new());
+        loop {
+            let (id, from) = (department.id, after.clone());
+            let read =
+                self.context.shards.query(department.shard, move |m, kv| m.list_queues(kv, id, &from, size));
+            let page = read.await.map_err(ApiError::from)?.map_err(ApiError::from)?;
+            let full = page.len() == size;
+            for view in page {
+                after.clone_from(&view.name);
+                let queue = QueueName::parse(&view.name).map_err(ApiError::from)?;
+                let (tenant, department) = (parent.tenant.clone(), parent.department.clone());
+                let name = QueueResource { tenant, department, queue };
+                // What the caller has no grant for is not there.
+                if permit.covers(&name) && queues.len() < size {
+                    queues.push(convert::queue(&name, &view));
+                    if queues.len() == size {
+                        next_page_token = BASE64_URL_SAFE_NO_PAD.encode(&after);
+                    }
+                }
+            }
+            if !full || queues.len() == size {
+                return Ok(Response::new(ListQueuesResponse { queues, next_page_token }));
+            }
+        }
+    }
+
+    async fn update_queue(&self, request: Request<UpdateQueueRequest>) -> Result<Response<Queue>, Status> {
+        let name = request.get_ref().queue.as_ref().map_or("", |q| &q.name);
+        let permit = Self::managed(&request, name)?;
+        let UpdateQueueRequest { queue, update_mask, request_id, validate_only } = request.into_inner();
+        check_request_id(&request_id)?;
+        let wanted = queue.unwrap_or_default();
+        let current = self.context.queue(permit.queue()).await?;
+        let merged =
+            merge(convert::queue(permit.queue(), &current.view), &wanted, &update_mask.unwrap_or_default())?;
+        let settings = settings(permit.queue(), &merged)?;
+        // Without an etag, what was merged here must still be what it was merged with.
+        let expected_revision =
+            if wanted.etag.is_empty() { current.view.revision } else { revision(&wanted.etag)? };
+        if validate_only {
+            check_revision(&current, expected_revision)?;
+            return Ok(Response::new(merged));
+        }
+        let name = permit.queue().queue.to_string();
+        let command = |department| {
+            Command::UpdateQueue(UpdateQueue {
+                department,
+                name,
+                settings: Some(settings),
+                expected_revision,
+            })
+        };
+        match self.call(&permit, command).await? {
+            Outcome::UpdateQueue(updated) => {
+                let view = updated.map_err(ApiError::from)?;
+                Ok(Response::new(convert::queue(permit.queue(), &view)))
+            }
+            _ => Err(ApiError::fault("an update was answered by another outcome").into()),
+        }
+    }
+
+    async fn delete_queue(&self, request: Request<DeleteQueueRequest>) -> Result<Response<()>, Status> {
+        let permit = Self::managed(&request, &request.get_ref().name)?;
+        let DeleteQueueRequest { etag, request_id, validate_only, .. } = request.into_inner();
+        check_request_id(&request_id)?;
+        let expected_revision = if etag.is_empty() { 0 } else { revision(&etag)? };
+        if validate_only {
+            check_revision(&self.context.queue(permit.queue()).await?, expected_revision)?;
+            return Ok(Response::new(()));
+        }
+        let name = permit.queue().queue.to_string();
+        let command = |department| Command::DeleteQueue(DeleteQueue { department, name, expected_revision });
+        match self.call(&permit, command).await? {
+            Outcome::DeleteQueue(deleted) => Ok(Response::new(deleted.map_err(ApiError::from)?)),
+            _ => Err(ApiError::fault("a deletion was answered by another outcome").into()),
+        }
+    }
+
+    async fn purge_queue(
+        &self,
+        request: Request<PurgeQueueRequest>,
+    ) -> Result<Response<PurgeQueueResponse>, Status> {
+        let permit = Self::managed(&request, &request.get_ref().name)?;
+        let PurgeQueueRequest { request_id, validate_only, .. } = request.into_inner();
+        check_request_id(&request_id)?;
+        if validate_only {
+            self.context.queue(permit.queue()).await?;
+            return Ok(Response::new(PurgeQueueResponse { purged: 0 }));
+        }
+        let name = permit.queue().queue.to_string();
+        let command = |department| Command::PurgeQueue(PurgeQueue { department, name });
+        match self.call(&permit, command).await? {
+            Outcome::PurgeQueue(purged) => {
+                Ok(Response::new(PurgeQueueResponse { purged: purged.map_err(ApiError::from)? }))
+            }
+            _ => Err(ApiError::fault("a purge was answered by another outcome").into()),
+        }
+    }
+}
+
+fn invalid(reason: ErrorReason, field: &'static str, text: String) -> ApiError {
+    ApiError::field(reason, field, text)
+}
+
+fn check_request_id(request_id: &str) -> Result<(), ApiError> {
+    if request_id.len() <= limits::MAX_REQUEST_ID_BYTES {
+        return Ok(());
+    }
+    let text = format!("request_id has {} bytes; at most {}", request_id.len(), limits::MAX_REQUEST_ID_BYTES);
+    Err(invalid(ErrorReason::RequestInvalid, "request_id", text))
+}
+
+/// As the machine compares it.
+fn check_revision(found: &FoundQueue, expected: u64) -> Result<(), ApiError> {
+    let revision = found.view.revision;
+    if expected == 0 || expected == revision {
+        return Ok(());
+    }
+    Err(UpdateQueueError::RevisionMismatch(revision).into())
+}
+
+fn revision(etag: &str) -> Result<u64, ApiError> {
+    let text = "this etag was not given out by GetQueue; read the queue again".to_owned();
+    etag.parse().ok().filter(|r| *r > 0).ok_or_else(|| invalid(ErrorReason::RequestInvalid, "etag", text))
+}
+
+fn page_size_of(page_size: i32) -> Result<usize, ApiError> {
+    match usize::try_from(page_size) {
+        Ok(0) => Ok(limits::DEFAULT_PAGE),
+        Ok(size) => Ok(size.min(limits::MAX_PAGE)),
+        Err(_) => Err(invalid(
+            ErrorReason::RequestInvalid,
+            "page_size",
+            format!("page_size is 0 to {}", limits::MAX_PAGE),
+        )),
+    }
+}
+
+fn page_start(page_token: &str) -> Result<String, ApiError> {
+    let decoded =
+        BASE64_URL_SAFE_NO_PAD.decode(page_token).ok().and_then(|name| String::from_utf8(name).ok());
+    let known = decoded.filter(|name| name.is_empty() || QueueName::parse(name).is_ok());
+    let text = "this page_token was not given out by ListQueues; begin again without one".to_owned();
+    known.ok_or_else(|| invalid(ErrorReason::PageTokenInvalid, "page_token", text))
+}
+
+/// Settings as the machine takes them; 0 and absent are its defaults.
+fn settings(name: &QueueResource, queue: &Queue) -> Result<QueueSettings, ApiError> {
+    let wrong = |field, text| invalid(ErrorReason::SettingsInvalid, field, text);
+    if queue.max_message_bytes > MAX_MAX_MESSAGE_BYTES {
+        return Err(wrong(
+            "max_message_bytes",
+            format!("max_message_bytes is at most {MAX_MAX_MESSAGE_BYTES}"),
+        ));
+    }
+    let SubscriptionSettings { lease_duration, max_attempts, dead_letter_queue } =
+        queue.default_subscription.clone().unwrap_or_default();
+    if max_attempts > MAX_MAX_ATTEMPTS {
+        return Err(wrong("max_attempts", format!("max_attempts is at most {MAX_MAX_ATTEMPTS}")));
+    }
+    let lease_duration_ms = lease_duration.as_ref().map_or(Ok(0), |lease| {
+        convert::millis("default_subscription.lease_duration", lease, LEASE_DURATION_MS)
+    })?;
+    let dead_letter_queue = if dead_letter_queue.is_empty() {
+        String::new()
+    } else {
+        let target = dead_letter_queue.parse::<QueueResource>()?;
+        if target.department_resource() != name.department_resource() {
+            let text = "a dead-letter queue stands in the same department as its queue".to_owned();
+            return Err(wrong("default_subscription.dead_letter_queue", text));
+        }
+        target.queue.to_string()
+    };
+    let max_message_bytes = queue.max_message_bytes;
+    Ok(QueueSettings { max_message_bytes, lease_duration_ms, max_attempts, dead_letter_queue })
+}
+
+/// The current definition with the masked fields of the wanted one.
+fn merge(mut current: Queue, wanted: &Queue, mask: &FieldMask) -> Result<Queue, ApiError> {
+    let from = wanted.default_subscription.clone().unwrap_or_default();
+    let mut to = current.default_subscription.take().unwrap_or_default();
+    for path in &mask.paths {
+        match path.as_str() {
+            "max_message_bytes" => current.max_message_bytes = wanted.max_message_bytes,
+            "default_subscription" => to = from.clone(),
+            "default_subscription.lease_duration" => to.lease_duration = from.lease_duration,
+            "default_subscription.max_attempts" => to.max_attempts = from.max_attempts,
+            "default_subscription.dead_letter_queue" => {
+                to.dead_letter_queue.clone_from(&from.dead_letter_queue)
+            }
+            _ => {
+                let text = "update_mask takes max_message_bytes, default_subscription and its fields lease_duration, \
+                            max_attempts, dead_letter_queue";
+                return Err(invalid(ErrorReason::RequestInvalid, "update_mask", text.to_owned()));
+            }
+        }
+    }
+    if mask.paths.is_empty() {
+        let text = "update_mask is empty; name the fields to change".to_owned();
+        return Err(invalid(ErrorReason::RequestInvalid, "update_mask", text));
+    }
+    current.default_subscription = Some(to);
+    Ok(current)
+}

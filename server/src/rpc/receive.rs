@@ -1,0 +1,130 @@
+//! Deliveries without a stream: one batch, for simple programs.
+
+use std::{sync::Arc, time::Duration};
+
+use posthouse_engine::{
+    outcome::LiveDelivery,
+    schema::{SettleItem, SettleKind},
+};
+use posthouse_proto::v1::{Delivery, ErrorReason, ReceiveRequest};
+use prost::Message as _;
+use tokio::sync::mpsc;
+
+use super::{consume::Source, consume_deliver::deliveries, context::Context, convert, status::ApiError};
+use crate::{
+    dispatch::{Credit, Leased, SessionEvent, SessionOpen},
+    identity::Principal,
+    limits,
+};
+
+/// The largest answer: what gRPC clients take unless they are told otherwise.
+const MAX_ANSWER_BYTES: usize = 4 << 20;
+/// Tag and length of one delivery in the answer.
+const FRAMING_BYTES: usize = 6;
+
+/// Leases up to `max_messages`, waiting up to `wait` for the first.
+pub(crate) async fn receive(
+    context: &Context,
+    principal: &Arc<Principal>,
+    request: ReceiveRequest,
+) -> Result<Vec<Delivery>, ApiError> {
+    let most = u32::try_from(limits::MAX_SETTLEMENTS).unwrap_or(u32::MAX);
+    if !(1..=most).contains(&request.max_messages) {
+        let text = format!("must be 1 to {most}");
+        return Err(ApiError::field(ErrorReason::RequestInvalid, "max_messages", text));
+    }
+    let wait_ms =
+        request.wait.as_ref().map_or(Ok(0), |wait| convert::millis("wait", wait, 0..=limits::MAX_WAIT_MS))?;
+    if context.drain.is_cancelled() {
+        return Err(ApiError::draining());
+    }
+    // A session of its own: nobody resumes it, and a settle names only tenant and subject.
+    let session_id: [u8; limits::SESSION_ID_BYTES] = rand::random();
+    let source = Source::open(context, principal, &request.queue, &request.subscription, &session_id).await?;
+    if wait_ms == 0 {
+        let (at, shard) = (source.at, source.queue.department.shard);
+        let counts = context.shards.query(shard, move |m, kv| m.counts(kv, at)).await??;
+        if counts.unwrap_or_default().ready == 0 {
+            return Ok(Vec::new());
+        }
+    }
+    let (events, mut told) = mpsc::unbounded_channel();
+    let limit = u64::try_from(limits::MAX_PUBLISH_BYTES).unwrap_or(u64::MAX);
+    let bytes = if request.max_bytes == 0 { limit } else { request.max_bytes.min(limit) };
+    let open = SessionOpen {
+        key: context.session_key(),
+        subscription: source.at,
+        holder: source.holder.clone(),
+        lease_duration_ms: source.lease_duration_ms(request.lease_duration.as_ref())?,
+        credit: Credit { messages: request.max_messages, bytes },
+        events,
+    };
+    let mut session = context.shards.open_session(source.queue.department.shard, open);
+    // Nobody else knows this session: what is leased to it and not answered goes back.
+    session.release_when_dropped();
+    let granted = granted(&mut told, Duration::from_millis(wait_ms)).await?;
+    source.permit.check_again(super::context::now())?;
+    let mut deliveries = deliveries(context, &source, &granted).await?;
+    let rest = deliveries.split_off(fitting(&deliveries));
+    release(context, &source, &rest);
+    session.close_keeping_leases();
+    Ok(deliveries)
+}
+
+/// What is leased to the session by the time the first leases come, or none do.
+async fn granted(
+    told: &mut mpsc::UnboundedReceiver<SessionEvent>,
+    wait: Duration,
+) -> Result<Vec<LiveDelivery>, ApiError> {
+    // Without a wait, what is ready is still given the time to be leased.
+    let patience = if wait.is_zero() { Duration::from_millis(limits::GRANT_PATIENCE_MS) } else { wait };
+    let first = tokio::time::timeout(patience, first_grant(told, wait.is_zero())).await;
+    let mut granted = first.unwrap_or_else(|_| Ok(Vec::new()))?;
+    // From here on dispatch takes back what it would tell; what it has told is the caller's.
+    told.close();
+    while let Ok(event) = told.try_recv() {
+        if let SessionEvent::Granted(more) = event {
+            granted.extend(more);
+        }
+    }
+    Ok(granted.into_iter().map(|leased| leased.live).collect())
+}
+
+async fn first_grant(
+    told: &mut mpsc::UnboundedReceiver<SessionEvent>,
+    at_once: bool,
+) -> Result<Vec<Leased>, ApiError> {
+    loop {
+        match told.recv().await {
+            Some(SessionEvent::Granted(granted)) => return Ok(granted),
+            Some(SessionEvent::Idle { .. }) if at_once => return Ok(Vec::new()),
+            Some(SessionEvent::Resumed(_) | SessionEvent::Idle { .. }) => {}
+            Some(event) => return Err(super::consume_stream::ended(&event)),
+            None => return Err(ApiError::draining()),
+        }
+    }
+}
+
+/// How many deliveries an answer takes: attributes count as well as payloads, and clients refuse what is larger.
+fn fitting(deliveries: &[Delivery]) -> usize {
+    let mut bytes = 0;
+    let fits = |delivery: &&Delivery| {
+        bytes += delivery.encoded_len() + FRAMING_BYTES;
+        bytes <= MAX_ANSWER_BYTES
+    };
+    deliveries.iter().take_while(fits).count().max(1).min(deliveries.len())
+}
+
+/// Gives back what the answer has no room for; it was not tried, so it does not count.
+fn release(context: &Context, source: &Source, deliveries: &[Delivery]) {
+    let item = |delivery: &Delivery| SettleItem {
+        token: convert::token_ref(&delivery.token),
+        kind: SettleKind::Release.into(),
+        delay_ms: 0,
+    };
+    if !deliveries.is_empty() {
+        let command = source.settle_command(deliveries.iter().map(item).collect());
+        // Nobody waits for it: if it is not taken, the leases run to their deadline.
+        drop(context.shards.propose(source.queue.department.shard, command));
+    }
+}

@@ -1,0 +1,76 @@
+//! What the streams of both directions share.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use posthouse_proto::v1::ErrorReason;
+use prost_types::Timestamp;
+use tokio::time::{Interval, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Streaming};
+
+use super::status::ApiError;
+use crate::{
+    identity::{ConnIdentity, TokenVerifier},
+    policy::Permit,
+};
+
+/// The only version so far.
+pub(crate) const PROTOCOL_VERSION: u32 = 1;
+
+/// How long a stream may go on after it was told to drain.
+pub(crate) const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A silent stream is sent a heartbeat.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How long a client may take to say what its stream is for.
+const FIRST_FRAME: Duration = Duration::from_secs(10);
+/// How often a stream looks at its token, at the drain, and at its silence.
+const TICK: Duration = Duration::from_millis(500);
+
+/// The moments when a stream looks around. The wall clock may be set: nothing sleeps until a token's end.
+pub(crate) fn ticks() -> Interval {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// The first frame, if it comes in time.
+pub(crate) async fn first_frame<T>(
+    frames: &mut Streaming<T>,
+    drain: &CancellationToken,
+) -> Result<Option<T>, ApiError> {
+    tokio::select! {
+        frame = tokio::time::timeout(FIRST_FRAME, frames.message()) => match frame {
+            Ok(frame) => frame.map_err(ApiError::broken_stream),
+            Err(_) => {
+                let text = "the first frame did not come within 10 s; send Open at once";
+                Err(ApiError::new(Code::FailedPrecondition, ErrorReason::StreamIdle, text))
+            }
+        },
+        () = drain.cancelled() => Err(ApiError::draining()),
+    }
+}
+
+pub(crate) fn check_version(version: u32) -> Result<(), ApiError> {
+    if version == PROTOCOL_VERSION {
+        return Ok(());
+    }
+    let text = format!("protocol version {version} is not spoken here; use {PROTOCOL_VERSION}");
+    Err(ApiError::new(Code::InvalidArgument, ErrorReason::ProtocolVersionUnsupported, text))
+}
+
+/// A fresh token on a live stream: it replaces every right of the old one.
+pub(crate) fn refresh(
+    tokens: &TokenVerifier,
+    identity: &Arc<ConnIdentity>,
+    permit: &Permit,
+    token: &str,
+) -> Result<(Permit, Timestamp), ApiError> {
+    let fresh = tokens.verify(token, identity, SystemTime::now())?;
+    let expires_at = fresh.expires_at;
+    let permit = permit.renew(&fresh)?;
+    Ok((permit, Timestamp::from(expires_at)))
+}
