@@ -1,0 +1,174 @@
+//! The way to the server: TCP, TLS 1.3 with both certificates checked, HTTP/2. There is no other.
+
+use std::{
+    future::Future,
+    path::Path,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+use hyper::rt::Executor;
+use hyper_util::rt::TokioIo;
+use rustls::{
+    ClientConfig, RootCertStore,
+    client::Resumption,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    version::TLS13,
+};
+use tokio::{net::TcpStream, task::JoinSet};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tonic::transport::{Channel, Endpoint, Uri};
+use tower::service_fn;
+
+use crate::{
+    context::{self, Context, ContextError},
+    error::ConnectError,
+};
+
+const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The largest frame that is read: a batch of deliveries, or one message that is larger than a batch may be.
+pub(crate) const MAX_FRAME_BYTES: usize = 64 * 1024 * 1024;
+
+/// Connects to the context's endpoint. The files are read again whenever the channel connects anew.
+pub(crate) async fn connect(context: &Context) -> Result<Channel, ConnectError> {
+    dial_with(context, None, |endpoint| endpoint).await
+}
+
+/// A connection for one stream, which ends with it: dropping this breaks it off, whatever is under way.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    channel: Channel,
+    _tasks: Tasks,
+}
+
+impl Connection {
+    /// Connects to the context's endpoint, or to where the server sent us: its name is checked all the same.
+    pub(crate) async fn open(context: &Context, hint: Option<&str>) -> Result<Self, ConnectError> {
+        let tasks = Tasks::default();
+        let executor = Spawner(Arc::downgrade(&tasks.0));
+        let channel = dial_with(context, hint, |endpoint| endpoint.executor(executor)).await?;
+        Ok(Self { channel, _tasks: tasks })
+    }
+
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+}
+
+/// The tasks of one connection, which are aborted together.
+#[derive(Debug, Default)]
+struct Tasks(Arc<Mutex<JoinSet<()>>>);
+
+#[derive(Debug)]
+struct Spawner(Weak<Mutex<JoinSet<()>>>);
+
+impl Executor<Pin<Box<dyn Future<Output = ()> + Send>>> for Spawner {
+    fn execute(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        if let Some(tasks) = self.0.upgrade() {
+            let mut tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            tasks.spawn(task);
+        }
+    }
+}
+
+async fn dial_with(
+    context: &Context,
+    hint: Option<&str>,
+    adjust: impl FnOnce(Endpoint) -> Endpoint,
+) -> Result<Channel, ConnectError> {
+    let address: Arc<str> = hint.unwrap_or_else(|| context.endpoint()).into();
+    let endpoint = adjust(endpoint(context, &address)?);
+    let context = context.clone();
+    let connector = service_fn(move |_: Uri| {
+        let (context, address) = (context.clone(), Arc::clone(&address));
+        async move { dial(&context, &address).await.map(TokioIo::new) }
+    });
+    let connected = endpoint.connect_with_connector(connector).await;
+    connected.map_err(|error| ConnectError::of_transport(&error, CONNECT_TIMEOUT))
+}
+
+fn endpoint(context: &Context, address: &str) -> Result<Endpoint, ContextError> {
+    let wrong = || ContextError::Endpoint(address.to_owned());
+    let (_, port) = context::split(address).ok_or_else(wrong)?;
+    let name = context.server_name();
+    let authority = if name.contains(':') { format!("[{name}]:{port}") } else { format!("{name}:{port}") };
+    let origin: Uri = format!("https://{authority}").parse().map_err(|_| wrong())?;
+    // tonic would want TLS of its own for `https` here; the connector brings ours.
+    let endpoint = Endpoint::from_shared(format!("http://{authority}")).map_err(|_| wrong())?;
+    Ok(endpoint
+        .origin(origin)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true))
+}
+
+async fn dial(context: &Context, address: &str) -> Result<TlsStream<TcpStream>, ConnectError> {
+    let config = tls(context).await?;
+    let name = context.server_name();
+    let name =
+        ServerName::try_from(name.to_owned()).map_err(|_| ContextError::ServerName(name.to_owned()))?;
+    let endpoint = || address.to_owned();
+    let tcp = TcpStream::connect(address)
+        .await
+        .map_err(|error| ConnectError::Unreachable { endpoint: endpoint(), source: Arc::new(error) })?;
+    // Frames are written whole; waiting for more only adds latency.
+    if let Err(error) = tcp.set_nodelay(true) {
+        tracing::debug!(%error, "cannot set TCP_NODELAY");
+    }
+    let stream = TlsConnector::from(Arc::new(config))
+        .connect(name, tcp)
+        .await
+        .map_err(|error| ConnectError::handshake(address, error))?;
+    if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+        return Err(ConnectError::NotGrpc { endpoint: endpoint() });
+    }
+    Ok(stream)
+}
+
+async fn tls(context: &Context) -> Result<ClientConfig, ContextError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(context.authority()).await? {
+        roots.add(certificate).map_err(|error| unusable(context.authority(), &error))?;
+    }
+    let chain = certificates(context.certificate()).await?;
+    let key = PrivateKeyDer::from_pem_slice(&read(context.key()).await?)
+        .map_err(|error| unusable(context.key(), &error))?;
+    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&TLS13])
+        .map_err(|error| unusable(context.certificate(), &error))?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)
+        .map_err(|error| unusable(context.certificate(), &error))?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+async fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ContextError> {
+    let pem = read(path).await?;
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| unusable(path, &error))?;
+    if certificates.is_empty() {
+        return Err(unusable(path, &"it holds no certificate"));
+    }
+    Ok(certificates)
+}
+
+async fn read(path: &Path) -> Result<Vec<u8>, ContextError> {
+    tokio::fs::read(path).await.map_err(|error| ContextError::unreadable(path, error))
+}
+
+fn unusable(path: &Path, message: &dyn std::fmt::Display) -> ContextError {
+    ContextError::Pem { path: path.to_owned(), message: message.to_string() }
+}

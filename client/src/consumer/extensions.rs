@@ -1,0 +1,94 @@
+//! Extensions of leases on their way, as [`super::settlements`].
+
+use std::collections::{HashSet, VecDeque};
+
+use bytes::Bytes;
+use posthouse_proto::v1::{self, extend_result};
+
+use super::{SettleError, command::Extend};
+use crate::{
+    error::{Error, Refusal},
+    time,
+};
+
+const FRAMES_IN_FLIGHT: usize = 4;
+const TOKENS_PER_FRAME: usize = 1024;
+
+#[derive(Debug, Default)]
+pub(super) struct Extensions {
+    waiting: VecDeque<Extend>,
+    in_flight: VecDeque<Frame>,
+    next_id: u64,
+}
+
+#[derive(Debug)]
+struct Frame {
+    id: u64,
+    extends: Vec<Extend>,
+}
+
+impl Extensions {
+    pub(super) fn push(&mut self, extend: Extend) {
+        self.waiting.push_back(extend);
+    }
+
+    /// The next frame to send, if it is time for one: the longest run of equal durations.
+    pub(super) fn next_frame(&mut self) -> Option<v1::ExtendFrame> {
+        if self.in_flight.len() >= FRAMES_IN_FLIGHT {
+            return None;
+        }
+        let duration = self.waiting.front()?.duration;
+        let run = self.waiting.iter().take(TOKENS_PER_FRAME).take_while(|it| it.duration == duration).count();
+        let extends: Vec<Extend> = self.waiting.drain(..run).collect();
+        let tokens = extends.iter().map(|extend| extend.token.clone()).collect();
+        let id = self.next_id;
+        self.next_id += 1;
+        self.in_flight.push_back(Frame { id, extends });
+        Some(v1::ExtendFrame { extend_id: id, tokens, lease_duration: Some(time::wire(duration)) })
+    }
+
+    /// Tells the results, and returns the tokens whose lease is lost.
+    pub(super) fn answer(&mut self, answer: v1::ExtendedFrame) -> Result<HashSet<Bytes>, Error> {
+        let index = self.in_flight.iter().position(|frame| frame.id == answer.extend_id);
+        let Some(frame) = index.and_then(|index| self.in_flight.remove(index)) else {
+            return Err(Error::Protocol("results of extensions that are not in flight"));
+        };
+        if frame.extends.len() != answer.results.len() {
+            self.in_flight.push_front(frame);
+            return Err(Error::Protocol("results that are not one per extension"));
+        }
+        let mut lost = HashSet::new();
+        for (extend, result) in frame.extends.into_iter().zip(answer.results) {
+            let outcome = match result.result {
+                Some(extend_result::Result::LeaseDeadline(deadline)) => Ok(time::moment(Some(deadline))),
+                Some(extend_result::Result::Error(status)) => {
+                    lost.insert(extend.token);
+                    Err(SettleError::Refused(Refusal::from(&status)))
+                }
+                None => Err(SettleError::Closed),
+            };
+            if let Some(done) = extend.done {
+                let _ = done.send(outcome);
+            }
+        }
+        Ok(lost)
+    }
+
+    /// What was not answered is asked again.
+    pub(super) fn stream_ended(&mut self) {
+        while let Some(frame) = self.in_flight.pop_back() {
+            for extend in frame.extends.into_iter().rev() {
+                self.waiting.push_front(extend);
+            }
+        }
+    }
+
+    pub(super) fn fail_all(&mut self, error: &SettleError) {
+        self.stream_ended();
+        for extend in self.waiting.drain(..) {
+            if let Some(done) = extend.done {
+                let _ = done.send(Err(error.clone()));
+            }
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Settlements on their way. Few frames are out at a time, so that settlements that come meanwhile share the next one.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use posthouse_proto::v1::{self, settle_result};
+
+use super::{SettleError, command::Settle};
+use crate::error::{Error, Refusal};
+
+const FRAMES_IN_FLIGHT: usize = 4;
+const SETTLEMENTS_PER_FRAME: usize = 1024;
+
+#[derive(Debug, Default)]
+pub(super) struct Settlements {
+    waiting: VecDeque<Settle>,
+    in_flight: VecDeque<Frame>,
+    next_id: u64,
+}
+
+#[derive(Debug)]
+struct Frame {
+    id: u64,
+    settles: Vec<Settle>,
+}
+
+impl Settlements {
+    pub(super) fn push(&mut self, settle: Settle) {
+        self.waiting.push_back(settle);
+    }
+
+    /// The next frame to send, if it is time for one.
+    pub(super) fn next_frame(&mut self) -> Option<v1::SettleFrame> {
+        if self.waiting.is_empty() || self.in_flight.len() >= FRAMES_IN_FLIGHT {
+            return None;
+        }
+        let count = self.waiting.len().min(SETTLEMENTS_PER_FRAME);
+        let settles: Vec<Settle> = self.waiting.drain(..count).collect();
+        let settlements = settles.iter().map(|settle| settle.settlement.clone()).collect();
+        let id = self.next_id;
+        self.next_id += 1;
+        self.in_flight.push_back(Frame { id, settles });
+        Some(v1::SettleFrame { settle_id: id, settlements })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.in_flight.is_empty()
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// How many settlements are sent and not confirmed, or not yet sent.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len() + self.in_flight.iter().map(|frame| frame.settles.len()).sum::<usize>()
+    }
+
+    /// Tells the results, and gives the tokens to `settled`.
+    pub(super) fn answer(
+        &mut self,
+        answer: v1::SettledFrame,
+        mut settled: impl FnMut(&Bytes),
+    ) -> Result<(), Error> {
+        let index = self.in_flight.iter().position(|frame| frame.id == answer.settle_id);
+        let Some(frame) = index.and_then(|index| self.in_flight.remove(index)) else {
+            return Err(Error::Protocol("results of settlements that are not in flight"));
+        };
+        let count = frame.settles.len();
+        let fits = if answer.results.is_empty() { answer.all_settled as usize } else { answer.results.len() };
+        if fits != count {
+            self.in_flight.push_front(frame);
+            return Err(Error::Protocol("results that are not one per settlement"));
+        }
+        let mut results = answer.results.into_iter();
+        for settle in frame.settles {
+            settled(&settle.settlement.token);
+            let result = results.next().map_or(Ok(()), outcome);
+            if let Some(done) = settle.done {
+                let _ = done.send(result);
+            }
+        }
+        Ok(())
+    }
+
+    /// What was not confirmed is sent again, in the old order: it is idempotent.
+    pub(super) fn stream_ended(&mut self) {
+        while let Some(frame) = self.in_flight.pop_back() {
+            for settle in frame.settles.into_iter().rev() {
+                self.waiting.push_front(settle);
+            }
+        }
+    }
+
+    pub(super) fn fail_all(&mut self, error: &SettleError) {
+        self.stream_ended();
+        for settle in self.waiting.drain(..) {
+            if let Some(done) = settle.done {
+                let _ = done.send(Err(error.clone()));
+            }
+        }
+    }
+}
+
+fn outcome(result: v1::SettleResult) -> Result<(), SettleError> {
+    match result.result {
+        // It had arrived before the connection broke.
+        Some(settle_result::Result::Settled(_) | settle_result::Result::AlreadySettled(_)) => Ok(()),
+        Some(settle_result::Result::Error(status)) => Err(SettleError::Refused(Refusal::from(&status))),
+        None => Err(SettleError::Closed),
+    }
+}

@@ -1,0 +1,229 @@
+//! Working on one stream: frames in, commands out, and what is due by the clock.
+
+use std::time::Duration;
+
+use posthouse_proto::v1::{self, consume_request as request, consume_response::Frame};
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    command::Extend,
+    driver::{Driver, receive},
+    stream::ConsumeStream,
+};
+use crate::{
+    error::{ConnectError, Error},
+    time,
+};
+
+/// How often the token file is looked at.
+const TOKEN_INTERVAL: Duration = Duration::from_secs(5);
+/// The server sends something every 15 s; after this we ask, and then we take it for dead.
+const PING_AFTER: Duration = Duration::from_secs(30);
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(45);
+/// How long a few credits wait for more to be given back with them.
+const CREDIT_LINGER: Duration = Duration::from_millis(10);
+const DEFAULT_LEASE: Duration = Duration::from_secs(30);
+
+/// Why a stream is left.
+#[derive(Debug)]
+pub(super) enum Leave {
+    Finished,
+    /// The server asked to go elsewhere.
+    Moved(Option<String>),
+    Failed(Error),
+}
+
+/// What is due on this stream, and when.
+#[derive(Debug)]
+struct Clock {
+    token: Instant,
+    renewal: Instant,
+    /// When the server's silence becomes a ping, or the end.
+    silence: Instant,
+    pinged: bool,
+    credit: Option<Instant>,
+    lease: Duration,
+    /// Leases that the server has announced to resume and not yet sent.
+    to_resume: u32,
+}
+
+impl Driver {
+    /// Works on one stream until there is a reason to leave it.
+    pub(super) async fn work(&mut self, stream: &mut ConsumeStream) -> Leave {
+        let mut clock = Clock::start(&stream.opened);
+        self.inbox.set_lease(clock.lease);
+        if clock.to_resume == 0 {
+            self.withdraw_not_resumed();
+        }
+        loop {
+            if !self.send(stream, &mut clock) {
+                return Leave::Failed(stream.failure().await);
+            }
+            let wake = clock.next().min(self.closing.as_ref().map_or(clock.token, |closing| closing.until));
+            tokio::select! {
+                biased;
+                frame = stream.next() => {
+                    clock.heard();
+                    match frame {
+                        Ok(Some(frame)) => {
+                            if let Some(leave) = self.take_frame(frame, &mut clock) {
+                                return leave;
+                            }
+                        }
+                        Ok(None) if stream.is_half_closed() => return Leave::Finished,
+                        Ok(None) => {
+                            let ended = ConnectError::Broken("the server ended the stream".into());
+                            return Leave::Failed(Error::Connect(ended));
+                        }
+                        Err(error) => return Leave::Failed(error),
+                    }
+                }
+                () = receive(&mut self.commands, &mut self.received), if !self.commands_ended => self.accept(),
+                () = sleep_until(wake) => {}
+            }
+            if let Some(leave) = self.tick(stream, &mut clock).await {
+                return leave;
+            }
+        }
+    }
+
+    fn take_frame(&mut self, frame: Frame, clock: &mut Clock) -> Option<Leave> {
+        self.patience.reset();
+        let taken = match frame {
+            Frame::Deliveries(batch) => {
+                self.deliver(batch.deliveries, clock);
+                Ok(())
+            }
+            Frame::Settled(answer) => {
+                let ledger = &mut self.ledger;
+                self.settlements.answer(answer, |token| ledger.remove(token))
+            }
+            Frame::Extended(answer) => self.extensions.answer(answer).map(|lost| self.withdraw(&lost)),
+            Frame::Idle(idle) => {
+                if self.closing.is_none() {
+                    self.inbox.push_idle(idle.waiting, idle.parked);
+                }
+                Ok(())
+            }
+            // The leases are resumed on the next stream, so this one is left without releasing them.
+            Frame::Drain(drain) => {
+                return Some(Leave::Moved(Some(drain.endpoint).filter(|endpoint| !endpoint.is_empty())));
+            }
+            Frame::TokenRefreshed(_) | Frame::Pong(_) | Frame::Heartbeat(_) => Ok(()),
+            Frame::Opened(_) => Err(Error::Protocol("the stream was opened twice")),
+        };
+        taken.err().map(Leave::Failed)
+    }
+
+    fn deliver(&mut self, mut deliveries: Vec<v1::Delivery>, clock: &mut Clock) {
+        let resumed = deliveries.iter().filter(|delivery| delivery.resumed).count();
+        deliveries.retain(|delivery| self.ledger.deliver(delivery));
+        if self.closing.is_none() {
+            self.inbox.push(deliveries);
+        }
+        if resumed > 0 && clock.to_resume > 0 {
+            clock.to_resume = clock.to_resume.saturating_sub(u32::try_from(resumed).unwrap_or(u32::MAX));
+            if clock.to_resume == 0 {
+                self.withdraw_not_resumed();
+            }
+        }
+    }
+
+    fn withdraw_not_resumed(&mut self) {
+        let lost = self.ledger.not_resumed().cloned().collect();
+        self.withdraw(&lost);
+    }
+
+    /// Sends all that may be sent now; `false`: the transport takes no more.
+    fn send(&mut self, stream: &mut ConsumeStream, clock: &mut Clock) -> bool {
+        if stream.is_half_closed() {
+            clock.credit = None;
+            return true;
+        }
+        while let Some(frame) = self.settlements.next_frame() {
+            if !stream.send(request::Frame::Settle(frame)) {
+                return false;
+            }
+        }
+        while let Some(frame) = self.extensions.next_frame() {
+            if !stream.send(request::Frame::Extend(frame)) {
+                return false;
+            }
+        }
+        if self.closing.is_some() {
+            if self.commands_ended && !self.settlements.is_waiting() {
+                return stream.half_close();
+            }
+            clock.credit = None;
+            return true;
+        }
+        // Settlements that wait for their confirmation take memory too.
+        let behind = self.settlements.len() > self.ledger.max_unconfirmed();
+        if !self.ledger.is_owed() || behind {
+            clock.credit = None;
+            return true;
+        }
+        let now = Instant::now();
+        let due = *clock.credit.get_or_insert(now + CREDIT_LINGER);
+        if self.ledger.is_much_owed() || due <= now {
+            clock.credit = None;
+            return stream.send(request::Frame::Credit(self.ledger.take_owed()));
+        }
+        true
+    }
+
+    async fn tick(&mut self, stream: &mut ConsumeStream, clock: &mut Clock) -> Option<Leave> {
+        let now = Instant::now();
+        if self.closing.as_ref().is_some_and(|closing| closing.until <= now) {
+            return Some(Leave::Failed(Error::Connect(ConnectError::Broken("closing took too long".into()))));
+        }
+        if clock.token <= now {
+            stream.refresh_token(&self.session.context).await;
+            clock.token = now + TOKEN_INTERVAL;
+        }
+        if clock.renewal <= now {
+            // Deliveries must not expire, and count as failed, while they only wait for the application.
+            for token in self.inbox.take_older_than(clock.lease / 3) {
+                self.extensions.push(Extend { token, duration: clock.lease, done: None });
+            }
+            clock.renewal = now + clock.lease / 3;
+        }
+        if clock.silence <= now {
+            if clock.pinged {
+                return Some(Leave::Failed(Error::Connect(ConnectError::TimedOut(SILENCE_TIMEOUT))));
+            }
+            stream.send(request::Frame::Ping(v1::Ping { ping_id: 1 }));
+            clock.pinged = true;
+            clock.silence = now + (SILENCE_TIMEOUT - PING_AFTER);
+        }
+        None
+    }
+}
+
+impl Clock {
+    fn start(opened: &v1::ConsumeOpened) -> Self {
+        let now = Instant::now();
+        let lease = time::duration(opened.lease_duration).filter(|lease| *lease >= Duration::from_secs(1));
+        let lease = lease.unwrap_or(DEFAULT_LEASE);
+        Self {
+            token: now + TOKEN_INTERVAL,
+            // What was resumed may be old.
+            renewal: now,
+            silence: now + PING_AFTER,
+            pinged: false,
+            credit: None,
+            lease,
+            to_resume: opened.resumed_leases,
+        }
+    }
+
+    fn heard(&mut self) {
+        self.silence = Instant::now() + PING_AFTER;
+        self.pinged = false;
+    }
+
+    fn next(&self) -> Instant {
+        let next = self.token.min(self.renewal).min(self.silence);
+        self.credit.map_or(next, |credit| credit.min(next))
+    }
+}

@@ -1,0 +1,123 @@
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+
+use posthouse_proto::google::rpc;
+use prost::Message as _;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use super::{ErrorKind, advice::advice};
+
+/// The server's refusal: its code, its stable reason and its own words.
+#[derive(Clone, Debug)]
+pub struct Refusal(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    code: Code,
+    message: String,
+    reason: Option<String>,
+    metadata: HashMap<String, String>,
+    retry_after: Option<Duration>,
+    violations: Vec<String>,
+}
+
+impl Refusal {
+    /// The gRPC code.
+    pub fn code(&self) -> Code {
+        self.0.code
+    }
+
+    /// The stable reason, for example `TOKEN_EXPIRED`: a name of `ErrorReason` without its prefix.
+    pub fn reason(&self) -> Option<&str> {
+        self.0.reason.as_deref()
+    }
+
+    /// The server's words.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// A fact that the server sent with the reason.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.0.metadata.get(key).map(String::as_str)
+    }
+
+    /// How long the server asks to wait before the next attempt.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// What sort of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self.reason() {
+            Some("LEASE_LOST" | "SETTLED_BY_ANOTHER") => return ErrorKind::LeaseLost,
+            Some("SHARD_HALTED") => return ErrorKind::Unavailable,
+            _ => {}
+        }
+        match self.0.code {
+            Code::Unauthenticated => ErrorKind::Unauthenticated,
+            Code::PermissionDenied => ErrorKind::PermissionDenied,
+            Code::NotFound => ErrorKind::NotFound,
+            Code::AlreadyExists => ErrorKind::AlreadyExists,
+            Code::InvalidArgument | Code::OutOfRange => ErrorKind::InvalidArgument,
+            Code::FailedPrecondition | Code::Aborted => ErrorKind::Conflict,
+            Code::ResourceExhausted => ErrorKind::LimitReached,
+            Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded => ErrorKind::Unavailable,
+            _ => ErrorKind::Internal,
+        }
+    }
+
+    /// Whether the same request may succeed later, without anybody changing it.
+    pub fn is_retryable(&self) -> bool {
+        match self.reason() {
+            Some("TOKEN_EXPIRED") => true,
+            Some("SHARD_HALTED") => false,
+            _ => matches!(self.kind(), ErrorKind::Unavailable | ErrorKind::LimitReached),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0.message.is_empty(), self.reason()) {
+            (false, _) => write!(f, "{}", self.0.message)?,
+            (true, Some(reason)) => write!(f, "{reason}")?,
+            (true, None) => write!(f, "{}", self.0.code.description())?,
+        }
+        for violation in &self.0.violations {
+            write!(f, "; {violation}")?;
+        }
+        if let (false, Some(reason)) = (self.0.message.is_empty(), self.reason()) {
+            write!(f, " [{reason}]")?;
+        }
+        write!(f, "; {}", advice(self.0.code, self.reason()))
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl From<&Status> for Refusal {
+    fn from(status: &Status) -> Self {
+        let details = status.get_error_details();
+        let info = details.error_info().cloned();
+        let violations = details.bad_request().map_or_else(Vec::new, |bad| {
+            bad.field_violations.iter().map(|v| format!("{}: {}", v.field, v.description)).collect()
+        });
+        Self(Arc::new(Parts {
+            code: status.code(),
+            message: status.message().to_owned(),
+            reason: info.as_ref().map(|info| info.reason.clone()),
+            metadata: info.map_or_else(HashMap::new, |info| info.metadata),
+            retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
+            violations,
+        }))
+    }
+}
+
+impl From<&rpc::Status> for Refusal {
+    /// The status of one message or batch, told inside a stream.
+    fn from(status: &rpc::Status) -> Self {
+        let code = Code::from_i32(status.code);
+        Self::from(&Status::with_details(code, status.message.clone(), status.encode_to_vec().into()))
+    }
+}

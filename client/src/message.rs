@@ -1,0 +1,160 @@
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use posthouse_proto::v1;
+
+/// What a batch may hold together: the server's frame limit less room for the frame itself.
+pub(crate) const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024 - 64 * 1024;
+/// What a message costs on the wire and in the client beside its bytes; also bounds the number of small ones.
+const OVERHEAD: usize = 32;
+const ATTRIBUTE_OVERHEAD: usize = 12;
+
+const MAX_ATTRIBUTES: usize = 64;
+const MAX_KEY_BYTES: usize = 128;
+const MAX_VALUE_BYTES: usize = 1024;
+
+/// A message to publish: any bytes, and attributes beside them.
+///
+/// ```
+/// use posthouse_client::NewMessage;
+///
+/// let message = NewMessage::new("an application").attribute("kind", "renewal");
+/// assert_eq!(&message.payload()[..], b"an application");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NewMessage(v1::NewMessage);
+
+/// Why a message cannot be published as it is. It was not sent.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MessageError {
+    /// The payload is larger than the queue takes.
+    #[error(
+        "the payload has {bytes} bytes and the queue takes {limit}; split it, or raise the queue's limit"
+    )]
+    TooLarge {
+        /// The payload's size.
+        bytes: usize,
+        /// The queue's limit.
+        limit: usize,
+    },
+    /// Payload and attributes together do not fit one batch.
+    #[error("the message has {bytes} bytes with its attributes, and {limit} can be sent; shorten it")]
+    TooLargeWithAttributes {
+        /// The message's size.
+        bytes: usize,
+        /// What can be sent.
+        limit: usize,
+    },
+    /// Too many attributes.
+    #[error("the message has {0} attributes and may have 64; leave some out")]
+    TooManyAttributes(usize),
+    /// A key of the wrong length.
+    #[error("an attribute's key has {0} bytes and may have 1 to 128; shorten it")]
+    Key(usize),
+    /// A value that is too long.
+    #[error("the value of attribute {key:?} has {bytes} bytes and may have 1,024; shorten it")]
+    Value {
+        /// The attribute's key.
+        key: String,
+        /// The value's size.
+        bytes: usize,
+    },
+}
+
+impl NewMessage {
+    /// A message without attributes.
+    pub fn new(payload: impl Into<Bytes>) -> Self {
+        Self(v1::NewMessage { payload: payload.into(), attributes: HashMap::new() })
+    }
+
+    /// Adds an attribute, or replaces the one of that key.
+    pub fn attribute(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.0.attributes.insert(key.into(), value.into());
+        self
+    }
+
+    /// Adds attributes.
+    pub fn attributes<K, V>(mut self, pairs: impl IntoIterator<Item = (K, V)>) -> Self
+    where
+        K: Into<String>,
+        V: Into<String>,
+    {
+        self.0.attributes.extend(pairs.into_iter().map(|(key, value)| (key.into(), value.into())));
+        self
+    }
+
+    /// The bytes.
+    pub fn payload(&self) -> &Bytes {
+        &self.0.payload
+    }
+
+    pub(crate) fn into_wire(self) -> v1::NewMessage {
+        self.0
+    }
+
+    /// Checks what the server would refuse, and tells what the message takes of buffers and batches.
+    pub(crate) fn cost(&self, max_payload: usize) -> Result<usize, MessageError> {
+        let (bytes, attributes) = (self.0.payload.len(), &self.0.attributes);
+        if bytes > max_payload {
+            return Err(MessageError::TooLarge { bytes, limit: max_payload });
+        }
+        if attributes.len() > MAX_ATTRIBUTES {
+            return Err(MessageError::TooManyAttributes(attributes.len()));
+        }
+        let mut cost = bytes + OVERHEAD;
+        for (key, value) in attributes {
+            if !(1..=MAX_KEY_BYTES).contains(&key.len()) {
+                return Err(MessageError::Key(key.len()));
+            }
+            if value.len() > MAX_VALUE_BYTES {
+                return Err(MessageError::Value { key: key.clone(), bytes: value.len() });
+            }
+            cost += key.len() + value.len() + ATTRIBUTE_OVERHEAD;
+        }
+        if cost > MAX_BATCH_BYTES {
+            return Err(MessageError::TooLargeWithAttributes { bytes: cost, limit: MAX_BATCH_BYTES });
+        }
+        Ok(cost)
+    }
+}
+
+impl<T: Into<Bytes>> From<T> for NewMessage {
+    fn from(payload: T) -> Self {
+        Self::new(payload)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::{MessageError, NewMessage};
+
+    #[test]
+    fn the_cost_is_no_less_than_the_wire_size() {
+        let message =
+            NewMessage::new(vec![0; 300]).attributes((0..64).map(|n| (format!("k{n}"), "v".repeat(1024))));
+        let frame = posthouse_proto::v1::PublishRequest {
+            messages: vec![message.clone().into_wire()],
+            ..Default::default()
+        };
+        assert!(message.cost(300).unwrap() >= frame.encoded_len());
+    }
+
+    #[test]
+    fn limits() {
+        let with = |key: &str, value: String| NewMessage::new("x").attribute(key, value).cost(10);
+        assert_eq!(with("k", "v".repeat(1025)), Err(MessageError::Value { key: "k".into(), bytes: 1025 }));
+        assert_eq!(with("", String::new()), Err(MessageError::Key(0)));
+        assert_eq!(with(&"k".repeat(129), String::new()), Err(MessageError::Key(129)));
+        assert_eq!(
+            NewMessage::new("12345678901").cost(10),
+            Err(MessageError::TooLarge { bytes: 11, limit: 10 })
+        );
+        let many = NewMessage::new("").attributes((0..65).map(|n| (n.to_string(), "")));
+        assert_eq!(many.cost(10), Err(MessageError::TooManyAttributes(65)));
+        let large = NewMessage::new(vec![0; 4 << 20]).cost(usize::MAX);
+        assert!(matches!(large, Err(MessageError::TooLargeWithAttributes { .. })));
+    }
+}

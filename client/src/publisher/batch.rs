@@ -1,0 +1,108 @@
+use posthouse_proto::v1::{self, publish_result, publish_stream_response};
+use tokio::{sync::oneshot, time::Instant};
+
+use super::{PublishError, Stored};
+use crate::error::Refusal;
+
+pub(super) type Answer = oneshot::Sender<Result<Stored, PublishError>>;
+
+/// What a handle gives to the publisher's task. The channel is unbounded; `Room` bounds what messages put into it.
+#[derive(Debug)]
+pub(super) enum Item {
+    Message(Accepted),
+    Flush(oneshot::Sender<Result<(), PublishError>>),
+    Close(oneshot::Sender<Result<(), PublishError>>),
+}
+
+/// A message that has its room.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) message: v1::NewMessage,
+    pub(super) answer: Answer,
+    pub(super) bytes: usize,
+    pub(super) taken: usize,
+}
+
+/// Messages that go together and are answered together. Once it was sent its boundaries never change, so that the
+/// server recognises it.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) messages: Vec<v1::NewMessage>,
+    pub(super) answers: Vec<Answer>,
+    /// What it has on the wire, at most.
+    pub(super) bytes: usize,
+    /// What it takes of the publisher's room.
+    pub(super) taken: usize,
+    /// When its first message came.
+    pub(super) since: Option<Instant>,
+}
+
+impl Batch {
+    pub(super) fn push(&mut self, accepted: Accepted) {
+        self.since.get_or_insert_with(Instant::now);
+        self.messages.push(accepted.message);
+        self.answers.push(accepted.answer);
+        self.bytes += accepted.bytes;
+        self.taken += accepted.taken;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.messages.len() as u64
+    }
+
+    /// Tells every message the same failure.
+    pub(super) fn fail(self, error: &PublishError) {
+        for answer in self.answers {
+            // Nobody listens to a dropped `PublishAck`.
+            let _ = answer.send(Err(error.clone()));
+        }
+    }
+
+    /// Tells every message its result, and returns the first failure. `Err`: the results do not fit the batch.
+    pub(super) fn answer(
+        self,
+        results: publish_stream_response::Results,
+    ) -> Result<Option<PublishError>, Box<Self>> {
+        if let Some(all) = results.all_stored {
+            if all.count as usize != self.answers.len() {
+                return Err(Box::new(self));
+            }
+            let mut id = Some(all.first_message_id).filter(|id| !id.is_empty());
+            for (sequence, answer) in (all.first_sequence..).zip(self.answers) {
+                let stored = Stored { message_id: id.take(), sequence: Some(sequence), duplicate: false };
+                let _ = answer.send(Ok(stored));
+            }
+            return Ok(None);
+        }
+        if results.results.len() != self.answers.len() {
+            return Err(Box::new(self));
+        }
+        let mut first_failure = None;
+        for (result, answer) in results.results.into_iter().zip(self.answers) {
+            let outcome = outcome(result);
+            if let (None, Err(error)) = (&first_failure, &outcome) {
+                first_failure = Some(error.clone());
+            }
+            let _ = answer.send(outcome);
+        }
+        Ok(first_failure)
+    }
+}
+
+fn outcome(result: v1::PublishResult) -> Result<Stored, PublishError> {
+    let stored = |message_id: String, sequence: u64, duplicate| Stored {
+        message_id: Some(message_id).filter(|id| !id.is_empty()),
+        sequence: Some(sequence).filter(|sequence| *sequence != 0),
+        duplicate,
+    };
+    match result.result {
+        Some(publish_result::Result::Stored(it)) => Ok(stored(it.message_id, it.sequence, false)),
+        Some(publish_result::Result::Duplicate(it)) => Ok(stored(it.message_id, it.sequence, true)),
+        Some(publish_result::Result::Error(status)) => Err(PublishError::Refused(Refusal::from(&status))),
+        None => Err(PublishError::Stopped(crate::Error::Protocol("a message's result is empty"))),
+    }
+}

@@ -1,0 +1,275 @@
+//! Definitions of queues.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use posthouse_proto::v1::{self, queues_client::QueuesClient};
+use prost_types::FieldMask;
+
+use crate::{
+    error::Error,
+    name,
+    request::{Requests, request_id},
+    time,
+};
+
+/// Creates, reads, changes and deletes queues. Names are `DEPARTMENT/QUEUE` or full resource names.
+///
+/// ```no_run
+/// # async fn example(client: posthouse_client::Client) -> Result<(), posthouse_client::Error> {
+/// use posthouse_client::QueueSettings;
+///
+/// let queues = client.queues();
+/// queues.create("identity-cards/failed", &QueueSettings::new()).await?;
+/// let settings = QueueSettings::new().max_attempts(5).dead_letter_queue("identity-cards/failed");
+/// let queue = queues.create("identity-cards/applications", &settings).await?;
+/// println!("{} has {} attempts", queue.name, queue.max_attempts);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Queues {
+    requests: Arc<Requests>,
+}
+
+/// What to set; the rest keeps its default, or its value.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct QueueSettings {
+    max_message_bytes: Option<u32>,
+    lease_duration: Option<Duration>,
+    max_attempts: Option<u32>,
+    dead_letter_queue: Option<String>,
+    etag: String,
+}
+
+/// A queue, as the server defines it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Queue {
+    /// The full resource name.
+    pub name: String,
+    /// Never reused: a queue created again under an old name has another.
+    pub uid: String,
+    /// Changes with every change of the definition.
+    pub etag: String,
+    /// When it was created.
+    pub create_time: SystemTime,
+    /// When its definition was last changed.
+    pub update_time: SystemTime,
+    /// The largest payload it takes.
+    pub max_message_bytes: u32,
+    /// How long a lease lasts unless the consumer says otherwise.
+    pub lease_duration: Option<Duration>,
+    /// A message that failed this often is a dead letter.
+    pub max_attempts: u32,
+    /// Where dead letters go; `None`: they are parked where they are.
+    pub dead_letter_queue: Option<String>,
+    /// Counts, if they were asked for.
+    pub stats: Option<QueueStats>,
+}
+
+/// Counts of a queue at one moment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct QueueStats {
+    /// May be delivered now.
+    pub ready: u64,
+    /// Leased.
+    pub in_flight: u64,
+    /// Waiting for a retry.
+    pub waiting: u64,
+    /// Dead letters with nowhere to go.
+    pub parked: u64,
+    /// The sequence of the newest message.
+    pub last_sequence: u64,
+}
+
+impl Queues {
+    pub(crate) fn new(requests: Arc<Requests>) -> Self {
+        Self { requests }
+    }
+
+    /// Creates a queue.
+    pub async fn create(&self, name: &str, settings: &QueueSettings) -> Result<Queue, Error> {
+        let request = v1::CreateQueueRequest {
+            queue: Some(self.wire(name, settings)?),
+            request_id: request_id(),
+            validate_only: false,
+        };
+        let queue = self.requests.call(|channel, token| {
+            let request = token.request(request.clone());
+            async move { QueuesClient::new(channel).create_queue(request).await }
+        });
+        Ok(queue.await?.into())
+    }
+
+    /// A queue, with its counts.
+    pub async fn get(&self, name: &str) -> Result<Queue, Error> {
+        let request = v1::GetQueueRequest { name: self.name(name)? };
+        let queue = self.requests.call(|channel, token| {
+            let request = token.request(request.clone());
+            async move { QueuesClient::new(channel).get_queue(request).await }
+        });
+        Ok(queue.await?.into())
+    }
+
+    /// All queues of a department that the caller has a grant for, by name. The department is `DEPARTMENT` or a full
+    /// resource name.
+    pub async fn list(&self, department: &str) -> Result<Vec<Queue>, Error> {
+        let parent = name::department(department, self.requests.context().tenant())?;
+        let mut request = v1::ListQueuesRequest { parent, page_size: 1000, page_token: String::new() };
+        let mut queues = Vec::new();
+        loop {
+            let page = self.requests.call(|channel, token| {
+                let request = token.request(request.clone());
+                async move { QueuesClient::new(channel).list_queues(request).await }
+            });
+            let page = page.await?;
+            queues.extend(page.queues.into_iter().map(Queue::from));
+            if page.next_page_token.is_empty() {
+                return Ok(queues);
+            }
+            if page.next_page_token == request.page_token {
+                return Err(Error::Protocol("a list of queues does not end"));
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// Changes what the settings name, and nothing else.
+    pub async fn update(&self, name: &str, settings: &QueueSettings) -> Result<Queue, Error> {
+        let request = v1::UpdateQueueRequest {
+            queue: Some(self.wire(name, settings)?),
+            update_mask: Some(FieldMask { paths: settings.paths() }),
+            request_id: request_id(),
+            validate_only: false,
+        };
+        let queue = self.requests.call(|channel, token| {
+            let request = token.request(request.clone());
+            async move { QueuesClient::new(channel).update_queue(request).await }
+        });
+        Ok(queue.await?.into())
+    }
+
+    /// Deletes a queue and all its messages, for good.
+    pub async fn delete(&self, name: &str) -> Result<(), Error> {
+        let request = v1::DeleteQueueRequest {
+            name: self.name(name)?,
+            etag: String::new(),
+            request_id: request_id(),
+            validate_only: false,
+        };
+        let deleted = self.requests.call(|channel, token| {
+            let request = token.request(request.clone());
+            async move { QueuesClient::new(channel).delete_queue(request).await }
+        });
+        deleted.await.map(|_| ())
+    }
+
+    /// Removes every message that was published before, leased ones too, and tells how many were not settled.
+    pub async fn purge(&self, name: &str) -> Result<u64, Error> {
+        let request =
+            v1::PurgeQueueRequest { name: self.name(name)?, request_id: request_id(), validate_only: false };
+        let purged = self.requests.call(|channel, token| {
+            let request = token.request(request.clone());
+            async move { QueuesClient::new(channel).purge_queue(request).await }
+        });
+        Ok(purged.await?.purged)
+    }
+
+    fn name(&self, name: &str) -> Result<String, Error> {
+        Ok(name::queue(name, self.requests.context().tenant())?)
+    }
+
+    fn wire(&self, name: &str, settings: &QueueSettings) -> Result<v1::Queue, Error> {
+        let target = settings.dead_letter_queue.as_deref().filter(|target| !target.is_empty());
+        let target = target.map(|target| self.name(target)).transpose()?;
+        Ok(v1::Queue {
+            name: self.name(name)?,
+            etag: settings.etag.clone(),
+            max_message_bytes: settings.max_message_bytes.unwrap_or(0),
+            default_subscription: Some(v1::SubscriptionSettings {
+                lease_duration: settings.lease_duration.map(time::wire),
+                max_attempts: settings.max_attempts.unwrap_or(0),
+                dead_letter_queue: target.unwrap_or_default(),
+            }),
+            ..v1::Queue::default()
+        })
+    }
+}
+
+impl QueueSettings {
+    /// Sets nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The largest payload; 1 MiB if not set.
+    pub fn max_message_bytes(mut self, bytes: u32) -> Self {
+        self.max_message_bytes = Some(bytes);
+        self
+    }
+
+    /// How long a lease lasts unless the consumer says otherwise: 1 s to 12 h; 30 s if not set.
+    pub fn lease_duration(mut self, duration: Duration) -> Self {
+        self.lease_duration = Some(duration);
+        self
+    }
+
+    /// How often a message may fail before it is a dead letter: 1 to 1,000; 16 if not set.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = Some(attempts);
+        self
+    }
+
+    /// Where dead letters go: a queue of the same department; empty: they are parked where they are.
+    pub fn dead_letter_queue(mut self, queue: impl Into<String>) -> Self {
+        self.dead_letter_queue = Some(queue.into());
+        self
+    }
+
+    /// For an update: only if this is still the queue's etag.
+    pub fn etag(mut self, etag: impl Into<String>) -> Self {
+        self.etag = etag.into();
+        self
+    }
+
+    fn paths(&self) -> Vec<String> {
+        [
+            (self.max_message_bytes.is_some(), "max_message_bytes"),
+            (self.lease_duration.is_some(), "default_subscription.lease_duration"),
+            (self.max_attempts.is_some(), "default_subscription.max_attempts"),
+            (self.dead_letter_queue.is_some(), "default_subscription.dead_letter_queue"),
+        ]
+        .into_iter()
+        .filter(|(set, _)| *set)
+        .map(|(_, path)| path.to_owned())
+        .collect()
+    }
+}
+
+impl From<v1::Queue> for Queue {
+    fn from(queue: v1::Queue) -> Self {
+        let settings = queue.default_subscription.unwrap_or_default();
+        Self {
+            name: queue.name,
+            uid: queue.uid,
+            etag: queue.etag,
+            create_time: time::moment(queue.create_time),
+            update_time: time::moment(queue.update_time),
+            max_message_bytes: queue.max_message_bytes,
+            lease_duration: time::duration(settings.lease_duration),
+            max_attempts: settings.max_attempts,
+            dead_letter_queue: Some(settings.dead_letter_queue).filter(|target| !target.is_empty()),
+            stats: queue.stats.map(|stats| QueueStats {
+                ready: stats.ready,
+                in_flight: stats.in_flight,
+                waiting: stats.waiting,
+                parked: stats.parked,
+                last_sequence: stats.last_sequence,
+            }),
+        }
+    }
+}

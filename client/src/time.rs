@@ -1,0 +1,17 @@
+//! Between the wire's time and the program's.
+
+use std::time::{Duration, SystemTime};
+
+/// A moment that the server told; the epoch if it told none.
+pub(crate) fn moment(timestamp: Option<prost_types::Timestamp>) -> SystemTime {
+    timestamp.and_then(|timestamp| SystemTime::try_from(timestamp).ok()).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// A duration for the server; one that the wire cannot tell is sent as the longest it can, for the server to refuse.
+pub(crate) fn wire(duration: Duration) -> prost_types::Duration {
+    prost_types::Duration::try_from(duration).unwrap_or(prost_types::Duration { seconds: i64::MAX, nanos: 0 })
+}
+
+pub(crate) fn duration(duration: Option<prost_types::Duration>) -> Option<Duration> {
+    duration.and_then(|duration| Duration::try_from(duration).ok())
+}

@@ -1,0 +1,74 @@
+use std::{fmt, path::Path, sync::Arc};
+
+use tonic::metadata::{Ascii, MetadataValue};
+
+use crate::context::ContextError;
+
+/// The largest token that a server reads.
+const MAX_BYTES: usize = 8 * 1024;
+
+/// A token as it stood in its file. It is never printed.
+#[derive(Clone, Eq, PartialEq)]
+pub(crate) struct Token(Arc<str>);
+
+impl Token {
+    /// Reads the file. It is read before every call and regularly while a stream is open, so that a token that was
+    /// replaced is in force without a restart.
+    pub(crate) async fn read(path: &Path) -> Result<Self, ContextError> {
+        let text =
+            tokio::fs::read_to_string(path).await.map_err(|error| ContextError::unreadable(path, error))?;
+        let token = text.trim();
+        let plain = token.bytes().all(|byte| byte.is_ascii_graphic());
+        if token.is_empty() || token.len() > MAX_BYTES || !plain {
+            return Err(ContextError::Token { path: path.to_owned() });
+        }
+        Ok(Self(token.into()))
+    }
+
+    /// The token alone, for a stream's refresh frame.
+    pub(crate) fn secret(&self) -> &str {
+        &self.0
+    }
+
+    /// The value of the `authorization` header, marked so that HTTP/2 keeps it out of its tables.
+    pub(crate) fn bearer(&self) -> Option<MetadataValue<Ascii>> {
+        let mut value: MetadataValue<Ascii> = format!("Bearer {}", self.0).parse().ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
+    /// A request that carries the token.
+    pub(crate) fn request<T>(&self, body: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(body);
+        if let Some(bearer) = self.bearer() {
+            request.metadata_mut().insert("authorization", bearer);
+        }
+        request
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Token;
+    use crate::context::ContextError;
+
+    #[tokio::test]
+    async fn reads_trims_and_hides() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, "ey.secret.x\n").unwrap();
+        let token = Token::read(&path).await.unwrap();
+        assert_eq!(token.secret(), "ey.secret.x");
+        assert!(!format!("{token:?} {:?}", token.request(())).contains("secret"));
+        for bad in ["", " \n", "two words", &"x".repeat(9000)] {
+            std::fs::write(&path, bad).unwrap();
+            assert!(matches!(Token::read(&path).await, Err(ContextError::Token { .. })), "{bad}");
+        }
+    }
+}

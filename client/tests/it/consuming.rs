@@ -1,0 +1,206 @@
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use posthouse_client::{Consumer, ErrorKind, Event};
+use tonic::Code;
+
+use crate::{
+    eventually,
+    fake::{Fake, Order, QUEUE, refusal},
+    within,
+};
+
+async fn consumer(fake: &Fake, credit: u32) -> Consumer {
+    fake.client().await.consumer(QUEUE).credit_messages(credit).open().await.unwrap()
+}
+
+fn put(fake: &Fake, count: usize) {
+    for n in 0..count {
+        fake.kept().leases.put(format!("message {n}"));
+    }
+}
+
+#[tokio::test]
+async fn each_settlement_does_what_it_says() {
+    let fake = Fake::start().await;
+    put(&fake, 4);
+    let consumer = consumer(&fake, 10).await;
+    let mut deliveries = Vec::new();
+    for _ in 0..4 {
+        deliveries.push(consumer.next().await.unwrap().unwrap());
+    }
+    assert_eq!(&deliveries[0].payload()[..], b"message 0");
+    assert_eq!((deliveries[0].sequence(), deliveries[0].message_id()), (1, "m-1"));
+    assert_eq!(deliveries[3].attempt(), 1);
+    deliveries.pop().unwrap().dead_letter().await.unwrap();
+    deliveries.pop().unwrap().release().await.unwrap();
+    deliveries.pop().unwrap().nack(Duration::ZERO).await.unwrap();
+    deliveries.pop().unwrap().ack().await.unwrap();
+    assert_eq!(fake.kept().leases.acked, [1]);
+    let nacked = consumer.next().await.unwrap().unwrap();
+    let released = consumer.next().await.unwrap().unwrap();
+    let mut attempts = [(nacked.sequence(), nacked.attempt()), (released.sequence(), released.attempt())];
+    attempts.sort_unstable();
+    assert_eq!(attempts, [(2, 2), (3, 1)]);
+    nacked.ack().await.unwrap();
+    released.ack().await.unwrap();
+    let Some(Event::Idle { waiting: 0, parked: 0 }) = consumer.next_event().await.unwrap() else {
+        panic!("not idle")
+    };
+    consumer.close().await.unwrap();
+    assert!(consumer.next().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn credits_bound_what_is_out_and_come_back() {
+    let fake = Fake::start().await;
+    put(&fake, 2000);
+    let consumer = consumer(&fake, 7).await;
+    let mut seen = Vec::new();
+    while seen.len() < 2000 {
+        let delivery = within("a delivery", consumer.next()).await.unwrap().unwrap();
+        assert!(fake.kept().leases.leased.len() <= 7 + 28, "no more than credits and settlements under way");
+        seen.push(delivery.sequence());
+        drop(delivery.ack());
+    }
+    assert_eq!(seen, (1..=2000).collect::<Vec<_>>());
+    eventually("all is acked", || fake.kept().leases.acked.len() == 2000).await;
+    eventually("all credits are back", || fake.kept().leases.credit.messages == 7).await;
+    eventually("all bytes are back", || fake.kept().leases.credit.bytes == 16 << 20).await;
+    consumer.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn settlements_share_frames() {
+    let fake = Fake::start().await;
+    put(&fake, 1000);
+    let consumer = consumer(&fake, 1000).await;
+    let mut held = Vec::new();
+    for _ in 0..1000 {
+        held.push(consumer.next().await.unwrap().unwrap());
+    }
+    let settling: Vec<_> = held.into_iter().map(posthouse_client::Delivery::ack).collect();
+    for settled in settling {
+        settled.await.unwrap();
+    }
+    let frames = fake.kept().leases.settle_frames;
+    assert!(frames < 100, "{frames} frames for 1,000 settlements");
+}
+
+#[tokio::test]
+async fn a_dropped_guard_is_released() {
+    let fake = Fake::start().await;
+    put(&fake, 1);
+    let consumer = consumer(&fake, 1).await;
+    drop(consumer.next().await.unwrap().unwrap());
+    let again = within("it comes again", consumer.next()).await.unwrap().unwrap();
+    assert_eq!(again.attempt(), 1, "a release does not count");
+    again.ack().await.unwrap();
+}
+
+#[tokio::test]
+async fn closing_confirms_what_was_settled_and_releases_the_rest() {
+    let fake = Fake::start().await;
+    put(&fake, 100);
+    let consumer = consumer(&fake, 50).await;
+    let first = consumer.next().await.unwrap().unwrap();
+    let held = consumer.next().await.unwrap().unwrap();
+    let settling = first.ack();
+    consumer.close().await.unwrap();
+    settling.await.unwrap();
+    assert_eq!(fake.kept().leases.ready.len(), 99);
+    assert!(fake.kept().leases.leased.is_empty());
+    assert_eq!(held.ack().await.unwrap_err().kind(), ErrorKind::Closed);
+
+    // Dropping the consumer does the same.
+    let second = self::consumer(&fake, 50).await;
+    drop(second.next().await.unwrap());
+    eventually("50 are leased", || fake.kept().leases.leased.len() == 50).await;
+    drop(second);
+    eventually("all are released", || fake.kept().leases.ready.len() == 99).await;
+}
+
+#[tokio::test]
+async fn many_tasks_share_one_consumer() {
+    let fake = Fake::start().await;
+    put(&fake, 1000);
+    let consumer = Arc::new(consumer(&fake, 100).await);
+    let tasks: Vec<_> = (0..8)
+        .map(|_| {
+            let consumer = Arc::clone(&consumer);
+            tokio::spawn(async move {
+                let mut seen = Vec::new();
+                while let Some(delivery) = consumer.next().await.unwrap() {
+                    seen.push(delivery.sequence());
+                    delivery.ack().await.unwrap();
+                }
+                seen
+            })
+        })
+        .collect();
+    eventually("all is acked", || fake.kept().leases.acked.len() == 1000).await;
+    consumer.close().await.unwrap();
+    let mut seen = HashSet::new();
+    for task in tasks {
+        for sequence in within("a task ends", task).await.unwrap() {
+            assert!(seen.insert(sequence), "{sequence} twice");
+        }
+    }
+    assert_eq!(seen.len(), 1000);
+}
+
+#[tokio::test]
+async fn leases_are_extended_on_request_and_while_they_wait() {
+    let fake = Fake::start().await;
+    put(&fake, 3);
+    let client = fake.client().await;
+    let lease = Duration::from_secs(1);
+    let consumer = client.consumer(QUEUE).lease_duration(lease).open().await.unwrap();
+    let mut taken = consumer.next().await.unwrap().unwrap();
+    let deadline = taken.extend(Duration::from_secs(60)).await.unwrap();
+    assert_eq!(deadline, taken.lease_deadline());
+    // Two wait in the client: their leases are kept alive, the taken one's is the application's own concern.
+    eventually("extended", || fake.kept().leases.extensions > 2 * 2).await;
+    taken.ack().await.unwrap();
+
+    // A lease that is lost while the delivery waits: it is withdrawn.
+    let message = {
+        let leases = &mut fake.kept().leases;
+        let (token, lease) = leases.leased.pop_first().unwrap();
+        assert_eq!((lease.sequence, token.len()), (2, 20));
+        lease.payload
+    };
+    assert_eq!(&message[..], b"message 1");
+    let before = fake.kept().leases.extensions;
+    eventually("extended again", || fake.kept().leases.extensions >= before + 3).await;
+    assert_eq!(consumer.next().await.unwrap().unwrap().sequence(), 3);
+}
+
+#[tokio::test]
+async fn a_lost_lease_is_told() {
+    let fake = Fake::start().await;
+    put(&fake, 1);
+    let consumer = consumer(&fake, 10).await;
+    let mut held = consumer.next().await.unwrap().unwrap();
+    fake.kept().leases.leased.clear();
+    let error = held.extend(Duration::from_secs(5)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LeaseLost);
+    let error = held.ack().await.unwrap_err();
+    assert_eq!((error.kind(), error.reason()), (ErrorKind::LeaseLost, Some("LEASE_LOST")));
+    assert!(error.to_string().contains("extend leases in time"), "{error}");
+}
+
+#[tokio::test]
+async fn an_end_that_will_not_pass_is_told() {
+    let fake = Fake::start().await;
+    put(&fake, 1);
+    let consumer = consumer(&fake, 10).await;
+    let held = consumer.next().await.unwrap().unwrap();
+    fake.kept().leases.mute = true;
+    let settling = held.ack();
+    eventually("the ack arrives", || fake.kept().leases.acked.len() == 1).await;
+    fake.order(Order::End(refusal(Code::NotFound, "QUEUE_DELETED")));
+    let error = within("the end", consumer.next()).await.unwrap_err();
+    assert_eq!((error.kind(), error.reason()), (ErrorKind::NotFound, Some("QUEUE_DELETED")));
+    assert_eq!(consumer.next().await.unwrap_err().reason(), Some("QUEUE_DELETED"));
+    assert_eq!(settling.await.unwrap_err().reason(), Some("QUEUE_DELETED"));
+}

@@ -1,0 +1,34 @@
+//! The client against a server that keeps the protocol, loses connections, and refuses on demand.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod fake;
+mod pki;
+mod wire;
+
+mod connecting;
+mod consuming;
+mod managing;
+mod publishing;
+mod resuming;
+
+use std::{future::Future, time::Duration};
+
+use tokio::time::{Instant, sleep};
+
+/// Polls until it holds; tests never wait for a time to pass.
+async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Fails rather than hangs.
+async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(Duration::from_secs(60), future).await {
+        Ok(value) => value,
+        Err(_) => panic!("not in time: {what}"),
+    }
+}
