@@ -1,1 +1,26 @@
-fn main(){}
+//! The one binary of Posthouse. What it does stands in the library.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use posthouse::args::Cli;
+use posthouse::exit::Exit;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers, not errors; where they cannot be written nobody reads them.
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+            error.print().ok();
+            return exit.into();
+        }
+    };
+    match posthouse::run(cli) {
+        Ok(()) => Exit::Ok.into(),
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.exit.into()
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What producers and consumers saw, and what follows from it.
+
+use std::collections::{HashMap, HashSet};
+
+/// One queue's story. Applications go by their number.
+#[derive(Default)]
+pub struct Tally {
+    published: HashSet<String>,
+    settled: HashSet<String>,
+    /// The message an application came as.
+    delivered: HashMap<String, String>,
+    duplicated: u64,
+    redelivered: u64,
+}
+
+/// The closing figures of one queue.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Figures {
+    /// Its publish was confirmed.
+    pub published: u64,
+    /// It was delivered, and its settlement was confirmed.
+    pub processed: u64,
+    /// Published and never settled.
+    pub lost: u64,
+    /// Stored twice, delivered after its settlement was confirmed, or settled twice.
+    pub duplicated: u64,
+    /// Delivered again while nobody had been told that it was settled.
+    pub redelivered: u64,
+}
+
+impl Tally {
+    /// A publish was confirmed.
+    pub fn published(&mut self, number: &str) {
+        self.published.insert(number.to_owned());
+    }
+
+    /// A consumer got an application.
+    pub fn delivered(&mut self, number: &str, message: &str) {
+        let before = self.delivered.insert(number.to_owned(), message.to_owned());
+        match before {
+            None => {}
+            Some(before) if before != message || self.settled.contains(number) => self.duplicated += 1,
+            Some(_) => self.redelivered += 1,
+        }
+    }
+
+    /// A settlement was confirmed.
+    pub fn settled(&mut self, number: &str) {
+        if !self.settled.insert(number.to_owned()) {
+            self.duplicated += 1;
+        }
+    }
+
+    /// What came of it.
+    pub fn figures(&self) -> Figures {
+        Figures {
+            published: self.published.len() as u64,
+            processed: self.settled.len() as u64,
+            lost: self.published.difference(&self.settled).count() as u64,
+            duplicated: self.duplicated,
+            redelivered: self.redelivered,
+        }
+    }
+}
+
+impl std::ops::AddAssign for Figures {
+    fn add_assign(&mut self, other: Self) {
+        self.published += other.published;
+        self.processed += other.processed;
+        self.lost += other.lost;
+        self.duplicated += other.duplicated;
+        self.redelivered += other.redelivered;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clean_run_has_neither_loss_nor_duplicate() {
+        let mut tally = Tally::default();
+        tally.published("1");
+        tally.delivered("1", "m1");
+        tally.settled("1");
+        assert_eq!(tally.figures(), Figures { published: 1, processed: 1, ..Figures::default() });
+    }
+
+    #[test]
+    fn loss_is_seen() {
+        let mut tally = Tally::default();
+        tally.published("1");
+        tally.delivered("1", "m1");
+        assert_eq!(tally.figures().lost, 1);
+    }
+
+    #[test]
+    fn only_what_was_confirmed_or_stored_twice_is_a_duplicate() {
+        let mut tally = Tally::default();
+        tally.delivered("1", "m1");
+        tally.delivered("1", "m1");
+        assert_eq!((tally.figures().duplicated, tally.figures().redelivered), (0, 1));
+        tally.settled("1");
+        tally.delivered("1", "m1");
+        assert_eq!(tally.figures().duplicated, 1);
+        tally.delivered("2", "m2");
+        tally.delivered("2", "m3");
+        assert_eq!(tally.figures().duplicated, 2);
+        tally.settled("1");
+        assert_eq!(tally.figures().duplicated, 3);
+    }
+}

@@ -1,0 +1,21 @@
+//! From a context file to a client.
+
+use std::path::Path;
+
+use posthouse_client::{Client, Context};
+
+use crate::exit::{Exit, Failure};
+use crate::failure::of_client;
+
+/// Connects with the context that was named.
+pub async fn connect(context: Option<&Path>) -> Result<Client, Failure> {
+    let path = context.ok_or_else(|| {
+        Failure::new(
+            Exit::Usage,
+            "this command needs a context",
+            "give --context FILE or set POSTHOUSE_CONTEXT; `posthouse dev` makes some",
+        )
+    })?;
+    let context = Context::load(path).map_err(|error| Failure::advised(Exit::Config, error))?;
+    Client::connect(context).await.map_err(|error| of_client(&error))
+}

@@ -1,0 +1,58 @@
+//! Acknowledgements on their way, and what became of them.
+
+use std::collections::VecDeque;
+
+use futures_util::FutureExt as _;
+use posthouse_client::{Delivery, ErrorKind, SettleError, Settling};
+
+use crate::exit::{Exit, Failure};
+
+/// Confirmations that are awaited; more only take memory.
+const MAX_AWAITED: usize = 65_536;
+
+/// Acknowledgements in the order in which they were given.
+#[derive(Default)]
+pub struct Acks {
+    awaited: VecDeque<Settling>,
+    refused: u64,
+    last_refusal: Option<SettleError>,
+}
+
+impl Acks {
+    /// Acknowledges what was written.
+    pub async fn add(&mut self, written: Vec<Delivery>) {
+        self.awaited.extend(written.into_iter().map(Delivery::ack));
+        loop {
+            let full = self.awaited.len() > MAX_AWAITED;
+            let Some(first) = self.awaited.front_mut() else { return };
+            let answer = match first.now_or_never() {
+                Some(answer) => answer,
+                None if full => first.await,
+                None => return,
+            };
+            self.awaited.pop_front();
+            self.note(answer);
+        }
+    }
+
+    /// Waits for the rest. It is a failure if something that was written may come again.
+    pub async fn finish(mut self) -> Result<(), Failure> {
+        while let Some(first) = self.awaited.pop_front() {
+            let answer = first.await;
+            self.note(answer);
+        }
+        let Some(refusal) = self.last_refusal else { return Ok(()) };
+        let what = format!("{} written messages may be delivered again: {refusal}", self.refused);
+        match refusal.kind() {
+            ErrorKind::LeaseLost => Err(Failure::new(Exit::TempFail, what, "give the queue a longer lease")),
+            _ => Err(Failure::advised(Exit::TempFail, what)),
+        }
+    }
+
+    fn note(&mut self, answer: Result<(), SettleError>) {
+        if let Err(error) = answer {
+            self.refused += 1;
+            self.last_refusal = Some(error);
+        }
+    }
+}

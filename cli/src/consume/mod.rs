@@ -1,0 +1,97 @@
+//! `posthouse consume`: messages to stdout, acknowledged once they are written and flushed.
+
+use std::path::Path;
+
+use futures_util::FutureExt as _;
+use posthouse_client::{Consumer, Delivery, Event};
+
+use crate::args;
+use crate::connect::connect;
+use crate::exit::{Exit, Failure};
+use crate::failure::{of_client, of_consume};
+use crate::shutdown::Interrupts;
+use acks::Acks;
+use sink::Sink;
+
+mod acks;
+mod output;
+mod sink;
+
+/// As many deliveries as are written and flushed together, if they are there.
+const BATCH_MESSAGES: usize = 512;
+/// Deliveries that may be unsettled, written or not.
+const CREDIT_MESSAGES: u32 = 2048;
+
+/// Runs the command.
+pub async fn consume(context: Option<&Path>, args: &args::Consume) -> Result<(), Failure> {
+    let mut interrupts = Interrupts::watch()?;
+    let consumer = tokio::select! {
+        consumer = open(context, args) => consumer?,
+        () = interrupts.next() => return ending(args),
+    };
+    let mut acks = Acks::default();
+    let consumed = tokio::select! {
+        consumed = pass_on(&consumer, args, &mut acks) => consumed,
+        () = interrupts.next() => ending(args),
+    };
+    // Closing releases what was not acknowledged and waits for what was; a second signal ends the wait.
+    let closed = tokio::select! {
+        closed = consumer.close() => closed.map_err(|error| of_consume(&error)),
+        () = interrupts.next() => Ok(()),
+    };
+    consumed.and(closed).and(acks.finish().await)
+}
+
+async fn open(context: Option<&Path>, args: &args::Consume) -> Result<Consumer, Failure> {
+    let client = connect(context).await?;
+    // No more than asked for, so that others are not kept from what this one will not take.
+    let wanted = args.count.and_then(|count| u32::try_from(count).ok()).unwrap_or(CREDIT_MESSAGES);
+    let builder = client.consumer(&args.queue).credit_messages(wanted.min(CREDIT_MESSAGES));
+    builder.open().await.map_err(|error| of_client(&error))
+}
+
+/// A signal is how a consumer without an end of its own ends.
+fn ending(args: &args::Consume) -> Result<(), Failure> {
+    if args.count.is_none() && !args.until_empty {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::TempFail, "interrupted", "run it again for the rest"))
+}
+
+/// Until the count is reached, the queue is empty, or something fails.
+async fn pass_on(consumer: &Consumer, args: &args::Consume, acks: &mut Acks) -> Result<(), Failure> {
+    let mut sink = Sink::stdout(args.output);
+    let mut wanted = args.count.unwrap_or(u64::MAX);
+    while wanted > 0 {
+        let first = consumer.next_event().await.map_err(|error| of_consume(&error))?;
+        let first = match first {
+            Some(Event::Delivery(delivery)) => delivery,
+            Some(Event::Idle { .. }) if args.until_empty => return Ok(()),
+            Some(_) => continue,
+            None => return Ok(()),
+        };
+        let limit = usize::try_from(wanted).unwrap_or(usize::MAX).min(BATCH_MESSAGES);
+        let (mut batch, idle) = gather(consumer, first, limit)?;
+        sink.write(&mut batch).await?;
+        wanted -= batch.len() as u64;
+        acks.add(batch).await;
+        if idle && args.until_empty {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// What is there already, after the first; and whether the queue was said to be empty behind it.
+fn gather(consumer: &Consumer, first: Delivery, limit: usize) -> Result<(Vec<Delivery>, bool), Failure> {
+    let mut batch = vec![first];
+    while batch.len() < limit {
+        match consumer.next_event().now_or_never() {
+            Some(Ok(Some(Event::Delivery(delivery)))) => batch.push(delivery),
+            Some(Ok(Some(_))) => return Ok((batch, true)),
+            Some(Err(error)) => return Err(of_consume(&error)),
+            Some(Ok(None)) | None => break,
+        }
+    }
+    Ok((batch, false))
+}

@@ -1,0 +1,70 @@
+//! What is written for a delivery.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use posthouse_client::{DeadLetterCause, DeadLetterOrigin, Delivery};
+use serde_json::{Value, json};
+
+use crate::args::Output;
+use crate::time::rfc3339;
+
+/// Appends a delivery and a line feed.
+pub fn append(text: &mut Vec<u8>, delivery: &Delivery, output: Output) {
+    match output {
+        Output::Payload => text.extend_from_slice(delivery.payload()),
+        Output::Json => text.extend_from_slice(object(delivery).to_string().as_bytes()),
+    }
+    text.push(b'\n');
+}
+
+fn object(delivery: &Delivery) -> Value {
+    let mut object = json!({
+        "id": delivery.message_id(),
+        "sequence": delivery.sequence(),
+        "publish_time": rfc3339(delivery.publish_time()),
+        "attempt": delivery.attempt(),
+        "attributes": delivery.attributes(),
+    });
+    let (key, payload) = payload(delivery.payload());
+    object[key] = payload.into();
+    if let Some(origin) = delivery.dead_letter_origin() {
+        object["dead_letter"] = dead_letter(&origin);
+    }
+    object
+}
+
+/// Under which key a payload goes, and how.
+fn payload(bytes: &[u8]) -> (&'static str, String) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => ("payload", text.to_owned()),
+        Err(_) => ("payload_base64", STANDARD.encode(bytes)),
+    }
+}
+
+fn dead_letter(origin: &DeadLetterOrigin) -> Value {
+    let reason = match origin.reason {
+        DeadLetterCause::MaxAttempts => "max_attempts",
+        DeadLetterCause::Consumer => "consumer",
+        _ => "unknown",
+    };
+    json!({
+        "reason": reason,
+        "source_queue": origin.queue,
+        "source_subscription": origin.subscription,
+        "source_message_id": origin.message_id,
+        "source_sequence": origin.sequence,
+        "source_publish_time": rfc3339(origin.publish_time),
+        "attempts": origin.attempts,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_text_is_written_as_text() {
+        assert_eq!(payload("签发".as_bytes()), ("payload", "签发".to_owned()));
+        assert_eq!(payload(b"\xff\x00"), ("payload_base64", "/wA=".to_owned()));
+    }
+}

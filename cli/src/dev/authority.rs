@@ -1,0 +1,198 @@
+//! Certificate authorities: one for the server, one per tenant for its clients.
+//!
+//! Everything a certificate can be is a field of [`Leaf`], so that tests can ask for the ones that must be refused.
+
+use std::net::IpAddr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
+};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use time::{Duration, OffsetDateTime};
+
+/// How long an authority's certificate and, unless asked otherwise, what it issues is valid.
+const VALIDITY: Duration = Duration::days(3650);
+/// How far a certificate reaches back, for clocks that are not quite the same.
+const BACKDATE: Duration = Duration::hours(1);
+
+/// Why a certificate could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    /// The certificate library refused.
+    #[error("making a certificate failed: {0}")]
+    Certificate(#[from] rcgen::Error),
+    /// A stored certificate or key is not what it should be.
+    #[error("the stored certificate or key of the authority cannot be read: {0}")]
+    Pem(#[from] rustls_pki_types::pem::Error),
+}
+
+/// A certificate authority with its key.
+pub struct Authority {
+    certificate_pem: String,
+    key_pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// A new authority with a fresh key. The name is its certificate's common name.
+    pub fn new(name: &str) -> Result<Self, AuthorityError> {
+        let key = KeyPair::generate()?;
+        let key_pem = key.serialize_pem();
+        let params = authority_params(name);
+        let certificate_pem = params.self_signed(&key)?.pem();
+        Ok(Self { certificate_pem, key_pem, issuer: Issuer::new(params, key) })
+    }
+
+    /// An authority that [`Authority::new`] made under the same name, from its stored files.
+    pub fn load(name: &str, certificate_pem: &str, key_pem: &str) -> Result<Self, AuthorityError> {
+        CertificateDer::from_pem_slice(certificate_pem.as_bytes())?;
+        let key = KeyPair::from_pem(key_pem)?;
+        Ok(Self {
+            certificate_pem: certificate_pem.to_owned(),
+            key_pem: key_pem.to_owned(),
+            issuer: Issuer::new(authority_params(name), key),
+        })
+    }
+
+    /// Its own certificate: what the other side trusts.
+    pub fn certificate_pem(&self) -> &str {
+        &self.certificate_pem
+    }
+
+    /// Its private key. Whoever has it is the authority.
+    pub fn key_pem(&self) -> &str {
+        &self.key_pem
+    }
+
+    /// Issues a certificate with a fresh key.
+    pub fn issue(&self, leaf: &Leaf) -> Result<Issued, AuthorityError> {
+        let key = KeyPair::generate()?;
+        let certificate = leaf.params()?.signed_by(&key, &self.issuer)?;
+        Ok(Issued::of(&certificate, &key))
+    }
+}
+
+/// What a certificate of an end entity says.
+#[derive(Debug, Clone)]
+pub struct Leaf {
+    /// Common name; no part of any decision.
+    pub common_name: String,
+    /// URI names. A client needs exactly one: its SPIFFE id.
+    pub uris: Vec<String>,
+    /// DNS names, for a server.
+    pub dns_names: Vec<String>,
+    /// Addresses, for a server.
+    pub addresses: Vec<IpAddr>,
+    /// What its key may be used for.
+    pub usages: Vec<ExtendedKeyUsagePurpose>,
+    /// Valid from.
+    pub not_before: OffsetDateTime,
+    /// Valid until.
+    pub not_after: OffsetDateTime,
+}
+
+impl Leaf {
+    /// A client's certificate with this SPIFFE id.
+    pub fn client(spiffe_id: &str) -> Self {
+        let uris = vec![spiffe_id.to_owned()];
+        Self { uris, ..Self::empty("posthouse client", ExtendedKeyUsagePurpose::ClientAuth) }
+    }
+
+    /// A server's certificate for these names.
+    pub fn server(dns_names: &[&str], addresses: &[IpAddr]) -> Self {
+        let dns_names = dns_names.iter().map(|&name| name.to_owned()).collect();
+        let addresses = addresses.to_vec();
+        Self { dns_names, addresses, ..Self::empty("posthouse server", ExtendedKeyUsagePurpose::ServerAuth) }
+    }
+
+    /// A certificate without names: the common part of the two above.
+    fn empty(common_name: &str, usage: ExtendedKeyUsagePurpose) -> Self {
+        let now = OffsetDateTime::now_utc();
+        Self {
+            common_name: common_name.to_owned(),
+            uris: Vec::new(),
+            dns_names: Vec::new(),
+            addresses: Vec::new(),
+            usages: vec![usage],
+            not_before: now - BACKDATE,
+            not_after: now + VALIDITY,
+        }
+    }
+
+    /// The certificate library's words for it.
+    fn params(&self) -> Result<CertificateParams, AuthorityError> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, self.common_name.as_str());
+        for uri in &self.uris {
+            params.subject_alt_names.push(SanType::URI(uri.as_str().try_into()?));
+        }
+        for name in &self.dns_names {
+            params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into()?));
+        }
+        params.subject_alt_names.extend(self.addresses.iter().copied().map(SanType::IpAddress));
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages.clone_from(&self.usages);
+        params.use_authority_key_identifier_extension = true;
+        (params.not_before, params.not_after) = (self.not_before, self.not_after);
+        Ok(params)
+    }
+}
+
+/// A certificate and its private key, both as PEM.
+#[derive(Clone)]
+pub struct Issued {
+    /// The certificate.
+    pub certificate_pem: String,
+    /// Its private key.
+    pub key_pem: String,
+}
+
+impl Issued {
+    /// A certificate signed by its own key and by no authority: what a server must refuse.
+    pub fn self_signed(leaf: &Leaf) -> Result<Self, AuthorityError> {
+        let key = KeyPair::generate()?;
+        let certificate = leaf.params()?.self_signed(&key)?;
+        Ok(Self::of(&certificate, &key))
+    }
+
+    fn of(certificate: &Certificate, key: &KeyPair) -> Self {
+        Self { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() }
+    }
+
+    /// The certificate as DER.
+    pub fn certificate_der(&self) -> Result<CertificateDer<'static>, AuthorityError> {
+        Ok(CertificateDer::from_pem_slice(self.certificate_pem.as_bytes())?)
+    }
+
+    /// The private key as DER.
+    pub fn key_der(&self) -> Result<PrivateKeyDer<'static>, AuthorityError> {
+        Ok(PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes())?)
+    }
+
+    /// What a token must name in `cnf` to be bound to this certificate.
+    pub fn thumbprint(&self) -> Result<String, AuthorityError> {
+        thumbprint(&self.certificate_pem)
+    }
+}
+
+/// `x5t#S256` of RFC 8705: the SHA-256 of the certificate's DER, in base64url.
+pub fn thumbprint(certificate_pem: &str) -> Result<String, AuthorityError> {
+    let der = CertificateDer::from_pem_slice(certificate_pem.as_bytes())?;
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &der);
+    Ok(URL_SAFE_NO_PAD.encode(digest.as_ref()))
+}
+
+/// The same for the same name, so that a stored authority goes on under its stored certificate.
+fn authority_params(name: &str) -> CertificateParams {
+    let now = OffsetDateTime::now_utc();
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    (params.not_before, params.not_after) = (now - BACKDATE, now + VALIDITY);
+    params
+}

@@ -1,0 +1,45 @@
+//! Fresh tokens at half-life, for as long as the server runs.
+
+use std::time::{Duration, SystemTime};
+
+use super::TOKEN_LIFETIME;
+use super::landscape::Landscape;
+
+/// Wall-clock time is looked at this often: a machine that slept through the half-life catches up.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// Mints new tokens for ever. A failure is logged and tried again.
+pub async fn renew_tokens(landscape: &Landscape) -> std::convert::Infallible {
+    let mut minted = SystemTime::now();
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        if !is_due(minted, SystemTime::now()) {
+            continue;
+        }
+        match landscape.mint_tokens() {
+            Ok(()) => {
+                minted = SystemTime::now();
+                tracing::info!("minted new tokens for every context");
+            }
+            Err(error) => tracing::error!(%error, "minting new tokens failed, trying again in a minute"),
+        }
+    }
+}
+
+/// A clock that went backwards is a reason to mint too: the tokens may lie in the future.
+fn is_due(minted: SystemTime, now: SystemTime) -> bool {
+    now.duration_since(minted).map_or(true, |age| age >= TOKEN_LIFETIME / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_renewed_at_half_life_and_after_a_clock_that_went_back() {
+        let minted = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        assert!(!is_due(minted, minted + TOKEN_LIFETIME / 2 - Duration::from_secs(1)));
+        assert!(is_due(minted, minted + TOKEN_LIFETIME / 2));
+        assert!(is_due(minted, minted - Duration::from_secs(1)));
+    }
+}

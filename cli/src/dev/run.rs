@@ -1,0 +1,45 @@
+//! Prepares the folder, says so, and serves.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use posthouse_server::ServeOptions;
+
+use super::DevError;
+use super::landscape::Landscape;
+use super::renew::renew_tokens;
+use super::tenants::SAMPLE_TENANTS;
+use crate::exit::{Exit, Failure};
+use crate::serve::serve;
+
+/// `posthouse dev`.
+pub async fn dev(folder: &Path, listen: SocketAddr) -> Result<(), Failure> {
+    let landscape = Landscape::prepare(folder, listen, SAMPLE_TENANTS).map_err(failure)?;
+    // Whether anybody reads it is no matter to the server.
+    writeln!(std::io::stdout(), "{}", announcement(&landscape, listen)).ok();
+    let config = landscape.config_path();
+    tokio::select! {
+        served = serve(&config, ServeOptions::default()) => served,
+        never = renew_tokens(&landscape) => match never {},
+    }
+}
+
+fn announcement(landscape: &Landscape, listen: SocketAddr) -> String {
+    let contexts: Vec<_> = landscape.context_paths().iter().map(|path| path.display().to_string()).collect();
+    format!("posthouse dev: {listen}; contexts: {}", contexts.join(" "))
+}
+
+fn failure(error: DevError) -> Failure {
+    let (exit, next) = match &error {
+        DevError::NotLoopback(_) => (Exit::Usage, "use 127.0.0.1 or [::1], or `posthouse serve`"),
+        DevError::NoPort => (Exit::Usage, "name a free port"),
+        DevError::ForeignFolder(_) => (Exit::Usage, "name an empty folder, or one that does not exist yet"),
+        DevError::Locked(_) => (Exit::TempFail, "stop it, or use another folder and port"),
+        DevError::Io { .. } => (Exit::Io, "check the path, its permissions and the disk"),
+        DevError::Authority(_) | DevError::Token(_) | DevError::Toml(_) => {
+            (Exit::Config, "the folder is damaged: delete it, or use another one")
+        }
+    };
+    Failure::new(exit, error, next)
+}

@@ -1,0 +1,46 @@
+//! The client's errors as failures of a command: which exit code is which.
+
+use posthouse_client::{ConsumeError, Error, ErrorKind, PublishError};
+
+use crate::exit::{Exit, Failure};
+
+/// A call, or the opening of a stream, failed. The client's errors say themselves what to do next.
+pub fn of_client(error: &Error) -> Failure {
+    let exit = match error {
+        // It came from the command line.
+        Error::Name(_) => Exit::Usage,
+        _ => exit(error.kind()),
+    };
+    Failure::advised(exit, error)
+}
+
+/// A line could not be published.
+pub fn of_publish(line: u64, error: &PublishError) -> Failure {
+    Failure::advised(exit(error.kind()), format!("line {line}: {error}"))
+}
+
+/// A consumer ended.
+pub fn of_consume(error: &ConsumeError) -> Failure {
+    Failure::advised(exit(error.kind()), error)
+}
+
+/// Stdout is closed or full.
+pub fn of_stdout(error: &std::io::Error) -> Failure {
+    Failure::new(
+        Exit::Io,
+        format!("writing to stdout failed: {error}"),
+        "look at what reads stdout, or at the disk",
+    )
+}
+
+fn exit(kind: ErrorKind) -> Exit {
+    match kind {
+        ErrorKind::Configuration => Exit::Config,
+        ErrorKind::Unauthenticated | ErrorKind::PermissionDenied => Exit::NoPermission,
+        ErrorKind::NotFound => Exit::NoInput,
+        ErrorKind::AlreadyExists | ErrorKind::InvalidArgument | ErrorKind::Conflict => Exit::BadData,
+        ErrorKind::LimitReached | ErrorKind::LeaseLost | ErrorKind::Closed => Exit::TempFail,
+        // Unreachable, Unavailable, Internal, and what later versions add.
+        _ => Exit::Unavailable,
+    }
+}

@@ -1,0 +1,58 @@
+//! Where the lines come from, read ahead on a thread of its own: a terminal or a pipe may keep a reader waiting.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, stdin};
+use std::path::Path;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::lines::{LineError, Lines};
+use crate::exit::{Exit, Failure};
+
+/// Lines read ahead of the publisher; their bytes are bounded by the longest line it takes.
+const READ_AHEAD: usize = 256;
+
+/// An input that can be read.
+pub struct Input(Box<dyn Read + Send>);
+
+impl Input {
+    /// Opens a file; `-` is stdin.
+    pub fn open(path: &Path) -> Result<Self, Failure> {
+        if path == Path::new("-") {
+            return Ok(Self(Box::new(stdin())));
+        }
+        let what = |error: &std::io::Error| format!("cannot read {}: {error}", path.display());
+        match File::open(path) {
+            Ok(file) => Ok(Self(Box::new(file))),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Err(Failure::new(Exit::NoInput, what(&error), "name a file that exists, or - for stdin"))
+            }
+            Err(error) => Err(Failure::new(Exit::Io, what(&error), "check the file and its permissions")),
+        }
+    }
+}
+
+/// The input's lines. The channel ends after the last line, or after an error.
+pub fn read_ahead(input: Input, max_line_bytes: usize) -> mpsc::Receiver<Result<Bytes, LineError>> {
+    let (sender, receiver) = mpsc::channel(READ_AHEAD);
+    std::thread::spawn(move || {
+        for line in Lines::new(input.0, max_line_bytes) {
+            if sender.blocking_send(line).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+impl From<LineError> for Failure {
+    fn from(error: LineError) -> Self {
+        match error {
+            LineError::TooLong { .. } => {
+                Self::new(Exit::BadData, error, "shorten the line, or raise the queue's limit")
+            }
+            LineError::Read { .. } => Self::new(Exit::Io, error, "check the input"),
+        }
+    }
+}

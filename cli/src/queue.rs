@@ -1,0 +1,84 @@
+//! `posthouse queue`: definitions.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use posthouse_client::{Client, Error, Queue, QueueSettings};
+use serde_json::{Value, json};
+
+use crate::args;
+use crate::exit::Failure;
+use crate::failure::{of_client, of_stdout};
+use crate::time::rfc3339;
+
+/// Runs the command. What it made or found goes to stdout.
+pub async fn queue(client: &Client, command: &args::Queue) -> Result<(), Failure> {
+    let text = run(client, command).await.map_err(|error| of_client(&error))?;
+    std::io::stdout().write_all(text.as_bytes()).map_err(|error| of_stdout(&error))
+}
+
+async fn run(client: &Client, command: &args::Queue) -> Result<String, Error> {
+    let queues = client.queues();
+    match command {
+        args::Queue::Create { queue, settings } => {
+            Ok(format!("{}\n", queues.create(queue, &wanted(settings)).await?.name))
+        }
+        args::Queue::List { department } => list(client, department).await,
+        args::Queue::Describe { queue } => Ok(format!("{:#}\n", description(&queues.get(queue).await?))),
+        args::Queue::Delete { queue } => {
+            queues.delete(queue).await?;
+            Ok(String::new())
+        }
+        args::Queue::Purge { queue } => Ok(format!("{{\"purged\": {}}}\n", queues.purge(queue).await?)),
+    }
+}
+
+/// The names of a department's queues, or of the one queue that was named instead of a department.
+async fn list(client: &Client, typed: &str) -> Result<String, Error> {
+    let only = client.queue_name(typed).ok();
+    let department = only.as_deref().and_then(|queue| queue.split_once("/queues/")).map(|(parent, _)| parent);
+    let queues = client.queues().list(department.unwrap_or(typed)).await?;
+    let names = queues.into_iter().map(|queue| queue.name);
+    Ok(names.filter(|name| only.as_ref().is_none_or(|only| only == name)).map(|name| name + "\n").collect())
+}
+
+fn wanted(settings: &args::QueueSettings) -> QueueSettings {
+    let mut wanted = QueueSettings::new();
+    if let Some(bytes) = settings.max_message_bytes {
+        wanted = wanted.max_message_bytes(bytes);
+    }
+    if let Some(seconds) = settings.lease_seconds {
+        wanted = wanted.lease_duration(Duration::from_secs(seconds));
+    }
+    if let Some(attempts) = settings.max_attempts {
+        wanted = wanted.max_attempts(attempts);
+    }
+    if let Some(queue) = &settings.dead_letter_queue {
+        wanted = wanted.dead_letter_queue(queue);
+    }
+    wanted
+}
+
+fn description(queue: &Queue) -> Value {
+    let mut description = json!({
+        "name": queue.name,
+        "uid": queue.uid,
+        "etag": queue.etag,
+        "create_time": rfc3339(queue.create_time),
+        "update_time": rfc3339(queue.update_time),
+        "max_message_bytes": queue.max_message_bytes,
+        "lease_seconds": queue.lease_duration.map(|duration| duration.as_secs_f64()),
+        "max_attempts": queue.max_attempts,
+        "dead_letter_queue": queue.dead_letter_queue,
+    });
+    if let Some(stats) = &queue.stats {
+        description["stats"] = json!({
+            "ready": stats.ready,
+            "in_flight": stats.in_flight,
+            "waiting": stats.waiting,
+            "parked": stats.parked,
+            "last_sequence": stats.last_sequence,
+        });
+    }
+    description
+}
