@@ -1,1 +1,23 @@
-//! x
+//! Black-box, crash and security tests of Posthouse, over real sockets and with the real binary.
+//!
+//! # Layout
+//!
+//! * `payload`: messages that say who they are and show every flipped bit
+//! * `history`: what the tests saw
+//! * `checker`: decides whether a history keeps the promises, one property a file
+//! * `load`: producers and consumers that write down what they see
+//! * `harness`: the real binary, its keys and configuration, its callers
+//! * `powercut`: runs a server so that a power cut can be played, and rebuilds its folder as the cut would leave it
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a harness that cannot go on has to fail its test, and say where"
+)]
+
+pub mod checker;
+pub mod harness;
+pub mod history;
+pub mod load;
+pub mod payload;
+pub mod powercut;

@@ -1,0 +1,27 @@
+//! The command line, as a person or a script uses it.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use super::binaries;
+
+/// A client command that is about to run.
+pub fn command<A: AsRef<OsStr>>(context: &Path, arguments: impl IntoIterator<Item = A>) -> Command {
+    let mut command = Command::new(binaries::posthouse());
+    command.arg("--context").arg(context).args(arguments);
+    command
+}
+
+/// Runs a client command to its end, whatever that is.
+pub fn run<A: AsRef<OsStr>>(context: &Path, arguments: impl IntoIterator<Item = A>) -> Output {
+    command(context, arguments).output().unwrap()
+}
+
+/// Runs a client command that has to succeed, and returns what it wrote.
+#[track_caller]
+pub fn succeed<A: AsRef<OsStr>>(context: &Path, arguments: impl IntoIterator<Item = A>) -> Vec<u8> {
+    let output = run(context, arguments);
+    assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}

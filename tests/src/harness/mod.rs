@@ -1,0 +1,29 @@
+//! Runs the real binary, and makes what it and its callers need.
+
+pub mod binaries;
+pub mod cli;
+pub mod refusal;
+pub mod scene;
+pub mod server;
+pub mod site;
+pub mod stream;
+pub mod tls;
+pub mod wire;
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test gives up on it. Long, because the machine may be busy: it is the difference
+/// between late and never.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Asks again and again until the answer comes, or fails the test.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{what} did not happen within {PATIENCE:?}");
+}

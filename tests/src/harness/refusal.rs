@@ -1,0 +1,60 @@
+//! Errors as they stand on the wire.
+
+use posthouse_proto::google::rpc;
+use prost::Message;
+use tonic::{Code, Status};
+use tonic_types::pb::ErrorInfo;
+
+/// What the server said when it refused: code, reason, message, and all details as bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The gRPC code.
+    pub code: Code,
+    /// The reason in the error's `ErrorInfo`.
+    pub reason: String,
+    /// For developers.
+    pub message: String,
+    /// The facts in the error's `ErrorInfo`, in order.
+    pub metadata: Vec<(String, String)>,
+    /// Everything else.
+    pub details: Vec<u8>,
+}
+
+impl From<&Status> for Refusal {
+    fn from(status: &Status) -> Self {
+        let mut refusal = rpc::Status::decode(status.details()).map_or_else(
+            |error| panic!("{status:?} has no details that can be read: {error}"),
+            |details| Self::from(&details),
+        );
+        assert_eq!((refusal.code, refusal.message.as_str()), (status.code(), status.message()));
+        refusal.details = status.details().to_vec();
+        refusal
+    }
+}
+
+impl From<&rpc::Status> for Refusal {
+    fn from(status: &rpc::Status) -> Self {
+        let info = status.details.iter().find(|any| any.type_url.ends_with("/google.rpc.ErrorInfo"));
+        let info = info.unwrap_or_else(|| panic!("{status:?} has no ErrorInfo"));
+        let info = ErrorInfo::decode(&*info.value).unwrap();
+        assert_eq!(info.domain, "posthouse.v1");
+        let mut metadata: Vec<_> = info.metadata.into_iter().collect();
+        metadata.sort();
+        Self {
+            code: Code::from_i32(status.code),
+            reason: info.reason,
+            message: status.message.clone(),
+            metadata,
+            details: status.encode_to_vec(),
+        }
+    }
+}
+
+/// Fails the test unless the call was refused with this code and this reason.
+#[track_caller]
+pub fn assert_refused<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, reason: &str) -> Refusal {
+    let status = answer.expect_err("the server did what it has to refuse");
+    let refusal = Refusal::from(&status);
+    assert_eq!((refusal.code, refusal.reason.as_str()), (code, reason), "{status:?}");
+    refusal
+}

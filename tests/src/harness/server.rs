@@ -1,0 +1,113 @@
+//! A run of the server: started, watched, killed.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use posthouse_client::Client;
+
+use super::site::{CIVIL, Site};
+use super::{PATIENCE, binaries};
+use crate::powercut::PowerCut;
+
+/// A running server. Dropping it kills it.
+pub struct Server {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Server {
+    /// Starts `posthouse serve` and waits until it answers.
+    pub async fn start(site: &Site) -> Self {
+        let mut server = Self::launch(site, &binaries::posthouse(), None);
+        server.ready(site).await;
+        server
+    }
+
+    /// Starts a binary on the site, if wanted with a power cut in view. Does not wait.
+    pub fn launch(site: &Site, binary: &Path, cut: Option<&PowerCut>) -> Self {
+        let mut command = Command::new(binary);
+        command.arg("serve").arg("--config").arg(site.config());
+        if let Some(cut) = cut {
+            cut.arm(&mut command);
+        }
+        Self::run(site, command)
+    }
+
+    /// Starts any command as the server of the site. Does not wait.
+    pub fn run(site: &Site, mut command: Command) -> Self {
+        let log = site.log();
+        let file = File::create(&log).unwrap();
+        let errors = file.try_clone().unwrap();
+        let child = command.stdin(Stdio::null()).stdout(file).stderr(errors).spawn().unwrap();
+        Self { child, log }
+    }
+
+    /// Waits until the server answers a ping.
+    pub async fn ready(&mut self, site: &Site) {
+        self.try_ready(site).await.unwrap_or_else(|refusal| panic!("{refusal}"));
+    }
+
+    /// Waits until the server answers a ping, or has ended: then it returns how, with its log.
+    pub async fn try_ready(&mut self, site: &Site) -> Result<(), String> {
+        let context = site.context(CIVIL);
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return Err(format!("the server ended with {status} instead of starting:\n{}", self.log()));
+            }
+            let ping = async { Client::connect(context.clone()).await?.ping().await };
+            let error = match tokio::time::timeout(Duration::from_secs(5), ping).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "no answer to a ping".to_owned(),
+            };
+            assert!(start.elapsed() < PATIENCE, "the server does not answer: {error}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Kills it, as a crash would.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks it to stop, and does not wait.
+    pub fn terminate(&self) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Whether it still runs.
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(start.elapsed() < PATIENCE, "the server does not end:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// What it wrote.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,228 @@
+//! A place for a server: keys, configuration and data, and the credentials of its callers.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use posthouse::dev::authority::{Authority, Issued, Leaf};
+use posthouse::dev::config::issuer_url;
+use posthouse::dev::tenants::{SAMPLE_TENANTS, SampleTenant};
+use posthouse::dev::token::{Algorithm, Claims, Issuer};
+use posthouse::dev::{AUDIENCE, SERVER_NAME, TRUST_DOMAIN, spiffe_id};
+use posthouse_client::Context;
+use rand::RngExt;
+use tempfile::TempDir;
+
+/// A tenant with one department.
+pub const CIVIL: &str = "civil-affairs";
+/// Another tenant.
+pub const TAXATION: &str = "taxation";
+
+/// What a caller shows: a certificate with its key, and a token.
+#[derive(Clone)]
+pub struct Credentials {
+    /// The certificate.
+    pub certificate: Issued,
+    /// The token.
+    pub token: String,
+}
+
+/// A place for a server.
+pub struct Site {
+    place: TempDir,
+    listen: SocketAddr,
+    drain_deadline: Duration,
+    server_authority: Authority,
+    tenants: BTreeMap<&'static str, Tenant>,
+    written: AtomicU32,
+}
+
+struct Tenant {
+    authority: Authority,
+    issuer: Issuer,
+}
+
+impl Site {
+    /// A fresh place with the sample tenants, and a port of its own.
+    pub fn new() -> Self {
+        Self::with_drain_deadline(Duration::from_secs(25))
+    }
+
+    /// The same with another time from SIGTERM to exit.
+    pub fn with_drain_deadline(drain_deadline: Duration) -> Self {
+        let place = TempDir::with_prefix("posthouse-").unwrap();
+        let tenants = SAMPLE_TENANTS.iter().map(|sample| (sample.name, Tenant::new(sample)));
+        let site = Self {
+            place,
+            listen: free_address(),
+            drain_deadline,
+            server_authority: Authority::new("server authority of a test").unwrap(),
+            tenants: tenants.collect(),
+            written: AtomicU32::new(0),
+        };
+        site.write();
+        site
+    }
+
+    /// The server's address.
+    pub fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// A path below the place.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
+    }
+
+    /// The configuration of `posthouse serve`.
+    pub fn config(&self) -> PathBuf {
+        self.path("posthouse.toml")
+    }
+
+    /// What a power cut takes from: the folder with the data folder in it.
+    pub fn state(&self) -> PathBuf {
+        self.path("state")
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> PathBuf {
+        self.path("state/data")
+    }
+
+    /// The authority that signed the server's certificate, as PEM.
+    pub fn server_authority(&self) -> &str {
+        self.server_authority.certificate_pem()
+    }
+
+    /// A fresh certificate of a tenant's client.
+    pub fn certificate(&self, tenant: &str) -> Issued {
+        self.tenants[tenant].authority.issue(&Leaf::client(&spiffe_id(tenant))).unwrap()
+    }
+
+    /// Any certificate, signed by a tenant's authority.
+    pub fn issue(&self, tenant: &str, leaf: &Leaf) -> Issued {
+        self.tenants[tenant].authority.issue(leaf).unwrap()
+    }
+
+    /// What a token of the tenant says that is bound to this certificate and has every data right.
+    pub fn claims(&self, tenant: &str, certificate: &Issued) -> Claims {
+        let lifetime = Duration::from_secs(3600);
+        let thumbprint = certificate.thumbprint().unwrap();
+        Claims::bound(&self.tenants[tenant].issuer, tenant, &spiffe_id(tenant), &thumbprint, lifetime)
+    }
+
+    /// A token with these claims, signed by the tenant's issuer.
+    pub fn mint(&self, tenant: &str, claims: &Claims) -> String {
+        self.tenants[tenant].issuer.mint(claims).unwrap()
+    }
+
+    /// A certificate and a token bound to it, with every data right.
+    pub fn credentials(&self, tenant: &str) -> Credentials {
+        let certificate = self.certificate(tenant);
+        let token = self.mint(tenant, &self.claims(tenant, &certificate));
+        Credentials { certificate, token }
+    }
+
+    /// A context for the client crate, with fresh credentials of the tenant.
+    pub fn context(&self, tenant: &str) -> Context {
+        Context::load(self.context_file(tenant)).unwrap()
+    }
+
+    /// A context file for the command line, with fresh credentials of the tenant.
+    pub fn context_file(&self, tenant: &str) -> PathBuf {
+        self.write_context(tenant, &self.credentials(tenant))
+    }
+
+    /// A context file with these credentials; the token's file is the same path ending in `.token`.
+    pub fn write_context(&self, tenant: &str, credentials: &Credentials) -> PathBuf {
+        let name = format!("{tenant}-{}", self.written.fetch_add(1, Ordering::Relaxed));
+        let file = |suffix: &str| self.path(&format!("contexts/{name}.{suffix}"));
+        fs::write(file("pem"), &credentials.certificate.certificate_pem).unwrap();
+        fs::write(file("key"), &credentials.certificate.key_pem).unwrap();
+        fs::write(file("token"), &credentials.token).unwrap();
+        let text = format!(
+            "endpoint = \"{}\"\nserver_name = \"{SERVER_NAME}\"\ntenant = \"{tenant}\"\n\
+             authority = \"../server-authority.pem\"\ncertificate = \"{name}.pem\"\nkey = \"{name}.key\"\n\
+             token_file = \"{name}.token\"\n",
+            self.listen
+        );
+        fs::write(file("toml"), text).unwrap();
+        file("toml")
+    }
+
+    /// A new file for a run's log.
+    pub(super) fn log(&self) -> PathBuf {
+        self.path(&format!("server-{}.log", self.written.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Keeps the place when the test ends, for whoever has to find out why it failed.
+    pub fn keep(&mut self) -> &Path {
+        self.place.disable_cleanup(true);
+        self.place.path()
+    }
+
+    fn write(&self) {
+        for folder in ["state", "authorities", "issuers", "contexts"] {
+            fs::create_dir(self.path(folder)).unwrap();
+        }
+        let server = Leaf::server(&[SERVER_NAME], &[IpAddr::from(Ipv4Addr::LOCALHOST)]);
+        let server = self.server_authority.issue(&server).unwrap();
+        fs::write(self.path("server.pem"), &server.certificate_pem).unwrap();
+        fs::write(self.path("server.key"), &server.key_pem).unwrap();
+        fs::write(self.path("server-authority.pem"), self.server_authority()).unwrap();
+        for (name, tenant) in &self.tenants {
+            fs::write(self.path(&format!("authorities/{name}.pem")), tenant.authority.certificate_pem())
+                .unwrap();
+            fs::write(self.path(&format!("issuers/{name}.jwks.json")), tenant.issuer.key_set()).unwrap();
+        }
+        fs::write(self.config(), self.configuration()).unwrap();
+    }
+
+    fn configuration(&self) -> String {
+        let mut text = format!(
+            "[server]\nlisten = \"{}\"\ndata_dir = \"state/data\"\nshards = 4\ndrain_deadline_seconds = {}\n\
+             [tls]\ncertificate = \"server.pem\"\nkey = \"server.key\"\n\
+             [identity]\ntrust_domain = \"{TRUST_DOMAIN}\"\naudience = \"{AUDIENCE}\"\n",
+            self.listen,
+            self.drain_deadline.as_secs()
+        );
+        for SampleTenant { name, departments } in SAMPLE_TENANTS {
+            text.push_str(&format!(
+                "[[authority]]\ncertificates = \"authorities/{name}.pem\"\ntenants = [\"{name}\"]\n\
+                 [[issuer]]\nissuer = \"{}\"\njwks = \"issuers/{name}.jwks.json\"\ntenants = [\"{name}\"]\n\
+                 [[tenant]]\nname = \"{name}\"\ndepartments = {departments:?}\n",
+                issuer_url(name)
+            ));
+        }
+        text
+    }
+}
+
+impl Default for Site {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Tenant {
+    fn new(sample: &SampleTenant) -> Self {
+        Self {
+            authority: Authority::new(&format!("clients of {}", sample.name)).unwrap(),
+            issuer: Issuer::new(&issuer_url(sample.name), Algorithm::EdDsa).unwrap(),
+        }
+    }
+}
+
+/// A port that nobody uses, and that no outgoing connection is given while the server is down.
+fn free_address() -> SocketAddr {
+    let mut random = rand::rng();
+    loop {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, random.random_range(10_000..32_000)));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+}

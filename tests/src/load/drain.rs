@@ -1,0 +1,36 @@
+//! The end of a load: takes out everything there is, until the server says that nothing is left.
+
+use std::sync::Arc;
+
+use posthouse_client::Event;
+use tokio::task::JoinSet;
+
+use super::Shared;
+use super::consumer::{close, note_answer, note_delivery, open};
+use crate::harness::PATIENCE;
+use crate::history::{Action, What};
+
+pub(super) async fn run(shared: &Arc<Shared>, queue: &str) {
+    let (number, consumer) = open(shared, queue).await;
+    let mut settling = JoinSet::new();
+    loop {
+        let next = tokio::time::timeout(PATIENCE, consumer.next_event());
+        let event = next.await.unwrap_or_else(|_| panic!("{queue} is neither empty nor delivers"));
+        match event.unwrap().unwrap() {
+            Event::Delivery(delivery) => {
+                let token = note_delivery(shared, number, &delivery);
+                shared.note(What::SettleSent { token: token.clone(), action: Action::Ack });
+                let (shared, answer) = (Arc::clone(shared), delivery.ack());
+                settling.spawn(async move { note_answer(&shared, token, answer).await });
+            }
+            Event::Idle { waiting: 0, parked } => {
+                assert_eq!(parked, 0, "{queue} has a place for its dead letters");
+                break;
+            }
+            // What waits for a retry comes in a moment; anything else is for later.
+            _ => {}
+        }
+    }
+    while settling.join_next().await.is_some() {}
+    close(shared, number, &consumer).await;
+}

@@ -1,0 +1,90 @@
+//! A producer: many messages under way, every outcome written down.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use posthouse_client::{NewMessage, PublishAck, PublishError, Publisher, Stored};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::watch;
+
+use super::{QUEUE, Shared};
+use crate::harness::eventually;
+use crate::history::What;
+use crate::payload::{PayloadId, encode};
+
+/// Messages whose outcome a producer waits for.
+const UNDER_WAY: usize = 64;
+/// How far the consumers may fall behind before the producers wait for them.
+const BACKLOG: u64 = 5_000;
+
+pub(super) async fn run(shared: Arc<Shared>, number: u32, stop: watch::Receiver<bool>) {
+    let mut random = StdRng::seed_from_u64(shared.seed ^ u64::from(number));
+    let mut count = 0;
+    while !*stop.borrow() {
+        let publisher = open(&shared).await;
+        // A publisher that gave up is replaced; what it had under way has no known outcome.
+        publish(&shared, &publisher, number, &mut count, &mut random, &stop).await;
+        // What was under way has been answered, so this has nothing to tell.
+        let _ = publisher.close().await;
+    }
+}
+
+async fn open(shared: &Shared) -> Publisher {
+    let client = shared.client().await;
+    let opened = || async { client.publisher(QUEUE).batch_messages(32).open().await.ok() };
+    eventually("a publisher", opened).await
+}
+
+async fn publish(
+    shared: &Shared,
+    publisher: &Publisher,
+    number: u32,
+    count: &mut u64,
+    random: &mut StdRng,
+    stop: &watch::Receiver<bool>,
+) {
+    let mut under_way = FuturesUnordered::new();
+    let mut ended = false;
+    while !ended && !*stop.borrow() {
+        if shared.backlog() > BACKLOG && under_way.is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            continue;
+        }
+        let payload = PayloadId { producer: number, count: *count };
+        *count += 1;
+        let message = NewMessage::new(encode(payload, random.random_range(60..2000)));
+        shared.note(What::PublishStarted { payload });
+        match publisher.publish(message).await {
+            Ok(ack) => under_way.push(answer(payload, ack)),
+            Err(error) => {
+                shared.note(outcome(payload, Err(error)));
+                ended = true;
+            }
+        }
+        let most = if shared.backlog() > BACKLOG { 1 } else { UNDER_WAY };
+        while under_way.len() >= most
+            && let Some(what) = under_way.next().await
+        {
+            ended |= !matches!(what, What::PublishAcked { .. });
+            shared.note(what);
+        }
+    }
+    while let Some(what) = under_way.next().await {
+        shared.note(what);
+    }
+}
+
+async fn answer(payload: PayloadId, ack: PublishAck) -> What {
+    outcome(payload, ack.await)
+}
+
+fn outcome(payload: PayloadId, answer: Result<Stored, PublishError>) -> What {
+    match answer {
+        Ok(stored) => What::PublishAcked { payload, sequence: stored.sequence },
+        Err(PublishError::Refused(_) | PublishError::Message(_)) => What::PublishRefused { payload },
+        Err(_) => What::PublishUnknown { payload },
+    }
+}

@@ -1,0 +1,223 @@
+//! Power cuts: runs a program so that what it has not synced can be taken away.
+//!
+//! The preload library `posthouse-powercut` keeps a mirror of what is durable (its `mirror` module tells the layout).
+//! After the program was killed, [`PowerCut::strike`] rebuilds the folder from the mirror alone.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::harness::binaries;
+
+/// What a disk writes in one piece.
+const PAGE: usize = 4096;
+
+/// A folder whose power can be cut.
+pub struct PowerCut {
+    folder: PathBuf,
+    mirror: PathBuf,
+}
+
+/// What becomes of bytes that were written and not synced.
+#[derive(Clone, Copy, Debug)]
+pub enum Unsynced {
+    /// All are gone.
+    Gone,
+    /// Of each file, as many of them as the seed says are on disk, from its beginning, and the rest is gone.
+    Torn(u64),
+    /// Of each file, any of its pages are on disk, as the seed says, in no order.
+    Scattered(u64),
+}
+
+/// What a power cut took.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// Files whose name was not durable.
+    pub files: usize,
+    /// Bytes in the other files that were not.
+    pub bytes: u64,
+}
+
+impl PowerCut {
+    /// Watches a folder, which must exist; the mirror is kept beside it.
+    pub fn watch(folder: &Path) -> Self {
+        let mut mirror = folder.as_os_str().to_owned();
+        mirror.push(".mirror");
+        Self { folder: folder.to_owned(), mirror: mirror.into() }
+    }
+
+    /// Makes a program keep the mirror.
+    pub fn arm(&self, command: &mut Command) {
+        command
+            .env("LD_PRELOAD", binaries::powercut_library())
+            .env("POSTHOUSE_POWERCUT_FOLDER", &self.folder)
+            .env("POSTHOUSE_POWERCUT_MIRROR", &self.mirror);
+    }
+
+    /// Cuts the power: leaves in the folder what is durable. The program must be dead.
+    pub fn strike(&self, unsynced: Unsynced) -> io::Result<Taken> {
+        let root = match fs::read_to_string(self.mirror.join("root")) {
+            Ok(root) => root,
+            // The program was killed before its first step: the mirror is made before that.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                fs::remove_dir_all(&self.mirror).or_else(absent)?;
+                return Ok(Taken::default());
+            }
+            Err(e) => return Err(e),
+        };
+        let written = ids(&self.folder)?;
+        let mut rebuilt = self.folder.as_os_str().to_owned();
+        rebuilt.push(".rebuilt");
+        let rebuilt = PathBuf::from(rebuilt);
+        let mut rebuild =
+            Rebuild { mirror: &self.mirror, written, tear: tear(unsynced), taken: Taken::default() };
+        rebuild.folder(&root, &rebuilt)?;
+        // What is left has no durable name.
+        rebuild.taken.files += rebuild.written.len();
+        fs::remove_dir_all(&self.folder)?;
+        fs::rename(&rebuilt, &self.folder)?;
+        // The mirror speaks of inodes that are no more; the next program makes a new one.
+        fs::remove_dir_all(&self.mirror)?;
+        Ok(rebuild.taken)
+    }
+}
+
+fn absent(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+/// Writes some of the pages back that were not synced.
+type Keep = fn(&mut StdRng, &Path, &[Page]) -> io::Result<()>;
+
+/// A page of a file, and where it is.
+type Page = (u64, Vec<u8>);
+
+fn tear(unsynced: Unsynced) -> Option<(StdRng, Keep)> {
+    match unsynced {
+        Unsynced::Gone => None,
+        Unsynced::Torn(seed) => Some((StdRng::seed_from_u64(seed), keep_beginning)),
+        Unsynced::Scattered(seed) => Some((StdRng::seed_from_u64(seed), keep_any)),
+    }
+}
+
+struct Rebuild<'a> {
+    mirror: &'a Path,
+    /// The files as they were written, by id, less those that were rebuilt.
+    written: HashMap<String, PathBuf>,
+    tear: Option<(StdRng, Keep)>,
+    taken: Taken,
+}
+
+impl Rebuild<'_> {
+    fn folder(&mut self, id: &str, place: &Path) -> io::Result<()> {
+        fs::create_dir(place)?;
+        fs::set_permissions(place, fs::Permissions::from_mode(0o700))?;
+        let names = match fs::read_to_string(self.mirror.join("folders").join(id)) {
+            Ok(names) => names,
+            // Its name is durable, and nothing in it.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(e),
+        };
+        for line in names.lines() {
+            let mut words = line.splitn(3, ' ');
+            let (Some(kind), Some(id), Some(name)) = (words.next(), words.next(), words.next()) else {
+                return Err(io::Error::other(format!("the mirror has a line {line:?}")));
+            };
+            let place = place.join(name);
+            if kind == "d" { self.folder(id, &place)? } else { self.file(id, &place)? }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, id: &str, place: &Path) -> io::Result<()> {
+        let durable = self.mirror.join("files").join(id);
+        // A name without bytes: the file was never synced.
+        let exists = durable.exists();
+        if exists {
+            fs::copy(&durable, place).map(|_| ())?
+        } else {
+            fs::write(place, "")?
+        }
+        fs::set_permissions(place, fs::Permissions::from_mode(0o600))?;
+        let Some(written) = self.written.remove(id) else { return Ok(()) };
+        let differing = differing(&File::open(place)?, &File::open(&written)?)?;
+        self.taken.bytes += differing.iter().map(|(_, page)| page.len() as u64).sum::<u64>();
+        match &mut self.tear {
+            Some((random, keep)) => keep(random, place, &differing),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Any of the pages.
+fn keep_any(random: &mut StdRng, place: &Path, pages: &[Page]) -> io::Result<()> {
+    let file = File::options().write(true).open(place)?;
+    let mut kept = pages.iter().filter(|_| random.random_bool(0.5));
+    kept.try_for_each(|(at, page)| file.write_all_at(page, *at))
+}
+
+/// The first few of the pages, and a part of the one after them.
+fn keep_beginning(random: &mut StdRng, place: &Path, pages: &[Page]) -> io::Result<()> {
+    let file = File::options().write(true).open(place)?;
+    let whole = random.random_range(0..=pages.len());
+    for (at, page) in &pages[..whole] {
+        file.write_all_at(page, *at)?;
+    }
+    if let Some((at, page)) = pages.get(whole) {
+        let part = random.random_range(0..=page.len());
+        file.write_all_at(&page[..part], *at)?;
+    }
+    Ok(())
+}
+
+/// The pages of a file that differ in another, as they are there.
+fn differing(durable: &File, written: &File) -> io::Result<Vec<Page>> {
+    let mut found = Vec::new();
+    let (mut here, mut there) = (vec![0; PAGE], vec![0; PAGE]);
+    let mut at = 0;
+    loop {
+        let count = fill(written, &mut there, at)?;
+        if count == 0 {
+            return Ok(found);
+        }
+        let known = fill(durable, &mut here, at)?;
+        if there[..count] != here[..known.min(count)] {
+            found.push((at, there[..count].to_vec()));
+        }
+        at += count as u64;
+    }
+}
+
+fn fill(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], at + filled as u64)? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    Ok(filled)
+}
+
+/// Every file below a folder, by the id that the mirror has for it.
+fn ids(folder: &Path) -> io::Result<HashMap<String, PathBuf>> {
+    let mut found = HashMap::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let facts = entry.metadata()?;
+        if facts.is_dir() {
+            found.extend(ids(&entry.path())?);
+            continue;
+        }
+        let born = facts.created()?.duration_since(std::time::UNIX_EPOCH).map_err(io::Error::other)?;
+        let id = format!("{}-{}.{:09}", facts.ino(), born.as_secs(), born.subsec_nanos());
+        found.insert(id, entry.path());
+    }
+    Ok(found)
+}

@@ -1,0 +1,149 @@
+//! Rounds of crashes under load: the part that kills and power cuts have in common.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use posthouse_tests::checker::{Verdict, check};
+use posthouse_tests::harness::server::Server;
+use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::history::{Event, save};
+use posthouse_tests::load::Load;
+use posthouse_tests::powercut::{PowerCut, Unsynced};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+/// What is done to the server, and to which.
+pub struct Plan<'a> {
+    /// The server from the given round on; before the first one it is round 0.
+    pub binary: &'a dyn Fn(u32) -> PathBuf,
+    /// How often it crashes.
+    pub rounds: u32,
+    /// How a server ends.
+    pub ends: Ends,
+    /// Whether the power goes, too.
+    pub power: bool,
+    /// Whether some of what was not synced is sometimes there.
+    pub torn: bool,
+}
+
+/// How servers end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Ends {
+    /// Killed at work, or while they start.
+    Kills,
+    /// The same, or killed while they stop.
+    KillsAndHalfStops,
+    /// Asked to stop, and left to do it.
+    Stops,
+}
+
+/// One server after another on the same data, and what ends them.
+struct Crashes<'a> {
+    plan: Plan<'a>,
+    site: Site,
+    cut: Option<PowerCut>,
+    random: StdRng,
+}
+
+/// Runs eight producers and eight consumers while the server crashes again and again, and judges what they saw. If a
+/// server would not start, returns what it said.
+pub async fn run(plan: Plan<'_>) -> Result<Judged, String> {
+    let seed = std::env::var("POSTHOUSE_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
+    println!("seed: POSTHOUSE_SEED={seed}");
+    let site = Site::new();
+    let cut = plan.power.then(|| PowerCut::watch(&site.state()));
+    let mut crashes = Crashes { plan, site, cut, random: StdRng::seed_from_u64(seed) };
+
+    let mut server = crashes.launch(0);
+    server.ready(&crashes.site).await;
+    let mut load = Load::start(crashes.site.context(CIVIL), 8, 8, seed).await;
+    for round in 1..=crashes.plan.rounds {
+        let more = crashes.random.random_range(500..8_000);
+        load.progress(more).await;
+        load.killing();
+        server = crashes.crash(server, round).await;
+        server.try_ready(&crashes.site).await?;
+        load.ready();
+        let (acked, settled) = load.counts();
+        println!("round {round}: {acked} acked, {settled} settled");
+    }
+    load.progress(100).await;
+    let events = load.finish().await;
+    let verdict = check(&events);
+    println!("{verdict}");
+    Ok(Judged { verdict, events, site: crashes.site })
+}
+
+/// A history and what the checker said about it.
+pub struct Judged {
+    pub verdict: Verdict,
+    events: Vec<Event>,
+    site: Site,
+}
+
+impl Judged {
+    /// Fails if a promise was broken, or if there was nothing to judge.
+    #[track_caller]
+    pub fn assert_kept(mut self) {
+        let verdict = &self.verdict;
+        if !verdict.violations.is_empty() {
+            let place = self.site.keep();
+            save(&self.events, &place.join("history.jsonl")).unwrap();
+            panic!("{verdict}see {}: history.jsonl, the logs and the data", place.display());
+        }
+        assert!(verdict.acked > 500 && verdict.settled > 500 && verdict.leased_again > 0, "{verdict}");
+    }
+}
+
+impl Crashes<'_> {
+    fn launch(&self, round: u32) -> Server {
+        Server::launch(&self.site, &(self.plan.binary)(round), self.cut.as_ref())
+    }
+
+    /// Kills the server, at work or while it stops or starts, and starts the next one.
+    async fn crash(&mut self, mut server: Server, round: u32) -> Server {
+        if self.plan.ends == Ends::Stops {
+            server.terminate();
+            assert_eq!(server.ended().await.code(), Some(0), "{}", server.log());
+            return self.launch(round);
+        }
+        let way = self.random.random_range(0..4);
+        if way == 1 && self.plan.ends == Ends::KillsAndHalfStops {
+            // While it drains, flushes its store and trims its log.
+            server.terminate();
+            self.pause(400).await;
+        }
+        self.kill(&mut server, round);
+        let server = self.launch(round);
+        if way != 2 {
+            return server;
+        }
+        // Again, while it is still busy with the last time.
+        let mut server = server;
+        self.pause(200).await;
+        self.kill(&mut server, round);
+        self.launch(round)
+    }
+
+    /// Not to wait for something: to hit it anywhere.
+    async fn pause(&mut self, most: u64) {
+        tokio::time::sleep(Duration::from_millis(self.random.random_range(0..most))).await;
+    }
+
+    fn kill(&mut self, server: &mut Server, round: u32) {
+        server.kill();
+        let Some(cut) = &self.cut else { return };
+        let unsynced = match round % 3 {
+            1 if self.plan.torn => Unsynced::Torn(self.random.random()),
+            2 if self.plan.torn => Unsynced::Scattered(self.random.random()),
+            _ => Unsynced::Gone,
+        };
+        let taken = cut.strike(unsynced).unwrap();
+        println!("power cut, {unsynced:?}: took {} files and {} bytes", taken.files, taken.bytes);
+    }
+}
+
+/// How many rounds there are, unless `POSTHOUSE_CRASH_ROUNDS` says otherwise.
+pub fn rounds(few: u32) -> u32 {
+    std::env::var("POSTHOUSE_CRASH_ROUNDS").map_or(few, |rounds| rounds.parse().unwrap())
+}

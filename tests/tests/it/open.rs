@@ -1,0 +1,201 @@
+//! A data folder that cannot be used is refused, with what to do.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use posthouse_proto::v1;
+use posthouse_tests::harness::binaries;
+use posthouse_tests::harness::scene::{Scene, text};
+use posthouse_tests::harness::server::Server;
+use posthouse_tests::harness::site::Site;
+use posthouse_tests::harness::wire::Caller;
+
+/// Starts the server, which has to refuse, and returns what it says.
+async fn refuses(site: &Site) -> String {
+    let mut server = Server::launch(site, &binaries::posthouse(), None);
+    while server.runs() {
+        // It is said last of all.
+        assert!(!server.log().contains("listening"), "the server serves:\n{}", server.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let status = server.ended().await;
+    let log = server.log();
+    assert!(status.code().is_some_and(|code| code != 0), "{status}: {log}");
+    assert!(!log.contains("panicked"), "{log}");
+    log
+}
+
+/// Every file below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found
+}
+
+/// The segment of the log that is written, and the places in it where groups begin.
+fn segment(site: &Site) -> (PathBuf, Vec<u64>) {
+    let begins = |path: &Path| fs::read(path).unwrap().starts_with(b"PHLOGSEG");
+    let path = files(&site.data()).into_iter().filter(|path| begins(path)).max().unwrap();
+    let bytes = fs::read(&path).unwrap();
+    let places = (0..bytes.len()).step_by(4096).filter(|at| bytes[*at..].starts_with(b"PHGR"));
+    let places = places.map(|at| at as u64).collect();
+    (path, places)
+}
+
+fn overwrite(path: &Path, at: u64, bytes: &[u8]) {
+    File::options().write(true).open(path).unwrap().write_all_at(bytes, at).unwrap();
+}
+
+async fn killed_with_messages() -> (Scene, String) {
+    let mut scene = Scene::start().await;
+    let queue = scene.plain_queue("q").await;
+    for text in ["a", "b", "c"] {
+        scene.publish(&queue, &[text]).await;
+    }
+    scene.server.kill();
+    (scene, queue)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_two_processes() {
+    let scene = Scene::start().await;
+    // The same data under another address.
+    let second = Site::new();
+    let config = fs::read_to_string(second.config()).unwrap();
+    let data = format!("data_dir = {:?}", scene.site.data());
+    fs::write(second.config(), config.replace("data_dir = \"state/data\"", &data)).unwrap();
+    let log = refuses(&second).await;
+    assert!(log.contains("another process") || log.contains("in use"), "{log}");
+    let queue = scene.plain_queue("q").await;
+    assert_eq!(scene.publish(&queue, &["a"]).await, [1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_damaged_log() {
+    let (scene, _) = killed_with_messages().await;
+    let (path, groups) = segment(&scene.site);
+    // Not the last group: that one may be a torn write.
+    overwrite(&path, groups[groups.len() / 2] + 60, b"\xff\xff\xff\xff\xff\xff\xff\xff");
+    let log = refuses(&scene.site).await;
+    assert!(log.contains("damaged") && log.contains("backup"), "{log}");
+    // And it stays so: nothing was changed.
+    let again = refuses(&scene.site).await;
+    assert!(again.contains("damaged"), "{again}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn but_a_torn_end_of_the_log_is_cut() {
+    let (mut scene, queue) = killed_with_messages().await;
+    let (path, groups) = segment(&scene.site);
+    // What a write leaves that the power cut short, behind the last whole group.
+    let end = groups.last().unwrap() + 4096;
+    overwrite(&path, end, b"PHGR half a group");
+    scene.server = Server::start(&scene.site).await;
+    scene.caller = Caller::connect(&scene.site, &scene.credentials).await;
+    assert_eq!(scene.stats(&queue).await.ready, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_log_of_a_newer_format() {
+    let (scene, _) = killed_with_messages().await;
+    let (path, _) = segment(&scene.site);
+    overwrite(&path, 8, &99_u32.to_le_bytes());
+    let log = refuses(&scene.site).await;
+    assert!(log.contains("99") && log.contains("newer"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_newer_format() {
+    let (scene, _) = killed_with_messages().await;
+    let node = scene.site.data().join("NODE");
+    let text = fs::read_to_string(&node).unwrap();
+    assert!(text.contains("format 1\n"), "{text}");
+    fs::write(&node, text.replace("format 1\n", "format 99\n")).unwrap();
+    let log = refuses(&scene.site).await;
+    assert!(log.contains("99") && log.contains("newer"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_damaged_store() {
+    let mut scene = Scene::start().await;
+    let queue = scene.plain_queue("q").await;
+    let texts: Vec<String> = (0..200).map(|number| format!("{number:0>1000}")).collect();
+    scene.publish(&queue, &texts.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    scene.server.terminate();
+    scene.server.ended().await;
+    let store: Vec<_> = files(&scene.site.data().join("store"));
+    let named = |part: &str| {
+        let mut found = store.iter().filter(|path| path.to_string_lossy().contains(part));
+        found.by_ref().max_by_key(|path| path.metadata().unwrap().len()).unwrap()
+    };
+    let path = named("MANIFEST");
+    let whole = fs::read(path).unwrap();
+    overwrite(path, 20, &[!whole[20]]);
+    let log = refuses(&scene.site).await;
+    assert!(log.contains("damaged") && log.contains("backup"), "{log}");
+    fs::write(path, whole).unwrap();
+
+    // Not every byte can be looked at before the server serves; but what is damaged is never delivered.
+    let path = named(".sst");
+    let mut bytes = fs::read(path).unwrap();
+    bytes.iter_mut().skip(64).step_by(500).take(20).for_each(|byte| *byte = !*byte);
+    fs::write(path, bytes).unwrap();
+    scene.server = Server::start(&scene.site).await;
+    scene.caller = Caller::connect(&scene.site, &scene.credentials).await;
+    let request = v1::ReceiveRequest { queue, max_messages: 200, ..v1::ReceiveRequest::default() };
+    match scene.caller.consumer().receive(scene.caller.request(request)).await {
+        Ok(answer) => {
+            let came: Vec<String> = answer.into_inner().deliveries.iter().map(text).collect();
+            assert!(came.iter().all(|text| texts.contains(text)), "{came:?}");
+            assert!(came.len() < texts.len(), "the damage hit nothing");
+        }
+        Err(status) => assert_eq!(status.code(), tonic::Code::Internal, "{status:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_log() {
+    // Whether the store had been flushed or not: what was confirmed may be missing.
+    for flushed in [true, false] {
+        let mut scene = Scene::start().await;
+        let queue = scene.plain_queue("q").await;
+        scene.publish(&queue, &["a"]).await;
+        if flushed {
+            scene.server.terminate();
+            scene.server.ended().await;
+        } else {
+            scene.server.kill();
+        }
+        let (path, _) = segment(&scene.site);
+        fs::remove_file(path).unwrap();
+        let log = refuses(&scene.site).await;
+        assert!(log.contains("backup"), "flushed: {flushed}: {log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_another_number_of_shards() {
+    let (scene, _) = killed_with_messages().await;
+    let config = fs::read_to_string(scene.site.config()).unwrap();
+    fs::write(scene.site.config(), config.replace("shards = 4", "shards = 8")).unwrap();
+    let log = refuses(&scene.site).await;
+    assert!(log.contains("shards"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_configuration_that_is_wrong_in_two_places() {
+    let site = Site::new();
+    let config = fs::read_to_string(site.config()).unwrap();
+    let config = config.replace("shards = 4", "shards = 3\ncolour = \"red\"");
+    fs::write(site.config(), config).unwrap();
+    let mut server = Server::launch(&site, &binaries::posthouse(), None);
+    assert_eq!(server.ended().await.code(), Some(78));
+    let log = server.log();
+    assert!(log.contains("server.shards") && log.contains("colour"), "{log}");
+    assert!(!site.data().exists());
+}

@@ -1,0 +1,142 @@
+//! Calls that are refused: each with its code and reason.
+
+use posthouse::dev::authority::Leaf;
+use posthouse::dev::token::{Claims, Confirmation};
+use posthouse_proto::v1::{GetQueueRequest, PublishRequest};
+use posthouse_tests::harness::refusal::assert_refused;
+use posthouse_tests::harness::scene::{Scene, message, queue_name};
+use posthouse_tests::harness::site::{CIVIL, Credentials, TAXATION};
+use posthouse_tests::harness::wire::Caller;
+use tonic::{Code, Status};
+
+async fn describe(caller: &Caller) -> Result<(), Status> {
+    let request = GetQueueRequest { name: queue_name("q") };
+    caller.queues().get_queue(caller.request(request)).await.map(|_| ())
+}
+
+async fn publish(caller: &Caller) -> Result<(), Status> {
+    let messages = vec![message("a")];
+    let request = PublishRequest { queue: queue_name("q"), messages, ..PublishRequest::default() };
+    caller.publisher().publish(caller.request(request)).await.map(|_| ())
+}
+
+/// A way to spoil what a good token says.
+type Spoil = fn(&mut Claims);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spoiled_token_is_refused_with_its_reason() {
+    let scene = Scene::start().await;
+    scene.plain_queue("q").await;
+    describe(&scene.caller).await.unwrap();
+    let spoils: &[(&str, Spoil)] = &[
+        ("TOKEN_EXPIRED", |claims| {
+            claims.iat -= 3600;
+            claims.exp = claims.iat + 600;
+        }),
+        ("TOKEN_NOT_YET_VALID", |claims| claims.iat += 1800),
+        ("TOKEN_ISSUER_UNKNOWN", |claims| claims.iss = "https://issuer.example".to_owned()),
+        ("TOKEN_AUDIENCE_WRONG", |claims| claims.aud = "another".to_owned()),
+        ("TOKEN_LIFETIME_TOO_LONG", |claims| claims.exp = claims.iat + 100_000),
+        ("TOKEN_SCOPE_INVALID", |claims| claims.scope.push_str(" posthouse:consume:civil-affairs/**")),
+        ("TOKEN_CERTIFICATE_MISMATCH", |claims| {
+            claims.cnf = Some(Confirmation { thumbprint: "A".repeat(43) });
+        }),
+        ("TOKEN_CERTIFICATE_MISMATCH", |claims| claims.cnf = None),
+    ];
+    for (reason, spoil) in spoils {
+        let mut claims = scene.site.claims(CIVIL, &scene.credentials.certificate);
+        spoil(&mut claims);
+        let caller = scene.caller.with_token(Some(&scene.site.mint(CIVIL, &claims)));
+        assert_refused(describe(&caller).await, Code::Unauthenticated, reason);
+        assert_refused(publish(&caller).await, Code::Unauthenticated, reason);
+    }
+    let none = scene.caller.with_token(None);
+    assert_refused(describe(&none).await, Code::Unauthenticated, "TOKEN_MISSING");
+    let malformed = scene.caller.with_token(Some("not.a.token"));
+    assert_refused(describe(&malformed).await, Code::Unauthenticated, "TOKEN_MALFORMED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forged_token_is_refused() {
+    let scene = Scene::start().await;
+    let token = &scene.credentials.token;
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let first = if signature.starts_with('A') { "B" } else { "A" };
+    let forged = format!("{signed}.{first}{}", &signature[1..]);
+    let caller = scene.caller.with_token(Some(&forged));
+    assert_refused(describe(&caller).await, Code::Unauthenticated, "TOKEN_SIGNATURE_INVALID");
+    let unsigned = scene.caller.with_token(Some(&format!("{signed}.")));
+    assert_eq!(describe(&unsigned).await.unwrap_err().code(), Code::Unauthenticated);
+    // Signed well, by a key that its issuer does not have.
+    let claims = scene.site.claims(CIVIL, &scene.credentials.certificate);
+    let stranger = scene.caller.with_token(Some(&scene.site.mint(TAXATION, &claims)));
+    assert_refused(describe(&stranger).await, Code::Unauthenticated, "TOKEN_KEY_UNKNOWN");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificate_and_token_must_be_of_one_caller() {
+    let scene = Scene::start().await;
+    let site = &scene.site;
+    // Another certificate of the same tenant.
+    let other = Credentials { certificate: site.certificate(CIVIL), token: scene.credentials.token.clone() };
+    let caller = Caller::connect(site, &other).await;
+    assert_refused(describe(&caller).await, Code::Unauthenticated, "TOKEN_CERTIFICATE_MISMATCH");
+    // A token of another tenant, bound to this certificate.
+    let token = site.mint(TAXATION, &site.claims(TAXATION, &scene.credentials.certificate));
+    let caller = scene.caller.with_token(Some(&token));
+    assert_refused(describe(&caller).await, Code::Unauthenticated, "TENANT_MISMATCH");
+    // An issuer that mints for a tenant which is not its own.
+    let mut claims = site.claims(TAXATION, &scene.credentials.certificate);
+    claims.tenant = CIVIL.to_owned();
+    let caller = scene.caller.with_token(Some(&site.mint(TAXATION, &claims)));
+    assert_refused(describe(&caller).await, Code::Unauthenticated, "TOKEN_ISSUER_UNKNOWN");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_needs_an_identity_that_its_authority_may_give() {
+    let scene = Scene::start().await;
+    let site = &scene.site;
+    let uri = |path: &str| Leaf::client(&format!("spiffe://{path}"));
+    let two = Leaf {
+        uris: vec![
+            posthouse::dev::spiffe_id(CIVIL),
+            "spiffe://posthouse.internal/tenant/civil-affairs/x".to_owned(),
+        ],
+        ..uri("posthouse.internal/tenant/civil-affairs/x")
+    };
+    for leaf in [
+        uri("elsewhere.internal/tenant/civil-affairs/service/a"),
+        uri("posthouse.internal/tenant/taxation/service/a"),
+        uri("posthouse.internal/civil-affairs"),
+        Leaf { uris: Vec::new(), ..uri("posthouse.internal/tenant/civil-affairs/x") },
+        two,
+    ] {
+        let certificate = site.issue(CIVIL, &leaf);
+        let token = site.mint(CIVIL, &site.claims(CIVIL, &certificate));
+        let caller = Caller::connect(site, &Credentials { certificate, token }).await;
+        assert_refused(describe(&caller).await, Code::Unauthenticated, "CERTIFICATE_IDENTITY_INVALID");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_covers_its_action_and_its_names_only() {
+    let scene = Scene::start().await;
+    scene.plain_queue("q").await;
+    let caller = |scope: &str| {
+        let mut claims = scene.site.claims(CIVIL, &scene.credentials.certificate);
+        claims.scope = scope.to_owned();
+        scene.caller.with_token(Some(&scene.site.mint(CIVIL, &claims)))
+    };
+    let consumes = caller("posthouse:consume:civil-affairs/*/*");
+    assert_refused(publish(&consumes).await, Code::PermissionDenied, "GRANT_MISSING");
+    assert_refused(describe(&consumes).await, Code::PermissionDenied, "GRANT_MISSING");
+    let elsewhere = caller("posthouse:publish:civil-affairs/identity-cards/*");
+    assert_refused(publish(&elsewhere).await, Code::PermissionDenied, "GRANT_MISSING");
+    let another = caller("posthouse:publish:civil-affairs/household-registry/p");
+    assert_refused(publish(&another).await, Code::PermissionDenied, "GRANT_MISSING");
+    // No issuer can give rights in another tenant: such a token is none.
+    let foreign = caller("posthouse:publish:civil-affairs/*/* posthouse:publish:taxation/*/*");
+    assert_refused(publish(&foreign).await, Code::Unauthenticated, "TOKEN_SCOPE_INVALID");
+    publish(&caller("posthouse:publish:civil-affairs/household-registry/q")).await.unwrap();
+    publish(&caller("posthouse:publish:civil-affairs/*/q")).await.unwrap();
+}

@@ -1,0 +1,6 @@
+//! Who is refused, and how: each with its TLS alert, or its code and reason.
+
+mod calls;
+mod foreign;
+mod handshake;
+mod secrets;

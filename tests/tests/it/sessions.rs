@@ -1,0 +1,165 @@
+//! Consumer sessions: a broken connection keeps its leases, a clean end gives them back.
+
+use std::time::Duration;
+
+use posthouse_proto::v1::{self, SettleAction, consume_request, consume_response};
+use posthouse_tests::harness::refusal::assert_refused;
+use posthouse_tests::harness::scene::{LONG, Scene, settlement, text};
+use posthouse_tests::harness::site::CIVIL;
+use posthouse_tests::harness::stream::{Stream, open};
+use posthouse_tests::harness::wire::Caller;
+use tonic::Code;
+
+const SESSION: [u8; 16] = [1; 16];
+const OTHER: [u8; 16] = [2; 16];
+
+fn tokens(deliveries: &[v1::Delivery]) -> Vec<Vec<u8>> {
+    let mut tokens: Vec<_> = deliveries.iter().map(|delivery| delivery.token.to_vec()).collect();
+    tokens.sort();
+    tokens
+}
+
+async fn settle(stream: &mut Stream, deliveries: &[v1::Delivery]) -> v1::SettledFrame {
+    let settlements = deliveries.iter().map(|delivery| settlement(delivery, SettleAction::Ack)).collect();
+    stream.send(consume_request::Frame::Settle(v1::SettleFrame { settle_id: 5, settlements })).await;
+    loop {
+        match stream.next().await.unwrap() {
+            Some(consume_response::Frame::Settled(settled)) => return settled,
+            Some(_) => {}
+            None => panic!("the stream ended"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_connection_gets_the_same_leases_again() {
+    let mut scene = Scene::start().await;
+    let queue = scene.plain_queue("q").await;
+    scene.publish(&queue, &["a", "b", "c"]).await;
+    let mut stream = Stream::open(&scene.caller, open(&queue, SESSION, 3)).await;
+    let held = stream.deliveries(3).await;
+    assert_eq!(settle(&mut stream, &held[..1]).await.all_settled, 1);
+    scene.caller.cut();
+
+    let caller = Caller::connect(&scene.site, &scene.credentials).await;
+    let mut stream = Stream::open(&caller, open(&queue, SESSION, 10)).await;
+    assert_eq!(stream.opened.resumed_leases, 2);
+    let resumed = stream.deliveries(2).await;
+    assert!(resumed.iter().all(|delivery| delivery.resumed && delivery.attempt == 1), "{resumed:?}");
+    assert_eq!(tokens(&resumed), tokens(&held[1..]));
+
+    // The same over a crash of the server.
+    scene.crash().await;
+    let mut stream = Stream::open(&scene.caller, open(&queue, SESSION, 10)).await;
+    let resumed = stream.deliveries(2).await;
+    assert_eq!(tokens(&resumed), tokens(&held[1..]));
+    assert_eq!(settle(&mut stream, &resumed).await.all_settled, 2);
+    assert_eq!(scene.stats(&queue).await.in_flight, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_stream_of_a_session_wins() {
+    let scene = Scene::start().await;
+    let queue = scene.plain_queue("q").await;
+    scene.publish(&queue, &["a"]).await;
+    let mut older = Stream::open(&scene.caller, open(&queue, SESSION, 1)).await;
+    let held = older.deliveries(1).await;
+    let mut newer = Stream::open(&scene.caller, open(&queue, SESSION, 1)).await;
+    assert_refused(older.end().await, Code::Aborted, "SESSION_TAKEN_OVER");
+    let resumed = newer.deliveries(1).await;
+    assert_eq!(tokens(&resumed), tokens(&held));
+    assert_eq!(settle(&mut newer, &resumed).await.all_settled, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_its_subjects_own() {
+    let scene = Scene::start().await;
+    let queue = scene.plain_queue("q").await;
+    scene.publish(&queue, &["a"]).await;
+    let mut stream = Stream::open(&scene.caller, open(&queue, SESSION, 1)).await;
+    stream.deliveries(1).await;
+    let mut claims = scene.site.claims(CIVIL, &scene.credentials.certificate);
+    claims.sub = "somebody else".to_owned();
+    let other = scene.caller.with_token(Some(&scene.site.mint(CIVIL, &claims)));
+    // Whether the session id itself is refused or not: it opens no way to another's leases.
+    if let Ok(mut stolen) = Stream::try_open(&other, open(&queue, SESSION, 10)).await {
+        assert_eq!(stolen.opened.resumed_leases, 0);
+        let frames = stolen.until_pong().await;
+        assert!(
+            !frames.iter().any(|frame| matches!(frame, consume_response::Frame::Deliveries(_))),
+            "{frames:?}"
+        );
+    }
+    // And the owner's stream goes on.
+    stream.until_pong().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clean_end_releases() {
+    let scene = Scene::start().await;
+    let queue = scene.plain_queue("q").await;
+    scene.publish(&queue, &["a"]).await;
+    let mut stream = Stream::open(&scene.caller, open(&queue, SESSION, 1)).await;
+    let held = stream.deliveries(1).await;
+    stream.half_close();
+    stream.end().await.unwrap();
+    let delivery = scene.receive_one(&queue, LONG).await;
+    assert_eq!(delivery.attempt, 1);
+    assert_ne!(delivery.token, held[0].token);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_sent_beyond_the_credits() {
+    let scene = Scene::start().await;
+    let queue = scene.plain_queue("q").await;
+    let texts: Vec<String> = (0..10).map(|number| format!("message {number}")).collect();
+    scene.publish(&queue, &texts.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let mut stream = Stream::open(&scene.caller, open(&queue, SESSION, 3)).await;
+    let mut found = stream.deliveries(3).await;
+    assert_eq!(stream.until_pong().await, []);
+    assert_eq!(scene.stats(&queue).await.in_flight, 3);
+
+    // Two more messages, but bytes only for one; a message is sent when all the bytes are there.
+    stream.send(consume_request::Frame::Credit(v1::Credit { messages: 2, bytes: 9 })).await;
+    found.extend(stream.deliveries(1).await);
+    assert_eq!(stream.until_pong().await, []);
+    stream.send(consume_request::Frame::Credit(v1::Credit { messages: 6, bytes: 1000 })).await;
+    found.extend(stream.deliveries(6).await);
+    assert_eq!(found.iter().map(text).collect::<Vec<_>>(), texts);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_told_when_there_is_nothing() {
+    let scene = Scene::start().await;
+    let queue = scene.plain_queue("q").await;
+    let mut stream = Stream::open(&scene.caller, open(&queue, SESSION, 10)).await;
+    let idle = |waiting| Some(consume_response::Frame::Idle(v1::Idle { waiting, parked: 0 }));
+    assert_eq!(stream.next().await.unwrap(), idle(0));
+    scene.publish(&queue, &["a", "b"]).await;
+    let deliveries = stream.deliveries(2).await;
+    assert_eq!(settle(&mut stream, &deliveries[..1]).await.all_settled, 1);
+    // One is still leased, though by this stream itself.
+    assert_eq!(stream.until_pong().await, []);
+    let mut nack = settlement(&deliveries[1], SettleAction::Nack);
+    nack.delay = posthouse_tests::harness::scene::wire(Duration::from_secs(600));
+    let frame = v1::SettleFrame { settle_id: 6, settlements: vec![nack] };
+    stream.send(consume_request::Frame::Settle(frame)).await;
+    loop {
+        match stream.next().await.unwrap() {
+            Some(consume_response::Frame::Settled(_)) => {}
+            frame => break assert_eq!(frame, idle(1)),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_on_a_deleted_queue_end() {
+    let scene = Scene::start().await;
+    let queue = scene.plain_queue("q").await;
+    let mut stream = Stream::open(&scene.caller, open(&queue, OTHER, 10)).await;
+    let request = v1::DeleteQueueRequest { name: queue.clone(), ..v1::DeleteQueueRequest::default() };
+    scene.caller.queues().delete_queue(scene.caller.request(request)).await.unwrap();
+    assert_refused(stream.end().await, Code::NotFound, "QUEUE_DELETED");
+    let again = Stream::try_open(&scene.caller, open(&queue, OTHER, 10)).await.err().unwrap();
+    assert_refused(Err::<(), _>(again), Code::NotFound, "QUEUE_NOT_FOUND");
+}
