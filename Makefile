@@ -1,0 +1,59 @@
+# Posthouse. `make demo` shows it working, `make test` proves it; both install on Debian what they need and is missing.
+# There is one profile, release, because RocksDB takes long to compile and is compiled once.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# One target folder for every clone: a fresh clone does not compile RocksDB again.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/posthouse/target
+# Cargo tools of pinned versions, out of the way of others.
+TOOLS := $(HOME)/.cache/posthouse/tools
+export PATH := $(TOOLS)/bin:$(PATH)
+
+CARGO_DENY_VERSION := 0.20.2
+CRASH_ROUNDS ?= 30
+RELEASE := --release --locked
+
+.PHONY: help demo test crash check fix binaries compilers gate-tools
+
+help:
+	@echo 'make demo    ten thousand citizen applications through a server that is killed on the way'
+	@echo 'make test    every test'
+	@echo 'make crash   $(CRASH_ROUNDS) rounds of kill -9 under load (CRASH_ROUNDS=N for others)'
+	@echo 'make check   the gate: format, lints, dependencies, documentation; changes nothing'
+	@echo 'make fix     what of that can be put right by itself'
+
+demo: compilers
+	cargo build $(RELEASE) --workspace --bins --examples
+	$(CARGO_TARGET_DIR)/release/examples/demo demo/applications.ndjson
+
+test: binaries
+	cargo test $(RELEASE) --workspace
+	cargo test $(RELEASE) --workspace --features posthouse/planted-bugs --test proofs planted
+
+crash: binaries
+	POSTHOUSE_CRASH_ROUNDS=$(CRASH_ROUNDS) cargo test $(RELEASE) --workspace --test crash -- --nocapture
+
+# What the tests run: the server, the server with its planted bugs, the library that plays power cuts. Always the whole
+# workspace, since the features of a dependency are those that all of its users want.
+binaries: compilers
+	scripts/build-planted.sh
+	cargo build $(RELEASE) --workspace --lib --bins
+
+check: compilers gate-tools
+	cargo fmt --all --check
+	cargo fetch --locked
+	cargo deny --offline --locked check bans licenses sources
+	cargo clippy $(RELEASE) --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc $(RELEASE) --no-deps --workspace
+
+fix: compilers
+	cargo clippy $(RELEASE) --workspace --all-targets --fix --allow-dirty --allow-staged
+	cargo fmt --all
+
+compilers:
+	@scripts/install-tools.sh compilers
+
+gate-tools:
+	@scripts/install-tools.sh gate $(TOOLS) $(CARGO_DENY_VERSION)

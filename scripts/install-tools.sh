@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Installs what a make target needs and this machine lacks: on Debian by apt-get, elsewhere it says what to install.
+#
+#   install-tools.sh compilers                     C and C++ compilers and libclang, for RocksDB and aws-lc
+#   install-tools.sh gate TOOLS_DIR DENY_VERSION   and what `make check` needs
+set -euo pipefail
+
+fail() {
+    printf 'install-tools: %s\n' "$@" >&2
+    exit 1
+}
+
+# bindgen needs the library and clang's own headers.
+has_libclang() {
+    [[ -n "${LIBCLANG_PATH:-}" ]] && return 0
+    compgen -G '/usr/lib*/llvm*/lib*/libclang[.-]*so*' >/dev/null ||
+        compgen -G '/usr/lib*/libclang[.-]*so*' >/dev/null ||
+        compgen -G '/usr/lib/*/libclang[.-]*so*' >/dev/null || return 1
+    compgen -G '/usr/lib*/clang/*/include/stddef.h' >/dev/null ||
+        compgen -G '/usr/lib*/llvm*/lib*/clang/*/include/stddef.h' >/dev/null
+}
+
+has_cxx() {
+    command -v c++ >/dev/null && printf '#include <vector>\n' | c++ -x c++ -fsyntax-only - 2>/dev/null
+}
+
+has_cc() {
+    command -v cc >/dev/null && printf '#include <stdio.h>\n' | cc -x c -fsyntax-only - 2>/dev/null
+}
+
+install_packages() {
+    local packages=("$@") as_root=()
+    if ! command -v apt-get >/dev/null; then
+        fail "missing: ${packages[*]} (Debian's names). Install a C and a C++ compiler (gcc, g++) and libclang with" \
+            'its headers. Fedora: dnf install gcc-c++ clang-devel; Arch: pacman -S base-devel clang;' \
+            'macOS: xcode-select --install. Or set LIBCLANG_PATH to the folder that has libclang. Then try again.'
+    fi
+    if [[ "$(id -u)" != 0 ]]; then
+        command -v sudo >/dev/null || fail "missing: ${packages[*]}. As root: apt-get install ${packages[*]}"
+        as_root=(sudo)
+    fi
+    echo "install-tools: installing ${packages[*]}"
+    "${as_root[@]}" apt-get update -qq
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
+}
+
+compilers() {
+    local packages=()
+    has_cc || packages+=(gcc libc6-dev)
+    has_cxx || packages+=(g++)
+    has_libclang || packages+=(libclang-dev)
+    # Cargo fetches crates over TLS and brings no certificates of its own.
+    [[ -e /etc/ssl/certs/ca-certificates.crt || ! -e /etc/debian_version ]] || packages+=(ca-certificates)
+    [[ ${#packages[@]} == 0 ]] || install_packages "${packages[@]}"
+    command -v cargo >/dev/null || fail 'there is no cargo on the PATH. Install Rust 1.95 or newer: https://rustup.rs'
+}
+
+gate() {
+    local tools=$1 deny_version=$2 component
+    for component in fmt clippy; do
+        cargo "$component" --version >/dev/null 2>&1 ||
+            fail "cargo $component is missing: rustup component add rustfmt clippy"
+    done
+    if [[ "$(cargo deny --version 2>/dev/null)" != "cargo-deny $deny_version" ]]; then
+        echo "install-tools: installing cargo-deny $deny_version"
+        # Not in the project's target folder: nothing there is of use to it.
+        env -u CARGO_TARGET_DIR cargo install --locked --root "$tools" --version "=$deny_version" cargo-deny
+    fi
+}
+
+case "${1:-}" in
+compilers) compilers ;;
+gate) gate "${2:?TOOLS_DIR}" "${3:?DENY_VERSION}" ;;
+*) fail "usage: install-tools.sh compilers | gate TOOLS_DIR DENY_VERSION" ;;
+esac
