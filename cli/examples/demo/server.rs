@@ -48,7 +48,8 @@ impl Server {
     /// SIGTERM, and the exit it leads to.
     pub async fn stop(mut self) -> Result<(), Failed> {
         let id = self.process.id().ok_or("the server has ended by itself")?;
-        Command::new("kill").arg(id.to_string()).status().await?;
+        // The shell's own kill: a bare machine has no other.
+        Command::new("sh").args(["-c", &format!("kill {id}")]).status().await?;
         let status = self.process.wait().await?;
         if status.success() { Ok(()) } else { Err(format!("the server ended with {status}").into()) }
     }
