@@ -52,6 +52,11 @@ impl Backlog {
         self.leased.len()
     }
 
+    /// What an earlier stream had is not all sent again yet.
+    pub(crate) fn is_resuming(&self) -> bool {
+        self.leased.front().is_some_and(|(_, resumed)| *resumed)
+    }
+
     /// Reads some.
     pub(crate) async fn read(&mut self, context: &Context, source: &Source) -> Result<Read, ApiError> {
         let some: Vec<_> = self.leased.drain(..self.read.min(self.leased.len())).collect();

@@ -149,18 +149,23 @@ impl ConsumeStream {
         loop {
             let (clear, room) = (out.waiting() == 0, out.waiting() < MAX_ANSWERS_WAITING);
             let deliver = clear && !open.backlog.is_empty();
+            // A client that settles what it still had would take a delivery behind the confirmation for a new one.
+            let resumed = !open.backlog.is_resuming();
             tokio::select! {
                 flowed = out.flow() => flowed.map_err(|Gone| ApiError::frame("the client has gone away"))?,
                 _ = ticks.tick() => self.look_around(open, out)?,
-                Some(answer) = open.answers.next() => out.send(answer?),
+                Some(answer) = open.answers.next(), if resumed => out.send(answer?),
                 request = requests.message(), if room && open.answers.len() < MAX_SETTLES_ON_THEIR_WAY => {
                     let Some(request) = request.map_err(ApiError::broken_stream)? else { return Ok(()) };
                     self.take(open, request, out)?;
                 }
-                event = open.told.recv(), if clear && open.backlog.len() < MAX_BACKLOG => {
+                event = open.told.recv(), if clear && resumed && open.backlog.len() < MAX_BACKLOG => {
                     hear(open, event.ok_or_else(ApiError::draining)?, out)?;
                     // Small grants leave together.
-                    while open.backlog.len() < MAX_BACKLOG && let Ok(event) = open.told.try_recv() {
+                    while !open.backlog.is_resuming()
+                        && open.backlog.len() < MAX_BACKLOG
+                        && let Ok(event) = open.told.try_recv()
+                    {
                         hear(open, event, out)?;
                     }
                 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use posthouse_proto::v1::{self, SettleAction, consume_request, consume_response};
+use posthouse_proto::v1::{
+    self, NewMessage, PublishRequest, SettleAction, consume_request, consume_response,
+};
+use posthouse_tests::harness::eventually;
 use posthouse_tests::harness::refusal::assert_refused;
 use posthouse_tests::harness::scene::{LONG, Scene, settlement, text};
 use posthouse_tests::harness::site::CIVIL;
@@ -55,6 +58,43 @@ async fn a_broken_connection_gets_the_same_leases_again() {
     assert_eq!(tokens(&resumed), tokens(&held[1..]));
     assert_eq!(settle(&mut stream, &resumed).await.all_settled, 2);
     assert_eq!(scene.stats(&queue).await.in_flight, 0);
+}
+
+/// A client that settles what it still has, before the server has sent all of it again, must be able to forget it at
+/// the confirmation: behind that, a resumed delivery would look like a new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_resumed_comes_before_anything_is_confirmed() {
+    const COUNT: usize = 24;
+    let scene = Scene::start().await;
+    let queue = scene.plain_queue("q").await;
+    for _ in 0..COUNT {
+        // Together they are more than the stream's window: some wait in the server.
+        let messages = vec![NewMessage { payload: vec![0; 300_000].into(), ..NewMessage::default() }];
+        let request = PublishRequest { queue: queue.clone(), messages, ..PublishRequest::default() };
+        scene.caller.publisher().publish(scene.caller.request(request)).await.unwrap();
+    }
+    let mut first = Caller::connect(&scene.site, &scene.credentials).await;
+    let mut stream = Stream::open(&first, open(&queue, SESSION, 100)).await;
+    let held = stream.deliveries(COUNT).await;
+    first.cut();
+
+    let second = Caller::connect(&scene.site, &scene.credentials).await;
+    let mut stream = Stream::open(&second, open(&queue, SESSION, 100)).await;
+    let settlements = held.iter().map(|delivery| settlement(delivery, SettleAction::Ack)).collect();
+    stream.send(consume_request::Frame::Settle(v1::SettleFrame { settle_id: 5, settlements })).await;
+    let settled = async || (scene.stats(&queue).await.in_flight == 0).then_some(());
+    eventually("the settlements on disk", settled).await;
+    let mut resumed = 0;
+    loop {
+        match stream.next().await.unwrap() {
+            Some(consume_response::Frame::Deliveries(batch)) => resumed += batch.deliveries.len(),
+            Some(consume_response::Frame::Settled(settled)) => break assert_eq!(settled.all_settled, 24),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(resumed, COUNT);
+    let late = stream.until_pong().await;
+    assert!(late.iter().all(|frame| matches!(frame, consume_response::Frame::Idle(_))), "{late:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
