@@ -64,11 +64,11 @@ async fn a_broken_connection_gets_the_same_leases_again() {
 /// the confirmation: behind that, a resumed delivery would look like a new one.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_resumed_comes_before_anything_is_confirmed() {
-    const COUNT: usize = 24;
+    const COUNT: usize = 64;
     let scene = Scene::start().await;
     let queue = scene.plain_queue("q").await;
     for _ in 0..COUNT {
-        // Together they are more than the stream's window: some wait in the server.
+        // Together they are more than the network and the stream take: some wait in the server.
         let messages = vec![NewMessage { payload: vec![0; 300_000].into(), ..NewMessage::default() }];
         let request = PublishRequest { queue: queue.clone(), messages, ..PublishRequest::default() };
         scene.caller.publisher().publish(scene.caller.request(request)).await.unwrap();
@@ -88,7 +88,7 @@ async fn what_is_resumed_comes_before_anything_is_confirmed() {
     loop {
         match stream.next().await.unwrap() {
             Some(consume_response::Frame::Deliveries(batch)) => resumed += batch.deliveries.len(),
-            Some(consume_response::Frame::Settled(settled)) => break assert_eq!(settled.all_settled, 24),
+            Some(consume_response::Frame::Settled(settled)) => break assert_eq!(settled.all_settled, 64),
             other => panic!("{other:?}"),
         }
     }
