@@ -73,7 +73,7 @@ async fn what_is_resumed_comes_before_anything_is_confirmed() {
         let request = PublishRequest { queue: queue.clone(), messages, ..PublishRequest::default() };
         scene.caller.publisher().publish(scene.caller.request(request)).await.unwrap();
     }
-    let mut first = Caller::connect(&scene.site, &scene.credentials).await;
+    let first = Caller::connect(&scene.site, &scene.credentials).await;
     let mut stream = Stream::open(&first, open(&queue, SESSION, 100)).await;
     let held = stream.deliveries(COUNT).await;
     first.cut();
