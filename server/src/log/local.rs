@@ -11,9 +11,6 @@ use super::open::{self, LogOpenError, OpenLog};
 use super::queue::Queue;
 use super::{CommitSink, GroupId, Log, LogError, ProposeError};
 
-/// The exit code of a process whose disk failed (EX_IOERR).
-const EXIT_IO: i32 = 74;
-
 /// How a [`LocalLog`] behaves. The default is what a server wants.
 #[derive(Debug, Clone)]
 pub struct LocalLogOptions {
@@ -74,7 +71,7 @@ impl OnFatal {
 
 impl Default for OnFatal {
     fn default() -> Self {
-        Self::new(|_| std::process::exit(EXIT_IO))
+        Self::new(|_| std::process::exit(crate::EXIT_IO))
     }
 }
 
