@@ -4,10 +4,11 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "posthouse/v1/common.proto",
     "posthouse/v1/publisher.proto",
     "posthouse/v1/consumer.proto",
+    "posthouse/v1/messages.proto",
     "posthouse/v1/queues.proto",
 ];
 

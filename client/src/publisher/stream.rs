@@ -61,6 +61,7 @@ impl PublishStream {
             protocol_version: PROTOCOL_VERSION,
             queue: session.queue.clone(),
             producer: Some(producer),
+            tell_message_ids: false,
         });
         // The channel is new and empty.
         let _ = requests.try_send(PublishStreamRequest { frame: Some(open) });

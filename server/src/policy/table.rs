@@ -35,6 +35,9 @@ const TABLE: &[(&str, Access)] = &[
     ("/posthouse.v1.Queues/UpdateQueue", MANAGE),
     ("/posthouse.v1.Queues/DeleteQueue", MANAGE),
     ("/posthouse.v1.Queues/PurgeQueue", MANAGE),
+    ("/posthouse.v1.Messages/FindMessage", DESCRIBE),
+    ("/posthouse.v1.Messages/ListDeadLetters", DESCRIBE),
+    ("/posthouse.v1.Messages/RedriveDeadLetters", MANAGE),
     ("/grpc.health.v1.Health/Check", Access::CertificateOnly),
     ("/grpc.health.v1.Health/Watch", Access::CertificateOnly),
 ];

@@ -72,6 +72,7 @@ impl QueuesService {
             waiting: counts.waiting,
             parked: counts.parked,
             last_sequence: counts.last_sequence,
+            ..QueueStats::default()
         });
         Ok(queue)
     }
