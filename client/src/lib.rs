@@ -32,6 +32,7 @@ mod client;
 mod connect;
 mod consumer;
 mod context;
+mod credentials;
 mod error;
 mod message;
 mod name;
@@ -40,17 +41,19 @@ mod queues;
 mod request;
 mod retry;
 mod time;
-mod token;
+mod trace;
 
 pub use bytes::Bytes;
-pub use client::Client;
+pub use client::{Client, ClientBuilder};
 pub use consumer::{
     ConsumeError, Consumer, ConsumerBuilder, DeadLetterCause, DeadLetterOrigin, Delivery, Event, SettleError,
     Settling,
 };
 pub use context::{Context, ContextBuilder, ContextError};
-pub use error::{ConnectError, Error, ErrorKind, Refusal};
+pub use credentials::{AccessToken, BoxError, TlsMaterial};
+pub use error::{ConnectError, Error, ErrorKind, ErrorReason, Refusal, Violation};
 pub use message::{MessageError, NewMessage};
 pub use name::NameError;
-pub use publisher::{PublishAck, PublishError, Publisher, PublisherBuilder, Stored};
+pub use publisher::{PublishAck, PublishError, Publisher, PublisherBuilder, Stored, TryPublishError};
 pub use queues::{Queue, QueueSettings, QueueStats, Queues};
+pub use trace::TraceContext;

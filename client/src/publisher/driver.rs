@@ -273,7 +273,10 @@ impl Driver {
                 }
                 self.close_batch();
             }
-            let Some(batch) = self.window.send() else { break };
+            let batch = self.window.send(now);
+            // Expired messages are gone without an answer of the server.
+            self.room.give_back(self.window.take_freed());
+            let Some(batch) = batch else { continue };
             if !stream.send(batch) {
                 return false;
             }
@@ -325,6 +328,7 @@ impl Driver {
                         self.close_batch();
                     }
                 }
+                Item::Send => self.close_batch(),
                 Item::Flush(done) => self.flush(done),
                 Item::Close(done) => {
                     self.room.close(PublishError::Closed);
@@ -362,6 +366,7 @@ impl Driver {
         while let Ok(item) = self.items.try_recv() {
             match item {
                 Item::Message(accepted) => _ = accepted.answer.send(Err(error.clone())),
+                Item::Send => {}
                 Item::Flush(done) | Item::Close(done) => _ = done.send(Err(error.clone())),
             }
         }
