@@ -9,6 +9,7 @@ use crate::{
     context::Context,
     error::{ConnectError, Error},
     name,
+    pool::WorkerPoolBuilder,
     publisher::PublisherBuilder,
     queues::Queues,
     request::Requests,
@@ -97,6 +98,12 @@ impl Client {
     /// Settings of a new consumer of a queue: `DEPARTMENT/QUEUE` or a full resource name.
     pub fn consumer(&self, queue: impl Into<String>) -> ConsumerBuilder {
         ConsumerBuilder::new(self.context().clone(), queue.into())
+    }
+
+    /// Settings of a new pool of workers on a queue; [`ConsumerBuilder::worker_pool`] makes one with other settings of
+    /// the consumer.
+    pub fn worker_pool(&self, queue: impl Into<String>) -> WorkerPoolBuilder {
+        self.consumer(queue).worker_pool()
     }
 
     /// The definitions of queues.

@@ -36,6 +36,7 @@ mod credentials;
 mod error;
 mod message;
 mod name;
+mod pool;
 mod publisher;
 mod queues;
 mod request;
@@ -47,13 +48,16 @@ pub use bytes::Bytes;
 pub use client::{Client, ClientBuilder};
 pub use consumer::{
     ConsumeError, Consumer, ConsumerBuilder, DeadLetterCause, DeadLetterOrigin, Delivery, Event, SettleError,
-    Settling,
+    Settlement, Settling, SettlingAll,
 };
 pub use context::{Context, ContextBuilder, ContextError};
 pub use credentials::{AccessToken, BoxError, TlsMaterial};
 pub use error::{ConnectError, Error, ErrorKind, ErrorReason, Refusal, Violation};
 pub use message::{MessageError, NewMessage};
 pub use name::NameError;
+pub use pool::{
+    FailedDelivery, FailureKind, Handler, HandlerError, PoolReport, WorkerPool, WorkerPoolBuilder,
+};
 pub use publisher::{PublishAck, PublishError, Publisher, PublisherBuilder, Stored, TryPublishError};
 pub use queues::{Queue, QueueSettings, QueueStats, Queues};
 pub use trace::TraceContext;

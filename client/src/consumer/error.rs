@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use crate::{
-    error::{Error, ErrorKind, ErrorReason, Refusal},
+    error::{ConnectError, Error, ErrorKind, ErrorReason, Refusal},
     retry::{Class, class},
 };
 
@@ -64,6 +64,10 @@ impl ConsumeError {
     /// Whether a new consumer may succeed, without anybody changing anything.
     pub fn is_retryable(&self) -> bool {
         self.cause().is_retryable()
+    }
+
+    pub(crate) fn timed_out(limit: Duration) -> Self {
+        Self::GaveUp { waited: limit, cause: Error::Connect(ConnectError::TimedOut(limit)) }
     }
 
     fn cause(&self) -> &Error {

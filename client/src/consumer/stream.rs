@@ -14,6 +14,7 @@ use tokio::{
 };
 use tokio_stream::Stream;
 use tonic::Streaming;
+use tracing::Instrument as _;
 
 use crate::{
     connect::{Connection, MAX_FRAME_BYTES},
@@ -24,7 +25,6 @@ use crate::{
 };
 
 const PROTOCOL_VERSION: u32 = 1;
-const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 const FAILURE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Unanswered settle and extend frames are few and credits are bounded, so that this is never full while the transport
 /// moves.
@@ -64,6 +64,7 @@ pub(super) struct Session {
     pub(super) subscription: String,
     pub(super) session_id: [u8; 16],
     pub(super) lease_duration: Option<Duration>,
+    pub(super) open_timeout: Duration,
 }
 
 impl ConsumeStream {
@@ -72,9 +73,10 @@ impl ConsumeStream {
         credit: v1::Credit,
         hint: Option<&str>,
     ) -> Result<Self, Error> {
-        timeout(OPEN_TIMEOUT, Self::try_open(session, credit, hint))
+        let span = tracing::debug_span!("posthouse.open_consume_stream", queue = session.queue);
+        timeout(session.open_timeout, Self::try_open(session, credit, hint).instrument(span))
             .await
-            .unwrap_or(Err(Error::Connect(ConnectError::TimedOut(OPEN_TIMEOUT))))
+            .unwrap_or(Err(Error::Connect(ConnectError::TimedOut(session.open_timeout))))
     }
 
     async fn try_open(session: &Session, credit: v1::Credit, hint: Option<&str>) -> Result<Self, Error> {

@@ -17,4 +17,5 @@ pub(crate) use token::Token;
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A function of the program that gives a secret.
-pub(crate) type Ask<T> = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>> + Send + Sync>;
+pub(crate) type Ask<T> =
+    Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>> + Send + Sync>;

@@ -66,14 +66,18 @@ impl TlsSource {
         match self {
             Self::Given(material) => configure(material, [None; 3]),
             Self::Asked(ask) => {
-                let material = ask().await.map_err(|error| ContextError::source_failed("certificates", error))?;
+                let material =
+                    ask().await.map_err(|error| ContextError::source_failed("certificates", error))?;
                 configure(&material, [None; 3])
             }
             Self::Files { authority, certificate, key } => {
                 let mut reads = 1;
                 loop {
-                    let material =
-                        TlsMaterial::from_pem(read(authority).await?, read(certificate).await?, read(key).await?);
+                    let material = TlsMaterial::from_pem(
+                        read(authority).await?,
+                        read(certificate).await?,
+                        read(key).await?,
+                    );
                     match configure(&material, [Some(authority), Some(certificate), Some(key)]) {
                         Err(ContextError::Pem { .. }) if reads < READS => reads += 1,
                         configured => return configured,

@@ -126,8 +126,10 @@ impl From<&Status> for Refusal {
     fn from(status: &Status) -> Self {
         let details = status.get_error_details();
         let info = details.error_info().cloned();
-        let violation =
-            |subject: &String, description: &String| Violation { subject: subject.clone(), description: description.clone() };
+        let violation = |subject: &String, description: &String| Violation {
+            subject: subject.clone(),
+            description: description.clone(),
+        };
         let fields = details.bad_request().map_or_else(Vec::new, |bad| {
             bad.field_violations.iter().map(|it| violation(&it.field, &it.description)).collect()
         });

@@ -274,8 +274,11 @@ impl Driver {
                 self.close_batch();
             }
             let batch = self.window.send(now);
-            // Expired messages are gone without an answer of the server.
-            self.room.give_back(self.window.take_freed());
+            let expired = self.window.take_freed();
+            if expired.messages > 0 {
+                self.room.give_back(expired);
+                self.answer_flushes();
+            }
             let Some(batch) = batch else { continue };
             if !stream.send(batch) {
                 return false;
