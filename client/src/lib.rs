@@ -1,32 +1,4 @@
-//! What a Rust service depends on to use Posthouse: a client over mutual TLS that publishes, consumes and manages
-//! queues.
-//!
-//! A [`Context`] says where the server is and who is calling; [`Client::connect`] takes it from there. A
-//! [`Publisher`] stores messages, each once however often the connection breaks. A [`Consumer`] gives out deliveries
-//! that are guards: settle them, or drop them to give them back.
-//!
-//! ```no_run
-//! use posthouse_client::{Client, Context, NewMessage};
-//!
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let client = Client::connect(Context::load("contexts/civil-affairs.toml")?).await?;
-//!
-//! let publisher = client.publisher("identity-cards/applications").open().await?;
-//! let stored = publisher.publish(NewMessage::new("an application")).await?.await?;
-//! println!("stored at {:?}", stored.sequence);
-//!
-//! let consumer = client.consumer("identity-cards/applications").open().await?;
-//! if let Some(delivery) = consumer.next().await? {
-//!     println!("{} bytes", delivery.payload().len());
-//!     delivery.ack().await?;
-//! }
-//! consumer.close().await?;
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! Connections are TLS 1.3 with both certificates checked; there is no other way. Certificate, key and token are read
-//! from their files again as they are needed, so that renewing them needs no restart.
+#![doc = include_str!("../README.md")]
 
 mod client;
 mod connect;

@@ -180,7 +180,7 @@ impl Supervisor {
         for consumer in &self.consumers {
             let closed = timeout_at(until, consumer.close()).await;
             let closed = closed.unwrap_or_else(|_| Err(ConsumeError::timed_out(CLOSE_TIMEOUT)));
-            failure = failure.or(closed.err());
+            failure = failure.or_else(|| closed.err());
         }
         failure.map_or(Ok(()), Err)
     }
