@@ -14,6 +14,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard},
     task::{Context as TaskContext, Poll},
+    time::Duration,
 };
 
 use posthouse_client::{Client, Context};
@@ -64,6 +65,10 @@ pub struct Kept {
     pub queues: Vec<posthouse_proto::v1::Queue>,
     /// The only token that is accepted; empty: `good-token`.
     pub token: String,
+    /// Let lists of queues wait.
+    pub slow: bool,
+    /// The trace contexts that calls came with.
+    pub traceparents: Vec<String>,
     /// Tokens that streams were refreshed with.
     pub refreshed: Vec<String>,
 }
@@ -110,6 +115,8 @@ impl State {
     fn admit<T>(&self, request: &Request<T>) -> Result<(), Status> {
         let header = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
         let token = header.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+        let trace = request.metadata().get("traceparent").and_then(|value| value.to_str().ok());
+        self.kept().traceparents.extend(trace.map(str::to_owned));
         self.accept(token)
     }
 
@@ -121,7 +128,10 @@ impl State {
 }
 
 pub fn refusal(code: Code, reason: &str) -> Status {
-    let details = ErrorDetails::with_error_info(reason, "posthouse.v1", HashMap::new());
+    let mut details = ErrorDetails::with_error_info(reason, "posthouse.v1", HashMap::new());
+    details.add_bad_request_violation("messages", "wrong");
+    details.add_quota_failure_violation("tenants/t", "messages per batch");
+    details.set_retry_info(Some(Duration::from_millis(1)));
     Status::with_error_details(code, format!("refused: {reason}"), details)
 }
 
