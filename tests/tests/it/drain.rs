@@ -27,7 +27,12 @@ async fn streams_are_told_and_the_process_ends_well() {
 
     let (frames, requests) = mpsc::channel(4);
     let publish = |frame| frames.send(PublishStreamRequest { frame: Some(frame) });
-    let first = publish_stream_request::Open { protocol_version: 1, queue: queue.clone(), producer: None };
+    let first = publish_stream_request::Open {
+        protocol_version: 1,
+        queue: queue.clone(),
+        producer: None,
+        ..Default::default()
+    };
     publish(publish_stream_request::Frame::Open(first)).await.unwrap();
     let batch = publish_stream_request::Batch { messages: vec![message("b")], ..Default::default() };
     publish(publish_stream_request::Frame::Batch(batch)).await.unwrap();

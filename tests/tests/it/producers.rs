@@ -86,6 +86,7 @@ async fn a_stream_goes_on_where_the_session_stands() {
         protocol_version: 1,
         queue: queue.clone(),
         producer: Some(publish_stream_request::Producer { producer_id: PRODUCER.to_vec().into(), epoch: 1 }),
+        ..Default::default()
     };
     for expected in [0, 2] {
         let batch = publish_stream_request::Batch {

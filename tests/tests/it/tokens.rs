@@ -52,7 +52,8 @@ async fn a_publish_stream_ends_with_its_token() {
     let queue = scene.plain_queue("q").await;
     let expiring = scene.caller.with_token(Some(&token(&scene, 3)));
     let (frames, requests) = mpsc::channel(4);
-    let open = publish_stream_request::Open { protocol_version: 1, queue, producer: None };
+    let open =
+        publish_stream_request::Open { protocol_version: 1, queue, producer: None, ..Default::default() };
     let first = PublishStreamRequest { frame: Some(publish_stream_request::Frame::Open(open)) };
     frames.send(first).await.unwrap();
     let request = expiring.request(ReceiverStream::new(requests));

@@ -63,7 +63,7 @@ async fn a_publisher_that_does_not_read_its_answers_stops_nobody_else() {
     let queue = scene.plain_queue("q").await;
     let caller = another(&scene, 600).await;
     let (frames, requests) = mpsc::channel(1);
-    let first = Open { protocol_version: 1, queue: queue.clone(), producer: None };
+    let first = Open { protocol_version: 1, queue: queue.clone(), producer: None, ..Default::default() };
     frames.send(PublishStreamRequest { frame: Some(Frame::Open(first)) }).await.unwrap();
     let unread = caller.publisher().publish_stream(caller.request(ReceiverStream::new(requests))).await;
     let _unread = unread.unwrap();

@@ -80,7 +80,8 @@ async fn all(caller: &Caller, queue: &str) -> Vec<(&'static str, Refusal)> {
 }
 
 async fn publish_stream(caller: &Caller, queue: String) -> Status {
-    let open = v1::publish_stream_request::Open { protocol_version: 1, queue, producer: None };
+    let open =
+        v1::publish_stream_request::Open { protocol_version: 1, queue, producer: None, ..Default::default() };
     let frame = Some(v1::publish_stream_request::Frame::Open(open));
     let frames = tokio_stream::iter([v1::PublishStreamRequest { frame }]);
     match caller.publisher().publish_stream(caller.request(frames)).await {
