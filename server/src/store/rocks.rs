@@ -92,7 +92,10 @@ impl Store {
     ///
     /// # Errors
     /// When a file cannot be read or is not what was written; the error names it.
-    #[allow(deprecated, reason = "deprecated for its cost to others; a scan has to read what was deleted, too")]
+    #[allow(
+        deprecated,
+        reason = "deprecated for its cost to others; a scan has to read what was deleted, too"
+    )]
     pub(crate) fn scan(&self, family: Family, visit: &mut dyn FnMut(&[u8])) -> Result<(), StoreError> {
         let failed = |source| StoreError::Failed { doing: "read the store", source };
         let mut all = ReadOptions::default();
