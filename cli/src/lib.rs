@@ -16,6 +16,7 @@ pub mod publish;
 pub mod queue;
 pub mod serve;
 pub mod shell;
+pub mod stats;
 pub mod store;
 pub mod token;
 

@@ -8,33 +8,30 @@ use serde_json::{Value, json};
 use crate::args;
 use crate::exit::{Exit, Failure};
 use crate::failure::of_client;
+use crate::stats::sample::Sample;
+use crate::stats::stats;
 use crate::stdout;
 use crate::time::rfc3339;
 
 /// Runs the command. What it made or found goes to stdout.
 pub async fn queue(client: &Client, command: &args::Queue) -> Result<(), Failure> {
-    if let args::Queue::Update { queue, changes } = command {
-        return update(client, queue, changes).await;
-    }
-    stdout::write(run(client, command).await.map_err(|error| of_client(&error))?)
-}
-
-async fn run(client: &Client, command: &args::Queue) -> Result<String, Error> {
     let queues = client.queues();
-    match command {
+    let text = match command {
         args::Queue::Create { queue, settings } => {
-            Ok(format!("{}\n", queues.create(queue, &wanted(queue, settings)).await?.name))
+            queues.create(queue, &wanted(queue, settings)).await.map(|created| format!("{}\n", created.name))
         }
+        args::Queue::Update { queue, changes } => return update(client, queue, changes).await,
         args::Queue::List { department } => list(client, department).await,
-        args::Queue::Describe { queue } | args::Queue::Update { queue, .. } => {
-            Ok(format!("{:#}\n", description(&queues.get(queue).await?)))
+        args::Queue::Describe { queue } => {
+            queues.get(queue).await.map(|found| format!("{:#}\n", description(&found)))
         }
-        args::Queue::Delete { queue } => {
-            queues.delete(queue).await?;
-            Ok(String::new())
+        args::Queue::Stats(args) => return stats(client, args).await,
+        args::Queue::Delete { queue } => queues.delete(queue).await.map(|()| String::new()),
+        args::Queue::Purge { queue } => {
+            queues.purge(queue).await.map(|purged| format!("{{\"purged\": {purged}}}\n"))
         }
-        args::Queue::Purge { queue } => Ok(format!("{{\"purged\": {}}}\n", queues.purge(queue).await?)),
-    }
+    };
+    stdout::write(text.map_err(|error| of_client(&error))?)
 }
 
 /// Changes what is given, and shows the new definition.
@@ -105,13 +102,7 @@ fn description(queue: &Queue) -> Value {
         "dead_letter_queue": queue.dead_letter_queue,
     });
     if let Some(stats) = &queue.stats {
-        description["stats"] = json!({
-            "ready": stats.ready,
-            "in_flight": stats.in_flight,
-            "waiting": stats.waiting,
-            "parked": stats.parked,
-            "last_sequence": stats.last_sequence,
-        });
+        description["stats"] = Sample::of(stats).json();
     }
     description
 }

@@ -18,7 +18,7 @@ mod token;
 pub use apply::Apply;
 pub use consume::{Consume, Output};
 pub use publish::Publish;
-pub use queue::{Queue, QueueChanges, QueueSettings};
+pub use queue::{Queue, QueueChanges, QueueSettings, Stats};
 pub use shell::Man;
 pub use store::{Store, StoreCheck};
 pub use token::{Token, TokenInspect};

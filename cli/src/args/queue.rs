@@ -39,6 +39,8 @@ pub enum Queue {
         /// DEPARTMENT/QUEUE, or tenants/T/departments/D/queues/Q.
         queue: String,
     },
+    /// Show how a queue stands and how fast it moves.
+    Stats(Stats),
     /// Delete a queue with everything in it.
     #[command(after_help = "Examples:\n  posthouse queue delete identity-cards/applications")]
     Delete {
@@ -82,4 +84,26 @@ pub struct QueueChanges {
     /// Only if the definition has not changed since: the etag that `queue describe` shows.
     #[arg(long, value_name = "ETAG")]
     pub etag: Option<String>,
+}
+/// `posthouse queue stats`.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Show how a queue stands and how fast it moves.\n\n\
+        Counts are of the subscription `default`; published, acked, dead-lettered and the averages are since the queue \
+        was created. Waiting is from publish to the first delivery, processing from that delivery's lease to the ack. In \
+        and out are measured between two answers of the server, a second apart unless --watch says otherwise.",
+    after_help = "Examples:\n  \
+        posthouse queue stats identity-cards/applications\n  \
+        posthouse queue stats identity-cards/applications --watch 2\n  \
+        posthouse queue stats identity-cards/applications --json | jq .ready"
+)]
+pub struct Stats {
+    /// DEPARTMENT/QUEUE, or tenants/T/departments/D/queues/Q.
+    pub queue: String,
+    /// One JSON object on one line; times in seconds, unknown ones null.
+    #[arg(long)]
+    pub json: bool,
+    /// Show it again every so many seconds, until interrupted.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub watch: Option<u64>,
 }

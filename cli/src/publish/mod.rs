@@ -70,7 +70,8 @@ async fn publish_input(
         () = sleep(GRACE), if in_a_hurry => Ok(()),
         () = interrupts.next() => Err(interrupted()),
     };
-    counted.and(sent.map_err(|failure| told(failure, stored.get())))
+    counted?;
+    sent.map_err(|failure| told(failure, stored.get()))
 }
 
 /// Whoever has to correct the input has to know from where on.
