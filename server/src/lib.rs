@@ -2,7 +2,7 @@
 //!
 //! In the order of that way: [`door`] (TLS), [`identity`] (who), [`policy`] (may they), [`rpc`] (what),
 //! [`log`] (durable and in order), the engine (a crate of its own: what becomes of it), [`store`] (kept), `shard` (the
-//! threads that carry a command through the last three), and `dispatch` (who gets what). `app` builds them.
+//! threads that carry a command through the last three), and `dispatch` (who gets what). `app` builds them; `store_check` looks into the folder of a server that is stopped.
 
 pub mod config;
 pub mod limits;
@@ -25,8 +25,10 @@ mod shard;
 mod dispatch;
 
 mod app;
+mod store_check;
 
 pub use app::{ServeError, ServeOptions, serve};
+pub use store_check::{Part, Problem, StoreCheckOptions, StoreReport, check_store};
 
 /// The exit code of a process whose disk failed (EX_IOERR).
 const EXIT_IO: i32 = 74;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use posthouse_engine::limits as engine;
+pub use posthouse_engine::limits as engine;
 
 /// Longest segment of a resource name: it also fits a DNS label, so a tenant's name can be one.
 pub const MAX_NAME_BYTES: usize = 63;

@@ -1,0 +1,9 @@
+//! The command line, command by command.
+
+mod apply;
+mod definitions;
+mod ndjson;
+mod shells;
+mod stdout;
+mod store_check;
+mod token;
