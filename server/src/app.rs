@@ -33,7 +33,7 @@ use crate::{
     identity::TokenVerifier,
     limits,
     log::{GroupId, LocalLog, LocalLogOptions, Log, LogOpenError, OpenLog, ReplayError},
-    rpc::{self, Auth, AuthLayer, Context},
+    rpc::{self, Auth, AuthLayer, Context, Envelope},
     shard::{self, Event, ShardError, Shards, StartShard, ToWorkers, WorkerStart, start_workers},
     store::{
         DataDir, DataDirError, FlushError, Flusher, FlusherOptions, Store, StoreError, StoreOpenError,
@@ -324,16 +324,21 @@ fn flusher(
         .map_err(ServeError::Thread)
 }
 
-fn routes(context: Context, tokens: &Arc<TokenVerifier>, drain: &CancellationToken) -> Auth<Routes> {
+fn routes(
+    context: Context,
+    tokens: &Arc<TokenVerifier>,
+    drain: &CancellationToken,
+) -> Auth<Envelope<Routes>> {
     let context = Arc::new(context);
     let publisher = rpc::PublisherService { context: Arc::clone(&context), tokens: Arc::clone(tokens) };
     let consumer = rpc::ConsumerService { context: Arc::clone(&context), tokens: Arc::clone(tokens) };
     let queues = rpc::QueuesService { context: Arc::clone(&context) };
     let messages = rpc::MessagesService { context };
-    let routes = Routes::new(PublisherServer::new(publisher))
-        .add_service(ConsumerServer::new(consumer))
-        .add_service(QueuesServer::new(queues))
-        .add_service(MessagesServer::new(messages))
+    let most = limits::MAX_FRAME_BYTES;
+    let routes = Routes::new(PublisherServer::new(publisher).max_decoding_message_size(most))
+        .add_service(ConsumerServer::new(consumer).max_decoding_message_size(most))
+        .add_service(QueuesServer::new(queues).max_decoding_message_size(most))
+        .add_service(MessagesServer::new(messages).max_decoding_message_size(most))
         .add_service(rpc::health(drain));
-    AuthLayer::new(Arc::clone(tokens)).layer(routes.prepare())
+    AuthLayer::new(Arc::clone(tokens)).layer(Envelope::new(routes.prepare()))
 }

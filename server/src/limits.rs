@@ -106,8 +106,10 @@ const _: () = assert!(DEFAULT_TOKEN_LIFETIME.as_secs() <= MAX_TOKEN_LIFETIME.as_
 
 /// Messages of one publish.
 pub const MAX_PUBLISH_MESSAGES: usize = engine::MAX_PUBLISH_ENTRIES;
+/// Bytes of one gRPC message: what implementations of gRPC take unless they are told otherwise.
+pub const MAX_FRAME_BYTES: usize = 4 << 20;
 /// Bytes of one publish, attributes included: a gRPC message less room for its framing.
-pub const MAX_PUBLISH_BYTES: usize = (4 << 20) - (64 << 10);
+pub const MAX_PUBLISH_BYTES: usize = MAX_FRAME_BYTES - (64 << 10);
 /// Attributes of one message.
 pub const MAX_ATTRIBUTES: usize = 64;
 /// Bytes of an attribute's key.

@@ -108,12 +108,7 @@ impl ConsumeStream {
     async fn open(&self, principal: &Arc<Principal>, open: OpenConsume) -> Result<Open, ApiError> {
         check_version(open.protocol_version)?;
         if open.session_id.len() != limits::SESSION_ID_BYTES {
-            let text = format!(
-                "session_id has {} bytes; it takes {}",
-                open.session_id.len(),
-                limits::SESSION_ID_BYTES
-            );
-            return Err(ApiError::new(Code::InvalidArgument, ErrorReason::RequestInvalid, text));
+            return Err(ApiError::session_id("session_id", &open.session_id));
         }
         let source =
             Source::open(&self.context, principal, &open.queue, &open.subscription, &open.session_id).await?;
@@ -223,7 +218,11 @@ impl ConsumeStream {
             Some(from::Frame::Extend(ExtendFrame { extend_id, tokens, lease_duration })) => {
                 let (context, source) = (Arc::clone(&self.context), Arc::clone(&open.source));
                 begin(&mut open.answers, async move {
-                    let results = source.extend(&context, &tokens, lease_duration.as_ref()).await?;
+                    let results = match source.lease_duration_ms(lease_duration.as_ref()) {
+                        // It spoils this frame, not the stream.
+                        Err(error) => tokens.iter().map(|_| convert::refused_extension(&error)).collect(),
+                        Ok(_) => source.extend(&context, &tokens, lease_duration.as_ref()).await?,
+                    };
                     Ok(out::Frame::Extended(ExtendedFrame { extend_id, results }))
                 });
             }

@@ -141,6 +141,11 @@ impl Context {
     }
 }
 
+/// The name of a queue in a field of a request.
+pub(crate) fn queue_name(field: &'static str, name: &str) -> Result<QueueResource, ApiError> {
+    name.parse().map_err(|error| ApiError::name(field, &error))
+}
+
 /// An empty subscription name means the default one.
 pub(crate) fn subscription_name(name: &str) -> &str {
     if name.is_empty() { DEFAULT_SUBSCRIPTION_NAME } else { name }

@@ -45,11 +45,13 @@ pub(crate) fn millis(
     duration: &Duration,
     range: std::ops::RangeInclusive<u64>,
 ) -> Result<u64, ApiError> {
-    let exact = u64::try_from(duration.seconds).ok().zip(u64::try_from(duration.nanos).ok());
+    let nanos = u64::try_from(duration.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
+    let exact = u64::try_from(duration.seconds).ok().zip(nanos);
     let ms = exact.and_then(|(s, n)| s.checked_mul(1_000)?.checked_add(n / 1_000_000));
     ms.filter(|ms| range.contains(ms)).ok_or_else(|| {
-        let text = format!("must be {} ms to {} ms", range.start(), range.end());
-        ApiError::field(ErrorReason::RequestInvalid, field, text)
+        let text =
+            format!("must be {} ms to {} ms, with nanos of 0 to 999999999", range.start(), range.end());
+        ApiError::field(ErrorReason::RequestInvalid, field, text).with_limit(range.end())
     })
 }
 
@@ -62,7 +64,8 @@ pub(crate) fn publish_entry(
     if payload_bytes > max_message_bytes {
         let text =
             format!("the payload has {payload_bytes} bytes; this queue takes at most {max_message_bytes}");
-        return Err(ApiError::new(Code::InvalidArgument, ErrorReason::MessageTooLarge, text));
+        let error = ApiError::new(Code::InvalidArgument, ErrorReason::MessageTooLarge, text);
+        return Err(error.with_limit(max_message_bytes));
     }
     check_attributes(&message.attributes)?;
     let content = Content {
@@ -79,23 +82,22 @@ pub(crate) fn refused_entry() -> PublishEntry {
 }
 
 fn check_attributes(attributes: &HashMap<String, String>) -> Result<(), ApiError> {
-    let wrong =
-        |text: String| Err(ApiError::new(Code::InvalidArgument, ErrorReason::AttributesInvalid, text));
+    let wrong = |text: String, most: usize| {
+        let error = ApiError::new(Code::InvalidArgument, ErrorReason::AttributesInvalid, text);
+        Err(error.with_limit(most))
+    };
     if attributes.len() > limits::MAX_ATTRIBUTES {
-        return wrong(format!(
-            "there are {} attributes; at most {}",
-            attributes.len(),
-            limits::MAX_ATTRIBUTES
-        ));
+        let most = limits::MAX_ATTRIBUTES;
+        return wrong(format!("there are {} attributes; at most {most}", attributes.len()), most);
     }
     for (key, value) in attributes {
         if key.is_empty() || key.len() > limits::MAX_ATTRIBUTE_KEY_BYTES {
             let most = limits::MAX_ATTRIBUTE_KEY_BYTES;
-            return wrong(format!("an attribute's key has {} bytes; it takes 1 to {most}", key.len()));
+            return wrong(format!("an attribute's key has {} bytes; it takes 1 to {most}", key.len()), most);
         }
         if value.len() > limits::MAX_ATTRIBUTE_VALUE_BYTES {
             let most = limits::MAX_ATTRIBUTE_VALUE_BYTES;
-            return wrong(format!("an attribute's value has {} bytes; at most {most}", value.len()));
+            return wrong(format!("an attribute's value has {} bytes; at most {most}", value.len()), most);
         }
     }
     Ok(())
@@ -238,6 +240,11 @@ pub(crate) fn extend_result(outcome: ExtendOutcome) -> ExtendResult {
         ExtendOutcome::SettledByAnother => extend_result::Result::Error(settled_by_another().to_proto()),
     };
     ExtendResult { result: Some(result) }
+}
+
+/// One extension of a frame that asks for what no lease can have.
+pub(crate) fn refused_extension(error: &ApiError) -> ExtendResult {
+    ExtendResult { result: Some(extend_result::Result::Error(error.to_proto())) }
 }
 
 fn token_invalid() -> ApiError {

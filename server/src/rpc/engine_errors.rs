@@ -11,7 +11,7 @@ use posthouse_proto::v1::ErrorReason;
 use tonic::{Code, Status};
 
 use super::status::ApiError;
-use crate::shard::ShardError;
+use crate::{limits, shard::ShardError};
 
 impl ApiError {
     /// A fault of the server: the log is told what, the caller that it happened. The text holds nothing of a request.
@@ -29,14 +29,43 @@ impl ApiError {
     #[allow(clippy::needless_pass_by_value)] // It is the argument of map_err.
     pub(crate) fn broken_stream(status: Status) -> Self {
         match status.code() {
-            Code::Internal | Code::InvalidArgument => Self::frame("a frame could not be decoded"),
-            Code::OutOfRange => Self::new(
-                Code::OutOfRange,
-                ErrorReason::FrameInvalid,
-                "a frame is larger than the server takes",
-            ),
+            Code::Internal | Code::InvalidArgument => {
+                Self::frame("a frame could not be decoded; send what proto/posthouse/v1 describes")
+            }
+            Code::OutOfRange | Code::ResourceExhausted => Self::too_large(),
             code => Self::new(code, ErrorReason::FrameInvalid, "the client's half of the stream broke off"),
         }
+    }
+
+    /// A refusal by the gRPC library, if this is one: the library gives no reasons.
+    pub(crate) fn unexplained(status: &Status) -> Option<Self> {
+        Some(match status.code() {
+            Code::Internal | Code::InvalidArgument => {
+                Self::frame("the request could not be decoded; send what proto/posthouse/v1 describes")
+            }
+            Code::OutOfRange | Code::ResourceExhausted => Self::too_large(),
+            Code::Unimplemented if status.metadata().contains_key("grpc-accept-encoding") => {
+                let text = "the request is compressed in a way that the server does not read; send it plain";
+                Self::new(Code::Unimplemented, ErrorReason::FrameInvalid, text)
+            }
+            Code::Unimplemented => {
+                let text =
+                    "the server does not offer this method; use a server and a client of matching versions";
+                Self::new(Code::Unimplemented, ErrorReason::MethodNotAllowed, text)
+            }
+            _ => return None,
+        })
+    }
+
+    /// A request that is no gRPC call.
+    pub(crate) fn no_grpc(text: &'static str) -> Self {
+        Self::new(Code::InvalidArgument, ErrorReason::RequestInvalid, text)
+    }
+
+    fn too_large() -> Self {
+        let most = limits::MAX_FRAME_BYTES;
+        let text = format!("a request or frame is larger than {most} bytes; send less at once");
+        Self::new(Code::OutOfRange, ErrorReason::FrameInvalid, text).with_limit(most)
     }
 
     /// The server is about to stop.

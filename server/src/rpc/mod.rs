@@ -10,6 +10,7 @@ mod consume_stream;
 mod context;
 mod convert;
 mod engine_errors;
+mod envelope;
 mod health;
 mod messages;
 mod outlet;
@@ -25,6 +26,7 @@ pub use status::ApiError;
 
 pub(crate) use consume::ConsumerService;
 pub(crate) use context::Context;
+pub(crate) use envelope::Envelope;
 pub(crate) use health::health;
 pub(crate) use messages::MessagesService;
 pub(crate) use publish::PublisherService;

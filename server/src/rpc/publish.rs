@@ -13,10 +13,10 @@ use posthouse_proto::v1::{
     PublishStreamResponse, publisher_server::Publisher,
 };
 use tokio::sync::oneshot;
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    context::{Context, FoundQueue, PUBLISH_BUDGET_KIB, principal},
+    context::{Context, FoundQueue, PUBLISH_BUDGET_KIB, principal, queue_name},
     convert,
     publish_stream::PublishStream,
     status::ApiError,
@@ -24,7 +24,6 @@ use super::{
 use crate::{
     identity::{Principal, TokenVerifier},
     limits,
-    names::QueueResource,
     policy::{self, Action, Permit},
     shard::ShardError,
 };
@@ -65,7 +64,7 @@ impl Target {
         principal: &Arc<Principal>,
         name: &str,
     ) -> Result<Self, ApiError> {
-        let name = name.parse::<QueueResource>()?;
+        let name = queue_name("queue", name)?;
         let permit = policy::authorize(principal, Action::Publish, &name.into())?;
         let queue = context.queue(permit.queue()).await?;
         Ok(Self { permit, queue })
@@ -120,23 +119,22 @@ pub(crate) async fn propose(
 }
 
 fn batch_bytes(messages: &[NewMessage]) -> Result<usize, ApiError> {
-    let wrong = |text: String| Err(ApiError::new(Code::InvalidArgument, ErrorReason::BatchInvalid, text));
+    let wrong = |text: String| ApiError::field(ErrorReason::BatchInvalid, "messages", text);
     if messages.is_empty() {
-        return wrong("the batch is empty; send at least one message".to_owned());
+        return Err(wrong("the batch is empty; send at least one message".to_owned()));
     }
     if messages.len() > limits::MAX_PUBLISH_MESSAGES {
         let most = limits::MAX_PUBLISH_MESSAGES;
-        return wrong(format!(
-            "the batch has {} messages; at most {most}: send several batches",
-            messages.len()
-        ));
+        let text = format!("the batch has {} messages; at most {most}: send several batches", messages.len());
+        return Err(wrong(text).with_limit(most));
     }
     let size =
         |m: &NewMessage| m.payload.len() + m.attributes.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
     let bytes = messages.iter().map(size).sum();
     if bytes > limits::MAX_PUBLISH_BYTES {
         let most = limits::MAX_PUBLISH_BYTES;
-        return wrong(format!("the batch has {bytes} bytes; at most {most}: send several batches"));
+        let text = format!("the batch has {bytes} bytes; at most {most}: send several batches");
+        return Err(wrong(text).with_limit(most));
     }
     Ok(bytes)
 }
@@ -155,13 +153,11 @@ fn engine_producer(target: &Target, session: ProducerSession) -> Result<Producer
 /// A producer id is 16 bytes, an epoch counts from 1.
 pub(crate) fn check_producer(producer_id: &[u8], epoch: u64) -> Result<(), ApiError> {
     if producer_id.len() != limits::SESSION_ID_BYTES {
-        let text =
-            format!("producer_id has {} bytes; it takes {}", producer_id.len(), limits::SESSION_ID_BYTES);
-        return Err(ApiError::new(Code::InvalidArgument, ErrorReason::RequestInvalid, text));
+        return Err(ApiError::session_id("producer.producer_id", producer_id));
     }
     if epoch == 0 {
         let text = "a producer's epoch counts from 1";
-        return Err(ApiError::new(Code::InvalidArgument, ErrorReason::RequestInvalid, text));
+        return Err(ApiError::field(ErrorReason::RequestInvalid, "producer.epoch", text));
     }
     Ok(())
 }

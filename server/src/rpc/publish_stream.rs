@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
 use super::{
-    context::Context,
+    context::{Context, queue_name},
     convert,
     outlet::{Gone, Outlet, outlet},
     publish::{Proposed, Target, check_producer, propose},
@@ -24,7 +24,6 @@ use super::{
 };
 use crate::{
     identity::{ConnIdentity, Principal, TokenVerifier},
-    names::QueueResource,
     policy::{self, Action},
 };
 
@@ -115,7 +114,7 @@ impl PublishStream {
         out: &mut Outlet<out::Frame>,
     ) -> Result<Opening, ApiError> {
         check_version(open.protocol_version)?;
-        let name = open.queue.parse::<QueueResource>()?;
+        let name = queue_name("queue", &open.queue)?;
         policy::authorize(principal, Action::Publish, &name.into())?;
         if self.context.drain.is_cancelled() {
             return Err(ApiError::draining());

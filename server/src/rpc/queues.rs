@@ -18,7 +18,7 @@ use prost_types::FieldMask;
 use tonic::{Request, Response, Status};
 
 use super::{
-    context::{Context, FoundQueue, now_ms, principal},
+    context::{Context, FoundQueue, now_ms, principal, queue_name},
     convert,
     status::ApiError,
 };
@@ -35,9 +35,9 @@ pub(crate) struct QueuesService {
 
 impl QueuesService {
     /// The right to manage the queue of this name.
-    fn managed<T>(request: &Request<T>, name: &str) -> Result<Permit, Status> {
+    fn managed<T>(request: &Request<T>, field: &'static str, name: &str) -> Result<Permit, Status> {
         let principal = principal(request)?;
-        let name = name.parse::<QueueResource>().map_err(ApiError::from)?;
+        let name = queue_name(field, name)?;
         Ok(policy::authorize(&principal, Action::Manage, &name.into()).map_err(ApiError::from)?)
     }
 
@@ -73,7 +73,7 @@ impl QueuesService {
 impl Queues for QueuesService {
     async fn create_queue(&self, request: Request<CreateQueueRequest>) -> Result<Response<Queue>, Status> {
         let name = request.get_ref().queue.as_ref().map_or("", |q| &q.name);
-        let permit = Self::managed(&request, name)?;
+        let permit = Self::managed(&request, "queue.name", name)?;
         let CreateQueueRequest { queue, request_id, validate_only } = request.into_inner();
         check_request_id(&request_id)?;
         let settings = settings(permit.queue(), &queue.unwrap_or_default())?;
@@ -105,7 +105,7 @@ impl Queues for QueuesService {
 
     async fn get_queue(&self, request: Request<GetQueueRequest>) -> Result<Response<Queue>, Status> {
         let principal = principal(&request)?;
-        let name = request.get_ref().name.parse::<QueueResource>().map_err(ApiError::from)?;
+        let name = queue_name("name", &request.get_ref().name)?;
         let actions = [Action::Manage, Action::Stats];
         let permit = policy::authorize_any(&principal, &actions, &name.into()).map_err(ApiError::from)?;
         Ok(Response::new(self.get(&permit).await?))
@@ -151,7 +151,7 @@ impl Queues for QueuesService {
 
     async fn update_queue(&self, request: Request<UpdateQueueRequest>) -> Result<Response<Queue>, Status> {
         let name = request.get_ref().queue.as_ref().map_or("", |q| &q.name);
-        let permit = Self::managed(&request, name)?;
+        let permit = Self::managed(&request, "queue.name", name)?;
         let UpdateQueueRequest { queue, update_mask, request_id, validate_only } = request.into_inner();
         check_request_id(&request_id)?;
         let wanted = queue.unwrap_or_default();
@@ -185,7 +185,7 @@ impl Queues for QueuesService {
     }
 
     async fn delete_queue(&self, request: Request<DeleteQueueRequest>) -> Result<Response<()>, Status> {
-        let permit = Self::managed(&request, &request.get_ref().name)?;
+        let permit = Self::managed(&request, "name", &request.get_ref().name)?;
         let DeleteQueueRequest { etag, request_id, validate_only, .. } = request.into_inner();
         check_request_id(&request_id)?;
         let expected_revision = if etag.is_empty() { 0 } else { revision(&etag)? };
@@ -205,7 +205,7 @@ impl Queues for QueuesService {
         &self,
         request: Request<PurgeQueueRequest>,
     ) -> Result<Response<PurgeQueueResponse>, Status> {
-        let permit = Self::managed(&request, &request.get_ref().name)?;
+        let permit = Self::managed(&request, "name", &request.get_ref().name)?;
         let PurgeQueueRequest { request_id, validate_only, .. } = request.into_inner();
         check_request_id(&request_id)?;
         if validate_only {
@@ -223,6 +223,9 @@ impl Queues for QueuesService {
     }
 }
 
+const LEASE_DURATION_FIELD: &str = "default_subscription.lease_duration";
+const DEAD_LETTER_FIELD: &str = "default_subscription.dead_letter_queue";
+
 fn invalid(reason: ErrorReason, field: &'static str, text: String) -> ApiError {
     ApiError::field(reason, field, text)
 }
@@ -231,8 +234,9 @@ fn check_request_id(request_id: &str) -> Result<(), ApiError> {
     if request_id.len() <= limits::MAX_REQUEST_ID_BYTES {
         return Ok(());
     }
-    let text = format!("request_id has {} bytes; at most {}", request_id.len(), limits::MAX_REQUEST_ID_BYTES);
-    Err(invalid(ErrorReason::RequestInvalid, "request_id", text))
+    let most = limits::MAX_REQUEST_ID_BYTES;
+    let text = format!("it has {} bytes; at most {most}, a UUID for example", request_id.len());
+    Err(invalid(ErrorReason::RequestInvalid, "request_id", text).with_limit(most))
 }
 
 /// As the machine compares it.
@@ -253,11 +257,9 @@ pub(super) fn page_size_of(page_size: i32) -> Result<usize, ApiError> {
     match usize::try_from(page_size) {
         Ok(0) => Ok(limits::DEFAULT_PAGE),
         Ok(size) => Ok(size.min(limits::MAX_PAGE)),
-        Err(_) => Err(invalid(
-            ErrorReason::RequestInvalid,
-            "page_size",
-            format!("page_size is 0 to {}", limits::MAX_PAGE),
-        )),
+        Err(_) => {
+            Err(invalid(ErrorReason::RequestInvalid, "page_size", format!("0 to {}", limits::MAX_PAGE)))
+        }
     }
 }
 
@@ -273,26 +275,26 @@ fn page_start(page_token: &str) -> Result<String, ApiError> {
 fn settings(name: &QueueResource, queue: &Queue) -> Result<QueueSettings, ApiError> {
     let wrong = |field, text| invalid(ErrorReason::SettingsInvalid, field, text);
     if queue.max_message_bytes > MAX_MAX_MESSAGE_BYTES {
-        return Err(wrong(
-            "max_message_bytes",
-            format!("max_message_bytes is at most {MAX_MAX_MESSAGE_BYTES}"),
-        ));
+        let text = format!("at most {MAX_MAX_MESSAGE_BYTES}; send what is larger in parts, or by reference");
+        return Err(wrong("max_message_bytes", text).with_limit(MAX_MAX_MESSAGE_BYTES));
     }
     let SubscriptionSettings { lease_duration, max_attempts, dead_letter_queue } =
         queue.default_subscription.clone().unwrap_or_default();
     if max_attempts > MAX_MAX_ATTEMPTS {
-        return Err(wrong("max_attempts", format!("max_attempts is at most {MAX_MAX_ATTEMPTS}")));
+        let error = wrong("default_subscription.max_attempts", format!("at most {MAX_MAX_ATTEMPTS}"));
+        return Err(error.with_limit(MAX_MAX_ATTEMPTS));
     }
-    let lease_duration_ms = lease_duration.as_ref().map_or(Ok(0), |lease| {
-        convert::millis("default_subscription.lease_duration", lease, LEASE_DURATION_MS)
-    })?;
+    let lease_duration_ms = lease_duration
+        .as_ref()
+        .map_or(Ok(0), |lease| convert::millis(LEASE_DURATION_FIELD, lease, LEASE_DURATION_MS))
+        .map_err(|error| error.because(ErrorReason::SettingsInvalid))?;
     let dead_letter_queue = if dead_letter_queue.is_empty() {
         String::new()
     } else {
-        let target = dead_letter_queue.parse::<QueueResource>()?;
+        let target = queue_name(DEAD_LETTER_FIELD, &dead_letter_queue)?;
         if target.department_resource() != name.department_resource() {
             let text = "a dead-letter queue stands in the same department as its queue".to_owned();
-            return Err(wrong("default_subscription.dead_letter_queue", text));
+            return Err(wrong(DEAD_LETTER_FIELD, text));
         }
         target.queue.to_string()
     };

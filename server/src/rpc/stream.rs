@@ -59,7 +59,8 @@ pub(crate) fn check_version(version: u32) -> Result<(), ApiError> {
         return Ok(());
     }
     let text = format!("protocol version {version} is not spoken here; use {PROTOCOL_VERSION}");
-    Err(ApiError::new(Code::InvalidArgument, ErrorReason::ProtocolVersionUnsupported, text))
+    let error = ApiError::new(Code::InvalidArgument, ErrorReason::ProtocolVersionUnsupported, text);
+    Err(error.with_metadata("supported", PROTOCOL_VERSION.to_string()))
 }
 
 /// A fresh token on a live stream: it replaces every right of the old one.

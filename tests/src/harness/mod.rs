@@ -2,6 +2,9 @@
 
 pub mod binaries;
 pub mod cli;
+pub mod http2;
+pub mod publishing;
+pub mod raw;
 pub mod refusal;
 pub mod scene;
 pub mod server;
