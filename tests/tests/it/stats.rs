@@ -35,7 +35,7 @@ async fn sums_tell_what_became_of_messages() {
     assert!(first.stored_bytes > 5 * 10, "{}", first.stored_bytes);
 
     // Until it has waited for some time, and been worked on for some: the server's own clock says.
-    while at(scene.stats(&queue).await.as_of) < at(first.last_publish_time) + 50 {
+    while at(scene.stats(&queue).await.as_of) < at(first.last_publish_time) + 60 {
         tokio::task::yield_now().await;
     }
     let held = scene.receive(&queue, 4, LONG).await;
