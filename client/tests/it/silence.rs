@@ -59,9 +59,11 @@ async fn a_silent_server_is_pinged_and_a_deaf_one_is_left() {
     hold.until("another stream", || streams() == 2).await;
     fake.kept().leases.deaf = false;
     fake.kept().leases.put("one");
-    let delivery = consumer.next().await.unwrap().unwrap();
-    drop(delivery.ack());
-    hold.until("it is acked", || fake.kept().leases.acked == [1]).await;
+    let working = tokio::spawn(async move {
+        consumer.next().await.unwrap().unwrap().ack().await.unwrap();
+        consumer
+    });
+    hold.until("it is acked", || fake.kept().leases.acked == [1] && working.is_finished()).await;
 }
 
 #[tokio::test]
