@@ -16,6 +16,17 @@ pub(super) struct Ledger {
     held: HashMap<Bytes, Held>,
 }
 
+/// What a delivery is to us.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Known {
+    /// The application does not have it yet.
+    New,
+    /// It was delivered on an earlier stream.
+    Again,
+    /// So it was, and its lease had been taken for lost.
+    Revived,
+}
+
 #[derive(Debug)]
 struct Held {
     bytes: u64,
@@ -48,8 +59,8 @@ impl Ledger {
         self.limit
     }
 
-    /// A delivery came; `true`: the application does not have it yet.
-    pub(super) fn deliver(&mut self, delivery: &v1::Delivery, now: Instant, lease: Duration) -> bool {
+    /// A delivery came.
+    pub(super) fn deliver(&mut self, delivery: &v1::Delivery, now: Instant, lease: Duration) -> Known {
         let bytes = delivery.message.as_ref().map_or(0, |message| message.payload.len() as u64);
         let Some(held) = self.held.get_mut(&delivery.token) else {
             let held = Held {
@@ -62,7 +73,7 @@ impl Ledger {
                 lost: false,
             };
             self.held.insert(delivery.token.clone(), held);
-            return true;
+            return Known::New;
         };
         if !held.charged {
             held.charged = true;
@@ -70,7 +81,9 @@ impl Ledger {
                 give_back(&mut self.owed, held);
             }
         }
-        false
+        // It is good now; how much longer is told by the extension that is asked for next.
+        held.lease_end = held.lease_end.max(now + lease / 3);
+        if std::mem::take(&mut held.lost) { Known::Revived } else { Known::Again }
     }
 
     /// The application settles it; `true`: its lease was lost before.
@@ -185,12 +198,12 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use super::{Duration, Ledger};
+    use super::{Duration, Known, Ledger};
 
     const LEASE: Duration = Duration::from_secs(30);
 
     fn deliver(ledger: &mut Ledger, token: &'static str) -> bool {
-        ledger.deliver(&delivery(token), Instant::now(), LEASE)
+        ledger.deliver(&delivery(token), Instant::now(), LEASE) == Known::New
     }
 
     fn delivery(token: &'static str) -> Delivery {
@@ -255,6 +268,8 @@ mod tests {
         assert!(!ledger.extended(&"worked-on".into(), after(41)));
         assert_eq!(ledger.expire(after(29)), (Vec::new(), Some(after(30))));
         assert_eq!(ledger.expire(after(30)), (vec!["waits".into()], Some(after(41))));
+        assert_eq!(ledger.deliver(&delivery("waits"), after(31), LEASE), Known::Revived);
+        assert_eq!(ledger.expire(after(41)).0.len(), 2);
         assert!(ledger.take_due(after(61), age, limit).is_empty(), "long enough");
         assert!(!ledger.lose(&"waits".into()), "it was told");
         assert!(ledger.extended(&"waits".into(), after(90)), "good after all");

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     command::Extend,
     driver::{Driver, receive},
+    ledger::Known,
     stream::ConsumeStream,
 };
 use crate::{
@@ -127,11 +128,22 @@ impl Driver {
     fn deliver(&mut self, mut deliveries: Vec<v1::Delivery>, clock: &mut Clock) {
         let resumed = deliveries.iter().filter(|delivery| delivery.resumed).count();
         let now = Instant::now();
-        deliveries.retain(|delivery| self.ledger.deliver(delivery, now, clock.lease));
+        deliveries.retain(|delivery| match self.ledger.deliver(delivery, now, clock.lease) {
+            Known::New => true,
+            Known::Again => false,
+            Known::Revived => {
+                self.lost.remove(&delivery.token);
+                false
+            }
+        });
         if self.stopping {
             self.release(deliveries.into_iter().map(|delivery| delivery.token).collect());
         } else if self.closing.is_none() {
             self.inbox.push(deliveries);
+        }
+        if resumed > 0 {
+            // What was resumed may be old.
+            clock.renewal = now;
         }
         if resumed > 0 && clock.to_resume > 0 {
             clock.to_resume = clock.to_resume.saturating_sub(u32::try_from(resumed).unwrap_or(u32::MAX));
@@ -232,7 +244,6 @@ impl Clock {
         let lease = lease.unwrap_or(DEFAULT_LEASE);
         Self {
             token: now + TOKEN_INTERVAL,
-            // What was resumed may be old.
             renewal: now,
             silence: now + PING_AFTER,
             pinged: false,

@@ -213,7 +213,7 @@ impl ContextBuilder {
     /// ```
     /// use posthouse_client::{Context, TlsMaterial};
     ///
-    /// # async fn from_vault() -> Result<(String, String, String), std::io::Error> { unimplemented!() }
+    /// # async fn from_vault() -> Result<(String, String, String), std::io::Error> { std::future::pending().await }
     /// let context = Context::builder().tls_source(|| async {
     ///     let (authority, certificate, key) = from_vault().await?;
     ///     Ok(TlsMaterial::from_pem(authority, certificate, key))
@@ -235,7 +235,7 @@ impl ContextBuilder {
     /// ```
     /// use posthouse_client::{AccessToken, Context};
     ///
-    /// # async fn from_issuer() -> Result<String, std::io::Error> { unimplemented!() }
+    /// # async fn from_issuer() -> Result<String, std::io::Error> { std::future::pending().await }
     /// let context = Context::builder().token_source(|| async {
     ///     Ok(AccessToken::new(from_issuer().await?))
     /// });

@@ -113,5 +113,6 @@ async fn a_stopped_consumer_gives_back_what_waits_and_keeps_what_is_held() {
     fake.wire.cut();
     held.ack().await.unwrap();
     consumer.close().await.unwrap();
-    assert_eq!((fake.kept().leases.acked.len(), fake.kept().leases.ready.len()), (1, 19));
+    let leases = &fake.kept().leases;
+    assert_eq!((leases.acked.len(), leases.ready.len()), (1, 19));
 }
