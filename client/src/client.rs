@@ -8,6 +8,7 @@ use crate::{
     consumer::ConsumerBuilder,
     context::Context,
     error::{ConnectError, Error},
+    messages::Messages,
     name,
     publisher::PublisherBuilder,
     queues::Queues,
@@ -67,6 +68,11 @@ impl Client {
     /// The definitions of queues.
     pub fn queues(&self) -> Queues {
         Queues::new(Arc::clone(&self.requests))
+    }
+
+    /// Where messages are, and dead letters.
+    pub fn messages(&self) -> Messages {
+        Messages::new(Arc::clone(&self.requests))
     }
 
     /// Where this client goes and who it is.

@@ -34,6 +34,7 @@ mod consumer;
 mod context;
 mod error;
 mod message;
+mod messages;
 mod name;
 mod publisher;
 mod queues;
@@ -51,6 +52,7 @@ pub use consumer::{
 pub use context::{Context, ContextBuilder, ContextError};
 pub use error::{ConnectError, Error, ErrorKind, Refusal};
 pub use message::{MessageError, NewMessage};
+pub use messages::{DeadLetters, MessageState, MessageStatus, Messages, Redrive, Redriven};
 pub use name::NameError;
 pub use publisher::{PublishAck, PublishError, Publisher, PublisherBuilder, Stored};
 pub use queues::{Queue, QueueSettings, QueueStats, Queues};

@@ -15,7 +15,8 @@ use posthouse_engine::{
     schema::{Command, ConfigureDepartment, Declare, DeclaredTenant},
 };
 use posthouse_proto::v1::{
-    consumer_server::ConsumerServer, publisher_server::PublisherServer, queues_server::QueuesServer,
+    consumer_server::ConsumerServer, messages_server::MessagesServer, publisher_server::PublisherServer,
+    queues_server::QueuesServer,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
@@ -327,10 +328,12 @@ fn routes(context: Context, tokens: &Arc<TokenVerifier>, drain: &CancellationTok
     let context = Arc::new(context);
     let publisher = rpc::PublisherService { context: Arc::clone(&context), tokens: Arc::clone(tokens) };
     let consumer = rpc::ConsumerService { context: Arc::clone(&context), tokens: Arc::clone(tokens) };
-    let queues = rpc::QueuesService { context };
+    let queues = rpc::QueuesService { context: Arc::clone(&context) };
+    let messages = rpc::MessagesService { context };
     let routes = Routes::new(PublisherServer::new(publisher))
         .add_service(ConsumerServer::new(consumer))
         .add_service(QueuesServer::new(queues))
+        .add_service(MessagesServer::new(messages))
         .add_service(rpc::health(drain));
     AuthLayer::new(Arc::clone(tokens)).layer(routes.prepare())
 }

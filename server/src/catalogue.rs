@@ -17,6 +17,7 @@ use arc_swap::ArcSwap;
 use bytes::{Buf, Bytes};
 use posthouse_engine::{
     catalogue::{CatalogueMachine, CatalogueView, DepartmentView},
+    ids::DepartmentId,
     kv::Write,
     limits::MACHINE_VERSION,
     schema::{CatalogueBatch, CatalogueRecord, Declare, catalogue_record},
@@ -51,23 +52,33 @@ pub(crate) enum FromLog {
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     by_name: HashMap<String, HashMap<String, DepartmentView>>,
+    /// Tenant and department.
+    names: HashMap<DepartmentId, (String, String)>,
 }
 
 impl Directory {
     fn of(view: CatalogueView) -> Self {
-        let names: HashMap<_, _> = view.tenants.into_iter().map(|tenant| (tenant.id, tenant.name)).collect();
+        let tenants: HashMap<_, _> =
+            view.tenants.into_iter().map(|tenant| (tenant.id, tenant.name)).collect();
         let mut by_name: HashMap<String, HashMap<String, DepartmentView>> = HashMap::new();
+        let mut names = HashMap::new();
         for department in view.departments {
-            if let Some(tenant) = names.get(&department.tenant) {
+            if let Some(tenant) = tenants.get(&department.tenant) {
+                names.insert(department.id, (tenant.clone(), department.name.clone()));
                 by_name.entry(tenant.clone()).or_default().insert(department.name.clone(), department);
             }
         }
-        Self { by_name }
+        Self { by_name, names }
     }
 
     /// The department of this name, open or closed.
     pub(crate) fn department(&self, tenant: &str, department: &str) -> Option<&DepartmentView> {
         self.by_name.get(tenant)?.get(department)
+    }
+
+    /// The tenant's name and its own of the department of this id, open or closed.
+    pub(crate) fn names(&self, id: DepartmentId) -> Option<(&str, &str)> {
+        self.names.get(&id).map(|(tenant, department)| (tenant.as_str(), department.as_str()))
     }
 
     /// All of them.

@@ -132,6 +132,10 @@ pub const MAX_REQUEST_ID_BYTES: usize = 64;
 pub const DEFAULT_PAGE: usize = 100;
 /// The most queues of one page.
 pub const MAX_PAGE: usize = 1_000;
+/// Looks for dead letters of one call, each bounded by the engine; a page may be short for it.
+pub const DEAD_LETTER_LOOKS: usize = 16;
+/// Dead letters of one redrive.
+pub const MAX_REDRIVE: usize = engine::MAX_REDRIVE_ITEMS;
 /// Bytes of the newest message bodies kept in memory.
 pub const BODY_CACHE_BYTES: usize = 64 << 20;
 

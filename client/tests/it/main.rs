@@ -8,6 +8,7 @@ mod wire;
 
 mod connecting;
 mod consuming;
+mod letters;
 mod managing;
 mod publishing;
 mod resuming;

@@ -179,3 +179,9 @@ pub(crate) fn holder(department: Department, principal: &Principal, session_id: 
 pub(crate) fn now() -> SystemTime {
     SystemTime::now()
 }
+
+/// The same in Unix milliseconds, for answers.
+pub(crate) fn now_ms() -> u64 {
+    let since = now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

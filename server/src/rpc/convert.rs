@@ -1,21 +1,25 @@
 //! The only translator between wire types and engine types.
 
+mod standing;
+
 use std::collections::HashMap;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use posthouse_engine::{
-    ids::{DEFAULT_LANE, DepartmentId, LeaseId, QueueId, QueueRef},
+    ids::{DEFAULT_LANE, LeaseId, QueueRef},
     message_id,
     outcome::{EntryResult, ExtendOutcome, LiveDelivery, Published, QueueView, SettleOutcome},
-    schema::{Content, DeadLetterCause, PublishEntry, QueueSettings, SettleKind, TokenRef},
+    schema::{Content, PublishEntry, QueueSettings, SettleKind, TokenRef},
 };
 use posthouse_proto::v1::{
-    self, DeadLetter, DeadLetterReason, Delivery, ErrorReason, ExtendResult, Message, PublishResult,
-    SettleAction, SettleResult, extend_result, publish_result, settle_result,
+    self, Delivery, ErrorReason, ExtendResult, Message, PublishResult, SettleAction, SettleResult,
+    extend_result, publish_result, settle_result,
 };
 use prost::Message as _;
 use prost_types::{Duration, Timestamp};
 use tonic::Code;
+
+pub(crate) use standing::{dead_letter, message_status, stats};
 
 use super::status::ApiError;
 use crate::{bodies::Body, limits, names::QueueResource};
@@ -102,6 +106,15 @@ pub(crate) fn message_id(queue: QueueRef, sequence: u64) -> String {
     message_id::encode(queue, DEFAULT_LANE, sequence)
 }
 
+/// Where the message of this id stands; the error names the field that held it.
+pub(crate) fn message_at(field: &str, id: &str) -> Result<(QueueRef, u64), ApiError> {
+    let found = message_id::decode(id).filter(|(_, lane, _)| *lane == DEFAULT_LANE);
+    found.map(|(queue, _, sequence)| (queue, sequence)).ok_or_else(|| {
+        let text = "this is no id of a message; send it back as it was given out";
+        ApiError::field(ErrorReason::RequestInvalid, field.to_owned(), text)
+    })
+}
+
 /// The answers to a publish, in order; `errors` holds those of the refused entries, in order.
 pub(crate) fn publish_results(
     queue: QueueRef,
@@ -159,28 +172,7 @@ pub(crate) fn delivery(
     resumed: bool,
 ) -> Delivery {
     let Body { header, content } = body;
-    let dead_letter = header.dead_letter.map(|origin| {
-        let mut source_queue = source.clone().to_string();
-        if let Some(end) = source_queue.rfind('/') {
-            source_queue.truncate(end + 1);
-            source_queue.push_str(&origin.queue);
-        }
-        let at = QueueRef { department: DepartmentId(queue.department.0), queue: QueueId(origin.queue_id) };
-        DeadLetter {
-            reason: match origin.cause() {
-                DeadLetterCause::Unspecified => DeadLetterReason::Unspecified,
-                DeadLetterCause::MaxAttempts => DeadLetterReason::MaxAttempts,
-                DeadLetterCause::Consumer => DeadLetterReason::Consumer,
-            }
-            .into(),
-            source_queue,
-            source_message_id: message_id(at, origin.sequence),
-            source_sequence: origin.sequence,
-            source_publish_time: Some(timestamp(origin.published_at_ms)),
-            attempts: origin.attempts,
-            source_subscription: origin.subscription,
-        }
-    });
+    let dead_letter = header.dead_letter.map(|origin| dead_letter(queue, source, origin));
     let message = Message {
         id: message_id(queue, live.item.sequence),
         sequence: live.item.sequence,

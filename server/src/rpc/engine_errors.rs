@@ -3,7 +3,7 @@
 use posthouse_engine::{
     halt::Halt,
     outcome::{
-        CreateQueueError, DeleteQueueError, DepartmentError, PublishError, PurgeQueueError,
+        CreateQueueError, DeleteQueueError, DepartmentError, PublishError, PurgeQueueError, RedriveError,
         SubscriptionError, UpdateQueueError,
     },
 };
@@ -151,6 +151,17 @@ impl From<SubscriptionError> for ApiError {
             SubscriptionError::QueueNotFound => no_queue(),
             SubscriptionError::SubscriptionNotFound => {
                 Self::new(Code::NotFound, ErrorReason::SubscriptionNotFound, error.to_string())
+            }
+        }
+    }
+}
+
+impl From<RedriveError> for ApiError {
+    fn from(error: RedriveError) -> Self {
+        match error {
+            RedriveError::Subscription(why) => why.into(),
+            RedriveError::TargetNotFound => {
+                Self::new(Code::NotFound, ErrorReason::QueueNotFound, error.to_string())
             }
         }
     }

@@ -47,6 +47,7 @@ pub(crate) struct PublishStream {
 struct Opening {
     target: Arc<Target>,
     producer: Option<Producer>,
+    tell_message_ids: bool,
     /// A batch that waits for room. The next is not looked at before.
     proposing: Option<Proposing>,
     answers: FuturesOrdered<Answer>,
@@ -58,6 +59,7 @@ struct Opening {
 struct Undecided {
     batch_id: u64,
     target: Arc<Target>,
+    tell_message_ids: bool,
     proposed: Result<Proposed, ApiError>,
 }
 
@@ -129,6 +131,7 @@ impl PublishStream {
         Ok(Opening {
             target: Arc::new(target),
             producer: open.producer,
+            tell_message_ids: open.tell_message_ids,
             proposing: None,
             answers: FuturesOrdered::new(),
             drained: None,
@@ -203,8 +206,9 @@ impl PublishStream {
         match frame.frame {
             Some(Frame::Batch(batch)) => {
                 let context = Arc::clone(&self.context);
+                let (target, producer) = (Arc::clone(&open.target), open.producer.clone());
                 let mut proposing =
-                    Box::pin(propose_batch(context, Arc::clone(&open.target), open.producer.clone(), batch));
+                    Box::pin(propose_batch(context, target, producer, open.tell_message_ids, batch));
                 // Most often there is room at once.
                 match proposing.as_mut().now_or_never() {
                     Some(undecided) => open.answers.push_back(Box::pin(decided(undecided))),
@@ -228,6 +232,7 @@ async fn propose_batch(
     context: Arc<Context>,
     target: Arc<Target>,
     producer: Option<Producer>,
+    tell_message_ids: bool,
     batch: Batch,
 ) -> Undecided {
     let Batch { batch_id, messages, first_sequence, atomic } = batch;
@@ -237,17 +242,21 @@ async fn propose_batch(
         first_sequence,
     });
     let proposed = propose(&context, &target, messages, producer, atomic).await;
-    Undecided { batch_id, target, proposed }
+    Undecided { batch_id, target, tell_message_ids, proposed }
 }
 
 /// The answer to a batch, once it is decided.
 async fn decided(undecided: Undecided) -> Result<out::Frame, ApiError> {
-    let Undecided { batch_id, target, proposed } = undecided;
+    let Undecided { batch_id, target, tell_message_ids, proposed } = undecided;
     let decided = match proposed {
         Ok(proposed) => proposed.decided().await,
         Err(error) => Err(error),
     };
     let outcome = match decided {
+        Ok((published, errors)) if tell_message_ids => {
+            let results = convert::publish_results(target.queue.at, &published, errors);
+            batch_result::Outcome::Results(Results { all_stored: None, results })
+        }
         Ok((published, errors)) => batch_result::Outcome::Results(results(&target, &published, errors)),
         Err(error) => batch_result::Outcome::Error(error.to_proto()),
     };

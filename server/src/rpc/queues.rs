@@ -11,14 +11,14 @@ use posthouse_engine::{
 };
 use posthouse_proto::v1::{
     CreateQueueRequest, DeleteQueueRequest, ErrorReason, GetQueueRequest, ListQueuesRequest,
-    ListQueuesResponse, PurgeQueueRequest, PurgeQueueResponse, Queue, QueueStats, SubscriptionSettings,
+    ListQueuesResponse, PurgeQueueRequest, PurgeQueueResponse, Queue, SubscriptionSettings,
     UpdateQueueRequest, queues_server::Queues,
 };
 use prost_types::FieldMask;
 use tonic::{Request, Response, Status};
 
 use super::{
-    context::{Context, FoundQueue, principal},
+    context::{Context, FoundQueue, now_ms, principal},
     convert,
     status::ApiError,
 };
@@ -62,18 +62,9 @@ impl QueuesService {
     async fn get(&self, permit: &Permit) -> Result<Queue, ApiError> {
         let found = self.context.queue(permit.queue()).await?;
         let at = SubscriptionRef { queue: found.at, subscription: DEFAULT_SUBSCRIPTION };
-        let counts =
-            self.context.shards.query(found.department.shard, move |m, kv| m.counts(kv, at)).await??;
-        let counts = counts.unwrap_or_default();
+        let stats = self.context.shards.query(found.department.shard, move |m, kv| m.stats(kv, at)).await??;
         let mut queue = convert::queue(permit.queue(), &found.view);
-        queue.stats = Some(QueueStats {
-            ready: counts.ready,
-            in_flight: counts.in_flight,
-            waiting: counts.waiting,
-            parked: counts.parked,
-            last_sequence: counts.last_sequence,
-            ..QueueStats::default()
-        });
+        queue.stats = Some(convert::stats(&stats.unwrap_or_default(), now_ms()));
         Ok(queue)
     }
 }
@@ -258,7 +249,7 @@ fn revision(etag: &str) -> Result<u64, ApiError> {
     etag.parse().ok().filter(|r| *r > 0).ok_or_else(|| invalid(ErrorReason::RequestInvalid, "etag", text))
 }
 
-fn page_size_of(page_size: i32) -> Result<usize, ApiError> {
+pub(super) fn page_size_of(page_size: i32) -> Result<usize, ApiError> {
     match usize::try_from(page_size) {
         Ok(0) => Ok(limits::DEFAULT_PAGE),
         Ok(size) => Ok(size.min(limits::MAX_PAGE)),

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use hyper_util::rt::TokioIo;
 use posthouse::dev::SERVER_NAME;
 use posthouse_proto::v1::consumer_client::ConsumerClient;
+use posthouse_proto::v1::messages_client::MessagesClient;
 use posthouse_proto::v1::publisher_client::PublisherClient;
 use posthouse_proto::v1::queues_client::QueuesClient;
 use rustls::version::TLS13;
@@ -78,6 +79,11 @@ impl Caller {
     /// `Queues`.
     pub fn queues(&self) -> QueuesClient<Channel> {
         QueuesClient::new(self.channel.clone())
+    }
+
+    /// `Messages`.
+    pub fn messages(&self) -> MessagesClient<Channel> {
+        MessagesClient::new(self.channel.clone())
     }
 
     /// Cuts the connection, as a broken cable would: no stream on it ends in good order.

@@ -2,6 +2,7 @@
 
 mod consumer;
 mod leases;
+mod messages;
 mod producers;
 mod publisher;
 mod queues;
@@ -18,7 +19,10 @@ use std::{
 use posthouse_client::{Client, Context};
 use posthouse_proto::{
     google::rpc,
-    v1::{consumer_server::ConsumerServer, publisher_server::PublisherServer, queues_server::QueuesServer},
+    v1::{
+        consumer_server::ConsumerServer, messages_server::MessagesServer, publisher_server::PublisherServer,
+        queues_server::QueuesServer,
+    },
 };
 use prost::Message as _;
 use tokio::{
@@ -147,7 +151,8 @@ pub async fn serve(pki: &Pki, state: State) -> SocketAddr {
         .add_service(health)
         .add_service(PublisherServer::new(state.clone()))
         .add_service(ConsumerServer::new(state.clone()))
-        .add_service(QueuesServer::new(state))
+        .add_service(QueuesServer::new(state.clone()))
+        .add_service(MessagesServer::new(state))
         .serve_with_incoming(ReceiverStream::new(incoming));
     tokio::spawn(server);
     address
