@@ -81,7 +81,9 @@ async fn redrive(client: &Client, args: &args::RedriveLetters, quiet: bool) -> R
     if skipped > 0 && args.max.is_none() {
         return Err(Failure::new(
             Exit::TempFail,
-            format!("{skipped} stay where they are: with a consumer, no dead letters, or their queue is gone"),
+            format!(
+                "{skipped} stay where they are: with a consumer, no dead letters, or their queue is gone"
+            ),
             "see `posthouse dead-letters list`; when their queue is gone, name another with --to",
         ));
     }

@@ -51,9 +51,13 @@ fn one(status: &MessageStatus) -> String {
 fn state(state: MessageState) -> String {
     match state {
         MessageState::Leased { deadline } => format!("leased: a consumer has it until {}", rfc3339(deadline)),
-        MessageState::Waiting { until: Some(until) } => format!("waiting for its retry at {}", rfc3339(until)),
+        MessageState::Waiting { until: Some(until) } => {
+            format!("waiting for its retry at {}", rfc3339(until))
+        }
         MessageState::Waiting { until: None } => "waiting for its dead-letter queue to exist".to_owned(),
-        MessageState::Parked(reason) => format!("parked: dead ({}), with no dead-letter queue", cause(reason)),
+        MessageState::Parked(reason) => {
+            format!("parked: dead ({}), with no dead-letter queue", cause(reason))
+        }
         MessageState::Settled => "settled: it is not delivered again from this queue".to_owned(),
         MessageState::Ready => "ready to be delivered".to_owned(),
         _ => "not known to this version".to_owned(),
