@@ -11,6 +11,7 @@ use exit::{Exit, Failure};
 pub mod apply;
 pub mod consume;
 pub mod dev;
+pub mod message;
 pub mod ping;
 pub mod publish;
 pub mod queue;
@@ -58,6 +59,12 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Consume(args) => consume::consume(context, args, quiet).await?,
         Command::Queue { command } => queue::queue(&connect(context).await?, command).await?,
         Command::Apply(args) => return apply::apply(context, args).await,
+        Command::Message { command: args::Message::Find(args) } => {
+            message::find(&connect(context).await?, args).await?;
+        }
+        Command::DeadLetters { command } => {
+            message::dead_letters::dead_letters(&connect(context).await?, command, quiet).await?;
+        }
         Command::Token { command: args::Token::Inspect(args) } => token::inspect(context, args)?,
         Command::Store { command: args::Store::Check(args) } => store::check(args, quiet)?,
         Command::Ping => ping::ping(&connect(context).await?).await?,

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use posthouse_client::{Client, Error, Queue, QueueSettings};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::args;
 use crate::exit::{Exit, Failure};
 use crate::failure::of_client;
-use crate::stats::sample::Sample;
-use crate::stats::stats;
+use crate::stats::{json, stats};
 use crate::stdout;
 use crate::time::rfc3339;
 
@@ -82,7 +81,7 @@ fn wanted(queue: &str, settings: &args::QueueSettings) -> QueueSettings {
 }
 
 /// A queue's name as it was typed beside another's: alone, it is of the same department.
-fn beside(queue: &str, typed: &str) -> String {
+pub fn beside(queue: &str, typed: &str) -> String {
     match queue.rsplit_once('/') {
         Some((department, _)) if !typed.is_empty() && !typed.contains('/') => format!("{department}/{typed}"),
         _ => typed.to_owned(),
@@ -90,7 +89,7 @@ fn beside(queue: &str, typed: &str) -> String {
 }
 
 fn description(queue: &Queue) -> Value {
-    let mut description = json!({
+    let mut description = serde_json::json!({
         "name": queue.name,
         "uid": queue.uid,
         "etag": queue.etag,
@@ -102,7 +101,7 @@ fn description(queue: &Queue) -> Value {
         "dead_letter_queue": queue.dead_letter_queue,
     });
     if let Some(stats) = &queue.stats {
-        description["stats"] = Sample::of(stats).json();
+        description["stats"] = json::object(stats);
     }
     description
 }

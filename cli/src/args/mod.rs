@@ -9,6 +9,7 @@ use crate::exit;
 
 mod apply;
 mod consume;
+mod message;
 mod publish;
 mod queue;
 mod shell;
@@ -17,6 +18,7 @@ mod token;
 
 pub use apply::Apply;
 pub use consume::{Consume, Output};
+pub use message::{DeadLetters, Find, Message, RedriveLetters};
 pub use publish::Publish;
 pub use queue::{Queue, QueueChanges, QueueSettings, Stats};
 pub use shell::Man;
@@ -81,6 +83,20 @@ pub enum Command {
     },
     /// Make the queues of a file exist with the settings of the file. Deletes nothing.
     Apply(Apply),
+    /// Find messages.
+    #[command(after_help = "Examples:\n  posthouse message find AAAAAQAAAAIAAAAAAAAAACo")]
+    Message {
+        /// What to do.
+        #[command(subcommand)]
+        command: Message,
+    },
+    /// Look at dead letters, and give them another chance.
+    #[command(after_help = "Examples:\n  posthouse dead-letters list identity-cards/failed")]
+    DeadLetters {
+        /// What to do.
+        #[command(subcommand)]
+        command: DeadLetters,
+    },
     /// Look into tokens.
     #[command(after_help = "Examples:\n  posthouse token inspect")]
     Token {

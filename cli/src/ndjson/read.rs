@@ -232,7 +232,10 @@ mod tests {
 
     #[test]
     fn deep_nesting_is_refused() {
-        let line = format!("{{\"payload\":{}1{}}}", "[".repeat(5000), "]".repeat(5000));
-        assert!(matches!(bad(&line), LineError::Syntax { .. }));
+        let nested = |open: &str, close: &str| {
+            bad(&format!("{{\"payload\":{}1{}}}", open.repeat(5000), close.repeat(5000)))
+        };
+        assert!(matches!(nested("{\"a\":", "}"), LineError::Syntax { .. }));
+        assert!(matches!(nested("[", "]"), LineError::WrongSort { .. }));
     }
 }

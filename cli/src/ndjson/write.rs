@@ -36,14 +36,19 @@ fn payload(bytes: &[u8]) -> (&'static str, String) {
     }
 }
 
-fn dead_letter(origin: &DeadLetterOrigin) -> Value {
-    let reason = match origin.reason {
+/// Why a message is a dead letter, in a word.
+pub fn cause(cause: DeadLetterCause) -> &'static str {
+    match cause {
         DeadLetterCause::MaxAttempts => "max_attempts",
         DeadLetterCause::Consumer => "consumer",
         _ => "unknown",
-    };
+    }
+}
+
+/// Why a message is a dead letter, and where it came from.
+pub fn dead_letter(origin: &DeadLetterOrigin) -> Value {
     json!({
-        "reason": reason,
+        "reason": cause(origin.reason),
         "source_queue": origin.queue,
         "source_subscription": origin.subscription,
         "source_message_id": origin.message_id,

@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use posthouse_client::Client;
+use posthouse_client::{Client, QueueStats};
 use tokio::time::sleep;
 
 use crate::args;
@@ -11,9 +11,8 @@ use crate::exit::{Exit, Failure};
 use crate::failure::of_client;
 use crate::shutdown::Interrupts;
 use crate::stdout;
-use sample::{Rates, Sample};
 
-pub mod sample;
+pub mod json;
 mod table;
 
 /// Between the two samples of a single answer.
@@ -35,17 +34,13 @@ async fn show(client: &Client, args: &args::Stats) -> Result<(), Failure> {
     let name = client.queue_name(&args.queue).map_err(|error| of_client(&error))?;
     let pause = args.watch.map_or(MEASURED, Duration::from_secs);
     let mut before = ask(client, &name).await?;
-    if before.sums.is_none() && args.watch.is_none() {
-        // There is nothing to measure.
-        return tell(args, &name, &before, None);
-    }
     if args.watch.is_some() {
         tell(args, &name, &before, None)?;
     }
     loop {
         sleep(pause).await;
         let now = ask(client, &name).await?;
-        tell(args, &name, &now, Rates::between(&before, &now))?;
+        tell(args, &name, &now, now.rates_since(&before))?;
         if args.watch.is_none() {
             return Ok(());
         }
@@ -53,9 +48,9 @@ async fn show(client: &Client, args: &args::Stats) -> Result<(), Failure> {
     }
 }
 
-async fn ask(client: &Client, name: &str) -> Result<Sample, Failure> {
+async fn ask(client: &Client, name: &str) -> Result<QueueStats, Failure> {
     let queue = client.queues().get(name).await.map_err(|error| of_client(&error))?;
-    queue.stats.as_ref().map(Sample::of).ok_or_else(|| {
+    queue.stats.ok_or_else(|| {
         Failure::new(
             Exit::Unavailable,
             "the server told no counts",
@@ -64,17 +59,22 @@ async fn ask(client: &Client, name: &str) -> Result<Sample, Failure> {
     })
 }
 
-fn tell(args: &args::Stats, name: &str, sample: &Sample, rates: Option<Rates>) -> Result<(), Failure> {
+fn tell(
+    args: &args::Stats,
+    name: &str,
+    stats: &QueueStats,
+    rates: Option<(f64, f64)>,
+) -> Result<(), Failure> {
     if args.json {
-        let mut line = sample.json();
+        let mut line = json::object(stats);
         line["queue"] = name.into();
-        if let Some(rates) = rates {
-            line["published_per_second"] = rates.published.into();
-            line["acked_per_second"] = rates.acked.into();
+        if let Some((published, acked)) = rates {
+            line["published_per_second"] = published.into();
+            line["acked_per_second"] = acked.into();
         }
         return stdout::write(format!("{line}\n"));
     }
     let clear = if args.watch.is_some() && std::io::stdout().is_terminal() { CLEAR } else { "" };
     let gap = if args.watch.is_some() && clear.is_empty() { "\n" } else { "" };
-    stdout::write(format!("{clear}{name}\n{}{gap}", table::text(sample, rates)))
+    stdout::write(format!("{clear}{name}\n{}{gap}", table::text(stats, rates)))
 }

@@ -2,32 +2,31 @@
 
 use std::time::Duration;
 
-use super::sample::{Rates, Sample};
+use posthouse_client::QueueStats;
+
 use crate::time::roughly;
 
-/// What nobody knows.
-const UNKNOWN: &str = "-";
+/// What there is not.
+const NONE: &str = "-";
 
-/// A line per count. What is not known is shown as `-`.
-pub(super) fn text(sample: &Sample, rates: Option<Rates>) -> String {
-    let sums = sample.sums.as_ref();
-    let number = |value: Option<u64>| value.map_or_else(|| UNKNOWN.to_owned(), grouped);
-    let time = |value: Option<Duration>| value.map_or_else(|| UNKNOWN.to_owned(), short);
-    let rate = |value: Option<f64>| value.map_or_else(|| UNKNOWN.to_owned(), |rate| format!("{rate:.1}/s"));
+/// A line per count; `-` is what there is not yet.
+pub(super) fn text(stats: &QueueStats, rates: Option<(f64, f64)>) -> String {
+    let time = |value: Option<Duration>| value.map_or_else(|| NONE.to_owned(), short);
+    let rate = |value: Option<f64>| value.map_or_else(|| NONE.to_owned(), |rate| format!("{rate:.1}/s"));
     let rows = [
-        ("ready", grouped(sample.ready)),
-        ("in flight", grouped(sample.in_flight)),
-        ("waiting for retry", grouped(sample.waiting)),
-        ("dead, parked here", grouped(sample.parked)),
-        ("oldest unsettled", time(sums.and_then(|sums| sums.oldest_age()))),
-        ("stored", sums.map_or_else(|| UNKNOWN.to_owned(), |sums| bytes(sums.stored_bytes))),
-        ("published", number(sums.map(|sums| sums.published))),
-        ("acked", number(sums.map(|sums| sums.acked))),
-        ("dead-lettered", number(sums.map(|sums| sums.dead_lettered))),
-        ("average waiting time", time(sums.and_then(|sums| sums.average_waiting()))),
-        ("average processing time", time(sums.and_then(|sums| sums.average_processing()))),
-        ("in", rate(rates.map(|rates| rates.published))),
-        ("out", rate(rates.map(|rates| rates.acked))),
+        ("ready", grouped(stats.ready)),
+        ("in flight", grouped(stats.in_flight)),
+        ("waiting for retry", grouped(stats.waiting)),
+        ("dead, parked here", grouped(stats.parked)),
+        ("oldest unsettled", time(stats.oldest_age())),
+        ("stored", bytes(stats.stored_bytes)),
+        ("published", grouped(stats.published)),
+        ("acked", grouped(stats.acked)),
+        ("dead-lettered", grouped(stats.dead_lettered)),
+        ("average waiting time", time(stats.average_waiting_time())),
+        ("average processing time", time(stats.average_processing_time())),
+        ("in", rate(rates.map(|(published, _)| published))),
+        ("out", rate(rates.map(|(_, acked)| acked))),
     ];
     rows.into_iter().map(|(name, value)| format!("  {name:<25}{value:>16}\n")).collect()
 }
@@ -71,8 +70,8 @@ fn short(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sample::tests::sample;
     use super::*;
+    use posthouse_proto::v1;
 
     #[test]
     fn numbers_are_shown_for_people() {
@@ -84,15 +83,24 @@ mod tests {
     }
 
     #[test]
-    fn every_row_is_there_and_unknown_ones_say_so() {
-        let known = sample(1000, 12_000, 11_000);
-        let text = super::text(&known, Rates::between(&sample(990, 11_000, 10_500), &known));
-        for row in
-            ["oldest unsettled", "1 min 5 s", "3.0 MiB", "12,000", "12 ms", "1.5 ms", "100.0/s", "50.0/s"]
-        {
+    fn every_row_is_there_and_what_is_not_says_so() {
+        let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+        let stats = QueueStats::from(v1::QueueStats {
+            published: 12_000,
+            acked: 2,
+            first_delivered: 4,
+            waiting_time_sum: Some(prost_types::Duration { seconds: 0, nanos: 48_000_000 }),
+            processing_time_sum: Some(prost_types::Duration { seconds: 0, nanos: 3_000_000 }),
+            stored_bytes: 3 << 20,
+            oldest_unsettled_time: at(935),
+            as_of: at(1000),
+            ..v1::QueueStats::default()
+        });
+        let text = super::text(&stats, Some((100.0, 50.04)));
+        for row in ["1 min 5 s", "3.0 MiB", "12,000", "12 ms", "1.5 ms", "100.0/s", "50.0/s"] {
             assert!(text.contains(row), "{row} is not in\n{text}");
         }
-        let unknown = super::text(&Sample { sums: None, ..known }, None);
-        assert_eq!(unknown.matches(" -\n").count(), 9, "{unknown}");
+        let nothing = super::text(&QueueStats::from(v1::QueueStats::default()), None);
+        assert_eq!(nothing.matches(" -\n").count(), 5, "{nothing}");
     }
 }

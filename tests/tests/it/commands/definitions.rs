@@ -57,6 +57,16 @@ async fn stats_count_what_is_there() {
     assert_eq!(stats["queue"], "tenants/civil-affairs/departments/identity-cards/queues/applications");
     let counts = ["ready", "in_flight", "waiting", "parked", "last_sequence"].map(|key| stats[key].as_u64());
     assert_eq!(counts, [2, 0, 0, 0, 3].map(Some));
+    let sums = ["published", "delivered", "acked", "dead_lettered"].map(|key| stats[key].as_u64());
+    assert_eq!(sums, [3, 1, 1, 0].map(Some), "{stats}");
+    for key in [
+        "average_waiting_seconds",
+        "average_processing_seconds",
+        "oldest_unsettled_seconds",
+        "acked_per_second",
+    ] {
+        assert!(stats[key].as_f64().is_some(), "{key}: {stats}");
+    }
     let table = String::from_utf8(cli::succeed(&context, ["queue", "stats", QUEUE])).unwrap();
     let row = |name: &str| {
         let row = table.lines().find_map(|line| line.trim_start().strip_prefix(name));

@@ -2,6 +2,7 @@
 
 mod apply;
 mod definitions;
+mod messages;
 mod ndjson;
 mod shells;
 mod stdout;
