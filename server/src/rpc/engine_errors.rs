@@ -3,7 +3,7 @@
 use posthouse_engine::{
     halt::Halt,
     outcome::{
-        CreateQueueError, DeleteQueueError, DepartmentError, PublishError, PurgeQueueError,
+        CreateQueueError, DeleteQueueError, DepartmentError, PublishError, PurgeQueueError, SettingsError,
         SubscriptionError, UpdateQueueError,
     },
 };
@@ -193,9 +193,7 @@ impl From<CreateQueueError> for ApiError {
             CreateQueueError::AlreadyExists => {
                 Self::new(Code::AlreadyExists, ErrorReason::QueueAlreadyExists, text)
             }
-            CreateQueueError::Settings(_) => {
-                Self::new(Code::InvalidArgument, ErrorReason::SettingsInvalid, text)
-            }
+            CreateQueueError::Settings(why) => why.into(),
             CreateQueueError::TooMany(_) => {
                 Self::new(Code::ResourceExhausted, ErrorReason::LimitReached, text)
             }
@@ -203,16 +201,25 @@ impl From<CreateQueueError> for ApiError {
     }
 }
 
+impl From<SettingsError> for ApiError {
+    fn from(error: SettingsError) -> Self {
+        let field = match error {
+            SettingsError::DeadLetterSelf | SettingsError::DeadLetterChain => {
+                "default_subscription.dead_letter_queue"
+            }
+            SettingsError::OutOfRange(field) => field,
+        };
+        Self::field(ErrorReason::SettingsInvalid, field, format!("{error}; choose another"))
+    }
+}
+
 impl From<UpdateQueueError> for ApiError {
     fn from(error: UpdateQueueError) -> Self {
-        let text = error.to_string();
         match error {
             UpdateQueueError::Department(why) => why.into(),
             UpdateQueueError::NotFound => no_queue(),
             UpdateQueueError::RevisionMismatch(revision) => etag_mismatch(revision),
-            UpdateQueueError::Settings(_) => {
-                Self::new(Code::InvalidArgument, ErrorReason::SettingsInvalid, text)
-            }
+            UpdateQueueError::Settings(why) => why.into(),
         }
     }
 }

@@ -3,6 +3,8 @@
 
 mod random;
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -10,7 +12,6 @@ use bytes::Bytes;
 use posthouse_proto::v1::{self, SettleAction};
 use posthouse_tests::harness::refusal::Refusal;
 use posthouse_tests::harness::scene::{LONG, Scene, settlement, text};
-use posthouse_tests::harness::site::CIVIL;
 use posthouse_tests::harness::wire::Caller;
 use posthouse_tests::harness::{PATIENCE, raw};
 use rand::rngs::StdRng;
@@ -24,9 +25,13 @@ fn number(variable: &str, otherwise: u64) -> u64 {
     std::env::var(variable).map_or(otherwise, |text| text.parse().unwrap())
 }
 
+/// How often each reason was given.
+type Reasons = Mutex<BTreeMap<String, u32>>;
+
 /// Every refusal has a reason, and none says that the server is at fault.
-fn judge(what: &str, status: &Status) {
+fn judge(reasons: &Reasons, what: &str, status: &Status) {
     let refusal = Refusal::from(status);
+    *reasons.lock().unwrap().entry(refusal.reason.clone()).or_default() += 1;
     let fault = matches!(refusal.code, Code::Internal | Code::Unknown | Code::Unavailable | Code::DataLoss);
     assert!(!fault, "{what}: {refusal:?}");
     assert!(
@@ -36,17 +41,17 @@ fn judge(what: &str, status: &Status) {
 }
 
 /// One unary call.
-async fn call(caller: &Caller, random: &mut StdRng, tokens: &[Bytes]) {
+async fn call(caller: &Caller, reasons: &Reasons, random: &mut StdRng, tokens: &[Bytes]) {
     let (path, make) = METHODS[random.random_range(0..METHODS.len())];
     let request = make(random, tokens);
-    let request = random::spoil(random, request);
+    let request = random::spoil(random, &request);
     if let Err(status) = raw::unary(caller, path, request).await {
-        judge(path, &status);
+        judge(reasons, path, &status);
     }
 }
 
 /// One stream of a few frames, which is then ended or left.
-async fn stream(caller: &Caller, random: &mut StdRng, tokens: &[Bytes]) {
+async fn stream(caller: &Caller, reasons: &Reasons, random: &mut StdRng, tokens: &[Bytes]) {
     let (path, open, make) = STREAMS[random.random_range(0..STREAMS.len())];
     let mut frames = Vec::new();
     if random.random_ratio(9, 10) {
@@ -54,11 +59,11 @@ async fn stream(caller: &Caller, random: &mut StdRng, tokens: &[Bytes]) {
     }
     for _ in 0..random.random_range(0..8) {
         let frame = make(random, tokens);
-        frames.push(random::spoil(random, frame));
+        frames.push(random::spoil(random, &frame));
     }
     let mut answers = match raw::streaming(caller, path, tokio_stream::iter(frames)).await {
         Ok(answers) => answers,
-        Err(status) => return judge(path, &status),
+        Err(status) => return judge(reasons, path, &status),
     };
     if random.random_ratio(1, 8) {
         return;
@@ -67,23 +72,23 @@ async fn stream(caller: &Caller, random: &mut StdRng, tokens: &[Bytes]) {
         match answers.message().await {
             Ok(Some(_)) => {}
             Ok(None) => return,
-            Err(status) => return judge(path, &status),
+            Err(status) => return judge(reasons, path, &status),
         }
     }
 }
 
-async fn attack(scene: &Scene, seed: u64, calls: u64) {
+async fn attack(scene: &Scene, reasons: &Reasons, seed: u64, calls: u64) {
     let caller = Caller::connect(&scene.site, &scene.credentials).await;
     let mut random = StdRng::seed_from_u64(seed);
     let mut tokens: Vec<Bytes> = vec![vec![0; 20].into()];
     for number in 0..calls {
         if number.is_multiple_of(64) {
-            tokens = real_tokens(scene, &caller).await;
+            tokens = real_tokens(&caller).await;
         }
         let once = async {
             match random.random_ratio(1, 3) {
-                true => stream(&caller, &mut random, &tokens).await,
-                false => call(&caller, &mut random, &tokens).await,
+                true => stream(&caller, reasons, &mut random, &tokens).await,
+                false => call(&caller, reasons, &mut random, &tokens).await,
             }
         };
         tokio::time::timeout(PATIENCE, once)
@@ -93,7 +98,7 @@ async fn attack(scene: &Scene, seed: u64, calls: u64) {
 }
 
 /// Tokens of deliveries, so that some settlements are good ones. The queue may have been deleted by now.
-async fn real_tokens(scene: &Scene, caller: &Caller) -> Vec<Bytes> {
+async fn real_tokens(caller: &Caller) -> Vec<Bytes> {
     let queue = random::victim();
     let definition = Some(v1::Queue { name: queue.clone(), ..v1::Queue::default() });
     let request = v1::CreateQueueRequest { queue: definition, ..v1::CreateQueueRequest::default() };
@@ -101,34 +106,21 @@ async fn real_tokens(scene: &Scene, caller: &Caller) -> Vec<Bytes> {
     let messages = vec![posthouse_tests::harness::scene::message("x"); 4];
     drop(super::publish(caller, &queue, messages).await);
     let request = v1::ReceiveRequest { queue, max_messages: 4, ..v1::ReceiveRequest::default() };
-    let answer = scene.caller.consumer().receive(caller.request(request)).await;
+    let answer = caller.consumer().receive(caller.request(request)).await;
     let deliveries = answer.map(|answer| answer.into_inner().deliveries).unwrap_or_default();
     deliveries.into_iter().map(|delivery| delivery.token).chain([vec![0; 20].into()]).collect()
 }
 
 /// Publishes, receives and acks, all the time: each message comes once, in order.
 async fn behave(scene: &Scene, queue: &str, done: &AtomicBool, rounds: &AtomicU64) {
-    let caller = Caller::connect(&scene.site, &scene.site.credentials(CIVIL)).await;
-    let scene = Quiet { scene, caller };
     while !done.load(Ordering::Relaxed) {
-        let round = rounds.load(Ordering::Relaxed);
-        scene.scene.publish(queue, &[&round.to_string()]).await;
-        let delivery = scene.scene.receive_one(queue, LONG).await;
-        assert_eq!((text(&delivery), delivery.attempt), (round.to_string(), 1));
-        let settlements = vec![settlement(&delivery, SettleAction::Ack)];
-        let request =
-            v1::SettleRequest { queue: queue.to_owned(), settlements, ..v1::SettleRequest::default() };
-        let answer = scene.caller.consumer().settle(scene.caller.request(request)).await.unwrap();
-        let result = answer.into_inner().results.remove(0).result;
-        assert!(matches!(result, Some(v1::settle_result::Result::Settled(_))), "{result:?}");
+        let round = rounds.load(Ordering::Relaxed).to_string();
+        scene.publish(queue, &[&round]).await;
+        let delivery = scene.receive_one(queue, LONG).await;
+        assert_eq!((text(&delivery), delivery.attempt), (round, 1));
+        scene.settled(queue, settlement(&delivery, SettleAction::Ack)).await;
         rounds.fetch_add(1, Ordering::Relaxed);
     }
-}
-
-/// A client with a connection of its own.
-struct Quiet<'a> {
-    scene: &'a Scene,
-    caller: Caller,
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,19 +130,21 @@ async fn random_calls_and_frames_harm_nobody() {
     println!("POSTHOUSE_FUZZ_SEED={seed} POSTHOUSE_FUZZ_CALLS={calls}");
     let mut scene = Scene::start().await;
     let queue = scene.plain_queue("well-behaved").await;
-    let (done, rounds) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (done, rounds, reasons) = (AtomicBool::new(false), AtomicU64::new(0), Reasons::default());
     let attacks = async {
         tokio::join!(
-            attack(&scene, seed, calls / 3),
-            attack(&scene, seed ^ 1, calls / 3),
-            attack(&scene, seed ^ 2, calls / 3)
+            attack(&scene, &reasons, seed, calls / 3),
+            attack(&scene, &reasons, seed ^ 1, calls / 3),
+            attack(&scene, &reasons, seed ^ 2, calls / 3)
         );
         done.store(true, Ordering::Relaxed);
     };
     tokio::join!(attacks, behave(&scene, &queue, &done, &rounds));
     let rounds = rounds.into_inner();
-    println!("{calls} calls and streams beside {rounds} messages that came and went");
-    assert!(rounds > 10, "{rounds}");
+    let reasons = reasons.into_inner().unwrap();
+    println!("{calls} calls and streams beside {rounds} messages that came and went; refused: {reasons:?}");
+    // Else it tries less than it says.
+    assert!(rounds > 10 && reasons.len() > 10, "{rounds} rounds, {reasons:?}");
     let stats = scene.stats(&queue).await;
     assert_eq!((stats.ready, stats.in_flight, stats.last_sequence), (0, 0, rounds));
     assert!(scene.server.runs());

@@ -39,7 +39,7 @@ pub const STREAMS: &[(&str, Make, Make)] = &[
 ];
 
 /// Most often as it is; else with some bytes changed, cut off or put in; else nothing but random bytes.
-pub fn spoil(random: &mut StdRng, bytes: Bytes) -> Bytes {
+pub fn spoil(random: &mut StdRng, bytes: &[u8]) -> Bytes {
     let mut bytes = bytes.to_vec();
     match random.random_range(0..10) {
         0 => bytes = some_bytes(random, 300),
