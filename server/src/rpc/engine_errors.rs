@@ -4,7 +4,7 @@ use posthouse_engine::{
     halt::Halt,
     outcome::{
         CreateQueueError, DeleteQueueError, DepartmentError, PublishError, PurgeQueueError, RedriveError,
-        SubscriptionError, UpdateQueueError,
+        SettingsError, SubscriptionError, UpdateQueueError,
     },
 };
 use posthouse_proto::v1::ErrorReason;
@@ -204,9 +204,7 @@ impl From<CreateQueueError> for ApiError {
             CreateQueueError::AlreadyExists => {
                 Self::new(Code::AlreadyExists, ErrorReason::QueueAlreadyExists, text)
             }
-            CreateQueueError::Settings(_) => {
-                Self::new(Code::InvalidArgument, ErrorReason::SettingsInvalid, text)
-            }
+            CreateQueueError::Settings(why) => why.into(),
             CreateQueueError::TooMany(_) => {
                 Self::new(Code::ResourceExhausted, ErrorReason::LimitReached, text)
             }
@@ -214,16 +212,25 @@ impl From<CreateQueueError> for ApiError {
     }
 }
 
+impl From<SettingsError> for ApiError {
+    fn from(error: SettingsError) -> Self {
+        let field = match error {
+            SettingsError::DeadLetterSelf | SettingsError::DeadLetterChain => {
+                "default_subscription.dead_letter_queue"
+            }
+            SettingsError::OutOfRange(field) => field,
+        };
+        Self::field(ErrorReason::SettingsInvalid, field, format!("{error}; choose another"))
+    }
+}
+
 impl From<UpdateQueueError> for ApiError {
     fn from(error: UpdateQueueError) -> Self {
-        let text = error.to_string();
         match error {
             UpdateQueueError::Department(why) => why.into(),
             UpdateQueueError::NotFound => no_queue(),
             UpdateQueueError::RevisionMismatch(revision) => etag_mismatch(revision),
-            UpdateQueueError::Settings(_) => {
-                Self::new(Code::InvalidArgument, ErrorReason::SettingsInvalid, text)
-            }
+            UpdateQueueError::Settings(why) => why.into(),
         }
     }
 }

@@ -84,6 +84,7 @@ impl ApiError {
 
     /// Tells the limit that was passed as a fact too, for programs.
     #[must_use]
+    #[allow(clippy::needless_pass_by_value)] // It is a number, of any type.
     pub fn with_limit(self, limit: impl ToString) -> Self {
         self.with_metadata("limit", limit.to_string())
     }

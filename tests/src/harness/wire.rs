@@ -94,6 +94,16 @@ impl Caller {
         }
     }
 
+    /// From here on the connection is reset when it is closed, without any farewell.
+    pub fn reset_when_closed(&self) {
+        for socket in self.sockets.lock().unwrap().drain(..) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+            let _inside = runtime.enter();
+            // The option is the socket's, not this handle's.
+            tokio::net::TcpStream::from_std(socket).unwrap().set_zero_linger().unwrap();
+        }
+    }
+
     /// The connection.
     pub fn channel(&self) -> Channel {
         self.channel.clone()

@@ -44,6 +44,7 @@ fn told(results: Vec<PublishResult>) -> Vec<Result<u64, Refusal>> {
 
 /// Fails the test unless this is what was said, with this limit, in few and printable words.
 #[track_caller]
+#[allow(clippy::needless_pass_by_value, reason = "it is a number, of any type")]
 fn assert_says(refusal: &Refusal, code: Code, reason: &str, limit: impl ToString) {
     assert_eq!((refusal.code, refusal.reason.as_str()), (code, reason), "{refusal:?}");
     assert_eq!(refusal.fact("limit"), Some(limit.to_string().as_str()), "{refusal:?}");
