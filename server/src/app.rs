@@ -32,6 +32,7 @@ use crate::{
     identity::TokenVerifier,
     limits,
     log::{GroupId, LocalLog, LocalLogOptions, Log, LogOpenError, OpenLog, ReplayError},
+    reload::{ReloadCounts, Reloader},
     rpc::{self, Auth, AuthLayer, Context},
     shard::{self, Event, ShardError, Shards, StartShard, ToWorkers, WorkerStart, start_workers},
     store::{
@@ -119,7 +120,11 @@ pub async fn serve(
         streams.clone(),
     );
     let door = Door::bind(&config)?;
-    let tokens = Arc::new(TokenVerifier::new(config.identity.tokens, config.issuers));
+    let tokens = TokenVerifier::new(config.identity.tokens.clone(), config.issuers.iter().cloned());
+    let tokens = Arc::new(tokens);
+    let reloads = Arc::new(ReloadCounts::default());
+    let reloader = Reloader::new(&config, door.trust(), Arc::clone(&tokens), reloads);
+    let reloading = tokio::spawn(reloader.run());
     info!(address = %door.local_addr(), shards = config.server.shards, "listening");
     if clock.expiry_halted() {
         warn!(
@@ -138,9 +143,11 @@ pub async fn serve(
         drain.cancel();
     };
     tokio::join!(serving, draining);
-    watching.abort();
-    // It was aborted just now.
-    drop(watching.await);
+    for task in [watching, reloading] {
+        task.abort();
+        // It was aborted just now.
+        drop(task.await);
+    }
     streams.close();
     if tokio::time::timeout(STREAMS_END, streams.wait()).await.is_err() {
         warn!(streams = streams.len(), "streams did not end with their connections");

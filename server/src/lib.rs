@@ -13,6 +13,8 @@ pub mod identity;
 pub mod policy;
 pub mod rpc;
 
+pub mod reload;
+
 pub mod log;
 pub mod store;
 

@@ -24,6 +24,7 @@ use crate::{
     catalogue::Catalogue,
     disk::DiskGuard,
     dispatch::SessionKey,
+    door::Leaving,
     identity::{ConnIdentity, Principal},
     names::{DepartmentResource, QueueResource},
     shard::Shards,
@@ -158,6 +159,12 @@ pub(crate) fn queue_not_found(name: &QueueResource) -> ApiError {
 pub(crate) fn principal<T>(request: &Request<T>) -> Result<Arc<Principal>, Status> {
     let found = request.extensions().get::<Arc<Principal>>().cloned();
     found.ok_or_else(|| ApiError::fault("the request has no principal").into())
+}
+
+/// Cancelled when the request's connection, or the server, is about to close: put there by the door.
+pub(crate) fn leaving<T>(request: &Request<T>) -> Result<CancellationToken, Status> {
+    let found = request.extensions().get::<Leaving>().map(|leaving| leaving.0.clone());
+    found.ok_or_else(|| ApiError::fault("the request has no connection to leave").into())
 }
 
 /// On which connection: put there by the door.

@@ -20,6 +20,7 @@ use super::{
     convert,
     publish_stream::PublishStream,
     status::ApiError,
+    stream::Connection,
 };
 use crate::{
     identity::{Principal, TokenVerifier},
@@ -185,8 +186,11 @@ impl Publisher for PublisherService {
         request: Request<Streaming<PublishStreamRequest>>,
     ) -> Result<Response<Self::PublishStreamStream>, Status> {
         let principal = principal(&request)?;
-        let identity = super::context::connection(&request)?;
-        let stream = PublishStream::new(Arc::clone(&self.context), Arc::clone(&self.tokens), identity);
+        let connection = Connection {
+            identity: super::context::connection(&request)?,
+            leaving: super::context::leaving(&request)?,
+        };
+        let stream = PublishStream::new(Arc::clone(&self.context), Arc::clone(&self.tokens), connection);
         Ok(Response::new(Box::pin(stream.run(principal, request.into_inner()))))
     }
 }

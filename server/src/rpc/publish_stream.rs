@@ -20,10 +20,10 @@ use super::{
     outlet::{Gone, Outlet, outlet},
     publish::{Proposed, Target, check_producer, propose},
     status::ApiError,
-    stream::{DRAIN_PATIENCE, PROTOCOL_VERSION, check_version, first_frame, refresh, ticks},
+    stream::{Connection, DRAIN_PATIENCE, PROTOCOL_VERSION, check_version, first_frame, refresh, ticks},
 };
 use crate::{
-    identity::{ConnIdentity, Principal, TokenVerifier},
+    identity::{Principal, TokenVerifier},
     names::QueueResource,
     policy::{self, Action},
 };
@@ -40,7 +40,7 @@ type Answer = Pin<Box<dyn Future<Output = Result<out::Frame, ApiError>> + Send>>
 pub(crate) struct PublishStream {
     context: Arc<Context>,
     tokens: Arc<TokenVerifier>,
-    identity: Arc<ConnIdentity>,
+    connection: Connection,
 }
 
 /// A stream after its Open.
@@ -62,12 +62,8 @@ struct Undecided {
 }
 
 impl PublishStream {
-    pub(crate) fn new(
-        context: Arc<Context>,
-        tokens: Arc<TokenVerifier>,
-        identity: Arc<ConnIdentity>,
-    ) -> Self {
-        Self { context, tokens, identity }
+    pub(crate) fn new(context: Arc<Context>, tokens: Arc<TokenVerifier>, connection: Connection) -> Self {
+        Self { context, tokens, connection }
     }
 
     /// Runs the stream in a task of its own; what it answers comes out here.
@@ -91,7 +87,7 @@ impl PublishStream {
         mut frames: Streaming<PublishStreamRequest>,
         out: &mut Outlet<out::Frame>,
     ) -> Result<(), ApiError> {
-        let first = first_frame(&mut frames, &self.context.drain).await?;
+        let first = first_frame(&mut frames, &self.connection.leaving).await?;
         let Some(Frame::Open(open)) = first.and_then(|f| f.frame) else {
             return Err(ApiError::frame("the first frame must be Open"));
         };
@@ -115,7 +111,7 @@ impl PublishStream {
         check_version(open.protocol_version)?;
         let name = open.queue.parse::<QueueResource>()?;
         policy::authorize(principal, Action::Publish, &name.into())?;
-        if self.context.drain.is_cancelled() {
+        if self.connection.leaving.is_cancelled() {
             return Err(ApiError::draining());
         }
         let target = Target::open(&self.context, principal, &open.queue).await?;
@@ -180,11 +176,9 @@ impl PublishStream {
 
     /// What only time tells.
     fn look_around(&self, open: &mut Opening, out: &mut Outlet<out::Frame>) -> Result<(), ApiError> {
-        if open.target.permit.principal().expires_at <= SystemTime::now() {
-            return Err(policy::Denied::Expired.into());
-        }
+        open.target.permit.check_again(SystemTime::now())?;
         match open.drained {
-            None if self.context.drain.is_cancelled() => {
+            None if self.connection.leaving.is_cancelled() => {
                 open.drained = Some(Instant::now() + DRAIN_PATIENCE);
                 out.send(out::Frame::Drain(Drain::default()));
                 Ok(())
@@ -213,7 +207,7 @@ impl PublishStream {
             }
             Some(Frame::RefreshToken(RefreshToken { token })) => {
                 let (permit, expire_time) =
-                    refresh(&self.tokens, &self.identity, &open.target.permit, &token)?;
+                    refresh(&self.tokens, &self.connection.identity, &open.target.permit, &token)?;
                 open.target = Arc::new(Target { permit, queue: open.target.queue.clone() });
                 out.send(out::Frame::TokenRefreshed(TokenRefreshed { expire_time: Some(expire_time) }));
             }

@@ -97,6 +97,11 @@ impl Site {
         self.server_authority.certificate_pem()
     }
 
+    /// The authority that signed the server's certificate.
+    pub fn server_authority_itself(&self) -> &Authority {
+        &self.server_authority
+    }
+
     /// A fresh certificate of a tenant's client.
     pub fn certificate(&self, tenant: &str) -> Issued {
         self.tenants[tenant].authority.issue(&Leaf::client(&spiffe_id(tenant))).unwrap()

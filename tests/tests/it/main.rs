@@ -12,6 +12,7 @@ mod leases;
 mod lines;
 mod open;
 mod producers;
+mod reload;
 mod security;
 mod sessions;
 mod throwaway;
