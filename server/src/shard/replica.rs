@@ -202,7 +202,7 @@ impl Replica {
     fn apply(&mut self, context: &Context, index: u64, batch: Batch) -> Result<(Vec<Outcome>, bool), String> {
         let machine = &mut self.machine;
         let applied = guarded(|| machine.apply(&*context.store, index, batch))?;
-        let Applied { writes, outcomes, effects } = applied;
+        let Applied { writes, outcomes, effects, usages: _ } = applied;
         context.write(&writes);
         self.applied_index = index;
         let mut bodies = Vec::new();
