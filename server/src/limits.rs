@@ -41,10 +41,19 @@ pub const DEFAULT_MIN_FREE_DISK_BYTES: u64 = 256 << 20;
 /// `server.min_free_disk_bytes`.
 pub const MIN_FREE_DISK_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 50;
 
+/// The part of it that a file holds on to, for the time when others have filled the disk nevertheless.
+pub const BALLAST_PART: u64 = 4;
+/// While there is too little room: how often the store is flushed, so that the log can let go of what is consumed.
+pub const FLUSH_WHEN_FULL_INTERVAL: Duration = Duration::from_secs(30);
+/// How often a department's configuration is proposed again that the disk had no room for.
+pub const CONFIGURE_AGAIN_INTERVAL: Duration = Duration::from_secs(5);
+
 // Tenants.
 
 /// Bytes of stored messages of one tenant unless configured.
 pub const DEFAULT_TENANT_STORED_BYTES: u64 = 256 << 30;
+/// `tenant.max_stored_bytes`: above what the engine keeps of a queue's settled messages before it removes them.
+pub const TENANT_STORED_BYTES: RangeInclusive<u64> = 16 << 20..=1 << 60;
 /// Queues of one tenant unless configured.
 pub const DEFAULT_TENANT_QUEUES: u64 = 10_000;
 /// Most queues of one tenant that may be configured.

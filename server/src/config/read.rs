@@ -23,7 +23,7 @@ use crate::{
         DEFAULT_MAX_CONNECTIONS, DEFAULT_MIN_FREE_DISK_BYTES, DEFAULT_SHARDS, DEFAULT_TENANT_QUEUES,
         DEFAULT_TENANT_STORED_BYTES, DEFAULT_TENANT_STREAMS, DEFAULT_TOKEN_LIFETIME, MAX_CLAIM_TEXT_BYTES,
         MAX_DRAIN_DEADLINE, MAX_SHARDS, MAX_TENANT_QUEUES, MAX_TENANT_STREAMS, MAX_TOKEN_LIFETIME,
-        MIN_FREE_DISK_BYTES, MIN_SHARDS, TENANT_CONNECTIONS,
+        MIN_FREE_DISK_BYTES, MIN_SHARDS, TENANT_CONNECTIONS, TENANT_STORED_BYTES,
     },
     names::{DepartmentName, TenantName},
 };
@@ -158,7 +158,7 @@ fn read_caps(section: &Section<'_>) -> TenantCaps {
     let message = section.optional_integer("max_message_bytes", 1..=MAX_MAX_MESSAGE_BYTES.into());
     TenantCaps {
         max_stored_bytes: section
-            .optional_integer("max_stored_bytes", 1..=i64::MAX.unsigned_abs())
+            .optional_integer("max_stored_bytes", TENANT_STORED_BYTES)
             .unwrap_or(DEFAULT_TENANT_STORED_BYTES),
         max_queues: section
             .optional_integer("max_queues", 1..=MAX_TENANT_QUEUES)

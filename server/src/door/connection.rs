@@ -135,6 +135,8 @@ async fn shake_hands(
     trust: &mut watch::Receiver<Arc<Snapshot>>,
 ) -> Option<(TlsStream<TcpStream>, Arc<Snapshot>)> {
     let handshake = async {
+        // Who says nothing takes nobody's turn.
+        stream.readable().await.ok();
         let _leave = unfinished.turn().await;
         let snapshot = Arc::clone(&trust.borrow_and_update());
         let stream = snapshot.tls.accept(stream).into_fallible().await;

@@ -27,6 +27,7 @@ use crate::{
     dispatch::{Credit, SessionEvent, SessionHandle, SessionOpen},
     identity::{Principal, TokenVerifier},
     limits,
+    quota::StreamPlace,
 };
 
 /// Settle and extend frames of one stream on their way; beyond, the client waits.
@@ -48,6 +49,7 @@ pub(crate) struct ConsumeStream {
 /// A stream after its Open.
 struct Open {
     source: Arc<Source>,
+    _place: StreamPlace,
     session: SessionHandle,
     told: mpsc::UnboundedReceiver<SessionEvent>,
     answers: FuturesOrdered<Answer>,
@@ -118,6 +120,7 @@ impl ConsumeStream {
         if self.connection.leaving.is_cancelled() {
             return Err(ApiError::draining());
         }
+        let place = self.context.quota(&source.permit.queue().tenant)?.open_stream()?;
         let lease_duration_ms = source.lease_duration_ms(open.lease_duration.as_ref())?;
         let mut balance = Balance::default();
         let credit = balance.add(&open.credit.unwrap_or_default())?;
@@ -133,7 +136,17 @@ impl ConsumeStream {
         let session = self.context.shards.open_session(source.queue.department.shard, session);
         let (answers, backlog) = (FuturesOrdered::new(), Backlog::default());
         let source = Arc::new(source);
-        Ok(Open { source, session, told, answers, backlog, balance, lease_duration_ms, drained: None })
+        Ok(Open {
+            source,
+            _place: place,
+            session,
+            told,
+            answers,
+            backlog,
+            balance,
+            lease_duration_ms,
+            drained: None,
+        })
     }
 
     /// Until the client's clean end. Nothing in here waits for the client to read.

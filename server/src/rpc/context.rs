@@ -26,7 +26,8 @@ use crate::{
     dispatch::SessionKey,
     door::Leaving,
     identity::{ConnIdentity, Principal},
-    names::{DepartmentResource, QueueResource},
+    names::{DepartmentResource, QueueResource, TenantName},
+    quota::{Quota, TenantQuota},
     shard::Shards,
     store::Store,
 };
@@ -41,6 +42,7 @@ pub(crate) struct Context {
     pub(crate) store: Arc<Store>,
     pub(crate) bodies: Arc<BodyCache>,
     pub(crate) disk: Arc<DiskGuard>,
+    pub(crate) quota: Quota,
     pub(crate) drain: CancellationToken,
     /// The tasks of streams: the server ends after them.
     pub(crate) streams: TaskTracker,
@@ -65,12 +67,14 @@ pub(crate) struct FoundQueue {
 }
 
 impl Context {
+    #[allow(clippy::too_many_arguments, reason = "it is called once, and each is another room")]
     pub(crate) fn new(
         shards: Shards,
         catalogue: Arc<Catalogue>,
         store: Arc<Store>,
         bodies: Arc<BodyCache>,
         disk: Arc<DiskGuard>,
+        quota: Quota,
         drain: CancellationToken,
         streams: TaskTracker,
     ) -> Self {
@@ -81,6 +85,7 @@ impl Context {
             store,
             bodies,
             disk,
+            quota,
             drain,
             streams,
             publish_budget,
@@ -106,6 +111,11 @@ impl Context {
             )
         })?;
         Ok(Department { shard: found.shard, tenant: found.tenant, id: found.id })
+    }
+
+    /// What the tenant may use. A tenant that is not configured has no departments, so its absence is not told.
+    pub(crate) fn quota(&self, tenant: &TenantName) -> Result<&Arc<TenantQuota>, ApiError> {
+        self.quota.tenant(tenant).ok_or_else(|| ApiError::fault("a tenant has no quota"))
     }
 
     /// The queue of this name.

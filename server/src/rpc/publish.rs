@@ -27,6 +27,7 @@ use crate::{
     limits,
     names::QueueResource,
     policy::{self, Action, Permit},
+    quota::TenantQuota,
     shard::ShardError,
 };
 
@@ -58,6 +59,7 @@ impl Proposed {
 pub(crate) struct Target {
     pub(crate) permit: Permit,
     pub(crate) queue: FoundQueue,
+    pub(crate) quota: Arc<TenantQuota>,
 }
 
 impl Target {
@@ -69,7 +71,13 @@ impl Target {
         let name = name.parse::<QueueResource>()?;
         let permit = policy::authorize(principal, Action::Publish, &name.into())?;
         let queue = context.queue(permit.queue()).await?;
-        Ok(Self { permit, queue })
+        let quota = Arc::clone(context.quota(&permit.queue().tenant)?);
+        Ok(Self { permit, queue, quota })
+    }
+
+    /// The largest payload: the queue's limit or the tenant's, whichever is less.
+    pub(crate) fn max_message_bytes(&self) -> u32 {
+        self.queue.view.settings.max_message_bytes.min(self.quota.max_message_bytes())
     }
 }
 
@@ -89,10 +97,10 @@ pub(crate) async fn propose(
         return Err(ShardError::DiskFull.into());
     }
     let bytes = batch_bytes(&messages)?;
-    let settings = &target.queue.view.settings;
+    target.quota.check_stored(u64::try_from(bytes).unwrap_or(u64::MAX))?;
     let (mut entries, mut errors) = (Vec::with_capacity(messages.len()), Vec::new());
     for (index, message) in messages.into_iter().enumerate() {
-        match convert::publish_entry(message, settings.max_message_bytes) {
+        match convert::publish_entry(message, target.max_message_bytes()) {
             Ok(entry) => entries.push(entry),
             Err(error) if atomic => {
                 let problem = error.message().to_owned();

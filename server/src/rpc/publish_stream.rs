@@ -26,6 +26,7 @@ use crate::{
     identity::{Principal, TokenVerifier},
     names::QueueResource,
     policy::{self, Action},
+    quota::StreamPlace,
 };
 
 /// Batches of one stream on their way; beyond, the client waits.
@@ -46,6 +47,7 @@ pub(crate) struct PublishStream {
 /// A stream after its Open.
 struct Opening {
     target: Arc<Target>,
+    _place: StreamPlace,
     producer: Option<Producer>,
     /// A batch that waits for room. The next is not looked at before.
     proposing: Option<Proposing>,
@@ -119,11 +121,12 @@ impl PublishStream {
             None => 0,
             Some(producer) => self.next_sequence(&target, principal, producer).await?,
         };
-        let max_message_bytes = target.queue.view.settings.max_message_bytes;
+        let (place, max_message_bytes) = (target.quota.open_stream()?, target.max_message_bytes());
         let opened = Opened { protocol_version: PROTOCOL_VERSION, next_sequence, max_message_bytes };
         out.send(out::Frame::Opened(opened));
         Ok(Opening {
             target: Arc::new(target),
+            _place: place,
             producer: open.producer,
             proposing: None,
             answers: FuturesOrdered::new(),
@@ -208,7 +211,8 @@ impl PublishStream {
             Some(Frame::RefreshToken(RefreshToken { token })) => {
                 let (permit, expire_time) =
                     refresh(&self.tokens, &self.connection.identity, &open.target.permit, &token)?;
-                open.target = Arc::new(Target { permit, queue: open.target.queue.clone() });
+                let Target { queue, quota, .. } = &*open.target;
+                open.target = Arc::new(Target { permit, queue: queue.clone(), quota: Arc::clone(quota) });
                 out.send(out::Frame::TokenRefreshed(TokenRefreshed { expire_time: Some(expire_time) }));
             }
             Some(Frame::Open(_)) => return Err(ApiError::frame("Open is for the first frame only")),

@@ -82,6 +82,16 @@ impl Site {
         self.path("posthouse.toml")
     }
 
+    /// Replaces parts of the configuration, each of which must be there.
+    pub fn configure(&self, parts: &[(&str, &str)]) {
+        let mut text = fs::read_to_string(self.config()).unwrap();
+        for (from, to) in parts {
+            assert!(text.contains(from), "{from} is not in {text}");
+            text = text.replace(from, to);
+        }
+        fs::write(self.config(), text).unwrap();
+    }
+
     /// What a power cut takes from: the folder with the data folder in it.
     pub fn state(&self) -> PathBuf {
         self.path("state")

@@ -6,12 +6,16 @@
     reason = "these are tests, and the helpers are no less so than what is marked as one"
 )]
 
+mod clock;
 mod dead_letters;
+mod disk;
+mod door;
 mod drain;
 mod leases;
 mod lines;
 mod open;
 mod producers;
+mod quota;
 mod reload;
 mod security;
 mod sessions;

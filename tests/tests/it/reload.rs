@@ -57,16 +57,6 @@ impl Mounted {
     }
 }
 
-/// Replaces parts of the site's configuration.
-fn configure(site: &Site, parts: &[(&str, &str)]) {
-    let mut text = fs::read_to_string(site.config()).unwrap();
-    for (from, to) in parts {
-        assert!(text.contains(from), "{from} is not in {text}");
-        text = text.replace(from, to);
-    }
-    fs::write(site.config(), text).unwrap();
-}
-
 /// The certificate that the server shows.
 async fn shown(site: &Site) -> Vec<u8> {
     let stream =
@@ -92,7 +82,7 @@ async fn a_new_certificate_is_shown_to_new_connections_and_the_others_go_on() {
         site.path("secret"),
         &files(&first).each_ref().map(|(name, text)| (*name, text.as_str())),
     );
-    configure(&site, &[("\"server.pem\"", "\"secret/tls.crt\""), ("\"server.key\"", "\"secret/tls.key\"")]);
+    site.configure(&[("\"server.pem\"", "\"secret/tls.crt\""), ("\"server.key\"", "\"secret/tls.key\"")]);
     let scene = Scene::on(site).await;
     let queue = scene.plain_queue("q").await;
     assert_eq!(shown(&scene.site).await, first.certificate_der().unwrap().to_vec());
@@ -176,7 +166,7 @@ async fn a_rotated_key_set_takes_new_tokens_and_ends_old_ones_with_their_streams
     let site = Site::new();
     let (old, new) = (issuer(), issuer());
     let mut mounted = Mounted::new(site.path("keys"), &[("jwks.json", &old.key_set())]);
-    configure(&site, &[(&format!("issuers/{CIVIL}.jwks.json"), "keys/jwks.json")]);
+    site.configure(&[(&format!("issuers/{CIVIL}.jwks.json"), "keys/jwks.json")]);
     let mut credentials = site.credentials(CIVIL);
     credentials.token = token(&old, &credentials);
     let scene = Scene::with(site, credentials).await;
@@ -231,7 +221,7 @@ async fn a_removed_authority_ends_its_connections_and_no_others() {
     let path = site.path("roots.pem");
     let both = format!("{}{}", old.certificate_pem(), new.certificate_pem());
     fs::write(&path, &both).unwrap();
-    configure(&site, &[(&format!("authorities/{CIVIL}.pem"), "roots.pem")]);
+    site.configure(&[(&format!("authorities/{CIVIL}.pem"), "roots.pem")]);
     let credentials = |site: &Site, authority: &Authority| {
         let certificate = authority.issue(&Leaf::client(&spiffe_id(CIVIL))).unwrap();
         let token = site.mint(CIVIL, &site.claims(CIVIL, &certificate));
