@@ -125,12 +125,13 @@ async fn when_full_refuses_publishes_serves_consumers_and_starts_again() {
     assert!(acked > 0);
     // The flush that this asks for shall be done before others take the rest.
     let data = disk.inside(&scene.site.data());
-    let mut before = (0, 0);
+    let before = std::cell::Cell::new((0, 0));
     eventually("an end of the flush", async || {
         let now = sizes(&data);
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-        before = if before.0 == now { (now, before.1 + 1) } else { (now, 0) };
-        (before.1 >= 5).then_some(())
+        let (then, times) = before.get();
+        before.set(if then == now { (now, times + 1) } else { (now, 0) });
+        (before.get().1 >= 5).then_some(())
     })
     .await;
 
@@ -140,11 +141,11 @@ async fn when_full_refuses_publishes_serves_consumers_and_starts_again() {
     assert_refused(publish(&scene, &queue).await, Code::ResourceExhausted, "DISK_FULL");
     let mut consumed = consume(&scene, &queue, 10).await;
 
-    // Nothing is left of what the ballast gave, either.
-    fill(&disk.inside(&scene.site.state()).join("more"));
-    let small = disk.inside(&scene.site.state()).join("more");
-    File::options().write(true).open(small).unwrap().set_len(0).unwrap();
+    // And when it was filled while the server was down.
+    fs::remove_file(&filler).unwrap();
+    eventually("the ballast", async || ballast.exists().then_some(())).await;
     scene.server.kill();
+    fill(&filler);
     scene.server = disk.start(&scene.site);
     scene.server.ready(&scene.site).await;
     scene.caller = Caller::connect(&scene.site, &scene.credentials).await;

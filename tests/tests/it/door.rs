@@ -11,7 +11,7 @@ use posthouse_proto::v1::PublishRequest;
 use posthouse_proto::v1::consume_response::Frame;
 use posthouse_tests::harness::eventually;
 use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::site::{CIVIL, Credentials, Site, TAXATION};
+use posthouse_tests::harness::site::{Credentials, Site, TAXATION};
 use posthouse_tests::harness::stream::{Stream, open};
 use posthouse_tests::harness::tls;
 use posthouse_tests::harness::wire::Caller;
