@@ -51,7 +51,8 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             log::start();
             dev::run::dev(dir, *listen).await?;
         }
-        Command::Serve { config, accept_clock_jump } => {
+        Command::Serve { config, check: true, .. } => serve::check(config),
+        Command::Serve { config, check: false, accept_clock_jump } => {
             log::start();
             serve::serve(config, ServeOptions { accept_clock_jump: *accept_clock_jump }).await?;
         }

@@ -3,7 +3,7 @@
 //! It is a second deterministic machine with a log of its own; one thread applies it, and readers see a snapshot.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
@@ -20,7 +20,7 @@ use posthouse_engine::{
     ids::DepartmentId,
     kv::Write,
     limits::MACHINE_VERSION,
-    schema::{CatalogueBatch, CatalogueRecord, Declare, catalogue_record},
+    schema::{CatalogueBatch, CatalogueRecord, Declare, DeclaredTenant, catalogue_record},
 };
 use prost::Message as _;
 use tokio::sync::oneshot;
@@ -54,10 +54,13 @@ pub(crate) struct Directory {
     by_name: HashMap<String, HashMap<String, DepartmentView>>,
     /// Tenant and department.
     names: HashMap<DepartmentId, (String, String)>,
+    open_tenants: BTreeSet<String>,
 }
 
 impl Directory {
     fn of(view: CatalogueView) -> Self {
+        let open = view.tenants.iter().filter(|tenant| !tenant.closed);
+        let open_tenants = open.map(|tenant| tenant.name.clone()).collect();
         let tenants: HashMap<_, _> =
             view.tenants.into_iter().map(|tenant| (tenant.id, tenant.name)).collect();
         let mut by_name: HashMap<String, HashMap<String, DepartmentView>> = HashMap::new();
@@ -68,7 +71,7 @@ impl Directory {
                 by_name.entry(tenant.clone()).or_default().insert(department.name.clone(), department);
             }
         }
-        Self { by_name, names }
+        Self { by_name, names, open_tenants }
     }
 
     /// The department of this name, open or closed.
@@ -79,6 +82,21 @@ impl Directory {
     /// The tenant's name and its own of the department of this id, open or closed.
     pub(crate) fn names(&self, id: DepartmentId) -> Option<(&str, &str)> {
         self.names.get(&id).map(|(tenant, department)| (tenant.as_str(), department.as_str()))
+    }
+
+    /// Whether to declare these would change nothing.
+    pub(crate) fn is_as_declared(&self, declared: &[DeclaredTenant]) -> bool {
+        let names = |tenant: &DeclaredTenant| {
+            let departments: Vec<_> = tenant.departments.iter().cloned().collect();
+            departments.into_iter().map(|department| (tenant.name.clone(), department)).collect::<Vec<_>>()
+        };
+        let wanted: BTreeSet<(String, String)> = declared.iter().flat_map(names).collect();
+        let tenants: BTreeSet<String> = declared.iter().map(|tenant| tenant.name.clone()).collect();
+        let open = self.by_name.iter().flat_map(|(tenant, departments)| {
+            let open = departments.values().filter(|department| !department.closed);
+            open.map(|department| (tenant.clone(), department.name.clone()))
+        });
+        tenants == self.open_tenants && wanted == open.collect()
     }
 
     /// All of them.

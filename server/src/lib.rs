@@ -1,6 +1,6 @@
 //! The Posthouse server: a message's way from the door to the disk and back, one module a room.
 //!
-//! In the order of that way: [`door`] (TLS), [`identity`] (who), [`policy`] (may they), [`rpc`] (what),
+//! In the order of that way: [`door`] (TLS), [`identity`] (who), [`policy`] (may they), [`quota`] (how much), [`rpc`] (what),
 //! [`log`] (durable and in order), the engine (a crate of its own: what becomes of it), [`store`] (kept), `shard` (the
 //! threads that carry a command through the last three), and `dispatch` (who gets what). `app` builds them; `store_check` looks into the folder of a server that is stopped.
 
@@ -11,7 +11,10 @@ pub mod names;
 pub mod door;
 pub mod identity;
 pub mod policy;
+pub mod quota;
 pub mod rpc;
+
+pub mod reload;
 
 pub mod log;
 pub mod store;

@@ -64,6 +64,9 @@ pub enum Command {
         /// Its configuration.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Only check the configuration and every file it names: exit 0, or 78 with every error.
+        #[arg(long)]
+        check: bool,
         /// Take the wall clock as right although it is more than seven days ahead of what is stored.
         #[arg(long)]
         accept_clock_jump: bool,

@@ -21,6 +21,7 @@ use super::{
     context::{Context, FoundQueue, holder, principal, queue_name, subscription_name},
     convert, receive,
     status::ApiError,
+    stream::Connection,
 };
 use crate::{
     identity::{Principal, TokenVerifier},
@@ -194,8 +195,11 @@ impl Consumer for ConsumerService {
         request: Request<Streaming<ConsumeRequest>>,
     ) -> Result<Response<Self::ConsumeStream>, Status> {
         let principal = principal(&request)?;
-        let identity = super::context::connection(&request)?;
-        let stream = ConsumeStream::new(Arc::clone(&self.context), Arc::clone(&self.tokens), identity);
+        let connection = Connection {
+            identity: super::context::connection(&request)?,
+            leaving: super::context::leaving(&request)?,
+        };
+        let stream = ConsumeStream::new(Arc::clone(&self.context), Arc::clone(&self.tokens), connection);
         Ok(Response::new(Box::pin(stream.run(principal, request.into_inner()))))
     }
 

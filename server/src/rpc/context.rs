@@ -24,8 +24,10 @@ use crate::{
     catalogue::Catalogue,
     disk::DiskGuard,
     dispatch::SessionKey,
+    door::Leaving,
     identity::{ConnIdentity, Principal},
-    names::{DepartmentResource, QueueResource},
+    names::{DepartmentResource, QueueResource, TenantName},
+    quota::{Quota, TenantQuota},
     shard::Shards,
     store::Store,
 };
@@ -40,6 +42,7 @@ pub(crate) struct Context {
     pub(crate) store: Arc<Store>,
     pub(crate) bodies: Arc<BodyCache>,
     pub(crate) disk: Arc<DiskGuard>,
+    pub(crate) quota: Quota,
     pub(crate) drain: CancellationToken,
     /// The tasks of streams: the server ends after them.
     pub(crate) streams: TaskTracker,
@@ -64,12 +67,14 @@ pub(crate) struct FoundQueue {
 }
 
 impl Context {
+    #[allow(clippy::too_many_arguments, reason = "it is called once, and each is another room")]
     pub(crate) fn new(
         shards: Shards,
         catalogue: Arc<Catalogue>,
         store: Arc<Store>,
         bodies: Arc<BodyCache>,
         disk: Arc<DiskGuard>,
+        quota: Quota,
         drain: CancellationToken,
         streams: TaskTracker,
     ) -> Self {
@@ -80,6 +85,7 @@ impl Context {
             store,
             bodies,
             disk,
+            quota,
             drain,
             streams,
             publish_budget,
@@ -105,6 +111,11 @@ impl Context {
             )
         })?;
         Ok(Department { shard: found.shard, tenant: found.tenant, id: found.id })
+    }
+
+    /// What the tenant may use. A tenant that is not configured has no departments, so its absence is not told.
+    pub(crate) fn quota(&self, tenant: &TenantName) -> Result<&Arc<TenantQuota>, ApiError> {
+        self.quota.tenant(tenant).ok_or_else(|| ApiError::fault("a tenant has no quota"))
     }
 
     /// The queue of this name.
@@ -163,6 +174,12 @@ pub(crate) fn queue_not_found(name: &QueueResource) -> ApiError {
 pub(crate) fn principal<T>(request: &Request<T>) -> Result<Arc<Principal>, Status> {
     let found = request.extensions().get::<Arc<Principal>>().cloned();
     found.ok_or_else(|| ApiError::fault("the request has no principal").into())
+}
+
+/// Cancelled when the request's connection, or the server, is about to close: put there by the door.
+pub(crate) fn leaving<T>(request: &Request<T>) -> Result<CancellationToken, Status> {
+    let found = request.extensions().get::<Leaving>().map(|leaving| leaving.0.clone());
+    found.ok_or_else(|| ApiError::fault("the request has no connection to leave").into())
 }
 
 /// On which connection: put there by the door.

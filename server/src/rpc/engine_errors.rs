@@ -11,7 +11,11 @@ use posthouse_proto::v1::ErrorReason;
 use tonic::{Code, Status};
 
 use super::status::ApiError;
-use crate::{limits, shard::ShardError};
+use crate::{
+    limits,
+    quota::{Cap, Exceeded},
+    shard::ShardError,
+};
 
 impl ApiError {
     /// A fault of the server: the log is told what, the caller that it happened. The text holds nothing of a request.
@@ -102,6 +106,20 @@ impl From<ShardError> for ApiError {
                 let text = "the server stopped before it knew whether this was stored; try again";
                 Self::new(Code::Unavailable, ErrorReason::ServerDraining, text).with_retry_delay(second)
             }
+        }
+    }
+}
+
+impl From<Exceeded> for ApiError {
+    fn from(exceeded: Exceeded) -> Self {
+        let text = format!("the tenant has reached a limit: {}", exceeded.description());
+        let error = Self::new(Code::ResourceExhausted, ErrorReason::LimitReached, text)
+            .with_metadata("limit", exceeded.cap.as_str())
+            .with_quota(format!("tenants/{}", exceeded.tenant), exceeded.description());
+        match exceeded.cap {
+            // These pass as others consume, or close their streams.
+            Cap::StoredBytes | Cap::Streams => error.with_retry_delay(std::time::Duration::from_secs(5)),
+            Cap::Queues | Cap::MessageBytes => error,
         }
     }
 }

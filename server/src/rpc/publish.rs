@@ -20,11 +20,13 @@ use super::{
     convert,
     publish_stream::PublishStream,
     status::ApiError,
+    stream::Connection,
 };
 use crate::{
     identity::{Principal, TokenVerifier},
     limits,
     policy::{self, Action, Permit},
+    quota::TenantQuota,
     shard::ShardError,
 };
 
@@ -56,6 +58,7 @@ impl Proposed {
 pub(crate) struct Target {
     pub(crate) permit: Permit,
     pub(crate) queue: FoundQueue,
+    pub(crate) quota: Arc<TenantQuota>,
 }
 
 impl Target {
@@ -67,7 +70,13 @@ impl Target {
         let name = queue_name("queue", name)?;
         let permit = policy::authorize(principal, Action::Publish, &name.into())?;
         let queue = context.queue(permit.queue()).await?;
-        Ok(Self { permit, queue })
+        let quota = Arc::clone(context.quota(&permit.queue().tenant)?);
+        Ok(Self { permit, queue, quota })
+    }
+
+    /// The largest payload: the queue's limit or the tenant's, whichever is less.
+    pub(crate) fn max_message_bytes(&self) -> u32 {
+        self.queue.view.settings.max_message_bytes.min(self.quota.max_message_bytes())
     }
 }
 
@@ -87,10 +96,10 @@ pub(crate) async fn propose(
         return Err(ShardError::DiskFull.into());
     }
     let bytes = batch_bytes(&messages)?;
-    let settings = &target.queue.view.settings;
+    target.quota.check_stored(u64::try_from(bytes).unwrap_or(u64::MAX))?;
     let (mut entries, mut errors) = (Vec::with_capacity(messages.len()), Vec::new());
     for (index, message) in messages.into_iter().enumerate() {
-        match convert::publish_entry(message, settings.max_message_bytes) {
+        match convert::publish_entry(message, target.max_message_bytes()) {
             Ok(entry) => entries.push(entry),
             Err(error) if atomic => {
                 let problem = error.message().to_owned();
@@ -181,8 +190,11 @@ impl Publisher for PublisherService {
         request: Request<Streaming<PublishStreamRequest>>,
     ) -> Result<Response<Self::PublishStreamStream>, Status> {
         let principal = principal(&request)?;
-        let identity = super::context::connection(&request)?;
-        let stream = PublishStream::new(Arc::clone(&self.context), Arc::clone(&self.tokens), identity);
+        let connection = Connection {
+            identity: super::context::connection(&request)?,
+            leaving: super::context::leaving(&request)?,
+        };
+        let stream = PublishStream::new(Arc::clone(&self.context), Arc::clone(&self.tokens), connection);
         Ok(Response::new(Box::pin(stream.run(principal, request.into_inner()))))
     }
 }

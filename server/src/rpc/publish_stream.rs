@@ -20,11 +20,12 @@ use super::{
     outlet::{Gone, Outlet, outlet},
     publish::{Proposed, Target, check_producer, propose},
     status::ApiError,
-    stream::{DRAIN_PATIENCE, PROTOCOL_VERSION, check_version, first_frame, refresh, ticks},
+    stream::{Connection, DRAIN_PATIENCE, PROTOCOL_VERSION, check_version, first_frame, refresh, ticks},
 };
 use crate::{
     identity::{ConnIdentity, Principal, TokenVerifier},
     policy::{self, Action},
+    quota::StreamPlace,
 };
 
 /// Batches of one stream on their way; beyond, the client waits.
@@ -39,12 +40,13 @@ type Answer = Pin<Box<dyn Future<Output = Result<out::Frame, ApiError>> + Send>>
 pub(crate) struct PublishStream {
     context: Arc<Context>,
     tokens: Arc<TokenVerifier>,
-    identity: Arc<ConnIdentity>,
+    connection: Connection,
 }
 
 /// A stream after its Open.
 struct Opening {
     target: Arc<Target>,
+    _place: StreamPlace,
     producer: Option<Producer>,
     tell_message_ids: bool,
     /// A batch that waits for room. The next is not looked at before.
@@ -63,12 +65,8 @@ struct Undecided {
 }
 
 impl PublishStream {
-    pub(crate) fn new(
-        context: Arc<Context>,
-        tokens: Arc<TokenVerifier>,
-        identity: Arc<ConnIdentity>,
-    ) -> Self {
-        Self { context, tokens, identity }
+    pub(crate) fn new(context: Arc<Context>, tokens: Arc<TokenVerifier>, connection: Connection) -> Self {
+        Self { context, tokens, connection }
     }
 
     /// Runs the stream in a task of its own; what it answers comes out here.
@@ -92,7 +90,7 @@ impl PublishStream {
         mut frames: Streaming<PublishStreamRequest>,
         out: &mut Outlet<out::Frame>,
     ) -> Result<(), ApiError> {
-        let first = first_frame(&mut frames, &self.context.drain).await?;
+        let first = first_frame(&mut frames, &self.connection.leaving).await?;
         let Some(Frame::Open(open)) = first.and_then(|f| f.frame) else {
             return Err(ApiError::frame("the first frame must be Open"));
         };
@@ -116,7 +114,7 @@ impl PublishStream {
         check_version(open.protocol_version)?;
         let name = queue_name("queue", &open.queue)?;
         policy::authorize(principal, Action::Publish, &name.into())?;
-        if self.context.drain.is_cancelled() {
+        if self.connection.leaving.is_cancelled() {
             return Err(ApiError::draining());
         }
         let target = Target::open(&self.context, principal, &open.queue).await?;
@@ -124,11 +122,12 @@ impl PublishStream {
             None => 0,
             Some(producer) => self.next_sequence(&target, principal, producer).await?,
         };
-        let max_message_bytes = target.queue.view.settings.max_message_bytes;
+        let (place, max_message_bytes) = (target.quota.open_stream()?, target.max_message_bytes());
         let opened = Opened { protocol_version: PROTOCOL_VERSION, next_sequence, max_message_bytes };
         out.send(out::Frame::Opened(opened));
         Ok(Opening {
             target: Arc::new(target),
+            _place: place,
             producer: open.producer,
             tell_message_ids: open.tell_message_ids,
             proposing: None,
@@ -182,11 +181,9 @@ impl PublishStream {
 
     /// What only time tells.
     fn look_around(&self, open: &mut Opening, out: &mut Outlet<out::Frame>) -> Result<(), ApiError> {
-        if open.target.permit.principal().expires_at <= SystemTime::now() {
-            return Err(policy::Denied::Expired.into());
-        }
+        open.target.permit.check_again(SystemTime::now())?;
         match open.drained {
-            None if self.context.drain.is_cancelled() => {
+            None if self.connection.leaving.is_cancelled() => {
                 open.drained = Some(Instant::now() + DRAIN_PATIENCE);
                 out.send(out::Frame::Drain(Drain::default()));
                 Ok(())
@@ -216,8 +213,9 @@ impl PublishStream {
             }
             Some(Frame::RefreshToken(RefreshToken { token })) => {
                 let (permit, expire_time) =
-                    refresh(&self.tokens, &self.identity, &open.target.permit, &token)?;
-                open.target = Arc::new(Target { permit, queue: open.target.queue.clone() });
+                    refresh(&self.tokens, &self.connection.identity, &open.target.permit, &token)?;
+                let Target { queue, quota, .. } = &*open.target;
+                open.target = Arc::new(Target { permit, queue: queue.clone(), quota: Arc::clone(quota) });
                 out.send(out::Frame::TokenRefreshed(TokenRefreshed { expire_time: Some(expire_time) }));
             }
             Some(Frame::Open(_)) => return Err(ApiError::frame("Open is for the first frame only")),

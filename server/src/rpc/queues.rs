@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use posthouse_engine::{
     ids::{DEFAULT_SUBSCRIPTION, SubscriptionRef},
-    limits::{LEASE_DURATION_MS, MAX_MAX_ATTEMPTS, MAX_MAX_MESSAGE_BYTES},
+    limits::{DEFAULT_MAX_MESSAGE_BYTES, LEASE_DURATION_MS, MAX_MAX_ATTEMPTS, MAX_MAX_MESSAGE_BYTES},
     outcome::{CreateQueueError, Outcome, UpdateQueueError},
     schema::{Command, CreateQueue, DeleteQueue, PurgeQueue, QueueSettings, UpdateQueue},
 };
@@ -59,6 +59,17 @@ impl QueuesService {
         }
     }
 
+    /// Keeps the largest message within what the tenant may have. One that was set when it might have more may stay.
+    fn fit(&self, permit: &Permit, settings: &mut QueueSettings, now: Option<u32>) -> Result<(), ApiError> {
+        let quota = self.context.quota(&permit.queue().tenant)?;
+        if settings.max_message_bytes == 0 {
+            settings.max_message_bytes = DEFAULT_MAX_MESSAGE_BYTES.min(quota.max_message_bytes());
+        } else if now != Some(settings.max_message_bytes) {
+            quota.check_message_bytes(settings.max_message_bytes)?;
+        }
+        Ok(())
+    }
+
     async fn get(&self, permit: &Permit) -> Result<Queue, ApiError> {
         let found = self.context.queue(permit.queue()).await?;
         let at = SubscriptionRef { queue: found.at, subscription: DEFAULT_SUBSCRIPTION };
@@ -76,7 +87,18 @@ impl Queues for QueuesService {
         let permit = Self::managed(&request, "queue.name", name)?;
         let CreateQueueRequest { queue, request_id, validate_only } = request.into_inner();
         check_request_id(&request_id)?;
-        let settings = settings(permit.queue(), &queue.unwrap_or_default())?;
+        let mut settings = settings(permit.queue(), &queue.unwrap_or_default())?;
+        self.fit(&permit, &mut settings, None)?;
+        if self.context.quota(&permit.queue().tenant)?.check_queues().is_err() {
+            // One that is there already is answered as ever: the request may be a repeated one.
+            if let Err(error) = self.absent(&permit).await {
+                if error.reason() != ErrorReason::QueueAlreadyExists {
+                    return Err(error.into());
+                }
+            } else {
+                self.context.quota(&permit.queue().tenant)?.check_queues().map_err(ApiError::from)?;
+            }
+        }
         if validate_only {
             self.absent(&permit).await?;
             let view = posthouse_engine::outcome::QueueView {
@@ -158,7 +180,8 @@ impl Queues for QueuesService {
         let current = self.context.queue(permit.queue()).await?;
         let merged =
             merge(convert::queue(permit.queue(), &current.view), &wanted, &update_mask.unwrap_or_default())?;
-        let settings = settings(permit.queue(), &merged)?;
+        let mut settings = settings(permit.queue(), &merged)?;
+        self.fit(&permit, &mut settings, Some(current.view.settings.max_message_bytes))?;
         // Without an etag, what was merged here must still be what it was merged with.
         let expected_revision =
             if wanted.etag.is_empty() { current.view.revision } else { revision(&wanted.etag)? };

@@ -218,6 +218,7 @@ impl From<Denied> for ApiError {
         let (code, reason) = match denied {
             Denied::GrantMissing => (Code::PermissionDenied, ErrorReason::GrantMissing),
             Denied::MethodNotAllowed => (Code::PermissionDenied, ErrorReason::MethodNotAllowed),
+            Denied::KeyRemoved => (Code::Unauthenticated, ErrorReason::TokenKeyUnknown),
             Denied::Expired => (Code::Unauthenticated, ErrorReason::TokenExpired),
             Denied::OtherCaller => (Code::InvalidArgument, ErrorReason::FrameInvalid),
         };

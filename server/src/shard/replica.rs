@@ -202,8 +202,11 @@ impl Replica {
     fn apply(&mut self, context: &Context, index: u64, batch: Batch) -> Result<(Vec<Outcome>, bool), String> {
         let machine = &mut self.machine;
         let applied = guarded(|| machine.apply(&*context.store, index, batch))?;
-        let Applied { writes, outcomes, effects, usages: _ } = applied;
+        let Applied { writes, outcomes, effects, usages } = applied;
         context.write(&writes);
+        for (department, usage) in usages {
+            context.usages.tell(department, usage);
+        }
         self.applied_index = index;
         let mut bodies = Vec::new();
         for write in writes {

@@ -19,6 +19,7 @@ use crate::{
     bodies::BodyCache,
     clock::Clock,
     log::{GroupId, Log},
+    quota::Usages,
     store::Store,
 };
 
@@ -33,6 +34,7 @@ pub(crate) struct Context {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) clock: Arc<Clock>,
     pub(crate) bodies: Arc<BodyCache>,
+    pub(crate) usages: Arc<Usages>,
     proposals: AtomicU64,
 }
 
@@ -42,9 +44,11 @@ impl Context {
         log: Arc<dyn Log>,
         clock: Arc<Clock>,
         bodies: Arc<BodyCache>,
+        usages: Arc<Usages>,
     ) -> Self {
         // A random start tells this process's proposals from those of the one before it.
-        Self { store, log, clock, bodies, proposals: AtomicU64::new(u64::from(rand::random::<u32>()) << 32) }
+        let proposals = AtomicU64::new(u64::from(rand::random::<u32>()) << 32);
+        Self { store, log, clock, bodies, usages, proposals }
     }
 
     pub(crate) fn next_proposal_id(&self) -> u64 {

@@ -37,8 +37,14 @@ impl Scene {
 
     /// Starts a server on a site.
     pub async fn on(site: Site) -> Self {
-        let server = Server::start(&site).await;
         let credentials = site.credentials(CIVIL);
+        Self::with(site, credentials).await
+    }
+
+    /// Starts a server on a site, with a caller who has these credentials.
+    pub async fn with(site: Site, credentials: Credentials) -> Self {
+        let mut server = Server::launch(&site, &super::binaries::posthouse(), None);
+        server.ready_for(&site, &credentials).await;
         let caller = Caller::connect(&site, &credentials).await;
         Self { site, server, caller, credentials }
     }

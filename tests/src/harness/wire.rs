@@ -104,6 +104,11 @@ impl Caller {
         }
     }
 
+    /// How many connections it has opened so far, one after the other.
+    pub fn connections(&self) -> usize {
+        self.sockets.lock().unwrap().len()
+    }
+
     /// The connection.
     pub fn channel(&self) -> Channel {
         self.channel.clone()

@@ -7,15 +7,20 @@
 )]
 
 mod bad_input;
+mod clock;
 mod commands;
 mod dead_letters;
+mod disk;
+mod door;
 mod drain;
 mod leases;
 mod lines;
 mod messages;
 mod open;
 mod producers;
+mod quota;
 mod redrive;
+mod reload;
 mod security;
 mod sessions;
 mod stats;

@@ -243,4 +243,22 @@ async fn with_a_configuration_that_is_wrong_in_two_places() {
     let log = server.log();
     assert!(log.contains("server.shards") && log.contains("colour"), "{log}");
     assert!(!site.data().exists());
+    let checked = check(&site);
+    assert_eq!(checked.status.code(), Some(78));
+    let told = String::from_utf8_lossy(&checked.stderr);
+    assert!(told.contains("line 4: server.shards") && told.contains("line 5: server.colour"), "{told}");
+}
+
+fn check(site: &Site) -> std::process::Output {
+    let mut command = std::process::Command::new(binaries::posthouse());
+    command.args(["serve", "--check", "--config"]).arg(site.config()).output().unwrap()
+}
+
+#[test]
+fn but_a_configuration_can_be_checked_without_a_server() {
+    let site = Site::new();
+    let checked = check(&site);
+    assert_eq!(checked.status.code(), Some(0), "{checked:?}");
+    assert!(String::from_utf8_lossy(&checked.stdout).contains("is in order"), "{checked:?}");
+    assert!(!site.data().exists(), "something was made");
 }
