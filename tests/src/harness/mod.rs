@@ -2,6 +2,8 @@
 
 pub mod binaries;
 pub mod cli;
+pub mod collector;
+pub mod probe;
 pub mod refusal;
 pub mod scene;
 pub mod server;

@@ -10,6 +10,7 @@ mod dead_letters;
 mod drain;
 mod leases;
 mod lines;
+mod observe;
 mod open;
 mod producers;
 mod security;
