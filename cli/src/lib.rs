@@ -47,13 +47,9 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     let context = cli.context.as_deref();
     let quiet = cli.quiet;
     match &cli.command {
-        Command::Dev { dir, listen } => {
-            log::start();
-            dev::run::dev(dir, *listen).await?;
-        }
-        Command::Serve { config, check: true, .. } => serve::check(config),
+        Command::Dev { dir, listen } => dev::run::dev(dir, *listen).await?,
+        Command::Serve { config, check: true, .. } => serve::check(config)?,
         Command::Serve { config, check: false, accept_clock_jump } => {
-            log::start();
             serve::serve(config, ServeOptions { accept_clock_jump: *accept_clock_jump }).await?;
         }
         Command::Publish(args) => publish::publish(context, args, quiet).await?,

@@ -7,11 +7,13 @@ use posthouse_server::config::Config;
 use posthouse_server::{ServeError, ServeOptions};
 
 use crate::exit::{Exit, Failure};
+use crate::log;
 use crate::shutdown::Interrupts;
 
 /// Runs the server on a configuration file until SIGINT or SIGTERM, and drains it.
 pub async fn serve(config: &Path, options: ServeOptions) -> Result<(), Failure> {
     let config = load(config)?;
+    log::start(&config.observe.log);
     let mut interrupts = Interrupts::watch()?;
     let shutdown = async move { interrupts.next().await };
     let served = posthouse_server::serve(config, options, shutdown).await;
@@ -34,7 +36,7 @@ fn load(config: &Path) -> Result<Config, Failure> {
 fn exit(error: &ServeError) -> Exit {
     match error {
         ServeError::Catalogue(_) => Exit::Config,
-        ServeError::Door(_) | ServeError::Shard(_) => Exit::Unavailable,
+        ServeError::Door(_) | ServeError::Observe(_) | ServeError::Shard(_) => Exit::Unavailable,
         // The data folder, the store, the log, threads.
         _ => Exit::Io,
     }

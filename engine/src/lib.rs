@@ -17,6 +17,7 @@ pub mod message_id;
 pub mod outcome;
 pub mod effect;
 pub mod standing;
+pub mod tally;
 pub mod halt;
 pub mod machine;
 pub mod catalogue;

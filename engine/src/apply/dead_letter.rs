@@ -44,6 +44,7 @@ pub(super) fn give_up(
     let sums = place.subscription.sums();
     sums.dead_lettered += 1;
     sums.moved += 1;
+    turn.tally.moved += 1;
     message::settle(turn, place.subscription, sequence)
 }
 
@@ -55,6 +56,7 @@ fn park(turn: &mut Turn<'_>, place: &mut Place<'_>, sequence: u64, row: RetryRow
     held.wait(sequence)?;
     held.row.parked += 1;
     held.sums().dead_lettered += 1;
+    turn.tally.parked += 1;
     turn.settled(held.id);
     Ok(())
 }

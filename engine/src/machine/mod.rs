@@ -32,6 +32,7 @@ use crate::{
     schema::{Batch, DepartmentRow, ShardRow},
     standing::Usage,
     state::Queue,
+    tally::Tally,
 };
 
 /// The machine of one shard. It holds nothing that its rows do not say.
@@ -56,6 +57,8 @@ pub struct Applied {
     pub effects: Vec<Effect>,
     /// What the departments hold now whose queues or bytes may have changed.
     pub usages: Vec<(DepartmentId, Usage)>,
+    /// For the leader's figures.
+    pub tally: Tally,
 }
 
 impl ShardMachine {
@@ -127,8 +130,9 @@ impl ShardMachine {
             outcomes.push(apply::command(&mut turn, command)?);
             turn.end_command();
         }
+        let tally = turn.tally;
         let Flushed { writes, effects, usages } = flush::flush(turn)?;
-        Ok(Applied { writes, outcomes, effects, usages })
+        Ok(Applied { writes, outcomes, effects, usages, tally })
     }
 
     /// When the next timer is due, Unix milliseconds: one seek.

@@ -14,6 +14,7 @@ use crate::{
     overlay::Overlay,
     schema::{DepartmentRow, ShardRow},
     state::Queue,
+    tally::Tally,
 };
 
 pub(crate) struct Turn<'a> {
@@ -29,6 +30,7 @@ pub(crate) struct Turn<'a> {
     /// Departments whose row has changed or will: bytes added and bytes freed.
     pub(super) charges: BTreeMap<DepartmentId, (u64, u64)>,
     pub(crate) effects: Vec<Effect>,
+    pub(crate) tally: Tally,
     /// Effects of the current command, gathered.
     appended: BTreeMap<QueueRef, u64>,
     returned: BTreeMap<SubscriptionRef, Vec<u64>>,
@@ -56,6 +58,7 @@ impl<'a> Turn<'a> {
             touched: BTreeSet::new(),
             charges: BTreeMap::new(),
             effects: Vec::new(),
+            tally: Tally { expired: 0, moved: 0, parked: 0 },
             appended: BTreeMap::new(),
             returned: BTreeMap::new(),
             settled: BTreeSet::new(),

@@ -5,6 +5,7 @@
 
 mod error;
 pub(crate) mod files;
+mod observe;
 mod read;
 mod section;
 
@@ -13,6 +14,9 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration}
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 pub use error::{ConfigError, ConfigErrors};
+pub use observe::{
+    AccessConfig, AccessSink, LogConfig, LogFormat, ObserveConfig, RecordsKept, TelemetryConfig,
+};
 
 use crate::{
     identity::{Issuer, TokenPolicy, TrustDomain},
@@ -36,6 +40,8 @@ pub struct Config {
     pub tenants: Vec<Tenant>,
     /// Where certificates, keys and key sets were read.
     pub files: Files,
+    /// `[management]`, `[metrics]`, `[log]`, `[access]` and `[telemetry]`.
+    pub observe: ObserveConfig,
 }
 
 /// Where the server listens and keeps its data, and how it stops.

@@ -11,8 +11,8 @@ use rustls_pki_types::CertificateDer;
 use toml::de::DeTable;
 
 use super::{
-    Authority, Config, ConfigError, ConfigErrors, Files, IdentityConfig, ServerConfig, Tenant, TenantCaps,
-    TlsConfig, files,
+    Authority, Config, ConfigError, ConfigErrors, Files, IdentityConfig, ObserveConfig, ServerConfig, Tenant,
+    TenantCaps, TlsConfig, files,
     section::{Located, Problems, Section},
 };
 use crate::{
@@ -74,10 +74,12 @@ fn read_document(document: &Section<'_>, folder: &Path) -> Option<Config> {
     let context = Context { folder, tenants: tenants.iter().map(|tenant| tenant.name.clone()).collect() };
     let (authorities, root_files) = read_authorities(&document.sections("authority"), &context);
     let (issuers, key_sets) = read_issuers(&document.sections("issuer"), &context);
+    let observe = ObserveConfig::read(document, folder);
     document.report_unknown();
     let (tls, certificate, key) = tls?;
     let files = Files { certificate, key, authorities: root_files, key_sets };
-    Some(Config { server: server?, tls, identity: identity?, authorities, issuers, tenants, files })
+    let (server, identity) = (server?, identity?);
+    Some(Config { server, tls, identity, authorities, issuers, tenants, files, observe })
 }
 
 fn read_server(section: &Section<'_>, folder: &Path) -> Option<ServerConfig> {

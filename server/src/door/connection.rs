@@ -20,7 +20,7 @@ use super::{
     set_nodelay,
     slots::{Slot, Slots, TenantSlot},
     sources::{SourceLimits, Sources, Unfinished},
-    tls::ALPN_H2,
+    tls::{ALPN_H2, failure},
     trust::{Snapshot, Trust, Vouching},
 };
 use crate::{
@@ -29,6 +29,7 @@ use crate::{
         HANDSHAKE_DEADLINE, HANG_UP_BYTES, HANG_UP_DEADLINE, MAX_HANDSHAKES, MAX_HANDSHAKES_PER_SOURCE,
         MAX_UNFINISHED_PER_SOURCE,
     },
+    observe::Observer,
 };
 
 /// What all connections share.
@@ -38,6 +39,7 @@ pub(super) struct Entrance {
     sources: Arc<Sources>,
     slots: Arc<Slots>,
     max_age: Duration,
+    observer: Arc<Observer>,
 }
 
 /// A connection that has been accepted.
@@ -47,6 +49,23 @@ pub(super) struct Visit {
     peer: SocketAddr,
     unfinished: Unfinished,
     slot: Slot,
+    _open: Open,
+}
+
+/// Counts a connection as open while it lives.
+struct Open(Arc<Observer>);
+
+impl Open {
+    fn count(observer: &Arc<Observer>) -> Self {
+        observer.metrics.door.open.inc();
+        Self(Arc::clone(observer))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.metrics.door.open.dec();
+    }
 }
 
 /// Why a connection has no place. It is closed as soon as it is accepted, which is clearer than a silence.
@@ -58,14 +77,30 @@ pub(super) enum NoPlace {
     Source,
 }
 
+impl NoPlace {
+    /// A metric's label.
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Source => "source_full",
+        }
+    }
+}
+
 impl Entrance {
-    pub(super) fn new(trust: Trust, trust_domain: TrustDomain, slots: Arc<Slots>, max_age: Duration) -> Self {
+    pub(super) fn new(
+        trust: Trust,
+        trust_domain: TrustDomain,
+        slots: Arc<Slots>,
+        max_age: Duration,
+        observer: Arc<Observer>,
+    ) -> Self {
         let limits = SourceLimits {
             handshakes: MAX_HANDSHAKES,
             handshakes_per_source: MAX_HANDSHAKES_PER_SOURCE,
             unfinished_per_source: MAX_UNFINISHED_PER_SOURCE,
         };
-        Self { trust, trust_domain, sources: Sources::new(limits), slots, max_age }
+        Self { trust, trust_domain, sources: Sources::new(limits), slots, max_age, observer }
     }
 
     pub(super) fn trust(&self) -> &Trust {
@@ -84,7 +119,17 @@ impl Entrance {
         peer: SocketAddr,
         (unfinished, slot): (Unfinished, Slot),
     ) -> Visit {
-        Visit { entrance: Arc::clone(self), stream, peer, unfinished, slot }
+        let _open = Open::count(&self.observer);
+        Visit { entrance: Arc::clone(self), stream, peer, unfinished, slot, _open }
+    }
+
+    /// Counts a connection that is closed before its first call.
+    pub(super) fn refused(&self, reason: &'static str) {
+        self.observer.metrics.door.refused.with_label_values(&[reason]).inc();
+    }
+
+    fn shaken(&self, result: &'static str) {
+        self.observer.metrics.door.handshakes.with_label_values(&[result]).inc();
     }
 }
 
@@ -97,17 +142,19 @@ impl std::fmt::Debug for Entrance {
 impl Visit {
     /// Serves the connection to its end: the peer's, the certificate's, or the server's.
     pub(super) async fn serve<S: Calls>(self, calls: S, drain: CancellationToken, close: CancellationToken) {
-        let Self { entrance, stream, peer, unfinished, slot } = self;
+        let Self { entrance, stream, peer, unfinished, slot, _open } = self;
         set_nodelay(&stream);
         let mut trust = entrance.trust.subscribe();
         let handshake = tokio::select! {
-            handshake = shake_hands(stream, peer, &unfinished, &mut trust) => handshake,
+            handshake = shake_hands(&entrance, stream, peer, &unfinished, &mut trust) => handshake,
             () = drain.cancelled() => return,
         };
         drop(unfinished);
         let Some((stream, snapshot)) = handshake else { return };
         let identity = identify(&stream, &snapshot, &entrance.trust_domain, peer);
+        entrance.shaken(if identity.is_ok() { "ok" } else { "no_identity" });
         let Some(_place) = place(&slot, &identity) else {
+            entrance.refused("tenant_full");
             return tracing::warn!(%peer, "connection closed: its tenant has as many open as may be");
         };
         match &identity {
@@ -129,6 +176,7 @@ impl Visit {
 
 /// The handshake, once it is this connection's turn, under one state of what is trusted.
 async fn shake_hands(
+    entrance: &Entrance,
     stream: TcpStream,
     peer: SocketAddr,
     unfinished: &Unfinished,
@@ -146,16 +194,19 @@ async fn shake_hands(
         Ok(Ok(shaken)) => shaken,
         Ok(Err((error, stream))) => {
             tracing::debug!(%peer, %error, "handshake failed");
+            entrance.shaken(failure(&error));
             hang_up(stream).await;
             return None;
         }
         Err(_) => {
             tracing::debug!(%peer, "handshake took too long");
+            entrance.shaken("timeout");
             return None;
         }
     };
     if stream.get_ref().1.alpn_protocol() != Some(ALPN_H2) {
         tracing::debug!(%peer, "connection closed: the client did not ask for h2");
+        entrance.refused("no_h2");
         return None;
     }
     Some((stream, snapshot))

@@ -35,6 +35,7 @@ pub use trust::Trust;
 use crate::{
     config::Config,
     limits::{ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN, FULL_WARNING_INTERVAL, LISTEN_BACKLOG, RESERVED_FILES},
+    observe::Observer,
 };
 use connection::{Entrance, NoPlace};
 use slots::Slots;
@@ -65,14 +66,14 @@ pub enum DoorError {
 
 impl Door {
     /// Listens on the configured address. Must be called within the runtime that will serve.
-    pub fn bind(config: &Config) -> Result<Self, DoorError> {
+    pub fn bind(config: &Config, observer: Arc<Observer>) -> Result<Self, DoorError> {
         let trust = Trust::new(&config.tls, &config.authorities)?;
         let address = config.server.listen;
         let failed = |source| DoorError::Listen { address, source };
         let listener = listen(address).map_err(failed)?;
         let local_addr = listener.local_addr().map_err(failed)?;
         let (domain, age) = (config.identity.trust_domain.clone(), config.server.max_connection_age);
-        let entrance = Arc::new(Entrance::new(trust, domain, slots(config), age));
+        let entrance = Arc::new(Entrance::new(trust, domain, slots(config), age, observer));
         Ok(Self { listener, local_addr, entrance })
     }
 
@@ -124,7 +125,10 @@ impl Door {
                             tasks.spawn(visit.serve(calls.clone(), drain.clone(), close.clone()));
                         }
                         // Dropping the stream closes it at once, which is clearer than a silence.
-                        Err(why) => tell(why, peer, &mut told),
+                        Err(why) => {
+                            self.entrance.refused(why.label());
+                            tell(why, peer, &mut told);
+                        }
                     }
                 }
                 Err(error) if is_about_the_connection(&error) => {}

@@ -8,13 +8,7 @@
 mod sources;
 mod watch;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
@@ -24,6 +18,7 @@ use crate::{
     door::Trust,
     identity::TokenVerifier,
     limits::{RELOAD_INTERVAL, RELOAD_PATIENCE, RELOAD_QUIET},
+    observe::Observer,
 };
 use sources::Sources;
 use watch::Watch;
@@ -39,18 +34,12 @@ pub enum Kind {
     KeySet,
 }
 
-/// How often something was read anew and taken, or refused. Unchanged files do not count.
-#[derive(Debug, Default)]
-pub struct ReloadCounts {
-    counts: [[AtomicU64; 2]; Kind::ALL.len()],
-}
-
 /// Reads the files again for as long as the server runs.
 #[derive(Debug)]
 pub struct Reloader {
     sources: Sources,
     watch: Watch,
-    counts: Arc<ReloadCounts>,
+    observer: Arc<Observer>,
 }
 
 impl Kind {
@@ -67,39 +56,17 @@ impl Kind {
     }
 }
 
-impl ReloadCounts {
-    /// Called whenever a file that changed was judged.
-    fn on_reload(&self, kind: Kind, ok: bool) {
-        self.count(kind, ok).fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// How often a change of this kind was taken (`ok`), or refused.
-    pub fn get(&self, kind: Kind, ok: bool) -> u64 {
-        self.count(kind, ok).load(Ordering::Relaxed)
-    }
-
-    fn count(&self, kind: Kind, ok: bool) -> &AtomicU64 {
-        let [certificate, authority, key_set] = &self.counts;
-        let [refused, taken] = match kind {
-            Kind::Certificate => certificate,
-            Kind::Authority => authority,
-            Kind::KeySet => key_set,
-        };
-        if ok { taken } else { refused }
-    }
-}
-
 impl Reloader {
     /// Begins to watch what the configuration has been made of.
-    pub fn new(config: &Config, trust: Trust, tokens: Arc<TokenVerifier>, counts: Arc<ReloadCounts>) -> Self {
+    pub fn new(config: &Config, trust: Trust, tokens: Arc<TokenVerifier>, observer: Arc<Observer>) -> Self {
         let sources = Sources::new(config, trust, tokens);
         let watch = Watch::begin(sources.paths());
-        Self { sources, watch, counts }
+        Self { sources, watch, observer }
     }
 
     /// Goes on until it is dropped.
     pub async fn run(self) {
-        let Self { mut sources, watch, counts } = self;
+        let Self { mut sources, watch, observer } = self;
         let mut again = interval(RELOAD_INTERVAL);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -117,7 +84,7 @@ impl Reloader {
             };
             sources = looked;
             for (kind, result) in judged {
-                counts.on_reload(kind, result.is_ok());
+                observer.metrics.reloads(kind.as_str(), result.is_ok());
                 match result {
                     Ok(file) => info!(kind = kind.as_str(), file = %file.display(), "read a changed file"),
                     Err(reason) => warn!(

@@ -19,9 +19,10 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     consume_stream::ConsumeStream,
     context::{Context, FoundQueue, holder, principal, queue_name, subscription_name},
-    convert, receive,
+    convert, notes, receive,
     status::ApiError,
     stream::Connection,
+    watch::Call,
 };
 use crate::{
     identity::{Principal, TokenVerifier},
@@ -87,6 +88,7 @@ impl Source {
             }
         }
         let outcomes = if items.is_empty() { Vec::new() } else { self.settle_items(context, items).await? };
+        notes::settled(&context.observer, self, &settlements, &refused, &outcomes).await;
         let (mut outcomes, mut refused) = (outcomes.into_iter(), refused.into_iter().peekable());
         let result = |(index, settlement): (usize, &Settlement)| match refused.next_if(|(at, _)| *at == index)
         {
@@ -199,18 +201,22 @@ impl Consumer for ConsumerService {
             identity: super::context::connection(&request)?,
             leaving: super::context::leaving(&request)?,
         };
-        let stream = ConsumeStream::new(Arc::clone(&self.context), Arc::clone(&self.tokens), connection);
+        let call = request.extensions().get().cloned();
+        let stream =
+            ConsumeStream::new(Arc::clone(&self.context), Arc::clone(&self.tokens), connection, call);
         Ok(Response::new(Box::pin(stream.run(principal, request.into_inner()))))
     }
 
     async fn receive(&self, request: Request<ReceiveRequest>) -> Result<Response<ReceiveResponse>, Status> {
         let principal = principal(&request)?;
+        Call::names(&request, &request.get_ref().queue);
         let deliveries = receive::receive(&self.context, &principal, request.into_inner()).await?;
         Ok(Response::new(ReceiveResponse { deliveries }))
     }
 
     async fn settle(&self, request: Request<SettleRequest>) -> Result<Response<SettleResponse>, Status> {
         let principal = principal(&request)?;
+        Call::names(&request, &request.get_ref().queue);
         let SettleRequest { queue, subscription, settlements } = request.into_inner();
         let source = Source::open(&self.context, &principal, &queue, &subscription, &[]).await?;
         let results = source.settle(&self.context, settlements).await?;
@@ -222,6 +228,7 @@ impl Consumer for ConsumerService {
         request: Request<ExtendLeasesRequest>,
     ) -> Result<Response<ExtendLeasesResponse>, Status> {
         let principal = principal(&request)?;
+        Call::names(&request, &request.get_ref().queue);
         let ExtendLeasesRequest { queue, subscription, tokens, lease_duration } = request.into_inner();
         let source = Source::open(&self.context, &principal, &queue, &subscription, &[]).await?;
         let results = source.extend(&self.context, &tokens, lease_duration.as_ref()).await?;

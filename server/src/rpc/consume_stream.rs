@@ -22,6 +22,7 @@ use super::{
     stream::{
         Connection, DRAIN_PATIENCE, HEARTBEAT, PROTOCOL_VERSION, check_version, first_frame, refresh, ticks,
     },
+    watch::Call,
 };
 use crate::{
     dispatch::{Credit, SessionEvent, SessionHandle, SessionOpen},
@@ -44,6 +45,7 @@ pub(crate) struct ConsumeStream {
     context: Arc<Context>,
     tokens: Arc<TokenVerifier>,
     connection: Connection,
+    call: Option<Arc<Call>>,
 }
 
 /// A stream after its Open.
@@ -61,8 +63,13 @@ struct Open {
 }
 
 impl ConsumeStream {
-    pub(crate) fn new(context: Arc<Context>, tokens: Arc<TokenVerifier>, connection: Connection) -> Self {
-        Self { context, tokens, connection }
+    pub(crate) fn new(
+        context: Arc<Context>,
+        tokens: Arc<TokenVerifier>,
+        connection: Connection,
+        call: Option<Arc<Call>>,
+    ) -> Self {
+        Self { context, tokens, connection, call }
     }
 
     /// Runs the stream in a task of its own; what it sends comes out here.
@@ -106,6 +113,9 @@ impl ConsumeStream {
     }
 
     async fn open(&self, principal: &Arc<Principal>, open: OpenConsume) -> Result<Open, ApiError> {
+        if let Some(call) = &self.call {
+            call.is_about(&open.queue);
+        }
         check_version(open.protocol_version)?;
         if open.session_id.len() != limits::SESSION_ID_BYTES {
             return Err(ApiError::session_id("session_id", &open.session_id));

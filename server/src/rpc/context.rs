@@ -27,6 +27,7 @@ use crate::{
     door::Leaving,
     identity::{ConnIdentity, Principal},
     names::{DepartmentResource, QueueResource, TenantName},
+    observe::Observer,
     quota::{Quota, TenantQuota},
     shard::Shards,
     store::Store,
@@ -43,6 +44,7 @@ pub(crate) struct Context {
     pub(crate) bodies: Arc<BodyCache>,
     pub(crate) disk: Arc<DiskGuard>,
     pub(crate) quota: Quota,
+    pub(crate) observer: Arc<Observer>,
     pub(crate) drain: CancellationToken,
     /// The tasks of streams: the server ends after them.
     pub(crate) streams: TaskTracker,
@@ -75,6 +77,7 @@ impl Context {
         bodies: Arc<BodyCache>,
         disk: Arc<DiskGuard>,
         quota: Quota,
+        observer: Arc<Observer>,
         drain: CancellationToken,
         streams: TaskTracker,
     ) -> Self {
@@ -86,6 +89,7 @@ impl Context {
             bodies,
             disk,
             quota,
+            observer,
             drain,
             streams,
             publish_budget,

@@ -2,6 +2,7 @@
 
 mod auth;
 mod status;
+mod watch;
 
 mod consume;
 mod consume_credit;
@@ -13,6 +14,7 @@ mod engine_errors;
 mod envelope;
 mod health;
 mod messages;
+mod notes;
 mod outlet;
 mod publish;
 mod publish_stream;
@@ -31,3 +33,4 @@ pub(crate) use health::health;
 pub(crate) use messages::MessagesService;
 pub(crate) use publish::PublisherService;
 pub(crate) use queues::QueuesService;
+pub(crate) use watch::{Watch, WatchLayer};

@@ -16,14 +16,15 @@ use tonic::{Status, Streaming};
 
 use super::{
     context::{Context, queue_name},
-    convert,
+    convert, notes,
     outlet::{Gone, Outlet, outlet},
     publish::{Proposed, Target, check_producer, propose},
     status::ApiError,
     stream::{Connection, DRAIN_PATIENCE, PROTOCOL_VERSION, check_version, first_frame, refresh, ticks},
+    watch::Call,
 };
 use crate::{
-    identity::{ConnIdentity, Principal, TokenVerifier},
+    identity::{Principal, TokenVerifier},
     policy::{self, Action},
     quota::StreamPlace,
 };
@@ -41,6 +42,7 @@ pub(crate) struct PublishStream {
     context: Arc<Context>,
     tokens: Arc<TokenVerifier>,
     connection: Connection,
+    call: Option<Arc<Call>>,
 }
 
 /// A stream after its Open.
@@ -58,6 +60,7 @@ struct Opening {
 
 /// A batch whose answer is awaited.
 struct Undecided {
+    context: Arc<Context>,
     batch_id: u64,
     target: Arc<Target>,
     tell_message_ids: bool,
@@ -65,8 +68,13 @@ struct Undecided {
 }
 
 impl PublishStream {
-    pub(crate) fn new(context: Arc<Context>, tokens: Arc<TokenVerifier>, connection: Connection) -> Self {
-        Self { context, tokens, connection }
+    pub(crate) fn new(
+        context: Arc<Context>,
+        tokens: Arc<TokenVerifier>,
+        connection: Connection,
+        call: Option<Arc<Call>>,
+    ) -> Self {
+        Self { context, tokens, connection, call }
     }
 
     /// Runs the stream in a task of its own; what it answers comes out here.
@@ -111,6 +119,9 @@ impl PublishStream {
         open: Open,
         out: &mut Outlet<out::Frame>,
     ) -> Result<Opening, ApiError> {
+        if let Some(call) = &self.call {
+            call.is_about(&open.queue);
+        }
         check_version(open.protocol_version)?;
         let name = queue_name("queue", &open.queue)?;
         policy::authorize(principal, Action::Publish, &name.into())?;
@@ -239,14 +250,14 @@ async fn propose_batch(
         first_sequence,
     });
     let proposed = propose(&context, &target, messages, producer, atomic).await;
-    Undecided { batch_id, target, tell_message_ids, proposed }
+    Undecided { context, batch_id, target, tell_message_ids, proposed }
 }
 
 /// The answer to a batch, once it is decided.
 async fn decided(undecided: Undecided) -> Result<out::Frame, ApiError> {
-    let Undecided { batch_id, target, tell_message_ids, proposed } = undecided;
+    let Undecided { context, batch_id, target, tell_message_ids, proposed } = undecided;
     let decided = match proposed {
-        Ok(proposed) => proposed.decided().await,
+        Ok(proposed) => proposed.decided(&context, &target).await,
         Err(error) => Err(error),
     };
     let outcome = match decided {
@@ -255,7 +266,10 @@ async fn decided(undecided: Undecided) -> Result<out::Frame, ApiError> {
             batch_result::Outcome::Results(Results { all_stored: None, results })
         }
         Ok((published, errors)) => batch_result::Outcome::Results(results(&target, &published, errors)),
-        Err(error) => batch_result::Outcome::Error(error.to_proto()),
+        Err(error) => {
+            notes::rejected(&context.observer, &error);
+            batch_result::Outcome::Error(error.to_proto())
+        }
     };
     Ok(out::Frame::BatchResult(BatchResult { batch_id, outcome: Some(outcome) }))
 }

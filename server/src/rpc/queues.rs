@@ -21,6 +21,7 @@ use super::{
     context::{Context, FoundQueue, now_ms, principal, queue_name},
     convert,
     status::ApiError,
+    watch::Call,
 };
 use crate::{
     limits,
@@ -36,6 +37,7 @@ pub(crate) struct QueuesService {
 impl QueuesService {
     /// The right to manage the queue of this name.
     fn managed<T>(request: &Request<T>, field: &'static str, name: &str) -> Result<Permit, Status> {
+        Call::names(request, name);
         let principal = principal(request)?;
         let name = queue_name(field, name)?;
         Ok(policy::authorize(&principal, Action::Manage, &name.into()).map_err(ApiError::from)?)
@@ -127,6 +129,7 @@ impl Queues for QueuesService {
 
     async fn get_queue(&self, request: Request<GetQueueRequest>) -> Result<Response<Queue>, Status> {
         let principal = principal(&request)?;
+        Call::names(&request, &request.get_ref().name);
         let name = queue_name("name", &request.get_ref().name)?;
         let actions = [Action::Manage, Action::Stats];
         let permit = policy::authorize_any(&principal, &actions, &name.into()).map_err(ApiError::from)?;
@@ -138,6 +141,7 @@ impl Queues for QueuesService {
         request: Request<ListQueuesRequest>,
     ) -> Result<Response<ListQueuesResponse>, Status> {
         let principal = principal(&request)?;
+        Call::names(&request, &request.get_ref().parent);
         let ListQueuesRequest { parent, page_size, page_token } = request.into_inner();
         let parent = parent.parse::<DepartmentResource>().map_err(ApiError::from)?;
         let actions = [Action::Manage, Action::Stats];

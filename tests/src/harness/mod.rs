@@ -2,7 +2,9 @@
 
 pub mod binaries;
 pub mod cli;
+pub mod collector;
 pub mod http2;
+pub mod probe;
 pub mod publishing;
 pub mod raw;
 pub mod refusal;

@@ -16,6 +16,7 @@ mod drain;
 mod leases;
 mod lines;
 mod messages;
+mod observe;
 mod open;
 mod producers;
 mod quota;

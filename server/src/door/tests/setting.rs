@@ -12,13 +12,14 @@ use tower::service_fn;
 
 use super::client::Client;
 use crate::{
-    config::{Authority, Config, Files, IdentityConfig, ServerConfig, TlsConfig},
+    config::{Authority, Config, Files, IdentityConfig, ObserveConfig, ServerConfig, TlsConfig},
     door::Door,
     identity::{
         CertificateError, ConnIdentity, TokenPolicy,
         testing::{self, authority, leaf, tenants, trust_domain},
     },
     limits::DEFAULT_MAX_CONNECTIONS,
+    observe::Observer,
 };
 
 /// How long a test waits for what must happen; nothing is judged by how long it took.
@@ -83,8 +84,9 @@ impl Setting {
                 authorities: Vec::new(),
                 key_sets: Vec::new(),
             },
+            observe: ObserveConfig::default(),
         };
-        let door = Door::bind(&config).unwrap();
+        let door = Door::bind(&config, Observer::for_tests()).unwrap();
         let address = door.local_addr();
         let (drain, slow_started, slow_may_end) =
             (CancellationToken::new(), Arc::new(Notify::new()), Arc::new(Notify::new()));

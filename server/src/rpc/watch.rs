@@ -1,0 +1,302 @@
+//! Watches every call from its first byte to its end: a layer in front of all others.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use tonic::{Code, Status, body::Body};
+use tonic_types::StatusExt as _;
+use tower::{Layer, Service};
+
+use crate::{
+    identity::{ConnIdentity, Principal},
+    observe::{Access, Action, CallSpan, Caller, Observer, Record, observe, trace_id},
+    policy::table::method,
+};
+
+/// Longer than any resource's name.
+const MAX_RESOURCE_CHARS: usize = 256;
+
+/// Waited for before the end of a call is told.
+type Recording = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Puts [`Watch`] in front of services.
+#[derive(Clone, Debug)]
+pub(crate) struct WatchLayer {
+    observer: Arc<Observer>,
+}
+
+/// Passes every call on, and takes note of how it ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Watch<S> {
+    observer: Arc<Observer>,
+    inner: S,
+}
+
+/// What is known of a call; in its request's extensions.
+#[derive(Debug)]
+pub(crate) struct Call {
+    method: &'static str,
+    connection: Option<Arc<ConnIdentity>>,
+    principal: OnceLock<Arc<Principal>>,
+    about: OnceLock<String>,
+    trace_id: Option<String>,
+}
+
+impl Call {
+    /// Certificate and token agreed.
+    pub(crate) fn admitted(&self, principal: &Arc<Principal>) {
+        // Once per call.
+        let _ = self.principal.set(Arc::clone(principal));
+    }
+
+    /// The resource that a request names, whether or not there is one, for the record of the call.
+    pub(crate) fn names<T>(request: &tonic::Request<T>, resource: &str) {
+        if let Some(call) = request.extensions().get::<Arc<Self>>() {
+            call.is_about(resource);
+        }
+    }
+
+    /// As [`names`](Self::names), for a stream, whose first frame names it.
+    pub(crate) fn is_about(&self, resource: &str) {
+        // Longer than any name can be.
+        let _ = self.about.set(resource.chars().take(MAX_RESOURCE_CHARS).collect());
+    }
+
+    /// What is recorded of its end, if anything is.
+    fn record<'a>(&'a self, access: &Access, code: Code, reason: &'a str) -> Option<Record<'a>> {
+        if !access.keeps_changes() {
+            return None;
+        }
+        let action = match code {
+            Code::Unauthenticated | Code::PermissionDenied => Action::Refused,
+            _ if is_change(self.method) => Action::Manage,
+            _ => return None,
+        };
+        let caller = Caller::of(self.principal.get().map(Arc::as_ref), self.connection.as_deref());
+        let mut record = Record::new(action, self.method, caller);
+        record.queue = self.about.get().cloned().unwrap_or_default();
+        record.outcome = name(code);
+        record.reason = reason;
+        record.trace_id = self.trace_id.as_deref().unwrap_or_default();
+        Some(record)
+    }
+}
+
+impl WatchLayer {
+    pub(crate) fn new(observer: Arc<Observer>) -> Self {
+        Self { observer }
+    }
+}
+
+impl<S> Layer<S> for WatchLayer {
+    type Service = Watch<S>;
+
+    fn layer(&self, inner: S) -> Watch<S> {
+        Watch { observer: Arc::clone(&self.observer), inner }
+    }
+}
+
+impl<S, B> Service<Request<B>> for Watch<S>
+where
+    S: Service<Request<B>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let call = Arc::new(Call {
+            method: method(request.uri().path()).unwrap_or("other"),
+            connection: request.extensions().get().cloned(),
+            principal: OnceLock::new(),
+            about: OnceLock::new(),
+            trace_id: trace_id(request.headers()).map(str::to_owned),
+        });
+        request.extensions_mut().insert(Arc::clone(&call));
+        let telemetry = self.observer.telemetry.as_ref();
+        let span = telemetry.and_then(|telemetry| telemetry.call(request.headers(), call.method));
+        let mut ongoing = Ongoing::begin(&self.observer, call, span);
+        let answering = self.inner.call(request);
+        Box::pin(async move {
+            let response = answering.await?;
+            // A refusal has no trailers: its status stands in the headers.
+            if let Some(recording) = ongoing.look_at(response.headers()) {
+                recording.await;
+            }
+            Ok(response.map(|body| Body::new(Watched { body, ongoing, last: None })))
+        })
+    }
+}
+
+/// A call that has not ended. Dropped without an end, the client has gone away.
+struct Ongoing {
+    observer: Arc<Observer>,
+    call: Arc<Call>,
+    begun: Instant,
+    is_stream: bool,
+    span: Option<CallSpan>,
+    ended: bool,
+}
+
+impl Ongoing {
+    fn begin(observer: &Arc<Observer>, call: Arc<Call>, span: Option<CallSpan>) -> Self {
+        let is_stream = matches!(
+            call.method,
+            "posthouse.v1.Publisher/PublishStream"
+                | "posthouse.v1.Consumer/Consume"
+                | "grpc.health.v1.Health/Watch"
+        );
+        if is_stream {
+            observer.metrics.rpc.streams.with_label_values(&[call.method]).inc();
+        }
+        Self { observer: Arc::clone(observer), call, begun: Instant::now(), is_stream, span, ended: false }
+    }
+
+    /// Whether these headers, or trailers, end the call; then what has to be waited for before they may leave.
+    fn look_at(&mut self, headers: &HeaderMap) -> Option<Recording> {
+        if self.ended {
+            return None;
+        }
+        let status = Status::from_header_map(headers)?;
+        let reason = self.end(&status);
+        let (observer, call, code) = (Arc::clone(&self.observer), Arc::clone(&self.call), status.code());
+        // Looked at twice, so that most calls make no future.
+        call.record(&observer.access, code, &reason)?;
+        Some(Box::pin(async move {
+            if let Some(record) = call.record(&observer.access, code, &reason) {
+                observer.access.write(record).await;
+            }
+        }))
+    }
+
+    /// Counts the end, and returns its reason.
+    fn end(&mut self, status: &Status) -> String {
+        self.ended = true;
+        let (rpc, method) = (&self.observer.metrics.rpc, self.call.method);
+        rpc.calls.with_label_values(&[method, name(status.code())]).inc();
+        if self.is_stream {
+            rpc.streams.with_label_values(&[method]).dec();
+        } else {
+            observe(&rpc.duration.with_label_values(&[method]), self.begun.elapsed());
+        }
+        let reason = match status.code() {
+            Code::Ok | Code::Cancelled => String::new(),
+            code => {
+                let info = status.get_details_error_info();
+                info.map_or_else(|| name(code).to_owned(), |info| info.reason)
+            }
+        };
+        if let Some(span) = self.span.take() {
+            span.end(status.code(), &reason);
+        }
+        if reason.is_empty() {
+            return reason;
+        }
+        let reason = reason.as_str();
+        rpc.refusals.with_label_values(&[reason]).inc();
+        let refused = matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied);
+        if refused && self.call.principal.get().is_none() {
+            rpc.auth_refusals.with_label_values(&[reason]).inc();
+        }
+        reason.to_owned()
+    }
+}
+
+impl Drop for Ongoing {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end(&Status::cancelled(""));
+            if let Some(record) = self.call.record(&self.observer.access, Code::Cancelled, "") {
+                self.observer.access.write_later(&record);
+            }
+        }
+    }
+}
+
+/// A response's body, whose trailers say how the call ended.
+struct Watched {
+    body: Body,
+    ongoing: Ongoing,
+    /// The trailers, while their call is being recorded.
+    last: Option<(Recording, Frame<Bytes>)>,
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        if this.last.is_none() {
+            let frame = ready!(Pin::new(&mut this.body).poll_frame(context));
+            let trailers = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.trailers_ref());
+            let recording = trailers.and_then(|trailers| this.ongoing.look_at(trailers));
+            match (recording, frame) {
+                (Some(recording), Some(Ok(frame))) => this.last = Some((recording, frame)),
+                (_, frame) => return Poll::Ready(frame),
+            }
+        }
+        if let Some((recording, _)) = &mut this.last {
+            ready!(recording.as_mut().poll(context));
+        }
+        Poll::Ready(this.last.take().map(|(_, frame)| Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.last.is_none() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Whether a method changes a queue or moves messages without consuming them.
+fn is_change(method: &str) -> bool {
+    matches!(
+        method,
+        "posthouse.v1.Queues/CreateQueue"
+            | "posthouse.v1.Queues/UpdateQueue"
+            | "posthouse.v1.Queues/DeleteQueue"
+            | "posthouse.v1.Queues/PurgeQueue"
+            | "posthouse.v1.Messages/RedriveDeadLetters"
+    )
+}
+
+/// As the specification writes it.
+fn name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
