@@ -5,6 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod bench;
+
+pub use bench::{Bench, Load, Sending, Taking};
+
 /// Posthouse: a secure, multi-tenant message queue.
 #[derive(Debug, Parser)]
 #[command(name = "posthouse", version, arg_required_else_help = true)]
@@ -42,6 +46,12 @@ pub enum Command {
     Publish(Publish),
     /// Write messages to stdout, one per line, and acknowledge what was written.
     Consume(Consume),
+    /// Measure how many messages a server takes and gives, and how long they take.
+    Bench {
+        /// What to measure.
+        #[command(subcommand)]
+        command: Bench,
+    },
     /// Queue definitions.
     Queue {
         /// What to do.

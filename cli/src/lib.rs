@@ -8,6 +8,7 @@ use args::{Cli, Command};
 use connect::connect;
 use exit::{Exit, Failure};
 
+pub mod bench;
 pub mod consume;
 pub mod dev;
 pub mod ping;
@@ -47,6 +48,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         }
         Command::Publish(args) => publish::publish(context, args).await,
         Command::Consume(args) => consume::consume(context, args).await,
+        Command::Bench { command } => bench::bench(context, command).await,
         Command::Queue { command } => queue::queue(&connect(context).await?, command).await,
         Command::Ping => ping::ping(&connect(context).await?).await,
     }

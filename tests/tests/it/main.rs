@@ -6,6 +6,7 @@
     reason = "these are tests, and the helpers are no less so than what is marked as one"
 )]
 
+mod bench;
 mod dead_letters;
 mod drain;
 mod leases;
