@@ -45,8 +45,8 @@ pub async fn bench(context: Option<&Path>, command: &Bench) -> Result<(), Failur
     let reported = measured.get().map_or(Ok(()), |phase| report(&plan, phase));
     let cleared = if plan.must_clear(ran.is_ok()) {
         tokio::select! {
-            cleared = consumers::clear(&client, &plan.queue, plan.run.id) => cleared.map_err(not_cleared),
-            () = interrupts.next() => Err(not_cleared(interrupted())),
+            cleared = consumers::clear(&client, &plan.queue, plan.run.id) => cleared.map_err(|why| not_cleared(&why)),
+            () = interrupts.next() => Err(not_cleared(&interrupted())),
         }
     } else {
         Ok(())
@@ -151,7 +151,7 @@ fn interrupted() -> Failure {
     Failure::new(Exit::TempFail, "interrupted", "run it again for the whole measurement")
 }
 
-fn not_cleared(why: Failure) -> Failure {
+fn not_cleared(why: &Failure) -> Failure {
     let what = format!("messages of this run are left in the queue: {}", why.what);
     Failure::new(
         why.exit,

@@ -226,7 +226,7 @@ mod tests {
         let settled = text.lines().last().unwrap();
         let figures: Vec<_> = settled.split_whitespace().collect();
         // Three digits are kept.
-        assert_eq!(figures[..3], ["settled", "5.00", "9.00"]);
+        assert_eq!(figures[..3], ["settled", "5.00", "9.01"]);
     }
 
     #[test]
