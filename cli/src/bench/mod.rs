@@ -61,7 +61,7 @@ async fn prepare(context: Option<&Path>, command: &Bench) -> Result<(Client, Pla
     let held = match client.queues().get(&queue).await {
         Ok(found) => found.stats.map(|stats| stats.ready + stats.in_flight + stats.waiting),
         // Who may not look can still say that it does not matter.
-        Err(_) if load.force => None,
+        Err(_) if load.force && !matches!(command, Bench::Consume { no_fill: true, .. }) => None,
         Err(error) => return Err(of_client(&error)),
     };
     let plan = Plan::of(command, queue, held)?;
