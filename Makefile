@@ -15,12 +15,16 @@ CARGO_DENY_VERSION := 0.20.2
 CRASH_ROUNDS ?= 30
 RELEASE := --release --locked
 
-.PHONY: help demo test crash check fix binaries compilers gate-tools
+# Which figures `make figures` measures; all of them when empty.
+FIGURES ?=
+
+.PHONY: help demo test crash figures check fix binaries compilers gate-tools
 
 help:
 	@echo 'make demo    ten thousand citizen applications through a server that is killed on the way'
 	@echo 'make test    every test'
 	@echo 'make crash   $(CRASH_ROUNDS) rounds of kill -9 under load (CRASH_ROUNDS=N for others)'
+	@echo 'make figures the promised speed, restart time and memory, measured here (minutes; leave the machine alone)'
 	@echo 'make check   the gate: format, lints, dependencies, documentation; changes nothing'
 	@echo 'make fix     what of that can be put right by itself'
 
@@ -34,6 +38,10 @@ test: binaries
 
 crash: binaries
 	POSTHOUSE_CRASH_ROUNDS=$(CRASH_ROUNDS) cargo test $(RELEASE) --workspace --test crash -- --nocapture
+
+figures: binaries
+	cargo build $(RELEASE) --workspace --examples
+	$(CARGO_TARGET_DIR)/release/examples/figures $(FIGURES)
 
 # What the tests run: the server, the server with its planted bugs, the library that plays power cuts. Always the whole
 # workspace, since the features of a dependency are those that all of its users want.
