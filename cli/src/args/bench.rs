@@ -4,11 +4,23 @@ use clap::{Args, Subcommand};
 
 use crate::bench::payload::MIN_PAYLOAD_BYTES;
 
+/// What `posthouse bench --help` ends with.
+pub(super) const AFTER_HELP: &str = "\
+Examples:
+  posthouse bench pipeline identity-cards/bench --count 100000
+
+The queue must exist and be empty. What was published is random bytes, with a mark by which this command knows its own
+messages again: it never acknowledges others, unless --force is given. Ctrl-C ends the run and prints what was measured.
+
+Without --rate the loop is closed: as much is sent as --window allows, which measures throughput; latencies then show the
+window, not the server. With --rate the loop is open: messages are due by a fixed schedule, and latencies count from when
+a message was due, to about a millisecond, so that a server that falls behind cannot hide it.";
+
 /// What is measured.
 #[derive(Debug, Subcommand)]
 pub enum Bench {
     /// Publish, and measure from sending a message to the answer that it is on disk.
-    #[command(after_help = AFTER_HELP)]
+    #[command(after_help = "Examples:\n  posthouse bench publish identity-cards/bench --count 100000 --json")]
     Publish {
         /// What is common to all.
         #[command(flatten)]
@@ -21,7 +33,7 @@ pub enum Bench {
         keep: bool,
     },
     /// Fill the queue, then consume it, and measure from a delivery to the answer that its settlement is on disk.
-    #[command(after_help = AFTER_HELP)]
+    #[command(after_help = "Examples:\n  posthouse bench consume identity-cards/bench --streams 4")]
     Consume {
         /// What is common to all.
         #[command(flatten)]
@@ -34,7 +46,7 @@ pub enum Bench {
         no_fill: bool,
     },
     /// Publish and consume at once, and measure from sending a message to its delivery, and to its settlement.
-    #[command(after_help = AFTER_HELP)]
+    #[command(after_help = "Examples:\n  posthouse bench pipeline identity-cards/bench --rate 5000 --size 512")]
     Pipeline {
         /// What is common to all.
         #[command(flatten)]
@@ -47,14 +59,6 @@ pub enum Bench {
         taking: Taking,
     },
 }
-
-const AFTER_HELP: &str = "\
-The queue must exist and be empty. What was published is random bytes, with a mark by which this command knows its own
-messages again: it never acknowledges others, unless --force is given. Ctrl-C ends the run and prints what was measured.
-
-Without --rate the loop is closed: as much is sent as --window allows, which measures throughput; latencies then show the
-window, not the server. With --rate the loop is open: messages are due by a fixed schedule, and latencies count from when
-a message was due, to about a millisecond, so that a server that falls behind cannot hide it.";
 
 /// What all measurements have in common.
 #[derive(Debug, Clone, Args)]

@@ -78,7 +78,7 @@ pub enum Command {
     /// Write messages to stdout, one per line, and acknowledge what was written.
     Consume(Consume),
     /// Measure how many messages a server takes and gives, and how long they take.
-    #[command(after_help = "Examples:\n  posthouse bench pipeline identity-cards/bench --count 100000")]
+    #[command(after_help = bench::AFTER_HELP)]
     Bench {
         /// What to measure.
         #[command(subcommand)]
