@@ -15,14 +15,15 @@ CARGO_DENY_VERSION := 0.20.2
 CRASH_ROUNDS ?= 30
 RELEASE := --release --locked
 
-.PHONY: help demo test crash check fix binaries compilers gate-tools
+.PHONY: help demo test test-clients crash check fix binaries compilers gate-tools client-tools
 
 help:
-	@echo 'make demo    ten thousand citizen applications through a server that is killed on the way'
-	@echo 'make test    every test'
-	@echo 'make crash   $(CRASH_ROUNDS) rounds of kill -9 under load (CRASH_ROUNDS=N for others)'
-	@echo 'make check   the gate: format, lints, dependencies, documentation; changes nothing'
-	@echo 'make fix     what of that can be put right by itself'
+	@echo 'make demo          ten thousand citizen applications through a server that is killed on the way'
+	@echo 'make test          every test'
+	@echo 'make test-clients  clients in Python and Node made from proto/, and a real Prometheus'
+	@echo 'make crash         $(CRASH_ROUNDS) rounds of kill -9 under load (CRASH_ROUNDS=N for others)'
+	@echo 'make check         the gate: format, lints, dependencies, documentation; changes nothing'
+	@echo 'make fix           what of that can be put right by itself'
 
 demo: compilers
 	cargo build $(RELEASE) --workspace --bins --examples
@@ -31,6 +32,10 @@ demo: compilers
 test: binaries
 	cargo test $(RELEASE) --workspace
 	cargo test $(RELEASE) --workspace --features posthouse/planted-bugs --test proofs planted
+
+test-clients: compilers client-tools
+	cargo build $(RELEASE) --workspace --lib --bins
+	tests/clients/run.sh
 
 crash: binaries
 	POSTHOUSE_CRASH_ROUNDS=$(CRASH_ROUNDS) cargo test $(RELEASE) --workspace --test crash -- --nocapture
@@ -54,6 +59,9 @@ fix: compilers
 
 compilers:
 	@scripts/install-tools.sh compilers
+
+client-tools:
+	@scripts/install-tools.sh clients $(TOOLS)
 
 gate-tools:
 	@scripts/install-tools.sh gate $(TOOLS) $(CARGO_DENY_VERSION)
