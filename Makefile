@@ -15,15 +15,21 @@ CARGO_DENY_VERSION := 0.20.2
 CRASH_ROUNDS ?= 30
 RELEASE := --release --locked
 
-.PHONY: help demo test test-clients crash check fix binaries compilers gate-tools client-tools
+.PHONY: help build demo test test-clients crash check fix binaries compilers gate-tools client-tools
 
 help:
+	@echo 'make build         the program, as bin/posthouse'
 	@echo 'make demo          ten thousand citizen applications through a server that is killed on the way'
 	@echo 'make test          every test'
 	@echo 'make test-clients  clients in Python and Node made from proto/, and a real Prometheus'
 	@echo 'make crash         $(CRASH_ROUNDS) rounds of kill -9 under load (CRASH_ROUNDS=N for others)'
 	@echo 'make check         the gate: format, lints, dependencies, documentation; changes nothing'
 	@echo 'make fix           what of that can be put right by itself'
+
+build: compilers
+	cargo build $(RELEASE) --workspace --bins
+	mkdir -p bin
+	ln -sf $(abspath $(CARGO_TARGET_DIR))/release/posthouse bin/posthouse
 
 demo: compilers
 	cargo build $(RELEASE) --workspace --bins --examples
