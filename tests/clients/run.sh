@@ -6,6 +6,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 cache=${POSTHOUSE_CACHE:-$HOME/.cache/posthouse}/clients
+PATH=${POSTHOUSE_CACHE:-$HOME/.cache/posthouse}/tools/bin:$PATH
 posthouse=${POSTHOUSE_BIN:-${CARGO_TARGET_DIR:-$root/target}/release/posthouse}
 work=$(mktemp -d "${TMPDIR:-/tmp}/posthouse-clients-XXXXXX")
 server='' prometheus=''
@@ -136,6 +137,37 @@ run_sample() {
     echo "$language: refused to talk to a server with another name"
 }
 
+# The samples' messages, seen by way of the server's metrics, Prometheus and its query language.
+run_prometheus() {
+    curl -fsS "http://$management/metrics" >"$work/metrics.txt"
+    promtool check metrics <"$work/metrics.txt" >"$work/promtool.log" 2>&1 || {
+        cat "$work/promtool.log" >&2
+        fail 'promtool does not like the metrics'
+    }
+    [[ ! -s $work/promtool.log ]] || fail "promtool has something to say: $(cat "$work/promtool.log")"
+    local listen
+    listen=127.0.0.1:$(free_port)
+    cat >"$work/prometheus.yml" <<EOF
+global:
+  scrape_interval: 1s
+scrape_configs:
+  - job_name: posthouse
+    static_configs: [{ targets: ["$management"] }]
+EOF
+    prometheus --config.file="$work/prometheus.yml" --storage.tsdb.path="$work/prometheus" \
+        --web.listen-address="$listen" >"$work/prometheus.log" 2>&1 &
+    prometheus=$!
+    eventually finds_samples "http://$listen/api/v1/query"
+    echo "prometheus: $(promtool --version | head -n 1 | cut -d ' ' -f 3) scraped the server and finds both samples' messages"
+}
+
+finds_samples() {
+    kill -0 "$prometheus" || fail 'prometheus has ended'
+    local answer
+    answer=$(curl -fsS "$1" --data-urlencode 'query=posthouse_messages_published_total == 72')
+    [[ $answer == *'"__name__":"posthouse_messages_published_total"'* ]]
+}
+
 [[ -x $posthouse ]] || fail "$posthouse is missing: run \`make test-clients\`, or set POSTHOUSE_BIN"
 start_server
 sed 's/^server_name = .*/server_name = "elsewhere.example"/' "$work/dev/contexts/civil-affairs.toml" \
@@ -146,3 +178,4 @@ prepare_python
 prepare_node
 run_sample python
 run_sample node
+run_prometheus
