@@ -37,12 +37,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
 async fn dispatch(cli: Cli) -> Result<(), Failure> {
     let context = cli.context.as_deref();
     match &cli.command {
-        Command::Dev { dir, listen } => {
-            log::start();
-            dev::run::dev(dir, *listen).await
-        }
+        Command::Dev { dir, listen } => dev::run::dev(dir, *listen).await,
         Command::Serve { config, accept_clock_jump } => {
-            log::start();
             serve::serve(config, ServeOptions { accept_clock_jump: *accept_clock_jump }).await
         }
         Command::Publish(args) => publish::publish(context, args).await,

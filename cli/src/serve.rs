@@ -6,12 +6,14 @@ use posthouse_server::config::Config;
 use posthouse_server::{ServeError, ServeOptions};
 
 use crate::exit::{Exit, Failure};
+use crate::log;
 use crate::shutdown::Interrupts;
 
 /// Runs the server on a configuration file until SIGINT or SIGTERM, and drains it.
 pub async fn serve(config: &Path, options: ServeOptions) -> Result<(), Failure> {
     let config = Config::load(config)
         .map_err(|errors| Failure::new(Exit::Config, errors, "correct all of them; no port was opened"))?;
+    log::start(&config.observe.log);
     let mut interrupts = Interrupts::watch()?;
     let shutdown = async move { interrupts.next().await };
     let served = posthouse_server::serve(config, options, shutdown).await;
@@ -21,7 +23,7 @@ pub async fn serve(config: &Path, options: ServeOptions) -> Result<(), Failure> 
 fn exit(error: &ServeError) -> Exit {
     match error {
         ServeError::Catalogue(_) => Exit::Config,
-        ServeError::Door(_) | ServeError::Shard(_) => Exit::Unavailable,
+        ServeError::Door(_) | ServeError::Observe(_) | ServeError::Shard(_) => Exit::Unavailable,
         // The data folder, the store, the log, threads.
         _ => Exit::Io,
     }

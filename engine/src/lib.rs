@@ -16,6 +16,7 @@ pub mod body;
 pub mod message_id;
 pub mod outcome;
 pub mod effect;
+pub mod tally;
 pub mod halt;
 pub mod machine;
 pub mod catalogue;

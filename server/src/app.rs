@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     future::Future,
     sync::{Arc, mpsc},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use posthouse_engine::{
@@ -29,9 +29,10 @@ use crate::{
     config::Config,
     disk::DiskGuard,
     door::{Door, DoorError},
-    identity::TokenVerifier,
+    identity::{self, TokenVerifier},
     limits,
-    log::{GroupId, LocalLog, LocalLogOptions, Log, LogOpenError, OpenLog, ReplayError},
+    log::{GroupId, LocalLog, LocalLogOptions, Log, LogOpenError, OpenLog, ReplayError, Watched},
+    observe::{Management, ObserveError, Observer, Phase, Sources},
     rpc::{self, Auth, AuthLayer, Context},
     shard::{self, Event, ShardError, Shards, StartShard, ToWorkers, WorkerStart, start_workers},
     store::{
@@ -64,6 +65,9 @@ pub enum ServeError {
     /// A department could not be configured on its shard.
     #[error("a department could not be configured: {0}")]
     Shard(#[from] ShardError),
+    /// It cannot be watched: above all, the management port cannot be opened.
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
     /// The port cannot be opened, or TLS cannot be set up.
     #[error(transparent)]
     Door(#[from] DoorError),
@@ -94,16 +98,28 @@ pub struct ServeOptions {
 /// Runs a server until `shutdown`, then drains it: no new leases, streams are told, what is acked is durable.
 ///
 /// # Errors
-/// When it cannot start. Nothing listens before everything else is ready.
+/// When it cannot start. But for the management listener, nothing listens before everything else is ready.
 pub async fn serve(
     config: Config,
     options: ServeOptions,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
-    let opened = open(&config, options)?;
+    let begun = Instant::now();
+    let observer = Observer::new(&config)?;
+    if let Some(not_after) = config.tls.chain.first().and_then(|leaf| identity::not_after(leaf)) {
+        observer.metrics.certificate_not_after(not_after);
+    }
+    // From here to the end of this function.
+    let _management = match config.observe.management {
+        Some(address) => {
+            Some(Management::open(address, Arc::clone(&observer)).await.map_err(ObserveError::from)?)
+        }
+        None => None,
+    };
+    let opened = open(&config, options, &observer)?;
     let Rooms { store, log, bodies, clock, shards, mut workers, catalogue, to_catalogue, data_dir } = opened;
     declare(&config, &catalogue, &shards).await?;
-    let flusher = flusher(&shards, &catalogue, &store, &log)?;
+    let flusher = flusher(&shards, &catalogue, &store, &log, &observer)?;
     let drain = CancellationToken::new();
     let disk = Arc::new(DiskGuard::default());
     disk.look(&store);
@@ -113,14 +129,25 @@ pub async fn serve(
         shards.clone(),
         catalogue,
         Arc::clone(&store),
-        bodies,
-        disk,
+        Arc::clone(&bodies),
+        Arc::clone(&disk),
+        Arc::clone(&observer),
         drain.clone(),
         streams.clone(),
     );
-    let door = Door::bind(&config)?;
+    let door = Door::bind(&config, Arc::clone(&observer))?;
     let tokens = Arc::new(TokenVerifier::new(config.identity.tokens, config.issuers));
     info!(address = %door.local_addr(), shards = config.server.shards, "listening");
+    observer.watch(Sources {
+        store: Arc::clone(&store),
+        log: Arc::clone(&log),
+        bodies,
+        disk,
+        clock: Arc::clone(&clock),
+        tokens: Arc::clone(&tokens),
+    });
+    observer.metrics.shard.start.set(begun.elapsed().as_secs_f64());
+    observer.enter(Phase::Serving);
     if clock.expiry_halted() {
         warn!(
             "the wall clock is more than seven days ahead of the last batch: nothing expires until the server is \
@@ -130,10 +157,11 @@ pub async fn serve(
     // Connections are closed early enough for the rest to be done by the deadline.
     let deadline = config.server.drain_deadline;
     let deadline = deadline.saturating_sub(AFTER_DRAIN).max(deadline / 2);
-    let serving = door.serve(routes(context, &tokens, &drain), drain.clone(), deadline);
+    let serving = door.serve(routes(context, &tokens, &observer), drain.clone(), deadline);
     let draining = async {
         shutdown.await;
         info!("draining: no new leases, streams are told");
+        observer.enter(Phase::Draining);
         shards.send_all(|| Event::Drain);
         drain.cancel();
     };
@@ -145,6 +173,7 @@ pub async fn serve(
     if tokio::time::timeout(STREAMS_END, streams.wait()).await.is_err() {
         warn!(streams = streams.len(), "streams did not end with their connections");
     }
+    observer.look_away();
     // What was accepted is finished, then the store takes it all, so that a restart has nothing to replay.
     let end = move || {
         log.close();
@@ -180,13 +209,16 @@ struct Rooms {
     data_dir: DataDir,
 }
 
-fn open(config: &Config, options: ServeOptions) -> Result<Rooms, ServeError> {
+fn open(config: &Config, options: ServeOptions, observer: &Arc<Observer>) -> Result<Rooms, ServeError> {
     // At most 1,024, as the configuration was checked.
     let shard_count = u16::try_from(config.server.shards).unwrap_or(u16::MAX);
     let mut data_dir = DataDir::open(&config.server.data_dir, shard_count)?;
     let store = Arc::new(Store::open(&data_dir.store(), &StoreOptions::default())?);
-    let open_log = LocalLog::open(&data_dir.log(), LocalLogOptions::default())?;
-    let (machines, catalogue_machine) = replay(&store, &open_log, shard_count)?;
+    let watch = Watched::by(Arc::clone(observer) as _);
+    let log_options = LocalLogOptions { watch, ..LocalLogOptions::default() };
+    let open_log = LocalLog::open(&data_dir.log(), log_options)?;
+    observer.has_shards(shard_count);
+    let (machines, catalogue_machine) = replay(&store, &open_log, shard_count, observer)?;
     let last_ms =
         machines.iter().map(|s| s.machine.now_ms()).chain([catalogue_machine.now_ms()]).max().unwrap_or(0);
     let clock = Arc::new(Clock::start(last_ms, options.accept_clock_jump));
@@ -211,6 +243,7 @@ fn open(config: &Config, options: ServeOptions) -> Result<Rooms, ServeError> {
         Arc::clone(&log),
         Arc::clone(&clock),
         Arc::clone(&bodies),
+        Arc::clone(observer),
     );
     let mut workers = start_workers(parts, &Arc::new(context)).map_err(ServeError::Thread)?;
     let catalogue = Catalogue::start(
@@ -230,6 +263,7 @@ fn replay(
     store: &Store,
     log: &OpenLog,
     shard_count: u16,
+    observer: &Observer,
 ) -> Result<(Vec<StartShard>, CatalogueMachine), ServeError> {
     let mut catalogue = CatalogueMachine::hydrate(shard_count, store)?;
     let mut shards = (0..shard_count)
@@ -259,6 +293,7 @@ fn replay(
     if replayed > 0 {
         info!(batches = replayed, "replayed the log");
     }
+    observer.metrics.shard.replayed.set(i64::try_from(replayed).unwrap_or(i64::MAX));
     Ok((shards, catalogue))
 }
 
@@ -302,6 +337,7 @@ fn flusher(
     catalogue: &Arc<Catalogue>,
     store: &Arc<Store>,
     log: &Arc<dyn Log>,
+    observer: &Arc<Observer>,
 ) -> Result<Flusher, ServeError> {
     let (shards, catalogue) = (shards.clone(), Arc::clone(catalogue));
     let applied = move || {
@@ -318,12 +354,24 @@ fn flusher(
             warn!(%why, "a flush did not complete; it is tried again")
         }
     };
+    let watcher = Arc::clone(observer);
+    let on_flush = move |flushed: Result<Duration, &FlushError>| match flushed {
+        Ok(duration) => watcher.flushed(Some(duration)),
+        Err(why) => {
+            watcher.flushed(None);
+            on_error(why);
+        }
+    };
     let options = FlusherOptions::default();
-    Flusher::start(Arc::clone(store), Arc::clone(log), options, Box::new(applied), on_error)
+    Flusher::start(Arc::clone(store), Arc::clone(log), options, Box::new(applied), on_flush)
         .map_err(ServeError::Thread)
 }
 
-fn routes(context: Context, tokens: &Arc<TokenVerifier>, drain: &CancellationToken) -> Auth<Routes> {
+fn routes(
+    context: Context,
+    tokens: &Arc<TokenVerifier>,
+    observer: &Arc<Observer>,
+) -> rpc::Watch<Auth<Routes>> {
     let context = Arc::new(context);
     let publisher = rpc::PublisherService { context: Arc::clone(&context), tokens: Arc::clone(tokens) };
     let consumer = rpc::ConsumerService { context: Arc::clone(&context), tokens: Arc::clone(tokens) };
@@ -331,6 +379,7 @@ fn routes(context: Context, tokens: &Arc<TokenVerifier>, drain: &CancellationTok
     let routes = Routes::new(PublisherServer::new(publisher))
         .add_service(ConsumerServer::new(consumer))
         .add_service(QueuesServer::new(queues))
-        .add_service(rpc::health(drain));
-    AuthLayer::new(Arc::clone(tokens)).layer(routes.prepare())
+        .add_service(rpc::health(observer));
+    let guarded = AuthLayer::new(Arc::clone(tokens)).layer(routes.prepare());
+    rpc::WatchLayer::new(Arc::clone(observer)).layer(guarded)
 }

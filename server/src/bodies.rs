@@ -2,7 +2,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -27,6 +30,18 @@ pub(crate) struct Body {
 pub(crate) struct BodyCache {
     rows: Mutex<Rows>,
     max_bytes: usize,
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+/// How the cache is doing.
+pub(crate) struct BodyFigures {
+    /// Bodies found in it since the start.
+    pub(crate) hits: u64,
+    /// Bodies that were read from the store instead.
+    pub(crate) misses: u64,
+    /// Its size.
+    pub(crate) bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -38,7 +53,7 @@ struct Rows {
 
 impl BodyCache {
     pub(crate) fn new(max_bytes: usize) -> Self {
-        Self { rows: Mutex::default(), max_bytes }
+        Self { rows: Mutex::default(), max_bytes, hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
     }
 
     /// Keeps bodies that were just written: key, and the value's two parts.
@@ -58,6 +73,12 @@ impl BodyCache {
                 rows.bytes = rows.bytes.saturating_sub(size(&key, &head, &tail));
             }
         }
+    }
+
+    pub(crate) fn figures(&self) -> BodyFigures {
+        let bytes = self.rows.lock().unwrap_or_else(PoisonError::into_inner).bytes;
+        let (hits, misses) = (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed));
+        BodyFigures { hits, misses, bytes }
     }
 
     fn get_all(&self, keys: &[Vec<u8>]) -> Vec<Option<(Bytes, Bytes)>> {
@@ -86,6 +107,8 @@ pub(crate) async fn read(
     let cached = cache.get_all(&keys);
     let missing: Vec<usize> =
         cached.iter().enumerate().filter(|(_, c)| c.is_none()).map(|(i, _)| i).collect();
+    cache.misses.fetch_add(missing.len() as u64, Ordering::Relaxed);
+    cache.hits.fetch_add((keys.len() - missing.len()) as u64, Ordering::Relaxed);
     let mut bodies = Vec::with_capacity(keys.len());
     for hit in cached {
         bodies.push(hit.map(|(head, tail)| from_parts(head, tail)).transpose()?);

@@ -1,5 +1,7 @@
 //! The Posthouse server: a message's way from the door to the disk and back, one module a room.
 //!
+//! Before the first, and beside all of them, [`observe`]: what operators see.
+//!
 //! In the order of that way: [`door`] (TLS), [`identity`] (who), [`policy`] (may they), [`rpc`] (what),
 //! [`log`] (durable and in order), the engine (a crate of its own: what becomes of it), [`store`] (kept), `shard` (the
 //! threads that carry a command through the last three), and `dispatch` (who gets what). `app` builds them.
@@ -7,6 +9,7 @@
 pub mod config;
 pub mod limits;
 pub mod names;
+pub mod observe;
 
 pub mod door;
 pub mod identity;

@@ -102,6 +102,27 @@ const _: () = assert!(STREAM_WINDOW_BYTES <= CONNECTION_WINDOW_BYTES);
 const _: () = assert!(MAX_CONNECTIONS_PER_TENANT < MAX_CONNECTIONS && MAX_HANDSHAKES < MAX_CONNECTIONS);
 const _: () = assert!(DEFAULT_TOKEN_LIFETIME.as_secs() <= MAX_TOKEN_LIFETIME.as_secs());
 
+// --- Management and observation ---
+
+/// The management listener's port unless configured: the one that Prometheus exporters of OpenTelemetry use.
+pub const DEFAULT_MANAGEMENT_PORT: u16 = 9464;
+/// Connections to the management listener at once: probes, and a scraper or two.
+pub const MAX_MANAGEMENT_CONNECTIONS: usize = 32;
+/// From a connection to the management listener to its end.
+pub const MANAGEMENT_DEADLINE: Duration = Duration::from_secs(10);
+/// Headers of a request to the management listener.
+pub const MAX_MANAGEMENT_HEADERS: usize = 64;
+/// Bytes of the head of a request to the management listener; the least that the HTTP library takes.
+pub const MAX_MANAGEMENT_HEADER_BYTES: usize = 8 << 10;
+/// Access records that wait to be written; beyond, calls wait.
+pub const MAX_ACCESS_RECORDS_WAITING: usize = 4_096;
+/// Ranges of sequences in one access record; a batch that needs more is recorded in several.
+pub const MAX_ACCESS_RANGES: usize = 64;
+/// Spans that wait for the collector; beyond, they are dropped and counted.
+pub const MAX_SPANS_WAITING: usize = 8_192;
+/// How long the server waits at its end for the collector to take the last spans.
+pub const LAST_SPANS_DEADLINE: Duration = Duration::from_secs(3);
+
 // --- Publishing and consuming ---
 
 /// Messages of one publish.

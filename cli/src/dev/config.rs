@@ -1,11 +1,15 @@
 //! The serve configuration that a throwaway server runs on: its shape as written, and its values.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
+use posthouse_server::limits::DEFAULT_MANAGEMENT_PORT;
 use serde::Serialize;
 
 use super::tenants::SampleTenant;
 use super::{AUDIENCE, TOKEN_LIFETIME, TRUST_DOMAIN};
+
+/// The data port of a server that was not told another.
+const USUAL_PORT: u16 = 7443;
 
 /// Written at the top, so that nobody edits it in vain.
 const HEADING: &str = "\
@@ -17,6 +21,7 @@ const HEADING: &str = "\
 #[derive(Serialize)]
 struct File<'a> {
     server: Server,
+    management: Management,
     tls: Tls,
     identity: Identity,
     authority: Vec<Authority<'a>>,
@@ -28,6 +33,11 @@ struct File<'a> {
 struct Server {
     listen: SocketAddr,
     data_dir: &'static str,
+}
+
+#[derive(Serialize)]
+struct Management {
+    listen: SocketAddr,
 }
 
 #[derive(Serialize)]
@@ -68,11 +78,19 @@ pub fn issuer_url(tenant: &str) -> String {
     format!("https://issuer.{tenant}.{TRUST_DOMAIN}")
 }
 
+/// Where probes and metrics are answered: at the usual port beside the usual data port; otherwise at a port that the
+/// system chooses and the log tells, so that many servers run beside each other.
+fn management(listen: SocketAddr) -> SocketAddr {
+    let usual = listen.port() == USUAL_PORT;
+    SocketAddr::from((Ipv4Addr::LOCALHOST, if usual { DEFAULT_MANAGEMENT_PORT } else { 0 }))
+}
+
 /// The text of the serve configuration for these tenants.
 pub fn serve_config(listen: SocketAddr, tenants: &[SampleTenant]) -> Result<String, toml::ser::Error> {
     let names = || tenants.iter().map(|tenant| tenant.name);
     let file = File {
         server: Server { listen, data_dir: "data" },
+        management: Management { listen: management(listen) },
         tls: Tls { certificate: "server.pem", key: "server.key" },
         identity: Identity {
             trust_domain: TRUST_DOMAIN,

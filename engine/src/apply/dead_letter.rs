@@ -47,6 +47,7 @@ pub(super) fn give_up(
     };
     let header = BodyHeader { published_at_ms: turn.now, dead_letter: Some(origin), ..header };
     append(turn, target, &header, content)?;
+    turn.tally.moved += 1;
     message::settle(turn, place.subscription, sequence)
 }
 
@@ -57,6 +58,7 @@ fn park(turn: &mut Turn<'_>, place: &mut Place<'_>, sequence: u64, row: RetryRow
     held.fail(sequence);
     held.wait(sequence)?;
     held.row.parked += 1;
+    turn.tally.parked += 1;
     held.row_changed = true;
     turn.settled(held.id);
     Ok(())

@@ -26,6 +26,7 @@ pub(super) fn due(
         open.end(index, Index::Lost)?;
         lost.push((open.sequences[index], open.attempt(index)));
     }
+    turn.tally.expired += lost.len() as u64;
     let counts = open.leader_epoch == turn.shard_row.leader_epoch;
     let next = open.first_deadline();
     if let Some(next) = next {

@@ -27,6 +27,7 @@ use crate::{
     overlay::Overlay,
     schema::{Batch, DepartmentRow, ShardRow},
     state::Queue,
+    tally::Tally,
 };
 
 /// The machine of one shard. It holds nothing that its rows do not say.
@@ -49,6 +50,8 @@ pub struct Applied {
     pub outcomes: Vec<Outcome>,
     /// For the leader, once the writes are made.
     pub effects: Vec<Effect>,
+    /// For the leader's figures.
+    pub tally: Tally,
 }
 
 impl ShardMachine {
@@ -120,8 +123,9 @@ impl ShardMachine {
             outcomes.push(apply::command(&mut turn, command)?);
             turn.end_command();
         }
+        let tally = turn.tally;
         let (writes, effects) = flush::flush(turn)?;
-        Ok(Applied { writes, outcomes, effects })
+        Ok(Applied { writes, outcomes, effects, tally })
     }
 
     /// When the next timer is due, Unix milliseconds: one seek.

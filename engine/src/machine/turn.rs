@@ -14,6 +14,7 @@ use crate::{
     overlay::Overlay,
     schema::{DepartmentRow, ShardRow},
     state::Queue,
+    tally::Tally,
 };
 
 pub(crate) struct Turn<'a> {
@@ -27,6 +28,7 @@ pub(crate) struct Turn<'a> {
     /// Queues whose state may have changed.
     pub(super) touched: BTreeSet<QueueRef>,
     pub(crate) effects: Vec<Effect>,
+    pub(crate) tally: Tally,
     /// Effects of the current command, gathered.
     appended: BTreeMap<QueueRef, u64>,
     returned: BTreeMap<SubscriptionRef, Vec<u64>>,
@@ -53,6 +55,7 @@ impl<'a> Turn<'a> {
             queues,
             touched: BTreeSet::new(),
             effects: Vec::new(),
+            tally: Tally { expired: 0, moved: 0, parked: 0 },
             appended: BTreeMap::new(),
             returned: BTreeMap::new(),
             settled: BTreeSet::new(),

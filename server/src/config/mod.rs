@@ -4,6 +4,7 @@
 
 mod error;
 mod files;
+mod observe;
 mod read;
 mod section;
 
@@ -12,6 +13,9 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration}
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 pub use error::{ConfigError, ConfigErrors};
+pub use observe::{
+    AccessConfig, AccessSink, LogConfig, LogFormat, ObserveConfig, RecordsKept, TelemetryConfig,
+};
 
 use crate::{
     identity::{Issuer, TokenPolicy, TrustDomain},
@@ -33,6 +37,8 @@ pub struct Config {
     pub issuers: Vec<Issuer>,
     /// `[[tenant]]`.
     pub tenants: Vec<Tenant>,
+    /// `[management]`, `[metrics]`, `[log]`, `[access]` and `[telemetry]`.
+    pub observe: ObserveConfig,
 }
 
 /// Where the server listens and keeps its data, and how it stops.

@@ -10,7 +10,8 @@ use rustls_pki_types::CertificateDer;
 use toml::de::DeTable;
 
 use super::{
-    Authority, Config, ConfigError, ConfigErrors, IdentityConfig, ServerConfig, Tenant, TlsConfig, files,
+    Authority, Config, ConfigError, ConfigErrors, IdentityConfig, ObserveConfig, ServerConfig, Tenant,
+    TlsConfig, files,
     section::{Located, Problems, Section},
 };
 use crate::{
@@ -69,8 +70,9 @@ fn read_document(document: &Section<'_>, folder: &Path) -> Option<Config> {
     let context = Context { folder, tenants: tenants.iter().map(|tenant| tenant.name.clone()).collect() };
     let authorities = read_authorities(&document.sections("authority"), &context);
     let issuers = read_issuers(&document.sections("issuer"), &context);
+    let observe = ObserveConfig::read(document, folder);
     document.report_unknown();
-    Some(Config { server: server?, tls: tls?, identity: identity?, authorities, issuers, tenants })
+    Some(Config { server: server?, tls: tls?, identity: identity?, authorities, issuers, tenants, observe })
 }
 
 fn read_server(section: &Section<'_>, folder: &Path) -> Option<ServerConfig> {

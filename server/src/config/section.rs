@@ -91,6 +91,18 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A `[key]` that may be absent.
+    pub(super) fn optional_section(&self, key: &'static str) -> Option<Section<'a>> {
+        let value = self.optional(key)?;
+        match value.value {
+            DeValue::Table(table) => Some(self.inner(value.key, value.line, table)),
+            _ => {
+                value.problem(format!("must be a section [{key}]"));
+                None
+            }
+        }
+    }
+
     /// One or more `[[key]]`.
     pub(super) fn sections(&self, key: &'static str) -> Vec<Section<'a>> {
         let Some(list) = self.required(key) else {
@@ -123,6 +135,31 @@ impl<'a> Section<'a> {
     /// A string that may be absent.
     pub(super) fn optional_text(&self, key: &'static str) -> Option<Located<'a, &'a str>> {
         Self::as_text(self.optional(key)?)
+    }
+
+    /// `true` or `false`, or absent.
+    pub(super) fn optional_flag(&self, key: &'static str) -> Option<bool> {
+        let value = self.optional(key)?;
+        let flag = value.value.as_bool();
+        if flag.is_none() {
+            value.problem("must be true or false");
+        }
+        flag
+    }
+
+    /// A number from 0 to 1 that may be absent.
+    pub(super) fn optional_ratio(&self, key: &'static str) -> Option<f64> {
+        let value = self.optional(key)?;
+        let number = match value.value {
+            DeValue::Float(number) => number.as_str().parse().ok(),
+            DeValue::Integer(number) if number.radix() == 10 => number.as_str().parse::<f64>().ok(),
+            _ => None,
+        };
+        let ratio = number.filter(|ratio| (0.0..=1.0).contains(ratio));
+        if ratio.is_none() {
+            value.problem("must be a number from 0.0 to 1.0");
+        }
+        ratio
     }
 
     /// An integer that may be absent.

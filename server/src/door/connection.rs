@@ -29,7 +29,7 @@ use tower::{Service, ServiceExt as _, util::Oneshot};
 use super::{
     Authorities, set_nodelay,
     slots::{Slot, Slots, TenantSlot},
-    tls::ALPN_H2,
+    tls::{ALPN_H2, failure},
 };
 use crate::{
     identity::{CertificateError, ConnIdentity, TrustDomain},
@@ -39,6 +39,7 @@ use crate::{
         MAX_CONNECTIONS_PER_TENANT, MAX_HANDSHAKES, MAX_HEADER_LIST_BYTES, MAX_STREAMS_PER_CONNECTION,
         REFUSED_CONNECTION_LIFETIME, STREAM_WINDOW_BYTES,
     },
+    observe::Observer,
 };
 
 /// What answers the calls: tonic's routes, with the layers in front of them.
@@ -65,6 +66,7 @@ pub(super) struct Entrance {
     trust_domain: TrustDomain,
     handshakes: Arc<Semaphore>,
     slots: Arc<Slots>,
+    observer: Arc<Observer>,
 }
 
 /// A connection that has been accepted.
@@ -74,18 +76,41 @@ pub(super) struct Visit {
     peer: SocketAddr,
     handshake: Option<OwnedSemaphorePermit>,
     slot: Slot,
+    _open: Open,
+}
+
+/// Counts a connection as open while it lives.
+struct Open(Arc<Observer>);
+
+impl Open {
+    fn count(observer: &Arc<Observer>) -> Self {
+        observer.metrics.door.open.inc();
+        Self(Arc::clone(observer))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.metrics.door.open.dec();
+    }
 }
 
 type Identity = Result<Arc<ConnIdentity>, CertificateError>;
 
 impl Entrance {
-    pub(super) fn new(tls: ServerConfig, authorities: Arc<Authorities>, trust_domain: TrustDomain) -> Self {
+    pub(super) fn new(
+        tls: ServerConfig,
+        authorities: Arc<Authorities>,
+        trust_domain: TrustDomain,
+        observer: Arc<Observer>,
+    ) -> Self {
         Self {
             tls: TlsAcceptor::from(Arc::new(tls)),
             authorities,
             trust_domain,
             handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
             slots: Slots::new(MAX_CONNECTIONS, MAX_CONNECTIONS_PER_TENANT),
+            observer,
         }
     }
 
@@ -105,7 +130,17 @@ impl Entrance {
         handshake: Option<OwnedSemaphorePermit>,
         slot: Slot,
     ) -> Visit {
-        Visit { entrance: Arc::clone(self), stream, peer, handshake, slot }
+        let _open = Open::count(&self.observer);
+        Visit { entrance: Arc::clone(self), stream, peer, handshake, slot, _open }
+    }
+
+    /// Counts a connection that is closed before its first call.
+    pub(super) fn refused(&self, reason: &'static str) {
+        self.observer.metrics.door.refused.with_label_values(&[reason]).inc();
+    }
+
+    fn shaken(&self, result: &'static str) {
+        self.observer.metrics.door.handshakes.with_label_values(&[result]).inc();
     }
 
     fn identify(&self, stream: &TlsStream<TcpStream>, peer: SocketAddr) -> Identity {
@@ -137,15 +172,22 @@ impl Visit {
             Ok(Ok(stream)) => stream,
             Ok(Err((error, stream))) => {
                 tracing::debug!(%peer, %error, "handshake failed");
+                self.entrance.shaken(failure(&error));
                 return hang_up(stream).await;
             }
-            Err(_) => return tracing::debug!(%peer, "handshake took too long"),
+            Err(_) => {
+                self.entrance.shaken("timeout");
+                return tracing::debug!(%peer, "handshake took too long");
+            }
         };
         if stream.get_ref().1.alpn_protocol() != Some(ALPN_H2) {
+            self.entrance.refused("no_h2");
             return tracing::debug!(%peer, "connection closed: the client did not ask for h2");
         }
         let identity = self.entrance.identify(&stream, peer);
+        self.entrance.shaken(if identity.is_ok() { "ok" } else { "no_identity" });
         let Some(_place) = place(&self.slot, &identity) else {
+            self.entrance.refused("tenant_full");
             return tracing::warn!(%peer, "connection closed: its tenant has as many open as may be");
         };
         match &identity {

@@ -27,6 +27,7 @@ pub use tls::{TlsError, check_certificate, check_roots};
 use crate::{
     config::Config,
     limits::{ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN, FULL_WARNING_INTERVAL, LISTEN_BACKLOG},
+    observe::Observer,
 };
 use connection::Entrance;
 
@@ -56,14 +57,15 @@ pub enum DoorError {
 
 impl Door {
     /// Listens on the configured address. Must be called within the runtime that will serve.
-    pub fn bind(config: &Config) -> Result<Self, DoorError> {
+    pub fn bind(config: &Config, observer: Arc<Observer>) -> Result<Self, DoorError> {
         let authorities = Arc::new(Authorities::new(&config.authorities)?);
         let tls = tls::server_config(&config.tls, Arc::clone(&authorities))?;
         let address = config.server.listen;
         let failed = |source| DoorError::Listen { address, source };
         let listener = listen(address).map_err(failed)?;
         let local_addr = listener.local_addr().map_err(failed)?;
-        let entrance = Arc::new(Entrance::new(tls, authorities, config.identity.trust_domain.clone()));
+        let entrance =
+            Arc::new(Entrance::new(tls, authorities, config.identity.trust_domain.clone(), observer));
         Ok(Self { listener, local_addr, entrance })
     }
 
@@ -110,9 +112,12 @@ impl Door {
                     if let Some(slot) = self.entrance.slot() {
                         let visit = self.entrance.visit(stream, peer, handshake, slot);
                         tasks.spawn(visit.serve(calls.clone(), drain.clone(), close.clone()));
-                    } else if told.is_none_or(|told| told.elapsed() >= FULL_WARNING_INTERVAL) {
-                        told = Some(Instant::now());
-                        tracing::warn!(%peer, "connections are closed at once: as many are open as may be");
+                    } else {
+                        self.entrance.refused("full");
+                        if told.is_none_or(|told| told.elapsed() >= FULL_WARNING_INTERVAL) {
+                            told = Some(Instant::now());
+                            tracing::warn!(%peer, "connections are closed at once: as many are open as may be");
+                        }
                     }
                 }
                 Err(error) if is_about_the_connection(&error) => {}

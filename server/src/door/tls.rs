@@ -72,3 +72,24 @@ pub(super) fn server_config(
     config.max_early_data_size = 0;
     Ok(config)
 }
+
+/// Why a handshake failed, as one of a few words for a metric's label.
+pub(super) fn failure(error: &std::io::Error) -> &'static str {
+    use rustls::{CertificateError as Certificate, Error};
+    let Some(error) = error.get_ref().and_then(|source| source.downcast_ref::<Error>()) else {
+        return "broken_off";
+    };
+    match error {
+        Error::NoCertificatesPresented => "no_certificate",
+        Error::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. }) => {
+            "certificate_expired"
+        }
+        Error::InvalidCertificate(Certificate::UnknownIssuer) => "certificate_unknown_issuer",
+        Error::InvalidCertificate(Certificate::Revoked) => "certificate_revoked",
+        Error::InvalidCertificate(_) => "certificate_invalid",
+        Error::AlertReceived(_) => "refused_by_client",
+        Error::PeerIncompatible(_) => "incompatible",
+        Error::InvalidMessage(_) => "not_tls",
+        _ => "failed",
+    }
+}

@@ -18,7 +18,7 @@ pub(crate) mod testing;
 mod token;
 
 pub use binding::Binding;
-pub use certificate::{ConnIdentity, is_authority, sha256};
+pub use certificate::{ConnIdentity, is_authority, not_after, sha256};
 pub use error::{CertificateError, IdentityError, Malformed};
 pub use keys::{KeySet, KeySetError, SignatureAlgorithm};
 pub use principal::Principal;

@@ -5,7 +5,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -51,13 +54,21 @@ pub struct TokenVerifier {
     policy: TokenPolicy,
     issuers: BTreeMap<String, Issuer>,
     verified: TokenCache,
+    hits: AtomicU64,
+    misses: AtomicU64,
 }
 
 impl TokenVerifier {
     /// A verifier that trusts these issuers and no others.
     pub fn new(policy: TokenPolicy, issuers: impl IntoIterator<Item = Issuer>) -> Self {
         let issuers = issuers.into_iter().map(|issuer| (issuer.issuer.clone(), issuer)).collect();
-        Self { policy, issuers, verified: TokenCache::default() }
+        Self {
+            policy,
+            issuers,
+            verified: TokenCache::default(),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        }
     }
 
     /// Verifies a token, or recognises one it has verified on the same certificate.
@@ -75,11 +86,18 @@ impl TokenVerifier {
         }
         let key = sha256(&[token.as_bytes(), &connection.certificate_sha256]);
         if let Some(principal) = self.verified.get(&key, now) {
+            self.hits.fetch_add(1, Ordering::Relaxed);
             return Ok(principal);
         }
+        self.misses.fetch_add(1, Ordering::Relaxed);
         let principal = Arc::new(self.verify_anew(token, connection, now)?);
         self.verified.insert(key, Arc::clone(&principal));
         Ok(principal)
+    }
+
+    /// How often a token was recognised, and how often not.
+    pub(crate) fn cache_lookups(&self) -> (u64, u64) {
+        (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
     }
 
     fn verify_anew(

@@ -5,10 +5,11 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::disk::{Disk, is_no_space, sync_dir};
 use super::format::{BLOCK, Kind, Place, RECORD_HEADER, SegmentHeader, encode_group, group_len};
-use super::local::{LocalLogOptions, OnFatal};
+use super::local::{LocalLogOptions, OnFatal, Watched};
 use super::queue::{Proposal, Queue};
 use super::{CommitSink, Entry, GroupId, LogError, segment};
 
@@ -71,6 +72,11 @@ impl Kept {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// How many finished segments are still needed.
+    pub fn sealed(&self) -> usize {
+        self.lock().len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, VecDeque<Sealed>> {
         self.sealed.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -95,6 +101,7 @@ pub(super) struct Writer {
     last: BTreeMap<GroupId, u64>,
     kept: Arc<Kept>,
     buffer: Vec<u8>,
+    watch: Watched,
 }
 
 impl Writer {
@@ -136,7 +143,16 @@ impl Writer {
         last: BTreeMap<GroupId, u64>,
     ) -> Self {
         let segment_bytes = options.segment_bytes.next_multiple_of(BLOCK);
-        Self { disk, dir, segment_bytes, active, last, kept: Arc::default(), buffer: Vec::new() }
+        Self {
+            disk,
+            dir,
+            segment_bytes,
+            active,
+            last,
+            kept: Arc::default(),
+            buffer: Vec::new(),
+            watch: options.watch.clone(),
+        }
     }
 
     /// Takes over the segments found at the start, and their size.
@@ -189,9 +205,16 @@ impl Writer {
         let place =
             Place { nonce: active.header.nonce, sequence: active.sequence + 1, previous_end: active.end };
         encode_group(&mut self.buffer, kind, place, entries);
+        let begun = Instant::now();
         let written = self.disk.write(&active.file, &self.buffer, active.end);
+        let write = begun.elapsed();
         match written.and_then(|()| self.disk.sync(&active.file)) {
-            Ok(()) => {}
+            Ok(()) => {
+                if let Some(watch) = &self.watch.0 {
+                    let sync = begun.elapsed().saturating_sub(write);
+                    watch.synced(entries.len(), self.buffer.len() as u64, write, sync);
+                }
+            }
             Err(error) if is_no_space(&error) => return Err(self.take_back()),
             Err(error) => return Err(active.fatal("write the log segment", error)),
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::committer::{Committer, Kept, Writer};
 use super::open::{self, LogOpenError, OpenLog};
 use super::queue::Queue;
-use super::{CommitSink, GroupId, Log, LogError, ProposeError};
+use super::{CommitSink, GroupId, Log, LogError, LogState, LogWatch, ProposeError};
 
 /// How a [`LocalLog`] behaves. The default is what a server wants.
 #[derive(Debug, Clone)]
@@ -28,6 +28,8 @@ pub struct LocalLogOptions {
     pub full_for: Duration,
     /// What to do when the disk failed and nobody knows what it has.
     pub on_fatal: OnFatal,
+    /// Who is told how long the disk takes.
+    pub watch: Watched,
     #[cfg(test)]
     pub(crate) fault: Option<super::disk::tests::Fault>,
     #[cfg(test)]
@@ -44,6 +46,7 @@ impl Default for LocalLogOptions {
             patience: Duration::from_millis(250),
             full_for: Duration::from_secs(1),
             on_fatal: OnFatal::default(),
+            watch: Watched::default(),
             #[cfg(test)]
             fault: None,
             #[cfg(test)]
@@ -78,6 +81,23 @@ impl Default for OnFatal {
 impl std::fmt::Debug for OnFatal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("OnFatal")
+    }
+}
+
+/// Who is told how long the disk takes; by default nobody.
+#[derive(Clone, Default)]
+pub struct Watched(pub(super) Option<Arc<dyn LogWatch>>);
+
+impl Watched {
+    /// By this one.
+    pub fn by(watch: Arc<dyn LogWatch>) -> Self {
+        Self(Some(watch))
+    }
+}
+
+impl std::fmt::Debug for Watched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Watched")
     }
 }
 
@@ -134,6 +154,11 @@ impl Log for LocalLog {
 
     fn bytes_since_trim(&self) -> u64 {
         self.kept.bytes_since_trim()
+    }
+
+    fn state(&self) -> LogState {
+        let (queued_entries, queued_bytes) = self.queue.waiting();
+        LogState { queued_entries, queued_bytes, segments: self.kept.sealed() + 1 }
     }
 
     fn close(&self) {

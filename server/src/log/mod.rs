@@ -18,10 +18,11 @@ mod recovery_tests;
 mod segment;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use self::local::{LocalLog, LocalLogOptions};
+pub use self::local::{LocalLog, LocalLogOptions, Watched};
 pub use self::memory::{MemDisk, MemLog};
 pub use self::open::{LogOpenError, OpenLog, ReplayError};
 
@@ -72,8 +73,30 @@ pub trait Log: Send + Sync {
     /// Bytes written since [`trim`](Self::trim) was last called; after a start, the bytes the log held.
     fn bytes_since_trim(&self) -> u64;
 
+    /// How the log is doing.
+    fn state(&self) -> LogState {
+        LogState::default()
+    }
+
     /// Finishes what was proposed and tells the sink, then takes no more. Must not be called by the sink.
     fn close(&self);
+}
+
+/// How a log is doing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogState {
+    /// Proposals that wait for the disk.
+    pub queued_entries: usize,
+    /// Their bytes.
+    pub queued_bytes: usize,
+    /// Segment files still needed, the one that is written included.
+    pub segments: usize,
+}
+
+/// Who is told how long the disk takes. Called by the log's own thread.
+pub trait LogWatch: Send + Sync {
+    /// A group of entries was written and synced.
+    fn synced(&self, entries: usize, bytes: u64, write: Duration, sync: Duration);
 }
 
 /// Who is told what became of the proposals. Called by the log's own thread, which does nothing else meanwhile: hand

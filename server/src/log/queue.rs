@@ -119,6 +119,12 @@ impl Queue {
         std::mem::take(&mut state.waiting)
     }
 
+    /// How many proposals wait, and their bytes.
+    pub fn waiting(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.waiting.len(), state.bytes)
+    }
+
     /// There is space on the disk again.
     pub fn unfill(&self) {
         self.lock().full_since = None;

@@ -16,6 +16,12 @@ pub fn access(path: &str) -> Option<Access> {
     TABLE.iter().find(|(listed, _)| *listed == path).map(|(_, access)| *access)
 }
 
+/// The method with this path, as a word for figures and records.
+pub fn method(path: &str) -> Option<&'static str> {
+    let listed = TABLE.iter().find(|(listed, _)| *listed == path);
+    listed.map(|(listed, _)| listed.trim_start_matches('/'))
+}
+
 const PUBLISH: Access = Access::AnyOf(&[Action::Publish]);
 const CONSUME: Access = Access::AnyOf(&[Action::Consume]);
 const MANAGE: Access = Access::AnyOf(&[Action::Manage]);

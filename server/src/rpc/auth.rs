@@ -15,7 +15,7 @@ use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
-use super::status::ApiError;
+use super::{status::ApiError, watch::Call};
 use crate::{
     identity::{CertificateError, ConnIdentity, IdentityError, Malformed, TokenVerifier},
     policy::{
@@ -92,6 +92,9 @@ impl<S> Auth<S> {
         // The handler asks for a permit on the resource; what no resource could pass ends here.
         if !actions.iter().any(|action| principal.grants.name(*action)) {
             return Err(Denied::GrantMissing.into());
+        }
+        if let Some(call) = request.extensions().get::<Arc<Call>>() {
+            call.admitted(&principal);
         }
         // Nothing further in has a use for the token itself.
         request.headers_mut().remove(AUTHORIZATION);

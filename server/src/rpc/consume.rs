@@ -19,7 +19,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use super::{
     consume_stream::ConsumeStream,
     context::{Context, FoundQueue, holder, principal, subscription_name},
-    convert, receive,
+    convert, notes, receive,
     status::ApiError,
 };
 use crate::{
@@ -86,6 +86,7 @@ impl Source {
             }
         }
         let outcomes = if items.is_empty() { Vec::new() } else { self.settle_items(context, items).await? };
+        notes::settled(&context.observer, self, &settlements, &refused, &outcomes);
         let (mut outcomes, mut refused) = (outcomes.into_iter(), refused.into_iter().peekable());
         let result = |(index, settlement): (usize, &Settlement)| match refused.next_if(|(at, _)| *at == index)
         {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use posthouse_engine::outcome::LiveDelivery;
 use posthouse_proto::v1::Delivery;
 
-use super::{consume::Source, context::Context, convert, status::ApiError};
+use super::{consume::Source, context::Context, convert, notes, status::ApiError};
 use crate::{bodies, dispatch::Leased, names::QueueResource};
 
 /// Bytes of one delivery frame; one larger message still goes alone.
@@ -81,6 +81,7 @@ impl Backlog {
         if !frame.is_empty() {
             read.frames.push(frame);
         }
+        notes::delivered(&context.observer, source, read.frames.iter().flatten());
         // Many small ones, or few large ones.
         self.read = match sum {
             ..=524_288 => (self.read * 2).min(MOST_READ),

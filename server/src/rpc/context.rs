@@ -26,6 +26,7 @@ use crate::{
     dispatch::SessionKey,
     identity::{ConnIdentity, Principal},
     names::{DepartmentResource, QueueResource},
+    observe::Observer,
     shard::Shards,
     store::Store,
 };
@@ -40,6 +41,7 @@ pub(crate) struct Context {
     pub(crate) store: Arc<Store>,
     pub(crate) bodies: Arc<BodyCache>,
     pub(crate) disk: Arc<DiskGuard>,
+    pub(crate) observer: Arc<Observer>,
     pub(crate) drain: CancellationToken,
     /// The tasks of streams: the server ends after them.
     pub(crate) streams: TaskTracker,
@@ -70,6 +72,7 @@ impl Context {
         store: Arc<Store>,
         bodies: Arc<BodyCache>,
         disk: Arc<DiskGuard>,
+        observer: Arc<Observer>,
         drain: CancellationToken,
         streams: TaskTracker,
     ) -> Self {
@@ -80,6 +83,7 @@ impl Context {
             store,
             bodies,
             disk,
+            observer,
             drain,
             streams,
             publish_budget,

@@ -1,30 +1,39 @@
-//! `grpc.health.v1`: serving until the server drains.
+//! `grpc.health.v1`: serving while the server is ready.
+
+use std::sync::Arc;
 
 use posthouse_proto::v1::{
     consumer_server::ConsumerServer, publisher_server::PublisherServer, queues_server::QueuesServer,
 };
-use tokio_util::sync::CancellationToken;
+use tonic::server::NamedService;
 use tonic_health::{
+    ServingStatus,
     pb::health_server::{Health, HealthServer},
     server::HealthReporter,
 };
 
 use super::{ConsumerService, PublisherService, QueuesService};
+use crate::observe::Observer;
 
 /// The health service. It needs a client certificate, as everything on this port, but no token.
-pub(crate) fn health(drain: &CancellationToken) -> HealthServer<impl Health> {
+pub(crate) fn health(observer: &Arc<Observer>) -> HealthServer<impl Health> {
     let (reporter, service) = tonic_health::server::health_reporter();
-    tokio::spawn(report(reporter, drain.clone()));
+    tokio::spawn(report(reporter, Arc::clone(observer)));
     service
 }
 
-async fn report(reporter: HealthReporter, drain: CancellationToken) {
-    reporter.set_serving::<PublisherServer<PublisherService>>().await;
-    reporter.set_serving::<ConsumerServer<ConsumerService>>().await;
-    reporter.set_serving::<QueuesServer<QueuesService>>().await;
-    drain.cancelled().await;
-    reporter.set_not_serving::<PublisherServer<PublisherService>>().await;
-    reporter.set_not_serving::<ConsumerServer<ConsumerService>>().await;
-    reporter.set_not_serving::<QueuesServer<QueuesService>>().await;
-    reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+/// The server as a whole, and each service by its name.
+async fn report(reporter: HealthReporter, observer: Arc<Observer>) {
+    let mut changes = observer.readiness.changes();
+    while let Some(ready) = changes.next().await {
+        let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+        set::<PublisherServer<PublisherService>>(&reporter, status).await;
+        set::<ConsumerServer<ConsumerService>>(&reporter, status).await;
+        set::<QueuesServer<QueuesService>>(&reporter, status).await;
+        reporter.set_service_status("", status).await;
+    }
+}
+
+async fn set<S: NamedService>(reporter: &HealthReporter, status: ServingStatus) {
+    reporter.set_service_status(S::NAME, status).await;
 }

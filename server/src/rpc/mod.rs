@@ -2,6 +2,7 @@
 
 mod auth;
 mod status;
+mod watch;
 
 mod consume;
 mod consume_credit;
@@ -11,6 +12,7 @@ mod context;
 mod convert;
 mod engine_errors;
 mod health;
+mod notes;
 mod outlet;
 mod publish;
 mod publish_stream;
@@ -26,3 +28,4 @@ pub(crate) use context::Context;
 pub(crate) use health::health;
 pub(crate) use publish::PublisherService;
 pub(crate) use queues::QueuesService;
+pub(crate) use watch::{Watch, WatchLayer};

@@ -17,7 +17,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{
     context::{Context, FoundQueue, PUBLISH_BUDGET_KIB, principal},
-    convert,
+    convert, notes,
     publish_stream::PublishStream,
     status::ApiError,
 };
@@ -37,6 +37,8 @@ pub(crate) struct PublisherService {
 
 /// A batch on its way to the disk.
 pub(crate) struct Proposed {
+    /// Of the whole batch.
+    bytes: usize,
     outcome: oneshot::Receiver<Result<Outcome, ShardError>>,
     /// The refused messages' own errors, in order.
     errors: Vec<ApiError>,
@@ -44,7 +46,20 @@ pub(crate) struct Proposed {
 
 impl Proposed {
     /// Waits until the batch is synced and applied.
-    pub(crate) async fn decided(self) -> Result<(Published, Vec<ApiError>), ApiError> {
+    pub(crate) async fn decided(
+        self,
+        context: &Context,
+        target: &Target,
+    ) -> Result<(Published, Vec<ApiError>), ApiError> {
+        let bytes = self.bytes;
+        let decided = self.outcome().await;
+        if let Ok((published, errors)) = &decided {
+            notes::published(&context.observer, target, published, errors, bytes);
+        }
+        decided
+    }
+
+    async fn outcome(self) -> Result<(Published, Vec<ApiError>), ApiError> {
         match self.outcome.await.unwrap_or(Err(ShardError::Stopping))? {
             Outcome::Publish(Ok(published)) => Ok((published, self.errors)),
             Outcome::Publish(Err(why)) => Err(why.into()),
@@ -116,7 +131,7 @@ pub(crate) async fn propose(
     let budget = Arc::clone(&context.publish_budget).acquire_many_owned(kib).await;
     let budget = budget.map_err(|_| ApiError::fault("the publish budget is closed"))?;
     let outcome = context.shards.publish(target.queue.department.shard, command, budget);
-    Ok(Proposed { outcome, errors })
+    Ok(Proposed { bytes, outcome, errors })
 }
 
 fn batch_bytes(messages: &[NewMessage]) -> Result<usize, ApiError> {
@@ -173,7 +188,7 @@ impl Publisher for PublisherService {
         let PublishRequest { queue, messages, producer, atomic } = request.into_inner();
         let target = Target::open(&self.context, &principal, &queue).await?;
         let proposed = propose(&self.context, &target, messages, producer, atomic).await?;
-        let (published, errors) = proposed.decided().await?;
+        let (published, errors) = proposed.decided(&self.context, &target).await?;
         let results = convert::publish_results(target.queue.at, &published, errors);
         Ok(Response::new(PublishResponse { results }))
     }

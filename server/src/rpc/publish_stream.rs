@@ -16,7 +16,7 @@ use tonic::{Status, Streaming};
 
 use super::{
     context::Context,
-    convert,
+    convert, notes,
     outlet::{Gone, Outlet, outlet},
     publish::{Proposed, Target, check_producer, propose},
     status::ApiError,
@@ -56,6 +56,7 @@ struct Opening {
 
 /// A batch whose answer is awaited.
 struct Undecided {
+    context: Arc<Context>,
     batch_id: u64,
     target: Arc<Target>,
     proposed: Result<Proposed, ApiError>,
@@ -237,19 +238,22 @@ async fn propose_batch(
         first_sequence,
     });
     let proposed = propose(&context, &target, messages, producer, atomic).await;
-    Undecided { batch_id, target, proposed }
+    Undecided { context, batch_id, target, proposed }
 }
 
 /// The answer to a batch, once it is decided.
 async fn decided(undecided: Undecided) -> Result<out::Frame, ApiError> {
-    let Undecided { batch_id, target, proposed } = undecided;
+    let Undecided { context, batch_id, target, proposed } = undecided;
     let decided = match proposed {
-        Ok(proposed) => proposed.decided().await,
+        Ok(proposed) => proposed.decided(&context, &target).await,
         Err(error) => Err(error),
     };
     let outcome = match decided {
         Ok((published, errors)) => batch_result::Outcome::Results(results(&target, &published, errors)),
-        Err(error) => batch_result::Outcome::Error(error.to_proto()),
+        Err(error) => {
+            notes::rejected(&context.observer, &error);
+            batch_result::Outcome::Error(error.to_proto())
+        }
     };
     Ok(out::Frame::BatchResult(BatchResult { batch_id, outcome: Some(outcome) }))
 }

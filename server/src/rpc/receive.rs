@@ -10,7 +10,9 @@ use posthouse_proto::v1::{Delivery, ErrorReason, ReceiveRequest};
 use prost::Message as _;
 use tokio::sync::mpsc;
 
-use super::{consume::Source, consume_deliver::deliveries, context::Context, convert, status::ApiError};
+use super::{
+    consume::Source, consume_deliver::deliveries, context::Context, convert, notes, status::ApiError,
+};
 use crate::{
     dispatch::{Credit, Leased, SessionEvent, SessionOpen},
     identity::Principal,
@@ -68,6 +70,7 @@ pub(crate) async fn receive(
     let rest = deliveries.split_off(fitting(&deliveries));
     release(context, &source, &rest);
     session.close_keeping_leases();
+    notes::delivered(&context.observer, &source, deliveries.iter());
     Ok(deliveries)
 }
 

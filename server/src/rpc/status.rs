@@ -105,6 +105,12 @@ impl ApiError {
         self.reason
     }
 
+    /// The stable reason as the wire has it.
+    pub fn reason_name(&self) -> &'static str {
+        let name = self.reason.as_str_name();
+        name.strip_prefix("ERROR_REASON_").unwrap_or(name)
+    }
+
     /// The message for developers.
     pub fn message(&self) -> &str {
         &self.message

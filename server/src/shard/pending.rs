@@ -1,6 +1,6 @@
 //! Commands on their way: gathered for the next batch, or in the log and waiting for its sync.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Instant};
 
 use bytes::{Buf, Bytes};
 use posthouse_engine::{
@@ -49,6 +49,7 @@ pub(crate) struct InFlight {
     pub(crate) proposal_id: u64,
     pub(crate) batch: Batch,
     pub(crate) replies: Vec<Reply>,
+    pub(crate) proposed_at: Instant,
 }
 
 impl Pending {
@@ -88,7 +89,7 @@ impl Pending {
         data.extend_from_slice(&proposal_id.to_be_bytes());
         // A Vec grows: encoding into it cannot fail.
         batch.encode_raw(&mut data);
-        Some((InFlight { proposal_id, batch, replies }, data))
+        Some((InFlight { proposal_id, batch, replies, proposed_at: Instant::now() }, data))
     }
 }
 

@@ -3,6 +3,8 @@
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use posthouse_engine::{
@@ -12,6 +14,7 @@ use posthouse_engine::{
     machine::ShardMachine,
     outcome::Outcome,
     schema::{Advance, Batch, Command, LeaderStarted},
+    tally::Tally,
 };
 use tracing::error;
 
@@ -24,6 +27,7 @@ use super::{
 use crate::{
     dispatch::{Dispatch, SessionEvent, SessionKey, SessionOpen},
     log::{Entry, GroupId, ProposeError},
+    observe::{Observer, observe},
 };
 
 /// Timers fired by one `Advance`.
@@ -42,6 +46,7 @@ pub(crate) struct Replica {
     pending: Pending,
     in_flight: VecDeque<InFlight>,
     pub(crate) dispatch: Dispatch,
+    observer: Arc<Observer>,
     next_deadline_ms: Option<u64>,
     advancing: bool,
     /// No `Advance` before this.
@@ -59,6 +64,7 @@ impl Replica {
             pending: Pending::default(),
             in_flight: VecDeque::new(),
             dispatch: Dispatch::default(),
+            observer: Arc::clone(&context.observer),
             next_deadline_ms: None,
             advancing: false,
             advance_from_ms: 0,
@@ -156,7 +162,12 @@ impl Replica {
         }
         let own = self.in_flight.front().is_some_and(|f| f.proposal_id == proposal_prefix(&entry.data));
         let (batch, replies) = match self.in_flight.pop_front_if(|_| own) {
-            Some(in_flight) => (in_flight.batch, in_flight.replies),
+            Some(in_flight) => {
+                let shard = &self.observer.metrics.shard;
+                observe(&shard.commit, in_flight.proposed_at.elapsed());
+                shard.commands.observe(in_flight.replies.len() as f64);
+                (in_flight.batch, in_flight.replies)
+            }
             None => match decode_batch(entry.data) {
                 Ok(batch) => (batch, Vec::new()),
                 Err(why) => return self.halt(undecodable(entry.index, &why)),
@@ -201,10 +212,12 @@ impl Replica {
 
     fn apply(&mut self, context: &Context, index: u64, batch: Batch) -> Result<(Vec<Outcome>, bool), String> {
         let machine = &mut self.machine;
+        let begun = Instant::now();
         let applied = guarded(|| machine.apply(&*context.store, index, batch))?;
-        let Applied { writes, outcomes, effects } = applied;
+        let Applied { writes, outcomes, effects, tally } = applied;
         context.write(&writes);
         self.applied_index = index;
+        self.count(begun.elapsed(), tally);
         let mut bodies = Vec::new();
         for write in writes {
             if let Write::Put { family, key, head, tail } = write {
@@ -220,6 +233,14 @@ impl Replica {
         }
         self.dispatch.perform(effects);
         Ok((outcomes, self.advancing))
+    }
+
+    fn count(&self, duration: Duration, tally: Tally) {
+        let shard = &self.observer.metrics.shard;
+        observe(&shard.apply, duration);
+        shard.expired.inc_by(tally.expired);
+        shard.moved.inc_by(tally.moved);
+        shard.parked.inc_by(tally.parked);
     }
 
     fn reply(&mut self, reply: Reply, outcome: Result<Outcome, ShardError>) {
@@ -261,6 +282,7 @@ impl Replica {
         }
         self.pending.take_all().for_each(|reply| answer(reply, Err(ShardError::Halted(why.clone()))));
         self.dispatch.halted();
+        self.observer.readiness.halted(self.shard);
         self.halted = Some(why);
     }
 }

@@ -19,7 +19,8 @@ use crate::{
     bodies::BodyCache,
     clock::Clock,
     log::{GroupId, Log},
-    store::Store,
+    observe::Observer,
+    store::{ReadCost, ReadMeter, Store},
 };
 
 /// Events taken before a worker proposes.
@@ -33,6 +34,7 @@ pub(crate) struct Context {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) clock: Arc<Clock>,
     pub(crate) bodies: Arc<BodyCache>,
+    pub(crate) observer: Arc<Observer>,
     proposals: AtomicU64,
 }
 
@@ -42,9 +44,11 @@ impl Context {
         log: Arc<dyn Log>,
         clock: Arc<Clock>,
         bodies: Arc<BodyCache>,
+        observer: Arc<Observer>,
     ) -> Self {
         // A random start tells this process's proposals from those of the one before it.
-        Self { store, log, clock, bodies, proposals: AtomicU64::new(u64::from(rand::random::<u32>()) << 32) }
+        let proposals = AtomicU64::new(u64::from(rand::random::<u32>()) << 32);
+        Self { store, log, clock, bodies, observer, proposals }
     }
 
     pub(crate) fn next_proposal_id(&self) -> u64 {
@@ -57,6 +61,15 @@ impl Context {
             error!(%why, "the store cannot be written; the server ends, and a restart replays the log");
             std::process::exit(crate::EXIT_IO);
         }
+    }
+}
+
+impl Context {
+    fn count(&self, cost: ReadCost) {
+        let shard = &self.observer.metrics.shard;
+        shard.tombstones.inc_by(cost.tombstones);
+        shard.blocks_cached.inc_by(cost.cached);
+        shard.blocks_read.inc_by(cost.read);
     }
 }
 
@@ -87,6 +100,7 @@ fn run(part: WorkerStart, context: &Context) {
         shards.into_iter().map(|start| (start.shard, Replica::new(start, context))).collect();
     replicas.values_mut().for_each(|replica| replica.flush(context));
     let (mut touched, mut tried_at) = (Vec::new(), Instant::now());
+    let mut meter = ReadMeter::on_this_thread();
     loop {
         let first = match events.recv_timeout(sleep(&replicas, context)) {
             Ok(event) => Some(event),
@@ -117,6 +131,7 @@ fn run(part: WorkerStart, context: &Context) {
                 replica.flush(context);
             }
         }
+        context.count(meter.take());
     }
 }
 

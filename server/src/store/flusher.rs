@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::errors::StoreError;
 use super::rocks::Store;
@@ -38,6 +38,9 @@ pub enum FlushError {
 /// Says, for every group, the last index whose writes are all in the store.
 pub type Applied = Box<dyn Fn() -> BTreeMap<GroupId, u64> + Send + Sync>;
 
+/// Hears of every flush.
+type OnFlush = dyn Fn(Result<Duration, &FlushError>) + Send + Sync;
+
 /// Flushes the store whenever the log has grown, or on request, and trims the log below what was flushed.
 pub struct Flusher {
     shared: Arc<Shared>,
@@ -49,7 +52,7 @@ struct Shared {
     log: Arc<dyn Log>,
     applied: Applied,
     options: FlusherOptions,
-    on_error: Box<dyn Fn(&FlushError) + Send + Sync>,
+    on_flush: Box<OnFlush>,
     state: Mutex<State>,
     changed: Condvar,
     /// One flush at a time, so that the log is trimmed in order.
@@ -69,8 +72,8 @@ impl std::fmt::Debug for Flusher {
 }
 
 impl Flusher {
-    /// Starts the thread. `on_error` hears of a flush in the background that failed; it is tried again. A full disk
-    /// passes, any other failure of the store does not: end the process then.
+    /// Starts the thread. `on_flush` hears how long a flush took, and of one in the background that failed; that one is
+    /// tried again. A full disk passes, any other failure of the store does not: end the process then.
     ///
     /// # Errors
     /// When the thread could not be made.
@@ -79,14 +82,14 @@ impl Flusher {
         log: Arc<dyn Log>,
         options: FlusherOptions,
         applied: Applied,
-        on_error: impl Fn(&FlushError) + Send + Sync + 'static,
+        on_flush: impl Fn(Result<Duration, &FlushError>) + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             store,
             log,
             applied,
             options,
-            on_error: Box::new(on_error),
+            on_flush: Box::new(on_flush),
             state: Mutex::default(),
             changed: Condvar::new(),
             flushing: Mutex::default(),
@@ -126,7 +129,7 @@ impl Shared {
     fn run(&self) {
         while self.wait() {
             if let Err(error) = self.flush() {
-                (self.on_error)(&error);
+                (self.on_flush)(Err(&error));
                 self.pause();
             }
         }
@@ -157,8 +160,10 @@ impl Shared {
         let _one = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
         // Read before the flush begins: what is applied meanwhile may be missing from it.
         let applied = (self.applied)();
+        let begun = Instant::now();
         self.store.flush()?;
         self.log.trim(&applied)?;
+        (self.on_flush)(Ok(begun.elapsed()));
         Ok(())
     }
 

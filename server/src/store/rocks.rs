@@ -22,8 +22,16 @@ pub struct StoreHealth {
     pub write_stopped: bool,
     /// Bytes compaction has yet to rewrite, about.
     pub pending_compaction_bytes: u64,
-    /// Bytes of memory held by buffers, cache and open files, about.
-    pub memory_bytes: u64,
+    /// Bytes of memory held by the block cache.
+    pub cache_bytes: u64,
+    /// Bytes of memory held by rows that wait for a flush.
+    pub memtable_bytes: u64,
+    /// Bytes of memory held by open files, outside the block cache.
+    pub reader_bytes: u64,
+    /// Bytes of live data, about.
+    pub live_data_bytes: u64,
+    /// Bytes of all table files.
+    pub file_bytes: u64,
 }
 
 /// The rows of all shards.
@@ -160,7 +168,11 @@ impl Store {
                 .unwrap_or(0),
             write_stopped: false,
             pending_compaction_bytes: 0,
-            memory_bytes: self.cache.get_usage() as u64,
+            cache_bytes: self.cache.get_usage() as u64,
+            memtable_bytes: 0,
+            reader_bytes: 0,
+            live_data_bytes: 0,
+            file_bytes: 0,
         };
         for family in Family::ALL {
             let family = self.family(family)?;
@@ -169,8 +181,10 @@ impl Store {
             };
             health.write_stopped |= ask(properties::IS_WRITE_STOPPED)? != 0;
             health.pending_compaction_bytes += ask(properties::ESTIMATE_PENDING_COMPACTION_BYTES)?;
-            health.memory_bytes += ask(properties::SIZE_ALL_MEM_TABLES)?;
-            health.memory_bytes += ask(properties::ESTIMATE_TABLE_READERS_MEM)?;
+            health.memtable_bytes += ask(properties::SIZE_ALL_MEM_TABLES)?;
+            health.reader_bytes += ask(properties::ESTIMATE_TABLE_READERS_MEM)?;
+            health.live_data_bytes += ask(properties::ESTIMATE_LIVE_DATA_SIZE)?;
+            health.file_bytes += ask(properties::TOTAL_SST_FILES_SIZE)?;
         }
         Ok(health)
     }

@@ -34,6 +34,8 @@ pub struct Credentials {
 pub struct Site {
     place: TempDir,
     listen: SocketAddr,
+    management: SocketAddr,
+    extra: String,
     drain_deadline: Duration,
     server_authority: Authority,
     tenants: BTreeMap<&'static str, Tenant>,
@@ -53,11 +55,22 @@ impl Site {
 
     /// The same with another time from SIGTERM to exit.
     pub fn with_drain_deadline(drain_deadline: Duration) -> Self {
+        Self::configured(drain_deadline, "")
+    }
+
+    /// The same with sections of its own in the configuration.
+    pub fn with_sections(extra: &str) -> Self {
+        Self::configured(Duration::from_secs(25), extra)
+    }
+
+    fn configured(drain_deadline: Duration, extra: &str) -> Self {
         let place = TempDir::with_prefix("posthouse-").unwrap();
         let tenants = SAMPLE_TENANTS.iter().map(|sample| (sample.name, Tenant::new(sample)));
         let site = Self {
             place,
             listen: free_address(),
+            management: free_address(),
+            extra: extra.to_owned(),
             drain_deadline,
             server_authority: Authority::new("server authority of a test").unwrap(),
             tenants: tenants.collect(),
@@ -70,6 +83,11 @@ impl Site {
     /// The server's address.
     pub fn listen(&self) -> SocketAddr {
         self.listen
+    }
+
+    /// Where the server answers probes.
+    pub fn management(&self) -> SocketAddr {
+        self.management
     }
 
     /// A path below the place.
@@ -184,11 +202,14 @@ impl Site {
     fn configuration(&self) -> String {
         let mut text = format!(
             "[server]\nlisten = \"{}\"\ndata_dir = \"state/data\"\nshards = 4\ndrain_deadline_seconds = {}\n\
+             [management]\nlisten = \"{}\"\n\
              [tls]\ncertificate = \"server.pem\"\nkey = \"server.key\"\n\
              [identity]\ntrust_domain = \"{TRUST_DOMAIN}\"\naudience = \"{AUDIENCE}\"\n",
             self.listen,
-            self.drain_deadline.as_secs()
+            self.drain_deadline.as_secs(),
+            self.management
         );
+        text.push_str(&self.extra);
         for SampleTenant { name, departments } in SAMPLE_TENANTS {
             text.push_str(&format!(
                 "[[authority]]\ncertificates = \"authorities/{name}.pem\"\ntenants = [\"{name}\"]\n\

@@ -12,12 +12,13 @@ use tower::service_fn;
 
 use super::client::Client;
 use crate::{
-    config::{Authority, Config, IdentityConfig, ServerConfig, TlsConfig},
+    config::{Authority, Config, IdentityConfig, ObserveConfig, ServerConfig, TlsConfig},
     door::Door,
     identity::{
         CertificateError, ConnIdentity, TokenPolicy,
         testing::{self, authority, leaf, tenants, trust_domain},
     },
+    observe::Observer,
 };
 
 /// How long a test waits for what must happen; nothing is judged by how long it took.
@@ -69,8 +70,9 @@ impl Setting {
             authorities: vec![trusted(&authority, "taxation"), trusted(&other_authority, "public-security")],
             issuers: Vec::new(),
             tenants: Vec::new(),
+            observe: ObserveConfig::default(),
         };
-        let door = Door::bind(&config).unwrap();
+        let door = Door::bind(&config, Observer::for_tests()).unwrap();
         let address = door.local_addr();
         let (drain, slow_started, slow_may_end) =
             (CancellationToken::new(), Arc::new(Notify::new()), Arc::new(Notify::new()));

@@ -22,6 +22,7 @@ use crate::{
     bodies::BodyCache,
     clock::Clock,
     log::{GroupId, LocalLogOptions, Log, MemDisk, MemLog},
+    observe::Observer,
     store::{Store, StoreOptions},
 };
 
@@ -64,7 +65,7 @@ pub(super) fn replayed(shard: u16, store: &Store, disk: &MemDisk) -> StartShard 
 
 pub(super) fn context(store: &Arc<Store>, log: &Arc<dyn Log>, clock: Clock) -> WorkerContext {
     let bodies = Arc::new(BodyCache::new(1 << 20));
-    WorkerContext::new(Arc::clone(store), Arc::clone(log), Arc::new(clock), bodies)
+    WorkerContext::new(Arc::clone(store), Arc::clone(log), Arc::new(clock), bodies, Observer::for_tests())
 }
 
 impl Node {

@@ -1,0 +1,205 @@
+//! What operators are shown: `[management]`, `[metrics]`, `[log]`, `[access]` and `[telemetry]`. All may be absent.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use http::Uri;
+use tracing_subscriber::EnvFilter;
+
+use super::section::{Located, Section};
+use crate::limits::{DEFAULT_MANAGEMENT_PORT, MAX_CLAIM_TEXT_BYTES};
+
+/// What operators are shown, and where.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ObserveConfig {
+    /// `management.listen`: where probes and metrics are answered, over plain HTTP; `None`: nowhere.
+    pub management: Option<SocketAddr>,
+    /// `metrics.tenants`: whether metrics have series for each configured tenant, under its name.
+    pub tenant_metrics: bool,
+    /// `[log]`.
+    pub log: LogConfig,
+    /// `[access]`.
+    pub access: AccessConfig,
+    /// `[telemetry]`.
+    pub telemetry: Option<TelemetryConfig>,
+}
+
+/// The program's log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `log.format`.
+    pub format: LogFormat,
+    /// `log.level`: a level, or a filter as `$POSTHOUSE_LOG` takes, which goes before it. `None`: `info`.
+    pub level: Option<String>,
+}
+
+/// How a record of the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Records of who did what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessConfig {
+    /// `access.records`.
+    pub records: RecordsKept,
+    /// `access.file`.
+    pub sink: AccessSink,
+}
+
+/// Which accesses are recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RecordsKept {
+    /// None.
+    Off,
+    /// Refusals, and changes of queues.
+    Changes,
+    /// These, and every batch published, delivered and settled.
+    All,
+}
+
+/// Where records of access go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessSink {
+    /// Into the log, at level `info`, target `posthouse::access`.
+    Log,
+    /// To standard output, one JSON object a line.
+    Stdout,
+    /// To a file, one JSON object a line.
+    File(PathBuf),
+}
+
+/// Export of spans.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TelemetryConfig {
+    /// `telemetry.otlp_endpoint`: a collector's OTLP port for gRPC.
+    pub otlp_endpoint: String,
+    /// `telemetry.service_name`.
+    pub service_name: String,
+    /// `telemetry.sample_ratio`: which part of the traces that callers sample is exported.
+    pub sample_ratio: f64,
+}
+
+impl Default for ObserveConfig {
+    fn default() -> Self {
+        Self {
+            management: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_MANAGEMENT_PORT))),
+            tenant_metrics: false,
+            log: LogConfig::default(),
+            access: AccessConfig { records: RecordsKept::Changes, sink: AccessSink::Log },
+            telemetry: None,
+        }
+    }
+}
+
+impl ObserveConfig {
+    pub(super) fn read(document: &Section<'_>, folder: &Path) -> Self {
+        let mut config = Self::default();
+        if let Some(section) = document.optional_section("management") {
+            if let Some(management) =
+                section.text("listen").and_then(|place| place.parse(|text| address(text)))
+            {
+                config.management = management;
+            }
+            section.report_unknown();
+        }
+        if let Some(section) = document.optional_section("metrics") {
+            config.tenant_metrics = section.optional_flag("tenants").unwrap_or(false);
+            section.report_unknown();
+        }
+        if let Some(section) = document.optional_section("log") {
+            config.log = log(&section);
+        }
+        if let Some(section) = document.optional_section("access") {
+            config.access = access(&section, folder);
+        }
+        config.telemetry = document.optional_section("telemetry").and_then(|section| telemetry(&section));
+        config
+    }
+}
+
+fn address(text: &str) -> Result<Option<SocketAddr>, &'static str> {
+    if text == "off" {
+        return Ok(None);
+    }
+    text.parse()
+        .map(Some)
+        .map_err(|_| "must be an address and a port, for example 127.0.0.1:9464, or \"off\"")
+}
+
+fn log(section: &Section<'_>) -> LogConfig {
+    let format = section.optional_text("format").and_then(|place| {
+        place.parse(|text| match *text {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            _ => Err("must be \"text\" or \"json\""),
+        })
+    });
+    let level = section.optional_text("level").and_then(|place| {
+        place.parse(|text| {
+            let parsed = EnvFilter::try_new(text).map(|_| (*text).to_owned());
+            parsed
+                .map_err(|_| "must be error, warn, info, debug or trace, or a filter such as info,hyper=warn")
+        })
+    });
+    section.report_unknown();
+    LogConfig { format: format.unwrap_or_default(), level }
+}
+
+fn access(section: &Section<'_>, folder: &Path) -> AccessConfig {
+    let place = section.optional_text("records");
+    let records = place.as_ref().and_then(|place| {
+        place.parse(|text| match *text {
+            "all" => Ok(RecordsKept::All),
+            "changes" => Ok(RecordsKept::Changes),
+            "off" => Ok(RecordsKept::Off),
+            _ => Err("must be \"all\", \"changes\" or \"off\""),
+        })
+    });
+    let sink = match section.optional_text("file").map(|place| place.value) {
+        None => AccessSink::Log,
+        Some("-") => AccessSink::Stdout,
+        Some(file) => AccessSink::File(folder.join(file)),
+    };
+    section.report_unknown();
+    let usual = if sink == AccessSink::Log { RecordsKept::Changes } else { RecordsKept::All };
+    if let (Some(place), Some(RecordsKept::All), AccessSink::Log) = (&place, records, &sink) {
+        place.problem(
+            "\"all\" needs access.file, a path or \"-\" for standard output: the log may lose records",
+        );
+    }
+    AccessConfig { records: records.unwrap_or(usual), sink }
+}
+
+fn telemetry(section: &Section<'_>) -> Option<TelemetryConfig> {
+    let endpoint = section.text("otlp_endpoint").and_then(|place| place.parse(|text| collector(text)));
+    let service_name = section.optional_text("service_name").and_then(|place: Located<'_, &str>| {
+        place.parse(|text| {
+            let short = text.len() <= MAX_CLAIM_TEXT_BYTES && !text.chars().any(char::is_control);
+            short.then(|| (*text).to_owned()).ok_or("must be short and without control characters")
+        })
+    });
+    let sample_ratio = section.optional_ratio("sample_ratio").unwrap_or(1.0);
+    section.report_unknown();
+    let service_name = service_name.unwrap_or_else(|| "posthouse".to_owned());
+    Some(TelemetryConfig { otlp_endpoint: endpoint?, service_name, sample_ratio })
+}
+
+fn collector(text: &str) -> Result<String, &'static str> {
+    let wrong = "must be a collector's address such as http://127.0.0.1:4317; run one on this machine: it is plain \
+                 HTTP/2, and the collector can speak TLS onwards";
+    let uri: Uri = text.parse().map_err(|_| wrong)?;
+    let plain = uri.scheme_str() == Some("http") && uri.host().is_some_and(|host| !host.is_empty());
+    let bare = uri.path() == "/" && uri.query().is_none() && !text.contains('@');
+    if plain && bare { Ok(text.to_owned()) } else { Err(wrong) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,77 @@
+use toml::de::DeTable;
+
+use super::*;
+use crate::config::section::Problems;
+
+fn read(text: &str) -> (ObserveConfig, Vec<String>) {
+    let table = DeTable::parse(text).unwrap();
+    let problems = Problems::new(text);
+    let document = Section::document(table.get_ref(), &problems);
+    let config = ObserveConfig::read(&document, Path::new("/etc/posthouse"));
+    document.report_unknown();
+    (config, problems.into_errors().iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn absent_is_loopback_text_changes_in_the_log_and_no_spans() {
+    let (config, errors) = read("");
+    assert_eq!((config, errors), (ObserveConfig::default(), Vec::new()));
+}
+
+#[test]
+fn everything_can_be_set() {
+    let (config, errors) = read(
+        "[management]\nlisten = \"[::1]:9000\"\n[metrics]\ntenants = true\n[log]\nformat = \"json\"\n\
+         level = \"warn,posthouse_server=debug\"\n[access]\nfile = \"access.jsonl\"\n[telemetry]\n\
+         otlp_endpoint = \"http://127.0.0.1:4317\"\nservice_name = \"queue\"\nsample_ratio = 0.25\n",
+    );
+    assert_eq!(errors, Vec::<String>::new());
+    assert_eq!(config.management, Some("[::1]:9000".parse().unwrap()));
+    assert!(config.tenant_metrics);
+    assert_eq!(config.log.format, LogFormat::Json);
+    assert_eq!(config.log.level.as_deref(), Some("warn,posthouse_server=debug"));
+    let sink = AccessSink::File("/etc/posthouse/access.jsonl".into());
+    assert_eq!(config.access, AccessConfig { records: RecordsKept::All, sink });
+    let telemetry = config.telemetry.unwrap();
+    assert_eq!((telemetry.service_name.as_str(), telemetry.sample_ratio), ("queue", 0.25));
+    let (off, errors) = read("[management]\nlisten = \"off\"\n[access]\nrecords = \"off\"\n");
+    assert_eq!((off.management, off.access.records, errors.len()), (None, RecordsKept::Off, 0));
+}
+
+#[test]
+fn all_mistakes_are_told_with_line_and_key() {
+    let (_, errors) = read(
+        "[management]\nlisten = \"nine\"\nport = 1\n[metrics]\ntenants = 1\n[log]\nformat = \"xml\"\n\
+         level = \"=loud=\"\n[access]\nrecords = \"some\"\n[telemetry]\notlp_endpoint = \"https://x:1/v1\"\n\
+         sample_ratio = 2\n",
+    );
+    for (line, key) in [
+        (2, "management.listen: must be an address"),
+        (3, "management.port: unknown key"),
+        (5, "metrics.tenants: must be true"),
+        (7, "log.format: must be"),
+        (8, "log.level: must be"),
+        (10, "access.records: must be"),
+        (12, "telemetry.otlp_endpoint: must be"),
+        (13, "telemetry.sample_ratio: must be"),
+    ] {
+        let start = format!("line {line}: {key}");
+        assert!(errors.iter().any(|error| error.starts_with(&start)), "{start:?} is not in {errors:#?}");
+    }
+    assert_eq!(errors.len(), 8, "{errors:#?}");
+}
+
+#[test]
+fn every_record_needs_a_place_that_loses_none() {
+    let (_, errors) = read("[access]\nrecords = \"all\"\n");
+    assert!(errors[0].starts_with("line 2: access.records: \"all\" needs access.file"), "{errors:?}");
+    let (config, errors) = read("[access]\nrecords = \"all\"\nfile = \"-\"\n");
+    assert_eq!((config.access.sink, errors.len()), (AccessSink::Stdout, 0));
+}
+
+#[test]
+fn an_endpoint_with_a_password_or_a_path_is_refused() {
+    for text in ["http://user:secret@host:4317", "http://host:4317/v1/traces", "host:4317", "http://"] {
+        assert!(collector(text).is_err(), "{text}");
+    }
+}

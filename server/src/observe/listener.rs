@@ -1,0 +1,172 @@
+//! The management listener: probes and metrics over plain HTTP/1.1, on a port of its own.
+//!
+//! It answers from the first moment of a start to the last of a stop. It takes nothing but GET and HEAD of four paths,
+//! a bounded number of connections, one request on each, for a bounded time.
+
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode,
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE},
+};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinHandle,
+};
+
+use super::{Observer, Phase};
+use crate::limits::{
+    ACCEPT_PAUSE_MAX, MANAGEMENT_DEADLINE, MAX_MANAGEMENT_CONNECTIONS, MAX_MANAGEMENT_HEADER_BYTES,
+    MAX_MANAGEMENT_HEADERS,
+};
+
+/// The listener, until it is dropped.
+#[derive(Debug)]
+pub struct Management {
+    address: SocketAddr,
+    accepting: JoinHandle<()>,
+}
+
+/// Why the management listener was not opened.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot listen on the management address {address}: {source}; choose another one under [management], or \
+     listen = \"off\""
+)]
+pub struct ManagementError {
+    address: SocketAddr,
+    source: io::Error,
+}
+
+impl Management {
+    /// Listens on `address` and answers.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub async fn open(address: SocketAddr, observer: Arc<Observer>) -> Result<Self, ManagementError> {
+        let failed = |source| ManagementError { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        tracing::info!(%address, "listening for probes and metrics");
+        if !address.ip().is_loopback() {
+            tracing::warn!(
+                %address,
+                "probes and metrics are answered over plain HTTP to everyone who reaches this address; let a network \
+                 policy say who does"
+            );
+        }
+        Ok(Self { address, accepting: tokio::spawn(accept(listener, observer)) })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Management {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, observer: Arc<Observer>) {
+    let places = Arc::new(Semaphore::new(MAX_MANAGEMENT_CONNECTIONS));
+    loop {
+        // While all places are taken, callers wait in the kernel.
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let observer = Arc::clone(&observer);
+                tokio::spawn(async move {
+                    // However it ends, the connection is closed.
+                    drop(tokio::time::timeout(MANAGEMENT_DEADLINE, serve(stream, observer)).await);
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the management listener cannot accept; pausing");
+                tokio::time::sleep(ACCEPT_PAUSE_MAX).await;
+            }
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, observer: Arc<Observer>) -> Result<(), hyper::Error> {
+    let answer = service_fn(move |request| {
+        let observer = Arc::clone(&observer);
+        async move { Ok::<_, Infallible>(answer(&observer, &request).await) }
+    });
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(MANAGEMENT_DEADLINE)
+        .max_buf_size(MAX_MANAGEMENT_HEADER_BYTES)
+        .max_headers(MAX_MANAGEMENT_HEADERS)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), answer)
+        .await
+}
+
+async fn answer(observer: &Arc<Observer>, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let path = match request.uri().path() {
+        known @ ("/livez" | "/readyz" | "/startupz" | "/metrics") => known,
+        _ => "other",
+    };
+    observer.metrics.own.requests.with_label_values(&[path]).inc();
+    if path != "other" && !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD only\n");
+        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refused;
+    }
+    match path {
+        // Whoever is asked for an answer and gives one lives.
+        "/livez" => text(StatusCode::OK, "alive\n"),
+        "/readyz" => text(code(observer.readiness.is_ready()), observer.describe()),
+        "/startupz" => {
+            let started = observer.readiness.phase() != Phase::Starting;
+            text(code(started), if started { "started\n" } else { "starting\n" })
+        }
+        "/metrics" => metrics(observer).await,
+        _ => text(StatusCode::NOT_FOUND, "there are /livez, /readyz, /startupz and /metrics\n"),
+    }
+}
+
+async fn metrics(observer: &Arc<Observer>) -> Response<Full<Bytes>> {
+    let observer = Arc::clone(observer);
+    let scraped = tokio::task::spawn_blocking(move || observer.scrape()).await;
+    match scraped {
+        Ok(Ok(metrics)) => {
+            let mut response = text(StatusCode::OK, metrics);
+            let format = HeaderValue::from_static(prometheus::TEXT_FORMAT);
+            response.headers_mut().insert(CONTENT_TYPE, format);
+            response
+        }
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the metrics cannot be written");
+            text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written; see the log\n")
+        }
+        Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "reading the metrics failed; see the log\n"),
+    }
+}
+
+fn code(good: bool) -> StatusCode {
+    if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
+fn text(code: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = code;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests;

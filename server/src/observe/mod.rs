@@ -1,0 +1,123 @@
+//! What operators see of a server: probes, figures, records of access, spans.
+//!
+//! There are no globals: one [`Observer`] per server, handed to the rooms. Nothing in here is asked what to do with a
+//! message, and nothing in here ever sees a payload.
+
+mod metrics;
+mod process;
+mod readiness;
+mod sources;
+pub mod table;
+
+mod listener;
+
+use std::{sync::Arc, time::Duration};
+
+pub use listener::{Management, ManagementError};
+pub use metrics::Metrics;
+pub(crate) use metrics::observe;
+pub use readiness::{Phase, Readiness};
+pub(crate) use sources::Sources;
+
+use crate::{config::Config, log::LogWatch, names::TenantName};
+
+/// What watches one server.
+#[derive(Debug)]
+pub struct Observer {
+    /// Its figures.
+    pub metrics: Metrics,
+    /// Whether it is up and ready.
+    pub readiness: Readiness,
+    sources: sources::Slot,
+}
+
+/// Why a server cannot be watched.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    /// The table of metrics is wrong; a test would have told.
+    #[error("the metrics cannot be made: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The management listener.
+    #[error(transparent)]
+    Management(#[from] ManagementError),
+}
+
+impl Observer {
+    /// As configured; nothing listens yet.
+    ///
+    /// # Errors
+    /// See [`ObserveError`].
+    pub fn new(config: &Config) -> Result<Arc<Self>, ObserveError> {
+        let tenants: Vec<TenantName> = if config.observe.tenant_metrics {
+            config.tenants.iter().map(|tenant| tenant.name.clone()).collect()
+        } else {
+            Vec::new()
+        };
+        Ok(Arc::new(Self::with(Metrics::new(&tenants)?)))
+    }
+
+    fn with(metrics: Metrics) -> Self {
+        Self { metrics, readiness: Readiness::default(), sources: sources::Slot::default() }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Arc<Self> {
+        Arc::new(Self::with(Metrics::new(&[]).unwrap()))
+    }
+
+    /// The server has come to this phase.
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.readiness.enter(phase);
+    }
+
+    /// The node has so many shards.
+    pub(crate) fn has_shards(&self, count: u16) {
+        self.metrics.shard.shards.set(count.into());
+        self.readiness.shards(count.into());
+    }
+
+    /// A flush of the store took so long, or failed.
+    pub(crate) fn flushed(&self, duration: Option<Duration>) {
+        let store = &self.metrics.store;
+        store.flushes.with_label_values(&[if duration.is_some() { "ok" } else { "failed" }]).inc();
+        if let Some(duration) = duration {
+            observe(&store.flush, duration);
+        }
+    }
+
+    /// From now on figures are also read from these.
+    pub(crate) fn watch(&self, sources: Sources) {
+        self.sources.put(Some(sources));
+    }
+
+    /// Reads nothing any more: the rooms are closing.
+    pub(crate) fn look_away(&self) {
+        self.sources.put(None);
+    }
+
+    /// All metrics as they are now, in Prometheus' text format. Reads files and asks the store: not for the network's
+    /// threads.
+    fn scrape(&self) -> Result<String, prometheus::Error> {
+        self.sources.read(self);
+        process::read(&self.metrics.process);
+        self.metrics.text()
+    }
+
+    /// What a probe is told.
+    fn describe(&self) -> String {
+        let (disk_full, expiry_halted) = self.sources.warnings();
+        self.readiness.describe(disk_full, expiry_halted)
+    }
+}
+
+impl LogWatch for Observer {
+    fn synced(&self, entries: usize, bytes: u64, write: Duration, sync: Duration) {
+        let log = &self.metrics.log;
+        observe(&log.write, write);
+        observe(&log.sync, sync);
+        log.bytes.inc_by(bytes);
+        if entries > 0 {
+            log.entries.observe(entries as f64);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Where figures come from that need no counting: the rooms are asked when somebody scrapes.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{
+    Observer, Phase,
+    metrics::{clamp, raise},
+};
+use crate::{
+    bodies::BodyCache, clock::Clock, disk::DiskGuard, identity::TokenVerifier, log::Log, store::Store,
+};
+
+/// The rooms that are asked.
+pub(crate) struct Sources {
+    pub(crate) store: Arc<Store>,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) bodies: Arc<BodyCache>,
+    pub(crate) disk: Arc<DiskGuard>,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) tokens: Arc<TokenVerifier>,
+}
+
+/// The rooms while they are open.
+#[derive(Default)]
+pub(super) struct Slot(Mutex<Option<Sources>>);
+
+impl Slot {
+    pub(super) fn put(&self, sources: Option<Sources>) {
+        *self.lock() = sources;
+    }
+
+    /// One at a time; while it is done the rooms are not closed.
+    pub(super) fn read(&self, observer: &Observer) {
+        let guard = self.lock();
+        let own = &observer.metrics.own;
+        for phase in Phase::ALL {
+            let is = phase == observer.readiness.phase();
+            own.state.with_label_values(&[phase.as_str()]).set(i64::from(is));
+        }
+        observer.metrics.shard.halted.set(clamp(observer.readiness.halted_shards() as u64));
+        if let Some(sources) = &*guard {
+            sources.read(observer);
+        }
+    }
+
+    /// Whether the disk is nearly full, and whether expiry is halted.
+    pub(super) fn warnings(&self) -> (bool, bool) {
+        // A scrape may be under way, and a probe must not wait for it.
+        let Ok(guard) = self.0.try_lock() else { return (false, false) };
+        guard.as_ref().map_or((false, false), |rooms| (rooms.disk.is_full(), rooms.clock.expiry_halted()))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Sources>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Slot")
+    }
+}
+
+impl Sources {
+    fn read(&self, observer: &Observer) {
+        let metrics = &observer.metrics;
+        metrics.shard.expiry_halted.set(i64::from(self.clock.expiry_halted()));
+
+        let log = self.log.state();
+        metrics.log.queued.set(clamp(log.queued_entries as u64));
+        metrics.log.queued_bytes.set(clamp(log.queued_bytes as u64));
+        metrics.log.segments.set(clamp(log.segments as u64));
+        metrics.log.since_trim.set(clamp(self.log.bytes_since_trim()));
+
+        // What RocksDB does not say now it says at the next scrape.
+        if let Ok(health) = self.store.health() {
+            metrics.store.cache.set(clamp(health.cache_bytes));
+            metrics.store.memtables.set(clamp(health.memtable_bytes));
+            metrics.store.readers.set(clamp(health.reader_bytes));
+            metrics.store.pending.set(clamp(health.pending_compaction_bytes));
+            metrics.store.live.set(clamp(health.live_data_bytes));
+            metrics.store.files.set(clamp(health.file_bytes));
+            raise(&metrics.store.errors, health.background_errors);
+            metrics.store.stopped.set(i64::from(health.write_stopped));
+        }
+        let bodies = self.bodies.figures();
+        raise(&metrics.store.bodies.with_label_values(&["hit"]), bodies.hits);
+        raise(&metrics.store.bodies.with_label_values(&["miss"]), bodies.misses);
+        metrics.store.bodies_bytes.set(clamp(bodies.bytes as u64));
+
+        if let Ok(free) = self.store.free_bytes() {
+            metrics.store.disk_free.set(clamp(free));
+        }
+        metrics.store.disk_full.set(i64::from(self.disk.is_full()));
+
+        let (hits, misses) = self.tokens.cache_lookups();
+        raise(&metrics.rpc.token_cache.with_label_values(&["hit"]), hits);
+        raise(&metrics.rpc.token_cache.with_label_values(&["miss"]), misses);
+    }
+}

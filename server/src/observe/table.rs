@@ -1,0 +1,138 @@
+//! Every metric there is: name, kind, labels, and what it says. `docs/metrics.md` is made of this table.
+//!
+//! No label holds a queue's or a client's name. A tenant's name stands in one only where the configuration asks for it.
+
+/// What a metric does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// Only grows, from 0 at start.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts observations into buckets with these upper bounds.
+    Histogram(&'static [f64]),
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Definition {
+    /// As Prometheus shows it, with its unit.
+    pub name: &'static str,
+    /// What it does.
+    pub kind: Kind,
+    /// The labels of its series.
+    pub labels: &'static [&'static str],
+    /// What it says.
+    pub help: &'static str,
+}
+
+/// From 50 µs, which a fast disk takes to sync, to 10 s.
+const FAST: &[f64] = &[
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    10.0,
+];
+/// From 1 ms to a day: how long messages wait.
+const LONG: &[f64] =
+    &[0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1_800.0, 7_200.0, 21_600.0, 86_400.0];
+/// Powers of four up to 4,096.
+const SIZES: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0];
+
+macro_rules! table {
+    ($($ident:ident = $kind:expr, $name:literal, [$($label:literal),*], $help:literal;)*) => {
+        $(pub(super) const $ident: Definition =
+            Definition { name: $name, kind: $kind, labels: &[$($label),*], help: $help };)*
+        /// All of them, in the order of the documentation.
+        pub const TABLE: &[Definition] = &[$($ident),*];
+    };
+}
+
+use Kind::{Counter, Gauge, Histogram};
+
+table! {
+    BUILD = Gauge, "posthouse_build_info", ["version"], "Always 1; the label says which version runs.";
+    STATE = Gauge, "posthouse_server_state", ["state"], "1 for the state the server is in: starting, serving or draining; 0 for the others.";
+    SHARDS = Gauge, "posthouse_shards", [], "Shards of this node.";
+    SHARDS_HALTED = Gauge, "posthouse_shards_halted", [], "Shards that a failed check has halted. Anything but 0 needs somebody to look at the log.";
+    EXPIRY_HALTED = Gauge, "posthouse_clock_expiry_halted", [], "1 while nothing expires because the clock had jumped ahead at start.";
+
+    CONNECTIONS = Gauge, "posthouse_connections_open", [], "Connections on the data port, handshakes included.";
+    CONNECTIONS_REFUSED = Counter, "posthouse_connections_refused_total", ["reason"], "Connections closed before their first call: full (as many are open as may be), tenant_full, no_h2.";
+    HANDSHAKES = Counter, "posthouse_handshakes_total", ["result"], "TLS handshakes: ok, no_identity (the certificate carries no usable identity), timeout, or why they failed.";
+
+    RPCS = Counter, "posthouse_rpcs_total", ["method", "code"], "Calls that have ended, by gRPC code; a stream that the client dropped ends as CANCELLED.";
+    RPC_DURATION = Histogram(FAST), "posthouse_rpc_duration_seconds", ["method"], "Duration of unary calls, the wait of Receive included.";
+    STREAMS = Gauge, "posthouse_streams_open", ["method"], "Streams that are open.";
+    REFUSALS = Counter, "posthouse_rpc_refusals_total", ["reason"], "Calls and streams that ended in an error, by its reason.";
+    AUTH_REFUSALS = Counter, "posthouse_auth_refusals_total", ["reason"], "Calls refused before they reached a handler, for what certificate or token say, by reason.";
+    TOKEN_CACHE = Counter, "posthouse_token_cache_lookups_total", ["result"], "Tokens recognised without checking their signature again (hit), and the others (miss).";
+
+    PUBLISHED = Counter, "posthouse_messages_published_total", [], "Messages stored.";
+    PUBLISHED_BYTES = Counter, "posthouse_messages_published_bytes_total", [], "Payload and attribute bytes of the batches in which messages were stored.";
+    DUPLICATES = Counter, "posthouse_messages_duplicate_total", [], "Messages of a producer session that were stored before and not stored again.";
+    REJECTED = Counter, "posthouse_messages_rejected_total", ["reason"], "Messages and batches that were not stored, by reason; a batch refused whole counts once.";
+    PUBLISH_BATCH = Histogram(SIZES), "posthouse_publish_batch_messages", [], "Messages of one publish batch.";
+    DELIVERED = Counter, "posthouse_messages_delivered_total", [], "Deliveries sent to consumers, those of Receive included.";
+    DELIVERED_BYTES = Counter, "posthouse_messages_delivered_bytes_total", [], "Payload bytes of deliveries.";
+    REDELIVERED = Counter, "posthouse_messages_redelivered_total", [], "Deliveries of messages that had failed before.";
+    RESUMED = Counter, "posthouse_messages_resumed_total", [], "Deliveries sent again to a session that came back.";
+    WAITING = Histogram(LONG), "posthouse_message_waiting_seconds", [], "From publish to the first delivery of a message.";
+    SETTLED = Counter, "posthouse_messages_settled_total", ["action"], "Settlements made: ack, nack, release, dead_letter.";
+    SETTLE_REFUSED = Counter, "posthouse_settlements_refused_total", ["reason"], "Settlements not made, by reason; already_settled is a repetition, which is answered well.";
+    EXPIRED = Counter, "posthouse_leases_expired_total", [], "Deliveries whose lease ran out before they were settled.";
+    DEAD = Counter, "posthouse_messages_dead_total", ["how"], "Messages given up: moved to a dead-letter queue, or parked where they are.";
+
+    TENANT_PUBLISHED = Counter, "posthouse_tenant_messages_published_total", ["tenant"], "Messages stored. Only with tenants = true under [metrics], and only for configured tenants.";
+    TENANT_PUBLISHED_BYTES = Counter, "posthouse_tenant_messages_published_bytes_total", ["tenant"], "Payload and attribute bytes of the batches in which messages were stored. Only with tenants = true.";
+    TENANT_DELIVERED = Counter, "posthouse_tenant_messages_delivered_total", ["tenant"], "Deliveries sent. Only with tenants = true.";
+    TENANT_SETTLED = Counter, "posthouse_tenant_messages_settled_total", ["tenant"], "Settlements made. Only with tenants = true.";
+
+    COMMIT = Histogram(FAST), "posthouse_commit_duration_seconds", [], "From the proposal of a shard's batch until it is synced and its worker has it.";
+    COMMAND_BATCH = Histogram(SIZES), "posthouse_batch_commands", [], "Commands of one batch of a shard.";
+    APPLY = Histogram(FAST), "posthouse_apply_duration_seconds", [], "Applying one batch: the machine, and the write to the store.";
+    LOG_WRITE = Histogram(FAST), "posthouse_log_write_duration_seconds", [], "Writing one group to the log, without the sync.";
+    LOG_SYNC = Histogram(FAST), "posthouse_log_sync_duration_seconds", [], "Syncing one group of the log.";
+    LOG_GROUP = Histogram(SIZES), "posthouse_log_group_entries", [], "Entries that one sync made durable.";
+    LOG_BYTES = Counter, "posthouse_log_written_bytes_total", [], "Bytes written to the log.";
+    LOG_QUEUED = Gauge, "posthouse_log_queued_entries", [], "Proposals that wait for the disk.";
+    LOG_QUEUED_BYTES = Gauge, "posthouse_log_queued_bytes", [], "Bytes of the proposals that wait for the disk.";
+    LOG_SEGMENTS = Gauge, "posthouse_log_segments", [], "Segment files of the log that are still needed, the one being written included.";
+    LOG_UNTRIMMED = Gauge, "posthouse_log_since_trim_bytes", [], "Bytes of log since the store was last flushed: about what a restart replays.";
+    REPLAYED = Gauge, "posthouse_replayed_batches", [], "Batches that the last start replayed.";
+    START_DURATION = Gauge, "posthouse_start_duration_seconds", [], "From the start of the server until it served.";
+
+    FLUSHES = Counter, "posthouse_store_flushes_total", ["result"], "Flushes of the store that the server asked for: ok or failed.";
+    FLUSH_DURATION = Histogram(FAST), "posthouse_store_flush_duration_seconds", [], "Flushes of the store that succeeded.";
+    STORE_CACHE = Gauge, "posthouse_store_block_cache_bytes", [], "Blocks of the store in memory.";
+    STORE_MEMTABLES = Gauge, "posthouse_store_memtable_bytes", [], "Rows in memory that wait for a flush of the store, and what iterators still hold.";
+    STORE_READERS = Gauge, "posthouse_store_table_reader_bytes", [], "Memory of the store's open files outside its block cache.";
+    STORE_PENDING = Gauge, "posthouse_store_pending_compaction_bytes", [], "What compaction has yet to rewrite, about.";
+    STORE_LIVE = Gauge, "posthouse_store_live_data_bytes", [], "Live data of the store, about.";
+    STORE_FILES = Gauge, "posthouse_store_file_bytes", [], "All files of the store's tables, those not deleted yet included.";
+    STORE_ERRORS = Counter, "posthouse_store_background_errors_total", [], "Flushes and compactions of the store that failed. Anything but 0 needs somebody to look.";
+    STORE_STOPPED = Gauge, "posthouse_store_writes_stopped", [], "1 while writes wait for compaction.";
+    STORE_TOMBSTONES = Counter, "posthouse_store_skipped_tombstones_total", [], "Deleted rows that the shards' reads have passed over. It should not grow faster than deliveries.";
+    STORE_HITS = Counter, "posthouse_store_block_reads_total", ["from"], "Blocks that the shards' reads took from the cache, and from the disk.";
+
+    BODIES = Counter, "posthouse_body_cache_reads_total", ["result"], "Message bodies read for deliveries: from memory (hit) or from the store (miss).";
+    BODIES_BYTES = Gauge, "posthouse_body_cache_bytes", [], "Message bodies in memory.";
+
+    DISK_FREE = Gauge, "posthouse_disk_free_bytes", [], "Room on the disk of the data folder.";
+    DISK_FULL = Gauge, "posthouse_disk_publish_refused", [], "1 while publishes are refused because the disk is nearly full.";
+
+    CERTIFICATE = Gauge, "posthouse_certificate_not_after_timestamp_seconds", [], "When the server's certificate ends, Unix time.";
+    RELOADS = Counter, "posthouse_reloads_total", ["what", "result"], "Reloads of files that were changed: what (certificate, authorities, keys), and ok or failed; after a failure the old ones stay in force.";
+
+    ACCESS_RECORDS = Counter, "posthouse_access_records_total", [], "Access records written.";
+    ACCESS_WAITS = Counter, "posthouse_access_record_waits_total", [], "Times a call waited because access records are written more slowly than they come.";
+    ACCESS_FAILURES = Counter, "posthouse_access_write_failures_total", [], "Attempts to write access records that failed. Nothing is lost: calls wait until one succeeds.";
+    SPANS = Counter, "posthouse_spans_total", ["result"], "Spans: started, and of these exported, or failed (the collector did not take them).";
+
+    SCRAPES = Counter, "posthouse_management_requests_total", ["path"], "Requests to the management listener.";
+
+    CPU = Counter, "process_cpu_seconds_total", [], "User and system time of the process.";
+    RESIDENT = Gauge, "process_resident_memory_bytes", [], "Resident memory of the process.";
+    FDS = Gauge, "process_open_fds", [], "Open file descriptors.";
+    MAX_FDS = Gauge, "process_max_fds", [], "File descriptors the process may open.";
+    THREADS = Gauge, "process_threads", [], "Threads of the process.";
+    STARTED = Gauge, "process_start_time_seconds", [], "When the process started, Unix time.";
+}
