@@ -139,13 +139,16 @@ run_sample() {
 
 # The samples' messages, seen by way of the server's metrics, Prometheus and its query language.
 run_prometheus() {
+    local listen management
+    # The port is the system's choice; the log tells it.
+    management=$(sed -n 's/.*listening for probes and metrics address=\([0-9.:]*\).*/\1/p' "$work/server.log" | head -n 1)
+    [[ -n $management ]] || fail 'the server does not say where it answers probes'
     curl -fsS "http://$management/metrics" >"$work/metrics.txt"
     promtool check metrics <"$work/metrics.txt" >"$work/promtool.log" 2>&1 || {
         cat "$work/promtool.log" >&2
         fail 'promtool does not like the metrics'
     }
     [[ ! -s $work/promtool.log ]] || fail "promtool has something to say: $(cat "$work/promtool.log")"
-    local listen
     listen=127.0.0.1:$(free_port)
     cat >"$work/prometheus.yml" <<EOF
 global:

@@ -4,7 +4,7 @@
 //! folder that looks like the root of the repository, with `posthouse` on its path and, from the start, a throwaway server
 //! of its own. What a reader would leave running in another terminal (`posthouse dev` or `serve` at the beginning of a
 //! line) runs in the background, and the next command waits until it serves. Three things differ from what is written,
-//! so that pages can be run side by side: `/tmp/posthouse`, the port 7443 and the port 9464 are the page's own. What a page
+//! so that pages can be run side by side: `/tmp/posthouse`, the port 7443 and the address 127.0.0.1:9464 are the page's own. What a page
 //! shows as a command's output (`console`) has to be among what its commands wrote.
 
 use std::fs;
@@ -34,6 +34,11 @@ serving() {
         ((SECONDS < patience)) || { cat "$PLACE.log" >&2; return 1; }
         sleep 0.05
     done
+}
+
+# Where the server answers probes: the system has chosen the port.
+management() {
+    sed -n 's/.*listening for probes and metrics address=\([0-9.:]*\).*/\1/p' "$PLACE.log" | tail -n 1
 }
 
 # Make's targets are run by CI; here they only have to exist.
@@ -78,8 +83,8 @@ fn run(name: &str) {
     look_like_a_clone(&clone);
     fs::write(folder.path().join("preamble"), PREAMBLE).unwrap();
     let script = folder.path().join("page");
-    let [listen, management] = [free_port(), free_port()];
-    let text = script_of(&page, &place, listen, management);
+    let listen = free_port();
+    let text = script_of(&page, &place, listen);
     let starts_its_own = page
         .blocks()
         .iter()
@@ -118,14 +123,14 @@ fn assert_shown(page: &Page, written: &str) {
 }
 
 /// The page as a script: what is no command is an empty line, so that the lines have their numbers.
-fn script_of(page: &Page, place: &Path, listen: u16, management: u16) -> String {
+fn script_of(page: &Page, place: &Path, listen: u16) -> String {
     let mut lines = vec![String::new(); page.text.lines().count()];
     for block in page.blocks().into_iter().filter(|block| block.language == "sh") {
         for (index, line) in block.lines.iter().enumerate() {
             let line = line
                 .replace("/tmp/posthouse", place.to_str().unwrap())
                 .replace("7443", &listen.to_string())
-                .replace("9464", &management.to_string());
+                .replace("127.0.0.1:9464", "$(management)");
             let line = if is_server(&line) { in_background(&line, listen) } else { line };
             lines[block.line + index] = line;
         }
