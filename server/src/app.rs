@@ -191,6 +191,9 @@ pub async fn serve(
         drop(data_dir);
     };
     tokio::task::spawn_blocking(end).await.map_err(|why| ServeError::State(why.to_string()))?;
+    let closing = Arc::clone(&observer);
+    let closed = tokio::task::spawn_blocking(move || closing.close());
+    closed.await.map_err(|why| ServeError::State(why.to_string()))?;
     info!("stopped");
     Ok(())
 }

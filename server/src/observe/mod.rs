@@ -9,15 +9,19 @@ mod readiness;
 mod sources;
 pub mod table;
 
+mod access;
 mod listener;
+mod telemetry;
 
 use std::{sync::Arc, time::Duration};
 
+pub(crate) use access::{Access, Action, Caller, Ranges, Record};
 pub use listener::{Management, ManagementError};
 pub use metrics::Metrics;
 pub(crate) use metrics::observe;
 pub use readiness::{Phase, Readiness};
 pub(crate) use sources::Sources;
+pub(crate) use telemetry::{CallSpan, TRACEPARENT, Telemetry, Waited, trace_id};
 
 use crate::{config::Config, log::LogWatch, names::TenantName};
 
@@ -28,6 +32,8 @@ pub struct Observer {
     pub metrics: Metrics,
     /// Whether it is up and ready.
     pub readiness: Readiness,
+    pub(crate) access: Access,
+    pub(crate) telemetry: Option<Telemetry>,
     sources: sources::Slot,
 }
 
@@ -37,6 +43,12 @@ pub enum ObserveError {
     /// The table of metrics is wrong; a test would have told.
     #[error("the metrics cannot be made: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// The file of access records.
+    #[error("the access records cannot be written: {0}; correct access.file in the configuration")]
+    Access(#[source] std::io::Error),
+    /// The exporter of spans.
+    #[error("spans cannot be exported: {0}; correct [telemetry] in the configuration")]
+    Telemetry(#[from] opentelemetry_otlp::ExporterBuildError),
     /// The management listener.
     #[error(transparent)]
     Management(#[from] ManagementError),
@@ -53,16 +65,24 @@ impl Observer {
         } else {
             Vec::new()
         };
-        Ok(Arc::new(Self::with(Metrics::new(&tenants)?)))
+        let metrics = Metrics::new(&tenants)?;
+        let access = Access::open(&config.observe.access, &metrics).map_err(ObserveError::Access)?;
+        let telemetry = config.observe.telemetry.as_ref();
+        let telemetry = telemetry.map(|telemetry| Telemetry::start(telemetry, &metrics)).transpose()?;
+        Ok(Arc::new(Self::with(metrics, access, telemetry)))
     }
 
-    fn with(metrics: Metrics) -> Self {
-        Self { metrics, readiness: Readiness::default(), sources: sources::Slot::default() }
+    fn with(metrics: Metrics, access: Access, telemetry: Option<Telemetry>) -> Self {
+        let (readiness, sources) = (Readiness::default(), sources::Slot::default());
+        Self { metrics, readiness, access, telemetry, sources }
     }
 
     #[cfg(test)]
     pub(crate) fn for_tests() -> Arc<Self> {
-        Arc::new(Self::with(Metrics::new(&[]).unwrap()))
+        let metrics = Metrics::new(&[]).unwrap();
+        let config = crate::config::ObserveConfig::default();
+        let access = Access::open(&config.access, &metrics).unwrap();
+        Arc::new(Self::with(metrics, access, None))
     }
 
     /// The server has come to this phase.
@@ -93,6 +113,15 @@ impl Observer {
     /// Reads nothing any more: the rooms are closing.
     pub(crate) fn look_away(&self) {
         self.sources.put(None);
+    }
+
+    /// Writes the last records of access, and exports the last spans, for a bounded time. Blocks; the runtime must
+    /// still run.
+    pub(crate) fn close(&self) {
+        self.access.close();
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.close();
+        }
     }
 
     /// All metrics as they are now, in Prometheus' text format. Reads files and asks the store: not for the network's

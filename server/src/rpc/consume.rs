@@ -21,6 +21,7 @@ use super::{
     context::{Context, FoundQueue, holder, principal, subscription_name},
     convert, notes, receive,
     status::ApiError,
+    watch::Call,
 };
 use crate::{
     identity::{Principal, TokenVerifier},
@@ -86,7 +87,7 @@ impl Source {
             }
         }
         let outcomes = if items.is_empty() { Vec::new() } else { self.settle_items(context, items).await? };
-        notes::settled(&context.observer, self, &settlements, &refused, &outcomes);
+        notes::settled(&context.observer, self, &settlements, &refused, &outcomes).await;
         let (mut outcomes, mut refused) = (outcomes.into_iter(), refused.into_iter().peekable());
         let result = |(index, settlement): (usize, &Settlement)| match refused.next_if(|(at, _)| *at == index)
         {
@@ -193,18 +194,21 @@ impl Consumer for ConsumerService {
     ) -> Result<Response<Self::ConsumeStream>, Status> {
         let principal = principal(&request)?;
         let identity = super::context::connection(&request)?;
-        let stream = ConsumeStream::new(Arc::clone(&self.context), Arc::clone(&self.tokens), identity);
+        let call = request.extensions().get().cloned();
+        let stream = ConsumeStream::new(Arc::clone(&self.context), Arc::clone(&self.tokens), identity, call);
         Ok(Response::new(Box::pin(stream.run(principal, request.into_inner()))))
     }
 
     async fn receive(&self, request: Request<ReceiveRequest>) -> Result<Response<ReceiveResponse>, Status> {
         let principal = principal(&request)?;
+        Call::names(&request, &request.get_ref().queue);
         let deliveries = receive::receive(&self.context, &principal, request.into_inner()).await?;
         Ok(Response::new(ReceiveResponse { deliveries }))
     }
 
     async fn settle(&self, request: Request<SettleRequest>) -> Result<Response<SettleResponse>, Status> {
         let principal = principal(&request)?;
+        Call::names(&request, &request.get_ref().queue);
         let SettleRequest { queue, subscription, settlements } = request.into_inner();
         let source = Source::open(&self.context, &principal, &queue, &subscription, &[]).await?;
         let results = source.settle(&self.context, settlements).await?;
@@ -216,6 +220,7 @@ impl Consumer for ConsumerService {
         request: Request<ExtendLeasesRequest>,
     ) -> Result<Response<ExtendLeasesResponse>, Status> {
         let principal = principal(&request)?;
+        Call::names(&request, &request.get_ref().queue);
         let ExtendLeasesRequest { queue, subscription, tokens, lease_duration } = request.into_inner();
         let source = Source::open(&self.context, &principal, &queue, &subscription, &[]).await?;
         let results = source.extend(&self.context, &tokens, lease_duration.as_ref()).await?;

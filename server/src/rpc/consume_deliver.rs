@@ -81,7 +81,9 @@ impl Backlog {
         if !frame.is_empty() {
             read.frames.push(frame);
         }
-        notes::delivered(&context.observer, source, read.frames.iter().flatten());
+        for deliveries in &read.frames {
+            notes::delivered(&context.observer, source, deliveries).await;
+        }
         // Many small ones, or few large ones.
         self.read = match sum {
             ..=524_288 => (self.read * 2).min(MOST_READ),

@@ -20,6 +20,7 @@ use super::{
     outlet::{Gone, Outlet, outlet},
     status::ApiError,
     stream::{DRAIN_PATIENCE, HEARTBEAT, PROTOCOL_VERSION, check_version, first_frame, refresh, ticks},
+    watch::Call,
 };
 use crate::{
     dispatch::{Credit, SessionEvent, SessionHandle, SessionOpen},
@@ -41,6 +42,7 @@ pub(crate) struct ConsumeStream {
     context: Arc<Context>,
     tokens: Arc<TokenVerifier>,
     identity: Arc<ConnIdentity>,
+    call: Option<Arc<Call>>,
 }
 
 /// A stream after its Open.
@@ -61,8 +63,9 @@ impl ConsumeStream {
         context: Arc<Context>,
         tokens: Arc<TokenVerifier>,
         identity: Arc<ConnIdentity>,
+        call: Option<Arc<Call>>,
     ) -> Self {
-        Self { context, tokens, identity }
+        Self { context, tokens, identity, call }
     }
 
     /// Runs the stream in a task of its own; what it sends comes out here.
@@ -106,6 +109,9 @@ impl ConsumeStream {
     }
 
     async fn open(&self, principal: &Arc<Principal>, open: OpenConsume) -> Result<Open, ApiError> {
+        if let Some(call) = &self.call {
+            call.is_about(&open.queue);
+        }
         check_version(open.protocol_version)?;
         if open.session_id.len() != limits::SESSION_ID_BYTES {
             let text = format!(

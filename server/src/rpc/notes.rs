@@ -1,15 +1,19 @@
-//! What handlers note of messages: figures, a batch at a time.
+//! What handlers note of messages, a batch at a time: figures, records of access, and the spans of messages that are
+//! traced.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use posthouse_engine::outcome::{EntryResult, Published, SettleOutcome};
-use posthouse_proto::v1::{Delivery, SettleAction, SettleResult, Settlement};
+use posthouse_proto::v1::{Delivery, Message, SettleAction, SettleResult, Settlement};
 
-use super::{consume::Source, publish::Target, status::ApiError};
-use crate::observe::Observer;
+use super::{consume::Source, convert, publish::Target, status::ApiError};
+use crate::{
+    observe::{Action, Caller, Observer, Ranges, Record, TRACEPARENT, Telemetry, Waited},
+    policy::Permit,
+};
 
 /// A batch was decided. `bytes` are those of all its messages.
-pub(crate) fn published(
+pub(crate) async fn published(
     observer: &Observer,
     target: &Target,
     published: &Published,
@@ -22,14 +26,24 @@ pub(crate) fn published(
     messages.batch.observe(published.results.len() as f64);
     messages.duplicates.inc_by(count(|result| matches!(result, EntryResult::Duplicate(_))));
     errors.iter().for_each(|error| rejected(observer, error));
-    if stored == 0 {
-        return;
+    if stored > 0 {
+        messages.published.inc_by(stored);
+        messages.published_bytes.inc_by(bytes as u64);
     }
-    messages.published.inc_by(stored);
-    messages.published_bytes.inc_by(bytes as u64);
-    if let Some(tenant) = observer.metrics.tenant(&target.permit.principal().tenant) {
+    if let Some(tenant) = observer.metrics.tenant(&target.permit.principal().tenant).filter(|_| stored > 0) {
         tenant.published.inc_by(stored);
         tenant.published_bytes.inc_by(bytes as u64);
+    }
+    if observer.access.keeps_messages() {
+        let mut record = record(Action::Publish, "publish", &target.permit);
+        let sequences = published.results.iter().filter_map(|result| match result {
+            EntryResult::Stored(sequence) => Some(*sequence),
+            EntryResult::Duplicate(_) | EntryResult::Refused => None,
+        });
+        sequences.for_each(|sequence| record.sequences.add(None, sequence));
+        record.count = stored;
+        record.not_done = (published.results.len() as u64).saturating_sub(stored);
+        observer.access.write(record).await;
     }
 }
 
@@ -38,15 +52,28 @@ pub(crate) fn rejected(observer: &Observer, error: &ApiError) {
     observer.metrics.messages.rejected.with_label_values(&[error.reason_name()]).inc();
 }
 
+fn record<'a>(action: Action, method: &'a str, permit: &Permit) -> Record<'a> {
+    let mut record = Record::new(action, method, Caller::of(Some(permit.principal()), None));
+    record.queue = permit.queue().to_string();
+    record.subscription = permit.subscription().map(ToString::to_string).unwrap_or_default();
+    record
+}
+
 /// Deliveries are about to leave.
-pub(crate) fn delivered<'a>(
-    observer: &Observer,
-    source: &Source,
-    deliveries: impl Iterator<Item = &'a Delivery>,
-) {
+pub(crate) async fn delivered(observer: &Observer, source: &Source, deliveries: &[Delivery]) {
+    count_deliveries(observer, source, deliveries);
+    if let Some(telemetry) = &observer.telemetry {
+        deliveries.iter().for_each(|delivery| trace(telemetry, source, delivery));
+    }
+    if observer.access.keeps_messages() {
+        record_deliveries(observer, source, deliveries).await;
+    }
+}
+
+fn count_deliveries(observer: &Observer, source: &Source, deliveries: &[Delivery]) {
     let messages = &observer.metrics.messages;
     let waiting = messages.waiting.local();
-    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let (mut count, mut bytes, mut again, mut resumed) = (0, 0, 0, 0);
     for delivery in deliveries {
         count += 1;
@@ -57,13 +84,8 @@ pub(crate) fn delivered<'a>(
         }
         let Some(message) = &delivery.message else { continue };
         bytes += message.payload.len() as u64;
-        if delivery.attempt <= 1
-            && !delivery.resumed
-            && let Some(published) = &message.publish_time
-        {
-            let published_ms = u128::try_from(published.seconds).unwrap_or(0) * 1_000
-                + u128::try_from(published.nanos).unwrap_or(0) / 1_000_000;
-            waiting.observe(now_ms.saturating_sub(published_ms) as f64 / 1_000.0);
+        if delivery.attempt <= 1 && !delivery.resumed {
+            waiting.observe(now.saturating_sub(published_after_epoch(message)).as_secs_f64());
         }
     }
     waiting.flush();
@@ -76,47 +98,116 @@ pub(crate) fn delivered<'a>(
     }
 }
 
+/// One record, or several when the sequences are too scattered for one.
+async fn record_deliveries(observer: &Observer, source: &Source, deliveries: &[Delivery]) {
+    let mut rest = deliveries.iter().peekable();
+    while rest.peek().is_some() {
+        let mut record = record(Action::Deliver, "deliver", &source.permit);
+        while !record.sequences.is_full()
+            && !record.leases.is_full()
+            && let Some(delivery) = rest.next()
+        {
+            record.count += 1;
+            record.sequences.add(None, delivery.message.as_ref().map_or(0, |message| message.sequence));
+            if let Some(token) = convert::token_ref(&delivery.token) {
+                record.leases.add(Some(token.lease), token.index.into());
+            }
+        }
+        observer.access.write(record).await;
+    }
+}
+
+/// The message's stay in the queue, if its producer's trace is sampled.
+fn trace(telemetry: &Telemetry, source: &Source, delivery: &Delivery) {
+    let Some(message) = &delivery.message else { return };
+    let Some(traceparent) = message.attributes.get(TRACEPARENT).filter(|_| !delivery.resumed) else { return };
+    let (queue, subscription) = (source.permit.queue().to_string(), source.permit.subscription());
+    let waited = Waited {
+        queue: &queue,
+        subscription: subscription.map_or("", |subscription| subscription.as_str()),
+        message_id: &message.id,
+        attempt: delivery.attempt,
+        payload_bytes: message.payload.len(),
+        published: UNIX_EPOCH + published_after_epoch(message),
+        delivered: SystemTime::now(),
+    };
+    telemetry.waited(traceparent, &waited);
+}
+
+fn published_after_epoch(message: &Message) -> Duration {
+    message.publish_time.as_ref().map_or(Duration::ZERO, |time| {
+        Duration::new(u64::try_from(time.seconds).unwrap_or(0), u32::try_from(time.nanos).unwrap_or(0))
+    })
+}
+
 /// Settlements were decided: the well-formed ones by the machine, the others are `refused`, each with its place.
-pub(crate) fn settled(
+pub(crate) async fn settled(
     observer: &Observer,
     source: &Source,
     settlements: &[Settlement],
     refused: &[(usize, SettleResult)],
     outcomes: &[SettleOutcome],
 ) {
-    let messages = &observer.metrics.messages;
-    let mut made = [0_u64; ACTIONS.len()];
-    let mut not_made = [0_u64; REASONS.len()];
-    let mut count = |reason: usize| {
-        if let Some(counted) = not_made.get_mut(reason) {
-            *counted += 1;
-        }
-    };
-    refused.iter().for_each(|_| count(0));
+    let (made, not_made) = count_settlements(observer, source, settlements, refused, outcomes);
+    if observer.access.keeps_messages() {
+        record_settlements(observer, source, &made, not_made).await;
+    }
+}
+
+/// The settlements that were made, and how many were not.
+fn count_settlements<'a>(
+    observer: &Observer,
+    source: &Source,
+    settlements: &'a [Settlement],
+    refused: &[(usize, SettleResult)],
+    outcomes: &[SettleOutcome],
+) -> (Vec<&'a Settlement>, u64) {
     let mut places = refused.iter().map(|(at, _)| *at).peekable();
     let decided = settlements.iter().enumerate().filter(|(at, _)| places.next_if_eq(at).is_none());
+    let mut not_made = [refused.len() as u64, 0, 0, 0];
+    let mut made: Vec<&Settlement> = Vec::with_capacity(outcomes.len());
     for ((_, settlement), outcome) in decided.zip(outcomes) {
+        let [invalid, lost, by_another, already] = &mut not_made;
         match outcome {
-            SettleOutcome::Settled => {
-                let at = ACTIONS.iter().position(|(action, _)| *action == settlement.action());
-                if let Some(counted) = at.and_then(|at| made.get_mut(at)) {
-                    *counted += 1;
-                }
-            }
-            SettleOutcome::TokenInvalid => count(0),
-            SettleOutcome::LeaseLost => count(1),
-            SettleOutcome::SettledByAnother => count(2),
-            SettleOutcome::AlreadySettled(_) => count(3),
+            SettleOutcome::Settled => made.push(settlement),
+            SettleOutcome::TokenInvalid => *invalid += 1,
+            SettleOutcome::LeaseLost => *lost += 1,
+            SettleOutcome::SettledByAnother => *by_another += 1,
+            SettleOutcome::AlreadySettled(_) => *already += 1,
         }
     }
-    for ((_, action), counted) in ACTIONS.iter().zip(made).filter(|(_, counted)| *counted > 0) {
-        messages.settled.with_label_values(&[*action]).inc_by(counted);
+    let messages = &observer.metrics.messages;
+    for (action, name) in ACTIONS {
+        let count = made.iter().filter(|settlement| settlement.action() == action).count();
+        if count > 0 {
+            messages.settled.with_label_values(&[name]).inc_by(count as u64);
+        }
     }
-    for (reason, counted) in REASONS.iter().zip(not_made).filter(|(_, counted)| *counted > 0) {
-        messages.settle_refused.with_label_values(&[*reason]).inc_by(counted);
+    for (reason, count) in REASONS.iter().zip(not_made).filter(|(_, count)| *count > 0) {
+        messages.settle_refused.with_label_values(&[*reason]).inc_by(count);
     }
     if let Some(tenant) = observer.metrics.tenant(&source.permit.principal().tenant) {
-        tenant.settled.inc_by(made.iter().sum());
+        tenant.settled.inc_by(made.len() as u64);
+    }
+    (made, not_made.iter().sum())
+}
+
+/// One record, or several when the deliveries are too scattered for one.
+async fn record_settlements(observer: &Observer, source: &Source, made: &[&Settlement], mut not_made: u64) {
+    let mut rest = made.iter().peekable();
+    while rest.peek().is_some() || not_made > 0 {
+        let mut record = record(Action::Settle, "settle", &source.permit);
+        record.not_done = std::mem::take(&mut not_made);
+        while !record.settled.values().any(Ranges::is_full)
+            && let Some(settlement) = rest.next()
+        {
+            record.count += 1;
+            let name = ACTIONS.iter().find(|(action, _)| *action == settlement.action());
+            if let (Some((_, name)), Some(token)) = (name, convert::token_ref(&settlement.token)) {
+                record.settled.entry(*name).or_default().add(Some(token.lease), token.index.into());
+            }
+        }
+        observer.access.write(record).await;
     }
 }
 

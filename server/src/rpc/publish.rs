@@ -20,6 +20,7 @@ use super::{
     convert, notes,
     publish_stream::PublishStream,
     status::ApiError,
+    watch::Call,
 };
 use crate::{
     identity::{Principal, TokenVerifier},
@@ -54,7 +55,7 @@ impl Proposed {
         let bytes = self.bytes;
         let decided = self.outcome().await;
         if let Ok((published, errors)) = &decided {
-            notes::published(&context.observer, target, published, errors, bytes);
+            notes::published(&context.observer, target, published, errors, bytes).await;
         }
         decided
     }
@@ -185,6 +186,7 @@ pub(crate) fn check_producer(producer_id: &[u8], epoch: u64) -> Result<(), ApiEr
 impl Publisher for PublisherService {
     async fn publish(&self, request: Request<PublishRequest>) -> Result<Response<PublishResponse>, Status> {
         let principal = principal(&request)?;
+        Call::names(&request, &request.get_ref().queue);
         let PublishRequest { queue, messages, producer, atomic } = request.into_inner();
         let target = Target::open(&self.context, &principal, &queue).await?;
         let proposed = propose(&self.context, &target, messages, producer, atomic).await?;
@@ -201,7 +203,8 @@ impl Publisher for PublisherService {
     ) -> Result<Response<Self::PublishStreamStream>, Status> {
         let principal = principal(&request)?;
         let identity = super::context::connection(&request)?;
-        let stream = PublishStream::new(Arc::clone(&self.context), Arc::clone(&self.tokens), identity);
+        let call = request.extensions().get().cloned();
+        let stream = PublishStream::new(Arc::clone(&self.context), Arc::clone(&self.tokens), identity, call);
         Ok(Response::new(Box::pin(stream.run(principal, request.into_inner()))))
     }
 }

@@ -21,6 +21,7 @@ use super::{
     publish::{Proposed, Target, check_producer, propose},
     status::ApiError,
     stream::{DRAIN_PATIENCE, PROTOCOL_VERSION, check_version, first_frame, refresh, ticks},
+    watch::Call,
 };
 use crate::{
     identity::{ConnIdentity, Principal, TokenVerifier},
@@ -41,6 +42,7 @@ pub(crate) struct PublishStream {
     context: Arc<Context>,
     tokens: Arc<TokenVerifier>,
     identity: Arc<ConnIdentity>,
+    call: Option<Arc<Call>>,
 }
 
 /// A stream after its Open.
@@ -67,8 +69,9 @@ impl PublishStream {
         context: Arc<Context>,
         tokens: Arc<TokenVerifier>,
         identity: Arc<ConnIdentity>,
+        call: Option<Arc<Call>>,
     ) -> Self {
-        Self { context, tokens, identity }
+        Self { context, tokens, identity, call }
     }
 
     /// Runs the stream in a task of its own; what it answers comes out here.
@@ -113,6 +116,9 @@ impl PublishStream {
         open: Open,
         out: &mut Outlet<out::Frame>,
     ) -> Result<Opening, ApiError> {
+        if let Some(call) = &self.call {
+            call.is_about(&open.queue);
+        }
         check_version(open.protocol_version)?;
         let name = open.queue.parse::<QueueResource>()?;
         policy::authorize(principal, Action::Publish, &name.into())?;

@@ -21,6 +21,7 @@ use super::{
     context::{Context, FoundQueue, principal},
     convert,
     status::ApiError,
+    watch::Call,
 };
 use crate::{
     limits,
@@ -36,6 +37,7 @@ pub(crate) struct QueuesService {
 impl QueuesService {
     /// The right to manage the queue of this name.
     fn managed<T>(request: &Request<T>, name: &str) -> Result<Permit, Status> {
+        Call::names(request, name);
         let principal = principal(request)?;
         let name = name.parse::<QueueResource>().map_err(ApiError::from)?;
         Ok(policy::authorize(&principal, Action::Manage, &name.into()).map_err(ApiError::from)?)
@@ -114,6 +116,7 @@ impl Queues for QueuesService {
 
     async fn get_queue(&self, request: Request<GetQueueRequest>) -> Result<Response<Queue>, Status> {
         let principal = principal(&request)?;
+        Call::names(&request, &request.get_ref().name);
         let name = request.get_ref().name.parse::<QueueResource>().map_err(ApiError::from)?;
         let actions = [Action::Manage, Action::Stats];
         let permit = policy::authorize_any(&principal, &actions, &name.into()).map_err(ApiError::from)?;
@@ -125,6 +128,7 @@ impl Queues for QueuesService {
         request: Request<ListQueuesRequest>,
     ) -> Result<Response<ListQueuesResponse>, Status> {
         let principal = principal(&request)?;
+        Call::names(&request, &request.get_ref().parent);
         let ListQueuesRequest { parent, page_size, page_token } = request.into_inner();
         let parent = parent.parse::<DepartmentResource>().map_err(ApiError::from)?;
         let actions = [Action::Manage, Action::Stats];

@@ -70,7 +70,7 @@ pub(crate) async fn receive(
     let rest = deliveries.split_off(fitting(&deliveries));
     release(context, &source, &rest);
     session.close_keeping_leases();
-    notes::delivered(&context.observer, &source, deliveries.iter());
+    notes::delivered(&context.observer, &source, &deliveries).await;
     Ok(deliveries)
 }
 

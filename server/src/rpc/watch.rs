@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     pin::Pin,
     sync::{Arc, OnceLock},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Instant,
 };
 
@@ -17,9 +17,15 @@ use tower::{Layer, Service};
 
 use crate::{
     identity::{ConnIdentity, Principal},
-    observe::{Observer, observe},
+    observe::{Access, Action, CallSpan, Caller, Observer, Record, observe, trace_id},
     policy::table::method,
 };
+
+/// Longer than any resource's name.
+const MAX_RESOURCE_CHARS: usize = 256;
+
+/// Waited for before the end of a call is told.
+type Recording = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Puts [`Watch`] in front of services.
 #[derive(Clone, Debug)]
@@ -40,6 +46,8 @@ pub(crate) struct Call {
     method: &'static str,
     connection: Option<Arc<ConnIdentity>>,
     principal: OnceLock<Arc<Principal>>,
+    about: OnceLock<String>,
+    trace_id: Option<String>,
 }
 
 impl Call {
@@ -47,6 +55,38 @@ impl Call {
     pub(crate) fn admitted(&self, principal: &Arc<Principal>) {
         // Once per call.
         let _ = self.principal.set(Arc::clone(principal));
+    }
+
+    /// The resource that a request names, whether or not there is one, for the record of the call.
+    pub(crate) fn names<T>(request: &tonic::Request<T>, resource: &str) {
+        if let Some(call) = request.extensions().get::<Arc<Self>>() {
+            call.is_about(resource);
+        }
+    }
+
+    /// As [`names`](Self::names), for a stream, whose first frame names it.
+    pub(crate) fn is_about(&self, resource: &str) {
+        // Longer than any name can be.
+        let _ = self.about.set(resource.chars().take(MAX_RESOURCE_CHARS).collect());
+    }
+
+    /// What is recorded of its end, if anything is.
+    fn record<'a>(&'a self, access: &Access, code: Code, reason: &'a str) -> Option<Record<'a>> {
+        if !access.keeps_changes() {
+            return None;
+        }
+        let action = match code {
+            Code::Unauthenticated | Code::PermissionDenied => Action::Refused,
+            _ if is_change(self.method) => Action::Manage,
+            _ => return None,
+        };
+        let caller = Caller::of(self.principal.get().map(Arc::as_ref), self.connection.as_deref());
+        let mut record = Record::new(action, self.method, caller);
+        record.queue = self.about.get().cloned().unwrap_or_default();
+        record.outcome = name(code);
+        record.reason = reason;
+        record.trace_id = self.trace_id.as_deref().unwrap_or_default();
+        Some(record)
     }
 }
 
@@ -81,15 +121,21 @@ where
             method: method(request.uri().path()).unwrap_or("other"),
             connection: request.extensions().get().cloned(),
             principal: OnceLock::new(),
+            about: OnceLock::new(),
+            trace_id: trace_id(request.headers()).map(str::to_owned),
         });
         request.extensions_mut().insert(Arc::clone(&call));
-        let mut ongoing = Ongoing::begin(&self.observer, call);
+        let telemetry = self.observer.telemetry.as_ref();
+        let span = telemetry.and_then(|telemetry| telemetry.call(request.headers(), call.method));
+        let mut ongoing = Ongoing::begin(&self.observer, call, span);
         let answering = self.inner.call(request);
         Box::pin(async move {
             let response = answering.await?;
             // A refusal has no trailers: its status stands in the headers.
-            ongoing.look_at(response.headers());
-            Ok(response.map(|body| Body::new(Watched { body, ongoing })))
+            if let Some(recording) = ongoing.look_at(response.headers()) {
+                recording.await;
+            }
+            Ok(response.map(|body| Body::new(Watched { body, ongoing, last: None })))
         })
     }
 }
@@ -100,11 +146,12 @@ struct Ongoing {
     call: Arc<Call>,
     begun: Instant,
     is_stream: bool,
+    span: Option<CallSpan>,
     ended: bool,
 }
 
 impl Ongoing {
-    fn begin(observer: &Arc<Observer>, call: Arc<Call>) -> Self {
+    fn begin(observer: &Arc<Observer>, call: Arc<Call>, span: Option<CallSpan>) -> Self {
         let is_stream = matches!(
             call.method,
             "posthouse.v1.Publisher/PublishStream"
@@ -114,18 +161,28 @@ impl Ongoing {
         if is_stream {
             observer.metrics.rpc.streams.with_label_values(&[call.method]).inc();
         }
-        Self { observer: Arc::clone(observer), call, begun: Instant::now(), is_stream, ended: false }
+        Self { observer: Arc::clone(observer), call, begun: Instant::now(), is_stream, span, ended: false }
     }
 
-    fn look_at(&mut self, headers: &HeaderMap) {
-        if !self.ended
-            && let Some(status) = Status::from_header_map(headers)
-        {
-            self.end(&status);
+    /// Whether these headers, or trailers, end the call; then what has to be waited for before they may leave.
+    fn look_at(&mut self, headers: &HeaderMap) -> Option<Recording> {
+        if self.ended {
+            return None;
         }
+        let status = Status::from_header_map(headers)?;
+        let reason = self.end(&status);
+        let (observer, call, code) = (Arc::clone(&self.observer), Arc::clone(&self.call), status.code());
+        // Looked at twice, so that most calls make no future.
+        call.record(&observer.access, code, &reason)?;
+        Some(Box::pin(async move {
+            if let Some(record) = call.record(&observer.access, code, &reason) {
+                observer.access.write(record).await;
+            }
+        }))
     }
 
-    fn end(&mut self, status: &Status) {
+    /// Counts the end, and returns its reason.
+    fn end(&mut self, status: &Status) -> String {
         self.ended = true;
         let (rpc, method) = (&self.observer.metrics.rpc, self.call.method);
         rpc.calls.with_label_values(&[method, name(status.code())]).inc();
@@ -134,16 +191,26 @@ impl Ongoing {
         } else {
             observe(&rpc.duration.with_label_values(&[method]), self.begun.elapsed());
         }
-        if status.code() == Code::Ok || status.code() == Code::Cancelled {
-            return;
+        let reason = match status.code() {
+            Code::Ok | Code::Cancelled => String::new(),
+            code => {
+                let info = status.get_details_error_info();
+                info.map_or_else(|| name(code).to_owned(), |info| info.reason)
+            }
+        };
+        if let Some(span) = self.span.take() {
+            span.end(status.code(), &reason);
         }
-        let info = status.get_details_error_info();
-        let reason = info.as_ref().map_or_else(|| name(status.code()), |info| info.reason.as_str());
+        if reason.is_empty() {
+            return reason;
+        }
+        let reason = reason.as_str();
         rpc.refusals.with_label_values(&[reason]).inc();
         let refused = matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied);
         if refused && self.call.principal.get().is_none() {
             rpc.auth_refusals.with_label_values(&[reason]).inc();
         }
+        reason.to_owned()
     }
 }
 
@@ -151,6 +218,9 @@ impl Drop for Ongoing {
     fn drop(&mut self) {
         if !self.ended {
             self.end(&Status::cancelled(""));
+            if let Some(record) = self.call.record(&self.observer.access, Code::Cancelled, "") {
+                self.observer.access.write_later(&record);
+            }
         }
     }
 }
@@ -159,6 +229,8 @@ impl Drop for Ongoing {
 struct Watched {
     body: Body,
     ongoing: Ongoing,
+    /// The trailers, while their call is being recorded.
+    last: Option<(Recording, Frame<Bytes>)>,
 }
 
 impl HttpBody for Watched {
@@ -169,22 +241,41 @@ impl HttpBody for Watched {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(context);
-        if let Poll::Ready(Some(Ok(frame))) = &frame
-            && let Some(trailers) = frame.trailers_ref()
-        {
-            self.ongoing.look_at(trailers);
+        let this = &mut *self;
+        if this.last.is_none() {
+            let frame = ready!(Pin::new(&mut this.body).poll_frame(context));
+            let trailers = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.trailers_ref());
+            let recording = trailers.and_then(|trailers| this.ongoing.look_at(trailers));
+            match (recording, frame) {
+                (Some(recording), Some(Ok(frame))) => this.last = Some((recording, frame)),
+                (_, frame) => return Poll::Ready(frame),
+            }
         }
-        frame
+        if let Some((recording, _)) = &mut this.last {
+            ready!(recording.as_mut().poll(context));
+        }
+        Poll::Ready(this.last.take().map(|(_, frame)| Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.last.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
+}
+
+/// Whether a method changes a queue or moves messages without consuming them.
+fn is_change(method: &str) -> bool {
+    matches!(
+        method,
+        "posthouse.v1.Queues/CreateQueue"
+            | "posthouse.v1.Queues/UpdateQueue"
+            | "posthouse.v1.Queues/DeleteQueue"
+            | "posthouse.v1.Queues/PurgeQueue"
+            | "posthouse.v1.Messages/RedriveDeadLetters"
+    )
 }
 
 /// As the specification writes it.
