@@ -1,4 +1,4 @@
-//! The tests that pages name as proof are there.
+//! The tests that pages name as proof are there, and so are the metrics.
 
 use std::fs;
 use std::path::PathBuf;
@@ -61,5 +61,19 @@ fn every_promise_has_its_test() {
         page.text.split("## What is promised").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
     for row in promises.lines().filter(|line| line.starts_with("| ")).skip(1) {
         assert!(row.contains("::"), "no test in: {row}");
+    }
+}
+
+#[test]
+fn every_named_metric_exists() {
+    let table = fs::read_to_string(root().join("server/src/observe/table.rs")).unwrap();
+    for page in Page::all() {
+        for rest in page.text.split("posthouse_").skip(1) {
+            let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(rest.len());
+            let name = format!("posthouse_{}", &rest[..end]);
+            // Not a metric: the crate.
+            let known = name == "posthouse_client" || table.contains(&format!("\"{name}\""));
+            assert!(known, "{}: there is no metric {name}", page.name);
+        }
     }
 }
