@@ -8,6 +8,8 @@ use std::fmt;
 pub enum Exit {
     /// It did what was asked.
     Ok = 0,
+    /// `apply --dry-run --exit-code`: something would change.
+    Differs = 2,
     /// EX_USAGE: the command line is wrong.
     Usage = 64,
     /// EX_DATAERR: the input is wrong.
@@ -24,6 +26,42 @@ pub enum Exit {
     NoPermission = 77,
     /// EX_CONFIG: the configuration or the context is wrong.
     Config = 78,
+}
+
+/// Every code and when it is used, as `posthouse --help` shows them.
+pub const CODES: [(Exit, &str); 10] = [
+    (Exit::Ok, "it did what was asked"),
+    (Exit::Differs, "apply --dry-run --exit-code: something would change"),
+    (Exit::Usage, "the command line is wrong"),
+    (Exit::BadData, "the input, a name's or a setting's value, or a data folder is not as it should be"),
+    (Exit::NoInput, "what was named does not exist: a file, a queue, a department, a message"),
+    (Exit::Unavailable, "the server cannot be reached, or failed"),
+    (Exit::Io, "a file, stdin, stdout or a disk failed"),
+    (Exit::TempFail, "not all of it was done; trying again later may help"),
+    (Exit::NoPermission, "certificate, token or grant do not allow it"),
+    (Exit::Config, "the configuration or the context is wrong"),
+];
+
+/// What `posthouse --help` says below the commands.
+pub fn help() -> String {
+    let mut help = "Examples:\n  \
+        posthouse dev --dir /tmp/posthouse\n  \
+        export POSTHOUSE_CONTEXT=/tmp/posthouse/contexts/civil-affairs.toml\n  \
+        posthouse queue create household-registry/inbox\n  \
+        echo 'a first message' | posthouse publish household-registry/inbox\n  \
+        posthouse consume household-registry/inbox --until-empty\n\n\
+        Exit codes:\n"
+        .to_owned();
+    for (exit, meaning) in CODES {
+        help.push_str(&format!("  {:>2}  {meaning}\n", exit as u8));
+    }
+    help.push_str(
+        "\nEnvironment:\n  \
+        POSTHOUSE_CONTEXT  the context file, unless --context is given\n  \
+        POSTHOUSE_LOG      what a server logs, for example info or posthouse_server=debug,warn\n  \
+        NO_COLOR           when set, nothing is coloured",
+    );
+    help
 }
 
 impl From<Exit> for std::process::ExitCode {
@@ -61,6 +99,21 @@ impl fmt::Display for Failure {
         match &self.next {
             Some(next) => write!(f, "\n  next: {next}"),
             None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_codes_are_those_of_sysexits_and_all_are_told() {
+        let codes: Vec<u8> = CODES.iter().map(|(exit, _)| *exit as u8).collect();
+        assert_eq!(codes, [0, 2, 64, 65, 66, 69, 74, 75, 77, 78]);
+        let help = help();
+        for code in codes {
+            assert!(help.contains(&format!("\n  {code:>2}  ")), "{code}");
         }
     }
 }

@@ -8,23 +8,32 @@ use args::{Cli, Command};
 use connect::connect;
 use exit::{Exit, Failure};
 
+pub mod apply;
 pub mod consume;
 pub mod dev;
+pub mod message;
 pub mod ping;
 pub mod publish;
 pub mod queue;
 pub mod serve;
+pub mod shell;
+pub mod stats;
+pub mod store;
+pub mod token;
 
 pub mod args;
 pub mod connect;
 pub mod exit;
 pub mod failure;
 pub mod log;
+pub mod ndjson;
+pub mod progress;
 pub mod shutdown;
+pub mod stdout;
 pub mod time;
 
 /// Runs a command to its end.
-pub fn run(cli: Cli) -> Result<(), Failure> {
+pub fn run(cli: Cli) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Runtime::new().map_err(|error| {
         Failure::new(Exit::Io, format!("cannot start threads: {error}"), "check the limits of this process")
     })?;
@@ -34,16 +43,30 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     ran
 }
 
-async fn dispatch(cli: Cli) -> Result<(), Failure> {
+async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     let context = cli.context.as_deref();
+    let quiet = cli.quiet;
     match &cli.command {
-        Command::Dev { dir, listen } => dev::run::dev(dir, *listen).await,
-        Command::Serve { config, accept_clock_jump } => {
-            serve::serve(config, ServeOptions { accept_clock_jump: *accept_clock_jump }).await
+        Command::Dev { dir, listen } => dev::run::dev(dir, *listen).await?,
+        Command::Serve { config, check: true, .. } => serve::check(config)?,
+        Command::Serve { config, check: false, accept_clock_jump } => {
+            serve::serve(config, ServeOptions { accept_clock_jump: *accept_clock_jump }).await?;
         }
-        Command::Publish(args) => publish::publish(context, args).await,
-        Command::Consume(args) => consume::consume(context, args).await,
-        Command::Queue { command } => queue::queue(&connect(context).await?, command).await,
-        Command::Ping => ping::ping(&connect(context).await?).await,
+        Command::Publish(args) => publish::publish(context, args, quiet).await?,
+        Command::Consume(args) => consume::consume(context, args, quiet).await?,
+        Command::Queue { command } => queue::queue(&connect(context).await?, command).await?,
+        Command::Apply(args) => return apply::apply(context, args).await,
+        Command::Message { command: args::Message::Find(args) } => {
+            message::find(&connect(context).await?, args).await?;
+        }
+        Command::DeadLetters { command } => {
+            message::dead_letters::dead_letters(&connect(context).await?, command, quiet).await?;
+        }
+        Command::Token { command: args::Token::Inspect(args) } => token::inspect(context, args)?,
+        Command::Store { command: args::Store::Check(args) } => store::check(args, quiet)?,
+        Command::Ping => ping::ping(&connect(context).await?).await?,
+        Command::Completions { shell } => shell::completions(*shell)?,
+        Command::Man(args) => shell::man(args)?,
     }
+    Ok(Exit::Ok)
 }

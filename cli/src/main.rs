@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         }
     };
     match posthouse::run(cli) {
-        Ok(()) => Exit::Ok.into(),
+        Ok(exit) => exit.into(),
         Err(failure) => {
             eprintln!("{failure}");
             failure.exit.into()

@@ -1,36 +1,56 @@
 //! `posthouse queue`: definitions.
 
-use std::io::Write as _;
 use std::time::Duration;
 
 use posthouse_client::{Client, Error, Queue, QueueSettings};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::args;
-use crate::exit::Failure;
-use crate::failure::{of_client, of_stdout};
+use crate::exit::{Exit, Failure};
+use crate::failure::of_client;
+use crate::stats::{json, stats};
+use crate::stdout;
 use crate::time::rfc3339;
 
 /// Runs the command. What it made or found goes to stdout.
 pub async fn queue(client: &Client, command: &args::Queue) -> Result<(), Failure> {
-    let text = run(client, command).await.map_err(|error| of_client(&error))?;
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| of_stdout(&error))
+    let queues = client.queues();
+    let text = match command {
+        args::Queue::Create { queue, settings } => {
+            queues.create(queue, &wanted(queue, settings)).await.map(|created| format!("{}\n", created.name))
+        }
+        args::Queue::Update { queue, changes } => return update(client, queue, changes).await,
+        args::Queue::List { department } => list(client, department).await,
+        args::Queue::Describe { queue } => {
+            queues.get(queue).await.map(|found| format!("{:#}\n", description(&found)))
+        }
+        args::Queue::Stats(args) => return stats(client, args).await,
+        args::Queue::Delete { queue } => queues.delete(queue).await.map(|()| String::new()),
+        args::Queue::Purge { queue } => {
+            queues.purge(queue).await.map(|purged| format!("{{\"purged\": {purged}}}\n"))
+        }
+    };
+    stdout::write(text.map_err(|error| of_client(&error))?)
 }
 
-async fn run(client: &Client, command: &args::Queue) -> Result<String, Error> {
-    let queues = client.queues();
-    match command {
-        args::Queue::Create { queue, settings } => {
-            Ok(format!("{}\n", queues.create(queue, &wanted(settings)).await?.name))
-        }
-        args::Queue::List { department } => list(client, department).await,
-        args::Queue::Describe { queue } => Ok(format!("{:#}\n", description(&queues.get(queue).await?))),
-        args::Queue::Delete { queue } => {
-            queues.delete(queue).await?;
-            Ok(String::new())
-        }
-        args::Queue::Purge { queue } => Ok(format!("{{\"purged\": {}}}\n", queues.purge(queue).await?)),
+/// Changes what is given, and shows the new definition.
+async fn update(client: &Client, queue: &str, changes: &args::QueueChanges) -> Result<(), Failure> {
+    let mut settings = wanted(queue, &changes.settings);
+    if changes.no_dead_letter_queue {
+        settings = settings.dead_letter_queue("");
     }
+    if settings == QueueSettings::new() {
+        return Err(Failure::new(
+            Exit::Usage,
+            "nothing to change was given",
+            "give at least one setting; `posthouse queue update --help` lists them",
+        ));
+    }
+    if let Some(etag) = &changes.etag {
+        settings = settings.etag(etag);
+    }
+    let updated = client.queues().update(queue, &settings).await.map_err(|error| of_client(&error))?;
+    stdout::write(format!("{:#}\n", description(&updated)))
 }
 
 /// The names of a department's queues, or of the one queue that was named instead of a department.
@@ -42,7 +62,8 @@ async fn list(client: &Client, typed: &str) -> Result<String, Error> {
     Ok(names.filter(|name| only.as_ref().is_none_or(|only| only == name)).map(|name| name + "\n").collect())
 }
 
-fn wanted(settings: &args::QueueSettings) -> QueueSettings {
+/// What was given, and nothing else.
+fn wanted(queue: &str, settings: &args::QueueSettings) -> QueueSettings {
     let mut wanted = QueueSettings::new();
     if let Some(bytes) = settings.max_message_bytes {
         wanted = wanted.max_message_bytes(bytes);
@@ -53,14 +74,22 @@ fn wanted(settings: &args::QueueSettings) -> QueueSettings {
     if let Some(attempts) = settings.max_attempts {
         wanted = wanted.max_attempts(attempts);
     }
-    if let Some(queue) = &settings.dead_letter_queue {
-        wanted = wanted.dead_letter_queue(queue);
+    if let Some(target) = &settings.dead_letter_queue {
+        wanted = wanted.dead_letter_queue(beside(queue, target));
     }
     wanted
 }
 
+/// A queue's name as it was typed beside another's: alone, it is of the same department.
+pub fn beside(queue: &str, typed: &str) -> String {
+    match queue.rsplit_once('/') {
+        Some((department, _)) if !typed.is_empty() && !typed.contains('/') => format!("{department}/{typed}"),
+        _ => typed.to_owned(),
+    }
+}
+
 fn description(queue: &Queue) -> Value {
-    let mut description = json!({
+    let mut description = serde_json::json!({
         "name": queue.name,
         "uid": queue.uid,
         "etag": queue.etag,
@@ -72,13 +101,22 @@ fn description(queue: &Queue) -> Value {
         "dead_letter_queue": queue.dead_letter_queue,
     });
     if let Some(stats) = &queue.stats {
-        description["stats"] = json!({
-            "ready": stats.ready,
-            "in_flight": stats.in_flight,
-            "waiting": stats.waiting,
-            "parked": stats.parked,
-            "last_sequence": stats.last_sequence,
-        });
+        description["stats"] = json::object(stats);
     }
     description
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_alone_is_of_the_same_department() {
+        assert_eq!(beside("d/q", "failed"), "d/failed");
+        let full = "tenants/t/departments/d/queues/";
+        assert_eq!(beside(&format!("{full}q"), "failed"), format!("{full}failed"));
+        assert_eq!(beside("d/q", "e/failed"), "e/failed");
+        assert_eq!(beside("d/q", ""), "");
+        assert_eq!(beside("q", "failed"), "failed");
+    }
 }

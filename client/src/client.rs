@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -8,7 +8,9 @@ use crate::{
     consumer::ConsumerBuilder,
     context::Context,
     error::{ConnectError, Error},
+    messages::Messages,
     name,
+    pool::WorkerPoolBuilder,
     publisher::PublisherBuilder,
     queues::Queues,
     request::Requests,
@@ -30,11 +32,46 @@ pub struct Client {
     requests: Arc<Requests>,
 }
 
+/// Settings of a [`Client`].
+#[derive(Clone, Debug)]
+#[must_use = "call `connect`"]
+pub struct ClientBuilder {
+    context: Context,
+    call_timeout: Option<Duration>,
+}
+
+impl ClientBuilder {
+    /// How long one call may take, with all its attempts: to 1 h; 30 s if not set. It is told to the server, which
+    /// does not work on a call that nobody waits for. Streams have no such deadline; see
+    /// [`PublisherBuilder`] and [`ConsumerBuilder`].
+    pub fn call_timeout(mut self, limit: Duration) -> Self {
+        self.call_timeout = Some(limit);
+        self
+    }
+
+    /// How long one attempt to connect may take, with TLS: 100 ms to 5 minutes; 10 s if not set.
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        let limit = limit.clamp(Duration::from_millis(100), Duration::from_secs(300));
+        self.context = self.context.with_connect_timeout(limit);
+        self
+    }
+
+    /// Connects.
+    pub async fn connect(self) -> Result<Client, Error> {
+        Ok(Client { requests: Arc::new(Requests::connect(self.context, self.call_timeout).await?) })
+    }
+}
+
 impl Client {
+    /// Settings of a new client.
+    pub fn builder(context: Context) -> ClientBuilder {
+        ClientBuilder { context, call_timeout: None }
+    }
+
     /// Connects. The server checks who is calling when the first call is made, so that only [`Client::ping`] or
     /// another call tells whether it accepts this client's certificate and token.
     pub async fn connect(context: Context) -> Result<Self, Error> {
-        Ok(Self { requests: Arc::new(Requests::connect(context).await?) })
+        Self::builder(context).connect().await
     }
 
     /// Asks the server whether it serves.
@@ -64,9 +101,20 @@ impl Client {
         ConsumerBuilder::new(self.context().clone(), queue.into())
     }
 
+    /// Settings of a new pool of workers on a queue; [`ConsumerBuilder::worker_pool`] makes one with other settings of
+    /// the consumer.
+    pub fn worker_pool(&self, queue: impl Into<String>) -> WorkerPoolBuilder {
+        self.consumer(queue).worker_pool()
+    }
+
     /// The definitions of queues.
     pub fn queues(&self) -> Queues {
         Queues::new(Arc::clone(&self.requests))
+    }
+
+    /// Where messages are, and dead letters.
+    pub fn messages(&self) -> Messages {
+        Messages::new(Arc::clone(&self.requests))
     }
 
     /// Where this client goes and who it is.

@@ -2,7 +2,6 @@
 
 use std::{
     future::Future,
-    path::Path,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
@@ -10,13 +9,7 @@ use std::{
 
 use hyper::rt::Executor;
 use hyper_util::rt::TokioIo;
-use rustls::{
-    ClientConfig, RootCertStore,
-    client::Resumption,
-    crypto::aws_lc_rs,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
-    version::TLS13,
-};
+use rustls::pki_types::ServerName;
 use tokio::{net::TcpStream, task::JoinSet};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -29,14 +22,13 @@ use crate::{
 
 const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest frame that is read: a batch of deliveries, or one message that is larger than a batch may be.
 pub(crate) const MAX_FRAME_BYTES: usize = 64 * 1024 * 1024;
 
-/// Connects to the context's endpoint. The files are read again whenever the channel connects anew.
+/// Connects to the context's endpoint. Certificates and key are read again whenever the channel connects anew.
 pub(crate) async fn connect(context: &Context) -> Result<Channel, ConnectError> {
     dial_with(context, None, |endpoint| endpoint).await
 }
@@ -85,13 +77,14 @@ async fn dial_with(
 ) -> Result<Channel, ConnectError> {
     let address: Arc<str> = hint.unwrap_or_else(|| context.endpoint()).into();
     let endpoint = adjust(endpoint(context, &address)?);
+    let limit = context.connect_timeout();
     let context = context.clone();
     let connector = service_fn(move |_: Uri| {
         let (context, address) = (context.clone(), Arc::clone(&address));
         async move { dial(&context, &address).await.map(TokioIo::new) }
     });
     let connected = endpoint.connect_with_connector(connector).await;
-    connected.map_err(|error| ConnectError::of_transport(&error, CONNECT_TIMEOUT))
+    connected.map_err(|error| ConnectError::of_transport(&error, limit))
 }
 
 fn endpoint(context: &Context, address: &str) -> Result<Endpoint, ContextError> {
@@ -104,7 +97,7 @@ fn endpoint(context: &Context, address: &str) -> Result<Endpoint, ContextError> 
     let endpoint = Endpoint::from_shared(format!("http://{authority}")).map_err(|_| wrong())?;
     Ok(endpoint
         .origin(origin)
-        .connect_timeout(CONNECT_TIMEOUT)
+        .connect_timeout(context.connect_timeout())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
@@ -113,7 +106,7 @@ fn endpoint(context: &Context, address: &str) -> Result<Endpoint, ContextError> 
 }
 
 async fn dial(context: &Context, address: &str) -> Result<TlsStream<TcpStream>, ConnectError> {
-    let config = tls(context).await?;
+    let config = context.tls().config().await?;
     let name = context.server_name();
     let name =
         ServerName::try_from(name.to_owned()).map_err(|_| ContextError::ServerName(name.to_owned()))?;
@@ -133,42 +126,4 @@ async fn dial(context: &Context, address: &str) -> Result<TlsStream<TcpStream>, 
         return Err(ConnectError::NotGrpc { endpoint: endpoint() });
     }
     Ok(stream)
-}
-
-async fn tls(context: &Context) -> Result<ClientConfig, ContextError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(context.authority()).await? {
-        roots.add(certificate).map_err(|error| unusable(context.authority(), &error))?;
-    }
-    let chain = certificates(context.certificate()).await?;
-    let key = PrivateKeyDer::from_pem_slice(&read(context.key()).await?)
-        .map_err(|error| unusable(context.key(), &error))?;
-    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_protocol_versions(&[&TLS13])
-        .map_err(|error| unusable(context.certificate(), &error))?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key)
-        .map_err(|error| unusable(context.certificate(), &error))?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    config.resumption = Resumption::disabled();
-    Ok(config)
-}
-
-async fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ContextError> {
-    let pem = read(path).await?;
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<_, _>>()
-        .map_err(|error| unusable(path, &error))?;
-    if certificates.is_empty() {
-        return Err(unusable(path, &"it holds no certificate"));
-    }
-    Ok(certificates)
-}
-
-async fn read(path: &Path) -> Result<Vec<u8>, ContextError> {
-    tokio::fs::read(path).await.map_err(|error| ContextError::unreadable(path, error))
-}
-
-fn unusable(path: &Path, message: &dyn std::fmt::Display) -> ContextError {
-    ContextError::Pem { path: path.to_owned(), message: message.to_string() }
 }

@@ -1,56 +1,37 @@
-//! What a Rust service depends on to use Posthouse: a client over mutual TLS that publishes, consumes and manages
-//! queues.
-//!
-//! A [`Context`] says where the server is and who is calling; [`Client::connect`] takes it from there. A
-//! [`Publisher`] stores messages, each once however often the connection breaks. A [`Consumer`] gives out deliveries
-//! that are guards: settle them, or drop them to give them back.
-//!
-//! ```no_run
-//! use posthouse_client::{Client, Context, NewMessage};
-//!
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let client = Client::connect(Context::load("contexts/civil-affairs.toml")?).await?;
-//!
-//! let publisher = client.publisher("identity-cards/applications").open().await?;
-//! let stored = publisher.publish(NewMessage::new("an application")).await?.await?;
-//! println!("stored at {:?}", stored.sequence);
-//!
-//! let consumer = client.consumer("identity-cards/applications").open().await?;
-//! if let Some(delivery) = consumer.next().await? {
-//!     println!("{} bytes", delivery.payload().len());
-//!     delivery.ack().await?;
-//! }
-//! consumer.close().await?;
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! Connections are TLS 1.3 with both certificates checked; there is no other way. Certificate, key and token are read
-//! from their files again as they are needed, so that renewing them needs no restart.
+#![doc = include_str!("../README.md")]
 
 mod client;
 mod connect;
 mod consumer;
 mod context;
+mod credentials;
 mod error;
 mod message;
+mod messages;
 mod name;
+mod pool;
 mod publisher;
 mod queues;
 mod request;
 mod retry;
 mod time;
-mod token;
+mod trace;
 
 pub use bytes::Bytes;
-pub use client::Client;
+pub use client::{Client, ClientBuilder};
 pub use consumer::{
     ConsumeError, Consumer, ConsumerBuilder, DeadLetterCause, DeadLetterOrigin, Delivery, Event, SettleError,
-    Settling,
+    Settlement, Settling, SettlingAll,
 };
 pub use context::{Context, ContextBuilder, ContextError};
-pub use error::{ConnectError, Error, ErrorKind, Refusal};
+pub use credentials::{AccessToken, BoxError, TlsMaterial};
+pub use error::{ConnectError, Error, ErrorKind, ErrorReason, Refusal, Violation};
 pub use message::{MessageError, NewMessage};
+pub use messages::{DeadLetters, MessageState, MessageStatus, Messages, Redrive, Redriven};
 pub use name::NameError;
-pub use publisher::{PublishAck, PublishError, Publisher, PublisherBuilder, Stored};
+pub use pool::{
+    FailedDelivery, FailureKind, Handler, HandlerError, PoolReport, WorkerPool, WorkerPoolBuilder,
+};
+pub use publisher::{PublishAck, PublishError, Publisher, PublisherBuilder, Stored, TryPublishError};
 pub use queues::{Queue, QueueSettings, QueueStats, Queues};
+pub use trace::TraceContext;

@@ -1,7 +1,9 @@
-use std::collections::HashMap;
+use std::{collections::HashMap, fmt, time::Duration};
 
 use bytes::Bytes;
 use posthouse_proto::v1;
+
+use crate::trace;
 
 /// What a batch may hold together: the server's frame limit less room for the frame itself.
 pub(crate) const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024 - 64 * 1024;
@@ -13,7 +15,13 @@ const MAX_ATTRIBUTES: usize = 64;
 const MAX_KEY_BYTES: usize = 128;
 const MAX_VALUE_BYTES: usize = 1024;
 
-/// A message to publish: any bytes, and attributes beside them.
+/// A message to publish: any bytes, and attributes beside them. Neither is ever printed.
+///
+/// Limits: the payload as large as the queue takes (1 MiB unless its settings say otherwise); 64 attributes, keys of 1
+/// to 128 bytes, values of at most 1,024 bytes; payload and attributes together 4 MiB less 64 KiB.
+///
+/// Where the caller is part of a trace, publishing adds the attributes `traceparent` and `tracestate`, so that the
+/// consumer's work belongs to the same trace; not if the message has a `traceparent`, nor if there is no room for it.
 ///
 /// ```
 /// use posthouse_client::NewMessage;
@@ -21,8 +29,11 @@ const MAX_VALUE_BYTES: usize = 1024;
 /// let message = NewMessage::new("an application").attribute("kind", "renewal");
 /// assert_eq!(&message.payload()[..], b"an application");
 /// ```
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct NewMessage(v1::NewMessage);
+#[derive(Clone, Default, PartialEq)]
+pub struct NewMessage {
+    wire: v1::NewMessage,
+    timeout: Option<Duration>,
+}
 
 /// Why a message cannot be published as it is. It was not sent.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -65,12 +76,13 @@ pub enum MessageError {
 impl NewMessage {
     /// A message without attributes.
     pub fn new(payload: impl Into<Bytes>) -> Self {
-        Self(v1::NewMessage { payload: payload.into(), attributes: HashMap::new() })
+        let wire = v1::NewMessage { payload: payload.into(), attributes: HashMap::new() };
+        Self { wire, timeout: None }
     }
 
     /// Adds an attribute, or replaces the one of that key.
     pub fn attribute(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.0.attributes.insert(key.into(), value.into());
+        self.wire.attributes.insert(key.into(), value.into());
         self
     }
 
@@ -80,22 +92,52 @@ impl NewMessage {
         K: Into<String>,
         V: Into<String>,
     {
-        self.0.attributes.extend(pairs.into_iter().map(|(key, value)| (key.into(), value.into())));
+        self.wire.attributes.extend(pairs.into_iter().map(|(key, value)| (key.into(), value.into())));
+        self
+    }
+
+    /// How long publishing may take, from the call of `publish` to the server's confirmation; the publisher's setting
+    /// if not set. A message that was not sent by then never is, and fails with
+    /// [`PublishError::Expired`](crate::PublishError::Expired); one that was sent and has no answer fails with
+    /// [`PublishError::TimedOut`](crate::PublishError::TimedOut), and may be stored.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = Some(limit);
         self
     }
 
     /// The bytes.
     pub fn payload(&self) -> &Bytes {
-        &self.0.payload
+        &self.wire.payload
+    }
+
+    pub(crate) fn own_timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// Attaches the caller's trace context, if there is one and room for it. Takes what the message costs, and returns
+    /// what it costs then.
+    pub(crate) fn attach_trace(&mut self, cost: usize) -> usize {
+        let attributes = &mut self.wire.attributes;
+        if trace::is_in(attributes) {
+            return cost;
+        }
+        let Some(context) = trace::current() else { return cost };
+        let (count, bytes) = context.size();
+        let larger = cost + bytes + count * ATTRIBUTE_OVERHEAD;
+        if attributes.len() + count > MAX_ATTRIBUTES || larger > MAX_BATCH_BYTES {
+            return cost;
+        }
+        context.put_into(attributes);
+        larger
     }
 
     pub(crate) fn into_wire(self) -> v1::NewMessage {
-        self.0
+        self.wire
     }
 
     /// Checks what the server would refuse, and tells what the message takes of buffers and batches.
     pub(crate) fn cost(&self, max_payload: usize) -> Result<usize, MessageError> {
-        let (bytes, attributes) = (self.0.payload.len(), &self.0.attributes);
+        let (bytes, attributes) = (self.wire.payload.len(), &self.wire.attributes);
         if bytes > max_payload {
             return Err(MessageError::TooLarge { bytes, limit: max_payload });
         }
@@ -116,6 +158,15 @@ impl NewMessage {
             return Err(MessageError::TooLargeWithAttributes { bytes: cost, limit: MAX_BATCH_BYTES });
         }
         Ok(cost)
+    }
+}
+
+impl fmt::Debug for NewMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewMessage")
+            .field("payload_bytes", &self.wire.payload.len())
+            .field("attributes", &self.wire.attributes.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -4,33 +4,53 @@ use std::{future::Future, time::Duration};
 
 use tokio::{
     sync::Mutex,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout_at},
 };
 use tonic::{Response, Status, transport::Channel};
+use tracing::Instrument as _;
 
 use crate::{
     connect::connect,
     context::Context,
+    credentials::Token,
     error::{ConnectError, Error, ErrorKind},
-    token::Token,
 };
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+const LONGEST_CALL_TIMEOUT: Duration = Duration::from_secs(3600);
 const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 pub(crate) struct Requests {
     context: Context,
+    call_timeout: Duration,
     channel: Mutex<Channel>,
 }
 
+/// What a request needs to say about whoever makes it.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    token: Token,
+    time_left: Duration,
+}
+
+impl Caller {
+    /// A request that carries the token, the deadline, and the trace it belongs to.
+    pub(crate) fn request<T>(&self, body: T) -> tonic::Request<T> {
+        let mut request = self.token.request(body);
+        request.set_timeout(self.time_left);
+        request
+    }
+}
+
 impl Requests {
-    pub(crate) async fn connect(context: Context) -> Result<Self, Error> {
+    pub(crate) async fn connect(context: Context, call_timeout: Option<Duration>) -> Result<Self, Error> {
         // Read for its errors only: a missing token is told now rather than by the first call.
-        Token::read(context.token_file()).await?;
+        context.token().await?;
         let channel = connect(&context).await?;
-        Ok(Self { context, channel: Mutex::new(channel) })
+        let call_timeout = call_timeout.unwrap_or(CALL_TIMEOUT).min(LONGEST_CALL_TIMEOUT);
+        Ok(Self { context, call_timeout, channel: Mutex::new(channel) })
     }
 
     pub(crate) fn context(&self) -> &Context {
@@ -38,32 +58,47 @@ impl Requests {
     }
 
     /// Makes a call that may safely be made again: it is, when the connection breaks, the server asks for it, or
-    /// the credentials were renewed meanwhile.
-    pub(crate) async fn call<T, F>(&self, make: impl Fn(Channel, Token) -> F) -> Result<T, Error>
+    /// the credentials were renewed meanwhile. The deadline is that of all attempts together.
+    pub(crate) async fn call<T, F>(&self, make: impl Fn(Channel, Caller) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let span = tracing::debug_span!("posthouse.call", server.address = self.context.endpoint());
+        let deadline = Instant::now() + self.call_timeout;
+        let calling = self.try_call(make, deadline).instrument(span);
+        match timeout_at(deadline, calling).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Error::Connect(ConnectError::TimedOut(self.call_timeout))),
+        }
+    }
+
+    async fn try_call<T, F>(&self, make: impl Fn(Channel, Caller) -> F, deadline: Instant) -> Result<T, Error>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
         let mut attempt = 1;
         loop {
-            let token = Token::read(self.context.token_file()).await?;
+            let token = self.context.token().await?;
             let channel = self.channel.lock().await.clone();
-            let error = match timeout(CALL_TIMEOUT, make(channel, token)).await {
-                Ok(Ok(answer)) => return Ok(answer.into_inner()),
-                Ok(Err(status)) => Error::from(status),
-                Err(_) => Error::Connect(ConnectError::TimedOut(CALL_TIMEOUT)),
+            let time_left = deadline.saturating_duration_since(Instant::now());
+            let error = match make(channel, Caller { token: token.clone(), time_left }).await {
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(status) => Error::from(status),
             };
             let again = match &error {
                 Error::Connect(error) => matches!(error, ConnectError::Broken(_)),
                 Error::Refused(_) => error.is_retryable() || error.kind() == ErrorKind::Unauthenticated,
                 _ => false,
             };
-            if !again || attempt == ATTEMPTS {
+            let pause = error.retry_after().unwrap_or(PAUSE).max(PAUSE);
+            if !again || attempt == ATTEMPTS || Instant::now() + pause >= deadline {
                 return Err(error);
             }
             attempt += 1;
             tracing::debug!(%error, "calling again");
-            sleep(PAUSE).await;
+            sleep(pause).await;
             if error.kind() == ErrorKind::Unauthenticated {
+                self.context.refused(&token);
                 // The token may be bound to a certificate that was renewed since this connection was made.
                 *self.channel.lock().await = connect(&self.context).await?;
             }

@@ -25,6 +25,8 @@ pub(crate) enum Class {
 
 pub(crate) fn class(error: &Error) -> Class {
     match error {
+        // Of the program's sources only; those may be away as a server may.
+        Error::Connect(error) if error.is_retryable() => Class::Transient,
         Error::Connect(
             ConnectError::Context(_) | ConnectError::Handshake { .. } | ConnectError::NotGrpc { .. },
         ) => Class::Credentials,

@@ -4,8 +4,11 @@
 pub const MACHINE_VERSION: u32 = 1;
 /// Sequences of one ack chunk.
 pub const CHUNK: u64 = 4_096;
-/// Bodies are trimmed in strides of this many sequences.
+/// Bodies are trimmed, publish by publish, when this many messages can be ...
 pub const STRIDE: u64 = 4 * CHUNK;
+/// ... or when they hold so many bytes: large messages must not lie dead for long, and small ones must not be trimmed
+/// one by one.
+pub const TRIM_BYTES: u64 = 4 * (1 << 20);
 /// A chunk is passed by the floor, its stragglers copied aside, when the settled head is this many chunks ahead ...
 pub const PASS_AFTER_CHUNKS: u64 = 16;
 /// ... and no more than this many of its messages are unsettled.
@@ -16,6 +19,16 @@ pub const MAX_LEASE_ITEMS: usize = 1_024;
 pub const MAX_PUBLISH_ENTRIES: usize = 1_024;
 /// Settlements or extensions of one command.
 pub const MAX_SETTLE_ITEMS: usize = 1_024;
+/// Dead letters of one redrive.
+pub const MAX_REDRIVE_ITEMS: usize = 1_000;
+/// A redrive that has moved so many bytes leaves the rest for the next.
+pub const MAX_REDRIVE_BYTES: u64 = 16 * (1 << 20);
+/// Rows that one look for dead letters reads.
+pub const DEAD_LETTER_SCAN_ROWS: usize = 2_048;
+/// Bytes of bodies that it reads: of dead letters so old that nothing but a copy of the body is left.
+pub const DEAD_LETTER_SCAN_BYTES: usize = 8 * (1 << 20);
+/// Publishes of a queue that are held in memory, for consumers that keep up.
+pub const RECENT_ENTRIES: usize = 256;
 /// How long a closed lease is remembered.
 pub const CLOSED_LEASE_KEPT_MS: u64 = 60_000;
 /// How many closed leases a subscription remembers.
@@ -50,4 +63,5 @@ pub const MAX_QUEUES: u32 = 100_000;
 pub const MISSING_TARGET_RETRY_MS: u64 = 60_000;
 
 const _: () = assert!(STRIDE.is_multiple_of(CHUNK));
+const _: () = assert!(MAX_REDRIVE_BYTES > MAX_MAX_MESSAGE_BYTES as u64);
 const _: () = assert!(MAX_ASIDE_PER_CHUNK as u64 <= CHUNK / 16);

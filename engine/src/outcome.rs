@@ -32,6 +32,8 @@ pub enum Outcome {
     ReleaseHolder(Result<u32, SubscriptionError>),
     /// To `Advance`.
     Advance(Advanced),
+    /// To `RedriveDeadLetters`: one per sequence, in order.
+    RedriveDeadLetters(Result<Vec<RedriveOutcome>, RedriveError>),
 }
 
 /// A queue's definition, as stored.
@@ -272,6 +274,39 @@ pub enum ExtendOutcome {
     LeaseLost,
     /// The lease has ended and the message was settled under a later one.
     SettledByAnother,
+}
+
+/// What became of one dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RedriveOutcome {
+    /// It moved, as a new message of this queue.
+    Moved {
+        /// Where to.
+        queue: QueueId,
+        /// Its sequence there.
+        sequence: u64,
+    },
+    /// It was parked, and may be delivered again where it is.
+    Freed,
+    /// A consumer has it.
+    Leased,
+    /// There is no such dead letter, or not any more.
+    NotDeadLetter,
+    /// The queue it came from is gone.
+    QueueGone,
+    /// The redrive had moved as many bytes as one may: it is as it was, for the next.
+    NotReached,
+}
+
+/// Why nothing was redriven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RedriveError {
+    /// The queue that the dead letters are in cannot be used.
+    #[error(transparent)]
+    Subscription(#[from] SubscriptionError),
+    /// The target does not exist.
+    #[error("the target queue does not exist")]
+    TargetNotFound,
 }
 
 /// What an `Advance` did.

@@ -94,6 +94,32 @@ impl<'a> Overlay<'a> {
         Ok(rows)
     }
 
+    /// The last row with `from <= key <= at`, of keys of one length.
+    pub(crate) fn last(&self, family: Family, from: &[u8], at: &[u8]) -> Result<Option<Row>, KvError> {
+        if from > at {
+            return Ok(None);
+        }
+        let changes = &self.changes[family as usize];
+        let mut stored = self.kv.last(family, from, at)?;
+        // What the batch has deleted or rewritten does not stand there.
+        while let Some((key, _)) = &stored
+            && changes.get(key).is_some()
+        {
+            stored = match keys::before(key) {
+                Some(before) if &before[..] >= from => self.kv.last(family, from, &before)?,
+                _ => None,
+            };
+        }
+        let points = changes.points.range(from.to_vec()..=at.to_vec()).rev();
+        let written = points.filter_map(|(key, value)| Some((key, value.as_ref()?))).next();
+        Ok(match written {
+            Some((key, value)) if stored.as_ref().is_none_or(|(stored, _)| stored[..] < key[..]) => {
+                Some((Bytes::copy_from_slice(key), join(value)))
+            }
+            _ => stored,
+        })
+    }
+
     pub(crate) fn put<K: Key>(&mut self, key: &K, row: &K::Row) {
         self.put_parts(K::FAMILY, key.encode(), row.encode_to_vec().into(), Bytes::new());
     }

@@ -8,15 +8,17 @@ use std::{
 };
 
 use posthouse_engine::{
-    catalogue::CatalogueMachine,
+    catalogue::{CatalogueMachine, DepartmentView},
     halt::Halt,
     ids::ShardId,
     outcome::Outcome,
     schema::{Command, ConfigureDepartment, Declare, DeclaredTenant},
 };
 use posthouse_proto::v1::{
-    consumer_server::ConsumerServer, publisher_server::PublisherServer, queues_server::QueuesServer,
+    consumer_server::ConsumerServer, messages_server::MessagesServer, publisher_server::PublisherServer,
+    queues_server::QueuesServer,
 };
+use tokio::sync::oneshot;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 use tower::Layer as _;
@@ -27,13 +29,15 @@ use crate::{
     catalogue::{self, Catalogue, CatalogueError, FromLog},
     clock::Clock,
     config::Config,
-    disk::DiskGuard,
+    disk::{Ballast, DiskGuard},
     door::{Door, DoorError},
     identity::{self, TokenVerifier},
     limits,
     log::{GroupId, LocalLog, LocalLogOptions, Log, LogOpenError, OpenLog, ReplayError, Watched},
     observe::{Management, ObserveError, Observer, Phase, Sources},
-    rpc::{self, Auth, AuthLayer, Context},
+    quota::{Quota, Usages},
+    reload::Reloader,
+    rpc::{self, Auth, AuthLayer, Context, Envelope},
     shard::{self, Event, ShardError, Shards, StartShard, ToWorkers, WorkerStart, start_workers},
     store::{
         DataDir, DataDirError, FlushError, Flusher, FlusherOptions, Store, StoreError, StoreOpenError,
@@ -117,13 +121,27 @@ pub async fn serve(
         None => None,
     };
     let opened = open(&config, options, &observer)?;
-    let Rooms { store, log, bodies, clock, shards, mut workers, catalogue, to_catalogue, data_dir } = opened;
-    declare(&config, &catalogue, &shards).await?;
-    let flusher = flusher(&shards, &catalogue, &store, &log, &observer)?;
+    let Rooms {
+        store,
+        log,
+        bodies,
+        clock,
+        shards,
+        mut workers,
+        catalogue,
+        to_catalogue,
+        usages,
+        ballast,
+        data_dir,
+    } = opened;
+    let untold = declare(&config, &catalogue, &shards).await?;
+    let quota = quota(&config, &catalogue, &shards, &usages).await;
+    let flusher = Arc::new(flusher(&shards, &catalogue, &store, &log, &observer)?);
     let drain = CancellationToken::new();
-    let disk = Arc::new(DiskGuard::default());
+    let disk = Arc::new(DiskGuard::new(config.server.min_free_disk_bytes, ballast));
     disk.look(&store);
-    let watching = tokio::spawn(Arc::clone(&disk).watch(Arc::clone(&store)));
+    let watching = tokio::spawn(Arc::clone(&disk).watch(Arc::clone(&store), Arc::clone(&flusher)));
+    let configuring = tokio::spawn(configure_again(shards.clone(), untold));
     let streams = TaskTracker::new();
     let context = Context::new(
         shards.clone(),
@@ -131,12 +149,16 @@ pub async fn serve(
         Arc::clone(&store),
         Arc::clone(&bodies),
         Arc::clone(&disk),
+        quota,
         Arc::clone(&observer),
         drain.clone(),
         streams.clone(),
     );
     let door = Door::bind(&config, Arc::clone(&observer))?;
-    let tokens = Arc::new(TokenVerifier::new(config.identity.tokens, config.issuers));
+    let tokens = TokenVerifier::new(config.identity.tokens.clone(), config.issuers.iter().cloned());
+    let tokens = Arc::new(tokens);
+    let reloader = Reloader::new(&config, door.trust(), Arc::clone(&tokens), Arc::clone(&observer));
+    let reloading = tokio::spawn(reloader.run());
     info!(address = %door.local_addr(), shards = config.server.shards, "listening");
     observer.watch(Sources {
         store: Arc::clone(&store),
@@ -166,9 +188,11 @@ pub async fn serve(
         drain.cancel();
     };
     tokio::join!(serving, draining);
-    watching.abort();
-    // It was aborted just now.
-    drop(watching.await);
+    for task in [watching, reloading, configuring] {
+        task.abort();
+        // It was aborted just now.
+        drop(task.await);
+    }
     streams.close();
     if tokio::time::timeout(STREAMS_END, streams.wait()).await.is_err() {
         warn!(streams = streams.len(), "streams did not end with their connections");
@@ -208,6 +232,8 @@ struct Rooms {
     workers: Vec<std::thread::JoinHandle<()>>,
     catalogue: Arc<Catalogue>,
     to_catalogue: mpsc::Sender<FromLog>,
+    usages: Arc<Usages>,
+    ballast: Ballast,
     /// Held, so that no second process opens the data.
     data_dir: DataDir,
 }
@@ -216,6 +242,7 @@ fn open(config: &Config, options: ServeOptions, observer: &Arc<Observer>) -> Res
     // At most 1,024, as the configuration was checked.
     let shard_count = u16::try_from(config.server.shards).unwrap_or(u16::MAX);
     let mut data_dir = DataDir::open(&config.server.data_dir, shard_count)?;
+    let ballast = Ballast::new(&config.server.data_dir, config.server.min_free_disk_bytes);
     let store = Arc::new(Store::open(&data_dir.store(), &StoreOptions::default())?);
     let watch = Watched::by(Arc::clone(observer) as _);
     let log_options = LocalLogOptions { watch, ..LocalLogOptions::default() };
@@ -241,11 +268,13 @@ fn open(config: &Config, options: ServeOptions, observer: &Arc<Observer>) -> Res
             part.shards.push(shard);
         }
     }
+    let usages = Arc::new(Usages::default());
     let context = shard::WorkerContext::new(
         Arc::clone(&store),
         Arc::clone(&log),
         Arc::clone(&clock),
         Arc::clone(&bodies),
+        Arc::clone(&usages),
         Arc::clone(observer),
     );
     let mut workers = start_workers(parts, &Arc::new(context)).map_err(ServeError::Thread)?;
@@ -258,7 +287,19 @@ fn open(config: &Config, options: ServeOptions, observer: &Arc<Observer>) -> Res
     );
     let (catalogue, thread) = catalogue.map_err(ServeError::Thread)?;
     workers.push(thread);
-    Ok(Rooms { store, log, bodies, clock, shards, workers, catalogue, to_catalogue, data_dir })
+    Ok(Rooms {
+        store,
+        log,
+        bodies,
+        clock,
+        shards,
+        workers,
+        catalogue,
+        to_catalogue,
+        usages,
+        ballast,
+        data_dir,
+    })
 }
 
 /// Brings the store up to the log's end: what was synced and not yet applied, or applied and not yet flushed.
@@ -300,39 +341,93 @@ fn replay(
     Ok((shards, catalogue))
 }
 
-/// Declares tenants and departments, and tells each shard of its own.
-async fn declare(config: &Config, catalogue: &Catalogue, shards: &Shards) -> Result<(), ServeError> {
+/// Declares tenants and departments, and tells each shard of its own. What has not changed is not written again, so that
+/// a server starts on a full disk. The departments that the disk had no room for are returned.
+async fn declare(
+    config: &Config,
+    catalogue: &Catalogue,
+    shards: &Shards,
+) -> Result<Vec<DepartmentView>, ServeError> {
     let tenant = |tenant: &crate::config::Tenant| DeclaredTenant {
         name: tenant.name.to_string(),
         departments: tenant.departments.iter().map(ToString::to_string).collect(),
     };
-    catalogue.declare(Declare { tenants: config.tenants.iter().map(tenant).collect() }).await?;
+    let declared: Vec<_> = config.tenants.iter().map(tenant).collect();
+    if !catalogue.directory().is_as_declared(&declared) {
+        catalogue.declare(Declare { tenants: declared }).await?;
+    }
     let directory = catalogue.directory();
-    let configuring: Vec<_> = directory
-        .departments()
-        .map(|department| {
-            shards.propose(
-                department.shard,
-                Command::ConfigureDepartment(ConfigureDepartment {
-                    department: department.id.0,
-                    catalogue_index: department.changed_at_index,
-                    tenant: department.tenant.0,
-                    closed: department.closed,
-                }),
-            )
-        })
-        .collect();
-    for configured in configuring {
+    let configuring: Vec<_> =
+        directory.departments().map(|department| (department, configure(shards, department))).collect();
+    let mut untold = Vec::new();
+    for (department, configured) in configuring {
         match configured.await.unwrap_or(Err(ShardError::Stopping)) {
             // A halted shard says so to its callers, and was logged; the other departments are served.
             Ok(Outcome::ConfigureDepartment(_)) | Err(ShardError::Halted(_)) => {}
+            Err(ShardError::DiskFull | ShardError::Overloaded) => untold.push(department.clone()),
             Err(why) => return Err(why.into()),
             Ok(_) => {
                 return Err(ServeError::State("a configuration was answered by another outcome".to_owned()));
             }
         }
     }
-    Ok(())
+    Ok(untold)
+}
+
+fn configure(shards: &Shards, department: &DepartmentView) -> oneshot::Receiver<Result<Outcome, ShardError>> {
+    let configure = ConfigureDepartment {
+        department: department.id.0,
+        catalogue_index: department.changed_at_index,
+        tenant: department.tenant.0,
+        closed: department.closed,
+    };
+    shards.propose(department.shard, Command::ConfigureDepartment(configure))
+}
+
+/// Tells shards of departments until each has heard. Most often they know already what is said again.
+async fn configure_again(shards: Shards, mut untold: Vec<DepartmentView>) {
+    if !untold.is_empty() {
+        warn!(
+            departments = untold.len(),
+            "the disk has no room for the configuration of departments; trying again"
+        );
+    }
+    while !untold.is_empty() {
+        tokio::time::sleep(limits::CONFIGURE_AGAIN_INTERVAL).await;
+        let mut still = Vec::new();
+        for department in untold {
+            let configured = configure(&shards, &department).await.unwrap_or(Err(ShardError::Stopping));
+            if matches!(configured, Err(ShardError::DiskFull | ShardError::Overloaded)) {
+                still.push(department);
+            }
+        }
+        untold = still;
+    }
+}
+
+/// What each tenant may use, beginning with what its departments hold already.
+async fn quota(config: &Config, catalogue: &Catalogue, shards: &Shards, usages: &Arc<Usages>) -> Quota {
+    let directory = catalogue.directory();
+    let mut tenants = Vec::new();
+    for tenant in &config.tenants {
+        let names = tenant.departments.iter();
+        let found = names.filter_map(|name| directory.department(tenant.name.as_str(), name.as_str()));
+        let mut departments = Vec::new();
+        for department in found {
+            departments.push(department.id);
+            let (id, usages) = (department.id, Arc::clone(usages));
+            // On the worker, so that nothing newer is overwritten.
+            let read = shards.query(department.shard, move |machine, kv| {
+                machine.department_usage(kv, id).map(|usage| usages.tell(id, usage.unwrap_or_default()))
+            });
+            // A halted shard takes no publishes, whatever it holds.
+            if let Ok(Err(why)) = read.await {
+                warn!(%why, "what a department holds cannot be read; it counts as empty until it changes");
+            }
+        }
+        tenants.push((tenant.name.clone(), tenant.caps, departments));
+    }
+    Quota::new(tenants, usages)
 }
 
 fn flusher(
@@ -374,15 +469,18 @@ fn routes(
     context: Context,
     tokens: &Arc<TokenVerifier>,
     observer: &Arc<Observer>,
-) -> rpc::Watch<Auth<Routes>> {
+) -> rpc::Watch<Auth<Envelope<Routes>>> {
     let context = Arc::new(context);
     let publisher = rpc::PublisherService { context: Arc::clone(&context), tokens: Arc::clone(tokens) };
     let consumer = rpc::ConsumerService { context: Arc::clone(&context), tokens: Arc::clone(tokens) };
-    let queues = rpc::QueuesService { context };
-    let routes = Routes::new(PublisherServer::new(publisher))
-        .add_service(ConsumerServer::new(consumer))
-        .add_service(QueuesServer::new(queues))
+    let queues = rpc::QueuesService { context: Arc::clone(&context) };
+    let messages = rpc::MessagesService { context };
+    let most = limits::MAX_FRAME_BYTES;
+    let routes = Routes::new(PublisherServer::new(publisher).max_decoding_message_size(most))
+        .add_service(ConsumerServer::new(consumer).max_decoding_message_size(most))
+        .add_service(QueuesServer::new(queues).max_decoding_message_size(most))
+        .add_service(MessagesServer::new(messages).max_decoding_message_size(most))
         .add_service(rpc::health(observer));
-    let guarded = AuthLayer::new(Arc::clone(tokens)).layer(routes.prepare());
+    let guarded = AuthLayer::new(Arc::clone(tokens)).layer(Envelope::new(routes.prepare()));
     rpc::WatchLayer::new(Arc::clone(observer)).layer(guarded)
 }

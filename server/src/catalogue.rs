@@ -3,7 +3,7 @@
 //! It is a second deterministic machine with a log of its own; one thread applies it, and readers see a snapshot.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
@@ -17,9 +17,10 @@ use arc_swap::ArcSwap;
 use bytes::{Buf, Bytes};
 use posthouse_engine::{
     catalogue::{CatalogueMachine, CatalogueView, DepartmentView},
+    ids::DepartmentId,
     kv::Write,
     limits::MACHINE_VERSION,
-    schema::{CatalogueBatch, CatalogueRecord, Declare, catalogue_record},
+    schema::{CatalogueBatch, CatalogueRecord, Declare, DeclaredTenant, catalogue_record},
 };
 use prost::Message as _;
 use tokio::sync::oneshot;
@@ -51,23 +52,51 @@ pub(crate) enum FromLog {
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     by_name: HashMap<String, HashMap<String, DepartmentView>>,
+    /// Tenant and department.
+    names: HashMap<DepartmentId, (String, String)>,
+    open_tenants: BTreeSet<String>,
 }
 
 impl Directory {
     fn of(view: CatalogueView) -> Self {
-        let names: HashMap<_, _> = view.tenants.into_iter().map(|tenant| (tenant.id, tenant.name)).collect();
+        let open = view.tenants.iter().filter(|tenant| !tenant.closed);
+        let open_tenants = open.map(|tenant| tenant.name.clone()).collect();
+        let tenants: HashMap<_, _> =
+            view.tenants.into_iter().map(|tenant| (tenant.id, tenant.name)).collect();
         let mut by_name: HashMap<String, HashMap<String, DepartmentView>> = HashMap::new();
+        let mut names = HashMap::new();
         for department in view.departments {
-            if let Some(tenant) = names.get(&department.tenant) {
+            if let Some(tenant) = tenants.get(&department.tenant) {
+                names.insert(department.id, (tenant.clone(), department.name.clone()));
                 by_name.entry(tenant.clone()).or_default().insert(department.name.clone(), department);
             }
         }
-        Self { by_name }
+        Self { by_name, names, open_tenants }
     }
 
     /// The department of this name, open or closed.
     pub(crate) fn department(&self, tenant: &str, department: &str) -> Option<&DepartmentView> {
         self.by_name.get(tenant)?.get(department)
+    }
+
+    /// The tenant's name and its own of the department of this id, open or closed.
+    pub(crate) fn names(&self, id: DepartmentId) -> Option<(&str, &str)> {
+        self.names.get(&id).map(|(tenant, department)| (tenant.as_str(), department.as_str()))
+    }
+
+    /// Whether to declare these would change nothing.
+    pub(crate) fn is_as_declared(&self, declared: &[DeclaredTenant]) -> bool {
+        let names = |tenant: &DeclaredTenant| {
+            let departments: Vec<_> = tenant.departments.iter().cloned().collect();
+            departments.into_iter().map(|department| (tenant.name.clone(), department)).collect::<Vec<_>>()
+        };
+        let wanted: BTreeSet<(String, String)> = declared.iter().flat_map(names).collect();
+        let tenants: BTreeSet<String> = declared.iter().map(|tenant| tenant.name.clone()).collect();
+        let open = self.by_name.iter().flat_map(|(tenant, departments)| {
+            let open = departments.values().filter(|department| !department.closed);
+            open.map(|department| (tenant.clone(), department.name.clone()))
+        });
+        tenants == self.open_tenants && wanted == open.collect()
     }
 
     /// All of them.

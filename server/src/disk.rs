@@ -1,6 +1,13 @@
 //! Room on the disk: publishes are refused before it is full, so that consuming, which needs a little, goes on.
+//!
+//! Others may fill the disk all the same. So a file beside the data, the ballast, holds room that nothing else can take:
+//! it is given up when there is next to none left, and whenever the server starts, since to open the store takes some.
 
 use std::{
+    fs::{self, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -8,32 +15,58 @@ use std::{
     time::Duration,
 };
 
+use rustix::fs::{FallocateFlags, fallocate};
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::store::Store;
+use crate::{
+    limits::{BALLAST_PART, FLUSH_WHEN_FULL_INTERVAL},
+    store::{Flusher, Store},
+};
 
-/// Publishes are refused with less room than this: what leases, settlements and the store's own work need meanwhile.
-pub const MIN_FREE_BYTES: u64 = 256 << 20;
 /// How often the room is looked at.
 const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Whether publishes may be taken.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct DiskGuard {
+    min_free_bytes: u64,
+    ballast: Ballast,
     full: AtomicBool,
 }
 
+/// Room that is held for bad times.
+#[derive(Debug)]
+pub(crate) struct Ballast {
+    path: PathBuf,
+    bytes: u64,
+    held: AtomicBool,
+}
+
 impl DiskGuard {
+    /// For a server that refuses publishes with less room than this.
+    pub(crate) fn new(min_free_bytes: u64, ballast: Ballast) -> Self {
+        Self { min_free_bytes, ballast, full: AtomicBool::new(false) }
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
     }
 
-    /// Looks at the room until the task is dropped.
-    pub(crate) async fn watch(self: Arc<Self>, store: Arc<Store>) {
+    /// Looks at the room until the task is dropped. While there is too little, the store is flushed now and then, so
+    /// that the log can let go of what is consumed.
+    pub(crate) async fn watch(self: Arc<Self>, store: Arc<Store>, flusher: Arc<Flusher>) {
         let mut ticks = tokio::time::interval(INTERVAL);
+        let mut flushed: Option<Instant> = None;
         loop {
             ticks.tick().await;
             self.look(&store);
+            if !self.is_full() {
+                flushed = None;
+            } else if flushed.is_none_or(|at| at.elapsed() >= FLUSH_WHEN_FULL_INTERVAL) {
+                flushed = Some(Instant::now());
+                flusher.request();
+            }
         }
     }
 
@@ -43,7 +76,7 @@ impl DiskGuard {
             // Not knowing is no reason to refuse: a full disk refuses by itself.
             Err(why) => return error!(%why, "the room on the disk cannot be read"),
         };
-        let full = free < MIN_FREE_BYTES;
+        let full = free < self.min_free_bytes;
         if self.full.swap(full, Ordering::Relaxed) != full {
             if full {
                 warn!(free_bytes = free, "the disk is nearly full: publishes are refused, consuming goes on");
@@ -51,5 +84,86 @@ impl DiskGuard {
                 info!(free_bytes = free, "there is room on the disk again: publishes are taken");
             }
         }
+        self.ballast.look(free, self.min_free_bytes);
+    }
+}
+
+impl Ballast {
+    /// The ballast in this folder, for a server that keeps so much free. What was held before is given up: the start
+    /// may need it.
+    pub(crate) fn new(data: &Path, min_free_bytes: u64) -> Self {
+        let ballast = Self {
+            path: data.join("BALLAST"),
+            bytes: min_free_bytes / BALLAST_PART,
+            held: AtomicBool::new(true),
+        };
+        ballast.release();
+        ballast
+    }
+
+    fn look(&self, free: u64, min_free_bytes: u64) {
+        if !self.held.load(Ordering::Relaxed) {
+            if free > min_free_bytes.saturating_add(self.bytes.saturating_mul(2)) {
+                self.hold();
+            }
+        } else if free < self.bytes / 2 {
+            warn!(
+                free_bytes = free,
+                bytes = self.bytes,
+                "the disk is full: the room held for this is given up"
+            );
+            self.release();
+        }
+    }
+
+    fn hold(&self) {
+        match allocate(&self.path, self.bytes) {
+            Ok(()) => self.held.store(true, Ordering::Relaxed),
+            Err(why) => {
+                warn!(%why, file = %self.path.display(), "no room can be held for a full disk");
+                self.release();
+            }
+        }
+    }
+
+    fn release(&self) {
+        match fs::remove_file(&self.path) {
+            Err(why) if why.kind() != io::ErrorKind::NotFound => {
+                warn!(%why, file = %self.path.display(), "the room held for a full disk cannot be given up");
+            }
+            _ => self.held.store(false, Ordering::Relaxed),
+        }
+    }
+}
+
+fn allocate(path: &Path, bytes: u64) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    Ok(fallocate(&file, FallocateFlags::empty(), 0, bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn ballast_is_held_while_there_is_room_and_given_up_when_there_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("BALLAST");
+        let ballast = Ballast::new(folder.path(), 4 * MIB);
+        ballast.look(5 * MIB, 4 * MIB);
+        assert!(!file.exists(), "too little is left to hold any of it");
+        ballast.look(7 * MIB, 4 * MIB);
+        assert_eq!(file.metadata().unwrap().len(), MIB);
+        ballast.look(3 * MIB, 4 * MIB);
+        assert!(file.exists(), "it is for worse times");
+        ballast.look(MIB / 4, 4 * MIB);
+        assert!(!file.exists());
+        ballast.look(7 * MIB, 4 * MIB);
+        assert!(file.exists());
+        // A start needs it.
+        drop(Ballast::new(folder.path(), 4 * MIB));
+        assert!(!file.exists());
     }
 }

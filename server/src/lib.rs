@@ -2,9 +2,9 @@
 //!
 //! Before the first, and beside all of them, [`observe`]: what operators see.
 //!
-//! In the order of that way: [`door`] (TLS), [`identity`] (who), [`policy`] (may they), [`rpc`] (what),
+//! In the order of that way: [`door`] (TLS), [`identity`] (who), [`policy`] (may they), [`quota`] (how much), [`rpc`] (what),
 //! [`log`] (durable and in order), the engine (a crate of its own: what becomes of it), [`store`] (kept), `shard` (the
-//! threads that carry a command through the last three), and `dispatch` (who gets what). `app` builds them.
+//! threads that carry a command through the last three), and `dispatch` (who gets what). `app` builds them; `store_check` looks into the folder of a server that is stopped.
 
 pub mod config;
 pub mod limits;
@@ -14,7 +14,10 @@ pub mod observe;
 pub mod door;
 pub mod identity;
 pub mod policy;
+pub mod quota;
 pub mod rpc;
+
+pub mod reload;
 
 pub mod log;
 pub mod store;
@@ -28,8 +31,10 @@ mod shard;
 mod dispatch;
 
 mod app;
+mod store_check;
 
 pub use app::{ServeError, ServeOptions, serve};
+pub use store_check::{Part, Problem, StoreCheckOptions, StoreReport, check_store};
 
 /// The exit code of a process whose disk failed (EX_IOERR).
 const EXIT_IO: i32 = 74;

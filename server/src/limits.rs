@@ -1,8 +1,8 @@
-//! Every limit of the front rooms (names, configuration, door, identity, policy), each with its reason.
+//! Every limit of the server's rooms, each with its reason. What the configuration may set stands with its range.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
-use posthouse_engine::limits as engine;
+pub use posthouse_engine::limits as engine;
 
 /// Longest segment of a resource name: it also fits a DNS label, so a tenant's name can be one.
 pub const MAX_NAME_BYTES: usize = 63;
@@ -26,6 +26,43 @@ pub const DEFAULT_TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 /// Longest `exp - iat` that may be configured: a week, after which a lost token should be worth nothing.
 pub const MAX_TOKEN_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// How often the files of certificates, keys and key sets are read again, for file systems that tell of no changes.
+pub const RELOAD_INTERVAL: Duration = Duration::from_secs(60);
+/// After a change of a file: how long nothing may change before the files are read, so that all of a change is seen.
+pub const RELOAD_QUIET: Duration = Duration::from_millis(250);
+/// How long files may go on changing before they are read all the same.
+pub const RELOAD_PATIENCE: Duration = Duration::from_secs(2);
+
+// Disk.
+
+/// Publishes are refused with less room than this, unless configured: what leases, settlements and the store's own work
+/// need meanwhile.
+pub const DEFAULT_MIN_FREE_DISK_BYTES: u64 = 256 << 20;
+/// `server.min_free_disk_bytes`.
+pub const MIN_FREE_DISK_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 50;
+
+/// The part of it that a file holds on to, for the time when others have filled the disk nevertheless.
+pub const BALLAST_PART: u64 = 4;
+/// While there is too little room: how often the store is flushed, so that the log can let go of what is consumed.
+pub const FLUSH_WHEN_FULL_INTERVAL: Duration = Duration::from_secs(30);
+/// How often a department's configuration is proposed again that the disk had no room for.
+pub const CONFIGURE_AGAIN_INTERVAL: Duration = Duration::from_secs(5);
+
+// Tenants.
+
+/// Bytes of stored messages of one tenant unless configured.
+pub const DEFAULT_TENANT_STORED_BYTES: u64 = 256 << 30;
+/// `tenant.max_stored_bytes`: above what the engine keeps of a queue's settled messages before it removes them.
+pub const TENANT_STORED_BYTES: RangeInclusive<u64> = 16 << 20..=1 << 60;
+/// Queues of one tenant unless configured.
+pub const DEFAULT_TENANT_QUEUES: u64 = 10_000;
+/// Most queues of one tenant that may be configured.
+pub const MAX_TENANT_QUEUES: u64 = 10_000_000;
+/// Publish and consume streams at once of one tenant unless configured.
+pub const DEFAULT_TENANT_STREAMS: u64 = 10_000;
+/// Most streams of one tenant that may be configured.
+pub const MAX_TENANT_STREAMS: u64 = 10_000_000;
+
 // Door.
 
 /// From TCP accept to the end of the TLS handshake.
@@ -36,10 +73,28 @@ pub const HANG_UP_DEADLINE: Duration = Duration::from_secs(1);
 pub const HANG_UP_BYTES: u64 = 64 << 10;
 /// Handshakes at once: they are the costly part of a connection that nobody has vouched for yet.
 pub const MAX_HANDSHAKES: usize = 256;
-/// Connections at once, handshakes included; one more is closed as soon as it is accepted.
-pub const MAX_CONNECTIONS: usize = 8192;
-/// Connections at once of one tenant, so that no tenant can use up the node's.
-pub const MAX_CONNECTIONS_PER_TENANT: usize = 4096;
+/// Handshakes at once from one address (IPv6: one /64), so that one host cannot keep all others out.
+pub const MAX_HANDSHAKES_PER_SOURCE: usize = 64;
+/// Connections from one address that wait for their handshake or are in it; one more is closed as soon as it is accepted.
+pub const MAX_UNFINISHED_PER_SOURCE: usize = 512;
+/// Connections at once unless configured, handshakes included; one more is closed as soon as it is accepted.
+pub const DEFAULT_MAX_CONNECTIONS: usize = 16_384;
+/// `server.max_connections`.
+pub const CONNECTIONS: RangeInclusive<u64> = 16..=1 << 20;
+/// `tenant.max_connections`. Unless set, three quarters of the server's, so that no tenant can use up the node's.
+pub const TENANT_CONNECTIONS: RangeInclusive<u64> = 1..=1 << 20;
+/// Files and sockets that the server keeps for itself: the store's and the log's files, the listeners. What the system
+/// allows beyond them is for connections.
+pub const RESERVED_FILES: u64 = 640;
+/// How long a connection lives unless configured, give or take a tenth: so that load finds its way to new servers, and
+/// certificates are looked at again.
+pub const DEFAULT_CONNECTION_AGE: Duration = Duration::from_secs(3600);
+/// `server.max_connection_age_seconds`.
+pub const CONNECTION_AGE_SECONDS: RangeInclusive<u64> = 1..=7 * 24 * 3600;
+/// How long calls may go on, on a connection that has reached its age; streams are told to move at once.
+pub const CONNECTION_AGE_GRACE: Duration = Duration::from_secs(30);
+/// A connection whose calls have failed to authenticate so often in a row is closed.
+pub const MAX_AUTH_FAILURES: u32 = 32;
 /// From the end of the handshake to the first RPC.
 pub const FIRST_RPC_DEADLINE: Duration = Duration::from_secs(10);
 /// Life of a connection whose certificate carries no usable identity: time to answer its calls with the reason.
@@ -99,7 +154,9 @@ pub const MAX_GRANTS: usize = 64;
 
 const _: () = assert!(MAX_TOKEN_BYTES < MAX_HEADER_LIST_BYTES as usize);
 const _: () = assert!(STREAM_WINDOW_BYTES <= CONNECTION_WINDOW_BYTES);
-const _: () = assert!(MAX_CONNECTIONS_PER_TENANT < MAX_CONNECTIONS && MAX_HANDSHAKES < MAX_CONNECTIONS);
+const _: () = assert!(MAX_HANDSHAKES < DEFAULT_MAX_CONNECTIONS);
+const _: () = assert!(MAX_HANDSHAKES_PER_SOURCE * 4 <= MAX_HANDSHAKES);
+const _: () = assert!(MAX_HANDSHAKES_PER_SOURCE < MAX_UNFINISHED_PER_SOURCE);
 const _: () = assert!(DEFAULT_TOKEN_LIFETIME.as_secs() <= MAX_TOKEN_LIFETIME.as_secs());
 
 // --- Management and observation ---
@@ -127,8 +184,10 @@ pub const LAST_SPANS_DEADLINE: Duration = Duration::from_secs(3);
 
 /// Messages of one publish.
 pub const MAX_PUBLISH_MESSAGES: usize = engine::MAX_PUBLISH_ENTRIES;
+/// Bytes of one gRPC message: what implementations of gRPC take unless they are told otherwise.
+pub const MAX_FRAME_BYTES: usize = 4 << 20;
 /// Bytes of one publish, attributes included: a gRPC message less room for its framing.
-pub const MAX_PUBLISH_BYTES: usize = (4 << 20) - (64 << 10);
+pub const MAX_PUBLISH_BYTES: usize = MAX_FRAME_BYTES - (64 << 10);
 /// Attributes of one message.
 pub const MAX_ATTRIBUTES: usize = 64;
 /// Bytes of an attribute's key.
@@ -153,6 +212,10 @@ pub const MAX_REQUEST_ID_BYTES: usize = 64;
 pub const DEFAULT_PAGE: usize = 100;
 /// The most queues of one page.
 pub const MAX_PAGE: usize = 1_000;
+/// Looks for dead letters of one call, each bounded by the engine; a page may be short for it.
+pub const DEAD_LETTER_LOOKS: usize = 16;
+/// Dead letters of one redrive.
+pub const MAX_REDRIVE: usize = engine::MAX_REDRIVE_ITEMS;
 /// Bytes of the newest message bodies kept in memory.
 pub const BODY_CACHE_BYTES: usize = 64 << 20;
 

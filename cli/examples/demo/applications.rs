@@ -1,4 +1,4 @@
-//! The applications, from the file.
+//! The applications: those of the file, and one that no clerk can work off.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,12 +8,17 @@ use serde::Deserialize;
 
 use crate::Failed;
 
+const IDENTITY_NUMBER_BYTES: usize = 18;
+
 /// What the demo needs to know of an application.
 #[derive(Deserialize)]
 struct Routing {
     application: String,
     tenant: String,
     department: String,
+    /// Of 18 characters, after GB 11643.
+    #[serde(default)]
+    identity_number: String,
 }
 
 /// One citizen's application: its line of the file, as published.
@@ -41,7 +46,23 @@ pub fn read(path: &Path) -> Result<BTreeMap<Destination, Vec<Application>>, Fail
     Ok(offices)
 }
 
-/// The number of a delivered application.
-pub fn number(payload: &[u8]) -> Result<String, Failed> {
-    Ok(serde_json::from_slice::<Routing>(payload)?.application)
+/// An application that lacks what it needs most: whoever gets it fails. A careless form sends such things.
+pub fn without_identity((tenant, department): &Destination) -> Application {
+    let number = format!("{department} without an identity number");
+    let line = serde_json::json!({ "application": number, "tenant": tenant, "department": department });
+    Application { number, line: line.to_string().into() }
+}
+
+/// What a clerk finds in a delivered application.
+pub struct Form {
+    /// Its number.
+    pub number: String,
+    /// Whether it can be worked off.
+    pub complete: bool,
+}
+
+/// Opens a delivered application.
+pub fn open(payload: &[u8]) -> Result<Form, Failed> {
+    let Routing { application, identity_number, .. } = serde_json::from_slice(payload)?;
+    Ok(Form { number: application, complete: identity_number.len() == IDENTITY_NUMBER_BYTES })
 }

@@ -8,16 +8,19 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use posthouse_client::{Client, Context, QueueSettings};
+use posthouse_client::{Client, Context};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use office::Office;
 use server::Server;
+use table::Row;
 
 mod applications;
+mod measured;
 mod office;
 mod server;
+mod stranger;
 mod table;
 mod tally;
 
@@ -42,31 +45,35 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Whether nothing was lost and nothing came twice.
+/// Whether nothing was lost, nothing came twice, and every application came to its end.
 async fn run(file: &Path) -> Result<bool, Failed> {
     let by_office = applications::read(file)?;
-    let total = by_office.values().map(Vec::len).sum::<usize>() as u64;
     let folder = tempfile::tempdir()?;
     say(&format!("a throwaway server in {}", folder.path().display()));
     let mut server = Server::start(&folder.path().join("posthouse")).await?;
 
     let mut tasks = JoinSet::new();
     let mut offices = Vec::new();
-    for ((tenant, department), applications) in by_office {
+    let mut total = 0;
+    for (destination, mut applications) in by_office {
+        applications.insert(0, applications::without_identity(&destination));
+        total += applications.len() as u64;
+        let (tenant, department) = destination;
         let client = Client::connect(Context::load(server.context(&tenant))?).await?;
-        let queue = format!("{department}/applications");
-        client.queues().create(&queue, &QueueSettings::new()).await?;
-        let office = Arc::new(Office::new(format!("{tenant}/{queue}"), queue));
+        let office = Arc::new(Office::open(&tenant, &department, &client.queues()).await?);
         say(&format!(
-            "{}: {} applications, 1 producer, {} consumers",
+            "{}: {} applications, one of them incomplete; 1 producer, {CONSUMERS} consumers",
             office.name,
             applications.len(),
-            CONSUMERS
         ));
+        if offices.is_empty() {
+            show_refusals(&server, &tenant, office.queue()).await?;
+        }
         tasks.spawn(Arc::clone(&office).produce(client.clone(), applications));
         for _ in 0..CONSUMERS {
             tasks.spawn(Arc::clone(&office).consume(client.clone()));
         }
+        tasks.spawn(Arc::clone(&office).supervise(client.clone()));
         offices.push((office, client));
     }
 
@@ -79,11 +86,25 @@ async fn run(file: &Path) -> Result<bool, Failed> {
     ));
     watch(&offices, &mut tasks, total, |settled| settled >= total).await?;
     tasks.shutdown().await;
+    let mut rows = Vec::new();
     for (office, client) in &offices {
         office.look_for_leftovers(client).await?;
+        for (number, attempts) in office.dead_letters() {
+            say(&format!("{}: \"{number}\" was tried {attempts} times, then set aside", office.name));
+        }
+        let (figures, measured) = (office.figures(), office.measured(client).await?);
+        rows.push(Row { name: office.name.clone(), figures, measured });
     }
     server.stop().await?;
-    Ok(report(&offices, total))
+    Ok(report(&rows, total))
+}
+
+/// Another tenant knocks.
+async fn show_refusals(server: &Server, tenant: &str, queue: &str) -> Result<(), Failed> {
+    for (what, reason) in stranger::refused(server, tenant, queue).await? {
+        say(&format!("another tenant may not {what} {tenant}/{queue}: {reason}"));
+    }
+    Ok(())
 }
 
 /// Shows the progress until enough is settled, or nothing moves any more.
@@ -99,7 +120,7 @@ async fn watch(
         for (office, _) in offices {
             let figures = office.figures();
             published += figures.published;
-            settled += figures.processed;
+            settled += figures.processed + figures.dead_lettered;
         }
         progress(published, settled, total);
         if published + settled > last.0 {
@@ -116,15 +137,25 @@ async fn watch(
     }
 }
 
-fn report(offices: &[(Arc<Office>, Client)], total: u64) -> bool {
-    let rows: Vec<_> = offices.iter().map(|(office, _)| (office.name.clone(), office.figures())).collect();
-    let clean = rows.iter().all(|(_, figures)| figures.lost == 0 && figures.duplicated == 0);
-    let complete = rows.iter().map(|(_, figures)| figures.processed).sum::<u64>() == total;
-    print!("\n{}", table::table(&rows, stdout().is_terminal()));
-    println!("redelivered: came again, but nobody had been told that it was settled\n");
+fn report(rows: &[Row], total: u64) -> bool {
+    let mut sum = tally::Figures::default();
+    rows.iter().for_each(|row| sum += row.figures);
+    let clean = sum.lost == 0 && sum.duplicated == 0;
+    let complete = sum.processed + sum.dead_lettered == total;
+    print!("\n{}", table::table(rows, stdout().is_terminal()));
+    println!(
+        "queue: applications, of each tenant/department\n\
+         waiting: publish to first lease; processing: lease to ack; both with the time the server was dead\n\
+         redelivered: {}; they came again, but nobody had been told that they were settled\n",
+        sum.redelivered
+    );
     match (clean, complete) {
-        (true, true) => println!("All {total} applications were processed; none was lost, none came twice."),
-        (true, false) => println!("Not all of the {total} applications were published and processed."),
+        (true, true) => println!(
+            "All {total} applications came to an end: {} processed, {} set aside as dead letters; none was lost, none \
+             came twice.",
+            sum.processed, sum.dead_lettered
+        ),
+        (true, false) => println!("Not all of the {total} applications were published and came to an end."),
         (false, _) => println!("Something was lost or came twice."),
     }
     clean && complete

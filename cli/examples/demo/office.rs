@@ -3,12 +3,13 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use posthouse_client::{Client, Delivery, Event, NewMessage};
+use posthouse_client::{Client, Delivery, Event, NewMessage, QueueSettings, Queues};
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
 use crate::Failed;
-use crate::applications::{Application, number};
+use crate::applications::{Application, Form, open};
+use crate::measured::Measured;
 use crate::tally::{Figures, Tally};
 
 /// Citizens do not come all at once: so many, this often.
@@ -16,6 +17,8 @@ const BURST: usize = 20;
 const EVERY: Duration = Duration::from_millis(10);
 /// Applications on a clerk's desk.
 const DESK: u32 = 100;
+/// So often a clerk tries an application before it becomes a dead letter.
+const ATTEMPTS: u32 = 3;
 /// How long the last look waits for the queue to say that it is empty.
 const LAST_LOOK: Duration = Duration::from_secs(45);
 
@@ -24,13 +27,30 @@ pub struct Office {
     /// As shown.
     pub name: String,
     queue: String,
+    dead_letters: String,
     tally: Mutex<Tally>,
 }
 
 impl Office {
-    /// An office whose queue exists.
-    pub fn new(name: String, queue: String) -> Self {
-        Self { name, queue, tally: Mutex::default() }
+    /// An office with its queues: one for applications, one for those that cannot be worked off.
+    pub async fn open(tenant: &str, department: &str, queues: &Queues) -> Result<Self, Failed> {
+        let queue = format!("{department}/applications");
+        let dead_letters = format!("{department}/dead-letters");
+        queues.create(&dead_letters, &QueueSettings::new()).await?;
+        let settings = QueueSettings::new().max_attempts(ATTEMPTS).dead_letter_queue(&dead_letters);
+        queues.create(&queue, &settings).await?;
+        Ok(Self { name: format!("{tenant}/{department}"), queue, dead_letters, tally: Mutex::default() })
+    }
+
+    /// The queue as its own tenant names it.
+    pub fn queue(&self) -> &str {
+        &self.queue
+    }
+
+    /// What the server's own sums say of the queue.
+    pub async fn measured(&self, client: &Client) -> Result<Measured, Failed> {
+        let stats = client.queues().get(&self.queue).await?.stats.ok_or("the server told no statistics")?;
+        Ok(Measured::new(&stats))
     }
 
     /// What was seen until now.
@@ -72,7 +92,12 @@ impl Office {
             tokio::select! {
                 delivery = consumer.next() => match delivery? {
                     Some(delivery) => {
-                        let number = self.note(&delivery)?;
+                        let Form { number, complete } = self.note(&delivery)?;
+                        if !complete {
+                            self.tally().failed(&number);
+                            drop(delivery.nack(Duration::ZERO));
+                            continue;
+                        }
                         let settled = delivery.ack();
                         // A settlement that is not confirmed is no failure: the application comes again.
                         settling.spawn(async move { settled.await.is_ok().then_some(number) });
@@ -88,12 +113,30 @@ impl Office {
         }
     }
 
+    /// Takes dead letters out, until the task is ended.
+    pub async fn supervise(self: std::sync::Arc<Self>, client: Client) -> Result<(), Failed> {
+        let consumer = client.consumer(&self.dead_letters).open().await?;
+        while let Some(delivery) = consumer.next().await? {
+            let number = open(delivery.payload())?.number;
+            let origin = delivery.dead_letter_origin().ok_or("a dead letter without an origin")?;
+            if delivery.ack().await.is_ok() {
+                self.tally().dead_lettered(&number, origin.attempts);
+            }
+        }
+        Ok(())
+    }
+
+    /// Each dead letter, with how often it was tried.
+    pub fn dead_letters(&self) -> Vec<(String, u32)> {
+        self.tally().dead_letters()
+    }
+
     /// A last consumer, until the queue says that nothing is ready and nothing leased: what it gets came again.
     pub async fn look_for_leftovers(&self, client: &Client) -> Result<(), Failed> {
         let consumer = client.consumer(&self.queue).open().await?;
         let looking = async {
             while let Some(Event::Delivery(delivery)) = consumer.next_event().await? {
-                let number = self.note(&delivery)?;
+                let number = self.note(&delivery)?.number;
                 if delivery.ack().await.is_ok() {
                     self.tally().settled(&number);
                 }
@@ -105,10 +148,10 @@ impl Office {
         Ok(consumer.close().await?)
     }
 
-    fn note(&self, delivery: &Delivery) -> Result<String, Failed> {
-        let number = number(delivery.payload())?;
-        self.tally().delivered(&number, delivery.message_id());
-        Ok(number)
+    fn note(&self, delivery: &Delivery) -> Result<Form, Failed> {
+        let form = open(delivery.payload())?;
+        self.tally().delivered(&form.number, delivery.message_id());
+        Ok(form)
     }
 
     fn tally(&self) -> MutexGuard<'_, Tally> {

@@ -1,54 +1,124 @@
 //! The closing table.
 
+use std::time::Duration;
+
+use crate::measured::Measured;
 use crate::tally::Figures;
 
-const HEADINGS: [&str; 6] = ["queue", "published", "processed", "lost", "duplicated", "redelivered"];
+const HEADINGS: [&str; 9] = [
+    "queue",
+    "published",
+    "processed",
+    "dead lettered",
+    "avg waiting",
+    "avg processing",
+    "throughput",
+    "lost",
+    "unexplained duplicates",
+];
+/// Columns that must be 0.
+const MUST_BE_ZERO: [usize; 2] = [7, 8];
+/// Lines of a heading.
+const LINES: usize = 2;
+
+/// One line of the table.
+#[derive(Debug, Clone, Default)]
+pub struct Row {
+    /// The queue, as shown.
+    pub name: String,
+    /// Counted by the demo's own producers and consumers.
+    pub figures: Figures,
+    /// From the server's sums.
+    pub measured: Measured,
+}
 
 /// The rows and their sum as a table; colour only for a terminal.
-pub fn table(rows: &[(String, Figures)], colour: bool) -> String {
-    let mut total = Figures::default();
-    rows.iter().for_each(|(_, figures)| total += *figures);
-    let rows: Vec<_> =
-        rows.iter().map(|(name, figures)| cells(name, figures)).chain([cells("total", &total)]).collect();
-    let width = rows.iter().map(|row| row[0].len()).max().unwrap_or(0).max(HEADINGS[0].len());
-    let rule = |left, middle, right| {
-        let column = |size: usize| "─".repeat(size + 2);
-        let numbers: Vec<_> = HEADINGS[1..].iter().map(|heading| column(heading.len())).collect();
-        format!("{left}{}{middle}{}{right}\n", column(width), numbers.join(middle))
-    };
-    let line = |row: &[String; 6]| {
-        let numbers = row.iter().zip(HEADINGS).enumerate().skip(1);
-        let numbers = numbers.map(|(column, (cell, heading))| {
-            let text = format!("{cell:>size$}", size = heading.len());
-            paint(&text, column, cell, colour)
-        });
-        let name = format!("{:<width$}", row[0]);
-        format!("│ {name} │ {} │\n", numbers.collect::<Vec<_>>().join(" │ "))
+pub fn table(rows: &[Row], colour: bool) -> String {
+    let mut total = Row { name: "total".to_owned(), ..Row::default() };
+    for row in rows {
+        total.figures += row.figures;
+        total.measured += row.measured;
+    }
+    let cells: Vec<_> = rows.iter().map(cells).collect();
+    let total = self::cells(&total);
+    let headings = HEADINGS.map(lines);
+    let widths: [usize; 9] = std::array::from_fn(|column| {
+        let cells = cells.iter().chain([&total]).map(|row| row[column].chars().count());
+        let headings = headings[column].iter().map(|line| line.chars().count());
+        cells.chain(headings).max().unwrap_or(0)
+    });
+    let rule = |left: &str, middle: &str, right: &str| {
+        format!("{left}{}{right}\n", widths.map(|width| "─".repeat(width + 2)).join(middle))
     };
     let mut text = rule("┌", "┬", "┐");
-    text += &line(&HEADINGS.map(str::to_owned));
-    text += &rule("├", "┼", "┤");
-    for (at, row) in rows.iter().enumerate() {
-        if at + 1 == rows.len() {
-            text += &rule("├", "┼", "┤");
-        }
-        text += &line(row);
+    for at in 0..LINES {
+        text += &line(&std::array::from_fn(|column| headings[column][at].to_owned()), &widths, false);
     }
+    text += &rule("├", "┼", "┤");
+    cells.iter().for_each(|row| text += &line(row, &widths, colour));
+    text += &rule("├", "┼", "┤");
+    text += &line(&total, &widths, colour);
     text + &rule("└", "┴", "┘")
 }
 
-fn cells(name: &str, figures: &Figures) -> [String; 6] {
-    let Figures { published, processed, lost, duplicated, redelivered } = figures;
-    let numbers = [published, processed, lost, duplicated, redelivered].map(u64::to_string);
-    let [published, processed, lost, duplicated, redelivered] = numbers;
-    [name.to_owned(), published, processed, lost, duplicated, redelivered]
+/// A heading on two lines, so that the table fits a terminal.
+fn lines(heading: &'static str) -> [&'static str; LINES] {
+    heading.split_once(' ').map_or(["", heading], |(above, below)| [above, below])
 }
 
-/// Green for a loss or duplicate of 0, red for any other.
-fn paint(text: &str, column: usize, cell: &str, colour: bool) -> String {
-    match (colour && matches!(column, 3 | 4), cell) {
-        (true, "0") => format!("\x1b[32m{text}\x1b[0m"),
-        (true, cell) if cell != HEADINGS[column] => format!("\x1b[1;31m{text}\x1b[0m"),
-        _ => text.to_owned(),
+fn line(cells: &[String; 9], widths: &[usize; 9], colour: bool) -> String {
+    let padded = cells.iter().zip(widths).enumerate().map(|(column, (cell, &width))| {
+        let text = if column == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") };
+        match (colour && MUST_BE_ZERO.contains(&column), cell.as_str()) {
+            (true, "0") => format!("\x1b[32m{text}\x1b[0m"),
+            (true, _) => format!("\x1b[1;31m{text}\x1b[0m"),
+            _ => text,
+        }
+    });
+    format!("│ {} │\n", padded.collect::<Vec<_>>().join(" │ "))
+}
+
+fn cells(row: &Row) -> [String; 9] {
+    let Row { name, figures, measured } = row;
+    let milliseconds = |time: Option<Duration>| {
+        time.map_or("-".to_owned(), |time| format!("{:.0} ms", time.as_secs_f64() * 1_000.0))
+    };
+    [
+        name.clone(),
+        figures.published.to_string(),
+        figures.processed.to_string(),
+        figures.dead_lettered.to_string(),
+        milliseconds(measured.average_waiting()),
+        milliseconds(measured.average_processing()),
+        measured.throughput().map_or("-".to_owned(), |rate| format!("{rate:.0}/s")),
+        figures.lost.to_string(),
+        figures.duplicated.to_string(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_is_as_wide_as_the_first_and_the_sum_is_right() {
+        let figures = |published| Figures { published, processed: published, ..Figures::default() };
+        let rows = [("a", 4_000), ("civil-affairs/b", 6)].map(|(name, count)| Row {
+            name: name.to_owned(),
+            figures: figures(count),
+            ..Row::default()
+        });
+        let text = table(&rows, false);
+        let width = text.lines().next().unwrap().chars().count();
+        assert!(text.lines().all(|line| line.chars().count() == width), "{text}");
+        assert!(text.lines().any(|line| line.contains("total") && line.contains("4006")), "{text}");
+        assert!(width <= 120, "{width} columns: {text}");
+    }
+
+    #[test]
+    fn a_loss_is_red() {
+        let figures = Figures { published: 2, lost: 1, ..Figures::default() };
+        let text = table(&[Row { name: "a".to_owned(), figures, ..Row::default() }], true);
+        assert!(text.contains("\x1b[1;31m"), "{text}");
     }
 }

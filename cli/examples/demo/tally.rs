@@ -1,12 +1,16 @@
 //! What producers and consumers saw, and what follows from it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// One queue's story. Applications go by their number.
 #[derive(Default)]
 pub struct Tally {
     published: HashSet<String>,
     settled: HashSet<String>,
+    /// With how often each was tried.
+    dead: BTreeMap<String, u32>,
+    /// Failed by a clerk, and not seen again since.
+    failed: HashSet<String>,
     /// The message an application came as.
     delivered: HashMap<String, String>,
     duplicated: u64,
@@ -20,7 +24,9 @@ pub struct Figures {
     pub published: u64,
     /// It was delivered, and its settlement was confirmed.
     pub processed: u64,
-    /// Published and never settled.
+    /// It was found in the dead-letter queue.
+    pub dead_lettered: u64,
+    /// Published, and then neither processed nor among the dead letters.
     pub lost: u64,
     /// Stored twice, delivered after its settlement was confirmed, or settled twice.
     pub duplicated: u64,
@@ -39,6 +45,7 @@ impl Tally {
         let before = self.delivered.insert(number.to_owned(), message.to_owned());
         match before {
             None => {}
+            Some(before) if before == message && self.failed.remove(number) => {}
             Some(before) if before != message || self.settled.contains(number) => self.duplicated += 1,
             Some(_) => self.redelivered += 1,
         }
@@ -51,15 +58,38 @@ impl Tally {
         }
     }
 
+    /// It was found in the dead-letter queue.
+    pub fn dead_lettered(&mut self, number: &str, attempts: u32) {
+        let known = self.dead.insert(number.to_owned(), attempts).is_some();
+        if known || self.settled.contains(number) {
+            self.duplicated += 1;
+        }
+    }
+
+    /// What was found in the dead-letter queue.
+    pub fn dead_letters(&self) -> Vec<(String, u32)> {
+        self.dead.iter().map(|(number, attempts)| (number.clone(), *attempts)).collect()
+    }
+
+    /// A clerk gives it back: that explains why it comes again.
+    pub fn failed(&mut self, number: &str) {
+        self.failed.insert(number.to_owned());
+    }
+
     /// What came of it.
     pub fn figures(&self) -> Figures {
         Figures {
             published: self.published.len() as u64,
             processed: self.settled.len() as u64,
-            lost: self.published.difference(&self.settled).count() as u64,
+            dead_lettered: self.dead.len() as u64,
+            lost: self.published.iter().filter(|number| !self.ended(number)).count() as u64,
             duplicated: self.duplicated,
             redelivered: self.redelivered,
         }
+    }
+
+    fn ended(&self, number: &str) -> bool {
+        self.settled.contains(number) || self.dead.contains_key(number)
     }
 }
 
@@ -67,6 +97,7 @@ impl std::ops::AddAssign for Figures {
     fn add_assign(&mut self, other: Self) {
         self.published += other.published;
         self.processed += other.processed;
+        self.dead_lettered += other.dead_lettered;
         self.lost += other.lost;
         self.duplicated += other.duplicated;
         self.redelivered += other.redelivered;
@@ -92,6 +123,21 @@ mod tests {
         tally.published("1");
         tally.delivered("1", "m1");
         assert_eq!(tally.figures().lost, 1);
+    }
+
+    #[test]
+    fn a_dead_letter_is_not_lost_but_may_not_have_been_processed_too() {
+        let mut tally = Tally::default();
+        tally.published("1");
+        tally.delivered("1", "m1");
+        tally.failed("1");
+        tally.delivered("1", "m1");
+        tally.dead_lettered("1", 3);
+        let told = Figures { published: 1, dead_lettered: 1, ..Figures::default() };
+        assert_eq!(tally.figures(), told);
+        tally.settled("2");
+        tally.dead_lettered("2", 3);
+        assert_eq!(tally.figures().duplicated, 1);
     }
 
     #[test]

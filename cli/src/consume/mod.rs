@@ -9,12 +9,12 @@ use crate::args;
 use crate::connect::connect;
 use crate::exit::{Exit, Failure};
 use crate::failure::{of_client, of_consume};
+use crate::progress::Progress;
 use crate::shutdown::Interrupts;
 use acks::Acks;
 use sink::Sink;
 
 mod acks;
-mod output;
 mod sink;
 
 /// As many deliveries as are written and flushed together, if they are there.
@@ -23,17 +23,25 @@ const BATCH_MESSAGES: usize = 512;
 const CREDIT_MESSAGES: u32 = 2048;
 
 /// Runs the command.
-pub async fn consume(context: Option<&Path>, args: &args::Consume) -> Result<(), Failure> {
+pub async fn consume(context: Option<&Path>, args: &args::Consume, quiet: bool) -> Result<(), Failure> {
     let mut interrupts = Interrupts::watch()?;
+    let mut sink = Sink::stdout(args.output())?;
     let consumer = tokio::select! {
         consumer = open(context, args) => consumer?,
         () = interrupts.next() => return ending(args),
     };
     let mut acks = Acks::default();
+    // Where a person reads the messages, a line that moves among them would be in the way.
+    let quiet = quiet || Sink::is_terminal();
+    let progress = match args.count {
+        Some(count) => Progress::of(quiet, count, "written"),
+        None => Progress::counting(quiet, "written"),
+    };
     let consumed = tokio::select! {
-        consumed = pass_on(&consumer, args, &mut acks) => consumed,
+        consumed = pass_on(&consumer, args, &mut sink, &mut acks, &progress) => consumed,
         () = interrupts.next() => ending(args),
     };
+    drop(progress);
     // Closing releases what was not acknowledged and waits for what was; a second signal ends the wait.
     let closed = tokio::select! {
         closed = consumer.close() => closed.map_err(|error| of_consume(&error)),
@@ -59,8 +67,13 @@ fn ending(args: &args::Consume) -> Result<(), Failure> {
 }
 
 /// Until the count is reached, the queue is empty, or something fails.
-async fn pass_on(consumer: &Consumer, args: &args::Consume, acks: &mut Acks) -> Result<(), Failure> {
-    let mut sink = Sink::stdout(args.output);
+async fn pass_on(
+    consumer: &Consumer,
+    args: &args::Consume,
+    sink: &mut Sink,
+    acks: &mut Acks,
+    progress: &Progress,
+) -> Result<(), Failure> {
     let mut wanted = args.count.unwrap_or(u64::MAX);
     while wanted > 0 {
         let first = consumer.next_event().await.map_err(|error| of_consume(&error))?;
@@ -74,6 +87,7 @@ async fn pass_on(consumer: &Consumer, args: &args::Consume, acks: &mut Acks) -> 
         let (mut batch, idle) = gather(consumer, first, limit)?;
         sink.write(&mut batch).await?;
         wanted -= batch.len() as u64;
+        progress.add(batch.len() as u64);
         acks.add(batch).await;
         if idle && args.until_empty {
             return Ok(());

@@ -1,38 +1,67 @@
 //! Stdout, and the leases of what waits to be written to it.
 
+use std::io::{self, IsTerminal as _};
+use std::os::fd::AsFd as _;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 use posthouse_client::Delivery;
-use tokio::io::{AsyncWriteExt as _, Stdout, stdout};
+use rustix::fs::{OFlags, fcntl_getfl, fstat, major, minor};
+use tokio::fs::File;
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::sleep;
 
-use super::output::append;
 use crate::args::Output;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::failure::of_stdout;
+use crate::ndjson::write::line;
 
 /// How long leases are extended while a reader of stdout takes its time.
 const EXTENSION: Duration = Duration::from_secs(30);
+/// The device number of `/dev/null`.
+const NULL: (u32, u32) = (1, 3);
 
 /// Writes deliveries.
 pub struct Sink {
-    stdout: Stdout,
+    stdout: File,
     output: Output,
     text: Vec<u8>,
 }
 
 impl Sink {
-    /// A sink on stdout.
-    pub fn stdout(output: Output) -> Self {
-        Self { stdout: stdout(), output, text: Vec::new() }
+    /// A sink on stdout, if there is one. What is written to it is acknowledged: it must not vanish.
+    ///
+    /// The standard library's own stdout takes every write for done when there is nobody to write to, and puts
+    /// `/dev/null`, open for reading too, in the place of a stdout that was not open when the program began.
+    pub fn stdout(output: Output) -> Result<Self, Failure> {
+        let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(|error| of_stdout(&error))?;
+        let flags = fcntl_getfl(&stdout).map_err(|error| of_stdout(&error.into()))?;
+        let device = fstat(&stdout).map_err(|error| of_stdout(&error.into()))?.st_rdev;
+        let access = flags & OFlags::ACCMODE;
+        if access == OFlags::RDONLY || (access == OFlags::RDWR && (major(device), minor(device)) == NULL) {
+            return Err(Failure::new(
+                Exit::Io,
+                "stdout is not open for writing, so messages would be acknowledged that nobody has seen",
+                "give it a file or a pipe; to throw messages away use `> /dev/null` or `posthouse queue purge`",
+            ));
+        }
+        Ok(Self { stdout: std::fs::File::from(stdout).into(), output, text: Vec::new() })
+    }
+
+    /// Whether a person reads along.
+    pub fn is_terminal() -> bool {
+        io::stdout().is_terminal()
     }
 
     /// Returns when all of it is written and flushed. After an error nothing of it may be acknowledged.
     pub async fn write(&mut self, batch: &mut [Delivery]) -> Result<(), Failure> {
         self.text.clear();
         for delivery in batch.iter() {
-            append(&mut self.text, delivery, self.output);
+            match self.output {
+                Output::Payload => self.text.extend_from_slice(delivery.payload()),
+                Output::Json => self.text.extend_from_slice(line(delivery).as_bytes()),
+            }
+            self.text.push(b'\n');
         }
         let stdout = &mut self.stdout;
         let text = &self.text;

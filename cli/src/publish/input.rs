@@ -14,17 +14,24 @@ use crate::exit::{Exit, Failure};
 const READ_AHEAD: usize = 256;
 
 /// An input that can be read.
-pub struct Input(Box<dyn Read + Send>);
+pub struct Input {
+    bytes: Box<dyn Read + Send>,
+    /// Its size, if it is a file.
+    pub size: Option<u64>,
+}
 
 impl Input {
     /// Opens a file; `-` is stdin.
     pub fn open(path: &Path) -> Result<Self, Failure> {
         if path == Path::new("-") {
-            return Ok(Self(Box::new(stdin())));
+            return Ok(Self { bytes: Box::new(stdin()), size: None });
         }
         let what = |error: &std::io::Error| format!("cannot read {}: {error}", path.display());
         match File::open(path) {
-            Ok(file) => Ok(Self(Box::new(file))),
+            Ok(file) => {
+                let size = file.metadata().ok().filter(std::fs::Metadata::is_file).map(|file| file.len());
+                Ok(Self { bytes: Box::new(file), size })
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 Err(Failure::new(Exit::NoInput, what(&error), "name a file that exists, or - for stdin"))
             }
@@ -37,7 +44,7 @@ impl Input {
 pub fn read_ahead(input: Input, max_line_bytes: usize) -> mpsc::Receiver<Result<Bytes, LineError>> {
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
     std::thread::spawn(move || {
-        for line in Lines::new(input.0, max_line_bytes) {
+        for line in Lines::new(input.bytes, max_line_bytes) {
             if sender.blocking_send(line).is_err() {
                 break;
             }

@@ -1,8 +1,9 @@
 //! `posthouse publish`: lines in, and one line out that tells how many of the first ones are durable.
 
-use std::io::Write as _;
+use std::cell::Cell;
 use std::path::Path;
 
+use bytes::Bytes;
 use posthouse_client::{NewMessage, PublishAck, Publisher};
 use tokio::sync::mpsc;
 use tokio::time::{Duration, sleep};
@@ -10,8 +11,11 @@ use tokio::time::{Duration, sleep};
 use crate::args;
 use crate::connect::connect;
 use crate::exit::{Exit, Failure};
-use crate::failure::{of_client, of_publish, of_stdout};
+use crate::failure::{of_client, of_publish};
+use crate::ndjson::read;
+use crate::progress::Progress;
 use crate::shutdown::Interrupts;
+use crate::stdout;
 use input::{Input, read_ahead};
 
 mod input;
@@ -22,18 +26,22 @@ const MAX_WAITING: usize = 65_536;
 /// How long an interrupted publish waits for what it has sent.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// A line on its way: its answer to come, and its length.
+type Sent = (PublishAck, u64);
+
 /// Runs the command. Its last line is written however it ends.
-pub async fn publish(context: Option<&Path>, args: &args::Publish) -> Result<(), Failure> {
-    let mut stored = 0;
-    let published = publish_input(context, args, &mut stored).await;
-    let written = writeln!(std::io::stdout(), "{{\"stored\": {stored}}}").map_err(|error| of_stdout(&error));
+pub async fn publish(context: Option<&Path>, args: &args::Publish, quiet: bool) -> Result<(), Failure> {
+    let stored = Cell::new(0);
+    let published = publish_input(context, args, quiet, &stored).await;
+    let written = stdout::write(format!("{{\"stored\": {}}}\n", stored.get()));
     published.and(written)
 }
 
 async fn publish_input(
     context: Option<&Path>,
     args: &args::Publish,
-    stored: &mut u64,
+    quiet: bool,
+    stored: &Cell<u64>,
 ) -> Result<(), Failure> {
     let mut interrupts = Interrupts::watch()?;
     let input = Input::open(&args.file)?;
@@ -41,23 +49,42 @@ async fn publish_input(
         publisher = open(context, args) => publisher?,
         () = interrupts.next() => return Err(interrupted()),
     };
+    let size = input.size;
+    let progress =
+        size.map_or_else(|| Progress::counting(quiet, "stored"), |bytes| Progress::of_bytes(quiet, bytes));
     let (sent, acks) = mpsc::channel(MAX_WAITING);
     let sending = send_lines(&publisher, input, args, sent);
-    let counting = count_stored(acks, stored);
+    let counting = count_stored(acks, |line_bytes| {
+        stored.set(stored.get() + 1);
+        progress.add(if size.is_some() { line_bytes } else { 1 });
+    });
     tokio::pin!(counting);
     // When sending ends, for whatever reason, its end of the channel goes, and counting ends after the last answer.
-    let sent = tokio::select! {
+    let (sent, in_a_hurry) = tokio::select! {
         counted = &mut counting => return counted,
-        sent = sending => sent,
-        () = interrupts.next() => Err(interrupted()),
+        sent = sending => (sent, false),
+        () = interrupts.next() => (Err(interrupted()), true),
     };
-    let in_a_hurry = sent.is_err();
     let counted = tokio::select! {
         counted = &mut counting => counted,
         () = sleep(GRACE), if in_a_hurry => Ok(()),
         () = interrupts.next() => Err(interrupted()),
     };
-    counted.and(sent)
+    counted?;
+    sent.map_err(|failure| told(failure, stored.get()))
+}
+
+/// Whoever has to correct the input has to know from where on.
+fn told(mut failure: Failure, stored: u64) -> Failure {
+    if failure.exit == Exit::BadData {
+        let before = match stored {
+            0 => "nothing was stored".to_owned(),
+            1 => "the line before it is stored, and nothing after it".to_owned(),
+            lines => format!("the {lines} lines before it are stored, and nothing after it"),
+        };
+        failure.what = format!("{}; {before}", failure.what);
+    }
+    failure
 }
 
 async fn open(context: Option<&Path>, args: &args::Publish) -> Result<Publisher, Failure> {
@@ -70,16 +97,19 @@ async fn send_lines(
     publisher: &Publisher,
     input: Input,
     args: &args::Publish,
-    sent: mpsc::Sender<PublishAck>,
+    sent: mpsc::Sender<Sent>,
 ) -> Result<(), Failure> {
-    let mut lines = read_ahead(input, publisher.max_message_bytes());
+    let max_payload = publisher.max_message_bytes();
+    let max_line = if args.ndjson { read::max_line_bytes(max_payload) } else { max_payload };
+    let mut lines = read_ahead(input, max_line);
     let mut line_number = 0;
     while let Some(line) = lines.recv().await {
         line_number += 1;
-        let attributes = args.attributes.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        let message = NewMessage::new(line?).attributes(attributes);
+        let line = line?;
+        let line_bytes = line.len() as u64 + 1;
+        let message = message(line, line_number, args)?;
         let ack = publisher.publish(message).await.map_err(|error| of_publish(line_number, &error))?;
-        if sent.send(ack).await.is_err() {
+        if sent.send((ack, line_bytes)).await.is_err() {
             // Counting has failed, and tells why.
             break;
         }
@@ -87,11 +117,29 @@ async fn send_lines(
     Ok(())
 }
 
+/// A line as a message. What a line says of itself goes before what is said of all.
+fn message(line: Bytes, line_number: u64, args: &args::Publish) -> Result<NewMessage, Failure> {
+    let of_all = args.attributes.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    if !args.ndjson {
+        return Ok(NewMessage::new(line).attributes(of_all));
+    }
+    let read = read::parse(&line).map_err(|error| {
+        Failure::new(
+            Exit::BadData,
+            format!("line {line_number}: {error}"),
+            "correct the line, and publish again from it on",
+        )
+    })?;
+    Ok(NewMessage::new(read.payload).attributes(of_all).attributes(read.attributes))
+}
+
 /// Counts answers up to the first that is a failure: what follows it may be stored, but is not counted.
-async fn count_stored(mut acks: mpsc::Receiver<PublishAck>, stored: &mut u64) -> Result<(), Failure> {
-    while let Some(ack) = acks.recv().await {
-        ack.await.map_err(|error| of_publish(*stored + 1, &error))?;
-        *stored += 1;
+async fn count_stored(mut acks: mpsc::Receiver<Sent>, mut stored: impl FnMut(u64)) -> Result<(), Failure> {
+    let mut line_number = 0;
+    while let Some((ack, line_bytes)) = acks.recv().await {
+        line_number += 1;
+        ack.await.map_err(|error| of_publish(line_number, &error))?;
+        stored(line_bytes);
     }
     Ok(())
 }

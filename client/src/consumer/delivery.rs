@@ -1,84 +1,56 @@
 use std::{
     collections::HashMap,
-    future::Future,
-    mem,
-    pin::Pin,
-    task::{Context, Poll},
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
-use posthouse_proto::v1::{self, DeadLetterReason, SettleAction};
-use tokio::sync::{mpsc, oneshot};
+use posthouse_proto::v1::{self, SettleAction};
+use tokio::sync::oneshot;
+use tracing::Span;
 
 use super::{
-    SettleError,
-    command::{Command, Extend, Settle},
+    DeadLetterOrigin, SettleError, Settlement, Settling,
+    command::{Command, Extend, Settle, Shared},
 };
-use crate::time;
+use crate::{
+    time,
+    trace::{self, TraceContext},
+};
 
 /// A message that is leased to this consumer, and the right to settle it. Settle it with one of [`Delivery::ack`],
 /// [`Delivery::nack`], [`Delivery::release`] and [`Delivery::dead_letter`]; dropping it releases it.
 ///
 /// The settlement is handed over at once, when the method is called; what is returned resolves when the server has it
-/// on disk, and may be dropped.
-#[derive(Debug)]
+/// on disk, and may be dropped. Settlements that are handed over meanwhile share frames and syncs: settle first and
+/// await later, or not at all.
+///
+/// While it is held its lease is extended; see [`ConsumerBuilder::extend_leases_for`](super::ConsumerBuilder). If the
+/// lease is lost all the same, because the server was away for too long or the message was purged,
+/// [`Delivery::lease_lost`] tells, and another consumer may have the message: what is not done yet is better left.
 #[must_use = "dropping a delivery releases it, to be delivered again"]
 pub struct Delivery {
     token: Bytes,
     message: v1::Message,
     attempt: u32,
     lease_deadline: SystemTime,
-    commands: mpsc::UnboundedSender<Command>,
-    settled: bool,
+    shared: Arc<Shared>,
+    settled: AtomicBool,
 }
-
-/// Where a message in a dead-letter queue came from, and why.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct DeadLetterOrigin {
-    /// Why it was given up.
-    pub reason: DeadLetterCause,
-    /// The full resource name of the queue it was published to.
-    pub queue: String,
-    /// The subscription that gave it up.
-    pub subscription: String,
-    /// Its id there.
-    pub message_id: String,
-    /// Its position there.
-    pub sequence: u64,
-    /// When it was published there.
-    pub publish_time: SystemTime,
-    /// Deliveries that failed there.
-    pub attempts: u32,
-}
-
-/// Why a message became a dead letter.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum DeadLetterCause {
-    /// It failed as often as its subscription allows.
-    MaxAttempts,
-    /// A consumer settled it so.
-    Consumer,
-    /// A reason that this version does not know.
-    Unknown,
-}
-
-/// The server's confirmation of a settlement, to be awaited. Dropping it only forgoes the confirmation.
-#[derive(Debug)]
-#[must_use = "the settlement is on its way; await this to know that it is durable, or drop it"]
-pub struct Settling(oneshot::Receiver<Result<(), SettleError>>);
 
 impl Delivery {
-    pub(super) fn new(delivery: v1::Delivery, commands: mpsc::UnboundedSender<Command>) -> Self {
+    pub(super) fn new(delivery: v1::Delivery, shared: Arc<Shared>) -> Self {
         Self {
             token: delivery.token,
             message: delivery.message.unwrap_or_default(),
             attempt: delivery.attempt,
             lease_deadline: time::moment(delivery.lease_deadline),
-            commands,
-            settled: false,
+            shared,
+            settled: AtomicBool::new(false),
         }
     }
 
@@ -112,93 +84,153 @@ impl Delivery {
         self.attempt
     }
 
-    /// When the lease ends by the server's clock, unless it is extended or settled.
+    /// When the lease ends by the server's clock, unless it is settled, as it was when the message was delivered or
+    /// [`Delivery::extend`] was last called. Extensions that happen by themselves are not told here.
     pub fn lease_deadline(&self) -> SystemTime {
         self.lease_deadline
     }
 
     /// Where the message came from, if this is a dead-letter queue.
     pub fn dead_letter_origin(&self) -> Option<DeadLetterOrigin> {
-        let origin = self.message.dead_letter.as_ref()?;
-        Some(DeadLetterOrigin {
-            reason: match origin.reason() {
-                DeadLetterReason::MaxAttempts => DeadLetterCause::MaxAttempts,
-                DeadLetterReason::Consumer => DeadLetterCause::Consumer,
-                DeadLetterReason::Unspecified => DeadLetterCause::Unknown,
-            },
-            queue: origin.source_queue.clone(),
-            subscription: origin.source_subscription.clone(),
-            message_id: origin.source_message_id.clone(),
-            sequence: origin.source_sequence,
-            publish_time: time::moment(origin.source_publish_time),
-            attempts: origin.attempts,
-        })
+        self.message.dead_letter.as_ref().map(DeadLetterOrigin::from)
+    }
+
+    /// The full resource name of the queue.
+    pub fn queue(&self) -> &str {
+        &self.shared.queue
+    }
+
+    /// The trace that the producer published it in.
+    pub fn trace_context(&self) -> Option<TraceContext> {
+        TraceContext::from_attributes(&self.message.attributes)
+    }
+
+    /// A new span for the work on this delivery, which continues the producer's trace. It holds names and numbers, not
+    /// the payload. [`WorkerPool`](crate::WorkerPool) runs its handlers in such a span.
+    ///
+    /// ```no_run
+    /// # async fn work(delivery: &posthouse_client::Delivery) {}
+    /// # async fn example(delivery: posthouse_client::Delivery) {
+    /// use tracing::Instrument as _;
+    ///
+    /// work(&delivery).instrument(delivery.span()).await;
+    /// # }
+    /// ```
+    pub fn span(&self) -> Span {
+        let span = tracing::info_span!(
+            "process",
+            otel.kind = "consumer",
+            messaging.system = "posthouse",
+            messaging.operation.type = "process",
+            messaging.destination.name = self.queue(),
+            messaging.message.id = self.message_id(),
+            messaging.message.body.size = self.payload().len(),
+            posthouse.attempt = self.attempt,
+            otel.status_code = tracing::field::Empty,
+        );
+        if !span.is_disabled()
+            && let Some(producer) = self.trace_context()
+        {
+            trace::set_parent(&span, &producer);
+        }
+        span
+    }
+
+    /// Whether the lease is still good, as far as this client knows. `false`: another consumer may have the message.
+    pub fn is_live(&self) -> bool {
+        !self.shared.lost.contains(&self.token)
+    }
+
+    /// Waits until the lease is lost, which it normally never is. Wait for it beside the work:
+    ///
+    /// ```no_run
+    /// # async fn work(delivery: &posthouse_client::Delivery) {}
+    /// # async fn example(delivery: posthouse_client::Delivery) {
+    /// tokio::select! {
+    ///     () = work(&delivery) => drop(delivery.ack()),
+    ///     () = delivery.lease_lost() => println!("another consumer has it now"),
+    /// }
+    /// # }
+    /// ```
+    pub async fn lease_lost(&self) {
+        self.shared.lost.wait(&self.token).await;
     }
 
     /// Done with it: it is never delivered again to this subscription.
     pub fn ack(self) -> Settling {
-        self.settle(SettleAction::Ack, None)
+        self.settle(Settlement::Ack)
     }
 
     /// Failed: deliver it again, not before `delay` (0 to 30 days) has passed. It counts as an attempt.
     pub fn nack(self, delay: Duration) -> Settling {
-        self.settle(SettleAction::Nack, Some(delay))
+        self.settle(Settlement::Nack { delay })
     }
 
     /// Not tried: deliver it again. It does not count as an attempt.
     pub fn release(self) -> Settling {
-        self.settle(SettleAction::Release, None)
+        self.settle(Settlement::Release)
     }
 
     /// Hopeless: to the subscription's dead letters.
     pub fn dead_letter(self) -> Settling {
-        self.settle(SettleAction::DeadLetter, None)
+        self.settle(Settlement::DeadLetter)
     }
 
-    /// Moves the lease's deadline to `duration` (1 s to 12 h) from now, if that is later, and returns it.
+    /// One of these, chosen by a value. See [`Consumer::settle_all`](super::Consumer::settle_all) for many.
+    pub fn settle(self, settlement: Settlement) -> Settling {
+        self.settle_shared(settlement)
+    }
+
+    /// Moves the lease's deadline to `duration` (1 s to 12 h) from now, if that is later, and returns it. For work that
+    /// takes longer than leases are extended by themselves.
     pub async fn extend(&mut self, duration: Duration) -> Result<SystemTime, SettleError> {
         let (done, answer) = oneshot::channel();
         let extend = Extend { token: self.token.clone(), duration, done: Some(done) };
-        self.commands.send(Command::Extend(extend)).map_err(|_| SettleError::Closed)?;
+        self.shared.commands.send(Command::Extend(extend)).map_err(|_| SettleError::Closed)?;
         self.lease_deadline = answer.await.unwrap_or(Err(SettleError::Closed))?;
         Ok(self.lease_deadline)
     }
 
-    fn settle(mut self, action: SettleAction, delay: Option<Duration>) -> Settling {
+    /// Settles it while others may still look at it. The first settlement counts.
+    pub(crate) fn settle_shared(&self, settlement: Settlement) -> Settling {
         let (done, answer) = oneshot::channel();
-        self.hand_over(action, delay, Some(done));
+        self.hand_over(settlement, Some(done));
         Settling(answer)
     }
 
-    fn hand_over(
-        &mut self,
-        action: SettleAction,
-        delay: Option<Duration>,
-        done: Option<oneshot::Sender<Result<(), SettleError>>>,
-    ) {
-        self.settled = true;
-        let settlement = v1::Settlement {
-            token: mem::take(&mut self.token),
-            action: action.into(),
-            delay: delay.map(time::wire),
+    fn hand_over(&self, settlement: Settlement, done: Option<oneshot::Sender<Result<(), SettleError>>>) {
+        if self.settled.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (action, delay) = match settlement {
+            Settlement::Ack => (SettleAction::Ack, None),
+            Settlement::Nack { delay } => (SettleAction::Nack, Some(time::wire(delay))),
+            Settlement::Release => (SettleAction::Release, None),
+            Settlement::DeadLetter => (SettleAction::DeadLetter, None),
         };
+        let settlement = v1::Settlement { token: self.token.clone(), action: action.into(), delay };
         // If the consumer is gone the sender of `done` goes with the command, and `Settling` tells it.
-        let _ = self.commands.send(Command::Settle(Settle { settlement, done }));
+        let _ = self.shared.commands.send(Command::Settle(Settle { settlement, done }));
     }
 }
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        if !self.settled {
-            self.hand_over(SettleAction::Release, None, None);
+        if !*self.settled.get_mut() {
+            self.hand_over(Settlement::Release, None);
         }
     }
 }
 
-impl Future for Settling {
-    type Output = Result<(), SettleError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(cx).map(|answer| answer.unwrap_or(Err(SettleError::Closed)))
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("queue", &self.queue())
+            .field("message_id", &self.message_id())
+            .field("sequence", &self.sequence())
+            .field("attempt", &self.attempt)
+            .field("payload_bytes", &self.payload().len())
+            .field("attributes", &self.attributes().len())
+            .finish_non_exhaustive()
     }
 }

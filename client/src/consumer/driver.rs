@@ -3,6 +3,7 @@
 use std::{collections::HashSet, mem, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use posthouse_proto::v1;
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep, sleep_until},
@@ -10,10 +11,11 @@ use tokio::{
 
 use super::{
     ConsumeError, SettleError,
-    command::Command,
+    command::{Command, Settle},
     extensions::Extensions,
     inbox::Inbox,
     ledger::Ledger,
+    lost::Lost,
     settlements::Settlements,
     stream::{ConsumeStream, Session},
     work::Leave,
@@ -36,10 +38,22 @@ pub(super) struct Driver {
     /// No more commands will come.
     pub(super) commands_ended: bool,
     pub(super) inbox: Arc<Inbox>,
+    pub(super) lost: Arc<Lost>,
+    /// How long leases are extended while the application works.
+    pub(super) extend_for: Duration,
     pub(super) settlements: Settlements,
     pub(super) extensions: Extensions,
     pub(super) patience: Patience,
+    /// Takes no more deliveries.
+    pub(super) stopping: bool,
     pub(super) closing: Option<Closing>,
+}
+
+/// What the application decides about a consumer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) give_up_after: Duration,
+    pub(super) extend_for: Duration,
 }
 
 #[derive(Debug)]
@@ -54,7 +68,8 @@ impl Driver {
         ledger: Ledger,
         commands: mpsc::UnboundedReceiver<Command>,
         inbox: Arc<Inbox>,
-        give_up_after: Duration,
+        lost: Arc<Lost>,
+        limits: Limits,
     ) -> Self {
         Self {
             session,
@@ -63,9 +78,12 @@ impl Driver {
             received: Vec::new(),
             commands_ended: false,
             inbox,
+            lost,
+            extend_for: limits.extend_for,
             settlements: Settlements::default(),
             extensions: Extensions::default(),
-            patience: Patience::new(give_up_after),
+            patience: Patience::new(limits.give_up_after),
+            stopping: false,
             closing: None,
         }
     }
@@ -111,7 +129,8 @@ impl Driver {
                 delay = wait;
             }
             let session = self.session.clone();
-            let credit = self.ledger.open();
+            let whole = self.ledger.open();
+            let credit = if self.stopping { v1::Credit::default() } else { whole };
             let hint = hint.take();
             let attempt = async move {
                 sleep(delay).await;
@@ -122,10 +141,12 @@ impl Driver {
                 if self.closing.is_some() && self.settlements.is_empty() && self.ledger.is_empty() {
                     return Ok(None);
                 }
+                let expiry = self.expire();
                 tokio::select! {
                     opened = &mut attempt => break opened,
                     () = receive(&mut self.commands, &mut self.received), if !self.commands_ended => self.accept(),
-                    () = until(self.closing.as_ref()) => {
+                    () = moment(expiry) => {}
+                    () = moment(self.closing.as_ref().map(|closing| closing.until)) => {
                         break Err(Error::Connect(ConnectError::TimedOut(CLOSE_TIMEOUT)));
                     }
                 }
@@ -144,15 +165,34 @@ impl Driver {
         let mut received = mem::take(&mut self.received);
         for command in received.drain(..) {
             match command {
-                Command::Settle(settle) => {
-                    self.ledger.settle(&settle.settlement.token);
-                    self.settlements.push(settle);
-                }
+                Command::Settle(settle) => self.settle(settle),
                 Command::Extend(extend) => self.extensions.push(extend),
+                Command::Stop => self.stop(),
                 Command::Close(done) => self.close(done),
             }
         }
         self.received = received;
+    }
+
+    fn settle(&mut self, settle: Settle) {
+        if self.ledger.settle(&settle.settlement.token) {
+            self.lost.remove(&settle.settlement.token);
+        }
+        self.settlements.push(settle);
+    }
+
+    /// What waits for the application goes to another consumer.
+    fn stop(&mut self) {
+        self.stopping = true;
+        let waiting = self.inbox.stop();
+        self.release(waiting);
+    }
+
+    pub(super) fn release(&mut self, tokens: Vec<Bytes>) {
+        for token in tokens {
+            let action = v1::SettleAction::Release.into();
+            self.settle(Settle { settlement: v1::Settlement { token, action, delay: None }, done: None });
+        }
     }
 
     fn close(&mut self, done: oneshot::Sender<Result<(), ConsumeError>>) {
@@ -163,11 +203,26 @@ impl Driver {
         self.closing.get_or_insert_with(|| Closing { until, done: Vec::new() }).done.push(done);
     }
 
-    /// Deliveries whose lease is lost are not given to the application, if it does not have them yet.
+    /// Deliveries whose lease is lost are not given to the application, if it does not have them yet; if it does, it is
+    /// told.
     pub(super) fn withdraw(&mut self, lost: &HashSet<Bytes>) {
         for token in self.inbox.remove(lost) {
+            self.lost.remove(&token);
             self.ledger.remove(&token);
         }
+        let told: Vec<Bytes> = lost.iter().filter(|token| self.ledger.lose(token)).cloned().collect();
+        if !told.is_empty() {
+            self.lost.add(told);
+        }
+    }
+
+    /// Tells the application of leases that have ended by our clock, and returns when the next one does.
+    pub(super) fn expire(&mut self) -> Option<Instant> {
+        let (expired, next) = self.ledger.expire(Instant::now());
+        if !expired.is_empty() {
+            self.lost.add(expired);
+        }
+        next
     }
 
     fn finish(mut self, end: &Result<(), ConsumeError>) {
@@ -183,6 +238,7 @@ impl Driver {
         self.settlements.fail_all(&error);
         self.extensions.fail_all(&error);
         self.inbox.end(end.clone());
+        self.lost.end();
         for done in self.closing.into_iter().flat_map(|closing| closing.done) {
             let _ = done.send(end.clone());
         }
@@ -193,9 +249,9 @@ pub(super) async fn receive(commands: &mut mpsc::UnboundedReceiver<Command>, rec
     commands.recv_many(received, COMMANDS_AT_ONCE).await;
 }
 
-async fn until(closing: Option<&Closing>) {
-    match closing {
-        Some(closing) => sleep_until(closing.until).await,
+async fn moment(when: Option<Instant>) {
+    match when {
+        Some(when) => sleep_until(when).await,
         None => std::future::pending().await,
     }
 }

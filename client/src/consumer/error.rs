@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use crate::{
-    error::{Error, ErrorKind, Refusal},
+    error::{ConnectError, Error, ErrorKind, ErrorReason, Refusal},
     retry::{Class, class},
 };
 
@@ -11,13 +11,14 @@ use crate::{
 pub enum ConsumeError {
     /// It cannot go on.
     #[error("consuming stopped: {0}")]
-    Stopped(Error),
+    Stopped(#[source] Error),
     /// It gave up after trying for that long.
     #[error("consuming stopped after {} s of trying: {cause}", waited.as_secs())]
     GaveUp {
         /// How long it tried.
         waited: Duration,
         /// The last failure.
+        #[source]
         cause: Error,
     },
 }
@@ -28,7 +29,7 @@ pub enum ConsumeError {
 pub enum SettleError {
     /// The server refused it: most often because the lease has ended.
     #[error("the delivery was not settled: {0}")]
-    Refused(Refusal),
+    Refused(#[source] Refusal),
     /// The consumer was closed, or its runtime ended, before the server confirmed. The message is delivered again
     /// unless the settlement had arrived.
     #[error("the consumer was closed before the server confirmed; settle deliveries before closing it")]
@@ -36,7 +37,7 @@ pub enum SettleError {
     /// The consumer ended before the server confirmed. The message is delivered again unless the settlement had
     /// arrived.
     #[error("the delivery's settlement is not confirmed: {0}")]
-    Unconfirmed(ConsumeError),
+    Unconfirmed(#[source] ConsumeError),
 }
 
 impl ConsumeError {
@@ -50,9 +51,23 @@ impl ConsumeError {
         self.cause().reason()
     }
 
+    /// The server's stable reason, if this version knows it.
+    pub fn error_reason(&self) -> Option<ErrorReason> {
+        self.cause().error_reason()
+    }
+
+    /// How long the server asks to wait before the next attempt.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.cause().retry_after()
+    }
+
     /// Whether a new consumer may succeed, without anybody changing anything.
     pub fn is_retryable(&self) -> bool {
         self.cause().is_retryable()
+    }
+
+    pub(crate) fn timed_out(limit: Duration) -> Self {
+        Self::GaveUp { waited: limit, cause: Error::Connect(ConnectError::TimedOut(limit)) }
     }
 
     fn cause(&self) -> &Error {
@@ -86,6 +101,15 @@ impl SettleError {
             Self::Refused(refusal) => refusal.reason(),
             Self::Closed => None,
             Self::Unconfirmed(error) => error.reason(),
+        }
+    }
+
+    /// The server's stable reason, if this version knows it.
+    pub fn error_reason(&self) -> Option<ErrorReason> {
+        match self {
+            Self::Refused(refusal) => refusal.error_reason(),
+            Self::Closed => None,
+            Self::Unconfirmed(error) => error.error_reason(),
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::{HashSet, VecDeque};
 
 use bytes::Bytes;
 use posthouse_proto::v1::{self, extend_result};
+use tokio::time::Instant;
 
 use super::{SettleError, command::Extend};
 use crate::{
@@ -24,7 +25,18 @@ pub(super) struct Extensions {
 #[derive(Debug)]
 struct Frame {
     id: u64,
+    /// The lease that is granted lasts longer than this, by the time it takes to get there.
+    until: Instant,
     extends: Vec<Extend>,
+}
+
+/// What the server said.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) extended: Vec<Bytes>,
+    /// When these end, at the earliest.
+    pub(super) until: Instant,
+    pub(super) lost: HashSet<Bytes>,
 }
 
 impl Extensions {
@@ -33,7 +45,7 @@ impl Extensions {
     }
 
     /// The next frame to send, if it is time for one: the longest run of equal durations.
-    pub(super) fn next_frame(&mut self) -> Option<v1::ExtendFrame> {
+    pub(super) fn next_frame(&mut self, now: Instant) -> Option<v1::ExtendFrame> {
         if self.in_flight.len() >= FRAMES_IN_FLIGHT {
             return None;
         }
@@ -43,12 +55,13 @@ impl Extensions {
         let tokens = extends.iter().map(|extend| extend.token.clone()).collect();
         let id = self.next_id;
         self.next_id += 1;
-        self.in_flight.push_back(Frame { id, extends });
+        let until = now.checked_add(duration).unwrap_or(now);
+        self.in_flight.push_back(Frame { id, until, extends });
         Some(v1::ExtendFrame { extend_id: id, tokens, lease_duration: Some(time::wire(duration)) })
     }
 
-    /// Tells the results, and returns the tokens whose lease is lost.
-    pub(super) fn answer(&mut self, answer: v1::ExtendedFrame) -> Result<HashSet<Bytes>, Error> {
+    /// Tells the results, and returns what became of the leases.
+    pub(super) fn answer(&mut self, answer: v1::ExtendedFrame) -> Result<Answered, Error> {
         let index = self.in_flight.iter().position(|frame| frame.id == answer.extend_id);
         let Some(frame) = index.and_then(|index| self.in_flight.remove(index)) else {
             return Err(Error::Protocol("results of extensions that are not in flight"));
@@ -57,12 +70,15 @@ impl Extensions {
             self.in_flight.push_front(frame);
             return Err(Error::Protocol("results that are not one per extension"));
         }
-        let mut lost = HashSet::new();
+        let mut answered = Answered { extended: Vec::new(), until: frame.until, lost: HashSet::new() };
         for (extend, result) in frame.extends.into_iter().zip(answer.results) {
             let outcome = match result.result {
-                Some(extend_result::Result::LeaseDeadline(deadline)) => Ok(time::moment(Some(deadline))),
+                Some(extend_result::Result::LeaseDeadline(deadline)) => {
+                    answered.extended.push(extend.token);
+                    Ok(time::moment(Some(deadline)))
+                }
                 Some(extend_result::Result::Error(status)) => {
-                    lost.insert(extend.token);
+                    answered.lost.insert(extend.token);
                     Err(SettleError::Refused(Refusal::from(&status)))
                 }
                 None => Err(SettleError::Closed),
@@ -71,7 +87,7 @@ impl Extensions {
                 let _ = done.send(outcome);
             }
         }
-        Ok(lost)
+        Ok(answered)
     }
 
     /// What was not answered is asked again.

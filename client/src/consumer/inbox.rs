@@ -1,5 +1,6 @@
 use std::{
     collections::{HashSet, VecDeque},
+    fmt, mem,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -11,13 +12,13 @@ use tokio::{sync::Notify, time::Instant};
 use super::ConsumeError;
 
 /// What waits for the application. The credits bound it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Inbox {
     state: Mutex<State>,
     ready: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     waiting: VecDeque<Entry>,
     /// How long leases last. A delivery whose lease has ended is not given out; it is extended or withdrawn when
@@ -27,7 +28,6 @@ struct State {
     end: Option<Result<(), ConsumeError>>,
 }
 
-#[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly all are deliveries")]
 pub(super) enum Entry {
     Delivery {
@@ -140,8 +140,28 @@ impl Inbox {
         self.ready.notify_one();
     }
 
+    /// Nothing more comes; returns the tokens of what is not given out for that reason.
+    pub(super) fn stop(&self) -> Vec<Bytes> {
+        let mut state = self.lock();
+        let waiting = mem::take(&mut state.waiting);
+        state.end.get_or_insert(Ok(()));
+        drop(state);
+        self.ready.notify_one();
+        let token = |entry| match entry {
+            Entry::Delivery { delivery, .. } => Some(delivery.token),
+            Entry::Idle { .. } => None,
+        };
+        waiting.into_iter().filter_map(token).collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is held; if it did, the queue would still be whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbox").field("waiting", &self.lock().waiting.len()).finish_non_exhaustive()
     }
 }

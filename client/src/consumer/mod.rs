@@ -8,20 +8,27 @@ mod error;
 mod extensions;
 mod inbox;
 mod ledger;
+mod lost;
+mod origin;
+mod settlement;
 mod settlements;
 mod stream;
 mod work;
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 pub use builder::ConsumerBuilder;
-pub use delivery::{DeadLetterCause, DeadLetterOrigin, Delivery, Settling};
+pub use delivery::Delivery;
 pub use error::{ConsumeError, SettleError};
+pub use origin::{DeadLetterCause, DeadLetterOrigin};
+pub use settlement::{Settlement, Settling, SettlingAll};
+
+use crate::pool::{self, Handler, PoolReport};
 
 use self::{
-    command::Command,
+    command::{Command, Shared},
     inbox::{Entry, Inbox},
 };
 
@@ -52,8 +59,7 @@ use self::{
 #[derive(Debug)]
 pub struct Consumer {
     inbox: Arc<Inbox>,
-    commands: mpsc::UnboundedSender<Command>,
-    queue: String,
+    shared: Arc<Shared>,
 }
 
 /// What comes to a consumer.
@@ -76,7 +82,7 @@ pub enum Event {
 impl Consumer {
     /// The queue's full resource name.
     pub fn queue(&self) -> &str {
-        &self.queue
+        &self.shared.queue
     }
 
     /// The next delivery; `None` after [`Consumer::close`]. This may be dropped while it waits: nothing is lost.
@@ -95,10 +101,71 @@ impl Consumer {
     pub async fn next_event(&self) -> Result<Option<Event>, ConsumeError> {
         Ok(self.inbox.next().await?.map(|entry| match entry {
             Entry::Delivery { delivery, .. } => {
-                Event::Delivery(Delivery::new(delivery, self.commands.clone()))
+                Event::Delivery(Delivery::new(delivery, Arc::clone(&self.shared)))
             }
             Entry::Idle { waiting, parked } => Event::Idle { waiting, parked },
         }))
+    }
+
+    /// Settles many deliveries at once. They are handed over when this is called; what is returned resolves when the
+    /// server has them all on disk, with one result for each, in order.
+    ///
+    /// ```no_run
+    /// # async fn example(consumer: posthouse_client::Consumer) -> Result<(), Box<dyn std::error::Error>> {
+    /// use posthouse_client::Settlement;
+    ///
+    /// let mut written = Vec::new();
+    /// while written.len() < 100 && let Some(delivery) = consumer.next().await? {
+    ///     written.push(delivery);
+    /// }
+    /// // One commit for a hundred messages, then:
+    /// for settled in consumer.settle_all(written.into_iter().map(|it| (it, Settlement::Ack))).await {
+    ///     settled?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn settle_all(&self, deliveries: impl IntoIterator<Item = (Delivery, Settlement)>) -> SettlingAll {
+        let settling = deliveries.into_iter().map(|(delivery, settlement)| delivery.settle(settlement));
+        SettlingAll::new(settling.collect())
+    }
+
+    /// Works on deliveries with `n` calls of the handler at a time, in this task, until the consumer is stopped, closed
+    /// or at its end; acks what succeeds, and does with the rest what the handler says. A panic counts as a failed
+    /// attempt. If this future is dropped, what is not finished is released.
+    ///
+    /// [`WorkerPool`](crate::WorkerPool) has tasks of its own, several streams, deadlines and more settings.
+    ///
+    /// ```no_run
+    /// # async fn example(consumer: posthouse_client::Consumer) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::sync::Arc;
+    ///
+    /// use posthouse_client::Delivery;
+    ///
+    /// let report = consumer
+    ///     .for_each_concurrent(8, |delivery: Arc<Delivery>| async move {
+    ///         println!("{} bytes", delivery.payload().len());
+    ///         Ok(())
+    ///     })
+    ///     .await?;
+    /// println!("{} acked", report.acked);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn for_each_concurrent(
+        &self,
+        n: usize,
+        handler: impl Handler,
+    ) -> Result<PoolReport, ConsumeError> {
+        pool::for_each_concurrent(self, n, &handler).await
+    }
+
+    /// Takes no more: what waits in this consumer is released at once, for others to take, and [`Consumer::next`]
+    /// gives `None`. Deliveries that the application holds stay leased, and can be settled; [`Consumer::close`] ends
+    /// the consumer after that.
+    pub fn stop(&self) {
+        // If the task has ended nothing comes any more.
+        let _ = self.shared.commands.send(Command::Stop);
     }
 
     /// Ends the consumer: what was settled is confirmed, and what was not is released, also what the application still
@@ -107,7 +174,7 @@ impl Consumer {
     /// Dropping the consumer does the same without waiting.
     pub async fn close(&self) -> Result<(), ConsumeError> {
         let (done, closed) = oneshot::channel();
-        if self.commands.send(Command::Close(done)).is_err() {
+        if self.shared.commands.send(Command::Close(done)).is_err() {
             return self.inbox.next().await.map(|_| ());
         }
         closed.await.unwrap_or(Ok(()))
@@ -118,6 +185,6 @@ impl Drop for Consumer {
     fn drop(&mut self) {
         let (done, _) = oneshot::channel();
         // If the task has ended there is nothing to close.
-        let _ = self.commands.send(Command::Close(done));
+        let _ = self.shared.commands.send(Command::Close(done));
     }
 }

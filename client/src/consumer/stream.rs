@@ -14,17 +14,17 @@ use tokio::{
 };
 use tokio_stream::Stream;
 use tonic::Streaming;
+use tracing::Instrument as _;
 
 use crate::{
     connect::{Connection, MAX_FRAME_BYTES},
     context::Context,
+    credentials::Token,
     error::{ConnectError, Error},
     time,
-    token::Token,
 };
 
 const PROTOCOL_VERSION: u32 = 1;
-const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 const FAILURE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Unanswered settle and extend frames are few and credits are bounded, so that this is never full while the transport
 /// moves.
@@ -64,6 +64,7 @@ pub(super) struct Session {
     pub(super) subscription: String,
     pub(super) session_id: [u8; 16],
     pub(super) lease_duration: Option<Duration>,
+    pub(super) open_timeout: Duration,
 }
 
 impl ConsumeStream {
@@ -72,14 +73,15 @@ impl ConsumeStream {
         credit: v1::Credit,
         hint: Option<&str>,
     ) -> Result<Self, Error> {
-        timeout(OPEN_TIMEOUT, Self::try_open(session, credit, hint))
+        let span = tracing::debug_span!("posthouse.open_consume_stream", queue = session.queue);
+        timeout(session.open_timeout, Self::try_open(session, credit, hint).instrument(span))
             .await
-            .unwrap_or(Err(Error::Connect(ConnectError::TimedOut(OPEN_TIMEOUT))))
+            .unwrap_or(Err(Error::Connect(ConnectError::TimedOut(session.open_timeout))))
     }
 
     async fn try_open(session: &Session, credit: v1::Credit, hint: Option<&str>) -> Result<Self, Error> {
         let connection = Connection::open(&session.context, hint).await?;
-        let token = Token::read(session.context.token_file()).await?;
+        let token = session.context.token().await?;
         let (requests, frames) = mpsc::channel(FRAMES_QUEUED);
         let open = request::Frame::Open(v1::OpenConsume {
             protocol_version: PROTOCOL_VERSION,
@@ -92,7 +94,8 @@ impl ConsumeStream {
         // The channel is new and empty.
         let _ = requests.try_send(Some(ConsumeRequest { frame: Some(open) }));
         let mut client = ConsumerClient::new(connection.channel()).max_decoding_message_size(MAX_FRAME_BYTES);
-        let responses = client.consume(token.request(Frames(frames))).await?.into_inner();
+        let opening = client.consume(token.request(Frames(frames))).await;
+        let responses = opening.map_err(|status| session.context.refusal(&token, status))?.into_inner();
         let opened = v1::ConsumeOpened::default();
         let mut stream = Self { requests: Some(requests), responses, token, opened, _connection: connection };
         match stream.next().await? {
@@ -122,16 +125,14 @@ impl ConsumeStream {
         self.requests.as_ref().is_some_and(|requests| requests.try_send(Some(frame)).is_ok())
     }
 
-    /// Sends the token if its file has another than the stream knows.
+    /// Sends the token if there is another than the stream knows.
     pub(super) async fn refresh_token(&mut self, context: &Context) {
-        match Token::read(context.token_file()).await {
-            Ok(token) if token != self.token => {
-                let refresh = v1::RefreshToken { token: token.secret().to_owned() };
-                self.send(request::Frame::RefreshToken(refresh));
-                self.token = token;
-            }
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "the token file cannot be read again"),
+        if let Some(token) = context.newest_token().await
+            && token != self.token
+        {
+            let refresh = v1::RefreshToken { token: token.secret().to_owned() };
+            self.send(request::Frame::RefreshToken(refresh));
+            self.token = token;
         }
     }
 

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     command::Extend,
     driver::{Driver, receive},
+    ledger::Known,
     stream::ConsumeStream,
 };
 use crate::{
@@ -42,6 +43,8 @@ struct Clock {
     silence: Instant,
     pinged: bool,
     credit: Option<Instant>,
+    /// When the first lease ends that is not extended.
+    expiry: Option<Instant>,
     lease: Duration,
     /// Leases that the server has announced to resume and not yet sent.
     to_resume: u32,
@@ -98,9 +101,16 @@ impl Driver {
                 let ledger = &mut self.ledger;
                 self.settlements.answer(answer, |token| ledger.remove(token))
             }
-            Frame::Extended(answer) => self.extensions.answer(answer).map(|lost| self.withdraw(&lost)),
+            Frame::Extended(answer) => self.extensions.answer(answer).map(|answered| {
+                for token in &answered.extended {
+                    if self.ledger.extended(token, answered.until) {
+                        self.lost.remove(token);
+                    }
+                }
+                self.withdraw(&answered.lost);
+            }),
             Frame::Idle(idle) => {
-                if self.closing.is_none() {
+                if self.closing.is_none() && !self.stopping {
                     self.inbox.push_idle(idle.waiting, idle.parked);
                 }
                 Ok(())
@@ -117,9 +127,23 @@ impl Driver {
 
     fn deliver(&mut self, mut deliveries: Vec<v1::Delivery>, clock: &mut Clock) {
         let resumed = deliveries.iter().filter(|delivery| delivery.resumed).count();
-        deliveries.retain(|delivery| self.ledger.deliver(delivery));
-        if self.closing.is_none() {
+        let now = Instant::now();
+        deliveries.retain(|delivery| match self.ledger.deliver(delivery, now, clock.lease) {
+            Known::New => true,
+            Known::Again => false,
+            Known::Revived => {
+                self.lost.remove(&delivery.token);
+                false
+            }
+        });
+        if self.stopping {
+            self.release(deliveries.into_iter().map(|delivery| delivery.token).collect());
+        } else if self.closing.is_none() {
             self.inbox.push(deliveries);
+        }
+        if resumed > 0 {
+            // What was resumed may be old.
+            clock.renewal = now;
         }
         if resumed > 0 && clock.to_resume > 0 {
             clock.to_resume = clock.to_resume.saturating_sub(u32::try_from(resumed).unwrap_or(u32::MAX));
@@ -145,7 +169,8 @@ impl Driver {
                 return false;
             }
         }
-        while let Some(frame) = self.extensions.next_frame() {
+        let now = Instant::now();
+        while let Some(frame) = self.extensions.next_frame(now) {
             if !stream.send(request::Frame::Extend(frame)) {
                 return false;
             }
@@ -159,11 +184,10 @@ impl Driver {
         }
         // Settlements that wait for their confirmation take memory too.
         let behind = self.settlements.len() > self.ledger.max_unconfirmed();
-        if !self.ledger.is_owed() || behind {
+        if !self.ledger.is_owed() || behind || self.stopping {
             clock.credit = None;
             return true;
         }
-        let now = Instant::now();
         let due = *clock.credit.get_or_insert(now + CREDIT_LINGER);
         if self.ledger.is_much_owed() || due <= now {
             clock.credit = None;
@@ -182,11 +206,12 @@ impl Driver {
             clock.token = now + TOKEN_INTERVAL;
         }
         if clock.renewal <= now {
-            // Deliveries must not expire, and count as failed, while they only wait for the application.
-            for token in self.inbox.take_older_than(clock.lease / 3) {
-                self.extensions.push(Extend { token, duration: clock.lease, done: None });
-            }
+            self.renew(now, clock.lease);
             clock.renewal = now + clock.lease / 3;
+            clock.expiry = self.expire();
+        }
+        if clock.expiry.is_some_and(|expiry| expiry <= now) {
+            clock.expiry = self.expire();
         }
         if clock.silence <= now {
             if clock.pinged {
@@ -200,6 +225,18 @@ impl Driver {
     }
 }
 
+impl Driver {
+    /// Leases must not end while their deliveries only wait for the application, nor while it works on them.
+    fn renew(&mut self, now: Instant, lease: Duration) {
+        let mut tokens = self.inbox.take_older_than(lease / 3);
+        self.ledger.note_waiting(&tokens, now);
+        tokens.extend(self.ledger.take_due(now, lease / 3, self.extend_for));
+        for token in tokens {
+            self.extensions.push(Extend { token, duration: lease, done: None });
+        }
+    }
+}
+
 impl Clock {
     fn start(opened: &v1::ConsumeOpened) -> Self {
         let now = Instant::now();
@@ -207,11 +244,11 @@ impl Clock {
         let lease = lease.unwrap_or(DEFAULT_LEASE);
         Self {
             token: now + TOKEN_INTERVAL,
-            // What was resumed may be old.
             renewal: now,
             silence: now + PING_AFTER,
             pinged: false,
             credit: None,
+            expiry: None,
             lease,
             to_resume: opened.resumed_leases,
         }
@@ -224,6 +261,6 @@ impl Clock {
 
     fn next(&self) -> Instant {
         let next = self.token.min(self.renewal).min(self.silence);
-        self.credit.map_or(next, |credit| credit.min(next))
+        [self.credit, self.expiry].into_iter().flatten().fold(next, Instant::min)
     }
 }

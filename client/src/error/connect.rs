@@ -48,14 +48,18 @@ impl ConnectError {
     /// What sort of failure it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Context(_) => ErrorKind::Configuration,
+            Self::Context(error) => error.kind(),
             _ => ErrorKind::Unreachable,
         }
     }
 
     /// Whether trying again may help.
     pub fn is_retryable(&self) -> bool {
-        !matches!(self, Self::Context(_) | Self::Handshake { .. } | Self::NotGrpc { .. })
+        match self {
+            Self::Context(error) => error.is_retryable(),
+            Self::Handshake { .. } | Self::NotGrpc { .. } => false,
+            Self::Unreachable { .. } | Self::TimedOut(_) | Self::Broken(_) => true,
+        }
     }
 
     /// Only TLS itself tells that the two sides do not fit; a connection that ends meanwhile may be a server that does.

@@ -24,6 +24,8 @@ pub enum ErrorKind {
     Unavailable,
     /// The lease is gone: another consumer may have, or have settled, the message.
     LeaseLost,
+    /// The program's own deadline passed first.
+    DeadlineExceeded,
     /// The publisher or consumer was closed before this was confirmed.
     Closed,
     /// A fault of the server or of the protocol.

@@ -8,7 +8,10 @@ mod refusal;
 
 pub use connect::ConnectError;
 pub use kind::ErrorKind;
-pub use refusal::Refusal;
+pub use posthouse_proto::v1::ErrorReason;
+pub use refusal::{Refusal, Violation};
+
+use std::time::Duration;
 
 use crate::{context::ContextError, name::NameError};
 
@@ -43,8 +46,23 @@ impl Error {
 
     /// The server's stable reason, for example `GRANT_MISSING`.
     pub fn reason(&self) -> Option<&str> {
+        self.refusal()?.reason()
+    }
+
+    /// The server's stable reason, if this version knows it. Later versions may add reasons: match with a `_` arm.
+    pub fn error_reason(&self) -> Option<ErrorReason> {
+        self.refusal()?.error_reason()
+    }
+
+    /// How long the server asks to wait before the next attempt.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.refusal()?.retry_after()
+    }
+
+    /// The server's refusal, if that is what it is.
+    pub fn refusal(&self) -> Option<&Refusal> {
         match self {
-            Self::Refused(refusal) => refusal.reason(),
+            Self::Refused(refusal) => Some(refusal),
             _ => None,
         }
     }

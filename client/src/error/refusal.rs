@@ -1,6 +1,6 @@
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
-use posthouse_proto::google::rpc;
+use posthouse_proto::{google::rpc, v1::ErrorReason};
 use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -18,7 +18,18 @@ struct Parts {
     reason: Option<String>,
     metadata: HashMap<String, String>,
     retry_after: Option<Duration>,
-    violations: Vec<String>,
+    fields: Vec<Violation>,
+    quotas: Vec<Violation>,
+}
+
+/// One thing that is wrong with a request, or one limit that it met.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Violation {
+    /// The request's field, for example `queue.max_message_bytes`, or whose limit it is, for example `tenants/tax`.
+    pub subject: String,
+    /// What is wrong, or which limit.
+    pub description: String,
 }
 
 impl Refusal {
@@ -35,6 +46,21 @@ impl Refusal {
     /// The server's words.
     pub fn message(&self) -> &str {
         &self.0.message
+    }
+
+    /// The stable reason, if this version knows it. Later versions may add reasons: match with a `_` arm.
+    pub fn error_reason(&self) -> Option<ErrorReason> {
+        ErrorReason::from_str_name(&format!("ERROR_REASON_{}", self.reason()?))
+    }
+
+    /// The fields of the request that are wrong (`google.rpc.BadRequest`).
+    pub fn field_violations(&self) -> &[Violation] {
+        &self.0.fields
+    }
+
+    /// The limits that were reached (`google.rpc.QuotaFailure`).
+    pub fn quota_violations(&self) -> &[Violation] {
+        &self.0.quotas
     }
 
     /// A fact that the server sent with the reason.
@@ -84,8 +110,8 @@ impl fmt::Display for Refusal {
             (true, Some(reason)) => write!(f, "{reason}")?,
             (true, None) => write!(f, "{}", self.0.code.description())?,
         }
-        for violation in &self.0.violations {
-            write!(f, "; {violation}")?;
+        for violation in self.0.fields.iter().chain(&self.0.quotas) {
+            write!(f, "; {}: {}", violation.subject, violation.description)?;
         }
         if let (false, Some(reason)) = (self.0.message.is_empty(), self.reason()) {
             write!(f, " [{reason}]")?;
@@ -100,8 +126,15 @@ impl From<&Status> for Refusal {
     fn from(status: &Status) -> Self {
         let details = status.get_error_details();
         let info = details.error_info().cloned();
-        let violations = details.bad_request().map_or_else(Vec::new, |bad| {
-            bad.field_violations.iter().map(|v| format!("{}: {}", v.field, v.description)).collect()
+        let violation = |subject: &String, description: &String| Violation {
+            subject: subject.clone(),
+            description: description.clone(),
+        };
+        let fields = details.bad_request().map_or_else(Vec::new, |bad| {
+            bad.field_violations.iter().map(|it| violation(&it.field, &it.description)).collect()
+        });
+        let quotas = details.quota_failure().map_or_else(Vec::new, |quota| {
+            quota.violations.iter().map(|it| violation(&it.subject, &it.description)).collect()
         });
         Self(Arc::new(Parts {
             code: status.code(),
@@ -109,7 +142,8 @@ impl From<&Status> for Refusal {
             reason: info.as_ref().map(|info| info.reason.clone()),
             metadata: info.map_or_else(HashMap::new, |info| info.metadata),
             retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
-            violations,
+            fields,
+            quotas,
         }))
     }
 }

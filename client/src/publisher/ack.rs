@@ -4,14 +4,18 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::sync::oneshot;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, Sleep, sleep_until},
+};
 
 use super::PublishError;
 
 /// A message that is on the server's disk.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Stored {
-    /// Its id, if the server told it: it does for the first of a batch.
+    /// Its id, if the server told it: it does for the first of a batch, and for every message with
+    /// [`PublisherBuilder::tell_message_ids`](super::PublisherBuilder::tell_message_ids).
     pub message_id: Option<String>,
     /// Its position in the queue. Absent only for a message that an early attempt had stored long ago.
     pub sequence: Option<u64>,
@@ -23,12 +27,32 @@ pub struct Stored {
 /// only forgoes the answer.
 #[derive(Debug)]
 #[must_use = "await it to know that the message is stored, or drop it and flush later"]
-pub struct PublishAck(pub(super) oneshot::Receiver<Result<Stored, PublishError>>);
+pub struct PublishAck {
+    answer: oneshot::Receiver<Result<Stored, PublishError>>,
+    deadline: Option<Instant>,
+    /// Made when there is somebody to wake.
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl PublishAck {
+    pub(super) fn new(
+        answer: oneshot::Receiver<Result<Stored, PublishError>>,
+        deadline: Option<Instant>,
+    ) -> Self {
+        Self { answer, deadline, alarm: None }
+    }
+}
 
 impl Future for PublishAck {
     type Output = Result<Stored, PublishError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(cx).map(|answer| answer.unwrap_or(Err(PublishError::Closed)))
+        let this = &mut *self;
+        if let Poll::Ready(answer) = Pin::new(&mut this.answer).poll(cx) {
+            return Poll::Ready(answer.unwrap_or(Err(PublishError::Closed)));
+        }
+        let Some(deadline) = this.deadline else { return Poll::Pending };
+        let alarm = this.alarm.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        alarm.as_mut().poll(cx).map(|()| Err(PublishError::TimedOut))
     }
 }

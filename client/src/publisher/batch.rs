@@ -1,3 +1,5 @@
+use std::mem;
+
 use posthouse_proto::v1::{self, publish_result, publish_stream_response};
 use tokio::{sync::oneshot, time::Instant};
 
@@ -10,6 +12,8 @@ pub(super) type Answer = oneshot::Sender<Result<Stored, PublishError>>;
 #[derive(Debug)]
 pub(super) enum Item {
     Message(Accepted),
+    /// Send what is gathered, without lingering.
+    Send,
     Flush(oneshot::Sender<Result<(), PublishError>>),
     Close(oneshot::Sender<Result<(), PublishError>>),
 }
@@ -21,6 +25,22 @@ pub(super) struct Accepted {
     pub(super) answer: Answer,
     pub(super) bytes: usize,
     pub(super) taken: usize,
+    pub(super) deadline: Option<Instant>,
+}
+
+/// Room that is free again.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Freed {
+    pub(super) bytes: usize,
+    pub(super) messages: usize,
+}
+
+/// Somebody who waits for the answer to one message.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    answer: Answer,
+    taken: usize,
+    deadline: Option<Instant>,
 }
 
 /// Messages that go together and are answered together. Once it was sent its boundaries never change, so that the
@@ -28,11 +48,13 @@ pub(super) struct Accepted {
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) messages: Vec<v1::NewMessage>,
-    pub(super) answers: Vec<Answer>,
+    waiters: Vec<Waiter>,
     /// What it has on the wire, at most.
     pub(super) bytes: usize,
     /// What it takes of the publisher's room.
-    pub(super) taken: usize,
+    taken: usize,
+    /// The first deadline of one of its messages.
+    expires: Option<Instant>,
     /// When its first message came.
     pub(super) since: Option<Instant>,
 }
@@ -41,9 +63,45 @@ impl Batch {
     pub(super) fn push(&mut self, accepted: Accepted) {
         self.since.get_or_insert_with(Instant::now);
         self.messages.push(accepted.message);
-        self.answers.push(accepted.answer);
+        self.waiters.push(Waiter {
+            answer: accepted.answer,
+            taken: accepted.taken,
+            deadline: accepted.deadline,
+        });
         self.bytes += accepted.bytes;
         self.taken += accepted.taken;
+        if let Some(deadline) = accepted.deadline {
+            self.expires = Some(self.expires.map_or(deadline, |expires| expires.min(deadline)));
+        }
+    }
+
+    /// The room that it takes.
+    pub(super) fn room(&self) -> Freed {
+        Freed { bytes: self.taken, messages: self.messages.len() }
+    }
+
+    pub(super) fn has_expired(&self, now: Instant) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+
+    /// Drops the messages whose deadline has passed, and returns their room. Only for a batch that was never sent.
+    pub(super) fn expire(&mut self, now: Instant) -> Freed {
+        let before = self.room();
+        let messages = mem::take(&mut self.messages);
+        let waiters = mem::take(&mut self.waiters);
+        (self.taken, self.expires) = (0, None);
+        for (message, waiter) in messages.into_iter().zip(waiters) {
+            if waiter.deadline.is_some_and(|deadline| deadline <= now) {
+                let _ = waiter.answer.send(Err(PublishError::Expired));
+                continue;
+            }
+            self.taken += waiter.taken;
+            self.expires = [self.expires, waiter.deadline].into_iter().flatten().min();
+            self.messages.push(message);
+            self.waiters.push(waiter);
+        }
+        let after = self.room();
+        Freed { bytes: before.bytes - after.bytes, messages: before.messages - after.messages }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -56,9 +114,9 @@ impl Batch {
 
     /// Tells every message the same failure.
     pub(super) fn fail(self, error: &PublishError) {
-        for answer in self.answers {
+        for waiter in self.waiters {
             // Nobody listens to a dropped `PublishAck`.
-            let _ = answer.send(Err(error.clone()));
+            let _ = waiter.answer.send(Err(error.clone()));
         }
     }
 
@@ -68,26 +126,26 @@ impl Batch {
         results: publish_stream_response::Results,
     ) -> Result<Option<PublishError>, Box<Self>> {
         if let Some(all) = results.all_stored {
-            if all.count as usize != self.answers.len() {
+            if all.count as usize != self.waiters.len() {
                 return Err(Box::new(self));
             }
             let mut id = Some(all.first_message_id).filter(|id| !id.is_empty());
-            for (sequence, answer) in (all.first_sequence..).zip(self.answers) {
+            for (sequence, waiter) in (all.first_sequence..).zip(self.waiters) {
                 let stored = Stored { message_id: id.take(), sequence: Some(sequence), duplicate: false };
-                let _ = answer.send(Ok(stored));
+                let _ = waiter.answer.send(Ok(stored));
             }
             return Ok(None);
         }
-        if results.results.len() != self.answers.len() {
+        if results.results.len() != self.waiters.len() {
             return Err(Box::new(self));
         }
         let mut first_failure = None;
-        for (result, answer) in results.results.into_iter().zip(self.answers) {
+        for (result, waiter) in results.results.into_iter().zip(self.waiters) {
             let outcome = outcome(result);
             if let (None, Err(error)) = (&first_failure, &outcome) {
                 first_failure = Some(error.clone());
             }
-            let _ = answer.send(outcome);
+            let _ = waiter.answer.send(outcome);
         }
         Ok(first_failure)
     }

@@ -3,20 +3,25 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 use super::{
-    Publisher,
+    Handle, Publisher,
     driver::Driver,
     room::Room,
     stream::{PublishStream, Session},
 };
 use crate::{context::Context, error::Error, message::MAX_BATCH_BYTES, name};
 
-/// Settings of a [`Publisher`].
+const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Settings of a [`Publisher`]. A value beyond its limit is taken as the limit.
 #[derive(Clone, Debug)]
 #[must_use = "call `open`"]
 pub struct PublisherBuilder {
     context: Context,
     queue: String,
     settings: Settings,
+    tell_message_ids: bool,
+    open_timeout: Duration,
+    message_timeout: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +30,7 @@ pub(super) struct Settings {
     pub(super) batch_bytes: usize,
     pub(super) linger: Duration,
     pub(super) max_buffered_bytes: usize,
+    pub(super) max_buffered_messages: usize,
     pub(super) max_in_flight_batches: usize,
     pub(super) give_up_after: Duration,
 }
@@ -36,10 +42,18 @@ impl PublisherBuilder {
             batch_bytes: 1024 * 1024,
             linger: Duration::from_millis(2),
             max_buffered_bytes: 16 * 1024 * 1024,
+            max_buffered_messages: 65_536,
             max_in_flight_batches: 32,
             give_up_after: Duration::from_secs(300),
         };
-        Self { context, queue, settings }
+        Self {
+            context,
+            queue,
+            settings,
+            tell_message_ids: false,
+            open_timeout: OPEN_TIMEOUT,
+            message_timeout: None,
+        }
     }
 
     /// How many messages at most go in one batch: 1 to 1,024; 512 if not set.
@@ -55,19 +69,26 @@ impl PublisherBuilder {
         self
     }
 
-    /// How long a batch that is not full waits for more; 2 ms if not set.
+    /// How long a batch that is not full waits for more: to 60 s; 2 ms if not set.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.settings.linger = linger.min(Duration::from_secs(60));
         self
     }
 
-    /// How many bytes of unanswered messages are kept, before [`Publisher::publish`] waits; 16 MiB if not set.
+    /// How many bytes of unanswered messages are kept, before [`Publisher::publish`] waits: to 2 GiB; 16 MiB if not
+    /// set.
     pub fn max_buffered_bytes(mut self, bytes: usize) -> Self {
         self.settings.max_buffered_bytes = bytes.clamp(1, 1 << 31);
         self
     }
 
-    /// How many batches are sent ahead of their answers; 32 if not set.
+    /// How many unanswered messages are kept, before [`Publisher::publish`] waits: 1 to 1,048,576; 65,536 if not set.
+    pub fn max_buffered_messages(mut self, messages: usize) -> Self {
+        self.settings.max_buffered_messages = messages.clamp(1, 1 << 20);
+        self
+    }
+
+    /// How many batches are sent ahead of their answers: 1 to 1,024; 32 if not set.
     pub fn max_in_flight_batches(mut self, batches: usize) -> Self {
         self.settings.max_in_flight_batches = batches.clamp(1, 1024);
         self
@@ -77,6 +98,26 @@ impl PublisherBuilder {
     /// server does not accept are tried for 30 seconds at most.
     pub fn give_up_after(mut self, limit: Duration) -> Self {
         self.settings.give_up_after = limit;
+        self
+    }
+
+    /// How long publishing one message may take, for messages that do not say so themselves; no limit but
+    /// [`PublisherBuilder::give_up_after`] if not set. See [`NewMessage::timeout`](crate::NewMessage::timeout).
+    pub fn message_timeout(mut self, limit: Duration) -> Self {
+        self.message_timeout = Some(limit);
+        self
+    }
+
+    /// How long opening the stream may take, at first and after a break: 100 ms to 5 minutes; 20 s if not set.
+    pub fn open_timeout(mut self, limit: Duration) -> Self {
+        self.open_timeout = limit.clamp(Duration::from_millis(100), Duration::from_secs(300));
+        self
+    }
+
+    /// Whether [`Stored::message_id`](super::Stored::message_id) is told for every message rather than for the first of
+    /// a batch. It makes answers larger, some 40 bytes a message, so it is off if not set.
+    pub fn tell_message_ids(mut self, tell: bool) -> Self {
+        self.tell_message_ids = tell;
         self
     }
 
@@ -90,6 +131,8 @@ impl PublisherBuilder {
             epoch: 1,
             // Batches, and room for the frames between them.
             capacity: self.settings.max_in_flight_batches + 16,
+            tell_message_ids: self.tell_message_ids,
+            open_timeout: self.open_timeout,
         };
         let stream = PublishStream::open(&session, None).await?;
         if stream.opened.next_sequence != 0 {
@@ -100,9 +143,10 @@ impl PublisherBuilder {
             limit => (limit as usize).min(MAX_BATCH_BYTES),
         };
         let (sender, items) = mpsc::unbounded_channel();
-        let room = Arc::new(Room::new(self.settings.max_buffered_bytes));
+        let room = Arc::new(Room::new(self.settings.max_buffered_bytes, self.settings.max_buffered_messages));
         let driver = Driver::new(session, self.settings, items, Arc::clone(&room));
-        tokio::spawn(driver.run(stream));
-        Ok(Publisher { items: sender, room, queue: queue.into(), max_payload })
+        let task = tokio::spawn(driver.run(stream)).abort_handle();
+        let message_timeout = self.message_timeout;
+        Ok(Publisher(Arc::new(Handle { items: sender, room, queue, max_payload, message_timeout, task })))
     }
 }

@@ -273,7 +273,13 @@ impl Driver {
                 }
                 self.close_batch();
             }
-            let Some(batch) = self.window.send() else { break };
+            let batch = self.window.send(now);
+            let expired = self.window.take_freed();
+            if expired.messages > 0 {
+                self.room.give_back(expired);
+                self.answer_flushes();
+            }
+            let Some(batch) = batch else { continue };
             if !stream.send(batch) {
                 return false;
             }
@@ -325,6 +331,7 @@ impl Driver {
                         self.close_batch();
                     }
                 }
+                Item::Send => self.close_batch(),
                 Item::Flush(done) => self.flush(done),
                 Item::Close(done) => {
                     self.room.close(PublishError::Closed);
@@ -362,6 +369,7 @@ impl Driver {
         while let Ok(item) = self.items.try_recv() {
             match item {
                 Item::Message(accepted) => _ = accepted.answer.send(Err(error.clone())),
+                Item::Send => {}
                 Item::Flush(done) | Item::Close(done) => _ = done.send(Err(error.clone())),
             }
         }

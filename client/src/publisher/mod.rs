@@ -9,13 +9,17 @@ mod room;
 mod stream;
 mod window;
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::AbortHandle,
+    time::{Instant, timeout, timeout_at},
+};
 
 pub use ack::{PublishAck, Stored};
 pub use builder::PublisherBuilder;
-pub use error::PublishError;
+pub use error::{PublishError, TryPublishError};
 
 use self::{
     batch::{Accepted, Item},
@@ -29,8 +33,12 @@ use crate::message::NewMessage;
 /// When the connection breaks, the publisher opens another and sends what was not answered again; the server
 /// recognises what it has, so that nothing is stored twice while this publisher lives.
 ///
+/// What has no answer yet is bounded in bytes and in messages: [`Publisher::publish`] waits for room,
+/// [`Publisher::try_publish`] says that there is none.
+///
 /// It is a handle: clones publish through the same stream. When the last one is dropped, what was published is still
-/// sent, as long as the runtime lives; [`Publisher::close`] waits for it.
+/// sent, as long as the runtime lives, and a warning is logged if some of it was not confirmed; [`Publisher::close`]
+/// waits for it.
 ///
 /// ```no_run
 /// # async fn example(client: posthouse_client::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -44,35 +52,80 @@ use crate::message::NewMessage;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
-pub struct Publisher {
+#[derive(Clone)]
+pub struct Publisher(Arc<Handle>);
+
+struct Handle {
     items: mpsc::UnboundedSender<Item>,
     room: Arc<Room>,
-    queue: Arc<str>,
+    queue: String,
     max_payload: usize,
+    message_timeout: Option<Duration>,
+    task: AbortHandle,
 }
 
 impl Publisher {
     /// The queue's full resource name.
     pub fn queue(&self) -> &str {
-        &self.queue
+        &self.0.queue
     }
 
     /// The largest payload that the queue takes.
     pub fn max_message_bytes(&self) -> usize {
-        self.max_payload
+        self.0.max_payload
+    }
+
+    /// How many messages were handed over and have no answer yet.
+    pub fn unanswered(&self) -> usize {
+        self.0.room.unanswered()
     }
 
     /// Hands a message over, after waiting for room in the buffer. What is returned resolves when the message is on
     /// the server's disk. If this future is dropped before it is done, the message is not published.
     pub async fn publish(&self, message: impl Into<NewMessage>) -> Result<PublishAck, PublishError> {
-        let message = message.into();
-        let bytes = message.cost(self.max_payload)?;
-        let taken = self.room.take(bytes).await?;
-        let (answer, ack) = oneshot::channel();
-        let accepted = Accepted { message: message.into_wire(), answer, bytes, taken };
-        self.items.send(Item::Message(accepted)).map_err(|_| self.room.end())?;
-        Ok(PublishAck(ack))
+        let mut message = message.into();
+        let bytes = self.prepare(&mut message)?;
+        let deadline = self.deadline(&message);
+        let room = self.0.room.take(bytes);
+        let taken = match deadline {
+            None => room.await?,
+            Some(deadline) => timeout_at(deadline, room).await.map_err(|_| PublishError::Expired)??,
+        };
+        self.hand_over(message, bytes, taken, deadline)
+    }
+
+    /// Hands a message over if there is room in the buffer, and gives it back if there is not.
+    pub fn try_publish(&self, message: impl Into<NewMessage>) -> Result<PublishAck, TryPublishError> {
+        let mut message = message.into();
+        let bytes = self.prepare(&mut message)?;
+        let deadline = self.deadline(&message);
+        match self.0.room.try_take(bytes)? {
+            Some(taken) => Ok(self.hand_over(message, bytes, taken, deadline)?),
+            None => Err(TryPublishError::Full(message)),
+        }
+    }
+
+    /// Publishes messages, without lingering after the last, and waits for their answers: one for each, in order.
+    /// A failure of one does not keep the others from being published.
+    pub async fn publish_all<I>(&self, messages: I) -> Vec<Result<Stored, PublishError>>
+    where
+        I: IntoIterator,
+        I::Item: Into<NewMessage>,
+    {
+        let mut acks = Vec::new();
+        for message in messages {
+            acks.push(self.publish(message).await);
+        }
+        // If the publisher has ended, the acks tell.
+        let _ = self.0.items.send(Item::Send);
+        let mut answers = Vec::with_capacity(acks.len());
+        for ack in acks {
+            answers.push(match ack {
+                Ok(ack) => ack.await,
+                Err(error) => Err(error),
+            });
+        }
+        answers
     }
 
     /// Waits until everything that was published before has its answer, without lingering. Fails with the first
@@ -81,9 +134,46 @@ impl Publisher {
         self.ask(Item::Flush).await
     }
 
-    /// Flushes, and ends the publisher, also for its clones.
+    /// Flushes, and ends the publisher, also for its clones. This takes as long as the server does, and gives up when
+    /// the publisher does; see [`PublisherBuilder::give_up_after`].
     pub async fn close(self) -> Result<(), PublishError> {
         self.ask(Item::Close).await
+    }
+
+    /// The same with a deadline. When it passes, the publisher is ended all the same: what has no answer by then may be
+    /// stored or not, and its acks fail with [`PublishError::Closed`].
+    pub async fn close_within(self, limit: Duration) -> Result<(), PublishError> {
+        match timeout(limit, self.ask(Item::Close)).await {
+            Ok(closed) => closed,
+            Err(_) => {
+                self.0.room.close(PublishError::Closed);
+                self.0.task.abort();
+                Err(PublishError::TimedOut)
+            }
+        }
+    }
+
+    fn prepare(&self, message: &mut NewMessage) -> Result<usize, PublishError> {
+        let bytes = message.cost(self.0.max_payload)?;
+        Ok(message.attach_trace(bytes))
+    }
+
+    fn deadline(&self, message: &NewMessage) -> Option<Instant> {
+        let limit = message.own_timeout().or(self.0.message_timeout)?;
+        Instant::now().checked_add(limit)
+    }
+
+    fn hand_over(
+        &self,
+        message: NewMessage,
+        bytes: usize,
+        taken: usize,
+        deadline: Option<Instant>,
+    ) -> Result<PublishAck, PublishError> {
+        let (answer, ack) = oneshot::channel();
+        let accepted = Accepted { message: message.into_wire(), answer, bytes, taken, deadline };
+        self.0.items.send(Item::Message(accepted)).map_err(|_| self.0.room.end())?;
+        Ok(PublishAck::new(ack, deadline))
     }
 
     async fn ask(
@@ -91,7 +181,29 @@ impl Publisher {
         item: impl FnOnce(oneshot::Sender<Result<(), PublishError>>) -> Item,
     ) -> Result<(), PublishError> {
         let (done, answer) = oneshot::channel();
-        self.items.send(item(done)).map_err(|_| self.room.end())?;
-        answer.await.unwrap_or_else(|_| Err(self.room.end()))
+        self.0.items.send(item(done)).map_err(|_| self.0.room.end())?;
+        answer.await.unwrap_or_else(|_| Err(self.0.room.end()))
+    }
+}
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publisher")
+            .field("queue", &self.0.queue)
+            .field("unanswered", &self.unanswered())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let unanswered = self.room.unanswered();
+        if unanswered > 0 && !self.room.has_ended() {
+            tracing::warn!(
+                queue = self.queue,
+                unanswered,
+                "a publisher was dropped before its messages were confirmed; call `close` or `flush` first"
+            );
+        }
     }
 }

@@ -1,50 +1,84 @@
 use std::sync::OnceLock;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 
-use super::PublishError;
+use super::{PublishError, batch::Freed};
 
-/// The bytes that a publisher may still buffer, and the error it ended with.
+/// What a publisher may still buffer, and the error it ended with.
 #[derive(Debug)]
 pub(super) struct Room {
-    free: Semaphore,
-    size: usize,
+    bytes: Semaphore,
+    messages: Semaphore,
+    max_bytes: usize,
+    max_messages: usize,
     end: OnceLock<PublishError>,
 }
 
 impl Room {
-    pub(super) fn new(size: usize) -> Self {
-        Self { free: Semaphore::new(size), size, end: OnceLock::new() }
+    pub(super) fn new(max_bytes: usize, max_messages: usize) -> Self {
+        let (bytes, messages) = (Semaphore::new(max_bytes), Semaphore::new(max_messages));
+        Self { bytes, messages, max_bytes, max_messages, end: OnceLock::new() }
     }
 
-    /// Waits for room, in the order of asking, and returns what was taken. A message that is larger than all of it
-    /// takes all of it.
+    /// Waits for room for one message, in the order of asking, and returns the bytes that were taken. A message that
+    /// is larger than all of it takes all of it.
     pub(super) async fn take(&self, cost: usize) -> Result<usize, PublishError> {
-        let cost = cost.min(self.size);
-        let permits = u32::try_from(cost).unwrap_or(u32::MAX);
-        match self.free.acquire_many(permits).await {
-            Ok(permit) => {
-                permit.forget();
-                Ok(permits as usize)
-            }
-            Err(_) => Err(self.end()),
+        let bytes = self.bytes_of(cost);
+        let message = self.messages.acquire().await.map_err(|_| self.end())?;
+        let permit = self.bytes.acquire_many(bytes).await.map_err(|_| self.end())?;
+        Ok(keep(message, permit, bytes))
+    }
+
+    /// The same without waiting; `None`: there is no room.
+    pub(super) fn try_take(&self, cost: usize) -> Result<Option<usize>, PublishError> {
+        let bytes = self.bytes_of(cost);
+        let taken = self.messages.try_acquire().and_then(|message| {
+            let permit = self.bytes.try_acquire_many(bytes)?;
+            Ok(keep(message, permit, bytes))
+        });
+        match taken {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(TryAcquireError::NoPermits) => Ok(None),
+            Err(TryAcquireError::Closed) => Err(self.end()),
         }
     }
 
-    pub(super) fn give_back(&self, bytes: usize) {
-        if bytes > 0 {
-            self.free.add_permits(bytes);
+    pub(super) fn give_back(&self, freed: Freed) {
+        if freed.messages > 0 {
+            self.bytes.add_permits(freed.bytes);
+            self.messages.add_permits(freed.messages);
         }
+    }
+
+    /// How many messages have no answer yet.
+    pub(super) fn unanswered(&self) -> usize {
+        self.max_messages.saturating_sub(self.messages.available_permits())
     }
 
     /// Nothing more is taken; whoever waits is told why.
     pub(super) fn close(&self, error: PublishError) {
         // The first reason is the one that is told.
         let _ = self.end.set(error);
-        self.free.close();
+        self.bytes.close();
+        self.messages.close();
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.end.get().is_some()
     }
 
     pub(super) fn end(&self) -> PublishError {
         self.end.get().cloned().unwrap_or(PublishError::Closed)
     }
+
+    fn bytes_of(&self, cost: usize) -> u32 {
+        u32::try_from(cost.min(self.max_bytes)).unwrap_or(u32::MAX)
+    }
+}
+
+/// The room is given back by the answer, not by the permits.
+fn keep(message: SemaphorePermit<'_>, permit: SemaphorePermit<'_>, bytes: u32) -> usize {
+    message.forget();
+    permit.forget();
+    bytes as usize
 }

@@ -10,16 +10,16 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
+use tracing::Instrument as _;
 
 use crate::{
     connect::{Connection, MAX_FRAME_BYTES},
     context::Context,
+    credentials::Token,
     error::{ConnectError, Error},
-    token::Token,
 };
 
 const PROTOCOL_VERSION: u32 = 1;
-const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 const FAILURE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// One open stream, on a connection of its own.
@@ -42,18 +42,21 @@ pub(super) struct Session {
     pub(super) epoch: u64,
     /// How many frames may be on their way to the transport; the driver never has more.
     pub(super) capacity: usize,
+    pub(super) tell_message_ids: bool,
+    pub(super) open_timeout: Duration,
 }
 
 impl PublishStream {
     pub(super) async fn open(session: &Session, hint: Option<&str>) -> Result<Self, Error> {
-        timeout(OPEN_TIMEOUT, Self::try_open(session, hint))
+        let span = tracing::debug_span!("posthouse.open_publish_stream", queue = session.queue);
+        timeout(session.open_timeout, Self::try_open(session, hint).instrument(span))
             .await
-            .unwrap_or(Err(Error::Connect(ConnectError::TimedOut(OPEN_TIMEOUT))))
+            .unwrap_or(Err(Error::Connect(ConnectError::TimedOut(session.open_timeout))))
     }
 
     async fn try_open(session: &Session, hint: Option<&str>) -> Result<Self, Error> {
         let connection = Connection::open(&session.context, hint).await?;
-        let token = Token::read(session.context.token_file()).await?;
+        let token = session.context.token().await?;
         let (requests, frames) = mpsc::channel(session.capacity);
         let producer =
             request::Producer { producer_id: session.producer_id.to_vec().into(), epoch: session.epoch };
@@ -61,13 +64,14 @@ impl PublishStream {
             protocol_version: PROTOCOL_VERSION,
             queue: session.queue.clone(),
             producer: Some(producer),
-            tell_message_ids: false,
+            tell_message_ids: session.tell_message_ids,
         });
         // The channel is new and empty.
         let _ = requests.try_send(PublishStreamRequest { frame: Some(open) });
         let mut client =
             PublisherClient::new(connection.channel()).max_decoding_message_size(MAX_FRAME_BYTES);
-        let responses = client.publish_stream(token.request(ReceiverStream::new(frames))).await?.into_inner();
+        let opening = client.publish_stream(token.request(ReceiverStream::new(frames))).await;
+        let responses = opening.map_err(|status| session.context.refusal(&token, status))?.into_inner();
         let opened = response::Opened::default();
         let mut stream = Self { requests: Some(requests), responses, token, opened, _connection: connection };
         match stream.next().await? {
@@ -96,16 +100,14 @@ impl PublishStream {
         self.send_frame(request::Frame::Batch(batch))
     }
 
-    /// Sends the token if its file has another than the stream knows.
+    /// Sends the token if there is another than the stream knows.
     pub(super) async fn refresh_token(&mut self, context: &Context) {
-        match Token::read(context.token_file()).await {
-            Ok(token) if token != self.token => {
-                let refresh = v1::RefreshToken { token: token.secret().to_owned() };
-                self.send_frame(request::Frame::RefreshToken(refresh));
-                self.token = token;
-            }
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "the token file cannot be read again"),
+        if let Some(token) = context.newest_token().await
+            && token != self.token
+        {
+            let refresh = v1::RefreshToken { token: token.secret().to_owned() };
+            self.send_frame(request::Frame::RefreshToken(refresh));
+            self.token = token;
         }
     }
 

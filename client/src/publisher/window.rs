@@ -9,9 +9,13 @@ use std::{collections::VecDeque, mem};
 
 use posthouse_proto::v1::publish_stream_request as request;
 use posthouse_proto::v1::publish_stream_response::{BatchResult, batch_result::Outcome};
+use tokio::time::Instant;
 use tonic::Code;
 
-use super::{PublishError, batch::Batch};
+use super::{
+    PublishError,
+    batch::{Batch, Freed},
+};
 use crate::{
     error::{Error, Refusal},
     retry::{Class, class_of_refusal},
@@ -30,8 +34,8 @@ pub(super) struct Window {
     next_sequence: u64,
     next_batch_id: u64,
     next_ordinal: u64,
-    /// Buffer that was freed since it was last asked for.
-    freed: usize,
+    /// Room that was freed since it was last asked for.
+    freed: Freed,
     first_failure: Option<PublishError>,
 }
 
@@ -42,6 +46,8 @@ struct Numbered {
     ordinal: u64,
     /// Given when it is first sent; changes only when it is certain that the server has not stored it.
     first_sequence: Option<u64>,
+    /// From then on it stays as it is.
+    sent: bool,
     /// The id it has on the current stream.
     batch_id: u64,
     answered: bool,
@@ -86,6 +92,7 @@ impl Window {
             batch,
             ordinal,
             first_sequence: None,
+            sent: false,
             batch_id: 0,
             answered: false,
             behind_gap: false,
@@ -93,12 +100,14 @@ impl Window {
         });
     }
 
-    /// The next batch to send, numbered.
-    pub(super) fn send(&mut self) -> Option<request::Batch> {
+    /// The next batch to send, numbered. What expired before it was sent for the first time is left out.
+    pub(super) fn send(&mut self, now: Instant) -> Option<request::Batch> {
+        self.expire_unsent(now);
         let next = self.batches.get_mut(self.sent).filter(|_| self.rewind.is_none())?;
         let first_sequence = *next.first_sequence.get_or_insert(self.next_sequence);
         self.next_sequence = self.next_sequence.max(first_sequence + next.batch.len());
         next.behind_gap = false;
+        next.sent = true;
         next.batch_id = self.next_batch_id;
         self.next_batch_id += 1;
         self.sent += 1;
@@ -109,6 +118,23 @@ impl Window {
             first_sequence,
             atomic: false,
         })
+    }
+
+    fn expire_unsent(&mut self, now: Instant) {
+        while self.rewind.is_none()
+            && let Some(next) = self.batches.get_mut(self.sent)
+            && !next.sent
+            && next.batch.has_expired(now)
+        {
+            let freed = next.batch.expire(now);
+            let is_empty = next.batch.is_empty();
+            self.free(freed);
+            self.note_failure(Some(PublishError::Expired));
+            if !is_empty {
+                return;
+            }
+            self.batches.remove(self.sent);
+        }
     }
 
     /// How many batches are sent and not answered.
@@ -138,7 +164,7 @@ impl Window {
         self.batches.front().is_none_or(|oldest| oldest.ordinal >= ordinal)
     }
 
-    pub(super) fn take_freed(&mut self) -> usize {
+    pub(super) fn take_freed(&mut self) -> Freed {
         mem::take(&mut self.freed)
     }
 
@@ -265,8 +291,13 @@ impl Window {
     fn remove(&mut self, index: usize) -> Option<Numbered> {
         let removed = self.batches.remove(index)?;
         self.sent = self.sent.saturating_sub(1);
-        self.freed += removed.batch.taken;
+        self.free(removed.batch.room());
         Some(removed)
+    }
+
+    fn free(&mut self, freed: Freed) {
+        self.freed.bytes += freed.bytes;
+        self.freed.messages += freed.messages;
     }
 
     fn remove_oldest(&mut self) -> Option<Numbered> {

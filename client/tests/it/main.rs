@@ -8,9 +8,17 @@ mod wire;
 
 mod connecting;
 mod consuming;
+mod guarding;
+mod letters;
+mod limiting;
 mod managing;
+mod pooling;
 mod publishing;
 mod resuming;
+mod rotating;
+mod silence;
+#[cfg(feature = "opentelemetry")]
+mod tracing;
 
 use std::{future::Future, time::Duration};
 

@@ -72,7 +72,8 @@ fn put_rows(turn: &mut Turn<'_>, queue: QueueRef, row: &QueueRow) {
     let name = QueueNameKey { department: queue.department, name: row.name.clone() };
     turn.rows.put(&name, &QueueNameRow { queue: queue.queue.0 });
     turn.rows.put(&QueueKey { queue }, row);
-    turn.rows.put(&HeadKey { queue }, &QueueHeadRow { next_sequence: 1, ..QueueHeadRow::default() });
+    let head = QueueHeadRow { next_sequence: 1, trimmed: 1, passed: 1, ..QueueHeadRow::default() };
+    turn.rows.put(&HeadKey { queue }, &head);
     let subscription = SubscriptionRef { queue, subscription: DEFAULT_SUBSCRIPTION };
     let row = SubscriptionRow {
         name: DEFAULT_SUBSCRIPTION_NAME.into(),

@@ -1,14 +1,10 @@
 //! A message is given up: it moves to the dead-letter queue, or is parked where it is.
 
-use bytes::Bytes;
-
 use super::{failure, message, publish};
 use crate::{
-    body,
     halt::{Halt, ensure},
-    ids::{DEFAULT_LANE, QueueRef},
-    keys::{self, RetryKey},
-    kv::Family,
+    ids::DEFAULT_LANE,
+    keys::RetryKey,
     limits::MISSING_TARGET_RETRY_MS,
     machine::Turn,
     schema::{BodyHeader, DeadLetterCause, DeadLetterOrigin, RetryRow},
@@ -32,10 +28,8 @@ pub(super) fn give_up(
         return failure::wait(turn, place, sequence, row, MISSING_TARGET_RETRY_MS);
     };
     ensure!(target != place.subscription.id.queue, "queue {target:?} is its own dead-letter queue");
-    let stored = message::read(turn, place.subscription, sequence)?;
-    let Ok((header, content)) = body::split(stored) else {
-        return Err(Halt::Corrupt(format!("the body of message {sequence} of {:?}", place.subscription.id)));
-    };
+    let body = message::read(&turn.rows, place.subscription, sequence)?;
+    let (header, content) = message::split(body, place.subscription, sequence)?;
     let origin = DeadLetterOrigin {
         cause: cause.into(),
         queue: place.definition.name.clone(),
@@ -46,7 +40,10 @@ pub(super) fn give_up(
         attempts,
     };
     let header = BodyHeader { published_at_ms: turn.now, dead_letter: Some(origin), ..header };
-    append(turn, target, &header, content)?;
+    publish::append_one(turn, target, &header, content)?;
+    let sums = place.subscription.sums();
+    sums.dead_lettered += 1;
+    sums.moved += 1;
     turn.tally.moved += 1;
     message::settle(turn, place.subscription, sequence)
 }
@@ -58,25 +55,8 @@ fn park(turn: &mut Turn<'_>, place: &mut Place<'_>, sequence: u64, row: RetryRow
     held.fail(sequence);
     held.wait(sequence)?;
     held.row.parked += 1;
+    held.sums().dead_lettered += 1;
     turn.tally.parked += 1;
-    held.row_changed = true;
     turn.settled(held.id);
-    Ok(())
-}
-
-fn append(turn: &mut Turn<'_>, target: QueueRef, header: &BodyHeader, content: Bytes) -> Result<(), Halt> {
-    let Some(mut queue) = turn.take(target)? else {
-        return Err(Halt::Corrupt(format!("queue {target:?} has a name but no definition")));
-    };
-    let sequence = queue.append(1);
-    turn.rows.put_parts(
-        Family::Body,
-        keys::body(target, DEFAULT_LANE, sequence),
-        body::head(header),
-        content,
-    );
-    publish::put_entry(turn, target, DEFAULT_LANE, sequence, vec![header.payload_bytes]);
-    turn.appended(target, sequence);
-    turn.give(queue);
     Ok(())
 }

@@ -34,12 +34,13 @@ pub(super) fn due(
         turn.put_timer(next, Timer::Lease(held.id, lease));
     }
     held.lease_changed(lease.0);
+    held.sums().expired += lost.len() as u64;
     for (sequence, attempt) in lost {
         place.subscription.unlease(sequence)?;
         if counts {
             failure::failed(turn, place, sequence, attempt, 0)?;
         } else {
-            turn.returned(place.subscription.id, sequence);
+            failure::came_back(turn, place.subscription, sequence);
         }
     }
     if next.is_none() {

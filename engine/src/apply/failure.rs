@@ -6,9 +6,25 @@ use crate::{
     ids::{DEFAULT_LANE, SubscriptionRef},
     keys::{RetryKey, Timer},
     machine::Turn,
+    overlay::Overlay,
     schema::{DeadLetterCause, RetryRow},
-    state::Place,
+    state::{Place, Subscription},
 };
+
+/// What is known of a message that came back from a delivery; none for one that was never delivered.
+pub(crate) fn retry(
+    rows: &Overlay<'_>,
+    held: &Subscription,
+    sequence: u64,
+) -> Result<Option<RetryRow>, Halt> {
+    if !held.has_failed(sequence) {
+        return Ok(None);
+    }
+    match rows.row(&RetryKey { subscription: held.id, lane: DEFAULT_LANE, sequence })? {
+        Some(row) => Ok(Some(row)),
+        None => Err(Halt::Corrupt(format!("message {sequence} has failed but has no retry row"))),
+    }
+}
 
 /// The `failures`-th delivery of a message that is no longer leased has failed.
 pub(super) fn failed(
@@ -31,6 +47,16 @@ pub(super) fn failed(
     place.subscription.fail(sequence);
     turn.returned(subscription, sequence);
     Ok(())
+}
+
+/// A delivery ended and counts as no failure. That there was one is remembered: a message waits for its first only once.
+pub(super) fn came_back(turn: &mut Turn<'_>, held: &mut Subscription, sequence: u64) {
+    if !held.has_failed(sequence) {
+        let key = RetryKey { subscription: held.id, lane: DEFAULT_LANE, sequence };
+        turn.rows.put(&key, &RetryRow::default());
+        held.fail(sequence);
+    }
+    turn.returned(held.id, sequence);
 }
 
 /// Takes a message out of the line until a delay has passed.

@@ -1,10 +1,10 @@
 //! Deliveries are leased: of what the leader picked, the part that is free.
 
-use super::{lane, on_subscription, subscription_ref};
+use super::{entry::PublishTimes, failure, lane, on_subscription, subscription_ref};
 use crate::{
     halt::Halt,
     ids::{Lane, LeaseId},
-    keys::{LeaseKey, RetryKey, Timer},
+    keys::{LeaseKey, Timer},
     limits::{LEASE_DURATION_MS, MAX_LEASE_ITEMS},
     machine::Turn,
     outcome::{Granted, GrantedItem, SubscriptionError},
@@ -19,7 +19,7 @@ pub(super) fn apply(turn: &mut Turn<'_>, command: Grant) -> Result<Result<Grante
     let deadline_ms = turn.after(clamp(command.duration_ms));
     on_subscription(turn, id, |turn, place| {
         let sequences = free(&place, command.sequences);
-        grant(turn, place.subscription, lane, holder, &sequences, command.nonce, deadline_ms)
+        grant(turn, place, lane, holder, &sequences, command.nonce, deadline_ms)
     })
 }
 
@@ -30,7 +30,7 @@ pub(super) fn clamp(duration_ms: u64) -> u64 {
 fn free(place: &Place<'_>, mut sequences: Vec<u64>) -> Vec<u64> {
     sequences.sort_unstable();
     sequences.dedup();
-    let exists = 1..place.next_sequence;
+    let exists = 1..place.head.next_sequence;
     sequences.retain(|sequence| exists.contains(sequence) && place.subscription.is_free(*sequence));
     sequences.truncate(MAX_LEASE_ITEMS);
     sequences
@@ -38,7 +38,7 @@ fn free(place: &Place<'_>, mut sequences: Vec<u64>) -> Vec<u64> {
 
 fn grant(
     turn: &mut Turn<'_>,
-    subscription: &mut Subscription,
+    place: Place<'_>,
     lane: Lane,
     holder: Holder,
     sequences: &[u64],
@@ -48,12 +48,26 @@ fn grant(
     if sequences.is_empty() {
         return Ok(Granted { lease: LeaseId(0), nonce, deadline_ms, items: Vec::new() });
     }
+    let Place { subscription, head, recent, .. } = place;
     let mut items = Vec::with_capacity(sequences.len());
+    let (mut times, mut firsts, mut waited_ms) = (PublishTimes::new(head, recent), 0, 0);
     for (index, sequence) in (0..).zip(sequences) {
-        let attempt = 1 + failures(turn, subscription, lane, *sequence)?;
+        let failed = failure::retry(&turn.rows, subscription, *sequence)?;
+        if failed.is_none() {
+            firsts += 1;
+            waited_ms += turn.now.saturating_sub(times.of(&turn.rows, subscription, *sequence)?);
+        }
         subscription.lease(*sequence)?;
-        items.push(GrantedItem { index, sequence: *sequence, attempt });
+        items.push(GrantedItem {
+            index,
+            sequence: *sequence,
+            attempt: 1 + failed.map_or(0, |row| row.attempts),
+        });
     }
+    let sums = subscription.sums();
+    sums.delivered += items.len() as u64;
+    sums.first_delivered += firsts;
+    sums.waiting_ms += waited_ms;
     let all_first = items.iter().all(|item| item.attempt == 1);
     let row = LeaseRow {
         holder: Some(holder),
@@ -92,15 +106,4 @@ fn open(
     subscription.row.next_lease += 1;
     subscription.row_changed = true;
     Ok(())
-}
-
-/// How often a message has failed.
-fn failures(turn: &Turn<'_>, subscription: &Subscription, lane: Lane, sequence: u64) -> Result<u32, Halt> {
-    if !subscription.has_failed(sequence) {
-        return Ok(0);
-    }
-    match turn.rows.row(&RetryKey { subscription: subscription.id, lane, sequence })? {
-        Some(row) => Ok(row.attempts),
-        None => Err(Halt::Corrupt(format!("message {sequence} has failed but has no retry row"))),
-    }
 }

@@ -3,21 +3,29 @@
 use bytes::Bytes;
 
 use crate::{
+    body,
     halt::Halt,
     ids::DEFAULT_LANE,
     keys::{self, AsideKey, RetryKey},
     kv::Family,
     machine::Turn,
+    overlay::Overlay,
+    schema::BodyHeader,
     state::Subscription,
 };
 
 /// A message as stored, where it was published or aside.
-pub(crate) fn read(turn: &Turn<'_>, held: &Subscription, sequence: u64) -> Result<Bytes, Halt> {
-    if let Some(body) = turn.rows.get(Family::Body, &keys::body(held.id.queue, DEFAULT_LANE, sequence))? {
+pub(crate) fn read(rows: &Overlay<'_>, held: &Subscription, sequence: u64) -> Result<Bytes, Halt> {
+    if let Some(body) = rows.get(Family::Body, &keys::body(held.id.queue, DEFAULT_LANE, sequence))? {
         return Ok(body);
     }
-    let aside = turn.rows.get(Family::Body, &keys::aside(held.id, DEFAULT_LANE, sequence))?;
+    let aside = rows.get(Family::Body, &keys::aside(held.id, DEFAULT_LANE, sequence))?;
     aside.ok_or_else(|| Halt::Corrupt(format!("message {sequence} of {:?} has no body", held.id)))
+}
+
+/// The header and content of a body that was read.
+pub(crate) fn split(body: Bytes, held: &Subscription, sequence: u64) -> Result<(BodyHeader, Bytes), Halt> {
+    body::split(body).map_err(|_| Halt::Corrupt(format!("the body of message {sequence} of {:?}", held.id)))
 }
 
 /// A subscription is done with a message that is neither leased nor waiting.
@@ -27,6 +35,8 @@ pub(super) fn settle(turn: &mut Turn<'_>, held: &mut Subscription, sequence: u64
         turn.rows.delete(&RetryKey { subscription, lane, sequence });
     }
     if sequence < held.row.floor {
+        let aside = turn.rows.get(Family::Body, &keys::aside(subscription, lane, sequence))?;
+        held.freed_bytes += aside.map_or(0, |body| body.len() as u64);
         turn.rows.delete(&AsideKey { subscription, lane, sequence });
     }
     turn.settled(subscription);

@@ -6,15 +6,17 @@ mod configure_department;
 mod create_queue;
 mod dead_letter;
 mod delete_queue;
+pub(crate) mod entry;
 mod expire;
 mod extend;
-mod failure;
+pub(crate) mod failure;
 mod grant;
 mod leader_started;
 pub(crate) mod message;
 mod producer;
 mod publish;
 mod purge_queue;
+mod redrive;
 mod release_holder;
 mod settings;
 mod settle;
@@ -47,6 +49,7 @@ pub(crate) fn command(turn: &mut Turn<'_>, command: Command) -> Result<Outcome, 
         Command::Extend(command) => Outcome::Extend(extend::apply(turn, &command)?),
         Command::ReleaseHolder(command) => Outcome::ReleaseHolder(release_holder::apply(turn, &command)?),
         Command::Advance(command) => Outcome::Advance(advance::apply(turn, &command)?),
+        Command::RedriveDeadLetters(command) => Outcome::RedriveDeadLetters(redrive::apply(turn, &command)?),
     })
 }
 

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     body,
     halt::Halt,
-    ids::{Lane, QueueRef},
+    ids::{DEFAULT_LANE, Lane, QueueRef},
     keys::{self, EntryKey},
     kv::Family,
     limits::MAX_PUBLISH_ENTRIES,
@@ -75,26 +75,53 @@ fn store(turn: &mut Turn<'_>, queue: &mut Queue, lane: Lane, entries: &[PublishE
         return 0;
     }
     let id = queue.id;
-    let first = queue.append(payload_bytes.len() as u64);
+    let first = queue.head.next_sequence;
     let mut heads = Heads::new(turn.now, lane);
+    let mut stored_bytes = 0;
     for (sequence, entry) in (first..).zip(taken()) {
         let head = heads.of(entry.payload_bytes);
+        stored_bytes += (head.len() + entry.content.len()) as u64;
         turn.rows.put_parts(Family::Body, keys::body(id, lane, sequence), head, entry.content.clone());
     }
-    put_entry(turn, id, lane, first, payload_bytes);
-    turn.appended(id, queue.head.next_sequence - 1);
-    first
+    let (published_at_ms, lane) = (turn.now, lane.0.into());
+    append(
+        turn,
+        queue,
+        &EntryRow { published_at_ms, lane, payload_bytes, stored_bytes, ..EntryRow::default() },
+    )
 }
 
-pub(super) fn put_entry(
+/// Takes the sequences of a publish whose bodies are stored; the first.
+fn append(turn: &mut Turn<'_>, queue: &mut Queue, row: &EntryRow) -> u64 {
+    let first_sequence = queue.append(row.payload_bytes.len() as u64, row.stored_bytes, row.published_at_ms);
+    turn.rows.put(&EntryKey { queue: queue.id, first_sequence }, row);
+    turn.appended(queue.id, queue.head.next_sequence - 1);
+    first_sequence
+}
+
+/// Stores a message that comes from another queue; its sequence.
+pub(super) fn append_one(
     turn: &mut Turn<'_>,
-    queue: QueueRef,
-    lane: Lane,
-    first_sequence: u64,
-    payload_bytes: Vec<u32>,
-) {
-    let row = EntryRow { published_at_ms: turn.now, lane: lane.0.into(), payload_bytes };
-    turn.rows.put(&EntryKey { queue, first_sequence }, &row);
+    id: QueueRef,
+    header: &BodyHeader,
+    content: Bytes,
+) -> Result<u64, Halt> {
+    let Some(mut queue) = turn.take(id)? else {
+        return Err(Halt::Corrupt(format!("queue {id:?} has a name but no definition")));
+    };
+    let (sequence, head) = (queue.head.next_sequence, body::head(header));
+    let row = EntryRow {
+        published_at_ms: header.published_at_ms,
+        lane: header.lane,
+        payload_bytes: vec![header.payload_bytes],
+        stored_bytes: (head.len() + content.len()) as u64,
+        dead_letter: header.dead_letter.clone(),
+    };
+    turn.rows.put_parts(Family::Body, keys::body(id, DEFAULT_LANE, sequence), head, content);
+    queue.head.dead_letters += u64::from(header.dead_letter.is_some());
+    let sequence = append(turn, &mut queue, &row);
+    turn.give(queue);
+    Ok(sequence)
 }
 
 /// The heads of body rows: most messages of a publish have the same.

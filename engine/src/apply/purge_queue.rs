@@ -42,7 +42,9 @@ fn purge(turn: &mut Turn<'_>, queue: &mut Queue) -> u64 {
         }
         purged += subscription.purge(next);
     }
-    queue.head.trimmed = next;
+    let head = &mut queue.head;
+    (head.trimmed, head.passed, head.passed_bytes, head.stored_bytes) = (next, next, 0, 0);
+    queue.passing = None;
     queue.head_changed = true;
     purged
 }

@@ -1,6 +1,6 @@
 //! A session ends cleanly: what it holds goes back at once, and no attempt counts.
 
-use super::{close_lease, on_subscription, subscription_ref};
+use super::{close_lease, failure, on_subscription, subscription_ref};
 use crate::{
     halt::Halt,
     machine::Turn,
@@ -33,7 +33,8 @@ fn release(turn: &mut Turn<'_>, held: &mut Subscription, holder: &Holder) -> Res
         }
         for sequence in sequences {
             held.unlease(sequence)?;
-            turn.returned(held.id, sequence);
+            failure::came_back(turn, held, sequence);
+            held.sums().released += 1;
             released += 1;
         }
         close_lease::close(turn, held, lease)?;

@@ -9,7 +9,7 @@ use crate::{
     limits::{MAX_NACK_DELAY_MS, MAX_SETTLE_ITEMS},
     machine::Turn,
     outcome::{SettleOutcome, SubscriptionError},
-    schema::{DeadLetterCause, Settle, SettleItem, SettleKind},
+    schema::{DeadLetterCause, Settle, SettleItem, SettleKind, SubscriptionSums},
     state::{Index, Place},
 };
 
@@ -67,8 +67,10 @@ fn settle_open(
     };
     open.end(index, outcome)?;
     let (sequence, attempt, closed) = (open.sequences[index], open.attempt(index), open.is_closed());
+    let leased_ms = turn.now.saturating_sub(open.granted_at_ms);
     subscription.lease_changed(lease);
     subscription.unlease(sequence)?;
+    count(subscription.sums(), outcome, turn.now, leased_ms);
     match outcome {
         Index::Acked => message::settle(turn, subscription, sequence)?,
         Index::Nacked => {
@@ -78,10 +80,24 @@ fn settle_open(
             let failures = attempt.saturating_sub(1);
             dead_letter::give_up(turn, place, sequence, failures, DeadLetterCause::Consumer)?;
         }
-        _ => turn.returned(subscription.id, sequence),
+        _ => failure::came_back(turn, subscription, sequence),
     }
     if closed {
         close_lease::close(turn, place.subscription, lease)?;
     }
     Ok(())
+}
+
+const fn count(sums: &mut SubscriptionSums, outcome: Index, now: u64, leased_ms: u64) {
+    match outcome {
+        Index::Acked => {
+            sums.acked += 1;
+            sums.processing_ms += leased_ms;
+            sums.last_acked_at_ms = now;
+        }
+        Index::Nacked => sums.nacked += 1,
+        Index::Released => sums.released += 1,
+        // What is given up is counted where it is.
+        _ => {}
+    }
 }

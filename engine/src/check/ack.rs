@@ -44,11 +44,14 @@ pub(super) fn check(
             stragglers.extend(left.map(sequence));
         }
     }
-    if held.asides != stragglers {
+    if !held.asides.keys().eq(&stragglers) {
         say(format!("{stragglers:?} are passed, {:?} were copied aside", held.asides));
     }
     if !held.retries.keys().eq(failed.iter()) {
         say(format!("{failed:?} have failed, {:?} have retry rows", held.retries.keys()));
+    }
+    for problem in sums(held, row, next_sequence, stragglers.len() as u64) {
+        say(problem);
     }
     let mut parked = 0;
     for (sequence, retry) in &held.retries {
@@ -67,6 +70,33 @@ pub(super) fn check(
     if parked != row.parked {
         say(format!("{parked} messages are parked, counted as {}", row.parked));
     }
+}
+
+/// What does not hold of the sums: each message is unsettled, or was settled in one of four ways.
+fn sums(held: &Subscription, row: &SubscriptionRow, next_sequence: u64, stragglers: u64) -> Vec<String> {
+    let sums = row.sums.unwrap_or_default();
+    let mut problems = Vec::new();
+    let above = held.chunks.range(chunk::number(row.floor)..).map(|(_, held)| u64::from(held.settled.ones()));
+    let above = above.sum::<u64>();
+    let below = match held.chunks.contains_key(&chunk::number(row.floor)) {
+        true => chunk::number(row.floor) * CHUNK,
+        false => row.floor,
+    };
+    // Sequence 0 is nobody's: its bit is set, or it is below the floor.
+    let settled = (below + above).saturating_sub(stragglers + 1);
+    let how = sums.acked + sums.moved + sums.purged + sums.redriven;
+    if settled != how || settled >= next_sequence {
+        problems.push(format!("{settled} messages are settled, {how} by {sums:?}"));
+    }
+    let ended = sums.acked + sums.nacked + sums.expired + sums.released;
+    let published = next_sequence - 1;
+    if ended > sums.delivered || sums.first_delivered > sums.delivered.min(published) {
+        problems.push(format!("of {published} messages: {sums:?}"));
+    }
+    if sums.moved > sums.dead_lettered || row.parked > sums.dead_lettered - sums.moved {
+        problems.push(format!("{} messages are parked: {sums:?}", row.parked));
+    }
+    problems
 }
 
 /// What does not hold of one chunk.

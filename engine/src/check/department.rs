@@ -14,6 +14,11 @@ pub(super) fn check(rows: &Rows, id: DepartmentId, department: &Department, prob
         let (counted, names) = (department.row.queues, department.names.len());
         say(format!("{} queues, counted as {counted}, with {names} names", queues.len()));
     }
+    let stored: u64 =
+        queues.iter().filter_map(|(_, held)| held.head.as_ref()).map(|head| head.stored_bytes).sum();
+    if stored != department.row.stored_bytes {
+        say(format!("its queues hold {stored} bytes, counted as {}", department.row.stored_bytes));
+    }
     let mut uses = Vec::new();
     for (queue, held) in queues {
         if queue.queue.0 == 0 || queue.queue.0 >= department.row.next_queue {

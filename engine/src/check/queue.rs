@@ -7,7 +7,7 @@ use super::{
 use crate::{
     ids::{QueueRef, SubscriptionRef},
     keys::Timer,
-    limits::PRODUCER_KEPT_MS,
+    limits::{PRODUCER_KEPT_MS, STRIDE, TRIM_BYTES},
     schema::QueueHeadRow,
 };
 
@@ -37,21 +37,57 @@ pub(super) fn check(rows: &Rows, id: QueueRef, queue: &Queue, problems: &mut Vec
 
 /// Every sequence that was not trimmed has a body and stands in one entry.
 fn messages(id: QueueRef, queue: &Queue, head: &QueueHeadRow, problems: &mut Vec<String>) {
-    let kept = head.trimmed.max(1)..head.next_sequence;
-    if !queue.bodies.iter().copied().eq(kept.clone()) {
-        problems.push(format!("{id:?}: {} bodies in the place of {kept:?}", queue.bodies.len()));
+    let mut say = |problem: String| problems.push(format!("{id:?}: {problem}"));
+    let kept = head.trimmed..head.next_sequence;
+    if !queue.bodies.keys().copied().eq(kept.clone()) {
+        say(format!("{} bodies in the place of {kept:?}", queue.bodies.len()));
     }
-    // The first entry may begin below what was trimmed.
-    let mut next = queue.entries.keys().next().map_or(kept.start, |first| *first.min(&kept.start));
+    let mut next = kept.start;
     for (first, entry) in &queue.entries {
         let end = first.saturating_add(entry.payload_bytes.len() as u64);
-        if *first != next || end <= kept.start {
-            problems.push(format!("{id:?}: an entry begins at {first} in the place of {next}"));
+        if *first != next {
+            say(format!("an entry begins at {first} in the place of {next}"));
+        }
+        let bytes: u64 = queue.bodies.range(*first..end).map(|(_, bytes)| bytes).sum();
+        if bytes != entry.stored_bytes {
+            say(format!("the entry at {first} holds {bytes} bytes, counted as {}", entry.stored_bytes));
+        }
+        if queue.origins.get(first) != entry.dead_letter.as_ref() {
+            say(format!("the entry at {first} says that it came from {:?}", entry.dead_letter));
         }
         next = end;
     }
-    if next != kept.end.max(kept.start) {
-        problems.push(format!("{id:?}: entries end at {next}, the queue at {}", kept.end));
+    if next != kept.end {
+        say(format!("entries end at {next}, the queue at {}", kept.end));
+    }
+    if queue.origins.len() as u64 > head.dead_letters {
+        say(format!("{} dead letters, counted as {}", queue.origins.len(), head.dead_letters));
+    }
+    stored_bytes(queue, head, &mut say);
+}
+
+fn stored_bytes(queue: &Queue, head: &QueueHeadRow, say: &mut dyn FnMut(String)) {
+    let asides = queue.subscriptions.values().flat_map(|held| held.asides.values());
+    let stored: u64 = queue.bodies.values().chain(asides).sum();
+    if stored != head.stored_bytes {
+        say(format!("bodies hold {stored} bytes, counted as {}", head.stored_bytes));
+    }
+    let passed: u64 = queue.bodies.range(..head.passed).map(|(_, bytes)| bytes).sum();
+    if passed != head.passed_bytes || passed >= TRIM_BYTES {
+        say(format!("passed bodies hold {passed} bytes, counted as {}", head.passed_bytes));
+    }
+    if head.passed < head.trimmed || head.passed - head.trimmed >= STRIDE {
+        say(format!("passed is up to {}, trimmed up to {}", head.passed, head.trimmed));
+    }
+    let floors = queue.subscriptions.values().filter_map(|held| held.row.as_ref()).map(|row| row.floor);
+    let floor = floors.min().unwrap_or(0);
+    // Nothing more could be passed: the next publish, if any, reaches to the floor or beyond.
+    let next = queue.entries.get(&head.passed).map(|entry| head.passed + entry.payload_bytes.len() as u64);
+    if head.passed > floor || next.is_some_and(|end| end <= floor) {
+        say(format!("passed is up to {}, with the floor at {floor}", head.passed));
+    }
+    if head.passed != head.next_sequence && next.is_none() {
+        say(format!("no publish begins at {}", head.passed));
     }
 }
 

@@ -20,8 +20,8 @@ use crate::{
     machine::each,
     overlay::{Overlay, decode_row},
     schema::{
-        DepartmentRow, EntryRow, LeaseRow, ProducerRow, ProgressRow, QueueHeadRow, QueueRow, RetryRow,
-        ShardRow, SubscriptionRow,
+        DeadLetterOrigin, DepartmentRow, EntryRow, LeaseRow, ProducerRow, ProgressRow, QueueHeadRow,
+        QueueRow, RetryRow, ShardRow, SubscriptionRow,
     },
     state::Chunk,
 };
@@ -48,7 +48,9 @@ pub(super) struct Queue {
     pub(super) head: Option<QueueHeadRow>,
     pub(super) subscriptions: BTreeMap<SubscriptionId, Subscription>,
     pub(super) producers: BTreeMap<Bytes, ProducerRow>,
-    pub(super) bodies: BTreeSet<u64>,
+    /// How many bytes each has.
+    pub(super) bodies: BTreeMap<u64, u64>,
+    pub(super) origins: BTreeMap<u64, DeadLetterOrigin>,
     pub(super) entries: BTreeMap<u64, EntryRow>,
 }
 
@@ -60,7 +62,8 @@ pub(super) struct Subscription {
     pub(super) progress: BTreeMap<LeaseId, ProgressRow>,
     pub(super) closed: BTreeSet<(u64, LeaseId)>,
     pub(super) retries: BTreeMap<u64, RetryRow>,
-    pub(super) asides: BTreeSet<u64>,
+    /// How many bytes each has.
+    pub(super) asides: BTreeMap<u64, u64>,
 }
 
 impl Rows {
@@ -129,15 +132,18 @@ impl Rows {
     }
 
     fn take_body(&mut self, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {
-        let taken = if let Some(BodyKey { queue, lane: DEFAULT_LANE, sequence }) = BodyKey::decode(key) {
-            self.queue(queue).bodies.insert(sequence)
+        let bytes = value.len() as u64;
+        let header = body::split(value).map_err(|error| Halt::Corrupt(error.to_string()))?.0;
+        if let Some(BodyKey { queue, lane: DEFAULT_LANE, sequence }) = BodyKey::decode(key) {
+            self.queue(queue).bodies.insert(sequence, bytes);
+            let origin = header.dead_letter.map(|origin| (sequence, origin));
+            self.queue(queue).origins.extend(origin);
         } else if let Some(AsideKey { subscription, lane: DEFAULT_LANE, sequence }) = AsideKey::decode(key) {
-            self.subscription(subscription).asides.insert(sequence)
+            self.subscription(subscription).asides.insert(sequence, bytes);
         } else {
             return Ok(None);
-        };
-        let header = body::split(value).map_err(|error| Halt::Corrupt(error.to_string()))?.0;
-        Ok((taken && header.lane == u32::from(DEFAULT_LANE.0)).then_some(()))
+        }
+        Ok((header.lane == u32::from(DEFAULT_LANE.0)).then_some(()))
     }
 
     fn take_definition(&mut self, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {

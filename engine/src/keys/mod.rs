@@ -168,6 +168,22 @@ pub fn kind_of(key: &[u8]) -> Option<u8> {
     key.get(8).copied()
 }
 
+/// The last key of the same length before this one; none before all zeros.
+#[must_use]
+pub fn before(key: &[u8]) -> Option<Vec<u8>> {
+    let mut before = key.to_vec();
+    for byte in before.iter_mut().rev() {
+        match byte.checked_sub(1) {
+            Some(less) => {
+                *byte = less;
+                return Some(before);
+            }
+            None => *byte = u8::MAX,
+        }
+    }
+    None
+}
+
 /// The first key after all that begin with `prefix`.
 #[must_use]
 pub fn after(prefix: &[u8]) -> Vec<u8> {

@@ -4,44 +4,68 @@ use super::Turn;
 #[cfg(feature = "planted-bugs")]
 use super::plant::Plant;
 use crate::{
-    apply::message,
+    apply::{entry, message},
     effect::Effect,
     halt::{Halt, ensure},
-    ids::DEFAULT_LANE,
+    ids::{DEFAULT_LANE, DepartmentId},
     keys::{self, AckChunkKey, AsideKey, EntryKey, HeadKey, Key, ProgressKey, ShardKey, SubscriptionKey},
     kv::{Family, Writes},
-    limits::{MAX_PUBLISH_ENTRIES, STRIDE},
-    overlay::{decode_key, decode_row},
+    limits::{STRIDE, TRIM_BYTES},
+    schema::{DepartmentRow, QueueHeadRow},
+    standing::Usage,
     state::{Queue, Subscription},
 };
 
-pub(super) fn flush(mut turn: Turn<'_>) -> Result<(Writes, Vec<Effect>), Halt> {
+/// What a batch leaves behind.
+pub(super) struct Flushed {
+    pub(super) writes: Writes,
+    pub(super) effects: Vec<Effect>,
+    pub(super) usages: Vec<(DepartmentId, Usage)>,
+}
+
+pub(super) fn flush(mut turn: Turn<'_>) -> Result<Flushed, Halt> {
     for id in std::mem::take(&mut turn.touched) {
         let Some(mut queue) = turn.queues.remove(&id) else {
             return Err(Halt::Invariant(format!("queue {id:?} was taken and not given back")));
         };
         for subscription in queue.subscriptions.values_mut() {
-            raise_floor(&mut turn, subscription, queue.head.next_sequence)?;
+            let aside_bytes = raise_floor(&mut turn, subscription, queue.head.next_sequence)?;
+            let freed_bytes = std::mem::take(&mut subscription.freed_bytes);
+            queue.head_changed |= aside_bytes != freed_bytes;
+            queue.head.stored_bytes += aside_bytes;
+            free(&mut queue.head, freed_bytes)?;
             write_subscription(&mut turn, subscription);
         }
         trim(&mut turn, &mut queue)?;
+        let charged_bytes = std::mem::replace(&mut queue.charged_bytes, queue.head.stored_bytes);
+        if charged_bytes != queue.charged_bytes {
+            turn.charge(id.department, queue.charged_bytes, charged_bytes);
+        }
         if std::mem::take(&mut queue.head_changed) {
             turn.rows.put(&HeadKey { queue: id }, &queue.head);
         }
         turn.queues.insert(id, queue);
     }
+    let usages = charge_departments(&mut turn)?;
     let shard = ShardKey { shard: turn.shard };
     turn.rows.put(&shard, turn.shard_row);
-    Ok((turn.rows.into_writes(), turn.effects))
+    Ok(Flushed { writes: turn.rows.into_writes(), effects: turn.effects, usages })
 }
 
-fn raise_floor(turn: &mut Turn<'_>, subscription: &mut Subscription, next_sequence: u64) -> Result<(), Halt> {
+/// How many bytes it has copied aside.
+fn raise_floor(
+    turn: &mut Turn<'_>,
+    subscription: &mut Subscription,
+    next_sequence: u64,
+) -> Result<u64, Halt> {
     #[cfg(feature = "planted-bugs")]
     let before = subscription.row.floor;
     subscription.raise_floor();
+    let mut copied_bytes = 0;
     while let Some(stragglers) = subscription.stragglers() {
         for sequence in stragglers {
-            let body = message::read(turn, subscription, sequence)?;
+            let body = message::read(&turn.rows, subscription, sequence)?;
+            copied_bytes += body.len() as u64;
             let aside = AsideKey { subscription: subscription.id, lane: DEFAULT_LANE, sequence };
             turn.rows.put_parts(AsideKey::FAMILY, aside.encode(), body, bytes::Bytes::new());
         }
@@ -56,7 +80,7 @@ fn raise_floor(turn: &mut Turn<'_>, subscription: &mut Subscription, next_sequen
     }
     let floor = subscription.row.floor;
     ensure!(floor <= next_sequence, "the floor {floor} is beyond the head {next_sequence}");
-    Ok(())
+    Ok(copied_bytes)
 }
 
 fn write_subscription(turn: &mut Turn<'_>, subscription: &mut Subscription) {
@@ -83,34 +107,59 @@ fn write_subscription(turn: &mut Turn<'_>, subscription: &mut Subscription) {
     }
 }
 
-/// Deletes, in long strides, what every subscription has passed.
+/// Counts the publishes that every subscription has passed; deletes them once it is worth it.
 fn trim(turn: &mut Turn<'_>, queue: &mut Queue) -> Result<(), Halt> {
     let Some(floor) = queue.subscriptions.values().map(|subscription| subscription.row.floor).min() else {
         return Ok(());
     };
-    let (from, to) = (queue.head.trimmed, floor / STRIDE * STRIDE);
-    if to <= from {
+    let id = queue.id;
+    while queue.head.passed < floor {
+        let passing = match queue.passing {
+            Some(entry) => entry,
+            None => entry::beginning_at(&turn.rows, &queue.recent, id, queue.head.passed)?,
+        };
+        queue.passing = Some(passing).filter(|entry| entry.end() > floor);
+        if queue.passing.is_some() {
+            break;
+        }
+        queue.head.passed = passing.end();
+        queue.head.passed_bytes += passing.stored_bytes;
+        queue.head_changed = true;
+    }
+    let head = &mut queue.head;
+    if head.passed - head.trimmed < STRIDE && head.passed_bytes < TRIM_BYTES {
         return Ok(());
     }
-    let id = queue.id;
     let body = |sequence| keys::body(id, DEFAULT_LANE, sequence);
-    turn.rows.delete_range(Family::Body, body(from), body(to));
-
-    // The last publish below may reach beyond: its row stays. It is near, and the look for it is short.
     let entry = |first_sequence| EntryKey { queue: id, first_sequence }.encode();
-    let near = entry(to.saturating_sub(MAX_PUBLISH_ENTRIES as u64));
-    let end = match turn.rows.range(Family::Entry, &near, &entry(to), MAX_PUBLISH_ENTRIES)?.pop() {
-        Some((key, value)) if entry_end(&key, &value)? > to => key.to_vec(),
-        _ => entry(to),
-    };
-    turn.rows.delete_range(Family::Entry, keys::kind_prefix(id, keys::Kind::Entry), end);
-    queue.head.trimmed = to;
-    queue.head_changed = true;
+    turn.rows.delete_range(Family::Body, body(head.trimmed), body(head.passed));
+    turn.rows.delete_range(Family::Entry, entry(head.trimmed), entry(head.passed));
+    free(head, head.passed_bytes)?;
+    (head.trimmed, head.passed_bytes) = (head.passed, 0);
     Ok(())
 }
 
-/// The sequence after a publish.
-fn entry_end(key: &[u8], value: &bytes::Bytes) -> Result<u64, Halt> {
-    let first = decode_key::<EntryKey>(key)?.first_sequence;
-    Ok(first + decode_row::<EntryKey>(value.clone())?.payload_bytes.len() as u64)
+fn free(head: &mut QueueHeadRow, bytes: u64) -> Result<(), Halt> {
+    let Some(left) = head.stored_bytes.checked_sub(bytes) else {
+        return Err(Halt::Invariant(format!("{bytes} bytes are freed of {}", head.stored_bytes)));
+    };
+    head.stored_bytes = left;
+    Ok(())
+}
+
+/// What each department whose row has changed holds now.
+fn charge_departments(turn: &mut Turn<'_>) -> Result<Vec<(DepartmentId, Usage)>, Halt> {
+    let mut usages = Vec::new();
+    for (id, (added, freed)) in std::mem::take(&mut turn.charges) {
+        let Some(row) = turn.department(id)?.copied() else {
+            return Err(Halt::Corrupt(format!("department {id} has queues but no row")));
+        };
+        let Some(stored_bytes) = (row.stored_bytes + added).checked_sub(freed) else {
+            return Err(Halt::Invariant(format!("{freed} bytes are freed of department {id}: {row:?}")));
+        };
+        let row = DepartmentRow { stored_bytes, ..row };
+        turn.put_department(id, row);
+        usages.push((id, Usage::of(&row)));
+    }
+    Ok(usages)
 }

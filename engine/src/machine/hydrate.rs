@@ -10,7 +10,7 @@ use crate::{
     keys::{self, AckChunkKey, HeadKey, Key, Kind, LeaseKey, ProgressKey, QueueKey, SubscriptionKey},
     kv::Row,
     overlay::{Overlay, decode_key, decode_row},
-    state::{Chunk, OpenLease, Queue, Subscription, chunk},
+    state::{Chunk, Entries, OpenLease, Queue, Subscription, chunk},
 };
 
 const PAGE: usize = 256;
@@ -49,8 +49,11 @@ pub(super) fn hydrate(
         id,
         definition,
         settings,
+        charged_bytes: head.stored_bytes,
         head,
         head_changed: false,
+        recent: Entries::default(),
+        passing: None,
         subscriptions,
         used_at: 0,
     })))

@@ -1,14 +1,18 @@
 //! A shard's machine: `apply(batch) -> (writes, outcomes, effects)`, and what its leader may ask in between.
 
+mod dead_letters;
 mod flush;
 mod hydrate;
 #[cfg(feature = "planted-bugs")]
 mod plant;
 mod query;
+mod stats;
 mod turn;
 
 use std::collections::BTreeMap;
 
+pub use dead_letters::DeadLetters;
+use flush::Flushed;
 pub(crate) use hydrate::each;
 #[cfg(feature = "planted-bugs")]
 pub use plant::Plant;
@@ -26,6 +30,7 @@ use crate::{
     outcome::Outcome,
     overlay::Overlay,
     schema::{Batch, DepartmentRow, ShardRow},
+    standing::Usage,
     state::Queue,
     tally::Tally,
 };
@@ -50,6 +55,8 @@ pub struct Applied {
     pub outcomes: Vec<Outcome>,
     /// For the leader, once the writes are made.
     pub effects: Vec<Effect>,
+    /// What the departments hold now whose queues or bytes may have changed.
+    pub usages: Vec<(DepartmentId, Usage)>,
     /// For the leader's figures.
     pub tally: Tally,
 }
@@ -124,8 +131,8 @@ impl ShardMachine {
             turn.end_command();
         }
         let tally = turn.tally;
-        let (writes, effects) = flush::flush(turn)?;
-        Ok(Applied { writes, outcomes, effects, tally })
+        let Flushed { writes, effects, usages } = flush::flush(turn)?;
+        Ok(Applied { writes, outcomes, effects, usages, tally })
     }
 
     /// When the next timer is due, Unix milliseconds: one seek.

@@ -2,12 +2,13 @@
 
 use super::ShardMachine;
 use crate::{
+    apply::entry,
     halt::Halt,
     ids::{DepartmentId, LeaseId, QueueId, QueueRef, SubscriptionId, SubscriptionRef},
-    keys::{self, EntryKey, Key, Kind, ProducerKey, QueueKey, QueueNameKey},
+    keys::{self, Key, ProducerKey, QueueKey, QueueNameKey},
     kv::{Family, Kv},
     outcome::{Counts, GrantedItem, LiveDelivery, PublishError, QueueView},
-    overlay::{Overlay, decode_key, decode_row},
+    overlay::{Overlay, decode_row},
     schema::{DepartmentRow, Holder},
     state::{self, Subscription},
 };
@@ -148,13 +149,8 @@ impl ShardMachine {
 
     /// The publish that a message came with, unless it was trimmed: its body's header still has its size.
     pub fn entry_at(&mut self, kv: &dyn Kv, id: QueueRef, sequence: u64) -> Result<Option<EntryView>, Halt> {
-        let at = EntryKey { queue: id, first_sequence: sequence };
-        let found = kv.last(Family::Entry, &keys::kind_prefix(id, Kind::Entry), &at.encode())?;
-        let Some((key, value)) = found else { return Ok(None) };
-        let first_sequence = decode_key::<EntryKey>(&key)?.first_sequence;
-        let row = decode_row::<EntryKey>(value)?;
-        let inside = sequence - first_sequence < row.payload_bytes.len() as u64;
-        Ok(inside.then_some(EntryView {
+        let found = entry::row(&Overlay::new(kv), id, sequence)?;
+        Ok(found.map(|(first_sequence, row)| EntryView {
             first_sequence,
             published_at_ms: row.published_at_ms,
             payload_bytes: row.payload_bytes,

@@ -27,6 +27,8 @@ pub(crate) struct Turn<'a> {
     pub(super) queues: &'a mut BTreeMap<QueueRef, Box<Queue>>,
     /// Queues whose state may have changed.
     pub(super) touched: BTreeSet<QueueRef>,
+    /// Departments whose row has changed or will: bytes added and bytes freed.
+    pub(super) charges: BTreeMap<DepartmentId, (u64, u64)>,
     pub(crate) effects: Vec<Effect>,
     pub(crate) tally: Tally,
     /// Effects of the current command, gathered.
@@ -54,6 +56,7 @@ impl<'a> Turn<'a> {
             departments,
             queues,
             touched: BTreeSet::new(),
+            charges: BTreeMap::new(),
             effects: Vec::new(),
             tally: Tally { expired: 0, moved: 0, parked: 0 },
             appended: BTreeMap::new(),
@@ -88,6 +91,7 @@ impl<'a> Turn<'a> {
 
     pub(crate) fn put_department(&mut self, id: DepartmentId, row: DepartmentRow) {
         self.rows.put(&DepartmentKey { department: id }, &row);
+        self.charge(id, 0, 0);
         self.departments.insert(id, row);
     }
 
@@ -122,6 +126,14 @@ impl<'a> Turn<'a> {
     /// Forgets a queue whose rows are gone.
     pub(crate) fn forget(&mut self, queue: &Queue) {
         self.touched.remove(&queue.id);
+        self.charge(queue.id.department, 0, queue.charged_bytes);
+    }
+
+    /// Bytes that a department has more, and less, at the batch's end.
+    pub(super) fn charge(&mut self, id: DepartmentId, added: u64, freed: u64) {
+        let charged = self.charges.entry(id).or_default();
+        charged.0 += added;
+        charged.1 += freed;
     }
 
     /// Looks at a queue.

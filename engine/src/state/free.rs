@@ -27,6 +27,32 @@ impl Subscription {
         (found, next_sequence.max(from))
     }
 
+    /// The first message at or above `from` that is not settled; beyond the last when there is none.
+    pub(crate) fn next_unsettled(&self, from: u64) -> u64 {
+        let mut at = from.max(1);
+        loop {
+            if let Some(chunk) = self.chunks.get(&number(at)) {
+                match chunk.settled.first_clear(bit(at)) {
+                    Some(clear) => return sequence(number(at), clear),
+                    None => at = (number(at) + 1) * CHUNK,
+                }
+            } else if at >= self.row.floor {
+                return at;
+            } else {
+                let next = self.chunks.range(number(at)..).next();
+                at = next.map_or(self.row.floor, |(number, _)| (number * CHUNK).min(self.row.floor));
+            }
+        }
+    }
+
+    /// The first message at or above `from` that waits for a retry or is parked.
+    pub(crate) fn next_waiting(&self, from: u64) -> Option<u64> {
+        let mut chunks = self.chunks.range(number(from)..);
+        chunks.find_map(|(number, chunk)| {
+            chunk.waiting.iter().map(|bit| sequence(*number, bit)).find(|at| *at >= from)
+        })
+    }
+
     /// Collects from one chunk; where to go on, once there are enough.
     fn free_in(&self, number: u64, from: u64, limit: usize, end: u64, found: &mut Vec<u64>) -> Option<u64> {
         let first = if self::number(from) == number { bit(from) } else { 0 };

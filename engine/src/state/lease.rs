@@ -37,6 +37,7 @@ pub(crate) struct OpenLease {
     pub(crate) id: LeaseId,
     pub(crate) holder: Holder,
     pub(crate) nonce: u64,
+    pub(crate) granted_at_ms: u64,
     pub(crate) deadline_ms: u64,
     pub(crate) leader_epoch: u64,
     /// Ascending.
@@ -67,6 +68,7 @@ impl OpenLease {
             id,
             holder,
             nonce: lease.nonce,
+            granted_at_ms: lease.granted_at_ms,
             deadline_ms: lease.deadline_ms,
             leader_epoch: lease.leader_epoch,
             open: progress.outcomes.iter().filter(|outcome| **outcome == Index::Open as u8).count(),

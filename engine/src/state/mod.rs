@@ -2,6 +2,7 @@
 
 mod bits;
 pub(crate) mod chunk;
+mod entries;
 mod floor;
 mod free;
 mod lease;
@@ -9,6 +10,7 @@ mod queue;
 mod subscription;
 
 pub(crate) use chunk::Chunk;
+pub(crate) use entries::{Entries, Entry};
 pub(crate) use lease::{Index, OpenLease, deltas};
 pub(crate) use queue::{Place, Queue, view};
 pub(crate) use subscription::Subscription;

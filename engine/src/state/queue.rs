@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Subscription;
+use super::{Entries, Entry, Subscription};
 use crate::{
     ids::{QueueRef, SubscriptionId},
     outcome::QueueView,
@@ -17,6 +17,11 @@ pub(crate) struct Queue {
     pub(crate) head: QueueHeadRow,
     /// The head's row is to be written at the batch's end.
     pub(crate) head_changed: bool,
+    /// What of `head.stored_bytes` the department has been charged with.
+    pub(crate) charged_bytes: u64,
+    pub(crate) recent: Entries,
+    /// The publish at `head.passed`, once it was looked up.
+    pub(crate) passing: Option<Entry>,
     pub(crate) subscriptions: BTreeMap<SubscriptionId, Subscription>,
     /// The batch that used it last, for eviction.
     pub(crate) used_at: u64,
@@ -26,7 +31,8 @@ pub(crate) struct Queue {
 pub(crate) struct Place<'a> {
     pub(crate) definition: &'a QueueRow,
     pub(crate) settings: &'a QueueSettings,
-    pub(crate) next_sequence: u64,
+    pub(crate) head: &'a QueueHeadRow,
+    pub(crate) recent: &'a Entries,
     pub(crate) subscription: &'a mut Subscription,
 }
 
@@ -36,19 +42,26 @@ impl Queue {
             subscription: self.subscriptions.get_mut(&subscription)?,
             definition: &self.definition,
             settings: &self.settings,
-            next_sequence: self.head.next_sequence,
+            head: &self.head,
+            recent: &self.recent,
         })
     }
 
-    /// Takes `count` sequences; the first.
-    pub(crate) fn append(&mut self, count: u64) -> u64 {
-        let first = self.head.next_sequence;
+    /// Takes the sequences of a publish of so many messages and bytes; the first.
+    pub(crate) fn append(&mut self, count: u64, stored_bytes: u64, published_at_ms: u64) -> u64 {
+        let first_sequence = self.head.next_sequence;
+        if first_sequence == 1 {
+            self.head.first_published_at_ms = published_at_ms;
+        }
+        self.head.last_published_at_ms = published_at_ms;
         self.head.next_sequence += count;
+        self.head.stored_bytes += stored_bytes;
         self.head_changed = true;
+        self.recent.push(Entry { first_sequence, count, published_at_ms, stored_bytes });
         for subscription in self.subscriptions.values_mut() {
             subscription.unsettled += count;
         }
-        first
+        first_sequence
     }
 
     pub(crate) fn view(&self) -> QueueView {

@@ -11,7 +11,7 @@ use crate::{
     ids::SubscriptionRef,
     limits::CHUNK,
     outcome::Counts,
-    schema::SubscriptionRow,
+    schema::{SubscriptionRow, SubscriptionSums},
     state::bits::Bits,
 };
 
@@ -29,6 +29,8 @@ pub(crate) struct Subscription {
     pub(crate) waiting: u64,
     /// No lease that is kept closed before: where a look for the oldest begins.
     pub(crate) closed_from_ms: u64,
+    /// Bytes of copies aside that this batch has deleted.
+    pub(crate) freed_bytes: u64,
     /// Its row is to be written at the batch's end.
     pub(crate) row_changed: bool,
     /// Chunks and leases to be written at the batch's end.
@@ -47,6 +49,7 @@ impl Subscription {
             in_flight: 0,
             waiting: 0,
             closed_from_ms: 0,
+            freed_bytes: 0,
             row_changed: false,
             changed_chunks: Vec::new(),
             changed_leases: Vec::new(),
@@ -61,6 +64,12 @@ impl Subscription {
             parked: self.row.parked,
             last_sequence: next_sequence.saturating_sub(1),
         }
+    }
+
+    /// The sums, to be added to.
+    pub(crate) fn sums(&mut self) -> &mut SubscriptionSums {
+        self.row_changed = true;
+        self.row.sums.get_or_insert_default()
     }
 
     /// Of a sequence that was published.
@@ -79,6 +88,15 @@ impl Subscription {
         }
     }
 
+    pub(crate) fn is_leased(&self, sequence: u64) -> bool {
+        self.chunks.get(&number(sequence)).is_some_and(|chunk| chunk.leased.get(bit(sequence)))
+    }
+
+    pub(crate) fn is_waiting(&self, sequence: u64) -> bool {
+        self.chunks.get(&number(sequence)).is_some_and(|chunk| chunk.waiting.get(bit(sequence)))
+    }
+
+    /// Whether a message has a retry row: it has been delivered, and came back.
     pub(crate) fn has_failed(&self, sequence: u64) -> bool {
         self.chunks.get(&number(sequence)).is_some_and(|chunk| chunk.failed.get(bit(sequence)))
     }
@@ -137,6 +155,7 @@ impl Subscription {
     /// Everything published so far is gone.
     pub(crate) fn purge(&mut self, next_sequence: u64) -> u64 {
         let purged = self.unsettled;
+        self.sums().purged += purged;
         self.row = SubscriptionRow {
             floor: next_sequence,
             closed_leases: 0,

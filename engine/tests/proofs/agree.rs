@@ -7,8 +7,10 @@ use posthouse_engine::{
     effect::Effect,
     ids::{DEFAULT_LANE, QueueRef},
     keys,
-    kv::{Family, Kv},
+    kv::{Family, Kv, MemKv},
+    machine::ShardMachine,
     outcome::Outcome,
+    standing::{MessageState, MessageStatus, Stats, Usage},
 };
 
 use crate::{
@@ -81,6 +83,9 @@ fn holds(subject: &mut Subject, model: &Model) -> Result<(), String> {
         expected.sort_by_key(|queue| queue.name.clone());
         let expected: Vec<_> = expected.into_iter().map(Queue::view).collect();
         let department = posthouse_engine::ids::DepartmentId(*id);
+        let stored_bytes = stored_bytes(&subject.kv, &keys::department_prefix(department));
+        let usage = Usage { stored_bytes, queues: u32::try_from(expected.len()).unwrap() };
+        same("usage", &subject.machine.department_usage(&subject.kv, department).unwrap(), &Some(usage))?;
         let (first, rest) = expected.split_at(expected.len().min(1));
         same(
             "list",
@@ -109,6 +114,8 @@ fn queue_holds(subject: &mut Subject, queue: &Queue) -> Result<(), String> {
     }
     same("by name", &machine.queue_by_name(kv, queue.id.department, &queue.name).unwrap(), &view)?;
     same("counts", &machine.counts(kv, id).unwrap(), &Some(queue.counts()))?;
+    let stored_bytes = stored_bytes(kv, &keys::queue_prefix(queue.id));
+    same("stats", &machine.stats(kv, id).unwrap(), &Some(Stats { stored_bytes, ..queue.stats() }))?;
     let mut free = Vec::new();
     let mut from = 0;
     while from <= queue.messages.len() as u64 {
@@ -128,6 +135,7 @@ fn queue_holds(subject: &mut Subject, queue: &Queue) -> Result<(), String> {
             same("producer", &next, &Ok(held.next))?;
         }
     }
+    standing(machine, kv, queue)?;
     let messages = (1..).zip(&queue.messages).filter(|(_, message)| message.state != State::Settled);
     for (sequence, message) in messages {
         let body = kv.get(Family::Body, &keys::body(queue.id, DEFAULT_LANE, sequence)).unwrap();
@@ -150,6 +158,38 @@ fn queue_holds(subject: &mut Subject, queue: &Queue) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// What may be asked of single messages.
+fn standing(machine: &mut ShardMachine, kv: &MemKv, queue: &Queue) -> Result<(), String> {
+    let id = queue.subscription();
+    let last = queue.messages.len() as u64;
+    same("beyond the last", &machine.message_status(kv, id, last + 1).unwrap(), &None)?;
+    same("none", &machine.message_status(kv, id, 0).unwrap(), &None)?;
+    // Of very many, some.
+    for sequence in (1..=last).step_by(1 + queue.messages.len() / 1_000) {
+        let mut status = machine.message_status(kv, id, sequence).unwrap().unwrap();
+        let expected = queue.status(sequence);
+        if status.published_at_ms.is_none() && expected.state == MessageState::Settled {
+            // It was trimmed.
+            let MessageStatus { published_at_ms, payload_bytes, ref origin, .. } = expected;
+            status = MessageStatus { published_at_ms, payload_bytes, origin: origin.clone(), ..status };
+        }
+        same("status", &status, &expected)?;
+    }
+    let (mut found, mut from) = (Vec::new(), Some(0));
+    while let Some(at) = from {
+        let page = machine.dead_letters(kv, id, at, 2).unwrap().unwrap();
+        found.extend(page.found);
+        from = page.next;
+    }
+    let expected: Vec<_> = queue.dead_letters().into_iter().map(|at| queue.status(at)).collect();
+    same("dead letters", &found, &expected)
+}
+
+fn stored_bytes(kv: &MemKv, prefix: &[u8]) -> u64 {
+    let bodies = kv.rows().filter(|(family, key, _)| *family == Family::Body && key.starts_with(prefix));
+    bodies.map(|(.., body)| body.len() as u64).sum()
 }
 
 type FreeSets = BTreeMap<QueueRef, (BTreeSet<u64>, u64)>;

@@ -7,8 +7,8 @@ use posthouse_engine::{
     outcome::Outcome,
     schema::{
         Advance, Batch, Command, CommandRecord, ConfigureDepartment, CreateQueue, DeleteQueue, Extend, Grant,
-        Holder, LeaderStarted, Producer, Publish, PublishEntry, PurgeQueue, QueueSettings, ReleaseHolder,
-        Settle, SettleItem, TokenRef, UpdateQueue,
+        Holder, LeaderStarted, Producer, Publish, PublishEntry, PurgeQueue, QueueSettings,
+        RedriveDeadLetters, ReleaseHolder, Settle, SettleItem, TokenRef, UpdateQueue,
     },
 };
 
@@ -152,6 +152,7 @@ impl Driver {
                     holder,
                 }));
             }
+            Op::Redrive { queue, picks, target } => self.redrive(*queue, picks, *target),
             Op::Tick(_) => {}
             Op::Advance { first } => {
                 for max in [*first, FULL_ADVANCE] {
@@ -289,6 +290,35 @@ impl Driver {
             holder,
             tokens,
             duration_ms,
+        }));
+    }
+
+    /// Mostly of a queue that has dead letters, and of these.
+    fn redrive(&mut self, choice: Choice, picks: &[Choice], target: Option<Choice>) {
+        let queues = &self.model.queues;
+        let with: Vec<_> = queues.iter().filter(|queue| !queue.dead_letters().is_empty()).collect();
+        let id = match (choice as usize / 4).checked_rem(with.len()) {
+            Some(at) if !choice.is_multiple_of(4) => with[at].id,
+            _ => match self.queue(choice) {
+                Some(id) => id,
+                None => return,
+            },
+        };
+        let held = queues.iter().find(|queue| queue.id == id).unwrap();
+        let dead = held.dead_letters();
+        let pick = |pick: &Choice| match dead.get(*pick as usize % (dead.len() + 2)) {
+            Some(sequence) => *sequence,
+            None => u64::from(*pick) % (held.messages.len() as u64 + 3),
+        };
+        let sequences = picks.iter().map(pick).collect();
+        let (department, queue) = (id.department.0, id.queue.0);
+        let target_queue = target.map_or(0, |target| 1 + u32::from(target) % 6);
+        self.send(Command::RedriveDeadLetters(RedriveDeadLetters {
+            department,
+            queue,
+            subscription: 1,
+            sequences,
+            target_queue,
         }));
     }
 

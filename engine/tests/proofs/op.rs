@@ -62,6 +62,12 @@ pub enum Op {
         queue: Choice,
         holder: u8,
     },
+    Redrive {
+        queue: Choice,
+        picks: Vec<Choice>,
+        /// To a queue, or none.
+        target: Option<Choice>,
+    },
     Tick(u64),
     Advance {
         first: u32,
@@ -141,6 +147,8 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (any::<Choice>(), vec((any::<Choice>(), corruption()), 0..5), 0u64..100)
             .prop_map(|(token, others, duration_s)| Op::Extend { token, others, duration_s }),
         1 => (any::<Choice>(), 0u8..4).prop_map(|(queue, holder)| Op::Release { queue, holder }),
+        6 => (any::<Choice>(), vec(any::<Choice>(), 1..6), prop::option::weighted(0.3, any::<Choice>()))
+            .prop_map(|(queue, picks, target)| Op::Redrive { queue, picks, target }),
         5 => prop_oneof![6 => 0u64..15_000, 2 => 0u64..40_000, 1 => 0u64..200_000, 1 => Just(4 * 24 * 3_600_000)].prop_map(Op::Tick),
         5 => (0u32..4).prop_map(|first| Op::Advance { first }),
     ]

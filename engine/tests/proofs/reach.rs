@@ -5,7 +5,9 @@ use std::{cell::RefCell, collections::BTreeMap};
 use posthouse_engine::{
     keys::{AsideKey, HeadKey, Key},
     kv::{Family, Kv},
-    outcome::{EntryResult, ExtendOutcome, Outcome, PublishError, SettleOutcome},
+    outcome::{
+        EntryResult, ExtendOutcome, Outcome, PublishError, RedriveError, RedriveOutcome, SettleOutcome,
+    },
     schema::QueueHeadRow,
 };
 use prost::Message;
@@ -18,7 +20,7 @@ use crate::{
     subject::Subject,
 };
 
-const EVERYTHING: [&str; 31] = [
+const EVERYTHING: [&str; 37] = [
     "settled",
     "already settled",
     "token invalid",
@@ -50,12 +52,18 @@ const EVERYTHING: [&str; 31] = [
     "waiting for a target",
     "parked",
     "dead letter",
+    "redriven",
+    "freed",
+    "redrive leased",
+    "no dead letter",
+    "its queue is gone",
+    "no such target",
 ];
 
 #[test]
 fn the_cases_come_to_everything() {
     let seen = RefCell::new(BTreeMap::new());
-    prove_from(1, "reach", 1_000, false, &op::case(), |case| {
+    prove_from(1, "reach", 3_000, false, &op::case(), |case| {
         reach(&case, &mut seen.borrow_mut());
         Ok(())
     })
@@ -78,7 +86,7 @@ fn reach(case: &[Vec<Op>], seen: &mut BTreeMap<&'static str, u32>) {
             let what = match message.state {
                 State::Waiting(_, None) => "waiting",
                 State::Waiting(_, Some(_)) => "waiting for a target",
-                State::Parked => "parked",
+                State::Parked(_) => "parked",
                 _ if message.origin.is_some() => "dead letter",
                 _ => continue,
             };
@@ -103,7 +111,20 @@ fn names(outcome: &Outcome) -> Vec<&'static str> {
         Outcome::Grant(Err(SubscriptionError::QueueNotFound)) => vec!["queue gone"],
         Outcome::Grant(Err(SubscriptionError::SubscriptionNotFound)) => vec!["no such subscription"],
         Outcome::Grant(Err(SubscriptionError::Department(_))) => vec!["department closed"],
+        Outcome::RedriveDeadLetters(Ok(outcomes)) => outcomes.iter().map(redrive).collect(),
+        Outcome::RedriveDeadLetters(Err(RedriveError::TargetNotFound)) => vec!["no such target"],
         _ => Vec::new(),
+    }
+}
+
+fn redrive(outcome: &RedriveOutcome) -> &'static str {
+    match outcome {
+        RedriveOutcome::Moved { .. } => "redriven",
+        RedriveOutcome::Freed => "freed",
+        RedriveOutcome::Leased => "redrive leased",
+        RedriveOutcome::NotDeadLetter => "no dead letter",
+        RedriveOutcome::QueueGone => "its queue is gone",
+        RedriveOutcome::NotReached => "not reached",
     }
 }
 

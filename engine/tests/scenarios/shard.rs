@@ -12,13 +12,14 @@ use posthouse_engine::{
     machine::ShardMachine,
     outcome::{
         Advanced, Counts, CreateQueueError, ExtendOutcome, Granted, Outcome, PublishError, Published,
-        QueueView, SettleOutcome,
+        QueueView, RedriveError, RedriveOutcome, SettleOutcome,
     },
     schema::{
         Advance, Batch, BodyHeader, Command, CommandRecord, ConfigureDepartment, CreateQueue, Extend, Grant,
-        Holder, LeaderStarted, Publish, PublishEntry, QueueSettings, ReleaseHolder, Settle, SettleItem,
-        SettleKind, TokenRef, UpdateQueue,
+        Holder, LeaderStarted, Publish, PublishEntry, QueueSettings, RedriveDeadLetters, ReleaseHolder,
+        Settle, SettleItem, SettleKind, TokenRef, UpdateQueue,
     },
+    standing::{MessageStatus, Stats, Usage},
 };
 
 pub const DEPARTMENT: u32 = 1;
@@ -195,6 +196,56 @@ impl Shard {
 
     pub fn counts(&mut self, queue: QueueRef) -> Counts {
         self.machine.counts(&self.kv, default(queue)).unwrap().unwrap()
+    }
+
+    pub fn stats(&mut self, queue: QueueRef) -> Stats {
+        self.machine.stats(&self.kv, default(queue)).unwrap().unwrap()
+    }
+
+    pub fn usage(&mut self) -> Usage {
+        self.machine.department_usage(&self.kv, department()).unwrap().unwrap()
+    }
+
+    pub fn status(&mut self, queue: QueueRef, sequence: u64) -> MessageStatus {
+        self.machine.message_status(&self.kv, default(queue), sequence).unwrap().unwrap()
+    }
+
+    /// The sequences of all dead letters, in pages of two.
+    pub fn dead_letters(&mut self, queue: QueueRef) -> Vec<u64> {
+        let (mut found, mut from) = (Vec::new(), Some(0));
+        while let Some(at) = from {
+            let page = self.machine.dead_letters(&self.kv, default(queue), at, 2).unwrap().unwrap();
+            found.extend(page.found.into_iter().map(|status| status.sequence));
+            from = page.next;
+        }
+        found
+    }
+
+    pub fn try_redrive(
+        &mut self,
+        queue: QueueRef,
+        sequences: &[u64],
+        target: u32,
+    ) -> Result<Vec<RedriveOutcome>, RedriveError> {
+        let command = RedriveDeadLetters {
+            department: queue.department.0,
+            queue: queue.queue.0,
+            subscription: DEFAULT_SUBSCRIPTION.0,
+            sequences: sequences.to_vec(),
+            target_queue: target,
+        };
+        answer!(self.run(Command::RedriveDeadLetters(command)), RedriveDeadLetters)
+    }
+
+    /// Each to where it came from.
+    pub fn redrive(&mut self, queue: QueueRef, sequences: &[u64]) -> Vec<RedriveOutcome> {
+        self.try_redrive(queue, sequences, 0).unwrap()
+    }
+
+    /// One message fails once.
+    pub fn fail(&mut self, queue: QueueRef, sequence: u64) {
+        let granted = self.grant(queue, &holder("a"), &[sequence], 5_000);
+        self.settle(queue, &holder("a"), token(&granted, 0), SettleKind::Nack);
     }
 
     pub fn next_deadline(&self) -> Option<u64> {

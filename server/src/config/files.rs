@@ -1,4 +1,5 @@
-//! The files that a configuration names.
+//! The files that a configuration names: read, and made into what they hold. Each is parsed from bytes that were read
+//! once, so that what is compared, judged and used is the same.
 
 use std::{fs, path::Path};
 
@@ -11,7 +12,7 @@ use crate::{
 };
 
 /// Reads a regular file of bounded size.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
     let cannot = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
     let metadata = fs::metadata(path).map_err(cannot)?;
     if !metadata.is_file() {
@@ -24,9 +25,8 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 /// The certificates of a PEM file, at least one.
-pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let pem = read(path)?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+pub(crate) fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         Ok(_) => Err(format!("{} has no certificate in PEM", path.display())),
@@ -35,8 +35,8 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
 }
 
 /// The certificates of a PEM file, each an authority's.
-pub(super) fn roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let roots = certificates(path)?;
+pub(crate) fn roots(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let roots = certificates(path, pem)?;
     if !roots.iter().all(|root| is_authority(root)) {
         return Err(format!("{} has a certificate that is not an authority's", path.display()));
     }
@@ -45,14 +45,12 @@ pub(super) fn roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, String>
 }
 
 /// The private key of a PEM file. Errors tell nothing of what is in it.
-pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    PrivateKeyDer::from_pem_slice(&read(path)?)
-        .map_err(|_| format!("{} has no private key in PEM", path.display()))
+pub(crate) fn private_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_slice(pem).map_err(|_| format!("{} has no private key in PEM", path.display()))
 }
 
 /// The key set of a JWKS file.
-pub(super) fn key_set(path: &Path) -> Result<KeySet, Vec<String>> {
-    let json = read(path).map_err(|error| vec![error])?;
-    KeySet::parse(&json)
+pub(crate) fn key_set(path: &Path, json: &[u8]) -> Result<KeySet, Vec<String>> {
+    KeySet::parse(json)
         .map_err(|errors| errors.iter().map(|error| format!("{}: {error}", path.display())).collect())
 }

@@ -1,9 +1,10 @@
 //! The configuration of `posthouse serve`: one TOML file and the certificates, keys and key sets that it names.
 //!
-//! All of it is read and checked before a port opens, and everything that is wrong is told at once.
+//! All of it is read and checked before a port opens, and everything that is wrong is told at once. Certificates, keys
+//! and key sets are read again while the server runs (see [`crate::reload`]); the rest needs a restart.
 
 mod error;
-mod files;
+pub(crate) mod files;
 mod observe;
 mod read;
 mod section;
@@ -37,6 +38,8 @@ pub struct Config {
     pub issuers: Vec<Issuer>,
     /// `[[tenant]]`.
     pub tenants: Vec<Tenant>,
+    /// Where certificates, keys and key sets were read.
+    pub files: Files,
     /// `[management]`, `[metrics]`, `[log]`, `[access]` and `[telemetry]`.
     pub observe: ObserveConfig,
 }
@@ -52,6 +55,12 @@ pub struct ServerConfig {
     pub shards: u32,
     /// From SIGTERM to exit.
     pub drain_deadline: Duration,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// How long a connection lives, about, before its client is asked to open another.
+    pub max_connection_age: Duration,
+    /// Publishes are refused with less room on the disk.
+    pub min_free_disk_bytes: u64,
 }
 
 /// The server's own certificate.
@@ -88,6 +97,36 @@ pub struct Tenant {
     pub name: TenantName,
     /// Its departments.
     pub departments: BTreeSet<DepartmentName>,
+    /// What it may use.
+    pub caps: TenantCaps,
+}
+
+/// What one tenant may use of a server that it shares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TenantCaps {
+    /// Bytes of messages that are stored.
+    pub max_stored_bytes: u64,
+    /// Queues.
+    pub max_queues: u64,
+    /// Publish and consume streams at once.
+    pub max_streams: u64,
+    /// Payload of one message, whatever a queue's own limit.
+    pub max_message_bytes: u32,
+    /// Connections at once; three quarters of the server's unless set.
+    pub max_connections: Option<usize>,
+}
+
+/// The files that are read again when they change.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// `tls.certificate`.
+    pub certificate: PathBuf,
+    /// `tls.key`.
+    pub key: PathBuf,
+    /// `certificates` of each `[[authority]]`, in their order.
+    pub authorities: Vec<PathBuf>,
+    /// `jwks` of each `[[issuer]]`, in their order.
+    pub key_sets: Vec<PathBuf>,
 }
 
 #[cfg(test)]

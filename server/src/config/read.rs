@@ -2,24 +2,28 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
+use posthouse_engine::limits::MAX_MAX_MESSAGE_BYTES;
 use rustls_pki_types::CertificateDer;
 use toml::de::DeTable;
 
 use super::{
-    Authority, Config, ConfigError, ConfigErrors, IdentityConfig, ObserveConfig, ServerConfig, Tenant,
-    TlsConfig, files,
+    Authority, Config, ConfigError, ConfigErrors, Files, IdentityConfig, ObserveConfig, ServerConfig, Tenant,
+    TenantCaps, TlsConfig, files,
     section::{Located, Problems, Section},
 };
 use crate::{
     door,
     identity::{Binding, Issuer, TokenPolicy, TrustDomain},
     limits::{
-        DEFAULT_DRAIN_DEADLINE, DEFAULT_SHARDS, DEFAULT_TOKEN_LIFETIME, MAX_CLAIM_TEXT_BYTES,
-        MAX_DRAIN_DEADLINE, MAX_SHARDS, MAX_TOKEN_LIFETIME, MIN_SHARDS,
+        CONNECTION_AGE_SECONDS, CONNECTIONS, DEFAULT_CONNECTION_AGE, DEFAULT_DRAIN_DEADLINE,
+        DEFAULT_MAX_CONNECTIONS, DEFAULT_MIN_FREE_DISK_BYTES, DEFAULT_SHARDS, DEFAULT_TENANT_QUEUES,
+        DEFAULT_TENANT_STORED_BYTES, DEFAULT_TENANT_STREAMS, DEFAULT_TOKEN_LIFETIME, MAX_CLAIM_TEXT_BYTES,
+        MAX_DRAIN_DEADLINE, MAX_SHARDS, MAX_TENANT_QUEUES, MAX_TENANT_STREAMS, MAX_TOKEN_LIFETIME,
+        MIN_FREE_DISK_BYTES, MIN_SHARDS, TENANT_CONNECTIONS, TENANT_STORED_BYTES,
     },
     names::{DepartmentName, TenantName},
 };
@@ -68,11 +72,14 @@ fn read_document(document: &Section<'_>, folder: &Path) -> Option<Config> {
     let identity = document.section("identity").and_then(|section| read_identity(&section));
     let tenants = read_tenants(&document.sections("tenant"));
     let context = Context { folder, tenants: tenants.iter().map(|tenant| tenant.name.clone()).collect() };
-    let authorities = read_authorities(&document.sections("authority"), &context);
-    let issuers = read_issuers(&document.sections("issuer"), &context);
+    let (authorities, root_files) = read_authorities(&document.sections("authority"), &context);
+    let (issuers, key_sets) = read_issuers(&document.sections("issuer"), &context);
     let observe = ObserveConfig::read(document, folder);
     document.report_unknown();
-    Some(Config { server: server?, tls: tls?, identity: identity?, authorities, issuers, tenants, observe })
+    let (tls, certificate, key) = tls?;
+    let files = Files { certificate, key, authorities: root_files, key_sets };
+    let (server, identity) = (server?, identity?);
+    Some(Config { server, tls, identity, authorities, issuers, tenants, files, observe })
 }
 
 fn read_server(section: &Section<'_>, folder: &Path) -> Option<ServerConfig> {
@@ -84,25 +91,36 @@ fn read_server(section: &Section<'_>, folder: &Path) -> Option<ServerConfig> {
     let data_dir = section.text("data_dir").map(|place| folder.join(place.value));
     let shards = section.optional_integer("shards", MIN_SHARDS.into()..=MAX_SHARDS.into());
     let deadline = section.optional_integer("drain_deadline_seconds", 1..=MAX_DRAIN_DEADLINE.as_secs());
+    let connections = section.optional_size("max_connections", CONNECTIONS);
+    let age = section.optional_integer("max_connection_age_seconds", CONNECTION_AGE_SECONDS);
+    let min_free = section.optional_integer("min_free_disk_bytes", MIN_FREE_DISK_BYTES);
     section.report_unknown();
     Some(ServerConfig {
         listen: listen?,
         data_dir: data_dir?,
         shards: shards.and_then(|shards| u32::try_from(shards).ok()).unwrap_or(DEFAULT_SHARDS),
         drain_deadline: deadline.map_or(DEFAULT_DRAIN_DEADLINE, Duration::from_secs),
+        max_connections: connections.unwrap_or(DEFAULT_MAX_CONNECTIONS),
+        max_connection_age: age.map_or(DEFAULT_CONNECTION_AGE, Duration::from_secs),
+        min_free_disk_bytes: min_free.unwrap_or(DEFAULT_MIN_FREE_DISK_BYTES),
     })
 }
 
-fn read_tls(section: &Section<'_>, folder: &Path) -> Option<TlsConfig> {
-    let chain = section.text("certificate");
+fn read_tls(section: &Section<'_>, folder: &Path) -> Option<(TlsConfig, PathBuf, PathBuf)> {
+    let certificate = section.text("certificate");
     let place = section.text("key");
     section.report_unknown();
-    let chain = chain.and_then(|place| place.parse(|name| files::certificates(&folder.join(name))));
+    let chain = certificate.and_then(|place| {
+        let path = folder.join(place.value);
+        let chain = place.parse(|_| files::certificates(&path, &files::read(&path)?))?;
+        Some((path, chain))
+    });
     let place = place?;
-    let key = place.parse(|name| files::private_key(&folder.join(name)));
-    let (chain, key) = (chain?, key?);
+    let path = folder.join(place.value);
+    let key = place.parse(|_| files::private_key(&path, &files::read(&path)?));
+    let ((certificate, chain), key) = (chain?, key?);
     place.parse(|_| door::check_certificate(&chain, &key))?;
-    Some(TlsConfig { chain, key })
+    Some((TlsConfig { chain, key }, certificate, path))
 }
 
 fn read_identity(section: &Section<'_>) -> Option<IdentityConfig> {
@@ -125,11 +143,12 @@ fn read_tenants(sections: &[Section<'_>]) -> Vec<Tenant> {
     for section in sections {
         let place = section.text("name");
         let departments = distinct(section.texts("departments"), DepartmentName::parse);
+        let caps = read_caps(section);
         section.report_unknown();
         let Some(place) = place else { continue };
         let Some(name) = place.parse(|text| TenantName::parse(text)) else { continue };
         if names.insert(name.clone()) {
-            tenants.push(Tenant { name, departments });
+            tenants.push(Tenant { name, departments, caps });
         } else {
             place.problem("this tenant is declared twice");
         }
@@ -137,33 +156,57 @@ fn read_tenants(sections: &[Section<'_>]) -> Vec<Tenant> {
     tenants
 }
 
-fn read_authorities(sections: &[Section<'_>], context: &Context<'_>) -> Vec<Authority> {
+fn read_caps(section: &Section<'_>) -> TenantCaps {
+    let message = section.optional_integer("max_message_bytes", 1..=MAX_MAX_MESSAGE_BYTES.into());
+    TenantCaps {
+        max_stored_bytes: section
+            .optional_integer("max_stored_bytes", TENANT_STORED_BYTES)
+            .unwrap_or(DEFAULT_TENANT_STORED_BYTES),
+        max_queues: section
+            .optional_integer("max_queues", 1..=MAX_TENANT_QUEUES)
+            .unwrap_or(DEFAULT_TENANT_QUEUES),
+        max_streams: section
+            .optional_integer("max_streams", 1..=MAX_TENANT_STREAMS)
+            .unwrap_or(DEFAULT_TENANT_STREAMS),
+        max_message_bytes: message
+            .and_then(|bytes| u32::try_from(bytes).ok())
+            .unwrap_or(MAX_MAX_MESSAGE_BYTES),
+        max_connections: section.optional_size("max_connections", TENANT_CONNECTIONS),
+    }
+}
+
+fn read_authorities(sections: &[Section<'_>], context: &Context<'_>) -> (Vec<Authority>, Vec<PathBuf>) {
     let mut known: HashSet<CertificateDer<'static>> = HashSet::new();
-    let mut authorities = Vec::new();
+    let mut authorities = (Vec::new(), Vec::new());
     for section in sections {
         let place = section.text("certificates");
         let tenants = context.known_tenants(section);
         section.report_unknown();
         let Some(place) = place else { continue };
-        let Some(roots) = place.parse(|name| files::roots(&context.folder.join(name))) else { continue };
+        let path = context.folder.join(place.value);
+        let Some(roots) = place.parse(|_| files::roots(&path, &files::read(&path)?)) else { continue };
         for root in &roots {
             if !known.insert(root.clone()) {
                 place.problem("has a certificate that is listed already; list all its tenants in one place");
             }
         }
-        authorities.push(Authority { roots, tenants });
+        authorities.0.push(Authority { roots, tenants });
+        authorities.1.push(path);
     }
     authorities
 }
 
-fn read_issuers(sections: &[Section<'_>], context: &Context<'_>) -> Vec<Issuer> {
+fn read_issuers(sections: &[Section<'_>], context: &Context<'_>) -> (Vec<Issuer>, Vec<PathBuf>) {
     let mut names = BTreeSet::new();
-    let mut issuers = Vec::new();
+    let mut issuers = (Vec::new(), Vec::new());
     for section in sections {
         let place = section.text("issuer");
         let keys = section.text("jwks").and_then(|place| {
-            let keys = files::key_set(&context.folder.join(place.value));
-            keys.map_err(|errors| errors.into_iter().for_each(|error| place.problem(error))).ok()
+            let path = context.folder.join(place.value);
+            let json = files::read(&path).map_err(|error| vec![error]);
+            let keys = json.and_then(|json| files::key_set(&path, &json));
+            let keys = keys.map_err(|errors| errors.into_iter().for_each(|error| place.problem(error)));
+            Some((path, keys.ok()?))
         });
         let tenants = context.known_tenants(section);
         let binding = section.optional_text("binding").and_then(|place| {
@@ -174,8 +217,9 @@ fn read_issuers(sections: &[Section<'_>], context: &Context<'_>) -> Vec<Issuer> 
         if !names.insert(place.value) {
             place.problem("this issuer is declared twice");
         }
-        if let (Some(issuer), Some(keys)) = (place.parse(|text| claim_text(text)), keys) {
-            issuers.push(Issuer { issuer, keys, tenants, binding: binding.unwrap_or_default() });
+        if let (Some(issuer), Some((path, keys))) = (place.parse(|text| claim_text(text)), keys) {
+            issuers.0.push(Issuer { issuer, keys, tenants, binding: binding.unwrap_or_default() });
+            issuers.1.push(path);
         }
     }
     issuers

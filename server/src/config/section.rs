@@ -175,6 +175,11 @@ impl<'a> Section<'a> {
         number
     }
 
+    /// As [`Self::optional_integer`], for a number of things in memory.
+    pub(super) fn optional_size(&self, key: &'static str, range: RangeInclusive<u64>) -> Option<usize> {
+        self.optional_integer(key, range).and_then(|number| usize::try_from(number).ok())
+    }
+
     /// A required list of strings, which may not be empty.
     pub(super) fn texts(&self, key: &'static str) -> Vec<Located<'a, &'a str>> {
         let Some(list) = self.required(key) else {

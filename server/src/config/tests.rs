@@ -89,6 +89,10 @@ fn a_good_configuration_is_read_with_its_defaults() {
     assert_eq!(config.issuers[0].binding, Binding::CertificateHash);
     assert_eq!(config.tenants[0].departments.len(), 2);
     assert_eq!(config.authorities[0].roots.len(), 1);
+    assert_eq!(config.server.max_connections, 16_384);
+    assert_eq!(config.server.min_free_disk_bytes, 256 << 20);
+    assert_eq!(config.tenants[0].caps.max_stored_bytes, 256 << 30);
+    assert_eq!(config.files.key_sets, [folder.path().join("jwks.json")]);
 }
 
 #[test]
@@ -170,6 +174,26 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "line 24: tenant[1].departments: the department has 'A' at byte 0",
     ),
     ("departments = [", "departments = []\nx = [", "line 24: tenant[1].departments: must not be empty"),
+    (
+        "departments = [",
+        "max_stored_bytes = 1000\ndepartments = [",
+        "line 24: tenant[1].max_stored_bytes: must be a whole number from 16777216 to",
+    ),
+    (
+        "departments = [",
+        "max_message_bytes = 99999999\ndepartments = [",
+        "line 24: tenant[1].max_message_bytes: must be a whole number from 1 to 4128768",
+    ),
+    (
+        "data_dir = \"data\"",
+        "data_dir = \"d\"\nmax_connections = 5",
+        "line 4: server.max_connections: must be a whole number from 16 to 1048576",
+    ),
+    (
+        "data_dir = \"data\"",
+        "data_dir = \"d\"\nmin_free_disk_bytes = \"1 GiB\"",
+        "line 4: server.min_free_disk_bytes: must be a whole number from 1048576 to",
+    ),
 ];
 
 #[test]
@@ -206,6 +230,69 @@ fn all_mistakes_are_told_at_once() {
     assert!(!shown.contains("c2VjcmV0"), "a secret is shown");
     let lines: Vec<_> = errors.errors.iter().map(|error| error.line).collect();
     assert!(lines.is_sorted(), "{lines:?}");
+}
+
+/// Ten different mistakes, and the line and key that each must be told with.
+const TEN_MISTAKES: (&str, [(usize, &str, &str); 10]) = (
+    r#"[server]
+listen = "localhost"
+data_dir = "data"
+shards = 3
+colour = "red"
+
+[tls]
+certificate = "nowhere.pem"
+key = "server.key"
+
+[identity]
+trust_domain = "posthouse.internal"
+audience = 7
+
+[[authority]]
+certificates = "leaf.pem"
+tenants = ["nobody"]
+
+[[issuer]]
+issuer = "https://issuer.civil-affairs.posthouse.internal"
+jwks = "oct.json"
+tenants = ["civil-affairs"]
+binding = "none"
+
+[[tenant]]
+name = "civil-affairs"
+departments = ["household-registry"]
+
+[[tenant]]
+name = "civil-affairs"
+departments = ["Identity Cards"]
+"#,
+    [
+        (2, "server.listen", "must be an address and a port"),
+        (4, "server.shards", "from 4 to 1024"),
+        (5, "server.colour", "unknown key"),
+        (8, "tls.certificate", "cannot read"),
+        (13, "identity.audience", "must be a string"),
+        (16, "authority[1].certificates", "not an authority's"),
+        (17, "authority[1].tenants", "there is no [[tenant]] with the name nobody"),
+        (21, "issuer[1].jwks", "key 1: it is a secret"),
+        (23, "issuer[1].binding", "must be"),
+        (30, "tenant[2].name", "declared twice"),
+    ],
+);
+
+#[test]
+fn ten_mistakes_are_told_at_once_with_line_and_key() {
+    let folder = folder();
+    let (text, expected) = TEN_MISTAKES;
+    let errors = load_in(folder.path(), text).unwrap_err().errors;
+    for (line, key, problem) in expected {
+        let found = errors.iter().find(|error| error.line == Some(line) && error.key == key);
+        let found = found.unwrap_or_else(|| panic!("line {line}, {key} is not in {errors:#?}"));
+        assert!(found.problem.contains(problem), "{found:?}");
+    }
+    // The department's name and the second key of the set are wrong besides, and nothing else is.
+    assert_eq!(errors.len(), expected.len() + 2, "{errors:#?}");
+    assert!(errors.is_sorted_by_key(|error| error.line));
 }
 
 #[test]

@@ -1,13 +1,19 @@
 //! The door: TCP, TLS 1.3 with client certificates, HTTP/2.
 //!
 //! An accept loop of its own, because every limit before the first call is decided here: how many handshakes at once,
-//! how long each may take, how many connections, from which tenants, and for how long. This is the only module that
-//! knows rustls. Sessions are never resumed, so that each connection's certificate is verified afresh.
+//! and from one address, how long each may take, how many connections, from which tenants, and for how long. This is
+//! the only module that knows rustls. Sessions are never resumed, so that each connection's certificate is verified
+//! afresh; certificate and authorities are replaced while it runs ([`Trust`]).
 
 mod authorities;
 mod connection;
+mod files;
+mod h2;
+mod leaving;
 mod slots;
+mod sources;
 mod tls;
+mod trust;
 
 use std::{
     io,
@@ -21,15 +27,18 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use authorities::Authorities;
-pub use connection::Calls;
+pub use h2::Calls;
+pub use leaving::{AuthFailures, Leaving};
 pub use tls::{TlsError, check_certificate, check_roots};
+pub use trust::Trust;
 
 use crate::{
     config::Config,
-    limits::{ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN, FULL_WARNING_INTERVAL, LISTEN_BACKLOG},
+    limits::{ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN, FULL_WARNING_INTERVAL, LISTEN_BACKLOG, RESERVED_FILES},
     observe::Observer,
 };
-use connection::Entrance;
+use connection::{Entrance, NoPlace};
+use slots::Slots;
 
 /// A bound listener that has not begun to accept.
 #[derive(Debug)]
@@ -58,20 +67,24 @@ pub enum DoorError {
 impl Door {
     /// Listens on the configured address. Must be called within the runtime that will serve.
     pub fn bind(config: &Config, observer: Arc<Observer>) -> Result<Self, DoorError> {
-        let authorities = Arc::new(Authorities::new(&config.authorities)?);
-        let tls = tls::server_config(&config.tls, Arc::clone(&authorities))?;
+        let trust = Trust::new(&config.tls, &config.authorities)?;
         let address = config.server.listen;
         let failed = |source| DoorError::Listen { address, source };
         let listener = listen(address).map_err(failed)?;
         let local_addr = listener.local_addr().map_err(failed)?;
-        let entrance =
-            Arc::new(Entrance::new(tls, authorities, config.identity.trust_domain.clone(), observer));
+        let (domain, age) = (config.identity.trust_domain.clone(), config.server.max_connection_age);
+        let entrance = Arc::new(Entrance::new(trust, domain, slots(config), age, observer));
         Ok(Self { listener, local_addr, entrance })
     }
 
     /// Where it listens; with port 0 configured, the port that the system chose.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// The way to replace certificate and authorities.
+    pub fn trust(&self) -> Trust {
+        self.entrance.trust().clone()
     }
 
     /// Accepts connections and serves calls on them until `drain` is cancelled. Then it accepts no more, tells every
@@ -103,20 +116,18 @@ impl Door {
         let mut pause = ACCEPT_PAUSE_MIN;
         let mut told: Option<Instant> = None;
         loop {
-            // While as many handshakes are under way as may be, callers wait in the kernel.
-            let handshake = self.entrance.handshake().await;
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
                     pause = ACCEPT_PAUSE_MIN;
-                    // Dropping the stream closes it at once, which is clearer than a silence.
-                    if let Some(slot) = self.entrance.slot() {
-                        let visit = self.entrance.visit(stream, peer, handshake, slot);
-                        tasks.spawn(visit.serve(calls.clone(), drain.clone(), close.clone()));
-                    } else {
-                        self.entrance.refused("full");
-                        if told.is_none_or(|told| told.elapsed() >= FULL_WARNING_INTERVAL) {
-                            told = Some(Instant::now());
-                            tracing::warn!(%peer, "connections are closed at once: as many are open as may be");
+                    match self.entrance.places(peer.ip()) {
+                        Ok(places) => {
+                            let visit = self.entrance.visit(stream, peer, places);
+                            tasks.spawn(visit.serve(calls.clone(), drain.clone(), close.clone()));
+                        }
+                        // Dropping the stream closes it at once, which is clearer than a silence.
+                        Err(why) => {
+                            self.entrance.refused(why.label());
+                            tell(why, peer, &mut told);
                         }
                     }
                 }
@@ -129,6 +140,43 @@ impl Door {
             }
         }
     }
+}
+
+/// Says, now and then, that connections are closed at once.
+fn tell(why: NoPlace, peer: SocketAddr, told: &mut Option<Instant>) {
+    if told.is_some_and(|told| told.elapsed() < FULL_WARNING_INTERVAL) {
+        return;
+    }
+    *told = Some(Instant::now());
+    match why {
+        NoPlace::Full => tracing::warn!(
+            %peer,
+            "connections are closed at once: as many are open as may be; raise server.max_connections, or find out \
+             who keeps them open"
+        ),
+        NoPlace::Source => tracing::warn!(
+            %peer,
+            "connections are closed at once: as many from this address as may be have not finished their handshake"
+        ),
+    }
+}
+
+/// Places for as many connections as are configured, unless the system has fewer files for them.
+fn slots(config: &Config) -> Arc<Slots> {
+    let wanted = config.server.max_connections;
+    let files =
+        files::open_files_limit().map_or(u64::MAX, |files| files.saturating_sub(RESERVED_FILES).max(16));
+    let most = usize::try_from(files).map_or(wanted, |files| files.min(wanted));
+    if most < wanted {
+        tracing::warn!(
+            max_connections = most,
+            configured = wanted,
+            "the system lets this process open too few files for the connections that are configured; raise the \
+             limit (ulimit -n, LimitNOFILE)"
+        );
+    }
+    let caps = config.tenants.iter().map(|tenant| (tenant.name.clone(), tenant.caps.max_connections));
+    Slots::new(most, caps.filter_map(|(name, cap)| Some((name, cap?))).collect())
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

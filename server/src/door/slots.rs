@@ -13,7 +13,9 @@ use crate::names::TenantName;
 #[derive(Debug)]
 pub(super) struct Slots {
     max: usize,
+    /// Of a tenant for which nothing else is configured.
     max_per_tenant: usize,
+    configured: HashMap<TenantName, usize>,
     taken: AtomicUsize,
     tenants: Mutex<HashMap<TenantName, usize>>,
 }
@@ -27,8 +29,11 @@ pub(super) struct Slot(Arc<Slots>);
 pub(super) struct TenantSlot(Arc<Slots>, TenantName);
 
 impl Slots {
-    pub(super) fn new(max: usize, max_per_tenant: usize) -> Arc<Self> {
-        Arc::new(Self { max, max_per_tenant, taken: AtomicUsize::new(0), tenants: Mutex::default() })
+    /// So many in all, and for the tenants named here; three quarters of all for each of the others, so that none of
+    /// them can use up the node's.
+    pub(super) fn new(max: usize, configured: HashMap<TenantName, usize>) -> Arc<Self> {
+        let (max_per_tenant, taken) = (max - max / 4, AtomicUsize::new(0));
+        Arc::new(Self { max, max_per_tenant, configured, taken, tenants: Mutex::default() })
     }
 
     pub(super) fn take(self: &Arc<Self>) -> Option<Slot> {
@@ -42,7 +47,7 @@ impl Slot {
     pub(super) fn of_tenant(&self, tenant: &TenantName) -> Option<TenantSlot> {
         let mut tenants = self.0.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = tenants.entry(tenant.clone()).or_default();
-        if *taken >= self.0.max_per_tenant {
+        if *taken >= self.0.configured.get(tenant).copied().unwrap_or(self.0.max_per_tenant) {
             return None;
         }
         *taken += 1;
@@ -70,12 +75,12 @@ impl Drop for TenantSlot {
 
 #[cfg(test)]
 mod tests {
-    use super::Slots;
+    use super::*;
 
     #[test]
     fn places_are_given_back() {
-        let slots = Slots::new(3, 2);
-        let (tax, police) = ("tax".parse().unwrap(), "police".parse().unwrap());
+        let (tax, police): (TenantName, TenantName) = ("tax".parse().unwrap(), "police".parse().unwrap());
+        let slots = Slots::new(3, HashMap::from([(tax.clone(), 2)]));
         let first = slots.take().unwrap();
         let second = slots.take().unwrap();
         let third = slots.take().unwrap();

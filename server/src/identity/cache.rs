@@ -27,7 +27,7 @@ struct Generations {
 }
 
 impl TokenCache {
-    /// The principal of a token verified before, unless the token has expired since.
+    /// The principal of a token verified before, unless the token has expired or its key was removed since.
     pub(super) fn get(&self, key: &Key, now: SystemTime) -> Option<Arc<Principal>> {
         let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
         let principal = match generations.younger.get(key) {
@@ -38,7 +38,7 @@ impl TokenCache {
                 principal
             }
         };
-        (now < principal.expires_at).then_some(principal)
+        (now < principal.expires_at && !principal.key.has_ended()).then_some(principal)
     }
 
     pub(super) fn insert(&self, key: Key, principal: Arc<Principal>) {
@@ -92,5 +92,16 @@ mod tests {
         cache.insert(key(0), entry);
         assert!(cache.get(&key(0), end - Duration::from_secs(1)).is_some());
         assert!(cache.get(&key(0), end).is_none());
+    }
+
+    #[test]
+    fn a_token_whose_key_was_removed_is_not_found() {
+        let cache = TokenCache::default();
+        let entry = Arc::new(principal("tax", "app", "posthouse:publish:tax/a/b"));
+        let (now, life) = (entry.expires_at - Duration::from_secs(1), entry.key.clone());
+        cache.insert(key(0), entry);
+        assert!(cache.get(&key(0), now).is_some());
+        life.end();
+        assert!(cache.get(&key(0), now).is_none());
     }
 }

@@ -1,13 +1,23 @@
 //! Issuers' key sets (JWKS), public keys of known algorithms only.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use thiserror::Error;
 
-use super::json::{Json, Object, parse_object};
+use super::{
+    json::{Json, Object, parse_object},
+    sha256,
+};
 use crate::limits::{MAX_ISSUER_KEYS, MAX_RSA_BITS, MAX_TOKEN_ID_BYTES, MIN_RSA_BITS};
 
 /// The signature algorithms that are accepted. Each key has exactly one.
@@ -49,10 +59,29 @@ pub enum KeySetError {
     },
 }
 
+/// Whether a key still stands in its issuer's set. The key shares it with every principal that it has vouched for, so
+/// that their rights end with it, on open streams too.
+#[derive(Clone, Debug, Default)]
+pub struct KeyLife(Arc<AtomicBool>);
+
 #[derive(Clone)]
 struct VerifyingKey {
     algorithm: SignatureAlgorithm,
     key: DecodingKey,
+    /// SHA-256 over what the key is made of: another key may come under the same `kid`.
+    fingerprint: [u8; 32],
+    life: KeyLife,
+}
+
+impl KeyLife {
+    /// The key has been removed.
+    pub fn has_ended(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    pub(super) fn end(&self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 impl SignatureAlgorithm {
@@ -117,6 +146,36 @@ impl KeySet {
         self.0.get(kid).map(|key| key.algorithm)
     }
 
+    /// The life of the key `kid`.
+    pub(super) fn life(&self, kid: &str) -> Option<&KeyLife> {
+        self.0.get(kid).map(|key| &key.life)
+    }
+
+    /// This set with the lives of those of its keys that stand in `older` too.
+    pub(super) fn succeeding(mut self, older: &Self) -> Self {
+        for (kid, key) in &mut self.0 {
+            if let Some(same) = older.0.get(kid).filter(|old| old.fingerprint == key.fingerprint) {
+                key.life = same.life.clone();
+            }
+        }
+        self
+    }
+
+    /// Whether both have the same keys under the same names.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let same = |(one, other): (&VerifyingKey, &VerifyingKey)| one.fingerprint == other.fingerprint;
+        self.0.keys().eq(other.0.keys()) && self.0.values().zip(other.0.values()).all(same)
+    }
+
+    /// Ends the lives of the keys that do not stand in `newer`.
+    pub(super) fn end_all_but(&self, newer: &Self) {
+        for (kid, key) in &self.0 {
+            if newer.0.get(kid).is_none_or(|new| new.fingerprint != key.fingerprint) {
+                key.life.end();
+            }
+        }
+    }
+
     /// Whether the key `kid` made this signature (base64url) over this message, with the key's own algorithm.
     pub(super) fn verify(&self, kid: &str, message: &[u8], signature: &str) -> bool {
         self.0.get(kid).is_some_and(|key| {
@@ -163,7 +222,9 @@ fn parse_key(value: &Json) -> Result<(String, VerifyingKey), &'static str> {
     if members.get("alg").is_some_and(|value| *value != Json::Text(algorithm.as_str().to_owned())) {
         return Err("its \"alg\" is not the one for keys of its type (EdDSA, ES256, ES384, PS256)");
     }
-    Ok((kid.to_owned(), VerifyingKey { algorithm, key }))
+    let material = ["kty", "crv", "x", "y", "n", "e"].map(|member| text(members, member).unwrap_or_default());
+    let fingerprint = sha256(&[material.join(".").as_bytes()]);
+    Ok((kid.to_owned(), VerifyingKey { algorithm, key, fingerprint, life: KeyLife::default() }))
 }
 
 fn text<'a>(members: &'a Object, member: &str) -> Option<&'a str> {

@@ -20,7 +20,7 @@ mod token;
 pub use binding::Binding;
 pub use certificate::{ConnIdentity, is_authority, not_after, sha256};
 pub use error::{CertificateError, IdentityError, Malformed};
-pub use keys::{KeySet, KeySetError, SignatureAlgorithm};
+pub use keys::{KeyLife, KeySet, KeySetError, SignatureAlgorithm};
 pub use principal::Principal;
 pub use spiffe::{SpiffeId, SpiffeIdError, TrustDomain};
 pub use token::{Issuer, TokenPolicy, TokenVerifier};

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use super::KeyLife;
 use crate::{names::TenantName, policy::Grants};
 
 /// Who is calling and what they were granted. It holds nothing that could be used to call again.
@@ -19,6 +20,8 @@ pub struct Principal {
     pub expires_at: SystemTime,
     /// The token's `scope`.
     pub grants: Grants,
+    /// The life of the key that signed the token: every right of it ends with it, too.
+    pub key: KeyLife,
     /// SHA-256 of the certificate that the token came with.
     pub certificate_sha256: [u8; 32],
 }

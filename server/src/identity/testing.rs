@@ -20,7 +20,7 @@ use rcgen::{
 use serde_json::{Value, json};
 use x509_parser::{prelude::FromDer as _, public_key::RSAPublicKey};
 
-use super::{ConnIdentity, Principal, SpiffeId, TrustDomain, sha256};
+use super::{ConnIdentity, KeyLife, Principal, SpiffeId, TrustDomain, sha256};
 use crate::{names::TenantName, policy::Grants};
 
 pub(crate) const TRUST_DOMAIN: &str = "posthouse.internal";
@@ -47,6 +47,7 @@ pub(crate) fn principal(tenant: &str, subject: &str, scope: &str) -> Principal {
         client_id: "client".to_owned(),
         jti: "id".to_owned(),
         expires_at: SystemTime::now() + Duration::from_secs(3600),
+        key: KeyLife::default(),
         certificate_sha256: [7; 32],
     }
 }

@@ -12,10 +12,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use arc_swap::ArcSwap;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{
-    Binding, ConnIdentity, IdentityError, KeySet, Malformed, Principal, SignatureAlgorithm,
+    Binding, ConnIdentity, IdentityError, KeyLife, KeySet, Malformed, Principal, SignatureAlgorithm,
     cache::TokenCache,
     claims::{Claims, Header},
     sha256,
@@ -52,7 +53,8 @@ pub struct TokenPolicy {
 #[derive(Debug)]
 pub struct TokenVerifier {
     policy: TokenPolicy,
-    issuers: BTreeMap<String, Issuer>,
+    /// Replaced as a whole: one verification sees one state.
+    issuers: ArcSwap<BTreeMap<String, Issuer>>,
     verified: TokenCache,
     hits: AtomicU64,
     misses: AtomicU64,
@@ -61,14 +63,29 @@ pub struct TokenVerifier {
 impl TokenVerifier {
     /// A verifier that trusts these issuers and no others.
     pub fn new(policy: TokenPolicy, issuers: impl IntoIterator<Item = Issuer>) -> Self {
-        let issuers = issuers.into_iter().map(|issuer| (issuer.issuer.clone(), issuer)).collect();
+        let issuers: BTreeMap<_, _> =
+            issuers.into_iter().map(|issuer| (issuer.issuer.clone(), issuer)).collect();
         Self {
             policy,
-            issuers,
+            issuers: ArcSwap::from_pointee(issuers),
             verified: TokenCache::default(),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         }
+    }
+
+    /// Replaces the keys of an issuer; false if they are those it has. What was granted by tokens of a key that is no
+    /// longer there ends at once. To be called by one caller at a time.
+    pub fn replace_keys(&self, issuer: &str, keys: KeySet) -> bool {
+        let mut issuers = BTreeMap::clone(&self.issuers.load());
+        let Some(issuer) = issuers.get_mut(issuer).filter(|issuer| !issuer.keys.is_same(&keys)) else {
+            return false;
+        };
+        let keys = keys.succeeding(&issuer.keys);
+        let older = std::mem::replace(&mut issuer.keys, keys.clone());
+        self.issuers.store(Arc::new(issuers));
+        older.end_all_but(&keys);
+        true
     }
 
     /// Verifies a token, or recognises one it has verified on the same certificate.
@@ -109,8 +126,9 @@ impl TokenVerifier {
         let parts = Parts::split(token)?;
         let header = Header::parse(&decode(parts.header, "header")?)?;
         let claims = Claims::parse(&decode(parts.claims, "claims")?)?;
-        let issuer = self.issuers.get(&claims.iss).ok_or(IdentityError::IssuerUnknown)?;
-        check_signature(&header, &issuer.keys, &parts)?;
+        let issuers = self.issuers.load();
+        let issuer = issuers.get(&claims.iss).ok_or(IdentityError::IssuerUnknown)?;
+        let key = check_signature(&header, &issuer.keys, &parts)?;
         let expires_at = self.check_times(&claims, now)?;
         if claims.aud != self.policy.audience {
             return Err(IdentityError::AudienceWrong);
@@ -131,6 +149,7 @@ impl TokenVerifier {
             client_id: claims.client_id,
             jti: claims.jti,
             expires_at,
+            key,
             certificate_sha256: connection.certificate_sha256,
         })
     }
@@ -182,7 +201,7 @@ fn decode(part: &str, name: &'static str) -> Result<Vec<u8>, Malformed> {
 }
 
 /// The key is looked up in its issuer's set only, and its own algorithm is the only one it verifies with.
-fn check_signature(header: &Header, keys: &KeySet, parts: &Parts<'_>) -> Result<(), IdentityError> {
+fn check_signature(header: &Header, keys: &KeySet, parts: &Parts<'_>) -> Result<KeyLife, IdentityError> {
     let stated = SignatureAlgorithm::parse(&header.alg)
         .ok_or(Malformed::Member { member: "alg", expected: "EdDSA, ES256, ES384 or PS256" })?;
     let own = keys.algorithm(&header.kid).ok_or(IdentityError::KeyUnknown)?;
@@ -190,7 +209,7 @@ fn check_signature(header: &Header, keys: &KeySet, parts: &Parts<'_>) -> Result<
     if stated != own || !keys.verify(&header.kid, parts.signed.as_bytes(), parts.signature) {
         return Err(IdentityError::SignatureInvalid);
     }
-    Ok(())
+    keys.life(&header.kid).cloned().ok_or(IdentityError::KeyUnknown)
 }
 
 #[cfg(test)]

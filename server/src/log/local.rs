@@ -118,6 +118,15 @@ impl LocalLog {
         open::open(dir, options)
     }
 
+    /// Reads the log in `dir` only to look into it: files are opened for reading, and what is returned must not be
+    /// started.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn inspect(dir: &Path) -> Result<OpenLog, LogOpenError> {
+        open::inspect(dir)
+    }
+
     pub(super) fn start(
         writer: Writer,
         sink: Arc<dyn CommitSink>,

@@ -175,6 +175,19 @@ impl OpenLog {
         Ok(())
     }
 
+    /// Its segments, and the bytes of whole groups in them.
+    pub(crate) fn size(&self) -> (usize, u64) {
+        (self.segments.len(), self.segments.iter().map(|segment| segment.end.at).sum())
+    }
+
+    /// A last group that was never finished: its file, where it begins, and how many bytes of it were written.
+    pub(crate) fn torn_tail(&self) -> Option<(&Path, u64, u64)> {
+        self.segments.last().and_then(|open| match open.end.tail {
+            Tail::Torn { until } => Some((open.path.as_path(), open.end.at, until - open.end.at)),
+            Tail::Clean | Tail::Sealed => None,
+        })
+    }
+
     /// Hands over the group's entries after `after_index`, in order.
     ///
     /// # Errors
@@ -244,15 +257,25 @@ impl OpenSegment {
     }
 }
 
-/// Reads the whole log.
+/// Makes the folder if it is not there, and reads the whole log.
 pub(super) fn open(dir: &Path, options: LocalLogOptions) -> Result<OpenLog, LogOpenError> {
-    let io = |doing| move |source| LogError { doing, path: dir.into(), source };
+    let failed = |source| LogError { doing: "make the folder of the log", path: dir.into(), source };
     let parent =
         dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    fs::create_dir_all(dir).and_then(|()| sync_dir(parent)).map_err(io("make the folder of the log"))?;
+    fs::create_dir_all(dir).and_then(|()| sync_dir(parent)).map_err(failed)?;
+    read(dir, options, OpenOptions::new().read(true).write(true))
+}
+
+/// Reads the whole log, and can change nothing of it: what is returned must not be started.
+pub(super) fn inspect(dir: &Path) -> Result<OpenLog, LogOpenError> {
+    read(dir, LocalLogOptions::default(), OpenOptions::new().read(true))
+}
+
+fn read(dir: &Path, options: LocalLogOptions, how: &OpenOptions) -> Result<OpenLog, LogOpenError> {
+    let io = |doing| move |source| LogError { doing, path: dir.into(), source };
     let mut files = Vec::new();
     for (id, path) in segment::list(dir).map_err(io("read the folder of the log"))? {
-        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(|source| LogError {
+        let file = how.open(&path).map_err(|source| LogError {
             doing: "open the log segment",
             path: path.clone(),
             source,

@@ -120,7 +120,7 @@ table! {
     DISK_FULL = Gauge, "posthouse_disk_publish_refused", [], "1 while publishes are refused because the disk is nearly full.";
 
     CERTIFICATE = Gauge, "posthouse_certificate_not_after_timestamp_seconds", [], "When the server's certificate ends, Unix time.";
-    RELOADS = Counter, "posthouse_reloads_total", ["what", "result"], "Reloads of files that were changed: what (certificate, authorities, keys), and ok or failed; after a failure the old ones stay in force.";
+    RELOADS = Counter, "posthouse_reloads_total", ["what", "result"], "Reloads of files that were changed: what (certificate, authority, key_set), and ok or failed; after a failure the old ones stay in force.";
 
     ACCESS_RECORDS = Counter, "posthouse_access_records_total", [], "Access records written.";
     ACCESS_WAITS = Counter, "posthouse_access_record_waits_total", [], "Times a call waited because access records are written more slowly than they come.";

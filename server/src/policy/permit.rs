@@ -47,6 +47,9 @@ pub enum Denied {
     /// The token, or the certificate it came with, has expired since.
     #[error("the token has expired")]
     Expired,
+    /// The key that signed the token is no longer in its issuer's key set.
+    #[error("the token's key is no longer in its issuer's key set; get a token of a key that is")]
+    KeyRemoved,
     /// A fresh token is of another tenant or subject than the one it was to replace.
     #[error("the fresh token is of another tenant or subject")]
     OtherCaller,
@@ -147,6 +150,9 @@ impl Permit {
     pub fn check_again(&self, now: SystemTime) -> Result<(), Denied> {
         if now >= self.principal.expires_at {
             return Err(Denied::Expired);
+        }
+        if self.principal.key.has_ended() {
+            return Err(Denied::KeyRemoved);
         }
         authorize(&self.principal, self.action, &self.resource).map(drop)
     }

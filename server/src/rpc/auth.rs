@@ -12,11 +12,12 @@ use std::{
 
 use futures_util::future::{Either, Ready, ready};
 use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
-use tonic::{Status, body::Body};
+use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 
 use super::{status::ApiError, watch::Call};
 use crate::{
+    door::AuthFailures,
     identity::{CertificateError, ConnIdentity, IdentityError, Malformed, TokenVerifier},
     policy::{
         Denied,
@@ -65,7 +66,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        match self.admit(&mut request) {
+        let admitted = self.admit(&mut request);
+        count(&request, admitted.as_ref().err());
+        match admitted {
             Ok(()) => Either::Left(self.inner.call(request)),
             Err(error) => {
                 tracing::debug!(
@@ -100,6 +103,16 @@ impl<S> Auth<S> {
         request.headers_mut().remove(AUTHORIZATION);
         request.extensions_mut().insert(principal);
         Ok(())
+    }
+}
+
+/// A connection on which one call after another fails to authenticate is closed by the door.
+fn count<B>(request: &Request<B>, error: Option<&ApiError>) {
+    let Some(failures) = request.extensions().get::<AuthFailures>() else { return };
+    match error {
+        Some(error) if error.code() == Code::Unauthenticated => failures.failed(),
+        Some(_) => {}
+        None => failures.succeeded(),
     }
 }
 

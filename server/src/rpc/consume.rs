@@ -14,19 +14,20 @@ use posthouse_proto::v1::{
     ReceiveRequest, ReceiveResponse, SettleAction, SettleRequest, SettleResponse, SettleResult, Settlement,
     consumer_server::Consumer,
 };
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     consume_stream::ConsumeStream,
-    context::{Context, FoundQueue, holder, principal, subscription_name},
+    context::{Context, FoundQueue, holder, principal, queue_name, subscription_name},
     convert, notes, receive,
     status::ApiError,
+    stream::Connection,
     watch::Call,
 };
 use crate::{
     identity::{Principal, TokenVerifier},
     limits,
-    names::{QueueResource, SubscriptionName, SubscriptionResource},
+    names::{SubscriptionName, SubscriptionResource},
     policy::{self, Action, Permit},
 };
 
@@ -52,7 +53,7 @@ impl Source {
         subscription: &str,
         session_id: &[u8],
     ) -> Result<Self, ApiError> {
-        let name = queue.parse::<QueueResource>()?;
+        let name = queue_name("queue", queue)?;
         let subscription = SubscriptionName::parse(subscription_name(subscription))?;
         let resource = SubscriptionResource { queue: name.clone(), subscription: subscription.clone() };
         let permit = policy::authorize(principal, Action::Consume, &resource.into())?;
@@ -142,6 +143,9 @@ impl Source {
             tokens: refs.iter().flatten().copied().collect(),
             duration_ms,
         });
+        if refs.iter().all(Option::is_none) {
+            return Ok(refs.iter().map(|_| convert::extend_result(ExtendOutcome::TokenInvalid)).collect());
+        }
         let outcomes = match context.shards.call(self.queue.department.shard, command).await? {
             Outcome::Extend(outcomes) => outcomes?,
             _ => return Err(ApiError::fault("an extension was answered by another outcome")),
@@ -163,7 +167,7 @@ fn settle_item(settlement: &Settlement) -> Result<SettleItem, SettleResult> {
     };
     let Some(kind) = convert::settle_kind(action) else {
         let text = "a settlement's action is ACK, NACK, RELEASE or DEAD_LETTER";
-        return Err(wrong(ApiError::new(Code::InvalidArgument, ErrorReason::RequestInvalid, text)));
+        return Err(wrong(ApiError::field(ErrorReason::RequestInvalid, "action", text)));
     };
     let token = convert::token_ref(&settlement.token);
     let Some(token) = token else { return Err(convert::settle_result(SettleOutcome::TokenInvalid, action)) };
@@ -181,7 +185,7 @@ fn check_count(field: &'static str, count: usize) -> Result<(), ApiError> {
         return Ok(());
     }
     let text = format!("there are {count}; it takes 1 to {}", limits::MAX_SETTLEMENTS);
-    Err(ApiError::field(ErrorReason::BatchInvalid, field, text))
+    Err(ApiError::field(ErrorReason::BatchInvalid, field, text).with_limit(limits::MAX_SETTLEMENTS))
 }
 
 #[tonic::async_trait]
@@ -193,9 +197,13 @@ impl Consumer for ConsumerService {
         request: Request<Streaming<ConsumeRequest>>,
     ) -> Result<Response<Self::ConsumeStream>, Status> {
         let principal = principal(&request)?;
-        let identity = super::context::connection(&request)?;
+        let connection = Connection {
+            identity: super::context::connection(&request)?,
+            leaving: super::context::leaving(&request)?,
+        };
         let call = request.extensions().get().cloned();
-        let stream = ConsumeStream::new(Arc::clone(&self.context), Arc::clone(&self.tokens), identity, call);
+        let stream =
+            ConsumeStream::new(Arc::clone(&self.context), Arc::clone(&self.tokens), connection, call);
         Ok(Response::new(Box::pin(stream.run(principal, request.into_inner()))))
     }
 

@@ -69,7 +69,8 @@ impl Balance {
 fn over(field: &'static str, most: u64) -> ApiError {
     let text =
         format!("the balance of {field} credits would pass {most}; add credit as deliveries are settled");
-    ApiError::new(Code::OutOfRange, ErrorReason::RequestInvalid, text.clone()).with_field(field, text)
+    let error = ApiError::new(Code::OutOfRange, ErrorReason::RequestInvalid, text.clone());
+    error.with_field(field, text).with_limit(most)
 }
 
 #[cfg(test)]

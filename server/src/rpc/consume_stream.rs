@@ -19,13 +19,16 @@ use super::{
     convert,
     outlet::{Gone, Outlet, outlet},
     status::ApiError,
-    stream::{DRAIN_PATIENCE, HEARTBEAT, PROTOCOL_VERSION, check_version, first_frame, refresh, ticks},
+    stream::{
+        Connection, DRAIN_PATIENCE, HEARTBEAT, PROTOCOL_VERSION, check_version, first_frame, refresh, ticks,
+    },
     watch::Call,
 };
 use crate::{
     dispatch::{Credit, SessionEvent, SessionHandle, SessionOpen},
-    identity::{ConnIdentity, Principal, TokenVerifier},
-    limits, policy,
+    identity::{Principal, TokenVerifier},
+    limits,
+    quota::StreamPlace,
 };
 
 /// Settle and extend frames of one stream on their way; beyond, the client waits.
@@ -41,13 +44,14 @@ type Answer = Pin<Box<dyn Future<Output = Result<out::Frame, ApiError>> + Send>>
 pub(crate) struct ConsumeStream {
     context: Arc<Context>,
     tokens: Arc<TokenVerifier>,
-    identity: Arc<ConnIdentity>,
+    connection: Connection,
     call: Option<Arc<Call>>,
 }
 
 /// A stream after its Open.
 struct Open {
     source: Arc<Source>,
+    _place: StreamPlace,
     session: SessionHandle,
     told: mpsc::UnboundedReceiver<SessionEvent>,
     answers: FuturesOrdered<Answer>,
@@ -62,10 +66,10 @@ impl ConsumeStream {
     pub(crate) fn new(
         context: Arc<Context>,
         tokens: Arc<TokenVerifier>,
-        identity: Arc<ConnIdentity>,
+        connection: Connection,
         call: Option<Arc<Call>>,
     ) -> Self {
-        Self { context, tokens, identity, call }
+        Self { context, tokens, connection, call }
     }
 
     /// Runs the stream in a task of its own; what it sends comes out here.
@@ -89,7 +93,7 @@ impl ConsumeStream {
         mut requests: Streaming<ConsumeRequest>,
         out: &mut Outlet<out::Frame>,
     ) -> Result<(), ApiError> {
-        let first = first_frame(&mut requests, &self.context.drain).await?;
+        let first = first_frame(&mut requests, &self.connection.leaving).await?;
         let Some(from::Frame::Open(open)) = first.and_then(|f| f.frame) else {
             return Err(ApiError::frame("the first frame must be Open"));
         };
@@ -114,18 +118,14 @@ impl ConsumeStream {
         }
         check_version(open.protocol_version)?;
         if open.session_id.len() != limits::SESSION_ID_BYTES {
-            let text = format!(
-                "session_id has {} bytes; it takes {}",
-                open.session_id.len(),
-                limits::SESSION_ID_BYTES
-            );
-            return Err(ApiError::new(Code::InvalidArgument, ErrorReason::RequestInvalid, text));
+            return Err(ApiError::session_id("session_id", &open.session_id));
         }
         let source =
             Source::open(&self.context, principal, &open.queue, &open.subscription, &open.session_id).await?;
-        if self.context.drain.is_cancelled() {
+        if self.connection.leaving.is_cancelled() {
             return Err(ApiError::draining());
         }
+        let place = self.context.quota(&source.permit.queue().tenant)?.open_stream()?;
         let lease_duration_ms = source.lease_duration_ms(open.lease_duration.as_ref())?;
         let mut balance = Balance::default();
         let credit = balance.add(&open.credit.unwrap_or_default())?;
@@ -141,7 +141,17 @@ impl ConsumeStream {
         let session = self.context.shards.open_session(source.queue.department.shard, session);
         let (answers, backlog) = (FuturesOrdered::new(), Backlog::default());
         let source = Arc::new(source);
-        Ok(Open { source, session, told, answers, backlog, balance, lease_duration_ms, drained: None })
+        Ok(Open {
+            source,
+            _place: place,
+            session,
+            told,
+            answers,
+            backlog,
+            balance,
+            lease_duration_ms,
+            drained: None,
+        })
     }
 
     /// Until the client's clean end. Nothing in here waits for the client to read.
@@ -182,10 +192,8 @@ impl ConsumeStream {
 
     /// What only time tells.
     fn look_around(&self, open: &mut Open, out: &mut Outlet<out::Frame>) -> Result<(), ApiError> {
-        if open.source.permit.principal().expires_at <= SystemTime::now() {
-            return Err(policy::Denied::Expired.into());
-        }
-        if self.context.drain.is_cancelled() {
+        open.source.permit.check_again(SystemTime::now())?;
+        if self.connection.leaving.is_cancelled() {
             drain(open, out);
         }
         if open.drained.is_some_and(|end| end <= Instant::now()) {
@@ -229,13 +237,17 @@ impl ConsumeStream {
             Some(from::Frame::Extend(ExtendFrame { extend_id, tokens, lease_duration })) => {
                 let (context, source) = (Arc::clone(&self.context), Arc::clone(&open.source));
                 begin(&mut open.answers, async move {
-                    let results = source.extend(&context, &tokens, lease_duration.as_ref()).await?;
+                    let results = match source.lease_duration_ms(lease_duration.as_ref()) {
+                        // It spoils this frame, not the stream.
+                        Err(error) => tokens.iter().map(|_| convert::refused_extension(&error)).collect(),
+                        Ok(_) => source.extend(&context, &tokens, lease_duration.as_ref()).await?,
+                    };
                     Ok(out::Frame::Extended(ExtendedFrame { extend_id, results }))
                 });
             }
             Some(from::Frame::RefreshToken(RefreshToken { token })) => {
                 let (permit, expire_time) =
-                    refresh(&self.tokens, &self.identity, &open.source.permit, &token)?;
+                    refresh(&self.tokens, &self.connection.identity, &open.source.permit, &token)?;
                 let Source { queue, at, holder, .. } = &*open.source;
                 let source = Source { permit, queue: queue.clone(), at: *at, holder: holder.clone() };
                 open.source = Arc::new(source);

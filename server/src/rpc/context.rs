@@ -24,9 +24,11 @@ use crate::{
     catalogue::Catalogue,
     disk::DiskGuard,
     dispatch::SessionKey,
+    door::Leaving,
     identity::{ConnIdentity, Principal},
-    names::{DepartmentResource, QueueResource},
+    names::{DepartmentResource, QueueResource, TenantName},
     observe::Observer,
+    quota::{Quota, TenantQuota},
     shard::Shards,
     store::Store,
 };
@@ -41,6 +43,7 @@ pub(crate) struct Context {
     pub(crate) store: Arc<Store>,
     pub(crate) bodies: Arc<BodyCache>,
     pub(crate) disk: Arc<DiskGuard>,
+    pub(crate) quota: Quota,
     pub(crate) observer: Arc<Observer>,
     pub(crate) drain: CancellationToken,
     /// The tasks of streams: the server ends after them.
@@ -66,12 +69,14 @@ pub(crate) struct FoundQueue {
 }
 
 impl Context {
+    #[allow(clippy::too_many_arguments, reason = "it is called once, and each is another room")]
     pub(crate) fn new(
         shards: Shards,
         catalogue: Arc<Catalogue>,
         store: Arc<Store>,
         bodies: Arc<BodyCache>,
         disk: Arc<DiskGuard>,
+        quota: Quota,
         observer: Arc<Observer>,
         drain: CancellationToken,
         streams: TaskTracker,
@@ -83,6 +88,7 @@ impl Context {
             store,
             bodies,
             disk,
+            quota,
             observer,
             drain,
             streams,
@@ -109,6 +115,11 @@ impl Context {
             )
         })?;
         Ok(Department { shard: found.shard, tenant: found.tenant, id: found.id })
+    }
+
+    /// What the tenant may use. A tenant that is not configured has no departments, so its absence is not told.
+    pub(crate) fn quota(&self, tenant: &TenantName) -> Result<&Arc<TenantQuota>, ApiError> {
+        self.quota.tenant(tenant).ok_or_else(|| ApiError::fault("a tenant has no quota"))
     }
 
     /// The queue of this name.
@@ -145,6 +156,11 @@ impl Context {
     }
 }
 
+/// The name of a queue in a field of a request.
+pub(crate) fn queue_name(field: &'static str, name: &str) -> Result<QueueResource, ApiError> {
+    name.parse().map_err(|error| ApiError::name(field, &error))
+}
+
 /// An empty subscription name means the default one.
 pub(crate) fn subscription_name(name: &str) -> &str {
     if name.is_empty() { DEFAULT_SUBSCRIPTION_NAME } else { name }
@@ -162,6 +178,12 @@ pub(crate) fn queue_not_found(name: &QueueResource) -> ApiError {
 pub(crate) fn principal<T>(request: &Request<T>) -> Result<Arc<Principal>, Status> {
     let found = request.extensions().get::<Arc<Principal>>().cloned();
     found.ok_or_else(|| ApiError::fault("the request has no principal").into())
+}
+
+/// Cancelled when the request's connection, or the server, is about to close: put there by the door.
+pub(crate) fn leaving<T>(request: &Request<T>) -> Result<CancellationToken, Status> {
+    let found = request.extensions().get::<Leaving>().map(|leaving| leaving.0.clone());
+    found.ok_or_else(|| ApiError::fault("the request has no connection to leave").into())
 }
 
 /// On which connection: put there by the door.
@@ -182,4 +204,10 @@ pub(crate) fn holder(department: Department, principal: &Principal, session_id: 
 /// The time that permits are checked against.
 pub(crate) fn now() -> SystemTime {
     SystemTime::now()
+}
+
+/// The same in Unix milliseconds, for answers.
+pub(crate) fn now_ms() -> u64 {
+    let since = now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,21 +1,25 @@
 //! The only translator between wire types and engine types.
 
+mod standing;
+
 use std::collections::HashMap;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use posthouse_engine::{
-    ids::{DEFAULT_LANE, DepartmentId, LeaseId, QueueId, QueueRef},
+    ids::{DEFAULT_LANE, LeaseId, QueueRef},
     message_id,
     outcome::{EntryResult, ExtendOutcome, LiveDelivery, Published, QueueView, SettleOutcome},
-    schema::{Content, DeadLetterCause, PublishEntry, QueueSettings, SettleKind, TokenRef},
+    schema::{Content, PublishEntry, QueueSettings, SettleKind, TokenRef},
 };
 use posthouse_proto::v1::{
-    self, DeadLetter, DeadLetterReason, Delivery, ErrorReason, ExtendResult, Message, PublishResult,
-    SettleAction, SettleResult, extend_result, publish_result, settle_result,
+    self, Delivery, ErrorReason, ExtendResult, Message, PublishResult, SettleAction, SettleResult,
+    extend_result, publish_result, settle_result,
 };
 use prost::Message as _;
 use prost_types::{Duration, Timestamp};
 use tonic::Code;
+
+pub(crate) use standing::{dead_letter, message_status, stats};
 
 use super::status::ApiError;
 use crate::{bodies::Body, limits, names::QueueResource};
@@ -41,11 +45,13 @@ pub(crate) fn millis(
     duration: &Duration,
     range: std::ops::RangeInclusive<u64>,
 ) -> Result<u64, ApiError> {
-    let exact = u64::try_from(duration.seconds).ok().zip(u64::try_from(duration.nanos).ok());
+    let nanos = u64::try_from(duration.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
+    let exact = u64::try_from(duration.seconds).ok().zip(nanos);
     let ms = exact.and_then(|(s, n)| s.checked_mul(1_000)?.checked_add(n / 1_000_000));
     ms.filter(|ms| range.contains(ms)).ok_or_else(|| {
-        let text = format!("must be {} ms to {} ms", range.start(), range.end());
-        ApiError::field(ErrorReason::RequestInvalid, field, text)
+        let text =
+            format!("must be {} ms to {} ms, with nanos of 0 to 999999999", range.start(), range.end());
+        ApiError::field(ErrorReason::RequestInvalid, field, text).with_limit(range.end())
     })
 }
 
@@ -58,7 +64,8 @@ pub(crate) fn publish_entry(
     if payload_bytes > max_message_bytes {
         let text =
             format!("the payload has {payload_bytes} bytes; this queue takes at most {max_message_bytes}");
-        return Err(ApiError::new(Code::InvalidArgument, ErrorReason::MessageTooLarge, text));
+        let error = ApiError::new(Code::InvalidArgument, ErrorReason::MessageTooLarge, text);
+        return Err(error.with_limit(max_message_bytes));
     }
     check_attributes(&message.attributes)?;
     let content = Content {
@@ -75,23 +82,22 @@ pub(crate) fn refused_entry() -> PublishEntry {
 }
 
 fn check_attributes(attributes: &HashMap<String, String>) -> Result<(), ApiError> {
-    let wrong =
-        |text: String| Err(ApiError::new(Code::InvalidArgument, ErrorReason::AttributesInvalid, text));
+    let wrong = |text: String, most: usize| {
+        let error = ApiError::new(Code::InvalidArgument, ErrorReason::AttributesInvalid, text);
+        Err(error.with_limit(most))
+    };
     if attributes.len() > limits::MAX_ATTRIBUTES {
-        return wrong(format!(
-            "there are {} attributes; at most {}",
-            attributes.len(),
-            limits::MAX_ATTRIBUTES
-        ));
+        let most = limits::MAX_ATTRIBUTES;
+        return wrong(format!("there are {} attributes; at most {most}", attributes.len()), most);
     }
     for (key, value) in attributes {
         if key.is_empty() || key.len() > limits::MAX_ATTRIBUTE_KEY_BYTES {
             let most = limits::MAX_ATTRIBUTE_KEY_BYTES;
-            return wrong(format!("an attribute's key has {} bytes; it takes 1 to {most}", key.len()));
+            return wrong(format!("an attribute's key has {} bytes; it takes 1 to {most}", key.len()), most);
         }
         if value.len() > limits::MAX_ATTRIBUTE_VALUE_BYTES {
             let most = limits::MAX_ATTRIBUTE_VALUE_BYTES;
-            return wrong(format!("an attribute's value has {} bytes; at most {most}", value.len()));
+            return wrong(format!("an attribute's value has {} bytes; at most {most}", value.len()), most);
         }
     }
     Ok(())
@@ -100,6 +106,15 @@ fn check_attributes(attributes: &HashMap<String, String>) -> Result<(), ApiError
 /// The id of a message.
 pub(crate) fn message_id(queue: QueueRef, sequence: u64) -> String {
     message_id::encode(queue, DEFAULT_LANE, sequence)
+}
+
+/// Where the message of this id stands; the error names the field that held it.
+pub(crate) fn message_at(field: &str, id: &str) -> Result<(QueueRef, u64), ApiError> {
+    let found = message_id::decode(id).filter(|(_, lane, _)| *lane == DEFAULT_LANE);
+    found.map(|(queue, _, sequence)| (queue, sequence)).ok_or_else(|| {
+        let text = "this is no id of a message; send it back as it was given out";
+        ApiError::field(ErrorReason::RequestInvalid, field.to_owned(), text)
+    })
 }
 
 /// The answers to a publish, in order; `errors` holds those of the refused entries, in order.
@@ -159,28 +174,7 @@ pub(crate) fn delivery(
     resumed: bool,
 ) -> Delivery {
     let Body { header, content } = body;
-    let dead_letter = header.dead_letter.map(|origin| {
-        let mut source_queue = source.clone().to_string();
-        if let Some(end) = source_queue.rfind('/') {
-            source_queue.truncate(end + 1);
-            source_queue.push_str(&origin.queue);
-        }
-        let at = QueueRef { department: DepartmentId(queue.department.0), queue: QueueId(origin.queue_id) };
-        DeadLetter {
-            reason: match origin.cause() {
-                DeadLetterCause::Unspecified => DeadLetterReason::Unspecified,
-                DeadLetterCause::MaxAttempts => DeadLetterReason::MaxAttempts,
-                DeadLetterCause::Consumer => DeadLetterReason::Consumer,
-            }
-            .into(),
-            source_queue,
-            source_message_id: message_id(at, origin.sequence),
-            source_sequence: origin.sequence,
-            source_publish_time: Some(timestamp(origin.published_at_ms)),
-            attempts: origin.attempts,
-            source_subscription: origin.subscription,
-        }
-    });
+    let dead_letter = header.dead_letter.map(|origin| dead_letter(queue, source, origin));
     let message = Message {
         id: message_id(queue, live.item.sequence),
         sequence: live.item.sequence,
@@ -246,6 +240,11 @@ pub(crate) fn extend_result(outcome: ExtendOutcome) -> ExtendResult {
         ExtendOutcome::SettledByAnother => extend_result::Result::Error(settled_by_another().to_proto()),
     };
     ExtendResult { result: Some(result) }
+}
+
+/// One extension of a frame that asks for what no lease can have.
+pub(crate) fn refused_extension(error: &ApiError) -> ExtendResult {
+    ExtendResult { result: Some(extend_result::Result::Error(error.to_proto())) }
 }
 
 fn token_invalid() -> ApiError {

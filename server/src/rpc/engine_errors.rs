@@ -3,15 +3,19 @@
 use posthouse_engine::{
     halt::Halt,
     outcome::{
-        CreateQueueError, DeleteQueueError, DepartmentError, PublishError, PurgeQueueError,
-        SubscriptionError, UpdateQueueError,
+        CreateQueueError, DeleteQueueError, DepartmentError, PublishError, PurgeQueueError, RedriveError,
+        SettingsError, SubscriptionError, UpdateQueueError,
     },
 };
 use posthouse_proto::v1::ErrorReason;
 use tonic::{Code, Status};
 
 use super::status::ApiError;
-use crate::shard::ShardError;
+use crate::{
+    limits,
+    quota::{Cap, Exceeded},
+    shard::ShardError,
+};
 
 impl ApiError {
     /// A fault of the server: the log is told what, the caller that it happened. The text holds nothing of a request.
@@ -29,14 +33,43 @@ impl ApiError {
     #[allow(clippy::needless_pass_by_value)] // It is the argument of map_err.
     pub(crate) fn broken_stream(status: Status) -> Self {
         match status.code() {
-            Code::Internal | Code::InvalidArgument => Self::frame("a frame could not be decoded"),
-            Code::OutOfRange => Self::new(
-                Code::OutOfRange,
-                ErrorReason::FrameInvalid,
-                "a frame is larger than the server takes",
-            ),
+            Code::Internal | Code::InvalidArgument => {
+                Self::frame("a frame could not be decoded; send what proto/posthouse/v1 describes")
+            }
+            Code::OutOfRange | Code::ResourceExhausted => Self::too_large(),
             code => Self::new(code, ErrorReason::FrameInvalid, "the client's half of the stream broke off"),
         }
+    }
+
+    /// A refusal by the gRPC library, if this is one: the library gives no reasons.
+    pub(crate) fn unexplained(status: &Status) -> Option<Self> {
+        Some(match status.code() {
+            Code::Internal | Code::InvalidArgument => {
+                Self::frame("the request could not be decoded; send what proto/posthouse/v1 describes")
+            }
+            Code::OutOfRange | Code::ResourceExhausted => Self::too_large(),
+            Code::Unimplemented if status.metadata().contains_key("grpc-accept-encoding") => {
+                let text = "the request is compressed in a way that the server does not read; send it plain";
+                Self::new(Code::Unimplemented, ErrorReason::FrameInvalid, text)
+            }
+            Code::Unimplemented => {
+                let text =
+                    "the server does not offer this method; use a server and a client of matching versions";
+                Self::new(Code::Unimplemented, ErrorReason::MethodNotAllowed, text)
+            }
+            _ => return None,
+        })
+    }
+
+    /// A request that is no gRPC call.
+    pub(crate) fn no_grpc(text: &'static str) -> Self {
+        Self::new(Code::InvalidArgument, ErrorReason::RequestInvalid, text)
+    }
+
+    fn too_large() -> Self {
+        let most = limits::MAX_FRAME_BYTES;
+        let text = format!("a request or frame is larger than {most} bytes; send less at once");
+        Self::new(Code::OutOfRange, ErrorReason::FrameInvalid, text).with_limit(most)
     }
 
     /// The server is about to stop.
@@ -73,6 +106,20 @@ impl From<ShardError> for ApiError {
                 let text = "the server stopped before it knew whether this was stored; try again";
                 Self::new(Code::Unavailable, ErrorReason::ServerDraining, text).with_retry_delay(second)
             }
+        }
+    }
+}
+
+impl From<Exceeded> for ApiError {
+    fn from(exceeded: Exceeded) -> Self {
+        let text = format!("the tenant has reached a limit: {}", exceeded.description());
+        let error = Self::new(Code::ResourceExhausted, ErrorReason::LimitReached, text)
+            .with_metadata("limit", exceeded.cap.as_str())
+            .with_quota(format!("tenants/{}", exceeded.tenant), exceeded.description());
+        match exceeded.cap {
+            // These pass as others consume, or close their streams.
+            Cap::StoredBytes | Cap::Streams => error.with_retry_delay(std::time::Duration::from_secs(5)),
+            Cap::Queues | Cap::MessageBytes => error,
         }
     }
 }
@@ -156,6 +203,17 @@ impl From<SubscriptionError> for ApiError {
     }
 }
 
+impl From<RedriveError> for ApiError {
+    fn from(error: RedriveError) -> Self {
+        match error {
+            RedriveError::Subscription(why) => why.into(),
+            RedriveError::TargetNotFound => {
+                Self::new(Code::NotFound, ErrorReason::QueueNotFound, error.to_string())
+            }
+        }
+    }
+}
+
 impl From<CreateQueueError> for ApiError {
     fn from(error: CreateQueueError) -> Self {
         let text = error.to_string();
@@ -164,9 +222,7 @@ impl From<CreateQueueError> for ApiError {
             CreateQueueError::AlreadyExists => {
                 Self::new(Code::AlreadyExists, ErrorReason::QueueAlreadyExists, text)
             }
-            CreateQueueError::Settings(_) => {
-                Self::new(Code::InvalidArgument, ErrorReason::SettingsInvalid, text)
-            }
+            CreateQueueError::Settings(why) => why.into(),
             CreateQueueError::TooMany(_) => {
                 Self::new(Code::ResourceExhausted, ErrorReason::LimitReached, text)
             }
@@ -174,16 +230,25 @@ impl From<CreateQueueError> for ApiError {
     }
 }
 
+impl From<SettingsError> for ApiError {
+    fn from(error: SettingsError) -> Self {
+        let field = match error {
+            SettingsError::DeadLetterSelf | SettingsError::DeadLetterChain => {
+                "default_subscription.dead_letter_queue"
+            }
+            SettingsError::OutOfRange(field) => field,
+        };
+        Self::field(ErrorReason::SettingsInvalid, field, format!("{error}; choose another"))
+    }
+}
+
 impl From<UpdateQueueError> for ApiError {
     fn from(error: UpdateQueueError) -> Self {
-        let text = error.to_string();
         match error {
             UpdateQueueError::Department(why) => why.into(),
             UpdateQueueError::NotFound => no_queue(),
             UpdateQueueError::RevisionMismatch(revision) => etag_mismatch(revision),
-            UpdateQueueError::Settings(_) => {
-                Self::new(Code::InvalidArgument, ErrorReason::SettingsInvalid, text)
-            }
+            UpdateQueueError::Settings(why) => why.into(),
         }
     }
 }

@@ -11,13 +11,16 @@ mod consume_stream;
 mod context;
 mod convert;
 mod engine_errors;
+mod envelope;
 mod health;
+mod messages;
 mod notes;
 mod outlet;
 mod publish;
 mod publish_stream;
 mod queues;
 mod receive;
+mod redrive;
 mod stream;
 
 pub use auth::{Auth, AuthLayer};
@@ -25,7 +28,9 @@ pub use status::ApiError;
 
 pub(crate) use consume::ConsumerService;
 pub(crate) use context::Context;
+pub(crate) use envelope::Envelope;
 pub(crate) use health::health;
+pub(crate) use messages::MessagesService;
 pub(crate) use publish::PublisherService;
 pub(crate) use queues::QueuesService;
 pub(crate) use watch::{Watch, WatchLayer};

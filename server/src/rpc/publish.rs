@@ -13,20 +13,21 @@ use posthouse_proto::v1::{
     PublishStreamResponse, publisher_server::Publisher,
 };
 use tokio::sync::oneshot;
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    context::{Context, FoundQueue, PUBLISH_BUDGET_KIB, principal},
+    context::{Context, FoundQueue, PUBLISH_BUDGET_KIB, principal, queue_name},
     convert, notes,
     publish_stream::PublishStream,
     status::ApiError,
+    stream::Connection,
     watch::Call,
 };
 use crate::{
     identity::{Principal, TokenVerifier},
     limits,
-    names::QueueResource,
     policy::{self, Action, Permit},
+    quota::TenantQuota,
     shard::ShardError,
 };
 
@@ -73,6 +74,7 @@ impl Proposed {
 pub(crate) struct Target {
     pub(crate) permit: Permit,
     pub(crate) queue: FoundQueue,
+    pub(crate) quota: Arc<TenantQuota>,
 }
 
 impl Target {
@@ -81,10 +83,16 @@ impl Target {
         principal: &Arc<Principal>,
         name: &str,
     ) -> Result<Self, ApiError> {
-        let name = name.parse::<QueueResource>()?;
+        let name = queue_name("queue", name)?;
         let permit = policy::authorize(principal, Action::Publish, &name.into())?;
         let queue = context.queue(permit.queue()).await?;
-        Ok(Self { permit, queue })
+        let quota = Arc::clone(context.quota(&permit.queue().tenant)?);
+        Ok(Self { permit, queue, quota })
+    }
+
+    /// The largest payload: the queue's limit or the tenant's, whichever is less.
+    pub(crate) fn max_message_bytes(&self) -> u32 {
+        self.queue.view.settings.max_message_bytes.min(self.quota.max_message_bytes())
     }
 }
 
@@ -104,10 +112,10 @@ pub(crate) async fn propose(
         return Err(ShardError::DiskFull.into());
     }
     let bytes = batch_bytes(&messages)?;
-    let settings = &target.queue.view.settings;
+    target.quota.check_stored(u64::try_from(bytes).unwrap_or(u64::MAX))?;
     let (mut entries, mut errors) = (Vec::with_capacity(messages.len()), Vec::new());
     for (index, message) in messages.into_iter().enumerate() {
-        match convert::publish_entry(message, settings.max_message_bytes) {
+        match convert::publish_entry(message, target.max_message_bytes()) {
             Ok(entry) => entries.push(entry),
             Err(error) if atomic => {
                 let problem = error.message().to_owned();
@@ -136,23 +144,22 @@ pub(crate) async fn propose(
 }
 
 fn batch_bytes(messages: &[NewMessage]) -> Result<usize, ApiError> {
-    let wrong = |text: String| Err(ApiError::new(Code::InvalidArgument, ErrorReason::BatchInvalid, text));
+    let wrong = |text: String| ApiError::field(ErrorReason::BatchInvalid, "messages", text);
     if messages.is_empty() {
-        return wrong("the batch is empty; send at least one message".to_owned());
+        return Err(wrong("the batch is empty; send at least one message".to_owned()));
     }
     if messages.len() > limits::MAX_PUBLISH_MESSAGES {
         let most = limits::MAX_PUBLISH_MESSAGES;
-        return wrong(format!(
-            "the batch has {} messages; at most {most}: send several batches",
-            messages.len()
-        ));
+        let text = format!("the batch has {} messages; at most {most}: send several batches", messages.len());
+        return Err(wrong(text).with_limit(most));
     }
     let size =
         |m: &NewMessage| m.payload.len() + m.attributes.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
     let bytes = messages.iter().map(size).sum();
     if bytes > limits::MAX_PUBLISH_BYTES {
         let most = limits::MAX_PUBLISH_BYTES;
-        return wrong(format!("the batch has {bytes} bytes; at most {most}: send several batches"));
+        let text = format!("the batch has {bytes} bytes; at most {most}: send several batches");
+        return Err(wrong(text).with_limit(most));
     }
     Ok(bytes)
 }
@@ -171,13 +178,11 @@ fn engine_producer(target: &Target, session: ProducerSession) -> Result<Producer
 /// A producer id is 16 bytes, an epoch counts from 1.
 pub(crate) fn check_producer(producer_id: &[u8], epoch: u64) -> Result<(), ApiError> {
     if producer_id.len() != limits::SESSION_ID_BYTES {
-        let text =
-            format!("producer_id has {} bytes; it takes {}", producer_id.len(), limits::SESSION_ID_BYTES);
-        return Err(ApiError::new(Code::InvalidArgument, ErrorReason::RequestInvalid, text));
+        return Err(ApiError::session_id("producer.producer_id", producer_id));
     }
     if epoch == 0 {
         let text = "a producer's epoch counts from 1";
-        return Err(ApiError::new(Code::InvalidArgument, ErrorReason::RequestInvalid, text));
+        return Err(ApiError::field(ErrorReason::RequestInvalid, "producer.epoch", text));
     }
     Ok(())
 }
@@ -202,9 +207,13 @@ impl Publisher for PublisherService {
         request: Request<Streaming<PublishStreamRequest>>,
     ) -> Result<Response<Self::PublishStreamStream>, Status> {
         let principal = principal(&request)?;
-        let identity = super::context::connection(&request)?;
+        let connection = Connection {
+            identity: super::context::connection(&request)?,
+            leaving: super::context::leaving(&request)?,
+        };
         let call = request.extensions().get().cloned();
-        let stream = PublishStream::new(Arc::clone(&self.context), Arc::clone(&self.tokens), identity, call);
+        let stream =
+            PublishStream::new(Arc::clone(&self.context), Arc::clone(&self.tokens), connection, call);
         Ok(Response::new(Box::pin(stream.run(principal, request.into_inner()))))
     }
 }

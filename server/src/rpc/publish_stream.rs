@@ -15,18 +15,18 @@ use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
 use super::{
-    context::Context,
+    context::{Context, queue_name},
     convert, notes,
     outlet::{Gone, Outlet, outlet},
     publish::{Proposed, Target, check_producer, propose},
     status::ApiError,
-    stream::{DRAIN_PATIENCE, PROTOCOL_VERSION, check_version, first_frame, refresh, ticks},
+    stream::{Connection, DRAIN_PATIENCE, PROTOCOL_VERSION, check_version, first_frame, refresh, ticks},
     watch::Call,
 };
 use crate::{
-    identity::{ConnIdentity, Principal, TokenVerifier},
-    names::QueueResource,
+    identity::{Principal, TokenVerifier},
     policy::{self, Action},
+    quota::StreamPlace,
 };
 
 /// Batches of one stream on their way; beyond, the client waits.
@@ -41,14 +41,16 @@ type Answer = Pin<Box<dyn Future<Output = Result<out::Frame, ApiError>> + Send>>
 pub(crate) struct PublishStream {
     context: Arc<Context>,
     tokens: Arc<TokenVerifier>,
-    identity: Arc<ConnIdentity>,
+    connection: Connection,
     call: Option<Arc<Call>>,
 }
 
 /// A stream after its Open.
 struct Opening {
     target: Arc<Target>,
+    _place: StreamPlace,
     producer: Option<Producer>,
+    tell_message_ids: bool,
     /// A batch that waits for room. The next is not looked at before.
     proposing: Option<Proposing>,
     answers: FuturesOrdered<Answer>,
@@ -61,6 +63,7 @@ struct Undecided {
     context: Arc<Context>,
     batch_id: u64,
     target: Arc<Target>,
+    tell_message_ids: bool,
     proposed: Result<Proposed, ApiError>,
 }
 
@@ -68,10 +71,10 @@ impl PublishStream {
     pub(crate) fn new(
         context: Arc<Context>,
         tokens: Arc<TokenVerifier>,
-        identity: Arc<ConnIdentity>,
+        connection: Connection,
         call: Option<Arc<Call>>,
     ) -> Self {
-        Self { context, tokens, identity, call }
+        Self { context, tokens, connection, call }
     }
 
     /// Runs the stream in a task of its own; what it answers comes out here.
@@ -95,7 +98,7 @@ impl PublishStream {
         mut frames: Streaming<PublishStreamRequest>,
         out: &mut Outlet<out::Frame>,
     ) -> Result<(), ApiError> {
-        let first = first_frame(&mut frames, &self.context.drain).await?;
+        let first = first_frame(&mut frames, &self.connection.leaving).await?;
         let Some(Frame::Open(open)) = first.and_then(|f| f.frame) else {
             return Err(ApiError::frame("the first frame must be Open"));
         };
@@ -120,9 +123,9 @@ impl PublishStream {
             call.is_about(&open.queue);
         }
         check_version(open.protocol_version)?;
-        let name = open.queue.parse::<QueueResource>()?;
+        let name = queue_name("queue", &open.queue)?;
         policy::authorize(principal, Action::Publish, &name.into())?;
-        if self.context.drain.is_cancelled() {
+        if self.connection.leaving.is_cancelled() {
             return Err(ApiError::draining());
         }
         let target = Target::open(&self.context, principal, &open.queue).await?;
@@ -130,12 +133,14 @@ impl PublishStream {
             None => 0,
             Some(producer) => self.next_sequence(&target, principal, producer).await?,
         };
-        let max_message_bytes = target.queue.view.settings.max_message_bytes;
+        let (place, max_message_bytes) = (target.quota.open_stream()?, target.max_message_bytes());
         let opened = Opened { protocol_version: PROTOCOL_VERSION, next_sequence, max_message_bytes };
         out.send(out::Frame::Opened(opened));
         Ok(Opening {
             target: Arc::new(target),
+            _place: place,
             producer: open.producer,
+            tell_message_ids: open.tell_message_ids,
             proposing: None,
             answers: FuturesOrdered::new(),
             drained: None,
@@ -187,11 +192,9 @@ impl PublishStream {
 
     /// What only time tells.
     fn look_around(&self, open: &mut Opening, out: &mut Outlet<out::Frame>) -> Result<(), ApiError> {
-        if open.target.permit.principal().expires_at <= SystemTime::now() {
-            return Err(policy::Denied::Expired.into());
-        }
+        open.target.permit.check_again(SystemTime::now())?;
         match open.drained {
-            None if self.context.drain.is_cancelled() => {
+            None if self.connection.leaving.is_cancelled() => {
                 open.drained = Some(Instant::now() + DRAIN_PATIENCE);
                 out.send(out::Frame::Drain(Drain::default()));
                 Ok(())
@@ -210,8 +213,9 @@ impl PublishStream {
         match frame.frame {
             Some(Frame::Batch(batch)) => {
                 let context = Arc::clone(&self.context);
+                let (target, producer) = (Arc::clone(&open.target), open.producer.clone());
                 let mut proposing =
-                    Box::pin(propose_batch(context, Arc::clone(&open.target), open.producer.clone(), batch));
+                    Box::pin(propose_batch(context, target, producer, open.tell_message_ids, batch));
                 // Most often there is room at once.
                 match proposing.as_mut().now_or_never() {
                     Some(undecided) => open.answers.push_back(Box::pin(decided(undecided))),
@@ -220,8 +224,9 @@ impl PublishStream {
             }
             Some(Frame::RefreshToken(RefreshToken { token })) => {
                 let (permit, expire_time) =
-                    refresh(&self.tokens, &self.identity, &open.target.permit, &token)?;
-                open.target = Arc::new(Target { permit, queue: open.target.queue.clone() });
+                    refresh(&self.tokens, &self.connection.identity, &open.target.permit, &token)?;
+                let Target { queue, quota, .. } = &*open.target;
+                open.target = Arc::new(Target { permit, queue: queue.clone(), quota: Arc::clone(quota) });
                 out.send(out::Frame::TokenRefreshed(TokenRefreshed { expire_time: Some(expire_time) }));
             }
             Some(Frame::Open(_)) => return Err(ApiError::frame("Open is for the first frame only")),
@@ -235,6 +240,7 @@ async fn propose_batch(
     context: Arc<Context>,
     target: Arc<Target>,
     producer: Option<Producer>,
+    tell_message_ids: bool,
     batch: Batch,
 ) -> Undecided {
     let Batch { batch_id, messages, first_sequence, atomic } = batch;
@@ -244,17 +250,21 @@ async fn propose_batch(
         first_sequence,
     });
     let proposed = propose(&context, &target, messages, producer, atomic).await;
-    Undecided { context, batch_id, target, proposed }
+    Undecided { context, batch_id, target, tell_message_ids, proposed }
 }
 
 /// The answer to a batch, once it is decided.
 async fn decided(undecided: Undecided) -> Result<out::Frame, ApiError> {
-    let Undecided { context, batch_id, target, proposed } = undecided;
+    let Undecided { context, batch_id, target, tell_message_ids, proposed } = undecided;
     let decided = match proposed {
         Ok(proposed) => proposed.decided(&context, &target).await,
         Err(error) => Err(error),
     };
     let outcome = match decided {
+        Ok((published, errors)) if tell_message_ids => {
+            let results = convert::publish_results(target.queue.at, &published, errors);
+            batch_result::Outcome::Results(Results { all_stored: None, results })
+        }
         Ok((published, errors)) => batch_result::Outcome::Results(results(&target, &published, errors)),
         Err(error) => {
             notes::rejected(&context.observer, &error);

@@ -5,20 +5,20 @@ use std::sync::Arc;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use posthouse_engine::{
     ids::{DEFAULT_SUBSCRIPTION, SubscriptionRef},
-    limits::{LEASE_DURATION_MS, MAX_MAX_ATTEMPTS, MAX_MAX_MESSAGE_BYTES},
+    limits::{DEFAULT_MAX_MESSAGE_BYTES, LEASE_DURATION_MS, MAX_MAX_ATTEMPTS, MAX_MAX_MESSAGE_BYTES},
     outcome::{CreateQueueError, Outcome, UpdateQueueError},
     schema::{Command, CreateQueue, DeleteQueue, PurgeQueue, QueueSettings, UpdateQueue},
 };
 use posthouse_proto::v1::{
     CreateQueueRequest, DeleteQueueRequest, ErrorReason, GetQueueRequest, ListQueuesRequest,
-    ListQueuesResponse, PurgeQueueRequest, PurgeQueueResponse, Queue, QueueStats, SubscriptionSettings,
+    ListQueuesResponse, PurgeQueueRequest, PurgeQueueResponse, Queue, SubscriptionSettings,
     UpdateQueueRequest, queues_server::Queues,
 };
 use prost_types::FieldMask;
 use tonic::{Request, Response, Status};
 
 use super::{
-    context::{Context, FoundQueue, principal},
+    context::{Context, FoundQueue, now_ms, principal, queue_name},
     convert,
     status::ApiError,
     watch::Call,
@@ -36,10 +36,10 @@ pub(crate) struct QueuesService {
 
 impl QueuesService {
     /// The right to manage the queue of this name.
-    fn managed<T>(request: &Request<T>, name: &str) -> Result<Permit, Status> {
+    fn managed<T>(request: &Request<T>, field: &'static str, name: &str) -> Result<Permit, Status> {
         Call::names(request, name);
         let principal = principal(request)?;
-        let name = name.parse::<QueueResource>().map_err(ApiError::from)?;
+        let name = queue_name(field, name)?;
         Ok(policy::authorize(&principal, Action::Manage, &name.into()).map_err(ApiError::from)?)
     }
 
@@ -61,21 +61,23 @@ impl QueuesService {
         }
     }
 
+    /// Keeps the largest message within what the tenant may have. One that was set when it might have more may stay.
+    fn fit(&self, permit: &Permit, settings: &mut QueueSettings, now: Option<u32>) -> Result<(), ApiError> {
+        let quota = self.context.quota(&permit.queue().tenant)?;
+        if settings.max_message_bytes == 0 {
+            settings.max_message_bytes = DEFAULT_MAX_MESSAGE_BYTES.min(quota.max_message_bytes());
+        } else if now != Some(settings.max_message_bytes) {
+            quota.check_message_bytes(settings.max_message_bytes)?;
+        }
+        Ok(())
+    }
+
     async fn get(&self, permit: &Permit) -> Result<Queue, ApiError> {
         let found = self.context.queue(permit.queue()).await?;
         let at = SubscriptionRef { queue: found.at, subscription: DEFAULT_SUBSCRIPTION };
-        let counts =
-            self.context.shards.query(found.department.shard, move |m, kv| m.counts(kv, at)).await??;
-        let counts = counts.unwrap_or_default();
+        let stats = self.context.shards.query(found.department.shard, move |m, kv| m.stats(kv, at)).await??;
         let mut queue = convert::queue(permit.queue(), &found.view);
-        queue.stats = Some(QueueStats {
-            ready: counts.ready,
-            in_flight: counts.in_flight,
-            waiting: counts.waiting,
-            parked: counts.parked,
-            last_sequence: counts.last_sequence,
-            ..QueueStats::default()
-        });
+        queue.stats = Some(convert::stats(&stats.unwrap_or_default(), now_ms()));
         Ok(queue)
     }
 }
@@ -84,10 +86,21 @@ impl QueuesService {
 impl Queues for QueuesService {
     async fn create_queue(&self, request: Request<CreateQueueRequest>) -> Result<Response<Queue>, Status> {
         let name = request.get_ref().queue.as_ref().map_or("", |q| &q.name);
-        let permit = Self::managed(&request, name)?;
+        let permit = Self::managed(&request, "queue.name", name)?;
         let CreateQueueRequest { queue, request_id, validate_only } = request.into_inner();
         check_request_id(&request_id)?;
-        let settings = settings(permit.queue(), &queue.unwrap_or_default())?;
+        let mut settings = settings(permit.queue(), &queue.unwrap_or_default())?;
+        self.fit(&permit, &mut settings, None)?;
+        if self.context.quota(&permit.queue().tenant)?.check_queues().is_err() {
+            // One that is there already is answered as ever: the request may be a repeated one.
+            if let Err(error) = self.absent(&permit).await {
+                if error.reason() != ErrorReason::QueueAlreadyExists {
+                    return Err(error.into());
+                }
+            } else {
+                self.context.quota(&permit.queue().tenant)?.check_queues().map_err(ApiError::from)?;
+            }
+        }
         if validate_only {
             self.absent(&permit).await?;
             let view = posthouse_engine::outcome::QueueView {
@@ -117,7 +130,7 @@ impl Queues for QueuesService {
     async fn get_queue(&self, request: Request<GetQueueRequest>) -> Result<Response<Queue>, Status> {
         let principal = principal(&request)?;
         Call::names(&request, &request.get_ref().name);
-        let name = request.get_ref().name.parse::<QueueResource>().map_err(ApiError::from)?;
+        let name = queue_name("name", &request.get_ref().name)?;
         let actions = [Action::Manage, Action::Stats];
         let permit = policy::authorize_any(&principal, &actions, &name.into()).map_err(ApiError::from)?;
         Ok(Response::new(self.get(&permit).await?))
@@ -164,14 +177,15 @@ impl Queues for QueuesService {
 
     async fn update_queue(&self, request: Request<UpdateQueueRequest>) -> Result<Response<Queue>, Status> {
         let name = request.get_ref().queue.as_ref().map_or("", |q| &q.name);
-        let permit = Self::managed(&request, name)?;
+        let permit = Self::managed(&request, "queue.name", name)?;
         let UpdateQueueRequest { queue, update_mask, request_id, validate_only } = request.into_inner();
         check_request_id(&request_id)?;
         let wanted = queue.unwrap_or_default();
         let current = self.context.queue(permit.queue()).await?;
         let merged =
             merge(convert::queue(permit.queue(), &current.view), &wanted, &update_mask.unwrap_or_default())?;
-        let settings = settings(permit.queue(), &merged)?;
+        let mut settings = settings(permit.queue(), &merged)?;
+        self.fit(&permit, &mut settings, Some(current.view.settings.max_message_bytes))?;
         // Without an etag, what was merged here must still be what it was merged with.
         let expected_revision =
             if wanted.etag.is_empty() { current.view.revision } else { revision(&wanted.etag)? };
@@ -198,7 +212,7 @@ impl Queues for QueuesService {
     }
 
     async fn delete_queue(&self, request: Request<DeleteQueueRequest>) -> Result<Response<()>, Status> {
-        let permit = Self::managed(&request, &request.get_ref().name)?;
+        let permit = Self::managed(&request, "name", &request.get_ref().name)?;
         let DeleteQueueRequest { etag, request_id, validate_only, .. } = request.into_inner();
         check_request_id(&request_id)?;
         let expected_revision = if etag.is_empty() { 0 } else { revision(&etag)? };
@@ -218,7 +232,7 @@ impl Queues for QueuesService {
         &self,
         request: Request<PurgeQueueRequest>,
     ) -> Result<Response<PurgeQueueResponse>, Status> {
-        let permit = Self::managed(&request, &request.get_ref().name)?;
+        let permit = Self::managed(&request, "name", &request.get_ref().name)?;
         let PurgeQueueRequest { request_id, validate_only, .. } = request.into_inner();
         check_request_id(&request_id)?;
         if validate_only {
@@ -236,6 +250,9 @@ impl Queues for QueuesService {
     }
 }
 
+const LEASE_DURATION_FIELD: &str = "default_subscription.lease_duration";
+const DEAD_LETTER_FIELD: &str = "default_subscription.dead_letter_queue";
+
 fn invalid(reason: ErrorReason, field: &'static str, text: String) -> ApiError {
     ApiError::field(reason, field, text)
 }
@@ -244,8 +261,9 @@ fn check_request_id(request_id: &str) -> Result<(), ApiError> {
     if request_id.len() <= limits::MAX_REQUEST_ID_BYTES {
         return Ok(());
     }
-    let text = format!("request_id has {} bytes; at most {}", request_id.len(), limits::MAX_REQUEST_ID_BYTES);
-    Err(invalid(ErrorReason::RequestInvalid, "request_id", text))
+    let most = limits::MAX_REQUEST_ID_BYTES;
+    let text = format!("it has {} bytes; at most {most}, a UUID for example", request_id.len());
+    Err(invalid(ErrorReason::RequestInvalid, "request_id", text).with_limit(most))
 }
 
 /// As the machine compares it.
@@ -262,15 +280,13 @@ fn revision(etag: &str) -> Result<u64, ApiError> {
     etag.parse().ok().filter(|r| *r > 0).ok_or_else(|| invalid(ErrorReason::RequestInvalid, "etag", text))
 }
 
-fn page_size_of(page_size: i32) -> Result<usize, ApiError> {
+pub(super) fn page_size_of(page_size: i32) -> Result<usize, ApiError> {
     match usize::try_from(page_size) {
         Ok(0) => Ok(limits::DEFAULT_PAGE),
         Ok(size) => Ok(size.min(limits::MAX_PAGE)),
-        Err(_) => Err(invalid(
-            ErrorReason::RequestInvalid,
-            "page_size",
-            format!("page_size is 0 to {}", limits::MAX_PAGE),
-        )),
+        Err(_) => {
+            Err(invalid(ErrorReason::RequestInvalid, "page_size", format!("0 to {}", limits::MAX_PAGE)))
+        }
     }
 }
 
@@ -286,26 +302,26 @@ fn page_start(page_token: &str) -> Result<String, ApiError> {
 fn settings(name: &QueueResource, queue: &Queue) -> Result<QueueSettings, ApiError> {
     let wrong = |field, text| invalid(ErrorReason::SettingsInvalid, field, text);
     if queue.max_message_bytes > MAX_MAX_MESSAGE_BYTES {
-        return Err(wrong(
-            "max_message_bytes",
-            format!("max_message_bytes is at most {MAX_MAX_MESSAGE_BYTES}"),
-        ));
+        let text = format!("at most {MAX_MAX_MESSAGE_BYTES}; send what is larger in parts, or by reference");
+        return Err(wrong("max_message_bytes", text).with_limit(MAX_MAX_MESSAGE_BYTES));
     }
     let SubscriptionSettings { lease_duration, max_attempts, dead_letter_queue } =
         queue.default_subscription.clone().unwrap_or_default();
     if max_attempts > MAX_MAX_ATTEMPTS {
-        return Err(wrong("max_attempts", format!("max_attempts is at most {MAX_MAX_ATTEMPTS}")));
+        let error = wrong("default_subscription.max_attempts", format!("at most {MAX_MAX_ATTEMPTS}"));
+        return Err(error.with_limit(MAX_MAX_ATTEMPTS));
     }
-    let lease_duration_ms = lease_duration.as_ref().map_or(Ok(0), |lease| {
-        convert::millis("default_subscription.lease_duration", lease, LEASE_DURATION_MS)
-    })?;
+    let lease_duration_ms = lease_duration
+        .as_ref()
+        .map_or(Ok(0), |lease| convert::millis(LEASE_DURATION_FIELD, lease, LEASE_DURATION_MS))
+        .map_err(|error| error.because(ErrorReason::SettingsInvalid))?;
     let dead_letter_queue = if dead_letter_queue.is_empty() {
         String::new()
     } else {
-        let target = dead_letter_queue.parse::<QueueResource>()?;
+        let target = queue_name(DEAD_LETTER_FIELD, &dead_letter_queue)?;
         if target.department_resource() != name.department_resource() {
             let text = "a dead-letter queue stands in the same department as its queue".to_owned();
-            return Err(wrong("default_subscription.dead_letter_queue", text));
+            return Err(wrong(DEAD_LETTER_FIELD, text));
         }
         target.queue.to_string()
     };

@@ -19,8 +19,6 @@ use crate::{
     limits,
 };
 
-/// The largest answer: what gRPC clients take unless they are told otherwise.
-const MAX_ANSWER_BYTES: usize = 4 << 20;
 /// Tag and length of one delivery in the answer.
 const FRAMING_BYTES: usize = 6;
 
@@ -33,7 +31,7 @@ pub(crate) async fn receive(
     let most = u32::try_from(limits::MAX_SETTLEMENTS).unwrap_or(u32::MAX);
     if !(1..=most).contains(&request.max_messages) {
         let text = format!("must be 1 to {most}");
-        return Err(ApiError::field(ErrorReason::RequestInvalid, "max_messages", text));
+        return Err(ApiError::field(ErrorReason::RequestInvalid, "max_messages", text).with_limit(most));
     }
     let wait_ms =
         request.wait.as_ref().map_or(Ok(0), |wait| convert::millis("wait", wait, 0..=limits::MAX_WAIT_MS))?;
@@ -113,7 +111,7 @@ fn fitting(deliveries: &[Delivery]) -> usize {
     let mut bytes = 0;
     let fits = |delivery: &&Delivery| {
         bytes += delivery.encoded_len() + FRAMING_BYTES;
-        bytes <= MAX_ANSWER_BYTES
+        bytes <= limits::MAX_FRAME_BYTES
     };
     deliveries.iter().take_while(fits).count().max(1).min(deliveries.len())
 }

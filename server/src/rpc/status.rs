@@ -14,6 +14,7 @@ use tonic_types::pb;
 
 use crate::{
     identity::IdentityError,
+    limits,
     names::{NameError, NameKind},
     policy::Denied,
 };
@@ -57,6 +58,13 @@ impl ApiError {
         Self::new(Code::InvalidArgument, reason, format!("{field}: {problem}")).with_field(field, problem)
     }
 
+    /// `REQUEST_INVALID` about the id of a producer or of a consumer's session.
+    pub(crate) fn session_id(field: &'static str, id: &[u8]) -> Self {
+        let takes = limits::SESSION_ID_BYTES;
+        let text = format!("it has {} bytes; it takes {takes}, chosen at random once", id.len());
+        Self::field(ErrorReason::RequestInvalid, field, text).with_limit(takes)
+    }
+
     /// `NAME_INVALID` about one field of the request.
     pub fn name(field: &'static str, error: &NameError) -> Self {
         Self::field(ErrorReason::NameInvalid, field, error.to_string())
@@ -72,6 +80,13 @@ impl ApiError {
     pub fn with_metadata(mut self, key: &'static str, value: impl Into<String>) -> Self {
         self.metadata.push((key, value.into()));
         self
+    }
+
+    /// Tells the limit that was passed as a fact too, for programs.
+    #[must_use]
+    #[allow(clippy::needless_pass_by_value)] // It is a number, of any type.
+    pub fn with_limit(self, limit: impl ToString) -> Self {
+        self.with_metadata("limit", limit.to_string())
     }
 
     /// Says when trying again may help.
@@ -93,6 +108,12 @@ impl ApiError {
     pub fn with_quota(mut self, subject: impl Into<String>, description: impl Into<String>) -> Self {
         self.quota_violations.push((subject.into(), description.into()));
         self
+    }
+
+    /// The same under another reason.
+    #[must_use]
+    pub(crate) fn because(self, reason: ErrorReason) -> Self {
+        Self { reason, ..self }
     }
 
     /// The gRPC code.
@@ -203,6 +224,7 @@ impl From<Denied> for ApiError {
         let (code, reason) = match denied {
             Denied::GrantMissing => (Code::PermissionDenied, ErrorReason::GrantMissing),
             Denied::MethodNotAllowed => (Code::PermissionDenied, ErrorReason::MethodNotAllowed),
+            Denied::KeyRemoved => (Code::Unauthenticated, ErrorReason::TokenKeyUnknown),
             Denied::Expired => (Code::Unauthenticated, ErrorReason::TokenExpired),
             Denied::OtherCaller => (Code::InvalidArgument, ErrorReason::FrameInvalid),
         };

@@ -30,6 +30,13 @@ const FIRST_FRAME: Duration = Duration::from_secs(10);
 /// How often a stream looks at its token, at the drain, and at its silence.
 const TICK: Duration = Duration::from_millis(500);
 
+/// The connection that a stream runs on.
+pub(crate) struct Connection {
+    pub(crate) identity: Arc<ConnIdentity>,
+    /// Cancelled when the connection, or the server, is about to close.
+    pub(crate) leaving: CancellationToken,
+}
+
 /// The moments when a stream looks around. The wall clock may be set: nothing sleeps until a token's end.
 pub(crate) fn ticks() -> Interval {
     let mut ticks = tokio::time::interval(TICK);
@@ -40,7 +47,7 @@ pub(crate) fn ticks() -> Interval {
 /// The first frame, if it comes in time.
 pub(crate) async fn first_frame<T>(
     frames: &mut Streaming<T>,
-    drain: &CancellationToken,
+    leaving: &CancellationToken,
 ) -> Result<Option<T>, ApiError> {
     tokio::select! {
         frame = tokio::time::timeout(FIRST_FRAME, frames.message()) => match frame {
@@ -50,7 +57,7 @@ pub(crate) async fn first_frame<T>(
                 Err(ApiError::new(Code::FailedPrecondition, ErrorReason::StreamIdle, text))
             }
         },
-        () = drain.cancelled() => Err(ApiError::draining()),
+        () = leaving.cancelled() => Err(ApiError::draining()),
     }
 }
 
@@ -59,7 +66,8 @@ pub(crate) fn check_version(version: u32) -> Result<(), ApiError> {
         return Ok(());
     }
     let text = format!("protocol version {version} is not spoken here; use {PROTOCOL_VERSION}");
-    Err(ApiError::new(Code::InvalidArgument, ErrorReason::ProtocolVersionUnsupported, text))
+    let error = ApiError::new(Code::InvalidArgument, ErrorReason::ProtocolVersionUnsupported, text);
+    Err(error.with_metadata("supported", PROTOCOL_VERSION.to_string()))
 }
 
 /// A fresh token on a live stream: it replaces every right of the old one.

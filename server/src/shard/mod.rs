@@ -30,7 +30,7 @@ use crate::{
 };
 
 pub use error::ShardError;
-pub(crate) use pending::{Reply, proposal_prefix};
+pub(crate) use pending::{Reply, decode_batch, proposal_prefix};
 pub(crate) use start::StartShard;
 pub(crate) use worker::{Context as WorkerContext, WorkerStart, start_workers};
 

@@ -214,8 +214,11 @@ impl Replica {
         let machine = &mut self.machine;
         let begun = Instant::now();
         let applied = guarded(|| machine.apply(&*context.store, index, batch))?;
-        let Applied { writes, outcomes, effects, tally } = applied;
+        let Applied { writes, outcomes, effects, usages, tally } = applied;
         context.write(&writes);
+        for (department, usage) in usages {
+            context.usages.tell(department, usage);
+        }
         self.applied_index = index;
         self.count(begun.elapsed(), tally);
         let mut bodies = Vec::new();

@@ -20,6 +20,7 @@ use crate::{
     clock::Clock,
     log::{GroupId, Log},
     observe::Observer,
+    quota::Usages,
     store::{ReadCost, ReadMeter, Store},
 };
 
@@ -34,6 +35,7 @@ pub(crate) struct Context {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) clock: Arc<Clock>,
     pub(crate) bodies: Arc<BodyCache>,
+    pub(crate) usages: Arc<Usages>,
     pub(crate) observer: Arc<Observer>,
     proposals: AtomicU64,
 }
@@ -44,11 +46,12 @@ impl Context {
         log: Arc<dyn Log>,
         clock: Arc<Clock>,
         bodies: Arc<BodyCache>,
+        usages: Arc<Usages>,
         observer: Arc<Observer>,
     ) -> Self {
         // A random start tells this process's proposals from those of the one before it.
         let proposals = AtomicU64::new(u64::from(rand::random::<u32>()) << 32);
-        Self { store, log, clock, bodies, observer, proposals }
+        Self { store, log, clock, bodies, usages, observer, proposals }
     }
 
     pub(crate) fn next_proposal_id(&self) -> u64 {

@@ -252,7 +252,7 @@ fn the_log_is_trimmed_below_the_flushed_store_and_never_above() {
             log.clone(),
             FlusherOptions { every_bytes: 300 << 10, look_every: Duration::from_millis(1) },
             Box::new(move || BTreeMap::from([(group, applied.load(Ordering::SeqCst))])),
-            |flushed| drop(flushed.unwrap()),
+            |flushed| assert!(flushed.is_ok(), "{flushed:?}"),
         )
         .unwrap();
         for _ in 0..1_000 {

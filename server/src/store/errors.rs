@@ -31,6 +31,15 @@ pub enum StoreOpenError {
         /// The unknown family.
         family: String,
     },
+    /// There is none.
+    #[error(
+        "there is no store in {}, although the log has begun; put its files back, or restore the data folder from a backup",
+        path.display()
+    )]
+    Missing {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Its files are not what was written.
     #[error(
         "the store in {} is damaged: {what}; nothing was repaired: keep a copy of the data folder, check the disk, \
@@ -80,8 +89,13 @@ impl StoreError {
 /// Whether there is a store. RocksDB takes a folder without its `CURRENT` file for an empty one, and removes the rows
 /// it finds there.
 pub(super) fn is_made(path: &Path) -> Result<bool, StoreOpenError> {
+    std::fs::create_dir_all(path).map_err(|source| StoreOpenError::Folder { path: path.into(), source })?;
+    has_rows(path)
+}
+
+/// The same of a folder that must be there.
+pub(super) fn has_rows(path: &Path) -> Result<bool, StoreOpenError> {
     let unread = |source| StoreOpenError::Folder { path: path.into(), source };
-    std::fs::create_dir_all(path).map_err(unread)?;
     let mut has_rows = false;
     for entry in std::fs::read_dir(path).map_err(unread)? {
         let name = entry.map_err(unread)?.file_name();

@@ -29,7 +29,8 @@ impl std::fmt::Display for NodeId {
 pub struct DataDir {
     path: PathBuf,
     node: Node,
-    _lock: File,
+    /// None of a folder that has no lock file, and is only inspected.
+    _lock: Option<File>,
 }
 
 /// A data folder was not opened. Nothing was changed.
@@ -100,6 +101,12 @@ pub enum DataDirError {
         /// The folder.
         path: PathBuf,
     },
+    /// The folder is empty, or another program's.
+    #[error("{} is no data folder: it has no NODE file, no log and no store; name the folder of `data_dir`", path.display())]
+    NoData {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The folder has been served from, and its log is gone.
     #[error(
         "the log in {} is gone, and with it what was acknowledged last; put its files back or restore the whole data \
@@ -120,14 +127,9 @@ impl DataDir {
     pub fn open(path: &Path, shards: u16) -> Result<Self, DataDirError> {
         make_private(path)?;
         let lock = lock(path)?;
-        let file = path.join(NODE);
-        let node = match fs::read(&file) {
-            Ok(bytes) => Node::decode(&bytes).map_err(|error| match error {
-                None => DataDirError::Damaged { path: file },
-                Some(found) => DataDirError::Newer { path: path.into(), found },
-            })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, shards)?,
-            Err(source) => return Err(DataDirError::Io { doing: "read", path: file, source }),
+        let node = match read_node(path)? {
+            Some(node) => node,
+            None => create(path, shards)?,
         };
         if node.shards != shards {
             return Err(DataDirError::OtherShards { path: path.into(), found: node.shards, wanted: shards });
@@ -138,6 +140,32 @@ impl DataDir {
         }
         make_private(&log)?;
         make_private(&path.join(STORE))?;
+        Ok(Self { path: path.into(), node, _lock: Some(lock) })
+    }
+
+    /// Takes a data folder only to look into it: nothing is made or changed, and no server starts on it meanwhile.
+    ///
+    /// # Errors
+    /// When the folder is not there, in use, damaged, of a newer format, or no data folder.
+    pub fn inspect(path: &Path) -> Result<Self, DataDirError> {
+        if let Err(source) = fs::read_dir(path) {
+            return Err(DataDirError::Io { doing: "read the folder", path: path.into(), source });
+        }
+        let file = path.join(LOCK);
+        let lock = match File::open(&file) {
+            Ok(lock) => Some(locked(lock, path)?),
+            // Copied from elsewhere, perhaps.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(source) => return Err(DataDirError::Io { doing: "lock", path: file, source }),
+        };
+        let Some(node) = read_node(path)? else {
+            let any = has_entries(&path.join(LOG))? || has_entries(&path.join(STORE))?;
+            let path = path.to_path_buf();
+            return Err(if any { DataDirError::NodeMissing { path } } else { DataDirError::NoData { path } });
+        };
+        if node.log_begun && !has_entries(&path.join(LOG))? {
+            return Err(DataDirError::LogMissing { path: path.join(LOG) });
+        }
         Ok(Self { path: path.into(), node, _lock: lock })
     }
 
@@ -153,6 +181,12 @@ impl DataDir {
         write_node(&self.path, node)?;
         self.node = node;
         Ok(())
+    }
+
+    /// Whether a server has begun its log here.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.node.log_begun
     }
 
     /// Where the log is.
@@ -243,10 +277,29 @@ fn lock(path: &Path) -> Result<File, DataDirError> {
         .mode(0o600)
         .open(&file)
         .map_err(failed)?;
+    locked(lock, path)
+}
+
+fn locked(lock: File, path: &Path) -> Result<File, DataDirError> {
     match lock_patiently(&lock) {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(DataDirError::InUse { path: path.into() }),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
+        Err(TryLockError::Error(source)) => {
+            Err(DataDirError::Io { doing: "lock", path: path.join(LOCK), source })
+        }
+    }
+}
+
+/// What the NODE file says, if there is one.
+fn read_node(path: &Path) -> Result<Option<Node>, DataDirError> {
+    let file = path.join(NODE);
+    match fs::read(&file) {
+        Ok(bytes) => Node::decode(&bytes).map(Some).map_err(|error| match error {
+            None => DataDirError::Damaged { path: file },
+            Some(found) => DataDirError::Newer { path: path.into(), found },
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(DataDirError::Io { doing: "read", path: file, source }),
     }
 }
 

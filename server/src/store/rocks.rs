@@ -6,11 +6,11 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use posthouse_engine::kv::{Family, Kv, KvError, Row, Write};
 use rocksdb::{
-    Cache, ColumnFamily, DB, DBPinnableSlice, DBRawIterator, FlushOptions, ReadOptions, WriteBatch,
+    Cache, ColumnFamily, DB, DBPinnableSlice, DBRawIterator, FlushOptions, Options, ReadOptions, WriteBatch,
     WriteOptions, properties,
 };
 
-use super::errors::{StoreError, StoreOpenError, is_made, judge};
+use super::errors::{StoreError, StoreOpenError, has_rows, is_made, judge};
 use super::options::{self, StoreOptions};
 
 /// How the store is doing.
@@ -60,12 +60,7 @@ impl Store {
         let judge = |source: rocksdb::Error| judge(&path, source);
         let database = options::database(options);
         if is_made(&path)? {
-            let known = Family::ALL.map(Family::name);
-            for family in DB::list_cf(&database, &path).map_err(judge)? {
-                if family != rocksdb::DEFAULT_COLUMN_FAMILY_NAME && !known.contains(&family.as_str()) {
-                    return Err(StoreOpenError::Newer { path, family });
-                }
-            }
+            refuse_newer(&database, &path)?;
         }
         let cache = Cache::new_lru_cache(options.block_cache_bytes);
         let families = options::families(options, &cache);
@@ -76,6 +71,54 @@ impl Store {
         let mut unlogged = WriteOptions::default();
         unlogged.disable_wal(true);
         Ok(Self { db, path, cache, unlogged, deleted_bodies: Mutex::default() })
+    }
+
+    /// Opens the store in `dir` only to look into it: nothing is made or changed.
+    ///
+    /// # Errors
+    /// When there is none, or it is damaged, or written by a newer version.
+    pub fn inspect(dir: &Path, options: &StoreOptions) -> Result<Self, StoreOpenError> {
+        let path = dir.to_path_buf();
+        let judge = |source: rocksdb::Error| judge(&path, source);
+        if !has_rows(&path)? {
+            return Err(StoreOpenError::Missing { path });
+        }
+        let mut database = options::database(options);
+        database.create_if_missing(false);
+        database.create_missing_column_families(false);
+        refuse_newer(&database, &path)?;
+        let cache = Cache::new_lru_cache(options.block_cache_bytes);
+        let families = options::families(options, &cache);
+        let db = DB::open_cf_descriptors_read_only(&database, &path, families, false).map_err(judge)?;
+        if let Some(what) = damaged_file(&db).map_err(judge)? {
+            return Err(StoreOpenError::Damaged { path, what });
+        }
+        Ok(Self { db, path, cache, unlogged: WriteOptions::default(), deleted_bodies: Mutex::default() })
+    }
+
+    /// Reads every block of a family's files, deleted rows' too, checks their checksums, and hands the keys to `visit`.
+    ///
+    /// # Errors
+    /// When a file cannot be read or is not what was written; the error names it.
+    #[allow(
+        deprecated,
+        reason = "deprecated for its cost to others; a scan has to read what was deleted, too"
+    )]
+    pub(crate) fn scan(&self, family: Family, visit: &mut dyn FnMut(&[u8])) -> Result<(), StoreError> {
+        let failed = |source| StoreError::Failed { doing: "read the store", source };
+        let mut all = ReadOptions::default();
+        all.set_verify_checksums(true);
+        all.set_ignore_range_deletions(true);
+        all.fill_cache(false);
+        all.set_readahead_size(2 << 20);
+        let mut rows = self.db.raw_iterator_cf_opt(self.family(family)?, all);
+        rows.seek_to_first();
+        while let Some(key) = rows.key() {
+            visit(key);
+            rows.next();
+        }
+        // The end of the rows and an error look alike until asked.
+        rows.status().map_err(failed)
     }
 
     /// Takes all of these writes or none. They survive a crash once a [`flush`](Self::flush) that began later is done.
@@ -251,6 +294,17 @@ impl Kv for Store {
         iterator.status().map_err(failed_read)?;
         Ok(row)
     }
+}
+
+/// Refuses a store with families that are not known here.
+fn refuse_newer(database: &Options, path: &Path) -> Result<(), StoreOpenError> {
+    let known = Family::ALL.map(Family::name);
+    for family in DB::list_cf(database, path).map_err(|source| judge(path, source))? {
+        if family != rocksdb::DEFAULT_COLUMN_FAMILY_NAME && !known.contains(&family.as_str()) {
+            return Err(StoreOpenError::Newer { path: path.into(), family });
+        }
+    }
+    Ok(())
 }
 
 /// A file that belongs to the store and is not there, or is longer or shorter than it was written. RocksDB itself would

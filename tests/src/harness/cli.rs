@@ -25,3 +25,16 @@ pub fn succeed<A: AsRef<OsStr>>(context: &Path, arguments: impl IntoIterator<Ite
     assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
     output.stdout
 }
+
+/// Runs a client command that has to end with this exit code, and returns what it wrote to stdout and stderr.
+#[track_caller]
+pub fn end<A: AsRef<OsStr>>(
+    code: i32,
+    context: &Path,
+    arguments: impl IntoIterator<Item = A>,
+) -> (String, String) {
+    let output = run(context, arguments);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{told}");
+    (String::from_utf8(output.stdout).unwrap(), told)
+}

@@ -2,6 +2,11 @@
 
 pub mod binaries;
 pub mod cli;
+pub mod collector;
+pub mod http2;
+pub mod probe;
+pub mod publishing;
+pub mod raw;
 pub mod refusal;
 pub mod scene;
 pub mod server;

@@ -3,7 +3,7 @@
 use posthouse_proto::google::rpc;
 use prost::Message;
 use tonic::{Code, Status};
-use tonic_types::pb::ErrorInfo;
+use tonic_types::pb::{BadRequest, ErrorInfo};
 
 /// What the server said when it refused: code, reason, message, and all details as bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,21 @@ pub struct Refusal {
     pub metadata: Vec<(String, String)>,
     /// Everything else.
     pub details: Vec<u8>,
+}
+
+impl Refusal {
+    /// A fact that came with the reason.
+    pub fn fact(&self, key: &str) -> Option<&str> {
+        self.metadata.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+    }
+
+    /// The fields of the request that are called wrong.
+    pub fn fields(&self) -> Vec<String> {
+        let details = rpc::Status::decode(&*self.details).unwrap().details;
+        let bad = details.iter().filter(|any| any.type_url.ends_with("/google.rpc.BadRequest"));
+        let bad = bad.flat_map(|any| BadRequest::decode(&*any.value).unwrap().field_violations);
+        bad.map(|violation| violation.field).collect()
+    }
 }
 
 impl From<&Status> for Refusal {

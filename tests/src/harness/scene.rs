@@ -37,8 +37,14 @@ impl Scene {
 
     /// Starts a server on a site.
     pub async fn on(site: Site) -> Self {
-        let server = Server::start(&site).await;
         let credentials = site.credentials(CIVIL);
+        Self::with(site, credentials).await
+    }
+
+    /// Starts a server on a site, with a caller who has these credentials.
+    pub async fn with(site: Site, credentials: Credentials) -> Self {
+        let mut server = Server::launch(&site, &super::binaries::posthouse(), None);
+        server.ready_for(&site, &credentials).await;
         let caller = Caller::connect(&site, &credentials).await;
         Self { site, server, caller, credentials }
     }
@@ -48,6 +54,13 @@ impl Scene {
         self.server.kill();
         self.server = Server::start(&self.site).await;
         self.caller = Caller::connect(&self.site, &self.credentials).await;
+    }
+
+    /// The same caller with other rights.
+    pub fn scoped(&self, scope: &str) -> Caller {
+        let mut claims = self.site.claims(CIVIL, &self.credentials.certificate);
+        scope.clone_into(&mut claims.scope);
+        self.caller.with_token(Some(&self.site.mint(CIVIL, &claims)))
     }
 
     /// Makes a queue in the department `household-registry`, and returns its full name.
@@ -131,6 +144,41 @@ impl Scene {
         match self.settle(queue, settlement).await {
             settle_result::Result::Settled(settled) => assert_eq!(settled.action, action),
             other => panic!("not settled: {other:?}"),
+        }
+    }
+
+    /// Publishes a text and calls it hopeless at its first delivery; its id.
+    pub async fn fail(&self, queue: &str, text: &str) -> String {
+        self.publish(queue, &[text]).await;
+        let delivery = self.receive_one(queue, LONG).await;
+        self.settled(queue, settlement(&delivery, SettleAction::DeadLetter)).await;
+        delivery.message.unwrap().id
+    }
+
+    /// Where a message is.
+    pub async fn find(&self, message_id: &str) -> v1::MessageStatus {
+        let request =
+            v1::FindMessageRequest { message_id: message_id.to_owned(), ..v1::FindMessageRequest::default() };
+        self.caller.messages().find_message(self.caller.request(request)).await.unwrap().into_inner()
+    }
+
+    /// All dead letters of a queue, in pages of two.
+    pub async fn dead_letters(&self, queue: &str) -> Vec<v1::MessageStatus> {
+        let mut request = v1::ListDeadLettersRequest {
+            queue: queue.to_owned(),
+            page_size: 2,
+            ..v1::ListDeadLettersRequest::default()
+        };
+        let mut found = Vec::new();
+        loop {
+            let asked = self.caller.request(request.clone());
+            let page = self.caller.messages().list_dead_letters(asked).await.unwrap().into_inner();
+            assert!(page.dead_letters.len() <= 2);
+            found.extend(page.dead_letters);
+            if page.next_page_token.is_empty() {
+                return found;
+            }
+            request.page_token = page.next_page_token;
         }
     }
 

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use posthouse_client::Client;
+use posthouse_client::{Client, Context};
 
-use super::site::{CIVIL, Site};
+use super::site::{CIVIL, Credentials, Site};
 use super::{PATIENCE, binaries};
 use crate::powercut::PowerCut;
 
@@ -49,9 +49,18 @@ impl Server {
         self.try_ready(site).await.unwrap_or_else(|refusal| panic!("{refusal}"));
     }
 
+    /// The same, for a caller with these credentials.
+    pub async fn ready_for(&mut self, site: &Site, credentials: &Credentials) {
+        let context = Context::load(site.write_context(CIVIL, credentials)).unwrap();
+        self.answers(context).await.unwrap_or_else(|refusal| panic!("{refusal}"));
+    }
+
     /// Waits until the server answers a ping, or has ended: then it returns how, with its log.
     pub async fn try_ready(&mut self, site: &Site) -> Result<(), String> {
-        let context = site.context(CIVIL);
+        self.answers(site.context(CIVIL)).await
+    }
+
+    async fn answers(&mut self, context: Context) -> Result<(), String> {
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -79,6 +88,11 @@ impl Server {
         let pid = self.child.id().to_string();
         let sent = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status().unwrap();
         assert!(sent.success());
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Whether it still runs.

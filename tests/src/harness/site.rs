@@ -100,6 +100,16 @@ impl Site {
         self.path("posthouse.toml")
     }
 
+    /// Replaces parts of the configuration, each of which must be there.
+    pub fn configure(&self, parts: &[(&str, &str)]) {
+        let mut text = fs::read_to_string(self.config()).unwrap();
+        for (from, to) in parts {
+            assert!(text.contains(from), "{from} is not in {text}");
+            text = text.replace(from, to);
+        }
+        fs::write(self.config(), text).unwrap();
+    }
+
     /// What a power cut takes from: the folder with the data folder in it.
     pub fn state(&self) -> PathBuf {
         self.path("state")
@@ -113,6 +123,11 @@ impl Site {
     /// The authority that signed the server's certificate, as PEM.
     pub fn server_authority(&self) -> &str {
         self.server_authority.certificate_pem()
+    }
+
+    /// The authority that signed the server's certificate.
+    pub fn server_authority_itself(&self) -> &Authority {
+        &self.server_authority
     }
 
     /// A fresh certificate of a tenant's client.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use hyper_util::rt::TokioIo;
 use posthouse::dev::SERVER_NAME;
 use posthouse_proto::v1::consumer_client::ConsumerClient;
+use posthouse_proto::v1::messages_client::MessagesClient;
 use posthouse_proto::v1::publisher_client::PublisherClient;
 use posthouse_proto::v1::queues_client::QueuesClient;
 use rustls::version::TLS13;
@@ -80,12 +81,32 @@ impl Caller {
         QueuesClient::new(self.channel.clone())
     }
 
+    /// `Messages`.
+    pub fn messages(&self) -> MessagesClient<Channel> {
+        MessagesClient::new(self.channel.clone())
+    }
+
     /// Cuts the connection, as a broken cable would: no stream on it ends in good order.
     pub fn cut(&self) {
         for socket in self.sockets.lock().unwrap().drain(..) {
             // It may be closed already.
             let _ = socket.shutdown(std::net::Shutdown::Both);
         }
+    }
+
+    /// From here on the connection is reset when it is closed, without any farewell.
+    pub fn reset_when_closed(&self) {
+        for socket in self.sockets.lock().unwrap().drain(..) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+            let _inside = runtime.enter();
+            // The option is the socket's, not this handle's.
+            tokio::net::TcpStream::from_std(socket).unwrap().set_zero_linger().unwrap();
+        }
+    }
+
+    /// How many connections it has opened so far, one after the other.
+    pub fn connections(&self) -> usize {
+        self.sockets.lock().unwrap().len()
     }
 
     /// The connection.

@@ -30,7 +30,9 @@ pub(super) async fn run(shared: Arc<Shared>, number: u32, mut stop: watch::Recei
 pub(super) async fn open(shared: &Shared, queue: &str) -> (u32, Consumer) {
     let client = shared.client().await;
     let opened = || async {
+        // Leases must run out here, so they are not kept alive.
         let consumer = client.consumer(queue).credit_messages(64).lease_duration(LEASE);
+        let consumer = consumer.extend_leases_for(Duration::ZERO);
         consumer.open().await.ok()
     };
     let consumer = eventually("a consumer", opened).await;

@@ -6,14 +6,25 @@
     reason = "these are tests, and the helpers are no less so than what is marked as one"
 )]
 
+mod bad_input;
+mod clock;
+mod commands;
 mod dead_letters;
+mod disk;
+mod door;
 mod drain;
 mod leases;
 mod lines;
+mod messages;
+mod observe;
 mod open;
 mod producers;
+mod quota;
+mod redrive;
+mod reload;
 mod security;
 mod sessions;
+mod stats;
 mod throwaway;
 mod tokens;
 mod unread;

@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use posthouse_proto::v1;
 use posthouse_tests::harness::binaries;
-use posthouse_tests::harness::scene::{Scene, text};
+use posthouse_tests::harness::refusal::assert_refused;
+use posthouse_tests::harness::scene::{LONG, Scene, text};
 use posthouse_tests::harness::server::Server;
 use posthouse_tests::harness::site::Site;
+use posthouse_tests::harness::stream::{Stream, open};
 use posthouse_tests::harness::wire::Caller;
+use tonic::Code;
 
 /// Starts the server, which has to refuse, and returns what it says.
 async fn refuses(site: &Site) -> String {
@@ -158,6 +161,48 @@ async fn with_a_damaged_store() {
     }
 }
 
+/// RocksDB looks at a block's checksum when it reads it: then, and no earlier, is a flipped byte of a message found.
+#[tokio::test(flavor = "multi_thread")]
+async fn but_a_damaged_message_stops_nobody_who_does_not_read_it() {
+    let mut scene = Scene::start().await;
+    let (queue, other) = (scene.plain_queue("q").await, scene.plain_queue("other").await);
+    for number in 0..40_u8 {
+        // Nothing that compresses, so that the bodies are most of the file.
+        let payload: Vec<u8> = (0..100_000).map(|_| rand::random()).collect();
+        let attributes = [("number".to_owned(), number.to_string())].into();
+        let messages = vec![v1::NewMessage { payload: payload.into(), attributes }];
+        let request = v1::PublishRequest { queue: queue.clone(), messages, ..v1::PublishRequest::default() };
+        scene.caller.publisher().publish(scene.caller.request(request)).await.unwrap();
+    }
+    scene.publish(&other, &["a"]).await;
+    scene.server.terminate();
+    scene.server.ended().await;
+    let tables = files(&scene.site.data().join("store")).into_iter();
+    let tables = tables.filter(|path| path.extension().is_some_and(|end| end == "sst"));
+    let path = tables.max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+    let bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    assert!(bytes.len() > 4_000_000, "{} has {} bytes", path.display(), bytes.len());
+    overwrite(&path, middle as u64, &[!bytes[middle]]);
+
+    scene.server = Server::start(&scene.site).await;
+    scene.caller = Caller::connect(&scene.site, &scene.credentials).await;
+    let mut stream = Stream::open(&scene.caller, open(&queue, [1; 16], 100)).await;
+    let refusal = assert_refused(stream.end().await, Code::Internal, "INTERNAL");
+    assert!(refusal.message.contains("log"), "{refusal:?}");
+    let (log, name) = (scene.server.log(), path.file_name().unwrap().to_str().unwrap());
+    assert!(log.contains(name) && log.contains("backup"), "{name} is not named:\n{log}");
+    assert!(!log.contains("panicked"), "{log}");
+    // All but the damaged message is there, and everything else works, in the same department too.
+    assert_eq!(text(&scene.receive_one(&other, LONG).await), "a");
+    assert_eq!(scene.publish(&other, &["b"]).await, [2]);
+    assert_eq!(scene.publish(&queue, &["c"]).await, [41]);
+    assert_eq!(text(&scene.receive_one(&queue, LONG).await), "c");
+    let mut scene = scene;
+    scene.crash().await;
+    assert_eq!(text(&scene.receive_one(&other, LONG).await), "b");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_log() {
     // Whether the store had been flushed or not: what was confirmed may be missing.
@@ -198,4 +243,22 @@ async fn with_a_configuration_that_is_wrong_in_two_places() {
     let log = server.log();
     assert!(log.contains("server.shards") && log.contains("colour"), "{log}");
     assert!(!site.data().exists());
+    let checked = check(&site);
+    assert_eq!(checked.status.code(), Some(78));
+    let told = String::from_utf8_lossy(&checked.stderr);
+    assert!(told.contains("line 4: server.shards") && told.contains("line 5: server.colour"), "{told}");
+}
+
+fn check(site: &Site) -> std::process::Output {
+    let mut command = std::process::Command::new(binaries::posthouse());
+    command.args(["serve", "--check", "--config"]).arg(site.config()).output().unwrap()
+}
+
+#[test]
+fn but_a_configuration_can_be_checked_without_a_server() {
+    let site = Site::new();
+    let checked = check(&site);
+    assert_eq!(checked.status.code(), Some(0), "{checked:?}");
+    assert!(String::from_utf8_lossy(&checked.stdout).contains("is in order"), "{checked:?}");
+    assert!(!site.data().exists(), "something was made");
 }

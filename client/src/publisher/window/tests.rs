@@ -14,7 +14,7 @@ use posthouse_proto::{
     },
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -105,7 +105,7 @@ impl Run {
             let payload = if poisoned { Bytes::from_static(POISON) } else { Bytes::from(number) };
             let (answer, ack) = oneshot::channel();
             let message = v1::NewMessage { payload: payload.clone(), ..v1::NewMessage::default() };
-            batch.push(Accepted { message, answer, bytes: 1, taken: 1 });
+            batch.push(Accepted { message, answer, bytes: 1, taken: 1, deadline: None });
             self.published.push((payload, ack));
         }
         self.window.push(batch);
@@ -167,7 +167,7 @@ impl Run {
             0..15 => self.push(),
             15..40 => {
                 if self.window.in_flight() < 8 {
-                    self.requests.extend(self.window.send());
+                    self.requests.extend(self.window.send(Instant::now()));
                 }
             }
             40..68 => self.serve(),
@@ -197,7 +197,7 @@ fn everything_is_stored_once_and_in_order() {
         // Now everything goes well.
         let mut left = 10_000;
         while !run.window.is_empty() {
-            run.requests.extend(run.window.send());
+            run.requests.extend(run.window.send(Instant::now()));
             run.serve();
             run.answer();
             left -= 1;
@@ -215,7 +215,7 @@ fn everything_is_stored_once_and_in_order() {
             }
         }
         assert!(stored.is_empty(), "seed {seed}: stored twice or without an answer");
-        assert_eq!(run.window.take_freed(), freed, "seed {seed}");
+        assert_eq!(run.window.take_freed().bytes, freed, "seed {seed}");
     }
 }
 
@@ -225,13 +225,13 @@ fn a_session_that_cannot_follow_is_left() {
     assert!(window.opened(0) && !window.opened(1));
     let mut batch = Batch::default();
     let message = v1::NewMessage::default();
-    batch.push(Accepted { message, answer: oneshot::channel().0, bytes: 1, taken: 1 });
+    batch.push(Accepted { message, answer: oneshot::channel().0, bytes: 1, taken: 1, deadline: None });
     window.push(batch);
-    assert_eq!(window.send().unwrap().first_sequence, 0);
+    assert_eq!(window.send(Instant::now()).unwrap().first_sequence, 0);
     window.stream_ended();
     // It may be stored or not; more than that cannot be.
     assert!(window.opened(0) && window.opened(1) && !window.opened(2));
-    assert_eq!(window.send().unwrap().first_sequence, 0);
+    assert_eq!(window.send(Instant::now()).unwrap().first_sequence, 0);
     window.new_epoch();
     assert!(window.opened(0) && !window.opened(1));
 }

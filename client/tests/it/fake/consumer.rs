@@ -169,6 +169,14 @@ impl State {
                 send(answers, Frame::TokenRefreshed(v1::TokenRefreshed::default())).await;
             }
             request::Frame::Ping(ping) => {
+                let deaf = {
+                    let leases = &mut self.kept().leases;
+                    leases.pings += 1;
+                    leases.deaf
+                };
+                if deaf {
+                    return Ok(());
+                }
                 send(answers, Frame::Pong(v1::Pong { ping_id: ping.ping_id })).await;
             }
             request::Frame::Open(_) => return Err(Status::invalid_argument("opened twice")),

@@ -21,6 +21,11 @@ pub struct Leases {
     /// Settle, but do not say so.
     pub mute: bool,
     pub settle_frames: usize,
+    /// Attributes of everything that is delivered.
+    pub attributes: HashMap<String, String>,
+    /// Do not answer pings.
+    pub deaf: bool,
+    pub pings: usize,
     /// What the streams may still be sent, all together.
     pub credit: v1::Credit,
     next_token: u64,
@@ -45,7 +50,8 @@ impl Leases {
         self.next_token += 1;
         let token = Bytes::from(format!("token-{:014}", self.next_token));
         let lease = Lease { session: session.clone(), sequence, payload, failed };
-        let delivery = delivery(&token, &lease, false);
+        let mut delivery = delivery(&token, &lease, false);
+        delivery.message.as_mut().unwrap().attributes = self.attributes.clone();
         self.leased.insert(token, lease);
         Some(delivery)
     }

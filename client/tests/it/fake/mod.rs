@@ -2,6 +2,7 @@
 
 mod consumer;
 mod leases;
+mod messages;
 mod producers;
 mod publisher;
 mod queues;
@@ -13,12 +14,16 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard},
     task::{Context as TaskContext, Poll},
+    time::Duration,
 };
 
 use posthouse_client::{Client, Context};
 use posthouse_proto::{
     google::rpc,
-    v1::{consumer_server::ConsumerServer, publisher_server::PublisherServer, queues_server::QueuesServer},
+    v1::{
+        consumer_server::ConsumerServer, messages_server::MessagesServer, publisher_server::PublisherServer,
+        queues_server::QueuesServer,
+    },
 };
 use prost::Message as _;
 use tokio::{
@@ -60,6 +65,10 @@ pub struct Kept {
     pub queues: Vec<posthouse_proto::v1::Queue>,
     /// The only token that is accepted; empty: `good-token`.
     pub token: String,
+    /// Let lists of queues wait.
+    pub slow: bool,
+    /// The trace contexts that calls came with.
+    pub traceparents: Vec<String>,
     /// Tokens that streams were refreshed with.
     pub refreshed: Vec<String>,
 }
@@ -106,6 +115,8 @@ impl State {
     fn admit<T>(&self, request: &Request<T>) -> Result<(), Status> {
         let header = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
         let token = header.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+        let trace = request.metadata().get("traceparent").and_then(|value| value.to_str().ok());
+        self.kept().traceparents.extend(trace.map(str::to_owned));
         self.accept(token)
     }
 
@@ -117,7 +128,10 @@ impl State {
 }
 
 pub fn refusal(code: Code, reason: &str) -> Status {
-    let details = ErrorDetails::with_error_info(reason, "posthouse.v1", HashMap::new());
+    let mut details = ErrorDetails::with_error_info(reason, "posthouse.v1", HashMap::new());
+    details.add_bad_request_violation("messages", "wrong");
+    details.add_quota_failure_violation("tenants/t", "messages per batch");
+    details.set_retry_info(Some(Duration::from_millis(1)));
     Status::with_error_details(code, format!("refused: {reason}"), details)
 }
 
@@ -147,7 +161,8 @@ pub async fn serve(pki: &Pki, state: State) -> SocketAddr {
         .add_service(health)
         .add_service(PublisherServer::new(state.clone()))
         .add_service(ConsumerServer::new(state.clone()))
-        .add_service(QueuesServer::new(state))
+        .add_service(QueuesServer::new(state.clone()))
+        .add_service(MessagesServer::new(state))
         .serve_with_incoming(ReceiverStream::new(incoming));
     tokio::spawn(server);
     address

@@ -16,6 +16,8 @@ use super::refusal_in_frame;
 #[derive(Default)]
 pub struct Producers {
     pub stored: Vec<Bytes>,
+    /// Of every message that came.
+    pub attributes: Vec<HashMap<String, String>>,
     sessions: HashMap<Bytes, Session>,
     /// Whole batches to refuse, in the order of coming, before anything else is checked.
     pub refuse: VecDeque<rpc::Status>,
@@ -83,6 +85,7 @@ impl Producers {
             return Err(refusal_in_frame(Code::InvalidArgument, "BATCH_INVALID"));
         }
         session.next += count;
+        self.attributes.extend(messages.iter().map(|message| message.attributes.clone()));
         let sequence = self.stored.len() as u64 + 1;
         session.batches.push((first, sequence, count));
         let bad = |message: &NewMessage| message.payload.starts_with(b"bad");

@@ -68,7 +68,7 @@ impl State {
                 None => return Ok(()),
                 Some(request::Frame::Batch(batch)) => {
                     let (id, epoch) = (&producer.producer_id, producer.epoch);
-                    if let Some(answer) = self.store(id, epoch, batch) {
+                    if let Some(answer) = self.store(id, epoch, batch, open.tell_message_ids) {
                         send(answers, Frame::BatchResult(answer)).await;
                     }
                 }
@@ -82,10 +82,17 @@ impl State {
         }
     }
 
-    fn store(&self, id: &Bytes, epoch: u64, batch: request::Batch) -> Option<response::BatchResult> {
+    fn store(
+        &self,
+        id: &Bytes,
+        epoch: u64,
+        batch: request::Batch,
+        tell_ids: bool,
+    ) -> Option<response::BatchResult> {
         let mut kept = self.kept();
         let outcome = kept.producers.publish(id, epoch, batch.first_sequence, batch.messages);
         let outcome = match outcome {
+            Ok(results) if tell_ids => response::batch_result::Outcome::Results(one_by_one(results)),
             Ok(results) => response::batch_result::Outcome::Results(results),
             Err(status) => response::batch_result::Outcome::Error(status),
         };
@@ -100,4 +107,13 @@ async fn next(requests: &mut Streaming<PublishStreamRequest>) -> Result<Option<r
 
 async fn send(answers: &Answers, frame: Frame) {
     let _ = answers.send(Ok(PublishStreamResponse { frame: Some(frame) })).await;
+}
+
+fn one_by_one(results: response::Results) -> response::Results {
+    let Some(all) = results.all_stored else { return results };
+    let stored = |sequence| v1::publish_result::Stored { message_id: format!("m-{sequence}"), sequence };
+    let result = |sequence| v1::publish_result::Result::Stored(stored(sequence));
+    let sequences = all.first_sequence..all.first_sequence + u64::from(all.count);
+    let results = sequences.map(|sequence| v1::PublishResult { result: Some(result(sequence)) });
+    response::Results { all_stored: None, results: results.collect() }
 }

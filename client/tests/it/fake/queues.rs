@@ -33,6 +33,10 @@ impl Queues for State {
         request: Request<v1::ListQueuesRequest>,
     ) -> Result<Response<v1::ListQueuesResponse>, Status> {
         self.admit(&request)?;
+        if self.kept().slow {
+            assert!(request.metadata().contains_key("grpc-timeout"));
+            std::future::pending::<()>().await;
+        }
         let request = request.into_inner();
         let start: usize = request.page_token.parse().unwrap_or(0);
         let kept = self.kept();

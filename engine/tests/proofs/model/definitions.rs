@@ -51,6 +51,7 @@ impl Model {
             next_lease: 1,
             leases: Vec::new(),
             producers: Default::default(),
+            sums: Default::default(),
         };
         let view = queue.view();
         self.queues.push(queue);
@@ -101,6 +102,7 @@ impl Model {
             purged += u64::from(message.state != State::Settled);
             message.state = State::Settled;
         }
+        queue.sums.purged += purged;
         Ok(purged)
     }
 

@@ -22,7 +22,7 @@ enum Not {
 }
 
 impl Model {
-    fn at(&self, department: u32, queue: u32, subscription: u32) -> Result<usize, SubscriptionError> {
+    pub fn at(&self, department: u32, queue: u32, subscription: u32) -> Result<usize, SubscriptionError> {
         self.department(department)?;
         let at = self.by_id(department, queue).ok_or(SubscriptionError::QueueNotFound)?;
         if subscription == 1 { Ok(at) } else { Err(SubscriptionError::SubscriptionNotFound) }
@@ -45,7 +45,14 @@ impl Model {
         for sequence in wanted {
             let message = queue.message(sequence);
             message.state = State::Leased;
+            let first = !std::mem::replace(&mut message.delivered, true);
+            let waited = self.now - message.published_at;
             items.push(Item { sequence, attempt: message.failures + 1, deadline, end: None });
+            queue.sums.delivered += 1;
+            if first {
+                queue.sums.first_delivered += 1;
+                queue.sums.waiting_ms += waited;
+            }
         }
         let granted = (0..).zip(&items);
         let granted = granted
@@ -59,6 +66,7 @@ impl Model {
             holder,
             nonce,
             epoch: self.epoch,
+            granted_at: self.now,
             items,
             timer: deadline,
             closed_at: None,
@@ -149,7 +157,18 @@ impl Model {
         if held.items.iter().all(|item| item.end.is_some()) {
             held.closed_at = Some(now);
         }
-        let counts = held.epoch == epoch;
+        let (counts, leased) = (held.epoch == epoch, now - held.granted_at);
+        match end {
+            End::Settled(SettleKind::Ack) => {
+                queue.sums.acked += 1;
+                queue.sums.processing_ms += leased;
+                queue.sums.last_acked_at_ms = now;
+            }
+            End::Settled(SettleKind::Nack) => queue.sums.nacked += 1,
+            End::Settled(SettleKind::Release) => queue.sums.released += 1,
+            End::Lost => queue.sums.expired += 1,
+            End::Settled(_) => {}
+        }
         let delay = delay.min(30 * 24 * 3_600_000);
         match end {
             End::Settled(SettleKind::Ack) => queue.message(sequence).state = State::Settled,
@@ -179,13 +198,16 @@ impl Model {
         let target = queue.settings.dead_letter_queue.clone();
         let (id, name) = (queue.id, queue.name.clone());
         if target.is_empty() {
-            queue.message(sequence).state = State::Parked;
+            queue.message(sequence).state = State::Parked(cause);
+            queue.sums.dead_lettered += 1;
             return;
         }
         let Some(to) = self.by_name(id.department.0, &target) else {
             self.queues[at].message(sequence).state = State::Waiting(self.now + 60_000, Some(cause));
             return;
         };
+        self.queues[at].sums.dead_lettered += 1;
+        self.queues[at].sums.moved += 1;
         let message = self.queues[at].message(sequence);
         message.state = State::Settled;
         let origin = DeadLetterOrigin {
@@ -200,6 +222,15 @@ impl Model {
         let (content, size) = (message.content.clone(), message.size);
         let (published_at, origin) = (self.now, Some(origin));
         let state = State::Free;
-        self.queues[to].messages.push(Message { content, size, published_at, origin, failures: 0, state });
+        let (failures, delivered) = (0, false);
+        self.queues[to].messages.push(Message {
+            content,
+            size,
+            published_at,
+            origin,
+            failures,
+            delivered,
+            state,
+        });
     }
 }

@@ -4,6 +4,7 @@
 mod definitions;
 mod delivery;
 mod publish;
+mod redrive;
 mod time;
 
 use std::collections::BTreeMap;
@@ -13,9 +14,10 @@ use posthouse_engine::{
     ids::{DEFAULT_SUBSCRIPTION, DepartmentId, LeaseId, QueueRef, SubscriptionRef},
     outcome::{Counts, DepartmentError, GrantedItem, LiveDelivery, Outcome, QueueView},
     schema::{
-        Command, DeadLetterCause, DeadLetterOrigin, Holder, QueueSettings, SettleKind,
+        Command, DeadLetterCause, DeadLetterOrigin, Holder, QueueSettings, SettleKind, SubscriptionSums,
         producer_row::PastBatch,
     },
+    standing::{MessageState, MessageStatus, Stats},
 };
 
 #[derive(Debug, Clone, Default)]
@@ -48,6 +50,7 @@ pub struct Queue {
     pub next_lease: u64,
     pub leases: Vec<Lease>,
     pub producers: BTreeMap<Bytes, Producer>,
+    pub sums: SubscriptionSums,
 }
 
 #[derive(Debug, Clone)]
@@ -57,6 +60,8 @@ pub struct Message {
     pub published_at: u64,
     pub origin: Option<DeadLetterOrigin>,
     pub failures: u32,
+    /// At least once.
+    pub delivered: bool,
     pub state: State,
 }
 
@@ -66,7 +71,7 @@ pub enum State {
     Leased,
     /// With a cause: for its dead-letter queue.
     Waiting(u64, Option<DeadLetterCause>),
-    Parked,
+    Parked(DeadLetterCause),
     Settled,
 }
 
@@ -76,6 +81,7 @@ pub struct Lease {
     pub holder: Holder,
     pub nonce: u64,
     pub epoch: u64,
+    pub granted_at: u64,
     pub items: Vec<Item>,
     pub timer: u64,
     pub closed_at: Option<u64>,
@@ -123,6 +129,7 @@ impl Model {
             Command::Settle(command) => Outcome::Settle(self.settle(command)),
             Command::Extend(command) => Outcome::Extend(self.extend(command)),
             Command::ReleaseHolder(command) => Outcome::ReleaseHolder(self.release(command)),
+            Command::RedriveDeadLetters(command) => Outcome::RedriveDeadLetters(self.redrive(command)),
             Command::Advance(command) => {
                 // The driver follows a small one by one that is large enough.
                 if command.max >= super::driver::FULL_ADVANCE {
@@ -194,9 +201,56 @@ impl Queue {
             ready: count(&|state| state == State::Free),
             in_flight: count(&|state| state == State::Leased),
             waiting: count(&|state| matches!(state, State::Waiting(..))),
-            parked: count(&|state| state == State::Parked),
+            parked: count(&|state| matches!(state, State::Parked(_))),
             last_sequence: self.messages.len() as u64,
         }
+    }
+
+    /// But for the bytes, which depend on when the engine trims.
+    pub fn stats(&self) -> Stats {
+        let times: Vec<u64> = self.messages.iter().map(|message| message.published_at).collect();
+        let oldest = self.messages.iter().find(|message| message.state != State::Settled);
+        Stats {
+            counts: self.counts(),
+            oldest_unsettled_ms: oldest.map(|message| message.published_at),
+            stored_bytes: 0,
+            published: self.messages.len() as u64,
+            first_published_ms: times.first().copied(),
+            last_published_ms: times.last().copied(),
+            sums: self.sums,
+        }
+    }
+
+    pub fn status(&self, sequence: u64) -> MessageStatus {
+        let message = &self.messages[usize::try_from(sequence).unwrap() - 1];
+        let items = self.leases.iter().flat_map(|lease| &lease.items);
+        let mut open = items.filter(|item| item.end.is_none() && item.sequence == sequence);
+        let state = match message.state {
+            State::Free => MessageState::Ready,
+            State::Leased => MessageState::Leased { deadline_ms: open.next().unwrap().deadline },
+            State::Waiting(due, None) => MessageState::Waiting { due_ms: Some(due) },
+            State::Waiting(_, Some(_)) => MessageState::Waiting { due_ms: None },
+            State::Parked(cause) => MessageState::Parked(cause),
+            State::Settled => MessageState::Settled,
+        };
+        MessageStatus {
+            sequence,
+            state,
+            failed_attempts: if message.state == State::Settled { 0 } else { message.failures },
+            published_at_ms: Some(message.published_at),
+            payload_bytes: Some(message.size),
+            origin: message.origin.clone(),
+        }
+    }
+
+    /// What came from another queue, or is parked.
+    pub fn dead_letters(&self) -> Vec<u64> {
+        let is_one = |message: &Message| match message.state {
+            State::Settled => false,
+            State::Parked(_) => true,
+            _ => message.origin.is_some(),
+        };
+        (1..).zip(&self.messages).filter(|(_, message)| is_one(message)).map(|(at, _)| at).collect()
     }
 
     pub fn live(&self, holder: &Holder) -> Vec<LiveDelivery> {

@@ -31,6 +31,7 @@ impl Model {
                 published_at: now,
                 origin: None,
                 failures: 0,
+                delivered: false,
                 state: State::Free,
             });
             results.push(EntryResult::Stored(queue.messages.len() as u64));

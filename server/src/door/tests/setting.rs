@@ -12,12 +12,13 @@ use tower::service_fn;
 
 use super::client::Client;
 use crate::{
-    config::{Authority, Config, IdentityConfig, ObserveConfig, ServerConfig, TlsConfig},
+    config::{Authority, Config, Files, IdentityConfig, ObserveConfig, ServerConfig, TlsConfig},
     door::Door,
     identity::{
         CertificateError, ConnIdentity, TokenPolicy,
         testing::{self, authority, leaf, tenants, trust_domain},
     },
+    limits::DEFAULT_MAX_CONNECTIONS,
     observe::Observer,
 };
 
@@ -41,6 +42,10 @@ impl Setting {
     }
 
     pub(super) async fn open_with(deadline: Duration) -> Self {
+        Self::open_for(deadline, Duration::from_secs(3600)).await
+    }
+
+    pub(super) async fn open_for(deadline: Duration, max_age: Duration) -> Self {
         let (authority, other_authority) = (authority("Taxation"), authority("Public Security"));
         let server_authority = testing::authority("Posthouse");
         let key = KeyPair::generate().unwrap();
@@ -55,6 +60,9 @@ impl Setting {
                 data_dir: PathBuf::new(),
                 shards: 4,
                 drain_deadline: deadline,
+                max_connections: DEFAULT_MAX_CONNECTIONS,
+                max_connection_age: max_age,
+                min_free_disk_bytes: 0,
             },
             tls: TlsConfig {
                 chain: vec![certificate.der().clone()],
@@ -70,6 +78,12 @@ impl Setting {
             authorities: vec![trusted(&authority, "taxation"), trusted(&other_authority, "public-security")],
             issuers: Vec::new(),
             tenants: Vec::new(),
+            files: Files {
+                certificate: PathBuf::new(),
+                key: PathBuf::new(),
+                authorities: Vec::new(),
+                key_sets: Vec::new(),
+            },
             observe: ObserveConfig::default(),
         };
         let door = Door::bind(&config, Observer::for_tests()).unwrap();

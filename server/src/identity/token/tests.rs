@@ -82,6 +82,32 @@ fn is_malformed(error: &Option<IdentityError>) -> bool {
 }
 
 #[test]
+fn a_key_that_is_replaced_ends_what_it_vouched_for() {
+    let Setting { verifier, signer, connection } = setting();
+    let token = signer.sign(&claims(&connection, SCOPE));
+    let verify = || verifier.verify(&token, &connection, SystemTime::now());
+    let principal = verify().unwrap();
+    let name = issuer("taxation");
+    assert!(!verifier.replace_keys("https://nobody.example", keys(&[&signer])));
+    // The same keys, and more of them: nothing ends.
+    let next = Signer::new("key-3", Algorithm::ES256);
+    assert!(verifier.replace_keys(&name, keys(&[&signer, &next])));
+    assert!(!verifier.replace_keys(&name, keys(&[&next, &signer])));
+    assert!(!principal.key.has_ended());
+    verify().unwrap();
+    // Another key under the same name, though the token is in the cache.
+    let other = Signer::new("key-1", Algorithm::EdDSA);
+    assert!(verifier.replace_keys(&name, keys(&[&other])));
+    assert!(principal.key.has_ended());
+    assert_eq!(verify().unwrap_err(), IdentityError::SignatureInvalid);
+    assert!(verifier.replace_keys(&name, keys(&[&next])));
+    assert_eq!(verify().unwrap_err(), IdentityError::KeyUnknown);
+    // And back: the token is good again, the principal of before is not.
+    assert!(verifier.replace_keys(&name, keys(&[&signer])));
+    assert!(!verify().unwrap().key.has_ended() && principal.key.has_ended());
+}
+
+#[test]
 fn a_good_token_of_every_algorithm_makes_a_principal() {
     for algorithm in [Algorithm::EdDSA, Algorithm::ES256, Algorithm::ES384, Algorithm::PS256] {
         let setting = setting_with(algorithm, Binding::CertificateHash);

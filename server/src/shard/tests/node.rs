@@ -65,7 +65,8 @@ pub(super) fn replayed(shard: u16, store: &Store, disk: &MemDisk) -> StartShard 
 
 pub(super) fn context(store: &Arc<Store>, log: &Arc<dyn Log>, clock: Clock) -> WorkerContext {
     let bodies = Arc::new(BodyCache::new(1 << 20));
-    WorkerContext::new(Arc::clone(store), Arc::clone(log), Arc::new(clock), bodies, Observer::for_tests())
+    let (usages, observer) = (Arc::default(), Observer::for_tests());
+    WorkerContext::new(Arc::clone(store), Arc::clone(log), Arc::new(clock), bodies, usages, observer)
 }
 
 impl Node {

@@ -1,20 +1,15 @@
-//! What is written for a delivery.
+//! From a delivery to a line.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use posthouse_client::{DeadLetterCause, DeadLetterOrigin, Delivery};
 use serde_json::{Value, json};
 
-use crate::args::Output;
 use crate::time::rfc3339;
 
-/// Appends a delivery and a line feed.
-pub fn append(text: &mut Vec<u8>, delivery: &Delivery, output: Output) {
-    match output {
-        Output::Payload => text.extend_from_slice(delivery.payload()),
-        Output::Json => text.extend_from_slice(object(delivery).to_string().as_bytes()),
-    }
-    text.push(b'\n');
+/// A delivery's line, without its line feed.
+pub fn line(delivery: &Delivery) -> String {
+    object(delivery).to_string()
 }
 
 fn object(delivery: &Delivery) -> Value {
@@ -41,14 +36,19 @@ fn payload(bytes: &[u8]) -> (&'static str, String) {
     }
 }
 
-fn dead_letter(origin: &DeadLetterOrigin) -> Value {
-    let reason = match origin.reason {
+/// Why a message is a dead letter, in a word.
+pub fn cause(cause: DeadLetterCause) -> &'static str {
+    match cause {
         DeadLetterCause::MaxAttempts => "max_attempts",
         DeadLetterCause::Consumer => "consumer",
         _ => "unknown",
-    };
+    }
+}
+
+/// Why a message is a dead letter, and where it came from.
+pub fn dead_letter(origin: &DeadLetterOrigin) -> Value {
     json!({
-        "reason": reason,
+        "reason": cause(origin.reason),
         "source_queue": origin.queue,
         "source_subscription": origin.subscription,
         "source_message_id": origin.message_id,

@@ -2,12 +2,12 @@ use std::{fmt, path::Path, sync::Arc};
 
 use tonic::metadata::{Ascii, MetadataValue};
 
-use crate::context::ContextError;
+use crate::{context::ContextError, trace};
 
 /// The largest token that a server reads.
 const MAX_BYTES: usize = 8 * 1024;
 
-/// A token as it stood in its file. It is never printed.
+/// A token to show. It is never printed.
 #[derive(Clone, Eq, PartialEq)]
 pub(crate) struct Token(Arc<str>);
 
@@ -17,12 +17,14 @@ impl Token {
     pub(crate) async fn read(path: &Path) -> Result<Self, ContextError> {
         let text =
             tokio::fs::read_to_string(path).await.map_err(|error| ContextError::unreadable(path, error))?;
+        Self::of(&text).ok_or_else(|| ContextError::Token { path: path.to_owned() })
+    }
+
+    /// `None`: that is no token.
+    pub(super) fn of(text: &str) -> Option<Self> {
         let token = text.trim();
         let plain = token.bytes().all(|byte| byte.is_ascii_graphic());
-        if token.is_empty() || token.len() > MAX_BYTES || !plain {
-            return Err(ContextError::Token { path: path.to_owned() });
-        }
-        Ok(Self(token.into()))
+        (!token.is_empty() && token.len() <= MAX_BYTES && plain).then(|| Self(token.into()))
     }
 
     /// The token alone, for a stream's refresh frame.
@@ -37,12 +39,13 @@ impl Token {
         Some(value)
     }
 
-    /// A request that carries the token.
+    /// A request that carries the token, and the trace it belongs to.
     pub(crate) fn request<T>(&self, body: T) -> tonic::Request<T> {
         let mut request = tonic::Request::new(body);
         if let Some(bearer) = self.bearer() {
             request.metadata_mut().insert("authorization", bearer);
         }
+        trace::put_into_metadata(request.metadata_mut());
         request
     }
 }

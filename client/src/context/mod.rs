@@ -1,13 +1,30 @@
+//! Where the server is, and who is calling.
+
+mod error;
+
 use std::{
-    io,
+    env,
+    future::Future,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use serde::Deserialize;
 
-/// Where the server is and who is calling: addresses and paths of files, no secret itself. The files are read when
-/// they are needed, and again when a connection is made, so that renewed ones come into force without a restart.
+pub use error::ContextError;
+
+use crate::{
+    credentials::{AccessToken, BoxError, TlsMaterial, TlsSource, Token, TokenSource},
+    error::{Error, ErrorKind},
+};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const VARIABLE: &str = "POSTHOUSE_CONTEXT";
+
+/// Where the server is and who is calling. It names the places where certificate, key and token are found: files, or
+/// functions of the program. They are read when they are needed, and again for every connection, so that renewed ones
+/// come into force without a restart.
 ///
 /// As a file:
 ///
@@ -49,62 +66,20 @@ pub struct ContextBuilder {
     key: Option<PathBuf>,
     token_file: Option<PathBuf>,
     tenant: Option<String>,
+    #[serde(skip)]
+    tls: Option<TlsSource>,
+    #[serde(skip)]
+    token: Option<TokenSource>,
 }
 
-/// What is wrong with a context or a file that it names.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ContextError {
-    /// A file cannot be read.
-    #[error("cannot read {}: {source}; check the path and its permissions", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: Arc<io::Error>,
-    },
-    /// The context file is not the TOML that it should be.
-    #[error("{} is not a context: {message}", path.display())]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong, and where.
-        message: String,
-    },
-    /// A value is missing.
-    #[error("the context has no `{0}`; add it")]
-    Missing(&'static str),
-    /// The endpoint is not an address.
-    #[error("the context's endpoint {0:?} is not HOST:PORT; correct it")]
-    Endpoint(String),
-    /// The server name is neither a DNS name nor an IP address.
-    #[error("the context's server_name {0:?} is neither a DNS name nor an IP address; correct it")]
-    ServerName(String),
-    /// A file of certificates, or a key, holds none, or what it holds cannot be used.
-    #[error("{} cannot be used: {message}; replace it with a PEM file", path.display())]
-    Pem {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        message: String,
-    },
-    /// The token file holds no token.
-    #[error("{} holds no token; write one line with the token alone", path.display())]
-    Token {
-        /// The file.
-        path: PathBuf,
-    },
-}
-
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Parts {
     endpoint: String,
     server_name: String,
-    authority: PathBuf,
-    certificate: PathBuf,
-    key: PathBuf,
-    token_file: PathBuf,
     tenant: Option<String>,
+    tls: TlsSource,
+    token: TokenSource,
+    connect_timeout: Duration,
 }
 
 impl Context {
@@ -121,6 +96,11 @@ impl Context {
             *file = file.take().map(|file| folder.join(file));
         }
         builder.build()
+    }
+
+    /// Reads the context file that the environment variable `POSTHOUSE_CONTEXT` names.
+    pub fn from_env() -> Result<Self, ContextError> {
+        Self::load(env::var_os(VARIABLE).ok_or(ContextError::NoVariable)?)
     }
 
     /// A context without a file.
@@ -143,20 +123,42 @@ impl Context {
         self.0.tenant.as_deref()
     }
 
-    pub(crate) fn authority(&self) -> &Path {
-        &self.0.authority
+    /// The certificates and the key, and where they come from.
+    pub(crate) fn tls(&self) -> &TlsSource {
+        &self.0.tls
     }
 
-    pub(crate) fn certificate(&self) -> &Path {
-        &self.0.certificate
+    /// The token to show now.
+    pub(crate) async fn token(&self) -> Result<Token, ContextError> {
+        self.0.token.get().await
     }
 
-    pub(crate) fn key(&self) -> &Path {
-        &self.0.key
+    /// The token that an open stream should know; `None`: nothing new can be had now. Does not wait for anybody.
+    pub(crate) async fn newest_token(&self) -> Option<Token> {
+        self.0.token.newest().await
     }
 
-    pub(crate) fn token_file(&self) -> &Path {
-        &self.0.token_file
+    /// The server did not accept this token.
+    pub(crate) fn refused(&self, token: &Token) {
+        self.0.token.refused(token);
+    }
+
+    /// Why a stream with this token was not opened.
+    pub(crate) fn refusal(&self, token: &Token, status: tonic::Status) -> Error {
+        let error = Error::from(status);
+        if error.kind() == ErrorKind::Unauthenticated {
+            self.refused(token);
+        }
+        error
+    }
+
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        self.0.connect_timeout
+    }
+
+    pub(crate) fn with_connect_timeout(self, connect_timeout: Duration) -> Self {
+        let parts = Arc::unwrap_or_clone(self.0);
+        Self(Arc::new(Parts { connect_timeout, ..parts }))
     }
 }
 
@@ -191,9 +193,59 @@ impl ContextBuilder {
         self
     }
 
-    /// File with the token alone.
+    /// File with the token alone. It is looked at before every call and every 5 s while a stream is open; replace it
+    /// by renaming a new file over it.
     pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.token_file = Some(path.into());
+        self
+    }
+
+    /// Certificates and key as PEM in memory, instead of files. They stay as they are; see
+    /// [`ContextBuilder::tls_source`] for ones that change.
+    pub fn tls(mut self, material: TlsMaterial) -> Self {
+        self.tls = Some(TlsSource::Given(material));
+        self
+    }
+
+    /// A function that gives certificates and key, instead of files. It is asked for every new connection, and has as
+    /// long as connecting may take.
+    ///
+    /// ```
+    /// use posthouse_client::{Context, TlsMaterial};
+    ///
+    /// # async fn from_vault() -> Result<(String, String, String), std::io::Error> { std::future::pending().await }
+    /// let context = Context::builder().tls_source(|| async {
+    ///     let (authority, certificate, key) = from_vault().await?;
+    ///     Ok(TlsMaterial::from_pem(authority, certificate, key))
+    /// });
+    /// ```
+    pub fn tls_source<F, Fut>(mut self, source: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<TlsMaterial, BoxError>> + Send + 'static,
+    {
+        self.tls = Some(TlsSource::Asked(Arc::new(move || Box::pin(source()))));
+        self
+    }
+
+    /// A function that gives tokens, instead of a file. A token is kept until four fifths of its life are over; then
+    /// the next is asked for in the background, and open streams are told. A failure costs nothing while the old token
+    /// is valid: it is asked again after 5 s. One question may take 10 s.
+    ///
+    /// ```
+    /// use posthouse_client::{AccessToken, Context};
+    ///
+    /// # async fn from_issuer() -> Result<String, std::io::Error> { std::future::pending().await }
+    /// let context = Context::builder().token_source(|| async {
+    ///     Ok(AccessToken::new(from_issuer().await?))
+    /// });
+    /// ```
+    pub fn token_source<F, Fut>(mut self, source: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<AccessToken, BoxError>> + Send + 'static,
+    {
+        self.token = Some(TokenSource::asking(Arc::new(move || Box::pin(source()))));
         self
     }
 
@@ -211,21 +263,20 @@ impl ContextBuilder {
         if rustls_pki_types::ServerName::try_from(server_name.as_str()).is_err() {
             return Err(ContextError::ServerName(server_name));
         }
-        Ok(Context(Arc::new(Parts {
-            server_name,
-            authority: self.authority.ok_or(ContextError::Missing("authority"))?,
-            certificate: self.certificate.ok_or(ContextError::Missing("certificate"))?,
-            key: self.key.ok_or(ContextError::Missing("key"))?,
-            token_file: self.token_file.ok_or(ContextError::Missing("token_file"))?,
-            tenant: self.tenant,
-            endpoint,
-        })))
-    }
-}
-
-impl ContextError {
-    pub(crate) fn unreadable(path: &Path, error: io::Error) -> Self {
-        Self::Unreadable { path: path.to_owned(), source: Arc::new(error) }
+        let tls = match self.tls {
+            Some(tls) => tls,
+            None => TlsSource::Files {
+                authority: self.authority.ok_or(ContextError::Missing("authority"))?,
+                certificate: self.certificate.ok_or(ContextError::Missing("certificate"))?,
+                key: self.key.ok_or(ContextError::Missing("key"))?,
+            },
+        };
+        let token = match self.token {
+            Some(token) => token,
+            None => TokenSource::File(self.token_file.ok_or(ContextError::Missing("token_file"))?),
+        };
+        let (tenant, connect_timeout) = (self.tenant, CONNECT_TIMEOUT);
+        Ok(Context(Arc::new(Parts { endpoint, server_name, tenant, tls, token, connect_timeout })))
     }
 }
 
@@ -241,7 +292,7 @@ pub(crate) fn split(endpoint: &str) -> Option<(&str, u16)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Context, ContextError, split};
+    use super::{Context, ContextError, TlsSource, TokenSource, split};
 
     #[test]
     fn a_file_names_its_neighbours() {
@@ -251,9 +302,11 @@ mod tests {
                     key='k'\ntoken_file='../t'\ntenant='civil-affairs'\n";
         std::fs::write(&path, text).unwrap();
         let context = Context::load(&path).unwrap();
-        assert_eq!(context.authority(), folder.path().join("ca.pem"));
-        assert_eq!(context.certificate(), std::path::Path::new("/c.pem"));
-        assert_eq!(context.token_file(), folder.path().join("../t"));
+        let TlsSource::Files { authority, certificate, .. } = context.tls() else { panic!("{context:?}") };
+        assert_eq!(authority, &folder.path().join("ca.pem"));
+        assert_eq!(certificate, std::path::Path::new("/c.pem"));
+        let TokenSource::File(token) = &context.0.token else { panic!("{context:?}") };
+        assert_eq!(token, &folder.path().join("../t"));
         assert_eq!(context.tenant(), Some("civil-affairs"));
 
         std::fs::write(&path, format!("{text}insecure=true\n")).unwrap();

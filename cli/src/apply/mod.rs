@@ -1,0 +1,164 @@
+//! `posthouse apply`: the queues of a file come to exist with the settings of the file.
+//!
+//! [`file`] reads and checks the file whole, [`plan`] compares it with what is there, and this carries the plan out: what
+//! names no dead-letter queue first, since the server refuses a target that has a target itself, or does not exist yet
+//! in this plan.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use posthouse_client::{Client, Error, Queue};
+
+use crate::args;
+use crate::connect::connect;
+use crate::exit::{Exit, Failure};
+use crate::failure::of_client;
+use crate::stdout;
+use file::{QueueFile, WantedQueue};
+use plan::{Step, Verdict};
+
+pub mod file;
+pub mod plan;
+
+/// Largest file: it is read whole.
+const MAX_FILE_BYTES: u64 = 4 << 20;
+
+/// Runs the command.
+pub async fn apply(context: Option<&Path>, args: &args::Apply) -> Result<Exit, Failure> {
+    let text = read(&args.file)?;
+    let shown = args.file.display().to_string();
+    let file = file::parse(&text).map_err(|errors| {
+        let lines: String = errors.iter().map(|error| format!("\n  {error}")).collect();
+        let noun = if errors.len() == 1 { "error" } else { "errors" };
+        let what = format!("{shown} has {} {noun}; nothing was asked or changed:{lines}", errors.len());
+        Failure::new(Exit::BadData, what, "correct all of them")
+    })?;
+    let client = connect(context).await?;
+    let steps = compare(&client, &file, &shown).await?;
+    if args.dry_run {
+        for step in &steps {
+            stdout::write(step.to_string())?;
+        }
+    } else {
+        carry_out(&client, &steps).await?;
+    }
+    stdout::write(plan::summary(&steps, args.dry_run))?;
+    let differs = steps.iter().any(|step| step.verdict != Verdict::Same);
+    Ok(if args.exit_code && differs { Exit::Differs } else { Exit::Ok })
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    let mut text = String::new();
+    let read = if path == Path::new("-") {
+        std::io::stdin().take(MAX_FILE_BYTES + 1).read_to_string(&mut text)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text))
+    };
+    let what = |why: &dyn std::fmt::Display| format!("cannot read {}: {why}", path.display());
+    match read {
+        Ok(bytes) if bytes as u64 > MAX_FILE_BYTES => Err(Failure::new(
+            Exit::BadData,
+            what(&format!("it is larger than {MAX_FILE_BYTES} bytes")),
+            "cut it into several files",
+        )),
+        Ok(_) => Ok(text),
+        Err(error) => {
+            let exit = match error.kind() {
+                std::io::ErrorKind::NotFound => Exit::NoInput,
+                std::io::ErrorKind::InvalidData => Exit::BadData,
+                _ => Exit::Io,
+            };
+            Err(Failure::new(exit, what(&error), "name a TOML file that exists, or - for stdin"))
+        }
+    }
+}
+
+/// What is to do, in the order in which it can be done.
+async fn compare(client: &Client, file: &QueueFile, shown: &str) -> Result<Vec<Step>, Failure> {
+    let mut steps = Vec::with_capacity(file.queues.len());
+    for wanted in &file.queues {
+        let name = full_name(client, file, wanted)?;
+        let there = look_up(client, &name).await.map_err(|error| at(&of_client(&error), shown, wanted))?;
+        if let Some(target) = &wanted.dead_letter_queue
+            && !file
+                .queues
+                .iter()
+                .any(|queue| queue.department == wanted.department && queue.queue == *target)
+        {
+            check_target(client, file, wanted, target, shown).await?;
+        }
+        steps.push(Step::new(name, wanted.clone(), there));
+    }
+    steps.sort_by_key(|step| step.wanted.dead_letter_queue.is_some());
+    Ok(steps)
+}
+
+/// A dead-letter queue that is not in the file has to be on the server.
+async fn check_target(
+    client: &Client,
+    file: &QueueFile,
+    wanted: &WantedQueue,
+    target: &str,
+    shown: &str,
+) -> Result<(), Failure> {
+    let name = full_name(client, file, &WantedQueue { queue: target.to_owned(), ..wanted.clone() })?;
+    let found = look_up(client, &name).await.map_err(|error| at(&of_client(&error), shown, wanted))?;
+    let what = match found {
+        None => "is neither in this file nor on the server",
+        Some(queue) if queue.dead_letter_queue.is_some() => "has a dead-letter queue itself, and may not",
+        Some(_) => return Ok(()),
+    };
+    let failure = Failure::new(
+        Exit::BadData,
+        format!("its dead_letter_queue {target:?} {what}"),
+        "name another, or add that queue to the file; nothing was changed",
+    );
+    Err(at(&failure, shown, wanted))
+}
+
+async fn look_up(client: &Client, name: &str) -> Result<Option<Queue>, Error> {
+    match client.queues().get(name).await {
+        Ok(queue) => Ok(Some(queue)),
+        Err(error) if error.reason() == Some("QUEUE_NOT_FOUND") => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn full_name(client: &Client, file: &QueueFile, wanted: &WantedQueue) -> Result<String, Failure> {
+    let WantedQueue { department, queue, .. } = wanted;
+    let name = match &file.tenant {
+        Some(tenant) => format!("tenants/{tenant}/departments/{department}/queues/{queue}"),
+        None => format!("{department}/{queue}"),
+    };
+    client.queue_name(&name).map_err(|error| of_client(&error))
+}
+
+/// Makes each change and tells it once it is made.
+async fn carry_out(client: &Client, steps: &[Step]) -> Result<(), Failure> {
+    let mut made = 0;
+    for step in steps {
+        let queues = client.queues();
+        let done = match &step.verdict {
+            Verdict::Create => queues.create(&step.name, &step.settings()).await.map(drop),
+            Verdict::Change(_) => queues.update(&step.name, &step.settings()).await.map(drop),
+            Verdict::Same => Ok(()),
+        };
+        done.map_err(|error| {
+            let failure = of_client(&error);
+            let what = format!("{}: {} ({made} changes were made before)", step.name, failure.what);
+            Failure::new(
+                failure.exit,
+                what,
+                "when that is corrected, apply the file again: it goes on from there",
+            )
+        })?;
+        made += usize::from(step.verdict != Verdict::Same);
+        stdout::write(step.to_string())?;
+    }
+    Ok(())
+}
+
+fn at(failure: &Failure, shown: &str, wanted: &WantedQueue) -> Failure {
+    let what = format!("{shown}: line {}: {}: {}", wanted.line, wanted.key(), failure.what);
+    Failure { exit: failure.exit, what, next: failure.next.clone() }
+}

@@ -1,0 +1,75 @@
+//! `posthouse message` and `posthouse dead-letters`.
+
+use clap::{ArgGroup, Args, Subcommand};
+
+/// `posthouse message`.
+#[derive(Debug, Subcommand)]
+pub enum Message {
+    /// Tell where one message is: ready, with a consumer, waiting, settled, or a dead letter.
+    Find(Find),
+}
+
+/// `posthouse message find`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    posthouse message find AAAAAQAAAAIAAAAAAAAAACo\n  \
+    posthouse message find AAAAAQAAAAIAAAAAAAAAACo --json")]
+pub struct Find {
+    /// Its id, as publish, consume --ndjson or a log told it.
+    #[arg(value_name = "ID")]
+    pub message_id: String,
+    /// One JSON object on one line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `posthouse dead-letters`.
+#[derive(Debug, Subcommand)]
+pub enum DeadLetters {
+    /// List the dead letters of a queue, oldest first: those moved to it, and those parked in it.
+    #[command(after_help = "Examples:\n  \
+        posthouse dead-letters list identity-cards/failed\n  \
+        posthouse dead-letters list identity-cards/failed --max 10 --json")]
+    List {
+        /// DEPARTMENT/QUEUE, or tenants/T/departments/D/queues/Q.
+        queue: String,
+        /// One JSON object per line.
+        #[arg(long)]
+        json: bool,
+        /// End after this many.
+        #[arg(long, value_name = "N")]
+        max: Option<u64>,
+    },
+    /// Give dead letters another chance: back to where they came from, or made ready where they are parked.
+    Redrive(RedriveLetters),
+}
+
+/// `posthouse dead-letters redrive`.
+#[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("which").required(true).args(["message_ids", "max", "all"]),
+    long_about = "Give dead letters another chance.\n\n\
+        Those that were moved to a dead-letter queue go back to where they came from, as new messages with ids of their \
+        own; those that are parked are made ready where they are. Each moves whole or not at all, and what is printed as \
+        redriven is on disk.",
+    after_help = "Examples:\n  \
+        posthouse dead-letters redrive identity-cards/failed --all\n  \
+        posthouse dead-letters redrive identity-cards/failed --max 100 --to applications\n  \
+        posthouse dead-letters redrive identity-cards/failed --message AAAAAQAAAAIAAAAAAAAAACo"
+)]
+pub struct RedriveLetters {
+    /// DEPARTMENT/QUEUE, or tenants/T/departments/D/queues/Q.
+    pub queue: String,
+    /// Only this one; may be given several times.
+    #[arg(long = "message", value_name = "ID", allow_hyphen_values = true)]
+    pub message_ids: Vec<String>,
+    /// To this queue of the same department, wherever they came from.
+    #[arg(long, value_name = "QUEUE")]
+    pub to: Option<String>,
+    /// Only so many, from the oldest on.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max: Option<u64>,
+    /// All of them.
+    #[arg(long)]
+    pub all: bool,
+}

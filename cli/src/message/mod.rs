@@ -1,0 +1,58 @@
+//! `posthouse message find`: where is application X? And `posthouse dead-letters`.
+
+use posthouse_client::{Client, Error, ErrorKind, MessageState, MessageStatus};
+
+use crate::args;
+use crate::exit::Failure;
+use crate::failure::of_client;
+use crate::stdout;
+
+pub mod dead_letters;
+mod show;
+
+/// What is known of where a settled message went.
+enum Went {
+    /// It is not settled, or its queue has no dead-letter queue.
+    Nowhere,
+    /// It is this dead letter.
+    To(Box<MessageStatus>),
+    /// It is not among the dead letters of this queue, or no longer.
+    NotIn(String),
+    /// This queue may not be looked into.
+    Unseen(String),
+}
+
+/// Finds one message, and the dead letter that it has become.
+pub async fn find(client: &Client, args: &args::Find) -> Result<(), Failure> {
+    let found = async {
+        let status = client.messages().find(&args.message_id).await?;
+        let went = went(client, &status).await?;
+        Ok((status, went))
+    };
+    let (status, went) = found.await.map_err(|error: Error| of_client(&error))?;
+    if !args.json {
+        return stdout::write(show::text(&status, &went));
+    }
+    let mut object = show::object(&status);
+    if let Went::To(letter) = &went {
+        object["became"] = show::object(letter);
+    }
+    stdout::write(format!("{object}\n"))
+}
+
+async fn went(client: &Client, status: &MessageStatus) -> Result<Went, Error> {
+    if status.state != MessageState::Settled {
+        return Ok(Went::Nowhere);
+    }
+    let Some(target) = client.queues().get(&status.queue).await?.dead_letter_queue else {
+        return Ok(Went::Nowhere);
+    };
+    match client.messages().dead_letter_of(&target, &status.message_id).await {
+        Ok(Some(letter)) => Ok(Went::To(Box::new(letter))),
+        Ok(None) => Ok(Went::NotIn(target)),
+        Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::NotFound) => {
+            Ok(Went::Unseen(target))
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,80 @@
+//! `posthouse queue stats`: how a queue stands, and how fast it moves.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use posthouse_client::{Client, QueueStats};
+use tokio::time::sleep;
+
+use crate::args;
+use crate::exit::{Exit, Failure};
+use crate::failure::of_client;
+use crate::shutdown::Interrupts;
+use crate::stdout;
+
+pub mod json;
+mod table;
+
+/// Between the two samples of a single answer.
+const MEASURED: Duration = Duration::from_secs(1);
+/// Home, and clear what is below.
+const CLEAR: &str = "\u{1b}[H\u{1b}[J";
+
+/// Runs the command: once, or again and again until a signal.
+pub async fn stats(client: &Client, args: &args::Stats) -> Result<(), Failure> {
+    let mut interrupts = Interrupts::watch()?;
+    let shown = show(client, args);
+    tokio::select! {
+        shown = shown => shown,
+        () = interrupts.next() => Ok(()),
+    }
+}
+
+async fn show(client: &Client, args: &args::Stats) -> Result<(), Failure> {
+    let name = client.queue_name(&args.queue).map_err(|error| of_client(&error))?;
+    let pause = args.watch.map_or(MEASURED, Duration::from_secs);
+    let mut before = ask(client, &name).await?;
+    if args.watch.is_some() {
+        tell(args, &name, &before, None)?;
+    }
+    loop {
+        sleep(pause).await;
+        let now = ask(client, &name).await?;
+        tell(args, &name, &now, now.rates_since(&before))?;
+        if args.watch.is_none() {
+            return Ok(());
+        }
+        before = now;
+    }
+}
+
+async fn ask(client: &Client, name: &str) -> Result<QueueStats, Failure> {
+    let queue = client.queues().get(name).await.map_err(|error| of_client(&error))?;
+    queue.stats.ok_or_else(|| {
+        Failure::new(
+            Exit::Unavailable,
+            "the server told no counts",
+            "use a server and a client of matching versions",
+        )
+    })
+}
+
+fn tell(
+    args: &args::Stats,
+    name: &str,
+    stats: &QueueStats,
+    rates: Option<(f64, f64)>,
+) -> Result<(), Failure> {
+    if args.json {
+        let mut line = json::object(stats);
+        line["queue"] = name.into();
+        if let Some((published, acked)) = rates {
+            line["published_per_second"] = published.into();
+            line["acked_per_second"] = acked.into();
+        }
+        return stdout::write(format!("{line}\n"));
+    }
+    let clear = if args.watch.is_some() && std::io::stdout().is_terminal() { CLEAR } else { "" };
+    let gap = if args.watch.is_some() && clear.is_empty() { "\n" } else { "" };
+    stdout::write(format!("{clear}{name}\n{}{gap}", table::text(stats, rates)))
+}

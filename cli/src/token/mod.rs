@@ -1,0 +1,104 @@
+//! `posthouse token inspect`: what a token says. Nothing is verified, and the signature is never printed.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::args;
+use crate::dev::authority::thumbprint;
+use crate::exit::{Exit, Failure};
+use crate::stdout;
+use decode::Decoded;
+
+pub mod decode;
+mod show;
+
+/// What a context says of tokens and what they are bound to.
+struct Place {
+    context: PathBuf,
+    token_file: PathBuf,
+    certificate: PathBuf,
+}
+
+/// Runs the command.
+pub fn inspect(context: Option<&Path>, args: &args::TokenInspect) -> Result<(), Failure> {
+    let place = context.map(place).transpose()?;
+    let file = match (&args.file, &place) {
+        (Some(file), _) => file.clone(),
+        (None, Some(place)) => place.token_file.clone(),
+        (None, None) => {
+            return Err(Failure::new(
+                Exit::Usage,
+                "there is no token to look into",
+                "name a file, - for stdin, or a context with --context FILE or POSTHOUSE_CONTEXT",
+            ));
+        }
+    };
+    let text = read(&file)?;
+    let decoded = Decoded::of(&text).map_err(|error| {
+        Failure::new(
+            Exit::BadData,
+            format!("{} holds no token: {error}", file.display()),
+            "write one line with the token alone: three parts of base64url with dots between them",
+        )
+    })?;
+    let certificate = match &place {
+        Some(place) => Some(own_certificate(place)?),
+        None => None,
+    };
+    stdout::write(show::text(&decoded, certificate.as_ref(), SystemTime::now()))
+}
+
+/// The context's certificate, for comparing.
+struct Certificate {
+    context: PathBuf,
+    thumbprint: String,
+}
+
+fn own_certificate(place: &Place) -> Result<Certificate, Failure> {
+    let wrong = |why: &dyn std::fmt::Display| {
+        let what = format!("cannot read {}: {why}", place.certificate.display());
+        Failure::new(Exit::Config, what, "correct `certificate` in the context, or leave --context out")
+    };
+    let pem = std::fs::read_to_string(&place.certificate).map_err(|error| wrong(&error))?;
+    let thumbprint = thumbprint(&pem).map_err(|error| wrong(&error))?;
+    Ok(Certificate { context: place.context.clone(), thumbprint })
+}
+
+fn place(context: &Path) -> Result<Place, Failure> {
+    let wrong = |why: &dyn std::fmt::Display| {
+        let what = format!("cannot use the context {}: {why}", context.display());
+        Failure::new(Exit::Config, what, "correct it, or leave it out and name the token's file")
+    };
+    let text = std::fs::read_to_string(context).map_err(|error| wrong(&error))?;
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| wrong(&error.message()))?;
+    let folder = context.parent().unwrap_or_else(|| Path::new(""));
+    let file = |key| match table.get(key).and_then(toml::Value::as_str) {
+        Some(path) => Ok(folder.join(path)),
+        None => Err(wrong(&format!("it has no `{key}`"))),
+    };
+    Ok(Place {
+        context: context.to_owned(),
+        token_file: file("token_file")?,
+        certificate: file("certificate")?,
+    })
+}
+
+/// No more than a token can have: the file may be anything.
+fn read(file: &Path) -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    let most = decode::MAX_BYTES as u64 + 1024;
+    let read = if file == Path::new("-") {
+        std::io::stdin().take(most).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(file).and_then(|file| file.take(most).read_to_end(&mut bytes))
+    };
+    read.map_err(|error| {
+        let missing = error.kind() == std::io::ErrorKind::NotFound;
+        let exit = if missing { Exit::NoInput } else { Exit::Io };
+        let what = format!("cannot read {}: {error}", file.display());
+        Failure::new(exit, what, "name a token's file that exists, or - for stdin")
+    })?;
+    // What is no text is no token, as decoding will tell.
+    Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
+}

@@ -1,0 +1,231 @@
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::{Instant, timeout};
+
+use super::{AccessToken, Ask, Token};
+use crate::context::ContextError;
+
+/// How long the program may take to give a token.
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// When a token that does not say how long it is valid is replaced.
+const UNKNOWN_LIFE: Duration = Duration::from_secs(60);
+/// A token is never asked for more often than this, nor sooner after a failure than that.
+const SHORTEST_LIFE: Duration = Duration::from_secs(1);
+const FAILURE_PAUSE: Duration = Duration::from_secs(5);
+
+/// Where tokens come from.
+#[derive(Clone)]
+pub(crate) enum TokenSource {
+    File(PathBuf),
+    Asked(Arc<Cache>),
+}
+
+/// A token that the program gave, until it is time for the next one.
+pub(crate) struct Cache {
+    ask: Ask<AccessToken>,
+    kept: Mutex<Option<Kept>>,
+    /// One question at a time.
+    turn: tokio::sync::Mutex<()>,
+}
+
+#[derive(Clone)]
+struct Kept {
+    token: Token,
+    renew: Instant,
+    /// `None`: it does not say.
+    expires: Option<Instant>,
+}
+
+impl TokenSource {
+    pub(crate) fn asking(ask: Ask<AccessToken>) -> Self {
+        Self::Asked(Arc::new(Cache { ask, kept: Mutex::new(None), turn: tokio::sync::Mutex::new(()) }))
+    }
+
+    /// The token to show now.
+    pub(crate) async fn get(&self) -> Result<Token, ContextError> {
+        match self {
+            Self::File(path) => Token::read(path).await,
+            Self::Asked(cache) => match cache.peek() {
+                Some(token) => Ok(token),
+                None => cache.renew().await,
+            },
+        }
+    }
+
+    /// The token that is best now, without waiting for the program.
+    pub(crate) async fn newest(&self) -> Option<Token> {
+        match self {
+            Self::File(path) => match Token::read(path).await {
+                Ok(token) => Some(token),
+                Err(error) => {
+                    tracing::warn!(%error, "the token file cannot be read again");
+                    None
+                }
+            },
+            Self::Asked(cache) => cache.peek().or_else(|| {
+                cache.renew_aside();
+                None
+            }),
+        }
+    }
+
+    /// The server does not accept this token: it is not shown again unless the source insists.
+    pub(crate) fn refused(&self, token: &Token) {
+        if let Self::Asked(cache) = self {
+            let mut kept = cache.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.take_if(|kept| kept.token == *token);
+        }
+    }
+}
+
+impl Cache {
+    /// The kept token while it is valid; when it is time for the next, that is asked for aside.
+    fn peek(self: &Arc<Self>) -> Option<Token> {
+        let kept = self.valid()?;
+        if kept.renew <= Instant::now() {
+            self.renew_aside();
+        }
+        Some(kept.token)
+    }
+
+    fn valid(&self) -> Option<Kept> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.clone().filter(|kept| kept.expires.is_none_or(|expires| expires > Instant::now()))
+    }
+
+    fn renew_aside(self: &Arc<Self>) {
+        if self.turn.try_lock().is_ok() {
+            let cache = Arc::clone(self);
+            tokio::spawn(async move {
+                if let Err(error) = cache.renew().await {
+                    tracing::warn!(%error, "no new token");
+                }
+            });
+        }
+    }
+
+    /// Asks for a token, unless somebody else did meanwhile.
+    async fn renew(&self) -> Result<Token, ContextError> {
+        let _turn = self.turn.lock().await;
+        if let Some(kept) = self.valid()
+            && kept.renew > Instant::now()
+        {
+            return Ok(kept.token);
+        }
+        let asked = timeout(ASK_TIMEOUT, (self.ask)()).await;
+        let given = asked.unwrap_or_else(|_| Err("it gave no answer within 10 s".into()));
+        let given = given.and_then(|given| {
+            let token = Token::of(given.secret()).ok_or("what it gave is no token")?;
+            Ok((token, given.life_left()))
+        });
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        match given {
+            Ok((token, life)) => {
+                let now = Instant::now();
+                let renew = now + life.map_or(UNKNOWN_LIFE, |life| (life * 4 / 5).max(SHORTEST_LIFE));
+                *kept = Some(Kept { token: token.clone(), renew, expires: life.map(|life| now + life) });
+                Ok(token)
+            }
+            Err(error) => {
+                if let Some(kept) = kept.as_mut() {
+                    kept.renew = Instant::now() + FAILURE_PAUSE;
+                }
+                Err(ContextError::source_failed("token", error))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Asked(_) => f.write_str("Asked"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        time::{Duration, SystemTime},
+    };
+
+    use tokio::time::advance;
+
+    use super::{AccessToken, TokenSource};
+
+    /// Gives `token-N` at question N, valid for 100 s; fails the questions in `failing`.
+    fn source(failing: &'static [usize]) -> (TokenSource, Arc<AtomicUsize>) {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let source = TokenSource::asking(Arc::new(move || {
+            let number = count.fetch_add(1, Ordering::SeqCst) + 1;
+            Box::pin(async move {
+                if failing.contains(&number) {
+                    return Err("the issuer is away".into());
+                }
+                let token = AccessToken::new(format!("token-{number}"));
+                Ok(token.expires_at(SystemTime::now() + Duration::from_secs(100)))
+            })
+        }));
+        (source, asked)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_is_kept_until_four_fifths_of_its_life() {
+        let (source, asked) = source(&[]);
+        assert_eq!(source.get().await.unwrap().secret(), "token-1");
+        advance(Duration::from_secs(70)).await;
+        assert_eq!(source.get().await.unwrap().secret(), "token-1");
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        advance(Duration::from_secs(15)).await;
+        assert_eq!(source.newest().await.unwrap().secret(), "token-1", "the next is asked for aside");
+        tokio::task::yield_now().await;
+        assert_eq!(source.newest().await.unwrap().secret(), "token-2");
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_costs_nothing_while_the_old_one_is_valid() {
+        let (source, asked) = source(&[2, 3]);
+        source.get().await.unwrap();
+        advance(Duration::from_secs(90)).await;
+        for _ in 0..10 {
+            assert_eq!(source.get().await.unwrap().secret(), "token-1");
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 2, "not asked again at once");
+        advance(Duration::from_secs(20)).await;
+        let error = source.get().await.unwrap_err();
+        assert!(error.is_retryable() && error.to_string().contains("the issuer is away"), "{error}");
+        assert_eq!(source.get().await.unwrap().secret(), "token-4");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_token_is_not_shown_again() {
+        let (source, _) = source(&[]);
+        let first = source.get().await.unwrap();
+        source.refused(&first);
+        let second = source.get().await.unwrap();
+        assert_eq!(second.secret(), "token-2");
+        source.refused(&first);
+        assert_eq!(source.get().await.unwrap(), second);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_does_not_answer_is_not_waited_for() {
+        let source = TokenSource::asking(Arc::new(|| Box::pin(std::future::pending())));
+        assert!(source.newest().await.is_none());
+        assert!(source.get().await.unwrap_err().to_string().contains("within 10 s"));
+    }
+}

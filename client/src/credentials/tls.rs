@@ -1,0 +1,157 @@
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustls::{
+    ClientConfig, RootCertStore,
+    client::Resumption,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    version::TLS13,
+};
+use tokio::time::sleep;
+
+use super::Ask;
+use crate::context::ContextError;
+
+/// Certificate and key are two files, and may be read between the writing of one and the other.
+const READS: u32 = 3;
+const BETWEEN_READS: Duration = Duration::from_millis(100);
+
+/// Certificates and key of a client, as PEM in memory. The key is never printed.
+#[derive(Clone)]
+pub struct TlsMaterial {
+    authority: Arc<[u8]>,
+    certificate: Arc<[u8]>,
+    key: Arc<[u8]>,
+}
+
+/// Where certificates and key come from.
+#[derive(Clone)]
+pub(crate) enum TlsSource {
+    Files { authority: PathBuf, certificate: PathBuf, key: PathBuf },
+    Given(TlsMaterial),
+    Asked(Ask<TlsMaterial>),
+}
+
+/// A part of the material, and the file it came from.
+#[derive(Clone, Copy, Debug)]
+struct Part<'a> {
+    name: &'static str,
+    file: Option<&'a Path>,
+}
+
+impl TlsMaterial {
+    /// The authorities that may have signed the server's certificate, this client's certificate with its chain, and
+    /// its private key.
+    pub fn from_pem(
+        authority: impl Into<Vec<u8>>,
+        certificate: impl Into<Vec<u8>>,
+        key: impl Into<Vec<u8>>,
+    ) -> Self {
+        Self {
+            authority: authority.into().into(),
+            certificate: certificate.into().into(),
+            key: key.into().into(),
+        }
+    }
+}
+
+impl TlsSource {
+    /// Reads everything anew, for one connection.
+    pub(crate) async fn config(&self) -> Result<ClientConfig, ContextError> {
+        match self {
+            Self::Given(material) => configure(material, [None; 3]),
+            Self::Asked(ask) => {
+                let material =
+                    ask().await.map_err(|error| ContextError::source_failed("certificates", error))?;
+                configure(&material, [None; 3])
+            }
+            Self::Files { authority, certificate, key } => {
+                let mut reads = 1;
+                loop {
+                    let material = TlsMaterial::from_pem(
+                        read(authority).await?,
+                        read(certificate).await?,
+                        read(key).await?,
+                    );
+                    match configure(&material, [Some(authority), Some(certificate), Some(key)]) {
+                        Err(ContextError::Pem { .. }) if reads < READS => reads += 1,
+                        configured => return configured,
+                    }
+                    sleep(BETWEEN_READS).await;
+                }
+            }
+        }
+    }
+}
+
+impl Part<'_> {
+    fn unusable(self, message: &dyn fmt::Display) -> ContextError {
+        let message = message.to_string();
+        match self.file {
+            Some(path) => ContextError::Pem { path: path.to_owned(), message },
+            None => ContextError::Material { part: self.name, message },
+        }
+    }
+}
+
+impl fmt::Debug for TlsMaterial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsMaterial").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for TlsSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Files { authority, certificate, key } => f
+                .debug_struct("Files")
+                .field("authority", authority)
+                .field("certificate", certificate)
+                .field("key", key)
+                .finish(),
+            Self::Given(_) => f.write_str("Given"),
+            Self::Asked(_) => f.write_str("Asked"),
+        }
+    }
+}
+
+fn configure(material: &TlsMaterial, files: [Option<&PathBuf>; 3]) -> Result<ClientConfig, ContextError> {
+    let [authority, certificate, key] = files.map(|file| file.map(PathBuf::as_path));
+    let authority = Part { name: "authority", file: authority };
+    let certificate = Part { name: "certificate", file: certificate };
+    let key = Part { name: "key", file: key };
+    let mut roots = RootCertStore::empty();
+    for root in certificates(&material.authority, authority)? {
+        roots.add(root).map_err(|error| authority.unusable(&error))?;
+    }
+    let chain = certificates(&material.certificate, certificate)?;
+    let private = PrivateKeyDer::from_pem_slice(&material.key).map_err(|error| key.unusable(&error))?;
+    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&TLS13])
+        .map_err(|error| certificate.unusable(&error))?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, private)
+        .map_err(|error| certificate.unusable(&error))?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+fn certificates(pem: &[u8], part: Part<'_>) -> Result<Vec<CertificateDer<'static>>, ContextError> {
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| part.unusable(&error))?;
+    if certificates.is_empty() {
+        return Err(part.unusable(&"it holds no certificate"));
+    }
+    Ok(certificates)
+}
+
+async fn read(path: &Path) -> Result<Vec<u8>, ContextError> {
+    tokio::fs::read(path).await.map_err(|error| ContextError::unreadable(path, error))
+}

@@ -1,0 +1,271 @@
+//! Where messages are, and dead letters.
+
+use std::{sync::Arc, time::SystemTime};
+
+use posthouse_proto::v1::{self, DeadLetterReason, messages_client::MessagesClient};
+
+use crate::{
+    consumer::{DeadLetterCause, DeadLetterOrigin},
+    error::Error,
+    name,
+    request::Requests,
+    time,
+};
+
+/// Finds messages, and gives dead letters another chance. Names are `DEPARTMENT/QUEUE` or full resource names.
+///
+/// ```no_run
+/// # async fn example(client: posthouse_client::Client) -> Result<(), posthouse_client::Error> {
+/// use posthouse_client::Redrive;
+///
+/// let messages = client.messages();
+/// let mut pages = messages.dead_letters("identity-cards/failed")?;
+/// while let Some(page) = pages.next().await? {
+///     for letter in page {
+///         println!("{} came from {:?}", letter.message_id, letter.origin.map(|origin| origin.queue));
+///     }
+/// }
+/// let redriven = messages.redrive("identity-cards/failed", &Redrive::new().at_most(100)).await?;
+/// println!("{} have another chance", redriven.redriven);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Messages {
+    requests: Arc<Requests>,
+}
+
+/// One message as the queue's default subscription sees it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct MessageStatus {
+    /// Its id.
+    pub message_id: String,
+    /// The full resource name of its queue.
+    pub queue: String,
+    /// Its position there.
+    pub sequence: u64,
+    /// Where it stands.
+    pub state: MessageState,
+    /// When it was published there; `None` when it is settled and already trimmed away, as its size is 0 then.
+    pub publish_time: Option<SystemTime>,
+    /// The size of its payload.
+    pub payload_bytes: u32,
+    /// Deliveries that failed (nacked, or the lease ran out).
+    pub failed_attempts: u32,
+    /// Of a dead letter that was moved here: why, and where it came from.
+    pub origin: Option<DeadLetterOrigin>,
+}
+
+/// Where a message stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum MessageState {
+    /// It may be delivered now.
+    Ready,
+    /// A consumer has it.
+    Leased {
+        /// When the lease ends unless it is extended or settled.
+        deadline: SystemTime,
+    },
+    /// It waits for a retry.
+    Waiting {
+        /// When it may be delivered again; `None`: it waits for its dead-letter queue to exist.
+        until: Option<SystemTime>,
+    },
+    /// A dead letter with nowhere to go.
+    Parked(DeadLetterCause),
+    /// Acked, moved to a dead-letter queue, or purged.
+    Settled,
+    /// A state that this version does not know.
+    Unknown,
+}
+
+/// The dead letters of a queue, page by page.
+#[derive(Debug)]
+pub struct DeadLetters {
+    requests: Arc<Requests>,
+    /// `None` after the last page.
+    request: Option<v1::ListDeadLettersRequest>,
+}
+
+/// Which dead letters get another chance, and where they go; as it is: the oldest thousand, to where they came from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Redrive {
+    message_ids: Vec<String>,
+    at_most: u32,
+    target: String,
+}
+
+/// What became of dead letters.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Redriven {
+    /// Moved, or made ready where they are.
+    pub redriven: u64,
+    /// Not touched: with a consumer, no dead letter, or the queue they came from is gone.
+    pub skipped: u64,
+    /// More follow those that were looked at. When none was redriven, calling again does not help.
+    pub more: bool,
+}
+
+impl Messages {
+    pub(crate) const fn new(requests: Arc<Requests>) -> Self {
+        Self { requests }
+    }
+
+    /// Where the message of this id is. A message that never was is refused like one that the caller has no grant for.
+    pub async fn find(&self, message_id: &str) -> Result<MessageStatus, Error> {
+        let (message_id, subscription) = (message_id.to_owned(), String::new());
+        let request = v1::FindMessageRequest { message_id, subscription };
+        let status = self.requests.call(|channel, token| {
+            let request = token.request(request.clone());
+            async move { MessagesClient::new(channel).find_message(request).await }
+        });
+        Ok(status.await?.into())
+    }
+
+    /// The dead letters of a queue, oldest first: those that were moved here, and those that are parked here.
+    pub fn dead_letters(&self, queue: &str) -> Result<DeadLetters, Error> {
+        let request = v1::ListDeadLettersRequest {
+            queue: self.name(queue)?,
+            page_size: 1000,
+            ..v1::ListDeadLettersRequest::default()
+        };
+        Ok(DeadLetters { requests: Arc::clone(&self.requests), request: Some(request) })
+    }
+
+    /// The dead letter that a message became, if it is in this queue and not settled yet.
+    pub async fn dead_letter_of(
+        &self,
+        queue: &str,
+        message_id: &str,
+    ) -> Result<Option<MessageStatus>, Error> {
+        let mut pages = self.dead_letters(queue)?;
+        if let Some(request) = &mut pages.request {
+            message_id.clone_into(&mut request.source_message_id);
+        }
+        while let Some(page) = pages.next().await? {
+            if let Some(found) = page.into_iter().next() {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Gives dead letters of a queue another chance. Each moves whole or not at all, durably, before the answer.
+    ///
+    /// A call that was cut off is made again: what it had redriven before is then not counted, and without ids as many
+    /// again may go.
+    pub async fn redrive(&self, queue: &str, redrive: &Redrive) -> Result<Redriven, Error> {
+        let target = Some(redrive.target.as_str()).filter(|target| !target.is_empty());
+        let request = v1::RedriveDeadLettersRequest {
+            queue: self.name(queue)?,
+            message_ids: redrive.message_ids.clone(),
+            max_messages: redrive.at_most,
+            target_queue: target.map(|target| self.name(target)).transpose()?.unwrap_or_default(),
+        };
+        let redriven = self.requests.call(|channel, token| {
+            let request = token.request(request.clone());
+            async move { MessagesClient::new(channel).redrive_dead_letters(request).await }
+        });
+        let v1::RedriveDeadLettersResponse { redriven, skipped, more } = redriven.await?;
+        Ok(Redriven { redriven, skipped, more })
+    }
+
+    fn name(&self, name: &str) -> Result<String, Error> {
+        Ok(name::queue(name, self.requests.context().tenant())?)
+    }
+}
+
+impl DeadLetters {
+    /// The next page; `None` after the last. A page may be empty although others follow.
+    pub async fn next(&mut self) -> Result<Option<Vec<MessageStatus>>, Error> {
+        let Some(request) = self.request.clone() else { return Ok(None) };
+        let page = self.requests.call(|channel, token| {
+            let request = token.request(request.clone());
+            async move { MessagesClient::new(channel).list_dead_letters(request).await }
+        });
+        let v1::ListDeadLettersResponse { dead_letters, next_page_token } = page.await?;
+        if !next_page_token.is_empty() && next_page_token == request.page_token {
+            return Err(Error::Protocol("a list of dead letters does not end"));
+        }
+        let more = !next_page_token.is_empty();
+        self.request = more.then_some(v1::ListDeadLettersRequest { page_token: next_page_token, ..request });
+        Ok(Some(dead_letters.into_iter().map(MessageStatus::from).collect()))
+    }
+}
+
+impl Redrive {
+    /// The oldest thousand, each to the queue it came from.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only those of these ids; at most 1,000.
+    pub fn only<I: Into<String>>(mut self, message_ids: impl IntoIterator<Item = I>) -> Self {
+        self.message_ids = message_ids.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// At most so many; 1,000 is the most that one call takes.
+    pub fn at_most(mut self, messages: u32) -> Self {
+        self.at_most = messages;
+        self
+    }
+
+    /// To this queue of the same department, wherever they came from.
+    pub fn to(mut self, queue: impl Into<String>) -> Self {
+        self.target = queue.into();
+        self
+    }
+}
+
+impl From<v1::MessageStatus> for MessageStatus {
+    fn from(status: v1::MessageStatus) -> Self {
+        let state = match status.state() {
+            v1::MessageState::Unspecified => MessageState::Unknown,
+            v1::MessageState::Ready => MessageState::Ready,
+            v1::MessageState::Leased => {
+                MessageState::Leased { deadline: time::moment(status.lease_deadline) }
+            }
+            v1::MessageState::Waiting => MessageState::Waiting { until: moment(status.retry_time) },
+            v1::MessageState::Parked => MessageState::Parked(cause(status.parked_reason())),
+            v1::MessageState::Settled => MessageState::Settled,
+        };
+        Self {
+            state,
+            message_id: status.message_id,
+            queue: status.queue,
+            sequence: status.sequence,
+            publish_time: moment(status.publish_time),
+            payload_bytes: status.payload_bytes,
+            failed_attempts: status.failed_attempts,
+            origin: status.dead_letter.map(origin),
+        }
+    }
+}
+
+fn moment(timestamp: Option<prost_types::Timestamp>) -> Option<SystemTime> {
+    timestamp.map(|timestamp| time::moment(Some(timestamp)))
+}
+
+const fn cause(reason: DeadLetterReason) -> DeadLetterCause {
+    match reason {
+        DeadLetterReason::MaxAttempts => DeadLetterCause::MaxAttempts,
+        DeadLetterReason::Consumer => DeadLetterCause::Consumer,
+        DeadLetterReason::Unspecified => DeadLetterCause::Unknown,
+    }
+}
+
+fn origin(origin: v1::DeadLetter) -> DeadLetterOrigin {
+    DeadLetterOrigin {
+        reason: cause(origin.reason()),
+        queue: origin.source_queue,
+        subscription: origin.source_subscription,
+        message_id: origin.source_message_id,
+        sequence: origin.source_sequence,
+        publish_time: time::moment(origin.source_publish_time),
+        attempts: origin.attempts,
+    }
+}

@@ -1,0 +1,89 @@
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    Handler, WorkerPool,
+    worker::{FailedDelivery, Rules},
+};
+use crate::{consumer::ConsumerBuilder, error::Error};
+
+const MAX_WORKERS: usize = 10_000;
+const MAX_STREAMS: usize = 64;
+
+/// Settings of a [`WorkerPool`]. A value beyond its limit is taken as the limit.
+#[derive(Clone, Debug)]
+#[must_use = "call `start`"]
+pub struct WorkerPoolBuilder {
+    consumer: ConsumerBuilder,
+    workers: usize,
+    streams: usize,
+    stop_timeout: Duration,
+    rules: Rules,
+}
+
+impl WorkerPoolBuilder {
+    pub(crate) fn new(consumer: ConsumerBuilder) -> Self {
+        let stop_timeout = Duration::from_secs(30);
+        Self { consumer, workers: 8, streams: 1, stop_timeout, rules: Rules::default() }
+    }
+
+    /// How many deliveries are worked on at a time: 1 to 10,000; 8 if not set.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers.clamp(1, MAX_WORKERS);
+        self
+    }
+
+    /// How many streams, each over a connection of its own: 1 to 64, no more than workers; 1 if not set. One stream
+    /// carries more than most handlers can do; more of them help where the network is the limit.
+    pub fn streams(mut self, streams: usize) -> Self {
+        self.streams = streams.clamp(1, MAX_STREAMS);
+        self
+    }
+
+    /// How long [`WorkerPool::stop`] waits for handlers that run; 30 s if not set.
+    pub fn stop_timeout(mut self, limit: Duration) -> Self {
+        self.stop_timeout = limit;
+        self
+    }
+
+    /// How long a message that failed waits for its next attempt, unless the handler says it: from `first`, doubled
+    /// with every attempt, to `longest`, half of it random; 1 s to 5 minutes if not set.
+    pub fn retry_delay(mut self, first: Duration, longest: Duration) -> Self {
+        self.rules.first_delay = first;
+        self.rules.longest_delay = longest.max(first);
+        self
+    }
+
+    /// How long the work on one delivery may take. After that the handler's future is dropped, which counts as a
+    /// failed attempt; no limit if not set.
+    pub fn handler_timeout(mut self, limit: Duration) -> Self {
+        self.rules.handler_timeout = Some(limit);
+        self
+    }
+
+    /// Whether the handler's future is dropped when the lease is lost, because another consumer may have the message
+    /// by then; it is not if not set, and the handler may look at [`Delivery::lease_lost`](crate::Delivery::lease_lost).
+    pub fn leave_lost(mut self, leave: bool) -> Self {
+        self.rules.leave_lost = leave;
+        self
+    }
+
+    /// Is told of every delivery that was not handled, before it is settled. It is called by the worker: be quick.
+    pub fn on_failure(mut self, tell: impl Fn(&FailedDelivery<'_>) + Send + Sync + 'static) -> Self {
+        self.rules.on_failure = Some(Arc::new(tell));
+        self
+    }
+
+    /// Opens the streams and starts the workers. Each stream is lent twice as many credits as it has workers, so that
+    /// slow workers do not keep messages from other consumers; [`ConsumerBuilder::credit_messages`] says otherwise, for
+    /// each stream. This is tried once: what fails here is told at once.
+    pub async fn start(self, handler: impl Handler) -> Result<WorkerPool, Error> {
+        let streams = self.streams.min(self.workers);
+        let credits = u32::try_from(self.workers.div_ceil(streams) * 2).unwrap_or(u32::MAX);
+        let builder = self.consumer.credit_messages_unless_set(credits);
+        let mut consumers = Vec::with_capacity(streams);
+        for _ in 0..streams {
+            consumers.push(Arc::new(builder.clone().open().await?));
+        }
+        Ok(WorkerPool::start(consumers, self.workers, self.stop_timeout, handler, self.rules))
+    }
+}

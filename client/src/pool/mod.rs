@@ -1,0 +1,208 @@
+//! Consumer pools: workers that take deliveries, run a handler, and settle by what it says.
+
+mod builder;
+mod handler;
+mod report;
+mod worker;
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::oneshot,
+    task::{JoinHandle, JoinSet},
+    time::{Instant, sleep_until, timeout_at},
+};
+
+pub use builder::WorkerPoolBuilder;
+pub use handler::{Handler, HandlerError};
+pub use report::PoolReport;
+pub use worker::{FailedDelivery, FailureKind};
+
+use self::{report::Counts, worker::Rules};
+use crate::consumer::{ConsumeError, Consumer};
+
+/// How long closing the streams may take once the workers are done or stopped.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Workers that consume a queue: each takes a delivery, runs the handler in a span that continues the producer's trace,
+/// and settles by what the handler returns. `Ok` is an ack, an error what it says, a panic a failed attempt.
+///
+/// Leases are extended while a handler runs. A worker takes its next delivery without waiting for the server to confirm
+/// the last settlement, so that confirmations are shared; what is not confirmed is counted and logged.
+///
+/// [`WorkerPool::stop`] takes no more, waits for the handlers that run, and gives the rest back. Dropping the pool does
+/// the same in the background.
+///
+/// ```no_run
+/// # async fn example(client: posthouse_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+///
+/// use posthouse_client::{Delivery, HandlerError};
+///
+/// async fn handle(delivery: Arc<Delivery>) -> Result<(), HandlerError> {
+///     println!("{} bytes", delivery.payload().len());
+///     Ok(())
+/// }
+///
+/// let pool = client.worker_pool("identity-cards/applications").workers(16).start(handle).await?;
+/// let report = pool.run_until(tokio::signal::ctrl_c()).await?;
+/// println!("{} acked, {} to be tried again", report.acked, report.retried);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping a pool stops it"]
+pub struct WorkerPool {
+    stop: Option<oneshot::Sender<Duration>>,
+    supervisor: JoinHandle<Result<(), ConsumeError>>,
+    counts: Arc<Counts>,
+    stop_timeout: Duration,
+}
+
+/// What the pool's own task looks after.
+#[derive(Debug)]
+struct Supervisor {
+    consumers: Vec<Arc<Consumer>>,
+    workers: JoinSet<Result<(), ConsumeError>>,
+    /// How long the workers may take after the first sign of an end.
+    stop_timeout: Duration,
+    /// When those that still run are stopped.
+    deadline: Option<Instant>,
+    failure: Option<ConsumeError>,
+}
+
+impl WorkerPool {
+    fn start<H: Handler>(
+        consumers: Vec<Arc<Consumer>>,
+        workers: usize,
+        stop_timeout: Duration,
+        handler: H,
+        rules: Rules,
+    ) -> Self {
+        let (counts, shared) = (Arc::new(Counts::default()), Arc::new((handler, rules)));
+        let mut tasks = JoinSet::new();
+        for consumer in consumers.iter().cycle().take(workers) {
+            let (consumer, counts, shared) = (Arc::clone(consumer), Arc::clone(&counts), Arc::clone(&shared));
+            tasks.spawn(async move { worker::work(&consumer, &shared.0, &shared.1, &counts).await });
+        }
+        let supervisor =
+            Supervisor { consumers, workers: tasks, stop_timeout, deadline: None, failure: None };
+        let (stop, stopped) = oneshot::channel();
+        let supervisor = tokio::spawn(supervisor.run(stopped));
+        Self { stop: Some(stop), supervisor, counts, stop_timeout }
+    }
+
+    /// What it has done so far.
+    pub fn report(&self) -> PoolReport {
+        self.counts.report()
+    }
+
+    /// Takes no more deliveries, waits for the handlers that run, no longer than
+    /// [`WorkerPoolBuilder::stop_timeout`], stops those that still run then, and gives their deliveries back.
+    /// Returns when everything that was settled is confirmed.
+    pub async fn stop(self) -> Result<PoolReport, ConsumeError> {
+        let limit = self.stop_timeout;
+        self.stop_within(limit).await
+    }
+
+    /// The same with another limit.
+    pub async fn stop_within(mut self, limit: Duration) -> Result<PoolReport, ConsumeError> {
+        if let Some(stop) = self.stop.take() {
+            // If the pool has ended by itself, that is told below.
+            let _ = stop.send(limit);
+        }
+        self.ended().await
+    }
+
+    /// Waits until the pool ends by itself, which it does when its consumers cannot go on.
+    pub async fn wait(mut self) -> Result<PoolReport, ConsumeError> {
+        self.ended().await
+    }
+
+    /// Works until `signal` resolves, whatever to, and stops then; or until the pool ends by itself.
+    pub async fn run_until(mut self, signal: impl Future) -> Result<PoolReport, ConsumeError> {
+        tokio::select! {
+            ended = self.ended() => return ended,
+            _ = signal => {}
+        }
+        self.stop().await
+    }
+
+    async fn ended(&mut self) -> Result<PoolReport, ConsumeError> {
+        // The supervisor does not panic; if its runtime ended, there is nobody to tell.
+        if let Ok(ended) = (&mut self.supervisor).await {
+            ended?;
+        }
+        Ok(self.counts.report())
+    }
+}
+
+impl Supervisor {
+    async fn run(mut self, mut stopped: oneshot::Receiver<Duration>) -> Result<(), ConsumeError> {
+        let mut stopping = false;
+        loop {
+            let deadline = self.deadline;
+            tokio::select! {
+                ended = self.workers.join_next() => match ended {
+                    None => break,
+                    Some(Ok(Err(error))) => {
+                        self.failure.get_or_insert(error);
+                        self.stop(self.stop_timeout);
+                    }
+                    Some(Ok(Ok(())) | Err(_)) => {}
+                },
+                limit = &mut stopped, if !stopping => {
+                    stopping = true;
+                    // The pool was dropped if it does not say.
+                    self.stop(limit.unwrap_or(self.stop_timeout));
+                }
+                () = moment(deadline) => {
+                    tracing::warn!(unfinished = self.workers.len(), "workers were stopped before they were done");
+                    self.workers.abort_all();
+                    self.deadline = None;
+                }
+            }
+        }
+        self.close().await
+    }
+
+    fn stop(&mut self, limit: Duration) {
+        self.deadline = Instant::now().checked_add(limit);
+        for consumer in &self.consumers {
+            consumer.stop();
+        }
+    }
+
+    /// Confirms what was settled, and gives back what was not.
+    async fn close(self) -> Result<(), ConsumeError> {
+        let until = Instant::now() + CLOSE_TIMEOUT;
+        let mut failure = self.failure;
+        for consumer in &self.consumers {
+            let closed = timeout_at(until, consumer.close()).await;
+            let closed = closed.unwrap_or_else(|_| Err(ConsumeError::timed_out(CLOSE_TIMEOUT)));
+            failure = failure.or_else(|| closed.err());
+        }
+        failure.map_or(Ok(()), Err)
+    }
+}
+
+async fn moment(when: Option<Instant>) {
+    match when {
+        Some(when) => sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// All workers in the caller's task.
+pub(crate) async fn for_each_concurrent<H: Handler>(
+    consumer: &Consumer,
+    n: usize,
+    handler: &H,
+) -> Result<PoolReport, ConsumeError> {
+    let (counts, rules) = (Counts::default(), Rules::default());
+    let workers = (0..n.max(1)).map(|_| worker::work(consumer, handler, &rules, &counts));
+    for ended in futures_util::future::join_all(workers).await {
+        ended?;
+    }
+    Ok(counts.report())
+}

@@ -1,0 +1,233 @@
+//! One worker: takes a delivery, has it handled, settles it, and does not wait for the confirmation.
+
+use std::{collections::VecDeque, fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures_util::FutureExt as _;
+use tokio::time::timeout;
+use tracing::Instrument as _;
+
+use super::{
+    handler::{Handler, HandlerError, Verdict},
+    report::{Counts, count},
+};
+use crate::{
+    consumer::{ConsumeError, Consumer, Delivery, SettleError, Settlement, Settling},
+    credentials::BoxError,
+};
+
+/// Confirmations that a worker leaves unseen; more only take memory.
+const MAX_SETTLING: usize = 1024;
+
+/// A delivery that was not handled, as [`WorkerPoolBuilder::on_failure`](super::WorkerPoolBuilder::on_failure) sees it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct FailedDelivery<'a> {
+    /// The delivery.
+    pub delivery: &'a Delivery,
+    /// What happened.
+    pub kind: FailureKind,
+    /// What becomes of it.
+    pub settlement: Settlement,
+    /// The handler's own error, if it gave one. It may quote the payload: mind where you write it.
+    pub cause: Option<&'a BoxError>,
+}
+
+/// What happened to a delivery that was not handled.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum FailureKind {
+    /// The handler returned an error.
+    Failed,
+    /// The handler panicked.
+    Panicked,
+    /// The handler took longer than the pool allows.
+    TimedOut,
+    /// The lease was lost while the handler worked, and the work was left.
+    LeaseLost,
+}
+
+pub(super) type OnFailure = Arc<dyn Fn(&FailedDelivery<'_>) + Send + Sync>;
+
+/// What holds for every delivery.
+#[derive(Clone)]
+pub(super) struct Rules {
+    pub(super) first_delay: Duration,
+    pub(super) longest_delay: Duration,
+    pub(super) handler_timeout: Option<Duration>,
+    pub(super) leave_lost: bool,
+    pub(super) on_failure: Option<OnFailure>,
+}
+
+/// How the work on one delivery ended.
+enum End {
+    Returned(Result<(), HandlerError>),
+    Failed(FailureKind),
+}
+
+/// Counts what is dropped before it is settled.
+struct Unfinished<'a>(Option<&'a Counts>);
+
+/// Works until the consumer gives no more, and then until everything is confirmed.
+pub(super) async fn work<H: Handler>(
+    consumer: &Consumer,
+    handler: &H,
+    rules: &Rules,
+    counts: &Counts,
+) -> Result<(), ConsumeError> {
+    let mut settling: VecDeque<Settling> = VecDeque::new();
+    let ended = loop {
+        match consumer.next().await {
+            Ok(Some(delivery)) => {
+                settling.push_back(handle(Arc::new(delivery), handler, rules, counts).await)
+            }
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+        while let Some(oldest) = settling.front_mut() {
+            let answer = match oldest.now_or_never() {
+                Some(answer) => answer,
+                None if settling.len() < MAX_SETTLING => break,
+                None => oldest_answer(&mut settling).await,
+            };
+            settling.pop_front();
+            note(&answer, counts);
+        }
+    };
+    for settling in settling {
+        note(&settling.await, counts);
+    }
+    ended
+}
+
+async fn oldest_answer(settling: &mut VecDeque<Settling>) -> Result<(), SettleError> {
+    match settling.front_mut() {
+        Some(oldest) => oldest.await,
+        None => Ok(()),
+    }
+}
+
+async fn handle<H: Handler>(
+    delivery: Arc<Delivery>,
+    handler: &H,
+    rules: &Rules,
+    counts: &Counts,
+) -> Settling {
+    let unfinished = Unfinished(Some(counts));
+    let span = delivery.span();
+    let end = run(&delivery, handler, rules).instrument(span.clone()).await;
+    unfinished.done();
+    let (kind, error) = match end {
+        End::Returned(Ok(())) => {
+            count(&counts.acked);
+            return delivery.settle_shared(Settlement::Ack);
+        }
+        End::Returned(Err(error)) => (FailureKind::Failed, error),
+        End::Failed(FailureKind::LeaseLost) => (FailureKind::LeaseLost, HandlerError::release()),
+        End::Failed(kind) => (kind, HandlerError::retry()),
+    };
+    let settlement = match error.verdict {
+        Verdict::Retry(delay) => {
+            count(&counts.retried);
+            Settlement::Nack { delay: delay.unwrap_or_else(|| rules.delay(delivery.attempt())) }
+        }
+        Verdict::DeadLetter => {
+            count(&counts.dead_lettered);
+            Settlement::DeadLetter
+        }
+        Verdict::Release => {
+            count(&counts.released);
+            Settlement::Release
+        }
+    };
+    match kind {
+        FailureKind::Panicked => count(&counts.panicked),
+        FailureKind::TimedOut => count(&counts.timed_out),
+        FailureKind::Failed | FailureKind::LeaseLost => {}
+    }
+    span.record("otel.status_code", "ERROR");
+    span.in_scope(|| {
+        tracing::debug!(message_id = delivery.message_id(), ?kind, ?settlement, "a delivery was not handled");
+    });
+    if let Some(on_failure) = &rules.on_failure {
+        let failed = FailedDelivery { delivery: &delivery, kind, settlement, cause: error.cause.as_ref() };
+        let told = std::panic::catch_unwind(AssertUnwindSafe(|| on_failure(&failed)));
+        if told.is_err() {
+            tracing::warn!("the pool's `on_failure` panicked");
+        }
+    }
+    delivery.settle_shared(settlement)
+}
+
+async fn run<H: Handler>(delivery: &Arc<Delivery>, handler: &H, rules: &Rules) -> End {
+    // What the handler leaves behind is its own; the pool touches none of it after a panic.
+    let work = AssertUnwindSafe(async { handler.handle(Arc::clone(delivery)).await }).catch_unwind();
+    let bounded = async {
+        match rules.handler_timeout {
+            None => Ok(work.await),
+            Some(limit) => timeout(limit, work).await,
+        }
+    };
+    let ended = tokio::select! {
+        biased;
+        ended = bounded => ended,
+        () = delivery.lease_lost(), if rules.leave_lost => return End::Failed(FailureKind::LeaseLost),
+    };
+    match ended {
+        Ok(Ok(returned)) => End::Returned(returned),
+        Ok(Err(_)) => End::Failed(FailureKind::Panicked),
+        Err(_) => End::Failed(FailureKind::TimedOut),
+    }
+}
+
+fn note(answer: &Result<(), SettleError>, counts: &Counts) {
+    if let Err(error) = answer {
+        count(&counts.unconfirmed);
+        tracing::warn!(%error, "a settlement was not confirmed");
+    }
+}
+
+impl Rules {
+    /// Doubles with every attempt; half of it is random, so that what failed together does not come back together.
+    fn delay(&self, attempt: u32) -> Duration {
+        let doublings = attempt.saturating_sub(1).min(20);
+        let whole = self.first_delay.saturating_mul(1 << doublings).min(self.longest_delay);
+        whole.mul_f64(rand::random_range(0.5..=1.0))
+    }
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            first_delay: Duration::from_secs(1),
+            longest_delay: Duration::from_secs(300),
+            handler_timeout: None,
+            leave_lost: false,
+            on_failure: None,
+        }
+    }
+}
+
+impl fmt::Debug for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rules")
+            .field("first_delay", &self.first_delay)
+            .field("longest_delay", &self.longest_delay)
+            .field("handler_timeout", &self.handler_timeout)
+            .field("leave_lost", &self.leave_lost)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Unfinished<'_> {
+    fn done(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if let Some(counts) = self.0 {
+            count(&counts.released);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! A server that says nothing. The clock is the test's: seconds pass when it says so, and bytes move in real time.
+
+use std::{sync::mpsc, thread, time::Duration};
+
+use tokio::task::spawn_blocking;
+
+use crate::fake::{Fake, QUEUE};
+
+/// Keeps a paused clock from running ahead while the runtime only waits for bytes.
+struct Hold {
+    _clock: mpsc::Sender<()>,
+}
+
+impl Hold {
+    fn clock() -> Self {
+        let (sender, receiver) = mpsc::channel::<()>();
+        tokio::time::pause();
+        spawn_blocking(move || _ = receiver.recv());
+        Self { _clock: sender }
+    }
+
+    /// Lets time pass, in steps that leave everybody room to act.
+    async fn pass(&self, seconds: u64) {
+        for _ in 0..seconds {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            really(5).await;
+        }
+    }
+
+    async fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        for _ in 0..2000 {
+            if holds() {
+                return;
+            }
+            // Timers of the client and the fake are due in small steps too.
+            tokio::time::advance(Duration::from_millis(1)).await;
+            really(2).await;
+        }
+        panic!("not in time: {what}");
+    }
+}
+
+/// Waits by the wall's clock.
+async fn really(milliseconds: u64) {
+    spawn_blocking(move || thread::sleep(Duration::from_millis(milliseconds))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_silent_server_is_pinged_and_a_deaf_one_is_left() {
+    let fake = Fake::start().await;
+    let consumer = fake.client().await.consumer(QUEUE).open().await.unwrap();
+    let hold = Hold::clock();
+    hold.pass(31).await;
+    hold.until("a ping", || fake.kept().leases.pings == 1).await;
+    let streams = || *fake.kept().leases.sessions.values().next().unwrap();
+    assert_eq!(streams(), 1, "the answer is enough");
+    fake.kept().leases.deaf = true;
+    hold.pass(46).await;
+    hold.until("another stream", || streams() == 2).await;
+    fake.kept().leases.deaf = false;
+    fake.kept().leases.put("one");
+    let working = tokio::spawn(async move {
+        consumer.next().await.unwrap().unwrap().ack().await.unwrap();
+        consumer
+    });
+    hold.until("it is acked", || fake.kept().leases.acked == [1] && working.is_finished()).await;
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_batches_is_left() {
+    let fake = Fake::start().await;
+    let publisher = fake.client().await.publisher(QUEUE).open().await.unwrap();
+    let hold = Hold::clock();
+    fake.kept().producers.mute = true;
+    let mut ack = publisher.publish("x").await.unwrap();
+    hold.until("it is stored", || fake.kept().producers.stored.len() == 1).await;
+    let accepted = fake.wire.accepted();
+    fake.kept().producers.mute = false;
+    hold.pass(61).await;
+    hold.until("another connection", || fake.wire.accepted() > accepted).await;
+    hold.until("the answer", || publisher.unanswered() == 0).await;
+    assert!((&mut ack).await.unwrap().duplicate, "it had been stored");
+}

@@ -1,0 +1,160 @@
+//! What is known of a message's publish: looked up once per publish, and for a consumer that keeps up not at all.
+
+use super::message;
+use crate::{
+    halt::Halt,
+    ids::QueueRef,
+    keys::{self, EntryKey, Key, Kind},
+    overlay::{Overlay, decode_key, decode_row},
+    schema::{DeadLetterOrigin, EntryRow, QueueHeadRow},
+    state::{Entries, Entry, Subscription},
+};
+
+/// The row of the publish that a message came with, and its first sequence, unless it was trimmed.
+pub(crate) fn row(
+    rows: &Overlay<'_>,
+    queue: QueueRef,
+    sequence: u64,
+) -> Result<Option<(u64, EntryRow)>, Halt> {
+    let at = EntryKey { queue, first_sequence: sequence }.encode();
+    let found = rows.last(EntryKey::FAMILY, &keys::kind_prefix(queue, Kind::Entry), &at)?;
+    let Some((key, value)) = found else { return Ok(None) };
+    let first_sequence = decode_key::<EntryKey>(&key)?.first_sequence;
+    let row = decode_row::<EntryKey>(value)?;
+    let inside = sequence - first_sequence < row.payload_bytes.len() as u64;
+    Ok(inside.then_some((first_sequence, row)))
+}
+
+/// The publish of a message that was not trimmed.
+pub(crate) fn find(
+    rows: &Overlay<'_>,
+    recent: &Entries,
+    queue: QueueRef,
+    sequence: u64,
+) -> Result<Entry, Halt> {
+    if let Some(entry) = recent.find(sequence) {
+        return Ok(entry);
+    }
+    match row(rows, queue, sequence)? {
+        Some((first_sequence, row)) => Ok(of(first_sequence, &row)),
+        None => Err(Halt::Corrupt(format!("message {sequence} of {queue:?} has no entry"))),
+    }
+}
+
+/// The publish that begins at a sequence.
+pub(crate) fn beginning_at(
+    rows: &Overlay<'_>,
+    recent: &Entries,
+    queue: QueueRef,
+    first_sequence: u64,
+) -> Result<Entry, Halt> {
+    if let Some(entry) = recent.find(first_sequence) {
+        return Ok(entry);
+    }
+    match rows.row(&EntryKey { queue, first_sequence })? {
+        Some(row) => Ok(of(first_sequence, &row)),
+        None => Err(Halt::Corrupt(format!("no entry of {queue:?} begins at {first_sequence}"))),
+    }
+}
+
+const fn of(first_sequence: u64, row: &EntryRow) -> Entry {
+    Entry {
+        first_sequence,
+        count: row.payload_bytes.len() as u64,
+        published_at_ms: row.published_at_ms,
+        stored_bytes: row.stored_bytes,
+    }
+}
+
+/// What a queue says of one of its messages.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) published_at_ms: u64,
+    pub(crate) payload_bytes: u32,
+    pub(crate) origin: Option<DeadLetterOrigin>,
+    /// The sequence after the last message of its publish.
+    pub(crate) end: u64,
+}
+
+/// Reads facts, in ascending order: a publish is read once.
+#[derive(Default)]
+pub(crate) struct FactReader {
+    last: Option<(u64, EntryRow)>,
+    /// Bodies that had to be read.
+    pub(crate) body_bytes: usize,
+}
+
+impl FactReader {
+    /// Of a message that is not settled, or was not trimmed.
+    pub(crate) fn read(
+        &mut self,
+        rows: &Overlay<'_>,
+        head: &QueueHeadRow,
+        held: &Subscription,
+        sequence: u64,
+    ) -> Result<Facts, Halt> {
+        if sequence < head.trimmed {
+            let body = message::read(rows, held, sequence)?;
+            self.body_bytes += body.len();
+            let header = message::split(body, held, sequence)?.0;
+            let (published_at_ms, payload_bytes) = (header.published_at_ms, header.payload_bytes);
+            return Ok(Facts {
+                published_at_ms,
+                payload_bytes,
+                origin: header.dead_letter,
+                end: sequence + 1,
+            });
+        }
+        let queue = held.id.queue;
+        let last = self.last.take().filter(|(first, row)| of(*first, row).holds(sequence));
+        let found = match last {
+            Some(last) => Some(last),
+            None => row(rows, queue, sequence)?,
+        };
+        let place = |first: u64| usize::try_from(sequence - first).unwrap_or(usize::MAX);
+        let Some((first, row, payload_bytes)) = found.and_then(|(first, row)| {
+            row.payload_bytes.get(place(first)).copied().map(|size| (first, row, size))
+        }) else {
+            return Err(Halt::Corrupt(format!("message {sequence} of {queue:?} has no entry")));
+        };
+        let facts = Facts {
+            published_at_ms: row.published_at_ms,
+            payload_bytes,
+            origin: row.dead_letter.clone(),
+            end: of(first, &row).end(),
+        };
+        self.last = Some((first, row));
+        Ok(facts)
+    }
+}
+
+/// When messages were published, asked in ascending order.
+pub(crate) struct PublishTimes<'a> {
+    head: &'a QueueHeadRow,
+    recent: &'a Entries,
+    last: Option<Entry>,
+}
+
+impl<'a> PublishTimes<'a> {
+    pub(crate) const fn new(head: &'a QueueHeadRow, recent: &'a Entries) -> Self {
+        Self { head, recent, last: None }
+    }
+
+    pub(crate) fn of(&mut self, rows: &Overlay<'_>, held: &Subscription, sequence: u64) -> Result<u64, Halt> {
+        if let Some(last) = self.last.filter(|last| last.holds(sequence)) {
+            return Ok(last.published_at_ms);
+        }
+        if sequence < self.head.trimmed {
+            let body = message::read(rows, held, sequence)?;
+            return Ok(message::split(body, held, sequence)?.0.published_at_ms);
+        }
+        let queue = held.id.queue;
+        // Mostly the next publish: found by its key.
+        let entry = match self.last {
+            Some(last) if last.end() == sequence => beginning_at(rows, self.recent, queue, sequence)?,
+            _ => find(rows, self.recent, queue, sequence)?,
+        };
+        self.last = Some(entry);
+        Ok(entry.published_at_ms)
+    }
+}

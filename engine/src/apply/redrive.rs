@@ -1,0 +1,113 @@
+//! Dead letters get another chance: each moves to where it came from, or to a target; a parked one with neither becomes
+//! free where it is.
+
+use super::{entry::FactReader, failure, message, on_subscription, publish, queue_ref, subscription_ref};
+use crate::{
+    halt::Halt,
+    ids::{DEFAULT_LANE, QueueRef},
+    keys::{QueueKey, RetryKey, Timer},
+    limits::{MAX_REDRIVE_BYTES, MAX_REDRIVE_ITEMS},
+    machine::Turn,
+    outcome::{RedriveError, RedriveOutcome},
+    schema::{BodyHeader, RedriveDeadLetters, RetryRow},
+    state::{Place, Subscription},
+};
+
+pub(super) fn apply(
+    turn: &mut Turn<'_>,
+    command: &RedriveDeadLetters,
+) -> Result<Result<Vec<RedriveOutcome>, RedriveError>, Halt> {
+    if command.sequences.len() > MAX_REDRIVE_ITEMS {
+        return Err(Halt::Malformed("a redrive of too many dead letters"));
+    }
+    let id = subscription_ref(command.department, command.queue, command.subscription);
+    let target = (command.target_queue != 0).then(|| queue_ref(command.department, command.target_queue));
+    let redriven = on_subscription(turn, id, |turn, mut place| {
+        if let Some(target) = target
+            && target != id.queue
+            && !exists(turn, target)?
+        {
+            return Ok(Err(RedriveError::TargetNotFound));
+        }
+        let mut moved_bytes = 0;
+        let redrive = |sequence: &u64| {
+            if moved_bytes >= MAX_REDRIVE_BYTES {
+                return Ok(RedriveOutcome::NotReached);
+            }
+            redrive(turn, &mut place, *sequence, target, &mut moved_bytes)
+        };
+        Ok(Ok(command.sequences.iter().map(redrive).collect::<Result<_, Halt>>()?))
+    })?;
+    Ok(redriven.unwrap_or_else(|error| Err(error.into())))
+}
+
+fn redrive(
+    turn: &mut Turn<'_>,
+    place: &mut Place<'_>,
+    sequence: u64,
+    target: Option<QueueRef>,
+    moved_bytes: &mut u64,
+) -> Result<RedriveOutcome, Halt> {
+    let (here, held) = (place.subscription.id.queue, &mut *place.subscription);
+    if sequence == 0 || sequence >= place.head.next_sequence || held.is_settled(sequence) {
+        return Ok(RedriveOutcome::NotDeadLetter);
+    }
+    if held.is_leased(sequence) {
+        return Ok(RedriveOutcome::Leased);
+    }
+    let retry = failure::retry(&turn.rows, held, sequence)?.unwrap_or_default();
+    let origin = match place.head.dead_letters {
+        0 => None,
+        _ => FactReader::default().read(&turn.rows, place.head, held, sequence)?.origin,
+    };
+    let origin = origin.map(|origin| queue_ref(here.department.0, origin.queue_id));
+    let Some(source) = origin.or_else(|| retry.parked.then_some(here)) else {
+        return Ok(RedriveOutcome::NotDeadLetter);
+    };
+    let to = target.unwrap_or(source);
+    if to == here {
+        return if retry.parked { unpark(turn, held, sequence) } else { Ok(RedriveOutcome::NotDeadLetter) };
+    }
+    if !exists(turn, to)? {
+        return Ok(RedriveOutcome::QueueGone);
+    }
+    let (header, content) = message::split(message::read(&turn.rows, held, sequence)?, held, sequence)?;
+    *moved_bytes += content.len() as u64;
+    let header = BodyHeader { published_at_ms: turn.now, dead_letter: None, ..header };
+    let moved = publish::append_one(turn, to, &header, content)?;
+    end_wait(turn, held, sequence, &retry)?;
+    held.sums().redriven += 1;
+    message::settle(turn, held, sequence)?;
+    Ok(RedriveOutcome::Moved { queue: to.queue, sequence: moved })
+}
+
+fn unpark(turn: &mut Turn<'_>, held: &mut Subscription, sequence: u64) -> Result<RedriveOutcome, Halt> {
+    end_wait(turn, held, sequence, &RetryRow { parked: true, ..RetryRow::default() })?;
+    // Its attempts count anew; that it was delivered is still so.
+    turn.rows.put(&RetryKey { subscription: held.id, lane: DEFAULT_LANE, sequence }, &RetryRow::default());
+    turn.returned(held.id, sequence);
+    Ok(RedriveOutcome::Freed)
+}
+
+fn end_wait(
+    turn: &mut Turn<'_>,
+    held: &mut Subscription,
+    sequence: u64,
+    retry: &RetryRow,
+) -> Result<(), Halt> {
+    if !held.is_waiting(sequence) {
+        return Ok(());
+    }
+    held.end_wait(sequence)?;
+    if retry.parked {
+        held.row.parked -= 1;
+        held.row_changed = true;
+    } else {
+        turn.delete_timer(retry.due_ms, Timer::Retry(held.id, DEFAULT_LANE, sequence));
+    }
+    Ok(())
+}
+
+fn exists(turn: &Turn<'_>, queue: QueueRef) -> Result<bool, Halt> {
+    Ok(turn.rows.row(&QueueKey { queue })?.is_some())
+}

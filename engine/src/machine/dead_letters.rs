@@ -1,0 +1,76 @@
+//! A look for dead letters, a bounded piece at a time.
+
+use super::{ShardMachine, stats::status};
+use crate::{
+    apply::{entry::FactReader, failure},
+    halt::Halt,
+    ids::SubscriptionRef,
+    kv::Kv,
+    limits::{DEAD_LETTER_SCAN_BYTES, DEAD_LETTER_SCAN_ROWS},
+    overlay::Overlay,
+    schema::QueueHeadRow,
+    standing::MessageStatus,
+    state::{Queue, Subscription},
+};
+
+/// Dead letters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetters {
+    /// By sequence.
+    pub found: Vec<MessageStatus>,
+    /// Where to go on; none: that was all.
+    pub next: Option<u64>,
+}
+
+impl ShardMachine {
+    /// At most `limit` messages from a sequence on that came from another queue as dead letters, or are parked. It may
+    /// find none and yet not be at the end: a look reads so many rows and no more.
+    ///
+    /// # Errors
+    /// When the store cannot be read or is damaged; the machine goes on.
+    pub fn dead_letters(
+        &mut self,
+        kv: &dyn Kv,
+        id: SubscriptionRef,
+        from: u64,
+        limit: usize,
+    ) -> Result<Option<DeadLetters>, Halt> {
+        self.look_at(kv, id, |rows, Queue { head, .. }, held| look(rows, head, held, from, limit))
+    }
+}
+
+fn look(
+    rows: &Overlay<'_>,
+    head: &QueueHeadRow,
+    held: &Subscription,
+    from: u64,
+    limit: usize,
+) -> Result<DeadLetters, Halt> {
+    let (mut found, mut reader) = (Vec::new(), FactReader::default());
+    let mut at = from;
+    for looks in 0.. {
+        let Some(sequence) = candidate(head, held, at) else { break };
+        let spent = looks == DEAD_LETTER_SCAN_ROWS || reader.body_bytes >= DEAD_LETTER_SCAN_BYTES;
+        if found.len() == limit || spent {
+            return Ok(DeadLetters { found, next: Some(sequence) });
+        }
+        let facts = reader.read(rows, head, held, sequence)?;
+        let retry = failure::retry(rows, held, sequence)?;
+        if facts.origin.is_some() || retry.is_some_and(|row| row.parked) {
+            found.push(status(rows, head, held, sequence, &mut reader)?);
+            at = sequence + 1;
+        } else {
+            // Of a publish that is no dead letter, what is parked.
+            at = held.next_waiting(sequence + 1).map_or(facts.end, |waiting| waiting.min(facts.end));
+        }
+    }
+    Ok(DeadLetters { found, next: None })
+}
+
+/// The next message that may be one.
+fn candidate(head: &QueueHeadRow, held: &Subscription, at: u64) -> Option<u64> {
+    if head.dead_letters == 0 {
+        return held.next_waiting(at);
+    }
+    Some(held.next_unsettled(at)).filter(|sequence| *sequence < head.next_sequence)
+}

@@ -1,0 +1,117 @@
+//! How queues, departments and single messages stand.
+
+use super::ShardMachine;
+use crate::{
+    apply::{entry::FactReader, failure},
+    halt::Halt,
+    ids::{DepartmentId, SubscriptionRef},
+    kv::Kv,
+    overlay::Overlay,
+    schema::QueueHeadRow,
+    standing::{MessageState, MessageStatus, Stats, Usage},
+    state::{Queue, Subscription},
+};
+
+/// Each answers [`Halt`] when the store cannot be read or is damaged; the machine goes on.
+#[allow(clippy::missing_errors_doc)]
+impl ShardMachine {
+    /// How a subscription stands, and its queue.
+    pub fn stats(&mut self, kv: &dyn Kv, id: SubscriptionRef) -> Result<Option<Stats>, Halt> {
+        self.look_at(kv, id, |rows, queue, held| stats(rows, &queue.head, held))
+    }
+
+    /// What a department holds: one row, however many queues.
+    pub fn department_usage(&mut self, kv: &dyn Kv, id: DepartmentId) -> Result<Option<Usage>, Halt> {
+        Ok(self.turn(kv).department(id)?.map(Usage::of))
+    }
+
+    /// Where one message stands; none if it was never published.
+    pub fn message_status(
+        &mut self,
+        kv: &dyn Kv,
+        id: SubscriptionRef,
+        sequence: u64,
+    ) -> Result<Option<MessageStatus>, Halt> {
+        let found = self.look_at(kv, id, |rows, queue, held| {
+            let published = 1..queue.head.next_sequence;
+            if !published.contains(&sequence) {
+                return Ok(None);
+            }
+            status(rows, &queue.head, held, sequence, &mut FactReader::default()).map(Some)
+        })?;
+        Ok(found.flatten())
+    }
+
+    pub(super) fn look_at<T>(
+        &mut self,
+        kv: &dyn Kv,
+        id: SubscriptionRef,
+        ask: impl FnOnce(&Overlay<'_>, &Queue, &Subscription) -> Result<T, Halt>,
+    ) -> Result<Option<T>, Halt> {
+        let mut turn = self.turn(kv);
+        turn.look(id.queue)?;
+        let Some(queue) = turn.queues.get(&id.queue) else { return Ok(None) };
+        let held = queue.subscriptions.get(&id.subscription);
+        held.map(|held| ask(&turn.rows, queue, held)).transpose()
+    }
+}
+
+fn stats(rows: &Overlay<'_>, head: &QueueHeadRow, held: &Subscription) -> Result<Stats, Halt> {
+    let oldest = held.next_unsettled(1);
+    let oldest = (oldest < head.next_sequence)
+        .then(|| FactReader::default().read(rows, head, held, oldest))
+        .transpose()?;
+    let published = head.next_sequence - 1;
+    Ok(Stats {
+        counts: held.counts(head.next_sequence),
+        oldest_unsettled_ms: oldest.map(|facts| facts.published_at_ms),
+        stored_bytes: head.stored_bytes,
+        published,
+        first_published_ms: (published > 0).then_some(head.first_published_at_ms),
+        last_published_ms: (published > 0).then_some(head.last_published_at_ms),
+        sums: held.row.sums.unwrap_or_default(),
+    })
+}
+
+/// Of a message that was published.
+pub(super) fn status(
+    rows: &Overlay<'_>,
+    head: &QueueHeadRow,
+    held: &Subscription,
+    sequence: u64,
+    facts: &mut FactReader,
+) -> Result<MessageStatus, Halt> {
+    let settled = held.is_settled(sequence);
+    let facts =
+        if settled && sequence < head.trimmed { None } else { Some(facts.read(rows, head, held, sequence)?) };
+    let retry = failure::retry(rows, held, sequence)?.unwrap_or_default();
+    let state = if settled {
+        MessageState::Settled
+    } else if held.is_leased(sequence) {
+        MessageState::Leased { deadline_ms: deadline(held, sequence)? }
+    } else if retry.parked {
+        MessageState::Parked(retry.cause())
+    } else if held.is_waiting(sequence) {
+        // One that waits for its dead-letter queue is looked at again from time to time: that says nothing.
+        MessageState::Waiting { due_ms: (retry.cause == 0).then_some(retry.due_ms) }
+    } else {
+        MessageState::Ready
+    };
+    Ok(MessageStatus {
+        sequence,
+        state,
+        failed_attempts: retry.attempts,
+        published_at_ms: facts.as_ref().map(|facts| facts.published_at_ms),
+        payload_bytes: facts.as_ref().map(|facts| facts.payload_bytes),
+        origin: facts.and_then(|facts| facts.origin),
+    })
+}
+
+fn deadline(held: &Subscription, sequence: u64) -> Result<u64, Halt> {
+    let leases = held.leases.values();
+    let mut deadlines = leases.filter_map(|lease| {
+        let index = lease.sequences.binary_search(&sequence).ok()?;
+        lease.open().any(|open| open == index).then(|| lease.deadline(index))
+    });
+    deadlines.next().ok_or_else(|| Halt::Invariant(format!("message {sequence} is in no open lease")))
+}

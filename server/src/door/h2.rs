@@ -1,0 +1,167 @@
+//! HTTP/2 on one connection, from the first call to whatever ends it.
+
+use std::{
+    convert::Infallible,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use http::{Request, Response};
+use hyper::{body::Incoming, server::conn::http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{net::TcpStream, time::sleep};
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tower::{Service, ServiceExt as _, util::Oneshot};
+
+use super::{
+    leaving::{AuthFailures, Leaving, jittered, leave_in_time},
+    trust::Vouching,
+};
+use crate::{
+    identity::{CertificateError, ConnIdentity},
+    limits::{
+        CERTIFICATE_CHECK_INTERVAL, CONNECTION_WINDOW_BYTES, FIRST_RPC_DEADLINE, KEEPALIVE_INTERVAL,
+        KEEPALIVE_TIMEOUT, MAX_HEADER_LIST_BYTES, MAX_STREAMS_PER_CONNECTION, REFUSED_CONNECTION_LIFETIME,
+        STREAM_WINDOW_BYTES,
+    },
+};
+
+/// What answers the calls: tonic's routes, with the layers in front of them.
+///
+/// It finds in each request's extensions `Arc<ConnIdentity>`, or [`CertificateError`] when the certificate carries no
+/// usable identity (then it must refuse the call), and [`Leaving`] and [`AuthFailures`].
+pub trait Calls:
+    Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+}
+
+impl<S> Calls for S where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static
+{
+}
+
+pub(super) type Identity = Result<Arc<ConnIdentity>, CertificateError>;
+
+/// Who is at the other end, and how long that holds.
+pub(super) struct Visitor {
+    pub(super) identity: Identity,
+    pub(super) vouching: Vouching,
+    pub(super) max_age: Duration,
+}
+
+/// Serves calls to the connection's end: the peer's, the certificate's, its age's, or the server's.
+pub(super) async fn serve<S: Calls>(
+    stream: TlsStream<TcpStream>,
+    calls: S,
+    visitor: Visitor,
+    drain: &CancellationToken,
+) {
+    let Visitor { identity, vouching, max_age } = visitor;
+    let called = Arc::new(AtomicBool::new(false));
+    let (leaving, failures) = (Leaving(drain.child_token()), AuthFailures::default());
+    let mut end = pin!(end(identity.clone(), Arc::clone(&called), vouching));
+    let mut left = pin!(leave_in_time(jittered(max_age), failures.clone(), leaving.clone()));
+    let service = Handing { calls, identity, called, leaving: leaving.clone(), failures };
+    let mut connection = pin!(builder().serve_connection(TokioIo::new(stream), service));
+    let mut told = false;
+    loop {
+        tokio::select! {
+            result = connection.as_mut() => {
+                if let Err(error) = result {
+                    tracing::debug!(%error, "connection broken");
+                }
+                return;
+            }
+            () = &mut end => return,
+            () = &mut left => return,
+            () = leaving.0.cancelled(), if !told => {
+                // GOAWAY: no new calls; the loop goes on until those under way have ended.
+                connection.as_mut().graceful_shutdown();
+                told = true;
+            }
+        }
+    }
+}
+
+fn builder() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
+        .max_header_list_size(MAX_HEADER_LIST_BYTES)
+        .keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .auto_date_header(false);
+    builder
+}
+
+/// Returns when the connection must end although both sides would go on.
+async fn end(identity: Identity, called: Arc<AtomicBool>, vouching: Vouching) {
+    let Ok(identity) = identity else {
+        return sleep(REFUSED_CONNECTION_LIFETIME).await;
+    };
+    let silence = async {
+        sleep(FIRST_RPC_DEADLINE).await;
+        if called.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = silence => {}
+        () = certificate_end(identity.not_after) => {}
+        () = vouching.lost(&identity.tenant) => {
+            tracing::warn!(
+                peer = %identity.peer,
+                spiffe_id = %identity.spiffe_id,
+                "connection closed: no authority vouches for its certificate any more"
+            );
+        }
+    }
+}
+
+/// Returns once the wall clock has passed `not_after`. The clock may be set, so it is looked at again and again.
+async fn certificate_end(not_after: SystemTime) {
+    while let Ok(left) = not_after.duration_since(SystemTime::now()) {
+        sleep(left.min(CERTIFICATE_CHECK_INTERVAL)).await;
+    }
+}
+
+/// Hands each call over with what is known of its connection.
+struct Handing<S> {
+    calls: S,
+    identity: Identity,
+    /// Whether there has been a call.
+    called: Arc<AtomicBool>,
+    leaving: Leaving,
+    failures: AuthFailures,
+}
+
+impl<S: Calls> hyper::service::Service<Request<Incoming>> for Handing<S> {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Oneshot<S, Request<Body>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.called.store(true, Ordering::Relaxed);
+        let mut request = request.map(Body::new);
+        let extensions = request.extensions_mut();
+        match &self.identity {
+            Ok(identity) => extensions.insert(Arc::clone(identity)).map(drop),
+            Err(error) => extensions.insert(error.clone()).map(drop),
+        };
+        extensions.insert(self.leaving.clone());
+        extensions.insert(self.failures.clone());
+        self.calls.clone().oneshot(request)
+    }
+}

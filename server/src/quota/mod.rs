@@ -1,0 +1,215 @@
+//! Quota: what one tenant may use of a server that it shares with others.
+//!
+//! A publish is refused when the tenant's stored bytes would pass its cap, a queue when it has as many as it may, a
+//! stream when it has as many open. To consume and to settle is never refused: that makes room. What is stored is told
+//! by the engine after each batch, so publishes that are on their way to the disk are not counted yet: a tenant may pass
+//! its cap by what is in flight at once.
+
+mod usage;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use posthouse_engine::ids::DepartmentId;
+
+use crate::{config::TenantCaps, names::TenantName};
+
+pub use usage::{Sum, Usages};
+
+/// Every tenant's caps, and what they use.
+#[derive(Debug)]
+pub struct Quota {
+    tenants: HashMap<TenantName, Arc<TenantQuota>>,
+}
+
+/// One tenant's.
+#[derive(Debug)]
+pub struct TenantQuota {
+    name: TenantName,
+    caps: TenantCaps,
+    departments: Vec<DepartmentId>,
+    usages: Arc<Usages>,
+    streams: AtomicU64,
+}
+
+/// A cap, for errors and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cap {
+    /// Bytes of stored messages.
+    StoredBytes,
+    /// Queues.
+    Queues,
+    /// Open streams.
+    Streams,
+    /// Payload of one message.
+    MessageBytes,
+}
+
+/// A cap that would be passed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exceeded {
+    /// Whose.
+    pub tenant: TenantName,
+    /// Which.
+    pub cap: Cap,
+    /// What it is.
+    pub limit: u64,
+    /// What is used already, or what was asked for.
+    pub used: u64,
+}
+
+/// A stream among the tenant's; given back when dropped.
+#[derive(Debug)]
+pub struct StreamPlace(Arc<TenantQuota>);
+
+impl Quota {
+    /// The tenants of the configuration, with their departments.
+    pub fn new(
+        tenants: impl IntoIterator<Item = (TenantName, TenantCaps, Vec<DepartmentId>)>,
+        usages: &Arc<Usages>,
+    ) -> Self {
+        let quota = |(name, caps, departments): (TenantName, TenantCaps, Vec<DepartmentId>)| {
+            let (usages, streams) = (Arc::clone(usages), AtomicU64::new(0));
+            (name.clone(), Arc::new(TenantQuota { name, caps, departments, usages, streams }))
+        };
+        Self { tenants: tenants.into_iter().map(quota).collect() }
+    }
+
+    /// A tenant's. None for a tenant that is not configured, which has no departments either.
+    pub fn tenant(&self, name: &TenantName) -> Option<&Arc<TenantQuota>> {
+        self.tenants.get(name)
+    }
+
+    /// All of them.
+    pub fn tenants(&self) -> impl Iterator<Item = &Arc<TenantQuota>> {
+        self.tenants.values()
+    }
+}
+
+impl TenantQuota {
+    /// Whether so many bytes more may be stored.
+    pub fn check_stored(&self, more: u64) -> Result<(), Exceeded> {
+        let (used, limit) = (self.stored_bytes(), self.caps.max_stored_bytes);
+        self.check(Cap::StoredBytes, limit, used, used.saturating_add(more) <= limit)
+    }
+
+    /// Whether there may be one queue more.
+    pub fn check_queues(&self) -> Result<(), Exceeded> {
+        let (used, limit) = (self.queues(), self.caps.max_queues);
+        self.check(Cap::Queues, limit, used, used < limit)
+    }
+
+    /// Whether a queue may take messages of this size.
+    pub fn check_message_bytes(&self, wanted: u32) -> Result<(), Exceeded> {
+        let limit = self.caps.max_message_bytes;
+        self.check(Cap::MessageBytes, limit.into(), wanted.into(), wanted <= limit)
+    }
+
+    /// The largest message, whatever a queue's settings.
+    pub fn max_message_bytes(&self) -> u32 {
+        self.caps.max_message_bytes
+    }
+
+    /// A place for one stream more.
+    pub fn open_stream(self: &Arc<Self>) -> Result<StreamPlace, Exceeded> {
+        let limit = self.caps.max_streams;
+        let more = |open: u64| (open < limit).then_some(open + 1);
+        match self.streams.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
+            Ok(_) => Ok(StreamPlace(Arc::clone(self))),
+            Err(used) => Err(self.exceeded(Cap::Streams, limit, used)),
+        }
+    }
+
+    /// Whose it is.
+    pub fn name(&self) -> &TenantName {
+        &self.name
+    }
+
+    /// Bytes of its stored messages; settled ones count until they are trimmed.
+    pub fn stored_bytes(&self) -> u64 {
+        self.usages.sum(&self.departments).stored_bytes
+    }
+
+    /// Its queues.
+    pub fn queues(&self) -> u64 {
+        self.usages.sum(&self.departments).queues
+    }
+
+    /// Its open streams.
+    pub fn streams(&self) -> u64 {
+        self.streams.load(Ordering::Relaxed)
+    }
+
+    /// The limit of a cap.
+    pub fn limit(&self, cap: Cap) -> u64 {
+        match cap {
+            Cap::StoredBytes => self.caps.max_stored_bytes,
+            Cap::Queues => self.caps.max_queues,
+            Cap::Streams => self.caps.max_streams,
+            Cap::MessageBytes => self.caps.max_message_bytes.into(),
+        }
+    }
+
+    fn check(&self, cap: Cap, limit: u64, used: u64, fits: bool) -> Result<(), Exceeded> {
+        if fits { Ok(()) } else { Err(self.exceeded(cap, limit, used)) }
+    }
+
+    fn exceeded(&self, cap: Cap, limit: u64, used: u64) -> Exceeded {
+        Exceeded { tenant: self.name.clone(), cap, limit, used }
+    }
+}
+
+impl Drop for StreamPlace {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Cap {
+    /// Its key in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::StoredBytes => "max_stored_bytes",
+            Self::Queues => "max_queues",
+            Self::Streams => "max_streams",
+            Self::MessageBytes => "max_message_bytes",
+        }
+    }
+}
+
+impl Exceeded {
+    /// What was reached, and what to do.
+    pub fn description(&self) -> String {
+        let Self { cap, limit, used, .. } = self;
+        let key = cap.as_str();
+        match cap {
+            Cap::StoredBytes => format!(
+                "{key} is {limit} and {used} are stored; consume, purge or delete messages (what is settled is \
+                 removed a few MiB at a time), or ask the server's operator for more"
+            ),
+            Cap::Queues => {
+                format!(
+                    "{key} is {limit} and there are {used}; delete queues, or ask the server's operator for more"
+                )
+            }
+            Cap::Streams => {
+                format!(
+                    "{key} is {limit} and {used} are open; close streams, or ask the server's operator for more"
+                )
+            }
+            Cap::MessageBytes => {
+                format!(
+                    "{key} is {limit} and {used} are asked for; ask for less, or the server's operator for more"
+                )
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

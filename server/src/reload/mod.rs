@@ -1,0 +1,105 @@
+//! Certificates, keys and key sets, read again when their files change.
+//!
+//! Their folders are watched, not the files: Kubernetes swaps a link beside them (`..data`), and other tools put a new
+//! file in the old one's place. What counts is the content. For file systems that tell of no changes, everything is
+//! also read again now and then. A file that cannot be used changes nothing: the last good one goes on, and a warning
+//! says which file and why.
+
+mod sources;
+mod watch;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tracing::{info, warn};
+
+use crate::{
+    config::Config,
+    door::Trust,
+    identity::TokenVerifier,
+    limits::{RELOAD_INTERVAL, RELOAD_PATIENCE, RELOAD_QUIET},
+    observe::Observer,
+};
+use sources::Sources;
+use watch::Watch;
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The server's certificate and key.
+    Certificate,
+    /// The roots of an authority.
+    Authority,
+    /// The key set of an issuer.
+    KeySet,
+}
+
+/// Reads the files again for as long as the server runs.
+#[derive(Debug)]
+pub struct Reloader {
+    sources: Sources,
+    watch: Watch,
+    observer: Arc<Observer>,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Certificate, Self::Authority, Self::KeySet];
+
+    /// The word for it in logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Certificate => "certificate",
+            Self::Authority => "authority",
+            Self::KeySet => "key_set",
+        }
+    }
+}
+
+impl Reloader {
+    /// Begins to watch what the configuration has been made of.
+    pub fn new(config: &Config, trust: Trust, tokens: Arc<TokenVerifier>, observer: Arc<Observer>) -> Self {
+        let sources = Sources::new(config, trust, tokens);
+        let watch = Watch::begin(sources.paths());
+        Self { sources, watch, observer }
+    }
+
+    /// Goes on until it is dropped.
+    pub async fn run(self) {
+        let Self { mut sources, watch, observer } = self;
+        let mut again = interval(RELOAD_INTERVAL);
+        again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                // The first comes at once: something may have changed since the configuration was read.
+                _ = again.tick() => {}
+                () = watch.changed() => settled(&watch, RELOAD_QUIET, RELOAD_PATIENCE).await,
+            }
+            let look = move || {
+                let judged = sources.look();
+                (sources, judged)
+            };
+            let Ok((looked, judged)) = tokio::task::spawn_blocking(look).await else {
+                return warn!("files are no longer read again: the server must be restarted for new ones");
+            };
+            sources = looked;
+            for (kind, result) in judged {
+                observer.metrics.reloads(kind.as_str(), result.is_ok());
+                match result {
+                    Ok(file) => info!(kind = kind.as_str(), file = %file.display(), "read a changed file"),
+                    Err(reason) => warn!(
+                        kind = kind.as_str(),
+                        reason,
+                        "a changed file cannot be used; the last good one goes on until it is put right"
+                    ),
+                }
+            }
+        }
+    }
+}
+
+/// Returns when nothing has changed for a while: what belongs together is often written file by file.
+async fn settled(watch: &Watch, quiet: Duration, patience: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < patience && timeout(quiet, watch.changed()).await.is_ok() {}
+}

@@ -1,0 +1,165 @@
+//! The `Messages` service: where messages stand, and dead letters. Payloads never leave this way.
+
+use std::sync::Arc;
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use posthouse_engine::ids::{QueueRef, SubscriptionRef};
+use posthouse_proto::v1::{
+    ErrorReason, FindMessageRequest, ListDeadLettersRequest, ListDeadLettersResponse, MessageStatus,
+    RedriveDeadLettersRequest, RedriveDeadLettersResponse, messages_server::Messages,
+};
+use tonic::{Request, Response, Status};
+
+use super::{
+    context::{Context, FoundQueue, principal},
+    convert,
+    queues::page_size_of,
+    redrive,
+    status::ApiError,
+};
+use crate::{
+    identity::Principal,
+    limits,
+    names::{DepartmentName, QueueName, QueueResource, SubscriptionName, TenantName},
+    policy::{self, Action, Denied},
+};
+
+/// Either opens what only looks.
+const DESCRIBE: [Action; 2] = [Action::Manage, Action::Stats];
+
+/// The `Messages` service.
+pub(crate) struct MessagesService {
+    pub(crate) context: Arc<Context>,
+}
+
+#[tonic::async_trait]
+impl Messages for MessagesService {
+    async fn find_message(
+        &self,
+        request: Request<FindMessageRequest>,
+    ) -> Result<Response<MessageStatus>, Status> {
+        let principal = principal(&request)?;
+        let FindMessageRequest { message_id, subscription } = request.into_inner();
+        Ok(Response::new(self.find(&principal, &message_id, &subscription).await?))
+    }
+
+    async fn list_dead_letters(
+        &self,
+        request: Request<ListDeadLettersRequest>,
+    ) -> Result<Response<ListDeadLettersResponse>, Status> {
+        let principal = principal(&request)?;
+        Ok(Response::new(self.list(&principal, request.into_inner()).await?))
+    }
+
+    async fn redrive_dead_letters(
+        &self,
+        request: Request<RedriveDeadLettersRequest>,
+    ) -> Result<Response<RedriveDeadLettersResponse>, Status> {
+        let principal = principal(&request)?;
+        Ok(Response::new(redrive::redrive(&self.context, &principal, request.into_inner()).await?))
+    }
+}
+
+impl MessagesService {
+    async fn find(
+        &self,
+        principal: &Arc<Principal>,
+        message_id: &str,
+        subscription: &str,
+    ) -> Result<MessageStatus, ApiError> {
+        let (at, sequence) = convert::message_at("message_id", message_id)?;
+        if !subscription.is_empty() {
+            SubscriptionName::parse(subscription)?;
+        }
+        // What does not exist is refused as what the caller has no grant for: an id tells nobody anything.
+        let denied = || ApiError::from(Denied::GrantMissing);
+        let name = self.queue_name(principal, at).await?.ok_or_else(denied)?;
+        policy::authorize_any(principal, &DESCRIBE, &name.clone().into())?;
+        let queue = self.context.queue(&name).await?;
+        let id = self.context.subscription(&queue, &name, subscription).await?;
+        let read = move |m: &mut posthouse_engine::machine::ShardMachine,
+                         kv: &dyn posthouse_engine::kv::Kv| {
+            m.message_status(kv, id, sequence)
+        };
+        let status = self.context.shards.query(queue.department.shard, read).await??;
+        Ok(convert::message_status(at, &name, status.ok_or_else(denied)?))
+    }
+
+    /// The name of the queue of this id, if it is the caller's tenant's.
+    async fn queue_name(
+        &self,
+        principal: &Principal,
+        at: QueueRef,
+    ) -> Result<Option<QueueResource>, ApiError> {
+        let directory = self.context.catalogue.directory();
+        let Some((tenant, department)) = directory.names(at.department) else { return Ok(None) };
+        let found = directory.department(tenant, department);
+        let Some(shard) = found.filter(|_| tenant == principal.tenant.as_str()).map(|found| found.shard)
+        else {
+            return Ok(None);
+        };
+        let (tenant, department) = (TenantName::parse(tenant)?, DepartmentName::parse(department)?);
+        let view = self.context.shards.query(shard, move |m, kv| m.queue(kv, at)).await??;
+        let queue = view.map(|view| QueueName::parse(&view.name)).transpose()?;
+        Ok(queue.map(|queue| QueueResource { tenant, department, queue }))
+    }
+
+    async fn list(
+        &self,
+        principal: &Arc<Principal>,
+        request: ListDeadLettersRequest,
+    ) -> Result<ListDeadLettersResponse, ApiError> {
+        let ListDeadLettersRequest { queue, page_size, page_token, source_message_id } = request;
+        let name = queue.parse::<QueueResource>()?;
+        policy::authorize_any(principal, &DESCRIBE, &name.clone().into())?;
+        let size = page_size_of(page_size)?;
+        let mut next = Some(page_start(&page_token)?);
+        let source = (!source_message_id.is_empty())
+            .then(|| convert::message_at("source_message_id", &source_message_id))
+            .transpose()?;
+        let found = self.context.queue(&name).await?;
+        let id = self.context.subscription(&found, &name, "").await?;
+        let mut dead_letters = Vec::new();
+        for _ in 0..limits::DEAD_LETTER_LOOKS {
+            let Some(from) = next.filter(|_| dead_letters.len() < size) else { break };
+            let page = look(&self.context, &found, id, from, size - dead_letters.len()).await?;
+            next = page.next;
+            let wanted = page.found.into_iter().filter(|status| {
+                source.is_none_or(|(queue, sequence)| {
+                    let origin = status.origin.as_ref();
+                    queue.department == found.at.department
+                        && origin.is_some_and(|o| o.queue_id == queue.queue.0 && o.sequence == sequence)
+                })
+            });
+            dead_letters.extend(wanted.map(|status| convert::message_status(found.at, &name, status)));
+        }
+        let next_page_token = next.map(|at| BASE64_URL_SAFE_NO_PAD.encode(at.to_be_bytes()));
+        Ok(ListDeadLettersResponse { dead_letters, next_page_token: next_page_token.unwrap_or_default() })
+    }
+}
+
+/// One bounded look for dead letters.
+pub(super) async fn look(
+    context: &Context,
+    queue: &FoundQueue,
+    id: SubscriptionRef,
+    from: u64,
+    limit: usize,
+) -> Result<posthouse_engine::machine::DeadLetters, ApiError> {
+    let read = context.shards.query(queue.department.shard, move |m, kv| m.dead_letters(kv, id, from, limit));
+    // The queue may have been deleted meanwhile: then there are none.
+    let nothing = posthouse_engine::machine::DeadLetters { found: Vec::new(), next: None };
+    Ok(read.await??.unwrap_or(nothing))
+}
+
+fn page_start(page_token: &str) -> Result<u64, ApiError> {
+    if page_token.is_empty() {
+        return Ok(0);
+    }
+    let decoded = BASE64_URL_SAFE_NO_PAD.decode(page_token).ok();
+    let at = decoded.and_then(|at| Some(u64::from_be_bytes(at.try_into().ok()?)));
+    at.ok_or_else(|| {
+        let text = "this page_token was not given out by ListDeadLetters; begin again without one";
+        ApiError::field(ErrorReason::PageTokenInvalid, "page_token", text)
+    })
+}

@@ -1,0 +1,129 @@
+//! Looks into the data folder of a stopped server: is it whole, and does it fit together? Nothing is written.
+//!
+//! In the order of what rests on what: the NODE file, the log's checksums, the store's checksums, each shard's rows
+//! against each other, and the store against the log.
+
+mod report;
+mod rows;
+
+use std::path::Path;
+
+use posthouse_engine::kv::Family;
+
+use crate::{
+    log::{LocalLog, OpenLog},
+    store::{DataDir, DataDirError, Store, StoreOpenError, StoreOptions},
+};
+use report::with_causes;
+pub use report::{Part, Problem, StoreReport};
+
+/// How much a check may take.
+#[derive(Debug, Clone, Copy)]
+pub struct StoreCheckOptions {
+    /// Shards with more rows are not checked row against row: each takes about 100 bytes of memory.
+    pub max_rows: u64,
+}
+
+impl Default for StoreCheckOptions {
+    fn default() -> Self {
+        Self { max_rows: 5_000_000 }
+    }
+}
+
+/// Checks a data folder. `step` is told what is looked at next.
+///
+/// # Errors
+/// When there is no data folder at this path, or a server runs on it. Whatever is wrong inside is in the report.
+pub fn check_store(
+    dir: &Path,
+    options: StoreCheckOptions,
+    step: &mut dyn FnMut(&str),
+) -> Result<StoreReport, DataDirError> {
+    let mut report = StoreReport::default();
+    step("the NODE file");
+    let data = match DataDir::inspect(dir) {
+        Ok(data) => data,
+        Err(error @ (DataDirError::InUse { .. } | DataDirError::NoData { .. } | DataDirError::Io { .. })) => {
+            return Err(error);
+        }
+        Err(error) => {
+            report.parts.push(Part::broken("node file", Problem::advised(&error)));
+            return Ok(report);
+        }
+    };
+    let seen = format!("node {}, {} shards", data.node(), data.shards());
+    report.parts.push(Part::sound("node file", seen));
+    step("the log");
+    let log = look_at_log(&data, &mut report);
+    step("the store");
+    let store = look_at_store(&data, &mut report);
+    let Some((store, rows)) = store else {
+        report.parts.push(Part::skipped("shards", "the store cannot be read"));
+        return Ok(report);
+    };
+    let Some(catalogue) = rows::catalogue(&data, &store, &mut report) else { return Ok(report) };
+    let shards = rows::shards(&data, &store, &catalogue, &rows, options.max_rows, step, &mut report);
+    step("the store against the log");
+    match log {
+        Some(log) => report.parts.push(rows::against_log(&log, &catalogue, &shards)),
+        None => report.parts.push(Part::skipped("store and log", "the log cannot be read")),
+    }
+    Ok(report)
+}
+
+/// Every group of every segment has the checksum it was written with, and follows the one before it.
+fn look_at_log(data: &DataDir, report: &mut StoreReport) -> Option<OpenLog> {
+    match LocalLog::inspect(&data.log()) {
+        Err(error) => {
+            report.parts.push(Part::broken("log", Problem::advised(&error)));
+            None
+        }
+        Ok(log) => {
+            let (segments, bytes) = log.size();
+            let entries: u64 = log.groups().values().map(|(first, last)| last + 1 - first).sum();
+            let seen =
+                format!("segments: {segments}, entries: {entries}, bytes: {bytes}, every checksum right");
+            let mut part = Part::sound("log", seen);
+            if let Some((path, at, bytes)) = log.torn_tail() {
+                part.notes.push(format!(
+                    "{}: the last group, {bytes} bytes at byte {at}, was never finished; nobody was told that it was \
+                     stored, and the next start cuts it",
+                    path.display()
+                ));
+            }
+            report.parts.push(part);
+            Some(log)
+        }
+    }
+}
+
+/// Every block of every file has the checksum it was written with.
+fn look_at_store(data: &DataDir, report: &mut StoreReport) -> Option<(Store, rows::Counts)> {
+    let options = StoreOptions { block_cache_bytes: 32 << 20, ..StoreOptions::default() };
+    let store = match Store::inspect(&data.store(), &options) {
+        Ok(store) => store,
+        Err(StoreOpenError::Missing { .. }) if !data.has_begun() => {
+            report.parts.push(Part::sound("store", "none yet: no server has run on this folder".to_owned()));
+            return None;
+        }
+        Err(error) => {
+            report.parts.push(Part::broken("store", Problem::advised(&error)));
+            return None;
+        }
+    };
+    let mut counts = rows::Counts::default();
+    let mut problems = Vec::new();
+    for family in Family::ALL {
+        if let Err(error) = store.scan(family, &mut |key| counts.count(family, key)) {
+            problems.push(Problem::damage(format!(
+                "rows of kind {:?}: {}",
+                family.name(),
+                with_causes(&error)
+            )));
+        }
+    }
+    let sound = problems.is_empty();
+    let seen = format!("rows: {}{}", counts.all(), if sound { ", every checksum right" } else { "" });
+    report.parts.push(Part { problems, ..Part::sound("store", seen) });
+    sound.then_some((store, counts))
+}

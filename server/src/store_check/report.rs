@@ -1,0 +1,104 @@
+//! What a check has looked at, and what it found.
+
+/// A part of the data folder that is judged by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// What it is, in a word or two.
+    pub name: String,
+    /// What was looked at, for people.
+    pub seen: String,
+    /// What is wrong. Empty: nothing.
+    pub problems: Vec<Problem>,
+    /// Why it was not looked at, or not at all of it.
+    pub skipped: Option<String>,
+    /// What is no damage but worth knowing.
+    pub notes: Vec<String>,
+}
+
+/// Something that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// What is wrong, and in which file where that is known.
+    pub what: String,
+    /// What to do about it.
+    pub next: String,
+}
+
+/// All parts, in the order in which they were looked at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoreReport {
+    /// The parts.
+    pub parts: Vec<Part>,
+}
+
+impl StoreReport {
+    /// Problems of all parts.
+    #[must_use]
+    pub fn problems(&self) -> usize {
+        self.parts.iter().map(|part| part.problems.len()).sum()
+    }
+
+    /// Whether every part was looked at whole.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.parts.iter().all(|part| part.skipped.is_none())
+    }
+}
+
+impl Part {
+    pub(super) fn sound(name: impl Into<String>, seen: String) -> Self {
+        Self { name: name.into(), seen, problems: Vec::new(), skipped: None, notes: Vec::new() }
+    }
+
+    pub(super) fn skipped(name: impl Into<String>, why: &str) -> Self {
+        Self { skipped: Some(why.to_owned()), ..Self::sound(name, String::new()) }
+    }
+
+    pub(super) fn broken(name: impl Into<String>, problem: Problem) -> Self {
+        Self { problems: vec![problem], ..Self::sound(name, String::new()) }
+    }
+}
+
+impl Problem {
+    /// A problem whose own words say what to do, after a semicolon.
+    pub(super) fn advised(error: &dyn std::error::Error) -> Self {
+        let said = with_causes(error);
+        match said.split_once("; ") {
+            Some((what, next)) => Self { what: what.to_owned(), next: next.to_owned() },
+            None => Self::damage(said),
+        }
+    }
+
+    /// What only a backup helps against.
+    pub(super) fn damage(what: String) -> Self {
+        Self {
+            what,
+            next:
+                "keep a copy of the data folder, check the disk, and restore the whole folder from a backup"
+                    .into(),
+        }
+    }
+
+    /// What should never be, whatever the disk did.
+    pub(super) fn fault(what: String) -> Self {
+        Self {
+            what,
+            next: "keep a copy of the data folder and report this; restore a backup if the server halts the shard"
+                .into(),
+        }
+    }
+}
+
+/// An error and what led to it: the outermost alone often names no cause.
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !said.contains(&words) {
+            said = format!("{said}: {words}");
+        }
+        cause = error.source();
+    }
+    said
+}

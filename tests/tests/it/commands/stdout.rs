@@ -1,0 +1,80 @@
+//! What `consume` cannot write, it does not acknowledge.
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use posthouse_tests::harness::cli;
+use posthouse_tests::harness::server::Server;
+use posthouse_tests::harness::site::{CIVIL, Site};
+
+const QUEUE: &str = "identity-cards/applications";
+const LINES: usize = 5000;
+
+struct Place {
+    site: Site,
+    _server: Server,
+    context: PathBuf,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let site = Site::new();
+        let server = Server::start(&site).await;
+        let context = site.context_file(CIVIL);
+        cli::succeed(&context, ["queue", "create", QUEUE]);
+        let lines: String = (0..LINES).map(|number| format!("{number:0200}\n")).collect();
+        let file = site.path("lines");
+        std::fs::write(&file, lines).unwrap();
+        cli::succeed(&context, ["publish".as_ref(), QUEUE.as_ref(), "--file".as_ref(), file.as_os_str()]);
+        Self { site, _server: server, context }
+    }
+
+    /// Consumes in a shell, with its stdout as the redirection says.
+    fn consume(&self, redirection: &str) -> Output {
+        let client = cli::command(&self.context, ["consume", QUEUE, "--until-empty"]);
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("exec \"$0\" \"$@\" {redirection}"));
+        shell.arg(client.get_program()).args(client.get_args());
+        shell.current_dir(self.site.path("")).output().unwrap()
+    }
+
+    fn left(&self) -> usize {
+        let left = cli::succeed(&self.context, ["consume", QUEUE, "--until-empty"]);
+        left.iter().filter(|byte| **byte == b'\n').count()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_stdout_nothing_is_acknowledged() {
+    let place = Place::new().await;
+    for redirection in [">&-", "1</dev/null", "1<>/dev/null", "1</etc/hostname"] {
+        let output = place.consume(redirection);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(74), "{redirection}: {told}");
+        assert!(told.contains("stdout is not open for writing"), "{redirection}: {told}");
+    }
+    let full = place.consume("> /dev/full");
+    assert_eq!(full.status.code(), Some(74), "{}", String::from_utf8_lossy(&full.stderr));
+    assert_eq!(place.left(), LINES);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_thrown_away_on_purpose_is_gone() {
+    let place = Place::new().await;
+    assert!(place.consume("> /dev/null").status.success());
+    assert_eq!(place.left(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_goes_away_leaves_the_rest_in_the_queue() {
+    let place = Place::new().await;
+    let mut client = cli::command(&place.context, ["consume", QUEUE, "--until-empty"]);
+    let mut child = client.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Closed before anything was read: not one batch fits the pipe, so not one is acknowledged.
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(74), "{told}");
+    assert!(told.contains("writing to stdout failed"), "{told}");
+    assert_eq!(place.left(), LINES);
+}

@@ -1,0 +1,156 @@
+//! `posthouse store check`: is a stopped server's folder whole?
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use posthouse_tests::harness::cli;
+use posthouse_tests::harness::server::Server;
+use posthouse_tests::harness::site::{CIVIL, Site};
+
+const QUEUE: &str = "identity-cards/applications";
+
+/// A folder that has seen something, and its server, which still runs.
+async fn used() -> (Site, Server) {
+    let site = Site::new();
+    let server = Server::start(&site).await;
+    let context = site.context_file(CIVIL);
+    cli::succeed(&context, ["queue", "create", "identity-cards/failed"]);
+    cli::succeed(&context, ["queue", "create", QUEUE, "--dead-letter-queue", "failed"]);
+    let lines: String = (0..3000).map(|number| format!("{number:01000}\n")).collect();
+    fs::write(site.path("lines"), lines).unwrap();
+    let lines = site.path("lines");
+    cli::succeed(&context, ["publish".as_ref(), QUEUE.as_ref(), "--file".as_ref(), lines.as_os_str()]);
+    cli::succeed(&context, ["consume", QUEUE, "--count", "100"]);
+    (site, server)
+}
+
+async fn stopped() -> Site {
+    let (site, mut server) = used().await;
+    server.terminate();
+    assert!(server.ended().await.success());
+    site
+}
+
+/// The exit code, and what was said on stdout and stderr.
+fn check(dir: &Path) -> (i32, String, String) {
+    // The context is not looked at.
+    let output = cli::run(Path::new("none"), ["store".as_ref(), "check".as_ref(), dir.as_os_str()]);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+fn files(dir: &Path) -> BTreeMap<PathBuf, (SystemTime, Vec<u8>)> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        let modified = entry.metadata().unwrap().modified().unwrap();
+        if entry.metadata().unwrap().is_dir() {
+            found.insert(entry.path(), (modified, Vec::new()));
+            found.extend(files(&entry.path()));
+        } else {
+            found.insert(entry.path(), (modified, fs::read(entry.path()).unwrap()));
+        }
+    }
+    found
+}
+
+fn flip(file: &Path, at: u64) {
+    let file = OpenOptions::new().read(true).write(true).open(file).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
+}
+
+fn largest(dir: &Path, extension: &str) -> PathBuf {
+    let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let files = files.filter(|file| file.extension().is_some_and(|found| found == extension));
+    files.max_by_key(|file| fs::metadata(file).unwrap().len()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_folder_is_sound_and_untouched() {
+    let site = stopped().await;
+    let before = files(&site.data());
+    let (code, told, errors) = check(&site.data());
+    assert_eq!((code, &*errors), (0, ""), "{told}");
+    assert!(told.ends_with("is sound\n"), "{told}");
+    for part in ["node file", "log", "store", "catalogue", "shards", "store and log"] {
+        assert!(told.lines().any(|line| line.starts_with(&format!("ok      {part} "))), "{part}: {told}");
+    }
+    assert!(files(&site.data()) == before, "the folder was written to");
+    let output = cli::run(
+        Path::new("none"),
+        ["store".as_ref(), "check".as_ref(), site.data().as_os_str(), "--max-rows".as_ref(), "10".as_ref()],
+    );
+    assert_eq!(output.status.code(), Some(65));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("give --max-rows"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_crash_the_log_is_ahead_and_that_is_no_damage() {
+    let (site, mut server) = used().await;
+    let (code, _, errors) = check(&site.data());
+    assert_eq!(code, 75, "{errors}");
+    assert!(errors.contains("a server runs on") && errors.contains("next: stop it first"), "{errors}");
+    server.kill();
+    let before = files(&site.data());
+    let (code, told, errors) = check(&site.data());
+    assert_eq!(code, 0, "{told}{errors}");
+    assert!(told.contains("the next start brings them into the store"), "{told}");
+    assert!(files(&site.data()) == before, "the folder was written to");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_byte_is_found_wherever_it_is() {
+    let site = stopped().await;
+    let dir = site.data();
+    let segment = largest(&dir.join("log"), "segment");
+    flip(&segment, 4096 + 200);
+    let (code, told, errors) = check(&dir);
+    assert_eq!(code, 65, "{told}");
+    assert!(told.contains("DAMAGED log") && told.contains(segment.to_str().unwrap()), "{told}");
+    assert!(
+        told.contains("next: confirmed messages may be missing") && errors.contains("1 problem"),
+        "{told}{errors}"
+    );
+    flip(&segment, 4096 + 200);
+
+    let rows = largest(&dir.join("store"), "sst");
+    let middle = fs::metadata(&rows).unwrap().len() / 2;
+    flip(&rows, middle);
+    let (code, told, _) = check(&dir);
+    assert_eq!(code, 65, "{told}");
+    let name = rows.file_name().unwrap().to_str().unwrap();
+    assert!(told.contains("DAMAGED store") && told.contains(name), "{told}");
+    assert!(told.contains("restore the whole folder from a backup"), "{told}");
+    flip(&rows, middle);
+
+    flip(&dir.join("NODE"), 40);
+    let (code, told, _) = check(&dir);
+    assert!(code == 65 && told.contains("DAMAGED node file"), "{told}");
+    flip(&dir.join("NODE"), 40);
+    assert_eq!(check(&dir).0, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_missing_is_told() {
+    let site = stopped().await;
+    let dir = site.data();
+    let (code, _, errors) = check(&site.path("nowhere"));
+    assert!(code == 66 && errors.contains("name a data folder"), "{errors}");
+    fs::create_dir(site.path("empty")).unwrap();
+    let (code, _, errors) = check(&site.path("empty"));
+    assert!(code == 66 && errors.contains("is no data folder"), "{errors}");
+    assert!(fs::read_dir(site.path("empty")).unwrap().next().is_none());
+    let rows = largest(&dir.join("store"), "sst");
+    fs::rename(&rows, site.path("kept.sst")).unwrap();
+    let (code, told, _) = check(&dir);
+    assert!(code == 65 && told.contains(rows.file_name().unwrap().to_str().unwrap()), "{told}");
+    fs::rename(site.path("kept.sst"), &rows).unwrap();
+    fs::rename(dir.join("log"), site.path("log")).unwrap();
+    let (code, told, _) = check(&dir);
+    assert!(code == 65 && told.contains("is gone"), "{told}");
+}

@@ -1,0 +1,69 @@
+//! `posthouse token inspect`: what a token says, without a server.
+
+use std::fs;
+
+use posthouse_tests::harness::cli;
+use posthouse_tests::harness::site::{CIVIL, Site, TAXATION};
+
+#[test]
+fn a_token_is_shown_without_its_signature() {
+    let site = Site::new();
+    let context = site.context_file(CIVIL);
+    let token = fs::read_to_string(context.with_extension("token")).unwrap();
+    let told = String::from_utf8(cli::succeed(&context, ["token", "inspect"])).unwrap();
+    for part in [
+        "Nothing is verified",
+        "EdDSA",
+        "tenant (tenant)     civil-affairs",
+        "in 59 min",
+        "publish to every queue of every department of civil-affairs",
+        "read and redrive the dead letters of every queue",
+        &format!(": that of {}", context.display()),
+    ] {
+        assert!(told.contains(part), "{part} is not in\n{told}");
+    }
+    for part in token.split('.') {
+        assert!(!told.contains(part), "{part} is in\n{told}");
+    }
+
+    let other = site.context_file(TAXATION).with_extension("token");
+    let told = cli::succeed(&context, ["token".as_ref(), "inspect".as_ref(), other.as_os_str()]);
+    let told = String::from_utf8(told).unwrap();
+    assert!(told.contains(": NOT that of "), "{told}");
+}
+
+#[test]
+fn an_expired_token_and_a_wrong_scope_are_pointed_out() {
+    let site = Site::new();
+    let context = site.context_file(CIVIL);
+    let certificate = site.certificate(CIVIL);
+    let mut claims = site.claims(CIVIL, &certificate);
+    claims.exp = claims.iat - 120;
+    claims.scope = "posthouse:publish:taxation/*/* posthouse:fly:civil-affairs/*/*".to_owned();
+    claims.jti = "a\u{1b}[2Jb".to_owned();
+    let file = site.path("token");
+    fs::write(&file, site.mint(CIVIL, &claims)).unwrap();
+    let told = cli::succeed(&context, ["token".as_ref(), "inspect".as_ref(), file.as_os_str()]);
+    let told = String::from_utf8(told).unwrap();
+    for part in
+        ["EXPIRED 2 min", "an unknown action", "A server refuses the token for this scope: scope item 1"]
+    {
+        assert!(told.contains(part), "{part} is not in\n{told}");
+    }
+    assert!(!told.contains('\u{1b}'));
+}
+
+#[test]
+fn what_is_no_token_is_refused_and_not_repeated() {
+    let site = Site::new();
+    let context = site.context_file(CIVIL);
+    let file = site.path("token");
+    for text in ["", "secret", "secret.secret.secret", "a secret", &"secret".repeat(5000)] {
+        fs::write(&file, text).unwrap();
+        let arguments = ["token".as_ref(), "inspect".as_ref(), file.as_os_str()];
+        let (told, errors) = cli::end(65, &context, arguments);
+        assert!(told.is_empty() && errors.contains("holds no token: "), "{errors}");
+        assert!(!errors.contains("secret"), "{errors}");
+    }
+    cli::end(66, &context, ["token", "inspect", "/nowhere/token"]);
+}

@@ -1,0 +1,162 @@
+//! A disk that is full: a small file system of its own, in a mount namespace that nobody else sees.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use posthouse_proto::v1::{self, NewMessage, PublishRequest, SettleAction};
+use posthouse_tests::harness::refusal::assert_refused;
+use posthouse_tests::harness::scene::{LONG, Scene, settlement};
+use posthouse_tests::harness::server::Server;
+use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{binaries, eventually};
+use tonic::{Code, Status};
+
+/// Who may not mount says so, rather than see a test pass that did not run.
+const WITHOUT: &str = "POSTHOUSE_WITHOUT_MOUNTS";
+const DISK_MIB: u64 = 512;
+const MIN_FREE_MIB: u64 = 128;
+
+/// A process that keeps a namespace with a small disk mounted on the site's state folder.
+struct SmallDisk(Child);
+
+impl SmallDisk {
+    fn mount(site: &Site) -> Option<Self> {
+        if std::env::var_os(WITHOUT).is_some() {
+            eprintln!("SKIPPED, as {WITHOUT} says: nothing is shown of a full disk");
+            return None;
+        }
+        let script = format!("mount -t tmpfs -o size={DISK_MIB}m tmpfs \"$0\" && echo mounted && exec cat");
+        let child = Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "sh", "-c", &script])
+            .arg(site.state())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut child = child.expect("unshare (util-linux) is missing");
+        let mut told = [0; 8];
+        let read = std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut told);
+        assert!(
+            read.is_ok() && told == *b"mounted\n",
+            "a small disk cannot be mounted here: run this as root, or set {WITHOUT}=1 to go without this test"
+        );
+        Some(Self(child))
+    }
+
+    /// A path of the site as it looks from inside.
+    fn inside(&self, path: &Path) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{}", self.0.id(), path.display()))
+    }
+
+    fn start(&self, site: &Site) -> Server {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--mount=/proc/{}/ns/mnt", self.0.id()));
+        command.arg(binaries::posthouse()).arg("serve").arg("--config").arg(site.config());
+        Server::run(site, command)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Writes until there is no room.
+fn fill(path: &Path) {
+    let mut file = File::create(path).unwrap();
+    for size in [1 << 20, 4096, 1] {
+        while file.write_all(&vec![1; size]).is_ok() {}
+    }
+}
+
+async fn publish(scene: &Scene, queue: &str) -> Result<(), Status> {
+    let messages = vec![NewMessage { payload: vec![7; 900_000].into(), ..NewMessage::default() }; 4];
+    let request =
+        PublishRequest { queue: queue.to_owned(), messages, atomic: true, ..PublishRequest::default() };
+    scene.caller.publisher().publish(scene.caller.request(request)).await.map(drop)
+}
+
+/// Takes and acks so many.
+async fn consume(scene: &Scene, queue: &str, count: usize) -> Vec<u64> {
+    let mut sequences = Vec::new();
+    while sequences.len() < count {
+        let delivery = scene.receive(queue, 1, LONG).await.remove(0);
+        scene.settled(queue, settlement(&delivery, SettleAction::Ack)).await;
+        sequences.push(delivery.message.unwrap().sequence);
+    }
+    sequences
+}
+
+fn sizes(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|e| if e.path().is_dir() { sizes(&e.path()) } else { e.metadata().map_or(0, |m| m.len()) })
+        .sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_full_refuses_publishes_serves_consumers_and_starts_again() {
+    let site = Site::new();
+    let free = MIN_FREE_MIB << 20;
+    site.configure(&[("shards = 4", &format!("shards = 4\nmin_free_disk_bytes = {free}"))]);
+    let Some(disk) = SmallDisk::mount(&site) else { return };
+    let mut server = disk.start(&site);
+    server.ready(&site).await;
+    let credentials = site.credentials(CIVIL);
+    let caller = Caller::connect(&site, &credentials).await;
+    let mut scene = Scene { site, server, caller, credentials };
+    let queue = scene.plain_queue("q").await;
+    let ballast = disk.inside(&scene.site.data()).join("BALLAST");
+    eventually("the ballast", async || ballast.exists().then_some(())).await;
+
+    let mut acked = 0;
+    let refused = loop {
+        match publish(&scene, &queue).await {
+            Ok(()) => acked += 4,
+            Err(status) => break Err::<(), _>(status),
+        }
+        assert!(acked < 2_000, "the disk is never full");
+    };
+    assert_refused(refused, Code::ResourceExhausted, "DISK_FULL");
+    assert!(acked > 0);
+    // The flush that this asks for shall be done before others take the rest.
+    let data = disk.inside(&scene.site.data());
+    let before = std::cell::Cell::new((0, 0));
+    eventually("an end of the flush", async || {
+        let now = sizes(&data);
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        let (then, times) = before.get();
+        before.set(if then == now { (now, times + 1) } else { (now, 0) });
+        (before.get().1 >= 5).then_some(())
+    })
+    .await;
+
+    let filler = disk.inside(&scene.site.state()).join("filler");
+    fill(&filler);
+    eventually("the ballast to be given up", async || (!ballast.exists()).then_some(())).await;
+    assert_refused(publish(&scene, &queue).await, Code::ResourceExhausted, "DISK_FULL");
+    let mut consumed = consume(&scene, &queue, 10).await;
+
+    // And when it was filled while the server was down.
+    fs::remove_file(&filler).unwrap();
+    eventually("the ballast", async || ballast.exists().then_some(())).await;
+    scene.server.kill();
+    fill(&filler);
+    scene.server = disk.start(&scene.site);
+    scene.server.ready(&scene.site).await;
+    scene.caller = Caller::connect(&scene.site, &scene.credentials).await;
+    assert_refused(publish(&scene, &queue).await, Code::ResourceExhausted, "DISK_FULL");
+    consumed.extend(consume(&scene, &queue, acked - consumed.len()).await);
+    let expected: Vec<u64> = (1..).take(acked).collect();
+    consumed.sort_unstable();
+    assert_eq!(consumed, expected, "what was acknowledged is there, once");
+
+    fs::remove_file(filler).unwrap();
+    eventually("publishing again", async || publish(&scene, &queue).await.ok()).await;
+    let request = v1::GetQueueRequest { name: queue };
+    scene.caller.queues().get_queue(scene.caller.request(request)).await.unwrap();
+}

@@ -1,0 +1,120 @@
+//! Metrics say what was done, and name nobody.
+
+use posthouse_proto::v1::{self, SettleAction, SubscriptionSettings};
+use posthouse_tests::harness::eventually;
+use posthouse_tests::harness::probe::{scrape, value};
+use posthouse_tests::harness::scene::{LONG, SHORT, Scene, message, settlement};
+use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::harness::stream::{Stream, open};
+
+/// Publishes four messages, refuses one, settles three in three ways, and lets one expire.
+async fn work(scene: &Scene) -> String {
+    let settings = SubscriptionSettings { max_attempts: 2, ..SubscriptionSettings::default() };
+    let queue = scene.queue("canary-queue", settings).await;
+    scene.publish(&queue, &["canary-payload", "b", "c", "d"]).await;
+    let mut too_large = message("x");
+    too_large.payload = vec![0; (1 << 20) + 1].into();
+    let request =
+        v1::PublishRequest { queue: queue.clone(), messages: vec![too_large], ..Default::default() };
+    scene.caller.publisher().publish(scene.caller.request(request)).await.unwrap();
+
+    let mut deliveries = Vec::new();
+    while deliveries.len() < 4 {
+        deliveries.extend(scene.receive(&queue, 1, if deliveries.is_empty() { SHORT } else { LONG }).await);
+    }
+    for (delivery, action) in
+        deliveries[1..].iter().zip([SettleAction::Ack, SettleAction::Release, SettleAction::DeadLetter])
+    {
+        scene.settled(&queue, settlement(delivery, action)).await;
+    }
+    let stranger = scene.caller.with_token(Some("canary-token"));
+    let request = v1::GetQueueRequest { name: queue.clone() };
+    stranger.queues().get_queue(stranger.request(request)).await.unwrap_err();
+    queue
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn they_contain_what_was_done_and_no_names() {
+    let scene = Scene::start().await;
+    let queue = work(&scene).await;
+    let address = scene.site.management();
+    let metrics = eventually("the expiry of a lease", || async {
+        Some(scrape(address).await).filter(|metrics| value(metrics, "posthouse_leases_expired_total") > 0.0)
+    })
+    .await;
+    for (series, expected) in [
+        ("posthouse_messages_published_total", 4.0),
+        ("posthouse_messages_rejected_total{reason=\"MESSAGE_TOO_LARGE\"}", 1.0),
+        ("posthouse_messages_delivered_total", 4.0),
+        ("posthouse_message_waiting_seconds_count", 4.0),
+        ("posthouse_messages_settled_total{action=\"ack\"}", 1.0),
+        ("posthouse_messages_settled_total{action=\"release\"}", 1.0),
+        ("posthouse_messages_settled_total{action=\"dead_letter\"}", 1.0),
+        ("posthouse_messages_dead_total{how=\"parked\"}", 1.0),
+        ("posthouse_leases_expired_total", 1.0),
+        ("posthouse_rpcs_total{code=\"OK\",method=\"posthouse.v1.Publisher/Publish\"}", 2.0),
+        ("posthouse_rpcs_total{code=\"UNAUTHENTICATED\",method=\"posthouse.v1.Queues/GetQueue\"}", 1.0),
+        ("posthouse_auth_refusals_total{reason=\"TOKEN_MALFORMED\"}", 1.0),
+        ("posthouse_server_state{state=\"serving\"}", 1.0),
+        ("posthouse_shards", 4.0),
+        ("posthouse_shards_halted", 0.0),
+    ] {
+        assert_eq!(value(&metrics, series), expected, "{series} in\n{metrics}");
+    }
+    for series in [
+        "posthouse_log_sync_duration_seconds_count",
+        "posthouse_commit_duration_seconds_count",
+        "posthouse_apply_duration_seconds_count",
+        "posthouse_connections_open",
+        "posthouse_disk_free_bytes",
+        "posthouse_certificate_not_after_timestamp_seconds",
+        "posthouse_body_cache_reads_total{result=\"hit\"}",
+        "posthouse_token_cache_lookups_total{result=\"hit\"}",
+        "posthouse_log_segments",
+        "process_resident_memory_bytes",
+        "process_open_fds",
+        "process_start_time_seconds",
+    ] {
+        assert!(value(&metrics, series) > 0.0, "{series} in\n{metrics}");
+    }
+    for name in ["canary", CIVIL, "household", "taxation", &queue, "spiffe"] {
+        assert!(!metrics.contains(name), "{name} in\n{metrics}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_are_counted_while_they_are_open() {
+    let scene = Scene::start().await;
+    let queue = scene.plain_queue("q").await;
+    let address = scene.site.management();
+    let series = "posthouse_streams_open{method=\"posthouse.v1.Consumer/Consume\"}";
+    let mut stream = Stream::open(&scene.caller, open(&queue, [1; 16], 10)).await;
+    assert_eq!(value(&scrape(address).await, series), 1.0);
+    stream.half_close();
+    stream.end().await.unwrap();
+    let ended = "posthouse_rpcs_total{code=\"OK\",method=\"posthouse.v1.Consumer/Consume\"}";
+    let metrics = eventually("the end of the stream", || async {
+        Some(scrape(address).await).filter(|metrics| value(metrics, series) == 0.0)
+    })
+    .await;
+    assert_eq!(value(&metrics, ended), 1.0, "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tenants_have_series_where_they_are_asked_for() {
+    let scene = Scene::on(Site::with_sections("[metrics]\ntenants = true\n")).await;
+    let queue = scene.plain_queue("canary-queue").await;
+    scene.publish(&queue, &["a", "b"]).await;
+    let delivery = scene.receive(&queue, 1, LONG).await.remove(0);
+    scene.settled(&queue, settlement(&delivery, SettleAction::Ack)).await;
+    let metrics = scrape(scene.site.management()).await;
+    for (series, expected) in [
+        ("posthouse_tenant_messages_published_total", 2.0),
+        ("posthouse_tenant_messages_delivered_total", 1.0),
+        ("posthouse_tenant_messages_settled_total", 1.0),
+    ] {
+        assert_eq!(value(&metrics, &format!("{series}{{tenant=\"{CIVIL}\"}}")), expected, "{series}");
+        assert_eq!(value(&metrics, &format!("{series}{{tenant=\"taxation\"}}")), 0.0, "{series}");
+    }
+    assert!(!metrics.contains("canary-queue"));
+}

@@ -1,0 +1,6 @@
+//! What operators see: probes, metrics, records of access, traces.
+
+mod figures;
+mod probes;
+mod records;
+mod traces;

@@ -1,0 +1,78 @@
+//! `/livez`, `/readyz` and `/startupz` from the start to the end, and `grpc.health.v1` beside them.
+
+use std::fs;
+use std::process::Command;
+
+use posthouse_tests::harness::probe::get;
+use posthouse_tests::harness::scene::Scene;
+use posthouse_tests::harness::server::Server;
+use posthouse_tests::harness::site::Site;
+use posthouse_tests::harness::stream::{Stream, open};
+use posthouse_tests::harness::{binaries, eventually};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn probes_answer_while_the_server_starts() {
+    let site = Site::new();
+    // A start that waits: the data folder's lock is a pipe that nobody reads.
+    fs::create_dir(site.data()).unwrap();
+    let lock = site.data().join("LOCK");
+    assert!(Command::new("mkfifo").arg(&lock).status().unwrap().success());
+    let mut server = Server::launch(&site, &binaries::posthouse(), None);
+    let address = site.management();
+    let alive = eventually("an answer", || get(address, "/livez")).await;
+    assert_eq!(alive.status, 200);
+    for path in ["/startupz", "/readyz"] {
+        assert_eq!(get(address, path).await.unwrap().status, 503, "{path}");
+    }
+    assert_eq!(get(address, "/metrics").await.unwrap().status, 200);
+    // Now it goes on.
+    let reader = tokio::task::spawn_blocking(move || fs::File::open(lock).unwrap()).await.unwrap();
+    server.ready(&site).await;
+    for path in ["/startupz", "/readyz", "/livez"] {
+        assert_eq!(get(address, path).await.unwrap().status, 200, "{path}");
+    }
+    drop(reader);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_drains_lives_and_is_not_ready() {
+    let mut scene = Scene::start().await;
+    let queue = scene.plain_queue("q").await;
+    let mut health = HealthClient::new(scene.caller.channel());
+    let services =
+        ["", "posthouse.v1.Publisher", "posthouse.v1.Consumer", "posthouse.v1.Queues"].map(str::to_owned);
+    for service in services {
+        let answer = health.check(HealthCheckRequest { service: service.clone() }).await.unwrap();
+        assert_eq!(answer.into_inner().status(), ServingStatus::Serving, "{service:?}");
+    }
+    let request = HealthCheckRequest { service: "posthouse.v1.Consumer".to_owned() };
+    let mut watched = health.watch(request).await.unwrap().into_inner();
+    assert_eq!(watched.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+
+    // A stream that stays keeps the drain from ending.
+    let mut stream = Stream::open(&scene.caller, open(&queue, [1; 16], 1)).await;
+    scene.server.terminate();
+    let address = scene.site.management();
+    eventually("the end of readiness", || async move {
+        get(address, "/readyz").await.filter(|answer| answer.status == 503)
+    })
+    .await;
+    assert_eq!(get(address, "/livez").await.unwrap().status, 200);
+    assert_eq!(watched.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+    let _ = stream.end().await;
+    drop((stream, watched, health));
+    assert_eq!(scene.server.ended().await.code(), Some(0), "{}", scene.server.log());
+    assert!(get(address, "/livez").await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_management_port_that_is_taken_is_told() {
+    let site = Site::new();
+    let taken = std::net::TcpListener::bind(site.management()).unwrap();
+    let mut server = Server::launch(&site, &binaries::posthouse(), None);
+    assert_eq!(server.ended().await.code(), Some(69));
+    assert!(server.log().contains("[management]"), "{}", server.log());
+    drop(taken);
+}

@@ -1,0 +1,123 @@
+//! Records of access: who did what, by ids; and the log as JSON.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use posthouse_proto::v1::{self, SettleAction};
+use posthouse_tests::harness::eventually;
+use posthouse_tests::harness::scene::{LONG, Scene, settlement};
+use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::harness::stream::{Stream, open};
+use serde_json::Value;
+
+const CANARY: &str = "canary-7f3b0c55";
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect()
+}
+
+/// The records in the file, once there are so many of one kind.
+async fn records(site: &Site, action: &str, count: usize) -> Vec<Value> {
+    let path = site.path("access.jsonl");
+    let found = || async {
+        let text = fs::read_to_string(&path).ok().filter(|text| text.ends_with('\n'))?;
+        let found: Vec<Value> = lines(&text).into_iter().filter(|r| r["action"] == action).collect();
+        Some(found).filter(|found| found.len() >= count)
+    };
+    let found = eventually(&format!("{count} records of {action}"), found).await;
+    assert_eq!(found.len(), count, "{found:#?}");
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_step_of_a_message_is_recorded_by_ids() {
+    let scene = Scene::on(Site::with_sections("[access]\nfile = \"access.jsonl\"\n")).await;
+    let queue = scene.plain_queue("q").await;
+    scene.publish(&queue, &[CANARY, "b", "c"]).await;
+    let mut stream = Stream::open(&scene.caller, open(&queue, [1; 16], 2)).await;
+    let deliveries = stream.deliveries(2).await;
+    let third = scene.receive(&queue, 1, LONG).await;
+    scene.settled(&queue, settlement(&deliveries[0], SettleAction::Ack)).await;
+    scene.settled(&queue, settlement(&deliveries[1], SettleAction::Nack)).await;
+    drop(third);
+    let stranger = scene.caller.with_token(None);
+    let request = v1::GetQueueRequest { name: queue.clone() };
+    stranger.queues().get_queue(stranger.request(request)).await.unwrap_err();
+
+    let published = records(&scene.site, "publish", 1).await.remove(0);
+    assert_eq!((&published["queue"], &published["count"]), (&Value::from(queue.clone()), &3.into()));
+    assert_eq!(published["sequences"], Value::from(vec!["1-3"]));
+    assert_eq!(published["tenant"], CIVIL);
+    let certificate = scene.credentials.certificate.thumbprint().unwrap();
+    assert_eq!(published["x5t#S256"], certificate);
+    assert!(published["subject"].as_str().unwrap().starts_with("spiffe://"), "{published}");
+    assert!(published["token_id"].is_string() && published["time"].as_str().unwrap().ends_with('Z'));
+
+    let settled = records(&scene.site, "settle", 2).await;
+    assert!(
+        settled[0]["settled"]["ack"].is_array() && settled[1]["settled"]["nack"].is_array(),
+        "{settled:?}"
+    );
+    // The nacked one may have been delivered to the stream again; the file is whole by now.
+    let text = fs::read_to_string(scene.site.path("access.jsonl")).unwrap();
+    let delivered: Vec<Value> = lines(&text).into_iter().filter(|r| r["action"] == "deliver").collect();
+    let places: BTreeSet<String> =
+        delivered.iter().flat_map(|r| r["leases"].as_array().unwrap()).map(Value::to_string).collect();
+    assert!(!places.is_empty() && delivered.iter().all(|r| r["subscription"] == "default"), "{delivered:?}");
+
+    let changed = records(&scene.site, "manage", 1).await.remove(0);
+    assert_eq!(changed["method"], "posthouse.v1.Queues/CreateQueue");
+    assert_eq!((&changed["queue"], &changed["outcome"]), (&Value::from(queue.clone()), &"OK".into()));
+    let refused = records(&scene.site, "refused", 1).await.remove(0);
+    assert_eq!(
+        (&refused["outcome"], &refused["reason"]),
+        (&"UNAUTHENTICATED".into(), &"TOKEN_MISSING".into())
+    );
+    // The certificate alone says who it was.
+    assert_eq!((&refused["tenant"], &refused["x5t#S256"]), (&CIVIL.into(), &certificate.into()));
+    assert!(refused["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{refused}");
+
+    let signature = scene.credentials.token.rsplit('.').next().unwrap();
+    for secret in [CANARY, "about ", signature] {
+        assert!(!text.contains(secret), "a record has {secret}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_recorded_batch_by_batch_and_a_crash_leaves_whole_lines() {
+    let mut scene = Scene::on(Site::with_sections("[access]\nfile = \"access.jsonl\"\n")).await;
+    let queue = scene.plain_queue("q").await;
+    for _ in 0..20 {
+        scene.publish(&queue, &["a"]).await;
+    }
+    records(&scene.site, "publish", 20).await;
+    scene.crash().await;
+    scene.publish(&queue, &["b"]).await;
+    let published = records(&scene.site, "publish", 21).await;
+    assert_eq!(published[20]["sequences"], Value::from(vec!["21"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_file_changes_and_refusals_are_in_the_log() {
+    let scene = Scene::on(Site::with_sections("[log]\nformat = \"json\"\n")).await;
+    let queue = scene.plain_queue("q").await;
+    scene.publish(&queue, &[CANARY]).await;
+    let stranger = scene.caller.with_token(Some(CANARY));
+    let request = v1::PurgeQueueRequest { name: queue.clone(), ..Default::default() };
+    stranger.queues().purge_queue(stranger.request(request)).await.unwrap_err();
+
+    let log = lines(&scene.server.log());
+    for record in &log {
+        for field in ["timestamp", "level", "target", "message"] {
+            assert!(record[field].is_string(), "{field} is not in {record}");
+        }
+    }
+    let access: Vec<&Value> = log.iter().filter(|r| r["target"] == "posthouse::access").collect();
+    assert_eq!(access.len(), 2, "{access:#?}");
+    assert_eq!(access[0]["method"], "posthouse.v1.Queues/CreateQueue");
+    assert_eq!(
+        (&access[1]["outcome"], &access[1]["reason"]),
+        (&"UNAUTHENTICATED".into(), &"TOKEN_MALFORMED".into())
+    );
+    assert!(!scene.server.log().contains(CANARY));
+}
