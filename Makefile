@@ -18,15 +18,22 @@ RELEASE := --release --locked
 # Which figures `make figures` measures; all of them when empty.
 FIGURES ?=
 
-.PHONY: help demo test crash figures check fix binaries compilers gate-tools
+.PHONY: help build demo test test-clients crash figures check fix binaries compilers gate-tools client-tools
 
 help:
-	@echo 'make demo    ten thousand citizen applications through a server that is killed on the way'
-	@echo 'make test    every test'
-	@echo 'make crash   $(CRASH_ROUNDS) rounds of kill -9 under load (CRASH_ROUNDS=N for others)'
-	@echo 'make figures the promised speed, restart time and memory, measured here (minutes; leave the machine alone)'
-	@echo 'make check   the gate: format, lints, dependencies, documentation; changes nothing'
-	@echo 'make fix     what of that can be put right by itself'
+	@echo 'make build         the program, as bin/posthouse'
+	@echo 'make demo          ten thousand citizen applications through a server that is killed on the way'
+	@echo 'make test          every test'
+	@echo 'make test-clients  clients in Python and Node made from proto/, and a real Prometheus'
+	@echo 'make crash         $(CRASH_ROUNDS) rounds of kill -9 under load (CRASH_ROUNDS=N for others)'
+	@echo 'make figures       the promised speed, restart time and memory, measured here (minutes; leave the machine alone)'
+	@echo 'make check         the gate: format, lints, dependencies, documentation; changes nothing'
+	@echo 'make fix           what of that can be put right by itself'
+
+build: compilers
+	cargo build $(RELEASE) --workspace --bins --examples
+	mkdir -p bin
+	ln -sf $(abspath $(CARGO_TARGET_DIR))/release/posthouse bin/posthouse
 
 demo: compilers
 	cargo build $(RELEASE) --workspace --bins --examples
@@ -35,6 +42,10 @@ demo: compilers
 test: binaries
 	cargo test $(RELEASE) --workspace
 	cargo test $(RELEASE) --workspace --features posthouse/planted-bugs --test proofs planted
+
+test-clients: compilers client-tools
+	cargo build $(RELEASE) --workspace --lib --bins
+	tests/clients/run.sh
 
 crash: binaries
 	POSTHOUSE_CRASH_ROUNDS=$(CRASH_ROUNDS) cargo test $(RELEASE) --workspace --test crash -- --nocapture
@@ -62,6 +73,9 @@ fix: compilers
 
 compilers:
 	@scripts/install-tools.sh compilers
+
+client-tools:
+	@scripts/install-tools.sh clients $(TOOLS)
 
 gate-tools:
 	@scripts/install-tools.sh gate $(TOOLS) $(CARGO_DENY_VERSION)

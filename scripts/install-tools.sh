@@ -3,6 +3,7 @@
 #
 #   install-tools.sh compilers                     C and C++ compilers and libclang, for RocksDB and aws-lc
 #   install-tools.sh gate TOOLS_DIR DENY_VERSION   and what `make check` needs
+#   install-tools.sh clients TOOLS_DIR             what `make test-clients` needs: Python, Node and Prometheus
 set -euo pipefail
 
 fail() {
@@ -28,20 +29,22 @@ has_cc() {
     command -v cc >/dev/null && printf '#include <stdio.h>\n' | cc -x c -fsyntax-only - 2>/dev/null
 }
 
+as_root() {
+    if [[ "$(id -u)" == 0 ]]; then
+        "$@"
+        return
+    fi
+    command -v sudo >/dev/null || fail "there is no sudo. As root: $*"
+    sudo "$@"
+}
+
+# What to install where there is no apt-get, then Debian's names.
 install_packages() {
-    local packages=("$@") as_root=()
-    if ! command -v apt-get >/dev/null; then
-        fail "missing: ${packages[*]} (Debian's names). Install a C and a C++ compiler (gcc, g++) and libclang with" \
-            'its headers. Fedora: dnf install gcc-c++ clang-devel; Arch: pacman -S base-devel clang;' \
-            'macOS: xcode-select --install. Or set LIBCLANG_PATH to the folder that has libclang. Then try again.'
-    fi
-    if [[ "$(id -u)" != 0 ]]; then
-        command -v sudo >/dev/null || fail "missing: ${packages[*]}. As root: apt-get install ${packages[*]}"
-        as_root=(sudo)
-    fi
+    local elsewhere=$1 packages=("${@:2}")
+    command -v apt-get >/dev/null || fail "missing: ${packages[*]} (Debian's names). $elsewhere Then try again."
     echo "install-tools: installing ${packages[*]}"
-    "${as_root[@]}" apt-get update -qq
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
 }
 
 compilers() {
@@ -51,7 +54,9 @@ compilers() {
     has_libclang || packages+=(libclang-dev)
     # Cargo fetches crates over TLS and brings no certificates of its own.
     [[ -e /etc/ssl/certs/ca-certificates.crt || ! -e /etc/debian_version ]] || packages+=(ca-certificates)
-    [[ ${#packages[@]} == 0 ]] || install_packages "${packages[@]}"
+    [[ ${#packages[@]} == 0 ]] || install_packages "Install a C and a C++ compiler (gcc, g++) and libclang with its
+headers. Fedora: dnf install gcc-c++ clang-devel; Arch: pacman -S base-devel clang; macOS: xcode-select --install. Or set
+LIBCLANG_PATH to the folder that has libclang." "${packages[@]}"
     command -v cargo >/dev/null || fail 'there is no cargo on the PATH. Install Rust 1.95 or newer: https://rustup.rs'
 }
 
@@ -68,8 +73,40 @@ gate() {
     fi
 }
 
+clients() {
+    local tools=$1 packages=()
+    python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+    command -v node >/dev/null || packages+=(nodejs)
+    command -v npm >/dev/null || packages+=(npm)
+    command -v curl >/dev/null || packages+=(curl)
+    [[ ${#packages[@]} == 0 ]] ||
+        install_packages 'Install Python 3.11 or newer with venv, Node 18 or newer with npm, and curl.' "${packages[@]}"
+    python3 -c 'import tomllib' 2>/dev/null || fail 'the sample in Python needs Python 3.11 or newer as python3'
+    prometheus "$tools"
+}
+
+# Debian's own build, unpacked and not installed: an installed one would also run as a service.
+prometheus() {
+    local tools=$1 draft
+    if [[ -x $tools/bin/promtool ]] || { command -v prometheus && command -v promtool; } >/dev/null; then
+        return
+    fi
+    command -v apt-get >/dev/null || fail 'missing: prometheus and promtool. Install Prometheus 2.42 or newer, then try again.'
+    draft=$(mktemp -d)
+    # The lists of packages may be missing, or older than the packages.
+    (cd "$draft" && apt-get download -qq prometheus) 2>/dev/null || {
+        as_root apt-get update -qq
+        (cd "$draft" && apt-get download -qq prometheus)
+    }
+    dpkg-deb -x "$draft"/prometheus_*.deb "$draft/unpacked"
+    mkdir -p "$tools/bin"
+    mv "$draft"/unpacked/usr/bin/{prometheus,promtool} "$tools/bin/"
+    rm -rf "$draft"
+}
+
 case "${1:-}" in
 compilers) compilers ;;
 gate) gate "${2:?TOOLS_DIR}" "${3:?DENY_VERSION}" ;;
-*) fail "usage: install-tools.sh compilers | gate TOOLS_DIR DENY_VERSION" ;;
+clients) clients "${2:?TOOLS_DIR}" ;;
+*) fail "usage: install-tools.sh compilers | gate TOOLS_DIR DENY_VERSION | clients TOOLS_DIR" ;;
 esac

@@ -21,3 +21,12 @@ pub mod history;
 pub mod load;
 pub mod payload;
 pub mod powercut;
+
+/// The Rust in the pages for users compiles.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../README.md")]
+    mod readme {}
+    #[doc = include_str!("../../docs/client-guide.md")]
+    mod client_guide {}
+}

@@ -164,6 +164,8 @@ impl<'a> Section<'a> {
 
     /// An integer that may be absent.
     pub(super) fn optional_integer(&self, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
+        #[cfg(test)]
+        asked::note(&self.path(key), Some((*range.start(), *range.end())));
         let value = self.optional(key)?;
         let number = value.value.as_integer().and_then(|n| u64::from_str_radix(n.as_str(), n.radix()).ok());
         let number = number.filter(|number| range.contains(number));
@@ -211,6 +213,8 @@ impl<'a> Section<'a> {
 
     fn optional(&self, key: &'static str) -> Option<Located<'a, &'a DeValue<'a>>> {
         self.read.borrow_mut().push(key);
+        #[cfg(test)]
+        asked::note(&self.path(key), None);
         let (_, value) = self.table.iter().find(|(name, _)| name.get_ref() == key)?;
         Some(self.locate(key, value))
     }
@@ -240,5 +244,34 @@ impl<'a> Section<'a> {
 
     fn path(&self, key: &str) -> String {
         if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
+    }
+}
+
+/// Which keys were asked for on this thread, so that a test can compare them with the page that tells of them.
+#[cfg(test)]
+pub(super) mod asked {
+    use std::{cell::RefCell, collections::BTreeMap};
+
+    type Keys = BTreeMap<String, Option<(u64, u64)>>;
+
+    thread_local! {
+        static KEYS: RefCell<Keys> = RefCell::default();
+    }
+
+    /// Remembers a key, without the numbers of its sections, and its range if it has one.
+    pub(super) fn note(path: &str, range: Option<(u64, u64)>) {
+        let key: String = path.split('[').map(|part| part.rsplit(']').next().unwrap_or_default()).collect();
+        KEYS.with_borrow_mut(|keys| {
+            let known = keys.entry(key).or_default();
+            *known = range.or(*known);
+        });
+    }
+
+    pub(in crate::config) fn forget() {
+        KEYS.take();
+    }
+
+    pub(in crate::config) fn keys() -> Keys {
+        KEYS.with_borrow(Clone::clone)
     }
 }

@@ -1,3 +1,5 @@
+mod page;
+
 use std::{fs, path::Path, time::Duration};
 
 use jsonwebtoken::Algorithm;
