@@ -44,21 +44,22 @@ test: binaries
 	cargo test $(RELEASE) --workspace --features posthouse/planted-bugs --test proofs planted
 
 test-clients: compilers client-tools
-	cargo build $(RELEASE) --workspace --lib --bins
+	cargo build $(RELEASE) --workspace --lib --bins --examples
 	tests/clients/run.sh
 
 crash: binaries
 	POSTHOUSE_CRASH_ROUNDS=$(CRASH_ROUNDS) cargo test $(RELEASE) --workspace --test crash -- --nocapture
 
-figures: binaries
-	cargo build $(RELEASE) --workspace --examples
+figures: compilers
+	cargo build $(RELEASE) --workspace --bins --examples
 	$(CARGO_TARGET_DIR)/release/examples/figures $(FIGURES)
 
 # What the tests run: the server, the server with its planted bugs, the library that plays power cuts. Always the whole
-# workspace, since the features of a dependency are those that all of its users want.
+# workspace and with examples, since the features of a dependency are those that all of its users want, those of tests
+# included: so nothing is compiled twice.
 binaries: compilers
 	scripts/build-planted.sh
-	cargo build $(RELEASE) --workspace --lib --bins
+	cargo build $(RELEASE) --workspace --lib --bins --examples
 
 check: compilers gate-tools
 	cargo fmt --all --check
