@@ -24,7 +24,8 @@ pub async fn per_delivery(site: &Site, queue: &str, deliveries: u32) -> f64 {
     more / f64::from(deliveries)
 }
 
-async fn tombstones(site: &Site) -> f64 {
+/// How many deleted rows the server has passed over since its start.
+pub async fn tombstones(site: &Site) -> f64 {
     const METRIC: &str = "posthouse_store_skipped_tombstones_total";
     let metrics = scrape(site.management()).await;
     assert!(metrics.contains(&format!("\n{METRIC} ")), "no {METRIC} in\n{metrics}");

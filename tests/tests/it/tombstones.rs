@@ -3,7 +3,7 @@
 use posthouse_tests::harness::cli;
 use posthouse_tests::harness::server::Server;
 use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::harness::tombstones::per_delivery;
+use posthouse_tests::harness::tombstones::{per_delivery, tombstones};
 
 const QUEUE: &str = "household-registry/passed";
 const PASSED: u32 = 100_000;
@@ -28,4 +28,12 @@ async fn deliveries_do_not_read_over_what_has_passed() {
     let _server = Server::start(&site).await;
     let cold = per_delivery(&site, QUEUE, DELIVERIES).await;
     assert!(cold <= first + MORE, "{cold} deleted rows per delivery after a kill, {first} at first");
+    // That nothing is passed over is only worth something where it would be counted.
+    for number in 0..10 {
+        let queue = format!("household-registry/gone-{number}");
+        cli::succeed(&context, ["queue", "create", &queue]);
+        cli::succeed(&context, ["queue", "delete", &queue]);
+    }
+    cli::succeed(&context, ["queue", "list", "household-registry"]);
+    assert!(tombstones(&site).await > 0.0);
 }
