@@ -29,7 +29,7 @@ pub(super) fn text(token: &Decoded, certificate: Option<&Certificate>, now: Syst
             .to_owned();
     text.push_str("\nheader\n");
     for (key, value) in &token.header {
-        row(&mut text, key, &plain(value));
+        row(&mut text, &cleaned(key), &plain(value));
     }
     text.push_str("\nclaims\n");
     for (key, name) in KNOWN {
@@ -197,5 +197,12 @@ mod tests {
     #[test]
     fn a_terminal_is_shown_no_control_characters() {
         assert_eq!(cleaned("a\u{1b}[2Jb\u{7f}签"), "a\\u{1b}[2Jb\\u{7f}签");
+    }
+    #[test]
+    fn nothing_in_a_token_moves_a_terminal() {
+        let object = |key: &str| Map::from_iter([(key.to_owned(), Value::from("\u{1b}[2J"))]);
+        let decoded = Decoded { header: object("\u{1b}[1A"), claims: object("\u{1b}[1B") };
+        let text = text(&decoded, None, SystemTime::now());
+        assert!(!text.contains('\u{1b}'), "{text}");
     }
 }
