@@ -105,17 +105,8 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     let begun = Instant::now();
-    let observer = Observer::new(&config)?;
-    if let Some(not_after) = config.tls.chain.first().and_then(|leaf| identity::not_after(leaf)) {
-        observer.metrics.certificate_not_after(not_after);
-    }
-    // From here to the end of this function.
-    let _management = match config.observe.management {
-        Some(address) => {
-            Some(Management::open(address, Arc::clone(&observer)).await.map_err(ObserveError::from)?)
-        }
-        None => None,
-    };
+    // The listener lives to the end of this function.
+    let (observer, _management) = observe(&config).await?;
     let opened = open(&config, options, &observer)?;
     let Rooms { store, log, bodies, clock, shards, mut workers, catalogue, to_catalogue, data_dir } = opened;
     declare(&config, &catalogue, &shards).await?;
@@ -124,7 +115,6 @@ pub async fn serve(
     let disk = Arc::new(DiskGuard::default());
     disk.look(&store);
     let watching = tokio::spawn(Arc::clone(&disk).watch(Arc::clone(&store)));
-    let streams = TaskTracker::new();
     let context = Context::new(
         shards.clone(),
         catalogue,
@@ -133,8 +123,8 @@ pub async fn serve(
         Arc::clone(&disk),
         Arc::clone(&observer),
         drain.clone(),
-        streams.clone(),
     );
+    let streams = context.streams.clone();
     let door = Door::bind(&config, Arc::clone(&observer))?;
     let tokens = Arc::new(TokenVerifier::new(config.identity.tokens, config.issuers));
     info!(address = %door.local_addr(), shards = config.server.shards, "listening");
@@ -148,12 +138,7 @@ pub async fn serve(
     });
     observer.metrics.shard.start.set(begun.elapsed().as_secs_f64());
     observer.enter(Phase::Serving);
-    if clock.expiry_halted() {
-        warn!(
-            "the wall clock is more than seven days ahead of the last batch: nothing expires until the server is \
-             started with --accept-clock-jump"
-        );
-    }
+    warn_of_halted_expiry(&clock);
     // Connections are closed early enough for the rest to be done by the deadline.
     let deadline = config.server.drain_deadline;
     let deadline = deadline.saturating_sub(AFTER_DRAIN).max(deadline / 2);
@@ -169,10 +154,7 @@ pub async fn serve(
     watching.abort();
     // It was aborted just now.
     drop(watching.await);
-    streams.close();
-    if tokio::time::timeout(STREAMS_END, streams.wait()).await.is_err() {
-        warn!(streams = streams.len(), "streams did not end with their connections");
-    }
+    end_streams(&streams).await;
     observer.look_away();
     // What was accepted is finished, then the store takes it all, so that a restart has nothing to replay.
     let end = move || {
@@ -189,13 +171,39 @@ pub async fn serve(
             warn!("the store is still in use at the end");
         }
         drop(data_dir);
+        observer.close();
     };
     tokio::task::spawn_blocking(end).await.map_err(|why| ServeError::State(why.to_string()))?;
-    let closing = Arc::clone(&observer);
-    let closed = tokio::task::spawn_blocking(move || closing.close());
-    closed.await.map_err(|why| ServeError::State(why.to_string()))?;
     info!("stopped");
     Ok(())
+}
+
+/// What watches the server, and its listener, if one is configured.
+async fn observe(config: &Config) -> Result<(Arc<Observer>, Option<Management>), ServeError> {
+    let observer = Observer::new(config)?;
+    if let Some(not_after) = config.tls.chain.first().and_then(|leaf| identity::not_after(leaf)) {
+        observer.metrics.certificate_not_after(not_after);
+    }
+    let Some(address) = config.observe.management else { return Ok((observer, None)) };
+    let management = Management::open(address, Arc::clone(&observer)).await.map_err(ObserveError::from)?;
+    Ok((observer, Some(management)))
+}
+
+fn warn_of_halted_expiry(clock: &Clock) {
+    if clock.expiry_halted() {
+        warn!(
+            "the wall clock is more than seven days ahead of the last batch: nothing expires until the server is \
+             started with --accept-clock-jump"
+        );
+    }
+}
+
+/// Streams see that their connections are closed, and end.
+async fn end_streams(streams: &TaskTracker) {
+    streams.close();
+    if tokio::time::timeout(STREAMS_END, streams.wait()).await.is_err() {
+        warn!(streams = streams.len(), "streams did not end with their connections");
+    }
 }
 
 /// Everything under the network.

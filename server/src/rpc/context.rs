@@ -74,7 +74,6 @@ impl Context {
         disk: Arc<DiskGuard>,
         observer: Arc<Observer>,
         drain: CancellationToken,
-        streams: TaskTracker,
     ) -> Self {
         let publish_budget = Arc::new(Semaphore::new(PUBLISH_BUDGET_KIB));
         Self {
@@ -85,7 +84,7 @@ impl Context {
             disk,
             observer,
             drain,
-            streams,
+            streams: TaskTracker::new(),
             publish_budget,
             next_session: AtomicU64::new(1),
         }
