@@ -15,7 +15,10 @@ CARGO_DENY_VERSION := 0.20.2
 CRASH_ROUNDS ?= 30
 RELEASE := --release --locked
 
-.PHONY: help build demo test test-clients crash check fix binaries compilers gate-tools client-tools
+# Which figures `make figures` measures; all of them when empty.
+FIGURES ?=
+
+.PHONY: help build demo test test-clients crash figures check fix binaries compilers gate-tools client-tools
 
 help:
 	@echo 'make build         the program, as bin/posthouse'
@@ -23,11 +26,12 @@ help:
 	@echo 'make test          every test'
 	@echo 'make test-clients  clients in Python and Node made from proto/, and a real Prometheus'
 	@echo 'make crash         $(CRASH_ROUNDS) rounds of kill -9 under load (CRASH_ROUNDS=N for others)'
+	@echo 'make figures       the promised speed, restart time and memory, measured here (minutes; leave the machine alone)'
 	@echo 'make check         the gate: format, lints, dependencies, documentation; changes nothing'
 	@echo 'make fix           what of that can be put right by itself'
 
 build: compilers
-	cargo build $(RELEASE) --workspace --bins
+	cargo build $(RELEASE) --workspace --bins --examples
 	mkdir -p bin
 	ln -sf $(abspath $(CARGO_TARGET_DIR))/release/posthouse bin/posthouse
 
@@ -40,17 +44,22 @@ test: binaries
 	cargo test $(RELEASE) --workspace --features posthouse/planted-bugs --test proofs planted
 
 test-clients: compilers client-tools
-	cargo build $(RELEASE) --workspace --lib --bins
+	cargo build $(RELEASE) --workspace --lib --bins --examples
 	tests/clients/run.sh
 
 crash: binaries
 	POSTHOUSE_CRASH_ROUNDS=$(CRASH_ROUNDS) cargo test $(RELEASE) --workspace --test crash -- --nocapture
 
+figures: compilers
+	cargo build $(RELEASE) --workspace --bins --examples
+	$(CARGO_TARGET_DIR)/release/examples/figures $(FIGURES)
+
 # What the tests run: the server, the server with its planted bugs, the library that plays power cuts. Always the whole
-# workspace, since the features of a dependency are those that all of its users want.
+# workspace and with examples, since the features of a dependency are those that all of its users want, those of tests
+# included: so nothing is compiled twice.
 binaries: compilers
 	scripts/build-planted.sh
-	cargo build $(RELEASE) --workspace --lib --bins
+	cargo build $(RELEASE) --workspace --lib --bins --examples
 
 check: compilers gate-tools
 	cargo fmt --all --check

@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 release=${CARGO_TARGET_DIR:-target}/release
-cargo build --release --locked --workspace --bins --features posthouse/planted-bugs
+cargo build --release --locked --workspace --bins --examples --features posthouse/planted-bugs
 # By rename, so that a test that runs meanwhile never sees half a file.
 cp "$release/posthouse" "$release/posthouse-planted.new"
 mv "$release/posthouse-planted.new" "$release/posthouse-planted"

@@ -19,6 +19,11 @@ pub fn of_publish(line: u64, error: &PublishError) -> Failure {
     Failure::advised(exit(error.kind()), format!("line {line}: {error}"))
 }
 
+/// A publisher ended, or did not take a message.
+pub fn of_publisher(error: &PublishError) -> Failure {
+    Failure::advised(exit(error.kind()), error)
+}
+
 /// A consumer ended.
 pub fn of_consume(error: &ConsumeError) -> Failure {
     Failure::advised(exit(error.kind()), error)

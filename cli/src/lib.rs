@@ -9,6 +9,7 @@ use connect::connect;
 use exit::{Exit, Failure};
 
 pub mod apply;
+pub mod bench;
 pub mod consume;
 pub mod dev;
 pub mod message;
@@ -59,6 +60,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Message { command: args::Message::Find(args) } => {
             message::find(&connect(context).await?, args).await?;
         }
+        Command::Bench { command } => bench::bench(context, command).await?,
         Command::DeadLetters { command } => {
             message::dead_letters::dead_letters(&connect(context).await?, command, quiet).await?;
         }

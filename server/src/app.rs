@@ -1,5 +1,7 @@
 //! The only file that knows every room: builds them, runs them, ends them in order.
 
+mod tenants;
+
 use std::{
     collections::BTreeMap,
     future::Future,
@@ -7,18 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use posthouse_engine::{
-    catalogue::{CatalogueMachine, DepartmentView},
-    halt::Halt,
-    ids::ShardId,
-    outcome::Outcome,
-    schema::{Command, ConfigureDepartment, Declare, DeclaredTenant},
-};
+use posthouse_engine::{catalogue::CatalogueMachine, halt::Halt, ids::ShardId};
 use posthouse_proto::v1::{
     consumer_server::ConsumerServer, messages_server::MessagesServer, publisher_server::PublisherServer,
     queues_server::QueuesServer,
 };
-use tokio::sync::oneshot;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 use tower::Layer as _;
@@ -35,7 +30,7 @@ use crate::{
     limits,
     log::{GroupId, LocalLog, LocalLogOptions, Log, LogOpenError, OpenLog, ReplayError, Watched},
     observe::{Management, ObserveError, Observer, Phase, Sources},
-    quota::{Quota, Usages},
+    quota::Usages,
     reload::Reloader,
     rpc::{self, Auth, AuthLayer, Context, Envelope},
     shard::{self, Event, ShardError, Shards, StartShard, ToWorkers, WorkerStart, start_workers},
@@ -127,21 +122,21 @@ pub async fn serve(
         bodies,
         clock,
         shards,
-        mut workers,
+        workers,
         catalogue,
         to_catalogue,
         usages,
         ballast,
         data_dir,
     } = opened;
-    let untold = declare(&config, &catalogue, &shards).await?;
-    let quota = quota(&config, &catalogue, &shards, &usages).await;
+    let untold = tenants::declare(&config, &catalogue, &shards).await?;
+    let quota = tenants::quota(&config, &catalogue, &shards, &usages).await;
     let flusher = Arc::new(flusher(&shards, &catalogue, &store, &log, &observer)?);
     let drain = CancellationToken::new();
     let disk = Arc::new(DiskGuard::new(config.server.min_free_disk_bytes, ballast));
     disk.look(&store);
     let watching = tokio::spawn(Arc::clone(&disk).watch(Arc::clone(&store), Arc::clone(&flusher)));
-    let configuring = tokio::spawn(configure_again(shards.clone(), untold));
+    let configuring = tokio::spawn(tenants::configure_again(shards.clone(), untold));
     let streams = TaskTracker::new();
     let context = Context::new(
         shards.clone(),
@@ -198,28 +193,37 @@ pub async fn serve(
         warn!(streams = streams.len(), "streams did not end with their connections");
     }
     observer.look_away();
-    // What was accepted is finished, then the store takes it all, so that a restart has nothing to replay.
-    let end = move || {
-        log.close();
-        if let Err(why) = flusher.flush() {
-            warn!(%why, "the last flush did not complete; a restart replays the log");
-        }
-        drop(flusher);
-        shards.send_all(|| Event::Stop);
-        drop(to_catalogue.send(FromLog::Stop));
-        workers.drain(..).for_each(|worker| drop(worker.join()));
-        // RocksDB is closed here, before the process takes its globals apart.
-        if Arc::into_inner(store).is_none() {
-            warn!("the store is still in use at the end");
-        }
-        drop(data_dir);
-    };
+    let end = move || finish(&*log, flusher, &shards, &to_catalogue, workers, (store, data_dir));
     tokio::task::spawn_blocking(end).await.map_err(|why| ServeError::State(why.to_string()))?;
     let closing = Arc::clone(&observer);
     let closed = tokio::task::spawn_blocking(move || closing.close());
     closed.await.map_err(|why| ServeError::State(why.to_string()))?;
     info!("stopped");
     Ok(())
+}
+
+/// What was accepted is finished, then the store takes it all, so that a restart has nothing to replay.
+fn finish(
+    log: &dyn Log,
+    flusher: Arc<Flusher>,
+    shards: &Shards,
+    to_catalogue: &mpsc::Sender<FromLog>,
+    mut workers: Vec<std::thread::JoinHandle<()>>,
+    (store, data_dir): (Arc<Store>, DataDir),
+) {
+    log.close();
+    if let Err(why) = flusher.flush() {
+        warn!(%why, "the last flush did not complete; a restart replays the log");
+    }
+    drop(flusher);
+    shards.send_all(|| Event::Stop);
+    drop(to_catalogue.send(FromLog::Stop));
+    workers.drain(..).for_each(|worker| drop(worker.join()));
+    // RocksDB is closed here, before the process takes its globals apart.
+    if Arc::into_inner(store).is_none() {
+        warn!("the store is still in use at the end");
+    }
+    drop(data_dir);
 }
 
 /// Everything under the network.
@@ -339,95 +343,6 @@ fn replay(
     }
     observer.metrics.shard.replayed.set(i64::try_from(replayed).unwrap_or(i64::MAX));
     Ok((shards, catalogue))
-}
-
-/// Declares tenants and departments, and tells each shard of its own. What has not changed is not written again, so that
-/// a server starts on a full disk. The departments that the disk had no room for are returned.
-async fn declare(
-    config: &Config,
-    catalogue: &Catalogue,
-    shards: &Shards,
-) -> Result<Vec<DepartmentView>, ServeError> {
-    let tenant = |tenant: &crate::config::Tenant| DeclaredTenant {
-        name: tenant.name.to_string(),
-        departments: tenant.departments.iter().map(ToString::to_string).collect(),
-    };
-    let declared: Vec<_> = config.tenants.iter().map(tenant).collect();
-    if !catalogue.directory().is_as_declared(&declared) {
-        catalogue.declare(Declare { tenants: declared }).await?;
-    }
-    let directory = catalogue.directory();
-    let configuring: Vec<_> =
-        directory.departments().map(|department| (department, configure(shards, department))).collect();
-    let mut untold = Vec::new();
-    for (department, configured) in configuring {
-        match configured.await.unwrap_or(Err(ShardError::Stopping)) {
-            // A halted shard says so to its callers, and was logged; the other departments are served.
-            Ok(Outcome::ConfigureDepartment(_)) | Err(ShardError::Halted(_)) => {}
-            Err(ShardError::DiskFull | ShardError::Overloaded) => untold.push(department.clone()),
-            Err(why) => return Err(why.into()),
-            Ok(_) => {
-                return Err(ServeError::State("a configuration was answered by another outcome".to_owned()));
-            }
-        }
-    }
-    Ok(untold)
-}
-
-fn configure(shards: &Shards, department: &DepartmentView) -> oneshot::Receiver<Result<Outcome, ShardError>> {
-    let configure = ConfigureDepartment {
-        department: department.id.0,
-        catalogue_index: department.changed_at_index,
-        tenant: department.tenant.0,
-        closed: department.closed,
-    };
-    shards.propose(department.shard, Command::ConfigureDepartment(configure))
-}
-
-/// Tells shards of departments until each has heard. Most often they know already what is said again.
-async fn configure_again(shards: Shards, mut untold: Vec<DepartmentView>) {
-    if !untold.is_empty() {
-        warn!(
-            departments = untold.len(),
-            "the disk has no room for the configuration of departments; trying again"
-        );
-    }
-    while !untold.is_empty() {
-        tokio::time::sleep(limits::CONFIGURE_AGAIN_INTERVAL).await;
-        let mut still = Vec::new();
-        for department in untold {
-            let configured = configure(&shards, &department).await.unwrap_or(Err(ShardError::Stopping));
-            if matches!(configured, Err(ShardError::DiskFull | ShardError::Overloaded)) {
-                still.push(department);
-            }
-        }
-        untold = still;
-    }
-}
-
-/// What each tenant may use, beginning with what its departments hold already.
-async fn quota(config: &Config, catalogue: &Catalogue, shards: &Shards, usages: &Arc<Usages>) -> Quota {
-    let directory = catalogue.directory();
-    let mut tenants = Vec::new();
-    for tenant in &config.tenants {
-        let names = tenant.departments.iter();
-        let found = names.filter_map(|name| directory.department(tenant.name.as_str(), name.as_str()));
-        let mut departments = Vec::new();
-        for department in found {
-            departments.push(department.id);
-            let (id, usages) = (department.id, Arc::clone(usages));
-            // On the worker, so that nothing newer is overwritten.
-            let read = shards.query(department.shard, move |machine, kv| {
-                machine.department_usage(kv, id).map(|usage| usages.tell(id, usage.unwrap_or_default()))
-            });
-            // A halted shard takes no publishes, whatever it holds.
-            if let Ok(Err(why)) = read.await {
-                warn!(%why, "what a department holds cannot be read; it counts as empty until it changes");
-            }
-        }
-        tenants.push((tenant.name.clone(), tenant.caps, departments));
-    }
-    Quota::new(tenants, usages)
 }
 
 fn flusher(

@@ -86,11 +86,10 @@ impl Directory {
 
     /// Whether to declare these would change nothing.
     pub(crate) fn is_as_declared(&self, declared: &[DeclaredTenant]) -> bool {
-        let names = |tenant: &DeclaredTenant| {
-            let departments: Vec<_> = tenant.departments.iter().cloned().collect();
-            departments.into_iter().map(|department| (tenant.name.clone(), department)).collect::<Vec<_>>()
-        };
-        let wanted: BTreeSet<(String, String)> = declared.iter().flat_map(names).collect();
+        let mut wanted = BTreeSet::new();
+        for tenant in declared {
+            wanted.extend(tenant.departments.iter().map(|name| (tenant.name.clone(), name.clone())));
+        }
         let tenants: BTreeSet<String> = declared.iter().map(|tenant| tenant.name.clone()).collect();
         let open = self.by_name.iter().flat_map(|(tenant, departments)| {
             let open = departments.values().filter(|department| !department.closed);

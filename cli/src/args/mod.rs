@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::exit;
 
 mod apply;
+mod bench;
 mod consume;
 mod message;
 mod publish;
@@ -17,6 +18,7 @@ mod store;
 mod token;
 
 pub use apply::Apply;
+pub use bench::{Bench, Load, Sending, Taking};
 pub use consume::{Consume, Output};
 pub use message::{DeadLetters, Find, Message, RedriveLetters};
 pub use publish::Publish;
@@ -75,6 +77,13 @@ pub enum Command {
     Publish(Publish),
     /// Write messages to stdout, one per line, and acknowledge what was written.
     Consume(Consume),
+    /// Measure how many messages a server takes and gives, and how long they take.
+    #[command(after_help = bench::AFTER_HELP)]
+    Bench {
+        /// What to measure.
+        #[command(subcommand)]
+        command: Bench,
+    },
     /// Create, change, look at and delete queues.
     #[command(after_help = "Examples:\n  \
         posthouse queue create identity-cards/applications\n  \

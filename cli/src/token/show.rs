@@ -89,7 +89,7 @@ fn grants(text: &mut String, claims: &Map<String, Value>) {
     };
     let tenant = claims.get("tenant").and_then(Value::as_str).unwrap_or_default();
     for item in scope.split(' ') {
-        row(text, &cleaned(item), &explained(item));
+        text.push_str(&format!("  {}\n    {}\n", cleaned(item), explained(item)));
     }
     let problem = match TenantName::parse(tenant) {
         Err(error) => Some(error.to_string()),

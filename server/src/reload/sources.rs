@@ -63,9 +63,7 @@ impl Sources {
     pub(super) fn look(&mut self) -> Vec<Judged> {
         let mut judged = Vec::new();
         judged.extend(self.look_at_certificate());
-        for nth in 0..self.files.authorities.len() {
-            judged.extend(self.look_at_authority(nth));
-        }
+        judged.extend(self.look_at_authorities());
         for nth in 0..self.files.key_sets.len() {
             judged.extend(self.look_at_key_set(nth));
         }
@@ -89,6 +87,18 @@ impl Sources {
             Ok(true)
         });
         told(Kind::Certificate, taken, &self.files.certificate)
+    }
+
+    fn look_at_authorities(&mut self) -> Vec<Judged> {
+        let count = self.files.authorities.len();
+        let first: Vec<_> = (0..count).filter_map(|nth| self.look_at_authority(nth)).collect();
+        let (taken, refused): (Vec<_>, Vec<_>) = first.into_iter().partition(|(_, result)| result.is_ok());
+        if taken.is_empty() || refused.is_empty() {
+            return taken.into_iter().chain(refused).collect();
+        }
+        // What one file could not have may have left another since.
+        self.authorities_read.fill(Reading::default());
+        taken.into_iter().chain((0..count).filter_map(|nth| self.look_at_authority(nth))).collect()
     }
 
     fn look_at_authority(&mut self, nth: usize) -> Option<Judged> {

@@ -26,7 +26,7 @@ impl Watch {
     /// Begins to watch the folders of these files. Without the system's help, files are only read now and then.
     pub(super) fn begin(files: impl IntoIterator<Item = PathBuf>) -> Self {
         let changes = Arc::new(Notify::new());
-        let watcher = watch(folders(files), Arc::clone(&changes));
+        let watcher = watch(&folders(files), Arc::clone(&changes));
         let told = "the system does not tell of changed files; they are read again every minute";
         let watcher = watcher.map_err(|why| warn!(%why, "{told}")).ok();
         Self { changes, _watcher: watcher }
@@ -45,13 +45,16 @@ fn folders(files: impl IntoIterator<Item = PathBuf>) -> Folders {
     for file in files {
         if let Some(name) = file.file_name() {
             let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-            folders.entry(folder.unwrap_or(Path::new(".")).to_owned()).or_default().insert(name.to_owned());
+            folders
+                .entry(folder.unwrap_or_else(|| Path::new(".")).to_owned())
+                .or_default()
+                .insert(name.to_owned());
         }
     }
     folders
 }
 
-fn watch(folders: Folders, changes: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
+fn watch(folders: &Folders, changes: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
     let names: BTreeSet<OsString> = folders.values().flatten().cloned().collect();
     let heard = move |event: notify::Result<Event>| {
         // An error means that events may have been lost.

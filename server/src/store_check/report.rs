@@ -65,7 +65,10 @@ impl Problem {
         let said = with_causes(error);
         match said.split_once("; ") {
             Some((what, next)) => Self { what: what.to_owned(), next: next.to_owned() },
-            None => Self::damage(said),
+            // The system refused something; nothing says that what is there is not whole.
+            None => {
+                Self { what: said, next: "check the folder's rights and the disk, and look again".into() }
+            }
         }
     }
 

@@ -77,6 +77,11 @@ impl Server {
         }
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kills it, as a crash would.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -85,7 +90,7 @@ impl Server {
 
     /// Asks it to stop, and does not wait.
     pub fn terminate(&self) {
-        let pid = self.child.id().to_string();
+        let pid = self.id().to_string();
         let sent = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status().unwrap();
         assert!(sent.success());
     }

@@ -22,6 +22,9 @@ use tonic::Code;
 
 const SESSION: [u8; 16] = [5; 16];
 
+/// Certificate and key, with their files' names.
+type Pair = [(&'static str, String); 2];
+
 /// A folder of secrets as Kubernetes mounts it: links to `..data`, which links to a folder of this version.
 struct Mounted {
     folder: PathBuf,
@@ -75,7 +78,7 @@ async fn a_new_certificate_is_shown_to_new_connections_and_the_others_go_on() {
     let files = |issued: &posthouse::dev::authority::Issued| {
         [("tls.crt", issued.certificate_pem.clone()), ("tls.key", issued.key_pem.clone())]
     };
-    let swap = |mounted: &mut Mounted, files: [(&str, String); 2]| {
+    let swap = |mounted: &mut Mounted, files: Pair| {
         mounted.swap(&files.each_ref().map(|(name, text)| (*name, text.as_str())));
     };
     let mut mounted = Mounted::new(
@@ -100,7 +103,7 @@ async fn a_new_certificate_is_shown_to_new_connections_and_the_others_go_on() {
     let third = server_certificate(&scene.site);
     let [certificate, _] = files(&third);
     let [_, key] = files(&second);
-    let bad: [(&str, Option<[(&str, String); 2]>); 3] = [
+    let bad: [(&str, Option<Pair>); 3] = [
         ("certificate and key", Some([certificate, key])),
         (
             "has no certificate in PEM",

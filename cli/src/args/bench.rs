@@ -1,0 +1,118 @@
+//! `posthouse bench`.
+
+use clap::{Args, Subcommand};
+
+use crate::bench::payload::MIN_PAYLOAD_BYTES;
+
+/// What `posthouse bench --help` ends with.
+pub(super) const AFTER_HELP: &str = "\
+Examples:
+  posthouse bench pipeline identity-cards/bench --count 100000
+
+The queue must exist and be empty. What was published is random bytes, with a mark by which this command knows its own
+messages again: it never acknowledges others, unless --force is given. Ctrl-C ends the run and prints what was measured.
+
+Without --rate the loop is closed: as much is sent as --window allows, which measures throughput; latencies then show the
+window, not the server. With --rate the loop is open: messages are due by a fixed schedule, and latencies count from when
+a message was due, to about a millisecond, so that a server that falls behind cannot hide it.";
+
+/// What is measured.
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// Publish, and measure from sending a message to the answer that it is on disk.
+    #[command(after_help = "Examples:\n  posthouse bench publish identity-cards/bench --count 100000 --json")]
+    Publish {
+        /// What is common to all.
+        #[command(flatten)]
+        load: Load,
+        /// How messages are sent.
+        #[command(flatten)]
+        sending: Sending,
+        /// Leave the messages in the queue, for `bench consume --no-fill`; otherwise they are consumed at the end.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Fill the queue, then consume it, and measure from a delivery to the answer that its settlement is on disk.
+    #[command(after_help = "Examples:\n  posthouse bench consume identity-cards/bench --streams 4")]
+    Consume {
+        /// What is common to all.
+        #[command(flatten)]
+        load: Load,
+        /// How messages are taken.
+        #[command(flatten)]
+        taking: Taking,
+        /// Consume what the queue holds already (see `bench publish --keep`); without --count, all of it.
+        #[arg(long)]
+        no_fill: bool,
+    },
+    /// Publish and consume at once, and measure from sending a message to its delivery, and to its settlement.
+    #[command(after_help = "Examples:\n  posthouse bench pipeline identity-cards/bench --rate 5000 --size 512")]
+    Pipeline {
+        /// What is common to all.
+        #[command(flatten)]
+        load: Load,
+        /// How messages are sent.
+        #[command(flatten)]
+        sending: Sending,
+        /// How messages are taken.
+        #[command(flatten)]
+        taking: Taking,
+    },
+}
+
+/// What all measurements have in common.
+#[derive(Debug, Clone, Args)]
+pub struct Load {
+    /// DEPARTMENT/QUEUE, or tenants/T/departments/D/queues/Q.
+    pub queue: String,
+    /// Bytes of a payload.
+    #[arg(long, value_name = "BYTES", default_value_t = 1024,
+          value_parser = clap::value_parser!(u32).range(i64::from(MIN_PAYLOAD_BYTES)..=4 << 20))]
+    pub size: u32,
+    /// Messages to measure; 200,000 unless given, or ten seconds' worth with --rate.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000_000))]
+    pub count: Option<u64>,
+    /// Messages before those that are measured; a twentieth of --count unless given, at most 10,000.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=10_000_000_000))]
+    pub warm_up: Option<u64>,
+    /// Streams, each on a connection of its own; for a pipeline, so many of either kind.
+    #[arg(long, value_name = "S", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub streams: u16,
+    /// Messages of a publish batch, at most.
+    #[arg(long, value_name = "B", default_value_t = 512, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub batch: u16,
+    /// Messages under way at a time, over all streams.
+    #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub window: u32,
+    /// Use a queue that holds messages. Those that are consumed are acknowledged, whoever published them.
+    #[arg(long)]
+    pub force: bool,
+    /// Print one JSON object instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Bench {
+    /// What all measurements have in common.
+    pub fn load(&self) -> &Load {
+        match self {
+            Self::Publish { load, .. } | Self::Consume { load, .. } | Self::Pipeline { load, .. } => load,
+        }
+    }
+}
+
+/// How messages are sent.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Sending {
+    /// Messages per second, over all streams, by a fixed schedule (open loop); as many as go unless given.
+    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub rate: Option<u32>,
+}
+
+/// How messages are taken.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Taking {
+    /// Deliveries that one stream may have unsettled.
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub credit: u32,
+}

@@ -1,0 +1,194 @@
+//! The streams that consume.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::FutureExt as _;
+use posthouse_client::{Client, Consumer, Delivery, Event, Settling};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::meter::Step;
+use super::payload::{Origin, origin};
+use super::phase::Phase;
+use crate::exit::{Exit, Failure};
+use crate::failure::{of_client, of_consume};
+
+/// Confirmations that are looked at together.
+const ANSWERS: usize = 512;
+/// Deliveries that may be unsettled while the queue is cleared.
+const CLEARING_CREDIT: u32 = 4096;
+
+/// Whether what comes was published while it was consumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// No: the queue was full before. Latencies count from the delivery, and the queue's end is the end.
+    Backlog,
+    /// Yes. Latencies count from publishing.
+    Pipeline,
+}
+
+/// Consumers, each on a connection of its own.
+pub struct Consumers(Vec<Arc<Seat>>);
+
+struct Seat {
+    consumer: Consumer,
+    /// A delivery that came when a phase had all that it wanted.
+    spare: Mutex<Option<Delivery>>,
+}
+
+/// Where a stream sends what it has settled, with the moment from which its latency counts.
+type Settlings = mpsc::UnboundedSender<(Instant, Settling)>;
+
+impl Consumers {
+    /// Opens them.
+    pub async fn open(client: &Client, queue: &str, streams: u16, credit: u32) -> Result<Self, Failure> {
+        let mut seats = Vec::new();
+        for _ in 0..streams {
+            let builder = client.consumer(queue).credit_messages(credit).credit_bytes(1 << 30);
+            let consumer = builder.open().await.map_err(|error| of_client(&error))?;
+            seats.push(Arc::new(Seat { consumer, spare: Mutex::default() }));
+        }
+        Ok(Self(seats))
+    }
+
+    /// Takes and acknowledges a phase's messages, in tasks that end when all are confirmed.
+    pub fn start(&self, kind: Kind, phase: &Arc<Phase>, tasks: &mut JoinSet<Result<(), Failure>>) {
+        for (number, seat) in self.0.iter().enumerate() {
+            let (settled, settlings) = mpsc::unbounded_channel();
+            tasks.spawn(take(Arc::clone(seat), kind, Arc::clone(phase), number, settled));
+            tasks.spawn(confirm(settlings, Arc::clone(phase), number));
+        }
+    }
+
+    /// Ends them; what they still hold is released.
+    pub async fn close(self) -> Result<(), Failure> {
+        for seat in self.0 {
+            drop(seat.take_spare());
+            seat.consumer.close().await.map_err(|error| of_consume(&error))?;
+        }
+        Ok(())
+    }
+}
+
+impl Seat {
+    fn take_spare(&self) -> Option<Delivery> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The next delivery of this phase; `None`: there are no more.
+    async fn next(&self, kind: Kind, phase: &Phase) -> Result<Option<Delivery>, Failure> {
+        if let Some(spare) = self.take_spare() {
+            return Ok(Some(spare));
+        }
+        loop {
+            let next = self.consumer.next_event();
+            tokio::pin!(next);
+            let event = match next.as_mut().now_or_never() {
+                Some(event) => event,
+                None => tokio::select! {
+                    biased;
+                    () = phase.all_taken.cancelled() => return Ok(None),
+                    event = next => event,
+                },
+            };
+            match event.map_err(|error| of_consume(&error))? {
+                Some(Event::Delivery(delivery)) => return Ok(Some(delivery)),
+                Some(Event::Idle { .. }) if kind == Kind::Backlog => {
+                    phase.all_taken.cancel();
+                    return Ok(None);
+                }
+                Some(_) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+async fn take(
+    seat: Arc<Seat>,
+    kind: Kind,
+    phase: Arc<Phase>,
+    number: usize,
+    settled: Settlings,
+) -> Result<(), Failure> {
+    let meter = phase.taker(number);
+    while !phase.all_taken.is_cancelled()
+        && let Some(delivery) = seat.next(kind, &phase).await?
+    {
+        let came = Instant::now();
+        let origin = origin(delivery.payload(), phase.run.id);
+        if origin == Origin::Foreign && !phase.run.force {
+            drop(delivery.release());
+            return Err(foreign());
+        }
+        let from = match (kind, origin) {
+            (Kind::Backlog, _) => came,
+            (Kind::Pipeline, Origin::ThisRun(nanos)) => phase.run.moment(nanos),
+            (Kind::Pipeline, _) => {
+                drop(delivery.ack());
+                continue;
+            }
+        };
+        if !phase.take() {
+            *seat.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(delivery);
+            return Ok(());
+        }
+        meter.took(delivery.payload().len());
+        if kind == Kind::Pipeline {
+            meter.record(Step::Delivered, from);
+        }
+        if settled.send((from, delivery.ack())).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn confirm(
+    mut settlings: mpsc::UnboundedReceiver<(Instant, Settling)>,
+    phase: Arc<Phase>,
+    number: usize,
+) -> Result<(), Failure> {
+    let meter = phase.taker(number);
+    let mut some = Vec::with_capacity(ANSWERS);
+    while settlings.recv_many(&mut some, ANSWERS).await > 0 {
+        for (from, settling) in some.drain(..) {
+            match settling.await {
+                Ok(()) => meter.record(Step::Settled, from),
+                Err(error) => meter.error(&error),
+            }
+            phase.make_room();
+        }
+    }
+    Ok(())
+}
+
+/// Acknowledges what is left of a run, and nothing else.
+pub async fn clear(client: &Client, queue: &str, run: u64) -> Result<(), Failure> {
+    let builder = client.consumer(queue).credit_messages(CLEARING_CREDIT);
+    let consumer = builder.open().await.map_err(|error| of_client(&error))?;
+    loop {
+        match consumer.next_event().await.map_err(|error| of_consume(&error))? {
+            Some(Event::Delivery(delivery)) => match origin(delivery.payload(), run) {
+                Origin::ThisRun(_) => drop(delivery.ack()),
+                Origin::OtherRun | Origin::Foreign => {
+                    drop(delivery.release());
+                    consumer.close().await.map_err(|error| of_consume(&error))?;
+                    return Err(foreign());
+                }
+            },
+            Some(Event::Idle { .. }) | None => break,
+            Some(_) => {}
+        }
+    }
+    consumer.close().await.map_err(|error| of_consume(&error))
+}
+
+fn foreign() -> Failure {
+    Failure::new(
+        Exit::TempFail,
+        "the queue holds messages that this command did not publish; they were released, not acknowledged",
+        "use a queue that nobody else uses, or give --force to have everything acknowledged",
+    )
+}

@@ -1,0 +1,161 @@
+//! `posthouse bench`: how many messages a server takes and gives, and how long they take.
+//!
+//! The client crate does the work, as in a service that uses it; what is measured is what such a service would see.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use posthouse_client::Client;
+use tokio::task::JoinSet;
+
+use crate::args::Bench;
+use crate::connect::connect;
+use crate::exit::{Exit, Failure};
+use crate::failure::{of_client, of_stdout};
+use crate::shutdown::Interrupts;
+use consumers::Consumers;
+use meter::Tally;
+use phase::Phase;
+use plan::Plan;
+use producers::Producers;
+use report::Report;
+
+mod consumers;
+mod meter;
+pub mod payload;
+mod phase;
+mod plan;
+mod producers;
+mod report;
+mod schedule;
+
+/// Runs the command. What was measured is printed however it ends.
+pub async fn bench(context: Option<&Path>, command: &Bench) -> Result<(), Failure> {
+    let mut interrupts = Interrupts::watch()?;
+    let (client, plan) = tokio::select! {
+        prepared = prepare(context, command) => prepared?,
+        () = interrupts.next() => return Err(interrupted()),
+    };
+    let measured = OnceLock::new();
+    let ran = tokio::select! {
+        ran = run(&client, &plan, &measured) => ran,
+        () = interrupts.next() => Err(interrupted()),
+    };
+    let reported = measured.get().map_or(Ok(()), |phase| report(&plan, phase));
+    let cleared = if plan.must_clear(ran.is_ok()) {
+        tokio::select! {
+            cleared = consumers::clear(&client, &plan.queue, plan.run.id) => cleared.map_err(|why| not_cleared(&why)),
+            () = interrupts.next() => Err(not_cleared(&interrupted())),
+        }
+    } else {
+        Ok(())
+    };
+    ran.and(reported).and(cleared)
+}
+
+async fn prepare(context: Option<&Path>, command: &Bench) -> Result<(Client, Plan), Failure> {
+    let load = command.load();
+    let client = connect(context).await?;
+    let queue = client.queue_name(&load.queue).map_err(|error| of_client(&error))?;
+    let held = match client.queues().get(&queue).await {
+        Ok(found) => found.stats.map(|stats| stats.ready + stats.in_flight + stats.waiting),
+        // Who may not look can still say that it does not matter.
+        Err(_) if load.force && !matches!(command, Bench::Consume { no_fill: true, .. }) => None,
+        Err(error) => return Err(of_client(&error)),
+    };
+    let plan = Plan::of(command, queue, held)?;
+    Ok((client, plan))
+}
+
+/// Runs the phases one after the other. The one that is measured can be looked at from outside meanwhile.
+async fn run(client: &Client, plan: &Plan, measured: &OnceLock<Arc<Phase>>) -> Result<(), Failure> {
+    if plan.fills {
+        fill(client, plan).await?;
+    }
+    let mut producers = None;
+    if plan.sends {
+        producers = Some(Producers::open(client, &plan.load).await?);
+    }
+    let mut consumers = None;
+    if plan.takes.is_some() {
+        consumers = Some(Consumers::open(client, &plan.queue, plan.load.streams, plan.credit).await?);
+    }
+    for (count, is_measured) in [(plan.warm_up, false), (plan.count, true)] {
+        let phase = Arc::new(Phase::begin(plan.run, plan.extent(count))?);
+        if is_measured {
+            // It is set once.
+            let _ = measured.set(Arc::clone(&phase));
+        }
+        let mut tasks = JoinSet::new();
+        if let Some(producers) = &producers {
+            producers.start(&phase, &mut tasks);
+        }
+        if let (Some(consumers), Some(kind)) = (&consumers, plan.takes) {
+            consumers.start(kind, &phase, &mut tasks);
+        }
+        join(tasks).await?;
+    }
+    if let Some(consumers) = consumers {
+        consumers.close().await?;
+    }
+    match producers {
+        Some(producers) => producers.close().await,
+        None => Ok(()),
+    }
+}
+
+/// Publishes what is to be consumed.
+async fn fill(client: &Client, plan: &Plan) -> Result<(), Failure> {
+    let producers = Producers::open(client, &plan.load).await?;
+    let phase = Arc::new(Phase::begin(plan.run, plan.extent(plan.warm_up + plan.count))?);
+    let mut tasks = JoinSet::new();
+    producers.start(&phase, &mut tasks);
+    join(tasks).await?;
+    producers.close().await?;
+    failures(&phase.tally()?, "the queue could not be filled")
+}
+
+/// Waits for all, and stops all when one fails.
+async fn join(mut tasks: JoinSet<Result<(), Failure>>) -> Result<(), Failure> {
+    while let Some(ended) = tasks.join_next().await {
+        ended.map_err(|error| Failure::advised(Exit::Unavailable, format!("a task failed: {error}")))??;
+    }
+    Ok(())
+}
+
+fn report(plan: &Plan, phase: &Phase) -> Result<(), Failure> {
+    let tally = phase.tally()?;
+    let report = Report::new(plan.asked(), &tally, phase.duration(&tally));
+    let text = if plan.load.json {
+        let json = report.json().map_err(|error| Failure::advised(Exit::Io, error))?;
+        format!("{json}\n")
+    } else {
+        report.to_string()
+    };
+    std::io::stdout().write_all(text.as_bytes()).map_err(|error| of_stdout(&error))?;
+    failures(&tally, "not everything went through")
+}
+
+fn failures(tally: &Tally, what: &str) -> Result<(), Failure> {
+    match &tally.first_error {
+        None => Ok(()),
+        Some(first) => {
+            let what = format!("{what}: {} messages failed; the first: {first}", tally.errors);
+            Err(Failure::advised(Exit::TempFail, what))
+        }
+    }
+}
+
+fn interrupted() -> Failure {
+    Failure::new(Exit::TempFail, "interrupted", "run it again for the whole measurement")
+}
+
+fn not_cleared(why: &Failure) -> Failure {
+    let what = format!("messages of this run are left in the queue: {}", why.what);
+    Failure::new(
+        why.exit,
+        what,
+        "remove them with `posthouse queue purge QUEUE` if nobody else uses the queue",
+    )
+}

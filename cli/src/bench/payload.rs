@@ -1,0 +1,99 @@
+//! What is published: random bytes behind a mark, a run's number and a time.
+
+use posthouse_client::Bytes;
+
+/// The mark, the run and the time need room.
+pub const MIN_PAYLOAD_BYTES: u32 = 24;
+/// No text begins so.
+const MARK: [u8; 8] = *b"\xffPHbench";
+
+/// Payloads of one stream.
+#[derive(Debug)]
+pub struct Payloads {
+    size: usize,
+    run: u64,
+    state: u64,
+}
+
+/// Whose a payload is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Of this run, which sent it so many nanoseconds after it began.
+    ThisRun(u64),
+    /// Of another run.
+    OtherRun,
+    /// Of somebody else.
+    Foreign,
+}
+
+impl Payloads {
+    /// Payloads of a size, which is no less than [`MIN_PAYLOAD_BYTES`].
+    pub fn new(size: u32, run: u64) -> Self {
+        Self { size: size as usize, run, state: rand::random() }
+    }
+
+    /// The next, sent so many nanoseconds after the run began. No two are alike, and none can be compressed: a store
+    /// that compresses must not look better than it is.
+    pub fn next(&mut self, nanos: u64) -> Bytes {
+        let mut bytes = Vec::with_capacity(self.size + 8);
+        bytes.extend_from_slice(&MARK);
+        bytes.extend_from_slice(&self.run.to_le_bytes());
+        bytes.extend_from_slice(&nanos.to_le_bytes());
+        while bytes.len() < self.size {
+            bytes.extend_from_slice(&self.random().to_le_bytes());
+        }
+        bytes.truncate(self.size);
+        bytes.into()
+    }
+
+    /// SplitMix64.
+    fn random(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+/// Whose a payload is, asked by a run.
+pub fn origin(payload: &[u8], run: u64) -> Origin {
+    let Some((mark, rest)) = payload.split_first_chunk() else { return Origin::Foreign };
+    let Some((number, rest)) = rest.split_first_chunk() else { return Origin::Foreign };
+    let Some((nanos, _)) = rest.split_first_chunk() else { return Origin::Foreign };
+    match (*mark == MARK, u64::from_le_bytes(*number) == run) {
+        (true, true) => Origin::ThisRun(u64::from_le_bytes(*nanos)),
+        (true, false) => Origin::OtherRun,
+        (false, _) => Origin::Foreign,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn a_payload_has_its_size_and_tells_whose_it_is() {
+        for size in [MIN_PAYLOAD_BYTES, 25, 31, 32, 1024] {
+            let payload = Payloads::new(size, 7).next(99);
+            assert_eq!(payload.len(), size as usize);
+            assert_eq!(origin(&payload, 7), Origin::ThisRun(99));
+            assert_eq!(origin(&payload, 8), Origin::OtherRun);
+        }
+        assert_eq!(origin(&[0; 1024], 0), Origin::Foreign);
+        assert_eq!(origin(&MARK, 0), Origin::Foreign);
+        assert_eq!(origin(b"", 0), Origin::Foreign);
+    }
+
+    #[test]
+    fn payloads_differ_and_are_not_zeros() {
+        let mut payloads = Payloads::new(1024, 7);
+        let all: HashSet<_> = (0..1000).map(|_| payloads.next(0).slice(24..)).collect();
+        assert_eq!(all.len(), 1000);
+        let zeros = all.iter().flat_map(|payload| payload.iter()).filter(|byte| **byte == 0).count();
+        // 3,900 are to be expected.
+        assert!((2_000..8_000).contains(&zeros), "{zeros}");
+    }
+}

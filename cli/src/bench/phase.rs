@@ -1,0 +1,156 @@
+//! A stretch of a run: the warm-up, or what is measured.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Semaphore;
+use tokio::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::meter::{Meter, Tally};
+use super::schedule::Schedule;
+use crate::exit::Failure;
+
+/// What all phases of a run share.
+#[derive(Debug, Clone, Copy)]
+pub struct Run {
+    /// Stands in every payload.
+    pub id: u64,
+    /// From when the times in payloads count.
+    pub origin: Instant,
+    /// Bytes of a payload.
+    pub size: u32,
+    /// Acknowledge messages that this command did not publish.
+    pub force: bool,
+}
+
+/// How long a phase is.
+#[derive(Debug, Clone, Copy)]
+pub struct Extent {
+    /// How many messages.
+    pub count: u64,
+    /// How many streams of either kind.
+    pub streams: u16,
+    /// How many of them a second.
+    pub rate: Option<u32>,
+    /// How many may be under way between publishing and settling.
+    pub window: Option<u32>,
+}
+
+/// One phase, shared by its streams.
+#[derive(Debug)]
+pub struct Phase {
+    /// The run it is of.
+    pub run: Run,
+    /// When messages are due.
+    pub schedule: Schedule,
+    /// Room for messages under way, if that is bounded.
+    pub window: Option<Semaphore>,
+    /// Ends when there is nothing more to take.
+    pub all_taken: CancellationToken,
+    to_take: AtomicU64,
+    sending: Vec<Meter>,
+    taking: Vec<Meter>,
+}
+
+impl Run {
+    /// A new run.
+    pub fn new(size: u32, force: bool) -> Self {
+        Self { id: rand::random(), origin: Instant::now(), size, force }
+    }
+
+    /// A moment of this run as it stands in a payload.
+    pub fn nanos(&self, moment: Instant) -> u64 {
+        u64::try_from(moment.saturating_duration_since(self.origin).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// The moment that a payload has.
+    pub fn moment(&self, nanos: u64) -> Instant {
+        // Only a damaged payload could overflow.
+        self.origin.checked_add(Duration::from_nanos(nanos)).unwrap_or_else(Instant::now)
+    }
+}
+
+impl Phase {
+    /// Begins a phase.
+    pub fn begin(run: Run, extent: Extent) -> Result<Self, Failure> {
+        let Extent { count, streams, rate, window } = extent;
+        let meters = || (0..streams).map(|_| Meter::new()).collect::<Result<Vec<_>, _>>();
+        let phase = Self {
+            run,
+            schedule: Schedule { start: Instant::now(), rate, count, streams: streams.into() },
+            window: window.map(|messages| Semaphore::new(messages as usize)),
+            all_taken: CancellationToken::new(),
+            to_take: AtomicU64::new(count),
+            sending: meters()?,
+            taking: meters()?,
+        };
+        if count == 0 {
+            phase.all_taken.cancel();
+        }
+        Ok(phase)
+    }
+
+    /// Of the stream that publishes.
+    pub fn sender(&self, stream: usize) -> &Meter {
+        &self.sending[stream]
+    }
+
+    /// Of the stream that consumes.
+    pub fn taker(&self, stream: usize) -> &Meter {
+        &self.taking[stream]
+    }
+
+    /// Counts a message as taken; `false`: it is one too many for this phase.
+    pub fn take(&self) -> bool {
+        let took =
+            self.to_take.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if took == Ok(1) {
+            self.all_taken.cancel();
+        }
+        took.is_ok()
+    }
+
+    /// A message is no longer under way.
+    pub fn make_room(&self) {
+        if let Some(window) = &self.window {
+            window.add_permits(1);
+        }
+    }
+
+    /// What was measured so far.
+    pub fn tally(&self) -> Result<Tally, Failure> {
+        Tally::sum(self.sending.iter().chain(&self.taking))
+    }
+
+    /// How long it took so far, to the last step of any message.
+    pub fn duration(&self, tally: &Tally) -> Duration {
+        tally.duration(self.schedule.start)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_taken_than_there_is() {
+        let extent = Extent { count: 2, streams: 1, rate: None, window: Some(1) };
+        let phase = Phase::begin(Run::new(24, false), extent).unwrap();
+        assert!(phase.take() && !phase.all_taken.is_cancelled());
+        assert!(phase.take() && phase.all_taken.is_cancelled());
+        assert!(!phase.take());
+    }
+
+    #[test]
+    fn a_phase_of_nothing_is_over() {
+        let extent = Extent { count: 0, streams: 1, rate: None, window: None };
+        assert!(Phase::begin(Run::new(24, false), extent).unwrap().all_taken.is_cancelled());
+    }
+
+    #[test]
+    fn a_moment_goes_through_a_payload() {
+        let run = Run::new(24, false);
+        let moment = run.origin + Duration::from_micros(1_234_567);
+        assert_eq!(run.moment(run.nanos(moment)), moment);
+    }
+}

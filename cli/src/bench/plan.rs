@@ -1,0 +1,181 @@
+//! What a run does, worked out from the command line and from what the queue holds.
+
+use super::consumers::Kind;
+use super::phase::{Extent, Run};
+use super::report::Asked;
+use crate::args::{Bench, Load};
+use crate::exit::{Exit, Failure};
+
+const DEFAULT_COUNT: u64 = 200_000;
+/// Of an open loop.
+const DEFAULT_SECONDS: u64 = 10;
+const LONGEST_WARM_UP: u64 = 10_000;
+
+/// What a run does.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// What is common to all.
+    pub load: Load,
+    /// The queue's full name.
+    pub queue: String,
+    /// What all phases share.
+    pub run: Run,
+    /// Messages before those that are measured.
+    pub warm_up: u64,
+    /// Messages that are measured.
+    pub count: u64,
+    /// Fill the queue before anything is measured.
+    pub fills: bool,
+    /// Publish while measuring.
+    pub sends: bool,
+    /// Consume while measuring.
+    pub takes: Option<Kind>,
+    /// Deliveries that one stream may have unsettled.
+    pub credit: u32,
+    bench: &'static str,
+    rate: Option<u32>,
+    keep: bool,
+    was_empty: bool,
+}
+
+impl Plan {
+    /// The plan for a queue that holds so many messages; `None`: nobody may know.
+    pub fn of(command: &Bench, queue: String, held: Option<u64>) -> Result<Self, Failure> {
+        let (bench, load, rate, credit) = match command {
+            Bench::Publish { load, sending, .. } => ("publish", load, sending.rate, 0),
+            Bench::Consume { load, taking, .. } => ("consume", load, None, taking.credit),
+            Bench::Pipeline { load, sending, taking } => ("pipeline", load, sending.rate, taking.credit),
+        };
+        let filled = matches!(command, Bench::Consume { no_fill: true, .. });
+        let count = if filled {
+            filled_count(load, held.unwrap_or(0))?
+        } else {
+            check_empty(load, &queue, held)?;
+            load.count.unwrap_or_else(|| rate.map_or(DEFAULT_COUNT, |rate| u64::from(rate) * DEFAULT_SECONDS))
+        };
+        let warm_up = load.warm_up.unwrap_or_else(|| (count / 20).min(LONGEST_WARM_UP));
+        Ok(Self {
+            queue,
+            run: Run::new(load.size, load.force),
+            warm_up,
+            count: if filled && load.count.is_none() { count.saturating_sub(warm_up) } else { count },
+            fills: matches!(command, Bench::Consume { no_fill: false, .. }),
+            sends: !matches!(command, Bench::Consume { .. }),
+            takes: match command {
+                Bench::Publish { .. } => None,
+                Bench::Consume { .. } => Some(Kind::Backlog),
+                Bench::Pipeline { .. } => Some(Kind::Pipeline),
+            },
+            credit,
+            bench,
+            rate,
+            keep: filled || matches!(command, Bench::Publish { keep: true, .. }),
+            was_empty: held == Some(0),
+            load: load.clone(),
+        })
+    }
+
+    /// A phase of so many messages.
+    pub fn extent(&self, count: u64) -> Extent {
+        // Only where messages are sent and taken can one side run away from the other.
+        let bounded = self.bench == "pipeline" && self.rate.is_none();
+        let window = bounded.then_some(self.load.window);
+        Extent { count, streams: self.load.streams, rate: self.rate, window }
+    }
+
+    /// Whether messages of this run may be left that nobody wants.
+    pub fn must_clear(&self, ran: bool) -> bool {
+        let left = self.takes.is_none() || !ran;
+        left && !self.keep && self.was_empty
+    }
+
+    /// What the report says that was asked for.
+    pub fn asked(&self) -> Asked {
+        Asked {
+            bench: self.bench,
+            queue: self.queue.clone(),
+            size: self.load.size,
+            streams: self.load.streams,
+            batch: self.load.batch,
+            rate: self.rate,
+            count: self.count,
+        }
+    }
+}
+
+fn check_empty(load: &Load, queue: &str, held: Option<u64>) -> Result<(), Failure> {
+    match held {
+        Some(held) if held > 0 && !load.force => Err(Failure::new(
+            Exit::BadData,
+            format!("{queue} holds {held} messages"),
+            "give an empty queue, or --force: what is consumed then is acknowledged, whoever published it",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// How much of what is there is consumed.
+fn filled_count(load: &Load, held: u64) -> Result<u64, Failure> {
+    let wanted = load.count.map_or(1, |count| count.saturating_add(load.warm_up.unwrap_or(0)));
+    if held < wanted {
+        return Err(Failure::new(
+            Exit::BadData,
+            format!("the queue holds {held} messages, and {wanted} are to be consumed"),
+            "fill it with `posthouse bench publish --keep`, or leave out --no-fill",
+        ));
+    }
+    Ok(load.count.unwrap_or(held))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn plan(arguments: &str, held: Option<u64>) -> Result<Plan, Failure> {
+        let arguments = ["posthouse", "bench"].into_iter().chain(arguments.split(' '));
+        match Cli::try_parse_from(arguments).unwrap().command {
+            Command::Bench { command } => Plan::of(&command, "q".to_owned(), held),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn counts() {
+        let counts = |arguments, held| plan(arguments, Some(held)).map(|it| (it.warm_up, it.count)).unwrap();
+        assert_eq!(counts("publish d/q", 0), (10_000, 200_000));
+        assert_eq!(counts("publish d/q --rate 500", 0), (250, 5_000));
+        assert_eq!(counts("pipeline d/q --count 100 --warm-up 0", 0), (0, 100));
+        assert_eq!(counts("consume d/q --no-fill", 1000), (50, 950));
+        assert_eq!(counts("consume d/q --no-fill --count 10", 1000), (0, 10));
+    }
+
+    #[test]
+    fn a_queue_that_holds_messages_is_not_touched_unasked() {
+        assert_eq!(plan("publish d/q", Some(1)).unwrap_err().exit, Exit::BadData);
+        assert!(!plan("publish d/q --force", Some(1)).unwrap().must_clear(true));
+        assert!(!plan("publish d/q --force", None).unwrap().must_clear(true));
+        assert!(plan("consume d/q --no-fill", Some(1)).is_ok());
+        assert_eq!(plan("consume d/q --no-fill", Some(0)).unwrap_err().exit, Exit::BadData);
+        assert_eq!(plan("consume d/q --no-fill --count 2", Some(1)).unwrap_err().exit, Exit::BadData);
+    }
+
+    #[test]
+    fn what_is_left_is_cleared() {
+        assert!(plan("publish d/q", Some(0)).unwrap().must_clear(true));
+        assert!(!plan("publish d/q --keep", Some(0)).unwrap().must_clear(true));
+        assert!(!plan("pipeline d/q", Some(0)).unwrap().must_clear(true));
+        assert!(plan("pipeline d/q", Some(0)).unwrap().must_clear(false));
+        assert!(!plan("consume d/q --no-fill", Some(9)).unwrap().must_clear(false));
+    }
+
+    #[test]
+    fn only_a_closed_pipeline_is_bounded() {
+        let window = |arguments| plan(arguments, Some(0)).unwrap().extent(1).window;
+        assert_eq!(window("pipeline d/q --window 7"), Some(7));
+        assert_eq!(window("pipeline d/q --rate 7"), None);
+        assert_eq!(window("publish d/q"), None);
+    }
+}

@@ -1,0 +1,114 @@
+//! What the configuration says of tenants and departments, on its way to the catalogue, the shards and the quota.
+
+use std::sync::Arc;
+
+use posthouse_engine::{
+    catalogue::DepartmentView,
+    outcome::Outcome,
+    schema::{Command, ConfigureDepartment, Declare, DeclaredTenant},
+};
+use tokio::sync::oneshot;
+use tracing::warn;
+
+use super::ServeError;
+use crate::{
+    catalogue::Catalogue,
+    config::{Config, Tenant},
+    limits,
+    quota::{Quota, Usages},
+    shard::{ShardError, Shards},
+};
+
+/// Declares tenants and departments, and tells each shard of its own. What has not changed is not written again, so that
+/// a server starts on a full disk. The departments that the disk had no room for are returned.
+pub(super) async fn declare(
+    config: &Config,
+    catalogue: &Catalogue,
+    shards: &Shards,
+) -> Result<Vec<DepartmentView>, ServeError> {
+    let tenant = |tenant: &Tenant| DeclaredTenant {
+        name: tenant.name.to_string(),
+        departments: tenant.departments.iter().map(ToString::to_string).collect(),
+    };
+    let declared: Vec<_> = config.tenants.iter().map(tenant).collect();
+    if !catalogue.directory().is_as_declared(&declared) {
+        catalogue.declare(Declare { tenants: declared }).await?;
+    }
+    let directory = catalogue.directory();
+    let configuring: Vec<_> =
+        directory.departments().map(|department| (department, configure(shards, department))).collect();
+    let mut untold = Vec::new();
+    for (department, configured) in configuring {
+        match configured.await.unwrap_or(Err(ShardError::Stopping)) {
+            // A halted shard says so to its callers, and was logged; the other departments are served.
+            Ok(Outcome::ConfigureDepartment(_)) | Err(ShardError::Halted(_)) => {}
+            Err(ShardError::DiskFull | ShardError::Overloaded) => untold.push(department.clone()),
+            Err(why) => return Err(why.into()),
+            Ok(_) => {
+                return Err(ServeError::State("a configuration was answered by another outcome".to_owned()));
+            }
+        }
+    }
+    Ok(untold)
+}
+
+fn configure(shards: &Shards, department: &DepartmentView) -> oneshot::Receiver<Result<Outcome, ShardError>> {
+    let configure = ConfigureDepartment {
+        department: department.id.0,
+        catalogue_index: department.changed_at_index,
+        tenant: department.tenant.0,
+        closed: department.closed,
+    };
+    shards.propose(department.shard, Command::ConfigureDepartment(configure))
+}
+
+/// Tells shards of departments until each has heard. Most often they know already what is said again.
+pub(super) async fn configure_again(shards: Shards, mut untold: Vec<DepartmentView>) {
+    if !untold.is_empty() {
+        warn!(
+            departments = untold.len(),
+            "the disk has no room for the configuration of departments; trying again"
+        );
+    }
+    while !untold.is_empty() {
+        tokio::time::sleep(limits::CONFIGURE_AGAIN_INTERVAL).await;
+        let mut still = Vec::new();
+        for department in untold {
+            let configured = configure(&shards, &department).await.unwrap_or(Err(ShardError::Stopping));
+            if matches!(configured, Err(ShardError::DiskFull | ShardError::Overloaded)) {
+                still.push(department);
+            }
+        }
+        untold = still;
+    }
+}
+
+/// What each tenant may use, beginning with what its departments hold already.
+pub(super) async fn quota(
+    config: &Config,
+    catalogue: &Catalogue,
+    shards: &Shards,
+    usages: &Arc<Usages>,
+) -> Quota {
+    let directory = catalogue.directory();
+    let mut tenants = Vec::new();
+    for tenant in &config.tenants {
+        let names = tenant.departments.iter();
+        let found = names.filter_map(|name| directory.department(tenant.name.as_str(), name.as_str()));
+        let mut departments = Vec::new();
+        for department in found {
+            departments.push(department.id);
+            let (id, usages) = (department.id, Arc::clone(usages));
+            // On the worker, so that nothing newer is overwritten.
+            let read = shards.query(department.shard, move |machine, kv| {
+                machine.department_usage(kv, id).map(|usage| usages.tell(id, usage.unwrap_or_default()))
+            });
+            // A halted shard takes no publishes, whatever it holds.
+            if let Ok(Err(why)) = read.await {
+                warn!(%why, "what a department holds cannot be read; it counts as empty until it changes");
+            }
+        }
+        tenants.push((tenant.name.clone(), tenant.caps, departments));
+    }
+    Quota::new(tenants, usages)
+}

@@ -1,0 +1,93 @@
+//! The promised figures, measured on this machine: `make figures`.
+//!
+//! * `rates`: how many messages a second are published, consumed, and passed on
+//! * `restart`: with a million messages waiting, how long after a kill until the first delivery, and how much memory
+//!   while all are consumed
+//! * `tombstones`: how many deleted rows a delivery reads over in a queue that millions have passed
+//!
+//! Arguments name those that are wanted; all, unless given. It ends with 1 if a promise was not kept. It means something
+//! only on a machine that does nothing else.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a measurement that cannot go on has to say where"
+)]
+
+mod process;
+mod rates;
+mod restart;
+mod tombstones;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use posthouse_tests::harness::cli;
+use posthouse_tests::harness::server::Server;
+use posthouse_tests::harness::site::{CIVIL, Site};
+use serde_json::Value;
+
+const QUEUE: &str = "household-registry/figures";
+
+/// A server of its own, and what was found.
+pub struct Bench {
+    site: Site,
+    server: Server,
+    context: PathBuf,
+    missed: u32,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+    let mut bench = Bench::start(Site::new()).await;
+    if is_wanted("rates") {
+        rates::measure(&mut bench);
+    }
+    if is_wanted("restart") {
+        restart::measure(&mut bench).await;
+    }
+    if is_wanted("tombstones") {
+        bench.missed += tombstones::measure().await;
+    }
+    if bench.missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+impl Bench {
+    async fn start(site: Site) -> Self {
+        let server = Server::start(&site).await;
+        let context = site.context_file(CIVIL);
+        cli::succeed(&context, ["queue", "create", QUEUE]);
+        Self { site, server, context, missed: 0 }
+    }
+
+    /// Runs `posthouse bench` and returns its report.
+    fn run(&self, arguments: &str) -> Value {
+        let arguments = format!("bench {arguments} --json").replace("QUEUE", QUEUE);
+        serde_json::from_slice(&cli::succeed(&self.context, arguments.split(' '))).unwrap()
+    }
+
+    /// One line.
+    fn note(&self, what: &str, figure: &str) {
+        println!("{what:<58} {figure:>14}");
+    }
+
+    /// One line, with what is promised.
+    fn judge(&mut self, what: &str, figure: &str, kept: bool, promised: &str) {
+        let verdict = if kept { "" } else { "  MISSED" };
+        println!("{what:<58} {figure:>14}   promised: {promised}{verdict}");
+        self.missed += u32::from(!kept);
+    }
+}
+
+/// A number from the environment, to try things with less.
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |text| text.parse().expect(variable))
+}
+
+/// The size of a folder's files.
+fn folder_bytes(folder: &Path) -> u64 {
+    let files = std::fs::read_dir(folder).unwrap();
+    files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
+}
