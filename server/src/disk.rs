@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::{
-    limits::{BALLAST_PART, FLUSH_WHEN_FULL_INTERVAL},
+    limits::{BALLAST_PART, FLUSH_WHEN_FULL_INTERVAL, LOOK_PART},
     store::{Flusher, Store},
 };
 
@@ -33,6 +33,8 @@ pub(crate) struct DiskGuard {
     min_free_bytes: u64,
     ballast: Ballast,
     full: AtomicBool,
+    /// Bytes published since the room was last looked at.
+    published: AtomicU64,
 }
 
 /// Room that is held for bad times.
@@ -46,10 +48,20 @@ pub(crate) struct Ballast {
 impl DiskGuard {
     /// For a server that refuses publishes with less room than this.
     pub(crate) fn new(min_free_bytes: u64, ballast: Ballast) -> Self {
-        Self { min_free_bytes, ballast, full: AtomicBool::new(false) }
+        Self { min_free_bytes, ballast, full: AtomicBool::new(false), published: AtomicU64::new(0) }
     }
 
-    pub(crate) fn is_full(&self) -> bool {
+    /// Whether so many bytes may be published. A fast disk fills sooner than it is looked at again, so publishers look
+    /// too.
+    pub(crate) fn takes(&self, store: &Store, bytes: u64) -> bool {
+        let published = self.published.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        if published >= self.min_free_bytes / LOOK_PART {
+            self.measure(store);
+        }
+        !self.is_full()
+    }
+
+    fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
     }
 
@@ -71,11 +83,16 @@ impl DiskGuard {
     }
 
     pub(crate) fn look(&self, store: &Store) {
-        let free = match store.free_bytes() {
-            Ok(free) => free,
-            // Not knowing is no reason to refuse: a full disk refuses by itself.
-            Err(why) => return error!(%why, "the room on the disk cannot be read"),
-        };
+        if let Some(free) = self.measure(store) {
+            self.ballast.look(free, self.min_free_bytes);
+        }
+    }
+
+    fn measure(&self, store: &Store) -> Option<u64> {
+        self.published.store(0, Ordering::Relaxed);
+        // Not knowing is no reason to refuse: a full disk refuses by itself.
+        let unknown = |why: &io::Error| error!(%why, "the room on the disk cannot be read");
+        let free = store.free_bytes().inspect_err(unknown).ok()?;
         let full = free < self.min_free_bytes;
         if self.full.swap(full, Ordering::Relaxed) != full {
             if full {
@@ -84,7 +101,7 @@ impl DiskGuard {
                 info!(free_bytes = free, "there is room on the disk again: publishes are taken");
             }
         }
-        self.ballast.look(free, self.min_free_bytes);
+        Some(free)
     }
 }
 

@@ -38,8 +38,11 @@ pub const RELOAD_PATIENCE: Duration = Duration::from_secs(2);
 /// Publishes are refused with less room than this, unless configured: what leases, settlements and the store's own work
 /// need meanwhile.
 pub const DEFAULT_MIN_FREE_DISK_BYTES: u64 = 256 << 20;
-/// `server.min_free_disk_bytes`.
-pub const MIN_FREE_DISK_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 50;
+/// `server.min_free_disk_bytes`. Not less than the store's write buffers, which a flush writes out at once (88 MiB), the
+/// log's next segment (64 MiB), and the publishes that are on their way (64 MiB), together.
+pub const MIN_FREE_DISK_BYTES: RangeInclusive<u64> = 256 << 20..=1 << 50;
+/// The room is looked at again when this part of it has been published.
+pub const LOOK_PART: u64 = 32;
 
 /// The part of it that a file holds on to, for the time when others have filled the disk nevertheless.
 pub const BALLAST_PART: u64 = 4;

@@ -108,11 +108,12 @@ pub(crate) async fn propose(
     if context.drain.is_cancelled() {
         return Err(ApiError::draining());
     }
-    if context.disk.is_full() {
+    let bytes = batch_bytes(&messages)?;
+    let stored = u64::try_from(bytes).unwrap_or(u64::MAX);
+    if !context.disk.takes(&context.store, stored) {
         return Err(ShardError::DiskFull.into());
     }
-    let bytes = batch_bytes(&messages)?;
-    target.quota.check_stored(u64::try_from(bytes).unwrap_or(u64::MAX))?;
+    target.quota.check_stored(stored)?;
     let (mut entries, mut errors) = (Vec::with_capacity(messages.len()), Vec::new());
     for (index, message) in messages.into_iter().enumerate() {
         match convert::publish_entry(message, target.max_message_bytes()) {
