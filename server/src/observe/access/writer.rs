@@ -5,7 +5,10 @@ use std::{
     io::{self, Write},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -24,6 +27,8 @@ const TELL_EVERY: Duration = Duration::from_secs(30);
 pub(super) struct Writer {
     lines: Mutex<Option<mpsc::Sender<Vec<u8>>>>,
     waits: IntCounter,
+    /// No more are taken.
+    closing: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -41,8 +46,10 @@ impl Writer {
     fn start(target: Target, metrics: &Metrics) -> io::Result<Self> {
         let (lines, waiting) = mpsc::channel(MAX_ACCESS_RECORDS_WAITING);
         let own = &metrics.own;
+        let closing = Arc::new(AtomicBool::new(false));
         let run = Run {
             target,
+            closing: Arc::clone(&closing),
             waiting,
             written: own.access_records.clone(),
             failures: own.access_failures.clone(),
@@ -52,6 +59,7 @@ impl Writer {
         Ok(Self {
             lines: Mutex::new(Some(lines)),
             waits: own.access_waits.clone(),
+            closing,
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -61,7 +69,7 @@ impl Writer {
         let Some(lines) = self.sender() else { return };
         if let Err(mpsc::error::TrySendError::Full(line)) = lines.try_send(line) {
             self.waits.inc();
-            // The thread ends only after this sender is gone.
+            // The thread ends before this sender only when it gives up at the server's end, and says so.
             let _ = lines.send(line).await;
         }
     }
@@ -79,8 +87,9 @@ impl Writer {
         }
     }
 
-    /// Takes no more, and returns when all is written.
+    /// Takes no more, and returns when all is written that can be.
     pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
         drop(self.lines.lock().unwrap_or_else(PoisonError::into_inner).take());
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // A panic was reported by the thread itself.
@@ -97,6 +106,7 @@ impl Writer {
 struct Run {
     target: Target,
     waiting: mpsc::Receiver<Vec<u8>>,
+    closing: Arc<AtomicBool>,
     written: IntCounter,
     failures: IntCounter,
     told: Option<Instant>,
@@ -116,7 +126,8 @@ impl Run {
             while !rest.is_empty() {
                 match self.target.write(rest) {
                     Ok(written) => rest = rest.get(written..).unwrap_or_default(),
-                    Err(error) if self.is_over() && self.told.is_some() => {
+                    // Not whether all senders are gone: those that wait for room still have theirs.
+                    Err(error) if self.closing.load(Ordering::Relaxed) && self.told.is_some() => {
                         // The server ends, and must not wait for a disk that was full all along.
                         return tracing::error!(%error, records = lines.len(), "the last access records are lost");
                     }
@@ -128,10 +139,6 @@ impl Run {
             lines.clear();
         }
         self.target.sync();
-    }
-
-    fn is_over(&self) -> bool {
-        self.waiting.is_closed() || self.waiting.sender_strong_count() == 0
     }
 
     fn failed(&mut self, error: &io::Error) {
@@ -236,6 +243,26 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), "first\nsecond\n");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_writer_that_fails_to_the_end_does_not_keep_the_server_from_ending() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, metrics) = (folder.path().join("access.jsonl"), metrics());
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        let writer = Arc::new(Writer::file(&path, &metrics).unwrap());
+        // More than may wait: some callers are held up, each with a sender of its own.
+        for _ in 0..2 * MAX_ACCESS_RECORDS_WAITING + 8 {
+            let writer = Arc::clone(&writer);
+            tokio::spawn(async move { writer.write(b"line\n".to_vec()).await });
+        }
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while metrics.own.access_waits.get() == 0 || metrics.own.access_failures.get() == 0 {
+            assert!(Instant::now() < deadline, "nobody waits");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let closing = tokio::task::spawn_blocking(move || writer.close());
+        tokio::time::timeout(Duration::from_secs(60), closing).await.unwrap().unwrap();
     }
 
     #[tokio::test(flavor = "multi_thread")]
