@@ -9,6 +9,8 @@ pub const STRIDE: u64 = 4 * CHUNK;
 /// ... or when they hold so many bytes: large messages must not lie dead for long, and small ones must not be trimmed
 /// one by one.
 pub const TRIM_BYTES: u64 = 4 * (1 << 20);
+/// Publishes read at once when a queue's floor has jumped far.
+pub const PASSING_PAGE: usize = 1_024;
 /// A chunk is passed by the floor, its stragglers copied aside, when the settled head is this many chunks ahead ...
 pub const PASS_AFTER_CHUNKS: u64 = 16;
 /// ... and no more than this many of its messages are unsettled.

@@ -117,7 +117,7 @@ pub async fn serve(
         usages,
         ballast,
         data_dir,
-    } = opened;
+    } = open(&config, options, &observer)?;
     let untold = tenants::declare(&config, &catalogue, &shards).await?;
     let quota = tenants::quota(&config, &catalogue, &shards, &usages).await;
     let flusher = Arc::new(flusher(&shards, &catalogue, &store, &log, &observer)?);

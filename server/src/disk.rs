@@ -43,6 +43,8 @@ pub(crate) struct Ballast {
     path: PathBuf,
     bytes: u64,
     held: AtomicBool,
+    /// It was said that none can be held.
+    told: AtomicBool,
 }
 
 impl DiskGuard {
@@ -113,6 +115,7 @@ impl Ballast {
             path: data.join("BALLAST"),
             bytes: min_free_bytes / BALLAST_PART,
             held: AtomicBool::new(true),
+            told: AtomicBool::new(false),
         };
         ballast.release();
         ballast
@@ -135,9 +138,15 @@ impl Ballast {
 
     fn hold(&self) {
         match allocate(&self.path, self.bytes) {
-            Ok(()) => self.held.store(true, Ordering::Relaxed),
+            Ok(()) => {
+                self.held.store(true, Ordering::Relaxed);
+                self.told.store(false, Ordering::Relaxed);
+            }
             Err(why) => {
-                warn!(%why, file = %self.path.display(), "no room can be held for a full disk");
+                // Once: some file systems never can, and it is tried again at every look.
+                if !self.told.swap(true, Ordering::Relaxed) {
+                    warn!(%why, file = %self.path.display(), "no room can be held for a full disk");
+                }
                 self.release();
             }
         }
@@ -179,6 +188,15 @@ mod tests {
         assert!(!file.exists());
         ballast.look(7 * MIB, 4 * MIB);
         assert!(file.exists());
+        // What cannot be held is tried again, and told once.
+        let missing = Ballast::new(&folder.path().join("missing"), 4 * MIB);
+        for _ in 0..3 {
+            missing.look(7 * MIB, 4 * MIB);
+            assert!(missing.told.load(Ordering::Relaxed) && !missing.held.load(Ordering::Relaxed));
+        }
+        fs::create_dir(folder.path().join("missing")).unwrap();
+        missing.look(7 * MIB, 4 * MIB);
+        assert!(!missing.told.load(Ordering::Relaxed) && missing.held.load(Ordering::Relaxed));
         // A start needs it.
         drop(Ballast::new(folder.path(), 4 * MIB));
         assert!(!file.exists());

@@ -217,6 +217,8 @@ pub const DEFAULT_PAGE: usize = 100;
 pub const MAX_PAGE: usize = 1_000;
 /// Looks for dead letters of one call, each bounded by the engine; a page may be short for it.
 pub const DEAD_LETTER_LOOKS: usize = 16;
+/// Messages by their ids that a shard's worker looks at before it turns to others: each look may read a body.
+pub const MESSAGES_PER_LOOK: usize = 16;
 /// Dead letters of one redrive.
 pub const MAX_REDRIVE: usize = engine::MAX_REDRIVE_ITEMS;
 /// Bytes of the newest message bodies kept in memory.

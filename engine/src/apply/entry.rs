@@ -1,10 +1,13 @@
 //! What is known of a message's publish: looked up once per publish, and for a consumer that keeps up not at all.
 
+use std::collections::VecDeque;
+
 use super::message;
 use crate::{
     halt::Halt,
     ids::QueueRef,
     keys::{self, EntryKey, Key, Kind},
+    kv::Row,
     overlay::{Overlay, decode_key, decode_row},
     schema::{DeadLetterOrigin, EntryRow, QueueHeadRow},
     state::{Entries, Entry, Subscription},
@@ -55,6 +58,22 @@ pub(crate) fn beginning_at(
         Some(row) => Ok(of(first_sequence, &row)),
         None => Err(Halt::Corrupt(format!("no entry of {queue:?} begins at {first_sequence}"))),
     }
+}
+
+/// The publishes from one that begins at a sequence on, up to another sequence: at most so many, in order.
+pub(crate) fn following(
+    rows: &Overlay<'_>,
+    queue: QueueRef,
+    from: u64,
+    to: u64,
+    limit: usize,
+) -> Result<VecDeque<Entry>, Halt> {
+    let at = |first_sequence| EntryKey { queue, first_sequence }.encode();
+    let found = rows.range(EntryKey::FAMILY, &at(from), &at(to), limit)?;
+    let entry = |(key, value): Row| {
+        Ok(of(decode_key::<EntryKey>(&key)?.first_sequence, &decode_row::<EntryKey>(value)?))
+    };
+    found.into_iter().map(entry).collect()
 }
 
 const fn of(first_sequence: u64, row: &EntryRow) -> Entry {

@@ -1,5 +1,7 @@
 //! The end of a batch: floors rise, strides are trimmed, and what has changed in memory becomes rows, once.
 
+use std::collections::VecDeque;
+
 use super::Turn;
 #[cfg(feature = "planted-bugs")]
 use super::plant::Plant;
@@ -10,10 +12,10 @@ use crate::{
     ids::{DEFAULT_LANE, DepartmentId},
     keys::{self, AckChunkKey, AsideKey, EntryKey, HeadKey, Key, ProgressKey, ShardKey, SubscriptionKey},
     kv::{Family, Writes},
-    limits::{STRIDE, TRIM_BYTES},
+    limits::{CHUNK, PASSING_PAGE, STRIDE, TRIM_BYTES},
     schema::{DepartmentRow, QueueHeadRow},
     standing::Usage,
-    state::{Queue, Subscription},
+    state::{Entry, Queue, Subscription},
 };
 
 /// What a batch leaves behind.
@@ -113,10 +115,17 @@ fn trim(turn: &mut Turn<'_>, queue: &mut Queue) -> Result<(), Halt> {
         return Ok(());
     };
     let id = queue.id;
+    let mut page = VecDeque::new();
     while queue.head.passed < floor {
-        let passing = match queue.passing {
+        let passed = queue.head.passed;
+        // The floor may jump far once what held it up is settled: then publishes are read in a row, not one by one.
+        if page.is_empty() && queue.passing.is_none() && floor - passed > CHUNK {
+            page = entry::following(&turn.rows, id, passed, floor, PASSING_PAGE)?;
+        }
+        let next = page.pop_front().filter(|entry: &Entry| entry.first_sequence == passed);
+        let passing = match queue.passing.or(next) {
             Some(entry) => entry,
-            None => entry::beginning_at(&turn.rows, &queue.recent, id, queue.head.passed)?,
+            None => entry::beginning_at(&turn.rows, &queue.recent, id, passed)?,
         };
         queue.passing = Some(passing).filter(|entry| entry.end() > floor);
         if queue.passing.is_some() {

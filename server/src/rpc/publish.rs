@@ -17,7 +17,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     context::{Context, FoundQueue, PUBLISH_BUDGET_KIB, principal, queue_name},
-    convert, notes,
+    convert,
+    lasting::Lasting,
+    notes,
     publish_stream::PublishStream,
     status::ApiError,
     stream::Connection,
@@ -196,8 +198,11 @@ impl Publisher for PublisherService {
         let PublishRequest { queue, messages, producer, atomic } = request.into_inner();
         let target = Target::open(&self.context, &principal, &queue).await?;
         let proposed = propose(&self.context, &target, messages, producer, atomic).await?;
-        let (published, errors) = proposed.decided(&self.context, &target).await?;
-        let results = convert::publish_results(target.queue.at, &published, errors);
+        let (context, at) = (Arc::clone(&self.context), target.queue.at);
+        // On record even if the caller does not wait for the answer.
+        let decided = async move { proposed.decided(&context, &target).await };
+        let (published, errors) = Lasting::new(&self.context.streams, decided).await?;
+        let results = convert::publish_results(at, &published, errors);
         Ok(Response::new(PublishResponse { results }))
     }
 
