@@ -128,6 +128,45 @@ impl FactReader {
     }
 }
 
+/// How many bytes messages hold, asked in ascending order: exactly if they were published alone, else with an even share
+/// of what their publish holds beside the payloads.
+#[derive(Default)]
+pub(crate) struct SizeReader {
+    /// The first sequence, the sizes, the share.
+    last: Option<(u64, Vec<u32>, u64)>,
+}
+
+impl SizeReader {
+    /// Of a message that was not trimmed.
+    pub(crate) fn read(
+        &mut self,
+        rows: &Overlay<'_>,
+        recent: &Entries,
+        queue: QueueRef,
+        sequence: u64,
+    ) -> Result<u64, Halt> {
+        if let Some(size) = self.known(sequence) {
+            return Ok(size);
+        }
+        if let Some(entry) = recent.find(sequence).filter(|entry| entry.count == 1) {
+            return Ok(entry.stored_bytes);
+        }
+        if let Some((first, row)) = row(rows, queue, sequence)? {
+            let payloads: u64 = row.payload_bytes.iter().copied().map(u64::from).sum();
+            let share = row.stored_bytes.saturating_sub(payloads).div_ceil(row.payload_bytes.len() as u64);
+            self.last = Some((first, row.payload_bytes, share));
+        }
+        self.known(sequence)
+            .ok_or_else(|| Halt::Corrupt(format!("message {sequence} of {queue:?} has no entry")))
+    }
+
+    fn known(&self, sequence: u64) -> Option<u64> {
+        let (first, sizes, share) = self.last.as_ref()?;
+        let place = usize::try_from(sequence.checked_sub(*first)?).ok()?;
+        sizes.get(place).map(|size| u64::from(*size) + share)
+    }
+}
+
 /// When messages were published, asked in ascending order.
 pub(crate) struct PublishTimes<'a> {
     head: &'a QueueHeadRow,
