@@ -46,7 +46,9 @@ pub enum Bench {
         no_fill: bool,
     },
     /// Publish and consume at once, and measure from sending a message to its delivery, and to its settlement.
-    #[command(after_help = "Examples:\n  posthouse bench pipeline identity-cards/bench --rate 5000 --size 512")]
+    #[command(
+        after_help = "Examples:\n  posthouse bench pipeline identity-cards/bench --rate 5000 --size 512"
+    )]
     Pipeline {
         /// What is common to all.
         #[command(flatten)]

@@ -128,12 +128,13 @@ impl FactReader {
     }
 }
 
-/// How many bytes messages hold, asked in ascending order: exactly if they were published alone, else with an even share
-/// of what their publish holds beside the payloads.
+/// How many bytes messages hold, asked in ascending order: exactly of one that was published alone, else its share of its
+/// publish, by payload.
 #[derive(Default)]
 pub(crate) struct SizeReader {
-    /// The first sequence, the sizes, the share.
-    last: Option<(u64, Vec<u32>, u64)>,
+    last: Option<(u64, EntryRow)>,
+    /// Of the messages of the last.
+    weights: u64,
 }
 
 impl SizeReader {
@@ -151,20 +152,23 @@ impl SizeReader {
         if let Some(entry) = recent.find(sequence).filter(|entry| entry.count == 1) {
             return Ok(entry.stored_bytes);
         }
-        if let Some((first, row)) = row(rows, queue, sequence)? {
-            let payloads: u64 = row.payload_bytes.iter().copied().map(u64::from).sum();
-            let share = row.stored_bytes.saturating_sub(payloads).div_ceil(row.payload_bytes.len() as u64);
-            self.last = Some((first, row.payload_bytes, share));
-        }
+        self.last = row(rows, queue, sequence)?;
+        self.weights = self.last.iter().flat_map(|(_, row)| &row.payload_bytes).copied().map(weight).sum();
         self.known(sequence)
             .ok_or_else(|| Halt::Corrupt(format!("message {sequence} of {queue:?} has no entry")))
     }
 
     fn known(&self, sequence: u64) -> Option<u64> {
-        let (first, sizes, share) = self.last.as_ref()?;
+        let (first, row) = self.last.as_ref()?;
         let place = usize::try_from(sequence.checked_sub(*first)?).ok()?;
-        sizes.get(place).map(|size| u64::from(*size) + share)
+        let weight = weight(*row.payload_bytes.get(place)?);
+        row.stored_bytes.saturating_mul(weight).checked_div(self.weights)
     }
+}
+
+/// A header, and what else stands beside a payload, weigh too.
+const fn weight(payload_bytes: u32) -> u64 {
+    payload_bytes as u64 + 64
 }
 
 /// When messages were published, asked in ascending order.

@@ -27,6 +27,7 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rule {
     pub(super) from_bytes: u64,
+    pub(super) gain: u64,
     pub(super) look_again_after: u64,
     pub(super) max_copies: usize,
     pub(super) max_bytes: u64,
@@ -36,6 +37,7 @@ impl Default for Rule {
     fn default() -> Self {
         Self {
             from_bytes: COPY_ASIDE_FROM_BYTES,
+            gain: COPY_ASIDE_GAIN,
             look_again_after: LOOK_AGAIN_AFTER,
             max_copies: MAX_COPIES,
             max_bytes: MAX_COPIED_BYTES,
@@ -79,7 +81,7 @@ pub(super) fn relieve(turn: &mut Turn<'_>, queue: &mut Queue, room: &mut Room) -
     }
     let (waiting_bytes, looks) = look(turn, queue)?;
     let gain = queue.head.reached_bytes.saturating_sub(waiting_bytes);
-    let worth = gain >= waiting_bytes.saturating_mul(COPY_ASIDE_GAIN);
+    let worth = gain >= waiting_bytes.saturating_mul(rule.gain);
     if worth {
         for subscription in queue.subscriptions.values_mut() {
             queue.head.stored_bytes += copy(turn, subscription, queue.head.reached, room)?;
@@ -134,7 +136,7 @@ fn reach(turn: &Turn<'_>, queue: &mut Queue) -> Result<(), Halt> {
 /// that copies are not worth it; beyond the messages that it may look at, it takes the others to be like them.
 fn look(turn: &Turn<'_>, queue: &Queue) -> Result<(u64, u64), Halt> {
     let end = queue.head.reached;
-    let enough = queue.head.reached_bytes / (1 + COPY_ASIDE_GAIN);
+    let enough = queue.head.reached_bytes / (1 + turn.aside.gain);
     let (mut bytes, mut looks, mut others) = (0, 0, 0);
     for held in queue.subscriptions.values() {
         let mut sizes = SizeReader::default();
