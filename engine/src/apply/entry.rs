@@ -147,6 +147,49 @@ impl FactReader {
     }
 }
 
+/// How many bytes messages hold, asked in ascending order: exactly of one that was published alone, else its share of its
+/// publish, by payload.
+#[derive(Default)]
+pub(crate) struct SizeReader {
+    last: Option<(u64, EntryRow)>,
+    /// Of the messages of the last.
+    weights: u64,
+}
+
+impl SizeReader {
+    /// Of a message that was not trimmed.
+    pub(crate) fn read(
+        &mut self,
+        rows: &Overlay<'_>,
+        recent: &Entries,
+        queue: QueueRef,
+        sequence: u64,
+    ) -> Result<u64, Halt> {
+        if let Some(size) = self.known(sequence) {
+            return Ok(size);
+        }
+        if let Some(entry) = recent.find(sequence).filter(|entry| entry.count == 1) {
+            return Ok(entry.stored_bytes);
+        }
+        self.last = row(rows, queue, sequence)?;
+        self.weights = self.last.iter().flat_map(|(_, row)| &row.payload_bytes).copied().map(weight).sum();
+        self.known(sequence)
+            .ok_or_else(|| Halt::Corrupt(format!("message {sequence} of {queue:?} has no entry")))
+    }
+
+    fn known(&self, sequence: u64) -> Option<u64> {
+        let (first, row) = self.last.as_ref()?;
+        let place = usize::try_from(sequence.checked_sub(*first)?).ok()?;
+        let weight = weight(*row.payload_bytes.get(place)?);
+        row.stored_bytes.saturating_mul(weight).checked_div(self.weights)
+    }
+}
+
+/// A header, and what else stands beside a payload, weigh too.
+const fn weight(payload_bytes: u32) -> u64 {
+    payload_bytes as u64 + 64
+}
+
 /// When messages were published, asked in ascending order.
 pub(crate) struct PublishTimes<'a> {
     head: &'a QueueHeadRow,
