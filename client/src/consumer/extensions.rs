@@ -78,8 +78,11 @@ impl Extensions {
                     Ok(time::moment(Some(deadline)))
                 }
                 Some(extend_result::Result::Error(status)) => {
-                    answered.lost.insert(extend.token);
-                    Err(SettleError::Refused(Refusal::from(&status)))
+                    let refusal = Refusal::from(&status);
+                    if is_lost(&refusal) {
+                        answered.lost.insert(extend.token);
+                    }
+                    Err(SettleError::Refused(refusal))
                 }
                 None => Err(SettleError::Closed),
             };
@@ -106,5 +109,46 @@ impl Extensions {
                 let _ = done.send(Err(error.clone()));
             }
         }
+    }
+}
+
+/// Whether the lease is gone. Otherwise only what was asked for cannot be had, a duration that no lease has, and the
+/// lease is as it was.
+fn is_lost(refusal: &Refusal) -> bool {
+    matches!(refusal.reason(), Some("LEASE_LOST" | "SETTLED_BY_ANOTHER" | "DELIVERY_TOKEN_INVALID"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use posthouse_proto::v1::{ExtendResult, ExtendedFrame, extend_result};
+    use prost::Message as _;
+    use tokio::time::Instant;
+    use tonic_types::pb;
+
+    use super::{Extend, Extensions};
+
+    fn refused(reason: &str) -> ExtendResult {
+        let info = pb::ErrorInfo { reason: reason.to_owned(), ..Default::default() };
+        let details = vec![prost_types::Any {
+            type_url: "type.googleapis.com/google.rpc.ErrorInfo".to_owned(),
+            value: info.encode_to_vec(),
+        }];
+        let status = posthouse_proto::google::rpc::Status { code: 3, message: String::new(), details };
+        ExtendResult { result: Some(extend_result::Result::Error(status)) }
+    }
+
+    #[test]
+    fn a_lease_is_lost_only_when_the_server_says_that_it_is_gone() {
+        let mut extensions = Extensions::default();
+        for token in ["asked for too long", "gone"] {
+            extensions.push(Extend { token: token.into(), duration: Duration::from_secs(60), done: None });
+        }
+        let extend_id = extensions.next_frame(Instant::now()).unwrap().extend_id;
+        let results = vec![refused("LEASE_DURATION_INVALID"), refused("LEASE_LOST")];
+        let answered = extensions.answer(ExtendedFrame { extend_id, results }).unwrap();
+        assert_eq!(answered.lost.into_iter().collect::<Vec<_>>(), ["gone"]);
+        assert!(answered.extended.is_empty());
     }
 }

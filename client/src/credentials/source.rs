@@ -127,7 +127,7 @@ impl Cache {
         match given {
             Ok((token, life)) => {
                 let now = Instant::now();
-                let renew = now + life.map_or(UNKNOWN_LIFE, |life| (life * 4 / 5).max(SHORTEST_LIFE));
+                let renew = now + life.map_or(UNKNOWN_LIFE, |life| (life / 5 * 4).max(SHORTEST_LIFE));
                 *kept = Some(Kept { token: token.clone(), renew, expires: life.map(|life| now + life) });
                 Ok(token)
             }

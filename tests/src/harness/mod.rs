@@ -13,6 +13,7 @@ pub mod server;
 pub mod site;
 pub mod stream;
 pub mod tls;
+pub mod tombstones;
 pub mod wire;
 
 use std::time::{Duration, Instant};

@@ -67,11 +67,13 @@ async fn in_a_running_server_ends_tokens_and_no_leases() {
     let queue = scene.plain_queue("q").await;
     scene.publish(&queue, &["a"]).await;
     scene.server.kill();
-    let command = wrong(&scene, &[("POSTHOUSE_CLOCK_JUMPS_AFTER", "8")], &[]);
+    let jump = scene.site.path("jump");
+    let command = wrong(&scene, &[("POSTHOUSE_CLOCK_JUMPS_WITH", jump.to_str().unwrap())], &[]);
     scene.server = Server::run(&scene.site, command);
     scene.server.ready(&scene.site).await;
     scene.caller = Caller::connect(&scene.site, &scene.credentials).await;
     let leased = scene.receive_one(&queue, LONG).await;
+    std::fs::write(jump, "").unwrap();
     // Certificates and tokens go by the wall clock: it is what their issuers go by.
     eventually("the jump", async || {
         let request = scene.caller.request(GetQueueRequest { name: queue.clone() });

@@ -28,4 +28,5 @@ mod sessions;
 mod stats;
 mod throwaway;
 mod tokens;
+mod tombstones;
 mod unread;

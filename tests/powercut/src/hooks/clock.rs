@@ -1,30 +1,49 @@
 //! A wall clock that is wrong: ahead by `POSTHOUSE_CLOCK_AHEAD` seconds, from the start or, with
-//! `POSTHOUSE_CLOCK_JUMPS_AFTER`, once so many seconds have passed. The monotonic clock stays as it is.
+//! `POSTHOUSE_CLOCK_JUMPS_WITH`, once there is a file of that name. The monotonic clock stays as it is.
 
-use std::ffi::c_int;
+use std::ffi::{CStr, CString, c_int};
+use std::os::unix::ffi::OsStringExt as _;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::sys::call;
 
 struct Wrong {
     ahead: i64,
-    /// By the monotonic clock.
-    from: i64,
+    /// What it waits for.
+    file: Option<CString>,
+    jumped: AtomicBool,
 }
 
 fn wrong() -> &'static Wrong {
     static WRONG: OnceLock<Wrong> = OnceLock::new();
     WRONG.get_or_init(|| {
-        let seconds = |name| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
-        let after: i64 = seconds("POSTHOUSE_CLOCK_JUMPS_AFTER");
-        Wrong { ahead: seconds("POSTHOUSE_CLOCK_AHEAD"), from: monotonic() + after }
+        let ahead = std::env::var("POSTHOUSE_CLOCK_AHEAD").ok().and_then(|text| text.parse().ok());
+        let file = std::env::var_os("POSTHOUSE_CLOCK_JUMPS_WITH");
+        let file = file.and_then(|file| CString::new(file.into_vec()).ok());
+        Wrong { ahead: ahead.unwrap_or(0), jumped: AtomicBool::new(file.is_none()), file }
     })
 }
 
-fn monotonic() -> i64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    call!(libc::SYS_clock_gettime, libc::CLOCK_MONOTONIC, &raw mut now);
-    now.tv_sec
+impl Wrong {
+    fn has_jumped(&self) -> bool {
+        if !self.jumped.load(Ordering::Relaxed) && self.file.as_deref().is_some_and(exists) {
+            self.jumped.store(true, Ordering::Relaxed);
+        }
+        self.jumped.load(Ordering::Relaxed)
+    }
+}
+
+/// Leaves `errno` alone: asking for the time, which this is done for, does not touch it.
+fn exists(file: &CStr) -> bool {
+    // SAFETY: every thread has one.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: it stays where it is while the thread lives.
+    let before = unsafe { *errno };
+    let found = call!(libc::SYS_faccessat, libc::AT_FDCWD, file.as_ptr(), libc::F_OK) == 0;
+    // SAFETY: as above.
+    unsafe { *errno = before };
+    found
 }
 
 #[unsafe(no_mangle)]
@@ -32,7 +51,7 @@ unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::time
     let result = call!(libc::SYS_clock_gettime, clock, time) as c_int;
     if result == 0 && clock == libc::CLOCK_REALTIME {
         let wrong = wrong();
-        if wrong.ahead != 0 && monotonic() >= wrong.from {
+        if wrong.ahead != 0 && wrong.has_jumped() {
             // SAFETY: the call has just written there.
             unsafe { (*time).tv_sec += wrong.ahead };
         }

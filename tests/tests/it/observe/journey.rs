@@ -1,0 +1,127 @@
+//! A message's whole way as one trace: three programs tell one collector of it, each by itself.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use posthouse_client::{Client, Context, Delivery, NewMessage};
+use posthouse_tests::harness::collector::{Collector, attribute};
+use posthouse_tests::harness::scene::{Scene, queue_name};
+use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::harness::{PATIENCE, eventually};
+use tokio::runtime::Builder;
+use tracing::Instrument as _;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::{Layer as _, Registry};
+
+const PAYLOAD: &str = "canary-payload-51f0";
+const ATTRIBUTE: &str = "canary-attribute-51f0";
+
+/// Runs one program's part: with a runtime, a connection, and a way to the collector of its own, as if it were a
+/// process. Its spans have left when this returns.
+async fn program<F: Future<Output = ()>>(
+    name: &'static str,
+    context: PathBuf,
+    endpoint: String,
+    part: impl FnOnce(Client) -> F + Send + 'static,
+) {
+    let run = move || {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let entered = runtime.enter();
+        let exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint).build().unwrap();
+        let provider = SdkTracerProvider::builder()
+            .with_batch_exporter(exporter)
+            .with_resource(Resource::builder().with_service_name(name).build())
+            .build();
+        drop(entered);
+        // The subscriber of one thread, so that each program has its own: all of its tasks have to be on that thread.
+        let ours = Targets::new().with_target("posthouse_client", tracing::Level::INFO);
+        let ours = ours.with_target(env!("CARGO_CRATE_NAME"), tracing::Level::INFO);
+        let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer(name)).with_filter(ours);
+        let subscriber = tracing::subscriber::set_default(Registry::default().with(layer));
+        Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+            let client = Client::connect(Context::load(context).unwrap()).await.unwrap();
+            part(client).await;
+        });
+        drop(subscriber);
+        provider.shutdown_with_timeout(PATIENCE).unwrap();
+    };
+    tokio::task::spawn_blocking(run).await.unwrap();
+}
+
+async fn publish(client: Client) {
+    let publisher = client.publisher(queue_name("applications")).open().await.unwrap();
+    let message = NewMessage::new(PAYLOAD).attribute("kind", ATTRIBUTE);
+    let span = tracing::info_span!("take application", otel.kind = "producer");
+    async { publisher.publish(message).await.unwrap().await.unwrap() }.instrument(span).await;
+    publisher.close().await.unwrap();
+}
+
+async fn work(client: Client) {
+    let done = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&done);
+    let handler = move |delivery: Arc<Delivery>| {
+        let done = Arc::clone(&flag);
+        async move {
+            assert_eq!(&delivery.payload()[..], PAYLOAD.as_bytes());
+            async { done.store(true, Ordering::Relaxed) }.instrument(tracing::info_span!("issue card")).await;
+            Ok(())
+        }
+    };
+    let pool = client.worker_pool(queue_name("applications")).start(handler).await.unwrap();
+    eventually("a delivery", || async { done.load(Ordering::Relaxed).then_some(()) }).await;
+    let report = pool.stop().await.unwrap();
+    assert_eq!((report.acked, report.unconfirmed), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn producer_queue_and_consumer_tell_of_one_trace() {
+    let collector = Collector::start().await;
+    let telemetry = format!("[telemetry]\notlp_endpoint = \"{}\"\n", collector.endpoint());
+    let mut scene = Scene::on(Site::with_sections(&telemetry)).await;
+    let queue = scene.plain_queue("applications").await;
+    program("intake", scene.site.context_file(CIVIL), collector.endpoint(), publish).await;
+    program("office", scene.site.context_file(CIVIL), collector.endpoint(), work).await;
+    scene.server.terminate();
+    assert_eq!(scene.server.ended().await.code(), Some(0), "{}", scene.server.log());
+
+    // Whoever told of spans has ended, so these are all.
+    let spans = collector.spans();
+    let told: Vec<_> = spans.iter().map(|(service, span)| (service.as_str(), span.name.as_str())).collect();
+    let of = |service: &str, name: &str| -> &Span {
+        let found: Vec<_> = spans.iter().filter(|(s, span)| s == service && span.name == name).collect();
+        assert_eq!(found.len(), 1, "{name} of {service} among {told:?}");
+        &found[0].1
+    };
+    let taken = of("intake", "take application");
+    let waited = of("posthouse", "wait applications");
+    let processed = of("office", "process");
+    let issued = of("office", "issue card");
+    assert_eq!(spans.len(), 4, "{told:?}");
+
+    assert!(spans.iter().all(|(_, span)| span.trace_id == taken.trace_id), "{spans:#?}");
+    assert!(taken.trace_id.len() == 16 && taken.trace_id.iter().any(|byte| *byte != 0));
+    // What waits and what is processed is what the producer published; the application's own work is in the latter.
+    assert!(taken.parent_span_id.is_empty());
+    assert_eq!(waited.parent_span_id, taken.span_id);
+    assert_eq!(processed.parent_span_id, taken.span_id);
+    assert_eq!(issued.parent_span_id, processed.span_id);
+    assert_eq!(taken.kind(), SpanKind::Producer);
+    assert_eq!(waited.kind(), SpanKind::Internal);
+    assert_eq!(processed.kind(), SpanKind::Consumer);
+
+    // Queue and consumer speak of the same message.
+    let id = attribute(waited, "messaging.message.id").unwrap();
+    assert_eq!(attribute(processed, "messaging.message.id"), Some(id));
+    assert_eq!(attribute(processed, "messaging.destination.name").as_deref(), Some(queue.as_str()));
+    let all = format!("{spans:?}");
+    assert!(!all.contains(PAYLOAD) && !all.contains(ATTRIBUTE), "{all}");
+}
