@@ -104,7 +104,6 @@ pub async fn serve(
     let begun = Instant::now();
     // The listener lives to the end of this function.
     let (observer, _management) = observe(&config).await?;
-    let opened = open(&config, options, &observer)?;
     let Rooms {
         store,
         log,

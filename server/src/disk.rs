@@ -63,7 +63,8 @@ impl DiskGuard {
         !self.is_full()
     }
 
-    fn is_full(&self) -> bool {
+    /// Whether publishes are refused for want of room.
+    pub(crate) fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
     }
 
