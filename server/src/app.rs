@@ -150,9 +150,7 @@ pub async fn serve(
         clock: Arc::clone(&clock),
         tokens: Arc::clone(&tokens),
     });
-    observer.metrics.shard.start.set(begun.elapsed().as_secs_f64());
-    observer.enter(Phase::Serving);
-    warn_of_halted_expiry(&clock);
+    begin_serving(&observer, begun, &clock);
     let routes = routes(context, &tokens, &observer);
     let draining = async {
         shutdown.await;
@@ -223,7 +221,9 @@ async fn observe(config: &Config) -> Result<(Arc<Observer>, Option<Management>),
     Ok((observer, Some(management)))
 }
 
-fn warn_of_halted_expiry(clock: &Clock) {
+fn begin_serving(observer: &Observer, begun: Instant, clock: &Clock) {
+    observer.metrics.shard.start.set(begun.elapsed().as_secs_f64());
+    observer.enter(Phase::Serving);
     if clock.expiry_halted() {
         warn!(
             "the wall clock is more than seven days ahead of the last batch: nothing expires until the server is \
