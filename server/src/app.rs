@@ -1,5 +1,6 @@
 //! The only file that knows every room: builds them, runs them, ends them in order.
 
+mod open;
 mod tenants;
 
 use std::{
@@ -9,36 +10,33 @@ use std::{
     time::{Duration, Instant},
 };
 
-use posthouse_engine::{catalogue::CatalogueMachine, halt::Halt, ids::ShardId};
+use posthouse_engine::halt::Halt;
 use posthouse_proto::v1::{
     consumer_server::ConsumerServer, messages_server::MessagesServer, publisher_server::PublisherServer,
     queues_server::QueuesServer,
 };
+use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 use tower::Layer as _;
 use tracing::{error, info, warn};
 
 use crate::{
-    bodies::BodyCache,
-    catalogue::{self, Catalogue, CatalogueError, FromLog},
+    catalogue::{Catalogue, CatalogueError, FromLog},
     clock::Clock,
     config::Config,
-    disk::{Ballast, DiskGuard},
+    disk::DiskGuard,
     door::{Door, DoorError},
     identity::{self, TokenVerifier},
     limits,
-    log::{GroupId, LocalLog, LocalLogOptions, Log, LogOpenError, OpenLog, ReplayError, Watched},
+    log::{GroupId, Log, LogOpenError},
     observe::{Management, ObserveError, Observer, Phase, Sources},
-    quota::Usages,
     reload::Reloader,
     rpc::{self, Auth, AuthLayer, Context, Envelope},
-    shard::{self, Event, ShardError, Shards, StartShard, ToWorkers, WorkerStart, start_workers},
-    store::{
-        DataDir, DataDirError, FlushError, Flusher, FlusherOptions, Store, StoreError, StoreOpenError,
-        StoreOptions,
-    },
+    shard::{Event, ShardError, Shards},
+    store::{DataDir, DataDirError, FlushError, Flusher, FlusherOptions, Store, StoreError, StoreOpenError},
 };
+use open::{Rooms, open};
 
 /// Why the server did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -104,18 +102,8 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     let begun = Instant::now();
-    let observer = Observer::new(&config)?;
-    if let Some(not_after) = config.tls.chain.first().and_then(|leaf| identity::not_after(leaf)) {
-        observer.metrics.certificate_not_after(not_after);
-    }
-    // From here to the end of this function.
-    let _management = match config.observe.management {
-        Some(address) => {
-            Some(Management::open(address, Arc::clone(&observer)).await.map_err(ObserveError::from)?)
-        }
-        None => None,
-    };
-    let opened = open(&config, options, &observer)?;
+    // The listener lives to the end of this function.
+    let (observer, _management) = observe(&config).await?;
     let Rooms {
         store,
         log,
@@ -128,7 +116,7 @@ pub async fn serve(
         usages,
         ballast,
         data_dir,
-    } = opened;
+    } = open(&config, options, &observer)?;
     let untold = tenants::declare(&config, &catalogue, &shards).await?;
     let quota = tenants::quota(&config, &catalogue, &shards, &usages).await;
     let flusher = Arc::new(flusher(&shards, &catalogue, &store, &log, &observer)?);
@@ -137,7 +125,6 @@ pub async fn serve(
     disk.look(&store);
     let watching = tokio::spawn(Arc::clone(&disk).watch(Arc::clone(&store), Arc::clone(&flusher)));
     let configuring = tokio::spawn(tenants::configure_again(shards.clone(), untold));
-    let streams = TaskTracker::new();
     let context = Context::new(
         shards.clone(),
         catalogue,
@@ -147,8 +134,8 @@ pub async fn serve(
         quota,
         Arc::clone(&observer),
         drain.clone(),
-        streams.clone(),
     );
+    let streams = context.streams.clone();
     let door = Door::bind(&config, Arc::clone(&observer))?;
     let tokens = TokenVerifier::new(config.identity.tokens.clone(), config.issuers.iter().cloned());
     let tokens = Arc::new(tokens);
@@ -163,18 +150,8 @@ pub async fn serve(
         clock: Arc::clone(&clock),
         tokens: Arc::clone(&tokens),
     });
-    observer.metrics.shard.start.set(begun.elapsed().as_secs_f64());
-    observer.enter(Phase::Serving);
-    if clock.expiry_halted() {
-        warn!(
-            "the wall clock is more than seven days ahead of the last batch: nothing expires until the server is \
-             started with --accept-clock-jump"
-        );
-    }
-    // Connections are closed early enough for the rest to be done by the deadline.
-    let deadline = config.server.drain_deadline;
-    let deadline = deadline.saturating_sub(AFTER_DRAIN).max(deadline / 2);
-    let serving = door.serve(routes(context, &tokens, &observer), drain.clone(), deadline);
+    begin_serving(&observer, begun, &clock);
+    let routes = routes(context, &tokens, &observer);
     let draining = async {
         shutdown.await;
         info!("draining: no new leases, streams are told");
@@ -182,24 +159,31 @@ pub async fn serve(
         shards.send_all(|| Event::Drain);
         drain.cancel();
     };
-    tokio::join!(serving, draining);
-    for task in [watching, reloading, configuring] {
+    tokio::join!(door.serve(routes, drain.clone(), connections_deadline(&config)), draining);
+    end_tasks([watching, reloading, configuring]).await;
+    end_streams(&streams).await;
+    observer.look_away();
+    let end = move || {
+        finish(&*log, flusher, &shards, &to_catalogue, workers, (store, data_dir));
+        observer.close();
+    };
+    tokio::task::spawn_blocking(end).await.map_err(|why| ServeError::State(why.to_string()))?;
+    info!("stopped");
+    Ok(())
+}
+
+/// Connections are closed early enough for the rest to be done by the deadline.
+fn connections_deadline(config: &Config) -> Duration {
+    let deadline = config.server.drain_deadline;
+    deadline.saturating_sub(AFTER_DRAIN).max(deadline / 2)
+}
+
+async fn end_tasks<const N: usize>(tasks: [JoinHandle<()>; N]) {
+    for task in tasks {
         task.abort();
         // It was aborted just now.
         drop(task.await);
     }
-    streams.close();
-    if tokio::time::timeout(STREAMS_END, streams.wait()).await.is_err() {
-        warn!(streams = streams.len(), "streams did not end with their connections");
-    }
-    observer.look_away();
-    let end = move || finish(&*log, flusher, &shards, &to_catalogue, workers, (store, data_dir));
-    tokio::task::spawn_blocking(end).await.map_err(|why| ServeError::State(why.to_string()))?;
-    let closing = Arc::clone(&observer);
-    let closed = tokio::task::spawn_blocking(move || closing.close());
-    closed.await.map_err(|why| ServeError::State(why.to_string()))?;
-    info!("stopped");
-    Ok(())
 }
 
 /// What was accepted is finished, then the store takes it all, so that a restart has nothing to replay.
@@ -226,123 +210,34 @@ fn finish(
     drop(data_dir);
 }
 
-/// Everything under the network.
-struct Rooms {
-    store: Arc<Store>,
-    log: Arc<dyn Log>,
-    bodies: Arc<BodyCache>,
-    clock: Arc<Clock>,
-    shards: Shards,
-    workers: Vec<std::thread::JoinHandle<()>>,
-    catalogue: Arc<Catalogue>,
-    to_catalogue: mpsc::Sender<FromLog>,
-    usages: Arc<Usages>,
-    ballast: Ballast,
-    /// Held, so that no second process opens the data.
-    data_dir: DataDir,
+/// What watches the server, and its listener, if one is configured.
+async fn observe(config: &Config) -> Result<(Arc<Observer>, Option<Management>), ServeError> {
+    let observer = Observer::new(config)?;
+    if let Some(not_after) = config.tls.chain.first().and_then(|leaf| identity::not_after(leaf)) {
+        observer.metrics.certificate_not_after(not_after);
+    }
+    let Some(address) = config.observe.management else { return Ok((observer, None)) };
+    let management = Management::open(address, Arc::clone(&observer)).await.map_err(ObserveError::from)?;
+    Ok((observer, Some(management)))
 }
 
-fn open(config: &Config, options: ServeOptions, observer: &Arc<Observer>) -> Result<Rooms, ServeError> {
-    // At most 1,024, as the configuration was checked.
-    let shard_count = u16::try_from(config.server.shards).unwrap_or(u16::MAX);
-    let mut data_dir = DataDir::open(&config.server.data_dir, shard_count)?;
-    let ballast = Ballast::new(&config.server.data_dir, config.server.min_free_disk_bytes);
-    let store = Arc::new(Store::open(&data_dir.store(), &StoreOptions::default())?);
-    let watch = Watched::by(Arc::clone(observer) as _);
-    let log_options = LocalLogOptions { watch, ..LocalLogOptions::default() };
-    let open_log = LocalLog::open(&data_dir.log(), log_options)?;
-    observer.has_shards(shard_count);
-    let (machines, catalogue_machine) = replay(&store, &open_log, shard_count, observer)?;
-    let last_ms =
-        machines.iter().map(|s| s.machine.now_ms()).chain([catalogue_machine.now_ms()]).max().unwrap_or(0);
-    let clock = Arc::new(Clock::start(last_ms, options.accept_clock_jump));
-    let bodies = Arc::new(BodyCache::new(limits::BODY_CACHE_BYTES));
-    let worker_count =
-        std::thread::available_parallelism().map_or(2, usize::from).min(usize::from(shard_count));
-    let (senders, receivers): (Vec<_>, Vec<_>) = (0..worker_count).map(|_| mpsc::channel()).unzip();
-    let shards = Shards::new(senders);
-    let (to_catalogue, catalogue_events) = mpsc::channel();
-    let sink = Arc::new(ToWorkers { shards: shards.clone(), catalogue: to_catalogue.clone() });
-    let log: Arc<dyn Log> = Arc::new(open_log.start(sink)?);
-    data_dir.log_has_begun()?;
-    let mut parts: Vec<WorkerStart> =
-        receivers.into_iter().map(|events| WorkerStart { events, shards: Vec::new() }).collect();
-    for shard in machines {
-        if let Some(part) = parts.get_mut(shard::worker_of(shard.shard, worker_count)) {
-            part.shards.push(shard);
-        }
+fn begin_serving(observer: &Observer, begun: Instant, clock: &Clock) {
+    observer.metrics.shard.start.set(begun.elapsed().as_secs_f64());
+    observer.enter(Phase::Serving);
+    if clock.expiry_halted() {
+        warn!(
+            "the wall clock is more than seven days ahead of the last batch: nothing expires until the server is \
+             started with --accept-clock-jump"
+        );
     }
-    let usages = Arc::new(Usages::default());
-    let context = shard::WorkerContext::new(
-        Arc::clone(&store),
-        Arc::clone(&log),
-        Arc::clone(&clock),
-        Arc::clone(&bodies),
-        Arc::clone(&usages),
-        Arc::clone(observer),
-    );
-    let mut workers = start_workers(parts, &Arc::new(context)).map_err(ServeError::Thread)?;
-    let catalogue = Catalogue::start(
-        catalogue_machine,
-        catalogue_events,
-        Arc::clone(&store),
-        Arc::clone(&log),
-        Arc::clone(&clock),
-    );
-    let (catalogue, thread) = catalogue.map_err(ServeError::Thread)?;
-    workers.push(thread);
-    Ok(Rooms {
-        store,
-        log,
-        bodies,
-        clock,
-        shards,
-        workers,
-        catalogue,
-        to_catalogue,
-        usages,
-        ballast,
-        data_dir,
-    })
 }
 
-/// Brings the store up to the log's end: what was synced and not yet applied, or applied and not yet flushed.
-fn replay(
-    store: &Store,
-    log: &OpenLog,
-    shard_count: u16,
-    observer: &Observer,
-) -> Result<(Vec<StartShard>, CatalogueMachine), ServeError> {
-    let mut catalogue = CatalogueMachine::hydrate(shard_count, store)?;
-    let mut shards = (0..shard_count)
-        .map(|shard| StartShard::hydrate(ShardId(shard), store))
-        .collect::<Result<Vec<_>, Halt>>()?;
-    let mut applied: BTreeMap<GroupId, u64> =
-        shards.iter().map(|s| (GroupId(s.shard.0), s.machine.applied_index())).collect();
-    applied.insert(GroupId::CATALOGUE, catalogue.applied_index());
-    log.check_applied(&applied)?;
-    let unreadable = |why: ReplayError<_>| match why {
-        ReplayError::Read(why) => ServeError::State(why.to_string()),
-        ReplayError::Apply(why) => why,
-    };
-    let mut replayed = 0_u64;
-    log.replay(GroupId::CATALOGUE, catalogue.applied_index(), &mut |entry| {
-        replayed += 1;
-        catalogue::apply(&mut catalogue, store, entry.index, entry.data).map_err(ServeError::from)
-    })
-    .map_err(unreadable)?;
-    for shard in &mut shards {
-        log.replay(GroupId(shard.shard.0), shard.machine.applied_index(), &mut |entry| {
-            replayed += 1;
-            Ok(shard.replay(store, entry)?)
-        })
-        .map_err(unreadable)?;
+/// Streams see that their connections are closed, and end.
+async fn end_streams(streams: &TaskTracker) {
+    streams.close();
+    if tokio::time::timeout(STREAMS_END, streams.wait()).await.is_err() {
+        warn!(streams = streams.len(), "streams did not end with their connections");
     }
-    if replayed > 0 {
-        info!(batches = replayed, "replayed the log");
-    }
-    observer.metrics.shard.replayed.set(i64::try_from(replayed).unwrap_or(i64::MAX));
-    Ok((shards, catalogue))
 }
 
 fn flusher(

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::{
-    limits::{BALLAST_PART, FLUSH_WHEN_FULL_INTERVAL},
+    limits::{BALLAST_PART, FLUSH_WHEN_FULL_INTERVAL, LOOK_PART},
     store::{Flusher, Store},
 };
 
@@ -33,6 +33,8 @@ pub(crate) struct DiskGuard {
     min_free_bytes: u64,
     ballast: Ballast,
     full: AtomicBool,
+    /// Bytes published since the room was last looked at.
+    published: AtomicU64,
 }
 
 /// Room that is held for bad times.
@@ -41,14 +43,27 @@ pub(crate) struct Ballast {
     path: PathBuf,
     bytes: u64,
     held: AtomicBool,
+    /// It was said that none can be held.
+    told: AtomicBool,
 }
 
 impl DiskGuard {
     /// For a server that refuses publishes with less room than this.
     pub(crate) fn new(min_free_bytes: u64, ballast: Ballast) -> Self {
-        Self { min_free_bytes, ballast, full: AtomicBool::new(false) }
+        Self { min_free_bytes, ballast, full: AtomicBool::new(false), published: AtomicU64::new(0) }
     }
 
+    /// Whether so many bytes may be published. A fast disk fills sooner than it is looked at again, so publishers look
+    /// too.
+    pub(crate) fn takes(&self, store: &Store, bytes: u64) -> bool {
+        let published = self.published.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        if published >= self.min_free_bytes / LOOK_PART {
+            self.measure(store);
+        }
+        !self.is_full()
+    }
+
+    /// Whether publishes are refused for want of room.
     pub(crate) fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
     }
@@ -71,11 +86,16 @@ impl DiskGuard {
     }
 
     pub(crate) fn look(&self, store: &Store) {
-        let free = match store.free_bytes() {
-            Ok(free) => free,
-            // Not knowing is no reason to refuse: a full disk refuses by itself.
-            Err(why) => return error!(%why, "the room on the disk cannot be read"),
-        };
+        if let Some(free) = self.measure(store) {
+            self.ballast.look(free, self.min_free_bytes);
+        }
+    }
+
+    fn measure(&self, store: &Store) -> Option<u64> {
+        self.published.store(0, Ordering::Relaxed);
+        // Not knowing is no reason to refuse: a full disk refuses by itself.
+        let unknown = |why: &io::Error| error!(%why, "the room on the disk cannot be read");
+        let free = store.free_bytes().inspect_err(unknown).ok()?;
         let full = free < self.min_free_bytes;
         if self.full.swap(full, Ordering::Relaxed) != full {
             if full {
@@ -84,7 +104,7 @@ impl DiskGuard {
                 info!(free_bytes = free, "there is room on the disk again: publishes are taken");
             }
         }
-        self.ballast.look(free, self.min_free_bytes);
+        Some(free)
     }
 }
 
@@ -96,6 +116,7 @@ impl Ballast {
             path: data.join("BALLAST"),
             bytes: min_free_bytes / BALLAST_PART,
             held: AtomicBool::new(true),
+            told: AtomicBool::new(false),
         };
         ballast.release();
         ballast
@@ -118,9 +139,15 @@ impl Ballast {
 
     fn hold(&self) {
         match allocate(&self.path, self.bytes) {
-            Ok(()) => self.held.store(true, Ordering::Relaxed),
+            Ok(()) => {
+                self.held.store(true, Ordering::Relaxed);
+                self.told.store(false, Ordering::Relaxed);
+            }
             Err(why) => {
-                warn!(%why, file = %self.path.display(), "no room can be held for a full disk");
+                // Once: some file systems never can, and it is tried again at every look.
+                if !self.told.swap(true, Ordering::Relaxed) {
+                    warn!(%why, file = %self.path.display(), "no room can be held for a full disk");
+                }
                 self.release();
             }
         }
@@ -162,6 +189,15 @@ mod tests {
         assert!(!file.exists());
         ballast.look(7 * MIB, 4 * MIB);
         assert!(file.exists());
+        // What cannot be held is tried again, and told once.
+        let missing = Ballast::new(&folder.path().join("missing"), 4 * MIB);
+        for _ in 0..3 {
+            missing.look(7 * MIB, 4 * MIB);
+            assert!(missing.told.load(Ordering::Relaxed) && !missing.held.load(Ordering::Relaxed));
+        }
+        fs::create_dir(folder.path().join("missing")).unwrap();
+        missing.look(7 * MIB, 4 * MIB);
+        assert!(!missing.told.load(Ordering::Relaxed) && missing.held.load(Ordering::Relaxed));
         // A start needs it.
         drop(Ballast::new(folder.path(), 4 * MIB));
         assert!(!file.exists());

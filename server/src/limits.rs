@@ -38,8 +38,11 @@ pub const RELOAD_PATIENCE: Duration = Duration::from_secs(2);
 /// Publishes are refused with less room than this, unless configured: what leases, settlements and the store's own work
 /// need meanwhile.
 pub const DEFAULT_MIN_FREE_DISK_BYTES: u64 = 256 << 20;
-/// `server.min_free_disk_bytes`.
-pub const MIN_FREE_DISK_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 50;
+/// `server.min_free_disk_bytes`. Not less than the store's write buffers, which a flush writes out at once (88 MiB), the
+/// log's next segment (64 MiB), and the publishes that are on their way (64 MiB), together.
+pub const MIN_FREE_DISK_BYTES: RangeInclusive<u64> = 256 << 20..=1 << 50;
+/// The room is looked at again when this part of it has been published.
+pub const LOOK_PART: u64 = 32;
 
 /// The part of it that a file holds on to, for the time when others have filled the disk nevertheless.
 pub const BALLAST_PART: u64 = 4;
@@ -214,6 +217,8 @@ pub const DEFAULT_PAGE: usize = 100;
 pub const MAX_PAGE: usize = 1_000;
 /// Looks for dead letters of one call, each bounded by the engine; a page may be short for it.
 pub const DEAD_LETTER_LOOKS: usize = 16;
+/// Messages by their ids that a shard's worker looks at before it turns to others: each look may read a body.
+pub const MESSAGES_PER_LOOK: usize = 16;
 /// Dead letters of one redrive.
 pub const MAX_REDRIVE: usize = engine::MAX_REDRIVE_ITEMS;
 /// Bytes of the newest message bodies kept in memory.

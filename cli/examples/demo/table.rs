@@ -51,9 +51,10 @@ pub fn table(rows: &[Row], colour: bool) -> String {
         format!("{left}{}{right}\n", widths.map(|width| "─".repeat(width + 2)).join(middle))
     };
     let mut text = rule("┌", "┬", "┐");
-    for at in 0..LINES {
-        text += &line(&std::array::from_fn(|column| headings[column][at].to_owned()), &widths, false);
-    }
+    let [above, below]: [[String; 9]; LINES] =
+        std::array::from_fn(|at| std::array::from_fn(|column| headings[column][at].to_owned()));
+    text += &line(&above, &widths, false);
+    text += &line(&below, &widths, false);
     text += &rule("├", "┼", "┤");
     cells.iter().for_each(|row| text += &line(row, &widths, colour));
     text += &rule("├", "┼", "┤");
@@ -78,10 +79,14 @@ fn line(cells: &[String; 9], widths: &[usize; 9], colour: bool) -> String {
     format!("│ {} │\n", padded.collect::<Vec<_>>().join(" │ "))
 }
 
+fn nothing() -> String {
+    "-".to_owned()
+}
+
 fn cells(row: &Row) -> [String; 9] {
     let Row { name, figures, measured } = row;
     let milliseconds = |time: Option<Duration>| {
-        time.map_or("-".to_owned(), |time| format!("{:.0} ms", time.as_secs_f64() * 1_000.0))
+        time.map_or_else(nothing, |time| format!("{:.0} ms", time.as_secs_f64() * 1_000.0))
     };
     [
         name.clone(),
@@ -90,7 +95,7 @@ fn cells(row: &Row) -> [String; 9] {
         figures.dead_lettered.to_string(),
         milliseconds(measured.average_waiting()),
         milliseconds(measured.average_processing()),
-        measured.throughput().map_or("-".to_owned(), |rate| format!("{rate:.0}/s")),
+        measured.throughput().map_or_else(nothing, |rate| format!("{rate:.0}/s")),
         figures.lost.to_string(),
         figures.duplicated.to_string(),
     ]

@@ -1,10 +1,13 @@
 //! What is known of a message's publish: looked up once per publish, and for a consumer that keeps up not at all.
 
+use std::collections::VecDeque;
+
 use super::message;
 use crate::{
     halt::Halt,
     ids::QueueRef,
     keys::{self, EntryKey, Key, Kind},
+    kv::Row,
     overlay::{Overlay, decode_key, decode_row},
     schema::{DeadLetterOrigin, EntryRow, QueueHeadRow},
     state::{Entries, Entry, Subscription},
@@ -55,6 +58,22 @@ pub(crate) fn beginning_at(
         Some(row) => Ok(of(first_sequence, &row)),
         None => Err(Halt::Corrupt(format!("no entry of {queue:?} begins at {first_sequence}"))),
     }
+}
+
+/// The publishes from one that begins at a sequence on, up to another sequence: at most so many, in order.
+pub(crate) fn following(
+    rows: &Overlay<'_>,
+    queue: QueueRef,
+    from: u64,
+    to: u64,
+    limit: usize,
+) -> Result<VecDeque<Entry>, Halt> {
+    let at = |first_sequence| EntryKey { queue, first_sequence }.encode();
+    let found = rows.range(EntryKey::FAMILY, &at(from), &at(to), limit)?;
+    let entry = |(key, value): Row| {
+        Ok(of(decode_key::<EntryKey>(&key)?.first_sequence, &decode_row::<EntryKey>(value)?))
+    };
+    found.into_iter().map(entry).collect()
 }
 
 const fn of(first_sequence: u64, row: &EntryRow) -> Entry {
@@ -126,6 +145,49 @@ impl FactReader {
         self.last = Some((first, row));
         Ok(facts)
     }
+}
+
+/// How many bytes messages hold, asked in ascending order: exactly of one that was published alone, else its share of its
+/// publish, by payload.
+#[derive(Default)]
+pub(crate) struct SizeReader {
+    last: Option<(u64, EntryRow)>,
+    /// Of the messages of the last.
+    weights: u64,
+}
+
+impl SizeReader {
+    /// Of a message that was not trimmed.
+    pub(crate) fn read(
+        &mut self,
+        rows: &Overlay<'_>,
+        recent: &Entries,
+        queue: QueueRef,
+        sequence: u64,
+    ) -> Result<u64, Halt> {
+        if let Some(size) = self.known(sequence) {
+            return Ok(size);
+        }
+        if let Some(entry) = recent.find(sequence).filter(|entry| entry.count == 1) {
+            return Ok(entry.stored_bytes);
+        }
+        self.last = row(rows, queue, sequence)?;
+        self.weights = self.last.iter().flat_map(|(_, row)| &row.payload_bytes).copied().map(weight).sum();
+        self.known(sequence)
+            .ok_or_else(|| Halt::Corrupt(format!("message {sequence} of {queue:?} has no entry")))
+    }
+
+    fn known(&self, sequence: u64) -> Option<u64> {
+        let (first, row) = self.last.as_ref()?;
+        let place = usize::try_from(sequence.checked_sub(*first)?).ok()?;
+        let weight = weight(*row.payload_bytes.get(place)?);
+        row.stored_bytes.saturating_mul(weight).checked_div(self.weights)
+    }
+}
+
+/// A header, and what else stands beside a payload, weigh too.
+const fn weight(payload_bytes: u32) -> u64 {
+    payload_bytes as u64 + 64
 }
 
 /// When messages were published, asked in ascending order.

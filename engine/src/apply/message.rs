@@ -34,7 +34,7 @@ pub(super) fn settle(turn: &mut Turn<'_>, held: &mut Subscription, sequence: u64
     if held.settle(sequence)? {
         turn.rows.delete(&RetryKey { subscription, lane, sequence });
     }
-    if sequence < held.row.floor {
+    if sequence < held.cleared() {
         let aside = turn.rows.get(Family::Body, &keys::aside(subscription, lane, sequence))?;
         held.freed_bytes += aside.map_or(0, |body| body.len() as u64);
         turn.rows.delete(&AsideKey { subscription, lane, sequence });

@@ -43,7 +43,8 @@ fn purge(turn: &mut Turn<'_>, queue: &mut Queue) -> u64 {
         purged += subscription.purge(next);
     }
     let head = &mut queue.head;
-    (head.trimmed, head.passed, head.passed_bytes, head.stored_bytes) = (next, next, 0, 0);
+    (head.trimmed, head.passed, head.reached) = (next, next, next);
+    (head.passed_bytes, head.reached_bytes, head.stored_bytes) = (0, 0, 0);
     queue.passing = None;
     queue.head_changed = true;
     purged

@@ -44,8 +44,12 @@ pub(super) fn check(
             stragglers.extend(left.map(sequence));
         }
     }
-    if !held.asides.keys().eq(&stragglers) {
-        say(format!("{stragglers:?} are passed, {:?} were copied aside", held.asides));
+    if row.copied > next_sequence {
+        say(format!("copied up to {}, the head {next_sequence}", row.copied));
+    }
+    let copied: BTreeSet<_> = stragglers.iter().copied().chain(waiting_below(held, row)).collect();
+    if !held.asides.keys().eq(&copied) {
+        say(format!("{copied:?} are to be aside, {:?} are", held.asides));
     }
     if !held.retries.keys().eq(failed.iter()) {
         say(format!("{failed:?} have failed, {:?} have retry rows", held.retries.keys()));
@@ -70,6 +74,14 @@ pub(super) fn check(
     if parked != row.parked {
         say(format!("{parked} messages are parked, counted as {}", row.parked));
     }
+}
+
+/// What is not settled between the floor and what is copied.
+fn waiting_below(held: &Subscription, row: &SubscriptionRow) -> impl Iterator<Item = u64> {
+    (row.floor..row.copied).filter(|sequence| {
+        let chunk = held.chunks.get(&chunk::number(*sequence));
+        chunk.is_none_or(|chunk| !chunk.settled.get(chunk::bit(*sequence)))
+    })
 }
 
 /// What does not hold of the sums: each message is unsettled, or was settled in one of four ways.

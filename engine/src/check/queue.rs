@@ -27,8 +27,9 @@ pub(super) fn check(rows: &Rows, id: QueueRef, queue: &Queue, problems: &mut Vec
             problems.push(format!("{id:?} has rows but does not exist"));
             continue;
         };
-        if row.floor < head.trimmed {
-            problems.push(format!("{id:?}: floor {} is below what was trimmed, {}", row.floor, head.trimmed));
+        let cleared = row.floor.max(row.copied);
+        if cleared < head.trimmed {
+            problems.push(format!("{id:?}: cleared up to {cleared}, trimmed up to {}", head.trimmed));
         }
         ack::check(rows, id, held, row, head.next_sequence, problems);
         leases::check(rows, id, held, row, head.next_sequence, problems);
@@ -79,15 +80,27 @@ fn stored_bytes(queue: &Queue, head: &QueueHeadRow, say: &mut dyn FnMut(String))
     if head.passed < head.trimmed || head.passed - head.trimmed >= STRIDE {
         say(format!("passed is up to {}, trimmed up to {}", head.passed, head.trimmed));
     }
-    let floors = queue.subscriptions.values().filter_map(|held| held.row.as_ref()).map(|row| row.floor);
-    let floor = floors.min().unwrap_or(0);
-    // Nothing more could be passed: the next publish, if any, reaches to the floor or beyond.
+    let rows = queue.subscriptions.values().filter_map(|held| held.row.as_ref());
+    let cleared = rows.map(|row| row.floor.max(row.copied)).min().unwrap_or(0);
+    // Nothing more could be passed: the next publish, if any, goes beyond what is cleared.
     let next = queue.entries.get(&head.passed).map(|entry| head.passed + entry.payload_bytes.len() as u64);
-    if head.passed > floor || next.is_some_and(|end| end <= floor) {
-        say(format!("passed is up to {}, with the floor at {floor}", head.passed));
+    if head.passed > cleared || next.is_some_and(|end| end <= cleared) {
+        say(format!("passed is up to {}, cleared up to {cleared}", head.passed));
     }
     if head.passed != head.next_sequence && next.is_none() {
         say(format!("no publish begins at {}", head.passed));
+    }
+    reached(queue, head, say);
+}
+
+fn reached(queue: &Queue, head: &QueueHeadRow, say: &mut dyn FnMut(String)) {
+    let reached = head.passed..head.reached.max(head.passed);
+    let bytes: u64 = queue.bodies.range(reached.clone()).map(|(_, bytes)| bytes).sum();
+    if bytes != head.reached_bytes {
+        say(format!("{reached:?} hold {bytes} bytes, counted as {}", head.reached_bytes));
+    }
+    if reached.end != head.next_sequence && !queue.entries.contains_key(&reached.end) {
+        say(format!("no publish begins at {}", reached.end));
     }
 }
 

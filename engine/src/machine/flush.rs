@@ -1,19 +1,21 @@
 //! The end of a batch: floors rise, strides are trimmed, and what has changed in memory becomes rows, once.
 
-use super::Turn;
+use std::collections::VecDeque;
+
 #[cfg(feature = "planted-bugs")]
 use super::plant::Plant;
+use super::{Turn, aside};
 use crate::{
     apply::{entry, message},
     effect::Effect,
     halt::{Halt, ensure},
     ids::{DEFAULT_LANE, DepartmentId},
-    keys::{self, AckChunkKey, AsideKey, EntryKey, HeadKey, Key, ProgressKey, ShardKey, SubscriptionKey},
+    keys::{self, AckChunkKey, EntryKey, HeadKey, Key, ProgressKey, ShardKey, SubscriptionKey},
     kv::{Family, Writes},
-    limits::{STRIDE, TRIM_BYTES},
+    limits::{CHUNK, PASSING_PAGE, STRIDE, TRIM_BYTES},
     schema::{DepartmentRow, QueueHeadRow},
     standing::Usage,
-    state::{Queue, Subscription},
+    state::{Entry, Queue, Subscription},
 };
 
 /// What a batch leaves behind.
@@ -24,6 +26,7 @@ pub(super) struct Flushed {
 }
 
 pub(super) fn flush(mut turn: Turn<'_>) -> Result<Flushed, Halt> {
+    let mut room = aside::Room::of(turn.aside);
     for id in std::mem::take(&mut turn.touched) {
         let Some(mut queue) = turn.queues.remove(&id) else {
             return Err(Halt::Invariant(format!("queue {id:?} was taken and not given back")));
@@ -34,9 +37,15 @@ pub(super) fn flush(mut turn: Turn<'_>) -> Result<Flushed, Halt> {
             queue.head_changed |= aside_bytes != freed_bytes;
             queue.head.stored_bytes += aside_bytes;
             free(&mut queue.head, freed_bytes)?;
-            write_subscription(&mut turn, subscription);
+        }
+        pass(&turn, &mut queue)?;
+        if aside::relieve(&mut turn, &mut queue, &mut room)? {
+            pass(&turn, &mut queue)?;
         }
         trim(&mut turn, &mut queue)?;
+        for subscription in queue.subscriptions.values_mut() {
+            write_subscription(&mut turn, subscription);
+        }
         let charged_bytes = std::mem::replace(&mut queue.charged_bytes, queue.head.stored_bytes);
         if charged_bytes != queue.charged_bytes {
             turn.charge(id.department, queue.charged_bytes, charged_bytes);
@@ -65,9 +74,7 @@ fn raise_floor(
     while let Some(stragglers) = subscription.stragglers() {
         for sequence in stragglers {
             let body = message::read(&turn.rows, subscription, sequence)?;
-            copied_bytes += body.len() as u64;
-            let aside = AsideKey { subscription: subscription.id, lane: DEFAULT_LANE, sequence };
-            turn.rows.put_parts(AsideKey::FAMILY, aside.encode(), body, bytes::Bytes::new());
+            copied_bytes += aside::put(turn, subscription, sequence, body);
         }
         subscription.pass_chunk();
     }
@@ -107,26 +114,41 @@ fn write_subscription(turn: &mut Turn<'_>, subscription: &mut Subscription) {
     }
 }
 
-/// Counts the publishes that every subscription has passed; deletes them once it is worth it.
-fn trim(turn: &mut Turn<'_>, queue: &mut Queue) -> Result<(), Halt> {
-    let Some(floor) = queue.subscriptions.values().map(|subscription| subscription.row.floor).min() else {
+/// Counts the publishes of which no subscription needs a body any more.
+fn pass(turn: &Turn<'_>, queue: &mut Queue) -> Result<(), Halt> {
+    let Some(cleared) = queue.subscriptions.values().map(Subscription::cleared).min() else {
         return Ok(());
     };
     let id = queue.id;
-    while queue.head.passed < floor {
-        let passing = match queue.passing {
+    let mut page = VecDeque::new();
+    while queue.head.passed < cleared {
+        let passed = queue.head.passed;
+        // The floor may jump far once what held it up is settled: then publishes are read in a row, not one by one.
+        if page.is_empty() && queue.passing.is_none() && cleared - passed > CHUNK {
+            page = entry::following(&turn.rows, id, passed, cleared, PASSING_PAGE)?;
+        }
+        let next = page.pop_front().filter(|entry: &Entry| entry.first_sequence == passed);
+        let passing = match queue.passing.or(next) {
             Some(entry) => entry,
-            None => entry::beginning_at(&turn.rows, &queue.recent, id, queue.head.passed)?,
+            None => entry::beginning_at(&turn.rows, &queue.recent, id, passed)?,
         };
-        queue.passing = Some(passing).filter(|entry| entry.end() > floor);
+        queue.passing = Some(passing).filter(|entry| entry.end() > cleared);
         if queue.passing.is_some() {
             break;
         }
         queue.head.passed = passing.end();
         queue.head.passed_bytes += passing.stored_bytes;
+        if passing.first_sequence < queue.head.reached {
+            aside::unreach(&mut queue.head, passing.stored_bytes)?;
+        }
         queue.head_changed = true;
     }
-    let head = &mut queue.head;
+    Ok(())
+}
+
+/// Deletes what has been passed, once it is worth it.
+fn trim(turn: &mut Turn<'_>, queue: &mut Queue) -> Result<(), Halt> {
+    let (id, head) = (queue.id, &mut queue.head);
     if head.passed - head.trimmed < STRIDE && head.passed_bytes < TRIM_BYTES {
         return Ok(());
     }

@@ -1,5 +1,6 @@
 //! A shard's machine: `apply(batch) -> (writes, outcomes, effects)`, and what its leader may ask in between.
 
+mod aside;
 mod dead_letters;
 mod flush;
 mod hydrate;
@@ -42,6 +43,7 @@ pub struct ShardMachine {
     departments: BTreeMap<DepartmentId, DepartmentRow>,
     queues: BTreeMap<QueueRef, Box<Queue>>,
     halted: bool,
+    aside: aside::Rule,
     #[cfg(feature = "planted-bugs")]
     plant: Option<Plant>,
 }
@@ -73,6 +75,7 @@ impl ShardMachine {
             departments: BTreeMap::new(),
             queues: BTreeMap::new(),
             halted: false,
+            aside: aside::Rule::default(),
             #[cfg(feature = "planted-bugs")]
             plant: None,
         })
@@ -167,6 +170,7 @@ impl ShardMachine {
             &mut self.row,
             &mut self.departments,
             &mut self.queues,
+            self.aside,
             #[cfg(feature = "planted-bugs")]
             self.plant,
         )

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::hydrate::hydrate;
 #[cfg(feature = "planted-bugs")]
 use super::plant::Plant;
+use super::{aside, hydrate::hydrate};
 use crate::{
     effect::Effect,
     halt::{Halt, ensure},
@@ -31,6 +31,7 @@ pub(crate) struct Turn<'a> {
     pub(super) charges: BTreeMap<DepartmentId, (u64, u64)>,
     pub(crate) effects: Vec<Effect>,
     pub(crate) tally: Tally,
+    pub(super) aside: aside::Rule,
     /// Effects of the current command, gathered.
     appended: BTreeMap<QueueRef, u64>,
     returned: BTreeMap<SubscriptionRef, Vec<u64>>,
@@ -46,6 +47,7 @@ impl<'a> Turn<'a> {
         shard_row: &'a mut ShardRow,
         departments: &'a mut BTreeMap<DepartmentId, DepartmentRow>,
         queues: &'a mut BTreeMap<QueueRef, Box<Queue>>,
+        aside: aside::Rule,
         #[cfg(feature = "planted-bugs")] plant: Option<Plant>,
     ) -> Self {
         Self {
@@ -58,6 +60,7 @@ impl<'a> Turn<'a> {
             touched: BTreeSet::new(),
             charges: BTreeMap::new(),
             effects: Vec::new(),
+            aside,
             tally: Tally { expired: 0, moved: 0, parked: 0 },
             appended: BTreeMap::new(),
             returned: BTreeMap::new(),

@@ -70,6 +70,12 @@ impl Bits {
         })
     }
 
+    /// The last set bit.
+    pub(crate) fn last_set(&self) -> Option<usize> {
+        let word = (0..WORDS).rev().find(|word| self.word(*word) != 0)?;
+        Some(word * 64 + self.word(word).ilog2() as usize)
+    }
+
     /// The bits that are set, ascending.
     pub(crate) fn iter(&self) -> impl Iterator<Item = usize> + '_ {
         (0..WORDS).flat_map(|word| ones_of(self.word(word), word))

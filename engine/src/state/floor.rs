@@ -26,8 +26,30 @@ impl Subscription {
         self.row_changed |= self.row.floor != before;
     }
 
-    /// The stragglers of the floor's chunk, when the settled head is so far beyond and they are so few that the floor
-    /// may pass them.
+    /// Every message below is settled or copied aside.
+    pub(crate) fn cleared(&self) -> u64 {
+        self.row.floor.max(self.row.copied)
+    }
+
+    /// The sequence after the last one that is settled, or cleared.
+    pub(crate) fn beyond_settled(&self) -> u64 {
+        let last = self
+            .chunks
+            .iter()
+            .rev()
+            .find_map(|(number, chunk)| chunk.settled.last_set().map(|bit| sequence(*number, bit) + 1));
+        last.unwrap_or(0).max(self.cleared())
+    }
+
+    /// At least how many messages between two sequences above the floor are not settled.
+    pub(crate) fn unsettled_between(&self, from: u64, to: u64) -> u64 {
+        let Some(all) = to.checked_sub(from) else { return 0 };
+        let chunks = self.chunks.range(number(from)..=number(to));
+        all.saturating_sub(chunks.map(|(_, chunk)| u64::from(chunk.settled.ones())).sum())
+    }
+
+    /// The stragglers of the floor's chunk that have no copy yet, when the settled head is so far beyond and they are so
+    /// few that the floor may pass them.
     pub(crate) fn stragglers(&self) -> Option<Vec<u64>> {
         let number = number(self.row.floor);
         let unsettled = u32::try_from(CHUNK).unwrap_or(u32::MAX) - self.chunks.get(&number)?.settled.ones();
@@ -43,7 +65,8 @@ impl Subscription {
         let found = std::iter::successors(next(0), |bit| {
             (*bit + 1 < CHUNK as usize).then(|| next(*bit + 1)).flatten()
         });
-        Some(found.map(|bit| sequence(number, bit)).collect())
+        let found = found.map(|bit| sequence(number, bit));
+        Some(found.filter(|sequence| *sequence >= self.row.copied).collect())
     }
 
     /// Moves the floor beyond its chunk, whose stragglers have been copied aside.

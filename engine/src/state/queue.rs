@@ -64,6 +64,12 @@ impl Queue {
         first_sequence
     }
 
+    /// How many messages were settled, over all subscriptions.
+    pub(crate) fn settled(&self) -> u64 {
+        let published = self.head.next_sequence - 1;
+        self.subscriptions.values().map(|held| published.saturating_sub(held.unsettled)).sum()
+    }
+
     pub(crate) fn view(&self) -> QueueView {
         view(self.id, &self.definition, &self.settings)
     }

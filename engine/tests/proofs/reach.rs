@@ -192,3 +192,38 @@ fn the_long_cases_copy_aside_and_trim() {
     println!("{} aside, trimmed {}", aside.borrow(), trimmed.borrow());
     assert!(*aside.borrow() > 0 && *trimmed.borrow() > 0);
 }
+
+/// The rule by bytes; its limits are small enough for the cases with this feature only.
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn the_cases_copy_aside_by_bytes() {
+    use std::collections::BTreeSet;
+
+    use posthouse_engine::{keys::SubscriptionKey, schema::SubscriptionRow};
+    let (copied, settled) = (RefCell::new(0), RefCell::new(0));
+    prove_from(1, "reach, by bytes", 1_000, false, &op::case(), |case| {
+        let (mut driver, mut subject) = (Driver::new(), Subject::new(None));
+        let first = driver.first();
+        subject.apply(&first.batch)?;
+        let mut before = BTreeSet::new();
+        for ops in &case {
+            subject.apply(&driver.step(ops).batch)?;
+            let mut now = BTreeSet::new();
+            for (family, key, value) in subject.kv.rows() {
+                if family == Family::Body && AsideKey::decode(key).is_some() {
+                    now.insert(key.to_vec());
+                }
+                if SubscriptionKey::decode(key).is_some() && family == Family::State {
+                    let row = SubscriptionRow::decode(value.clone()).unwrap();
+                    *copied.borrow_mut() += u64::from(row.copied > row.floor);
+                }
+            }
+            *settled.borrow_mut() += before.difference(&now).count();
+            before = now;
+        }
+        Ok(())
+    })
+    .unwrap();
+    println!("{} times copied beyond the floor, {} copies gone", copied.borrow(), settled.borrow());
+    assert!(*copied.borrow() > 100 && *settled.borrow() > 100);
+}

@@ -53,6 +53,8 @@ impl Subject {
 #[allow(unused_mut)]
 fn hydrate(kv: &MemKv, plant: Option<Plant>) -> ShardMachine {
     let mut machine = ShardMachine::hydrate(ShardId(SHARD), kv).unwrap();
+    #[cfg(feature = "planted-bugs")]
+    machine.copy_aside_soon();
     match plant {
         None => {}
         #[cfg(feature = "planted-bugs")]

@@ -100,6 +100,25 @@ fn stragglers_are_copied_aside_and_live_on() {
 }
 
 #[test]
+fn a_floor_that_jumps_over_many_publishes_takes_them_all() {
+    for per_publish in [1, 3, 1_000] {
+        let (mut shard, queue) = Shard::with(QueueSettings::default());
+        shard.checked = false;
+        // Too many to be copied aside: the floor stays.
+        let leave: Vec<u64> = (1..=300).collect();
+        work_off(&mut shard, queue, (PASS_AFTER_CHUNKS + 2) * CHUNK, per_publish, &leave);
+        let next = shard.counts(queue).last_sequence + 1;
+        assert_eq!(shard.rows(Family::Body) as u64, next - 1, "{per_publish} per publish");
+        shard.restart();
+        let granted = shard.grant(queue, &holder("a"), &leave, 5_000);
+        let items = (0..leave.len()).map(|index| item(token(&granted, index), Ack, 0)).collect();
+        shard.settle_all(queue, &holder("a"), items);
+        shard.check();
+        assert_eq!((shard.rows(Family::Body), shard.stats(queue).stored_bytes), (0, 0));
+    }
+}
+
+#[test]
 fn a_purge_takes_the_stragglers_too() {
     let (mut shard, queue) = Shard::with(QueueSettings::default());
     shard.checked = false;

@@ -192,7 +192,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "data_dir = \"data\"",
         "data_dir = \"d\"\nmin_free_disk_bytes = \"1 GiB\"",
-        "line 4: server.min_free_disk_bytes: must be a whole number from 1048576 to",
+        "line 4: server.min_free_disk_bytes: must be a whole number from 268435456 to",
     ),
 ];
 

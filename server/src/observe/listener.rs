@@ -52,7 +52,7 @@ impl Management {
         let failed = |source| ManagementError { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        tracing::info!(%address, "listening for probes and metrics");
+        tracing::info!(%address, "answering probes and metrics");
         if !address.ip().is_loopback() {
             tracing::warn!(
                 %address,

@@ -83,6 +83,9 @@ impl Reloader {
                 return warn!("files are no longer read again: the server must be restarted for new ones");
             };
             sources = looked;
+            if let Some(not_after) = sources.certificate_not_after() {
+                observer.metrics.certificate_not_after(not_after);
+            }
             for (kind, result) in judged {
                 observer.metrics.reloads(kind.as_str(), result.is_ok());
                 match result {

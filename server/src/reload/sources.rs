@@ -4,13 +4,14 @@ use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
 use super::Kind;
 use crate::{
     config::{Authority, Config, Files, TlsConfig, files},
     door::{self, Trust},
-    identity::{TokenVerifier, sha256},
+    identity::{TokenVerifier, not_after, sha256},
 };
 
 /// Which file was taken, or why one was not.
@@ -57,6 +58,11 @@ impl Sources {
     pub(super) fn paths(&self) -> impl Iterator<Item = PathBuf> {
         let Files { certificate, key, authorities, key_sets } = &self.files;
         [certificate, key].into_iter().chain(authorities).chain(key_sets).cloned()
+    }
+
+    /// When the certificate ends that is shown now.
+    pub(super) fn certificate_not_after(&self) -> Option<SystemTime> {
+        self.tls.chain.first().and_then(|leaf| not_after(leaf))
     }
 
     /// Reads every file, and takes what is new and can be used.

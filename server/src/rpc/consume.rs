@@ -19,7 +19,9 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     consume_stream::ConsumeStream,
     context::{Context, FoundQueue, holder, principal, queue_name, subscription_name},
-    convert, notes, receive,
+    convert,
+    lasting::Lasting,
+    notes, receive,
     status::ApiError,
     stream::Connection,
     watch::Call,
@@ -219,7 +221,10 @@ impl Consumer for ConsumerService {
         Call::names(&request, &request.get_ref().queue);
         let SettleRequest { queue, subscription, settlements } = request.into_inner();
         let source = Source::open(&self.context, &principal, &queue, &subscription, &[]).await?;
-        let results = source.settle(&self.context, settlements).await?;
+        let context = Arc::clone(&self.context);
+        // On record even if the caller does not wait for the answer.
+        let settled = async move { source.settle(&context, settlements).await };
+        let results = Lasting::new(&self.context.streams, settled).await?;
         Ok(Response::new(SettleResponse { results }))
     }
 

@@ -17,6 +17,7 @@ use super::{
     consume_deliver::Backlog,
     context::Context,
     convert,
+    lasting::Lasting,
     outlet::{Gone, Outlet, outlet},
     status::ApiError,
     stream::{
@@ -229,10 +230,12 @@ impl ConsumeStream {
             Some(from::Frame::Settle(SettleFrame { settle_id, settlements })) => {
                 let (context, source) = (Arc::clone(&self.context), Arc::clone(&open.source));
                 let count = settlements.len();
-                begin(&mut open.answers, async move {
+                let settled = async move {
                     let results = source.settle(&context, settlements).await?;
                     Ok(out::Frame::Settled(settled_frame(settle_id, count, results)))
-                });
+                };
+                // On record even if the client goes.
+                begin(&mut open.answers, Lasting::new(&self.context.streams, settled));
             }
             Some(from::Frame::Extend(ExtendFrame { extend_id, tokens, lease_duration })) => {
                 let (context, source) = (Arc::clone(&self.context), Arc::clone(&open.source));

@@ -79,7 +79,6 @@ impl Context {
         quota: Quota,
         observer: Arc<Observer>,
         drain: CancellationToken,
-        streams: TaskTracker,
     ) -> Self {
         let publish_budget = Arc::new(Semaphore::new(PUBLISH_BUDGET_KIB));
         Self {
@@ -91,7 +90,7 @@ impl Context {
             quota,
             observer,
             drain,
-            streams,
+            streams: TaskTracker::new(),
             publish_budget,
             next_session: AtomicU64::new(1),
         }

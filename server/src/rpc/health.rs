@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use posthouse_proto::v1::{
-    consumer_server::ConsumerServer, publisher_server::PublisherServer, queues_server::QueuesServer,
+    consumer_server::ConsumerServer, messages_server::MessagesServer, publisher_server::PublisherServer,
+    queues_server::QueuesServer,
 };
 use tonic::server::NamedService;
 use tonic_health::{
@@ -12,7 +13,7 @@ use tonic_health::{
     server::HealthReporter,
 };
 
-use super::{ConsumerService, PublisherService, QueuesService};
+use super::{ConsumerService, MessagesService, PublisherService, QueuesService};
 use crate::observe::Observer;
 
 /// The health service. It needs a client certificate, as everything on this port, but no token.
@@ -30,6 +31,7 @@ async fn report(reporter: HealthReporter, observer: Arc<Observer>) {
         set::<PublisherServer<PublisherService>>(&reporter, status).await;
         set::<ConsumerServer<ConsumerService>>(&reporter, status).await;
         set::<QueuesServer<QueuesService>>(&reporter, status).await;
+        set::<MessagesServer<MessagesService>>(&reporter, status).await;
         reporter.set_service_status("", status).await;
     }
 }

@@ -11,11 +11,12 @@ use posthouse_proto::v1::{
 use tonic::{Request, Response, Status};
 
 use super::{
-    context::{Context, FoundQueue, principal},
+    context::{Context, FoundQueue, principal, queue_name},
     convert,
     queues::page_size_of,
     redrive,
     status::ApiError,
+    watch::Call,
 };
 use crate::{
     identity::Principal,
@@ -39,6 +40,8 @@ impl Messages for MessagesService {
         request: Request<FindMessageRequest>,
     ) -> Result<Response<MessageStatus>, Status> {
         let principal = principal(&request)?;
+        // An id is all that is known of the resource.
+        Call::names(&request, &request.get_ref().message_id);
         let FindMessageRequest { message_id, subscription } = request.into_inner();
         Ok(Response::new(self.find(&principal, &message_id, &subscription).await?))
     }
@@ -48,6 +51,7 @@ impl Messages for MessagesService {
         request: Request<ListDeadLettersRequest>,
     ) -> Result<Response<ListDeadLettersResponse>, Status> {
         let principal = principal(&request)?;
+        Call::names(&request, &request.get_ref().queue);
         Ok(Response::new(self.list(&principal, request.into_inner()).await?))
     }
 
@@ -56,6 +60,7 @@ impl Messages for MessagesService {
         request: Request<RedriveDeadLettersRequest>,
     ) -> Result<Response<RedriveDeadLettersResponse>, Status> {
         let principal = principal(&request)?;
+        Call::names(&request, &request.get_ref().queue);
         Ok(Response::new(redrive::redrive(&self.context, &principal, request.into_inner()).await?))
     }
 }
@@ -73,9 +78,13 @@ impl MessagesService {
         }
         // What does not exist is refused as what the caller has no grant for: an id tells nobody anything.
         let denied = || ApiError::from(Denied::GrantMissing);
-        let name = self.queue_name(principal, at).await?.ok_or_else(denied)?;
+        let name = self.name_of(principal, at).await?.ok_or_else(denied)?;
         policy::authorize_any(principal, &DESCRIBE, &name.clone().into())?;
         let queue = self.context.queue(&name).await?;
+        if queue.at != at {
+            // Deleted meanwhile, and another was made in its place.
+            return Err(denied());
+        }
         let id = self.context.subscription(&queue, &name, subscription).await?;
         let read = move |m: &mut posthouse_engine::machine::ShardMachine,
                          kv: &dyn posthouse_engine::kv::Kv| {
@@ -86,11 +95,7 @@ impl MessagesService {
     }
 
     /// The name of the queue of this id, if it is the caller's tenant's.
-    async fn queue_name(
-        &self,
-        principal: &Principal,
-        at: QueueRef,
-    ) -> Result<Option<QueueResource>, ApiError> {
+    async fn name_of(&self, principal: &Principal, at: QueueRef) -> Result<Option<QueueResource>, ApiError> {
         let directory = self.context.catalogue.directory();
         let Some((tenant, department)) = directory.names(at.department) else { return Ok(None) };
         let found = directory.department(tenant, department);
@@ -110,7 +115,7 @@ impl MessagesService {
         request: ListDeadLettersRequest,
     ) -> Result<ListDeadLettersResponse, ApiError> {
         let ListDeadLettersRequest { queue, page_size, page_token, source_message_id } = request;
-        let name = queue.parse::<QueueResource>()?;
+        let name = queue_name("queue", &queue)?;
         policy::authorize_any(principal, &DESCRIBE, &name.clone().into())?;
         let size = page_size_of(page_size)?;
         let mut next = Some(page_start(&page_token)?);

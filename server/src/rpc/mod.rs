@@ -13,6 +13,7 @@ mod convert;
 mod engine_errors;
 mod envelope;
 mod health;
+mod lasting;
 mod messages;
 mod notes;
 mod outlet;

@@ -17,7 +17,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     context::{Context, FoundQueue, PUBLISH_BUDGET_KIB, principal, queue_name},
-    convert, notes,
+    convert,
+    lasting::Lasting,
+    notes,
     publish_stream::PublishStream,
     status::ApiError,
     stream::Connection,
@@ -108,11 +110,12 @@ pub(crate) async fn propose(
     if context.drain.is_cancelled() {
         return Err(ApiError::draining());
     }
-    if context.disk.is_full() {
+    let bytes = batch_bytes(&messages)?;
+    let stored = u64::try_from(bytes).unwrap_or(u64::MAX);
+    if !context.disk.takes(&context.store, stored) {
         return Err(ShardError::DiskFull.into());
     }
-    let bytes = batch_bytes(&messages)?;
-    target.quota.check_stored(u64::try_from(bytes).unwrap_or(u64::MAX))?;
+    target.quota.check_stored(stored)?;
     let (mut entries, mut errors) = (Vec::with_capacity(messages.len()), Vec::new());
     for (index, message) in messages.into_iter().enumerate() {
         match convert::publish_entry(message, target.max_message_bytes()) {
@@ -195,8 +198,11 @@ impl Publisher for PublisherService {
         let PublishRequest { queue, messages, producer, atomic } = request.into_inner();
         let target = Target::open(&self.context, &principal, &queue).await?;
         let proposed = propose(&self.context, &target, messages, producer, atomic).await?;
-        let (published, errors) = proposed.decided(&self.context, &target).await?;
-        let results = convert::publish_results(target.queue.at, &published, errors);
+        let (context, at) = (Arc::clone(&self.context), target.queue.at);
+        // On record even if the caller does not wait for the answer.
+        let decided = async move { proposed.decided(&context, &target).await };
+        let (published, errors) = Lasting::new(&self.context.streams, decided).await?;
+        let results = convert::publish_results(at, &published, errors);
         Ok(Response::new(PublishResponse { results }))
     }
 

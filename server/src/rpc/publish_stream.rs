@@ -16,7 +16,9 @@ use tonic::{Status, Streaming};
 
 use super::{
     context::{Context, queue_name},
-    convert, notes,
+    convert,
+    lasting::Lasting,
+    notes,
     outlet::{Gone, Outlet, outlet},
     publish::{Proposed, Target, check_producer, propose},
     status::ApiError,
@@ -107,7 +109,7 @@ impl PublishStream {
         // What was accepted is answered, however the stream ends.
         let Opening { proposing, mut answers, .. } = open;
         if let Some(proposing) = proposing {
-            answers.push_back(Box::pin(proposing.then(decided)));
+            answers.push_back(Box::pin(proposing.then(answer)));
         }
         let answered = out.finish(answers).await;
         ended.and(answered)
@@ -180,7 +182,7 @@ impl PublishStream {
                 Some(answer) = open.answers.next() => out.send(answer?),
                 Some(undecided) = OptionFuture::from(open.proposing.as_mut()) => {
                     open.proposing = None;
-                    open.answers.push_back(Box::pin(decided(undecided)));
+                    open.answers.push_back(Box::pin(answer(undecided)));
                 }
                 frame = frames.message(), if room => {
                     let Some(frame) = frame.map_err(ApiError::broken_stream)? else { return Ok(()) };
@@ -218,7 +220,7 @@ impl PublishStream {
                     Box::pin(propose_batch(context, target, producer, open.tell_message_ids, batch));
                 // Most often there is room at once.
                 match proposing.as_mut().now_or_never() {
-                    Some(undecided) => open.answers.push_back(Box::pin(decided(undecided))),
+                    Some(undecided) => open.answers.push_back(Box::pin(answer(undecided))),
                     None => open.proposing = Some(proposing),
                 }
             }
@@ -251,6 +253,12 @@ async fn propose_batch(
     });
     let proposed = propose(&context, &target, messages, producer, atomic).await;
     Undecided { context, batch_id, target, tell_message_ids, proposed }
+}
+
+/// The answer to a batch, which is on record even if its client has gone.
+fn answer(undecided: Undecided) -> Lasting<Result<out::Frame, ApiError>> {
+    let tasks = undecided.context.streams.clone();
+    Lasting::new(&tasks, decided(undecided))
 }
 
 /// The answer to a batch, once it is decided.

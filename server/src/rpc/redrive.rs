@@ -12,7 +12,7 @@ use posthouse_engine::{
 use posthouse_proto::v1::{ErrorReason, RedriveDeadLettersRequest, RedriveDeadLettersResponse};
 
 use super::{
-    context::{Context, FoundQueue},
+    context::{Context, FoundQueue, queue_name},
     convert,
     messages::look,
     status::ApiError,
@@ -42,7 +42,7 @@ pub(super) async fn redrive(
     request: RedriveDeadLettersRequest,
 ) -> Result<RedriveDeadLettersResponse, ApiError> {
     let RedriveDeadLettersRequest { queue, message_ids, max_messages, target_queue } = request;
-    let name = queue.parse::<QueueResource>()?;
+    let name = queue_name("queue", &queue)?;
     policy::authorize(principal, Action::Manage, &name.clone().into())?;
     let target = target(principal, &name, &target_queue)?;
     let most = most(max_messages, &message_ids)?;
@@ -81,7 +81,7 @@ fn target(
     if target.is_empty() {
         return Ok(None);
     }
-    let target = target.parse::<QueueResource>()?;
+    let target = queue_name("target_queue", target)?;
     if target.department_resource() != name.department_resource() {
         let text = "dead letters move within their department; name a queue of it";
         return Err(ApiError::field(ErrorReason::RequestInvalid, "target_queue", text));
@@ -177,14 +177,19 @@ async fn pick(
     }
     let more = wanted.len() > most;
     wanted.truncate(most);
-    let read = context.shards.query(found.department.shard, move |m, kv| {
-        wanted.into_iter().map(|sequence| m.message_status(kv, id, sequence)).collect::<Result<Vec<_>, _>>()
-    });
     let mut picked = Picked { more, ..Picked::default() };
-    for status in read.await?? {
-        match status {
-            Some(status) => picked.take(status),
-            None => picked.skipped += 1,
+    // A look may have to read a body, and others use the worker too.
+    for some in wanted.chunks(limits::MESSAGES_PER_LOOK) {
+        let some = some.to_vec();
+        let read = context.shards.query(found.department.shard, move |m, kv| {
+            let status = |sequence| m.message_status(kv, id, sequence);
+            some.into_iter().map(status).collect::<Result<Vec<_>, _>>()
+        });
+        for status in read.await?? {
+            match status {
+                Some(status) => picked.take(status),
+                None => picked.skipped += 1,
+            }
         }
     }
     Ok(picked)

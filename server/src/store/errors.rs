@@ -53,7 +53,11 @@ pub enum StoreOpenError {
         what: String,
     },
     /// RocksDB failed for another reason, such as a full disk or missing rights.
-    #[error("could not open the store in {}", path.display())]
+    #[error(
+        "could not open the store in {}: {source}; nothing was changed: make room on the disk, or give this user the \
+         right to write there",
+        path.display()
+    )]
     Failed {
         /// The folder.
         path: PathBuf,
@@ -66,7 +70,7 @@ pub enum StoreOpenError {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// RocksDB failed.
-    #[error("could not {doing}")]
+    #[error("could not {doing}: {source}")]
     Failed {
         /// What was tried.
         doing: &'static str,

@@ -16,8 +16,8 @@ use tonic::{Code, Status};
 
 /// Who may not mount says so, rather than see a test pass that did not run.
 const WITHOUT: &str = "POSTHOUSE_WITHOUT_MOUNTS";
-const DISK_MIB: u64 = 512;
-const MIN_FREE_MIB: u64 = 128;
+const DISK_MIB: u64 = 1024;
+const MIN_FREE_MIB: u64 = 256;
 
 /// A process that keeps a namespace with a small disk mounted on the site's state folder.
 struct SmallDisk(Child);
@@ -111,7 +111,8 @@ async fn when_full_refuses_publishes_serves_consumers_and_starts_again() {
     let mut scene = Scene { site, server, caller, credentials };
     let queue = scene.plain_queue("q").await;
     let ballast = disk.inside(&scene.site.data()).join("BALLAST");
-    eventually("the ballast", async || ballast.exists().then_some(())).await;
+    let held = || ballast.metadata().is_ok_and(|file| file.len() == (MIN_FREE_MIB << 20) / 4);
+    eventually("the ballast", async || held().then_some(())).await;
 
     let mut acked = 0;
     let refused = loop {
@@ -121,6 +122,7 @@ async fn when_full_refuses_publishes_serves_consumers_and_starts_again() {
         }
         assert!(acked < 2_000, "the disk is never full");
     };
+    assert!(scene.server.runs(), "{}", scene.server.log());
     assert_refused(refused, Code::ResourceExhausted, "DISK_FULL");
     assert!(acked > 0);
     // The flush that this asks for shall be done before others take the rest.
@@ -143,7 +145,7 @@ async fn when_full_refuses_publishes_serves_consumers_and_starts_again() {
 
     // And when it was filled while the server was down.
     fs::remove_file(&filler).unwrap();
-    eventually("the ballast", async || ballast.exists().then_some(())).await;
+    eventually("the ballast", async || held().then_some(())).await;
     scene.server.kill();
     fill(&filler);
     scene.server = disk.start(&scene.site);

@@ -10,6 +10,7 @@ use posthouse::dev::token::{Algorithm, Claims, Issuer};
 use posthouse::dev::{SERVER_NAME, spiffe_id};
 use posthouse_proto::v1::GetQueueRequest;
 use posthouse_tests::harness::eventually;
+use posthouse_tests::harness::probe::{scrape, value};
 use posthouse_tests::harness::refusal::assert_refused;
 use posthouse_tests::harness::scene::Scene;
 use posthouse_tests::harness::site::{CIVIL, Credentials, Site, TAXATION};
@@ -90,7 +91,9 @@ async fn a_new_certificate_is_shown_to_new_connections_and_the_others_go_on() {
     let queue = scene.plain_queue("q").await;
     assert_eq!(shown(&scene.site).await, first.certificate_der().unwrap().to_vec());
 
-    let second = server_certificate(&scene.site);
+    let mut leaf = Leaf::server(&[SERVER_NAME], &[]);
+    leaf.not_after = leaf.not_after.replace_year(leaf.not_after.year() + 1).unwrap_or(leaf.not_after);
+    let second = scene.site.server_authority_itself().issue(&leaf).unwrap();
     swap(&mut mounted, files(&second));
     eventually("the new certificate", async || {
         (shown(&scene.site).await == second.certificate_der().unwrap().to_vec()).then_some(())
@@ -98,6 +101,12 @@ async fn a_new_certificate_is_shown_to_new_connections_and_the_others_go_on() {
     .await;
     // The connection of before, not a new one.
     assert_eq!(scene.publish(&queue, &["a"]).await, [1]);
+    eventually("the end of the new certificate among the figures", async || {
+        let metrics = scrape(scene.site.management()).await;
+        let told = value(&metrics, "posthouse_certificate_not_after_timestamp_seconds");
+        (told == leaf.not_after.unix_timestamp() as f64).then_some(())
+    })
+    .await;
 
     // A key of another certificate, a file that is no PEM, and files that are gone.
     let third = server_certificate(&scene.site);

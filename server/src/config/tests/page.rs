@@ -47,7 +47,13 @@ fn it_tells_the_defaults() {
     let defaults = [
         ("server.shards", u64::from(limits::DEFAULT_SHARDS)),
         ("server.drain_deadline_seconds", limits::DEFAULT_DRAIN_DEADLINE.as_secs()),
+        ("server.max_connections", limits::DEFAULT_MAX_CONNECTIONS as u64),
+        ("server.max_connection_age_seconds", limits::DEFAULT_CONNECTION_AGE.as_secs()),
+        ("server.min_free_disk_bytes", limits::DEFAULT_MIN_FREE_DISK_BYTES),
         ("identity.max_token_lifetime_seconds", limits::DEFAULT_TOKEN_LIFETIME.as_secs()),
+        ("tenant.max_stored_bytes", limits::DEFAULT_TENANT_STORED_BYTES),
+        ("tenant.max_queues", limits::DEFAULT_TENANT_QUEUES),
+        ("tenant.max_streams", limits::DEFAULT_TENANT_STREAMS),
     ];
     let rows = rows();
     for (key, default) in defaults {

@@ -80,7 +80,7 @@ pub(crate) struct Record<'a> {
     pub(crate) method: &'a str,
     #[serde(flatten)]
     pub(crate) caller: Caller,
-    /// The resource, as the request named it when the call was refused.
+    /// The resource, as the request named it when the call was refused; of FindMessage, the message's id.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) queue: String,
     #[serde(skip_serializing_if = "String::is_empty")]

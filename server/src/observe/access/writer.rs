@@ -5,7 +5,10 @@ use std::{
     io::{self, Write},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -23,6 +26,7 @@ const TELL_EVERY: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Writer {
     lines: Mutex<Option<mpsc::Sender<Vec<u8>>>>,
+    closing: Arc<AtomicBool>,
     waits: IntCounter,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -41,16 +45,19 @@ impl Writer {
     fn start(target: Target, metrics: &Metrics) -> io::Result<Self> {
         let (lines, waiting) = mpsc::channel(MAX_ACCESS_RECORDS_WAITING);
         let own = &metrics.own;
+        let closing = Arc::<AtomicBool>::default();
         let run = Run {
             target,
             waiting,
             written: own.access_records.clone(),
             failures: own.access_failures.clone(),
+            closing: Arc::clone(&closing),
             told: None,
         };
         let thread = thread::Builder::new().name("access".to_owned()).spawn(move || run.run())?;
         Ok(Self {
             lines: Mutex::new(Some(lines)),
+            closing,
             waits: own.access_waits.clone(),
             thread: Mutex::new(Some(thread)),
         })
@@ -79,8 +86,9 @@ impl Writer {
         }
     }
 
-    /// Takes no more, and returns when all is written.
+    /// Takes no more, and returns when all is written, or cannot be.
     pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
         drop(self.lines.lock().unwrap_or_else(PoisonError::into_inner).take());
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // A panic was reported by the thread itself.
@@ -99,6 +107,7 @@ struct Run {
     waiting: mpsc::Receiver<Vec<u8>>,
     written: IntCounter,
     failures: IntCounter,
+    closing: Arc<AtomicBool>,
     told: Option<Instant>,
 }
 
@@ -116,9 +125,10 @@ impl Run {
             while !rest.is_empty() {
                 match self.target.write(rest) {
                     Ok(written) => rest = rest.get(written..).unwrap_or_default(),
-                    Err(error) if self.is_over() && self.told.is_some() => {
+                    Err(error) if self.closing.load(Ordering::Acquire) => {
                         // The server ends, and must not wait for a disk that was full all along.
-                        return tracing::error!(%error, records = lines.len(), "the last access records are lost");
+                        let records = lines.len() + self.waiting.len();
+                        return tracing::error!(%error, records, "the last access records are lost");
                     }
                     Err(error) => self.failed(&error),
                 }
@@ -128,10 +138,6 @@ impl Run {
             lines.clear();
         }
         self.target.sync();
-    }
-
-    fn is_over(&self) -> bool {
-        self.waiting.is_closed() || self.waiting.sender_strong_count() == 0
     }
 
     fn failed(&mut self, error: &io::Error) {
@@ -236,6 +242,25 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), "first\nsecond\n");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_writer_that_fails_does_not_keep_the_server_from_ending() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, metrics) = (folder.path().join("access.jsonl"), metrics());
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        let writer = Arc::new(Writer::file(&path, &metrics).unwrap());
+        let held = Arc::clone(&writer);
+        let callers = tokio::spawn(async move {
+            for _ in 0..3 * MAX_ACCESS_RECORDS_WAITING {
+                held.write(b"line\n".to_vec()).await;
+            }
+        });
+        while metrics.own.access_waits.get() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        tokio::task::spawn_blocking(move || writer.close()).await.unwrap();
+        callers.await.unwrap();
     }
 
     #[tokio::test(flavor = "multi_thread")]

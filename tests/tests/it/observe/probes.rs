@@ -41,9 +41,8 @@ async fn a_server_that_drains_lives_and_is_not_ready() {
     let mut scene = Scene::start().await;
     let queue = scene.plain_queue("q").await;
     let mut health = HealthClient::new(scene.caller.channel());
-    let services =
-        ["", "posthouse.v1.Publisher", "posthouse.v1.Consumer", "posthouse.v1.Queues"].map(str::to_owned);
-    for service in services {
+    for service in ["", "Publisher", "Consumer", "Queues", "Messages"] {
+        let service = if service.is_empty() { String::new() } else { format!("posthouse.v1.{service}") };
         let answer = health.check(HealthCheckRequest { service: service.clone() }).await.unwrap();
         assert_eq!(answer.into_inner().status(), ServingStatus::Serving, "{service:?}");
     }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::time::Duration;
 
 use posthouse_proto::v1::{self, SettleAction};
 use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::scene::{LONG, Scene, settlement};
+use posthouse_tests::harness::scene::{LONG, Scene, message, settlement};
 use posthouse_tests::harness::site::{CIVIL, Site};
 use posthouse_tests::harness::stream::{Stream, open};
 use serde_json::Value;
@@ -120,4 +121,51 @@ async fn without_a_file_changes_and_refusals_are_in_the_log() {
         (&"UNAUTHENTICATED".into(), &"TOKEN_MALFORMED".into())
     );
     assert!(!scene.server.log().contains(CANARY));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redrive_is_recorded_with_its_queue_and_so_is_one_that_was_refused() {
+    let scene = Scene::on(Site::with_sections("[access]\nfile = \"access.jsonl\"\n")).await;
+    let queue = scene.plain_queue("q").await;
+    let id = scene.fail(&queue, "a").await;
+    let request =
+        v1::RedriveDeadLettersRequest { queue: queue.clone(), ..v1::RedriveDeadLettersRequest::default() };
+    let answer = scene.caller.messages().redrive_dead_letters(scene.caller.request(request.clone())).await;
+    assert_eq!(answer.unwrap().into_inner().redriven, 1);
+    let stranger = scene.scoped("posthouse:manage:civil-affairs/household-registry/other");
+    stranger.messages().redrive_dead_letters(stranger.request(request)).await.unwrap_err();
+    let find = v1::FindMessageRequest { message_id: id.clone(), ..v1::FindMessageRequest::default() };
+    stranger.messages().find_message(stranger.request(find)).await.unwrap_err();
+
+    let changed = records(&scene.site, "manage", 2).await.remove(1);
+    assert_eq!(changed["method"], "posthouse.v1.Messages/RedriveDeadLetters");
+    assert_eq!((&changed["queue"], &changed["outcome"]), (&Value::from(queue.clone()), &"OK".into()));
+    let refused = records(&scene.site, "refused", 2).await;
+    assert_eq!((&refused[0]["queue"], &refused[0]["reason"]), (&queue.into(), &"GRANT_MISSING".into()));
+    assert_eq!((&refused[1]["queue"], &refused[1]["reason"]), (&id.into(), &"GRANT_MISSING".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_stored_is_recorded_even_if_its_publisher_does_not_wait_for_the_answer() {
+    let scene = Scene::on(Site::with_sections("[access]\nfile = \"access.jsonl\"\n")).await;
+    let queue = scene.plain_queue("q").await;
+    for round in 0..60 {
+        let request = v1::PublishRequest {
+            queue: queue.clone(),
+            messages: vec![message("a")],
+            ..v1::PublishRequest::default()
+        };
+        let (mut publisher, request) = (scene.caller.publisher(), scene.caller.request(request));
+        // It hangs up sooner or later: some of these messages are on their way to the disk by then.
+        let _ = tokio::time::timeout(Duration::from_micros(100 * round), publisher.publish(request)).await;
+    }
+    scene.publish(&queue, &["last"]).await;
+    let path = scene.site.path("access.jsonl");
+    eventually("a record of every message", || async {
+        let text = fs::read_to_string(&path).ok().filter(|text| text.ends_with('\n'))?;
+        let published = lines(&text).into_iter().filter(|record| record["action"] == "publish");
+        let recorded: u64 = published.map(|record| record["count"].as_u64().unwrap()).sum();
+        (recorded == scene.stats(&queue).await.published).then_some(())
+    })
+    .await;
 }

@@ -3,17 +3,20 @@
 
 mod random;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use posthouse_proto::FILE_DESCRIPTOR_SET;
 use posthouse_proto::v1::{self, SettleAction};
 use posthouse_tests::harness::refusal::Refusal;
 use posthouse_tests::harness::scene::{LONG, Scene, settlement, text};
 use posthouse_tests::harness::wire::Caller;
 use posthouse_tests::harness::{PATIENCE, raw};
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tonic::{Code, Status};
@@ -121,6 +124,19 @@ async fn behave(scene: &Scene, queue: &str, done: &AtomicBool, rounds: &AtomicU6
         scene.settled(queue, settlement(&delivery, SettleAction::Ack)).await;
         rounds.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+#[test]
+fn every_method_is_tried() {
+    let mut methods = BTreeSet::new();
+    for file in FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap().file {
+        for service in &file.service {
+            let paths = service.method.iter().map(|method| method.name());
+            methods.extend(paths.map(|method| format!("/{}.{}/{method}", file.package(), service.name())));
+        }
+    }
+    let tried = METHODS.iter().map(|(path, _)| *path).chain(STREAMS.iter().map(|(path, ..)| *path));
+    assert_eq!(methods, tried.map(str::to_owned).collect());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use base64::Engine as _;
 use bytes::Bytes;
 use posthouse_proto::v1::{self, consume_request, publish_stream_request};
 use posthouse_tests::harness::scene::queue_name;
@@ -30,6 +31,9 @@ pub const METHODS: &[(&str, Make)] = &[
     ("/posthouse.v1.Queues/UpdateQueue", update),
     ("/posthouse.v1.Queues/DeleteQueue", delete),
     ("/posthouse.v1.Queues/PurgeQueue", purge),
+    ("/posthouse.v1.Messages/FindMessage", find),
+    ("/posthouse.v1.Messages/ListDeadLetters", list_dead_letters),
+    ("/posthouse.v1.Messages/RedriveDeadLetters", redrive),
 ];
 
 /// Every stream: its path, its first frame, its other frames.
@@ -237,6 +241,53 @@ fn delete(random: &mut StdRng, _: &[Bytes]) -> Bytes {
 fn purge(random: &mut StdRng, _: &[Bytes]) -> Bytes {
     let (name, request_id, validate_only) = (name(random), request_id(random), random.random());
     encode(&v1::PurgeQueueRequest { name, request_id, validate_only })
+}
+
+/// Laid out as the server does it. Most often it is of a queue that may be there.
+fn message_id(random: &mut StdRng) -> String {
+    if random.random_bool(0.2) {
+        return some_text(random);
+    }
+    let (near, most) = (random.random_bool(0.7), u64::from(u32::MAX));
+    let mut part = |below: u64| if near { random.random_range(0..below) } else { number(random) };
+    let (department, queue, sequence) = (part(5) & most, part(9) & most, part(200));
+    let lane = u8::from(random.random_ratio(1, 20));
+    let mut id = (department << 32 | queue).to_be_bytes().to_vec();
+    id.push(lane);
+    id.extend(sequence.to_be_bytes());
+    base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(id)
+}
+
+fn page_token(random: &mut StdRng) -> String {
+    match random.random_range(0..4) {
+        0 => some_text(random),
+        1 => base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(number(random).to_be_bytes()),
+        _ => String::new(),
+    }
+}
+
+fn find(random: &mut StdRng, _: &[Bytes]) -> Bytes {
+    encode(&v1::FindMessageRequest { message_id: message_id(random), subscription: subscription(random) })
+}
+
+fn list_dead_letters(random: &mut StdRng, _: &[Bytes]) -> Bytes {
+    let source = if random.random_bool(0.7) { String::new() } else { message_id(random) };
+    encode(&v1::ListDeadLettersRequest {
+        queue: name(random),
+        page_size: pick(random, &[0, 0, 1, 1_000, 1_001, -1, i32::MIN, i32::MAX]),
+        page_token: page_token(random),
+        source_message_id: source,
+    })
+}
+
+fn redrive(random: &mut StdRng, _: &[Bytes]) -> Bytes {
+    let count = pick(random, &[0, 0, 0, 1, 3, 1_001]);
+    encode(&v1::RedriveDeadLettersRequest {
+        queue: name(random),
+        message_ids: (0..count).map(|_| message_id(random)).collect(),
+        max_messages: pick(random, &[0, 0, 1, 1_000, 1_001, u32::MAX]),
+        target_queue: if random.random_bool(0.6) { String::new() } else { name(random) },
+    })
 }
 
 fn version(random: &mut StdRng) -> u32 {

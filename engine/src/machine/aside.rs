@@ -1,0 +1,176 @@
+//! A message that waits must not keep alive, on the disk and in the tenant's account, all that was settled behind it:
+//! when that is much, what waits is copied aside. The chunks' rule (`state/floor.rs`) goes by numbers, this one by bytes.
+//!
+//! How much lies dead is not counted with every settlement. The publishes that settlements have *reached* are counted
+//! instead, once each; only when they hold much is what waits among them looked at.
+
+use bytes::Bytes;
+
+use super::Turn;
+use crate::{
+    apply::{
+        entry::{self, SizeReader},
+        message,
+    },
+    halt::Halt,
+    ids::DEFAULT_LANE,
+    keys::{AsideKey, Key},
+    limits::{
+        COPY_ASIDE_FROM_BYTES, COPY_ASIDE_GAIN, LOOK_AGAIN_AFTER, LOOKS_PER_SETTLED, MAX_COPIED_BYTES,
+        MAX_COPIES, MAX_LOOKS, MAX_REACH,
+    },
+    schema::QueueHeadRow,
+    state::{Queue, Subscription},
+};
+
+/// The limits that tests of small cases make smaller.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rule {
+    pub(super) from_bytes: u64,
+    pub(super) gain: u64,
+    pub(super) look_again_after: u64,
+    pub(super) max_copies: usize,
+    pub(super) max_bytes: u64,
+}
+
+impl Default for Rule {
+    fn default() -> Self {
+        Self {
+            from_bytes: COPY_ASIDE_FROM_BYTES,
+            gain: COPY_ASIDE_GAIN,
+            look_again_after: LOOK_AGAIN_AFTER,
+            max_copies: MAX_COPIES,
+            max_bytes: MAX_COPIED_BYTES,
+        }
+    }
+}
+
+/// What a batch may still copy.
+pub(super) struct Room {
+    copies: usize,
+    bytes: u64,
+    /// Something did not fit.
+    spent: bool,
+}
+
+impl Room {
+    pub(super) const fn of(rule: Rule) -> Self {
+        Self { copies: rule.max_copies, bytes: rule.max_bytes, spent: false }
+    }
+
+    fn take(&mut self, bytes: u64) -> bool {
+        self.spent |= self.copies == 0 || self.bytes < bytes;
+        if !self.spent {
+            self.copies -= 1;
+            self.bytes -= bytes;
+        }
+        !self.spent
+    }
+}
+
+/// Copies aside what waits, if so much lies dead behind it; whether it has.
+pub(super) fn relieve(turn: &mut Turn<'_>, queue: &mut Queue, room: &mut Room) -> Result<bool, Halt> {
+    let rule = turn.aside;
+    if queue.head.stored_bytes.saturating_sub(queue.head.passed_bytes) < rule.from_bytes {
+        return Ok(false);
+    }
+    reach(turn, queue)?;
+    let settled = queue.settled();
+    if queue.head.reached_bytes < rule.from_bytes || settled < queue.head.look_after || room.spent {
+        return Ok(false);
+    }
+    let (waiting_bytes, looks) = look(turn, queue)?;
+    let gain = queue.head.reached_bytes.saturating_sub(waiting_bytes);
+    let worth = gain >= waiting_bytes.saturating_mul(rule.gain);
+    if worth {
+        for subscription in queue.subscriptions.values_mut() {
+            queue.head.stored_bytes += copy(turn, subscription, queue.head.reached, room)?;
+        }
+    }
+    let pause = rule.look_again_after.max(looks / LOOKS_PER_SETTLED);
+    queue.head.look_after = if worth && room.spent { 0 } else { settled + pause };
+    queue.head_changed = true;
+    Ok(worth)
+}
+
+/// Writes a copy; its bytes.
+pub(super) fn put(turn: &mut Turn<'_>, held: &Subscription, sequence: u64, body: Bytes) -> u64 {
+    let bytes = body.len() as u64;
+    let aside = AsideKey { subscription: held.id, lane: DEFAULT_LANE, sequence };
+    turn.rows.put_parts(AsideKey::FAMILY, aside.encode(), body, Bytes::new());
+    bytes
+}
+
+/// A publish that was reached has been passed.
+pub(super) fn unreach(head: &mut QueueHeadRow, bytes: u64) -> Result<(), Halt> {
+    let Some(left) = head.reached_bytes.checked_sub(bytes) else {
+        return Err(Halt::Invariant(format!("{bytes} bytes are passed of {} reached", head.reached_bytes)));
+    };
+    head.reached_bytes = left;
+    Ok(())
+}
+
+/// Counts the publishes up to what every subscription has settled, a bounded number at a time.
+fn reach(turn: &Turn<'_>, queue: &mut Queue) -> Result<(), Halt> {
+    let head = &mut queue.head;
+    let Some(beyond) = queue.subscriptions.values().map(Subscription::beyond_settled).min() else {
+        return Ok(());
+    };
+    for _ in 0..MAX_REACH {
+        let from = head.reached.max(head.passed);
+        if from >= beyond {
+            break;
+        }
+        let entry = entry::beginning_at(&turn.rows, &queue.recent, queue.id, from)?;
+        if entry.end() > beyond {
+            break;
+        }
+        head.reached = entry.end();
+        head.reached_bytes += entry.stored_bytes;
+        queue.head_changed = true;
+    }
+    Ok(())
+}
+
+/// How many bytes wait among what was reached, and how many messages were looked at. It stops once it is enough to know
+/// that copies are not worth it; beyond the messages that it may look at, it takes the others to be like them.
+fn look(turn: &Turn<'_>, queue: &Queue) -> Result<(u64, u64), Halt> {
+    let end = queue.head.reached;
+    let enough = queue.head.reached_bytes / (1 + turn.aside.gain);
+    let (mut bytes, mut looks, mut others) = (0, 0, 0);
+    for held in queue.subscriptions.values() {
+        let mut sizes = SizeReader::default();
+        let mut at = held.next_unsettled(held.cleared());
+        while at < end && bytes <= enough && looks < MAX_LOOKS {
+            bytes += sizes.read(&turn.rows, &queue.recent, queue.id, at)?;
+            looks += 1;
+            at = held.next_unsettled(at + 1);
+        }
+        others += held.unsettled_between(at, end);
+    }
+    if looks == MAX_LOOKS {
+        bytes = bytes.saturating_add((bytes / looks).saturating_mul(others));
+    }
+    Ok((bytes, looks))
+}
+
+/// Copies aside what waits up to a sequence, as far as there is room; the bytes.
+fn copy(turn: &mut Turn<'_>, held: &mut Subscription, end: u64, room: &mut Room) -> Result<u64, Halt> {
+    let mut bytes = 0;
+    let mut at = held.cleared();
+    loop {
+        at = held.next_unsettled(at).min(end);
+        if at >= end {
+            break;
+        }
+        let body = message::read(&turn.rows, held, at)?;
+        if !room.take(body.len() as u64) {
+            break;
+        }
+        bytes += put(turn, held, at, body);
+        at += 1;
+    }
+    held.row_changed |= held.row.copied < at;
+    held.row.copied = held.row.copied.max(at);
+    Ok(bytes)
+}
