@@ -88,7 +88,7 @@ impl Context {
         let path = path.as_ref();
         let text = std::fs::read_to_string(path).map_err(|error| ContextError::unreadable(path, error))?;
         let mut builder: ContextBuilder = toml::from_str(&text)
-            .map_err(|error| ContextError::Syntax { path: path.to_owned(), message: error.to_string() })?;
+            .map_err(|error| ContextError::Syntax { path: path.to_owned(), message: told(&error, &text) })?;
         let folder = path.parent().unwrap_or_else(|| Path::new(""));
         for file in
             [&mut builder.authority, &mut builder.certificate, &mut builder.key, &mut builder.token_file]
@@ -290,6 +290,13 @@ pub(crate) fn split(endpoint: &str) -> Option<(&str, u16)> {
     valid.then_some((host, port))
 }
 
+/// What is wrong and where, without the line itself: somebody may have put a token there.
+fn told(error: &toml::de::Error, text: &str) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before.map(|before| format!("line {}: ", 1 + before.matches('\n').count()));
+    format!("{}{}", line.unwrap_or_default(), error.message())
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Context, ContextError, TlsSource, TokenSource, split};
@@ -312,6 +319,9 @@ mod tests {
         std::fs::write(&path, format!("{text}insecure=true\n")).unwrap();
         let error = Context::load(&path).unwrap_err();
         assert!(matches!(error, ContextError::Syntax { .. }) && error.to_string().contains("insecure"));
+        std::fs::write(&path, "endpoint = '127.0.0.1:7443'\ntoken = eyJsecret\n").unwrap();
+        let error = Context::load(&path).unwrap_err().to_string();
+        assert!(error.contains("line 2") && !error.contains("eyJsecret"), "{error}");
         std::fs::write(&path, "endpoint='127.0.0.1:7443'").unwrap();
         assert!(matches!(Context::load(&path), Err(ContextError::Missing("authority"))));
     }

@@ -110,7 +110,9 @@ impl fmt::Display for Refusal {
             (true, Some(reason)) => write!(f, "{reason}")?,
             (true, None) => write!(f, "{}", self.0.code.description())?,
         }
-        for violation in self.0.fields.iter().chain(&self.0.quotas) {
+        let violations = self.0.fields.iter().chain(&self.0.quotas);
+        // The message often says the same.
+        for violation in violations.filter(|violation| !self.0.message.contains(&violation.description)) {
             write!(f, "; {}: {}", violation.subject, violation.description)?;
         }
         if let (false, Some(reason)) = (self.0.message.is_empty(), self.reason()) {

@@ -31,7 +31,8 @@ use crate::message::NewMessage;
 ///
 /// Messages are gathered into batches, many of which are under way at once, and stored in the order of publishing.
 /// When the connection breaks, the publisher opens another and sends what was not answered again; the server
-/// recognises what it has, so that nothing is stored twice while this publisher lives.
+/// recognises what it has, so that nothing is stored twice while this publisher lives and the server remembers it
+/// (seven idle days).
 ///
 /// What has no answer yet is bounded in bytes and in messages: [`Publisher::publish`] waits for room,
 /// [`Publisher::try_publish`] says that there is none.
