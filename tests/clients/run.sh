@@ -141,7 +141,7 @@ run_sample() {
 run_prometheus() {
     local listen management
     # The port is the system's choice; the log tells it.
-    management=$(sed -n 's/.*listening for probes and metrics address=\([0-9.:]*\).*/\1/p' "$work/server.log" | head -n 1)
+    management=$(sed -n 's/.*answering probes and metrics address=\([0-9.:]*\).*/\1/p' "$work/server.log" | head -n 1)
     [[ -n $management ]] || fail 'the server does not say where it answers probes'
     curl -fsS "http://$management/metrics" >"$work/metrics.txt"
     promtool check metrics <"$work/metrics.txt" >"$work/promtool.log" 2>&1 || {

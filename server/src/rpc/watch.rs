@@ -66,8 +66,9 @@ impl Call {
 
     /// As [`names`](Self::names), for a stream, whose first frame names it.
     pub(crate) fn is_about(&self, resource: &str) {
-        // Longer than any name can be.
-        let _ = self.about.set(resource.chars().take(MAX_RESOURCE_CHARS).collect());
+        // Longer than any name can be; what is not ASCII is no name, and may only look like one.
+        let escaped = resource.chars().flat_map(char::escape_default);
+        let _ = self.about.set(escaped.take(MAX_RESOURCE_CHARS).collect());
     }
 
     /// What is recorded of its end, if anything is.

@@ -38,7 +38,7 @@ serving() {
 
 # Where the server answers probes: the system has chosen the port.
 management() {
-    sed -n 's/.*listening for probes and metrics address=\([0-9.:]*\).*/\1/p' "$PLACE.log" | tail -n 1
+    sed -n 's/.*answering probes and metrics address=\([0-9.:]*\).*/\1/p' "$PLACE.log" | tail -n 1
 }
 
 # Make's targets are run by CI; here they only have to exist.
