@@ -1,6 +1,6 @@
 //! `posthouse apply`: the queues of a file come to exist with the settings of the file.
 //!
-//! [`file`] reads and checks the file whole, [`plan`] compares it with what is there, and this carries the plan out: what
+//! [`mod@file`] reads and checks the file whole, [`plan`] compares it with what is there, and this carries the plan out: what
 //! names no dead-letter queue first, since the server refuses a target that has a target itself, or does not exist yet
 //! in this plan.
 

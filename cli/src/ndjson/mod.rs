@@ -1,4 +1,4 @@
-//! Messages as lines of JSON. What [`write`] makes of a delivery, [`read`] takes as a message.
+//! Messages as lines of JSON. What [`mod@write`] makes of a delivery, [`read`] takes as a message.
 //!
 //! A line is one object:
 //!
