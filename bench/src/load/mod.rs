@@ -1,0 +1,3 @@
+//! The load: what is sent and taken, and how it is measured.
+
+pub mod payload;

@@ -1,0 +1,136 @@
+//! Server processes of this run: started, watched, ended.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+/// How long a server may take to start or to stop.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks at it.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A process that this run started. Dropping it kills it and what it started.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    name: String,
+}
+
+impl Process {
+    /// Starts a command whose output goes to `log`, as the head of a process group of its own.
+    pub fn start(name: &str, mut command: Command, log: &Path) -> Result<Self> {
+        use std::os::unix::process::CommandExt as _;
+        let file = File::create(log).with_context(|| format!("the log of {name}"))?;
+        let errors = file.try_clone()?;
+        let child = command.stdin(Stdio::null()).stdout(file).stderr(errors).process_group(0).spawn();
+        let child =
+            child.with_context(|| format!("{name} does not start: is it installed? `make bench` does"))?;
+        Ok(Self { child, name: name.to_owned() })
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// It and all that it started, and what they started.
+    pub fn family(&self) -> Vec<u32> {
+        family(self.id())
+    }
+
+    /// Fails if it has ended.
+    pub fn check(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => bail!("{} ended with {status}", self.name),
+        }
+    }
+
+    /// Asks it to stop (SIGTERM) and waits until it has.
+    pub async fn stop(mut self) -> Result<()> {
+        signal(self.id(), libc::SIGTERM);
+        let asked = Instant::now();
+        while self.child.try_wait()?.is_none() {
+            if asked.elapsed() > PATIENCE {
+                bail!("{} does not stop", self.name);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Its whole group; none of them may be there any more.
+        signal_group(self.id(), libc::SIGKILL);
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Tries until it succeeds, while the process runs.
+pub async fn until_ready<T, F>(process: &mut Process, mut attempt: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let start = Instant::now();
+    loop {
+        process.check()?;
+        match attempt().await {
+            Ok(ready) => return Ok(ready),
+            Err(error) if start.elapsed() > PATIENCE => {
+                return Err(error.context("the server does not answer"));
+            }
+            Err(_) => tokio::time::sleep(LOOK).await,
+        }
+    }
+}
+
+/// A port of the loopback that nobody uses, and that no outgoing connection is given.
+pub fn free_address() -> Result<SocketAddr> {
+    use rand::RngExt as _;
+    let mut random = rand::rng();
+    for _ in 0..1_000 {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, random.random_range(10_000..32_000)));
+        if TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    bail!("no free port between 10000 and 32000")
+}
+
+/// A process and its descendants.
+pub fn family(id: u32) -> Vec<u32> {
+    let mut all = vec![id];
+    let mut next = 0;
+    while let Some(parent) = all.get(next).copied() {
+        next += 1;
+        let Ok(tasks) = fs::read_dir(format!("/proc/{parent}/task")) else { continue };
+        for task in tasks.flatten() {
+            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            all.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+        }
+    }
+    all
+}
+
+#[allow(unsafe_code, reason = "kill(2) takes two numbers and touches no memory")]
+fn signal(id: u32, number: i32) {
+    if let Ok(id) = libc::pid_t::try_from(id) {
+        // SAFETY: see the reason above.
+        unsafe { libc::kill(id, number) };
+    }
+}
+
+#[allow(unsafe_code, reason = "killpg(2) takes two numbers and touches no memory")]
+fn signal_group(id: u32, number: i32) {
+    if let Ok(id) = libc::pid_t::try_from(id) {
+        // SAFETY: see the reason above.
+        unsafe { libc::killpg(id, number) };
+    }
+}
