@@ -17,16 +17,20 @@ RELEASE := --release --locked
 
 # Which figures `make figures` measures; all of them when empty.
 FIGURES ?=
+# When set, `make instructions` expects from now on what it counts.
+ACCEPT ?=
 
-.PHONY: help build demo test test-clients crash figures check fix binaries compilers gate-tools client-tools
+.PHONY: help build demo test test-clients crash figures instructions check fix binaries compilers gate-tools client-tools \
+	count-tools
 
 help:
 	@echo 'make build         the program, as bin/posthouse'
 	@echo 'make demo          ten thousand citizen applications through a server that is killed on the way'
-	@echo 'make test          every test'
+	@echo 'make test          every test, and the instructions per message'
 	@echo 'make test-clients  clients in Python and Node made from proto/, and a real Prometheus'
 	@echo 'make crash         $(CRASH_ROUNDS) rounds of kill -9 under load (CRASH_ROUNDS=N for others)'
 	@echo 'make figures       the promised speed, restart time and memory, measured here (minutes; leave the machine alone)'
+	@echo 'make instructions  the engine'"'"'s instructions per message, counted; fails if there are more (ACCEPT=1: accepts them)'
 	@echo 'make check         the gate: format, lints, dependencies, documentation; changes nothing'
 	@echo 'make fix           what of that can be put right by itself'
 
@@ -39,8 +43,9 @@ demo: compilers
 	cargo build $(RELEASE) --workspace --bins --examples
 	$(CARGO_TARGET_DIR)/release/examples/demo demo/applications.ndjson
 
-test: binaries
+test: binaries count-tools
 	cargo test $(RELEASE) --workspace
+	scripts/count-instructions.sh
 	cargo test $(RELEASE) --workspace --features posthouse/planted-bugs --test proofs planted
 
 test-clients: compilers client-tools
@@ -53,6 +58,10 @@ crash: binaries
 figures: compilers
 	cargo build $(RELEASE) --workspace --bins --examples
 	$(CARGO_TARGET_DIR)/release/examples/figures $(FIGURES)
+
+instructions: compilers count-tools
+	cargo build $(RELEASE) --workspace --bins --examples
+	scripts/count-instructions.sh $(if $(ACCEPT),accept)
 
 # What the tests run: the server, the server with its planted bugs, the library that plays power cuts. Always the whole
 # workspace and with examples, since the features of a dependency are those that all of its users want, those of tests
@@ -77,6 +86,9 @@ compilers:
 
 client-tools:
 	@scripts/install-tools.sh clients $(TOOLS)
+
+count-tools:
+	@scripts/install-tools.sh counts
 
 gate-tools:
 	@scripts/install-tools.sh gate $(TOOLS) $(CARGO_DENY_VERSION)

@@ -4,6 +4,7 @@
 #   install-tools.sh compilers                     C and C++ compilers and libclang, for RocksDB and aws-lc
 #   install-tools.sh gate TOOLS_DIR DENY_VERSION   and what `make check` needs
 #   install-tools.sh clients TOOLS_DIR             what `make test-clients` needs: Python, Node and Prometheus
+#   install-tools.sh counts                        what `make instructions` needs: Valgrind
 set -euo pipefail
 
 fail() {
@@ -104,9 +105,16 @@ prometheus() {
     rm -rf "$draft"
 }
 
+counts() {
+    # Elsewhere nothing is counted.
+    [[ "$(uname -sm)" == 'Linux x86_64' ]] || return 0
+    command -v valgrind >/dev/null || install_packages 'Install Valgrind 3.19 or newer.' valgrind
+}
+
 case "${1:-}" in
 compilers) compilers ;;
 gate) gate "${2:?TOOLS_DIR}" "${3:?DENY_VERSION}" ;;
 clients) clients "${2:?TOOLS_DIR}" ;;
-*) fail "usage: install-tools.sh compilers | gate TOOLS_DIR DENY_VERSION | clients TOOLS_DIR" ;;
+counts) counts ;;
+*) fail "usage: install-tools.sh compilers | counts | gate TOOLS_DIR DENY_VERSION | clients TOOLS_DIR" ;;
 esac

@@ -1,0 +1,116 @@
+//! One queue, its producers and its consumers: what they have sent, and what they hold.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use posthouse_engine::{
+    ids::{DEFAULT_SUBSCRIPTION, QueueRef},
+    outcome::{Granted, Outcome},
+    schema::{Command, Grant, Holder, Producer, Publish, Settle, SettleItem, SettleKind, TokenRef},
+};
+
+use super::shard::{Shard, entry};
+
+/// Sessions that publish, in turn.
+const PRODUCERS: u8 = 4;
+
+pub struct Line {
+    queue: QueueRef,
+    /// The producers' next sequences, the next one's first.
+    producers: VecDeque<(u8, u64)>,
+    /// The first message that was not leased.
+    next: u64,
+    /// What is leased, in order.
+    leased: VecDeque<TokenRef>,
+}
+
+impl Line {
+    /// A queue of which nothing is leased. Its producers open their sessions.
+    pub fn new(queue: QueueRef, shard: &mut Shard) -> Self {
+        let producers = (0..PRODUCERS).map(|producer| (producer, 0)).collect();
+        let mut line = Self { queue, producers, next: 1, leased: VecDeque::new() };
+        for _ in 0..PRODUCERS {
+            let publish = line.publish(1);
+            shard.run(vec![publish]);
+        }
+        line
+    }
+
+    /// The next publish of the next producer.
+    pub fn publish(&mut self, messages: usize) -> Command {
+        let (number, first_sequence) = self.producers.pop_front().unwrap();
+        self.producers.push_back((number, first_sequence + messages as u64));
+        let producer = Producer {
+            producer_id: Bytes::copy_from_slice(&[number; 16]),
+            epoch: 1,
+            first_sequence,
+            tenant: 7,
+            subject: "spiffe://agency.example/civil-registry/counter".into(),
+        };
+        Command::Publish(Publish {
+            department: self.queue.department.0,
+            queue: self.queue.queue.0,
+            lane: 0,
+            producer: Some(producer),
+            entries: (0..messages).map(|_| entry()).collect(),
+            atomic: false,
+        })
+    }
+
+    /// A grant of the next messages. [`Line::note`] has to see its outcome.
+    pub fn grant(&mut self, messages: u64) -> Command {
+        let sequences = (self.next..self.next + messages).collect();
+        self.next += messages;
+        Command::Grant(Grant {
+            department: self.queue.department.0,
+            queue: self.queue.queue.0,
+            subscription: DEFAULT_SUBSCRIPTION.0,
+            lane: 0,
+            holder: Some(holder()),
+            sequences,
+            duration_ms: 30_000,
+            nonce: self.next.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        })
+    }
+
+    /// An ack of the messages that were leased first.
+    pub fn settle(&mut self, messages: usize) -> Command {
+        let ack = |token| SettleItem { token: Some(token), kind: SettleKind::Ack.into(), delay_ms: 0 };
+        Command::Settle(Settle {
+            department: self.queue.department.0,
+            queue: self.queue.queue.0,
+            subscription: DEFAULT_SUBSCRIPTION.0,
+            holder: Some(holder()),
+            items: self.leased.drain(..messages).map(ack).collect(),
+        })
+    }
+
+    /// How many were published more than leased since the line began.
+    pub fn published(&self) -> u64 {
+        let published: u64 = self.producers.iter().map(|(_, next)| next).sum();
+        published.saturating_sub(self.next - 1)
+    }
+
+    /// How many are leased.
+    pub fn leased(&self) -> usize {
+        self.leased.len()
+    }
+
+    /// Remembers what was leased.
+    pub fn note(&mut self, outcomes: &[Outcome]) {
+        for outcome in outcomes {
+            if let Outcome::Grant(Ok(Granted { lease, nonce, items, .. })) = outcome {
+                let token = |index| TokenRef { lease: lease.0, index, nonce: *nonce };
+                self.leased.extend(items.iter().map(|item| token(item.index)));
+            }
+        }
+    }
+}
+
+fn holder() -> Holder {
+    Holder {
+        tenant: 7,
+        subject: "spiffe://agency.example/civil-registry/clerk".into(),
+        session_id: Bytes::from_static(&[9; 16]),
+    }
+}
