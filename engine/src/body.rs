@@ -1,6 +1,6 @@
 //! The value of a body row: `header length u32 | header | content`. The engine reads and writes headers only.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 use prost::Message;
 
 use crate::schema::BodyHeader;
@@ -14,11 +14,12 @@ pub struct BodyError;
 #[must_use]
 pub fn head(header: &BodyHeader) -> Bytes {
     let length = header.encoded_len();
-    let mut head = BytesMut::with_capacity(4 + length);
+    let mut head = Vec::with_capacity(4 + length);
     // A header is some hundred bytes.
     head.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
-    head.put(header.encode_to_vec().as_slice());
-    head.freeze()
+    // A Vec grows: encoding into it cannot fail.
+    header.encode_raw(&mut head);
+    head.into()
 }
 
 /// Header and content of a stored body; the content is not copied.

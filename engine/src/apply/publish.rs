@@ -38,7 +38,7 @@ pub(super) fn apply(turn: &mut Turn<'_>, command: Publish) -> Result<Result<Publ
 fn publish(
     turn: &mut Turn<'_>,
     queue: &mut Queue,
-    command: Publish,
+    mut command: Publish,
 ) -> Result<Result<Vec<EntryResult>, PublishError>, Halt> {
     let session = match command.producer {
         None => None,
@@ -52,7 +52,7 @@ fn publish(
         return Ok(Err(PublishError::AtomicRefused));
     }
     let lane = lane(command.lane)?;
-    let first = store(turn, queue, lane, &command.entries);
+    let first = store(turn, queue, lane, &mut command.entries);
     if let Some(session) = session {
         producer::remember(turn, queue, session, &command.entries, first);
     }
@@ -67,10 +67,10 @@ fn publish(
     Ok(Ok(command.entries.iter().map(result).collect()))
 }
 
-/// Stores what was not refused; the first sequence, or 0 for none.
-fn store(turn: &mut Turn<'_>, queue: &mut Queue, lane: Lane, entries: &[PublishEntry]) -> u64 {
-    let taken = || entries.iter().filter(|entry| !entry.refused);
-    let payload_bytes: Vec<u32> = taken().map(|entry| entry.payload_bytes).collect();
+/// Stores what was not refused, and takes its contents; the first sequence, or 0 for none.
+fn store(turn: &mut Turn<'_>, queue: &mut Queue, lane: Lane, entries: &mut [PublishEntry]) -> u64 {
+    let mut payload_bytes = Vec::with_capacity(entries.len());
+    payload_bytes.extend(entries.iter().filter(|entry| !entry.refused).map(|entry| entry.payload_bytes));
     if payload_bytes.is_empty() {
         return 0;
     }
@@ -78,10 +78,10 @@ fn store(turn: &mut Turn<'_>, queue: &mut Queue, lane: Lane, entries: &[PublishE
     let first = queue.head.next_sequence;
     let mut heads = Heads::new(turn.now, lane);
     let mut stored_bytes = 0;
-    for (sequence, entry) in (first..).zip(taken()) {
-        let head = heads.of(entry.payload_bytes);
-        stored_bytes += (head.len() + entry.content.len()) as u64;
-        turn.rows.put_parts(Family::Body, keys::body(id, lane, sequence), head, entry.content.clone());
+    for (sequence, entry) in (first..).zip(entries.iter_mut().filter(|entry| !entry.refused)) {
+        let (head, content) = (heads.of(entry.payload_bytes), std::mem::take(&mut entry.content));
+        stored_bytes += (head.len() + content.len()) as u64;
+        turn.rows.put_parts(Family::Body, keys::body(id, lane, sequence), head, content);
     }
     let (published_at_ms, lane) = (turn.now, lane.0.into());
     append(
