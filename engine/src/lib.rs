@@ -25,4 +25,5 @@ pub mod check;
 
 mod apply;
 mod overlay;
+mod points;
 mod state;

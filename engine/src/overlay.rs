@@ -1,7 +1,5 @@
 //! The rows as a batch sees them: what is committed, and over it what the batch's earlier commands have written.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use prost::Message;
 
@@ -9,6 +7,7 @@ use crate::{
     halt::Halt,
     keys::{self, Key},
     kv::{Family, Kv, KvError, Row, Write, Writes},
+    points::Points,
 };
 
 /// A row's value in two parts, as a [`Write::Put`] takes it.
@@ -18,7 +17,7 @@ type Value = (Bytes, Bytes);
 #[derive(Default)]
 struct Changes {
     ranges: Vec<(Vec<u8>, Vec<u8>)>,
-    points: BTreeMap<Vec<u8>, Option<Value>>,
+    points: Points<Option<Value>>,
 }
 
 impl Changes {
@@ -73,7 +72,7 @@ impl<'a> Overlay<'a> {
                 Some((key, _)) if page.len() == asked => [key, &[0][..]].concat(),
                 _ => to.to_vec(),
             };
-            let mut points = changes.points.range(from..end.clone()).peekable();
+            let mut points = changes.points.range(&from, &end).peekable();
             for (key, value) in page {
                 while let Some((point, written)) = points.next_if(|(point, _)| point[..] < key[..]) {
                     push(&mut rows, point, written.as_ref());
@@ -110,8 +109,9 @@ impl<'a> Overlay<'a> {
                 _ => None,
             };
         }
-        let points = changes.points.range(from.to_vec()..=at.to_vec()).rev();
-        let written = points.filter_map(|(key, value)| Some((key, value.as_ref()?))).next();
+        // A key that is one zero longer is the next.
+        let mut points = changes.points.descending(from, &[at, &[0]].concat());
+        let written = points.find_map(|(key, value)| Some((key, value.as_ref()?)));
         Ok(match written {
             Some((key, value)) if stored.as_ref().is_none_or(|(stored, _)| stored[..] < key[..]) => {
                 Some((Bytes::copy_from_slice(key), join(value)))
@@ -128,17 +128,18 @@ impl<'a> Overlay<'a> {
         self.changes[family as usize].points.insert(key, Some((head, tail)));
     }
 
+    /// So many rows of a family are about to be put, by ascending keys.
+    pub(crate) fn reserve(&mut self, family: Family, rows: usize) {
+        self.changes[family as usize].points.reserve(rows);
+    }
+
     pub(crate) fn delete<K: Key>(&mut self, key: &K) {
         self.changes[K::FAMILY as usize].points.insert(key.encode(), None);
     }
 
     pub(crate) fn delete_range(&mut self, family: Family, from: Vec<u8>, to: Vec<u8>) {
         let changes = &mut self.changes[family as usize];
-        let inside: Vec<_> =
-            changes.points.range(from.clone()..to.clone()).map(|(key, _)| key.clone()).collect();
-        for key in inside {
-            changes.points.remove(&key);
-        }
+        changes.points.remove_range(&from, &to);
         changes.ranges.push((from, to));
     }
 
@@ -157,10 +158,12 @@ impl<'a> Overlay<'a> {
                 from,
                 to,
             }));
-            writes.extend(changes.points.into_iter().map(|(key, value)| match value {
-                Some((head, tail)) => Write::Put { family, key, head, tail },
-                None => Write::Delete { family, key },
-            }));
+            changes.points.for_each(|(key, value)| {
+                writes.push(match value {
+                    Some((head, tail)) => Write::Put { family, key, head, tail },
+                    None => Write::Delete { family, key },
+                });
+            });
         }
         writes
     }

@@ -78,6 +78,7 @@ fn store(turn: &mut Turn<'_>, queue: &mut Queue, lane: Lane, entries: &mut [Publ
     let first = queue.head.next_sequence;
     let mut heads = Heads::new(turn.now, lane);
     let mut stored_bytes = 0;
+    turn.rows.reserve(Family::Body, payload_bytes.len());
     for (sequence, entry) in (first..).zip(entries.iter_mut().filter(|entry| !entry.refused)) {
         let (head, content) = (heads.of(entry.payload_bytes), std::mem::take(&mut entry.content));
         stored_bytes += (head.len() + content.len()) as u64;

@@ -1,0 +1,138 @@
+//! The rows that a batch has changed in one family, by key.
+//!
+//! The bodies of a publish come in ascending order, and there may be thousands in a batch. Keys that come so are only put
+//! behind the last one; a tree holds the others.
+
+use std::{
+    cmp::Ordering,
+    collections::BTreeMap,
+    iter::from_fn,
+    ops::Bound::{Excluded, Included},
+};
+
+/// A map. No key is in both parts.
+#[derive(Debug)]
+pub(crate) struct Points<V> {
+    /// Ascending.
+    run: Vec<(Vec<u8>, V)>,
+    others: BTreeMap<Vec<u8>, V>,
+}
+
+impl<V> Default for Points<V> {
+    fn default() -> Self {
+        Self { run: Vec::new(), others: BTreeMap::new() }
+    }
+}
+
+impl<V> Points<V> {
+    pub(crate) fn insert(&mut self, key: Vec<u8>, value: V) {
+        let beyond_run = self.run.last().is_none_or(|(last, _)| *last < key);
+        if beyond_run && self.others.last_key_value().is_none_or(|(last, _)| *last < key) {
+            self.run.push((key, value));
+            return;
+        }
+        match if beyond_run { None } else { self.place(&key).ok() } {
+            Some(place) => self.run[place].1 = value,
+            None => drop(self.others.insert(key, value)),
+        }
+    }
+
+    /// So many keys in a row are about to come.
+    pub(crate) fn reserve(&mut self, keys: usize) {
+        self.run.reserve(keys);
+    }
+
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&V> {
+        match self.place(key) {
+            Ok(place) => Some(&self.run[place].1),
+            Err(_) => self.others.get(key),
+        }
+    }
+
+    /// Those with `from <= key < to`, ascending.
+    pub(crate) fn range<'a>(
+        &'a self,
+        from: &[u8],
+        to: &[u8],
+    ) -> impl Iterator<Item = (&'a Vec<u8>, &'a V)> + use<'a, V> {
+        let (others, run) = self.between(from, to);
+        merge(others, run, Ordering::Less)
+    }
+
+    /// Those with `from <= key < to`, descending.
+    pub(crate) fn descending<'a>(
+        &'a self,
+        from: &[u8],
+        to: &[u8],
+    ) -> impl Iterator<Item = (&'a Vec<u8>, &'a V)> + use<'a, V> {
+        let (others, run) = self.between(from, to);
+        merge(others.rev(), run.rev(), Ordering::Greater)
+    }
+
+    /// Removes those with `from <= key < to`.
+    pub(crate) fn remove_range(&mut self, from: &[u8], to: &[u8]) {
+        if from >= to {
+            return;
+        }
+        self.run.drain(self.first_from(from)..self.first_from(to));
+        let inside = self.others.range::<[u8], _>((Included(from), Excluded(to)));
+        for key in inside.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            self.others.remove(&key);
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.run.len() + self.others.len()
+    }
+
+    /// All, ascending.
+    pub(crate) fn for_each(self, mut take: impl FnMut((Vec<u8>, V))) {
+        if self.others.is_empty() {
+            self.run.into_iter().for_each(take);
+        } else {
+            merge(self.others.into_iter(), self.run.into_iter(), Ordering::Less).for_each(&mut take);
+        }
+    }
+
+    fn place(&self, key: &[u8]) -> Result<usize, usize> {
+        self.run.binary_search_by(|(at, _)| at[..].cmp(key))
+    }
+
+    /// The place in the run of the first key that is not before this one.
+    fn first_from(&self, key: &[u8]) -> usize {
+        self.place(key).unwrap_or_else(|place| place)
+    }
+
+    #[allow(clippy::type_complexity, reason = "two iterators that are named nowhere else")]
+    fn between<'a>(
+        &'a self,
+        from: &[u8],
+        to: &[u8],
+    ) -> (
+        impl DoubleEndedIterator<Item = (&'a Vec<u8>, &'a V)> + use<'a, V>,
+        impl DoubleEndedIterator<Item = (&'a Vec<u8>, &'a V)> + use<'a, V>,
+    ) {
+        let to = to.max(from);
+        let run = &self.run[self.first_from(from)..self.first_from(to)];
+        let others = self.others.range::<[u8], _>((Included(from), Excluded(to)));
+        (others, run.iter().map(|(key, value)| (key, value)))
+    }
+}
+
+/// Two sorted sequences as one; `first` is how a key that comes earlier compares to one that comes later.
+fn merge<K: Ord, V>(
+    one: impl Iterator<Item = (K, V)>,
+    other: impl Iterator<Item = (K, V)>,
+    first: Ordering,
+) -> impl Iterator<Item = (K, V)> {
+    let (mut one, mut other) = (one.peekable(), other.peekable());
+    from_fn(move || match (one.peek(), other.peek()) {
+        (Some((left, _)), Some((right, _))) if left.cmp(right) != first => other.next(),
+        (None, _) => other.next(),
+        _ => one.next(),
+    })
+}
+
+#[cfg(test)]
+#[path = "points_tests.rs"]
+mod tests;
