@@ -68,7 +68,9 @@ fn settle_open(
     open.end(index, outcome)?;
     let (sequence, attempt, closed) = (open.sequences[index], open.attempt(index), open.is_closed());
     let leased_ms = turn.now.saturating_sub(open.granted_at_ms);
-    subscription.lease_changed(lease);
+    if !std::mem::replace(&mut open.changed, true) {
+        subscription.changed_leases.push(lease);
+    }
     subscription.unlease(sequence)?;
     count(subscription.sums(), outcome, turn.now, leased_ms);
     match outcome {

@@ -35,7 +35,8 @@ pub(crate) struct Turn<'a> {
     /// Effects of the current command, gathered.
     appended: BTreeMap<QueueRef, u64>,
     returned: BTreeMap<SubscriptionRef, Vec<u64>>,
-    settled: BTreeSet<SubscriptionRef>,
+    /// One after the other, so that a subscription of which much is settled is noted once; sorted at the command's end.
+    settled: Vec<SubscriptionRef>,
     #[cfg(feature = "planted-bugs")]
     pub(crate) plant: Option<Plant>,
 }
@@ -64,7 +65,7 @@ impl<'a> Turn<'a> {
             tally: Tally { expired: 0, moved: 0, parked: 0 },
             appended: BTreeMap::new(),
             returned: BTreeMap::new(),
-            settled: BTreeSet::new(),
+            settled: Vec::new(),
             #[cfg(feature = "planted-bugs")]
             plant,
         }
@@ -167,7 +168,9 @@ impl<'a> Turn<'a> {
     }
 
     pub(crate) fn settled(&mut self, subscription: SubscriptionRef) {
-        self.settled.insert(subscription);
+        if self.settled.last() != Some(&subscription) {
+            self.settled.push(subscription);
+        }
     }
 
     /// Turns what the command has gathered into effects.
@@ -178,6 +181,8 @@ impl<'a> Turn<'a> {
             sequences.sort_unstable();
             self.effects.push(Effect::Returned { subscription, sequences });
         }
-        self.effects.extend(std::mem::take(&mut self.settled).into_iter().map(Effect::Settled));
+        self.settled.sort_unstable();
+        self.settled.dedup();
+        self.effects.extend(self.settled.drain(..).map(Effect::Settled));
     }
 }

@@ -25,10 +25,15 @@ pub(crate) enum Index {
 
 impl Index {
     pub(crate) fn from_byte(byte: u8) -> Result<Self, Halt> {
-        [Self::Open, Self::Acked, Self::Nacked, Self::Released, Self::DeadLettered, Self::Lost]
-            .into_iter()
-            .find(|index| *index as u8 == byte)
-            .ok_or_else(|| Halt::Corrupt(format!("a lease's outcome {byte}")))
+        Ok(match byte {
+            0 => Self::Open,
+            1 => Self::Acked,
+            2 => Self::Nacked,
+            3 => Self::Released,
+            4 => Self::DeadLettered,
+            5 => Self::Lost,
+            _ => return Err(Halt::Corrupt(format!("a lease's outcome {byte}"))),
+        })
     }
 }
 

@@ -103,14 +103,16 @@ impl Subscription {
 
     /// Leases a free message.
     pub(crate) fn lease(&mut self, sequence: u64) -> Result<(), Halt> {
-        ensure!(self.chunk(sequence).leased.set(bit(sequence)), "message {sequence} is leased twice");
+        let chunk = chunk(&mut self.chunks, self.row.floor, sequence);
+        ensure!(chunk.leased.set(bit(sequence)), "message {sequence} is leased twice");
         self.in_flight += 1;
         Ok(())
     }
 
     /// Ends the lease of a message.
     pub(crate) fn unlease(&mut self, sequence: u64) -> Result<(), Halt> {
-        ensure!(self.chunk(sequence).leased.clear(bit(sequence)), "message {sequence} was not leased");
+        let chunk = chunk(&mut self.chunks, self.row.floor, sequence);
+        ensure!(chunk.leased.clear(bit(sequence)), "message {sequence} was not leased");
         self.in_flight -= 1;
         Ok(())
     }
@@ -166,25 +168,22 @@ impl Subscription {
         purged
     }
 
-    /// The chunk of a sequence that is not settled.
-    fn chunk(&mut self, sequence: u64) -> &mut Chunk {
-        let floor = self.row.floor;
-        self.chunks.entry(number(sequence)).or_insert_with(|| {
-            // Only the floor's own chunk can be absent with sequences below the floor: those are settled.
-            let settled = if number(sequence) == number(floor) { bit(floor) } else { 0 };
-            Chunk { settled: Bits::below(settled), ..Chunk::default() }
-        })
-    }
-
     fn changed_chunk(&mut self, sequence: u64) -> &mut Chunk {
-        let number = number(sequence);
-        if self.chunks.get(&number).is_none_or(|chunk| !chunk.changed) {
-            self.changed_chunks.push(number);
+        let chunk = chunk(&mut self.chunks, self.row.floor, sequence);
+        if !std::mem::replace(&mut chunk.changed, true) {
+            self.changed_chunks.push(number(sequence));
         }
-        let chunk = self.chunk(sequence);
-        chunk.changed = true;
         chunk
     }
+}
+
+/// The chunk of a sequence that is not settled.
+fn chunk(chunks: &mut BTreeMap<u64, Chunk>, floor: u64, sequence: u64) -> &mut Chunk {
+    chunks.entry(number(sequence)).or_insert_with(|| {
+        // Only the floor's own chunk can be absent with sequences below the floor: those are settled.
+        let settled = if number(sequence) == number(floor) { bit(floor) } else { 0 };
+        Chunk { settled: Bits::below(settled), ..Chunk::default() }
+    })
 }
 
 const _: () = assert!(CHUNK.is_multiple_of(64));
