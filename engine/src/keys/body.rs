@@ -1,9 +1,6 @@
 //! A message: `department | queue | kind | lane | sequence` -> header and content, see [`crate::body`].
 
-use super::{
-    Key, Kind,
-    parts::{Reader, Writer},
-};
+use super::{Key, Kind, parts::Reader};
 use crate::{
     ids::{Lane, QueueRef},
     kv::Family,
@@ -26,7 +23,14 @@ impl Key for BodyKey {
     type Row = ();
 
     fn encode(&self) -> Vec<u8> {
-        Writer::queue(self.queue, Self::KIND).u8(self.lane.0).u64(self.sequence).done()
+        // One for each message that is published: put together before the one allocation, of the right size.
+        let mut key = [0; 18];
+        key[..4].copy_from_slice(&self.queue.department.0.to_be_bytes());
+        key[4..8].copy_from_slice(&self.queue.queue.0.to_be_bytes());
+        key[8] = Self::KIND as u8;
+        key[9] = self.lane.0;
+        key[10..].copy_from_slice(&self.sequence.to_be_bytes());
+        key.to_vec()
     }
 
     fn decode(key: &[u8]) -> Option<Self> {
