@@ -7,11 +7,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::disk::{Disk, is_no_space, sync_dir};
+use super::aligned::Aligned;
+use super::disk::{Disk, is_no_space, sync_dir, wants_page_cache};
 use super::format::{BLOCK, Kind, Place, RECORD_HEADER, SegmentHeader, encode_group, group_len};
 use super::local::{LocalLogOptions, OnFatal, Watched};
 use super::queue::{Proposal, Queue};
+use super::spare::Spares;
 use super::{CommitSink, Entry, GroupId, LogError, segment};
+
+/// The first segment of a log is small: most test servers, and some real ones, never fill more. Those after it are made
+/// while it is written.
+const FIRST_SEGMENT_BYTES: u64 = 4 << 20;
 
 /// A segment that is finished, and the last index of each group in it.
 #[derive(Debug)]
@@ -100,8 +106,12 @@ pub(super) struct Writer {
     active: Active,
     last: BTreeMap<GroupId, u64>,
     kept: Arc<Kept>,
-    buffer: Vec<u8>,
+    buffer: Aligned,
+    /// The active segment's second handle, for groups; nothing where they go through the page cache.
+    direct: Option<File>,
+    direct_writes: bool,
     watch: Watched,
+    pub(super) spares: Option<Spares>,
 }
 
 impl Writer {
@@ -112,7 +122,7 @@ impl Writer {
         options: &LocalLogOptions,
         last: BTreeMap<GroupId, u64>,
     ) -> Result<Self, LogError> {
-        let header = SegmentHeader {
+        let mut header = SegmentHeader {
             id: 1,
             nonce: rand::random(),
             previous_nonce: 0,
@@ -120,7 +130,13 @@ impl Writer {
             size: options.segment_bytes.next_multiple_of(BLOCK),
             base: last.clone(),
         };
-        let file = segment::prepare(&disk, &dir, &header)?;
+        if options.spare_segments {
+            header.size = header.size.min(FIRST_SEGMENT_BYTES).max(header.len() + 2 * BLOCK);
+        }
+        let file = match options.spare_segments {
+            true => segment::prepare_filled(&disk, &dir, &header)?,
+            false => segment::prepare(&disk, &dir, &header)?,
+        };
         let path = segment::publish(&disk, &dir, header.id)?;
         let active = Active {
             path,
@@ -131,7 +147,7 @@ impl Writer {
             last: BTreeMap::new(),
             header,
         };
-        Ok(Self::resume(disk, dir, options, active, last))
+        Self::resume(disk, dir, options, active, last)
     }
 
     /// Continues a segment.
@@ -141,18 +157,27 @@ impl Writer {
         options: &LocalLogOptions,
         active: Active,
         last: BTreeMap<GroupId, u64>,
-    ) -> Self {
+    ) -> Result<Self, LogError> {
         let segment_bytes = options.segment_bytes.next_multiple_of(BLOCK);
-        Self {
+        let spares = match options.spare_segments {
+            true => Some(Spares::start(Disk::new(options), &dir, segment_bytes)?),
+            false => None,
+        };
+        let direct_writes = options.direct_writes;
+        let direct = direct_writes.then(|| disk.direct(&active.path, &active.file)).flatten();
+        Ok(Self {
             disk,
             dir,
             segment_bytes,
             active,
             last,
             kept: Arc::default(),
-            buffer: Vec::new(),
+            buffer: Aligned::default(),
+            direct,
+            direct_writes,
             watch: options.watch.clone(),
-        }
+            spares,
+        })
     }
 
     /// Takes over the segments found at the start, and their size.
@@ -191,6 +216,11 @@ impl Writer {
         self.active.last.extend(last.iter());
         self.last.extend(last);
         self.kept.bytes.fetch_add(len, Ordering::Relaxed);
+        if let Some(spares) = &mut self.spares
+            && self.active.end > self.active.header.size / 2
+        {
+            spares.want();
+        }
         Ok(entries)
     }
 
@@ -204,24 +234,31 @@ impl Writer {
         let active = &mut self.active;
         let place =
             Place { nonce: active.header.nonce, sequence: active.sequence + 1, previous_end: active.end };
-        encode_group(&mut self.buffer, kind, place, entries);
+        let body = entries.iter().map(|entry| RECORD_HEADER + entry.data.len()).sum();
+        let len = group_len(body);
+        self.buffer
+            .fill(usize::try_from(len).unwrap_or(usize::MAX), |out| encode_group(out, kind, place, entries));
         let begun = Instant::now();
-        let written = self.disk.write(&active.file, &self.buffer, active.end);
+        let mut file = self.direct.as_ref().unwrap_or(&active.file);
+        let mut written = self.disk.write(file, self.buffer.get(), active.end);
+        if self.direct.is_some() && written.as_ref().is_err_and(wants_page_cache) {
+            (self.direct, self.direct_writes, file) = (None, false, &active.file);
+            written = self.disk.write(file, self.buffer.get(), active.end);
+        }
         let write = begun.elapsed();
-        match written.and_then(|()| self.disk.sync(&active.file)) {
+        match written.and_then(|()| self.disk.sync(file)) {
             Ok(()) => {
                 if let Some(watch) = &self.watch.0 {
                     let sync = begun.elapsed().saturating_sub(write);
-                    watch.synced(entries.len(), self.buffer.len() as u64, write, sync);
+                    watch.synced(entries.len(), len, write, sync);
                 }
             }
             Err(error) if is_no_space(&error) => return Err(self.take_back()),
             Err(error) => return Err(active.fatal("write the log segment", error)),
         }
-        active.end += self.buffer.len() as u64;
+        active.end += len;
         active.sequence += 1;
         active.unproven = kind == Kind::Data;
-        // One large entry must not hold its memory for ever.
         self.buffer.shrink_to(16 << 20);
         Ok(())
     }
@@ -248,8 +285,12 @@ impl Writer {
             base: self.last.clone(),
         };
         let least = header.len() + need + 2 * BLOCK;
-        header.size = self.segment_bytes.max(least);
-        let mut file = segment::prepare(&self.disk, &self.dir, &header);
+        let spare = self.spares.as_mut().and_then(|spares| spares.take(least));
+        header.size = spare.as_ref().map_or_else(|| self.segment_bytes.max(least), |spare| spare.bytes);
+        let mut file = match spare {
+            Some(spare) => segment::prepare_spare(&self.disk, &self.dir, spare, &header),
+            None => segment::prepare(&self.disk, &self.dir, &header),
+        };
         if file.as_ref().is_err_and(|error| is_no_space(&error.source)) {
             // A nearly full disk still takes settlements, which make room.
             header.size = (self.segment_bytes / 16).next_multiple_of(BLOCK).max(least);
@@ -275,6 +316,7 @@ impl Writer {
             last: BTreeMap::new(),
             header,
         };
+        self.direct = self.direct_writes.then(|| self.disk.direct(&next.path, &next.file)).flatten();
         let done = std::mem::replace(&mut self.active, next);
         self.kept.lock().push_back(Sealed { path: done.path, last: done.last });
         Ok(())

@@ -25,6 +25,9 @@ trait Subject {
 pub(super) fn small() -> LocalLogOptions {
     LocalLogOptions {
         segment_bytes: 32 << 10,
+        // Faults are counted, so nothing else may make files meanwhile; and a failing write writes half a group.
+        spare_segments: false,
+        direct_writes: false,
         group_bytes: 4 << 10,
         entry_bytes: 100 << 10,
         queued_bytes: 64 << 10,

@@ -1,13 +1,14 @@
 //! What the log asks of the operating system, in one place, so that tests can make it fail.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, OFlags, fallocate};
 use rustix::io::Errno;
 
+use super::aligned::Aligned;
 use super::local::LocalLogOptions;
 
 /// The calls that write.
@@ -44,6 +45,16 @@ impl Disk {
             return Err(fault);
         }
         file.write_all_at(bytes, at)
+    }
+
+    /// A second handle of the file at `path`, whose writes of whole blocks go past the page cache: the log is not read again,
+    /// and what is copied into fresh pages costs more than all else a write does. Nothing where there is no such handle.
+    pub fn direct(&self, path: &Path, file: &File) -> Option<File> {
+        let flags = i32::try_from(OFlags::DIRECT.bits()).ok()?;
+        let direct = OpenOptions::new().write(true).custom_flags(flags).open(path).ok()?;
+        let (this, that) = (direct.metadata().ok()?, file.metadata().ok()?);
+        // Another file may have the name by now.
+        ((this.dev(), this.ino()) == (that.dev(), that.ino())).then_some(direct)
     }
 
     /// Makes what was written durable.
@@ -99,14 +110,21 @@ impl Disk {
 
 /// Overwrites `from..to` with zeroes.
 pub(super) fn zero(file: &File, from: u64, to: u64) -> io::Result<()> {
-    let zeroes = vec![0; 1 << 20];
+    const PART: usize = 1 << 20;
+    let mut zeroes = Aligned::default();
+    zeroes.fill(PART, |out| out.resize(out.len() + PART, 0));
     let mut at = from;
     while at < to {
-        let part = usize::try_from(to - at).unwrap_or(usize::MAX).min(zeroes.len());
-        file.write_all_at(&zeroes[..part], at)?;
+        let part = usize::try_from(to - at).unwrap_or(usize::MAX).min(PART);
+        file.write_all_at(&zeroes.get()[..part], at)?;
         at += part as u64;
     }
     Ok(())
+}
+
+/// Whether a file system took a handle for direct writes, but not this write.
+pub(super) fn wants_page_cache(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidInput
 }
 
 /// Makes the names in a folder durable.

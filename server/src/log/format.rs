@@ -189,10 +189,10 @@ pub(super) struct Place {
     pub previous_end: u64,
 }
 
-/// Writes a whole group, padding included, over what `out` held.
+/// Appends a whole group, padding included.
 pub(super) fn encode_group(out: &mut Vec<u8>, kind: Kind, place: Place, entries: &[Entry]) {
-    out.clear();
-    out.resize(GROUP_HEADER, 0);
+    let start = out.len();
+    out.resize(start + GROUP_HEADER, 0);
     for entry in entries {
         out.put_u16_le(entry.group.0);
         out.put_u16_le(0);
@@ -200,9 +200,8 @@ pub(super) fn encode_group(out: &mut Vec<u8>, kind: Kind, place: Place, entries:
         out.put_u64_le(entry.index);
         out.put_slice(&entry.data);
     }
-    let body = out.len() - GROUP_HEADER;
-    let checksum = crc32c::crc32c(&out[GROUP_HEADER..]);
-    let (mut header, _) = out.split_at_mut(GROUP_HEADER);
+    let group = &mut out[start..];
+    let (mut header, body) = group.split_at_mut(GROUP_HEADER);
     header.put_u32_le(GROUP_MAGIC);
     header.put_u16_le(match kind {
         Kind::Data => 1,
@@ -214,12 +213,13 @@ pub(super) fn encode_group(out: &mut Vec<u8>, kind: Kind, place: Place, entries:
     header.put_u64_le(place.sequence);
     header.put_u64_le(place.previous_end);
     // The limits on entries and groups keep both far below four billion.
-    header.put_u32_le(u32::try_from(body).unwrap_or(u32::MAX));
+    header.put_u32_le(u32::try_from(body.len()).unwrap_or(u32::MAX));
     header.put_u32_le(u32::try_from(entries.len()).unwrap_or(u32::MAX));
-    header.put_u32_le(checksum);
-    let summed = crc32c::crc32c(&out[..GROUP_HEADER - 4]);
-    out[GROUP_HEADER - 4..GROUP_HEADER].copy_from_slice(&summed.to_le_bytes());
-    pad(out);
+    header.put_u32_le(crc32c::crc32c(body));
+    let summed = crc32c::crc32c(&group[..GROUP_HEADER - 4]);
+    group[GROUP_HEADER - 4..GROUP_HEADER].copy_from_slice(&summed.to_le_bytes());
+    let len = group.len().next_multiple_of(usize::try_from(BLOCK).unwrap_or_default());
+    out.resize(start + len, 0);
 }
 
 /// A record without its data, which stands at `at` in the body.
@@ -292,7 +292,7 @@ mod tests {
             Entry { group: GroupId(3), index: 1, data: vec![1; 5_000].into() },
             Entry { group: GroupId::CATALOGUE, index: 9, data: bytes::Bytes::new() },
         ];
-        let mut out = vec![9; 100];
+        let mut out = Vec::new();
         let place = Place { nonce: 77, sequence: 5, previous_end: 4_096 };
         encode_group(&mut out, Kind::Data, place, &entries);
         let header = GroupHeader::decode(&out, 77).expect("a header");

@@ -16,6 +16,10 @@ use super::{CommitSink, GroupId, Log, LogError, LogState, LogWatch, ProposeError
 pub struct LocalLogOptions {
     /// Size of a segment file, allocated when it is made.
     pub segment_bytes: u64,
+    /// Make the next segment while this one is written, and write it full of zeroes: syncs are faster then.
+    pub spare_segments: bool,
+    /// Write past the operating system's page cache, where the file system can.
+    pub direct_writes: bool,
     /// A group, which is what one sync makes durable, takes no further entry when it has this many bytes.
     pub group_bytes: usize,
     /// The largest entry.
@@ -40,6 +44,8 @@ impl Default for LocalLogOptions {
     fn default() -> Self {
         Self {
             segment_bytes: 64 << 20,
+            spare_segments: true,
+            direct_writes: true,
             group_bytes: 4 << 20,
             entry_bytes: 32 << 20,
             queued_bytes: 64 << 20,

@@ -4,6 +4,7 @@
 //! tells its [`CommitSink`], in the order of the calls of that group. [`LocalLog`] is the log of a single node: own
 //! segment files, one thread that syncs for all groups together. [`MemLog`] is the same contract without a disk.
 
+mod aligned;
 mod committer;
 #[cfg(test)]
 mod conformance;
@@ -16,6 +17,9 @@ mod queue;
 #[cfg(test)]
 mod recovery_tests;
 mod segment;
+mod spare;
+#[cfg(test)]
+mod spare_tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

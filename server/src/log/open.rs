@@ -234,7 +234,7 @@ impl OpenLog {
             None => Writer::create(disk, self.dir, &self.options, last)?,
             Some(open) => {
                 settle(&disk, &self.dir, &open)?;
-                Writer::resume(disk, self.dir, &self.options, open.into_active(), last)
+                Writer::resume(disk, self.dir, &self.options, open.into_active(), last)?
             }
         };
         let sealed = self.segments.into_iter().map(|open| Sealed { path: open.path, last: open.last });

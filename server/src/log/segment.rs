@@ -11,6 +11,7 @@ use super::format::{
     BLOCK, FORMAT, GROUP_HEADER, GroupHeader, HeaderError, Kind, Record, SegmentHeader, records,
 };
 use super::open::LogOpenError;
+use super::spare::{self, Spare};
 
 const EXTENSION: &str = "segment";
 
@@ -50,6 +51,32 @@ pub(super) fn prepare(disk: &Disk, dir: &Path, header: &SegmentHeader) -> Result
         let _ = fs::remove_file(&path);
         LogError { doing: "make the log segment", path, source }
     })
+}
+
+/// The same, and writes it full of zeroes, so that syncs of it are fast.
+pub(super) fn prepare_filled(disk: &Disk, dir: &Path, header: &SegmentHeader) -> Result<File, LogError> {
+    let path = dir.join(spare::NAME);
+    let spare = spare::fill(disk, &path, header.size);
+    let spare = spare.map_err(|source| LogError { doing: "make the log segment", path, source })?;
+    prepare_spare(disk, dir, spare, header)
+}
+
+/// Makes a segment's file of one that was made in advance, under a name that does not count yet.
+pub(super) fn prepare_spare(
+    disk: &Disk,
+    dir: &Path,
+    spare: Spare,
+    header: &SegmentHeader,
+) -> Result<File, LogError> {
+    let path = path_of(dir, header.id).with_extension("new");
+    let Spare { file, path: spare, .. } = spare;
+    let made = fs::rename(spare, &path)
+        .and_then(|()| disk.write(&file, &header.encode(), 0))
+        .and_then(|()| disk.sync_new(&file));
+    match made {
+        Ok(()) => Ok(file),
+        Err(source) => Err(LogError { doing: "make the log segment of one made in advance", path, source }),
+    }
 }
 
 /// Gives a prepared segment its name, durably. If this fails, nobody knows whether a crash would leave the segment.

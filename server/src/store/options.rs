@@ -40,7 +40,7 @@ struct Shape {
 
 const fn shape(family: Family) -> Shape {
     match family {
-        Family::Body => Shape { buffers: 8, block_bytes: 32 << 10, bloom: false, bodies: true },
+        Family::Body => Shape { buffers: 8, block_bytes: 128 << 10, bloom: false, bodies: true },
         Family::Entry => Shape { buffers: 2, block_bytes: 16 << 10, bloom: false, bodies: false },
         Family::State => Shape { buffers: 4, block_bytes: 8 << 10, bloom: true, bodies: false },
         Family::Timer => Shape { buffers: 1, block_bytes: 8 << 10, bloom: false, bodies: false },
@@ -60,6 +60,11 @@ pub(super) fn database(options: &StoreOptions) -> Options {
     db.set_max_open_files(options.open_files);
     db.set_max_background_jobs(options.background_jobs);
     db.set_bytes_per_sync(1 << 20);
+    // A batch is written by one thread at a time, and keys come in their order: the memtable then finds the place of a
+    // row beside that of the one before it.
+    db.set_allow_concurrent_memtable_write(false);
+    db.set_use_direct_io_for_flush_and_compaction(true);
+    db.set_use_direct_reads(true);
     db.set_avoid_unnecessary_blocking_io(true);
     // RocksDB's own log file: problems only, and never much of it.
     db.set_log_level(LogLevel::Warn);
@@ -109,7 +114,11 @@ fn family_options(family: Family, options: &StoreOptions, cache: &Cache) -> Opti
     }
     own.set_level_zero_slowdown_writes_trigger(24);
     own.set_level_zero_stop_writes_trigger(40);
-    let (young, old) = (DBCompressionType::None, DBCompressionType::Lz4);
+    let (young, old) = match shape.bodies {
+        // A file of bodies can then move down as it is instead of being written again.
+        true => (DBCompressionType::None, DBCompressionType::None),
+        false => (DBCompressionType::None, DBCompressionType::Lz4),
+    };
     own.set_compression_per_level(&[young, young, old, old, old, old, old]);
     own
 }

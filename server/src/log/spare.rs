@@ -1,0 +1,127 @@
+//! The next segment's file, made before it is needed, and written once: a sync of blocks that were never written has to
+//! make the file system's own records durable, too, and took 28 times as long for 1 MiB (`docs/adr/0005-log-and-store-past-the-page-cache.md`).
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::mem;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+
+use super::LogError;
+use super::disk::{Disk, wants_page_cache, zero};
+
+/// Its name until it is a segment.
+pub(super) const NAME: &str = "spare.new";
+
+/// A file of zeroes that counts for nothing yet.
+#[derive(Debug)]
+pub(super) struct Spare {
+    pub file: File,
+    pub path: PathBuf,
+    pub bytes: u64,
+}
+
+/// Makes spares on a thread of its own, one at a time.
+#[derive(Debug)]
+pub(super) struct Spares {
+    wanted: Sender<()>,
+    /// Nothing when one could not be made.
+    made: Receiver<Option<Spare>>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Idle,
+    /// Until it is made, no other may be: both would be the same file.
+    Making,
+    Ready(Spare),
+}
+
+impl Spares {
+    /// Makes them in `dir`, each of so many bytes. The thread ends when this is dropped.
+    pub fn start(disk: Disk, dir: &Path, bytes: u64) -> Result<Self, LogError> {
+        let (wanted, wishes) = mpsc::channel();
+        let (made, spares) = mpsc::channel();
+        let path = dir.join(NAME);
+        let make = move || {
+            for () in wishes {
+                // A segment can be made without one, and a full disk is told then.
+                let spare = fill(&disk, &path, bytes)
+                    .inspect_err(|error| tracing::debug!(%error, "no log segment is made in advance"));
+                if made.send(spare.ok()).is_err() {
+                    return;
+                }
+            }
+        };
+        let started = thread::Builder::new().name("log-spares".into()).spawn(make);
+        started.map_err(|source| LogError {
+            doing: "start the thread that makes segments of",
+            path: dir.into(),
+            source,
+        })?;
+        Ok(Self { wanted, made: spares, state: State::Idle })
+    }
+
+    /// One will be needed soon.
+    pub fn want(&mut self) {
+        self.look();
+        if matches!(self.state, State::Idle) && self.wanted.send(()).is_ok() {
+            self.state = State::Making;
+        }
+    }
+
+    /// Whether one is made.
+    #[cfg(test)]
+    pub fn is_ready(&mut self) -> bool {
+        self.look();
+        matches!(self.state, State::Ready(_))
+    }
+
+    /// One that is made and has so many bytes, at least.
+    pub fn take(&mut self, least: u64) -> Option<Spare> {
+        self.look();
+        match mem::replace(&mut self.state, State::Idle) {
+            State::Ready(spare) if spare.bytes >= least => Some(spare),
+            other => {
+                self.state = other;
+                None
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        if matches!(self.state, State::Making)
+            && let Ok(made) = self.made.try_recv()
+        {
+            self.state = made.map_or(State::Idle, State::Ready);
+        }
+    }
+}
+
+/// Makes a file of zeroes, all of them on the disk. Never of a file that is there: it may be a segment by now.
+pub(super) fn fill(disk: &Disk, path: &Path, bytes: u64) -> io::Result<Spare> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let made = OpenOptions::new().read(true).write(true).create_new(true).open(path).and_then(|file| {
+        disk.reserve(&file, bytes)?;
+        match disk.direct(path, &file).map(|direct| zero(&direct, 0, bytes)) {
+            Some(Err(error)) if !wants_page_cache(&error) => return Err(error),
+            Some(Ok(())) => {}
+            Some(Err(_)) | None => zero(&file, 0, bytes)?,
+        }
+        disk.sync_new(&file)?;
+        Ok(file)
+    });
+    match made {
+        Ok(file) => Ok(Spare { file, path: path.into(), bytes }),
+        Err(error) => {
+            // It counts for nothing; if it stays, the next attempt removes it.
+            let _ = fs::remove_file(path);
+            Err(error)
+        }
+    }
+}
