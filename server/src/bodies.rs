@@ -1,12 +1,8 @@
 //! Message bodies on their way out: the newest from memory, the others from the store.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+mod cache;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use posthouse_engine::{
@@ -17,78 +13,13 @@ use posthouse_engine::{
 };
 use prost::Message as _;
 
+pub(crate) use self::cache::BodyCache;
 use crate::store::Store;
 
 /// A body as delivered: what the system wrote about it, and what the producer published.
 pub(crate) struct Body {
     pub(crate) header: BodyHeader,
     pub(crate) content: Content,
-}
-
-/// The newest bodies, bounded by bytes: a consumer that keeps up never touches the store.
-#[derive(Debug)]
-pub(crate) struct BodyCache {
-    rows: Mutex<Rows>,
-    max_bytes: usize,
-    hits: AtomicU64,
-    misses: AtomicU64,
-}
-
-/// How the cache is doing.
-pub(crate) struct BodyFigures {
-    /// Bodies found in it since the start.
-    pub(crate) hits: u64,
-    /// Bodies that were read from the store instead.
-    pub(crate) misses: u64,
-    /// Its size.
-    pub(crate) bytes: usize,
-}
-
-#[derive(Debug, Default)]
-struct Rows {
-    by_key: HashMap<Vec<u8>, (Bytes, Bytes)>,
-    oldest_first: VecDeque<Vec<u8>>,
-    bytes: usize,
-}
-
-impl BodyCache {
-    pub(crate) fn new(max_bytes: usize) -> Self {
-        Self { rows: Mutex::default(), max_bytes, hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
-    }
-
-    /// Keeps bodies that were just written: key, and the value's two parts.
-    pub(crate) fn put_all(&self, bodies: Vec<(Vec<u8>, Bytes, Bytes)>) {
-        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        for (key, head, tail) in bodies {
-            rows.bytes += size(&key, &head, &tail);
-            rows.oldest_first.push_back(key.clone());
-            if let Some((head, tail)) = rows.by_key.insert(key, (head, tail)) {
-                // The older copy's place in the line stays and finds nothing when it is reached.
-                rows.bytes = rows.bytes.saturating_sub(head.len() + tail.len());
-            }
-        }
-        while rows.bytes > self.max_bytes {
-            let Some(key) = rows.oldest_first.pop_front() else { break };
-            if let Some((head, tail)) = rows.by_key.remove(&key) {
-                rows.bytes = rows.bytes.saturating_sub(size(&key, &head, &tail));
-            }
-        }
-    }
-
-    pub(crate) fn figures(&self) -> BodyFigures {
-        let bytes = self.rows.lock().unwrap_or_else(PoisonError::into_inner).bytes;
-        let (hits, misses) = (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed));
-        BodyFigures { hits, misses, bytes }
-    }
-
-    fn get_all(&self, keys: &[Vec<u8>]) -> Vec<Option<(Bytes, Bytes)>> {
-        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.iter().map(|key| rows.by_key.get(key).cloned()).collect()
-    }
-}
-
-fn size(key: &[u8], head: &[u8], tail: &[u8]) -> usize {
-    2 * key.len() + head.len() + tail.len() + 160
 }
 
 /// A stored body that cannot be read.
@@ -103,19 +34,19 @@ pub(crate) async fn read(
     at: SubscriptionRef,
     sequences: &[u64],
 ) -> Result<Vec<Option<Body>>, BodyError> {
-    let keys: Vec<_> = sequences.iter().map(|s| keys::body(at.queue, DEFAULT_LANE, *s)).collect();
-    let cached = cache.get_all(&keys);
+    let cached = cache.get_all(at.queue, DEFAULT_LANE, sequences);
     let missing: Vec<usize> =
         cached.iter().enumerate().filter(|(_, c)| c.is_none()).map(|(i, _)| i).collect();
-    cache.misses.fetch_add(missing.len() as u64, Ordering::Relaxed);
-    cache.hits.fetch_add((keys.len() - missing.len()) as u64, Ordering::Relaxed);
-    let mut bodies = Vec::with_capacity(keys.len());
+    let mut bodies = Vec::with_capacity(sequences.len());
     for hit in cached {
         bodies.push(hit.map(|(head, tail)| from_parts(head, tail)).transpose()?);
     }
     if !missing.is_empty() {
-        let wanted =
-            missing.iter().filter_map(|i| Some((keys.get(*i)?.clone(), *sequences.get(*i)?))).collect();
+        let wanted = missing
+            .iter()
+            .filter_map(|i| sequences.get(*i))
+            .map(|s| (keys::body(at.queue, DEFAULT_LANE, *s), *s));
+        let wanted = wanted.collect();
         for (index, value) in missing.into_iter().zip(read_stored(store, at, wanted).await?) {
             if let (Some(slot), Some(value)) = (bodies.get_mut(index), value) {
                 *slot = Some(from_value(value)?);

@@ -114,8 +114,13 @@ pub const FULL_WARNING_INTERVAL: Duration = Duration::from_secs(10);
 pub const LISTEN_BACKLOG: u32 = 1024;
 /// HTTP/2 receive window of one stream: a publisher stays busy over a round trip of 10 ms at 200 MB/s.
 pub const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+/// The same, of a connection that comes when there are many: still one of 10 ms at 12 MB/s.
+pub const LEAST_STREAM_WINDOW_BYTES: u32 = 128 << 10;
 /// HTTP/2 receive window of one connection: four streams at full speed.
 pub const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+/// Receive windows of that size together; beyond, each new connection gets its share of this and no more, so that what
+/// clients may send unasked does not grow with their number.
+pub const WINDOWS_BYTES: u64 = 128 << 20;
 /// Streams (calls) at once on one connection.
 pub const MAX_STREAMS_PER_CONNECTION: u32 = 200;
 /// Header list of one call: room for the largest token and some metadata.

@@ -165,7 +165,8 @@ impl Visit {
         let chain = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
         let vouching = Vouching::new(trust, Arc::clone(&snapshot.authorities), chain);
         drop(snapshot);
-        let visitor = Visitor { identity, vouching, max_age: entrance.max_age };
+        let (max_age, open) = (entrance.max_age, slot.taken());
+        let visitor = Visitor { identity, vouching, max_age, open };
         tokio::select! {
             () = h2::serve(stream, calls, visitor, &drain) => {}
             () = close.cancelled() => {}

@@ -27,8 +27,8 @@ use crate::{
     identity::{CertificateError, ConnIdentity},
     limits::{
         CERTIFICATE_CHECK_INTERVAL, CONNECTION_WINDOW_BYTES, FIRST_RPC_DEADLINE, KEEPALIVE_INTERVAL,
-        KEEPALIVE_TIMEOUT, MAX_HEADER_LIST_BYTES, MAX_STREAMS_PER_CONNECTION, REFUSED_CONNECTION_LIFETIME,
-        STREAM_WINDOW_BYTES,
+        KEEPALIVE_TIMEOUT, LEAST_STREAM_WINDOW_BYTES, MAX_HEADER_LIST_BYTES, MAX_STREAMS_PER_CONNECTION,
+        REFUSED_CONNECTION_LIFETIME, STREAM_WINDOW_BYTES, WINDOWS_BYTES,
     },
 };
 
@@ -56,6 +56,24 @@ pub(super) struct Visitor {
     pub(super) identity: Identity,
     pub(super) vouching: Vouching,
     pub(super) max_age: Duration,
+    /// Connections that are open, this one included.
+    pub(super) open: usize,
+}
+
+/// How much a peer may send before it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Windows {
+    stream: u32,
+    connection: u32,
+}
+
+impl Windows {
+    /// Of a connection that is one of so many.
+    fn of_one_in(open: usize) -> Self {
+        let share = u32::try_from(WINDOWS_BYTES / open.max(1) as u64).unwrap_or(u32::MAX);
+        let connection = share.clamp(2 * LEAST_STREAM_WINDOW_BYTES, CONNECTION_WINDOW_BYTES);
+        Self { stream: (connection / 2).min(STREAM_WINDOW_BYTES), connection }
+    }
 }
 
 /// Serves calls to the connection's end: the peer's, the certificate's, its age's, or the server's.
@@ -65,13 +83,14 @@ pub(super) async fn serve<S: Calls>(
     visitor: Visitor,
     drain: &CancellationToken,
 ) {
-    let Visitor { identity, vouching, max_age } = visitor;
+    let Visitor { identity, vouching, max_age, open } = visitor;
     let called = Arc::new(AtomicBool::new(false));
     let (leaving, failures) = (Leaving(drain.child_token()), AuthFailures::default());
     let mut end = pin!(end(identity.clone(), Arc::clone(&called), vouching));
     let mut left = pin!(leave_in_time(jittered(max_age), failures.clone(), leaving.clone()));
     let service = Handing { calls, identity, called, leaving: leaving.clone(), failures };
-    let mut connection = pin!(builder().serve_connection(TokioIo::new(stream), service));
+    let mut connection =
+        pin!(builder(Windows::of_one_in(open)).serve_connection(TokioIo::new(stream), service));
     let mut told = false;
     loop {
         tokio::select! {
@@ -92,12 +111,12 @@ pub(super) async fn serve<S: Calls>(
     }
 }
 
-fn builder() -> http2::Builder<TokioExecutor> {
+fn builder(windows: Windows) -> http2::Builder<TokioExecutor> {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_stream_window_size(windows.stream)
+        .initial_connection_window_size(windows.connection)
         .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
         .max_header_list_size(MAX_HEADER_LIST_BYTES)
         .keep_alive_interval(KEEPALIVE_INTERVAL)
@@ -163,5 +182,20 @@ impl<S: Calls> hyper::service::Service<Request<Incoming>> for Handing<S> {
         extensions.insert(self.leaving.clone());
         extensions.insert(self.failures.clone());
         self.calls.clone().oneshot(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_shrink_as_connections_grow() {
+        let windows = |open| Windows::of_one_in(open);
+        assert_eq!(windows(1), Windows { stream: 2 << 20, connection: 8 << 20 });
+        assert_eq!(windows(16), windows(1));
+        assert_eq!(windows(64), Windows { stream: 1 << 20, connection: 2 << 20 });
+        assert_eq!(windows(512), Windows { stream: 128 << 10, connection: 256 << 10 });
+        assert_eq!(windows(100_000), windows(512));
     }
 }

@@ -44,6 +44,11 @@ impl Slots {
 }
 
 impl Slot {
+    /// Places that are taken, this one included.
+    pub(super) fn taken(&self) -> usize {
+        self.0.taken.load(Ordering::Relaxed)
+    }
+
     pub(super) fn of_tenant(&self, tenant: &TenantName) -> Option<TenantSlot> {
         let mut tenants = self.0.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = tenants.entry(tenant.clone()).or_default();
