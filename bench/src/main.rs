@@ -1,7 +1,171 @@
 //! Posthouse side by side with its peers and with the limits of the machine: `make bench`.
 
+mod limit;
 mod load;
+mod measure;
+mod plan;
+mod report;
 mod row;
+mod run;
 mod system;
 
-fn main() {}
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::{Parser, Subcommand, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
+
+use limit::ServeArgs;
+use plan::{Best, Lengths};
+use report::Recorder;
+use run::Run;
+use run::profile::Scenario;
+
+/// Measures Posthouse, its peers and the limits of this machine, and writes the report.
+#[derive(Debug, Parser)]
+#[command(name = "posthouse-bench")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The server of a limit.
+    #[command(hide = true)]
+    LimitEcho(ServeArgs),
+    /// The server of a limit.
+    #[command(hide = true)]
+    LimitBare(ServeArgs),
+    /// Measures. It means something only on a machine that does nothing else.
+    Run(Asked),
+    /// Loads Posthouse while its process is sampled by perf.
+    Profile {
+        /// What it does meanwhile.
+        #[arg(long, value_enum, default_value = "both")]
+        scenario: Scenario,
+        /// Where the samples go.
+        #[arg(long)]
+        perf: PathBuf,
+        /// The folder below which the server keeps its data.
+        #[arg(long, default_value = "/tmp")]
+        disk: PathBuf,
+    },
+    /// Writes the report from raw data again.
+    Report {
+        /// The folder of the raw data and of the report.
+        #[arg(long, default_value = "docs/benchmarks")]
+        out: PathBuf,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Asked {
+    /// A look that takes under two minutes: short, once each, and no growth.
+    #[arg(long)]
+    quick: bool,
+    /// Which parts, in this order; all unless given, but the soak and the growth only without --quick.
+    #[arg(long, value_delimiter = ',')]
+    parts: Vec<Part>,
+    /// Which systems, by their names; all unless given.
+    #[arg(long, value_delimiter = ',')]
+    systems: Vec<String>,
+    /// A shape of load for all systems instead of the best of each: connections and batch, as 2x256.
+    #[arg(long, value_parser = Best::parse)]
+    shape: Option<Best>,
+    /// Repetitions of what is repeated.
+    #[arg(long)]
+    rounds: Option<u32>,
+    /// The folder of the raw data and of the report. Rows are added to those that are there.
+    #[arg(long, default_value = "docs/benchmarks")]
+    out: PathBuf,
+    /// The folder below which all systems keep their data.
+    #[arg(long, default_value = "/tmp")]
+    disk: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Compare,
+    Naive,
+    Fila,
+    Latency,
+    Memory,
+    Payload,
+    Connections,
+    Growth,
+    Soak,
+}
+
+const QUICK: [Part; 3] = [Part::Compare, Part::Naive, Part::Fila];
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    match Cli::parse().command {
+        // What is interrupted ends the servers it has started.
+        Command::Run(asked) => tokio::select! {
+            measured = measure(&asked) => measured,
+            interrupted = interrupted() => interrupted,
+        },
+        Command::Report { out } => report::write(&out),
+        Command::Profile { scenario, perf, disk } => run::profile::run(scenario, &perf, &disk).await,
+        Command::LimitEcho(args) => limit::serve_echo(&args).await,
+        Command::LimitBare(args) => limit::serve_bare(&args).await,
+    }
+}
+
+async fn interrupted() -> Result<()> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        told = tokio::signal::ctrl_c() => told?,
+        _ = terminated.recv() => {}
+    }
+    bail!("interrupted; the rows so far are written")
+}
+
+async fn measure(asked: &Asked) -> Result<()> {
+    let mut lengths = if asked.quick { Lengths::quick() } else { Lengths::full() };
+    lengths.rounds = asked.rounds.unwrap_or(lengths.rounds);
+    let systems = chosen(&asked.systems)?;
+    if let Some(shape) = asked.shape {
+        // It is set once.
+        let _ = plan::TRIED.set(shape);
+    }
+    let mut run = Run {
+        recorder: Recorder::open(&asked.out)?,
+        out: asked.out.clone(),
+        disk: asked.disk.clone(),
+        lengths,
+        systems,
+    };
+    let command: Vec<String> = std::env::args().skip(1).collect();
+    let begun = report::Run::begin(&format!("posthouse-bench {}", command.join(" ")), &asked.disk)?;
+    run.recorder.run(&begun)?;
+    let all = if asked.quick { &QUICK[..] } else { Part::value_variants() };
+    for part in if asked.parts.is_empty() { all } else { &asked.parts } {
+        match part {
+            Part::Compare => run::compare::run(&mut run).await?,
+            Part::Naive => run::shapes::naive(&mut run).await?,
+            Part::Fila => run::own::fila(&mut run).await?,
+            Part::Latency => run::latency::run(&mut run).await?,
+            Part::Memory => run::own::memory(&mut run).await?,
+            Part::Payload => run::shapes::payloads(&mut run).await?,
+            Part::Connections => run::shapes::connections(&mut run).await?,
+            Part::Growth => run::growth::run(&mut run).await?,
+            Part::Soak => run::own::soak(&mut run).await?,
+        }
+    }
+    report::write(&asked.out)
+}
+
+fn chosen(names: &[String]) -> Result<Vec<Box<dyn system::System>>> {
+    let mut systems = plan::systems();
+    for name in names {
+        if !systems.iter().any(|system| system.name() == name) {
+            let known: Vec<_> = systems.iter().map(|system| system.name()).collect();
+            bail!("there is no system {name}; there are {}", known.join(", "));
+        }
+    }
+    systems.retain(|system| names.is_empty() || names.iter().any(|name| name == system.name()));
+    Ok(systems)
+}

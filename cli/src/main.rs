@@ -5,6 +5,11 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use posthouse::args::Cli;
 use posthouse::exit::Exit;
+use tikv_jemallocator::Jemalloc;
+
+/// For RocksDB, too, which is linked into the same binary. Measured in `docs/adr/0006-processor-time-per-message.md`.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {

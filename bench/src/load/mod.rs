@@ -1,3 +1,109 @@
-//! The load: what is sent and taken, and how it is measured.
+//! The load: what is sent and taken, and how it is measured. The same for every system.
+//!
+//! A load with a rate is an open loop: each message has a moment when it is due, whether or not those before it have been
+//! answered, and its latency counts from that moment, so that a server that stalls does not hide the messages that it kept
+//! from being sent (coordinated omission). A load without a rate is a closed loop: as fast as answers make room.
 
+pub mod both;
+pub mod consume;
+pub mod meter;
 pub mod payload;
+pub mod publish;
+mod seen;
+mod send;
+mod take;
+
+use std::time::Duration;
+
+use crate::measure::usage::Usage;
+use crate::row::Row;
+use crate::system::Shape;
+use meter::Tally;
+
+/// Connections that are opened at once.
+const AT_ONCE: usize = 32;
+
+/// What is done to a server.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Load {
+    /// Of each connection.
+    pub shape: Shape,
+    /// Connections of each kind that the scenario uses.
+    pub connections: usize,
+    /// Before anything is measured.
+    pub warm_up: Duration,
+    /// How long is measured.
+    pub length: Duration,
+    /// Messages per second of all connections; `None`: as many as possible.
+    pub rate: Option<f64>,
+    /// No more messages than this.
+    pub most: u64,
+    /// The queue held messages before, and is to hold as many afterwards: what comes is not what was sent.
+    pub stands: bool,
+}
+
+/// What was measured.
+#[derive(Debug, Clone)]
+pub struct Measured {
+    /// Messages and their latencies.
+    pub tally: Tally,
+    /// How long `tally.messages` took.
+    pub length: Duration,
+    /// What was used meanwhile.
+    pub usage: Usage,
+    /// Messages that were stored, the warm-up's included.
+    pub stored: u64,
+    /// Messages that came a second time.
+    pub again: u64,
+}
+
+impl Load {
+    /// A closed loop of so many connections.
+    pub fn closed(shape: Shape, connections: usize, length: Duration) -> Self {
+        let warm_up = Duration::from_millis(500);
+        Self { shape, connections, warm_up, length, rate: None, most: 1_000_000, stands: false }
+    }
+
+    /// The same load at a rate.
+    pub fn at(self, rate: f64) -> Self {
+        Self { rate: Some(rate), most: u64::MAX, ..self }
+    }
+}
+
+impl Measured {
+    /// Messages per second.
+    pub fn rate(&self) -> f64 {
+        let seconds = self.length.as_secs_f64();
+        if seconds > 0.0 { self.tally.messages as f64 / seconds } else { 0.0 }
+    }
+
+    /// As it stands in the raw data.
+    pub fn row(&self, part: &str, system: &str, scenario: &str, load: &Load) -> Row {
+        let latency = &self.tally.latency;
+        let at = |quantile| latency.value_at_quantile(quantile) as f64;
+        Row {
+            part: part.to_owned(),
+            system: system.to_owned(),
+            scenario: scenario.to_owned(),
+            payload_bytes: load.shape.payload_bytes as u64,
+            connections: load.connections as u64,
+            batch: load.shape.batch as u64,
+            window: load.shape.window as u64,
+            asked_rate: load.rate.unwrap_or(0.0),
+            messages: self.tally.messages,
+            seconds: self.length.as_secs_f64(),
+            rate: self.rate(),
+            p50_us: at(0.5),
+            p90_us: at(0.9),
+            p99_us: at(0.99),
+            p999_us: at(0.999),
+            max_us: latency.max() as f64,
+            server_cpu_seconds: self.usage.server_cpu_seconds,
+            client_cpu_seconds: self.usage.client_cpu_seconds,
+            server_memory_bytes: self.usage.server_memory_bytes,
+            disk_bytes: self.usage.disk_bytes,
+            note: if self.again > 0 { format!("{} came twice", self.again) } else { String::new() },
+            ..Row::default()
+        }
+    }
+}

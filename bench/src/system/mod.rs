@@ -3,7 +3,15 @@
 //! A system starts its server on this machine's loopback with its data on the same disk as all others, and stops it. What a
 //! peer promises when it answers stands in its [`Facts`] and goes into the report.
 
+mod begin;
+mod handed;
+mod library;
+pub mod nats;
+pub mod postgres;
+pub mod posthouse;
 pub mod process;
+pub mod rabbitmq;
+pub mod redis;
 
 use std::path::Path;
 

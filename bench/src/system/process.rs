@@ -66,7 +66,13 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Its whole group; none of them may be there any more.
+        // Its family first, for a child may lead a group of its own; the head dies first and starts none anew. Then its
+        // whole group; none of them may be there any more.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            for id in self.family() {
+                signal(id, libc::SIGKILL);
+            }
+        }
         signal_group(self.id(), libc::SIGKILL);
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -58,13 +58,26 @@ impl Site {
         Self::configured(drain_deadline, "")
     }
 
+    /// The same with its place below a folder.
+    pub fn below(folder: &Path) -> Self {
+        Self::below_with_sections(folder, "")
+    }
+
+    /// The same with sections of its own in the configuration.
+    pub fn below_with_sections(folder: &Path, extra: &str) -> Self {
+        Self::placed(TempDir::with_prefix_in("posthouse-", folder).unwrap(), Duration::from_secs(25), extra)
+    }
+
     /// The same with sections of its own in the configuration.
     pub fn with_sections(extra: &str) -> Self {
         Self::configured(Duration::from_secs(25), extra)
     }
 
     fn configured(drain_deadline: Duration, extra: &str) -> Self {
-        let place = TempDir::with_prefix("posthouse-").unwrap();
+        Self::placed(TempDir::with_prefix("posthouse-").unwrap(), drain_deadline, extra)
+    }
+
+    fn placed(place: TempDir, drain_deadline: Duration, extra: &str) -> Self {
         let tenants = SAMPLE_TENANTS.iter().map(|sample| (sample.name, Tenant::new(sample)));
         let site = Self {
             place,

@@ -1,0 +1,84 @@
+//! The disk alone: how long a sync takes, and how much it takes in a second.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use hdrhistogram::Histogram;
+
+use super::{Limit, load};
+use crate::load::payload::Payloads;
+use crate::row::Row;
+
+const SYNCS: u64 = 200;
+const PAGE_BYTES: usize = 4 << 10;
+const STRIDE_BYTES: usize = 1 << 20;
+/// A file larger than this says nothing new.
+const MAX_STRIDES: u64 = 2_048;
+
+/// 4 KiB at a time into a file that is there already, synced each: the latency is that of one write with its sync.
+pub fn fsync(place: &Path) -> Result<Row> {
+    let file = create(place)?;
+    // Written once, so that the syncs measured have no new blocks to note down.
+    let whole = usize::try_from(SYNCS)? * PAGE_BYTES;
+    file.write_all_at(&vec![0; whole], 0)?;
+    file.sync_all()?;
+    write_synced(&file, Limit::Fsync, PAGE_BYTES, SYNCS, Duration::MAX)
+}
+
+/// 1 MiB at a time at the end of a file, synced each. Bytes per second are `disk_bytes` in `seconds`.
+pub fn sequential(place: &Path, seconds: f64) -> Result<Row> {
+    let file = create(place)?;
+    let mut row =
+        write_synced(&file, Limit::Disk, STRIDE_BYTES, MAX_STRIDES, Duration::from_secs_f64(seconds))?;
+    row.note = format!("{:.1} MB/s", row.disk_bytes as f64 / row.seconds / 1e6);
+    Ok(row)
+}
+
+fn create(place: &Path) -> Result<File> {
+    let path = place.join("file");
+    File::create(&path).with_context(|| format!("cannot make {}", path.display()))
+}
+
+fn write_synced(file: &File, limit: Limit, bytes: usize, most: u64, time: Duration) -> Result<Row> {
+    let mut payloads = Payloads::new(bytes, Instant::now());
+    let mut latencies: Histogram<u64> = load::histogram()?;
+    let (start, mut done) = (Instant::now(), 0);
+    while done < most && start.elapsed() < time {
+        let payload = payloads.next(Instant::now(), done);
+        let began = Instant::now();
+        file.write_all_at(&payload, done * bytes as u64)?;
+        file.sync_data()?;
+        latencies.saturating_record(load::micros(began.elapsed()));
+        done += 1;
+    }
+    let mut row = Row {
+        part: "limit".to_owned(),
+        system: limit.name().to_owned(),
+        scenario: "publish".to_owned(),
+        round: 1,
+        payload_bytes: bytes as u64,
+        batch: 1,
+        disk_bytes: done * bytes as u64,
+        ..Row::default()
+    };
+    load::fill(&mut row, done, start.elapsed().as_secs_f64(), &latencies);
+    Ok(row)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_disk_is_measured() {
+        let place = tempfile::tempdir().unwrap();
+        let row = fsync(place.path()).unwrap();
+        assert_eq!((row.messages, row.disk_bytes), (SYNCS, SYNCS * 4_096));
+        assert!(row.p50_us > 0.0 && row.p50_us <= row.p99_us, "{row:?}");
+        let row = sequential(place.path(), 0.2).unwrap();
+        assert!(row.messages > 0 && row.note.ends_with("MB/s"), "{row:?}");
+    }
+}

@@ -1,0 +1,126 @@
+//! Publishing and consuming at once, end to end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::send::{self, Sending};
+use super::take::{self, Taking};
+use super::{Load, Measured, consume, publish};
+use crate::measure::usage::Watch;
+use crate::row::Row;
+use crate::system::Server;
+
+/// How long what is left may take after the sending has ended.
+const DRAIN: Duration = Duration::from_secs(120);
+/// Between two samples.
+const SAMPLE: Duration = Duration::from_secs(10);
+
+/// Publishes for the load's length while all is consumed, and then consumes the rest: what was stored has to come. What is
+/// counted are settlements, and latencies count from the moment a message was due until its delivery.
+pub async fn run(server: &dyn Server, queue: &str, load: Load) -> Result<Measured> {
+    sampled(server, queue, load, None).await
+}
+
+/// The same, and tells every few seconds how it goes.
+pub async fn sampled(
+    server: &dyn Server,
+    queue: &str,
+    load: Load,
+    samples: Option<mpsc::UnboundedSender<Row>>,
+) -> Result<Measured> {
+    let producers = send::open(server, queue, &load).await?;
+    let consumers = take::open(server, queue, &load).await?;
+    let bound = load.rate.is_none().then(|| Arc::new(Semaphore::new(load.shape.window * load.connections)));
+    let sending = Sending::begin(load, bound.clone())?;
+    let taking = Taking::end_to_end(load, sending.origin, bound)?;
+    let (mut senders, mut takers) = (JoinSet::new(), JoinSet::new());
+    sending.start(producers, &mut senders);
+    taking.start(consumers, &mut takers);
+    let pids = server.pids();
+    let sampling = samples.map(|samples| {
+        let (taking, pids) = (Arc::clone(&taking), pids.clone());
+        AbortOnDropHandle::new(tokio::spawn(async move { sample(&taking, &pids, &samples).await }))
+    });
+    let stop = sending.stop.clone();
+    let watch = tokio::spawn(async move {
+        tokio::time::sleep(load.warm_up).await;
+        let (begun, watch) = (Instant::now(), Watch::begin(pids));
+        let _ = tokio::time::timeout(load.length, stop.cancelled()).await;
+        stop.cancel();
+        (watch.end(), begun.elapsed())
+    });
+    let ended = tokio::select! {
+        ended = publish::join(&mut senders, &sending.stop) => ended,
+        ended = publish::join(&mut takers, &taking.stop) => ended,
+    };
+    sending.stop.cancel();
+    let (usage, length) = watch.await?;
+    drop(sampling);
+    ended?;
+    drain(&sending, &taking, &mut takers, load.stands).await?;
+    let tally = taking.tally()?;
+    let again = if load.stands { 0 } else { taking.seen.again() };
+    Ok(Measured { tally, length, usage, stored: sending.stored(), again })
+}
+
+async fn drain(
+    sending: &Sending,
+    taking: &Taking,
+    takers: &mut JoinSet<Result<()>>,
+    stands: bool,
+) -> Result<()> {
+    if stands {
+        taking.stop.cancel();
+        return publish::join(takers, &taking.stop).await;
+    }
+    let stored = sending.stored();
+    let drained = tokio::select! {
+        ended = publish::join(takers, &taking.stop) => ended,
+        drained = consume::wait(taking, stored, DRAIN) => drained,
+    };
+    taking.stop.cancel();
+    drained?;
+    publish::join(takers, &taking.stop).await?;
+    let come = taking.seen.distinct();
+    if come < stored {
+        bail!("{stored} were stored, and {come} came within {} s", DRAIN.as_secs());
+    }
+    Ok(())
+}
+
+/// Tells the rate of settlements and the memory, until nobody listens.
+async fn sample(taking: &Taking, pids: &[u32], samples: &mpsc::UnboundedSender<Row>) -> Result<()> {
+    let begun = Instant::now();
+    let (mut before, mut then) = (0, begun);
+    let mut watch = Watch::begin(pids.to_vec());
+    loop {
+        tokio::time::sleep(SAMPLE).await;
+        let (now, messages, usage) = (Instant::now(), taking.tally()?.messages, watch.end());
+        watch = Watch::begin(pids.to_vec());
+        let seconds = (now - then).as_secs_f64();
+        let row = Row {
+            part: "soak".to_owned(),
+            system: "posthouse".to_owned(),
+            scenario: "both".to_owned(),
+            axis: "minute".to_owned(),
+            x: (now - begun).as_secs_f64() / 60.0,
+            messages: messages - before,
+            seconds,
+            rate: (messages - before) as f64 / seconds,
+            server_cpu_seconds: usage.server_cpu_seconds,
+            client_cpu_seconds: usage.client_cpu_seconds,
+            server_memory_bytes: usage.server_memory_bytes,
+            disk_bytes: usage.disk_bytes,
+            ..Row::default()
+        };
+        (before, then) = (messages, now);
+        if samples.send(row).is_err() {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What was measured so far, by all connections.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use hdrhistogram::Histogram;
+
+/// Latencies are kept in microseconds, up to an hour, with three digits.
+const LONGEST_MICROS: u64 = 3_600_000_000;
+const DIGITS: u8 = 3;
+
+/// Measurements of one connection; the lock is never waited for, except at the end.
+#[derive(Debug)]
+pub struct Meter(Mutex<Tally>);
+
+/// Measurements.
+#[derive(Debug, Clone)]
+pub struct Tally {
+    /// Of each message.
+    pub latency: Histogram<u64>,
+    /// Messages that went the whole way in time.
+    pub messages: u64,
+    /// When the first message came or was answered.
+    pub first: Option<Instant>,
+    /// When the last one was answered.
+    pub last: Option<Instant>,
+}
+
+impl Meter {
+    /// Nothing yet.
+    pub fn new() -> Result<Self> {
+        Ok(Self(Mutex::new(Tally::new()?)))
+    }
+
+    /// It took so long for so many messages.
+    pub fn took(&self, since: Instant, now: Instant, messages: u64) {
+        let micros = u64::try_from(now.saturating_duration_since(since).as_micros()).unwrap_or(u64::MAX);
+        let mut tally = self.lock();
+        tally.latency.saturating_record_n(micros, messages);
+        tally.first.get_or_insert(now);
+    }
+
+    /// So many messages went the whole way.
+    pub fn went(&self, now: Instant, messages: u64) {
+        let mut tally = self.lock();
+        tally.messages += messages;
+        tally.first.get_or_insert(now);
+        tally.last = Some(now);
+    }
+
+    /// What was measured so far.
+    pub fn tally(&self) -> Tally {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tally> {
+        // Nothing panics while it is held.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tally {
+    fn new() -> Result<Self> {
+        let latency = Histogram::new_with_bounds(1, LONGEST_MICROS, DIGITS)?;
+        Ok(Self { latency, messages: 0, first: None, last: None })
+    }
+
+    /// All of these together.
+    pub fn sum<'a>(meters: impl IntoIterator<Item = &'a Meter>) -> Result<Self> {
+        let mut sum = Self::new()?;
+        for meter in meters {
+            let one = meter.tally();
+            sum.latency.add(&one.latency)?;
+            sum.messages += one.messages;
+            sum.first = [sum.first, one.first].into_iter().flatten().min();
+            sum.last = sum.last.max(one.last);
+        }
+        Ok(sum)
+    }
+
+    /// From the first message to the last.
+    pub fn span(&self) -> Duration {
+        match (self.first, self.last) {
+            (Some(first), Some(last)) => last.saturating_duration_since(first),
+            _ => Duration::ZERO,
+        }
+    }
+}

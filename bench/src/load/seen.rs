@@ -1,0 +1,59 @@
+//! Which messages have come: none may be lost, and none may come twice unnoticed.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+/// Numbers that share a word of the map.
+const WORD: u64 = 64;
+
+/// The numbers of the messages that have come.
+#[derive(Debug, Default)]
+pub struct Seen(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    words: HashMap<u64, u64>,
+    distinct: u64,
+    again: u64,
+}
+
+impl Seen {
+    /// These have come.
+    pub fn note(&self, numbers: impl IntoIterator<Item = u64>) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for number in numbers {
+            let word = inner.words.entry(number / WORD).or_default();
+            let bit = 1 << (number % WORD);
+            let is_new = *word & bit == 0;
+            *word |= bit;
+            if is_new {
+                inner.distinct += 1;
+            } else {
+                inner.again += 1;
+            }
+        }
+    }
+
+    /// How many different ones have come.
+    pub fn distinct(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).distinct
+    }
+
+    /// How many came once more.
+    pub fn again(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).again
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_twice_is_told() {
+        let seen = Seen::default();
+        seen.note([0, 63, 64, 1_000_000]);
+        seen.note([64, 65]);
+        assert_eq!((seen.distinct(), seen.again()), (5, 1));
+    }
+}

@@ -1,0 +1,210 @@
+//! The sending half of a connection.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::meter::{Meter, Tally};
+use super::payload::Payloads;
+use super::{AT_ONCE, Load};
+use crate::system::{Confirmation, Producer, Server};
+
+/// What all senders share.
+#[derive(Debug)]
+pub struct Sending {
+    load: Load,
+    /// When the payloads' moments count from, and when the first message of an open loop is due.
+    pub origin: Instant,
+    /// From when to when answers count.
+    measured: (Instant, Instant),
+    /// Ends the sending.
+    pub stop: CancellationToken,
+    numbers: AtomicU64,
+    stored: AtomicU64,
+    meters: Vec<Meter>,
+    /// Room for messages that are not settled yet, if that is bounded.
+    pub unsettled: Option<Arc<Semaphore>>,
+}
+
+struct Sent {
+    dues: Vec<Instant>,
+    confirmation: Confirmation,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Sending {
+    /// Of a load that begins now.
+    pub fn begin(load: Load, unsettled: Option<Arc<Semaphore>>) -> Result<Arc<Self>> {
+        let origin = Instant::now();
+        let begin = origin + load.warm_up;
+        Ok(Arc::new(Self {
+            load,
+            origin,
+            measured: (begin, begin + load.length),
+            stop: CancellationToken::new(),
+            numbers: AtomicU64::new(0),
+            stored: AtomicU64::new(0),
+            meters: (0..load.connections).map(|_| Meter::new()).collect::<Result<_>>()?,
+            unsettled,
+        }))
+    }
+
+    /// Starts a sender on each producer, and a task that waits for its answers.
+    pub fn start(self: &Arc<Self>, producers: Vec<Box<dyn Producer>>, tasks: &mut JoinSet<Result<()>>) {
+        for (number, producer) in producers.into_iter().enumerate() {
+            let (sent, answers) = mpsc::unbounded_channel();
+            tasks.spawn(send(Arc::clone(self), number, producer, sent));
+            tasks.spawn(confirm(Arc::clone(self), number, answers));
+        }
+    }
+
+    /// Whether an answer of now counts.
+    pub fn counts(&self, now: Instant) -> bool {
+        self.measured.0 <= now && now < self.measured.1
+    }
+
+    /// Messages that the server has said are stored.
+    pub fn stored(&self) -> u64 {
+        self.stored.load(Ordering::Acquire)
+    }
+
+    /// What was measured of the answers.
+    pub fn tally(&self) -> Result<Tally> {
+        Tally::sum(&self.meters)
+    }
+
+    /// The numbers of the next messages, at most so many; none when there were enough.
+    fn take_numbers(&self, most: usize) -> std::ops::Range<u64> {
+        let first = self.numbers.fetch_add(most as u64, Ordering::Relaxed).min(self.load.most);
+        first..(first + most as u64).min(self.load.most)
+    }
+}
+
+/// Opens the producers of a load.
+pub async fn open(server: &dyn Server, queue: &str, load: &Load) -> Result<Vec<Box<dyn Producer>>> {
+    let opening = (0..load.connections).map(|_| server.producer(queue, load.shape));
+    // Not all at once: servers bound the handshakes of one address.
+    stream::iter(opening).buffered(AT_ONCE).try_collect().await.context("producers")
+}
+
+async fn send(
+    sending: Arc<Sending>,
+    number: usize,
+    mut producer: Box<dyn Producer>,
+    sent: mpsc::UnboundedSender<Sent>,
+) -> Result<()> {
+    let shape = sending.load.shape;
+    let room = Arc::new(Semaphore::new(shape.window));
+    let mut payloads = Payloads::new(shape.payload_bytes, sending.origin);
+    let mut schedule = Schedule::of(&sending, number);
+    while !sending.stop.is_cancelled() {
+        let count = tokio::select! {
+            biased;
+            () = sending.stop.cancelled() => break,
+            count = schedule.wait(shape.batch) => count,
+        };
+        let taken = tokio::select! {
+            biased;
+            () = sending.stop.cancelled() => break,
+            taken = take_room(&sending, &room, count) => taken?,
+        };
+        let numbers = sending.take_numbers(count);
+        if numbers.is_empty() {
+            break;
+        }
+        let (mut batch, mut dues) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        for number in numbers {
+            let due = schedule.next();
+            batch.push(payloads.next(due, number));
+            dues.push(due);
+        }
+        let confirmation = producer.publish(batch).await.context("a publish")?;
+        if sent.send(Sent { dues, confirmation, _room: taken }).is_err() {
+            // Whoever waits for answers has failed, and tells why.
+            break;
+        }
+    }
+    // The connection stays until its answers are in.
+    drop(sent);
+    let all = u32::try_from(shape.window).unwrap_or(u32::MAX);
+    let _ = room.acquire_many(all).await;
+    Ok(())
+}
+
+async fn take_room(sending: &Sending, room: &Arc<Semaphore>, count: usize) -> Result<OwnedSemaphorePermit> {
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    let taken = Arc::clone(room).acquire_many_owned(count).await?;
+    if let Some(unsettled) = &sending.unsettled {
+        // It comes back when they are settled.
+        unsettled.acquire_many(count).await?.forget();
+    }
+    Ok(taken)
+}
+
+async fn confirm(
+    sending: Arc<Sending>,
+    number: usize,
+    mut sent: mpsc::UnboundedReceiver<Sent>,
+) -> Result<()> {
+    let meter = &sending.meters[number];
+    while let Some(Sent { dues, confirmation, _room: room }) = sent.recv().await {
+        confirmation.await.context("an answer to a publish")?;
+        drop(room);
+        let now = Instant::now();
+        sending.stored.fetch_add(dues.len() as u64, Ordering::AcqRel);
+        if !sending.counts(now) {
+            continue;
+        }
+        meter.went(now, dues.len() as u64);
+        if sending.load.rate.is_some() {
+            dues.iter().for_each(|due| meter.took(*due, now, 1));
+        } else if let Some(due) = dues.first() {
+            meter.took(*due, now, dues.len() as u64);
+        }
+    }
+    Ok(())
+}
+
+/// When the messages of one connection are due.
+struct Schedule {
+    origin: Instant,
+    /// Between two of this connection's messages; `None`: each is due when it is sent.
+    interval: Option<Duration>,
+    due: Duration,
+}
+
+impl Schedule {
+    fn of(sending: &Sending, number: usize) -> Self {
+        let connections = sending.load.connections as f64;
+        let interval = sending.load.rate.map(|rate| Duration::from_secs_f64(connections / rate));
+        // They take turns.
+        let due = interval.map_or(Duration::ZERO, |interval| interval.mul_f64(number as f64 / connections));
+        Self { origin: sending.origin, interval, due }
+    }
+
+    /// Waits until a message is due; how many are by then, at most so many.
+    async fn wait(&self, most: usize) -> usize {
+        let Some(interval) = self.interval else { return most };
+        let due = self.origin + self.due;
+        if due > Instant::now() {
+            tokio::time::sleep_until(due.into()).await;
+        }
+        let late = Instant::now().saturating_duration_since(due);
+        let more = (late.as_secs_f64() / interval.as_secs_f64()) as usize;
+        (1 + more).min(most)
+    }
+
+    /// The moment of the next.
+    fn next(&mut self) -> Instant {
+        let Some(interval) = self.interval else { return Instant::now() };
+        let due = self.origin + self.due;
+        self.due += interval;
+        due
+    }
+}

@@ -1,0 +1,4 @@
+//! What the operating system says of the processes that are measured.
+
+pub mod process;
+pub mod usage;

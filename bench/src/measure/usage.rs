@@ -1,0 +1,76 @@
+//! What a server used while something was measured.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use super::process::{cpu_seconds, memory_bytes, own_cpu_seconds, with_children, written_bytes};
+
+/// Between two looks at memory.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// What was used in a stretch of time.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Usage {
+    /// Processor seconds of the server.
+    pub server_cpu_seconds: f64,
+    /// Processor seconds of this process.
+    pub client_cpu_seconds: f64,
+    /// The most memory the server had resident at any look.
+    pub server_memory_bytes: u64,
+    /// Bytes that the server had written.
+    pub disk_bytes: u64,
+}
+
+/// Watches from its creation to [`Watch::end`].
+#[derive(Debug)]
+pub struct Watch {
+    pids: Vec<u32>,
+    server_cpu: f64,
+    client_cpu: f64,
+    written: u64,
+    most_memory: Arc<AtomicU64>,
+    looks: JoinHandle<()>,
+}
+
+impl Watch {
+    /// Begins to watch a server's processes.
+    pub fn begin(pids: Vec<u32>) -> Self {
+        let most_memory = Arc::new(AtomicU64::new(0));
+        let now = with_children(&pids);
+        Self {
+            server_cpu: cpu_seconds(&now),
+            client_cpu: own_cpu_seconds(),
+            written: written_bytes(&now),
+            looks: tokio::spawn(look(pids.clone(), Arc::clone(&most_memory))),
+            pids,
+            most_memory,
+        }
+    }
+
+    /// What was used since.
+    pub fn end(&self) -> Usage {
+        let now = with_children(&self.pids);
+        Usage {
+            server_cpu_seconds: cpu_seconds(&now) - self.server_cpu,
+            client_cpu_seconds: own_cpu_seconds() - self.client_cpu,
+            server_memory_bytes: self.most_memory.load(Ordering::Relaxed).max(memory_bytes(&now)),
+            disk_bytes: written_bytes(&now).saturating_sub(self.written),
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.looks.abort();
+    }
+}
+
+async fn look(pids: Vec<u32>, most: Arc<AtomicU64>) {
+    loop {
+        most.fetch_max(memory_bytes(&with_children(&pids)), Ordering::Relaxed);
+        tokio::time::sleep(LOOK).await;
+    }
+}

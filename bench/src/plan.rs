@@ -1,0 +1,132 @@
+//! Which systems are measured and with which shape of load each is at its best here.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::load::Load;
+use crate::system::nats::{NATS, NATS_ALWAYS};
+use crate::system::postgres::Postgres;
+use crate::system::posthouse::Posthouse;
+use crate::system::rabbitmq::RabbitMq;
+use crate::system::redis::Redis;
+use crate::system::{Shape, System};
+
+/// Bytes of a message unless said.
+pub const PAYLOAD_BYTES: usize = 1_024;
+/// Most messages under way over all connections, whatever their number.
+pub const UNDER_WAY: usize = 16_384;
+/// Most bytes under way over all connections.
+const BYTES_UNDER_WAY: usize = 64 << 20;
+
+/// How long things are measured.
+#[derive(Debug, Clone, Copy)]
+pub struct Lengths {
+    /// Repetitions of what has a promise.
+    pub rounds: u32,
+    /// Of one scenario.
+    pub scenario: Duration,
+    /// Of one latency.
+    pub latency: Duration,
+    /// Of one point of a curve.
+    pub point: Duration,
+    /// Of the soak.
+    pub soak: Duration,
+    /// Messages of the largest backlog.
+    pub backlog: u64,
+    /// Queues of the largest number.
+    pub queues: u64,
+}
+
+impl Lengths {
+    /// What is published.
+    pub fn full() -> Self {
+        Self {
+            rounds: 5,
+            scenario: Duration::from_secs(4),
+            latency: Duration::from_secs(5),
+            point: Duration::from_secs(2),
+            soak: Duration::from_secs(30 * 60),
+            backlog: 10_000_000,
+            queues: 100_000,
+        }
+    }
+
+    /// A look, under two minutes.
+    pub fn quick() -> Self {
+        Self {
+            rounds: 1,
+            scenario: Duration::from_millis(1_500),
+            latency: Duration::from_secs(2),
+            point: Duration::from_secs(1),
+            soak: Duration::from_secs(10),
+            backlog: 100_000,
+            queues: 1_000,
+        }
+    }
+}
+
+/// A shape that is tried on every system instead of its best.
+pub static TRIED: OnceLock<Best> = OnceLock::new();
+
+/// How a system is at its best.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Best {
+    /// Connections of each kind.
+    pub connections: usize,
+    /// Messages handed over together.
+    pub batch: usize,
+    /// Most messages under way over all connections.
+    pub under_way: usize,
+}
+
+impl Best {
+    /// Of a system, found by trying connections of 1, 2, 4, 8 and 64 and batches of 1 to 1,024 on two cores.
+    pub fn of(system: &str) -> Self {
+        if let Some(tried) = TRIED.get() {
+            return *tried;
+        }
+        match system {
+            "posthouse" => Self { connections: 2, batch: 512, under_way: UNDER_WAY },
+            // It answers a publish when it has worked off all that came with it.
+            "nats-always" => Self { connections: 2, batch: 64, under_way: 1_024 },
+            _ => Self { connections: 2, batch: 256, under_way: UNDER_WAY },
+        }
+    }
+
+    /// From `CONNECTIONSxBATCH`, as `2x256`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (connections, batch) =
+            text.split_once('x').ok_or("connections, an x, and the batch, as in 2x256")?;
+        let number = |text: &str| text.parse::<usize>().ok().filter(|number| (1..=1_024).contains(number));
+        match (number(connections), number(batch)) {
+            (Some(connections), Some(batch)) => Ok(Self { connections, batch, under_way: UNDER_WAY }),
+            _ => Err("both numbers are from 1 to 1024".to_owned()),
+        }
+    }
+
+    /// A closed loop with it.
+    pub fn load(self, payload_bytes: usize, length: Duration) -> Load {
+        self.load_over(self.connections, payload_bytes, length)
+    }
+
+    /// A closed loop of any number of connections: together they have the same number of messages under way, and of bytes.
+    pub fn load_over(self, connections: usize, payload_bytes: usize, length: Duration) -> Load {
+        let messages = self.under_way.min(BYTES_UNDER_WAY / payload_bytes);
+        let window = (messages / connections).max(1);
+        let shape = Shape { batch: self.batch.min((window / 2).max(1)), window, payload_bytes };
+        Load::closed(shape, connections, length)
+    }
+}
+
+/// All systems.
+pub fn systems() -> Vec<Box<dyn System>> {
+    vec![
+        Box::new(Posthouse),
+        Box::new(RabbitMq),
+        Box::new(NATS),
+        Box::new(NATS_ALWAYS),
+        Box::new(Redis::always()),
+        Box::new(Redis::everysec()),
+        Box::new(Postgres),
+    ]
+}

@@ -1,0 +1,160 @@
+//! The promised figures, found in rows.
+//!
+//! Of ours always the median over the rounds, in the shape that was fastest; of a peer or a limit its best run of all
+//! rounds and shapes, which is the hardest for us. Payloads are of one size on both sides: the one most rows have.
+
+use super::POSTHOUSE;
+use super::pick::{self, Pick, spread};
+use super::soak;
+use super::targets::Measure;
+use super::text::{bytes, micros, number};
+use crate::row::Row;
+
+/// The connections of the part `naive` that are judged.
+const NAIVE_CONNECTIONS: u64 = 64;
+/// Fewer queues apart than this say nothing about a single one.
+const ENOUGH_QUEUES: f64 = 10_000.0;
+/// The limit that only carries messages.
+const ECHO: &str = "echo";
+/// How the latency rows that are judged begin their note.
+pub const HALF_OF_RABBIT: &str = "half of rabbitmq";
+
+/// A figure that was measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// The figure.
+    pub value: f64,
+    /// What it was made of.
+    pub detail: String,
+}
+
+/// The figure; `None`: these rows do not have it.
+pub fn find(measure: Measure, rows: &[Row]) -> Option<Found> {
+    match measure {
+        Measure::RateToPeer(scenario, peer) => {
+            let rows = judged(&Pick::part(rows, "compare").scenario(scenario))?;
+            rates(ours(&rows)?, rows.system(peer).highest(pick::rate)?)
+        }
+        Measure::RateToLimit(scenario, name) => {
+            let compared = judged(&Pick::part(rows, "compare").scenario(scenario))?;
+            let payload = compared.main_payload()?;
+            rates(ours(&compared)?, limit(rows, name, scenario, payload).highest(pick::rate)?)
+        }
+        Measure::NaiveToPeer(peer) => {
+            let naive = Pick::part(rows, "naive").scenario("publish");
+            let rows = judged(&naive.filter(|row| row.connections == NAIVE_CONNECTIONS))?;
+            rates(ours(&rows)?, rows.system(peer).highest(pick::rate)?)
+        }
+        Measure::LatencyToRabbit => {
+            let rows = half_of_rabbit(rows)?;
+            ratio(
+                rows.system(POSTHOUSE).median(pick::p99)?,
+                rows.system("rabbitmq").lowest(pick::p99)?,
+                micros,
+            )
+        }
+        Measure::LatencyToSync => {
+            let p99 = half_of_rabbit(rows)?.system(POSTHOUSE).median(pick::p99)?;
+            ratio(p99, sync(rows)?, micros)
+        }
+        Measure::CpuToPeer(peer) => {
+            let rows = judged(&Pick::part(rows, "compare").scenario("both"))?;
+            let ours = rows.system(POSTHOUSE).best_shape().median(pick::server_cpu)?;
+            ratio(ours, rows.system(peer).lowest(pick::server_cpu)?, |value| format!("{value:.2} s/million"))
+        }
+        Measure::OneByOne => {
+            let rows = Pick::part(rows, "fila").scenario("publish").system(POSTHOUSE);
+            let spread = rows.spread(pick::rate)?;
+            let detail = format!("{} to {}", number(spread.min), number(spread.max));
+            Some(Found { value: spread.median, detail })
+        }
+        Measure::Fall(axis, from, to) => fall(rows, axis, from as f64, to as f64),
+        Measure::IdleQueue => idle_queue(rows),
+        Measure::Start(messages) => {
+            let rows = growth(rows, "start-seconds").at(messages as f64);
+            let spread = rows.spread(pick::seconds)?;
+            Some(Found { value: spread.median, detail: format!("{:.2} to {:.2} s", spread.min, spread.max) })
+        }
+        Measure::SoakDrift => {
+            let (early, late) = soak::windows(rows, POSTHOUSE)?;
+            let detail = format!("{} → {} msg/s", number(early.rate), number(late.rate));
+            Some(Found { value: (late.rate / early.rate - 1.0).abs(), detail })
+        }
+        Measure::SoakMemory => {
+            let (early, late) = soak::windows(rows, POSTHOUSE)?;
+            let (early, late) = (early.memory?, late.memory?);
+            Some(Found { value: late / early - 1.0, detail: format!("{} → {}", bytes(early), bytes(late)) })
+        }
+        Measure::Memory(connections) => {
+            let rows = Pick::part(rows, "memory").scenario("both").system(POSTHOUSE);
+            // A peak is a peak: no median over rounds hides the highest.
+            let value = rows.filter(|row| row.connections == connections).highest(pick::memory)?;
+            Some(Found { value, detail: "highest of all rounds".to_owned() })
+        }
+    }
+}
+
+/// Those with the payload that is judged: the one that most of our rows have.
+fn judged<'a>(rows: &Pick<'a>) -> Option<Pick<'a>> {
+    Some(rows.payload(rows.system(POSTHOUSE).main_payload()?))
+}
+
+fn ours(rows: &Pick<'_>) -> Option<f64> {
+    rows.system(POSTHOUSE).best_shape().median(pick::rate)
+}
+
+fn growth<'a>(rows: &'a [Row], axis: &str) -> Pick<'a> {
+    Pick::part(rows, "growth").axis(axis).system(POSTHOUSE)
+}
+
+fn half_of_rabbit(rows: &[Row]) -> Option<Pick<'_>> {
+    let latency = Pick::part(rows, "latency").scenario("both");
+    judged(&latency.filter(|row| row.note.starts_with(HALF_OF_RABBIT)))
+}
+
+/// What a limit says about a scenario: its rows there, or else those of publishing, which say how fast a message gets
+/// through or is stored. Of storing, consuming does nothing comparable.
+pub fn limit<'a>(rows: &'a [Row], name: &str, scenario: &str, payload: u64) -> Pick<'a> {
+    let rows = Pick::part(rows, "limit").system(name).payload(payload);
+    let same = rows.scenario(scenario);
+    if same.is_empty() && (name == ECHO || scenario != "consume") { rows.scenario("publish") } else { same }
+}
+
+/// The median of a sync; of several sizes the shortest.
+fn sync(rows: &[Row]) -> Option<f64> {
+    let rows = Pick::part(rows, "limit").system("fsync");
+    let of_size = |bytes| rows.payload(bytes).median(pick::p50);
+    spread(rows.payloads().into_iter().filter_map(of_size)).map(|spread| spread.min)
+}
+
+fn rates(ours: f64, other: f64) -> Option<Found> {
+    ratio(ours, other, |value| format!("{} msg/s", number(value)))
+}
+
+fn ratio(ours: f64, other: f64, show: impl Fn(f64) -> String) -> Option<Found> {
+    let value = (other > 0.0).then(|| ours / other)?;
+    Some(Found { value, detail: format!("{} / {}", show(ours), show(other)) })
+}
+
+/// The greatest fall of all scenarios that have both points.
+fn fall(rows: &[Row], axis: &str, from: f64, to: f64) -> Option<Found> {
+    let rows = growth(rows, axis);
+    let of_scenario = |scenario| {
+        let rows = rows.scenario(scenario);
+        let (first, last) = (rows.at(from).median(pick::rate)?, rows.at(to).median(pick::rate)?);
+        let detail = format!("{scenario}: {} → {} msg/s", number(first), number(last));
+        (first > 0.0).then(|| Found { value: 1.0 - last / first, detail })
+    };
+    let falls = rows.scenarios().into_iter().filter_map(of_scenario);
+    falls.max_by(|one, other| one.value.total_cmp(&other.value))
+}
+
+fn idle_queue(rows: &[Row]) -> Option<Found> {
+    let rows = growth(rows, "queues-idle-memory").filter(|row| row.server_memory_bytes > 0);
+    let points = rows.points();
+    let (first, last) = (*points.first()?, *points.last()?);
+    let (before, after) = (rows.at(first).median(pick::memory)?, rows.at(last).median(pick::memory)?);
+    let value = (last - first >= ENOUGH_QUEUES).then(|| (after - before) / (last - first))?;
+    let detail = format!("{} → {} queues: {} → {}", number(first), number(last), bytes(before), bytes(after));
+    Some(Found { value, detail })
+}

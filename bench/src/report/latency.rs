@@ -1,0 +1,109 @@
+//! Latency at chosen rates.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::judge::HALF_OF_RABBIT;
+use super::pick::{self, Pick};
+use super::plot::{Bar, Block, Unit, bars};
+use super::text::{Table, bytes, micros, number, or_nothing};
+use crate::row::Row;
+
+/// A system that delivers less of what it was asked for did not hold the rate.
+const HELD: f64 = 0.95;
+
+/// The section; empty if latency was not measured.
+pub fn latency(rows: &[Row], folder: &Path) -> Result<String> {
+    let all = Pick::part(rows, "latency");
+    let mut text = String::new();
+    for (note, scenario, payload) in cases(&all) {
+        let here = all.scenario(scenario).payload(payload).filter(|row| row.note == note);
+        let name = file(&all, note, scenario, payload);
+        let title = title(note);
+        text.push_str(&format!("\n### {title}: {scenario}, {}\n", bytes(payload as f64)));
+        text.push_str(table(&here).trim_end_matches('\n'));
+        let blocks = [("p50", pick::p50 as pick::Figure), ("p99", pick::p99), ("p99.9", pick::p999)]
+            .map(|(title, figure)| block(&here, title, figure));
+        bars(&folder.join(&name), &format!("Latency, {title}"), "latency", Unit::Micros, true, &blocks)?;
+        text.push_str(&format!("\n\n![Latency, {title}]({name})\n"));
+    }
+    if text.is_empty() {
+        return Ok(text);
+    }
+    Ok(format!(
+        "## Latency\n\nMessages are due at fixed moments whether or not earlier ones are through (open loop). Latency \
+         counts from the moment a\nmessage was due until it was delivered, so a stall costs all that were due \
+         meanwhile. Medians over the rounds; `max` is\nthe longest of all rounds. A rate marked with * was not held: \
+         less than 95 % of what was asked came through.\n{text}"
+    ))
+}
+
+/// Own shares ascending, then half of `RabbitMQ`'s, then others.
+fn cases<'a>(all: &Pick<'a>) -> Vec<(&'a str, &'a str, u64)> {
+    let cases: BTreeSet<_> =
+        all.rows().iter().map(|row| (row.note.as_str(), row.scenario.as_str(), row.payload_bytes)).collect();
+    let mut cases: Vec<_> = cases.into_iter().collect();
+    cases.sort_by_key(|(note, ..)| match share(note) {
+        Some(percent) => percent,
+        None if note.starts_with(HALF_OF_RABBIT) => 1_000,
+        None => 1_001,
+    });
+    cases
+}
+
+fn share(note: &str) -> Option<u32> {
+    note.split_once('%')?.0.trim().parse().ok()
+}
+
+fn title(note: &str) -> String {
+    match share(note) {
+        Some(percent) => format!("at {percent} % of each system's own highest rate"),
+        None if note.starts_with(HALF_OF_RABBIT) => "all at half of rabbitmq's highest rate".to_owned(),
+        None => note.to_owned(),
+    }
+}
+
+fn file(all: &Pick<'_>, note: &str, scenario: &str, payload: u64) -> String {
+    let note = share(note).map_or_else(
+        || note.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' }).collect(),
+        |percent| percent.to_string(),
+    );
+    let mut name = format!("latency-{note}");
+    if all.scenarios().len() > 1 {
+        name.push_str(&format!("-{scenario}"));
+    }
+    if all.payloads().len() > 1 {
+        name.push_str(&format!("-{payload}"));
+    }
+    name + ".svg"
+}
+
+fn table(rows: &Pick<'_>) -> String {
+    let mut table = Table::new(&["system", "asked, msg/s", "delivered, msg/s", "p50", "p99", "p99.9", "max"]);
+    for system in rows.systems() {
+        let here = rows.system(system);
+        let asked = here.median(|row| (row.asked_rate > 0.0).then_some(row.asked_rate));
+        let delivered = here.median(pick::rate);
+        let held = asked.zip(delivered).is_none_or(|(asked, delivered)| delivered >= HELD * asked);
+        table.row(&[
+            system.to_owned(),
+            or_nothing(asked, number),
+            or_nothing(delivered, |rate| format!("{}{}", number(rate), if held { "" } else { " \\*" })),
+            or_nothing(here.median(pick::p50), micros),
+            or_nothing(here.median(pick::p99), micros),
+            or_nothing(here.median(pick::p999), micros),
+            or_nothing(here.highest(pick::longest), micros),
+        ]);
+    }
+    table.finish()
+}
+
+fn block(rows: &Pick<'_>, title: &str, figure: pick::Figure) -> Block {
+    let of_system = |system: &str| {
+        let spread = rows.system(system).spread(figure)?;
+        Some(Bar { system: system.to_owned(), name: system.to_owned(), spread })
+    };
+    Block { title: title.to_owned(), bars: rows.systems().into_iter().filter_map(of_system).collect() }
+}

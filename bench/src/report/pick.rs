@@ -1,0 +1,213 @@
+//! Rows picked out, and figures of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::POSTHOUSE;
+use crate::row::Row;
+
+/// The order of systems in tables and plots; others follow by name.
+const ORDER: [&str; 7] =
+    [POSTHOUSE, "rabbitmq", "nats", "nats-always", "redis-always", "redis-everysec", "postgres"];
+
+/// A figure of a row; `None` where it does not apply.
+pub type Figure = fn(&Row) -> Option<f64>;
+
+/// Messages per second. Zero counts if messages were waited for.
+pub fn rate(row: &Row) -> Option<f64> {
+    (row.rate.is_finite() && (row.rate > 0.0 || row.seconds > 0.0)).then_some(row.rate)
+}
+
+/// The median latency.
+pub fn p50(row: &Row) -> Option<f64> {
+    positive(row.p50_us)
+}
+
+/// The 99th percentile of the latency.
+pub fn p99(row: &Row) -> Option<f64> {
+    positive(row.p99_us)
+}
+
+/// The 99.9th percentile of the latency.
+pub fn p999(row: &Row) -> Option<f64> {
+    positive(row.p999_us)
+}
+
+/// The longest latency.
+pub fn longest(row: &Row) -> Option<f64> {
+    positive(row.max_us)
+}
+
+/// Seconds of processor time of the server for a million messages.
+pub fn server_cpu(row: &Row) -> Option<f64> {
+    positive(row.server_cpu_seconds * 1e6 / row.messages as f64)
+}
+
+/// The same, of the load generator.
+pub fn client_cpu(row: &Row) -> Option<f64> {
+    positive(row.client_cpu_seconds * 1e6 / row.messages as f64)
+}
+
+/// The server's peak of memory.
+pub fn memory(row: &Row) -> Option<f64> {
+    positive(row.server_memory_bytes as f64)
+}
+
+/// Bytes written for a byte of payload.
+pub fn disk(row: &Row) -> Option<f64> {
+    positive(row.disk_bytes as f64 / (row.messages as f64 * row.payload_bytes as f64))
+}
+
+/// Bytes written for a message.
+pub fn disk_of_message(row: &Row) -> Option<f64> {
+    positive(row.disk_bytes as f64 / row.messages as f64)
+}
+
+/// How long it took.
+pub fn seconds(row: &Row) -> Option<f64> {
+    positive(row.seconds)
+}
+
+/// What a row does not have is zero there, which must not win as the lowest.
+fn positive(value: f64) -> Option<f64> {
+    (value.is_finite() && value > 0.0).then_some(value)
+}
+
+/// A median with how far the rounds were apart.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spread {
+    /// Half were below; of an even number, the mean of the two in the middle.
+    pub median: f64,
+    /// The lowest.
+    pub min: f64,
+    /// The highest.
+    pub max: f64,
+}
+
+/// Of these values; `None` of none.
+pub fn spread(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    let upper = *values.get(middle)?;
+    let lower = if values.len().is_multiple_of(2) { values[middle - 1] } else { upper };
+    Some(Spread { median: f64::midpoint(lower, upper), min: values[0], max: values[values.len() - 1] })
+}
+
+/// Some of the rows.
+#[derive(Debug, Clone)]
+pub struct Pick<'a>(Vec<&'a Row>);
+
+impl<'a> Pick<'a> {
+    /// Those of a part of the run.
+    pub fn part(rows: &'a [Row], part: &str) -> Self {
+        Self(rows.iter().filter(|row| row.part == part).collect())
+    }
+
+    /// Those of them that are so.
+    pub fn filter(&self, so: impl Fn(&Row) -> bool) -> Self {
+        Self(self.0.iter().copied().filter(|row| so(row)).collect())
+    }
+
+    /// Those of a system.
+    pub fn system(&self, system: &str) -> Self {
+        self.filter(|row| row.system == system)
+    }
+
+    /// Those of a scenario.
+    pub fn scenario(&self, scenario: &str) -> Self {
+        self.filter(|row| row.scenario == scenario)
+    }
+
+    /// Those with payloads of this size.
+    pub fn payload(&self, bytes: u64) -> Self {
+        self.filter(|row| row.payload_bytes == bytes)
+    }
+
+    /// Those whose axis is this.
+    pub fn axis(&self, axis: &str) -> Self {
+        self.filter(|row| row.axis == axis)
+    }
+
+    /// Those at a point of the axis.
+    pub fn at(&self, x: f64) -> Self {
+        self.filter(|row| row.x == x)
+    }
+
+    /// Those of the shape (connections, batch, window) with the highest median rate.
+    pub fn best_shape(&self) -> Self {
+        let mut shapes = BTreeMap::<_, Vec<&Row>>::new();
+        for row in &self.0 {
+            shapes.entry((row.connections, row.batch, row.window)).or_default().push(row);
+        }
+        let median =
+            |rows: &[&Row]| spread(rows.iter().filter_map(|row| rate(row))).map_or(-1.0, |it| it.median);
+        let best = shapes.into_values().max_by(|one, other| median(one).total_cmp(&median(other)));
+        Self(best.unwrap_or_default())
+    }
+
+    /// The rows.
+    pub fn rows(&self) -> &[&'a Row] {
+        &self.0
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// A figure's median and extremes.
+    pub fn spread(&self, figure: Figure) -> Option<Spread> {
+        spread(self.0.iter().filter_map(|row| figure(row)))
+    }
+
+    /// A figure's median.
+    pub fn median(&self, figure: Figure) -> Option<f64> {
+        self.spread(figure).map(|spread| spread.median)
+    }
+
+    /// A figure's highest.
+    pub fn highest(&self, figure: Figure) -> Option<f64> {
+        self.spread(figure).map(|spread| spread.max)
+    }
+
+    /// A figure's lowest.
+    pub fn lowest(&self, figure: Figure) -> Option<f64> {
+        self.spread(figure).map(|spread| spread.min)
+    }
+
+    /// The systems, ours first.
+    pub fn systems(&self) -> Vec<&'a str> {
+        let names: BTreeSet<&str> = self.0.iter().map(|row| row.system.as_str()).collect();
+        let mut names: Vec<&str> = names.into_iter().collect();
+        names.sort_by_key(|name| ORDER.iter().position(|known| known == name).unwrap_or(ORDER.len()));
+        names
+    }
+
+    /// The scenarios: publish, consume, both, then others by name.
+    pub fn scenarios(&self) -> Vec<&'a str> {
+        let names: BTreeSet<&str> = self.0.iter().map(|row| row.scenario.as_str()).collect();
+        let mut names: Vec<&str> = names.into_iter().collect();
+        names
+            .sort_by_key(|name| ["publish", "consume", "both"].iter().position(|it| it == name).unwrap_or(3));
+        names
+    }
+
+    /// The points of the axis.
+    pub fn points(&self) -> Vec<f64> {
+        let mut points: Vec<f64> = self.0.iter().map(|row| row.x).filter(|x| x.is_finite()).collect();
+        points.sort_by(f64::total_cmp);
+        points.dedup();
+        points
+    }
+
+    /// The sizes of payloads.
+    pub fn payloads(&self) -> BTreeSet<u64> {
+        self.0.iter().map(|row| row.payload_bytes).collect()
+    }
+
+    /// The size that most rows have, of equals the smallest: the one that is judged.
+    pub fn main_payload(&self) -> Option<u64> {
+        let count = |bytes: &u64| self.0.iter().filter(|row| row.payload_bytes == *bytes).count();
+        self.payloads().into_iter().rev().max_by_key(count)
+    }
+}

@@ -1,0 +1,144 @@
+//! Plots as SVG.
+
+mod bars;
+mod lines;
+mod scale;
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use plotters::coord::Shift;
+use plotters::prelude::{DrawingArea, IntoDrawingArea as _, SVGBackend, Text};
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::{Color as _, IntoTextStyle as _, RGBColor};
+
+use super::pick::Spread;
+use super::{POSTHOUSE, text};
+
+pub use self::bars::bars;
+pub use self::lines::lines;
+
+/// A bar with whiskers from the lowest to the highest round.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bar {
+    /// Whose colour it has.
+    pub system: String,
+    /// What stands before it.
+    pub name: String,
+    /// How long it is.
+    pub spread: Spread,
+}
+
+/// Bars under a title of their own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Block {
+    /// May be empty.
+    pub title: String,
+    /// From the top.
+    pub bars: Vec<Bar>,
+}
+
+/// A system's curve.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    /// Whose colour it has, and its name in the legend.
+    pub system: String,
+    /// From left to right.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// The horizontal axis that all panels of a plot share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Axis {
+    /// What it is of.
+    pub title: &'static str,
+    /// How its values are written.
+    pub unit: Unit,
+    /// Whether it is logarithmic.
+    pub log: bool,
+}
+
+/// One of the charts of a plot.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Panel {
+    /// What its vertical axis is of.
+    pub title: &'static str,
+    /// How its values are written.
+    pub unit: Unit,
+    /// Whether it is logarithmic.
+    pub log: bool,
+    /// A curve per system.
+    pub lines: Vec<Line>,
+}
+
+/// How values are written on an axis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// As numbers.
+    Plain,
+    /// As sizes.
+    Bytes,
+    /// As durations, given in microseconds.
+    Micros,
+}
+
+impl Unit {
+    fn show(self, value: f64) -> String {
+        match self {
+            _ if value == 0.0 => "0".to_owned(),
+            Self::Plain => text::short(value),
+            Self::Bytes => text::bytes(value),
+            Self::Micros if value >= 1e6 => format!("{} s", text::trimmed(value / 1e6)),
+            Self::Micros if value >= 1e3 => format!("{} ms", text::trimmed(value / 1e3)),
+            Self::Micros => format!("{} µs", text::trimmed(value)),
+        }
+    }
+}
+
+type Root<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+const INK: RGBColor = RGBColor(40, 44, 52);
+const PALE: RGBColor = RGBColor(225, 228, 233);
+const PAPER: RGBColor = RGBColor(255, 255, 255);
+
+/// One colour per system, the same in all plots.
+fn colour(system: &str) -> RGBColor {
+    match system {
+        POSTHOUSE => RGBColor(23, 84, 176),
+        "rabbitmq" => RGBColor(240, 120, 20),
+        "nats" => RGBColor(70, 170, 80),
+        "nats-always" => RGBColor(20, 100, 60),
+        "redis-always" => RGBColor(190, 30, 45),
+        "redis-everysec" => RGBColor(240, 140, 155),
+        "postgres" => RGBColor(130, 85, 170),
+        _ => RGBColor(150, 155, 165),
+    }
+}
+
+fn canvas(path: &Path, size: (u32, u32)) -> Result<Root<'_>> {
+    let root = SVGBackend::new(path, size).into_drawing_area();
+    root.fill(&PAPER).with_context(|| format!("drawing {}", path.display()))?;
+    Ok(root)
+}
+
+/// Writes at a point; where the text lies from there is said by the anchor.
+fn label(root: &Root<'_>, text: &str, at: (i32, i32), size: i32, anchor: (HPos, VPos)) -> Result<()> {
+    let style = ("sans-serif", size).into_text_style(root).pos(Pos::new(anchor.0, anchor.1));
+    root.draw(&Text::new(text.to_owned(), at, style.color(&INK.to_rgba()))).context("drawing text")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_system_has_a_colour_of_its_own() {
+        let names =
+            [POSTHOUSE, "rabbitmq", "nats", "nats-always", "redis-always", "redis-everysec", "postgres", "x"];
+        let colours: BTreeSet<_> =
+            names.iter().map(|name| colour(name)).map(|it| (it.0, it.1, it.2)).collect();
+        assert_eq!(colours.len(), names.len());
+    }
+}

@@ -1,0 +1,166 @@
+//! The raw data's files.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use time::OffsetDateTime;
+
+use super::machine::Machine;
+use crate::row::Row;
+use crate::system::Facts;
+
+const ROWS: &str = "raw.csv";
+const SYSTEMS: &str = "systems.json";
+const RUN: &str = "run.json";
+
+/// Which Posthouse was measured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Posthouse {
+    /// Its commit; says so if the work tree had changes.
+    pub commit: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// What was run, when and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// When it began, RFC 3339.
+    pub date: String,
+    /// What makes it again.
+    pub command: String,
+    /// Where.
+    pub machine: Machine,
+    /// Which Posthouse.
+    pub posthouse: Posthouse,
+}
+
+/// Everything that a report is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Raw {
+    /// What was run.
+    pub run: Run,
+    /// What was measured.
+    pub systems: Vec<Facts>,
+    /// What came out.
+    pub rows: Vec<Row>,
+}
+
+impl Posthouse {
+    /// Of the work tree that this runs in.
+    pub fn here() -> Self {
+        let commit = match git(&["rev-parse", "HEAD"]) {
+            Some(commit) if git(&["status", "--porcelain"]).is_some_and(|changes| changes.is_empty()) => {
+                commit
+            }
+            Some(commit) => format!("{commit}, with changes"),
+            None => "unknown".to_owned(),
+        };
+        Self { commit, version: env!("CARGO_PKG_VERSION").to_owned() }
+    }
+}
+
+fn git(arguments: &[&str]) -> Option<String> {
+    let output =
+        Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
+}
+
+impl Run {
+    /// A run that begins now; the servers' data will be in `data`.
+    pub fn begin(command: &str, data: &Path) -> Result<Self> {
+        let machine = Machine::read(data)?;
+        Ok(Self { date: now(), command: command.to_owned(), machine, posthouse: Posthouse::here() })
+    }
+}
+
+fn now() -> String {
+    let now = OffsetDateTime::now_utc();
+    let (year, month, day) = (now.year(), u8::from(now.month()), now.day());
+    let (hour, minute, second) = (now.hour(), now.minute(), now.second());
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+impl Raw {
+    /// What is in this folder. A run that was broken off may have left half a row: it is not read.
+    pub fn load(folder: &Path) -> Result<Self> {
+        let path = folder.join(ROWS);
+        let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        let rows = csv::Reader::from_reader(&text[..whole(&text)])
+            .deserialize()
+            .collect::<Result<_, _>>()
+            .with_context(|| format!("in {}", path.display()))?;
+        let run = read(&folder.join(RUN))?.with_context(|| format!("{RUN} is missing"))?;
+        Ok(Self { run, systems: read(&folder.join(SYSTEMS))?.unwrap_or_default(), rows })
+    }
+}
+
+/// How many bytes are whole lines.
+fn whole(text: &[u8]) -> usize {
+    text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1)
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    match fs::read(path) {
+        Ok(text) => {
+            Ok(Some(serde_json::from_slice(&text).with_context(|| format!("in {}", path.display()))?))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+    }
+}
+
+fn save<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(value)?;
+    text.push('\n');
+    fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+}
+
+/// Writes down a run while it goes on: one that is broken off keeps what it has.
+#[derive(Debug)]
+pub struct Recorder {
+    folder: PathBuf,
+    rows: csv::Writer<File>,
+    systems: Vec<Facts>,
+}
+
+impl Recorder {
+    /// Goes on with what is in this folder, if anything is.
+    pub fn open(folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        let path = folder.join(ROWS);
+        let context = || format!("opening {}", path.display());
+        let mut options = OpenOptions::new();
+        let file = options.create(true).append(true).open(&path).with_context(context)?;
+        let kept = whole(&fs::read(&path).with_context(context)?);
+        file.set_len(kept as u64).with_context(context)?;
+        let rows = csv::WriterBuilder::new().has_headers(kept == 0).from_writer(file);
+        let systems = read(&folder.join(SYSTEMS))?.unwrap_or_default();
+        Ok(Self { folder: folder.to_owned(), rows, systems })
+    }
+
+    /// Says what this run is.
+    pub fn run(&self, run: &Run) -> Result<()> {
+        save(&self.folder.join(RUN), run)
+    }
+
+    /// Says what a system is; what was said of it before is replaced.
+    pub fn system(&mut self, facts: Facts) -> Result<()> {
+        match self.systems.iter_mut().find(|known| known.system == facts.system) {
+            Some(known) if *known == facts => return Ok(()),
+            Some(known) => *known = facts,
+            None => self.systems.push(facts),
+        }
+        save(&self.folder.join(SYSTEMS), &self.systems)
+    }
+
+    /// Appends a row, and keeps nothing back.
+    pub fn row(&mut self, row: &Row) -> Result<()> {
+        self.rows.serialize(row).context("writing a row")?;
+        self.rows.flush().context("writing a row")
+    }
+}

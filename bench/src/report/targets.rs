@@ -1,0 +1,196 @@
+//! What is promised, as data, and whether it was kept.
+
+use super::judge::{self, Found};
+use super::text;
+use crate::row::Row;
+
+/// A promise: a figure and how far it may go.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Target {
+    /// What is measured.
+    pub measure: Measure,
+    /// How far it may go.
+    pub bound: Bound,
+}
+
+/// How far a figure may go.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Bound {
+    /// This or more.
+    AtLeast(f64),
+    /// This or less.
+    AtMost(f64),
+    /// Less than this.
+    Below(f64),
+}
+
+/// A figure that something is promised of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measure {
+    /// Rate in a scenario of `compare`, to a peer's best run.
+    RateToPeer(&'static str, &'static str),
+    /// Rate in a scenario of `compare`, to the best run of a limit.
+    RateToLimit(&'static str, &'static str),
+    /// Rate of single messages over 64 connections, to a peer's best run.
+    NaiveToPeer(&'static str),
+    /// p99 at half of `RabbitMQ`'s highest rate, to `RabbitMQ`'s lowest p99.
+    LatencyToRabbit,
+    /// p99 at half of `RabbitMQ`'s highest rate, to the median of a sync.
+    LatencyToSync,
+    /// Server processor time for a message in `both`, to a peer's lowest.
+    CpuToPeer(&'static str),
+    /// Rate of one connection with calls of one message.
+    OneByOne,
+    /// How far the rate falls along a growth curve from one point to another.
+    Fall(&'static str, u64, u64),
+    /// Memory of a queue that nobody uses.
+    IdleQueue,
+    /// Seconds until the first delivery after a start with so many messages.
+    Start(u64),
+    /// Difference of the rate, minutes 25 to 30 from 5 to 10 of the soak.
+    SoakDrift,
+    /// Growth of the memory, minutes 25 to 30 from 5 to 10 of the soak.
+    SoakMemory,
+    /// Peak of memory at full load with so many connections.
+    Memory(u64),
+}
+
+use Bound::{AtLeast, AtMost, Below};
+use Measure::{CpuToPeer, Fall, NaiveToPeer, RateToLimit, RateToPeer};
+
+const fn target(measure: Measure, bound: Bound) -> Target {
+    Target { measure, bound }
+}
+
+/// All that is promised.
+pub const TARGETS: [Target; 32] = [
+    target(RateToPeer("publish", "rabbitmq"), AtLeast(5.0)),
+    target(RateToPeer("publish", "nats"), AtLeast(1.5)),
+    target(RateToPeer("publish", "nats-always"), AtLeast(30.0)),
+    target(RateToPeer("publish", "redis-always"), AtLeast(2.0)),
+    target(RateToLimit("publish", "bare"), AtLeast(0.9)),
+    target(RateToPeer("consume", "rabbitmq"), AtLeast(3.0)),
+    target(RateToPeer("consume", "nats"), AtLeast(2.0)),
+    target(RateToPeer("consume", "redis-always"), AtLeast(2.0)),
+    target(RateToLimit("consume", "echo"), AtLeast(0.5)),
+    target(RateToPeer("both", "rabbitmq"), AtLeast(4.0)),
+    target(RateToPeer("both", "nats"), AtLeast(1.5)),
+    target(Measure::LatencyToRabbit, AtMost(0.5)),
+    target(Measure::LatencyToSync, AtMost(6.0)),
+    target(NaiveToPeer("rabbitmq"), AtLeast(1.0)),
+    target(NaiveToPeer("nats-always"), AtLeast(1.0)),
+    target(NaiveToPeer("redis-always"), AtLeast(1.0)),
+    target(NaiveToPeer("postgres"), AtLeast(1.0)),
+    target(CpuToPeer("rabbitmq"), Below(1.0)),
+    target(CpuToPeer("nats"), Below(1.0)),
+    target(CpuToPeer("nats-always"), Below(1.0)),
+    target(CpuToPeer("redis-always"), Below(1.0)),
+    target(CpuToPeer("redis-everysec"), Below(1.0)),
+    target(CpuToPeer("postgres"), Below(1.0)),
+    target(Measure::OneByOne, AtLeast(2_326.0)),
+    target(Fall("backlog", 1_000, 10_000_000), Below(0.10)),
+    target(Fall("queues", 1, 100_000), Below(0.20)),
+    target(Measure::IdleQueue, Below(1024.0)),
+    target(Measure::Start(10_000_000), Below(2.0)),
+    target(Measure::SoakDrift, AtMost(0.05)),
+    target(Measure::SoakMemory, Below(0.05)),
+    target(Measure::Memory(64), Below(512.0 * 1024.0 * 1024.0)),
+    target(Measure::Memory(512), Below(1024.0 * 1024.0 * 1024.0)),
+];
+
+/// Whether a promise was kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It was.
+    Kept,
+    /// It was not.
+    Missed,
+    /// The rows do not say.
+    NotMeasured,
+}
+
+/// A promise and what came of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judgement {
+    /// The promise.
+    pub target: Target,
+    /// The figure with what it was made of.
+    pub found: Option<Found>,
+    /// Whether it was kept.
+    pub verdict: Verdict,
+}
+
+/// All promises, judged by these rows.
+pub fn judge(rows: &[Row]) -> Vec<Judgement> {
+    TARGETS.iter().map(|target| target.judge(rows)).collect()
+}
+
+impl Target {
+    fn judge(self, rows: &[Row]) -> Judgement {
+        let found = judge::find(self.measure, rows).filter(|found| found.value.is_finite());
+        let verdict = match &found {
+            None => Verdict::NotMeasured,
+            Some(found) if self.bound.holds(found.value) => Verdict::Kept,
+            Some(_) => Verdict::Missed,
+        };
+        Judgement { target: self, found, verdict }
+    }
+
+    /// The promised figure as text.
+    pub fn promised(self) -> String {
+        match self.bound {
+            AtLeast(value) => format!("≥ {}", self.measure.show(value)),
+            AtMost(value) => format!("≤ {}", self.measure.show(value)),
+            Below(value) => format!("< {}", self.measure.show(value)),
+        }
+    }
+}
+
+impl Bound {
+    /// Whether this figure is within.
+    pub fn holds(self, value: f64) -> bool {
+        match self {
+            AtLeast(bound) => value >= bound,
+            AtMost(bound) => value <= bound,
+            Below(bound) => value < bound,
+        }
+    }
+}
+
+impl Measure {
+    /// Its name in the report.
+    pub fn name(self) -> String {
+        match self {
+            RateToPeer(scenario, other) | RateToLimit(scenario, other) => {
+                format!("{scenario}: msg/s, to {other}")
+            }
+            NaiveToPeer(peer) => format!("single messages, 64 connections: msg/s, to {peer}"),
+            Self::LatencyToRabbit => "p99 at half of rabbitmq's highest rate, to rabbitmq".to_owned(),
+            Self::LatencyToSync => {
+                "p99 at half of rabbitmq's highest rate, to the median of a sync".to_owned()
+            }
+            CpuToPeer(peer) => format!("both: server CPU for a message, to {peer}"),
+            Self::OneByOne => "one connection, calls of one message, 64 in flight".to_owned(),
+            Fall(axis, from, to) => {
+                let (from, to) = (text::number(from as f64), text::number(to as f64));
+                format!("fall of msg/s, {axis} {from} to {to}")
+            }
+            Self::IdleQueue => "memory of an idle queue".to_owned(),
+            Self::Start(messages) => format!("start with {} messages", text::number(messages as f64)),
+            Self::SoakDrift => "soak: msg/s of minutes 25–30 from 5–10, either way".to_owned(),
+            Self::SoakMemory => "soak: growth of memory, minutes 25–30 from 5–10".to_owned(),
+            Self::Memory(connections) => format!("memory at full load, {connections} connections"),
+        }
+    }
+
+    /// A value of it as text.
+    pub fn show(self, value: f64) -> String {
+        match self {
+            Self::OneByOne => format!("{} msg/s", text::number(value)),
+            Fall(..) | Self::SoakDrift | Self::SoakMemory => text::percent(value),
+            Self::IdleQueue | Self::Memory(_) => text::bytes(value),
+            Self::Start(_) => format!("{value:.2} s"),
+            _ => text::times(value),
+        }
+    }
+}

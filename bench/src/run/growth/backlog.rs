@@ -1,0 +1,82 @@
+//! More and more messages wait: throughput beside them, the disk they take, and a start after a kill.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use super::super::{Run, own};
+use super::{decades, point};
+use crate::load::{Load, both, publish};
+use crate::plan::{Best, PAYLOAD_BYTES};
+use crate::row::Row;
+use crate::system::Server as _;
+use crate::system::posthouse::{Running, short_name};
+
+const SMALLEST: u64 = 1_000;
+/// Between two attempts to reach a server that starts.
+const LOOK: Duration = Duration::from_millis(5);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub async fn run(run: &mut Run) -> Result<()> {
+    let (mut running, _folder) = own::start(run).await?;
+    running.create("backlog").await?;
+    let mut waiting = 0;
+    for backlog in decades(SMALLEST, run.lengths.backlog) {
+        fill(&running, backlog - waiting).await?;
+        let load = Best::of("posthouse").load(PAYLOAD_BYTES, run.lengths.point);
+        let load = Load { most: u64::MAX, stands: true, ..load };
+        let measured = both::run(&running, "backlog", load).await?;
+        run.note(&point(measured.row("", "posthouse", "both", &load), "backlog", backlog))?;
+        // What the last sends left unsettled comes back when its lease is released.
+        waiting = backlog;
+        let stored = folder_bytes(&running.data())?;
+        let disk = Row { system: "posthouse".to_owned(), disk_bytes: stored, ..Row::default() };
+        run.note(&point(Row { scenario: "disk".to_owned(), ..disk }, "backlog-disk", backlog))?;
+        let seconds = restart(&mut running).await?;
+        let start = Row { system: "posthouse".to_owned(), seconds, ..Row::default() };
+        run.note(&point(Row { scenario: "start".to_owned(), ..start }, "start-seconds", backlog))?;
+    }
+    Box::new(running).stop().await
+}
+
+async fn fill(running: &Running, more: u64) -> Result<()> {
+    let load = Best::of("posthouse").load(PAYLOAD_BYTES, Duration::from_secs(3_600));
+    publish::run(running, "backlog", Load { most: more, warm_up: Duration::ZERO, ..load }).await?;
+    Ok(())
+}
+
+/// Kills the server, and tells how long after its start a delivery came.
+async fn restart(running: &mut Running) -> Result<f64> {
+    let begun = Instant::now();
+    running.crash();
+    loop {
+        match first_delivery(running).await {
+            Ok(()) => return Ok(begun.elapsed().as_secs_f64()),
+            Err(why) if begun.elapsed() > PATIENCE => return Err(why.context("no delivery after a start")),
+            Err(_) => tokio::time::sleep(LOOK).await,
+        }
+    }
+}
+
+async fn first_delivery(running: &Running) -> Result<()> {
+    let consumer = running.client().consumer(short_name("backlog")).credit_messages(1).open().await?;
+    let delivery = consumer.next().await?.context("the stream has ended")?;
+    delivery.release().await?;
+    consumer.close().await?;
+    Ok(())
+}
+
+/// What the files of a folder take on the disk.
+fn folder_bytes(folder: &Path) -> Result<u64> {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut sum = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        // A file may be deleted meanwhile.
+        let Ok(about) = entry.metadata() else { continue };
+        sum += if about.is_dir() { folder_bytes(&entry.path())? } else { about.blocks() * 512 };
+    }
+    Ok(sum)
+}

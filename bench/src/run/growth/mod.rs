@@ -1,0 +1,29 @@
+//! How Posthouse fares as something grows: messages that wait, queues, tenants, consumers, messages under way.
+
+mod backlog;
+mod queues;
+mod shapes;
+mod tenants;
+
+use anyhow::Result;
+
+use super::Run;
+use crate::row::Row;
+
+/// All curves.
+pub async fn run(run: &mut Run) -> Result<()> {
+    shapes::run(run).await?;
+    tenants::run(run).await?;
+    queues::run(run).await?;
+    backlog::run(run).await
+}
+
+/// A point of a curve.
+fn point(row: Row, axis: &str, x: u64) -> Row {
+    Row { part: "growth".to_owned(), axis: axis.to_owned(), x: x as f64, ..row }
+}
+
+/// 1, 10, 100 ... up to the largest.
+fn decades(first: u64, largest: u64) -> Vec<u64> {
+    std::iter::successors(Some(first), |x| x.checked_mul(10)).take_while(|x| *x <= largest).collect()
+}

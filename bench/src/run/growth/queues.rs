@@ -1,0 +1,125 @@
+//! More and more queues: memory of idle ones, a load on one beside them, and a load spread over all of them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use posthouse_client::QueueSettings;
+use posthouse_proto::v1;
+use posthouse_tests::harness::site::Site;
+use posthouse_tests::harness::wire::Caller;
+use rand::RngExt as _;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use super::super::Run;
+use super::{decades, point};
+use crate::load::payload::Payloads;
+use crate::load::{Load, both};
+use crate::measure::process::memory_bytes;
+use crate::measure::usage::Watch;
+use crate::plan::{Best, PAYLOAD_BYTES};
+use crate::row::Row;
+use crate::system::Server as _;
+use crate::system::posthouse::{Running, full_name, short_name};
+
+/// Queues that are created at once.
+const AT_ONCE: usize = 64;
+/// Connections of the load that is spread, and calls at once on each.
+const CALLERS: usize = 4;
+const CALLS: usize = 32;
+/// Messages of one call, all to one queue.
+const BATCH: usize = 32;
+
+pub async fn run(run: &mut Run) -> Result<()> {
+    let folder = TempDir::with_prefix_in("posthouse-", &run.disk)?;
+    let site = Site::below(folder.path());
+    site.configure(&[(
+        "[[tenant]]\nname = \"civil-affairs\"\n",
+        "[[tenant]]\nname = \"civil-affairs\"\nmax_queues = 1000000\n",
+    )]);
+    let mut running = Running::start(site).await?;
+    running.create("both").await?;
+    let mut there = 1;
+    for queues in decades(1, run.lengths.queues) {
+        create(&running, there..queues).await?;
+        there = queues;
+        let load = Load { most: u64::MAX, ..Best::of("posthouse").load(PAYLOAD_BYTES, run.lengths.point) };
+        let measured = both::run(&running, "both", load).await?;
+        run.note(&point(measured.row("", "posthouse", "both", &load), "queues", queues))?;
+        let spread = spread(&running, queues, run.lengths.point).await?;
+        run.note(&point(spread, "queues-spread", queues))?;
+        running.restart().await?;
+        let idle = memory_bytes(&running.pids());
+        let row = Row { system: "posthouse".to_owned(), server_memory_bytes: idle, ..Row::default() };
+        run.note(&point(Row { scenario: "idle".to_owned(), ..row }, "queues-idle-memory", queues))?;
+    }
+    Box::new(running).stop().await
+}
+
+async fn create(running: &Running, numbers: std::ops::Range<u64>) -> Result<()> {
+    let queues = running.client().queues();
+    let settings = QueueSettings::new();
+    let creating = numbers.map(|number| {
+        let (queues, settings) = (queues.clone(), settings.clone());
+        async move { queues.create(&short_name(&queue(number)), &settings).await }
+    });
+    stream::iter(creating).buffer_unordered(AT_ONCE).try_for_each(|_| async { Ok(()) }).await?;
+    Ok(())
+}
+
+/// The first is the one that the load on one goes to.
+fn queue(number: u64) -> String {
+    if number == 0 { "both".to_owned() } else { format!("q{number}") }
+}
+
+/// Publishes to queues picked at random, in calls of many messages.
+async fn spread(running: &Running, queues: u64, length: Duration) -> Result<Row> {
+    let published = Arc::new(AtomicU64::new(0));
+    let begun = Instant::now();
+    let watch = Watch::begin(running.pids());
+    let mut tasks = JoinSet::new();
+    for _ in 0..CALLERS {
+        let caller = running.caller().await;
+        for _ in 0..CALLS {
+            tasks.spawn(publish(caller.clone(), queues, begun + length, Arc::clone(&published)));
+        }
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended.context("a task")??;
+    }
+    let (seconds, usage) = (begun.elapsed().as_secs_f64(), watch.end());
+    let messages = published.load(Ordering::Relaxed);
+    Ok(Row {
+        system: "posthouse".to_owned(),
+        scenario: "publish".to_owned(),
+        payload_bytes: PAYLOAD_BYTES as u64,
+        connections: CALLERS as u64,
+        batch: BATCH as u64,
+        window: (CALLS * BATCH) as u64,
+        messages,
+        seconds,
+        rate: messages as f64 / seconds,
+        server_cpu_seconds: usage.server_cpu_seconds,
+        client_cpu_seconds: usage.client_cpu_seconds,
+        server_memory_bytes: usage.server_memory_bytes,
+        disk_bytes: usage.disk_bytes,
+        ..Row::default()
+    })
+}
+
+async fn publish(caller: Caller, queues: u64, end: Instant, published: Arc<AtomicU64>) -> Result<()> {
+    let mut payloads = Payloads::new(PAYLOAD_BYTES, end);
+    let mut publisher = caller.publisher();
+    while Instant::now() < end {
+        let number = rand::rng().random_range(0..queues);
+        let message = |_| v1::NewMessage { payload: payloads.next(end, number), ..v1::NewMessage::default() };
+        let messages = (0..BATCH).map(message).collect();
+        let request = v1::PublishRequest { queue: full_name(&queue(number)), messages, ..Default::default() };
+        publisher.publish(caller.request(request)).await?;
+        published.fetch_add(BATCH as u64, Ordering::Relaxed);
+    }
+    Ok(())
+}

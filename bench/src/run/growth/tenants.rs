@@ -1,0 +1,125 @@
+//! More and more tenants share a server.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::Result;
+use async_trait::async_trait;
+use posthouse::dev::authority::{Authority, Leaf};
+use posthouse::dev::token::{Algorithm, Claims, Issuer};
+use posthouse::dev::{SERVER_NAME, config::issuer_url, spiffe_id};
+use posthouse_client::{Client, Context, QueueSettings};
+use posthouse_tests::harness::site::Site;
+use tempfile::TempDir;
+
+use super::super::Run;
+use super::{decades, point};
+use crate::load::publish;
+use crate::plan::{Best, PAYLOAD_BYTES};
+use crate::system::posthouse::{Running, sender};
+use crate::system::{Consumer, Facts, Producer, Server, Shape};
+
+const LARGEST: u64 = 1_000;
+/// At every point: each tenant has one or more.
+const CONNECTIONS: usize = 1_000;
+/// How long tokens last: longer than a point.
+const LIFETIME: Duration = Duration::from_secs(3_600);
+const QUEUE: &str = "office/published";
+
+pub async fn run(run: &mut Run) -> Result<()> {
+    for tenants in decades(1, LARGEST) {
+        let folder = TempDir::with_prefix_in("posthouse-", &run.disk)?;
+        let many = Many::start(&folder, usize::try_from(tenants)?).await?;
+        let load = Best::of("posthouse").load_over(CONNECTIONS, PAYLOAD_BYTES, run.lengths.point);
+        let published = publish::run(&many, "", load).await?;
+        let row = published.measured.row("", "posthouse", "publish", &load);
+        run.note(&point(row, "tenants", tenants))?;
+        Box::new(many).stop().await?;
+    }
+    Ok(())
+}
+
+/// A server whose producers belong to many tenants in turn.
+struct Many {
+    running: Running,
+    clients: Vec<Client>,
+    next: AtomicUsize,
+}
+
+impl Many {
+    async fn start(folder: &TempDir, count: usize) -> Result<Self> {
+        let names: Vec<String> = (0..count).map(|number| format!("agency-{number}")).collect();
+        let authority = Authority::new("clients of many tenants")?;
+        let url = issuer_url("agencies");
+        let issuer = Issuer::new(&url, Algorithm::EdDsa)?;
+        let mut sections = format!(
+            "[[authority]]\ncertificates = \"agencies.pem\"\ntenants = {names:?}\n\
+             [[issuer]]\nissuer = \"{url}\"\njwks = \"agencies.json\"\ntenants = {names:?}\n"
+        );
+        for name in &names {
+            write!(sections, "[[tenant]]\nname = \"{name}\"\ndepartments = [\"office\"]\n")?;
+        }
+        let site = Site::below_with_sections(folder.path(), &sections);
+        fs::write(site.path("agencies.pem"), authority.certificate_pem())?;
+        fs::write(site.path("agencies.json"), issuer.key_set())?;
+        let contexts = names.iter().map(|name| context(&site, &authority, &issuer, name));
+        let contexts = contexts.collect::<Result<Vec<_>>>()?;
+        let running = Running::start(site).await?;
+        let mut clients = Vec::with_capacity(count);
+        for context in contexts {
+            let client = Client::connect(context).await?;
+            client.queues().create(QUEUE, &QueueSettings::new()).await?;
+            clients.push(client);
+        }
+        Ok(Self { running, clients, next: AtomicUsize::new(0) })
+    }
+}
+
+/// A tenant's certificate and token.
+fn context(site: &Site, authority: &Authority, issuer: &Issuer, tenant: &str) -> Result<Context> {
+    let subject = spiffe_id(tenant);
+    let certificate = authority.issue(&Leaf::client(&subject))?;
+    let claims = Claims::bound(issuer, tenant, &subject, &certificate.thumbprint()?, LIFETIME);
+    let file = |suffix: &str| site.path(&format!("contexts/{tenant}.{suffix}"));
+    fs::write(file("pem"), &certificate.certificate_pem)?;
+    fs::write(file("key"), &certificate.key_pem)?;
+    fs::write(file("token"), issuer.mint(&claims)?)?;
+    let text = format!(
+        "endpoint = \"{}\"\nserver_name = \"{SERVER_NAME}\"\ntenant = \"{tenant}\"\n\
+         authority = \"../server-authority.pem\"\ncertificate = \"{tenant}.pem\"\nkey = \"{tenant}.key\"\n\
+         token_file = \"{tenant}.token\"\n",
+        site.listen()
+    );
+    fs::write(file("toml"), text)?;
+    Ok(Context::load(file("toml"))?)
+}
+
+#[async_trait]
+impl Server for Many {
+    fn facts(&self) -> Facts {
+        self.running.facts()
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        self.running.pids()
+    }
+
+    async fn create(&self, queue: &str) -> Result<()> {
+        self.running.create(queue).await
+    }
+
+    async fn producer(&self, _queue: &str, shape: Shape) -> Result<Box<dyn Producer>> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed) % self.clients.len();
+        sender(&self.clients[number], QUEUE, shape).await
+    }
+
+    async fn consumer(&self, queue: &str, shape: Shape) -> Result<Box<dyn Consumer>> {
+        self.running.consumer(queue, shape).await
+    }
+
+    async fn stop(self: Box<Self>) -> Result<()> {
+        Box::new(self.running).stop().await
+    }
+}

@@ -1,0 +1,72 @@
+//! A load on Posthouse while its process is sampled.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::ValueEnum;
+use tempfile::TempDir;
+
+use crate::load::{Load, both, consume, publish};
+use crate::plan::{Best, PAYLOAD_BYTES};
+use crate::system::posthouse::Running;
+use crate::system::{Server as _, System as _, posthouse};
+
+/// Samples a second: not a divisor of anything that happens regularly.
+const SAMPLES: &str = "397";
+/// How long is sampled.
+const LENGTH: Duration = Duration::from_secs(5);
+
+/// What the server does meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    Publish,
+    Consume,
+    Both,
+}
+
+/// Writes the samples to a file for `perf script`.
+pub async fn run(scenario: Scenario, samples: &Path, disk: &Path) -> Result<()> {
+    let folder = TempDir::with_prefix_in("posthouse-", disk)?;
+    let running = posthouse::start(folder.path()).await?;
+    running.create("profiled").await?;
+    let load = Load { most: u64::MAX, ..Best::of(posthouse::Posthouse.name()).load(PAYLOAD_BYTES, LENGTH) };
+    let measured = match scenario {
+        Scenario::Publish => {
+            let sampling = sample(&running, samples)?;
+            let published = publish::run(&running, "profiled", load).await?;
+            finish(sampling)?;
+            published.measured
+        }
+        Scenario::Consume => {
+            let published = publish::run(&running, "profiled", load).await?;
+            let sampling = sample(&running, samples)?;
+            let consumed = consume::run(&running, "profiled", load, &published).await?;
+            finish(sampling)?;
+            consumed
+        }
+        Scenario::Both => {
+            let sampling = sample(&running, samples)?;
+            let through = both::run(&running, "profiled", load).await?;
+            finish(sampling)?;
+            through
+        }
+    };
+    eprintln!("{:.0} messages a second while it was sampled", measured.rate());
+    Box::new(running).stop().await
+}
+
+fn sample(running: &Running, samples: &Path) -> Result<std::process::Child> {
+    let mut perf = Command::new("perf");
+    perf.args(["record", "-q", "-e", "cpu-clock", "-F", SAMPLES, "--call-graph", "dwarf,8192"]);
+    perf.arg("-o").arg(samples).arg("-p").arg(running.pids()[0].to_string());
+    perf.args(["--", "sleep", &LENGTH.as_secs().to_string()]);
+    perf.stdin(Stdio::null()).spawn().context("perf does not start; on Debian it is in linux-perf")
+}
+
+fn finish(mut sampling: std::process::Child) -> Result<()> {
+    let status = sampling.wait()?;
+    ensure!(status.success(), "perf ended with {status}");
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! Other shapes of load: payload sizes, numbers of connections, one message at a time.
+
+use anyhow::Result;
+
+use super::Run;
+use super::compare::scenarios;
+use crate::load::{Load, publish};
+use crate::plan::{Best, PAYLOAD_BYTES};
+use crate::row::Row;
+use crate::system::{Shape, System};
+
+const PAYLOADS: [usize; 4] = [100, 1_024, 16 << 10, 256 << 10];
+const CONNECTIONS: [usize; 4] = [1, 8, 64, 512];
+/// Connections of those who send one message and wait for its answer.
+const NAIVE_CONNECTIONS: usize = 64;
+
+/// From 100 bytes to 256 KiB.
+pub async fn payloads(run: &mut Run) -> Result<()> {
+    for payload_bytes in PAYLOADS {
+        each(run, "payload", |name, run| Best::of(name).load(payload_bytes, run.lengths.point)).await?;
+    }
+    Ok(())
+}
+
+/// From 1 to 512, with as many messages under way over all.
+pub async fn connections(run: &mut Run) -> Result<()> {
+    for connections in CONNECTIONS {
+        each(run, "connections", |name, run| {
+            Best::of(name).load_over(connections, PAYLOAD_BYTES, run.lengths.point)
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+async fn each(run: &mut Run, part: &str, load: impl Fn(&str, &Run) -> Load) -> Result<()> {
+    let systems = std::mem::take(&mut run.systems);
+    for system in &systems {
+        let load = load(system.name(), run);
+        if let Err(why) = scenarios(run, part, system.as_ref(), load, 0).await {
+            run.failed(part, system.name(), "all", 0, &why)?;
+        }
+    }
+    run.systems = systems;
+    Ok(())
+}
+
+/// Each connection sends one message and waits for its answer.
+pub async fn naive(run: &mut Run) -> Result<()> {
+    let systems = std::mem::take(&mut run.systems);
+    for round in 1..=run.lengths.rounds {
+        for system in &systems {
+            match one_by_one(run, system.as_ref()).await {
+                Ok(row) => run.note(&Row { round, ..row })?,
+                Err(why) => run.failed("naive", system.name(), "publish", round, &why)?,
+            }
+        }
+    }
+    run.systems = systems;
+    Ok(())
+}
+
+async fn one_by_one(run: &Run, system: &dyn System) -> Result<Row> {
+    let shape = Shape { batch: 1, window: 1, payload_bytes: PAYLOAD_BYTES };
+    let load = Load::closed(shape, NAIVE_CONNECTIONS, run.lengths.point);
+    let started = run.start(system).await?;
+    started.server.create("published").await?;
+    let published = publish::run(started.server.as_ref(), "published", load).await?;
+    started.stop().await?;
+    Ok(published.measured.row("naive", system.name(), "publish", &load))
+}

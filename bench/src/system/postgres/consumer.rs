@@ -1,0 +1,111 @@
+//! Consuming: an UPDATE hides what it returns, a DELETE settles it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tokio_postgres::{Client, Statement};
+
+use super::table;
+use crate::system::handed::hand_over;
+use crate::system::{Confirmation, Consumer};
+
+/// Pauses between two looks at an empty queue: the first, then each twice as long as the one before, up to the last.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(16));
+
+/// A message with its id.
+type Entry = (i64, Bytes);
+
+/// Receives and settles over one connection.
+pub struct PostgresConsumer {
+    client: Arc<Client>,
+    update: Statement,
+    delete: Statement,
+    /// The receive under way: kept here, it survives whoever waits for it.
+    receiving: Option<BoxFuture<'static, Result<Vec<Entry>>>>,
+    /// Received and not returned.
+    ahead: VecDeque<Entry>,
+    /// Ids of what was returned and is not settled.
+    unsettled: VecDeque<i64>,
+}
+
+impl PostgresConsumer {
+    /// Consumes this queue over this connection.
+    pub async fn new(client: Client, queue: &str) -> Result<Self> {
+        let update = client.prepare(&table::receive(queue)).await.context("preparing to receive")?;
+        let delete = client.prepare(&table::settle(queue)).await.context("preparing to settle")?;
+        Ok(Self {
+            client: Arc::new(client),
+            update,
+            delete,
+            receiving: None,
+            ahead: VecDeque::new(),
+            unsettled: VecDeque::new(),
+        })
+    }
+
+    /// Sends a receive, unless one is under way.
+    async fn receive(&mut self, most: usize) {
+        if self.receiving.is_none() {
+            let most = i64::try_from(most).unwrap_or(i64::MAX);
+            let request = receive(Arc::clone(&self.client), self.update.clone(), most);
+            self.receiving = Some(hand_over(request).await);
+        }
+    }
+}
+
+/// Receives at least one message. Looks again and again while there is none: a NOTIFY with each publish would wake it at
+/// once, but makes the commits of all producers wait for one another, each for its own write to disk.
+async fn receive(client: Arc<Client>, update: Statement, most: i64) -> Result<Vec<Entry>> {
+    let (mut pause, longest) = PAUSES;
+    loop {
+        let rows = client.query(&update, &[&most]).await.context("receiving from postgres")?;
+        if !rows.is_empty() {
+            let entries = rows.iter().map(|row| {
+                let message: &[u8] = row.try_get(1)?;
+                Ok((row.try_get(0)?, Bytes::copy_from_slice(message)))
+            });
+            let mut entries = entries.collect::<Result<Vec<Entry>>>()?;
+            entries.sort_unstable_by_key(|(id, _)| *id);
+            return Ok(entries);
+        }
+        tokio::time::sleep(pause).await;
+        pause = longest.min(pause * 2);
+    }
+}
+
+#[async_trait]
+impl Consumer for PostgresConsumer {
+    async fn next(&mut self, most: usize) -> Result<Vec<Bytes>> {
+        while self.ahead.is_empty() {
+            self.receive(most).await;
+            if let Some(receiving) = &mut self.receiving {
+                let received = receiving.await;
+                self.receiving = None;
+                self.ahead.extend(received?);
+            }
+        }
+        let count = most.min(self.ahead.len());
+        let mut messages = Vec::with_capacity(count);
+        for (id, message) in self.ahead.drain(..count) {
+            self.unsettled.push_back(id);
+            messages.push(message);
+        }
+        Ok(messages)
+    }
+
+    async fn settle(&mut self, count: usize) -> Result<Confirmation> {
+        ensure!(count <= self.unsettled.len(), "fewer than {count} messages are unsettled");
+        let ids: Vec<i64> = self.unsettled.drain(..count).collect();
+        let (client, delete) = (Arc::clone(&self.client), self.delete.clone());
+        let request = async move {
+            client.execute(&delete, &[&ids]).await.context("settling in postgres")?;
+            Ok(())
+        };
+        Ok(hand_over(request).await)
+    }
+}
