@@ -145,7 +145,7 @@ async fn take(
     // The connection stays until its settlements are in.
     drop(settled);
     let _ = room.acquire_many(u32::try_from(shape.window)?).await;
-    Ok(())
+    consumer.close().await
 }
 
 async fn confirm(

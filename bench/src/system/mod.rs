@@ -71,6 +71,11 @@ pub trait Consumer: Send {
     /// Settles the oldest so many of those returned that are not settled yet. What is returned resolves when the server
     /// has said so; where its protocol has no such answer, when the settlement is sent.
     async fn settle(&mut self, count: usize) -> Result<Confirmation>;
+
+    /// Gives back what was delivered and not returned, where that is not what the end of a connection does.
+    async fn close(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Resolves when the server has answered.

@@ -200,6 +200,10 @@ impl Consumer for Taker {
         }
         .boxed())
     }
+
+    async fn close(&mut self) -> Result<()> {
+        Ok(self.consumer.close().await?)
+    }
 }
 
 impl Taker {

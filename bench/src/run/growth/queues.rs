@@ -42,14 +42,16 @@ pub async fn run(run: &mut Run) -> Result<()> {
     )]);
     let mut running = Running::start(site).await?;
     running.create("both").await?;
-    let mut there = 1;
+    let mut there = 0;
     for queues in decades(1, run.lengths.queues) {
-        create(&running, there..queues).await?;
-        there = queues;
+        // The one that the load on one goes to is counted, too.
+        let others = (queues - 1).max(1);
+        create(&running, there..others).await?;
+        there = others;
         let load = Load { most: u64::MAX, ..Best::of("posthouse").load(PAYLOAD_BYTES, run.lengths.point) };
         let measured = both::run(&running, "both", load).await?;
         run.note(&point(measured.row("", "posthouse", "both", &load), "queues", queues))?;
-        let spread = spread(&running, queues, run.lengths.point).await?;
+        let spread = spread(&running, others, run.lengths.point).await?;
         run.note(&point(spread, "queues-spread", queues))?;
         running.restart().await?;
         let idle = memory_bytes(&running.pids());
@@ -70,9 +72,9 @@ async fn create(running: &Running, numbers: std::ops::Range<u64>) -> Result<()> 
     Ok(())
 }
 
-/// The first is the one that the load on one goes to.
+/// The queue that the load on one goes to is none of these: nobody takes from them.
 fn queue(number: u64) -> String {
-    if number == 0 { "both".to_owned() } else { format!("q{number}") }
+    format!("spread-{number}")
 }
 
 /// Publishes to queues picked at random, in calls of many messages.
