@@ -42,11 +42,7 @@ pub(crate) async fn read(
         bodies.push(hit.map(|(head, tail)| from_parts(head, tail)).transpose()?);
     }
     if !missing.is_empty() {
-        let wanted = missing
-            .iter()
-            .filter_map(|i| sequences.get(*i))
-            .map(|s| (keys::body(at.queue, DEFAULT_LANE, *s), *s));
-        let wanted = wanted.collect();
+        let wanted = missing.iter().filter_map(|i| sequences.get(*i)).copied().collect();
         for (index, value) in missing.into_iter().zip(read_stored(store, at, wanted).await?) {
             if let (Some(slot), Some(value)) = (bodies.get_mut(index), value) {
                 *slot = Some(from_value(value)?);
@@ -60,11 +56,11 @@ pub(crate) async fn read(
 async fn read_stored(
     store: &Arc<Store>,
     at: SubscriptionRef,
-    wanted: Vec<(Vec<u8>, u64)>,
+    wanted: Vec<u64>,
 ) -> Result<Vec<Option<Bytes>>, BodyError> {
     let store = Arc::clone(store);
     let read = move || {
-        let keys: Vec<_> = wanted.iter().map(|(key, _)| key.clone()).collect();
+        let keys: Vec<_> = wanted.iter().map(|s| keys::body(at.queue, DEFAULT_LANE, *s)).collect();
         let mut values = store.bodies(&keys).map_err(|why| BodyError(with_cause(&why)))?;
         let gone: Vec<usize> =
             values.iter().enumerate().filter(|(_, v)| v.is_none()).map(|(i, _)| i).collect();
@@ -72,7 +68,7 @@ async fn read_stored(
             return Ok(values);
         }
         let sequences = gone.iter().filter_map(|i| wanted.get(*i));
-        let keys: Vec<_> = sequences.map(|(_, s)| keys::aside(at, DEFAULT_LANE, *s)).collect();
+        let keys: Vec<_> = sequences.map(|s| keys::aside(at, DEFAULT_LANE, *s)).collect();
         let aside = store.bodies(&keys).map_err(|why| BodyError(with_cause(&why)))?;
         for (index, value) in gone.into_iter().zip(aside) {
             if let Some(slot) = values.get_mut(index) {

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use posthouse_engine::ids::{DEFAULT_LANE, DepartmentId, QueueId, QueueRef};
+use posthouse_engine::keys;
 use posthouse_engine::kv::{Family, Kv, KvError, MemKv, Row, Write};
 
 use super::conformance_tests::small;
@@ -21,10 +23,12 @@ const APPLIED: &[u8] = b"applied";
 /// The writes of the nth batch: rows in every family, and the applied index beside them.
 fn batch(nth: u64) -> Vec<Write> {
     let key = |at: u64| at.to_be_bytes().to_vec();
+    let queue = QueueRef { department: DepartmentId(1), queue: QueueId(1) };
+    let body = |at| keys::body(queue, DEFAULT_LANE, at);
     let put =
         |family, key, value: Vec<u8>| Write::Put { family, key, head: value.into(), tail: Bytes::new() };
     let mut writes = vec![
-        put(Family::Body, key(nth), vec![nth as u8; 2_000]),
+        put(Family::Body, body(nth), vec![nth as u8; 2_000]),
         put(Family::Entry, key(nth), vec![nth as u8; 40]),
         put(Family::State, key(nth % 7), nth.to_le_bytes().to_vec()),
         put(Family::Timer, key(nth), Vec::new()),
@@ -34,7 +38,7 @@ fn batch(nth: u64) -> Vec<Write> {
         writes.push(Write::Delete { family: Family::Timer, key: key(nth - 10) });
     }
     if nth.is_multiple_of(100) && nth >= 200 {
-        writes.push(Write::DeleteRange { family: Family::Body, from: key(nth - 200), to: key(nth - 100) });
+        writes.push(Write::DeleteRange { family: Family::Body, from: body(nth - 200), to: body(nth - 100) });
     }
     writes
 }

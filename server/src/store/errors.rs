@@ -77,6 +77,11 @@ pub enum StoreError {
         /// Why it failed.
         source: rocksdb::Error,
     },
+    /// A body was to be written where its line has been trimmed; it would have been lost.
+    #[error(
+        "a message body was to be stored where the bodies of its queue have been trimmed; nothing was stored"
+    )]
+    BelowTrim,
     /// A column family is not there, though opening makes all.
     #[error("the store has no rows of kind {0}")]
     NoFamily(&'static str),

@@ -7,13 +7,18 @@
 mod conformance_tests;
 #[cfg(test)]
 mod crash_tests;
+mod drop_trimmed;
 mod errors;
 mod flusher;
 mod lock;
 mod meter;
 mod node;
 mod options;
+mod recent;
 mod rocks;
+mod trims;
+#[cfg(test)]
+mod trims_tests;
 
 pub use self::errors::{StoreError, StoreOpenError};
 pub use self::flusher::{Applied, FlushError, Flusher, FlusherOptions};

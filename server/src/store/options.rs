@@ -1,7 +1,15 @@
 //! How RocksDB is set up for queues.
 
+use std::sync::Arc;
+
 use posthouse_engine::kv::Family;
 use rocksdb::{BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, LogLevel, Options};
+
+use super::drop_trimmed::DropTrimmed;
+use super::trims::Trims;
+
+/// A file of bodies that has lain this long is compacted once more, so that what was settled meanwhile leaves the disk.
+const LONGEST_LEFTOVERS_SECONDS: u64 = 24 * 60 * 60;
 
 /// What of the store's set-up may differ between machines.
 #[derive(Debug, Clone, Copy)]
@@ -74,11 +82,23 @@ pub(super) fn database(options: &StoreOptions) -> Options {
 }
 
 /// Every family, with one cache for all.
-pub(super) fn families(options: &StoreOptions, cache: &Cache) -> Vec<ColumnFamilyDescriptor> {
-    let own = Family::ALL
-        .map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(family, options, cache)));
-    let mut all = vec![ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, Options::default())];
-    all.extend(own);
+pub(super) fn families(
+    options: &StoreOptions,
+    cache: &Cache,
+    trims: &Arc<Trims>,
+) -> Vec<ColumnFamilyDescriptor> {
+    let queues = Family::ALL.map(|family| {
+        let mut own = family_options(family, options, cache);
+        if shape(family).bodies {
+            own.set_compaction_filter_factory(DropTrimmed(Arc::clone(trims)));
+            own.set_periodic_compaction_seconds(LONGEST_LEFTOVERS_SECONDS);
+        }
+        ColumnFamilyDescriptor::new(family.name(), own)
+    });
+    let mut rows = Options::default();
+    rows.set_write_buffer_size(1 << 20);
+    let mut all = vec![ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, rows)];
+    all.extend(queues);
     all
 }
 

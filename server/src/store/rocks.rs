@@ -1,9 +1,9 @@
 //! The rows of all shards, in one RocksDB.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use posthouse_engine::kv::{Family, Kv, KvError, Row, Write};
 use rocksdb::{
     Cache, ColumnFamily, DB, DBPinnableSlice, DBRawIterator, FlushOptions, Options, ReadOptions, WriteBatch,
@@ -12,6 +12,8 @@ use rocksdb::{
 
 use super::errors::{StoreError, StoreOpenError, has_rows, is_made, judge};
 use super::options::{self, StoreOptions};
+use super::recent::{Recent, Runs};
+use super::trims::{Trims, join};
 
 /// How the store is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +42,9 @@ pub struct Store {
     path: PathBuf,
     cache: Cache,
     unlogged: WriteOptions,
-    /// Body ranges that were deleted and not yet flushed.
+    trims: Arc<Trims>,
+    recent: Recent,
+    /// Body ranges that were deleted otherwise than by a trim, and not yet flushed.
     deleted_bodies: Mutex<Vec<(Vec<u8>, Vec<u8>)>>,
 }
 
@@ -63,14 +67,10 @@ impl Store {
             refuse_newer(&database, &path)?;
         }
         let cache = Cache::new_lru_cache(options.block_cache_bytes);
-        let families = options::families(options, &cache);
+        let trims = Arc::new(Trims::default());
+        let families = options::families(options, &cache, &trims);
         let db = DB::open_cf_descriptors(&database, &path, families).map_err(judge)?;
-        if let Some(what) = damaged_file(&db).map_err(judge)? {
-            return Err(StoreOpenError::Damaged { path, what });
-        }
-        let mut unlogged = WriteOptions::default();
-        unlogged.disable_wal(true);
-        Ok(Self { db, path, cache, unlogged, deleted_bodies: Mutex::default() })
+        Self::of(db, path, cache, trims, options)
     }
 
     /// Opens the store in `dir` only to look into it: nothing is made or changed.
@@ -88,12 +88,29 @@ impl Store {
         database.create_missing_column_families(false);
         refuse_newer(&database, &path)?;
         let cache = Cache::new_lru_cache(options.block_cache_bytes);
-        let families = options::families(options, &cache);
+        let trims = Arc::new(Trims::default());
+        let families = options::families(options, &cache, &trims);
         let db = DB::open_cf_descriptors_read_only(&database, &path, families, false).map_err(judge)?;
-        if let Some(what) = damaged_file(&db).map_err(judge)? {
+        Self::of(db, path, cache, trims, options)
+    }
+
+    fn of(
+        db: DB,
+        path: PathBuf,
+        cache: Cache,
+        trims: Arc<Trims>,
+        options: &StoreOptions,
+    ) -> Result<Self, StoreOpenError> {
+        if let Some(what) = damaged_file(&db).map_err(|source| judge(&path, source))? {
             return Err(StoreOpenError::Damaged { path, what });
         }
-        Ok(Self { db, path, cache, unlogged: WriteOptions::default(), deleted_bodies: Mutex::default() })
+        if let Some(what) = load(&db, &trims).map_err(|source| judge(&path, source))? {
+            return Err(StoreOpenError::Damaged { path, what });
+        }
+        let mut unlogged = WriteOptions::default();
+        unlogged.disable_wal(true);
+        let recent = Recent::new(options.write_buffer_bytes / 2);
+        Ok(Self { db, path, cache, unlogged, trims, recent, deleted_bodies: Mutex::default() })
     }
 
     /// Reads every block of a family's files, deleted rows' too, checks their checksums, and hands the keys to `visit`.
@@ -128,7 +145,7 @@ impl Store {
     pub fn write(&self, writes: &[Write]) -> Result<(), StoreError> {
         let failed = |source| StoreError::Failed { doing: "write to the store", source };
         let mut batch = WriteBatch::with_capacity_bytes(writes.iter().map(size).sum());
-        let mut joined = Vec::new();
+        let (mut joined, mut runs) = (Vec::new(), Runs::default());
         for write in writes {
             match write {
                 Write::Put { family, key, head, tail } => {
@@ -140,23 +157,46 @@ impl Store {
                         joined.extend_from_slice(tail);
                         &joined[..]
                     };
+                    if *family == Family::Body {
+                        runs.add(key, value.len());
+                    }
                     batch.put_cf(self.family(*family)?, key, value);
                 }
                 Write::Delete { family, key } => batch.delete_cf(self.family(*family)?, key),
+                Write::DeleteRange { family: Family::Body, from, to } if from < to => {
+                    self.delete_bodies(&mut batch, from, to)?;
+                }
                 Write::DeleteRange { family, from, to } if from < to => {
                     batch.delete_range_cf(self.family(*family)?, from, to);
                 }
                 Write::DeleteRange { .. } => {}
             }
         }
-        self.db.write_opt(batch, &self.unlogged).map_err(failed)?;
-        let deleted = writes.iter().filter_map(|write| match write {
-            Write::DeleteRange { family: Family::Body, from, to } if from < to => {
-                Some((from.clone(), to.clone()))
+        // Sequences only rise. A body below what its line has trimmed would be lost without a word.
+        if runs.firsts().iter().any(|(line, first)| self.trims.hides(&join(line, *first))) {
+            return Err(StoreError::BelowTrim);
+        }
+        self.recent.note(&runs);
+        self.db.write_opt(batch, &self.unlogged).map_err(failed)
+    }
+
+    /// Trims a line of bodies by a row, with a tombstone only for what may not be flushed yet; or deletes another range.
+    fn delete_bodies(&self, batch: &mut WriteBatch, from: &[u8], to: &[u8]) -> Result<(), StoreError> {
+        let (bodies, rows) = (self.family(Family::Body)?, self.own_rows()?);
+        if let Some((line, row)) = self.trims.trim(from, to) {
+            batch.put_cf(rows, line, row);
+            if let Some(first) =
+                self.recent.first(line).map(|first| join(line, first)).filter(|f| f.as_slice() < to)
+            {
+                batch.delete_range_cf(bodies, first.as_slice().max(from), to);
             }
-            _ => None,
-        });
-        self.deleted_bodies.lock().unwrap_or_else(PoisonError::into_inner).extend(deleted);
+            return Ok(());
+        }
+        for line in self.trims.forget(from, to) {
+            batch.delete_cf(rows, line);
+        }
+        batch.delete_range_cf(bodies, from, to);
+        self.deleted_bodies.lock().unwrap_or_else(PoisonError::into_inner).push((from.into(), to.into()));
         Ok(())
     }
 
@@ -168,12 +208,16 @@ impl Store {
         let failed = |source| StoreError::Failed { doing: "flush the store", source };
         let deleted =
             std::mem::take(&mut *self.deleted_bodies.lock().unwrap_or_else(PoisonError::into_inner));
-        let families =
+        let trimmed = self.trims.to_flush();
+        let mut families =
             Family::ALL.into_iter().map(|family| self.family(family)).collect::<Result<Vec<_>, _>>()?;
+        families.push(self.own_rows()?);
         let mut wait = FlushOptions::default();
         wait.set_wait(true);
         self.db.flush_cfs_opt(&families.iter().collect::<Vec<_>>(), &wait).map_err(failed)?;
-        self.drop_files(&deleted);
+        self.trims.flushed(&trimmed);
+        let trimmed = trimmed.iter().map(|(line, gone)| (join(line, gone.start), join(line, gone.end)));
+        self.drop_files(deleted.into_iter().chain(trimmed));
         Ok(())
     }
 
@@ -184,8 +228,13 @@ impl Store {
     pub fn bodies(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StoreError> {
         let failed = |source| StoreError::Failed { doing: "read message bodies from the store", source };
         let family = self.family(Family::Body)?;
+        let hidden = self.trims.hidden(keys);
         let found = self.db.batched_multi_get_cf(family, keys, keys.is_sorted());
-        found.into_iter().map(|body| body.map(copied).map_err(failed)).collect()
+        let shown = |(body, hidden): (Result<Option<_>, _>, bool)| {
+            body.map(|body| body.filter(|_| !hidden)).map_err(failed)
+        };
+        let found = found.into_iter().zip(hidden).map(shown).collect::<Result<Vec<_>, _>>()?;
+        Ok(copied_together(&found))
     }
 
     /// Bytes free for this process on the store's disk.
@@ -234,12 +283,12 @@ impl Store {
 
     /// Removes files that hold nothing but deleted bodies, without compacting them. The deletes must be flushed: a
     /// replay reads bodies again that later batches delete.
-    fn drop_files(&self, deleted: &[(Vec<u8>, Vec<u8>)]) {
+    fn drop_files(&self, deleted: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) {
         let Ok(family) = self.family(Family::Body) else { return };
         for (from, to) in deleted {
             // RocksDB counts the end as inside.
-            let Some(last) = before(to) else { continue };
-            if let Err(error) = self.db.delete_file_in_range_cf(family, from, &last) {
+            let Some(last) = before(&to) else { continue };
+            if let Err(error) = self.db.delete_file_in_range_cf(family, &from, &last) {
                 tracing::warn!(%error, "could not drop files of trimmed bodies; compaction will");
             }
         }
@@ -247,6 +296,16 @@ impl Store {
 
     fn family(&self, family: Family) -> Result<&ColumnFamily, StoreError> {
         self.db.cf_handle(family.name()).ok_or_else(|| StoreError::NoFamily(family.name()))
+    }
+
+    /// The family of the store's own rows: line of bodies -> what is trimmed of it.
+    fn own_rows(&self) -> Result<&ColumnFamily, StoreError> {
+        let name = rocksdb::DEFAULT_COLUMN_FAMILY_NAME;
+        self.db.cf_handle(name).ok_or(StoreError::NoFamily(name))
+    }
+
+    fn hides(&self, family: Family, key: &[u8]) -> bool {
+        family == Family::Body && self.trims.hides(key)
     }
 
     fn iterator(&self, family: Family, from: &[u8], to: Vec<u8>) -> Result<DBRawIterator<'_>, StoreError> {
@@ -258,10 +317,27 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+impl Store {
+    /// Compacts all bodies, and waits for it.
+    pub(super) fn compact_bodies(&self) {
+        let family = self.family(Family::Body).unwrap();
+        let mut wait = rocksdb::CompactOptions::default();
+        wait.set_bottommost_level_compaction(rocksdb::BottommostLevelCompaction::Force);
+        self.db.compact_range_cf_opt(family, None::<&[u8]>, None::<&[u8]>, &wait);
+    }
+
+    /// Deletions in the files of bodies, point and range.
+    pub(super) fn tombstones(&self) -> u64 {
+        let files = self.db.live_files().unwrap();
+        files.iter().filter(|file| file.column_family_name == "body").map(|file| file.num_deletions).sum()
+    }
+}
+
 impl Kv for Store {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, KvError> {
         let found = self.db.get_pinned_cf(self.family(family).map_err(unread)?, key).map_err(failed_read)?;
-        Ok(copied(found))
+        Ok(copied(found).filter(|_| !self.hides(family, key)))
     }
 
     fn range(&self, family: Family, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, KvError> {
@@ -272,7 +348,9 @@ impl Kv for Store {
         let mut iterator = self.iterator(family, from, to.to_vec()).map_err(unread)?;
         iterator.seek_to_first();
         while let Some((key, value)) = iterator.item() {
-            rows.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+            if !self.hides(family, key) {
+                rows.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+            }
             if rows.len() == limit {
                 return Ok(rows);
             }
@@ -289,6 +367,9 @@ impl Kv for Store {
         }
         let mut iterator = self.iterator(family, from, [at, &[0]].concat()).map_err(unread)?;
         iterator.seek_for_prev(at);
+        while iterator.key().is_some_and(|key| self.hides(family, key)) {
+            iterator.prev();
+        }
         let row =
             iterator.item().map(|(key, value)| (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
         iterator.status().map_err(failed_read)?;
@@ -305,6 +386,20 @@ fn refuse_newer(database: &Options, path: &Path) -> Result<(), StoreOpenError> {
         }
     }
     Ok(())
+}
+
+/// Reads what is trimmed; a row that cannot be understood.
+fn load(db: &DB, trims: &Trims) -> Result<Option<String>, rocksdb::Error> {
+    let Some(family) = db.cf_handle(rocksdb::DEFAULT_COLUMN_FAMILY_NAME) else { return Ok(None) };
+    let mut rows = db.raw_iterator_cf(family);
+    rows.seek_to_first();
+    while let Some((line, row)) = rows.item() {
+        if !trims.load(line, row) {
+            return Ok(Some(format!("a row of {} bytes should say what is trimmed", row.len())));
+        }
+        rows.next();
+    }
+    rows.status().map(|()| None)
 }
 
 /// A file that belongs to the store and is not there, or is longer or shorter than it was written. RocksDB itself would
@@ -333,12 +428,23 @@ fn failed_read(source: rocksdb::Error) -> KvError {
 fn unread(error: StoreError) -> KvError {
     KvError(match error {
         StoreError::Failed { source, .. } => source.into_string(),
-        other @ StoreError::NoFamily(_) => other.to_string(),
+        other @ (StoreError::NoFamily(_) | StoreError::BelowTrim) => other.to_string(),
     })
 }
 
 fn copied(found: Option<DBPinnableSlice<'_>>) -> Option<Bytes> {
     found.map(|value| Bytes::copy_from_slice(&value))
+}
+
+/// All of them in one piece of memory: they are read together, and sent together.
+fn copied_together(found: &[Option<DBPinnableSlice<'_>>]) -> Vec<Option<Bytes>> {
+    let bytes = found.iter().flatten().map(|value| value.len()).sum();
+    let mut together = BytesMut::with_capacity(bytes);
+    let mut copied = |value: &DBPinnableSlice<'_>| {
+        together.extend_from_slice(value);
+        together.split().freeze()
+    };
+    found.iter().map(|value| value.as_ref().map(&mut copied)).collect()
 }
 
 /// The bytes a write takes in a batch, about.

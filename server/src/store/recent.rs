@@ -1,0 +1,74 @@
+//! Which bodies may still be in RocksDB's memtables: a trim of those writes a tombstone, so that the flush leaves them out.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use super::trims::split;
+
+/// The first sequence of each line among the bodies that were written last.
+#[derive(Debug)]
+pub(super) struct Recent {
+    generations: Mutex<Generations>,
+    /// The size of a generation. The two together cover what the memtables hold.
+    generation_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Generations {
+    young: HashMap<Vec<u8>, u64>,
+    old: HashMap<Vec<u8>, u64>,
+    young_bytes: usize,
+}
+
+/// The bodies of one batch, as they are written: where a run of keys of one line begins.
+#[derive(Default)]
+pub(super) struct Runs<'a> {
+    firsts: Vec<(&'a [u8], u64)>,
+    bytes: usize,
+}
+
+impl<'a> Runs<'a> {
+    pub(super) fn add(&mut self, key: &'a [u8], bytes: usize) {
+        self.bytes += bytes;
+        let Some((line, sequence)) = split(key) else { return };
+        if self.firsts.last().is_none_or(|(last, first)| *last != line || sequence < *first) {
+            self.firsts.push((line, sequence));
+        }
+    }
+
+    /// Line and first sequence of each run.
+    pub(super) fn firsts(&self) -> &[(&'a [u8], u64)] {
+        &self.firsts
+    }
+}
+
+impl Recent {
+    pub(super) fn new(generation_bytes: usize) -> Self {
+        Self { generations: Mutex::default(), generation_bytes }
+    }
+
+    /// Bodies were written.
+    pub(super) fn note(&self, runs: &Runs<'_>) {
+        if runs.bytes == 0 {
+            return;
+        }
+        let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        for (line, first) in &runs.firsts {
+            match generations.young.get_mut(*line) {
+                Some(known) => *known = (*known).min(*first),
+                None => drop(generations.young.insert(line.to_vec(), *first)),
+            }
+        }
+        generations.young_bytes += runs.bytes;
+        if generations.young_bytes > self.generation_bytes {
+            generations.old = std::mem::take(&mut generations.young);
+            generations.young_bytes = 0;
+        }
+    }
+
+    /// The first recent sequence of a line.
+    pub(super) fn first(&self, line: &[u8]) -> Option<u64> {
+        let generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        [&generations.old, &generations.young].into_iter().filter_map(|of| of.get(line)).copied().min()
+    }
+}

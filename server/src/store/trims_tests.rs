@@ -1,0 +1,190 @@
+//! Bodies that are trimmed stay gone, and their neighbours stay, whatever is flushed, compacted or cut off by a crash.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use posthouse_engine::ids::{DEFAULT_LANE, DepartmentId, QueueId, QueueRef};
+use posthouse_engine::keys;
+use posthouse_engine::kv::{Family, Kv, MemKv, Write};
+use proptest::prelude::*;
+
+use super::conformance_tests::small;
+use super::{Store, StoreError};
+
+fn queue(number: u8) -> QueueRef {
+    QueueRef { department: DepartmentId(1), queue: QueueId(number.into()) }
+}
+
+fn key(number: u8, sequence: u64) -> Vec<u8> {
+    keys::body(queue(number), DEFAULT_LANE, sequence)
+}
+
+fn body(number: u8, sequence: u64) -> Write {
+    let fill = sequence.to_le_bytes()[0];
+    Write::Put {
+        family: Family::Body,
+        key: key(number, sequence),
+        head: vec![fill; 3_000].into(),
+        tail: Bytes::new(),
+    }
+}
+
+fn deletes(from: Vec<u8>, to: Vec<u8>) -> Write {
+    Write::DeleteRange { family: Family::Body, from, to }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Publish(u8, u64),
+    /// So many, from what was trimmed before.
+    Trim(u8, u64),
+    /// Beginning so far behind what was trimmed before.
+    Skip(u8, u64),
+    Delete(u8),
+    Flush,
+    Compact,
+    Reopen,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (0..3_u8, 1..60_u64).prop_map(|(queue, count)| Step::Publish(queue, count)),
+        6 => (0..3_u8, 1..80_u64).prop_map(|(queue, count)| Step::Trim(queue, count)),
+        1 => (0..3_u8, 1..20_u64).prop_map(|(queue, count)| Step::Skip(queue, count)),
+        1 => (0..3_u8).prop_map(Step::Delete),
+        2 => Just(Step::Flush),
+        1 => Just(Step::Compact),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+/// What a queue has published and trimmed: next sequence, first not trimmed.
+type Lines = BTreeMap<u8, (u64, u64)>;
+
+fn line(lines: &mut Lines, queue: u8) -> &mut (u64, u64) {
+    lines.entry(queue).or_insert((1, 1))
+}
+
+fn writes(step: &Step, lines: &mut Lines) -> Vec<Write> {
+    match *step {
+        Step::Publish(queue, count) => {
+            let (next, _) = line(lines, queue);
+            let from = *next;
+            *next += count;
+            (from..*next).map(|sequence| body(queue, sequence)).collect()
+        }
+        Step::Trim(queue, count) => {
+            let (next, first) = line(lines, queue);
+            let from = *first;
+            *first = (from + count).min(*next);
+            vec![deletes(key(queue, from), key(queue, *first))]
+        }
+        Step::Skip(queue, count) => {
+            let (next, first) = line(lines, queue);
+            let from = (*first + count).min(*next);
+            *first = (from + count).min(*next);
+            vec![deletes(key(queue, from), key(queue, *first))]
+        }
+        Step::Delete(number) => {
+            let prefix = keys::queue_prefix(queue(number));
+            vec![deletes(prefix.clone(), keys::after(&prefix))]
+        }
+        Step::Flush | Step::Compact | Step::Reopen => Vec::new(),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_store_hides_exactly_what_was_deleted(steps in prop::collection::vec(step(), 1..60)) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path(), &small()).unwrap();
+        let (mut model, mut lines) = (MemKv::default(), Lines::new());
+        for step in &steps {
+            let writes = writes(step, &mut lines);
+            let sound = |write: &&Write| !matches!(write, Write::DeleteRange { from, to, .. } if from >= to);
+            store.write(&writes).unwrap();
+            model.write(&writes.iter().filter(sound).cloned().collect::<Vec<_>>());
+            match step {
+                Step::Flush => store.flush().unwrap(),
+                Step::Compact => {
+                    store.flush().unwrap();
+                    store.compact_bodies();
+                }
+                Step::Reopen => {
+                    store.flush().unwrap();
+                    drop(store);
+                    store = Store::open(dir.path(), &small()).unwrap();
+                }
+                _ => {}
+            }
+            let found = store.range(Family::Body, &[], &[0xFF; 9], usize::MAX).unwrap();
+            prop_assert!(found == model.range(Family::Body, &[], &[0xFF; 9], usize::MAX).unwrap(), "after {step:?}");
+        }
+        for (number, (next, _)) in lines {
+            let keys: Vec<_> = (1..next).map(|sequence| key(number, sequence)).collect();
+            let expected: Vec<_> = keys.iter().map(|key| model.get(Family::Body, key).unwrap()).collect();
+            prop_assert!(store.bodies(&keys).unwrap() == expected);
+            for key in &keys {
+                prop_assert!(store.get(Family::Body, key).unwrap() == model.get(Family::Body, key).unwrap());
+                let last = |kv: &dyn Kv| kv.last(Family::Body, &[], key).unwrap();
+                prop_assert!(last(&store) == last(&model));
+            }
+        }
+    }
+}
+
+/// Rows of bodies in the files, hidden ones too.
+fn rows(store: &Store) -> usize {
+    let mut count = 0;
+    store.scan(Family::Body, &mut |_| count += 1).unwrap();
+    count
+}
+
+/// Two queues' bodies side by side, nearly all of them trimmed long after they were written.
+fn trimmed() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), &small()).unwrap();
+    for sequence in 1..=1_000 {
+        store.write(&[body(1, sequence), body(2, sequence)]).unwrap();
+    }
+    store.flush().unwrap();
+    store.compact_bodies();
+    for sequence in 1_001..=1_500 {
+        store.write(&[body(3, sequence)]).unwrap();
+    }
+    assert_eq!(rows(&store), 2_500);
+    store.write(&[deletes(key(1, 1), key(1, 990)), deletes(key(2, 1), key(2, 990))]).unwrap();
+    (dir, store)
+}
+
+#[test]
+fn compaction_leaves_out_what_was_trimmed_once_that_is_flushed() {
+    let (_dir, store) = trimmed();
+    store.compact_bodies();
+    assert_eq!(rows(&store), 2_500, "a replay would read them again");
+    store.flush().unwrap();
+    store.compact_bodies();
+    assert_eq!(rows(&store), 522);
+}
+
+#[test]
+fn a_trim_of_old_bodies_leaves_no_tombstone() {
+    let (dir, store) = trimmed();
+    store.flush().unwrap();
+    let deletions = store.tombstones();
+    assert_eq!(deletions, 0);
+    drop(store);
+    let store = Store::open(dir.path(), &small()).unwrap();
+    assert_eq!(store.get(Family::Body, &key(1, 989)).unwrap(), None);
+    assert!(store.get(Family::Body, &key(1, 990)).unwrap().is_some());
+}
+
+#[test]
+fn a_body_below_the_trim_is_refused_and_changes_nothing() {
+    let (_dir, store) = trimmed();
+    assert!(matches!(store.write(&[body(2, 2_000), body(1, 5)]), Err(StoreError::BelowTrim)));
+    assert_eq!(store.get(Family::Body, &key(2, 2_000)).unwrap(), None);
+    store.write(&[body(1, 1_001)]).unwrap();
+}
