@@ -18,6 +18,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(FILES, ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("posthouse.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .codec_path("crate::SizedCodec")
+        .extern_path(".posthouse.v1.DeliveryBatch", "crate::DeliveryBatch")
+        .compile_fds(descriptors)?;
     Ok(())
 }

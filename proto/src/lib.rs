@@ -1,12 +1,21 @@
-//! The wire schema of Posthouse (package `posthouse.v1`) and the code generated from it, nothing else.
+//! The wire schema of Posthouse (package `posthouse.v1`) and the code generated from it. One message and the codec are by hand, for speed; they
+//! are what would be generated to everyone else.
 //!
 //! The messages and services are documented in `proto/posthouse/v1/*.proto`; those comments are repeated here.
+
+mod codec;
+mod delivery_batch;
+
+pub use codec::{SizedCodec, SizedEncoder};
+pub use delivery_batch::DeliveryBatch;
 
 /// Package `posthouse`.
 pub mod posthouse {
     /// Messages and services of package `posthouse.v1`.
     #[allow(missing_docs, clippy::all, clippy::pedantic, clippy::too_many_lines)]
     pub mod v1 {
+        pub use crate::DeliveryBatch;
+
         tonic::include_proto!("posthouse.v1");
     }
 }

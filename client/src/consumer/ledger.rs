@@ -3,6 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use posthouse_proto::v1;
 use tokio::time::Instant;
 
@@ -13,7 +14,8 @@ pub(super) struct Ledger {
     limit: v1::Credit,
     /// Came back and is not yet given out again.
     owed: v1::Credit,
-    held: HashMap<Bytes, Held>,
+    /// By token. The server chooses those, so that a hash which is only fast is good enough.
+    held: HashMap<Bytes, Held, RandomState>,
 }
 
 /// What a delivery is to us.
@@ -47,7 +49,7 @@ struct Held {
 
 impl Ledger {
     pub(super) fn new(limit: v1::Credit) -> Self {
-        Self { limit, owed: v1::Credit::default(), held: HashMap::new() }
+        Self { limit, owed: v1::Credit::default(), held: HashMap::default() }
     }
 
     /// What a new stream begins with: everything.

@@ -3,9 +3,15 @@
 use std::collections::VecDeque;
 
 use posthouse_engine::outcome::LiveDelivery;
-use posthouse_proto::v1::Delivery;
+use posthouse_proto::DeliveryBatch;
 
-use super::{consume::Source, context::Context, convert, notes, status::ApiError};
+use super::{
+    consume::Source,
+    context::Context,
+    convert, notes,
+    outgoing::{Outgoing, batch},
+    status::ApiError,
+};
 use crate::{bodies, dispatch::Leased, names::QueueResource};
 
 /// Bytes of one delivery frame; one larger message still goes alone.
@@ -26,7 +32,7 @@ pub(crate) struct Backlog {
 #[derive(Debug, Default)]
 pub(crate) struct Read {
     /// One item per frame.
-    pub(crate) frames: Vec<Vec<Delivery>>,
+    pub(crate) frames: Vec<DeliveryBatch>,
     /// How many leases they were.
     pub(crate) count: usize,
     /// Those whose message was purged meanwhile.
@@ -63,26 +69,27 @@ impl Backlog {
         let sequences: Vec<u64> = some.iter().map(|(leased, _)| leased.live.item.sequence).collect();
         let bodies = read_bodies(context, source, &sequences).await?;
         let mut read = Read { count: some.len(), ..Read::default() };
-        let (mut frame, mut bytes, mut sum) = (Vec::new(), 0, 0);
+        let (mut frames, mut frame, mut bytes, mut sum) = (Vec::new(), Vec::with_capacity(some.len()), 0, 0);
         for ((leased, resumed), body) in some.into_iter().zip(bodies) {
             let Some(body) = body else {
                 read.gone.push(leased);
                 continue;
             };
             let delivery = delivery(source, &leased.live, body, resumed);
-            let size = size(&delivery);
+            let size = delivery.encoded_len();
             if bytes > 0 && bytes + size > FRAME_BYTES {
-                read.frames.push(std::mem::take(&mut frame));
+                frames.push(std::mem::take(&mut frame));
                 bytes = 0;
             }
             frame.push(delivery);
             (bytes, sum) = (bytes + size, sum + size);
         }
         if !frame.is_empty() {
-            read.frames.push(frame);
+            frames.push(frame);
         }
-        for deliveries in &read.frames {
-            notes::delivered(&context.observer, source, deliveries).await;
+        for deliveries in frames {
+            notes::delivered(&context.observer, source, &deliveries).await;
+            read.frames.push(batch(deliveries));
         }
         // Many small ones, or few large ones.
         self.read = match sum {
@@ -99,19 +106,11 @@ pub(crate) async fn deliveries(
     context: &Context,
     source: &Source,
     live: &[LiveDelivery],
-) -> Result<Vec<Delivery>, ApiError> {
+) -> Result<Vec<Outgoing>, ApiError> {
     let sequences: Vec<u64> = live.iter().map(|l| l.item.sequence).collect();
     let bodies = read_bodies(context, source, &sequences).await?;
     let pairs = live.iter().zip(bodies);
     Ok(pairs.filter_map(|(live, body)| Some(delivery(source, live, body?, false))).collect())
-}
-
-/// About what a delivery takes on the wire.
-fn size(delivery: &Delivery) -> usize {
-    delivery.message.as_ref().map_or(0, |message| {
-        let attributes = message.attributes.iter().map(|(key, value)| key.len() + value.len() + 16);
-        message.payload.len() + attributes.sum::<usize>() + 256
-    })
 }
 
 async fn read_bodies(
@@ -132,7 +131,7 @@ async fn read_bodies(
     Ok(bodies)
 }
 
-fn delivery(source: &Source, live: &LiveDelivery, body: bodies::Body, resumed: bool) -> Delivery {
+fn delivery(source: &Source, live: &LiveDelivery, body: bodies::Body, resumed: bool) -> Outgoing {
     let name: &QueueResource = source.permit.queue();
     convert::delivery(source.at.queue, name, live, body, resumed)
 }

@@ -4,9 +4,9 @@ use std::{pin::Pin, sync::Arc, time::SystemTime};
 
 use futures_util::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, stream::FuturesOrdered};
 use posthouse_proto::v1::{
-    ConsumeOpened, ConsumeRequest, ConsumeResponse, DeliveryBatch, Drain, ErrorReason, ExtendFrame,
-    ExtendedFrame, Heartbeat, Idle, OpenConsume, Pong, RefreshToken, SettleFrame, SettledFrame,
-    TokenRefreshed, consume_request as from, consume_response as out, settle_result,
+    ConsumeOpened, ConsumeRequest, ConsumeResponse, Drain, ErrorReason, ExtendFrame, ExtendedFrame,
+    Heartbeat, Idle, OpenConsume, Pong, RefreshToken, SettleFrame, SettledFrame, TokenRefreshed,
+    consume_request as from, consume_response as out, settle_result,
 };
 use tokio::{sync::mpsc, time::Instant};
 use tonic::{Code, Status, Streaming};
@@ -212,7 +212,7 @@ impl ConsumeStream {
         open.source.permit.check_again(SystemTime::now())?;
         let read = open.backlog.read(&self.context, &open.source).await?;
         for deliveries in read.frames {
-            out.send(out::Frame::Deliveries(DeliveryBatch { deliveries }));
+            out.send(out::Frame::Deliveries(deliveries));
         }
         give(&open.session, open.balance.sent(read.count, &read.gone));
         Ok(())

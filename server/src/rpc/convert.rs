@@ -21,7 +21,7 @@ use tonic::Code;
 
 pub(crate) use standing::{dead_letter, message_status, stats};
 
-use super::status::ApiError;
+use super::{outgoing::Outgoing, status::ApiError};
 use crate::{bodies::Body, limits, names::QueueResource};
 
 /// Lease 8, index 4, nonce 8 bytes, big-endian.
@@ -172,24 +172,25 @@ pub(crate) fn delivery(
     live: &LiveDelivery,
     body: Body,
     resumed: bool,
-) -> Delivery {
+) -> Outgoing {
     let Body { header, content } = body;
     let dead_letter = header.dead_letter.map(|origin| dead_letter(queue, source, origin));
     let message = Message {
         id: message_id(queue, live.item.sequence),
         sequence: live.item.sequence,
         publish_time: Some(timestamp(header.published_at_ms)),
-        payload: content.payload,
+        payload: Bytes::new(),
         attributes: content.attributes.into_iter().collect(),
         dead_letter,
     };
-    Delivery {
+    let delivery = Delivery {
         token: token(live),
-        message: Some(message),
+        message: None,
         attempt: live.item.attempt,
         lease_deadline: Some(timestamp(live.deadline_ms)),
         resumed,
-    }
+    };
+    Outgoing::new(delivery, message, content.payload)
 }
 
 /// What to settle a delivery as.

@@ -16,6 +16,7 @@ mod health;
 mod lasting;
 mod messages;
 mod notes;
+mod outgoing;
 mod outlet;
 mod publish;
 mod publish_stream;

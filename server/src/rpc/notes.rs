@@ -4,9 +4,9 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use posthouse_engine::outcome::{EntryResult, Published, SettleOutcome};
-use posthouse_proto::v1::{Delivery, Message, SettleAction, SettleResult, Settlement};
+use posthouse_proto::v1::{Message, SettleAction, SettleResult, Settlement};
 
-use super::{consume::Source, convert, publish::Target, status::ApiError};
+use super::{consume::Source, convert, outgoing::Outgoing, publish::Target, status::ApiError};
 use crate::{
     observe::{Action, Caller, Observer, Ranges, Record, TRACEPARENT, Telemetry, Waited},
     policy::Permit,
@@ -60,7 +60,7 @@ fn record<'a>(action: Action, method: &'a str, permit: &Permit) -> Record<'a> {
 }
 
 /// Deliveries are about to leave.
-pub(crate) async fn delivered(observer: &Observer, source: &Source, deliveries: &[Delivery]) {
+pub(crate) async fn delivered(observer: &Observer, source: &Source, deliveries: &[Outgoing]) {
     count_deliveries(observer, source, deliveries);
     if let Some(telemetry) = &observer.telemetry {
         deliveries.iter().for_each(|delivery| trace(telemetry, source, delivery));
@@ -70,20 +70,19 @@ pub(crate) async fn delivered(observer: &Observer, source: &Source, deliveries: 
     }
 }
 
-fn count_deliveries(observer: &Observer, source: &Source, deliveries: &[Delivery]) {
+fn count_deliveries(observer: &Observer, source: &Source, deliveries: &[Outgoing]) {
     let messages = &observer.metrics.messages;
     let waiting = messages.waiting.local();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let (mut count, mut bytes, mut again, mut resumed) = (0, 0, 0, 0);
-    for delivery in deliveries {
+    for Outgoing { delivery, message, payload } in deliveries {
         count += 1;
         if delivery.resumed {
             resumed += 1;
         } else if delivery.attempt > 1 {
             again += 1;
         }
-        let Some(message) = &delivery.message else { continue };
-        bytes += message.payload.len() as u64;
+        bytes += payload.len() as u64;
         if delivery.attempt <= 1 && !delivery.resumed {
             waiting.observe(now.saturating_sub(published_after_epoch(message)).as_secs_f64());
         }
@@ -99,16 +98,16 @@ fn count_deliveries(observer: &Observer, source: &Source, deliveries: &[Delivery
 }
 
 /// One record, or several when the sequences are too scattered for one.
-async fn record_deliveries(observer: &Observer, source: &Source, deliveries: &[Delivery]) {
+async fn record_deliveries(observer: &Observer, source: &Source, deliveries: &[Outgoing]) {
     let mut rest = deliveries.iter().peekable();
     while rest.peek().is_some() {
         let mut record = record(Action::Deliver, "deliver", &source.permit);
         while !record.sequences.is_full()
             && !record.leases.is_full()
-            && let Some(delivery) = rest.next()
+            && let Some(Outgoing { delivery, message, .. }) = rest.next()
         {
             record.count += 1;
-            record.sequences.add(None, delivery.message.as_ref().map_or(0, |message| message.sequence));
+            record.sequences.add(None, message.sequence);
             if let Some(token) = convert::token_ref(&delivery.token) {
                 record.leases.add(Some(token.lease), token.index.into());
             }
@@ -118,8 +117,8 @@ async fn record_deliveries(observer: &Observer, source: &Source, deliveries: &[D
 }
 
 /// The message's stay in the queue, if its producer's trace is sampled.
-fn trace(telemetry: &Telemetry, source: &Source, delivery: &Delivery) {
-    let Some(message) = &delivery.message else { return };
+fn trace(telemetry: &Telemetry, source: &Source, outgoing: &Outgoing) {
+    let Outgoing { delivery, message, payload } = outgoing;
     let Some(traceparent) = message.attributes.get(TRACEPARENT).filter(|_| !delivery.resumed) else { return };
     let (queue, subscription) = (source.permit.queue().to_string(), source.permit.subscription());
     let waited = Waited {
@@ -127,7 +126,7 @@ fn trace(telemetry: &Telemetry, source: &Source, delivery: &Delivery) {
         subscription: subscription.map_or("", |subscription| subscription.as_str()),
         message_id: &message.id,
         attempt: delivery.attempt,
-        payload_bytes: message.payload.len(),
+        payload_bytes: payload.len(),
         published: UNIX_EPOCH + published_after_epoch(message),
         delivered: SystemTime::now(),
     };

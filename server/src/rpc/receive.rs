@@ -7,11 +7,11 @@ use posthouse_engine::{
     schema::{SettleItem, SettleKind},
 };
 use posthouse_proto::v1::{Delivery, ErrorReason, ReceiveRequest};
-use prost::Message as _;
 use tokio::sync::mpsc;
 
 use super::{
-    consume::Source, consume_deliver::deliveries, context::Context, convert, notes, status::ApiError,
+    consume::Source, consume_deliver::deliveries, context::Context, convert, notes, outgoing::Outgoing,
+    status::ApiError,
 };
 use crate::{
     dispatch::{Credit, Leased, SessionEvent, SessionOpen},
@@ -69,7 +69,7 @@ pub(crate) async fn receive(
     release(context, &source, &rest);
     session.close_keeping_leases();
     notes::delivered(&context.observer, &source, &deliveries).await;
-    Ok(deliveries)
+    Ok(deliveries.into_iter().map(Outgoing::whole).collect())
 }
 
 /// What is leased to the session by the time the first leases come, or none do.
@@ -107,9 +107,9 @@ async fn first_grant(
 }
 
 /// How many deliveries an answer takes: attributes count as well as payloads, and clients refuse what is larger.
-fn fitting(deliveries: &[Delivery]) -> usize {
+fn fitting(deliveries: &[Outgoing]) -> usize {
     let mut bytes = 0;
-    let fits = |delivery: &&Delivery| {
+    let fits = |delivery: &&Outgoing| {
         bytes += delivery.encoded_len() + FRAMING_BYTES;
         bytes <= limits::MAX_FRAME_BYTES
     };
@@ -117,9 +117,9 @@ fn fitting(deliveries: &[Delivery]) -> usize {
 }
 
 /// Gives back what the answer has no room for; it was not tried, so it does not count.
-fn release(context: &Context, source: &Source, deliveries: &[Delivery]) {
-    let item = |delivery: &Delivery| SettleItem {
-        token: convert::token_ref(&delivery.token),
+fn release(context: &Context, source: &Source, deliveries: &[Outgoing]) {
+    let item = |outgoing: &Outgoing| SettleItem {
+        token: convert::token_ref(&outgoing.delivery.token),
         kind: SettleKind::Release.into(),
         delay_ms: 0,
     };

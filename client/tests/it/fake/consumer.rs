@@ -113,7 +113,8 @@ impl State {
             session.charge(delivery);
         }
         if !resumed.is_empty() {
-            send(answers, Frame::Deliveries(DeliveryBatch { deliveries: resumed })).await;
+            send(answers, Frame::Deliveries(DeliveryBatch { deliveries: resumed, encoded: Vec::new() }))
+                .await;
         }
         session
     }
@@ -131,7 +132,7 @@ impl State {
             (deliveries, leases.ready.is_empty() && leases.leased.is_empty())
         };
         if !deliveries.is_empty() {
-            send(answers, Frame::Deliveries(DeliveryBatch { deliveries })).await;
+            send(answers, Frame::Deliveries(DeliveryBatch { deliveries, encoded: Vec::new() })).await;
         }
         if idle && !session.told_idle {
             send(answers, Frame::Idle(v1::Idle { waiting: 0, parked: 0 })).await;
