@@ -45,6 +45,8 @@ pub const MAX_REDRIVE_BYTES: u64 = 16 * (1 << 20);
 pub const DEAD_LETTER_SCAN_ROWS: usize = 2_048;
 /// Bytes of bodies that it reads: of dead letters so old that nothing but a copy of the body is left.
 pub const DEAD_LETTER_SCAN_BYTES: usize = 8 * (1 << 20);
+/// Publishes read at once where a subscription's deliveries are.
+pub const READING_PAGE: usize = 64;
 /// Publishes of a queue that are held in memory, for consumers that keep up.
 pub const RECENT_ENTRIES: usize = 256;
 /// How long a closed lease is remembered.

@@ -8,9 +8,10 @@ use crate::{
     ids::QueueRef,
     keys::{self, EntryKey, Key, Kind},
     kv::Row,
+    limits::READING_PAGE,
     overlay::{Overlay, decode_key, decode_row},
     schema::{DeadLetterOrigin, EntryRow, QueueHeadRow},
-    state::{Entries, Entry, Subscription},
+    state::{Entries, Entry, Queue, Subscription},
 };
 
 /// The row of the publish that a message came with, and its first sequence, unless it was trimmed.
@@ -45,15 +46,11 @@ pub(crate) fn find(
 }
 
 /// The publish that begins at a sequence.
-pub(crate) fn beginning_at(
-    rows: &Overlay<'_>,
-    recent: &Entries,
-    queue: QueueRef,
-    first_sequence: u64,
-) -> Result<Entry, Halt> {
-    if let Some(entry) = recent.find(first_sequence) {
+pub(crate) fn beginning_at(rows: &Overlay<'_>, queue: &Queue, first_sequence: u64) -> Result<Entry, Halt> {
+    if let Some(entry) = queue.known(first_sequence) {
         return Ok(entry);
     }
+    let queue = queue.id;
     match rows.row(&EntryKey { queue, first_sequence })? {
         Some(row) => Ok(of(first_sequence, &row)),
         None => Err(Halt::Corrupt(format!("no entry of {queue:?} begins at {first_sequence}"))),
@@ -202,7 +199,12 @@ impl<'a> PublishTimes<'a> {
         Self { head, recent, last: None }
     }
 
-    pub(crate) fn of(&mut self, rows: &Overlay<'_>, held: &Subscription, sequence: u64) -> Result<u64, Halt> {
+    pub(crate) fn of(
+        &mut self,
+        rows: &Overlay<'_>,
+        held: &mut Subscription,
+        sequence: u64,
+    ) -> Result<u64, Halt> {
         if let Some(last) = self.last.filter(|last| last.holds(sequence)) {
             return Ok(last.published_at_ms);
         }
@@ -210,13 +212,24 @@ impl<'a> PublishTimes<'a> {
             let body = message::read(rows, held, sequence)?;
             return Ok(message::split(body, held, sequence)?.0.published_at_ms);
         }
-        let queue = held.id.queue;
-        // Mostly the next publish: found by its key.
-        let entry = match self.last {
-            Some(last) if last.end() == sequence => beginning_at(rows, self.recent, queue, sequence)?,
-            _ => find(rows, self.recent, queue, sequence)?,
+        let entry = match self.recent.find(sequence).or_else(|| held.reading.find(sequence)) {
+            Some(entry) => entry,
+            None => self.read(rows, held, sequence)?,
         };
         self.last = Some(entry);
         Ok(entry.published_at_ms)
+    }
+
+    /// Reads the publish of a message and some that follow: who reads one will soon read them.
+    fn read(&self, rows: &Overlay<'_>, held: &mut Subscription, sequence: u64) -> Result<Entry, Halt> {
+        let queue = held.id.queue;
+        let first = match held.reading.end() {
+            Some(end) if end == sequence => sequence,
+            _ => find(rows, self.recent, queue, sequence)?.first_sequence,
+        };
+        held.reading.read(following(rows, queue, first, self.head.next_sequence, READING_PAGE)?);
+        held.reading
+            .find(sequence)
+            .ok_or_else(|| Halt::Corrupt(format!("message {sequence} of {queue:?} has no entry")))
     }
 }

@@ -112,21 +112,20 @@ pub(super) fn unreach(head: &mut QueueHeadRow, bytes: u64) -> Result<(), Halt> {
 
 /// Counts the publishes up to what every subscription has settled, a bounded number at a time.
 fn reach(turn: &Turn<'_>, queue: &mut Queue) -> Result<(), Halt> {
-    let head = &mut queue.head;
     let Some(beyond) = queue.subscriptions.values().map(Subscription::beyond_settled).min() else {
         return Ok(());
     };
     for _ in 0..MAX_REACH {
-        let from = head.reached.max(head.passed);
+        let from = queue.head.reached.max(queue.head.passed);
         if from >= beyond {
             break;
         }
-        let entry = entry::beginning_at(&turn.rows, &queue.recent, queue.id, from)?;
+        let entry = entry::beginning_at(&turn.rows, queue, from)?;
         if entry.end() > beyond {
             break;
         }
-        head.reached = entry.end();
-        head.reached_bytes += entry.stored_bytes;
+        queue.head.reached = entry.end();
+        queue.head.reached_bytes += entry.stored_bytes;
         queue.head_changed = true;
     }
     Ok(())

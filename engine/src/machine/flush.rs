@@ -130,7 +130,7 @@ fn pass(turn: &Turn<'_>, queue: &mut Queue) -> Result<(), Halt> {
         let next = page.pop_front().filter(|entry: &Entry| entry.first_sequence == passed);
         let passing = match queue.passing.or(next) {
             Some(entry) => entry,
-            None => entry::beginning_at(&turn.rows, &queue.recent, id, passed)?,
+            None => entry::beginning_at(&turn.rows, queue, passed)?,
         };
         queue.passing = Some(passing).filter(|entry| entry.end() > cleared);
         if queue.passing.is_some() {

@@ -5,11 +5,11 @@ use crate::{
     apply::entry,
     halt::Halt,
     ids::{DepartmentId, LeaseId, QueueId, QueueRef, SubscriptionId, SubscriptionRef},
-    keys::{self, Key, ProducerKey, QueueKey, QueueNameKey},
-    kv::{Family, Kv},
+    keys::{self, EntryKey, Key, ProducerKey, QueueKey, QueueNameKey},
+    kv::{Family, Kv, Row},
     outcome::{Counts, GrantedItem, LiveDelivery, PublishError, QueueView},
-    overlay::{Overlay, decode_row},
-    schema::{DepartmentRow, Holder},
+    overlay::{Overlay, decode_key, decode_row},
+    schema::{DepartmentRow, EntryRow, Holder},
     state::{self, Subscription},
 };
 
@@ -150,11 +150,29 @@ impl ShardMachine {
     /// The publish that a message came with, unless it was trimmed: its body's header still has its size.
     pub fn entry_at(&mut self, kv: &dyn Kv, id: QueueRef, sequence: u64) -> Result<Option<EntryView>, Halt> {
         let found = entry::row(&Overlay::new(kv), id, sequence)?;
-        Ok(found.map(|(first_sequence, row)| EntryView {
-            first_sequence,
-            published_at_ms: row.published_at_ms,
-            payload_bytes: row.payload_bytes,
-        }))
+        Ok(found.map(|(first_sequence, row)| view(first_sequence, row)))
+    }
+
+    /// At most `limit` publishes, the first of which begins at a sequence; none, if none does.
+    pub fn entries_from(
+        &mut self,
+        kv: &dyn Kv,
+        id: QueueRef,
+        first_sequence: u64,
+        limit: usize,
+    ) -> Result<Vec<EntryView>, Halt> {
+        let at = |first_sequence| EntryKey { queue: id, first_sequence }.encode();
+        let rows = kv.range(EntryKey::FAMILY, &at(first_sequence), &at(u64::MAX), limit)?;
+        let view = |(key, value): Row| {
+            let first_sequence = decode_key::<EntryKey>(&key)?.first_sequence;
+            Ok(view(first_sequence, decode_row::<EntryKey>(value)?))
+        };
+        let found = rows.into_iter().map(view).collect::<Result<Vec<_>, Halt>>()?;
+        Ok(if found.first().is_some_and(|entry| entry.first_sequence == first_sequence) {
+            found
+        } else {
+            Vec::new()
+        })
     }
 
     fn with<T>(
@@ -168,6 +186,10 @@ impl ShardMachine {
         let next = queue.head.next_sequence;
         Ok(queue.subscriptions.get(&id.subscription).map(|held| ask(held, next)))
     }
+}
+
+fn view(first_sequence: u64, row: EntryRow) -> EntryView {
+    EntryView { first_sequence, published_at_ms: row.published_at_ms, payload_bytes: row.payload_bytes }
 }
 
 fn named(rows: &Overlay<'_>, department: DepartmentId, queue: u32) -> Result<QueueView, Halt> {

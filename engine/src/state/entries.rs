@@ -1,4 +1,5 @@
-//! The publishes that came last: a consumer that keeps up looks nothing up in the store.
+//! Publishes in memory: those that came last, so that a consumer that keeps up looks nothing up in the store, and those
+//! where a subscription is reading.
 
 use std::collections::VecDeque;
 
@@ -29,11 +30,30 @@ impl Entry {
 pub(crate) struct Entries(VecDeque<Entry>);
 
 impl Entries {
+    pub(crate) const fn new() -> Self {
+        Self(VecDeque::new())
+    }
+
     pub(crate) fn push(&mut self, entry: Entry) {
         if self.0.len() == RECENT_ENTRIES {
             self.0.pop_front();
         }
         self.0.push_back(entry);
+    }
+
+    /// Adds publishes that were read. Those that do not follow what is there take its place.
+    pub(crate) fn read(&mut self, page: impl IntoIterator<Item = Entry>) {
+        for entry in page {
+            if self.end().is_some_and(|end| end != entry.first_sequence) {
+                self.0.clear();
+            }
+            self.push(entry);
+        }
+    }
+
+    /// The sequence after the last message of the last.
+    pub(crate) fn end(&self) -> Option<u64> {
+        self.0.back().map(Entry::end)
     }
 
     /// The publish of a message, if it is among them.

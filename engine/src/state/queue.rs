@@ -64,6 +64,13 @@ impl Queue {
         first_sequence
     }
 
+    /// The publish that begins at a sequence, if it is in memory.
+    pub(crate) fn known(&self, first_sequence: u64) -> Option<Entry> {
+        let read = |held: &Subscription| held.reading.find(first_sequence);
+        let found = self.recent.find(first_sequence).or_else(|| self.subscriptions.values().find_map(read));
+        found.filter(|entry| entry.first_sequence == first_sequence)
+    }
+
     /// How many messages were settled, over all subscriptions.
     pub(crate) fn settled(&self) -> u64 {
         let published = self.head.next_sequence - 1;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Chunk, OpenLease,
+    Chunk, Entries, OpenLease,
     chunk::{bit, number},
 };
 use crate::{
@@ -29,6 +29,8 @@ pub(crate) struct Subscription {
     pub(crate) waiting: u64,
     /// No lease that is kept closed before: where a look for the oldest begins.
     pub(crate) closed_from_ms: u64,
+    /// The publishes where deliveries are read.
+    pub(crate) reading: Entries,
     /// Bytes of copies aside that this batch has deleted.
     pub(crate) freed_bytes: u64,
     /// Its row is to be written at the batch's end.
@@ -49,6 +51,7 @@ impl Subscription {
             in_flight: 0,
             waiting: 0,
             closed_from_ms: 0,
+            reading: Entries::new(),
             freed_bytes: 0,
             row_changed: false,
             changed_chunks: Vec::new(),

@@ -15,6 +15,8 @@ use super::session::Session;
 
 /// Free sequences read ahead.
 const WINDOW: usize = 1_024;
+/// Publishes read at once.
+const ENTRIES: usize = 16;
 /// Beyond this many returned messages it is cheaper to look for them again from the beginning.
 const MAX_RETURNED: usize = 65_536;
 
@@ -24,8 +26,8 @@ pub(crate) struct Picker {
     cursor: u64,
     window: VecDeque<u64>,
     returned: BTreeSet<u64>,
-    /// The publish batch last looked at, for the sizes.
-    entry: Option<EntryView>,
+    /// Publishes in a row, where it was looked last, for the sizes.
+    entries: VecDeque<EntryView>,
 }
 
 impl Picker {
@@ -89,19 +91,32 @@ impl Picker {
         kv: &dyn Kv,
         sequence: u64,
     ) -> Result<u32, Halt> {
-        let known = |entry: &EntryView| {
-            let index = usize::try_from(sequence.checked_sub(entry.first_sequence)?).ok()?;
-            entry.payload_bytes.get(index).copied()
-        };
-        if let Some(size) = self.entry.as_ref().and_then(known) {
+        if let Some(size) = self.known_size(sequence) {
             return Ok(size);
         }
-        self.entry = machine.entry_at(kv, at.queue, sequence)?;
-        match self.entry.as_ref().and_then(known) {
+        // Mostly the next publish: then some are read that follow, too.
+        let next = self.entries.back().is_some_and(|last| end(last) == sequence);
+        self.entries = match next {
+            true => machine.entries_from(kv, at.queue, sequence, ENTRIES)?.into(),
+            false => machine.entry_at(kv, at.queue, sequence)?.into_iter().collect(),
+        };
+        match self.known_size(sequence) {
             Some(size) => Ok(size),
             None => size_aside(at, kv, sequence),
         }
     }
+
+    fn known_size(&self, sequence: u64) -> Option<u32> {
+        let after = self.entries.partition_point(|entry| entry.first_sequence <= sequence);
+        let entry = self.entries.get(after.checked_sub(1)?)?;
+        let index = usize::try_from(sequence.checked_sub(entry.first_sequence)?).ok()?;
+        entry.payload_bytes.get(index).copied()
+    }
+}
+
+/// The sequence after the last message of a publish.
+fn end(entry: &EntryView) -> u64 {
+    entry.first_sequence + entry.payload_bytes.len() as u64
 }
 
 /// The entry of a message that was set aside is gone with its stride; its body's header has the size too.
