@@ -10,15 +10,16 @@ use crate::schema::BodyHeader;
 #[error("a stored body is not whole")]
 pub struct BodyError;
 
-/// The first part of a body row; the content follows it.
+/// The first part of a body row, which ends with the beginning of the content; the rest of the content follows it.
 #[must_use]
-pub fn head(header: &BodyHeader) -> Bytes {
+pub fn head(header: &BodyHeader, content_head: &[u8]) -> Bytes {
     let length = header.encoded_len();
-    let mut head = Vec::with_capacity(4 + length);
+    let mut head = Vec::with_capacity(4 + length + content_head.len());
     // A header is some hundred bytes.
     head.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
     // A Vec grows: encoding into it cannot fail.
     header.encode_raw(&mut head);
+    head.put_slice(content_head);
     head.into()
 }
 
@@ -51,7 +52,7 @@ mod tests {
     #[test]
     fn a_body_comes_apart_as_it_was_put_together() {
         let header = BodyHeader { published_at_ms: 7, payload_bytes: 3, ..Default::default() };
-        let value = Bytes::from([&head(&header)[..], b"abc"].concat());
+        let value = Bytes::from([&head(&header, b"a")[..], b"bc"].concat());
         assert_eq!(split(value.clone()), Ok((header, Bytes::from_static(b"abc"))));
         for cut in 0..value.len() - 3 {
             assert_eq!(split(value.slice(..cut)), Err(BodyError), "cut at {cut}");

@@ -4,7 +4,7 @@ mod cache;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use posthouse_engine::{
     body,
     ids::{DEFAULT_LANE, SubscriptionRef},
@@ -92,7 +92,45 @@ fn from_value(value: Bytes) -> Result<Body, BodyError> {
 
 fn from_parts(head: Bytes, tail: Bytes) -> Result<Body, BodyError> {
     let (header, rest) = body::split(head).map_err(|why| BodyError(why.to_string()))?;
-    let content = if rest.is_empty() { tail } else { [rest, tail].concat().into() };
-    let content = Content::decode(content).map_err(|why| BodyError(why.to_string()))?;
+    // The payload is the tail, or a part of it: it is not copied.
+    let content = Content::decode(rest.chain(tail)).map_err(|why| BodyError(why.to_string()))?;
     Ok(Body { header, content })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use posthouse_engine::schema::PublishEntry;
+    use posthouse_proto::v1::NewMessage;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::rpc::convert;
+
+    proptest! {
+        #[test]
+        fn a_body_in_two_parts_or_one_is_what_was_published(
+            attributes in prop::collection::hash_map(".{1,10}", ".{0,10}", 0..4),
+            payload in prop::collection::vec(any::<u8>(), 0..400),
+        ) {
+            let payload = Bytes::from(payload);
+            let attributes: HashMap<String, String> = attributes;
+            let message = NewMessage { payload: payload.clone(), attributes: attributes.clone() };
+            let entry = convert::publish_entry(message, 400).unwrap();
+            let PublishEntry { content_head, content, payload_bytes, refused } = entry;
+            prop_assert!((payload_bytes as usize, refused) == (payload.len(), false));
+            let header = BodyHeader { payload_bytes, ..BodyHeader::default() };
+            let head = body::head(&header, &content_head);
+            let whole = from_value([&head[..], &content].concat().into()).unwrap();
+            let parts = from_parts(head, content).unwrap();
+            for body in [&whole, &parts] {
+                prop_assert_eq!(&body.header, &header);
+                prop_assert_eq!(&body.content.payload, &payload);
+                let found: HashMap<_, _> = body.content.attributes.clone().into_iter().collect();
+                prop_assert_eq!(&found, &attributes);
+            }
+            prop_assert!(payload.is_empty() || parts.content.payload.as_ptr() == payload.as_ptr(), "it was copied");
+        }
+    }
 }

@@ -122,13 +122,17 @@ fn expect(outcome: &Outcome) {
 
 /// A message as the server hands it over: content that nothing else holds.
 pub fn entry() -> PublishEntry {
-    PublishEntry { content: vec![7; CONTENT_BYTES].into(), payload_bytes: PAYLOAD_BYTES, refused: false }
+    PublishEntry {
+        content: vec![7; CONTENT_BYTES].into(),
+        payload_bytes: PAYLOAD_BYTES,
+        ..PublishEntry::default()
+    }
 }
 
 /// A publish without a session, of one content.
 fn shared(queue: QueueRef, messages: usize) -> Command {
     let content = Bytes::from_static(&[7; CONTENT_BYTES]);
-    let entry = PublishEntry { content, payload_bytes: PAYLOAD_BYTES, refused: false };
+    let entry = PublishEntry { content, payload_bytes: PAYLOAD_BYTES, ..PublishEntry::default() };
     let (department, queue, entries) = (queue.department.0, queue.queue.0, vec![entry; messages]);
     Command::Publish(Publish { department, queue, entries, ..Publish::default() })
 }

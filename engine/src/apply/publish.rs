@@ -80,7 +80,8 @@ fn store(turn: &mut Turn<'_>, queue: &mut Queue, lane: Lane, entries: &mut [Publ
     let mut stored_bytes = 0;
     turn.rows.reserve(Family::Body, payload_bytes.len());
     for (sequence, entry) in (first..).zip(entries.iter_mut().filter(|entry| !entry.refused)) {
-        let (head, content) = (heads.of(entry.payload_bytes), std::mem::take(&mut entry.content));
+        let head = heads.of(entry.payload_bytes, &entry.content_head);
+        let content = std::mem::take(&mut entry.content);
         stored_bytes += (head.len() + content.len()) as u64;
         turn.rows.put_parts(Family::Body, keys::body(id, lane, sequence), head, content);
     }
@@ -110,7 +111,7 @@ pub(super) fn append_one(
     let Some(mut queue) = turn.take(id)? else {
         return Err(Halt::Corrupt(format!("queue {id:?} has a name but no definition")));
     };
-    let (sequence, head) = (queue.head.next_sequence, body::head(header));
+    let (sequence, head) = (queue.head.next_sequence, body::head(header, &[]));
     let row = EntryRow {
         published_at_ms: header.published_at_ms,
         lane: header.lane,
@@ -128,19 +129,22 @@ pub(super) fn append_one(
 /// The heads of body rows: most messages of a publish have the same.
 struct Heads {
     header: BodyHeader,
+    content_head: Bytes,
     head: Bytes,
 }
 
 impl Heads {
     fn new(published_at_ms: u64, lane: Lane) -> Self {
         let header = BodyHeader { published_at_ms, lane: lane.0.into(), ..BodyHeader::default() };
-        Self { head: body::head(&header), header }
+        Self { head: body::head(&header, &[]), content_head: Bytes::new(), header }
     }
 
-    fn of(&mut self, payload_bytes: u32) -> Bytes {
-        if self.header.payload_bytes != payload_bytes {
+    /// With the content's first part.
+    fn of(&mut self, payload_bytes: u32, content_head: &Bytes) -> Bytes {
+        if self.header.payload_bytes != payload_bytes || self.content_head != content_head {
             self.header.payload_bytes = payload_bytes;
-            self.head = body::head(&self.header);
+            self.content_head = content_head.clone();
+            self.head = body::head(&self.header, content_head);
         }
         self.head.clone()
     }

@@ -188,7 +188,12 @@ impl Driver {
     fn entry(&mut self, size: u8) -> PublishEntry {
         self.counter += 1;
         let content = Bytes::from(format!("message {}", self.counter));
-        PublishEntry { content, payload_bytes: size.into(), refused: size.is_multiple_of(16) }
+        // In one part or in two.
+        let (content_head, content) = match size {
+            0..=99 => (Bytes::new(), content),
+            _ => (content.slice(..usize::from(size % 8)), content.slice(usize::from(size % 8)..)),
+        };
+        PublishEntry { content_head, content, payload_bytes: size.into(), refused: size.is_multiple_of(16) }
     }
 
     fn publish(&mut self, choice: Choice, sizes: &[u8], atomic: bool, producer: Option<&op::Producer>) {

@@ -66,7 +66,7 @@ impl Watched {
         let entry = |size: &usize| PublishEntry {
             content: Bytes::from(vec![7; *size]),
             payload_bytes: u32::try_from(*size).unwrap(),
-            refused: false,
+            ..PublishEntry::default()
         };
         let entries = sizes.iter().map(entry).collect();
         self.run(Command::Publish(Publish { entries, ..publish(self.queue, &[]) }));

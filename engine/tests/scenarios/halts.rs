@@ -26,7 +26,10 @@ fn machine() -> ShardMachine {
 fn a_newer_batch_is_refused_whole() {
     let (kv, mut machine) = (MemKv::default(), machine());
     let newer = Batch { machine_version: MACHINE_VERSION + 1, ..batch(vec![]) };
-    assert!(matches!(machine.apply(&kv, 1, newer), Err(Halt::NewerVersion { found: 2, known: 1 })));
+    assert!(matches!(
+        machine.apply(&kv, 1, newer),
+        Err(Halt::NewerVersion { found, known: MACHINE_VERSION }) if found == MACHINE_VERSION + 1
+    ));
     // And what follows it, until the machine is read again.
     assert!(matches!(machine.apply(&kv, 1, batch(vec![])), Err(Halt::Halted)));
 }

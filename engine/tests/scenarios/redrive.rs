@@ -167,7 +167,7 @@ fn a_redrive_moves_so_many_bytes_and_leaves_the_rest() {
     let dead = shard.create("dead", settings(0, ""));
     let queue = shard.create("applications", settings(1, "dead"));
     let content = Bytes::from(vec![7; 3 << 20]);
-    let entry = PublishEntry { content, payload_bytes: 3 << 20, refused: false };
+    let entry = PublishEntry { content, payload_bytes: 3 << 20, ..PublishEntry::default() };
     for sequence in 1..=8 {
         shard.run(Command::Publish(Publish { entries: vec![entry.clone()], ..publish(queue, &[]) }));
         shard.fail(queue, sequence);

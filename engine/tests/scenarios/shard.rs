@@ -276,6 +276,7 @@ pub fn publish(queue: QueueRef, contents: &[&str]) -> Publish {
         content: Bytes::copy_from_slice(content.as_bytes()),
         payload_bytes: u32::try_from(content.len()).unwrap(),
         refused: *content == "refused",
+        ..PublishEntry::default()
     };
     let entries = contents.iter().map(entry).collect();
     Publish { department: queue.department.0, queue: queue.queue.0, entries, ..Publish::default() }

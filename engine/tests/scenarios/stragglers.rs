@@ -19,7 +19,8 @@ fn work_off(shard: &mut Shard, queue: QueueRef, count: u64, per_publish: u64, le
     let first = shard.counts(queue).last_sequence + 1;
     let count = count / per_publish * per_publish;
     for _ in 0..count / per_publish {
-        let entry = PublishEntry { content: Bytes::from_static(b"x"), payload_bytes: 1, refused: false };
+        let entry =
+            PublishEntry { content: Bytes::from_static(b"x"), payload_bytes: 1, ..PublishEntry::default() };
         let entries = vec![entry; usize::try_from(per_publish).unwrap()];
         shard.run(Command::Publish(Publish {
             department: 1,

@@ -22,7 +22,8 @@ struct Trims {
 fn work_off(count: u64, size: usize) -> Trims {
     let (mut shard, queue) = Shard::with(QueueSettings::default());
     let content = Bytes::from(vec![7; size]);
-    let entry = PublishEntry { content, payload_bytes: u32::try_from(size).unwrap(), refused: false };
+    let entry =
+        PublishEntry { content, payload_bytes: u32::try_from(size).unwrap(), ..PublishEntry::default() };
     let mut trims = Trims { range_deletes: 0, most_dead_bytes: 0, bytes_left: 0 };
     let mut run = |shard: &mut Shard, command| {
         let commands = vec![CommandRecord { command: Some(command) }];

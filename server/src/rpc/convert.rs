@@ -15,7 +15,10 @@ use posthouse_proto::v1::{
     self, Delivery, ErrorReason, ExtendResult, Message, PublishResult, SettleAction, SettleResult,
     extend_result, publish_result, settle_result,
 };
-use prost::Message as _;
+use prost::{
+    Message as _,
+    encoding::{WireType, encode_key, encode_varint},
+};
 use prost_types::{Duration, Timestamp};
 use tonic::Code;
 
@@ -26,6 +29,11 @@ use crate::{bodies::Body, limits, names::QueueResource};
 
 /// Lease 8, index 4, nonce 8 bytes, big-endian.
 pub(crate) const TOKEN_BYTES: usize = 20;
+
+/// `Content.payload` of the store's schema.
+const CONTENT_PAYLOAD: u32 = 5;
+/// Its key and its length, at most.
+const PAYLOAD_HEAD_BYTES: usize = 6;
 
 /// Unix milliseconds as a timestamp.
 pub(crate) fn timestamp(ms: u64) -> Timestamp {
@@ -68,17 +76,27 @@ pub(crate) fn publish_entry(
         return Err(error.with_limit(max_message_bytes));
     }
     check_attributes(&message.attributes)?;
-    let content = Content {
-        attributes: message.attributes.into_iter().collect(),
-        payload: message.payload,
-        ..Content::default()
-    };
-    Ok(PublishEntry { content: content.encode_to_vec().into(), payload_bytes, refused: false })
+    let v1::NewMessage { payload, attributes, .. } = message;
+    let content_head = content_head(attributes, &payload);
+    Ok(PublishEntry { content_head, content: payload, payload_bytes, refused: false })
+}
+
+/// A content that is not sealed, but for its payload, which follows: that is not copied.
+fn content_head(attributes: HashMap<String, String>, payload: &Bytes) -> Bytes {
+    let before = Content { attributes: attributes.into_iter().collect(), ..Content::default() };
+    let mut head = Vec::with_capacity(before.encoded_len() + PAYLOAD_HEAD_BYTES);
+    // A Vec grows: encoding into it cannot fail.
+    before.encode_raw(&mut head);
+    if !payload.is_empty() {
+        encode_key(CONTENT_PAYLOAD, WireType::LengthDelimited, &mut head);
+        encode_varint(payload.len() as u64, &mut head);
+    }
+    head.into()
 }
 
 /// What stands for a refused message, so that it takes its producer sequence.
 pub(crate) fn refused_entry() -> PublishEntry {
-    PublishEntry { content: Bytes::new(), payload_bytes: 0, refused: true }
+    PublishEntry { refused: true, ..PublishEntry::default() }
 }
 
 fn check_attributes(attributes: &HashMap<String, String>) -> Result<(), ApiError> {

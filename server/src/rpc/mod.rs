@@ -9,7 +9,7 @@ mod consume_credit;
 mod consume_deliver;
 mod consume_stream;
 mod context;
-mod convert;
+pub(crate) mod convert;
 mod engine_errors;
 mod envelope;
 mod health;

@@ -108,7 +108,7 @@ pub(crate) fn decode_batch(mut data: Bytes) -> Result<Batch, prost::DecodeError>
 fn content_bytes(command: &Command) -> usize {
     let items = match command {
         command_record::Command::Publish(Publish { entries, .. }) => {
-            entries.iter().map(|e| e.content.len() + 16).sum()
+            entries.iter().map(|e| e.content_head.len() + e.content.len() + 16).sum()
         }
         command_record::Command::Settle(settle) => 40 * settle.items.len(),
         command_record::Command::Extend(extend) => 32 * extend.tokens.len(),

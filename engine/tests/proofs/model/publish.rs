@@ -26,7 +26,7 @@ impl Model {
                 continue;
             }
             queue.messages.push(Message {
-                content: entry.content.clone(),
+                content: [&entry.content_head[..], &entry.content].concat().into(),
                 size: entry.payload_bytes,
                 published_at: now,
                 origin: None,

@@ -99,7 +99,7 @@ impl World {
         let entry = |&payload_bytes: &u32| PublishEntry {
             content: vec![0; payload_bytes as usize].into(),
             payload_bytes,
-            refused: false,
+            ..PublishEntry::default()
         };
         let entries = sizes.iter().map(entry).collect();
         let publish = Publish { department: 1, queue: 1, entries, ..Publish::default() };

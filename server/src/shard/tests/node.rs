@@ -117,7 +117,7 @@ impl Node {
     }
 
     pub(super) async fn publish(&self, shard: u16, count: usize) -> Result<Outcome, ShardError> {
-        let entry = PublishEntry { content: "x".into(), payload_bytes: 1, refused: false };
+        let entry = PublishEntry { content: "x".into(), payload_bytes: 1, ..PublishEntry::default() };
         let at = at(shard).queue;
         let publish = Publish {
             department: at.department.0,
