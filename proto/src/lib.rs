@@ -1,5 +1,5 @@
-//! The wire schema of Posthouse (package `posthouse.v1`) and the code generated from it. One message and the codec are by hand, for speed; they
-//! are what would be generated to everyone else.
+//! The wire schema of Posthouse (package `posthouse.v1`) and the code generated from it. One message and the codec are by
+//! hand, for speed; on the wire they are what would be generated.
 //!
 //! The messages and services are documented in `proto/posthouse/v1/*.proto`; those comments are repeated here.
 

@@ -220,14 +220,16 @@ impl<'a> PublishTimes<'a> {
         Ok(entry.published_at_ms)
     }
 
-    /// Reads the publish of a message and some that follow: who reads one will soon read them.
+    /// Reads the publish of a message; if it follows the last, then some that come next, too.
     fn read(&self, rows: &Overlay<'_>, held: &mut Subscription, sequence: u64) -> Result<Entry, Halt> {
         let queue = held.id.queue;
-        let first = match held.reading.end() {
-            Some(end) if end == sequence => sequence,
-            _ => find(rows, self.recent, queue, sequence)?.first_sequence,
+        let page = match held.reading.end() {
+            Some(end) if end == sequence => {
+                following(rows, queue, sequence, self.head.next_sequence, READING_PAGE)?
+            }
+            _ => VecDeque::from([find(rows, self.recent, queue, sequence)?]),
         };
-        held.reading.read(following(rows, queue, first, self.head.next_sequence, READING_PAGE)?);
+        held.reading.read(page);
         held.reading
             .find(sequence)
             .ok_or_else(|| Halt::Corrupt(format!("message {sequence} of {queue:?} has no entry")))

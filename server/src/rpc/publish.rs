@@ -2,6 +2,7 @@
 
 use std::{pin::Pin, sync::Arc};
 
+use bytes::Bytes;
 use futures_util::Stream;
 use posthouse_engine::{
     ids::DEFAULT_LANE,
@@ -98,6 +99,10 @@ impl Target {
     }
 }
 
+/// A payload is a piece of the frame it came in, and keeps all of that in memory: worth it only if a frame is mostly
+/// payloads, and not much smaller than the buffers that frames are read into.
+const SLICED_FROM_BYTES: usize = 8 << 10;
+
 /// Checks one batch and proposes it; waits for room, not for the disk.
 pub(crate) async fn propose(
     context: &Context,
@@ -129,6 +134,10 @@ pub(crate) async fn propose(
                 entries.push(convert::refused_entry());
             }
         }
+    }
+    let accepted = entries.iter().map(|entry| entry.content.len()).sum::<usize>();
+    if accepted < SLICED_FROM_BYTES || accepted < bytes / 2 {
+        entries.iter_mut().for_each(|entry| entry.content = Bytes::copy_from_slice(&entry.content));
     }
     let at = target.queue.at;
     let command = Command::Publish(Publish {

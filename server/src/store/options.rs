@@ -8,8 +8,8 @@ use rocksdb::{BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionTyp
 use super::drop_trimmed::DropTrimmed;
 use super::trims::Trims;
 
-/// A file of bodies that has lain this long is compacted once more, so that what was settled meanwhile leaves the disk.
-const LONGEST_LEFTOVERS_SECONDS: u64 = 24 * 60 * 60;
+/// A file of bodies is compacted again each time it has lain this long, so that what was settled meanwhile leaves the disk.
+const LONGEST_LEFTOVERS_SECONDS: u64 = 7 * 24 * 60 * 60;
 
 /// What of the store's set-up may differ between machines.
 #[derive(Debug, Clone, Copy)]

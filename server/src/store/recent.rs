@@ -1,4 +1,5 @@
 //! Which bodies may still be in RocksDB's memtables: a trim of those writes a tombstone, so that the flush leaves them out.
+//! A guess by bytes: where it is wrong, some space is taken for longer, or a tombstone is written for nothing.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -9,7 +10,7 @@ use super::trims::split;
 #[derive(Debug)]
 pub(super) struct Recent {
     generations: Mutex<Generations>,
-    /// The size of a generation. The two together cover what the memtables hold.
+    /// The size of a generation. The two together are about what the memtables hold.
     generation_bytes: usize,
 }
 
@@ -20,25 +21,33 @@ struct Generations {
     young_bytes: usize,
 }
 
-/// The bodies of one batch, as they are written: where a run of keys of one line begins.
+/// The bodies of one batch, as they are written.
 #[derive(Default)]
 pub(super) struct Runs<'a> {
-    firsts: Vec<(&'a [u8], u64)>,
+    runs: Vec<Run<'a>>,
     bytes: usize,
+}
+
+/// Ascending keys of one line.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Run<'a> {
+    pub(super) line: &'a [u8],
+    pub(super) first: u64,
+    pub(super) last: u64,
 }
 
 impl<'a> Runs<'a> {
     pub(super) fn add(&mut self, key: &'a [u8], bytes: usize) {
         self.bytes += bytes;
         let Some((line, sequence)) = split(key) else { return };
-        if self.firsts.last().is_none_or(|(last, first)| *last != line || sequence < *first) {
-            self.firsts.push((line, sequence));
+        match self.runs.last_mut().filter(|run| run.line == line && run.last < sequence) {
+            Some(run) => run.last = sequence,
+            None => self.runs.push(Run { line, first: sequence, last: sequence }),
         }
     }
 
-    /// Line and first sequence of each run.
-    pub(super) fn firsts(&self) -> &[(&'a [u8], u64)] {
-        &self.firsts
+    pub(super) fn all(&self) -> &[Run<'a>] {
+        &self.runs
     }
 }
 
@@ -53,7 +62,7 @@ impl Recent {
             return;
         }
         let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
-        for (line, first) in &runs.firsts {
+        for Run { line, first, .. } in &runs.runs {
             match generations.young.get_mut(*line) {
                 Some(known) => *known = (*known).min(*first),
                 None => drop(generations.young.insert(line.to_vec(), *first)),

@@ -1,7 +1,7 @@
 //! The rows of all shards, in one RocksDB.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use posthouse_engine::kv::{Family, Kv, KvError, Row, Write};
@@ -13,7 +13,7 @@ use rocksdb::{
 use super::errors::{StoreError, StoreOpenError, has_rows, is_made, judge};
 use super::options::{self, StoreOptions};
 use super::recent::{Recent, Runs};
-use super::trims::{Trims, join};
+use super::trims::{Trim, Trims, join, split};
 
 /// How the store is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +46,16 @@ pub struct Store {
     recent: Recent,
     /// Body ranges that were deleted otherwise than by a trim, and not yet flushed.
     deleted_bodies: Mutex<Vec<(Vec<u8>, Vec<u8>)>>,
+}
+
+/// What a batch deletes of the bodies, for when it is written.
+#[derive(Default)]
+struct Gone<'a> {
+    trims: Vec<Trim<'a>>,
+    /// Lines that nothing is left of.
+    lines: Vec<Vec<u8>>,
+    /// Other ranges within a line.
+    ranges: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl std::fmt::Debug for Store {
@@ -145,7 +155,7 @@ impl Store {
     pub fn write(&self, writes: &[Write]) -> Result<(), StoreError> {
         let failed = |source| StoreError::Failed { doing: "write to the store", source };
         let mut batch = WriteBatch::with_capacity_bytes(writes.iter().map(size).sum());
-        let (mut joined, mut runs) = (Vec::new(), Runs::default());
+        let (mut joined, mut runs, mut gone) = (Vec::new(), Runs::default(), Gone::default());
         for write in writes {
             match write {
                 Write::Put { family, key, head, tail } => {
@@ -164,7 +174,7 @@ impl Store {
                 }
                 Write::Delete { family, key } => batch.delete_cf(self.family(*family)?, key),
                 Write::DeleteRange { family: Family::Body, from, to } if from < to => {
-                    self.delete_bodies(&mut batch, from, to)?;
+                    self.delete_bodies(&mut batch, from, to, &mut gone)?;
                 }
                 Write::DeleteRange { family, from, to } if from < to => {
                     batch.delete_range_cf(self.family(*family)?, from, to);
@@ -173,18 +183,31 @@ impl Store {
             }
         }
         // Sequences only rise. A body below what its line has trimmed would be lost without a word.
-        if runs.firsts().iter().any(|(line, first)| self.trims.hides(&join(line, *first))) {
+        if runs.all().iter().any(|run| self.trims.meets(run.line, run.first, run.last)) {
             return Err(StoreError::BelowTrim);
         }
         self.recent.note(&runs);
-        self.db.write_opt(batch, &self.unlogged).map_err(failed)
+        self.db.write_opt(batch, &self.unlogged).map_err(failed)?;
+        // In this order: a line may be deleted and trimmed by one batch.
+        self.trims.forget(&gone.lines);
+        gone.trims.iter().for_each(|trim| self.trims.done(trim));
+        self.lock_deleted().extend(gone.ranges);
+        Ok(())
     }
 
     /// Trims a line of bodies by a row, with a tombstone only for what may not be flushed yet; or deletes another range.
-    fn delete_bodies(&self, batch: &mut WriteBatch, from: &[u8], to: &[u8]) -> Result<(), StoreError> {
+    fn delete_bodies<'a>(
+        &self,
+        batch: &mut WriteBatch,
+        from: &'a [u8],
+        to: &'a [u8],
+        gone: &mut Gone<'a>,
+    ) -> Result<(), StoreError> {
         let (bodies, rows) = (self.family(Family::Body)?, self.own_rows()?);
-        if let Some((line, row)) = self.trims.trim(from, to) {
-            batch.put_cf(rows, line, row);
+        if let Some(trim) = self.trims.plan(from, to) {
+            let line = trim.line;
+            batch.put_cf(rows, line, trim.row());
+            gone.trims.push(trim);
             if let Some(first) =
                 self.recent.first(line).map(|first| join(line, first)).filter(|f| f.as_slice() < to)
             {
@@ -192,11 +215,15 @@ impl Store {
             }
             return Ok(());
         }
-        for line in self.trims.forget(from, to) {
-            batch.delete_cf(rows, line);
+        for line in self.trims.within(from, to) {
+            batch.delete_cf(rows, &line);
+            gone.lines.push(line);
         }
         batch.delete_range_cf(bodies, from, to);
-        self.deleted_bodies.lock().unwrap_or_else(PoisonError::into_inner).push((from.into(), to.into()));
+        // Of a whole queue no file may be dropped by its keys: after a purge, new bodies stand among the old.
+        if split(from).is_some() {
+            gone.ranges.push((from.into(), to.into()));
+        }
         Ok(())
     }
 
@@ -206,15 +233,17 @@ impl Store {
     /// When RocksDB fails; the log must then not be trimmed.
     pub fn flush(&self) -> Result<(), StoreError> {
         let failed = |source| StoreError::Failed { doing: "flush the store", source };
-        let deleted =
-            std::mem::take(&mut *self.deleted_bodies.lock().unwrap_or_else(PoisonError::into_inner));
-        let trimmed = self.trims.to_flush();
+        let (deleted, trimmed) = (std::mem::take(&mut *self.lock_deleted()), self.trims.to_flush());
         let mut families =
             Family::ALL.into_iter().map(|family| self.family(family)).collect::<Result<Vec<_>, _>>()?;
         families.push(self.own_rows()?);
         let mut wait = FlushOptions::default();
         wait.set_wait(true);
-        self.db.flush_cfs_opt(&families.iter().collect::<Vec<_>>(), &wait).map_err(failed)?;
+        if let Err(source) = self.db.flush_cfs_opt(&families.iter().collect::<Vec<_>>(), &wait) {
+            self.lock_deleted().extend(deleted);
+            self.trims.not_flushed(trimmed);
+            return Err(failed(source));
+        }
         self.trims.flushed(&trimmed);
         let trimmed = trimmed.iter().map(|(line, gone)| (join(line, gone.start), join(line, gone.end)));
         self.drop_files(deleted.into_iter().chain(trimmed));
@@ -229,12 +258,12 @@ impl Store {
         let failed = |source| StoreError::Failed { doing: "read message bodies from the store", source };
         let family = self.family(Family::Body)?;
         let hidden = self.trims.hidden(keys);
-        let found = self.db.batched_multi_get_cf(family, keys, keys.is_sorted());
-        let shown = |(body, hidden): (Result<Option<_>, _>, bool)| {
-            body.map(|body| body.filter(|_| !hidden)).map_err(failed)
-        };
-        let found = found.into_iter().zip(hidden).map(shown).collect::<Result<Vec<_>, _>>()?;
-        Ok(copied_together(&found))
+        let asked: Vec<_> =
+            keys.iter().zip(&hidden).filter(|(_, hidden)| !**hidden).map(|(key, _)| key).collect();
+        let found = self.db.batched_multi_get_cf(family, asked, keys.is_sorted());
+        let found = found.into_iter().map(|body| body.map_err(failed)).collect::<Result<Vec<_>, _>>()?;
+        let mut found = copied_together(&found).into_iter();
+        Ok(hidden.into_iter().map(|hidden| if hidden { None } else { found.next().flatten() }).collect())
     }
 
     /// Bytes free for this process on the store's disk.
@@ -304,6 +333,10 @@ impl Store {
         self.db.cf_handle(name).ok_or(StoreError::NoFamily(name))
     }
 
+    fn lock_deleted(&self) -> MutexGuard<'_, Vec<(Vec<u8>, Vec<u8>)>> {
+        self.deleted_bodies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn hides(&self, family: Family, key: &[u8]) -> bool {
         family == Family::Body && self.trims.hides(key)
     }
@@ -336,8 +369,11 @@ impl Store {
 
 impl Kv for Store {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, KvError> {
+        if self.hides(family, key) {
+            return Ok(None);
+        }
         let found = self.db.get_pinned_cf(self.family(family).map_err(unread)?, key).map_err(failed_read)?;
-        Ok(copied(found).filter(|_| !self.hides(family, key)))
+        Ok(copied(found))
     }
 
     fn range(&self, family: Family, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, KvError> {

@@ -40,6 +40,23 @@ struct Trimmed {
     flushed: u64,
 }
 
+/// A trim that is being written.
+#[derive(Debug)]
+pub(super) struct Trim<'a> {
+    pub(super) line: &'a [u8],
+    trimmed: Trimmed,
+}
+
+impl Trim<'_> {
+    /// The line's row.
+    pub(super) fn row(&self) -> [u8; 16] {
+        let mut row = [0; 16];
+        row[..8].copy_from_slice(&self.trimmed.from.to_be_bytes());
+        row[8..].copy_from_slice(&self.trimmed.to.to_be_bytes());
+        row
+    }
+}
+
 impl Trims {
     /// Takes up a row that was found when the store was opened. `false`: it is damaged.
     pub(super) fn load(&self, line: &[u8], row: &[u8]) -> bool {
@@ -48,43 +65,57 @@ impl Trims {
         else {
             return false;
         };
-        self.write().insert(line.to_vec(), Trimmed { from, to, flushed: to });
-        split(&join(line, from)).is_some()
+        let sound = split(&join(line, from)).is_some();
+        if sound {
+            self.write().insert(line.to_vec(), Trimmed { from, to, flushed: to });
+        }
+        sound
     }
 
-    /// Trims a range and returns the line and its new row; `None`, and nothing is changed, if the range is of more than
-    /// one line or has a gap to what its line has trimmed before.
-    pub(super) fn trim<'a>(&self, from: &'a [u8], to: &[u8]) -> Option<(&'a [u8], [u8; 16])> {
+    /// What trims a range, to be written and then [done](Self::done); `None` if the range is of more than one line or has
+    /// a gap to what its line has trimmed before.
+    pub(super) fn plan<'a>(&self, from: &'a [u8], to: &[u8]) -> Option<Trim<'a>> {
         let ((line, first), (_, end)) = (split(from)?, split(to).filter(|(line, _)| from.starts_with(line))?);
-        let mut lines = self.write();
-        let new = Trimmed { from: first, to: end, flushed: first };
-        let trimmed = lines.get(line).copied().unwrap_or(new);
+        let trimmed = self.read().get(line).copied();
+        let trimmed = trimmed.unwrap_or(Trimmed { from: first, to: end, flushed: first });
         if first < trimmed.from || first > trimmed.to {
             return None;
         }
-        let trimmed = Trimmed { to: trimmed.to.max(end), ..trimmed };
-        lines.insert(line.to_vec(), trimmed);
-        drop(lines);
-        self.touched().insert(line.to_vec());
-        let mut row = [0; 16];
-        row[..8].copy_from_slice(&trimmed.from.to_be_bytes());
-        row[8..].copy_from_slice(&trimmed.to.to_be_bytes());
-        Some((line, row))
+        Some(Trim { line, trimmed: Trimmed { to: trimmed.to.max(end), ..trimmed } })
     }
 
-    /// Forgets the lines of which nothing is trimmed outside of a range, which is deleted as a whole; those lines.
-    pub(super) fn forget(&self, from: &[u8], to: &[u8]) -> Vec<Vec<u8>> {
-        let mut lines = self.write();
+    /// A trim was written: from now on nobody sees what it covers, and the next flush makes it durable. Not earlier: a
+    /// flush that overtakes the write must not take it for its own, and what is copied aside in the same batch must be
+    /// there first.
+    pub(super) fn done(&self, trim: &Trim<'_>) {
+        let new = trim.trimmed;
+        let known = |trimmed: &mut Trimmed| trimmed.to = trimmed.to.max(new.to);
+        self.write().entry(trim.line.to_vec()).and_modify(known).or_insert(new);
+        self.touched().insert(trim.line.to_vec());
+    }
+
+    /// The lines of which nothing is trimmed outside of a range that is deleted as a whole.
+    pub(super) fn within(&self, from: &[u8], to: &[u8]) -> Vec<Vec<u8>> {
+        let lines = self.read();
         let inside = |(line, trimmed): (&Vec<u8>, &Trimmed)| {
             let whole =
                 join(line, trimmed.from).as_slice() >= from && join(line, trimmed.to).as_slice() <= to;
             whole.then(|| line.clone())
         };
-        let gone: Vec<_> = lines.range(from.to_vec()..to.to_vec()).filter_map(inside).collect();
-        for line in &gone {
+        lines.range(from.to_vec()..to.to_vec()).filter_map(inside).collect()
+    }
+
+    /// Lines were deleted, and their rows.
+    pub(super) fn forget(&self, gone: &[Vec<u8>]) {
+        let mut lines = self.write();
+        for line in gone {
             lines.remove(line);
         }
-        gone
+    }
+
+    /// Whether any sequence of a line, from a first to a last, is gone.
+    pub(super) fn meets(&self, line: &[u8], first: u64, last: u64) -> bool {
+        self.read().get(line).is_some_and(|trimmed| first < trimmed.to && trimmed.from <= last)
     }
 
     /// Whether the row of a key is gone.
@@ -121,6 +152,11 @@ impl Trims {
             Some((line, trimmed.from..trimmed.to))
         };
         touched.into_iter().filter_map(range).collect()
+    }
+
+    /// The flush has failed: the next one takes them.
+    pub(super) fn not_flushed(&self, ranges: Vec<(Vec<u8>, Range<u64>)>) {
+        self.touched().extend(ranges.into_iter().map(|(line, _)| line));
     }
 
     /// The flush is done: compaction may drop what it made durable.

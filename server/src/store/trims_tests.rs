@@ -9,6 +9,7 @@ use posthouse_engine::kv::{Family, Kv, MemKv, Write};
 use proptest::prelude::*;
 
 use super::conformance_tests::small;
+use super::trims::{Trims, split};
 use super::{Store, StoreError};
 
 fn queue(number: u8) -> QueueRef {
@@ -43,6 +44,7 @@ enum Step {
     Delete(u8),
     Flush,
     Compact,
+    FlushAndCompact,
     Reopen,
 }
 
@@ -54,6 +56,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..3_u8).prop_map(Step::Delete),
         2 => Just(Step::Flush),
         1 => Just(Step::Compact),
+        1 => Just(Step::FlushAndCompact),
         1 => Just(Step::Reopen),
     ]
 }
@@ -89,7 +92,7 @@ fn writes(step: &Step, lines: &mut Lines) -> Vec<Write> {
             let prefix = keys::queue_prefix(queue(number));
             vec![deletes(prefix.clone(), keys::after(&prefix))]
         }
-        Step::Flush | Step::Compact | Step::Reopen => Vec::new(),
+        Step::Flush | Step::Compact | Step::FlushAndCompact | Step::Reopen => Vec::new(),
     }
 }
 
@@ -108,7 +111,8 @@ proptest! {
             model.write(&writes.iter().filter(sound).cloned().collect::<Vec<_>>());
             match step {
                 Step::Flush => store.flush().unwrap(),
-                Step::Compact => {
+                Step::Compact => store.compact_bodies(),
+                Step::FlushAndCompact => {
                     store.flush().unwrap();
                     store.compact_bodies();
                 }
@@ -185,6 +189,50 @@ fn a_trim_of_old_bodies_leaves_no_tombstone() {
 fn a_body_below_the_trim_is_refused_and_changes_nothing() {
     let (_dir, store) = trimmed();
     assert!(matches!(store.write(&[body(2, 2_000), body(1, 5)]), Err(StoreError::BelowTrim)));
+    assert!(matches!(store.write(&[body(2, 2_000), body(1, 989)]), Err(StoreError::BelowTrim)));
     assert_eq!(store.get(Family::Body, &key(2, 2_000)).unwrap(), None);
     store.write(&[body(1, 1_001)]).unwrap();
+}
+
+#[test]
+fn a_flush_that_overtakes_a_write_makes_nothing_of_it_durable() {
+    let trims = Trims::default();
+    let (from, to) = (key(1, 1), key(1, 100));
+    let (line, _) = split(&from).unwrap();
+    let trim = trims.plan(&from, &to).unwrap();
+    assert_eq!(trims.to_flush(), []);
+    assert!(!trims.hides(&key(1, 50)));
+    trims.done(&trim);
+    assert!(trims.hides(&key(1, 50)));
+    assert!(trims.droppable(line).is_empty());
+    let overtaken = trims.to_flush();
+    trims.done(&trims.plan(&to, &key(1, 200)).unwrap());
+    trims.flushed(&overtaken);
+    assert_eq!(trims.droppable(line), 1..100);
+    trims.flushed(&trims.to_flush());
+    assert_eq!(trims.droppable(line), 1..200);
+}
+
+#[test]
+fn what_a_flush_that_failed_had_taken_is_taken_by_the_next() {
+    let trims = Trims::default();
+    trims.done(&trims.plan(&key(1, 1), &key(1, 100)).unwrap());
+    let taken = trims.to_flush();
+    assert_eq!(trims.to_flush(), []);
+    trims.not_flushed(taken.clone());
+    assert_eq!(trims.to_flush(), taken);
+}
+
+#[test]
+fn ranges_that_are_no_trim_are_left_alone() {
+    let trims = Trims::default();
+    let prefix = keys::queue_prefix(queue(1));
+    assert!(trims.plan(&prefix, &keys::after(&prefix)).is_none());
+    assert!(trims.plan(&key(1, 1), &key(2, 5)).is_none());
+    trims.done(&trims.plan(&key(1, 1), &key(1, 100)).unwrap());
+    assert!(trims.plan(&key(1, 150), &key(1, 200)).is_none(), "a gap");
+    let within = trims.within(&prefix, &keys::after(&prefix));
+    assert_eq!(within.len(), 1);
+    trims.forget(&within);
+    assert!(!trims.hides(&key(1, 50)));
 }
