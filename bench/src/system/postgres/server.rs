@@ -18,7 +18,7 @@ use crate::system::{Consumer, Facts, Producer, Server, Shape};
 /// Where they differ from the server's own defaults. Queries of a queue are planned once, while its table is empty: without
 /// sequential scans, and hash and merge joins, the plan is the one by index that suits a full table, too.
 const SETTINGS: &str = "shared_buffers=2GB wal_buffers=64MB max_wal_size=8GB min_wal_size=2GB checkpoint_timeout=15min \
-    wal_compression=lz4 wal_level=minimal max_wal_senders=0 max_connections=700 autovacuum_naptime=5s \
+    wal_compression=lz4 wal_level=minimal max_wal_senders=0 max_connections=1100 autovacuum_naptime=5s \
     autovacuum_vacuum_cost_limit=2000 enable_seqscan=off enable_hashjoin=off enable_mergejoin=off jit=off";
 
 /// How a table is used.
