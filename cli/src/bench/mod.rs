@@ -94,7 +94,14 @@ async fn run(client: &Client, plan: &Plan, measured: &OnceLock<Arc<Phase>>) -> R
         if let (Some(consumers), Some(kind)) = (&consumers, plan.takes) {
             consumers.start(kind, &phase, &mut tasks);
         }
-        join(tasks).await?;
+        let joined = join(tasks).await;
+        if joined.is_err()
+            && let Some(consumers) = consumers.take()
+        {
+            // The process ends: what they hold is released before. What went wrong first is what is told.
+            let _ = consumers.close().await;
+        }
+        joined?;
     }
     if let Some(consumers) = consumers {
         consumers.close().await?;
