@@ -1,0 +1,74 @@
+//! How the store is doing.
+
+use posthouse_engine::kv::Family;
+use rocksdb::properties;
+
+use super::errors::StoreError;
+use super::rocks::Store;
+
+/// How the store is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreHealth {
+    /// Flushes and compactions that failed since the start. Anything but 0 needs somebody to look.
+    pub background_errors: u64,
+    /// Whether writes wait for compaction.
+    pub write_stopped: bool,
+    /// Bytes compaction has yet to rewrite, about.
+    pub pending_compaction_bytes: u64,
+    /// Bytes of memory held by the block cache.
+    pub cache_bytes: u64,
+    /// Bytes of memory held by rows that wait for a flush.
+    pub memtable_bytes: u64,
+    /// Bytes of memory held by open files, outside the block cache.
+    pub reader_bytes: u64,
+    /// Bytes of live data, about.
+    pub live_data_bytes: u64,
+    /// Bytes of all table files.
+    pub file_bytes: u64,
+}
+
+impl Store {
+    /// Bytes free for this process on the store's disk.
+    ///
+    /// # Errors
+    /// When the operating system does not say.
+    pub fn free_bytes(&self) -> std::io::Result<u64> {
+        let disk = rustix::fs::statvfs(&self.path)?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
+    /// How the store is doing. Cheap enough to ask every second.
+    ///
+    /// # Errors
+    /// When RocksDB does not say.
+    pub fn health(&self) -> Result<StoreHealth, StoreError> {
+        let failed = |source| StoreError::Failed { doing: "ask the store for its health", source };
+        let mut health = StoreHealth {
+            background_errors: self
+                .db
+                .property_int_value(properties::BACKGROUND_ERRORS)
+                .map_err(failed)?
+                .unwrap_or(0),
+            write_stopped: false,
+            pending_compaction_bytes: 0,
+            cache_bytes: self.cache.get_usage() as u64,
+            memtable_bytes: 0,
+            reader_bytes: 0,
+            live_data_bytes: 0,
+            file_bytes: 0,
+        };
+        for family in Family::ALL {
+            let family = self.family(family)?;
+            let ask = |name| {
+                Ok::<_, StoreError>(self.db.property_int_value_cf(family, name).map_err(failed)?.unwrap_or(0))
+            };
+            health.write_stopped |= ask(properties::IS_WRITE_STOPPED)? != 0;
+            health.pending_compaction_bytes += ask(properties::ESTIMATE_PENDING_COMPACTION_BYTES)?;
+            health.memtable_bytes += ask(properties::SIZE_ALL_MEM_TABLES)?;
+            health.reader_bytes += ask(properties::ESTIMATE_TABLE_READERS_MEM)?;
+            health.live_data_bytes += ask(properties::ESTIMATE_LIVE_DATA_SIZE)?;
+            health.file_bytes += ask(properties::TOTAL_SST_FILES_SIZE)?;
+        }
+        Ok(health)
+    }
+}
