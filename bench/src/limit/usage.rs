@@ -1,8 +1,8 @@
-//! What the operating system says that a process has used.
-
-use std::fs;
+//! What the one process of a limit has used.
 
 use anyhow::{Context as _, Result};
+
+use crate::measure::process::{cpu_seconds_of, written_bytes};
 
 /// Of one process, since it started or between two looks.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -21,17 +21,8 @@ impl Usage {
 
     /// Of another.
     pub fn of(pid: u32) -> Result<Self> {
-        let stat = read(&format!("/proc/{pid}/stat"))?;
-        // The second field is the name in brackets, which may hold anything.
-        let fields = stat.rsplit_once(')').map(|(_, fields)| fields.split_whitespace());
-        let ticks = fields.into_iter().flatten().skip(11).take(2).map(str::parse::<u64>);
-        let ticks = ticks.sum::<Result<u64, _>>().context("its processor time is no number")?;
-        // Elsewhere than on a disk there may be none.
-        let io = read(&format!("/proc/{pid}/io")).unwrap_or_default();
-        let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
-        let written_bytes = written.and_then(|bytes| bytes.parse().ok()).unwrap_or(0);
-        // Linux tells it in hundredths, whatever its own clock.
-        Ok(Self { cpu_seconds: ticks as f64 / 100.0, written_bytes })
+        let cpu_seconds = cpu_seconds_of(pid).with_context(|| format!("there is no process {pid}"))?;
+        Ok(Self { cpu_seconds, written_bytes: written_bytes(&[pid]) })
     }
 
     /// What was used from `earlier` on.
@@ -41,10 +32,6 @@ impl Usage {
             written_bytes: self.written_bytes.saturating_sub(earlier.written_bytes),
         }
     }
-}
-
-fn read(path: &str) -> Result<String> {
-    fs::read_to_string(path).with_context(|| format!("cannot read {path}"))
 }
 
 #[cfg(test)]

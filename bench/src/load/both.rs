@@ -10,7 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::send::{self, Sending};
 use super::take::{self, Taking};
-use super::{Load, Measured, consume, publish};
+use super::{Load, Measured, consume, publish, span};
 use crate::measure::usage::Watch;
 use crate::row::Row;
 use crate::system::Server;
@@ -46,14 +46,7 @@ pub async fn sampled(
         let (taking, pids) = (Arc::clone(&taking), pids.clone());
         AbortOnDropHandle::new(tokio::spawn(async move { sample(&taking, &pids, &samples).await }))
     });
-    let stop = sending.stop.clone();
-    let watch = tokio::spawn(async move {
-        tokio::time::sleep(load.warm_up).await;
-        let (begun, watch) = (Instant::now(), Watch::begin(pids));
-        let _ = tokio::time::timeout(load.length, stop.cancelled()).await;
-        stop.cancel();
-        (watch.end(), begun.elapsed())
-    });
+    let watch = span::watch(&load, pids, sending.stop.clone());
     let ended = tokio::select! {
         ended = publish::join(&mut senders, &sending.stop) => ended,
         ended = publish::join(&mut takers, &taking.stop) => ended,

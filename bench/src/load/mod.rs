@@ -11,6 +11,7 @@ pub mod payload;
 pub mod publish;
 mod seen;
 mod send;
+mod span;
 mod take;
 
 use std::time::Duration;

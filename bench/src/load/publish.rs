@@ -6,8 +6,7 @@ use anyhow::{Context as _, Result};
 use tokio::task::JoinSet;
 
 use super::send::{self, Sending};
-use super::{Load, Measured};
-use crate::measure::usage::Watch;
+use super::{Load, Measured, span};
 use crate::system::Server;
 
 /// What was published, for whoever takes it: payloads' moments count from `origin`.
@@ -25,15 +24,7 @@ pub async fn run(server: &dyn Server, queue: &str, load: Load) -> Result<Publish
     let sending = Sending::begin(load, None)?;
     let mut tasks = JoinSet::new();
     sending.start(producers, &mut tasks);
-    let ending = sending.stop.clone();
-    let pids = server.pids();
-    let watch = tokio::spawn(async move {
-        tokio::time::sleep(load.warm_up).await;
-        let (begun, watch) = (Instant::now(), Watch::begin(pids));
-        let _ = tokio::time::timeout(load.length, ending.cancelled()).await;
-        ending.cancel();
-        (watch.end(), begun.elapsed())
-    });
+    let watch = span::watch(&load, server.pids(), sending.stop.clone());
     let ended = join(&mut tasks, &sending.stop).await;
     sending.stop.cancel();
     let (usage, mut length) = watch.await?;

@@ -9,8 +9,12 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Processor seconds that processes have used so far, with those of their children that have ended.
 pub fn cpu_seconds(pids: &[u32]) -> f64 {
-    let ticks: u64 = pids.iter().filter_map(|pid| cpu_ticks(*pid)).sum();
-    ticks as f64 / TICKS_PER_SECOND
+    pids.iter().filter_map(|pid| cpu_seconds_of(*pid)).sum()
+}
+
+/// Of one; `None`: there is no such process.
+pub fn cpu_seconds_of(pid: u32) -> Option<f64> {
+    cpu_ticks(pid).map(|ticks| ticks as f64 / TICKS_PER_SECOND)
 }
 
 fn cpu_ticks(pid: u32) -> Option<u64> {

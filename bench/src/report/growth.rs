@@ -114,38 +114,35 @@ fn more_for_each(rows: &Pick<'_>, x: f64) -> Option<f64> {
 }
 
 fn idle(rows: &Pick<'_>) -> String {
-    if rows.is_empty() {
-        return String::new();
-    }
-    let mut table = Table::new(&["system", "queues", "server memory", "more for each queue"]);
-    for system in rows.systems() {
-        let here = rows.system(system);
-        for x in here.points() {
-            table.row(&[
-                system.to_owned(),
-                number(x),
-                or_nothing(here.at(x).median(pick::memory), bytes),
-                or_nothing(more_for_each(&here, x), bytes),
-            ]);
-        }
-    }
-    format!("\n### Memory of idle queues\n{}\n", table.finish().trim_end_matches('\n'))
+    let heads = ["system", "queues", "server memory", "more for each queue"];
+    by_point("Memory of idle queues", &heads, rows, |here, x| {
+        vec![or_nothing(here.at(x).median(pick::memory), bytes), or_nothing(more_for_each(here, x), bytes)]
+    })
 }
 
 fn start(rows: &Pick<'_>) -> String {
+    let heads = ["system", "messages waiting", "seconds from start to the first delivery"];
+    by_point("Start", &heads, rows, |here, x| vec![with_spread(here.at(x).spread(pick::seconds), trimmed)])
+}
+
+/// A table with a row per system and point, which begins with both; empty if nothing was measured.
+fn by_point(
+    title: &str,
+    heads: &[&str],
+    rows: &Pick<'_>,
+    cells: impl Fn(&Pick<'_>, f64) -> Vec<String>,
+) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let mut table = Table::new(&["system", "messages waiting", "seconds from start to the first delivery"]);
+    let mut table = Table::new(heads);
     for system in rows.systems() {
         let here = rows.system(system);
         for x in here.points() {
-            table.row(&[
-                system.to_owned(),
-                number(x),
-                with_spread(here.at(x).spread(pick::seconds), trimmed),
-            ]);
+            let mut row = vec![system.to_owned(), number(x)];
+            row.extend(cells(&here, x));
+            table.row(&row);
         }
     }
-    format!("\n### Start\n{}\n", table.finish().trim_end_matches('\n'))
+    format!("\n### {title}\n{}\n", table.finish().trim_end_matches('\n'))
 }

@@ -15,6 +15,7 @@ use crate::row::Row;
 struct Over {
     part: &'static str,
     head: &'static str,
+    intro: &'static str,
     axis: Axis,
     of: fn(&Row) -> u64,
     show: fn(f64) -> String,
@@ -25,13 +26,12 @@ pub fn payload(rows: &[Row], folder: &Path) -> Result<String> {
     let over = Over {
         part: "payload",
         head: "payload",
+        intro: "## Payload sizes\n\nMessages per second and, in its own plot, payload bytes per second.\n",
         axis: Axis { title: "bytes of a message", unit: Unit::Bytes, log: true },
         of: |row| row.payload_bytes,
         show: bytes,
     };
-    let text = section(&over, rows, folder)?;
-    let intro = "## Payload sizes\n\nMessages per second and, in its own plot, payload bytes per second.\n";
-    Ok(if text.is_empty() { text } else { format!("{intro}{text}") })
+    section(&over, rows, folder)
 }
 
 /// The section over numbers of connections; empty if they were not measured.
@@ -39,13 +39,12 @@ pub fn connections(rows: &[Row], folder: &Path) -> Result<String> {
     let over = Over {
         part: "connections",
         head: "connections",
+        intro: "## Connections\n\nThe same load spread over more connections.\n",
         axis: Axis { title: "connections of each kind", unit: Unit::Plain, log: true },
         of: |row| row.connections,
         show: number,
     };
-    let text = section(&over, rows, folder)?;
-    let intro = "## Connections\n\nThe same load spread over more connections.\n";
-    Ok(if text.is_empty() { text } else { format!("{intro}{text}") })
+    section(&over, rows, folder)
 }
 
 fn section(over: &Over, rows: &[Row], folder: &Path) -> Result<String> {
@@ -70,7 +69,7 @@ fn section(over: &Over, rows: &[Row], folder: &Path) -> Result<String> {
         }
         text.push_str(&format!("![{scenario} by {}]({name})\n", over.head));
     }
-    Ok(text)
+    Ok(if text.is_empty() { text } else { format!("{}{text}", over.intro) })
 }
 
 fn bytes_rate(row: &Row) -> Option<f64> {
