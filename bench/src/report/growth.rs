@@ -15,6 +15,7 @@ use crate::row::Row;
 /// The axes that are no curve of rates.
 const IDLE: &str = "queues-idle-memory";
 const START: &str = "start-seconds";
+const DISK: &str = "backlog-disk";
 
 /// The order of the curves; others follow by name.
 const ORDER: [&str; 5] = ["backlog", "queues", "tenants", "consumers", "in-flight"];
@@ -26,7 +27,7 @@ pub fn growth(rows: &[Row], folder: &Path) -> Result<String> {
         return Ok(String::new());
     }
     let axes: BTreeSet<&str> = all.rows().iter().map(|row| row.axis.as_str()).collect();
-    let mut axes: Vec<&str> = axes.into_iter().filter(|axis| ![IDLE, START].contains(axis)).collect();
+    let mut axes: Vec<&str> = axes.into_iter().filter(|axis| ![IDLE, START, DISK].contains(axis)).collect();
     axes.sort_by_key(|axis| ORDER.iter().position(|known| known == axis).unwrap_or(ORDER.len()));
     let mut text =
         "## Growth\n\nOne thing grows and all else stays. Changes are relative to the first point of the \
@@ -35,6 +36,7 @@ pub fn growth(rows: &[Row], folder: &Path) -> Result<String> {
     for axis in axes {
         text.push_str(&curves(&all.axis(axis), axis, folder)?);
     }
+    text.push_str(&disk(&all.axis(DISK)));
     text.push_str(&idle(&all.axis(IDLE)));
     text.push_str(&start(&all.axis(START)));
     Ok(text)
@@ -111,6 +113,14 @@ fn more_for_each(rows: &Pick<'_>, x: f64) -> Option<f64> {
     let first = *rows.points().first()?;
     let (before, after) = (rows.at(first).median(pick::memory)?, rows.at(x).median(pick::memory)?);
     (x > first && after > before).then(|| (after - before) / (x - first))
+}
+
+fn disk(rows: &Pick<'_>) -> String {
+    let heads = ["system", "messages waiting", "on disk", "for each message"];
+    by_point("Disk of a backlog", &heads, rows, |here, x| {
+        let taken = here.at(x).median(pick::disk_bytes);
+        vec![or_nothing(taken, bytes), or_nothing(taken.map(|taken| taken / x), bytes)]
+    })
 }
 
 fn idle(rows: &Pick<'_>) -> String {

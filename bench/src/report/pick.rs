@@ -52,6 +52,11 @@ pub fn memory(row: &Row) -> Option<f64> {
     positive(row.server_memory_bytes as f64)
 }
 
+/// Bytes on the disk.
+pub fn disk_bytes(row: &Row) -> Option<f64> {
+    positive(row.disk_bytes as f64)
+}
+
 /// Bytes written for a byte of payload.
 pub fn disk(row: &Row) -> Option<f64> {
     positive(row.disk_bytes as f64 / (row.messages as f64 * row.payload_bytes as f64))

@@ -136,6 +136,7 @@ fn growth() -> Vec<Row> {
     for (x, memory) in [(1.0, 100 << 20), (100_000.0, 150 << 20)] {
         rows.push(Row { server_memory_bytes: memory, ..point("growth", "queues-idle-memory", x, 0.0) });
     }
+    rows.push(Row { disk_bytes: 3 << 20, ..point("growth", "backlog-disk", 1024.0, 0.0) });
     rows.push(Row { seconds: 0.4, ..point("growth", "start-seconds", 1e3, 0.0) });
     rows.push(Row { seconds: 1.5, ..point("growth", "start-seconds", 1e7, 0.0) });
     rows

@@ -79,6 +79,7 @@ fn a_report_has_all_sections_and_the_plots_that_it_shows() {
         "{report}"
     );
     assert!(report.contains("a \\| b"));
+    assert!(report.contains("| posthouse | 1,024 | 3 MiB | 3 KiB |"), "{report}");
     let plots = shown(&report);
     assert!(plots.len() >= 15, "{plots:?}");
     for plot in plots {
