@@ -140,7 +140,7 @@ async fn measure(asked: &Asked) -> Result<()> {
     };
     let command: Vec<String> = std::env::args().skip(1).collect();
     let begun = report::Run::begin(&format!("posthouse-bench {}", command.join(" ")), &asked.disk)?;
-    run.recorder.run(&begun)?;
+    run.recorder.run(begun)?;
     let all = if asked.quick { &QUICK[..] } else { Part::value_variants() };
     for part in if asked.parts.is_empty() { all } else { &asked.parts } {
         match part {

@@ -39,7 +39,7 @@ pub async fn sampled(
     let sending = Sending::begin(load, bound.clone())?;
     let taking = Taking::end_to_end(load, sending.origin, bound)?;
     let (mut senders, mut takers) = (JoinSet::new(), JoinSet::new());
-    sending.start(producers, &mut senders);
+    sending.start(producers, &mut senders)?;
     taking.start(consumers, &mut takers);
     let pids = server.pids();
     let sampling = samples.map(|samples| {

@@ -7,6 +7,7 @@
 pub mod both;
 pub mod consume;
 pub mod meter;
+mod pace;
 pub mod payload;
 pub mod publish;
 mod seen;

@@ -23,7 +23,7 @@ pub async fn run(server: &dyn Server, queue: &str, load: Load) -> Result<Publish
     let producers = send::open(server, queue, &load).await?;
     let sending = Sending::begin(load, None)?;
     let mut tasks = JoinSet::new();
-    sending.start(producers, &mut tasks);
+    sending.start(producers, &mut tasks)?;
     let watch = span::watch(&load, server.pids(), sending.stop.clone());
     let ended = join(&mut tasks, &sending.stop).await;
     sending.stop.cancel();

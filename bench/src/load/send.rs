@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::meter::{Meter, Tally};
+use super::pace::Schedule;
 use super::payload::Payloads;
 use super::{AT_ONCE, Load};
 use crate::system::{Confirmation, Producer, Server};
@@ -56,12 +57,18 @@ impl Sending {
     }
 
     /// Starts a sender on each producer, and a task that waits for its answers.
-    pub fn start(self: &Arc<Self>, producers: Vec<Box<dyn Producer>>, tasks: &mut JoinSet<Result<()>>) {
-        for (number, producer) in producers.into_iter().enumerate() {
+    pub fn start(
+        self: &Arc<Self>,
+        producers: Vec<Box<dyn Producer>>,
+        tasks: &mut JoinSet<Result<()>>,
+    ) -> Result<()> {
+        let schedules = Schedule::all(self.origin, self.load.rate, producers.len(), &self.stop)?;
+        for (number, (producer, schedule)) in producers.into_iter().zip(schedules).enumerate() {
             let (sent, answers) = mpsc::unbounded_channel();
-            tasks.spawn(send(Arc::clone(self), number, producer, sent));
+            tasks.spawn(send(Arc::clone(self), producer, schedule, sent));
             tasks.spawn(confirm(Arc::clone(self), number, answers));
         }
+        Ok(())
     }
 
     /// Whether an answer of now counts.
@@ -95,14 +102,13 @@ pub async fn open(server: &dyn Server, queue: &str, load: &Load) -> Result<Vec<B
 
 async fn send(
     sending: Arc<Sending>,
-    number: usize,
     mut producer: Box<dyn Producer>,
+    mut schedule: Schedule,
     sent: mpsc::UnboundedSender<Sent>,
 ) -> Result<()> {
     let shape = sending.load.shape;
     let room = Arc::new(Semaphore::new(shape.window));
     let mut payloads = Payloads::new(shape.payload_bytes, sending.origin);
-    let mut schedule = Schedule::of(&sending, number);
     while !sending.stop.is_cancelled() {
         let count = tokio::select! {
             biased;
@@ -169,42 +175,4 @@ async fn confirm(
         }
     }
     Ok(())
-}
-
-/// When the messages of one connection are due.
-struct Schedule {
-    origin: Instant,
-    /// Between two of this connection's messages; `None`: each is due when it is sent.
-    interval: Option<Duration>,
-    due: Duration,
-}
-
-impl Schedule {
-    fn of(sending: &Sending, number: usize) -> Self {
-        let connections = sending.load.connections as f64;
-        let interval = sending.load.rate.map(|rate| Duration::from_secs_f64(connections / rate));
-        // They take turns.
-        let due = interval.map_or(Duration::ZERO, |interval| interval.mul_f64(number as f64 / connections));
-        Self { origin: sending.origin, interval, due }
-    }
-
-    /// Waits until a message is due; how many are by then, at most so many.
-    async fn wait(&self, most: usize) -> usize {
-        let Some(interval) = self.interval else { return most };
-        let due = self.origin + self.due;
-        if due > Instant::now() {
-            tokio::time::sleep_until(due.into()).await;
-        }
-        let late = Instant::now().saturating_duration_since(due);
-        let more = (late.as_secs_f64() / interval.as_secs_f64()) as usize;
-        (1 + more).min(most)
-    }
-
-    /// The moment of the next.
-    fn next(&mut self) -> Instant {
-        let Some(interval) = self.interval else { return Instant::now() };
-        let due = self.origin + self.due;
-        self.due += interval;
-        due
-    }
 }

@@ -2,7 +2,7 @@
 
 use super::judge::Found;
 use super::machine::Machine;
-use super::raw::Raw;
+use super::raw::{Before, Raw};
 use super::targets::{self, Judgement, Verdict};
 use super::text::{NOTHING, Table, bytes};
 use crate::row::Row;
@@ -34,6 +34,9 @@ pub fn head(raw: &Raw) -> String {
         ("rounds of the comparison", rounds.map_or_else(|| NOTHING.to_owned(), |rounds| rounds.to_string())),
     ] {
         table.row(&[name, &value]);
+    }
+    for Before { date, command, commit } in &run.before {
+        table.row(&["rows are also of", &format!("{date}, commit {commit}: `{command}`")]);
     }
     format!("# Benchmarks\n{}{HOW_TO_READ}\n", table.finish())
 }

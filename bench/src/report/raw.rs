@@ -37,6 +37,20 @@ pub struct Run {
     pub machine: Machine,
     /// Which Posthouse.
     pub posthouse: Posthouse,
+    /// Runs before it that left rows in the same folder, the oldest first.
+    #[serde(default)]
+    pub before: Vec<Before>,
+}
+
+/// A run whose rows stand in the same raw data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Before {
+    /// When it began, RFC 3339.
+    pub date: String,
+    /// What makes it again.
+    pub command: String,
+    /// The commit of its Posthouse.
+    pub commit: String,
 }
 
 /// Everything that a report is made of.
@@ -74,7 +88,8 @@ impl Run {
     /// A run that begins now; the servers' data will be in `data`.
     pub fn begin(command: &str, data: &Path) -> Result<Self> {
         let machine = Machine::read(data)?;
-        Ok(Self { date: now(), command: command.to_owned(), machine, posthouse: Posthouse::here() })
+        let (date, posthouse) = (now(), Posthouse::here());
+        Ok(Self { date, command: command.to_owned(), machine, posthouse, before: Vec::new() })
     }
 }
 
@@ -143,9 +158,14 @@ impl Recorder {
         Ok(Self { folder: folder.to_owned(), rows, systems })
     }
 
-    /// Says what this run is.
-    pub fn run(&self, run: &Run) -> Result<()> {
-        save(&self.folder.join(RUN), run)
+    /// Says what this run is, and which runs the rows before it are of.
+    pub fn run(&self, mut run: Run) -> Result<()> {
+        let path = self.folder.join(RUN);
+        if let Some(Run { date, command, posthouse, before, .. }) = read(&path)? {
+            run.before = before;
+            run.before.push(Before { date, command, commit: posthouse.commit });
+        }
+        save(&path, &run)
     }
 
     /// Says what a system is; what was said of it before is replaced.

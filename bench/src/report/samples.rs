@@ -153,7 +153,8 @@ pub fn run() -> Run {
         disk: "a disk, 100 GiB".to_owned(),
     };
     let posthouse = Posthouse { commit: "0123abc".to_owned(), version: "0.1.0".to_owned() };
-    Run { date: "2026-01-02T03:04:05Z".to_owned(), command: "make bench".to_owned(), machine, posthouse }
+    let (date, command) = ("2026-01-02T03:04:05Z".to_owned(), "make bench".to_owned());
+    Run { date, command, machine, posthouse, before: Vec::new() }
 }
 
 /// Of a system.

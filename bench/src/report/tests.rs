@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::samples::{all, facts, row, run, with};
-use super::{POSTHOUSE, Raw, Recorder, compose, write};
+use super::{POSTHOUSE, Raw, Recorder, Run, compose, write};
 use crate::row::Row;
 
 #[test]
@@ -12,7 +12,7 @@ fn raw_data_survives_the_disk_and_a_run_that_was_broken_off() {
     let raw = all();
     let (some, rest) = raw.rows.split_at(5);
     let mut recorder = Recorder::open(folder.path()).unwrap();
-    recorder.run(&raw.run).unwrap();
+    recorder.run(raw.run.clone()).unwrap();
     let old = super::samples::facts("rabbitmq");
     recorder.system(crate::system::Facts { version: "old".to_owned(), ..old }).unwrap();
     some.iter().for_each(|row| recorder.row(row).unwrap());
@@ -34,10 +34,25 @@ fn raw_data_survives_the_disk_and_a_run_that_was_broken_off() {
 }
 
 #[test]
+fn runs_that_left_rows_are_told_in_their_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = Recorder::open(folder.path()).unwrap();
+    for nth in 1..=3 {
+        recorder.run(Run { command: format!("command {nth}"), ..run() }).unwrap();
+    }
+    recorder.run(run()).unwrap();
+    let raw = Raw::load(folder.path()).unwrap();
+    let told: Vec<_> = raw.run.before.iter().map(|before| before.command.as_str()).collect();
+    assert_eq!(told, ["command 1", "command 2", "command 3"]);
+    let report = compose(&raw, folder.path()).unwrap();
+    assert!(report.contains("| rows are also of | 2026-01-02T03:04:05Z, commit 0123abc: `command 2` |"));
+}
+
+#[test]
 fn a_damaged_row_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let mut recorder = Recorder::open(folder.path()).unwrap();
-    recorder.run(&run()).unwrap();
+    recorder.run(run()).unwrap();
     recorder.row(&row("compare", POSTHOUSE, "publish", 1.0)).unwrap();
     let path = folder.path().join("raw.csv");
     fs::write(&path, fs::read_to_string(&path).unwrap() + "compare,posthouse\n").unwrap();
@@ -54,7 +69,7 @@ fn a_report_has_all_sections_and_the_plots_that_it_shows() {
     let folder = tempfile::tempdir().unwrap();
     let raw = all();
     let mut recorder = Recorder::open(folder.path()).unwrap();
-    recorder.run(&raw.run).unwrap();
+    recorder.run(raw.run.clone()).unwrap();
     raw.systems.iter().for_each(|facts| recorder.system(facts.clone()).unwrap());
     raw.rows.iter().for_each(|row| recorder.row(row).unwrap());
     write(folder.path()).unwrap();

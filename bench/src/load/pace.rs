@@ -1,0 +1,128 @@
+//! When messages are due, and who wakes their senders then.
+//!
+//! The runtime's own timers count whole milliseconds: with them a message leaves up to two of them late, which is more than
+//! some systems need to store and deliver it.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// Longest time until a pacer sees that it is not wanted any more.
+const LONGEST_SLEEP: Duration = Duration::from_millis(50);
+
+/// When the messages of one connection are due.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    origin: Instant,
+    /// Between two of this connection's messages; `None`: each is due when it is sent.
+    interval: Option<Duration>,
+    due: Duration,
+    begins: Arc<Notify>,
+}
+
+impl Schedule {
+    /// Of so many connections that take turns at a rate, each message due at its moment from `origin` on. Without a rate there
+    /// are no moments.
+    pub fn all(
+        origin: Instant,
+        rate: Option<f64>,
+        connections: usize,
+        stop: &CancellationToken,
+    ) -> Result<Vec<Self>> {
+        let every = rate.map(|rate| Duration::from_secs_f64(1.0 / rate));
+        let each = |number: usize| Self {
+            origin,
+            interval: every.map(|every| every.mul_f64(connections as f64)),
+            due: every.map_or(Duration::ZERO, |every| every.mul_f64(number as f64)),
+            begins: Arc::default(),
+        };
+        let schedules: Vec<Self> = (0..connections).map(each).collect();
+        if every.is_some() {
+            let (paced, stop) = (schedules.clone(), stop.clone());
+            thread::Builder::new()
+                .name("pace".into())
+                .spawn(move || pace(paced, &stop))
+                .context("the thread that keeps the pace")?;
+        }
+        Ok(schedules)
+    }
+
+    /// Waits until a message is due; how many are by then, at most so many.
+    pub async fn wait(&self, most: usize) -> usize {
+        let Some(interval) = self.interval else { return most };
+        let due = self.origin + self.due;
+        while due > Instant::now() {
+            self.begins.notified().await;
+        }
+        let late = Instant::now().saturating_duration_since(due);
+        let more = (late.as_secs_f64() / interval.as_secs_f64()) as usize;
+        (1 + more).min(most)
+    }
+
+    /// The moment of the next.
+    pub fn next(&mut self) -> Instant {
+        let Some(interval) = self.interval else { return Instant::now() };
+        let due = self.origin + self.due;
+        self.due += interval;
+        due
+    }
+}
+
+/// Wakes each sender when its next message is due, until the end. The system's timer lets a sleep be some 50 microseconds
+/// longer, so that a wake may be for several messages.
+fn pace(mut schedules: Vec<Schedule>, stop: &CancellationToken) {
+    while !stop.is_cancelled() {
+        let now = Instant::now();
+        let Some(first) = schedules.iter().map(|schedule| schedule.origin + schedule.due).min() else {
+            return;
+        };
+        if first > now {
+            thread::sleep((first - now).min(LONGEST_SLEEP));
+            continue;
+        }
+        for schedule in &mut schedules {
+            if schedule.origin + schedule.due <= now {
+                schedule.begins.notify_one();
+            }
+            while schedule.origin + schedule.due <= now {
+                schedule.next();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn messages_are_due_in_turns_and_none_is_waited_for_before_its_moment() {
+        let (origin, stop) = (Instant::now(), CancellationToken::new());
+        let schedules = Schedule::all(origin, Some(2_000.0), 2, &stop).unwrap();
+        for (number, mut schedule) in schedules.into_iter().enumerate() {
+            let mut told = 0;
+            while told < 100 {
+                let count = schedule.wait(30).await;
+                assert!((1..=30).contains(&count));
+                for _ in 0..count {
+                    let due = schedule.next();
+                    let nth = (2 * told + number) as u32;
+                    assert_eq!(due - origin, Duration::from_micros(500) * nth, "message {told} of {number}");
+                    assert!(due <= Instant::now());
+                    told += 1;
+                }
+            }
+        }
+        stop.cancel();
+    }
+
+    #[tokio::test]
+    async fn without_a_rate_nothing_is_waited_for() {
+        let schedules = Schedule::all(Instant::now(), None, 1, &CancellationToken::new()).unwrap();
+        assert_eq!(schedules[0].wait(17).await, 17);
+    }
+}
