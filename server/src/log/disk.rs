@@ -110,7 +110,8 @@ impl Disk {
 
 /// Overwrites `from..to` with zeroes.
 pub(super) fn zero(file: &File, from: u64, to: u64) -> io::Result<()> {
-    const PART: usize = 1 << 20;
+    // A sync of the log waits behind one of these, and not for long.
+    const PART: usize = 128 << 10;
     let mut zeroes = Aligned::default();
     zeroes.fill(PART, |out| out.resize(out.len() + PART, 0));
     let mut at = from;

@@ -8,7 +8,8 @@ use rocksdb::CompactionDecision;
 use rocksdb::compaction_filter::CompactionFilter;
 use rocksdb::compaction_filter_factory::{CompactionFilterContext, CompactionFilterFactory};
 
-use super::trims::{Trims, split};
+use super::packs::Pack;
+use super::trims::Trims;
 
 /// Makes a filter for every compaction of bodies.
 pub(super) struct DropTrimmed(pub(super) Arc<Trims>);
@@ -34,14 +35,20 @@ impl CompactionFilterFactory for DropTrimmed {
 }
 
 impl CompactionFilter for Filter {
-    fn filter(&mut self, _level: u32, key: &[u8], _value: &[u8]) -> CompactionDecision {
-        let Some((line, sequence)) = split(key) else { return CompactionDecision::Keep };
+    fn filter(&mut self, _level: u32, key: &[u8], value: &[u8]) -> CompactionDecision {
+        // A row that is not whole is told to whoever reads it.
+        let Ok(Some(Pack { line, first, last, .. })) = Pack::of(key, value) else {
+            return CompactionDecision::Keep;
+        };
         if line != self.line {
             self.line.clear();
             self.line.extend_from_slice(line);
             self.droppable = self.trims.droppable(line);
         }
-        if self.droppable.contains(&sequence) { CompactionDecision::Remove } else { CompactionDecision::Keep }
+        match self.droppable.contains(&first) && self.droppable.contains(&last) {
+            true => CompactionDecision::Remove,
+            false => CompactionDecision::Keep,
+        }
     }
 
     fn name(&self) -> &CStr {

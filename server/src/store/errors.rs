@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::packs::NotWhole;
+
 /// A store was not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreOpenError {
@@ -82,9 +84,24 @@ pub enum StoreError {
         "a message body was to be stored where the bodies of its queue have been trimmed; nothing was stored"
     )]
     BelowTrim,
+    /// Bodies were to be deleted in a way that could take others with them.
+    #[error("message bodies were to be deleted that {0}; nothing was deleted")]
+    Unsupported(&'static str),
+    /// A row of bodies is not what was written.
+    #[error(
+        "a row of message bodies is not whole; keep a copy of the data folder, check the disk, and restore the folder from \
+         a backup"
+    )]
+    NotWhole,
     /// A column family is not there, though opening makes all.
     #[error("the store has no rows of kind {0}")]
     NoFamily(&'static str),
+}
+
+impl From<NotWhole> for StoreError {
+    fn from(_: NotWhole) -> Self {
+        Self::NotWhole
+    }
 }
 
 impl StoreError {

@@ -16,7 +16,11 @@ mod meter;
 mod node;
 mod open;
 mod options;
+mod packs;
+#[cfg(test)]
+mod packs_tests;
 mod read;
+mod read_bodies;
 mod recent;
 mod rocks;
 mod trims;

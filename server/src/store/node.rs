@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::lock::lock_patiently;
 
-/// The newest format of the data folder this code writes and reads.
-const FORMAT: u32 = 1;
+/// The newest format of the data folder this code reads, and the one it writes. Since 2, bodies stand in packs.
+const FORMAT: u32 = 2;
 const NODE: &str = "NODE";
 const LOCK: &str = "LOCK";
 const LOG: &str = "log";
@@ -140,6 +140,7 @@ impl DataDir {
         }
         make_private(&log)?;
         make_private(&path.join(STORE))?;
+        let node = renewed(path, node)?;
         Ok(Self { path: path.into(), node, _lock: Some(lock) })
     }
 
@@ -223,6 +224,7 @@ impl DataDir {
 /// What the NODE file says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Node {
+    format: u32,
     id: NodeId,
     cluster: NodeId,
     shards: u16,
@@ -234,8 +236,8 @@ impl Node {
     fn encode(&self) -> String {
         let log = if self.log_begun { "begun" } else { "none" };
         let text = format!(
-            "posthouse node\nformat {FORMAT}\nnode {}\ncluster {}\nshards {}\nlog {log}\n",
-            self.id, self.cluster, self.shards
+            "posthouse node\nformat {}\nnode {}\ncluster {}\nshards {}\nlog {log}\n",
+            self.format, self.id, self.cluster, self.shards
         );
         format!("{text}checksum {:08x}\n", crc32c::crc32c(text.as_bytes()))
     }
@@ -252,9 +254,9 @@ impl Node {
         let node = (|| {
             let shards = field(4, "shards")?.parse().ok()?;
             let log_begun = field(5, "log")? == "begun";
-            Some(Self { id: id(2, "node")?, cluster: id(3, "cluster")?, shards, log_begun })
+            Some(Self { format, id: id(2, "node")?, cluster: id(3, "cluster")?, shards, log_begun })
         })();
-        node.filter(|node| node.encode().as_bytes() == bytes).ok_or(None)
+        node.filter(|node| format > 0 && node.encode().as_bytes() == bytes).ok_or(None)
     }
 }
 
@@ -290,6 +292,16 @@ fn locked(lock: File, path: &Path) -> Result<File, DataDirError> {
     }
 }
 
+/// Says that the folder has the newest format, before anything is written in it that older versions do not know.
+fn renewed(path: &Path, node: Node) -> Result<Node, DataDirError> {
+    if node.format == FORMAT {
+        return Ok(node);
+    }
+    let node = Node { format: FORMAT, ..node };
+    write_node(path, node)?;
+    Ok(node)
+}
+
 /// What the NODE file says, if there is one.
 fn read_node(path: &Path) -> Result<Option<Node>, DataDirError> {
     let file = path.join(NODE);
@@ -310,7 +322,8 @@ fn create(path: &Path, shards: u16) -> Result<Node, DataDirError> {
             return Err(DataDirError::NodeMissing { path: path.into() });
         }
     }
-    let node = Node { id: NodeId(rand::random()), cluster: NodeId(rand::random()), shards, log_begun: false };
+    let (id, cluster) = (NodeId(rand::random()), NodeId(rand::random()));
+    let node = Node { format: FORMAT, id, cluster, shards, log_begun: false };
     write_node(path, node)?;
     Ok(node)
 }

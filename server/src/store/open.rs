@@ -1,7 +1,7 @@
 //! How the store is opened, and when it is not.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use posthouse_engine::kv::Family;
 use rocksdb::{Cache, DB, Options, WriteOptions};
@@ -68,7 +68,7 @@ impl Store {
         let mut unlogged = WriteOptions::default();
         unlogged.disable_wal(true);
         let recent = Recent::new(options.write_buffer_bytes / 2);
-        Ok(Self { db, path, cache, unlogged, trims, recent, deleted_bodies: Mutex::default() })
+        Ok(Self { db, path, cache, unlogged, trims, recent })
     }
 }
 

@@ -1,29 +1,14 @@
-//! How rows are read; those of trimmed bodies are not there.
+//! How rows are read, but for those of [bodies](super::read_bodies).
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use posthouse_engine::kv::{Family, Kv, KvError, Row};
-use rocksdb::{DBPinnableSlice, DBRawIterator, ReadOptions};
+use rocksdb::{DBRawIterator, ReadOptions};
 
 use super::errors::StoreError;
+use super::read_bodies::unpacked;
 use super::rocks::Store;
 
 impl Store {
-    /// The bodies at these keys, in their order.
-    ///
-    /// # Errors
-    /// When one of them cannot be read.
-    pub fn bodies(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StoreError> {
-        let failed = |source| StoreError::Failed { doing: "read message bodies from the store", source };
-        let family = self.family(Family::Body)?;
-        let hidden = self.trims.hidden(keys);
-        let asked: Vec<_> =
-            keys.iter().zip(&hidden).filter(|(_, hidden)| !**hidden).map(|(key, _)| key).collect();
-        let found = self.db.batched_multi_get_cf(family, asked, keys.is_sorted());
-        let found = found.into_iter().map(|body| body.map_err(failed)).collect::<Result<Vec<_>, _>>()?;
-        let mut found = copied_together(&found).into_iter();
-        Ok(hidden.into_iter().map(|hidden| if hidden { None } else { found.next().flatten() }).collect())
-    }
-
     /// Reads every block of a family's files, deleted rows' too, checks their checksums, and hands the keys to `visit`.
     ///
     /// # Errors
@@ -41,16 +26,22 @@ impl Store {
         all.set_readahead_size(2 << 20);
         let mut rows = self.db.raw_iterator_cf_opt(self.family(family)?, all);
         rows.seek_to_first();
-        while let Some(key) = rows.key() {
-            visit(key);
+        while let Some((key, value)) = rows.item() {
+            match family {
+                Family::Body => unpacked(key, value)?.iter().for_each(|(key, _)| visit(key)),
+                _ => visit(key),
+            }
             rows.next();
         }
         // The end of the rows and an error look alike until asked.
         rows.status().map_err(failed)
     }
 
-    fn hides(&self, family: Family, key: &[u8]) -> bool {
-        family == Family::Body && self.trims.hides(key)
+    /// The value of the row with exactly this key.
+    pub(super) fn plain(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let failed = |source| StoreError::Failed { doing: "read the store", source };
+        let found = self.db.get_pinned_cf(self.family(family)?, key).map_err(failed)?;
+        Ok(found.map(|value| Bytes::copy_from_slice(&value)))
     }
 
     fn iterator(&self, family: Family, from: &[u8], to: Vec<u8>) -> Result<DBRawIterator<'_>, StoreError> {
@@ -64,11 +55,10 @@ impl Store {
 
 impl Kv for Store {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, KvError> {
-        if self.hides(family, key) {
-            return Ok(None);
+        match family {
+            Family::Body => Ok(self.bodies(&[key.to_vec()]).map_err(unread)?.pop().flatten()),
+            _ => self.plain(family, key).map_err(unread),
         }
-        let found = self.db.get_pinned_cf(self.family(family).map_err(unread)?, key).map_err(failed_read)?;
-        Ok(copied(found))
     }
 
     fn range(&self, family: Family, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, KvError> {
@@ -76,12 +66,13 @@ impl Kv for Store {
         if from >= to || limit == 0 {
             return Ok(rows);
         }
+        if family == Family::Body {
+            return self.range_of_bodies(from, to, limit).map_err(unread);
+        }
         let mut iterator = self.iterator(family, from, to.to_vec()).map_err(unread)?;
         iterator.seek_to_first();
         while let Some((key, value)) = iterator.item() {
-            if !self.hides(family, key) {
-                rows.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
-            }
+            rows.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
             if rows.len() == limit {
                 return Ok(rows);
             }
@@ -96,11 +87,11 @@ impl Kv for Store {
         if from > at {
             return Ok(None);
         }
+        if family == Family::Body {
+            return self.last_body(from, at).map_err(unread);
+        }
         let mut iterator = self.iterator(family, from, [at, &[0]].concat()).map_err(unread)?;
         iterator.seek_for_prev(at);
-        while iterator.key().is_some_and(|key| self.hides(family, key)) {
-            iterator.prev();
-        }
         let row =
             iterator.item().map(|(key, value)| (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
         iterator.status().map_err(failed_read)?;
@@ -115,21 +106,9 @@ fn failed_read(source: rocksdb::Error) -> KvError {
 fn unread(error: StoreError) -> KvError {
     KvError(match error {
         StoreError::Failed { source, .. } => source.into_string(),
-        other @ (StoreError::NoFamily(_) | StoreError::BelowTrim) => other.to_string(),
+        other @ (StoreError::NoFamily(_)
+        | StoreError::BelowTrim
+        | StoreError::Unsupported(_)
+        | StoreError::NotWhole) => other.to_string(),
     })
-}
-
-fn copied(found: Option<DBPinnableSlice<'_>>) -> Option<Bytes> {
-    found.map(|value| Bytes::copy_from_slice(&value))
-}
-
-/// All of them in one piece of memory: they are read together, and sent together.
-fn copied_together(found: &[Option<DBPinnableSlice<'_>>]) -> Vec<Option<Bytes>> {
-    let bytes = found.iter().flatten().map(|value| value.len()).sum();
-    let mut together = BytesMut::with_capacity(bytes);
-    let mut copied = |value: &DBPinnableSlice<'_>| {
-        together.extend_from_slice(value);
-        together.split().freeze()
-    };
-    found.iter().map(|value| value.as_ref().map(&mut copied)).collect()
 }

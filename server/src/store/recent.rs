@@ -4,8 +4,6 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::trims::split;
-
 /// The first sequence of each line among the bodies that were written last.
 #[derive(Debug)]
 pub(super) struct Recent {
@@ -37,9 +35,8 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Runs<'a> {
-    pub(super) fn add(&mut self, key: &'a [u8], bytes: usize) {
+    pub(super) fn add(&mut self, line: &'a [u8], sequence: u64, bytes: usize) {
         self.bytes += bytes;
-        let Some((line, sequence)) = split(key) else { return };
         match self.runs.last_mut().filter(|run| run.line == line && run.last < sequence) {
             Some(run) => run.last = sequence,
             None => self.runs.push(Run { line, first: sequence, last: sequence }),

@@ -1,14 +1,16 @@
 //! The rows of all shards, in one RocksDB: how they are written.
 
+use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use posthouse_engine::kv::{Family, Write};
 use rocksdb::{Cache, ColumnFamily, DB, FlushOptions, WriteBatch, WriteOptions};
 
 use super::errors::StoreError;
+use super::packs::Packing;
 use super::recent::{Recent, Runs};
-use super::trims::{Trim, Trims, join, split};
+use super::trims::{Trim, Trimmed, Trims, join, split};
 
 /// The rows of all shards.
 pub struct Store {
@@ -18,8 +20,6 @@ pub struct Store {
     pub(super) unlogged: WriteOptions,
     pub(super) trims: Arc<Trims>,
     pub(super) recent: Recent,
-    /// Body ranges that were deleted otherwise than by a trim, and not yet flushed.
-    pub(super) deleted_bodies: Mutex<Vec<(Vec<u8>, Vec<u8>)>>,
 }
 
 /// What a batch deletes of the bodies, for when it is written.
@@ -28,8 +28,23 @@ struct Gone<'a> {
     trims: Vec<Trim<'a>>,
     /// Lines that nothing is left of.
     lines: Vec<Vec<u8>>,
-    /// Other ranges within a line.
-    ranges: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Gone<'_> {
+    /// What is trimmed of a line by now, if the batch says anything of it.
+    fn trimmed(&self, line: &[u8]) -> Option<Option<Trimmed>> {
+        let trim = self.trims.iter().rev().find(|trim| trim.line == line);
+        match trim {
+            Some(trim) => Some(Some(trim.trimmed)),
+            None => self.lines.iter().any(|gone| gone == line).then_some(None),
+        }
+    }
+
+    /// Forgets the trims of lines that are deleted as a whole after them, and says which those are.
+    fn take_trims(&mut self, from: &[u8], to: &[u8]) -> Vec<Vec<u8>> {
+        let inside = |trim: &mut Trim<'_>| trim.line >= from && trim.line < to;
+        self.trims.extract_if(.., inside).map(|trim| trim.line.to_vec()).collect()
+    }
 }
 
 impl std::fmt::Debug for Store {
@@ -46,25 +61,40 @@ impl Store {
     pub fn write(&self, writes: &[Write]) -> Result<(), StoreError> {
         let failed = |source| StoreError::Failed { doing: "write to the store", source };
         let mut batch = WriteBatch::with_capacity_bytes(writes.iter().map(size).sum());
-        let (mut joined, mut runs, mut gone) = (Vec::new(), Runs::default(), Gone::default());
+        let (mut packing, mut value) = (Packing::default(), Vec::new());
+        let (mut runs, mut gone) = (Runs::default(), Gone::default());
+        let bodies = self.family(Family::Body)?;
         for write in writes {
+            if let Write::Put { family: Family::Body, key, head, tail } = write
+                && let Some((line, sequence)) = split(key)
+            {
+                let bytes = head.len() + tail.len();
+                runs.add(line, sequence, bytes);
+                if !packing.takes(line, sequence, bytes) {
+                    packing.finish(&mut value, |key, value| batch.put_cf(bodies, key, value));
+                }
+                packing.add(line, sequence, head, tail);
+                continue;
+            }
             match write {
                 Write::Put { family, key, head, tail } => {
-                    let value = if tail.is_empty() {
-                        &head[..]
-                    } else {
-                        joined.clear();
-                        joined.extend_from_slice(head);
-                        joined.extend_from_slice(tail);
-                        &joined[..]
-                    };
-                    if *family == Family::Body {
-                        runs.add(key, value.len());
+                    let mut whole = &head[..];
+                    if !tail.is_empty() {
+                        value.clear();
+                        value.extend_from_slice(head);
+                        value.extend_from_slice(tail);
+                        whole = &value;
                     }
-                    batch.put_cf(self.family(*family)?, key, value);
+                    batch.put_cf(self.family(*family)?, key, whole);
+                }
+                Write::Delete { family: Family::Body, key } if split(key).is_some() => {
+                    return Err(StoreError::Unsupported(
+                        "stand among others; they are trimmed in their order",
+                    ));
                 }
                 Write::Delete { family, key } => batch.delete_cf(self.family(*family)?, key),
                 Write::DeleteRange { family: Family::Body, from, to } if from < to => {
+                    packing.finish(&mut value, |key, value| batch.put_cf(bodies, key, value));
                     self.delete_bodies(&mut batch, from, to, &mut gone)?;
                 }
                 Write::DeleteRange { family, from, to } if from < to => {
@@ -73,6 +103,7 @@ impl Store {
                 Write::DeleteRange { .. } => {}
             }
         }
+        packing.finish(&mut value, |key, value| batch.put_cf(bodies, key, value));
         // Sequences only rise. A body below what its line has trimmed would be lost without a word.
         if runs.all().iter().any(|run| self.trims.meets(run.line, run.first, run.last)) {
             return Err(StoreError::BelowTrim);
@@ -82,11 +113,10 @@ impl Store {
         // In this order: a line may be deleted and trimmed by one batch.
         self.trims.forget(&gone.lines);
         gone.trims.iter().for_each(|trim| self.trims.done(trim));
-        self.lock_deleted().extend(gone.ranges);
         Ok(())
     }
 
-    /// Trims a line of bodies by a row, with a tombstone only for what may not be flushed yet; or deletes another range.
+    /// Trims a line of bodies by a row, with a tombstone only for what may not be flushed yet; or deletes whole lines.
     fn delete_bodies<'a>(
         &self,
         batch: &mut WriteBatch,
@@ -95,10 +125,11 @@ impl Store {
         gone: &mut Gone<'a>,
     ) -> Result<(), StoreError> {
         let (bodies, rows) = (self.family(Family::Body)?, self.own_rows()?);
-        if let Some(trim) = self.trims.plan(from, to) {
+        if let Some(trim) = self.trims.plan(from, to, |line| gone.trimmed(line))? {
             let line = trim.line;
             batch.put_cf(rows, line, trim.row());
             gone.trims.push(trim);
+            // The row that holds `to` has a key behind it, and stays.
             if let Some(first) =
                 self.recent.first(line).map(|first| join(line, first)).filter(|f| f.as_slice() < to)
             {
@@ -106,15 +137,12 @@ impl Store {
             }
             return Ok(());
         }
-        for line in self.trims.within(from, to) {
+        for line in self.trims.within(from, to).into_iter().chain(gone.take_trims(from, to)) {
             batch.delete_cf(rows, &line);
             gone.lines.push(line);
         }
         batch.delete_range_cf(bodies, from, to);
-        // Of a whole queue no file may be dropped by its keys: after a purge, new bodies stand among the old.
-        if split(from).is_some() {
-            gone.ranges.push((from.into(), to.into()));
-        }
+        // No file may be dropped by its keys: after a purge, new bodies stand among the old.
         Ok(())
     }
 
@@ -124,31 +152,32 @@ impl Store {
     /// When RocksDB fails; the log must then not be trimmed.
     pub fn flush(&self) -> Result<(), StoreError> {
         let failed = |source| StoreError::Failed { doing: "flush the store", source };
-        let (deleted, trimmed) = (std::mem::take(&mut *self.lock_deleted()), self.trims.to_flush());
+        let trimmed = self.trims.to_flush();
         let mut families =
             Family::ALL.into_iter().map(|family| self.family(family)).collect::<Result<Vec<_>, _>>()?;
         families.push(self.own_rows()?);
         let mut wait = FlushOptions::default();
         wait.set_wait(true);
         if let Err(source) = self.db.flush_cfs_opt(&families.iter().collect::<Vec<_>>(), &wait) {
-            self.lock_deleted().extend(deleted);
             self.trims.not_flushed(trimmed);
             return Err(failed(source));
         }
         self.trims.flushed(&trimmed);
-        let trimmed = trimmed.iter().map(|(line, gone)| (join(line, gone.start), join(line, gone.end)));
-        self.drop_files(deleted.into_iter().chain(trimmed));
+        self.drop_files(&trimmed);
         Ok(())
     }
 
-    /// Removes files that hold nothing but deleted bodies, without compacting them. The deletes must be flushed: a
-    /// replay reads bodies again that later batches delete.
-    fn drop_files(&self, deleted: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) {
+    /// Removes files that hold nothing but trimmed bodies, without compacting them. The trims must be flushed: a replay reads
+    /// bodies again that later batches trim.
+    fn drop_files(&self, trimmed: &[(Vec<u8>, Range<u64>)]) {
         let Ok(family) = self.family(Family::Body) else { return };
-        for (from, to) in deleted {
-            // RocksDB counts the end as inside.
-            let Some(last) = before(&to) else { continue };
-            if let Err(error) = self.db.delete_file_in_range_cf(family, &from, &last) {
+        for (line, gone) in trimmed {
+            // RocksDB counts the end as inside: it is the last key there can be of a row that is all trimmed.
+            let Some(last) = gone.end.checked_sub(1).map(|last| [&join(line, last)[..], &[u8::MAX]].concat())
+            else {
+                continue;
+            };
+            if let Err(error) = self.db.delete_file_in_range_cf(family, join(line, gone.start), last) {
                 tracing::warn!(%error, "could not drop files of trimmed bodies; compaction will");
             }
         }
@@ -163,10 +192,6 @@ impl Store {
         let name = rocksdb::DEFAULT_COLUMN_FAMILY_NAME;
         self.db.cf_handle(name).ok_or(StoreError::NoFamily(name))
     }
-
-    fn lock_deleted(&self) -> MutexGuard<'_, Vec<(Vec<u8>, Vec<u8>)>> {
-        self.deleted_bodies.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// The bytes a write takes in a batch, about.
@@ -177,17 +202,4 @@ fn size(write: &Write) -> usize {
         Write::DeleteRange { from, to, .. } => from.len() + to.len(),
     };
     row + 16
-}
-
-/// The greatest key of the same length that is less than `key`.
-fn before(key: &[u8]) -> Option<Vec<u8>> {
-    let mut before = key.to_vec();
-    for byte in before.iter_mut().rev() {
-        let (less, borrows) = byte.overflowing_sub(1);
-        *byte = less;
-        if !borrows {
-            return Some(before);
-        }
-    }
-    None
 }

@@ -11,6 +11,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockW
 
 use posthouse_engine::keys::{BodyKey, Key as _};
 
+use super::errors::StoreError;
+
 /// A body's key, taken apart: its line and its sequence. Other keys belong to no line; among them are those of ranges, such
 /// as a whole queue.
 pub(super) fn split(key: &[u8]) -> Option<(&[u8], u64)> {
@@ -33,7 +35,7 @@ pub(super) struct Trims {
 
 /// The sequences of a line that are gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Trimmed {
+pub(super) struct Trimmed {
     from: u64,
     to: u64,
     /// Up to where that is durable. A crash undoes what is beyond, and the replay reads those bodies again.
@@ -44,7 +46,7 @@ struct Trimmed {
 #[derive(Debug)]
 pub(super) struct Trim<'a> {
     pub(super) line: &'a [u8],
-    trimmed: Trimmed,
+    pub(super) trimmed: Trimmed,
 }
 
 impl Trim<'_> {
@@ -72,16 +74,25 @@ impl Trims {
         sound
     }
 
-    /// What trims a range, to be written and then [done](Self::done); `None` if the range is of more than one line or has
-    /// a gap to what its line has trimmed before.
-    pub(super) fn plan<'a>(&self, from: &'a [u8], to: &[u8]) -> Option<Trim<'a>> {
-        let ((line, first), (_, end)) = (split(from)?, split(to).filter(|(line, _)| from.starts_with(line))?);
-        let trimmed = self.read().get(line).copied();
-        let trimmed = trimmed.unwrap_or(Trimmed { from: first, to: end, flushed: first });
+    /// What trims a range, to be written and then [done](Self::done); `None` if the range is of more than one line. A line is
+    /// trimmed from its beginning on. `in_batch` tells what the batch has already done to a line.
+    ///
+    /// # Errors
+    /// When there is a gap to what its line has trimmed before.
+    pub(super) fn plan<'a>(
+        &self,
+        from: &'a [u8],
+        to: &[u8],
+        in_batch: impl FnOnce(&[u8]) -> Option<Option<Trimmed>>,
+    ) -> Result<Option<Trim<'a>>, StoreError> {
+        let (Some((line, first)), Some(end)) = (split(from), split(to)) else { return Ok(None) };
+        let (true, end) = (end.0 == line, end.1) else { return Ok(None) };
+        let trimmed = in_batch(line).unwrap_or_else(|| self.read().get(line).copied());
+        let trimmed = trimmed.unwrap_or(Trimmed { from: 0, to: end, flushed: 0 });
         if first < trimmed.from || first > trimmed.to {
-            return None;
+            return Err(StoreError::Unsupported("do not follow what was trimmed before"));
         }
-        Some(Trim { line, trimmed: Trimmed { to: trimmed.to.max(end), ..trimmed } })
+        Ok(Some(Trim { line, trimmed: Trimmed { to: trimmed.to.max(end), ..trimmed } }))
     }
 
     /// A trim was written: from now on nobody sees what it covers, and the next flush makes it durable. Not earlier: a

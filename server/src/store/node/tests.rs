@@ -68,9 +68,29 @@ fn every_flipped_byte_of_the_node_file_is_refused() {
 fn a_newer_format_is_refused_as_such() {
     let dir = tempfile::tempdir().unwrap();
     drop(DataDir::open(dir.path(), 64).unwrap());
-    fs::write(dir.path().join(NODE), "posthouse node\nformat 2\nand what we cannot know\n").unwrap();
+    fs::write(dir.path().join(NODE), "posthouse node\nformat 3\nand what we cannot know\n").unwrap();
     let error = DataDir::open(dir.path(), 64).unwrap_err();
-    assert!(matches!(error, DataDirError::Newer { found: 2, .. }), "{error}");
+    assert!(matches!(error, DataDirError::Newer { found: 3, .. }), "{error}");
+}
+
+#[test]
+fn an_older_format_is_taken_over_and_looking_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = DataDir::open(dir.path(), 64).unwrap();
+    let node = Node { format: 1, ..data.node };
+    drop(data);
+    write_node(dir.path(), node).unwrap();
+    assert_eq!(DataDir::inspect(dir.path()).unwrap().node, node);
+    assert_eq!(read_node(dir.path()).unwrap(), Some(node));
+    let renewed = Node { format: FORMAT, ..node };
+    assert_eq!(DataDir::open(dir.path(), 64).unwrap().node, renewed);
+    assert_eq!(read_node(dir.path()).unwrap(), Some(renewed));
+    let without_log = Node { log_begun: true, ..node };
+    write_node(dir.path(), without_log).unwrap();
+    assert!(matches!(DataDir::open(dir.path(), 64), Err(DataDirError::LogMissing { .. })));
+    assert_eq!(read_node(dir.path()).unwrap(), Some(without_log), "a refusal changed it");
+    write_node(dir.path(), Node { format: 0, ..node }).unwrap();
+    assert!(matches!(DataDir::open(dir.path(), 64), Err(DataDirError::Damaged { .. })));
 }
 
 #[test]

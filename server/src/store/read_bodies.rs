@@ -1,0 +1,152 @@
+//! How bodies are read: out of [packs](super::packs), and not those that were trimmed.
+
+use bytes::Bytes;
+use posthouse_engine::kv::{Family, Row};
+use rocksdb::{DBRawIterator, ReadOptions};
+
+use super::errors::StoreError;
+use super::packs::Pack;
+use super::rocks::Store;
+use super::trims::split;
+
+/// The bytes of a key before its sequence.
+const LINE_BYTES: usize = 10;
+
+impl Store {
+    /// The bodies at these keys, in their order. Those that follow each other are copied, and held in memory, together.
+    ///
+    /// # Errors
+    /// When one of them cannot be read.
+    pub fn bodies(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        let hidden = self.trims.hidden(keys);
+        let mut bodies = Vec::with_capacity(keys.len());
+        let mut rows = Rows { store: self, iterator: None, line: &[], last: None };
+        while let Some(key) = keys.get(bodies.len()) {
+            let rest = keys.iter().zip(&hidden).skip(bodies.len());
+            match split(key) {
+                _ if hidden[bodies.len()] => bodies.push(None),
+                None => bodies.push(self.plain(Family::Body, key)?),
+                Some((line, sequence)) => match rows.holding(key, line, sequence)? {
+                    None => bodies.push(None),
+                    Some(pack) => {
+                        let wanted = (sequence..=pack.last).zip(rest);
+                        let together = wanted.take_while(|(sequence, (key, hidden))| {
+                            !**hidden && split(key) == Some((line, *sequence))
+                        });
+                        let end = sequence + together.count() as u64;
+                        bodies.extend(pack.copied(sequence..end).map(Some));
+                    }
+                },
+            }
+        }
+        Ok(bodies)
+    }
+
+    /// At most `limit` bodies with `from <= key < to`, ascending.
+    pub(super) fn range_of_bodies(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Row>, StoreError> {
+        let mut found = Vec::new();
+        let mut rows = self.bodies_from(from, to)?;
+        rows.seek_to_first();
+        while let Some((key, value)) = rows.item() {
+            for (key, body) in unpacked(key, value)? {
+                if key.as_slice() >= to || found.len() == limit {
+                    return Ok(found);
+                }
+                if key.as_slice() >= from && !self.trims.hides(&key) {
+                    found.push((key.into(), Bytes::copy_from_slice(body)));
+                }
+            }
+            rows.next();
+        }
+        // The end of the rows and an error look alike until asked.
+        rows.status().map_err(failed)?;
+        Ok(found)
+    }
+
+    /// The last body with `from <= key <= at`.
+    pub(super) fn last_body(&self, from: &[u8], at: &[u8]) -> Result<Option<Row>, StoreError> {
+        let mut rows = self.bodies_from(from, at)?;
+        // What holds it may end behind it.
+        rows.seek(at);
+        if !rows.valid() {
+            rows.seek_to_last();
+        }
+        while let Some((key, value)) = rows.item() {
+            for (key, body) in unpacked(key, value)?.into_iter().rev() {
+                if key.as_slice() < from {
+                    return Ok(None);
+                }
+                if key.as_slice() <= at && !self.trims.hides(&key) {
+                    return Ok(Some((key.into(), Bytes::copy_from_slice(body))));
+                }
+            }
+            rows.prev();
+        }
+        rows.status().map_err(failed)?;
+        Ok(None)
+    }
+
+    /// The rows from a key to the one that holds what is before another.
+    fn bodies_from(&self, from: &[u8], to: &[u8]) -> Result<DBRawIterator<'_>, StoreError> {
+        let mut bounds = ReadOptions::default();
+        bounds.set_iterate_lower_bound(from);
+        let line = to.get(..LINE_BYTES).unwrap_or(to);
+        bounds.set_iterate_upper_bound([line, &[u8::MAX; LINE_BYTES]].concat());
+        self.all_bodies(bounds)
+    }
+
+    fn all_bodies(&self, mut bounds: ReadOptions) -> Result<DBRawIterator<'_>, StoreError> {
+        bounds.set_background_purge_on_iterator_cleanup(true);
+        Ok(self.db.raw_iterator_cf_opt(self.family(Family::Body)?, bounds))
+    }
+}
+
+/// The keys and values that a row stands for.
+pub(super) fn unpacked<'a>(key: &'a [u8], value: &'a [u8]) -> Result<Vec<(Vec<u8>, &'a [u8])>, StoreError> {
+    match Pack::of(key, value)? {
+        Some(pack) => Ok(pack.rows()),
+        None => Ok(vec![(key.to_vec(), value)]),
+    }
+}
+
+/// Rows that are visited in the order of the keys, mostly one after the other.
+struct Rows<'a, 'k> {
+    store: &'a Store,
+    /// None until one is looked for.
+    iterator: Option<DBRawIterator<'a>>,
+    line: &'k [u8],
+    /// The last sequence of the row that the iterator is at.
+    last: Option<u64>,
+}
+
+impl<'k> Rows<'_, 'k> {
+    /// The row that holds a body.
+    fn holding(&mut self, key: &[u8], line: &'k [u8], sequence: u64) -> Result<Option<Pack<'_>>, StoreError> {
+        let behind = self.last.filter(|last| self.line == line && last.checked_add(1) == Some(sequence));
+        let iterator = match &mut self.iterator {
+            Some(iterator) => iterator,
+            none => none.insert(self.store.all_bodies(ReadOptions::default())?),
+        };
+        match behind {
+            Some(_) => iterator.next(),
+            None => iterator.seek(key),
+        }
+        iterator.status().map_err(failed)?;
+        self.last = None;
+        let Some((key, value)) = iterator.item() else { return Ok(None) };
+        let pack = Pack::of(key, value)?.filter(|pack| pack.holds(line, sequence));
+        if let Some(pack) = &pack {
+            (self.line, self.last) = (line, Some(pack.last));
+        }
+        Ok(pack)
+    }
+}
+
+fn failed(source: rocksdb::Error) -> StoreError {
+    StoreError::Failed { doing: "read message bodies from the store", source }
+}
