@@ -106,8 +106,11 @@ impl Store {
     }
 }
 
+/// Key and value of a body, or of what else stands among them.
+type Unpacked<'a> = (Vec<u8>, &'a [u8]);
+
 /// The keys and values that a row stands for.
-pub(super) fn unpacked<'a>(key: &'a [u8], value: &'a [u8]) -> Result<Vec<(Vec<u8>, &'a [u8])>, StoreError> {
+pub(super) fn unpacked<'a>(key: &'a [u8], value: &'a [u8]) -> Result<Vec<Unpacked<'a>>, StoreError> {
     match Pack::of(key, value)? {
         Some(pack) => Ok(pack.rows()),
         None => Ok(vec![(key.to_vec(), value)]),
