@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use posthouse_client::Queue;
 
 use super::super::{Run, own};
 use super::{decades, point};
@@ -22,15 +23,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub async fn run(run: &mut Run) -> Result<()> {
     let (mut running, _folder) = own::start(run).await?;
     running.create("backlog").await?;
-    let mut waiting = 0;
     for backlog in decades(SMALLEST, run.lengths.backlog) {
-        fill(&running, backlog - waiting).await?;
+        fill(&running, backlog).await?;
         let load = Best::of("posthouse").load(PAYLOAD_BYTES, run.lengths.point);
         let load = Load { most: u64::MAX, stands: true, ..load };
         let measured = both::run(&running, "backlog", load).await?;
         run.note(&point(measured.row("", "posthouse", "both", &load), "backlog", backlog))?;
-        // What the last sends left unsettled comes back when its lease is released.
-        waiting = backlog;
+        // The takers end after the senders, and may have taken all that waited.
+        fill(&running, backlog).await?;
         let stored = folder_bytes(&running.data())?;
         let disk = Row { system: "posthouse".to_owned(), disk_bytes: stored, ..Row::default() };
         run.note(&point(Row { scenario: "disk".to_owned(), ..disk }, "backlog-disk", backlog))?;
@@ -41,7 +41,11 @@ pub async fn run(run: &mut Run) -> Result<()> {
     Box::new(running).stop().await
 }
 
-async fn fill(running: &Running, more: u64) -> Result<()> {
+/// Publishes until so many messages wait.
+async fn fill(running: &Running, backlog: u64) -> Result<()> {
+    let Queue { stats, .. } = running.client().queues().get(&short_name("backlog")).await?;
+    let waiting = stats.context("the server tells no numbers of a queue")?.ready;
+    let Some(more) = backlog.checked_sub(waiting).filter(|more| *more > 0) else { return Ok(()) };
     let load = Best::of("posthouse").load(PAYLOAD_BYTES, Duration::from_secs(3_600));
     publish::run(running, "backlog", Load { most: more, warm_up: Duration::ZERO, ..load }).await?;
     Ok(())
