@@ -43,6 +43,9 @@ impl<'a> Packing<'a> {
 
     /// Hands the row of what was added to `put`, and begins anew.
     pub(super) fn finish(&mut self, value: &mut Vec<u8>, put: impl FnOnce(&[u8], &[u8])) {
+        if self.bodies.is_empty() {
+            return;
+        }
         value.clear();
         let mut key = join(self.line, self.last);
         if self.bodies.len() > 1 {
@@ -56,9 +59,7 @@ impl<'a> Packing<'a> {
             value.extend_from_slice(head);
             value.extend_from_slice(tail);
         }
-        if !self.bodies.is_empty() {
-            put(&key, value);
-        }
+        put(&key, value);
         self.bodies.clear();
         self.bytes = 0;
     }
