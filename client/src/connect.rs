@@ -22,6 +22,8 @@ use crate::{
 
 const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+/// Largest HTTP/2 frame of data that is read: with its head, 16 full records of TLS.
+const H2_FRAME_BYTES: u32 = (256 << 10) - 9;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -98,6 +100,7 @@ fn endpoint(context: &Context, address: &str) -> Result<Endpoint, ContextError> 
     Ok(endpoint
         .origin(origin)
         .connect_timeout(context.connect_timeout())
+        .max_frame_size(H2_FRAME_BYTES)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)

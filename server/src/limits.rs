@@ -118,6 +118,9 @@ pub const STREAM_WINDOW_BYTES: u32 = 2 << 20;
 pub const LEAST_STREAM_WINDOW_BYTES: u32 = 128 << 10;
 /// HTTP/2 receive window of one connection: four streams at full speed.
 pub const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+/// Largest HTTP/2 frame of data that is read: with its head, 16 full records of TLS. What a peer sends is written and read
+/// with fewer system calls than in frames of 16 KiB; the windows bound what is held of it.
+pub const H2_FRAME_BYTES: u32 = (256 << 10) - 9;
 /// Receive windows of that size together; beyond, each new connection gets its share of this and no more, so that what
 /// clients may send unasked does not grow with their number.
 pub const WINDOWS_BYTES: u64 = 128 << 20;

@@ -1,4 +1,4 @@
-//! The wire of `echo` and `bare`: TCP, mutual TLS, HTTP/2, with the windows of Posthouse's server and client.
+//! The wire of `echo` and `bare`: TCP, mutual TLS, HTTP/2, with the windows and frames of Posthouse's server and client.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -23,6 +23,7 @@ use super::certificates;
 
 const STREAM_WINDOW_BYTES: u32 = 2 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+const H2_FRAME_BYTES: u32 = (256 << 10) - 9;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest frame that either side reads.
@@ -49,6 +50,7 @@ where
                 let _ = http2::Builder::new(TokioExecutor::new())
                     .initial_stream_window_size(STREAM_WINDOW_BYTES)
                     .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+                    .max_frame_size(H2_FRAME_BYTES)
                     .auto_date_header(false)
                     .serve_connection(TokioIo::new(stream), calls)
                     .await;
@@ -65,6 +67,7 @@ pub async fn connect(address: SocketAddr, folder: &Path) -> Result<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?
         .origin(origin)
         .connect_timeout(CONNECT_TIMEOUT)
+        .max_frame_size(H2_FRAME_BYTES)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
     let dial = service_fn(move |_: Uri| {

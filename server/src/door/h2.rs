@@ -26,9 +26,9 @@ use super::{
 use crate::{
     identity::{CertificateError, ConnIdentity},
     limits::{
-        CERTIFICATE_CHECK_INTERVAL, CONNECTION_WINDOW_BYTES, FIRST_RPC_DEADLINE, KEEPALIVE_INTERVAL,
-        KEEPALIVE_TIMEOUT, LEAST_STREAM_WINDOW_BYTES, MAX_HEADER_LIST_BYTES, MAX_STREAMS_PER_CONNECTION,
-        REFUSED_CONNECTION_LIFETIME, STREAM_WINDOW_BYTES, WINDOWS_BYTES,
+        CERTIFICATE_CHECK_INTERVAL, CONNECTION_WINDOW_BYTES, FIRST_RPC_DEADLINE, H2_FRAME_BYTES,
+        KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LEAST_STREAM_WINDOW_BYTES, MAX_HEADER_LIST_BYTES,
+        MAX_STREAMS_PER_CONNECTION, REFUSED_CONNECTION_LIFETIME, STREAM_WINDOW_BYTES, WINDOWS_BYTES,
     },
 };
 
@@ -117,6 +117,7 @@ fn builder(windows: Windows) -> http2::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .initial_stream_window_size(windows.stream)
         .initial_connection_window_size(windows.connection)
+        .max_frame_size(H2_FRAME_BYTES)
         .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
         .max_header_list_size(MAX_HEADER_LIST_BYTES)
         .keep_alive_interval(KEEPALIVE_INTERVAL)
