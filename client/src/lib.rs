@@ -15,6 +15,7 @@ mod queues;
 mod request;
 mod retry;
 mod time;
+mod together;
 mod trace;
 
 pub use bytes::Bytes;
@@ -32,6 +33,8 @@ pub use name::NameError;
 pub use pool::{
     FailedDelivery, FailureKind, Handler, HandlerError, PoolReport, WorkerPool, WorkerPoolBuilder,
 };
-pub use publisher::{PublishAck, PublishError, Publisher, PublisherBuilder, Stored, TryPublishError};
+pub use publisher::{
+    PublishAck, PublishAcks, PublishError, Publisher, PublisherBuilder, Stored, TryPublishError,
+};
 pub use queues::{Queue, QueueSettings, QueueStats, Queues};
 pub use trace::TraceContext;

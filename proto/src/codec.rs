@@ -1,11 +1,11 @@
 use std::marker::PhantomData;
 
+use bytes::Buf as _;
 use prost::Message;
 use tonic::{
     Status,
-    codec::{Codec, EncodeBuf, Encoder},
+    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
-use tonic_prost::ProstDecoder;
 
 /// Encodes and decodes as [`tonic_prost::ProstCodec`] does, but makes room for a whole message first: a large frame then
 /// does not move several times while it grows.
@@ -26,14 +26,14 @@ where
     type Encode = T;
     type Decode = U;
     type Encoder = SizedEncoder<T>;
-    type Decoder = ProstDecoder<U>;
+    type Decoder = WholeDecoder<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
         SizedEncoder(PhantomData)
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        ProstDecoder::default()
+        WholeDecoder(PhantomData)
     }
 }
 
@@ -48,5 +48,20 @@ impl<T: Message> Encoder for SizedEncoder<T> {
     fn encode(&mut self, item: T, buf: &mut EncodeBuf<'_>) -> Result<(), Status> {
         buf.reserve(item.encoded_len());
         item.encode(buf).map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+/// See [`SizedCodec`]. A frame is in one piece when it is decoded, and what is decoded are slices of it: these cost less to
+/// take out of [`bytes::Bytes`] than one by one out of the buffer of what comes in.
+#[derive(Debug)]
+pub struct WholeDecoder<U>(PhantomData<U>);
+
+impl<U: Message + Default> Decoder for WholeDecoder<U> {
+    type Item = U;
+    type Error = Status;
+
+    fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
+        let frame = buf.copy_to_bytes(buf.remaining());
+        U::decode(frame).map(Some).map_err(|error| Status::internal(error.to_string()))
     }
 }

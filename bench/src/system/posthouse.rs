@@ -2,13 +2,15 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use posthouse_client::{Client, Delivery, Event, Publisher, QueueSettings, Settlement};
+use posthouse_client::{Client, Delivery, Publisher, QueueSettings, Settlement};
+use posthouse_tests::harness::probe::scrape;
 use posthouse_tests::harness::site::{CIVIL, Site};
 use posthouse_tests::harness::wire::Caller;
 use posthouse_tests::harness::{binaries, server};
@@ -50,6 +52,14 @@ impl Running {
         Ok(Self { server, site, client })
     }
 
+    /// Runs a command as the server of a site.
+    pub async fn start_as(site: Site, command: Command) -> Result<Self> {
+        let mut server = server::Server::run(&site, command);
+        server.ready(&site).await;
+        let client = Client::connect(site.context(CIVIL)).await?;
+        Ok(Self { server, site, client })
+    }
+
     /// Kills the server as a crash would, and starts it again without waiting for it.
     pub fn crash(&mut self) {
         self.server.kill();
@@ -62,6 +72,23 @@ impl Running {
         self.server.ended().await;
         self.server = server::Server::start(&self.site).await;
         Ok(())
+    }
+
+    /// What its metrics say now.
+    pub async fn metrics(&self) -> String {
+        scrape(self.site.management()).await
+    }
+
+    /// Stops the server; what it has written.
+    pub async fn end(self) -> Result<String> {
+        let mut server = self.server;
+        server.terminate();
+        let status = server.ended().await;
+        if status.success() {
+            Ok(server.log())
+        } else {
+            Err(anyhow!("the server ended with {status}:\n{}", server.log()))
+        }
     }
 
     /// A client of the server.
@@ -127,14 +154,7 @@ impl Server for Running {
     }
 
     async fn stop(self: Box<Self>) -> Result<()> {
-        let mut server = self.server;
-        server.terminate();
-        let status = server.ended().await;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(anyhow!("the server ended with {status}:\n{}", server.log()))
-        }
+        self.end().await.map(drop)
     }
 }
 
@@ -149,13 +169,10 @@ struct Sender(Publisher);
 #[async_trait]
 impl Producer for Sender {
     async fn publish(&mut self, batch: Vec<Bytes>) -> Result<Confirmation> {
-        let mut acks = Vec::with_capacity(batch.len());
-        for payload in batch {
-            acks.push(self.0.publish(payload).await?);
-        }
+        let acks = self.0.publish_many(batch).await;
         Ok(async move {
-            for ack in acks {
-                ack.await?;
+            for answer in acks.await {
+                answer?;
             }
             Ok(())
         }
@@ -171,21 +188,12 @@ struct Taker {
 #[async_trait]
 impl Consumer for Taker {
     async fn next(&mut self, most: usize) -> Result<Vec<Bytes>> {
-        let first = loop {
-            match self.consumer.next_event().await? {
-                Some(Event::Delivery(delivery)) => break delivery,
-                Some(_) => {}
-                None => return Err(anyhow!("the stream has ended")),
-            }
-        };
-        let mut payloads = vec![self.keep(first)];
-        while payloads.len() < most
-            && let Some(event) = self.consumer.next_event().now_or_never()
-        {
-            if let Some(Event::Delivery(delivery)) = event? {
-                payloads.push(self.keep(delivery));
-            }
+        let deliveries = self.consumer.next_many(most).await?;
+        if deliveries.is_empty() {
+            return Err(anyhow!("the stream has ended"));
         }
+        let payloads = deliveries.iter().map(|delivery| delivery.payload().clone()).collect();
+        self.unsettled.extend(deliveries);
         Ok(payloads)
     }
 
@@ -203,13 +211,5 @@ impl Consumer for Taker {
 
     async fn close(&mut self) -> Result<()> {
         Ok(self.consumer.close().await?)
-    }
-}
-
-impl Taker {
-    fn keep(&mut self, delivery: Delivery) -> Bytes {
-        let payload = delivery.payload().clone();
-        self.unsettled.push_back(delivery);
-        payload
     }
 }

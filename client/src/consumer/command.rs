@@ -3,11 +3,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bytes::Bytes;
 use posthouse_proto::v1;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{ConsumeError, SettleError, lost::Lost};
+use super::{ConsumeError, SettleError, ledger::Lease, lost::Lost};
+use crate::together::Waiting;
+
+/// What becomes of a settlement.
+pub(super) type Outcome = Result<(), SettleError>;
 
 /// What a consumer and its deliveries share.
 #[derive(Debug)]
@@ -21,6 +24,8 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub(super) enum Command {
     Settle(Settle),
+    /// Handed over together.
+    SettleAll(Vec<Settle>),
     Extend(Extend),
     /// Takes no more.
     Stop,
@@ -30,14 +35,15 @@ pub(super) enum Command {
 
 #[derive(Debug)]
 pub(super) struct Settle {
-    pub(super) settlement: v1::Settlement,
-    /// `None`: nobody wants to know.
-    pub(super) done: Option<oneshot::Sender<Result<(), SettleError>>>,
+    pub(super) lease: Lease,
+    pub(super) action: v1::SettleAction,
+    pub(super) delay: Option<prost_types::Duration>,
+    pub(super) waiting: Waiting<Outcome>,
 }
 
 #[derive(Debug)]
 pub(super) struct Extend {
-    pub(super) token: Bytes,
+    pub(super) lease: Lease,
     pub(super) duration: Duration,
     /// `None`: the consumer's own.
     pub(super) done: Option<oneshot::Sender<Result<SystemTime, SettleError>>>,

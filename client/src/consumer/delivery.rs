@@ -15,10 +15,12 @@ use tracing::Span;
 
 use super::{
     DeadLetterOrigin, SettleError, Settlement, Settling,
-    command::{Command, Extend, Settle, Shared},
+    command::{Command, Extend, Outcome, Settle, Shared},
+    ledger::Lease,
 };
 use crate::{
     time,
+    together::Waiting,
     trace::{self, TraceContext},
 };
 
@@ -34,7 +36,7 @@ use crate::{
 /// [`Delivery::lease_lost`] tells, and another consumer may have the message: what is not done yet is better left.
 #[must_use = "dropping a delivery releases it, to be delivered again"]
 pub struct Delivery {
-    token: Bytes,
+    lease: Lease,
     message: v1::Message,
     attempt: u32,
     lease_deadline: SystemTime,
@@ -43,9 +45,9 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    pub(super) fn new(delivery: v1::Delivery, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(delivery: v1::Delivery, slot: u32, shared: Arc<Shared>) -> Self {
         Self {
-            token: delivery.token,
+            lease: Lease { token: delivery.token, slot },
             message: delivery.message.unwrap_or_default(),
             attempt: delivery.attempt,
             lease_deadline: time::moment(delivery.lease_deadline),
@@ -92,7 +94,7 @@ impl Delivery {
 
     /// Where the message came from, if this is a dead-letter queue.
     pub fn dead_letter_origin(&self) -> Option<DeadLetterOrigin> {
-        self.message.dead_letter.as_ref().map(DeadLetterOrigin::from)
+        self.message.dead_letter.as_deref().map(DeadLetterOrigin::from)
     }
 
     /// The full resource name of the queue.
@@ -138,7 +140,7 @@ impl Delivery {
 
     /// Whether the lease is still good, as far as this client knows. `false`: another consumer may have the message.
     pub fn is_live(&self) -> bool {
-        !self.shared.lost.contains(&self.token)
+        !self.shared.lost.contains(&self.lease.token)
     }
 
     /// Waits until the lease is lost, which it normally never is. Wait for it beside the work:
@@ -153,7 +155,7 @@ impl Delivery {
     /// # }
     /// ```
     pub async fn lease_lost(&self) {
-        self.shared.lost.wait(&self.token).await;
+        self.shared.lost.wait(&self.lease.token).await;
     }
 
     /// Done with it: it is never delivered again to this subscription.
@@ -185,7 +187,7 @@ impl Delivery {
     /// takes longer than leases are extended by themselves.
     pub async fn extend(&mut self, duration: Duration) -> Result<SystemTime, SettleError> {
         let (done, answer) = oneshot::channel();
-        let extend = Extend { token: self.token.clone(), duration, done: Some(done) };
+        let extend = Extend { lease: self.lease.clone(), duration, done: Some(done) };
         self.shared.commands.send(Command::Extend(extend)).map_err(|_| SettleError::Closed)?;
         self.lease_deadline = answer.await.unwrap_or(Err(SettleError::Closed))?;
         Ok(self.lease_deadline)
@@ -194,13 +196,35 @@ impl Delivery {
     /// Settles it while others may still look at it. The first settlement counts.
     pub(crate) fn settle_shared(&self, settlement: Settlement) -> Settling {
         let (done, answer) = oneshot::channel();
-        self.hand_over(settlement, Some(done));
+        self.hand_over(settlement, Waiting::One(done));
         Settling(answer)
     }
 
-    fn hand_over(&self, settlement: Settlement, done: Option<oneshot::Sender<Result<(), SettleError>>>) {
+    /// What is to be handed over, if it is of this consumer; otherwise it is handed over to its own.
+    pub(super) fn settle_with(
+        self,
+        settlement: Settlement,
+        waiting: Waiting<Outcome>,
+        shared: &Arc<Shared>,
+    ) -> Option<Settle> {
+        if Arc::ptr_eq(&self.shared, shared) {
+            return self.command(settlement, waiting);
+        }
+        self.hand_over(settlement, waiting);
+        None
+    }
+
+    fn hand_over(&self, settlement: Settlement, waiting: Waiting<Outcome>) {
+        if let Some(settle) = self.command(settlement, waiting) {
+            // If the consumer is gone, who waits for it goes with the command and is told.
+            let _ = self.shared.commands.send(Command::Settle(settle));
+        }
+    }
+
+    /// `None`: it was settled before.
+    fn command(&self, settlement: Settlement, waiting: Waiting<Outcome>) -> Option<Settle> {
         if self.settled.swap(true, Ordering::Relaxed) {
-            return;
+            return None;
         }
         let (action, delay) = match settlement {
             Settlement::Ack => (SettleAction::Ack, None),
@@ -208,16 +232,14 @@ impl Delivery {
             Settlement::Release => (SettleAction::Release, None),
             Settlement::DeadLetter => (SettleAction::DeadLetter, None),
         };
-        let settlement = v1::Settlement { token: self.token.clone(), action: action.into(), delay };
-        // If the consumer is gone the sender of `done` goes with the command, and `Settling` tells it.
-        let _ = self.shared.commands.send(Command::Settle(Settle { settlement, done }));
+        Some(Settle { lease: self.lease.clone(), action, delay, waiting })
     }
 }
 
 impl Drop for Delivery {
     fn drop(&mut self) {
         if !*self.settled.get_mut() {
-            self.hand_over(Settlement::Release, None);
+            self.hand_over(Settlement::Release, Waiting::Nobody);
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{collections::HashSet, mem, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use posthouse_proto::v1;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -14,7 +13,7 @@ use super::{
     command::{Command, Settle},
     extensions::Extensions,
     inbox::Inbox,
-    ledger::Ledger,
+    ledger::{Lease, Ledger},
     lost::Lost,
     settlements::Settlements,
     stream::{ConsumeStream, Session},
@@ -23,6 +22,7 @@ use super::{
 use crate::{
     error::{ConnectError, Error},
     retry::Patience,
+    together::Waiting,
 };
 
 /// How long closing may take.
@@ -166,6 +166,7 @@ impl Driver {
         for command in received.drain(..) {
             match command {
                 Command::Settle(settle) => self.settle(settle),
+                Command::SettleAll(settles) => settles.into_iter().for_each(|settle| self.settle(settle)),
                 Command::Extend(extend) => self.extensions.push(extend),
                 Command::Stop => self.stop(),
                 Command::Close(done) => self.close(done),
@@ -175,8 +176,8 @@ impl Driver {
     }
 
     fn settle(&mut self, settle: Settle) {
-        if self.ledger.settle(&settle.settlement.token) {
-            self.lost.remove(&settle.settlement.token);
+        if self.ledger.settle(&settle.lease) {
+            self.lost.remove(&settle.lease.token);
         }
         self.settlements.push(settle);
     }
@@ -188,10 +189,10 @@ impl Driver {
         self.release(waiting);
     }
 
-    pub(super) fn release(&mut self, tokens: Vec<Bytes>) {
-        for token in tokens {
-            let action = v1::SettleAction::Release.into();
-            self.settle(Settle { settlement: v1::Settlement { token, action, delay: None }, done: None });
+    pub(super) fn release(&mut self, leases: Vec<Lease>) {
+        for lease in leases {
+            let (action, waiting) = (v1::SettleAction::Release, Waiting::Nobody);
+            self.settle(Settle { lease, action, delay: None, waiting });
         }
     }
 
@@ -205,12 +206,13 @@ impl Driver {
 
     /// Deliveries whose lease is lost are not given to the application, if it does not have them yet; if it does, it is
     /// told.
-    pub(super) fn withdraw(&mut self, lost: &HashSet<Bytes>) {
-        for token in self.inbox.remove(lost) {
-            self.lost.remove(&token);
-            self.ledger.remove(&token);
+    pub(super) fn withdraw(&mut self, lost: &HashSet<Lease>) {
+        for lease in self.inbox.remove(lost) {
+            self.lost.remove(&lease.token);
+            self.ledger.remove(&lease);
         }
-        let told: Vec<Bytes> = lost.iter().filter(|token| self.ledger.lose(token)).cloned().collect();
+        let told = lost.iter().filter(|lease| self.ledger.lose(lease)).map(|lease| lease.token.clone());
+        let told: Vec<_> = told.collect();
         if !told.is_empty() {
             self.lost.add(told);
         }

@@ -2,11 +2,10 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use bytes::Bytes;
 use posthouse_proto::v1::{self, extend_result};
 use tokio::time::Instant;
 
-use super::{SettleError, command::Extend};
+use super::{SettleError, command::Extend, ledger::Lease};
 use crate::{
     error::{Error, Refusal},
     time,
@@ -33,10 +32,10 @@ struct Frame {
 /// What the server said.
 #[derive(Debug)]
 pub(super) struct Answered {
-    pub(super) extended: Vec<Bytes>,
+    pub(super) extended: Vec<Lease>,
     /// When these end, at the earliest.
     pub(super) until: Instant,
-    pub(super) lost: HashSet<Bytes>,
+    pub(super) lost: HashSet<Lease>,
 }
 
 impl Extensions {
@@ -52,7 +51,7 @@ impl Extensions {
         let duration = self.waiting.front()?.duration;
         let run = self.waiting.iter().take(TOKENS_PER_FRAME).take_while(|it| it.duration == duration).count();
         let extends: Vec<Extend> = self.waiting.drain(..run).collect();
-        let tokens = extends.iter().map(|extend| extend.token.clone()).collect();
+        let tokens = extends.iter().map(|extend| extend.lease.token.clone()).collect();
         let id = self.next_id;
         self.next_id += 1;
         let until = now.checked_add(duration).unwrap_or(now);
@@ -74,13 +73,13 @@ impl Extensions {
         for (extend, result) in frame.extends.into_iter().zip(answer.results) {
             let outcome = match result.result {
                 Some(extend_result::Result::LeaseDeadline(deadline)) => {
-                    answered.extended.push(extend.token);
+                    answered.extended.push(extend.lease);
                     Ok(time::moment(Some(deadline)))
                 }
                 Some(extend_result::Result::Error(status)) => {
                     let refusal = Refusal::from(&status);
                     if is_lost(&refusal) {
-                        answered.lost.insert(extend.token);
+                        answered.lost.insert(extend.lease);
                     }
                     Err(SettleError::Refused(refusal))
                 }
@@ -127,7 +126,7 @@ mod tests {
     use tokio::time::Instant;
     use tonic_types::pb;
 
-    use super::{Extend, Extensions};
+    use super::{Extend, Extensions, Lease};
 
     fn refused(reason: &str) -> ExtendResult {
         let info = pb::ErrorInfo { reason: reason.to_owned(), ..Default::default() };
@@ -143,12 +142,13 @@ mod tests {
     fn a_lease_is_lost_only_when_the_server_says_that_it_is_gone() {
         let mut extensions = Extensions::default();
         for token in ["asked for too long", "gone"] {
-            extensions.push(Extend { token: token.into(), duration: Duration::from_secs(60), done: None });
+            let lease = Lease { token: token.into(), slot: 0 };
+            extensions.push(Extend { lease, duration: Duration::from_secs(60), done: None });
         }
         let extend_id = extensions.next_frame(Instant::now()).unwrap().extend_id;
         let results = vec![refused("LEASE_DURATION_INVALID"), refused("LEASE_LOST")];
         let answered = extensions.answer(ExtendedFrame { extend_id, results }).unwrap();
-        assert_eq!(answered.lost.into_iter().collect::<Vec<_>>(), ["gone"]);
+        assert_eq!(answered.lost.into_iter().map(|lease| lease.token).collect::<Vec<_>>(), ["gone"]);
         assert!(answered.extended.is_empty());
     }
 }

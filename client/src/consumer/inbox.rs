@@ -5,11 +5,10 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use posthouse_proto::v1;
 use tokio::{sync::Notify, time::Instant};
 
-use super::ConsumeError;
+use super::{ConsumeError, ledger::Lease};
 
 /// What waits for the application. The credits bound it.
 #[derive(Default)]
@@ -32,6 +31,8 @@ struct State {
 pub(super) enum Entry {
     Delivery {
         delivery: v1::Delivery,
+        /// Where the ledger has it.
+        slot: u32,
         /// When its lease was granted or last extended, as far as we know.
         leased: Instant,
     },
@@ -42,10 +43,19 @@ pub(super) enum Entry {
 }
 
 impl Entry {
-    fn is_valid(&self, lease: Duration) -> bool {
+    fn is_valid_at(&self, now: Instant, lease: Duration) -> bool {
         match self {
-            Self::Delivery { leased, .. } => leased.elapsed() < lease,
+            Self::Delivery { leased, .. } => now.duration_since(*leased) < lease,
             Self::Idle { .. } => true,
+        }
+    }
+
+    fn lease(&self) -> Option<Lease> {
+        match self {
+            Self::Delivery { delivery, slot, .. } => {
+                Some(Lease { token: delivery.token.clone(), slot: *slot })
+            }
+            Self::Idle { .. } => None,
         }
     }
 }
@@ -61,7 +71,9 @@ impl Inbox {
             {
                 let mut state = self.lock();
                 let lease = state.lease;
-                if let Some(entry) = state.waiting.pop_front_if(|entry| entry.is_valid(lease)) {
+                if let Some(entry) =
+                    state.waiting.pop_front_if(|entry| entry.is_valid_at(Instant::now(), lease))
+                {
                     if !state.waiting.is_empty() {
                         // One push wakes one waiter, which wakes the next.
                         self.ready.notify_one();
@@ -78,17 +90,46 @@ impl Inbox {
         }
     }
 
-    pub(super) fn push(&self, deliveries: Vec<v1::Delivery>) {
-        if deliveries.is_empty() {
+    /// Deliveries, and where the ledger has them.
+    pub(super) fn push(&self, deliveries: impl Iterator<Item = (v1::Delivery, u32)>) {
+        let mut deliveries = deliveries.peekable();
+        if deliveries.peek().is_none() {
             return;
         }
         let leased = Instant::now();
         let mut state = self.lock();
         // It is no longer so.
         state.waiting.pop_back_if(|last| matches!(last, Entry::Idle { .. }));
-        state.waiting.extend(deliveries.into_iter().map(|delivery| Entry::Delivery { delivery, leased }));
+        state.waiting.extend(deliveries.map(|(delivery, slot)| Entry::Delivery { delivery, slot, leased }));
         drop(state);
         self.ready.notify_one();
+    }
+
+    /// Up to so many deliveries that are here, oldest first; at least one, but none when nothing more comes.
+    pub(super) async fn next_deliveries<T>(
+        &self,
+        most: usize,
+        take: impl Fn(v1::Delivery, u32) -> T,
+    ) -> Result<Vec<T>, ConsumeError> {
+        let mut taken = Vec::new();
+        while taken.is_empty() {
+            match self.next().await? {
+                Some(Entry::Delivery { delivery, slot, .. }) => taken.push(take(delivery, slot)),
+                Some(Entry::Idle { .. }) => {}
+                None => return Ok(taken),
+            }
+        }
+        let mut state = self.lock();
+        let (lease, now) = (state.lease, Instant::now());
+        taken.reserve(most.saturating_sub(1).min(state.waiting.len()));
+        while taken.len() < most
+            && let Some(entry) = state.waiting.pop_front_if(|entry| entry.is_valid_at(now, lease))
+        {
+            if let Entry::Delivery { delivery, slot, .. } = entry {
+                taken.push(take(delivery, slot));
+            }
+        }
+        Ok(taken)
     }
 
     pub(super) fn push_idle(&self, waiting: u64, parked: u64) {
@@ -101,31 +142,30 @@ impl Inbox {
         self.lock().waiting.retain(|entry| !matches!(entry, Entry::Idle { .. }));
     }
 
-    /// The tokens of deliveries whose lease is older than `age`; they count as extended now.
-    pub(super) fn take_older_than(&self, age: Duration) -> Vec<Bytes> {
+    /// The deliveries whose lease is older than `age`; they count as extended now.
+    pub(super) fn take_older_than(&self, age: Duration) -> Vec<Lease> {
         let now = Instant::now();
-        let mut tokens = Vec::new();
+        let mut older = Vec::new();
         for entry in &mut self.lock().waiting {
-            if let Entry::Delivery { delivery, leased } = entry
+            if let Entry::Delivery { delivery, slot, leased } = entry
                 && now.duration_since(*leased) > age
             {
                 *leased = now;
-                tokens.push(delivery.token.clone());
+                older.push(Lease { token: delivery.token.clone(), slot: *slot });
             }
         }
         self.ready.notify_one();
-        tokens
+        older
     }
 
     /// Removes deliveries whose lease is lost, and returns those that were still here.
-    pub(super) fn remove(&self, lost: &HashSet<Bytes>) -> Vec<Bytes> {
+    pub(super) fn remove(&self, lost: &HashSet<Lease>) -> Vec<Lease> {
         let mut removed = Vec::new();
-        self.lock().waiting.retain(|entry| match entry {
-            Entry::Delivery { delivery, .. } if lost.contains(&delivery.token) => {
-                removed.push(delivery.token.clone());
-                false
-            }
-            _ => true,
+        self.lock().waiting.retain(|entry| {
+            let lease = entry.lease().filter(|lease| lost.contains(lease));
+            let stays = lease.is_none();
+            removed.extend(lease);
+            stays
         });
         self.ready.notify_one();
         removed
@@ -140,18 +180,14 @@ impl Inbox {
         self.ready.notify_one();
     }
 
-    /// Nothing more comes; returns the tokens of what is not given out for that reason.
-    pub(super) fn stop(&self) -> Vec<Bytes> {
+    /// Nothing more comes; returns what is not given out for that reason.
+    pub(super) fn stop(&self) -> Vec<Lease> {
         let mut state = self.lock();
         let waiting = mem::take(&mut state.waiting);
         state.end.get_or_insert(Ok(()));
         drop(state);
         self.ready.notify_one();
-        let token = |entry| match entry {
-            Entry::Delivery { delivery, .. } => Some(delivery.token),
-            Entry::Idle { .. } => None,
-        };
-        waiting.into_iter().filter_map(token).collect()
+        waiting.iter().filter_map(Entry::lease).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

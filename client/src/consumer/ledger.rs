@@ -14,15 +14,26 @@ pub(super) struct Ledger {
     limit: v1::Credit,
     /// Came back and is not yet given out again.
     owed: v1::Credit,
-    /// By token. The server chooses those, so that a hash which is only fast is good enough.
-    held: HashMap<Bytes, Held, RandomState>,
+    /// By [`Lease::slot`]: what every delivery needs several times costs no search.
+    held: Vec<Option<Held>>,
+    free: Vec<u32>,
+    /// Of the deliveries of earlier streams, until this one has resumed what it resumes. The server chooses the tokens,
+    /// so that a hash which is only fast is good enough.
+    earlier: HashMap<Bytes, u32, RandomState>,
+}
+
+/// A delivery of this consumer: its token, and where the ledger has it. It may outlive what the ledger has.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Lease {
+    pub(super) token: Bytes,
+    pub(super) slot: u32,
 }
 
 /// What a delivery is to us.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Known {
-    /// The application does not have it yet.
-    New,
+    /// The application does not have it yet. Its slot is this.
+    New(u32),
     /// It was delivered on an earlier stream.
     Again,
     /// So it was, and its lease had been taken for lost.
@@ -31,6 +42,7 @@ pub(super) enum Known {
 
 #[derive(Debug)]
 struct Held {
+    token: Bytes,
     bytes: u64,
     /// The current stream's credits were taken for it. A delivery of an earlier stream takes them when the server
     /// sends it again, and has nothing to give back if it does not.
@@ -49,13 +61,18 @@ struct Held {
 
 impl Ledger {
     pub(super) fn new(limit: v1::Credit) -> Self {
-        Self { limit, owed: v1::Credit::default(), held: HashMap::default() }
+        let (held, free, earlier) = (Vec::new(), Vec::new(), HashMap::default());
+        Self { limit, owed: v1::Credit::default(), held, free, earlier }
     }
 
     /// What a new stream begins with: everything.
     pub(super) fn open(&mut self) -> v1::Credit {
-        for held in self.held.values_mut() {
-            held.charged = false;
+        self.earlier.clear();
+        for (slot, held) in (0..).zip(&mut self.held) {
+            if let Some(held) = held {
+                held.charged = false;
+                self.earlier.insert(held.token.clone(), slot);
+            }
         }
         self.owed = v1::Credit::default();
         self.limit
@@ -64,8 +81,10 @@ impl Ledger {
     /// A delivery came.
     pub(super) fn deliver(&mut self, delivery: &v1::Delivery, now: Instant, lease: Duration) -> Known {
         let bytes = delivery.message.as_ref().map_or(0, |message| message.payload.len() as u64);
-        let Some(held) = self.held.get_mut(&delivery.token) else {
-            let held = Held {
+        let earlier = self.earlier(&delivery.token);
+        let Some(held) = earlier.and_then(|lease| find(&mut self.held, &lease)) else {
+            return Known::New(self.hold(Held {
+                token: delivery.token.clone(),
                 bytes,
                 charged: true,
                 settling: false,
@@ -73,9 +92,7 @@ impl Ledger {
                 waited: now,
                 lease_end: now + lease,
                 lost: false,
-            };
-            self.held.insert(delivery.token.clone(), held);
-            return Known::New;
+            }));
         };
         if !held.charged {
             held.charged = true;
@@ -89,19 +106,20 @@ impl Ledger {
     }
 
     /// The application settles it; `true`: its lease was lost before.
-    pub(super) fn settle(&mut self, token: &Bytes) -> bool {
-        let Some(held) = self.held.get_mut(token).filter(|held| !held.settling) else { return false };
+    pub(super) fn settle(&mut self, lease: &Lease) -> bool {
+        let owed = &mut self.owed;
+        let Some(held) = find(&mut self.held, lease).filter(|held| !held.settling) else { return false };
         held.settling = true;
         if held.charged {
-            give_back(&mut self.owed, held);
+            give_back(owed, held);
         }
         held.lost
     }
 
     /// These still wait for the application, and are being extended for that reason.
-    pub(super) fn note_waiting(&mut self, tokens: &[Bytes], now: Instant) {
-        for token in tokens {
-            if let Some(held) = self.held.get_mut(token) {
+    pub(super) fn note_waiting(&mut self, leases: &[Lease], now: Instant) {
+        for lease in leases {
+            if let Some(held) = find(&mut self.held, lease) {
                 (held.asked, held.waited) = (now, now);
             }
         }
@@ -109,28 +127,28 @@ impl Ledger {
 
     /// Those that the application works on, for no longer than `limit`, and whose lease is older than `age`; they count
     /// as asked for now.
-    pub(super) fn take_due(&mut self, now: Instant, age: Duration, limit: Duration) -> Vec<Bytes> {
+    pub(super) fn take_due(&mut self, now: Instant, age: Duration, limit: Duration) -> Vec<Lease> {
         let mut due = Vec::new();
-        for (token, held) in &mut self.held {
+        for (slot, held) in all(&mut self.held) {
             let worked_on = !held.settling && !held.lost && now.duration_since(held.waited) < limit;
             if worked_on && now.duration_since(held.asked) > age {
                 held.asked = now;
-                due.push(token.clone());
+                due.push(Lease { token: held.token.clone(), slot });
             }
         }
         due
     }
 
     /// The lease lasts until then, or longer; `true`: it had been taken for lost.
-    pub(super) fn extended(&mut self, token: &Bytes, until: Instant) -> bool {
-        let Some(held) = self.held.get_mut(token) else { return false };
+    pub(super) fn extended(&mut self, lease: &Lease, until: Instant) -> bool {
+        let Some(held) = find(&mut self.held, lease) else { return false };
         held.lease_end = held.lease_end.max(until);
         std::mem::take(&mut held.lost)
     }
 
     /// The server says that the lease is gone; `true`: the application has to be told.
-    pub(super) fn lose(&mut self, token: &Bytes) -> bool {
-        let held = self.held.get_mut(token).filter(|held| !held.settling && !held.lost);
+    pub(super) fn lose(&mut self, lease: &Lease) -> bool {
+        let held = find(&mut self.held, lease).filter(|held| !held.settling && !held.lost);
         held.is_some_and(|held| {
             held.lost = true;
             true
@@ -140,10 +158,10 @@ impl Ledger {
     /// The deliveries whose lease has ended by now, and when the next one ends.
     pub(super) fn expire(&mut self, now: Instant) -> (Vec<Bytes>, Option<Instant>) {
         let (mut expired, mut next) = (Vec::new(), None::<Instant>);
-        for (token, held) in self.held.iter_mut().filter(|(_, held)| !held.settling && !held.lost) {
+        for (_, held) in all(&mut self.held).filter(|(_, held)| !held.settling && !held.lost) {
             if held.lease_end <= now {
                 held.lost = true;
-                expired.push(token.clone());
+                expired.push(held.token.clone());
             } else {
                 next = Some(next.map_or(held.lease_end, |next| next.min(held.lease_end)));
             }
@@ -152,19 +170,24 @@ impl Ledger {
     }
 
     /// The server confirmed, or the lease is lost and the application never had it.
-    pub(super) fn remove(&mut self, token: &Bytes) {
-        self.settle(token);
-        self.held.remove(token);
+    pub(super) fn remove(&mut self, lease: &Lease) {
+        self.settle(lease);
+        if find(&mut self.held, lease).is_some() {
+            self.held[lease.slot as usize] = None;
+            self.free.push(lease.slot);
+        }
     }
 
-    /// Tokens that an earlier stream delivered and the current one has not sent again.
-    pub(super) fn not_resumed(&self) -> impl Iterator<Item = &Bytes> {
-        self.held.iter().filter(|(_, held)| !held.charged && !held.settling).map(|(token, _)| token)
+    /// The stream has resumed all that it resumes. Returns what an earlier one delivered and this one has not.
+    pub(super) fn resumed(&mut self) -> Vec<Lease> {
+        self.earlier.clear();
+        let left = all(&mut self.held).filter(|(_, held)| !held.charged && !held.settling);
+        left.map(|(slot, held)| Lease { token: held.token.clone(), slot }).collect()
     }
 
     /// No delivery is out.
     pub(super) fn is_empty(&self) -> bool {
-        self.held.is_empty()
+        self.held.len() == self.free.len()
     }
 
     /// How many settlements may wait for their confirmation before credits are held back.
@@ -186,6 +209,32 @@ impl Ledger {
     pub(super) fn take_owed(&mut self) -> v1::Credit {
         std::mem::take(&mut self.owed)
     }
+
+    fn earlier(&self, token: &Bytes) -> Option<Lease> {
+        if self.earlier.is_empty() {
+            return None;
+        }
+        self.earlier.get(token).map(|slot| Lease { token: token.clone(), slot: *slot })
+    }
+
+    fn hold(&mut self, held: Held) -> u32 {
+        if let Some(slot) = self.free.pop() {
+            self.held[slot as usize] = Some(held);
+            return slot;
+        }
+        self.held.push(Some(held));
+        // The credits bound their number.
+        u32::try_from(self.held.len() - 1).unwrap_or(u32::MAX)
+    }
+}
+
+/// What is held under a lease; none if it was removed, also if another has its slot now.
+fn find<'a>(held: &'a mut [Option<Held>], lease: &Lease) -> Option<&'a mut Held> {
+    held.get_mut(lease.slot as usize)?.as_mut().filter(|held| held.token == lease.token)
+}
+
+fn all(held: &mut [Option<Held>]) -> impl Iterator<Item = (u32, &mut Held)> {
+    (0..).zip(held).filter_map(|(slot, held)| Some((slot, held.as_mut()?)))
 }
 
 fn give_back(owed: &mut v1::Credit, held: &Held) {
@@ -195,17 +244,26 @@ fn give_back(owed: &mut v1::Credit, held: &Held) {
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use bytes::Bytes;
     use posthouse_proto::v1::{Credit, Delivery, Message};
 
     use tokio::time::Instant;
 
-    use super::{Duration, Known, Ledger};
+    use super::{Duration, Known, Lease, Ledger};
 
     const LEASE: Duration = Duration::from_secs(30);
 
-    fn deliver(ledger: &mut Ledger, token: &'static str) -> bool {
-        ledger.deliver(&delivery(token), Instant::now(), LEASE) == Known::New
+    fn deliver(ledger: &mut Ledger, token: &'static str) -> Option<Lease> {
+        deliver_at(ledger, token, Instant::now())
+    }
+
+    fn deliver_at(ledger: &mut Ledger, token: &'static str, now: Instant) -> Option<Lease> {
+        match ledger.deliver(&delivery(token), now, LEASE) {
+            Known::New(slot) => Some(Lease { token: token.into(), slot }),
+            _ => None,
+        }
     }
 
     fn delivery(token: &'static str) -> Delivery {
@@ -221,36 +279,64 @@ mod tests {
     fn credits_come_back_once() {
         let mut ledger = Ledger::new(credit(4, 100));
         assert_eq!(ledger.open(), credit(4, 100));
-        assert!(deliver(&mut ledger, "a") && deliver(&mut ledger, "b"));
+        let [a, b] = ["a", "b"].map(|token| deliver(&mut ledger, token).unwrap());
         assert!(!ledger.is_owed());
-        ledger.settle(&"a".into());
+        ledger.settle(&a);
         assert!(ledger.is_much_owed());
-        ledger.remove(&"a".into());
+        ledger.remove(&a);
         assert_eq!(ledger.take_owed(), credit(1, 10));
-        ledger.remove(&"b".into());
+        ledger.remove(&b);
         assert_eq!(ledger.take_owed(), credit(1, 10));
-        ledger.remove(&"b".into());
-        assert!(!ledger.is_owed());
+        ledger.remove(&b);
+        assert!(!ledger.is_owed() && ledger.is_empty());
+    }
+
+    #[test]
+    fn a_lease_does_not_find_what_has_its_slot_now() {
+        let mut ledger = Ledger::new(credit(4, 100));
+        ledger.open();
+        let old = deliver(&mut ledger, "old").unwrap();
+        ledger.remove(&old);
+        ledger.take_owed();
+        let new = deliver(&mut ledger, "new").unwrap();
+        assert_eq!(old.slot, new.slot);
+        assert!(!ledger.lose(&old) && !ledger.extended(&old, Instant::now()));
+        ledger.remove(&old);
+        assert!(!ledger.is_owed() && ledger.lose(&new));
+    }
+
+    #[test]
+    fn a_resumed_delivery_is_known_when_others_have_the_slots() {
+        let mut ledger = Ledger::new(credit(4, 100));
+        ledger.open();
+        let [a, b] = ["a", "b"].map(|token| deliver(&mut ledger, token).unwrap());
+        ledger.open();
+        ledger.remove(&a);
+        assert_eq!(deliver(&mut ledger, "c").unwrap().slot, a.slot);
+        assert!(deliver(&mut ledger, "a").is_some(), "it was removed");
+        assert!(deliver(&mut ledger, "b").is_none());
+        assert!(ledger.resumed().is_empty());
+        ledger.remove(&b);
+        assert!(!ledger.is_empty());
     }
 
     #[test]
     fn a_resumed_delivery_is_known_and_charged_again() {
         let mut ledger = Ledger::new(credit(4, 100));
         ledger.open();
-        for token in ["held", "settling", "lost"] {
-            assert!(deliver(&mut ledger, token));
-        }
-        ledger.settle(&"settling".into());
+        let [held, settling, lost] =
+            ["held", "settling", "lost"].map(|token| deliver(&mut ledger, token).unwrap());
+        ledger.settle(&settling);
         ledger.open();
         assert!(!ledger.is_owed());
-        assert!(!deliver(&mut ledger, "held") && !deliver(&mut ledger, "settling"));
-        assert_eq!(ledger.not_resumed().collect::<Vec<_>>(), ["lost"]);
+        assert!(deliver(&mut ledger, "held").is_none() && deliver(&mut ledger, "settling").is_none());
+        assert_eq!(ledger.resumed(), slice::from_ref(&lost));
         // The credit of the one in settlement is free at once, that of the held one when it is settled, and the
         // lost one took none of this stream.
         assert_eq!(ledger.take_owed(), credit(1, 10));
-        ledger.settle(&"held".into());
+        ledger.settle(&held);
         assert_eq!(ledger.take_owed(), credit(1, 10));
-        ledger.settle(&"lost".into());
+        ledger.settle(&lost);
         assert!(!ledger.is_owed());
     }
 
@@ -259,23 +345,24 @@ mod tests {
         let (mut ledger, start) = (Ledger::new(credit(9, 100)), Instant::now());
         let after = |seconds| start + Duration::from_secs(seconds);
         let (age, limit) = (LEASE / 3, Duration::from_secs(60));
-        for token in ["waits", "worked-on", "settling"] {
-            ledger.deliver(&delivery(token), start, LEASE);
-        }
-        ledger.settle(&"settling".into());
+        let [waits, worked_on, settling] =
+            ["waits", "worked-on", "settling"].map(|token| deliver_at(&mut ledger, token, start).unwrap());
+        ledger.settle(&settling);
         assert!(ledger.take_due(after(9), age, limit).is_empty());
-        ledger.note_waiting(&["waits".into()], after(11));
-        assert_eq!(ledger.take_due(after(11), age, limit), ["worked-on"]);
+        ledger.note_waiting(slice::from_ref(&waits), after(11));
+        assert_eq!(ledger.take_due(after(11), age, limit), slice::from_ref(&worked_on));
         assert!(ledger.take_due(after(12), age, limit).is_empty(), "it was asked for");
-        assert!(!ledger.extended(&"worked-on".into(), after(41)));
+        assert!(!ledger.extended(&worked_on, after(41)));
         assert_eq!(ledger.expire(after(29)), (Vec::new(), Some(after(30))));
         assert_eq!(ledger.expire(after(30)), (vec!["waits".into()], Some(after(41))));
+        ledger.open();
         assert_eq!(ledger.deliver(&delivery("waits"), after(31), LEASE), Known::Revived);
+        ledger.resumed();
         assert_eq!(ledger.expire(after(41)).0.len(), 2);
         assert!(ledger.take_due(after(61), age, limit).is_empty(), "long enough");
-        assert!(!ledger.lose(&"waits".into()), "it was told");
-        assert!(ledger.extended(&"waits".into(), after(90)), "good after all");
-        assert!(ledger.lose(&"waits".into()) && ledger.settle(&"waits".into()));
-        assert!(!ledger.settle(&"waits".into()));
+        assert!(!ledger.lose(&waits), "it was told");
+        assert!(ledger.extended(&waits, after(90)), "good after all");
+        assert!(ledger.lose(&waits) && ledger.settle(&waits));
+        assert!(!ledger.settle(&waits));
     }
 }

@@ -25,7 +25,10 @@ pub use error::{ConsumeError, SettleError};
 pub use origin::{DeadLetterCause, DeadLetterOrigin};
 pub use settlement::{Settlement, Settling, SettlingAll};
 
-use crate::pool::{self, Handler, PoolReport};
+use crate::{
+    pool::{self, Handler, PoolReport},
+    together::Waiting,
+};
 
 use self::{
     command::{Command, Shared},
@@ -65,7 +68,6 @@ pub struct Consumer {
 /// What comes to a consumer.
 #[derive(Debug)]
 #[non_exhaustive]
-#[expect(clippy::large_enum_variant, reason = "nearly all are deliveries")]
 pub enum Event {
     /// A message, leased.
     Delivery(Delivery),
@@ -96,12 +98,20 @@ impl Consumer {
         }
     }
 
+    /// The deliveries that are here, oldest first: at least one, for which this waits, and at most so many. It costs less
+    /// than to ask for each; [`Consumer::settle_all`] is its other half. Empty after [`Consumer::close`]. This may be
+    /// dropped while it waits: nothing is lost.
+    pub async fn next_many(&self, most: usize) -> Result<Vec<Delivery>, ConsumeError> {
+        let take = |delivery, slot| Delivery::new(delivery, slot, Arc::clone(&self.shared));
+        self.inbox.next_deliveries(most, take).await
+    }
+
     /// The next delivery, or that there is none; `None` after [`Consumer::close`]. This may be dropped while it waits:
     /// nothing is lost.
     pub async fn next_event(&self) -> Result<Option<Event>, ConsumeError> {
         Ok(self.inbox.next().await?.map(|entry| match entry {
-            Entry::Delivery { delivery, .. } => {
-                Event::Delivery(Delivery::new(delivery, Arc::clone(&self.shared)))
+            Entry::Delivery { delivery, slot, .. } => {
+                Event::Delivery(Delivery::new(delivery, slot, Arc::clone(&self.shared)))
             }
             Entry::Idle { waiting, parked } => Event::Idle { waiting, parked },
         }))
@@ -114,11 +124,8 @@ impl Consumer {
     /// # async fn example(consumer: posthouse_client::Consumer) -> Result<(), Box<dyn std::error::Error>> {
     /// use posthouse_client::Settlement;
     ///
-    /// let mut written = Vec::new();
-    /// while written.len() < 100 && let Some(delivery) = consumer.next().await? {
-    ///     written.push(delivery);
-    /// }
-    /// // One commit for a hundred messages, then:
+    /// let written = consumer.next_many(100).await?;
+    /// // One commit for up to a hundred messages, then:
     /// for settled in consumer.settle_all(written.into_iter().map(|it| (it, Settlement::Ack))).await {
     ///     settled?;
     /// }
@@ -126,8 +133,14 @@ impl Consumer {
     /// # }
     /// ```
     pub fn settle_all(&self, deliveries: impl IntoIterator<Item = (Delivery, Settlement)>) -> SettlingAll {
-        let settling = deliveries.into_iter().map(|(delivery, settlement)| delivery.settle(settlement));
-        SettlingAll::new(settling.collect())
+        let deliveries: Vec<(Delivery, Settlement)> = deliveries.into_iter().collect();
+        let (settling, parts) = SettlingAll::new(deliveries.len());
+        let settles = deliveries.into_iter().zip(parts).filter_map(|((delivery, settlement), part)| {
+            delivery.settle_with(settlement, Waiting::Part(part), &self.shared)
+        });
+        // If the task has ended, the parts go with the command and tell it.
+        let _ = self.shared.commands.send(Command::SettleAll(settles.collect()));
+        settling
     }
 
     /// Works on deliveries with `n` calls of the handler at a time, in this task, until the consumer is stopped, closed

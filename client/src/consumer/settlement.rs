@@ -7,7 +7,8 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::SettleError;
+use super::{SettleError, command::Outcome};
+use crate::together::{Part, Together, together};
 
 /// What becomes of a delivery.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -29,21 +30,18 @@ pub enum Settlement {
 /// is on its way, together with others.
 #[derive(Debug)]
 #[must_use = "the settlement is on its way; await this to know that it is durable, or drop it"]
-pub struct Settling(pub(super) oneshot::Receiver<Result<(), SettleError>>);
+pub struct Settling(pub(super) oneshot::Receiver<Outcome>);
 
 /// The server's confirmations of many settlements, to be awaited: one result for each, in order.
 #[derive(Debug)]
 #[must_use = "the settlements are on their way; await this to know that they are durable, or drop it"]
-pub struct SettlingAll {
-    waiting: std::vec::IntoIter<Settling>,
-    next: Option<Settling>,
-    results: Vec<Result<(), SettleError>>,
-}
+pub struct SettlingAll(Together<Outcome>);
 
 impl SettlingAll {
-    pub(super) fn new(settling: Vec<Settling>) -> Self {
-        let results = Vec::with_capacity(settling.len());
-        Self { waiting: settling.into_iter(), next: None, results }
+    /// Of so many, and who is to be told of each.
+    pub(super) fn new(count: usize) -> (Self, impl Iterator<Item = Part<Outcome>>) {
+        let (parts, outcomes) = together(count);
+        (Self(outcomes), parts)
     }
 }
 
@@ -59,17 +57,7 @@ impl Future for SettlingAll {
     type Output = Vec<Result<(), SettleError>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        loop {
-            let this = &mut *self;
-            if this.next.is_none() {
-                this.next = this.waiting.next();
-            }
-            let Some(next) = &mut this.next else {
-                return Poll::Ready(std::mem::take(&mut this.results));
-            };
-            let Poll::Ready(result) = Pin::new(next).poll(cx) else { return Poll::Pending };
-            this.results.push(result);
-            this.next = None;
-        }
+        let outcomes = Pin::new(&mut self.0).poll(cx);
+        outcomes.map(|all| all.into_iter().map(|it| it.unwrap_or(Err(SettleError::Closed))).collect())
     }
 }

@@ -2,10 +2,9 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use posthouse_proto::v1::{self, settle_result};
 
-use super::{SettleError, command::Settle};
+use super::{SettleError, command::Settle, ledger::Lease};
 use crate::error::{Error, Refusal};
 
 const FRAMES_IN_FLIGHT: usize = 4;
@@ -36,7 +35,7 @@ impl Settlements {
         }
         let count = self.waiting.len().min(SETTLEMENTS_PER_FRAME);
         let settles: Vec<Settle> = self.waiting.drain(..count).collect();
-        let settlements = settles.iter().map(|settle| settle.settlement.clone()).collect();
+        let settlements = settles.iter().map(Settle::wire).collect();
         let id = self.next_id;
         self.next_id += 1;
         self.in_flight.push_back(Frame { id, settles });
@@ -56,11 +55,11 @@ impl Settlements {
         self.waiting.len() + self.in_flight.iter().map(|frame| frame.settles.len()).sum::<usize>()
     }
 
-    /// Tells the results, and gives the tokens to `settled`.
+    /// Tells the results, and gives the leases to `settled`.
     pub(super) fn answer(
         &mut self,
         answer: v1::SettledFrame,
-        mut settled: impl FnMut(&Bytes),
+        mut settled: impl FnMut(&Lease),
     ) -> Result<(), Error> {
         let index = self.in_flight.iter().position(|frame| frame.id == answer.settle_id);
         let Some(frame) = index.and_then(|index| self.in_flight.remove(index)) else {
@@ -74,11 +73,8 @@ impl Settlements {
         }
         let mut results = answer.results.into_iter();
         for settle in frame.settles {
-            settled(&settle.settlement.token);
-            let result = results.next().map_or(Ok(()), outcome);
-            if let Some(done) = settle.done {
-                let _ = done.send(result);
-            }
+            settled(&settle.lease);
+            settle.waiting.tell(results.next().map_or(Ok(()), outcome));
         }
         Ok(())
     }
@@ -95,10 +91,14 @@ impl Settlements {
     pub(super) fn fail_all(&mut self, error: &SettleError) {
         self.stream_ended();
         for settle in self.waiting.drain(..) {
-            if let Some(done) = settle.done {
-                let _ = done.send(Err(error.clone()));
-            }
+            settle.waiting.tell(Err(error.clone()));
         }
+    }
+}
+
+impl Settle {
+    fn wire(&self) -> v1::Settlement {
+        v1::Settlement { token: self.lease.token.clone(), action: self.action.into(), delay: self.delay }
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     command::Extend,
     driver::{Driver, receive},
-    ledger::Known,
+    ledger::{Known, Lease},
     stream::ConsumeStream,
 };
 use crate::{
@@ -99,12 +99,12 @@ impl Driver {
             }
             Frame::Settled(answer) => {
                 let ledger = &mut self.ledger;
-                self.settlements.answer(answer, |token| ledger.remove(token))
+                self.settlements.answer(answer, |lease| ledger.remove(lease))
             }
             Frame::Extended(answer) => self.extensions.answer(answer).map(|answered| {
-                for token in &answered.extended {
-                    if self.ledger.extended(token, answered.until) {
-                        self.lost.remove(token);
+                for lease in &answered.extended {
+                    if self.ledger.extended(lease, answered.until) {
+                        self.lost.remove(&lease.token);
                     }
                 }
                 self.withdraw(&answered.lost);
@@ -125,21 +125,24 @@ impl Driver {
         taken.err().map(Leave::Failed)
     }
 
-    fn deliver(&mut self, mut deliveries: Vec<v1::Delivery>, clock: &mut Clock) {
+    fn deliver(&mut self, deliveries: Vec<v1::Delivery>, clock: &mut Clock) {
         let resumed = deliveries.iter().filter(|delivery| delivery.resumed).count();
         let now = Instant::now();
-        deliveries.retain(|delivery| match self.ledger.deliver(delivery, now, clock.lease) {
-            Known::New => true,
-            Known::Again => false,
+        let mut slot = |delivery: &v1::Delivery| match self.ledger.deliver(delivery, now, clock.lease) {
+            Known::New(slot) => Some(slot),
+            Known::Again => None,
             Known::Revived => {
                 self.lost.remove(&delivery.token);
-                false
+                None
             }
-        });
+        };
+        let slots: Vec<Option<u32>> = deliveries.iter().map(&mut slot).collect();
+        let new = deliveries.into_iter().zip(slots).filter_map(|(delivery, slot)| Some((delivery, slot?)));
         if self.stopping {
-            self.release(deliveries.into_iter().map(|delivery| delivery.token).collect());
+            let leases = new.map(|(delivery, slot)| Lease { token: delivery.token, slot }).collect();
+            self.release(leases);
         } else if self.closing.is_none() {
-            self.inbox.push(deliveries);
+            self.inbox.push(new);
         }
         if resumed > 0 {
             // What was resumed may be old.
@@ -154,7 +157,7 @@ impl Driver {
     }
 
     fn withdraw_not_resumed(&mut self) {
-        let lost = self.ledger.not_resumed().cloned().collect();
+        let lost = self.ledger.resumed().into_iter().collect();
         self.withdraw(&lost);
     }
 
@@ -228,11 +231,11 @@ impl Driver {
 impl Driver {
     /// Leases must not end while their deliveries only wait for the application, nor while it works on them.
     fn renew(&mut self, now: Instant, lease: Duration) {
-        let mut tokens = self.inbox.take_older_than(lease / 3);
-        self.ledger.note_waiting(&tokens, now);
-        tokens.extend(self.ledger.take_due(now, lease / 3, self.extend_for));
-        for token in tokens {
-            self.extensions.push(Extend { token, duration: lease, done: None });
+        let mut due = self.inbox.take_older_than(lease / 3);
+        self.ledger.note_waiting(&due, now);
+        due.extend(self.ledger.take_due(now, lease / 3, self.extend_for));
+        for held in due {
+            self.extensions.push(Extend { lease: held, duration: lease, done: None });
         }
     }
 }

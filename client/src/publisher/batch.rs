@@ -4,14 +4,17 @@ use posthouse_proto::v1::{self, publish_result, publish_stream_response};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{PublishError, Stored};
-use crate::error::Refusal;
+use crate::{error::Refusal, together::Waiting};
 
-pub(super) type Answer = oneshot::Sender<Result<Stored, PublishError>>;
+pub(super) type Outcome = Result<Stored, PublishError>;
+pub(super) type Answer = Waiting<Outcome>;
 
 /// What a handle gives to the publisher's task. The channel is unbounded; `Room` bounds what messages put into it.
 #[derive(Debug)]
 pub(super) enum Item {
     Message(Accepted),
+    /// Handed over together.
+    Messages(Vec<Accepted>),
     /// Send what is gathered, without lingering.
     Send,
     Flush(oneshot::Sender<Result<(), PublishError>>),
@@ -92,7 +95,7 @@ impl Batch {
         (self.taken, self.expires) = (0, None);
         for (message, waiter) in messages.into_iter().zip(waiters) {
             if waiter.deadline.is_some_and(|deadline| deadline <= now) {
-                let _ = waiter.answer.send(Err(PublishError::Expired));
+                waiter.answer.tell(Err(PublishError::Expired));
                 continue;
             }
             self.taken += waiter.taken;
@@ -115,8 +118,7 @@ impl Batch {
     /// Tells every message the same failure.
     pub(super) fn fail(self, error: &PublishError) {
         for waiter in self.waiters {
-            // Nobody listens to a dropped `PublishAck`.
-            let _ = waiter.answer.send(Err(error.clone()));
+            waiter.answer.tell(Err(error.clone()));
         }
     }
 
@@ -132,7 +134,7 @@ impl Batch {
             let mut id = Some(all.first_message_id).filter(|id| !id.is_empty());
             for (sequence, waiter) in (all.first_sequence..).zip(self.waiters) {
                 let stored = Stored { message_id: id.take(), sequence: Some(sequence), duplicate: false };
-                let _ = waiter.answer.send(Ok(stored));
+                waiter.answer.tell(Ok(stored));
             }
             return Ok(None);
         }
@@ -145,7 +147,7 @@ impl Batch {
             if let (None, Err(error)) = (&first_failure, &outcome) {
                 first_failure = Some(error.clone());
             }
-            let _ = waiter.answer.send(outcome);
+            waiter.answer.tell(outcome);
         }
         Ok(first_failure)
     }

@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     PublishError,
-    batch::{Batch, Item},
+    batch::{Accepted, Batch, Item},
     builder::Settings,
     room::Room,
     stream::{PublishStream, Session},
@@ -322,15 +322,8 @@ impl Driver {
         let mut received = mem::take(&mut self.received);
         for item in received.drain(..) {
             match item {
-                Item::Message(accepted) => {
-                    if self.filling.bytes + accepted.bytes > self.settings.batch_bytes {
-                        self.close_batch();
-                    }
-                    self.filling.push(accepted);
-                    if self.filling.messages.len() >= self.settings.batch_messages {
-                        self.close_batch();
-                    }
-                }
+                Item::Message(accepted) => self.fill(accepted),
+                Item::Messages(all) => all.into_iter().for_each(|accepted| self.fill(accepted)),
                 Item::Send => self.close_batch(),
                 Item::Flush(done) => self.flush(done),
                 Item::Close(done) => {
@@ -342,6 +335,16 @@ impl Driver {
         }
         self.received = received;
         self.answer_flushes();
+    }
+
+    fn fill(&mut self, accepted: Accepted) {
+        if self.filling.bytes + accepted.bytes > self.settings.batch_bytes {
+            self.close_batch();
+        }
+        self.filling.push(accepted);
+        if self.filling.messages.len() >= self.settings.batch_messages {
+            self.close_batch();
+        }
     }
 
     fn flush(&mut self, done: oneshot::Sender<Result<(), PublishError>>) {
@@ -368,7 +371,10 @@ impl Driver {
         self.window.fail_all(error);
         while let Ok(item) = self.items.try_recv() {
             match item {
-                Item::Message(accepted) => _ = accepted.answer.send(Err(error.clone())),
+                Item::Message(accepted) => accepted.answer.tell(Err(error.clone())),
+                Item::Messages(all) => {
+                    all.into_iter().for_each(|accepted| accepted.answer.tell(Err(error.clone())));
+                }
                 Item::Send => {}
                 Item::Flush(done) | Item::Close(done) => _ = done.send(Err(error.clone())),
             }

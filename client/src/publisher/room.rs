@@ -20,16 +20,21 @@ impl Room {
         Self { bytes, messages, max_bytes, max_messages, end: OnceLock::new() }
     }
 
-    /// Waits for room for one message, in the order of asking, and returns the bytes that were taken. A message that
+    /// Waits for room for so many messages, in the order of asking, and returns the bytes that were taken. A message that
     /// is larger than all of it takes all of it.
-    pub(super) async fn take(&self, cost: usize) -> Result<usize, PublishError> {
+    pub(super) async fn take(&self, count: u32, cost: usize) -> Result<usize, PublishError> {
         let bytes = self.bytes_of(cost);
-        let message = self.messages.acquire().await.map_err(|_| self.end())?;
+        let message = self.messages.acquire_many(count).await.map_err(|_| self.end())?;
         let permit = self.bytes.acquire_many(bytes).await.map_err(|_| self.end())?;
         Ok(keep(message, permit, bytes))
     }
 
-    /// The same without waiting; `None`: there is no room.
+    /// Whether so many messages of so many bytes may wait for room together: others have room meanwhile.
+    pub(super) fn fit(&self, count: usize, cost: usize) -> bool {
+        count <= self.max_messages / 2 && cost <= self.max_bytes / 2
+    }
+
+    /// The same for one without waiting; `None`: there is no room.
     pub(super) fn try_take(&self, cost: usize) -> Result<Option<usize>, PublishError> {
         let bytes = self.bytes_of(cost);
         let taken = self.messages.try_acquire().and_then(|message| {

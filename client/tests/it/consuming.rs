@@ -1,6 +1,6 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use posthouse_client::{Consumer, ErrorKind, Event};
+use posthouse_client::{Consumer, ErrorKind, Event, SettleError, Settlement};
 use tonic::Code;
 
 use crate::{
@@ -84,6 +84,38 @@ async fn settlements_share_frames() {
     }
     let frames = fake.kept().leases.settle_frames;
     assert!(frames < 100, "{frames} frames for 1,000 settlements");
+}
+
+#[tokio::test]
+async fn many_are_taken_and_settled_together() {
+    let fake = Fake::start().await;
+    put(&fake, 20);
+    let (one, other) = (consumer(&fake, 10).await, consumer(&fake, 10).await);
+    let mut held = Vec::new();
+    while held.len() < 20 {
+        for consumer in [&one, &other] {
+            if let Ok(taken) = tokio::time::timeout(Duration::from_millis(20), consumer.next_many(3)).await {
+                let taken = taken.unwrap();
+                assert!((1..=3).contains(&taken.len()), "{}", taken.len());
+                held.extend(taken);
+            }
+        }
+    }
+    // Those of the other consumer go where they belong.
+    let settling = one.settle_all(held.into_iter().map(|delivery| (delivery, Settlement::Ack)));
+    let settled = settling.await;
+    assert!(settled.len() == 20 && settled.iter().all(Result::is_ok), "{settled:?}");
+    let acked: HashSet<u64> = fake.kept().leases.acked.iter().copied().collect();
+    assert_eq!(acked, (1..=20).collect());
+    assert!(one.settle_all([]).await.is_empty());
+
+    put(&fake, 1);
+    let last = within("the last", one.next_many(0)).await.unwrap();
+    assert_eq!(last.len(), 1, "at least one is waited for");
+    one.close().await.unwrap();
+    assert!(one.next_many(5).await.unwrap().is_empty());
+    let late = one.settle_all(last.into_iter().map(|delivery| (delivery, Settlement::Ack)));
+    assert!(matches!(late.await[..], [Err(SettleError::Closed)]));
 }
 
 #[tokio::test]

@@ -81,6 +81,34 @@ async fn stores_once_over_broken_connections() {
 }
 
 #[tokio::test]
+async fn many_are_handed_over_together_and_answered_one_by_one() {
+    let fake = Fake::start().await;
+    let room = fake.client().await.publisher(QUEUE).batch_messages(10).max_buffered_messages(50);
+    let publisher = room.open().await.unwrap();
+    let messages = numbered(0..300);
+    let mut given = messages.clone();
+    given.insert(7, Bytes::from(vec![0; 10_001]));
+    // More than there is room for at a time.
+    let acks = within("room", publisher.publish_many(given)).await;
+    let mut answers = within("acks", acks).await;
+    assert!(matches!(answers.remove(7), Err(PublishError::Message(_))), "too large");
+    let sequences: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().sequence.unwrap()).collect();
+    assert_eq!(sequences, (1..=300).collect::<Vec<_>>());
+    assert!(fake.kept().producers.stored == messages);
+    assert!(publisher.publish_many(Vec::<Bytes>::new()).await.await.is_empty());
+
+    fake.kept().producers.mute = true;
+    let late = ["a", "b"].map(|text| NewMessage::new(text).timeout(Duration::from_millis(50)));
+    let answers = within("a deadline", publisher.publish_many(late).await).await;
+    assert!(matches!(answers[..], [Err(PublishError::TimedOut), Err(PublishError::TimedOut)]), "{answers:?}");
+    fake.kept().producers.mute = false;
+    let again = publisher.clone();
+    drop(publisher.close_within(Duration::from_millis(50)).await);
+    let answers = again.publish_many(["late"]).await.await;
+    assert!(matches!(answers[..], [Err(PublishError::Closed)]));
+}
+
+#[tokio::test]
 async fn passing_refusals_are_retried_in_place() {
     let fake = Fake::start().await;
     let publisher = small_batches(&fake).await;

@@ -192,7 +192,7 @@ pub(crate) fn delivery(
     resumed: bool,
 ) -> Outgoing {
     let Body { header, content } = body;
-    let dead_letter = header.dead_letter.map(|origin| dead_letter(queue, source, origin));
+    let dead_letter = header.dead_letter.map(|origin| Box::new(dead_letter(queue, source, origin)));
     let message = Message {
         id: message_id(queue, live.item.sequence),
         sequence: live.item.sequence,

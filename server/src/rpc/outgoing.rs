@@ -106,7 +106,7 @@ mod tests {
         ) -> Outgoing {
             let time = Some(Timestamp { seconds, nanos });
             let dead_letter =
-                dead.map(|source_queue| DeadLetter { source_queue, ..DeadLetter::default() });
+                dead.map(|source_queue| Box::new(DeadLetter { source_queue, ..DeadLetter::default() }));
             let delivery =
                 Delivery { token: token.into(), message: None, attempt, lease_deadline: time, resumed };
             let message =

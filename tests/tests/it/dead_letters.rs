@@ -34,7 +34,7 @@ fn assert_came_from(
         source_publish_time: old.publish_time,
         attempts,
     };
-    assert_eq!(new.dead_letter, Some(expected));
+    assert_eq!(new.dead_letter.as_deref(), Some(&expected));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,9 +19,12 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::{Step, Window};
-use crate::publisher::{
-    PublishError, Stored,
-    batch::{Accepted, Batch},
+use crate::{
+    publisher::{
+        PublishError, Stored,
+        batch::{Accepted, Batch},
+    },
+    together::Waiting,
 };
 
 const POISON: &[u8] = b"poison";
@@ -105,7 +108,13 @@ impl Run {
             let payload = if poisoned { Bytes::from_static(POISON) } else { Bytes::from(number) };
             let (answer, ack) = oneshot::channel();
             let message = v1::NewMessage { payload: payload.clone(), ..v1::NewMessage::default() };
-            batch.push(Accepted { message, answer, bytes: 1, taken: 1, deadline: None });
+            batch.push(Accepted {
+                message,
+                answer: Waiting::One(answer),
+                bytes: 1,
+                taken: 1,
+                deadline: None,
+            });
             self.published.push((payload, ack));
         }
         self.window.push(batch);
@@ -225,7 +234,7 @@ fn a_session_that_cannot_follow_is_left() {
     assert!(window.opened(0) && !window.opened(1));
     let mut batch = Batch::default();
     let message = v1::NewMessage::default();
-    batch.push(Accepted { message, answer: oneshot::channel().0, bytes: 1, taken: 1, deadline: None });
+    batch.push(Accepted { message, answer: Waiting::Nobody, bytes: 1, taken: 1, deadline: None });
     window.push(batch);
     assert_eq!(window.send(Instant::now()).unwrap().first_sequence, 0);
     window.stream_ended();
