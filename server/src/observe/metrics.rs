@@ -14,7 +14,7 @@ use prometheus::{
 };
 
 use super::table::{self, Definition, Kind};
-use crate::names::TenantName;
+use crate::{names::TenantName, store::StoreWritten};
 
 /// All metrics of a server.
 pub struct Metrics {
@@ -107,6 +107,9 @@ pub(crate) struct StoreMetrics {
     pub(super) files: IntGauge,
     pub(super) errors: IntCounter,
     pub(super) stopped: IntGauge,
+    pub(super) batches: IntCounter,
+    pub(super) tables: IntCounterVec,
+    pub(super) stalled: Counter,
     pub(super) bodies: IntCounterVec,
     pub(super) bodies_bytes: IntGauge,
     pub(super) disk_free: IntGauge,
@@ -193,6 +196,21 @@ impl std::fmt::Debug for Metrics {
     }
 }
 
+impl StoreMetrics {
+    pub(super) fn wrote(&self, written: &StoreWritten) {
+        raise(&self.batches, written.batch_bytes);
+        for (by, total) in [
+            ("flush", written.flushed_bytes),
+            ("compaction_read", written.compaction_read_bytes),
+            ("compaction_write", written.compaction_written_bytes),
+        ] {
+            raise(&self.tables.with_label_values(&[by]), total);
+        }
+        let stalled = Duration::from_micros(written.stalled_us).as_secs_f64();
+        self.stalled.inc_by((stalled - self.stalled.get()).max(0.0));
+    }
+}
+
 /// As seconds.
 pub(crate) fn observe(histogram: &Histogram, duration: Duration) {
     histogram.observe(duration.as_secs_f64());
@@ -219,6 +237,11 @@ impl Make {
 
     fn counter(&self, of: &Definition) -> Result<IntCounter, prometheus::Error> {
         self.registered(IntCounter::with_opts(opts(of))?)
+    }
+
+    /// A counter of seconds.
+    fn elapsed(&self, of: &Definition) -> Result<Counter, prometheus::Error> {
+        self.registered(Counter::with_opts(opts(of))?)
     }
 
     fn counters(&self, of: &Definition) -> Result<IntCounterVec, prometheus::Error> {
@@ -329,6 +352,9 @@ impl Make {
             files: self.gauge(&table::STORE_FILES)?,
             errors: self.counter(&table::STORE_ERRORS)?,
             stopped: self.gauge(&table::STORE_STOPPED)?,
+            batches: self.counter(&table::STORE_BATCHES)?,
+            tables: self.counters(&table::STORE_WRITTEN)?,
+            stalled: self.elapsed(&table::STORE_STALLED)?,
             bodies: self.counters(&table::BODIES)?,
             bodies_bytes: self.gauge(&table::BODIES_BYTES)?,
             disk_free: self.gauge(&table::DISK_FREE)?,
@@ -349,7 +375,7 @@ impl Make {
 
     fn process(&self) -> Result<ProcessMetrics, prometheus::Error> {
         Ok(ProcessMetrics {
-            cpu: self.registered(Counter::with_opts(opts(&table::CPU))?)?,
+            cpu: self.elapsed(&table::CPU)?,
             resident: self.gauge(&table::RESIDENT)?,
             fds: self.gauge(&table::FDS)?,
             max_fds: self.gauge(&table::MAX_FDS)?,

@@ -82,6 +82,7 @@ impl Sources {
             metrics.store.files.set(clamp(health.file_bytes));
             raise(&metrics.store.errors, health.background_errors);
             metrics.store.stopped.set(i64::from(health.write_stopped));
+            metrics.store.wrote(&health.written);
         }
         let bodies = self.bodies.figures();
         raise(&metrics.store.bodies.with_label_values(&["hit"]), bodies.hits);

@@ -110,6 +110,9 @@ table! {
     STORE_FILES = Gauge, "posthouse_store_file_bytes", [], "All files of the store's tables, those not deleted yet included.";
     STORE_ERRORS = Counter, "posthouse_store_background_errors_total", [], "Flushes and compactions of the store that failed. Anything but 0 needs somebody to look.";
     STORE_STOPPED = Gauge, "posthouse_store_writes_stopped", [], "1 while writes wait for compaction.";
+    STORE_BATCHES = Counter, "posthouse_store_batch_bytes_total", [], "Bytes of the batches of rows that the store was given.";
+    STORE_WRITTEN = Counter, "posthouse_store_table_bytes_total", ["by"], "Bytes of the store's tables: written by flush, read by compaction_read, written by compaction_write. What is written, divided by the bytes of the batches, is the store's write amplification.";
+    STORE_STALLED = Counter, "posthouse_store_write_stall_seconds_total", [], "How long writes were held back for flushes and compactions.";
     STORE_TOMBSTONES = Counter, "posthouse_store_skipped_tombstones_total", [], "Deleted rows that the shards' reads have passed over. It should not grow faster than deliveries.";
     STORE_HITS = Counter, "posthouse_store_block_reads_total", ["from"], "Blocks that the shards' reads took from the cache, and from the disk.";
 

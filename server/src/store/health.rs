@@ -1,7 +1,7 @@
 //! How the store is doing.
 
 use posthouse_engine::kv::Family;
-use rocksdb::properties;
+use rocksdb::{properties, statistics::Ticker};
 
 use super::errors::StoreError;
 use super::rocks::Store;
@@ -25,6 +25,23 @@ pub struct StoreHealth {
     pub live_data_bytes: u64,
     /// Bytes of all table files.
     pub file_bytes: u64,
+    /// What the store has written since it was opened.
+    pub written: StoreWritten,
+}
+
+/// What the store has written since it was opened, counted by RocksDB.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StoreWritten {
+    /// Bytes of the batches that it was given.
+    pub batch_bytes: u64,
+    /// Bytes that flushes have written to tables.
+    pub flushed_bytes: u64,
+    /// Bytes that compactions have read from tables.
+    pub compaction_read_bytes: u64,
+    /// Bytes that compactions have written to tables.
+    pub compaction_written_bytes: u64,
+    /// Microseconds that writes were held back for flushes and compactions.
+    pub stalled_us: u64,
 }
 
 impl Store {
@@ -56,6 +73,7 @@ impl Store {
             reader_bytes: 0,
             live_data_bytes: 0,
             file_bytes: 0,
+            written: self.written(),
         };
         for family in Family::ALL {
             let family = self.family(family)?;
@@ -70,5 +88,16 @@ impl Store {
             health.file_bytes += ask(properties::TOTAL_SST_FILES_SIZE)?;
         }
         Ok(health)
+    }
+
+    fn written(&self) -> StoreWritten {
+        let count = |ticker| self.database.get_ticker_count(ticker);
+        StoreWritten {
+            batch_bytes: count(Ticker::BytesWritten),
+            flushed_bytes: count(Ticker::FlushWriteBytes),
+            compaction_read_bytes: count(Ticker::CompactReadBytes),
+            compaction_written_bytes: count(Ticker::CompactWriteBytes),
+            stalled_us: count(Ticker::StallMicros),
+        }
     }
 }

@@ -29,7 +29,7 @@ mod trims_tests;
 
 pub use self::errors::{StoreError, StoreOpenError};
 pub use self::flusher::{Applied, FlushError, Flusher, FlusherOptions};
-pub use self::health::StoreHealth;
+pub use self::health::{StoreHealth, StoreWritten};
 pub use self::lock::lock_patiently;
 pub(crate) use self::meter::{ReadCost, ReadMeter};
 pub use self::node::{DataDir, DataDirError, NodeId};

@@ -28,7 +28,7 @@ impl Store {
         let trims = Arc::new(Trims::default());
         let families = options::families(options, &cache, &trims);
         let db = DB::open_cf_descriptors(&database, &path, families).map_err(judge)?;
-        Self::of(db, path, cache, trims, options)
+        Self::of(db, path, cache, trims, options, database)
     }
 
     /// Opens the store in `dir` only to look into it: nothing is made or changed.
@@ -49,7 +49,7 @@ impl Store {
         let trims = Arc::new(Trims::default());
         let families = options::families(options, &cache, &trims);
         let db = DB::open_cf_descriptors_read_only(&database, &path, families, false).map_err(judge)?;
-        Self::of(db, path, cache, trims, options)
+        Self::of(db, path, cache, trims, options, database)
     }
 
     fn of(
@@ -58,6 +58,7 @@ impl Store {
         cache: Cache,
         trims: Arc<Trims>,
         options: &StoreOptions,
+        database: Options,
     ) -> Result<Self, StoreOpenError> {
         if let Some(what) = damaged_file(&db).map_err(|source| judge(&path, source))? {
             return Err(StoreOpenError::Damaged { path, what });
@@ -68,7 +69,7 @@ impl Store {
         let mut unlogged = WriteOptions::default();
         unlogged.disable_wal(true);
         let recent = Recent::new(options.write_buffer_bytes / 2);
-        Ok(Self { db, path, cache, unlogged, trims, recent })
+        Ok(Self { db, path, cache, unlogged, trims, recent, database })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use posthouse_engine::kv::Family;
+use rocksdb::statistics::StatsLevel;
 use rocksdb::{BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, LogLevel, Options};
 
 use super::drop_trimmed::DropTrimmed;
@@ -74,6 +75,9 @@ pub(super) fn database(options: &StoreOptions) -> Options {
     db.set_use_direct_io_for_flush_and_compaction(true);
     db.set_use_direct_reads(true);
     db.set_avoid_unnecessary_blocking_io(true);
+    // Counters only, which no clock is read for.
+    db.enable_statistics();
+    db.set_statistics_level(StatsLevel::ExceptHistogramOrTimers);
     // RocksDB's own log file: problems only, and never much of it.
     db.set_log_level(LogLevel::Warn);
     db.set_max_log_file_size(8 << 20);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use posthouse_engine::kv::{Family, Write};
-use rocksdb::{Cache, ColumnFamily, DB, FlushOptions, WriteBatch, WriteOptions};
+use rocksdb::{Cache, ColumnFamily, DB, FlushOptions, Options, WriteBatch, WriteOptions};
 
 use super::errors::StoreError;
 use super::packs::Packing;
@@ -20,6 +20,8 @@ pub struct Store {
     pub(super) unlogged: WriteOptions,
     pub(super) trims: Arc<Trims>,
     pub(super) recent: Recent,
+    /// Holds the counters.
+    pub(super) database: Options,
 }
 
 /// What a batch deletes of the bodies, for when it is written.
