@@ -16,10 +16,15 @@ use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
 use limit::ServeArgs;
+use measure::allocations::Counting;
 use plan::{Best, Lengths};
 use report::Recorder;
 use run::Run;
 use run::profile::Scenario;
+
+/// It counts allocations only in the part that tells of them.
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 /// Measures Posthouse, its peers and the limits of this machine, and writes the report.
 #[derive(Debug, Parser)]
@@ -91,6 +96,7 @@ enum Part {
     Fila,
     Latency,
     Memory,
+    Inside,
     Payload,
     Connections,
     Growth,
@@ -149,6 +155,7 @@ async fn measure(asked: &Asked) -> Result<()> {
             Part::Fila => run::own::fila(&mut run).await?,
             Part::Latency => run::latency::run(&mut run).await?,
             Part::Memory => run::own::memory(&mut run).await?,
+            Part::Inside => run::inside::run(&mut run).await?,
             Part::Payload => run::shapes::payloads(&mut run).await?,
             Part::Connections => run::shapes::connections(&mut run).await?,
             Part::Growth => run::growth::run(&mut run).await?,

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 /// One measurement. What does not apply is zero or empty.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// Which part of the run: `compare`, `naive`, `payload`, `connections`, `latency`, `limit`, `growth`, `soak`.
+    /// Which part of the run: `compare`, `naive`, `payload`, `connections`, `latency`, `limit`, `growth`, `inside`,
+    /// `soak`.
     pub part: String,
     /// What was measured: a [`Facts::system`](crate::system::Facts::system), or a limit.
     pub system: String,
@@ -23,7 +24,7 @@ pub struct Row {
     pub window: u64,
     /// Messages per second that were asked for; 0: as many as possible.
     pub asked_rate: f64,
-    /// Of a growth curve: what grows. Of the soak: `minute`.
+    /// Of a growth curve: what grows. Of the soak: `minute`. Of `inside`: the figure.
     pub axis: String,
     /// Its value.
     pub x: f64,

@@ -6,6 +6,7 @@
 mod compare;
 mod growth;
 mod head;
+mod inside;
 mod judge;
 mod latency;
 mod machine;
@@ -56,6 +57,7 @@ fn compose(raw: &Raw, folder: &Path) -> Result<String> {
         pivot::connections(rows, folder)?,
         compare::naive(rows, folder)?,
         growth::growth(rows, folder)?,
+        inside::inside(rows),
         soak::soak(rows, folder)?,
     ];
     let sections: Vec<String> = sections.into_iter().filter(|text| !text.is_empty()).collect();

@@ -17,6 +17,11 @@ pub fn rate(row: &Row) -> Option<f64> {
     (row.rate.is_finite() && (row.rate > 0.0 || row.seconds > 0.0)).then_some(row.rate)
 }
 
+/// Where it stands on its axis.
+pub fn x(row: &Row) -> Option<f64> {
+    Some(row.x)
+}
+
 /// The median latency.
 pub fn p50(row: &Row) -> Option<f64> {
     positive(row.p50_us)

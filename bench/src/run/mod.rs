@@ -2,6 +2,7 @@
 
 pub mod compare;
 pub mod growth;
+pub mod inside;
 pub mod latency;
 pub mod own;
 pub mod profile;

@@ -1,0 +1,113 @@
+//! How often memory is allocated: in this process, and in a server that jemalloc serves.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+/// Set for a server, has its allocator tell its counts when it ends: on standard error, as JSON, all arenas together.
+pub const TELL: (&str, &str) = ("MALLOC_CONF", "stats_print:true,stats_print_opts:Jgdablxeh");
+
+/// Threads that do not share a count, about.
+const STRIPES: usize = 64;
+
+static COUNTS: AtomicBool = AtomicBool::new(false);
+static COUNT: [Stripe; STRIPES] = [const { Stripe(AtomicU64::new(0)) }; STRIPES];
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    static STRIPE: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+/// On a line of the cache of its own.
+#[repr(align(128))]
+struct Stripe(AtomicU64);
+
+/// The system's allocator, which counts when it is asked to.
+pub struct Counting;
+
+// SAFETY: everything is handed on to the system's allocator as it came.
+#[expect(unsafe_code, reason = "an allocator has no safe interface")]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise is the one that is asked for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+fn count() {
+    if COUNTS.load(Ordering::Relaxed) {
+        let stripe = STRIPE.get();
+        let stripe = if stripe < STRIPES { stripe } else { take_stripe() };
+        COUNT[stripe].0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[cold]
+fn take_stripe() -> usize {
+    let stripe = THREADS.fetch_add(1, Ordering::Relaxed) % STRIPES;
+    STRIPE.set(stripe);
+    stripe
+}
+
+/// From now on this process counts; returns how many there were so far.
+pub fn of_this_process() -> u64 {
+    COUNTS.store(true, Ordering::Relaxed);
+    COUNT.iter().map(|stripe| stripe.0.load(Ordering::Relaxed)).sum()
+}
+
+/// What a server's allocator told at its end.
+pub fn of_server(log: &str) -> Result<u64> {
+    let told = log.find("{\"jemalloc\"").or_else(|| log.find("{\n\t\"jemalloc\""));
+    let told = told.context("the server's allocator has told nothing")?;
+    let told: Value = serde_json::Deserializer::from_str(&log[told..])
+        .into_iter()
+        .next()
+        .context("the server's allocator has told nothing")??;
+    let merged = &told["jemalloc"]["stats.arenas"]["merged"];
+    let of = |size: &str| {
+        let told = &merged[size]["nrequests"];
+        told.as_u64().with_context(|| format!("the allocator does not tell of {size} requests"))
+    };
+    Ok(of("small")? + of("large")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn allocations_are_counted() {
+        let before = of_this_process();
+        let kept: Vec<Box<u64>> = (0..1_000).map(Box::new).collect();
+        assert!(of_this_process() >= before + 1_000, "{}", kept.len());
+    }
+
+    #[test]
+    fn what_jemalloc_tells_is_found_among_other_lines() {
+        let log = "started\n{\"jemalloc\":{\"stats.arenas\":{\"merged\":{\"small\":{\"nrequests\":40},\
+                   \"large\":{\"nrequests\":2}}}}}\nmore";
+        assert_eq!(of_server(log).unwrap(), 42);
+        assert!(of_server("nothing").is_err());
+    }
+}

@@ -1,0 +1,158 @@
+//! What a message costs inside of Posthouse: what its metrics say, RocksDB's counters among them, and how often memory is
+//! allocated, in the server and in the client.
+
+use std::process::Command;
+
+use anyhow::Result;
+use posthouse_tests::harness::binaries;
+use posthouse_tests::harness::probe::value;
+use posthouse_tests::harness::site::Site;
+use tempfile::TempDir;
+
+use super::Run;
+use crate::load::{Load, Measured, both, consume, publish};
+use crate::measure::allocations::{self, TELL};
+use crate::plan::{Best, PAYLOAD_BYTES};
+use crate::row::Row;
+use crate::system::Server as _;
+use crate::system::posthouse::Running;
+
+/// How the figures of the allocator are called.
+pub const OF_SERVER: &str = "allocations of the server";
+/// The other.
+pub const OF_CLIENT: &str = "allocations of the client";
+
+/// Figures of the metrics before and after a scenario.
+struct Seen<'a> {
+    before: &'a str,
+    after: &'a str,
+    messages: f64,
+}
+
+/// What one scenario has shown.
+struct Shown {
+    measured: Measured,
+    figures: Vec<(&'static str, f64)>,
+}
+
+/// Measures each scenario; servers are started anew, since their allocator tells its counts at the end.
+pub async fn run(run: &mut Run) -> Result<()> {
+    let load = Best::of("posthouse").load(PAYLOAD_BYTES, run.lengths.scenario);
+    let (idle, _) = served(run, async |_| Ok(())).await?;
+    let (allocated, mut published) = served(run, async |running| {
+        Ok(watch(running, publish::run(running, "inside", load), |it| &it.measured).await?.1)
+    })
+    .await?;
+    let each = (allocated - idle) / published.messages();
+    published.figures.push((OF_SERVER, each));
+
+    let (allocated, (before, mut consumed)) = served(run, async |running| {
+        let published = publish::run(running, "inside", load).await?;
+        let consumed = consume::run(running, "inside", load, &published);
+        Ok((published.measured.stored, watch(running, consumed, |it| it).await?.1))
+    })
+    .await?;
+    let rest = allocated - idle - each * before as f64;
+    consumed.figures.push((OF_SERVER, rest / consumed.messages()));
+
+    let (allocated, mut through) =
+        served(run, async |running| Ok(watch(running, both::run(running, "inside", load), |it| it).await?.1))
+            .await?;
+    through.figures.push((OF_SERVER, (allocated - idle) / through.messages()));
+
+    for (scenario, shown) in [("publish", published), ("consume", consumed), ("both", through)] {
+        for row in shown.rows(scenario, &load) {
+            run.note(&row)?;
+        }
+    }
+    Ok(())
+}
+
+/// A server's life with something done to it, and how often it has allocated.
+async fn served<T>(run: &Run, done: impl AsyncFnOnce(&Running) -> Result<T>) -> Result<(f64, T)> {
+    let folder = TempDir::with_prefix_in("posthouse-", &run.disk)?;
+    let site = Site::below(folder.path());
+    let mut command = Command::new(binaries::posthouse());
+    command.arg("serve").arg("--config").arg(site.config()).env(TELL.0, TELL.1);
+    let running = Running::start_as(site, command).await?;
+    running.create("inside").await?;
+    let done = done(&running).await?;
+    let log = running.end().await?;
+    Ok((allocations::of_server(&log)? as f64, done))
+}
+
+async fn watch<T>(
+    running: &Running,
+    scenario: impl Future<Output = Result<T>>,
+    measured: impl Fn(&T) -> &Measured,
+) -> Result<(T, Shown)> {
+    let (before, allocated) = (running.metrics().await, allocations::of_this_process());
+    let ended = scenario.await?;
+    let (after, allocated) = (running.metrics().await, allocations::of_this_process() - allocated);
+    let measured = measured(&ended).clone();
+    let messages = (measured.stored as f64).max(1.0);
+    let mut figures = Seen { before: &before, after: &after, messages }.figures();
+    figures.push((OF_CLIENT, allocated as f64 / messages));
+    Ok((ended, Shown { measured, figures }))
+}
+
+impl Shown {
+    /// All that went through, the warm-up's included.
+    fn messages(&self) -> f64 {
+        (self.measured.stored as f64).max(1.0)
+    }
+
+    fn rows(&self, scenario: &str, load: &Load) -> impl Iterator<Item = Row> {
+        let row = self.measured.row("inside", "posthouse", scenario, load);
+        self.figures.iter().map(move |(figure, x)| Row { axis: (*figure).to_owned(), x: *x, ..row.clone() })
+    }
+}
+
+impl Seen<'_> {
+    fn grown(&self, series: &str) -> f64 {
+        value(self.after, series) - value(self.before, series)
+    }
+
+    fn each(&self, series: &str) -> f64 {
+        self.grown(series) / self.messages
+    }
+
+    /// Of a histogram.
+    fn mean(&self, name: &str) -> f64 {
+        self.grown(&format!("{name}_sum")) / self.grown(&format!("{name}_count")).max(1.0)
+    }
+
+    fn figures(&self) -> Vec<(&'static str, f64)> {
+        const STORE: &str = "posthouse_store_table_bytes_total";
+        let tables = |by: &str| self.each(&format!("{STORE}{{by=\"{by}\"}}"));
+        let syncs = self.grown("posthouse_log_sync_duration_seconds_count").max(1.0);
+        let logged = self.each("posthouse_log_written_bytes_total");
+        let (flushed, compacted) = (tables("flush"), tables("compaction_write"));
+        let cached = self.grown("posthouse_body_cache_reads_total{result=\"hit\"}");
+        let missed = self.grown("posthouse_body_cache_reads_total{result=\"miss\"}");
+        let micros = |name: &str| self.mean(name) * 1e6;
+        vec![
+            ("messages of a sync", self.messages / syncs),
+            ("sync, mean, µs", micros("posthouse_log_sync_duration_seconds")),
+            ("write of the log, mean, µs", micros("posthouse_log_write_duration_seconds")),
+            ("commit, mean, µs", micros("posthouse_commit_duration_seconds")),
+            ("commands of a batch", self.mean("posthouse_batch_commands")),
+            ("applying a batch, mean, µs", micros("posthouse_apply_duration_seconds")),
+            ("bytes to the log", logged),
+            ("bytes of the store's batches", self.each("posthouse_store_batch_bytes_total")),
+            ("bytes flushed", flushed),
+            ("bytes read by compaction", tables("compaction_read")),
+            ("bytes written by compaction", compacted),
+            ("bytes written for a byte of payload", (logged + flushed + compacted) / PAYLOAD_BYTES as f64),
+            (
+                "writes held back for flushes, µs",
+                self.each("posthouse_store_write_stall_seconds_total") * 1e6,
+            ),
+            ("bodies read from the store", missed / self.messages),
+            ("bodies read from memory", cached / self.messages),
+            ("blocks read from the cache", self.each("posthouse_store_block_reads_total{from=\"cache\"}")),
+            ("blocks read from the disk", self.each("posthouse_store_block_reads_total{from=\"disk\"}")),
+            ("deleted rows passed over", self.each("posthouse_store_skipped_tombstones_total")),
+        ]
+    }
+}
