@@ -118,9 +118,13 @@ pub const STREAM_WINDOW_BYTES: u32 = 2 << 20;
 pub const LEAST_STREAM_WINDOW_BYTES: u32 = 128 << 10;
 /// HTTP/2 receive window of one connection: four streams at full speed.
 pub const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
-/// Largest HTTP/2 frame of data that is read: with its head, 16 full records of TLS. What a peer sends is written and read
-/// with fewer system calls than in frames of 16 KiB; the windows bound what is held of it.
-pub const H2_FRAME_BYTES: u32 = (256 << 10) - 9;
+/// Frames of the largest size that a connection's window holds: large ones are written and read with fewer system calls,
+/// and one is held in memory until it is whole.
+pub const FRAMES_OF_WINDOW: u32 = 32;
+/// What stands before the data of an HTTP/2 frame.
+pub const H2_FRAME_HEAD_BYTES: u32 = 9;
+/// The smallest limit of a frame that HTTP/2 knows (RFC 9113, 6.5.2).
+pub const LEAST_H2_FRAME_BYTES: u32 = 16 << 10;
 /// Receive windows of that size together; beyond, each new connection gets its share of this and no more, so that what
 /// clients may send unasked does not grow with their number.
 pub const WINDOWS_BYTES: u64 = 128 << 20;

@@ -7,20 +7,20 @@ use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
-use posthouse_proto::v1::PublishStreamRequest;
+use posthouse_proto::{SizedCodec, v1::PublishStreamRequest};
 use tonic::body::Body;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::codegen::http::{Request, Response};
 use tonic::server::{Grpc, StreamingService};
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
-use tonic_prost::ProstCodec;
 use tower::Service;
 
 use super::door::MAX_FRAME_BYTES;
 use super::load::Frames;
 
-type Codec = ProstCodec<PublishStreamRequest, PublishStreamRequest>;
+/// As Posthouse's client and server have it.
+type Codec = SizedCodec<PublishStreamRequest, PublishStreamRequest>;
 
 /// The service. Whatever is called is answered so.
 #[derive(Debug, Clone, Copy)]

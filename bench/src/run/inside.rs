@@ -1,5 +1,5 @@
 //! What a message costs inside of Posthouse: what its metrics say, RocksDB's counters among them, and how often memory is
-//! allocated, in the server and in the client.
+//! allocated, in the server and in the load generator, of which the client crate is a part.
 
 use std::process::Command;
 
@@ -17,10 +17,8 @@ use crate::row::Row;
 use crate::system::Server as _;
 use crate::system::posthouse::Running;
 
-/// How the figures of the allocator are called.
-pub const OF_SERVER: &str = "allocations of the server";
-/// The other.
-pub const OF_CLIENT: &str = "allocations of the client";
+const OF_SERVER: &str = "allocations of the server";
+const OF_CLIENT: &str = "allocations of the load generator";
 
 /// Figures of the metrics before and after a scenario.
 struct Seen<'a> {
@@ -32,33 +30,44 @@ struct Seen<'a> {
 /// What one scenario has shown.
 struct Shown {
     measured: Measured,
+    /// What went through, the warm-up's included.
+    messages: f64,
     figures: Vec<(&'static str, f64)>,
 }
 
 /// Measures each scenario; servers are started anew, since their allocator tells its counts at the end.
 pub async fn run(run: &mut Run) -> Result<()> {
+    let ended = scenarios(run).await;
+    allocations::stop();
+    ended
+}
+
+async fn scenarios(run: &mut Run) -> Result<()> {
     let load = Best::of("posthouse").load(PAYLOAD_BYTES, run.lengths.scenario);
     let (idle, _) = served(run, async |_| Ok(())).await?;
     let (allocated, mut published) = served(run, async |running| {
-        Ok(watch(running, publish::run(running, "inside", load), |it| &it.measured).await?.1)
+        Ok(watch(running, publish::run(running, "inside", load), |it| (&it.measured, it.measured.stored))
+            .await?
+            .1)
     })
     .await?;
-    let each = (allocated - idle) / published.messages();
+    let each = (allocated - idle) / published.messages;
     published.figures.push((OF_SERVER, each));
 
     let (allocated, (before, mut consumed)) = served(run, async |running| {
         let published = publish::run(running, "inside", load).await?;
         let consumed = consume::run(running, "inside", load, &published);
-        Ok((published.measured.stored, watch(running, consumed, |it| it).await?.1))
+        Ok((published.measured.stored, watch(running, consumed, |it| (it, it.tally.messages)).await?.1))
     })
     .await?;
     let rest = allocated - idle - each * before as f64;
-    consumed.figures.push((OF_SERVER, rest / consumed.messages()));
+    consumed.figures.push((OF_SERVER, rest / consumed.messages));
 
-    let (allocated, mut through) =
-        served(run, async |running| Ok(watch(running, both::run(running, "inside", load), |it| it).await?.1))
-            .await?;
-    through.figures.push((OF_SERVER, (allocated - idle) / through.messages()));
+    let (allocated, mut through) = served(run, async |running| {
+        Ok(watch(running, both::run(running, "inside", load), |it| (it, it.stored)).await?.1)
+    })
+    .await?;
+    through.figures.push((OF_SERVER, (allocated - idle) / through.messages));
 
     for (scenario, shown) in [("publish", published), ("consume", consumed), ("both", through)] {
         for row in shown.rows(scenario, &load) {
@@ -84,24 +93,19 @@ async fn served<T>(run: &Run, done: impl AsyncFnOnce(&Running) -> Result<T>) -> 
 async fn watch<T>(
     running: &Running,
     scenario: impl Future<Output = Result<T>>,
-    measured: impl Fn(&T) -> &Measured,
+    measured: impl Fn(&T) -> (&Measured, u64),
 ) -> Result<(T, Shown)> {
     let (before, allocated) = (running.metrics().await, allocations::of_this_process());
     let ended = scenario.await?;
     let (after, allocated) = (running.metrics().await, allocations::of_this_process() - allocated);
-    let measured = measured(&ended).clone();
-    let messages = (measured.stored as f64).max(1.0);
+    let (measured, messages) = measured(&ended);
+    let (measured, messages) = (measured.clone(), (messages as f64).max(1.0));
     let mut figures = Seen { before: &before, after: &after, messages }.figures();
     figures.push((OF_CLIENT, allocated as f64 / messages));
-    Ok((ended, Shown { measured, figures }))
+    Ok((ended, Shown { measured, messages, figures }))
 }
 
 impl Shown {
-    /// All that went through, the warm-up's included.
-    fn messages(&self) -> f64 {
-        (self.measured.stored as f64).max(1.0)
-    }
-
     fn rows(&self, scenario: &str, load: &Load) -> impl Iterator<Item = Row> {
         let row = self.measured.row("inside", "posthouse", scenario, load);
         self.figures.iter().map(move |(figure, x)| Row { axis: (*figure).to_owned(), x: *x, ..row.clone() })

@@ -98,8 +98,9 @@ impl Consumer {
         }
     }
 
-    /// The deliveries that are here, oldest first: at least one, for which this waits, and at most so many. It costs less
-    /// than to ask for each; [`Consumer::settle_all`] is its other half. Empty after [`Consumer::close`]. This may be
+    /// The deliveries that are here, oldest first: at least one, for which this waits, and at most so many (0 counts as 1).
+    /// It costs less than to ask for each; [`Consumer::settle_all`] is its other half. Empty after [`Consumer::stop`] and
+    /// [`Consumer::close`]. This may be
     /// dropped while it waits: nothing is lost.
     pub async fn next_many(&self, most: usize) -> Result<Vec<Delivery>, ConsumeError> {
         let take = |delivery, slot| Delivery::new(delivery, slot, Arc::clone(&self.shared));

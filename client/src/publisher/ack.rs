@@ -9,8 +9,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{PublishError, batch::Outcome};
-use crate::together::Together;
+use super::PublishError;
 
 /// A message that is on the server's disk.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -41,40 +40,6 @@ impl PublishAck {
         deadline: Option<Instant>,
     ) -> Self {
         Self { answer, deadline, alarm: None }
-    }
-}
-
-/// The server's answers to many messages, to be awaited: one for each, in order.
-#[derive(Debug)]
-#[must_use = "await it to know that the messages are stored, or drop it and flush later"]
-pub struct PublishAcks {
-    answers: Together<Outcome>,
-    /// The latest of the messages'.
-    deadline: Option<Instant>,
-    /// Made when there is somebody to wake.
-    alarm: Option<Pin<Box<Sleep>>>,
-}
-
-impl PublishAcks {
-    pub(super) fn new(answers: Together<Outcome>, deadline: Option<Instant>) -> Self {
-        Self { answers, deadline, alarm: None }
-    }
-}
-
-impl Future for PublishAcks {
-    type Output = Vec<Result<Stored, PublishError>>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        let told = |answers: Vec<Option<Outcome>>, none: PublishError| {
-            answers.into_iter().map(|it| it.unwrap_or_else(|| Err(none.clone()))).collect()
-        };
-        if let Poll::Ready(answers) = Pin::new(&mut this.answers).poll(cx) {
-            return Poll::Ready(told(answers, PublishError::Closed));
-        }
-        let Some(deadline) = this.deadline else { return Poll::Pending };
-        let alarm = this.alarm.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        alarm.as_mut().poll(cx).map(|()| told(this.answers.take(), PublishError::TimedOut))
     }
 }
 

@@ -15,6 +15,8 @@ pub(super) enum Item {
     Message(Accepted),
     /// Handed over together.
     Messages(Vec<Accepted>),
+    /// A message was not handed over; flushes tell it.
+    Failed(PublishError),
     /// Send what is gathered, without lingering.
     Send,
     Flush(oneshot::Sender<Result<(), PublishError>>),

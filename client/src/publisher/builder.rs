@@ -5,6 +5,7 @@ use tokio::sync::mpsc;
 use super::{
     Handle, Publisher,
     driver::Driver,
+    many::Most,
     room::Room,
     stream::{PublishStream, Session},
 };
@@ -146,7 +147,8 @@ impl PublisherBuilder {
         let room = Arc::new(Room::new(self.settings.max_buffered_bytes, self.settings.max_buffered_messages));
         let driver = Driver::new(session, self.settings, items, Arc::clone(&room));
         let task = tokio::spawn(driver.run(stream)).abort_handle();
-        let message_timeout = self.message_timeout;
-        Ok(Publisher(Arc::new(Handle { items: sender, room, queue, max_payload, message_timeout, task })))
+        let (message_timeout, most) = (self.message_timeout, Most::of(&self.settings));
+        let handle = Handle { items: sender, room, queue, max_payload, most, message_timeout, task };
+        Ok(Publisher(Arc::new(handle)))
     }
 }

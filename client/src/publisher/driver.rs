@@ -324,6 +324,7 @@ impl Driver {
             match item {
                 Item::Message(accepted) => self.fill(accepted),
                 Item::Messages(all) => all.into_iter().for_each(|accepted| self.fill(accepted)),
+                Item::Failed(error) => self.window.note_failure(Some(error)),
                 Item::Send => self.close_batch(),
                 Item::Flush(done) => self.flush(done),
                 Item::Close(done) => {
@@ -375,7 +376,7 @@ impl Driver {
                 Item::Messages(all) => {
                     all.into_iter().for_each(|accepted| accepted.answer.tell(Err(error.clone())));
                 }
-                Item::Send => {}
+                Item::Send | Item::Failed(_) => {}
                 Item::Flush(done) | Item::Close(done) => _ = done.send(Err(error.clone())),
             }
         }

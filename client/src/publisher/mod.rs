@@ -5,11 +5,12 @@ mod batch;
 mod builder;
 mod driver;
 mod error;
+mod many;
 mod room;
 mod stream;
 mod window;
 
-use std::{fmt, mem, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -17,18 +18,17 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-pub use ack::{PublishAck, PublishAcks, Stored};
+pub use ack::{PublishAck, Stored};
 pub use builder::PublisherBuilder;
 pub use error::{PublishError, TryPublishError};
+pub use many::PublishAcks;
 
 use self::{
     batch::{Accepted, Item},
+    many::Most,
     room::Room,
 };
-use crate::{
-    message::NewMessage,
-    together::{Waiting, together},
-};
+use crate::{message::NewMessage, together::Waiting};
 
 /// Publishes to one queue, over a connection of its own.
 ///
@@ -64,6 +64,7 @@ struct Handle {
     room: Arc<Room>,
     queue: String,
     max_payload: usize,
+    most: Most,
     message_timeout: Option<Duration>,
     task: AbortHandle,
 }
@@ -79,7 +80,7 @@ impl Publisher {
         self.0.max_payload
     }
 
-    /// How many messages were handed over and have no answer yet.
+    /// How many messages were handed over and have no answer yet; those that wait for room may count too.
     pub fn unanswered(&self) -> usize {
         self.0.room.unanswered()
     }
@@ -89,7 +90,7 @@ impl Publisher {
     pub async fn publish(&self, message: impl Into<NewMessage>) -> Result<PublishAck, PublishError> {
         let mut message = message.into();
         let bytes = self.prepare(&mut message)?;
-        let deadline = self.deadline(&message);
+        let deadline = self.deadline(&message, Instant::now());
         let room = self.0.room.take(1, bytes);
         let taken = match deadline {
             None => room.await?,
@@ -102,56 +103,11 @@ impl Publisher {
     pub fn try_publish(&self, message: impl Into<NewMessage>) -> Result<PublishAck, TryPublishError> {
         let mut message = message.into();
         let bytes = self.prepare(&mut message)?;
-        let deadline = self.deadline(&message);
+        let deadline = self.deadline(&message, Instant::now());
         match self.0.room.try_take(bytes)? {
             Some(taken) => Ok(self.hand_over(message, bytes, taken, deadline)?),
             None => Err(TryPublishError::Full(message)),
         }
-    }
-
-    /// Hands many messages over, after waiting for room for them, which costs less than to hand over each. What is
-    /// returned resolves when all have their answer. A failure of one does not keep the others from being published. If
-    /// this future is dropped before it is done, some of them may be published.
-    pub async fn publish_many<I>(&self, messages: I) -> PublishAcks
-    where
-        I: IntoIterator,
-        I::Item: Into<NewMessage>,
-    {
-        let messages: Vec<NewMessage> = messages.into_iter().map(Into::into).collect();
-        let (parts, answers) = together(messages.len());
-        let (mut some, mut cost, mut deadlines) = (Vec::with_capacity(messages.len()), 0, Latest::default());
-        for (mut message, part) in messages.into_iter().zip(parts) {
-            let bytes = match self.prepare(&mut message) {
-                Ok(bytes) => bytes,
-                Err(error) => {
-                    part.tell(Err(error));
-                    continue;
-                }
-            };
-            if !some.is_empty() && !self.0.room.fit(some.len() + 1, cost + bytes) {
-                self.hand_over_many(mem::take(&mut some), mem::take(&mut cost)).await;
-            }
-            let deadline = self.deadline(&message);
-            deadlines.add(deadline);
-            let (message, answer) = (message.into_wire(), Waiting::Part(part));
-            some.push(Accepted { message, answer, bytes, taken: bytes, deadline });
-            cost += bytes;
-        }
-        self.hand_over_many(some, cost).await;
-        PublishAcks::new(answers, deadlines.latest())
-    }
-
-    /// Publishes messages, without lingering after the last, and waits for their answers: one for each, in order.
-    /// A failure of one does not keep the others from being published.
-    pub async fn publish_all<I>(&self, messages: I) -> Vec<Result<Stored, PublishError>>
-    where
-        I: IntoIterator,
-        I::Item: Into<NewMessage>,
-    {
-        let acks = self.publish_many(messages).await;
-        // If the publisher has ended, the acks tell.
-        let _ = self.0.items.send(Item::Send);
-        acks.await
     }
 
     /// Waits until everything that was published before has its answer, without lingering. Fails with the first
@@ -184,9 +140,9 @@ impl Publisher {
         Ok(message.attach_trace(bytes))
     }
 
-    fn deadline(&self, message: &NewMessage) -> Option<Instant> {
+    fn deadline(&self, message: &NewMessage, begun: Instant) -> Option<Instant> {
         let limit = message.own_timeout().or(self.0.message_timeout)?;
-        Instant::now().checked_add(limit)
+        begun.checked_add(limit)
     }
 
     fn hand_over(
@@ -203,36 +159,6 @@ impl Publisher {
         Ok(PublishAck::new(ack, deadline))
     }
 
-    /// Hands over what fits the room together, or one message.
-    async fn hand_over_many(&self, mut some: Vec<Accepted>, cost: usize) {
-        let Ok(count) = u32::try_from(some.len()) else { return };
-        if count == 0 {
-            return;
-        }
-        // Those whose deadline passes before that are dropped before they are sent.
-        let mut deadlines = Latest::default();
-        some.iter().for_each(|it| deadlines.add(it.deadline));
-        let room = self.0.room.take(count, cost);
-        let taken = match deadlines.latest() {
-            None => room.await,
-            Some(until) => timeout_at(until, room).await.unwrap_or(Err(PublishError::Expired)),
-        };
-        let refused = match taken {
-            Ok(taken) => {
-                if let [one] = &mut some[..] {
-                    one.taken = taken;
-                }
-                let Err(unsent) = self.0.items.send(Item::Messages(some)) else { return };
-                let Item::Messages(unsent) = unsent.0 else { return };
-                (unsent, self.0.room.end())
-            }
-            Err(error) => (some, error),
-        };
-        for it in refused.0 {
-            it.answer.tell(Err(refused.1.clone()));
-        }
-    }
-
     async fn ask(
         &self,
         item: impl FnOnce(oneshot::Sender<Result<(), PublishError>>) -> Item,
@@ -240,26 +166,6 @@ impl Publisher {
         let (done, answer) = oneshot::channel();
         self.0.items.send(item(done)).map_err(|_| self.0.room.end())?;
         answer.await.unwrap_or_else(|_| Err(self.0.room.end()))
-    }
-}
-
-/// The latest of deadlines.
-#[derive(Default)]
-struct Latest {
-    latest: Option<Instant>,
-    /// Something has none.
-    unlimited: bool,
-}
-
-impl Latest {
-    fn add(&mut self, deadline: Option<Instant>) {
-        self.latest = self.latest.max(deadline);
-        self.unlimited |= deadline.is_none();
-    }
-
-    /// `None`: without one.
-    fn latest(&self) -> Option<Instant> {
-        self.latest.filter(|_| !self.unlimited)
     }
 }
 

@@ -29,11 +29,6 @@ impl Room {
         Ok(keep(message, permit, bytes))
     }
 
-    /// Whether so many messages of so many bytes may wait for room together: others have room meanwhile.
-    pub(super) fn fit(&self, count: usize, cost: usize) -> bool {
-        count <= self.max_messages / 2 && cost <= self.max_bytes / 2
-    }
-
     /// The same for one without waiting; `None`: there is no room.
     pub(super) fn try_take(&self, cost: usize) -> Result<Option<usize>, PublishError> {
         let bytes = self.bytes_of(cost);

@@ -304,7 +304,8 @@ impl Window {
         self.remove(0)
     }
 
-    fn note_failure(&mut self, failure: Option<PublishError>) {
+    /// Unless there was one before.
+    pub(super) fn note_failure(&mut self, failure: Option<PublishError>) {
         if self.first_failure.is_none() {
             self.first_failure = failure;
         }

@@ -96,6 +96,9 @@ async fn many_are_handed_over_together_and_answered_one_by_one() {
     assert_eq!(sequences, (1..=300).collect::<Vec<_>>());
     assert!(fake.kept().producers.stored == messages);
     assert!(publisher.publish_many(Vec::<Bytes>::new()).await.await.is_empty());
+    let failed = publisher.flush().await;
+    assert!(matches!(failed, Err(PublishError::Message(_))), "a flush tells it: {failed:?}");
+    publisher.flush().await.unwrap();
 
     fake.kept().producers.mute = true;
     let late = ["a", "b"].map(|text| NewMessage::new(text).timeout(Duration::from_millis(50)));

@@ -26,9 +26,10 @@ use super::{
 use crate::{
     identity::{CertificateError, ConnIdentity},
     limits::{
-        CERTIFICATE_CHECK_INTERVAL, CONNECTION_WINDOW_BYTES, FIRST_RPC_DEADLINE, H2_FRAME_BYTES,
-        KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LEAST_STREAM_WINDOW_BYTES, MAX_HEADER_LIST_BYTES,
-        MAX_STREAMS_PER_CONNECTION, REFUSED_CONNECTION_LIFETIME, STREAM_WINDOW_BYTES, WINDOWS_BYTES,
+        CERTIFICATE_CHECK_INTERVAL, CONNECTION_WINDOW_BYTES, FIRST_RPC_DEADLINE, FRAMES_OF_WINDOW,
+        H2_FRAME_HEAD_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LEAST_H2_FRAME_BYTES,
+        LEAST_STREAM_WINDOW_BYTES, MAX_HEADER_LIST_BYTES, MAX_STREAMS_PER_CONNECTION,
+        REFUSED_CONNECTION_LIFETIME, STREAM_WINDOW_BYTES, WINDOWS_BYTES,
     },
 };
 
@@ -65,6 +66,8 @@ pub(super) struct Visitor {
 struct Windows {
     stream: u32,
     connection: u32,
+    /// The largest frame: all of one is held until it is whole, whatever it is and whatever the windows say.
+    frame: u32,
 }
 
 impl Windows {
@@ -72,7 +75,9 @@ impl Windows {
     fn of_one_in(open: usize) -> Self {
         let share = u32::try_from(WINDOWS_BYTES / open.max(1) as u64).unwrap_or(u32::MAX);
         let connection = share.clamp(2 * LEAST_STREAM_WINDOW_BYTES, CONNECTION_WINDOW_BYTES);
-        Self { stream: (connection / 2).min(STREAM_WINDOW_BYTES), connection }
+        // With its head, so many full records of TLS.
+        let frame = (connection / FRAMES_OF_WINDOW - H2_FRAME_HEAD_BYTES).max(LEAST_H2_FRAME_BYTES);
+        Self { stream: (connection / 2).min(STREAM_WINDOW_BYTES), connection, frame }
     }
 }
 
@@ -117,7 +122,7 @@ fn builder(windows: Windows) -> http2::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .initial_stream_window_size(windows.stream)
         .initial_connection_window_size(windows.connection)
-        .max_frame_size(H2_FRAME_BYTES)
+        .max_frame_size(windows.frame)
         .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
         .max_header_list_size(MAX_HEADER_LIST_BYTES)
         .keep_alive_interval(KEEPALIVE_INTERVAL)
@@ -193,10 +198,10 @@ mod tests {
     #[test]
     fn windows_shrink_as_connections_grow() {
         let windows = |open| Windows::of_one_in(open);
-        assert_eq!(windows(1), Windows { stream: 2 << 20, connection: 8 << 20 });
+        assert_eq!(windows(1), Windows { stream: 2 << 20, connection: 8 << 20, frame: (256 << 10) - 9 });
         assert_eq!(windows(16), windows(1));
-        assert_eq!(windows(64), Windows { stream: 1 << 20, connection: 2 << 20 });
-        assert_eq!(windows(512), Windows { stream: 128 << 10, connection: 256 << 10 });
+        assert_eq!(windows(64), Windows { stream: 1 << 20, connection: 2 << 20, frame: (64 << 10) - 9 });
+        assert_eq!(windows(512), Windows { stream: 128 << 10, connection: 256 << 10, frame: 16 << 10 });
         assert_eq!(windows(100_000), windows(512));
     }
 }

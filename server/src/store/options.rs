@@ -75,7 +75,7 @@ pub(super) fn database(options: &StoreOptions) -> Options {
     db.set_use_direct_io_for_flush_and_compaction(true);
     db.set_use_direct_reads(true);
     db.set_avoid_unnecessary_blocking_io(true);
-    // Counters only, which no clock is read for.
+    // Counters and sizes; no clock is read for them.
     db.enable_statistics();
     db.set_statistics_level(StatsLevel::ExceptHistogramOrTimers);
     // RocksDB's own log file: problems only, and never much of it.
