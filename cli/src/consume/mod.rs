@@ -88,6 +88,10 @@ async fn pass_on(
         sink.write(&mut batch).await?;
         wanted -= batch.len() as u64;
         progress.add(batch.len() as u64);
+        if wanted == 0 {
+            // The acks would give credits back, and more would come.
+            consumer.stop();
+        }
         acks.add(batch).await;
         if idle && args.until_empty {
             return Ok(());
