@@ -24,7 +24,8 @@ use crate::{
 impl Publisher {
     /// Hands many messages over, which costs less than to hand over each; waits for room for some of them at a time.
     /// What is returned resolves when all have their answer. A failure of one does not keep the others from being
-    /// published. If this future is dropped before it is done, some of them may be published.
+    /// published; a flush tells the first. If this future is dropped before it is done, some of them may be published.
+    /// Timeouts count from this call; see [`PublishAcks`] for when they are told.
     pub async fn publish_many<I>(&self, messages: I) -> PublishAcks
     where
         I: IntoIterator,
@@ -57,7 +58,7 @@ impl Publisher {
     }
 
     /// Publishes messages, without lingering after the last, and waits for their answers: one for each, in order.
-    /// A failure of one does not keep the others from being published.
+    /// A failure of one does not keep the others from being published. For timeouts see [`PublishAcks`].
     pub async fn publish_all<I>(&self, messages: I) -> Vec<Result<Stored, PublishError>>
     where
         I: IntoIterator,
