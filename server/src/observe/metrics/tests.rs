@@ -1,6 +1,7 @@
 use std::{collections::BTreeSet, fmt::Write as _, fs, path::PathBuf};
 
-use super::{Kind, Metrics, table::TABLE};
+use super::Metrics;
+use crate::observe::table::{Kind, TABLE};
 
 /// The metrics by name, as their exposition names them.
 fn families(text: &str) -> BTreeSet<String> {
