@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use crate::load::Load;
 use crate::row::Row;
 
 /// The hidden subcommand whose process is the server of `echo`.
@@ -71,6 +72,18 @@ pub struct LimitLoad {
     pub payload_bytes: usize,
     /// How long each is measured, after it has warmed up.
     pub seconds: f64,
+}
+
+impl From<Load> for LimitLoad {
+    fn from(load: Load) -> Self {
+        Self {
+            connections: load.connections,
+            batch: load.shape.batch,
+            window: load.shape.window,
+            payload_bytes: load.shape.payload_bytes,
+            seconds: load.length.as_secs_f64(),
+        }
+    }
 }
 
 impl LimitLoad {

@@ -4,7 +4,7 @@ use anyhow::Result;
 use rand::seq::SliceRandom as _;
 
 use super::Run;
-use crate::limit::{self, Limit, LimitLoad};
+use crate::limit::{self, Limit};
 use crate::load::{Load, both, consume, publish};
 use crate::plan::{Best, PAYLOAD_BYTES};
 use crate::row::Row;
@@ -64,14 +64,7 @@ async fn measure(server: &dyn Server, part: &str, system: &str, load: Load) -> R
 
 async fn limits(run: &mut Run, round: u32) -> Result<()> {
     let load = Best::of("posthouse").load(PAYLOAD_BYTES, run.lengths.scenario);
-    let load = LimitLoad {
-        connections: load.connections,
-        batch: load.shape.batch,
-        window: load.shape.window,
-        payload_bytes: PAYLOAD_BYTES,
-        seconds: load.length.as_secs_f64(),
-    };
-    match limit::measure(&Limit::ALL, &run.disk, load).await {
+    match limit::measure(&Limit::ALL, &run.disk, load.into()).await {
         Ok(rows) => {
             for row in rows {
                 run.note(&Row { round, ..row })?;

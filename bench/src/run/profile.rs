@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 use tempfile::TempDir;
 
+use super::shapes::single;
 use crate::load::{Load, both, consume, publish};
 use crate::plan::{Best, PAYLOAD_BYTES};
 use crate::system::posthouse::Running;
@@ -24,6 +25,8 @@ pub enum Scenario {
     Publish,
     Consume,
     Both,
+    /// Publishes with one message in flight on each of 64 connections.
+    Single,
 }
 
 /// Writes the samples to a file for `perf script`.
@@ -31,9 +34,12 @@ pub async fn run(scenario: Scenario, samples: &Path, disk: &Path) -> Result<()> 
     let folder = TempDir::with_prefix_in("posthouse-", disk)?;
     let running = posthouse::start(folder.path()).await?;
     running.create("profiled").await?;
-    let load = Load { most: u64::MAX, ..Best::of(posthouse::Posthouse.name()).load(PAYLOAD_BYTES, LENGTH) };
+    let load = match scenario {
+        Scenario::Single => single(LENGTH),
+        _ => Load { most: u64::MAX, ..Best::of(posthouse::Posthouse.name()).load(PAYLOAD_BYTES, LENGTH) },
+    };
     let measured = match scenario {
-        Scenario::Publish => {
+        Scenario::Publish | Scenario::Single => {
             let sampling = sample(&running, samples)?;
             let published = publish::run(&running, "profiled", load).await?;
             finish(sampling)?;

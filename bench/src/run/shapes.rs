@@ -1,9 +1,12 @@
 //! Other shapes of load: payload sizes, numbers of connections, one message at a time.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use super::Run;
 use super::compare::scenarios;
+use crate::limit::{self, Limit};
 use crate::load::{Load, publish};
 use crate::plan::{Best, PAYLOAD_BYTES};
 use crate::row::Row;
@@ -55,14 +58,29 @@ pub async fn naive(run: &mut Run) -> Result<()> {
                 Err(why) => run.failed("naive", system.name(), "publish", round, &why)?,
             }
         }
+        limits(run, round).await?;
     }
     run.systems = systems;
     Ok(())
 }
 
+/// How fast single messages get over the wire, and into one synced store.
+async fn limits(run: &mut Run, round: u32) -> Result<()> {
+    match limit::measure(&[Limit::Echo, Limit::Bare], &run.disk, single(run.lengths.point).into()).await {
+        Ok(rows) => {
+            rows.into_iter().try_for_each(|row| run.note(&Row { part: "naive".to_owned(), round, ..row }))
+        }
+        Err(why) => run.failed("naive", "limits", "publish", round, &why),
+    }
+}
+
+/// One message in flight on each connection.
+pub fn single(length: Duration) -> Load {
+    Load::closed(Shape { batch: 1, window: 1, payload_bytes: PAYLOAD_BYTES }, NAIVE_CONNECTIONS, length)
+}
+
 async fn one_by_one(run: &Run, system: &dyn System) -> Result<Row> {
-    let shape = Shape { batch: 1, window: 1, payload_bytes: PAYLOAD_BYTES };
-    let load = Load::closed(shape, NAIVE_CONNECTIONS, run.lengths.point);
+    let load = single(run.lengths.point);
     let started = run.start(system).await?;
     started.server.create("published").await?;
     let published = publish::run(started.server.as_ref(), "published", load).await?;
