@@ -27,12 +27,14 @@ pub(crate) struct Body {
 #[error("a message body cannot be read: {0}")]
 pub(crate) struct BodyError(String);
 
-/// Reads bodies of one subscription, in the order asked; `None` for one that is gone (purged or deleted).
+/// Reads bodies of one subscription, in the order asked; `None` for one that is gone (purged or deleted). `body_bytes` is
+/// about the size of each, 0 if nobody knows.
 pub(crate) async fn read(
     cache: &BodyCache,
     store: &Arc<Store>,
     at: SubscriptionRef,
     sequences: &[u64],
+    body_bytes: usize,
 ) -> Result<Vec<Option<Body>>, BodyError> {
     let cached = cache.get_all(at.queue, DEFAULT_LANE, sequences);
     let missing: Vec<usize> =
@@ -43,7 +45,7 @@ pub(crate) async fn read(
     }
     if !missing.is_empty() {
         let wanted = missing.iter().filter_map(|i| sequences.get(*i)).copied().collect();
-        for (index, value) in missing.into_iter().zip(read_stored(store, at, wanted).await?) {
+        for (index, value) in missing.into_iter().zip(read_stored(store, at, wanted, body_bytes).await?) {
             if let (Some(slot), Some(value)) = (bodies.get_mut(index), value) {
                 *slot = Some(from_value(value)?);
             }
@@ -57,11 +59,13 @@ async fn read_stored(
     store: &Arc<Store>,
     at: SubscriptionRef,
     wanted: Vec<u64>,
+    body_bytes: usize,
 ) -> Result<Vec<Option<Bytes>>, BodyError> {
     let store = Arc::clone(store);
     let read = move || {
         let keys: Vec<_> = wanted.iter().map(|s| keys::body(at.queue, DEFAULT_LANE, *s)).collect();
-        let mut values = store.bodies(&keys).map_err(|why| BodyError(with_cause(&why)))?;
+        let mut values =
+            store.bodies(&keys, keys.len() * body_bytes).map_err(|why| BodyError(with_cause(&why)))?;
         let gone: Vec<usize> =
             values.iter().enumerate().filter(|(_, v)| v.is_none()).map(|(i, _)| i).collect();
         if gone.is_empty() {
@@ -69,7 +73,7 @@ async fn read_stored(
         }
         let sequences = gone.iter().filter_map(|i| wanted.get(*i));
         let keys: Vec<_> = sequences.map(|s| keys::aside(at, DEFAULT_LANE, *s)).collect();
-        let aside = store.bodies(&keys).map_err(|why| BodyError(with_cause(&why)))?;
+        let aside = store.bodies(&keys, 0).map_err(|why| BodyError(with_cause(&why)))?;
         for (index, value) in gone.into_iter().zip(aside) {
             if let Some(slot) = values.get_mut(index) {
                 *slot = value;

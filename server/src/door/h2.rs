@@ -28,7 +28,7 @@ use crate::{
     limits::{
         CERTIFICATE_CHECK_INTERVAL, CONNECTION_WINDOW_BYTES, FIRST_RPC_DEADLINE, FRAMES_OF_WINDOW,
         H2_FRAME_HEAD_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LEAST_H2_FRAME_BYTES,
-        LEAST_STREAM_WINDOW_BYTES, MAX_HEADER_LIST_BYTES, MAX_STREAMS_PER_CONNECTION,
+        LEAST_STREAM_WINDOW_BYTES, LEAST_UNSENT_BYTES, MAX_HEADER_LIST_BYTES, MAX_STREAMS_PER_CONNECTION,
         REFUSED_CONNECTION_LIFETIME, STREAM_WINDOW_BYTES, WINDOWS_BYTES,
     },
 };
@@ -79,11 +79,16 @@ impl Windows {
         let frame = (connection / FRAMES_OF_WINDOW - H2_FRAME_HEAD_BYTES).max(LEAST_H2_FRAME_BYTES);
         Self { stream: (connection / 2).min(STREAM_WINDOW_BYTES), connection, frame }
     }
+
+    /// Sealed records that may wait for the socket: it takes all of them with one system call.
+    fn unsent_bytes(&self) -> usize {
+        usize::try_from(self.frame + H2_FRAME_HEAD_BYTES).unwrap_or(usize::MAX).max(LEAST_UNSENT_BYTES)
+    }
 }
 
 /// Serves calls to the connection's end: the peer's, the certificate's, its age's, or the server's.
 pub(super) async fn serve<S: Calls>(
-    stream: TlsStream<TcpStream>,
+    mut stream: TlsStream<TcpStream>,
     calls: S,
     visitor: Visitor,
     drain: &CancellationToken,
@@ -94,8 +99,9 @@ pub(super) async fn serve<S: Calls>(
     let mut end = pin!(end(identity.clone(), Arc::clone(&called), vouching));
     let mut left = pin!(leave_in_time(jittered(max_age), failures.clone(), leaving.clone()));
     let service = Handing { calls, identity, called, leaving: leaving.clone(), failures };
-    let mut connection =
-        pin!(builder(Windows::of_one_in(open)).serve_connection(TokioIo::new(stream), service));
+    let windows = Windows::of_one_in(open);
+    stream.get_mut().1.set_buffer_limit(Some(windows.unsent_bytes()));
+    let mut connection = pin!(builder(windows).serve_connection(TokioIo::new(stream), service));
     let mut told = false;
     loop {
         tokio::select! {
@@ -203,5 +209,6 @@ mod tests {
         assert_eq!(windows(64), Windows { stream: 1 << 20, connection: 2 << 20, frame: (64 << 10) - 9 });
         assert_eq!(windows(512), Windows { stream: 128 << 10, connection: 256 << 10, frame: 16 << 10 });
         assert_eq!(windows(100_000), windows(512));
+        assert_eq!([1, 64, 512].map(|open| windows(open).unsent_bytes()), [256 << 10, 64 << 10, 64 << 10]);
     }
 }

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Message credits that dispatch has of one stream: it leases nothing that would only wait here for the network.
-const WINDOW: i64 = 1_024;
+const WINDOW: i64 = 2_048;
 
 /// A stream's credits. They may fall below zero: what is resumed is sent in any case, and so is one large message.
 #[derive(Debug, Default)]
@@ -99,21 +99,21 @@ mod tests {
     #[test]
     fn dispatch_has_a_window_of_the_credit_and_the_rest_follows_what_was_sent() {
         let mut balance = Balance::default();
-        assert_eq!(balance.add(&credit(3_000, 0)).unwrap().messages, 1_024);
-        balance.take(&leased(1_000, 0));
-        assert_eq!(balance.sent(1_000, &[]).messages, 1_000);
-        balance.take(&leased(1_024, 0));
-        assert_eq!(balance.sent(1_024, &[]).messages, 976);
-        assert_eq!(balance.sent(976, &[]).messages, 0);
+        assert_eq!(balance.add(&credit(6_000, 0)).unwrap().messages, 2_048);
+        balance.take(&leased(2_000, 0));
+        assert_eq!(balance.sent(2_000, &[]).messages, 2_000);
+        balance.take(&leased(2_048, 0));
+        assert_eq!(balance.sent(2_048, &[]).messages, 1_952);
+        assert_eq!(balance.sent(1_952, &[]).messages, 0);
     }
 
     #[test]
     fn what_is_resumed_comes_off_and_the_balance_does_not_grow_by_it() {
         let mut balance = Balance::default();
-        assert_eq!(balance.add(&credit(100_000, 1 << 30)).unwrap().messages, 1_024);
+        assert_eq!(balance.add(&credit(100_000, 1 << 30)).unwrap().messages, 2_048);
         let resumed = leased(60_000, 10);
         balance.take(&resumed);
-        // Dispatch stands at 1,024 less 60,000, and gets as much as brings it back.
+        // Dispatch stands at 2,048 less 60,000, and gets as much as brings it back.
         assert_eq!(balance.sent(60_000, &[]).messages, 60_000);
         balance.add(&credit(60_000, 600_000)).unwrap();
         assert_eq!(balance.add(&credit(1, 0)).unwrap_err().code(), Code::OutOfRange);
@@ -123,7 +123,7 @@ mod tests {
     fn a_message_larger_than_all_credit_leaves_no_trace_once_it_is_settled() {
         let mut balance = Balance::default();
         balance.add(&credit(1, 100)).unwrap();
-        for _ in 0..2_000 {
+        for _ in 0..4_000 {
             balance.take(&leased(1, 1 << 20));
             balance.sent(1, &[]);
             balance.add(&credit(1, 1 << 20)).unwrap();

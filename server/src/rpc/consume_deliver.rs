@@ -19,13 +19,15 @@ const FRAME_BYTES: usize = 1 << 20;
 /// Bodies read at once: at first, and at least and at most as their sizes turn out.
 const FIRST_READ: usize = 16;
 const LEAST_READ: usize = 4;
-const MOST_READ: usize = 256;
+const MOST_READ: usize = 512;
 
 /// Leases whose bodies are not read yet: small, whatever the size of the messages.
 #[derive(Debug)]
 pub(crate) struct Backlog {
     leased: VecDeque<(Leased, bool)>,
     read: usize,
+    /// Bytes of a delivery in the last read; 0 before the first.
+    delivery_bytes: usize,
 }
 
 /// Deliveries that were read.
@@ -41,7 +43,7 @@ pub(crate) struct Read {
 
 impl Default for Backlog {
     fn default() -> Self {
-        Self { leased: VecDeque::new(), read: FIRST_READ }
+        Self { leased: VecDeque::new(), read: FIRST_READ, delivery_bytes: 0 }
     }
 }
 
@@ -67,7 +69,7 @@ impl Backlog {
     pub(crate) async fn read(&mut self, context: &Context, source: &Source) -> Result<Read, ApiError> {
         let some: Vec<_> = self.leased.drain(..self.read.min(self.leased.len())).collect();
         let sequences: Vec<u64> = some.iter().map(|(leased, _)| leased.live.item.sequence).collect();
-        let bodies = read_bodies(context, source, &sequences).await?;
+        let bodies = read_bodies(context, source, &sequences, self.delivery_bytes).await?;
         let mut read = Read { count: some.len(), ..Read::default() };
         let (mut frames, mut frame, mut bytes, mut sum) = (Vec::new(), Vec::with_capacity(some.len()), 0, 0);
         for ((leased, resumed), body) in some.into_iter().zip(bodies) {
@@ -91,6 +93,7 @@ impl Backlog {
             notes::delivered(&context.observer, source, &deliveries).await;
             read.frames.push(batch(deliveries));
         }
+        self.delivery_bytes = sum / (read.count - read.gone.len()).max(1);
         // Many small ones, or few large ones.
         self.read = match sum {
             ..=524_288 => (self.read * 2).min(MOST_READ),
@@ -108,7 +111,7 @@ pub(crate) async fn deliveries(
     live: &[LiveDelivery],
 ) -> Result<Vec<Outgoing>, ApiError> {
     let sequences: Vec<u64> = live.iter().map(|l| l.item.sequence).collect();
-    let bodies = read_bodies(context, source, &sequences).await?;
+    let bodies = read_bodies(context, source, &sequences, 0).await?;
     let pairs = live.iter().zip(bodies);
     Ok(pairs.filter_map(|(live, body)| Some(delivery(source, live, body?, false))).collect())
 }
@@ -117,9 +120,10 @@ async fn read_bodies(
     context: &Context,
     source: &Source,
     sequences: &[u64],
+    body_bytes: usize,
 ) -> Result<Vec<Option<bodies::Body>>, ApiError> {
     let bodies =
-        bodies::read(&context.bodies, &context.store, source.at, sequences).await.map_err(|why| {
+        bodies::read(&context.bodies, &context.store, source.at, sequences, body_bytes).await.map_err(|why| {
             tracing::error!(%why, "check the disk, and restore the data folder from a backup if it is damaged");
             ApiError::internal()
         })?;

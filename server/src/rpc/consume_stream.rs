@@ -37,7 +37,7 @@ const MAX_SETTLES_ON_THEIR_WAY: usize = 64;
 /// Answers that a client does not read; beyond, it is not listened to either.
 const MAX_ANSWERS_WAITING: usize = 64;
 /// Leases that wait for their bodies; beyond, no more are taken from dispatch.
-const MAX_BACKLOG: usize = 256;
+const MAX_BACKLOG: usize = 512;
 
 type Answer = Pin<Box<dyn Future<Output = Result<out::Frame, ApiError>> + Send>>;
 

@@ -15,7 +15,7 @@ use tonic::{Code, Status};
 use super::status::ApiError;
 
 /// Frames handed to the network; beyond, they wait in the outlet.
-const MAX_FRAMES_OUT: usize = 8;
+const MAX_FRAMES_OUT: usize = 4;
 /// How long a client of a stream that ends may read nothing while answers wait for it.
 const UNREAD: Duration = Duration::from_secs(5);
 
@@ -130,7 +130,7 @@ mod tests {
         let received: Vec<_> = out.collect().await;
         let (last, frames) = received.split_last().unwrap();
         let frames: Vec<_> = frames.iter().map(|frame| *frame.as_ref().unwrap()).collect();
-        assert_eq!(frames, (0..8).collect::<Vec<_>>());
+        assert_eq!(frames, (0..MAX_FRAMES_OUT as u32).collect::<Vec<_>>());
         assert_eq!(last.as_ref().unwrap_err().code(), Code::Unauthenticated);
     }
 

@@ -78,7 +78,7 @@ proptest! {
             }
             let keys: Vec<_> = asked.iter().map(|(_, key, _, _)| key.clone()).collect();
             let bodies: Vec<_> = keys.iter().map(|key| model.get(Family::Body, key).unwrap()).collect();
-            prop_assert_eq!(store.bodies(&keys).unwrap(), bodies);
+            prop_assert_eq!(store.bodies(&keys, 0).unwrap(), bodies);
         }
     }
 }

@@ -28,7 +28,7 @@ pub struct StoreOptions {
 impl Default for StoreOptions {
     fn default() -> Self {
         Self {
-            block_cache_bytes: 112 << 20,
+            block_cache_bytes: 96 << 20,
             write_buffer_bytes: 88 << 20,
             open_files: 512,
             background_jobs: 3,

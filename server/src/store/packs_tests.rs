@@ -88,7 +88,7 @@ fn a_row_that_is_not_whole_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), &small()).unwrap();
     store.db.put_cf(store.family(Family::Body).unwrap(), &key, &value[..value.len() - 1]).unwrap();
-    assert!(matches!(store.bodies(&[key[..18].to_vec()]), Err(StoreError::NotWhole)));
+    assert!(matches!(store.bodies(&[key[..18].to_vec()], 0), Err(StoreError::NotWhole)));
     assert!(store.range(Family::Body, &[], &[0xFF; 9], 10).is_err());
     assert!(matches!(store.scan(Family::Body, &mut |_| ()), Err(StoreError::NotWhole)));
 }
@@ -163,8 +163,13 @@ proptest! {
         let mut keys: Vec<_> = asked.iter().map(|(number, sequence)| key(*number, *sequence)).collect();
         for _ in 0..2 {
             let expected: Vec<_> = keys.iter().map(|key| model.get(Family::Body, key).unwrap()).collect();
-            prop_assert!(store.bodies(&keys).unwrap() == expected);
+            prop_assert!(store.bodies(&keys, 0).unwrap() == expected);
             keys.sort();
+        }
+        for number in 1..4 {
+            let keys: Vec<_> = (0..90).map(|sequence| key(number, sequence)).collect();
+            let expected: Vec<_> = keys.iter().map(|key| model.get(Family::Body, key).unwrap()).collect();
+            prop_assert!(store.bodies(&keys, 300_000).unwrap() == expected);
         }
         for ((a, x), (b, y), limit) in bounds {
             let (from, to) = (key(a, x), key(b, y));

@@ -56,7 +56,7 @@ impl Store {
 impl Kv for Store {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, KvError> {
         match family {
-            Family::Body => Ok(self.bodies(&[key.to_vec()]).map_err(unread)?.pop().flatten()),
+            Family::Body => Ok(self.bodies(&[key.to_vec()], 0).map_err(unread)?.pop().flatten()),
             _ => self.plain(family, key).map_err(unread),
         }
     }

@@ -5,22 +5,26 @@ use posthouse_engine::kv::{Family, Row};
 use rocksdb::{DBRawIterator, ReadOptions};
 
 use super::errors::StoreError;
-use super::packs::Pack;
+use super::packs::{PACK_BYTES, Pack};
 use super::rocks::Store;
 use super::trims::split;
 
 /// The bytes of a key before its sequence.
 const LINE_BYTES: usize = 10;
+/// Most that is read from the disk at once before it is asked for.
+const MOST_AHEAD: usize = 1 << 20;
 
 impl Store {
-    /// The bodies at these keys, in their order. Those that follow each other are copied, and held in memory, together.
+    /// The bodies at these keys, in their order. Those that follow each other are copied, and held in memory, together;
+    /// if all do, and are about so many bytes, they come from the disk in one piece. 0: nobody knows how many.
     ///
     /// # Errors
     /// When one of them cannot be read.
-    pub fn bodies(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StoreError> {
+    pub fn bodies(&self, keys: &[Vec<u8>], about_bytes: usize) -> Result<Vec<Option<Bytes>>, StoreError> {
         let hidden = self.trims.hidden(keys);
         let mut bodies = Vec::with_capacity(keys.len());
-        let mut rows = Rows { store: self, iterator: None, line: &[], last: None };
+        let ahead = if follow_each_other(keys) { about_bytes.min(MOST_AHEAD) } else { 0 };
+        let mut rows = Rows { store: self, ahead, iterator: None, line: &[], last: None };
         while let Some(key) = keys.get(bodies.len()) {
             let rest = keys.iter().zip(&hidden).skip(bodies.len());
             match split(key) {
@@ -120,6 +124,8 @@ pub(super) fn unpacked<'a>(key: &'a [u8], value: &'a [u8]) -> Result<Vec<Unpacke
 /// Rows that are visited in the order of the keys, mostly one after the other.
 struct Rows<'a, 'k> {
     store: &'a Store,
+    /// Bytes that are read behind the first row's block.
+    ahead: usize,
     /// None until one is looked for.
     iterator: Option<DBRawIterator<'a>>,
     line: &'k [u8],
@@ -133,7 +139,14 @@ impl<'k> Rows<'_, 'k> {
         let behind = self.last.filter(|last| self.line == line && last.checked_add(1) == Some(sequence));
         let iterator = match &mut self.iterator {
             Some(iterator) => iterator,
-            none => none.insert(self.store.all_bodies(ReadOptions::default())?),
+            none => {
+                let mut options = ReadOptions::default();
+                // Less is a block, which is read at once anyway.
+                if self.ahead > PACK_BYTES {
+                    options.set_readahead_size(self.ahead);
+                }
+                none.insert(self.store.all_bodies(options)?)
+            }
         };
         match behind {
             Some(_) => iterator.next(),
@@ -148,6 +161,14 @@ impl<'k> Rows<'_, 'k> {
         }
         Ok(pack)
     }
+}
+
+/// Whether these are keys of all bodies of a line from the first to the last.
+fn follow_each_other(keys: &[Vec<u8>]) -> bool {
+    let ends = keys.first().zip(keys.last()).and_then(|(first, last)| Some((split(first)?, split(last)?)));
+    ends.is_some_and(|((line, first), (same, last))| {
+        line == same && last.checked_sub(first) == Some(keys.len() as u64 - 1)
+    })
 }
 
 fn failed(source: rocksdb::Error) -> StoreError {

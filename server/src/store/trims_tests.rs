@@ -120,7 +120,7 @@ proptest! {
         for (number, (next, _)) in lines {
             let keys: Vec<_> = (1..next).map(|sequence| key(number, sequence)).collect();
             let expected: Vec<_> = keys.iter().map(|key| model.get(Family::Body, key).unwrap()).collect();
-            prop_assert!(store.bodies(&keys).unwrap() == expected);
+            prop_assert!(store.bodies(&keys, 0).unwrap() == expected);
             for key in &keys {
                 prop_assert!(store.get(Family::Body, key).unwrap() == model.get(Family::Body, key).unwrap());
                 let last = |kv: &dyn Kv| kv.last(Family::Body, &[], key).unwrap();
