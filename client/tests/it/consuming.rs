@@ -109,6 +109,8 @@ async fn many_are_taken_and_settled_together() {
     assert_eq!(acked, (1..=20).collect());
     assert!(one.settle_all([]).await.is_empty());
 
+    // It could be given to the other.
+    other.close().await.unwrap();
     put(&fake, 1);
     let last = within("the last", one.next_many(0)).await.unwrap();
     assert_eq!(last.len(), 1, "at least one is waited for");
