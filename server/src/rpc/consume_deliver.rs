@@ -93,13 +93,12 @@ impl Backlog {
             notes::delivered(&context.observer, source, &deliveries).await;
             read.frames.push(batch(deliveries));
         }
-        self.delivery_bytes = sum / (read.count - read.gone.len()).max(1);
-        // Many small ones, or few large ones.
-        self.read = match sum {
-            ..=524_288 => (self.read * 2).min(MOST_READ),
-            FRAME_BYTES.. => (self.read / 2).max(LEAST_READ),
-            _ => self.read,
-        };
+        if let Some(bytes) = sum.checked_div(read.count - read.gone.len()) {
+            self.delivery_bytes = bytes;
+            // As many as fill a frame: many small ones, or few large ones.
+            let most = (self.read * 2).min(MOST_READ);
+            self.read = (FRAME_BYTES / bytes.max(1)).clamp(LEAST_READ, most);
+        }
         Ok(read)
     }
 }
