@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Where the server spends its time while it is loaded: samples its process under `posthouse-bench` and writes an SVG.
 #
-#   flamegraph.sh RELEASE_DIR TOOLS_DIR [SCENARIO]     publish, consume or both
+#   flamegraph.sh RELEASE_DIR TOOLS_DIR [SCENARIO]     publish, consume, both or single
 set -euo pipefail
 release=$1 tools=$2 scenario=${3:-both}
 out=${CARGO_TARGET_DIR:-target}/flamegraph-$scenario.svg

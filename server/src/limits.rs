@@ -125,7 +125,7 @@ pub const FRAMES_OF_WINDOW: u32 = 32;
 pub const H2_FRAME_HEAD_BYTES: u32 = 9;
 /// The smallest limit of a frame that HTTP/2 knows (RFC 9113, 6.5.2).
 pub const LEAST_H2_FRAME_BYTES: u32 = 16 << 10;
-/// Sealed records of a connection that wait for its socket at most: so many, or as many as its largest frame fills.
+/// Sealed records of a connection that may wait for its socket: so many, or more where it may receive larger frames.
 pub const LEAST_UNSENT_BYTES: usize = 64 << 10;
 /// Receive windows of that size together; beyond, each new connection gets its share of this and no more, so that what
 /// clients may send unasked does not grow with their number.

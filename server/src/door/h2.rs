@@ -61,7 +61,7 @@ pub(super) struct Visitor {
     pub(super) open: usize,
 }
 
-/// How much a peer may send before it is read.
+/// How much a peer may send before it is read, and how much may wait until it reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Windows {
     stream: u32,
@@ -80,7 +80,8 @@ impl Windows {
         Self { stream: (connection / 2).min(STREAM_WINDOW_BYTES), connection, frame }
     }
 
-    /// Sealed records that may wait for the socket: it takes all of them with one system call.
+    /// Sealed records that may wait for the socket, which takes all of them with one system call if it has room: as much as
+    /// one frame that may be received, so that they, too, shrink as connections grow.
     fn unsent_bytes(&self) -> usize {
         usize::try_from(self.frame + H2_FRAME_HEAD_BYTES).unwrap_or(usize::MAX).max(LEAST_UNSENT_BYTES)
     }

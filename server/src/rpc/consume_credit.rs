@@ -9,7 +9,8 @@ use crate::{
     limits,
 };
 
-/// Message credits that dispatch has of one stream: it leases nothing that would only wait here for the network.
+/// Message credits that dispatch has of one stream: enough for the reads that follow, and no more, since what is leased and
+/// waits here for the network is kept from other consumers.
 const WINDOW: i64 = 2_048;
 
 /// A stream's credits. They may fall below zero: what is resumed is sent in any case, and so is one large message.

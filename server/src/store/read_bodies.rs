@@ -11,12 +11,13 @@ use super::trims::split;
 
 /// The bytes of a key before its sequence.
 const LINE_BYTES: usize = 10;
-/// Most that is read from the disk at once before it is asked for.
+/// Most that is read from a file, behind the block that was asked for.
 const MOST_AHEAD: usize = 1 << 20;
 
 impl Store {
     /// The bodies at these keys, in their order. Those that follow each other are copied, and held in memory, together;
-    /// if all do, and are about so many bytes, they come from the disk in one piece. 0: nobody knows how many.
+    /// if all do, and are about so many bytes, as much is read ahead in each file that is looked into. 0: nobody knows how
+    /// many.
     ///
     /// # Errors
     /// When one of them cannot be read.
@@ -124,7 +125,7 @@ pub(super) fn unpacked<'a>(key: &'a [u8], value: &'a [u8]) -> Result<Vec<Unpacke
 /// Rows that are visited in the order of the keys, mostly one after the other.
 struct Rows<'a, 'k> {
     store: &'a Store,
-    /// Bytes that are read behind the first row's block.
+    /// Bytes that are read behind the first block that is not in memory.
     ahead: usize,
     /// None until one is looked for.
     iterator: Option<DBRawIterator<'a>>,
@@ -163,7 +164,7 @@ impl<'k> Rows<'_, 'k> {
     }
 }
 
-/// Whether these are keys of all bodies of a line from the first to the last.
+/// Whether these keys, if they are in order, are those of all bodies of a line from the first to the last.
 fn follow_each_other(keys: &[Vec<u8>]) -> bool {
     let ends = keys.first().zip(keys.last()).and_then(|(first, last)| Some((split(first)?, split(last)?)));
     ends.is_some_and(|((line, first), (same, last))| {
