@@ -95,12 +95,16 @@ impl Backlog {
         }
         if let Some(bytes) = sum.checked_div(read.count - read.gone.len()) {
             self.delivery_bytes = bytes;
-            // As many as fill a frame: many small ones, or few large ones.
-            let most = (self.read * 2).min(MOST_READ);
-            self.read = (FRAME_BYTES / bytes.max(1)).clamp(LEAST_READ, most);
+            self.read = next_read(self.read, bytes);
         }
         Ok(read)
     }
+}
+
+/// How many bodies are read next, after at most so many of so many bytes each: many small ones or few large ones, as fill a
+/// frame.
+fn next_read(last: usize, delivery_bytes: usize) -> usize {
+    (FRAME_BYTES / delivery_bytes.max(1)).clamp(LEAST_READ, (last * 2).clamp(LEAST_READ, MOST_READ))
 }
 
 /// All of some leases, with their bodies. A message that was purged since is left out: its lease is lost anyway.
@@ -137,4 +141,26 @@ async fn read_bodies(
 fn delivery(source: &Source, live: &LiveDelivery, body: bodies::Body, resumed: bool) -> Outgoing {
     let name: &QueueResource = source.permit.queue();
     convert::delivery(source.at.queue, name, live, body, resumed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The reads that follow each other while all deliveries are of this size.
+    fn reads(delivery_bytes: usize) -> Vec<usize> {
+        std::iter::successors(Some(FIRST_READ), |last| Some(next_read(*last, delivery_bytes)))
+            .take(9)
+            .collect()
+    }
+
+    #[test]
+    fn as_many_are_read_as_fill_a_frame_whether_they_come_one_by_one_or_not() {
+        assert_eq!(reads(1_100), [16, 32, 64, 128, 256, 512, 512, 512, 512]);
+        assert_eq!(reads(4 << 10), [16, 32, 64, 128, 256, 256, 256, 256, 256]);
+        // Single ones of this size once made the next read 512 of them.
+        assert_eq!(reads(300 << 10)[1..], [4; 8]);
+        assert_eq!(reads(0).last(), Some(&MOST_READ));
+        assert_eq!(next_read(MOST_READ, 4 << 20), LEAST_READ);
+    }
 }
