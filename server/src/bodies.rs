@@ -14,7 +14,7 @@ use posthouse_engine::{
 use prost::Message as _;
 
 pub(crate) use self::cache::BodyCache;
-use crate::store::Store;
+use crate::store::{Amount, Store};
 
 /// A body as delivered: what the system wrote about it, and what the producer published.
 pub(crate) struct Body {
@@ -27,31 +27,44 @@ pub(crate) struct Body {
 #[error("a message body cannot be read: {0}")]
 pub(crate) struct BodyError(String);
 
-/// Reads bodies of one subscription, in the order asked; `None` for one that is gone (purged or deleted). `body_bytes` is
-/// about the size of each, 0 if nobody knows.
+/// Reads bodies of one subscription, in the order asked: as many as the amount allows of those in memory and of the others,
+/// and one at least. `None` for one that is gone (purged or deleted).
 pub(crate) async fn read(
     cache: &BodyCache,
     store: &Arc<Store>,
     at: SubscriptionRef,
     sequences: &[u64],
-    body_bytes: usize,
+    amount: Amount,
 ) -> Result<Vec<Option<Body>>, BodyError> {
-    let cached = cache.get_all(at.queue, DEFAULT_LANE, sequences);
+    let mut cached = cache.get_all(at.queue, DEFAULT_LANE, sequences);
+    cached.truncate(within(cached.iter().map(|parts| parts.as_ref().map_or(0, cache::size)), amount));
     let missing: Vec<usize> =
         cached.iter().enumerate().filter(|(_, c)| c.is_none()).map(|(i, _)| i).collect();
-    let mut bodies = Vec::with_capacity(sequences.len());
-    for hit in cached {
-        bodies.push(hit.map(|(head, tail)| from_parts(head, tail)).transpose()?);
-    }
+    let mut stored = Vec::new();
     if !missing.is_empty() {
         let wanted = missing.iter().filter_map(|i| sequences.get(*i)).copied().collect();
-        for (index, value) in missing.into_iter().zip(read_stored(store, at, wanted, body_bytes).await?) {
-            if let (Some(slot), Some(value)) = (bodies.get_mut(index), value) {
-                *slot = Some(from_value(value)?);
-            }
+        stored = read_stored(store, at, wanted, amount).await?;
+        if let Some(unread) = missing.get(stored.len()) {
+            cached.truncate(*unread);
         }
     }
-    Ok(bodies)
+    let mut stored = stored.into_iter();
+    let body = |hit: Option<_>| match hit {
+        Some((head, tail)) => from_parts(head, tail).map(Some),
+        None => stored.next().flatten().map(from_value).transpose(),
+    };
+    cached.into_iter().map(body).collect()
+}
+
+/// How many of these sizes are read.
+fn within(sizes: impl Iterator<Item = usize>, amount: Amount) -> usize {
+    let mut bytes = 0;
+    let more = |size: &usize| {
+        let more = bytes < amount.most_bytes;
+        bytes += size;
+        more
+    };
+    sizes.take_while(more).count()
 }
 
 /// From the store, off the network's threads; a body that was set aside when its stride was trimmed is found there.
@@ -59,13 +72,12 @@ async fn read_stored(
     store: &Arc<Store>,
     at: SubscriptionRef,
     wanted: Vec<u64>,
-    body_bytes: usize,
+    amount: Amount,
 ) -> Result<Vec<Option<Bytes>>, BodyError> {
     let store = Arc::clone(store);
     let read = move || {
         let keys: Vec<_> = wanted.iter().map(|s| keys::body(at.queue, DEFAULT_LANE, *s)).collect();
-        let mut values =
-            store.bodies(&keys, keys.len() * body_bytes).map_err(|why| BodyError(with_cause(&why)))?;
+        let mut values = store.bodies(&keys, amount).map_err(|why| BodyError(with_cause(&why)))?;
         let gone: Vec<usize> =
             values.iter().enumerate().filter(|(_, v)| v.is_none()).map(|(i, _)| i).collect();
         if gone.is_empty() {
@@ -73,7 +85,7 @@ async fn read_stored(
         }
         let sequences = gone.iter().filter_map(|i| wanted.get(*i));
         let keys: Vec<_> = sequences.map(|s| keys::aside(at, DEFAULT_LANE, *s)).collect();
-        let aside = store.bodies(&keys, 0).map_err(|why| BodyError(with_cause(&why)))?;
+        let aside = store.bodies(&keys, Amount::ALL).map_err(|why| BodyError(with_cause(&why)))?;
         for (index, value) in gone.into_iter().zip(aside) {
             if let Some(slot) = values.get_mut(index) {
                 *slot = value;
@@ -105,12 +117,58 @@ fn from_parts(head: Bytes, tail: Bytes) -> Result<Body, BodyError> {
 mod tests {
     use std::collections::HashMap;
 
-    use posthouse_engine::schema::PublishEntry;
+    use posthouse_engine::{
+        ids::{DEFAULT_SUBSCRIPTION, DepartmentId, QueueId, QueueRef},
+        kv::{Family, Write},
+        schema::PublishEntry,
+    };
     use posthouse_proto::v1::NewMessage;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::rpc::convert;
+    use crate::{rpc::convert, store::StoreOptions};
+
+    const QUEUE: QueueRef = QueueRef { department: DepartmentId(1), queue: QueueId(1) };
+
+    /// 20 bodies in the store, those of some sequences in memory, too.
+    fn bodies(cached: &[u64]) -> (tempfile::TempDir, Arc<Store>, BodyCache) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), &StoreOptions::default()).unwrap();
+        let cache = BodyCache::new(1 << 20);
+        for sequence in 1..=20 {
+            let header = BodyHeader { payload_bytes: 1_000, ..BodyHeader::default() };
+            let head = Bytes::from(body::head(&header, &[]));
+            let content = Content { payload: vec![sequence as u8; 1_000].into(), ..Content::default() };
+            let (key, tail) =
+                (keys::body(QUEUE, DEFAULT_LANE, sequence), Bytes::from(content.encode_to_vec()));
+            if cached.contains(&sequence) {
+                cache.put_all(vec![(key.clone(), head.clone(), tail.clone())]);
+            }
+            store.write(&[Write::Put { family: Family::Body, key, head, tail }]).unwrap();
+        }
+        (dir, Arc::new(store), cache)
+    }
+
+    #[tokio::test]
+    async fn no_more_is_read_than_the_amount_says_and_one_at_least() {
+        let at = SubscriptionRef { queue: QUEUE, subscription: DEFAULT_SUBSCRIPTION };
+        let sequences: Vec<u64> = (1..=20).collect();
+        for cached in [&[][..], &[2, 4, 5, 9, 20], &sequences] {
+            let (_dir, store, cache) = bodies(cached);
+            for (most_bytes, least, most) in [(1, 1, 2), (4_500, 4, 10), (usize::MAX, 20, 20)] {
+                let amount = Amount { body_bytes: 1_000, most_bytes };
+                let read = read(&cache, &store, at, &sequences, amount).await.unwrap();
+                assert!(
+                    (least..=most).contains(&read.len()),
+                    "{} of {cached:?} and {most_bytes}",
+                    read.len()
+                );
+                for (sequence, body) in sequences.iter().zip(&read) {
+                    assert_eq!(body.as_ref().unwrap().content.payload[..], vec![*sequence as u8; 1_000]);
+                }
+            }
+        }
+    }
 
     proptest! {
         #[test]

@@ -145,7 +145,8 @@ impl Line {
     }
 }
 
-fn size((head, tail): &Parts) -> usize {
+/// What a body takes in memory.
+pub(super) fn size((head, tail): &Parts) -> usize {
     head.len() + tail.len() + OVERHEAD_BYTES
 }
 

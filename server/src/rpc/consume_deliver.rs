@@ -12,7 +12,7 @@ use super::{
     outgoing::{Outgoing, batch},
     status::ApiError,
 };
-use crate::{bodies, dispatch::Leased, names::QueueResource};
+use crate::{bodies, dispatch::Leased, names::QueueResource, store::Amount};
 
 /// Bytes of one delivery frame; one larger message still goes alone.
 const FRAME_BYTES: usize = 1 << 20;
@@ -20,6 +20,9 @@ const FRAME_BYTES: usize = 1 << 20;
 const FIRST_READ: usize = 16;
 const LEAST_READ: usize = 4;
 const MOST_READ: usize = 512;
+/// Bytes of bodies that all streams together read at once, unless that is less than the least for each.
+const BYTES_OF_ALL_STREAMS: usize = 16 << 20;
+const LEAST_BYTES: usize = 64 << 10;
 
 /// Leases whose bodies are not read yet: small, whatever the size of the messages.
 #[derive(Debug)]
@@ -67,12 +70,15 @@ impl Backlog {
 
     /// Reads some.
     pub(crate) async fn read(&mut self, context: &Context, source: &Source) -> Result<Read, ApiError> {
-        let some: Vec<_> = self.leased.drain(..self.read.min(self.leased.len())).collect();
-        let sequences: Vec<u64> = some.iter().map(|(leased, _)| leased.live.item.sequence).collect();
-        let bodies = read_bodies(context, source, &sequences, self.delivery_bytes).await?;
-        let mut read = Read { count: some.len(), ..Read::default() };
-        let (mut frames, mut frame, mut bytes, mut sum) = (Vec::new(), Vec::with_capacity(some.len()), 0, 0);
-        for ((leased, resumed), body) in some.into_iter().zip(bodies) {
+        let some = self.leased.iter().take(self.read);
+        let sequences: Vec<u64> = some.map(|(leased, _)| leased.live.item.sequence).collect();
+        let most_bytes = bytes_of_a_stream(context.streams.len());
+        let amount = Amount { body_bytes: self.delivery_bytes, most_bytes };
+        let bodies = read_bodies(context, source, &sequences, amount).await?;
+        let mut read = Read { count: bodies.len(), ..Read::default() };
+        let (mut frames, mut frame, mut bytes, mut sum) =
+            (Vec::new(), Vec::with_capacity(bodies.len()), 0, 0);
+        for ((leased, resumed), body) in self.leased.drain(..read.count).zip(bodies) {
             let Some(body) = body else {
                 read.gone.push(leased);
                 continue;
@@ -95,16 +101,22 @@ impl Backlog {
         }
         if let Some(bytes) = sum.checked_div(read.count - read.gone.len()) {
             self.delivery_bytes = bytes;
-            self.read = next_read(self.read, bytes);
+            self.read = next_read(self.read, bytes, most_bytes);
         }
         Ok(read)
     }
 }
 
-/// How many bodies are read next, after at most so many of so many bytes each: many small ones or few large ones, as fill a
-/// frame.
-fn next_read(last: usize, delivery_bytes: usize) -> usize {
-    (FRAME_BYTES / delivery_bytes.max(1)).clamp(LEAST_READ, (last * 2).clamp(LEAST_READ, MOST_READ))
+/// Bytes after which a stream reads no more bodies at once, while there are so many streams: each holds a few reads for a
+/// client that does not take them.
+fn bytes_of_a_stream(streams: usize) -> usize {
+    (BYTES_OF_ALL_STREAMS / streams.max(1)).clamp(LEAST_BYTES, FRAME_BYTES)
+}
+
+/// How many bodies are read next, after at most so many of so many bytes each: many small ones or few large ones, as are
+/// read at once.
+fn next_read(last: usize, delivery_bytes: usize, most_bytes: usize) -> usize {
+    (most_bytes / delivery_bytes.max(1)).clamp(LEAST_READ, (last * 2).clamp(LEAST_READ, MOST_READ))
 }
 
 /// All of some leases, with their bodies. A message that was purged since is left out: its lease is lost anyway.
@@ -114,7 +126,7 @@ pub(crate) async fn deliveries(
     live: &[LiveDelivery],
 ) -> Result<Vec<Outgoing>, ApiError> {
     let sequences: Vec<u64> = live.iter().map(|l| l.item.sequence).collect();
-    let bodies = read_bodies(context, source, &sequences, 0).await?;
+    let bodies = read_bodies(context, source, &sequences, Amount::ALL).await?;
     let pairs = live.iter().zip(bodies);
     Ok(pairs.filter_map(|(live, body)| Some(delivery(source, live, body?, false))).collect())
 }
@@ -123,10 +135,10 @@ async fn read_bodies(
     context: &Context,
     source: &Source,
     sequences: &[u64],
-    body_bytes: usize,
+    amount: Amount,
 ) -> Result<Vec<Option<bodies::Body>>, ApiError> {
     let bodies =
-        bodies::read(&context.bodies, &context.store, source.at, sequences, body_bytes).await.map_err(|why| {
+        bodies::read(&context.bodies, &context.store, source.at, sequences, amount).await.map_err(|why| {
             tracing::error!(%why, "check the disk, and restore the data folder from a backup if it is damaged");
             ApiError::internal()
         })?;
@@ -149,7 +161,7 @@ mod tests {
 
     /// The reads that follow each other while all deliveries are of this size.
     fn reads(delivery_bytes: usize) -> Vec<usize> {
-        std::iter::successors(Some(FIRST_READ), |last| Some(next_read(*last, delivery_bytes)))
+        std::iter::successors(Some(FIRST_READ), |last| Some(next_read(*last, delivery_bytes, FRAME_BYTES)))
             .take(9)
             .collect()
     }
@@ -161,6 +173,12 @@ mod tests {
         // Single ones of this size once made the next read 512 of them.
         assert_eq!(reads(300 << 10)[1..], [4; 8]);
         assert_eq!(reads(0).last(), Some(&MOST_READ));
-        assert_eq!(next_read(MOST_READ, 4 << 20), LEAST_READ);
+        assert_eq!(next_read(MOST_READ, 4 << 20, FRAME_BYTES), LEAST_READ);
+    }
+
+    #[test]
+    fn many_streams_read_less_each() {
+        let kib: Vec<_> = [0, 1, 16, 64, 512].map(|streams| bytes_of_a_stream(streams) >> 10).into();
+        assert_eq!(kib, [1_024, 1_024, 1_024, 256, 64]);
     }
 }

@@ -3,7 +3,7 @@
 use posthouse_engine::kv::{Family, Kv, MemKv, Write};
 use proptest::prelude::*;
 
-use super::{Store, StoreOptions};
+use super::{Amount, Store, StoreOptions};
 
 /// Small buffers, so that a test meets flushes and compactions.
 pub(super) fn small() -> StoreOptions {
@@ -78,7 +78,7 @@ proptest! {
             }
             let keys: Vec<_> = asked.iter().map(|(_, key, _, _)| key.clone()).collect();
             let bodies: Vec<_> = keys.iter().map(|key| model.get(Family::Body, key).unwrap()).collect();
-            prop_assert_eq!(store.bodies(&keys, 0).unwrap(), bodies);
+            prop_assert_eq!(store.bodies(&keys, Amount::ALL).unwrap(), bodies);
         }
     }
 }

@@ -34,4 +34,5 @@ pub use self::lock::lock_patiently;
 pub(crate) use self::meter::{ReadCost, ReadMeter};
 pub use self::node::{DataDir, DataDirError, NodeId};
 pub use self::options::StoreOptions;
+pub use self::read_bodies::Amount;
 pub use self::rocks::Store;

@@ -5,7 +5,7 @@ use posthouse_engine::kv::{Family, Kv, KvError, Row};
 use rocksdb::{DBRawIterator, ReadOptions};
 
 use super::errors::StoreError;
-use super::read_bodies::unpacked;
+use super::read_bodies::{Amount, unpacked};
 use super::rocks::Store;
 
 impl Store {
@@ -56,7 +56,7 @@ impl Store {
 impl Kv for Store {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, KvError> {
         match family {
-            Family::Body => Ok(self.bodies(&[key.to_vec()], 0).map_err(unread)?.pop().flatten()),
+            Family::Body => Ok(self.bodies(&[key.to_vec()], Amount::ALL).map_err(unread)?.pop().flatten()),
             _ => self.plain(family, key).map_err(unread),
         }
     }

@@ -14,22 +14,36 @@ const LINE_BYTES: usize = 10;
 /// Most that is read from a file, behind the block that was asked for.
 const MOST_AHEAD: usize = 1 << 20;
 
+/// How much is read at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Amount {
+    /// About the size of each body; 0 if nobody knows.
+    pub body_bytes: usize,
+    /// No more are read once there are so many.
+    pub most_bytes: usize,
+}
+
+impl Amount {
+    /// Whatever their sizes.
+    pub const ALL: Self = Self { body_bytes: 0, most_bytes: usize::MAX };
+}
+
 impl Store {
-    /// The bodies at these keys, in their order. Those that follow each other are copied, and held in memory, together;
-    /// if all do, and are about so many bytes, as much is read ahead in each file that is looked into. 0: nobody knows how
-    /// many.
+    /// The bodies at these keys, in their order, as many as the amount allows: one at least. Those that follow each other
+    /// are copied, and held in memory, together; if most do, as much is read ahead in each file that is looked into as they
+    /// may take there.
     ///
     /// # Errors
     /// When one of them cannot be read.
-    pub fn bodies(&self, keys: &[Vec<u8>], about_bytes: usize) -> Result<Vec<Option<Bytes>>, StoreError> {
+    pub fn bodies(&self, keys: &[Vec<u8>], amount: Amount) -> Result<Vec<Option<Bytes>>, StoreError> {
         let hidden = self.trims.hidden(keys);
-        let mut bodies = Vec::with_capacity(keys.len());
-        let ahead = if follow_each_other(keys) { about_bytes.min(MOST_AHEAD) } else { 0 };
+        let (mut bodies, mut bytes) = (Vec::with_capacity(keys.len()), 0);
+        let ahead = near(keys).saturating_mul(amount.body_bytes).min(amount.most_bytes).min(MOST_AHEAD);
         let mut rows = Rows { store: self, ahead, iterator: None, line: &[], last: None };
-        while let Some(key) = keys.get(bodies.len()) {
-            let rest = keys.iter().zip(&hidden).skip(bodies.len());
+        while let Some(key) = keys.get(bodies.len()).filter(|_| bytes < amount.most_bytes) {
+            let (read, rest) = (bodies.len(), keys.iter().zip(&hidden).skip(bodies.len()));
             match split(key) {
-                _ if hidden[bodies.len()] => bodies.push(None),
+                _ if hidden[read] => bodies.push(None),
                 None => bodies.push(self.plain(Family::Body, key)?),
                 Some((line, sequence)) => match rows.holding(key, line, sequence)? {
                     None => bodies.push(None),
@@ -43,6 +57,7 @@ impl Store {
                     }
                 },
             }
+            bytes += bodies[read..].iter().flatten().map(Bytes::len).sum::<usize>();
         }
         Ok(bodies)
     }
@@ -142,9 +157,9 @@ impl<'k> Rows<'_, 'k> {
             Some(iterator) => iterator,
             none => {
                 let mut options = ReadOptions::default();
-                // Less is a block, which is read at once anyway.
-                if self.ahead > PACK_BYTES {
-                    options.set_readahead_size(self.ahead);
+                // A block is read at once anyway.
+                if let Some(behind) = self.ahead.checked_sub(PACK_BYTES).filter(|behind| *behind > 0) {
+                    options.set_readahead_size(behind);
                 }
                 none.insert(self.store.all_bodies(options)?)
             }
@@ -164,12 +179,13 @@ impl<'k> Rows<'_, 'k> {
     }
 }
 
-/// Whether these keys, if they are in order, are those of all bodies of a line from the first to the last.
-fn follow_each_other(keys: &[Vec<u8>]) -> bool {
+/// How many bodies are from the first to the last of these keys, if they are in the order of a line and at least half of
+/// what is there; otherwise 0.
+fn near(keys: &[Vec<u8>]) -> usize {
     let ends = keys.first().zip(keys.last()).and_then(|(first, last)| Some((split(first)?, split(last)?)));
-    ends.is_some_and(|((line, first), (same, last))| {
-        line == same && last.checked_sub(first) == Some(keys.len() as u64 - 1)
-    })
+    let Some(((line, first), (same, last))) = ends else { return 0 };
+    let span = last.checked_sub(first).and_then(|behind| usize::try_from(behind).ok()?.checked_add(1));
+    span.filter(|span| line == same && span / 2 <= keys.len()).unwrap_or(0)
 }
 
 fn failed(source: rocksdb::Error) -> StoreError {

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::conformance_tests::small;
 use super::trims::{Trims, split};
-use super::{Store, StoreError};
+use super::{Amount, Store, StoreError};
 
 fn queue(number: u8) -> QueueRef {
     QueueRef { department: DepartmentId(1), queue: QueueId(number.into()) }
@@ -120,7 +120,7 @@ proptest! {
         for (number, (next, _)) in lines {
             let keys: Vec<_> = (1..next).map(|sequence| key(number, sequence)).collect();
             let expected: Vec<_> = keys.iter().map(|key| model.get(Family::Body, key).unwrap()).collect();
-            prop_assert!(store.bodies(&keys, 0).unwrap() == expected);
+            prop_assert!(store.bodies(&keys, Amount::ALL).unwrap() == expected);
             for key in &keys {
                 prop_assert!(store.get(Family::Body, key).unwrap() == model.get(Family::Body, key).unwrap());
                 let last = |kv: &dyn Kv| kv.last(Family::Body, &[], key).unwrap();
