@@ -18,6 +18,9 @@ pub const UNDER_WAY: usize = 16_384;
 /// Most bytes under way over all connections.
 const BYTES_UNDER_WAY: usize = 64 << 20;
 
+/// Connections of each kind while latency is measured, whatever the system: its load is far below its most.
+pub const LATENCY_CONNECTIONS: usize = 2;
+
 /// How long things are measured.
 #[derive(Debug, Clone, Copy)]
 pub struct Lengths {
@@ -80,17 +83,20 @@ pub struct Best {
 }
 
 impl Best {
-    /// Of a system, found by trying connections of 1, 2, 4, 8 and 64 and batches of 1 to 1,024 on two cores.
+    /// Of a system, found by trying connections of 1, 2, 4, 8, 16, 32 and 64 and batches of 64 to 512 on two cores.
     pub fn of(system: &str) -> Self {
         if let Some(tried) = TRIED.get() {
             return *tried;
         }
-        match system {
-            "posthouse" => Self { connections: 2, batch: 512, under_way: UNDER_WAY },
+        let (connections, batch, under_way) = match system {
+            "posthouse" => (8, 256, UNDER_WAY),
+            "rabbitmq" => (1, 256, UNDER_WAY),
             // It answers a publish when it has worked off all that came with it.
-            "nats-always" => Self { connections: 2, batch: 64, under_way: 1_024 },
-            _ => Self { connections: 2, batch: 256, under_way: UNDER_WAY },
-        }
+            "nats-always" => (2, 64, 1_024),
+            "redis-always" | "redis-everysec" => (64, 128, UNDER_WAY),
+            _ => (2, 256, UNDER_WAY),
+        };
+        Self { connections, batch, under_way }
     }
 
     /// From `CONNECTIONSxBATCH`, as `2x256`.

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::Run;
 use crate::load::both;
-use crate::plan::{Best, PAYLOAD_BYTES};
+use crate::plan::{Best, LATENCY_CONNECTIONS, PAYLOAD_BYTES};
 use crate::report::Raw;
 use crate::row::Row;
 use crate::system::System;
@@ -45,7 +45,8 @@ async fn at(run: &mut Run, system: &dyn System, rate: f64, name: &str, round: u3
 }
 
 async fn measure(run: &Run, system: &dyn System, rate: f64) -> Result<Row> {
-    let load = Best::of(system.name()).load(PAYLOAD_BYTES, run.lengths.latency).at(rate);
+    let best = Best::of(system.name());
+    let load = best.load_over(LATENCY_CONNECTIONS, PAYLOAD_BYTES, run.lengths.latency).at(rate);
     let started = run.start(system).await?;
     started.server.create("both").await?;
     let measured = both::run(started.server.as_ref(), "both", load).await?;

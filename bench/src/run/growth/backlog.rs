@@ -25,7 +25,7 @@ pub async fn run(run: &mut Run) -> Result<()> {
     running.create("backlog").await?;
     for backlog in decades(SMALLEST, run.lengths.backlog) {
         fill(&running, backlog).await?;
-        let load = Best::of("posthouse").load(PAYLOAD_BYTES, run.lengths.point);
+        let load = Best::of("posthouse").load(PAYLOAD_BYTES, run.lengths.scenario);
         let load = Load { most: u64::MAX, stands: true, ..load };
         let measured = both::run(&running, "backlog", load).await?;
         run.note(&point(measured.row("", "posthouse", "both", &load), "backlog", backlog))?;
