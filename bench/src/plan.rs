@@ -18,19 +18,16 @@ pub const UNDER_WAY: usize = 16_384;
 /// Most bytes under way over all connections.
 const BYTES_UNDER_WAY: usize = 64 << 20;
 
-/// Connections of each kind while latency is measured, whatever the system: its load is far below its most.
-pub const LATENCY_CONNECTIONS: usize = 2;
-
 /// How long things are measured.
 #[derive(Debug, Clone, Copy)]
 pub struct Lengths {
     /// Repetitions of what has a promise.
     pub rounds: u32,
-    /// Of one scenario.
+    /// Of one scenario, and of a point of a curve that has a promise.
     pub scenario: Duration,
     /// Of one latency.
     pub latency: Duration,
-    /// Of one point of a curve.
+    /// Of another point of a curve.
     pub point: Duration,
     /// Of the soak.
     pub soak: Duration,

@@ -48,6 +48,7 @@ pub(crate) async fn read(
             cached.truncate(*unread);
         }
     }
+    cache.count(cached.len() - stored.len(), stored.len());
     let mut stored = stored.into_iter();
     let body = |hit: Option<_>| match hit {
         Some((head, tail)) => from_parts(head, tail).map(Some),
@@ -85,7 +86,10 @@ async fn read_stored(
         }
         let sequences = gone.iter().filter_map(|i| wanted.get(*i));
         let keys: Vec<_> = sequences.map(|s| keys::aside(at, DEFAULT_LANE, *s)).collect();
-        let aside = store.bodies(&keys, Amount::ALL).map_err(|why| BodyError(with_cause(&why)))?;
+        let aside = store.bodies(&keys, amount).map_err(|why| BodyError(with_cause(&why)))?;
+        if let Some(unread) = gone.get(aside.len()) {
+            values.truncate(*unread);
+        }
         for (index, value) in gone.into_iter().zip(aside) {
             if let Some(slot) = values.get_mut(index) {
                 *slot = value;
@@ -128,16 +132,17 @@ mod tests {
     use super::*;
     use crate::{rpc::convert, store::StoreOptions};
 
+    const AT: SubscriptionRef = SubscriptionRef { queue: QUEUE, subscription: DEFAULT_SUBSCRIPTION };
     const QUEUE: QueueRef = QueueRef { department: DepartmentId(1), queue: QueueId(1) };
 
-    /// 20 bodies in the store, those of some sequences in memory, too.
+    /// 20 bodies in the store, some of them set aside, those of some sequences in memory, too.
     fn bodies(cached: &[u64]) -> (tempfile::TempDir, Arc<Store>, BodyCache) {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), &StoreOptions::default()).unwrap();
         let cache = BodyCache::new(1 << 20);
         for sequence in 1..=20 {
             let header = BodyHeader { payload_bytes: 1_000, ..BodyHeader::default() };
-            let head = Bytes::from(body::head(&header, &[]));
+            let head = body::head(&header, &[]);
             let content = Content { payload: vec![sequence as u8; 1_000].into(), ..Content::default() };
             let (key, tail) =
                 (keys::body(QUEUE, DEFAULT_LANE, sequence), Bytes::from(content.encode_to_vec()));
@@ -151,18 +156,19 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_is_read_than_the_amount_says_and_one_at_least() {
-        let at = SubscriptionRef { queue: QUEUE, subscription: DEFAULT_SUBSCRIPTION };
         let sequences: Vec<u64> = (1..=20).collect();
-        for cached in [&[][..], &[2, 4, 5, 9, 20], &sequences] {
+        for cached in [&[][..], &[2, 4, 5, 9, 20], &[2, 4, 18], &[1, 2, 3, 4, 5, 6, 8, 9, 10]] {
             let (_dir, store, cache) = bodies(cached);
-            for (most_bytes, least, most) in [(1, 1, 2), (4_500, 4, 10), (usize::MAX, 20, 20)] {
+            // Those in memory, those set aside and the others are counted each by themselves.
+            for (most_bytes, least, most) in [(1, 1, 3), (4_500, 4, 15), (usize::MAX, 20, 20)] {
                 let amount = Amount { body_bytes: 1_000, most_bytes };
-                let read = read(&cache, &store, at, &sequences, amount).await.unwrap();
-                assert!(
-                    (least..=most).contains(&read.len()),
-                    "{} of {cached:?} and {most_bytes}",
-                    read.len()
-                );
+                let before = cache.figures();
+                let read = read(&cache, &store, AT, &sequences, amount).await.unwrap();
+                assert!((least..=most).contains(&read.len()), "{most_bytes}: {} of {cached:?}", read.len());
+                let after = cache.figures();
+                let hits = cached.iter().filter(|sequence| **sequence <= read.len() as u64).count();
+                assert_eq!(after.hits - before.hits, hits as u64);
+                assert_eq!(after.misses - before.misses, (read.len() - hits) as u64);
                 for (sequence, body) in sequences.iter().zip(&read) {
                     assert_eq!(body.as_ref().unwrap().content.payload[..], vec![*sequence as u8; 1_000]);
                 }

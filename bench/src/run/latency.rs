@@ -3,8 +3,8 @@
 use anyhow::Result;
 
 use super::Run;
-use crate::load::both;
-use crate::plan::{Best, LATENCY_CONNECTIONS, PAYLOAD_BYTES};
+use crate::load::{Load, both};
+use crate::plan::{Best, PAYLOAD_BYTES};
 use crate::report::Raw;
 use crate::row::Row;
 use crate::system::System;
@@ -12,6 +12,8 @@ use crate::system::System;
 const PARTS: [(&str, f64); 3] = [("10%", 0.1), ("50%", 0.5), ("90%", 0.9)];
 /// Whose maximum sets the rate for all.
 const PEER: &str = "rabbitmq";
+/// Connections of each kind at that rate, which is far below the most of those that are measured.
+const EQUAL_CONNECTIONS: usize = 2;
 
 /// Needs the rates of `compare` in the same raw data.
 pub async fn run(run: &mut Run) -> Result<()> {
@@ -20,7 +22,8 @@ pub async fn run(run: &mut Run) -> Result<()> {
     for system in &systems {
         let Some(most) = rate(&raw, system.name(), median) else { continue };
         for (name, part) in PARTS {
-            at(run, system.as_ref(), most * part, name, 1).await?;
+            let load = Best::of(system.name()).load(PAYLOAD_BYTES, run.lengths.latency);
+            at(run, system.as_ref(), load.at(most * part), name, 1).await?;
         }
     }
     if let Some(best) = rate(&raw, PEER, best) {
@@ -28,7 +31,9 @@ pub async fn run(run: &mut Run) -> Result<()> {
             for system in &systems {
                 let keeps_up = rate(&raw, system.name(), median).is_some_and(|most| most > best * 0.5);
                 if keeps_up {
-                    at(run, system.as_ref(), best * 0.5, "half of rabbitmq", round).await?;
+                    let all = Best::of(system.name());
+                    let load = all.load_over(EQUAL_CONNECTIONS, PAYLOAD_BYTES, run.lengths.latency);
+                    at(run, system.as_ref(), load.at(best * 0.5), "half of rabbitmq", round).await?;
                 }
             }
         }
@@ -37,16 +42,14 @@ pub async fn run(run: &mut Run) -> Result<()> {
     Ok(())
 }
 
-async fn at(run: &mut Run, system: &dyn System, rate: f64, name: &str, round: u32) -> Result<()> {
-    match measure(run, system, rate).await {
+async fn at(run: &mut Run, system: &dyn System, load: Load, name: &str, round: u32) -> Result<()> {
+    match measure(run, system, load).await {
         Ok(row) => run.note(&Row { round, note: name.to_owned(), ..row }),
         Err(why) => run.failed("latency", system.name(), "both", round, &why),
     }
 }
 
-async fn measure(run: &Run, system: &dyn System, rate: f64) -> Result<Row> {
-    let best = Best::of(system.name());
-    let load = best.load_over(LATENCY_CONNECTIONS, PAYLOAD_BYTES, run.lengths.latency).at(rate);
+async fn measure(run: &Run, system: &dyn System, load: Load) -> Result<Row> {
     let started = run.start(system).await?;
     started.server.create("both").await?;
     let measured = both::run(started.server.as_ref(), "both", load).await?;

@@ -11,7 +11,7 @@ use super::trims::split;
 
 /// The bytes of a key before its sequence.
 const LINE_BYTES: usize = 10;
-/// Most that is read from a file, behind the block that was asked for.
+/// Most that is read from a file in one piece.
 const MOST_AHEAD: usize = 1 << 20;
 
 /// How much is read at once.
@@ -140,7 +140,7 @@ pub(super) fn unpacked<'a>(key: &'a [u8], value: &'a [u8]) -> Result<Vec<Unpacke
 /// Rows that are visited in the order of the keys, mostly one after the other.
 struct Rows<'a, 'k> {
     store: &'a Store,
-    /// Bytes that are read behind the first block that is not in memory.
+    /// Bytes that are read in one piece, from the first block on that is not in memory.
     ahead: usize,
     /// None until one is looked for.
     iterator: Option<DBRawIterator<'a>>,
@@ -158,8 +158,8 @@ impl<'k> Rows<'_, 'k> {
             none => {
                 let mut options = ReadOptions::default();
                 // A block is read at once anyway.
-                if let Some(behind) = self.ahead.checked_sub(PACK_BYTES).filter(|behind| *behind > 0) {
-                    options.set_readahead_size(behind);
+                if self.ahead > PACK_BYTES {
+                    options.set_readahead_size(self.ahead - PACK_BYTES);
                 }
                 none.insert(self.store.all_bodies(options)?)
             }
@@ -185,7 +185,7 @@ fn near(keys: &[Vec<u8>]) -> usize {
     let ends = keys.first().zip(keys.last()).and_then(|(first, last)| Some((split(first)?, split(last)?)));
     let Some(((line, first), (same, last))) = ends else { return 0 };
     let span = last.checked_sub(first).and_then(|behind| usize::try_from(behind).ok()?.checked_add(1));
-    span.filter(|span| line == same && span / 2 <= keys.len()).unwrap_or(0)
+    span.filter(|span| line == same && *span <= 2 * keys.len()).unwrap_or(0)
 }
 
 fn failed(source: rocksdb::Error) -> StoreError {
