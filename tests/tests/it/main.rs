@@ -17,6 +17,7 @@ mod drain;
 mod leases;
 mod lines;
 mod messages;
+mod mixed_sizes;
 mod observe;
 mod open;
 mod producers;
