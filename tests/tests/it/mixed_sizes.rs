@@ -1,6 +1,7 @@
 //! Small and large messages in one queue.
 
 use posthouse_proto::v1::{Delivery, NewMessage, PublishRequest};
+use posthouse_tests::harness::PATIENCE;
 use posthouse_tests::harness::scene::Scene;
 use posthouse_tests::harness::stream::{Stream, open};
 
@@ -29,6 +30,7 @@ async fn large_messages_behind_many_small_ones_come_once_each_and_in_order() {
         }
     }
     let mut stream = Stream::open(&scene.caller, open(&queue, SESSION, 10_000)).await;
-    let came: Vec<_> = stream.deliveries(sizes.len()).await.iter().map(place_and_bytes).collect();
+    let deliveries = tokio::time::timeout(PATIENCE, stream.deliveries(sizes.len())).await;
+    let came: Vec<_> = deliveries.expect("all of them").iter().map(place_and_bytes).collect();
     assert_eq!(came, (1..).zip(sizes).collect::<Vec<_>>());
 }
