@@ -19,7 +19,7 @@ const MOST_AHEAD: usize = 1 << 20;
 pub struct Amount {
     /// About the size of each body; 0 if nobody knows.
     pub body_bytes: usize,
-    /// No more are read once there are so many.
+    /// No more are read once there are so many; 1 at least.
     pub most_bytes: usize,
 }
 
