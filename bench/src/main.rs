@@ -49,6 +49,9 @@ enum Command {
         /// What it does meanwhile.
         #[arg(long, value_enum, default_value = "both")]
         scenario: Scenario,
+        /// Messages that wait all the while, before those that are published (`both` only).
+        #[arg(long, default_value_t = 0)]
+        backlog: u64,
         /// Where the samples go.
         #[arg(long)]
         perf: PathBuf,
@@ -114,7 +117,9 @@ async fn main() -> Result<()> {
             interrupted = interrupted() => interrupted,
         },
         Command::Report { out } => report::write(&out),
-        Command::Profile { scenario, perf, disk } => run::profile::run(scenario, &perf, &disk).await,
+        Command::Profile { scenario, backlog, perf, disk } => {
+            run::profile::run(scenario, backlog, &perf, &disk).await
+        }
         Command::LimitEcho(args) => limit::serve_echo(&args).await,
         Command::LimitBare(args) => limit::serve_bare(&args).await,
     }

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 use tempfile::TempDir;
 
+use super::growth::fill;
 use super::shapes::single;
 use crate::load::{Load, both, consume, publish};
 use crate::plan::{Best, PAYLOAD_BYTES};
@@ -30,7 +31,7 @@ pub enum Scenario {
 }
 
 /// Writes the samples to a file for `perf script`.
-pub async fn run(scenario: Scenario, samples: &Path, disk: &Path) -> Result<()> {
+pub async fn run(scenario: Scenario, backlog: u64, samples: &Path, disk: &Path) -> Result<()> {
     let folder = TempDir::with_prefix_in("posthouse-", disk)?;
     let running = posthouse::start(folder.path()).await?;
     running.create("profiled").await?;
@@ -53,6 +54,8 @@ pub async fn run(scenario: Scenario, samples: &Path, disk: &Path) -> Result<()> 
             consumed
         }
         Scenario::Both => {
+            fill(&running, "profiled", backlog).await?;
+            let load = Load { stands: backlog > 0, ..load };
             let sampling = sample(&running, samples)?;
             let through = both::run(&running, "profiled", load).await?;
             finish(sampling)?;

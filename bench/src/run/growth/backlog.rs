@@ -24,13 +24,13 @@ pub async fn run(run: &mut Run) -> Result<()> {
     let (mut running, _folder) = own::start(run).await?;
     running.create("backlog").await?;
     for backlog in decades(SMALLEST, run.lengths.backlog) {
-        fill(&running, backlog).await?;
+        fill(&running, "backlog", backlog).await?;
         let load = Best::of("posthouse").load(PAYLOAD_BYTES, run.lengths.scenario);
         let load = Load { most: u64::MAX, stands: true, ..load };
         let measured = both::run(&running, "backlog", load).await?;
         run.note(&point(measured.row("", "posthouse", "both", &load), "backlog", backlog))?;
         // The takers end after the senders, and may have taken all that waited.
-        fill(&running, backlog).await?;
+        fill(&running, "backlog", backlog).await?;
         let stored = folder_bytes(&running.data())?;
         let disk = Row { system: "posthouse".to_owned(), disk_bytes: stored, ..Row::default() };
         run.note(&point(Row { scenario: "disk".to_owned(), ..disk }, "backlog-disk", backlog))?;
@@ -42,12 +42,12 @@ pub async fn run(run: &mut Run) -> Result<()> {
 }
 
 /// Publishes until so many messages wait.
-async fn fill(running: &Running, backlog: u64) -> Result<()> {
-    let Queue { stats, .. } = running.client().queues().get(&short_name("backlog")).await?;
+pub async fn fill(running: &Running, queue: &str, backlog: u64) -> Result<()> {
+    let Queue { stats, .. } = running.client().queues().get(&short_name(queue)).await?;
     let waiting = stats.context("the server tells no numbers of a queue")?.ready;
     let Some(more) = backlog.checked_sub(waiting).filter(|more| *more > 0) else { return Ok(()) };
     let load = Best::of("posthouse").load(PAYLOAD_BYTES, Duration::from_secs(3_600));
-    publish::run(running, "backlog", Load { most: more, warm_up: Duration::ZERO, ..load }).await?;
+    publish::run(running, queue, Load { most: more, warm_up: Duration::ZERO, ..load }).await?;
     Ok(())
 }
 

@@ -5,6 +5,8 @@ mod queues;
 mod shapes;
 mod tenants;
 
+pub use self::backlog::fill;
+
 use anyhow::Result;
 
 use super::Run;
