@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::committer::{Committer, Kept, Writer};
+use super::committer::Committer;
+use super::kept::Kept;
 use super::open::{self, LogOpenError, OpenLog};
 use super::queue::Queue;
+use super::writer::Writer;
 use super::{CommitSink, GroupId, Log, LogError, LogState, LogWatch, ProposeError};
 
 /// How a [`LocalLog`] behaves. The default is what a server wants.

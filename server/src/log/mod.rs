@@ -10,6 +10,7 @@ mod committer;
 mod conformance;
 mod disk;
 mod format;
+mod kept;
 mod local;
 mod memory;
 mod open;
@@ -20,6 +21,7 @@ mod segment;
 mod spare;
 #[cfg(test)]
 mod spare_tests;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

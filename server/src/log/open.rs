@@ -6,12 +6,12 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::committer::{Sealed, Writer};
 use super::disk::{Disk, sync_dir, zero};
 use super::format::{Record, SegmentHeader};
 use super::local::{LocalLog, LocalLogOptions};
 use super::segment::{self, End, Tail};
 use super::{CommitSink, Entry, GroupId, LogError};
+use super::{kept::Sealed, writer::Writer};
 
 /// A log was not opened. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -244,8 +244,8 @@ impl OpenLog {
 }
 
 impl OpenSegment {
-    fn into_active(self) -> super::committer::Active {
-        super::committer::Active {
+    fn into_active(self) -> super::writer::Active {
+        super::writer::Active {
             path: self.path,
             file: self.file,
             header: self.header,

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::committer::Writer;
 use super::conformance::{Recorder, small};
 use super::local::{LocalLog, LocalLogOptions};
+use super::writer::Writer;
 use super::{Entry, GroupId, Log, segment, spare};
 
 const GROUP: GroupId = GroupId(3);

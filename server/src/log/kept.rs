@@ -1,0 +1,80 @@
+//! The segments that are finished, until nothing in them is needed.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::disk::sync_dir;
+use super::{GroupId, LogError};
+
+/// A segment that is finished, and the last index of each group in it.
+#[derive(Debug)]
+pub(super) struct Sealed {
+    pub path: PathBuf,
+    pub last: BTreeMap<GroupId, u64>,
+}
+
+/// The finished segments, shared with whoever trims.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    sealed: Mutex<VecDeque<Sealed>>,
+    bytes: AtomicU64,
+}
+
+impl Kept {
+    /// Removes the oldest segments as long as all their entries are applied, each durably before the next.
+    pub fn trim(&self, applied: &BTreeMap<GroupId, u64>) -> Result<(), LogError> {
+        let mut sealed = self.lock();
+        let is_applied =
+            |(group, last): (&GroupId, &u64)| applied.get(group).is_some_and(|applied| applied >= last);
+        while let Some(oldest) = sealed.front()
+            && oldest.last.iter().all(is_applied)
+        {
+            // A repeated call finds the file gone if only the folder could not be synced.
+            let removed = match fs::remove_file(&oldest.path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+                done => done,
+            };
+            let synced = removed.and_then(|()| oldest.path.parent().map_or(Ok(()), sync_dir));
+            synced.map_err(|source| LogError {
+                doing: "remove the log segment",
+                path: oldest.path.clone(),
+                source,
+            })?;
+            sealed.pop_front();
+        }
+        self.bytes.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Takes over the segments found at the start, and the size of the log.
+    pub fn remember(&self, sealed: VecDeque<Sealed>, bytes: u64) {
+        *self.lock() = sealed;
+        self.bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// One more is finished.
+    pub fn add(&self, sealed: Sealed) {
+        self.lock().push_back(sealed);
+    }
+
+    /// The log has grown by so many bytes.
+    pub fn grew(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub fn bytes_since_trim(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// How many finished segments are still needed.
+    pub fn sealed(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Sealed>> {
+        self.sealed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,280 @@
+//! The end of the log: groups are written to a segment and synced, and the next segment is begun.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::aligned::Aligned;
+use super::disk::{Disk, is_no_space, wants_page_cache};
+use super::format::{BLOCK, Kind, Place, RECORD_HEADER, SegmentHeader, encode_group, group_len};
+use super::kept::{Kept, Sealed};
+use super::local::{LocalLogOptions, Watched};
+use super::queue::Proposal;
+use super::spare::Spares;
+use super::{Entry, GroupId, LogError, segment};
+
+/// The first segment of a log is small: most test servers, and some real ones, never fill more. Those after it are made
+/// while it is written.
+const FIRST_SEGMENT_BYTES: u64 = 4 << 20;
+
+/// The segment that is written.
+#[derive(Debug)]
+pub(super) struct Active {
+    pub path: PathBuf,
+    pub file: File,
+    pub header: SegmentHeader,
+    /// Where the last durable group ends.
+    pub end: u64,
+    /// The last durable group.
+    pub sequence: u64,
+    /// Whether the last group holds entries and nothing behind it proves it to be durable.
+    pub unproven: bool,
+    pub last: BTreeMap<GroupId, u64>,
+}
+
+/// Why a group was not written.
+#[derive(Debug)]
+pub(super) enum AppendError {
+    /// The disk is full; the log is as it was.
+    NoSpace,
+    /// Nobody knows what the disk has.
+    Fatal(LogError),
+}
+
+/// The end of the log.
+#[derive(Debug)]
+pub(super) struct Writer {
+    disk: Disk,
+    dir: PathBuf,
+    segment_bytes: u64,
+    active: Active,
+    last: BTreeMap<GroupId, u64>,
+    kept: Arc<Kept>,
+    buffer: Aligned,
+    /// The active segment's second handle, for groups; nothing where they go through the page cache.
+    direct: Option<File>,
+    direct_writes: bool,
+    watch: Watched,
+    pub(super) spares: Option<Spares>,
+}
+
+impl Writer {
+    /// Begins the first segment of an empty log.
+    pub fn create(
+        disk: Disk,
+        dir: PathBuf,
+        options: &LocalLogOptions,
+        last: BTreeMap<GroupId, u64>,
+    ) -> Result<Self, LogError> {
+        let mut header = SegmentHeader {
+            id: 1,
+            nonce: rand::random(),
+            previous_nonce: 0,
+            previous_sequence: 0,
+            size: options.segment_bytes.next_multiple_of(BLOCK),
+            base: last.clone(),
+        };
+        if options.spare_segments {
+            header.size = header.size.min(FIRST_SEGMENT_BYTES).max(header.len() + 2 * BLOCK);
+        }
+        let file = match options.spare_segments {
+            true => segment::prepare_filled(&disk, &dir, &header)?,
+            false => segment::prepare(&disk, &dir, &header)?,
+        };
+        let path = segment::publish(&disk, &dir, header.id)?;
+        let active = Active {
+            path,
+            file,
+            end: header.len(),
+            sequence: 0,
+            unproven: false,
+            last: BTreeMap::new(),
+            header,
+        };
+        Self::resume(disk, dir, options, active, last)
+    }
+
+    /// Continues a segment.
+    pub fn resume(
+        disk: Disk,
+        dir: PathBuf,
+        options: &LocalLogOptions,
+        active: Active,
+        last: BTreeMap<GroupId, u64>,
+    ) -> Result<Self, LogError> {
+        let segment_bytes = options.segment_bytes.next_multiple_of(BLOCK);
+        let spares = match options.spare_segments {
+            true => Some(Spares::start(Disk::new(options), &dir, segment_bytes)?),
+            false => None,
+        };
+        let direct_writes = options.direct_writes;
+        let direct = direct_writes.then(|| disk.direct(&active.path, &active.file)).flatten();
+        Ok(Self {
+            disk,
+            dir,
+            segment_bytes,
+            active,
+            last,
+            kept: Arc::default(),
+            buffer: Aligned::default(),
+            direct,
+            direct_writes,
+            watch: options.watch.clone(),
+            spares,
+        })
+    }
+
+    /// Takes over the segments found at the start, and their size.
+    pub fn remember(&self, sealed: VecDeque<Sealed>, bytes: u64) {
+        self.kept.remember(sealed, bytes);
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub fn kept(&self) -> Arc<Kept> {
+        Arc::clone(&self.kept)
+    }
+
+    /// Writes the proposals as one group and syncs; on an error none of them has an index.
+    pub fn append(&mut self, proposals: &[Proposal]) -> Result<Vec<Entry>, AppendError> {
+        let mut last = BTreeMap::new();
+        let entries: Vec<_> = proposals
+            .iter()
+            .map(|(group, data)| {
+                let index =
+                    last.entry(*group).or_insert_with(|| self.last.get(group).copied().unwrap_or_default());
+                *index += 1;
+                Entry { group: *group, index: *index, data: data.clone() }
+            })
+            .collect();
+        let body = entries.iter().map(|entry| RECORD_HEADER + entry.data.len()).sum();
+        let len = group_len(body);
+        // A mark must still fit.
+        if !self.active.has_room(len + BLOCK) {
+            self.roll(len)?;
+        }
+        self.write(Kind::Data, &entries)?;
+        self.active.last.extend(last.iter());
+        self.last.extend(last);
+        self.kept.grew(len);
+        if let Some(spares) = &mut self.spares
+            && self.active.end > self.active.header.size / 2
+        {
+            spares.want();
+        }
+        Ok(entries)
+    }
+
+    /// Proves the last group to have been durable, so that later damage to it is not taken for a torn tail.
+    pub fn mark(&mut self) -> Result<(), AppendError> {
+        let wanted = self.active.unproven && self.active.has_room(BLOCK);
+        if wanted { self.write(Kind::Mark, &[]) } else { Ok(()) }
+    }
+
+    fn write(&mut self, kind: Kind, entries: &[Entry]) -> Result<(), AppendError> {
+        let active = &mut self.active;
+        let place =
+            Place { nonce: active.header.nonce, sequence: active.sequence + 1, previous_end: active.end };
+        let body = entries.iter().map(|entry| RECORD_HEADER + entry.data.len()).sum();
+        let len = group_len(body);
+        self.buffer
+            .fill(usize::try_from(len).unwrap_or(usize::MAX), |out| encode_group(out, kind, place, entries));
+        let begun = Instant::now();
+        let mut file = self.direct.as_ref().unwrap_or(&active.file);
+        let mut written = self.disk.write(file, self.buffer.get(), active.end);
+        if self.direct.is_some() && written.as_ref().is_err_and(wants_page_cache) {
+            (self.direct, self.direct_writes, file) = (None, false, &active.file);
+            written = self.disk.write(file, self.buffer.get(), active.end);
+        }
+        let write = begun.elapsed();
+        match written.and_then(|()| self.disk.sync(file)) {
+            Ok(()) => {
+                if let Some(watch) = &self.watch.0 {
+                    let sync = begun.elapsed().saturating_sub(write);
+                    watch.synced(entries.len(), len, write, sync);
+                }
+            }
+            Err(error) if is_no_space(&error) => return Err(self.take_back()),
+            Err(error) => return Err(active.fatal("write the log segment", error)),
+        }
+        active.end += len;
+        active.sequence += 1;
+        active.unproven = kind == Kind::Data;
+        self.buffer.shrink_to(16 << 20);
+        Ok(())
+    }
+
+    /// Makes sure that a group for which there was no space cannot come back after a crash: its proposers are told
+    /// that it was refused.
+    fn take_back(&self) -> AppendError {
+        let active = &self.active;
+        let zeroes = [0; BLOCK as usize];
+        match self.disk.write(&active.file, &zeroes, active.end).and_then(|()| self.disk.sync(&active.file)) {
+            Ok(()) => AppendError::NoSpace,
+            Err(error) => active.fatal("take back a group from the log segment", error),
+        }
+    }
+
+    /// Begins the next segment, which vouches for all groups before it, and finishes this one.
+    fn roll(&mut self, need: u64) -> Result<(), AppendError> {
+        let mut header = SegmentHeader {
+            id: self.active.header.id + 1,
+            nonce: rand::random(),
+            previous_nonce: self.active.header.nonce,
+            previous_sequence: self.active.sequence,
+            size: 0,
+            base: self.last.clone(),
+        };
+        let least = header.len() + need + 2 * BLOCK;
+        let spare = self.spares.as_mut().and_then(|spares| spares.take(least));
+        header.size = spare.as_ref().map_or_else(|| self.segment_bytes.max(least), |spare| spare.bytes);
+        let mut file = match spare {
+            Some(spare) => segment::prepare_spare(&self.disk, &self.dir, spare, &header),
+            None => segment::prepare(&self.disk, &self.dir, &header),
+        };
+        if file.as_ref().is_err_and(|error| is_no_space(&error.source)) {
+            // A nearly full disk still takes settlements, which make room.
+            header.size = (self.segment_bytes / 16).next_multiple_of(BLOCK).max(least);
+            file = segment::prepare(&self.disk, &self.dir, &header);
+        }
+        let file = file.map_err(|error| match is_no_space(&error.source) {
+            true => AppendError::NoSpace,
+            false => AppendError::Fatal(error),
+        })?;
+        let path = segment::publish(&self.disk, &self.dir, header.id).map_err(AppendError::Fatal)?;
+
+        // The seal lets a missing successor be noticed; the successor stands already, so a full disk may go without.
+        match self.write(Kind::Seal, &[]) {
+            Ok(()) | Err(AppendError::NoSpace) => {}
+            Err(fatal) => return Err(fatal),
+        }
+        let next = Active {
+            path,
+            file,
+            end: header.len(),
+            sequence: header.previous_sequence,
+            unproven: false,
+            last: BTreeMap::new(),
+            header,
+        };
+        self.direct = self.direct_writes.then(|| self.disk.direct(&next.path, &next.file)).flatten();
+        let done = std::mem::replace(&mut self.active, next);
+        self.kept.add(Sealed { path: done.path, last: done.last });
+        Ok(())
+    }
+}
+
+impl Active {
+    /// Whether a group of so many bytes fits before the seal.
+    fn has_room(&self, len: u64) -> bool {
+        self.end + len + BLOCK <= self.header.size
+    }
+
+    fn fatal(&self, doing: &'static str, source: std::io::Error) -> AppendError {
+        AppendError::Fatal(LogError { doing, path: self.path.clone(), source })
+    }
+}
