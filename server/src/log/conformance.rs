@@ -87,6 +87,11 @@ fn payload(group: u16, nth: u64) -> Vec<u8> {
     data
 }
 
+/// Proposes in one of the two ways.
+pub(super) fn propose(log: &impl Log, nth: u64, group: GroupId, data: Vec<u8>) -> Result<(), ProposeError> {
+    if nth.is_multiple_of(3) { log.propose_here(group, data) } else { log.propose(group, data) }
+}
+
 fn conforms<S: Subject>(mut make: impl FnMut() -> S) {
     indices_follow_the_calls(&mut make());
     what_was_committed_is_there_after_a_restart(&mut make());
@@ -123,7 +128,7 @@ fn what_was_committed_is_there_after_a_restart(subject: &mut impl Subject) {
         let sink = Arc::new(Recorder::default());
         let log = subject.start(sink.clone());
         for nth in 1..=100 {
-            log.propose(GroupId(1), payload(run, nth)).unwrap();
+            propose(&log, nth, GroupId(1), payload(run, nth)).unwrap();
         }
         sink.wait(100);
         drop(log);
@@ -148,7 +153,7 @@ fn order_holds_between_many_proposers(subject: &mut impl Subject) {
             let log = &log;
             scope.spawn(move || {
                 for nth in 1..=300 {
-                    log.propose(GroupId(group), payload(group, nth)).unwrap();
+                    propose(log, nth, GroupId(group), payload(group, nth)).unwrap();
                 }
             });
         }
@@ -175,11 +180,13 @@ fn close_finishes_what_was_proposed(subject: &mut impl Subject) {
     let sink = Arc::new(Recorder::default());
     let log = subject.start(sink.clone());
     for nth in 1..=40 {
-        log.propose(GroupId(0), payload(0, nth)).unwrap();
+        propose(&log, nth, GroupId(0), payload(0, nth)).unwrap();
     }
     log.close();
     assert_eq!(sink.told.lock().unwrap().committed.len(), 40);
-    assert_eq!(log.propose(GroupId(0), Vec::new()), Err(ProposeError::Closed));
+    for nth in [1, 3] {
+        assert_eq!(propose(&log, nth, GroupId(0), Vec::new()), Err(ProposeError::Closed));
+    }
     log.close();
 }
 
@@ -187,7 +194,10 @@ fn too_large_takes_nothing(subject: &mut impl Subject) {
     let sink = Arc::new(Recorder::default());
     let log = subject.start(sink.clone());
     let (bytes, limit) = ((100 << 10) + 1, 100 << 10);
-    assert_eq!(log.propose(GroupId(0), vec![1; bytes]), Err(ProposeError::TooLarge { bytes, limit }));
+    for nth in [1, 3] {
+        let too_large = propose(&log, nth, GroupId(0), vec![1; bytes]);
+        assert_eq!(too_large, Err(ProposeError::TooLarge { bytes, limit }));
+    }
     log.propose(GroupId(0), vec![2; limit]).unwrap();
     assert_eq!(sink.wait(1).committed[0].index, 1);
     drop(log);
@@ -229,7 +239,7 @@ fn a_full_disk_refuses_in_order_and_takes_no_index(subject: &mut impl Subject) {
     sink.wait(1);
     subject.set_full(true);
     for nth in 1..=20 {
-        log.propose(GroupId(0), payload(0, 100 + nth)).unwrap();
+        propose(&log, nth, GroupId(0), payload(0, 100 + nth)).unwrap();
     }
     let told = sink.wait(21);
     assert_eq!(told.committed.len(), 1);

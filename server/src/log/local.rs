@@ -110,11 +110,10 @@ impl std::fmt::Debug for Watched {
 }
 
 /// A log in segment files of its own, written by one thread that syncs once for all groups.
-#[derive(Debug)]
 pub struct LocalLog {
-    queue: Arc<Queue>,
+    committer: Arc<Committer>,
     kept: Arc<Kept>,
-    committer: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl LocalLog {
@@ -140,32 +139,38 @@ impl LocalLog {
         sink: Arc<dyn CommitSink>,
         options: &LocalLogOptions,
     ) -> Result<Self, LogError> {
-        let queue = Arc::new(Queue::new(options));
-        let kept = writer.kept();
-        let dir = writer.dir().to_path_buf();
-        let committer = Committer {
-            writer,
-            queue: Arc::clone(&queue),
+        let (kept, dir) = (writer.kept(), writer.dir().to_path_buf());
+        let committer = Arc::new(Committer {
+            writer: Mutex::new(writer),
+            queue: Queue::new(options),
             sink,
             group_bytes: options.group_bytes,
             on_fatal: options.on_fatal.clone(),
-        };
+        });
+        let running = Arc::clone(&committer);
         let thread = std::thread::Builder::new()
             .name("log-committer".into())
-            .spawn(move || committer.run())
+            .spawn(move || running.run())
             .map_err(|source| LogError { doing: "start the committer of the log in", path: dir, source })?;
-        Ok(Self { queue, kept, committer: Mutex::new(Some(thread)) })
+        Ok(Self { committer, kept, thread: Mutex::new(Some(thread)) })
     }
 }
 
 impl Log for LocalLog {
     fn propose(&self, group: GroupId, data: Vec<u8>) -> Result<(), ProposeError> {
-        self.queue.push(group, data)
+        self.committer.queue.push(group, data)
+    }
+
+    fn propose_here(&self, group: GroupId, data: Vec<u8>) -> Result<(), ProposeError> {
+        if let Some(proposal) = self.committer.queue.push_or_take_turn(group, data)? {
+            self.committer.commit(vec![proposal]);
+        }
+        Ok(())
     }
 
     fn trim(&self, applied: &BTreeMap<GroupId, u64>) -> Result<(), LogError> {
         self.kept.trim(applied)?;
-        self.queue.unfill();
+        self.committer.queue.unfill();
         Ok(())
     }
 
@@ -174,13 +179,13 @@ impl Log for LocalLog {
     }
 
     fn state(&self) -> LogState {
-        let (queued_entries, queued_bytes) = self.queue.waiting();
+        let (queued_entries, queued_bytes) = self.committer.queue.waiting();
         LogState { queued_entries, queued_bytes, segments: self.kept.sealed() + 1 }
     }
 
     fn close(&self) {
-        self.queue.close();
-        let thread = self.committer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.committer.queue.close();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             // A panic was reported by the thread itself.
             let _ = thread.join();

@@ -97,6 +97,7 @@ impl MemLog {
                 } else {
                     sink.committed(own.append(proposals));
                 }
+                taken.end_turn();
             }
         })?;
         Ok(Self { disk, queue, committer: Mutex::new(Some(committer)) })

@@ -2,7 +2,8 @@
 //!
 //! A *group* is one shard, or the catalogue. [`Log::propose`] hands bytes to the log; when they are durable the log
 //! tells its [`CommitSink`], in the order of the calls of that group. [`LocalLog`] is the log of a single node: own
-//! segment files, one thread that syncs for all groups together. [`MemLog`] is the same contract without a disk.
+//! segment files, written by one thread at a time, which syncs for all groups together: the log's own, or a proposer that
+//! [asks for it](Log::propose_here). [`MemLog`] is the same contract without a disk.
 
 mod aligned;
 mod committer;
@@ -69,6 +70,15 @@ pub trait Log: Send + Sync {
     /// When the proposal was not taken; it will never appear in the log.
     fn propose(&self, group: GroupId, data: Vec<u8>) -> Result<(), ProposeError>;
 
+    /// The same for a proposer that has nothing better to do than to wait for the disk: if nobody else writes and nothing
+    /// waits, it may write itself, and the sink is told on its thread before this returns. Then no thread has to be woken.
+    ///
+    /// # Errors
+    /// As [`propose`](Self::propose).
+    fn propose_here(&self, group: GroupId, data: Vec<u8>) -> Result<(), ProposeError> {
+        self.propose(group, data)
+    }
+
     /// Allows the log to forget entries at or below these indices: their effects are in the flushed store. A group
     /// that is not named keeps everything.
     ///
@@ -105,8 +115,8 @@ pub trait LogWatch: Send + Sync {
     fn synced(&self, entries: usize, bytes: u64, write: Duration, sync: Duration);
 }
 
-/// Who is told what became of the proposals. Called by the log's own thread, which does nothing else meanwhile: hand
-/// the entries on and return. A sink that waits for a proposer that waits for the log would wait for ever.
+/// Who is told what became of the proposals. Whoever writes calls it, the log's own thread or a proposer, and nothing is written
+/// meanwhile: hand the entries on and return. A sink that waits for a proposer that waits for the log would wait for ever.
 pub trait CommitSink: Send + Sync + 'static {
     /// These entries are durable. Within a group they come in order, each exactly once.
     fn committed(&self, entries: Vec<Entry>);

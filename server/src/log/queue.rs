@@ -12,7 +12,7 @@ use super::{CommitSink, GroupId, ProposeError};
 /// A proposal that has no index yet.
 pub(super) type Proposal = (GroupId, Bytes);
 
-/// Proposers on one side, the committer on the other.
+/// Proposers on one side, on the other who has the turn to write: the committer's thread, or one of the proposers.
 #[derive(Debug)]
 pub(super) struct Queue {
     entry_bytes: usize,
@@ -29,6 +29,10 @@ struct State {
     waiting: VecDeque<Proposal>,
     bytes: usize,
     closed: bool,
+    /// What was written last may be on the disk or not.
+    abandoned: bool,
+    /// Somebody writes. Who comes next waits, so that entries are written and told in the order they came.
+    turn_taken: bool,
     full_since: Option<Instant>,
 }
 
@@ -45,9 +49,44 @@ impl Queue {
         }
     }
 
+    /// Hands a proposal to the committer's thread.
     pub fn push(&self, group: GroupId, data: Vec<u8>) -> Result<(), ProposeError> {
+        self.add(self.admit(data.len())?, (group, data.into()));
+        Ok(())
+    }
+
+    /// The same, unless nothing waits and nobody writes: then the caller has the turn, and the proposal back.
+    pub fn push_or_take_turn(&self, group: GroupId, data: Vec<u8>) -> Result<Option<Proposal>, ProposeError> {
+        let mut state = self.admit(data.len())?;
+        let proposal = (group, data.into());
+        if state.turn_taken || !state.waiting.is_empty() {
+            self.add(state, proposal);
+            return Ok(None);
+        }
+        state.turn_taken = true;
+        Ok(Some(proposal))
+    }
+
+    fn add(&self, mut state: MutexGuard<'_, State>, proposal: Proposal) {
+        state.bytes += proposal.1.len();
+        state.waiting.push_back(proposal);
+        if !state.turn_taken {
+            self.work.notify_one();
+        }
+    }
+
+    /// The end of a turn. Without it, nobody writes any more.
+    pub fn end_turn(&self) {
+        let mut state = self.lock();
+        state.turn_taken = false;
+        if state.closed || !state.waiting.is_empty() {
+            self.work.notify_one();
+        }
+    }
+
+    /// Waits briefly for room for so many bytes.
+    fn admit(&self, bytes: usize) -> Result<MutexGuard<'_, State>, ProposeError> {
         let limit = self.entry_bytes;
-        let bytes = data.len();
         if bytes > limit {
             return Err(ProposeError::TooLarge { bytes, limit });
         }
@@ -67,18 +106,15 @@ impl Queue {
             return Err(ProposeError::Busy);
         }
         state.full_since = None;
-        state.bytes += bytes;
-        state.waiting.push_back((group, data.into()));
-        self.work.notify_one();
-        Ok(())
+        Ok(state)
     }
 
-    /// Waits for proposals and takes them in order until they have `bytes`, at least one; nothing when the queue is
-    /// closed and empty.
+    /// Waits for proposals and the turn, and takes them in order until they have `bytes`, at least one; nothing, and no turn, when
+    /// the queue is closed and empty, and nobody writes.
     pub fn take(&self, bytes: usize) -> Option<Vec<Proposal>> {
         let mut state = self
             .work
-            .wait_while(self.lock(), |state| state.waiting.is_empty() && !state.closed)
+            .wait_while(self.lock(), |state| state.turn_taken || state.waiting.is_empty() && !state.closed)
             .unwrap_or_else(PoisonError::into_inner);
         let mut taken = Vec::new();
         let mut size = 0;
@@ -89,6 +125,7 @@ impl Queue {
             taken.push(proposal);
         }
         state.bytes -= size;
+        state.turn_taken = !taken.is_empty();
         self.room.notify_all();
         (!taken.is_empty()).then_some(taken)
     }
@@ -107,8 +144,13 @@ impl Queue {
 
     /// Takes nothing more and forgets what waits: nobody will write it.
     pub fn abandon(&self) {
+        self.lock().abandoned = true;
         self.close();
         self.empty();
+    }
+
+    pub fn is_abandoned(&self) -> bool {
+        self.lock().abandoned
     }
 
     fn empty(&self) -> VecDeque<Proposal> {

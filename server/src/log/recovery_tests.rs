@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::conformance::{Recorder, small};
+use super::conformance::{Recorder, propose, small};
 use super::disk::tests::{Fault, Op};
 use super::format::{GroupHeader, SegmentHeader};
 use super::local::{LocalLog, LocalLogOptions, OnFatal};
@@ -287,7 +287,7 @@ fn failing(op: Op, nth: u64, kind: ErrorKind) -> Fault {
     }))
 }
 
-fn fails_for_good(op: Op, nth: u64) {
+fn fails_for_good(op: Op, nth: u64, way: u64) {
     let dir = tempfile::tempdir().unwrap();
     let fatal: Arc<Mutex<Vec<String>>> = Arc::default();
     let heard = fatal.clone();
@@ -299,7 +299,7 @@ fn fails_for_good(op: Op, nth: u64) {
     let sink = Arc::new(Recorder::default());
     let log = LocalLog::open(dir.path(), options).unwrap().start(sink.clone()).unwrap();
     let mut taken: u64 = 0;
-    while log.propose(GroupId(0), vec![1; 6_000]).is_ok() {
+    while propose(&log, way, GroupId(0), vec![1; 6_000]).is_ok() {
         taken += 1;
         assert!(taken < 1_000, "the log goes on after a failure");
     }
@@ -316,11 +316,13 @@ fn fails_for_good(op: Op, nth: u64) {
 
 #[test]
 fn a_failed_write_or_sync_ends_the_log() {
-    for nth in [2, 3, 9] {
-        fails_for_good(Op::Write, nth);
-        fails_for_good(Op::Sync, nth);
+    for way in [1, 3] {
+        for nth in [2, 3, 9] {
+            fails_for_good(Op::Write, nth, way);
+            fails_for_good(Op::Sync, nth, way);
+        }
+        fails_for_good(Op::Reserve, 2, way);
     }
-    fails_for_good(Op::Reserve, 2);
 }
 
 #[test]
@@ -345,7 +347,8 @@ fn a_disk_that_is_full_again_and_again_loses_nothing_and_resurrects_nothing() {
         let log = LocalLog::open(dir.path(), options).unwrap().start(sink.clone()).unwrap();
         on.store(true, Ordering::SeqCst);
         for nth in 0..200_usize {
-            log.propose(GroupId((nth % 3) as u16), nth.to_le_bytes().repeat(nth * 5)).unwrap();
+            propose(&log, nth as u64 / 2, GroupId((nth % 3) as u16), nth.to_le_bytes().repeat(nth * 5))
+                .unwrap();
         }
         let told = sink.wait(200);
         assert!(!told.refused.is_empty() || op == Op::Reserve, "{op:?} never failed");
@@ -380,15 +383,51 @@ fn proposals_are_refused_when_too_much_waits() {
     assert_eq!(held.told.wait(taken).committed.len(), taken);
 }
 
+#[test]
+fn a_proposer_alone_writes_itself_and_whoever_comes_meanwhile_is_behind_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let held = Arc::new(Held::default());
+    let log = LocalLog::open(dir.path(), small()).unwrap().start(held.clone()).unwrap();
+    log.propose_here(GroupId(0), b"told before it returns".to_vec()).unwrap();
+    assert_eq!(held.told.wait(0).committed.len(), 1);
+    assert_eq!(*held.thread.lock().unwrap(), Some(std::thread::current().id()));
+
+    let guard = held.gate.lock().unwrap();
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| log.propose_here(GroupId(0), b"first".to_vec()));
+        let begun = std::time::Instant::now();
+        while held.begun.load(Ordering::SeqCst) < 2 {
+            assert!(begun.elapsed() < Duration::from_secs(30), "nobody writes");
+            std::thread::yield_now();
+        }
+        // None of these waits for the one that writes.
+        log.propose_here(GroupId(0), b"second".to_vec()).unwrap();
+        log.propose(GroupId(0), b"third".to_vec()).unwrap();
+        log.propose_here(GroupId(1), b"fourth".to_vec()).unwrap();
+        assert_eq!((log.state().queued_entries, held.begun.load(Ordering::SeqCst)), (3, 2));
+        drop(guard);
+        first.join().unwrap().unwrap();
+    });
+    let told = held.told.wait(5);
+    let order: Vec<_> = told.committed.iter().map(|entry| &entry.data[..]).collect();
+    assert_eq!(order[1..], [&b"first"[..], b"second", b"third", b"fourth"]);
+    assert_ne!(*held.thread.lock().unwrap(), Some(std::thread::current().id()));
+}
+
 /// A sink that can be held.
 #[derive(Default)]
 struct Held {
     gate: Mutex<()>,
     told: Recorder,
+    /// How many groups it began to hear of, and on which thread of the last.
+    begun: AtomicU64,
+    thread: Mutex<Option<std::thread::ThreadId>>,
 }
 
 impl CommitSink for Held {
     fn committed(&self, entries: Vec<Entry>) {
+        *self.thread.lock().unwrap() = Some(std::thread::current().id());
+        self.begun.fetch_add(1, Ordering::SeqCst);
         let _gate = self.gate.lock().unwrap();
         self.told.committed(entries);
     }

@@ -52,6 +52,13 @@ pub(crate) struct InFlight {
     pub(crate) proposed_at: Instant,
 }
 
+impl InFlight {
+    /// How many messages it stores, leases or settles.
+    pub(crate) fn messages(&self) -> usize {
+        self.batch.commands.iter().filter_map(|record| record.command.as_ref()).map(messages).sum()
+    }
+}
+
 impl Pending {
     pub(crate) fn push(&mut self, command: Command, reply: Reply) {
         self.waiting.push_back((command, reply));
@@ -102,6 +109,17 @@ pub(crate) fn proposal_prefix(data: &[u8]) -> u64 {
 pub(crate) fn decode_batch(mut data: Bytes) -> Result<Batch, prost::DecodeError> {
     data.advance(PREFIX_BYTES.min(data.len()));
     Batch::decode(data)
+}
+
+/// How many messages a command is about, of those that come by the thousand.
+fn messages(command: &Command) -> usize {
+    match command {
+        command_record::Command::Publish(publish) => publish.entries.len(),
+        command_record::Command::Settle(settle) => settle.items.len(),
+        command_record::Command::Extend(extend) => extend.tokens.len(),
+        command_record::Command::Grant(grant) => grant.sequences.len(),
+        _ => 1,
+    }
 }
 
 /// About what a command takes in a log entry; never much less.

@@ -34,6 +34,9 @@ use crate::{
 const ADVANCE_MAX: u32 = 1_000;
 /// Queues whose state a shard keeps in memory, those used last.
 const QUEUES_KEPT: usize = 1_024;
+/// Messages of a batch that this thread may write to the log itself, instead of waking the log's and being woken by it. With
+/// more under way, it has better things to do than to wait for the disk.
+const LITTLE_MESSAGES: usize = 64;
 /// How long an `Advance` that the log did not take waits, so that a full disk is not asked without a pause.
 const ADVANCE_PAUSE_MS: u64 = 500;
 
@@ -109,8 +112,9 @@ impl Replica {
         Some(due.max(self.advance_from_ms))
     }
 
-    /// Lets dispatch pick what to lease, and proposes all that has gathered.
-    pub(crate) fn flush(&mut self, context: &Context) {
+    /// Lets dispatch pick what to lease, and proposes all that has gathered. `alone`: no other shard of this thread is about to
+    /// propose, so that there is no other batch to sync together with this one.
+    pub(crate) fn flush(&mut self, context: &Context, alone: bool) {
         if self.halted.is_some() {
             return;
         }
@@ -133,8 +137,14 @@ impl Replica {
             self.pending.next_batch(self.shard, now_ms, context.next_proposal_id())
         {
             let id = in_flight.proposal_id;
+            let here = alone && self.in_flight.is_empty() && in_flight.messages() <= LITTLE_MESSAGES;
             self.in_flight.push_back(in_flight);
-            if let Err(why) = context.log.propose(GroupId(self.shard.0), data) {
+            let group = GroupId(self.shard.0);
+            let taken = match here {
+                true => context.log.propose_here(group, data),
+                false => context.log.propose(group, data),
+            };
+            if let Err(why) = taken {
                 self.refused(id, &why);
             }
         }

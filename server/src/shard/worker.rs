@@ -101,7 +101,7 @@ fn run(part: WorkerStart, context: &Context) {
     let WorkerStart { events, shards } = part;
     let mut replicas: BTreeMap<ShardId, Replica> =
         shards.into_iter().map(|start| (start.shard, Replica::new(start, context))).collect();
-    replicas.values_mut().for_each(|replica| replica.flush(context));
+    replicas.values_mut().for_each(|replica| replica.flush(context, false));
     let (mut touched, mut tried_at) = (Vec::new(), Instant::now());
     let mut meter = ReadMeter::on_this_thread();
     loop {
@@ -129,9 +129,10 @@ fn run(part: WorkerStart, context: &Context) {
         touched.extend(due);
         touched.sort_unstable();
         touched.dedup();
+        let alone = touched.len() == 1;
         for shard in touched.drain(..) {
             if let Some(replica) = replicas.get_mut(&shard) {
-                replica.flush(context);
+                replica.flush(context, alone);
             }
         }
         context.count(meter.take());

@@ -13,12 +13,12 @@ use posthouse_engine::{
     ids::ShardId,
     limits::MACHINE_VERSION,
     outcome::Outcome,
-    schema::{Batch, Holder},
+    schema::{Batch, Command, Grant, Holder},
 };
 use prost::Message as _;
 use tokio::sync::mpsc;
 
-use super::{ShardError, replica::Replica};
+use super::{Reply, ShardError, replica::Replica};
 use crate::{
     clock::Clock,
     dispatch::{Credit, SessionEvent, SessionKey, SessionOpen},
@@ -164,20 +164,47 @@ async fn a_timer_that_is_due_does_not_ask_a_full_log_without_a_pause() {
     let mut replica = Replica::new(replayed(2, &store, &disk), &context);
     let (due, before) = (replica.deadline_ms().unwrap(), context.clock.now_ms());
     assert!(due < before);
-    replica.flush(&context);
-    assert!(full.asked.load(Ordering::Relaxed) > 0);
+    replica.flush(&context, true);
+    assert!(full.asked_here.load(Ordering::Relaxed) > 0);
     assert!(replica.deadline_ms().unwrap() >= before + 500);
 }
 
-/// A log that takes nothing, and counts how often it was asked.
+#[tokio::test]
+async fn a_worker_writes_only_little_itself_and_only_when_nothing_can_be_synced_with_it() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), MemDisk::default());
+    let store = store(dir.path());
+    let full = Arc::new(Full::default());
+    let log: Arc<dyn Log> = full.clone();
+    let context = context(&store, &log, clock());
+    let mut replica = Replica::new(replayed(2, &store, &disk), &context);
+    replica.flush(&context, true);
+    let grant = |count: u64| Command::Grant(Grant { sequences: (1..=count).collect(), ..Grant::default() });
+    // (messages, alone) -> written here
+    for (messages, alone, here) in [(64, true, 1), (65, true, 0), (64, false, 0), (1, true, 1)] {
+        let before = (full.asked.load(Ordering::Relaxed), full.asked_here.load(Ordering::Relaxed));
+        replica.propose(grant(messages), Reply::Nobody);
+        replica.flush(&context, alone);
+        let asked = full.asked.load(Ordering::Relaxed) - before.0;
+        let asked_here = full.asked_here.load(Ordering::Relaxed) - before.1;
+        assert_eq!((asked, asked_here), (1 - here, here), "{messages}, {alone}");
+    }
+}
+
+/// A log that takes nothing, and counts how often it was asked, and to write at once.
 #[derive(Default)]
 struct Full {
     asked: AtomicUsize,
+    asked_here: AtomicUsize,
 }
 
 impl Log for Full {
     fn propose(&self, _: GroupId, _: Vec<u8>) -> Result<(), ProposeError> {
         self.asked.fetch_add(1, Ordering::Relaxed);
+        Err(ProposeError::Full)
+    }
+
+    fn propose_here(&self, _: GroupId, _: Vec<u8>) -> Result<(), ProposeError> {
+        self.asked_here.fetch_add(1, Ordering::Relaxed);
         Err(ProposeError::Full)
     }
 
