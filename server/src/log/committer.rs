@@ -1,24 +1,56 @@
 //! Who writes the log: takes turns, writes what it took as one group, syncs once, tells the sink.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::CommitSink;
-use super::local::OnFatal;
+use super::format::{RECORD_HEADER, group_len};
+use super::local::{LocalLogOptions, OnFatal};
 use super::queue::{Proposal, Queue};
 use super::writer::{AppendError, Writer};
+use super::{CommitSink, GroupId, ProposeError};
+
+/// Most bytes of a proposal that its proposer writes itself: more take long to encode.
+const HERE_BYTES: usize = 128 << 10;
 
 /// Shared by its own thread, which writes what waits, and by proposers that write themselves while nobody else does.
 pub(super) struct Committer {
-    pub writer: Mutex<Writer>,
+    writer: Mutex<Writer>,
     pub queue: Queue,
-    pub sink: Arc<dyn CommitSink>,
-    pub group_bytes: usize,
-    pub on_fatal: OnFatal,
+    sink: Arc<dyn CommitSink>,
+    group_bytes: usize,
+    on_fatal: OnFatal,
+    /// How large a group a proposer may write.
+    room_here: AtomicU64,
 }
 
 impl Committer {
+    pub fn new(writer: Writer, sink: Arc<dyn CommitSink>, options: &LocalLogOptions) -> Self {
+        Self {
+            writer: Mutex::new(writer),
+            queue: Queue::new(options),
+            sink,
+            group_bytes: options.group_bytes,
+            on_fatal: options.on_fatal.clone(),
+            room_here: AtomicU64::new(0),
+        }
+    }
+
+    /// Writes a proposal on the caller's thread, if nobody else writes, nothing waits, and it is soon done; otherwise hands it
+    /// to the log's thread.
+    pub fn commit_here(&self, group: GroupId, data: Vec<u8>) -> Result<(), ProposeError> {
+        let bytes = group_len(RECORD_HEADER + data.len());
+        if data.len() > HERE_BYTES || bytes > self.room_here.load(Ordering::Relaxed) {
+            return self.queue.push(group, data);
+        }
+        if let Some(proposal) = self.queue.push_or_take_turn(group, data)? {
+            self.commit(vec![proposal]);
+        }
+        Ok(())
+    }
+
     /// The thread, until the close.
     pub fn run(&self) {
+        let _guard = Guard(self);
         while let Some(proposals) = self.queue.take(self.group_bytes) {
             self.commit(proposals);
         }
@@ -33,9 +65,14 @@ impl Committer {
     }
 
     /// Writes the proposals of whoever has the turn, tells the sink, and ends the turn.
-    pub fn commit(&self, proposals: Vec<Proposal>) {
+    fn commit(&self, proposals: Vec<Proposal>) {
         let _turn = Turn(self);
-        let written = self.writer().append(&proposals);
+        let written = {
+            let mut writer = self.writer();
+            let written = writer.append(&proposals);
+            self.room_here.store(writer.room_at_once(), Ordering::Relaxed);
+            written
+        };
         match written {
             Ok(entries) => self.sink.committed(entries),
             Err(AppendError::NoSpace) => {
@@ -54,15 +91,25 @@ impl Committer {
     }
 }
 
-/// The end of a turn. If it is a panic, it is the end of the log as well: nobody waits for what will not come.
+/// A panic is the end of the log: nobody waits for what will not come.
+struct Guard<'a>(&'a Committer);
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        let Committer { queue, on_fatal, .. } = self.0;
+        if std::thread::panicking() && !queue.is_abandoned() {
+            queue.abandon();
+            on_fatal.call("a write of the log panicked", None);
+        }
+    }
+}
+
+/// The end of a turn.
 struct Turn<'a>(&'a Committer);
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.queue.abandon();
-            self.0.on_fatal.call("a write of the log panicked", None);
-        }
+        drop(Guard(self.0));
         self.0.queue.end_turn();
     }
 }

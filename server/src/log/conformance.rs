@@ -33,6 +33,7 @@ pub(super) fn small() -> LocalLogOptions {
         queued_bytes: 64 << 10,
         patience: DEADLINE,
         full_for: Duration::ZERO,
+        slow: DEADLINE,
         lazy: true,
         on_fatal: super::local::OnFatal::new(|what| panic!("{what}")),
         ..LocalLogOptions::default()

@@ -9,7 +9,6 @@ use std::time::Duration;
 use super::committer::Committer;
 use super::kept::Kept;
 use super::open::{self, LogOpenError, OpenLog};
-use super::queue::Queue;
 use super::writer::Writer;
 use super::{CommitSink, GroupId, Log, LogError, LogState, LogWatch, ProposeError};
 
@@ -32,6 +31,8 @@ pub struct LocalLogOptions {
     pub patience: Duration,
     /// How long proposals are refused after the disk was found full before it is tried again.
     pub full_for: Duration,
+    /// A write and its sync that take as long are left to the log's own thread.
+    pub slow: Duration,
     /// What to do when the disk failed and nobody knows what it has.
     pub on_fatal: OnFatal,
     /// Who is told how long the disk takes.
@@ -53,6 +54,7 @@ impl Default for LocalLogOptions {
             queued_bytes: 64 << 20,
             patience: Duration::from_millis(250),
             full_for: Duration::from_secs(1),
+            slow: Duration::from_millis(1),
             on_fatal: OnFatal::default(),
             watch: Watched::default(),
             #[cfg(test)]
@@ -109,7 +111,7 @@ impl std::fmt::Debug for Watched {
     }
 }
 
-/// A log in segment files of its own, written by one thread that syncs once for all groups.
+/// A log in segment files of its own, written by one thread at a time, which syncs once for all groups.
 pub struct LocalLog {
     committer: Arc<Committer>,
     kept: Arc<Kept>,
@@ -140,19 +142,18 @@ impl LocalLog {
         options: &LocalLogOptions,
     ) -> Result<Self, LogError> {
         let (kept, dir) = (writer.kept(), writer.dir().to_path_buf());
-        let committer = Arc::new(Committer {
-            writer: Mutex::new(writer),
-            queue: Queue::new(options),
-            sink,
-            group_bytes: options.group_bytes,
-            on_fatal: options.on_fatal.clone(),
-        });
+        let committer = Arc::new(Committer::new(writer, sink, options));
         let running = Arc::clone(&committer);
         let thread = std::thread::Builder::new()
             .name("log-committer".into())
             .spawn(move || running.run())
             .map_err(|source| LogError { doing: "start the committer of the log in", path: dir, source })?;
         Ok(Self { committer, kept, thread: Mutex::new(Some(thread)) })
+    }
+
+    #[cfg(test)]
+    pub(super) fn turn_is_free(&self) -> bool {
+        self.committer.queue.turn_is_free()
     }
 }
 
@@ -162,10 +163,7 @@ impl Log for LocalLog {
     }
 
     fn propose_here(&self, group: GroupId, data: Vec<u8>) -> Result<(), ProposeError> {
-        if let Some(proposal) = self.committer.queue.push_or_take_turn(group, data)? {
-            self.committer.commit(vec![proposal]);
-        }
-        Ok(())
+        self.committer.commit_here(group, data)
     }
 
     fn trim(&self, applied: &BTreeMap<GroupId, u64>) -> Result<(), LogError> {

@@ -22,6 +22,8 @@ mod segment;
 mod spare;
 #[cfg(test)]
 mod spare_tests;
+#[cfg(test)]
+mod turn_tests;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -70,8 +72,8 @@ pub trait Log: Send + Sync {
     /// When the proposal was not taken; it will never appear in the log.
     fn propose(&self, group: GroupId, data: Vec<u8>) -> Result<(), ProposeError>;
 
-    /// The same for a proposer that has nothing better to do than to wait for the disk: if nobody else writes and nothing
-    /// waits, it may write itself, and the sink is told on its thread before this returns. Then no thread has to be woken.
+    /// The same for a proposer that has nothing better to do than to wait for the disk: if nobody else writes, nothing waits, and
+    /// the disk was fast last time, it may write itself, and the sink is told on its thread before this returns. Then no thread has to be woken.
     ///
     /// # Errors
     /// As [`propose`](Self::propose).
@@ -109,7 +111,7 @@ pub struct LogState {
     pub segments: usize,
 }
 
-/// Who is told how long the disk takes. Called by the log's own thread.
+/// Who is told how long the disk takes. Called by whoever writes, one at a time.
 pub trait LogWatch: Send + Sync {
     /// A group of entries was written and synced.
     fn synced(&self, entries: usize, bytes: u64, write: Duration, sync: Duration);

@@ -167,6 +167,11 @@ impl Queue {
         (state.waiting.len(), state.bytes)
     }
 
+    #[cfg(test)]
+    pub fn turn_is_free(&self) -> bool {
+        !self.lock().turn_taken
+    }
+
     /// There is space on the disk again.
     pub fn unfill(&self) {
         self.lock().full_since = None;

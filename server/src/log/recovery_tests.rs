@@ -16,7 +16,8 @@ use super::disk::tests::{Fault, Op};
 use super::format::{GroupHeader, SegmentHeader};
 use super::local::{LocalLog, LocalLogOptions, OnFatal};
 use super::open::LogOpenError;
-use super::{CommitSink, Entry, GroupId, Log, ProposeError};
+use super::turn_tests::Held;
+use super::{Entry, GroupId, Log, ProposeError};
 
 /// One sync's worth of entries.
 type Group = Vec<(u16, Vec<u8>)>;
@@ -381,58 +382,4 @@ fn proposals_are_refused_when_too_much_waits() {
     drop(guard);
     log.close();
     assert_eq!(held.told.wait(taken).committed.len(), taken);
-}
-
-#[test]
-fn a_proposer_alone_writes_itself_and_whoever_comes_meanwhile_is_behind_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let held = Arc::new(Held::default());
-    let log = LocalLog::open(dir.path(), small()).unwrap().start(held.clone()).unwrap();
-    log.propose_here(GroupId(0), b"told before it returns".to_vec()).unwrap();
-    assert_eq!(held.told.wait(0).committed.len(), 1);
-    assert_eq!(*held.thread.lock().unwrap(), Some(std::thread::current().id()));
-
-    let guard = held.gate.lock().unwrap();
-    std::thread::scope(|scope| {
-        let first = scope.spawn(|| log.propose_here(GroupId(0), b"first".to_vec()));
-        let begun = std::time::Instant::now();
-        while held.begun.load(Ordering::SeqCst) < 2 {
-            assert!(begun.elapsed() < Duration::from_secs(30), "nobody writes");
-            std::thread::yield_now();
-        }
-        // None of these waits for the one that writes.
-        log.propose_here(GroupId(0), b"second".to_vec()).unwrap();
-        log.propose(GroupId(0), b"third".to_vec()).unwrap();
-        log.propose_here(GroupId(1), b"fourth".to_vec()).unwrap();
-        assert_eq!((log.state().queued_entries, held.begun.load(Ordering::SeqCst)), (3, 2));
-        drop(guard);
-        first.join().unwrap().unwrap();
-    });
-    let told = held.told.wait(5);
-    let order: Vec<_> = told.committed.iter().map(|entry| &entry.data[..]).collect();
-    assert_eq!(order[1..], [&b"first"[..], b"second", b"third", b"fourth"]);
-    assert_ne!(*held.thread.lock().unwrap(), Some(std::thread::current().id()));
-}
-
-/// A sink that can be held.
-#[derive(Default)]
-struct Held {
-    gate: Mutex<()>,
-    told: Recorder,
-    /// How many groups it began to hear of, and on which thread of the last.
-    begun: AtomicU64,
-    thread: Mutex<Option<std::thread::ThreadId>>,
-}
-
-impl CommitSink for Held {
-    fn committed(&self, entries: Vec<Entry>) {
-        *self.thread.lock().unwrap() = Some(std::thread::current().id());
-        self.begun.fetch_add(1, Ordering::SeqCst);
-        let _gate = self.gate.lock().unwrap();
-        self.told.committed(entries);
-    }
-
-    fn refused(&self, group: GroupId, proposals: Vec<bytes::Bytes>, why: ProposeError) {
-        self.told.refused(group, proposals, why);
-    }
 }

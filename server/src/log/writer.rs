@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::aligned::Aligned;
 use super::disk::{Disk, is_no_space, wants_page_cache};
@@ -57,6 +57,9 @@ pub(super) struct Writer {
     direct: Option<File>,
     direct_writes: bool,
     watch: Watched,
+    /// How long the last write and its sync took together, and from when on that is slow.
+    took: Duration,
+    slow: Duration,
     pub(super) spares: Option<Spares>,
 }
 
@@ -122,6 +125,8 @@ impl Writer {
             direct,
             direct_writes,
             watch: options.watch.clone(),
+            took: Duration::MAX,
+            slow: options.slow,
             spares,
         })
     }
@@ -169,6 +174,13 @@ impl Writer {
         Ok(entries)
     }
 
+    /// How large the next group may be so that it is written in a moment: nothing if the last one was not, and less than what
+    /// needs another segment.
+    pub fn room_at_once(&self) -> u64 {
+        let room = self.active.header.size.saturating_sub(self.active.end + 2 * BLOCK);
+        if self.took < self.slow { room } else { 0 }
+    }
+
     /// Proves the last group to have been durable, so that later damage to it is not taken for a torn tail.
     pub fn mark(&mut self) -> Result<(), AppendError> {
         let wanted = self.active.unproven && self.active.has_room(BLOCK);
@@ -183,6 +195,7 @@ impl Writer {
         let len = group_len(body);
         self.buffer
             .fill(usize::try_from(len).unwrap_or(usize::MAX), |out| encode_group(out, kind, place, entries));
+        self.took = Duration::MAX;
         let begun = Instant::now();
         let mut file = self.direct.as_ref().unwrap_or(&active.file);
         let mut written = self.disk.write(file, self.buffer.get(), active.end);
@@ -193,8 +206,9 @@ impl Writer {
         let write = begun.elapsed();
         match written.and_then(|()| self.disk.sync(file)) {
             Ok(()) => {
+                self.took = begun.elapsed();
                 if let Some(watch) = &self.watch.0 {
-                    let sync = begun.elapsed().saturating_sub(write);
+                    let sync = self.took.saturating_sub(write);
                     watch.synced(entries.len(), len, write, sync);
                 }
             }

@@ -64,6 +64,10 @@ impl Pending {
         self.waiting.push_back((command, reply));
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Reply> {
         std::mem::take(&mut self.waiting).into_iter().map(|(_, reply)| reply)
     }

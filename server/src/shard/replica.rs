@@ -34,8 +34,8 @@ use crate::{
 const ADVANCE_MAX: u32 = 1_000;
 /// Queues whose state a shard keeps in memory, those used last.
 const QUEUES_KEPT: usize = 1_024;
-/// Messages of a batch that this thread may write to the log itself, instead of waking the log's and being woken by it. With
-/// more under way, it has better things to do than to wait for the disk.
+/// Up to so many messages in this batch and in the last ones, this thread may write a batch to the log itself, instead of waking the
+/// log's and being woken by it. With more, it has better things to do than to wait for the disk.
 const LITTLE_MESSAGES: usize = 64;
 /// How long an `Advance` that the log did not take waits, so that a full disk is not asked without a pause.
 const ADVANCE_PAUSE_MS: u64 = 500;
@@ -48,6 +48,8 @@ pub(crate) struct Replica {
     halted: Option<String>,
     pending: Pending,
     in_flight: VecDeque<InFlight>,
+    /// Messages of the largest of the last batches, less for each batch since.
+    recent_messages: usize,
     pub(crate) dispatch: Dispatch,
     observer: Arc<Observer>,
     next_deadline_ms: Option<u64>,
@@ -66,6 +68,7 @@ impl Replica {
             halted: None,
             pending: Pending::default(),
             in_flight: VecDeque::new(),
+            recent_messages: 0,
             dispatch: Dispatch::default(),
             observer: Arc::clone(&context.observer),
             next_deadline_ms: None,
@@ -137,7 +140,9 @@ impl Replica {
             self.pending.next_batch(self.shard, now_ms, context.next_proposal_id())
         {
             let id = in_flight.proposal_id;
-            let here = alone && self.in_flight.is_empty() && in_flight.messages() <= LITTLE_MESSAGES;
+            let more = !self.in_flight.is_empty() || !self.pending.is_empty();
+            self.recent_messages = in_flight.messages().max(self.recent_messages * 3 / 4);
+            let here = alone && !more && self.recent_messages <= LITTLE_MESSAGES;
             self.in_flight.push_back(in_flight);
             let group = GroupId(self.shard.0);
             let taken = match here {

@@ -179,15 +179,22 @@ async fn a_worker_writes_only_little_itself_and_only_when_nothing_can_be_synced_
     let mut replica = Replica::new(replayed(2, &store, &disk), &context);
     replica.flush(&context, true);
     let grant = |count: u64| Command::Grant(Grant { sequences: (1..=count).collect(), ..Grant::default() });
-    // (messages, alone) -> written here
-    for (messages, alone, here) in [(64, true, 1), (65, true, 0), (64, false, 0), (1, true, 1)] {
+    let mut proposed = |messages: u64, commands: usize, alone: bool| {
+        (0..commands).for_each(|_| replica.propose(grant(messages), Reply::Nobody));
         let before = (full.asked.load(Ordering::Relaxed), full.asked_here.load(Ordering::Relaxed));
-        replica.propose(grant(messages), Reply::Nobody);
         replica.flush(&context, alone);
-        let asked = full.asked.load(Ordering::Relaxed) - before.0;
-        let asked_here = full.asked_here.load(Ordering::Relaxed) - before.1;
-        assert_eq!((asked, asked_here), (1 - here, here), "{messages}, {alone}");
-    }
+        let (asked, here) = (full.asked.load(Ordering::Relaxed), full.asked_here.load(Ordering::Relaxed));
+        (asked - before.0, here - before.1)
+    };
+    // (by the log's thread, here)
+    assert_eq!(proposed(64, 1, true), (0, 1));
+    assert_eq!(proposed(65, 1, true), (1, 0));
+    assert_eq!(proposed(64, 1, false), (1, 0), "another shard is about to propose");
+    assert_eq!(proposed(32, 2, true), (0, 1));
+    assert_eq!(proposed(256, 1, true), (1, 0));
+    let after: Vec<_> = (0..6).map(|_| proposed(1, 1, true).1).collect();
+    assert_eq!(after, [0, 0, 0, 0, 1, 1], "a large batch is followed by others");
+    assert_eq!(proposed(0, 1_025, true), (1, 1), "more waits behind the first");
 }
 
 /// A log that takes nothing, and counts how often it was asked, and to write at once.
