@@ -6,10 +6,12 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 /// How long a server may take to start or to stop.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long one attempt to reach it may take: a client library may wait for ever for a server that was not there yet.
+const ATTEMPT: Duration = Duration::from_secs(5);
 /// Between two looks at it.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -80,14 +82,26 @@ impl Drop for Process {
 }
 
 /// Tries until it succeeds, while the process runs.
-pub async fn until_ready<T, F>(process: &mut Process, mut attempt: impl FnMut() -> F) -> Result<T>
+pub async fn until_ready<T, F>(process: &mut Process, attempt: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    until_one_ends(process, ATTEMPT, attempt).await
+}
+
+async fn until_one_ends<T, F>(
+    process: &mut Process,
+    longest: Duration,
+    mut attempt: impl FnMut() -> F,
+) -> Result<T>
 where
     F: Future<Output = Result<T>>,
 {
     let start = Instant::now();
     loop {
         process.check()?;
-        match attempt().await {
+        let ended = tokio::time::timeout(longest, attempt()).await;
+        match ended.unwrap_or_else(|_| Err(anyhow!("an attempt took longer than {longest:?}"))) {
             Ok(ready) => return Ok(ready),
             Err(error) if start.elapsed() > PATIENCE => {
                 return Err(error.context("the server does not answer"));
@@ -138,5 +152,31 @@ fn signal_group(id: u32, number: i32) {
     if let Ok(id) = libc::pid_t::try_from(id) {
         // SAFETY: see the reason above.
         unsafe { libc::killpg(id, number) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_attempt_that_never_ends_is_not_the_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sleep");
+        command.arg("600");
+        let mut process = Process::start("sleep", command, &folder.path().join("log")).unwrap();
+        let mut attempts = 0;
+        let ready = until_one_ends(&mut process, Duration::from_millis(10), || {
+            attempts += 1;
+            let first = attempts == 1;
+            async move {
+                if first {
+                    std::future::pending::<()>().await;
+                }
+                Ok("ready")
+            }
+        });
+        assert_eq!(ready.await.unwrap(), "ready");
+        assert_eq!(attempts, 2);
     }
 }
