@@ -1,6 +1,6 @@
 //! The value of a body row: `header length u32 | header | content`. The engine reads and writes headers only.
 
-use bytes::{BufMut, Bytes};
+use bytes::{Buf as _, BufMut, Bytes};
 use prost::Message;
 
 use crate::schema::BodyHeader;
@@ -28,21 +28,12 @@ pub fn head(header: &BodyHeader, content_head: &[u8]) -> Bytes {
 /// # Errors
 /// When the value is shorter than its header says, or the header cannot be decoded.
 pub fn split(mut value: Bytes) -> Result<(BodyHeader, Bytes), BodyError> {
-    let length = value.split_to_checked(4)?;
-    let length = <[u8; 4]>::try_from(&length[..]).map_err(|_| BodyError)?;
-    let length = usize::try_from(u32::from_be_bytes(length)).map_err(|_| BodyError)?;
-    let header = value.split_to_checked(length)?;
-    Ok((BodyHeader::decode(header).map_err(|_| BodyError)?, value))
-}
-
-trait SplitChecked {
-    fn split_to_checked(&mut self, at: usize) -> Result<Bytes, BodyError>;
-}
-
-impl SplitChecked for Bytes {
-    fn split_to_checked(&mut self, at: usize) -> Result<Bytes, BodyError> {
-        if self.len() < at { Err(BodyError) } else { Ok(self.split_to(at)) }
-    }
+    let (length, rest) = value.split_first_chunk().ok_or(BodyError)?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| BodyError)?;
+    let header = BodyHeader::decode(rest.get(..length).ok_or(BodyError)?).map_err(|_| BodyError)?;
+    // Not cut into pieces: each would be counted as one more user of the bytes.
+    value.advance(4 + length);
+    Ok((header, value))
 }
 
 #[cfg(test)]

@@ -5,16 +5,27 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use crate::ids::{DepartmentId, Lane, QueueId, QueueRef};
 
 const LENGTH: usize = 4 + 4 + 1 + 8;
+/// Characters of an id.
+pub const TEXT_BYTES: usize = (LENGTH * 8).div_ceil(6);
 
 /// The id of a message.
 #[must_use]
 pub fn encode(queue: QueueRef, lane: Lane, sequence: u64) -> String {
+    text(queue, lane, sequence).map(char::from).iter().collect()
+}
+
+/// The id of a message, as ASCII.
+#[must_use]
+pub fn text(queue: QueueRef, lane: Lane, sequence: u64) -> [u8; TEXT_BYTES] {
     let mut id = [0; LENGTH];
     id[..4].copy_from_slice(&queue.department.0.to_be_bytes());
     id[4..8].copy_from_slice(&queue.queue.0.to_be_bytes());
     id[8] = lane.0;
     id[9..].copy_from_slice(&sequence.to_be_bytes());
-    BASE64_URL_SAFE_NO_PAD.encode(id)
+    let mut text = [0; TEXT_BYTES];
+    let written = BASE64_URL_SAFE_NO_PAD.encode_slice(id, &mut text);
+    debug_assert_eq!(written, Ok(TEXT_BYTES));
+    text
 }
 
 /// Where the message of this id stands, if it is one.

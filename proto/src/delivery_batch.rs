@@ -12,8 +12,43 @@ use crate::v1::Delivery;
 pub struct DeliveryBatch {
     /// `repeated Delivery deliveries = 1`, after those in `encoded`.
     pub deliveries: Vec<Delivery>,
-    /// Deliveries as fields of this message; put together, the pieces are whole fields. Empty after decoding.
-    pub encoded: Vec<Bytes>,
+    /// Those that are encoded. Empty after decoding.
+    pub encoded: EncodedDeliveries,
+}
+
+/// Deliveries as fields of a [`DeliveryBatch`], each in two pieces, of which the second is its payload.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EncodedDeliveries {
+    heads: Vec<u8>,
+    /// Where each head ends, and what follows it.
+    payloads: Vec<(usize, Bytes)>,
+}
+
+impl EncodedDeliveries {
+    /// None yet, with room for so many whose heads take so many bytes together.
+    #[must_use]
+    pub fn with_capacity(deliveries: usize, head_bytes: usize) -> Self {
+        Self { heads: Vec::with_capacity(head_bytes), payloads: Vec::with_capacity(deliveries) }
+    }
+
+    /// Adds one; `put` appends all of it but its payload, which it returns.
+    pub fn push(&mut self, put: impl FnOnce(&mut Vec<u8>) -> Bytes) {
+        let payload = put(&mut self.heads);
+        self.payloads.push((self.heads.len(), payload));
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.heads.len() + self.payloads.iter().map(|(_, payload)| payload.len()).sum::<usize>()
+    }
+
+    fn encode(&self, buf: &mut impl BufMut) {
+        let mut from = 0;
+        for (to, payload) in &self.payloads {
+            buf.put_slice(&self.heads[from..*to]);
+            buf.put_slice(payload);
+            from = *to;
+        }
+    }
 }
 
 const DELIVERIES: u32 = 1;
@@ -22,7 +57,7 @@ const MOST_RESERVED: usize = 1_024;
 
 impl Message for DeliveryBatch {
     fn encode_raw(&self, buf: &mut impl BufMut) {
-        self.encoded.iter().for_each(|piece| buf.put_slice(piece));
+        self.encoded.encode(buf);
         message::encode_repeated(DELIVERIES, &self.deliveries, buf);
     }
 
@@ -49,12 +84,11 @@ impl Message for DeliveryBatch {
     }
 
     fn encoded_len(&self) -> usize {
-        let encoded: usize = self.encoded.iter().map(Bytes::len).sum();
-        encoded + message::encoded_len_repeated(DELIVERIES, &self.deliveries)
+        self.encoded.encoded_len() + message::encoded_len_repeated(DELIVERIES, &self.deliveries)
     }
 
     fn clear(&mut self) {
         self.deliveries.clear();
-        self.encoded.clear();
+        self.encoded = EncodedDeliveries::default();
     }
 }

@@ -7,7 +7,7 @@ mod codec;
 mod delivery_batch;
 
 pub use codec::{SizedCodec, SizedEncoder};
-pub use delivery_batch::DeliveryBatch;
+pub use delivery_batch::{DeliveryBatch, EncodedDeliveries};
 
 /// Package `posthouse`.
 pub mod posthouse {

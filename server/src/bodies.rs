@@ -2,14 +2,14 @@
 
 mod cache;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use bytes::{Buf as _, Bytes};
+use bytes::{Buf, Bytes};
 use posthouse_engine::{
     body,
     ids::{DEFAULT_LANE, SubscriptionRef},
     keys,
-    schema::{BodyHeader, Content},
+    schema::{BodyHeader, Content, DeadLetterOrigin},
 };
 use prost::Message as _;
 
@@ -17,9 +17,13 @@ pub(crate) use self::cache::BodyCache;
 use crate::store::{Amount, Store};
 
 /// A body as delivered: what the system wrote about it, and what the producer published.
+#[derive(Debug)]
 pub(crate) struct Body {
-    pub(crate) header: BodyHeader,
-    pub(crate) content: Content,
+    pub(crate) published_at_ms: u64,
+    /// Of a message that was moved to a dead-letter queue.
+    pub(crate) origin: Option<Box<DeadLetterOrigin>>,
+    pub(crate) attributes: BTreeMap<String, String>,
+    pub(crate) payload: Bytes,
 }
 
 /// A stored body that cannot be read.
@@ -50,11 +54,14 @@ pub(crate) async fn read(
     }
     cache.count(cached.len() - stored.len(), stored.len());
     let mut stored = stored.into_iter();
-    let body = |hit: Option<_>| match hit {
-        Some((head, tail)) => from_parts(head, tail).map(Some),
-        None => stored.next().flatten().map(from_value).transpose(),
-    };
-    cached.into_iter().map(body).collect()
+    let mut bodies = Vec::with_capacity(cached.len());
+    for hit in cached {
+        bodies.push(match hit {
+            Some((head, tail)) => Some(from_parts(head, tail)?),
+            None => stored.next().flatten().map(from_value).transpose()?,
+        });
+    }
+    Ok(bodies)
 }
 
 /// How many of these sizes are read.
@@ -105,16 +112,25 @@ fn with_cause(error: &dyn std::error::Error) -> String {
 }
 
 fn from_value(value: Bytes) -> Result<Body, BodyError> {
-    let (header, content) = body::split(value).map_err(|why| BodyError(why.to_string()))?;
-    let content = Content::decode(content).map_err(|why| BodyError(why.to_string()))?;
-    Ok(Body { header, content })
+    let (header, content) = split(value)?;
+    decoded(header, content)
 }
 
 fn from_parts(head: Bytes, tail: Bytes) -> Result<Body, BodyError> {
-    let (header, rest) = body::split(head).map_err(|why| BodyError(why.to_string()))?;
+    let (header, rest) = split(head)?;
     // The payload is the tail, or a part of it: it is not copied.
-    let content = Content::decode(rest.chain(tail)).map_err(|why| BodyError(why.to_string()))?;
-    Ok(Body { header, content })
+    decoded(header, rest.chain(tail))
+}
+
+fn split(value: Bytes) -> Result<(BodyHeader, Bytes), BodyError> {
+    body::split(value).map_err(|why| BodyError(why.to_string()))
+}
+
+fn decoded(header: BodyHeader, content: impl Buf) -> Result<Body, BodyError> {
+    let Content { attributes, payload, .. } =
+        Content::decode(content).map_err(|why| BodyError(why.to_string()))?;
+    let origin = header.dead_letter.map(Box::new);
+    Ok(Body { published_at_ms: header.published_at_ms, origin, attributes, payload })
 }
 
 #[cfg(test)]
@@ -170,7 +186,7 @@ mod tests {
                 assert_eq!(after.hits - before.hits, hits as u64);
                 assert_eq!(after.misses - before.misses, (read.len() - hits) as u64);
                 for (sequence, body) in sequences.iter().zip(&read) {
-                    assert_eq!(body.as_ref().unwrap().content.payload[..], vec![*sequence as u8; 1_000]);
+                    assert_eq!(body.as_ref().unwrap().payload[..], vec![*sequence as u8; 1_000]);
                 }
             }
         }
@@ -188,17 +204,20 @@ mod tests {
             let entry = convert::publish_entry(message, 400).unwrap();
             let PublishEntry { content_head, content, payload_bytes, refused } = entry;
             prop_assert!((payload_bytes as usize, refused) == (payload.len(), false));
-            let header = BodyHeader { payload_bytes, ..BodyHeader::default() };
+            let origin = DeadLetterOrigin { queue: "from".into(), sequence: 9, ..DeadLetterOrigin::default() };
+            let dead_letter = attributes.is_empty().then_some(origin);
+            let header = BodyHeader { payload_bytes, published_at_ms: 7, dead_letter, ..BodyHeader::default() };
             let head = body::head(&header, &content_head);
             let whole = from_value([&head[..], &content].concat().into()).unwrap();
             let parts = from_parts(head, content).unwrap();
             for body in [&whole, &parts] {
-                prop_assert_eq!(&body.header, &header);
-                prop_assert_eq!(&body.content.payload, &payload);
-                let found: HashMap<_, _> = body.content.attributes.clone().into_iter().collect();
+                prop_assert_eq!(body.published_at_ms, header.published_at_ms);
+                prop_assert_eq!(body.origin.as_deref(), header.dead_letter.as_ref());
+                prop_assert_eq!(&body.payload, &payload);
+                let found: HashMap<_, _> = body.attributes.clone().into_iter().collect();
                 prop_assert_eq!(&found, &attributes);
             }
-            prop_assert!(payload.is_empty() || parts.content.payload.as_ptr() == payload.as_ptr(), "it was copied");
+            prop_assert!(payload.is_empty() || parts.payload.as_ptr() == payload.as_ptr(), "it was copied");
         }
     }
 }

@@ -4,7 +4,7 @@ mod standing;
 
 use std::collections::HashMap;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use posthouse_engine::{
     ids::{DEFAULT_LANE, LeaseId, QueueRef},
     message_id,
@@ -12,8 +12,8 @@ use posthouse_engine::{
     schema::{Content, PublishEntry, QueueSettings, SettleKind, TokenRef},
 };
 use posthouse_proto::v1::{
-    self, Delivery, ErrorReason, ExtendResult, Message, PublishResult, SettleAction, SettleResult,
-    extend_result, publish_result, settle_result,
+    self, ErrorReason, ExtendResult, PublishResult, SettleAction, SettleResult, extend_result,
+    publish_result, settle_result,
 };
 use prost::{
     Message as _,
@@ -121,6 +121,14 @@ fn check_attributes(attributes: &HashMap<String, String>) -> Result<(), ApiError
     Ok(())
 }
 
+/// Bytes of a message's id.
+pub(crate) const MESSAGE_ID_BYTES: usize = message_id::TEXT_BYTES;
+
+/// The id of a message, as ASCII.
+pub(crate) fn message_id_text(queue: QueueRef, sequence: u64) -> [u8; MESSAGE_ID_BYTES] {
+    message_id::text(queue, DEFAULT_LANE, sequence)
+}
+
 /// The id of a message.
 pub(crate) fn message_id(queue: QueueRef, sequence: u64) -> String {
     message_id::encode(queue, DEFAULT_LANE, sequence)
@@ -166,12 +174,12 @@ pub(crate) fn publish_results(
 }
 
 /// A delivery's token.
-pub(crate) fn token(delivery: &LiveDelivery) -> Bytes {
-    let mut token = BytesMut::with_capacity(TOKEN_BYTES);
-    token.put_u64(delivery.lease.0);
-    token.put_u32(delivery.item.index);
-    token.put_u64(delivery.nonce);
-    token.freeze()
+pub(crate) fn token(delivery: &LiveDelivery) -> [u8; TOKEN_BYTES] {
+    let mut token = [0; TOKEN_BYTES];
+    token[..8].copy_from_slice(&delivery.lease.0.to_be_bytes());
+    token[8..12].copy_from_slice(&delivery.item.index.to_be_bytes());
+    token[12..].copy_from_slice(&delivery.nonce.to_be_bytes());
+    token
 }
 
 /// A token taken apart; `None` if it cannot be one.
@@ -183,7 +191,7 @@ pub(crate) fn token_ref(token: &[u8]) -> Option<TokenRef> {
     Some(TokenRef { lease: LeaseId(lease).0, index, nonce })
 }
 
-/// A delivery as the wire carries it.
+/// A delivery as it leaves.
 pub(crate) fn delivery(
     queue: QueueRef,
     source: &QueueResource,
@@ -191,24 +199,9 @@ pub(crate) fn delivery(
     body: Body,
     resumed: bool,
 ) -> Outgoing {
-    let Body { header, content } = body;
-    let dead_letter = header.dead_letter.map(|origin| Box::new(dead_letter(queue, source, origin)));
-    let message = Message {
-        id: message_id(queue, live.item.sequence),
-        sequence: live.item.sequence,
-        publish_time: Some(timestamp(header.published_at_ms)),
-        payload: Bytes::new(),
-        attributes: content.attributes.into_iter().collect(),
-        dead_letter,
-    };
-    let delivery = Delivery {
-        token: token(live),
-        message: None,
-        attempt: live.item.attempt,
-        lease_deadline: Some(timestamp(live.deadline_ms)),
-        resumed,
-    };
-    Outgoing::new(delivery, message, content.payload)
+    let Body { published_at_ms, origin, attributes, payload } = body;
+    let dead_letter = origin.map(|origin| Box::new(dead_letter(queue, source, *origin)));
+    Outgoing { queue, live: live.clone(), resumed, published_at_ms, dead_letter, attributes, payload }
 }
 
 /// What to settle a delivery as.

@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use posthouse_engine::outcome::{EntryResult, Published, SettleOutcome};
-use posthouse_proto::v1::{Message, SettleAction, SettleResult, Settlement};
+use posthouse_proto::v1::{SettleAction, SettleResult, Settlement};
 
 use super::{consume::Source, convert, outgoing::Outgoing, publish::Target, status::ApiError};
 use crate::{
@@ -75,16 +75,16 @@ fn count_deliveries(observer: &Observer, source: &Source, deliveries: &[Outgoing
     let waiting = messages.waiting.local();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let (mut count, mut bytes, mut again, mut resumed) = (0, 0, 0, 0);
-    for Outgoing { delivery, message, payload } in deliveries {
+    for outgoing in deliveries {
         count += 1;
-        if delivery.resumed {
+        bytes += outgoing.payload.len() as u64;
+        if outgoing.resumed {
             resumed += 1;
-        } else if delivery.attempt > 1 {
+        } else if outgoing.live.item.attempt > 1 {
             again += 1;
-        }
-        bytes += payload.len() as u64;
-        if delivery.attempt <= 1 && !delivery.resumed {
-            waiting.observe(now.saturating_sub(published_after_epoch(message)).as_secs_f64());
+        } else {
+            let published = Duration::from_millis(outgoing.published_at_ms);
+            waiting.observe(now.saturating_sub(published).as_secs_f64());
         }
     }
     waiting.flush();
@@ -104,13 +104,11 @@ async fn record_deliveries(observer: &Observer, source: &Source, deliveries: &[O
         let mut record = record(Action::Deliver, "deliver", &source.permit);
         while !record.sequences.is_full()
             && !record.leases.is_full()
-            && let Some(Outgoing { delivery, message, .. }) = rest.next()
+            && let Some(Outgoing { live, .. }) = rest.next()
         {
             record.count += 1;
-            record.sequences.add(None, message.sequence);
-            if let Some(token) = convert::token_ref(&delivery.token) {
-                record.leases.add(Some(token.lease), token.index.into());
-            }
+            record.sequences.add(None, live.item.sequence);
+            record.leases.add(Some(live.lease.0), live.item.index.into());
         }
         observer.access.write(record).await;
     }
@@ -118,25 +116,20 @@ async fn record_deliveries(observer: &Observer, source: &Source, deliveries: &[O
 
 /// The message's stay in the queue, if its producer's trace is sampled.
 fn trace(telemetry: &Telemetry, source: &Source, outgoing: &Outgoing) {
-    let Outgoing { delivery, message, payload } = outgoing;
-    let Some(traceparent) = message.attributes.get(TRACEPARENT).filter(|_| !delivery.resumed) else { return };
+    let Some(traceparent) = outgoing.attributes.get(TRACEPARENT).filter(|_| !outgoing.resumed) else {
+        return;
+    };
     let (queue, subscription) = (source.permit.queue().to_string(), source.permit.subscription());
     let waited = Waited {
         queue: &queue,
         subscription: subscription.map_or("", |subscription| subscription.as_str()),
-        message_id: &message.id,
-        attempt: delivery.attempt,
-        payload_bytes: payload.len(),
-        published: UNIX_EPOCH + published_after_epoch(message),
+        message_id: &convert::message_id(outgoing.queue, outgoing.live.item.sequence),
+        attempt: outgoing.live.item.attempt,
+        payload_bytes: outgoing.payload.len(),
+        published: UNIX_EPOCH + Duration::from_millis(outgoing.published_at_ms),
         delivered: SystemTime::now(),
     };
     telemetry.waited(traceparent, &waited);
-}
-
-fn published_after_epoch(message: &Message) -> Duration {
-    message.publish_time.as_ref().map_or(Duration::ZERO, |time| {
-        Duration::new(u64::try_from(time.seconds).unwrap_or(0), u32::try_from(time.nanos).unwrap_or(0))
-    })
 }
 
 /// Settlements were decided: the well-formed ones by the machine, the others are `refused`, each with its place.

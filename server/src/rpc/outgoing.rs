@@ -1,59 +1,118 @@
-//! Deliveries on their way out: encoded once, with payloads that are not copied before they are written to a frame.
+//! Deliveries on their way out: kept small, encoded once, with payloads that are not copied before they are written to a
+//! frame. What is written is what prost would write of [`Outgoing::whole`], but for the order of the fields.
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use posthouse_engine::{ids::QueueRef, outcome::LiveDelivery};
 use posthouse_proto::{
-    DeliveryBatch,
-    v1::{Delivery, Message},
+    DeliveryBatch, EncodedDeliveries,
+    v1::{DeadLetter, Delivery, Message},
 };
-use prost::{
-    Message as _,
-    encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len},
+use prost::encoding::{
+    WireType, bool, btree_map, encode_key, encode_varint, encoded_len_varint, key_len, message, string,
+    uint32, uint64,
 };
 
-/// Field numbers of the schema.
+use super::convert;
+
+/// Field numbers of `DeliveryBatch`, `Delivery` and `Message`.
 const DELIVERIES: u32 = 1;
+const TOKEN: u32 = 1;
 const MESSAGE: u32 = 2;
+const ATTEMPT: u32 = 3;
+const LEASE_DEADLINE: u32 = 4;
+const RESUMED: u32 = 5;
+const ID: u32 = 1;
+const SEQUENCE: u32 = 2;
+const PUBLISH_TIME: u32 = 3;
 const PAYLOAD: u32 = 4;
+const ATTRIBUTES: u32 = 5;
+const DEAD_LETTER: u32 = 6;
 
-/// A delivery in parts, as they are written.
-#[derive(Debug)]
+/// A delivery: who has it for how long, and its message.
+#[derive(Debug, Clone)]
 pub(crate) struct Outgoing {
-    /// Without its message.
-    pub(crate) delivery: Delivery,
-    /// Without its payload.
-    pub(crate) message: Message,
+    pub(crate) queue: QueueRef,
+    pub(crate) live: LiveDelivery,
+    /// It is sent again to a resumed session.
+    pub(crate) resumed: bool,
+    pub(crate) published_at_ms: u64,
+    pub(crate) dead_letter: Option<Box<DeadLetter>>,
+    pub(crate) attributes: BTreeMap<String, String>,
     pub(crate) payload: Bytes,
 }
 
 impl Outgoing {
-    pub(crate) fn new(delivery: Delivery, message: Message, payload: Bytes) -> Self {
-        debug_assert!(delivery.message.is_none() && message.payload.is_empty());
-        Self { delivery, message, payload }
-    }
-
-    /// In one piece.
+    /// As the schema has it.
     pub(crate) fn whole(self) -> Delivery {
-        let Self { delivery, message, payload } = self;
-        Delivery { message: Some(Message { payload, ..message }), ..delivery }
+        let message = Message {
+            id: convert::message_id(self.queue, self.live.item.sequence),
+            sequence: self.live.item.sequence,
+            publish_time: Some(convert::timestamp(self.published_at_ms)),
+            payload: self.payload,
+            attributes: self.attributes.into_iter().collect(),
+            dead_letter: self.dead_letter,
+        };
+        Delivery {
+            token: Bytes::copy_from_slice(&convert::token(&self.live)),
+            message: Some(message),
+            attempt: self.live.item.attempt,
+            lease_deadline: Some(convert::timestamp(self.live.deadline_ms)),
+            resumed: self.resumed,
+        }
     }
 
     /// Bytes of the delivery on the wire.
     pub(crate) fn encoded_len(&self) -> usize {
-        self.delivery.encoded_len() + field_len(MESSAGE, self.message_len())
+        self.lease_len() + field_len(MESSAGE, self.message_len())
+    }
+
+    /// Of all but its message.
+    fn lease_len(&self) -> usize {
+        let LiveDelivery { deadline_ms, item, .. } = &self.live;
+        field_len(TOKEN, convert::TOKEN_BYTES)
+            + if item.attempt == 0 { 0 } else { uint32::encoded_len(ATTEMPT, &item.attempt) }
+            + message::encoded_len(LEASE_DEADLINE, &convert::timestamp(*deadline_ms))
+            + if self.resumed { bool::encoded_len(RESUMED, &true) } else { 0 }
     }
 
     fn message_len(&self) -> usize {
-        let payload = if self.payload.is_empty() { 0 } else { field_len(PAYLOAD, self.payload.len()) };
-        self.message.encoded_len() + payload
+        let sequence = self.live.item.sequence;
+        field_len(ID, convert::MESSAGE_ID_BYTES)
+            + if sequence == 0 { 0 } else { uint64::encoded_len(SEQUENCE, &sequence) }
+            + message::encoded_len(PUBLISH_TIME, &convert::timestamp(self.published_at_ms))
+            + btree_map::encoded_len(string::encoded_len, string::encoded_len, ATTRIBUTES, &self.attributes)
+            + self.dead_letter.as_ref().map_or(0, |dead| message::encoded_len(DEAD_LETTER, &**dead))
+            + if self.payload.is_empty() { 0 } else { field_len(PAYLOAD, self.payload.len()) }
     }
 
     /// All but the payload, which comes last. Fields may stand in any order.
     fn put_head(&self, head: &mut Vec<u8>) {
+        let LiveDelivery { deadline_ms, item, .. } = &self.live;
         let message_len = self.message_len();
-        begin(DELIVERIES, self.delivery.encoded_len() + field_len(MESSAGE, message_len), head);
-        self.delivery.encode_raw(head);
+        begin(DELIVERIES, self.lease_len() + field_len(MESSAGE, message_len), head);
+        begin(TOKEN, convert::TOKEN_BYTES, head);
+        head.extend_from_slice(&convert::token(&self.live));
+        if item.attempt != 0 {
+            uint32::encode(ATTEMPT, &item.attempt, head);
+        }
+        message::encode(LEASE_DEADLINE, &convert::timestamp(*deadline_ms), head);
+        if self.resumed {
+            bool::encode(RESUMED, &true, head);
+        }
         begin(MESSAGE, message_len, head);
-        self.message.encode_raw(head);
+        begin(ID, convert::MESSAGE_ID_BYTES, head);
+        head.extend_from_slice(&convert::message_id_text(self.queue, item.sequence));
+        if item.sequence != 0 {
+            uint64::encode(SEQUENCE, &item.sequence, head);
+        }
+        message::encode(PUBLISH_TIME, &convert::timestamp(self.published_at_ms), head);
+        let (text, text_len) = (string::encode, string::encoded_len);
+        btree_map::encode(text, text_len, text, text_len, ATTRIBUTES, &self.attributes, head);
+        if let Some(dead) = &self.dead_letter {
+            message::encode(DEAD_LETTER, &**dead, head);
+        }
         if !self.payload.is_empty() {
             begin(PAYLOAD, self.payload.len(), head);
         }
@@ -62,15 +121,13 @@ impl Outgoing {
 
 /// The frame of these deliveries.
 pub(crate) fn batch(deliveries: Vec<Outgoing>) -> DeliveryBatch {
-    let mut heads = Vec::with_capacity(deliveries.len() * HEAD_BYTES);
-    let put = |outgoing: Outgoing| {
-        let from = heads.len();
-        outgoing.put_head(&mut heads);
-        (from..heads.len(), outgoing.payload)
-    };
-    let parts: Vec<_> = deliveries.into_iter().map(put).collect();
-    let heads = Bytes::from(heads);
-    let encoded = parts.into_iter().flat_map(|(head, payload)| [heads.slice(head), payload]).collect();
+    let mut encoded = EncodedDeliveries::with_capacity(deliveries.len(), deliveries.len() * HEAD_BYTES);
+    for outgoing in deliveries {
+        encoded.push(|head| {
+            outgoing.put_head(head);
+            outgoing.payload
+        });
+    }
     DeliveryBatch { encoded, deliveries: Vec::new() }
 }
 
@@ -88,31 +145,40 @@ fn field_len(field: u32, length: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use posthouse_proto::v1::{ConsumeResponse, DeadLetter, consume_response::Frame};
+    use posthouse_engine::{
+        ids::{DepartmentId, LeaseId, QueueId},
+        outcome::GrantedItem,
+    };
+    use posthouse_proto::v1::{ConsumeResponse, consume_response::Frame};
     use proptest::prelude::*;
-    use prost_types::Timestamp;
+    use prost::Message as _;
 
     use super::*;
 
     prop_compose! {
         fn outgoing()(
-            token in prop::collection::vec(any::<u8>(), 0..30),
-            (attempt, resumed, sequence) in any::<(u32, bool, u64)>(),
-            (seconds, nanos) in any::<(i64, i32)>(),
-            id in ".{0,30}",
-            attributes in prop::collection::hash_map(".{0,10}", ".{0,10}", 0..4),
+            (department, queue, lease, nonce) in any::<(u32, u32, u64, u64)>(),
+            (index, sequence, attempt) in (any::<u32>(), small_u64(), small_u64()),
+            (deadline_ms, published_at_ms, resumed) in (small_u64(), small_u64(), any::<bool>()),
+            attributes in prop::collection::btree_map(".{0,10}", ".{0,10}", 0..4),
             dead in prop::option::of(".{0,10}"),
             payload in prop::collection::vec(any::<u8>(), 0..300),
         ) -> Outgoing {
-            let time = Some(Timestamp { seconds, nanos });
-            let dead_letter =
-                dead.map(|source_queue| Box::new(DeadLetter { source_queue, ..DeadLetter::default() }));
-            let delivery =
-                Delivery { token: token.into(), message: None, attempt, lease_deadline: time, resumed };
-            let message =
-                Message { id, sequence, publish_time: time, attributes, dead_letter, ..Message::default() };
-            Outgoing::new(delivery, message, payload.into())
+            let item = GrantedItem { index, sequence, attempt: attempt as u32 };
+            Outgoing {
+                queue: QueueRef { department: DepartmentId(department), queue: QueueId(queue) },
+                live: LiveDelivery { lease: LeaseId(lease), nonce, deadline_ms, item },
+                resumed,
+                published_at_ms,
+                dead_letter: dead.map(|source_queue| Box::new(DeadLetter { source_queue, ..DeadLetter::default() })),
+                attributes,
+                payload: payload.into(),
+            }
         }
+    }
+
+    fn small_u64() -> impl Strategy<Value = u64> {
+        prop_oneof![Just(0), 1..300_u64, any::<u32>().prop_map(u64::from), any::<u64>()]
     }
 
     proptest! {
@@ -123,18 +189,15 @@ mod tests {
                 one.put_head(&mut head);
                 prop_assert_eq!(head.len() + one.payload.len(), field_len(DELIVERIES, one.encoded_len()));
             }
-            let whole = |o: &Outgoing| {
-                Outgoing::new(o.delivery.clone(), o.message.clone(), o.payload.clone()).whole()
-            };
-            let expected: Vec<_> = outgoing.iter().map(whole).collect();
             let lengths: Vec<_> = outgoing.iter().map(Outgoing::encoded_len).collect();
+            let frame = ConsumeResponse { frame: Some(Frame::Deliveries(batch(outgoing.clone()))) };
+            let expected: Vec<_> = outgoing.into_iter().map(Outgoing::whole).collect();
             prop_assert_eq!(lengths, expected.iter().map(prost::Message::encoded_len).collect::<Vec<_>>());
-            let frame = ConsumeResponse { frame: Some(Frame::Deliveries(batch(outgoing))) };
             let bytes = frame.encode_to_vec();
             prop_assert_eq!(bytes.len(), frame.encoded_len());
             let found = ConsumeResponse::decode(&bytes[..]).unwrap();
             let Some(Frame::Deliveries(found)) = found.frame else { panic!("{found:?}") };
-            prop_assert_eq!(found, DeliveryBatch { deliveries: expected, encoded: Vec::new() });
+            prop_assert_eq!(found, DeliveryBatch { deliveries: expected, ..DeliveryBatch::default() });
         }
     }
 }

@@ -119,7 +119,7 @@ fn fitting(deliveries: &[Outgoing]) -> usize {
 /// Gives back what the answer has no room for; it was not tried, so it does not count.
 fn release(context: &Context, source: &Source, deliveries: &[Outgoing]) {
     let item = |outgoing: &Outgoing| SettleItem {
-        token: convert::token_ref(&outgoing.delivery.token),
+        token: convert::token_ref(&convert::token(&outgoing.live)),
         kind: SettleKind::Release.into(),
         delay_ms: 0,
     };

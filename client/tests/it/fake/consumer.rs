@@ -113,8 +113,11 @@ impl State {
             session.charge(delivery);
         }
         if !resumed.is_empty() {
-            send(answers, Frame::Deliveries(DeliveryBatch { deliveries: resumed, encoded: Vec::new() }))
-                .await;
+            send(
+                answers,
+                Frame::Deliveries(DeliveryBatch { deliveries: resumed, ..DeliveryBatch::default() }),
+            )
+            .await;
         }
         session
     }
@@ -132,7 +135,7 @@ impl State {
             (deliveries, leases.ready.is_empty() && leases.leased.is_empty())
         };
         if !deliveries.is_empty() {
-            send(answers, Frame::Deliveries(DeliveryBatch { deliveries, encoded: Vec::new() })).await;
+            send(answers, Frame::Deliveries(DeliveryBatch { deliveries, ..DeliveryBatch::default() })).await;
         }
         if idle && !session.told_idle {
             send(answers, Frame::Idle(v1::Idle { waiting: 0, parked: 0 })).await;
