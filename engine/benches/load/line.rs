@@ -70,6 +70,7 @@ impl Line {
             sequences,
             duration_ms: 30_000,
             nonce: self.next.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            ..Grant::default()
         })
     }
 

@@ -1,4 +1,4 @@
-//! Deliveries are leased: of what the leader picked, the part that is free.
+//! Deliveries are leased: of what the leader picked, the part that is free; nothing, if it expected other messages by now.
 
 use super::{entry::PublishTimes, failure, lane, on_subscription, subscription_ref};
 use crate::{
@@ -18,7 +18,8 @@ pub(super) fn apply(turn: &mut Turn<'_>, command: Grant) -> Result<Result<Grante
     let holder = command.holder.ok_or(Halt::Malformed("a grant without a holder"))?;
     let deadline_ms = turn.after(clamp(command.duration_ms));
     on_subscription(turn, id, |turn, place| {
-        let sequences = free(&place, command.sequences);
+        let as_expected = [0, place.head.next_sequence].contains(&command.next_sequence);
+        let sequences = if as_expected { free(&place, command.sequences) } else { Vec::new() };
         grant(turn, place, lane, holder, &sequences, command.nonce, deadline_ms)
     })
 }

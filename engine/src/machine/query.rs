@@ -90,6 +90,11 @@ impl ShardMachine {
         Ok(queue.subscriptions.values().find(|held| held.row.name == name).map(|held| held.id.subscription))
     }
 
+    /// The sequence that a queue's next message gets; `None` if there is no such queue.
+    pub fn next_sequence(&mut self, kv: &dyn Kv, id: QueueRef) -> Result<Option<u64>, Halt> {
+        Ok(self.turn(kv).look(id)?.map(|queue| queue.head.next_sequence))
+    }
+
     /// How a subscription stands.
     pub fn counts(&mut self, kv: &dyn Kv, id: SubscriptionRef) -> Result<Option<Counts>, Halt> {
         self.with(kv, id, Subscription::counts)

@@ -234,16 +234,36 @@ impl Driver {
             None => u64::from(*pick) % (held.messages.len() as u64 + 3),
         };
         let sequences = picks.iter().map(pick).collect();
-        self.send_grant(id, sequences, holder(number), duration_s * 1_000);
+        // Some expect the right next sequence, some a wrong one.
+        let expected = [0, 0, 1, 1, 2].map(|add| held.messages.len() as u64 * u64::from(add > 0) + add);
+        let expected = expected[self.counter as usize % expected.len()];
+        self.send_grant(id, sequences, holder(number), duration_s * 1_000, expected);
     }
 
-    fn send_grant(&mut self, id: QueueRef, sequences: Vec<u64>, holder: Holder, duration_ms: u64) {
+    fn send_grant(
+        &mut self,
+        id: QueueRef,
+        sequences: Vec<u64>,
+        holder: Holder,
+        duration_ms: u64,
+        next_sequence: u64,
+    ) {
         self.counter += 1;
         let (department, queue, nonce) =
             (id.department.0, id.queue.0, self.counter.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let holder = Some(holder);
         let (subscription, lane) = (if self.counter.is_multiple_of(50) { 2 } else { 1 }, 0);
-        let grant = Grant { department, queue, subscription, lane, holder, sequences, duration_ms, nonce };
+        let grant = Grant {
+            department,
+            queue,
+            subscription,
+            lane,
+            holder,
+            sequences,
+            duration_ms,
+            nonce,
+            next_sequence,
+        };
         self.send(Command::Grant(grant));
     }
 
@@ -349,7 +369,7 @@ impl Driver {
                 .collect();
             let wanted = free.into_iter().filter(|at| at % u64::from(leave) != 0).take(1_024).collect();
             let before = self.tokens.len();
-            self.send_grant(id, wanted, holder(0), 30_000);
+            self.send_grant(id, wanted, holder(0), 30_000, 0);
             let ack = |(_, token, _): &(QueueRef, TokenRef, Holder)| SettleItem {
                 token: Some(*token),
                 kind: 1,

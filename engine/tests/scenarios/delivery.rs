@@ -30,6 +30,18 @@ fn a_grant_leases_what_is_free_of_what_was_picked() {
 }
 
 #[test]
+fn a_grant_that_expects_other_messages_leases_nothing() {
+    let (mut shard, queue) = Shard::with(QueueSettings::default());
+    shard.publish(queue, &["one", "two"]);
+    for wrong in [1, 2, 4] {
+        assert_eq!(shard.grant_if_next(queue, &holder("a"), &[1, 2], wrong).items, []);
+        assert_eq!(shard.counts(queue).ready, 2);
+    }
+    let granted = shard.grant_if_next(queue, &holder("a"), &[1, 2], 3);
+    assert_eq!((granted.lease, granted.items.len()), (LeaseId(1), 2));
+}
+
+#[test]
 fn a_duration_is_held_within_its_limits() {
     let (mut shard, queue) = Shard::with(QueueSettings::default());
     shard.publish(queue, &["one", "two"]);

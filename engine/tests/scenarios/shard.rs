@@ -121,16 +121,15 @@ impl Shard {
     }
 
     pub fn grant(&mut self, queue: QueueRef, who: &Holder, sequences: &[u64], duration_ms: u64) -> Granted {
-        let command = Grant {
-            department: queue.department.0,
-            queue: queue.queue.0,
-            subscription: DEFAULT_SUBSCRIPTION.0,
-            lane: 0,
-            holder: Some(who.clone()),
-            sequences: sequences.to_vec(),
-            duration_ms,
-            nonce: 77,
-        };
+        self.run_grant(Grant { duration_ms, ..grant(queue, who, sequences) })
+    }
+
+    /// A grant that expects the queue's next sequence to be this.
+    pub fn grant_if_next(&mut self, queue: QueueRef, who: &Holder, sequences: &[u64], next: u64) -> Granted {
+        self.run_grant(Grant { next_sequence: next, ..grant(queue, who, sequences) })
+    }
+
+    fn run_grant(&mut self, command: Grant) -> Granted {
         answer!(self.run(Command::Grant(command)), Grant).unwrap()
     }
 
@@ -298,4 +297,16 @@ pub fn item(token: TokenRef, kind: SettleKind, delay_ms: u64) -> SettleItem {
 /// Gives up after so many attempts, to this queue or nowhere.
 pub fn settings(max_attempts: u32, dead_letter_queue: &str) -> QueueSettings {
     QueueSettings { max_attempts, dead_letter_queue: dead_letter_queue.into(), ..QueueSettings::default() }
+}
+
+fn grant(queue: QueueRef, who: &Holder, sequences: &[u64]) -> Grant {
+    Grant {
+        department: queue.department.0,
+        queue: queue.queue.0,
+        subscription: DEFAULT_SUBSCRIPTION.0,
+        holder: Some(who.clone()),
+        sequences: sequences.to_vec(),
+        nonce: 77,
+        ..Grant::default()
+    }
 }

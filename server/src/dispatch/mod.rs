@@ -8,7 +8,10 @@ mod pick;
 mod session;
 mod subscription;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+};
 
 use posthouse_engine::{
     effect::Effect,
@@ -21,7 +24,7 @@ use posthouse_engine::{
 };
 
 use crate::shard::{Reply, ShardError};
-use subscription::Subscription;
+use subscription::{Coming, Subscription};
 
 pub(crate) use session::{Credit, Leased, SessionEvent, SessionHandle, SessionKey, SessionOpen};
 pub(crate) use subscription::GrantTag;
@@ -144,6 +147,32 @@ impl Dispatch {
         Ok(commands)
     }
 
+    /// Whether a stream would take messages of a queue that are still to come.
+    pub(crate) fn awaits(&self, queue: QueueRef) -> bool {
+        let mut subscriptions = self.subscriptions.range(all_of(queue));
+        !self.draining && subscriptions.any(|(_, subscription)| subscription.has_credit())
+    }
+
+    /// Leases messages in the batch that stores them, so that who waits for them does not wait for two commits. To be asked after
+    /// [`Self::pump`]. `under_way` others are in the log before them. Which sequences they get is a guess, and the machine leases
+    /// nothing if it is wrong: then they are picked when they are there.
+    pub(crate) fn lease_ahead(
+        &mut self,
+        queue: QueueRef,
+        under_way: u64,
+        sizes: Vec<u32>,
+        machine: &mut ShardMachine,
+        kv: &dyn Kv,
+    ) -> Result<Vec<(Command, Reply)>, Halt> {
+        let mut commands = Vec::new();
+        let Some(next) = machine.next_sequence(kv, queue)? else { return Ok(commands) };
+        let coming = Coming { first: next + under_way, under_way, sizes };
+        for (at, subscription) in self.subscriptions.range_mut(all_of(queue)) {
+            subscription.lease_ahead(*at, machine, kv, &coming, &mut commands)?;
+        }
+        Ok(commands)
+    }
+
     /// Looks again at what the log did not take; whether there was any.
     pub(crate) fn retry_stalled(&mut self) -> bool {
         let any = !self.stalled.is_empty();
@@ -163,8 +192,7 @@ impl Dispatch {
     }
 
     fn touch(&mut self, queue: QueueRef, act: impl Fn(&mut Subscription)) {
-        let all = |id| SubscriptionRef { queue, subscription: SubscriptionId(id) };
-        for (at, subscription) in self.subscriptions.range_mut(all(0)..=all(u32::MAX)) {
+        for (at, subscription) in self.subscriptions.range_mut(all_of(queue)) {
             act(subscription);
             self.dirty.insert(*at);
         }
@@ -175,6 +203,12 @@ impl Dispatch {
             s.end_all(&SessionEvent::DepartmentClosed);
         }
     }
+}
+
+/// All subscriptions of a queue.
+fn all_of(queue: QueueRef) -> RangeInclusive<SubscriptionRef> {
+    let at = |id| SubscriptionRef { queue, subscription: SubscriptionId(id) };
+    at(0)..=at(u32::MAX)
 }
 
 /// Gives back what could not be delivered; it was not tried, so it does not count.

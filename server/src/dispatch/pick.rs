@@ -60,6 +60,16 @@ impl Picker {
         Ok(picked)
     }
 
+    /// Whether there is a message to pick.
+    pub(crate) fn is_ready(
+        &mut self,
+        at: SubscriptionRef,
+        machine: &mut ShardMachine,
+        kv: &dyn Kv,
+    ) -> Result<bool, Halt> {
+        Ok(self.peek(at, machine, kv)?.is_some())
+    }
+
     fn peek(
         &mut self,
         at: SubscriptionRef,

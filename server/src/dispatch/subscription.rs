@@ -15,14 +15,18 @@ use super::{
 };
 use crate::shard::Reply;
 
-/// Messages picked for one session in one turn: enough to fill a frame, few enough to share a short queue.
+/// Messages picked for one session in one turn: few enough to share a short queue.
 const TURN: usize = 256;
+/// The same while there are enough for such a turn of every session: so many are read from the disk in one piece.
+const LONG_TURN: usize = 512;
 
 #[derive(Default)]
 pub(crate) struct Subscription {
     sessions: Vec<Session>,
     turn: usize,
     picker: Picker,
+    /// The sequence up to which the batches that are under way lease what they store; 0 if they do not.
+    ahead: u64,
 }
 
 /// What was picked for whom, until the grant is applied.
@@ -32,6 +36,16 @@ pub(crate) struct GrantTag {
     key: SessionKey,
     /// Sequence and size, ascending by sequence.
     picked: Vec<(u64, u32)>,
+}
+
+/// Messages of one queue that the next batch stores.
+pub(crate) struct Coming {
+    /// The sequence of the first, if all that is under way is stored.
+    pub(crate) first: u64,
+    /// How many are in the log and not yet stored.
+    pub(crate) under_way: u64,
+    /// Bytes of their payloads.
+    pub(crate) sizes: Vec<u32>,
 }
 
 impl Subscription {
@@ -109,23 +123,80 @@ impl Subscription {
         kv: &dyn Kv,
         commands: &mut Vec<(Command, Reply)>,
     ) -> Result<(), Halt> {
+        let ready = machine.counts(kv, at)?.map_or(0, |counts| counts.ready);
+        let long = ready >= (self.sessions.len() * LONG_TURN) as u64;
+        let turn = if long { LONG_TURN } else { TURN };
+        self.turns(at, turn, 0, commands, |picker, session, want| picker.pick(at, machine, kv, session, want))
+    }
+
+    /// Whether a stream has credit that nothing was picked for.
+    pub(crate) fn has_credit(&self) -> bool {
+        self.sessions.iter().any(|session| session.messages() > 0)
+    }
+
+    /// Leases messages of these sizes, which this batch stores from `first` on, behind `under_way` others that are in the log.
+    /// Only if whatever is before them is leased: who has credit then would get them next anyway.
+    pub(crate) fn lease_ahead(
+        &mut self,
+        at: SubscriptionRef,
+        machine: &mut ShardMachine,
+        kv: &dyn Kv,
+        coming: &Coming,
+        commands: &mut Vec<(Command, Reply)>,
+    ) -> Result<(), Halt> {
+        let Coming { first, under_way, ref sizes } = *coming;
+        let in_turn = under_way == 0 || self.ahead == first;
+        if !in_turn || self.picker.is_ready(at, machine, kv)? {
+            self.ahead = 0;
+            return Ok(());
+        }
+        let mut coming = (first..).zip(sizes.iter().copied()).peekable();
+        let after = first + sizes.len() as u64;
+        self.turns(at, TURN, after, commands, |_, session, want| {
+            let mut picked = Vec::new();
+            while picked.len() < want
+                && let Some((sequence, size)) = coming.peek()
+            {
+                let size = if session.counts_bytes() { *size } else { 0 };
+                if !session.take(size) {
+                    break;
+                }
+                picked.push((*sequence, size));
+                coming.next();
+            }
+            Ok(picked)
+        })?;
+        self.ahead = coming.peek().map_or(after, |(sequence, _)| *sequence);
+        Ok(())
+    }
+
+    /// Lets one session after the other pick up to `turn` messages, until nobody picks any more. `next_sequence`: see
+    /// [`Grant`].
+    fn turns(
+        &mut self,
+        at: SubscriptionRef,
+        turn: usize,
+        next_sequence: u64,
+        commands: &mut Vec<(Command, Reply)>,
+        mut pick: impl FnMut(&mut Picker, &mut Session, usize) -> Result<Vec<(u64, u32)>, Halt>,
+    ) -> Result<(), Halt> {
         let mut passed = 0;
         while passed < self.sessions.len() {
             self.turn %= self.sessions.len();
             let Some(session) = self.sessions.get_mut(self.turn) else { break };
             self.turn += 1;
-            let want = session.messages().min(TURN);
+            let want = session.messages().min(turn);
             if want == 0 {
                 passed += 1;
                 continue;
             }
-            let picked = self.picker.pick(at, machine, kv, session, want)?;
+            let picked = pick(&mut self.picker, session, want)?;
             if picked.is_empty() {
                 passed += 1;
                 continue;
             }
             passed = 0;
-            commands.push(grant(at, session, picked));
+            commands.push(grant(at, session, picked, next_sequence));
         }
         Ok(())
     }
@@ -186,7 +257,12 @@ impl Subscription {
     }
 }
 
-fn grant(at: SubscriptionRef, session: &Session, mut picked: Vec<(u64, u32)>) -> (Command, Reply) {
+fn grant(
+    at: SubscriptionRef,
+    session: &Session,
+    mut picked: Vec<(u64, u32)>,
+    next_sequence: u64,
+) -> (Command, Reply) {
     picked.sort_unstable();
     let command = Command::Grant(Grant {
         department: at.queue.department.0,
@@ -197,6 +273,7 @@ fn grant(at: SubscriptionRef, session: &Session, mut picked: Vec<(u64, u32)>) ->
         sequences: picked.iter().map(|(sequence, _)| *sequence).collect(),
         duration_ms: session.lease_duration_ms,
         nonce: rand::random(),
+        next_sequence,
     });
     let tag = GrantTag { subscription: at, holder: session.holder.clone(), key: session.key, picked };
     (command, Reply::Grant(Box::new(tag)))

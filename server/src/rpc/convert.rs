@@ -201,7 +201,7 @@ pub(crate) fn delivery(
 ) -> Outgoing {
     let Body { published_at_ms, origin, attributes, payload } = body;
     let dead_letter = origin.map(|origin| Box::new(dead_letter(queue, source, *origin)));
-    Outgoing { queue, live: live.clone(), resumed, published_at_ms, dead_letter, attributes, payload }
+    Outgoing { queue, live: *live, resumed, published_at_ms, dead_letter, attributes, payload }
 }
 
 /// What to settle a delivery as.

@@ -1,13 +1,16 @@
 //! Commands on their way: gathered for the next batch, or in the log and waiting for its sync.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Instant,
+};
 
 use bytes::{Buf, Bytes};
 use posthouse_engine::{
-    ids::ShardId,
+    ids::{DepartmentId, QueueId, QueueRef, ShardId},
     limits::MACHINE_VERSION,
     outcome::Outcome,
-    schema::{Batch, Command, CommandRecord, Publish, command_record},
+    schema::{Batch, Command, CommandRecord, Publish, PublishEntry, command_record},
 };
 use prost::Message as _;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -50,9 +53,16 @@ pub(crate) struct InFlight {
     pub(crate) batch: Batch,
     pub(crate) replies: Vec<Reply>,
     pub(crate) proposed_at: Instant,
+    /// Messages that its publishes store, if nothing is against it.
+    stores: Vec<(QueueRef, u64)>,
 }
 
 impl InFlight {
+    /// How many messages it stores in a queue, if nothing is against it.
+    pub(crate) fn stores(&self, queue: QueueRef) -> u64 {
+        self.stores.iter().filter(|(of, _)| *of == queue).map(|(_, count)| count).sum()
+    }
+
     /// How many messages it stores, leases or settles.
     pub(crate) fn messages(&self) -> usize {
         self.batch.commands.iter().filter_map(|record| record.command.as_ref()).map(messages).sum()
@@ -68,6 +78,20 @@ impl Pending {
         self.waiting.is_empty()
     }
 
+    /// Bytes of each message that is about to be stored, in the order they will be in, of those queues that are asked for.
+    pub(crate) fn coming(&self, asked: impl Fn(QueueRef) -> bool) -> BTreeMap<QueueRef, Vec<u32>> {
+        let mut coming = BTreeMap::<QueueRef, Vec<u32>>::new();
+        for (command, _) in &self.waiting {
+            if let Command::Publish(publish) = command
+                && asked(queue(publish))
+            {
+                let sizes = stored(publish).map(|entry| entry.payload_bytes);
+                coming.entry(queue(publish)).or_default().extend(sizes);
+            }
+        }
+        coming
+    }
+
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Reply> {
         std::mem::take(&mut self.waiting).into_iter().map(|(_, reply)| reply)
     }
@@ -79,10 +103,13 @@ impl Pending {
         now_ms: u64,
         proposal_id: u64,
     ) -> Option<(InFlight, Vec<u8>)> {
-        let (mut commands, mut replies, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let (mut commands, mut replies, mut bytes, mut stores) = (Vec::new(), Vec::new(), 0, Vec::new());
         while commands.len() < MAX_BATCH_COMMANDS && bytes < MAX_BATCH_BYTES {
             let Some((command, reply)) = self.waiting.pop_front() else { break };
             bytes += content_bytes(&command);
+            if let Command::Publish(publish) = &command {
+                stores.push((queue(publish), stored(publish).count() as u64));
+            }
             commands.push(CommandRecord { command: Some(command) });
             replies.push(reply);
         }
@@ -100,7 +127,7 @@ impl Pending {
         data.extend_from_slice(&proposal_id.to_be_bytes());
         // A Vec grows: encoding into it cannot fail.
         batch.encode_raw(&mut data);
-        Some((InFlight { proposal_id, batch, replies, proposed_at: Instant::now() }, data))
+        Some((InFlight { proposal_id, batch, replies, proposed_at: Instant::now(), stores }, data))
     }
 }
 
@@ -113,6 +140,16 @@ pub(crate) fn proposal_prefix(data: &[u8]) -> u64 {
 pub(crate) fn decode_batch(mut data: Bytes) -> Result<Batch, prost::DecodeError> {
     data.advance(PREFIX_BYTES.min(data.len()));
     Batch::decode(data)
+}
+
+fn queue(publish: &Publish) -> QueueRef {
+    QueueRef { department: DepartmentId(publish.department), queue: QueueId(publish.queue) }
+}
+
+/// What a publish stores, unless it is a repetition, or its queue or producer is not what it was.
+fn stored(publish: &Publish) -> impl Iterator<Item = &PublishEntry> {
+    let refused = publish.atomic && publish.entries.iter().any(|entry| entry.refused);
+    publish.entries.iter().filter(move |entry| !refused && !entry.refused)
 }
 
 /// How many messages a command is about, of those that come by the thousand.

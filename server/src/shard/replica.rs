@@ -8,6 +8,7 @@ use std::{
 };
 
 use posthouse_engine::{
+    halt::Halt,
     ids::{ShardId, SubscriptionRef},
     kv::{Family, Write},
     machine::Applied,
@@ -131,8 +132,7 @@ impl Replica {
                 self.pending.push(Command::Advance(Advance { max: ADVANCE_MAX }), Reply::Advance);
             }
         }
-        let (dispatch, machine) = (&mut self.dispatch, &mut self.machine);
-        match guarded(|| dispatch.pump(machine, &*context.store)) {
+        match guarded(|| self.pick(context)) {
             Ok(picked) => picked.into_iter().for_each(|(command, reply)| self.pending.push(command, reply)),
             Err(why) => return self.halt(why),
         }
@@ -153,6 +153,17 @@ impl Replica {
                 self.refused(id, &why);
             }
         }
+    }
+
+    /// What dispatch leases: of what is there, and then of what the next batch stores.
+    fn pick(&mut self, context: &Context) -> Result<Vec<(Command, Reply)>, Halt> {
+        let (dispatch, machine, kv) = (&mut self.dispatch, &mut self.machine, &*context.store);
+        let mut picked = dispatch.pump(machine, kv)?;
+        for (queue, sizes) in self.pending.coming(|queue| dispatch.awaits(queue)) {
+            let under_way = self.in_flight.iter().map(|in_flight| in_flight.stores(queue)).sum();
+            picked.extend(dispatch.lease_ahead(queue, under_way, sizes, machine, kv)?);
+        }
+        Ok(picked)
     }
 
     /// The log did not take a proposal: nothing of it was stored.

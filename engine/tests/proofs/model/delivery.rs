@@ -37,6 +37,9 @@ impl Model {
         wanted.dedup();
         wanted.retain(|at| *at >= 1 && *at <= queue.messages.len() as u64 && queue.state(*at) == State::Free);
         wanted.truncate(1_024);
+        if command.next_sequence != 0 && command.next_sequence != queue.messages.len() as u64 + 1 {
+            wanted.clear();
+        }
         let nonce = command.nonce;
         if wanted.is_empty() {
             return Ok(Granted { lease: LeaseId(0), nonce, deadline_ms: deadline, items: Vec::new() });

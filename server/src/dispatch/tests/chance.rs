@@ -31,7 +31,7 @@ fn play(mut chance: StdRng) {
             0..=2 => {
                 let sizes: Vec<u32> =
                     (0..chance.random_range(1..40)).map(|_| chance.random_range(0..300)).collect();
-                world.publish(&sizes);
+                if chance.random_bool(0.5) { world.publish(&sizes) } else { world.propose(&sizes) }
             }
             3 => {
                 let name = NAMES[chance.random_range(0..NAMES.len())];

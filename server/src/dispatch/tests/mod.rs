@@ -1,3 +1,4 @@
+mod ahead;
 mod chance;
 mod world;
 
@@ -26,10 +27,15 @@ fn nothing_is_granted_beyond_the_credit_and_all_of_it_in_order() {
 fn streams_take_turns() {
     let mut world = World::new();
     world.publish(&[1; 1_000]);
-    world.publish(&[1; 24]);
     let (mut a, mut b) = (world.open("a", 5_000, 0), world.open("b", 5_000, 0));
     world.run();
-    assert_eq!((a.granted().len(), b.granted().len()), (512, 512));
+    assert_eq!(sequences(&a.granted()), (1..=256).chain(513..=768).collect::<Vec<_>>());
+    assert_eq!(b.granted().len(), 488);
+    // Longer ones while there is enough for all.
+    (0..2).for_each(|_| world.publish(&[1; 800]));
+    world.run();
+    assert_eq!(sequences(&a.granted()), (1_001..=1_512).chain(2_025..=2_536).collect::<Vec<_>>());
+    assert_eq!(b.granted().len(), 576);
 }
 
 #[test]

@@ -96,14 +96,22 @@ impl World {
     }
 
     pub(super) fn publish(&mut self, sizes: &[u32]) {
-        let entry = |&payload_bytes: &u32| PublishEntry {
-            content: vec![0; payload_bytes as usize].into(),
-            payload_bytes,
-            ..PublishEntry::default()
+        assert!(matches!(self.apply(publish(sizes)), Outcome::Publish(Ok(_))));
+    }
+
+    /// Proposes a publish, and what dispatch leases of it before it is stored.
+    pub(super) fn propose(&mut self, sizes: &[u32]) {
+        let stores = |(command, _): &(Command, Reply)| match command {
+            Command::Publish(publish) => publish.entries.len() as u64,
+            _ => 0,
         };
-        let entries = sizes.iter().map(entry).collect();
-        let publish = Publish { department: 1, queue: 1, entries, ..Publish::default() };
-        assert!(matches!(self.apply(Command::Publish(publish)), Outcome::Publish(Ok(_))));
+        let under_way = self.proposed.iter().map(stores).sum();
+        self.proposed.push_back((publish(sizes), Reply::Nobody));
+        if self.dispatch.awaits(AT.queue) {
+            let (machine, sizes) = (&mut self.machine, sizes.to_vec());
+            let ahead = self.dispatch.lease_ahead(AT.queue, under_way, sizes, machine, &self.kv);
+            self.proposed.extend(ahead.unwrap());
+        }
     }
 
     pub(super) fn purge(&mut self) {
@@ -207,6 +215,16 @@ impl Stream {
         };
         self.events().into_iter().flat_map(granted).collect()
     }
+}
+
+fn publish(sizes: &[u32]) -> Command {
+    let entry = |&payload_bytes: &u32| PublishEntry {
+        content: vec![0; payload_bytes as usize].into(),
+        payload_bytes,
+        ..PublishEntry::default()
+    };
+    let entries = sizes.iter().map(entry).collect();
+    Command::Publish(Publish { department: 1, queue: 1, entries, ..Publish::default() })
 }
 
 pub(super) fn sequences(leased: &[Leased]) -> Vec<u64> {
