@@ -1,8 +1,8 @@
 //! Who gets what: sessions, credits, and the picking of messages to lease.
 //!
 //! Dispatch runs on the leader only and keeps nothing that may not be lost. It proposes explicit sequences; the machine
-//! grants those that are still free. What it has picked and the machine has not yet granted is behind its cursor, so
-//! nothing is picked twice.
+//! grants those that are still free. What it has picked and the machine has not yet granted is behind its cursor, or is not
+//! there before it is granted: so nothing is picked twice.
 
 mod pick;
 mod session;
@@ -24,10 +24,10 @@ use posthouse_engine::{
 };
 
 use crate::shard::{Reply, ShardError};
-use subscription::{Coming, Subscription};
+use subscription::Subscription;
 
 pub(crate) use session::{Credit, Leased, SessionEvent, SessionHandle, SessionKey, SessionOpen};
-pub(crate) use subscription::GrantTag;
+pub(crate) use subscription::{Coming, GrantTag};
 
 /// One shard's dispatch.
 #[derive(Default)]
@@ -147,28 +147,26 @@ impl Dispatch {
         Ok(commands)
     }
 
-    /// Whether a stream would take messages of a queue that are still to come.
-    pub(crate) fn awaits(&self, queue: QueueRef) -> bool {
-        let mut subscriptions = self.subscriptions.range(all_of(queue));
-        !self.draining && subscriptions.any(|(_, subscription)| subscription.has_credit())
+    /// Whether there are streams of a queue.
+    pub(crate) fn knows(&self, queue: QueueRef) -> bool {
+        self.subscriptions.range(all_of(queue)).next().is_some()
     }
 
-    /// Leases messages in the batch that stores them, so that who waits for them does not wait for two commits. To be asked after
-    /// [`Self::pump`]. `under_way` others are in the log before them. Which sequences they get is a guess, and the machine leases
-    /// nothing if it is wrong: then they are picked when they are there.
+    /// Leases messages in the batch that stores them, so that who waits for them does not wait for two commits. To be asked for
+    /// every publish, after [`Self::pump`]. Which sequences they get is a guess, and the machine leases nothing if it is wrong:
+    /// then they are picked when they are there.
     pub(crate) fn lease_ahead(
         &mut self,
         queue: QueueRef,
-        under_way: u64,
-        sizes: Vec<u32>,
+        coming: &Coming,
         machine: &mut ShardMachine,
         kv: &dyn Kv,
     ) -> Result<Vec<(Command, Reply)>, Halt> {
         let mut commands = Vec::new();
-        let Some(next) = machine.next_sequence(kv, queue)? else { return Ok(commands) };
-        let coming = Coming { first: next + under_way, under_way, sizes };
+        let next = machine.next_sequence(kv, queue)?.filter(|_| !self.draining);
+        let Some(next) = next else { return Ok(commands) };
         for (at, subscription) in self.subscriptions.range_mut(all_of(queue)) {
-            subscription.lease_ahead(*at, machine, kv, &coming, &mut commands)?;
+            subscription.lease_ahead(*at, machine, kv, next + coming.under_way, coming, &mut commands)?;
         }
         Ok(commands)
     }

@@ -17,7 +17,7 @@ use crate::shard::Reply;
 
 /// Messages picked for one session in one turn: few enough to share a short queue.
 const TURN: usize = 256;
-/// The same while there are enough for such a turn of every session: so many are read from the disk in one piece.
+/// The same while about so many are ready for every session: they are read from the disk in one piece.
 const LONG_TURN: usize = 512;
 
 #[derive(Default)]
@@ -38,14 +38,23 @@ pub(crate) struct GrantTag {
     picked: Vec<(u64, u32)>,
 }
 
+/// How the sessions take turns.
+struct Turn {
+    /// For one session at once.
+    messages: usize,
+    most_commands: usize,
+    /// See [`Grant`].
+    next_sequence: u64,
+}
+
 /// Messages of one queue that the next batch stores.
 pub(crate) struct Coming {
-    /// The sequence of the first, if all that is under way is stored.
-    pub(crate) first: u64,
-    /// How many are in the log and not yet stored.
+    /// How many others are in the log before them, and not yet stored.
     pub(crate) under_way: u64,
     /// Bytes of their payloads.
     pub(crate) sizes: Vec<u32>,
+    /// For so many grants the batch has room.
+    pub(crate) most_grants: usize,
 }
 
 impl Subscription {
@@ -125,67 +134,69 @@ impl Subscription {
     ) -> Result<(), Halt> {
         let ready = machine.counts(kv, at)?.map_or(0, |counts| counts.ready);
         let long = ready >= (self.sessions.len() * LONG_TURN) as u64;
-        let turn = if long { LONG_TURN } else { TURN };
-        self.turns(at, turn, 0, commands, |picker, session, want| picker.pick(at, machine, kv, session, want))
+        let messages = if long { LONG_TURN } else { TURN };
+        let turn = Turn { messages, most_commands: usize::MAX, next_sequence: 0 };
+        self.turns(at, turn, commands, |picker, session, want| picker.pick(at, machine, kv, session, want))
     }
 
-    /// Whether a stream has credit that nothing was picked for.
-    pub(crate) fn has_credit(&self) -> bool {
-        self.sessions.iter().any(|session| session.messages() > 0)
-    }
-
-    /// Leases messages of these sizes, which this batch stores from `first` on, behind `under_way` others that are in the log.
-    /// Only if whatever is before them is leased: who has credit then would get them next anyway.
+    /// Leases messages that the next batch stores, from `first` on if all that is under way is stored. Only if whatever is
+    /// before them is leased: who has credit then would get them next anyway.
     pub(crate) fn lease_ahead(
         &mut self,
         at: SubscriptionRef,
         machine: &mut ShardMachine,
         kv: &dyn Kv,
+        first: u64,
         coming: &Coming,
         commands: &mut Vec<(Command, Reply)>,
     ) -> Result<(), Halt> {
-        let Coming { first, under_way, ref sizes } = *coming;
+        let Coming { under_way, ref sizes, most_grants } = *coming;
         let in_turn = under_way == 0 || self.ahead == first;
-        if !in_turn || self.picker.is_ready(at, machine, kv)? {
-            self.ahead = 0;
+        self.ahead = 0;
+        let has_credit = self.sessions.iter().any(|session| session.messages() > 0);
+        if !in_turn || !has_credit || self.picker.is_ready(at, machine, kv)? {
             return Ok(());
         }
-        let mut coming = (first..).zip(sizes.iter().copied()).peekable();
+        let mut rest = (first..).zip(sizes.iter().copied()).peekable();
         let after = first + sizes.len() as u64;
-        self.turns(at, TURN, after, commands, |_, session, want| {
-            let mut picked = Vec::new();
-            while picked.len() < want
-                && let Some((sequence, size)) = coming.peek()
-            {
-                let size = if session.counts_bytes() { *size } else { 0 };
-                if !session.take(size) {
-                    break;
+        let most = commands.len() + most_grants;
+        self.turns(
+            at,
+            Turn { messages: TURN, most_commands: most, next_sequence: after },
+            commands,
+            |_, session, want| {
+                let mut picked = Vec::new();
+                while picked.len() < want
+                    && let Some((sequence, size)) = rest.peek()
+                {
+                    let size = if session.counts_bytes() { *size } else { 0 };
+                    if !session.take(size) {
+                        break;
+                    }
+                    picked.push((*sequence, size));
+                    rest.next();
                 }
-                picked.push((*sequence, size));
-                coming.next();
-            }
-            Ok(picked)
-        })?;
-        self.ahead = coming.peek().map_or(after, |(sequence, _)| *sequence);
+                Ok(picked)
+            },
+        )?;
+        self.ahead = rest.peek().map_or(after, |(sequence, _)| *sequence);
         Ok(())
     }
 
-    /// Lets one session after the other pick up to `turn` messages, until nobody picks any more. `next_sequence`: see
-    /// [`Grant`].
+    /// Lets one session after the other pick, until nobody picks any more.
     fn turns(
         &mut self,
         at: SubscriptionRef,
-        turn: usize,
-        next_sequence: u64,
+        turn: Turn,
         commands: &mut Vec<(Command, Reply)>,
         mut pick: impl FnMut(&mut Picker, &mut Session, usize) -> Result<Vec<(u64, u32)>, Halt>,
     ) -> Result<(), Halt> {
         let mut passed = 0;
-        while passed < self.sessions.len() {
+        while passed < self.sessions.len() && commands.len() < turn.most_commands {
             self.turn %= self.sessions.len();
             let Some(session) = self.sessions.get_mut(self.turn) else { break };
             self.turn += 1;
-            let want = session.messages().min(turn);
+            let want = session.messages().min(turn.messages);
             if want == 0 {
                 passed += 1;
                 continue;
@@ -196,7 +207,7 @@ impl Subscription {
                 continue;
             }
             passed = 0;
-            commands.push(grant(at, session, picked, next_sequence));
+            commands.push(grant(at, session, picked, turn.next_sequence));
         }
         Ok(())
     }
@@ -204,6 +215,9 @@ impl Subscription {
     /// Delivers what was granted to its session, or to the stream that has taken it over. What could not be delivered
     /// comes back.
     pub(crate) fn granted(&mut self, tag: &GrantTag, granted: Option<Granted>) -> Option<Granted> {
+        if granted.as_ref().is_none_or(|granted| granted.items.len() < tag.picked.len()) {
+            self.ahead = 0;
+        }
         let newest = self.sessions.iter_mut().find(|s| s.key == tag.key || s.holder == tag.holder);
         let Some(session) = newest else { return granted };
         let items = granted.as_ref().map_or(&[][..], |g| &g.items);
@@ -231,6 +245,7 @@ impl Subscription {
 
     /// The log did not take a grant: its messages are picked again later, its credit is given back.
     pub(crate) fn not_taken(&mut self, tag: &GrantTag) {
+        self.ahead = 0;
         if let Some(session) = self.sessions.iter_mut().find(|s| s.key == tag.key) {
             tag.picked.iter().for_each(|(_, size)| session.give_back(*size));
         }

@@ -44,7 +44,15 @@ pub(crate) enum Reply {
 /// Commands that have come for one shard since its last batch.
 #[derive(Default)]
 pub(crate) struct Pending {
-    waiting: VecDeque<(Command, Reply)>,
+    waiting: VecDeque<Waiting>,
+    /// Of all that waits.
+    bytes: usize,
+}
+
+struct Waiting {
+    command: Command,
+    reply: Reply,
+    bytes: usize,
 }
 
 /// A batch in the log.
@@ -53,16 +61,11 @@ pub(crate) struct InFlight {
     pub(crate) batch: Batch,
     pub(crate) replies: Vec<Reply>,
     pub(crate) proposed_at: Instant,
-    /// Messages that its publishes store, if nothing is against it.
-    stores: Vec<(QueueRef, u64)>,
+    /// How many messages its publishes store in each queue, if nothing is against it.
+    pub(crate) stores: BTreeMap<QueueRef, u64>,
 }
 
 impl InFlight {
-    /// How many messages it stores in a queue, if nothing is against it.
-    pub(crate) fn stores(&self, queue: QueueRef) -> u64 {
-        self.stores.iter().filter(|(of, _)| *of == queue).map(|(_, count)| count).sum()
-    }
-
     /// How many messages it stores, leases or settles.
     pub(crate) fn messages(&self) -> usize {
         self.batch.commands.iter().filter_map(|record| record.command.as_ref()).map(messages).sum()
@@ -71,7 +74,9 @@ impl InFlight {
 
 impl Pending {
     pub(crate) fn push(&mut self, command: Command, reply: Reply) {
-        self.waiting.push_back((command, reply));
+        let bytes = content_bytes(&command);
+        self.bytes += bytes;
+        self.waiting.push_back(Waiting { command, reply, bytes });
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -81,7 +86,7 @@ impl Pending {
     /// Bytes of each message that is about to be stored, in the order they will be in, of those queues that are asked for.
     pub(crate) fn coming(&self, asked: impl Fn(QueueRef) -> bool) -> BTreeMap<QueueRef, Vec<u32>> {
         let mut coming = BTreeMap::<QueueRef, Vec<u32>>::new();
-        for (command, _) in &self.waiting {
+        for Waiting { command, .. } in &self.waiting {
             if let Command::Publish(publish) = command
                 && asked(queue(publish))
             {
@@ -92,8 +97,15 @@ impl Pending {
         coming
     }
 
+    /// How many commands of up to `bytes` the next batch takes besides all that waits; 0 if it does not take all of that.
+    pub(crate) fn room(&self, bytes: usize) -> usize {
+        let commands = MAX_BATCH_COMMANDS.saturating_sub(self.waiting.len());
+        commands.min(MAX_BATCH_BYTES.saturating_sub(self.bytes) / bytes.max(1))
+    }
+
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Reply> {
-        std::mem::take(&mut self.waiting).into_iter().map(|(_, reply)| reply)
+        self.bytes = 0;
+        std::mem::take(&mut self.waiting).into_iter().map(|waiting| waiting.reply)
     }
 
     /// The next batch, and its log entry.
@@ -103,12 +115,13 @@ impl Pending {
         now_ms: u64,
         proposal_id: u64,
     ) -> Option<(InFlight, Vec<u8>)> {
-        let (mut commands, mut replies, mut bytes, mut stores) = (Vec::new(), Vec::new(), 0, Vec::new());
+        let (mut commands, mut replies, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut stores = BTreeMap::new();
         while commands.len() < MAX_BATCH_COMMANDS && bytes < MAX_BATCH_BYTES {
-            let Some((command, reply)) = self.waiting.pop_front() else { break };
-            bytes += content_bytes(&command);
+            let Some(Waiting { command, reply, bytes: of_it }) = self.waiting.pop_front() else { break };
+            bytes += of_it;
             if let Command::Publish(publish) = &command {
-                stores.push((queue(publish), stored(publish).count() as u64));
+                *stores.entry(queue(publish)).or_default() += stored(publish).count() as u64;
             }
             commands.push(CommandRecord { command: Some(command) });
             replies.push(reply);
@@ -116,6 +129,7 @@ impl Pending {
         if commands.is_empty() {
             return None;
         }
+        self.bytes -= bytes;
         let batch = Batch {
             shard: u32::from(shard.0),
             machine_version: MACHINE_VERSION,
@@ -158,6 +172,8 @@ fn messages(command: &Command) -> usize {
         command_record::Command::Publish(publish) => publish.entries.len(),
         command_record::Command::Settle(settle) => settle.items.len(),
         command_record::Command::Extend(extend) => extend.tokens.len(),
+        // Those that are stored by the same batch are counted there.
+        command_record::Command::Grant(grant) if grant.next_sequence > 0 => 0,
         command_record::Command::Grant(grant) => grant.sequences.len(),
         _ => 1,
     }

@@ -26,7 +26,7 @@ use super::{
     worker::Context,
 };
 use crate::{
-    dispatch::{Dispatch, SessionEvent, SessionKey, SessionOpen},
+    dispatch::{Coming, Dispatch, SessionEvent, SessionKey, SessionOpen},
     log::{Entry, GroupId, ProposeError},
     observe::{Observer, observe},
 };
@@ -38,6 +38,8 @@ const QUEUES_KEPT: usize = 1_024;
 /// Up to so many messages in this batch and in the last ones, this thread may write a batch to the log itself, instead of waking the
 /// log's and being woken by it. With more, it has better things to do than to wait for the disk.
 const LITTLE_MESSAGES: usize = 64;
+/// A grant of one turn takes no more of a batch.
+const GRANT_BYTES: usize = 4 << 10;
 /// How long an `Advance` that the log did not take waits, so that a full disk is not asked without a pause.
 const ADVANCE_PAUSE_MS: u64 = 500;
 
@@ -132,9 +134,8 @@ impl Replica {
                 self.pending.push(Command::Advance(Advance { max: ADVANCE_MAX }), Reply::Advance);
             }
         }
-        match guarded(|| self.pick(context)) {
-            Ok(picked) => picked.into_iter().for_each(|(command, reply)| self.pending.push(command, reply)),
-            Err(why) => return self.halt(why),
+        if let Err(why) = guarded(|| self.pick(context)) {
+            return self.halt(why);
         }
         while let Some((in_flight, data)) =
             self.pending.next_batch(self.shard, now_ms, context.next_proposal_id())
@@ -155,15 +156,21 @@ impl Replica {
         }
     }
 
-    /// What dispatch leases: of what is there, and then of what the next batch stores.
-    fn pick(&mut self, context: &Context) -> Result<Vec<(Command, Reply)>, Halt> {
+    /// Lets dispatch lease what is there, and then what the next batch stores.
+    fn pick(&mut self, context: &Context) -> Result<(), Halt> {
         let (dispatch, machine, kv) = (&mut self.dispatch, &mut self.machine, &*context.store);
-        let mut picked = dispatch.pump(machine, kv)?;
-        for (queue, sizes) in self.pending.coming(|queue| dispatch.awaits(queue)) {
-            let under_way = self.in_flight.iter().map(|in_flight| in_flight.stores(queue)).sum();
-            picked.extend(dispatch.lease_ahead(queue, under_way, sizes, machine, kv)?);
+        for (command, reply) in dispatch.pump(machine, kv)? {
+            self.pending.push(command, reply);
         }
-        Ok(picked)
+        for (queue, sizes) in self.pending.coming(|queue| dispatch.knows(queue)) {
+            let under_way = self.in_flight.iter().filter_map(|batch| batch.stores.get(&queue)).sum();
+            // A lease must not be in a later batch than its message: others would be leased in between.
+            let coming = Coming { under_way, sizes, most_grants: self.pending.room(GRANT_BYTES) };
+            for (command, reply) in dispatch.lease_ahead(queue, &coming, machine, kv)? {
+                self.pending.push(command, reply);
+            }
+        }
+        Ok(())
     }
 
     /// The log did not take a proposal: nothing of it was stored.

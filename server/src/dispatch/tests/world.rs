@@ -15,7 +15,7 @@ use posthouse_engine::{
 };
 use tokio::sync::mpsc;
 
-use super::super::{Credit, Dispatch, Leased, SessionEvent, SessionKey, SessionOpen};
+use super::super::{Coming, Credit, Dispatch, Leased, SessionEvent, SessionKey, SessionOpen};
 use crate::shard::{Reply, ShardError};
 
 pub(super) const AT: SubscriptionRef = SubscriptionRef {
@@ -30,8 +30,8 @@ pub(super) struct World {
     index: u64,
     now_ms: u64,
     next_key: u64,
-    /// Proposed and not applied.
-    pub(super) proposed: VecDeque<(Command, Reply)>,
+    /// Batches that are proposed and not applied.
+    pub(super) proposed: VecDeque<Vec<(Command, Reply)>>,
 }
 
 /// A stream as its handler has it.
@@ -81,37 +81,47 @@ impl World {
 
     /// Applies one command and performs its effects.
     pub(super) fn apply(&mut self, command: Command) -> Outcome {
+        self.apply_all(vec![command]).pop().unwrap()
+    }
+
+    fn apply_all(&mut self, commands: Vec<Command>) -> Vec<Outcome> {
         self.index += 1;
+        let record = |command| CommandRecord { command: Some(command) };
         let batch = Batch {
             shard: 0,
             machine_version: MACHINE_VERSION,
             now_ms: self.now_ms,
-            commands: vec![CommandRecord { command: Some(command) }],
+            commands: commands.into_iter().map(record).collect(),
             proposal_id: self.index,
         };
         let applied = self.machine.apply(&self.kv, self.index, batch).unwrap();
         self.kv.write(&applied.writes);
         self.dispatch.perform(applied.effects);
-        applied.outcomes.into_iter().next().unwrap()
+        applied.outcomes
     }
 
     pub(super) fn publish(&mut self, sizes: &[u32]) {
         assert!(matches!(self.apply(publish(sizes)), Outcome::Publish(Ok(_))));
     }
 
-    /// Proposes a publish, and what dispatch leases of it before it is stored.
+    /// Proposes a publish, with what dispatch picks meanwhile and what it leases of the publish.
     pub(super) fn propose(&mut self, sizes: &[u32]) {
+        self.propose_with_room(sizes, usize::MAX / 2);
+    }
+
+    pub(super) fn propose_with_room(&mut self, sizes: &[u32], most_grants: usize) {
         let stores = |(command, _): &(Command, Reply)| match command {
             Command::Publish(publish) => publish.entries.len() as u64,
             _ => 0,
         };
-        let under_way = self.proposed.iter().map(stores).sum();
-        self.proposed.push_back((publish(sizes), Reply::Nobody));
-        if self.dispatch.awaits(AT.queue) {
-            let (machine, sizes) = (&mut self.machine, sizes.to_vec());
-            let ahead = self.dispatch.lease_ahead(AT.queue, under_way, sizes, machine, &self.kv);
-            self.proposed.extend(ahead.unwrap());
+        let under_way = self.proposed.iter().flatten().map(stores).sum();
+        let mut batch = vec![(publish(sizes), Reply::Nobody)];
+        batch.extend(self.dispatch.pump(&mut self.machine, &self.kv).unwrap());
+        if self.dispatch.knows(AT.queue) {
+            let coming = Coming { under_way, sizes: sizes.to_vec(), most_grants };
+            batch.extend(self.dispatch.lease_ahead(AT.queue, &coming, &mut self.machine, &self.kv).unwrap());
         }
+        self.proposed.push_back(batch);
     }
 
     pub(super) fn purge(&mut self) {
@@ -167,22 +177,28 @@ impl World {
         let (key, told) = (stream.key, stream.told);
         drop(told);
         let command = self.dispatch.close(AT, key, clean);
-        self.proposed.extend(command.map(|command| (command, Reply::Nobody)));
+        self.proposed.extend(command.map(|command| vec![(command, Reply::Nobody)]));
     }
 
     /// Lets dispatch pick; nothing of it is applied yet.
     pub(super) fn pump(&mut self) {
         let picked = self.dispatch.pump(&mut self.machine, &self.kv).unwrap();
-        self.proposed.extend(picked);
+        self.proposed.extend(picked.into_iter().map(|one| vec![one]));
     }
 
     /// Decides the oldest proposal; whether there was one.
     pub(super) fn decide(&mut self, taken: bool) -> bool {
-        let Some((command, reply)) = self.proposed.pop_front() else { return false };
-        let outcome = if taken { Ok(self.apply(command)) } else { Err(ShardError::DiskFull) };
-        if let Reply::Grant(tag) = reply {
-            let released = self.dispatch.granted(&tag, outcome);
-            self.proposed.extend(released.map(|command| (command, Reply::Nobody)));
+        let Some(batch) = self.proposed.pop_front() else { return false };
+        let (commands, replies): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+        let outcomes = match taken {
+            true => self.apply_all(commands).into_iter().map(Ok).collect(),
+            false => vec![Err(ShardError::DiskFull); replies.len()],
+        };
+        for (reply, outcome) in replies.into_iter().zip(outcomes) {
+            if let Reply::Grant(tag) = reply {
+                let released = self.dispatch.granted(&tag, outcome);
+                self.proposed.extend(released.map(|command| vec![(command, Reply::Nobody)]));
+            }
         }
         true
     }

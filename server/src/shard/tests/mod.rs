@@ -1,3 +1,4 @@
+mod ahead;
 mod node;
 
 use std::{
@@ -195,34 +196,6 @@ async fn a_worker_writes_only_little_itself_and_only_when_nothing_can_be_synced_
     let after: Vec<_> = (0..6).map(|_| proposed(1, 1, true).1).collect();
     assert_eq!(after, [0, 0, 0, 0, 1, 1], "a large batch is followed by others");
     assert_eq!(proposed(0, 1_025, true), (1, 1), "more waits behind the first");
-}
-
-#[tokio::test]
-async fn a_message_that_is_waited_for_is_stored_and_leased_by_one_batch() {
-    let (dir, disk) = (tempfile::tempdir().unwrap(), MemDisk::default());
-    let node = Node::start(dir.path(), &disk, clock());
-    node.define().await;
-    let (open, mut told) = session(1);
-    let _session = node.shards.open_session(ShardId(1), open);
-    assert!(matches!(told.recv().await, Some(SessionEvent::Resumed(_))));
-    for count in [1, 3] {
-        let before = disk.entries(GroupId(1), 0).len();
-        node.publish(1, count).await.unwrap();
-        let granted = loop {
-            match told.recv().await.unwrap() {
-                SessionEvent::Granted(granted) => break granted,
-                SessionEvent::Idle { .. } => {}
-                other => panic!("{other:?}"),
-            }
-        };
-        assert_eq!(granted.len(), count);
-        assert_eq!(disk.entries(GroupId(1), 0).len(), before + 1);
-    }
-    node.stop();
-    // And what the log has is what was told.
-    let node = Node::start(dir.path(), &disk, clock());
-    node.wait(1, |counts| counts.in_flight == 4 && counts.ready == 0).await;
-    node.stop();
 }
 
 /// A log that takes nothing, and counts how often it was asked, and to write at once.
