@@ -39,6 +39,7 @@ pub(crate) struct GrantTag {
 }
 
 /// How the sessions take turns.
+#[derive(Clone, Copy)]
 struct Turn {
     /// For one session at once.
     messages: usize,
