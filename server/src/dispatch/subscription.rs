@@ -36,6 +36,8 @@ pub(crate) struct GrantTag {
     key: SessionKey,
     /// Sequence and size, ascending by sequence.
     picked: Vec<(u64, u32)>,
+    /// They are stored by the same batch.
+    ahead: bool,
 }
 
 /// How the sessions take turns.
@@ -250,7 +252,10 @@ impl Subscription {
         if let Some(session) = self.sessions.iter_mut().find(|s| s.key == tag.key) {
             tag.picked.iter().for_each(|(_, size)| session.give_back(*size));
         }
-        self.picker.returned(tag.picked.iter().map(|(sequence, _)| *sequence).collect());
+        // What was to be stored with it was not stored: if there are messages of these sequences, they are others.
+        if !tag.ahead {
+            self.picker.returned(tag.picked.iter().map(|(sequence, _)| *sequence).collect());
+        }
     }
 
     /// Tells the streams once, each time nothing is ready and nothing is leased any more.
@@ -291,6 +296,7 @@ fn grant(
         nonce: rand::random(),
         next_sequence,
     });
-    let tag = GrantTag { subscription: at, holder: session.holder.clone(), key: session.key, picked };
+    let (holder, ahead) = (session.holder.clone(), next_sequence > 0);
+    let tag = GrantTag { subscription: at, holder, key: session.key, picked, ahead };
     (command, Reply::Grant(Box::new(tag)))
 }

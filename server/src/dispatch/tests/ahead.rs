@@ -130,7 +130,7 @@ fn a_batch_without_room_leases_no_more_than_it_has_room_for() {
 
 #[test]
 fn one_stream_gets_all_in_order_whatever_its_credit_and_whatever_is_refused() {
-    for _ in 0..300 {
+    for _ in 0..1_000 {
         let seed = rand::random();
         println!("seed {seed}");
         in_order(StdRng::seed_from_u64(seed));
@@ -154,7 +154,8 @@ fn in_order(mut chance: StdRng) {
         let sizes: Vec<u32> = (0..chance.random_range(1..6)).map(|_| chance.random_range(0..300)).collect();
         match chance.random_range(0..8) {
             0..=2 => world.propose_with_room(&sizes, chance.random_range(0..4)),
-            3 => world.publish(&sizes),
+            // Nothing overtakes what is in the log.
+            3 if world.proposed.is_empty() => world.publish(&sizes),
             4 => world.add(
                 &stream,
                 chance.random_range(0..8),
