@@ -8,6 +8,9 @@ use super::{SettleError, command::Settle, ledger::Lease};
 use crate::error::{Error, Refusal};
 
 const FRAMES_IN_FLIGHT: usize = 4;
+/// The same while few settlements wait: a frame costs the server more than what is in it.
+const SMALL_FRAMES_IN_FLIGHT: usize = 2;
+const FEW: usize = 128;
 const SETTLEMENTS_PER_FRAME: usize = 1024;
 
 #[derive(Debug, Default)]
@@ -30,7 +33,8 @@ impl Settlements {
 
     /// The next frame to send, if it is time for one.
     pub(super) fn next_frame(&mut self) -> Option<v1::SettleFrame> {
-        if self.waiting.is_empty() || self.in_flight.len() >= FRAMES_IN_FLIGHT {
+        let most = if self.waiting.len() < FEW { SMALL_FRAMES_IN_FLIGHT } else { FRAMES_IN_FLIGHT };
+        if self.waiting.is_empty() || self.in_flight.len() >= most {
             return None;
         }
         let count = self.waiting.len().min(SETTLEMENTS_PER_FRAME);

@@ -70,7 +70,8 @@ impl PublisherBuilder {
         self
     }
 
-    /// How long a batch that is not full waits for more: to 60 s; 2 ms if not set.
+    /// How long a batch that is not full waits for more: to 60 s; 2 ms if not set. It also waits while four batches
+    /// have no answer yet: what comes meanwhile goes with it, which costs the server less.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.settings.linger = linger.min(Duration::from_secs(60));
         self

@@ -29,6 +29,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 const ITEMS_AT_ONCE: usize = 1024;
+/// A batch that is not full waits for an answer while so many have none.
+const UNFILLED_IN_FLIGHT: usize = 4;
 
 #[derive(Debug)]
 pub(super) struct Driver {
@@ -296,9 +298,11 @@ impl Driver {
         self.hold_until.or_else(|| self.filling_due().filter(|_| self.may_send()))
     }
 
+    /// When the batch that is not full goes; `None`: there is nothing in it, or an answer has to come first.
     fn filling_due(&self) -> Option<Instant> {
         let linger = if self.ending { Duration::ZERO } else { self.settings.linger };
-        self.filling.since.map(|since| since + linger)
+        let since = self.filling.since.filter(|_| self.window.in_flight() < UNFILLED_IN_FLIGHT);
+        since.map(|since| since + linger)
     }
 
     fn close_batch(&mut self) {

@@ -87,6 +87,26 @@ async fn settlements_share_frames() {
 }
 
 #[tokio::test]
+async fn few_settlements_wait_while_two_frames_have_no_answer() {
+    let fake = Fake::start().await;
+    put(&fake, 130);
+    let consumer = consumer(&fake, 130).await;
+    fake.kept().leases.mute = true;
+    let mut acked = 0;
+    for _ in 0..130 {
+        drop(consumer.next().await.unwrap().unwrap().ack());
+        acked += 1;
+        if acked <= 2 {
+            eventually("it is settled", || fake.kept().leases.acked.len() == acked).await;
+        }
+        // Whatever the consumer would do with one settlement, it has time for it.
+        tokio::task::yield_now().await;
+    }
+    eventually("all are settled", || fake.kept().leases.acked.len() == 130).await;
+    assert_eq!(fake.kept().leases.settle_frames, 3, "many do not wait for an answer");
+}
+
+#[tokio::test]
 async fn many_are_taken_and_settled_together() {
     let fake = Fake::start().await;
     put(&fake, 20);

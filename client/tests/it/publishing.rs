@@ -126,6 +126,27 @@ async fn passing_refusals_are_retried_in_place() {
 }
 
 #[tokio::test]
+async fn what_comes_while_four_batches_have_no_answer_goes_together() {
+    let fake = Fake::start().await;
+    fake.kept().producers.mute = true;
+    let builder = fake.client().await.publisher(QUEUE).batch_messages(10);
+    let publisher = builder.linger(Duration::ZERO).open().await.unwrap();
+    let messages = numbered(0..44);
+    for (nth, message) in messages[..4].iter().enumerate() {
+        drop(publisher.publish(message.clone()).await.unwrap());
+        eventually("it is stored", || fake.kept().producers.stored.len() == nth + 1).await;
+    }
+    for message in &messages[4..] {
+        drop(publisher.publish(message.clone()).await.unwrap());
+        // Whatever the publisher would do with one message, it has time for it.
+        tokio::task::yield_now().await;
+    }
+    eventually("all are stored", || fake.kept().producers.stored.len() == 44).await;
+    assert_eq!(fake.kept().producers.batches, 8, "full ones do not wait for an answer");
+    assert_eq!(fake.kept().producers.stored, messages);
+}
+
+#[tokio::test]
 async fn a_batch_refused_for_good_does_not_hold_the_others_up() {
     let fake = Fake::start().await;
     let messages = numbered(0..300);
