@@ -72,7 +72,7 @@ struct Asked {
     /// A look that takes under two minutes: short, once each, and no growth.
     #[arg(long)]
     quick: bool,
-    /// Which parts, in this order; all unless given, but the soak and the growth only without --quick.
+    /// Which parts, in this order; all unless given, but the soak, the growth and the backlog only without --quick.
     #[arg(long, value_delimiter = ',')]
     parts: Vec<Part>,
     /// Which systems, by their names; all unless given.
@@ -103,6 +103,7 @@ enum Part {
     Payload,
     Connections,
     Growth,
+    Backlog,
     Soak,
 }
 
@@ -164,6 +165,7 @@ async fn measure(asked: &Asked) -> Result<()> {
             Part::Payload => run::shapes::payloads(&mut run).await?,
             Part::Connections => run::shapes::connections(&mut run).await?,
             Part::Growth => run::growth::run(&mut run).await?,
+            Part::Backlog => run::growth::backlog::run(&mut run).await?,
             Part::Soak => run::own::soak(&mut run).await?,
         }
     }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 use tempfile::TempDir;
 
-use super::growth::fill;
+use super::growth::backlog::fill;
 use super::shapes::single;
 use crate::load::{Load, both, consume, publish};
 use crate::plan::{Best, PAYLOAD_BYTES};

@@ -20,15 +20,12 @@ const SMALLEST: u64 = 1_000;
 const LOOK: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The curve, and then its two ends in turn.
 pub async fn run(run: &mut Run) -> Result<()> {
     let (mut running, _folder) = own::start(run).await?;
     running.create("backlog").await?;
     for backlog in decades(SMALLEST, run.lengths.backlog) {
-        fill(&running, "backlog", backlog).await?;
-        let load = Best::of("posthouse").load(PAYLOAD_BYTES, run.lengths.scenario);
-        let load = Load { most: u64::MAX, stands: true, ..load };
-        let measured = both::run(&running, "backlog", load).await?;
-        run.note(&point(measured.row("", "posthouse", "both", &load), "backlog", backlog))?;
+        beside(run, &running, backlog, 0).await?;
         // The takers end after the senders, and may have taken all that waited.
         fill(&running, "backlog", backlog).await?;
         let stored = folder_bytes(&running.data())?;
@@ -38,7 +35,34 @@ pub async fn run(run: &mut Run) -> Result<()> {
         let start = Row { system: "posthouse".to_owned(), seconds, ..Row::default() };
         run.note(&point(Row { scenario: "start".to_owned(), ..start }, "start-seconds", backlog))?;
     }
+    ends(run, &running).await?;
     Box::new(running).stop().await
+}
+
+/// The shortest and the longest backlog, in turn, each on a server of its own: what else the machine does weighs on both.
+async fn ends(run: &mut Run, longest: &Running) -> Result<()> {
+    let (shortest, _folder) = own::start(run).await?;
+    shortest.create("backlog").await?;
+    for round in 1..=run.lengths.rounds {
+        let mut ends = [(&shortest, SMALLEST), (longest, run.lengths.backlog)];
+        if round.is_multiple_of(2) {
+            ends.reverse();
+        }
+        for (running, backlog) in ends {
+            beside(run, running, backlog, round).await?;
+        }
+    }
+    Box::new(shortest).stop().await
+}
+
+/// Publishes and consumes while so many messages wait.
+async fn beside(run: &mut Run, running: &Running, backlog: u64, round: u32) -> Result<()> {
+    fill(running, "backlog", backlog).await?;
+    let load = Best::of("posthouse").load(PAYLOAD_BYTES, run.lengths.scenario);
+    let load = Load { most: u64::MAX, stands: true, ..load };
+    let measured = both::run(running, "backlog", load).await?;
+    let row = Row { round, ..measured.row("", "posthouse", "both", &load) };
+    run.note(&point(row, "backlog", backlog))
 }
 
 /// Publishes until so many messages wait.

@@ -1,23 +1,20 @@
 //! How Posthouse fares as something grows: messages that wait, queues, tenants, consumers, messages under way.
 
-mod backlog;
+pub mod backlog;
 mod queues;
 mod shapes;
 mod tenants;
-
-pub use self::backlog::fill;
 
 use anyhow::Result;
 
 use super::Run;
 use crate::row::Row;
 
-/// All curves.
+/// All curves but that of the [backlog].
 pub async fn run(run: &mut Run) -> Result<()> {
     shapes::run(run).await?;
     tenants::run(run).await?;
-    queues::run(run).await?;
-    backlog::run(run).await
+    queues::run(run).await
 }
 
 /// A point of a curve.
