@@ -1,7 +1,7 @@
 //! The bytes of a segment file, little-endian.
 //!
 //! ```text
-//! segment:  header (whole blocks) | group | group | ... | zeroes up to the size in the header
+//! segment:  header (whole blocks) | group | group | ... | zeroes (format 1) or anything (2) up to the size in the header
 //! header:   magic 8 | format 4 | length 4 | id 8 | nonce 8 | previous nonce 8 | previous sequence 8 | size 8
 //!           | count 4 | count times (group 2, last index 8) | checksum 4
 //! group:    magic 4 | kind 2 | zero 2 | nonce 8 | sequence 8 | previous end 8 | body length 4 | records 4
@@ -12,7 +12,8 @@
 //! A group starts on a block of its own, so that writing it never touches bytes that are durable already. The nonce is
 //! random per segment and stands in every group: bytes of another file, or a payload made to look like a group, are
 //! never taken for one. The sequence counts groups over all segments; `previous end` is where the last durable group
-//! ended, so a group that can be read proves every group before it to have been durable.
+//! ended, so a group that can be read proves every group before it to have been durable. A segment of format 2 was made of
+//! the file of one that was not needed any more, whose bytes lie behind the groups.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +22,9 @@ use bytes::{Buf, BufMut, TryGetError};
 use super::{Entry, GroupId};
 
 /// The newest segment format this code writes and reads.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = REUSED;
+const FILLED: u32 = 1;
+const REUSED: u32 = 2;
 /// Headers and groups start on multiples of this.
 pub(super) const BLOCK: u64 = 4_096;
 /// Bytes of a group before its records.
@@ -43,6 +46,8 @@ pub(super) struct SegmentHeader {
     pub previous_sequence: u64,
     /// Bytes of the whole file.
     pub size: u64,
+    /// Whether the file was a segment before, so that what lies behind the groups says nothing.
+    pub reused: bool,
     /// The last index of each group before this segment.
     pub base: BTreeMap<GroupId, u64>,
 }
@@ -70,7 +75,7 @@ impl SegmentHeader {
         let len = self.len();
         let mut out = Vec::with_capacity(usize::try_from(len).unwrap_or_default());
         out.put_slice(SEGMENT_MAGIC);
-        out.put_u32_le(FORMAT);
+        out.put_u32_le(if self.reused { REUSED } else { FILLED });
         // A header is at most 64 Ki groups of ten bytes.
         out.put_u32_le(u32::try_from(len).unwrap_or(u32::MAX));
         for value in [self.id, self.nonce, self.previous_nonce, self.previous_sequence, self.size] {
@@ -98,7 +103,7 @@ impl SegmentHeader {
             return Err(HeaderError::Newer(format));
         }
         let len = bytes.try_get_u32_le()?;
-        let sound = format == FORMAT && len > 0 && u64::from(len).is_multiple_of(BLOCK) && len <= 1 << 20;
+        let sound = format >= FILLED && len > 0 && u64::from(len).is_multiple_of(BLOCK) && len <= 1 << 20;
         if sound { Ok(len as usize) } else { Err(HeaderError::Damaged) }
     }
 
@@ -107,7 +112,9 @@ impl SegmentHeader {
         if Self::length_of(header)? != header.len() {
             return Err(HeaderError::Damaged);
         }
-        let mut bytes = &header[16..];
+        let mut bytes = &header[SEGMENT_MAGIC.len()..];
+        let reused = bytes.try_get_u32_le()? == REUSED;
+        let _len = bytes.try_get_u32_le()?;
         let [mut id, mut nonce, mut previous_nonce, mut previous_sequence, mut size] = [0; 5];
         for value in [&mut id, &mut nonce, &mut previous_nonce, &mut previous_sequence, &mut size] {
             *value = bytes.try_get_u64_le()?;
@@ -121,7 +128,7 @@ impl SegmentHeader {
         if bytes.try_get_u32_le()? != crc32c::crc32c(&header[..summed]) {
             return Err(HeaderError::Damaged);
         }
-        Ok(Self { id, nonce, previous_nonce, previous_sequence, size, base })
+        Ok(Self { id, nonce, previous_nonce, previous_sequence, size, reused, base })
     }
 }
 
@@ -259,8 +266,17 @@ mod tests {
     #[test]
     fn a_segment_header_comes_back_and_every_flipped_byte_is_noticed() {
         let base = (0..700).map(|group| (GroupId(group), u64::from(group) * 3)).collect();
-        let header =
-            SegmentHeader { id: 7, nonce: 8, previous_nonce: 9, previous_sequence: 10, size: 1 << 20, base };
+        let mut header = SegmentHeader {
+            id: 7,
+            nonce: 8,
+            previous_nonce: 9,
+            previous_sequence: 10,
+            size: 1 << 20,
+            reused: false,
+            base,
+        };
+        assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header.clone()));
+        header.reused = true;
         let bytes = header.encode();
         assert_eq!(bytes.len() as u64, header.len());
         assert_eq!(SegmentHeader::decode(&bytes), Ok(header));
@@ -279,11 +295,12 @@ mod tests {
             previous_nonce: 0,
             previous_sequence: 0,
             size: 8_192,
+            reused: false,
             base: BTreeMap::new(),
         };
         let mut bytes = header.encode();
-        bytes[8] = 2;
-        assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderError::Newer(2)));
+        bytes[8] = 3;
+        assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderError::Newer(3)));
     }
 
     #[test]

@@ -19,6 +19,9 @@ use super::open::LogOpenError;
 use super::turn_tests::Held;
 use super::{Entry, GroupId, Log, ProposeError};
 
+/// Whose entries a worn log had before.
+const FORMER: GroupId = GroupId(77);
+
 /// One sync's worth of entries.
 type Group = Vec<(u16, Vec<u8>)>;
 
@@ -35,6 +38,22 @@ fn write(dir: &Path, options: &LocalLogOptions, groups: &[Group], clean: bool) -
         writer.mark().unwrap();
     }
     sizes
+}
+
+/// How a log is written in a new folder: if it is worn, its next segments are made of the files of earlier ones.
+fn begin(dir: &Path, worn: bool) -> LocalLogOptions {
+    if !worn {
+        return small();
+    }
+    let options = LocalLogOptions { spare_segments: true, ..small() };
+    let mut writer = LocalLog::open(dir, options.clone()).unwrap().into_writer().unwrap();
+    let count = 60;
+    for _ in 0..count {
+        writer.append(&[(FORMER, vec![0xEE; 4_000].into())]).unwrap();
+    }
+    writer.kept().trim(&BTreeMap::from([(FORMER, count)])).unwrap();
+    assert!(writer.kept().has_reusable());
+    options
 }
 
 fn groups(most: usize) -> impl Strategy<Value = Vec<Group>> {
@@ -57,6 +76,7 @@ fn read(dir: &Path, options: &LocalLogOptions) -> Result<BTreeMap<GroupId, Vec<E
         .unwrap();
         all.insert(group, entries);
     }
+    all.remove(&FORMER);
     Ok(all)
 }
 
@@ -87,7 +107,7 @@ fn segments(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// The last segment, and where its last group begins and ends.
-fn last_group(dir: &Path) -> (PathBuf, u64, u64) {
+pub(super) fn last_group(dir: &Path) -> (PathBuf, u64, u64) {
     let path = segments(dir).pop().unwrap();
     let bytes = fs::read(&path).unwrap();
     let header = SegmentHeader::decode(&bytes[..SegmentHeader::length_of(&bytes).unwrap()]).unwrap();
@@ -103,18 +123,19 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_log_comes_back(written in groups(30), clean: bool) {
+    fn a_log_comes_back(written in groups(30), clean: bool, worn: bool) {
         let dir = tempfile::tempdir().unwrap();
-        write(dir.path(), &small(), &written, clean);
+        write(dir.path(), &begin(dir.path(), worn), &written, clean);
         prop_assert_eq!(read(dir.path(), &small()).unwrap(), expected(&written));
     }
 
     #[test]
     fn a_flipped_byte_never_loses_more_than_the_last_group(
-        written in groups(12), clean: bool, flips in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 1..=255_u8), 40),
+        written in groups(12), clean: bool, worn: bool,
+        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 1..=255_u8), 40),
     ) {
         let dir = tempfile::tempdir().unwrap();
-        write(dir.path(), &small(), &written, clean);
+        write(dir.path(), &begin(dir.path(), worn), &written, clean);
         let files = segments(dir.path());
         for (file, at, flip) in flips {
             let path = file.get(&files);
@@ -159,18 +180,20 @@ proptest! {
         }
     }
 
-    /// A crash in mid-write leaves any subset of the last group's sectors; what was there before, were zeroes.
+    /// A crash in mid-write leaves any subset of the last group's sectors; what was there before, were zeroes, or bytes of
+    /// another segment.
     #[test]
     fn a_torn_group_is_cut_and_the_log_goes_on(
-        written in groups(12), more in groups(6), torn in prop::collection::vec(any::<bool>(), 64),
+        written in groups(12), more in groups(6), torn in prop::collection::vec(any::<bool>(), 64), worn: bool,
     ) {
         let dir = tempfile::tempdir().unwrap();
-        write(dir.path(), &small(), &written, false);
+        let options = begin(dir.path(), worn);
+        write(dir.path(), &options, &written, false);
         let (path, from, to) = last_group(dir.path());
         let file = fs::OpenOptions::new().write(true).open(path).unwrap();
         for (sector, torn) in (from..to).step_by(512).zip(torn.into_iter().cycle()) {
             if torn {
-                file.write_all_at(&[0; 512], sector).unwrap();
+                file.write_all_at(&[if worn { 0xEE } else { 0 }; 512], sector).unwrap();
             }
         }
         drop(file);
@@ -180,7 +203,7 @@ proptest! {
             other => return Err(TestCaseError::fail(other)),
         };
         let all: Vec<_> = written[..kept].iter().chain(&more).cloned().collect();
-        write(dir.path(), &small(), &more, false);
+        write(dir.path(), &options, &more, false);
         prop_assert_eq!(read(dir.path(), &small()).unwrap(), expected(&all));
     }
 
@@ -217,9 +240,9 @@ fn a_newer_format_is_refused_as_such() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), &small(), &some_groups(3), true);
     let file = fs::OpenOptions::new().write(true).open(&segments(dir.path())[0]).unwrap();
-    file.write_all_at(&2_u32.to_le_bytes(), 8).unwrap();
+    file.write_all_at(&3_u32.to_le_bytes(), 8).unwrap();
     let error = read(dir.path(), &small()).unwrap_err();
-    assert!(matches!(error, LogOpenError::Newer { found: 2, known: 1, .. }));
+    assert!(matches!(error, LogOpenError::Newer { found: 3, known: 2, .. }));
     assert!(error.to_string().contains("start the version that wrote it"), "{error}");
 }
 

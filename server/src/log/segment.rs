@@ -161,8 +161,8 @@ pub(super) fn scan(
         let damaged = |what: &str| LogOpenError::damaged(path, at, what);
         let mut first = [0; GROUP_HEADER];
         file.read_exact_at(&mut first, at).map_err(read)?;
-        let group = GroupHeader::decode(&first, header.nonce);
-        if let Some(group) = group {
+        let begun = GroupHeader::decode(&first, header.nonce);
+        if let Some(group) = begun {
             if group.sequence != end.sequence + 1 || group.previous_end != at {
                 return Err(damaged("a group stands there that belongs elsewhere"));
             }
@@ -172,8 +172,8 @@ pub(super) fn scan(
             body.resize(group.body as usize, 0);
             file.read_exact_at(&mut body, at + GROUP_HEADER as u64).map_err(read)?;
         }
-        let Some(group) = group.filter(|group| crc32c::crc32c(&body) == group.checksum) else {
-            end.tail = judge_tail(file, header, at).map_err(read)?.ok_or_else(|| {
+        let Some(group) = begun.filter(|group| crc32c::crc32c(&body) == group.checksum) else {
+            end.tail = judge_tail(file, header, at, begun).map_err(read)?.ok_or_else(|| {
                 damaged("a group cannot be read although a later one proves that it was complete")
             })?;
             break;
@@ -199,9 +199,15 @@ pub(super) fn scan(
     Ok(end)
 }
 
-/// Judges what begins at `from`, where no whole group stands; nothing if a later group proves that one should.
-fn judge_tail(file: &File, header: &SegmentHeader, from: u64) -> io::Result<Option<Tail>> {
-    let mut until = None;
+/// Judges what begins at `from`, where no whole group stands, but one may have begun; nothing if a later group proves that one
+/// should. In a file that was used before, other bytes than a group's beginning do not tell of one.
+fn judge_tail(
+    file: &File,
+    header: &SegmentHeader,
+    from: u64,
+    begun: Option<GroupHeader>,
+) -> io::Result<Option<Tail>> {
+    let mut until = begun.filter(|_| header.reused).map(|group| from + group.len());
     let mut part = vec![0; 1 << 20];
     let mut at = from;
     while at < header.size {
@@ -212,7 +218,7 @@ fn judge_tail(file: &File, header: &SegmentHeader, from: u64) -> io::Result<Opti
             if begins > from && GroupHeader::decode(block, header.nonce).is_some() {
                 return Ok(None);
             }
-            if block.iter().any(|byte| *byte != 0) {
+            if !header.reused && block.iter().any(|byte| *byte != 0) {
                 until = Some(begins + block.len() as u64);
             }
         }

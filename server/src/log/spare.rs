@@ -14,18 +14,20 @@ use super::disk::{Disk, wants_page_cache, zero};
 /// Its name until it is a segment.
 pub(super) const NAME: &str = "spare.new";
 
-/// A file of zeroes that counts for nothing yet.
+/// A file, written all over, that counts for nothing yet.
 #[derive(Debug)]
 pub(super) struct Spare {
     pub file: File,
     pub path: PathBuf,
     pub bytes: u64,
+    /// It was a segment, and has that one's bytes instead of zeroes.
+    pub reused: bool,
 }
 
 /// Makes spares on a thread of its own, one at a time.
 #[derive(Debug)]
 pub(super) struct Spares {
-    wanted: Sender<()>,
+    wanted: Sender<u64>,
     /// Nothing when one could not be made.
     made: Receiver<Option<Spare>>,
     state: State,
@@ -40,13 +42,13 @@ enum State {
 }
 
 impl Spares {
-    /// Makes them in `dir`, each of so many bytes. The thread ends when this is dropped.
-    pub fn start(disk: Disk, dir: &Path, bytes: u64) -> Result<Self, LogError> {
+    /// Makes them in `dir`. The thread ends when this is dropped.
+    pub fn start(disk: Disk, dir: &Path) -> Result<Self, LogError> {
         let (wanted, wishes) = mpsc::channel();
         let (made, spares) = mpsc::channel();
         let path = dir.join(NAME);
         let make = move || {
-            for () in wishes {
+            for bytes in wishes {
                 // A segment can be made without one, and a full disk is told then.
                 let spare = fill(&disk, &path, bytes)
                     .inspect_err(|error| tracing::debug!(%error, "no log segment is made in advance"));
@@ -64,10 +66,10 @@ impl Spares {
         Ok(Self { wanted, made: spares, state: State::Idle })
     }
 
-    /// One will be needed soon.
-    pub fn want(&mut self) {
+    /// One of so many bytes will be needed soon.
+    pub fn want(&mut self, bytes: u64) {
         self.look();
-        if matches!(self.state, State::Idle) && self.wanted.send(()).is_ok() {
+        if matches!(self.state, State::Idle) && self.wanted.send(bytes).is_ok() {
             self.state = State::Making;
         }
     }
@@ -117,7 +119,7 @@ pub(super) fn fill(disk: &Disk, path: &Path, bytes: u64) -> io::Result<Spare> {
         Ok(file)
     });
     match made {
-        Ok(file) => Ok(Spare { file, path: path.into(), bytes }),
+        Ok(file) => Ok(Spare { file, path: path.into(), bytes, reused: false }),
         Err(error) => {
             // It counts for nothing; if it stays, the next attempt removes it.
             let _ = fs::remove_file(path);

@@ -16,8 +16,9 @@ use super::spare::Spares;
 use super::{Entry, GroupId, LogError, segment};
 
 /// The first segment of a log is small: most test servers, and some real ones, never fill more. Those after it are made
-/// while it is written.
+/// while it is written, and grow so that there is time for it.
 const FIRST_SEGMENT_BYTES: u64 = 4 << 20;
+const GROWTH: u64 = 4;
 
 /// The segment that is written.
 #[derive(Debug)]
@@ -77,6 +78,7 @@ impl Writer {
             previous_nonce: 0,
             previous_sequence: 0,
             size: options.segment_bytes.next_multiple_of(BLOCK),
+            reused: false,
             base: last.clone(),
         };
         if options.spare_segments {
@@ -108,10 +110,15 @@ impl Writer {
         last: BTreeMap<GroupId, u64>,
     ) -> Result<Self, LogError> {
         let segment_bytes = options.segment_bytes.next_multiple_of(BLOCK);
-        let spares = match options.spare_segments {
-            true => Some(Spares::start(Disk::new(options), &dir, segment_bytes)?),
-            false => None,
+        let (spares, reused_bytes) = match options.spare_segments {
+            true => (Some(Spares::start(Disk::new(options), &dir)?), segment_bytes),
+            false => (None, 0),
         };
+        let kept = Kept::new(&dir, reused_bytes).map_err(|source| LogError {
+            doing: "look for files of earlier segments in",
+            path: dir.clone(),
+            source,
+        })?;
         let direct_writes = options.direct_writes;
         let direct = direct_writes.then(|| disk.direct(&active.path, &active.file)).flatten();
         Ok(Self {
@@ -120,7 +127,7 @@ impl Writer {
             segment_bytes,
             active,
             last,
-            kept: Arc::default(),
+            kept: Arc::new(kept),
             buffer: Aligned::default(),
             direct,
             direct_writes,
@@ -166,12 +173,19 @@ impl Writer {
         self.active.last.extend(last.iter());
         self.last.extend(last);
         self.kept.grew(len);
-        if let Some(spares) = &mut self.spares
-            && self.active.end > self.active.header.size / 2
-        {
-            spares.want();
-        }
+        self.look_ahead();
         Ok(entries)
+    }
+
+    /// Has the next segment's file made, unless there is one to be used again.
+    fn look_ahead(&mut self) {
+        let Active { end, header, .. } = &self.active;
+        let soon = *end > header.size / 2 || header.size > FIRST_SEGMENT_BYTES;
+        if let Some(spares) = self.spares.as_mut().filter(|_| soon)
+            && !self.kept.has_reusable()
+        {
+            spares.want(self.segment_bytes.min(header.size * GROWTH));
+        }
     }
 
     /// How large the next group may be so that it is written in a moment: nothing if the last one was not, and less than what
@@ -241,10 +255,13 @@ impl Writer {
             previous_nonce: self.active.header.nonce,
             previous_sequence: self.active.sequence,
             size: 0,
+            reused: false,
             base: self.last.clone(),
         };
         let least = header.len() + need + 2 * BLOCK;
-        let spare = self.spares.as_mut().and_then(|spares| spares.take(least));
+        let made = |spares: &mut Spares| spares.take(least);
+        let spare = self.kept.take_reusable(least).or_else(|| self.spares.as_mut().and_then(made));
+        header.reused = spare.as_ref().is_some_and(|spare| spare.reused);
         header.size = spare.as_ref().map_or_else(|| self.segment_bytes.max(least), |spare| spare.bytes);
         let mut file = match spare {
             Some(spare) => segment::prepare_spare(&self.disk, &self.dir, spare, &header),
@@ -253,6 +270,7 @@ impl Writer {
         if file.as_ref().is_err_and(|error| is_no_space(&error.source)) {
             // A nearly full disk still takes settlements, which make room.
             header.size = (self.segment_bytes / 16).next_multiple_of(BLOCK).max(least);
+            header.reused = false;
             file = segment::prepare(&self.disk, &self.dir, &header);
         }
         let file = file.map_err(|error| match is_no_space(&error.source) {
