@@ -51,7 +51,10 @@ pub(super) fn open(
     let ballast = Ballast::new(&config.server.data_dir, config.server.min_free_disk_bytes);
     let store = Arc::new(Store::open(&data_dir.store(), &StoreOptions::default())?);
     let watch = Watched::by(Arc::clone(observer) as _);
-    let log_options = LocalLogOptions { watch, ..LocalLogOptions::default() };
+    // What waits to be used again gives way before publishes have to.
+    let above = config.server.min_free_disk_bytes.saturating_add(limits::REUSED_LOG_ROOM_BYTES);
+    let log_options =
+        LocalLogOptions { watch, reuse_above_free_bytes: Some(above), ..LocalLogOptions::default() };
     let open_log = LocalLog::open(&data_dir.log(), log_options)?;
     observer.has_shards(shard_count);
     let (machines, catalogue_machine) = replay(&store, &open_log, shard_count, observer)?;

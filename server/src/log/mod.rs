@@ -18,6 +18,7 @@ mod open;
 mod queue;
 #[cfg(test)]
 mod recovery_tests;
+mod reuse;
 mod segment;
 mod spare;
 #[cfg(test)]

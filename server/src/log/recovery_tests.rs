@@ -13,7 +13,7 @@ use proptest::prelude::*;
 
 use super::conformance::{Recorder, propose, small};
 use super::disk::tests::{Fault, Op};
-use super::format::{GroupHeader, SegmentHeader};
+use super::format::{GroupHeader, Kind, Place, SegmentHeader, encode_group};
 use super::local::{LocalLog, LocalLogOptions, OnFatal};
 use super::open::LogOpenError;
 use super::turn_tests::Held;
@@ -45,14 +45,14 @@ fn begin(dir: &Path, worn: bool) -> LocalLogOptions {
     if !worn {
         return small();
     }
-    let options = LocalLogOptions { spare_segments: true, ..small() };
+    let options = LocalLogOptions { reuse_above_free_bytes: Some(0), ..small() };
     let mut writer = LocalLog::open(dir, options.clone()).unwrap().into_writer().unwrap();
     let count = 60;
     for _ in 0..count {
         writer.append(&[(FORMER, vec![0xEE; 4_000].into())]).unwrap();
     }
     writer.kept().trim(&BTreeMap::from([(FORMER, count)])).unwrap();
-    assert!(writer.kept().has_reusable());
+    assert!(writer.kept().reuse.has_any());
     options
 }
 
@@ -190,10 +190,16 @@ proptest! {
         let options = begin(dir.path(), worn);
         write(dir.path(), &options, &written, false);
         let (path, from, to) = last_group(dir.path());
+        let mut before = vec![0; 4_096];
+        if worn {
+            before.clear();
+            let place = Place { nonce: 1, sequence: 9, previous_end: from };
+            encode_group(&mut before, Kind::Data, place, &[]);
+        }
         let file = fs::OpenOptions::new().write(true).open(path).unwrap();
         for (sector, torn) in (from..to).step_by(512).zip(torn.into_iter().cycle()) {
             if torn {
-                file.write_all_at(&[if worn { 0xEE } else { 0 }; 512], sector).unwrap();
+                file.write_all_at(&before[..512], sector).unwrap();
             }
         }
         drop(file);
@@ -351,8 +357,12 @@ fn a_failed_write_or_sync_ends_the_log() {
 
 #[test]
 fn a_disk_that_is_full_again_and_again_loses_nothing_and_resurrects_nothing() {
-    for (op, every) in [(Op::Reserve, 3), (Op::Write, 5), (Op::Sync, 7)] {
+    for (op, every, worn) in [(Op::Reserve, 3), (Op::Write, 5), (Op::Sync, 7)]
+        .into_iter()
+        .flat_map(|(op, every)| [false, true].map(|worn| (op, every, worn)))
+    {
         let dir = tempfile::tempdir().unwrap();
+        let options = begin(dir.path(), worn);
         let on = Arc::new(AtomicBool::new(false));
         let (armed, calls) = (on.clone(), Mutex::new((0_u64, false)));
         let fault = Fault(Arc::new(move |called| {
@@ -366,7 +376,7 @@ fn a_disk_that_is_full_again_and_again_loses_nothing_and_resurrects_nothing() {
             *calls = (count + 1, fails);
             if fails { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
         }));
-        let options = LocalLogOptions { fault: Some(fault), ..small() };
+        let options = LocalLogOptions { fault: Some(fault), ..options };
         let sink = Arc::new(Recorder::default());
         let log = LocalLog::open(dir.path(), options).unwrap().start(sink.clone()).unwrap();
         on.store(true, Ordering::SeqCst);

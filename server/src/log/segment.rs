@@ -61,7 +61,7 @@ pub(super) fn prepare_filled(disk: &Disk, dir: &Path, header: &SegmentHeader) ->
     prepare_spare(disk, dir, spare, header)
 }
 
-/// Makes a segment's file of one that was made in advance, under a name that does not count yet.
+/// Makes a segment's file of one that was made in advance or is used again, under a name that does not count yet.
 pub(super) fn prepare_spare(
     disk: &Disk,
     dir: &Path,
@@ -75,7 +75,9 @@ pub(super) fn prepare_spare(
         .and_then(|()| disk.sync_new(&file));
     match made {
         Ok(()) => Ok(file),
-        Err(source) => Err(LogError { doing: "make the log segment of one made in advance", path, source }),
+        Err(source) => {
+            Err(LogError { doing: "make the log segment of a file that was there for it", path, source })
+        }
     }
 }
 
@@ -119,9 +121,9 @@ pub(super) fn read_header(file: &File, path: &Path, id: u64) -> Result<SegmentHe
 /// What lies behind the last whole group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tail {
-    /// Nothing was written there.
+    /// Nothing was written there, or nothing that can be told from what a file that is used again had before.
     Clean,
-    /// A group that was never finished; nothing is written at or after `until`.
+    /// A group that was never finished; nothing of it is written at or after `until`.
     Torn { until: u64 },
     /// The segment was finished and another follows.
     Sealed,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::conformance::{Recorder, small};
 use super::local::{LocalLog, LocalLogOptions};
 use super::recovery_tests::last_group;
+use super::reuse::Reuse;
 use super::writer::Writer;
 use super::{Entry, GroupId, Log, segment, spare};
 
@@ -17,7 +18,14 @@ const GROUP: GroupId = GroupId(3);
 const DEADLINE: Duration = Duration::from_secs(30);
 
 fn options() -> LocalLogOptions {
-    LocalLogOptions { spare_segments: true, direct_writes: true, lazy: false, ..small() }
+    let reuse_above_free_bytes = Some(0);
+    LocalLogOptions {
+        spare_segments: true,
+        direct_writes: true,
+        lazy: false,
+        reuse_above_free_bytes,
+        ..small()
+    }
 }
 
 fn writer(dir: &Path) -> Writer {
@@ -194,6 +202,72 @@ fn no_more_files_are_kept_than_may_wait_and_none_of_another_size() {
     let log = LocalLog::open(dir.path(), LocalLogOptions { segment_bytes: 64 << 10, ..options() }).unwrap();
     drop(log.into_writer().unwrap());
     assert_eq!(waiting(dir.path()).len(), 0);
+}
+
+#[test]
+fn files_do_not_wait_on_a_disk_with_little_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = writer(dir.path());
+    let mut number = 0;
+    (0..3).for_each(|_| number = fill_segment(&mut writer, dir.path(), number));
+    trim(&writer, number);
+    assert_eq!(waiting(dir.path()).len(), 3);
+    drop(writer);
+    let narrow = || LocalLogOptions { reuse_above_free_bytes: Some(u64::MAX), ..options() };
+    let mut writer = LocalLog::open(dir.path(), narrow()).unwrap().into_writer().unwrap();
+    assert_eq!(waiting(dir.path()).len(), 0);
+    number = fill_segment(&mut writer, dir.path(), number);
+    trim(&writer, number);
+    assert_eq!((segments(dir.path()).len(), waiting(dir.path()).len()), (1, 0));
+    drop(writer);
+    // Those that wait go when the room does.
+    let reuse = Reuse::open(dir.path(), 1_000, Some(0)).unwrap();
+    fs::write(dir.path().join("7.spare"), [1; 1_000]).unwrap();
+    reuse.add(dir.path().join("7.spare"));
+    reuse.give_way();
+    assert_eq!(waiting(dir.path()).len(), 1);
+    Reuse::open(dir.path(), 1_000, Some(u64::MAX)).unwrap().give_way();
+    assert_eq!(waiting(dir.path()).len(), 0);
+}
+
+#[test]
+fn a_file_that_has_another_name_or_would_take_one_is_not_used_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = writer(dir.path());
+    let mut number = 0;
+    (0..3).for_each(|_| number = fill_segment(&mut writer, dir.path(), number));
+    let found = segment::list(dir.path()).unwrap();
+    fs::hard_link(&found[0].1, dir.path().join("copy")).unwrap();
+    fs::write(found[1].1.with_extension("spare"), "somebody's").unwrap();
+    let before = fs::read(dir.path().join("copy")).unwrap();
+    trim(&writer, number);
+    (0..2).for_each(|_| number = fill_segment(&mut writer, dir.path(), number));
+    assert_eq!(fs::read(dir.path().join("copy")).unwrap(), before);
+    assert_eq!(fs::read(found[1].1.with_extension("spare")).unwrap(), b"somebody's");
+}
+
+#[test]
+fn a_file_that_was_about_to_be_used_again_at_a_crash_is_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = writer(dir.path());
+    let mut number = 0;
+    (0..3).for_each(|_| number = fill_segment(&mut writer, dir.path(), number));
+    trim(&writer, number);
+    drop(writer);
+    // Between its renaming and the renaming that makes it a segment.
+    let (last, path) = segment::list(dir.path()).unwrap().pop().unwrap();
+    let spare = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    let spare = spare.filter(|path| path.extension().is_some_and(|it| it == "spare")).max().unwrap();
+    fs::rename(spare, segment::path_of(dir.path(), last + 1).with_extension("new")).unwrap();
+    assert!(path.exists());
+    let first = number;
+    let mut writer = self::writer(dir.path());
+    (0..4).for_each(|_| number = fill_segment(&mut writer, dir.path(), number));
+    drop(writer);
+    let found = entries(dir.path());
+    let kept = found.iter().filter(|entry| entry.index > first);
+    assert!(kept.clone().count() as u64 == number - first);
+    assert!(kept.clone().all(|entry| entry.data[..] == data(entry.index - 1)));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::format::{BLOCK, Kind, Place, RECORD_HEADER, SegmentHeader, encode_gro
 use super::kept::{Kept, Sealed};
 use super::local::{LocalLogOptions, Watched};
 use super::queue::Proposal;
+use super::reuse::Reuse;
 use super::spare::Spares;
 use super::{Entry, GroupId, LogError, segment};
 
@@ -110,15 +111,16 @@ impl Writer {
         last: BTreeMap<GroupId, u64>,
     ) -> Result<Self, LogError> {
         let segment_bytes = options.segment_bytes.next_multiple_of(BLOCK);
-        let (spares, reused_bytes) = match options.spare_segments {
-            true => (Some(Spares::start(Disk::new(options), &dir)?), segment_bytes),
-            false => (None, 0),
+        let spares = match options.spare_segments {
+            true => Some(Spares::start(Disk::new(options), &dir)?),
+            false => None,
         };
-        let kept = Kept::new(&dir, reused_bytes).map_err(|source| LogError {
+        let reuse = Reuse::open(&dir, segment_bytes, options.reuse_above_free_bytes);
+        let kept = Kept::new(reuse.map_err(|source| LogError {
             doing: "look for files of earlier segments in",
             path: dir.clone(),
             source,
-        })?;
+        })?);
         let direct_writes = options.direct_writes;
         let direct = direct_writes.then(|| disk.direct(&active.path, &active.file)).flatten();
         Ok(Self {
@@ -180,9 +182,10 @@ impl Writer {
     /// Has the next segment's file made, unless there is one to be used again.
     fn look_ahead(&mut self) {
         let Active { end, header, .. } = &self.active;
-        let soon = *end > header.size / 2 || header.size > FIRST_SEGMENT_BYTES;
-        if let Some(spares) = self.spares.as_mut().filter(|_| soon)
-            && !self.kept.has_reusable()
+        // A little later than at once: a server that is started and does little should not fill a file for it.
+        let share = if header.size > FIRST_SEGMENT_BYTES { 8 } else { 2 };
+        if let Some(spares) = self.spares.as_mut().filter(|_| *end > header.size / share)
+            && !self.kept.reuse.has_any()
         {
             spares.want(self.segment_bytes.min(header.size * GROWTH));
         }
@@ -260,7 +263,7 @@ impl Writer {
         };
         let least = header.len() + need + 2 * BLOCK;
         let made = |spares: &mut Spares| spares.take(least);
-        let spare = self.kept.take_reusable(least).or_else(|| self.spares.as_mut().and_then(made));
+        let spare = self.kept.reuse.take(least).or_else(|| self.spares.as_mut().and_then(made));
         header.reused = spare.as_ref().is_some_and(|spare| spare.reused);
         header.size = spare.as_ref().map_or_else(|| self.segment_bytes.max(least), |spare| spare.bytes);
         let mut file = match spare {

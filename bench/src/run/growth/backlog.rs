@@ -20,12 +20,15 @@ const SMALLEST: u64 = 1_000;
 const LOOK: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The curve, and then its two ends in turn.
+/// The curve, its two ends last.
 pub async fn run(run: &mut Run) -> Result<()> {
     let (mut running, _folder) = own::start(run).await?;
     running.create("backlog").await?;
     for backlog in decades(SMALLEST, run.lengths.backlog) {
-        beside(run, &running, backlog, 0).await?;
+        // The ends are measured in turn.
+        if backlog != SMALLEST && backlog != run.lengths.backlog {
+            beside(run, &running, backlog, 0).await?;
+        }
         // The takers end after the senders, and may have taken all that waited.
         fill(&running, "backlog", backlog).await?;
         let stored = folder_bytes(&running.data())?;
@@ -39,7 +42,7 @@ pub async fn run(run: &mut Run) -> Result<()> {
     Box::new(running).stop().await
 }
 
-/// The shortest and the longest backlog, in turn, each on a server of its own: what else the machine does weighs on both.
+/// The shortest and the longest backlog, in turn, each on a server of its own: what the machine does besides weighs on both.
 async fn ends(run: &mut Run, longest: &Running) -> Result<()> {
     let (shortest, _folder) = own::start(run).await?;
     shortest.create("backlog").await?;

@@ -1,0 +1,107 @@
+//! Files of trimmed segments, of which the next ones are made: they are as fast as files of zeroes, and need not be written for
+//! it. They count for nothing until then.
+
+use std::collections::VecDeque;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::statvfs;
+
+use super::spare::Spare;
+
+/// The extension of a file that waits.
+const EXTENSION: &str = "spare";
+/// How many wait at most: about what is written from one trim to the next.
+const MOST: usize = 6;
+
+/// The files that wait.
+#[derive(Debug)]
+pub(super) struct Reuse {
+    dir: PathBuf,
+    /// The size of each.
+    file_bytes: u64,
+    /// None waits unless the disk has as much room; `None`: none ever does.
+    above_free_bytes: Option<u64>,
+    waiting: Mutex<VecDeque<PathBuf>>,
+}
+
+impl Reuse {
+    /// Takes over those that were left in `dir`, and removes what may not wait.
+    pub fn open(dir: &Path, file_bytes: u64, above_free_bytes: Option<u64>) -> io::Result<Self> {
+        let reuse = Self { dir: dir.into(), file_bytes, above_free_bytes, waiting: Mutex::default() };
+        let room = reuse.has_room();
+        for entry in fs::read_dir(dir)? {
+            let path = entry?.path();
+            if path.extension().is_none_or(|extension| extension != EXTENSION) {
+                continue;
+            }
+            if room && reuse.lock().len() < MOST && reuse.fits(&path) {
+                reuse.lock().push_back(path);
+            } else {
+                fs::remove_file(&path)?;
+            }
+        }
+        Ok(reuse)
+    }
+
+    /// The name under which a segment's file is to wait, if it is.
+    pub fn name_for(&self, segment: &Path) -> Option<PathBuf> {
+        let name = segment.with_extension(EXTENSION);
+        let wanted = self.lock().len() < MOST && self.has_room() && self.fits(segment);
+        // The name of another would be lost.
+        (wanted && !name.exists()).then_some(name)
+    }
+
+    /// One more waits. No crash may bring its former name back.
+    pub fn add(&self, path: PathBuf) {
+        self.lock().push_back(path);
+    }
+
+    /// Whether any waits.
+    pub fn has_any(&self) -> bool {
+        !self.lock().is_empty()
+    }
+
+    /// One that has so many bytes, at least.
+    pub fn take(&self, least: u64) -> Option<Spare> {
+        if self.file_bytes < least {
+            return None;
+        }
+        let path = self.lock().pop_front()?;
+        let file = OpenOptions::new().read(true).write(true).open(&path);
+        match file.ok().filter(|_| self.fits(&path)) {
+            Some(file) => Some(Spare { file, path, bytes: self.file_bytes, reused: true }),
+            None => {
+                // A segment can be made without it, and it may be gone.
+                let _ = fs::remove_file(&path);
+                None
+            }
+        }
+    }
+
+    /// Gives the room of all back if the disk has little.
+    pub fn give_way(&self) {
+        if !self.has_room() {
+            for path in self.lock().drain(..) {
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+
+    /// Whether a file can be written over: of the right size, and not somebody's copy as well.
+    fn fits(&self, path: &Path) -> bool {
+        fs::metadata(path).is_ok_and(|about| about.len() == self.file_bytes && about.nlink() == 1)
+    }
+
+    fn has_room(&self) -> bool {
+        let free = || statvfs(&self.dir).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        self.above_free_bytes.is_some_and(|least| free().is_ok_and(|free| free >= least))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<PathBuf>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
