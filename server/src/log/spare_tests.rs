@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use super::conformance::{Recorder, small};
 use super::local::{LocalLog, LocalLogOptions};
 use super::recovery_tests::last_group;
-use super::reuse::Reuse;
 use super::writer::Writer;
 use super::{Entry, GroupId, Log, segment, spare};
 
@@ -219,14 +218,10 @@ fn files_do_not_wait_on_a_disk_with_little_room() {
     number = fill_segment(&mut writer, dir.path(), number);
     trim(&writer, number);
     assert_eq!((segments(dir.path()).len(), waiting(dir.path()).len()), (1, 0));
-    drop(writer);
-    // Those that wait go when the room does.
-    let reuse = Reuse::open(dir.path(), 1_000, Some(0)).unwrap();
+    // Those that wait already go with the next trim.
     fs::write(dir.path().join("7.spare"), [1; 1_000]).unwrap();
-    reuse.add(dir.path().join("7.spare"));
-    reuse.give_way();
-    assert_eq!(waiting(dir.path()).len(), 1);
-    Reuse::open(dir.path(), 1_000, Some(u64::MAX)).unwrap().give_way();
+    writer.kept().reuse.add(dir.path().join("7.spare"));
+    trim(&writer, number);
     assert_eq!(waiting(dir.path()).len(), 0);
 }
 
