@@ -10,6 +10,8 @@ mod committer;
 #[cfg(test)]
 mod conformance;
 mod disk;
+#[cfg(test)]
+mod failing_tests;
 mod format;
 mod kept;
 mod local;
@@ -19,6 +21,8 @@ mod queue;
 #[cfg(test)]
 mod recovery_tests;
 mod reuse;
+#[cfg(test)]
+mod reuse_tests;
 mod segment;
 mod spare;
 #[cfg(test)]
