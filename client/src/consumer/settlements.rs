@@ -8,7 +8,7 @@ use super::{SettleError, command::Settle, ledger::Lease};
 use crate::error::{Error, Refusal};
 
 const FRAMES_IN_FLIGHT: usize = 4;
-/// The same while few settlements wait: a frame costs the server more than what is in it.
+/// The same while fewer than [`FEW`] settlements wait: a frame costs the server more than what is in it.
 const SMALL_FRAMES_IN_FLIGHT: usize = 2;
 const FEW: usize = 128;
 const SETTLEMENTS_PER_FRAME: usize = 1024;

@@ -85,9 +85,14 @@ impl Reuse {
     /// Gives the room of all back if the disk has little.
     pub fn give_way(&self) {
         if !self.has_room() {
-            for path in self.lock().drain(..) {
-                let _ = fs::remove_file(path);
-            }
+            self.lock().retain(|path| match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    let file = path.display();
+                    tracing::warn!(%file, %error, "a file the log does not need takes room on a nearly full disk");
+                    true
+                }
+                _ => false,
+            });
         }
     }
 

@@ -19,6 +19,7 @@ use super::{Entry, GroupId, LogError, segment};
 /// The first segment of a log is small: most test servers, and some real ones, never fill more. Those after it are made
 /// while it is written, and grow so that there is time for it.
 const FIRST_SEGMENT_BYTES: u64 = 4 << 20;
+/// How many times as large as the one before it a segment is that is made in advance, up to the size of all.
 const GROWTH: u64 = 4;
 
 /// The segment that is written.
