@@ -9,6 +9,7 @@ use posthouse_engine::{
     body,
     ids::{DEFAULT_LANE, SubscriptionRef},
     keys,
+    kv::{Family, Kv as _},
     schema::{BodyHeader, Content, DeadLetterOrigin},
 };
 use prost::Message as _;
@@ -84,25 +85,21 @@ async fn read_stored(
 ) -> Result<Vec<Option<Bytes>>, BodyError> {
     let store = Arc::clone(store);
     let read = move || {
-        let keys: Vec<_> = wanted.iter().map(|s| keys::body(at.queue, DEFAULT_LANE, *s)).collect();
-        let mut values = store.bodies(&keys, amount).map_err(|why| BodyError(with_cause(&why)))?;
-        let gone: Vec<usize> =
-            values.iter().enumerate().filter(|(_, v)| v.is_none()).map(|(i, _)| i).collect();
-        if gone.is_empty() {
-            return Ok(values);
-        }
-        let sequences = gone.iter().filter_map(|i| wanted.get(*i));
-        let keys: Vec<_> = sequences.map(|s| keys::aside(at, DEFAULT_LANE, *s)).collect();
-        let aside = store.bodies(&keys, amount).map_err(|why| BodyError(with_cause(&why)))?;
-        if let Some(unread) = gone.get(aside.len()) {
-            values.truncate(*unread);
-        }
-        for (index, value) in gone.into_iter().zip(aside) {
-            if let Some(slot) = values.get_mut(index) {
-                *slot = value;
+        let bodies = store.bodies(at.queue, DEFAULT_LANE, &wanted, amount);
+        let mut bodies = bodies.map_err(|why| BodyError(with_cause(&why)))?;
+        let (mut read, mut bytes) = (0, 0);
+        for (body, sequence) in bodies.iter_mut().zip(&wanted) {
+            if bytes >= amount.most_bytes {
+                break;
             }
+            if body.is_none() {
+                let aside = store.get(Family::Body, &keys::aside(at, DEFAULT_LANE, *sequence));
+                *body = aside.map_err(|why| BodyError(why.to_string()))?;
+            }
+            (read, bytes) = (read + 1, bytes + body.as_ref().map_or(0, Bytes::len));
         }
-        Ok(values)
+        bodies.truncate(read);
+        Ok(bodies)
     };
     tokio::task::spawn_blocking(read).await.unwrap_or_else(|why| Err(BodyError(why.to_string())))
 }
@@ -152,7 +149,7 @@ mod tests {
     const QUEUE: QueueRef = QueueRef { department: DepartmentId(1), queue: QueueId(1) };
 
     /// 20 bodies in the store, some of them set aside, those of some sequences in memory, too.
-    fn bodies(cached: &[u64]) -> (tempfile::TempDir, Arc<Store>, BodyCache) {
+    fn bodies(cached: &[u64], aside: &[u64]) -> (tempfile::TempDir, Arc<Store>, BodyCache) {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), &StoreOptions::default()).unwrap();
         let cache = BodyCache::new(1 << 20);
@@ -165,6 +162,7 @@ mod tests {
             if cached.contains(&sequence) {
                 cache.put_all(vec![(key.clone(), head.clone(), tail.clone())]);
             }
+            let key = if aside.contains(&sequence) { keys::aside(AT, DEFAULT_LANE, sequence) } else { key };
             store.write(&[Write::Put { family: Family::Body, key, head, tail }]).unwrap();
         }
         (dir, Arc::new(store), cache)
@@ -173,8 +171,17 @@ mod tests {
     #[tokio::test]
     async fn no_more_is_read_than_the_amount_says_and_one_at_least() {
         let sequences: Vec<u64> = (1..=20).collect();
-        for cached in [&[][..], &[2, 4, 5, 9, 20], &[2, 4, 18], &[1, 2, 3, 4, 5, 6, 8, 9, 10]] {
-            let (_dir, store, cache) = bodies(cached);
+        let all_aside = sequences.clone();
+        let cases = [
+            (&[][..], &[][..]),
+            (&[], &[1, 2, 9, 13]),
+            (&[], &all_aside),
+            (&[2, 4, 5, 9, 20], &[4, 7]),
+            (&[2, 4, 18], &[3]),
+            (&[1, 2, 3, 4, 5, 6, 8, 9, 10], &[7, 12, 13, 14]),
+        ];
+        for (cached, aside) in cases {
+            let (_dir, store, cache) = bodies(cached, aside);
             // Those in memory, those set aside and the others are counted each by themselves.
             for (most_bytes, least, most) in [(1, 1, 3), (4_500, 4, 15), (usize::MAX, 20, 20)] {
                 let amount = Amount { body_bytes: 1_000, most_bytes };

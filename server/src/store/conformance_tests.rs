@@ -3,7 +3,7 @@
 use posthouse_engine::kv::{Family, Kv, MemKv, Write};
 use proptest::prelude::*;
 
-use super::{Amount, Store, StoreOptions};
+use super::{Store, StoreOptions};
 
 /// Small buffers, so that a test meets flushes and compactions.
 pub(super) fn small() -> StoreOptions {
@@ -76,9 +76,6 @@ proptest! {
                 prop_assert_eq!(store.range(*family, a, b, 1_000).unwrap(), model.range(*family, a, b, 1_000).unwrap());
                 prop_assert_eq!(store.last(*family, a, b).unwrap(), model.last(*family, a, b).unwrap());
             }
-            let keys: Vec<_> = asked.iter().map(|(_, key, _, _)| key.clone()).collect();
-            let bodies: Vec<_> = keys.iter().map(|key| model.get(Family::Body, key).unwrap()).collect();
-            prop_assert_eq!(store.bodies(&keys, Amount::ALL).unwrap(), bodies);
         }
     }
 }

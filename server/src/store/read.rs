@@ -1,6 +1,7 @@
 //! How rows are read, but for those of [bodies](super::read_bodies).
 
 use bytes::Bytes;
+use posthouse_engine::keys::{BodyKey, Key as _};
 use posthouse_engine::kv::{Family, Kv, KvError, Row};
 use rocksdb::{DBRawIterator, ReadOptions};
 
@@ -55,9 +56,11 @@ impl Store {
 
 impl Kv for Store {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, KvError> {
-        match family {
-            Family::Body => Ok(self.bodies(&[key.to_vec()], Amount::ALL).map_err(unread)?.pop().flatten()),
-            _ => self.plain(family, key).map_err(unread),
+        match BodyKey::decode(key).filter(|_| family == Family::Body) {
+            Some(BodyKey { queue, lane, sequence }) => {
+                Ok(self.bodies(queue, lane, &[sequence], Amount::ALL).map_err(unread)?.pop().flatten())
+            }
+            None => self.plain(family, key).map_err(unread),
         }
     }
 

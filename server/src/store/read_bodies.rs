@@ -1,13 +1,15 @@
 //! How bodies are read: out of [packs](super::packs), and not those that were trimmed.
 
 use bytes::Bytes;
+use posthouse_engine::ids::{Lane, QueueRef};
+use posthouse_engine::keys;
 use posthouse_engine::kv::{Family, Row};
 use rocksdb::{DBRawIterator, ReadOptions};
 
 use super::errors::StoreError;
 use super::packs::{PACK_BYTES, Pack};
 use super::rocks::Store;
-use super::trims::split;
+use super::trims::join;
 
 /// The bytes of a key before its sequence.
 const LINE_BYTES: usize = 10;
@@ -29,33 +31,37 @@ impl Amount {
 }
 
 impl Store {
-    /// The bodies at these keys, in their order, as many as the amount allows: one at least. Those that follow each other
-    /// are copied, and held in memory, together; if most do, as much is read ahead in each file that is looked into as they
-    /// may take there.
+    /// The bodies of a lane at these sequences, in their order, as many as the amount allows: one at least. Those that
+    /// follow each other are copied, and held in memory, together; if most do, as much is read ahead in each file that is
+    /// looked into as they may take there.
     ///
     /// # Errors
     /// When one of them cannot be read.
-    pub fn bodies(&self, keys: &[Vec<u8>], amount: Amount) -> Result<Vec<Option<Bytes>>, StoreError> {
-        let hidden = self.trims.hidden(keys);
-        let (mut bodies, mut bytes) = (Vec::with_capacity(keys.len()), 0);
-        let ahead = near(keys).saturating_mul(amount.body_bytes).min(amount.most_bytes).min(MOST_AHEAD);
-        let mut rows = Rows { store: self, ahead, iterator: None, line: &[], last: None };
-        while let Some(key) = keys.get(bodies.len()).filter(|_| bytes < amount.most_bytes) {
-            let (read, rest) = (bodies.len(), keys.iter().zip(&hidden).skip(bodies.len()));
-            match split(key) {
-                _ if hidden[read] => bodies.push(None),
-                None => bodies.push(self.plain(Family::Body, key)?),
-                Some((line, sequence)) => match rows.holding(key, line, sequence)? {
-                    None => bodies.push(None),
-                    Some(pack) => {
-                        let wanted = (sequence..=pack.last).zip(rest);
-                        let together = wanted.take_while(|(sequence, (key, hidden))| {
-                            !**hidden && split(key) == Some((line, *sequence))
-                        });
-                        let end = sequence + together.count() as u64;
-                        bodies.extend(pack.copied(sequence..end).map(Some));
-                    }
-                },
+    pub fn bodies(
+        &self,
+        queue: QueueRef,
+        lane: Lane,
+        sequences: &[u64],
+        amount: Amount,
+    ) -> Result<Vec<Option<Bytes>>, StoreError> {
+        let key = keys::body(queue, lane, 0);
+        let line = key.get(..LINE_BYTES).unwrap_or(&key);
+        let gone = self.trims.gone(line);
+        let (mut bodies, mut bytes) = (Vec::with_capacity(sequences.len()), 0);
+        let ahead = near(sequences).saturating_mul(amount.body_bytes).min(amount.most_bytes).min(MOST_AHEAD);
+        let mut rows = Rows { store: self, line, ahead, iterator: None, last: None };
+        while let Some(sequence) = sequences.get(bodies.len()).filter(|_| bytes < amount.most_bytes) {
+            let read = bodies.len();
+            let pack = if gone.contains(sequence) { None } else { rows.holding(*sequence)? };
+            match pack {
+                None => bodies.push(None),
+                Some(pack) => {
+                    let wanted = (*sequence..=pack.last).zip(&sequences[read..]);
+                    let together =
+                        wanted.take_while(|(next, wanted)| next == *wanted && !gone.contains(next));
+                    let end = sequence + together.count() as u64;
+                    bodies.extend(pack.copied(*sequence..end).map(Some));
+                }
             }
             bytes += bodies[read..].iter().flatten().map(Bytes::len).sum::<usize>();
         }
@@ -137,22 +143,22 @@ pub(super) fn unpacked<'a>(key: &'a [u8], value: &'a [u8]) -> Result<Vec<Unpacke
     }
 }
 
-/// Rows that are visited in the order of the keys, mostly one after the other.
+/// Rows of a line that are visited in the order of the sequences, mostly one after the other.
 struct Rows<'a, 'k> {
     store: &'a Store,
+    line: &'k [u8],
     /// Bytes that are read in one piece, from the first block on that is not in memory.
     ahead: usize,
     /// None until one is looked for.
     iterator: Option<DBRawIterator<'a>>,
-    line: &'k [u8],
     /// The last sequence of the row that the iterator is at.
     last: Option<u64>,
 }
 
-impl<'k> Rows<'_, 'k> {
+impl Rows<'_, '_> {
     /// The row that holds a body.
-    fn holding(&mut self, key: &[u8], line: &'k [u8], sequence: u64) -> Result<Option<Pack<'_>>, StoreError> {
-        let behind = self.last.filter(|last| self.line == line && last.checked_add(1) == Some(sequence));
+    fn holding(&mut self, sequence: u64) -> Result<Option<Pack<'_>>, StoreError> {
+        let behind = self.last.is_some_and(|last| last.checked_add(1) == Some(sequence));
         let iterator = match &mut self.iterator {
             Some(iterator) => iterator,
             none => {
@@ -165,27 +171,24 @@ impl<'k> Rows<'_, 'k> {
             }
         };
         match behind {
-            Some(_) => iterator.next(),
-            None => iterator.seek(key),
+            true => iterator.next(),
+            false => iterator.seek(join(self.line, sequence)),
         }
         iterator.status().map_err(failed)?;
         self.last = None;
         let Some((key, value)) = iterator.item() else { return Ok(None) };
-        let pack = Pack::of(key, value)?.filter(|pack| pack.holds(line, sequence));
-        if let Some(pack) = &pack {
-            (self.line, self.last) = (line, Some(pack.last));
-        }
+        let pack = Pack::of(key, value)?.filter(|pack| pack.holds(self.line, sequence));
+        self.last = pack.map(|pack| pack.last);
         Ok(pack)
     }
 }
 
-/// How many bodies are from the first to the last of these keys, if they are in the order of a line and at least half of
-/// what is there; otherwise 0.
-fn near(keys: &[Vec<u8>]) -> usize {
-    let ends = keys.first().zip(keys.last()).and_then(|(first, last)| Some((split(first)?, split(last)?)));
-    let Some(((line, first), (same, last))) = ends else { return 0 };
-    let span = last.checked_sub(first).and_then(|behind| usize::try_from(behind).ok()?.checked_add(1));
-    span.filter(|span| line == same && *span <= 2 * keys.len()).unwrap_or(0)
+/// How many bodies are from the first to the last of these sequences, if they ascend and are at least half of what is
+/// there; otherwise 0.
+fn near(sequences: &[u64]) -> usize {
+    let Some((first, last)) = sequences.first().zip(sequences.last()) else { return 0 };
+    let span = last.checked_sub(*first).and_then(|behind| usize::try_from(behind).ok()?.checked_add(1));
+    span.filter(|span| *span <= 2 * sequences.len()).unwrap_or(0)
 }
 
 fn failed(source: rocksdb::Error) -> StoreError {

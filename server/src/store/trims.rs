@@ -131,27 +131,12 @@ impl Trims {
 
     /// Whether the row of a key is gone.
     pub(super) fn hides(&self, key: &[u8]) -> bool {
-        let Some((line, sequence)) = split(key) else { return false };
-        self.read().get(line).is_some_and(|trimmed| (trimmed.from..trimmed.to).contains(&sequence))
+        split(key).is_some_and(|(line, sequence)| self.gone(line).contains(&sequence))
     }
 
-    /// Which of these are gone; they are mostly of one line.
-    pub(super) fn hidden(&self, keys: &[Vec<u8>]) -> Vec<bool> {
-        let lines = self.read();
-        let mut last: Option<(&[u8], Range<u64>)> = None;
-        let mut hidden = Vec::with_capacity(keys.len());
-        for key in keys {
-            let Some((line, sequence)) = split(key) else {
-                hidden.push(false);
-                continue;
-            };
-            let (_, gone) = match last.take().filter(|(of, _)| *of == line) {
-                Some(same) => last.insert(same),
-                None => last.insert((line, lines.get(line).map_or(0..0, |trimmed| trimmed.from..trimmed.to))),
-            };
-            hidden.push(gone.contains(&sequence));
-        }
-        hidden
+    /// The sequences of a line that are gone.
+    pub(super) fn gone(&self, line: &[u8]) -> Range<u64> {
+        self.read().get(line).map_or(0..0, |trimmed| trimmed.from..trimmed.to)
     }
 
     /// What a flush that begins now makes durable: lines, and up to where each is trimmed.
