@@ -9,11 +9,16 @@ use std::{
 
 use hyper::rt::Executor;
 use hyper_util::rt::TokioIo;
+use posthouse_proto::parted;
 use rustls::pki_types::ServerName;
 use tokio::{net::TcpStream, task::JoinSet};
 use tokio_rustls::{TlsConnector, client::TlsStream};
-use tonic::transport::{Channel, Endpoint, Uri};
-use tower::service_fn;
+use tonic::codegen::http::Response;
+use tonic::{
+    body::Body,
+    transport::{Channel, Endpoint, Uri},
+};
+use tower::{ServiceExt as _, service_fn, util::MapResponse};
 
 use crate::{
     context::{self, Context, ContextError},
@@ -35,6 +40,9 @@ pub(crate) async fn connect(context: &Context) -> Result<Channel, ConnectError> 
     dial_with(context, None, |endpoint| endpoint).await
 }
 
+/// Its answers are [`parted`].
+pub(crate) type PartedChannel = MapResponse<Channel, fn(Response<Body>) -> Response<Body>>;
+
 /// A connection for one stream, which ends with it: dropping this breaks it off, whatever is under way.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -51,8 +59,8 @@ impl Connection {
         Ok(Self { channel, _tasks: tasks })
     }
 
-    pub(crate) fn channel(&self) -> Channel {
-        self.channel.clone()
+    pub(crate) fn channel(&self) -> PartedChannel {
+        self.channel.clone().map_response(parted)
     }
 }
 

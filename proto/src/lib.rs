@@ -1,13 +1,15 @@
-//! The wire schema of Posthouse (package `posthouse.v1`) and the code generated from it. One message and the codec are by
-//! hand, for speed; on the wire they are what would be generated.
+//! The wire schema of Posthouse (package `posthouse.v1`) and the code generated from it. One message, the codec, and how
+//! bodies are cut are by hand, for speed; on the wire they are what would be generated.
 //!
 //! The messages and services are documented in `proto/posthouse/v1/*.proto`; those comments are repeated here.
 
 mod codec;
 mod delivery_batch;
+mod parted;
 
 pub use codec::{SizedCodec, SizedEncoder};
 pub use delivery_batch::{DeliveryBatch, EncodedDeliveries};
+pub use parted::{Parted, parted};
 
 /// Package `posthouse`.
 pub mod posthouse {

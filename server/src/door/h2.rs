@@ -13,6 +13,7 @@ use std::{
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use posthouse_proto::Parted;
 use tokio::{net::TcpStream, time::sleep};
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -186,7 +187,7 @@ impl<S: Calls> hyper::service::Service<Request<Incoming>> for Handing<S> {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.called.store(true, Ordering::Relaxed);
-        let mut request = request.map(Body::new);
+        let mut request = request.map(|body| Body::new(Parted::new(body)));
         let extensions = request.extensions_mut();
         match &self.identity {
             Ok(identity) => extensions.insert(Arc::clone(identity)).map(drop),

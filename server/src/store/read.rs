@@ -56,7 +56,7 @@ impl Store {
 
 impl Kv for Store {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, KvError> {
-        match BodyKey::decode(key).filter(|_| family == Family::Body) {
+        match (family == Family::Body).then(|| BodyKey::decode(key)).flatten() {
             Some(BodyKey { queue, lane, sequence }) => {
                 Ok(self.bodies(queue, lane, &[sequence], Amount::ALL).map_err(unread)?.pop().flatten())
             }

@@ -183,8 +183,8 @@ impl Rows<'_, '_> {
     }
 }
 
-/// How many bodies are from the first to the last of these sequences, if they ascend and are at least half of what is
-/// there; otherwise 0.
+/// How many bodies are from the first to the last of these sequences, if the last is not before the first and they are at
+/// least half of what is there; otherwise 0.
 fn near(sequences: &[u64]) -> usize {
     let Some((first, last)) = sequences.first().zip(sequences.last()) else { return 0 };
     let span = last.checked_sub(*first).and_then(|behind| usize::try_from(behind).ok()?.checked_add(1));

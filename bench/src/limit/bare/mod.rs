@@ -6,6 +6,7 @@ mod writer;
 use std::path::Path;
 
 use anyhow::Result;
+use posthouse_proto::parted;
 use posthouse_proto::v1::publish_stream_request::Frame;
 use posthouse_proto::v1::publisher_client::PublisherClient;
 use posthouse_proto::v1::publisher_server::{Publisher, PublisherServer};
@@ -14,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
+use tower::ServiceExt as _;
 
 use super::door::MAX_FRAME_BYTES;
 use super::load::Frames;
@@ -27,7 +29,8 @@ pub fn service(data: &Path) -> Result<PublisherServer<Bare>> {
 
 /// Opens a stream.
 pub async fn open(channel: Channel, frames: Frames) -> Result<Streaming<PublishStreamResponse>> {
-    let mut client = PublisherClient::new(channel).max_decoding_message_size(MAX_FRAME_BYTES);
+    let mut client =
+        PublisherClient::new(channel.map_response(parted)).max_decoding_message_size(MAX_FRAME_BYTES);
     Ok(client.publish_stream(frames).await?.into_inner())
 }
 

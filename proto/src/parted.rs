@@ -1,0 +1,209 @@
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::Response;
+use http_body::{Body, Frame};
+
+/// Of a gRPC message: a byte that says whether it is compressed, and its length as a big-endian `u32`.
+const PREFIX_BYTES: usize = 5;
+
+/// Pieces that are handed on before others have their turn: somebody may send nothing but empty messages.
+const MOST_AT_ONCE: usize = 256;
+
+/// A gRPC body whose data comes with each message's prefix in a piece of its own. tonic makes room for a message when it has
+/// read its prefix, and what came in the same piece is then copied into the new room: all of a batch that fits one HTTP/2
+/// frame. Nothing is copied here.
+#[derive(Debug)]
+pub struct Parted<B> {
+    body: B,
+    /// What has come and is not handed on.
+    data: Bytes,
+    next: Next,
+    /// How many pieces were handed on since others had their turn.
+    pieces: usize,
+}
+
+/// What the next byte belongs to.
+#[derive(Debug, Clone, Copy)]
+enum Next {
+    /// A prefix, of which so many bytes are known.
+    Prefix([u8; PREFIX_BYTES], usize),
+    /// A message, of which so many bytes are to come.
+    Message(usize),
+}
+
+/// An answer whose body comes so.
+#[must_use]
+pub fn parted(response: Response<tonic::body::Body>) -> Response<tonic::body::Body> {
+    response.map(|body| tonic::body::Body::new(Parted::new(body)))
+}
+
+impl<B> Parted<B> {
+    /// The same body in other pieces.
+    pub fn new(body: B) -> Self {
+        Self { body, data: Bytes::new(), next: Next::after(0), pieces: 0 }
+    }
+
+    /// The next piece of the data that has come, which is not empty.
+    fn piece(&mut self) -> Bytes {
+        match self.next {
+            Next::Prefix(mut prefix, known) => {
+                let piece = self.data.split_to(self.data.len().min(PREFIX_BYTES - known));
+                let until = known + piece.len();
+                prefix[known..until].copy_from_slice(&piece);
+                let [_, length @ ..] = prefix;
+                let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+                self.next =
+                    if until < PREFIX_BYTES { Next::Prefix(prefix, until) } else { Next::after(length) };
+                piece
+            }
+            Next::Message(left) => {
+                let piece = self.data.split_to(self.data.len().min(left));
+                self.next = Next::after(left - piece.len());
+                piece
+            }
+        }
+    }
+}
+
+impl Next {
+    /// When so many bytes of a message are to come.
+    fn after(left: usize) -> Self {
+        if left == 0 { Self::Prefix([0; PREFIX_BYTES], 0) } else { Self::Message(left) }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Parted<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        if self.pieces == MOST_AT_ONCE {
+            self.pieces = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        while self.data.is_empty() {
+            match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.data = data,
+                    Err(frame) => return Poll::Ready(Some(Ok(frame))),
+                },
+                ended => return Poll::Ready(ended),
+            }
+        }
+        self.pieces += 1;
+        Poll::Ready(Some(Ok(Frame::data(self.piece()))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.data.is_empty() && self.body.is_end_stream()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use futures_util::FutureExt as _;
+    use http_body_util::BodyExt as _;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Data as the network may cut it, and trailers.
+    #[derive(Debug)]
+    struct Cut(VecDeque<Frame<Bytes>>);
+
+    impl Body for Cut {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            Poll::Ready(self.0.pop_front().map(Ok))
+        }
+
+        fn is_end_stream(&self) -> bool {
+            self.0.is_empty()
+        }
+    }
+
+    /// The bytes of messages of these lengths.
+    fn encoded(lengths: &[usize]) -> Vec<u8> {
+        let message = |(number, length): (usize, &usize)| {
+            let mut bytes = vec![0];
+            bytes.extend(u32::try_from(*length).unwrap().to_be_bytes());
+            bytes.resize(PREFIX_BYTES + length, u8::try_from(number % 251).unwrap());
+            bytes
+        };
+        lengths.iter().enumerate().flat_map(message).collect()
+    }
+
+    /// The pieces, whether trailers came, and how often others had their turn.
+    fn pieces(mut body: Parted<Cut>) -> (Vec<Bytes>, bool, usize) {
+        let (mut pieces, mut trailers, mut turns) = (Vec::new(), false, 0);
+        loop {
+            assert!(!trailers || body.is_end_stream());
+            assert!(body.data.is_empty() || !body.is_end_stream());
+            match body.frame().now_or_never() {
+                None => turns += 1,
+                Some(None) => return (pieces, trailers, turns),
+                Some(Some(frame)) => match frame.unwrap().into_data() {
+                    Ok(piece) => pieces.push(piece),
+                    Err(frame) => trailers = frame.is_trailers(),
+                },
+            }
+        }
+    }
+
+    #[test]
+    fn others_have_their_turn_between_many_small_messages() {
+        let bytes = Bytes::from(encoded(&[0; 10_000]));
+        let (pieces, _, turns) = pieces(Parted::new(Cut([Frame::data(bytes.clone())].into())));
+        assert_eq!(pieces.concat(), bytes);
+        assert_eq!(turns, pieces.len() / MOST_AT_ONCE);
+    }
+
+    proptest! {
+        #[test]
+        fn the_same_bytes_come_uncopied_and_a_piece_ends_where_a_prefix_or_a_message_does(
+            lengths in prop::collection::vec(prop_oneof![0..4_usize, 0..300_usize], 0..8),
+            cuts in prop::collection::vec(prop_oneof![0..7_usize, 0..400_usize], 1..40),
+            broken_off in prop::option::of(0..500_usize),
+        ) {
+            let mut bytes = Bytes::from(encoded(&lengths));
+            bytes.truncate(broken_off.unwrap_or(bytes.len()));
+            let mut rest = bytes.clone();
+            let mut frames: VecDeque<_> =
+                cuts.iter().map(|cut| Frame::data(rest.split_to(rest.len().min(*cut)))).collect();
+            frames.extend([Frame::data(rest), Frame::trailers(http::HeaderMap::new())]);
+            let (pieces, trailers, _) = pieces(Parted::new(Cut(frames)));
+            prop_assert!(trailers);
+            prop_assert_eq!(pieces.concat(), &bytes[..]);
+            let mut ends = vec![0];
+            for piece in &pieces {
+                let at = ends[ends.len() - 1];
+                prop_assert!(!piece.is_empty());
+                prop_assert_eq!(piece.as_ptr(), bytes[at..].as_ptr());
+                ends.push(at + piece.len());
+            }
+            let parts = lengths.iter().flat_map(|length| [PREFIX_BYTES, *length]);
+            let bounds = parts.scan(0, |at, part| {
+                *at += part;
+                Some(*at)
+            });
+            for bound in bounds.take_while(|bound| *bound <= bytes.len()) {
+                prop_assert!(ends.contains(&bound), "{} in {:?}", bound, ends);
+            }
+        }
+    }
+}
