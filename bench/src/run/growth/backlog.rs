@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use posthouse_client::Queue;
 
 use super::super::{Run, own};
-use super::{decades, point};
+use super::{decades, in_turn, point};
 use crate::load::{Load, both, publish};
 use crate::plan::{Best, PAYLOAD_BYTES};
 use crate::row::Row;
@@ -47,11 +47,7 @@ async fn ends(run: &mut Run, longest: &Running) -> Result<()> {
     let (shortest, _folder) = own::start(run).await?;
     shortest.create("backlog").await?;
     for round in 1..=run.lengths.rounds {
-        let mut ends = [(&shortest, SMALLEST), (longest, run.lengths.backlog)];
-        if round.is_multiple_of(2) {
-            ends.reverse();
-        }
-        for (running, backlog) in ends {
+        for (running, backlog) in in_turn(round, [(&shortest, SMALLEST), (longest, run.lengths.backlog)]) {
             beside(run, running, backlog, round).await?;
         }
     }

@@ -26,3 +26,11 @@ fn point(row: Row, axis: &str, x: u64) -> Row {
 fn decades(first: u64, largest: u64) -> Vec<u64> {
     std::iter::successors(Some(first), |x| x.checked_mul(10)).take_while(|x| *x <= largest).collect()
 }
+
+/// The ends of a curve, the other first in every second round.
+fn in_turn<T>(round: u32, mut ends: [T; 2]) -> [T; 2] {
+    if round.is_multiple_of(2) {
+        ends.reverse();
+    }
+    ends
+}

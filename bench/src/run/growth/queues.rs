@@ -14,8 +14,8 @@ use rand::RngExt as _;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
-use super::super::Run;
-use super::{decades, point};
+use super::super::{Run, own};
+use super::{decades, in_turn, point};
 use crate::load::payload::Payloads;
 use crate::load::{Load, both};
 use crate::measure::process::memory_bytes;
@@ -48,9 +48,10 @@ pub async fn run(run: &mut Run) -> Result<()> {
         let others = (queues - 1).max(1);
         create(&running, there..others).await?;
         there = others;
-        let load = Load { most: u64::MAX, ..Best::of("posthouse").load(PAYLOAD_BYTES, run.lengths.point) };
-        let measured = both::run(&running, "both", load).await?;
-        run.note(&point(measured.row("", "posthouse", "both", &load), "queues", queues))?;
+        // The ends are measured in turn.
+        if queues != 1 && queues != run.lengths.queues {
+            beside(run, &running, queues, 0).await?;
+        }
         let spread = spread(&running, others, run.lengths.point).await?;
         run.note(&point(spread, "queues-spread", queues))?;
         running.restart().await?;
@@ -58,7 +59,28 @@ pub async fn run(run: &mut Run) -> Result<()> {
         let row = Row { system: "posthouse".to_owned(), server_memory_bytes: idle, ..Row::default() };
         run.note(&point(Row { scenario: "idle".to_owned(), ..row }, "queues-idle-memory", queues))?;
     }
+    ends(run, &running).await?;
     Box::new(running).stop().await
+}
+
+/// One queue and the most, in turn, each on a server of its own: what the machine does besides weighs on both.
+async fn ends(run: &mut Run, most: &Running) -> Result<()> {
+    let (one, _folder) = own::start(run).await?;
+    one.create("both").await?;
+    for round in 1..=run.lengths.rounds {
+        for (running, queues) in in_turn(round, [(&one, 1), (most, run.lengths.queues)]) {
+            beside(run, running, queues, round).await?;
+        }
+    }
+    Box::new(one).stop().await
+}
+
+/// Publishes to one and consumes, while there are so many queues.
+async fn beside(run: &mut Run, running: &Running, queues: u64, round: u32) -> Result<()> {
+    let load = Load { most: u64::MAX, ..Best::of("posthouse").load(PAYLOAD_BYTES, run.lengths.point) };
+    let measured = both::run(running, "both", load).await?;
+    let row = Row { round, ..measured.row("", "posthouse", "both", &load) };
+    run.note(&point(row, "queues", queues))
 }
 
 async fn create(running: &Running, numbers: std::ops::Range<u64>) -> Result<()> {
