@@ -65,39 +65,44 @@ impl Outgoing {
 
     /// Bytes of the delivery on the wire.
     pub(crate) fn encoded_len(&self) -> usize {
-        self.lease_len() + field_len(MESSAGE, self.message_len())
+        let deadline = message::encoded_len(LEASE_DEADLINE, &convert::timestamp(self.live.deadline_ms));
+        let published = message::encoded_len(PUBLISH_TIME, &convert::timestamp(self.published_at_ms));
+        self.lease_len(deadline) + field_len(MESSAGE, self.message_len(published))
     }
 
-    /// Of all but its message.
-    fn lease_len(&self) -> usize {
-        let LiveDelivery { deadline_ms, item, .. } = &self.live;
+    /// Of all but its message; the deadline takes so many.
+    fn lease_len(&self, deadline: usize) -> usize {
+        let item = &self.live.item;
         field_len(TOKEN, convert::TOKEN_BYTES)
             + if item.attempt == 0 { 0 } else { uint32::encoded_len(ATTEMPT, &item.attempt) }
-            + message::encoded_len(LEASE_DEADLINE, &convert::timestamp(*deadline_ms))
+            + deadline
             + if self.resumed { bool::encoded_len(RESUMED, &true) } else { 0 }
     }
 
-    fn message_len(&self) -> usize {
+    /// Of its message; the time it was published takes so many.
+    fn message_len(&self, published: usize) -> usize {
         let sequence = self.live.item.sequence;
         field_len(ID, convert::MESSAGE_ID_BYTES)
             + if sequence == 0 { 0 } else { uint64::encoded_len(SEQUENCE, &sequence) }
-            + message::encoded_len(PUBLISH_TIME, &convert::timestamp(self.published_at_ms))
+            + published
             + btree_map::encoded_len(string::encoded_len, string::encoded_len, ATTRIBUTES, &self.attributes)
             + self.dead_letter.as_ref().map_or(0, |dead| message::encoded_len(DEAD_LETTER, &**dead))
             + if self.payload.is_empty() { 0 } else { field_len(PAYLOAD, self.payload.len()) }
     }
 
     /// All but the payload, which comes last. Fields may stand in any order.
-    fn put_head(&self, head: &mut Vec<u8>) {
-        let LiveDelivery { deadline_ms, item, .. } = &self.live;
-        let message_len = self.message_len();
-        begin(DELIVERIES, self.lease_len() + field_len(MESSAGE, message_len), head);
+    fn put_head(&self, times: &mut Times, head: &mut Vec<u8>) {
+        let item = &self.live.item;
+        let deadline = times.deadline.encoded(self.live.deadline_ms);
+        let published = times.published.encoded(self.published_at_ms);
+        let message_len = self.message_len(published.len());
+        begin(DELIVERIES, self.lease_len(deadline.len()) + field_len(MESSAGE, message_len), head);
         begin(TOKEN, convert::TOKEN_BYTES, head);
         head.extend_from_slice(&convert::token(&self.live));
         if item.attempt != 0 {
             uint32::encode(ATTEMPT, &item.attempt, head);
         }
-        message::encode(LEASE_DEADLINE, &convert::timestamp(*deadline_ms), head);
+        head.extend_from_slice(deadline);
         if self.resumed {
             bool::encode(RESUMED, &true, head);
         }
@@ -107,7 +112,7 @@ impl Outgoing {
         if item.sequence != 0 {
             uint64::encode(SEQUENCE, &item.sequence, head);
         }
-        message::encode(PUBLISH_TIME, &convert::timestamp(self.published_at_ms), head);
+        head.extend_from_slice(published);
         let (text, text_len) = (string::encode, string::encoded_len);
         btree_map::encode(text, text_len, text, text_len, ATTRIBUTES, &self.attributes, head);
         if let Some(dead) = &self.dead_letter {
@@ -119,12 +124,44 @@ impl Outgoing {
     }
 }
 
+/// The times of the delivery before: those of one batch mostly have the same.
+struct Times {
+    deadline: Time,
+    published: Time,
+}
+
+/// A time as a field.
+struct Time {
+    field: u32,
+    ms: Option<u64>,
+    encoded: Vec<u8>,
+}
+
+impl Times {
+    fn new() -> Self {
+        let time = |field| Time { field, ms: None, encoded: Vec::new() };
+        Self { deadline: time(LEASE_DEADLINE), published: time(PUBLISH_TIME) }
+    }
+}
+
+impl Time {
+    fn encoded(&mut self, ms: u64) -> &[u8] {
+        if self.ms != Some(ms) {
+            self.encoded.clear();
+            message::encode(self.field, &convert::timestamp(ms), &mut self.encoded);
+            self.ms = Some(ms);
+        }
+        &self.encoded
+    }
+}
+
 /// The frame of these deliveries.
 pub(crate) fn batch(deliveries: Vec<Outgoing>) -> DeliveryBatch {
+    let mut times = Times::new();
     let mut encoded = EncodedDeliveries::with_capacity(deliveries.len(), deliveries.len() * HEAD_BYTES);
     for outgoing in deliveries {
         encoded.push(|head| {
-            outgoing.put_head(head);
+            outgoing.put_head(&mut times, head);
             outgoing.payload
         });
     }
@@ -159,7 +196,7 @@ mod tests {
         fn outgoing()(
             (department, queue, lease, nonce) in any::<(u32, u32, u64, u64)>(),
             (index, sequence, attempt) in (any::<u32>(), small_u64(), small_u64()),
-            (deadline_ms, published_at_ms, resumed) in (small_u64(), small_u64(), any::<bool>()),
+            (deadline_ms, published_at_ms, resumed) in (time(), time(), any::<bool>()),
             attributes in prop::collection::btree_map(".{0,10}", ".{0,10}", 0..4),
             dead in prop::option::of(".{0,10}"),
             payload in prop::collection::vec(any::<u8>(), 0..300),
@@ -177,6 +214,11 @@ mod tests {
         }
     }
 
+    /// Often the same.
+    fn time() -> impl Strategy<Value = u64> {
+        prop_oneof![Just(0), Just(7_001), small_u64()]
+    }
+
     fn small_u64() -> impl Strategy<Value = u64> {
         prop_oneof![Just(0), 1..300_u64, any::<u32>().prop_map(u64::from), any::<u64>()]
     }
@@ -186,7 +228,7 @@ mod tests {
         fn who_decodes_a_frame_finds_the_deliveries(outgoing in prop::collection::vec(outgoing(), 0..5)) {
             for one in &outgoing {
                 let mut head = Vec::new();
-                one.put_head(&mut head);
+                one.put_head(&mut Times::new(), &mut head);
                 prop_assert_eq!(head.len() + one.payload.len(), field_len(DELIVERIES, one.encoded_len()));
             }
             let lengths: Vec<_> = outgoing.iter().map(Outgoing::encoded_len).collect();
