@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::BytesMut;
 use posthouse_proto::v1::{self, consume_request as request, consume_response::Frame};
 use tokio::time::{Instant, sleep_until};
 
@@ -125,7 +126,8 @@ impl Driver {
         taken.err().map(Leave::Failed)
     }
 
-    fn deliver(&mut self, deliveries: Vec<v1::Delivery>, clock: &mut Clock) {
+    fn deliver(&mut self, mut deliveries: Vec<v1::Delivery>, clock: &mut Clock) {
+        put_tokens_aside(&mut deliveries);
         let resumed = deliveries.iter().filter(|delivery| delivery.resumed).count();
         let now = Instant::now();
         let mut slot = |delivery: &v1::Delivery| match self.ledger.deliver(delivery, now, clock.lease) {
@@ -240,6 +242,17 @@ impl Driver {
     }
 }
 
+/// Takes the tokens out of the frame they came in. A token is kept until its settlement is confirmed, and would keep the
+/// payloads of the whole frame in memory until then.
+fn put_tokens_aside(deliveries: &mut [v1::Delivery]) {
+    let mut tokens = BytesMut::with_capacity(deliveries.iter().map(|delivery| delivery.token.len()).sum());
+    deliveries.iter().for_each(|delivery| tokens.extend_from_slice(&delivery.token));
+    let mut tokens = tokens.freeze();
+    for delivery in deliveries {
+        delivery.token = tokens.split_to(delivery.token.len());
+    }
+}
+
 impl Clock {
     fn start(opened: &v1::ConsumeOpened) -> Self {
         let now = Instant::now();
@@ -265,5 +278,24 @@ impl Clock {
     fn next(&self) -> Instant {
         let next = self.token.min(self.renewal).min(self.silence);
         [self.credit, self.expiry].into_iter().flatten().fold(next, Instant::min)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use posthouse_proto::v1::Delivery;
+
+    use super::{BytesMut, put_tokens_aside};
+
+    #[test]
+    fn a_token_outlives_its_frame() {
+        let frame = BytesMut::from(&b"one-payload-three"[..]).freeze();
+        let delivery = |token| Delivery { token, ..Delivery::default() };
+        let mut deliveries =
+            vec![delivery(frame.slice(..3)), delivery(frame.slice(3..3)), delivery(frame.slice(12..))];
+        put_tokens_aside(&mut deliveries);
+        assert!(frame.is_unique(), "nothing else keeps the frame in memory");
+        let tokens: Vec<&[u8]> = deliveries.iter().map(|delivery| &delivery.token[..]).collect();
+        assert_eq!(tokens, [&b"one"[..], b"", b"three"]);
     }
 }
