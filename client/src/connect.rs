@@ -13,9 +13,9 @@ use posthouse_proto::parted;
 use rustls::pki_types::ServerName;
 use tokio::{net::TcpStream, task::JoinSet};
 use tokio_rustls::{TlsConnector, client::TlsStream};
-use tonic::codegen::http::Response;
 use tonic::{
     body::Body,
+    codegen::http::Response,
     transport::{Channel, Endpoint, Uri},
 };
 use tower::{ServiceExt as _, service_fn, util::MapResponse};
