@@ -1,7 +1,7 @@
 //! Every cap of the engine, with the relations between them asserted.
 
 /// Commands of a newer version are refused.
-pub const MACHINE_VERSION: u32 = 3;
+pub const MACHINE_VERSION: u32 = 4;
 /// Sequences of one ack chunk.
 pub const CHUNK: u64 = 4_096;
 /// Bodies are trimmed, publish by publish, when this many messages can be ...

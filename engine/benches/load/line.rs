@@ -74,15 +74,29 @@ impl Line {
         })
     }
 
-    /// An ack of the messages that were leased first.
+    /// An ack of the messages that were leased first, as the server sends it: those that follow in a lease are one item.
     pub fn settle(&mut self, messages: usize) -> Command {
-        let ack = |token| SettleItem { token: Some(token), kind: SettleKind::Ack.into(), delay_ms: 0 };
+        let mut items: Vec<SettleItem> = Vec::new();
+        for token in self.leased.drain(..messages) {
+            let behind = |last: &SettleItem| {
+                last.token.map(|first| TokenRef { index: first.index + last.count, ..first })
+            };
+            match items.last_mut().filter(|last| behind(last) == Some(token)) {
+                Some(last) => last.count += 1,
+                None => items.push(SettleItem {
+                    token: Some(token),
+                    kind: SettleKind::Ack.into(),
+                    delay_ms: 0,
+                    count: 1,
+                }),
+            }
+        }
         Command::Settle(Settle {
             department: self.queue.department.0,
             queue: self.queue.queue.0,
             subscription: DEFAULT_SUBSCRIPTION.0,
             holder: Some(holder()),
-            items: self.leased.drain(..messages).map(ack).collect(),
+            items,
         })
     }
 

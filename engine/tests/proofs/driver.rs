@@ -289,7 +289,8 @@ impl Driver {
         for item in items {
             let Some((queue, token, holder)) = self.token(item.token, item.corruption) else { continue };
             if queue == id {
-                settled.push(SettleItem { token: Some(token), kind: item.kind, delay_ms: item.delay_ms });
+                let (kind, delay_ms, count) = (item.kind, item.delay_ms, item.count);
+                settled.push(SettleItem { token: Some(token), kind, delay_ms, count });
             }
             if item.corruption == Corruption::Holder {
                 given = holder;
@@ -373,7 +374,7 @@ impl Driver {
             let ack = |(_, token, _): &(QueueRef, TokenRef, Holder)| SettleItem {
                 token: Some(*token),
                 kind: 1,
-                delay_ms: 0,
+                ..SettleItem::default()
             };
             let items = self.tokens[before..].iter().map(ack).collect();
             let (department, queue, holder) = (id.department.0, id.queue.0, Some(holder(0)));

@@ -99,6 +99,7 @@ pub struct Item {
     pub corruption: Corruption,
     pub kind: i32,
     pub delay_ms: u64,
+    pub count: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,6 +188,13 @@ fn item() -> impl Strategy<Value = Item> {
         corruption(),
         prop_oneof![4 => Just(1), 4 => Just(2), 1 => Just(3), 1 => Just(4)],
         delay,
+        prop_oneof![4 => Just(0), 1 => 1..5u32],
     )
-        .prop_map(|(token, corruption, kind, delay_ms)| Item { token, corruption, kind, delay_ms })
+        .prop_map(|(token, corruption, kind, delay_ms, count)| Item {
+            token,
+            corruption,
+            kind,
+            delay_ms,
+            count,
+        })
 }

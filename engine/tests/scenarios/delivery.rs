@@ -5,7 +5,7 @@ use posthouse_engine::{
     ids::LeaseId,
     outcome::{ExtendOutcome, GrantedItem, SettleOutcome},
     schema::{
-        Holder, QueueSettings,
+        Holder, QueueSettings, SettleItem,
         SettleKind::{Ack, DeadLetter, Nack, Release},
         TokenRef,
     },
@@ -47,6 +47,22 @@ fn a_duration_is_held_within_its_limits() {
     shard.publish(queue, &["one", "two"]);
     assert_eq!(shard.grant(queue, &holder("a"), &[1], 0).deadline_ms, START + 1_000);
     assert_eq!(shard.grant(queue, &holder("a"), &[2], u64::MAX).deadline_ms, START + 12 * 3_600_000);
+}
+
+#[test]
+fn deliveries_that_follow_each_other_in_a_lease_are_settled_as_one() {
+    let (mut shard, queue) = Shard::with(QueueSettings::default());
+    shard.publish(queue, &["one", "two", "three", "four"]);
+    let granted = shard.grant(queue, &holder("a"), &[1, 2, 3, 4], 5_000);
+    shard.settle(queue, &holder("a"), token(&granted, 1), Release);
+    let run = |token, count| vec![SettleItem { count, ..item(token, Ack, 0) }];
+    let outcomes = shard.settle_all(queue, &holder("a"), run(token(&granted, 0), 5));
+    let (settled, invalid) = (SettleOutcome::Settled, SettleOutcome::TokenInvalid);
+    assert_eq!(outcomes, [settled, SettleOutcome::AlreadySettled(Release), settled, settled, invalid]);
+    let counts = shard.counts(queue);
+    assert_eq!((counts.ready, counts.in_flight), (1, 0));
+    let last = TokenRef { index: u32::MAX, ..token(&granted, 0) };
+    assert_eq!(shard.settle_all(queue, &holder("a"), run(last, 2)), [invalid; 2]);
 }
 
 #[test]

@@ -8,7 +8,9 @@ use posthouse_engine::{
     limits::MACHINE_VERSION,
     machine::ShardMachine,
     outcome::Outcome,
-    schema::{Batch, Command, CommandRecord, Grant, LeaderStarted, QueueSettings, Settle, SettleItem},
+    schema::{
+        Batch, Command, CommandRecord, Grant, LeaderStarted, QueueSettings, Settle, SettleItem, TokenRef,
+    },
 };
 
 use crate::shard::{Shard, holder};
@@ -73,6 +75,8 @@ fn a_command_that_lacks_a_field_is_malformed() {
         items: vec![SettleItem::default()],
     };
     halts(Command::Settle(Settle { holder: None, ..settle.clone() }));
+    let run = SettleItem { token: Some(TokenRef::default()), count: u32::MAX, ..SettleItem::default() };
+    halts(Command::Settle(Settle { items: vec![run; 2], ..settle.clone() }));
     halts(Command::Settle(settle));
 }
 

@@ -291,7 +291,7 @@ pub fn token(granted: &Granted, index: usize) -> TokenRef {
 }
 
 pub fn item(token: TokenRef, kind: SettleKind, delay_ms: u64) -> SettleItem {
-    SettleItem { token: Some(token), kind: kind.into(), delay_ms }
+    SettleItem { token: Some(token), kind: kind.into(), delay_ms, count: 0 }
 }
 
 /// Gives up after so many attempts, to this queue or nowhere.

@@ -217,7 +217,7 @@ fn release(tag: &GrantTag, granted: &posthouse_engine::outcome::Granted) -> Opti
     let items = granted.items.iter().map(|item| SettleItem {
         token: Some(TokenRef { lease: granted.lease.0, index: item.index, nonce: granted.nonce }),
         kind: SettleKind::Release.into(),
-        delay_ms: 0,
+        ..SettleItem::default()
     });
     Some(Command::Settle(Settle {
         department: tag.subscription.queue.department.0,

@@ -11,8 +11,7 @@ use posthouse_engine::{
 };
 use posthouse_proto::v1::{
     ConsumeRequest, ConsumeResponse, ErrorReason, ExtendLeasesRequest, ExtendLeasesResponse, ExtendResult,
-    ReceiveRequest, ReceiveResponse, SettleAction, SettleRequest, SettleResponse, SettleResult, Settlement,
-    consumer_server::Consumer,
+    ReceiveRequest, ReceiveResponse, SettleRequest, SettleResponse, Settlement, consumer_server::Consumer,
 };
 use tonic::{Request, Response, Status, Streaming};
 
@@ -22,6 +21,7 @@ use super::{
     convert,
     lasting::Lasting,
     notes, receive,
+    settlements::{self, Decided},
     status::ApiError,
     stream::Connection,
     watch::Call,
@@ -73,34 +73,19 @@ impl Source {
         }
     }
 
-    /// Settles; one result per settlement. A malformed one spoils no other.
+    /// Settles. A malformed settlement spoils no other.
     pub(crate) async fn settle(
         &self,
         context: &Context,
         settlements: Vec<Settlement>,
-    ) -> Result<Vec<SettleResult>, ApiError> {
+    ) -> Result<Decided, ApiError> {
         check_count("settlements", settlements.len())?;
         self.permit.check_again(super::context::now())?;
-        let mut items = Vec::with_capacity(settlements.len());
-        let mut refused = Vec::new();
-        for (index, settlement) in settlements.iter().enumerate() {
-            match settle_item(settlement) {
-                Ok(item) => items.push(item),
-                Err(result) => refused.push((index, result)),
-            }
-        }
+        let (items, refused) = settlements::items(&settlements);
         let outcomes = if items.is_empty() { Vec::new() } else { self.settle_items(context, items).await? };
-        notes::settled(&context.observer, self, &settlements, &refused, &outcomes).await;
-        let (mut outcomes, mut refused) = (outcomes.into_iter(), refused.into_iter().peekable());
-        let result = |(index, settlement): (usize, &Settlement)| match refused.next_if(|(at, _)| *at == index)
-        {
-            Some((_, result)) => result,
-            None => {
-                let outcome = outcomes.next().unwrap_or(SettleOutcome::TokenInvalid);
-                convert::settle_result(outcome, settlement.action())
-            }
-        };
-        Ok(settlements.iter().enumerate().map(result).collect())
+        let decided = Decided { settlements, refused, outcomes };
+        notes::settled(&context.observer, self, &decided).await;
+        Ok(decided)
     }
 
     /// The command that settles these.
@@ -161,27 +146,6 @@ impl Source {
     }
 }
 
-/// The settlement as the machine takes it, or its result.
-fn settle_item(settlement: &Settlement) -> Result<SettleItem, SettleResult> {
-    let action = settlement.action();
-    let wrong = |error: ApiError| SettleResult {
-        result: Some(posthouse_proto::v1::settle_result::Result::Error(error.to_proto())),
-    };
-    let Some(kind) = convert::settle_kind(action) else {
-        let text = "a settlement's action is ACK, NACK, RELEASE or DEAD_LETTER";
-        return Err(wrong(ApiError::field(ErrorReason::RequestInvalid, "action", text)));
-    };
-    let token = convert::token_ref(&settlement.token);
-    let Some(token) = token else { return Err(convert::settle_result(SettleOutcome::TokenInvalid, action)) };
-    let delay_ms = match (&settlement.delay, action) {
-        (Some(delay), SettleAction::Nack) => {
-            convert::millis("delay", delay, 0..=posthouse_engine::limits::MAX_NACK_DELAY_MS).map_err(wrong)?
-        }
-        _ => 0,
-    };
-    Ok(SettleItem { token: Some(token), kind: kind.into(), delay_ms })
-}
-
 fn check_count(field: &'static str, count: usize) -> Result<(), ApiError> {
     if (1..=limits::MAX_SETTLEMENTS).contains(&count) {
         return Ok(());
@@ -224,8 +188,8 @@ impl Consumer for ConsumerService {
         let context = Arc::clone(&self.context);
         // On record even if the caller does not wait for the answer.
         let settled = async move { source.settle(&context, settlements).await };
-        let results = Lasting::new(&self.context.streams, settled).await?;
-        Ok(Response::new(SettleResponse { results }))
+        let decided = Lasting::new(&self.context.streams, settled).await?;
+        Ok(Response::new(SettleResponse { results: decided.results() }))
     }
 
     async fn extend_leases(

@@ -5,8 +5,8 @@ use std::{pin::Pin, sync::Arc, time::SystemTime};
 use futures_util::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, stream::FuturesOrdered};
 use posthouse_proto::v1::{
     ConsumeOpened, ConsumeRequest, ConsumeResponse, Drain, ErrorReason, ExtendFrame, ExtendedFrame,
-    Heartbeat, Idle, OpenConsume, Pong, RefreshToken, SettleFrame, SettledFrame, TokenRefreshed,
-    consume_request as from, consume_response as out, settle_result,
+    Heartbeat, Idle, OpenConsume, Pong, RefreshToken, SettleFrame, TokenRefreshed, consume_request as from,
+    consume_response as out,
 };
 use tokio::{sync::mpsc, time::Instant};
 use tonic::{Code, Status, Streaming};
@@ -229,10 +229,9 @@ impl ConsumeStream {
             Some(from::Frame::Credit(credit)) => give(&open.session, open.balance.add(&credit)?),
             Some(from::Frame::Settle(SettleFrame { settle_id, settlements })) => {
                 let (context, source) = (Arc::clone(&self.context), Arc::clone(&open.source));
-                let count = settlements.len();
                 let settled = async move {
-                    let results = source.settle(&context, settlements).await?;
-                    Ok(out::Frame::Settled(settled_frame(settle_id, count, results)))
+                    let decided = source.settle(&context, settlements).await?;
+                    Ok(out::Frame::Settled(decided.frame(settle_id)))
                 };
                 // On record even if the client goes.
                 begin(&mut open.answers, Lasting::new(&self.context.streams, settled));
@@ -345,18 +344,4 @@ pub(crate) fn ended(event: &SessionEvent) -> ApiError {
         }
     };
     ApiError::new(code, reason, text)
-}
-
-fn settled_frame(
-    settle_id: u64,
-    count: usize,
-    results: Vec<posthouse_proto::v1::SettleResult>,
-) -> SettledFrame {
-    let settled =
-        |r: &posthouse_proto::v1::SettleResult| matches!(r.result, Some(settle_result::Result::Settled(_)));
-    if results.iter().all(settled) {
-        let all_settled = u32::try_from(count).unwrap_or(u32::MAX);
-        return SettledFrame { settle_id, all_settled, results: Vec::new() };
-    }
-    SettledFrame { settle_id, all_settled: 0, results }
 }

@@ -1,6 +1,7 @@
 //! The calls: wire in, wire out. Every method is in the policy table; every error becomes a status in `status`.
 
 mod auth;
+mod settlements;
 mod status;
 mod watch;
 

@@ -4,9 +4,11 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use posthouse_engine::outcome::{EntryResult, Published, SettleOutcome};
-use posthouse_proto::v1::{SettleAction, SettleResult, Settlement};
+use posthouse_proto::v1::SettleAction;
 
-use super::{consume::Source, convert, outgoing::Outgoing, publish::Target, status::ApiError};
+use super::{
+    consume::Source, convert, outgoing::Outgoing, publish::Target, settlements::Decided, status::ApiError,
+};
 use crate::{
     observe::{Action, Caller, Observer, Ranges, Record, TRACEPARENT, Telemetry, Waited},
     policy::Permit,
@@ -132,61 +134,49 @@ fn trace(telemetry: &Telemetry, source: &Source, outgoing: &Outgoing) {
     telemetry.waited(traceparent, &waited);
 }
 
-/// Settlements were decided: the well-formed ones by the machine, the others are `refused`, each with its place.
-pub(crate) async fn settled(
-    observer: &Observer,
-    source: &Source,
-    settlements: &[Settlement],
-    refused: &[(usize, SettleResult)],
-    outcomes: &[SettleOutcome],
-) {
-    let (made, not_made) = count_settlements(observer, source, settlements, refused, outcomes);
+/// Settlements were decided.
+pub(crate) async fn settled(observer: &Observer, source: &Source, decided: &Decided) {
+    let not_made = count_settlements(observer, source, decided);
     if observer.access.keeps_messages() {
-        record_settlements(observer, source, &made, not_made).await;
+        record_settlements(observer, source, decided, not_made).await;
     }
 }
 
-/// The settlements that were made, and how many were not.
-fn count_settlements<'a>(
-    observer: &Observer,
-    source: &Source,
-    settlements: &'a [Settlement],
-    refused: &[(usize, SettleResult)],
-    outcomes: &[SettleOutcome],
-) -> (Vec<&'a Settlement>, u64) {
-    let mut places = refused.iter().map(|(at, _)| *at).peekable();
-    let decided = settlements.iter().enumerate().filter(|(at, _)| places.next_if_eq(at).is_none());
-    let mut not_made = [refused.len() as u64, 0, 0, 0];
-    let mut made: Vec<&Settlement> = Vec::with_capacity(outcomes.len());
-    for ((_, settlement), outcome) in decided.zip(outcomes) {
+/// How many were not made.
+fn count_settlements(observer: &Observer, source: &Source, decided: &Decided) -> u64 {
+    let (mut made, mut not_made) = ([0; ACTIONS.len()], [decided.refused.len() as u64, 0, 0, 0]);
+    for (settlement, outcome) in decided.outcomes() {
         let [invalid, lost, by_another, already] = &mut not_made;
-        match outcome {
-            SettleOutcome::Settled => made.push(settlement),
-            SettleOutcome::TokenInvalid => *invalid += 1,
-            SettleOutcome::LeaseLost => *lost += 1,
-            SettleOutcome::SettledByAnother => *by_another += 1,
-            SettleOutcome::AlreadySettled(_) => *already += 1,
-        }
+        *match outcome {
+            SettleOutcome::Settled => {
+                let action = settlement.action();
+                match ACTIONS.iter().position(|(known, _)| *known == action) {
+                    Some(place) => &mut made[place],
+                    None => continue,
+                }
+            }
+            SettleOutcome::TokenInvalid => invalid,
+            SettleOutcome::LeaseLost => lost,
+            SettleOutcome::SettledByAnother => by_another,
+            SettleOutcome::AlreadySettled(_) => already,
+        } += 1;
     }
     let messages = &observer.metrics.messages;
-    for (action, name) in ACTIONS {
-        let count = made.iter().filter(|settlement| settlement.action() == action).count();
-        if count > 0 {
-            messages.settled.with_label_values(&[name]).inc_by(count as u64);
-        }
+    for ((_, name), count) in ACTIONS.iter().zip(made).filter(|(_, count)| *count > 0) {
+        messages.settled.with_label_values(&[*name]).inc_by(count);
     }
     for (reason, count) in REASONS.iter().zip(not_made).filter(|(_, count)| *count > 0) {
         messages.settle_refused.with_label_values(&[*reason]).inc_by(count);
     }
     if let Some(tenant) = observer.metrics.tenant(&source.permit.principal().tenant) {
-        tenant.settled.inc_by(made.len() as u64);
+        tenant.settled.inc_by(made.iter().sum());
     }
-    (made, not_made.iter().sum())
+    not_made.iter().sum()
 }
 
 /// One record, or several when the deliveries are too scattered for one.
-async fn record_settlements(observer: &Observer, source: &Source, made: &[&Settlement], mut not_made: u64) {
-    let mut rest = made.iter().peekable();
+async fn record_settlements(observer: &Observer, source: &Source, decided: &Decided, mut not_made: u64) {
+    let mut rest = decided.made().peekable();
     while rest.peek().is_some() || not_made > 0 {
         let mut record = record(Action::Settle, "settle", &source.permit);
         record.not_done = std::mem::take(&mut not_made);

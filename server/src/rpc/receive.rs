@@ -121,7 +121,7 @@ fn release(context: &Context, source: &Source, deliveries: &[Outgoing]) {
     let item = |outgoing: &Outgoing| SettleItem {
         token: convert::token_ref(&convert::token(&outgoing.live)),
         kind: SettleKind::Release.into(),
-        delay_ms: 0,
+        ..SettleItem::default()
     };
     if !deliveries.is_empty() {
         let command = source.settle_command(deliveries.iter().map(item).collect());

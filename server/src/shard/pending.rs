@@ -10,7 +10,7 @@ use posthouse_engine::{
     ids::{DepartmentId, QueueId, QueueRef, ShardId},
     limits::MACHINE_VERSION,
     outcome::Outcome,
-    schema::{Batch, Command, CommandRecord, Publish, PublishEntry, command_record},
+    schema::{Batch, Command, CommandRecord, Publish, PublishEntry, SettleItem, command_record},
 };
 use prost::Message as _;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -170,7 +170,7 @@ fn stored(publish: &Publish) -> impl Iterator<Item = &PublishEntry> {
 fn messages(command: &Command) -> usize {
     match command {
         command_record::Command::Publish(publish) => publish.entries.len(),
-        command_record::Command::Settle(settle) => settle.items.len(),
+        command_record::Command::Settle(settle) => settle.items.iter().map(SettleItem::deliveries).sum(),
         command_record::Command::Extend(extend) => extend.tokens.len(),
         // Those that are stored by the same batch are counted there.
         command_record::Command::Grant(grant) if grant.next_sequence > 0 => 0,

@@ -97,8 +97,13 @@ impl Model {
         let at = self.at(command.department, command.queue, command.subscription)?;
         let holder = command.holder.as_ref().unwrap();
         let mut outcomes = Vec::new();
-        for item in &command.items {
-            outcomes.push(match self.token(at, holder, item.token.as_ref().unwrap()) {
+        let one_by_one = command.items.iter().flat_map(|item| {
+            let first = item.token.unwrap();
+            (0..item.count.max(1))
+                .map(move |behind| (item, TokenRef { index: first.index + behind, ..first }))
+        });
+        for (item, token) in one_by_one {
+            outcomes.push(match self.token(at, holder, &token) {
                 Ok((lease, index)) => {
                     self.end(at, lease, index, End::Settled(item.kind()), item.delay_ms);
                     SettleOutcome::Settled

@@ -139,7 +139,7 @@ impl World {
             let item = |live: &LiveDelivery| SettleItem {
                 token: Some(TokenRef { lease: live.lease.0, index: live.item.index, nonce: live.nonce }),
                 kind: kind.into(),
-                delay_ms: 0,
+                ..SettleItem::default()
             };
             let settle = Settle {
                 department: 1,
