@@ -26,4 +26,5 @@ pub mod check;
 mod apply;
 mod overlay;
 mod points;
+mod settlements;
 mod state;

@@ -76,21 +76,8 @@ impl Line {
 
     /// An ack of the messages that were leased first, as the server sends it: those that follow in a lease are one item.
     pub fn settle(&mut self, messages: usize) -> Command {
-        let mut items: Vec<SettleItem> = Vec::new();
-        for token in self.leased.drain(..messages) {
-            let behind = |last: &SettleItem| {
-                last.token.map(|first| TokenRef { index: first.index + last.count, ..first })
-            };
-            match items.last_mut().filter(|last| behind(last) == Some(token)) {
-                Some(last) => last.count += 1,
-                None => items.push(SettleItem {
-                    token: Some(token),
-                    kind: SettleKind::Ack.into(),
-                    delay_ms: 0,
-                    count: 1,
-                }),
-            }
-        }
+        let acks = self.leased.drain(..messages).map(|token| SettleItem::one(token, SettleKind::Ack, 0));
+        let items = SettleItem::together(acks);
         Command::Settle(Settle {
             department: self.queue.department.0,
             queue: self.queue.queue.0,

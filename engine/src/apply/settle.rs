@@ -9,7 +9,7 @@ use crate::{
     limits::{MAX_NACK_DELAY_MS, MAX_SETTLE_ITEMS},
     machine::Turn,
     outcome::{SettleOutcome, SubscriptionError},
-    schema::{DeadLetterCause, Settle, SettleItem, SettleKind, SubscriptionSums, TokenRef},
+    schema::{DeadLetterCause, Settle, SettleItem, SettleKind, SubscriptionSums},
     state::{Index, Place},
 };
 
@@ -19,30 +19,17 @@ pub(super) fn apply(
 ) -> Result<Result<Vec<SettleOutcome>, SubscriptionError>, Halt> {
     let id = subscription_ref(command.department, command.queue, command.subscription);
     let holder = command.holder.as_ref().ok_or(Halt::Malformed("a settlement without a holder"))?;
-    let count = command.items.iter().map(SettleItem::deliveries).fold(0, usize::saturating_add);
-    if count > MAX_SETTLE_ITEMS {
+    let deliveries = command.items.iter().map(SettleItem::deliveries).fold(0, usize::saturating_add);
+    if deliveries > MAX_SETTLE_ITEMS {
         return Err(Halt::Malformed("too many settlements"));
     }
     on_subscription(turn, id, |turn, mut place| {
-        let (mut tokens, mut outcomes) = (Tokens::new(holder), Vec::with_capacity(count));
-        for item in &command.items {
-            let first = item.token.ok_or(Halt::Malformed("a settlement without a token"))?;
-            for behind in 0..item.count.max(1) {
-                // No lease has so many that the last index there can be is one of them.
-                let token = TokenRef { index: first.index.saturating_add(behind), ..first };
-                outcomes.push(settle(turn, &mut place, &mut tokens, item, token)?);
-            }
+        let (mut tokens, mut outcomes) = (Tokens::new(holder), Vec::with_capacity(deliveries));
+        for item in command.items.iter().flat_map(SettleItem::each) {
+            outcomes.push(settle(turn, &mut place, &mut tokens, &item)?);
         }
         Ok(outcomes)
     })
-}
-
-impl SettleItem {
-    /// How many deliveries it settles.
-    #[must_use]
-    pub fn deliveries(&self) -> usize {
-        usize::try_from(self.count.max(1)).unwrap_or(usize::MAX)
-    }
 }
 
 fn settle(
@@ -50,9 +37,9 @@ fn settle(
     place: &mut Place<'_>,
     tokens: &mut Tokens<'_>,
     item: &SettleItem,
-    token: TokenRef,
 ) -> Result<SettleOutcome, Halt> {
-    Ok(match tokens.read(turn, place.subscription, &token)? {
+    let token = item.token.as_ref().ok_or(Halt::Malformed("a settlement without a token"))?;
+    Ok(match tokens.read(turn, place.subscription, token)? {
         Token::Open { lease, index } => {
             settle_open(turn, place, lease, index, item)?;
             SettleOutcome::Settled

@@ -7,9 +7,10 @@ use posthouse_engine::{
     kv::{Family, MemKv, Write},
     limits::MACHINE_VERSION,
     machine::ShardMachine,
-    outcome::Outcome,
+    outcome::{Outcome, SettleOutcome},
     schema::{
-        Batch, Command, CommandRecord, Grant, LeaderStarted, QueueSettings, Settle, SettleItem, TokenRef,
+        Batch, Command, CommandRecord, Grant, LeaderStarted, QueueSettings, Settle, SettleItem, SettleKind,
+        TokenRef,
     },
 };
 
@@ -75,9 +76,24 @@ fn a_command_that_lacks_a_field_is_malformed() {
         items: vec![SettleItem::default()],
     };
     halts(Command::Settle(Settle { holder: None, ..settle.clone() }));
-    let run = SettleItem { token: Some(TokenRef::default()), count: u32::MAX, ..SettleItem::default() };
-    halts(Command::Settle(Settle { items: vec![run; 2], ..settle.clone() }));
     halts(Command::Settle(settle));
+}
+
+#[test]
+fn the_limit_of_settlements_is_for_deliveries_not_items() {
+    let (mut shard, queue) = Shard::with(QueueSettings::default());
+    let run = |count| SettleItem { count, ..SettleItem::one(TokenRef::default(), SettleKind::Ack, 0) };
+    let outcomes = shard.settle_all(queue, &holder("a"), vec![run(1_000), run(24)]);
+    assert_eq!(outcomes, [SettleOutcome::TokenInvalid; 1_024]);
+    for items in [vec![run(1_025)], vec![run(1_000), run(25)]] {
+        let (department, queue) = (queue.department.0, queue.queue.0);
+        let settle = Settle { department, queue, subscription: 1, holder: Some(holder("a")), items };
+        let index = shard.machine.applied_index() + 1;
+        let too_many = batch(vec![Some(Command::Settle(settle))]);
+        let halt = shard.machine.apply(&shard.kv, index, too_many).unwrap_err();
+        assert!(matches!(halt, Halt::Malformed("too many settlements")), "{halt}");
+        shard.restart();
+    }
 }
 
 #[test]

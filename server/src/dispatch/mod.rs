@@ -214,17 +214,16 @@ fn release(tag: &GrantTag, granted: &posthouse_engine::outcome::Granted) -> Opti
     if granted.items.is_empty() {
         return None;
     }
-    let items = granted.items.iter().map(|item| SettleItem {
-        token: Some(TokenRef { lease: granted.lease.0, index: item.index, nonce: granted.nonce }),
-        kind: SettleKind::Release.into(),
-        ..SettleItem::default()
+    let items = granted.items.iter().map(|item| {
+        let token = TokenRef { lease: granted.lease.0, index: item.index, nonce: granted.nonce };
+        SettleItem::one(token, SettleKind::Release, 0)
     });
     Some(Command::Settle(Settle {
         department: tag.subscription.queue.department.0,
         queue: tag.subscription.queue.queue.0,
         subscription: tag.subscription.subscription.0,
         holder: Some(tag.holder.clone()),
-        items: items.collect(),
+        items: SettleItem::together(items),
     }))
 }
 

@@ -104,11 +104,17 @@ impl Source {
         context: &Context,
         items: Vec<SettleItem>,
     ) -> Result<Vec<SettleOutcome>, ApiError> {
+        let deliveries: usize = items.iter().map(SettleItem::deliveries).sum();
         let command = self.settle_command(items);
-        match context.shards.call(self.queue.department.shard, command).await? {
-            Outcome::Settle(outcomes) => Ok(outcomes?),
-            _ => Err(ApiError::fault("a settle was answered by another outcome")),
+        let Outcome::Settle(outcomes) = context.shards.call(self.queue.department.shard, command).await?
+        else {
+            return Err(ApiError::fault("a settle was answered by another outcome"));
+        };
+        let outcomes = outcomes?;
+        if outcomes.len() != deliveries {
+            return Err(ApiError::fault("a settle was answered for more or fewer deliveries"));
         }
+        Ok(outcomes)
     }
 
     /// Extends; one result per token.

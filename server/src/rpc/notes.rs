@@ -147,19 +147,17 @@ fn count_settlements(observer: &Observer, source: &Source, decided: &Decided) ->
     let (mut made, mut not_made) = ([0; ACTIONS.len()], [decided.refused.len() as u64, 0, 0, 0]);
     for (settlement, outcome) in decided.outcomes() {
         let [invalid, lost, by_another, already] = &mut not_made;
-        *match outcome {
+        match outcome {
             SettleOutcome::Settled => {
                 let action = settlement.action();
-                match ACTIONS.iter().position(|(known, _)| *known == action) {
-                    Some(place) => &mut made[place],
-                    None => continue,
-                }
+                let of_action = ACTIONS.iter().zip(&mut made).find(|((known, _), _)| *known == action);
+                of_action.into_iter().for_each(|(_, count)| *count += 1);
             }
-            SettleOutcome::TokenInvalid => invalid,
-            SettleOutcome::LeaseLost => lost,
-            SettleOutcome::SettledByAnother => by_another,
-            SettleOutcome::AlreadySettled(_) => already,
-        } += 1;
+            SettleOutcome::TokenInvalid => *invalid += 1,
+            SettleOutcome::LeaseLost => *lost += 1,
+            SettleOutcome::SettledByAnother => *by_another += 1,
+            SettleOutcome::AlreadySettled(_) => *already += 1,
+        }
     }
     let messages = &observer.metrics.messages;
     for ((_, name), count) in ACTIONS.iter().zip(made).filter(|(_, count)| *count > 0) {

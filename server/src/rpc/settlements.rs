@@ -1,10 +1,6 @@
 //! Settlements on their way to the machine, and what comes of them.
 
-use posthouse_engine::{
-    limits::MAX_NACK_DELAY_MS,
-    outcome::SettleOutcome,
-    schema::{SettleItem, TokenRef},
-};
+use posthouse_engine::{limits::MAX_NACK_DELAY_MS, outcome::SettleOutcome, schema::SettleItem};
 use posthouse_proto::v1::{ErrorReason, SettleAction, SettleResult, SettledFrame, Settlement, settle_result};
 
 use super::{convert, status::ApiError};
@@ -61,14 +57,12 @@ impl Decided {
 
 /// As the machine takes them, and those that are malformed, each with its place and its result.
 pub(super) fn items(settlements: &[Settlement]) -> (Vec<SettleItem>, Vec<(usize, SettleResult)>) {
-    let (mut items, mut refused) = (Vec::new(), Vec::new());
-    for (index, settlement) in settlements.iter().enumerate() {
-        match item(settlement) {
-            Ok(item) => add(&mut items, item),
-            Err(result) => refused.push((index, result)),
-        }
-    }
-    (items, refused)
+    let mut refused = Vec::new();
+    let well_formed = settlements.iter().enumerate().filter_map(|(index, settlement)| {
+        let refuse = |result| refused.push((index, result));
+        item(settlement).map_err(refuse).ok()
+    });
+    (SettleItem::together(well_formed), refused)
 }
 
 fn item(settlement: &Settlement) -> Result<SettleItem, SettleResult> {
@@ -87,50 +81,23 @@ fn item(settlement: &Settlement) -> Result<SettleItem, SettleResult> {
         }
         _ => 0,
     };
-    Ok(SettleItem { token: Some(token), kind: kind.into(), delay_ms, count: 1 })
-}
-
-/// Adds a settlement: to the one before it, if that is made in the same way of the deliveries before it in its lease. Mostly
-/// all of a lease are, and then take no more of the log than one.
-fn add(items: &mut Vec<SettleItem>, item: SettleItem) {
-    let follows = |last: &SettleItem| {
-        let index = last.token.and_then(|token| token.index.checked_add(last.count));
-        let next = last.token.zip(index).map(|(token, index)| TokenRef { index, ..token });
-        next.is_some() && next == item.token && (last.kind, last.delay_ms) == (item.kind, item.delay_ms)
-    };
-    match items.last_mut().filter(|last| follows(last)) {
-        Some(last) => last.count += 1,
-        None => items.push(item),
-    }
+    Ok(SettleItem::one(token, kind, delay_ms))
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use posthouse_engine::schema::{SettleKind, TokenRef};
 
     use super::*;
-
-    fn one() -> impl Strategy<Value = SettleItem> {
-        let index = prop_oneof![20 => 0..6_u32, 1 => u32::MAX - 1..=u32::MAX];
-        (1..3_u64, index, 1..3_u64, 1..3_i32, 0..2_u64).prop_map(|(lease, index, nonce, kind, delay_ms)| {
-            SettleItem { token: Some(TokenRef { lease, index, nonce }), kind, delay_ms, count: 1 }
-        })
-    }
-
-    #[test]
-    fn the_deliveries_of_a_lease_are_one_item() {
-        let ack = |index| {
-            let token = Some(TokenRef { lease: 1, index, nonce: 9 });
-            SettleItem { token, kind: 1, delay_ms: 0, count: 1 }
-        };
-        let mut items = Vec::new();
-        (0..1_000).chain(1_001..1_003).for_each(|index| add(&mut items, ack(index)));
-        assert_eq!(items, [SettleItem { count: 1_000, ..ack(0) }, SettleItem { count: 2, ..ack(1_001) }]);
-    }
 
     fn settlement(index: u32, action: SettleAction) -> Settlement {
         let token = [&7_u64.to_be_bytes()[..], &index.to_be_bytes(), &9_u64.to_be_bytes()].concat();
         Settlement { token: token.into(), action: action.into(), delay: None }
+    }
+
+    fn first_three() -> SettleItem {
+        let token = TokenRef { lease: 7, index: 0, nonce: 9 };
+        SettleItem { count: 3, ..SettleItem::one(token, SettleKind::Ack, 0) }
     }
 
     #[test]
@@ -139,9 +106,7 @@ mod tests {
         let settlements =
             vec![settlement(0, ack), settlement(1, nothing), settlement(1, ack), settlement(2, ack)];
         let (items, refused) = items(&settlements);
-        let whole: Vec<_> =
-            items.iter().map(|item| (item.token.map(|token| token.index), item.count)).collect();
-        assert_eq!(whole, [(Some(0), 3)], "a malformed one parts no others");
+        assert_eq!(items, [first_three()], "a malformed one parts no others");
         let outcomes = vec![SettleOutcome::Settled, SettleOutcome::LeaseLost, SettleOutcome::Settled];
         let decided = Decided { settlements: settlements.clone(), refused, outcomes };
         let made: Vec<_> = decided.made().collect();
@@ -156,28 +121,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_malformed_is_refused_alone() {
+        let ack = |index| settlement(index, SettleAction::Ack);
+        let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+        let short = Settlement { token: vec![1; 19].into(), ..ack(0) };
+        let late = Settlement { delay: seconds(i64::MAX), ..settlement(1, SettleAction::Nack) };
+        // Only a nack has a delay.
+        let delayed = Settlement { delay: seconds(5), ..ack(1) };
+        let (made, refused) = items(&[short.clone(), ack(0), delayed, late, ack(2), short]);
+        assert_eq!(made, [first_three()]);
+        assert_eq!(refused.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [0, 3, 5]);
+        let invalid = convert::settle_result(SettleOutcome::TokenInvalid, SettleAction::Ack);
+        assert_eq!([&refused[0].1, &refused[2].1], [&invalid; 2]);
+        assert_ne!(refused[1].1, invalid);
+    }
+
+    #[test]
     fn the_answer_is_short_if_all_were_settled() {
         let settlements = vec![settlement(0, SettleAction::Ack), settlement(1, SettleAction::Ack)];
         let outcomes = vec![SettleOutcome::Settled; 2];
         let frame = Decided { settlements, refused: Vec::new(), outcomes }.frame(5);
         assert_eq!(frame, SettledFrame { settle_id: 5, all_settled: 2, results: Vec::new() });
-    }
-
-    proptest! {
-        #[test]
-        fn what_was_added_is_there_in_its_order(settlements in prop::collection::vec(one(), 0..40)) {
-            let mut items = Vec::new();
-            settlements.iter().for_each(|settlement| add(&mut items, *settlement));
-            let apart: Vec<_> = items
-                .iter()
-                .flat_map(|item| {
-                    (0..item.count).map(move |behind| {
-                        let token = item.token.map(|token| TokenRef { index: token.index + behind, ..token });
-                        SettleItem { token, count: 1, ..*item }
-                    })
-                })
-                .collect();
-            prop_assert_eq!(apart, settlements);
-        }
     }
 }

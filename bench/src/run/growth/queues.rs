@@ -43,14 +43,18 @@ pub async fn run(run: &mut Run) -> Result<()> {
     let mut running = Running::start(site).await?;
     running.create("both").await?;
     let mut there = 0;
-    for queues in decades(1, run.lengths.queues) {
+    let curve = decades(1, run.lengths.queues);
+    let most = curve.last().copied().unwrap_or(1);
+    for queues in curve {
         // The one that the load on one goes to is counted, too.
         let others = (queues - 1).max(1);
         create(&running, there..others).await?;
         there = others;
-        // The ends are measured in turn.
-        if queues != 1 && queues != run.lengths.queues {
-            beside(run, &running, queues, 0).await?;
+        match queues {
+            // The ends are measured in turn.
+            1 => {}
+            _ if queues == most => ends(run, &running, most).await?,
+            _ => beside(run, &running, queues, 0).await?,
         }
         let spread = spread(&running, others, run.lengths.point).await?;
         run.note(&point(spread, "queues-spread", queues))?;
@@ -59,16 +63,15 @@ pub async fn run(run: &mut Run) -> Result<()> {
         let row = Row { system: "posthouse".to_owned(), server_memory_bytes: idle, ..Row::default() };
         run.note(&point(Row { scenario: "idle".to_owned(), ..row }, "queues-idle-memory", queues))?;
     }
-    ends(run, &running).await?;
     Box::new(running).stop().await
 }
 
 /// One queue and the most, in turn, each on a server of its own: what the machine does besides weighs on both.
-async fn ends(run: &mut Run, most: &Running) -> Result<()> {
+async fn ends(run: &mut Run, running: &Running, most: u64) -> Result<()> {
     let (one, _folder) = own::start(run).await?;
     one.create("both").await?;
     for round in 1..=run.lengths.rounds {
-        for (running, queues) in in_turn(round, [(&one, 1), (most, run.lengths.queues)]) {
+        for (running, queues) in in_turn(round, [(&one, 1), (running, most)]) {
             beside(run, running, queues, round).await?;
         }
     }

@@ -1,4 +1,5 @@
 mod ahead;
+mod batches;
 mod node;
 
 use std::{

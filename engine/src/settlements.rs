@@ -1,0 +1,87 @@
+//! Settlements in the log: those that follow each other in a lease, and are made in the same way, are one item.
+
+use crate::schema::{SettleItem, SettleKind, TokenRef};
+
+impl SettleItem {
+    /// Of one delivery.
+    #[must_use]
+    pub fn one(token: TokenRef, kind: SettleKind, delay_ms: u64) -> Self {
+        Self { token: Some(token), kind: kind.into(), delay_ms, count: 1 }
+    }
+
+    /// These, each of one delivery, in as few items as their order allows. Mostly a lease is settled as a whole and in its
+    /// order, and then takes no more of the log than one delivery.
+    #[must_use]
+    pub fn together(settlements: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let mut items: Vec<Self> = Vec::new();
+        for item in settlements {
+            match items.last_mut().filter(|last| last.is_followed_by(&item)) {
+                Some(last) => last.count += 1,
+                None => items.push(item),
+            }
+        }
+        items
+    }
+
+    /// How many deliveries it settles.
+    #[must_use]
+    pub fn deliveries(&self) -> usize {
+        // Logs of before there were counts have 0.
+        usize::try_from(self.count.max(1)).unwrap_or(usize::MAX)
+    }
+
+    /// The settlement of each delivery.
+    pub(crate) fn each(&self) -> impl Iterator<Item = Self> + use<> {
+        let item = *self;
+        (0..item.count.max(1)).map(move |behind| {
+            // No lease has so many that the last index there can be is one of them.
+            let index = |first: u32| first.saturating_add(behind);
+            let token = item.token.map(|first| TokenRef { index: index(first.index), ..first });
+            Self { token, count: 1, ..item }
+        })
+    }
+
+    fn is_followed_by(&self, item: &Self) -> bool {
+        let next = self.token.and_then(|first| {
+            let index = first.index.checked_add(self.count)?;
+            Some(TokenRef { index, ..first })
+        });
+        next.is_some() && next == item.token && (self.kind, self.delay_ms) == (item.kind, item.delay_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ack(index: u32) -> SettleItem {
+        SettleItem::one(TokenRef { lease: 1, index, nonce: 9 }, SettleKind::Ack, 0)
+    }
+
+    #[test]
+    fn the_deliveries_of_a_lease_are_one_item() {
+        let items = SettleItem::together((0..1_000).chain(1_001..1_003).map(ack));
+        assert_eq!(items, [SettleItem { count: 1_000, ..ack(0) }, SettleItem { count: 2, ..ack(1_001) }]);
+        assert_eq!(items.iter().map(SettleItem::deliveries).sum::<usize>(), 1_002);
+        let old = SettleItem { count: 0, ..ack(0) };
+        assert_eq!((old.deliveries(), old.each().collect::<Vec<_>>()), (1, vec![ack(0)]));
+    }
+
+    fn one() -> impl Strategy<Value = SettleItem> {
+        let index = prop_oneof![20 => 0..6_u32, 1 => u32::MAX - 1..=u32::MAX];
+        (1..3_u64, index, 1..3_u64, 1..3_i32, 0..2_u64).prop_map(|(lease, index, nonce, kind, delay_ms)| {
+            SettleItem { token: Some(TokenRef { lease, index, nonce }), kind, delay_ms, count: 1 }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_put_together_comes_apart(settlements in prop::collection::vec(one(), 0..40)) {
+            let items = SettleItem::together(settlements.clone());
+            let apart: Vec<_> = items.iter().flat_map(SettleItem::each).collect();
+            prop_assert_eq!(apart, settlements);
+        }
+    }
+}
