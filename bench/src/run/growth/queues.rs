@@ -52,8 +52,9 @@ pub async fn run(run: &mut Run) -> Result<()> {
         there = others;
         match queues {
             // The ends are measured in turn.
-            1 => {}
             _ if queues == most => ends(run, &running, most).await?,
+            // Only so that every point's memory is that of a server which has done the same.
+            1 => drop(load_on_one(run, &running).await?),
             _ => beside(run, &running, queues, 0).await?,
         }
         let spread = spread(&running, others, run.lengths.point).await?;
@@ -78,12 +79,17 @@ async fn ends(run: &mut Run, running: &Running, most: u64) -> Result<()> {
     Box::new(one).stop().await
 }
 
-/// Publishes to one and consumes, while there are so many queues.
+/// Measures the load on one, while there are so many queues.
 async fn beside(run: &mut Run, running: &Running, queues: u64, round: u32) -> Result<()> {
+    let row = Row { round, ..load_on_one(run, running).await? };
+    run.note(&point(row, "queues", queues))
+}
+
+/// Publishes to one queue and consumes.
+async fn load_on_one(run: &Run, running: &Running) -> Result<Row> {
     let load = Load { most: u64::MAX, ..Best::of("posthouse").load(PAYLOAD_BYTES, run.lengths.point) };
     let measured = both::run(running, "both", load).await?;
-    let row = Row { round, ..measured.row("", "posthouse", "both", &load) };
-    run.note(&point(row, "queues", queues))
+    Ok(measured.row("", "posthouse", "both", &load))
 }
 
 async fn create(running: &Running, numbers: std::ops::Range<u64>) -> Result<()> {
