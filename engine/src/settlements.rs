@@ -1,6 +1,14 @@
 //! Settlements in the log: those that follow each other in a lease, and are made in the same way, are one item.
 
-use crate::schema::{SettleItem, SettleKind, TokenRef};
+use crate::schema::{Settle, SettleItem, SettleKind, TokenRef};
+
+impl Settle {
+    /// How many deliveries it settles.
+    #[must_use]
+    pub fn deliveries(&self) -> usize {
+        self.items.iter().map(SettleItem::deliveries).fold(0, usize::saturating_add)
+    }
+}
 
 impl SettleItem {
     /// Of one delivery.

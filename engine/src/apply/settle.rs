@@ -19,7 +19,7 @@ pub(super) fn apply(
 ) -> Result<Result<Vec<SettleOutcome>, SubscriptionError>, Halt> {
     let id = subscription_ref(command.department, command.queue, command.subscription);
     let holder = command.holder.as_ref().ok_or(Halt::Malformed("a settlement without a holder"))?;
-    let deliveries = command.items.iter().map(SettleItem::deliveries).fold(0, usize::saturating_add);
+    let deliveries = command.deliveries();
     if deliveries > MAX_SETTLE_ITEMS {
         return Err(Halt::Malformed("too many settlements"));
     }

@@ -10,7 +10,7 @@ use posthouse_engine::{
     ids::{DepartmentId, QueueId, QueueRef, ShardId},
     limits::MACHINE_VERSION,
     outcome::Outcome,
-    schema::{Batch, Command, CommandRecord, Publish, PublishEntry, Settle, SettleItem, command_record},
+    schema::{Batch, Command, CommandRecord, Publish, PublishEntry, command_record},
 };
 use prost::Message as _;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -170,17 +170,13 @@ fn stored(publish: &Publish) -> impl Iterator<Item = &PublishEntry> {
 fn messages(command: &Command) -> usize {
     match command {
         command_record::Command::Publish(publish) => publish.entries.len(),
-        command_record::Command::Settle(settle) => settlements(settle),
+        command_record::Command::Settle(settle) => settle.deliveries(),
         command_record::Command::Extend(extend) => extend.tokens.len(),
         // Those that are stored by the same batch are counted there.
         command_record::Command::Grant(grant) if grant.next_sequence > 0 => 0,
         command_record::Command::Grant(grant) => grant.sequences.len(),
         _ => 1,
     }
-}
-
-fn settlements(settle: &Settle) -> usize {
-    settle.items.iter().map(SettleItem::deliveries).sum()
 }
 
 /// About what a command takes in a log entry; never much less. Settlements that are one item count for as much as they are work,
@@ -190,7 +186,7 @@ fn content_bytes(command: &Command) -> usize {
         command_record::Command::Publish(Publish { entries, .. }) => {
             entries.iter().map(|e| e.content_head.len() + e.content.len() + 16).sum()
         }
-        command_record::Command::Settle(settle) => 40 * settlements(settle),
+        command_record::Command::Settle(settle) => 40 * settle.deliveries(),
         command_record::Command::Extend(extend) => 32 * extend.tokens.len(),
         command_record::Command::Grant(grant) => 10 * grant.sequences.len(),
         _ => 0,
