@@ -83,6 +83,9 @@ impl Source {
         self.permit.check_again(super::context::now())?;
         let (items, refused) = settlements::items(&settlements);
         let outcomes = if items.is_empty() { Vec::new() } else { self.settle_items(context, items).await? };
+        if outcomes.len() + refused.len() != settlements.len() {
+            return Err(ApiError::fault("a settle was answered for more or fewer deliveries"));
+        }
         let decided = Decided { settlements, refused, outcomes };
         notes::settled(&context.observer, self, &decided).await;
         Ok(decided)
@@ -104,17 +107,11 @@ impl Source {
         context: &Context,
         items: Vec<SettleItem>,
     ) -> Result<Vec<SettleOutcome>, ApiError> {
-        let deliveries: usize = items.iter().map(SettleItem::deliveries).sum();
         let command = self.settle_command(items);
-        let Outcome::Settle(outcomes) = context.shards.call(self.queue.department.shard, command).await?
-        else {
-            return Err(ApiError::fault("a settle was answered by another outcome"));
-        };
-        let outcomes = outcomes?;
-        if outcomes.len() != deliveries {
-            return Err(ApiError::fault("a settle was answered for more or fewer deliveries"));
+        match context.shards.call(self.queue.department.shard, command).await? {
+            Outcome::Settle(outcomes) => Ok(outcomes?),
+            _ => Err(ApiError::fault("a settle was answered by another outcome")),
         }
-        Ok(outcomes)
     }
 
     /// Extends; one result per token.
