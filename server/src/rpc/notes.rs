@@ -150,8 +150,10 @@ fn count_settlements(observer: &Observer, source: &Source, decided: &Decided) ->
         match outcome {
             SettleOutcome::Settled => {
                 let action = settlement.action();
-                let of_action = ACTIONS.iter().zip(&mut made).find(|((known, _), _)| *known == action);
-                of_action.into_iter().for_each(|(_, count)| *count += 1);
+                let mut counts = ACTIONS.iter().zip(&mut made);
+                if let Some((_, count)) = counts.find(|((known, _), _)| *known == action) {
+                    *count += 1;
+                }
             }
             SettleOutcome::TokenInvalid => *invalid += 1,
             SettleOutcome::LeaseLost => *lost += 1,
