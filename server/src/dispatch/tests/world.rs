@@ -136,17 +136,16 @@ impl World {
 
     pub(super) fn settle(&mut self, holder: &Holder, deliveries: &[LiveDelivery], kind: SettleKind) {
         for some in deliveries.chunks(1_000) {
-            let item = |live: &LiveDelivery| SettleItem {
-                token: Some(TokenRef { lease: live.lease.0, index: live.item.index, nonce: live.nonce }),
-                kind: kind.into(),
-                ..SettleItem::default()
-            };
+            let items = some.iter().map(|live| {
+                let token = TokenRef { lease: live.lease.0, index: live.item.index, nonce: live.nonce };
+                SettleItem::one(token, kind, 0)
+            });
             let settle = Settle {
                 department: 1,
                 queue: 1,
                 subscription: AT.subscription.0,
                 holder: Some(holder.clone()),
-                items: some.iter().map(item).collect(),
+                items: SettleItem::together(items),
             };
             assert!(matches!(self.apply(Command::Settle(settle)), Outcome::Settle(Ok(_))));
         }
