@@ -11,6 +11,8 @@ use posthouse_tests::harness::server::Server;
 use posthouse_tests::harness::site::{CIVIL, Site};
 
 const QUEUE: &str = "identity-cards/applications";
+/// One of the messages that nobody consumes.
+const MESSAGE: u32 = 1_500;
 
 /// A folder that has seen something, and its server, which still runs.
 async fn used() -> (Site, Server) {
@@ -55,6 +57,13 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, (SystemTime, Vec<u8>)> {
         }
     }
     found
+}
+
+/// Where in the file one of the messages is: elsewhere a byte may be one that fills a block up and that nobody reads.
+fn message_in(file: &Path) -> u64 {
+    let (bytes, message) = (fs::read(file).unwrap(), format!("{MESSAGE:01000}"));
+    let found = bytes.windows(message.len()).position(|bytes| bytes == message.as_bytes());
+    found.unwrap_or_else(|| panic!("message {MESSAGE} is not in {}", file.display())) as u64
 }
 
 fn flip(file: &Path, at: u64) {
@@ -104,11 +113,12 @@ async fn after_a_crash_the_log_is_ahead_and_that_is_no_damage() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flipped_byte_is_found_wherever_it_is() {
+async fn a_flipped_bit_is_found_in_log_store_and_node_file() {
     let site = stopped().await;
     let dir = site.data();
     let segment = largest(&dir.join("log"), "segment");
-    flip(&segment, 4096 + 200);
+    let message = message_in(&segment);
+    flip(&segment, message);
     let (code, told, errors) = check(&dir);
     assert_eq!(code, 65, "{told}");
     assert!(told.contains("DAMAGED log") && told.contains(segment.to_str().unwrap()), "{told}");
@@ -116,17 +126,17 @@ async fn a_flipped_byte_is_found_wherever_it_is() {
         told.contains("next: confirmed messages may be missing") && errors.contains("1 problem"),
         "{told}{errors}"
     );
-    flip(&segment, 4096 + 200);
+    flip(&segment, message);
 
     let rows = largest(&dir.join("store"), "sst");
-    let middle = fs::metadata(&rows).unwrap().len() / 2;
-    flip(&rows, middle);
+    let message = message_in(&rows);
+    flip(&rows, message);
     let (code, told, _) = check(&dir);
     assert_eq!(code, 65, "{told}");
     let name = rows.file_name().unwrap().to_str().unwrap();
     assert!(told.contains("DAMAGED store") && told.contains(name), "{told}");
     assert!(told.contains("restore the whole folder from a backup"), "{told}");
-    flip(&rows, middle);
+    flip(&rows, message);
 
     flip(&dir.join("NODE"), 40);
     let (code, told, _) = check(&dir);
