@@ -19,6 +19,12 @@ pub struct Window {
     pub rate: f64,
     /// Resident memory of the server.
     pub memory: Option<f64>,
+    /// Processor seconds of the server per million messages.
+    server_cpu: Option<f64>,
+    /// The same of the load generator, whose work per message does not change.
+    client_cpu: Option<f64>,
+    /// Bytes written per message.
+    disk: Option<f64>,
 }
 
 /// Minutes 5 to 10 and 25 to 30 of a system, if both are there.
@@ -26,6 +32,17 @@ pub fn windows(rows: &[Row], system: &str) -> Option<(Window, Window)> {
     let rows = minutes(rows).system(system);
     Some((window(&rows, 5.0, 10.0)?, window(&rows, 25.0, 30.0)?))
 }
+
+/// A figure's name, where it is found, and how it is written.
+type Shown = (&'static str, fn(&Window) -> Option<f64>, fn(f64) -> String);
+
+const FIGURES: [Shown; 5] = [
+    ("messages per second", |window| Some(window.rate), number),
+    ("memory", |window| window.memory, bytes),
+    ("server CPU s/million", |window| window.server_cpu, two_places),
+    ("load generator CPU s/million", |window| window.client_cpu, two_places),
+    ("bytes written per message", |window| window.disk, number),
+];
 
 fn minutes(rows: &[Row]) -> Pick<'_> {
     Pick::part(rows, "soak").axis("minute")
@@ -38,7 +55,13 @@ fn window(rows: &Pick<'_>, from: f64, to: f64) -> Option<Window> {
         (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
     };
     let rate = mean(pick::rate).filter(|_| rows.points().len() >= ENOUGH_MINUTES)?;
-    Some(Window { rate, memory: mean(pick::memory) })
+    Some(Window {
+        rate,
+        memory: mean(pick::memory),
+        server_cpu: mean(pick::server_cpu),
+        client_cpu: mean(pick::client_cpu),
+        disk: mean(pick::disk_of_message),
+    })
 }
 
 /// The section; empty if there was no soak.
@@ -47,30 +70,23 @@ pub fn soak(rows: &[Row], folder: &Path) -> Result<String> {
     if all.is_empty() {
         return Ok(String::new());
     }
-    let mut table = Table::new(&[
-        "system",
-        "msg/s, minutes 5–10",
-        "msg/s, minutes 25–30",
-        "change",
-        "memory, minutes 5–10",
-        "memory, minutes 25–30",
-        "change",
-    ]);
+    let mut table = Table::of_words(&["system", "mean of", "minutes 5–10", "minutes 25–30", "change"]);
     for system in all.systems() {
         let Some((early, late)) = windows(rows, system) else {
             table.row(&[system, "too few minutes"]);
             continue;
         };
-        let growth = early.memory.zip(late.memory).map(|(early, late)| late / early - 1.0);
-        table.row(&[
-            system.to_owned(),
-            number(early.rate),
-            number(late.rate),
-            percent(late.rate / early.rate - 1.0),
-            or_nothing(early.memory, bytes),
-            or_nothing(late.memory, bytes),
-            or_nothing(growth, percent),
-        ]);
+        for (name, of, show) in FIGURES {
+            let (early, late) = (of(&early), of(&late));
+            let change = early.zip(late).map(|(early, late)| late / early - 1.0);
+            table.row(&[
+                system.to_owned(),
+                name.to_owned(),
+                or_nothing(early, show),
+                or_nothing(late, show),
+                or_nothing(change, percent),
+            ]);
+        }
     }
     let x = Axis { title: "minute", unit: Unit::Plain, log: false };
     let panels = [
@@ -81,13 +97,24 @@ pub fn soak(rows: &[Row], folder: &Path) -> Result<String> {
             lines: series(&all, pick::rate),
         },
         Panel { title: "server memory", unit: Unit::Bytes, log: false, lines: series(&all, pick::memory) },
+        Panel {
+            title: "load generator CPU s/million",
+            unit: Unit::Plain,
+            log: false,
+            lines: series(&all, pick::client_cpu),
+        },
     ];
     lines(&folder.join("soak.svg"), "Soak", &x, &panels)?;
     Ok(format!(
-        "## Soak\n\nThe same load for a long time, minute by minute: means over the minutes.\n{}\
-         ![Rate and memory by minute](soak.svg)\n",
+        "## Soak\n\nThe same load for a long time, minute by minute: means over the minutes. The load generator does \
+         the same for every\nmessage: where it needs more of the processor for one, something besides its own work has become slower.\n{}\
+         ![Rate, memory and the load generator's processor time by minute](soak.svg)\n",
         table.finish()
     ))
+}
+
+fn two_places(value: f64) -> String {
+    format!("{value:.2}")
 }
 
 /// A figure of every system along the axis.

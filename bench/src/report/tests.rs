@@ -95,6 +95,8 @@ fn a_report_has_all_sections_and_the_plots_that_it_shows() {
     );
     assert!(report.contains("a \\| b"));
     assert!(report.contains("| posthouse | 1,024 | 3 MiB | 3 KiB |"), "{report}");
+    let dearer = "| posthouse | load generator CPU s/million | 4.99 | 4.97 | -0.5 % |";
+    assert!(report.contains(dearer), "{report}");
     let plots = shown(&report);
     assert!(plots.len() >= 15, "{plots:?}");
     for plot in plots {
