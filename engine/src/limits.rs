@@ -1,7 +1,7 @@
 //! Every cap of the engine, with the relations between them asserted.
 
 /// Commands of a newer version are refused.
-pub const MACHINE_VERSION: u32 = 4;
+pub const MACHINE_VERSION: u32 = 5;
 /// Sequences of one ack chunk.
 pub const CHUNK: u64 = 4_096;
 /// Bodies are trimmed, publish by publish, when this many messages can be ...
@@ -73,6 +73,11 @@ pub const MAX_MAX_MESSAGE_BYTES: u32 = 4 * (1 << 20) - 64 * 1024;
 pub const PRODUCER_KEPT_MS: u64 = 7 * 24 * 3_600_000;
 /// Batches of a producer session whose results are kept.
 pub const PRODUCER_PAST_BATCHES: usize = 8;
+/// Messages of a producer session, up to its newest, of which it is known whether they were refused: more than a client has on
+/// their way.
+pub const PRODUCER_KNOWN_MESSAGES: u64 = 64 * MAX_PUBLISH_ENTRIES as u64;
+/// Runs of refused messages that are known of a producer session; those of its last batches come on top.
+pub const PRODUCER_REFUSED_RUNS: usize = 1_024;
 /// Producer sessions of one queue.
 pub const MAX_PRODUCERS: u32 = 100_000;
 /// Longest name of a queue; the wire allows less.

@@ -33,6 +33,7 @@ fn by_reason(reason: ErrorReason) -> Option<&'static str> {
         R::DepartmentNotFound => "check the name, or have an operator declare the department",
         R::EtagMismatch => "read the queue again and repeat the change on its newest state",
         R::QueueIsDeadLetterTarget => "first point the queues that send dead letters here elsewhere",
+        R::ProducerMessageRefused => "publish the message anew",
         R::MessageTooLarge => "send a smaller message, or raise the queue's limit",
         R::ProducerFenced | R::SessionTakenOver => "stop this one, or open a new one: another has taken over",
         R::LeaseLost | R::SettledByAnother => {

@@ -6,10 +6,16 @@ use crate::{
     halt::Halt,
     ids::QueueRef,
     keys::{ProducerKey, Timer},
-    limits::{MAX_PRODUCERS, PRODUCER_KEPT_MS, PRODUCER_PAST_BATCHES},
+    limits::{
+        MAX_PRODUCERS, PRODUCER_KEPT_MS, PRODUCER_KNOWN_MESSAGES, PRODUCER_PAST_BATCHES,
+        PRODUCER_REFUSED_RUNS,
+    },
     machine::Turn,
     outcome::{EntryResult, PublishError},
-    schema::{Producer, ProducerRow, PublishEntry, producer_row::PastBatch},
+    schema::{
+        Producer, ProducerRow, PublishEntry,
+        producer_row::{PastBatch, RefusedRun},
+    },
     state::Queue,
 };
 
@@ -55,9 +61,13 @@ pub(super) fn judge(
         Some(row) if producer.epoch < row.epoch => {
             return refuse(PublishError::Fenced { current: row.epoch, given: producer.epoch });
         }
-        Some(row) if producer.epoch > row.epoch => {
-            ProducerRow { epoch: producer.epoch, next_sequence: 0, past: Vec::new(), ..row }
-        }
+        Some(row) if producer.epoch > row.epoch => ProducerRow {
+            epoch: producer.epoch,
+            next_sequence: 0,
+            past: Vec::new(),
+            refused: Vec::new(),
+            ..row
+        },
         Some(row) => row,
     };
     let (first_sequence, expected) = (producer.first_sequence, row.next_sequence);
@@ -70,21 +80,31 @@ pub(super) fn judge(
     Ok(Verdict::Duplicate(earlier(&row, first_sequence, count)))
 }
 
-/// The results of an earlier attempt, as far as they are remembered.
+/// The results of an earlier attempt, however it was cut into batches: where a message is stored may be forgotten, that it was
+/// refused is not.
 fn earlier(row: &ProducerRow, first_sequence: u64, count: usize) -> Vec<EntryResult> {
-    let same = |past: &&PastBatch| past.first_sequence == first_sequence && past.count as usize == count;
-    let Some(past) = row.past.iter().find(same) else { return vec![EntryResult::Duplicate(None); count] };
-    let mut refused = past.refused.iter().peekable();
-    let mut stored = past.first_stored;
-    let result = |index: usize| {
-        if refused.next_if(|refused| **refused as usize == index).is_some() {
-            return EntryResult::Refused;
+    let result = |sequence: u64| {
+        let past = |past: &&PastBatch| holds(past.first_sequence, past.count.into(), sequence);
+        let Some(past) = row.past.iter().find(past) else {
+            let behind = row.refused.partition_point(|run| run.first_sequence <= sequence);
+            let run = behind.checked_sub(1).and_then(|at| row.refused.get(at));
+            return match run.is_some_and(|run| holds(run.first_sequence, run.count, sequence)) {
+                true => EntryResult::Refused,
+                false => EntryResult::Duplicate(None),
+            };
+        };
+        let index = sequence - past.first_sequence;
+        let refused = past.refused.partition_point(|refused| u64::from(*refused) < index);
+        match past.refused.get(refused).is_some_and(|refused| u64::from(*refused) == index) {
+            true => EntryResult::Refused,
+            false => EntryResult::Duplicate(Some(past.first_stored + index - refused as u64)),
         }
-        let sequence = stored;
-        stored += 1;
-        EntryResult::Duplicate(Some(sequence))
     };
-    (0..count).map(result).collect()
+    (first_sequence..).take(count).map(result).collect()
+}
+
+fn holds(first_sequence: u64, count: u64, sequence: u64) -> bool {
+    sequence.checked_sub(first_sequence).is_some_and(|behind| behind < count)
 }
 
 /// The session after a batch was stored from `first_stored` on.
@@ -99,10 +119,15 @@ pub(super) fn remember(
     let refused = (0..).zip(entries).filter(|(_, entry)| entry.refused).map(|(index, _)| index).collect();
     let count = u32::try_from(entries.len()).unwrap_or(u32::MAX);
     if row.past.len() >= PRODUCER_PAST_BATCHES {
-        row.past.remove(0);
+        let oldest = row.past.remove(0);
+        forget(&mut row.refused, &oldest);
     }
     row.past.push(PastBatch { first_sequence, count, first_stored, refused });
     row.next_sequence = first_sequence.saturating_add(count.into());
+    let long_ago = row.next_sequence.saturating_sub(PRODUCER_KNOWN_MESSAGES);
+    let too_many = row.refused.len().saturating_sub(PRODUCER_REFUSED_RUNS);
+    let old = row.refused.partition_point(|run| run.first_sequence + run.count <= long_ago);
+    row.refused.drain(..old.max(too_many));
     row.last_used_ms = turn.now;
     if is_new {
         queue.head.producers += 1;
@@ -110,6 +135,17 @@ pub(super) fn remember(
         turn.put_timer(turn.after(PRODUCER_KEPT_MS), Timer::Producer(queue.id, key.producer.clone()));
     }
     turn.rows.put(&key, &row);
+}
+
+/// Of a batch only what was refused stays known.
+fn forget(refused: &mut Vec<RefusedRun>, batch: &PastBatch) {
+    for index in &batch.refused {
+        let sequence = batch.first_sequence + u64::from(*index);
+        match refused.last_mut().filter(|run| run.first_sequence + run.count == sequence) {
+            Some(run) => run.count += 1,
+            None => refused.push(RefusedRun { first_sequence: sequence, count: 1 }),
+        }
+    }
 }
 
 /// A session's timer is due: forget it, or wait for the rest of its time.

@@ -126,8 +126,10 @@ impl Driver {
                 let name = NAMES[*name as usize].into();
                 self.send(Command::PurgeQueue(PurgeQueue { department: 1, name }));
             }
-            Op::Publish { queue, sizes, atomic, producer } => {
-                self.publish(*queue, sizes, *atomic, producer.as_ref())
+            Op::Publish { queue, sizes, atomic, producer, times } => {
+                for _ in 0..*times {
+                    self.publish(*queue, sizes, *atomic, producer.as_ref());
+                }
             }
             Op::Republish { publish } => {
                 // Mostly one of the last ten: eight of a session are remembered.

@@ -38,6 +38,8 @@ pub enum Op {
         sizes: Vec<u8>,
         atomic: bool,
         producer: Option<Producer>,
+        /// Mostly once; or so often that the first is none of a session's last batches.
+        times: u8,
     },
     /// A publish of a session, sent again.
     Republish {
@@ -139,8 +141,8 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(name, attempts, target, revision)| Op::Update { name, attempts, target, revision }),
         1 => (name(), revision()).prop_map(|(name, revision)| Op::Delete { name, revision }),
         1 => name().prop_map(|name| Op::Purge { name }),
-        10 => (any::<Choice>(), vec(any::<u8>(), 0..6), prop::bool::weighted(0.2), producer())
-            .prop_map(|(queue, sizes, atomic, producer)| Op::Publish { queue, sizes, atomic, producer }),
+        10 => (any::<Choice>(), vec(any::<u8>(), 0..6), prop::bool::weighted(0.2), producer(), times())
+            .prop_map(|(queue, sizes, atomic, producer, times)| Op::Publish { queue, sizes, atomic, producer, times }),
         3 => any::<Choice>().prop_map(|publish| Op::Republish { publish }),
         10 => (any::<Choice>(), 0u8..4, vec(any::<Choice>(), 1..8), 0u64..60)
             .prop_map(|(queue, holder, picks, duration_s)| Op::Grant { queue, holder, picks, duration_s }),
@@ -153,6 +155,10 @@ fn op() -> impl Strategy<Value = Op> {
         5 => prop_oneof![6 => 0u64..15_000, 2 => 0u64..40_000, 1 => 0u64..200_000, 1 => Just(4 * 24 * 3_600_000)].prop_map(Op::Tick),
         5 => (0u32..4).prop_map(|first| Op::Advance { first }),
     ]
+}
+
+fn times() -> impl Strategy<Value = u8> {
+    prop_oneof![20 => Just(1u8), 1 => 9u8..12]
 }
 
 fn name() -> impl Strategy<Value = u8> {

@@ -53,13 +53,44 @@ fn a_batch_sent_again_is_a_duplicate() {
     assert_eq!(results(shard.try_publish(batch.clone())), again);
     shard.restart();
     assert_eq!(results(shard.try_publish(batch.clone())), again);
-    // Cut otherwise, or long ago: known to be stored, but not where.
-    assert_eq!(results(shard.try_publish(session(publish(queue, &["two"]), 1, 2))), [Duplicate(None)]);
+    // Cut otherwise.
+    assert_eq!(results(shard.try_publish(session(publish(queue, &["two"]), 1, 2))), [Duplicate(Some(2))]);
+    let cut = session(publish(queue, &["refused", "two"]), 1, 1);
+    assert_eq!(results(shard.try_publish(cut)), [Refused, Duplicate(Some(2))]);
     for round in 0..8 {
         shard.try_publish(session(publish(queue, &["more"]), 1, 3 + round)).unwrap();
     }
-    assert_eq!(results(shard.try_publish(batch)), [Duplicate(None); 3]);
+    // Long ago: known to be stored, but not where; and what was refused stays so.
+    assert_eq!(results(shard.try_publish(batch)), [Duplicate(None), Refused, Duplicate(None)]);
     assert_eq!(shard.counts(queue).last_sequence, 10);
+}
+
+#[test]
+fn what_was_refused_stays_known_as_long_as_it_may_be_on_its_way() {
+    let (mut shard, queue) = Shard::with(QueueSettings::default());
+    let contents: Vec<&str> =
+        (0..1_024).map(|index| if index % 2 == 0 { "one" } else { "refused" }).collect();
+    let publish_next = |shard: &mut Shard, batch: u64| {
+        shard.try_publish(session(publish(queue, &contents), 1, batch * 1_024)).unwrap();
+    };
+    (0..11).for_each(|batch| publish_next(&mut shard, batch));
+    shard.restart();
+    let told = |shard: &mut Shard, first: u64| {
+        results(shard.try_publish(session(publish(queue, &["one", "one"]), 1, first)))
+    };
+    // Three batches are forgotten, with 512 runs each, of which the last 1,024 are known.
+    assert_eq!(told(&mut shard, 1_022), [Duplicate(None), Duplicate(None)]);
+    assert_eq!(told(&mut shard, 1_024), [Duplicate(None), Refused]);
+    assert_eq!(told(&mut shard, 3_070), [Duplicate(None), Refused]);
+    assert_eq!(told(&mut shard, 3_072), [Duplicate(Some(1_537)), Refused]);
+    // One run, however many it has.
+    let refused = vec!["refused"; 1_024];
+    for batch in 11..80 {
+        shard.try_publish(session(publish(queue, &refused), 1, batch * 1_024)).unwrap();
+    }
+    assert_eq!(told(&mut shard, 11 * 1_024), [Refused, Refused], "of a run that reaches into what is known");
+    // What ended longer ago than 65,536 messages is not.
+    assert_eq!(told(&mut shard, 9 * 1_024), [Duplicate(None), Duplicate(None)]);
 }
 
 #[test]

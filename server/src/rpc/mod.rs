@@ -24,6 +24,7 @@ mod publish_stream;
 mod queues;
 mod receive;
 mod redrive;
+mod refusals;
 mod stream;
 
 pub use auth::{Auth, AuthLayer};

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use posthouse_engine::{
     ids::DEFAULT_LANE,
-    outcome::{Outcome, Published},
+    outcome::{Outcome, PublishError, Published},
     schema::{Command, Producer, Publish},
 };
 use posthouse_proto::v1::{
@@ -22,6 +22,7 @@ use super::{
     lasting::Lasting,
     notes,
     publish_stream::PublishStream,
+    refusals::Refusals,
     status::ApiError,
     stream::Connection,
     watch::Call,
@@ -45,12 +46,12 @@ pub(crate) struct Proposed {
     /// Of the whole batch.
     bytes: usize,
     outcome: oneshot::Receiver<Result<Outcome, ShardError>>,
-    /// The refused messages' own errors, in order.
-    errors: Vec<ApiError>,
+    refusals: Refusals,
 }
 
 impl Proposed {
-    /// Waits until the batch is synced and applied.
+    /// Waits until the batch is synced and applied; what became of each message, and the errors of those that were refused, in
+    /// order.
     pub(crate) async fn decided(
         self,
         context: &Context,
@@ -66,7 +67,11 @@ impl Proposed {
 
     async fn outcome(self) -> Result<(Published, Vec<ApiError>), ApiError> {
         match self.outcome.await.unwrap_or(Err(ShardError::Stopping))? {
-            Outcome::Publish(Ok(published)) => Ok((published, self.errors)),
+            Outcome::Publish(Ok(published)) => {
+                let errors = self.refusals.of_results(&published.results);
+                Ok((published, errors))
+            }
+            Outcome::Publish(Err(PublishError::AtomicRefused)) => Err(self.refusals.of_batch()),
             Outcome::Publish(Err(why)) => Err(why.into()),
             _ => Err(ApiError::fault("a publish was answered by another outcome")),
         }
@@ -121,19 +126,23 @@ pub(crate) async fn propose(
         return Err(ShardError::DiskFull.into());
     }
     target.quota.check_stored(stored)?;
-    let (mut entries, mut errors) = (Vec::with_capacity(messages.len()), Vec::new());
+    let (mut entries, mut refusals) = (Vec::with_capacity(messages.len()), Refusals::default());
     for (index, message) in messages.into_iter().enumerate() {
         match convert::publish_entry(message, target.max_message_bytes()) {
             Ok(entry) => entries.push(entry),
-            Err(error) if atomic => {
-                let problem = error.message().to_owned();
-                return Err(error.with_field(format!("messages[{index}]"), problem));
-            }
             Err(error) => {
-                errors.push(error);
+                refusals.add(index, error);
+                // Of a session it may be a retry of what was stored while a limit was higher.
+                if atomic && producer.is_none() {
+                    return Err(refusals.of_batch());
+                }
                 entries.push(convert::refused_entry());
             }
         }
+    }
+    if atomic && !refusals.is_empty() {
+        // None will be stored: no need to have them in the log.
+        entries.fill_with(convert::refused_entry);
     }
     let accepted = entries.iter().map(|entry| entry.content.len()).sum::<usize>();
     if accepted < SLICED_FROM_BYTES || accepted < bytes / 2 {
@@ -152,7 +161,7 @@ pub(crate) async fn propose(
     let budget = Arc::clone(&context.publish_budget).acquire_many_owned(kib).await;
     let budget = budget.map_err(|_| ApiError::fault("the publish budget is closed"))?;
     let outcome = context.shards.publish(target.queue.department.shard, command, budget);
-    Ok(Proposed { bytes, outcome, errors })
+    Ok(Proposed { bytes, outcome, refusals })
 }
 
 fn batch_bytes(messages: &[NewMessage]) -> Result<usize, ApiError> {
@@ -206,11 +215,14 @@ impl Publisher for PublisherService {
         Call::names(&request, &request.get_ref().queue);
         let PublishRequest { queue, messages, producer, atomic } = request.into_inner();
         let target = Target::open(&self.context, &principal, &queue).await?;
-        let proposed = propose(&self.context, &target, messages, producer, atomic).await?;
+        let rejected = |error: &ApiError| notes::rejected(&self.context.observer, error);
+        let proposed = propose(&self.context, &target, messages, producer, atomic).await;
+        let proposed = proposed.inspect_err(rejected)?;
         let (context, at) = (Arc::clone(&self.context), target.queue.at);
         // On record even if the caller does not wait for the answer.
         let decided = async move { proposed.decided(&context, &target).await };
-        let (published, errors) = Lasting::new(&self.context.streams, decided).await?;
+        let decided = Lasting::new(&self.context.streams, decided).await;
+        let (published, errors) = decided.inspect_err(rejected)?;
         let results = convert::publish_results(at, &published, errors);
         Ok(Response::new(PublishResponse { results }))
     }

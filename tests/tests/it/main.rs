@@ -23,6 +23,7 @@ mod open;
 mod producers;
 mod quota;
 mod redrive;
+mod refused_retries;
 mod reload;
 mod security;
 mod sessions;

@@ -62,22 +62,20 @@ fn session(queue: &Queue, command: &Publish) -> Result<Option<Vec<EntryResult>>,
     if given.first_sequence + count > expected {
         return Err(PublishError::SequenceGap { expected, given: given.first_sequence });
     }
-    let same =
-        |past: &&PastBatch| past.first_sequence == given.first_sequence && u64::from(past.count) == count;
-    let Some(past) = held.and_then(|held| held.past.iter().find(same)) else {
-        return Ok(Some(vec![EntryResult::Duplicate(None); count as usize]));
-    };
-    let mut stored = past.first_stored;
-    let mut results = Vec::new();
-    for index in 0..past.count {
-        if past.refused.contains(&index) {
-            results.push(EntryResult::Refused);
-        } else {
-            results.push(EntryResult::Duplicate(Some(stored)));
-            stored += 1;
+    let past = held.map_or(&[][..], |held| &held.past);
+    let told = |sequence: u64| {
+        let holds = |batch: &PastBatch| {
+            (batch.first_sequence..batch.first_sequence + u64::from(batch.count)).contains(&sequence)
+        };
+        let at = past.iter().position(holds).expect("every sequence is of a batch");
+        let (batch, index) = (&past[at], (sequence - past[at].first_sequence) as u32);
+        if batch.refused.contains(&index) {
+            return EntryResult::Refused;
         }
-    }
-    Ok(Some(results))
+        let stored = (0..index).filter(|before| !batch.refused.contains(before)).count() as u64;
+        EntryResult::Duplicate((at + 8 >= past.len()).then_some(batch.first_stored + stored))
+    };
+    Ok(Some((given.first_sequence..).take(count as usize).map(told).collect()))
 }
 
 fn remember(queue: &mut Queue, command: &Publish, results: &[EntryResult], now: u64) {
@@ -105,7 +103,4 @@ fn remember(queue: &mut Queue, command: &Publish, results: &[EntryResult], now: 
     held.next = given.first_sequence + u64::from(count);
     held.used_at = now;
     held.past.push(past);
-    if held.past.len() > 8 {
-        held.past.remove(0);
-    }
 }

@@ -1,0 +1,144 @@
+//! A batch that is sent again is answered as it was, also if a limit has changed since: no message that was refused is told
+//! to be stored, and none that was stored to be refused.
+
+use posthouse_proto::v1::{self, ProducerSession, PublishRequest, publish_result};
+use posthouse_tests::harness::refusal::Refusal;
+use posthouse_tests::harness::scene::{Scene, message};
+use tonic::Code;
+
+/// What was said of a message.
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    Stored(u64),
+    /// Where it had been stored; 0 if that is forgotten.
+    Duplicate(u64),
+    Refused(Code, String),
+}
+
+fn told(result: v1::PublishResult) -> Told {
+    match result.result.unwrap() {
+        publish_result::Result::Stored(stored) => Told::Stored(stored.sequence),
+        publish_result::Result::Duplicate(duplicate) => Told::Duplicate(duplicate.sequence),
+        publish_result::Result::Error(status) => {
+            let refusal = Refusal::from(&status);
+            Told::Refused(refusal.code, refusal.reason)
+        }
+    }
+}
+
+fn too_large() -> Told {
+    Told::Refused(Code::InvalidArgument, "MESSAGE_TOO_LARGE".to_owned())
+}
+
+fn refused_before() -> Told {
+    Told::Refused(Code::FailedPrecondition, "PRODUCER_MESSAGE_REFUSED".to_owned())
+}
+
+struct Producer {
+    scene: Scene,
+    queue: String,
+}
+
+impl Producer {
+    async fn start() -> Self {
+        let scene = Scene::start().await;
+        let queue = scene.plain_queue("q").await;
+        Self { scene, queue }
+    }
+
+    async fn takes_at_most(&self, max_message_bytes: u32) {
+        let queue = v1::Queue { name: self.queue.clone(), max_message_bytes, ..v1::Queue::default() };
+        let request = v1::UpdateQueueRequest {
+            queue: Some(queue),
+            update_mask: Some(prost_types::FieldMask { paths: vec!["max_message_bytes".to_owned()] }),
+            ..v1::UpdateQueueRequest::default()
+        };
+        let caller = &self.scene.caller;
+        caller.queues().update_queue(caller.request(request)).await.unwrap();
+    }
+
+    async fn publish(&self, first_sequence: u64, atomic: bool, texts: &[&str]) -> Result<Vec<Told>, Refusal> {
+        let session = ProducerSession { producer_id: vec![7; 16].into(), epoch: 1, first_sequence };
+        let request = PublishRequest {
+            queue: self.queue.clone(),
+            messages: texts.iter().map(|text| message(text)).collect(),
+            producer: Some(session),
+            atomic,
+        };
+        let caller = &self.scene.caller;
+        let answer = caller.publisher().publish(caller.request(request)).await;
+        answer.map_err(|status| Refusal::from(&status)).map(|answer| {
+            let results = answer.into_inner().results;
+            results.into_iter().map(told).collect()
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn are_answered_as_the_first_attempt_was() {
+    let producer = Producer::start().await;
+    let texts = ["four", "much too large", "five5"];
+    producer.takes_at_most(10).await;
+    let first = producer.publish(0, false, &texts).await.unwrap();
+    assert_eq!(first, [Told::Stored(1), too_large(), Told::Stored(2)]);
+
+    // Now all would be taken; but the sequence of the second is gone.
+    producer.takes_at_most(100).await;
+    let again = producer.publish(0, false, &texts).await.unwrap();
+    assert_eq!(again, [Told::Duplicate(1), refused_before(), Told::Duplicate(2)]);
+
+    // And now all would be refused; but two are stored.
+    producer.takes_at_most(3).await;
+    let again = producer.publish(0, false, &texts).await.unwrap();
+    assert_eq!(again, [Told::Duplicate(1), too_large(), Told::Duplicate(2)]);
+
+    // Published anew.
+    producer.takes_at_most(100).await;
+    assert_eq!(producer.publish(3, false, &["much too large"]).await.unwrap(), [Told::Stored(3)]);
+    assert_eq!(producer.scene.stats(&producer.queue).await.ready, 3);
+    // None of this is the server's fault, which it would log.
+    let log = producer.scene.server.log();
+    assert!(!log.contains("ERROR"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_long_ago_are_not_told_to_be_stored() {
+    let producer = Producer::start().await;
+    producer.takes_at_most(10).await;
+    let texts = ["four", "much too large"];
+    assert_eq!(producer.publish(0, false, &texts).await.unwrap(), [Told::Stored(1), too_large()]);
+    for sequence in 2..10 {
+        assert_eq!(producer.publish(sequence, false, &["x"]).await.unwrap(), [Told::Stored(sequence)]);
+    }
+    // Where the first is stored is forgotten by now, whatever the limit is; that it is stored, and the second is not, is known.
+    for (limit, refused) in [(10, too_large()), (100, refused_before()), (3, too_large())] {
+        producer.takes_at_most(limit).await;
+        assert_eq!(producer.publish(0, false, &texts).await.unwrap(), [Told::Duplicate(0), refused]);
+    }
+    assert_eq!(producer.scene.stats(&producer.queue).await.ready, 9);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_atomic_batch_are_answered_as_a_whole() {
+    let producer = Producer::start().await;
+    producer.takes_at_most(10).await;
+    let stored = producer.publish(0, true, &["four", "five5"]).await.unwrap();
+    assert_eq!(stored, [Told::Stored(1), Told::Stored(2)]);
+    producer.takes_at_most(4).await;
+    let again = producer.publish(0, true, &["four", "five5"]).await.unwrap();
+    assert_eq!(again, [Told::Duplicate(1), Told::Duplicate(2)]);
+
+    let refusal = producer.publish(2, true, &["four", "five5"]).await.unwrap_err();
+    assert_eq!((refusal.code, refusal.reason.as_str()), (Code::InvalidArgument, "MESSAGE_TOO_LARGE"));
+    assert_eq!(refusal.fields(), ["messages[1]"]);
+    // It took no sequence.
+    assert_eq!(producer.publish(2, true, &["four"]).await.unwrap(), [Told::Stored(3)]);
+    // Eight later, it is forgotten where they are, and not that they are.
+    for sequence in 3..11 {
+        let stored = producer.publish(sequence, false, &["x"]).await.unwrap();
+        assert_eq!(stored, [Told::Stored(sequence + 1)]);
+    }
+    let again = producer.publish(0, true, &["four", "five5"]).await.unwrap();
+    assert_eq!(again, [Told::Duplicate(0), Told::Duplicate(0)]);
+    assert_eq!(producer.scene.stats(&producer.queue).await.ready, 11);
+}
