@@ -89,8 +89,23 @@ fn what_was_refused_stays_known_as_long_as_it_may_be_on_its_way() {
         shard.try_publish(session(publish(queue, &refused), 1, batch * 1_024)).unwrap();
     }
     assert_eq!(told(&mut shard, 11 * 1_024), [Refused, Refused], "of a run that reaches into what is known");
-    // What ended longer ago than 65,536 messages is not.
+    // What ended longer ago than 65,536 messages is not, to the message.
     assert_eq!(told(&mut shard, 9 * 1_024), [Duplicate(None), Duplicate(None)]);
+}
+
+#[test]
+fn what_was_refused_is_known_of_so_many_messages() {
+    let (mut shard, queue) = Shard::with(QueueSettings::default());
+    let batch = |contents: &[&str], first| session(publish(queue, contents), 1, first);
+    shard.try_publish(batch(&["refused"], 0)).unwrap();
+    let full = vec!["one"; 1_024];
+    for number in 0..63 {
+        shard.try_publish(batch(&full, 1 + number * 1_024)).unwrap();
+    }
+    shard.try_publish(batch(&full[1..], 1 + 63 * 1_024)).unwrap();
+    assert_eq!(results(shard.try_publish(batch(&["one"], 0))), [Refused], "65,535 came behind it");
+    shard.try_publish(batch(&["one"], 65_536)).unwrap();
+    assert_eq!(results(shard.try_publish(batch(&["one"], 0))), [Duplicate(None)]);
 }
 
 #[test]

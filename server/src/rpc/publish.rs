@@ -140,7 +140,8 @@ pub(crate) async fn propose(
             }
         }
     }
-    if atomic && !refusals.is_empty() {
+    let nothing = atomic && !refusals.is_empty();
+    if nothing {
         // None will be stored: no need to have them in the log.
         entries.fill_with(convert::refused_entry);
     }
@@ -157,7 +158,8 @@ pub(crate) async fn propose(
         entries,
         atomic,
     });
-    let kib = u32::try_from((bytes / 1_024 + 1).min(PUBLISH_BUDGET_KIB)).unwrap_or(1);
+    let held = if nothing { 0 } else { bytes };
+    let kib = u32::try_from((held / 1_024 + 1).min(PUBLISH_BUDGET_KIB)).unwrap_or(1);
     let budget = Arc::clone(&context.publish_budget).acquire_many_owned(kib).await;
     let budget = budget.map_err(|_| ApiError::fault("the publish budget is closed"))?;
     let outcome = context.shards.publish(target.queue.department.shard, command, budget);
@@ -215,14 +217,15 @@ impl Publisher for PublisherService {
         Call::names(&request, &request.get_ref().queue);
         let PublishRequest { queue, messages, producer, atomic } = request.into_inner();
         let target = Target::open(&self.context, &principal, &queue).await?;
-        let rejected = |error: &ApiError| notes::rejected(&self.context.observer, error);
         let proposed = propose(&self.context, &target, messages, producer, atomic).await;
-        let proposed = proposed.inspect_err(rejected)?;
+        let proposed = proposed.inspect_err(|error| notes::rejected(&self.context.observer, error))?;
         let (context, at) = (Arc::clone(&self.context), target.queue.at);
         // On record even if the caller does not wait for the answer.
-        let decided = async move { proposed.decided(&context, &target).await };
-        let decided = Lasting::new(&self.context.streams, decided).await;
-        let (published, errors) = decided.inspect_err(rejected)?;
+        let decided = async move {
+            let decided = proposed.decided(&context, &target).await;
+            decided.inspect_err(|error| notes::rejected(&context.observer, error))
+        };
+        let (published, errors) = Lasting::new(&self.context.streams, decided).await?;
         let results = convert::publish_results(at, &published, errors);
         Ok(Response::new(PublishResponse { results }))
     }

@@ -7,7 +7,7 @@ use posthouse_tests::harness::scene::{LONG, SHORT, Scene, message, settlement};
 use posthouse_tests::harness::site::{CIVIL, Site};
 use posthouse_tests::harness::stream::{Stream, open};
 
-/// Publishes four messages, refuses one, settles three in three ways, and lets one expire.
+/// Publishes four messages, has three publishes refused, settles three in three ways, and lets one expire.
 async fn work(scene: &Scene) -> String {
     let settings = SubscriptionSettings { max_attempts: 2, ..SubscriptionSettings::default() };
     let queue = scene.queue("canary-queue", settings).await;
@@ -16,7 +16,14 @@ async fn work(scene: &Scene) -> String {
     too_large.payload = vec![0; (1 << 20) + 1].into();
     let request =
         v1::PublishRequest { queue: queue.clone(), messages: vec![too_large], ..Default::default() };
-    scene.caller.publisher().publish(scene.caller.request(request)).await.unwrap();
+    scene.caller.publisher().publish(scene.caller.request(request.clone())).await.unwrap();
+    // Whole batches: one is refused at once, one by the queue's state.
+    for producer in
+        [None, Some(v1::ProducerSession { producer_id: vec![1; 16].into(), epoch: 1, first_sequence: 0 })]
+    {
+        let request = v1::PublishRequest { atomic: true, producer, ..request.clone() };
+        scene.caller.publisher().publish(scene.caller.request(request)).await.unwrap_err();
+    }
 
     let mut deliveries = Vec::new();
     while deliveries.len() < 4 {
@@ -44,7 +51,7 @@ async fn they_contain_what_was_done_and_no_names() {
     .await;
     for (series, expected) in [
         ("posthouse_messages_published_total", 4.0),
-        ("posthouse_messages_rejected_total{reason=\"MESSAGE_TOO_LARGE\"}", 1.0),
+        ("posthouse_messages_rejected_total{reason=\"MESSAGE_TOO_LARGE\"}", 3.0),
         ("posthouse_messages_delivered_total", 4.0),
         ("posthouse_message_waiting_seconds_count", 4.0),
         ("posthouse_messages_settled_total{action=\"ack\"}", 1.0),
