@@ -70,7 +70,7 @@ fn a_newer_format_is_refused_as_such() {
     drop(DataDir::open(dir.path(), 64).unwrap());
     fs::write(dir.path().join(NODE), "posthouse node\nformat 4\nand what we cannot know\n").unwrap();
     let error = DataDir::open(dir.path(), 64).unwrap_err();
-    assert!(matches!(error, DataDirError::Newer { found: 3, .. }), "{error}");
+    assert!(matches!(error, DataDirError::Newer { found: 4, .. }), "{error}");
 }
 
 #[test]
