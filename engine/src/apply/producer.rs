@@ -80,8 +80,8 @@ pub(super) fn judge(
     Ok(Verdict::Duplicate(earlier(&row, first_sequence, count)))
 }
 
-/// The results of an earlier attempt, however it was cut into batches: where a message is stored may be forgotten, that it was
-/// refused is not.
+/// The results of an earlier attempt, however it was cut into batches. Where a message is stored is known of the last batches,
+/// that it was refused of [`PRODUCER_KNOWN_MESSAGES`] and [`PRODUCER_REFUSED_RUNS`].
 fn earlier(row: &ProducerRow, first_sequence: u64, count: usize) -> Vec<EntryResult> {
     let result = |sequence: u64| {
         let past = |past: &&PastBatch| holds(past.first_sequence, past.count.into(), sequence);

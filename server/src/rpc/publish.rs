@@ -140,8 +140,8 @@ pub(crate) async fn propose(
             }
         }
     }
-    let nothing = atomic && !refusals.is_empty();
-    if nothing {
+    let spoiled = atomic && !refusals.is_empty();
+    if spoiled {
         // None will be stored: no need to have them in the log.
         entries.fill_with(convert::refused_entry);
     }
@@ -158,7 +158,7 @@ pub(crate) async fn propose(
         entries,
         atomic,
     });
-    let held = if nothing { 0 } else { bytes };
+    let held = if spoiled { 0 } else { bytes };
     let kib = u32::try_from((held / 1_024 + 1).min(PUBLISH_BUDGET_KIB)).unwrap_or(1);
     let budget = Arc::clone(&context.publish_budget).acquire_many_owned(kib).await;
     let budget = budget.map_err(|_| ApiError::fault("the publish budget is closed"))?;

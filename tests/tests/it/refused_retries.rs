@@ -1,4 +1,4 @@
-//! A batch that is sent again is answered as it was, also if a limit has changed since: no message that was refused is told
+//! A batch that is sent again is answered as it was, also if the limit of a message's size has changed since: no message that was refused is told
 //! to be stored, and none that was stored to be refused.
 
 use posthouse_proto::v1::{self, ProducerSession, PublishRequest, publish_result};
