@@ -2,7 +2,7 @@
 
 use crate::{
     ids::{DepartmentId, LeaseId, QueueId},
-    schema::{QueueSettings, SettleKind},
+    schema::{QueueSettings, SettleKind, TokenRef},
 };
 
 /// The answer to one command, in the batch's order.
@@ -222,6 +222,14 @@ pub struct Granted {
     pub items: Vec<GrantedItem>,
 }
 
+impl Granted {
+    /// Its items, each with what it shares with the others.
+    pub fn deliveries(&self) -> impl Iterator<Item = LiveDelivery> {
+        let &Self { lease, nonce, deadline_ms, .. } = self;
+        self.items.iter().map(move |&item| LiveDelivery { lease, nonce, deadline_ms, item })
+    }
+}
+
 /// One message of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GrantedItem {
@@ -244,6 +252,13 @@ pub struct LiveDelivery {
     pub deadline_ms: u64,
     /// Index, sequence, attempt.
     pub item: GrantedItem,
+}
+
+impl LiveDelivery {
+    /// What proves it to have been delivered.
+    pub fn token(&self) -> TokenRef {
+        TokenRef { lease: self.lease.0, index: self.item.index, nonce: self.nonce }
+    }
 }
 
 /// What became of one settlement.

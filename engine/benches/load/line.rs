@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use posthouse_engine::{
     ids::{DEFAULT_SUBSCRIPTION, QueueRef},
-    outcome::{Granted, Outcome},
+    outcome::Outcome,
     schema::{Command, Grant, Holder, Producer, Publish, Settle, SettleItem, SettleKind, TokenRef},
 };
 
@@ -101,9 +101,8 @@ impl Line {
     /// Remembers what was leased.
     pub fn note(&mut self, outcomes: &[Outcome]) {
         for outcome in outcomes {
-            if let Outcome::Grant(Ok(Granted { lease, nonce, items, .. })) = outcome {
-                let token = |index| TokenRef { lease: lease.0, index, nonce: *nonce };
-                self.leased.extend(items.iter().map(|item| token(item.index)));
+            if let Outcome::Grant(Ok(granted)) = outcome {
+                self.leased.extend(granted.deliveries().map(|live| live.token()));
             }
         }
     }

@@ -89,10 +89,8 @@ impl Driver {
                     queue.id.department.0 == grant.department && queue.id.queue.0 == grant.queue
                 });
             let (queue, holder) = (queue.unwrap().id, grant.holder.clone().unwrap());
-            for item in &granted.items {
-                let token = TokenRef { lease: granted.lease.0, index: item.index, nonce: granted.nonce };
-                self.tokens.push((queue, token, holder.clone()));
-            }
+            let tokens = granted.deliveries().map(|live| (queue, live.token(), holder.clone()));
+            self.tokens.extend(tokens);
         }
         self.step.batch.commands.push(CommandRecord { command: Some(command) });
         self.step.expected.push(expected);

@@ -20,7 +20,7 @@ use posthouse_engine::{
     kv::Kv,
     machine::ShardMachine,
     outcome::Outcome,
-    schema::{Command, ReleaseHolder, Settle, SettleItem, SettleKind, TokenRef},
+    schema::{Command, ReleaseHolder, Settle, SettleItem, SettleKind},
 };
 
 use crate::shard::{Reply, ShardError};
@@ -214,10 +214,7 @@ fn release(tag: &GrantTag, granted: &posthouse_engine::outcome::Granted) -> Opti
     if granted.items.is_empty() {
         return None;
     }
-    let items = granted.items.iter().map(|item| {
-        let token = TokenRef { lease: granted.lease.0, index: item.index, nonce: granted.nonce };
-        SettleItem::one(token, SettleKind::Release, 0)
-    });
+    let items = granted.deliveries().map(|live| SettleItem::one(live.token(), SettleKind::Release, 0));
     Some(Command::Settle(Settle {
         department: tag.subscription.queue.department.0,
         queue: tag.subscription.queue.queue.0,

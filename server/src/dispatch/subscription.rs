@@ -5,7 +5,7 @@ use posthouse_engine::{
     ids::{DEFAULT_LANE, SubscriptionRef},
     kv::Kv,
     machine::ShardMachine,
-    outcome::{Granted, GrantedItem, LiveDelivery},
+    outcome::{Granted, LiveDelivery},
     schema::{Command, Grant, Holder},
 };
 
@@ -233,13 +233,12 @@ impl Subscription {
             }
         }
         let granted = granted.filter(|g| !g.items.is_empty())?;
-        let Granted { lease, nonce, deadline_ms, ref items } = granted;
-        let leased = |&item: &GrantedItem| {
-            let picked = tag.picked.binary_search_by_key(&item.sequence, |(sequence, _)| *sequence);
+        let leased = |live: LiveDelivery| {
+            let picked = tag.picked.binary_search_by_key(&live.item.sequence, |(sequence, _)| *sequence);
             let size = picked.ok().and_then(|at| tag.picked.get(at)).map_or(0, |(_, size)| *size);
-            Leased { live: LiveDelivery { lease, nonce, deadline_ms, item }, size }
+            Leased { live, size }
         };
-        let deliveries: Vec<_> = items.iter().map(leased).collect();
+        let deliveries: Vec<_> = granted.deliveries().map(leased).collect();
         if !same_stream {
             session.charge(&deliveries);
         }

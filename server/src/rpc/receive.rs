@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use posthouse_engine::{
     outcome::LiveDelivery,
-    schema::{SettleItem, SettleKind, TokenRef},
+    schema::{SettleItem, SettleKind},
 };
 use posthouse_proto::v1::{Delivery, ErrorReason, ReceiveRequest};
 use tokio::sync::mpsc;
@@ -118,10 +118,8 @@ fn fitting(deliveries: &[Outgoing]) -> usize {
 
 /// Gives back what the answer has no room for; it was not tried, so it does not count.
 fn release(context: &Context, source: &Source, deliveries: &[Outgoing]) {
-    let items = deliveries.iter().map(|Outgoing { live, .. }| {
-        let token = TokenRef { lease: live.lease.0, index: live.item.index, nonce: live.nonce };
-        SettleItem::one(token, SettleKind::Release, 0)
-    });
+    let items =
+        deliveries.iter().map(|Outgoing { live, .. }| SettleItem::one(live.token(), SettleKind::Release, 0));
     if !deliveries.is_empty() {
         let command = source.settle_command(SettleItem::together(items));
         // Nobody waits for it: if it is not taken, the leases run to their deadline.

@@ -10,7 +10,7 @@ use posthouse_engine::{
     outcome::{Counts, LiveDelivery, Outcome},
     schema::{
         Batch, Command, CommandRecord, ConfigureDepartment, CreateQueue, DeleteQueue, Holder, Publish,
-        PublishEntry, PurgeQueue, QueueSettings, Settle, SettleItem, SettleKind, TokenRef,
+        PublishEntry, PurgeQueue, QueueSettings, Settle, SettleItem, SettleKind,
     },
 };
 use tokio::sync::mpsc;
@@ -136,10 +136,7 @@ impl World {
 
     pub(super) fn settle(&mut self, holder: &Holder, deliveries: &[LiveDelivery], kind: SettleKind) {
         for some in deliveries.chunks(1_000) {
-            let items = some.iter().map(|live| {
-                let token = TokenRef { lease: live.lease.0, index: live.item.index, nonce: live.nonce };
-                SettleItem::one(token, kind, 0)
-            });
+            let items = some.iter().map(|live| SettleItem::one(live.token(), kind, 0));
             let settle = Settle {
                 department: 1,
                 queue: 1,
