@@ -195,8 +195,7 @@ impl Writer {
     /// How large the next group may be so that it is written in a moment: nothing if the last one was not, and less than what
     /// needs another segment.
     pub fn room_at_once(&self) -> u64 {
-        let room = self.active.header.size.saturating_sub(self.active.end + 2 * BLOCK);
-        if self.took < self.slow { room } else { 0 }
+        if self.took < self.slow { self.active.room().saturating_sub(BLOCK) } else { 0 }
     }
 
     /// Proves the last group to have been durable, so that later damage to it is not taken for a torn tail.
@@ -307,7 +306,12 @@ impl Writer {
 impl Active {
     /// Whether a group of so many bytes fits before the seal.
     fn has_room(&self, len: u64) -> bool {
-        self.end + len + BLOCK <= self.header.size
+        len <= self.room()
+    }
+
+    /// Bytes before the seal.
+    fn room(&self) -> u64 {
+        self.header.size.saturating_sub(self.end + BLOCK)
     }
 
     fn fatal(&self, doing: &'static str, source: std::io::Error) -> AppendError {
