@@ -20,7 +20,7 @@ use crate::{
     subject::Subject,
 };
 
-const EVERYTHING: [&str; 37] = [
+const EVERYTHING: [&str; 38] = [
     "settled",
     "already settled",
     "token invalid",
@@ -35,6 +35,7 @@ const EVERYTHING: [&str; 37] = [
     "refused",
     "duplicate",
     "old duplicate",
+    "refused long ago",
     "fenced",
     "gap",
     "foreign",
@@ -100,7 +101,7 @@ fn names(outcome: &Outcome) -> Vec<&'static str> {
     match outcome {
         Outcome::Settle(Ok(outcomes)) => outcomes.iter().map(settle).collect(),
         Outcome::Extend(Ok(outcomes)) => outcomes.iter().map(extend).collect(),
-        Outcome::Publish(Ok(published)) => published.results.iter().map(entry).collect(),
+        Outcome::Publish(Ok(published)) => entries(&published.results),
         Outcome::Publish(Err(error)) => vec![publish(error)],
         Outcome::PurgeQueue(Ok(1..)) => vec!["purged"],
         Outcome::DeleteQueue(Ok(())) => vec!["deleted"],
@@ -146,6 +147,16 @@ fn extend(outcome: &ExtendOutcome) -> &'static str {
         ExtendOutcome::LeaseLost => "extend lost",
         ExtendOutcome::SettledByAnother => "extend settled by another",
     }
+}
+
+fn entries(results: &[EntryResult]) -> Vec<&'static str> {
+    let mut names: Vec<_> = results.iter().map(entry).collect();
+    // What comes before a message of a forgotten batch is of one, too.
+    let forgotten = results.iter().rposition(|result| *result == EntryResult::Duplicate(None)).unwrap_or(0);
+    if results.iter().take(forgotten).any(|result| *result == EntryResult::Refused) {
+        names.push("refused long ago");
+    }
+    names
 }
 
 fn entry(result: &EntryResult) -> &'static str {
