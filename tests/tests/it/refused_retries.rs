@@ -1,7 +1,10 @@
 //! A batch that is sent again is answered as it was, also if the limit of a message's size has changed since: no message that was refused is told
 //! to be stored, and none that was stored to be refused.
 
+use posthouse_proto::v1::publish_stream_request::{self, Batch};
+use posthouse_proto::v1::publish_stream_response::batch_result::Outcome;
 use posthouse_proto::v1::{self, ProducerSession, PublishRequest, publish_result};
+use posthouse_tests::harness::publishing::{self, PublishStream};
 use posthouse_tests::harness::refusal::Refusal;
 use posthouse_tests::harness::scene::{Scene, message};
 use tonic::Code;
@@ -141,4 +144,53 @@ async fn of_an_atomic_batch_are_answered_as_a_whole() {
     let again = producer.publish(0, true, &["four", "five5"]).await.unwrap();
     assert_eq!(again, [Told::Duplicate(0), Told::Duplicate(0)]);
     assert_eq!(producer.scene.stats(&producer.queue).await.ready, 11);
+}
+
+/// What a stream says of a batch.
+async fn streamed(
+    stream: &mut PublishStream,
+    first_sequence: u64,
+    atomic: bool,
+    texts: &[&str],
+) -> Vec<Told> {
+    let messages = texts.iter().map(|text| message(text)).collect();
+    let batch = Batch { first_sequence, atomic, ..publishing::batch(first_sequence, messages) };
+    match stream.publish(batch).await.outcome.unwrap() {
+        Outcome::Results(results) => match results.all_stored {
+            Some(all) => (all.first_sequence..).take(all.count as usize).map(Told::Stored).collect(),
+            None => results.results.into_iter().map(told).collect(),
+        },
+        Outcome::Error(status) => {
+            let refusal = Refusal::from(&status);
+            vec![Told::Refused(refusal.code, refusal.reason)]
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_stream_are_answered_alike() {
+    let producer = Producer::start().await;
+    producer.takes_at_most(10).await;
+    let session = publish_stream_request::Producer { producer_id: vec![7; 16].into(), epoch: 1 };
+    let open = || publishing::open(&producer.queue, Some(session.clone()));
+    let mut stream = PublishStream::open(&producer.scene.caller, open()).await;
+    let texts = ["four", "much too large", "five5"];
+    let first = streamed(&mut stream, 0, false, &texts).await;
+    assert_eq!(first, [Told::Stored(1), too_large(), Told::Stored(2)]);
+    assert_eq!(streamed(&mut stream, 3, true, &["six", "seven"]).await, [Told::Stored(3), Told::Stored(4)]);
+
+    // A stream has the limit of when it was opened; what comes after a lost answer comes on another.
+    for (limit, refused) in [(100, refused_before()), (3, too_large())] {
+        producer.takes_at_most(limit).await;
+        let mut stream = PublishStream::open(&producer.scene.caller, open()).await;
+        assert_eq!(stream.opened.next_sequence, 5);
+        let again = streamed(&mut stream, 0, false, &texts).await;
+        assert_eq!(again, [Told::Duplicate(1), refused, Told::Duplicate(2)]);
+        let again = streamed(&mut stream, 3, true, &["six", "seven"]).await;
+        assert_eq!(again, [Told::Duplicate(3), Told::Duplicate(4)]);
+    }
+    let mut stream = PublishStream::open(&producer.scene.caller, open()).await;
+    assert_eq!(streamed(&mut stream, 5, true, &["six", "seven"]).await, [too_large()]);
+    assert_eq!(streamed(&mut stream, 5, false, &["six"]).await, [Told::Stored(5)]);
+    assert_eq!(producer.scene.stats(&producer.queue).await.ready, 5);
 }
