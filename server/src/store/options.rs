@@ -12,6 +12,15 @@ use super::trims::Trims;
 /// A file of bodies is compacted again each time it has lain this long, so that what was settled meanwhile leaves the disk.
 const LONGEST_LEFTOVERS_SECONDS: u64 = 7 * 24 * 60 * 60;
 
+/// Where writes begin when they are slowed down, since compaction is behind; and most that flushes and compactions write.
+const SLOWED_BYTES_PER_SECOND: i64 = 1 << 30;
+/// What may be written in one piece of this time: more than a flush, which is not to be held up.
+const SLOWED_PERIOD_US: i64 = 100_000;
+/// Of so many turns, compaction has one before flushes.
+const SLOWED_FAIRNESS: i32 = 10;
+/// Memtables of a family: one is filled, two may wait for the flush.
+const MEMTABLES: i32 = 3;
+
 /// What of the store's set-up may differ between machines.
 #[derive(Debug, Clone, Copy)]
 pub struct StoreOptions {
@@ -75,6 +84,8 @@ pub(super) fn database(options: &StoreOptions) -> Options {
     db.set_use_direct_io_for_flush_and_compaction(true);
     db.set_use_direct_reads(true);
     db.set_avoid_unnecessary_blocking_io(true);
+    // Without a limit, RocksDB slows writes down to 16 MiB a second at first.
+    db.set_ratelimiter(SLOWED_BYTES_PER_SECOND, SLOWED_PERIOD_US, SLOWED_FAIRNESS);
     // Counters and sizes; no clock is read for them.
     db.enable_statistics();
     db.set_statistics_level(StatsLevel::ExceptHistogramOrTimers);
@@ -101,6 +112,8 @@ pub(super) fn families(
     });
     let mut rows = Options::default();
     rows.set_write_buffer_size(1 << 20);
+    // A flush is of all families at once: the one with the fewest memtables would stop the writes of all.
+    rows.set_max_write_buffer_number(MEMTABLES);
     let mut all = vec![ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, rows)];
     all.extend(queues);
     all
@@ -121,8 +134,8 @@ fn family_options(family: Family, options: &StoreOptions, cache: &Cache) -> Opti
     let mut own = Options::default();
     own.set_block_based_table_factory(&table);
     own.set_write_buffer_size((options.write_buffer_bytes * shape.buffers / 16).max(1 << 20));
-    // One is filled, two may wait for the flush. What is settled before a flush leaves no row behind.
-    own.set_max_write_buffer_number(3);
+    // What is settled before a flush leaves no row behind.
+    own.set_max_write_buffer_number(MEMTABLES);
     own.set_level_compaction_dynamic_level_bytes(true);
     // Deletes gather at a queue's head, where every reader begins: a file with many of them is compacted soon.
     own.add_compact_on_deletion_collector_factory(1_000, 100, 0.5);
