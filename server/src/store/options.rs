@@ -14,9 +14,9 @@ const LONGEST_LEFTOVERS_SECONDS: u64 = 7 * 24 * 60 * 60;
 
 /// Where writes begin when they are slowed down, since compaction is behind; and most that flushes and compactions write.
 const SLOWED_BYTES_PER_SECOND: i64 = 1 << 30;
-/// What may be written in one piece of this time: more than a flush, which is not to be held up.
+/// In one such time as much is written without waiting as that makes: mostly more than a flush.
 const SLOWED_PERIOD_US: i64 = 100_000;
-/// Of so many turns, compaction has one before flushes.
+/// One time in so many, compaction may come before flushes.
 const SLOWED_FAIRNESS: i32 = 10;
 /// Memtables of a family: one is filled, two may wait for the flush.
 const MEMTABLES: i32 = 3;
