@@ -1,7 +1,11 @@
 //! Every cap of the engine, with the relations between them asserted.
 
-/// Commands of a newer version are refused.
-pub const MACHINE_VERSION: u32 = 5;
+/// The version of the machine: a batch of a newer one is refused. What changes an outcome or a row is asked of the batch's own
+/// version, so that an old log replays as it was answered.
+pub const MACHINE_VERSION: u32 = 6;
+/// From this version on: requests with an id are remembered, a purge tells those whose leases it ends, and batches carry the
+/// wall clock's time.
+pub const VERSION_OF_TOLD_TRUTH: u32 = 6;
 /// Sequences of one ack chunk.
 pub const CHUNK: u64 = 4_096;
 /// Bodies are trimmed, publish by publish, when this many messages can be ...

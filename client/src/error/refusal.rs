@@ -76,7 +76,7 @@ impl Refusal {
     /// What sort of failure it is.
     pub fn kind(&self) -> ErrorKind {
         match self.reason() {
-            Some("LEASE_LOST" | "SETTLED_BY_ANOTHER") => return ErrorKind::LeaseLost,
+            Some("LEASE_LOST" | "SETTLED_BY_ANOTHER" | "MESSAGE_PURGED") => return ErrorKind::LeaseLost,
             Some("SHARD_HALTED") => return ErrorKind::Unavailable,
             _ => {}
         }

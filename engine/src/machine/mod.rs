@@ -126,7 +126,7 @@ impl ShardMachine {
         self.row.applied_index = index;
         self.row.now_ms = self.row.now_ms.max(batch.now_ms);
 
-        let mut turn = self.turn(kv);
+        let mut turn = self.turn_of(kv, batch.machine_version);
         let mut outcomes = Vec::with_capacity(batch.commands.len());
         for record in batch.commands {
             let command = record.command.ok_or(Halt::Malformed("a command is missing or unknown"))?;
@@ -163,11 +163,17 @@ impl ShardMachine {
         }
     }
 
+    /// For a look between batches.
     fn turn<'a>(&'a mut self, kv: &'a dyn Kv) -> Turn<'a> {
+        self.turn_of(kv, MACHINE_VERSION)
+    }
+
+    fn turn_of<'a>(&'a mut self, kv: &'a dyn Kv, version: u32) -> Turn<'a> {
         Turn::new(
             Overlay::new(kv),
             self.shard,
             &mut self.row,
+            version,
             &mut self.departments,
             &mut self.queues,
             self.aside,

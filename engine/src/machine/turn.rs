@@ -23,6 +23,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) shard_row: &'a mut ShardRow,
     /// The batch's time, Unix milliseconds.
     pub(crate) now: u64,
+    /// The machine version of the batch.
+    pub(crate) version: u32,
     pub(super) departments: &'a mut BTreeMap<DepartmentId, DepartmentRow>,
     pub(super) queues: &'a mut BTreeMap<QueueRef, Box<Queue>>,
     /// Queues whose state may have changed.
@@ -46,6 +48,7 @@ impl<'a> Turn<'a> {
         rows: Overlay<'a>,
         shard: ShardId,
         shard_row: &'a mut ShardRow,
+        version: u32,
         departments: &'a mut BTreeMap<DepartmentId, DepartmentRow>,
         queues: &'a mut BTreeMap<QueueRef, Box<Queue>>,
         aside: aside::Rule,
@@ -55,6 +58,7 @@ impl<'a> Turn<'a> {
             rows,
             shard,
             now: shard_row.now_ms,
+            version,
             shard_row,
             departments,
             queues,
