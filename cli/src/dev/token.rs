@@ -183,7 +183,7 @@ impl Claims {
 /// Every data right on every queue of one tenant, as a `scope` claim.
 pub fn all_data_rights(tenant: &str) -> String {
     let grant = |action| format!("posthouse:{action}:{tenant}/*/*");
-    ["publish", "consume", "browse", "manage", "dlq", "stats"].map(grant).join(" ")
+    ["publish", "consume", "manage", "dlq", "stats"].map(grant).join(" ")
 }
 
 #[cfg(test)]

@@ -41,7 +41,9 @@ fn by_reason(reason: ErrorReason) -> Option<&'static str> {
         }
         R::MessagePurged => "drop the work: the message was purged and does not come again",
         R::RequestIdReused => "use a fresh request id for each request",
-        R::DepartmentSetAside => "have an operator look at the department: it is set aside until it is reopened",
+        R::DepartmentSetAside => {
+            "have an operator look at the department: it is set aside until it is reopened"
+        }
         R::AccessNotRecorded => "try again: the server's records of access cannot be written just now",
         R::DiskFull => "consume or purge messages, or have an operator add disk; then try again",
         R::ShardHalted => "have an operator look at the server's log for the department's shard",

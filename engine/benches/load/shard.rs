@@ -77,6 +77,7 @@ impl Shard {
             shard: 0,
             machine_version: MACHINE_VERSION,
             now_ms: self.now_ms,
+            wall_ms: self.now_ms,
             commands: commands.into_iter().map(|command| CommandRecord { command: Some(command) }).collect(),
             proposal_id: 0,
         }

@@ -71,6 +71,7 @@ impl Driver {
             shard: SHARD.into(),
             machine_version: MACHINE_VERSION,
             now_ms,
+            wall_ms: now_ms,
             commands: Vec::new(),
             proposal_id: self.clock,
         };

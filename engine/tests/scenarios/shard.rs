@@ -68,6 +68,7 @@ impl Shard {
             shard: 0,
             machine_version: MACHINE_VERSION,
             now_ms: self.now,
+            wall_ms: self.now,
             commands: vec![CommandRecord { command: Some(command) }],
             proposal_id: 0,
         };

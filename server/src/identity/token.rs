@@ -24,7 +24,7 @@ use super::{
 use crate::{
     limits::{MAX_TOKEN_BYTES, TOKEN_LEEWAY},
     names::TenantName,
-    policy::Grants,
+    policy::{Action, Grants},
 };
 
 /// Who may mint tokens, and for which tenants.
@@ -58,6 +58,8 @@ pub struct TokenVerifier {
     verified: TokenCache,
     hits: AtomicU64,
     misses: AtomicU64,
+    /// Of [`Action::WITHOUT_EFFECT`].
+    without_effect: [AtomicU64; Action::WITHOUT_EFFECT.len()],
 }
 
 impl TokenVerifier {
@@ -71,6 +73,7 @@ impl TokenVerifier {
             verified: TokenCache::default(),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
+            without_effect: Default::default(),
         }
     }
 
@@ -108,6 +111,7 @@ impl TokenVerifier {
         }
         self.misses.fetch_add(1, Ordering::Relaxed);
         let principal = Arc::new(self.verify_anew(token, connection, now)?);
+        self.count_without_effect(&principal.grants);
         self.verified.insert(key, Arc::clone(&principal));
         Ok(principal)
     }
@@ -115,6 +119,21 @@ impl TokenVerifier {
     /// How often a token was recognised, and how often not.
     pub(crate) fn cache_lookups(&self) -> (u64, u64) {
         (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
+    }
+
+    /// Grants of actions that open nothing, in tokens that were verified and not recognised: each action, and how many.
+    pub(crate) fn grants_without_effect(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.without_effect.iter().map(|count| count.load(Ordering::Relaxed));
+        Action::WITHOUT_EFFECT.into_iter().zip(counts)
+    }
+
+    fn count_without_effect(&self, grants: &Grants) {
+        for found in grants.without_effect() {
+            let mut counts = Action::WITHOUT_EFFECT.iter().zip(&self.without_effect);
+            if let Some((_, count)) = counts.find(|(action, _)| *action == found) {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
     }
 
     fn verify_anew(

@@ -50,6 +50,7 @@ pub(crate) struct RpcMetrics {
     pub(crate) refusals: IntCounterVec,
     pub(crate) auth_refusals: IntCounterVec,
     pub(super) token_cache: IntCounterVec,
+    pub(super) grants_without_effect: IntCounterVec,
 }
 
 /// Messages, as handlers see them.

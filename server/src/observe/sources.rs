@@ -97,5 +97,8 @@ impl Sources {
         let (hits, misses) = self.tokens.cache_lookups();
         raise(&metrics.rpc.token_cache.with_label_values(&["hit"]), hits);
         raise(&metrics.rpc.token_cache.with_label_values(&["miss"]), misses);
+        for (action, count) in self.tokens.grants_without_effect() {
+            raise(&metrics.rpc.grants_without_effect.with_label_values(&[action]), count);
+        }
     }
 }

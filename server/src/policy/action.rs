@@ -4,29 +4,19 @@ use std::{fmt, str::FromStr};
 
 use thiserror::Error;
 
-/// What a grant allows. None implies another: to consume is not to browse, to manage is not to read.
+/// What a grant allows. None implies another: to consume is not to manage, to manage is not to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Publish messages to a queue.
     Publish,
     /// Lease and settle messages of a subscription.
     Consume,
-    /// Read messages without leasing them.
-    Browse,
     /// Create, change, purge and delete queues.
     Manage,
-    /// Read and redrive dead letters.
+    /// List and redrive dead letters.
     DeadLetter,
     /// Read definitions and counts.
     Stats,
-    /// Read what an autoscaler needs.
-    Scale,
-    /// Read the audit trail.
-    AuditRead,
-    /// Issue tokens.
-    TokenIssue,
-    /// Revoke tokens.
-    TokenRevoke,
 }
 
 /// The text names no action.
@@ -36,38 +26,26 @@ pub struct UnknownAction;
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 10] = [
-        Self::Publish,
-        Self::Consume,
-        Self::Browse,
-        Self::Manage,
-        Self::DeadLetter,
-        Self::Stats,
-        Self::Scale,
-        Self::AuditRead,
-        Self::TokenIssue,
-        Self::TokenRevoke,
-    ];
+    pub const ALL: [Self; 5] = [Self::Publish, Self::Consume, Self::Manage, Self::DeadLetter, Self::Stats];
+
+    /// Words that earlier versions took for actions. They open no method: a token may still carry them, and gains nothing.
+    pub const WITHOUT_EFFECT: [&'static str; 5] =
+        ["browse", "scale", "audit.read", "token.issue", "token.revoke"];
 
     /// The word in a scope.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Publish => "publish",
             Self::Consume => "consume",
-            Self::Browse => "browse",
             Self::Manage => "manage",
             Self::DeadLetter => "dlq",
             Self::Stats => "stats",
-            Self::Scale => "scale",
-            Self::AuditRead => "audit.read",
-            Self::TokenIssue => "token.issue",
-            Self::TokenRevoke => "token.revoke",
         }
     }
 
     /// Whether a grant of this action may name a subscription.
     pub fn names_subscriptions(self) -> bool {
-        matches!(self, Self::Consume | Self::Browse | Self::DeadLetter | Self::Stats | Self::Scale)
+        matches!(self, Self::Consume | Self::DeadLetter | Self::Stats)
     }
 }
 

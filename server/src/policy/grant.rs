@@ -3,7 +3,7 @@
 //! `*` stands for one whole segment; the tenant is always literal. There are no regular expressions, no prefixes, no
 //! placeholders and no denials, so matching is a few comparisons and adding a grant never takes a right away.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use thiserror::Error;
 
@@ -29,7 +29,20 @@ pub struct Grant {
 
 /// All the grants of one token. Never of more than one tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grants(Vec<Grant>);
+pub struct Grants {
+    grants: Vec<Grant>,
+    /// The words of its items that open nothing.
+    without_effect: Vec<&'static str>,
+}
+
+/// The queues of one department on which one of some actions is granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum QueuesGranted {
+    /// Whatever they are called.
+    Every,
+    /// Those with these names.
+    Named(BTreeSet<QueueName>),
+}
 
 /// Why a scope was refused, and the token with it. Items count from 1.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -83,49 +96,90 @@ impl Grants {
         if scope.split(' ').nth(MAX_GRANTS).is_some() {
             return Err(ScopeError::TooMany);
         }
-        let grants = scope.split(' ').zip(1..).map(|(text, item)| Grant::parse(text, item, tenant));
-        Ok(Self(grants.collect::<Result<_, _>>()?))
+        let mut own = Self { grants: Vec::new(), without_effect: Vec::new() };
+        for (text, item) in scope.split(' ').zip(1..) {
+            match Item::parse(text, item, tenant)? {
+                Item::Grant(grant) => own.grants.push(grant),
+                Item::WithoutEffect(action) => own.without_effect.push(action),
+            }
+        }
+        Ok(own)
+    }
+
+    /// The actions of its items that open nothing, an entry an item: see [`Action::WITHOUT_EFFECT`].
+    pub fn without_effect(&self) -> &[&'static str] {
+        &self.without_effect
     }
 
     /// Whether any of the grants is of `action`, on whatever resource.
     pub fn name(&self, action: Action) -> bool {
-        self.0.iter().any(|grant| grant.action == action)
+        self.grants.iter().any(|grant| grant.action == action)
     }
 
     /// Whether `action` is allowed on the queue itself.
     pub fn cover_queue(&self, action: Action, queue: &QueueResource) -> bool {
-        self.0.iter().any(|grant| grant.covers_queue(action, queue))
+        self.grants.iter().any(|grant| grant.covers_queue(action, queue))
     }
 
     /// Whether `action` is allowed on the subscription.
     pub fn cover_subscription(&self, action: Action, subscription: &SubscriptionResource) -> bool {
-        self.0.iter().any(|grant| grant.covers_subscription(action, subscription))
+        self.grants.iter().any(|grant| grant.covers_subscription(action, subscription))
     }
 
     /// Whether `action` is allowed on some queue that the department has or could have.
     pub fn reach_into(&self, action: Action, department: &DepartmentResource) -> bool {
-        self.0.iter().any(|grant| {
-            grant.action == action
-                && grant.subscription.is_none()
-                && grant.tenant == department.tenant
-                && grant.department.covers(&department.department)
-        })
+        self.grants.iter().any(|grant| grant.reaches_into(action, department))
+    }
+
+    /// The queues of a department on which one of `actions` is granted, as far as names go.
+    pub(crate) fn queues_granted(
+        &self,
+        actions: &[Action],
+        department: &DepartmentResource,
+    ) -> QueuesGranted {
+        let mut names = BTreeSet::new();
+        for action in actions {
+            for grant in self.grants.iter().filter(|grant| grant.reaches_into(*action, department)) {
+                match &grant.queue {
+                    Segment::Any => return QueuesGranted::Every,
+                    Segment::Exactly(name) => _ = names.insert(name.clone()),
+                }
+            }
+        }
+        QueuesGranted::Named(names)
+    }
+}
+
+/// One item of a scope.
+enum Item {
+    Grant(Grant),
+    /// Of an action that opens nothing.
+    WithoutEffect(&'static str),
+}
+
+impl Item {
+    fn parse(text: &str, item: usize, tenant: &TenantName) -> Result<Self, ScopeError> {
+        let (action, pattern) = text
+            .strip_prefix("posthouse:")
+            .and_then(|rest| rest.split_once(':'))
+            .ok_or(ScopeError::Shape { item })?;
+        if let Some(known) = Action::WITHOUT_EFFECT.into_iter().find(|word| *word == action) {
+            // Its pattern is held to the rules all the same; which of them took a subscription is no matter.
+            Grant::parse(Action::Stats, pattern, item, tenant)?;
+            return Ok(Self::WithoutEffect(known));
+        }
+        let action = action.parse::<Action>().map_err(|_| ScopeError::Action { item })?;
+        Grant::parse(action, pattern, item, tenant).map(Self::Grant)
     }
 }
 
 impl Grant {
-    fn parse(text: &str, item: usize, tenant: &TenantName) -> Result<Self, ScopeError> {
-        let shape = ScopeError::Shape { item };
-        let (action, pattern) = text
-            .strip_prefix("posthouse:")
-            .and_then(|rest| rest.split_once(':'))
-            .ok_or_else(|| shape.clone())?;
-        let action = action.parse::<Action>().map_err(|_| ScopeError::Action { item })?;
+    fn parse(action: Action, pattern: &str, item: usize, tenant: &TenantName) -> Result<Self, ScopeError> {
         let mut parts = pattern.split('/');
         let (Some(owner), Some(department), Some(queue), subscription, None) =
             (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
         else {
-            return Err(shape);
+            return Err(ScopeError::Shape { item });
         };
         let name = |error| ScopeError::Name { item, error };
         let owner = TenantName::parse(owner).map_err(name)?;
@@ -154,6 +208,14 @@ impl Grant {
     fn covers_subscription(&self, action: Action, subscription: &SubscriptionResource) -> bool {
         self.matches_queue(action, &subscription.queue)
             && self.subscription.as_ref().is_none_or(|segment| segment.covers(&subscription.subscription))
+    }
+
+    /// Whether it is of the action on some queue that the department has or could have.
+    fn reaches_into(&self, action: Action, department: &DepartmentResource) -> bool {
+        self.action == action
+            && self.subscription.is_none()
+            && self.tenant == department.tenant
+            && self.department.covers(&department.department)
     }
 
     fn matches_queue(&self, action: Action, queue: &QueueResource) -> bool {

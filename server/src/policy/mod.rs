@@ -1,14 +1,20 @@
 //! Policy: what a principal may do to which resource.
 //!
-//! Rights are only ever allowed, never denied: a token carries grants, a grant is one action on one pattern, and
-//! [`authorize`] is the only way to a [`Permit`]. A handler that needs a permit cannot be reached without one, and what
-//! it delivers later is checked again by [`Permit::check_again`].
+//! Rights are only ever allowed, never denied: a token carries grants, and a grant is one action on one pattern. The table in
+//! [`methods`] says once what each RPC asks for. The layer in front of the services makes an [`Admission`] to one method;
+//! from it alone comes a [`Permit`], which is typed by its check. A handler that needs a permit cannot be reached without one,
+//! and what it delivers later is checked again by [`Permit::check_again`].
 
 mod action;
+mod admission;
 mod grant;
+pub mod methods;
 mod permit;
-pub mod table;
 
 pub use action::{Action, UnknownAction};
+pub use admission::Admission;
+pub(crate) use admission::Admitted;
+pub(crate) use grant::QueuesGranted;
 pub use grant::{Grant, Grants, ScopeError};
-pub use permit::{Denied, ListPermit, Permit, Resource, authorize, authorize_any, authorize_list};
+pub use methods::{Asks, Check, Kind, Method, Rpc};
+pub use permit::{Denied, Filter, Permit, Resource};

@@ -1,38 +1,42 @@
-//! Permits: a grant applied to one concrete resource, for one principal.
+//! Permits: a check that a principal has passed on one concrete resource.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{marker::PhantomData, sync::Arc, time::SystemTime};
 
 use thiserror::Error;
 
-use super::Action;
+use super::{Action, Grants, methods::Check};
 use crate::{
     identity::Principal,
     names::{DepartmentResource, QueueResource, SubscriptionName, SubscriptionResource},
 };
 
-/// What an action is done to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Resource {
-    /// A queue.
-    Queue(QueueResource),
-    /// A subscription of a queue.
-    Subscription(SubscriptionResource),
+/// What a check is made on.
+pub trait Resource: Clone + std::fmt::Debug + Send + Sync + 'static {
+    /// The queue it is, or belongs to.
+    fn queue(&self) -> &QueueResource;
+
+    /// Its subscription, if it is one.
+    fn subscription(&self) -> Option<&SubscriptionName>;
+
+    /// Whether these grants allow `action` on it.
+    fn is_covered(&self, action: Action, grants: &Grants) -> bool;
 }
 
-/// The right of one principal to do one action on one resource. Only [`authorize`] makes one.
+/// The right of one principal to do on one resource what `C` stands for. Only an [`Admission`](super::Admission) to a method
+/// that asks for `C` makes one.
 #[derive(Clone, Debug)]
-pub struct Permit {
+pub struct Permit<C: Check> {
     principal: Arc<Principal>,
-    action: Action,
-    resource: Resource,
+    resource: C::Resource,
+    check: PhantomData<C>,
 }
 
-/// The right to list a department: only the queues that it [covers](ListPermit::covers) may be shown.
+/// The right to list a department: only the queues that it [covers](Filter::covers) may be shown.
 #[derive(Clone, Debug)]
-pub struct ListPermit {
+pub struct Filter<C: Check<Resource = QueueResource>> {
     principal: Arc<Principal>,
-    actions: Vec<Action>,
     department: DepartmentResource,
+    check: PhantomData<C>,
 }
 
 /// Why a right is refused. It does not tell whether the resource exists.
@@ -56,94 +60,75 @@ pub enum Denied {
 }
 
 /// Applies the principal's grants to one resource.
-pub fn authorize(principal: &Arc<Principal>, action: Action, resource: &Resource) -> Result<Permit, Denied> {
+pub(super) fn authorize<C: Check>(
+    principal: &Arc<Principal>,
+    resource: &C::Resource,
+) -> Result<Permit<C>, Denied> {
     // The tenants are compared before any grant is, and once more by each grant.
     if resource.queue().tenant != principal.tenant {
         return Err(Denied::GrantMissing);
     }
-    let covered = match resource {
-        Resource::Queue(queue) => principal.grants.cover_queue(action, queue),
-        Resource::Subscription(subscription) => principal.grants.cover_subscription(action, subscription),
-    };
-    if !covered {
+    let covered = |action: &Action| resource.is_covered(*action, &principal.grants);
+    if !C::RULE.any_of.iter().any(covered) {
         return Err(Denied::GrantMissing);
     }
-    Ok(Permit { principal: Arc::clone(principal), action, resource: resource.clone() })
+    Ok(Permit { principal: Arc::clone(principal), resource: resource.clone(), check: PhantomData })
 }
 
-/// As [`authorize`], for methods that more than one action opens: the first that is granted counts.
-pub fn authorize_any(
+/// The right to list those queues of a department that pass the check.
+pub(super) fn filter<C: Check<Resource = QueueResource>>(
     principal: &Arc<Principal>,
-    actions: &[Action],
-    resource: &Resource,
-) -> Result<Permit, Denied> {
-    let granted = actions.iter().find_map(|action| authorize(principal, *action, resource).ok());
-    granted.ok_or(Denied::GrantMissing)
-}
-
-/// The right to list those queues of a department on which one of `actions` is granted.
-pub fn authorize_list(
-    principal: &Arc<Principal>,
-    actions: &[Action],
     department: &DepartmentResource,
-) -> Result<ListPermit, Denied> {
-    let actions: Vec<Action> =
-        actions.iter().copied().filter(|action| principal.grants.reach_into(*action, department)).collect();
-    if actions.is_empty() || department.tenant != principal.tenant {
+) -> Result<Filter<C>, Denied> {
+    let reaches = |action: &Action| principal.grants.reach_into(*action, department);
+    if department.tenant != principal.tenant || !C::RULE.any_of.iter().any(reaches) {
         return Err(Denied::GrantMissing);
     }
-    Ok(ListPermit { principal: Arc::clone(principal), actions, department: department.clone() })
+    Ok(Filter { principal: Arc::clone(principal), department: department.clone(), check: PhantomData })
 }
 
-impl Resource {
-    /// The queue it is, or belongs to.
-    pub fn queue(&self) -> &QueueResource {
-        match self {
-            Self::Queue(queue) => queue,
-            Self::Subscription(subscription) => &subscription.queue,
-        }
+impl Resource for QueueResource {
+    fn queue(&self) -> &QueueResource {
+        self
+    }
+
+    fn subscription(&self) -> Option<&SubscriptionName> {
+        None
+    }
+
+    fn is_covered(&self, action: Action, grants: &Grants) -> bool {
+        grants.cover_queue(action, self)
     }
 }
 
-impl From<QueueResource> for Resource {
-    fn from(queue: QueueResource) -> Self {
-        Self::Queue(queue)
+impl Resource for SubscriptionResource {
+    fn queue(&self) -> &QueueResource {
+        &self.queue
+    }
+
+    fn subscription(&self) -> Option<&SubscriptionName> {
+        Some(&self.subscription)
+    }
+
+    fn is_covered(&self, action: Action, grants: &Grants) -> bool {
+        grants.cover_subscription(action, self)
     }
 }
 
-impl From<SubscriptionResource> for Resource {
-    fn from(subscription: SubscriptionResource) -> Self {
-        Self::Subscription(subscription)
-    }
-}
-
-impl Permit {
+impl<C: Check> Permit<C> {
     /// Who may.
     pub fn principal(&self) -> &Arc<Principal> {
         &self.principal
     }
 
-    /// What may be done.
-    pub fn action(&self) -> Action {
-        self.action
-    }
-
-    /// What it may be done to.
-    pub fn resource(&self) -> &Resource {
-        &self.resource
-    }
-
-    /// The queue, or the subscription's queue.
+    /// The queue it is for, or whose subscription.
     pub fn queue(&self) -> &QueueResource {
         self.resource.queue()
     }
 
     /// The subscription, if the permit is for one.
     pub fn subscription(&self) -> Option<&SubscriptionName> {
-        match &self.resource {
-            Resource::Queue(_) => None,
-            Resource::Subscription(subscription) => Some(&subscription.subscription),
-        }
+        self.resource.subscription()
     }
 
     /// Before each delivery, and whenever time has passed: does the right still hold?
@@ -154,7 +139,7 @@ impl Permit {
         if self.principal.key.has_ended() {
             return Err(Denied::KeyRemoved);
         }
-        authorize(&self.principal, self.action, &self.resource).map(drop)
+        authorize::<C>(&self.principal, &self.resource).map(drop)
     }
 
     /// The same right under a fresh token, which replaces every right of the old one.
@@ -162,16 +147,11 @@ impl Permit {
         if !self.principal.is_same_caller(fresh) {
             return Err(Denied::OtherCaller);
         }
-        authorize(fresh, self.action, &self.resource)
+        authorize(fresh, &self.resource)
     }
 }
 
-impl ListPermit {
-    /// Who may.
-    pub fn principal(&self) -> &Arc<Principal> {
-        &self.principal
-    }
-
+impl<C: Check<Resource = QueueResource>> Filter<C> {
     /// The department whose queues may be listed.
     pub fn department(&self) -> &DepartmentResource {
         &self.department
@@ -181,7 +161,7 @@ impl ListPermit {
     pub fn covers(&self, queue: &QueueResource) -> bool {
         queue.tenant == self.department.tenant
             && queue.department == self.department.department
-            && self.actions.iter().any(|action| self.principal.grants.cover_queue(*action, queue))
+            && authorize::<C>(&self.principal, queue).is_ok()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who may make a call: a layer in front of every service.
 //!
-//! Deny by default: a path that is not in the policy's table is refused, and a handler finds a principal in the
+//! Deny by default: a path that is not in the policy's table is refused, and a handler finds an [`Admitted`] in the
 //! request's extensions only when certificate and token agreed.
 
 use std::{
@@ -19,10 +19,7 @@ use super::{status::ApiError, watch::Call};
 use crate::{
     door::AuthFailures,
     identity::{CertificateError, ConnIdentity, IdentityError, Malformed, TokenVerifier},
-    policy::{
-        Denied,
-        table::{Access, access},
-    },
+    policy::{Admitted, Denied, methods},
 };
 
 /// Puts [`Auth`] in front of services.
@@ -31,7 +28,7 @@ pub struct AuthLayer {
     tokens: Arc<TokenVerifier>,
 }
 
-/// Lets a call through with `Arc<Principal>` in its extensions, or answers it.
+/// Lets a call through with an [`Admitted`] in its extensions, or answers it.
 #[derive(Clone, Debug)]
 pub struct Auth<S> {
     tokens: Arc<TokenVerifier>,
@@ -85,23 +82,21 @@ where
 impl<S> Auth<S> {
     fn admit<B>(&self, request: &mut Request<B>) -> Result<(), ApiError> {
         let connection = connection(request)?;
-        let access = access(request.uri().path()).ok_or(Denied::MethodNotAllowed)?;
-        let Access::AnyOf(actions) = access else {
+        let method = methods::find(request.uri().path()).ok_or(Denied::MethodNotAllowed)?;
+        if method.opened_by().is_none() {
             request.headers_mut().remove(AUTHORIZATION);
             return Ok(());
-        };
+        }
         let token = bearer(request.headers())?;
         let principal = self.tokens.verify(token, &connection, SystemTime::now())?;
         // The handler asks for a permit on the resource; what no resource could pass ends here.
-        if !actions.iter().any(|action| principal.grants.name(*action)) {
-            return Err(Denied::GrantMissing.into());
-        }
+        let admitted = Admitted::new(method, Arc::clone(&principal))?;
         if let Some(call) = request.extensions().get::<Arc<Call>>() {
             call.admitted(&principal);
         }
         // Nothing further in has a use for the token itself.
         request.headers_mut().remove(AUTHORIZATION);
-        request.extensions_mut().insert(principal);
+        request.extensions_mut().insert(admitted);
         Ok(())
     }
 }

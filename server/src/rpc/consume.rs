@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     consume_stream::ConsumeStream,
-    context::{Context, FoundQueue, holder, principal, queue_name, subscription_name},
+    context::{Context, FoundQueue, admission, holder, queue_name, subscription_name},
     convert,
     lasting::Lasting,
     notes, receive,
@@ -27,10 +27,10 @@ use super::{
     watch::Call,
 };
 use crate::{
-    identity::{Principal, TokenVerifier},
+    identity::TokenVerifier,
     limits,
     names::{SubscriptionName, SubscriptionResource},
-    policy::{self, Action, Permit},
+    policy::{Admission, Asks, Permit, methods},
 };
 
 /// The `Consumer` service.
@@ -41,16 +41,16 @@ pub(crate) struct ConsumerService {
 
 /// What is consumed, and by whom.
 pub(crate) struct Source {
-    pub(crate) permit: Permit,
+    pub(crate) permit: Permit<methods::Consuming>,
     pub(crate) queue: FoundQueue,
     pub(crate) at: SubscriptionRef,
     pub(crate) holder: Holder,
 }
 
 impl Source {
-    pub(crate) async fn open(
+    pub(crate) async fn open<M: Asks<methods::Consuming>>(
         context: &Context,
-        principal: &Arc<Principal>,
+        admission: &Admission<M>,
         queue: &str,
         subscription: &str,
         session_id: &[u8],
@@ -58,10 +58,10 @@ impl Source {
         let name = queue_name("queue", queue)?;
         let subscription = SubscriptionName::parse(subscription_name(subscription))?;
         let resource = SubscriptionResource { queue: name.clone(), subscription: subscription.clone() };
-        let permit = policy::authorize(principal, Action::Consume, &resource.into())?;
+        let permit = admission.permit(&resource)?;
         let queue = context.queue(&name).await?;
         let at = context.subscription(&queue, &name, subscription.as_str()).await?;
-        let holder = holder(queue.department, principal, session_id);
+        let holder = holder(queue.department, admission.principal(), session_id);
         Ok(Self { permit, queue, at, holder })
     }
 
@@ -165,7 +165,7 @@ impl Consumer for ConsumerService {
         &self,
         request: Request<Streaming<ConsumeRequest>>,
     ) -> Result<Response<Self::ConsumeStream>, Status> {
-        let principal = principal(&request)?;
+        let admission = admission(&request)?;
         let connection = Connection {
             identity: super::context::connection(&request)?,
             leaving: super::context::leaving(&request)?,
@@ -173,21 +173,21 @@ impl Consumer for ConsumerService {
         let call = request.extensions().get().cloned();
         let stream =
             ConsumeStream::new(Arc::clone(&self.context), Arc::clone(&self.tokens), connection, call);
-        Ok(Response::new(Box::pin(stream.run(principal, request.into_inner()))))
+        Ok(Response::new(Box::pin(stream.run(admission, request.into_inner()))))
     }
 
     async fn receive(&self, request: Request<ReceiveRequest>) -> Result<Response<ReceiveResponse>, Status> {
-        let principal = principal(&request)?;
+        let admission = admission(&request)?;
         Call::names(&request, &request.get_ref().queue);
-        let deliveries = receive::receive(&self.context, &principal, request.into_inner()).await?;
+        let deliveries = receive::receive(&self.context, &admission, request.into_inner()).await?;
         Ok(Response::new(ReceiveResponse { deliveries }))
     }
 
     async fn settle(&self, request: Request<SettleRequest>) -> Result<Response<SettleResponse>, Status> {
-        let principal = principal(&request)?;
+        let admission = admission::<methods::Settle, _>(&request)?;
         Call::names(&request, &request.get_ref().queue);
         let SettleRequest { queue, subscription, settlements } = request.into_inner();
-        let source = Source::open(&self.context, &principal, &queue, &subscription, &[]).await?;
+        let source = Source::open(&self.context, &admission, &queue, &subscription, &[]).await?;
         let context = Arc::clone(&self.context);
         // On record even if the caller does not wait for the answer.
         let settled = async move { source.settle(&context, settlements).await };
@@ -199,10 +199,10 @@ impl Consumer for ConsumerService {
         &self,
         request: Request<ExtendLeasesRequest>,
     ) -> Result<Response<ExtendLeasesResponse>, Status> {
-        let principal = principal(&request)?;
+        let admission = admission::<methods::ExtendLeases, _>(&request)?;
         Call::names(&request, &request.get_ref().queue);
         let ExtendLeasesRequest { queue, subscription, tokens, lease_duration } = request.into_inner();
-        let source = Source::open(&self.context, &principal, &queue, &subscription, &[]).await?;
+        let source = Source::open(&self.context, &admission, &queue, &subscription, &[]).await?;
         let results = source.extend(&self.context, &tokens, lease_duration.as_ref()).await?;
         Ok(Response::new(ExtendLeasesResponse { results }))
     }

@@ -27,8 +27,9 @@ use super::{
 };
 use crate::{
     dispatch::{Credit, SessionEvent, SessionHandle, SessionOpen},
-    identity::{Principal, TokenVerifier},
+    identity::TokenVerifier,
     limits,
+    policy::{Admission, methods},
     quota::StreamPlace,
 };
 
@@ -76,13 +77,13 @@ impl ConsumeStream {
     /// Runs the stream in a task of its own; what it sends comes out here.
     pub(crate) fn run(
         self,
-        principal: Arc<Principal>,
+        admission: Admission<methods::Consume>,
         requests: Streaming<ConsumeRequest>,
     ) -> impl Stream<Item = Result<ConsumeResponse, Status>> + Send + 'static {
         let (mut out, frames) = outlet();
         let streams = self.context.streams.clone();
         streams.spawn(async move {
-            let ended = self.serve(&principal, requests, &mut out).await;
+            let ended = self.serve(&admission, requests, &mut out).await;
             out.end(ended);
         });
         frames.map_ok(|frame| ConsumeResponse { frame: Some(frame) })
@@ -90,7 +91,7 @@ impl ConsumeStream {
 
     async fn serve(
         &self,
-        principal: &Arc<Principal>,
+        admission: &Admission<methods::Consume>,
         mut requests: Streaming<ConsumeRequest>,
         out: &mut Outlet<out::Frame>,
     ) -> Result<(), ApiError> {
@@ -98,7 +99,7 @@ impl ConsumeStream {
         let Some(from::Frame::Open(open)) = first.and_then(|f| f.frame) else {
             return Err(ApiError::frame("the first frame must be Open"));
         };
-        let mut open = self.open(principal, open).await?;
+        let mut open = self.open(admission, open).await?;
         let ended = self.exchange(&mut open, &mut requests, out).await;
         let Open { session, answers, .. } = open;
         if ended.is_ok() {
@@ -113,7 +114,11 @@ impl ConsumeStream {
         ended.and(answered)
     }
 
-    async fn open(&self, principal: &Arc<Principal>, open: OpenConsume) -> Result<Open, ApiError> {
+    async fn open(
+        &self,
+        admission: &Admission<methods::Consume>,
+        open: OpenConsume,
+    ) -> Result<Open, ApiError> {
         if let Some(call) = &self.call {
             call.is_about(&open.queue);
         }
@@ -122,7 +127,7 @@ impl ConsumeStream {
             return Err(ApiError::session_id("session_id", &open.session_id));
         }
         let source =
-            Source::open(&self.context, principal, &open.queue, &open.subscription, &open.session_id).await?;
+            Source::open(&self.context, admission, &open.queue, &open.subscription, &open.session_id).await?;
         if self.connection.leaving.is_cancelled() {
             return Err(ApiError::draining());
         }

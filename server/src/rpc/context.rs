@@ -28,6 +28,7 @@ use crate::{
     identity::{ConnIdentity, Principal},
     names::{DepartmentResource, QueueResource, TenantName},
     observe::Observer,
+    policy::{Admission, Admitted, Rpc},
     quota::{Quota, TenantQuota},
     shard::Shards,
     store::Store,
@@ -173,10 +174,12 @@ pub(crate) fn queue_not_found(name: &QueueResource) -> ApiError {
     )
 }
 
-/// Who is calling: put there by the authentication layer, without which no handler is reached.
-pub(crate) fn principal<T>(request: &Request<T>) -> Result<Arc<Principal>, Status> {
-    let found = request.extensions().get::<Arc<Principal>>().cloned();
-    found.ok_or_else(|| ApiError::fault("the request has no principal").into())
+/// Who is calling, and what for: put there by the authentication layer, without which no handler is reached.
+pub(crate) fn admission<M: Rpc, T>(request: &Request<T>) -> Result<Admission<M>, Status> {
+    let admitted = request.extensions().get::<Admitted>();
+    admitted
+        .and_then(Admitted::to)
+        .ok_or_else(|| ApiError::fault("the request was not admitted to this method").into())
 }
 
 /// Cancelled when the request's connection, or the server, is about to close: put there by the door.

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use posthouse_engine::ids::{QueueRef, SubscriptionRef};
+use posthouse_engine::{
+    halt::Halt,
+    ids::{QueueRef, SubscriptionRef},
+};
 use posthouse_proto::v1::{
     ErrorReason, FindMessageRequest, ListDeadLettersRequest, ListDeadLettersResponse, MessageStatus,
     RedriveDeadLettersRequest, RedriveDeadLettersResponse, messages_server::Messages,
@@ -11,7 +14,7 @@ use posthouse_proto::v1::{
 use tonic::{Request, Response, Status};
 
 use super::{
-    context::{Context, FoundQueue, principal, queue_name},
+    context::{Context, FoundQueue, admission, queue_name},
     convert,
     queues::page_size_of,
     redrive,
@@ -19,14 +22,13 @@ use super::{
     watch::Call,
 };
 use crate::{
-    identity::Principal,
     limits,
-    names::{DepartmentName, QueueName, QueueResource, SubscriptionName, TenantName},
-    policy::{self, Action, Denied},
+    names::{
+        DepartmentName, DepartmentResource, QueueName, QueueResource, SubscriptionName, SubscriptionResource,
+        TenantName,
+    },
+    policy::{Admission, Denied, QueuesGranted, methods},
 };
-
-/// Either opens what only looks.
-const DESCRIBE: [Action; 2] = [Action::Manage, Action::Stats];
 
 /// The `Messages` service.
 pub(crate) struct MessagesService {
@@ -39,36 +41,36 @@ impl Messages for MessagesService {
         &self,
         request: Request<FindMessageRequest>,
     ) -> Result<Response<MessageStatus>, Status> {
-        let principal = principal(&request)?;
+        let admission = admission(&request)?;
         // An id is all that is known of the resource.
         Call::names(&request, &request.get_ref().message_id);
         let FindMessageRequest { message_id, subscription } = request.into_inner();
-        Ok(Response::new(self.find(&principal, &message_id, &subscription).await?))
+        Ok(Response::new(self.find(&admission, &message_id, &subscription).await?))
     }
 
     async fn list_dead_letters(
         &self,
         request: Request<ListDeadLettersRequest>,
     ) -> Result<Response<ListDeadLettersResponse>, Status> {
-        let principal = principal(&request)?;
+        let admission = admission(&request)?;
         Call::names(&request, &request.get_ref().queue);
-        Ok(Response::new(self.list(&principal, request.into_inner()).await?))
+        Ok(Response::new(self.list(&admission, request.into_inner()).await?))
     }
 
     async fn redrive_dead_letters(
         &self,
         request: Request<RedriveDeadLettersRequest>,
     ) -> Result<Response<RedriveDeadLettersResponse>, Status> {
-        let principal = principal(&request)?;
+        let admission = admission(&request)?;
         Call::names(&request, &request.get_ref().queue);
-        Ok(Response::new(redrive::redrive(&self.context, &principal, request.into_inner()).await?))
+        Ok(Response::new(redrive::redrive(&self.context, &admission, request.into_inner()).await?))
     }
 }
 
 impl MessagesService {
     async fn find(
         &self,
-        principal: &Arc<Principal>,
+        admission: &Admission<methods::FindMessage>,
         message_id: &str,
         subscription: &str,
     ) -> Result<MessageStatus, ApiError> {
@@ -78,8 +80,8 @@ impl MessagesService {
         }
         // What does not exist is refused as what the caller has no grant for: an id tells nobody anything.
         let denied = || ApiError::from(Denied::GrantMissing);
-        let name = self.name_of(principal, at).await?.ok_or_else(denied)?;
-        policy::authorize_any(principal, &DESCRIBE, &name.clone().into())?;
+        let name = self.granted_name(admission, at).await?.ok_or_else(denied)?;
+        admission.permit::<methods::Describing>(&name)?;
         let queue = self.context.queue(&name).await?;
         if queue.at != at {
             // Deleted meanwhile, and another was made in its place.
@@ -94,29 +96,52 @@ impl MessagesService {
         Ok(convert::message_status(at, &name, status.ok_or_else(denied)?))
     }
 
-    /// The name of the queue of this id, if it is the caller's tenant's.
-    async fn name_of(&self, principal: &Principal, at: QueueRef) -> Result<Option<QueueResource>, ApiError> {
+    /// The name of the queue of this id, if the caller has a grant for it. The shard is asked only about queues that the
+    /// grants name, or of a department all of whose queues they name: so how long it takes tells nothing of the others.
+    async fn granted_name(
+        &self,
+        admission: &Admission<methods::FindMessage>,
+        at: QueueRef,
+    ) -> Result<Option<QueueResource>, ApiError> {
         let directory = self.context.catalogue.directory();
         let Some((tenant, department)) = directory.names(at.department) else { return Ok(None) };
-        let found = directory.department(tenant, department);
-        let Some(shard) = found.filter(|_| tenant == principal.tenant.as_str()).map(|found| found.shard)
-        else {
-            return Ok(None);
+        let Some(found) = directory.department(tenant, department) else { return Ok(None) };
+        let department = DepartmentResource {
+            tenant: TenantName::parse(tenant)?,
+            department: DepartmentName::parse(department)?,
         };
-        let (tenant, department) = (TenantName::parse(tenant)?, DepartmentName::parse(department)?);
-        let view = self.context.shards.query(shard, move |m, kv| m.queue(kv, at)).await??;
-        let queue = view.map(|view| QueueName::parse(&view.name)).transpose()?;
-        Ok(queue.map(|queue| QueueResource { tenant, department, queue }))
+        let name = match admission.queues_granted::<methods::Describing>(&department) {
+            QueuesGranted::Every => {
+                let view = self.context.shards.query(found.shard, move |m, kv| m.queue(kv, at)).await??;
+                view.map(|view| QueueName::parse(&view.name)).transpose()?
+            }
+            QueuesGranted::Named(names) if names.is_empty() => None,
+            QueuesGranted::Named(names) => {
+                let read = self.context.shards.query(found.shard, move |m, kv| {
+                    let mut found = None;
+                    // Each is looked up, whichever it is.
+                    for name in names {
+                        let view = m.queue_by_name(kv, at.department, name.as_str())?;
+                        if view.is_some_and(|view| view.queue == at.queue) {
+                            found = Some(name);
+                        }
+                    }
+                    Ok::<_, Halt>(found)
+                });
+                read.await??
+            }
+        };
+        Ok(name.map(|queue| department.queue(queue)))
     }
 
     async fn list(
         &self,
-        principal: &Arc<Principal>,
+        admission: &Admission<methods::ListDeadLetters>,
         request: ListDeadLettersRequest,
     ) -> Result<ListDeadLettersResponse, ApiError> {
         let ListDeadLettersRequest { queue, page_size, page_token, source_message_id } = request;
         let name = queue_name("queue", &queue)?;
-        policy::authorize_any(principal, &DESCRIBE, &name.clone().into())?;
+        admission.permit::<methods::ListingDeadLetters>(&default_subscription(&name))?;
         let size = page_size_of(page_size)?;
         let mut next = Some(page_start(&page_token)?);
         let source = (!source_message_id.is_empty())
@@ -141,6 +166,11 @@ impl MessagesService {
         let next_page_token = next.map(|at| BASE64_URL_SAFE_NO_PAD.encode(at.to_be_bytes()));
         Ok(ListDeadLettersResponse { dead_letters, next_page_token: next_page_token.unwrap_or_default() })
     }
+}
+
+/// The subscription whose dead letters a queue's name stands for.
+pub(super) fn default_subscription(queue: &QueueResource) -> SubscriptionResource {
+    queue.subscription(SubscriptionName::default_subscription())
 }
 
 /// One bounded look for dead letters.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     observe::{Action, Caller, Observer, Ranges, Record, TRACEPARENT, Telemetry, Waited},
-    policy::Permit,
+    policy::{Check, Permit},
 };
 
 /// A batch was decided. `bytes` are those of all its messages.
@@ -54,7 +54,7 @@ pub(crate) fn rejected(observer: &Observer, error: &ApiError) {
     observer.metrics.messages.rejected.with_label_values(&[error.reason_name()]).inc();
 }
 
-fn record<'a>(action: Action, method: &'a str, permit: &Permit) -> Record<'a> {
+fn record<'a, C: Check>(action: Action, method: &'a str, permit: &Permit<C>) -> Record<'a> {
     let mut record = Record::new(action, method, Caller::of(Some(permit.principal()), None));
     record.queue = permit.queue().to_string();
     record.subscription = permit.subscription().map(ToString::to_string).unwrap_or_default();

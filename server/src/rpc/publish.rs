@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    context::{Context, FoundQueue, PUBLISH_BUDGET_KIB, principal, queue_name},
+    context::{Context, FoundQueue, PUBLISH_BUDGET_KIB, admission, queue_name},
     convert,
     lasting::Lasting,
     notes,
@@ -28,9 +28,9 @@ use super::{
     watch::Call,
 };
 use crate::{
-    identity::{Principal, TokenVerifier},
+    identity::TokenVerifier,
     limits,
-    policy::{self, Action, Permit},
+    policy::{Admission, Asks, Permit, methods},
     quota::TenantQuota,
     shard::ShardError,
 };
@@ -80,19 +80,18 @@ impl Proposed {
 
 /// What a batch is published to and by whom.
 pub(crate) struct Target {
-    pub(crate) permit: Permit,
+    pub(crate) permit: Permit<methods::Publishing>,
     pub(crate) queue: FoundQueue,
     pub(crate) quota: Arc<TenantQuota>,
 }
 
 impl Target {
-    pub(crate) async fn open(
+    pub(crate) async fn open<M: Asks<methods::Publishing>>(
         context: &Context,
-        principal: &Arc<Principal>,
+        admission: &Admission<M>,
         name: &str,
     ) -> Result<Self, ApiError> {
-        let name = queue_name("queue", name)?;
-        let permit = policy::authorize(principal, Action::Publish, &name.into())?;
+        let permit = admission.permit(&queue_name("queue", name)?)?;
         let queue = context.queue(permit.queue()).await?;
         let quota = Arc::clone(context.quota(&permit.queue().tenant)?);
         Ok(Self { permit, queue, quota })
@@ -213,10 +212,10 @@ pub(crate) fn check_producer(producer_id: &[u8], epoch: u64) -> Result<(), ApiEr
 #[tonic::async_trait]
 impl Publisher for PublisherService {
     async fn publish(&self, request: Request<PublishRequest>) -> Result<Response<PublishResponse>, Status> {
-        let principal = principal(&request)?;
+        let admission = admission::<methods::Publish, _>(&request)?;
         Call::names(&request, &request.get_ref().queue);
         let PublishRequest { queue, messages, producer, atomic } = request.into_inner();
-        let target = Target::open(&self.context, &principal, &queue).await?;
+        let target = Target::open(&self.context, &admission, &queue).await?;
         let proposed = propose(&self.context, &target, messages, producer, atomic).await;
         let proposed = proposed.inspect_err(|error| notes::rejected(&self.context.observer, error))?;
         let (context, at) = (Arc::clone(&self.context), target.queue.at);
@@ -236,7 +235,7 @@ impl Publisher for PublisherService {
         &self,
         request: Request<Streaming<PublishStreamRequest>>,
     ) -> Result<Response<Self::PublishStreamStream>, Status> {
-        let principal = principal(&request)?;
+        let admission = admission(&request)?;
         let connection = Connection {
             identity: super::context::connection(&request)?,
             leaving: super::context::leaving(&request)?,
@@ -244,6 +243,6 @@ impl Publisher for PublisherService {
         let call = request.extensions().get().cloned();
         let stream =
             PublishStream::new(Arc::clone(&self.context), Arc::clone(&self.tokens), connection, call);
-        Ok(Response::new(Box::pin(stream.run(principal, request.into_inner()))))
+        Ok(Response::new(Box::pin(stream.run(admission, request.into_inner()))))
     }
 }

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     identity::{Principal, TokenVerifier},
-    policy::{self, Action},
+    policy::{Admission, methods},
     quota::StreamPlace,
 };
 
@@ -82,13 +82,13 @@ impl PublishStream {
     /// Runs the stream in a task of its own; what it answers comes out here.
     pub(crate) fn run(
         self,
-        principal: Arc<Principal>,
+        admission: Admission<methods::PublishStream>,
         frames: Streaming<PublishStreamRequest>,
     ) -> impl Stream<Item = Result<PublishStreamResponse, Status>> + Send + 'static {
         let (mut out, answers) = outlet();
         let streams = self.context.streams.clone();
         streams.spawn(async move {
-            let ended = self.serve(&principal, frames, &mut out).await;
+            let ended = self.serve(&admission, frames, &mut out).await;
             out.end(ended);
         });
         answers.map_ok(|frame| PublishStreamResponse { frame: Some(frame) })
@@ -96,7 +96,7 @@ impl PublishStream {
 
     async fn serve(
         &self,
-        principal: &Arc<Principal>,
+        admission: &Admission<methods::PublishStream>,
         mut frames: Streaming<PublishStreamRequest>,
         out: &mut Outlet<out::Frame>,
     ) -> Result<(), ApiError> {
@@ -104,7 +104,7 @@ impl PublishStream {
         let Some(Frame::Open(open)) = first.and_then(|f| f.frame) else {
             return Err(ApiError::frame("the first frame must be Open"));
         };
-        let mut open = self.open(principal, open, out).await?;
+        let mut open = self.open(admission, open, out).await?;
         let ended = self.exchange(&mut open, &mut frames, out).await;
         // What was accepted is answered, however the stream ends.
         let Opening { proposing, mut answers, .. } = open;
@@ -117,7 +117,7 @@ impl PublishStream {
 
     async fn open(
         &self,
-        principal: &Arc<Principal>,
+        admission: &Admission<methods::PublishStream>,
         open: Open,
         out: &mut Outlet<out::Frame>,
     ) -> Result<Opening, ApiError> {
@@ -125,15 +125,14 @@ impl PublishStream {
             call.is_about(&open.queue);
         }
         check_version(open.protocol_version)?;
-        let name = queue_name("queue", &open.queue)?;
-        policy::authorize(principal, Action::Publish, &name.into())?;
+        admission.permit(&queue_name("queue", &open.queue)?)?;
         if self.connection.leaving.is_cancelled() {
             return Err(ApiError::draining());
         }
-        let target = Target::open(&self.context, principal, &open.queue).await?;
+        let target = Target::open(&self.context, admission, &open.queue).await?;
         let next_sequence = match &open.producer {
             None => 0,
-            Some(producer) => self.next_sequence(&target, principal, producer).await?,
+            Some(producer) => self.next_sequence(&target, admission.principal(), producer).await?,
         };
         let (place, max_message_bytes) = (target.quota.open_stream()?, target.max_message_bytes());
         let opened = Opened { protocol_version: PROTOCOL_VERSION, next_sequence, max_message_bytes };

@@ -18,7 +18,7 @@ use prost_types::FieldMask;
 use tonic::{Request, Response, Status};
 
 use super::{
-    context::{Context, FoundQueue, now_ms, principal, queue_name},
+    context::{Context, FoundQueue, admission, now_ms, queue_name},
     convert,
     status::ApiError,
     watch::Call,
@@ -26,7 +26,7 @@ use super::{
 use crate::{
     limits,
     names::{DepartmentResource, QueueName, QueueResource},
-    policy::{self, Action, Permit},
+    policy::{Admission, Asks, Permit, methods},
 };
 
 /// The `Queues` service.
@@ -34,16 +34,39 @@ pub(crate) struct QueuesService {
     pub(crate) context: Arc<Context>,
 }
 
-impl QueuesService {
-    /// The right to manage the queue of this name.
-    fn managed<T>(request: &Request<T>, field: &'static str, name: &str) -> Result<Permit, Status> {
-        Call::names(request, name);
-        let principal = principal(request)?;
-        let name = queue_name(field, name)?;
-        Ok(policy::authorize(&principal, Action::Manage, &name.into()).map_err(ApiError::from)?)
-    }
+/// A call that may manage the queue that it names.
+struct Managed<M: Asks<methods::Managing>> {
+    admission: Admission<M>,
+    permit: Permit<methods::Managing>,
+}
 
-    async fn call(&self, permit: &Permit, command: impl FnOnce(u32) -> Command) -> Result<Outcome, ApiError> {
+impl<M: Asks<methods::Managing>> Managed<M> {
+    fn by<T>(request: &Request<T>, field: &'static str, name: &str) -> Result<Self, Status> {
+        Call::names(request, name);
+        let admission: Admission<M> = admission(request)?;
+        let permit = admission.permit(&queue_name(field, name)?).map_err(ApiError::from)?;
+        Ok(Self { admission, permit })
+    }
+}
+
+impl<M: Asks<methods::Managing> + Asks<methods::NamingDeadLetterQueue>> Managed<M> {
+    /// To name a dead-letter queue needs a right on it, whether or not it exists: what is given up here is published there.
+    /// One that the queue has already may stay.
+    fn may_name(&self, dead_letter_queue: &str, current: &str) -> Result<(), ApiError> {
+        if !dead_letter_queue.is_empty() && dead_letter_queue != current {
+            let target = queue_name(DEAD_LETTER_FIELD, dead_letter_queue)?;
+            self.admission.permit::<methods::NamingDeadLetterQueue>(&target)?;
+        }
+        Ok(())
+    }
+}
+
+impl QueuesService {
+    async fn call(
+        &self,
+        permit: &Permit<methods::Managing>,
+        command: impl FnOnce(u32) -> Command,
+    ) -> Result<Outcome, ApiError> {
         if self.context.drain.is_cancelled() {
             return Err(ApiError::draining());
         }
@@ -52,7 +75,7 @@ impl QueuesService {
     }
 
     /// The department is there, the queue is not.
-    async fn absent(&self, permit: &Permit) -> Result<(), ApiError> {
+    async fn absent(&self, permit: &Permit<methods::Managing>) -> Result<(), ApiError> {
         self.context.department(&permit.queue().department_resource())?;
         match self.context.queue(permit.queue()).await {
             Ok(_) => Err(CreateQueueError::AlreadyExists.into()),
@@ -62,7 +85,12 @@ impl QueuesService {
     }
 
     /// Keeps the largest message within what the tenant may have. One that was set when it might have more may stay.
-    fn fit(&self, permit: &Permit, settings: &mut QueueSettings, now: Option<u32>) -> Result<(), ApiError> {
+    fn fit(
+        &self,
+        permit: &Permit<methods::Managing>,
+        settings: &mut QueueSettings,
+        now: Option<u32>,
+    ) -> Result<(), ApiError> {
         let quota = self.context.quota(&permit.queue().tenant)?;
         if settings.max_message_bytes == 0 {
             settings.max_message_bytes = DEFAULT_MAX_MESSAGE_BYTES.min(quota.max_message_bytes());
@@ -72,7 +100,7 @@ impl QueuesService {
         Ok(())
     }
 
-    async fn get(&self, permit: &Permit) -> Result<Queue, ApiError> {
+    async fn get(&self, permit: &Permit<methods::Describing>) -> Result<Queue, ApiError> {
         let found = self.context.queue(permit.queue()).await?;
         let at = SubscriptionRef { queue: found.at, subscription: DEFAULT_SUBSCRIPTION };
         let stats = self.context.shards.query(found.department.shard, move |m, kv| m.stats(kv, at)).await??;
@@ -86,14 +114,16 @@ impl QueuesService {
 impl Queues for QueuesService {
     async fn create_queue(&self, request: Request<CreateQueueRequest>) -> Result<Response<Queue>, Status> {
         let name = request.get_ref().queue.as_ref().map_or("", |q| &q.name);
-        let permit = Self::managed(&request, "queue.name", name)?;
+        let managed = Managed::<methods::CreateQueue>::by(&request, "queue.name", name)?;
         let CreateQueueRequest { queue, request_id, validate_only } = request.into_inner();
         check_request_id(&request_id)?;
-        let mut settings = settings(permit.queue(), &queue.unwrap_or_default())?;
-        self.fit(&permit, &mut settings, None)?;
+        let (queue, permit) = (queue.unwrap_or_default(), &managed.permit);
+        let mut settings = settings(permit.queue(), &queue)?;
+        managed.may_name(dead_letter_queue(&queue), "")?;
+        self.fit(permit, &mut settings, None)?;
         if self.context.quota(&permit.queue().tenant)?.check_queues().is_err() {
             // One that is there already is answered as ever: the request may be a repeated one.
-            if let Err(error) = self.absent(&permit).await {
+            if let Err(error) = self.absent(permit).await {
                 if error.reason() != ErrorReason::QueueAlreadyExists {
                     return Err(error.into());
                 }
@@ -102,7 +132,7 @@ impl Queues for QueuesService {
             }
         }
         if validate_only {
-            self.absent(&permit).await?;
+            self.absent(permit).await?;
             let view = posthouse_engine::outcome::QueueView {
                 department: posthouse_engine::ids::DepartmentId(0),
                 queue: posthouse_engine::ids::QueueId(0),
@@ -118,7 +148,7 @@ impl Queues for QueuesService {
         let command = |department| {
             Command::CreateQueue(CreateQueue { department, name, settings: Some(settings), request_id })
         };
-        match self.call(&permit, command).await? {
+        match self.call(permit, command).await? {
             Outcome::CreateQueue(created) => {
                 let view = created.map_err(ApiError::from)?;
                 Ok(Response::new(convert::queue(permit.queue(), &view)))
@@ -128,11 +158,10 @@ impl Queues for QueuesService {
     }
 
     async fn get_queue(&self, request: Request<GetQueueRequest>) -> Result<Response<Queue>, Status> {
-        let principal = principal(&request)?;
+        let admission = admission::<methods::GetQueue, _>(&request)?;
         Call::names(&request, &request.get_ref().name);
         let name = queue_name("name", &request.get_ref().name)?;
-        let actions = [Action::Manage, Action::Stats];
-        let permit = policy::authorize_any(&principal, &actions, &name.into()).map_err(ApiError::from)?;
+        let permit = admission.permit(&name).map_err(ApiError::from)?;
         Ok(Response::new(self.get(&permit).await?))
     }
 
@@ -140,12 +169,11 @@ impl Queues for QueuesService {
         &self,
         request: Request<ListQueuesRequest>,
     ) -> Result<Response<ListQueuesResponse>, Status> {
-        let principal = principal(&request)?;
+        let admission = admission::<methods::ListQueues, _>(&request)?;
         Call::names(&request, &request.get_ref().parent);
         let ListQueuesRequest { parent, page_size, page_token } = request.into_inner();
         let parent = parent.parse::<DepartmentResource>().map_err(ApiError::from)?;
-        let actions = [Action::Manage, Action::Stats];
-        let permit = policy::authorize_list(&principal, &actions, &parent).map_err(ApiError::from)?;
+        let shown = admission.filter::<methods::Listing>(&parent).map_err(ApiError::from)?;
         let department = self.context.department(&parent)?;
         let size = page_size_of(page_size)?;
         let mut after = page_start(&page_token)?;
@@ -162,7 +190,7 @@ impl Queues for QueuesService {
                 let (tenant, department) = (parent.tenant.clone(), parent.department.clone());
                 let name = QueueResource { tenant, department, queue };
                 // What the caller has no grant for is not there.
-                if permit.covers(&name) && queues.len() < size {
+                if shown.covers(&name) && queues.len() < size {
                     queues.push(convert::queue(&name, &view));
                     if queues.len() == size {
                         next_page_token = BASE64_URL_SAFE_NO_PAD.encode(&after);
@@ -177,15 +205,17 @@ impl Queues for QueuesService {
 
     async fn update_queue(&self, request: Request<UpdateQueueRequest>) -> Result<Response<Queue>, Status> {
         let name = request.get_ref().queue.as_ref().map_or("", |q| &q.name);
-        let permit = Self::managed(&request, "queue.name", name)?;
+        let managed = Managed::<methods::UpdateQueue>::by(&request, "queue.name", name)?;
         let UpdateQueueRequest { queue, update_mask, request_id, validate_only } = request.into_inner();
+        let permit = &managed.permit;
         check_request_id(&request_id)?;
         let wanted = queue.unwrap_or_default();
         let current = self.context.queue(permit.queue()).await?;
-        let merged =
-            merge(convert::queue(permit.queue(), &current.view), &wanted, &update_mask.unwrap_or_default())?;
+        let now = convert::queue(permit.queue(), &current.view);
+        let merged = merge(now.clone(), &wanted, &update_mask.unwrap_or_default())?;
         let mut settings = settings(permit.queue(), &merged)?;
-        self.fit(&permit, &mut settings, Some(current.view.settings.max_message_bytes))?;
+        managed.may_name(dead_letter_queue(&merged), dead_letter_queue(&now))?;
+        self.fit(permit, &mut settings, Some(current.view.settings.max_message_bytes))?;
         // Without an etag, what was merged here must still be what it was merged with.
         let expected_revision =
             if wanted.etag.is_empty() { current.view.revision } else { revision(&wanted.etag)? };
@@ -202,7 +232,7 @@ impl Queues for QueuesService {
                 expected_revision,
             })
         };
-        match self.call(&permit, command).await? {
+        match self.call(permit, command).await? {
             Outcome::UpdateQueue(updated) => {
                 let view = updated.map_err(ApiError::from)?;
                 Ok(Response::new(convert::queue(permit.queue(), &view)))
@@ -212,7 +242,8 @@ impl Queues for QueuesService {
     }
 
     async fn delete_queue(&self, request: Request<DeleteQueueRequest>) -> Result<Response<()>, Status> {
-        let permit = Self::managed(&request, "name", &request.get_ref().name)?;
+        let managed = Managed::<methods::DeleteQueue>::by(&request, "name", &request.get_ref().name)?;
+        let permit = &managed.permit;
         let DeleteQueueRequest { etag, request_id, validate_only, .. } = request.into_inner();
         check_request_id(&request_id)?;
         let expected_revision = if etag.is_empty() { 0 } else { revision(&etag)? };
@@ -222,7 +253,7 @@ impl Queues for QueuesService {
         }
         let name = permit.queue().queue.to_string();
         let command = |department| Command::DeleteQueue(DeleteQueue { department, name, expected_revision });
-        match self.call(&permit, command).await? {
+        match self.call(permit, command).await? {
             Outcome::DeleteQueue(deleted) => Ok(Response::new(deleted.map_err(ApiError::from)?)),
             _ => Err(ApiError::fault("a deletion was answered by another outcome").into()),
         }
@@ -232,7 +263,8 @@ impl Queues for QueuesService {
         &self,
         request: Request<PurgeQueueRequest>,
     ) -> Result<Response<PurgeQueueResponse>, Status> {
-        let permit = Self::managed(&request, "name", &request.get_ref().name)?;
+        let managed = Managed::<methods::PurgeQueue>::by(&request, "name", &request.get_ref().name)?;
+        let permit = &managed.permit;
         let PurgeQueueRequest { request_id, validate_only, .. } = request.into_inner();
         check_request_id(&request_id)?;
         if validate_only {
@@ -241,7 +273,7 @@ impl Queues for QueuesService {
         }
         let name = permit.queue().queue.to_string();
         let command = |department| Command::PurgeQueue(PurgeQueue { department, name });
-        match self.call(&permit, command).await? {
+        match self.call(permit, command).await? {
             Outcome::PurgeQueue(purged) => {
                 Ok(Response::new(PurgeQueueResponse { purged: purged.map_err(ApiError::from)? }))
             }
@@ -264,6 +296,11 @@ fn check_request_id(request_id: &str) -> Result<(), ApiError> {
     let most = limits::MAX_REQUEST_ID_BYTES;
     let text = format!("it has {} bytes; at most {most}, a UUID for example", request_id.len());
     Err(invalid(ErrorReason::RequestInvalid, "request_id", text).with_limit(most))
+}
+
+/// The full name of the dead-letter queue of a definition; empty: it has none.
+fn dead_letter_queue(queue: &Queue) -> &str {
+    queue.default_subscription.as_ref().map_or("", |settings| &settings.dead_letter_queue)
 }
 
 /// As the machine compares it.

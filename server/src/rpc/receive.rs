@@ -1,6 +1,6 @@
 //! Deliveries without a stream: one batch, for simple programs.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use posthouse_engine::{
     outcome::LiveDelivery,
@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     dispatch::{Credit, Leased, SessionEvent, SessionOpen},
-    identity::Principal,
     limits,
+    policy::{Admission, methods},
 };
 
 /// Tag and length of one delivery in the answer.
@@ -25,7 +25,7 @@ const FRAMING_BYTES: usize = 6;
 /// Leases up to `max_messages`, waiting up to `wait` for the first.
 pub(crate) async fn receive(
     context: &Context,
-    principal: &Arc<Principal>,
+    admission: &Admission<methods::Receive>,
     request: ReceiveRequest,
 ) -> Result<Vec<Delivery>, ApiError> {
     let most = u32::try_from(limits::MAX_SETTLEMENTS).unwrap_or(u32::MAX);
@@ -40,7 +40,7 @@ pub(crate) async fn receive(
     }
     // A session of its own: nobody resumes it, and a settle names only tenant and subject.
     let session_id: [u8; limits::SESSION_ID_BYTES] = rand::random();
-    let source = Source::open(context, principal, &request.queue, &request.subscription, &session_id).await?;
+    let source = Source::open(context, admission, &request.queue, &request.subscription, &session_id).await?;
     if wait_ms == 0 {
         let (at, shard) = (source.at, source.queue.department.shard);
         let counts = context.shards.query(shard, move |m, kv| m.counts(kv, at)).await??;

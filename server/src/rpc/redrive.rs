@@ -1,6 +1,6 @@
 //! Dead letters get another chance. What moves is picked here, and judged again by the machine.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use posthouse_engine::{
     halt::Halt,
@@ -14,14 +14,13 @@ use posthouse_proto::v1::{ErrorReason, RedriveDeadLettersRequest, RedriveDeadLet
 use super::{
     context::{Context, FoundQueue, queue_name},
     convert,
-    messages::look,
+    messages::{default_subscription, look},
     status::ApiError,
 };
 use crate::{
-    identity::Principal,
     limits,
     names::{QueueName, QueueResource},
-    policy::{self, Action},
+    policy::{Admission, methods},
     shard::ShardError,
 };
 
@@ -38,13 +37,13 @@ struct Picked {
 /// Redrives what the request names, or the oldest.
 pub(super) async fn redrive(
     context: &Context,
-    principal: &Arc<Principal>,
+    admission: &Admission<methods::RedriveDeadLetters>,
     request: RedriveDeadLettersRequest,
 ) -> Result<RedriveDeadLettersResponse, ApiError> {
     let RedriveDeadLettersRequest { queue, message_ids, max_messages, target_queue } = request;
     let name = queue_name("queue", &queue)?;
-    policy::authorize(principal, Action::Manage, &name.clone().into())?;
-    let target = target(principal, &name, &target_queue)?;
+    admission.permit::<methods::Redriving>(&default_subscription(&name))?;
+    let target = target(admission, &name, &target_queue)?;
     let most = most(max_messages, &message_ids)?;
     let found = context.queue(&name).await?;
     let id = context.subscription(&found, &name, "").await?;
@@ -60,7 +59,7 @@ pub(super) async fn redrive(
     if target.is_none() {
         for origin in &picked.origins {
             let origin = name.department_resource().queue(QueueName::parse(origin)?);
-            policy::authorize(principal, Action::Manage, &origin.into())?;
+            admission.permit::<methods::RedrivingBack>(&origin)?;
         }
     }
     if context.drain.is_cancelled() {
@@ -74,7 +73,7 @@ pub(super) async fn redrive(
 
 /// The queue they all go to, if the request names one.
 fn target(
-    principal: &Arc<Principal>,
+    admission: &Admission<methods::RedriveDeadLetters>,
     name: &QueueResource,
     target: &str,
 ) -> Result<Option<QueueResource>, ApiError> {
@@ -86,7 +85,7 @@ fn target(
         let text = "dead letters move within their department; name a queue of it";
         return Err(ApiError::field(ErrorReason::RequestInvalid, "target_queue", text));
     }
-    policy::authorize(principal, Action::Manage, &target.clone().into())?;
+    admission.permit::<methods::RedrivingTo>(&target)?;
     Ok(Some(target))
 }
 

@@ -258,7 +258,7 @@ mod tests {
     use crate::{
         identity::{IdentityError, testing::principal},
         names::QueueResource,
-        policy::{Action, authorize},
+        policy::{Admission, methods},
     };
 
     #[test]
@@ -288,10 +288,11 @@ mod tests {
 
     #[test]
     fn an_existing_and_a_missing_foreign_queue_get_the_same_bytes() {
-        let caller = Arc::new(principal("tax", "app", "posthouse:publish:tax/*/*"));
+        let caller = principal("tax", "app", "posthouse:publish:tax/*/*");
+        let caller = Admission::<methods::Publish>::for_tests(Arc::new(caller));
         let answer = |name: &str| {
             let queue: QueueResource = name.parse().unwrap();
-            let denied = authorize(&caller, Action::Publish, &queue.into()).unwrap_err();
+            let denied = caller.permit(&queue).unwrap_err();
             Status::from(ApiError::from(denied)).into_http::<()>().headers().clone()
         };
         let there = answer("tenants/police/departments/d/queues/there");

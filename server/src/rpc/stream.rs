@@ -14,7 +14,7 @@ use tonic::{Code, Streaming};
 use super::status::ApiError;
 use crate::{
     identity::{ConnIdentity, TokenVerifier},
-    policy::Permit,
+    policy::{Check, Permit},
 };
 
 /// The only version so far.
@@ -71,12 +71,12 @@ pub(crate) fn check_version(version: u32) -> Result<(), ApiError> {
 }
 
 /// A fresh token on a live stream: it replaces every right of the old one.
-pub(crate) fn refresh(
+pub(crate) fn refresh<C: Check>(
     tokens: &TokenVerifier,
     identity: &Arc<ConnIdentity>,
-    permit: &Permit,
+    permit: &Permit<C>,
     token: &str,
-) -> Result<(Permit, Timestamp), ApiError> {
+) -> Result<(Permit<C>, Timestamp), ApiError> {
     let fresh = tokens.verify(token, identity, SystemTime::now())?;
     let expires_at = fresh.expires_at;
     let permit = permit.renew(&fresh)?;

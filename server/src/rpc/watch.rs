@@ -18,7 +18,7 @@ use tower::{Layer, Service};
 use crate::{
     identity::{ConnIdentity, Principal},
     observe::{Access, Action, CallSpan, Caller, Observer, Record, observe, trace_id},
-    policy::table::method,
+    policy::{Kind, Method, methods},
 };
 
 /// Longer than any resource's name.
@@ -43,7 +43,8 @@ pub(crate) struct Watch<S> {
 /// What is known of a call; in its request's extensions.
 #[derive(Debug)]
 pub(crate) struct Call {
-    method: &'static str,
+    /// Absent: there is no such method.
+    method: Option<&'static Method>,
     connection: Option<Arc<ConnIdentity>>,
     principal: OnceLock<Arc<Principal>>,
     about: OnceLock<String>,
@@ -71,6 +72,15 @@ impl Call {
         let _ = self.about.set(escaped.take(MAX_RESOURCE_CHARS).collect());
     }
 
+    /// The method as a word.
+    fn name(&self) -> &'static str {
+        self.method.map_or("other", Method::name)
+    }
+
+    fn is(&self, kind: Kind) -> bool {
+        self.method.is_some_and(|method| method.kind == kind)
+    }
+
     /// What is recorded of its end, if anything is.
     fn record<'a>(&'a self, access: &Access, code: Code, reason: &'a str) -> Option<Record<'a>> {
         if !access.keeps_changes() {
@@ -78,11 +88,11 @@ impl Call {
         }
         let action = match code {
             Code::Unauthenticated | Code::PermissionDenied => Action::Refused,
-            _ if is_change(self.method) => Action::Manage,
+            _ if self.is(Kind::Change) => Action::Manage,
             _ => return None,
         };
         let caller = Caller::of(self.principal.get().map(Arc::as_ref), self.connection.as_deref());
-        let mut record = Record::new(action, self.method, caller);
+        let mut record = Record::new(action, self.name(), caller);
         record.queue = self.about.get().cloned().unwrap_or_default();
         record.outcome = name(code);
         record.reason = reason;
@@ -119,7 +129,7 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let call = Arc::new(Call {
-            method: method(request.uri().path()).unwrap_or("other"),
+            method: methods::find(request.uri().path()),
             connection: request.extensions().get().cloned(),
             principal: OnceLock::new(),
             about: OnceLock::new(),
@@ -127,7 +137,7 @@ where
         });
         request.extensions_mut().insert(Arc::clone(&call));
         let telemetry = self.observer.telemetry.as_ref();
-        let span = telemetry.and_then(|telemetry| telemetry.call(request.headers(), call.method));
+        let span = telemetry.and_then(|telemetry| telemetry.call(request.headers(), call.name()));
         let mut ongoing = Ongoing::begin(&self.observer, call, span);
         let answering = self.inner.call(request);
         Box::pin(async move {
@@ -146,23 +156,16 @@ struct Ongoing {
     observer: Arc<Observer>,
     call: Arc<Call>,
     begun: Instant,
-    is_stream: bool,
     span: Option<CallSpan>,
     ended: bool,
 }
 
 impl Ongoing {
     fn begin(observer: &Arc<Observer>, call: Arc<Call>, span: Option<CallSpan>) -> Self {
-        let is_stream = matches!(
-            call.method,
-            "posthouse.v1.Publisher/PublishStream"
-                | "posthouse.v1.Consumer/Consume"
-                | "grpc.health.v1.Health/Watch"
-        );
-        if is_stream {
-            observer.metrics.rpc.streams.with_label_values(&[call.method]).inc();
+        if call.is(Kind::Stream) {
+            observer.metrics.rpc.streams.with_label_values(&[call.name()]).inc();
         }
-        Self { observer: Arc::clone(observer), call, begun: Instant::now(), is_stream, span, ended: false }
+        Self { observer: Arc::clone(observer), call, begun: Instant::now(), span, ended: false }
     }
 
     /// Whether these headers, or trailers, end the call; then what has to be waited for before they may leave.
@@ -185,9 +188,9 @@ impl Ongoing {
     /// Counts the end, and returns its reason.
     fn end(&mut self, status: &Status) -> String {
         self.ended = true;
-        let (rpc, method) = (&self.observer.metrics.rpc, self.call.method);
+        let (rpc, method) = (&self.observer.metrics.rpc, self.call.name());
         rpc.calls.with_label_values(&[method, name(status.code())]).inc();
-        if self.is_stream {
+        if self.call.is(Kind::Stream) {
             rpc.streams.with_label_values(&[method]).dec();
         } else {
             observe(&rpc.duration.with_label_values(&[method]), self.begun.elapsed());
@@ -265,18 +268,6 @@ impl HttpBody for Watched {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
-}
-
-/// Whether a method changes a queue or moves messages without consuming them.
-fn is_change(method: &str) -> bool {
-    matches!(
-        method,
-        "posthouse.v1.Queues/CreateQueue"
-            | "posthouse.v1.Queues/UpdateQueue"
-            | "posthouse.v1.Queues/DeleteQueue"
-            | "posthouse.v1.Queues/PurgeQueue"
-            | "posthouse.v1.Messages/RedriveDeadLetters"
-    )
 }
 
 /// As the specification writes it.

@@ -136,6 +136,7 @@ impl Pending {
             now_ms,
             commands,
             proposal_id,
+            wall_ms: now_ms,
         };
         let mut data = Vec::with_capacity(PREFIX_BYTES + batch.encoded_len());
         data.extend_from_slice(&proposal_id.to_be_bytes());

@@ -93,6 +93,7 @@ impl World {
             now_ms: self.now_ms,
             commands: commands.into_iter().map(record).collect(),
             proposal_id: self.index,
+            wall_ms: self.now_ms,
         };
         let applied = self.machine.apply(&self.kv, self.index, batch).unwrap();
         self.kv.write(&applied.writes);

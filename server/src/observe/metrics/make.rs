@@ -76,6 +76,7 @@ impl Make {
             refusals: self.counters(&table::REFUSALS)?,
             auth_refusals: self.counters(&table::AUTH_REFUSALS)?,
             token_cache: self.counters(&table::TOKEN_CACHE)?,
+            grants_without_effect: self.counters(&table::GRANTS_WITHOUT_EFFECT)?,
         })
     }
 

@@ -91,6 +91,23 @@ fn one_bad_item_refuses_the_whole_scope() {
 }
 
 #[test]
+fn an_action_that_opens_nothing_refuses_no_token_and_grants_nothing() {
+    for action in Action::WITHOUT_EFFECT {
+        let scope = format!("posthouse:{action}:tax/*/* posthouse:publish:tax/returns/inbox");
+        let own = grants(&scope).unwrap();
+        assert_eq!(own.without_effect(), [action]);
+        assert_eq!(
+            own,
+            Grants { without_effect: vec![action], ..grants("posthouse:publish:tax/returns/inbox").unwrap() }
+        );
+        for malformed in ["police/*/*", "tax/*", "tax/re*/x", "*/a/b", "tax/a/b/c/d"] {
+            assert!(grants(&format!("posthouse:{action}:{malformed}")).is_err(), "{action} {malformed}");
+        }
+    }
+    assert!(grants("posthouse:publish:tax/*/*").unwrap().without_effect().is_empty());
+}
+
+#[test]
 fn at_most_64_items() {
     let scope = |count: usize| vec!["posthouse:publish:tax/returns/inbox"; count].join(" ");
     assert!(grants(&scope(64)).is_ok());

@@ -9,9 +9,12 @@ use tonic_types::StatusExt as _;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
 use super::{Auth, AuthLayer};
-use crate::identity::{
-    Binding, CertificateError, ConnIdentity, Issuer, KeySet, Principal, TokenPolicy, TokenVerifier,
-    testing::{Signer, claims, connection, issuer, tenants},
+use crate::{
+    identity::{
+        Binding, CertificateError, ConnIdentity, Issuer, KeySet, TokenPolicy, TokenVerifier,
+        testing::{Signer, claims, connection, issuer, tenants},
+    },
+    policy::{Admitted, methods},
 };
 
 const PUBLISH: &str = "/posthouse.v1.Publisher/Publish";
@@ -44,8 +47,13 @@ fn setting() -> Setting {
 /// Answers with the subject it finds, and fails if the token came this far.
 async fn inner(request: Request<Body>) -> Result<Response<Body>, Infallible> {
     assert!(!request.headers().contains_key("authorization"), "the token was handed on");
-    let principal = request.extensions().get::<Arc<Principal>>();
-    let subject = principal.map_or("nobody", |principal| principal.subject.as_str());
+    let admitted = request.extensions().get::<Admitted>();
+    let admission = admitted.and_then(Admitted::to::<methods::Publish>);
+    let subject = match (&admission, admitted) {
+        (Some(admission), _) => admission.principal().subject.as_str(),
+        (None, Some(_)) => "admitted to another method",
+        (None, None) => "nobody",
+    };
     let response = Response::builder().header("subject", subject).body(Body::empty());
     Ok(response.unwrap())
 }

@@ -3,4 +3,5 @@
 mod calls;
 mod foreign;
 mod handshake;
+mod matrix;
 mod secrets;
