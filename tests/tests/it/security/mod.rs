@@ -4,4 +4,5 @@ mod calls;
 mod foreign;
 mod handshake;
 mod matrix;
+mod rights;
 mod secrets;
