@@ -24,7 +24,7 @@ async fn existing_and_missing_look_the_same() {
     let department = "tenants/civil-affairs/departments/household-registrx/queues/";
     let nowhere = all(&stranger, &format!("{department}{MISSING}")).await;
     let nobodys = all(&stranger, "tenants/civil-affairz/departments/household-registry/queues/never").await;
-    assert_eq!(existing.len(), 12);
+    assert_eq!(existing.len(), 14);
     for (method, refusal) in &existing {
         assert_eq!(
             (refusal.code, refusal.reason.as_str()),
@@ -57,6 +57,12 @@ async fn all(caller: &Caller, queue: &str) -> Vec<(&'static str, Refusal)> {
     let (parent, _) = queue.split_once("/queues/").unwrap();
     let request = v1::ListQueuesRequest { parent: parent.to_owned(), ..Default::default() };
     add("ListQueues", queues.list_queues(caller.request(request)).await.unwrap_err());
+
+    let mut messages = caller.messages();
+    let request = v1::ListDeadLettersRequest { queue: name.clone(), ..Default::default() };
+    add("ListDeadLetters", messages.list_dead_letters(caller.request(request)).await.unwrap_err());
+    let request = v1::RedriveDeadLettersRequest { queue: name.clone(), ..Default::default() };
+    add("RedriveDeadLetters", messages.redrive_dead_letters(caller.request(request)).await.unwrap_err());
 
     let mut publisher = caller.publisher();
     let messages = vec![message("a")];

@@ -139,7 +139,8 @@ async fn dlq_lists_and_redrives_and_opens_nothing_else() {
     denied(redrive(&both, "letters", "other").await);
     denied(redrive(&both, "letters", "q").await);
     assert_eq!(redrive(&both, "letters", "").await.unwrap(), 2);
-    scene.fail(&queue_name("q"), "d").await;
+    create(&scene.caller, "another", "letters").await.unwrap();
+    scene.fail(&queue_name("another"), "d").await;
     let publisher = scene.scoped(&format!("{} {}", grant("dlq", "letters"), grant("publish", "other")));
     assert_eq!(redrive(&publisher, "letters", "other").await.unwrap(), 1);
     let request = v1::GetQueueRequest { name: queue_name("q") };
