@@ -1,0 +1,66 @@
+//! An error with its causes. Many libraries keep the system's words in `source()` only, and a `{error}` loses them.
+
+use std::{error::Error, fmt};
+
+/// Shows an error and, after it, each of its causes that it has not said itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Causes<'a>(&'a (dyn Error + 'static));
+
+/// The error with all its causes, for a message or a field of the log.
+pub fn causes<'a>(error: &'a (dyn Error + 'static)) -> Causes<'a> {
+    Causes(error)
+}
+
+impl fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = self.0.to_string();
+        f.write_str(&said)?;
+        let mut next = self.0.source();
+        while let Some(cause) = next {
+            let words = cause.to_string();
+            // Most of our own errors repeat their cause, and some libraries' do.
+            if !words.is_empty() && !said.contains(&words) {
+                write!(f, ": {words}")?;
+                said.push_str(&words);
+            }
+            next = cause.source();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use thiserror::Error;
+
+    use super::causes;
+
+    #[derive(Debug, Error)]
+    #[error("no connection")]
+    struct Silent(#[source] Wrapped);
+
+    #[derive(Debug, Error)]
+    #[error("cannot open the store: {0}")]
+    struct Wrapped(#[source] io::Error);
+
+    #[test]
+    fn every_cause_is_told_once() {
+        let error = Silent(Wrapped(io::Error::from_raw_os_error(30)));
+        let told = causes(&error).to_string();
+        assert_eq!(told, "no connection: cannot open the store: Read-only file system (os error 30)");
+    }
+
+    #[test]
+    fn an_error_without_causes_is_told_alone() {
+        assert_eq!(causes(&io::Error::other("alone")).to_string(), "alone");
+    }
+
+    #[test]
+    fn what_an_io_error_wraps_is_not_lost() {
+        let error = io::Error::other(Silent(Wrapped(io::Error::from_raw_os_error(28))));
+        let told = causes(&error).to_string();
+        assert!(told.starts_with("no connection: ") && told.contains("No space left on device"), "{told}");
+    }
+}

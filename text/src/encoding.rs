@@ -1,0 +1,108 @@
+//! In which encoding a text was saved. Everything here is UTF-8; editors on other systems put a byte-order mark before
+//! it, or save UTF-16 unless they are told not to.
+
+use std::borrow::Cow;
+
+use thiserror::Error;
+
+/// The byte-order mark of UTF-8.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+/// Where a section of PEM begins.
+const PEM_BEGIN: &[u8] = b"-----BEGIN ";
+
+/// The bytes are not UTF-8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum WrongEncoding {
+    /// Saved as UTF-16 or UTF-32.
+    #[error("it is {0}; save it as UTF-8")]
+    Wide(&'static str),
+    /// Something else.
+    #[error("it is not UTF-8 (byte {0} is wrong); save it as UTF-8")]
+    NotUtf8(usize),
+}
+
+/// The bytes without a byte-order mark before them. UTF-16 and UTF-32 are refused by name, with their marks or without.
+pub fn without_mark(bytes: &[u8]) -> Result<&[u8], WrongEncoding> {
+    let wide = match *bytes {
+        [0xff, 0xfe, 0, 0, ..] | [1..=0xff, 0, 0, 0, ..] => "UTF-32 (little-endian)",
+        [0, 0, 0xfe, 0xff, ..] | [0, 0, 0, 1..=0xff, ..] => "UTF-32 (big-endian)",
+        [0xff, 0xfe, ..] | [1..=0xff, 0, ..] => "UTF-16 (little-endian)",
+        [0xfe, 0xff, ..] | [0, 1..=0xff, ..] => "UTF-16 (big-endian)",
+        _ => return Ok(bytes.strip_prefix(MARK).unwrap_or(bytes)),
+    };
+    Err(WrongEncoding::Wide(wide))
+}
+
+/// The text of a file, without a byte-order mark.
+pub fn text(bytes: &[u8]) -> Result<&str, WrongEncoding> {
+    let text = without_mark(bytes)?;
+    let marked = bytes.len() - text.len();
+    std::str::from_utf8(text).map_err(|error| WrongEncoding::NotUtf8(marked + error.valid_up_to() + 1))
+}
+
+/// PEM without byte-order marks: files are often put behind each other, and readers pass over a section whose first line
+/// begins with one.
+pub fn pem(bytes: &[u8]) -> Result<Cow<'_, [u8]>, WrongEncoding> {
+    let bytes = without_mark(bytes)?;
+    let marked = [MARK, PEM_BEGIN].concat();
+    if !bytes.windows(marked.len()).any(|window| window == marked) {
+        return Ok(Cow::Borrowed(bytes));
+    }
+    let mut clean = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((first, after)) = rest.split_first() {
+        if rest.starts_with(&marked) {
+            rest = &rest[MARK.len()..];
+        } else {
+            clean.push(*first);
+            rest = after;
+        }
+    }
+    Ok(Cow::Owned(clean))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{WrongEncoding, pem, text};
+
+    fn wide(text: &str, order: fn(u16) -> [u8; 2], mark: bool) -> Vec<u8> {
+        let mark = mark.then_some(0xfeff);
+        mark.into_iter().chain(text.encode_utf16()).flat_map(order).collect()
+    }
+
+    #[test]
+    fn a_mark_is_no_part_of_the_text() {
+        assert_eq!(text(b"\xef\xbb\xbf[server]"), Ok("[server]"));
+        assert_eq!(text(b"\xef\xbb\xbf"), Ok(""));
+        for same in ["", "a", "签发", "\u{0}", "a\u{feff}b"] {
+            assert_eq!(text(same.as_bytes()), Ok(same));
+        }
+    }
+
+    #[test]
+    fn other_encodings_are_named() {
+        for (bytes, name) in [
+            (wide("[server]", u16::to_le_bytes, true), "UTF-16 (little-endian)"),
+            (wide("[server]", u16::to_be_bytes, true), "UTF-16 (big-endian)"),
+            (wide("[server]", u16::to_le_bytes, false), "UTF-16 (little-endian)"),
+            (wide("[server]", u16::to_be_bytes, false), "UTF-16 (big-endian)"),
+            (wide("签发", u16::to_le_bytes, true), "UTF-16 (little-endian)"),
+            ("[s".chars().flat_map(|c| u32::from(c).to_le_bytes()).collect(), "UTF-32 (little-endian)"),
+            ("\u{feff}[".chars().flat_map(|c| u32::from(c).to_be_bytes()).collect(), "UTF-32 (big-endian)"),
+        ] {
+            assert_eq!(text(&bytes), Err(WrongEncoding::Wide(name)), "{bytes:x?}");
+            assert_eq!(pem(&bytes), Err(WrongEncoding::Wide(name)), "{bytes:x?}");
+        }
+        assert_eq!(text(b"ab\xff"), Err(WrongEncoding::NotUtf8(3)));
+        assert_eq!(text(b"\xef\xbb\xbfab\xff"), Err(WrongEncoding::NotUtf8(6)));
+    }
+
+    #[test]
+    fn pem_files_put_behind_each_other_lose_no_section() {
+        let one = "\u{feff}-----BEGIN X-----\nAA\n-----END X-----\n";
+        let both = [one, one].concat();
+        assert_eq!(&*pem(both.as_bytes()).unwrap(), both.replace('\u{feff}', "").as_bytes());
+        let plain = "-----BEGIN X-----\nAA\n-----END X-----\n".as_bytes();
+        assert!(matches!(pem(plain), Ok(std::borrow::Cow::Borrowed(same)) if same == plain));
+    }
+}
