@@ -7,6 +7,7 @@ use posthouse_server::ServeOptions;
 use args::{Cli, Command};
 use connect::connect;
 use exit::{Exit, Failure};
+use serve::OnHangup;
 
 pub mod apply;
 pub mod bench;
@@ -30,6 +31,7 @@ pub mod log;
 pub mod ndjson;
 pub mod progress;
 pub mod shutdown;
+pub mod stdio;
 pub mod stdout;
 pub mod time;
 
@@ -51,7 +53,8 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Dev { dir, listen } => dev::run::dev(dir, *listen).await?,
         Command::Serve { config, check: true, .. } => serve::check(config)?,
         Command::Serve { config, check: false, accept_clock_jump } => {
-            serve::serve(config, ServeOptions { accept_clock_jump: *accept_clock_jump }).await?;
+            let options = ServeOptions { accept_clock_jump: *accept_clock_jump, ..ServeOptions::default() };
+            serve::serve(config, options, OnHangup::Reread).await?;
         }
         Command::Publish(args) => publish::publish(context, args, quiet).await?,
         Command::Consume(args) => consume::consume(context, args, quiet).await?,

@@ -1,5 +1,6 @@
 //! The one binary of Posthouse. What it does stands in the library.
 
+use std::io::{IsTerminal as _, stdout};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -16,9 +17,15 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are answers, not errors; where they cannot be written nobody reads them.
-            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
-            error.print().ok();
-            return exit.into();
+            if error.use_stderr() {
+                error.print().ok();
+                return Exit::Usage.into();
+            }
+            let colours = stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            let help = error.render();
+            let help = if colours { help.ansi().to_string() } else { help.to_string() };
+            drop(posthouse::stdout::write(help));
+            return Exit::Ok.into();
         }
     };
     match posthouse::run(cli) {

@@ -1,18 +1,17 @@
 //! `posthouse ping`.
 
-use std::io::Write as _;
 use std::time::Instant;
 
 use posthouse_client::Client;
 
 use crate::exit::Failure;
-use crate::failure::{of_client, of_stdout};
+use crate::failure::of_client;
+use crate::stdout;
 
 /// Asks the server whether it serves, and tells how long the answer took.
 pub async fn ping(client: &Client) -> Result<(), Failure> {
     let asked = Instant::now();
     client.ping().await.map_err(|error| of_client(&error))?;
     let took = asked.elapsed().as_secs_f64() * 1000.0;
-    writeln!(std::io::stdout(), "{} serves, answered in {took:.1} ms", client.context().endpoint())
-        .map_err(|error| of_stdout(&error))
+    stdout::write(format!("{} serves, answered in {took:.1} ms\n", client.context().endpoint()))
 }

@@ -1,30 +1,69 @@
 //! `posthouse serve`, and the same path for `posthouse dev`.
 
-use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
-use posthouse_server::config::Config;
+use posthouse_server::config::{Config, ConfigErrors, NoteWeight};
 use posthouse_server::{ServeError, ServeOptions};
 
 use crate::exit::{Exit, Failure};
 use crate::log;
-use crate::shutdown::Interrupts;
+use crate::shutdown::{Hangups, Interrupts};
+use crate::stdout;
+
+/// What SIGHUP asks of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnHangup {
+    /// To read certificates, authorities and key sets again.
+    Reread,
+    /// To end: its terminal is gone.
+    End,
+}
 
 /// Runs the server on a configuration file until SIGINT or SIGTERM, and drains it.
-pub async fn serve(config: &Path, options: ServeOptions) -> Result<(), Failure> {
+pub async fn serve(config: &Path, options: ServeOptions, on_hangup: OnHangup) -> Result<(), Failure> {
     let config = load(config)?;
     log::start(&config.observe.log);
-    let mut interrupts = Interrupts::watch()?;
+    let mut interrupts = match on_hangup {
+        OnHangup::Reread => Interrupts::without_hangups()?,
+        OnHangup::End => Interrupts::watch()?,
+    };
+    let rereading = match on_hangup {
+        OnHangup::Reread => Some((Hangups::watch()?, Arc::clone(&options.reread))),
+        OnHangup::End => None,
+    };
     let shutdown = async move { interrupts.next().await };
-    let served = posthouse_server::serve(config, options, shutdown).await;
+    let reread = async move {
+        let Some((mut hangups, reread)) = rereading else { return std::future::pending().await };
+        loop {
+            hangups.next().await;
+            reread.notify_one();
+        }
+    };
+    let served = tokio::select! {
+        served = posthouse_server::serve(config, options, shutdown) => served,
+        never = reread => never,
+    };
     served.map_err(|error| Failure::advised(exit(&error), error))
 }
 
-/// Reads the configuration and every file it names, and says whether a server would take them.
+/// Reads the configuration and every file it names, and says whether a server would take them, and clients the server.
 pub fn check(config: &Path) -> Result<(), Failure> {
-    load(config)?;
+    let loaded = load(config)?;
+    let (refused, told): (Vec<_>, Vec<_>) =
+        loaded.notes.into_iter().partition(|note| note.weight == NoteWeight::Refused);
+    let told: String = told.iter().map(|note| format!("note: {}\n", note.what)).collect();
     // Whether anybody reads it is no matter: the exit code says the same.
-    writeln!(std::io::stdout(), "{} is in order", config.display()).ok();
+    if !refused.is_empty() {
+        drop(stdout::write(told));
+        let errors = refused.into_iter().map(|note| note.what).collect();
+        return Err(Failure::new(
+            Exit::Config,
+            ConfigErrors { file: config.to_owned(), errors },
+            "correct all of them; `posthouse serve` would warn and serve, in case the clock is wrong",
+        ));
+    }
+    drop(stdout::write(format!("{told}{} is in order\n", config.display())));
     Ok(())
 }
 

@@ -1,36 +1,91 @@
-//! SIGINT and SIGTERM, as a future.
+//! The signals that ask a program to end, and SIGHUP, which asks a server to read its files again.
+
+use std::fs;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::{Exit, Failure};
 
-/// Both signals that ask a program to end.
+/// The signals that ask a program to end.
 #[derive(Debug)]
 pub struct Interrupts {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Hangups,
 }
 
+/// SIGHUP. Where it was ignored when the program began (`nohup`), it stays ignored.
+#[derive(Debug)]
+pub struct Hangups(Option<Signal>);
+
 impl Interrupts {
-    /// From here on the signals no longer end the process by themselves.
+    /// SIGINT, SIGTERM and SIGHUP: from here on they no longer end the process by themselves.
     pub fn watch() -> Result<Self, Failure> {
-        let watch = |kind| {
-            signal(kind).map_err(|error| {
-                Failure::new(
-                    Exit::Io,
-                    format!("cannot watch signals: {error}"),
-                    "check the limit of open files",
-                )
-            })
-        };
-        Ok(Self { interrupt: watch(SignalKind::interrupt())?, terminate: watch(SignalKind::terminate())? })
+        Ok(Self { hangup: Hangups::watch()?, ..Self::without_hangups()? })
     }
 
-    /// Waits for the next of either.
+    /// SIGINT and SIGTERM.
+    pub fn without_hangups() -> Result<Self, Failure> {
+        Ok(Self {
+            interrupt: watch(SignalKind::interrupt())?,
+            terminate: watch(SignalKind::terminate())?,
+            hangup: Hangups(None),
+        })
+    }
+
+    /// Waits for the next of them.
     pub async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            () = self.hangup.next() => {}
         }
+    }
+}
+
+impl Hangups {
+    /// From here on SIGHUP no longer ends the process by itself.
+    pub fn watch() -> Result<Self, Failure> {
+        if is_ignored(SignalKind::hangup()) {
+            return Ok(Self(None));
+        }
+        watch(SignalKind::hangup()).map(|signal| Self(Some(signal)))
+    }
+
+    /// Waits for the next; for ever if it is ignored.
+    pub async fn next(&mut self) {
+        match &mut self.0 {
+            Some(signal) => drop(signal.recv().await),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn watch(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| {
+        Failure::new(Exit::Io, format!("cannot watch signals: {error}"), "check the limit of open files")
+    })
+}
+
+/// Whether this process ignores a signal, as the kernel tells. Asked before a handler takes its place.
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    ignored_in(&status).is_some_and(|mask| mask & (1 << (kind.as_raw_value() - 1)) != 0)
+}
+
+fn ignored_in(status: &str) -> Option<u64> {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    u64::from_str_radix(mask.trim(), 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ignored_in;
+
+    #[test]
+    fn the_mask_of_ignored_signals_is_read() {
+        let status = "Name:\tposthouse\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\nSigCgt:\t00\n";
+        assert_eq!(ignored_in(status), Some(0x1001));
+        assert_eq!(ignored_in("Name:\tposthouse\n"), None);
     }
 }

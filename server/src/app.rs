@@ -15,7 +15,7 @@ use posthouse_proto::v1::{
     consumer_server::ConsumerServer, messages_server::MessagesServer, publisher_server::PublisherServer,
     queues_server::QueuesServer,
 };
-use tokio::task::JoinHandle;
+use tokio::{sync::Notify, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 use tower::Layer as _;
@@ -24,7 +24,7 @@ use tracing::{error, info, warn};
 use crate::{
     catalogue::{Catalogue, CatalogueError, FromLog},
     clock::Clock,
-    config::Config,
+    config::{Config, ConfigNote, NoteWeight},
     disk::DiskGuard,
     door::{Door, DoorError},
     identity::{self, TokenVerifier},
@@ -86,10 +86,12 @@ const STREAMS_END: Duration = Duration::from_secs(1);
 const AFTER_DRAIN: Duration = Duration::from_secs(5);
 
 /// How a server is run, beside its configuration.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct ServeOptions {
     /// The operator's word that the wall clock is right although it has jumped more than seven days ahead.
     pub accept_clock_jump: bool,
+    /// Notified when certificates, authorities and key sets are to be read again at once.
+    pub reread: Arc<Notify>,
 }
 
 /// Runs a server until `shutdown`, then drains it: no new leases, streams are told, what is acked is durable.
@@ -102,6 +104,8 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     let begun = Instant::now();
+    tell_notes(&config);
+    let reread = Arc::clone(&options.reread);
     // The listener lives to the end of this function.
     let (observer, _management) = observe(&config).await?;
     let Rooms {
@@ -116,7 +120,7 @@ pub async fn serve(
         usages,
         ballast,
         data_dir,
-    } = open(&config, options, &observer)?;
+    } = open(&config, &options, &observer)?;
     let untold = tenants::declare(&config, &catalogue, &shards).await?;
     let quota = tenants::quota(&config, &catalogue, &shards, &usages).await;
     let flusher = Arc::new(flusher(&shards, &catalogue, &store, &log, &observer)?);
@@ -139,7 +143,7 @@ pub async fn serve(
     let door = Door::bind(&config, Arc::clone(&observer))?;
     let tokens = TokenVerifier::new(config.identity.tokens.clone(), config.issuers.iter().cloned());
     let tokens = Arc::new(tokens);
-    let reloader = Reloader::new(&config, door.trust(), Arc::clone(&tokens), Arc::clone(&observer));
+    let reloader = Reloader::new(&config, door.trust(), Arc::clone(&tokens), reread, Arc::clone(&observer));
     let reloading = tokio::spawn(reloader.run());
     info!(address = %door.local_addr(), shards = config.server.shards, "listening");
     observer.watch(Sources {
@@ -170,6 +174,16 @@ pub async fn serve(
     tokio::task::spawn_blocking(end).await.map_err(|why| ServeError::State(why.to_string()))?;
     info!("stopped");
     Ok(())
+}
+
+/// What an operator should know of the configuration, and of the files that it names.
+fn tell_notes(config: &Config) {
+    for ConfigNote { what, weight } in &config.notes {
+        match weight {
+            NoteWeight::Information => info!("{what}"),
+            NoteWeight::Warning | NoteWeight::Refused => warn!("{what}"),
+        }
+    }
 }
 
 /// Connections are closed early enough for the rest to be done by the deadline.

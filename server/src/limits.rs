@@ -25,6 +25,13 @@ pub const MAX_DRAIN_DEADLINE: Duration = Duration::from_secs(3600);
 pub const DEFAULT_TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 /// Longest `exp - iat` that may be configured: a week, after which a lost token should be worth nothing.
 pub const MAX_TOKEN_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
+/// `identity.max_certificate_lifetime_seconds`: from a minute to ten years, which is as good as no limit.
+pub const CERTIFICATE_LIFETIME_SECONDS: RangeInclusive<u64> = 60..=10 * 366 * 24 * 3600;
+/// Callers' certificates that are valid for longer are warned of: a lost key is worth something until they end, and
+/// nothing but the removal of their authority ends them before.
+pub const LONG_CERTIFICATE_LIFETIME: Duration = Duration::from_secs(366 * 24 * 3600);
+/// Certificates that were warned of, so that each is told once. Beyond that, one warning tells that there are more.
+pub const LONG_CERTIFICATES_TOLD: usize = 1024;
 
 /// How often the files of certificates, keys and key sets are read again, for file systems that tell of no changes.
 pub const RELOAD_INTERVAL: Duration = Duration::from_secs(60);
@@ -161,6 +168,8 @@ pub const MAX_SPIFFE_ID_BYTES: usize = 2048;
 pub const TOKEN_CACHE_GENERATION: usize = 4096;
 /// Keys in one issuer's key set.
 pub const MAX_ISSUER_KEYS: usize = 64;
+/// Nesting of a key set: the list of keys, and what issuers put into a key beside what is read.
+pub const MAX_KEY_SET_DEPTH: usize = 8;
 /// Shortest RSA modulus.
 pub const MIN_RSA_BITS: usize = 2048;
 /// Longest RSA modulus: verification time grows with it.

@@ -4,7 +4,7 @@
 //! names no dead-letter queue first, since the server refuses a target that has a target itself, or does not exist yet
 //! in this plan.
 
-use std::io::Read as _;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use posthouse_client::{Client, Error, Queue};
@@ -13,7 +13,7 @@ use crate::args;
 use crate::connect::connect;
 use crate::exit::{Exit, Failure};
 use crate::failure::of_client;
-use crate::stdout;
+use crate::{stdio, stdout};
 use file::{QueueFile, WantedQueue};
 use plan::{Step, Verdict};
 
@@ -48,29 +48,23 @@ pub async fn apply(context: Option<&Path>, args: &args::Apply) -> Result<Exit, F
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
-    let mut text = String::new();
     let read = if path == Path::new("-") {
-        std::io::stdin().take(MAX_FILE_BYTES + 1).read_to_string(&mut text)
+        stdio::stdin().and_then(|stdin| posthouse_text::read_from(stdin, MAX_FILE_BYTES))
     } else {
-        std::fs::File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text))
+        posthouse_text::read(path, MAX_FILE_BYTES)
     };
     let what = |why: &dyn std::fmt::Display| format!("cannot read {}: {why}", path.display());
-    match read {
-        Ok(bytes) if bytes as u64 > MAX_FILE_BYTES => Err(Failure::new(
-            Exit::BadData,
-            what(&format!("it is larger than {MAX_FILE_BYTES} bytes")),
-            "cut it into several files",
-        )),
-        Ok(_) => Ok(text),
-        Err(error) => {
-            let exit = match error.kind() {
-                std::io::ErrorKind::NotFound => Exit::NoInput,
-                std::io::ErrorKind::InvalidData => Exit::BadData,
-                _ => Exit::Io,
-            };
-            Err(Failure::new(exit, what(&error), "name a TOML file that exists, or - for stdin"))
-        }
-    }
+    let bytes = read.map_err(|error| {
+        let (exit, next) = match error.kind() {
+            ErrorKind::FileTooLarge => (Exit::BadData, "cut it into several files"),
+            ErrorKind::NotFound => (Exit::NoInput, "name a TOML file that exists, or - for stdin"),
+            _ => (Exit::Io, "name a TOML file that can be read, or - for stdin"),
+        };
+        Failure::new(exit, what(&error), next)
+    })?;
+    let text = posthouse_text::text(&bytes);
+    text.map(str::to_owned)
+        .map_err(|error| Failure::new(Exit::BadData, what(&error), "name a TOML file, or - for stdin"))
 }
 
 /// What is to do, in the order in which it can be done.

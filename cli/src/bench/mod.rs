@@ -2,7 +2,6 @@
 //!
 //! The client crate does the work, as in a service that uses it; what is measured is what such a service would see.
 
-use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -12,8 +11,9 @@ use tokio::task::JoinSet;
 use crate::args::Bench;
 use crate::connect::connect;
 use crate::exit::{Exit, Failure};
-use crate::failure::{of_client, of_stdout};
+use crate::failure::of_client;
 use crate::shutdown::Interrupts;
+use crate::stdout;
 use consumers::Consumers;
 use meter::Tally;
 use phase::Phase;
@@ -140,7 +140,7 @@ fn report(plan: &Plan, phase: &Phase) -> Result<(), Failure> {
     } else {
         report.to_string()
     };
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| of_stdout(&error))?;
+    stdout::write(text)?;
     failures(&tally, "not everything went through")
 }
 

@@ -1,20 +1,19 @@
 //! Stdout, and the leases of what waits to be written to it.
 
-use std::io::{self, IsTerminal as _};
-use std::os::fd::AsFd as _;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 use posthouse_client::Delivery;
 use rustix::fs::{OFlags, fcntl_getfl, fstat, major, minor};
-use tokio::fs::File;
-use tokio::io::AsyncWriteExt as _;
 use tokio::time::sleep;
 
 use crate::args::Output;
 use crate::exit::{Exit, Failure};
 use crate::failure::of_stdout;
 use crate::ndjson::write::line;
+use crate::stdio::{self, Stdout};
 
 /// How long leases are extended while a reader of stdout takes its time.
 const EXTENSION: Duration = Duration::from_secs(30);
@@ -23,7 +22,7 @@ const NULL: (u32, u32) = (1, 3);
 
 /// Writes deliveries.
 pub struct Sink {
-    stdout: File,
+    stdout: Arc<Stdout>,
     output: Output,
     text: Vec<u8>,
 }
@@ -34,7 +33,7 @@ impl Sink {
     /// The standard library's own stdout takes every write for done when there is nobody to write to, and puts
     /// `/dev/null`, open for reading too, in the place of a stdout that was not open when the program began.
     pub fn stdout(output: Output) -> Result<Self, Failure> {
-        let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(|error| of_stdout(&error))?;
+        let stdout = stdio::stdout().map_err(|error| of_stdout(&error))?;
         let flags = fcntl_getfl(&stdout).map_err(|error| of_stdout(&error.into()))?;
         let device = fstat(&stdout).map_err(|error| of_stdout(&error.into()))?.st_rdev;
         let access = flags & OFlags::ACCMODE;
@@ -45,7 +44,7 @@ impl Sink {
                 "give it a file or a pipe; to throw messages away use `> /dev/null` or `posthouse queue purge`",
             ));
         }
-        Ok(Self { stdout: std::fs::File::from(stdout).into(), output, text: Vec::new() })
+        Ok(Self { stdout: Arc::new(stdout), output, text: Vec::new() })
     }
 
     /// Whether a person reads along.
@@ -63,17 +62,21 @@ impl Sink {
             }
             self.text.push(b'\n');
         }
-        let stdout = &mut self.stdout;
-        let text = &self.text;
-        let writing = async {
-            stdout.write_all(text).await?;
-            stdout.flush().await
-        };
+        let (stdout, text) = (Arc::clone(&self.stdout), std::mem::take(&mut self.text));
         tokio::select! {
-            written = writing => written.map_err(|error| of_stdout(&error)),
+            written = write_all(stdout, text) => {
+                self.text = written.map_err(|error| of_stdout(&error))?;
+                Ok(())
+            }
             never = keep_leases(batch) => match never {},
         }
     }
+}
+
+/// Writes on a thread that may be held up, and gives the memory back.
+async fn write_all(stdout: Arc<Stdout>, text: Vec<u8>) -> io::Result<Vec<u8>> {
+    let writing = move || (&*stdout).write_all(&text).map(|()| text);
+    tokio::task::spawn_blocking(writing).await.map_err(io::Error::other)?
 }
 
 /// Extends the leases for as long as this is awaited: a reader that pauses is no failed delivery.

@@ -3,9 +3,11 @@
 //! Everything a certificate can be is a field of [`Leaf`], so that tests can ask for the ones that must be refused.
 
 use std::net::IpAddr;
+use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use posthouse_server::identity::not_after;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
@@ -14,8 +16,10 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use time::{Duration, OffsetDateTime};
 
-/// How long an authority's certificate and, unless asked otherwise, what it issues is valid.
-const VALIDITY: Duration = Duration::days(3650);
+/// How long an authority's certificate is valid.
+const AUTHORITY_VALIDITY: Duration = Duration::days(3650);
+/// How long what it issues is valid, unless asked otherwise: a server warns of client certificates for more than a year.
+const VALIDITY: Duration = Duration::days(365);
 /// How far a certificate reaches back, for clocks that are not quite the same.
 const BACKDATE: Duration = Duration::hours(1);
 
@@ -173,6 +177,12 @@ impl Issued {
         Ok(PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes())?)
     }
 
+    /// Whether the certificate ends within this time. One that cannot be read has ended.
+    pub fn ends_within(&self, time: std::time::Duration) -> bool {
+        let end = self.certificate_der().ok().and_then(|der| not_after(&der));
+        end.is_none_or(|end| end <= SystemTime::now() + time)
+    }
+
     /// What a token must name in `cnf` to be bound to this certificate.
     pub fn thumbprint(&self) -> Result<String, AuthorityError> {
         thumbprint(&self.certificate_pem)
@@ -193,6 +203,6 @@ fn authority_params(name: &str) -> CertificateParams {
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    (params.not_before, params.not_after) = (now - BACKDATE, now + VALIDITY);
+    (params.not_before, params.not_after) = (now - BACKDATE, now + AUTHORITY_VALIDITY);
     params
 }

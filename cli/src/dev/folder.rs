@@ -1,40 +1,63 @@
-//! Files that only their owner can read, written whole or not at all.
+//! A folder of its user's own: files that only they can read, written whole or not at all.
+//!
+//! What stands in the folder is trusted, keys above all. So nothing is read that belongs to somebody else, and no symbolic
+//! link is followed in it: where others can write, they may have prepared the folder.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::{self, DirBuilder, File, Metadata, TryLockError};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, fchmod, fstat, mkdirat, openat, renameat, statat, unlinkat,
+};
+use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use super::DevError;
 
 /// Its presence tells that a folder is ours; who works in the folder holds a lock on it.
 const MARK: &str = ".posthouse-dev";
+/// Nobody but the owner.
+const FOLDER_MODE: Mode = Mode::RWXU;
+const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// The folder of a throwaway server, held by this process until dropped.
 #[derive(Debug)]
 pub struct Folder {
     root: PathBuf,
+    handle: OwnedFd,
+    above: Option<String>,
     _lock: File,
 }
 
 impl Folder {
-    /// Makes the folder, or takes one that was made here before.
+    /// Makes the folder, or takes one that this user has made here before.
     pub fn open(root: &Path) -> Result<Self, DevError> {
-        private_folder(root)?;
-        let mark = root.join(MARK);
-        if !mark.exists() && fs::read_dir(root).map_err(at(root))?.next().is_some() {
-            return Err(DevError::ForeignFolder(root.to_owned()));
-        }
-        let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(&mark).map_err(at(&mark))?;
-        match posthouse_server::store::lock_patiently(&lock) {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(DevError::Locked(root.to_owned())),
-            Err(TryLockError::Error(source)) => return Err(DevError::Io { path: mark, source }),
-        }
-        fs::set_permissions(root, Permissions::from_mode(0o700)).map_err(at(root))?;
+        let above = check_above(root)?;
+        DirBuilder::new().recursive(true).mode(FOLDER_MODE.bits()).create(root).map_err(at(root))?;
         // Absolute, so that nothing depends on where the process stands.
         let root = root.canonicalize().map_err(at(root))?;
-        Ok(Self { root, _lock: lock })
+        let handle = open_folder(CWD, &root, &root)?;
+        let mark = root.join(MARK);
+        let is_marked = statat(&handle, MARK, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+        if !is_marked && fs::read_dir(&root).map_err(at(&root))?.next().is_some() {
+            return Err(DevError::ForeignFolder(root));
+        }
+        let lock = open_file(&handle, MARK, OFlags::CREATE | OFlags::RDWR, &mark)?;
+        match posthouse_server::store::lock_patiently(&lock) {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(DevError::Locked(root)),
+            Err(TryLockError::Error(source)) => return Err(DevError::Io { path: mark, source }),
+        }
+        fchmod(&handle, FOLDER_MODE).map_err(|error| at(&root)(error.into()))?;
+        Ok(Self { root, handle, above, _lock: lock })
+    }
+
+    /// What its user should know of the folders above it.
+    pub fn warning(&self) -> Option<&str> {
+        self.above.as_deref()
     }
 
     /// A path in the folder.
@@ -44,42 +67,129 @@ impl Folder {
 
     /// Makes a folder in it.
     pub fn make(&self, name: &str) -> Result<(), DevError> {
-        private_folder(&self.path(name))
+        let path = self.path(name);
+        match mkdirat(&self.handle, name, FOLDER_MODE) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(at(&path)(error.into())),
+        }
+        let made = open_folder(&self.handle, name, &path)?;
+        fchmod(made, FOLDER_MODE).map_err(|error| at(&path)(error.into()))
     }
 
     /// The text of a file, or `None` if there is none.
     pub fn read(&self, name: &str) -> Result<Option<String>, DevError> {
         let path = self.path(name);
-        match fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(DevError::Io { path, source }),
-        }
+        let (folder, file) = self.place(name)?;
+        let mut text = String::new();
+        let opened = match open_file(folder.as_ref().unwrap_or(&self.handle), file, OFlags::RDONLY, &path) {
+            Err(DevError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        (&opened).read_to_string(&mut text).map_err(at(&path))?;
+        Ok(Some(text))
     }
 
     /// Writes a file that only its owner can read. A reader sees the old text or the new one.
     pub fn write(&self, name: &str, text: &str) -> Result<(), DevError> {
         let path = self.path(name);
-        write_private(&path, text.as_bytes()).map_err(at(&path))
+        let (folder, file) = self.place(name)?;
+        let folder = folder.as_ref().unwrap_or(&self.handle);
+        let draft = format!("{file}.draft");
+        // One that was left behind, or put there by somebody, is no draft of ours.
+        match unlinkat(folder, &*draft, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(at(&path)(error.into())),
+        }
+        let mut written = open_file(folder, &draft, OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY, &path)?;
+        written.write_all(text.as_bytes()).and_then(|()| written.sync_all()).map_err(at(&path))?;
+        renameat(folder, &*draft, folder, file).map_err(|error| at(&path)(error.into()))
+    }
+
+    /// The folder in this one that a file stands in, unless it stands in this one, and the file's own name.
+    fn place<'a>(&self, name: &'a str) -> Result<(Option<OwnedFd>, &'a str), DevError> {
+        match name.split_once('/') {
+            None => Ok((None, name)),
+            Some((folder, file)) => Ok((Some(open_folder(&self.handle, folder, &self.path(folder))?), file)),
+        }
     }
 }
 
-/// Writes a file of mode 0600 under another name, syncs it and moves it into place.
-pub fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(".draft");
-    let draft = PathBuf::from(draft);
-    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&draft)?;
-    // A draft that was left behind keeps the mode it had.
-    file.set_permissions(Permissions::from_mode(0o600))?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&draft, path)
+/// Refuses a place where others can exchange what is in it. The answer is what is not quite as it should be.
+fn check_above(root: &Path) -> Result<Option<String>, DevError> {
+    let root = std::path::absolute(root).map_err(at(root))?;
+    if let Ok(link) = root.symlink_metadata()
+        && link.is_symlink()
+        && link.uid() != geteuid().as_raw()
+    {
+        return Err(DevError::ForeignOwner { path: root, owner: link.uid() });
+    }
+    let there = root.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let resolved = there.canonicalize().map_err(at(there))?;
+    let mut warning = None;
+    for path in resolved.ancestors().skip(usize::from(there == root)) {
+        let metadata = path.metadata().map_err(at(path))?;
+        if is_open_to_all(&metadata) {
+            return Err(DevError::OpenToAll(path.to_owned()));
+        }
+        if ![0, geteuid().as_raw()].contains(&metadata.uid()) {
+            warning = warning.or_else(|| {
+                let owner = metadata.uid();
+                Some(format!(
+                    "{} belongs to the user {owner}, who can exchange what is below it",
+                    path.display()
+                ))
+            });
+        }
+    }
+    Ok(warning)
 }
 
-/// Makes a folder, and those above it, of mode 0700.
-fn private_folder(path: &Path) -> Result<(), DevError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at(path))
+/// Everybody can write to it, and may rename what is not theirs.
+fn is_open_to_all(metadata: &Metadata) -> bool {
+    metadata.mode() & 0o1002 == 0o002
+}
+
+fn open_folder(
+    below: impl rustix::fd::AsFd,
+    name: impl rustix::path::Arg + Copy,
+    path: &Path,
+) -> Result<OwnedFd, DevError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = openat(below.as_fd(), name, flags, Mode::empty()).map_err(|error| refused(error, path))?;
+    check_owner(&opened, path)?;
+    Ok(opened)
+}
+
+/// Opens a regular file without following a link.
+fn open_file(folder: &OwnedFd, name: &str, how: OFlags, path: &Path) -> Result<File, DevError> {
+    let flags = how | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let opened = openat(folder, name, flags, FILE_MODE).map_err(|error| refused(error, path))?;
+    check_owner(&opened, path)?;
+    if FileType::from_raw_mode(fstat(&opened).map_err(|error| refused(error, path))?.st_mode)
+        != FileType::RegularFile
+    {
+        let source = std::io::Error::new(ErrorKind::InvalidInput, "it is not a regular file");
+        return Err(DevError::Io { path: path.to_owned(), source });
+    }
+    if how.contains(OFlags::CREATE) {
+        fchmod(&opened, FILE_MODE).map_err(|error| refused(error, path))?;
+    }
+    Ok(opened.into())
+}
+
+fn check_owner(opened: &OwnedFd, path: &Path) -> Result<(), DevError> {
+    let owner = fstat(opened).map_err(|error| refused(error, path))?.st_uid;
+    if owner != geteuid().as_raw() {
+        return Err(DevError::ForeignOwner { path: path.to_owned(), owner });
+    }
+    Ok(())
+}
+
+fn refused(error: Errno, path: &Path) -> DevError {
+    if path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink()) {
+        return DevError::Link(path.to_owned());
+    }
+    at(path)(error.into())
 }
 
 fn at(path: &Path) -> impl FnOnce(std::io::Error) -> DevError {
@@ -88,40 +198,4 @@ fn at(path: &Path) -> impl FnOnce(std::io::Error) -> DevError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn mode(path: &Path) -> u32 {
-        fs::metadata(path).unwrap().permissions().mode() & 0o777
-    }
-
-    #[test]
-    fn files_and_folders_are_private() {
-        let temporary = tempfile::tempdir().unwrap();
-        let folder = Folder::open(&temporary.path().join("dev")).unwrap();
-        folder.make("contexts").unwrap();
-        folder.write("contexts/a.key", "secret").unwrap();
-        folder.write("contexts/a.key", "secret again").unwrap();
-        assert_eq!(mode(&folder.path("")), 0o700);
-        assert_eq!(mode(&folder.path("contexts")), 0o700);
-        assert_eq!(mode(&folder.path("contexts/a.key")), 0o600);
-        assert_eq!(folder.read("contexts/a.key").unwrap().as_deref(), Some("secret again"));
-        assert_eq!(folder.read("contexts/b.key").unwrap(), None);
-    }
-
-    #[test]
-    fn a_folder_with_other_things_in_it_is_left_alone() {
-        let temporary = tempfile::tempdir().unwrap();
-        fs::write(temporary.path().join("thesis.txt"), "irreplaceable").unwrap();
-        assert!(matches!(Folder::open(temporary.path()), Err(DevError::ForeignFolder(_))));
-    }
-
-    #[test]
-    fn a_folder_has_one_user_at_a_time() {
-        let temporary = tempfile::tempdir().unwrap();
-        let first = Folder::open(temporary.path()).unwrap();
-        assert!(matches!(Folder::open(temporary.path()), Err(DevError::Locked(_))));
-        drop(first);
-        Folder::open(temporary.path()).unwrap();
-    }
-}
+mod tests;

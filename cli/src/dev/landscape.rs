@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::authority::{Authority, Issued, Leaf, thumbprint};
 use super::config::{issuer_url, serve_config};
@@ -10,6 +11,9 @@ use super::folder::Folder;
 use super::tenants::SampleTenant;
 use super::token::{Algorithm, Claims, Issuer};
 use super::{DevError, SERVER_NAME, TOKEN_LIFETIME, spiffe_id};
+
+/// Certificates that end sooner than this are issued anew, at a start.
+const RENEWED_BEFORE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// A throwaway server's folder with its sample tenants.
 pub struct Landscape {
@@ -51,6 +55,11 @@ impl Landscape {
         Ok(landscape)
     }
 
+    /// What its user should know of the place of the folder.
+    pub fn warning(&self) -> Option<&str> {
+        self.folder.warning()
+    }
+
     /// The serve configuration.
     pub fn config_path(&self) -> PathBuf {
         self.folder.path("posthouse.toml")
@@ -90,7 +99,7 @@ impl Landscape {
                 authority
             }
         };
-        if self.pair(leaf_name)?.is_none() {
+        if self.pair(leaf_name)?.is_none_or(|pair| pair.ends_within(RENEWED_BEFORE)) {
             let issued = authority.issue(leaf)?;
             self.write_pair(leaf_name, &issued.certificate_pem, &issued.key_pem)?;
         }

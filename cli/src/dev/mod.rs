@@ -46,11 +46,25 @@ pub enum DevError {
     /// The folder holds something else.
     #[error("{0} is not empty and was not made by `posthouse dev`")]
     ForeignFolder(PathBuf),
+    /// The folder, or something in it, is another user's.
+    #[error("{path} belongs to the user {owner}, and `posthouse dev` trusts only what is its own user's")]
+    ForeignOwner {
+        /// What.
+        path: PathBuf,
+        /// Whose, by number.
+        owner: u32,
+    },
+    /// A symbolic link where a file or folder of ours should be.
+    #[error("{0} is a symbolic link, and `posthouse dev` follows none in its folder")]
+    Link(PathBuf),
+    /// A folder above in which everybody can exchange ours for another.
+    #[error("{0} can be written to by everybody, so others could exchange the folder below it")]
+    OpenToAll(PathBuf),
     /// Another process works in the folder.
     #[error("another `posthouse dev` runs on {0}")]
     Locked(PathBuf),
     /// A file or folder could not be read or written.
-    #[error("{path}: {source}")]
+    #[error("{path} cannot be read or written: {source}")]
     Io {
         /// Which.
         path: PathBuf,

@@ -11,16 +11,20 @@ use super::landscape::Landscape;
 use super::renew::renew_tokens;
 use super::tenants::SAMPLE_TENANTS;
 use crate::exit::{Exit, Failure};
-use crate::serve::serve;
+use crate::serve::{OnHangup, serve};
+use crate::stdout;
 
 /// `posthouse dev`.
 pub async fn dev(folder: &Path, listen: SocketAddr) -> Result<(), Failure> {
     let landscape = Landscape::prepare(folder, listen, SAMPLE_TENANTS).map_err(failure)?;
+    if let Some(warning) = landscape.warning() {
+        writeln!(std::io::stderr(), "posthouse: warning: {warning}").ok();
+    }
     // Whether anybody reads it is no matter to the server.
-    writeln!(std::io::stdout(), "{}", announcement(&landscape, listen)).ok();
+    drop(stdout::write(format!("{}\n", announcement(&landscape, listen))));
     let config = landscape.config_path();
     tokio::select! {
-        served = serve(&config, ServeOptions::default()) => served,
+        served = serve(&config, ServeOptions::default(), OnHangup::End) => served,
         never = renew_tokens(&landscape) => match never {},
     }
 }
@@ -35,6 +39,9 @@ fn failure(error: DevError) -> Failure {
         DevError::NotLoopback(_) => (Exit::Usage, "use 127.0.0.1 or [::1], or `posthouse serve`"),
         DevError::NoPort => (Exit::Usage, "name a free port"),
         DevError::ForeignFolder(_) => (Exit::Usage, "name an empty folder, or one that does not exist yet"),
+        DevError::ForeignOwner { .. } | DevError::Link(_) | DevError::OpenToAll(_) => {
+            (Exit::NoPermission, "name a folder of your own, for example ~/.local/state/posthouse")
+        }
         DevError::Locked(_) => (Exit::TempFail, "stop it, or use another folder and port"),
         DevError::Io { .. } => (Exit::Io, "check the path, its permissions and the disk"),
         DevError::Authority(_) | DevError::Token(_) | DevError::Toml(_) => {

@@ -3,6 +3,7 @@
 use base64::engine::general_purpose::STANDARD;
 use base64::{DecodeError, Engine as _};
 use bytes::Bytes;
+use posthouse_text::{WrongEncoding, without_mark};
 
 use super::json::Json;
 
@@ -25,9 +26,12 @@ pub struct Line {
 /// What is wrong with a line.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LineError {
-    /// There is nothing on it.
-    #[error("the line is empty; every line has to be a JSON object")]
+    /// There is nothing on it, and it is not one of the last ones.
+    #[error("the line is empty, and others follow it; every line has to be a JSON object")]
     Empty,
+    /// Saved by a program that writes another encoding.
+    #[error("{0}")]
+    Encoding(WrongEncoding),
     /// Not UTF-8.
     #[error("not UTF-8 at byte {0}; put bytes that are no text into payload_base64")]
     NotUtf8(usize),
@@ -74,8 +78,14 @@ pub const fn max_line_bytes(max_payload_bytes: usize) -> usize {
     max_payload_bytes * WORST_ESCAPE + BESIDE_PAYLOAD
 }
 
-/// Reads a line.
+/// Whether there is nothing on a line.
+pub fn is_empty(line: &[u8]) -> bool {
+    without_mark(line).is_ok_and(|line| line.iter().all(u8::is_ascii_whitespace))
+}
+
+/// Reads a line. A byte-order mark before it, where files were put behind each other, is no part of it.
 pub fn parse(line: &[u8]) -> Result<Line, LineError> {
+    let line = without_mark(line).map_err(LineError::Encoding)?;
     let text = std::str::from_utf8(line).map_err(|error| LineError::NotUtf8(error.valid_up_to()))?;
     if text.trim().is_empty() {
         return Err(LineError::Empty);
@@ -181,6 +191,20 @@ mod tests {
             r#" {"id":"x","attempt":3,"attributes":{"b":"2","a":""},"payload":"p","dead_letter":{"a":[1]}}"#,
         );
         assert_eq!(line.attributes, [("b".into(), "2".into()), ("a".into(), String::new())]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_line() {
+        assert_eq!(good("\u{feff}{\"payload\":\"\u{feff}\"}").payload, "\u{feff}".as_bytes());
+        for empty in ["", " ", "\r", "\t\r", "\u{feff}", "\u{feff}\r"] {
+            assert!(is_empty(empty.as_bytes()), "{empty:?}");
+        }
+        assert!(!is_empty(b"{}") && !is_empty(b"\0\n"));
+        let wide: Vec<u8> = "{\"payload\":\"a\"}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for bytes in [wide.clone(), [&b"\xff\xfe"[..], &wide].concat()] {
+            let said = parse(&bytes).unwrap_err().to_string();
+            assert_eq!(said, "it is UTF-16 (little-endian); save it as UTF-8");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Where the lines come from, read ahead on a thread of its own: a terminal or a pipe may keep a reader waiting.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read, stdin};
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::lines::{LineError, Lines};
 use crate::exit::{Exit, Failure};
+use crate::stdio;
 
 /// Lines read ahead of the publisher; their bytes are bounded by the longest line it takes.
 const READ_AHEAD: usize = 256;
@@ -24,7 +25,10 @@ impl Input {
     /// Opens a file; `-` is stdin.
     pub fn open(path: &Path) -> Result<Self, Failure> {
         if path == Path::new("-") {
-            return Ok(Self { bytes: Box::new(stdin()), size: None });
+            let stdin = stdio::stdin().map_err(|error| {
+                Failure::new(Exit::Io, format!("cannot read stdin: {error}"), "check the limit of open files")
+            })?;
+            return Ok(Self { bytes: Box::new(stdin), size: None });
         }
         let what = |error: &std::io::Error| format!("cannot read {}: {error}", path.display());
         match File::open(path) {

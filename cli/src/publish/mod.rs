@@ -103,9 +103,18 @@ async fn send_lines(
     let max_line = if args.ndjson { read::max_line_bytes(max_payload) } else { max_payload };
     let mut lines = read_ahead(input, max_line);
     let mut line_number = 0;
+    // The first of the empty lines that nothing has followed yet: at the end they are nothing.
+    let mut empty = None;
     while let Some(line) = lines.recv().await {
         line_number += 1;
         let line = line?;
+        if args.ndjson && read::is_empty(&line) {
+            empty = empty.or(Some(line_number));
+            continue;
+        }
+        if let Some(line_number) = empty {
+            return Err(of_line(line_number, &read::LineError::Empty));
+        }
         let line_bytes = line.len() as u64 + 1;
         let message = message(line, line_number, args)?;
         let ack = publisher.publish(message).await.map_err(|error| of_publish(line_number, &error))?;
@@ -123,14 +132,13 @@ fn message(line: Bytes, line_number: u64, args: &args::Publish) -> Result<NewMes
     if !args.ndjson {
         return Ok(NewMessage::new(line).attributes(of_all));
     }
-    let read = read::parse(&line).map_err(|error| {
-        Failure::new(
-            Exit::BadData,
-            format!("line {line_number}: {error}"),
-            "correct the line, and publish again from it on",
-        )
-    })?;
+    let read = read::parse(&line).map_err(|error| of_line(line_number, &error))?;
     Ok(NewMessage::new(read.payload).attributes(of_all).attributes(read.attributes))
+}
+
+fn of_line(line_number: u64, error: &read::LineError) -> Failure {
+    let what = format!("line {line_number}: {error}");
+    Failure::new(Exit::BadData, what, "correct the line, and publish again from it on")
 }
 
 /// Counts answers up to the first that is a failure: what follows it may be stored, but is not counted.

@@ -7,11 +7,14 @@ use std::time::SystemTime;
 use crate::args;
 use crate::dev::authority::thumbprint;
 use crate::exit::{Exit, Failure};
-use crate::stdout;
+use crate::{stdio, stdout};
 use decode::Decoded;
 
 pub mod decode;
 mod show;
+
+/// Largest context or certificate file: it is read whole.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// What a context says of tokens and what they are bound to.
 struct Place {
@@ -60,8 +63,9 @@ fn own_certificate(place: &Place) -> Result<Certificate, Failure> {
         let what = format!("cannot read {}: {why}", place.certificate.display());
         Failure::new(Exit::Config, what, "correct `certificate` in the context, or leave --context out")
     };
-    let pem = std::fs::read_to_string(&place.certificate).map_err(|error| wrong(&error))?;
-    let thumbprint = thumbprint(&pem).map_err(|error| wrong(&error))?;
+    let pem = posthouse_text::read(&place.certificate, MAX_FILE_BYTES).map_err(|error| wrong(&error))?;
+    let pem = posthouse_text::text(&pem).map_err(|error| wrong(&error))?;
+    let thumbprint = thumbprint(pem).map_err(|error| wrong(&error))?;
     Ok(Certificate { context: place.context.clone(), thumbprint })
 }
 
@@ -70,7 +74,8 @@ fn place(context: &Path) -> Result<Place, Failure> {
         let what = format!("cannot use the context {}: {why}", context.display());
         Failure::new(Exit::Config, what, "correct it, or leave it out and name the token's file")
     };
-    let text = std::fs::read_to_string(context).map_err(|error| wrong(&error))?;
+    let bytes = posthouse_text::read(context, MAX_FILE_BYTES).map_err(|error| wrong(&error))?;
+    let text = posthouse_text::text(&bytes).map_err(|error| wrong(&error))?;
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| wrong(&error.message()))?;
     let folder = context.parent().unwrap_or_else(|| Path::new(""));
     let file = |key| match table.get(key).and_then(toml::Value::as_str) {
@@ -84,12 +89,12 @@ fn place(context: &Path) -> Result<Place, Failure> {
     })
 }
 
-/// No more than a token can have: the file may be anything.
+/// No more than a token can have, and what shows that there is more: the file may be anything.
 fn read(file: &Path) -> Result<String, Failure> {
-    let mut bytes = Vec::new();
     let most = decode::MAX_BYTES as u64 + 1024;
+    let mut bytes = Vec::new();
     let read = if file == Path::new("-") {
-        std::io::stdin().take(most).read_to_end(&mut bytes)
+        stdio::stdin().and_then(|stdin| stdin.take(most).read_to_end(&mut bytes))
     } else {
         std::fs::File::open(file).and_then(|file| file.take(most).read_to_end(&mut bytes))
     };
@@ -99,6 +104,10 @@ fn read(file: &Path) -> Result<String, Failure> {
         let what = format!("cannot read {}: {error}", file.display());
         Failure::new(exit, what, "name a token's file that exists, or - for stdin")
     })?;
+    let text = posthouse_text::without_mark(&bytes).map_err(|error| {
+        let what = format!("cannot read {}: {error}", file.display());
+        Failure::new(Exit::BadData, what, "write one line with the token alone")
+    })?;
     // What is no text is no token, as decoding will tell.
-    Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
+    Ok(String::from_utf8_lossy(text).trim().to_owned())
 }

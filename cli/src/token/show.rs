@@ -61,17 +61,23 @@ fn lifetime(text: &mut String, claims: &Map<String, Value>, now: SystemTime) {
         let said = match claims.get(key) {
             None if key == "nbf" => continue,
             None => "not said; a server refuses the token".to_owned(),
-            Some(value) => {
-                match value.as_u64().and_then(|at| UNIX_EPOCH.checked_add(Duration::from_secs(at))) {
-                    None => format!("{}, which is no number of seconds since 1970", plain(value)),
-                    Some(moment) => {
-                        let expired = if key == "exp" && moment <= now { "EXPIRED " } else { "" };
-                        format!("{}, {expired}{}", rfc3339(moment), relative(moment, now))
-                    }
+            Some(value) => match seconds(value).and_then(|at| UNIX_EPOCH.checked_add(at)) {
+                None => format!("{}, which is no number of seconds since 1970", plain(value)),
+                Some(moment) => {
+                    let expired = if key == "exp" && moment <= now { "EXPIRED " } else { "" };
+                    format!("{}, {expired}{}", rfc3339(moment), relative(moment, now))
                 }
-            }
+            },
         };
         row(text, &format!("{name} ({key})"), &said);
+    }
+}
+
+/// A time of a token, which may have a fraction.
+fn seconds(value: &Value) -> Option<Duration> {
+    match value.as_u64() {
+        Some(whole) => Some(Duration::from_secs(whole)),
+        None => Duration::try_from_secs_f64(value.as_f64()?).ok(),
     }
 }
 

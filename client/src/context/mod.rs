@@ -19,6 +19,8 @@ use crate::{
     error::{Error, ErrorKind},
 };
 
+/// The largest context file, and the largest file that it names: each is read whole.
+pub(crate) const MAX_FILE_BYTES: u64 = 1 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const VARIABLE: &str = "POSTHOUSE_CONTEXT";
 
@@ -86,9 +88,11 @@ impl Context {
     /// Reads a context file. Relative paths in it are relative to its folder.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ContextError> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(|error| ContextError::unreadable(path, error))?;
-        let mut builder: ContextBuilder = toml::from_str(&text)
-            .map_err(|error| ContextError::Syntax { path: path.to_owned(), message: told(&error, &text) })?;
+        let syntax = |message| ContextError::Syntax { path: path.to_owned(), message };
+        let bytes = posthouse_text::read(path, MAX_FILE_BYTES)
+            .map_err(|error| ContextError::unreadable(path, error))?;
+        let text = posthouse_text::text(&bytes).map_err(|error| syntax(error.to_string()))?;
+        let mut builder: ContextBuilder = toml::from_str(text).map_err(|error| syntax(told(&error, text)))?;
         let folder = path.parent().unwrap_or_else(|| Path::new(""));
         for file in
             [&mut builder.authority, &mut builder.certificate, &mut builder.key, &mut builder.token_file]

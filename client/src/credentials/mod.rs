@@ -5,7 +5,7 @@ mod source;
 mod tls;
 mod token;
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, io, path::Path, pin::Pin, sync::Arc};
 
 pub use access_token::AccessToken;
 pub(crate) use source::TokenSource;
@@ -13,9 +13,19 @@ pub use tls::TlsMaterial;
 pub(crate) use tls::TlsSource;
 pub(crate) use token::Token;
 
+use crate::context::{ContextError, MAX_FILE_BYTES};
+
 /// Any error of the program.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A function of the program that gives a secret.
 pub(crate) type Ask<T> =
     Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>> + Send + Sync>;
+
+/// Reads a file that the context names, without holding up the task: it may be a pipe.
+async fn read(path: &Path) -> Result<Vec<u8>, ContextError> {
+    let file = path.to_owned();
+    let read = tokio::task::spawn_blocking(move || posthouse_text::read(&file, MAX_FILE_BYTES)).await;
+    read.unwrap_or_else(|error| Err(io::Error::other(error)))
+        .map_err(|error| ContextError::unreadable(path, error))
+}

@@ -74,9 +74,9 @@ impl TlsSource {
                 let mut reads = 1;
                 loop {
                     let material = TlsMaterial::from_pem(
-                        read(authority).await?,
-                        read(certificate).await?,
-                        read(key).await?,
+                        super::read(authority).await?,
+                        super::read(certificate).await?,
+                        super::read(key).await?,
                     );
                     match configure(&material, [Some(authority), Some(certificate), Some(key)]) {
                         Err(ContextError::Pem { .. }) if reads < READS => reads += 1,
@@ -130,7 +130,8 @@ fn configure(material: &TlsMaterial, files: [Option<&PathBuf>; 3]) -> Result<Cli
         roots.add(root).map_err(|error| authority.unusable(&error))?;
     }
     let chain = certificates(&material.certificate, certificate)?;
-    let private = PrivateKeyDer::from_pem_slice(&material.key).map_err(|error| key.unusable(&error))?;
+    let private = posthouse_text::pem(&material.key).map_err(|error| key.unusable(&error))?;
+    let private = PrivateKeyDer::from_pem_slice(&private).map_err(|error| key.unusable(&error))?;
     let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&TLS13])
         .map_err(|error| certificate.unusable(&error))?
@@ -143,15 +144,12 @@ fn configure(material: &TlsMaterial, files: [Option<&PathBuf>; 3]) -> Result<Cli
 }
 
 fn certificates(pem: &[u8], part: Part<'_>) -> Result<Vec<CertificateDer<'static>>, ContextError> {
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
+    let pem = posthouse_text::pem(pem).map_err(|error| part.unusable(&error))?;
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
         .map_err(|error| part.unusable(&error))?;
     if certificates.is_empty() {
         return Err(part.unusable(&"it holds no certificate"));
     }
     Ok(certificates)
-}
-
-async fn read(path: &Path) -> Result<Vec<u8>, ContextError> {
-    tokio::fs::read(path).await.map_err(|error| ContextError::unreadable(path, error))
 }

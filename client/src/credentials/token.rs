@@ -1,4 +1,4 @@
-use std::{fmt, path::Path, sync::Arc};
+use std::{fmt, io, path::Path, sync::Arc};
 
 use tonic::metadata::{Ascii, MetadataValue};
 
@@ -15,9 +15,11 @@ impl Token {
     /// Reads the file. It is read before every call and regularly while a stream is open, so that a token that was
     /// replaced is in force without a restart.
     pub(crate) async fn read(path: &Path) -> Result<Self, ContextError> {
-        let text =
-            tokio::fs::read_to_string(path).await.map_err(|error| ContextError::unreadable(path, error))?;
-        Self::of(&text).ok_or_else(|| ContextError::Token { path: path.to_owned() })
+        let bytes = super::read(path).await?;
+        let text = posthouse_text::text(&bytes).map_err(|error| {
+            ContextError::unreadable(path, io::Error::new(io::ErrorKind::InvalidData, error))
+        })?;
+        Self::of(text).ok_or_else(|| ContextError::Token { path: path.to_owned() })
     }
 
     /// `None`: that is no token.

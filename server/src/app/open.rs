@@ -42,7 +42,7 @@ pub(super) struct Rooms {
 /// Opens the data folder, replays the log, and starts what works on it.
 pub(super) fn open(
     config: &Config,
-    options: ServeOptions,
+    options: &ServeOptions,
     observer: &Arc<Observer>,
 ) -> Result<Rooms, ServeError> {
     // At most 1,024, as the configuration was checked.

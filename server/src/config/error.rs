@@ -13,6 +13,27 @@ pub struct ConfigError {
     pub problem: String,
 }
 
+/// What an operator should know of a configuration that a server can be run on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigNote {
+    /// Where, and what.
+    pub what: ConfigError,
+    /// How much it matters.
+    pub weight: NoteWeight,
+}
+
+/// How much a note matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NoteWeight {
+    /// Nothing is wrong.
+    Information,
+    /// It may be a mistake.
+    Warning,
+    /// Clients refuse what the server would show. A check of the configuration fails; a server serves all the same, since
+    /// the clock that it is judged by may be wrong.
+    Refused,
+}
+
 /// Everything that is wrong, in the order of the lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors {

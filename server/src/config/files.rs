@@ -1,7 +1,7 @@
 //! The files that a configuration names: read, and made into what they hold. Each is parsed from bytes that were read
 //! once, so that what is compared, judged and used is the same.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
@@ -13,24 +13,18 @@ use crate::{
 
 /// Reads a regular file of bounded size.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let cannot = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
-    let metadata = fs::metadata(path).map_err(cannot)?;
-    if !metadata.is_file() {
-        return Err(format!("{} is not a file", path.display()));
-    }
-    if metadata.len() > MAX_CONFIG_FILE_BYTES {
-        return Err(format!("{} is larger than {MAX_CONFIG_FILE_BYTES} bytes", path.display()));
-    }
-    fs::read(path).map_err(cannot)
+    posthouse_text::read_regular(path, MAX_CONFIG_FILE_BYTES)
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))
 }
 
 /// The certificates of a PEM file, at least one.
 pub(crate) fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let pem = posthouse_text::pem(pem).map_err(|error| format!("{}: {error}", path.display()))?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         Ok(_) => Err(format!("{} has no certificate in PEM", path.display())),
-        Err(_) => Err(format!("{} is not valid PEM", path.display())),
+        Err(error) => Err(format!("{} is not valid PEM: {error}", path.display())),
     }
 }
 
@@ -46,11 +40,13 @@ pub(crate) fn roots(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'stati
 
 /// The private key of a PEM file. Errors tell nothing of what is in it.
 pub(crate) fn private_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
-    PrivateKeyDer::from_pem_slice(pem).map_err(|_| format!("{} has no private key in PEM", path.display()))
+    let pem = posthouse_text::pem(pem).map_err(|error| format!("{}: {error}", path.display()))?;
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|_| format!("{} has no private key in PEM", path.display()))
 }
 
 /// The key set of a JWKS file.
 pub(crate) fn key_set(path: &Path, json: &[u8]) -> Result<KeySet, Vec<String>> {
-    KeySet::parse(json)
-        .map_err(|errors| errors.iter().map(|error| format!("{}: {error}", path.display())).collect())
+    let told = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let json = posthouse_text::without_mark(json).map_err(|error| vec![told(&error)])?;
+    KeySet::parse(json).map_err(|errors| errors.iter().map(|error| told(error)).collect())
 }

@@ -13,7 +13,7 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration}
 
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-pub use error::{ConfigError, ConfigErrors};
+pub use error::{ConfigError, ConfigErrors, ConfigNote, NoteWeight};
 pub use observe::{
     AccessConfig, AccessSink, LogConfig, LogFormat, ObserveConfig, RecordsKept, TelemetryConfig,
 };
@@ -42,6 +42,8 @@ pub struct Config {
     pub files: Files,
     /// `[management]`, `[metrics]`, `[log]`, `[access]` and `[telemetry]`.
     pub observe: ObserveConfig,
+    /// What its operator should know besides, in the order of the lines.
+    pub notes: Vec<ConfigNote>,
 }
 
 /// Where the server listens and keeps its data, and how it stops.
@@ -70,6 +72,8 @@ pub struct TlsConfig {
     pub chain: Vec<CertificateDer<'static>>,
     /// Its private key.
     pub key: PrivateKeyDer<'static>,
+    /// The names that the certificate must fit, however it is renewed.
+    pub names: BTreeSet<String>,
 }
 
 /// What is asked of every caller.
@@ -79,6 +83,8 @@ pub struct IdentityConfig {
     pub trust_domain: TrustDomain,
     /// What is asked of tokens.
     pub tokens: TokenPolicy,
+    /// The longest that callers' certificates may be valid, where that is limited.
+    pub max_certificate_lifetime: Option<Duration>,
 }
 
 /// An authority for client certificates, and the tenants it may speak for.

@@ -3,27 +3,27 @@
 use std::{
     collections::{BTreeSet, HashSet},
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use posthouse_engine::limits::MAX_MAX_MESSAGE_BYTES;
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, ServerName};
 use toml::de::DeTable;
 
 use super::{
-    Authority, Config, ConfigError, ConfigErrors, Files, IdentityConfig, ObserveConfig, ServerConfig, Tenant,
-    TenantCaps, TlsConfig, files,
+    Authority, Config, ConfigError, ConfigErrors, Files, IdentityConfig, NoteWeight, ObserveConfig,
+    ServerConfig, Tenant, TenantCaps, TlsConfig, files,
     section::{Located, Problems, Section},
 };
 use crate::{
-    door,
-    identity::{Binding, Issuer, TokenPolicy, TrustDomain},
+    door::{self, Judgement},
+    identity::{Binding, Issuer, KeyRemark, TokenPolicy, TrustDomain},
     limits::{
-        CONNECTION_AGE_SECONDS, CONNECTIONS, DEFAULT_CONNECTION_AGE, DEFAULT_DRAIN_DEADLINE,
-        DEFAULT_MAX_CONNECTIONS, DEFAULT_MIN_FREE_DISK_BYTES, DEFAULT_SHARDS, DEFAULT_TENANT_QUEUES,
-        DEFAULT_TENANT_STORED_BYTES, DEFAULT_TENANT_STREAMS, DEFAULT_TOKEN_LIFETIME, MAX_CLAIM_TEXT_BYTES,
-        MAX_DRAIN_DEADLINE, MAX_SHARDS, MAX_TENANT_QUEUES, MAX_TENANT_STREAMS, MAX_TOKEN_LIFETIME,
-        MIN_FREE_DISK_BYTES, MIN_SHARDS, TENANT_CONNECTIONS, TENANT_STORED_BYTES,
+        CERTIFICATE_LIFETIME_SECONDS, CONNECTION_AGE_SECONDS, CONNECTIONS, DEFAULT_CONNECTION_AGE,
+        DEFAULT_DRAIN_DEADLINE, DEFAULT_MAX_CONNECTIONS, DEFAULT_MIN_FREE_DISK_BYTES, DEFAULT_SHARDS,
+        DEFAULT_TENANT_QUEUES, DEFAULT_TENANT_STORED_BYTES, DEFAULT_TENANT_STREAMS, DEFAULT_TOKEN_LIFETIME,
+        MAX_CLAIM_TEXT_BYTES, MAX_DRAIN_DEADLINE, MAX_SHARDS, MAX_TENANT_QUEUES, MAX_TENANT_STREAMS,
+        MAX_TOKEN_LIFETIME, MIN_FREE_DISK_BYTES, MIN_SHARDS, TENANT_CONNECTIONS, TENANT_STORED_BYTES,
     },
     names::{DepartmentName, TenantName},
 };
@@ -35,8 +35,8 @@ impl Config {
         let whole = |problem: String| vec![ConfigError { line: None, key: String::new(), problem }];
         let read = || {
             let bytes = files::read(path).map_err(whole)?;
-            let text = String::from_utf8(bytes).map_err(|_| whole("it is not UTF-8".to_owned()))?;
-            parse(&text, folder)
+            let text = posthouse_text::text(&bytes).map_err(|error| whole(error.to_string()))?;
+            parse(text, folder)
         };
         read().map_err(|errors| ConfigErrors { file: path.to_owned(), errors })
     }
@@ -59,9 +59,9 @@ fn parse(text: &str, folder: &Path) -> Result<Config, Vec<ConfigError>> {
         return Err(problems.into_errors());
     }
     let config = read_document(&Section::document(document.get_ref(), &problems), folder);
-    let errors = problems.into_errors();
+    let (errors, notes) = problems.into_found();
     match config {
-        Some(config) if errors.is_empty() => Ok(config),
+        Some(config) if errors.is_empty() => Ok(Config { notes, ..config }),
         _ => Err(errors),
     }
 }
@@ -79,7 +79,7 @@ fn read_document(document: &Section<'_>, folder: &Path) -> Option<Config> {
     let (tls, certificate, key) = tls?;
     let files = Files { certificate, key, authorities: root_files, key_sets };
     let (server, identity) = (server?, identity?);
-    Some(Config { server, tls, identity, authorities, issuers, tenants, files, observe })
+    Some(Config { server, tls, identity, authorities, issuers, tenants, files, observe, notes: Vec::new() })
 }
 
 fn read_server(section: &Section<'_>, folder: &Path) -> Option<ServerConfig> {
@@ -109,8 +109,16 @@ fn read_server(section: &Section<'_>, folder: &Path) -> Option<ServerConfig> {
 fn read_tls(section: &Section<'_>, folder: &Path) -> Option<(TlsConfig, PathBuf, PathBuf)> {
     let certificate = section.text("certificate");
     let place = section.text("key");
+    let names = distinct(section.optional_texts("names"), |text| {
+        let name = text.to_ascii_lowercase();
+        match ServerName::try_from(name.as_str()) {
+            Ok(_) => Ok(name),
+            Err(_) => Err("must be a DNS name without wildcards, or an IP address"),
+        }
+    });
     section.report_unknown();
-    let chain = certificate.and_then(|place| {
+    let located = certificate.as_ref();
+    let chain = located.and_then(|place| {
         let path = folder.join(place.value);
         let chain = place.parse(|_| files::certificates(&path, &files::read(&path)?))?;
         Some((path, chain))
@@ -118,9 +126,15 @@ fn read_tls(section: &Section<'_>, folder: &Path) -> Option<(TlsConfig, PathBuf,
     let place = place?;
     let path = folder.join(place.value);
     let key = place.parse(|_| files::private_key(&path, &files::read(&path)?));
-    let ((certificate, chain), key) = (chain?, key?);
+    let ((certificate_path, chain), key) = (chain?, key?);
     place.parse(|_| door::check_certificate(&chain, &key))?;
-    Some((TlsConfig { chain, key }, certificate, path))
+    let tls = TlsConfig { chain, key, names };
+    let judgement = Judgement::of(&tls.chain, &tls.names, SystemTime::now());
+    if let Some(place) = located.filter(|_| !judgement.is_good()) {
+        place
+            .note(NoteWeight::Refused, format!("clients refuse {}: {judgement}", certificate_path.display()));
+    }
+    Some((tls, certificate_path, path))
 }
 
 fn read_identity(section: &Section<'_>) -> Option<IdentityConfig> {
@@ -129,11 +143,14 @@ fn read_identity(section: &Section<'_>) -> Option<IdentityConfig> {
     });
     let audience = section.text("audience").and_then(|place| place.parse(|text| claim_text(text)));
     let lifetime = section.optional_integer("max_token_lifetime_seconds", 1..=MAX_TOKEN_LIFETIME.as_secs());
+    let certificates =
+        section.optional_integer("max_certificate_lifetime_seconds", CERTIFICATE_LIFETIME_SECONDS);
     section.report_unknown();
     let max_lifetime = lifetime.map_or(DEFAULT_TOKEN_LIFETIME, Duration::from_secs);
     Some(IdentityConfig {
         trust_domain: trust_domain?,
         tokens: TokenPolicy { audience: audience?, max_lifetime },
+        max_certificate_lifetime: certificates.map(Duration::from_secs),
     })
 }
 
@@ -205,8 +222,13 @@ fn read_issuers(sections: &[Section<'_>], context: &Context<'_>) -> (Vec<Issuer>
             let path = context.folder.join(place.value);
             let json = files::read(&path).map_err(|error| vec![error]);
             let keys = json.and_then(|json| files::key_set(&path, &json));
-            let keys = keys.map_err(|errors| errors.into_iter().for_each(|error| place.problem(error)));
-            Some((path, keys.ok()?))
+            let keys =
+                keys.map_err(|errors| errors.into_iter().for_each(|error| place.problem(error))).ok()?;
+            for KeyRemark { text, is_suspicious } in keys.remarks() {
+                let weight = if *is_suspicious { NoteWeight::Warning } else { NoteWeight::Information };
+                place.note(weight, format!("{}: {text}", path.display()));
+            }
+            Some((path, keys))
         });
         let tenants = context.known_tenants(section);
         let binding = section.optional_text("binding").and_then(|place| {

@@ -10,12 +10,13 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::ConfigError;
+use super::{ConfigError, ConfigNote, NoteWeight};
 
 /// What has been found wrong so far.
 pub(super) struct Problems<'a> {
     source: &'a str,
     found: RefCell<Vec<ConfigError>>,
+    notes: RefCell<Vec<ConfigNote>>,
 }
 
 /// A value with its place in the file.
@@ -37,7 +38,7 @@ pub(super) struct Section<'a> {
 
 impl<'a> Problems<'a> {
     pub(super) fn new(source: &'a str) -> Self {
-        Self { source, found: RefCell::default() }
+        Self { source, found: RefCell::default(), notes: RefCell::default() }
     }
 
     pub(super) fn add(&self, line: Option<usize>, key: impl Into<String>, problem: impl Into<String>) {
@@ -46,9 +47,15 @@ impl<'a> Problems<'a> {
 
     /// Everything found, in the order of the lines.
     pub(super) fn into_errors(self) -> Vec<ConfigError> {
-        let mut found = self.found.into_inner();
+        self.into_found().0
+    }
+
+    /// Everything found, and what is noted besides, in the order of the lines.
+    pub(super) fn into_found(self) -> (Vec<ConfigError>, Vec<ConfigNote>) {
+        let (mut found, mut notes) = (self.found.into_inner(), self.notes.into_inner());
         found.sort_by_key(|error| error.line.unwrap_or(0));
-        found
+        notes.sort_by_key(|note| note.what.line.unwrap_or(0));
+        (found, notes)
     }
 
     pub(super) fn line(&self, span: &Range<usize>) -> usize {
@@ -61,6 +68,12 @@ impl<'a, T> Located<'a, T> {
     /// Reports a problem with this value.
     pub(super) fn problem(&self, problem: impl Into<String>) {
         self.problems.add(Some(self.line), &*self.key, problem);
+    }
+
+    /// Notes something about this value with which a server can be run.
+    pub(super) fn note(&self, weight: NoteWeight, problem: impl Into<String>) {
+        let what = ConfigError { line: Some(self.line), key: self.key.clone(), problem: problem.into() };
+        self.problems.notes.borrow_mut().push(ConfigNote { what, weight });
     }
 
     /// Turns the value into another, or reports why it cannot be.
@@ -182,7 +195,20 @@ impl<'a> Section<'a> {
 
     /// A required list of strings, which may not be empty.
     pub(super) fn texts(&self, key: &'static str) -> Vec<Located<'a, &'a str>> {
-        let Some(list) = self.required(key) else {
+        self.as_texts(key, self.required(key))
+    }
+
+    /// A list of strings that may be absent, but not empty.
+    pub(super) fn optional_texts(&self, key: &'static str) -> Vec<Located<'a, &'a str>> {
+        self.as_texts(key, self.optional(key))
+    }
+
+    fn as_texts(
+        &self,
+        key: &'static str,
+        list: Option<Located<'a, &'a DeValue<'a>>>,
+    ) -> Vec<Located<'a, &'a str>> {
+        let Some(list) = list else {
             return Vec::new();
         };
         let DeValue::Array(values) = list.value else {

@@ -7,7 +7,7 @@ use rcgen::{CertificateParams, KeyPair};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{Config, ConfigErrors};
+use super::{Config, ConfigErrors, NoteWeight};
 use crate::identity::{
     Binding,
     testing::{Signer, authority, leaf},
@@ -141,7 +141,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("\"server.pem\"", "\"none.pem\"", "line 6: tls.certificate: cannot read none.pem"),
     ("\"server.pem\"", "\"empty.pem\"", "line 6: tls.certificate: empty.pem has no certificate in PEM"),
     ("\"server.pem\"", "\"broken.pem\"", "line 6: tls.certificate: broken.pem is not valid PEM"),
-    ("\"server.pem\"", "\".\"", "line 6: tls.certificate: . is not a file"),
+    ("\"server.pem\"", "\".\"", "line 6: tls.certificate: cannot read .: it is not a regular file"),
     ("\"posthouse.internal\"", "\"Posthouse\"", "line 10: identity.trust_domain: must be 1 to 255 of"),
     (
         "audience = \"posthouse\"",
@@ -219,7 +219,6 @@ fn all_mistakes_are_told_at_once() {
         "tls.key: cannot read",
         "issuer[1].issuer: is missing",
         "key 1: it is a secret",
-        "key 2: \"kid\" is missing",
         "issuer[1].tenants: there is no [[tenant]] with the name a",
         "tenant[1].name: the tenant has 'B'",
         "tenant[1].departments: is missing",
@@ -290,8 +289,8 @@ fn ten_mistakes_are_told_at_once_with_line_and_key() {
         let found = found.unwrap_or_else(|| panic!("line {line}, {key} is not in {errors:#?}"));
         assert!(found.problem.contains(problem), "{found:?}");
     }
-    // The department's name and the second key of the set are wrong besides, and nothing else is.
-    assert_eq!(errors.len(), expected.len() + 2, "{errors:#?}");
+    // The department's name is wrong besides, and nothing else is.
+    assert_eq!(errors.len(), expected.len() + 1, "{errors:#?}");
     assert!(errors.is_sorted_by_key(|error| error.line));
 }
 
@@ -322,6 +321,69 @@ fn a_file_that_is_not_there_or_not_text_is_told() {
     let error = Config::load(&folder.path().join("none.toml")).unwrap_err();
     assert!(error.to_string().contains("cannot read"), "{error}");
     let path = folder.path().join("bytes.toml");
-    fs::write(&path, [0xff, 0xfe]).unwrap();
-    assert!(Config::load(&path).unwrap_err().to_string().contains("not UTF-8"));
+    for (bytes, told) in [
+        (&b"\xff\xfe["[..], "it is UTF-16 (little-endian); save it as UTF-8"),
+        (b"\0[\0s", "it is UTF-16 (big-endian)"),
+        (b"[server]\n# \xe9", "it is not UTF-8 (byte 12 is wrong)"),
+    ] {
+        fs::write(&path, bytes).unwrap();
+        let error = Config::load(&path).unwrap_err().to_string();
+        assert!(error.contains(told), "{told:?} is not in {error}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_any_file() {
+    let folder = folder();
+    for file in ["ca.pem", "server.pem", "server.key", "jwks.json"] {
+        let text = fs::read_to_string(folder.path().join(file)).unwrap();
+        fs::write(folder.path().join(file), format!("\u{feff}{text}")).unwrap();
+    }
+    load_in(folder.path(), &format!("\u{feff}{GOOD}")).unwrap();
+    for file in ["ca.pem", "server.pem", "server.key", "jwks.json"] {
+        let text = fs::read_to_string(folder.path().join(file)).unwrap();
+        let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        fs::write(folder.path().join(file), wide).unwrap();
+        let told = load_in(folder.path(), GOOD).unwrap_err().to_string();
+        assert!(told.contains(file) && told.contains("UTF-16"), "{told}");
+        fs::write(folder.path().join(file), text).unwrap();
+    }
+}
+
+#[test]
+fn what_clients_would_refuse_and_what_is_passed_over_is_noted() {
+    let folder = folder();
+    assert_eq!(load_in(folder.path(), GOOD).unwrap().notes, []);
+    let text = GOOD
+        .replace("key = \"server.key\"", "key = \"server.key\"\nnames = [\"localhost\", \"queue.example\"]")
+        .replace("jwks.json", "mixed.json");
+    let good = Signer::new("good", Algorithm::EdDSA).jwk();
+    let mut enc = Signer::new("enc", Algorithm::ES256).jwk();
+    enc["use"] = json!("enc");
+    let broken = json!({"kty": "EC", "crv": "P-256", "kid": "broken"});
+    fs::write(folder.path().join("mixed.json"), json!({"keys": [broken, good, enc]}).to_string()).unwrap();
+    let config = load_in(folder.path(), &text).unwrap();
+    let told: Vec<_> =
+        config.notes.iter().map(|note| (note.weight, note.what.line, &*note.what.key)).collect();
+    let expected = [
+        (NoteWeight::Refused, Some(6), "tls.certificate"),
+        (NoteWeight::Warning, Some(20), "issuer[1].jwks"),
+        (NoteWeight::Information, Some(20), "issuer[1].jwks"),
+    ];
+    assert_eq!(told, expected, "{:#?}", config.notes);
+    assert!(config.notes[0].what.problem.contains("the name queue.example"), "{:?}", config.notes[0]);
+}
+
+#[test]
+fn names_that_no_client_can_ask_for_are_refused() {
+    for (names, expected) in [
+        ("[]", "line 8: tls.names: must not be empty"),
+        ("[\"*.example\"]", "line 8: tls.names: must be a DNS name without wildcards"),
+        ("[\"a b\"]", "line 8: tls.names: must be a DNS name"),
+        ("[\"a\", \"A\"]", "line 8: tls.names: is listed twice"),
+        ("\"a\"", "line 8: tls.names: must be a list of strings"),
+    ] {
+        let errors = errors("key = \"server.key\"", &format!("key = \"server.key\"\nnames = {names}"));
+        assert!(errors.iter().any(|error| error.starts_with(expected)), "{names} gave {errors:#?}");
+    }
 }

@@ -16,6 +16,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    callers::Callers,
     h2::{self, Calls, Identity, Visitor},
     set_nodelay,
     slots::{Slot, Slots, TenantSlot},
@@ -24,7 +25,6 @@ use super::{
     trust::{Snapshot, Trust, Vouching},
 };
 use crate::{
-    identity::{CertificateError, ConnIdentity, TrustDomain},
     limits::{
         HANDSHAKE_DEADLINE, HANG_UP_BYTES, HANG_UP_DEADLINE, MAX_HANDSHAKES, MAX_HANDSHAKES_PER_SOURCE,
         MAX_UNFINISHED_PER_SOURCE,
@@ -35,7 +35,7 @@ use crate::{
 /// What all connections share.
 pub(super) struct Entrance {
     trust: Trust,
-    trust_domain: TrustDomain,
+    callers: Callers,
     sources: Arc<Sources>,
     slots: Arc<Slots>,
     max_age: Duration,
@@ -90,7 +90,7 @@ impl NoPlace {
 impl Entrance {
     pub(super) fn new(
         trust: Trust,
-        trust_domain: TrustDomain,
+        callers: Callers,
         slots: Arc<Slots>,
         max_age: Duration,
         observer: Arc<Observer>,
@@ -100,7 +100,7 @@ impl Entrance {
             handshakes_per_source: MAX_HANDSHAKES_PER_SOURCE,
             unfinished_per_source: MAX_UNFINISHED_PER_SOURCE,
         };
-        Self { trust, trust_domain, sources: Sources::new(limits), slots, max_age, observer }
+        Self { trust, callers, sources: Sources::new(limits), slots, max_age, observer }
     }
 
     pub(super) fn trust(&self) -> &Trust {
@@ -151,7 +151,8 @@ impl Visit {
         };
         drop(unfinished);
         let Some((stream, snapshot)) = handshake else { return };
-        let identity = identify(&stream, &snapshot, &entrance.trust_domain, peer);
+        let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let identity = entrance.callers.identify(shown, &snapshot.authorities, peer);
         entrance.shaken(if identity.is_ok() { "ok" } else { "no_identity" });
         let Some(_place) = place(&slot, &identity) else {
             entrance.refused("tenant_full");
@@ -211,18 +212,6 @@ async fn shake_hands(
         return None;
     }
     Some((stream, snapshot))
-}
-
-fn identify(
-    stream: &TlsStream<TcpStream>,
-    snapshot: &Snapshot,
-    trust_domain: &TrustDomain,
-    peer: SocketAddr,
-) -> Identity {
-    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let leaf = chain.first().ok_or(CertificateError::Unreadable)?;
-    let tenants = snapshot.authorities.tenants_of(chain);
-    ConnIdentity::from_leaf(leaf, &tenants, trust_domain, peer).map(Arc::new)
 }
 
 /// Closes so that the client can read the alert. To close with bytes of the client's unread would reset the connection,

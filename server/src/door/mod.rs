@@ -6,9 +6,11 @@
 //! afresh; certificate and authorities are replaced while it runs ([`Trust`]).
 
 mod authorities;
+mod callers;
 mod connection;
 mod files;
 mod h2;
+mod judgement;
 mod leaving;
 mod slots;
 mod sources;
@@ -28,6 +30,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use authorities::Authorities;
 pub use h2::Calls;
+pub use judgement::{CertificateFault, Judgement, names_dropped};
 pub use leaving::{AuthFailures, Leaving};
 pub use tls::{TlsError, check_certificate, check_roots};
 pub use trust::Trust;
@@ -37,6 +40,7 @@ use crate::{
     limits::{ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN, FULL_WARNING_INTERVAL, LISTEN_BACKLOG, RESERVED_FILES},
     observe::Observer,
 };
+use callers::Callers;
 use connection::{Entrance, NoPlace};
 use slots::Slots;
 
@@ -72,8 +76,8 @@ impl Door {
         let failed = |source| DoorError::Listen { address, source };
         let listener = listen(address).map_err(failed)?;
         let local_addr = listener.local_addr().map_err(failed)?;
-        let (domain, age) = (config.identity.trust_domain.clone(), config.server.max_connection_age);
-        let entrance = Arc::new(Entrance::new(trust, domain, slots(config), age, observer));
+        let (callers, age) = (Callers::new(config.identity.clone()), config.server.max_connection_age);
+        let entrance = Arc::new(Entrance::new(trust, callers, slots(config), age, observer));
         Ok(Self { listener, local_addr, entrance })
     }
 

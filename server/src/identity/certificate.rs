@@ -9,7 +9,7 @@ use std::{
 use aws_lc_rs::digest;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
-use super::{CertificateError, SpiffeId, TrustDomain};
+use super::{CertificateError, CertificateFields, SpiffeId, TrustDomain};
 use crate::names::TenantName;
 
 /// Who is at the other end of a connection. Made once, after the handshake; handlers find it in every request.
@@ -23,11 +23,23 @@ pub struct ConnIdentity {
     pub certificate_sha256: [u8; 32],
     /// When the certificate ends, and the connection with it.
     pub not_after: SystemTime,
+    /// From the certificate's beginning to its end.
+    pub lifetime: Duration,
     /// Where the connection comes from. For logs; nothing is decided by it.
     pub peer: SocketAddr,
 }
 
 impl ConnIdentity {
+    /// Refuses a certificate that is valid for longer than is allowed.
+    pub fn within(self, max_lifetime: Option<Duration>) -> Result<Self, CertificateError> {
+        match max_lifetime {
+            Some(allowed) if self.lifetime > allowed => {
+                Err(CertificateError::LifetimeTooLong { lifetime: self.lifetime, allowed })
+            }
+            _ => Ok(self),
+        }
+    }
+
     /// Reads the identity of `leaf`, whose chain ends in authorities that may speak for `tenants`.
     pub fn from_leaf(
         leaf: &[u8],
@@ -44,16 +56,20 @@ impl ConnIdentity {
         if !tenants.contains(spiffe_id.tenant()) {
             return Err(CertificateError::AuthorityNotForTenant);
         }
-        let seconds = u64::try_from(certificate.validity().not_after.timestamp())
-            .map_err(|_| CertificateError::Unreadable)?;
+        let (begins, ends) =
+            (certificate.validity().not_before.timestamp(), certificate.validity().not_after.timestamp());
+        let seconds = u64::try_from(ends).map_err(|_| CertificateError::Unreadable)?;
         let not_after = SystemTime::UNIX_EPOCH
             .checked_add(Duration::from_secs(seconds))
             .ok_or(CertificateError::Unreadable)?;
+        let lifetime =
+            u64::try_from(ends.saturating_sub(begins)).map_err(|_| CertificateError::Unreadable)?;
         Ok(Self {
             tenant: spiffe_id.tenant().clone(),
             spiffe_id,
             certificate_sha256: sha256(&[leaf]),
             not_after,
+            lifetime: Duration::from_secs(lifetime),
             peer,
         })
     }
@@ -61,9 +77,7 @@ impl ConnIdentity {
 
 /// When a certificate ends.
 pub fn not_after(certificate: &[u8]) -> Option<SystemTime> {
-    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-    let seconds = u64::try_from(certificate.validity().not_after.timestamp()).ok()?;
-    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+    CertificateFields::read(certificate)?.not_after.moment()
 }
 
 /// SHA-256 over the parts, one after the other.

@@ -18,8 +18,9 @@ pub(super) struct Header {
 pub(super) struct Claims {
     pub(super) iss: String,
     pub(super) sub: String,
-    /// Exactly one, written as a string or as a list of one.
-    pub(super) aud: String,
+    /// Every audience it names, at least one.
+    pub(super) aud: Vec<String>,
+    /// A fraction of a second was rounded down here, and up in the two below: never to more than the token says.
     pub(super) exp: u64,
     pub(super) iat: u64,
     pub(super) nbf: Option<u64>,
@@ -34,7 +35,15 @@ pub(super) struct Claims {
 /// Members that would make the verifier fetch, trust or unpack what the token brings along.
 const FORBIDDEN: [&str; 7] = ["crit", "jku", "jwk", "x5u", "x5c", "b64", "zip"];
 
+/// Names of a media type: upper and lower case are the same (RFC 7515 section 4.1.9).
 const TYPES: [&str; 2] = ["at+jwt", "application/at+jwt"];
+
+/// What becomes of a fraction of a second.
+#[derive(Clone, Copy)]
+enum Round {
+    Up,
+    Down,
+}
 
 impl Header {
     pub(super) fn parse(json: &[u8]) -> Result<Self, Malformed> {
@@ -42,7 +51,8 @@ impl Header {
         if let Some(member) = FORBIDDEN.into_iter().find(|member| members.contains_key(*member)) {
             return Err(Malformed::Forbidden { member });
         }
-        if !TYPES.contains(&text(&members, "typ", MAX_TOKEN_ID_BYTES)?.as_str()) {
+        let typ = text(&members, "typ", MAX_TOKEN_ID_BYTES)?;
+        if !TYPES.iter().any(|known| typ.eq_ignore_ascii_case(known)) {
             return Err(Malformed::Member { member: "typ", expected: "at+jwt or application/at+jwt" });
         }
         Ok(Self {
@@ -59,9 +69,9 @@ impl Claims {
             iss: text(&members, "iss", MAX_CLAIM_TEXT_BYTES)?,
             sub: text(&members, "sub", MAX_CLAIM_TEXT_BYTES)?,
             aud: audience(&members)?,
-            exp: seconds(&members, "exp")?,
-            iat: seconds(&members, "iat")?,
-            nbf: members.contains_key("nbf").then(|| seconds(&members, "nbf")).transpose()?,
+            exp: seconds(&members, "exp", Round::Down)?,
+            iat: seconds(&members, "iat", Round::Up)?,
+            nbf: members.contains_key("nbf").then(|| seconds(&members, "nbf", Round::Up)).transpose()?,
             jti: text(&members, "jti", MAX_TOKEN_ID_BYTES)?,
             client_id: text(&members, "client_id", MAX_CLAIM_TEXT_BYTES)?,
             tenant: text(&members, "tenant", MAX_CLAIM_TEXT_BYTES)?,
@@ -88,23 +98,45 @@ fn text(members: &Object, member: &'static str, max: usize) -> Result<String, Ma
     }
 }
 
-fn seconds(members: &Object, member: &'static str) -> Result<u64, Malformed> {
-    match required(members, member)? {
-        Json::Unsigned(seconds) => Ok(*seconds),
-        _ => Err(Malformed::Member { member, expected: "a whole number of seconds since 1970" }),
+fn seconds(members: &Object, member: &'static str, round: Round) -> Result<u64, Malformed> {
+    let seconds = match required(members, member)? {
+        Json::Unsigned(seconds) => Some(*seconds),
+        Json::OtherNumber(text) => decimal(text, round),
+        _ => None,
+    };
+    seconds.ok_or(Malformed::Member {
+        member,
+        expected: "a number of seconds since 1970, without sign or exponent",
+    })
+}
+
+/// Digits, a point and digits. Anything else that JSON takes for a number is no time that an issuer would write.
+fn decimal(text: &str, round: Round) -> Option<u64> {
+    let (whole, fraction) = text.split_once('.')?;
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let whole = whole.parse::<u64>().ok().filter(|_| digits(whole) && digits(fraction))?;
+    let is_whole = fraction.bytes().all(|digit| digit == b'0');
+    match round {
+        Round::Up if !is_whole => whole.checked_add(1),
+        Round::Up | Round::Down => Some(whole),
     }
 }
 
-fn audience(members: &Object) -> Result<String, Malformed> {
-    let one = match required(members, "aud")? {
-        Json::Text(text) => Some(text),
-        Json::Array(values) => match values.as_slice() {
-            [Json::Text(text)] => Some(text),
-            _ => None,
-        },
+/// A text, or a list of texts that is not empty.
+fn audience(members: &Object) -> Result<Vec<String>, Malformed> {
+    let named = match required(members, "aud")? {
+        Json::Text(text) => Some(vec![text.clone()]),
+        Json::Array(values) if !values.is_empty() => values.iter().map(as_text).collect(),
         _ => None,
     };
-    one.cloned().ok_or(Malformed::Member { member: "aud", expected: "one audience" })
+    named.ok_or(Malformed::Member { member: "aud", expected: "a text, or a list of texts" })
+}
+
+fn as_text(value: &Json) -> Option<String> {
+    match value {
+        Json::Text(text) => Some(text.clone()),
+        _ => None,
+    }
 }
 
 fn scope(members: &Object) -> Result<String, Malformed> {

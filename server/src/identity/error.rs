@@ -1,5 +1,7 @@
 //! Why a caller is not known. Nothing here repeats a token, a claim or a certificate.
 
+use std::time::Duration;
+
 use thiserror::Error;
 
 use super::spiffe::SpiffeIdError;
@@ -70,6 +72,19 @@ pub enum CertificateError {
     /// The authority that issued it may not speak for this tenant.
     #[error("its authority may not speak for its tenant")]
     AuthorityNotForTenant,
+    /// It is valid for longer than the server's operators allow.
+    #[error(
+        "it is valid for {} seconds in all, and at most {} are allowed here \
+         (identity.max_certificate_lifetime_seconds)",
+        lifetime.as_secs(),
+        allowed.as_secs()
+    )]
+    LifetimeTooLong {
+        /// From its beginning to its end.
+        lifetime: Duration,
+        /// What is allowed.
+        allowed: Duration,
+    },
     /// The chain is longer than is accepted.
     #[error("its chain has more than {MAX_CHAIN_CERTIFICATES} certificates")]
     ChainTooLong,

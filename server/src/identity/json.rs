@@ -4,14 +4,17 @@
 use std::{collections::BTreeMap, fmt};
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
-/// A JSON value. Numbers are unsigned integers or [`Json::OtherNumber`], because tokens have no use for others.
+/// A JSON value.
 #[derive(Debug, PartialEq)]
 pub(super) enum Json {
     Null,
     Bool,
     Unsigned(u64),
-    OtherNumber,
+    /// A number with a sign, a fraction or an exponent, or a larger one: as it is written, since a conversion to a
+    /// floating-point number would round it and lose how it was written.
+    OtherNumber(String),
     Text(String),
     Array(Vec<Json>),
     Object(Object),
@@ -19,6 +22,15 @@ pub(super) enum Json {
 
 /// The members of an object.
 pub(super) type Object = BTreeMap<String, Json>;
+
+impl Json {
+    pub(super) fn as_object(&self) -> Option<&Object> {
+        match self {
+            Self::Object(members) => Some(members),
+            _ => None,
+        }
+    }
+}
 
 /// Reads one object, nested at most `depth` levels, with nothing after it.
 pub(super) fn parse_object(text: &[u8], depth: usize) -> Option<Object> {
@@ -41,6 +53,15 @@ impl Strict {
         match self.depth.checked_sub(1) {
             Some(depth) => Ok(Self { depth }),
             None => Err(E::custom("nested too deep")),
+        }
+    }
+
+    /// Reads a part of the text, which is judged as the whole text would be.
+    fn read<E: serde::de::Error>(self, part: &RawValue) -> Result<Json, E> {
+        let mut deserializer = serde_json::Deserializer::from_str(part.get());
+        match self.deserialize(&mut deserializer).map_err(E::custom)? {
+            Json::OtherNumber(_) => Ok(Json::OtherNumber(part.get().to_owned())),
+            value => Ok(value),
         }
     }
 }
@@ -72,12 +93,12 @@ impl<'de> Visitor<'de> for Strict {
         Ok(Json::Unsigned(value))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Json, E> {
-        Ok(Json::OtherNumber)
+    fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
+        Ok(Json::OtherNumber(value.to_string()))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Json, E> {
-        Ok(Json::OtherNumber)
+    fn visit_f64<E>(self, value: f64) -> Result<Json, E> {
+        Ok(Json::OtherNumber(value.to_string()))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Json, E> {
@@ -91,8 +112,8 @@ impl<'de> Visitor<'de> for Strict {
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Json, A::Error> {
         let inner = self.inner()?;
         let mut values = Vec::new();
-        while let Some(value) = sequence.next_element_seed(inner)? {
-            values.push(value);
+        while let Some(part) = sequence.next_element::<Box<RawValue>>()? {
+            values.push(inner.read(&part)?);
         }
         Ok(Json::Array(values))
     }
@@ -101,7 +122,7 @@ impl<'de> Visitor<'de> for Strict {
         let inner = self.inner()?;
         let mut members = Object::new();
         while let Some(name) = map.next_key::<String>()? {
-            let value = map.next_value_seed(inner)?;
+            let value = inner.read(&map.next_value::<Box<RawValue>>()?)?;
             if members.insert(name, value).is_some() {
                 return Err(A::Error::custom("a member appears twice"));
             }
@@ -119,8 +140,17 @@ mod tests {
         let object = parse_object(br#" {"a":1,"b":[null,true,-1,1.0,"x"],"c":{}} "#, 2).unwrap();
         assert_eq!(object["a"], Json::Unsigned(1));
         let Json::Array(values) = &object["b"] else { panic!("no array") };
-        let expected = [Json::Null, Json::Bool, Json::OtherNumber, Json::OtherNumber, Json::Text("x".into())];
+        let number = |text: &str| Json::OtherNumber(text.to_owned());
+        let expected = [Json::Null, Json::Bool, number("-1"), number("1.0"), Json::Text("x".into())];
         assert_eq!(values.as_slice(), expected);
+    }
+
+    #[test]
+    fn other_numbers_are_kept_as_they_are_written() {
+        for text in ["1700000000.123456789012", "1e9", "1E+9", "-0", "0.1", "18446744073709551616"] {
+            let object = parse_object(format!("{{\"a\" : {text} }}").as_bytes(), 1).unwrap();
+            assert_eq!(object["a"], Json::OtherNumber(text.to_owned()));
+        }
     }
 
     #[test]

@@ -60,6 +60,7 @@ pub(crate) fn connection(tenant: &str, service: &str) -> ConnIdentity {
         certificate_sha256: sha256(&[spiffe_id.as_str().as_bytes()]),
         spiffe_id,
         not_after: SystemTime::now() + Duration::from_secs(3600),
+        lifetime: Duration::from_secs(3660),
         peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
     }
 }

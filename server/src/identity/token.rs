@@ -43,7 +43,7 @@ pub struct Issuer {
 /// What is asked of every token, whoever minted it.
 #[derive(Clone, Debug)]
 pub struct TokenPolicy {
-    /// The only `aud` accepted.
+    /// What tokens must name in `aud`, alone or among others.
     pub audience: String,
     /// The longest `exp - iat` accepted.
     pub max_lifetime: Duration,
@@ -149,7 +149,7 @@ impl TokenVerifier {
         let issuer = issuers.get(&claims.iss).ok_or(IdentityError::IssuerUnknown)?;
         let key = check_signature(&header, &issuer.keys, &parts)?;
         let expires_at = self.check_times(&claims, now)?;
-        if claims.aud != self.policy.audience {
+        if !claims.aud.contains(&self.policy.audience) {
             return Err(IdentityError::AudienceWrong);
         }
         let tenant = TenantName::parse(&claims.tenant)

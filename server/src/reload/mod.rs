@@ -2,15 +2,22 @@
 //!
 //! Their folders are watched, not the files: Kubernetes swaps a link beside them (`..data`), and other tools put a new
 //! file in the old one's place. What counts is the content. For file systems that tell of no changes, everything is
-//! also read again now and then. A file that cannot be used changes nothing: the last good one goes on, and a warning
-//! says which file and why.
+//! also read again now and then, and at once when somebody asks (SIGHUP). A file that cannot be used changes nothing: the
+//! last good one goes on, and a warning says which file and why.
 
+mod certificate;
 mod sources;
 mod watch;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
+};
 use tracing::{info, warn};
 
 use crate::{
@@ -20,7 +27,7 @@ use crate::{
     limits::{RELOAD_INTERVAL, RELOAD_PATIENCE, RELOAD_QUIET},
     observe::Observer,
 };
-use sources::Sources;
+use sources::{News, Sources};
 use watch::Watch;
 
 /// What a file holds.
@@ -39,6 +46,7 @@ pub enum Kind {
 pub struct Reloader {
     sources: Sources,
     watch: Watch,
+    asked: Arc<Notify>,
     observer: Arc<Observer>,
 }
 
@@ -57,48 +65,87 @@ impl Kind {
 }
 
 impl Reloader {
-    /// Begins to watch what the configuration has been made of.
-    pub fn new(config: &Config, trust: Trust, tokens: Arc<TokenVerifier>, observer: Arc<Observer>) -> Self {
+    /// Begins to watch what the configuration has been made of. Whoever notifies `asked` has the files read at once.
+    pub fn new(
+        config: &Config,
+        trust: Trust,
+        tokens: Arc<TokenVerifier>,
+        asked: Arc<Notify>,
+        observer: Arc<Observer>,
+    ) -> Self {
         let sources = Sources::new(config, trust, tokens);
         let watch = Watch::begin(sources.paths());
-        Self { sources, watch, observer }
+        Self { sources, watch, asked, observer }
     }
 
     /// Goes on until it is dropped.
     pub async fn run(self) {
-        let Self { mut sources, watch, observer } = self;
+        let Self { mut sources, watch, asked, observer } = self;
         let mut again = interval(RELOAD_INTERVAL);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
+            let was_asked = tokio::select! {
                 // The first comes at once: something may have changed since the configuration was read.
-                _ = again.tick() => {}
-                () = watch.changed() => settled(&watch, RELOAD_QUIET, RELOAD_PATIENCE).await,
-            }
-            let look = move || {
-                let judged = sources.look();
-                (sources, judged)
+                _ = again.tick() => false,
+                () = watch.changed() => {
+                    settled(&watch, RELOAD_QUIET, RELOAD_PATIENCE).await;
+                    false
+                }
+                () = until(sources.next_look()) => false,
+                () = asked.notified() => true,
             };
-            let Ok((looked, judged)) = tokio::task::spawn_blocking(look).await else {
+            let look = move || {
+                if was_asked {
+                    sources.forget_what_was_told();
+                }
+                let news = sources.look();
+                (sources, news)
+            };
+            let Ok((looked, news)) = tokio::task::spawn_blocking(look).await else {
                 return warn!("files are no longer read again: the server must be restarted for new ones");
             };
             sources = looked;
             if let Some(not_after) = sources.certificate_not_after() {
                 observer.metrics.certificate_not_after(not_after);
             }
-            for (kind, result) in judged {
-                observer.metrics.reloads(kind.as_str(), result.is_ok());
-                match result {
-                    Ok(file) => info!(kind = kind.as_str(), file = %file.display(), "read a changed file"),
-                    Err(reason) => warn!(
-                        kind = kind.as_str(),
-                        reason,
-                        "a changed file cannot be used; the last good one goes on until it is put right"
-                    ),
-                }
+            if was_asked {
+                let taken = news.iter().filter(|news| matches!(news, News::Taken(..))).count();
+                info!(changed = taken, "read all files again, as was asked");
             }
+            news.into_iter().for_each(|news| tell(news, &observer));
         }
     }
+}
+
+fn tell(news: News, observer: &Observer) {
+    match news {
+        News::Taken(kind, file) => {
+            observer.metrics.reloads(kind.as_str(), true);
+            info!(kind = kind.as_str(), file = %file.display(), "read a changed file");
+        }
+        News::Remark { kind, file, text, is_suspicious: false } => {
+            info!(kind = kind.as_str(), file = %file.display(), "{text}");
+        }
+        News::Remark { kind, file, text, is_suspicious: true } => {
+            warn!(kind = kind.as_str(), file = %file.display(), "{text}");
+        }
+        News::Refused(kind, reason) => {
+            observer.metrics.reloads(kind.as_str(), false);
+            warn!(
+                kind = kind.as_str(),
+                reason, "a changed file cannot be used; the last good one goes on until it is put right"
+            );
+        }
+        News::Unfit(reason) => warn!(reason, "clients refuse the certificate that this server shows"),
+    }
+}
+
+/// Waits for a moment of the wall clock; for ever if there is none. Not less than a second, in case the clock has been set
+/// back since.
+async fn until(moment: Option<SystemTime>) {
+    let Some(moment) = moment else { return std::future::pending().await };
+    let left = moment.duration_since(SystemTime::now()).unwrap_or_default();
+    sleep(left.max(Duration::from_secs(1))).await;
 }
 
 /// Returns when nothing has changed for a while: what belongs together is often written file by file.

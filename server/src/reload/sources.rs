@@ -7,15 +7,25 @@ use std::{
     time::SystemTime,
 };
 
-use super::Kind;
+use super::{Kind, certificate::Certificate};
 use crate::{
-    config::{Authority, Config, Files, TlsConfig, files},
-    door::{self, Trust},
-    identity::{TokenVerifier, not_after, sha256},
+    config::{Authority, Config, Files, files},
+    door::Trust,
+    identity::{KeyRemark, TokenVerifier, sha256},
 };
 
-/// Which file was taken, or why one was not.
-pub(super) type Judged = (Kind, Result<PathBuf, String>);
+/// Something that reading the files has shown.
+#[derive(Debug)]
+pub(super) enum News {
+    /// A file was taken.
+    Taken(Kind, PathBuf),
+    /// What was taken has something to it that an operator should know of.
+    Remark { kind: Kind, file: PathBuf, text: String, is_suspicious: bool },
+    /// Why a file was not taken.
+    Refused(Kind, String),
+    /// Why clients refuse the certificate that is shown.
+    Unfit(String),
+}
 
 /// How often a file that cannot be used is read again at once, in case it was read in the midst of a change.
 const TRIES: usize = 3;
@@ -24,32 +34,30 @@ const TRIES: usize = 3;
 #[derive(Debug)]
 pub(super) struct Sources {
     files: Files,
-    tls: TlsConfig,
+    certificate: Certificate,
     authorities: Vec<Authority>,
     /// The issuer of each key set.
     issuers: Vec<String>,
     trust: Trust,
     tokens: Arc<TokenVerifier>,
-    certificate_read: Reading,
     authorities_read: Vec<Reading>,
     key_sets_read: Vec<Reading>,
 }
 
 /// A digest of what a file held when it was last judged, or of why it could not be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Reading(Option<[u8; 32]>);
+pub(super) struct Reading(Option<[u8; 32]>);
 
 impl Sources {
     pub(super) fn new(config: &Config, trust: Trust, tokens: Arc<TokenVerifier>) -> Self {
         let Config { tls, authorities, issuers, files, .. } = config;
         Self {
             files: files.clone(),
-            tls: copy(tls),
+            certificate: Certificate::new(files, tls, SystemTime::now()),
             authorities: authorities.clone(),
             issuers: issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),
             trust,
             tokens,
-            certificate_read: Reading::default(),
             authorities_read: vec![Reading::default(); authorities.len()],
             key_sets_read: vec![Reading::default(); issuers.len()],
         }
@@ -62,43 +70,36 @@ impl Sources {
 
     /// When the certificate ends that is shown now.
     pub(super) fn certificate_not_after(&self) -> Option<SystemTime> {
-        self.tls.chain.first().and_then(|leaf| not_after(leaf))
+        self.certificate.not_after()
+    }
+
+    /// When a certificate begins to be valid that has been installed before its time.
+    pub(super) fn next_look(&self) -> Option<SystemTime> {
+        self.certificate.good_from()
+    }
+
+    /// Tells again, with the next look, what cannot be used: somebody has asked.
+    pub(super) fn forget_what_was_told(&mut self) {
+        self.certificate.forget_what_was_told();
+        self.authorities_read.fill(Reading::default());
+        self.key_sets_read.fill(Reading::default());
     }
 
     /// Reads every file, and takes what is new and can be used.
-    pub(super) fn look(&mut self) -> Vec<Judged> {
-        let mut judged = Vec::new();
-        judged.extend(self.look_at_certificate());
-        judged.extend(self.look_at_authorities());
+    pub(super) fn look(&mut self) -> Vec<News> {
+        let mut news = self.certificate.look(&self.trust, SystemTime::now());
+        news.extend(self.look_at_authorities());
         for nth in 0..self.files.key_sets.len() {
-            judged.extend(self.look_at_key_set(nth));
+            news.extend(self.look_at_key_set(nth));
         }
-        judged
+        news
     }
 
-    fn look_at_certificate(&mut self) -> Option<Judged> {
-        let (certificate, key) = (self.files.certificate.clone(), self.files.key.clone());
-        let (trust, current) = (&self.trust, &mut self.tls);
-        let taken = self.certificate_read.judge(&[&certificate, &key], |content| {
-            let [chain_pem, key_pem] = content else { return Ok(false) };
-            let chain = files::certificates(&certificate, chain_pem)?;
-            let tls = TlsConfig { chain, key: files::private_key(&key, key_pem)? };
-            if same(&tls, current) {
-                return Ok(false);
-            }
-            let told = |why| format!("{} and {}: {why}", certificate.display(), key.display());
-            door::check_certificate(&tls.chain, &tls.key).map_err(told)?;
-            trust.replace_certificate(&tls).map_err(told)?;
-            *current = tls;
-            Ok(true)
-        });
-        told(Kind::Certificate, taken, &self.files.certificate)
-    }
-
-    fn look_at_authorities(&mut self) -> Vec<Judged> {
+    fn look_at_authorities(&mut self) -> Vec<News> {
         let count = self.files.authorities.len();
         let first: Vec<_> = (0..count).filter_map(|nth| self.look_at_authority(nth)).collect();
-        let (taken, refused): (Vec<_>, Vec<_>) = first.into_iter().partition(|(_, result)| result.is_ok());
+        let (taken, refused): (Vec<_>, Vec<_>) =
+            first.into_iter().partition(|news| matches!(news, News::Taken(..)));
         if taken.is_empty() || refused.is_empty() {
             return taken.into_iter().chain(refused).collect();
         }
@@ -107,9 +108,9 @@ impl Sources {
         taken.into_iter().chain((0..count).filter_map(|nth| self.look_at_authority(nth))).collect()
     }
 
-    fn look_at_authority(&mut self, nth: usize) -> Option<Judged> {
+    fn look_at_authority(&mut self, nth: usize) -> Option<News> {
         let (path, reading) = (self.files.authorities.get(nth)?, self.authorities_read.get_mut(nth)?);
-        let (trust, tls, authorities) = (&self.trust, &self.tls, &mut self.authorities);
+        let (trust, tls, authorities) = (&self.trust, self.certificate.shown(), &mut self.authorities);
         let taken = reading.judge(&[path], |content| {
             let roots = files::roots(path, &content.concat())?;
             let mut changed = authorities.clone();
@@ -132,21 +133,34 @@ impl Sources {
         told(Kind::Authority, taken, path)
     }
 
-    fn look_at_key_set(&mut self, nth: usize) -> Option<Judged> {
-        let (path, issuer) = (self.files.key_sets.get(nth)?, self.issuers.get(nth)?);
-        let (reading, tokens) = (self.key_sets_read.get_mut(nth)?, &self.tokens);
+    fn look_at_key_set(&mut self, nth: usize) -> Vec<News> {
+        let (Some(path), Some(issuer)) = (self.files.key_sets.get(nth), self.issuers.get(nth)) else {
+            return Vec::new();
+        };
+        let Some(reading) = self.key_sets_read.get_mut(nth) else { return Vec::new() };
+        let (tokens, mut remarks) = (&self.tokens, Vec::new());
         let taken = reading.judge(&[path], |content| {
             let keys = files::key_set(path, &content.concat()).map_err(|errors| errors.join("; "))?;
+            remarks = keys.remarks().to_vec();
             Ok(tokens.replace_keys(issuer, keys))
         });
-        told(Kind::KeySet, taken, path)
+        let mut news: Vec<_> = told(Kind::KeySet, taken, path).into_iter().collect();
+        if matches!(news[..], [News::Taken(..)]) {
+            news.extend(remarks.into_iter().map(|KeyRemark { text, is_suspicious }| News::Remark {
+                kind: Kind::KeySet,
+                file: path.clone(),
+                text,
+                is_suspicious,
+            }));
+        }
+        news
     }
 }
 
 impl Reading {
     /// Reads the files; if that gives something else than the last time, has it judged. True if it was taken. What
     /// cannot be used is told once, until it changes.
-    fn judge(
+    pub(super) fn judge(
         &mut self,
         paths: &[&Path],
         mut judge: impl FnMut(&[Vec<u8>]) -> Result<bool, String>,
@@ -171,18 +185,10 @@ impl Reading {
 }
 
 /// Nothing, if nothing was new.
-fn told(kind: Kind, taken: Result<bool, String>, path: &Path) -> Option<Judged> {
+pub(super) fn told(kind: Kind, taken: Result<bool, String>, path: &Path) -> Option<News> {
     match taken {
         Ok(false) => None,
-        Ok(true) => Some((kind, Ok(path.to_owned()))),
-        Err(why) => Some((kind, Err(why))),
+        Ok(true) => Some(News::Taken(kind, path.to_owned())),
+        Err(why) => Some(News::Refused(kind, why)),
     }
-}
-
-fn copy(tls: &TlsConfig) -> TlsConfig {
-    TlsConfig { chain: tls.chain.clone(), key: tls.key.clone_key() }
-}
-
-fn same(one: &TlsConfig, other: &TlsConfig) -> bool {
-    one.chain == other.chain && one.key.secret_der() == other.key.secret_der()
 }

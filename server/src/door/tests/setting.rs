@@ -1,6 +1,8 @@
 //! A door on loopback with two authorities, and calls that tell what they see.
 
-use std::{convert::Infallible, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet, convert::Infallible, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration,
+};
 
 use http::{Request, Response};
 use rcgen::{CertificateParams, KeyPair};
@@ -67,6 +69,7 @@ impl Setting {
             tls: TlsConfig {
                 chain: vec![certificate.der().clone()],
                 key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+                names: BTreeSet::new(),
             },
             identity: IdentityConfig {
                 trust_domain: trust_domain(),
@@ -74,6 +77,7 @@ impl Setting {
                     audience: "posthouse".to_owned(),
                     max_lifetime: Duration::from_secs(3600),
                 },
+                max_certificate_lifetime: None,
             },
             authorities: vec![trusted(&authority, "taxation"), trusted(&other_authority, "public-security")],
             issuers: Vec::new(),
@@ -85,6 +89,7 @@ impl Setting {
                 key_sets: Vec::new(),
             },
             observe: ObserveConfig::default(),
+            notes: Vec::new(),
         };
         let door = Door::bind(&config, Observer::for_tests()).unwrap();
         let address = door.local_addr();

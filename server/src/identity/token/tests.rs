@@ -68,6 +68,18 @@ impl Setting {
         self.judge_token(&self.signer.sign_text(&header.to_string(), &self.claims().to_string()))
     }
 
+    /// A token with a claim that is written so.
+    fn token_with_raw(&self, claim: &str, text: &str) -> String {
+        let mut claims = self.claims();
+        claims[claim] = json!("@");
+        let claims = claims.to_string().replace("\"@\"", text);
+        self.signer.sign_text(&self.signer.header().to_string(), &claims)
+    }
+
+    fn judge_raw(&self, claim: &str, text: &str) -> Option<IdentityError> {
+        self.judge_token(&self.token_with_raw(claim, text))
+    }
+
     fn judge_token(&self, token: &str) -> Option<IdentityError> {
         self.verifier.verify(token, &self.connection, SystemTime::now()).err()
     }
@@ -131,7 +143,7 @@ fn every_claim_of_every_wrong_type_is_malformed() {
     let texts = ["iss", "sub", "jti", "client_id", "tenant", "scope", "aud"];
     let numbers = ["exp", "iat", "nbf"];
     let wrong =
-        [json!(null), json!(true), json!(-1), json!(1.5), json!({}), json!([]), json!([1]), json!({"a": 1})];
+        [json!(null), json!(true), json!(-1), json!(-1.5), json!({}), json!([]), json!([1]), json!({"a": 1})];
     for claim in texts.iter().chain(&numbers).chain(&["cnf"]) {
         for value in &wrong {
             let error = setting.judge(|claims| claims[*claim] = value.clone());
@@ -139,7 +151,8 @@ fn every_claim_of_every_wrong_type_is_malformed() {
         }
     }
     for claim in texts {
-        for value in [json!(1), json!(["a", "b"])] {
+        let list = if claim == "aud" { json!(["posthouse", 1]) } else { json!(["a", "b"]) };
+        for value in [json!(1), list] {
             let error = setting.judge(|claims| claims[claim] = value.clone());
             assert!(is_malformed(&error), "{claim} = {value}: {error:?}");
         }
@@ -148,27 +161,54 @@ fn every_claim_of_every_wrong_type_is_malformed() {
     for claim in numbers {
         for text in [
             format!("\"{later}\""),
-            format!("{later}.0"),
-            format!("{later}.5"),
+            format!("{later}e0"),
+            format!("{later}.5e0"),
+            format!("{later}.5E+0"),
+            format!("-{later}.5"),
             "1e30".into(),
             "1e400".into(),
             "1E9".into(),
             "18446744073709551616".into(),
+            "18446744073709551616.5".into(),
+            format!("{}.0", "9".repeat(400)),
             "-0".into(),
+            "-0.5".into(),
             format!("[{later}]"),
             "\"\"".into(),
+            format!("\"{later}.5\""),
+            format!("{later}."),
+            format!(".{later}"),
+            format!("0{later}.5"),
             "NaN".into(),
             "Infinity".into(),
         ] {
-            let marked = setting.claims().to_string();
-            let mut claims: Value = serde_json::from_str(&marked).unwrap();
-            claims[claim] = json!("@");
-            let claims = claims.to_string().replace("\"@\"", &text);
-            let token = setting.signer.sign_text(&setting.signer.header().to_string(), &claims);
-            let error = setting.judge_token(&token);
+            let error = setting.judge_raw(claim, &text);
             assert!(is_malformed(&error), "{claim} = {text}: {error:?}");
         }
     }
+}
+
+#[test]
+fn a_fraction_of_a_second_never_gives_more_than_the_token_says() {
+    let setting = setting();
+    let now = now();
+    let is = |claim: &str, text: String, expected: Option<IdentityError>| {
+        assert_eq!(setting.judge_raw(claim, &text), expected, "{claim} = {text}");
+    };
+    for fraction in ["0", "5", "000000000", "123456789012345678901234567890", "999999999999"] {
+        is("exp", format!("{}.{fraction}", now + 600), None);
+        is("iat", format!("{}.{fraction}", now + 5), None);
+        is("nbf", format!("{}.{fraction}", now - 600), None);
+    }
+    // An end in this second is over; the longest lifetime may not be exceeded by a part of a second.
+    is("exp", format!("{now}.9"), Some(IdentityError::Expired));
+    is("iat", format!("{}.5", now + 90), Some(IdentityError::NotYetValid));
+    is("nbf", format!("{}.5", now + 90), Some(IdentityError::NotYetValid));
+    is("iat", "18446744073709551615.0".to_owned(), Some(IdentityError::NotYetValid));
+    assert!(is_malformed(&setting.judge_raw("iat", "18446744073709551615.5")));
+    let token = setting.token_with_raw("exp", &format!("{}.9", now + 600));
+    let principal = setting.verifier.verify(&token, &setting.connection, SystemTime::now()).unwrap();
+    assert_eq!(principal.expires_at, SystemTime::UNIX_EPOCH + Duration::from_secs(now + 600));
 }
 
 #[test]
@@ -251,19 +291,34 @@ fn a_clock_before_1970_lets_nothing_in() {
 }
 
 #[test]
-fn the_audience_is_exactly_one() {
+fn the_audience_is_ours_alone_or_among_others() {
     let setting = setting();
-    assert_eq!(setting.judge(|claims| claims["aud"] = json!(["posthouse"])), None);
-    for aud in
-        [json!("posthouse-admin"), json!("Posthouse"), json!(""), json!(["other"]), json!("posthouse ")]
-    {
+    for aud in [
+        json!("posthouse"),
+        json!(["posthouse"]),
+        json!(["account", "posthouse"]),
+        json!(["posthouse", "https://graph.example", "posthouse"]),
+    ] {
+        assert_eq!(setting.judge(|claims| claims["aud"] = aud.clone()), None, "{aud}");
+    }
+    for aud in [
+        json!("posthouse-admin"),
+        json!("Posthouse"),
+        json!(""),
+        json!(["other"]),
+        json!("posthouse "),
+        json!(["account", "posthouse-admin", "POSTHOUSE", ""]),
+        json!("account posthouse"),
+    ] {
         assert_eq!(
             setting.judge(|claims| claims["aud"] = aud.clone()),
             Some(IdentityError::AudienceWrong),
             "{aud}"
         );
     }
-    assert!(is_malformed(&setting.judge(|claims| claims["aud"] = json!(["posthouse", "other"]))));
+    for aud in [json!([]), json!([["posthouse"]]), json!(["posthouse", null]), json!({"posthouse": true})] {
+        assert!(is_malformed(&setting.judge(|claims| claims["aud"] = aud.clone())), "{aud}");
+    }
 }
 
 #[test]

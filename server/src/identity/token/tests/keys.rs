@@ -99,12 +99,18 @@ fn headers_that_change_the_reading_are_refused() {
         json!(""),
         json!(null),
         json!("AT+JWT "),
+        json!(" at+jwt"),
+        json!("at-jwt"),
+        json!("application/jwt"),
+        json!("application/application/at+jwt"),
         json!(["at+jwt"]),
         json!("dpop+jwt"),
     ] {
         assert!(is_malformed(&setting.judge_header(|header| header["typ"] = typ.clone())), "{typ}");
     }
-    assert_eq!(setting.judge_header(|header| header["typ"] = json!("application/at+jwt")), None);
+    for typ in ["at+jwt", "AT+JWT", "At+Jwt", "application/at+jwt", "Application/AT+JWT"] {
+        assert_eq!(setting.judge_header(|header| header["typ"] = json!(typ)), None, "{typ}");
+    }
     for member in ["alg", "typ", "kid"] {
         let error = setting.judge_header(|header| drop(header.as_object_mut().unwrap().remove(member)));
         assert_eq!(error, Some(Malformed::Missing { member }.into()));

@@ -1,0 +1,99 @@
+//! Who is at the other end: the identity in a certificate that an authority has vouched for, and how long it may last.
+
+use std::{
+    collections::HashSet,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rustls_pki_types::CertificateDer;
+
+use super::{authorities::Authorities, h2::Identity};
+use crate::{
+    config::IdentityConfig,
+    identity::{CertificateError, ConnIdentity},
+    limits::{LONG_CERTIFICATE_LIFETIME, LONG_CERTIFICATES_TOLD},
+};
+
+/// What is asked of callers' certificates beside their authority's word.
+#[derive(Debug)]
+pub(super) struct Callers {
+    config: IdentityConfig,
+    /// Certificates whose long life was warned of.
+    told: Mutex<HashSet<[u8; 32]>>,
+}
+
+impl Callers {
+    pub(super) fn new(config: IdentityConfig) -> Self {
+        Self { config, told: Mutex::default() }
+    }
+
+    /// The identity of a verified chain's leaf.
+    pub(super) fn identify(
+        &self,
+        chain: &[CertificateDer<'_>],
+        authorities: &Authorities,
+        peer: SocketAddr,
+    ) -> Identity {
+        let leaf = chain.first().ok_or(CertificateError::Unreadable)?;
+        let tenants = authorities.tenants_of(chain);
+        let known = ConnIdentity::from_leaf(leaf, &tenants, &self.config.trust_domain, peer)?
+            .within(self.config.max_certificate_lifetime)?;
+        if known.lifetime > LONG_CERTIFICATE_LIFETIME {
+            self.tell(&known);
+        }
+        Ok(Arc::new(known))
+    }
+
+    /// Warns of a certificate once, of no more than so many, and once that there are more.
+    fn tell(&self, known: &ConnIdentity) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = told.len();
+        if before > LONG_CERTIFICATES_TOLD || !told.insert(known.certificate_sha256) {
+            return;
+        }
+        drop(told);
+        let days = known.lifetime.as_secs() / (24 * 3600);
+        let advice = "a client certificate is valid for more than a year: whoever gets hold of its key can use it until \
+                      then; issue shorter ones (identity.max_certificate_lifetime_seconds refuses them)";
+        if before < LONG_CERTIFICATES_TOLD {
+            tracing::warn!(spiffe_id = %known.spiffe_id, days, "{advice}");
+        } else {
+            tracing::warn!(
+                "there are more client certificates that are valid for more than a year; no more are named"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::Callers;
+    use crate::{
+        config::IdentityConfig,
+        identity::{
+            TokenPolicy,
+            testing::{connection, trust_domain},
+        },
+        limits::LONG_CERTIFICATES_TOLD,
+    };
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let tokens = TokenPolicy { audience: String::new(), max_lifetime: Duration::ZERO };
+        let callers = Callers::new(IdentityConfig {
+            trust_domain: trust_domain(),
+            tokens,
+            max_certificate_lifetime: None,
+        });
+        let mut known = connection("taxation", "returns");
+        for number in 0..3 * LONG_CERTIFICATES_TOLD {
+            known.certificate_sha256 = crate::identity::sha256(&[&number.to_be_bytes()]);
+            callers.tell(&known);
+            callers.tell(&known);
+        }
+        assert_eq!(callers.told.lock().unwrap().len(), LONG_CERTIFICATES_TOLD + 1);
+    }
+}
