@@ -94,7 +94,7 @@ fn grants(text: &mut String, claims: &Map<String, Value>) {
         return;
     };
     let tenant = claims.get("tenant").and_then(Value::as_str).unwrap_or_default();
-    for item in scope.split(' ') {
+    for item in scope.split(' ').filter(|item| !item.is_empty()) {
         text.push_str(&format!("  {}\n    {}\n", cleaned(item), explained(item)));
     }
     let problem = match TenantName::parse(tenant) {

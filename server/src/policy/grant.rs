@@ -16,6 +16,9 @@ use crate::{
     },
 };
 
+/// How an item of ours begins. An issuer puts other services' items into the same scope.
+const PREFIX: &str = "posthouse:";
+
 /// One action on one name pattern.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Grant {
@@ -47,8 +50,8 @@ pub(crate) enum QueuesGranted {
 /// Why a scope was refused, and the token with it. Items count from 1.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ScopeError {
-    /// More items than a token may carry.
-    #[error("the scope has more than {MAX_GRANTS} items")]
+    /// More items of ours than a token may carry.
+    #[error("the scope has more than {MAX_GRANTS} items that begin with {PREFIX}")]
     TooMany,
     /// Not of the form of a grant.
     #[error("scope item {item} is not posthouse:<action>:<tenant>/<department>/<queue>[/<subscription>]")]
@@ -91,13 +94,15 @@ enum Segment<N> {
 }
 
 impl Grants {
-    /// Reads a whole `scope`. One item that cannot be read refuses all of it.
+    /// Reads a whole `scope`. One item of ours that cannot be read refuses all of it; those of other services are passed
+    /// over, and there are no more of them than the size of a token allows.
     pub fn parse(scope: &str, tenant: &TenantName) -> Result<Self, ScopeError> {
-        if scope.split(' ').nth(MAX_GRANTS).is_some() {
-            return Err(ScopeError::TooMany);
-        }
         let mut own = Self { grants: Vec::new(), without_effect: Vec::new() };
-        for (text, item) in scope.split(' ').zip(1..) {
+        for (text, item) in scope.split(' ').filter(|text| !text.is_empty()).zip(1..) {
+            let Some(text) = text.strip_prefix(PREFIX) else { continue };
+            if own.grants.len() + own.without_effect.len() == MAX_GRANTS {
+                return Err(ScopeError::TooMany);
+            }
             match Item::parse(text, item, tenant)? {
                 Item::Grant(grant) => own.grants.push(grant),
                 Item::WithoutEffect(action) => own.without_effect.push(action),
@@ -150,7 +155,7 @@ impl Grants {
     }
 }
 
-/// One item of a scope.
+/// One item of ours.
 enum Item {
     Grant(Grant),
     /// Of an action that opens nothing.
@@ -159,10 +164,7 @@ enum Item {
 
 impl Item {
     fn parse(text: &str, item: usize, tenant: &TenantName) -> Result<Self, ScopeError> {
-        let (action, pattern) = text
-            .strip_prefix("posthouse:")
-            .and_then(|rest| rest.split_once(':'))
-            .ok_or(ScopeError::Shape { item })?;
+        let (action, pattern) = text.split_once(':').ok_or(ScopeError::Shape { item })?;
         if let Some(known) = Action::WITHOUT_EFFECT.into_iter().find(|word| *word == action) {
             // Its pattern is held to the rules all the same; which of them took a subscription is no matter.
             Grant::parse(Action::Stats, pattern, item, tenant)?;

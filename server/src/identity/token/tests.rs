@@ -382,12 +382,47 @@ fn a_spiffe_binding_survives_a_new_certificate_only() {
 #[test]
 fn an_unreadable_scope_refuses_the_token() {
     let setting = setting();
-    for scope in ["", "openid", &format!("{SCOPE} profile"), "posthouse:publish:public-security/a/b"] {
+    for scope in [
+        "posthouse:",
+        "posthouse:publish",
+        "posthouse:fly:taxation/returns/inbox",
+        &format!("{SCOPE}\tprofile"),
+        &format!("{SCOPE} posthouse:publish:taxation/returns"),
+        &format!("openid {SCOPE}/x/y"),
+        "posthouse:publish:public-security/a/b",
+    ] {
         let error = setting.judge(|claims| claims["scope"] = json!(scope));
         assert!(matches!(error, Some(IdentityError::Scope(_))), "{scope}: {error:?}");
     }
     let error = setting.judge(|claims| claims["scope"] = json!(vec![SCOPE; 65].join(" ")));
     assert_eq!(error, Some(IdentityError::Scope(ScopeError::TooMany)));
+}
+
+#[test]
+fn items_of_others_and_more_blanks_are_no_matter() {
+    let setting = setting();
+    let grants = |scope: &str| {
+        let mut claims = setting.claims();
+        claims["scope"] = json!(scope);
+        let token = setting.signer.sign(&claims);
+        let principal = setting.verifier.verify(&token, &setting.connection, SystemTime::now());
+        principal.map(|principal| principal.grants.clone())
+    };
+    let own = grants(SCOPE).unwrap();
+    for scope in [
+        format!("openid profile {SCOPE} email"),
+        format!("  {SCOPE}   "),
+        format!(
+            "https://graph.example/.default {SCOPE} posthouse Posthouse:publish:taxation/*/* posthouse.publish"
+        ),
+        format!("{SCOPE} {}", vec!["a"; 500].join(" ")),
+    ] {
+        assert_eq!(grants(&scope), Ok(own.clone()), "{scope}");
+    }
+    // What has none of ours opens nothing, and is a token all the same.
+    for scope in ["", " ", "openid profile", &format!("openid\t{SCOPE}"), "publish:taxation/returns/inbox"] {
+        assert!(!grants(scope).unwrap().name(Action::Publish), "{scope}");
+    }
 }
 
 #[test]
