@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use posthouse_client::{Client, Context};
+use posthouse_text::causes;
 
 use crate::exit::{Exit, Failure};
 use crate::failure::of_client;
@@ -16,6 +17,6 @@ pub async fn connect(context: Option<&Path>) -> Result<Client, Failure> {
             "give --context FILE or set POSTHOUSE_CONTEXT; `posthouse dev` makes some",
         )
     })?;
-    let context = Context::load(path).map_err(|error| Failure::advised(Exit::Config, error))?;
+    let context = Context::load(path).map_err(|error| Failure::advised(Exit::Config, causes(&error)))?;
     Client::connect(context).await.map_err(|error| of_client(&error))
 }

@@ -45,8 +45,8 @@ pub const CODES: [(Exit, &str); 10] = [
 /// What `posthouse --help` says below the commands.
 pub fn help() -> String {
     let mut help = "Examples:\n  \
-        posthouse dev --dir /tmp/posthouse\n  \
-        export POSTHOUSE_CONTEXT=/tmp/posthouse/contexts/civil-affairs.toml\n  \
+        posthouse dev --dir ~/.local/state/posthouse\n  \
+        export POSTHOUSE_CONTEXT=~/.local/state/posthouse/contexts/civil-affairs.toml\n  \
         posthouse queue create household-registry/inbox\n  \
         echo 'a first message' | posthouse publish household-registry/inbox\n  \
         posthouse consume household-registry/inbox --until-empty\n\n\

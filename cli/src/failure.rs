@@ -1,6 +1,7 @@
 //! The client's errors as failures of a command: which exit code is which.
 
 use posthouse_client::{ConsumeError, Error, ErrorKind, PublishError};
+use posthouse_text::causes;
 
 use crate::exit::{Exit, Failure};
 
@@ -11,22 +12,22 @@ pub fn of_client(error: &Error) -> Failure {
         Error::Name(_) => Exit::Usage,
         _ => exit(error.kind()),
     };
-    Failure::advised(exit, error)
+    Failure::advised(exit, causes(error))
 }
 
 /// A line could not be published.
 pub fn of_publish(line: u64, error: &PublishError) -> Failure {
-    Failure::advised(exit(error.kind()), format!("line {line}: {error}"))
+    Failure::advised(exit(error.kind()), format!("line {line}: {}", causes(error)))
 }
 
 /// A publisher ended, or did not take a message.
 pub fn of_publisher(error: &PublishError) -> Failure {
-    Failure::advised(exit(error.kind()), error)
+    Failure::advised(exit(error.kind()), causes(error))
 }
 
 /// A consumer ended.
 pub fn of_consume(error: &ConsumeError) -> Failure {
-    Failure::advised(exit(error.kind()), error)
+    Failure::advised(exit(error.kind()), causes(error))
 }
 
 /// Stdout is closed or full.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use posthouse_server::config::{Config, ConfigErrors, NoteWeight};
 use posthouse_server::{ServeError, ServeOptions};
+use posthouse_text::causes;
 
 use crate::exit::{Exit, Failure};
 use crate::log;
@@ -44,7 +45,7 @@ pub async fn serve(config: &Path, options: ServeOptions, on_hangup: OnHangup) ->
         served = posthouse_server::serve(config, options, shutdown) => served,
         never = reread => never,
     };
-    served.map_err(|error| Failure::advised(exit(&error), error))
+    served.map_err(|error| Failure::advised(exit(&error), causes(&error)))
 }
 
 /// Reads the configuration and every file it names, and says whether a server would take them, and clients the server.

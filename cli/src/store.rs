@@ -69,7 +69,7 @@ fn refused(error: &DataDirError) -> Failure {
         DataDirError::Io { source, .. } => {
             let missing = source.kind() == std::io::ErrorKind::NotFound;
             let exit = if missing { Exit::NoInput } else { Exit::Io };
-            Failure::new(exit, format!("{error}: {source}"), "name a data folder that this user can read")
+            Failure::new(exit, error, "name a data folder that this user can read")
         }
         other => Failure::advised(Exit::BadData, other),
     }

@@ -12,6 +12,7 @@ use posthouse_engine::{
     kv::{Family, Kv as _},
     schema::{BodyHeader, Content, DeadLetterOrigin},
 };
+use posthouse_text::causes;
 use prost::Message as _;
 
 pub(crate) use self::cache::BodyCache;
@@ -86,7 +87,7 @@ async fn read_stored(
     let store = Arc::clone(store);
     let read = move || {
         let bodies = store.bodies(at.queue, DEFAULT_LANE, &wanted, amount);
-        let mut bodies = bodies.map_err(|why| BodyError(with_cause(&why)))?;
+        let mut bodies = bodies.map_err(|why| BodyError(causes(&why).to_string()))?;
         let (mut read, mut bytes) = (0, 0);
         for (body, sequence) in bodies.iter_mut().zip(&wanted) {
             if bytes >= amount.most_bytes {
@@ -102,10 +103,6 @@ async fn read_stored(
         Ok(bodies)
     };
     tokio::task::spawn_blocking(read).await.unwrap_or_else(|why| Err(BodyError(why.to_string())))
-}
-
-fn with_cause(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
 fn from_value(value: Bytes) -> Result<Body, BodyError> {

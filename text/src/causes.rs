@@ -4,10 +4,10 @@ use std::{error::Error, fmt};
 
 /// Shows an error and, after it, each of its causes that it has not said itself.
 #[derive(Clone, Copy, Debug)]
-pub struct Causes<'a>(&'a (dyn Error + 'static));
+pub struct Causes<'a>(&'a (dyn Error + 'a));
 
 /// The error with all its causes, for a message or a field of the log.
-pub fn causes<'a>(error: &'a (dyn Error + 'static)) -> Causes<'a> {
+pub fn causes<'a>(error: &'a (dyn Error + 'a)) -> Causes<'a> {
     Causes(error)
 }
 

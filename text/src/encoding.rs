@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use rustls_pki_types::pem::Error as PemError;
 use thiserror::Error;
 
 /// The byte-order mark of UTF-8.
@@ -61,9 +62,25 @@ pub fn pem(bytes: &[u8]) -> Result<Cow<'_, [u8]>, WrongEncoding> {
     Ok(Cow::Owned(clean))
 }
 
+/// What is wrong with a PEM file. The library's own words would repeat the line, which may be a whole private key.
+pub fn pem_fault(error: &PemError) -> &'static str {
+    match error {
+        PemError::MissingSectionEnd { .. } => "a section has no end",
+        PemError::IllegalSectionStart { .. } => {
+            "the first line of a section is not \"-----BEGIN ...-----\" alone"
+        }
+        PemError::Base64Decode(_) => "a section is not base64",
+        PemError::NoItemsFound => "it has no section of the kind that is asked for",
+        PemError::SectionTooLarge => "a section is too large",
+        _ => "it cannot be read",
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{WrongEncoding, pem, text};
+    use rustls_pki_types::{PrivateKeyDer, pem::PemObject as _};
+
+    use super::{WrongEncoding, pem, pem_fault, text};
 
     fn wide(text: &str, order: fn(u16) -> [u8; 2], mark: bool) -> Vec<u8> {
         let mark = mark.then_some(0xfeff);
@@ -95,6 +112,19 @@ mod tests {
         }
         assert_eq!(text(b"ab\xff"), Err(WrongEncoding::NotUtf8(3)));
         assert_eq!(text(b"\xef\xbb\xbfab\xff"), Err(WrongEncoding::NotUtf8(6)));
+    }
+
+    #[test]
+    fn no_fault_of_a_key_repeats_it() {
+        for key in [
+            "-----BEGIN PRIVATE KEY-----c2VjcmV0-----END PRIVATE KEY-----",
+            "-----BEGIN PRIVATE KEY-----\nc2VjcmV0!\n-----END PRIVATE KEY-----",
+            "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n",
+            "c2VjcmV0",
+        ] {
+            let told = pem_fault(&PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap_err());
+            assert!(!told.contains("c2Vj") && !told.contains("99, 50, 86"), "{told}");
+        }
     }
 
     #[test]

@@ -6,5 +6,5 @@ mod encoding;
 mod file;
 
 pub use causes::{Causes, causes};
-pub use encoding::{WrongEncoding, pem, text, without_mark};
+pub use encoding::{WrongEncoding, pem, pem_fault, text, without_mark};
 pub use file::{read, read_from, read_regular};

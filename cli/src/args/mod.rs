@@ -50,8 +50,8 @@ pub struct Cli {
 pub enum Command {
     /// Run a throwaway server with sample tenants, on loopback, with everything it needs in one folder.
     #[command(after_help = "Examples:\n  \
-        posthouse dev --dir /tmp/posthouse\n  \
-        export POSTHOUSE_CONTEXT=/tmp/posthouse/contexts/civil-affairs.toml")]
+        posthouse dev --dir ~/.local/state/posthouse\n  \
+        export POSTHOUSE_CONTEXT=~/.local/state/posthouse/contexts/civil-affairs.toml")]
     Dev {
         /// The folder; made when missing, kept across restarts.
         #[arg(long, value_name = "DIR")]

@@ -30,7 +30,7 @@ pub enum AuthorityError {
     #[error("making a certificate failed: {0}")]
     Certificate(#[from] rcgen::Error),
     /// A stored certificate or key is not what it should be.
-    #[error("the stored certificate or key of the authority cannot be read: {0}")]
+    #[error("the certificate or key cannot be read: {}", posthouse_text::pem_fault(.0))]
     Pem(#[from] rustls_pki_types::pem::Error),
 }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use posthouse_server::ServeOptions;
+use posthouse_text::causes;
 
 use super::DevError;
 use super::landscape::Landscape;
@@ -48,5 +49,5 @@ fn failure(error: DevError) -> Failure {
             (Exit::Config, "the folder is damaged: delete it, or use another one")
         }
     };
-    Failure::new(exit, error, next)
+    Failure::new(exit, causes(&error), next)
 }

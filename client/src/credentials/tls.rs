@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use posthouse_text::pem_fault;
 use rustls::{
     ClientConfig, RootCertStore,
     client::Resumption,
@@ -131,7 +132,8 @@ fn configure(material: &TlsMaterial, files: [Option<&PathBuf>; 3]) -> Result<Cli
     }
     let chain = certificates(&material.certificate, certificate)?;
     let private = posthouse_text::pem(&material.key).map_err(|error| key.unusable(&error))?;
-    let private = PrivateKeyDer::from_pem_slice(&private).map_err(|error| key.unusable(&error))?;
+    let private =
+        PrivateKeyDer::from_pem_slice(&private).map_err(|error| key.unusable(&pem_fault(&error)))?;
     let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&TLS13])
         .map_err(|error| certificate.unusable(&error))?
@@ -147,7 +149,7 @@ fn certificates(pem: &[u8], part: Part<'_>) -> Result<Vec<CertificateDer<'static
     let pem = posthouse_text::pem(pem).map_err(|error| part.unusable(&error))?;
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
-        .map_err(|error| part.unusable(&error))?;
+        .map_err(|error| part.unusable(&pem_fault(&error)))?;
     if certificates.is_empty() {
         return Err(part.unusable(&"it holds no certificate"));
     }

@@ -24,7 +24,9 @@ pub(crate) fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         Ok(_) => Err(format!("{} has no certificate in PEM", path.display())),
-        Err(error) => Err(format!("{} is not valid PEM: {error}", path.display())),
+        Err(error) => {
+            Err(format!("{} is not valid PEM: {}", path.display(), posthouse_text::pem_fault(&error)))
+        }
     }
 }
 
@@ -41,7 +43,10 @@ pub(crate) fn roots(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'stati
 /// The private key of a PEM file. Errors tell nothing of what is in it.
 pub(crate) fn private_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
     let pem = posthouse_text::pem(pem).map_err(|error| format!("{}: {error}", path.display()))?;
-    PrivateKeyDer::from_pem_slice(&pem).map_err(|_| format!("{} has no private key in PEM", path.display()))
+    let told = |error| {
+        format!("{} has no private key in PEM: {}", path.display(), posthouse_text::pem_fault(&error))
+    };
+    PrivateKeyDer::from_pem_slice(&pem).map_err(told)
 }
 
 /// The key set of a JWKS file.

@@ -14,6 +14,7 @@ use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use posthouse_proto::Parted;
+use posthouse_text::causes;
 use tokio::{net::TcpStream, time::sleep};
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -109,7 +110,7 @@ pub(super) async fn serve<S: Calls>(
         tokio::select! {
             result = connection.as_mut() => {
                 if let Err(error) = result {
-                    tracing::debug!(%error, "connection broken");
+                    tracing::debug!(error = %causes(&error), "connection broken");
                 }
                 return;
             }

@@ -60,7 +60,7 @@ impl Committer {
         }
         // Nothing depends on the mark; a full disk may go without.
         if let Err(AppendError::Fatal(error)) = self.writer().mark() {
-            self.on_fatal.call(&error.to_string(), Some(&error.source));
+            self.on_fatal.call(&error.to_string());
         }
     }
 
@@ -81,7 +81,7 @@ impl Committer {
             }
             Err(AppendError::Fatal(error)) => {
                 self.queue.abandon();
-                self.on_fatal.call(&error.to_string(), Some(&error.source));
+                self.on_fatal.call(&error.to_string());
             }
         }
     }
@@ -99,7 +99,7 @@ impl Drop for Guard<'_> {
         let Committer { queue, on_fatal, .. } = self.0;
         if std::thread::panicking() && !queue.is_abandoned() {
             queue.abandon();
-            on_fatal.call("a write of the log panicked", None);
+            on_fatal.call("a write of the log panicked");
         }
     }
 }

@@ -79,8 +79,8 @@ impl OnFatal {
         Self(Arc::new(then))
     }
 
-    pub(super) fn call(&self, what: &str, cause: Option<&std::io::Error>) {
-        tracing::error!(cause = cause.map(tracing::field::display), "{what}: what is on disk is not known");
+    pub(super) fn call(&self, what: &str) {
+        tracing::error!("{what}; what is on disk is not known");
         (self.0)(what);
     }
 }

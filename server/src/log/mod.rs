@@ -157,7 +157,7 @@ pub enum ProposeError {
 
 /// A log file could not be handled.
 #[derive(Debug, thiserror::Error)]
-#[error("could not {doing} {}", path.display())]
+#[error("could not {doing} {}: {source}", path.display())]
 pub struct LogError {
     /// What was tried.
     pub doing: &'static str,

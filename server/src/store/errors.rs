@@ -8,7 +8,7 @@ use super::packs::NotWhole;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreOpenError {
     /// The folder could not be made or read.
-    #[error("could not read the store's folder {}", path.display())]
+    #[error("could not make or read the store's folder {}: {source}", path.display())]
     Folder {
         /// The folder.
         path: PathBuf,

@@ -38,7 +38,7 @@ pub struct DataDir {
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
     /// A file or folder could not be read or written.
-    #[error("could not {doing} {}", path.display())]
+    #[error("could not {doing} {}: {source}", path.display())]
     Io {
         /// What was tried.
         doing: &'static str,

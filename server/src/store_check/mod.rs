@@ -9,12 +9,12 @@ mod rows;
 use std::path::Path;
 
 use posthouse_engine::kv::Family;
+use posthouse_text::causes;
 
 use crate::{
     log::{LocalLog, OpenLog},
     store::{DataDir, DataDirError, Store, StoreOpenError, StoreOptions},
 };
-use report::with_causes;
 pub use report::{Part, Problem, StoreReport};
 
 /// How much a check may take.
@@ -115,11 +115,7 @@ fn look_at_store(data: &DataDir, report: &mut StoreReport) -> Option<(Store, row
     let mut problems = Vec::new();
     for family in Family::ALL {
         if let Err(error) = store.scan(family, &mut |key| counts.count(family, key)) {
-            problems.push(Problem::damage(format!(
-                "rows of kind {:?}: {}",
-                family.name(),
-                with_causes(&error)
-            )));
+            problems.push(Problem::damage(format!("rows of kind {:?}: {}", family.name(), causes(&error))));
         }
     }
     let sound = problems.is_empty();

@@ -1,5 +1,7 @@
 //! What a check has looked at, and what it found.
 
+use posthouse_text::causes;
+
 /// A part of the data folder that is judged by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
@@ -62,7 +64,7 @@ impl Part {
 impl Problem {
     /// A problem whose own words say what to do, after a semicolon.
     pub(super) fn advised(error: &dyn std::error::Error) -> Self {
-        let said = with_causes(error);
+        let said = causes(error).to_string();
         match said.split_once("; ") {
             Some((what, next)) => Self { what: what.to_owned(), next: next.to_owned() },
             // The system refused something; nothing says that what is there is not whole.
@@ -90,18 +92,4 @@ impl Problem {
                 .into(),
         }
     }
-}
-
-/// An error and what led to it: the outermost alone often names no cause.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut said = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !said.contains(&words) {
-            said = format!("{said}: {words}");
-        }
-        cause = error.source();
-    }
-    said
 }

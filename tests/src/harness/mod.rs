@@ -22,6 +22,13 @@ use std::time::{Duration, Instant};
 /// between late and never.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
+/// Sends a signal to a process, by its name without `SIG`.
+pub fn signal(process: u32, name: &str) {
+    let (script, pid) = (format!("kill -{name} \"$0\""), process.to_string());
+    let sent = std::process::Command::new("sh").args(["-c", &script, &pid]).status().unwrap();
+    assert!(sent.success(), "{name} could not be sent to {process}");
+}
+
 /// Asks again and again until the answer comes, or fails the test.
 pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
     let start = Instant::now();

@@ -90,9 +90,12 @@ impl Server {
 
     /// Asks it to stop, and does not wait.
     pub fn terminate(&self) {
-        let pid = self.id().to_string();
-        let sent = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status().unwrap();
-        assert!(sent.success());
+        super::signal(self.id(), "TERM");
+    }
+
+    /// Tells it that its terminal is gone, or that its files have changed.
+    pub fn hang_up(&self) {
+        super::signal(self.id(), "HUP");
     }
 
     /// Its process.

@@ -4,8 +4,8 @@
 //! folder that looks like the root of the repository, with `posthouse` on its path and, from the start, a throwaway server
 //! of its own. What a reader would leave running in another terminal (`posthouse dev` or `serve` at the beginning of a
 //! line) runs in the background, and the next command waits until it serves. Three things differ from what is written,
-//! so that pages can be run side by side: `/tmp/posthouse`, the port 7443 and the address 127.0.0.1:9464 are the page's own. What a page
-//! shows as a command's output (`console`) has to be among what its commands wrote.
+//! so that pages can be run side by side: `~/.local/state/posthouse`, the port 7443 and the address 127.0.0.1:9464 are
+//! the page's own. What a page shows as a command's output (`console`) has to be among what its commands wrote.
 
 use std::fs;
 use std::net::TcpListener;
@@ -128,7 +128,7 @@ fn script_of(page: &Page, place: &Path, listen: u16) -> String {
     for block in page.blocks().into_iter().filter(|block| block.language == "sh") {
         for (index, line) in block.lines.iter().enumerate() {
             let line = line
-                .replace("/tmp/posthouse", place.to_str().unwrap())
+                .replace("~/.local/state/posthouse", place.to_str().unwrap())
                 .replace("7443", &listen.to_string())
                 .replace("127.0.0.1:9464", "$(management)");
             let line = if is_server(&line) { in_background(&line, listen) } else { line };

@@ -8,12 +8,14 @@
 
 mod bad_input;
 mod bench;
+mod certificates;
 mod clock;
 mod commands;
 mod dead_letters;
 mod disk;
 mod door;
 mod drain;
+mod key_sets;
 mod leases;
 mod lines;
 mod messages;

@@ -1,7 +1,7 @@
 //! `posthouse dev`: a server with everything it needs, in one folder, kept over restarts.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::Command;
 
@@ -79,4 +79,94 @@ fn it_listens_on_loopback_only() {
         .unwrap();
     assert_eq!(output.status.code(), Some(64));
     assert!(!site.path("dev").exists());
+}
+
+/// Runs it on a folder where it has to refuse, and returns what it says.
+fn refused(site: &Site, folder: &Path) -> String {
+    let mut command = Command::new(binaries::posthouse());
+    command.arg("dev").arg("--dir").arg(folder).arg("--listen").arg(site.listen().to_string());
+    let output = command.output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(77), "{told}");
+    assert!(told.contains("next: name a folder of your own"), "{told}");
+    told
+}
+
+/// What a run of it leaves behind.
+async fn prepared(site: &Site) -> std::path::PathBuf {
+    let mut server = dev(site);
+    ready(&site.path("dev/contexts/taxation.toml")).await;
+    server.terminate();
+    assert!(server.ended().await.success(), "{}", server.log());
+    site.path("dev")
+}
+
+/// The user `nobody`. These tests run as root, as the one who may give files away.
+const NOBODY: u32 = 65_534;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_another_users_is_trusted() {
+    let site = Site::new();
+    let folder = prepared(&site).await;
+    for name in [
+        "",
+        "issuers",
+        "data",
+        "issuers/taxation.key",
+        "authorities/taxation.pem",
+        "server.key",
+        ".posthouse-dev",
+    ] {
+        let path = folder.join(name);
+        chown(&path, Some(NOBODY), None).unwrap();
+        let told = refused(&site, &folder);
+        assert!(told.contains("belongs to the user 65534"), "{name}: {told}");
+        chown(&path, Some(0), None).unwrap();
+    }
+    // A folder that somebody has prepared for whoever comes, as root is told in every quick start.
+    let trap = site.path("trap");
+    fs::create_dir(&trap).unwrap();
+    fs::write(trap.join(".posthouse-dev"), "").unwrap();
+    fs::set_permissions(&trap, fs::Permissions::from_mode(0o777)).unwrap();
+    chown(&trap, Some(NOBODY), None).unwrap();
+    assert!(refused(&site, &trap).contains("belongs to the user 65534"));
+    // And it starts once everything is its user's own again.
+    assert_eq!(prepared(&site).await, folder);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_link_is_followed_out_of_the_folder() {
+    let site = Site::new();
+    let folder = prepared(&site).await;
+    let victim = site.path("victim");
+    fs::write(&victim, "untouched").unwrap();
+    for name in ["posthouse.toml.draft", "contexts/taxation.token.draft", "posthouse.toml"] {
+        let path = folder.join(name);
+        // It may not be there.
+        drop(fs::remove_file(&path));
+        symlink(&victim, &path).unwrap();
+    }
+    assert_eq!(prepared(&site).await, folder);
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
+    for name in ["issuers/taxation.key", "server.pem", "data"] {
+        let path = folder.join(name);
+        let aside = site.path("aside");
+        fs::rename(&path, &aside).unwrap();
+        symlink(&aside, &path).unwrap();
+        let told = refused(&site, &folder);
+        assert!(told.contains("is a symbolic link") && told.contains(name), "{told}");
+        fs::remove_file(&path).unwrap();
+        fs::rename(&aside, &path).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_where_others_can_rename_is_refused() {
+    let site = Site::new();
+    let shared = site.path("shared");
+    fs::create_dir(&shared).unwrap();
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o777)).unwrap();
+    assert!(refused(&site, &shared.join("dev")).contains("can be written to by everybody"));
+    assert!(!shared.join("dev").exists());
+    assert!(refused(&site, &shared.join("a/b")).contains("can be written to by everybody"));
 }

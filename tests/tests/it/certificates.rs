@@ -1,0 +1,325 @@
+//! Certificates that clients would refuse, of the server's and of callers.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use posthouse::dev::authority::{Issued, Leaf};
+use posthouse::dev::{SERVER_NAME, spiffe_id};
+use posthouse_proto::v1::ListQueuesRequest;
+use posthouse_tests::harness::binaries;
+use posthouse_tests::harness::eventually;
+use posthouse_tests::harness::probe::{scrape, value};
+use posthouse_tests::harness::refusal::assert_refused;
+use posthouse_tests::harness::scene::Scene;
+use posthouse_tests::harness::server::Server;
+use posthouse_tests::harness::site::{CIVIL, Credentials, Site};
+use posthouse_tests::harness::tls;
+use posthouse_tests::harness::wire::Caller;
+use rcgen::ExtendedKeyUsagePurpose;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{aws_lc_rs::default_provider, verify_tls13_signature};
+use rustls::version::TLS13;
+use rustls::{DigitallySignedStruct, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use time::OffsetDateTime;
+use tonic::Code;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A certificate for these names, from and to so many seconds from now.
+fn server(names: &[&str], from: i64, to: i64) -> Leaf {
+    let now = OffsetDateTime::now_utc();
+    let mut leaf = Leaf::server(names, &[]);
+    (leaf.not_before, leaf.not_after) =
+        (now + time::Duration::seconds(from), now + time::Duration::seconds(to));
+    leaf
+}
+
+fn issue(site: &Site, leaf: &Leaf) -> Issued {
+    site.server_authority_itself().issue(leaf).unwrap()
+}
+
+/// Puts a pair in the place of the server's, each file whole.
+fn install(site: &Site, issued: &Issued) {
+    for (name, text) in [("server.key", &issued.key_pem), ("server.pem", &issued.certificate_pem)] {
+        fs::write(site.path("new"), text).unwrap();
+        fs::rename(site.path("new"), site.path(name)).unwrap();
+    }
+}
+
+fn check(site: &Site) -> Output {
+    let mut command = Command::new(binaries::posthouse());
+    command.arg("serve").arg("--config").arg(site.config()).arg("--check").output().unwrap()
+}
+
+/// Takes every certificate, to see which one is shown.
+#[derive(Debug)]
+struct TakesAny;
+
+impl ServerCertVerifier for TakesAny {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        unreachable!("the server speaks TLS 1.3")
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = default_provider().signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, &algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// The certificate that the server shows to whoever comes; `None` while nobody listens.
+async fn shown(site: &Site) -> Option<Vec<u8>> {
+    let mut config = tls::config(site, &[&TLS13], Some(&site.certificate(CIVIL)));
+    config.dangerous().set_certificate_verifier(std::sync::Arc::new(TakesAny));
+    let stream = tls::connect(site, config).await.ok()?;
+    Some(stream.get_ref().1.peer_certificates()?.first()?.to_vec())
+}
+
+fn der(issued: &Issued) -> Vec<u8> {
+    issued.certificate_der().unwrap().to_vec()
+}
+
+async fn logged(server: &Server, parts: &[&str]) {
+    eventually(&format!("a line with {parts:?}"), async || {
+        server.log().lines().any(|line| parts.iter().all(|part| line.contains(part))).then_some(())
+    })
+    .await;
+}
+
+/// What is refused, and the words for it. `tls.names` asks for the server's name.
+fn bad(site: &Site) -> Vec<(Issued, &'static str)> {
+    let for_clients =
+        Leaf { usages: vec![ExtendedKeyUsagePurpose::ClientAuth], ..server(&[SERVER_NAME], -60, 3600) };
+    let only_named = Leaf { common_name: SERVER_NAME.to_owned(), ..server(&[], -60, 3600) };
+    [
+        (server(&[SERVER_NAME], -7200, -3600), "certificate 1 expired on"),
+        (server(&[SERVER_NAME], 3600, 7200), "certificate 1 is not valid before"),
+        (only_named, "no DNS name and no IP address"),
+        (server(&["elsewhere.example"], -60, 3600), "does not fit the name localhost"),
+        (for_clients, "server authentication"),
+    ]
+    .map(|(leaf, words)| (issue(site, &leaf), words))
+    .into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_refuses_what_clients_would_and_a_start_warns_and_serves() {
+    let site = Site::new();
+    site.configure(&[("key = \"server.key\"", "key = \"server.key\"\nnames = [\"localhost\"]")]);
+    let good = check(&site);
+    assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
+    for (issued, words) in bad(&site) {
+        install(&site, &issued);
+        let checked = check(&site);
+        let told = String::from_utf8_lossy(&checked.stderr);
+        assert_eq!(checked.status.code(), Some(78), "{told}");
+        assert!(told.contains(words) && told.contains("tls.certificate"), "{words:?} is not in {told}");
+
+        let server = Server::launch(&site, &binaries::posthouse(), None);
+        eventually("a server that serves", async || (shown(&site).await? == der(&issued)).then_some(()))
+            .await;
+        logged(&server, &["WARN", words]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_certificate_is_never_exchanged_for_one_that_clients_refuse() {
+    let site = Site::new();
+    site.configure(&[("key = \"server.key\"", "key = \"server.key\"\nnames = [\"localhost\"]")]);
+    let good = issue(&site, &server(&[SERVER_NAME, "*.posthouse.example"], -60, 3600));
+    install(&site, &good);
+    let server_process = Server::start(&site).await;
+    for (issued, words) in bad(&site) {
+        install(&site, &issued);
+        logged(&server_process, &["WARN", "a changed file cannot be used", words]).await;
+        assert_eq!(shown(&site).await, Some(der(&good)), "{words}");
+    }
+    let metrics = scrape(site.management()).await;
+    let failed = value(&metrics, "posthouse_reloads_total{kind=\"certificate\",result=\"failed\"}");
+    assert!((5.0..=10.0).contains(&failed), "{failed}");
+
+    // One whose time comes soon is taken then, although its files do not change any more.
+    let soon = issue(&site, &server(&[SERVER_NAME], 8, 7200));
+    install(&site, &soon);
+    logged(&server_process, &["WARN", "is not valid before"]).await;
+    eventually("the certificate whose time has come", async || {
+        (shown(&site).await? == der(&soon)).then_some(())
+    })
+    .await;
+    assert!(OffsetDateTime::now_utc() >= soon_begins(&soon), "it was shown before its time");
+    logged(&server_process, &["WARN", "no longer fits *.posthouse.example"]).await;
+    Server::try_ready(&mut { server_process }, &site).await.unwrap();
+}
+
+fn soon_begins(issued: &Issued) -> OffsetDateTime {
+    let fields = posthouse_server::identity::CertificateFields::read(&der(issued)).unwrap();
+    OffsetDateTime::from_unix_timestamp(fields.not_before.seconds()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_clients_refuse_is_exchanged_for_a_better_one_only() {
+    let site = Site::new();
+    let expired = issue(&site, &server(&[SERVER_NAME], -7200, -3600));
+    install(&site, &expired);
+    let server_process = Server::launch(&site, &binaries::posthouse(), None);
+    eventually("a server that serves", async || (shown(&site).await? == der(&expired)).then_some(())).await;
+    install(&site, &issue(&site, &server(&[], -7200, -3600)));
+    logged(&server_process, &["a changed file cannot be used", "no DNS name"]).await;
+    assert_eq!(shown(&site).await, Some(der(&expired)));
+    for better in [server(&[SERVER_NAME], -7200, -1800), server(&[SERVER_NAME], -60, 3600)] {
+        let issued = issue(&site, &better);
+        install(&site, &issued);
+        eventually("the better one", async || (shown(&site).await? == der(&issued)).then_some(())).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_expires_while_it_is_shown_is_warned_of() {
+    let site = Site::new();
+    install(&site, &issue(&site, &server(&[SERVER_NAME], -60, 4)));
+    let server_process = Server::launch(&site, &binaries::posthouse(), None);
+    logged(&server_process, &["listening"]).await;
+    tokio::time::timeout(HOUR, async {
+        loop {
+            if server_process.log().contains("clients refuse the certificate that this server shows") {
+                return;
+            }
+            // It looks once a minute; whoever asks is told at once.
+            server_process.hang_up();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_has_the_files_read_again() {
+    let site = Site::new();
+    // Changed where nobody watches: behind a link that stays as it is.
+    fs::create_dir(site.path("elsewhere")).unwrap();
+    for name in ["server.pem", "server.key"] {
+        fs::rename(site.path(name), site.path("elsewhere").join(name)).unwrap();
+        symlink(site.path("elsewhere").join(name), site.path(name)).unwrap();
+    }
+    let mut server_process = Server::start(&site).await;
+    let before = shown(&site).await;
+    let next = issue(&site, &server(&[SERVER_NAME], -60, 3600));
+    fs::write(site.path("elsewhere/server.key"), &next.key_pem).unwrap();
+    fs::write(site.path("elsewhere/server.pem"), &next.certificate_pem).unwrap();
+    assert_eq!(shown(&site).await, before);
+    server_process.hang_up();
+    eventually("the certificate behind the link", async || (shown(&site).await? == der(&next)).then_some(()))
+        .await;
+    logged(&server_process, &["INFO", "read all files again, as was asked"]).await;
+    // What cannot be used is told again to whoever asks.
+    fs::write(site.path("elsewhere/server.pem"), "rubbish").unwrap();
+    for times in 1..=3 {
+        server_process.hang_up();
+        eventually("the refusal", async || {
+            (server_process.log().matches("has no certificate in PEM").count() >= times).then_some(())
+        })
+        .await;
+    }
+    assert!(server_process.runs());
+    server_process.try_ready(&site).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_nohup_a_hangup_stays_ignored() {
+    let site = Site::new();
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$0\" serve --config \"$1\""]);
+    command.arg(binaries::posthouse()).arg(site.config());
+    let mut server_process = Server::run(&site, command);
+    server_process.ready(&site).await;
+    for _ in 0..3 {
+        server_process.hang_up();
+    }
+    server_process.try_ready(&site).await.unwrap();
+    assert!(
+        server_process.runs() && !server_process.log().contains("as was asked"),
+        "{}",
+        server_process.log()
+    );
+    server_process.terminate();
+    assert_eq!(server_process.ended().await.code(), Some(0));
+}
+
+async fn list(caller: &Caller) -> Result<(), tonic::Status> {
+    let parent = format!("tenants/{CIVIL}/departments/household-registry");
+    let request = caller.request(ListQueuesRequest { parent, ..ListQueuesRequest::default() });
+    caller.queues().list_queues(request).await.map(drop)
+}
+
+/// A caller whose certificate lives from an hour ago for so many seconds.
+async fn caller_for(site: &Site, seconds: i64) -> Caller {
+    let mut leaf = Leaf::client(&spiffe_id(CIVIL));
+    leaf.not_after = leaf.not_before + time::Duration::seconds(seconds);
+    let certificate = site.issue(CIVIL, &leaf);
+    let token = site.mint(CIVIL, &site.claims(CIVIL, &certificate));
+    Caller::connect(site, &Credentials { certificate, token }).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lifetime_of_callers_certificates_can_be_limited() {
+    let site = Site::new();
+    site.configure(&[("audience =", "max_certificate_lifetime_seconds = 86400\naudience =")]);
+    let mut short = Leaf::client(&spiffe_id(CIVIL));
+    short.not_after = short.not_before + time::Duration::seconds(86_400);
+    let certificate = site.issue(CIVIL, &short);
+    let token = site.mint(CIVIL, &site.claims(CIVIL, &certificate));
+    let scene = Scene::with(site, Credentials { certificate, token }).await;
+    list(&scene.caller).await.unwrap();
+    for seconds in [86_401, 366 * 86_400, 100 * 366 * 86_400] {
+        let caller = caller_for(&scene.site, seconds).await;
+        let refusal =
+            assert_refused(list(&caller).await, Code::Unauthenticated, "CERTIFICATE_IDENTITY_INVALID");
+        let told = format!("it is valid for {seconds} seconds in all, and at most 86400 are allowed here");
+        assert!(refusal.message.contains(&told), "{}", refusal.message);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_life_is_accepted_unless_it_is_limited_and_warned_of_once() {
+    let scene = Scene::start().await;
+    let year = 366 * 86_400;
+    list(&caller_for(&scene.site, year).await).await.unwrap();
+    let mut leaf = Leaf::client(&spiffe_id(CIVIL));
+    leaf.not_after = leaf.not_before + time::Duration::seconds(year + 1);
+    let certificate = scene.site.issue(CIVIL, &leaf);
+    let token = scene.site.mint(CIVIL, &scene.site.claims(CIVIL, &certificate));
+    let credentials = Credentials { certificate, token };
+    for _ in 0..3 {
+        list(&Caller::connect(&scene.site, &credentials).await).await.unwrap();
+    }
+    let log = scene.server.log();
+    assert_eq!(log.matches("is valid for more than a year").count(), 1, "{log}");
+}

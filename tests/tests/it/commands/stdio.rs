@@ -1,0 +1,173 @@
+//! Pipes that somebody else has made non-blocking. The flag is the pipe's, so it must stay as it was.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read as _, Write as _, pipe};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use posthouse_tests::harness::server::Server;
+use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::harness::{binaries, cli, eventually};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+
+const QUEUE: &str = "identity-cards/applications";
+const LINES: usize = 5000;
+
+struct Place {
+    _site: Site,
+    _server: Server,
+    context: PathBuf,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let site = Site::new();
+        let server = Server::start(&site).await;
+        let context = site.context_file(CIVIL);
+        cli::succeed(&context, ["queue", "create", QUEUE]);
+        Self { _site: site, _server: server, context }
+    }
+}
+
+fn lines() -> String {
+    (0..LINES).map(|number| format!("{number:0200}\n")).collect()
+}
+
+fn make_non_blocking(end: impl AsFd) {
+    let flags = fcntl_getfl(&end).unwrap();
+    fcntl_setfl(&end, flags | OFlags::NONBLOCK).unwrap();
+}
+
+fn is_non_blocking(end: impl AsFd) -> bool {
+    fcntl_getfl(end).unwrap().contains(OFlags::NONBLOCK)
+}
+
+/// Whether a process sleeps in a system call that waits for a file, so that it has found nothing to read or no room.
+async fn waits(child: &Child) {
+    eventually("a command that waits for its pipe", async || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
+        let mut tasks = tasks.flatten().map(|task| std::fs::read_to_string(task.path().join("syscall")));
+        // poll and ppoll on x86-64, ppoll on others.
+        tasks
+            .any(|call| {
+                call.is_ok_and(|call| ["7 ", "271 ", "73 "].iter().any(|poll| call.starts_with(poll)))
+            })
+            .then_some(())
+    })
+    .await;
+}
+
+async fn succeeds(child: Child) -> Vec<u8> {
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
+    assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publish_waits_for_a_writer_that_takes_its_time() {
+    let place = Place::new().await;
+    let (reader, mut writer) = pipe().unwrap();
+    make_non_blocking(&reader);
+    let ours = reader.try_clone().unwrap();
+    let mut command = cli::command(&place.context, ["publish", QUEUE]);
+    let child = command.stdin(reader).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(command);
+    waits(&child).await;
+    for (nth, line) in lines().split_inclusive('\n').enumerate() {
+        writer.write_all(line.as_bytes()).unwrap();
+        if nth % 1000 == 0 {
+            waits(&child).await;
+        }
+    }
+    assert!(is_non_blocking(&ours), "the flag of the shared pipe was changed");
+    drop(writer);
+    let told = succeeds(child).await;
+    assert_eq!(String::from_utf8(told).unwrap(), format!("{{\"stored\": {LINES}}}\n"));
+    let came = cli::succeed(&place.context, ["consume", QUEUE, "--until-empty"]);
+    assert!(came == lines().as_bytes());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consume_waits_for_a_reader_that_takes_its_time() {
+    let place = Place::new().await;
+    let file = place._site.path("lines");
+    std::fs::write(&file, lines()).unwrap();
+    cli::succeed(&place.context, ["publish".as_ref(), QUEUE.as_ref(), "--file".as_ref(), file.as_os_str()]);
+    let (reader, writer) = pipe().unwrap();
+    make_non_blocking(&writer);
+    let ours = writer.try_clone().unwrap();
+    let mut command = cli::command(&place.context, ["consume", QUEUE, "--until-empty"]);
+    let child = command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+    drop(command);
+    // The pipe is full, and most of the lines are still to come.
+    waits(&child).await;
+    assert!(is_non_blocking(&ours), "the flag of the shared pipe was changed");
+    drop(ours);
+    let mut reader = File::from(OwnedFd::from(reader));
+    let came = tokio::task::spawn_blocking(move || {
+        let mut came = Vec::new();
+        reader.read_to_end(&mut came).unwrap();
+        came
+    })
+    .await
+    .unwrap();
+    succeeds(child).await;
+    assert!(came == lines().as_bytes());
+    assert_eq!(cli::succeed(&place.context, ["consume", QUEUE, "--until-empty"]), b"");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_other_command_waits_too() {
+    let place = Place::new().await;
+    let bash = binaries::posthouse();
+    let commands: [&[&str]; 4] =
+        [&["completions", "zsh"], &["man"], &["--help"], &["queue", "describe", QUEUE]];
+    for arguments in commands {
+        let expected = cli::succeed(&place.context, arguments);
+        let (mut reader, writer) = pipe().unwrap();
+        make_non_blocking(&writer);
+        // Somebody else has filled it.
+        let mut filler = File::from(OwnedFd::from(writer.try_clone().unwrap()));
+        let mut filled = 0;
+        loop {
+            match filler.write(&[b'#'; 4096]) {
+                Ok(written) => filled += written,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        drop(filler);
+        let mut command = std::process::Command::new(&bash);
+        command.arg("--context").arg(&place.context).args(arguments);
+        let child = command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+        drop(command);
+        waits(&child).await;
+        let came = tokio::task::spawn_blocking(move || {
+            let mut came = Vec::new();
+            reader.read_to_end(&mut came).map(|_| came).unwrap()
+        });
+        let came = tokio::time::timeout(Duration::from_secs(90), came).await.unwrap().unwrap();
+        succeeds(child).await;
+        assert!(came[filled..] == expected, "{arguments:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_and_queues_are_read_from_such_a_pipe_too() {
+    let place = Place::new().await;
+    let token = std::fs::read_to_string(place.context.with_extension("token")).unwrap();
+    let queues = "[departments.identity-cards.queues.from-a-pipe]\n";
+    for (arguments, text) in [(&["token", "inspect", "-"][..], &*token), (&["apply", "-f", "-"], queues)] {
+        let (reader, mut writer) = pipe().unwrap();
+        make_non_blocking(&reader);
+        let mut command = cli::command(&place.context, arguments);
+        let child = command.stdin(reader).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(command);
+        waits(&child).await;
+        writer.write_all(text.as_bytes()).unwrap();
+        drop(writer);
+        assert!(!succeeds(child).await.is_empty(), "{arguments:?}");
+    }
+}
