@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    io,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
@@ -11,7 +12,12 @@ use hyper::rt::Executor;
 use hyper_util::rt::TokioIo;
 use posthouse_proto::parted;
 use rustls::pki_types::ServerName;
-use tokio::{net::TcpStream, task::JoinSet};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    net::TcpStream,
+    task::JoinSet,
+    time::timeout,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::{
     body::Body,
@@ -31,6 +37,10 @@ const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 const H2_FRAME_BYTES: u32 = (256 << 10) - 9;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a server may take for its first words, before it is spoken to all the same.
+const FIRST_WORDS: Duration = Duration::from_secs(2);
+/// What is looked at of them: less than the smallest read that follows, which then goes past the buffer.
+const FIRST_BYTES: usize = 16;
 
 /// The largest frame that is read: a batch of deliveries, or one message that is larger than a batch may be.
 pub(crate) const MAX_FRAME_BYTES: usize = 64 * 1024 * 1024;
@@ -116,7 +126,7 @@ fn endpoint(context: &Context, address: &str) -> Result<Endpoint, ContextError> 
         .keep_alive_while_idle(true))
 }
 
-async fn dial(context: &Context, address: &str) -> Result<TlsStream<TcpStream>, ConnectError> {
+async fn dial(context: &Context, address: &str) -> Result<BufReader<TlsStream<TcpStream>>, ConnectError> {
     let config = context.tls().config().await?;
     let name = context.server_name();
     let name =
@@ -136,5 +146,20 @@ async fn dial(context: &Context, address: &str) -> Result<TlsStream<TcpStream>, 
     if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
         return Err(ConnectError::NotGrpc { endpoint: endpoint() });
     }
-    Ok(stream)
+    welcomed(stream).await.map_err(|error| ConnectError::handshake(address, error))
+}
+
+/// Waits for the server's first words. With TLS 1.3 a client is done before the server has looked at its certificate, and
+/// the alert that says why it is refused would be lost in the middle of HTTP/2. A server of ours speaks first; one that
+/// does not is not waited for long.
+async fn welcomed(stream: TlsStream<TcpStream>) -> io::Result<BufReader<TlsStream<TcpStream>>> {
+    let mut stream = BufReader::with_capacity(FIRST_BYTES, stream);
+    match timeout(FIRST_WORDS, stream.fill_buf()).await {
+        Ok(Ok([])) => Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the server closed the connection after the handshake",
+        )),
+        Ok(Err(error)) => Err(error),
+        Ok(Ok(_)) | Err(_) => Ok(stream),
+    }
 }

@@ -57,7 +57,9 @@ impl ConnectError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Context(error) => error.is_retryable(),
-            Self::Handshake { .. } | Self::NotGrpc { .. } => false,
+            // The server's mind may change: a certificate is renewed, an authority added.
+            Self::Handshake { source, .. } => is_alert(source),
+            Self::NotGrpc { .. } => false,
             Self::Unreachable { .. } | Self::TimedOut(_) | Self::Broken(_) => true,
         }
     }
@@ -105,6 +107,12 @@ impl ConnectError {
         }
         None
     }
+}
+
+/// Whether the other side has refused, and not this one.
+fn is_alert(error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(error, Some(rustls::Error::AlertReceived(_)))
 }
 
 fn innermost(cause: Option<&(dyn StdError + 'static)>, otherwise: &str) -> String {

@@ -162,7 +162,7 @@ async fn a_good_certificate_is_never_exchanged_for_one_that_clients_refuse() {
         assert_eq!(shown(&site).await, Some(der(&good)), "{words}");
     }
     let metrics = scrape(site.management()).await;
-    let failed = value(&metrics, "posthouse_reloads_total{kind=\"certificate\",result=\"failed\"}");
+    let failed = value(&metrics, "posthouse_reloads_total{result=\"failed\",what=\"certificate\"}");
     assert!((5.0..=10.0).contains(&failed), "{failed}");
 
     // One whose time comes soon is taken then, although its files do not change any more.

@@ -3,10 +3,11 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use posthouse_tests::harness::server::Server;
 use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::harness::{binaries, cli, eventually, signal};
+use posthouse_tests::harness::{PATIENCE, binaries, cli, eventually, signal};
 
 const QUEUE: &str = "identity-cards/applications";
 
@@ -36,7 +37,14 @@ fn start(context: &Path, arguments: &[&str], ignoring: bool) -> Child {
 }
 
 async fn ended(child: &mut Child) -> ExitStatus {
-    eventually("the end of the command", async || child.try_wait().unwrap()).await
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        assert!(start.elapsed() < PATIENCE, "the command does not end");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// How many messages are leased; a consumer that ends well leaves none.

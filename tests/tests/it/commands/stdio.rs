@@ -123,7 +123,7 @@ async fn every_other_command_waits_too() {
     let place = Place::new().await;
     let bash = binaries::posthouse();
     let commands: [&[&str]; 4] =
-        [&["completions", "zsh"], &["man"], &["--help"], &["queue", "describe", QUEUE]];
+        [&["completions", "zsh"], &["man"], &["--help"], &["queue", "list", "identity-cards"]];
     for arguments in commands {
         let expected = cli::succeed(&place.context, arguments);
         let (mut reader, writer) = pipe().unwrap();
