@@ -4,7 +4,7 @@
 //! link is followed in it: where others can write, they may have prepared the folder.
 
 use std::fs::{self, DirBuilder, File, Metadata, TryLockError};
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
@@ -19,6 +19,8 @@ use super::DevError;
 
 /// Its presence tells that a folder is ours; who works in the folder holds a lock on it.
 const MARK: &str = ".posthouse-dev";
+/// Largest file that is read: all are small.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 /// Nobody but the owner.
 const FOLDER_MODE: Mode = Mode::RWXU;
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -80,13 +82,14 @@ impl Folder {
     pub fn read(&self, name: &str) -> Result<Option<String>, DevError> {
         let path = self.path(name);
         let (folder, file) = self.place(name)?;
-        let mut text = String::new();
         let opened = match open_file(folder.as_ref().unwrap_or(&self.handle), file, OFlags::RDONLY, &path) {
             Err(DevError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(None),
             opened => opened?,
         };
-        (&opened).read_to_string(&mut text).map_err(at(&path))?;
-        Ok(Some(text))
+        let bytes = posthouse_text::read_from(opened, MAX_FILE_BYTES).map_err(at(&path))?;
+        let text = posthouse_text::text(&bytes);
+        text.map(|text| Some(text.to_owned()))
+            .map_err(|error| at(&path)(std::io::Error::new(ErrorKind::InvalidData, error)))
     }
 
     /// Writes a file that only its owner can read. A reader sees the old text or the new one.

@@ -61,7 +61,7 @@ pub enum ContextError {
         path: PathBuf,
     },
     /// The program's function for tokens, or for certificates and key, failed or took too long.
-    #[error("the program's source of the {what} failed: {source}; it is asked again")]
+    #[error("the program's source of the {what} failed: {}; it is asked again", posthouse_text::causes(&**source))]
     Source {
         /// `token` or `certificates`.
         what: &'static str,

@@ -1,4 +1,4 @@
-//! The pages for users are true: every command in them runs, and what they name is there.
+//! What users read is true: every command of the pages runs, what they name is there, and errors say their causes.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -6,6 +6,7 @@
     reason = "these are tests, and the helpers are no less so than what is marked as one"
 )]
 
+mod causes;
 mod commands;
 mod names;
 mod pages;

@@ -273,6 +273,26 @@ async fn under_nohup_a_hangup_stays_ignored() {
     assert_eq!(server_process.ended().await.code(), Some(0));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipe_in_the_place_of_a_file_holds_nothing_up() {
+    let site = Site::new();
+    let server_process = Server::start(&site).await;
+    let keys = site.path(&format!("issuers/{CIVIL}.jwks.json"));
+    let aside = site.path("aside");
+    fs::rename(&keys, &aside).unwrap();
+    assert!(Command::new("mkfifo").arg(&keys).status().unwrap().success());
+    logged(&server_process, &["WARN", "jwks.json: it is not a regular file"]).await;
+    let checked = check(&site);
+    let told = String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.code() == Some(78) && told.contains("it is not a regular file"), "{told}");
+    // Other files are read all the same.
+    let next = issue(&site, &server(&[SERVER_NAME], -60, 3600));
+    install(&site, &next);
+    eventually("the next certificate", async || (shown(&site).await? == der(&next)).then_some(())).await;
+    fs::rename(&aside, &keys).unwrap();
+    Server::try_ready(&mut { server_process }, &site).await.unwrap();
+}
+
 async fn list(caller: &Caller) -> Result<(), tonic::Status> {
     let parent = format!("tenants/{CIVIL}/departments/household-registry");
     let request = caller.request(ListQueuesRequest { parent, ..ListQueuesRequest::default() });

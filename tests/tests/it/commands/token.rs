@@ -17,7 +17,7 @@ fn a_token_is_shown_without_its_signature() {
         "tenant (tenant)     civil-affairs",
         "in 59 min",
         "publish to every queue of every department of civil-affairs",
-        "read and redrive the dead letters of every queue",
+        "list and redrive the dead letters of every queue",
         &format!(": that of {}", context.display()),
     ] {
         assert!(told.contains(part), "{part} is not in\n{told}");
