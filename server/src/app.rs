@@ -104,8 +104,6 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     let begun = Instant::now();
-    tell_notes(&config);
-    let reread = Arc::clone(&options.reread);
     // The listener lives to the end of this function.
     let (observer, _management) = observe(&config).await?;
     let Rooms {
@@ -143,7 +141,8 @@ pub async fn serve(
     let door = Door::bind(&config, Arc::clone(&observer))?;
     let tokens = TokenVerifier::new(config.identity.tokens.clone(), config.issuers.iter().cloned());
     let tokens = Arc::new(tokens);
-    let reloader = Reloader::new(&config, door.trust(), Arc::clone(&tokens), reread, Arc::clone(&observer));
+    let reloader =
+        Reloader::new(&config, door.trust(), Arc::clone(&tokens), options.reread, Arc::clone(&observer));
     let reloading = tokio::spawn(reloader.run());
     info!(address = %door.local_addr(), shards = config.server.shards, "listening");
     observer.watch(Sources {
@@ -226,6 +225,7 @@ fn finish(
 
 /// What watches the server, and its listener, if one is configured.
 async fn observe(config: &Config) -> Result<(Arc<Observer>, Option<Management>), ServeError> {
+    tell_notes(config);
     let observer = Observer::new(config)?;
     if let Some(not_after) = config.tls.chain.first().and_then(|leaf| identity::not_after(leaf)) {
         observer.metrics.certificate_not_after(not_after);

@@ -126,7 +126,7 @@ fn check_above(root: &Path) -> Result<Option<String>, DevError> {
     {
         return Err(DevError::ForeignOwner { path: root, owner: link.uid() });
     }
-    let there = root.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let there = root.ancestors().find(|path| path.exists()).unwrap_or_else(|| Path::new("/"));
     let resolved = there.canonicalize().map_err(at(there))?;
     let mut warning = None;
     for path in resolved.ancestors().skip(usize::from(there == root)) {

@@ -17,7 +17,7 @@ use crate::stdout;
 
 /// `posthouse dev`.
 pub async fn dev(folder: &Path, listen: SocketAddr) -> Result<(), Failure> {
-    let landscape = Landscape::prepare(folder, listen, SAMPLE_TENANTS).map_err(failure)?;
+    let landscape = Landscape::prepare(folder, listen, SAMPLE_TENANTS).map_err(|error| failure(&error))?;
     if let Some(warning) = landscape.warning() {
         writeln!(std::io::stderr(), "posthouse: warning: {warning}").ok();
     }
@@ -35,8 +35,8 @@ fn announcement(landscape: &Landscape, listen: SocketAddr) -> String {
     format!("posthouse dev: {listen}; contexts: {}", contexts.join(" "))
 }
 
-fn failure(error: DevError) -> Failure {
-    let (exit, next) = match &error {
+fn failure(error: &DevError) -> Failure {
+    let (exit, next) = match error {
         DevError::NotLoopback(_) => (Exit::Usage, "use 127.0.0.1 or [::1], or `posthouse serve`"),
         DevError::NoPort => (Exit::Usage, "name a free port"),
         DevError::ForeignFolder(_) => (Exit::Usage, "name an empty folder, or one that does not exist yet"),
@@ -49,5 +49,5 @@ fn failure(error: DevError) -> Failure {
             (Exit::Config, "the folder is damaged: delete it, or use another one")
         }
     };
-    Failure::new(exit, causes(&error), next)
+    Failure::new(exit, causes(error), next)
 }
