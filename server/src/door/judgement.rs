@@ -51,7 +51,9 @@ pub enum CertificateFault {
     #[error("it does not fit the name {0}, which tls.names asks for")]
     Lacks(String),
     /// An authority's own.
-    #[error("it is an authority's certificate (CA:TRUE), which clients do not accept as a server's")]
+    #[error(
+        "it is an authority's certificate (CA:TRUE), which the Rust client and others do not accept as a server's"
+    )]
     Authority,
     /// Its key may not sign.
     #[error("its key usage lacks digitalSignature, which TLS 1.3 needs")]
