@@ -16,10 +16,8 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use time::{Duration, OffsetDateTime};
 
-/// How long an authority's certificate is valid.
-const AUTHORITY_VALIDITY: Duration = Duration::days(3650);
-/// How long what it issues is valid, unless asked otherwise: a server warns of client certificates for more than a year.
-const VALIDITY: Duration = Duration::days(365);
+/// How long an authority's certificate and, unless asked otherwise, what it issues is valid.
+const VALIDITY: Duration = Duration::days(3650);
 /// How far a certificate reaches back, for clocks that are not quite the same.
 const BACKDATE: Duration = Duration::hours(1);
 
@@ -203,6 +201,6 @@ fn authority_params(name: &str) -> CertificateParams {
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    (params.not_before, params.not_after) = (now - BACKDATE, now + AUTHORITY_VALIDITY);
+    (params.not_before, params.not_after) = (now - BACKDATE, now + VALIDITY);
     params
 }

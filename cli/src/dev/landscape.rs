@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use time::OffsetDateTime;
+
 use super::authority::{Authority, Issued, Leaf, thumbprint};
 use super::config::{issuer_url, serve_config};
 use super::context::context;
@@ -12,6 +14,8 @@ use super::tenants::SampleTenant;
 use super::token::{Algorithm, Claims, Issuer};
 use super::{DevError, SERVER_NAME, TOKEN_LIFETIME, spiffe_id};
 
+/// How long certificates are valid: a server warns of client certificates for more than a year.
+const VALIDITY: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Certificates that end sooner than this are issued anew, at a start.
 const RENEWED_BEFORE: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -100,7 +104,8 @@ impl Landscape {
             }
         };
         if self.pair(leaf_name)?.is_none_or(|pair| pair.ends_within(RENEWED_BEFORE)) {
-            let issued = authority.issue(leaf)?;
+            let issued =
+                authority.issue(&Leaf { not_after: OffsetDateTime::now_utc() + VALIDITY, ..leaf.clone() })?;
             self.write_pair(leaf_name, &issued.certificate_pem, &issued.key_pem)?;
         }
         Ok(())

@@ -27,6 +27,8 @@ use time::OffsetDateTime;
 use tonic::Code;
 
 const HOUR: Duration = Duration::from_secs(3600);
+/// What a server says of a certificate that it would rather not see.
+const LONG_LIFE: &str = "is valid for more than a year";
 
 /// A certificate for these names, from and to so many seconds from now.
 fn server(names: &[&str], from: i64, to: i64) -> Leaf {
@@ -299,27 +301,24 @@ async fn list(caller: &Caller) -> Result<(), tonic::Status> {
     caller.queues().list_queues(request).await.map(drop)
 }
 
-/// A caller whose certificate lives from an hour ago for so many seconds.
-async fn caller_for(site: &Site, seconds: i64) -> Caller {
+/// A certificate that is valid for so many seconds in all, with a token for it.
+fn credentials_for(site: &Site, seconds: i64) -> Credentials {
     let mut leaf = Leaf::client(&spiffe_id(CIVIL));
     leaf.not_after = leaf.not_before + time::Duration::seconds(seconds);
     let certificate = site.issue(CIVIL, &leaf);
     let token = site.mint(CIVIL, &site.claims(CIVIL, &certificate));
-    Caller::connect(site, &Credentials { certificate, token }).await
+    Credentials { certificate, token }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lifetime_of_callers_certificates_can_be_limited() {
     let site = Site::new();
     site.configure(&[("audience =", "max_certificate_lifetime_seconds = 86400\naudience =")]);
-    let mut short = Leaf::client(&spiffe_id(CIVIL));
-    short.not_after = short.not_before + time::Duration::seconds(86_400);
-    let certificate = site.issue(CIVIL, &short);
-    let token = site.mint(CIVIL, &site.claims(CIVIL, &certificate));
-    let scene = Scene::with(site, Credentials { certificate, token }).await;
+    let allowed = credentials_for(&site, 86_400);
+    let scene = Scene::with(site, allowed).await;
     list(&scene.caller).await.unwrap();
     for seconds in [86_401, 366 * 86_400, 100 * 366 * 86_400] {
-        let caller = caller_for(&scene.site, seconds).await;
+        let caller = Caller::connect(&scene.site, &credentials_for(&scene.site, seconds)).await;
         let refusal =
             assert_refused(list(&caller).await, Code::Unauthenticated, "CERTIFICATE_IDENTITY_INVALID");
         let told = format!("it is valid for {seconds} seconds in all, and at most 86400 are allowed here");
@@ -329,17 +328,16 @@ async fn the_lifetime_of_callers_certificates_can_be_limited() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_life_is_accepted_unless_it_is_limited_and_warned_of_once() {
-    let scene = Scene::start().await;
+    let site = Site::new();
     let year = 366 * 86_400;
-    list(&caller_for(&scene.site, year).await).await.unwrap();
-    let mut leaf = Leaf::client(&spiffe_id(CIVIL));
-    leaf.not_after = leaf.not_before + time::Duration::seconds(year + 1);
-    let certificate = scene.site.issue(CIVIL, &leaf);
-    let token = scene.site.mint(CIVIL, &scene.site.claims(CIVIL, &certificate));
-    let credentials = Credentials { certificate, token };
+    let short = credentials_for(&site, year);
+    let scene = Scene::with(site, short).await;
+    list(&scene.caller).await.unwrap();
+    assert!(!scene.server.log().contains(LONG_LIFE));
+    let long = credentials_for(&scene.site, year + 1);
     for _ in 0..3 {
-        list(&Caller::connect(&scene.site, &credentials).await).await.unwrap();
+        list(&Caller::connect(&scene.site, &long).await).await.unwrap();
     }
     let log = scene.server.log();
-    assert_eq!(log.matches("is valid for more than a year").count(), 1, "{log}");
+    assert_eq!(log.matches(LONG_LIFE).count(), 1, "{log}");
 }

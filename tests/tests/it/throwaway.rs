@@ -35,6 +35,7 @@ async fn it_serves_and_keeps_its_messages() {
         ["publish".as_ref(), queue.as_ref(), "--file".as_ref(), site.path("lines").as_os_str()],
     );
     assert_eq!(told, b"{\"stored\": 2}\n");
+    assert!(!server.log().contains("is valid for more than a year"), "{}", server.log());
     server.kill();
 
     let _server = dev(&site);
