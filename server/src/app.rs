@@ -139,8 +139,7 @@ pub async fn serve(
     );
     let streams = context.streams.clone();
     let door = Door::bind(&config, Arc::clone(&observer))?;
-    let tokens = TokenVerifier::new(config.identity.tokens.clone(), config.issuers.iter().cloned());
-    let tokens = Arc::new(tokens);
+    let tokens = Arc::new(TokenVerifier::new(config.identity.tokens.clone(), config.issuers.iter().cloned()));
     let reloader =
         Reloader::new(&config, door.trust(), Arc::clone(&tokens), options.reread, Arc::clone(&observer));
     let reloading = tokio::spawn(reloader.run());

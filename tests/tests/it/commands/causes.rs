@@ -12,7 +12,7 @@ use posthouse_tests::harness::server::Server;
 use posthouse_tests::harness::site::{CIVIL, Credentials, Site};
 use posthouse_tests::harness::{binaries, cli};
 
-const QUEUE: &str = "identity-cards/applications";
+use super::QUEUE;
 
 /// A failure that has to tell its cause.
 #[track_caller]

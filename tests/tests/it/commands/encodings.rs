@@ -1,31 +1,17 @@
 //! Files as editors on other systems save them: with a byte-order mark, with other ends of lines, as UTF-16.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::harness::site::CIVIL;
 use posthouse_tests::harness::{binaries, cli};
 
-const MARK: &str = "\u{feff}";
-const QUEUE: &str = "identity-cards/applications";
+use super::{Place, QUEUE};
 
-struct Place {
-    site: Site,
-    _server: Server,
-    context: PathBuf,
-}
+const MARK: &str = "\u{feff}";
 
 impl Place {
-    async fn new() -> Self {
-        let site = Site::new();
-        let server = Server::start(&site).await;
-        let context = site.context_file(CIVIL);
-        cli::succeed(&context, ["queue", "create", QUEUE]);
-        Self { site, _server: server, context }
-    }
-
     fn publish(&self, code: i32, bytes: &[u8]) -> (String, String) {
         let file = self.site.path("lines");
         fs::write(&file, bytes).unwrap();

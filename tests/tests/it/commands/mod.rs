@@ -12,3 +12,29 @@ mod stdio;
 mod stdout;
 mod store_check;
 mod token;
+
+use std::path::PathBuf;
+
+use posthouse_tests::harness::cli;
+use posthouse_tests::harness::server::Server;
+use posthouse_tests::harness::site::{CIVIL, Site};
+
+/// The queue of a [`Place`].
+const QUEUE: &str = "identity-cards/applications";
+
+/// A running server with one queue, and a context of a tenant that has every right on it.
+struct Place {
+    site: Site,
+    context: PathBuf,
+    _server: Server,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let site = Site::new();
+        let server = Server::start(&site).await;
+        let context = site.context_file(CIVIL);
+        cli::succeed(&context, ["queue", "create", QUEUE]);
+        Self { site, context, _server: server }
+    }
+}

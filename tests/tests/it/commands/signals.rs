@@ -1,31 +1,15 @@
 //! SIGHUP: a command whose terminal is gone ends as it does for SIGTERM, unless it was told to ignore that (`nohup`).
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::harness::site::Site;
 use posthouse_tests::harness::{PATIENCE, binaries, cli, eventually, signal};
 
-const QUEUE: &str = "identity-cards/applications";
-
-struct Place {
-    _site: Site,
-    _server: Server,
-    context: PathBuf,
-}
-
-impl Place {
-    async fn new() -> Self {
-        let site = Site::new();
-        let server = Server::start(&site).await;
-        let context = site.context_file(CIVIL);
-        cli::succeed(&context, ["queue", "create", QUEUE]);
-        Self { _site: site, _server: server, context }
-    }
-}
+use super::{Place, QUEUE};
 
 /// Runs a client command, if wanted as `nohup` does.
 fn start(context: &Path, arguments: &[&str], ignoring: bool) -> Child {

@@ -3,33 +3,15 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read as _, Write as _, pipe};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
 use posthouse_tests::harness::{binaries, cli, eventually};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-const QUEUE: &str = "identity-cards/applications";
+use super::{Place, QUEUE};
+
 const LINES: usize = 5000;
-
-struct Place {
-    _site: Site,
-    _server: Server,
-    context: PathBuf,
-}
-
-impl Place {
-    async fn new() -> Self {
-        let site = Site::new();
-        let server = Server::start(&site).await;
-        let context = site.context_file(CIVIL);
-        cli::succeed(&context, ["queue", "create", QUEUE]);
-        Self { _site: site, _server: server, context }
-    }
-}
 
 fn lines() -> String {
     (0..LINES).map(|number| format!("{number:0200}\n")).collect()
@@ -92,7 +74,7 @@ async fn publish_waits_for_a_writer_that_takes_its_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn consume_waits_for_a_reader_that_takes_its_time() {
     let place = Place::new().await;
-    let file = place._site.path("lines");
+    let file = place.site.path("lines");
     std::fs::write(&file, lines()).unwrap();
     cli::succeed(&place.context, ["publish".as_ref(), QUEUE.as_ref(), "--file".as_ref(), file.as_os_str()]);
     let (reader, writer) = pipe().unwrap();
