@@ -23,8 +23,7 @@ pub enum OnHangup {
 
 /// Runs the server on a configuration file until SIGINT or SIGTERM, and drains it.
 pub async fn serve(config: &Path, options: ServeOptions, on_hangup: OnHangup) -> Result<(), Failure> {
-    let config = load(config)?;
-    log::start(&config.observe.log);
+    // Before the configuration is read: a signal that comes meanwhile is not lost, and ends nobody.
     let mut interrupts = match on_hangup {
         OnHangup::Reread => Interrupts::without_hangups()?,
         OnHangup::End => Interrupts::watch()?,
@@ -33,6 +32,8 @@ pub async fn serve(config: &Path, options: ServeOptions, on_hangup: OnHangup) ->
         OnHangup::Reread => Some((Hangups::watch()?, Arc::clone(&options.reread))),
         OnHangup::End => None,
     };
+    let config = load(config)?;
+    log::start(&config.observe.log);
     let shutdown = async move { interrupts.next().await };
     let reread = async move {
         let Some((mut hangups, reread)) = rereading else { return std::future::pending().await };

@@ -53,7 +53,7 @@ pub enum Command {
         posthouse dev --dir ~/.local/state/posthouse\n  \
         export POSTHOUSE_CONTEXT=~/.local/state/posthouse/contexts/civil-affairs.toml")]
     Dev {
-        /// The folder; made when missing, kept across restarts.
+        /// The folder, which has to be your own; made when missing, kept across restarts.
         #[arg(long, value_name = "DIR")]
         dir: PathBuf,
         /// A loopback address and port.

@@ -59,10 +59,16 @@ fn parse(text: &str, folder: &Path) -> Result<Config, Vec<ConfigError>> {
         return Err(problems.into_errors());
     }
     let config = read_document(&Section::document(document.get_ref(), &problems), folder);
-    let (errors, notes) = problems.into_found();
+    let (mut errors, notes) = problems.into_found();
     match config {
         Some(config) if errors.is_empty() => Ok(Config { notes, ..config }),
-        _ => Err(errors),
+        _ => {
+            // Whoever corrects the rest is not to come back for what clients would refuse.
+            let refused = notes.into_iter().filter(|note| note.weight == NoteWeight::Refused);
+            errors.extend(refused.map(|note| note.what));
+            errors.sort_by_key(|error| error.line.unwrap_or(0));
+            Err(errors)
+        }
     }
 }
 

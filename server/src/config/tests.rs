@@ -375,6 +375,15 @@ fn what_clients_would_refuse_and_what_is_passed_over_is_noted() {
 }
 
 #[test]
+fn what_clients_would_refuse_is_told_with_all_that_is_wrong() {
+    let errors =
+        errors("key = \"server.key\"", "key = \"server.key\"\nnames = [\"queue.example\"]\ncolour = 1");
+    let [certificate, colour] = &errors[..] else { panic!("{errors:#?}") };
+    assert!(certificate.starts_with("line 6: tls.certificate: clients refuse server.pem"), "{certificate}");
+    assert!(colour.starts_with("line 9: tls.colour: unknown key"), "{colour}");
+}
+
+#[test]
 fn names_that_no_client_can_ask_for_are_refused() {
     for (names, expected) in [
         ("[]", "line 8: tls.names: must not be empty"),
