@@ -103,8 +103,21 @@ pub const RESERVED_FILES: u64 = 640;
 pub const DEFAULT_CONNECTION_AGE: Duration = Duration::from_secs(3600);
 /// `server.max_connection_age_seconds`.
 pub const CONNECTION_AGE_SECONDS: RangeInclusive<u64> = 1..=7 * 24 * 3600;
-/// How long calls may go on, on a connection that has reached its age; streams are told to move at once.
-pub const CONNECTION_AGE_GRACE: Duration = Duration::from_secs(30);
+/// How long calls may go on, on a connection that has reached its age, while they make progress; streams are told to move at
+/// once. Enough for the largest request or answer over a link of 64 kbit/s.
+pub const CONNECTION_AGE_GRACE: Duration = Duration::from_secs(600);
+/// Calls make progress while at least [`LEAST_PROGRESS_BYTES`] pass in each such interval. Longer than a call may wait before
+/// it is answered ([`MAX_WAIT_MS`]).
+pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(30);
+/// See [`PROGRESS_INTERVAL`]: more than pings and their answers take.
+pub const LEAST_PROGRESS_BYTES: u64 = 1 << 10;
+/// How long calls may go on, on a connection that is closed for its calls that failed to authenticate.
+pub const AUTH_FAILURES_GRACE: Duration = Duration::from_secs(30);
+/// After the last call of a connection that was asked to leave: how long its client may take to read what is on its way, and
+/// to close its side. Most close at once.
+pub const LEAVING_CLOSE_DEADLINE: Duration = Duration::from_secs(600);
+/// The same when the server stops, or has other reasons to close the connection.
+pub const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 /// A connection whose calls have failed to authenticate so often in a row is closed.
 pub const MAX_AUTH_FAILURES: u32 = 32;
 /// From the end of the handshake to the first RPC.
@@ -183,6 +196,7 @@ pub const MAX_GRANTS: usize = 64;
 const _: () = assert!(MAX_TOKEN_BYTES < MAX_HEADER_LIST_BYTES as usize);
 const _: () = assert!(STREAM_WINDOW_BYTES <= CONNECTION_WINDOW_BYTES);
 const _: () = assert!(MAX_HANDSHAKES < DEFAULT_MAX_CONNECTIONS);
+const _: () = assert!(PROGRESS_INTERVAL.as_millis() > MAX_WAIT_MS as u128);
 const _: () = assert!(MAX_HANDSHAKES_PER_SOURCE * 4 <= MAX_HANDSHAKES);
 const _: () = assert!(MAX_HANDSHAKES_PER_SOURCE < MAX_UNFINISHED_PER_SOURCE);
 const _: () = assert!(DEFAULT_TOKEN_LIFETIME.as_secs() <= MAX_TOKEN_LIFETIME.as_secs());
@@ -232,6 +246,9 @@ pub const MAX_CREDIT_MESSAGES: u32 = 100_000;
 pub const MAX_CREDIT_BYTES: u64 = 1 << 30;
 /// How long a Receive may wait.
 pub const MAX_WAIT_MS: u64 = 20_000;
+/// Before its caller's deadline, a Receive leases nothing for so long: an answer on its way takes time, and a caller that has
+/// given up does not read it.
+pub const LEASELESS_END: Duration = Duration::from_millis(100);
 /// How long a Receive that does not wait gives a grant that is on its way to the disk.
 pub const GRANT_PATIENCE_MS: u64 = 1_000;
 /// Bytes of a request id.

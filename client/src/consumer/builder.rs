@@ -109,16 +109,18 @@ impl ConsumerBuilder {
     /// Connects and opens the stream. This is tried once: what fails here is told at once.
     pub async fn open(self) -> Result<Consumer, Error> {
         let queue = name::queue(&self.queue, self.context.tenant())?;
-        let session = Session {
+        let mut session = Session {
             context: self.context,
             queue: queue.clone(),
             subscription: self.subscription,
             session_id: rand::random(),
             lease_duration: self.lease_duration,
             open_timeout: self.open_timeout,
+            queue_uid: String::new(),
         };
         let mut ledger = Ledger::new(self.credit);
         let stream = ConsumeStream::open(&session, ledger.open(), None).await?;
+        session.queue_uid.clone_from(&stream.opened.queue_uid);
         let inbox = Arc::new(Inbox::default());
         let (commands, receiver) = mpsc::unbounded_channel();
         let lost = Arc::new(Lost::default());

@@ -20,7 +20,7 @@ use crate::{
     connect::{Connection, MAX_FRAME_BYTES},
     context::Context,
     credentials::Token,
-    error::{ConnectError, Error},
+    error::{ConnectError, Error, Refusal},
     time,
 };
 
@@ -65,6 +65,15 @@ pub(super) struct Session {
     pub(super) session_id: [u8; 16],
     pub(super) lease_duration: Option<Duration>,
     pub(super) open_timeout: Duration,
+    /// The uid of the queue that the first stream was opened on, once it is.
+    pub(super) queue_uid: String,
+}
+
+impl Session {
+    /// Whether a stream has been opened on the queue that the session began on, as far as is known.
+    fn is_on(&self, queue_uid: &str) -> bool {
+        self.queue_uid.is_empty() || queue_uid.is_empty() || self.queue_uid == queue_uid
+    }
 }
 
 impl ConsumeStream {
@@ -100,6 +109,12 @@ impl ConsumeStream {
         let mut stream = Self { requests: Some(requests), responses, token, opened, _connection: connection };
         match stream.next().await? {
             Some(response::Frame::Opened(opened)) if opened.protocol_version == PROTOCOL_VERSION => {
+                if !session.is_on(&opened.queue_uid) {
+                    // What this stream is leased of the other queue goes back.
+                    stream.half_close();
+                    stream.failure().await;
+                    return Err(Refusal::queue_deleted().into());
+                }
                 stream.opened = opened;
                 Ok(stream)
             }

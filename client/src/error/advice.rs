@@ -29,6 +29,7 @@ fn by_reason(reason: ErrorReason) -> Option<&'static str> {
         R::CertificateIdentityInvalid => "use a certificate with exactly one SPIFFE URI of your tenant",
         R::GrantMissing => "check the name, or ask for a token with a grant for this action on it",
         R::QueueNotFound => "check the name, or create the queue",
+        R::QueueDeleted => "open anew if the queue that has the name now is meant",
         R::QueueAlreadyExists => "choose another name, or use the queue that is there",
         R::DepartmentNotFound => "check the name, or have an operator declare the department",
         R::EtagMismatch => "read the queue again and repeat the change on its newest state",
@@ -48,6 +49,7 @@ fn by_reason(reason: ErrorReason) -> Option<&'static str> {
         R::DiskFull => "consume or purge messages, or have an operator add disk; then try again",
         R::ShardHalted => "have an operator look at the server's log for the department's shard",
         R::LimitReached | R::ServerOverloaded => "slow down and try again",
+        R::DeadlineExceeded => "give the call more time",
         R::ServerDraining => "try again: the server is about to restart",
         _ => return None,
     })

@@ -33,6 +33,21 @@ pub struct Violation {
 }
 
 impl Refusal {
+    /// What the server cannot say after a break: that a queue of the same name is another.
+    pub(crate) fn queue_deleted() -> Self {
+        Self(Arc::new(Parts {
+            code: Code::NotFound,
+            message:
+                "the queue was deleted, and another was made under its name, while there was no connection"
+                    .to_owned(),
+            reason: Some("QUEUE_DELETED".to_owned()),
+            metadata: HashMap::new(),
+            retry_after: None,
+            fields: Vec::new(),
+            quotas: Vec::new(),
+        }))
+    }
+
     /// The gRPC code.
     pub fn code(&self) -> Code {
         self.0.code

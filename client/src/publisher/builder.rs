@@ -126,7 +126,7 @@ impl PublisherBuilder {
     /// Connects and opens the stream. This is tried once: what fails here is told at once.
     pub async fn open(self) -> Result<Publisher, Error> {
         let queue = name::queue(&self.queue, self.context.tenant())?;
-        let session = Session {
+        let mut session = Session {
             context: self.context,
             queue: queue.clone(),
             producer_id: rand::random(),
@@ -135,8 +135,10 @@ impl PublisherBuilder {
             capacity: self.settings.max_in_flight_batches + 16,
             tell_message_ids: self.tell_message_ids,
             open_timeout: self.open_timeout,
+            queue_uid: String::new(),
         };
         let stream = PublishStream::open(&session, None).await?;
+        session.queue_uid.clone_from(&stream.opened.queue_uid);
         if stream.opened.next_sequence != 0 {
             return Err(Error::Protocol("a new producer session does not begin at 0"));
         }

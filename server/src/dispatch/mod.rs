@@ -5,6 +5,7 @@
 //! there before it is granted: so nothing is picked twice.
 
 mod pick;
+mod returns;
 mod session;
 mod subscription;
 
@@ -19,14 +20,15 @@ use posthouse_engine::{
     ids::{DepartmentId, QueueRef, SubscriptionId, SubscriptionRef},
     kv::Kv,
     machine::ShardMachine,
-    outcome::Outcome,
-    schema::{Command, ReleaseHolder, Settle, SettleItem, SettleKind},
+    outcome::{LiveDelivery, Outcome},
+    schema::Command,
 };
 
 use crate::shard::{Reply, ShardError};
 use subscription::Subscription;
 
-pub(crate) use session::{Credit, Leased, SessionEvent, SessionHandle, SessionKey, SessionOpen};
+pub(crate) use returns::ReturnTag;
+pub(crate) use session::{Credit, Leased, SessionEvent, SessionHandle, SessionKey, SessionOpen, Unsent};
 pub(crate) use subscription::{Coming, GrantTag};
 
 /// One shard's dispatch.
@@ -66,22 +68,31 @@ impl Dispatch {
         }
     }
 
-    /// A stream has ended. After a clean end, the command that releases its leases.
-    pub(crate) fn close(&mut self, at: SubscriptionRef, key: SessionKey, clean: bool) -> Option<Command> {
+    /// A stream is at its end: nothing more is leased to it. The command that gives back what it was leased and never sent, if
+    /// no newer stream has its session.
+    pub(crate) fn stop(
+        &mut self,
+        at: SubscriptionRef,
+        key: SessionKey,
+        unsent: &[LiveDelivery],
+    ) -> Option<(Command, Reply)> {
         let subscription = self.subscriptions.get_mut(&at)?;
-        let closed = subscription.close(key);
-        if subscription.is_unused() {
-            self.subscriptions.remove(&at);
-        } else {
-            self.dirty.insert(at);
-        }
-        let holder = closed.filter(|_| clean)?;
-        Some(Command::ReleaseHolder(ReleaseHolder {
-            department: at.queue.department.0,
-            queue: at.queue.queue.0,
-            subscription: at.subscription.0,
-            holder: Some(holder),
-        }))
+        let holder = subscription.stop(key)?;
+        subscription.returns().give_back(at, holder, unsent)
+    }
+
+    /// A stream has ended. After a clean end, the command that releases its leases.
+    pub(crate) fn close(
+        &mut self,
+        at: SubscriptionRef,
+        key: SessionKey,
+        clean: bool,
+    ) -> Option<(Command, Reply)> {
+        let subscription = self.subscriptions.get_mut(&at)?;
+        let closed = subscription.close(key).filter(|_| clean);
+        let command = closed.map(|holder| subscription.returns().give_all_back(at, holder));
+        self.tidy(at);
+        command
     }
 
     /// A grant was applied, or refused: it is delivered, or given back.
@@ -89,7 +100,7 @@ impl Dispatch {
         &mut self,
         tag: &GrantTag,
         outcome: Result<Outcome, ShardError>,
-    ) -> Option<Command> {
+    ) -> Option<(Command, Reply)> {
         let at = tag.subscription;
         let granted = match outcome {
             Ok(Outcome::Grant(Ok(granted))) => Some(granted),
@@ -103,9 +114,32 @@ impl Dispatch {
             }
         };
         self.dirty.insert(at);
-        let Some(subscription) = self.subscriptions.get_mut(&at) else { return release(tag, &granted?) };
-        let undelivered = subscription.granted(tag, granted)?;
-        release(tag, &undelivered)
+        let undelivered = match self.subscriptions.get_mut(&at) {
+            Some(subscription) => subscription.granted(tag, granted)?,
+            None => granted?,
+        };
+        let returns = self.subscriptions.entry(at).or_default().returns();
+        let leases: Vec<_> = undelivered.deliveries().collect();
+        let command = returns.give_back(at, tag.holder.clone(), &leases);
+        self.tidy(at);
+        command
+    }
+
+    /// What was given back is free again, or stays as it was.
+    pub(crate) fn given_back(&mut self, tag: ReturnTag) {
+        if let Some(subscription) = self.subscriptions.get_mut(&tag.subscription) {
+            subscription.returns().end(tag);
+            self.tidy(tag.subscription);
+        }
+    }
+
+    /// Forgets a subscription that nobody uses, or looks at it again.
+    fn tidy(&mut self, at: SubscriptionRef) {
+        if self.subscriptions.get(&at).is_some_and(Subscription::is_unused) {
+            self.subscriptions.remove(&at);
+        } else {
+            self.dirty.insert(at);
+        }
     }
 
     /// Performs what a batch asks of the leader.
@@ -207,21 +241,6 @@ impl Dispatch {
 fn all_of(queue: QueueRef) -> RangeInclusive<SubscriptionRef> {
     let at = |id| SubscriptionRef { queue, subscription: SubscriptionId(id) };
     at(0)..=at(u32::MAX)
-}
-
-/// Gives back what could not be delivered; it was not tried, so it does not count.
-fn release(tag: &GrantTag, granted: &posthouse_engine::outcome::Granted) -> Option<Command> {
-    if granted.items.is_empty() {
-        return None;
-    }
-    let items = granted.deliveries().map(|live| SettleItem::one(live.token(), SettleKind::Release, 0));
-    Some(Command::Settle(Settle {
-        department: tag.subscription.queue.department.0,
-        queue: tag.subscription.queue.queue.0,
-        subscription: tag.subscription.subscription.0,
-        holder: Some(tag.holder.clone()),
-        items: SettleItem::together(items),
-    }))
 }
 
 #[cfg(test)]

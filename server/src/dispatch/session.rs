@@ -1,5 +1,10 @@
 //! A session: one consumer's stream as dispatch sees it, and the handle its handler keeps.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use posthouse_engine::{
     ids::{ShardId, SubscriptionRef},
     outcome::LiveDelivery,
@@ -68,6 +73,8 @@ pub(crate) struct Session {
     messages: i64,
     bytes: Option<Bytes>,
     idle_told: bool,
+    /// Its stream is at its end: nothing more is leased to it.
+    stopped: bool,
     events: mpsc::UnboundedSender<SessionEvent>,
 }
 
@@ -81,8 +88,16 @@ struct Bytes {
 impl Session {
     pub(crate) fn new(open: SessionOpen) -> Self {
         let SessionOpen { key, holder, lease_duration_ms, credit, events, .. } = open;
-        let mut session =
-            Self { key, holder, lease_duration_ms, messages: 0, bytes: None, idle_told: false, events };
+        let mut session = Self {
+            key,
+            holder,
+            lease_duration_ms,
+            messages: 0,
+            bytes: None,
+            idle_told: false,
+            stopped: false,
+            events,
+        };
         session.add(credit);
         session
     }
@@ -98,7 +113,7 @@ impl Session {
 
     /// How many messages may be sent now, as far as their number goes.
     pub(crate) fn messages(&self) -> usize {
-        let open = self.bytes.is_none_or(|bytes| bytes.balance > 0);
+        let open = !self.stopped && self.bytes.is_none_or(|bytes| bytes.balance > 0);
         if open { usize::try_from(self.messages).unwrap_or(0) } else { 0 }
     }
 
@@ -108,7 +123,7 @@ impl Session {
 
     /// Takes the credit for one message, if there is enough.
     pub(crate) fn take(&mut self, size: u32) -> bool {
-        if self.messages <= 0 {
+        if self.stopped || self.messages <= 0 {
             return false;
         }
         if let Some(bytes) = &mut self.bytes {
@@ -142,6 +157,10 @@ impl Session {
         }
     }
 
+    pub(crate) fn stop(&mut self) {
+        self.stopped = true;
+    }
+
     /// Whether the stream could be told.
     pub(crate) fn tell(&self, event: SessionEvent) -> bool {
         self.events.send(event).is_ok()
@@ -160,13 +179,25 @@ impl Session {
     }
 }
 
-/// A handler's side of a session. Dropped, it ends the session as a broken stream does: leases stay.
-pub(crate) struct SessionHandle {
+/// A handler's side of a session. When it and every [`Unsent`] of it are dropped, the session ends as a broken stream does:
+/// leases stay.
+pub(crate) struct SessionHandle(Arc<Link>);
+
+/// Leases of deliveries that have not left the server. Dropped before they have, nothing more is leased to the session, and
+/// they go back to the subscription: they were not tried, so that does not count.
+pub(crate) struct Unsent {
+    link: Arc<Link>,
+    leases: Vec<LiveDelivery>,
+}
+
+/// The way from a handler to its session.
+struct Link {
     shards: Shards,
     shard: ShardId,
     subscription: SubscriptionRef,
     key: SessionKey,
-    clean: bool,
+    /// Whether all leases are released at the end.
+    clean: AtomicBool,
 }
 
 impl SessionHandle {
@@ -176,32 +207,66 @@ impl SessionHandle {
         subscription: SubscriptionRef,
         key: SessionKey,
     ) -> Self {
-        Self { shards, shard, subscription, key, clean: false }
+        Self(Arc::new(Link { shards, shard, subscription, key, clean: AtomicBool::new(false) }))
     }
 
     pub(crate) fn add_credit(&self, credit: Credit) {
-        self.shards.send(self.shard, Event::AddCredit(self.shard, self.subscription, self.key, credit));
+        let Link { shards, shard, subscription, key, .. } = &*self.0;
+        shards.send(*shard, Event::AddCredit(*shard, *subscription, *key, credit));
+    }
+
+    /// The session's, and about to be sent.
+    pub(crate) fn unsent(&self, leases: Vec<LiveDelivery>) -> Unsent {
+        Unsent { link: Arc::clone(&self.0), leases }
+    }
+
+    /// Leases nothing more to the session, and gives these back, which have not left the server. What has stays leased.
+    pub(crate) fn stop(&self, unsent: Vec<LiveDelivery>) {
+        self.0.stop(unsent);
     }
 
     /// Ends the session and releases its leases.
-    pub(crate) fn close_clean(mut self) {
-        self.clean = true;
+    pub(crate) fn close_clean(self) {
+        self.0.clean.store(true, Ordering::Release);
     }
 
     /// From now on its leases are released if it is dropped: nobody else could have them.
-    pub(crate) fn release_when_dropped(&mut self) {
-        self.clean = true;
+    pub(crate) fn release_when_dropped(&self) {
+        self.0.clean.store(true, Ordering::Release);
     }
 
     /// Ends the session as a broken stream does.
-    pub(crate) fn close_keeping_leases(mut self) {
-        self.clean = false;
+    pub(crate) fn close_keeping_leases(self) {
+        self.0.clean.store(false, Ordering::Release);
     }
 }
 
-impl Drop for SessionHandle {
+impl Unsent {
+    /// They have left.
+    pub(crate) fn sent(mut self) {
+        self.leases.clear();
+    }
+}
+
+impl Drop for Unsent {
     fn drop(&mut self) {
-        let event = Event::CloseSession(self.shard, self.subscription, self.key, self.clean);
+        if !self.leases.is_empty() {
+            self.link.stop(std::mem::take(&mut self.leases));
+        }
+    }
+}
+
+impl Link {
+    fn stop(&self, unsent: Vec<LiveDelivery>) {
+        let event = Event::StopSession(self.shard, self.subscription, self.key, unsent);
+        self.shards.send(self.shard, event);
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let clean = *self.clean.get_mut();
+        let event = Event::CloseSession(self.shard, self.subscription, self.key, clean);
         self.shards.send(self.shard, event);
     }
 }

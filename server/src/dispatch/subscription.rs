@@ -11,6 +11,7 @@ use posthouse_engine::{
 
 use super::{
     pick::Picker,
+    returns::Returns,
     session::{Credit, Leased, Session, SessionEvent, SessionKey, SessionOpen},
 };
 
@@ -25,6 +26,7 @@ pub(crate) struct Subscription {
     picker: Picker,
     /// The sequence up to which the batches that are under way lease what they store; 0 if they do not.
     ahead: u64,
+    returns: Returns,
 }
 
 /// What was picked for whom, until the grant is applied.
@@ -47,7 +49,8 @@ impl Subscription {
         kv: &dyn Kv,
     ) -> Result<(), Halt> {
         let at = open.subscription;
-        let live = machine.live_leases(kv, at, &open.holder)?;
+        let mut live = machine.live_leases(kv, at, &open.holder)?;
+        live.retain(|live| !self.returns.include(&open.holder, live));
         for old in self.sessions.extract_if(.., |s| s.holder == open.holder) {
             old.tell(SessionEvent::TakenOver);
         }
@@ -76,14 +79,26 @@ impl Subscription {
         }
     }
 
+    /// Leases nothing more to a stream; its holder, if it is still its session's newest.
+    pub(crate) fn stop(&mut self, key: SessionKey) -> Option<Holder> {
+        let session = self.sessions.iter_mut().find(|s| s.key == key)?;
+        session.stop();
+        Some(session.holder.clone())
+    }
+
     /// The holder, if this stream was still its session's newest.
     pub(crate) fn close(&mut self, key: SessionKey) -> Option<Holder> {
         let at = self.sessions.iter().position(|s| s.key == key)?;
         Some(self.sessions.remove(at).holder)
     }
 
+    /// What its holders give back, until that is applied.
+    pub(crate) fn returns(&mut self) -> &mut Returns {
+        &mut self.returns
+    }
+
     pub(crate) fn is_unused(&self) -> bool {
-        self.sessions.is_empty()
+        self.sessions.is_empty() && self.returns.is_empty()
     }
 
     pub(crate) fn returned(&mut self, sequences: Vec<u64>) {

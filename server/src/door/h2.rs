@@ -10,6 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use futures_util::{FutureExt as _, future::Map};
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -22,16 +23,18 @@ use tonic::body::Body;
 use tower::{Service, ServiceExt as _, util::Oneshot};
 
 use super::{
+    body::{OnceTaken, Received},
     leaving::{AuthFailures, Leaving, jittered, leave_in_time},
+    transport::{Passed, Transport, close},
     trust::Vouching,
 };
 use crate::{
     identity::{CertificateError, ConnIdentity},
     limits::{
-        CERTIFICATE_CHECK_INTERVAL, CONNECTION_WINDOW_BYTES, FIRST_RPC_DEADLINE, FRAMES_OF_WINDOW,
-        H2_FRAME_HEAD_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LEAST_H2_FRAME_BYTES,
-        LEAST_STREAM_WINDOW_BYTES, LEAST_UNSENT_BYTES, MAX_HEADER_LIST_BYTES, MAX_STREAMS_PER_CONNECTION,
-        REFUSED_CONNECTION_LIFETIME, STREAM_WINDOW_BYTES, WINDOWS_BYTES,
+        CERTIFICATE_CHECK_INTERVAL, CLOSE_DEADLINE, CONNECTION_WINDOW_BYTES, FIRST_RPC_DEADLINE,
+        FRAMES_OF_WINDOW, H2_FRAME_HEAD_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LEAST_H2_FRAME_BYTES,
+        LEAST_STREAM_WINDOW_BYTES, LEAST_UNSENT_BYTES, LEAVING_CLOSE_DEADLINE, MAX_HEADER_LIST_BYTES,
+        MAX_STREAMS_PER_CONNECTION, REFUSED_CONNECTION_LIFETIME, STREAM_WINDOW_BYTES, WINDOWS_BYTES,
     },
 };
 
@@ -89,6 +92,17 @@ impl Windows {
     }
 }
 
+/// How the calls of a connection have ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// All that was accepted has been answered, or the peer has broken the protocol or the connection.
+    Over,
+    /// The peer answers no pings.
+    Deaf,
+    /// Calls were cut off.
+    Cut,
+}
+
 /// Serves calls to the connection's end: the peer's, the certificate's, its age's, or the server's.
 pub(super) async fn serve<S: Calls>(
     mut stream: TlsStream<TcpStream>,
@@ -96,26 +110,54 @@ pub(super) async fn serve<S: Calls>(
     visitor: Visitor,
     drain: &CancellationToken,
 ) {
+    let leaving = Leaving(drain.child_token());
+    stream.get_mut().1.set_buffer_limit(Some(Windows::of_one_in(visitor.open).unsent_bytes()));
+    let (transport, passed, mut returned) = Transport::lend(stream);
+    // Boxed, so that what is done with the stream afterwards takes no room beside it.
+    let ended = Box::pin(serve_calls(transport, passed, calls, visitor, leaving.clone())).await;
+    // Without HTTP/2 nobody has it any more.
+    let Ok(stream) = returned.try_recv() else { return };
+    let patience = if ended == Ended::Over && leaving.0.is_cancelled() {
+        LEAVING_CLOSE_DEADLINE
+    } else {
+        CLOSE_DEADLINE
+    };
+    if ended != Ended::Deaf {
+        tokio::select! {
+            () = close(stream, patience) => {}
+            () = async {
+                drain.cancelled().await;
+                sleep(CLOSE_DEADLINE).await;
+            } => {}
+        }
+    }
+}
+
+/// Serves calls until there are no more, or they are cut off.
+async fn serve_calls<S: Calls>(
+    transport: Transport,
+    passed: Passed,
+    calls: S,
+    visitor: Visitor,
+    leaving: Leaving,
+) -> Ended {
     let Visitor { identity, vouching, max_age, open } = visitor;
-    let called = Arc::new(AtomicBool::new(false));
-    let (leaving, failures) = (Leaving(drain.child_token()), AuthFailures::default());
+    let (called, failures) = (Arc::new(AtomicBool::new(false)), AuthFailures::default());
     let mut end = pin!(end(identity.clone(), Arc::clone(&called), vouching));
-    let mut left = pin!(leave_in_time(jittered(max_age), failures.clone(), leaving.clone()));
+    let mut left = pin!(leave_in_time(jittered(max_age), failures.clone(), leaving.clone(), passed));
     let service = Handing { calls, identity, called, leaving: leaving.clone(), failures };
-    let windows = Windows::of_one_in(open);
-    stream.get_mut().1.set_buffer_limit(Some(windows.unsent_bytes()));
-    let mut connection = pin!(builder(windows).serve_connection(TokioIo::new(stream), service));
+    let builder = builder(Windows::of_one_in(open));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(transport), service));
     let mut told = false;
     loop {
         tokio::select! {
             result = connection.as_mut() => {
-                if let Err(error) = result {
-                    tracing::debug!(error = %causes(&error), "connection broken");
-                }
-                return;
+                let Err(error) = result else { return Ended::Over };
+                tracing::debug!(error = %causes(&error), "connection broken");
+                return if error.is_timeout() { Ended::Deaf } else { Ended::Over };
             }
-            () = &mut end => return,
-            () = &mut left => return,
+            () = &mut end => return Ended::Cut,
+            () = &mut left => return Ended::Cut,
             () = leaving.0.cancelled(), if !told => {
                 // GOAWAY: no new calls; the loop goes on until those under way have ended.
                 connection.as_mut().graceful_shutdown();
@@ -171,6 +213,8 @@ async fn certificate_end(not_after: SystemTime) {
     }
 }
 
+type Answer = Result<Response<Body>, Infallible>;
+
 /// Hands each call over with what is known of its connection.
 struct Handing<S> {
     calls: S,
@@ -184,11 +228,11 @@ struct Handing<S> {
 impl<S: Calls> hyper::service::Service<Request<Incoming>> for Handing<S> {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Oneshot<S, Request<Body>>;
+    type Future = Map<Oneshot<S, Request<Body>>, fn(Answer) -> Answer>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.called.store(true, Ordering::Relaxed);
-        let mut request = request.map(|body| Body::new(Parted::new(body)));
+        let mut request = request.map(|body| Body::new(Parted::new(Received::new(body))));
         let extensions = request.extensions_mut();
         match &self.identity {
             Ok(identity) => extensions.insert(Arc::clone(identity)).map(drop),
@@ -196,7 +240,7 @@ impl<S: Calls> hyper::service::Service<Request<Incoming>> for Handing<S> {
         };
         extensions.insert(self.leaving.clone());
         extensions.insert(self.failures.clone());
-        self.calls.clone().oneshot(request)
+        self.calls.clone().oneshot(request).map(|answer| answer.map(OnceTaken::watch))
     }
 }
 

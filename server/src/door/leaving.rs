@@ -9,10 +9,14 @@ use std::{
 };
 
 use rand::RngExt as _;
-use tokio::{sync::Notify, time::sleep};
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::limits::{CONNECTION_AGE_GRACE, MAX_AUTH_FAILURES};
+use super::transport::Passed;
+use crate::limits::{AUTH_FAILURES_GRACE, CONNECTION_AGE_GRACE, MAX_AUTH_FAILURES};
 
 /// In each request's extensions: cancelled when the connection, or the server, is about to close. Streams tell their
 /// clients to move then.
@@ -47,16 +51,22 @@ impl AuthFailures {
     }
 }
 
-/// Asks the connection to leave when its time has come, and returns when it has had the time to.
-pub(super) async fn leave_in_time(age: Duration, failures: AuthFailures, leaving: Leaving) {
-    tokio::select! {
-        () = sleep(age) => tracing::debug!("the connection has reached its age; its client is asked to open another"),
+/// Asks the connection to leave when its time has come, and returns when it has had the time to: when what it was at makes no
+/// progress, or has taken far too long.
+pub(super) async fn leave_in_time(age: Duration, failures: AuthFailures, leaving: Leaving, passed: Passed) {
+    let grace = tokio::select! {
+        () = sleep(age) => {
+            tracing::debug!("the connection has reached its age; its client is asked to open another");
+            CONNECTION_AGE_GRACE
+        }
         () = failures.too_many() => {
             tracing::warn!(failures = MAX_AUTH_FAILURES, "connection closed: its calls fail to authenticate");
+            AUTH_FAILURES_GRACE
         }
-    }
+    };
     leaving.0.cancel();
-    sleep(CONNECTION_AGE_GRACE).await;
+    // It has ended in either case.
+    let _ = timeout(grace, passed.stalled()).await;
 }
 
 /// An age a tenth more or less, so that connections that were opened together do not all come back together.

@@ -6,6 +6,7 @@
 //! afresh; certificate and authorities are replaced while it runs ([`Trust`]).
 
 mod authorities;
+mod body;
 mod callers;
 mod connection;
 mod files;
@@ -15,6 +16,7 @@ mod leaving;
 mod slots;
 mod sources;
 mod tls;
+mod transport;
 mod trust;
 
 use std::{
@@ -29,6 +31,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use authorities::Authorities;
+pub use body::OnceTaken;
 pub use h2::Calls;
 pub use judgement::{CertificateFault, Judgement, names_dropped};
 pub use leaving::{AuthFailures, Leaving};

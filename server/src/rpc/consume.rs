@@ -19,6 +19,7 @@ use super::{
     consume_stream::ConsumeStream,
     context::{Context, FoundQueue, admission, holder, queue_name, subscription_name},
     convert,
+    deadline::Deadline,
     lasting::Lasting,
     notes, receive,
     settlements::{self, Decided},
@@ -179,8 +180,12 @@ impl Consumer for ConsumerService {
     async fn receive(&self, request: Request<ReceiveRequest>) -> Result<Response<ReceiveResponse>, Status> {
         let admission = admission(&request)?;
         Call::names(&request, &request.get_ref().queue);
-        let deliveries = receive::receive(&self.context, &admission, request.into_inner()).await?;
-        Ok(Response::new(ReceiveResponse { deliveries }))
+        let deadline = Deadline::of(&request);
+        let received = receive::receive(&self.context, &admission, request.into_inner(), deadline).await;
+        let (deliveries, taken) = received?;
+        let mut response = Response::new(ReceiveResponse { deliveries });
+        taken.map(|taken| response.extensions_mut().insert(taken));
+        Ok(response)
     }
 
     async fn settle(&self, request: Request<SettleRequest>) -> Result<Response<SettleResponse>, Status> {

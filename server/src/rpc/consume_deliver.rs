@@ -36,8 +36,8 @@ pub(crate) struct Backlog {
 /// Deliveries that were read.
 #[derive(Debug, Default)]
 pub(crate) struct Read {
-    /// One item per frame.
-    pub(crate) frames: Vec<DeliveryBatch>,
+    /// One item per frame: the frame, and which of its leases the session got on this stream.
+    pub(crate) frames: Vec<(DeliveryBatch, Vec<LiveDelivery>)>,
     /// How many leases they were.
     pub(crate) count: usize,
     /// Those whose message was purged meanwhile.
@@ -61,6 +61,11 @@ impl Backlog {
 
     pub(crate) fn len(&self) -> usize {
         self.leased.len()
+    }
+
+    /// Ends it; what this stream was leased and has not read.
+    pub(crate) fn unread(self) -> impl Iterator<Item = LiveDelivery> {
+        self.leased.into_iter().filter(|(_, resumed)| !resumed).map(|(leased, _)| leased.live)
     }
 
     /// What an earlier stream had is not all sent again yet.
@@ -97,7 +102,9 @@ impl Backlog {
         }
         for deliveries in frames {
             notes::delivered(&context.observer, source, &deliveries).await;
-            read.frames.push(batch(deliveries));
+            let new = deliveries.iter().filter(|delivery| !delivery.resumed).map(|delivery| delivery.live);
+            let new = new.collect();
+            read.frames.push((batch(deliveries), new));
         }
         if let Some(bytes) = sum.checked_div(read.count - read.gone.len()) {
             self.delivery_bytes = bytes;

@@ -1,20 +1,28 @@
 //! A consume stream: leases out, settlements in.
 
-use std::{pin::Pin, sync::Arc, time::SystemTime};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use futures_util::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, stream::FuturesOrdered};
 use posthouse_proto::v1::{
-    ConsumeOpened, ConsumeRequest, ConsumeResponse, Drain, ErrorReason, ExtendFrame, ExtendedFrame,
-    Heartbeat, Idle, OpenConsume, Pong, RefreshToken, SettleFrame, TokenRefreshed, consume_request as from,
+    ConsumeOpened, ConsumeRequest, ConsumeResponse, Drain, ExtendFrame, ExtendedFrame, Heartbeat, Idle,
+    OpenConsume, Pong, RefreshToken, SettleFrame, TokenRefreshed, consume_request as from,
     consume_response as out,
 };
-use tokio::{sync::mpsc, time::Instant};
-use tonic::{Code, Status, Streaming};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
+use tonic::{Status, Streaming};
 
 use super::{
     consume::Source,
     consume_credit::Balance,
     consume_deliver::Backlog,
+    consume_end::{Outgoing, ended, unread},
     context::Context,
     convert,
     lasting::Lasting,
@@ -37,10 +45,12 @@ use crate::{
 const MAX_SETTLES_ON_THEIR_WAY: usize = 64;
 /// Answers that a client does not read; beyond, it is not listened to either.
 const MAX_ANSWERS_WAITING: usize = 64;
+/// How long settlements are still taken from a client that has gone away.
+const LAST_SETTLEMENTS: Duration = Duration::from_secs(5);
 /// Leases that wait for their bodies; beyond, no more are taken from dispatch.
 const MAX_BACKLOG: usize = 512;
 
-type Answer = Pin<Box<dyn Future<Output = Result<out::Frame, ApiError>> + Send>>;
+type Answer = Pin<Box<dyn Future<Output = Result<Outgoing, ApiError>> + Send>>;
 
 /// One consume stream.
 pub(crate) struct ConsumeStream {
@@ -83,35 +93,40 @@ impl ConsumeStream {
         let (mut out, frames) = outlet();
         let streams = self.context.streams.clone();
         streams.spawn(async move {
-            let ended = self.serve(&admission, requests, &mut out).await;
-            out.end(ended);
+            match self.serve(&admission, requests, &mut out).await {
+                Ok(session) => out.end_well(|| session.close_clean()),
+                Err(error) => out.end(Err(error)),
+            }
         });
-        frames.map_ok(|frame| ConsumeResponse { frame: Some(frame) })
+        frames.map_ok(Outgoing::leave)
     }
 
+    /// Serves the stream to its end. After the client's clean end, the session, whose leases are to be released when the
+    /// client has taken the answers.
     async fn serve(
         &self,
         admission: &Admission<methods::Consume>,
         mut requests: Streaming<ConsumeRequest>,
-        out: &mut Outlet<out::Frame>,
-    ) -> Result<(), ApiError> {
+        out: &mut Outlet<Outgoing>,
+    ) -> Result<SessionHandle, ApiError> {
         let first = first_frame(&mut requests, &self.connection.leaving).await?;
         let Some(from::Frame::Open(open)) = first.and_then(|f| f.frame) else {
             return Err(ApiError::frame("the first frame must be Open"));
         };
         let mut open = self.open(admission, open).await?;
         let ended = self.exchange(&mut open, &mut requests, out).await;
-        let Open { session, answers, .. } = open;
-        if ended.is_ok() {
-            // The client's clean end. Its settlements are before this in the shard's line.
-            session.close_clean();
-        } else {
-            session.close_keeping_leases();
+        if out.is_gone() {
+            // It ends with the body, whose rest is here.
+            let _ = timeout(LAST_SETTLEMENTS, self.settle_rest(&mut open, &mut requests)).await;
         }
-        // What was accepted is answered, however the stream ends; no more is delivered.
-        out.retain(|frame| !matches!(frame, out::Frame::Deliveries(_)));
+        let Open { session, told, answers, backlog, .. } = open;
+        // No more is delivered, and what has not left goes to others. What may have reached the client stays leased.
+        session.stop(unread(told, backlog));
+        out.retain(|outgoing| outgoing.unsent.is_none());
+        // What was accepted is answered, however the stream ends. A session that is dropped keeps its leases.
         let answered = out.finish(answers).await;
-        ended.and(answered)
+        ended.and(answered)?;
+        Ok(session)
     }
 
     async fn open(
@@ -165,7 +180,7 @@ impl ConsumeStream {
         &self,
         open: &mut Open,
         requests: &mut Streaming<ConsumeRequest>,
-        out: &mut Outlet<out::Frame>,
+        out: &mut Outlet<Outgoing>,
     ) -> Result<(), ApiError> {
         let mut ticks = ticks();
         loop {
@@ -196,8 +211,23 @@ impl ConsumeStream {
         }
     }
 
+    /// Makes the settlements that had come before the client went away, although nobody hears of it.
+    async fn settle_rest(&self, open: &mut Open, requests: &mut Streaming<ConsumeRequest>) {
+        loop {
+            let room = open.answers.len() < MAX_SETTLES_ON_THEIR_WAY;
+            tokio::select! {
+                Some(_) = open.answers.next(), if !room => {}
+                request = requests.message(), if room => match request {
+                    Ok(Some(ConsumeRequest { frame: Some(from::Frame::Settle(frame)) })) => self.settle(open, frame),
+                    Ok(Some(_)) => {}
+                    Ok(None) | Err(_) => return,
+                },
+            }
+        }
+    }
+
     /// What only time tells.
-    fn look_around(&self, open: &mut Open, out: &mut Outlet<out::Frame>) -> Result<(), ApiError> {
+    fn look_around(&self, open: &mut Open, out: &mut Outlet<Outgoing>) -> Result<(), ApiError> {
         open.source.permit.check_again(SystemTime::now())?;
         if self.connection.leaving.is_cancelled() {
             drain(open, out);
@@ -207,17 +237,18 @@ impl ConsumeStream {
             return Err(ApiError::draining());
         }
         if out.silence() >= HEARTBEAT {
-            out.send(out::Frame::Heartbeat(Heartbeat {}));
+            out.send(out::Frame::Heartbeat(Heartbeat {}).into());
         }
         Ok(())
     }
 
-    async fn deliver(&self, open: &mut Open, out: &mut Outlet<out::Frame>) -> Result<(), ApiError> {
+    async fn deliver(&self, open: &mut Open, out: &mut Outlet<Outgoing>) -> Result<(), ApiError> {
         // The right is looked at again here, not only when the stream was opened.
         open.source.permit.check_again(SystemTime::now())?;
         let read = open.backlog.read(&self.context, &open.source).await?;
-        for deliveries in read.frames {
-            out.send(out::Frame::Deliveries(deliveries));
+        for (deliveries, leases) in read.frames {
+            let frame = out::Frame::Deliveries(deliveries);
+            out.send(Outgoing { frame, unsent: Some(open.session.unsent(leases)) });
         }
         give(&open.session, open.balance.sent(read.count, &read.gone));
         Ok(())
@@ -228,19 +259,11 @@ impl ConsumeStream {
         &self,
         open: &mut Open,
         request: ConsumeRequest,
-        out: &mut Outlet<out::Frame>,
+        out: &mut Outlet<Outgoing>,
     ) -> Result<(), ApiError> {
         match request.frame {
             Some(from::Frame::Credit(credit)) => give(&open.session, open.balance.add(&credit)?),
-            Some(from::Frame::Settle(SettleFrame { settle_id, settlements })) => {
-                let (context, source) = (Arc::clone(&self.context), Arc::clone(&open.source));
-                let settled = async move {
-                    let decided = source.settle(&context, settlements).await?;
-                    Ok(out::Frame::Settled(decided.frame(settle_id)))
-                };
-                // On record even if the client goes.
-                begin(&mut open.answers, Lasting::new(&self.context.streams, settled));
-            }
+            Some(from::Frame::Settle(frame)) => self.settle(open, frame),
             Some(from::Frame::Extend(ExtendFrame { extend_id, tokens, lease_duration })) => {
                 let (context, source) = (Arc::clone(&self.context), Arc::clone(&open.source));
                 begin(&mut open.answers, async move {
@@ -249,7 +272,7 @@ impl ConsumeStream {
                         Err(error) => tokens.iter().map(|_| convert::refused_extension(&error)).collect(),
                         Ok(_) => source.extend(&context, &tokens, lease_duration.as_ref()).await?,
                     };
-                    Ok(out::Frame::Extended(ExtendedFrame { extend_id, results }))
+                    Ok(out::Frame::Extended(ExtendedFrame { extend_id, results }).into())
                 });
             }
             Some(from::Frame::RefreshToken(RefreshToken { token })) => {
@@ -259,20 +282,32 @@ impl ConsumeStream {
                 let source = Source { permit, queue: queue.clone(), at: *at, holder: holder.clone() };
                 open.source = Arc::new(source);
                 let refreshed = TokenRefreshed { expire_time: Some(expire_time) };
-                out.send(out::Frame::TokenRefreshed(refreshed));
+                out.send(out::Frame::TokenRefreshed(refreshed).into());
             }
-            Some(from::Frame::Ping(ping)) => out.send(out::Frame::Pong(Pong { ping_id: ping.ping_id })),
+            Some(from::Frame::Ping(ping)) => {
+                out.send(out::Frame::Pong(Pong { ping_id: ping.ping_id }).into());
+            }
             Some(from::Frame::Open(_)) => return Err(ApiError::frame("Open is for the first frame only")),
             None => return Err(ApiError::frame("the frame is of a kind this server does not know")),
         }
         Ok(())
+    }
+
+    fn settle(&self, open: &mut Open, SettleFrame { settle_id, settlements }: SettleFrame) {
+        let (context, source) = (Arc::clone(&self.context), Arc::clone(&open.source));
+        let settled = async move {
+            let decided = source.settle(&context, settlements).await?;
+            Ok(out::Frame::Settled(decided.frame(settle_id)).into())
+        };
+        // On record even if the client goes.
+        begin(&mut open.answers, Lasting::new(&self.context.streams, settled));
     }
 }
 
 /// Begins an answer now, so that settlements reach the log in the order they came.
 fn begin(
     answers: &mut FuturesOrdered<Answer>,
-    answer: impl Future<Output = Result<out::Frame, ApiError>> + Send + 'static,
+    answer: impl Future<Output = Result<Outgoing, ApiError>> + Send + 'static,
 ) {
     let mut answer = Box::pin(answer);
     answers.push_back(match answer.as_mut().now_or_never() {
@@ -282,15 +317,16 @@ fn begin(
 }
 
 /// What dispatch has for the client.
-fn hear(open: &mut Open, event: SessionEvent, out: &mut Outlet<out::Frame>) -> Result<(), ApiError> {
+fn hear(open: &mut Open, event: SessionEvent, out: &mut Outlet<Outgoing>) -> Result<(), ApiError> {
     match event {
         SessionEvent::Resumed(leased) => {
             let opened = ConsumeOpened {
                 protocol_version: PROTOCOL_VERSION,
                 lease_duration: Some(convert::duration(open.lease_duration_ms)),
                 resumed_leases: u32::try_from(leased.len()).unwrap_or(u32::MAX),
+                queue_uid: convert::queue_uid(open.source.at.queue),
             };
-            out.send(out::Frame::Opened(opened));
+            out.send(out::Frame::Opened(opened).into());
             open.balance.take(&leased);
             open.backlog.push(leased, true);
         }
@@ -303,7 +339,7 @@ fn hear(open: &mut Open, event: SessionEvent, out: &mut Outlet<out::Frame>) -> R
             while let Some(Some(answer)) = open.answers.next().now_or_never() {
                 out.send(answer?);
             }
-            out.send(out::Frame::Idle(Idle { waiting, parked }));
+            out.send(out::Frame::Idle(Idle { waiting, parked }).into());
         }
         SessionEvent::Drain => drain(open, out),
         ended_by => return Err(ended(&ended_by)),
@@ -312,10 +348,10 @@ fn hear(open: &mut Open, event: SessionEvent, out: &mut Outlet<out::Frame>) -> R
 }
 
 /// Tells the client, once, to go on elsewhere.
-fn drain(open: &mut Open, out: &mut Outlet<out::Frame>) {
+fn drain(open: &mut Open, out: &mut Outlet<Outgoing>) {
     if open.drained.is_none() {
         open.drained = Some(Instant::now() + DRAIN_PATIENCE);
-        out.send(out::Frame::Drain(Drain::default()));
+        out.send(out::Frame::Drain(Drain::default()).into());
     }
 }
 
@@ -323,30 +359,4 @@ fn give(session: &SessionHandle, credit: Credit) {
     if credit.messages > 0 || credit.bytes > 0 {
         session.add_credit(credit);
     }
-}
-
-/// Why dispatch has ended a stream.
-pub(crate) fn ended(event: &SessionEvent) -> ApiError {
-    let (code, reason, text) = match event {
-        SessionEvent::TakenOver => {
-            let text = "a newer stream with the same session id has taken over; use one stream per session";
-            (Code::Aborted, ErrorReason::SessionTakenOver, text)
-        }
-        SessionEvent::QueueDeleted => (Code::NotFound, ErrorReason::QueueDeleted, "the queue was deleted"),
-        SessionEvent::DepartmentClosed => {
-            let text = "the department is closed: it is no longer in the server's configuration";
-            (Code::FailedPrecondition, ErrorReason::DepartmentClosed, text)
-        }
-        SessionEvent::Halted => {
-            let text = "the department's shard is halted after a failed check; an operator must look at the server's log";
-            (Code::Unavailable, ErrorReason::ShardHalted, text)
-        }
-        SessionEvent::Drain
-        | SessionEvent::Resumed(_)
-        | SessionEvent::Granted(_)
-        | SessionEvent::Idle { .. } => {
-            return ApiError::draining();
-        }
-    };
-    ApiError::new(code, reason, text)
 }

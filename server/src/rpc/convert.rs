@@ -274,6 +274,11 @@ fn settled_by_another() -> ApiError {
     ApiError::new(Code::FailedPrecondition, ErrorReason::SettledByAnother, text)
 }
 
+/// What tells a queue from every other, also of the same name.
+pub(crate) fn queue_uid(at: QueueRef) -> String {
+    format!("{:08x}{:08x}", at.department.0, at.queue.0)
+}
+
 /// A queue as the wire carries it.
 pub(crate) fn queue(name: &QueueResource, view: &QueueView) -> v1::Queue {
     let QueueSettings { max_message_bytes, lease_duration_ms, max_attempts, dead_letter_queue } =
@@ -285,7 +290,7 @@ pub(crate) fn queue(name: &QueueResource, view: &QueueView) -> v1::Queue {
     };
     v1::Queue {
         name: name.to_string(),
-        uid: format!("{:08x}{:08x}", view.department.0, view.queue.0),
+        uid: queue_uid(QueueRef { department: view.department, queue: view.queue }),
         etag: view.revision.to_string(),
         create_time: Some(timestamp(view.created_at_ms)),
         update_time: Some(timestamp(view.updated_at_ms)),

@@ -37,8 +37,13 @@ impl ApiError {
                 Self::frame("a frame could not be decoded; send what proto/posthouse/v1 describes")
             }
             Code::OutOfRange | Code::ResourceExhausted => Self::too_large(),
-            code => Self::new(code, ErrorReason::FrameInvalid, "the client's half of the stream broke off"),
+            _ => Self::broken_off(),
         }
+    }
+
+    /// The client has reset its call, or its connection is gone.
+    fn broken_off() -> Self {
+        Self::new(Code::Cancelled, ErrorReason::FrameInvalid, "the client's half of the call broke off")
     }
 
     /// A refusal by the gRPC library, if this is one: the library gives no reasons.
@@ -48,6 +53,8 @@ impl ApiError {
                 Self::frame("the request could not be decoded; send what proto/posthouse/v1 describes")
             }
             Code::OutOfRange | Code::ResourceExhausted => Self::too_large(),
+            // The library's word for an error of the body that it does not know.
+            Code::Unknown => Self::broken_off(),
             Code::Unimplemented if status.metadata().contains_key("grpc-accept-encoding") => {
                 let text = "the request is compressed in a way that the server does not read; send it plain";
                 Self::new(Code::Unimplemented, ErrorReason::FrameInvalid, text)
@@ -70,6 +77,13 @@ impl ApiError {
         let most = limits::MAX_FRAME_BYTES;
         let text = format!("a request or frame is larger than {most} bytes; send less at once");
         Self::new(Code::OutOfRange, ErrorReason::FrameInvalid, text).with_limit(most)
+    }
+
+    /// The queue that a call or a stream has found by its name is no more. Ids are never used again: one of the same name that
+    /// was made since is another.
+    pub(crate) fn queue_deleted() -> Self {
+        let text = "the queue was deleted; a queue that was made under its name since then is another, which has to be opened anew";
+        Self::new(Code::NotFound, ErrorReason::QueueDeleted, text)
     }
 
     /// The server is about to stop.
@@ -168,7 +182,7 @@ impl From<PublishError> for ApiError {
         let text = error.to_string();
         match error {
             PublishError::Department(why) => why.into(),
-            PublishError::QueueNotFound => no_queue(),
+            PublishError::QueueNotFound => Self::queue_deleted(),
             PublishError::Fenced { .. } => Self::new(
                 Code::FailedPrecondition,
                 ErrorReason::ProducerFenced,
@@ -195,7 +209,7 @@ impl From<SubscriptionError> for ApiError {
     fn from(error: SubscriptionError) -> Self {
         match error {
             SubscriptionError::Department(why) => why.into(),
-            SubscriptionError::QueueNotFound => no_queue(),
+            SubscriptionError::QueueNotFound => Self::queue_deleted(),
             SubscriptionError::SubscriptionNotFound => {
                 Self::new(Code::NotFound, ErrorReason::SubscriptionNotFound, error.to_string())
             }

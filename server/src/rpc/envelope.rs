@@ -17,7 +17,7 @@ use http::{
 use tonic::{Status, body::Body};
 use tower::Service;
 
-use super::status::ApiError;
+use super::{deadline::Deadline, status::ApiError};
 
 /// Told with a refused encoding: those that are taken.
 const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
@@ -48,10 +48,16 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        match no_grpc(&request) {
-            Some(refusal) => Either::Right(ready(Ok(refusal))),
-            None => Either::Left(self.inner.call(request).map(explained)),
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        if let Some(refusal) = no_grpc(&request) {
+            return Either::Right(ready(Ok(refusal)));
+        }
+        match Deadline::read(request.headers()) {
+            Ok(deadline) => {
+                deadline.map(|deadline| request.extensions_mut().insert(deadline));
+                Either::Left(self.inner.call(request).map(explained))
+            }
+            Err(error) => Either::Right(ready(Ok(Status::from(error).into_http()))),
         }
     }
 }

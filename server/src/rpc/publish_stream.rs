@@ -135,7 +135,9 @@ impl PublishStream {
             Some(producer) => self.next_sequence(&target, admission.principal(), producer).await?,
         };
         let (place, max_message_bytes) = (target.quota.open_stream()?, target.max_message_bytes());
-        let opened = Opened { protocol_version: PROTOCOL_VERSION, next_sequence, max_message_bytes };
+        let queue_uid = convert::queue_uid(target.queue.at);
+        let opened =
+            Opened { protocol_version: PROTOCOL_VERSION, next_sequence, max_message_bytes, queue_uid };
         out.send(out::Frame::Opened(opened));
         Ok(Opening {
             target: Arc::new(target),

@@ -2,19 +2,17 @@
 
 use std::time::Duration;
 
-use posthouse_engine::{
-    outcome::LiveDelivery,
-    schema::{SettleItem, SettleKind},
-};
+use posthouse_engine::outcome::LiveDelivery;
 use posthouse_proto::v1::{Delivery, ErrorReason, ReceiveRequest};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    consume::Source, consume_deliver::deliveries, context::Context, convert, notes, outgoing::Outgoing,
-    status::ApiError,
+    consume::Source, consume_deliver::deliveries, context::Context, convert, deadline::Deadline, notes,
+    outgoing::Outgoing, status::ApiError,
 };
 use crate::{
     dispatch::{Credit, Leased, SessionEvent, SessionOpen},
+    door::OnceTaken,
     limits,
     policy::{Admission, methods},
 };
@@ -22,12 +20,14 @@ use crate::{
 /// Tag and length of one delivery in the answer.
 const FRAMING_BYTES: usize = 6;
 
-/// Leases up to `max_messages`, waiting up to `wait` for the first.
+/// Leases up to `max_messages`, waiting up to `wait` for the first, and not up to the caller's deadline. With the deliveries
+/// comes what to do once the caller has been sent them: if it goes away before, they are released.
 pub(crate) async fn receive(
     context: &Context,
     admission: &Admission<methods::Receive>,
     request: ReceiveRequest,
-) -> Result<Vec<Delivery>, ApiError> {
+    deadline: Option<Deadline>,
+) -> Result<(Vec<Delivery>, Option<OnceTaken>), ApiError> {
     let most = u32::try_from(limits::MAX_SETTLEMENTS).unwrap_or(u32::MAX);
     if !(1..=most).contains(&request.max_messages) {
         let text = format!("must be 1 to {most}");
@@ -45,9 +45,10 @@ pub(crate) async fn receive(
         let (at, shard) = (source.at, source.queue.department.shard);
         let counts = context.shards.query(shard, move |m, kv| m.counts(kv, at)).await??;
         if counts.unwrap_or_default().ready == 0 {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), None));
         }
     }
+    let until = until(wait_ms, deadline)?;
     let (events, mut told) = mpsc::unbounded_channel();
     let limit = u64::try_from(limits::MAX_PUBLISH_BYTES).unwrap_or(u64::MAX);
     let bytes = if request.max_bytes == 0 { limit } else { request.max_bytes.min(limit) };
@@ -59,27 +60,41 @@ pub(crate) async fn receive(
         credit: Credit { messages: request.max_messages, bytes },
         events,
     };
-    let mut session = context.shards.open_session(source.queue.department.shard, open);
+    let session = context.shards.open_session(source.queue.department.shard, open);
     // Nobody else knows this session: what is leased to it and not answered goes back.
     session.release_when_dropped();
-    let granted = granted(&mut told, Duration::from_millis(wait_ms)).await?;
+    let granted = granted(&mut told, until, wait_ms == 0).await?;
     source.permit.check_again(super::context::now())?;
     let mut deliveries = deliveries(context, &source, &granted).await?;
     let rest = deliveries.split_off(fitting(&deliveries));
-    release(context, &source, &rest);
-    session.close_keeping_leases();
+    session.stop(rest.iter().map(|delivery| delivery.live).collect());
     notes::delivered(&context.observer, &source, &deliveries).await;
-    Ok(deliveries.into_iter().map(Outgoing::whole).collect())
+    // Reading, and recording, take their time.
+    deadline.map_or(Ok(()), Deadline::check)?;
+    let taken = OnceTaken::new(|| session.close_keeping_leases());
+    Ok((deliveries.into_iter().map(Outgoing::whole).collect(), Some(taken)))
+}
+
+/// How long messages may be leased to a call.
+fn until(wait_ms: u64, deadline: Option<Deadline>) -> Result<Instant, ApiError> {
+    // Without a wait, what is ready is still given the time to be leased.
+    let patience = if wait_ms == 0 { limits::GRANT_PATIENCE_MS } else { wait_ms };
+    let until = Instant::now() + Duration::from_millis(patience);
+    let Some(deadline) = deadline else { return Ok(until) };
+    let last = deadline.last_lease().ok_or_else(|| {
+        let text = "the call's deadline leaves too little time: nothing is leased in its last 100 ms; call again with more";
+        Deadline::exceeded(text)
+    })?;
+    Ok(until.min(last))
 }
 
 /// What is leased to the session by the time the first leases come, or none do.
 async fn granted(
     told: &mut mpsc::UnboundedReceiver<SessionEvent>,
-    wait: Duration,
+    until: Instant,
+    at_once: bool,
 ) -> Result<Vec<LiveDelivery>, ApiError> {
-    // Without a wait, what is ready is still given the time to be leased.
-    let patience = if wait.is_zero() { Duration::from_millis(limits::GRANT_PATIENCE_MS) } else { wait };
-    let first = tokio::time::timeout(patience, first_grant(told, wait.is_zero())).await;
+    let first = tokio::time::timeout_at(until, first_grant(told, at_once)).await;
     let mut granted = first.unwrap_or_else(|_| Ok(Vec::new()))?;
     // From here on dispatch takes back what it would tell; what it has told is the caller's.
     told.close();
@@ -100,7 +115,7 @@ async fn first_grant(
             Some(SessionEvent::Granted(granted)) => return Ok(granted),
             Some(SessionEvent::Idle { .. }) if at_once => return Ok(Vec::new()),
             Some(SessionEvent::Resumed(_) | SessionEvent::Idle { .. }) => {}
-            Some(event) => return Err(super::consume_stream::ended(&event)),
+            Some(event) => return Err(super::consume_end::ended(&event)),
             None => return Err(ApiError::draining()),
         }
     }
@@ -114,15 +129,4 @@ fn fitting(deliveries: &[Outgoing]) -> usize {
         bytes <= limits::MAX_FRAME_BYTES
     };
     deliveries.iter().take_while(fits).count().max(1).min(deliveries.len())
-}
-
-/// Gives back what the answer has no room for; it was not tried, so it does not count.
-fn release(context: &Context, source: &Source, deliveries: &[Outgoing]) {
-    let items =
-        deliveries.iter().map(|Outgoing { live, .. }| SettleItem::one(live.token(), SettleKind::Release, 0));
-    if !deliveries.is_empty() {
-        let command = source.settle_command(SettleItem::together(items));
-        // Nobody waits for it: if it is not taken, the leases run to their deadline.
-        drop(context.shards.propose(source.queue.department.shard, command));
-    }
 }

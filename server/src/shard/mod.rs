@@ -18,7 +18,7 @@ use posthouse_engine::{
     ids::{ShardId, SubscriptionRef},
     kv::Kv,
     machine::ShardMachine,
-    outcome::Outcome,
+    outcome::{LiveDelivery, Outcome},
     schema::Command,
 };
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -51,6 +51,8 @@ pub(crate) enum Event {
     OpenSession(ShardId, Box<SessionOpen>),
     /// More credit for a stream.
     AddCredit(ShardId, SubscriptionRef, SessionKey, Credit),
+    /// Nothing more is leased to a stream; these deliveries of it have not left the server and go back.
+    StopSession(ShardId, SubscriptionRef, SessionKey, Vec<LiveDelivery>),
     /// A stream has ended; `clean`: release its leases.
     CloseSession(ShardId, SubscriptionRef, SessionKey, bool),
     /// No more leases; streams are told.

@@ -16,7 +16,7 @@ use prost::Message as _;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::ShardError;
-use crate::dispatch::GrantTag;
+use crate::dispatch::{GrantTag, ReturnTag};
 
 /// A log entry begins with its proposal's id, so that its proposer finds its callers without decoding it.
 pub(crate) const PREFIX_BYTES: usize = 8;
@@ -35,6 +35,8 @@ pub(crate) enum Reply {
     Publisher(oneshot::Sender<Result<Outcome, ShardError>>, OwnedSemaphorePermit),
     /// Dispatch, for a grant it picked.
     Grant(Box<GrantTag>),
+    /// Dispatch, for leases that go back.
+    Return(ReturnTag),
     /// The worker, for its own timer.
     Advance,
     /// Nobody.

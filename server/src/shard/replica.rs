@@ -13,7 +13,7 @@ use posthouse_engine::{
     kv::{Family, Write},
     machine::Applied,
     machine::ShardMachine,
-    outcome::Outcome,
+    outcome::{LiveDelivery, Outcome},
     schema::{Advance, Batch, Command, LeaderStarted},
     tally::Tally,
 };
@@ -236,10 +236,22 @@ impl Replica {
         }
     }
 
+    /// A stream is at its end: it gets nothing more, and what did not leave the server goes back.
+    pub(crate) fn stop_session(
+        &mut self,
+        subscription: SubscriptionRef,
+        key: SessionKey,
+        unsent: &[LiveDelivery],
+    ) {
+        if let Some((command, reply)) = self.dispatch.stop(subscription, key, unsent) {
+            self.propose(command, reply);
+        }
+    }
+
     /// A stream has ended; `clean`: its leases are released.
     pub(crate) fn close_session(&mut self, subscription: SubscriptionRef, key: SessionKey, clean: bool) {
-        if let Some(command) = self.dispatch.close(subscription, key, clean) {
-            self.propose(command, Reply::Nobody);
+        if let Some((command, reply)) = self.dispatch.close(subscription, key, clean) {
+            self.propose(command, reply);
         }
     }
 
@@ -283,10 +295,11 @@ impl Replica {
         match reply {
             Reply::Grant(tag) => {
                 let released = self.dispatch.granted(&tag, outcome);
-                if let Some(command) = released {
-                    self.pending.push(command, Reply::Nobody);
+                if let Some((command, reply)) = released {
+                    self.pending.push(command, reply);
                 }
             }
+            Reply::Return(tag) => self.dispatch.given_back(tag),
             Reply::Advance => {
                 self.advancing = false;
                 if outcome.is_ok() {
@@ -330,7 +343,7 @@ fn answer(reply: Reply, outcome: Result<Outcome, ShardError>) {
             drop(budget);
             caller
         }
-        Reply::Grant(_) | Reply::Advance | Reply::Nobody => return,
+        Reply::Grant(_) | Reply::Return(_) | Reply::Advance | Reply::Nobody => return,
     };
     // A caller that has gone away needs no answer.
     drop(caller.send(outcome));

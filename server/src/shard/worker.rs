@@ -174,6 +174,7 @@ fn handle(
         | Event::Query(shard, ..)
         | Event::OpenSession(shard, ..)
         | Event::AddCredit(shard, ..)
+        | Event::StopSession(shard, ..)
         | Event::CloseSession(shard, ..) => shard,
     };
     let Some(replica) = replicas.get_mut(&shard) else { return };
@@ -186,6 +187,7 @@ fn handle(
         Event::AddCredit(_, subscription, key, credit) => {
             replica.dispatch.add_credit(subscription, key, credit)
         }
+        Event::StopSession(_, subscription, key, unsent) => replica.stop_session(subscription, key, &unsent),
         Event::CloseSession(_, subscription, key, clean) => replica.close_session(subscription, key, clean),
         Event::Committed(_) | Event::Drain | Event::Applied(_) | Event::Stop => {}
     }

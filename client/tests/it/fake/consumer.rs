@@ -107,7 +107,12 @@ impl State {
         let mut session = Session { id: open.session_id, number, credit, told_idle: false };
         let lease_duration = open.lease_duration.or(Some(prost_types::Duration { seconds: 30, nanos: 0 }));
         let resumed_leases = resumed.len() as u32;
-        let opened = v1::ConsumeOpened { protocol_version: 1, lease_duration, resumed_leases };
+        let opened = v1::ConsumeOpened {
+            protocol_version: 1,
+            lease_duration,
+            resumed_leases,
+            ..v1::ConsumeOpened::default()
+        };
         send(answers, Frame::Opened(opened)).await;
         for delivery in &resumed {
             session.charge(delivery);

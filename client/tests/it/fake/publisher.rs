@@ -51,7 +51,12 @@ impl State {
         let producer = open.producer.unwrap();
         let expected = self.kept().producers.open(&producer.producer_id, producer.epoch);
         let next_sequence = expected.map_err(|status| Status::new(status.code.into(), status.message))?;
-        let opened = response::Opened { protocol_version: 1, next_sequence, max_message_bytes: 10_000 };
+        let opened = response::Opened {
+            protocol_version: 1,
+            next_sequence,
+            max_message_bytes: 10_000,
+            ..response::Opened::default()
+        };
         send(answers, Frame::Opened(opened)).await;
         loop {
             let frame = tokio::select! {

@@ -174,7 +174,7 @@ impl World {
         let (key, told) = (stream.key, stream.told);
         drop(told);
         let command = self.dispatch.close(AT, key, clean);
-        self.proposed.extend(command.map(|command| vec![(command, Reply::Nobody)]));
+        self.proposed.extend(command.map(|one| vec![one]));
     }
 
     /// Lets dispatch pick; nothing of it is applied yet.
@@ -192,9 +192,13 @@ impl World {
             false => vec![Err(ShardError::DiskFull); replies.len()],
         };
         for (reply, outcome) in replies.into_iter().zip(outcomes) {
-            if let Reply::Grant(tag) = reply {
-                let released = self.dispatch.granted(&tag, outcome);
-                self.proposed.extend(released.map(|command| vec![(command, Reply::Nobody)]));
+            match reply {
+                Reply::Grant(tag) => {
+                    let released = self.dispatch.granted(&tag, outcome);
+                    self.proposed.extend(released.map(|one| vec![one]));
+                }
+                Reply::Return(tag) => self.dispatch.given_back(tag),
+                _ => {}
             }
         }
         true

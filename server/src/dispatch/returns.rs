@@ -1,0 +1,101 @@
+//! Leases on their way back: released by commands that are not applied yet. A stream that takes their session up meanwhile must
+//! not be sent them again, since they are lost in a moment.
+
+use std::collections::BTreeSet;
+
+use posthouse_engine::{
+    ids::SubscriptionRef,
+    outcome::LiveDelivery,
+    schema::{Command, Holder, ReleaseHolder, Settle, SettleItem, SettleKind},
+};
+
+use crate::shard::Reply;
+
+/// What the holders of one subscription give back.
+#[derive(Default)]
+pub(crate) struct Returns {
+    under_way: Vec<Return>,
+    last: u64,
+}
+
+/// One command's.
+struct Return {
+    number: u64,
+    holder: Holder,
+    /// Lease and index of each; `None`: everything that the holder has.
+    leases: Option<BTreeSet<(u64, u32)>>,
+}
+
+/// Comes back with the outcome of a command that gives back.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReturnTag {
+    pub(crate) subscription: SubscriptionRef,
+    number: u64,
+}
+
+impl Returns {
+    /// The command that gives back what could not be delivered; it was not tried, so it does not count.
+    pub(crate) fn give_back(
+        &mut self,
+        at: SubscriptionRef,
+        holder: Holder,
+        leases: &[LiveDelivery],
+    ) -> Option<(Command, Reply)> {
+        if leases.is_empty() {
+            return None;
+        }
+        let places = leases.iter().map(place).collect();
+        let items = leases.iter().map(|live| SettleItem::one(live.token(), SettleKind::Release, 0));
+        let settle = Settle {
+            department: at.queue.department.0,
+            queue: at.queue.queue.0,
+            subscription: at.subscription.0,
+            holder: Some(holder.clone()),
+            items: SettleItem::together(items),
+        };
+        Some((Command::Settle(settle), self.begin(at, holder, Some(places))))
+    }
+
+    /// The command that gives back all that a holder has.
+    pub(crate) fn give_all_back(&mut self, at: SubscriptionRef, holder: Holder) -> (Command, Reply) {
+        let release = ReleaseHolder {
+            department: at.queue.department.0,
+            queue: at.queue.queue.0,
+            subscription: at.subscription.0,
+            holder: Some(holder.clone()),
+        };
+        (Command::ReleaseHolder(release), self.begin(at, holder, None))
+    }
+
+    fn begin(
+        &mut self,
+        subscription: SubscriptionRef,
+        holder: Holder,
+        leases: Option<BTreeSet<(u64, u32)>>,
+    ) -> Reply {
+        self.last += 1;
+        self.under_way.push(Return { number: self.last, holder, leases });
+        Reply::Return(ReturnTag { subscription, number: self.last })
+    }
+
+    /// A command is applied, or will not be.
+    pub(crate) fn end(&mut self, tag: ReturnTag) {
+        self.under_way.retain(|under_way| under_way.number != tag.number);
+    }
+
+    /// Whether the holder is about to lose this delivery.
+    pub(crate) fn include(&self, holder: &Holder, live: &LiveDelivery) -> bool {
+        let of_holder = self.under_way.iter().filter(|under_way| under_way.holder == *holder);
+        let mut leases = of_holder.map(|under_way| under_way.leases.as_ref());
+        leases.any(|leases| leases.is_none_or(|leases| leases.contains(&place(live))))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.under_way.is_empty()
+    }
+}
+
+/// Which delivery of a subscription it is.
+fn place(live: &LiveDelivery) -> (u64, u32) {
+    (live.lease.0, live.item.index)
+}
