@@ -95,11 +95,11 @@ install_modules() {
     npm ci --prefix "$1" --ignore-scripts --no-audit --no-fund --loglevel error
 }
 
-# sample LANGUAGE CONTEXT QUEUE FOREIGN_QUEUE
-sample() {
+# program LANGUAGE NAME ARGUMENTS...
+program() {
     case $1 in
-    python) PYTHONPATH=$work/generated "$venv/bin/python" "$here/python/sample.py" "${@:2}" ;;
-    node) node "$work/node/sample.js" "$root/proto" "${@:2}" ;;
+    python) PYTHONPATH=$work/generated "$venv/bin/python" "$here/python/$2.py" "${@:3}" ;;
+    node) node "$work/node/$2.js" "$root/proto" "${@:3}" ;;
     esac
 }
 
@@ -123,18 +123,28 @@ run_sample() {
     local language=$1 name=tenants/civil-affairs/departments/identity-cards/queues/$1 stats
     local foreign=tenants/taxation/departments/returns/queues/returns
     as civil-affairs queue create "identity-cards/$language" >>"$work/tries.log"
-    sample "$language" "$work/dev/contexts/civil-affairs.toml" "$name" "$foreign"
+    program "$language" sample "$work/dev/contexts/civil-affairs.toml" "$name" "$foreign"
     # What the sample says of itself is not enough: ask the server.
     stats=$(as civil-affairs queue describe "identity-cards/$language")
     for count in '"last_sequence": 36' '"ready": 0' '"in_flight": 0' '"waiting": 0' '"parked": 0'; do
         [[ $stats == *"$count"* ]] || fail "after the sample in $language, its queue is not at $count: $stats"
     done
     # A server that is not the one named in the context gets no token.
-    if sample "$language" "$work/dev/contexts/elsewhere.toml" "$name" "$foreign" >"$work/elsewhere.log" 2>&1; then
+    if program "$language" sample "$work/dev/contexts/elsewhere.toml" "$name" "$foreign" >"$work/elsewhere.log" 2>&1; then
         fail "the sample in $language takes a server of any name"
     fi
     grep -qiE 'UNAVAILABLE' "$work/elsewhere.log" || fail "the sample in $language failed otherwise than at connecting"
     echo "$language: refused to talk to a server with another name"
+}
+
+# Streams that end cleanly, and others.
+run_endings() {
+    local language=$1 name=identity-cards/$1-endings
+    local full=tenants/civil-affairs/departments/identity-cards/queues/$1-endings
+    as civil-affairs queue create "$name-letters" >>"$work/tries.log"
+    as civil-affairs queue create "$name" --lease-seconds 1 --max-attempts 3 --dead-letter-queue "$name-letters" \
+        >>"$work/tries.log"
+    program "$language" endings "$work/dev/contexts/civil-affairs.toml" "$full" "$full-letters"
 }
 
 # The samples' messages, seen by way of the server's metrics, Prometheus and its query language.
@@ -182,3 +192,5 @@ prepare_node
 run_sample python
 run_sample node
 run_prometheus
+run_endings python
+run_endings node

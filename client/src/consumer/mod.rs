@@ -185,7 +185,8 @@ impl Consumer {
     /// Ends the consumer: what was settled is confirmed, and what was not is released, also what the application still
     /// holds. Fails if the server did not confirm that in time; the leases then run to their deadline.
     ///
-    /// Dropping the consumer does the same without waiting.
+    /// Dropping the consumer does the same without waiting, as long as the runtime lives. If the runtime or the process ends
+    /// first, the stream is broken, which is no clean end: the leases run to their deadline, and that counts as an attempt.
     pub async fn close(&self) -> Result<(), ConsumeError> {
         let (done, closed) = oneshot::channel();
         if self.shared.commands.send(Command::Close(done)).is_err() {

@@ -12,8 +12,8 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use thiserror::Error;
 use tonic::{Status, body::Body};
 
-/// Of an answer whose end matters, so much is handed to the network at once: it asks for more when the client's window has
-/// room, so that the end is asked for when the client can have all but a piece.
+/// Of an answer that is worth nothing without its end, so much is handed to the network at once: it asks for more when the
+/// client's window has room, so that the end is asked for when the client can have all but a piece.
 const PIECE_BYTES: usize = 16 << 10;
 
 /// A request's body. It ends where the client has ended it, or with an error: the HTTP library takes some resets for an end,
@@ -56,19 +56,27 @@ impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Received<B> {
     }
 }
 
-/// In a response's extensions: what to do once the network has taken the whole answer. It is dropped instead if the client
-/// goes away before, so that it cannot have the answer.
+/// In a response's extensions: what to do once the network has taken the whole answer, and before the client can see its end.
+/// It is dropped instead if the client goes away before, so that it cannot have the answer's end.
 #[derive(Clone)]
-pub struct OnceTaken(Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>);
+pub struct OnceTaken {
+    act: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>,
+    in_pieces: bool,
+}
 
 impl OnceTaken {
-    /// Calls `act` then.
-    pub fn new(act: impl FnOnce() + Send + 'static) -> Self {
-        Self(Arc::new(Mutex::new(Some(Box::new(act)))))
+    /// Of a single message, which may be large.
+    pub fn message(act: impl FnOnce() + Send + 'static) -> Self {
+        Self { act: Arc::new(Mutex::new(Some(Box::new(act)))), in_pieces: true }
+    }
+
+    /// Of a stream.
+    pub fn stream(act: impl FnOnce() + Send + 'static) -> Self {
+        Self { in_pieces: false, ..Self::message(act) }
     }
 
     fn taken(&self) {
-        let act = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let act = self.act.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(act) = act {
             act();
         }
@@ -115,7 +123,8 @@ impl HttpBody for Answer {
                 failed => return Poll::Ready(failed),
             }
         }
-        let piece = self.rest.len().min(PIECE_BYTES);
+        let most = if self.once.in_pieces { PIECE_BYTES } else { usize::MAX };
+        let piece = self.rest.len().min(most);
         Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(piece)))))
     }
 
@@ -198,25 +207,28 @@ mod tests {
     #[test]
     fn an_answer_is_taken_when_the_network_asks_for_what_is_after_it() {
         let answer = Bytes::from(vec![7; 2 * PIECE_BYTES + 1]);
-        let watched = || {
+        let watched = |in_pieces| {
             let (act, mut acted) = oneshot::channel();
             let mut response = Response::new(Body::new(Full::new(answer.clone())));
-            response.extensions_mut().insert(OnceTaken::new(|| act.send(()).unwrap()));
+            let act = || act.send(()).unwrap();
+            let once = if in_pieces { OnceTaken::message(act) } else { OnceTaken::stream(act) };
+            response.extensions_mut().insert(once);
             let response = OnceTaken::watch(response);
             assert!(response.extensions().is_empty() && acted.try_recv().is_err());
             (response.into_body(), acted)
         };
-        let (mut body, mut acted) = watched();
-        let mut data = Vec::new();
-        for _ in 0..3 {
-            assert!(acted.try_recv().is_err());
-            data.extend(body.frame().now_or_never().unwrap().unwrap().unwrap().into_data().unwrap());
+        for (in_pieces, pieces) in [(true, 3), (false, 1)] {
+            let (mut body, mut acted) = watched(in_pieces);
+            let mut data = Vec::new();
+            for _ in 0..pieces {
+                assert!(acted.try_recv().is_err());
+                data.extend(body.frame().now_or_never().unwrap().unwrap().unwrap().into_data().unwrap());
+            }
+            assert_eq!(data, answer);
+            assert!(body.frame().now_or_never().unwrap().is_none());
+            assert!(acted.try_recv().is_ok());
         }
-        assert_eq!(data, answer);
-        assert!(body.frame().now_or_never().unwrap().is_none());
-        assert!(acted.try_recv().is_ok());
-
-        let (mut body, mut acted) = watched();
+        let (mut body, mut acted) = watched(true);
         assert!(body.frame().now_or_never().unwrap().is_some());
         drop(body);
         assert_eq!(acted.try_recv(), Err(oneshot::error::TryRecvError::Closed));

@@ -174,7 +174,10 @@ impl Consumer for ConsumerService {
         let call = request.extensions().get().cloned();
         let stream =
             ConsumeStream::new(Arc::clone(&self.context), Arc::clone(&self.tokens), connection, call);
-        Ok(Response::new(Box::pin(stream.run(admission, request.into_inner()))))
+        let (answers, taken) = stream.run(admission, request.into_inner());
+        let mut response: Response<Self::ConsumeStream> = Response::new(Box::pin(answers));
+        response.extensions_mut().insert(taken);
+        Ok(response)
     }
 
     async fn receive(&self, request: Request<ReceiveRequest>) -> Result<Response<ReceiveResponse>, Status> {

@@ -13,7 +13,7 @@ use posthouse_proto::v1::{
     consume_response as out,
 };
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     time::{Instant, timeout},
 };
 use tonic::{Status, Streaming};
@@ -35,6 +35,7 @@ use super::{
 };
 use crate::{
     dispatch::{Credit, SessionEvent, SessionHandle, SessionOpen},
+    door::OnceTaken,
     identity::TokenVerifier,
     limits,
     policy::{Admission, methods},
@@ -84,21 +85,29 @@ impl ConsumeStream {
         Self { context, tokens, connection, call }
     }
 
-    /// Runs the stream in a task of its own; what it sends comes out here.
+    /// Runs the stream in a task of its own; what it sends comes out here, and what to do when the client has taken all of it.
     pub(crate) fn run(
         self,
         admission: Admission<methods::Consume>,
         requests: Streaming<ConsumeRequest>,
-    ) -> impl Stream<Item = Result<ConsumeResponse, Status>> + Send + 'static {
+    ) -> (impl Stream<Item = Result<ConsumeResponse, Status>> + Send + 'static, OnceTaken) {
         let (mut out, frames) = outlet();
+        let (ended_well, mut session) = oneshot::channel::<SessionHandle>();
         let streams = self.context.streams.clone();
         streams.spawn(async move {
-            match self.serve(&admission, requests, &mut out).await {
-                Ok(session) => out.end_well(|| session.close_clean()),
-                Err(error) => out.end(Err(error)),
+            let ended = self.serve(&admission, requests, &mut out).await;
+            out.end(ended.map(|session| {
+                // A session that nobody takes over keeps its leases.
+                drop(ended_well.send(session));
+            }));
+        });
+        let taken = OnceTaken::stream(move || {
+            // It was sent before the stream's end, if at all.
+            if let Ok(session) = session.try_recv() {
+                session.close_clean();
             }
         });
-        frames.map_ok(Outgoing::leave)
+        (frames.map_ok(Outgoing::leave), taken)
     }
 
     /// Serves the stream to its end. After the client's clean end, the session, whose leases are to be released when the

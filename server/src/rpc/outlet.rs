@@ -27,33 +27,16 @@ pub(crate) struct Gone;
 pub(crate) struct Outlet<F> {
     frames: mpsc::Sender<F>,
     waiting: VecDeque<F>,
-    end: oneshot::Sender<End>,
+    end: oneshot::Sender<ApiError>,
     sent_at: Instant,
-}
-
-/// How a stream ends, after its frames.
-enum End {
-    Error(ApiError),
-    /// To be called before the client can see that the stream has ended.
-    Clean(Box<dyn FnOnce() + Send>),
 }
 
 /// An outlet, and what comes out of it: the frames, then the error it ended with, if any.
 pub(crate) fn outlet<F: Send + 'static>()
 -> (Outlet<F>, impl Stream<Item = Result<F, Status>> + Send + 'static) {
     let (frames, out) = mpsc::channel(MAX_FRAMES_OUT);
-    let (end, ended) = oneshot::channel();
-    let ended = ended.map(|end| {
-        let error = match end {
-            Ok(End::Error(error)) => Some(Err(error.into())),
-            Ok(End::Clean(then)) => {
-                then();
-                None
-            }
-            Err(_) => None,
-        };
-        stream::iter(error)
-    });
+    let (end, ended) = oneshot::channel::<ApiError>();
+    let ended = ended.map(|error| stream::iter(error.ok().map(|error| Err(error.into()))));
     let out = ReceiverStream::new(out).map(Ok).chain(ended.flatten_stream());
     (Outlet { frames, waiting: VecDeque::new(), end, sent_at: Instant::now() }, out)
 }
@@ -124,14 +107,8 @@ impl<F> Outlet<F> {
     pub(crate) fn end(self, result: Result<(), ApiError>) {
         if let Err(error) = result {
             // A client that has gone away needs no answer.
-            drop(self.end.send(End::Error(error)));
+            drop(self.end.send(error));
         }
-    }
-
-    /// Ends the stream well, and calls `then` once the client has taken all frames and before it sees the end. If the client
-    /// goes away before, `then` is dropped.
-    pub(crate) fn end_well(self, then: impl FnOnce() + Send + 'static) {
-        drop(self.end.send(End::Clean(Box::new(then))));
     }
 
     fn pass(&mut self) {
@@ -170,26 +147,6 @@ mod tests {
         outlet.finish(stream::iter((50..60).map(Ok))).await.unwrap();
         outlet.end(Ok(()));
         assert_eq!(reading.await.unwrap(), (0..60).collect::<Vec<_>>());
-    }
-
-    #[tokio::test]
-    async fn a_good_end_is_acted_upon_when_all_is_taken_and_not_if_the_client_goes_before() {
-        let end = || {
-            let (mut outlet, out) = outlet::<u32>();
-            outlet.send(1);
-            let (then, called) = oneshot::channel();
-            outlet.end_well(|| then.send(()).unwrap());
-            (Box::pin(out), called)
-        };
-        let (mut out, mut called) = end();
-        assert_eq!(out.next().await.unwrap().unwrap(), 1);
-        assert!(called.try_recv().is_err());
-        assert!(out.next().now_or_never().unwrap().is_none());
-        assert!(called.try_recv().is_ok());
-        let (mut out, called) = end();
-        assert_eq!(out.next().await.unwrap().unwrap(), 1);
-        drop(out);
-        assert!(called.await.is_err());
     }
 
     #[tokio::test]

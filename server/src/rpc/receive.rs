@@ -71,7 +71,7 @@ pub(crate) async fn receive(
     notes::delivered(&context.observer, &source, &deliveries).await;
     // Reading, and recording, take their time.
     deadline.map_or(Ok(()), Deadline::check)?;
-    let taken = OnceTaken::new(|| session.close_keeping_leases());
+    let taken = OnceTaken::message(|| session.close_keeping_leases());
     Ok((deliveries.into_iter().map(Outgoing::whole).collect(), Some(taken)))
 }
 

@@ -1,22 +1,38 @@
 //! HTTP/2 frame by frame, for what no client library would send.
 
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
 use posthouse::dev::SERVER_NAME;
 use rustls::version::TLS13;
+use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::PATIENCE;
 use super::site::{Credentials, Site};
 use super::tls;
 
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
+const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const ACK: u8 = 1;
+const INITIAL_WINDOW_SIZE: u16 = 4;
+
+/// `RST_STREAM` for no reason, as a server does that needs no more of a request.
+pub const NO_ERROR: u32 = 0;
+/// `RST_STREAM` of a client with a fault.
+pub const INTERNAL_ERROR: u32 = 2;
+/// `RST_STREAM` of a call that is given up.
+pub const CANCEL: u32 = 8;
 
 /// A connection on which nothing is done by itself, but what came with it is answered.
 pub struct Http2 {
@@ -25,8 +41,12 @@ pub struct Http2 {
 }
 
 /// What the server sent that a test asks about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
+    /// Headers, or trailers if they end the stream: its id, whether it ends.
+    Head(u32, bool),
+    /// Data of a stream: its id, the bytes, whether it ends.
+    Data(u32, Bytes, bool),
     /// A stream was reset: its id, the error code.
     Reset(u32, u32),
     /// The connection ends: the error code.
@@ -42,43 +62,69 @@ pub enum Frame {
 impl Http2 {
     /// A TLS connection on which HTTP/2 has begun.
     pub async fn connect(site: &Site, credentials: &Credentials) -> Self {
+        let tcp = TcpStream::connect(site.listen()).await.unwrap();
+        tcp.set_nodelay(true).unwrap();
+        Self::over(tcp, site, credentials).await
+    }
+
+    /// The same over this connection.
+    pub async fn over(tcp: TcpStream, site: &Site, credentials: &Credentials) -> Self {
         let config = tls::config(site, &[&TLS13], Some(&credentials.certificate));
-        let stream = tls::connect(site, config).await.unwrap();
+        let name = ServerName::try_from(SERVER_NAME).unwrap();
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
         let mut connection = Self { stream, token: credentials.token.clone() };
         connection.stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
-        connection.send(SETTINGS, 0, 0, &[]).await;
+        connection.send(&[frame(SETTINGS, 0, 0, &[])]).await;
         connection
     }
 
     /// Begins a call of a method and leaves it at that. Whether the server still listens is seen at what it sends.
     pub async fn begin(&mut self, stream: u32, path: &str) {
+        let head = self.head(stream, path, &[]);
+        self.send(&[head]).await;
+    }
+
+    /// The headers that begin a call, with some of the test's own.
+    pub fn head(&self, stream: u32, path: &str, headers: &[(&str, &str)]) -> Bytes {
         let mut block = vec![0x83, 0x86];
         literal(&mut block, 4, path);
         literal(&mut block, 1, SERVER_NAME);
         literal(&mut block, 31, "application/grpc");
         literal(&mut block, 23, &format!("Bearer {}", self.token));
-        block.extend_from_slice(b"\x00\x02te\x08trailers");
-        self.send(HEADERS, END_HEADERS, stream, &block).await;
+        for (name, value) in [("te", "trailers")].iter().chain(headers) {
+            block.push(0);
+            text(&mut block, name);
+            text(&mut block, value);
+        }
+        frame(HEADERS, END_HEADERS, stream, &block)
+    }
+
+    /// Sends frames with one write.
+    pub async fn send(&mut self, frames: &[Bytes]) {
+        // A closed connection is told by `next`.
+        let _ = self.stream.write_all(&frames.concat()).await;
+        let _ = self.stream.flush().await;
+    }
+
+    /// Ends the connection as TLS does, and HTTP/2 does not.
+    pub async fn farewell(mut self) {
+        // The server may have been quicker.
+        let _ = self.stream.shutdown().await;
+    }
+
+    /// The connection below, to end it in whatever way.
+    pub fn into_tcp(self) -> TcpStream {
+        self.stream.into_inner().0
     }
 
     /// Asks for a pong, which comes after the answer to all that was sent before.
     pub async fn ping(&mut self) {
-        self.send(PING, 0, 0, &[0; 8]).await;
+        self.send(&[frame(PING, 0, 0, &[0; 8])]).await;
     }
 
     /// The next frame of the server.
     pub async fn next(&mut self) -> Frame {
         tokio::time::timeout(PATIENCE, self.read()).await.expect("the server is silent")
-    }
-
-    async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        let mut frame = vec![length[1], length[2], length[3], kind, flags];
-        frame.extend_from_slice(&stream.to_be_bytes());
-        frame.extend_from_slice(payload);
-        // A closed connection is told by `next`.
-        let _ = self.stream.write_all(&frame).await;
-        let _ = self.stream.flush().await;
     }
 
     async fn read(&mut self) -> Frame {
@@ -96,8 +142,14 @@ impl Http2 {
             (RST_STREAM, _) => Frame::Reset(stream, number(0)),
             (GOAWAY, _) => Frame::GoAway(number(4)),
             (PING, ACK) => Frame::Pong,
+            (DATA, flags) => Frame::Data(stream, payload.into(), flags & END_STREAM != 0),
+            (HEADERS, flags) => Frame::Head(stream, flags & END_STREAM != 0),
             (SETTINGS, 0) => {
-                self.send(SETTINGS, ACK, 0, &[]).await;
+                self.send(&[frame(SETTINGS, ACK, 0, &[])]).await;
+                Frame::Other
+            }
+            (PING, 0) => {
+                self.send(&[frame(PING, ACK, 0, &payload)]).await;
                 Frame::Other
             }
             _ => Frame::Other,
@@ -105,11 +157,65 @@ impl Http2 {
     }
 }
 
+/// A frame.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Bytes {
+    let mut frame = BytesMut::new();
+    frame.put_uint(payload.len() as u64, 3);
+    frame.put_slice(&[kind, flags]);
+    frame.put_u32(stream);
+    frame.put_slice(payload);
+    frame.freeze()
+}
+
+/// Data of a stream; the last of its side if it `ends` it.
+pub fn data(stream: u32, bytes: &[u8], ends: bool) -> Bytes {
+    frame(DATA, if ends { END_STREAM } else { 0 }, stream, bytes)
+}
+
+/// Trailers that end a stream's side.
+pub fn trailers(stream: u32) -> Bytes {
+    let mut block = vec![0];
+    text(&mut block, "x-last");
+    text(&mut block, "words");
+    frame(HEADERS, END_HEADERS | END_STREAM, stream, &block)
+}
+
+/// Resets a stream.
+pub fn reset(stream: u32, code: u32) -> Bytes {
+    frame(RST_STREAM, 0, stream, &code.to_be_bytes())
+}
+
+/// The peer may send so much more on a stream, or, with 0, on the connection.
+pub fn window(stream: u32, bytes: u32) -> Bytes {
+    frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes())
+}
+
+/// The peer may send so much on each stream, those that are open included.
+pub fn stream_windows(bytes: u32) -> Bytes {
+    let mut settings = INITIAL_WINDOW_SIZE.to_be_bytes().to_vec();
+    settings.extend(bytes.to_be_bytes());
+    frame(SETTINGS, 0, 0, &settings)
+}
+
+/// A message of gRPC.
+pub fn message(message: &impl prost::Message) -> Bytes {
+    let mut bytes = BytesMut::new();
+    bytes.put_u8(0);
+    bytes.put_u32(u32::try_from(message.encoded_len()).unwrap());
+    message.encode(&mut bytes).unwrap();
+    bytes.freeze()
+}
+
 /// A header field whose name is in HPACK's static table, neither indexed nor compressed.
 fn literal(block: &mut Vec<u8>, name: usize, value: &str) {
     integer(block, 0x0f, name);
-    integer(block, 0x7f, value.len());
-    block.extend_from_slice(value.as_bytes());
+    text(block, value);
+}
+
+/// A text, not compressed.
+fn text(block: &mut Vec<u8>, text: &str) {
+    integer(block, 0x7f, text.len());
+    block.extend_from_slice(text.as_bytes());
 }
 
 /// A number after RFC 7541, section 5.1, with nothing in the bits before its prefix.

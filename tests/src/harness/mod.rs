@@ -5,6 +5,7 @@ pub mod cli;
 pub mod collector;
 pub mod http2;
 pub mod probe;
+pub mod proxy;
 pub mod publishing;
 pub mod raw;
 pub mod refusal;

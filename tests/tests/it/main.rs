@@ -16,6 +16,7 @@ mod disk;
 mod door;
 mod drain;
 mod key_sets;
+mod ends;
 mod leases;
 mod lines;
 mod messages;

@@ -172,6 +172,68 @@ fn a_clean_end_releases_and_a_broken_one_keeps() {
 }
 
 #[test]
+fn a_stream_at_its_end_is_leased_nothing_and_gives_back_what_it_never_sent() {
+    let mut world = World::new();
+    world.publish(&[100; 5]);
+    let mut stream = world.open("a", 10, 0);
+    world.run();
+    let held = live(&stream.granted());
+    world.stop(&stream, &held[2..]);
+    world.publish(&[100; 3]);
+    world.run();
+    assert!(stream.granted().is_empty());
+    assert_eq!((world.counts().in_flight, world.counts().ready), (2, 6));
+    // More credit changes nothing.
+    world.add(&stream, 10, 0);
+    world.run();
+    assert_eq!(world.counts().in_flight, 2);
+    let mut next = world.open("next", 10, 0);
+    world.run();
+    let granted = next.granted();
+    assert_eq!(sequences(&granted), [3, 4, 5, 6, 7, 8]);
+    assert!(granted.iter().all(|leased| leased.live.item.attempt == 1));
+    world.close(stream, false);
+    world.run();
+    assert_eq!(world.counts().in_flight, 8);
+}
+
+#[test]
+fn what_is_on_its_way_back_is_not_resumed() {
+    let mut world = World::new();
+    world.publish(&[100; 4]);
+    let mut stream = world.open("a", 10, 0);
+    world.run();
+    let held = live(&stream.granted());
+    world.stop(&stream, &held[1..]);
+    // The release is proposed and not applied.
+    let mut again = world.open("a", 0, 0);
+    let events = again.events();
+    let [SessionEvent::Resumed(resumed)] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(live(resumed), held[..1]);
+    // The end of the older stream, and what it still has to give back, are nothing to the newer.
+    world.stop(&stream, &held[..1]);
+    world.close(stream, true);
+    world.run();
+    assert_eq!((world.counts().in_flight, world.counts().ready), (1, 3));
+    // A clean end gives back everything.
+    world.close(again, true);
+    let mut again = world.open("a", 0, 0);
+    let events = again.events();
+    assert!(matches!(&events[..], [SessionEvent::Resumed(none)] if none.is_empty()), "{events:?}");
+    world.run();
+    assert_eq!((world.counts().in_flight, world.counts().ready), (0, 4));
+    // If it is not taken, the next stream has the leases again.
+    world.add(&again, 4, 0);
+    world.run();
+    let held = live(&again.granted());
+    world.stop(&again, &held);
+    assert!(world.decide(false));
+    let mut last = world.open("a", 0, 0);
+    let events = last.events();
+    assert!(matches!(&events[..], [SessionEvent::Resumed(all)] if live(all) == held), "{events:?}");
+}
+
+#[test]
 fn a_grant_that_the_log_did_not_take_is_picked_again_when_its_time_comes() {
     let mut world = World::new();
     world.publish(&[100; 3]);

@@ -170,6 +170,12 @@ impl World {
         self.dispatch.add_credit(AT, stream.key, Credit { messages, bytes });
     }
 
+    /// A stream is at its end, and has not sent these.
+    pub(super) fn stop(&mut self, stream: &Stream, unsent: &[LiveDelivery]) {
+        let command = self.dispatch.stop(AT, stream.key, unsent);
+        self.proposed.extend(command.map(|one| vec![one]));
+    }
+
     pub(super) fn close(&mut self, stream: Stream, clean: bool) {
         let (key, told) = (stream.key, stream.told);
         drop(told);

@@ -1,0 +1,145 @@
+//! A network between a client and the server: slow, or broken.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use posthouse_client::Context;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::watch;
+
+use super::site::Site;
+
+/// How often a slow network passes something on.
+const TICK: Duration = Duration::from_millis(20);
+/// What it holds of its own, in each direction: little, so that it is slow from the beginning.
+const BUFFER_BYTES: u32 = 32 << 10;
+
+/// The network. Dropping it breaks what goes over it.
+pub struct Proxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    cut: watch::Sender<u64>,
+}
+
+struct Shared {
+    /// In each direction of each connection; 0: without limit.
+    bytes_per_second: AtomicU64,
+    refuses: AtomicBool,
+    cut: watch::Receiver<u64>,
+}
+
+impl Proxy {
+    /// To this server.
+    pub async fn to(server: SocketAddr) -> Self {
+        Self::slow(server, 0).await
+    }
+
+    /// So many bytes a second, in each direction of each connection.
+    pub async fn slow(server: SocketAddr, bytes_per_second: u64) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        if bytes_per_second > 0 {
+            socket.set_recv_buffer_size(BUFFER_BYTES).unwrap();
+            socket.set_send_buffer_size(BUFFER_BYTES).unwrap();
+        }
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(64).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (cut, cutting) = watch::channel(0);
+        let shared = Shared {
+            bytes_per_second: bytes_per_second.into(),
+            refuses: AtomicBool::new(false),
+            cut: cutting,
+        };
+        let shared = Arc::new(shared);
+        let all = Arc::clone(&shared);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                if !all.refuses.load(Ordering::Relaxed) {
+                    tokio::spawn(Arc::clone(&all).pass(client, server));
+                }
+            }
+        });
+        Self { address, shared, cut }
+    }
+
+    /// Where clients connect to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A context whose endpoint this is.
+    pub fn context(&self, site: &Site, tenant: &str) -> Context {
+        let file = site.context_file(tenant);
+        let text = std::fs::read_to_string(&file).unwrap();
+        let (from, to) = (site.listen().to_string(), self.address.to_string());
+        assert!(text.contains(&from));
+        std::fs::write(&file, text.replace(&from, &to)).unwrap();
+        Context::load(file).unwrap()
+    }
+
+    /// Breaks all connections.
+    pub fn cut(&self) {
+        self.cut.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// Whether new connections are closed at once.
+    pub fn refuse(&self, refuse: bool) {
+        self.shared.refuses.store(refuse, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    async fn pass(self: Arc<Self>, client: TcpStream, server: SocketAddr) {
+        let Ok(server) = self.connect(server).await else { return };
+        let mut cut = self.cut.clone();
+        cut.mark_unchanged();
+        let (client, server) = (client.into_split(), server.into_split());
+        tokio::select! {
+            _ = async { tokio::join!(self.forward(client.0, server.1), self.forward(server.0, client.1)) } => {}
+            // Also when nobody could cut any more.
+            _ = cut.changed() => {}
+        }
+    }
+
+    async fn connect(&self, server: SocketAddr) -> io::Result<TcpStream> {
+        let socket = TcpSocket::new_v4()?;
+        if self.bytes_per_second.load(Ordering::Relaxed) > 0 {
+            socket.set_recv_buffer_size(BUFFER_BYTES)?;
+            socket.set_send_buffer_size(BUFFER_BYTES)?;
+        }
+        let stream = socket.connect(server).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    /// To the end of one side, which is told to the other.
+    async fn forward(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let rate = self.bytes_per_second.load(Ordering::Relaxed);
+            let most = if rate == 0 { buffer.len() } else { most_of_a_tick(rate).min(buffer.len()) };
+            let passed = async {
+                let count = from.read(&mut buffer[..most]).await?;
+                to.write_all(&buffer[..count]).await?;
+                io::Result::Ok(count)
+            };
+            match passed.await {
+                Ok(0) | Err(_) => break,
+                Ok(_) if rate > 0 => tokio::time::sleep(TICK).await,
+                Ok(_) => {}
+            }
+        }
+        // The other side may be gone.
+        let _ = to.shutdown().await;
+    }
+}
+
+fn most_of_a_tick(bytes_per_second: u64) -> usize {
+    let ticks = 1_000 / u64::try_from(TICK.as_millis()).unwrap();
+    usize::try_from(bytes_per_second / ticks).unwrap().max(1)
+}
