@@ -246,6 +246,9 @@ pub const MAX_CREDIT_MESSAGES: u32 = 100_000;
 pub const MAX_CREDIT_BYTES: u64 = 1 << 30;
 /// How long a Receive may wait.
 pub const MAX_WAIT_MS: u64 = 20_000;
+/// How long a client of a consume stream that has ended its side may be heard to cancel after all, before its leases are
+/// released. Clients that cancel may end their side first and reset the stream with their next packet: Node's do.
+pub const CANCEL_GRACE: Duration = Duration::from_millis(250);
 /// Before its caller's deadline, a Receive leases nothing for so long: an answer on its way takes time, and a caller that has
 /// given up does not read it.
 pub const LEASELESS_END: Duration = Duration::from_millis(100);

@@ -135,7 +135,10 @@ impl ConsumeStream {
         // What was accepted is answered, however the stream ends. A session that is dropped keeps its leases.
         let answered = out.finish(answers).await;
         ended.and(answered)?;
-        Ok(session)
+        match timeout(limits::CANCEL_GRACE, out.gone()).await {
+            Ok(Gone) => Err(ApiError::frame("the client has gone away")),
+            Err(_) => Ok(session),
+        }
     }
 
     async fn open(

@@ -59,6 +59,12 @@ impl<F> Outlet<F> {
         self.frames.is_closed()
     }
 
+    /// Returns when the client has gone away.
+    pub(crate) async fn gone(&self) -> Gone {
+        self.frames.closed().await;
+        Gone
+    }
+
     /// How long nothing was sent.
     pub(crate) fn silence(&self) -> Duration {
         self.sent_at.elapsed()
@@ -72,8 +78,7 @@ impl<F> Outlet<F> {
     /// Returns when something that waited has been passed on, or the client has gone away.
     pub(crate) async fn flow(&mut self) -> Result<(), Gone> {
         if self.waiting.is_empty() {
-            self.frames.closed().await;
-            return Err(Gone);
+            return Err(self.gone().await);
         }
         drop(self.frames.reserve().await.map_err(|_| Gone)?);
         // This is the only sender, so the place is still free.

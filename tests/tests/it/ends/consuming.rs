@@ -27,6 +27,8 @@ enum Way {
     HalfAndTrailers,
     /// The client's side is ended, and the call cancelled with the same write.
     EndAndReset(u32),
+    /// The same with two writes, as Node does when a call is cancelled.
+    EndThenReset(u32),
     /// The same with an extension before, whose answer is due.
     EndAndResetWhileAnswering,
     /// TCP's FIN, without a word of TLS.
@@ -37,7 +39,7 @@ enum Way {
     CloseNotify,
 }
 
-const WAYS: [Way; 13] = [
+const WAYS: [Way; 14] = [
     Way::Reset(CANCEL),
     Way::Reset(NO_ERROR),
     Way::Reset(INTERNAL_ERROR),
@@ -47,6 +49,7 @@ const WAYS: [Way; 13] = [
     Way::HalfAndTrailers,
     Way::EndAndReset(CANCEL),
     Way::EndAndReset(NO_ERROR),
+    Way::EndThenReset(CANCEL),
     Way::EndAndResetWhileAnswering,
     Way::Fin,
     Way::Cut,
@@ -66,6 +69,10 @@ impl Way {
             Self::HalfAndReset(code) => vec![half, reset(CALL, code)],
             Self::HalfAndTrailers => vec![half, trailers(CALL)],
             Self::EndAndReset(code) => vec![end, reset(CALL, code)],
+            Self::EndThenReset(code) => {
+                raw.http.send(&[end]).await;
+                vec![reset(CALL, code)]
+            }
             Self::EndAndResetWhileAnswering => {
                 // Durable before it is answered, and a deadline only moves later.
                 let tokens = vec![held[0].token.clone()];
