@@ -259,9 +259,14 @@ fn message_id(random: &mut StdRng) -> String {
 }
 
 fn page_token(random: &mut StdRng) -> String {
-    match random.random_range(0..4) {
+    match random.random_range(0..5) {
         0 => some_text(random),
         1 => base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(number(random).to_be_bytes()),
+        2 => {
+            let queue = random.random_range(0..5_u64) << 32 | random.random_range(0..9);
+            let place = [&[1][..], &queue.to_be_bytes(), &number(random).to_be_bytes()].concat();
+            base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(place)
+        }
         _ => String::new(),
     }
 }
@@ -287,6 +292,8 @@ fn redrive(random: &mut StdRng, _: &[Bytes]) -> Bytes {
         message_ids: (0..count).map(|_| message_id(random)).collect(),
         max_messages: pick(random, &[0, 0, 1, 1_000, 1_001, u32::MAX]),
         target_queue: if random.random_bool(0.6) { String::new() } else { name(random) },
+        request_id: request_id(random),
+        page_token: page_token(random),
     })
 }
 
