@@ -32,6 +32,7 @@ pub mod ndjson;
 pub mod progress;
 pub mod shutdown;
 pub mod stdio;
+pub mod stderr;
 pub mod stdout;
 pub mod time;
 

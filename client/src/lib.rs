@@ -28,7 +28,7 @@ pub use context::{Context, ContextBuilder, ContextError};
 pub use credentials::{AccessToken, BoxError, TlsMaterial};
 pub use error::{ConnectError, Error, ErrorKind, ErrorReason, Refusal, Violation};
 pub use message::{MessageError, NewMessage};
-pub use messages::{DeadLetters, MessageState, MessageStatus, Messages, Redrive, Redriven};
+pub use messages::{DeadLetters, MessageState, MessageStatus, Messages, Redrive, Redriven, SkipReason};
 pub use name::NameError;
 pub use pool::{
     FailedDelivery, FailureKind, Handler, HandlerError, PoolReport, WorkerPool, WorkerPoolBuilder,

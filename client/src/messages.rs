@@ -8,7 +8,7 @@ use crate::{
     consumer::{DeadLetterCause, DeadLetterOrigin},
     error::Error,
     name,
-    request::Requests,
+    request::{Requests, request_id},
     time,
 };
 
@@ -25,8 +25,12 @@ use crate::{
 ///         println!("{} came from {:?}", letter.message_id, letter.origin.map(|origin| origin.queue));
 ///     }
 /// }
-/// let redriven = messages.redrive("identity-cards/failed", &Redrive::new().at_most(100)).await?;
-/// println!("{} have another chance", redriven.redriven);
+/// let mut redrive = Some(Redrive::new());
+/// while let Some(next) = redrive {
+///     let done = messages.redrive("identity-cards/failed", &next).await?;
+///     println!("{} have another chance, {} stay", done.redriven, done.skipped);
+///     redrive = next.after(&done);
+/// }
 /// # Ok(())
 /// # }
 /// ```
@@ -95,18 +99,42 @@ pub struct Redrive {
     message_ids: Vec<String>,
     at_most: u32,
     target: String,
+    place: String,
 }
 
 /// What became of dead letters.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Redriven {
     /// Moved, or made ready where they are.
     pub redriven: u64,
-    /// Not touched: with a consumer, no dead letter, or the queue they came from is gone.
+    /// Not touched, for the reasons below.
     pub skipped: u64,
-    /// More follow those that were looked at. When none was redriven, calling again does not help.
+    /// There is more to come to: see [`Redrive::after`].
     pub more: bool,
+    /// How many were skipped, by the reason.
+    pub skipped_by_reason: Vec<(SkipReason, u64)>,
+    /// The first of those that were skipped: their ids, and why. At most 100.
+    pub skipped_dead_letters: Vec<(String, SkipReason)>,
+    /// Of the ids that were asked for, those that this call did not come to.
+    pub not_reached: Vec<String>,
+    place: String,
+}
+
+/// Why a dead letter stays where it is.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
+pub enum SkipReason {
+    /// A consumer has it.
+    Leased,
+    /// It is no dead letter, or not any more, or it stands already where it was to go.
+    NotDeadLetter,
+    /// The queue it came from does not exist any more.
+    QueueGone,
+    /// The caller has no right on the queue it came from, whether or not that exists.
+    GrantMissing,
+    /// A reason that this version does not know.
+    Unknown,
 }
 
 impl Messages {
@@ -153,10 +181,10 @@ impl Messages {
         Ok(None)
     }
 
-    /// Gives dead letters of a queue another chance. Each moves whole or not at all, durably, before the answer.
+    /// Gives dead letters of a queue another chance. Each moves whole or not at all, durably, before the answer. One call
+    /// comes to a bounded number of them; [`Redrive::after`] goes on.
     ///
-    /// A call that was cut off is made again: what it had redriven before is then not counted, and without ids as many
-    /// again may go.
+    /// A call that was cut off is made again, and what it had redriven before is counted, and not moved twice.
     pub async fn redrive(&self, queue: &str, redrive: &Redrive) -> Result<Redriven, Error> {
         let target = Some(redrive.target.as_str()).filter(|target| !target.is_empty());
         let request = v1::RedriveDeadLettersRequest {
@@ -164,13 +192,18 @@ impl Messages {
             message_ids: redrive.message_ids.clone(),
             max_messages: redrive.at_most,
             target_queue: target.map(|target| self.name(target)).transpose()?.unwrap_or_default(),
+            request_id: request_id(),
+            page_token: redrive.place.clone(),
         };
         let redriven = self.requests.call(|channel, token| {
             let request = token.request(request.clone());
             async move { MessagesClient::new(channel).redrive_dead_letters(request).await }
         });
-        let v1::RedriveDeadLettersResponse { redriven, skipped, more } = redriven.await?;
-        Ok(Redriven { redriven, skipped, more })
+        let redriven = Redriven::from(redriven.await?);
+        if !redriven.place.is_empty() && redriven.place == redrive.place {
+            return Err(Error::Protocol("a redrive does not end"));
+        }
+        Ok(redriven)
     }
 
     fn name(&self, name: &str) -> Result<String, Error> {
@@ -218,6 +251,42 @@ impl Redrive {
     pub fn to(mut self, queue: impl Into<String>) -> Self {
         self.target = queue.into();
         self
+    }
+
+    /// The same for what a call did not come to, behind all that it did; `None`: that was all.
+    #[must_use]
+    pub fn after(&self, done: &Redriven) -> Option<Self> {
+        let more = !done.place.is_empty() || !done.not_reached.is_empty();
+        let (message_ids, place) = (done.not_reached.clone(), done.place.clone());
+        more.then(|| Self { message_ids, place, ..self.clone() })
+    }
+}
+
+impl From<v1::RedriveDeadLettersResponse> for Redriven {
+    fn from(answer: v1::RedriveDeadLettersResponse) -> Self {
+        let by_reason = answer.skipped_by_reason.iter();
+        let by_reason = by_reason.map(|skipped| (skip_reason(skipped.reason()), skipped.count)).collect();
+        let letters = answer.skipped_dead_letters.into_iter();
+        let letters = letters.map(|skipped| (skipped.message_id.clone(), skip_reason(skipped.reason())));
+        Self {
+            redriven: answer.redriven,
+            skipped: answer.skipped,
+            more: answer.more,
+            skipped_by_reason: by_reason,
+            skipped_dead_letters: letters.collect(),
+            not_reached: answer.not_reached,
+            place: answer.next_page_token,
+        }
+    }
+}
+
+const fn skip_reason(reason: v1::SkipReason) -> SkipReason {
+    match reason {
+        v1::SkipReason::Unspecified => SkipReason::Unknown,
+        v1::SkipReason::Leased => SkipReason::Leased,
+        v1::SkipReason::NotDeadLetter => SkipReason::NotDeadLetter,
+        v1::SkipReason::QueueGone => SkipReason::QueueGone,
+        v1::SkipReason::GrantMissing => SkipReason::GrantMissing,
     }
 }
 

@@ -43,6 +43,10 @@ pub const MAX_PUBLISH_ENTRIES: usize = 1_024;
 pub const MAX_SETTLE_ITEMS: usize = 1_024;
 /// Dead letters of one redrive.
 pub const MAX_REDRIVE_ITEMS: usize = 1_000;
+/// Of dead letters that the leader passed over, the most that one redrive tells of.
+pub const MAX_REDRIVE_PASSED_OVER: usize = 4_096;
+/// Skipped dead letters that an answer to a redrive names; the others are only counted.
+pub const MAX_REDRIVE_NAMED: usize = 100;
 /// A redrive that has moved so many bytes leaves the rest for the next.
 pub const MAX_REDRIVE_BYTES: u64 = 16 * (1 << 20);
 /// Rows that one look for dead letters reads.
@@ -59,6 +63,16 @@ pub const CLOSED_LEASE_KEPT_MS: u64 = 60_000;
 pub const MAX_CLOSED_LEASES: u32 = 10_000;
 /// How many closed leases one timer forgets.
 pub const CLOSED_LEASES_PER_TIMER: usize = 256;
+/// How long a request that was done is remembered.
+pub const REQUEST_KEPT_MS: u64 = 24 * 3_600_000;
+/// How many requests of one subject a department remembers; then the oldest is forgotten.
+pub const MAX_REQUESTS: u64 = 1_024;
+/// How many requests one timer forgets.
+pub const REQUESTS_PER_TIMER: usize = 256;
+/// Bytes of a request's id.
+pub const MAX_REQUEST_ID_BYTES: usize = 64;
+/// Bytes of a request's digest.
+pub const REQUEST_DIGEST_BYTES: usize = 32;
 /// Shortest and longest lease.
 pub const LEASE_DURATION_MS: std::ops::RangeInclusive<u64> = 1_000..=12 * 3_600_000;
 /// Lease duration unless set.

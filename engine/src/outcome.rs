@@ -2,11 +2,11 @@
 
 use crate::{
     ids::{DepartmentId, LeaseId, QueueId},
-    schema::{QueueSettings, SettleKind, TokenRef},
+    schema::{QueueSettings, RedriveAnswer, SettleKind, SkipReason, TokenRef},
 };
 
 /// The answer to one command, in the batch's order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     /// To `LeaderStarted`.
     LeaderStarted,
@@ -32,8 +32,23 @@ pub enum Outcome {
     ReleaseHolder(Result<u32, SubscriptionError>),
     /// To `Advance`.
     Advance(Advanced),
-    /// To `RedriveDeadLetters`: one per sequence, in order.
-    RedriveDeadLetters(Result<Vec<RedriveOutcome>, RedriveError>),
+    /// To `RedriveDeadLetters`.
+    RedriveDeadLetters(Result<Redriven, RedriveError>),
+}
+
+/// A change that a request may ask for, and that is made once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// `CreateQueue`.
+    Create,
+    /// `UpdateQueue`.
+    Update,
+    /// `DeleteQueue`.
+    Delete,
+    /// `PurgeQueue`.
+    Purge,
+    /// `RedriveDeadLetters`.
+    Redrive,
 }
 
 /// A queue's definition, as stored.
@@ -81,6 +96,9 @@ pub enum CreateQueueError {
     /// The department holds as many queues as it may.
     #[error("the department holds {0} queues, which is the limit")]
     TooMany(u32),
+    /// The request's id is remembered for another request.
+    #[error("the request id was used for another request")]
+    RequestIdReused,
 }
 
 /// Which setting is not usable.
@@ -112,6 +130,9 @@ pub enum UpdateQueueError {
     /// See [`SettingsError`].
     #[error("the settings are not usable: {0}")]
     Settings(SettingsError),
+    /// The request's id is remembered for another request.
+    #[error("the request id was used for another request")]
+    RequestIdReused,
 }
 
 /// Why a queue was not deleted.
@@ -126,6 +147,9 @@ pub enum DeleteQueueError {
     /// The definition has changed since it was read.
     #[error("the queue's definition has changed: revision is {0}")]
     RevisionMismatch(u64),
+    /// The request's id is remembered for another request.
+    #[error("the request id was used for another request")]
+    RequestIdReused,
 }
 
 /// Why a queue was not purged.
@@ -137,6 +161,9 @@ pub enum PurgeQueueError {
     /// No queue of this name.
     #[error("the queue does not exist")]
     NotFound,
+    /// The request's id is remembered for another request.
+    #[error("the request id was used for another request")]
+    RequestIdReused,
 }
 
 /// A publish that was taken.
@@ -274,6 +301,8 @@ pub enum SettleOutcome {
     LeaseLost,
     /// The lease has ended and the message was settled under a later one.
     SettledByAnother,
+    /// The message was purged: nobody gets it any more.
+    MessagePurged,
 }
 
 /// What became of one extension.
@@ -289,6 +318,17 @@ pub enum ExtendOutcome {
     LeaseLost,
     /// The lease has ended and the message was settled under a later one.
     SettledByAnother,
+    /// The message was purged: nobody gets it any more.
+    MessagePurged,
+}
+
+/// A redrive that was done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Redriven {
+    /// One per sequence, in order; none if the answer is that of an earlier request.
+    pub outcomes: Vec<RedriveOutcome>,
+    /// What the caller is told.
+    pub answer: RedriveAnswer,
 }
 
 /// What became of one dead letter.
@@ -305,12 +345,14 @@ pub enum RedriveOutcome {
     Freed,
     /// A consumer has it.
     Leased,
-    /// There is no such dead letter, or not any more.
+    /// There is no such dead letter, or not any more, or it is where it was to go.
     NotDeadLetter,
     /// The queue it came from is gone.
     QueueGone,
     /// The redrive had moved as many bytes as one may: it is as it was, for the next.
     NotReached,
+    /// The leader had passed it over.
+    PassedOver(SkipReason),
 }
 
 /// Why nothing was redriven.
@@ -322,6 +364,9 @@ pub enum RedriveError {
     /// The target does not exist.
     #[error("the target queue does not exist")]
     TargetNotFound,
+    /// The request's id is remembered for another request.
+    #[error("the request id was used for another request")]
+    RequestIdReused,
 }
 
 /// What an `Advance` did.

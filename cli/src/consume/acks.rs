@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 
 use futures_util::FutureExt as _;
-use posthouse_client::{Delivery, ErrorKind, SettleError, Settling};
+use posthouse_client::{Delivery, ErrorKind, ErrorReason as Reason, SettleError, Settling};
 
 use crate::exit::{Exit, Failure};
+use crate::stderr;
 
 /// Confirmations that are awaited; more only take memory.
 const MAX_AWAITED: usize = 65_536;
@@ -15,6 +16,8 @@ const MAX_AWAITED: usize = 65_536;
 pub struct Acks {
     awaited: VecDeque<Settling>,
     refused: u64,
+    /// Written, and gone since: they do not come again.
+    purged: u64,
     last_refusal: Option<SettleError>,
 }
 
@@ -41,6 +44,12 @@ impl Acks {
             let answer = first.await;
             self.note(answer);
         }
+        if self.purged > 0 {
+            let count = self.purged;
+            stderr::note(&format!(
+                "{count} written messages were purged, or deleted with their queue, before they were acknowledged: they do not come again"
+            ));
+        }
         let Some(refusal) = self.last_refusal else { return Ok(()) };
         let what = format!("{} written messages may be delivered again: {refusal}", self.refused);
         match refusal.kind() {
@@ -50,9 +59,18 @@ impl Acks {
     }
 
     fn note(&mut self, answer: Result<(), SettleError>) {
-        if let Err(error) = answer {
-            self.refused += 1;
-            self.last_refusal = Some(error);
+        match answer {
+            Ok(()) => {}
+            // With its queue, a message is gone for everybody.
+            Err(error)
+                if matches!(error.error_reason(), Some(Reason::MessagePurged | Reason::QueueDeleted)) =>
+            {
+                self.purged += 1;
+            }
+            Err(error) => {
+                self.refused += 1;
+                self.last_refusal = Some(error);
+            }
         }
     }
 }

@@ -1,6 +1,8 @@
 //! `posthouse dead-letters`: what failed too often, and another chance for it.
 
-use posthouse_client::{Client, Error, MessageState, MessageStatus, Redrive, Redriven};
+use std::collections::BTreeMap;
+
+use posthouse_client::{Client, Error, MessageState, MessageStatus, Redrive, Redriven, SkipReason};
 
 use super::show;
 use crate::args;
@@ -9,11 +11,14 @@ use crate::failure::of_client;
 use crate::ndjson::write::cause;
 use crate::progress::Progress;
 use crate::queue::beside;
+use crate::stderr;
 use crate::stdout;
 use crate::time::rfc3339;
 
 /// The most that one call takes.
 const MOST: usize = 1000;
+/// Ids that are told of those that stay for one reason.
+const NAMED: usize = 3;
 
 /// Runs the command.
 pub async fn dead_letters(client: &Client, command: &args::DeadLetters, quiet: bool) -> Result<(), Failure> {
@@ -67,7 +72,7 @@ fn row([id, state, since, failed, reason, from]: [&str; 6]) -> String {
 
 async fn redrive(client: &Client, args: &args::RedriveLetters, quiet: bool) -> Result<(), Failure> {
     let progress = Progress::counting(quiet, "redriven");
-    let mut sum = Redriving { redriven: 0, skipped: 0 };
+    let mut sum = Redriving::default();
     let ended = if args.message_ids.is_empty() {
         let most = if args.all { u64::MAX } else { args.max.unwrap_or_default() };
         sum.oldest(client, args, most, &progress).await
@@ -75,25 +80,35 @@ async fn redrive(client: &Client, args: &args::RedriveLetters, quiet: bool) -> R
         sum.named(client, args, &progress).await
     };
     drop(progress);
-    let Redriving { redriven, skipped } = sum;
-    stdout::write(format!("{{\"redriven\": {redriven}, \"skipped\": {skipped}}}\n"))?;
+    stdout::write(format!("{{\"redriven\": {}, \"skipped\": {}}}\n", sum.redriven, sum.skipped))?;
     ended.map_err(|error| of_client(&error))?;
-    if skipped > 0 && args.max.is_none() {
-        return Err(Failure::new(
+    match sum.skipped {
+        0 => Ok(()),
+        _ if args.max.is_some() => {
+            stderr::note(&sum.stay());
+            Ok(())
+        }
+        _ => Err(Failure::new(
             Exit::TempFail,
-            format!(
-                "{skipped} stay where they are: with a consumer, no dead letters, or their queue is gone"
-            ),
+            sum.stay(),
             "see `posthouse dead-letters list`; when their queue is gone, name another with --to",
-        ));
+        )),
     }
-    Ok(())
 }
 
 /// What was done so far, which is told also when the rest failed.
+#[derive(Default)]
 struct Redriving {
     redriven: u64,
     skipped: u64,
+    by_reason: BTreeMap<SkipReason, Stay>,
+}
+
+/// Dead letters that stay where they are for one reason: how many, and the ids of the first.
+#[derive(Default)]
+struct Stay {
+    count: u64,
+    ids: Vec<String>,
 }
 
 impl Redriving {
@@ -104,15 +119,17 @@ impl Redriving {
         progress: &Progress,
     ) -> Result<(), Error> {
         for ids in args.message_ids.chunks(MOST) {
-            let wanted = wanted(args).only(ids);
-            let done = client.messages().redrive(&args.queue, &wanted).await?;
-            self.note(done, progress);
-            self.skipped += done.skipped;
+            let mut next = Some(wanted(args).only(ids));
+            while let Some(redrive) = next {
+                let done = client.messages().redrive(&args.queue, &redrive).await?;
+                next = redrive.after(&done);
+                self.note(done, progress);
+            }
         }
         Ok(())
     }
 
-    /// From the oldest on. Those that are skipped are met again by the next call, so that they are not summed.
+    /// From the oldest on, behind those that were skipped, to the last.
     async fn oldest(
         &mut self,
         client: &Client,
@@ -120,21 +137,49 @@ impl Redriving {
         most: u64,
         progress: &Progress,
     ) -> Result<(), Error> {
-        while self.redriven < most {
+        let mut next = Some(wanted(args));
+        while let Some(redrive) = next.filter(|_| self.redriven < most) {
             let now = u32::try_from((most - self.redriven).min(MOST as u64)).unwrap_or_default();
-            let done = client.messages().redrive(&args.queue, &wanted(args).at_most(now)).await?;
+            let done = client.messages().redrive(&args.queue, &redrive.clone().at_most(now)).await?;
+            next = redrive.after(&done);
             self.note(done, progress);
-            self.skipped = done.skipped;
-            if !done.more || done.redriven == 0 {
-                break;
-            }
         }
         Ok(())
     }
 
     fn note(&mut self, done: Redriven, progress: &Progress) {
         self.redriven += done.redriven;
+        self.skipped += done.skipped;
+        for (reason, count) in done.skipped_by_reason {
+            self.by_reason.entry(reason).or_default().count += count;
+        }
+        for (id, reason) in done.skipped_dead_letters {
+            let ids = &mut self.by_reason.entry(reason).or_default().ids;
+            if ids.len() < NAMED {
+                ids.push(id);
+            }
+        }
         progress.add(done.redriven);
+    }
+
+    /// Which stay, and why.
+    fn stay(&self) -> String {
+        let part = |(reason, stay): (&SkipReason, &Stay)| {
+            let more = if stay.count > stay.ids.len() as u64 { ", ..." } else { "" };
+            format!("{} {} ({}{more})", stay.count, why(*reason), stay.ids.join(", "))
+        };
+        let parts: Vec<_> = self.by_reason.iter().filter(|(_, stay)| stay.count > 0).map(part).collect();
+        format!("{} stay where they are: {}", self.skipped, parts.join("; "))
+    }
+}
+
+const fn why(reason: SkipReason) -> &'static str {
+    match reason {
+        SkipReason::Leased => "with a consumer",
+        SkipReason::NotDeadLetter => "no dead letters, or not any more",
+        SkipReason::QueueGone => "whose queue is gone",
+        SkipReason::GrantMissing => "whose queue the token has no grant for",
+        _ => "for a reason that this version does not know",
     }
 }
 
@@ -142,5 +187,22 @@ fn wanted(args: &args::RedriveLetters) -> Redrive {
     match &args.to {
         Some(to) => Redrive::new().to(beside(&args.queue, to)),
         None => Redrive::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stays_is_told_by_its_reason() {
+        let mut sum = Redriving { skipped: 18, ..Redriving::default() };
+        let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect();
+        sum.by_reason.insert(SkipReason::QueueGone, Stay { count: 16, ids: ids(&["A", "B", "C"]) });
+        sum.by_reason.insert(SkipReason::Leased, Stay { count: 2, ids: ids(&["D", "E"]) });
+        assert_eq!(
+            sum.stay(),
+            "18 stay where they are: 2 with a consumer (D, E); 16 whose queue is gone (A, B, C, ...)"
+        );
     }
 }

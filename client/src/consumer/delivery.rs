@@ -33,7 +33,8 @@ use crate::{
 ///
 /// While it is held its lease is extended; see [`ConsumerBuilder::extend_leases_for`](super::ConsumerBuilder). If the
 /// lease is lost all the same, because the server was away for too long or the message was purged,
-/// [`Delivery::lease_lost`] tells, and another consumer may have the message: what is not done yet is better left.
+/// [`Delivery::lease_lost`] tells, and another consumer may have the message: what is not done yet is better left. The error
+/// of its settlement tells which it was: [`ErrorReason::MessagePurged`](crate::ErrorReason) does not come again, to anybody.
 #[must_use = "dropping a delivery releases it, to be delivered again"]
 pub struct Delivery {
     lease: Lease,

@@ -114,7 +114,8 @@ impl Extensions {
 /// Whether the lease is gone. Otherwise only what was asked for cannot be had, a duration that no lease has, and the
 /// lease is as it was.
 fn is_lost(refusal: &Refusal) -> bool {
-    matches!(refusal.reason(), Some("LEASE_LOST" | "SETTLED_BY_ANOTHER" | "DELIVERY_TOKEN_INVALID"))
+    let reason = refusal.reason();
+    matches!(reason, Some("LEASE_LOST" | "SETTLED_BY_ANOTHER" | "MESSAGE_PURGED" | "DELIVERY_TOKEN_INVALID"))
 }
 
 #[cfg(test)]
@@ -141,14 +142,17 @@ mod tests {
     #[test]
     fn a_lease_is_lost_only_when_the_server_says_that_it_is_gone() {
         let mut extensions = Extensions::default();
-        for token in ["asked for too long", "gone"] {
+        for token in ["asked for too long", "gone", "purged"] {
             let lease = Lease { token: token.into(), slot: 0 };
             extensions.push(Extend { lease, duration: Duration::from_secs(60), done: None });
         }
         let extend_id = extensions.next_frame(Instant::now()).unwrap().extend_id;
-        let results = vec![refused("LEASE_DURATION_INVALID"), refused("LEASE_LOST")];
+        let results =
+            vec![refused("LEASE_DURATION_INVALID"), refused("LEASE_LOST"), refused("MESSAGE_PURGED")];
         let answered = extensions.answer(ExtendedFrame { extend_id, results }).unwrap();
-        assert_eq!(answered.lost.into_iter().map(|lease| lease.token).collect::<Vec<_>>(), ["gone"]);
+        let mut lost: Vec<_> = answered.lost.into_iter().map(|lease| lease.token).collect();
+        lost.sort();
+        assert_eq!(lost, ["gone", "purged"]);
         assert!(answered.extended.is_empty());
     }
 }

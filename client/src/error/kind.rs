@@ -22,7 +22,7 @@ pub enum ErrorKind {
     LimitReached,
     /// The server cannot answer now; trying again later may help.
     Unavailable,
-    /// The lease is gone: another consumer may have, or have settled, the message.
+    /// The lease is gone: another consumer may have, or have settled, the message, or it was purged.
     LeaseLost,
     /// The program's own deadline passed first.
     DeadlineExceeded,

@@ -18,6 +18,8 @@ pub struct PoolReport {
     pub timed_out: u64,
     /// The settlement was not confirmed, most often for a lost lease: the message may be delivered again.
     pub unconfirmed: u64,
+    /// The message was purged before it was settled: it does not come again.
+    pub purged: u64,
 }
 
 /// The same, while it is being counted.
@@ -30,6 +32,7 @@ pub(super) struct Counts {
     pub(super) panicked: AtomicU64,
     pub(super) timed_out: AtomicU64,
     pub(super) unconfirmed: AtomicU64,
+    pub(super) purged: AtomicU64,
 }
 
 impl Counts {
@@ -43,6 +46,7 @@ impl Counts {
             panicked: read(&self.panicked),
             timed_out: read(&self.timed_out),
             unconfirmed: read(&self.unconfirmed),
+            purged: read(&self.purged),
         }
     }
 }

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     consumer::{ConsumeError, Consumer, Delivery, SettleError, Settlement, Settling},
     credentials::BoxError,
+    error::ErrorReason,
 };
 
 /// Confirmations that a worker leaves unseen; more only take memory.
@@ -180,9 +181,16 @@ async fn run<H: Handler>(delivery: &Arc<Delivery>, handler: &H, rules: &Rules) -
 }
 
 fn note(answer: &Result<(), SettleError>, counts: &Counts) {
-    if let Err(error) = answer {
-        count(&counts.unconfirmed);
-        tracing::warn!(%error, "a settlement was not confirmed");
+    match answer {
+        Ok(()) => {}
+        Err(error) if error.error_reason() == Some(ErrorReason::MessagePurged) => {
+            count(&counts.purged);
+            tracing::debug!(%error, "a message was purged before it was settled");
+        }
+        Err(error) => {
+            count(&counts.unconfirmed);
+            tracing::warn!(%error, "a settlement was not confirmed");
+        }
     }
 }
 

@@ -51,7 +51,7 @@ impl Shard {
         for number in 1..=QUEUES {
             let settings = Some(QueueSettings::default());
             let name = format!("applications-{number}");
-            let create = CreateQueue { department: DEPARTMENT, name, settings, request_id: String::new() };
+            let create = CreateQueue { department: DEPARTMENT, name, settings, ..CreateQueue::default() };
             shard.run(vec![Command::CreateQueue(create)]);
         }
         for number in 1..QUEUES {

@@ -1,6 +1,6 @@
 //! Time passes: timers that are due fire, in order, no more than asked. One whose subject is gone is dropped.
 
-use super::{close_lease, expire, failure, on_any_subscription, producer};
+use super::{close_lease, expire, failure, on_any_subscription, producer, request};
 use crate::{
     halt::Halt,
     keys::{Timer, TimerKey},
@@ -47,6 +47,7 @@ fn fire(turn: &mut Turn<'_>, key: TimerKey) -> Result<(), Halt> {
             let _ = on_any_subscription(turn, id, |turn, place| close_lease::due(turn, place.subscription))?;
         }
         Timer::Producer(id, producer) => producer::due(turn, id, producer)?,
+        Timer::Requests(requester) => request::due(turn, requester)?,
     }
     Ok(())
 }

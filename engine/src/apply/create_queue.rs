@@ -7,7 +7,7 @@ use crate::{
         DEFAULT_SUBSCRIPTION, DEFAULT_SUBSCRIPTION_NAME, DepartmentId, QueueId, QueueRef, SubscriptionRef,
     },
     keys::{HeadKey, QueueKey, QueueNameKey, SubscriptionKey},
-    limits::MAX_QUEUES,
+    limits::{MAX_QUEUES, VERSION_OF_TOLD_TRUTH},
     machine::Turn,
     outcome::{CreateQueueError, QueueView},
     schema::{CreateQueue, DepartmentRow, QueueHeadRow, QueueNameRow, QueueRow, SubscriptionRow},
@@ -24,7 +24,9 @@ pub(super) fn apply(
         Err(error) => return Ok(Err(error.into())),
     };
     if let Some(queue) = turn.find_queue(id, &command.name)? {
-        return existing(turn, queue, &command.request_id);
+        let request = command.request.as_ref().filter(|_| turn.version >= VERSION_OF_TOLD_TRUTH);
+        let request_id = request.map_or(&command.request_id, |request| &request.id);
+        return existing(turn, queue, request_id);
     }
     if department.queues >= MAX_QUEUES {
         return Ok(Err(CreateQueueError::TooMany(MAX_QUEUES)));
@@ -53,7 +55,7 @@ pub(super) fn apply(
     Ok(Ok(view(queue, &row, &settings)))
 }
 
-/// A repeat of the call that created it is answered as the first was.
+/// A repeat of the call that created it, before requests were remembered, is answered as the first was.
 fn existing(
     turn: &mut Turn<'_>,
     id: QueueRef,

@@ -50,6 +50,7 @@ fn extend(
         Token::Settled(kind) => ExtendOutcome::AlreadySettled(kind),
         Token::Lost => ExtendOutcome::LeaseLost,
         Token::SettledByAnother => ExtendOutcome::SettledByAnother,
+        Token::Purged => ExtendOutcome::MessagePurged,
         Token::Invalid => ExtendOutcome::TokenInvalid,
     })
 }

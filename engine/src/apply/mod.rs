@@ -17,7 +17,9 @@ mod producer;
 mod publish;
 mod purge_queue;
 mod redrive;
+mod redrive_answer;
 mod release_holder;
+pub(crate) mod request;
 mod settings;
 mod settle;
 mod token;
@@ -34,6 +36,13 @@ use crate::{
 
 /// Applies one command.
 pub(crate) fn command(turn: &mut Turn<'_>, command: Command) -> Result<Outcome, Halt> {
+    match request::of(turn, &command) {
+        Some(asked) => request::once(turn, asked, |turn| apply(turn, command)),
+        None => apply(turn, command),
+    }
+}
+
+fn apply(turn: &mut Turn<'_>, command: Command) -> Result<Outcome, Halt> {
     Ok(match command {
         Command::LeaderStarted(_) => leader_started::apply(turn),
         Command::ConfigureDepartment(command) => {

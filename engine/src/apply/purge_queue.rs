@@ -1,15 +1,18 @@
 //! Every message published so far goes, for all subscriptions; the queue stays.
 
+use super::close_lease;
 use crate::{
     effect::Effect,
     halt::Halt,
     ids::{DepartmentId, SubscriptionRef},
-    keys::{self, Kind, Timer},
+    keys::{self, Kind, LeaseKey, ProgressKey, Timer},
     kv::Family,
-    machine::Turn,
+    limits::VERSION_OF_TOLD_TRUTH,
+    machine::{Turn, each},
     outcome::PurgeQueueError,
+    overlay::decode_row,
     schema::PurgeQueue,
-    state::Queue,
+    state::{OpenLease, Queue, Subscription},
 };
 
 /// How many were not settled.
@@ -24,22 +27,24 @@ pub(super) fn apply(turn: &mut Turn<'_>, command: &PurgeQueue) -> Result<Result<
     let Some(mut queue) = turn.take(id)? else {
         return Err(Halt::Corrupt(format!("queue {id:?} has a name but no definition")));
     };
-    let purged = purge(turn, &mut queue);
+    let purged = purge(turn, &mut queue)?;
     turn.give(queue);
     turn.effects.push(Effect::Purged(id));
     Ok(Ok(purged))
 }
 
-fn purge(turn: &mut Turn<'_>, queue: &mut Queue) -> u64 {
+fn purge(turn: &mut Turn<'_>, queue: &mut Queue) -> Result<u64, Halt> {
     let (id, next) = (queue.id, queue.head.next_sequence);
     turn.rows.delete_prefix(Family::Body, keys::queue_prefix(id));
     turn.rows.delete_prefix(Family::Entry, keys::queue_prefix(id));
     let mut purged = 0;
     for subscription in queue.subscriptions.values_mut() {
-        delete_rows(turn, subscription.id);
-        for lease in subscription.leases.values() {
-            turn.delete_timer(lease.timer_ms, Timer::Lease(subscription.id, lease.id));
+        if turn.version >= VERSION_OF_TOLD_TRUTH {
+            end_leases(turn, subscription)?;
+        } else {
+            forget_leases(turn, subscription);
         }
+        delete_rows(turn, subscription.id, &[Kind::AckChunk, Kind::Retry]);
         purged += subscription.purge(next);
     }
     let head = &mut queue.head;
@@ -47,11 +52,58 @@ fn purge(turn: &mut Turn<'_>, queue: &mut Queue) -> u64 {
     (head.passed_bytes, head.reached_bytes, head.stored_bytes) = (0, 0, 0);
     queue.passing = None;
     queue.head_changed = true;
-    purged
+    Ok(purged)
 }
 
-fn delete_rows(turn: &mut Turn<'_>, id: SubscriptionRef) {
-    for kind in [Kind::AckChunk, Kind::Lease, Kind::Progress, Kind::ClosedLease, Kind::Retry] {
-        turn.rows.delete_prefix(Family::State, keys::subscription_prefix(id, kind));
+/// The holders are to hear that the messages are gone, and those who had settled before that they had: leases stay known
+/// for as long as others that are closed.
+fn end_leases(turn: &mut Turn<'_>, held: &mut Subscription) -> Result<(), Halt> {
+    lose_lost(turn, held)?;
+    let mut leases = std::mem::take(&mut held.leases);
+    for lease in leases.values_mut() {
+        lease.purge(|sequence| held.is_settled(sequence));
+    }
+    held.leases = leases;
+    close_lease::close_all(turn, held)
+}
+
+/// What closed leases had lost, and nobody has settled since, is purged. Once the messages are gone, it could not be told
+/// from what was settled.
+fn lose_lost(turn: &mut Turn<'_>, held: &Subscription) -> Result<(), Halt> {
+    let subscription = held.id;
+    let mut changed = Vec::new();
+    let prefix = keys::subscription_prefix(subscription, Kind::Progress);
+    each::<ProgressKey>(&turn.rows, &prefix, &prefix, |key, value| {
+        let progress = decode_row::<ProgressKey>(value)?;
+        if progress.closed_at_ms == 0 || !progress.outcomes.contains(&OpenLease::LOST) {
+            return Ok(());
+        }
+        let Some(row) = turn.rows.row(&LeaseKey { subscription, lease: key.lease })? else {
+            return Err(Halt::Corrupt(format!("lease {} has progress but no row", key.lease)));
+        };
+        let mut lease = OpenLease::from_rows(key.lease, row, &progress)?;
+        if lease.purge(|sequence| held.is_settled(sequence)) {
+            changed.push((key, lease.progress(progress.closed_at_ms)));
+        }
+        Ok(())
+    })?;
+    for (key, progress) in changed {
+        turn.rows.put(&key, &progress);
+    }
+    Ok(())
+}
+
+/// As it was before [`VERSION_OF_TOLD_TRUTH`].
+fn forget_leases(turn: &mut Turn<'_>, held: &mut Subscription) {
+    for lease in held.leases.values() {
+        turn.delete_timer(lease.timer_ms, Timer::Lease(held.id, lease.id));
+    }
+    held.row.closed_leases = 0;
+    delete_rows(turn, held.id, &[Kind::Lease, Kind::Progress, Kind::ClosedLease]);
+}
+
+fn delete_rows(turn: &mut Turn<'_>, id: SubscriptionRef, kinds: &[Kind]) {
+    for kind in kinds {
+        turn.rows.delete_prefix(Family::State, keys::subscription_prefix(id, *kind));
     }
 }

@@ -6,20 +6,18 @@ use crate::{
     halt::Halt,
     ids::{DEFAULT_LANE, QueueRef},
     keys::{QueueKey, RetryKey, Timer},
-    limits::{MAX_REDRIVE_BYTES, MAX_REDRIVE_ITEMS},
+    limits::{MAX_REDRIVE_BYTES, MAX_REDRIVE_ITEMS, MAX_REDRIVE_PASSED_OVER},
     machine::Turn,
-    outcome::{RedriveError, RedriveOutcome},
-    schema::{BodyHeader, RedriveDeadLetters, RetryRow},
+    outcome::{RedriveError, RedriveOutcome, Redriven},
+    schema::{BodyHeader, RedriveAnswer, RedriveDeadLetters, RetryRow, SkipReason},
     state::{Place, Subscription},
 };
 
 pub(super) fn apply(
     turn: &mut Turn<'_>,
     command: &RedriveDeadLetters,
-) -> Result<Result<Vec<RedriveOutcome>, RedriveError>, Halt> {
-    if command.sequences.len() > MAX_REDRIVE_ITEMS {
-        return Err(Halt::Malformed("a redrive of too many dead letters"));
-    }
+) -> Result<Result<Redriven, RedriveError>, Halt> {
+    let passed_over = passed_over(command)?;
     let id = subscription_ref(command.department, command.queue, command.subscription);
     let target = (command.target_queue != 0).then(|| queue_ref(command.department, command.target_queue));
     let redriven = on_subscription(turn, id, |turn, mut place| {
@@ -30,15 +28,40 @@ pub(super) fn apply(
             return Ok(Err(RedriveError::TargetNotFound));
         }
         let mut moved_bytes = 0;
-        let redrive = |sequence: &u64| {
+        let redrive = |(at, sequence): (usize, &u64)| {
             if moved_bytes >= MAX_REDRIVE_BYTES {
                 return Ok(RedriveOutcome::NotReached);
             }
-            redrive(turn, &mut place, *sequence, target, &mut moved_bytes)
+            match passed_over.get(at) {
+                Some(Some(reason)) => Ok(RedriveOutcome::PassedOver(*reason)),
+                _ => redrive(turn, &mut place, *sequence, target, &mut moved_bytes),
+            }
         };
-        Ok(Ok(command.sequences.iter().map(redrive).collect::<Result<_, Halt>>()?))
+        let outcomes: Vec<_> =
+            command.sequences.iter().enumerate().map(redrive).collect::<Result<_, Halt>>()?;
+        let letters = command.sequences.iter().copied().zip(outcomes.iter().copied());
+        let answer = RedriveAnswer::of(id.queue.queue, letters, command.next_sequence);
+        Ok(Ok(Redriven { outcomes, answer }))
     })?;
     Ok(redriven.unwrap_or_else(|error| Err(error.into())))
+}
+
+/// Why the leader passed sequences over, one by one; empty if it passed over none.
+fn passed_over(command: &RedriveDeadLetters) -> Result<Vec<Option<SkipReason>>, Halt> {
+    let reason = |byte: &u8| match SkipReason::try_from(i32::from(*byte)) {
+        Ok(SkipReason::Unspecified) => Ok(None),
+        Ok(reason) => Ok(Some(reason)),
+        Err(_) => Err(Halt::Malformed("a dead letter passed over for no known reason")),
+    };
+    let reasons: Vec<_> = command.passed_over.iter().map(reason).collect::<Result<_, Halt>>()?;
+    if !reasons.is_empty() && reasons.len() != command.sequences.len() {
+        return Err(Halt::Malformed("not one reason per dead letter"));
+    }
+    let passed_over = reasons.iter().filter(|reason| reason.is_some()).count();
+    if command.sequences.len() - passed_over > MAX_REDRIVE_ITEMS || passed_over > MAX_REDRIVE_PASSED_OVER {
+        return Err(Halt::Malformed("a redrive of too many dead letters"));
+    }
+    Ok(reasons)
 }
 
 fn redrive(

@@ -47,6 +47,7 @@ fn settle(
         Token::Settled(kind) => SettleOutcome::AlreadySettled(kind),
         Token::Lost => SettleOutcome::LeaseLost,
         Token::SettledByAnother => SettleOutcome::SettledByAnother,
+        Token::Purged => SettleOutcome::MessagePurged,
         Token::Invalid => SettleOutcome::TokenInvalid,
     })
 }

@@ -21,6 +21,8 @@ pub(super) enum Token {
     Lost,
     /// The lease has ended, and the message is settled.
     SettledByAnother,
+    /// The message was purged.
+    Purged,
     /// No such delivery, or somebody else's.
     Invalid,
 }
@@ -61,6 +63,7 @@ impl<'a> Tokens<'a> {
             Index::DeadLettered => Token::Settled(SettleKind::DeadLetter),
             Index::Lost if held.is_settled(lease.sequences[index]) => Token::SettledByAnother,
             Index::Lost => Token::Lost,
+            Index::Purged => Token::Purged,
         })
     }
 

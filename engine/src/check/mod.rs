@@ -4,6 +4,7 @@ mod ack;
 mod department;
 mod leases;
 mod queue;
+mod requests;
 mod rows;
 
 use crate::{ids::ShardId, kv::Kv};
@@ -25,6 +26,9 @@ pub fn check(shard: ShardId, kv: &dyn Kv) -> Result<(), Vec<String>> {
             }
             for (id, department) in &rows.departments {
                 department::check(&rows, *id, department, &mut problems);
+            }
+            for (requester, held) in &rows.requesters {
+                requests::check(&rows, requester, held, &mut problems);
             }
             for (id, queue) in &rows.queues {
                 queue::check(&rows, *id, queue, &mut problems);

@@ -13,15 +13,15 @@ use crate::{
     },
     keys::{
         self, AckChunkKey, AsideKey, BodyKey, ClosedLeaseKey, DeadLetterUseKey, DepartmentKey, EntryKey,
-        HeadKey, Key, LeaseKey, ProducerKey, ProgressKey, QueueKey, QueueNameKey, RetryKey, ShardKey,
-        SubscriptionKey, Timer, TimerKey,
+        HeadKey, Key, LeaseKey, ProducerKey, ProgressKey, QueueKey, QueueNameKey, RequestKey,
+        RequestOrderKey, Requester, RequesterKey, RetryKey, ShardKey, SubscriptionKey, Timer, TimerKey,
     },
     kv::{Family, Kv},
     machine::each,
     overlay::{Overlay, decode_row},
     schema::{
         DeadLetterOrigin, DepartmentRow, EntryRow, LeaseRow, ProducerRow, ProgressRow, QueueHeadRow,
-        QueueRow, RetryRow, ShardRow, SubscriptionRow,
+        QueueRow, RequestOrderRow, RequestRow, RequesterRow, RetryRow, ShardRow, SubscriptionRow,
     },
     state::Chunk,
 };
@@ -31,6 +31,7 @@ pub(super) struct Rows {
     pub(super) shard: ShardRow,
     pub(super) departments: BTreeMap<DepartmentId, Department>,
     pub(super) queues: BTreeMap<QueueRef, Queue>,
+    pub(super) requesters: BTreeMap<Requester, Requests>,
     /// When each is due: a stale one may stand beside the one that counts.
     pub(super) timers: BTreeMap<Timer, BTreeSet<u64>>,
 }
@@ -40,6 +41,13 @@ pub(super) struct Department {
     pub(super) row: DepartmentRow,
     pub(super) names: BTreeMap<String, QueueId>,
     pub(super) uses: BTreeSet<(String, QueueId)>,
+}
+
+#[derive(Default)]
+pub(super) struct Requests {
+    pub(super) row: Option<RequesterRow>,
+    pub(super) order: BTreeMap<u64, RequestOrderRow>,
+    pub(super) done: BTreeMap<String, RequestRow>,
 }
 
 #[derive(Default)]
@@ -124,10 +132,11 @@ impl Rows {
                 self.queue(key.queue).entries.insert(key.first_sequence, row);
                 Ok(Some(()))
             }
-            _ => match self.take_definition(key, value.clone())? {
-                Some(()) => Ok(Some(())),
-                None => self.take_subscription(key, value),
-            },
+            _ => {
+                let taken = self.take_definition(key, value.clone())?;
+                let taken = if taken.is_none() { self.take_request(key, value.clone())? } else { taken };
+                if taken.is_none() { self.take_subscription(key, value) } else { Ok(taken) }
+            }
         }
     }
 
@@ -165,6 +174,19 @@ impl Rows {
         Ok(Some(()))
     }
 
+    fn take_request(&mut self, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {
+        if let Some(RequesterKey { requester }) = RequesterKey::decode(key) {
+            self.requests(requester).row = Some(decode_row::<RequesterKey>(value)?);
+        } else if let Some(RequestOrderKey { requester, number }) = RequestOrderKey::decode(key) {
+            self.requests(requester).order.insert(number, decode_row::<RequestOrderKey>(value)?);
+        } else if let Some(RequestKey { requester, id }) = RequestKey::decode(key) {
+            self.requests(requester).done.insert(id, decode_row::<RequestKey>(value)?);
+        } else {
+            return Ok(None);
+        }
+        Ok(Some(()))
+    }
+
     fn take_subscription(&mut self, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {
         const LANE: Lane = DEFAULT_LANE;
         if let Some(SubscriptionKey { subscription }) = SubscriptionKey::decode(key) {
@@ -185,6 +207,10 @@ impl Rows {
             return Ok(None);
         }
         Ok(Some(()))
+    }
+
+    fn requests(&mut self, requester: Requester) -> &mut Requests {
+        self.requesters.entry(requester).or_default()
     }
 
     fn queue(&mut self, id: QueueRef) -> &mut Queue {

@@ -19,6 +19,9 @@ mod producer;
 mod progress;
 mod queue;
 mod queue_name;
+mod request;
+mod request_order;
+mod requester;
 mod retry;
 mod shard;
 mod subscription;
@@ -40,6 +43,9 @@ pub use producer::ProducerKey;
 pub use progress::ProgressKey;
 pub use queue::QueueKey;
 pub use queue_name::QueueNameKey;
+pub use request::RequestKey;
+pub use request_order::RequestOrderKey;
+pub use requester::{Requester, RequesterKey};
 pub use retry::RetryKey;
 pub use shard::ShardKey;
 pub use subscription::SubscriptionKey;
@@ -101,6 +107,15 @@ pub enum Kind {
     Tenant = 22,
     /// A department as the catalogue knows it: [`CatalogueDepartmentKey`].
     CatalogueDepartment = 23,
+    // 24 to 40 are set aside for what queues are to learn next.
+    /// A request that was done: [`RequestKey`].
+    Request = 41,
+    /// Requests in the order they are forgotten: [`RequestOrderKey`].
+    RequestOrder = 42,
+    /// Whose requests are remembered: [`RequesterKey`].
+    Requester = 43,
+    /// A timer that forgets requests: [`Timer::Requests`].
+    RequestsTimer = 44,
 }
 
 /// What stands in a shard's place in the keys of the catalogue.

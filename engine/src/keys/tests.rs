@@ -26,6 +26,14 @@ fn name() -> impl Strategy<Value = String> {
     "[a-z0-9-]{1,20}"
 }
 
+fn requester() -> impl Strategy<Value = Requester> {
+    (any::<u32>(), any::<u32>(), "\\PC{0,20}").prop_map(|(department, tenant, subject)| Requester {
+        department: DepartmentId(department),
+        tenant: TenantId(tenant),
+        subject,
+    })
+}
+
 fn timer() -> impl Strategy<Value = Timer> {
     prop_oneof![
         (subscription(), any::<u64>()).prop_map(|(of, lease)| Timer::Lease(of, LeaseId(lease))),
@@ -86,6 +94,19 @@ proptest! {
     }
 
     #[test]
+    fn of_a_requester(requester in requester(), number: u64, id in "\\PC{1,20}") {
+        is_exact(&RequesterKey { requester: requester.clone() });
+        is_exact(&RequestOrderKey { requester: requester.clone(), number });
+        reads_back(&RequestKey { requester: requester.clone(), id });
+        // Whoever has a longer subject is somebody else.
+        let longer = Requester { subject: format!("{}x", requester.subject), ..requester };
+        let id = |requester: &Requester, id: &str| RequestKey { requester: requester.clone(), id: id.into() }.encode();
+        prop_assert_ne!(id(&requester, "xy"), id(&longer, "y"));
+        let timer = Timer::Requests(requester);
+        reads_back(&TimerKey { shard: ShardId(1), due_ms: number, timer });
+    }
+
+    #[test]
     fn of_a_shard_and_the_catalogue(shard: u16, tenant: u32, name in name()) {
         is_exact(&ShardKey { shard: ShardId(shard) });
         is_exact(&CatalogueStateKey);
@@ -137,8 +158,12 @@ fn kinds_keep_their_numbers() {
         CatalogueState,
         Tenant,
         CatalogueDepartment,
+        Request,
+        RequestOrder,
+        Requester,
+        RequestsTimer,
     ];
-    assert!(kinds.iter().map(|kind| *kind as u8).eq(1..=23));
+    assert!(kinds.iter().map(|kind| *kind as u8).eq((1..=23).chain(41..=44)));
 }
 
 #[test]

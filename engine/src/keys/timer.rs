@@ -3,11 +3,11 @@
 use bytes::Bytes;
 
 use super::{
-    Key, Kind,
+    Key, Kind, Requester,
     parts::{Reader, Writer},
 };
 use crate::{
-    ids::{Lane, LeaseId, QueueRef, ShardId, SubscriptionRef},
+    ids::{DepartmentId, Lane, LeaseId, QueueRef, ShardId, SubscriptionRef, TenantId},
     kv::Family,
 };
 
@@ -22,6 +22,8 @@ pub enum Timer {
     Producer(QueueRef, Bytes),
     /// Closed leases of a subscription may be forgotten.
     ClosedLeases(SubscriptionRef),
+    /// Requests that were done may be forgotten.
+    Requests(Requester),
 }
 
 /// One timer: no row stands there but the key itself.
@@ -60,13 +62,14 @@ impl TimerKey {
             Timer::Retry(..) => Kind::RetryTimer,
             Timer::Producer(..) => Kind::ProducerTimer,
             Timer::ClosedLeases(..) => Kind::ClosedLeasesTimer,
+            Timer::Requests(..) => Kind::RequestsTimer,
         }
     }
 }
 
 impl Key for TimerKey {
     const FAMILY: Family = Family::Timer;
-    // The first of four.
+    // The first of five.
     const KIND: Kind = Kind::LeaseTimer;
     type Row = ();
 
@@ -79,6 +82,9 @@ impl Key for TimerKey {
             Timer::Retry(of, lane, sequence) => subscription(key, *of).u8(lane.0).u64(*sequence),
             Timer::Producer(of, producer) => queue(key, *of).bytes(producer),
             Timer::ClosedLeases(of) => subscription(key, *of),
+            Timer::Requests(Requester { department, tenant, subject: who }) => {
+                key.u32(department.0).u32(tenant.0).bytes(who.as_bytes())
+            }
         }
         .done()
     }
@@ -100,6 +106,9 @@ impl Key for TimerKey {
             let timer = Timer::ClosedLeases(key.subscription_ref()?);
             key.end()?;
             timer
+        } else if kind == Kind::RequestsTimer as u8 {
+            let (department, tenant) = (DepartmentId(key.u32()?), TenantId(key.u32()?));
+            Timer::Requests(Requester { department, tenant, subject: key.text()? })
         } else {
             return None;
         };

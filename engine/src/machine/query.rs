@@ -2,14 +2,14 @@
 
 use super::ShardMachine;
 use crate::{
-    apply::entry,
+    apply::{entry, request},
     halt::Halt,
     ids::{DepartmentId, LeaseId, QueueId, QueueRef, SubscriptionId, SubscriptionRef},
     keys::{self, EntryKey, Key, ProducerKey, QueueKey, QueueNameKey},
     kv::{Family, Kv, Row},
-    outcome::{Counts, GrantedItem, LiveDelivery, PublishError, QueueView},
+    outcome::{Change, Counts, GrantedItem, LiveDelivery, Outcome, PublishError, QueueView},
     overlay::{Overlay, decode_key, decode_row},
-    schema::{DepartmentRow, EntryRow, Holder},
+    schema::{DepartmentRow, EntryRow, Holder, Request},
     state::{self, Subscription},
 };
 
@@ -55,6 +55,18 @@ impl ShardMachine {
     /// A queue's definition.
     pub fn queue(&mut self, kv: &dyn Kv, id: QueueRef) -> Result<Option<QueueView>, Halt> {
         Ok(self.turn(kv).look(id)?.map(state::Queue::view))
+    }
+
+    /// How a request was answered that is remembered: the outcome that its repeat has, or that another request has which was
+    /// given its id. None: it was not done within the last day.
+    pub fn requested(
+        &self,
+        kv: &dyn Kv,
+        department: DepartmentId,
+        request: &Request,
+        change: Change,
+    ) -> Result<Option<Outcome>, Halt> {
+        request::find(&Overlay::new(kv), department, request, change)
     }
 
     /// At most `limit` queues of a department whose names are after `after`, by name.

@@ -21,6 +21,8 @@ pub(crate) enum Index {
     DeadLettered = 4,
     /// The deadline passed.
     Lost = 5,
+    /// The message was purged, before the holder settled it or anybody else did.
+    Purged = 6,
 }
 
 impl Index {
@@ -32,6 +34,7 @@ impl Index {
             3 => Self::Released,
             4 => Self::DeadLettered,
             5 => Self::Lost,
+            6 => Self::Purged,
             _ => return Err(Halt::Corrupt(format!("a lease's outcome {byte}"))),
         })
     }
@@ -59,6 +62,9 @@ pub(crate) struct OpenLease {
 }
 
 impl OpenLease {
+    /// As it stands in progress rows.
+    pub(crate) const LOST: u8 = Index::Lost as u8;
+
     pub(crate) fn from_rows(id: LeaseId, lease: LeaseRow, progress: &ProgressRow) -> Result<Self, Halt> {
         let Some(holder) = lease.holder else {
             return Err(Halt::Corrupt(format!("lease {id} has no holder")));
@@ -118,6 +124,21 @@ impl OpenLease {
         self.outcomes[index] = outcome as u8;
         self.open -= 1;
         Ok(())
+    }
+
+    /// The queue is purged: what is open ends, and so does what was lost and is not settled, by anybody. Whether
+    /// anything changed.
+    pub(crate) fn purge(&mut self, is_settled: impl Fn(u64) -> bool) -> bool {
+        let mut changed = false;
+        for (outcome, sequence) in self.outcomes.iter_mut().zip(&self.sequences) {
+            let lost = *outcome == Index::Lost as u8 && !is_settled(*sequence);
+            if lost || *outcome == Index::Open as u8 {
+                *outcome = Index::Purged as u8;
+                changed = true;
+            }
+        }
+        self.open = 0;
+        changed
     }
 
     /// Indices that are open, ascending.

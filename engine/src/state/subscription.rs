@@ -157,17 +157,13 @@ impl Subscription {
         }
     }
 
-    /// Everything published so far is gone.
+    /// Everything published so far is gone; nothing is leased any more.
     pub(crate) fn purge(&mut self, next_sequence: u64) -> u64 {
         let purged = self.unsettled;
         self.sums().purged += purged;
-        self.row = SubscriptionRow {
-            floor: next_sequence,
-            closed_leases: 0,
-            parked: 0,
-            ..std::mem::take(&mut self.row)
-        };
-        *self = Self { row_changed: true, ..Self::new(self.id, std::mem::take(&mut self.row)) };
+        self.row = SubscriptionRow { floor: next_sequence, parked: 0, ..std::mem::take(&mut self.row) };
+        let fresh = Self::new(self.id, std::mem::take(&mut self.row));
+        *self = Self { row_changed: true, closed_from_ms: self.closed_from_ms, ..fresh };
         purged
     }
 

@@ -1,14 +1,15 @@
 //! Turns the free choices of a case into commands, by what the model says is there.
 
+mod changes;
+
 use bytes::Bytes;
 use posthouse_engine::{
     ids::QueueRef,
     limits::MACHINE_VERSION,
     outcome::Outcome,
     schema::{
-        Advance, Batch, Command, CommandRecord, ConfigureDepartment, CreateQueue, DeleteQueue, Extend, Grant,
-        Holder, LeaderStarted, Producer, Publish, PublishEntry, PurgeQueue, QueueSettings,
-        RedriveDeadLetters, ReleaseHolder, Settle, SettleItem, TokenRef, UpdateQueue,
+        Advance, Batch, Command, CommandRecord, ConfigureDepartment, Extend, Grant, Holder, LeaderStarted,
+        Producer, Publish, PublishEntry, ReleaseHolder, Settle, SettleItem, TokenRef,
     },
 };
 
@@ -33,6 +34,8 @@ pub struct Driver {
     clock: u64,
     tokens: Vec<(QueueRef, TokenRef, Holder)>,
     publishes: Vec<Publish>,
+    /// Those with a request.
+    changes: Vec<Command>,
     catalogue_index: u64,
     counter: u64,
     step: Step,
@@ -46,6 +49,7 @@ impl Driver {
             clock: 1_000_000,
             tokens: Vec::new(),
             publishes: Vec::new(),
+            changes: Vec::new(),
             catalogue_index: 0,
             counter: 0,
             step,
@@ -54,7 +58,8 @@ impl Driver {
 
     /// Two departments, two queues.
     pub fn first(&mut self) -> Step {
-        let create = |name, target| Op::Create { department: false, name, attempts: 2, target, request: 0 };
+        let request = op::Request::None;
+        let create = |name, target| Op::Create { department: false, name, attempts: 2, target, request };
         let open = |department| Op::Configure { department, closed: false, older: false };
         self.step(&[Op::LeaderStarted, open(false), open(true), create(0, 1), create(1, u8::MAX)])
     }
@@ -101,29 +106,12 @@ impl Driver {
         match op {
             Op::Configure { department, closed, older } => self.configure(*department, *closed, *older),
             Op::LeaderStarted => self.send(Command::LeaderStarted(LeaderStarted {})),
-            Op::Create { department, name, attempts, target, request } => {
-                let (name, settings) = (NAMES[*name as usize].into(), Some(settings(*attempts, *target)));
-                let request_id = if *request == 0 { String::new() } else { format!("request {request}") };
-                let department = 1 + u32::from(*department);
-                self.send(Command::CreateQueue(CreateQueue { department, name, settings, request_id }));
-            }
-            Op::Update { name, attempts, target, revision } => {
-                let (name, settings) = (NAMES[*name as usize].into(), Some(settings(*attempts, *target)));
-                let expected_revision = u64::from(*revision);
-                self.send(Command::UpdateQueue(UpdateQueue {
-                    department: 1,
-                    name,
-                    settings,
-                    expected_revision,
-                }));
-            }
-            Op::Delete { name, revision } => {
-                let (name, expected_revision) = (NAMES[*name as usize].into(), u64::from(*revision));
-                self.send(Command::DeleteQueue(DeleteQueue { department: 1, name, expected_revision }));
-            }
-            Op::Purge { name } => {
-                let name = NAMES[*name as usize].into();
-                self.send(Command::PurgeQueue(PurgeQueue { department: 1, name }));
+            Op::Create { .. }
+            | Op::Update { .. }
+            | Op::Delete { .. }
+            | Op::Purge { .. }
+            | Op::Repeat { .. } => {
+                self.define(op);
             }
             Op::Publish { queue, sizes, atomic, producer, times } => {
                 for _ in 0..*times {
@@ -153,7 +141,9 @@ impl Driver {
                     holder,
                 }));
             }
-            Op::Redrive { queue, picks, target } => self.redrive(*queue, picks, *target),
+            Op::Redrive { queue, picks, passed_over, target, request } => {
+                self.redrive(*queue, picks, passed_over, *target, *request);
+            }
             Op::Tick(_) => {}
             Op::Advance { first } => {
                 for max in [*first, FULL_ADVANCE] {
@@ -320,35 +310,6 @@ impl Driver {
         }));
     }
 
-    /// Mostly of a queue that has dead letters, and of these.
-    fn redrive(&mut self, choice: Choice, picks: &[Choice], target: Option<Choice>) {
-        let queues = &self.model.queues;
-        let with: Vec<_> = queues.iter().filter(|queue| !queue.dead_letters().is_empty()).collect();
-        let id = match (choice as usize / 4).checked_rem(with.len()) {
-            Some(at) if !choice.is_multiple_of(4) => with[at].id,
-            _ => match self.queue(choice) {
-                Some(id) => id,
-                None => return,
-            },
-        };
-        let held = queues.iter().find(|queue| queue.id == id).unwrap();
-        let dead = held.dead_letters();
-        let pick = |pick: &Choice| match dead.get(*pick as usize % (dead.len() + 2)) {
-            Some(sequence) => *sequence,
-            None => u64::from(*pick) % (held.messages.len() as u64 + 3),
-        };
-        let sequences = picks.iter().map(pick).collect();
-        let (department, queue) = (id.department.0, id.queue.0);
-        let target_queue = target.map_or(0, |target| 1 + u32::from(target) % 6);
-        self.send(Command::RedriveDeadLetters(RedriveDeadLetters {
-            department,
-            queue,
-            subscription: 1,
-            sequences,
-            target_queue,
-        }));
-    }
-
     fn flood(&mut self, choice: Choice, publishes: u8) {
         let Some(id) = self.queue(choice) else { return };
         let (department, queue) = (id.department.0, id.queue.0);
@@ -390,9 +351,4 @@ pub fn holder(number: u8) -> Holder {
         subject: format!("consumer {}", number / 2),
         session_id: Bytes::from(vec![number; 16]),
     }
-}
-
-fn settings(max_attempts: u32, target: u8) -> QueueSettings {
-    let dead_letter_queue = NAMES.get(target as usize).copied().unwrap_or_default().into();
-    QueueSettings { max_attempts, dead_letter_queue, ..QueueSettings::default() }
 }

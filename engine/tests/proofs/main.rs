@@ -8,6 +8,7 @@
 mod agree;
 mod driver;
 mod model;
+mod old_log;
 mod op;
 mod prove;
 mod reach;

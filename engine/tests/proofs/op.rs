@@ -18,20 +18,27 @@ pub enum Op {
         name: u8,
         attempts: u32,
         target: u8,
-        request: u8,
+        request: Request,
     },
     Update {
         name: u8,
         attempts: u32,
         target: u8,
         revision: u8,
+        request: Request,
     },
     Delete {
         name: u8,
         revision: u8,
+        request: Request,
     },
     Purge {
         name: u8,
+        request: Request,
+    },
+    /// A change that was asked for with a request, asked for again.
+    Repeat {
+        change: Choice,
     },
     Publish {
         queue: Choice,
@@ -67,8 +74,11 @@ pub enum Op {
     Redrive {
         queue: Choice,
         picks: Vec<Choice>,
+        /// Why the leader passes each over, or 0.
+        passed_over: Vec<u8>,
         /// To a queue, or none.
         target: Option<Choice>,
+        request: Request,
     },
     Tick(u64),
     Advance {
@@ -84,6 +94,18 @@ pub enum Op {
         queue: Choice,
         leases: u8,
         leave: u16,
+    },
+}
+
+/// Who asks, and under which id.
+#[derive(Debug, Clone, Copy)]
+pub enum Request {
+    None,
+    /// As before machine version 6.
+    Old(u8),
+    Of {
+        subject: u8,
+        id: u8,
     },
 }
 
@@ -135,12 +157,13 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (any::<bool>(), prop::bool::weighted(0.3), prop::bool::weighted(0.2))
             .prop_map(|(department, closed, older)| Op::Configure { department, closed, older }),
         1 => Just(Op::LeaderStarted),
-        3 => (prop::bool::weighted(0.1), name(), 0u32..4, target(), 0u8..3)
+        3 => (prop::bool::weighted(0.1), name(), 0u32..4, target(), request())
             .prop_map(|(department, name, attempts, target, request)| Op::Create { department, name, attempts, target, request }),
-        2 => (name(), 0u32..4, target(), revision())
-            .prop_map(|(name, attempts, target, revision)| Op::Update { name, attempts, target, revision }),
-        1 => (name(), revision()).prop_map(|(name, revision)| Op::Delete { name, revision }),
-        1 => name().prop_map(|name| Op::Purge { name }),
+        2 => (name(), 0u32..4, target(), revision(), request())
+            .prop_map(|(name, attempts, target, revision, request)| Op::Update { name, attempts, target, revision, request }),
+        1 => (name(), revision(), request()).prop_map(|(name, revision, request)| Op::Delete { name, revision, request }),
+        1 => (name(), request()).prop_map(|(name, request)| Op::Purge { name, request }),
+        3 => any::<Choice>().prop_map(|change| Op::Repeat { change }),
         10 => (any::<Choice>(), vec(any::<u8>(), 0..6), prop::bool::weighted(0.2), producer(), times())
             .prop_map(|(queue, sizes, atomic, producer, times)| Op::Publish { queue, sizes, atomic, producer, times }),
         3 => any::<Choice>().prop_map(|publish| Op::Republish { publish }),
@@ -150,15 +173,38 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (any::<Choice>(), vec((any::<Choice>(), corruption()), 0..5), 0u64..100)
             .prop_map(|(token, others, duration_s)| Op::Extend { token, others, duration_s }),
         1 => (any::<Choice>(), 0u8..4).prop_map(|(queue, holder)| Op::Release { queue, holder }),
-        6 => (any::<Choice>(), vec(any::<Choice>(), 1..6), prop::option::weighted(0.3, any::<Choice>()))
-            .prop_map(|(queue, picks, target)| Op::Redrive { queue, picks, target }),
+        6 => redrive(),
         5 => prop_oneof![6 => 0u64..15_000, 2 => 0u64..40_000, 1 => 0u64..200_000, 1 => Just(4 * 24 * 3_600_000)].prop_map(Op::Tick),
         5 => (0u32..4).prop_map(|first| Op::Advance { first }),
     ]
 }
 
+fn redrive() -> impl Strategy<Value = Op> {
+    let passed_over =
+        prop_oneof![2 => Just(Vec::new()), 1 => vec(prop_oneof![2 => Just(0u8), 1 => 1u8..5], 5)];
+    let target = prop::option::weighted(0.3, any::<Choice>());
+    (any::<Choice>(), vec(any::<Choice>(), 1..6), passed_over, target, request()).prop_map(
+        |(queue, picks, passed_over, target, request)| Op::Redrive {
+            queue,
+            picks,
+            passed_over,
+            target,
+            request,
+        },
+    )
+}
+
+/// Mostly none, and ids that are chosen again.
+fn request() -> impl Strategy<Value = Request> {
+    prop_oneof![
+        3 => Just(Request::None),
+        1 => (1u8..3).prop_map(Request::Old),
+        4 => (0u8..2, 0u8..6).prop_map(|(subject, id)| Request::Of { subject, id }),
+    ]
+}
+
 fn times() -> impl Strategy<Value = u8> {
-    prop_oneof![20 => Just(1u8), 1 => 9u8..12]
+    prop_oneof![12 => Just(1u8), 1 => 9u8..12]
 }
 
 fn name() -> impl Strategy<Value = u8> {

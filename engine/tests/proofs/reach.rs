@@ -20,7 +20,7 @@ use crate::{
     subject::Subject,
 };
 
-const EVERYTHING: [&str; 38] = [
+const EVERYTHING: [&str; 46] = [
     "settled",
     "already settled",
     "token invalid",
@@ -59,6 +59,14 @@ const EVERYTHING: [&str; 38] = [
     "no dead letter",
     "its queue is gone",
     "no such target",
+    "passed over",
+    "settled after a purge",
+    "extended after a purge",
+    "repeated",
+    "repeated after its queue was deleted",
+    "repeated by another",
+    "request id reused",
+    "request forgotten",
 ];
 
 #[test]
@@ -82,6 +90,9 @@ fn reach(case: &[Vec<Op>], seen: &mut BTreeMap<&'static str, u32>) {
             for what in names(expected) {
                 *seen.entry(what).or_default() += 1;
             }
+        }
+        for what in driver.model.noted.drain(..) {
+            *seen.entry(what).or_default() += 1;
         }
         for message in driver.model.queues.iter().flat_map(|queue| &queue.messages) {
             let what = match message.state {
@@ -112,7 +123,7 @@ fn names(outcome: &Outcome) -> Vec<&'static str> {
         Outcome::Grant(Err(SubscriptionError::QueueNotFound)) => vec!["queue gone"],
         Outcome::Grant(Err(SubscriptionError::SubscriptionNotFound)) => vec!["no such subscription"],
         Outcome::Grant(Err(SubscriptionError::Department(_))) => vec!["department closed"],
-        Outcome::RedriveDeadLetters(Ok(outcomes)) => outcomes.iter().map(redrive).collect(),
+        Outcome::RedriveDeadLetters(Ok(redriven)) => redriven.outcomes.iter().map(redrive).collect(),
         Outcome::RedriveDeadLetters(Err(RedriveError::TargetNotFound)) => vec!["no such target"],
         _ => Vec::new(),
     }
@@ -126,6 +137,7 @@ fn redrive(outcome: &RedriveOutcome) -> &'static str {
         RedriveOutcome::NotDeadLetter => "no dead letter",
         RedriveOutcome::QueueGone => "its queue is gone",
         RedriveOutcome::NotReached => "not reached",
+        RedriveOutcome::PassedOver(_) => "passed over",
     }
 }
 
@@ -136,6 +148,7 @@ fn settle(outcome: &SettleOutcome) -> &'static str {
         SettleOutcome::TokenInvalid => "token invalid",
         SettleOutcome::LeaseLost => "lease lost",
         SettleOutcome::SettledByAnother => "settled by another",
+        SettleOutcome::MessagePurged => "settled after a purge",
     }
 }
 
@@ -146,6 +159,7 @@ fn extend(outcome: &ExtendOutcome) -> &'static str {
         ExtendOutcome::TokenInvalid => "extend invalid",
         ExtendOutcome::LeaseLost => "extend lost",
         ExtendOutcome::SettledByAnother => "extend settled by another",
+        ExtendOutcome::MessagePurged => "extended after a purge",
     }
 }
 

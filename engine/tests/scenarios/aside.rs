@@ -243,7 +243,11 @@ fn a_purge_takes_what_was_copied_too() {
     watched.lease("b", &[1, 2]);
     watched.work_off(400, LARGE);
     assert_eq!((watched.copied.len(), watched.asides()), (3, 3));
-    watched.run(Command::PurgeQueue(PurgeQueue { department: 1, name: "applications".into() }));
+    watched.run(Command::PurgeQueue(PurgeQueue {
+        department: 1,
+        name: "applications".into(),
+        request: None,
+    }));
     watched.shard.check();
     assert_eq!((watched.asides(), watched.stored()), (0, 0));
     watched.publish(&[KIB]);

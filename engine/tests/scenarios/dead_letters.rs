@@ -108,7 +108,12 @@ fn a_deleted_target_is_missing() {
     shard.create("dead", settings(0, ""));
     let queue = shard.create("applications", settings(1, "dead"));
     shard.publish(queue, &["one"]);
-    shard.run(Command::DeleteQueue(DeleteQueue { department: 1, name: "dead".into(), expected_revision: 0 }));
+    shard.run(Command::DeleteQueue(DeleteQueue {
+        department: 1,
+        name: "dead".into(),
+        expected_revision: 0,
+        request: None,
+    }));
     let granted = shard.grant(queue, &holder("a"), &[1], 5_000);
     shard.settle(queue, &holder("a"), token(&granted, 0), Nack);
     assert_eq!(shard.counts(queue).waiting, 1);

@@ -13,7 +13,7 @@ use posthouse_engine::{
 use crate::shard::{Shard, answer, default, department, holder, publish, settings};
 
 fn delete(shard: &mut Shard, name: &str, expected_revision: u64) -> Result<(), DeleteQueueError> {
-    let command = DeleteQueue { department: 1, name: name.into(), expected_revision };
+    let command = DeleteQueue { department: 1, name: name.into(), expected_revision, request: None };
     answer!(shard.run(Command::DeleteQueue(command)), DeleteQueue)
 }
 
@@ -40,7 +40,7 @@ fn creating_again_answers_alike_only_to_the_same_call() {
     let mut shard = Shard::new();
     let mut create = |request_id: &str| {
         let request_id = request_id.into();
-        let command = CreateQueue { department: 1, name: "a".into(), settings: None, request_id };
+        let command = CreateQueue { department: 1, name: "a".into(), request_id, ..CreateQueue::default() };
         answer!(shard.run(Command::CreateQueue(command)), CreateQueue)
     };
     let first = create("call").unwrap();
@@ -79,7 +79,7 @@ fn a_dead_letter_queue_has_none_of_its_own() {
     shard.create("c", settings(0, ""));
     let mut update = |name: &str, target| {
         let (name, settings) = (name.into(), Some(settings(0, target)));
-        let command = UpdateQueue { department: 1, name, settings, expected_revision: 0 };
+        let command = UpdateQueue { department: 1, name, settings, expected_revision: 0, request: None };
         answer!(shard.run(Command::UpdateQueue(command)), UpdateQueue).map(|view| view.revision)
     };
     let chain = Err(UpdateQueueError::Settings(SettingsError::DeadLetterChain));
@@ -95,7 +95,7 @@ fn an_update_demands_the_revision_it_has_read() {
     let (mut shard, queue) = Shard::with(QueueSettings::default());
     let mut update = |expected_revision, attempts| {
         let (name, settings) = ("applications".into(), Some(settings(attempts, "")));
-        let command = UpdateQueue { department: 1, name, settings, expected_revision };
+        let command = UpdateQueue { department: 1, name, settings, expected_revision, request: None };
         let updated = answer!(shard.run(Command::UpdateQueue(command)), UpdateQueue);
         (updated.map(|view| (view.revision, view.settings.max_attempts)), shard.effects.clone())
     };
@@ -132,7 +132,8 @@ fn a_purge_removes_what_was_published() {
         shard.settle(queue, &holder("a"), crate::shard::token(&granted, 0), kind);
     }
     let leased = shard.grant(queue, &holder("a"), &[3], 5_000);
-    let command = Command::PurgeQueue(PurgeQueue { department: 1, name: "applications".into() });
+    let command =
+        Command::PurgeQueue(PurgeQueue { department: 1, name: "applications".into(), request: None });
     assert_eq!(shard.run(command), Outcome::PurgeQueue(Ok(3)));
     assert_eq!(shard.effects, [Effect::Purged(queue)]);
     let counts = shard.counts(queue);
@@ -143,7 +144,7 @@ fn a_purge_removes_what_was_published() {
         crate::shard::token(&leased, 0),
         posthouse_engine::schema::SettleKind::Ack,
     );
-    assert_eq!(late, posthouse_engine::outcome::SettleOutcome::TokenInvalid);
+    assert_eq!(late, posthouse_engine::outcome::SettleOutcome::MessagePurged);
     shard.publish(queue, &["five"]);
     shard.restart();
     assert_eq!(shard.free(queue), [5]);

@@ -5,12 +5,12 @@ use posthouse_engine::{
     ids::ShardId,
     keys::{HeadKey, Key},
     kv::{Family, MemKv, Write},
-    limits::MACHINE_VERSION,
+    limits::{MACHINE_VERSION, MAX_REDRIVE_ITEMS, MAX_REDRIVE_PASSED_OVER, MAX_REQUEST_ID_BYTES},
     machine::ShardMachine,
     outcome::{Outcome, SettleOutcome},
     schema::{
-        Batch, Command, CommandRecord, Grant, LeaderStarted, QueueSettings, Settle, SettleItem, SettleKind,
-        TokenRef,
+        Batch, Command, CommandRecord, Grant, LeaderStarted, PurgeQueue, QueueSettings, RedriveDeadLetters,
+        Request, Settle, SettleItem, SettleKind, TokenRef,
     },
 };
 
@@ -56,15 +56,17 @@ fn a_batch_of_another_shard_or_with_an_unknown_command_is_malformed() {
     assert!(matches!(machine().apply(&kv, 1, unknown), Err(Halt::Malformed(_))));
 }
 
+fn malformed(shard: &mut Shard, command: Command) {
+    let index = shard.machine.applied_index() + 1;
+    let halt = shard.machine.apply(&shard.kv, index, batch(vec![Some(command)])).unwrap_err();
+    assert!(matches!(halt, Halt::Malformed(_)), "{halt}");
+    shard.restart();
+}
+
 #[test]
 fn a_command_that_lacks_a_field_is_malformed() {
     let (mut shard, _) = Shard::with(QueueSettings::default());
-    let mut halts = |command| {
-        let index = shard.machine.applied_index() + 1;
-        let halt = shard.machine.apply(&shard.kv, index, batch(vec![Some(command)])).unwrap_err();
-        assert!(matches!(halt, Halt::Malformed(_)), "{halt}");
-        shard.restart();
-    };
+    let mut halts = |command| malformed(&mut shard, command);
     let to = Grant { department: 1, queue: 1, subscription: 1, ..Grant::default() };
     halts(Command::Grant(to.clone()));
     halts(Command::Grant(Grant { lane: 1, holder: Some(holder("a")), ..to }));
@@ -77,6 +79,45 @@ fn a_command_that_lacks_a_field_is_malformed() {
     };
     halts(Command::Settle(Settle { holder: None, ..settle.clone() }));
     halts(Command::Settle(settle));
+}
+
+#[test]
+fn a_request_has_an_id_and_a_digest() {
+    let (mut shard, _) = Shard::with(QueueSettings::default());
+    let whole = Request { id: "id".into(), digest: vec![1; 32].into(), ..Request::default() };
+    for request in [
+        Request { id: String::new(), ..whole.clone() },
+        Request { id: "x".repeat(MAX_REQUEST_ID_BYTES + 1), ..whole.clone() },
+        Request { subject: "x".repeat(1 << 16), ..whole.clone() },
+        Request { digest: vec![1; 31].into(), ..whole },
+    ] {
+        let purge = PurgeQueue { department: 1, name: "applications".into(), request: Some(request) };
+        malformed(&mut shard, Command::PurgeQueue(purge));
+    }
+}
+
+#[test]
+fn a_redrive_of_too_many_or_without_its_reasons_is_malformed() {
+    let (mut shard, _) = Shard::with(QueueSettings::default());
+    let redrive = |count, passed_over: Vec<u8>| {
+        Command::RedriveDeadLetters(RedriveDeadLetters {
+            department: 1,
+            queue: 1,
+            subscription: 1,
+            sequences: (0..count as u64).collect(),
+            passed_over: passed_over.into(),
+            ..RedriveDeadLetters::default()
+        })
+    };
+    let over = MAX_REDRIVE_PASSED_OVER + 1;
+    malformed(&mut shard, redrive(MAX_REDRIVE_ITEMS + 1, vec![]));
+    malformed(&mut shard, redrive(over, vec![1; over]));
+    malformed(&mut shard, redrive(2, vec![1]));
+    malformed(&mut shard, redrive(1, vec![9]));
+    let all = MAX_REDRIVE_ITEMS + MAX_REDRIVE_PASSED_OVER;
+    let reasons = (0..all).map(|at| u8::from(at >= MAX_REDRIVE_ITEMS)).collect();
+    let outcome = shard.run(redrive(all, reasons));
+    assert!(matches!(outcome, Outcome::RedriveDeadLetters(Ok(_))));
 }
 
 #[test]

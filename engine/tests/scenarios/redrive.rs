@@ -3,15 +3,16 @@
 use bytes::Bytes;
 use posthouse_engine::{
     effect::Effect,
-    limits::{DEAD_LETTER_SCAN_ROWS, MAX_REDRIVE_BYTES},
+    limits::{DEAD_LETTER_SCAN_ROWS, MAX_REDRIVE_BYTES, MAX_REDRIVE_NAMED},
     outcome::{
         DepartmentError, RedriveError,
-        RedriveOutcome::{self, Freed, Leased, Moved, NotDeadLetter, NotReached, QueueGone},
-        SubscriptionError,
+        RedriveOutcome::{self, Freed, Leased, Moved, NotDeadLetter, NotReached, PassedOver, QueueGone},
+        Redriven, SubscriptionError,
     },
     schema::{
-        Command, DeadLetterCause, DeleteQueue, Publish, PublishEntry, QueueSettings,
+        Command, DeadLetterCause, DeleteQueue, Publish, PublishEntry, QueueSettings, RedriveDeadLetters,
         SettleKind::{Ack, DeadLetter},
+        SkipReason,
     },
     standing::MessageState,
 };
@@ -30,6 +31,25 @@ fn with_dead_letters(
         shard.fail(queue, sequence);
     }
     (shard, queue, dead)
+}
+
+/// So many dead letters of 3 MiB each.
+fn with_large_dead_letters(count: u64) -> (Shard, posthouse_engine::ids::QueueRef) {
+    let mut shard = Shard::new();
+    let dead = shard.create("dead", settings(0, ""));
+    let queue = shard.create("applications", settings(1, "dead"));
+    let content = Bytes::from(vec![7; 3 << 20]);
+    let entry = PublishEntry { content, payload_bytes: 3 << 20, ..PublishEntry::default() };
+    for sequence in 1..=count {
+        shard.run(Command::Publish(Publish { entries: vec![entry.clone()], ..publish(queue, &[]) }));
+        shard.fail(queue, sequence);
+    }
+    (shard, dead)
+}
+
+fn of(queue: posthouse_engine::ids::QueueRef) -> RedriveDeadLetters {
+    let (department, queue) = (queue.department.0, queue.queue.0);
+    RedriveDeadLetters { department, queue, subscription: 1, ..RedriveDeadLetters::default() }
 }
 
 fn moved(queue: posthouse_engine::ids::QueueRef, sequence: u64) -> RedriveOutcome {
@@ -74,7 +94,8 @@ fn what_a_consumer_has_stays() {
 #[test]
 fn an_origin_that_is_gone_keeps_it_where_it_is() {
     let (mut shard, _, dead) = with_dead_letters(1);
-    let delete = DeleteQueue { department: 1, name: "applications".into(), expected_revision: 0 };
+    let delete =
+        DeleteQueue { department: 1, name: "applications".into(), expected_revision: 0, request: None };
     shard.run(Command::DeleteQueue(delete));
     // A queue of the same name is not the queue it came from.
     let again = shard.create("applications", settings(1, "dead"));
@@ -163,20 +184,51 @@ fn one_that_waits_for_a_retry_goes_back_at_once() {
 
 #[test]
 fn a_redrive_moves_so_many_bytes_and_leaves_the_rest() {
-    let mut shard = Shard::new();
-    let dead = shard.create("dead", settings(0, ""));
-    let queue = shard.create("applications", settings(1, "dead"));
-    let content = Bytes::from(vec![7; 3 << 20]);
-    let entry = PublishEntry { content, payload_bytes: 3 << 20, ..PublishEntry::default() };
-    for sequence in 1..=8 {
-        shard.run(Command::Publish(Publish { entries: vec![entry.clone()], ..publish(queue, &[]) }));
-        shard.fail(queue, sequence);
-    }
+    let (mut shard, dead) = with_large_dead_letters(8);
     let most = MAX_REDRIVE_BYTES.div_ceil(3 << 20) as usize;
     let outcomes = shard.redrive(dead, &[1, 2, 3, 4, 5, 6, 7, 8]);
     assert!(outcomes[..most].iter().all(|outcome| matches!(outcome, Moved { .. })));
     assert_eq!(outcomes[most..], vec![NotReached; 8 - most]);
     assert_eq!(shard.dead_letters(dead).len(), 8 - most);
+}
+
+#[test]
+fn what_was_not_reached_is_neither_counted_nor_named() {
+    let (mut shard, dead) = with_large_dead_letters(8);
+    // The second and the last had been passed over.
+    let command = RedriveDeadLetters {
+        sequences: (1..=8).collect(),
+        passed_over: Bytes::from_static(&[0, 4, 0, 0, 0, 0, 0, 4]),
+        next_sequence: 99,
+        ..of(dead)
+    };
+    let Redriven { outcomes, answer } = shard.run_redrive(command).unwrap();
+    assert_eq!(outcomes[1], PassedOver(SkipReason::NotAllowed));
+    assert_eq!(outcomes[7], NotReached);
+    assert_eq!((answer.redriven, answer.reached, answer.next_sequence), (6, 7, 8));
+    let counts: Vec<_> = answer.counts.iter().map(|count| (count.reason(), count.count)).collect();
+    assert_eq!(counts, [(SkipReason::NotAllowed, 1)]);
+    assert_eq!(shard.dead_letters(dead), [2, 8]);
+}
+
+#[test]
+fn an_answer_counts_what_was_skipped_and_names_the_first() {
+    let (mut shard, queue, dead) = with_dead_letters(3);
+    shard.grant(dead, &holder("a"), &[2], 5_000);
+    let command = RedriveDeadLetters {
+        sequences: (1..=200).collect(),
+        passed_over: (1..=200).map(|sequence| u8::from(sequence % 2 == 1 && sequence > 3) * 3).collect(),
+        ..of(dead)
+    };
+    let Redriven { answer, .. } = shard.run_redrive(command).unwrap();
+    assert_eq!((answer.queue, answer.redriven, answer.reached), (dead.queue.0, 2, 200));
+    let counts: Vec<_> = answer.counts.iter().map(|count| (count.reason(), count.count)).collect();
+    let [leased, none, gone] = [SkipReason::Leased, SkipReason::NotDeadLetter, SkipReason::QueueGone];
+    assert_eq!(counts, [(leased, 1), (none, 99), (gone, 98)]);
+    assert_eq!(answer.skipped.len(), MAX_REDRIVE_NAMED);
+    let first = answer.skipped.iter().map(|skipped| (skipped.sequence, skipped.reason()));
+    assert_eq!(first.take(3).collect::<Vec<_>>(), [(2, leased), (4, none), (5, gone)]);
+    assert_eq!(shard.free(queue), [4, 5]);
 }
 
 #[test]

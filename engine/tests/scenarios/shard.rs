@@ -12,7 +12,7 @@ use posthouse_engine::{
     machine::ShardMachine,
     outcome::{
         Advanced, Counts, CreateQueueError, ExtendOutcome, Granted, Outcome, PublishError, Published,
-        QueueView, RedriveError, RedriveOutcome, SettleOutcome,
+        QueueView, RedriveError, RedriveOutcome, Redriven, SettleOutcome,
     },
     schema::{
         Advance, Batch, BodyHeader, Command, CommandRecord, ConfigureDepartment, CreateQueue, Extend, Grant,
@@ -33,6 +33,8 @@ pub struct Shard {
     pub effects: Vec<Effect>,
     /// Off where there are very many rows.
     pub checked: bool,
+    /// Of the batches.
+    pub version: u32,
 }
 
 /// Takes the answer of a kind out of an outcome.
@@ -50,7 +52,8 @@ impl Shard {
     pub fn new() -> Self {
         let kv = MemKv::default();
         let machine = ShardMachine::hydrate(ShardId(0), &kv).unwrap();
-        let mut shard = Self { kv, machine, now: START, effects: Vec::new(), checked: true };
+        let mut shard =
+            Self { kv, machine, now: START, effects: Vec::new(), checked: true, version: MACHINE_VERSION };
         shard.run(Command::LeaderStarted(LeaderStarted {}));
         shard.configure(1, false);
         shard
@@ -64,22 +67,27 @@ impl Shard {
     }
 
     pub fn run(&mut self, command: Command) -> Outcome {
+        self.run_all(vec![command]).pop().unwrap()
+    }
+
+    /// In one batch.
+    pub fn run_all(&mut self, commands: Vec<Command>) -> Vec<Outcome> {
         let batch = Batch {
             shard: 0,
-            machine_version: MACHINE_VERSION,
+            machine_version: self.version,
             now_ms: self.now,
             wall_ms: self.now,
-            commands: vec![CommandRecord { command: Some(command) }],
+            commands: commands.into_iter().map(|command| CommandRecord { command: Some(command) }).collect(),
             proposal_id: 0,
         };
         let index = self.machine.applied_index() + 1;
-        let mut applied = self.machine.apply(&self.kv, index, batch).unwrap();
+        let applied = self.machine.apply(&self.kv, index, batch).unwrap();
         self.kv.write(&applied.writes);
         if self.checked {
             self.check();
         }
         self.effects = applied.effects;
-        applied.outcomes.pop().unwrap()
+        applied.outcomes
     }
 
     pub fn check(&self) {
@@ -97,7 +105,7 @@ impl Shard {
 
     pub fn try_create(&mut self, name: &str, settings: QueueSettings) -> Result<QueueView, CreateQueueError> {
         let (name, settings) = (name.into(), Some(settings));
-        let command = CreateQueue { department: DEPARTMENT, name, settings, request_id: String::new() };
+        let command = CreateQueue { department: DEPARTMENT, name, settings, ..CreateQueue::default() };
         answer!(self.run(Command::CreateQueue(command)), CreateQueue)
     }
 
@@ -108,7 +116,8 @@ impl Shard {
 
     pub fn update(&mut self, name: &str, settings: QueueSettings) -> QueueView {
         let (name, settings) = (name.into(), Some(settings));
-        let command = UpdateQueue { department: DEPARTMENT, name, settings, expected_revision: 0 };
+        let command =
+            UpdateQueue { department: DEPARTMENT, name, settings, expected_revision: 0, request: None };
         answer!(self.run(Command::UpdateQueue(command)), UpdateQueue).unwrap()
     }
 
@@ -233,7 +242,12 @@ impl Shard {
             subscription: DEFAULT_SUBSCRIPTION.0,
             sequences: sequences.to_vec(),
             target_queue: target,
+            ..RedriveDeadLetters::default()
         };
+        self.run_redrive(command).map(|redriven| redriven.outcomes)
+    }
+
+    pub fn run_redrive(&mut self, command: RedriveDeadLetters) -> Result<Redriven, RedriveError> {
         answer!(self.run(Command::RedriveDeadLetters(command)), RedriveDeadLetters)
     }
 

@@ -50,7 +50,7 @@ fn sums_tell_what_became_of_messages() {
     assert_eq!((stats.published, stats.counts.parked, stats.counts.ready), (4, 2, 0));
     assert_eq!((stats.first_published_ms, stats.last_published_ms), (Some(START), Some(START + 100)));
     assert_eq!(stats.oldest_unsettled_ms, Some(START));
-    shard.run(Command::PurgeQueue(PurgeQueue { department: 1, name: "applications".into() }));
+    shard.run(Command::PurgeQueue(PurgeQueue { department: 1, name: "applications".into(), request: None }));
     let stats = shard.stats(queue);
     assert_eq!((stats.sums, stats.published), (SubscriptionSums { purged: 2, ..sums }, 4));
     assert_eq!((stats.stored_bytes, stats.oldest_unsettled_ms), (0, None));
@@ -86,9 +86,14 @@ fn a_department_is_charged_with_what_its_queues_hold() {
     assert!(moved > 3);
     assert_eq!(shard.usage().stored_bytes, published + moved);
     shard.restart();
-    shard.run(Command::PurgeQueue(PurgeQueue { department: 1, name: "applications".into() }));
+    shard.run(Command::PurgeQueue(PurgeQueue { department: 1, name: "applications".into(), request: None }));
     assert_eq!(shard.usage().stored_bytes, moved);
-    shard.run(Command::DeleteQueue(DeleteQueue { department: 1, name: "dead".into(), expected_revision: 0 }));
+    shard.run(Command::DeleteQueue(DeleteQueue {
+        department: 1,
+        name: "dead".into(),
+        expected_revision: 0,
+        request: None,
+    }));
     assert_eq!((shard.usage().queues, shard.usage().stored_bytes), (1, 0));
 }
 

@@ -125,7 +125,7 @@ fn a_purge_takes_the_stragglers_too() {
     shard.checked = false;
     work_off(&mut shard, queue, (PASS_AFTER_CHUNKS + 2) * CHUNK, 1_024, &[7]);
     assert_eq!(shard.free(queue), [7]);
-    shard.run(Command::PurgeQueue(PurgeQueue { department: 1, name: "applications".into() }));
+    shard.run(Command::PurgeQueue(PurgeQueue { department: 1, name: "applications".into(), request: None }));
     shard.check();
     assert_eq!((shard.free(queue), shard.rows(Family::Body)), (vec![], 0));
     work_off(&mut shard, queue, 2 * STRIDE, 1_024, &[]);

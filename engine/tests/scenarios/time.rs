@@ -113,7 +113,7 @@ fn timers_of_what_is_gone_are_dropped() {
         }
     }
     shard.grant(queue, &holder("a"), &[2], 5_000);
-    shard.run(Command::PurgeQueue(PurgeQueue { department: 1, name: "applications".into() }));
+    shard.run(Command::PurgeQueue(PurgeQueue { department: 1, name: "applications".into(), request: None }));
     shard.publish(queue, &["four"]);
     shard.grant(queue, &holder("a"), &[4], 50_000);
     shard.pass(20_000);
@@ -122,6 +122,7 @@ fn timers_of_what_is_gone_are_dropped() {
         department: 1,
         name: "applications".into(),
         expected_revision: 0,
+        request: None,
     }));
     shard.pass(100_000);
     assert_eq!((shard.effects.clone(), shard.next_deadline()), (vec![], None));

@@ -6,7 +6,7 @@ use futures_util::Stream;
 use posthouse_engine::{
     ids::SubscriptionRef,
     limits::LEASE_DURATION_MS,
-    outcome::{ExtendOutcome, Outcome, SettleOutcome},
+    outcome::{ExtendOutcome, Outcome, SettleOutcome, SubscriptionError},
     schema::{Command, Extend, Holder, Settle, SettleItem, TokenRef},
 };
 use posthouse_proto::v1::{
@@ -16,7 +16,7 @@ use posthouse_proto::v1::{
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    consume_stream::ConsumeStream,
+    consume_stream::{ConsumeStream, ended},
     context::{Context, FoundQueue, admission, holder, queue_name, subscription_name},
     convert,
     deadline::Deadline,
@@ -28,6 +28,7 @@ use super::{
     watch::Call,
 };
 use crate::{
+    dispatch::SessionEvent,
     identity::TokenVerifier,
     limits,
     names::{SubscriptionName, SubscriptionResource},
@@ -110,7 +111,7 @@ impl Source {
     ) -> Result<Vec<SettleOutcome>, ApiError> {
         let command = self.settle_command(items);
         match context.shards.call(self.queue.department.shard, command).await? {
-            Outcome::Settle(outcomes) => Ok(outcomes?),
+            Outcome::Settle(outcomes) => outcomes.map_err(since_found),
             _ => Err(ApiError::fault("a settle was answered by another outcome")),
         }
     }
@@ -138,7 +139,7 @@ impl Source {
             return Ok(refs.iter().map(|_| convert::extend_result(ExtendOutcome::TokenInvalid)).collect());
         }
         let outcomes = match context.shards.call(self.queue.department.shard, command).await? {
-            Outcome::Extend(outcomes) => outcomes?,
+            Outcome::Extend(outcomes) => outcomes.map_err(since_found)?,
             _ => return Err(ApiError::fault("an extension was answered by another outcome")),
         };
         let mut outcomes = outcomes.into_iter();
@@ -147,6 +148,14 @@ impl Source {
             convert::extend_result(outcome)
         };
         Ok(refs.iter().map(outcome).collect())
+    }
+}
+
+/// A queue that was found, and is not there any more, was deleted meanwhile.
+fn since_found(error: SubscriptionError) -> ApiError {
+    match error {
+        SubscriptionError::QueueNotFound => ended(&SessionEvent::QueueDeleted),
+        error => error.into(),
     }
 }
 

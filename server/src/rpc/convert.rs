@@ -237,6 +237,7 @@ pub(crate) fn settle_result(outcome: SettleOutcome, asked: SettleAction) -> Sett
         SettleOutcome::TokenInvalid => settle_result::Result::Error(token_invalid().to_proto()),
         SettleOutcome::LeaseLost => settle_result::Result::Error(lease_lost().to_proto()),
         SettleOutcome::SettledByAnother => settle_result::Result::Error(settled_by_another().to_proto()),
+        SettleOutcome::MessagePurged => settle_result::Result::Error(message_purged().to_proto()),
     };
     SettleResult { result: Some(result) }
 }
@@ -250,6 +251,7 @@ pub(crate) fn extend_result(outcome: ExtendOutcome) -> ExtendResult {
             extend_result::Result::Error(lease_lost().to_proto())
         }
         ExtendOutcome::SettledByAnother => extend_result::Result::Error(settled_by_another().to_proto()),
+        ExtendOutcome::MessagePurged => extend_result::Result::Error(message_purged().to_proto()),
     };
     ExtendResult { result: Some(result) }
 }
@@ -277,6 +279,11 @@ fn settled_by_another() -> ApiError {
 /// What tells a queue from every other, also of the same name.
 pub(crate) fn queue_uid(at: QueueRef) -> String {
     format!("{:08x}{:08x}", at.department.0, at.queue.0)
+}
+
+fn message_purged() -> ApiError {
+    let text = "the message was purged and does not come again, to anybody: drop this delivery's work";
+    ApiError::new(Code::FailedPrecondition, ErrorReason::MessagePurged, text)
 }
 
 /// A queue as the wire carries it.

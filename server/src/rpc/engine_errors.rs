@@ -170,6 +170,11 @@ fn no_queue() -> ApiError {
     )
 }
 
+fn request_id_reused() -> ApiError {
+    let text = "this id was used for another request within the last day: nothing was done; use a fresh one";
+    ApiError::field(ErrorReason::RequestIdReused, "request_id", text)
+}
+
 fn etag_mismatch(revision: u64) -> ApiError {
     let text = format!(
         "the queue's definition has changed since it was read (its etag is {revision}); read it again"
@@ -224,6 +229,7 @@ impl From<RedriveError> for ApiError {
             RedriveError::TargetNotFound => {
                 Self::new(Code::NotFound, ErrorReason::QueueNotFound, error.to_string())
             }
+            RedriveError::RequestIdReused => request_id_reused(),
         }
     }
 }
@@ -240,6 +246,7 @@ impl From<CreateQueueError> for ApiError {
             CreateQueueError::TooMany(_) => {
                 Self::new(Code::ResourceExhausted, ErrorReason::LimitReached, text)
             }
+            CreateQueueError::RequestIdReused => request_id_reused(),
         }
     }
 }
@@ -263,6 +270,7 @@ impl From<UpdateQueueError> for ApiError {
             UpdateQueueError::NotFound => no_queue(),
             UpdateQueueError::RevisionMismatch(revision) => etag_mismatch(revision),
             UpdateQueueError::Settings(why) => why.into(),
+            UpdateQueueError::RequestIdReused => request_id_reused(),
         }
     }
 }
@@ -273,6 +281,7 @@ impl From<DeleteQueueError> for ApiError {
             DeleteQueueError::Department(why) => why.into(),
             DeleteQueueError::NotFound => no_queue(),
             DeleteQueueError::RevisionMismatch(revision) => etag_mismatch(revision),
+            DeleteQueueError::RequestIdReused => request_id_reused(),
         }
     }
 }
@@ -282,6 +291,7 @@ impl From<PurgeQueueError> for ApiError {
         match error {
             PurgeQueueError::Department(why) => why.into(),
             PurgeQueueError::NotFound => no_queue(),
+            PurgeQueueError::RequestIdReused => request_id_reused(),
         }
     }
 }

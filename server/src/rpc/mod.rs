@@ -23,10 +23,14 @@ mod outgoing;
 mod outlet;
 mod publish;
 mod publish_stream;
+mod queue_settings;
 mod queues;
 mod receive;
 mod redrive;
+mod redrive_pick;
+mod redrive_place;
 mod refusals;
+mod requests;
 mod stream;
 
 pub use auth::{Auth, AuthLayer};

@@ -144,9 +144,9 @@ pub(crate) async fn settled(observer: &Observer, source: &Source, decided: &Deci
 
 /// How many were not made.
 fn count_settlements(observer: &Observer, source: &Source, decided: &Decided) -> u64 {
-    let (mut made, mut not_made) = ([0; ACTIONS.len()], [decided.refused.len() as u64, 0, 0, 0]);
+    let (mut made, mut not_made) = ([0; ACTIONS.len()], [decided.refused.len() as u64, 0, 0, 0, 0]);
     for (settlement, outcome) in decided.outcomes() {
-        let [invalid, lost, by_another, already] = &mut not_made;
+        let [invalid, lost, by_another, purged, already] = &mut not_made;
         match outcome {
             SettleOutcome::Settled => {
                 let action = settlement.action();
@@ -158,6 +158,7 @@ fn count_settlements(observer: &Observer, source: &Source, decided: &Decided) ->
             SettleOutcome::TokenInvalid => *invalid += 1,
             SettleOutcome::LeaseLost => *lost += 1,
             SettleOutcome::SettledByAnother => *by_another += 1,
+            SettleOutcome::MessagePurged => *purged += 1,
             SettleOutcome::AlreadySettled(_) => *already += 1,
         }
     }
@@ -200,4 +201,5 @@ const ACTIONS: [(SettleAction, &str); 4] = [
     (SettleAction::DeadLetter, "dead_letter"),
 ];
 
-const REASONS: [&str; 4] = ["token_invalid", "lease_lost", "settled_by_another", "already_settled"];
+const REASONS: [&str; 5] =
+    ["token_invalid", "lease_lost", "settled_by_another", "message_purged", "already_settled"];

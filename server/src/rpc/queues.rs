@@ -5,21 +5,22 @@ use std::sync::Arc;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use posthouse_engine::{
     ids::{DEFAULT_SUBSCRIPTION, SubscriptionRef},
-    limits::{DEFAULT_MAX_MESSAGE_BYTES, LEASE_DURATION_MS, MAX_MAX_ATTEMPTS, MAX_MAX_MESSAGE_BYTES},
-    outcome::{CreateQueueError, Outcome, UpdateQueueError},
-    schema::{Command, CreateQueue, DeleteQueue, PurgeQueue, QueueSettings, UpdateQueue},
+    limits::DEFAULT_MAX_MESSAGE_BYTES,
+    outcome::{Change, CreateQueueError, Outcome, QueueView, UpdateQueueError},
+    schema::{self, Command, CreateQueue, DeleteQueue, PurgeQueue, QueueSettings, UpdateQueue},
 };
 use posthouse_proto::v1::{
     CreateQueueRequest, DeleteQueueRequest, ErrorReason, GetQueueRequest, ListQueuesRequest,
-    ListQueuesResponse, PurgeQueueRequest, PurgeQueueResponse, Queue, SubscriptionSettings,
-    UpdateQueueRequest, queues_server::Queues,
+    ListQueuesResponse, PurgeQueueRequest, PurgeQueueResponse, Queue, UpdateQueueRequest,
+    queues_server::Queues,
 };
-use prost_types::FieldMask;
 use tonic::{Request, Response, Status};
 
 use super::{
-    context::{Context, FoundQueue, admission, now_ms, queue_name},
+    context::{Context, Department, admission, now_ms, queue_name, queue_not_found},
     convert,
+    queue_settings::{DEAD_LETTER_FIELD, dead_letter_queue, merge, settings},
+    requests,
     status::ApiError,
     watch::Call,
 };
@@ -47,6 +48,17 @@ impl<M: Asks<methods::Managing>> Managed<M> {
         let permit = admission.permit(&queue_name(field, name)?).map_err(ApiError::from)?;
         Ok(Self { admission, permit })
     }
+
+    /// The request as it is remembered, unless it is only to be checked: then nothing is remembered, nor looked for.
+    fn request(
+        &self,
+        department: Department,
+        id: &str,
+        validate_only: bool,
+        rest: &impl prost::Message,
+    ) -> Option<schema::Request> {
+        requests::of(&self.admission, department, id, rest).filter(|_| !validate_only)
+    }
 }
 
 impl<M: Asks<methods::Managing> + Asks<methods::NamingDeadLetterQueue>> Managed<M> {
@@ -62,26 +74,16 @@ impl<M: Asks<methods::Managing> + Asks<methods::NamingDeadLetterQueue>> Managed<
 }
 
 impl QueuesService {
-    async fn call(
-        &self,
-        permit: &Permit<methods::Managing>,
-        command: impl FnOnce(u32) -> Command,
-    ) -> Result<Outcome, ApiError> {
+    async fn call(&self, department: Department, command: Command) -> Result<Outcome, ApiError> {
         if self.context.drain.is_cancelled() {
             return Err(ApiError::draining());
         }
-        let department = self.context.department(&permit.queue().department_resource())?;
-        Ok(self.context.shards.call(department.shard, command(department.id.0)).await?)
+        Ok(self.context.shards.call(department.shard, command).await?)
     }
 
-    /// The department is there, the queue is not.
-    async fn absent(&self, permit: &Permit<methods::Managing>) -> Result<(), ApiError> {
-        self.context.department(&permit.queue().department_resource())?;
-        match self.context.queue(permit.queue()).await {
-            Ok(_) => Err(CreateQueueError::AlreadyExists.into()),
-            Err(error) if error.reason() == ErrorReason::QueueNotFound => Ok(()),
-            Err(error) => Err(error),
-        }
+    /// Where the queue is, or would be.
+    fn department(&self, permit: &Permit<methods::Managing>) -> Result<Department, ApiError> {
+        self.context.department(&permit.queue().department_resource())
     }
 
     /// Keeps the largest message within what the tenant may have. One that was set when it might have more may stay.
@@ -115,46 +117,7 @@ impl Queues for QueuesService {
     async fn create_queue(&self, request: Request<CreateQueueRequest>) -> Result<Response<Queue>, Status> {
         let name = request.get_ref().queue.as_ref().map_or("", |q| &q.name);
         let managed = Managed::<methods::CreateQueue>::by(&request, "queue.name", name)?;
-        let CreateQueueRequest { queue, request_id, validate_only } = request.into_inner();
-        check_request_id(&request_id)?;
-        let (queue, permit) = (queue.unwrap_or_default(), &managed.permit);
-        let mut settings = settings(permit.queue(), &queue)?;
-        managed.may_name(dead_letter_queue(&queue), "")?;
-        self.fit(permit, &mut settings, None)?;
-        if self.context.quota(&permit.queue().tenant)?.check_queues().is_err() {
-            // One that is there already is answered as ever: the request may be a repeated one.
-            if let Err(error) = self.absent(permit).await {
-                if error.reason() != ErrorReason::QueueAlreadyExists {
-                    return Err(error.into());
-                }
-            } else {
-                self.context.quota(&permit.queue().tenant)?.check_queues().map_err(ApiError::from)?;
-            }
-        }
-        if validate_only {
-            self.absent(permit).await?;
-            let view = posthouse_engine::outcome::QueueView {
-                department: posthouse_engine::ids::DepartmentId(0),
-                queue: posthouse_engine::ids::QueueId(0),
-                name: permit.queue().queue.to_string(),
-                revision: 0,
-                created_at_ms: 0,
-                updated_at_ms: 0,
-                settings,
-            };
-            return Ok(Response::new(convert::queue(permit.queue(), &view)));
-        }
-        let name = permit.queue().queue.to_string();
-        let command = |department| {
-            Command::CreateQueue(CreateQueue { department, name, settings: Some(settings), request_id })
-        };
-        match self.call(permit, command).await? {
-            Outcome::CreateQueue(created) => {
-                let view = created.map_err(ApiError::from)?;
-                Ok(Response::new(convert::queue(permit.queue(), &view)))
-            }
-            _ => Err(ApiError::fault("a creation was answered by another outcome").into()),
-        }
+        Ok(Response::new(self.create(&managed, request.into_inner()).await?))
     }
 
     async fn get_queue(&self, request: Request<GetQueueRequest>) -> Result<Response<Queue>, Status> {
@@ -206,57 +169,12 @@ impl Queues for QueuesService {
     async fn update_queue(&self, request: Request<UpdateQueueRequest>) -> Result<Response<Queue>, Status> {
         let name = request.get_ref().queue.as_ref().map_or("", |q| &q.name);
         let managed = Managed::<methods::UpdateQueue>::by(&request, "queue.name", name)?;
-        let UpdateQueueRequest { queue, update_mask, request_id, validate_only } = request.into_inner();
-        let permit = &managed.permit;
-        check_request_id(&request_id)?;
-        let wanted = queue.unwrap_or_default();
-        let current = self.context.queue(permit.queue()).await?;
-        let now = convert::queue(permit.queue(), &current.view);
-        let merged = merge(now.clone(), &wanted, &update_mask.unwrap_or_default())?;
-        let mut settings = settings(permit.queue(), &merged)?;
-        managed.may_name(dead_letter_queue(&merged), dead_letter_queue(&now))?;
-        self.fit(permit, &mut settings, Some(current.view.settings.max_message_bytes))?;
-        // Without an etag, what was merged here must still be what it was merged with.
-        let expected_revision =
-            if wanted.etag.is_empty() { current.view.revision } else { revision(&wanted.etag)? };
-        if validate_only {
-            check_revision(&current, expected_revision)?;
-            return Ok(Response::new(merged));
-        }
-        let name = permit.queue().queue.to_string();
-        let command = |department| {
-            Command::UpdateQueue(UpdateQueue {
-                department,
-                name,
-                settings: Some(settings),
-                expected_revision,
-            })
-        };
-        match self.call(permit, command).await? {
-            Outcome::UpdateQueue(updated) => {
-                let view = updated.map_err(ApiError::from)?;
-                Ok(Response::new(convert::queue(permit.queue(), &view)))
-            }
-            _ => Err(ApiError::fault("an update was answered by another outcome").into()),
-        }
+        Ok(Response::new(self.update(&managed, request.into_inner()).await?))
     }
 
     async fn delete_queue(&self, request: Request<DeleteQueueRequest>) -> Result<Response<()>, Status> {
         let managed = Managed::<methods::DeleteQueue>::by(&request, "name", &request.get_ref().name)?;
-        let permit = &managed.permit;
-        let DeleteQueueRequest { etag, request_id, validate_only, .. } = request.into_inner();
-        check_request_id(&request_id)?;
-        let expected_revision = if etag.is_empty() { 0 } else { revision(&etag)? };
-        if validate_only {
-            check_revision(&self.context.queue(permit.queue()).await?, expected_revision)?;
-            return Ok(Response::new(()));
-        }
-        let name = permit.queue().queue.to_string();
-        let command = |department| Command::DeleteQueue(DeleteQueue { department, name, expected_revision });
-        match self.call(permit, command).await? {
-            Outcome::DeleteQueue(deleted) => Ok(Response::new(deleted.map_err(ApiError::from)?)),
-            _ => Err(ApiError::fault("a deletion was answered by another outcome").into()),
-        }
+        Ok(Response::new(self.delete(&managed, request.into_inner()).await?))
     }
 
     async fn purge_queue(
@@ -264,66 +182,196 @@ impl Queues for QueuesService {
         request: Request<PurgeQueueRequest>,
     ) -> Result<Response<PurgeQueueResponse>, Status> {
         let managed = Managed::<methods::PurgeQueue>::by(&request, "name", &request.get_ref().name)?;
+        Ok(Response::new(self.purge(&managed, request.into_inner()).await?))
+    }
+}
+
+/// The changes. A request that was done is answered before anything but the caller's rights is looked at.
+impl QueuesService {
+    async fn create(
+        &self,
+        managed: &Managed<methods::CreateQueue>,
+        mut asked: CreateQueueRequest,
+    ) -> Result<Queue, ApiError> {
+        let id = std::mem::take(&mut asked.request_id);
+        requests::check_id(&id)?;
         let permit = &managed.permit;
-        let PurgeQueueRequest { request_id, validate_only, .. } = request.into_inner();
-        check_request_id(&request_id)?;
+        managed.may_name(asked.queue.as_ref().map_or("", dead_letter_queue), "")?;
+        let department = self.department(permit)?;
+        let request = managed.request(department, &id, asked.validate_only, &asked);
+        let queue = &permit.queue().queue;
+        let known =
+            requests::known(&self.context, department, queue, request.as_ref(), Change::Create).await?;
+        if let Some(told) = known.told {
+            return created(permit, told);
+        }
+        let mut settings = settings(permit.queue(), &asked.queue.unwrap_or_default())?;
+        self.fit(permit, &mut settings, None)?;
+        let quota = self.context.quota(&permit.queue().tenant)?;
+        // One that is there already is answered by the machine: queues of before know the request that made them.
+        if known.queue.is_none() {
+            quota.check_queues()?;
+        }
+        if asked.validate_only {
+            return match known.queue {
+                Some(_) => Err(CreateQueueError::AlreadyExists.into()),
+                None => Ok(convert::queue(permit.queue(), &unmade(permit.queue(), settings))),
+            };
+        }
+        let command = Command::CreateQueue(CreateQueue {
+            department: department.id.0,
+            name: queue.to_string(),
+            settings: Some(settings),
+            request_id: String::new(),
+            request,
+        });
+        created(permit, self.call(department, command).await?)
+    }
+
+    async fn update(
+        &self,
+        managed: &Managed<methods::UpdateQueue>,
+        mut asked: UpdateQueueRequest,
+    ) -> Result<Queue, ApiError> {
+        let id = std::mem::take(&mut asked.request_id);
+        requests::check_id(&id)?;
+        let permit = &managed.permit;
+        let department = self.department(permit)?;
+        let request = managed.request(department, &id, asked.validate_only, &asked);
+        let name = permit.queue();
+        let known =
+            requests::known(&self.context, department, &name.queue, request.as_ref(), Change::Update).await?;
+        if known.told.is_none() && known.queue.is_none() {
+            return Err(queue_not_found(name));
+        }
+        let UpdateQueueRequest { queue: wanted, update_mask, validate_only, .. } = asked;
+        let (wanted, mask) = (wanted.unwrap_or_default(), update_mask.unwrap_or_default());
+        let now = known.queue.as_ref().map(|view| convert::queue(name, view));
+        let merged = merge(now.clone().unwrap_or_default(), &wanted, &mask)?;
+        managed.may_name(dead_letter_queue(&merged), now.as_ref().map_or("", dead_letter_queue))?;
+        if let Some(told) = known.told {
+            return updated(permit, told);
+        }
+        let current = known.queue.ok_or_else(|| queue_not_found(name))?;
+        let mut settings = settings(name, &merged)?;
+        self.fit(permit, &mut settings, Some(current.settings.max_message_bytes))?;
+        check_etag(&wanted.etag, &current)?;
         if validate_only {
-            self.context.queue(permit.queue()).await?;
-            return Ok(Response::new(PurgeQueueResponse { purged: 0 }));
+            return Ok(merged);
         }
-        let name = permit.queue().queue.to_string();
-        let command = |department| Command::PurgeQueue(PurgeQueue { department, name });
-        match self.call(permit, command).await? {
-            Outcome::PurgeQueue(purged) => {
-                Ok(Response::new(PurgeQueueResponse { purged: purged.map_err(ApiError::from)? }))
-            }
-            _ => Err(ApiError::fault("a purge was answered by another outcome").into()),
+        let command = Command::UpdateQueue(UpdateQueue {
+            department: department.id.0,
+            name: name.queue.to_string(),
+            settings: Some(settings),
+            // What was merged here must still be what it was merged with.
+            expected_revision: current.revision,
+            request,
+        });
+        updated(permit, self.call(department, command).await?)
+    }
+
+    async fn delete(
+        &self,
+        managed: &Managed<methods::DeleteQueue>,
+        mut asked: DeleteQueueRequest,
+    ) -> Result<(), ApiError> {
+        let id = std::mem::take(&mut asked.request_id);
+        requests::check_id(&id)?;
+        let name = managed.permit.queue();
+        let department = self.department(&managed.permit)?;
+        if asked.validate_only {
+            return check_etag(&asked.etag, &self.context.queue(name).await?.view);
+        }
+        let expected_revision = if asked.etag.is_empty() { 0 } else { revision(&asked.etag)? };
+        let command = Command::DeleteQueue(DeleteQueue {
+            department: department.id.0,
+            name: name.queue.to_string(),
+            expected_revision,
+            request: managed.request(department, &id, false, &asked),
+        });
+        match self.call(department, command).await? {
+            Outcome::DeleteQueue(deleted) => Ok(deleted?),
+            _ => Err(ApiError::fault("a deletion was answered by another outcome")),
+        }
+    }
+
+    async fn purge(
+        &self,
+        managed: &Managed<methods::PurgeQueue>,
+        mut asked: PurgeQueueRequest,
+    ) -> Result<PurgeQueueResponse, ApiError> {
+        let id = std::mem::take(&mut asked.request_id);
+        requests::check_id(&id)?;
+        let name = managed.permit.queue();
+        let department = self.department(&managed.permit)?;
+        if asked.validate_only {
+            self.context.queue(name).await?;
+            return Ok(PurgeQueueResponse { purged: 0 });
+        }
+        let command = Command::PurgeQueue(PurgeQueue {
+            department: department.id.0,
+            name: name.queue.to_string(),
+            request: managed.request(department, &id, false, &asked),
+        });
+        match self.call(department, command).await? {
+            Outcome::PurgeQueue(purged) => Ok(PurgeQueueResponse { purged: purged? }),
+            _ => Err(ApiError::fault("a purge was answered by another outcome")),
         }
     }
 }
 
-const LEASE_DURATION_FIELD: &str = "default_subscription.lease_duration";
-const DEAD_LETTER_FIELD: &str = "default_subscription.dead_letter_queue";
-
-fn invalid(reason: ErrorReason, field: &'static str, text: String) -> ApiError {
-    ApiError::field(reason, field, text)
+fn created(permit: &Permit<methods::Managing>, outcome: Outcome) -> Result<Queue, ApiError> {
+    match outcome {
+        Outcome::CreateQueue(created) => Ok(convert::queue(permit.queue(), &created?)),
+        _ => Err(ApiError::fault("a creation was answered by another outcome")),
+    }
 }
 
-fn check_request_id(request_id: &str) -> Result<(), ApiError> {
-    if request_id.len() <= limits::MAX_REQUEST_ID_BYTES {
+fn updated(permit: &Permit<methods::Managing>, outcome: Outcome) -> Result<Queue, ApiError> {
+    match outcome {
+        Outcome::UpdateQueue(updated) => Ok(convert::queue(permit.queue(), &updated?)),
+        _ => Err(ApiError::fault("an update was answered by another outcome")),
+    }
+}
+
+/// A queue that would be made.
+fn unmade(name: &QueueResource, settings: QueueSettings) -> QueueView {
+    QueueView {
+        department: posthouse_engine::ids::DepartmentId(0),
+        queue: posthouse_engine::ids::QueueId(0),
+        name: name.queue.to_string(),
+        revision: 0,
+        created_at_ms: 0,
+        updated_at_ms: 0,
+        settings,
+    }
+}
+
+/// An etag, if one is given, must be the current one's.
+fn check_etag(etag: &str, current: &QueueView) -> Result<(), ApiError> {
+    if etag.is_empty() || revision(etag)? == current.revision {
         return Ok(());
     }
-    let most = limits::MAX_REQUEST_ID_BYTES;
-    let text = format!("it has {} bytes; at most {most}, a UUID for example", request_id.len());
-    Err(invalid(ErrorReason::RequestInvalid, "request_id", text).with_limit(most))
-}
-
-/// The full name of the dead-letter queue of a definition; empty: it has none.
-fn dead_letter_queue(queue: &Queue) -> &str {
-    queue.default_subscription.as_ref().map_or("", |settings| &settings.dead_letter_queue)
-}
-
-/// As the machine compares it.
-fn check_revision(found: &FoundQueue, expected: u64) -> Result<(), ApiError> {
-    let revision = found.view.revision;
-    if expected == 0 || expected == revision {
-        return Ok(());
-    }
-    Err(UpdateQueueError::RevisionMismatch(revision).into())
+    Err(UpdateQueueError::RevisionMismatch(current.revision).into())
 }
 
 fn revision(etag: &str) -> Result<u64, ApiError> {
     let text = "this etag was not given out by GetQueue; read the queue again".to_owned();
-    etag.parse().ok().filter(|r| *r > 0).ok_or_else(|| invalid(ErrorReason::RequestInvalid, "etag", text))
+    etag.parse()
+        .ok()
+        .filter(|r| *r > 0)
+        .ok_or_else(|| ApiError::field(ErrorReason::RequestInvalid, "etag", text))
 }
 
 pub(super) fn page_size_of(page_size: i32) -> Result<usize, ApiError> {
     match usize::try_from(page_size) {
         Ok(0) => Ok(limits::DEFAULT_PAGE),
         Ok(size) => Ok(size.min(limits::MAX_PAGE)),
-        Err(_) => {
-            Err(invalid(ErrorReason::RequestInvalid, "page_size", format!("0 to {}", limits::MAX_PAGE)))
-        }
+        Err(_) => Err(ApiError::field(
+            ErrorReason::RequestInvalid,
+            "page_size",
+            format!("0 to {}", limits::MAX_PAGE),
+        )),
     }
 }
 
@@ -332,64 +380,5 @@ fn page_start(page_token: &str) -> Result<String, ApiError> {
         BASE64_URL_SAFE_NO_PAD.decode(page_token).ok().and_then(|name| String::from_utf8(name).ok());
     let known = decoded.filter(|name| name.is_empty() || QueueName::parse(name).is_ok());
     let text = "this page_token was not given out by ListQueues; begin again without one".to_owned();
-    known.ok_or_else(|| invalid(ErrorReason::PageTokenInvalid, "page_token", text))
-}
-
-/// Settings as the machine takes them; 0 and absent are its defaults.
-fn settings(name: &QueueResource, queue: &Queue) -> Result<QueueSettings, ApiError> {
-    let wrong = |field, text| invalid(ErrorReason::SettingsInvalid, field, text);
-    if queue.max_message_bytes > MAX_MAX_MESSAGE_BYTES {
-        let text = format!("at most {MAX_MAX_MESSAGE_BYTES}; send what is larger in parts, or by reference");
-        return Err(wrong("max_message_bytes", text).with_limit(MAX_MAX_MESSAGE_BYTES));
-    }
-    let SubscriptionSettings { lease_duration, max_attempts, dead_letter_queue } =
-        queue.default_subscription.clone().unwrap_or_default();
-    if max_attempts > MAX_MAX_ATTEMPTS {
-        let error = wrong("default_subscription.max_attempts", format!("at most {MAX_MAX_ATTEMPTS}"));
-        return Err(error.with_limit(MAX_MAX_ATTEMPTS));
-    }
-    let lease_duration_ms = lease_duration
-        .as_ref()
-        .map_or(Ok(0), |lease| convert::millis(LEASE_DURATION_FIELD, lease, LEASE_DURATION_MS))
-        .map_err(|error| error.because(ErrorReason::SettingsInvalid))?;
-    let dead_letter_queue = if dead_letter_queue.is_empty() {
-        String::new()
-    } else {
-        let target = queue_name(DEAD_LETTER_FIELD, &dead_letter_queue)?;
-        if target.department_resource() != name.department_resource() {
-            let text = "a dead-letter queue stands in the same department as its queue".to_owned();
-            return Err(wrong(DEAD_LETTER_FIELD, text));
-        }
-        target.queue.to_string()
-    };
-    let max_message_bytes = queue.max_message_bytes;
-    Ok(QueueSettings { max_message_bytes, lease_duration_ms, max_attempts, dead_letter_queue })
-}
-
-/// The current definition with the masked fields of the wanted one.
-fn merge(mut current: Queue, wanted: &Queue, mask: &FieldMask) -> Result<Queue, ApiError> {
-    let from = wanted.default_subscription.clone().unwrap_or_default();
-    let mut to = current.default_subscription.take().unwrap_or_default();
-    for path in &mask.paths {
-        match path.as_str() {
-            "max_message_bytes" => current.max_message_bytes = wanted.max_message_bytes,
-            "default_subscription" => to = from.clone(),
-            "default_subscription.lease_duration" => to.lease_duration = from.lease_duration,
-            "default_subscription.max_attempts" => to.max_attempts = from.max_attempts,
-            "default_subscription.dead_letter_queue" => {
-                to.dead_letter_queue.clone_from(&from.dead_letter_queue)
-            }
-            _ => {
-                let text = "update_mask takes max_message_bytes, default_subscription and its fields lease_duration, \
-                            max_attempts, dead_letter_queue";
-                return Err(invalid(ErrorReason::RequestInvalid, "update_mask", text.to_owned()));
-            }
-        }
-    }
-    if mask.paths.is_empty() {
-        let text = "update_mask is empty; name the fields to change".to_owned();
-        return Err(invalid(ErrorReason::RequestInvalid, "update_mask", text));
-    }
-    current.default_subscription = Some(to);
-    Ok(current)
+    known.ok_or_else(|| ApiError::field(ErrorReason::PageTokenInvalid, "page_token", text))
 }

@@ -1,74 +1,117 @@
 //! Dead letters get another chance. What moves is picked here, and judged again by the machine.
 
-use std::collections::BTreeSet;
-
 use posthouse_engine::{
-    halt::Halt,
-    ids::{QueueId, QueueRef, SubscriptionRef},
-    outcome::{Outcome, RedriveOutcome},
-    schema::{Command, RedriveDeadLetters},
-    standing::{MessageState, MessageStatus},
+    ids::QueueRef,
+    outcome::{Change, Outcome},
+    schema::{Command, RedriveAnswer, RedriveDeadLetters, Request, SkipReason},
 };
-use posthouse_proto::v1::{ErrorReason, RedriveDeadLettersRequest, RedriveDeadLettersResponse};
+use posthouse_proto::v1::{self, ErrorReason, RedriveDeadLettersRequest, RedriveDeadLettersResponse};
 
 use super::{
-    context::{Context, FoundQueue, queue_name},
+    context::{Context, Department, FoundQueue, queue_name, queue_not_found},
     convert,
-    messages::{default_subscription, look},
+    messages::default_subscription,
+    redrive_pick::{Picked, Pool},
+    redrive_place::Place,
+    requests,
     status::ApiError,
 };
 use crate::{
     limits,
-    names::{QueueName, QueueResource},
+    names::QueueResource,
     policy::{Admission, methods},
     shard::ShardError,
 };
-
-/// What is to be redriven.
-#[derive(Default)]
-struct Picked {
-    sequences: Vec<u64>,
-    /// Names of the queues they came from.
-    origins: BTreeSet<String>,
-    skipped: u64,
-    more: bool,
-}
 
 /// Redrives what the request names, or the oldest.
 pub(super) async fn redrive(
     context: &Context,
     admission: &Admission<methods::RedriveDeadLetters>,
-    request: RedriveDeadLettersRequest,
+    mut asked: RedriveDeadLettersRequest,
 ) -> Result<RedriveDeadLettersResponse, ApiError> {
-    let RedriveDeadLettersRequest { queue, message_ids, max_messages, target_queue } = request;
-    let name = queue_name("queue", &queue)?;
+    let id = std::mem::take(&mut asked.request_id);
+    let name = queue_name("queue", &asked.queue)?;
     admission.permit::<methods::Redriving>(&default_subscription(&name))?;
-    let target = target(admission, &name, &target_queue)?;
-    let most = most(max_messages, &message_ids)?;
-    let found = context.queue(&name).await?;
-    let id = context.subscription(&found, &name, "").await?;
-    let target_id = match &target {
-        Some(target) => context.queue(target).await?.at.queue.0,
-        None => 0,
-    };
-    let picked = if message_ids.is_empty() {
-        pick_oldest(context, &found, id, most, target.is_some()).await?
-    } else {
-        pick(context, &found, id, &message_ids, most).await?
-    };
-    if target.is_none() {
-        for origin in &picked.origins {
-            let origin = name.department_resource().queue(QueueName::parse(origin)?);
-            admission.permit::<methods::RedrivingBack>(&origin)?;
+    let target = target(admission, &name, &asked.target_queue)?;
+    requests::check_id(&id)?;
+    let department = context.department(&name.department_resource())?;
+    let request = requests::of(admission, department, &id, &asked);
+    let known = requests::known(context, department, &name.queue, request.as_ref(), Change::Redrive).await?;
+    if let Some(told) = known.told {
+        return answered(department, told, &asked.message_ids);
+    }
+    let view = known.queue.ok_or_else(|| queue_not_found(&name))?;
+    let found =
+        FoundQueue { department, at: QueueRef { department: department.id, queue: view.queue }, view };
+    let redrive = Redrive { context, found: &found, name: &name, target: target.as_ref(), request };
+    let picked = redrive.pick(admission, &asked).await?;
+    redrive.make(picked, &asked.message_ids).await
+}
+
+/// One call.
+struct Redrive<'a> {
+    context: &'a Context,
+    found: &'a FoundQueue,
+    name: &'a QueueResource,
+    target: Option<&'a QueueResource>,
+    request: Option<Request>,
+}
+
+impl Redrive<'_> {
+    async fn pick(
+        &self,
+        admission: &Admission<methods::RedriveDeadLetters>,
+        asked: &RedriveDeadLettersRequest,
+    ) -> Result<Picked, ApiError> {
+        let most = most(asked.max_messages, &asked.message_ids)?;
+        let id = self.context.subscription(self.found, self.name, "").await?;
+        let department = self.name.department_resource();
+        let pool = Pool::new(self.context, self.found, id, department, admission, self.target.is_some());
+        if asked.message_ids.is_empty() {
+            let from = Place::read(&asked.page_token, self.found.at)?;
+            return pool.oldest(from, most).await;
         }
+        if !asked.page_token.is_empty() {
+            let text =
+                "it goes on from the oldest; of messages that are named, name those that were not reached";
+            return Err(ApiError::field(ErrorReason::RequestInvalid, "page_token", text));
+        }
+        pool.named(sequences(self.found.at, &asked.message_ids)?, most).await
     }
-    if context.drain.is_cancelled() {
-        return Err(ApiError::draining());
+
+    async fn make(
+        self,
+        picked: Picked,
+        message_ids: &[String],
+    ) -> Result<RedriveDeadLettersResponse, ApiError> {
+        let target_queue = match self.target {
+            Some(target) => self.context.queue(target).await?.at.queue.0,
+            None => 0,
+        };
+        let at = self.found.at;
+        if picked.is_empty() && self.request.is_none() {
+            let answer = RedriveAnswer::of(at.queue, picked.passed_over(), picked.next_sequence);
+            return Ok(response(at, &answer, message_ids));
+        }
+        if self.context.drain.is_cancelled() {
+            return Err(ApiError::draining());
+        }
+        if self.context.disk.is_full() {
+            return Err(ShardError::DiskFull.into());
+        }
+        let command = Command::RedriveDeadLetters(RedriveDeadLetters {
+            department: at.department.0,
+            queue: at.queue.0,
+            subscription: picked.subscription.subscription.0,
+            sequences: picked.sequences,
+            target_queue,
+            request: self.request,
+            passed_over: picked.reasons.into(),
+            next_sequence: picked.next_sequence,
+        });
+        let outcome = self.context.shards.call(self.found.department.shard, command).await?;
+        answered(self.found.department, outcome, message_ids)
     }
-    if context.disk.is_full() {
-        return Err(ShardError::DiskFull.into());
-    }
-    propose(context, &found, id, picked, target_id).await
 }
 
 /// The queue they all go to, if the request names one.
@@ -105,141 +148,62 @@ fn most(max_messages: u32, message_ids: &[String]) -> Result<usize, ApiError> {
     }
 }
 
-/// The oldest that can go: what cannot must not stand in the way of the rest, call after call.
-async fn pick_oldest(
-    context: &Context,
-    found: &FoundQueue,
-    id: SubscriptionRef,
-    most: usize,
-    has_target: bool,
-) -> Result<Picked, ApiError> {
-    let mut picked = Picked::default();
-    let mut next = Some(0);
-    for _ in 0..limits::DEAD_LETTER_LOOKS {
-        let Some(from) = next.filter(|_| picked.sequences.len() < most) else { break };
-        let page = look(context, found, id, from, most - picked.sequences.len()).await?;
-        next = page.next;
-        let gone = if has_target { BTreeSet::new() } else { gone(context, found, &page.found).await? };
-        for status in page.found {
-            match &status.origin {
-                Some(origin) if gone.contains(&origin.queue_id) => {
-                    // Its name still counts: whether the queue exists is for those to know who may manage it.
-                    picked.origins.insert(origin.queue.clone());
-                    picked.skipped += 1;
-                }
-                _ => picked.take(status),
-            }
-        }
-    }
-    picked.more = next.is_some();
-    Ok(picked)
-}
-
-/// Which of the queues that these came from are no more.
-async fn gone(
-    context: &Context,
-    found: &FoundQueue,
-    statuses: &[MessageStatus],
-) -> Result<BTreeSet<u32>, ApiError> {
-    let origins = statuses.iter().filter_map(|status| status.origin.as_ref());
-    let origins: BTreeSet<u32> = origins.map(|origin| origin.queue_id).collect();
-    let department = found.at.department;
-    let read = context.shards.query(found.department.shard, move |m, kv| {
-        let mut gone = BTreeSet::new();
-        for queue in origins {
-            if m.queue(kv, QueueRef { department, queue: QueueId(queue) })?.is_none() {
-                gone.insert(queue);
-            }
-        }
-        Ok::<_, Halt>(gone)
-    });
-    Ok(read.await??)
-}
-
-/// Those that the request names.
-async fn pick(
-    context: &Context,
-    found: &FoundQueue,
-    id: SubscriptionRef,
-    message_ids: &[String],
-    most: usize,
-) -> Result<Picked, ApiError> {
-    let mut wanted = Vec::new();
-    for (index, message_id) in message_ids.iter().enumerate() {
+/// Where the messages of these ids stand in the queue.
+fn sequences(at: QueueRef, message_ids: &[String]) -> Result<Vec<u64>, ApiError> {
+    let sequence = |(index, message_id): (usize, &String)| {
         let field = format!("message_ids[{index}]");
         let (queue, sequence) = convert::message_at(&field, message_id)?;
-        if queue != found.at {
+        if queue != at {
             let text = "this message is of another queue than the one named";
             return Err(ApiError::field(ErrorReason::RequestInvalid, field, text));
         }
-        wanted.push(sequence);
-    }
-    let more = wanted.len() > most;
-    wanted.truncate(most);
-    let mut picked = Picked { more, ..Picked::default() };
-    // A look may have to read a body, and others use the worker too.
-    for some in wanted.chunks(limits::MESSAGES_PER_LOOK) {
-        let some = some.to_vec();
-        let read = context.shards.query(found.department.shard, move |m, kv| {
-            let status = |sequence| m.message_status(kv, id, sequence);
-            some.into_iter().map(status).collect::<Result<Vec<_>, _>>()
-        });
-        for status in read.await?? {
-            match status {
-                Some(status) => picked.take(status),
-                None => picked.skipped += 1,
-            }
-        }
-    }
-    Ok(picked)
+        Ok(sequence)
+    };
+    message_ids.iter().enumerate().map(sequence).collect()
 }
 
-impl Picked {
-    fn take(&mut self, status: MessageStatus) {
-        let parked = matches!(status.state, MessageState::Parked(_));
-        match (status.state, status.origin) {
-            (MessageState::Leased { .. } | MessageState::Settled, _) => self.skipped += 1,
-            (_, None) if !parked => self.skipped += 1,
-            (_, origin) => {
-                self.origins.extend(origin.map(|origin| origin.queue));
-                self.sequences.push(status.sequence);
-            }
-        }
-    }
-}
-
-async fn propose(
-    context: &Context,
-    found: &FoundQueue,
-    id: SubscriptionRef,
-    picked: Picked,
-    target_queue: u32,
+fn answered(
+    department: Department,
+    outcome: Outcome,
+    message_ids: &[String],
 ) -> Result<RedriveDeadLettersResponse, ApiError> {
-    let Picked { mut sequences, mut skipped, more, .. } = picked;
-    let mut redriven = 0;
-    while !sequences.is_empty() {
-        let command = Command::RedriveDeadLetters(RedriveDeadLetters {
-            department: found.at.department.0,
-            queue: found.at.queue.0,
-            subscription: id.subscription.0,
-            sequences: sequences.clone(),
-            target_queue,
-        });
-        let outcomes = match context.shards.call(found.department.shard, command).await? {
-            Outcome::RedriveDeadLetters(outcomes) => outcomes?,
-            _ => return Err(ApiError::fault("a redrive was answered by another outcome")),
-        };
-        let mut left = Vec::new();
-        for (sequence, outcome) in sequences.into_iter().zip(&outcomes) {
-            match outcome {
-                RedriveOutcome::Moved { .. } | RedriveOutcome::Freed => redriven += 1,
-                RedriveOutcome::NotReached => left.push(sequence),
-                RedriveOutcome::Leased | RedriveOutcome::NotDeadLetter | RedriveOutcome::QueueGone => {
-                    skipped += 1;
-                }
-            }
-        }
-        sequences = left;
+    let Outcome::RedriveDeadLetters(redriven) = outcome else {
+        return Err(ApiError::fault("a redrive was answered by another outcome"));
+    };
+    let answer = redriven?.answer;
+    let at = QueueRef { department: department.id, queue: posthouse_engine::ids::QueueId(answer.queue) };
+    Ok(response(at, &answer, message_ids))
+}
+
+fn response(at: QueueRef, answer: &RedriveAnswer, message_ids: &[String]) -> RedriveDeadLettersResponse {
+    let reached = usize::try_from(answer.reached).unwrap_or(usize::MAX);
+    let not_reached = message_ids.get(reached..).unwrap_or_default().to_vec();
+    let place = (message_ids.is_empty() && answer.next_sequence > 0)
+        .then(|| Place { queue: at, sequence: answer.next_sequence });
+    let counts = answer.counts.iter();
+    let skipped = answer.skipped.iter().map(|skipped| v1::SkippedDeadLetter {
+        message_id: convert::message_id(at, skipped.sequence),
+        reason: reason(skipped.reason()).into(),
+    });
+    RedriveDeadLettersResponse {
+        redriven: answer.redriven,
+        skipped: counts.clone().map(|count| count.count).sum(),
+        more: place.is_some() || !not_reached.is_empty(),
+        next_page_token: place.map(|place| place.write()).unwrap_or_default(),
+        not_reached,
+        skipped_by_reason: counts
+            .map(|count| v1::SkippedCount { reason: reason(count.reason()).into(), count: count.count })
+            .collect(),
+        skipped_dead_letters: skipped.collect(),
     }
-    Ok(RedriveDeadLettersResponse { redriven, skipped, more })
+}
+
+const fn reason(reason: SkipReason) -> v1::SkipReason {
+    match reason {
+        SkipReason::Unspecified => v1::SkipReason::Unspecified,
+        SkipReason::Leased => v1::SkipReason::Leased,
+        SkipReason::NotDeadLetter => v1::SkipReason::NotDeadLetter,
+        SkipReason::QueueGone => v1::SkipReason::QueueGone,
+        SkipReason::NotAllowed => v1::SkipReason::GrantMissing,
+    }
 }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use super::lock::lock_patiently;
 
 /// The newest format of the data folder this code reads, and the one it writes. Since 2, bodies stand in packs; since 3,
-/// producer sessions have the runs of what they were refused.
-const FORMAT: u32 = 3;
+/// producer sessions have the runs of what they were refused; since 4, requests are remembered, and leases end by a purge.
+const FORMAT: u32 = 4;
 const NODE: &str = "NODE";
 const LOCK: &str = "LOCK";
 const LOG: &str = "log";

@@ -9,6 +9,7 @@ pub mod proxy;
 pub mod publishing;
 pub mod raw;
 pub mod refusal;
+pub mod relay;
 pub mod scene;
 pub mod server;
 pub mod site;

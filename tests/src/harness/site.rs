@@ -184,16 +184,20 @@ impl Site {
 
     /// A context file with these credentials; the token's file is the same path ending in `.token`.
     pub fn write_context(&self, tenant: &str, credentials: &Credentials) -> PathBuf {
+        self.write_context_to(tenant, credentials, self.listen)
+    }
+
+    /// The same for another way to the server.
+    pub fn write_context_to(&self, tenant: &str, credentials: &Credentials, endpoint: SocketAddr) -> PathBuf {
         let name = format!("{tenant}-{}", self.written.fetch_add(1, Ordering::Relaxed));
         let file = |suffix: &str| self.path(&format!("contexts/{name}.{suffix}"));
         fs::write(file("pem"), &credentials.certificate.certificate_pem).unwrap();
         fs::write(file("key"), &credentials.certificate.key_pem).unwrap();
         fs::write(file("token"), &credentials.token).unwrap();
         let text = format!(
-            "endpoint = \"{}\"\nserver_name = \"{SERVER_NAME}\"\ntenant = \"{tenant}\"\n\
+            "endpoint = \"{endpoint}\"\nserver_name = \"{SERVER_NAME}\"\ntenant = \"{tenant}\"\n\
              authority = \"../server-authority.pem\"\ncertificate = \"{name}.pem\"\nkey = \"{name}.key\"\n\
-             token_file = \"{name}.token\"\n",
-            self.listen
+             token_file = \"{name}.token\"\n"
         );
         fs::write(file("toml"), text).unwrap();
         file("toml")

@@ -44,15 +44,38 @@ impl Messages for State {
             request.message_ids.is_empty() || request.message_ids.contains(&letter.message_id)
         };
         let named: Vec<_> = letters().into_iter().filter(named).collect();
-        let skipped = named.iter().filter(|letter| letter.state() == MessageState::Leased).count();
         if !request.target_queue.is_empty() {
             assert_eq!(request.target_queue, "tenants/t/departments/d/queues/other");
         }
-        let (redriven, skipped) = ((named.len() - skipped) as u64, skipped as u64);
+        let mut kept = self.kept();
+        kept.request_ids.push(request.request_id);
+        // Of many it comes to two; of those that are named, to all but the last.
+        let start: usize = request.page_token.parse().unwrap_or(0);
+        let end = if request.max_messages == 0 { named.len() } else { (start + 2).min(named.len()) };
+        let skipped = named[start..end].iter().filter(|letter| letter.state() == MessageState::Leased);
+        let skipped_dead_letters: Vec<_> = skipped
+            .map(|letter| v1::SkippedDeadLetter {
+                message_id: letter.message_id.clone(),
+                reason: v1::SkipReason::Leased.into(),
+            })
+            .collect();
+        let skipped = skipped_dead_letters.len() as u64;
+        let (ids, more) = (!request.message_ids.is_empty(), end < named.len());
         Ok(Response::new(v1::RedriveDeadLettersResponse {
-            redriven,
+            redriven: (end - start) as u64 - skipped,
             skipped,
-            more: request.max_messages > 0,
+            more,
+            next_page_token: if more && !ids { end.to_string() } else { String::new() },
+            not_reached: named[end..]
+                .iter()
+                .filter(|_| ids)
+                .map(|letter| letter.message_id.clone())
+                .collect(),
+            skipped_by_reason: vec![v1::SkippedCount {
+                reason: v1::SkipReason::Leased.into(),
+                count: skipped,
+            }],
+            skipped_dead_letters,
         }))
     }
 }

@@ -71,6 +71,8 @@ pub struct Kept {
     pub traceparents: Vec<String>,
     /// Tokens that streams were refreshed with.
     pub refreshed: Vec<String>,
+    /// The ids of redrives.
+    pub request_ids: Vec<String>,
 }
 
 /// What a test tells every open stream.

@@ -8,7 +8,7 @@ use posthouse_engine::{
     schema::{ConfigureDepartment, CreateQueue, DeleteQueue, PurgeQueue, QueueSettings, UpdateQueue},
 };
 
-use super::{Department, Model, Queue, State};
+use super::{Department, End, Model, Queue, State};
 
 impl Model {
     pub fn configure(&mut self, command: &ConfigureDepartment) -> bool {
@@ -28,7 +28,8 @@ impl Model {
         self.department(command.department)?;
         if let Some(at) = self.by_name(command.department, &command.name) {
             let queue = &self.queues[at];
-            let repeated = !command.request_id.is_empty() && queue.request_id == command.request_id;
+            let request_id = command.request.as_ref().map_or(&command.request_id, |request| &request.id);
+            let repeated = !request_id.is_empty() && queue.request_id == *request_id;
             return if repeated { Ok(queue.view()) } else { Err(CreateQueueError::AlreadyExists) };
         }
         let settings = self
@@ -95,8 +96,17 @@ impl Model {
     pub fn purge(&mut self, command: &PurgeQueue) -> Result<u64, PurgeQueueError> {
         self.department(command.department)?;
         let at = self.by_name(command.department, &command.name).ok_or(PurgeQueueError::NotFound)?;
-        let queue = &mut self.queues[at];
-        queue.leases.clear();
+        let (now, queue) = (self.now, &mut self.queues[at]);
+        for lease in &mut queue.leases {
+            for item in &mut lease.items {
+                let settled =
+                    queue.messages[usize::try_from(item.sequence).unwrap() - 1].state == State::Settled;
+                if item.end.is_none() || (item.end == Some(End::Lost) && !settled) {
+                    item.end = Some(End::Purged);
+                }
+            }
+            lease.closed_at.get_or_insert(now);
+        }
         let mut purged = 0;
         for message in &mut queue.messages {
             purged += u64::from(message.state != State::Settled);

@@ -19,6 +19,7 @@ enum Not {
     Invalid,
     Lost,
     SettledByAnother,
+    Purged,
 }
 
 impl Model {
@@ -90,6 +91,7 @@ impl Model {
             Some(End::Settled(kind)) => Err(Not::Settled(kind)),
             Some(End::Lost) if queue.state(item.sequence) == State::Settled => Err(Not::SettledByAnother),
             Some(End::Lost) => Err(Not::Lost),
+            Some(End::Purged) => Err(Not::Purged),
         }
     }
 
@@ -112,6 +114,7 @@ impl Model {
                 Err(Not::Invalid) => SettleOutcome::TokenInvalid,
                 Err(Not::Lost) => SettleOutcome::LeaseLost,
                 Err(Not::SettledByAnother) => SettleOutcome::SettledByAnother,
+                Err(Not::Purged) => SettleOutcome::MessagePurged,
             });
         }
         Ok(outcomes)
@@ -133,6 +136,7 @@ impl Model {
                 Err(Not::Invalid) => ExtendOutcome::TokenInvalid,
                 Err(Not::Lost) => ExtendOutcome::LeaseLost,
                 Err(Not::SettledByAnother) => ExtendOutcome::SettledByAnother,
+                Err(Not::Purged) => ExtendOutcome::MessagePurged,
             });
         }
         Ok(outcomes)
@@ -175,7 +179,7 @@ impl Model {
             End::Settled(SettleKind::Nack) => queue.sums.nacked += 1,
             End::Settled(SettleKind::Release) => queue.sums.released += 1,
             End::Lost => queue.sums.expired += 1,
-            End::Settled(_) => {}
+            End::Settled(_) | End::Purged => {}
         }
         let delay = delay.min(30 * 24 * 3_600_000);
         match end {

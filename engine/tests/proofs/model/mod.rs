@@ -5,6 +5,7 @@ mod definitions;
 mod delivery;
 mod publish;
 mod redrive;
+mod requests;
 mod time;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,10 @@ pub struct Model {
     pub epoch: u64,
     pub departments: BTreeMap<u32, Department>,
     pub queues: Vec<Queue>,
+    /// The oldest first.
+    pub done: Vec<requests::Done>,
+    /// What became of requests, for those who count it.
+    pub noted: Vec<&'static str>,
 }
 
 #[derive(Debug, Clone)]
@@ -99,6 +104,7 @@ pub struct Item {
 pub enum End {
     Settled(SettleKind),
     Lost,
+    Purged,
 }
 
 #[derive(Debug, Clone)]
@@ -114,6 +120,13 @@ pub struct Producer {
 impl Model {
     /// The expected outcome; none for an `Advance`, of which only the end counts.
     pub fn apply(&mut self, command: &Command) -> Option<Outcome> {
+        match requests::asked(command) {
+            Some((department, request)) => Some(self.once(command, department, request)),
+            None => self.make(command),
+        }
+    }
+
+    fn make(&mut self, command: &Command) -> Option<Outcome> {
         Some(match command {
             Command::LeaderStarted(_) => {
                 self.epoch += 1;

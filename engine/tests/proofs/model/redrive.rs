@@ -1,19 +1,30 @@
 //! Dead letters get another chance.
 
 use posthouse_engine::{
-    outcome::{RedriveError, RedriveOutcome},
-    schema::RedriveDeadLetters,
+    outcome::{RedriveError, RedriveOutcome, Redriven},
+    schema::{
+        RedriveAnswer, RedriveDeadLetters, SkipReason,
+        redrive_answer::{Count, Skipped},
+    },
 };
 
 use super::{Message, Model, State};
 
 impl Model {
-    pub fn redrive(&mut self, command: &RedriveDeadLetters) -> Result<Vec<RedriveOutcome>, RedriveError> {
+    pub fn redrive(&mut self, command: &RedriveDeadLetters) -> Result<Redriven, RedriveError> {
         let at = self.at(command.department, command.queue, command.subscription)?;
         if command.target_queue != 0 && self.by_id(command.department, command.target_queue).is_none() {
             return Err(RedriveError::TargetNotFound);
         }
-        Ok(command.sequences.iter().map(|at_| self.redrive_one(at, *at_, command.target_queue)).collect())
+        let mut outcomes = Vec::new();
+        for (index, sequence) in command.sequences.iter().enumerate() {
+            outcomes.push(match command.passed_over.get(index).copied().unwrap_or(0) {
+                0 => self.redrive_one(at, *sequence, command.target_queue),
+                reason => RedriveOutcome::PassedOver(SkipReason::try_from(i32::from(reason)).unwrap()),
+            });
+        }
+        let answer = answer(command, &outcomes);
+        Ok(Redriven { outcomes, answer })
     }
 
     fn redrive_one(&mut self, at: usize, sequence: u64, target: u32) -> RedriveOutcome {
@@ -54,4 +65,34 @@ impl Model {
         let queue = &self.queues[to];
         RedriveOutcome::Moved { queue: queue.id.queue, sequence: queue.messages.len() as u64 }
     }
+}
+
+/// So few messages are all reached, and all skipped ones are named.
+fn answer(command: &RedriveDeadLetters, outcomes: &[RedriveOutcome]) -> RedriveAnswer {
+    let moved =
+        |outcome: &&RedriveOutcome| matches!(outcome, RedriveOutcome::Moved { .. } | RedriveOutcome::Freed);
+    let mut answer = RedriveAnswer {
+        queue: command.queue,
+        redriven: outcomes.iter().filter(moved).count() as u64,
+        reached: u32::try_from(outcomes.len()).unwrap(),
+        next_sequence: command.next_sequence,
+        ..RedriveAnswer::default()
+    };
+    for (sequence, outcome) in command.sequences.iter().zip(outcomes).filter(|(_, outcome)| !moved(outcome)) {
+        let reason = match outcome {
+            RedriveOutcome::Leased => SkipReason::Leased,
+            RedriveOutcome::QueueGone => SkipReason::QueueGone,
+            RedriveOutcome::PassedOver(reason) => *reason,
+            _ => SkipReason::NotDeadLetter,
+        };
+        answer.skipped.push(Skipped { sequence: *sequence, reason: reason.into() });
+    }
+    // In the order in which the reasons first came.
+    for skipped in answer.skipped.clone() {
+        if !answer.counts.iter().any(|count| count.reason == skipped.reason) {
+            let alike = answer.skipped.iter().filter(|other| other.reason == skipped.reason);
+            answer.counts.push(Count { reason: skipped.reason, count: alike.count() as u64 });
+        }
+    }
+    answer
 }

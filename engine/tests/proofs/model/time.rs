@@ -31,6 +31,7 @@ impl Model {
                 Kind::Message => self.wake(at, due.number),
             }
         }
+        self.forget_requests();
         for queue in &mut self.queues {
             let now = self.now;
             queue.leases.retain(|lease| lease.closed_at.is_none_or(|at| at + CLOSED_LEASES_KEPT > now));
@@ -40,7 +41,8 @@ impl Model {
 
     /// When something happens next: a timer may come before, and never after.
     pub fn next_due(&self) -> Option<u64> {
-        self.first_due().map(|due| due.at)
+        let first = self.first_due().map(|due| due.at);
+        first.into_iter().chain(self.first_forgotten()).min()
     }
 
     fn first_due(&self) -> Option<Due> {

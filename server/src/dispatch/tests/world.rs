@@ -126,12 +126,12 @@ impl World {
     }
 
     pub(super) fn purge(&mut self) {
-        let purge = PurgeQueue { department: 1, name: "q".to_owned() };
+        let purge = PurgeQueue { department: 1, name: "q".to_owned(), request: None };
         assert!(matches!(self.apply(Command::PurgeQueue(purge)), Outcome::PurgeQueue(Ok(_))));
     }
 
     pub(super) fn delete(&mut self) {
-        let delete = DeleteQueue { department: 1, name: "q".to_owned(), expected_revision: 0 };
+        let delete = DeleteQueue { department: 1, name: "q".to_owned(), ..DeleteQueue::default() };
         assert!(matches!(self.apply(Command::DeleteQueue(delete)), Outcome::DeleteQueue(Ok(()))));
     }
 

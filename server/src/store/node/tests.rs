@@ -68,9 +68,9 @@ fn every_flipped_byte_of_the_node_file_is_refused() {
 fn a_newer_format_is_refused_as_such() {
     let dir = tempfile::tempdir().unwrap();
     drop(DataDir::open(dir.path(), 64).unwrap());
-    fs::write(dir.path().join(NODE), "posthouse node\nformat 4\nand what we cannot know\n").unwrap();
+    fs::write(dir.path().join(NODE), "posthouse node\nformat 5\nand what we cannot know\n").unwrap();
     let error = DataDir::open(dir.path(), 64).unwrap_err();
-    assert!(matches!(error, DataDirError::Newer { found: 4, .. }), "{error}");
+    assert!(matches!(error, DataDirError::Newer { found: 5, .. }), "{error}");
 }
 
 #[test]

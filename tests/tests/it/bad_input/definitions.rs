@@ -168,7 +168,7 @@ async fn an_update_names_known_fields_of_the_newest_state() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_id_is_short_and_is_of_one_queue() {
+async fn a_request_id_is_short_and_is_of_one_request() {
     let scene = Scene::start().await;
     let refusal = create(&scene, named("q"), &"x".repeat(65)).await;
     let refusal = assert_refused(refusal, Code::InvalidArgument, "REQUEST_INVALID");
@@ -176,12 +176,16 @@ async fn a_request_id_is_short_and_is_of_one_queue() {
     assert_eq!(refusal.fields(), ["request_id"]);
     let id = "0b5e9a52-9f0e-4d06-8f16-1f4a4c1d7d10";
     let first = create(&scene, named("q"), id).await.unwrap();
-    // A repeat makes nothing, and is told what was made; the id of another call is none of this one.
-    let larger = Queue { max_message_bytes: 5, ..named("q") };
-    assert_eq!(create(&scene, larger, id).await.unwrap(), first);
+    // A repeat makes nothing, and is told what was made; another call must not come with its id.
+    assert_eq!(create(&scene, named("q"), id).await.unwrap(), first);
+    for other in [Queue { max_message_bytes: 5, ..named("q") }, named("other")] {
+        let refusal = create(&scene, other, id).await;
+        let refusal = assert_refused(refusal, Code::InvalidArgument, "REQUEST_ID_REUSED");
+        assert_eq!(refusal.fields(), ["request_id"]);
+    }
     assert_refused(create(&scene, named("q"), "another").await, Code::AlreadyExists, "QUEUE_ALREADY_EXISTS");
     assert_refused(create(&scene, named("q"), "").await, Code::AlreadyExists, "QUEUE_ALREADY_EXISTS");
-    let other = create(&scene, named("other"), id).await.unwrap();
+    let other = create(&scene, named("other"), "a third").await.unwrap();
     assert_ne!(other.uid, first.uid);
 }
 

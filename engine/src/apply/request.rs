@@ -1,0 +1,213 @@
+//! Requests with an id: one that was done is remembered for a day, and its repeat is answered as it was. What was refused
+//! changed nothing: it is not remembered, and its repeat is tried anew.
+
+use crate::{
+    halt::Halt,
+    ids::{DepartmentId, QueueId, QueueRef, TenantId},
+    keys::{RequestKey, RequestOrderKey, Requester, RequesterKey, Timer},
+    limits::{
+        MAX_REQUEST_ID_BYTES, MAX_REQUESTS, REQUEST_DIGEST_BYTES, REQUEST_KEPT_MS, REQUESTS_PER_TIMER,
+        VERSION_OF_TOLD_TRUTH,
+    },
+    machine::Turn,
+    outcome::{
+        Change, CreateQueueError, DeleteQueueError, Outcome, PurgeQueueError, QueueView, RedriveError,
+        Redriven, UpdateQueueError,
+    },
+    overlay::Overlay,
+    schema::{
+        Command, QueueRow, Request, RequestOrderRow, RequestRow, RequesterRow,
+        request_row::{Answer, ToldNothing, ToldQueue},
+    },
+    state,
+};
+
+/// A change that a command asks for, with the request that it is asked for by.
+pub(super) struct Asked {
+    change: Change,
+    department: DepartmentId,
+    request: Request,
+}
+
+/// The request of a command, if it has one and its batch knows of requests.
+pub(super) fn of(turn: &Turn<'_>, command: &Command) -> Option<Asked> {
+    let (change, department, request) = match command {
+        Command::CreateQueue(command) => (Change::Create, command.department, &command.request),
+        Command::UpdateQueue(command) => (Change::Update, command.department, &command.request),
+        Command::DeleteQueue(command) => (Change::Delete, command.department, &command.request),
+        Command::PurgeQueue(command) => (Change::Purge, command.department, &command.request),
+        Command::RedriveDeadLetters(command) => (Change::Redrive, command.department, &command.request),
+        _ => return None,
+    };
+    let request = request.clone().filter(|_| turn.version >= VERSION_OF_TOLD_TRUTH)?;
+    Some(Asked { change, department: DepartmentId(department), request })
+}
+
+/// Makes a change, unless its request was done before: then it is answered as it was.
+pub(super) fn once(
+    turn: &mut Turn<'_>,
+    asked: Asked,
+    make: impl FnOnce(&mut Turn<'_>) -> Result<Outcome, Halt>,
+) -> Result<Outcome, Halt> {
+    let Asked { change, department, request } = asked;
+    check(&request)?;
+    // In a closed department nothing is done and nothing is told: the change itself says so.
+    if turn.open_department(department)?.is_err() {
+        return make(turn);
+    }
+    if let Some(outcome) = find(&turn.rows, department, &request, change)? {
+        return Ok(outcome);
+    }
+    let outcome = make(turn)?;
+    if let Some(answer) = answer(&outcome) {
+        remember(turn, department, request, answer)?;
+    }
+    Ok(outcome)
+}
+
+/// How a request was answered, if it is remembered; refused, if its id was another request's.
+pub(crate) fn find(
+    rows: &Overlay<'_>,
+    department: DepartmentId,
+    request: &Request,
+    change: Change,
+) -> Result<Option<Outcome>, Halt> {
+    let key = RequestKey { requester: requester(department, request), id: request.id.clone() };
+    let Some(row) = rows.row(&key)? else { return Ok(None) };
+    let Some(answer) = row.answer else {
+        return Err(Halt::Corrupt(format!(
+            "request {} of department {department} has no answer",
+            row.number
+        )));
+    };
+    if row.digest != request.digest {
+        return Ok(Some(reused(change)));
+    }
+    Ok(Some(match (change, answer) {
+        (Change::Create, Answer::Created(told)) => Outcome::CreateQueue(Ok(view(department, told)?)),
+        (Change::Update, Answer::Updated(told)) => Outcome::UpdateQueue(Ok(view(department, told)?)),
+        (Change::Delete, Answer::Deleted(_)) => Outcome::DeleteQueue(Ok(())),
+        (Change::Purge, Answer::Purged(purged)) => Outcome::PurgeQueue(Ok(purged)),
+        (Change::Redrive, Answer::Redriven(answer)) => {
+            Outcome::RedriveDeadLetters(Ok(Redriven { outcomes: Vec::new(), answer }))
+        }
+        _ => reused(change),
+    }))
+}
+
+/// The timer of a requester is due: forget what is old enough, and wait for the next.
+pub(super) fn due(turn: &mut Turn<'_>, requester: Requester) -> Result<(), Halt> {
+    let key = RequesterKey { requester };
+    let Some(mut row) = turn.rows.row(&key)? else { return Ok(()) };
+    let mut forgotten = 0;
+    while row.first < row.next {
+        let oldest = order(&turn.rows, &key.requester, row.first)?;
+        let forget_at = oldest.done_at_ms.saturating_add(REQUEST_KEPT_MS);
+        if forget_at > turn.now || forgotten == REQUESTS_PER_TIMER {
+            turn.put_timer(forget_at.max(turn.now), Timer::Requests(key.requester.clone()));
+            turn.rows.put(&key, &row);
+            return Ok(());
+        }
+        forget(turn, &key.requester, &mut row, oldest);
+        forgotten += 1;
+    }
+    turn.rows.delete(&key);
+    Ok(())
+}
+
+fn remember(
+    turn: &mut Turn<'_>,
+    department: DepartmentId,
+    request: Request,
+    answer: Answer,
+) -> Result<(), Halt> {
+    let requester = requester(department, &request);
+    let key = RequesterKey { requester: requester.clone() };
+    let mut row = match turn.rows.row(&key)? {
+        Some(row) => row,
+        None => {
+            turn.put_timer(turn.after(REQUEST_KEPT_MS), Timer::Requests(requester.clone()));
+            RequesterRow { first: 1, next: 1 }
+        }
+    };
+    if row.next - row.first >= MAX_REQUESTS {
+        let oldest = order(&turn.rows, &requester, row.first)?;
+        forget(turn, &requester, &mut row, oldest);
+    }
+    let number = row.next;
+    row.next += 1;
+    turn.rows.put(&key, &row);
+    let order = RequestOrderRow { id: request.id.clone(), done_at_ms: turn.now };
+    turn.rows.put(&RequestOrderKey { requester: requester.clone(), number }, &order);
+    let done = RequestRow { digest: request.digest, number, answer: Some(answer) };
+    turn.rows.put(&RequestKey { requester, id: request.id }, &done);
+    Ok(())
+}
+
+fn forget(turn: &mut Turn<'_>, requester: &Requester, row: &mut RequesterRow, oldest: RequestOrderRow) {
+    turn.rows.delete(&RequestKey { requester: requester.clone(), id: oldest.id });
+    turn.rows.delete(&RequestOrderKey { requester: requester.clone(), number: row.first });
+    row.first += 1;
+}
+
+fn order(rows: &Overlay<'_>, requester: &Requester, number: u64) -> Result<RequestOrderRow, Halt> {
+    let row = rows.row(&RequestOrderKey { requester: requester.clone(), number })?;
+    row.ok_or_else(|| Halt::Corrupt(format!("request {number} of {requester:?} is not in order")))
+}
+
+fn check(request: &Request) -> Result<(), Halt> {
+    let id = 1..=MAX_REQUEST_ID_BYTES;
+    let subject = request.subject.len() <= usize::from(u16::MAX);
+    if id.contains(&request.id.len()) && subject && request.digest.len() == REQUEST_DIGEST_BYTES {
+        Ok(())
+    } else {
+        Err(Halt::Malformed("a request without its id or its digest"))
+    }
+}
+
+fn requester(department: DepartmentId, request: &Request) -> Requester {
+    Requester { department, tenant: TenantId(request.tenant), subject: request.subject.clone() }
+}
+
+/// What is remembered of a change; nothing of one that was not made.
+fn answer(outcome: &Outcome) -> Option<Answer> {
+    match outcome {
+        Outcome::CreateQueue(Ok(view)) => Some(Answer::Created(told(view))),
+        Outcome::UpdateQueue(Ok(view)) => Some(Answer::Updated(told(view))),
+        Outcome::DeleteQueue(Ok(())) => Some(Answer::Deleted(ToldNothing {})),
+        Outcome::PurgeQueue(Ok(purged)) => Some(Answer::Purged(*purged)),
+        Outcome::RedriveDeadLetters(Ok(redriven)) => Some(Answer::Redriven(redriven.answer.clone())),
+        _ => None,
+    }
+}
+
+fn told(view: &QueueView) -> ToldQueue {
+    let definition = QueueRow {
+        name: view.name.clone(),
+        revision: view.revision,
+        created_at_ms: view.created_at_ms,
+        updated_at_ms: view.updated_at_ms,
+        settings: Some(view.settings.clone()),
+        request_id: String::new(),
+    };
+    ToldQueue { queue: view.queue.0, definition: Some(definition) }
+}
+
+fn view(department: DepartmentId, told: ToldQueue) -> Result<QueueView, Halt> {
+    let queue = QueueRef { department, queue: QueueId(told.queue) };
+    let definition = told.definition.unwrap_or_default();
+    match &definition.settings {
+        Some(settings) => Ok(state::view(queue, &definition, settings)),
+        None => Err(Halt::Corrupt(format!("a request tells of {queue:?} without its definition"))),
+    }
+}
+
+const fn reused(change: Change) -> Outcome {
+    match change {
+        Change::Create => Outcome::CreateQueue(Err(CreateQueueError::RequestIdReused)),
+        Change::Update => Outcome::UpdateQueue(Err(UpdateQueueError::RequestIdReused)),
+        Change::Delete => Outcome::DeleteQueue(Err(DeleteQueueError::RequestIdReused)),
+        Change::Purge => Outcome::PurgeQueue(Err(PurgeQueueError::RequestIdReused)),
+        Change::Redrive => Outcome::RedriveDeadLetters(Err(RedriveError::RequestIdReused)),
+    }
+}

@@ -1,0 +1,123 @@
+//! A relay between clients and the server that can lose answers.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
+
+/// A relay. It runs until the test's runtime ends.
+pub struct Relay {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// Of the next connection nothing comes back once its handshake is done.
+    deaf: AtomicBool,
+    open: Mutex<Vec<AbortHandle>>,
+    accepted: AtomicUsize,
+}
+
+impl Relay {
+    /// A relay to a server.
+    pub async fn to(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let (address, shared) = (listener.local_addr().unwrap(), Arc::<Shared>::default());
+        let state = Arc::clone(&shared);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                state.accepted.fetch_add(1, Ordering::SeqCst);
+                let deaf = state.deaf.swap(false, Ordering::SeqCst);
+                let relay = tokio::spawn(async move {
+                    if let Ok(server) = TcpStream::connect(server).await {
+                        pass_on(client, server, deaf).await;
+                    }
+                });
+                state.open.lock().unwrap().push(relay.abort_handle());
+            }
+        });
+        Self { address, shared }
+    }
+
+    /// Where clients connect to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The server gets what the next connection asks for, and its answers never arrive. The connection stays open, until it
+    /// is cut.
+    pub fn lose_the_next_answers(&self) {
+        self.shared.deaf.store(true, Ordering::SeqCst);
+    }
+
+    /// Cuts every connection.
+    pub fn cut(&self) {
+        self.shared.open.lock().unwrap().drain(..).for_each(|relay| relay.abort());
+    }
+
+    /// How many connections there have been.
+    pub fn accepted(&self) -> usize {
+        self.shared.accepted.load(Ordering::SeqCst)
+    }
+}
+
+/// The record by which a client of TLS 1.3 looks like one of 1.2. It may come before the client has heard all.
+const CHANGE_CIPHER_SPEC_BYTES: usize = 6;
+
+/// How far a handshake is.
+#[derive(Default)]
+struct Handshake {
+    /// The server has spoken.
+    begun: AtomicBool,
+    /// The client has answered that, so it has heard all of it.
+    heard: AtomicBool,
+}
+
+async fn pass_on(client: TcpStream, server: TcpStream, deaf: bool) {
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let handshake = Arc::<Handshake>::default();
+    let asked = tokio::spawn(ask(from_client, to_server, Arc::clone(&handshake)));
+    let _stop = Stop(asked.abort_handle());
+    answer(from_server, to_client, &handshake, deaf).await;
+    let _ = asked.await;
+}
+
+/// Aborted with the relay.
+struct Stop(AbortHandle);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn ask(mut client: OwnedReadHalf, mut server: OwnedWriteHalf, handshake: Arc<Handshake>) {
+    let mut bytes = vec![0; 64 << 10];
+    while let Ok(read @ 1..) = client.read(&mut bytes).await {
+        if read > CHANGE_CIPHER_SPEC_BYTES && handshake.begun.load(Ordering::SeqCst) {
+            handshake.heard.store(true, Ordering::SeqCst);
+        }
+        if server.write_all(&bytes[..read]).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn answer(mut server: OwnedReadHalf, mut client: OwnedWriteHalf, handshake: &Handshake, deaf: bool) {
+    let mut bytes = vec![0; 64 << 10];
+    while let Ok(read @ 1..) = server.read(&mut bytes).await {
+        if deaf && handshake.heard.load(Ordering::SeqCst) {
+            continue;
+        }
+        handshake.begun.store(true, Ordering::SeqCst);
+        if client.write_all(&bytes[..read]).await.is_err() {
+            return;
+        }
+    }
+}
