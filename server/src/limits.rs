@@ -255,7 +255,7 @@ pub const LEASELESS_END: Duration = Duration::from_millis(100);
 /// How long a Receive that does not wait gives a grant that is on its way to the disk.
 pub const GRANT_PATIENCE_MS: u64 = 1_000;
 /// Bytes of a request id.
-pub const MAX_REQUEST_ID_BYTES: usize = 64;
+pub const MAX_REQUEST_ID_BYTES: usize = engine::MAX_REQUEST_ID_BYTES;
 /// Queues of one page, unless asked for, and at most.
 pub const DEFAULT_PAGE: usize = 100;
 /// The most queues of one page.

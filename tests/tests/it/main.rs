@@ -27,6 +27,7 @@ mod producers;
 mod purge;
 mod quota;
 mod redrive;
+mod redrive_places;
 mod refused_retries;
 mod reload;
 mod requests;
