@@ -51,7 +51,7 @@ pub enum DeadLetters {
     long_about = "Give dead letters another chance.\n\n\
         Those that were moved to a dead-letter queue go back to where they came from, as new messages with ids of their \
         own; those that are parked are made ready where they are. Each moves whole or not at all, and what is printed as \
-        redriven is on disk.",
+        redriven is on disk. Those that cannot go are passed: stderr says how many, which, and why.",
     after_help = "Examples:\n  \
         posthouse dead-letters redrive identity-cards/failed --all\n  \
         posthouse dead-letters redrive identity-cards/failed --max 100 --to applications\n  \

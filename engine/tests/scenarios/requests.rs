@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 use posthouse_engine::{
-    ids::QueueId,
-    kv::Family,
+    check::check,
+    ids::{QueueId, ShardId, TenantId},
+    keys::{Key, RequestKey, RequestOrderKey, Requester, RequesterKey, Timer, TimerKey},
+    kv::{Family, Write},
     limits::{MAX_REQUESTS, REQUEST_KEPT_MS, REQUESTS_PER_TIMER, VERSION_OF_TOLD_TRUTH},
     outcome::{
         Change, CreateQueueError, DeleteQueueError, DepartmentError, Outcome, PurgeQueueError, QueueView,
@@ -11,11 +13,12 @@ use posthouse_engine::{
     },
     schema::{
         Command, CreateQueue, DeleteQueue, PurgeQueue, QueueSettings, RedriveDeadLetters, Request,
-        SettleKind, UpdateQueue,
+        RequestRow, SettleKind, UpdateQueue,
     },
 };
+use prost::Message;
 
-use crate::shard::{DEPARTMENT, Shard, answer, department, holder, settings, token};
+use crate::shard::{DEPARTMENT, START, Shard, answer, department, holder, settings, token};
 
 /// A request of one operator, whose content is told by one byte.
 fn request(id: &str, content: u8) -> Option<Request> {
@@ -261,4 +264,36 @@ fn a_queue_of_before_knows_the_call_that_made_it() {
     // One of now does not.
     create(&mut shard, "b", request("b", 1)).unwrap();
     assert_eq!(create(&mut shard, "b", by("other", "b", 1)), Err(CreateQueueError::AlreadyExists));
+}
+
+#[test]
+fn the_check_misses_no_damage() {
+    let mut shard = Shard::new();
+    create(&mut shard, "a", request("create", 1)).unwrap();
+    purge(&mut shard, request("purge", 2)).unwrap();
+    let requester =
+        || Requester { department: department(), tenant: TenantId(7), subject: "operator".into() };
+    let state = |key: Vec<u8>| Write::Delete { family: Family::State, key };
+    let timer =
+        TimerKey { shard: ShardId(0), due_ms: START + REQUEST_KEPT_MS, timer: Timer::Requests(requester()) };
+    let number = RequestRow { number: 2, digest: vec![1; 32].into(), answer: None };
+    let id = |id: &str| RequestKey { requester: requester(), id: id.into() }.encode();
+    let damages = [
+        state(RequesterKey { requester: requester() }.encode()),
+        state(RequestOrderKey { requester: requester(), number: 1 }.encode()),
+        state(id("purge")),
+        Write::Put {
+            family: Family::State,
+            key: id("purge"),
+            head: number.encode_to_vec().into(),
+            tail: Bytes::new(),
+        },
+        Write::Delete { family: Family::Timer, key: timer.encode() },
+    ];
+    for damage in damages {
+        let mut kv = shard.kv.clone();
+        kv.write(std::slice::from_ref(&damage));
+        let problems = check(ShardId(0), &kv).unwrap_err();
+        assert!(problems.iter().any(|problem| problem.contains("operator")), "{damage:?}: {problems:?}");
+    }
 }

@@ -179,7 +179,7 @@ fn response(at: QueueRef, answer: &RedriveAnswer, message_ids: &[String]) -> Red
     let reached = usize::try_from(answer.reached).unwrap_or(usize::MAX);
     let not_reached = message_ids.get(reached..).unwrap_or_default().to_vec();
     let place = (message_ids.is_empty() && answer.next_sequence > 0)
-        .then(|| Place { queue: at, sequence: answer.next_sequence });
+        .then_some(Place { queue: at, sequence: answer.next_sequence });
     let counts = answer.counts.iter();
     let skipped = answer.skipped.iter().map(|skipped| v1::SkippedDeadLetter {
         message_id: convert::message_id(at, skipped.sequence),
