@@ -58,6 +58,7 @@ pub fn help() -> String {
     help.push_str(
         "\nEnvironment:\n  \
         POSTHOUSE_CONTEXT  the context file, unless --context is given\n  \
+        POSTHOUSE_DATA_DIR the data folder of `store skip` and `store reopen`, unless --data-dir is given\n  \
         POSTHOUSE_LOG      what a server logs, for example info or posthouse_server=debug,warn\n  \
         NO_COLOR           when set, nothing is coloured",
     );

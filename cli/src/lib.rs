@@ -70,6 +70,8 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         }
         Command::Token { command: args::Token::Inspect(args) } => token::inspect(context, args)?,
         Command::Store { command: args::Store::Check(args) } => store::check(args, quiet)?,
+        Command::Store { command: args::Store::Skip(args) } => store::skip(args, quiet)?,
+        Command::Store { command: args::Store::Reopen(args) } => store::reopen(args, quiet)?,
         Command::Ping => ping::ping(&connect(context).await?).await?,
         Command::Completions { shell } => shell::completions(*shell)?,
         Command::Man(args) => shell::man(args)?,

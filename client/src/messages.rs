@@ -1,6 +1,9 @@
 //! Where messages are, and dead letters.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use posthouse_proto::v1::{self, DeadLetterReason, messages_client::MessagesClient};
 
@@ -51,6 +54,9 @@ pub struct MessageStatus {
     pub sequence: u64,
     /// Where it stands.
     pub state: MessageState,
+    /// How long it is, from the answer on, until its lease ends or it may be delivered again: what the times in its state say by the
+    /// server's wall clock. `None` in other states, and from older servers.
+    pub time_left: Option<Duration>,
     /// When it was published there; `None` when it is settled and already trimmed away, as its size is 0 then.
     pub publish_time: Option<SystemTime>,
     /// The size of its payload.
@@ -69,12 +75,12 @@ pub enum MessageState {
     Ready,
     /// A consumer has it.
     Leased {
-        /// When the lease ends unless it is extended or settled.
+        /// When the lease ends unless it is extended or settled, by the server's wall clock.
         deadline: SystemTime,
     },
     /// It waits for a retry.
     Waiting {
-        /// When it may be delivered again; `None`: it waits for its dead-letter queue to exist.
+        /// When it may be delivered again, by the server's wall clock; `None`: it waits for its dead-letter queue to exist.
         until: Option<SystemTime>,
     },
     /// A dead letter with nowhere to go.
@@ -304,6 +310,7 @@ impl From<v1::MessageStatus> for MessageStatus {
         };
         Self {
             state,
+            time_left: time::duration(status.lease_time_left.or(status.retry_time_left)),
             message_id: status.message_id,
             queue: status.queue,
             sequence: status.sequence,

@@ -116,8 +116,12 @@ pub struct QueueStats {
     pub last_publish_time: Option<SystemTime>,
     /// When a message was last acked.
     pub last_ack_time: Option<SystemTime>,
-    /// The server's clock at the answer.
+    /// The server's wall clock at the answer.
     pub as_of: SystemTime,
+    /// How old the oldest message is that is not settled; see [`QueueStats::oldest_age`].
+    oldest: Option<Duration>,
+    /// A clock of the server that is never set.
+    steady: Option<Duration>,
 }
 
 impl QueueStats {
@@ -131,15 +135,21 @@ impl QueueStats {
         average(self.processing_time_sum, self.acked)
     }
 
-    /// How old the oldest message is that is not settled; `None` when there is none.
+    /// How old the oldest message is that is not settled; `None` when there is none. It is right also when the server's wall clock
+    /// was wrong when the message was published.
     pub fn oldest_age(&self) -> Option<Duration> {
-        self.oldest_unsettled_time.map(|oldest| self.as_of.duration_since(oldest).unwrap_or_default())
+        let told = |oldest| self.as_of.duration_since(oldest).unwrap_or_default();
+        self.oldest.or_else(|| self.oldest_unsettled_time.map(told))
     }
 
     /// Messages published, and acked, per second since an earlier answer about the same queue; `None` when no time has
     /// passed between them.
     pub fn rates_since(&self, earlier: &Self) -> Option<(f64, f64)> {
-        let seconds = self.as_of.duration_since(earlier.as_of).ok()?.as_secs_f64();
+        let passed = match (self.steady, earlier.steady) {
+            (Some(now), Some(then)) => now.checked_sub(then)?,
+            _ => self.as_of.duration_since(earlier.as_of).ok()?,
+        };
+        let seconds = passed.as_secs_f64();
         let rate = |now: u64, then: u64| now.saturating_sub(then) as f64 / seconds;
         (seconds > 0.0).then(|| (rate(self.published, earlier.published), rate(self.acked, earlier.acked)))
     }
@@ -358,6 +368,8 @@ impl From<v1::QueueStats> for QueueStats {
             last_publish_time: moment(stats.last_publish_time),
             last_ack_time: moment(stats.last_ack_time),
             as_of: time::moment(stats.as_of),
+            oldest: time::duration(stats.oldest_unsettled_age),
+            steady: time::duration(stats.steady_time),
         }
     }
 }

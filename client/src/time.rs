@@ -15,3 +15,8 @@ pub(crate) fn wire(duration: Duration) -> prost_types::Duration {
 pub(crate) fn duration(duration: Option<prost_types::Duration>) -> Option<Duration> {
     duration.and_then(|duration| Duration::try_from(duration).ok())
 }
+
+/// How much is left of a delivery's lease, as of its coming; `None`: the server is older than such words.
+pub(crate) fn left(delivery: &posthouse_proto::v1::Delivery) -> Option<Duration> {
+    duration(delivery.lease_time_left)
+}

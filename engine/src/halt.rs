@@ -1,6 +1,6 @@
 //! Why a machine stops. An operating error is an outcome; this is for what must never be.
 
-use crate::kv::KvError;
+use crate::{ids::DepartmentId, kv::KvError};
 
 /// The batch wrote nothing, and the machine is unusable until it is hydrated again.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -33,6 +33,9 @@ pub enum Halt {
     /// A stored row is missing or cannot be decoded.
     #[error("the stored state is damaged: {0}")]
     Corrupt(String),
+    /// Only of a question between batches, which it is the answer to: the machine goes on.
+    #[error("department {0} is set aside: nothing of it is read")]
+    SetAside(DepartmentId),
     /// An earlier batch halted it.
     #[error("the machine has halted")]
     Halted,

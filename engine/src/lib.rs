@@ -11,6 +11,7 @@ pub mod ids;
 pub mod limits;
 pub mod schema;
 pub mod kv;
+pub mod layered;
 pub mod keys;
 pub mod body;
 pub mod message_id;

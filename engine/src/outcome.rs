@@ -79,6 +79,9 @@ pub enum DepartmentError {
     /// It disappeared from the configuration; its data is kept.
     #[error("the department is closed")]
     Closed,
+    /// An operator has set it aside.
+    #[error("the department is set aside")]
+    SetAside,
 }
 
 /// Why a queue was not created.
@@ -169,7 +172,7 @@ pub enum PurgeQueueError {
 /// A publish that was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
-    /// The batch's time, Unix milliseconds.
+    /// As it is told: the wall clock's time, Unix milliseconds.
     pub published_at_ms: u64,
     /// One per entry, in order.
     pub results: Vec<EntryResult>,
@@ -243,7 +246,7 @@ pub struct Granted {
     pub lease: LeaseId,
     /// The grant's nonce.
     pub nonce: u64,
-    /// Unix milliseconds.
+    /// By the time of batches, Unix milliseconds.
     pub deadline_ms: u64,
     /// What was free of what was asked, by ascending index.
     pub items: Vec<GrantedItem>,
@@ -275,7 +278,7 @@ pub struct LiveDelivery {
     pub lease: LeaseId,
     /// The lease's nonce.
     pub nonce: u64,
-    /// Unix milliseconds, as extended.
+    /// By the time of batches, Unix milliseconds, as extended.
     pub deadline_ms: u64,
     /// Index, sequence, attempt.
     pub item: GrantedItem,
@@ -308,7 +311,7 @@ pub enum SettleOutcome {
 /// What became of one extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExtendOutcome {
-    /// The deadline in force, Unix milliseconds.
+    /// The deadline in force, by the time of batches.
     Extended(u64),
     /// The delivery is settled.
     AlreadySettled(SettleKind),

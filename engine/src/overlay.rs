@@ -134,7 +134,11 @@ impl<'a> Overlay<'a> {
     }
 
     pub(crate) fn delete<K: Key>(&mut self, key: &K) {
-        self.changes[K::FAMILY as usize].points.insert(key.encode(), None);
+        self.delete_key(K::FAMILY, key.encode());
+    }
+
+    pub(crate) fn delete_key(&mut self, family: Family, key: Vec<u8>) {
+        self.changes[family as usize].points.insert(key, None);
     }
 
     pub(crate) fn delete_range(&mut self, family: Family, from: Vec<u8>, to: Vec<u8>) {

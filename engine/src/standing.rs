@@ -10,13 +10,15 @@ use crate::{
 pub struct Stats {
     /// At this moment.
     pub counts: Counts,
-    /// When the oldest message that is not settled was published, Unix milliseconds.
+    /// When the oldest message that is not settled was published, as it is told, Unix milliseconds.
     pub oldest_unsettled_ms: Option<u64>,
+    /// The same by the time of batches: its age is counted from there.
+    pub oldest_published_ms: Option<u64>,
     /// Bytes of all bodies kept; settled ones count until they are trimmed.
     pub stored_bytes: u64,
     /// Messages published, dead letters that moved here included.
     pub published: u64,
-    /// When the first was published; absent when there was none.
+    /// When the first was published, as it is told; absent when there was none.
     pub first_published_ms: Option<u64>,
     /// When the last was published.
     pub last_published_ms: Option<u64>,
@@ -48,7 +50,7 @@ pub struct MessageStatus {
     pub state: MessageState,
     /// Deliveries that failed; 0 once it is settled.
     pub failed_attempts: u32,
-    /// Unix milliseconds; absent, like the size, when it is settled and trimmed.
+    /// As it is told, Unix milliseconds; absent, like the size, when it is settled and trimmed.
     pub published_at_ms: Option<u64>,
     /// Payload size.
     pub payload_bytes: Option<u32>,
@@ -63,12 +65,12 @@ pub enum MessageState {
     Ready,
     /// A consumer has it.
     Leased {
-        /// Until then, Unix milliseconds.
+        /// Until then, by the time of batches.
         deadline_ms: u64,
     },
     /// It waits for a retry.
     Waiting {
-        /// Until then, Unix milliseconds; absent: for its dead-letter queue to exist.
+        /// Until then, by the time of batches; absent: for its dead-letter queue to exist.
         due_ms: Option<u64>,
     },
     /// A dead letter with nowhere to go.

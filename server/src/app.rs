@@ -120,6 +120,7 @@ pub async fn serve(
         data_dir,
     } = open(&config, &options, &observer)?;
     let untold = tenants::declare(&config, &catalogue, &shards).await?;
+    tenants::note_set_aside(&catalogue, &shards, &observer).await;
     let quota = tenants::quota(&config, &catalogue, &shards, &usages).await;
     let flusher = Arc::new(flusher(&shards, &catalogue, &store, &log, &observer)?);
     let drain = CancellationToken::new();
@@ -127,6 +128,7 @@ pub async fn serve(
     disk.look(&store);
     let watching = tokio::spawn(Arc::clone(&disk).watch(Arc::clone(&store), Arc::clone(&flusher)));
     let configuring = tokio::spawn(tenants::configure_again(shards.clone(), untold));
+    let timing = tokio::spawn(Arc::clone(&clock).watch());
     let context = Context::new(
         shards.clone(),
         catalogue,
@@ -135,6 +137,7 @@ pub async fn serve(
         Arc::clone(&disk),
         quota,
         Arc::clone(&observer),
+        Arc::clone(&clock),
         drain.clone(),
     );
     let streams = context.streams.clone();
@@ -162,7 +165,7 @@ pub async fn serve(
         drain.cancel();
     };
     tokio::join!(door.serve(routes, drain.clone(), connections_deadline(&config)), draining);
-    end_tasks([watching, reloading, configuring]).await;
+    end_tasks([watching, reloading, configuring, timing]).await;
     end_streams(&streams).await;
     observer.look_away();
     let end = move || {

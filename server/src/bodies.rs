@@ -21,7 +21,10 @@ use crate::store::{Amount, Store};
 /// A body as delivered: what the system wrote about it, and what the producer published.
 #[derive(Debug)]
 pub(crate) struct Body {
+    /// The time of the batch that published it.
     pub(crate) published_at_ms: u64,
+    /// What is told of that.
+    pub(crate) told_at_ms: u64,
     /// Of a message that was moved to a dead-letter queue.
     pub(crate) origin: Option<Box<DeadLetterOrigin>>,
     pub(crate) attributes: BTreeMap<String, String>,
@@ -123,8 +126,9 @@ fn split(value: Bytes) -> Result<(BodyHeader, Bytes), BodyError> {
 fn decoded(header: BodyHeader, content: impl Buf) -> Result<Body, BodyError> {
     let Content { attributes, payload, .. } =
         Content::decode(content).map_err(|why| BodyError(why.to_string()))?;
+    let (published_at_ms, told_at_ms) = (header.published_at_ms, header.told_at_ms());
     let origin = header.dead_letter.map(Box::new);
-    Ok(Body { published_at_ms: header.published_at_ms, origin, attributes, payload })
+    Ok(Body { published_at_ms, told_at_ms, origin, attributes, payload })
 }
 
 #[cfg(test)]
@@ -211,12 +215,18 @@ mod tests {
             prop_assert!((payload_bytes as usize, refused) == (payload.len(), false));
             let origin = DeadLetterOrigin { queue: "from".into(), sequence: 9, ..DeadLetterOrigin::default() };
             let dead_letter = attributes.is_empty().then_some(origin);
-            let header = BodyHeader { payload_bytes, published_at_ms: 7, dead_letter, ..BodyHeader::default() };
+            let header = BodyHeader {
+                payload_bytes,
+                published_at_ms: 7,
+                wall_ahead_ms: -2,
+                dead_letter,
+                ..BodyHeader::default()
+            };
             let head = body::head(&header, &content_head);
             let whole = from_value([&head[..], &content].concat().into()).unwrap();
             let parts = from_parts(head, content).unwrap();
             for body in [&whole, &parts] {
-                prop_assert_eq!(body.published_at_ms, header.published_at_ms);
+                prop_assert_eq!((body.published_at_ms, body.told_at_ms), (7, 5));
                 prop_assert_eq!(body.origin.as_deref(), header.dead_letter.as_ref());
                 prop_assert_eq!(&body.payload, &payload);
                 let found: HashMap<_, _> = body.attributes.clone().into_iter().collect();

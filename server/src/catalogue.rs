@@ -18,7 +18,7 @@ use bytes::{Buf, Bytes};
 use posthouse_engine::{
     catalogue::{CatalogueMachine, CatalogueView, DepartmentView},
     ids::DepartmentId,
-    kv::Write,
+    kv::{Kv, Writes},
     limits::MACHINE_VERSION,
     schema::{CatalogueBatch, CatalogueRecord, Declare, DeclaredTenant, catalogue_record},
 };
@@ -204,11 +204,21 @@ pub(crate) fn apply(
     machine: &mut CatalogueMachine,
     store: &Store,
     index: u64,
-    mut data: Bytes,
+    data: Bytes,
 ) -> Result<(), CatalogueError> {
+    let writes = applied(machine, store, index, data)?;
+    store.write(&writes).map_err(|why| CatalogueError(why.to_string()))
+}
+
+/// Applies one entry of the catalogue's log; the rows that are to be written.
+pub(crate) fn applied(
+    machine: &mut CatalogueMachine,
+    kv: &dyn Kv,
+    index: u64,
+    mut data: Bytes,
+) -> Result<Writes, CatalogueError> {
     data.advance(size_of::<u64>().min(data.len()));
     let batch = CatalogueBatch::decode(data).map_err(|why| CatalogueError(why.to_string()))?;
-    let applied = machine.apply(store, index, batch).map_err(|why| CatalogueError(why.to_string()))?;
-    let writes: Vec<Write> = applied.writes;
-    store.write(&writes).map_err(|why| CatalogueError(why.to_string()))
+    let applied = machine.apply(kv, index, batch).map_err(|why| CatalogueError(why.to_string()))?;
+    Ok(applied.writes)
 }

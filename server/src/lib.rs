@@ -4,7 +4,8 @@
 //!
 //! In the order of that way: [`door`] (TLS), [`identity`] (who), [`policy`] (may they), [`quota`] (how much), [`rpc`] (what),
 //! [`log`] (durable and in order), the engine (a crate of its own: what becomes of it), [`store`] (kept), `shard` (the
-//! threads that carry a command through the last three), and `dispatch` (who gets what). `app` builds them; `store_check` looks into the folder of a server that is stopped.
+//! threads that carry a command through the last three), and `dispatch` (who gets what). `app` builds them; `store_check` looks into the folder of a server that is
+//! stopped, and `set_aside` changes it when an entry of its log halts a shard.
 
 pub mod config;
 pub mod limits;
@@ -31,9 +32,13 @@ mod shard;
 mod dispatch;
 
 mod app;
+mod set_aside;
 mod store_check;
 
 pub use app::{ServeError, ServeOptions, serve};
+pub use set_aside::{
+    ReopenDepartment, Reopened, SetAside, SetAsideError, SkipEntry, Skipped, reopen_department, skip_entry,
+};
 pub use store_check::{Part, Problem, StoreCheckOptions, StoreReport, check_store};
 
 /// The exit code of a process whose disk failed (EX_IOERR).

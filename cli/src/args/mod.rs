@@ -24,7 +24,7 @@ pub use message::{DeadLetters, Find, Message, RedriveLetters};
 pub use publish::Publish;
 pub use queue::{Queue, QueueChanges, QueueSettings, Stats};
 pub use shell::Man;
-pub use store::{Store, StoreCheck};
+pub use store::{DataFolder, Store, StoreCheck, StoreReopen, StoreSkip};
 pub use token::{Token, TokenInspect};
 
 /// Posthouse: a secure, multi-tenant message queue.
@@ -116,7 +116,7 @@ pub enum Command {
         #[command(subcommand)]
         command: Token,
     },
-    /// Look into the data folder of a stopped server.
+    /// Look into the data folder of a stopped server, and get a halted shard going.
     #[command(after_help = "Examples:\n  posthouse store check /var/lib/posthouse")]
     Store {
         /// What to do.

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use posthouse_client::Delivery;
@@ -81,9 +81,7 @@ async fn write_all(stdout: Arc<Stdout>, text: Vec<u8>) -> io::Result<Vec<u8>> {
 
 /// Extends the leases for as long as this is awaited: a reader that pauses is no failed delivery.
 async fn keep_leases(batch: &mut [Delivery]) -> std::convert::Infallible {
-    let now = SystemTime::now();
-    let left = batch.iter().filter_map(|delivery| delivery.lease_deadline().duration_since(now).ok());
-    let mut wait = left.min().unwrap_or_default() / 2;
+    let mut wait = batch.iter().map(Delivery::lease_time_left).min().unwrap_or_default() / 2;
     loop {
         sleep(wait).await;
         // A lease that cannot be extended is lost, which its acknowledgement will tell.

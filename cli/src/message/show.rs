@@ -1,13 +1,13 @@
 //! Where a message stands, for people and for programs.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use posthouse_client::{MessageState, MessageStatus};
 use serde_json::{Value, json};
 
 use super::Went;
 use crate::ndjson::write::{cause, dead_letter};
-use crate::time::rfc3339;
+use crate::time::{rfc3339, roughly};
 
 /// All that is known of one message.
 pub(super) fn text(status: &MessageStatus, went: &Went) -> String {
@@ -34,7 +34,7 @@ fn one(status: &MessageStatus) -> String {
         ("message", status.message_id.clone()),
         ("queue", status.queue.clone()),
         ("sequence", status.sequence.to_string()),
-        ("state", state(status.state)),
+        ("state", state(status.state, status.time_left)),
     ];
     if let Some(published) = status.publish_time {
         rows.push(("published", rfc3339(published)));
@@ -48,11 +48,14 @@ fn one(status: &MessageStatus) -> String {
     rows.into_iter().map(|(name, value)| format!("{name:<14}{value}\n")).collect()
 }
 
-fn state(state: MessageState) -> String {
+fn state(state: MessageState, left: Option<Duration>) -> String {
+    let left = left.map_or_else(String::new, |left| format!(", in {}", roughly(left)));
     match state {
-        MessageState::Leased { deadline } => format!("leased: a consumer has it until {}", rfc3339(deadline)),
+        MessageState::Leased { deadline } => {
+            format!("leased: a consumer has it until {}{left}", rfc3339(deadline))
+        }
         MessageState::Waiting { until: Some(until) } => {
-            format!("waiting for its retry at {}", rfc3339(until))
+            format!("waiting for its retry at {}{left}", rfc3339(until))
         }
         MessageState::Waiting { until: None } => "waiting for its dead-letter queue to exist".to_owned(),
         MessageState::Parked(reason) => {
@@ -86,6 +89,7 @@ pub(super) fn object(status: &MessageStatus) -> Value {
         MessageState::Parked(reason) => parked = Some(cause(reason)),
         _ => {}
     }
+    let left = status.time_left.map(|left| left.as_secs_f64());
     json!({
         "id": status.message_id,
         "queue": status.queue,
@@ -95,7 +99,9 @@ pub(super) fn object(status: &MessageStatus) -> Value {
         "payload_bytes": status.payload_bytes,
         "failed_attempts": status.failed_attempts,
         "lease_deadline": moment(deadline),
+        "lease_seconds_left": deadline.and(left),
         "retry_time": moment(retry),
+        "retry_seconds_left": retry.and(left),
         "parked_reason": parked,
         "dead_letter": status.origin.as_ref().map(dead_letter),
     })

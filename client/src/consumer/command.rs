@@ -4,7 +4,10 @@ use std::{
 };
 
 use posthouse_proto::v1;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 use super::{ConsumeError, SettleError, ledger::Lease, lost::Lost};
 use crate::together::Waiting;
@@ -46,5 +49,14 @@ pub(super) struct Extend {
     pub(super) lease: Lease,
     pub(super) duration: Duration,
     /// `None`: the consumer's own.
-    pub(super) done: Option<oneshot::Sender<Result<SystemTime, SettleError>>>,
+    pub(super) done: Option<oneshot::Sender<Result<Extended, SettleError>>>,
+}
+
+/// When a lease ends now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Extended {
+    /// By the server's wall clock.
+    pub(super) deadline: SystemTime,
+    /// By ours.
+    pub(super) until: Instant,
 }

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use posthouse_proto::v1::{self, SettleAction};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 use tracing::Span;
 
 use super::{
@@ -41,17 +41,19 @@ pub struct Delivery {
     message: v1::Message,
     attempt: u32,
     lease_deadline: SystemTime,
+    lease_end: Instant,
     shared: Arc<Shared>,
     settled: AtomicBool,
 }
 
 impl Delivery {
-    pub(super) fn new(delivery: v1::Delivery, slot: u32, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(delivery: v1::Delivery, slot: u32, lease_end: Instant, shared: Arc<Shared>) -> Self {
         Self {
             lease: Lease { token: delivery.token, slot },
             message: delivery.message.unwrap_or_default(),
             attempt: delivery.attempt,
             lease_deadline: time::moment(delivery.lease_deadline),
+            lease_end,
             shared,
             settled: AtomicBool::new(false),
         }
@@ -87,10 +89,17 @@ impl Delivery {
         self.attempt
     }
 
-    /// When the lease ends by the server's clock, unless it is settled, as it was when the message was delivered or
-    /// [`Delivery::extend`] was last called. Extensions that happen by themselves are not told here.
+    /// When the lease ends by the server's wall clock, unless it is settled, as it was when the message was delivered or
+    /// [`Delivery::extend`] was last called. Extensions that happen by themselves are not told here. To be shown: this program's
+    /// clock may be another; see [`Delivery::lease_time_left`].
     pub fn lease_deadline(&self) -> SystemTime {
         self.lease_deadline
+    }
+
+    /// How much longer the lease lasts, whatever any wall clock says; zero when it is over. As of what
+    /// [`Delivery::lease_deadline`] is.
+    pub fn lease_time_left(&self) -> Duration {
+        self.lease_end.saturating_duration_since(Instant::now())
     }
 
     /// Where the message came from, if this is a dead-letter queue.
@@ -190,7 +199,8 @@ impl Delivery {
         let (done, answer) = oneshot::channel();
         let extend = Extend { lease: self.lease.clone(), duration, done: Some(done) };
         self.shared.commands.send(Command::Extend(extend)).map_err(|_| SettleError::Closed)?;
-        self.lease_deadline = answer.await.unwrap_or(Err(SettleError::Closed))?;
+        let extended = answer.await.unwrap_or(Err(SettleError::Closed))?;
+        (self.lease_deadline, self.lease_end) = (extended.deadline, extended.until);
         Ok(self.lease_deadline)
     }
 

@@ -1,11 +1,18 @@
 //! Extensions of leases on their way, as [`super::settlements`].
 
-use std::collections::{HashSet, VecDeque};
+use std::{
+    collections::{HashSet, VecDeque},
+    time::Duration,
+};
 
 use posthouse_proto::v1::{self, extend_result};
 use tokio::time::Instant;
 
-use super::{SettleError, command::Extend, ledger::Lease};
+use super::{
+    SettleError,
+    command::{Extend, Extended},
+    ledger::Lease,
+};
 use crate::{
     error::{Error, Refusal},
     time,
@@ -24,17 +31,16 @@ pub(super) struct Extensions {
 #[derive(Debug)]
 struct Frame {
     id: u64,
-    /// The lease that is granted lasts longer than this, by the time it takes to get there.
-    until: Instant,
+    sent: Instant,
+    duration: Duration,
     extends: Vec<Extend>,
 }
 
 /// What the server said.
 #[derive(Debug)]
 pub(super) struct Answered {
-    pub(super) extended: Vec<Lease>,
-    /// When these end, at the earliest.
-    pub(super) until: Instant,
+    /// Each with when it ends, at the earliest.
+    pub(super) extended: Vec<(Lease, Instant)>,
     pub(super) lost: HashSet<Lease>,
 }
 
@@ -54,8 +60,7 @@ impl Extensions {
         let tokens = extends.iter().map(|extend| extend.lease.token.clone()).collect();
         let id = self.next_id;
         self.next_id += 1;
-        let until = now.checked_add(duration).unwrap_or(now);
-        self.in_flight.push_back(Frame { id, until, extends });
+        self.in_flight.push_back(Frame { id, sent: now, duration, extends });
         Some(v1::ExtendFrame { extend_id: id, tokens, lease_duration: Some(time::wire(duration)) })
     }
 
@@ -69,12 +74,15 @@ impl Extensions {
             self.in_flight.push_front(frame);
             return Err(Error::Protocol("results that are not one per extension"));
         }
-        let mut answered = Answered { extended: Vec::new(), until: frame.until, lost: HashSet::new() };
+        let mut answered = Answered { extended: Vec::new(), lost: HashSet::new() };
         for (extend, result) in frame.extends.into_iter().zip(answer.results) {
             let outcome = match result.result {
                 Some(extend_result::Result::LeaseDeadline(deadline)) => {
-                    answered.extended.push(extend.lease);
-                    Ok(time::moment(Some(deadline)))
+                    // What is left was counted after the frame was sent: the lease lasts longer, by the time that took.
+                    let left = time::duration(result.lease_time_left).unwrap_or(frame.duration);
+                    let until = frame.sent.checked_add(left).unwrap_or(frame.sent);
+                    answered.extended.push((extend.lease, until));
+                    Ok(Extended { deadline: time::moment(Some(deadline)), until })
                 }
                 Some(extend_result::Result::Error(status)) => {
                     let refusal = Refusal::from(&status);
@@ -136,7 +144,7 @@ mod tests {
             value: info.encode_to_vec(),
         }];
         let status = posthouse_proto::google::rpc::Status { code: 3, message: String::new(), details };
-        ExtendResult { result: Some(extend_result::Result::Error(status)) }
+        ExtendResult { result: Some(extend_result::Result::Error(status)), lease_time_left: None }
     }
 
     #[test]
@@ -154,5 +162,24 @@ mod tests {
         lost.sort();
         assert_eq!(lost, ["gone", "purged"]);
         assert!(answered.extended.is_empty());
+    }
+
+    #[test]
+    fn a_lease_lasts_as_long_as_the_server_says_whatever_its_deadline() {
+        let (mut extensions, sent) = (Extensions::default(), Instant::now());
+        let lease = |token: &'static str| Lease { token: token.into(), slot: 0 };
+        for token in ["longer", "as asked", "an older server's"] {
+            extensions.push(Extend { lease: lease(token), duration: Duration::from_secs(60), done: None });
+        }
+        let extend_id = extensions.next_frame(sent).unwrap().extend_id;
+        // By a clock of another year.
+        let deadline = prost_types::Timestamp { seconds: 1, nanos: 0 };
+        let results = [Some(300), Some(60), None].map(|seconds| ExtendResult {
+            result: Some(extend_result::Result::LeaseDeadline(deadline)),
+            lease_time_left: seconds.map(|seconds| prost_types::Duration { seconds, nanos: 0 }),
+        });
+        let answered = extensions.answer(ExtendedFrame { extend_id, results: results.to_vec() }).unwrap();
+        let lasts: Vec<u64> = answered.extended.iter().map(|(_, until)| (*until - sent).as_secs()).collect();
+        assert_eq!(lasts, [300, 60, 60]);
     }
 }

@@ -20,9 +20,6 @@ pub(super) struct Inbox {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Entry>,
-    /// How long leases last. A delivery whose lease has ended is not given out; it is extended or withdrawn when
-    /// there is a connection again.
-    lease: Duration,
     /// Nothing more comes, and why.
     end: Option<Result<(), ConsumeError>>,
 }
@@ -33,8 +30,9 @@ pub(super) enum Entry {
         delivery: v1::Delivery,
         /// Where the ledger has it.
         slot: u32,
-        /// When its lease was granted or last extended, as far as we know.
-        leased: Instant,
+        /// When its lease ends, as far as we know. Then it is not given out; it is extended or withdrawn when there is a
+        /// connection again.
+        until: Instant,
     },
     Idle {
         waiting: u64,
@@ -43,9 +41,9 @@ pub(super) enum Entry {
 }
 
 impl Entry {
-    fn is_valid_at(&self, now: Instant, lease: Duration) -> bool {
+    fn is_valid_at(&self, now: Instant) -> bool {
         match self {
-            Self::Delivery { leased, .. } => now.duration_since(*leased) < lease,
+            Self::Delivery { until, .. } => now < *until,
             Self::Idle { .. } => true,
         }
     }
@@ -61,19 +59,12 @@ impl Entry {
 }
 
 impl Inbox {
-    pub(super) fn set_lease(&self, lease: Duration) {
-        self.lock().lease = lease;
-    }
-
     /// The oldest entry; `None`: nothing more comes.
     pub(super) async fn next(&self) -> Result<Option<Entry>, ConsumeError> {
         loop {
             {
                 let mut state = self.lock();
-                let lease = state.lease;
-                if let Some(entry) =
-                    state.waiting.pop_front_if(|entry| entry.is_valid_at(Instant::now(), lease))
-                {
+                if let Some(entry) = state.waiting.pop_front_if(|entry| entry.is_valid_at(Instant::now())) {
                     if !state.waiting.is_empty() {
                         // One push wakes one waiter, which wakes the next.
                         self.ready.notify_one();
@@ -90,17 +81,17 @@ impl Inbox {
         }
     }
 
-    /// Deliveries, and where the ledger has them.
-    pub(super) fn push(&self, deliveries: impl Iterator<Item = (v1::Delivery, u32)>) {
+    /// Deliveries, where the ledger has them, and when their leases end.
+    pub(super) fn push(&self, deliveries: impl Iterator<Item = (v1::Delivery, u32, Instant)>) {
         let mut deliveries = deliveries.peekable();
         if deliveries.peek().is_none() {
             return;
         }
-        let leased = Instant::now();
         let mut state = self.lock();
         // It is no longer so.
         state.waiting.pop_back_if(|last| matches!(last, Entry::Idle { .. }));
-        state.waiting.extend(deliveries.map(|(delivery, slot)| Entry::Delivery { delivery, slot, leased }));
+        let entry = |(delivery, slot, until)| Entry::Delivery { delivery, slot, until };
+        state.waiting.extend(deliveries.map(entry));
         drop(state);
         self.ready.notify_one();
     }
@@ -109,24 +100,24 @@ impl Inbox {
     pub(super) async fn next_deliveries<T>(
         &self,
         most: usize,
-        take: impl Fn(v1::Delivery, u32) -> T,
+        take: impl Fn(v1::Delivery, u32, Instant) -> T,
     ) -> Result<Vec<T>, ConsumeError> {
         let mut taken = Vec::new();
         while taken.is_empty() {
             match self.next().await? {
-                Some(Entry::Delivery { delivery, slot, .. }) => taken.push(take(delivery, slot)),
+                Some(Entry::Delivery { delivery, slot, until }) => taken.push(take(delivery, slot, until)),
                 Some(Entry::Idle { .. }) => {}
                 None => return Ok(taken),
             }
         }
         let mut state = self.lock();
-        let (lease, now) = (state.lease, Instant::now());
+        let now = Instant::now();
         taken.reserve(most.saturating_sub(1).min(state.waiting.len()));
         while taken.len() < most
-            && let Some(entry) = state.waiting.pop_front_if(|entry| entry.is_valid_at(now, lease))
+            && let Some(entry) = state.waiting.pop_front_if(|entry| entry.is_valid_at(now))
         {
-            if let Entry::Delivery { delivery, slot, .. } = entry {
-                taken.push(take(delivery, slot));
+            if let Entry::Delivery { delivery, slot, until } = entry {
+                taken.push(take(delivery, slot, until));
             }
         }
         Ok(taken)
@@ -142,20 +133,20 @@ impl Inbox {
         self.lock().waiting.retain(|entry| !matches!(entry, Entry::Idle { .. }));
     }
 
-    /// The deliveries whose lease is older than `age`; they count as extended now.
-    pub(super) fn take_older_than(&self, age: Duration) -> Vec<Lease> {
+    /// The deliveries whose lease ends within a time; they count as extended by so much now.
+    pub(super) fn take_ending(&self, within: Duration, extension: Duration) -> Vec<Lease> {
         let now = Instant::now();
-        let mut older = Vec::new();
+        let mut ending = Vec::new();
         for entry in &mut self.lock().waiting {
-            if let Entry::Delivery { delivery, slot, leased } = entry
-                && now.duration_since(*leased) > age
+            if let Entry::Delivery { delivery, slot, until } = entry
+                && until.saturating_duration_since(now) < within
             {
-                *leased = now;
-                older.push(Lease { token: delivery.token.clone(), slot: *slot });
+                *until = now + extension;
+                ending.push(Lease { token: delivery.token.clone(), slot: *slot });
             }
         }
         self.ready.notify_one();
-        older
+        ending
     }
 
     /// Removes deliveries whose lease is lost, and returns those that were still here.

@@ -7,6 +7,8 @@ use foldhash::fast::RandomState;
 use posthouse_proto::v1;
 use tokio::time::Instant;
 
+use crate::time;
+
 /// Credits are lent to the server and come back as deliveries are settled; leases are kept while somebody works under
 /// them. It knows no clock and no network.
 #[derive(Debug)]
@@ -78,8 +80,9 @@ impl Ledger {
         self.limit
     }
 
-    /// A delivery came.
+    /// A delivery came. Leases last so long; how much is left of this one, the server says.
     pub(super) fn deliver(&mut self, delivery: &v1::Delivery, now: Instant, lease: Duration) -> Known {
+        let left = time::left(delivery);
         let bytes = delivery.message.as_ref().map_or(0, |message| message.payload.len() as u64);
         let earlier = self.earlier(&delivery.token);
         let Some(held) = earlier.and_then(|lease| find(&mut self.held, &lease)) else {
@@ -92,9 +95,9 @@ impl Ledger {
                 bytes,
                 charged: true,
                 settling: false,
-                asked: now,
+                asked: left.map_or(now, |left| granted(now, lease, left)),
                 waited: now,
-                lease_end: now + lease,
+                lease_end: now + left.unwrap_or(lease),
                 lost: false,
             }));
         };
@@ -104,8 +107,14 @@ impl Ledger {
                 give_back(&mut self.owed, held);
             }
         }
-        // It is good now; how much longer is told by the extension that is asked for next.
-        held.lease_end = held.lease_end.max(now + lease / 3);
+        match left {
+            Some(left) => {
+                held.lease_end = now + left;
+                held.asked = held.asked.min(granted(now, lease, left));
+            }
+            // It is good now; how much longer is told by the extension that is asked for next.
+            None => held.lease_end = held.lease_end.max(now + lease / 3),
+        }
         if std::mem::take(&mut held.lost) { Known::Revived } else { Known::Again }
     }
 
@@ -242,6 +251,11 @@ fn same(one: &Bytes, other: &Bytes) -> bool {
     (one.as_ptr(), one.len()) == (other.as_ptr(), other.len()) || one == other
 }
 
+/// When a lease of which so much is left was granted or extended, at the latest now.
+fn granted(now: Instant, lease: Duration, left: Duration) -> Instant {
+    now.checked_sub(lease.saturating_sub(left)).unwrap_or(now)
+}
+
 fn all(held: &mut [Option<Held>]) -> impl Iterator<Item = (u32, &mut Held)> {
     (0..).zip(held).filter_map(|(slot, held)| Some((slot, held.as_mut()?)))
 }
@@ -351,6 +365,33 @@ mod tests {
         assert_eq!(ledger.take_owed(), credit(1, 10));
         ledger.settle(&lost);
         assert!(!ledger.is_owed());
+    }
+
+    #[test]
+    fn how_long_a_lease_lasts_is_what_the_server_says() {
+        let (mut ledger, start) = (Ledger::new(credit(9, 100)), Instant::now() + 10 * LEASE);
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let left = |token, seconds| Delivery {
+            lease_time_left: Some(prost_types::Duration { seconds, nanos: 0 }),
+            ..delivery(token)
+        };
+        let mut deliver = |delivery: Delivery| match ledger.deliver(&delivery, start, LEASE) {
+            Known::New(slot) => Lease { token: delivery.token, slot },
+            other => panic!("{other:?}"),
+        };
+        let [little, whole, _longer] =
+            [("little", 5), ("whole", 30), ("longer", 300)].map(|(t, s)| deliver(left(t, s)));
+        let (age, limit) = (LEASE / 3, Duration::from_secs(60));
+        assert_eq!(ledger.take_due(start, age, limit), [little], "the others have time");
+        assert_eq!(ledger.take_due(after(11), age, limit).len(), 3);
+        assert_eq!(ledger.expire(after(5)), (vec!["little".into()], Some(after(30))));
+        // On the next stream the server says something else.
+        ledger.open();
+        assert_eq!(ledger.deliver(&left("little", 7), after(10), LEASE), Known::Revived);
+        assert_eq!(ledger.deliver(&left("whole", 2), after(10), LEASE), Known::Again);
+        assert_eq!(ledger.take_due(after(10), age, limit).len(), 2);
+        assert_eq!(ledger.expire(after(13)), (vec!["whole".into()], Some(after(17))));
+        assert!(!ledger.lose(&whole));
     }
 
     #[test]

@@ -103,7 +103,7 @@ impl Consumer {
     /// [`Consumer::close`]. This may be
     /// dropped while it waits: nothing is lost.
     pub async fn next_many(&self, most: usize) -> Result<Vec<Delivery>, ConsumeError> {
-        let take = |delivery, slot| Delivery::new(delivery, slot, Arc::clone(&self.shared));
+        let take = |delivery, slot, until| Delivery::new(delivery, slot, until, Arc::clone(&self.shared));
         self.inbox.next_deliveries(most, take).await
     }
 
@@ -111,8 +111,8 @@ impl Consumer {
     /// nothing is lost.
     pub async fn next_event(&self) -> Result<Option<Event>, ConsumeError> {
         Ok(self.inbox.next().await?.map(|entry| match entry {
-            Entry::Delivery { delivery, slot, .. } => {
-                Event::Delivery(Delivery::new(delivery, slot, Arc::clone(&self.shared)))
+            Entry::Delivery { delivery, slot, until } => {
+                Event::Delivery(Delivery::new(delivery, slot, until, Arc::clone(&self.shared)))
             }
             Entry::Idle { waiting, parked } => Event::Idle { waiting, parked },
         }))

@@ -55,7 +55,6 @@ impl Driver {
     /// Works on one stream until there is a reason to leave it.
     pub(super) async fn work(&mut self, stream: &mut ConsumeStream) -> Leave {
         let mut clock = Clock::start(&stream.opened);
-        self.inbox.set_lease(clock.lease);
         if clock.to_resume == 0 {
             self.withdraw_not_resumed();
         }
@@ -103,8 +102,8 @@ impl Driver {
                 self.settlements.answer(answer, |lease| ledger.remove(lease))
             }
             Frame::Extended(answer) => self.extensions.answer(answer).map(|answered| {
-                for lease in &answered.extended {
-                    if self.ledger.extended(lease, answered.until) {
+                for (lease, until) in &answered.extended {
+                    if self.ledger.extended(lease, *until) {
                         self.lost.remove(&lease.token);
                     }
                 }
@@ -139,15 +138,20 @@ impl Driver {
             }
         };
         let slots: Vec<Option<u32>> = deliveries.iter().map(&mut slot).collect();
-        let new = deliveries.into_iter().zip(slots).filter_map(|(delivery, slot)| Some((delivery, slot?)));
+        let renewed_after = clock.lease - clock.lease / 3;
+        let short = deliveries.iter().filter_map(time::left).any(|left| left < renewed_after);
+        let new = deliveries.into_iter().zip(slots).filter_map(|(delivery, slot)| {
+            let until = now + time::left(&delivery).unwrap_or(clock.lease);
+            Some((delivery, slot?, until))
+        });
         if self.stopping {
-            let leases = new.map(|(delivery, slot)| Lease { token: delivery.token, slot }).collect();
+            let leases = new.map(|(delivery, slot, _)| Lease { token: delivery.token, slot }).collect();
             self.release(leases);
         } else if self.closing.is_none() {
             self.inbox.push(new);
         }
-        if resumed > 0 {
-            // What was resumed may be old.
+        if resumed > 0 || short {
+            // What was resumed may be old, and so may be what took its time to come.
             clock.renewal = now;
         }
         if resumed > 0 && clock.to_resume > 0 {
@@ -233,7 +237,7 @@ impl Driver {
 impl Driver {
     /// Leases must not end while their deliveries only wait for the application, nor while it works on them.
     fn renew(&mut self, now: Instant, lease: Duration) {
-        let mut due = self.inbox.take_older_than(lease / 3);
+        let mut due = self.inbox.take_ending(lease - lease / 3, lease);
         self.ledger.note_waiting(&due, now);
         due.extend(self.ledger.take_due(now, lease / 3, self.extend_for));
         for held in due {

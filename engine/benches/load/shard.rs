@@ -77,9 +77,9 @@ impl Shard {
             shard: 0,
             machine_version: MACHINE_VERSION,
             now_ms: self.now_ms,
-            wall_ms: self.now_ms,
             commands: commands.into_iter().map(|command| CommandRecord { command: Some(command) }).collect(),
             proposal_id: 0,
+            wall_ms: self.now_ms,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Time passes: timers that are due fire, in order, no more than asked. One whose subject is gone is dropped.
 
-use super::{close_lease, expire, failure, on_any_subscription, producer, request};
+use super::{close_lease, expire, failure, on_any_subscription, producer, request, set_aside};
 use crate::{
     halt::Halt,
     keys::{Timer, TimerKey},
@@ -19,7 +19,9 @@ pub(super) fn apply(turn: &mut Turn<'_>, command: &Advance) -> Result<Advanced, 
     for (key, _) in due {
         let key: TimerKey = decode_key(&key)?;
         turn.rows.delete(&key);
-        fire(turn, key)?;
+        if !set_aside::park(turn, &key)? {
+            fire(turn, key)?;
+        }
         fired += 1;
     }
     let more = !turn.rows.range(Family::Timer, &from, &end, 1)?.is_empty();

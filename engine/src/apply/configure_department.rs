@@ -14,6 +14,8 @@ pub(super) fn apply(turn: &mut Turn<'_>, command: &ConfigureDepartment) -> Resul
     let held = turn.department(id)?.cloned();
     let changed = match &held {
         Some(row) if command.catalogue_index <= row.catalogue_index => return Ok(false),
+        // Its command may be what the shard was halted by.
+        Some(row) if row.set_aside && row.tenant != command.tenant => return Ok(false),
         Some(row) => {
             ensure!(row.tenant == command.tenant, "department {id} moved to tenant {}", command.tenant);
             row.closed != command.closed

@@ -41,8 +41,8 @@ pub(super) fn apply(
     let row = QueueRow {
         name: command.name,
         revision: 1,
-        created_at_ms: turn.now,
-        updated_at_ms: turn.now,
+        created_at_ms: turn.wall,
+        updated_at_ms: turn.wall,
         settings: Some(settings.clone()),
         request_id: command.request_id,
     };

@@ -36,10 +36,11 @@ pub(super) fn give_up(
         subscription: place.subscription.row.name.clone(),
         queue_id: place.subscription.id.queue.queue.0,
         sequence,
-        published_at_ms: header.published_at_ms,
+        published_at_ms: header.told_at_ms(),
         attempts,
     };
-    let header = BodyHeader { published_at_ms: turn.now, dead_letter: Some(origin), ..header };
+    let (published_at_ms, wall_ahead_ms) = (turn.now, turn.wall_ahead());
+    let header = BodyHeader { published_at_ms, wall_ahead_ms, dead_letter: Some(origin), ..header };
     publish::append_one(turn, target, &header, content)?;
     let sums = place.subscription.sums();
     sums.dead_lettered += 1;

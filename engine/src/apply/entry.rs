@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::message;
 use crate::{
+    body::told,
     halt::Halt,
     ids::QueueRef,
     keys::{self, EntryKey, Key, Kind},
@@ -82,10 +83,19 @@ const fn of(first_sequence: u64, row: &EntryRow) -> Entry {
     }
 }
 
+impl EntryRow {
+    /// The publish time that is told, Unix milliseconds.
+    pub(crate) const fn told_at_ms(&self) -> u64 {
+        told(self.published_at_ms, self.wall_ahead_ms)
+    }
+}
+
 /// What a queue says of one of its messages.
 #[derive(Debug)]
 pub(crate) struct Facts {
+    /// By the batch's time.
     pub(crate) published_at_ms: u64,
+    pub(crate) told_at_ms: u64,
     pub(crate) payload_bytes: u32,
     pub(crate) origin: Option<DeadLetterOrigin>,
     /// The sequence after the last message of its publish.
@@ -113,10 +123,10 @@ impl FactReader {
             let body = message::read(rows, held, sequence)?;
             self.body_bytes += body.len();
             let header = message::split(body, held, sequence)?.0;
-            let (published_at_ms, payload_bytes) = (header.published_at_ms, header.payload_bytes);
             return Ok(Facts {
-                published_at_ms,
-                payload_bytes,
+                published_at_ms: header.published_at_ms,
+                told_at_ms: header.told_at_ms(),
+                payload_bytes: header.payload_bytes,
                 origin: header.dead_letter,
                 end: sequence + 1,
             });
@@ -135,6 +145,7 @@ impl FactReader {
         };
         let facts = Facts {
             published_at_ms: row.published_at_ms,
+            told_at_ms: row.told_at_ms(),
             payload_bytes,
             origin: row.dead_letter.clone(),
             end: of(first, &row).end(),

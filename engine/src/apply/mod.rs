@@ -20,10 +20,13 @@ mod redrive;
 mod redrive_answer;
 mod release_holder;
 pub(crate) mod request;
+mod set_aside;
 mod settings;
 mod settle;
 mod token;
 mod update_queue;
+
+pub(crate) use set_aside::department_of;
 
 use crate::{
     halt::Halt,
@@ -36,6 +39,9 @@ use crate::{
 
 /// Applies one command.
 pub(crate) fn command(turn: &mut Turn<'_>, command: Command) -> Result<Outcome, Halt> {
+    if let Some(refused) = set_aside::refusal(turn, &command)? {
+        return Ok(refused);
+    }
     match request::of(turn, &command) {
         Some(asked) => request::once(turn, asked, |turn| apply(turn, command)),
         None => apply(turn, command),

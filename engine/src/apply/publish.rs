@@ -32,7 +32,7 @@ pub(super) fn apply(turn: &mut Turn<'_>, command: Publish) -> Result<Result<Publ
     let Some(mut queue) = turn.take(id)? else { return Ok(Err(PublishError::QueueNotFound)) };
     let published = publish(turn, &mut queue, command)?;
     turn.give(queue);
-    Ok(published.map(|results| Published { published_at_ms: turn.now, results }))
+    Ok(published.map(|results| Published { published_at_ms: turn.wall, results }))
 }
 
 fn publish(
@@ -76,7 +76,9 @@ fn store(turn: &mut Turn<'_>, queue: &mut Queue, lane: Lane, entries: &mut [Publ
     }
     let id = queue.id;
     let first = queue.head.next_sequence;
-    let mut heads = Heads::new(turn.now, lane);
+    let (published_at_ms, wall_ahead_ms) = (turn.now, turn.wall_ahead());
+    let header = BodyHeader { published_at_ms, wall_ahead_ms, lane: lane.0.into(), ..BodyHeader::default() };
+    let mut heads = Heads::new(header);
     let mut stored_bytes = 0;
     turn.rows.reserve(Family::Body, payload_bytes.len());
     for (sequence, entry) in (first..).zip(entries.iter_mut().filter(|entry| !entry.refused)) {
@@ -85,17 +87,17 @@ fn store(turn: &mut Turn<'_>, queue: &mut Queue, lane: Lane, entries: &mut [Publ
         stored_bytes += (head.len() + content.len()) as u64;
         turn.rows.put_parts(Family::Body, keys::body(id, lane, sequence), head, content);
     }
-    let (published_at_ms, lane) = (turn.now, lane.0.into());
+    let lane = lane.0.into();
     append(
         turn,
         queue,
-        &EntryRow { published_at_ms, lane, payload_bytes, stored_bytes, ..EntryRow::default() },
+        &EntryRow { published_at_ms, lane, payload_bytes, stored_bytes, dead_letter: None, wall_ahead_ms },
     )
 }
 
 /// Takes the sequences of a publish whose bodies are stored; the first.
 fn append(turn: &mut Turn<'_>, queue: &mut Queue, row: &EntryRow) -> u64 {
-    let first_sequence = queue.append(row.payload_bytes.len() as u64, row.stored_bytes, row.published_at_ms);
+    let first_sequence = queue.append(row);
     turn.rows.put(&EntryKey { queue: queue.id, first_sequence }, row);
     turn.appended(queue.id, queue.head.next_sequence - 1);
     first_sequence
@@ -118,6 +120,7 @@ pub(super) fn append_one(
         payload_bytes: vec![header.payload_bytes],
         stored_bytes: (head.len() + content.len()) as u64,
         dead_letter: header.dead_letter.clone(),
+        wall_ahead_ms: header.wall_ahead_ms,
     };
     turn.rows.put_parts(Family::Body, keys::body(id, DEFAULT_LANE, sequence), head, content);
     queue.head.dead_letters += u64::from(header.dead_letter.is_some());
@@ -134,8 +137,7 @@ struct Heads {
 }
 
 impl Heads {
-    fn new(published_at_ms: u64, lane: Lane) -> Self {
-        let header = BodyHeader { published_at_ms, lane: lane.0.into(), ..BodyHeader::default() };
+    fn new(header: BodyHeader) -> Self {
         Self { head: body::head(&header, &[]), content_head: Bytes::new(), header }
     }
 

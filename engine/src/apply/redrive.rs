@@ -96,7 +96,8 @@ fn redrive(
     }
     let (header, content) = message::split(message::read(&turn.rows, held, sequence)?, held, sequence)?;
     *moved_bytes += content.len() as u64;
-    let header = BodyHeader { published_at_ms: turn.now, dead_letter: None, ..header };
+    let (published_at_ms, wall_ahead_ms) = (turn.now, turn.wall_ahead());
+    let header = BodyHeader { published_at_ms, wall_ahead_ms, dead_letter: None, ..header };
     let moved = publish::append_one(turn, to, &header, content)?;
     end_wait(turn, held, sequence, &retry)?;
     held.sums().redriven += 1;

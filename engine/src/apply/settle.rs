@@ -77,7 +77,7 @@ fn settle_open(
         subscription.changed_leases.push(lease);
     }
     subscription.unlease(sequence)?;
-    count(subscription.sums(), outcome, turn.now, leased_ms);
+    count(subscription.sums(), outcome, turn.wall, leased_ms);
     match outcome {
         Index::Acked => message::settle(turn, subscription, sequence)?,
         Index::Nacked => {
@@ -95,12 +95,12 @@ fn settle_open(
     Ok(())
 }
 
-const fn count(sums: &mut SubscriptionSums, outcome: Index, now: u64, leased_ms: u64) {
+const fn count(sums: &mut SubscriptionSums, outcome: Index, wall: u64, leased_ms: u64) {
     match outcome {
         Index::Acked => {
             sums.acked += 1;
             sums.processing_ms += leased_ms;
-            sums.last_acked_at_ms = now;
+            sums.last_acked_at_ms = wall;
         }
         Index::Nacked => sums.nacked += 1,
         Index::Released => sums.released += 1,

@@ -51,7 +51,7 @@ fn update(turn: &mut Turn<'_>, queue: &mut Queue, settings: QueueSettings) {
     settings::note_target(turn, id.department, id.queue, &settings.dead_letter_queue, true);
     queue.definition.settings = Some(settings.clone());
     queue.definition.revision += 1;
-    queue.definition.updated_at_ms = turn.now;
+    queue.definition.updated_at_ms = turn.wall;
     queue.settings = settings;
     turn.rows.put(&QueueKey { queue: id }, &queue.definition);
     turn.effects.push(Effect::Redefined(id));

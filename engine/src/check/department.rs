@@ -14,6 +14,12 @@ pub(super) fn check(rows: &Rows, id: DepartmentId, department: &Department, prob
         let (counted, names) = (department.row.queues, department.names.len());
         say(format!("{} queues, counted as {counted}, with {names} names", queues.len()));
     }
+    if department.says_why != department.row.set_aside {
+        say(format!("set aside: {}, and says why: {}", department.row.set_aside, department.says_why));
+    }
+    if department.parked_timers > 0 && !department.row.set_aside {
+        say(format!("{} timers wait for it to be opened, and it is open", department.parked_timers));
+    }
     let stored: u64 =
         queues.iter().filter_map(|(_, held)| held.head.as_ref()).map(|head| head.stored_bytes).sum();
     if stored != department.row.stored_bytes {

@@ -7,7 +7,10 @@ mod queue;
 mod requests;
 mod rows;
 
-use crate::{ids::ShardId, kv::Kv};
+use crate::{
+    ids::{DepartmentId, ShardId},
+    kv::Kv,
+};
 use rows::Rows;
 
 /// Checks all rows of a shard against each other.
@@ -15,8 +18,20 @@ use rows::Rows;
 /// # Errors
 /// What does not hold, a line each.
 pub fn check(shard: ShardId, kv: &dyn Kv) -> Result<(), Vec<String>> {
+    check_some(shard, None, kv)
+}
+
+/// Checks the rows of one department of a shard.
+///
+/// # Errors
+/// What does not hold, a line each.
+pub fn check_department(shard: ShardId, department: DepartmentId, kv: &dyn Kv) -> Result<(), Vec<String>> {
+    check_some(shard, Some(department), kv)
+}
+
+fn check_some(shard: ShardId, only: Option<DepartmentId>, kv: &dyn Kv) -> Result<(), Vec<String>> {
     let mut problems = Vec::new();
-    match Rows::read(shard, kv, &mut problems) {
+    match Rows::read(shard, only, kv, &mut problems) {
         Err(halt) => problems.push(halt.to_string()),
         Ok(rows) => {
             for (timer, dues) in &rows.timers {

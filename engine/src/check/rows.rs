@@ -13,8 +13,9 @@ use crate::{
     },
     keys::{
         self, AckChunkKey, AsideKey, BodyKey, ClosedLeaseKey, DeadLetterUseKey, DepartmentKey, EntryKey,
-        HeadKey, Key, LeaseKey, ProducerKey, ProgressKey, QueueKey, QueueNameKey, RequestKey,
-        RequestOrderKey, Requester, RequesterKey, RetryKey, ShardKey, SubscriptionKey, Timer, TimerKey,
+        HeadKey, Key, LeaseKey, ParkedTimerKey, ProducerKey, ProgressKey, QueueKey, QueueNameKey, RequestKey,
+        RequestOrderKey, Requester, RequesterKey, RetryKey, SetAsideKey, ShardKey, SubscriptionKey, Timer,
+        TimerKey,
     },
     kv::{Family, Kv},
     machine::each,
@@ -34,6 +35,8 @@ pub(super) struct Rows {
     pub(super) requesters: BTreeMap<Requester, Requests>,
     /// When each is due: a stale one may stand beside the one that counts.
     pub(super) timers: BTreeMap<Timer, BTreeSet<u64>>,
+    /// Of departments that are set aside: those that were due since.
+    parked: BTreeMap<Timer, BTreeSet<u64>>,
 }
 
 #[derive(Default)]
@@ -41,6 +44,9 @@ pub(super) struct Department {
     pub(super) row: DepartmentRow,
     pub(super) names: BTreeMap<String, QueueId>,
     pub(super) uses: BTreeSet<(String, QueueId)>,
+    /// It says why it is set aside.
+    pub(super) says_why: bool,
+    pub(super) parked_timers: usize,
 }
 
 #[derive(Default)]
@@ -75,7 +81,12 @@ pub(super) struct Subscription {
 }
 
 impl Rows {
-    pub(super) fn read(shard: ShardId, kv: &dyn Kv, problems: &mut Vec<String>) -> Result<Self, Halt> {
+    pub(super) fn read(
+        shard: ShardId,
+        only: Option<DepartmentId>,
+        kv: &dyn Kv,
+        problems: &mut Vec<String>,
+    ) -> Result<Self, Halt> {
         let overlay = Overlay::new(kv);
         let mut rows =
             Self { shard: overlay.row(&ShardKey { shard })?.unwrap_or_default(), ..Self::default() };
@@ -92,6 +103,9 @@ impl Rows {
             };
             let prefix = keys::department_prefix(id);
             from = keys::after(&prefix);
+            if only.is_some_and(|only| only != id) {
+                continue;
+            }
             match overlay.row(&DepartmentKey { department: id })? {
                 None => problems.push(format!("department {id} has rows but is not known")),
                 Some(row) if row.shard != u32::from(shard.0) => {}
@@ -157,6 +171,12 @@ impl Rows {
 
     fn take_definition(&mut self, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {
         if DepartmentKey::decode(key).is_some() {
+        } else if let Some(SetAsideKey { department }) = SetAsideKey::decode(key) {
+            decode_row::<SetAsideKey>(value)?;
+            self.departments.entry(department).or_default().says_why = true;
+        } else if let Some(ParkedTimerKey { department, timer }) = ParkedTimerKey::decode(key) {
+            self.departments.entry(department).or_default().parked_timers += 1;
+            self.parked.entry(timer.timer).or_default().insert(timer.due_ms);
         } else if let Some(QueueNameKey { department, name }) = QueueNameKey::decode(key) {
             let queue = QueueId(decode_row::<QueueNameKey>(value)?.queue);
             self.departments.entry(department).or_default().names.insert(name, queue);
@@ -223,11 +243,15 @@ impl Rows {
 
     /// When a timer is due first.
     pub(super) fn first_due(&self, timer: &Timer) -> Option<u64> {
-        self.timers.get(timer)?.first().copied()
+        self.dues(timer).min()
     }
 
     /// Whether a timer is due at a time.
     pub(super) fn is_due(&self, timer: &Timer, due_ms: u64) -> bool {
-        self.timers.get(timer).is_some_and(|dues| dues.contains(&due_ms))
+        self.dues(timer).any(|due| due == due_ms)
+    }
+
+    fn dues(&self, timer: &Timer) -> impl Iterator<Item = u64> {
+        [&self.timers, &self.parked].into_iter().filter_map(|timers| timers.get(timer)).flatten().copied()
     }
 }

@@ -14,6 +14,7 @@ mod department;
 mod entry;
 mod head;
 mod lease;
+mod parked_timer;
 mod parts;
 mod producer;
 mod progress;
@@ -23,6 +24,7 @@ mod request;
 mod request_order;
 mod requester;
 mod retry;
+mod set_aside;
 mod shard;
 mod subscription;
 mod tenant;
@@ -39,6 +41,7 @@ pub use department::DepartmentKey;
 pub use entry::EntryKey;
 pub use head::HeadKey;
 pub use lease::LeaseKey;
+pub use parked_timer::ParkedTimerKey;
 pub use producer::ProducerKey;
 pub use progress::ProgressKey;
 pub use queue::QueueKey;
@@ -47,6 +50,7 @@ pub use request::RequestKey;
 pub use request_order::RequestOrderKey;
 pub use requester::{Requester, RequesterKey};
 pub use retry::RetryKey;
+pub use set_aside::SetAsideKey;
 pub use shard::ShardKey;
 pub use subscription::SubscriptionKey;
 pub use tenant::TenantKey;
@@ -107,7 +111,7 @@ pub enum Kind {
     Tenant = 22,
     /// A department as the catalogue knows it: [`CatalogueDepartmentKey`].
     CatalogueDepartment = 23,
-    // 24 to 40 are set aside for what queues are to learn next.
+    // 24 to 40 are reserved for what queues are to learn next.
     /// A request that was done: [`RequestKey`].
     Request = 41,
     /// Requests in the order they are forgotten: [`RequestOrderKey`].
@@ -116,6 +120,10 @@ pub enum Kind {
     Requester = 43,
     /// A timer that forgets requests: [`Timer::Requests`].
     RequestsTimer = 44,
+    /// Why a department is set aside: [`SetAsideKey`].
+    SetAside = 45,
+    /// A timer that waits until its department is opened again: [`ParkedTimerKey`].
+    ParkedTimer = 46,
 }
 
 /// What stands in a shard's place in the keys of the catalogue.

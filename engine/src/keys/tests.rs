@@ -88,6 +88,7 @@ proptest! {
     fn of_a_department(department: u32, queue: u32, name in name()) {
         let department = DepartmentId(department);
         is_exact(&DepartmentKey { department });
+        is_exact(&SetAsideKey { department });
         is_exact(&DeadLetterUseKey { department, target: name.clone(), queue: QueueId(queue) });
         let key = reads_back(&QueueNameKey { department, name });
         prop_assert_eq!(QueueNameKey::decode(&key[..8]), None);
@@ -117,7 +118,10 @@ proptest! {
     #[test]
     fn of_a_timer(shard: u16, due_ms: u64, timer in timer(), queue in queue(), producer in id()) {
         let shard = ShardId(shard);
-        is_exact(&TimerKey { shard, due_ms, timer });
+        is_exact(&TimerKey { shard, due_ms, timer: timer.clone() });
+        let parked = ParkedTimerKey { department: timer.department(), timer: TimerKey { shard, due_ms, timer } };
+        is_exact(&parked);
+        prop_assert!(parked.encode().starts_with(&ParkedTimerKey::all_of(parked.department)));
         reads_back(&TimerKey { shard, due_ms, timer: Timer::Producer(queue, producer) });
     }
 
@@ -162,8 +166,10 @@ fn kinds_keep_their_numbers() {
         RequestOrder,
         Requester,
         RequestsTimer,
+        SetAside,
+        ParkedTimer,
     ];
-    assert!(kinds.iter().map(|kind| *kind as u8).eq((1..=23).chain(41..=44)));
+    assert!(kinds.iter().map(|kind| *kind as u8).eq((1..=23).chain(41..=46)));
 }
 
 #[test]

@@ -26,6 +26,18 @@ pub enum Timer {
     Requests(Requester),
 }
 
+impl Timer {
+    /// Whose it is.
+    #[must_use]
+    pub const fn department(&self) -> DepartmentId {
+        match self {
+            Self::Lease(of, _) | Self::Retry(of, ..) | Self::ClosedLeases(of) => of.queue.department,
+            Self::Producer(of, _) => of.department,
+            Self::Requests(of) => of.department,
+        }
+    }
+}
+
 /// One timer: no row stands there but the key itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimerKey {

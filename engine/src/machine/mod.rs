@@ -7,6 +7,7 @@ mod hydrate;
 #[cfg(feature = "planted-bugs")]
 mod plant;
 mod query;
+mod set_aside;
 mod stats;
 mod turn;
 
@@ -18,16 +19,18 @@ pub(crate) use hydrate::each;
 #[cfg(feature = "planted-bugs")]
 pub use plant::Plant;
 pub use query::{EntryView, Free};
+pub use set_aside::departments_of;
 pub(crate) use turn::Turn;
 
 use crate::{
     apply,
+    body::told,
     effect::Effect,
     halt::Halt,
     ids::{DepartmentId, QueueRef, ShardId},
     keys::{Key, ShardKey, TimerKey},
     kv::{Family, Kv, KvError, Writes},
-    limits::MACHINE_VERSION,
+    limits::{MACHINE_VERSION, VERSION_OF_TOLD_TRUTH},
     outcome::Outcome,
     overlay::Overlay,
     schema::{Batch, DepartmentRow, ShardRow},
@@ -93,6 +96,12 @@ impl ShardMachine {
         self.row.now_ms
     }
 
+    /// The wall clock's time at the last batch, Unix milliseconds.
+    #[must_use]
+    pub const fn wall_ms(&self) -> u64 {
+        told(self.row.now_ms, self.row.wall_ahead_ms)
+    }
+
     /// How many leaders have started.
     #[must_use]
     pub const fn leader_epoch(&self) -> u64 {
@@ -126,7 +135,10 @@ impl ShardMachine {
         self.row.applied_index = index;
         self.row.now_ms = self.row.now_ms.max(batch.now_ms);
 
-        let mut turn = self.turn_of(kv, batch.machine_version);
+        let tells_wall = batch.machine_version >= VERSION_OF_TOLD_TRUTH && batch.wall_ms > 0;
+        let wall = if tells_wall { batch.wall_ms } else { self.row.now_ms };
+        let mut turn = self.turn_of(kv, batch.machine_version, wall);
+        turn.shard_row.wall_ahead_ms = turn.wall_ahead();
         let mut outcomes = Vec::with_capacity(batch.commands.len());
         for record in batch.commands {
             let command = record.command.ok_or(Halt::Malformed("a command is missing or unknown"))?;
@@ -165,15 +177,16 @@ impl ShardMachine {
 
     /// For a look between batches.
     fn turn<'a>(&'a mut self, kv: &'a dyn Kv) -> Turn<'a> {
-        self.turn_of(kv, MACHINE_VERSION)
+        self.turn_of(kv, MACHINE_VERSION, self.row.now_ms)
     }
 
-    fn turn_of<'a>(&'a mut self, kv: &'a dyn Kv, version: u32) -> Turn<'a> {
+    fn turn_of<'a>(&'a mut self, kv: &'a dyn Kv, version: u32, wall: u64) -> Turn<'a> {
         Turn::new(
             Overlay::new(kv),
             self.shard,
             &mut self.row,
             version,
+            wall,
             &mut self.departments,
             &mut self.queues,
             self.aside,

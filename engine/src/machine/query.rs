@@ -48,7 +48,11 @@ impl ShardMachine {
         department: DepartmentId,
         name: &str,
     ) -> Result<Option<QueueView>, Halt> {
-        let Some(id) = self.turn(kv).find_queue(department, name)? else { return Ok(None) };
+        let mut turn = self.turn(kv);
+        if turn.is_set_aside(department)? {
+            return Err(Halt::SetAside(department));
+        }
+        let Some(id) = turn.find_queue(department, name)? else { return Ok(None) };
         self.queue(kv, id)
     }
 
@@ -82,6 +86,9 @@ impl ShardMachine {
             from.push(0);
         }
         let end = keys::after(&QueueNameKey { department, name: String::new() }.encode());
+        if self.turn(kv).is_set_aside(department)? {
+            return Err(Halt::SetAside(department));
+        }
         let rows = Overlay::new(kv);
         let names = rows.range(Family::State, &from, &end, limit)?;
         names

@@ -21,8 +21,10 @@ pub(crate) struct Turn<'a> {
     pub(crate) rows: Overlay<'a>,
     pub(crate) shard: ShardId,
     pub(crate) shard_row: &'a mut ShardRow,
-    /// The batch's time, Unix milliseconds.
+    /// The batch's time, Unix milliseconds: what is due, and how long things take, go by it.
     pub(crate) now: u64,
+    /// The wall clock's time, Unix milliseconds: it is only told.
+    pub(crate) wall: u64,
     /// The machine version of the batch.
     pub(crate) version: u32,
     pub(super) departments: &'a mut BTreeMap<DepartmentId, DepartmentRow>,
@@ -49,6 +51,7 @@ impl<'a> Turn<'a> {
         shard: ShardId,
         shard_row: &'a mut ShardRow,
         version: u32,
+        wall: u64,
         departments: &'a mut BTreeMap<DepartmentId, DepartmentRow>,
         queues: &'a mut BTreeMap<QueueRef, Box<Queue>>,
         aside: aside::Rule,
@@ -58,6 +61,7 @@ impl<'a> Turn<'a> {
             rows,
             shard,
             now: shard_row.now_ms,
+            wall,
             version,
             shard_row,
             departments,
@@ -92,9 +96,14 @@ impl<'a> Turn<'a> {
     ) -> Result<Result<&DepartmentRow, DepartmentError>, Halt> {
         Ok(match self.department(id)? {
             None => Err(DepartmentError::NotFound),
+            Some(row) if row.set_aside => Err(DepartmentError::SetAside),
             Some(row) if row.closed => Err(DepartmentError::Closed),
             Some(row) => Ok(row),
         })
+    }
+
+    pub(crate) fn is_set_aside(&mut self, id: DepartmentId) -> Result<bool, Halt> {
+        Ok(self.department(id)?.is_some_and(|row| row.set_aside))
     }
 
     pub(crate) fn put_department(&mut self, id: DepartmentId, row: DepartmentRow) {
@@ -146,6 +155,9 @@ impl<'a> Turn<'a> {
 
     /// Looks at a queue.
     pub(super) fn look(&mut self, id: QueueRef) -> Result<Option<&Queue>, Halt> {
+        if self.is_set_aside(id.department)? {
+            return Err(Halt::SetAside(id.department));
+        }
         let Some(mut queue) = self.take(id)? else { return Ok(None) };
         queue.used_at = self.shard_row.applied_index;
         Ok(Some(self.queues.entry(id).or_insert(queue)))
@@ -161,6 +173,11 @@ impl<'a> Turn<'a> {
 
     pub(crate) fn after(&self, delay_ms: u64) -> u64 {
         self.now.saturating_add(delay_ms)
+    }
+
+    /// How far the wall clock is ahead of the batch's time.
+    pub(crate) const fn wall_ahead(&self) -> i64 {
+        self.wall.wrapping_sub(self.now).cast_signed()
     }
 
     pub(crate) fn appended(&mut self, queue: QueueRef, last_sequence: u64) {

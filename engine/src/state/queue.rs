@@ -6,7 +6,7 @@ use super::{Entries, Entry, Subscription};
 use crate::{
     ids::{QueueRef, SubscriptionId},
     outcome::QueueView,
-    schema::{QueueHeadRow, QueueRow, QueueSettings},
+    schema::{EntryRow, QueueHeadRow, QueueRow, QueueSettings},
 };
 
 #[derive(Debug)]
@@ -47,13 +47,15 @@ impl Queue {
         })
     }
 
-    /// Takes the sequences of a publish of so many messages and bytes; the first.
-    pub(crate) fn append(&mut self, count: u64, stored_bytes: u64, published_at_ms: u64) -> u64 {
-        let first_sequence = self.head.next_sequence;
+    /// Takes the sequences of a publish; the first.
+    pub(crate) fn append(&mut self, row: &EntryRow) -> u64 {
+        let (first_sequence, count) = (self.head.next_sequence, row.payload_bytes.len() as u64);
+        let (published_at_ms, stored_bytes) = (row.published_at_ms, row.stored_bytes);
+        let told_at_ms = row.told_at_ms();
         if first_sequence == 1 {
-            self.head.first_published_at_ms = published_at_ms;
+            self.head.first_published_at_ms = told_at_ms;
         }
-        self.head.last_published_at_ms = published_at_ms;
+        self.head.last_published_at_ms = told_at_ms;
         self.head.next_sequence += count;
         self.head.stored_bytes += stored_bytes;
         self.head_changed = true;

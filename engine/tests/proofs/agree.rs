@@ -65,6 +65,7 @@ fn step(subject: &mut Subject, step: &Step, model: &Model) -> Result<Vec<Effect>
         }
     }
     same("now", &subject.machine.now_ms(), &model.now)?;
+    same("wall", &subject.machine.wall_ms(), &model.wall)?;
     same("leader epoch", &subject.machine.leader_epoch(), &model.epoch)?;
     Ok(applied.effects)
 }
@@ -144,7 +145,8 @@ fn queue_holds(subject: &mut Subject, queue: &Queue) -> Result<(), String> {
         let (header, content) = body::split(stored).unwrap();
         same("content", &content, &message.content)?;
         same("origin", &header.dead_letter, &message.origin)?;
-        same("published", &header.published_at_ms, &message.published_at)?;
+        let published = (header.published_at_ms, header.told_at_ms());
+        same("published", &published, &(message.published_at, message.told_at))?;
         same("size", &header.payload_bytes, &message.size)?;
         if let Some(entry) = machine.entry_at(kv, queue.id, sequence).unwrap() {
             let at = usize::try_from(sequence - entry.first_sequence).unwrap();

@@ -32,6 +32,7 @@ pub struct Step {
 pub struct Driver {
     pub model: Model,
     clock: u64,
+    wall_ahead: i64,
     tokens: Vec<(QueueRef, TokenRef, Holder)>,
     publishes: Vec<Publish>,
     /// Those with a request.
@@ -47,6 +48,7 @@ impl Driver {
         Self {
             model: Model::default(),
             clock: 1_000_000,
+            wall_ahead: 0,
             tokens: Vec::new(),
             publishes: Vec::new(),
             changes: Vec::new(),
@@ -72,13 +74,16 @@ impl Driver {
         let behind = if ticks.iter().any(|ms| ms.is_multiple_of(8)) { 500 } else { 0 };
         let now_ms = self.clock - behind;
         self.model.now = self.model.now.max(now_ms);
+        let set = ops.iter().filter_map(|op| if let Op::SetClock(ahead) = op { Some(*ahead) } else { None });
+        self.wall_ahead = set.last().unwrap_or(self.wall_ahead);
+        self.model.wall = now_ms.saturating_add_signed(self.wall_ahead);
         let batch = Batch {
             shard: SHARD.into(),
             machine_version: MACHINE_VERSION,
             now_ms,
-            wall_ms: now_ms,
             commands: Vec::new(),
             proposal_id: self.clock,
+            wall_ms: self.model.wall,
         };
         self.step = Step { batch, expected: Vec::new() };
         for op in ops {
@@ -144,7 +149,7 @@ impl Driver {
             Op::Redrive { queue, picks, passed_over, target, request } => {
                 self.redrive(*queue, picks, passed_over, *target, *request);
             }
-            Op::Tick(_) => {}
+            Op::Tick(_) | Op::SetClock(_) => {}
             Op::Advance { first } => {
                 for max in [*first, FULL_ADVANCE] {
                     self.send(Command::Advance(Advance { max }));

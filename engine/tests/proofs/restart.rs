@@ -10,12 +10,14 @@ use crate::{
     subject::{Plant, Subject, same},
 };
 
-/// What befalls the second machine before a batch.
+/// What befalls the second machine before a batch; or both, by an operator's hand.
 #[derive(Debug, Clone, Copy)]
 pub enum Mishap {
     None,
     Restart,
     Evict(usize),
+    SetAside(u32),
+    Reopen(u32),
 }
 
 pub type Case = Vec<(Mishap, Vec<Op>)>;
@@ -26,12 +28,36 @@ pub fn case(ops: impl Strategy<Value = Vec<Vec<Op>>>) -> impl Strategy<Value = C
         1 => Just(Mishap::Restart),
         1 => (0usize..3).prop_map(Mishap::Evict),
     ];
+    with(ops, mishap)
+}
+
+/// Departments are set aside and opened again, too.
+fn operated(ops: impl Strategy<Value = Vec<Vec<Op>>>) -> impl Strategy<Value = Case> {
+    let mishap = prop_oneof![
+        4 => Just(Mishap::None),
+        1 => Just(Mishap::Restart),
+        1 => (0usize..3).prop_map(Mishap::Evict),
+        1 => (1u32..3).prop_map(Mishap::SetAside),
+        2 => (1u32..3).prop_map(Mishap::Reopen),
+    ];
+    with(ops, mishap)
+}
+
+fn with(
+    ops: impl Strategy<Value = Vec<Vec<Op>>>,
+    mishap: impl Strategy<Value = Mishap>,
+) -> impl Strategy<Value = Case> {
     (ops, vec(mishap, 30)).prop_map(|(ops, mishaps)| mishaps.into_iter().zip(ops).collect())
 }
 
 #[test]
 fn what_is_held_in_memory_changes_nothing() {
     prove("restart", 3_000, true, &case(op::case()), |case| equal(&case, None, true)).unwrap();
+}
+
+#[test]
+fn departments_that_are_set_aside_change_nothing_of_that() {
+    prove("set aside", 2_000, true, &operated(op::case()), |case| equal(&case, None, true)).unwrap();
 }
 
 #[test]
@@ -50,6 +76,13 @@ pub fn equal(case: &Case, plant: Option<Plant>, closely: bool) -> Result<(), Str
             Mishap::None => {}
             Mishap::Restart => restless.restart(),
             Mishap::Evict(keep) => restless.machine.evict_idle(keep),
+            Mishap::SetAside(department) => {
+                same("set aside", &steady.set_aside(department), &restless.set_aside(department))?;
+            }
+            Mishap::Reopen(department) => {
+                steady.reopen(department);
+                restless.reopen(department);
+            }
         }
         let (one, other) = (steady.apply(&step.batch)?, restless.apply(&step.batch)?);
         same("outcomes", &other.outcomes, &one.outcomes)?;

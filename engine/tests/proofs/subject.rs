@@ -4,10 +4,10 @@
 pub use posthouse_engine::machine::Plant;
 use posthouse_engine::{
     check::check,
-    ids::ShardId,
-    kv::MemKv,
+    ids::{DepartmentId, ShardId},
+    kv::{Kv, MemKv},
     machine::{Applied, ShardMachine},
-    schema::Batch,
+    schema::{Batch, SetAsideRow},
 };
 
 use crate::driver::SHARD;
@@ -47,6 +47,25 @@ impl Subject {
         Ok(applied)
     }
 
+    /// Skips an entry and sets a department aside, unless it is; whether it has.
+    pub fn set_aside(&mut self, department: u32) -> bool {
+        let index = self.machine.applied_index() + 1;
+        let mark = SetAsideRow { index, ..SetAsideRow::default() };
+        let Ok(writes) = self.machine.skip(&self.kv, index, DepartmentId(department), &mark) else {
+            return false;
+        };
+        self.kv.write(&writes);
+        self.restart();
+        true
+    }
+
+    /// Opens a department again, if it is set aside.
+    pub fn reopen(&mut self, department: u32) {
+        let writes = self.machine.reopen(&self.kv, DepartmentId(department)).unwrap();
+        self.kv.write(&writes);
+        self.restart();
+    }
+
     pub fn restart(&mut self) {
         self.machine = hydrate(&self.kv, self.plant);
     }
@@ -57,7 +76,7 @@ impl Subject {
 }
 
 #[allow(unused_mut)]
-fn hydrate(kv: &MemKv, plant: Option<Plant>) -> ShardMachine {
+pub fn hydrate(kv: &dyn Kv, plant: Option<Plant>) -> ShardMachine {
     let mut machine = ShardMachine::hydrate(ShardId(SHARD), kv).unwrap();
     #[cfg(feature = "planted-bugs")]
     machine.copy_aside_soon();

@@ -29,12 +29,14 @@ pub struct Shard {
     pub kv: MemKv,
     pub machine: ShardMachine,
     pub now: u64,
+    /// How far the wall clock is ahead of that.
+    pub wall_ahead: i64,
+    /// The version of the machine that proposes.
+    pub version: u32,
     /// Of the last command.
     pub effects: Vec<Effect>,
     /// Off where there are very many rows.
     pub checked: bool,
-    /// Of the batches.
-    pub version: u32,
 }
 
 /// Takes the answer of a kind out of an outcome.
@@ -52,8 +54,8 @@ impl Shard {
     pub fn new() -> Self {
         let kv = MemKv::default();
         let machine = ShardMachine::hydrate(ShardId(0), &kv).unwrap();
-        let mut shard =
-            Self { kv, machine, now: START, effects: Vec::new(), checked: true, version: MACHINE_VERSION };
+        let (now, wall_ahead, version) = (START, 0, MACHINE_VERSION);
+        let mut shard = Self { kv, machine, now, wall_ahead, version, effects: Vec::new(), checked: true };
         shard.run(Command::LeaderStarted(LeaderStarted {}));
         shard.configure(1, false);
         shard
@@ -76,9 +78,9 @@ impl Shard {
             shard: 0,
             machine_version: self.version,
             now_ms: self.now,
-            wall_ms: self.now,
             commands: commands.into_iter().map(|command| CommandRecord { command: Some(command) }).collect(),
             proposal_id: 0,
+            wall_ms: self.now.saturating_add_signed(self.wall_ahead),
         };
         let index = self.machine.applied_index() + 1;
         let applied = self.machine.apply(&self.kv, index, batch).unwrap();

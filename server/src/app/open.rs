@@ -12,7 +12,7 @@ use super::{ServeError, ServeOptions};
 use crate::{
     bodies::BodyCache,
     catalogue::{self, Catalogue, FromLog},
-    clock::Clock,
+    clock::{Clock, LastStamp},
     config::Config,
     disk::Ballast,
     limits,
@@ -58,9 +58,8 @@ pub(super) fn open(
     let open_log = LocalLog::open(&data_dir.log(), log_options)?;
     observer.has_shards(shard_count);
     let (machines, catalogue_machine) = replay(&store, &open_log, shard_count, observer)?;
-    let last_ms =
-        machines.iter().map(|s| s.machine.now_ms()).chain([catalogue_machine.now_ms()]).max().unwrap_or(0);
-    let clock = Arc::new(Clock::start(last_ms, options.accept_clock_jump));
+    let last = last_stamp(&machines, &catalogue_machine);
+    let clock = Arc::new(Clock::start(last, options.accept_clock_jump));
     let bodies = Arc::new(BodyCache::new(limits::BODY_CACHE_BYTES));
     let worker_count =
         std::thread::available_parallelism().map_or(2, usize::from).min(usize::from(shard_count));
@@ -111,6 +110,14 @@ pub(super) fn open(
     })
 }
 
+/// The newest stamp, and what the wall clock said then. The catalogue's has none of its own.
+fn last_stamp(shards: &[StartShard], catalogue: &CatalogueMachine) -> LastStamp {
+    let newest = shards.iter().map(|start| &start.machine).max_by_key(|machine| machine.now_ms());
+    let stamp_ms = newest.map_or(0, |machine| machine.now_ms()).max(catalogue.now_ms());
+    let ahead_ms = newest.map_or(0, |machine| machine.wall_ms().wrapping_sub(machine.now_ms()));
+    LastStamp { stamp_ms, wall_ms: stamp_ms.wrapping_add(ahead_ms) }
+}
+
 /// Brings the store up to the log's end: what was synced and not yet applied, or applied and not yet flushed.
 fn replay(
     store: &Store,
@@ -139,7 +146,7 @@ fn replay(
     for shard in &mut shards {
         log.replay(GroupId(shard.shard.0), shard.machine.applied_index(), &mut |entry| {
             replayed += 1;
-            Ok(shard.replay(store, entry)?)
+            Ok(shard.replay(store, &entry)?)
         })
         .map_err(unreadable)?;
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use posthouse_engine::{
     catalogue::DepartmentView,
+    machine::ShardMachine,
     outcome::Outcome,
     schema::{Command, ConfigureDepartment, Declare, DeclaredTenant},
 };
@@ -15,6 +16,7 @@ use crate::{
     catalogue::Catalogue,
     config::{Config, Tenant},
     limits,
+    observe::Observer,
     quota::{Quota, Usages},
     shard::{ShardError, Shards},
 };
@@ -81,6 +83,29 @@ pub(super) async fn configure_again(shards: Shards, mut untold: Vec<DepartmentVi
         }
         untold = still;
     }
+}
+
+/// Counts the departments that are set aside, and tells the log which those are.
+pub(super) async fn note_set_aside(catalogue: &Catalogue, shards: &Shards, observer: &Observer) {
+    let (directory, mut count) = (catalogue.directory(), 0);
+    for department in directory.departments() {
+        let id = department.id;
+        let read = shards.query(department.shard, move |_, kv| ShardMachine::set_aside(kv, id));
+        // Of a halted shard nothing is served anyway.
+        let Ok(Ok(Some(mark))) = read.await else { continue };
+        count += 1;
+        let (tenant, name) = directory.names(id).unwrap_or_default();
+        warn!(
+            department = format!("tenants/{tenant}/departments/{name}"),
+            skipped_entry = mark.index,
+            shard = department.shard.0,
+            by = mark.by,
+            reason = mark.why,
+            "a department is set aside: nothing of it is read or changed until `posthouse store reopen`"
+        );
+    }
+    observer.metrics.shard.set_aside.set(i64::try_from(count).unwrap_or(i64::MAX));
+    observer.readiness.set_aside(count);
 }
 
 /// What each tenant may use, beginning with what its departments hold already.

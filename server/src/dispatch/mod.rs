@@ -50,9 +50,15 @@ impl Dispatch {
         kv: &dyn Kv,
     ) -> Result<(), Halt> {
         let at = open.subscription;
-        if machine.counts(kv, at)?.is_none() {
+        let why = match machine.counts(kv, at) {
+            Ok(Some(_)) => None,
             // Deleted since the stream's handler looked for it; nothing would ever be heard of it here.
-            open.events.send(SessionEvent::QueueDeleted).ok();
+            Ok(None) => Some(SessionEvent::QueueDeleted),
+            Err(Halt::SetAside(_)) => Some(SessionEvent::DepartmentSetAside),
+            Err(halt) => return Err(halt),
+        };
+        if let Some(why) = why {
+            open.events.send(why).ok();
             return Ok(());
         }
         self.subscriptions.entry(at).or_default().open(open, self.draining, machine, kv)?;

@@ -59,6 +59,8 @@ pub(crate) enum SessionEvent {
     QueueDeleted,
     /// The department is closed.
     DepartmentClosed,
+    /// The department is set aside.
+    DepartmentSetAside,
     /// The shard is halted.
     Halted,
     /// No more leases will come.

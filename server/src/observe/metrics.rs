@@ -73,6 +73,8 @@ pub(crate) struct MessageMetrics {
 pub(crate) struct ShardMetrics {
     pub(crate) shards: IntGauge,
     pub(crate) halted: IntGauge,
+    pub(crate) set_aside: IntGauge,
+    pub(crate) clock_ahead: Gauge,
     pub(crate) expiry_halted: IntGauge,
     pub(crate) commit: Histogram,
     pub(crate) commands: Histogram,

@@ -15,7 +15,7 @@ mod telemetry;
 
 use std::{sync::Arc, time::Duration};
 
-pub(crate) use access::{Access, Action, Caller, Ranges, Record};
+pub(crate) use access::{Access, Action, Caller, Ranges, Record, utc};
 pub use listener::{Management, ManagementError};
 pub use metrics::Metrics;
 pub(crate) use metrics::observe;
@@ -134,8 +134,7 @@ impl Observer {
 
     /// What a probe is told.
     fn describe(&self) -> String {
-        let (disk_full, expiry_halted) = self.sources.warnings();
-        self.readiness.describe(disk_full, expiry_halted)
+        self.readiness.describe(self.sources.warnings())
     }
 }
 

@@ -9,6 +9,8 @@ use std::{
 use posthouse_engine::ids::ShardId;
 use tokio::sync::watch;
 
+use crate::clock::MUCH_MS;
+
 /// Where the server is between its start and its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -34,12 +36,25 @@ impl Phase {
     }
 }
 
+/// What does not make a server unready, and is told all the same.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Warnings {
+    /// Publishes are refused.
+    pub(super) disk_full: bool,
+    /// The clock had jumped at start.
+    pub(super) expiry_halted: bool,
+    /// How far the wall clock is ahead of the time of batches.
+    pub(super) clock_ahead_ms: i64,
+}
+
 /// What readiness depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct State {
     phase: Phase,
     shards: usize,
     halted: usize,
+    /// Departments; they make nothing unready.
+    set_aside: usize,
 }
 
 impl State {
@@ -58,7 +73,7 @@ pub struct Readiness {
 
 impl Default for Readiness {
     fn default() -> Self {
-        let state = State { phase: Phase::Starting, shards: 0, halted: 0 };
+        let state = State { phase: Phase::Starting, shards: 0, halted: 0, set_aside: 0 };
         Self { state: watch::Sender::new(state), halted: Mutex::default() }
     }
 }
@@ -67,6 +82,11 @@ impl Readiness {
     /// The node has so many shards.
     pub(crate) fn shards(&self, count: usize) {
         self.state.send_modify(|state| state.shards = count);
+    }
+
+    /// So many departments are set aside.
+    pub(crate) fn set_aside(&self, count: usize) {
+        self.state.send_modify(|state| state.set_aside = count);
     }
 
     /// A shard takes nothing more.
@@ -105,7 +125,8 @@ impl Readiness {
     }
 
     /// For people: what the probe's code means, a line a fact.
-    pub(super) fn describe(&self, disk_full: bool, expiry_halted: bool) -> String {
+    pub(super) fn describe(&self, warnings: Warnings) -> String {
+        let Warnings { disk_full, expiry_halted, clock_ahead_ms } = warnings;
         let state = *self.state.borrow();
         let mut text = if state.is_ready() { "ready\n".to_owned() } else { "not ready\n".to_owned() };
         let mut line = |fact: std::fmt::Arguments<'_>| {
@@ -116,11 +137,23 @@ impl Readiness {
         if state.halted > 0 {
             line(format_args!("shards halted: {} of {}; see the log", state.halted, state.shards));
         }
+        if state.set_aside > 0 {
+            line(format_args!("departments set aside: {}; see `posthouse store check`", state.set_aside));
+        }
         if disk_full {
             line(format_args!("disk nearly full: publishes are refused, consuming goes on"));
         }
         if expiry_halted {
             line(format_args!("expiry halted: the clock had jumped ahead; see --accept-clock-jump"));
+        }
+        if clock_ahead_ms.unsigned_abs() >= MUCH_MS {
+            let (seconds, way) = (
+                clock_ahead_ms.unsigned_abs() / 1_000,
+                if clock_ahead_ms > 0 { "ahead of" } else { "behind" },
+            );
+            line(format_args!(
+                "clock: the wall clock is {seconds} s {way} the time of batches; nothing expires early"
+            ));
         }
         text
     }
@@ -162,10 +195,23 @@ mod tests {
         readiness.halted(ShardId(1));
         readiness.halted(ShardId(1));
         assert!(readiness.is_ready());
-        assert!(readiness.describe(true, false).contains("consuming goes on"));
+        let full = Warnings { disk_full: true, ..Warnings::default() };
+        assert!(readiness.describe(full).contains("consuming goes on"));
         readiness.halted(ShardId(0));
         assert!(!readiness.is_ready());
-        assert!(readiness.describe(false, false).starts_with("not ready\n"));
+        assert!(readiness.describe(Warnings::default()).starts_with("not ready\n"));
+    }
+
+    #[test]
+    fn what_does_not_make_it_unready_is_told_all_the_same() {
+        let readiness = Readiness::default();
+        readiness.enter(Phase::Serving);
+        let told = |clock_ahead_ms| readiness.describe(Warnings { clock_ahead_ms, ..Warnings::default() });
+        assert_eq!([told(0), told(999), told(-999)], ["ready\nstate: serving\n"; 3]);
+        assert!(told(3_000_500).contains("clock: the wall clock is 3000 s ahead of the time of batches"));
+        assert!(told(-1_000).contains("is 1 s behind the time of batches"));
+        readiness.set_aside(2);
+        assert!(told(0).starts_with("ready\n") && told(0).contains("departments set aside: 2"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{
     Observer, Phase,
     metrics::{clamp, raise},
+    readiness::Warnings,
 };
 use crate::{
     bodies::BodyCache, clock::Clock, disk::DiskGuard, identity::TokenVerifier, log::Log, store::Store,
@@ -43,11 +44,15 @@ impl Slot {
         }
     }
 
-    /// Whether the disk is nearly full, and whether expiry is halted.
-    pub(super) fn warnings(&self) -> (bool, bool) {
+    /// What a probe is told besides.
+    pub(super) fn warnings(&self) -> Warnings {
         // A scrape may be under way, and a probe must not wait for it.
-        let Ok(guard) = self.0.try_lock() else { return (false, false) };
-        guard.as_ref().map_or((false, false), |rooms| (rooms.disk.is_full(), rooms.clock.expiry_halted()))
+        let Ok(guard) = self.0.try_lock() else { return Warnings::default() };
+        guard.as_ref().map_or_else(Warnings::default, |rooms| Warnings {
+            disk_full: rooms.disk.is_full(),
+            expiry_halted: rooms.clock.expiry_halted(),
+            clock_ahead_ms: rooms.clock.wall_ahead_ms(),
+        })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Sources>> {
@@ -65,6 +70,7 @@ impl Sources {
     fn read(&self, observer: &Observer) {
         let metrics = &observer.metrics;
         metrics.shard.expiry_halted.set(i64::from(self.clock.expiry_halted()));
+        metrics.shard.clock_ahead.set(self.clock.wall_ahead_ms() as f64 / 1_000.0);
 
         let log = self.log.state();
         metrics.log.queued.set(clamp(log.queued_entries as u64));

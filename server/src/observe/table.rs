@@ -53,6 +53,8 @@ table! {
     STATE = Gauge, "posthouse_server_state", ["state"], "1 for the state the server is in: starting, serving or draining; 0 for the others.";
     SHARDS = Gauge, "posthouse_shards", [], "Shards of this node.";
     SHARDS_HALTED = Gauge, "posthouse_shards_halted", [], "Shards that a failed check has halted. Anything but 0 needs somebody to look at the log.";
+    SET_ASIDE = Gauge, "posthouse_departments_set_aside", [], "Departments that an operator has set aside. Anything but 0 waits for somebody to open them again.";
+    CLOCK_AHEAD = Gauge, "posthouse_clock_wall_ahead_seconds", [], "How far the wall clock is ahead of the time of batches, which leases and retries go by. More than a second, either way: a clock was set, or is wrong.";
     EXPIRY_HALTED = Gauge, "posthouse_clock_expiry_halted", [], "1 while nothing expires because the clock had jumped ahead at start.";
 
     CONNECTIONS = Gauge, "posthouse_connections_open", [], "Connections on the data port, handshakes included.";

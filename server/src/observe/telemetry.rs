@@ -120,8 +120,7 @@ impl Telemetry {
             .with_start_time(waited.published)
             .with_attributes(attributes);
         let mut span = self.start_span(builder, parent);
-        // Clocks of two batches may differ by a little; a span does not end before it begins.
-        span.end_with_timestamp(waited.delivered.max(waited.published));
+        span.end_with_timestamp(waited.delivered);
     }
 
     /// A call begins whose headers carry a context.

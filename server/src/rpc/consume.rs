@@ -16,7 +16,8 @@ use posthouse_proto::v1::{
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    consume_stream::{ConsumeStream, ended},
+    consume_end::ended,
+    consume_stream::ConsumeStream,
     context::{Context, FoundQueue, admission, holder, queue_name, subscription_name},
     convert,
     deadline::Deadline,
@@ -136,16 +137,18 @@ impl Source {
             duration_ms,
         });
         if refs.iter().all(Option::is_none) {
-            return Ok(refs.iter().map(|_| convert::extend_result(ExtendOutcome::TokenInvalid)).collect());
+            let now = context.clock.now();
+            let invalid = |_| convert::extend_result(ExtendOutcome::TokenInvalid, now);
+            return Ok(refs.iter().map(invalid).collect());
         }
         let outcomes = match context.shards.call(self.queue.department.shard, command).await? {
             Outcome::Extend(outcomes) => outcomes.map_err(since_found)?,
             _ => return Err(ApiError::fault("an extension was answered by another outcome")),
         };
-        let mut outcomes = outcomes.into_iter();
+        let (mut outcomes, now) = (outcomes.into_iter(), context.clock.now());
         let outcome = |known: &Option<TokenRef>| {
             let outcome = known.and_then(|_| outcomes.next()).unwrap_or(ExtendOutcome::TokenInvalid);
-            convert::extend_result(outcome)
+            convert::extend_result(outcome, now)
         };
         Ok(refs.iter().map(outcome).collect())
     }

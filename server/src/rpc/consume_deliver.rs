@@ -81,6 +81,7 @@ impl Backlog {
         let amount = Amount { body_bytes: self.delivery_bytes, most_bytes };
         let bodies = read_bodies(context, source, &sequences, amount).await?;
         let mut read = Read { count: bodies.len(), ..Read::default() };
+        let now = context.clock.now();
         let (mut frames, mut frame, mut bytes, mut sum) =
             (Vec::new(), Vec::with_capacity(bodies.len()), 0, 0);
         for ((leased, resumed), body) in self.leased.drain(..read.count).zip(bodies) {
@@ -89,7 +90,7 @@ impl Backlog {
                 continue;
             };
             let delivery = delivery(source, &leased.live, body, resumed);
-            let size = delivery.encoded_len();
+            let size = delivery.encoded_len(now);
             if bytes > 0 && bytes + size > FRAME_BYTES {
                 frames.push(std::mem::take(&mut frame));
                 bytes = 0;
@@ -101,10 +102,11 @@ impl Backlog {
             frames.push(frame);
         }
         for deliveries in frames {
-            notes::delivered(&context.observer, source, &deliveries).await;
+            notes::delivered(&context.observer, source, &deliveries, now).await;
             let new = deliveries.iter().filter(|delivery| !delivery.resumed).map(|delivery| delivery.live);
             let new = new.collect();
-            read.frames.push((batch(deliveries), new));
+            // To note them may have taken its time.
+            read.frames.push((batch(deliveries, context.clock.now()), new));
         }
         if let Some(bytes) = sum.checked_div(read.count - read.gone.len()) {
             self.delivery_bytes = bytes;

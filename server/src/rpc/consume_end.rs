@@ -54,6 +54,7 @@ pub(crate) fn ended(event: &SessionEvent) -> ApiError {
             let text = "the department is closed: it is no longer in the server's configuration";
             (Code::FailedPrecondition, ErrorReason::DepartmentClosed, text)
         }
+        SessionEvent::DepartmentSetAside => return ApiError::set_aside(),
         SessionEvent::Halted => {
             let text = "the department's shard is halted after a failed check; an operator must look at the server's log";
             (Code::Unavailable, ErrorReason::ShardHalted, text)

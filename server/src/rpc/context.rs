@@ -22,6 +22,7 @@ use super::status::ApiError;
 use crate::{
     bodies::BodyCache,
     catalogue::Catalogue,
+    clock::Clock,
     disk::DiskGuard,
     dispatch::SessionKey,
     door::Leaving,
@@ -46,6 +47,7 @@ pub(crate) struct Context {
     pub(crate) disk: Arc<DiskGuard>,
     pub(crate) quota: Quota,
     pub(crate) observer: Arc<Observer>,
+    pub(crate) clock: Arc<Clock>,
     pub(crate) drain: CancellationToken,
     /// The tasks of streams: the server ends after them.
     pub(crate) streams: TaskTracker,
@@ -79,6 +81,7 @@ impl Context {
         disk: Arc<DiskGuard>,
         quota: Quota,
         observer: Arc<Observer>,
+        clock: Arc<Clock>,
         drain: CancellationToken,
     ) -> Self {
         let publish_budget = Arc::new(Semaphore::new(PUBLISH_BUDGET_KIB));
@@ -90,6 +93,7 @@ impl Context {
             disk,
             quota,
             observer,
+            clock,
             drain,
             streams: TaskTracker::new(),
             publish_budget,
@@ -206,10 +210,4 @@ pub(crate) fn holder(department: Department, principal: &Principal, session_id: 
 /// The time that permits are checked against.
 pub(crate) fn now() -> SystemTime {
     SystemTime::now()
-}
-
-/// The same in Unix milliseconds, for answers.
-pub(crate) fn now_ms() -> u64 {
-    let since = now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -25,7 +25,7 @@ use tonic::Code;
 pub(crate) use standing::{dead_letter, message_status, stats};
 
 use super::{outgoing::Outgoing, status::ApiError};
-use crate::{bodies::Body, limits, names::QueueResource};
+use crate::{bodies::Body, clock::Now, limits, names::QueueResource};
 
 /// Lease 8, index 4, nonce 8 bytes, big-endian.
 pub(crate) const TOKEN_BYTES: usize = 20;
@@ -199,9 +199,9 @@ pub(crate) fn delivery(
     body: Body,
     resumed: bool,
 ) -> Outgoing {
-    let Body { published_at_ms, origin, attributes, payload } = body;
+    let Body { published_at_ms, told_at_ms, origin, attributes, payload } = body;
     let dead_letter = origin.map(|origin| Box::new(dead_letter(queue, source, *origin)));
-    Outgoing { queue, live: *live, resumed, published_at_ms, dead_letter, attributes, payload }
+    Outgoing { queue, live: *live, resumed, published_at_ms, told_at_ms, dead_letter, attributes, payload }
 }
 
 /// What to settle a delivery as.
@@ -242,10 +242,14 @@ pub(crate) fn settle_result(outcome: SettleOutcome, asked: SettleAction) -> Sett
     SettleResult { result: Some(result) }
 }
 
-/// The answer to one extension.
-pub(crate) fn extend_result(outcome: ExtendOutcome) -> ExtendResult {
+/// The answer to one extension, told now.
+pub(crate) fn extend_result(outcome: ExtendOutcome, now: Now) -> ExtendResult {
+    let mut lease_time_left = None;
     let result = match outcome {
-        ExtendOutcome::Extended(ms) => extend_result::Result::LeaseDeadline(timestamp(ms)),
+        ExtendOutcome::Extended(ms) => {
+            lease_time_left = Some(duration(now.left_ms(ms)));
+            extend_result::Result::LeaseDeadline(timestamp(now.told_ms(ms)))
+        }
         ExtendOutcome::TokenInvalid => extend_result::Result::Error(token_invalid().to_proto()),
         ExtendOutcome::AlreadySettled(_) | ExtendOutcome::LeaseLost => {
             extend_result::Result::Error(lease_lost().to_proto())
@@ -253,12 +257,13 @@ pub(crate) fn extend_result(outcome: ExtendOutcome) -> ExtendResult {
         ExtendOutcome::SettledByAnother => extend_result::Result::Error(settled_by_another().to_proto()),
         ExtendOutcome::MessagePurged => extend_result::Result::Error(message_purged().to_proto()),
     };
-    ExtendResult { result: Some(result) }
+    ExtendResult { result: Some(result), lease_time_left }
 }
 
 /// One extension of a frame that asks for what no lease can have.
 pub(crate) fn refused_extension(error: &ApiError) -> ExtendResult {
-    ExtendResult { result: Some(extend_result::Result::Error(error.to_proto())) }
+    let result = Some(extend_result::Result::Error(error.to_proto()));
+    ExtendResult { result, lease_time_left: None }
 }
 
 fn token_invalid() -> ApiError {

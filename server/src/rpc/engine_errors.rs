@@ -86,6 +86,13 @@ impl ApiError {
         Self::new(Code::NotFound, ErrorReason::QueueDeleted, text)
     }
 
+    /// Nothing of the department is read or changed.
+    pub(crate) fn set_aside() -> Self {
+        let text = "the department is set aside: its operators look at it, and nothing of it is read or changed until they open \
+                    it again";
+        Self::new(Code::FailedPrecondition, ErrorReason::DepartmentSetAside, text)
+    }
+
     /// The server is about to stop.
     pub(crate) fn draining() -> Self {
         let text = "the server is about to stop; connect again, it or another will answer";
@@ -140,6 +147,9 @@ impl From<Exceeded> for ApiError {
 
 impl From<Halt> for ApiError {
     fn from(halt: Halt) -> Self {
+        if let Halt::SetAside(_) = halt {
+            return Self::set_aside();
+        }
         tracing::error!(%halt, "a shard's state could not be read");
         ShardError::Halted(String::new()).into()
     }
@@ -158,6 +168,7 @@ impl From<DepartmentError> for ApiError {
                 ErrorReason::DepartmentClosed,
                 "the department is closed: it is no longer in the server's configuration",
             ),
+            DepartmentError::SetAside => Self::set_aside(),
         }
     }
 }

@@ -93,7 +93,7 @@ impl MessagesService {
             m.message_status(kv, id, sequence)
         };
         let status = self.context.shards.query(queue.department.shard, read).await??;
-        Ok(convert::message_status(at, &name, status.ok_or_else(denied)?))
+        Ok(convert::message_status(at, &name, status.ok_or_else(denied)?, self.context.clock.now()))
     }
 
     /// The name of the queue of this id, if the caller has a grant for it. The shard is asked only about queues that the
@@ -161,7 +161,8 @@ impl MessagesService {
                         && origin.is_some_and(|o| o.queue_id == queue.queue.0 && o.sequence == sequence)
                 })
             });
-            dead_letters.extend(wanted.map(|status| convert::message_status(found.at, &name, status)));
+            let now = self.context.clock.now();
+            dead_letters.extend(wanted.map(|status| convert::message_status(found.at, &name, status, now)));
         }
         let next_page_token = next.map(|at| BASE64_URL_SAFE_NO_PAD.encode(at.to_be_bytes()));
         Ok(ListDeadLettersResponse { dead_letters, next_page_token: next_page_token.unwrap_or_default() })

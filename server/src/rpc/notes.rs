@@ -1,7 +1,7 @@
 //! What handlers note of messages, a batch at a time: figures, records of access, and the spans of messages that are
 //! traced.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use posthouse_engine::outcome::{EntryResult, Published, SettleOutcome};
 use posthouse_proto::v1::SettleAction;
@@ -10,6 +10,7 @@ use super::{
     consume::Source, convert, outgoing::Outgoing, publish::Target, settlements::Decided, status::ApiError,
 };
 use crate::{
+    clock::Now,
     observe::{Action, Caller, Observer, Ranges, Record, TRACEPARENT, Telemetry, Waited},
     policy::{Check, Permit},
 };
@@ -62,20 +63,19 @@ fn record<'a, C: Check>(action: Action, method: &'a str, permit: &Permit<C>) -> 
 }
 
 /// Deliveries are about to leave.
-pub(crate) async fn delivered(observer: &Observer, source: &Source, deliveries: &[Outgoing]) {
-    count_deliveries(observer, source, deliveries);
+pub(crate) async fn delivered(observer: &Observer, source: &Source, deliveries: &[Outgoing], now: Now) {
+    count_deliveries(observer, source, deliveries, now);
     if let Some(telemetry) = &observer.telemetry {
-        deliveries.iter().for_each(|delivery| trace(telemetry, source, delivery));
+        deliveries.iter().for_each(|delivery| trace(telemetry, source, delivery, now));
     }
     if observer.access.keeps_messages() {
         record_deliveries(observer, source, deliveries).await;
     }
 }
 
-fn count_deliveries(observer: &Observer, source: &Source, deliveries: &[Outgoing]) {
+fn count_deliveries(observer: &Observer, source: &Source, deliveries: &[Outgoing], now: Now) {
     let messages = &observer.metrics.messages;
     let waiting = messages.waiting.local();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let (mut count, mut bytes, mut again, mut resumed) = (0, 0, 0, 0);
     for outgoing in deliveries {
         count += 1;
@@ -85,8 +85,7 @@ fn count_deliveries(observer: &Observer, source: &Source, deliveries: &[Outgoing
         } else if outgoing.live.item.attempt > 1 {
             again += 1;
         } else {
-            let published = Duration::from_millis(outgoing.published_at_ms);
-            waiting.observe(now.saturating_sub(published).as_secs_f64());
+            waiting.observe(Duration::from_millis(now.age_ms(outgoing.published_at_ms)).as_secs_f64());
         }
     }
     waiting.flush();
@@ -117,19 +116,21 @@ async fn record_deliveries(observer: &Observer, source: &Source, deliveries: &[O
 }
 
 /// The message's stay in the queue, if its producer's trace is sampled.
-fn trace(telemetry: &Telemetry, source: &Source, outgoing: &Outgoing) {
+fn trace(telemetry: &Telemetry, source: &Source, outgoing: &Outgoing, now: Now) {
     let Some(traceparent) = outgoing.attributes.get(TRACEPARENT).filter(|_| !outgoing.resumed) else {
         return;
     };
     let (queue, subscription) = (source.permit.queue().to_string(), source.permit.subscription());
+    // It has waited for as long as batches say, whatever the wall clock said when it was published.
+    let delivered = UNIX_EPOCH + Duration::from_millis(now.wall_ms);
     let waited = Waited {
         queue: &queue,
         subscription: subscription.map_or("", |subscription| subscription.as_str()),
         message_id: &convert::message_id(outgoing.queue, outgoing.live.item.sequence),
         attempt: outgoing.live.item.attempt,
         payload_bytes: outgoing.payload.len(),
-        published: UNIX_EPOCH + Duration::from_millis(outgoing.published_at_ms),
-        delivered: SystemTime::now(),
+        published: delivered - Duration::from_millis(now.age_ms(outgoing.published_at_ms)),
+        delivered,
     };
     telemetry.waited(traceparent, &waited);
 }

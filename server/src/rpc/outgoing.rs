@@ -14,7 +14,10 @@ use prost::encoding::{
     uint32, uint64,
 };
 
+use prost_types::{Duration, Timestamp};
+
 use super::convert;
+use crate::clock::Now;
 
 /// Field numbers of `DeliveryBatch`, `Delivery` and `Message`.
 const DELIVERIES: u32 = 1;
@@ -23,6 +26,7 @@ const MESSAGE: u32 = 2;
 const ATTEMPT: u32 = 3;
 const LEASE_DEADLINE: u32 = 4;
 const RESUMED: u32 = 5;
+const LEASE_TIME_LEFT: u32 = 6;
 const ID: u32 = 1;
 const SEQUENCE: u32 = 2;
 const PUBLISH_TIME: u32 = 3;
@@ -37,19 +41,22 @@ pub(crate) struct Outgoing {
     pub(crate) live: LiveDelivery,
     /// It is sent again to a resumed session.
     pub(crate) resumed: bool,
+    /// The time of the batch that published it: for how long it has waited.
     pub(crate) published_at_ms: u64,
+    /// What is told of that.
+    pub(crate) told_at_ms: u64,
     pub(crate) dead_letter: Option<Box<DeadLetter>>,
     pub(crate) attributes: BTreeMap<String, String>,
     pub(crate) payload: Bytes,
 }
 
 impl Outgoing {
-    /// As the schema has it.
-    pub(crate) fn whole(self) -> Delivery {
+    /// As the schema has it, told now.
+    pub(crate) fn whole(self, now: Now) -> Delivery {
         let message = Message {
             id: convert::message_id(self.queue, self.live.item.sequence),
             sequence: self.live.item.sequence,
-            publish_time: Some(convert::timestamp(self.published_at_ms)),
+            publish_time: Some(convert::timestamp(self.told_at_ms)),
             payload: self.payload,
             attributes: self.attributes.into_iter().collect(),
             dead_letter: self.dead_letter,
@@ -58,19 +65,22 @@ impl Outgoing {
             token: Bytes::copy_from_slice(&convert::token(&self.live)),
             message: Some(message),
             attempt: self.live.item.attempt,
-            lease_deadline: Some(convert::timestamp(self.live.deadline_ms)),
+            lease_deadline: Some(convert::timestamp(now.told_ms(self.live.deadline_ms))),
             resumed: self.resumed,
+            lease_time_left: Some(convert::duration(now.left_ms(self.live.deadline_ms))),
         }
     }
 
-    /// Bytes of the delivery on the wire.
-    pub(crate) fn encoded_len(&self) -> usize {
-        let deadline = message::encoded_len(LEASE_DEADLINE, &convert::timestamp(self.live.deadline_ms));
-        let published = message::encoded_len(PUBLISH_TIME, &convert::timestamp(self.published_at_ms));
+    /// Bytes of the delivery on the wire, if it is told now.
+    pub(crate) fn encoded_len(&self, now: Now) -> usize {
+        let (told, left) = deadline(now, self.live.deadline_ms);
+        let deadline =
+            message::encoded_len(LEASE_DEADLINE, &told) + message::encoded_len(LEASE_TIME_LEFT, &left);
+        let published = message::encoded_len(PUBLISH_TIME, &convert::timestamp(self.told_at_ms));
         self.lease_len(deadline) + field_len(MESSAGE, self.message_len(published))
     }
 
-    /// Of all but its message; the deadline takes so many.
+    /// Of all but its message; the deadline and the time left take so many.
     fn lease_len(&self, deadline: usize) -> usize {
         let item = &self.live.item;
         field_len(TOKEN, convert::TOKEN_BYTES)
@@ -93,8 +103,15 @@ impl Outgoing {
     /// All but the payload, which comes last. Fields may stand in any order.
     fn put_head(&self, times: &mut Times, head: &mut Vec<u8>) {
         let item = &self.live.item;
-        let deadline = times.deadline.encoded(self.live.deadline_ms);
-        let published = times.published.encoded(self.published_at_ms);
+        let now = times.now;
+        let deadline = times.deadline.encoded(self.live.deadline_ms, |ms, buf| {
+            let (told, left) = deadline(now, ms);
+            message::encode(LEASE_DEADLINE, &told, buf);
+            message::encode(LEASE_TIME_LEFT, &left, buf);
+        });
+        let published = times.published.encoded(self.told_at_ms, |ms, buf| {
+            message::encode(PUBLISH_TIME, &convert::timestamp(ms), buf);
+        });
         let message_len = self.message_len(published.len());
         begin(DELIVERIES, self.lease_len(deadline.len()) + field_len(MESSAGE, message_len), head);
         begin(TOKEN, convert::TOKEN_BYTES, head);
@@ -124,40 +141,45 @@ impl Outgoing {
     }
 }
 
+/// When a lease ends, and how long it is until then.
+fn deadline(now: Now, deadline_ms: u64) -> (Timestamp, Duration) {
+    (convert::timestamp(now.told_ms(deadline_ms)), convert::duration(now.left_ms(deadline_ms)))
+}
+
 /// The times of the delivery before: those of one batch mostly have the same.
 struct Times {
+    now: Now,
     deadline: Time,
     published: Time,
 }
 
-/// A time as a field.
+/// What is told of a time, as fields.
+#[derive(Default)]
 struct Time {
-    field: u32,
     ms: Option<u64>,
     encoded: Vec<u8>,
 }
 
 impl Times {
-    fn new() -> Self {
-        let time = |field| Time { field, ms: None, encoded: Vec::new() };
-        Self { deadline: time(LEASE_DEADLINE), published: time(PUBLISH_TIME) }
+    fn at(now: Now) -> Self {
+        Self { now, deadline: Time::default(), published: Time::default() }
     }
 }
 
 impl Time {
-    fn encoded(&mut self, ms: u64) -> &[u8] {
+    fn encoded(&mut self, ms: u64, encode: impl FnOnce(u64, &mut Vec<u8>)) -> &[u8] {
         if self.ms != Some(ms) {
             self.encoded.clear();
-            message::encode(self.field, &convert::timestamp(ms), &mut self.encoded);
+            encode(ms, &mut self.encoded);
             self.ms = Some(ms);
         }
         &self.encoded
     }
 }
 
-/// The frame of these deliveries.
-pub(crate) fn batch(deliveries: Vec<Outgoing>) -> DeliveryBatch {
-    let mut times = Times::new();
+/// The frame of these deliveries, told now.
+pub(crate) fn batch(deliveries: Vec<Outgoing>, now: Now) -> DeliveryBatch {
+    let mut times = Times::at(now);
     let mut encoded = EncodedDeliveries::with_capacity(deliveries.len(), deliveries.len() * HEAD_BYTES);
     for outgoing in deliveries {
         encoded.push(|head| {
@@ -169,7 +191,7 @@ pub(crate) fn batch(deliveries: Vec<Outgoing>) -> DeliveryBatch {
 }
 
 /// About what a delivery without attributes takes beside its payload.
-const HEAD_BYTES: usize = 128;
+const HEAD_BYTES: usize = 144;
 
 fn begin(field: u32, length: usize, buf: &mut Vec<u8>) {
     encode_key(field, WireType::LengthDelimited, buf);
@@ -196,7 +218,7 @@ mod tests {
         fn outgoing()(
             (department, queue, lease, nonce) in any::<(u32, u32, u64, u64)>(),
             (index, sequence, attempt) in (any::<u32>(), small_u64(), small_u64()),
-            (deadline_ms, published_at_ms, resumed) in (time(), time(), any::<bool>()),
+            (deadline_ms, told_at_ms, resumed) in (time(), time(), any::<bool>()),
             attributes in prop::collection::btree_map(".{0,10}", ".{0,10}", 0..4),
             dead in prop::option::of(".{0,10}"),
             payload in prop::collection::vec(any::<u8>(), 0..300),
@@ -206,7 +228,8 @@ mod tests {
                 queue: QueueRef { department: DepartmentId(department), queue: QueueId(queue) },
                 live: LiveDelivery { lease: LeaseId(lease), nonce, deadline_ms, item },
                 resumed,
-                published_at_ms,
+                published_at_ms: 0,
+                told_at_ms,
                 dead_letter: dead.map(|source_queue| Box::new(DeadLetter { source_queue, ..DeadLetter::default() })),
                 attributes,
                 payload: payload.into(),
@@ -225,15 +248,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn who_decodes_a_frame_finds_the_deliveries(outgoing in prop::collection::vec(outgoing(), 0..5)) {
+        fn who_decodes_a_frame_finds_the_deliveries(
+            outgoing in prop::collection::vec(outgoing(), 0..5),
+            (stamp_ms, wall_ms) in (time(), time()),
+        ) {
+            let now = Now::at(stamp_ms, wall_ms);
             for one in &outgoing {
                 let mut head = Vec::new();
-                one.put_head(&mut Times::new(), &mut head);
-                prop_assert_eq!(head.len() + one.payload.len(), field_len(DELIVERIES, one.encoded_len()));
+                one.put_head(&mut Times::at(now), &mut head);
+                prop_assert_eq!(head.len() + one.payload.len(), field_len(DELIVERIES, one.encoded_len(now)));
             }
-            let lengths: Vec<_> = outgoing.iter().map(Outgoing::encoded_len).collect();
-            let frame = ConsumeResponse { frame: Some(Frame::Deliveries(batch(outgoing.clone()))) };
-            let expected: Vec<_> = outgoing.into_iter().map(Outgoing::whole).collect();
+            let lengths: Vec<_> = outgoing.iter().map(|one| one.encoded_len(now)).collect();
+            let frame = ConsumeResponse { frame: Some(Frame::Deliveries(batch(outgoing.clone(), now))) };
+            let expected: Vec<_> = outgoing.into_iter().map(|one| one.whole(now)).collect();
             prop_assert_eq!(lengths, expected.iter().map(prost::Message::encoded_len).collect::<Vec<_>>());
             let bytes = frame.encode_to_vec();
             prop_assert_eq!(bytes.len(), frame.encoded_len());

@@ -17,7 +17,7 @@ use posthouse_proto::v1::{
 use tonic::{Request, Response, Status};
 
 use super::{
-    context::{Context, Department, admission, now_ms, queue_name, queue_not_found},
+    context::{Context, Department, admission, queue_name, queue_not_found},
     convert,
     queue_settings::{DEAD_LETTER_FIELD, dead_letter_queue, merge, settings},
     requests,
@@ -107,7 +107,7 @@ impl QueuesService {
         let at = SubscriptionRef { queue: found.at, subscription: DEFAULT_SUBSCRIPTION };
         let stats = self.context.shards.query(found.department.shard, move |m, kv| m.stats(kv, at)).await??;
         let mut queue = convert::queue(permit.queue(), &found.view);
-        queue.stats = Some(convert::stats(&stats.unwrap_or_default(), now_ms()));
+        queue.stats = Some(convert::stats(&stats.unwrap_or_default(), self.context.clock.now()));
         Ok(queue)
     }
 }

@@ -11,6 +11,7 @@ use super::{
     outgoing::Outgoing, status::ApiError,
 };
 use crate::{
+    clock::Now,
     dispatch::{Credit, Leased, SessionEvent, SessionOpen},
     door::OnceTaken,
     limits,
@@ -66,13 +67,15 @@ pub(crate) async fn receive(
     let granted = granted(&mut told, until, wait_ms == 0).await?;
     source.permit.check_again(super::context::now())?;
     let mut deliveries = deliveries(context, &source, &granted).await?;
-    let rest = deliveries.split_off(fitting(&deliveries));
+    let now = context.clock.now();
+    let rest = deliveries.split_off(fitting(&deliveries, now));
     session.stop(rest.iter().map(|delivery| delivery.live).collect());
-    notes::delivered(&context.observer, &source, &deliveries).await;
+    notes::delivered(&context.observer, &source, &deliveries, now).await;
     // Reading, and recording, take their time.
     deadline.map_or(Ok(()), Deadline::check)?;
     let taken = OnceTaken::message(|| session.close_keeping_leases());
-    Ok((deliveries.into_iter().map(Outgoing::whole).collect(), Some(taken)))
+    let now = context.clock.now();
+    Ok((deliveries.into_iter().map(|delivery| delivery.whole(now)).collect(), Some(taken)))
 }
 
 /// How long messages may be leased to a call.
@@ -122,10 +125,10 @@ async fn first_grant(
 }
 
 /// How many deliveries an answer takes: attributes count as well as payloads, and clients refuse what is larger.
-fn fitting(deliveries: &[Outgoing]) -> usize {
+fn fitting(deliveries: &[Outgoing], now: Now) -> usize {
     let mut bytes = 0;
     let fits = |delivery: &&Outgoing| {
-        bytes += delivery.encoded_len() + FRAMING_BYTES;
+        bytes += delivery.encoded_len(now) + FRAMING_BYTES;
         bytes <= limits::MAX_FRAME_BYTES
     };
     deliveries.iter().take_while(fits).count().max(1).min(deliveries.len())

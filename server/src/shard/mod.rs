@@ -6,6 +6,7 @@
 //! node runs the path a cluster runs, and every restart replays it.
 
 mod error;
+mod halted;
 mod pending;
 mod replica;
 mod start;
@@ -30,6 +31,7 @@ use crate::{
 };
 
 pub use error::ShardError;
+pub(crate) use halted::{Blame, HaltedBy, Stop, guarded, hex};
 pub(crate) use pending::{Reply, decode_batch, proposal_prefix};
 pub(crate) use start::StartShard;
 pub(crate) use worker::{Context as WorkerContext, WorkerStart, start_workers};

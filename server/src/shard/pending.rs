@@ -16,7 +16,10 @@ use prost::Message as _;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::ShardError;
-use crate::dispatch::{GrantTag, ReturnTag};
+use crate::{
+    clock::Now,
+    dispatch::{GrantTag, ReturnTag},
+};
 
 /// A log entry begins with its proposal's id, so that its proposer finds its callers without decoding it.
 pub(crate) const PREFIX_BYTES: usize = 8;
@@ -114,7 +117,7 @@ impl Pending {
     pub(crate) fn next_batch(
         &mut self,
         shard: ShardId,
-        now_ms: u64,
+        now: Now,
         proposal_id: u64,
     ) -> Option<(InFlight, Vec<u8>)> {
         let (mut commands, mut replies, mut bytes) = (Vec::new(), Vec::new(), 0);
@@ -135,10 +138,10 @@ impl Pending {
         let batch = Batch {
             shard: u32::from(shard.0),
             machine_version: MACHINE_VERSION,
-            now_ms,
+            now_ms: now.stamp_ms,
             commands,
             proposal_id,
-            wall_ms: now_ms,
+            wall_ms: now.wall_ms,
         };
         let mut data = Vec::with_capacity(PREFIX_BYTES + batch.encoded_len());
         data.extend_from_slice(&proposal_id.to_be_bytes());

@@ -21,8 +21,8 @@ use tracing::error;
 
 use super::{
     Query, Reply, ShardError, StartShard,
+    halted::{HaltedBy, Stop, guarded},
     pending::{InFlight, Pending, decode_batch, proposal_prefix},
-    start::{guarded, undecodable},
     worker::Context,
 };
 use crate::{
@@ -79,7 +79,7 @@ impl Replica {
             advance_from_ms: 0,
         };
         match halted {
-            Some(why) => replica.halt(why),
+            Some(by) => replica.halt_by(&by),
             None => replica.read_deadline(context),
         }
         replica.propose(Command::LeaderStarted(LeaderStarted {}), Reply::Nobody);
@@ -124,7 +124,8 @@ impl Replica {
         if self.halted.is_some() {
             return;
         }
-        let now_ms = context.clock.now_ms();
+        let now = context.clock.now();
+        let now_ms = now.stamp_ms;
         if self.deadline_ms().is_some_and(|due| due <= now_ms) && !context.clock.expiry_halted() {
             // The timer known here may have been deleted since.
             self.read_deadline(context);
@@ -134,11 +135,11 @@ impl Replica {
                 self.pending.push(Command::Advance(Advance { max: ADVANCE_MAX }), Reply::Advance);
             }
         }
-        if let Err(why) = guarded(|| self.pick(context)) {
-            return self.halt(why);
+        if let Err(stop) = guarded(|| self.pick(context)) {
+            return self.halt(stop.to_string());
         }
         while let Some((in_flight, data)) =
-            self.pending.next_batch(self.shard, now_ms, context.next_proposal_id())
+            self.pending.next_batch(self.shard, now, context.next_proposal_id())
         {
             let id = in_flight.proposal_id;
             let more = !self.in_flight.is_empty() || !self.pending.is_empty();
@@ -194,22 +195,21 @@ impl Replica {
             return;
         }
         let own = self.in_flight.front().is_some_and(|f| f.proposal_id == proposal_prefix(&entry.data));
-        let (batch, replies) = match self.in_flight.pop_front_if(|_| own) {
+        let (decoded, replies) = match self.in_flight.pop_front_if(|_| own) {
             Some(in_flight) => {
                 let shard = &self.observer.metrics.shard;
                 observe(&shard.commit, in_flight.proposed_at.elapsed());
                 shard.commands.observe(in_flight.replies.len() as f64);
-                (in_flight.batch, in_flight.replies)
+                (Ok(in_flight.batch), in_flight.replies)
             }
-            None => match decode_batch(entry.data) {
-                Ok(batch) => (batch, Vec::new()),
-                Err(why) => return self.halt(undecodable(entry.index, &why)),
-            },
+            None => (decode_batch(entry.data.clone()), Vec::new()),
         };
-        match self.apply(context, entry.index, batch) {
-            Err(why) => {
+        let decoded = decoded.map_err(|why| Stop::Undecodable(why.to_string()));
+        match decoded.and_then(|batch| self.apply(context, entry.index, batch)) {
+            Err(stop) => {
+                let why = stop.to_string();
                 replies.into_iter().for_each(|reply| answer(reply, Err(ShardError::Halted(why.clone()))));
-                self.halt(why);
+                self.halt_by(&HaltedBy::new(&entry, stop));
             }
             Ok((outcomes, advanced)) => {
                 let mut outcomes = outcomes.into_iter();
@@ -231,8 +231,8 @@ impl Replica {
             return drop(open.events.send(SessionEvent::Halted));
         }
         let (dispatch, machine) = (&mut self.dispatch, &mut self.machine);
-        if let Err(why) = guarded(|| dispatch.open(open, machine, &*context.store)) {
-            self.halt(why);
+        if let Err(stop) = guarded(|| dispatch.open(open, machine, &*context.store)) {
+            self.halt(stop.to_string());
         }
     }
 
@@ -255,7 +255,7 @@ impl Replica {
         }
     }
 
-    fn apply(&mut self, context: &Context, index: u64, batch: Batch) -> Result<(Vec<Outcome>, bool), String> {
+    fn apply(&mut self, context: &Context, index: u64, batch: Batch) -> Result<(Vec<Outcome>, bool), Stop> {
         let machine = &mut self.machine;
         let begun = Instant::now();
         let applied = guarded(|| machine.apply(&*context.store, index, batch))?;
@@ -317,12 +317,23 @@ impl Replica {
         }
     }
 
-    /// This shard takes nothing more; the rest of the node goes on.
+    /// An entry of its log has halted this shard.
+    fn halt_by(&mut self, by: &HaltedBy) {
+        by.tell(self.shard);
+        self.stop(by.stop.to_string());
+    }
+
+    /// Something else has.
     fn halt(&mut self, why: String) {
         error!(
             shard = self.shard.0,
             why, "shard halted: it takes no more commands until the server is restarted"
         );
+        self.stop(why);
+    }
+
+    /// This shard takes nothing more; the rest of the node goes on.
+    fn stop(&mut self, why: String) {
         for in_flight in std::mem::take(&mut self.in_flight) {
             in_flight
                 .replies

@@ -143,7 +143,9 @@ pub(super) fn has_rows(path: &Path) -> Result<bool, StoreOpenError> {
 pub(super) fn judge(path: &Path, source: rocksdb::Error) -> StoreOpenError {
     let path = path.to_path_buf();
     let said = source.as_ref();
-    if said.contains("LOCK") && source.kind() == rocksdb::ErrorKind::IOError {
+    // Not when the lock's file cannot be opened, on a disk that is only read for example.
+    let is_held = said.contains("While lock file") || said.contains("lock hold by current process");
+    if is_held && source.kind() == rocksdb::ErrorKind::IOError {
         return StoreOpenError::InUse { path };
     }
     let missing_file = source.kind() == rocksdb::ErrorKind::IOError && said.contains("No such file");

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use super::lock::lock_patiently;
 
 /// The newest format of the data folder this code reads, and the one it writes. Since 2, bodies stand in packs; since 3,
-/// producer sessions have the runs of what they were refused; since 4, requests are remembered, and leases end by a purge.
+/// producer sessions have the runs of what they were refused; since 4, requests are remembered, leases end by a purge, what is told
+/// of times stands beside them, and departments may be set aside.
 const FORMAT: u32 = 4;
 const NODE: &str = "NODE";
 const LOCK: &str = "LOCK";
@@ -169,6 +170,18 @@ impl DataDir {
             return Err(DataDirError::LogMissing { path: path.join(LOG) });
         }
         Ok(Self { path: path.into(), node, _lock: lock })
+    }
+
+    /// Takes a folder that was inspected for writing, too: it has a lock from now on, and says that it has the newest format.
+    ///
+    /// # Errors
+    /// When the lock or the NODE file cannot be written, or a server has begun on a folder that had no lock.
+    pub fn claim(&mut self) -> Result<(), DataDirError> {
+        if self._lock.is_none() {
+            self._lock = Some(lock(&self.path)?);
+        }
+        self.node = renewed(&self.path, self.node)?;
+        Ok(())
     }
 
     /// Remembers that the log has begun: from now on a folder without one is refused.

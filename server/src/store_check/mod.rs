@@ -65,7 +65,7 @@ pub fn check_store(
     let shards = rows::shards(&data, &store, &catalogue, &rows, options.max_rows, step, &mut report);
     step("the store against the log");
     match log {
-        Some(log) => report.parts.push(rows::against_log(&log, &catalogue, &shards)),
+        Some(log) => report.parts.push(rows::against_log(dir, &log, &store, &catalogue, &shards)),
         None => report.parts.push(Part::skipped("store and log", "the log cannot be read")),
     }
     Ok(report)

@@ -1,6 +1,10 @@
 //! The rows of the catalogue and of each shard.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use posthouse_engine::{
     catalogue::CatalogueMachine, check::check, ids::ShardId, kv::Family, machine::ShardMachine,
@@ -8,8 +12,10 @@ use posthouse_engine::{
 
 use super::report::{Part, Problem, StoreReport};
 use crate::{
-    log::{GroupId, OpenLog, ReplayError},
-    shard::decode_batch,
+    log::{GroupId, OpenLog},
+    observe::utc,
+    set_aside::{Ended, Rehearsal},
+    shard::{Blame, HaltedBy, hex},
     store::{DataDir, Store},
 };
 
@@ -95,6 +101,7 @@ pub(super) fn shards(
             whole.problems.push(Problem::fault(format!("shard {}: {left} more of the same sort", shard.0)));
         }
     }
+    note_set_aside(store, catalogue, &mut whole);
     whole.seen = format!("shards: {}, rows that agree: {checked}", data.shards());
     if !whole.problems.is_empty() {
         whole.seen = format!("shards: {}, rows: {checked}", data.shards());
@@ -109,9 +116,37 @@ pub(super) fn shards(
     applied
 }
 
-/// What the store has applied lies within the log, and what it has not yet can be decoded.
+/// Which departments are set aside, and why.
+fn note_set_aside(store: &Store, catalogue: &CatalogueMachine, part: &mut Part) {
+    let view = catalogue.view();
+    for department in &view.departments {
+        let mark = match ShardMachine::set_aside(store, department.id) {
+            Ok(None) => continue,
+            Ok(Some(mark)) => mark,
+            Err(halt) => return part.problems.push(Problem::fault(halt.to_string())),
+        };
+        let tenant = view.tenants.iter().find(|tenant| tenant.id == department.tenant);
+        let tenant = tenant.map_or("", |tenant| &tenant.name);
+        part.notes.push(format!(
+            "tenants/{tenant}/departments/{} is set aside: entry {} of shard {}, digest {}, was skipped at {} by {}: {}; \
+             `posthouse store reopen {tenant}/{}` opens it again",
+            department.name,
+            mark.index,
+            department.shard.0,
+            hex(&mark.digest),
+            utc(UNIX_EPOCH + Duration::from_millis(mark.at_ms)),
+            mark.by,
+            mark.why,
+            department.name,
+        ));
+    }
+}
+
+/// What the store has applied lies within the log, and what it has not yet can be applied.
 pub(super) fn against_log(
+    dir: &Path,
     log: &OpenLog,
+    store: &Store,
     catalogue: &CatalogueMachine,
     shards: &BTreeMap<ShardId, u64>,
 ) -> Part {
@@ -123,20 +158,21 @@ pub(super) fn against_log(
         part.problems.push(Problem::advised(&error));
         return part;
     }
-    let mut waiting = 0_u64;
-    for shard in shards.keys() {
-        let group = GroupId(shard.0);
-        let after = applied.get(&group).copied().unwrap_or_default();
-        let read = log.replay(group, after, &mut |entry| {
-            waiting += 1;
-            decode_batch(entry.data).map(drop).map_err(|why| (entry.index, why))
-        });
-        match read {
-            Ok(()) => {}
-            Err(ReplayError::Read(error)) => part.problems.push(Problem::advised(&error)),
-            Err(ReplayError::Apply((index, why))) => part
-                .problems
-                .push(Problem::fault(format!("entry {index} of {group} cannot be decoded: {why}"))),
+    let (mut waiting, groups) = (0_u64, log.groups());
+    for (shard, applied) in shards {
+        let last = groups.get(&GroupId(shard.0)).map_or(0, |(_, last)| *last);
+        waiting += last.saturating_sub(*applied);
+        let ran = match Rehearsal::begin(*shard, store) {
+            Ok(mut rehearsal) => rehearsal.run(log, last),
+            Err(halt) => {
+                part.problems.push(Problem::fault(format!("shard {}: {halt}", shard.0)));
+                continue;
+            }
+        };
+        match ran {
+            Ok(Ended::Applied) => {}
+            Ok(Ended::Halted(by, _)) => part.problems.push(halted(dir, *shard, &by)),
+            Err(error) => part.problems.push(Problem::advised(&error)),
         }
     }
     part.seen = "the store lies within the log".to_owned();
@@ -146,4 +182,21 @@ pub(super) fn against_log(
         ));
     }
     part
+}
+
+/// A shard that a start halts, and what can be done.
+fn halted(dir: &Path, shard: ShardId, by: &HaltedBy) -> Problem {
+    let (number, HaltedBy { index, stop, .. }) = (shard.0, by);
+    let digest = hex(&by.digest);
+    let what = format!("shard {number} halts at entry {index} of its log, digest {digest}: {stop}");
+    let next = match stop.blame() {
+        Blame::Entry => format!(
+            "keep a copy of the data folder and report this; to go on without the entry, with the department that it names set \
+             aside: posthouse store skip {number} {index} --digest {digest} --reason WHY --data-dir {}",
+            dir.display()
+        ),
+        Blame::Program => "start the version that wrote the entry, or a newer one".to_owned(),
+        Blame::Rows => return Problem::damage(what),
+    };
+    Problem { what, next }
 }

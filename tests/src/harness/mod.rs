@@ -4,6 +4,7 @@ pub mod binaries;
 pub mod cli;
 pub mod collector;
 pub mod http2;
+pub mod log;
 pub mod probe;
 pub mod proxy;
 pub mod publishing;

@@ -1,36 +1,47 @@
-//! A wall clock that is a year ahead, at the start or all of a sudden.
+//! A wall clock that is wrong: a year ahead, at the start or all of a sudden; and one that is set right.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use posthouse_proto::v1::{GetQueueRequest, SettleAction};
-use posthouse_tests::harness::scene::{LONG, Scene, settlement, text};
+use posthouse_proto::v1::publish_stream_response::{Results, batch_result::Outcome};
+use posthouse_proto::v1::{Delivery, GetQueueRequest, MessageState, SettleAction};
+use posthouse_tests::harness::probe;
+use posthouse_tests::harness::publishing::{PublishStream, batch, open};
+use posthouse_tests::harness::scene::{LONG, SHORT, Scene, message, settlement, text};
 use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::CIVIL;
+use posthouse_tests::harness::site::{CIVIL, Credentials, Site};
 use posthouse_tests::harness::wire::Caller;
 use posthouse_tests::harness::{binaries, eventually};
 
-const YEAR: u64 = 365 * 24 * 3600;
+const YEAR: i64 = 365 * 24 * 3600;
+const FIFTY_MINUTES: i64 = 50 * 60;
 
-/// The command of a server whose clock is wrong, in this way.
-fn wrong(scene: &Scene, ways: &[(&str, &str)], flags: &[&str]) -> Command {
+/// The command of a server whose clock is ahead by so many seconds, in this way.
+fn wrong(site: &Site, ahead: i64, ways: &[(&str, &Path)], flags: &[&str]) -> Command {
     let mut command = Command::new(binaries::posthouse());
-    command.arg("serve").arg("--config").arg(scene.site.config()).args(flags);
-    command.env("LD_PRELOAD", binaries::powercut_library()).env("POSTHOUSE_CLOCK_AHEAD", YEAR.to_string());
+    command.arg("serve").arg("--config").arg(site.config()).args(flags);
+    command.env("LD_PRELOAD", binaries::powercut_library()).env("POSTHOUSE_CLOCK_AHEAD", ahead.to_string());
     command.envs(ways.iter().copied());
     command
 }
 
+/// A token that is good by a clock which is ahead by so many seconds.
+fn token(site: &Site, credentials: &Credentials, ahead: i64) -> String {
+    let mut claims = site.claims(CIVIL, &credentials.certificate);
+    claims.iat = claims.iat.saturating_add_signed(ahead);
+    claims.exp = claims.exp.saturating_add_signed(ahead);
+    site.mint(CIVIL, &claims)
+}
+
 /// The caller with a token that is good in a year.
 fn later(scene: &Scene, caller: &Caller) -> Caller {
-    let mut claims = scene.site.claims(CIVIL, &scene.credentials.certificate);
-    claims.iat += YEAR;
-    claims.exp += YEAR;
-    caller.with_token(Some(&scene.site.mint(CIVIL, &claims)))
+    caller.with_token(Some(&token(&scene.site, &scene.credentials, YEAR)))
 }
 
 async fn restart(scene: &mut Scene, flags: &[&str]) {
     scene.server.kill();
-    scene.server = Server::run(&scene.site, wrong(scene, &[], flags));
+    scene.server = Server::run(&scene.site, wrong(&scene.site, YEAR, &[], flags));
     scene.server.ready(&scene.site).await;
     let caller = Caller::connect(&scene.site, &scene.credentials).await;
     scene.caller = later(scene, &caller);
@@ -68,7 +79,7 @@ async fn in_a_running_server_ends_tokens_and_no_leases() {
     scene.publish(&queue, &["a"]).await;
     scene.server.kill();
     let jump = scene.site.path("jump");
-    let command = wrong(&scene, &[("POSTHOUSE_CLOCK_JUMPS_WITH", jump.to_str().unwrap())], &[]);
+    let command = wrong(&scene.site, YEAR, &[("POSTHOUSE_CLOCK_JUMPS_WITH", &jump)], &[]);
     scene.server = Server::run(&scene.site, command);
     scene.server.ready(&scene.site).await;
     scene.caller = Caller::connect(&scene.site, &scene.credentials).await;
@@ -89,4 +100,168 @@ async fn in_a_running_server_ends_tokens_and_no_leases() {
     );
     scene.settled(&queue, settlement(&leased, SettleAction::Ack)).await;
     assert_eq!(scene.publish(&queue, &["b"]).await, [2]);
+}
+
+/// A server that has begun under a clock which is ahead by so many seconds, and what sets the clock right.
+async fn begun_wrong(ahead: i64) -> (Scene, PathBuf) {
+    let site = Site::new();
+    let credentials = site.credentials(CIVIL);
+    let right = site.path("right");
+    let command = wrong(&site, ahead, &[("POSTHOUSE_CLOCK_RIGHT_WITH", &right)], &[]);
+    let mut server = Server::run(&site, command);
+    server.ready(&site).await;
+    let caller =
+        Caller::connect(&site, &credentials).await.with_token(Some(&token(&site, &credentials, ahead)));
+    (Scene { site, server, caller, credentials }, right)
+}
+
+fn now_ms() -> i64 {
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
+}
+
+fn time_ms(time: Option<prost_types::Timestamp>) -> i64 {
+    let time = time.expect("a time is told");
+    time.seconds * 1_000 + i64::from(time.nanos) / 1_000_000
+}
+
+fn left_ms(left: Option<prost_types::Duration>) -> i64 {
+    let left = left.expect("a time left is told");
+    left.seconds * 1_000 + i64::from(left.nanos) / 1_000_000
+}
+
+#[track_caller]
+fn is_within_a_second(told: i64, right: i64) {
+    assert!((told - right).abs() <= 1_000, "told is {told}, {} ms from {right}", told - right);
+}
+
+/// A deadline and a time left that are told of a lease of ten minutes, granted at that moment.
+#[track_caller]
+fn is_right(deadline: Option<prost_types::Timestamp>, left: Option<prost_types::Duration>, granted: Instant) {
+    let left = left_ms(left);
+    is_within_a_second(time_ms(deadline), now_ms() + left);
+    let ten_minutes = i64::try_from((LONG - granted.elapsed()).as_millis()).unwrap();
+    // The server's time may go faster or slower by a hundredth while it is drawn to its wall clock.
+    assert!(
+        (ten_minutes - 8_000..=ten_minutes + 8_000).contains(&left),
+        "{left} ms are left of {ten_minutes}"
+    );
+}
+
+/// When a message that is published now is told to be published.
+async fn published_now(scene: &Scene, queue: &str, text: &str) -> i64 {
+    let mut stream = PublishStream::open(&scene.caller, open(queue, None)).await;
+    match stream.publish(batch(1, vec![message(text)])).await.outcome {
+        Some(Outcome::Results(Results { all_stored: Some(stored), .. })) => time_ms(stored.publish_time),
+        other => panic!("not stored: {other:?}"),
+    }
+}
+
+fn published(delivery: &Delivery) -> i64 {
+    time_ms(delivery.message.as_ref().unwrap().publish_time)
+}
+
+fn id(delivery: &Delivery) -> &str {
+    &delivery.message.as_ref().unwrap().id
+}
+
+/// What is told is right within a second, at once; what goes by time goes on as if nothing had happened.
+async fn goes_on_as_if_nothing_had_happened(ahead: i64) {
+    let (mut scene, right) = begun_wrong(ahead).await;
+    let begun = Instant::now();
+    let queue = scene.plain_queue("q").await;
+    let under_wrong = now_ms() + ahead * 1_000;
+    scene.publish(&queue, &["a", "b"]).await;
+    let (a, granted_a) = (scene.receive(&queue, 1, LONG).await.remove(0), Instant::now());
+    is_within_a_second(published(&a), under_wrong);
+    is_within_a_second(time_ms(a.lease_deadline), now_ms() + ahead * 1_000 + left_ms(a.lease_time_left));
+
+    std::fs::write(right, "").unwrap();
+    scene.caller = scene.caller.with_token(Some(&scene.credentials.token));
+    let found = scene.find(id(&a)).await;
+    assert_eq!(found.state(), MessageState::Leased);
+    is_right(found.lease_deadline, found.lease_time_left, granted_a);
+    is_within_a_second(published_now(&scene, &queue, "c").await, now_ms());
+    let (b, granted_b) = (scene.receive(&queue, 1, LONG).await.remove(0), Instant::now());
+    assert_eq!(text(&b), "b");
+    is_right(b.lease_deadline, b.lease_time_left, granted_b);
+    // It was stored under the wrong clock, and stays as it was stamped.
+    is_within_a_second(published(&b), under_wrong);
+    scene.settled(&queue, settlement(&a, SettleAction::Ack)).await;
+
+    // A lease ends, and not before it was told to.
+    let c = scene.receive_one(&queue, 2 * SHORT).await;
+    let told = time_ms(c.lease_deadline);
+    let again = eventually("the end of a lease", async || scene.receive_now(&queue, 10).await.pop()).await;
+    assert!(text(&again) == "c" && now_ms() + 50 >= told, "{} ms early", told - now_ms());
+    scene.settled(&queue, settlement(&again, SettleAction::Ack)).await;
+
+    let stats = scene.stats(&queue).await;
+    is_within_a_second(time_ms(stats.as_of), now_ms());
+    is_within_a_second(time_ms(stats.last_ack_time), now_ms());
+    let most = i64::try_from(3 * begun.elapsed().as_millis()).unwrap() + 1_000;
+    for (what, sum) in [
+        ("waiting", stats.waiting_time_sum),
+        ("processing", stats.processing_time_sum),
+        ("oldest", stats.oldest_unsettled_age),
+    ] {
+        assert!(
+            (0..=most).contains(&left_ms(sum)),
+            "{what}: {sum:?}, and no more than {most} ms have passed"
+        );
+    }
+    watched(&scene, ahead, begun).await;
+
+    // A start between. Leases that are held stay so, and are told by the clock as it is now.
+    scene.crash().await;
+    let found = scene.find(id(&b)).await;
+    assert_eq!(found.state(), MessageState::Leased, "a lease of ten minutes has ended within seconds");
+    is_right(found.lease_deadline, found.lease_time_left, granted_b);
+    assert!(scene.receive_now(&queue, 10).await.is_empty());
+    scene.settled(&queue, settlement(&b, SettleAction::Ack)).await;
+    is_within_a_second(published_now(&scene, &queue, "d").await, now_ms());
+}
+
+/// What operators see of it.
+async fn watched(scene: &Scene, ahead: i64, begun: Instant) {
+    let metrics = probe::scrape(scene.site.management()).await;
+    let waited = probe::value(&metrics, "posthouse_message_waiting_seconds_sum");
+    assert!(waited <= 3.0 * begun.elapsed().as_secs_f64(), "{waited} s");
+    let difference = probe::value(&metrics, "posthouse_clock_wall_ahead_seconds");
+    assert!((difference + ahead as f64).abs() < 5.0, "{difference}");
+    let way = if ahead > 0 { "behind the time of batches" } else { "ahead of the time of batches" };
+    let ready = probe::get(scene.site.management(), "/readyz").await.unwrap();
+    assert!(
+        ready.status == 200 && ready.body.contains("clock: the wall clock is ") && ready.body.contains(way)
+    );
+    eventually("the warning", async || {
+        scene.server.log().contains("the wall clock and the time of batches differ").then_some(())
+    })
+    .await;
+    assert_eq!(scene.server.log().matches("time of batches differ").count(), 1, "{}", scene.server.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ahead_and_set_right_tells_right_times_at_once_and_ends_nothing_early() {
+    goes_on_as_if_nothing_had_happened(FIFTY_MINUTES).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_and_set_right_tells_right_times_at_once_and_ends_nothing_early() {
+    goes_on_as_if_nothing_had_happened(-FIFTY_MINUTES).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ahead_and_set_right_while_no_server_runs_tells_right_times_at_once() {
+    let (mut scene, _) = begun_wrong(FIFTY_MINUTES).await;
+    let queue = scene.plain_queue("q").await;
+    scene.publish(&queue, &["a"]).await;
+    let (a, granted) = (scene.receive_one(&queue, LONG).await, Instant::now());
+    scene.crash().await;
+    let found = scene.find(id(&a)).await;
+    assert_eq!(found.state(), MessageState::Leased);
+    is_right(found.lease_deadline, found.lease_time_left, granted);
+    is_within_a_second(published_now(&scene, &queue, "b").await, now_ms());
+    scene.settled(&queue, settlement(&a, SettleAction::Nack)).await;
+    let b = scene.receive(&queue, 2, Duration::from_secs(600)).await;
+    assert_eq!(b.len(), 2);
 }

@@ -98,7 +98,7 @@ impl Leases {
         } else {
             extend_result::Result::Error(refusal_in_frame(Code::FailedPrecondition, "LEASE_LOST"))
         };
-        ExtendResult { result: Some(result) }
+        ExtendResult { result: Some(result), lease_time_left: None }
     }
 }
 
@@ -114,5 +114,6 @@ fn delivery(token: &Bytes, lease: &Lease, resumed: bool) -> v1::Delivery {
         attempt: lease.failed + 1,
         lease_deadline: None,
         resumed,
+        lease_time_left: None,
     }
 }

@@ -43,8 +43,8 @@ impl Model {
             id,
             name: command.name.clone(),
             revision: 1,
-            created_at: self.now,
-            updated_at: self.now,
+            created_at: self.wall,
+            updated_at: self.wall,
             settings,
             request_id: command.request_id.clone(),
             deleted: false,
@@ -73,7 +73,7 @@ impl Model {
         if queue.settings != settings {
             queue.settings = settings;
             queue.revision += 1;
-            queue.updated_at = self.now;
+            queue.updated_at = self.wall;
         }
         Ok(queue.view())
     }

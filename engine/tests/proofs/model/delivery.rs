@@ -161,7 +161,7 @@ impl Model {
 
     /// Ends an open delivery, and decides what becomes of its message.
     pub fn end(&mut self, at: usize, lease: usize, index: usize, end: End, delay: u64) {
-        let (now, epoch) = (self.now, self.epoch);
+        let (now, wall, epoch) = (self.now, self.wall, self.epoch);
         let queue = &mut self.queues[at];
         let held = &mut queue.leases[lease];
         held.items[index].end = Some(end);
@@ -174,7 +174,7 @@ impl Model {
             End::Settled(SettleKind::Ack) => {
                 queue.sums.acked += 1;
                 queue.sums.processing_ms += leased;
-                queue.sums.last_acked_at_ms = now;
+                queue.sums.last_acked_at_ms = wall;
             }
             End::Settled(SettleKind::Nack) => queue.sums.nacked += 1,
             End::Settled(SettleKind::Release) => queue.sums.released += 1,
@@ -228,17 +228,18 @@ impl Model {
             subscription: "default".into(),
             queue_id: id.queue.0,
             sequence,
-            published_at_ms: message.published_at,
+            published_at_ms: message.told_at,
             attempts: failures,
         };
         let (content, size) = (message.content.clone(), message.size);
-        let (published_at, origin) = (self.now, Some(origin));
+        let (published_at, told_at, origin) = (self.now, self.wall, Some(origin));
         let state = State::Free;
         let (failures, delivered) = (0, false);
         self.queues[to].messages.push(Message {
             content,
             size,
             published_at,
+            told_at,
             origin,
             failures,
             delivered,

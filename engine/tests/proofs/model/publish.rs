@@ -10,11 +10,11 @@ use super::{Message, Model, Producer, Queue, State};
 impl Model {
     pub fn publish(&mut self, command: &Publish) -> Result<Published, PublishError> {
         self.department(command.department)?;
-        let now = self.now;
+        let (now, wall) = (self.now, self.wall);
         let at = self.by_id(command.department, command.queue).ok_or(PublishError::QueueNotFound)?;
         let queue = &mut self.queues[at];
         if let Some(results) = session(queue, command)? {
-            return Ok(Published { published_at_ms: now, results });
+            return Ok(Published { published_at_ms: wall, results });
         }
         if command.atomic && command.entries.iter().any(|entry| entry.refused) {
             return Err(PublishError::AtomicRefused);
@@ -29,6 +29,7 @@ impl Model {
                 content: [&entry.content_head[..], &entry.content].concat().into(),
                 size: entry.payload_bytes,
                 published_at: now,
+                told_at: wall,
                 origin: None,
                 failures: 0,
                 delivered: false,
@@ -37,7 +38,7 @@ impl Model {
             results.push(EntryResult::Stored(queue.messages.len() as u64));
         }
         remember(queue, command, &results, now);
-        Ok(Published { published_at_ms: now, results })
+        Ok(Published { published_at_ms: wall, results })
     }
 }
 

@@ -28,7 +28,7 @@ impl Model {
     }
 
     fn redrive_one(&mut self, at: usize, sequence: u64, target: u32) -> RedriveOutcome {
-        let (now, here) = (self.now, self.queues[at].id);
+        let (now, wall, here) = (self.now, self.wall, self.queues[at].id);
         if sequence == 0 || sequence > self.queues[at].messages.len() as u64 {
             return RedriveOutcome::NotDeadLetter;
         }
@@ -55,6 +55,7 @@ impl Model {
         self.queues[at].sums.redriven += 1;
         let fresh = Message {
             published_at: now,
+            told_at: wall,
             origin: None,
             failures: 0,
             delivered: false,

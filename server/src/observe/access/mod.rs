@@ -11,7 +11,7 @@ mod writer;
 
 use std::io;
 
-pub(crate) use record::{Action, Caller, Ranges, Record};
+pub(crate) use record::{Action, Caller, Ranges, Record, utc};
 
 use self::{flood::Flood, writer::Writer};
 use super::Metrics;

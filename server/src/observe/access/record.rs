@@ -212,7 +212,7 @@ fn is_zero(number: &u64) -> bool {
 }
 
 /// As RFC 3339 has it, in UTC, to the millisecond.
-fn utc(time: SystemTime) -> String {
+pub(crate) fn utc(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     let (year, month, day) = date(days);

@@ -103,6 +103,8 @@ impl Make {
         Ok(ShardMetrics {
             shards: self.gauge(&table::SHARDS)?,
             halted: self.gauge(&table::SHARDS_HALTED)?,
+            set_aside: self.gauge(&table::SET_ASIDE)?,
+            clock_ahead: self.seconds(&table::CLOCK_AHEAD)?,
             expiry_halted: self.gauge(&table::EXPIRY_HALTED)?,
             commit: self.histogram(&table::COMMIT)?,
             commands: self.histogram(&table::COMMAND_BATCH)?,

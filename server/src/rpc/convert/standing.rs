@@ -8,10 +8,10 @@ use posthouse_engine::{
 use posthouse_proto::v1::{self, DeadLetter, DeadLetterReason, QueueStats};
 
 use super::{duration, message_id, timestamp};
-use crate::names::QueueResource;
+use crate::{clock::Now, names::QueueResource};
 
-/// The statistics of a queue, at this time of the server's.
-pub(crate) fn stats(stats: &Stats, as_of_ms: u64) -> QueueStats {
+/// The statistics of a queue, told now.
+pub(crate) fn stats(stats: &Stats, now: Now) -> QueueStats {
     let Stats { counts, sums, .. } = stats;
     QueueStats {
         ready: counts.ready,
@@ -35,15 +35,18 @@ pub(crate) fn stats(stats: &Stats, as_of_ms: u64) -> QueueStats {
         last_publish_time: stats.last_published_ms.map(timestamp),
         last_ack_time: (sums.acked > 0).then(|| timestamp(sums.last_acked_at_ms)),
         first_publish_time: stats.first_published_ms.map(timestamp),
-        as_of: Some(timestamp(as_of_ms)),
+        as_of: Some(timestamp(now.wall_ms)),
+        oldest_unsettled_age: stats.oldest_published_ms.map(|at| duration(now.age_ms(at))),
+        steady_time: Some(duration(now.stamp_ms)),
     }
 }
 
-/// Where a message stands.
+/// Where a message stands, told now.
 pub(crate) fn message_status(
     at: QueueRef,
     queue: &QueueResource,
     status: MessageStatus,
+    now: Now,
 ) -> v1::MessageStatus {
     let mut wire = v1::MessageStatus {
         message_id: message_id(at, status.sequence),
@@ -58,11 +61,13 @@ pub(crate) fn message_status(
     let state = match status.state {
         MessageState::Ready => v1::MessageState::Ready,
         MessageState::Leased { deadline_ms } => {
-            wire.lease_deadline = Some(timestamp(deadline_ms));
+            wire.lease_deadline = Some(timestamp(now.told_ms(deadline_ms)));
+            wire.lease_time_left = Some(duration(now.left_ms(deadline_ms)));
             v1::MessageState::Leased
         }
         MessageState::Waiting { due_ms } => {
-            wire.retry_time = due_ms.map(timestamp);
+            wire.retry_time = due_ms.map(|due| timestamp(now.told_ms(due)));
+            wire.retry_time_left = due_ms.map(|due| duration(now.left_ms(due)));
             v1::MessageState::Waiting
         }
         MessageState::Parked(cause) => {

@@ -5,7 +5,10 @@ use posthouse_engine::{
     schema::{Command, Settle, SettleItem, SettleKind, TokenRef},
 };
 
-use crate::shard::{Reply, pending::Pending};
+use crate::{
+    clock::Now,
+    shard::{Reply, pending::Pending},
+};
 
 #[test]
 fn a_batch_is_no_more_work_if_settlements_are_one_item() {
@@ -18,7 +21,7 @@ fn a_batch_is_no_more_work_if_settlements_are_one_item() {
         pending.push(Command::Settle(settle), Reply::Nobody);
     }
     let mut settled = Vec::new();
-    while let Some((batch, _)) = pending.next_batch(ShardId(0), 7, 1) {
+    while let Some((batch, _)) = pending.next_batch(ShardId(0), Now::at(7, 7), 1) {
         assert_eq!(batch.messages(), batch.batch.commands.len() * 1_024);
         settled.push(batch.messages());
     }

@@ -22,18 +22,19 @@ use tokio::sync::mpsc;
 
 use super::{Reply, ShardError, replica::Replica};
 use crate::{
-    clock::Clock,
+    clock::{Clock, LastStamp},
     dispatch::{Credit, SessionEvent, SessionKey, SessionOpen},
     log::{GroupId, Log, LogError, MemDisk, ProposeError},
 };
 
 fn clock() -> Clock {
-    Clock::start(0, false)
+    Clock::start(LastStamp { stamp_ms: 0, wall_ms: 0 }, false)
 }
 
 /// Every lease of a test has run out by then.
 fn later() -> Clock {
-    Clock::start(clock().now_ms() + 3_600_000, true)
+    let ahead_ms = clock().now_ms() + 3_600_000;
+    Clock::start(LastStamp { stamp_ms: ahead_ms, wall_ms: ahead_ms }, true)
 }
 
 fn session(shard: u16) -> (SessionOpen, mpsc::UnboundedReceiver<SessionEvent>) {

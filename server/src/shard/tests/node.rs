@@ -58,7 +58,7 @@ pub(super) fn store(dir: &Path) -> Arc<Store> {
 pub(super) fn replayed(shard: u16, store: &Store, disk: &MemDisk) -> StartShard {
     let mut start = StartShard::hydrate(ShardId(shard), store).unwrap();
     for entry in disk.entries(GroupId(shard), start.machine.applied_index()) {
-        start.replay(store, entry).unwrap();
+        start.replay(store, &entry).unwrap();
     }
     start
 }

@@ -1,5 +1,6 @@
-//! A wall clock that is wrong: ahead by `POSTHOUSE_CLOCK_AHEAD` seconds, from the start or, with
-//! `POSTHOUSE_CLOCK_JUMPS_WITH`, once there is a file of that name. The monotonic clock stays as it is.
+//! A wall clock that is wrong: ahead by `POSTHOUSE_CLOCK_AHEAD` seconds (behind, if that is negative), from the start or, with
+//! `POSTHOUSE_CLOCK_JUMPS_WITH`, once there is a file of that name. With `POSTHOUSE_CLOCK_RIGHT_WITH` it is set right once there is a
+//! file of that name. The monotonic clock stays as it is.
 
 use std::ffi::{CStr, CString, c_int};
 use std::os::unix::ffi::OsStringExt as _;
@@ -10,27 +11,37 @@ use crate::sys::call;
 
 struct Wrong {
     ahead: i64,
-    /// What it waits for.
+    /// When it begins and when it ends.
+    jumps: Moment,
+    right: Moment,
+}
+
+/// Comes with a file, or has come from the start.
+struct Moment {
     file: Option<CString>,
-    jumped: AtomicBool,
+    come: AtomicBool,
 }
 
 fn wrong() -> &'static Wrong {
     static WRONG: OnceLock<Wrong> = OnceLock::new();
     WRONG.get_or_init(|| {
         let ahead = std::env::var("POSTHOUSE_CLOCK_AHEAD").ok().and_then(|text| text.parse().ok());
-        let file = std::env::var_os("POSTHOUSE_CLOCK_JUMPS_WITH");
-        let file = file.and_then(|file| CString::new(file.into_vec()).ok());
-        Wrong { ahead: ahead.unwrap_or(0), jumped: AtomicBool::new(file.is_none()), file }
+        let file = |name| std::env::var_os(name).and_then(|file| CString::new(file.into_vec()).ok());
+        let jumps = file("POSTHOUSE_CLOCK_JUMPS_WITH");
+        Wrong {
+            ahead: ahead.unwrap_or(0),
+            jumps: Moment { come: AtomicBool::new(jumps.is_none()), file: jumps },
+            right: Moment { come: AtomicBool::new(false), file: file("POSTHOUSE_CLOCK_RIGHT_WITH") },
+        }
     })
 }
 
-impl Wrong {
-    fn has_jumped(&self) -> bool {
-        if !self.jumped.load(Ordering::Relaxed) && self.file.as_deref().is_some_and(exists) {
-            self.jumped.store(true, Ordering::Relaxed);
+impl Moment {
+    fn has_come(&self) -> bool {
+        if !self.come.load(Ordering::Relaxed) && self.file.as_deref().is_some_and(exists) {
+            self.come.store(true, Ordering::Relaxed);
         }
-        self.jumped.load(Ordering::Relaxed)
+        self.come.load(Ordering::Relaxed)
     }
 }
 
@@ -51,7 +62,7 @@ unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::time
     let result = call!(libc::SYS_clock_gettime, clock, time) as c_int;
     if result == 0 && clock == libc::CLOCK_REALTIME {
         let wrong = wrong();
-        if wrong.ahead != 0 && wrong.has_jumped() {
+        if wrong.ahead != 0 && wrong.jumps.has_come() && !wrong.right.has_come() {
             // SAFETY: the call has just written there.
             unsafe { (*time).tv_sec += wrong.ahead };
         }

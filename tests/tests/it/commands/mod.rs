@@ -11,6 +11,7 @@ mod signals;
 mod stdio;
 mod stdout;
 mod store_check;
+mod store_skip;
 mod token;
 
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! `posthouse store check`: what the server's own check found, for people and scripts.
+//! `posthouse store`: the data folder of a server that is stopped. Here `check`: what the server's own check found, for people and
+//! scripts.
 
 use posthouse_server::store::DataDirError;
 use posthouse_server::{Part, StoreCheckOptions, StoreReport, check_store};
@@ -7,6 +8,10 @@ use crate::args;
 use crate::exit::{Exit, Failure};
 use crate::progress::Progress;
 use crate::stdout;
+pub use set_aside::{reopen, skip};
+
+mod operator;
+mod set_aside;
 
 /// Checks a data folder and prints a line per part, with what is wrong and what to do under it.
 pub fn check(args: &args::StoreCheck, quiet: bool) -> Result<(), Failure> {
@@ -58,12 +63,13 @@ fn shown(part: &Part) -> String {
     text
 }
 
+/// Why a folder was not taken.
 fn refused(error: &DataDirError) -> Failure {
     match error {
         DataDirError::InUse { path } => Failure::new(
             Exit::TempFail,
             format!("a server runs on {}", path.display()),
-            "stop it first: a folder that changes cannot be checked",
+            "stop it first: a folder that changes can be neither checked nor changed",
         ),
         DataDirError::NoData { .. } => Failure::advised(Exit::NoInput, error),
         DataDirError::Io { source, .. } => {

@@ -1,0 +1,37 @@
+//! Why nothing was set aside or opened again.
+
+use crate::{log::LogOpenError, store::DataDirError, store::StoreError, store::StoreOpenError};
+
+/// Why nothing was set aside, or opened again. Unless it says otherwise, nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum SetAsideError {
+    /// The folder cannot be used, or a server runs on it.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The log cannot be read.
+    #[error(transparent)]
+    Log(#[from] LogOpenError),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    StoreOpen(#[from] StoreOpenError),
+    /// What was asked for is not what is there, or must not be done.
+    #[error("{what}; nothing was changed")]
+    Refused {
+        /// What, and where.
+        what: String,
+        /// What to do.
+        next: String,
+    },
+    /// The shard's rows cannot be read, or are damaged.
+    #[error("{0}; nothing was changed")]
+    Rows(String),
+    /// The change could not be written.
+    #[error("the change could not be written to the store: {0}; the same command says whether it was made")]
+    Write(#[source] StoreError),
+}
+
+impl SetAsideError {
+    pub(super) fn refused(what: impl Into<String>, next: impl Into<String>) -> Self {
+        Self::Refused { what: what.into(), next: next.into() }
+    }
+}
