@@ -7,6 +7,8 @@
 
 mod agree;
 mod driver;
+#[cfg(not(feature = "planted-bugs"))]
+mod golden;
 mod model;
 mod old_log;
 mod op;

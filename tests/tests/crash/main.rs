@@ -10,3 +10,4 @@ mod kill;
 mod power;
 mod rounds;
 mod shim;
+mod upgrade;

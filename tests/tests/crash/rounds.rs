@@ -1,8 +1,11 @@
 //! Rounds of crashes under load: the part that kills and power cuts have in common.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use posthouse_client::Context;
 use posthouse_tests::checker::{Verdict, check};
 use posthouse_tests::harness::server::Server;
 use posthouse_tests::harness::site::{CIVIL, Site};
@@ -11,6 +14,7 @@ use posthouse_tests::load::Load;
 use posthouse_tests::powercut::{PowerCut, Unsynced};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use tokio::task::JoinHandle;
 
 /// What is done to the server, and to which.
 pub struct Plan<'a> {
@@ -48,6 +52,14 @@ struct Crashes<'a> {
 /// Runs eight producers and eight consumers while the server crashes again and again, and judges what they saw. If a
 /// server would not start, returns what it said.
 pub async fn run(plan: Plan<'_>) -> Result<Judged, String> {
+    run_beside(plan, &|_, _| tokio::spawn(async { [0; 3] })).await
+}
+
+/// What else is done meanwhile, until it is told to stop; how often it did what.
+type Beside = dyn Fn(Context, Arc<AtomicBool>) -> JoinHandle<[u64; 3]>;
+
+/// The same, with something else that is done meanwhile.
+pub async fn run_beside(plan: Plan<'_>, beside: &Beside) -> Result<Judged, String> {
     let seed = std::env::var("POSTHOUSE_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
     println!("seed: POSTHOUSE_SEED={seed}");
     let site = Site::new();
@@ -57,6 +69,8 @@ pub async fn run(plan: Plan<'_>) -> Result<Judged, String> {
     let mut server = crashes.launch(0);
     server.ready(&crashes.site).await;
     let mut load = Load::start(crashes.site.context(CIVIL), 8, 8, seed).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let beside = beside(crashes.site.context(CIVIL), Arc::clone(&stop));
     for round in 1..=crashes.plan.rounds {
         let more = crashes.random.random_range(500..8_000);
         load.progress(more).await;
@@ -68,10 +82,12 @@ pub async fn run(plan: Plan<'_>) -> Result<Judged, String> {
         println!("round {round}: {acked} acked, {settled} settled");
     }
     load.progress(100).await;
+    stop.store(true, Ordering::Relaxed);
+    println!("done beside: {:?}", beside.await.unwrap());
     let events = load.finish().await;
     let verdict = check(&events);
     println!("{verdict}");
-    Ok(Judged { verdict, events, site: crashes.site })
+    Ok(Judged { verdict, events, site: crashes.site, server: Some(server) })
 }
 
 /// A history and what the checker said about it.
@@ -79,9 +95,18 @@ pub struct Judged {
     pub verdict: Verdict,
     events: Vec<Event>,
     site: Site,
+    server: Option<Server>,
 }
 
 impl Judged {
+    /// Stops the last server in good order; its data folder.
+    pub async fn stopped(&mut self) -> PathBuf {
+        let mut server = self.server.take().unwrap();
+        server.terminate();
+        assert!(server.ended().await.success(), "{}", server.log());
+        self.site.data()
+    }
+
     /// Fails if a promise was broken, or if there was nothing to judge.
     #[track_caller]
     pub fn assert_kept(mut self) {
