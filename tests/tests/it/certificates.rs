@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::{Command, Output};
-use std::time::Duration;
 
 use posthouse::dev::authority::{Issued, Leaf};
 use posthouse::dev::{SERVER_NAME, spiffe_id};
@@ -26,7 +25,6 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use time::OffsetDateTime;
 use tonic::Code;
 
-const HOUR: Duration = Duration::from_secs(3600);
 /// What a server says of a certificate that it would rather not see.
 const LONG_LIFE: &str = "is valid for more than a year";
 
@@ -208,18 +206,12 @@ async fn one_that_expires_while_it_is_shown_is_warned_of() {
     install(&site, &issue(&site, &server(&[SERVER_NAME], -60, 4)));
     let server_process = Server::launch(&site, &binaries::posthouse(), None);
     logged(&server_process, &["listening"]).await;
-    tokio::time::timeout(HOUR, async {
-        loop {
-            if server_process.log().contains("clients refuse the certificate that this server shows") {
-                return;
-            }
-            // It looks once a minute; whoever asks is told at once.
-            server_process.hang_up();
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+    eventually("the warning", async || {
+        // It looks once a minute; whoever asks is told at once.
+        server_process.hang_up();
+        server_process.log().contains("clients refuse the certificate that this server shows").then_some(())
     })
-    .await
-    .unwrap();
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
