@@ -60,9 +60,11 @@ impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Received<B> {
 /// It is dropped instead if the client goes away before, so that it cannot have the answer's end.
 #[derive(Clone)]
 pub struct OnceTaken {
-    act: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>,
+    act: Arc<Mutex<Option<Act>>>,
     in_pieces: bool,
 }
+
+type Act = Box<dyn FnOnce() + Send>;
 
 impl OnceTaken {
     /// Of a single message, which may be large.
