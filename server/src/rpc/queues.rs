@@ -67,7 +67,10 @@ impl<M: Asks<methods::Managing> + Asks<methods::NamingDeadLetterQueue>> Managed<
     fn may_name(&self, dead_letter_queue: &str, current: &str) -> Result<(), ApiError> {
         if !dead_letter_queue.is_empty() && dead_letter_queue != current {
             let target = queue_name(DEAD_LETTER_FIELD, dead_letter_queue)?;
-            self.admission.permit::<methods::NamingDeadLetterQueue>(&target)?;
+            // One of another department is no setting at all, whoever asks for it.
+            if target.department_resource() == self.permit.queue().department_resource() {
+                self.admission.permit::<methods::NamingDeadLetterQueue>(&target)?;
+            }
         }
         Ok(())
     }

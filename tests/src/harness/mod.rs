@@ -32,6 +32,14 @@ pub fn signal(process: u32, name: &str) {
     assert!(sent.success(), "{name} could not be sent to {process}");
 }
 
+/// A shell to start programs with that are to hear of SIGHUP, even when the tests run under `nohup`, which every program they
+/// start inherits.
+pub fn shell() -> std::process::Command {
+    let mut command = std::process::Command::new("env");
+    command.args(["--default-signal=HUP", "sh"]);
+    command
+}
+
 /// Asks again and again until the answer comes, or fails the test.
 pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
     let start = Instant::now();

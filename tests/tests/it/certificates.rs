@@ -13,6 +13,7 @@ use posthouse_tests::harness::probe::{scrape, value};
 use posthouse_tests::harness::refusal::assert_refused;
 use posthouse_tests::harness::scene::Scene;
 use posthouse_tests::harness::server::Server;
+use posthouse_tests::harness::shell;
 use posthouse_tests::harness::site::{CIVIL, Credentials, Site};
 use posthouse_tests::harness::tls;
 use posthouse_tests::harness::wire::Caller;
@@ -223,7 +224,10 @@ async fn a_hangup_has_the_files_read_again() {
         fs::rename(site.path(name), site.path("elsewhere").join(name)).unwrap();
         symlink(site.path("elsewhere").join(name), site.path(name)).unwrap();
     }
-    let mut server_process = Server::start(&site).await;
+    let mut command = shell();
+    command.args(["-c", "exec \"$0\" serve --config \"$1\""]).arg(binaries::posthouse()).arg(site.config());
+    let mut server_process = Server::run(&site, command);
+    server_process.ready(&site).await;
     let before = shown(&site).await;
     let next = issue(&site, &server(&[SERVER_NAME], -60, 3600));
     fs::write(site.path("elsewhere/server.key"), &next.key_pem).unwrap();

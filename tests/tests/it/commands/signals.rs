@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use posthouse_tests::harness::server::Server;
 use posthouse_tests::harness::site::Site;
-use posthouse_tests::harness::{PATIENCE, binaries, cli, eventually, signal};
+use posthouse_tests::harness::{PATIENCE, binaries, cli, eventually, shell, signal};
 
 use super::{Place, QUEUE};
 
 /// Runs a client command, if wanted as `nohup` does.
 fn start(context: &Path, arguments: &[&str], ignoring: bool) -> Child {
     let trap = if ignoring { "trap '' HUP; " } else { "" };
-    let mut shell = std::process::Command::new("sh");
+    let mut shell = shell();
     shell.args(["-c", &format!("{trap}exec \"$0\" \"$@\"")]).arg(binaries::posthouse());
     shell.arg("--context").arg(context).args(arguments);
     shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
@@ -95,7 +95,7 @@ async fn a_throwaway_server_drains_and_ends() {
     let site = Site::new();
     let context = site.path("dev/contexts/civil-affairs.toml");
     for (name, trap) in [("HUP", ""), ("TERM", "trap '' HUP; ")] {
-        let mut command = std::process::Command::new("sh");
+        let mut command = shell();
         command.args(["-c", &format!("{trap}exec \"$0\" dev --dir \"$1\" --listen \"$2\"")]);
         command.arg(binaries::posthouse()).arg(site.path("dev")).arg(site.listen().to_string());
         let mut server = Server::run(&site, command);
