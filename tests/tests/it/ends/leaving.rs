@@ -2,7 +2,7 @@
 //! large, and over however slow a network.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use hyper_util::rt::TokioIo;
@@ -252,4 +252,28 @@ async fn the_last_answer_reaches_a_client_that_goes_on_sending() {
     };
     assert!(ended, "the connection was reset after {received} bytes");
     assert!(received > 1_000_000 + PREFIX_BYTES);
+}
+
+/// A call that was begun and is not gone on with is no reason to keep the connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_makes_no_progress_keeps_no_connection_beyond_its_age() {
+    let scene = &Scene::on(aged(1)).await;
+    let queue = queue(scene, "q").await;
+    let mut raw = Raw::connect(scene).await;
+    let began = Instant::now();
+    let head = raw.http.head(CALL, "/posthouse.v1.Publisher/Publish", &[]);
+    let request = message(&large(&queue, 1_000));
+    raw.http.send(&[head, data(CALL, &request[..500], false)]).await;
+    let mut told = false;
+    // Its pings are answered all the while.
+    loop {
+        match raw.http.next().await {
+            Frame::GoAway(0) => told = true,
+            Frame::Closed => break,
+            frame => assert!(!matches!(frame, Frame::Head(..)), "{frame:?}"),
+        }
+    }
+    assert!(told);
+    assert!(began.elapsed() > Duration::from_secs(25), "after {:?}", began.elapsed());
+    assert_eq!(stats(scene, &queue).await.last_sequence, 0);
 }
