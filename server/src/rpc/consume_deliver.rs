@@ -79,7 +79,14 @@ impl Backlog {
         let sequences: Vec<u64> = some.map(|(leased, _)| leased.live.item.sequence).collect();
         let most_bytes = bytes_of_a_stream(context.streams.len());
         let amount = Amount { body_bytes: self.delivery_bytes, most_bytes };
-        let bodies = read_bodies(context, source, &sequences, amount).await?;
+        let bodies = match read_bodies(context, source, &sequences, amount).await {
+            Ok(bodies) => bodies,
+            Err(error) => {
+                // One of them cannot be read: they stay leased, and count when the lease runs out, so that it is given up.
+                self.leased.drain(..sequences.len());
+                return Err(error);
+            }
+        };
         let mut read = Read { count: bodies.len(), ..Read::default() };
         let now = context.clock.now();
         let (mut frames, mut frame, mut bytes, mut sum) =
