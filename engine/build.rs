@@ -7,6 +7,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let files = ["posthouse/store/v1/command.proto", "posthouse/store/v1/row.proto"];
     let descriptors = protox::compile(files, ["schema"])?;
     let mut config = prost_build::Config::new();
-    config.bytes(["."]).btree_map(["."]).compile_fds(descriptors)?;
+    config.bytes(["."]).btree_map(["."]);
+    // Few commands have one, and all are as large as the largest.
+    for change in ["CreateQueue", "UpdateQueue", "DeleteQueue", "PurgeQueue", "RedriveDeadLetters"] {
+        config.boxed(format!(".posthouse.store.v1.{change}.request"));
+    }
+    config.compile_fds(descriptors)?;
     Ok(())
 }

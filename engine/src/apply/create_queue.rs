@@ -24,7 +24,7 @@ pub(super) fn apply(
         Err(error) => return Ok(Err(error.into())),
     };
     if let Some(queue) = turn.find_queue(id, &command.name)? {
-        let request = command.request.as_ref().filter(|_| turn.version >= VERSION_OF_TOLD_TRUTH);
+        let request = command.request.as_deref().filter(|_| turn.version >= VERSION_OF_TOLD_TRUTH);
         let request_id = request.map_or(&command.request_id, |request| &request.id);
         return existing(turn, queue, request_id);
     }

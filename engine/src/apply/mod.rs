@@ -32,7 +32,7 @@ use crate::{
     halt::Halt,
     ids::{DEFAULT_LANE, DepartmentId, Lane, QueueId, QueueRef, SubscriptionId, SubscriptionRef},
     machine::Turn,
-    outcome::{Outcome, SubscriptionError},
+    outcome::{Change, Outcome, SubscriptionError},
     schema::Command,
     state::Place,
 };
@@ -42,29 +42,39 @@ pub(crate) fn command(turn: &mut Turn<'_>, command: Command) -> Result<Outcome, 
     if let Some(refused) = set_aside::refusal(turn, &command)? {
         return Ok(refused);
     }
-    match request::of(turn, &command) {
-        Some(asked) => request::once(turn, asked, |turn| apply(turn, command)),
-        None => apply(turn, command),
-    }
-}
-
-fn apply(turn: &mut Turn<'_>, command: Command) -> Result<Outcome, Halt> {
     Ok(match command {
         Command::LeaderStarted(_) => leader_started::apply(turn),
         Command::ConfigureDepartment(command) => {
             Outcome::ConfigureDepartment(configure_department::apply(turn, &command)?)
         }
-        Command::CreateQueue(command) => Outcome::CreateQueue(create_queue::apply(turn, command)?),
-        Command::UpdateQueue(command) => Outcome::UpdateQueue(update_queue::apply(turn, command)?),
-        Command::DeleteQueue(command) => Outcome::DeleteQueue(delete_queue::apply(turn, &command)?),
-        Command::PurgeQueue(command) => Outcome::PurgeQueue(purge_queue::apply(turn, &command)?),
+        Command::CreateQueue(command) => {
+            let asked = request::of(turn, Change::Create, command.department, command.request.as_deref());
+            request::once(turn, asked, |turn| Ok(Outcome::CreateQueue(create_queue::apply(turn, command)?)))?
+        }
+        Command::UpdateQueue(command) => {
+            let asked = request::of(turn, Change::Update, command.department, command.request.as_deref());
+            request::once(turn, asked, |turn| Ok(Outcome::UpdateQueue(update_queue::apply(turn, command)?)))?
+        }
+        Command::DeleteQueue(command) => {
+            let asked = request::of(turn, Change::Delete, command.department, command.request.as_deref());
+            request::once(turn, asked, |turn| Ok(Outcome::DeleteQueue(delete_queue::apply(turn, &command)?)))?
+        }
+        Command::PurgeQueue(command) => {
+            let asked = request::of(turn, Change::Purge, command.department, command.request.as_deref());
+            request::once(turn, asked, |turn| Ok(Outcome::PurgeQueue(purge_queue::apply(turn, &command)?)))?
+        }
         Command::Publish(command) => Outcome::Publish(publish::apply(turn, command)?),
         Command::Grant(command) => Outcome::Grant(grant::apply(turn, command)?),
         Command::Settle(command) => Outcome::Settle(settle::apply(turn, &command)?),
         Command::Extend(command) => Outcome::Extend(extend::apply(turn, &command)?),
         Command::ReleaseHolder(command) => Outcome::ReleaseHolder(release_holder::apply(turn, &command)?),
         Command::Advance(command) => Outcome::Advance(advance::apply(turn, &command)?),
-        Command::RedriveDeadLetters(command) => Outcome::RedriveDeadLetters(redrive::apply(turn, &command)?),
+        Command::RedriveDeadLetters(command) => {
+            let asked = request::of(turn, Change::Redrive, command.department, command.request.as_deref());
+            request::once(turn, asked, |turn| {
+                Ok(Outcome::RedriveDeadLetters(redrive::apply(turn, &command)?))
+            })?
+        }
     })
 }
 

@@ -16,7 +16,7 @@ use crate::{
     },
     overlay::Overlay,
     schema::{
-        Command, QueueRow, Request, RequestOrderRow, RequestRow, RequesterRow,
+        QueueRow, Request, RequestOrderRow, RequestRow, RequesterRow,
         request_row::{Answer, ToldNothing, ToldQueue},
     },
     state,
@@ -30,26 +30,23 @@ pub(super) struct Asked {
 }
 
 /// The request of a command, if it has one and its batch knows of requests.
-pub(super) fn of(turn: &Turn<'_>, command: &Command) -> Option<Asked> {
-    let (change, department, request) = match command {
-        Command::CreateQueue(command) => (Change::Create, command.department, &command.request),
-        Command::UpdateQueue(command) => (Change::Update, command.department, &command.request),
-        Command::DeleteQueue(command) => (Change::Delete, command.department, &command.request),
-        Command::PurgeQueue(command) => (Change::Purge, command.department, &command.request),
-        Command::RedriveDeadLetters(command) => (Change::Redrive, command.department, &command.request),
-        _ => return None,
-    };
-    let request = request.clone().filter(|_| turn.version >= VERSION_OF_TOLD_TRUTH)?;
+pub(super) fn of(
+    turn: &Turn<'_>,
+    change: Change,
+    department: u32,
+    request: Option<&Request>,
+) -> Option<Asked> {
+    let request = request.filter(|_| turn.version >= VERSION_OF_TOLD_TRUTH)?.clone();
     Some(Asked { change, department: DepartmentId(department), request })
 }
 
 /// Makes a change, unless its request was done before: then it is answered as it was.
 pub(super) fn once(
     turn: &mut Turn<'_>,
-    asked: Asked,
+    asked: Option<Asked>,
     make: impl FnOnce(&mut Turn<'_>) -> Result<Outcome, Halt>,
 ) -> Result<Outcome, Halt> {
-    let Asked { change, department, request } = asked;
+    let Some(Asked { change, department, request }) = asked else { return make(turn) };
     check(&request)?;
     // In a closed department nothing is done and nothing is told: the change itself says so.
     if turn.open_department(department)?.is_err() {

@@ -91,7 +91,8 @@ fn a_request_has_an_id_and_a_digest() {
         Request { subject: "x".repeat(1 << 16), ..whole.clone() },
         Request { digest: vec![1; 31].into(), ..whole },
     ] {
-        let purge = PurgeQueue { department: 1, name: "applications".into(), request: Some(request) };
+        let purge =
+            PurgeQueue { department: 1, name: "applications".into(), request: Some(Box::new(request)) };
         malformed(&mut shard, Command::PurgeQueue(purge));
     }
 }

@@ -21,16 +21,20 @@ use prost::Message;
 use crate::shard::{DEPARTMENT, START, Shard, answer, department, holder, settings, token};
 
 /// A request of one operator, whose content is told by one byte.
-fn request(id: &str, content: u8) -> Option<Request> {
+fn request(id: &str, content: u8) -> Option<Box<Request>> {
     by("operator", id, content)
 }
 
-fn by(subject: &str, id: &str, content: u8) -> Option<Request> {
+fn by(subject: &str, id: &str, content: u8) -> Option<Box<Request>> {
     let digest = Bytes::from(vec![content; 32]);
-    Some(Request { id: id.into(), tenant: 7, subject: subject.into(), digest })
+    Some(Box::new(Request { id: id.into(), tenant: 7, subject: subject.into(), digest }))
 }
 
-fn create(shard: &mut Shard, name: &str, request: Option<Request>) -> Result<QueueView, CreateQueueError> {
+fn create(
+    shard: &mut Shard,
+    name: &str,
+    request: Option<Box<Request>>,
+) -> Result<QueueView, CreateQueueError> {
     let name = name.into();
     let command = CreateQueue { department: DEPARTMENT, name, request, ..CreateQueue::default() };
     answer!(shard.run(Command::CreateQueue(command)), CreateQueue)
@@ -40,20 +44,20 @@ fn update(
     shard: &mut Shard,
     attempts: u32,
     expected_revision: u64,
-    request: Option<Request>,
+    request: Option<Box<Request>>,
 ) -> Result<QueueView, UpdateQueueError> {
     let (name, settings) = ("a".into(), Some(settings(attempts, "")));
     let command = UpdateQueue { department: DEPARTMENT, name, settings, expected_revision, request };
     answer!(shard.run(Command::UpdateQueue(command)), UpdateQueue)
 }
 
-fn delete(shard: &mut Shard, revision: u64, request: Option<Request>) -> Result<(), DeleteQueueError> {
+fn delete(shard: &mut Shard, revision: u64, request: Option<Box<Request>>) -> Result<(), DeleteQueueError> {
     let name = "a".into();
     let command = DeleteQueue { department: DEPARTMENT, name, expected_revision: revision, request };
     answer!(shard.run(Command::DeleteQueue(command)), DeleteQueue)
 }
 
-fn purge(shard: &mut Shard, request: Option<Request>) -> Result<u64, PurgeQueueError> {
+fn purge(shard: &mut Shard, request: Option<Box<Request>>) -> Result<u64, PurgeQueueError> {
     let command = PurgeQueue { department: DEPARTMENT, name: "a".into(), request };
     answer!(shard.run(Command::PurgeQueue(command)), PurgeQueue)
 }

@@ -56,7 +56,7 @@ impl<M: Asks<methods::Managing>> Managed<M> {
         id: &str,
         validate_only: bool,
         rest: &impl prost::Message,
-    ) -> Option<schema::Request> {
+    ) -> Option<Box<schema::Request>> {
         requests::of(&self.admission, department, id, rest).filter(|_| !validate_only)
     }
 }
@@ -204,7 +204,7 @@ impl QueuesService {
         let request = managed.request(department, &id, asked.validate_only, &asked);
         let queue = &permit.queue().queue;
         let known =
-            requests::known(&self.context, department, queue, request.as_ref(), Change::Create).await?;
+            requests::known(&self.context, department, queue, request.as_deref(), Change::Create).await?;
         if let Some(told) = known.told {
             return created(permit, told);
         }
@@ -243,7 +243,8 @@ impl QueuesService {
         let request = managed.request(department, &id, asked.validate_only, &asked);
         let name = permit.queue();
         let known =
-            requests::known(&self.context, department, &name.queue, request.as_ref(), Change::Update).await?;
+            requests::known(&self.context, department, &name.queue, request.as_deref(), Change::Update)
+                .await?;
         if known.told.is_none() && known.queue.is_none() {
             return Err(queue_not_found(name));
         }

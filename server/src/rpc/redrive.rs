@@ -36,7 +36,8 @@ pub(super) async fn redrive(
     requests::check_id(&id)?;
     let department = context.department(&name.department_resource())?;
     let request = requests::of(admission, department, &id, &asked);
-    let known = requests::known(context, department, &name.queue, request.as_ref(), Change::Redrive).await?;
+    let known =
+        requests::known(context, department, &name.queue, request.as_deref(), Change::Redrive).await?;
     if let Some(told) = known.told {
         return answered(department, told, &asked.message_ids);
     }
@@ -54,7 +55,7 @@ struct Redrive<'a> {
     found: &'a FoundQueue,
     name: &'a QueueResource,
     target: Option<&'a QueueResource>,
-    request: Option<Request>,
+    request: Option<Box<Request>>,
 }
 
 impl Redrive<'_> {

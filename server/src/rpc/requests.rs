@@ -41,7 +41,7 @@ pub(super) fn of<M: Rpc>(
     department: Department,
     id: &str,
     rest: &impl prost::Message,
-) -> Option<Request> {
+) -> Option<Box<Request>> {
     if id.is_empty() {
         return None;
     }
@@ -49,12 +49,12 @@ pub(super) fn of<M: Rpc>(
     digest.update(M::METHOD.path.as_bytes());
     digest.update(&[0]);
     digest.update(&rest.encode_to_vec());
-    Some(Request {
+    Some(Box::new(Request {
         id: id.to_owned(),
         tenant: department.tenant.0,
         subject: admission.principal().subject.clone(),
         digest: bytes::Bytes::copy_from_slice(digest.finish().as_ref()),
-    })
+    }))
 }
 
 /// Asks the shard of a department.

@@ -102,12 +102,13 @@ impl Driver {
 }
 
 /// The request that a command goes with. Its digest is of the whole command, in the way of a proposer's.
-fn asked(request: op::Request, method: &str, command: &impl Message) -> Option<Request> {
+fn asked(request: op::Request, method: &str, command: &impl Message) -> Option<Box<Request>> {
     let op::Request::Of { subject, id } = request else { return None };
     let sum = method.bytes().chain(command.encode_to_vec());
     let sum = sum.fold(7u64, |sum, byte| sum.rotate_left(9).wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte));
     let digest = Bytes::from(sum.to_be_bytes().repeat(4));
-    Some(Request { id: format!("request {id}"), tenant: 10, subject: format!("operator {subject}"), digest })
+    let (id, subject) = (format!("request {id}"), format!("operator {subject}"));
+    Some(Box::new(Request { id, tenant: 10, subject, digest }))
 }
 
 fn settings(max_attempts: u32, target: u8) -> QueueSettings {

@@ -35,7 +35,7 @@ pub fn asked(command: &Command) -> Option<(u32, &Request)> {
         Command::RedriveDeadLetters(command) => (command.department, &command.request),
         _ => return None,
     };
-    request.as_ref().map(|request| (department, request))
+    request.as_deref().map(|request| (department, request))
 }
 
 impl Done {
