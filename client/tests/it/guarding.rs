@@ -30,7 +30,7 @@ async fn a_lease_is_extended_while_the_delivery_is_held() {
 #[tokio::test]
 async fn a_worker_is_told_that_its_lease_is_lost() {
     let fake = Fake::start().await;
-    fake.kept().leases.put("purged meanwhile");
+    fake.kept().leases.put("leased by another meanwhile");
     let client = fake.client().await;
     let consumer = client.consumer(QUEUE).lease_duration(Duration::from_secs(1)).open().await.unwrap();
     let held = consumer.next().await.unwrap().unwrap();
@@ -40,6 +40,33 @@ async fn a_worker_is_told_that_its_lease_is_lost() {
     assert!(!held.is_live());
     let error = held.ack().await.unwrap_err();
     assert_eq!((error.kind(), error.error_reason()), (ErrorKind::LeaseLost, Some(ErrorReason::LeaseLost)));
+}
+
+#[tokio::test]
+async fn a_worker_is_told_that_its_message_was_purged() {
+    let fake = Fake::start().await;
+    fake.kept().leases.put("purged meanwhile");
+    let client = fake.client().await;
+    let consumer = client.consumer(QUEUE).lease_duration(Duration::from_secs(1)).open().await.unwrap();
+    let held = consumer.next().await.unwrap().unwrap();
+    fake.kept().leases.purged = true;
+    fake.kept().leases.leased.clear();
+    within("it is told", held.lease_lost()).await;
+    let error = held.ack().await.unwrap_err();
+    let purged = (ErrorKind::LeaseLost, Some(ErrorReason::MessagePurged));
+    assert_eq!((error.kind(), error.error_reason()), purged);
+    // A pool does not count it among those that may come again.
+    consumer.close().await.unwrap();
+    fake.kept().leases.put("another");
+    let state = fake.state.clone();
+    let handler = move |_| {
+        state.kept().leases.leased.clear();
+        std::future::ready(Ok(()))
+    };
+    let pool = client.worker_pool(QUEUE).workers(1).start(handler).await.unwrap();
+    eventually("it was handled", || pool.report().acked == 1).await;
+    let report = within("the stop", pool.stop()).await.unwrap();
+    assert_eq!((report.purged, report.unconfirmed), (1, 0));
 }
 
 #[tokio::test]

@@ -10,13 +10,26 @@ use prost_types::FieldMask;
 use super::{context::queue_name, convert, status::ApiError};
 use crate::names::QueueResource;
 
-/// The field that names a dead-letter queue.
-pub(super) const DEAD_LETTER_FIELD: &str = "default_subscription.dead_letter_queue";
+const DEAD_LETTER_FIELD: &str = "default_subscription.dead_letter_queue";
 const LEASE_DURATION_FIELD: &str = "default_subscription.lease_duration";
 
 /// The full name of the dead-letter queue of a definition; empty: it has none.
 pub(super) fn dead_letter_queue(queue: &Queue) -> &str {
     queue.default_subscription.as_ref().map_or("", |settings| &settings.dead_letter_queue)
+}
+
+/// The queue of this name as the dead-letter queue of another, if there is one to be. One of another department is no setting
+/// at all, whoever asks for it.
+pub(super) fn named_target(name: &QueueResource, target: &str) -> Result<Option<QueueResource>, ApiError> {
+    if target.is_empty() {
+        return Ok(None);
+    }
+    let target = queue_name(DEAD_LETTER_FIELD, target)?;
+    if target.department_resource() != name.department_resource() {
+        let text = "a dead-letter queue stands in the same department as its queue";
+        return Err(ApiError::field(ErrorReason::SettingsInvalid, DEAD_LETTER_FIELD, text));
+    }
+    Ok(Some(target))
 }
 
 /// Settings as the machine takes them; 0 and absent are its defaults.
@@ -36,16 +49,8 @@ pub(super) fn settings(name: &QueueResource, queue: &Queue) -> Result<QueueSetti
         .as_ref()
         .map_or(Ok(0), |lease| convert::millis(LEASE_DURATION_FIELD, lease, LEASE_DURATION_MS))
         .map_err(|error| error.because(ErrorReason::SettingsInvalid))?;
-    let dead_letter_queue = if dead_letter_queue.is_empty() {
-        String::new()
-    } else {
-        let target = queue_name(DEAD_LETTER_FIELD, &dead_letter_queue)?;
-        if target.department_resource() != name.department_resource() {
-            let text = "a dead-letter queue stands in the same department as its queue".to_owned();
-            return Err(wrong(DEAD_LETTER_FIELD, text));
-        }
-        target.queue.to_string()
-    };
+    let dead_letter_queue = named_target(name, &dead_letter_queue)?;
+    let dead_letter_queue = dead_letter_queue.map(|target| target.queue.to_string()).unwrap_or_default();
     let max_message_bytes = queue.max_message_bytes;
     Ok(QueueSettings { max_message_bytes, lease_duration_ms, max_attempts, dead_letter_queue })
 }

@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status};
 use super::{
     context::{Context, Department, admission, queue_name, queue_not_found},
     convert,
-    queue_settings::{DEAD_LETTER_FIELD, dead_letter_queue, merge, settings},
+    queue_settings::{dead_letter_queue, merge, named_target, settings},
     requests,
     status::ApiError,
     watch::Call,
@@ -65,12 +65,11 @@ impl<M: Asks<methods::Managing> + Asks<methods::NamingDeadLetterQueue>> Managed<
     /// To name a dead-letter queue needs a right on it, whether or not it exists: what is given up here is published there.
     /// One that the queue has already may stay.
     fn may_name(&self, dead_letter_queue: &str, current: &str) -> Result<(), ApiError> {
-        if !dead_letter_queue.is_empty() && dead_letter_queue != current {
-            let target = queue_name(DEAD_LETTER_FIELD, dead_letter_queue)?;
-            // One of another department is no setting at all, whoever asks for it.
-            if target.department_resource() == self.permit.queue().department_resource() {
+        match named_target(self.permit.queue(), dead_letter_queue)? {
+            Some(target) if dead_letter_queue != current => {
                 self.admission.permit::<methods::NamingDeadLetterQueue>(&target)?;
             }
+            _ => {}
         }
         Ok(())
     }

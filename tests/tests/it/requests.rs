@@ -127,6 +127,18 @@ async fn every_change_is_answered_as_it_was_whatever_happened_since() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_redrive_that_found_nothing_is_remembered_too() {
+    let scene = Scene::start().await;
+    let letters = scene.plain_queue("letters").await;
+    let nothing = redrive(&scene.caller, &letters, 0, "id").await.unwrap();
+    assert_eq!((nothing.redriven, nothing.skipped, nothing.more), (0, 0, false));
+    scene.fail(&letters, "a").await;
+    assert_eq!(redrive(&scene.caller, &letters, 0, "id").await.unwrap(), nothing);
+    assert_eq!(scene.stats(&letters).await.parked, 1);
+    assert_eq!(redrive(&scene.caller, &letters, 0, "another").await.unwrap().redriven, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_id_is_of_one_request_of_one_caller() {
     let scene = Scene::start().await;
     let queue = queue_name("q");

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
+use posthouse_proto::google::rpc;
 use posthouse_proto::v1::{self, ExtendResult, SettleAction, SettleResult, extend_result, settle_result};
 use tonic::Code;
 
@@ -21,6 +22,8 @@ pub struct Leases {
     /// Settle, but do not say so.
     pub mute: bool,
     pub settle_frames: usize,
+    /// What is not leased was purged.
+    pub purged: bool,
     /// Attributes of everything that is delivered.
     pub attributes: HashMap<String, String>,
     /// Do not answer pings.
@@ -86,9 +89,14 @@ impl Leases {
             }
             settle_result::Result::Settled(settle_result::Settled { action: action.into() })
         } else {
-            settle_result::Result::Error(refusal_in_frame(Code::FailedPrecondition, "LEASE_LOST"))
+            settle_result::Result::Error(self.ended())
         };
         SettleResult { result: Some(result) }
+    }
+
+    fn ended(&self) -> rpc::Status {
+        let reason = if self.purged { "MESSAGE_PURGED" } else { "LEASE_LOST" };
+        refusal_in_frame(Code::FailedPrecondition, reason)
     }
 
     pub fn extend(&mut self, token: &Bytes) -> ExtendResult {
@@ -96,7 +104,7 @@ impl Leases {
         let result = if self.leased.contains_key(token) {
             extend_result::Result::LeaseDeadline(prost_types::Timestamp { seconds: 2_000_000_000, nanos: 0 })
         } else {
-            extend_result::Result::Error(refusal_in_frame(Code::FailedPrecondition, "LEASE_LOST"))
+            extend_result::Result::Error(self.ended())
         };
         ExtendResult { result: Some(result), lease_time_left: None }
     }
