@@ -177,6 +177,7 @@ impl Subscription {
 }
 
 /// The chunk of a sequence that is not settled.
+#[inline]
 fn chunk(chunks: &mut BTreeMap<u64, Chunk>, floor: u64, sequence: u64) -> &mut Chunk {
     chunks.entry(number(sequence)).or_insert_with(|| {
         // Only the floor's own chunk can be absent with sequences below the floor: those are settled.
