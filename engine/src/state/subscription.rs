@@ -167,6 +167,8 @@ impl Subscription {
         purged
     }
 
+    // Every message comes here several times; left to itself, the compiler decides so or so.
+    #[inline(always)]
     fn changed_chunk(&mut self, sequence: u64) -> &mut Chunk {
         let chunk = chunk(&mut self.chunks, self.row.floor, sequence);
         if !std::mem::replace(&mut chunk.changed, true) {
