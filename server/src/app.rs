@@ -119,16 +119,13 @@ pub async fn serve(
         ballast,
         data_dir,
     } = open(&config, &options, &observer)?;
-    let untold = tenants::declare(&config, &catalogue, &shards).await?;
-    tenants::note_set_aside(&catalogue, &shards, &observer).await;
+    let configuring = tenants::declare(&config, &catalogue, &shards, &observer).await?;
     let quota = tenants::quota(&config, &catalogue, &shards, &usages).await;
     let flusher = Arc::new(flusher(&shards, &catalogue, &store, &log, &observer)?);
     let drain = CancellationToken::new();
     let disk = Arc::new(DiskGuard::new(config.server.min_free_disk_bytes, ballast));
     disk.look(&store);
     let watching = tokio::spawn(Arc::clone(&disk).watch(Arc::clone(&store), Arc::clone(&flusher)));
-    let configuring = tokio::spawn(tenants::configure_again(shards.clone(), untold));
-    let timing = tokio::spawn(Arc::clone(&clock).watch());
     let context = Context::new(
         shards.clone(),
         catalogue,
@@ -155,7 +152,7 @@ pub async fn serve(
         clock: Arc::clone(&clock),
         tokens: Arc::clone(&tokens),
     });
-    begin_serving(&observer, begun, &clock);
+    let timing = begin_serving(&observer, begun, &clock);
     let routes = routes(context, &tokens, &observer);
     let draining = async {
         shutdown.await;
@@ -237,7 +234,8 @@ async fn observe(config: &Config) -> Result<(Arc<Observer>, Option<Management>),
     Ok((observer, Some(management)))
 }
 
-fn begin_serving(observer: &Observer, begun: Instant, clock: &Clock) {
+/// The clock is watched from here on.
+fn begin_serving(observer: &Observer, begun: Instant, clock: &Arc<Clock>) -> JoinHandle<()> {
     observer.metrics.shard.start.set(begun.elapsed().as_secs_f64());
     observer.enter(Phase::Serving);
     if clock.expiry_halted() {
@@ -246,6 +244,7 @@ fn begin_serving(observer: &Observer, begun: Instant, clock: &Clock) {
              started with --accept-clock-jump"
         );
     }
+    tokio::spawn(Arc::clone(clock).watch())
 }
 
 /// Streams see that their connections are closed, and end.

@@ -68,6 +68,7 @@ pub struct Consumer {
 /// What comes to a consumer.
 #[derive(Debug)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "nearly all are deliveries")]
 pub enum Event {
     /// A message, leased.
     Delivery(Delivery),

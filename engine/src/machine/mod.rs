@@ -20,6 +20,7 @@ pub(crate) use hydrate::each;
 pub use plant::Plant;
 pub use query::{EntryView, Free};
 pub use set_aside::departments_of;
+use turn::Proposed;
 pub(crate) use turn::Turn;
 
 use crate::{
@@ -137,7 +138,7 @@ impl ShardMachine {
 
         let tells_wall = batch.machine_version >= VERSION_OF_TOLD_TRUTH && batch.wall_ms > 0;
         let wall = if tells_wall { batch.wall_ms } else { self.row.now_ms };
-        let mut turn = self.turn_of(kv, batch.machine_version, wall);
+        let mut turn = self.turn_of(kv, Proposed { version: batch.machine_version, wall });
         turn.shard_row.wall_ahead_ms = turn.wall_ahead();
         let mut outcomes = Vec::with_capacity(batch.commands.len());
         for record in batch.commands {
@@ -177,16 +178,16 @@ impl ShardMachine {
 
     /// For a look between batches.
     fn turn<'a>(&'a mut self, kv: &'a dyn Kv) -> Turn<'a> {
-        self.turn_of(kv, MACHINE_VERSION, self.row.now_ms)
+        let wall = self.row.now_ms;
+        self.turn_of(kv, Proposed { version: MACHINE_VERSION, wall })
     }
 
-    fn turn_of<'a>(&'a mut self, kv: &'a dyn Kv, version: u32, wall: u64) -> Turn<'a> {
+    fn turn_of<'a>(&'a mut self, kv: &'a dyn Kv, proposed: Proposed) -> Turn<'a> {
         Turn::new(
             Overlay::new(kv),
             self.shard,
             &mut self.row,
-            version,
-            wall,
+            proposed,
             &mut self.departments,
             &mut self.queues,
             self.aside,

@@ -45,13 +45,18 @@ pub(crate) struct Turn<'a> {
     pub(crate) plant: Option<Plant>,
 }
 
+/// How the batch was proposed.
+pub(super) struct Proposed {
+    pub(super) version: u32,
+    pub(super) wall: u64,
+}
+
 impl<'a> Turn<'a> {
     pub(super) const fn new(
         rows: Overlay<'a>,
         shard: ShardId,
         shard_row: &'a mut ShardRow,
-        version: u32,
-        wall: u64,
+        Proposed { version, wall }: Proposed,
         departments: &'a mut BTreeMap<DepartmentId, DepartmentRow>,
         queues: &'a mut BTreeMap<QueueRef, Box<Queue>>,
         aside: aside::Rule,

@@ -74,8 +74,9 @@ impl Driver {
         let behind = if ticks.iter().any(|ms| ms.is_multiple_of(8)) { 500 } else { 0 };
         let now_ms = self.clock - behind;
         self.model.now = self.model.now.max(now_ms);
-        let set = ops.iter().filter_map(|op| if let Op::SetClock(ahead) = op { Some(*ahead) } else { None });
-        self.wall_ahead = set.last().unwrap_or(self.wall_ahead);
+        let mut set =
+            ops.iter().filter_map(|op| if let Op::SetClock(ahead) = op { Some(*ahead) } else { None });
+        self.wall_ahead = set.next_back().unwrap_or(self.wall_ahead);
         self.model.wall = now_ms.saturating_add_signed(self.wall_ahead);
         let batch = Batch {
             shard: SHARD.into(),

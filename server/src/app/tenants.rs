@@ -8,7 +8,7 @@ use posthouse_engine::{
     outcome::Outcome,
     schema::{Command, ConfigureDepartment, Declare, DeclaredTenant},
 };
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::JoinHandle};
 use tracing::warn;
 
 use super::ServeError;
@@ -22,12 +22,13 @@ use crate::{
 };
 
 /// Declares tenants and departments, and tells each shard of its own. What has not changed is not written again, so that
-/// a server starts on a full disk. The departments that the disk had no room for are returned.
+/// a server starts on a full disk: the departments that the disk had no room for are told of by the task that is returned.
 pub(super) async fn declare(
     config: &Config,
     catalogue: &Catalogue,
     shards: &Shards,
-) -> Result<Vec<DepartmentView>, ServeError> {
+    observer: &Observer,
+) -> Result<JoinHandle<()>, ServeError> {
     let tenant = |tenant: &Tenant| DeclaredTenant {
         name: tenant.name.to_string(),
         departments: tenant.departments.iter().map(ToString::to_string).collect(),
@@ -51,7 +52,8 @@ pub(super) async fn declare(
             }
         }
     }
-    Ok(untold)
+    note_set_aside(catalogue, shards, observer).await;
+    Ok(tokio::spawn(configure_again(shards.clone(), untold)))
 }
 
 fn configure(shards: &Shards, department: &DepartmentView) -> oneshot::Receiver<Result<Outcome, ShardError>> {
@@ -65,7 +67,7 @@ fn configure(shards: &Shards, department: &DepartmentView) -> oneshot::Receiver<
 }
 
 /// Tells shards of departments until each has heard. Most often they know already what is said again.
-pub(super) async fn configure_again(shards: Shards, mut untold: Vec<DepartmentView>) {
+async fn configure_again(shards: Shards, mut untold: Vec<DepartmentView>) {
     if !untold.is_empty() {
         warn!(
             departments = untold.len(),
@@ -86,7 +88,7 @@ pub(super) async fn configure_again(shards: Shards, mut untold: Vec<DepartmentVi
 }
 
 /// Counts the departments that are set aside, and tells the log which those are.
-pub(super) async fn note_set_aside(catalogue: &Catalogue, shards: &Shards, observer: &Observer) {
+async fn note_set_aside(catalogue: &Catalogue, shards: &Shards, observer: &Observer) {
     let (directory, mut count) = (catalogue.directory(), 0);
     for department in directory.departments() {
         let id = department.id;

@@ -22,8 +22,15 @@ pub(crate) struct Rehearsal<'a> {
 pub(crate) enum Ended {
     /// All that was asked for is applied.
     Applied,
-    /// An entry would not be applied; the batch it holds, if it can be read.
-    Halted(HaltedBy, Option<Batch>),
+    /// An entry would not be applied.
+    Halted(Box<Halting>),
+}
+
+/// An entry that would not be applied.
+pub(crate) struct Halting {
+    pub(crate) by: HaltedBy,
+    /// What it holds, if it can be read.
+    pub(crate) batch: Option<Batch>,
 }
 
 impl<'a> Rehearsal<'a> {
@@ -59,7 +66,8 @@ impl<'a> Rehearsal<'a> {
         let batch = match decode_batch(entry.data.clone()) {
             Ok(batch) => batch,
             Err(why) => {
-                return Err(Ended::Halted(HaltedBy::new(entry, Stop::Undecodable(why.to_string())), None));
+                let by = HaltedBy::new(entry, Stop::Undecodable(why.to_string()));
+                return Err(Ended::Halted(Box::new(Halting { by, batch: None })));
             }
         };
         let (machine, rows) = (&mut self.machine, &self.rows);
@@ -69,7 +77,10 @@ impl<'a> Rehearsal<'a> {
                 self.applied = entry.index;
                 Ok(())
             }
-            Err(stop) => Err(Ended::Halted(HaltedBy::new(entry, stop), Some(batch))),
+            Err(stop) => {
+                let by = HaltedBy::new(entry, stop);
+                Err(Ended::Halted(Box::new(Halting { by, batch: Some(batch) })))
+            }
         }
     }
 }

@@ -57,7 +57,8 @@ pub fn reopen_department(
     step("the log");
     let mut rehearsal = look.shard(shard)?;
     let ended = rehearsal.run(&look.log, u64::MAX).map_err(|why| SetAsideError::Log(why.into()))?;
-    if let Ended::Halted(by, _) = ended {
+    if let Ended::Halted(halting) = ended {
+        let by = halting.by;
         return Err(SetAsideError::refused(
             format!(
                 "shard {} is halted by entry {} (digest {}): {}",

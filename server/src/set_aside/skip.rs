@@ -12,7 +12,7 @@ use posthouse_engine::{
 use super::{
     SetAside, SetAsideError,
     folder::{Look, told, unreadable},
-    rehearse::{Ended, Rehearsal},
+    rehearse::{Ended, Halting, Rehearsal},
 };
 use crate::{
     log::OpenLog,
@@ -136,7 +136,7 @@ struct Rehearsed {
 
 fn rehearse(look: &Look, shard: ShardId, skip: &SkipEntry, digits: &str) -> Result<Rehearsed, SetAsideError> {
     let mut rehearsal = look.shard(shard)?;
-    let (by, batch) = halting(look, &mut rehearsal, shard, skip)?;
+    let Halting { by, batch } = halting(look, &mut rehearsal, shard, skip)?;
     let digest = hex(&by.digest);
     if !digest.starts_with(digits) {
         return Err(other_digest(skip, &digest));
@@ -178,7 +178,7 @@ fn halting(
     rehearsal: &mut Rehearsal<'_>,
     shard: ShardId,
     skip: &SkipEntry,
-) -> Result<(HaltedBy, Option<Batch>), SetAsideError> {
+) -> Result<Halting, SetAsideError> {
     let (applied, last) = (rehearsal.applied(), look.last(shard));
     let refused = |what: String, next: &str| Err(SetAsideError::refused(what, next));
     let (index, number) = (skip.index, shard.0);
@@ -200,8 +200,9 @@ fn halting(
         );
     }
     match run(rehearsal, &look.log, last)? {
-        Ended::Halted(by, batch) if by.index == index => Ok((by, batch)),
-        Ended::Halted(by, _) => {
+        Ended::Halted(halting) if halting.by.index == index => Ok(*halting),
+        Ended::Halted(halting) => {
+            let by = halting.by;
             let what = format!(
                 "shard {number} is not halted by entry {index}, but by entry {}, whose digest is {}",
                 by.index,
@@ -288,6 +289,6 @@ fn try_out(
     let mut behind = Rehearsal::begin(shard, &after).map_err(|halt| unreadable(&halt))?;
     Ok(match run(&mut behind, &look.log, u64::MAX)? {
         Ended::Applied => None,
-        Ended::Halted(by, _) => Some(by),
+        Ended::Halted(halting) => Some(halting.by),
     })
 }

@@ -190,7 +190,7 @@ impl Replica {
     }
 
     /// Applies one synced entry.
-    pub(crate) fn committed(&mut self, context: &Context, entry: Entry) {
+    pub(crate) fn committed(&mut self, context: &Context, entry: &Entry) {
         if self.halted.is_some() {
             return;
         }
@@ -209,7 +209,7 @@ impl Replica {
             Err(stop) => {
                 let why = stop.to_string();
                 replies.into_iter().for_each(|reply| answer(reply, Err(ShardError::Halted(why.clone()))));
-                self.halt_by(&HaltedBy::new(&entry, stop));
+                self.halt_by(&HaltedBy::new(entry, stop));
             }
             Ok((outcomes, advanced)) => {
                 let mut outcomes = outcomes.into_iter();

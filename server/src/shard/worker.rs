@@ -156,7 +156,7 @@ fn handle(
             for entry in entries {
                 let shard = ShardId(entry.group.0);
                 if let Some(replica) = replicas.get_mut(&shard) {
-                    replica.committed(context, entry);
+                    replica.committed(context, &entry);
                     touched.push(shard);
                 }
             }

@@ -171,7 +171,7 @@ pub(super) fn against_log(
         };
         match ran {
             Ok(Ended::Applied) => {}
-            Ok(Ended::Halted(by, _)) => part.problems.push(halted(dir, *shard, &by)),
+            Ok(Ended::Halted(halting)) => part.problems.push(halted(dir, *shard, &halting.by)),
             Err(error) => part.problems.push(Problem::advised(&error)),
         }
     }
