@@ -30,8 +30,10 @@ pub(super) enum Entry {
         delivery: v1::Delivery,
         /// Where the ledger has it.
         slot: u32,
-        /// When its lease ends, as far as we know. Then it is not given out; it is extended or withdrawn when there is a
-        /// connection again.
+        /// When its lease ends, as it was told.
+        told: Instant,
+        /// The same with the extensions that were asked for since. Then it is not given out; it is extended or withdrawn when
+        /// there is a connection again.
         until: Instant,
     },
     Idle {
@@ -90,7 +92,7 @@ impl Inbox {
         let mut state = self.lock();
         // It is no longer so.
         state.waiting.pop_back_if(|last| matches!(last, Entry::Idle { .. }));
-        let entry = |(delivery, slot, until)| Entry::Delivery { delivery, slot, until };
+        let entry = |(delivery, slot, told)| Entry::Delivery { delivery, slot, told, until: told };
         state.waiting.extend(deliveries.map(entry));
         drop(state);
         self.ready.notify_one();
@@ -105,7 +107,7 @@ impl Inbox {
         let mut taken = Vec::new();
         while taken.is_empty() {
             match self.next().await? {
-                Some(Entry::Delivery { delivery, slot, until }) => taken.push(take(delivery, slot, until)),
+                Some(Entry::Delivery { delivery, slot, told, .. }) => taken.push(take(delivery, slot, told)),
                 Some(Entry::Idle { .. }) => {}
                 None => return Ok(taken),
             }
@@ -116,8 +118,8 @@ impl Inbox {
         while taken.len() < most
             && let Some(entry) = state.waiting.pop_front_if(|entry| entry.is_valid_at(now))
         {
-            if let Entry::Delivery { delivery, slot, until } = entry {
-                taken.push(take(delivery, slot, until));
+            if let Entry::Delivery { delivery, slot, told, .. } = entry {
+                taken.push(take(delivery, slot, told));
             }
         }
         Ok(taken)
@@ -138,7 +140,7 @@ impl Inbox {
         let now = Instant::now();
         let mut ending = Vec::new();
         for entry in &mut self.lock().waiting {
-            if let Entry::Delivery { delivery, slot, until } = entry
+            if let Entry::Delivery { delivery, slot, until, .. } = entry
                 && until.saturating_duration_since(now) < within
             {
                 *until = now + extension;

@@ -104,7 +104,7 @@ impl Consumer {
     /// [`Consumer::close`]. This may be
     /// dropped while it waits: nothing is lost.
     pub async fn next_many(&self, most: usize) -> Result<Vec<Delivery>, ConsumeError> {
-        let take = |delivery, slot, until| Delivery::new(delivery, slot, until, Arc::clone(&self.shared));
+        let take = |delivery, slot, told| Delivery::new(delivery, slot, told, Arc::clone(&self.shared));
         self.inbox.next_deliveries(most, take).await
     }
 
@@ -112,8 +112,8 @@ impl Consumer {
     /// nothing is lost.
     pub async fn next_event(&self) -> Result<Option<Event>, ConsumeError> {
         Ok(self.inbox.next().await?.map(|entry| match entry {
-            Entry::Delivery { delivery, slot, until } => {
-                Event::Delivery(Delivery::new(delivery, slot, until, Arc::clone(&self.shared)))
+            Entry::Delivery { delivery, slot, told, .. } => {
+                Event::Delivery(Delivery::new(delivery, slot, told, Arc::clone(&self.shared)))
             }
             Entry::Idle { waiting, parked } => Event::Idle { waiting, parked },
         }))

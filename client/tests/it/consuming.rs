@@ -203,6 +203,24 @@ async fn many_tasks_share_one_consumer() {
 }
 
 #[tokio::test]
+async fn a_lease_of_which_little_is_left_is_extended_at_once() {
+    let fake = Fake::start().await;
+    fake.kept().leases.seconds_left = Some(60);
+    put(&fake, 2);
+    let client = fake.client().await;
+    // Of a lease of ten minutes a third passes before it is extended; of these most has passed already.
+    let consumer = client.consumer(QUEUE).lease_duration(Duration::from_secs(600)).open().await.unwrap();
+    let taken = consumer.next().await.unwrap().unwrap();
+    let left = taken.lease_time_left();
+    assert!(left <= Duration::from_secs(60) && left > Duration::from_secs(50), "{left:?}");
+    eventually("extended, the one that was taken and the one that waits", || {
+        fake.kept().leases.extensions >= 2
+    })
+    .await;
+    taken.ack().await.unwrap();
+}
+
+#[tokio::test]
 async fn leases_are_extended_on_request_and_while_they_wait() {
     let fake = Fake::start().await;
     put(&fake, 3);

@@ -19,6 +19,8 @@ pub struct Leases {
     /// Which stream each session has now.
     pub sessions: HashMap<Bytes, u64>,
     pub extensions: usize,
+    /// How much is left of a lease when it is delivered; an older server does not say.
+    pub seconds_left: Option<i64>,
     /// Settle, but do not say so.
     pub mute: bool,
     pub settle_frames: usize,
@@ -55,6 +57,8 @@ impl Leases {
         let lease = Lease { session: session.clone(), sequence, payload, failed };
         let mut delivery = delivery(&token, &lease, false);
         delivery.message.as_mut().unwrap().attributes = self.attributes.clone();
+        delivery.lease_time_left =
+            self.seconds_left.map(|seconds| prost_types::Duration { seconds, nanos: 0 });
         self.leased.insert(token, lease);
         Some(delivery)
     }
