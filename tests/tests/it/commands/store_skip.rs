@@ -7,14 +7,18 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use posthouse_engine::ids::ShardId;
+use posthouse_engine::ids::{DEFAULT_LANE, DepartmentId, QueueId, QueueRef, ShardId};
+use posthouse_engine::keys::{HeadKey, Key as _};
+use posthouse_engine::kv::{Family, Write};
 use posthouse_engine::limits::MACHINE_VERSION;
-use posthouse_engine::schema::{Advance, Batch, Command, Publish};
+use posthouse_engine::message_id;
+use posthouse_engine::schema::{Advance, Batch, Command, ConfigureDepartment, Publish};
 use posthouse_proto::v1::{
-    CreateQueueRequest, DeleteQueueRequest, GetQueueRequest, ListDeadLettersRequest, ListQueuesRequest,
-    NewMessage, PublishRequest, PurgeQueueRequest, Queue, ReceiveRequest, RedriveDeadLettersRequest,
-    SettleAction, SettleRequest, UpdateQueueRequest,
+    CreateQueueRequest, DeleteQueueRequest, FindMessageRequest, GetQueueRequest, ListDeadLettersRequest,
+    ListQueuesRequest, NewMessage, PublishRequest, PurgeQueueRequest, Queue, ReceiveRequest,
+    RedriveDeadLettersRequest, SettleAction, SettleRequest, UpdateQueueRequest,
 };
+use posthouse_server::store::{Store, StoreOptions};
 use posthouse_tests::harness::log::{Appended, append, append_bytes, batch, departments};
 use posthouse_tests::harness::publishing::{PublishStream, open as open_publish};
 use posthouse_tests::harness::refusal::assert_refused;
@@ -245,6 +249,16 @@ async fn set_aside(scene: &Scene, two: &Two) {
         messages
             .redrive_dead_letters(RedriveDeadLettersRequest { queue: name.clone(), ..Default::default() })
     );
+    let queue = QueueRef { department: DepartmentId(two.named.1), queue: QueueId(1) };
+    let message_id = message_id::encode(queue, DEFAULT_LANE, 1);
+    refused!(
+        messages.find_message(FindMessageRequest { message_id: message_id.clone(), ..Default::default() })
+    );
+    // Who has no grant for it learns nothing of that.
+    let elsewhere = scene.scoped(&format!("posthouse:stats:{CIVIL}/{}/*", two.other));
+    let find = FindMessageRequest { message_id, ..Default::default() };
+    let denied = elsewhere.messages().find_message(elsewhere.request(find)).await;
+    assert_refused(denied.map(drop), Code::PermissionDenied, "GRANT_MISSING");
     let stream = Stream::try_open(caller, open_consume(&name, [1; 16], 1)).await.err().unwrap();
     assert_refused(Err::<(), _>(stream), Code::FailedPrecondition, reason);
     let stream = PublishStream::try_open(caller, open_publish(&name, None)).await.err().unwrap();
@@ -350,6 +364,14 @@ async fn only_an_entry_that_is_to_blame_and_names_one_department_is_skipped() {
     let mixed = batch(shard, vec![advance(), malformed(two.named.1), advance(), malformed(two.named.1)]);
     let found = append(&data, shard, &[mixed]).remove(0);
     assert!(skipped(&data, shard, &found).contains("none of its 4 commands is done"));
+    // What the catalogue says of a department may be it, too; it is said again at every start, and halts nobody then.
+    let copy = scene.site.path("copy");
+    copy_folder(&data, &copy);
+    let (department, catalogue_index) = (other, 1 << 40);
+    let moved = ConfigureDepartment { department, catalogue_index, tenant: 99, closed: false };
+    let found = append(&copy, shard, &[batch(shard, vec![Command::ConfigureDepartment(moved)])]).remove(0);
+    assert!(skipped(&copy, shard, &found).contains("moved to tenant"));
+    fs::remove_dir_all(copy).unwrap();
     // A shard that nothing halts.
     let good = append(&data, shard, &[batch(shard, vec![advance()])]).remove(0);
     let (code, _, errors) = skip(&data, shard.0, good.index, &good.digest);
@@ -482,4 +504,37 @@ async fn what_was_due_meanwhile_happens_when_it_is_open_again() {
         "no leader was there: it counts no attempt"
     );
     scene.settled(&named, settlement(&again, SettleAction::Ack)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_department_whose_rows_do_not_fit_together_is_opened_by_force_only() {
+    let (mut scene, two) = stopped().await;
+    let data = scene.site.data();
+    let found = append(&data, two.shard, &[two.malformed()]).remove(0);
+    skipped(&data, two.shard, &found);
+    // What a fault may have left behind.
+    let queue = QueueRef { department: DepartmentId(two.named.1), queue: QueueId(1) };
+    let rows = Store::open(&data.join("store"), &StoreOptions::default()).unwrap();
+    rows.write(&[Write::Delete { family: Family::State, key: HeadKey { queue }.encode() }]).unwrap();
+    rows.flush().unwrap();
+    drop(rows);
+
+    // It harms nobody while the department is set aside.
+    start(&mut scene).await;
+    set_aside(&scene, &two).await;
+    scene.publish(&Two::queue(&two.other), &["after"]).await;
+    stop(&mut scene).await;
+    let (name, dir) = (format!("{CIVIL}/{}", two.named.0), data.to_str().unwrap());
+    let why = ["do not fit together", "no head", "--force", "nothing was changed"];
+    refused(&data, &["reopen", &name, "--data-dir", dir], 65, &why);
+    let (code, told, errors) = store(&["reopen", &name, "--force", "--data-dir", dir]);
+    assert!(code == 0 && told.contains("is open again") && told.contains("no head"), "{told}{errors}");
+    start(&mut scene).await;
+    let publish = PublishRequest {
+        queue: Two::queue(&two.named.0),
+        messages: vec![message("x")],
+        ..Default::default()
+    };
+    let halted = scene.caller.publisher().publish(scene.caller.request(publish)).await;
+    assert_refused(halted, Code::Unavailable, "SHARD_HALTED");
 }
