@@ -35,6 +35,8 @@ pub(super) struct Session {
     is_new: bool,
 }
 
+// Here and below: of every publish, and called once. Left to itself, the compiler decides so or so.
+#[inline]
 pub(super) fn judge(
     turn: &Turn<'_>,
     queue: &Queue,
@@ -108,6 +110,7 @@ fn holds(first_sequence: u64, count: u64, sequence: u64) -> bool {
 }
 
 /// The session after a batch was stored from `first_stored` on.
+#[inline]
 pub(super) fn remember(
     turn: &mut Turn<'_>,
     queue: &mut Queue,

@@ -68,6 +68,8 @@ fn publish(
 }
 
 /// Stores what was not refused, and takes its contents; the first sequence, or 0 for none.
+// By itself, so that what stands around it does not change what its loop becomes.
+#[inline(never)]
 fn store(turn: &mut Turn<'_>, queue: &mut Queue, lane: Lane, entries: &mut [PublishEntry]) -> u64 {
     let mut payload_bytes = Vec::with_capacity(entries.len());
     payload_bytes.extend(entries.iter().filter(|entry| !entry.refused).map(|entry| entry.payload_bytes));
