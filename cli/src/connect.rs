@@ -7,6 +7,7 @@ use posthouse_text::causes;
 
 use crate::exit::{Exit, Failure};
 use crate::failure::of_client;
+use crate::stderr;
 
 /// Connects with the context that was named.
 pub async fn connect(context: Option<&Path>) -> Result<Client, Failure> {
@@ -18,5 +19,6 @@ pub async fn connect(context: Option<&Path>) -> Result<Client, Failure> {
         )
     })?;
     let context = Context::load(path).map_err(|error| Failure::advised(Exit::Config, causes(&error)))?;
+    context.warnings().into_iter().for_each(stderr::warn);
     Client::connect(context).await.map_err(|error| of_client(&error))
 }

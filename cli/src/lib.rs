@@ -2,7 +2,11 @@
 //!
 //! The modules of a command stand first, what they share after them.
 
+// They panic when stdout or stderr is gone, and wait while nobody reads it.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 use posthouse_server::ServeOptions;
+use rustix::fs::Mode;
 
 use args::{Cli, Command};
 use connect::connect;
@@ -31,8 +35,8 @@ pub mod log;
 pub mod ndjson;
 pub mod progress;
 pub mod shutdown;
-pub mod stdio;
 pub mod stderr;
+pub mod stdio;
 pub mod stdout;
 pub mod time;
 
@@ -50,6 +54,10 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
 async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     let context = cli.context.as_deref();
     let quiet = cli.quiet;
+    if matches!(cli.command, Command::Dev { .. } | Command::Serve { .. } | Command::Store { .. }) {
+        // Whatever the shell says: RocksDB leaves the mode of its files to it, and messages are in them.
+        rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    }
     match &cli.command {
         Command::Dev { dir, listen } => dev::run::dev(dir, *listen).await?,
         Command::Serve { config, check: true, .. } => serve::check(config)?,

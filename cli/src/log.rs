@@ -1,24 +1,160 @@
-//! The program's log: to stderr, as `[log]` says, filtered by `$POSTHOUSE_LOG` before anything else.
+//! The program's log: to stderr, as `[log]` says, filtered by `$POSTHOUSE_LOG` before anything else. A line is handed over and
+//! never waited for.
 
-use std::io::{IsTerminal as _, stderr};
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{self, Write};
+use std::panic::PanicHookInfo;
+use std::thread;
+use std::time::SystemTime;
 
 use posthouse_server::config::{LogConfig, LogFormat};
+use posthouse_server::limits::MAX_LINE_BYTES;
+use posthouse_text::shown;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::time::rfc3339;
+use crate::{stderr, stdout};
 
 /// What is logged unless something else is asked for.
 const DEFAULT: &str = "info";
+/// Where the filter is looked for first.
+const VARIABLE: &str = "POSTHOUSE_LOG";
 
 /// Starts logging for a server. Done once; a second call changes nothing.
 pub fn start(config: &LogConfig) {
-    let filter = EnvFilter::try_from_env("POSTHOUSE_LOG")
-        .unwrap_or_else(|_| EnvFilter::new(config.level.as_deref().unwrap_or(DEFAULT)));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    let asked = std::env::var(VARIABLE).ok().map(EnvFilter::try_new);
+    let usual = || EnvFilter::new(config.level.as_deref().unwrap_or(DEFAULT));
+    let (filter, problem) = match asked {
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(problem)) => (usual(), Some(problem)),
+        None => (usual(), None),
+    };
+    let lines = Lines { json: config.format == LogFormat::Json, colours: stderr::has_colours() };
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        // It would tell them on stderr.
+        .log_internal_errors(false)
+        .with_ansi(lines.colours)
+        .with_writer(lines);
     let started = match config.format {
-        LogFormat::Text => subscriber.with_ansi(stderr().is_terminal()).with_target(false).try_init(),
+        LogFormat::Text => subscriber.with_target(false).try_init(),
         // One object a line: timestamp, level, target, message, and the record's own fields beside them.
         LogFormat::Json => subscriber.json().flatten_event(true).with_current_span(false).try_init(),
     };
     if started.is_err() {
         tracing::debug!("logging was started before");
+    }
+    if let Some(problem) = problem {
+        tracing::warn!(%problem, "{VARIABLE} is no filter and is passed over; write for example info,hyper=warn");
+    }
+}
+
+/// From now on a panic is told like everything else: the thread that panics must not wait for a reader of stderr either.
+pub fn tell_panics() {
+    std::panic::set_hook(Box::new(panicked));
+}
+
+fn panicked(panic: &PanicHookInfo<'_>) {
+    let thread = thread::current();
+    let name = thread.name().unwrap_or("without a name");
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let what = shown::one_line(panic.payload_as_str().unwrap_or("it does not say why"));
+    let trace = Backtrace::capture();
+    if tracing::enabled!(tracing::Level::ERROR) {
+        let trace = (trace.status() == BacktraceStatus::Captured).then(|| tracing::field::display(&trace));
+        tracing::error!(thread = name, place, trace, "panicked: {what}");
+    } else {
+        stderr::say(format_args!("posthouse: thread {name} panicked at {place}: {what}"));
+        if trace.status() == BacktraceStatus::Captured {
+            stderr::say(trace);
+        }
+    }
+    // Only this one ends the process.
+    if name == "main" {
+        stderr::flush();
+    }
+}
+
+/// Makes whole lines of what is formatted, with nothing in them that moves a terminal.
+#[derive(Clone, Copy)]
+struct Lines {
+    json: bool,
+    colours: bool,
+}
+
+impl MakeWriter<'_> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        *self
+    }
+}
+
+impl Write for Lines {
+    /// Is given one line at a time.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        stderr::out().line(self.shown(&String::from_utf8_lossy(line)));
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    fn shown(self, line: &str) -> String {
+        let line = line.strip_suffix('\n').unwrap_or(line);
+        if self.json {
+            return json(line);
+        }
+        if !self.colours {
+            return shown::one_line(line).into_owned();
+        }
+        // The colours are ours: those in what is told were escaped when it was formatted.
+        let parts: Vec<_> = line.split('\u{1b}').map(shown::one_line).collect();
+        parts.join("\u{1b}")
+    }
+}
+
+/// A line that would be cut is told as JSON, too.
+fn json(line: &str) -> String {
+    let line = shown::json(line);
+    if line.len() < MAX_LINE_BYTES {
+        return line.into_owned();
+    }
+    let begins: String = line.chars().take(MAX_LINE_BYTES / 16).collect();
+    stdout::json(&serde_json::json!({
+        "timestamp": rfc3339(SystemTime::now()),
+        "level": "WARN",
+        "target": "posthouse::log",
+        "message": format!("a line of {} bytes is too long", line.len()),
+        "begins": begins,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_one_line_and_moves_no_terminal() {
+        let (text, colours) = (Lines { json: false, colours: false }, Lines { json: false, colours: true });
+        assert_eq!(text.shown("a\u{9b}\n\u{202e}b\u{1b}[2J\n"), "a\\u{9b}\\n\\u{202e}b\\u{1b}[2J");
+        assert_eq!(colours.shown("\u{1b}[32m INFO\u{1b}[0m a\u{9b}\n"), "\u{1b}[32m INFO\u{1b}[0m a\\u{9b}");
+    }
+
+    #[test]
+    fn a_line_of_json_stays_json_however_long() {
+        let json = Lines { json: true, colours: true };
+        assert_eq!(json.shown("{\"a\":\"\u{9b}\"}\n"), "{\"a\":\"\\u009b\"}");
+        let long = format!("{{\"a\":\"{}\"}}\n", "签\u{9b}".repeat(MAX_LINE_BYTES));
+        let shown = json.shown(&long);
+        let read: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        assert!(
+            shown.len() < MAX_LINE_BYTES && read["begins"].as_str().unwrap().starts_with("{\"a\":"),
+            "{shown}"
+        );
     }
 }

@@ -1,11 +1,14 @@
 //! The one binary of Posthouse. What it does stands in the library.
 
-use std::io::{IsTerminal as _, stdout};
+// They panic when stdout or stderr is gone, and wait while nobody reads it.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use posthouse::args::Cli;
 use posthouse::exit::Exit;
+use posthouse::{log, stderr, stdout};
 use tikv_jemallocator::Jemalloc;
 
 /// For RocksDB, too, which is linked into the same binary. Measured in `docs/adr/0006-processor-time-per-message.md`.
@@ -13,26 +16,28 @@ use tikv_jemallocator::Jemalloc;
 static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => {
-            // Help and version are answers, not errors; where they cannot be written nobody reads them.
-            if error.use_stderr() {
-                error.print().ok();
-                return Exit::Usage.into();
-            }
-            let colours = stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            let help = error.render();
-            let help = if colours { help.ansi().to_string() } else { help.to_string() };
-            drop(posthouse::stdout::write(help));
-            return Exit::Ok.into();
+    log::tell_panics();
+    let exit = run();
+    stderr::flush();
+    exit.into()
+}
+
+fn run() -> Exit {
+    match Cli::try_parse() {
+        Ok(cli) => posthouse::run(cli).unwrap_or_else(|failure| {
+            stderr::say(&failure);
+            failure.exit
+        }),
+        Err(error) if error.use_stderr() => {
+            stderr::say(error.render());
+            Exit::Usage
         }
-    };
-    match posthouse::run(cli) {
-        Ok(exit) => exit.into(),
-        Err(failure) => {
-            eprintln!("{failure}");
-            failure.exit.into()
+        Err(answer) => {
+            let help = answer.render();
+            let help = if stdout::has_colours() { help.ansi().to_string() } else { help.to_string() };
+            // Help and version are answers, not errors; where they cannot be written nobody reads them.
+            drop(stdout::write(help));
+            Exit::Ok
         }
     }
 }

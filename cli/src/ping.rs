@@ -13,5 +13,5 @@ pub async fn ping(client: &Client) -> Result<(), Failure> {
     let asked = Instant::now();
     client.ping().await.map_err(|error| of_client(&error))?;
     let took = asked.elapsed().as_secs_f64() * 1000.0;
-    stdout::write(format!("{} serves, answered in {took:.1} ms\n", client.context().endpoint()))
+    stdout::text(format!("{} serves, answered in {took:.1} ms\n", client.context().endpoint()))
 }

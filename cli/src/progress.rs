@@ -1,8 +1,20 @@
 //! How far a long command has come, on a terminal; in a pipe and with --quiet there is nothing to see.
 
+use std::io;
+use std::mem;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
+use rustix::stdio;
+use rustix::termios::tcgetwinsize;
+
+use crate::stderr;
+
+/// Drawn so often a second.
+const HZ: u8 = 5;
+/// The columns of a terminal that does not tell.
+const USUAL_WIDTH: u16 = 80;
 
 /// A line on stderr that is gone when this is dropped.
 #[derive(Debug)]
@@ -47,14 +59,11 @@ impl Progress {
     }
 
     fn styled(quiet: bool, total: Option<u64>, template: &str) -> Self {
-        if quiet {
+        if quiet || !stderr::is_terminal() {
             return Self::none();
         }
-        // Hides itself where stderr is no terminal.
-        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr_with_hz(5));
-        if bar.is_hidden() {
-            return Self::none();
-        }
+        let screen = ProgressDrawTarget::term_like_with_hz(Box::new(Screen::default()), HZ);
+        let bar = ProgressBar::with_draw_target(total, screen);
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
@@ -65,7 +74,73 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.0.finish_and_clear();
+        if !self.0.is_hidden() {
+            self.0.finish_and_clear();
+            // What is written to stdout next must not come before the line is gone.
+            stderr::flush();
+        }
+    }
+}
+
+/// The terminal on stderr, as far as one line needs it. What is drawn is handed over whole: a terminal that takes nothing holds
+/// nobody up.
+#[derive(Debug, Default)]
+struct Screen(Mutex<Vec<u8>>);
+
+impl Screen {
+    fn drawn(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn draw(&self, text: &str) -> io::Result<()> {
+        self.drawn().extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+
+    /// A movement, so many times.
+    fn go(&self, times: usize, to: char) -> io::Result<()> {
+        if times == 0 { Ok(()) } else { self.draw(&format!("\u{1b}[{times}{to}")) }
+    }
+}
+
+impl TermLike for Screen {
+    fn width(&self) -> u16 {
+        let columns = tcgetwinsize(stdio::stderr()).map_or(0, |size| size.ws_col);
+        if columns == 0 { USUAL_WIDTH } else { columns }
+    }
+
+    fn move_cursor_up(&self, lines: usize) -> io::Result<()> {
+        self.go(lines, 'A')
+    }
+
+    fn move_cursor_down(&self, lines: usize) -> io::Result<()> {
+        self.go(lines, 'B')
+    }
+
+    fn move_cursor_right(&self, columns: usize) -> io::Result<()> {
+        self.go(columns, 'C')
+    }
+
+    fn move_cursor_left(&self, columns: usize) -> io::Result<()> {
+        self.go(columns, 'D')
+    }
+
+    fn write_line(&self, text: &str) -> io::Result<()> {
+        self.draw(text)?;
+        self.draw("\n")
+    }
+
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        self.draw(text)
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        self.draw("\r\u{1b}[2K")
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        stderr::out().piece(mem::take(&mut *self.drawn()));
+        Ok(())
     }
 }
 

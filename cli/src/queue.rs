@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use posthouse_client::{Client, Error, Queue, QueueSettings};
-use serde_json::Value;
+use posthouse_text::shown;
 
 use crate::args;
 use crate::exit::{Exit, Failure};
@@ -21,16 +21,14 @@ pub async fn queue(client: &Client, command: &args::Queue) -> Result<(), Failure
         }
         args::Queue::Update { queue, changes } => return update(client, queue, changes).await,
         args::Queue::List { department } => list(client, department).await,
-        args::Queue::Describe { queue } => {
-            queues.get(queue).await.map(|found| format!("{:#}\n", description(&found)))
-        }
+        args::Queue::Describe { queue } => queues.get(queue).await.map(|found| description(&found)),
         args::Queue::Stats(args) => return stats(client, args).await,
         args::Queue::Delete { queue } => queues.delete(queue).await.map(|()| String::new()),
         args::Queue::Purge { queue } => {
             queues.purge(queue).await.map(|purged| format!("{{\"purged\": {purged}}}\n"))
         }
     };
-    stdout::write(text.map_err(|error| of_client(&error))?)
+    stdout::text(text.map_err(|error| of_client(&error))?)
 }
 
 /// Changes what is given, and shows the new definition.
@@ -50,7 +48,7 @@ async fn update(client: &Client, queue: &str, changes: &args::QueueChanges) -> R
         settings = settings.etag(etag);
     }
     let updated = client.queues().update(queue, &settings).await.map_err(|error| of_client(&error))?;
-    stdout::write(format!("{:#}\n", description(&updated)))
+    stdout::text(description(&updated))
 }
 
 /// The names of a department's queues, or of the one queue that was named instead of a department.
@@ -88,7 +86,8 @@ pub fn beside(queue: &str, typed: &str) -> String {
     }
 }
 
-fn description(queue: &Queue) -> Value {
+/// All of it, as JSON of several lines.
+fn description(queue: &Queue) -> String {
     let mut description = serde_json::json!({
         "name": queue.name,
         "uid": queue.uid,
@@ -103,7 +102,7 @@ fn description(queue: &Queue) -> Value {
     if let Some(stats) = &queue.stats {
         description["stats"] = json::object(stats);
     }
-    description
+    shown::json(&format!("{description:#}\n")).into_owned()
 }
 
 #[cfg(test)]

@@ -8,9 +8,8 @@ use posthouse_server::{ServeError, ServeOptions};
 use posthouse_text::causes;
 
 use crate::exit::{Exit, Failure};
-use crate::log;
 use crate::shutdown::{Hangups, Interrupts};
-use crate::stdout;
+use crate::{log, stderr, stdout};
 
 /// What SIGHUP asks of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +33,7 @@ pub async fn serve(config: &Path, options: ServeOptions, on_hangup: OnHangup) ->
     };
     let config = load(config)?;
     log::start(&config.observe.log);
+    let options = ServeOptions { log: Some(stderr::out().clone()), ..options };
     let shutdown = async move { interrupts.next().await };
     let reread = async move {
         let Some((mut hangups, reread)) = rereading else { return std::future::pending().await };
@@ -57,7 +57,7 @@ pub fn check(config: &Path) -> Result<(), Failure> {
     let told: String = told.iter().map(|note| format!("note: {}\n", note.what)).collect();
     // Whether anybody reads it is no matter: the exit code says the same.
     if !refused.is_empty() {
-        drop(stdout::write(told));
+        stdout::mention(told);
         let errors = refused.into_iter().map(|note| note.what).collect();
         return Err(Failure::new(
             Exit::Config,
@@ -65,7 +65,7 @@ pub fn check(config: &Path) -> Result<(), Failure> {
             "correct all of them; `posthouse serve` would warn and serve, in case the clock is wrong",
         ));
     }
-    drop(stdout::write(format!("{told}{} is in order\n", config.display())));
+    stdout::mention(format!("{told}{} is in order\n", config.display()));
     Ok(())
 }
 

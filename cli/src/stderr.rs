@@ -1,8 +1,56 @@
-//! What a command says beside its answer.
+//! What a command says on stderr. It goes through a queue and a thread of its own: a stderr that is gone, full, or that nobody
+//! reads neither ends a command, nor holds it up, nor changes its exit code.
 
-use std::io::Write as _;
+#![allow(clippy::disallowed_methods, reason = "this is the place for it")]
 
-/// Writes a line. Nobody's work fails because nobody reads it.
-pub fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "posthouse: {text}");
+use std::fmt::Display;
+use std::io::IsTerminal as _;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use posthouse_server::out::Out;
+use posthouse_text::shown;
+
+use crate::stdout;
+
+/// How long the end of a command waits for a reader of its last words.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+static STDERR: LazyLock<Out> = LazyLock::new(Out::stderr);
+
+/// The process's stderr.
+pub fn out() -> &'static Out {
+    &STDERR
+}
+
+/// Says something, in one line or several, with nothing in it that moves a terminal.
+pub fn say(what: impl Display) {
+    for line in shown::lines(&what.to_string()).lines() {
+        STDERR.line(line);
+    }
+}
+
+/// Says what is to be known beside the answer.
+pub fn note(what: impl Display) {
+    say(format_args!("posthouse: {what}"));
+}
+
+/// Says what is not as it should be, but keeps nothing from being done.
+pub fn warn(what: impl Display) {
+    say(format_args!("posthouse: warning: {what}"));
+}
+
+/// Waits a little until all is said.
+pub fn flush() {
+    STDERR.flush(LAST_WORDS);
+}
+
+/// Whether a person reads along.
+pub fn is_terminal() -> bool {
+    std::io::stderr().is_terminal()
+}
+
+/// Whether what is said may be coloured.
+pub fn has_colours() -> bool {
+    is_terminal() && stdout::coloured()
 }

@@ -24,7 +24,7 @@ pub fn stdin() -> io::Result<Stdin> {
 
 /// A descriptor of this process's stdout.
 pub fn stdout() -> io::Result<Stdout> {
-    Ok(Stdout(io::stdout().as_fd().try_clone_to_owned()?.into()))
+    Ok(Stdout(rustix::stdio::stdout().try_clone_to_owned()?.into()))
 }
 
 impl AsFd for Stdout {

@@ -1,4 +1,6 @@
 #![doc = include_str!("../README.md")]
+// They panic when stdout or stderr is gone, and wait while nobody reads it.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod client;
 mod connect;

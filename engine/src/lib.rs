@@ -7,6 +7,9 @@
 //! door to storage), [`outcome`] and [`effect`] (what comes out), [`standing`] (what may be asked), then the machines: [`machine`] for a shard, whose
 //! verbs are one file each under `apply/`, and [`catalogue`]; [`check`](mod@check) says what must hold of the rows.
 
+// They panic when stdout or stderr is gone, and wait while nobody reads it.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod ids;
 pub mod limits;
 pub mod schema;

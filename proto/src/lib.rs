@@ -3,6 +3,9 @@
 //!
 //! The messages and services are documented in `proto/posthouse/v1/*.proto`; those comments are repeated here.
 
+// They panic when stdout or stderr is gone, and wait while nobody reads it.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod codec;
 mod delivery_batch;
 mod parted;

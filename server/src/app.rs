@@ -31,6 +31,7 @@ use crate::{
     limits,
     log::{GroupId, Log, LogOpenError},
     observe::{Management, ObserveError, Observer, Phase, Sources},
+    out::Out,
     reload::Reloader,
     rpc::{self, Auth, AuthLayer, Context, Envelope},
     shard::{Event, ShardError, Shards},
@@ -82,6 +83,9 @@ impl From<Halt> for ServeError {
 /// How long streams may take to see that their connections are closed.
 const STREAMS_END: Duration = Duration::from_secs(1);
 
+/// What of the drain deadline is kept for the last lines of the log.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// What of the drain deadline is kept for finishing what was accepted and flushing the store.
 const AFTER_DRAIN: Duration = Duration::from_secs(5);
 
@@ -92,6 +96,9 @@ pub struct ServeOptions {
     pub accept_clock_jump: bool,
     /// Notified when certificates, authorities and key sets are to be read again at once.
     pub reread: Arc<Notify>,
+    /// Where the program's log goes, so that access records can go the same way, and lines that it drops are counted.
+    /// `None`: standard error, which then should have no other writer.
+    pub log: Option<Out>,
 }
 
 /// Runs a server until `shutdown`, then drains it: no new leases, streams are told, what is acked is durable.
@@ -105,7 +112,8 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let begun = Instant::now();
     // The listener lives to the end of this function.
-    let (observer, _management) = observe(&config).await?;
+    let log = options.log.clone().unwrap_or_else(Out::stderr);
+    let (observer, _management) = observe(&config, log).await?;
     let Rooms {
         store,
         log,
@@ -143,6 +151,7 @@ pub async fn serve(
     let reloader =
         Reloader::new(&config, door.trust(), Arc::clone(&tokens), options.reread, Arc::clone(&observer));
     let reloading = tokio::spawn(reloader.run());
+    let recording = tokio::spawn(record(Arc::clone(&observer), shards.clone()));
     info!(address = %door.local_addr(), shards = config.server.shards, "listening");
     observer.watch(Sources {
         store: Arc::clone(&store),
@@ -154,20 +163,15 @@ pub async fn serve(
     });
     let timing = begin_serving(&observer, begun, &clock);
     let routes = routes(context, &tokens, &observer);
-    let draining = async {
-        shutdown.await;
-        info!("draining: no new leases, streams are told");
-        observer.enter(Phase::Draining);
-        shards.send_all(|| Event::Drain);
-        drain.cancel();
-    };
-    tokio::join!(door.serve(routes, drain.clone(), connections_deadline(&config)), draining);
-    end_tasks([watching, reloading, configuring, timing]).await;
+    let draining = begin_draining(shutdown, &observer, &shards, &drain);
+    let ((), told) = tokio::join!(door.serve(routes, drain.clone(), connections_deadline(&config)), draining);
+    end_tasks([watching, reloading, configuring, timing, recording]).await;
     end_streams(&streams).await;
     observer.look_away();
+    let until = told + config.server.drain_deadline;
     let end = move || {
         finish(&*log, flusher, &shards, &to_catalogue, workers, (store, data_dir));
-        observer.close();
+        observer.close(until.checked_sub(LAST_WORDS).unwrap_or(until));
     };
     tokio::task::spawn_blocking(end).await.map_err(|why| ServeError::State(why.to_string()))?;
     info!("stopped");
@@ -188,6 +192,45 @@ fn tell_notes(config: &Config) {
 fn connections_deadline(config: &Config) -> Duration {
     let deadline = config.server.drain_deadline;
     deadline.saturating_sub(AFTER_DRAIN).max(deadline / 2)
+}
+
+/// When asked to, tells everybody that the server ends; when that was.
+async fn begin_draining(
+    shutdown: impl Future<Output = ()>,
+    observer: &Observer,
+    shards: &Shards,
+    drain: &CancellationToken,
+) -> Instant {
+    shutdown.await;
+    let told = Instant::now();
+    info!("draining: no new leases, streams are told");
+    observer.enter(Phase::Draining);
+    shards.send_all(|| Event::Drain);
+    drain.cancel();
+    told
+}
+
+/// Keeps access records going. While there is no place for another, nobody is sent here; and where deliveries are recorded, nothing
+/// is leased.
+async fn record(observer: Arc<Observer>, shards: Shards) {
+    let pausing = async {
+        let (mut blocked, mut paused) = (observer.access.blocked(), false);
+        while blocked.wait_for(|blocked| *blocked != paused).await.is_ok() {
+            paused = !paused;
+            observer.readiness.unrecorded(paused);
+            if observer.access.keeps_messages() {
+                shards.send_all(|| Event::Pause(paused));
+            }
+            if paused {
+                error!(
+                    "there is no place for another access record: what would be recorded is refused or waits"
+                );
+            } else {
+                info!("access records are taken again: everything goes on");
+            }
+        }
+    };
+    tokio::join!(observer.access.run(), pausing);
 }
 
 async fn end_tasks<const N: usize>(tasks: [JoinHandle<()>; N]) {
@@ -223,9 +266,9 @@ fn finish(
 }
 
 /// What watches the server, and its listener, if one is configured.
-async fn observe(config: &Config) -> Result<(Arc<Observer>, Option<Management>), ServeError> {
+async fn observe(config: &Config, log: Out) -> Result<(Arc<Observer>, Option<Management>), ServeError> {
     tell_notes(config);
-    let observer = Observer::new(config)?;
+    let observer = Observer::new(config, log)?;
     if let Some(not_after) = config.tls.chain.first().and_then(|leaf| identity::not_after(leaf)) {
         observer.metrics.certificate_not_after(not_after);
     }
@@ -268,21 +311,21 @@ fn flusher(
         applied.insert(GroupId::CATALOGUE, catalogue.applied_index());
         applied
     };
-    let on_error = |why: &FlushError| match why {
+    let watcher = Arc::clone(observer);
+    let on_error = |why: &FlushError, watcher: &Observer| match why {
         FlushError::Store(store) if !store.is_no_space() => {
             error!(%why, "the store cannot be flushed; the server ends, and a restart replays the log");
-            std::process::exit(crate::EXIT_IO);
+            watcher.die();
         }
         FlushError::Store(_) | FlushError::Log(_) => {
             warn!(%why, "a flush did not complete; it is tried again")
         }
     };
-    let watcher = Arc::clone(observer);
     let on_flush = move |flushed: Result<Duration, &FlushError>| match flushed {
         Ok(duration) => watcher.flushed(Some(duration)),
         Err(why) => {
             watcher.flushed(None);
-            on_error(why);
+            on_error(why, &watcher);
         }
     };
     let options = FlusherOptions::default();
@@ -294,7 +337,8 @@ fn routes(
     context: Context,
     tokens: &Arc<TokenVerifier>,
     observer: &Arc<Observer>,
-) -> rpc::Watch<Auth<Envelope<Routes>>> {
+) -> rpc::Watch<Auth<rpc::Changes<Envelope<Routes>>>> {
+    let tasks = context.streams.clone();
     let context = Arc::new(context);
     let publisher = rpc::PublisherService { context: Arc::clone(&context), tokens: Arc::clone(tokens) };
     let consumer = rpc::ConsumerService { context: Arc::clone(&context), tokens: Arc::clone(tokens) };
@@ -306,6 +350,7 @@ fn routes(
         .add_service(QueuesServer::new(queues).max_decoding_message_size(most))
         .add_service(MessagesServer::new(messages).max_decoding_message_size(most))
         .add_service(rpc::health(observer));
-    let guarded = AuthLayer::new(Arc::clone(tokens)).layer(Envelope::new(routes.prepare()));
+    let services = rpc::Changes::new(Arc::clone(observer), tasks, Envelope::new(routes.prepare()));
+    let guarded = AuthLayer::new(Arc::clone(tokens)).layer(services);
     rpc::WatchLayer::new(Arc::clone(observer)).layer(guarded)
 }

@@ -1,16 +1,21 @@
 //! The Posthouse server: a message's way from the door to the disk and back, one module a room.
 //!
-//! Before the first, and beside all of them, [`observe`]: what operators see.
+//! Before the first, and beside all of them, [`observe`]: what operators see, and [`out`]: what the process writes for
+//! people.
 //!
 //! In the order of that way: [`door`] (TLS), [`identity`] (who), [`policy`] (may they), [`quota`] (how much), [`rpc`] (what),
 //! [`log`] (durable and in order), the engine (a crate of its own: what becomes of it), [`store`] (kept), `shard` (the
 //! threads that carry a command through the last three), and `dispatch` (who gets what). `app` builds them; `store_check` looks into the folder of a server that is
 //! stopped, and `set_aside` changes it when an entry of its log halts a shard.
 
+// They panic when stdout or stderr is gone, and wait while nobody reads it.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod config;
 pub mod limits;
 pub mod names;
 pub mod observe;
+pub mod out;
 
 pub mod door;
 pub mod identity;

@@ -213,8 +213,16 @@ pub const MANAGEMENT_DEADLINE: Duration = Duration::from_secs(10);
 pub const MAX_MANAGEMENT_HEADERS: usize = 64;
 /// Bytes of the head of a request to the management listener; the least that the HTTP library takes.
 pub const MAX_MANAGEMENT_HEADER_BYTES: usize = 8 << 10;
-/// Access records that wait to be written; beyond, calls wait.
+/// Access records that wait to be written, and places taken for those that are to come; beyond, nothing is done that is recorded.
 pub const MAX_ACCESS_RECORDS_WAITING: usize = 4_096;
+/// How long a change waits for a place among them before it is refused, and a lease before it is given back.
+pub const ACCESS_PATIENCE: Duration = Duration::from_secs(2);
+/// Lines of the log that wait to be written; beyond, they are dropped and counted.
+pub const MAX_LINES_WAITING: usize = 4_096;
+/// Their bytes.
+pub const MAX_LINES_WAITING_BYTES: usize = 4 << 20;
+/// Bytes of one line of the log; what is longer is cut.
+pub const MAX_LINE_BYTES: usize = 64 << 10;
 /// Ranges of sequences in one access record; a batch that needs more is recorded in several.
 pub const MAX_ACCESS_RANGES: usize = 64;
 /// Spans that wait for the collector; beyond, they are dropped and counted.

@@ -2,6 +2,8 @@
 //!
 //! The closing table counts what the producers and consumers of this program saw. See `demo/README.md`.
 
+#![allow(clippy::disallowed_methods, reason = "it is no part of the program")]
+
 use std::io::{IsTerminal as _, Write as _, stdout};
 use std::path::Path;
 use std::process::ExitCode;

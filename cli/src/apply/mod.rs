@@ -37,12 +37,12 @@ pub async fn apply(context: Option<&Path>, args: &args::Apply) -> Result<Exit, F
     let steps = compare(&client, &file, &shown).await?;
     if args.dry_run {
         for step in &steps {
-            stdout::write(step.to_string())?;
+            stdout::text(step.to_string())?;
         }
     } else {
         carry_out(&client, &steps).await?;
     }
-    stdout::write(plan::summary(&steps, args.dry_run))?;
+    stdout::text(plan::summary(&steps, args.dry_run))?;
     let differs = steps.iter().any(|step| step.verdict != Verdict::Same);
     Ok(if args.exit_code && differs { Exit::Differs } else { Exit::Ok })
 }
@@ -147,7 +147,7 @@ async fn carry_out(client: &Client, steps: &[Step]) -> Result<(), Failure> {
             )
         })?;
         made += usize::from(step.verdict != Verdict::Same);
-        stdout::write(step.to_string())?;
+        stdout::text(step.to_string())?;
     }
     Ok(())
 }

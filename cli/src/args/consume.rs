@@ -29,6 +29,11 @@ pub struct Consume {
     /// What to write for a message.
     #[arg(long, value_enum, default_value_t = Output::Payload)]
     pub output: Output,
+    /// Write payloads as they are to a terminal, too, where they may move the cursor, change the title or fill the clipboard.
+    /// Without it, control characters, bidirectional ones and bytes that are not UTF-8 are shown there as \u{1b} or \xff. A
+    /// file or a pipe gets the exact bytes in any case.
+    #[arg(long, conflicts_with = "ndjson")]
+    pub raw: bool,
 }
 
 impl Consume {

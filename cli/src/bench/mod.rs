@@ -140,7 +140,7 @@ fn report(plan: &Plan, phase: &Phase) -> Result<(), Failure> {
     } else {
         report.to_string()
     };
-    stdout::write(text)?;
+    stdout::text(text)?;
     failures(&tally, "not everything went through")
 }
 

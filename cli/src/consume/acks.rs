@@ -46,7 +46,7 @@ impl Acks {
         }
         if self.purged > 0 {
             let count = self.purged;
-            stderr::note(&format!(
+            stderr::note(format_args!(
                 "{count} written messages were purged, or deleted with their queue, before they were acknowledged: they do not come again"
             ));
         }

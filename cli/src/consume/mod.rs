@@ -25,7 +25,7 @@ const CREDIT_MESSAGES: u32 = 2048;
 /// Runs the command.
 pub async fn consume(context: Option<&Path>, args: &args::Consume, quiet: bool) -> Result<(), Failure> {
     let mut interrupts = Interrupts::watch()?;
-    let mut sink = Sink::stdout(args.output())?;
+    let mut sink = Sink::stdout(args.output(), args.raw)?;
     let consumer = tokio::select! {
         consumer = open(context, args) => consumer?,
         () = interrupts.next() => return ending(args),

@@ -1,11 +1,12 @@
 //! Stdout, and the leases of what waits to be written to it.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use posthouse_client::Delivery;
+use posthouse_text::shown;
 use rustix::fs::{OFlags, fcntl_getfl, fstat, major, minor};
 use tokio::time::sleep;
 
@@ -14,6 +15,7 @@ use crate::exit::{Exit, Failure};
 use crate::failure::of_stdout;
 use crate::ndjson::write::line;
 use crate::stdio::{self, Stdout};
+use crate::stdout;
 
 /// How long leases are extended while a reader of stdout takes its time.
 const EXTENSION: Duration = Duration::from_secs(30);
@@ -24,6 +26,8 @@ const NULL: (u32, u32) = (1, 3);
 pub struct Sink {
     stdout: Arc<Stdout>,
     output: Output,
+    /// A person reads payloads, and asked for nothing else: they are shown, not written as they are.
+    shows: bool,
     text: Vec<u8>,
 }
 
@@ -32,7 +36,7 @@ impl Sink {
     ///
     /// The standard library's own stdout takes every write for done when there is nobody to write to, and puts
     /// `/dev/null`, open for reading too, in the place of a stdout that was not open when the program began.
-    pub fn stdout(output: Output) -> Result<Self, Failure> {
+    pub fn stdout(output: Output, raw: bool) -> Result<Self, Failure> {
         let stdout = stdio::stdout().map_err(|error| of_stdout(&error))?;
         let flags = fcntl_getfl(&stdout).map_err(|error| of_stdout(&error.into()))?;
         let device = fstat(&stdout).map_err(|error| of_stdout(&error.into()))?.st_rdev;
@@ -44,12 +48,13 @@ impl Sink {
                 "give it a file or a pipe; to throw messages away use `> /dev/null` or `posthouse queue purge`",
             ));
         }
-        Ok(Self { stdout: Arc::new(stdout), output, text: Vec::new() })
+        let shows = !raw && Self::is_terminal();
+        Ok(Self { stdout: Arc::new(stdout), output, shows, text: Vec::new() })
     }
 
     /// Whether a person reads along.
     pub fn is_terminal() -> bool {
-        io::stdout().is_terminal()
+        stdout::is_terminal()
     }
 
     /// Returns when all of it is written and flushed. After an error nothing of it may be acknowledged.
@@ -57,6 +62,9 @@ impl Sink {
         self.text.clear();
         for delivery in batch.iter() {
             match self.output {
+                Output::Payload if self.shows => {
+                    self.text.extend_from_slice(shown::bytes(delivery.payload()).as_bytes());
+                }
                 Output::Payload => self.text.extend_from_slice(delivery.payload()),
                 Output::Json => self.text.extend_from_slice(line(delivery).as_bytes()),
             }

@@ -1,6 +1,5 @@
 //! Prepares the folder, says so, and serves.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -13,16 +12,16 @@ use super::renew::renew_tokens;
 use super::tenants::SAMPLE_TENANTS;
 use crate::exit::{Exit, Failure};
 use crate::serve::{OnHangup, serve};
-use crate::stdout;
+use crate::{stderr, stdout};
 
 /// `posthouse dev`.
 pub async fn dev(folder: &Path, listen: SocketAddr) -> Result<(), Failure> {
     let landscape = Landscape::prepare(folder, listen, SAMPLE_TENANTS).map_err(|error| failure(&error))?;
     if let Some(warning) = landscape.warning() {
-        writeln!(std::io::stderr(), "posthouse: warning: {warning}").ok();
+        stderr::warn(warning);
     }
     // Whether anybody reads it is no matter to the server.
-    drop(stdout::write(format!("{}\n", announcement(&landscape, listen))));
+    stdout::mention(announcement(&landscape, listen));
     let config = landscape.config_path();
     tokio::select! {
         served = serve(&config, ServeOptions::default(), OnHangup::End) => served,

@@ -44,11 +44,11 @@ async fn list(client: &Client, queue: &str, json: bool, max: Option<u64>) -> Res
                 heading = false;
             }
             match json {
-                true => text.push_str(&format!("{}\n", show::object(letter))),
+                true => text.push_str(&stdout::json(&show::object(letter))),
                 false => text.push_str(&line(letter)),
             }
         }
-        stdout::write(text)?;
+        stdout::text(text)?;
     }
     Ok(())
 }
@@ -85,7 +85,7 @@ async fn redrive(client: &Client, args: &args::RedriveLetters, quiet: bool) -> R
     match sum.skipped {
         0 => Ok(()),
         _ if args.max.is_some() => {
-            stderr::note(&sum.stay());
+            stderr::note(sum.stay());
             Ok(())
         }
         _ => Err(Failure::new(

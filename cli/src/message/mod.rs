@@ -31,13 +31,13 @@ pub async fn find(client: &Client, args: &args::Find) -> Result<(), Failure> {
     };
     let (status, went) = found.await.map_err(|error: Error| of_client(&error))?;
     if !args.json {
-        return stdout::write(show::text(&status, &went));
+        return stdout::text(show::text(&status, &went));
     }
     let mut object = show::object(&status);
     if let Went::To(letter) = &went {
         object["became"] = show::object(letter);
     }
-    stdout::write(format!("{object}\n"))
+    stdout::write(stdout::json(&object))
 }
 
 async fn went(client: &Client, status: &MessageStatus) -> Result<Went, Error> {

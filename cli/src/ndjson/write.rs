@@ -3,13 +3,14 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use posthouse_client::{DeadLetterCause, DeadLetterOrigin, Delivery};
+use posthouse_text::shown;
 use serde_json::{Value, json};
 
 use crate::time::rfc3339;
 
-/// A delivery's line, without its line feed.
+/// A delivery's line, without its line feed, and with nothing in it that moves a terminal.
 pub fn line(delivery: &Delivery) -> String {
-    object(delivery).to_string()
+    shown::json(&object(delivery).to_string()).into_owned()
 }
 
 fn object(delivery: &Delivery) -> Value {

@@ -1,9 +1,9 @@
 //! `posthouse queue stats`: how a queue stands, and how fast it moves.
 
-use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use posthouse_client::{Client, QueueStats};
+use posthouse_text::shown;
 use tokio::time::sleep;
 
 use crate::args;
@@ -72,9 +72,9 @@ fn tell(
             line["published_per_second"] = published.into();
             line["acked_per_second"] = acked.into();
         }
-        return stdout::write(format!("{line}\n"));
+        return stdout::write(stdout::json(&line));
     }
-    let clear = if args.watch.is_some() && std::io::stdout().is_terminal() { CLEAR } else { "" };
+    let clear = if args.watch.is_some() && stdout::is_terminal() { CLEAR } else { "" };
     let gap = if args.watch.is_some() && clear.is_empty() { "\n" } else { "" };
-    stdout::write(format!("{clear}{name}\n{}{gap}", table::text(stats, rates)))
+    stdout::write(format!("{clear}{}\n{}{gap}", shown::one_line(name), table::text(stats, rates)))
 }

@@ -20,14 +20,14 @@ pub fn check(args: &args::StoreCheck, quiet: bool) -> Result<(), Failure> {
     let checked = check_store(&args.dir, options, &mut |step| progress.step(step));
     drop(progress);
     let report = checked.map_err(|error| refused(&error))?;
-    stdout::write(report.parts.iter().map(shown).collect::<String>())?;
+    stdout::text(report.parts.iter().map(shown).collect::<String>())?;
     judge(&report, args)
 }
 
 fn judge(report: &StoreReport, args: &args::StoreCheck) -> Result<(), Failure> {
     let dir = args.dir.display();
     match report.problems() {
-        0 if report.is_whole() => stdout::write(format!("{dir} is sound\n")),
+        0 if report.is_whole() => stdout::text(format!("{dir} is sound\n")),
         0 => Err(Failure::new(
             Exit::BadData,
             format!("nothing wrong was found in {dir}, but not all of it was looked at"),

@@ -27,7 +27,7 @@ pub fn skip(args: &args::StoreSkip, quiet: bool) -> Result<(), Failure> {
     let progress = Progress::steps(quiet);
     let skipped = skip_entry(&args.folder.dir, &skip, &mut |step| progress.step(step));
     drop(progress);
-    stdout::write(match skipped.map_err(|error| failure(&error))? {
+    stdout::text(match skipped.map_err(|error| failure(&error))? {
         Skipped::Before(mark) => format!("it is done already: {}\n", told(&mark)),
         Skipped::Now { set_aside, why, commands, next } => {
             let mut text = format!(
@@ -59,7 +59,7 @@ pub fn reopen(args: &args::StoreReopen, quiet: bool) -> Result<(), Failure> {
     let progress = Progress::steps(quiet);
     let reopened = reopen_department(&args.folder.dir, &reopen, &mut |step| progress.step(step));
     drop(progress);
-    stdout::write(match reopened.map_err(|error| failure(&error))? {
+    stdout::text(match reopened.map_err(|error| failure(&error))? {
         Reopened::IsOpen(name) => format!("{name} is not set aside; nothing was changed\n"),
         Reopened::Now { was, problems, closed } => {
             let mut text = format!("{} is open again; {}\n", was.department, told(&was));

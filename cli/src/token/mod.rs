@@ -49,7 +49,7 @@ pub fn inspect(context: Option<&Path>, args: &args::TokenInspect) -> Result<(), 
         Some(place) => Some(own_certificate(place)?),
         None => None,
     };
-    stdout::write(show::text(&decoded, certificate.as_ref(), SystemTime::now()))
+    stdout::text(show::text(&decoded, certificate.as_ref(), SystemTime::now()))
 }
 
 /// The context's certificate, for comparing.

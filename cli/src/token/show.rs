@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use posthouse_server::names::TenantName;
 use posthouse_server::policy::{Action, Grants};
+use posthouse_text::shown;
 use serde_json::{Map, Value};
 
 use super::Certificate;
@@ -171,7 +172,7 @@ fn plain(value: &Value) -> String {
 
 /// What a terminal may be shown.
 fn cleaned(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+    shown::one_line(text).into_owned()
 }
 
 #[cfg(test)]

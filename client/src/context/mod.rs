@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use posthouse_text::exposed;
 use serde::Deserialize;
 
 pub use error::ContextError;
@@ -125,6 +126,20 @@ impl Context {
     /// The tenant that completes `DEPARTMENT/QUEUE`.
     pub fn tenant(&self) -> Option<&str> {
         self.0.tenant.as_deref()
+    }
+
+    /// What works and should be corrected nevertheless: files with secrets that others can read. They are also logged when the
+    /// context is made.
+    pub fn warnings(&self) -> Vec<String> {
+        let key = match &self.0.tls {
+            TlsSource::Files { key, .. } => Some(key),
+            TlsSource::Given(_) | TlsSource::Asked(_) => None,
+        };
+        let token = match &self.0.token {
+            TokenSource::File(path) => Some(path),
+            TokenSource::Asked(_) => None,
+        };
+        [key, token].into_iter().flatten().filter_map(|path| exposed(path)).collect()
     }
 
     /// The certificates and the key, and where they come from.
@@ -280,7 +295,12 @@ impl ContextBuilder {
             None => TokenSource::File(self.token_file.ok_or(ContextError::Missing("token_file"))?),
         };
         let (tenant, connect_timeout) = (self.tenant, CONNECT_TIMEOUT);
-        Ok(Context(Arc::new(Parts { endpoint, server_name, tenant, tls, token, connect_timeout })))
+        let parts = Parts { endpoint, server_name, tenant, tls, token, connect_timeout };
+        let context = Context(Arc::new(parts));
+        for warning in context.warnings() {
+            tracing::warn!("{warning}");
+        }
+        Ok(context)
     }
 }
 

@@ -1,6 +1,7 @@
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use posthouse_proto::{google::rpc, v1::ErrorReason};
+use posthouse_text::shown;
 use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -120,18 +121,21 @@ impl Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The server's words may repeat what others have sent.
         match (self.0.message.is_empty(), self.reason()) {
-            (false, _) => write!(f, "{}", self.0.message)?,
-            (true, Some(reason)) => write!(f, "{reason}")?,
+            (false, _) => write!(f, "{}", shown::one_line(&self.0.message))?,
+            (true, Some(reason)) => write!(f, "{}", shown::one_line(reason))?,
             (true, None) => write!(f, "{}", self.0.code.description())?,
         }
         let violations = self.0.fields.iter().chain(&self.0.quotas);
         // The message often says the same.
         for violation in violations.filter(|violation| !self.0.message.contains(&violation.description)) {
-            write!(f, "; {}: {}", violation.subject, violation.description)?;
+            let (subject, description) =
+                (shown::one_line(&violation.subject), shown::one_line(&violation.description));
+            write!(f, "; {subject}: {description}")?;
         }
         if let (false, Some(reason)) = (self.0.message.is_empty(), self.reason()) {
-            write!(f, " [{reason}]")?;
+            write!(f, " [{}]", shown::one_line(reason))?;
         }
         write!(f, "; {}", advice(self.0.code, self.reason()))
     }

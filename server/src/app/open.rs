@@ -16,7 +16,7 @@ use crate::{
     config::Config,
     disk::Ballast,
     limits,
-    log::{GroupId, LocalLog, LocalLogOptions, Log, OpenLog, ReplayError, Watched},
+    log::{GroupId, LocalLog, LocalLogOptions, Log, OnFatal, OpenLog, ReplayError, Watched},
     observe::Observer,
     quota::Usages,
     shard::{self, Shards, StartShard, ToWorkers, WorkerStart, start_workers},
@@ -53,8 +53,13 @@ pub(super) fn open(
     let watch = Watched::by(Arc::clone(observer) as _);
     // What waits to be used again gives way before publishes have to.
     let above = config.server.min_free_disk_bytes.saturating_add(limits::REUSED_LOG_ROOM_BYTES);
-    let log_options =
-        LocalLogOptions { watch, reuse_above_free_bytes: Some(above), ..LocalLogOptions::default() };
+    let dying = Arc::clone(observer);
+    let log_options = LocalLogOptions {
+        watch,
+        reuse_above_free_bytes: Some(above),
+        on_fatal: OnFatal::new(move |_| dying.die()),
+        ..LocalLogOptions::default()
+    };
     let open_log = LocalLog::open(&data_dir.log(), log_options)?;
     observer.has_shards(shard_count);
     let (machines, catalogue_machine) = replay(&store, &open_log, shard_count, observer)?;

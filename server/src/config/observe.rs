@@ -68,7 +68,7 @@ pub enum RecordsKept {
 /// Where records of access go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccessSink {
-    /// Into the log, at level `info`, target `posthouse::access`.
+    /// Into the log, whatever its level: as `INFO`, with the target `posthouse::access`.
     Log,
     /// To standard output, one JSON object a line.
     Stdout,
@@ -154,8 +154,7 @@ fn log(section: &Section<'_>) -> LogConfig {
 }
 
 fn access(section: &Section<'_>, folder: &Path) -> AccessConfig {
-    let place = section.optional_text("records");
-    let records = place.as_ref().and_then(|place| {
+    let records = section.optional_text("records").and_then(|place| {
         place.parse(|text| match *text {
             "all" => Ok(RecordsKept::All),
             "changes" => Ok(RecordsKept::Changes),
@@ -170,11 +169,6 @@ fn access(section: &Section<'_>, folder: &Path) -> AccessConfig {
     };
     section.report_unknown();
     let usual = if sink == AccessSink::Log { RecordsKept::Changes } else { RecordsKept::All };
-    if let (Some(place), Some(RecordsKept::All), AccessSink::Log) = (&place, records, &sink) {
-        place.problem(
-            "\"all\" needs access.file, a path or \"-\" for standard output: the log may lose records",
-        );
-    }
     AccessConfig { records: records.unwrap_or(usual), sink }
 }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use posthouse_engine::limits::MAX_MAX_MESSAGE_BYTES;
+use posthouse_text::exposed;
 use rustls_pki_types::{CertificateDer, ServerName};
 use toml::de::DeTable;
 
@@ -132,6 +133,9 @@ fn read_tls(section: &Section<'_>, folder: &Path) -> Option<(TlsConfig, PathBuf,
     let place = place?;
     let path = folder.join(place.value);
     let key = place.parse(|_| files::private_key(&path, &files::read(&path)?));
+    if let Some(problem) = exposed(&path) {
+        place.note(NoteWeight::Warning, problem);
+    }
     let ((certificate_path, chain), key) = (chain?, key?);
     place.parse(|_| door::check_certificate(&chain, &key))?;
     let tls = TlsConfig { chain, key, names };

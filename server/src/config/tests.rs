@@ -1,6 +1,11 @@
 mod page;
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    time::Duration,
+};
 
 use jsonwebtoken::Algorithm;
 use rcgen::{CertificateParams, KeyPair};
@@ -42,7 +47,10 @@ departments = ["household-registry", "identity-cards"]
 /// A folder with everything that the good configuration names, and some bad files.
 fn folder() -> TempDir {
     let folder = TempDir::new().unwrap();
-    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let write = |name: &str, text: &str| {
+        fs::write(folder.path().join(name), text).unwrap();
+        fs::set_permissions(folder.path().join(name), Permissions::from_mode(0o600)).unwrap();
+    };
     let ca = authority("Civil Affairs");
     let key = KeyPair::generate().unwrap();
     let certificate = leaf(&[]).signed_by(&key, &ca).unwrap();
@@ -362,16 +370,19 @@ fn what_clients_would_refuse_and_what_is_passed_over_is_noted() {
     enc["use"] = json!("enc");
     let broken = json!({"kty": "EC", "crv": "P-256", "kid": "broken"});
     fs::write(folder.path().join("mixed.json"), json!({"keys": [broken, good, enc]}).to_string()).unwrap();
+    fs::set_permissions(folder.path().join("server.key"), Permissions::from_mode(0o604)).unwrap();
     let config = load_in(folder.path(), &text).unwrap();
     let told: Vec<_> =
         config.notes.iter().map(|note| (note.weight, note.what.line, &*note.what.key)).collect();
     let expected = [
+        (NoteWeight::Warning, Some(7), "tls.key"),
         (NoteWeight::Refused, Some(6), "tls.certificate"),
         (NoteWeight::Warning, Some(20), "issuer[1].jwks"),
         (NoteWeight::Information, Some(20), "issuer[1].jwks"),
     ];
     assert_eq!(told, expected, "{:#?}", config.notes);
-    assert!(config.notes[0].what.problem.contains("the name queue.example"), "{:?}", config.notes[0]);
+    assert!(config.notes[0].what.problem.contains("everybody (mode 0604)"), "{:?}", config.notes[0]);
+    assert!(config.notes[1].what.problem.contains("the name queue.example"), "{:?}", config.notes[1]);
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub(crate) struct Dispatch {
     /// Picks that the log did not take: tried again after a while.
     stalled: BTreeSet<SubscriptionRef>,
     draining: bool,
+    /// What would leave could not be recorded.
+    paused: bool,
 }
 
 impl Dispatch {
@@ -175,10 +177,10 @@ impl Dispatch {
         machine: &mut ShardMachine,
         kv: &dyn Kv,
     ) -> Result<Vec<(Command, Reply)>, Halt> {
-        let mut commands = Vec::new();
+        let (mut commands, leases) = (Vec::new(), self.leases());
         for at in std::mem::take(&mut self.dirty) {
             if let Some(subscription) = self.subscriptions.get_mut(&at) {
-                if !self.draining {
+                if leases {
                     subscription.pump(at, machine, kv, &mut commands)?;
                 }
                 subscription.tell_idle(at, machine, kv)?;
@@ -203,7 +205,7 @@ impl Dispatch {
         kv: &dyn Kv,
     ) -> Result<Vec<(Command, Reply)>, Halt> {
         let mut commands = Vec::new();
-        let next = machine.next_sequence(kv, queue)?.filter(|_| !self.draining);
+        let next = machine.next_sequence(kv, queue)?.filter(|_| self.leases());
         let Some(next) = next else { return Ok(commands) };
         for (at, subscription) in self.subscriptions.range_mut(all_of(queue)) {
             subscription.lease_ahead(*at, machine, kv, next + coming.under_way, coming, &mut commands)?;
@@ -216,6 +218,16 @@ impl Dispatch {
         let any = !self.stalled.is_empty();
         self.dirty.append(&mut self.stalled);
         any
+    }
+
+    /// No leases for a while, or again as ever. What streams already have, and what is under way, is theirs.
+    pub(crate) fn pause(&mut self, paused: bool) {
+        self.paused = paused;
+        self.dirty.extend(self.subscriptions.keys().copied());
+    }
+
+    fn leases(&self) -> bool {
+        !self.draining && !self.paused
     }
 
     /// No more leases; every stream is told.

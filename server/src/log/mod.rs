@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use self::local::{LocalLog, LocalLogOptions, Watched};
+pub use self::local::{LocalLog, LocalLogOptions, OnFatal, Watched};
 pub use self::memory::{MemDisk, MemLog};
 pub use self::open::{LogOpenError, OpenLog, ReplayError};
 

@@ -1,8 +1,8 @@
 //! Opening a log: reading all of it, refusing what is damaged, replaying what the store has not yet.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -263,7 +263,8 @@ pub(super) fn open(dir: &Path, options: LocalLogOptions) -> Result<OpenLog, LogO
     let failed = |source| LogError { doing: "make the folder of the log", path: dir.into(), source };
     let parent =
         dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    fs::create_dir_all(dir).and_then(|()| sync_dir(parent)).map_err(failed)?;
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.and_then(|()| sync_dir(parent)).map_err(failed)?;
     read(dir, options, OpenOptions::new().read(true).write(true))
 }
 

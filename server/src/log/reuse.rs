@@ -2,9 +2,9 @@
 //! it. They count for nothing until then.
 
 use std::collections::VecDeque;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -72,6 +72,8 @@ impl Reuse {
         }
         let path = self.lock().pop_front()?;
         let file = OpenOptions::new().read(true).write(true).open(&path);
+        // Earlier versions left a segment's mode to the umask.
+        let file = file.and_then(|file| file.set_permissions(Permissions::from_mode(0o600)).map(|()| file));
         match file.ok().filter(|_| self.fits(&path)) {
             Some(file) => Some(Spare { file, path, bytes: self.file_bytes, reused: true }),
             None => {

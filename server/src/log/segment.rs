@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::LogError;
@@ -39,13 +39,14 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
 /// Makes a segment's file under a name that does not count yet.
 pub(super) fn prepare(disk: &Disk, dir: &Path, header: &SegmentHeader) -> Result<File, LogError> {
     let path = path_of(dir, header.id).with_extension("new");
-    let made =
-        OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path).and_then(|file| {
-            disk.reserve(&file, header.size)?;
-            disk.write(&file, &header.encode(), 0)?;
-            disk.sync_new(&file)?;
-            Ok(file)
-        });
+    let mut how = OpenOptions::new();
+    how.read(true).write(true).create(true).truncate(true).mode(0o600);
+    let made = how.open(&path).and_then(|file| {
+        disk.reserve(&file, header.size)?;
+        disk.write(&file, &header.encode(), 0)?;
+        disk.sync_new(&file)?;
+        Ok(file)
+    });
     made.map_err(|source| {
         // It never counted; if it stays, the next attempt writes over it.
         let _ = fs::remove_file(&path);

@@ -4,6 +4,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::mem;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
@@ -108,16 +109,17 @@ pub(super) fn fill(disk: &Disk, path: &Path, bytes: u64) -> io::Result<Spare> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let made = OpenOptions::new().read(true).write(true).create_new(true).open(path).and_then(|file| {
-        disk.reserve(&file, bytes)?;
-        match disk.direct(path, &file).map(|direct| zero(&direct, 0, bytes)) {
-            Some(Err(error)) if !wants_page_cache(&error) => return Err(error),
-            Some(Ok(())) => {}
-            Some(Err(_)) | None => zero(&file, 0, bytes)?,
-        }
-        disk.sync_new(&file)?;
-        Ok(file)
-    });
+    let made =
+        OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path).and_then(|file| {
+            disk.reserve(&file, bytes)?;
+            match disk.direct(path, &file).map(|direct| zero(&direct, 0, bytes)) {
+                Some(Err(error)) if !wants_page_cache(&error) => return Err(error),
+                Some(Ok(())) => {}
+                Some(Err(_)) | None => zero(&file, 0, bytes)?,
+            }
+            disk.sync_new(&file)?;
+            Ok(file)
+        });
     match made {
         Ok(file) => Ok(Spare { file, path: path.into(), bytes, reused: false }),
         Err(error) => {

@@ -125,9 +125,13 @@ pub(crate) struct StoreMetrics {
 /// What observing itself does.
 pub(crate) struct OwnMetrics {
     pub(super) state: IntGaugeVec,
-    pub(super) access_records: IntCounter,
-    pub(super) access_waits: IntCounter,
-    pub(super) access_failures: IntCounter,
+    pub(in crate::observe) access_records: IntCounter,
+    pub(in crate::observe) access_waits: IntCounter,
+    pub(in crate::observe) access_failures: IntCounter,
+    pub(in crate::observe) access_waiting: IntGauge,
+    pub(in crate::observe) access_blocked: IntGauge,
+    pub(crate) access_released: IntCounter,
+    pub(in crate::observe) lines_dropped: IntCounter,
     pub(super) spans: IntCounterVec,
     pub(super) requests: IntCounterVec,
 }
@@ -228,7 +232,7 @@ pub(super) fn clamp(value: u64) -> i64 {
 }
 
 /// Brings a counter up to a total that is counted elsewhere.
-pub(super) fn raise(counter: &IntCounter, total: u64) {
+pub(in crate::observe) fn raise(counter: &IntCounter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));
 }
 

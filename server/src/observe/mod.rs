@@ -13,17 +13,24 @@ mod access;
 mod listener;
 mod telemetry;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-pub(crate) use access::{Access, Action, Caller, Ranges, Record, utc};
+pub(crate) use access::{Access, Action, Caller, Place, Ranges, Record, utc};
 pub use listener::{Management, ManagementError};
 pub use metrics::Metrics;
 pub(crate) use metrics::observe;
+use metrics::raise;
 pub use readiness::{Phase, Readiness};
 pub(crate) use sources::Sources;
 pub(crate) use telemetry::{CallSpan, TRACEPARENT, Telemetry, Waited, trace_id};
 
-use crate::{config::Config, log::LogWatch, names::TenantName};
+use crate::{config::Config, log::LogWatch, names::TenantName, out::Out};
+
+/// How long the end of a process whose disk failed waits for those who read its records and its log, each.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What watches one server.
 #[derive(Debug)]
@@ -34,6 +41,7 @@ pub struct Observer {
     pub readiness: Readiness,
     pub(crate) access: Access,
     pub(crate) telemetry: Option<Telemetry>,
+    log: Out,
     sources: sources::Slot,
 }
 
@@ -55,34 +63,37 @@ pub enum ObserveError {
 }
 
 impl Observer {
-    /// As configured; nothing listens yet.
+    /// As configured; nothing listens yet. The program's log goes to `log`.
     ///
     /// # Errors
     /// See [`ObserveError`].
-    pub fn new(config: &Config) -> Result<Arc<Self>, ObserveError> {
+    pub fn new(config: &Config, log: Out) -> Result<Arc<Self>, ObserveError> {
         let tenants: Vec<TenantName> = if config.observe.tenant_metrics {
             config.tenants.iter().map(|tenant| tenant.name.clone()).collect()
         } else {
             Vec::new()
         };
         let metrics = Metrics::new(&tenants)?;
-        let access = Access::open(&config.observe.access, &metrics).map_err(ObserveError::Access)?;
+        let format = config.observe.log.format;
+        let access = Access::open(&config.observe.access, format, &log, &metrics);
+        let access = access.map_err(ObserveError::Access)?;
         let telemetry = config.observe.telemetry.as_ref();
         let telemetry = telemetry.map(|telemetry| Telemetry::start(telemetry, &metrics)).transpose()?;
-        Ok(Arc::new(Self::with(metrics, access, telemetry)))
+        Ok(Arc::new(Self::with(metrics, access, telemetry, log)))
     }
 
-    fn with(metrics: Metrics, access: Access, telemetry: Option<Telemetry>) -> Self {
+    fn with(metrics: Metrics, access: Access, telemetry: Option<Telemetry>, log: Out) -> Self {
         let (readiness, sources) = (Readiness::default(), sources::Slot::default());
-        Self { metrics, readiness, access, telemetry, sources }
+        Self { metrics, readiness, access, telemetry, log, sources }
     }
 
     #[cfg(test)]
     pub(crate) fn for_tests() -> Arc<Self> {
         let metrics = Metrics::new(&[]).unwrap();
         let config = crate::config::ObserveConfig::default();
-        let access = Access::open(&config.access, &metrics).unwrap();
-        Arc::new(Self::with(metrics, access, None))
+        let log = Out::stderr();
+        let access = Access::open(&config.access, config.log.format, &log, &metrics).unwrap();
+        Arc::new(Self::with(metrics, access, None, log))
     }
 
     /// The server has come to this phase.
@@ -115,13 +126,20 @@ impl Observer {
         self.sources.put(None);
     }
 
-    /// Writes the last records of access, and exports the last spans, for a bounded time. Blocks; the runtime must
+    /// Writes the last records of access until then, and exports the last spans, for a bounded time. Blocks; the runtime must
     /// still run.
-    pub(crate) fn close(&self) {
-        self.access.close();
+    pub(crate) fn close(&self, until: Instant) {
+        self.access.close(until);
         if let Some(telemetry) = &self.telemetry {
             telemetry.close();
         }
+    }
+
+    /// Ends the process, because its disk failed: a little time is left for what was said of it.
+    pub(crate) fn die(&self) -> ! {
+        self.access.close(Instant::now() + LAST_WORDS);
+        self.log.flush(LAST_WORDS);
+        std::process::exit(crate::EXIT_IO)
     }
 
     /// All metrics as they are now, in Prometheus' text format. Reads files and asks the store: not for the network's
@@ -129,6 +147,8 @@ impl Observer {
     fn scrape(&self) -> Result<String, prometheus::Error> {
         self.sources.read(self);
         process::read(&self.metrics.process);
+        raise(&self.metrics.own.lines_dropped, self.log.dropped());
+        self.access.read(&self.metrics);
         self.metrics.text()
     }
 

@@ -55,12 +55,16 @@ struct State {
     halted: usize,
     /// Departments; they make nothing unready.
     set_aside: usize,
+    /// There is no place for another access record.
+    unrecorded: bool,
 }
 
 impl State {
     fn is_ready(self) -> bool {
         // A halted shard is a fault of some departments; the others are served.
-        self.phase == Phase::Serving && (self.shards == 0 || self.halted < self.shards)
+        let any_shard = self.shards == 0 || self.halted < self.shards;
+        // Others may have room for records: what is sent here would be refused, or wait.
+        self.phase == Phase::Serving && any_shard && !self.unrecorded
     }
 }
 
@@ -73,7 +77,7 @@ pub struct Readiness {
 
 impl Default for Readiness {
     fn default() -> Self {
-        let state = State { phase: Phase::Starting, shards: 0, halted: 0, set_aside: 0 };
+        let state = State { phase: Phase::Starting, shards: 0, halted: 0, set_aside: 0, unrecorded: false };
         Self { state: watch::Sender::new(state), halted: Mutex::default() }
     }
 }
@@ -97,6 +101,11 @@ impl Readiness {
             halted.len()
         };
         self.state.send_modify(|state| state.halted = state.halted.max(count));
+    }
+
+    /// Whether there is no place for another access record.
+    pub(crate) fn unrecorded(&self, unrecorded: bool) {
+        self.state.send_modify(|state| state.unrecorded = unrecorded);
     }
 
     /// The server has come to this phase.
@@ -139,6 +148,11 @@ impl Readiness {
         }
         if state.set_aside > 0 {
             line(format_args!("departments set aside: {}; see `posthouse store check`", state.set_aside));
+        }
+        if state.unrecorded {
+            line(format_args!(
+                "access records are not taken: what is recorded is refused or waits; see the log, and what access.file names"
+            ));
         }
         if disk_full {
             line(format_args!("disk nearly full: publishes are refused, consuming goes on"));
@@ -212,6 +226,17 @@ mod tests {
         assert!(told(-1_000).contains("is 1 s behind the time of batches"));
         readiness.set_aside(2);
         assert!(told(0).starts_with("ready\n") && told(0).contains("departments set aside: 2"));
+    }
+
+    #[test]
+    fn it_is_not_ready_while_records_have_no_place() {
+        let readiness = Readiness::default();
+        readiness.enter(Phase::Serving);
+        readiness.unrecorded(true);
+        let told = readiness.describe(Warnings::default());
+        assert!(!readiness.is_ready() && told.contains("access records are not taken"), "{told}");
+        readiness.unrecorded(false);
+        assert!(readiness.is_ready());
     }
 
     #[test]

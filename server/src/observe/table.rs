@@ -129,8 +129,12 @@ table! {
     RELOADS = Counter, "posthouse_reloads_total", ["what", "result"], "Reloads of files that were changed: what (certificate, authority, key_set), and ok or failed; after a failure the old ones stay in force.";
 
     ACCESS_RECORDS = Counter, "posthouse_access_records_total", [], "Access records written.";
-    ACCESS_WAITS = Counter, "posthouse_access_record_waits_total", [], "Times a call waited because access records are written more slowly than they come.";
-    ACCESS_FAILURES = Counter, "posthouse_access_write_failures_total", [], "Attempts to write access records that failed. Nothing is lost: calls wait until one succeeds.";
+    ACCESS_WAITING = Gauge, "posthouse_access_records_waiting", [], "Access records that are not written yet.";
+    ACCESS_BLOCKED = Gauge, "posthouse_access_records_blocked", [], "1 while there is no place for another access record, because what they go to takes none: what would be recorded is refused or waits, and the server is not ready. Anything but 0 needs somebody to look.";
+    ACCESS_WAITS = Counter, "posthouse_access_record_waits_total", [], "Times somebody waited for a place for an access record.";
+    ACCESS_FAILURES = Counter, "posthouse_access_write_failures_total", [], "Attempts to write access records that failed. Nothing is lost: each is tried again.";
+    ACCESS_RELEASED = Counter, "posthouse_access_deliveries_released_total", [], "Leases that were given back, uncounted, because their delivery could not be recorded in time.";
+    LINES_DROPPED = Counter, "posthouse_log_lines_dropped_total", [], "Lines of the program's log that were dropped: nobody read them fast enough, or they could not be written. Nothing waits for them.";
     SPANS = Counter, "posthouse_spans_total", ["result"], "Spans: started, and of these exported, or failed (the collector did not take them).";
 
     SCRAPES = Counter, "posthouse_management_requests_total", ["path"], "Requests to the management listener.";

@@ -3,6 +3,8 @@
 
 use std::{path::PathBuf, time::SystemTime};
 
+use posthouse_text::exposed;
+
 use super::{
     Kind,
     sources::{News, Reading, told},
@@ -96,8 +98,12 @@ impl Certificate {
         // What only the clock speaks against is judged anew at the next look.
         self.read = if waiting.is_some() { Reading::default() } else { reading };
         self.good_from = waiting.flatten();
+        let remarks = match taken {
+            Ok(true) => exposed(&self.key).into_iter().chain(dropped).collect(),
+            _ => dropped,
+        };
         let mut news: Vec<_> = self.new_to_tell(taken).into_iter().collect();
-        news.extend(dropped.into_iter().map(|text| News::Remark {
+        news.extend(remarks.into_iter().map(|text| News::Remark {
             kind: Kind::Certificate,
             file: self.certificate.clone(),
             text,

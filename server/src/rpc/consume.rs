@@ -6,8 +6,8 @@ use futures_util::Stream;
 use posthouse_engine::{
     ids::SubscriptionRef,
     limits::LEASE_DURATION_MS,
-    outcome::{ExtendOutcome, Outcome, SettleOutcome, SubscriptionError},
-    schema::{Command, Extend, Holder, Settle, SettleItem, TokenRef},
+    outcome::{ExtendOutcome, LiveDelivery, Outcome, SettleOutcome, SubscriptionError},
+    schema::{Command, Extend, Holder, Settle, SettleItem, SettleKind, TokenRef},
 };
 use posthouse_proto::v1::{
     ConsumeRequest, ConsumeResponse, ErrorReason, ExtendLeasesRequest, ExtendLeasesResponse, ExtendResult,
@@ -85,6 +85,8 @@ impl Source {
         check_count("settlements", settlements.len())?;
         self.permit.check_again(super::context::now())?;
         let (items, refused) = settlements::items(&settlements);
+        // They are made whether or not there is a place for their record, but not without an end.
+        let _settling = context.observer.access.settling().await;
         let outcomes = if items.is_empty() { Vec::new() } else { self.settle_items(context, items).await? };
         if outcomes.len() + refused.len() != settlements.len() {
             return Err(ApiError::fault("a settle was answered for more or fewer deliveries"));
@@ -94,8 +96,19 @@ impl Source {
         Ok(decided)
     }
 
+    /// Gives back what did not leave; it was not tried, so it does not count. Nobody waits for it: if it is not taken, the leases run
+    /// to their deadline.
+    pub(crate) fn release<'a>(&self, context: &Context, leases: impl Iterator<Item = &'a LiveDelivery>) {
+        let items = leases.map(|live| SettleItem::one(live.token(), SettleKind::Release, 0));
+        let items = SettleItem::together(items);
+        for items in items.chunks(limits::MAX_SETTLEMENTS) {
+            let command = self.settle_command(items.to_vec());
+            drop(context.shards.propose(self.queue.department.shard, command));
+        }
+    }
+
     /// The command that settles these.
-    pub(crate) fn settle_command(&self, items: Vec<SettleItem>) -> Command {
+    fn settle_command(&self, items: Vec<SettleItem>) -> Command {
         Command::Settle(Settle {
             department: self.at.queue.department.0,
             queue: self.at.queue.queue.0,

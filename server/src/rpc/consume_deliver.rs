@@ -12,7 +12,10 @@ use super::{
     outgoing::{Outgoing, batch},
     status::ApiError,
 };
-use crate::{bodies, dispatch::Leased, names::QueueResource, store::Amount};
+use crate::{
+    bodies, clock::Now, dispatch::Leased, limits::MAX_ACCESS_RANGES, names::QueueResource, observe::Place,
+    store::Amount,
+};
 
 /// Bytes of one delivery frame; one larger message still goes alone.
 const FRAME_BYTES: usize = 1 << 20;
@@ -33,11 +36,13 @@ pub(crate) struct Backlog {
     delivery_bytes: usize,
 }
 
+/// A frame, and which of its leases the session got on this stream.
+type Frame = (DeliveryBatch, Vec<LiveDelivery>);
+
 /// Deliveries that were read.
 #[derive(Debug, Default)]
 pub(crate) struct Read {
-    /// One item per frame: the frame, and which of its leases the session got on this stream.
-    pub(crate) frames: Vec<(DeliveryBatch, Vec<LiveDelivery>)>,
+    pub(crate) frames: Vec<Frame>,
     /// How many leases they were.
     pub(crate) count: usize,
     /// Those whose message was purged meanwhile.
@@ -73,9 +78,28 @@ impl Backlog {
         self.leased.front().is_some_and(|(_, resumed)| *resumed)
     }
 
-    /// Reads some.
-    pub(crate) async fn read(&mut self, context: &Context, source: &Source) -> Result<Read, ApiError> {
-        let some = self.leased.iter().take(self.read);
+    /// How many the next read takes.
+    pub(crate) fn next(&self) -> usize {
+        self.read.min(self.leased.len())
+    }
+
+    /// Those that no stream was ever sent: they are given back.
+    pub(crate) fn take_unsent(&mut self) -> Vec<Leased> {
+        let (kept, unsent): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.leased).into_iter().partition(|(_, resumed)| *resumed);
+        self.leased = kept;
+        unsent.into_iter().map(|(leased, _)| leased).collect()
+    }
+
+    /// Reads some; no more than can be recorded, where `places` are needed.
+    pub(crate) async fn read(
+        &mut self,
+        context: &Context,
+        source: &Source,
+        places: Option<Place>,
+    ) -> Result<Read, ApiError> {
+        let most = places.as_ref().map_or(usize::MAX, |places| places.num_permits() * MAX_ACCESS_RANGES);
+        let some = self.leased.iter().take(self.read.min(most));
         let sequences: Vec<u64> = some.map(|(leased, _)| leased.live.item.sequence).collect();
         let most_bytes = bytes_of_a_stream(context.streams.len());
         let amount = Amount { body_bytes: self.delivery_bytes, most_bytes };
@@ -89,38 +113,46 @@ impl Backlog {
         };
         let mut read = Read { count: bodies.len(), ..Read::default() };
         let now = context.clock.now();
-        let (mut frames, mut frame, mut bytes, mut sum) =
-            (Vec::new(), Vec::with_capacity(bodies.len()), 0, 0);
+        let mut deliveries = Vec::with_capacity(bodies.len());
         for ((leased, resumed), body) in self.leased.drain(..read.count).zip(bodies) {
-            let Some(body) = body else {
-                read.gone.push(leased);
-                continue;
-            };
-            let delivery = delivery(source, &leased.live, body, resumed);
-            let size = delivery.encoded_len(now);
-            if bytes > 0 && bytes + size > FRAME_BYTES {
-                frames.push(std::mem::take(&mut frame));
-                bytes = 0;
+            match body {
+                Some(body) => deliveries.push(delivery(source, &leased.live, body, resumed)),
+                None => read.gone.push(leased),
             }
-            frame.push(delivery);
-            (bytes, sum) = (bytes + size, sum + size);
         }
-        if !frame.is_empty() {
-            frames.push(frame);
-        }
-        for deliveries in frames {
-            notes::delivered(&context.observer, source, &deliveries, now).await;
-            let new = deliveries.iter().filter(|delivery| !delivery.resumed).map(|delivery| delivery.live);
-            let new = new.collect();
-            // To note them may have taken its time.
-            read.frames.push((batch(deliveries, context.clock.now()), new));
-        }
+        notes::delivered(&context.observer, source, &deliveries, now, places);
+        let sum = cut(deliveries, now, &mut read.frames);
         if let Some(bytes) = sum.checked_div(read.count - read.gone.len()) {
             self.delivery_bytes = bytes;
             self.read = next_read(self.read, bytes, most_bytes);
         }
         Ok(read)
     }
+}
+
+/// Puts deliveries into frames; how many bytes they are.
+fn cut(deliveries: Vec<Outgoing>, now: Now, frames: &mut Vec<Frame>) -> usize {
+    let (mut cut, mut bytes, mut sum) = (Vec::with_capacity(deliveries.len()), 0, 0);
+    for delivery in deliveries {
+        let size = delivery.encoded_len(now);
+        if bytes > 0 && bytes + size > FRAME_BYTES {
+            frames.push(frame(std::mem::take(&mut cut), now));
+            bytes = 0;
+        }
+        cut.push(delivery);
+        (bytes, sum) = (bytes + size, sum + size);
+    }
+    if !cut.is_empty() {
+        frames.push(frame(cut, now));
+    }
+    sum
+}
+
+/// One frame of these, and the leases that are new in it.
+fn frame(deliveries: Vec<Outgoing>, now: Now) -> Frame {
+    let new = deliveries.iter().filter(|delivery| !delivery.resumed).map(|delivery| delivery.live);
+    let new = new.collect();
+    (batch(deliveries, now), new)
 }
 
 /// Bytes after which a stream reads no more bodies at once, while there are so many streams: each holds a few reads for a

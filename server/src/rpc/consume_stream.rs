@@ -23,6 +23,7 @@ use super::{
     consume_credit::Balance,
     consume_deliver::Backlog,
     consume_end::{Outgoing, ended, unread},
+    consume_record::Recording,
     context::Context,
     convert,
     lasting::Lasting,
@@ -69,6 +70,7 @@ struct Open {
     told: mpsc::UnboundedReceiver<SessionEvent>,
     answers: FuturesOrdered<Answer>,
     backlog: Backlog,
+    recording: Recording,
     balance: Balance,
     lease_duration_ms: u64,
     /// When the stream ends, once it was told to drain.
@@ -181,6 +183,7 @@ impl ConsumeStream {
             told,
             answers,
             backlog,
+            recording: Recording::new(&self.context.observer),
             balance,
             lease_duration_ms,
             drained: None,
@@ -198,6 +201,10 @@ impl ConsumeStream {
         loop {
             let (clear, room) = (out.waiting() == 0, out.waiting() < MAX_ANSWERS_WAITING);
             let deliver = clear && !open.backlog.is_empty();
+            if !deliver {
+                // A client that does not read keeps no places from others.
+                open.recording.forget();
+            }
             // A client that settles what it still had would take a delivery behind the confirmation for a new one.
             let resumed = !open.backlog.is_resuming();
             tokio::select! {
@@ -218,7 +225,7 @@ impl ConsumeStream {
                         hear(open, event, out)?;
                     }
                 }
-                () = std::future::ready(()), if deliver => self.deliver(open, out).await?,
+                () = open.recording.ready(open.backlog.next()), if deliver => self.deliver(open, out).await?,
             }
         }
     }
@@ -241,6 +248,9 @@ impl ConsumeStream {
     /// What only time tells.
     fn look_around(&self, open: &mut Open, out: &mut Outlet<Outgoing>) -> Result<(), ApiError> {
         open.source.permit.check_again(SystemTime::now())?;
+        if open.recording.is_late() {
+            self.give_back(open);
+        }
         if self.connection.leaving.is_cancelled() {
             drain(open, out);
         }
@@ -254,10 +264,23 @@ impl ConsumeStream {
         Ok(())
     }
 
+    /// What cannot be recorded does not leave; others may have it when records are taken again. It was not tried, so it does not
+    /// count. What an earlier stream of the session may have been sent stays leased to it.
+    fn give_back(&self, open: &mut Open) {
+        let unsent = open.backlog.take_unsent();
+        open.source.release(&self.context, unsent.iter().map(|leased| &leased.live));
+        self.context.observer.metrics.own.access_released.inc_by(unsent.len() as u64);
+        give(&open.session, open.balance.sent(unsent.len(), &unsent));
+        if open.backlog.is_empty() {
+            open.recording.forget();
+        }
+    }
+
     async fn deliver(&self, open: &mut Open, out: &mut Outlet<Outgoing>) -> Result<(), ApiError> {
         // The right is looked at again here, not only when the stream was opened.
         open.source.permit.check_again(SystemTime::now())?;
-        let read = open.backlog.read(&self.context, &open.source).await?;
+        let places = open.recording.take();
+        let read = open.backlog.read(&self.context, &open.source, places).await?;
         for (deliveries, leases) in read.frames {
             let frame = out::Frame::Deliveries(deliveries);
             out.send(Outgoing { frame, unsent: Some(open.session.unsent(leases)) });

@@ -28,7 +28,7 @@ use crate::{
     door::Leaving,
     identity::{ConnIdentity, Principal},
     names::{DepartmentResource, QueueResource, TenantName},
-    observe::Observer,
+    observe::{Observer, Place},
     policy::{Admission, Admitted, Rpc},
     quota::{Quota, TenantQuota},
     shard::Shards,
@@ -103,6 +103,17 @@ impl Context {
 
     pub(crate) fn session_key(&self) -> SessionKey {
         SessionKey(self.next_session.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A place for the record of a batch that is about to be published, where such are recorded. Who has `waited` in vain just now
+    /// does not wait again.
+    pub(crate) async fn publish_place(&self, waited: bool) -> Result<Option<Place>, ApiError> {
+        let access = &self.observer.access;
+        if !access.keeps_messages() {
+            return Ok(None);
+        }
+        let place = if waited { access.place_now() } else { access.place().await };
+        place.map(Some).ok_or_else(ApiError::access_not_recorded)
     }
 
     /// Where a department is. Called after authorisation, so its absence may be told.

@@ -99,6 +99,14 @@ impl ApiError {
         Self::new(Code::Unavailable, ErrorReason::ServerDraining, text)
             .with_retry_delay(std::time::Duration::from_secs(1))
     }
+
+    /// There is no place for the record of what was asked for.
+    pub(crate) fn access_not_recorded() -> Self {
+        let text = "nothing was done, since there is no place for its access record: what the server's records go to takes none; \
+                    try again, and have the operators look at it";
+        Self::new(Code::Unavailable, ErrorReason::AccessNotRecorded, text)
+            .with_retry_delay(std::time::Duration::from_secs(1))
+    }
 }
 
 impl From<ShardError> for ApiError {

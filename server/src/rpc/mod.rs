@@ -1,6 +1,7 @@
 //! The calls: wire in, wire out. Every method is in the policy table; every error becomes a status in `status`.
 
 mod auth;
+mod changes;
 mod settlements;
 mod status;
 mod watch;
@@ -9,6 +10,7 @@ mod consume;
 mod consume_credit;
 mod consume_deliver;
 mod consume_end;
+mod consume_record;
 mod consume_stream;
 mod context;
 pub(crate) mod convert;
@@ -36,6 +38,7 @@ mod stream;
 pub use auth::{Auth, AuthLayer};
 pub use status::ApiError;
 
+pub(crate) use changes::Changes;
 pub(crate) use consume::ConsumerService;
 pub(crate) use context::Context;
 pub(crate) use envelope::Envelope;

@@ -8,20 +8,23 @@ use posthouse_proto::v1::SettleAction;
 
 use super::{
     consume::Source, convert, outgoing::Outgoing, publish::Target, settlements::Decided, status::ApiError,
+    watch::name as code_name,
 };
 use crate::{
     clock::Now,
-    observe::{Action, Caller, Observer, Ranges, Record, TRACEPARENT, Telemetry, Waited},
+    limits::MAX_ACCESS_RANGES,
+    observe::{Action, Caller, Observer, Place, Ranges, Record, TRACEPARENT, Telemetry, Waited},
     policy::{Check, Permit},
 };
 
-/// A batch was decided. `bytes` are those of all its messages.
-pub(crate) async fn published(
+/// A batch was decided. `bytes` are those of all its messages; `place` is for its record, where such are kept.
+pub(crate) fn published(
     observer: &Observer,
     target: &Target,
     published: &Published,
     errors: &[ApiError],
     bytes: usize,
+    place: Option<Place>,
 ) {
     let messages = &observer.metrics.messages;
     let count = |is: fn(&EntryResult) -> bool| published.results.iter().filter(|r| is(r)).count() as u64;
@@ -37,7 +40,7 @@ pub(crate) async fn published(
         tenant.published.inc_by(stored);
         tenant.published_bytes.inc_by(bytes as u64);
     }
-    if observer.access.keeps_messages() {
+    if let Some(place) = place {
         let mut record = record(Action::Publish, "publish", &target.permit);
         let sequences = published.results.iter().filter_map(|result| match result {
             EntryResult::Stored(sequence) => Some(*sequence),
@@ -46,7 +49,23 @@ pub(crate) async fn published(
         sequences.for_each(|sequence| record.sequences.add(None, sequence));
         record.count = stored;
         record.not_done = (published.results.len() as u64).saturating_sub(stored);
-        observer.access.write(record).await;
+        observer.access.put(&record, place);
+    }
+}
+
+/// A batch of so many messages was proposed, and nothing of it is known to be stored.
+pub(crate) fn not_published(
+    observer: &Observer,
+    target: &Target,
+    error: &ApiError,
+    count: usize,
+    place: Option<Place>,
+) {
+    if let Some(place) = place {
+        let mut record = record(Action::Publish, "publish", &target.permit);
+        record.not_done = count as u64;
+        (record.outcome, record.reason) = (code_name(error.code()), error.reason_name().into());
+        observer.access.put(&record, place);
     }
 }
 
@@ -55,21 +74,32 @@ pub(crate) fn rejected(observer: &Observer, error: &ApiError) {
     observer.metrics.messages.rejected.with_label_values(&[error.reason_name()]).inc();
 }
 
-fn record<'a, C: Check>(action: Action, method: &'a str, permit: &Permit<C>) -> Record<'a> {
+fn record<C: Check>(action: Action, method: &'static str, permit: &Permit<C>) -> Record<'static> {
     let mut record = Record::new(action, method, Caller::of(Some(permit.principal()), None));
     record.queue = permit.queue().to_string();
     record.subscription = permit.subscription().map(ToString::to_string).unwrap_or_default();
     record
 }
 
-/// Deliveries are about to leave.
-pub(crate) async fn delivered(observer: &Observer, source: &Source, deliveries: &[Outgoing], now: Now) {
+/// Places that the records of so many deliveries need at most: a record that is full has a range for each.
+pub(crate) fn places_of(deliveries: usize) -> u32 {
+    u32::try_from(deliveries.div_ceil(MAX_ACCESS_RANGES)).unwrap_or(u32::MAX)
+}
+
+/// Deliveries are about to leave. `places` are for their records, where such are kept.
+pub(crate) fn delivered(
+    observer: &Observer,
+    source: &Source,
+    deliveries: &[Outgoing],
+    now: Now,
+    places: Option<Place>,
+) {
     count_deliveries(observer, source, deliveries, now);
     if let Some(telemetry) = &observer.telemetry {
         deliveries.iter().for_each(|delivery| trace(telemetry, source, delivery, now));
     }
-    if observer.access.keeps_messages() {
-        record_deliveries(observer, source, deliveries).await;
+    if let Some(places) = places {
+        observer.access.put_all(delivery_records(source, deliveries), places);
     }
 }
 
@@ -99,8 +129,9 @@ fn count_deliveries(observer: &Observer, source: &Source, deliveries: &[Outgoing
 }
 
 /// One record, or several when the sequences are too scattered for one.
-async fn record_deliveries(observer: &Observer, source: &Source, deliveries: &[Outgoing]) {
+fn delivery_records(source: &Source, deliveries: &[Outgoing]) -> Vec<Record<'static>> {
     let mut rest = deliveries.iter().peekable();
+    let mut records = Vec::new();
     while rest.peek().is_some() {
         let mut record = record(Action::Deliver, "deliver", &source.permit);
         while !record.sequences.is_full()
@@ -111,8 +142,9 @@ async fn record_deliveries(observer: &Observer, source: &Source, deliveries: &[O
             record.sequences.add(None, live.item.sequence);
             record.leases.add(Some(live.lease.0), live.item.index.into());
         }
-        observer.access.write(record).await;
+        records.push(record);
     }
+    records
 }
 
 /// The message's stay in the queue, if its producer's trace is sampled.
@@ -191,7 +223,7 @@ async fn record_settlements(observer: &Observer, source: &Source, decided: &Deci
                 record.settled.entry(*name).or_default().add(Some(token.lease), token.index.into());
             }
         }
-        observer.access.write(record).await;
+        observer.access.put_in_any_case(record).await;
     }
 }
 

@@ -30,6 +30,7 @@ use super::{
 use crate::{
     identity::TokenVerifier,
     limits,
+    observe::Place,
     policy::{Admission, Asks, Permit, methods},
     quota::TenantQuota,
     shard::ShardError,
@@ -45,6 +46,9 @@ pub(crate) struct PublisherService {
 pub(crate) struct Proposed {
     /// Of the whole batch.
     bytes: usize,
+    count: usize,
+    /// For its record, where such are kept.
+    place: Option<Place>,
     outcome: oneshot::Receiver<Result<Outcome, ShardError>>,
     refusals: Refusals,
 }
@@ -53,14 +57,17 @@ impl Proposed {
     /// Waits until the batch is synced and applied; what became of each message, and the errors of those that were refused, in
     /// order.
     pub(crate) async fn decided(
-        self,
+        mut self,
         context: &Context,
         target: &Target,
     ) -> Result<(Published, Vec<ApiError>), ApiError> {
-        let bytes = self.bytes;
+        let (bytes, count, place) = (self.bytes, self.count, self.place.take());
         let decided = self.outcome().await;
-        if let Ok((published, errors)) = &decided {
-            notes::published(&context.observer, target, published, errors, bytes).await;
+        match &decided {
+            Ok((published, errors)) => {
+                notes::published(&context.observer, target, published, errors, bytes, place);
+            }
+            Err(error) => notes::not_published(&context.observer, target, error, count, place),
         }
         decided
     }
@@ -107,19 +114,21 @@ impl Target {
 /// payloads, and not much smaller than the buffers that frames are read into.
 const SLICED_FROM_BYTES: usize = 8 << 10;
 
-/// Checks one batch and proposes it; waits for room, not for the disk.
+/// Checks one batch and proposes it; waits for room, not for the disk. Who has `waited` in vain for a place for the record of the
+/// batch before does not wait for one again.
 pub(crate) async fn propose(
     context: &Context,
     target: &Target,
     messages: Vec<NewMessage>,
     producer: Option<ProducerSession>,
     atomic: bool,
+    waited: bool,
 ) -> Result<Proposed, ApiError> {
     target.permit.check_again(super::context::now())?;
     if context.drain.is_cancelled() {
         return Err(ApiError::draining());
     }
-    let bytes = batch_bytes(&messages)?;
+    let (bytes, count) = (batch_bytes(&messages)?, messages.len());
     let stored = u64::try_from(bytes).unwrap_or(u64::MAX);
     if !context.disk.takes(&context.store, stored) {
         return Err(ShardError::DiskFull.into());
@@ -157,12 +166,13 @@ pub(crate) async fn propose(
         entries,
         atomic,
     });
+    let place = context.publish_place(waited).await?;
     let held = if spoiled { 0 } else { bytes };
     let kib = u32::try_from((held / 1_024 + 1).min(PUBLISH_BUDGET_KIB)).unwrap_or(1);
     let budget = Arc::clone(&context.publish_budget).acquire_many_owned(kib).await;
     let budget = budget.map_err(|_| ApiError::fault("the publish budget is closed"))?;
     let outcome = context.shards.publish(target.queue.department.shard, command, budget);
-    Ok(Proposed { bytes, outcome, refusals })
+    Ok(Proposed { bytes, count, place, outcome, refusals })
 }
 
 fn batch_bytes(messages: &[NewMessage]) -> Result<usize, ApiError> {
@@ -216,7 +226,7 @@ impl Publisher for PublisherService {
         Call::names(&request, &request.get_ref().queue);
         let PublishRequest { queue, messages, producer, atomic } = request.into_inner();
         let target = Target::open(&self.context, &admission, &queue).await?;
-        let proposed = propose(&self.context, &target, messages, producer, atomic).await;
+        let proposed = propose(&self.context, &target, messages, producer, atomic, false).await;
         let proposed = proposed.inspect_err(|error| notes::rejected(&self.context.observer, error))?;
         let (context, at) = (Arc::clone(&self.context), target.queue.at);
         // On record even if the caller does not wait for the answer.

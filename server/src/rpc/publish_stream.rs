@@ -7,7 +7,8 @@ use futures_util::{
 };
 use posthouse_engine::outcome::{EntryResult, Published};
 use posthouse_proto::v1::{
-    Drain, ProducerSession, PublishStreamRequest, PublishStreamResponse, RefreshToken, TokenRefreshed,
+    Drain, ErrorReason, ProducerSession, PublishStreamRequest, PublishStreamResponse, RefreshToken,
+    TokenRefreshed,
     publish_stream_request::{Batch, Frame, Open, Producer},
     publish_stream_response::{self as out, AllStored, BatchResult, Opened, Results, batch_result},
 };
@@ -56,6 +57,8 @@ struct Opening {
     /// A batch that waits for room. The next is not looked at before.
     proposing: Option<Proposing>,
     answers: FuturesOrdered<Answer>,
+    /// There was no place for the record of the last batch: the next ones do not wait for one, too.
+    waited: bool,
     /// When the stream ends, once it was told to drain.
     drained: Option<Instant>,
 }
@@ -67,6 +70,15 @@ struct Undecided {
     target: Arc<Target>,
     tell_message_ids: bool,
     proposed: Result<Proposed, ApiError>,
+}
+
+impl Opening {
+    /// A batch is proposed, or refused.
+    fn proposed(&mut self, undecided: Undecided) {
+        let unrecorded = |error: &ApiError| error.reason() == ErrorReason::AccessNotRecorded;
+        self.waited = undecided.proposed.as_ref().is_err_and(unrecorded);
+        self.answers.push_back(Box::pin(answer(undecided)));
+    }
 }
 
 impl PublishStream {
@@ -146,6 +158,7 @@ impl PublishStream {
             tell_message_ids: open.tell_message_ids,
             proposing: None,
             answers: FuturesOrdered::new(),
+            waited: false,
             drained: None,
         })
     }
@@ -183,7 +196,7 @@ impl PublishStream {
                 Some(answer) = open.answers.next() => out.send(answer?),
                 Some(undecided) = OptionFuture::from(open.proposing.as_mut()) => {
                     open.proposing = None;
-                    open.answers.push_back(Box::pin(answer(undecided)));
+                    open.proposed(undecided);
                 }
                 frame = frames.message(), if room => {
                     let Some(frame) = frame.map_err(ApiError::broken_stream)? else { return Ok(()) };
@@ -217,11 +230,17 @@ impl PublishStream {
             Some(Frame::Batch(batch)) => {
                 let context = Arc::clone(&self.context);
                 let (target, producer) = (Arc::clone(&open.target), open.producer.clone());
-                let mut proposing =
-                    Box::pin(propose_batch(context, target, producer, open.tell_message_ids, batch));
+                let mut proposing = Box::pin(propose_batch(
+                    context,
+                    target,
+                    producer,
+                    open.tell_message_ids,
+                    batch,
+                    open.waited,
+                ));
                 // Most often there is room at once.
                 match proposing.as_mut().now_or_never() {
-                    Some(undecided) => open.answers.push_back(Box::pin(answer(undecided))),
+                    Some(undecided) => open.proposed(undecided),
                     None => open.proposing = Some(proposing),
                 }
             }
@@ -245,6 +264,7 @@ async fn propose_batch(
     producer: Option<Producer>,
     tell_message_ids: bool,
     batch: Batch,
+    waited: bool,
 ) -> Undecided {
     let Batch { batch_id, messages, first_sequence, atomic } = batch;
     let producer = producer.map(|Producer { producer_id, epoch }| ProducerSession {
@@ -252,7 +272,7 @@ async fn propose_batch(
         epoch,
         first_sequence,
     });
-    let proposed = propose(&context, &target, messages, producer, atomic).await;
+    let proposed = propose(&context, &target, messages, producer, atomic, waited).await;
     Undecided { context, batch_id, target, tell_message_ids, proposed }
 }
 

@@ -7,14 +7,21 @@ use posthouse_proto::v1::{Delivery, ErrorReason, ReceiveRequest};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    consume::Source, consume_deliver::deliveries, context::Context, convert, deadline::Deadline, notes,
-    outgoing::Outgoing, status::ApiError,
+    consume::Source,
+    consume_deliver::deliveries,
+    context::Context,
+    convert,
+    deadline::Deadline,
+    notes::{self, places_of},
+    outgoing::Outgoing,
+    status::ApiError,
 };
 use crate::{
     clock::Now,
     dispatch::{Credit, Leased, SessionEvent, SessionOpen},
     door::OnceTaken,
     limits,
+    observe::Place,
     policy::{Admission, methods},
 };
 
@@ -66,13 +73,14 @@ pub(crate) async fn receive(
     session.release_when_dropped();
     let granted = granted(&mut told, until, wait_ms == 0).await?;
     source.permit.check_again(super::context::now())?;
+    let places = places(context, granted.len()).await?;
     let mut deliveries = deliveries(context, &source, &granted).await?;
     let now = context.clock.now();
     let rest = deliveries.split_off(fitting(&deliveries, now));
     session.stop(rest.iter().map(|delivery| delivery.live).collect());
-    notes::delivered(&context.observer, &source, &deliveries, now).await;
-    // Reading, and recording, take their time.
+    // Reading, and a place for the record, take their time.
     deadline.map_or(Ok(()), Deadline::check)?;
+    notes::delivered(&context.observer, &source, &deliveries, now, places);
     let taken = OnceTaken::message(|| session.close_keeping_leases());
     let now = context.clock.now();
     Ok((deliveries.into_iter().map(|delivery| delivery.whole(now)).collect(), Some(taken)))
@@ -132,4 +140,21 @@ fn fitting(deliveries: &[Outgoing], now: Now) -> usize {
         bytes <= limits::MAX_FRAME_BYTES
     };
     deliveries.iter().take_while(fits).count().max(1).min(deliveries.len())
+}
+
+/// Places for the records of so many deliveries, where such are kept. An error gives the leases back.
+async fn places(context: &Context, deliveries: usize) -> Result<Option<Place>, ApiError> {
+    let access = &context.observer.access;
+    if !access.keeps_messages() {
+        return Ok(None);
+    }
+    if deliveries == 0 {
+        // That there are none would not be true.
+        return if access.is_blocked() { Err(ApiError::access_not_recorded()) } else { Ok(None) };
+    }
+    let places = tokio::time::timeout(limits::ACCESS_PATIENCE, access.places(places_of(deliveries))).await;
+    places.map(Some).map_err(|_| {
+        context.observer.metrics.own.access_released.inc_by(deliveries as u64);
+        ApiError::access_not_recorded()
+    })
 }

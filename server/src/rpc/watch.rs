@@ -3,7 +3,10 @@
 use std::{
     convert::Infallible,
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Instant,
 };
@@ -17,15 +20,12 @@ use tower::{Layer, Service};
 
 use crate::{
     identity::{ConnIdentity, Principal},
-    observe::{Access, Action, CallSpan, Caller, Observer, Record, observe, trace_id},
+    observe::{Action, CallSpan, Caller, Observer, Place, Record, observe, trace_id},
     policy::{Kind, Method, methods},
 };
 
 /// Longer than any resource's name.
 const MAX_RESOURCE_CHARS: usize = 256;
-
-/// Waited for before the end of a call is told.
-type Recording = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Puts [`Watch`] in front of services.
 #[derive(Clone, Debug)]
@@ -49,6 +49,8 @@ pub(crate) struct Call {
     principal: OnceLock<Arc<Principal>>,
     about: OnceLock<String>,
     trace_id: Option<String>,
+    /// Its end is on record.
+    recorded: AtomicBool,
 }
 
 impl Call {
@@ -77,27 +79,35 @@ impl Call {
         self.method.map_or("other", Method::name)
     }
 
-    fn is(&self, kind: Kind) -> bool {
+    pub(crate) fn is(&self, kind: Kind) -> bool {
         self.method.is_some_and(|method| method.kind == kind)
     }
 
-    /// What is recorded of its end, if anything is.
-    fn record<'a>(&'a self, access: &Access, code: Code, reason: &'a str) -> Option<Record<'a>> {
-        if !access.keeps_changes() {
-            return None;
+    /// Records how a change ended, in the place that was taken for it; if it was refused, as a refusal.
+    pub(crate) fn changed(&self, observer: &Observer, status: &Status, place: Place) {
+        let reason = reason(status);
+        if is_refusal(status.code()) {
+            return self.refused(observer, status.code(), &reason);
         }
-        let action = match code {
-            Code::Unauthenticated | Code::PermissionDenied => Action::Refused,
-            _ if self.is(Kind::Change) => Action::Manage,
-            _ => return None,
-        };
+        self.recorded.store(true, Ordering::Relaxed);
+        observer.access.put(&self.record(Action::Manage, status.code(), &reason), place);
+    }
+
+    /// Records a refusal, once.
+    fn refused(&self, observer: &Observer, code: Code, reason: &str) {
+        if observer.access.keeps_changes() && !self.recorded.swap(true, Ordering::Relaxed) {
+            observer.access.refused(self.record(Action::Refused, code, reason));
+        }
+    }
+
+    fn record<'a>(&'a self, action: Action, code: Code, reason: &'a str) -> Record<'a> {
         let caller = Caller::of(self.principal.get().map(Arc::as_ref), self.connection.as_deref());
         let mut record = Record::new(action, self.name(), caller);
         record.queue = self.about.get().cloned().unwrap_or_default();
         record.outcome = name(code);
-        record.reason = reason;
-        record.trace_id = self.trace_id.as_deref().unwrap_or_default();
-        Some(record)
+        record.reason = reason.into();
+        record.trace_id = self.trace_id.as_deref().unwrap_or_default().into();
+        record
     }
 }
 
@@ -134,6 +144,7 @@ where
             principal: OnceLock::new(),
             about: OnceLock::new(),
             trace_id: trace_id(request.headers()).map(str::to_owned),
+            recorded: AtomicBool::new(false),
         });
         request.extensions_mut().insert(Arc::clone(&call));
         let telemetry = self.observer.telemetry.as_ref();
@@ -143,10 +154,8 @@ where
         Box::pin(async move {
             let response = answering.await?;
             // A refusal has no trailers: its status stands in the headers.
-            if let Some(recording) = ongoing.look_at(response.headers()) {
-                recording.await;
-            }
-            Ok(response.map(|body| Body::new(Watched { body, ongoing, last: None })))
+            ongoing.look_at(response.headers());
+            Ok(response.map(|body| Body::new(Watched { body, ongoing })))
         })
     }
 }
@@ -168,21 +177,13 @@ impl Ongoing {
         Self { observer: Arc::clone(observer), call, begun: Instant::now(), span, ended: false }
     }
 
-    /// Whether these headers, or trailers, end the call; then what has to be waited for before they may leave.
-    fn look_at(&mut self, headers: &HeaderMap) -> Option<Recording> {
-        if self.ended {
-            return None;
-        }
-        let status = Status::from_header_map(headers)?;
+    /// Takes note of the end, if these headers, or trailers, are one.
+    fn look_at(&mut self, headers: &HeaderMap) {
+        let Some(status) = Status::from_header_map(headers).filter(|_| !self.ended) else { return };
         let reason = self.end(&status);
-        let (observer, call, code) = (Arc::clone(&self.observer), Arc::clone(&self.call), status.code());
-        // Looked at twice, so that most calls make no future.
-        call.record(&observer.access, code, &reason)?;
-        Some(Box::pin(async move {
-            if let Some(record) = call.record(&observer.access, code, &reason) {
-                observer.access.write(record).await;
-            }
-        }))
+        if is_refusal(status.code()) {
+            self.call.refused(&self.observer, status.code(), &reason);
+        }
     }
 
     /// Counts the end, and returns its reason.
@@ -195,26 +196,18 @@ impl Ongoing {
         } else {
             observe(&rpc.duration.with_label_values(&[method]), self.begun.elapsed());
         }
-        let reason = match status.code() {
-            Code::Ok | Code::Cancelled => String::new(),
-            code => {
-                let info = status.get_details_error_info();
-                info.map_or_else(|| name(code).to_owned(), |info| info.reason)
-            }
-        };
+        let reason = reason(status);
         if let Some(span) = self.span.take() {
             span.end(status.code(), &reason);
         }
         if reason.is_empty() {
             return reason;
         }
-        let reason = reason.as_str();
-        rpc.refusals.with_label_values(&[reason]).inc();
-        let refused = matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied);
-        if refused && self.call.principal.get().is_none() {
-            rpc.auth_refusals.with_label_values(&[reason]).inc();
+        rpc.refusals.with_label_values(&[reason.as_str()]).inc();
+        if is_refusal(status.code()) && self.call.principal.get().is_none() {
+            rpc.auth_refusals.with_label_values(&[reason.as_str()]).inc();
         }
-        reason.to_owned()
+        reason
     }
 }
 
@@ -222,9 +215,6 @@ impl Drop for Ongoing {
     fn drop(&mut self) {
         if !self.ended {
             self.end(&Status::cancelled(""));
-            if let Some(record) = self.call.record(&self.observer.access, Code::Cancelled, "") {
-                self.observer.access.write_later(&record);
-            }
         }
     }
 }
@@ -233,8 +223,6 @@ impl Drop for Ongoing {
 struct Watched {
     body: Body,
     ongoing: Ongoing,
-    /// The trailers, while their call is being recorded.
-    last: Option<(Recording, Frame<Bytes>)>,
 }
 
 impl HttpBody for Watched {
@@ -245,24 +233,15 @@ impl HttpBody for Watched {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let this = &mut *self;
-        if this.last.is_none() {
-            let frame = ready!(Pin::new(&mut this.body).poll_frame(context));
-            let trailers = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.trailers_ref());
-            let recording = trailers.and_then(|trailers| this.ongoing.look_at(trailers));
-            match (recording, frame) {
-                (Some(recording), Some(Ok(frame))) => this.last = Some((recording, frame)),
-                (_, frame) => return Poll::Ready(frame),
-            }
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let Some(trailers) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.trailers_ref()) {
+            self.ongoing.look_at(trailers);
         }
-        if let Some((recording, _)) = &mut this.last {
-            ready!(recording.as_mut().poll(context));
-        }
-        Poll::Ready(this.last.take().map(|(_, frame)| Ok(frame)))
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.last.is_none() && self.body.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -270,8 +249,24 @@ impl HttpBody for Watched {
     }
 }
 
+/// Certificate, token or grants do not allow it.
+fn is_refusal(code: Code) -> bool {
+    matches!(code, Code::Unauthenticated | Code::PermissionDenied)
+}
+
+/// Why, in a word; nothing of what went well.
+fn reason(status: &Status) -> String {
+    match status.code() {
+        Code::Ok | Code::Cancelled => String::new(),
+        code => {
+            let info = status.get_details_error_info();
+            info.map_or_else(|| name(code).to_owned(), |info| info.reason)
+        }
+    }
+}
+
 /// As the specification writes it.
-fn name(code: Code) -> &'static str {
+pub(super) fn name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",

@@ -59,6 +59,8 @@ pub(crate) enum Event {
     CloseSession(ShardId, SubscriptionRef, SessionKey, bool),
     /// No more leases; streams are told.
     Drain,
+    /// No leases for a while, or again as ever.
+    Pause(bool),
     /// Report the applied indices, to know what a flush will cover.
     Applied(oneshot::Sender<Vec<(GroupId, u64)>>),
     /// Finish what is proposed and end.

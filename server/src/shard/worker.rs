@@ -62,7 +62,7 @@ impl Context {
     pub(crate) fn write(&self, writes: &[Write]) {
         if let Err(why) = self.store.write(writes) {
             error!(%why, "the store cannot be written; the server ends, and a restart replays the log");
-            std::process::exit(crate::EXIT_IO);
+            self.observer.die();
         }
     }
 }
@@ -163,6 +163,10 @@ fn handle(
             return;
         }
         Event::Drain => return replicas.values_mut().for_each(|replica| replica.dispatch.drain()),
+        Event::Pause(paused) => {
+            replicas.values_mut().for_each(|replica| replica.dispatch.pause(paused));
+            return touched.extend(replicas.keys());
+        }
         Event::Applied(reply) => {
             let applied = replicas.values().map(|r| (GroupId(r.shard.0), r.applied_index())).collect();
             // Whoever asked may have given up.
@@ -189,6 +193,6 @@ fn handle(
         }
         Event::StopSession(_, subscription, key, unsent) => replica.stop_session(subscription, key, &unsent),
         Event::CloseSession(_, subscription, key, clean) => replica.close_session(subscription, key, clean),
-        Event::Committed(_) | Event::Drain | Event::Applied(_) | Event::Stop => {}
+        Event::Committed(_) | Event::Drain | Event::Pause(_) | Event::Applied(_) | Event::Stop => {}
     }
 }

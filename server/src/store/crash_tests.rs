@@ -78,6 +78,7 @@ fn writer_that_is_killed() {
             store.flush().unwrap();
             // Past the harness, which would keep it.
             use std::io::Write as _;
+            #[allow(clippy::disallowed_methods)]
             writeln!(std::io::stderr(), "flushed {nth}").unwrap();
         }
     }

@@ -26,6 +26,12 @@ impl Refusal {
         self.metadata.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }
 
+    /// Whether it says when trying again may help.
+    pub fn says_when_to_try_again(&self) -> bool {
+        let details = rpc::Status::decode(&*self.details).unwrap().details;
+        details.iter().any(|any| any.type_url.ends_with("/google.rpc.RetryInfo"))
+    }
+
     /// The fields of the request that are called wrong.
     pub fn fields(&self) -> Vec<String> {
         let details = rpc::Status::decode(&*self.details).unwrap().details;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use posthouse_client::{Client, Context};
 
 use super::site::{CIVIL, Credentials, Site};
-use super::{PATIENCE, binaries};
+use super::{PATIENCE, binaries, eventually};
 use crate::powercut::PowerCut;
 
 /// A running server. Dropping it kills it.
@@ -36,11 +36,30 @@ impl Server {
     }
 
     /// Starts any command as the server of the site. Does not wait.
-    pub fn run(site: &Site, mut command: Command) -> Self {
+    pub fn run(site: &Site, command: Command) -> Self {
         let log = site.log();
         let file = File::create(&log).unwrap();
         let errors = file.try_clone().unwrap();
-        let child = command.stdin(Stdio::null()).stdout(file).stderr(errors).spawn().unwrap();
+        Self::run_into(log, command, file.into(), errors.into())
+    }
+
+    /// Starts the server of the site with standard streams of its own. Does not wait, and keeps no log but what goes to stdout
+    /// where none is given.
+    pub fn with_streams(site: &Site, stdout: Option<Stdio>, stderr: Stdio) -> Self {
+        let mut command = Command::new(binaries::posthouse());
+        command.arg("serve").arg("--config").arg(site.config());
+        Self::run_with_streams(site, command, stdout, stderr)
+    }
+
+    /// The same with any command.
+    pub fn run_with_streams(site: &Site, command: Command, stdout: Option<Stdio>, stderr: Stdio) -> Self {
+        let log = site.log();
+        let file = File::create(&log).unwrap();
+        Self::run_into(log, command, stdout.unwrap_or_else(|| file.into()), stderr)
+    }
+
+    fn run_into(log: PathBuf, mut command: Command, stdout: Stdio, stderr: Stdio) -> Self {
+        let child = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn().unwrap();
         Self { child, log }
     }
 
@@ -118,6 +137,12 @@ impl Server {
             assert!(start.elapsed() < PATIENCE, "the server does not end:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// What it wrote, once this is in it: a line is written a moment after what it tells of.
+    pub async fn told(&self, what: &str) -> String {
+        let told = async || Some(self.log()).filter(|log| log.contains(what));
+        eventually(&format!("{what:?} in the log"), told).await
     }
 
     /// What it wrote.

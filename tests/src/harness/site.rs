@@ -1,8 +1,10 @@
 //! A place for a server: keys, configuration and data, and the credentials of its callers.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -192,8 +194,8 @@ impl Site {
         let name = format!("{tenant}-{}", self.written.fetch_add(1, Ordering::Relaxed));
         let file = |suffix: &str| self.path(&format!("contexts/{name}.{suffix}"));
         fs::write(file("pem"), &credentials.certificate.certificate_pem).unwrap();
-        fs::write(file("key"), &credentials.certificate.key_pem).unwrap();
-        fs::write(file("token"), &credentials.token).unwrap();
+        write_secret(&file("key"), &credentials.certificate.key_pem);
+        write_secret(&file("token"), &credentials.token);
         let text = format!(
             "endpoint = \"{endpoint}\"\nserver_name = \"{SERVER_NAME}\"\ntenant = \"{tenant}\"\n\
              authority = \"../server-authority.pem\"\ncertificate = \"{name}.pem\"\nkey = \"{name}.key\"\n\
@@ -221,7 +223,7 @@ impl Site {
         let server = Leaf::server(&[SERVER_NAME], &[IpAddr::from(Ipv4Addr::LOCALHOST)]);
         let server = self.server_authority.issue(&server).unwrap();
         fs::write(self.path("server.pem"), &server.certificate_pem).unwrap();
-        fs::write(self.path("server.key"), &server.key_pem).unwrap();
+        write_secret(&self.path("server.key"), &server.key_pem);
         fs::write(self.path("server-authority.pem"), self.server_authority()).unwrap();
         for (name, tenant) in &self.tenants {
             fs::write(self.path(&format!("authorities/{name}.pem")), tenant.authority.certificate_pem())
@@ -267,6 +269,13 @@ impl Tenant {
             issuer: Issuer::new(&issuer_url(sample.name), Algorithm::EdDsa).unwrap(),
         }
     }
+}
+
+/// Writes a file that only its owner can read.
+pub fn write_secret(path: &Path, text: &str) {
+    let mut how = File::options();
+    let mut file = how.write(true).create(true).truncate(true).mode(0o600).open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
 }
 
 /// A port that nobody uses, and that no outgoing connection is given while the server is down.

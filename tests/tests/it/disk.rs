@@ -1,77 +1,20 @@
-//! A disk that is full: a small file system of its own, in a mount namespace that nobody else sees.
+//! A disk that is full.
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::fs;
+use std::path::Path;
 
 use posthouse_proto::v1::{self, NewMessage, PublishRequest, SettleAction};
+use posthouse_tests::harness::eventually;
 use posthouse_tests::harness::refusal::assert_refused;
 use posthouse_tests::harness::scene::{LONG, Scene, settlement};
 use posthouse_tests::harness::server::Server;
 use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::harness::small_disk::{SmallDisk, fill};
 use posthouse_tests::harness::wire::Caller;
-use posthouse_tests::harness::{binaries, eventually};
 use tonic::{Code, Status};
 
-/// Who may not mount says so, rather than see a test pass that did not run.
-const WITHOUT: &str = "POSTHOUSE_WITHOUT_MOUNTS";
 const DISK_MIB: u64 = 1024;
 const MIN_FREE_MIB: u64 = 256;
-
-/// A process that keeps a namespace with a small disk mounted on the site's state folder.
-struct SmallDisk(Child);
-
-impl SmallDisk {
-    fn mount(site: &Site) -> Option<Self> {
-        if std::env::var_os(WITHOUT).is_some() {
-            eprintln!("SKIPPED, as {WITHOUT} says: nothing is shown of a full disk");
-            return None;
-        }
-        let script = format!("mount -t tmpfs -o size={DISK_MIB}m tmpfs \"$0\" && echo mounted && exec cat");
-        let child = Command::new("unshare")
-            .args(["--mount", "--propagation", "private", "sh", "-c", &script])
-            .arg(site.state())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut child = child.expect("unshare (util-linux) is missing");
-        let mut told = [0; 8];
-        let read = std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut told);
-        assert!(
-            read.is_ok() && told == *b"mounted\n",
-            "a small disk cannot be mounted here: run this as root, or set {WITHOUT}=1 to go without this test"
-        );
-        Some(Self(child))
-    }
-
-    /// A path of the site as it looks from inside.
-    fn inside(&self, path: &Path) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/root{}", self.0.id(), path.display()))
-    }
-
-    fn start(&self, site: &Site) -> Server {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--mount=/proc/{}/ns/mnt", self.0.id()));
-        command.arg(binaries::posthouse()).arg("serve").arg("--config").arg(site.config());
-        Server::run(site, command)
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Writes until there is no room.
-fn fill(path: &Path) {
-    let mut file = File::create(path).unwrap();
-    for size in [1 << 20, 4096, 1] {
-        while file.write_all(&vec![1; size]).is_ok() {}
-    }
-}
 
 async fn publish(scene: &Scene, queue: &str) -> Result<(), Status> {
     let messages = vec![NewMessage { payload: vec![7; 900_000].into(), ..NewMessage::default() }; 4];
@@ -103,8 +46,8 @@ async fn when_full_refuses_publishes_serves_consumers_and_starts_again() {
     let site = Site::new();
     let free = MIN_FREE_MIB << 20;
     site.configure(&[("shards = 4", &format!("shards = 4\nmin_free_disk_bytes = {free}"))]);
-    let Some(disk) = SmallDisk::mount(&site) else { return };
-    let mut server = disk.start(&site);
+    let Some(disk) = SmallDisk::mount(&site.state(), DISK_MIB << 10) else { return };
+    let mut server = Server::run(&site, disk.serve(&site));
     server.ready(&site).await;
     let credentials = site.credentials(CIVIL);
     let caller = Caller::connect(&site, &credentials).await;
@@ -148,7 +91,7 @@ async fn when_full_refuses_publishes_serves_consumers_and_starts_again() {
     eventually("the ballast", async || held().then_some(())).await;
     scene.server.kill();
     fill(&filler);
-    scene.server = disk.start(&scene.site);
+    scene.server = Server::run(&scene.site, disk.serve(&scene.site));
     scene.server.ready(&scene.site).await;
     scene.caller = Caller::connect(&scene.site, &scene.credentials).await;
     assert_refused(publish(&scene, &queue).await, Code::ResourceExhausted, "DISK_FULL");

@@ -199,7 +199,7 @@ async fn a_connection_that_fails_to_authenticate_again_and_again_is_closed() {
         (stranger.connections() > 1).then_some(())
     })
     .await;
-    assert!(scene.server.log().contains("its calls fail to authenticate"));
+    scene.server.told("its calls fail to authenticate").await;
     assert_eq!(scene.caller.connections(), 1);
 }
 

@@ -23,6 +23,7 @@ mod messages;
 mod mixed_sizes;
 mod observe;
 mod open;
+mod pipes;
 mod producers;
 mod purge;
 mod quota;

@@ -1,47 +1,86 @@
 //! Records of access: who published, was delivered, settled or changed what, and who was refused. By ids; a record
 //! never holds a payload, an attribute or a token.
 //!
-//! A record that goes to a file is handed over before its call is answered, and none is lost while the process lives:
-//! when the disk is slower than the calls, or refuses, the calls wait. A process that is killed may lose the records of
-//! its last moments. In the program's log, refusals are thinned out when a caller floods them.
+//! None is dropped while the process lives, whatever becomes of the file, the pipe or the log that they go to. So there is a
+//! bound to how many wait, and whoever changes something takes a place among them first: without one, nothing is done. What is
+//! done in any case (a consumer's settlements) waits with its answer. Only refusals are summed up, and never wait. A process
+//! that is killed loses the records that wait.
 
-mod flood;
+mod places;
 mod record;
-mod writer;
+mod refusals;
 
-use std::io;
+use std::{
+    io,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
 
+pub(crate) use places::Place;
+use prometheus::{IntCounter, IntGauge};
 pub(crate) use record::{Action, Caller, Ranges, Record, utc};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit, watch},
+    time::interval,
+};
 
-use self::{flood::Flood, writer::Writer};
+use self::{places::Places, record::Form, refusals::Refusals};
 use super::Metrics;
-use crate::config::{AccessConfig, AccessSink, RecordsKept};
+use crate::{
+    config::{AccessConfig, AccessSink, LogFormat, RecordsKept},
+    limits::MAX_ACCESS_RECORDS_WAITING,
+    out::Out,
+};
+
+/// How long the server's end waits for a place that takes no records any more.
+const LAST_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Keeps the records that are configured.
 #[derive(Debug)]
 pub(crate) struct Access {
     kept: RecordsKept,
-    sink: Sink,
-}
-
-#[derive(Debug)]
-enum Sink {
-    Log(Flood),
-    Written(Writer),
+    form: Form,
+    out: Out,
+    places: Places,
+    refusals: Refusals,
+    /// Settlements that are made, or about to be, and have no place yet.
+    settling: Semaphore,
+    /// Records of what is done that wait for a place.
+    unplaced: AtomicUsize,
+    waits: IntCounter,
+    blocked: IntGauge,
 }
 
 impl Access {
-    /// As configured; a file is opened now.
+    /// As configured; a file is opened now. What goes to the log goes to `log`, in its format.
     ///
     /// # Errors
-    /// When the file cannot be opened, or the writer's thread not started.
-    pub(super) fn open(config: &AccessConfig, metrics: &Metrics) -> io::Result<Self> {
-        let sink = match (&config.sink, config.records) {
-            (AccessSink::Log, _) | (_, RecordsKept::Off) => Sink::Log(Flood::default()),
-            (AccessSink::Stdout, _) => Sink::Written(Writer::stdout(metrics)?),
-            (AccessSink::File(path), _) => Sink::Written(Writer::file(path, metrics)?),
+    /// When the file cannot be opened.
+    pub(super) fn open(
+        config: &AccessConfig,
+        format: LogFormat,
+        log: &Out,
+        metrics: &Metrics,
+    ) -> io::Result<Self> {
+        let (out, form) = match &config.sink {
+            // Nothing is written: nothing is opened.
+            _ if config.records == RecordsKept::Off => (log.clone(), Form::Json),
+            AccessSink::Log if format == LogFormat::Text => (log.clone(), Form::LogText),
+            AccessSink::Log => (log.clone(), Form::LogJson),
+            AccessSink::Stdout => (Out::stdout(), Form::Json),
+            AccessSink::File(path) => (Out::file(path)?, Form::Json),
         };
-        Ok(Self { kept: config.records, sink })
+        Ok(Self {
+            kept: config.records,
+            form,
+            out,
+            places: Places::new(),
+            refusals: Refusals::default(),
+            settling: Semaphore::new(MAX_ACCESS_RECORDS_WAITING),
+            unplaced: AtomicUsize::new(0),
+            waits: metrics.own.access_waits.clone(),
+            blocked: metrics.own.access_blocked.clone(),
+        })
     }
 
     /// Whether refusals and changes are recorded.
@@ -54,26 +93,125 @@ impl Access {
         self.kept >= RecordsKept::All
     }
 
-    /// Hands a record over; waits while too many wait to be written.
-    pub(crate) async fn write(&self, record: Record<'_>) {
-        match &self.sink {
-            Sink::Log(flood) => record.log(flood),
-            Sink::Written(writer) => writer.write(record.line()).await,
+    /// A place for the record of something that is about to be done; `None`: there was none in time, and it must not be done.
+    pub(crate) async fn place(&self) -> Option<Place> {
+        match self.places.at_once(1) {
+            Some(place) => Some(place),
+            None => {
+                self.waits.inc();
+                Box::pin(self.places.in_time(|| self.out.waiting())).await
+            }
         }
     }
 
-    /// Hands a record over where nothing can wait: at the end of a call that its client has left.
-    pub(crate) fn write_later(&self, record: &Record<'_>) {
-        match &self.sink {
-            Sink::Log(flood) => record.log(flood),
-            Sink::Written(writer) => writer.write_later(record.line()),
+    /// The same for who has waited already.
+    pub(crate) fn place_now(&self) -> Option<Place> {
+        self.places.at_once(1)
+    }
+
+    /// Places for so many records of what may wait.
+    pub(crate) async fn places(&self, count: u32) -> Place {
+        match self.places.at_once(count) {
+            Some(place) => place,
+            None => {
+                self.waits.inc();
+                Box::pin(self.places.however_long(count)).await
+            }
         }
     }
 
-    /// Writes what waits, and ends. Blocks.
-    pub(super) fn close(&self) {
-        if let Sink::Written(writer) = &self.sink {
-            writer.close();
+    /// Takes a record into its place.
+    pub(crate) fn put(&self, record: &Record<'_>, place: Place) {
+        self.out.record(record.line(self.form), Some(place));
+    }
+
+    /// Takes several records into a place for so many, each into its own.
+    pub(crate) fn put_all<'a>(&self, records: impl IntoIterator<Item = Record<'a>>, mut places: Place) {
+        for record in records {
+            self.out.record(record.line(self.form), places.split(1));
+        }
+    }
+
+    /// Waits until settlements may be made: not while so many wait for places already.
+    pub(crate) async fn settling(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        if self.keeps_messages() { self.settling.acquire().await.ok() } else { None }
+    }
+
+    /// Takes the record of what is done, as soon as there is a place for it.
+    pub(crate) async fn put_in_any_case(&self, record: Record<'_>) {
+        let _unplaced = Unplaced::new(&self.unplaced);
+        let place = self.places(1).await;
+        self.put(&record, place);
+    }
+
+    /// Takes the record of a refusal, or counts it.
+    pub(crate) fn refused(&self, record: Record<'_>) {
+        if let Some((record, place)) = self.refusals.note(record, || self.places.at_once(1)) {
+            self.put(&record, place);
+        }
+    }
+
+    /// Whether there have been no places for a while: nothing is to be leased meanwhile.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.places.is_blocked()
+    }
+
+    /// Whether there are no places: at first, and after each change.
+    pub(crate) fn blocked(&self) -> watch::Receiver<bool> {
+        self.places.changes()
+    }
+
+    /// What has to be done all the time: looks after places and sums of refusals for as long as it is polled.
+    pub(crate) async fn run(&self) {
+        let mut turns = interval(refusals::INTERVAL);
+        let turning = async {
+            loop {
+                turns.tick().await;
+                for (record, place) in self.refusals.turn(|| self.places.at_once(1)) {
+                    self.put(&record, place);
+                }
+            }
+        };
+        tokio::join!(turning, self.places.look(|| self.out.waiting()));
+    }
+
+    /// Brings figures up to date that are counted elsewhere.
+    pub(super) fn read(&self, metrics: &Metrics) {
+        let own = &metrics.own;
+        super::raise(&own.access_records, self.out.written());
+        super::raise(&own.access_failures, self.out.failures());
+        own.access_waiting.set(super::metrics::clamp(self.out.waiting() as u64));
+        self.blocked.set(i64::from(self.is_blocked()));
+    }
+
+    /// Writes what waits, until `until` at the latest, and says how many records are lost. Blocks.
+    pub(super) fn close(&self, until: Instant) {
+        for (record, ()) in self.refusals.turn(|| Some(())) {
+            self.out.record(record.line(self.form), None);
+        }
+        let lost = self.out.close(until, LAST_PATIENCE) + self.unplaced.load(Ordering::Relaxed);
+        if lost > 0 {
+            tracing::error!(records = lost, "the last access records are lost: what they go to takes none");
         }
     }
 }
+
+/// Counts a record that waits for a place.
+struct Unplaced<'a>(&'a AtomicUsize);
+
+impl<'a> Unplaced<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Unplaced<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,15 @@
-//! One record, and the two ways to write it.
+//! One record, and the ways to write it.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use posthouse_text::shown;
 use serde::Serialize;
 
-use super::flood::Flood;
 use crate::{
     identity::{ConnIdentity, Principal},
     limits::MAX_ACCESS_RANGES,
@@ -34,7 +35,7 @@ pub(crate) enum Action {
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Caller {
     #[serde(skip_serializing_if = "String::is_empty")]
-    tenant: String,
+    pub(super) tenant: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     subject: String,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -72,12 +73,24 @@ impl Caller {
     }
 }
 
+/// How a record is written: always one line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// A JSON object.
+    Json,
+    /// As the log's other lines, for people; the record is a JSON object in it.
+    LogText,
+    /// As the log's other lines, which are JSON objects.
+    LogJson,
+}
+
 /// A record of access.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Record<'a> {
-    time: String,
+    #[serde(skip)]
+    time: SystemTime,
     pub(crate) action: Action,
-    pub(crate) method: &'a str,
+    pub(crate) method: &'static str,
     #[serde(flatten)]
     pub(crate) caller: Caller,
     /// The resource, as the request named it when the call was refused; of FindMessage, the message's id.
@@ -94,26 +107,32 @@ pub(crate) struct Record<'a> {
     /// Of settlements: by what was done, lease, a colon, places in it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) settled: BTreeMap<&'static str, Ranges>,
+    /// Of messages; of a record of many refusals, how many.
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) count: u64,
+    /// Of many, when the first and the last were.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) first_time: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) last_time: String,
     /// Of what was not done, how many.
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) not_done: u64,
     /// `OK`, or the gRPC code.
-    pub(crate) outcome: &'a str,
+    pub(crate) outcome: &'static str,
     /// Of a failure.
     #[serde(skip_serializing_if = "str::is_empty")]
-    pub(crate) reason: &'a str,
+    pub(crate) reason: Cow<'a, str>,
     /// Of the call's `traceparent`.
     #[serde(skip_serializing_if = "str::is_empty")]
-    pub(crate) trace_id: &'a str,
+    pub(crate) trace_id: Cow<'a, str>,
 }
 
 impl<'a> Record<'a> {
     /// A record of now that went well.
-    pub(crate) fn new(action: Action, method: &'a str, caller: Caller) -> Self {
+    pub(crate) fn new(action: Action, method: &'static str, caller: Caller) -> Self {
         Self {
-            time: utc(SystemTime::now()),
+            time: SystemTime::now(),
             action,
             method,
             caller,
@@ -123,46 +142,68 @@ impl<'a> Record<'a> {
             leases: Ranges::default(),
             settled: BTreeMap::new(),
             count: 0,
+            first_time: String::new(),
+            last_time: String::new(),
             not_done: 0,
             outcome: "OK",
-            reason: "",
-            trace_id: "",
+            reason: Cow::Borrowed(""),
+            trace_id: Cow::Borrowed(""),
         }
     }
 
-    /// As one line of JSON.
-    pub(super) fn line(&self) -> Vec<u8> {
-        let mut line = Vec::with_capacity(512);
-        // Nothing in it can fail to be written: no map has keys other than strings.
-        if serde_json::to_writer(&mut line, self).is_err() {
-            line.clear();
-        }
-        line.push(b'\n');
-        line
+    /// It is of so many, from the first time to the last, and told now.
+    pub(super) fn of_many(&mut self, count: u64, first: SystemTime, last: SystemTime) {
+        (self.time, self.count) = (SystemTime::now(), count);
+        (self.first_time, self.last_time) = (utc(first), utc(last));
     }
 
-    /// Into the program's log.
-    pub(super) fn log(&self, flood: &Flood) {
-        if self.action == Action::Refused && !flood.admits() {
-            return;
-        }
-        let Caller { tenant, subject, token_id, certificate, peer, .. } = &self.caller;
-        tracing::info!(
-            target: "posthouse::access",
-            method = self.method,
-            outcome = self.outcome,
-            reason = self.reason,
-            tenant,
-            subject = ?subject,
-            token_id = ?token_id,
-            certificate,
-            peer,
-            queue = ?self.queue,
-            trace_id = self.trace_id,
-            "{}",
-            if self.action == Action::Refused { "access refused" } else { "access" }
-        );
+    /// The same, to be kept.
+    pub(super) fn into_owned(self) -> Record<'static> {
+        let reason = Cow::Owned(self.reason.into_owned());
+        let trace_id = Cow::Owned(self.trace_id.into_owned());
+        Record { reason, trace_id, ..self }
     }
+
+    /// As one line, in which nothing moves a terminal.
+    pub(super) fn line(&self, form: Form) -> Vec<u8> {
+        let time = utc(self.time);
+        let message = if self.action == Action::Refused { "access refused" } else { "access" };
+        match form {
+            Form::Json => json(&Plain { time: &time, record: self }) + "\n",
+            Form::LogText => format!("{time}  INFO {message}: {}\n", json(self)),
+            Form::LogJson => {
+                let line = LogLine { timestamp: &time, level: "INFO", target: TARGET, message, record: self };
+                json(&line) + "\n"
+            }
+        }
+        .into_bytes()
+    }
+}
+
+/// How the log's JSON tells records of access from other lines.
+const TARGET: &str = "posthouse::access";
+
+#[derive(Serialize)]
+struct Plain<'a> {
+    time: &'a str,
+    #[serde(flatten)]
+    record: &'a Record<'a>,
+}
+
+#[derive(Serialize)]
+struct LogLine<'a> {
+    timestamp: &'a str,
+    level: &'a str,
+    target: &'a str,
+    message: &'a str,
+    #[serde(flatten)]
+    record: &'a Record<'a>,
+}
+
+fn json(value: &impl Serialize) -> String {
+    // Nothing in it can fail to be written: no map has keys other than strings.
+    let json = serde_json::to_string(value).unwrap_or_default();
+    shown::json(&json).into_owned()
 }
 
 /// Numbers in ranges, for example `3-9`; with a prefix, `7:3-9`. Bounded: a batch that needs more has several records.
@@ -267,12 +308,24 @@ mod tests {
     #[test]
     fn a_line_is_one_json_object_whatever_a_caller_is_called() {
         let mut record = Record::new(Action::Refused, "m", Caller::default());
-        record.caller.subject = "a\n{\"b\":1}\u{1b}[31m".to_owned();
+        record.caller.subject = "a\n{\"b\":1}\u{1b}[31m\u{9b}\u{202e}".to_owned();
         record.queue = "x".repeat(100);
-        let line = String::from_utf8(record.line()).unwrap();
-        assert_eq!(line.matches('\n').count(), 1);
-        let read: serde_json::Value = serde_json::from_str(&line).unwrap();
-        assert_eq!((&read["action"], &read["outcome"]), (&"refused".into(), &"OK".into()));
-        assert_eq!(read["subject"], record.caller.subject);
+        record.of_many(7, UNIX_EPOCH, UNIX_EPOCH);
+        for (form, begins) in [(Form::Json, "{"), (Form::LogJson, "{"), (Form::LogText, "20")] {
+            let line = String::from_utf8(record.line(form)).unwrap();
+            assert!(line.starts_with(begins) && line.matches('\n').count() == 1, "{line}");
+            assert!(
+                line.trim_end().chars().all(|character| !character.is_control() && character != '\u{202e}')
+            );
+            let read: serde_json::Value = serde_json::from_str(&line[line.find('{').unwrap()..]).unwrap();
+            assert_eq!((&read["action"], &read["outcome"]), (&"refused".into(), &"OK".into()));
+            assert_eq!(read["subject"], record.caller.subject);
+            assert_eq!(
+                (&read["count"], &read["first_time"]),
+                (&7.into(), &"1970-01-01T00:00:00.000Z".into())
+            );
+        }
+        let log: serde_json::Value = serde_json::from_slice(&record.line(Form::LogJson)).unwrap();
+        assert_eq!((&log["target"], &log["message"]), (&TARGET.into(), &"access refused".into()));
     }
 }

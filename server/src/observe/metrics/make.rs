@@ -161,6 +161,10 @@ impl Make {
             access_records: self.counter(&table::ACCESS_RECORDS)?,
             access_waits: self.counter(&table::ACCESS_WAITS)?,
             access_failures: self.counter(&table::ACCESS_FAILURES)?,
+            access_waiting: self.gauge(&table::ACCESS_WAITING)?,
+            access_blocked: self.gauge(&table::ACCESS_BLOCKED)?,
+            access_released: self.counter(&table::ACCESS_RELEASED)?,
+            lines_dropped: self.counter(&table::LINES_DROPPED)?,
             spans: self.counters(&table::SPANS)?,
             requests: self.counters(&table::SCRAPES)?,
         })

@@ -12,6 +12,7 @@ mod stdio;
 mod stdout;
 mod store_check;
 mod store_skip;
+mod terminal;
 mod token;
 
 use std::path::PathBuf;

@@ -1,6 +1,7 @@
 //! Who is refused, and how: each with its TLS alert, or its code and reason.
 
 mod calls;
+mod files;
 mod foreign;
 mod handshake;
 mod matrix;

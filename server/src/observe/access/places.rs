@@ -1,0 +1,144 @@
+//! Places in the queue of records. Who is about to do something that is recorded takes one first, so that nothing is done whose
+//! record could not be kept.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
+    time::{sleep, timeout},
+};
+
+use crate::limits::{ACCESS_PATIENCE, MAX_ACCESS_RECORDS_WAITING};
+
+/// How often it is looked whether there are places, while there are few.
+const LOOK: Duration = Duration::from_millis(20);
+/// So long there is no place before that is told.
+const BLOCKED_AFTER: Duration = Duration::from_millis(200);
+/// Fewer than this are none: deliveries may need so many at once.
+const FEW: usize = 16;
+/// So many are free again before that is told: not one after the other.
+const FREE_AGAIN: usize = MAX_ACCESS_RECORDS_WAITING / 16;
+
+/// A place, or several: free again when the record is written, or this is dropped.
+pub(crate) type Place = OwnedSemaphorePermit;
+
+#[derive(Debug)]
+pub(super) struct Places {
+    free: Arc<Semaphore>,
+    /// Somebody found none.
+    missed: Notify,
+    blocked: watch::Sender<bool>,
+}
+
+impl Places {
+    pub(super) fn new() -> Self {
+        let free = Arc::new(Semaphore::new(MAX_ACCESS_RECORDS_WAITING));
+        Self { free, missed: Notify::new(), blocked: watch::Sender::new(false) }
+    }
+
+    /// So many, if they are free.
+    pub(super) fn at_once(&self, count: u32) -> Option<Place> {
+        let place = Arc::clone(&self.free).try_acquire_many_owned(count).ok();
+        if place.is_none() {
+            self.missed.notify_one();
+        }
+        place
+    }
+
+    /// So many, as soon as they are free.
+    pub(super) async fn however_long(&self, count: u32) -> Place {
+        loop {
+            if let Some(place) = self.at_once(count) {
+                return place;
+            }
+            if let Ok(place) = Arc::clone(&self.free).acquire_many_owned(count).await {
+                return place;
+            }
+        }
+    }
+
+    /// One, if it is free in time. While records are written as they come, and only those who are at work have all places, it is
+    /// waited for however long.
+    pub(super) async fn in_time(&self, waiting: impl Fn() -> usize) -> Option<Place> {
+        let mut place = std::pin::pin!(self.however_long(1));
+        loop {
+            match timeout(ACCESS_PATIENCE, &mut place).await {
+                Ok(place) => return Some(place),
+                Err(_) if waiting() > 0 => return None,
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Whether there have been no places for a while.
+    pub(super) fn is_blocked(&self) -> bool {
+        *self.blocked.borrow()
+    }
+
+    /// Whether there are places, at first and after each change. Told by [`Self::look`].
+    pub(super) fn changes(&self) -> watch::Receiver<bool> {
+        self.blocked.subscribe()
+    }
+
+    /// Looks whether there are places, for as long as this is polled. `waiting` are the records that are not written yet.
+    pub(super) async fn look(&self, waiting: impl Fn() -> usize) {
+        loop {
+            self.missed.notified().await;
+            let mut since = Instant::now();
+            while self.is_blocked() || self.free.available_permits() < FEW {
+                sleep(LOOK).await;
+                let free = self.free.available_permits();
+                if self.is_blocked() {
+                    self.blocked.send_replace(free < FREE_AGAIN);
+                } else if free >= FEW || waiting() == 0 {
+                    since = Instant::now();
+                } else if since.elapsed() >= BLOCKED_AFTER {
+                    self.blocked.send_replace(true);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: u32 = MAX_ACCESS_RECORDS_WAITING as u32;
+
+    #[tokio::test]
+    async fn one_who_waits_is_told_in_time_that_there_is_none() {
+        let places = Places::new();
+        let held = places.at_once(ALL).unwrap();
+        let begun = Instant::now();
+        // While all are at work, and what they do is written, that is no reason to refuse.
+        let waiting = places.in_time(|| 0);
+        tokio::pin!(waiting);
+        let (refused, patient) =
+            tokio::join!(places.in_time(|| 7), timeout(2 * ACCESS_PATIENCE, &mut waiting));
+        assert!(refused.is_none() && patient.is_err());
+        assert!(begun.elapsed() >= 2 * ACCESS_PATIENCE);
+        drop(held);
+        assert!(waiting.await.is_some());
+    }
+
+    #[tokio::test]
+    async fn that_there_are_none_is_told_after_a_while_and_that_there_are_again_when_there_are_some() {
+        let places = Arc::new(Places::new());
+        let looking = Arc::clone(&places);
+        tokio::spawn(async move { looking.look(|| 1).await });
+        let mut changes = places.changes();
+        let mut held = places.at_once(ALL).unwrap();
+        assert!(places.at_once(1).is_none() && !places.is_blocked());
+        changes.wait_for(|blocked| *blocked).await.unwrap();
+        drop(held.split(1));
+        sleep(5 * LOOK).await;
+        assert!(places.is_blocked(), "one place is not enough to begin again");
+        drop(held);
+        changes.wait_for(|blocked| !blocked).await.unwrap();
+        assert!(places.at_once(1).is_some());
+    }
+}

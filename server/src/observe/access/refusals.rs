@@ -1,0 +1,178 @@
+//! Refusals: the first of a tenant for one reason are recorded each, more of them as one record that says how many. So nobody's
+//! noise hides anybody else's probing, and there is a bound to what all refusals together write. A refusal never waits for a
+//! place: without one it is counted with the others.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use super::{places::Place, record::Record};
+
+/// How often a record of many is written, and how long the first ones are counted for.
+pub(super) const INTERVAL: Duration = Duration::from_secs(10);
+/// How many of one tenant and reason are recorded each, in an interval.
+const IN_FULL: u32 = 20;
+/// Tenants and reasons that are told apart: more than there are, unless somebody finds a way to invent some.
+const MOST: usize = 8_192;
+/// All the others.
+const OTHER: &str = "OTHER";
+
+#[derive(Debug, Default)]
+pub(super) struct Refusals(Mutex<HashMap<(String, String), Count>>);
+
+/// Refusals of one tenant for one reason, in this interval.
+#[derive(Debug, Default)]
+struct Count {
+    in_full: u32,
+    more: Option<More>,
+}
+
+/// Those that were not recorded each.
+#[derive(Debug)]
+struct More {
+    count: u64,
+    first: SystemTime,
+    last: SystemTime,
+    last_record: Record<'static>,
+}
+
+impl Refusals {
+    /// The record to write now, with its place, unless this one is counted.
+    pub(super) fn note<'a>(
+        &self,
+        record: Record<'a>,
+        place: impl FnOnce() -> Option<Place>,
+    ) -> Option<(Record<'a>, Place)> {
+        let mut counts = self.lock();
+        let key = (record.caller.tenant.clone(), record.reason.to_string());
+        let known = counts.len() < MOST || counts.contains_key(&key);
+        let key = if known { key } else { (String::new(), OTHER.to_owned()) };
+        let count = counts.entry(key).or_default();
+        if count.in_full < IN_FULL && known {
+            count.in_full += 1;
+            if let Some(place) = place() {
+                return Some((record, place));
+            }
+        }
+        count.add(record, SystemTime::now());
+        None
+    }
+
+    /// Begins a new interval; the records of the old one, each with what `place` gives, and those for which it gives nothing are
+    /// counted on.
+    pub(super) fn turn<P>(&self, mut place: impl FnMut() -> Option<P>) -> Vec<(Record<'static>, P)> {
+        let mut told = Vec::new();
+        self.lock().retain(|(tenant, reason), count| {
+            count.in_full = 0;
+            // Quiet for an interval, it is forgotten.
+            let Some(more) = count.more.take() else { return false };
+            match place() {
+                Some(place) => told.push((more.told(tenant, reason), place)),
+                None => count.more = Some(more),
+            }
+            true
+        });
+        told
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(String, String), Count>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Count {
+    fn add(&mut self, record: Record<'_>, now: SystemTime) {
+        let last_record = record.into_owned();
+        let (count, first) = self.more.take().map_or((0, now), |more| (more.count, more.first));
+        self.more = Some(More { count: count + 1, first, last: now, last_record });
+    }
+}
+
+impl More {
+    /// One record of all of them. Who, what and where are the last one's.
+    fn told(self, tenant: &str, reason: &str) -> Record<'static> {
+        let mut record = self.last_record;
+        tenant.clone_into(&mut record.caller.tenant);
+        record.reason = reason.to_owned().into();
+        record.of_many(self.count, self.first, self.last);
+        record
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::Semaphore;
+
+    use super::{
+        super::record::{Action, Caller},
+        *,
+    };
+
+    fn refusal(tenant: &str, reason: &'static str) -> Record<'static> {
+        let mut record = Record::new(Action::Refused, "m", Caller::default());
+        tenant.clone_into(&mut record.caller.tenant);
+        record.reason = reason.into();
+        record
+    }
+
+    fn places(count: usize) -> impl Fn() -> Option<Place> {
+        let free = Arc::new(Semaphore::new(count));
+        move || Arc::clone(&free).try_acquire_owned().ok()
+    }
+
+    /// How many of a tenant stand in records: in full, and in sums.
+    fn of(tenant: &str, told: &[Record<'_>]) -> (usize, u64) {
+        let own = || told.iter().filter(|record| record.caller.tenant == tenant);
+        (own().filter(|record| record.count == 0).count(), own().map(|record| record.count).sum())
+    }
+
+    #[test]
+    fn noise_hides_nobody_and_nothing_is_lost() {
+        let (refusals, place) = (Refusals::default(), places(10_000));
+        let mut told = Vec::new();
+        let mut note = |record| told.extend(refusals.note(record, &place).map(|(record, _)| record));
+        for round in 0..40 {
+            (0..1_000).for_each(|_| note(refusal("loud", "TOKEN_MISSING")));
+            note(refusal("quiet", "GRANT_MISSING"));
+            if round == 7 {
+                note(refusal("loud", "GRANT_MISSING"));
+            }
+        }
+        assert_eq!(told.len(), 20 + 20 + 1);
+        told.extend(refusals.turn(|| Some(())).into_iter().map(|(record, ())| record));
+        assert_eq!(of("loud", &told), (21, 39_980));
+        assert_eq!(of("quiet", &told), (20, 20));
+        let sum = told.iter().find(|record| record.count == 39_980).unwrap();
+        assert!(sum.reason == "TOKEN_MISSING" && !sum.first_time.is_empty());
+        // A new interval has its own first ones, and what is quiet is forgotten.
+        assert!(refusals.note(refusal("loud", "TOKEN_MISSING"), &place).is_some());
+        assert!(refusals.turn(|| Some(())).is_empty());
+        assert!(refusals.lock().is_empty());
+    }
+
+    #[test]
+    fn without_a_place_it_is_counted_until_there_is_one() {
+        let (refusals, none) = (Refusals::default(), places(0));
+        (0..7).for_each(|_| assert!(refusals.note(refusal("t", "TOKEN_MISSING"), &none).is_none()));
+        assert!(refusals.turn(&none).is_empty());
+        assert!(refusals.note(refusal("t", "TOKEN_MISSING"), &none).is_none());
+        let told = refusals.turn(|| Some(()));
+        assert_eq!((told.len(), told[0].0.count), (1, 8));
+    }
+
+    #[test]
+    fn there_is_an_end_to_what_is_told_apart() {
+        let (refusals, place) = (Refusals::default(), places(100_000));
+        for number in 0..3 * MOST {
+            refusals.note(refusal(&number.to_string(), "TOKEN_MISSING"), &place);
+        }
+        assert!(refusals.lock().len() <= MOST + 1);
+        let told = refusals.turn(|| Some(()));
+        let rest: Vec<_> = told.iter().filter(|(record, ())| record.reason == OTHER).collect();
+        assert_eq!((rest.len(), rest[0].0.count), (1, 2 * MOST as u64));
+    }
+}

@@ -1,0 +1,122 @@
+//! What the process tells: on standard error, on standard output, in a file. A thread for each writes whole lines, one at a
+//! time, so that nobody who has something to tell waits for who does not read it.
+//!
+//! *Lines* are for people and may be dropped: when too many wait, or when writing one fails. What is dropped is counted.
+//! *Records* are not: each is tried until it is written, from the byte on where it stopped. How many wait is bounded by who
+//! hands them over. Both can go to one place, and do not tear each other there.
+
+mod queue;
+mod target;
+mod thread;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    io,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rustix::stdio::{stderr, stdout};
+use tokio::sync::OwnedSemaphorePermit;
+
+use self::{
+    queue::{Record, Shared},
+    target::Target,
+};
+
+/// A place to write to; its clones are the same place.
+#[derive(Clone, Debug)]
+pub struct Out(Arc<Owner>);
+
+/// Ends the thread when nobody can hand it anything any more.
+#[derive(Debug)]
+struct Owner(Arc<Shared>);
+
+impl Out {
+    /// Standard error. Nothing is started before there is something to write.
+    pub fn stderr() -> Self {
+        Self::of("stderr", Target::descriptor(stderr()))
+    }
+
+    /// Standard output, past the buffer of the standard library.
+    pub fn stdout() -> Self {
+        Self::of("stdout", Target::descriptor(stdout()))
+    }
+
+    /// A file that is appended to, and made anew when somebody moves it away.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub(crate) fn file(path: &Path) -> io::Result<Self> {
+        Ok(Self::of("access", Target::file(path)?))
+    }
+
+    fn of(name: &'static str, target: Target) -> Self {
+        Self(Arc::new(Owner(Arc::new(Shared::new(name, target)))))
+    }
+
+    /// Takes a line, and gives it a line feed if it has none. Never waits; a line that is too long is cut, and one that is
+    /// too many is dropped.
+    pub fn line(&self, line: impl Into<Vec<u8>>) {
+        let mut line = line.into();
+        if line.last() != Some(&b'\n') {
+            line.push(b'\n');
+        }
+        self.piece(line);
+    }
+
+    /// The same of what may end anywhere: what is drawn on a terminal.
+    pub fn piece(&self, piece: Vec<u8>) {
+        self.shared().push_line(piece);
+    }
+
+    /// Takes a record, which ends with a line feed. What it holds a place in is let go once it is written.
+    pub(crate) fn record(&self, line: Vec<u8>, place: Option<OwnedSemaphorePermit>) {
+        self.shared().push_record(Record { line, place });
+    }
+
+    /// How many lines were dropped: too many at once, or not written.
+    pub fn dropped(&self) -> u64 {
+        self.shared().dropped()
+    }
+
+    /// How many records are written.
+    pub(crate) fn written(&self) -> u64 {
+        self.shared().written()
+    }
+
+    /// How many attempts to write a record have failed.
+    pub(crate) fn failures(&self) -> u64 {
+        self.shared().failures()
+    }
+
+    /// How many records wait to be written.
+    pub(crate) fn waiting(&self) -> usize {
+        self.shared().records_waiting()
+    }
+
+    /// Returns when all that was handed over is written or dropped, but after this time in any case. For the end of a process:
+    /// it blocks.
+    pub fn flush(&self, limit: Duration) {
+        self.shared().flush(limit);
+    }
+
+    /// Waits until the last records are written and, in a file, synced; how many are not. Gives up at `until`, and when nothing
+    /// goes forward for `patience`. Blocks.
+    pub(crate) fn close(&self, until: Instant, patience: Duration) -> usize {
+        self.shared().close(until, patience)
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.0.0
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}

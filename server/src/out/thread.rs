@@ -1,0 +1,171 @@
+//! The thread that writes.
+
+use std::{
+    io,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    queue::{Record, Shared, Work},
+    target::Target,
+};
+
+/// How often it is looked whether a file was moved away, and how long a failed write of a record pauses.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often failures and dropped lines are told.
+const TELL_EVERY: Duration = Duration::from_secs(30);
+/// How long is waited when a place that seemed ready was not.
+const NOT_READY: Duration = Duration::from_millis(10);
+
+/// Starts the thread; gives the target back if it cannot.
+pub(super) fn start(name: &'static str, target: Target, shared: Arc<Shared>) -> Result<(), Target> {
+    // A thread that could not be started has dropped what it was given.
+    let (hand_over, handed_over) = std::sync::mpsc::sync_channel(1);
+    let run = move || {
+        if let Ok(target) = handed_over.recv() {
+            Writer::new(target, shared).run();
+        }
+    };
+    match thread::Builder::new().name(name.to_owned()).spawn(run) {
+        Ok(_) => hand_over.send(target).map_err(|unsent| unsent.0),
+        Err(_) => Err(target),
+    }
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    target: Target,
+    /// What stands before the next line has no line feed at its end.
+    torn: bool,
+    looked: Instant,
+    told: Option<Instant>,
+    dropped_told: (u64, Option<Instant>),
+}
+
+impl Writer {
+    fn new(target: Target, shared: Arc<Shared>) -> Self {
+        let torn = target.is_torn();
+        Self { shared, target, torn, looked: Instant::now(), told: None, dropped_told: (0, None) }
+    }
+
+    fn run(mut self) {
+        while let Some(work) = self.shared.take() {
+            match work {
+                Work::Records(records) => self.write_records(records),
+                Work::Lines(lines) => lines.iter().for_each(|line| self.write_line(line)),
+                Work::Sync => self.target.sync(),
+            }
+            self.shared.finished();
+        }
+        self.target.sync();
+    }
+
+    fn write_records(&mut self, records: Vec<Record>) {
+        if self.looked.elapsed() >= LOOK_EVERY {
+            self.look();
+        }
+        let count = records.len();
+        let (mut bytes, mut places) = (Vec::new(), Vec::with_capacity(count));
+        for Record { line, place } in records {
+            bytes.extend_from_slice(&line);
+            places.push(place);
+        }
+        if self.write_whole(&bytes) {
+            self.told = None;
+            self.shared.wrote_records(count);
+        }
+    }
+
+    /// Tries until all of it is written; false if nobody wants it any more. What was begun in a file that was moved away is
+    /// begun anew in the next, from its first line that is not whole there.
+    fn write_whole(&mut self, lines: &[u8]) -> bool {
+        let mut at = 0;
+        while let Some(rest) = lines.get(at..).filter(|rest| !rest.is_empty()) {
+            if !self.target.is_ready(LOOK_EVERY) {
+                if self.shared.is_abandoned() {
+                    return false;
+                }
+                continue;
+            }
+            match self.target.write(if self.torn { b"\n" } else { rest }) {
+                Ok(written) if self.torn => self.torn = written == 0,
+                Ok(written) => {
+                    at += written;
+                    self.shared.wrote_bytes(written);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(NOT_READY),
+                Err(error) => {
+                    self.tell(&error);
+                    if !self.shared.pause(LOOK_EVERY) {
+                        return false;
+                    }
+                    if self.look() {
+                        let before = lines.get(..at).unwrap_or_default();
+                        at = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// Writes a line, or drops it.
+    fn write_line(&mut self, line: &[u8]) {
+        let mut rest = line;
+        while !rest.is_empty() {
+            if !self.target.is_ready(LOOK_EVERY) {
+                if self.shared.is_abandoned() {
+                    return self.shared.drop_lines(1);
+                }
+                continue;
+            }
+            match self.target.write(if self.torn { b"\n" } else { rest }) {
+                Ok(written) if self.torn => self.torn = written == 0,
+                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(NOT_READY),
+                Err(_) => {
+                    self.torn |= rest.len() < line.len();
+                    return self.shared.drop_lines(1);
+                }
+            }
+        }
+        self.tell_dropped();
+    }
+
+    fn look(&mut self) -> bool {
+        self.looked = Instant::now();
+        let is_new = self.target.look();
+        if is_new {
+            self.torn = self.target.is_torn();
+        }
+        is_new
+    }
+
+    fn tell(&mut self, error: &io::Error) {
+        self.shared.failed();
+        if self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+            self.told = Some(Instant::now());
+            tracing::error!(
+                %error,
+                "access records cannot be written; they wait, and when too many wait, changes are refused and \
+                 deliveries pause: make room, or look at who reads them"
+            );
+        }
+    }
+
+    /// Once lines go out again, and there is room for one more.
+    fn tell_dropped(&mut self) {
+        let (known, told) = self.dropped_told;
+        let dropped = self.shared.dropped();
+        let may_tell = dropped > known && told.is_none_or(|told| told.elapsed() >= TELL_EVERY);
+        if may_tell && self.shared.has_no_lines() {
+            self.dropped_told = (dropped, Some(Instant::now()));
+            tracing::warn!(
+                lines = dropped - known,
+                "lines of the log were dropped: nobody read them, or they could not be written"
+            );
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Standard streams that are gone, full, or that nobody reads.
+
+use std::fs::{self, File};
+use std::process::{Command, Stdio};
+
+use posthouse::dev::SERVER_NAME;
+use posthouse::dev::authority::{Issued, Leaf};
+use posthouse_tests::harness::scene::Scene;
+use posthouse_tests::harness::server::Server;
+use posthouse_tests::harness::site::{CIVIL, Site, write_secret};
+use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{binaries, eventually, pipes, tls};
+use rustls::version::TLS13;
+
+mod command_line;
+mod program_log;
+mod records;
+mod under_load;
+
+/// What stderr may be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stderr {
+    /// Not open at all.
+    Closed,
+    /// A device without room.
+    Full,
+    /// A pipe whose reader has gone.
+    Abandoned,
+    /// A pipe that is full, and that nobody reads.
+    Unread,
+    /// As a pipe whose other users made it non-blocking.
+    Nonblocking,
+}
+
+impl Stderr {
+    const ALL: [Self; 5] = [Self::Closed, Self::Full, Self::Abandoned, Self::Unread, Self::Nonblocking];
+
+    /// The stream for a child, and what has to be kept meanwhile.
+    fn stream(self) -> (Stdio, Option<std::io::PipeReader>) {
+        match self {
+            // What is told is done by the shell.
+            Self::Closed => (Stdio::null(), None),
+            Self::Full => (File::options().write(true).open("/dev/full").unwrap().into(), None),
+            Self::Abandoned => (std::io::pipe().unwrap().1.into(), None),
+            Self::Unread | Self::Nonblocking => {
+                let (reader, writer, _) = pipes::full();
+                pipes::nonblocking(&writer, self == Self::Nonblocking);
+                (writer.into(), Some(reader))
+            }
+        }
+    }
+
+    /// A command with this stderr; the stream is given to it apart.
+    fn command(self, command: &Command) -> Command {
+        let closed = if self == Self::Closed { " 2>&-" } else { "" };
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("exec \"$0\" \"$@\"{closed}"));
+        shell.arg(command.get_program()).args(command.get_args());
+        shell
+    }
+}
+
+fn serve(site: &Site) -> Command {
+    let mut command = Command::new(binaries::posthouse());
+    command.arg("serve").arg("--config").arg(site.config()).env("POSTHOUSE_LOG", "trace");
+    command
+}
+
+/// A server that says all it can, and is or is not heard.
+async fn start(site: Site, stderr: Stderr) -> (Scene, Option<std::io::PipeReader>) {
+    let (stream, kept) = stderr.stream();
+    let mut command = stderr.command(&serve(&site));
+    command.env("POSTHOUSE_LOG", "trace");
+    let mut server = Server::run_with_streams(&site, command, None, stream);
+    let credentials = site.credentials(CIVIL);
+    server.ready_for(&site, &credentials).await;
+    let caller = Caller::connect(&site, &credentials).await;
+    (Scene { site, server, caller, credentials }, kept)
+}
+
+/// The certificate that the server shows.
+async fn shown(site: &Site) -> Vec<u8> {
+    let config = tls::config(site, &[&TLS13], Some(&site.certificate(CIVIL)));
+    let stream = tls::connect(site, config).await.unwrap();
+    stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
+}
+
+/// Gives the server another certificate, and waits until it shows it.
+async fn renew(site: &Site) {
+    let issued: Issued = site.server_authority_itself().issue(&Leaf::server(&[SERVER_NAME], &[])).unwrap();
+    write_secret(&site.path("server.key"), &issued.key_pem);
+    fs::write(site.path("server.pem"), &issued.certificate_pem).unwrap();
+    let expected = issued.certificate_der().unwrap().to_vec();
+    eventually("the new certificate", async || (shown(site).await == expected).then_some(())).await;
+}

@@ -1,0 +1,77 @@
+//! Files that hold a secret: a private key, a token. Server and client warn of one that others can read.
+
+use std::{
+    fs::{self, Metadata},
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+};
+
+use rustix::process::{getegid, getgroups};
+
+/// What is wrong with how a secret is kept, and what to do; `None`: nothing, or it cannot be looked at, which reading it will
+/// tell.
+///
+/// Its group may read it if this process is a member: so secrets are given to containers.
+pub fn exposed(path: &Path) -> Option<String> {
+    let who = readers(&fs::metadata(path).ok()?)?;
+    let path = path.display();
+    Some(format!("{path} can be read by {who}, and holds a secret: give it mode 0600 (`chmod 600 {path}`)"))
+}
+
+/// Who else can read it.
+fn readers(file: &Metadata) -> Option<String> {
+    const GROUP: u32 = 0o040;
+    const OTHERS: u32 = 0o004;
+    if !file.is_file() {
+        return None;
+    }
+    let of_mode = |bits| file.mode() & bits != 0;
+    if of_mode(OTHERS) {
+        return Some(format!("everybody (mode {:04o})", file.mode() & 0o7777));
+    }
+    (of_mode(GROUP) && !is_own(file.gid())).then(|| {
+        format!(
+            "group {} (mode {:04o}), of which this process is no member",
+            file.gid(),
+            file.mode() & 0o7777
+        )
+    })
+}
+
+/// Whether this process is a member of the group.
+fn is_own(group: u32) -> bool {
+    getegid().as_raw() == group
+        || getgroups().is_ok_and(|groups| groups.iter().any(|own| own.as_raw() == group))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::Permissions, os::unix::fs::PermissionsExt as _};
+
+    use super::*;
+
+    #[test]
+    fn a_secret_is_for_its_owner_and_for_groups_of_this_process() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let of_mode = |mode| {
+            fs::set_permissions(file.path(), Permissions::from_mode(mode)).unwrap();
+            exposed(file.path())
+        };
+        for fine in [0o600, 0o400, 0o640, 0o440, 0o000, 0o611] {
+            assert_eq!(of_mode(fine), None, "{fine:o}");
+        }
+        for wrong in [0o644, 0o604, 0o444] {
+            let told = of_mode(wrong).unwrap();
+            assert!(
+                told.contains(&format!("everybody (mode 0{wrong:o})")) && told.contains("chmod 600"),
+                "{told}"
+            );
+        }
+        // Only root can give a file to a group that it is no member of.
+        if std::os::unix::fs::chown(file.path(), None, Some(54_321)).is_ok() {
+            assert!(of_mode(0o640).unwrap().contains("group 54321 (mode 0640)"));
+            assert_eq!(of_mode(0o600), None);
+        }
+        assert_eq!(exposed(Path::new("/no/such/file")), None);
+    }
+}
