@@ -36,8 +36,11 @@ pub(crate) struct Body {
 #[error("a message body cannot be read: {0}")]
 pub(crate) struct BodyError(String);
 
-/// Reads bodies of one subscription, in the order asked: as many as the amount allows of those in memory and of the others,
-/// and one at least. `None` for one that is gone (purged or deleted).
+/// Reads bodies of one subscription, in the order asked: as many as the amount allows of those in memory and of the others, up
+/// to the first that cannot be read, and one at least. `None` for one that is gone (purged or deleted).
+///
+/// # Errors
+/// When the first of them cannot be read.
 pub(crate) async fn read(
     cache: &BodyCache,
     store: &Arc<Store>,
@@ -52,7 +55,10 @@ pub(crate) async fn read(
     let mut stored = Vec::new();
     if !missing.is_empty() {
         let wanted = missing.iter().filter_map(|i| sequences.get(*i)).copied().collect();
-        stored = read_stored(store, at, wanted, amount).await?;
+        stored = match read_stored(store, at, wanted, amount).await {
+            Err(error) if cached.first().is_some_and(Option::is_none) => return Err(error),
+            stored => stored.unwrap_or_default(),
+        };
         if let Some(unread) = missing.get(stored.len()) {
             cached.truncate(*unread);
         }
@@ -61,10 +67,15 @@ pub(crate) async fn read(
     let mut stored = stored.into_iter();
     let mut bodies = Vec::with_capacity(cached.len());
     for hit in cached {
-        bodies.push(match hit {
-            Some((head, tail)) => Some(from_parts(head, tail)?),
-            None => stored.next().flatten().map(from_value).transpose()?,
-        });
+        let body = match hit {
+            Some((head, tail)) => from_parts(head, tail).map(Some),
+            None => stored.next().flatten().map(from_value).transpose(),
+        };
+        match body {
+            Ok(body) => bodies.push(body),
+            Err(error) if bodies.is_empty() => return Err(error),
+            Err(_) => break,
+        }
     }
     Ok(bodies)
 }
@@ -80,7 +91,7 @@ fn within(sizes: impl Iterator<Item = usize>, amount: Amount) -> usize {
     sizes.take_while(more).count()
 }
 
-/// From the store, off the network's threads; a body that was set aside when its stride was trimmed is found there.
+/// From the store, off the network's threads. If they cannot be read together, those before the first that cannot be read alone.
 async fn read_stored(
     store: &Arc<Store>,
     at: SubscriptionRef,
@@ -89,23 +100,58 @@ async fn read_stored(
 ) -> Result<Vec<Option<Bytes>>, BodyError> {
     let store = Arc::clone(store);
     let read = move || {
-        let bodies = store.bodies(at.queue, DEFAULT_LANE, &wanted, amount);
-        let mut bodies = bodies.map_err(|why| BodyError(causes(&why).to_string()))?;
-        let (mut read, mut bytes) = (0, 0);
-        for (body, sequence) in bodies.iter_mut().zip(&wanted) {
-            if bytes >= amount.most_bytes {
-                break;
-            }
-            if body.is_none() {
-                let aside = store.get(Family::Body, &keys::aside(at, DEFAULT_LANE, *sequence));
-                *body = aside.map_err(|why| BodyError(why.to_string()))?;
-            }
-            (read, bytes) = (read + 1, bytes + body.as_ref().map_or(0, Bytes::len));
-        }
-        bodies.truncate(read);
-        Ok(bodies)
+        let together = read_some(&store, at, &wanted, amount);
+        let [_, _, ..] = &wanted[..] else { return together };
+        together.or_else(|_| read_up_to_unreadable(&store, at, &wanted, amount))
     };
     tokio::task::spawn_blocking(read).await.unwrap_or_else(|why| Err(BodyError(why.to_string())))
+}
+
+fn read_up_to_unreadable(
+    store: &Store,
+    at: SubscriptionRef,
+    wanted: &[u64],
+    amount: Amount,
+) -> Result<Vec<Option<Bytes>>, BodyError> {
+    let (mut bodies, mut bytes) = (Vec::new(), 0);
+    for one in wanted.chunks(1) {
+        if bytes >= amount.most_bytes {
+            break;
+        }
+        match read_some(store, at, one, amount) {
+            Ok(read) => {
+                bytes += read.iter().flatten().map(Bytes::len).sum::<usize>();
+                bodies.extend(read);
+            }
+            Err(error) if bodies.is_empty() => return Err(error),
+            Err(_) => break,
+        }
+    }
+    Ok(bodies)
+}
+
+/// A body that was set aside when its stride was trimmed is found there.
+fn read_some(
+    store: &Store,
+    at: SubscriptionRef,
+    wanted: &[u64],
+    amount: Amount,
+) -> Result<Vec<Option<Bytes>>, BodyError> {
+    let bodies = store.bodies(at.queue, DEFAULT_LANE, wanted, amount);
+    let mut bodies = bodies.map_err(|why| BodyError(causes(&why).to_string()))?;
+    let (mut read, mut bytes) = (0, 0);
+    for (body, sequence) in bodies.iter_mut().zip(wanted) {
+        if bytes >= amount.most_bytes {
+            break;
+        }
+        if body.is_none() {
+            let aside = store.get(Family::Body, &keys::aside(at, DEFAULT_LANE, *sequence));
+            *body = aside.map_err(|why| BodyError(causes(&why).to_string()))?;
+        }
+        (read, bytes) = (read + 1, bytes + body.as_ref().map_or(0, Bytes::len));
+    }
+    bodies.truncate(read);
+    Ok(bodies)
 }
 
 fn from_value(value: Bytes) -> Result<Body, BodyError> {
@@ -167,6 +213,21 @@ mod tests {
             store.write(&[Write::Put { family: Family::Body, key, head, tail }]).unwrap();
         }
         (dir, Arc::new(store), cache)
+    }
+
+    #[tokio::test]
+    async fn one_that_cannot_be_read_keeps_nobody_else_from_being_read() {
+        let sequences: Vec<u64> = (1..=20).collect();
+        for cached in [&[][..], &[1, 2], &[3, 9]] {
+            let (_dir, store, cache) = bodies(cached, &[]);
+            let (key, head) = (keys::body(QUEUE, DEFAULT_LANE, 7), Bytes::from_static(b"\xff"));
+            store.write(&[Write::Put { family: Family::Body, key, head, tail: Bytes::new() }]).unwrap();
+            let before = read(&cache, &store, AT, &sequences, Amount::ALL).await.unwrap();
+            assert!(before.len() == 6 && before.iter().all(Option::is_some), "{before:?}");
+            read(&cache, &store, AT, &sequences[6..], Amount::ALL).await.unwrap_err();
+            let behind = read(&cache, &store, AT, &sequences[7..], Amount::ALL).await.unwrap();
+            assert_eq!(behind.len(), 13);
+        }
     }
 
     #[tokio::test]

@@ -375,14 +375,14 @@ fn what_clients_would_refuse_and_what_is_passed_over_is_noted() {
     let told: Vec<_> =
         config.notes.iter().map(|note| (note.weight, note.what.line, &*note.what.key)).collect();
     let expected = [
-        (NoteWeight::Warning, Some(7), "tls.key"),
         (NoteWeight::Refused, Some(6), "tls.certificate"),
+        (NoteWeight::Warning, Some(7), "tls.key"),
         (NoteWeight::Warning, Some(20), "issuer[1].jwks"),
         (NoteWeight::Information, Some(20), "issuer[1].jwks"),
     ];
     assert_eq!(told, expected, "{:#?}", config.notes);
-    assert!(config.notes[0].what.problem.contains("everybody (mode 0604)"), "{:?}", config.notes[0]);
-    assert!(config.notes[1].what.problem.contains("the name queue.example"), "{:?}", config.notes[1]);
+    assert!(config.notes[0].what.problem.contains("the name queue.example"), "{:?}", config.notes[0]);
+    assert!(config.notes[1].what.problem.contains("everybody (mode 0604)"), "{:?}", config.notes[1]);
 }
 
 #[test]

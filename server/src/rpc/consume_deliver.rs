@@ -106,8 +106,8 @@ impl Backlog {
         let bodies = match read_bodies(context, source, &sequences, amount).await {
             Ok(bodies) => bodies,
             Err(error) => {
-                // One of them cannot be read: they stay leased, and count when the lease runs out, so that it is given up.
-                self.leased.drain(..sequences.len());
+                // The first cannot be read: it stays leased, and counts when its lease runs out, so that it is given up.
+                self.leased.pop_front();
                 return Err(error);
             }
         };
@@ -167,16 +167,18 @@ fn next_read(last: usize, delivery_bytes: usize, most_bytes: usize) -> usize {
     (most_bytes / delivery_bytes.max(1)).clamp(LEAST_READ, (last * 2).clamp(LEAST_READ, MOST_READ))
 }
 
-/// All of some leases, with their bodies. A message that was purged since is left out: its lease is lost anyway.
+/// Leases with their bodies, up to the first that cannot be read, and how many those are. A message that was purged since is left
+/// out: its lease is lost anyway.
 pub(crate) async fn deliveries(
     context: &Context,
     source: &Source,
     live: &[LiveDelivery],
-) -> Result<Vec<Outgoing>, ApiError> {
+) -> Result<(Vec<Outgoing>, usize), ApiError> {
     let sequences: Vec<u64> = live.iter().map(|l| l.item.sequence).collect();
     let bodies = read_bodies(context, source, &sequences, Amount::ALL).await?;
+    let read = bodies.len();
     let pairs = live.iter().zip(bodies);
-    Ok(pairs.filter_map(|(live, body)| Some(delivery(source, live, body?, false))).collect())
+    Ok((pairs.filter_map(|(live, body)| Some(delivery(source, live, body?, false))).collect(), read))
 }
 
 async fn read_bodies(

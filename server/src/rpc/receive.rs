@@ -74,10 +74,19 @@ pub(crate) async fn receive(
     let granted = granted(&mut told, until, wait_ms == 0).await?;
     source.permit.check_again(super::context::now())?;
     let places = places(context, granted.len()).await?;
-    let mut deliveries = deliveries(context, &source, &granted).await?;
+    let (mut deliveries, read) = match deliveries(context, &source, &granted).await {
+        Ok(deliveries) => deliveries,
+        Err(error) => {
+            // The first cannot be read: it stays leased, and counts when its lease runs out, so that it is given up.
+            session.stop(granted.into_iter().skip(1).collect());
+            session.close_keeping_leases();
+            return Err(error);
+        }
+    };
     let now = context.clock.now();
     let rest = deliveries.split_off(fitting(&deliveries, now));
-    session.stop(rest.iter().map(|delivery| delivery.live).collect());
+    let unread = granted.into_iter().skip(read);
+    session.stop(rest.iter().map(|delivery| delivery.live).chain(unread).collect());
     // Reading, and a place for the record, take their time.
     deadline.map_or(Ok(()), Deadline::check)?;
     notes::delivered(&context.observer, &source, &deliveries, now, places);
