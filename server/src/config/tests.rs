@@ -166,6 +166,10 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "\"ca.pem\"",
         "line 19: issuer[1].jwks: ca.pem: it is not a JSON object with a list \"keys\"",
     ),
+    // Nothing is ever fetched: what looks like a URL is the name of a file.
+    ("\"jwks.json\"", "\"https://127.0.0.1:1/jwks.json\"", "line 19: issuer[1].jwks: cannot read"),
+    ("\"jwks.json\"", "\"http://169.254.169.254/latest\"", "line 19: issuer[1].jwks: cannot read"),
+    ("\"jwks.json\"", "\"file:///etc/passwd\"", "line 19: issuer[1].jwks: cannot read"),
     (
         "jwks = \"jwks.json\"",
         "jwks = \"jwks.json\"\nbinding = \"none\"",

@@ -8,6 +8,7 @@ use posthouse::dev::config::issuer_url;
 use posthouse::dev::token::{Algorithm, Claims, Issuer};
 use posthouse::dev::{AUDIENCE, spiffe_id};
 use posthouse_proto::v1::GetQueueRequest;
+use posthouse_tests::harness::probe::{scrape, value};
 use posthouse_tests::harness::refusal::assert_refused;
 use posthouse_tests::harness::scene::Scene;
 use posthouse_tests::harness::site::{CIVIL, Credentials, Site};
@@ -170,6 +171,28 @@ async fn a_set_that_cannot_be_trusted_is_refused_whole() {
         let told = String::from_utf8_lossy(&checked.stderr);
         assert_eq!(checked.status.code(), Some(78), "{told}");
         assert!(told.contains(words) && told.contains("issuer["), "{words:?} is not in {told}");
+    }
+    // Nor what is no set: a gateway's error page, a file that is being written, one that never ends.
+    let path = site.path(&format!("issuers/{CIVIL}.jwks.json"));
+    for (bytes, words) in [
+        (b"<html>502 Bad Gateway</html>".to_vec(), "it is not a JSON object"),
+        (Vec::new(), "it is not a JSON object"),
+        (vec![b' '; (4 << 20) + 1], "bytes"),
+    ] {
+        let failed = async || {
+            value(
+                &scrape(site.management()).await,
+                "posthouse_reloads_total{result=\"failed\",what=\"key_set\"}",
+            )
+        };
+        let before = failed().await;
+        fs::write(&path, bytes).unwrap();
+        eventually("a reload that fails", async || (failed().await > before).then_some(())).await;
+        place.ask(&place.scene.caller).await.unwrap();
+        let checked = check(site);
+        let told = String::from_utf8_lossy(&checked.stderr);
+        assert_eq!(checked.status.code(), Some(78), "{told}");
+        assert!(told.contains(words), "{words:?} is not in {told}");
     }
     assert!(!place.scene.server.log().contains("c2VjcmV0"), "a secret is in the log");
 }

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use posthouse_proto::v1::{self, SettleAction, consume_request, consume_response};
+use posthouse_proto::v1::{self, ReceiveRequest, SettleAction, consume_request, consume_response};
 use posthouse_proto::v1::{PublishStreamRequest, publish_stream_request};
-use posthouse_tests::harness::PATIENCE;
 use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::{Scene, settlement};
+use posthouse_tests::harness::scene::{LONG, Scene, settlement, text};
 use posthouse_tests::harness::site::CIVIL;
 use posthouse_tests::harness::stream::{Stream, open};
+use posthouse_tests::harness::{PATIENCE, eventually};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -69,6 +69,23 @@ async fn a_publish_stream_ends_with_its_token() {
     };
     let end = tokio::time::timeout(PATIENCE, end).await.expect("the stream ends");
     assert_refused(end, Code::Unauthenticated, "TOKEN_EXPIRED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receive_that_waits_beyond_its_token_is_given_nothing() {
+    let scene = Scene::start().await;
+    let queue = scene.plain_queue("q").await;
+    let expiring = scene.caller.with_token(Some(&token(&scene, 3)));
+    let ends = now() + 3;
+    let wait = Some(prost_types::Duration { seconds: 15, nanos: 0 });
+    let request = ReceiveRequest { queue: queue.clone(), max_messages: 1, wait, ..ReceiveRequest::default() };
+    let waiting = tokio::spawn(async move { expiring.consumer().receive(expiring.request(request)).await });
+    eventually("the end of the token", async || (now() > ends).then_some(())).await;
+    assert!(!waiting.is_finished(), "it did not wait");
+    scene.publish(&queue, &["a"]).await;
+    assert_refused(waiting.await.unwrap(), Code::Unauthenticated, "TOKEN_EXPIRED");
+    let delivery = scene.receive_one(&queue, LONG).await;
+    assert_eq!((text(&delivery), delivery.attempt), ("a".into(), 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,12 @@
 //! Metrics say what was done, and name nobody.
 
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
 use posthouse_proto::v1::{self, SettleAction, SubscriptionSettings};
 use posthouse_tests::harness::eventually;
 use posthouse_tests::harness::probe::{scrape, value};
+use posthouse_tests::harness::raw;
 use posthouse_tests::harness::scene::{LONG, SHORT, Scene, message, settlement};
 use posthouse_tests::harness::site::{CIVIL, Site};
 use posthouse_tests::harness::stream::{Stream, open};
@@ -87,6 +91,50 @@ async fn they_contain_what_was_done_and_no_names() {
     for name in ["canary", CIVIL, "household", "taxation", &queue, "spiffe"] {
         assert!(!metrics.contains(name), "{name} in\n{metrics}");
     }
+}
+
+/// Calls with names that nobody has: methods, tenants, departments, queues, messages, keys.
+async fn make_up_names(scene: &Scene, from: usize, to: usize) {
+    let caller = &scene.caller;
+    for number in from..to {
+        let queue = format!("tenants/t{number}/departments/d{number}/queues/q{number}");
+        let own = format!("tenants/{CIVIL}/departments/household-registry/queues/q{number}");
+        raw::unary(caller, &format!("/posthouse.v1.Queues/M{number}"), Bytes::new()).await.unwrap_err();
+        raw::unary(caller, &format!("/s{number}/GetQueue"), Bytes::new()).await.unwrap_err();
+        for name in [queue, own] {
+            let request = v1::GetQueueRequest { name: name.clone() };
+            caller.queues().get_queue(caller.request(request)).await.unwrap_err();
+            let request =
+                v1::PublishRequest { queue: name, messages: vec![message("a")], ..Default::default() };
+            caller.publisher().publish(caller.request(request)).await.unwrap_err();
+        }
+        let mut claims = scene.site.claims(CIVIL, &scene.credentials.certificate);
+        claims.iss = format!("https://i{number}.example");
+        let stranger = caller.with_token(Some(&scene.site.mint(CIVIL, &claims)));
+        let request = v1::GetQueueRequest { name: format!("q{number}") };
+        stranger.queues().get_queue(stranger.request(request)).await.unwrap_err();
+        // A connection whose tokens only fail is closed.
+        let request = v1::ListQueuesRequest {
+            parent: format!("tenants/{CIVIL}/departments/household-registry"),
+            ..Default::default()
+        };
+        caller.queues().list_queues(caller.request(request)).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_callers_make_up_make_no_series() {
+    let scene = Scene::start().await;
+    let series = async || -> BTreeSet<String> {
+        let metrics = scrape(scene.site.management()).await;
+        let lines = metrics.lines().filter(|line| !line.starts_with('#'));
+        lines.filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned())).collect()
+    };
+    make_up_names(&scene, 0, 2).await;
+    let before = series().await;
+    make_up_names(&scene, 2, 300).await;
+    let new: Vec<String> = series().await.difference(&before).cloned().collect();
+    assert_eq!(new, Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,12 +1,16 @@
 //! Calls that are refused: each with its code and reason.
 
+use bytes::Bytes;
 use posthouse::dev::authority::Leaf;
 use posthouse::dev::token::{Claims, Confirmation};
 use posthouse_proto::v1::{GetQueueRequest, PublishRequest};
-use posthouse_tests::harness::refusal::assert_refused;
+use posthouse_tests::harness::raw;
+use posthouse_tests::harness::refusal::{Refusal, assert_refused};
 use posthouse_tests::harness::scene::{Scene, message, queue_name};
 use posthouse_tests::harness::site::{CIVIL, Credentials, TAXATION};
 use posthouse_tests::harness::wire::Caller;
+use prost::Message as _;
+use tonic::codegen::http::{HeaderName, HeaderValue};
 use tonic::{Code, Status};
 
 async fn describe(caller: &Caller) -> Result<(), Status> {
@@ -139,4 +143,64 @@ async fn a_grant_covers_its_action_and_its_names_only() {
     assert_refused(publish(&foreign).await, Code::Unauthenticated, "TOKEN_SCOPE_INVALID");
     publish(&caller("posthouse:publish:civil-affairs/household-registry/q")).await.unwrap();
     publish(&caller("posthouse:publish:civil-affairs/*/q")).await.unwrap();
+}
+
+/// Headers in which proxies, gateways and other systems say who a caller is.
+const CLAIMED: [&str; 14] = [
+    "x-posthouse-tenant",
+    "x-posthouse-subject",
+    "x-tenant",
+    "tenant",
+    "x-forwarded-for",
+    "forwarded",
+    "x-real-ip",
+    "x-forwarded-client-cert",
+    "x-ssl-client-cert",
+    "x-forwarded-access-token",
+    "x-forwarded-user",
+    "proxy-authorization",
+    "x-goog-iam-authorization-token",
+    "cookie",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_caller_says_of_itself_in_metadata_is_nothing() {
+    let scene = Scene::start().await;
+    let queue = scene.plain_queue("q").await;
+    let path = "/posthouse.v1.Queues/GetQueue";
+    let request = || Bytes::from(GetQueueRequest { name: queue.clone() }.encode_to_vec());
+    let said = [
+        CIVIL.to_owned(),
+        scene.credentials.token.clone(),
+        format!("Bearer {}", scene.credentials.token),
+        "127.0.0.1".to_owned(),
+        format!("URI=spiffe://posthouse.internal/tenant/{CIVIL}/service/sample"),
+        String::new(),
+    ];
+    let stranger = Caller::connect(&scene.site, &scene.site.credentials(TAXATION)).await;
+    let nobody = scene.caller.with_token(None);
+    let plain = raw::unary(&stranger, path, request()).await.unwrap_err();
+    for said in &said {
+        let said = HeaderValue::from_str(said).unwrap();
+        let edit = |http: &mut tonic::codegen::http::Request<tonic::body::Body>| {
+            for name in CLAIMED {
+                http.headers_mut().append(HeaderName::from_static(name), said.clone());
+                // Twice, as far as so many headers are taken.
+                if said.len() < 100 {
+                    http.headers_mut().append(HeaderName::from_static(name), said.clone());
+                }
+            }
+        };
+        let answer = raw::edited(&stranger, path, request(), edit).await.unwrap_err();
+        assert_eq!(Refusal::from(&answer), Refusal::from(&plain));
+        let answer = raw::edited(&nobody, path, request(), edit).await;
+        assert_refused(answer, Code::Unauthenticated, "TOKEN_MISSING");
+    }
+    // Nor does it take anything away.
+    let edit = |http: &mut tonic::codegen::http::Request<tonic::body::Body>| {
+        for name in CLAIMED {
+            http.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(TAXATION));
+        }
+    };
+    raw::edited(&scene.caller, path, request(), edit).await.unwrap();
 }
