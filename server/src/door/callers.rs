@@ -11,7 +11,7 @@ use rustls_pki_types::CertificateDer;
 use super::{authorities::Authorities, h2::Identity};
 use crate::{
     config::IdentityConfig,
-    identity::{CertificateError, ConnIdentity},
+    identity::{ConnIdentity, RefusedIdentity},
     limits::{LONG_CERTIFICATE_LIFETIME, LONG_CERTIFICATES_TOLD},
 };
 
@@ -35,14 +35,20 @@ impl Callers {
         authorities: &Authorities,
         peer: SocketAddr,
     ) -> Identity {
-        let leaf = chain.first().ok_or(CertificateError::Unreadable)?;
+        // Without a certificate there is no connection.
+        let leaf = chain.first().map(AsRef::as_ref).unwrap_or_default();
         let tenants = authorities.tenants_of(chain);
-        let known = ConnIdentity::from_leaf(leaf, &tenants, &self.config.trust_domain, peer)?
-            .within(self.config.max_certificate_lifetime)?;
-        if known.lifetime > LONG_CERTIFICATE_LIFETIME {
-            self.tell(&known);
+        let known = ConnIdentity::from_leaf(leaf, &tenants, &self.config.trust_domain, peer)
+            .and_then(|known| known.within(self.config.max_certificate_lifetime));
+        match known {
+            Ok(known) => {
+                if known.lifetime > LONG_CERTIFICATE_LIFETIME {
+                    self.tell(&known);
+                }
+                Ok(Arc::new(known))
+            }
+            Err(error) => Err(Arc::new(RefusedIdentity::new(leaf, tenants, error, peer))),
         }
-        Ok(Arc::new(known))
     }
 
     /// Warns of a certificate once, of no more than so many, and once that there are more.

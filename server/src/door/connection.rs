@@ -160,7 +160,9 @@ impl Visit {
         };
         match &identity {
             Ok(known) => tracing::debug!(%peer, spiffe_id = %known.spiffe_id, "connected"),
-            Err(error) => tracing::warn!(%peer, %error, "certificate without a usable identity"),
+            Err(refused) => {
+                tracing::warn!(%peer, error = %refused.error, "certificate without a usable identity")
+            }
         }
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let chain = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();

@@ -29,7 +29,7 @@ use super::{
     trust::Vouching,
 };
 use crate::{
-    identity::{CertificateError, ConnIdentity},
+    identity::{ConnIdentity, RefusedIdentity},
     limits::{
         CERTIFICATE_CHECK_INTERVAL, CLOSE_DEADLINE, CONNECTION_WINDOW_BYTES, FIRST_RPC_DEADLINE,
         FRAMES_OF_WINDOW, H2_FRAME_HEAD_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LEAST_H2_FRAME_BYTES,
@@ -40,7 +40,7 @@ use crate::{
 
 /// What answers the calls: tonic's routes, with the layers in front of them.
 ///
-/// It finds in each request's extensions `Arc<ConnIdentity>`, or [`CertificateError`] when the certificate carries no
+/// It finds in each request's extensions `Arc<ConnIdentity>`, or `Arc<RefusedIdentity>` when the certificate carries no
 /// usable identity (then it must refuse the call), and [`Leaving`] and [`AuthFailures`].
 pub trait Calls:
     Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static
@@ -55,7 +55,7 @@ impl<S> Calls for S where
 {
 }
 
-pub(super) type Identity = Result<Arc<ConnIdentity>, CertificateError>;
+pub(super) type Identity = Result<Arc<ConnIdentity>, Arc<RefusedIdentity>>;
 
 /// Who is at the other end, and how long that holds.
 pub(super) struct Visitor {
@@ -236,7 +236,7 @@ impl<S: Calls> hyper::service::Service<Request<Incoming>> for Handing<S> {
         let extensions = request.extensions_mut();
         match &self.identity {
             Ok(identity) => extensions.insert(Arc::clone(identity)).map(drop),
-            Err(error) => extensions.insert(error.clone()).map(drop),
+            Err(refused) => extensions.insert(Arc::clone(refused)).map(drop),
         };
         extensions.insert(self.leaving.clone());
         extensions.insert(self.failures.clone());

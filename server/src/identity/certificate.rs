@@ -29,6 +29,35 @@ pub struct ConnIdentity {
     pub peer: SocketAddr,
 }
 
+/// A certificate that an authority vouches for and that is nobody here: what there is to say of it in a record.
+#[derive(Clone, Debug)]
+pub struct RefusedIdentity {
+    /// Why it is nobody.
+    pub error: CertificateError,
+    /// The tenants that its authority may speak for: whose certificate it is, whatever it says.
+    pub authority_tenants: BTreeSet<TenantName>,
+    /// What it says it is, if it says one thing. Anybody's words.
+    pub claimed: Option<String>,
+    /// SHA-256 of the certificate.
+    pub certificate_sha256: [u8; 32],
+    /// Where the connection comes from.
+    pub peer: SocketAddr,
+}
+
+impl RefusedIdentity {
+    /// Of this leaf, of an authority that may speak for `tenants`.
+    pub fn new(
+        leaf: &[u8],
+        tenants: BTreeSet<TenantName>,
+        error: CertificateError,
+        peer: SocketAddr,
+    ) -> Self {
+        let certificate = X509Certificate::from_der(leaf).ok();
+        let claimed = certificate.and_then(|(_, certificate)| only_uri(&certificate).ok().map(str::to_owned));
+        Self { error, authority_tenants: tenants, claimed, certificate_sha256: sha256(&[leaf]), peer }
+    }
+}
+
 impl ConnIdentity {
     /// Refuses a certificate that is valid for longer than is allowed.
     pub fn within(self, max_lifetime: Option<Duration>) -> Result<Self, CertificateError> {

@@ -19,7 +19,7 @@ pub(crate) mod testing;
 mod token;
 
 pub use binding::Binding;
-pub use certificate::{ConnIdentity, is_authority, not_after, sha256};
+pub use certificate::{ConnIdentity, RefusedIdentity, is_authority, not_after, sha256};
 pub use error::{CertificateError, IdentityError, Malformed};
 pub use fields::{CertificateFields, CertificateTime};
 pub use keys::{KeyLife, KeyRemark, KeySet, KeySetError, SignatureAlgorithm};

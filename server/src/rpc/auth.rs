@@ -18,7 +18,7 @@ use tower::{Layer, Service};
 use super::{status::ApiError, watch::Call};
 use crate::{
     door::AuthFailures,
-    identity::{CertificateError, ConnIdentity, IdentityError, Malformed, TokenVerifier},
+    identity::{CertificateError, ConnIdentity, IdentityError, Malformed, RefusedIdentity, TokenVerifier},
     policy::{Admitted, Denied, methods},
 };
 
@@ -116,7 +116,8 @@ fn connection<B>(request: &Request<B>) -> Result<Arc<ConnIdentity>, ApiError> {
     if let Some(connection) = request.extensions().get::<Arc<ConnIdentity>>() {
         return Ok(Arc::clone(connection));
     }
-    let error = request.extensions().get::<CertificateError>().cloned();
+    let refused = request.extensions().get::<Arc<RefusedIdentity>>();
+    let error = refused.map(|refused| refused.error.clone());
     Err(IdentityError::Certificate(error.unwrap_or(CertificateError::Unreadable)).into())
 }
 

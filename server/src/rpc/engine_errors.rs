@@ -42,7 +42,7 @@ impl ApiError {
     }
 
     /// The client has reset its call, or its connection is gone.
-    fn broken_off() -> Self {
+    pub(crate) fn broken_off() -> Self {
         Self::new(Code::Cancelled, ErrorReason::FrameInvalid, "the client's half of the call broke off")
     }
 
@@ -73,7 +73,7 @@ impl ApiError {
         Self::new(Code::InvalidArgument, ErrorReason::RequestInvalid, text)
     }
 
-    fn too_large() -> Self {
+    pub(crate) fn too_large() -> Self {
         let most = limits::MAX_FRAME_BYTES;
         let text = format!("a request or frame is larger than {most} bytes; send less at once");
         Self::new(Code::OutOfRange, ErrorReason::FrameInvalid, text).with_limit(most)

@@ -19,7 +19,7 @@ use tonic_types::StatusExt as _;
 use tower::{Layer, Service};
 
 use crate::{
-    identity::{ConnIdentity, Principal},
+    identity::{ConnIdentity, Principal, RefusedIdentity},
     observe::{Action, CallSpan, Caller, Observer, Place, Record, observe, trace_id},
     policy::{Kind, Method, methods},
 };
@@ -45,7 +45,10 @@ pub(crate) struct Watch<S> {
 pub(crate) struct Call {
     /// Absent: there is no such method.
     method: Option<&'static Method>,
+    /// Of one that there is not.
+    path: String,
     connection: Option<Arc<ConnIdentity>>,
+    refused: Option<Arc<RefusedIdentity>>,
     principal: OnceLock<Arc<Principal>>,
     about: OnceLock<String>,
     trace_id: Option<String>,
@@ -69,9 +72,7 @@ impl Call {
 
     /// As [`names`](Self::names), for a stream, whose first frame names it.
     pub(crate) fn is_about(&self, resource: &str) {
-        // Longer than any name can be; what is not ASCII is no name, and may only look like one.
-        let escaped = resource.chars().flat_map(char::escape_default);
-        let _ = self.about.set(escaped.take(MAX_RESOURCE_CHARS).collect());
+        let _ = self.about.set(escaped(resource));
     }
 
     /// The method as a word.
@@ -101,14 +102,23 @@ impl Call {
     }
 
     fn record<'a>(&'a self, action: Action, code: Code, reason: &'a str) -> Record<'a> {
-        let caller = Caller::of(self.principal.get().map(Arc::as_ref), self.connection.as_deref());
+        let caller = match &self.refused {
+            Some(refused) => Caller::refused(refused),
+            None => Caller::of(self.principal.get().map(Arc::as_ref), self.connection.as_deref()),
+        };
         let mut record = Record::new(action, self.name(), caller);
+        record.path.clone_from(&self.path);
         record.queue = self.about.get().cloned().unwrap_or_default();
         record.outcome = name(code);
         record.reason = reason.into();
         record.trace_id = self.trace_id.as_deref().unwrap_or_default().into();
         record
     }
+}
+
+/// Longer than any name can be; what is not ASCII is no name, and may only look like one.
+fn escaped(name: &str) -> String {
+    name.chars().flat_map(char::escape_default).take(MAX_RESOURCE_CHARS).collect()
 }
 
 impl WatchLayer {
@@ -138,9 +148,12 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let method = methods::find(request.uri().path());
         let call = Arc::new(Call {
-            method: methods::find(request.uri().path()),
+            method,
+            path: method.map_or_else(|| escaped(request.uri().path()), |_| String::new()),
             connection: request.extensions().get().cloned(),
+            refused: request.extensions().get().cloned(),
             principal: OnceLock::new(),
             about: OnceLock::new(),
             trace_id: trace_id(request.headers()).map(str::to_owned),

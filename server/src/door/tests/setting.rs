@@ -17,7 +17,7 @@ use crate::{
     config::{Authority, Config, Files, IdentityConfig, ObserveConfig, ServerConfig, TlsConfig},
     door::Door,
     identity::{
-        CertificateError, ConnIdentity, TokenPolicy,
+        ConnIdentity, RefusedIdentity, TokenPolicy,
         testing::{self, authority, leaf, tenants, trust_domain},
     },
     limits::DEFAULT_MAX_CONNECTIONS,
@@ -145,7 +145,7 @@ async fn answer(
             "slow".to_owned()
         }
         Some(identity) => identity.spiffe_id.to_string(),
-        None => format!("refused: {}", request.extensions().get::<CertificateError>().unwrap()),
+        None => format!("refused: {}", request.extensions().get::<Arc<RefusedIdentity>>().unwrap().error),
     };
     Ok(Response::builder().header("answer", text).body(Body::empty()).unwrap())
 }

@@ -99,7 +99,7 @@ impl Access {
             Some(place) => Some(place),
             None => {
                 self.waits.inc();
-                Box::pin(self.places.in_time(|| self.out.waiting())).await
+                Box::pin(self.places.in_time()).await
             }
         }
     }

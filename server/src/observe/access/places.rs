@@ -60,17 +60,9 @@ impl Places {
         }
     }
 
-    /// One, if it is free in time. While records are written as they come, and only those who are at work have all places, it is
-    /// waited for however long.
-    pub(super) async fn in_time(&self, waiting: impl Fn() -> usize) -> Option<Place> {
-        let mut place = std::pin::pin!(self.however_long(1));
-        loop {
-            match timeout(ACCESS_PATIENCE, &mut place).await {
-                Ok(place) => return Some(place),
-                Err(_) if waiting() > 0 => return None,
-                Err(_) => {}
-            }
-        }
+    /// One, if it is free in time.
+    pub(super) async fn in_time(&self) -> Option<Place> {
+        timeout(ACCESS_PATIENCE, self.however_long(1)).await.ok()
     }
 
     /// Whether there have been no places for a while.
@@ -114,13 +106,11 @@ mod tests {
         let places = Places::new();
         let held = places.at_once(ALL).unwrap();
         let begun = Instant::now();
-        // While all are at work, and what they do is written, that is no reason to refuse.
-        let waiting = places.in_time(|| 0);
-        tokio::pin!(waiting);
         let (refused, patient) =
-            tokio::join!(places.in_time(|| 7), timeout(2 * ACCESS_PATIENCE, &mut waiting));
+            tokio::join!(places.in_time(), timeout(2 * ACCESS_PATIENCE, places.however_long(1)));
         assert!(refused.is_none() && patient.is_err());
         assert!(begun.elapsed() >= 2 * ACCESS_PATIENCE);
+        let waiting = places.in_time();
         drop(held);
         assert!(waiting.await.is_some());
     }

@@ -11,7 +11,7 @@ use posthouse_text::shown;
 use serde::Serialize;
 
 use crate::{
-    identity::{ConnIdentity, Principal},
+    identity::{ConnIdentity, Principal, RefusedIdentity},
     limits::MAX_ACCESS_RANGES,
 };
 
@@ -50,6 +50,11 @@ pub(crate) struct Caller {
     certificate: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     peer: String,
+    /// Of a certificate that is nobody here: the tenants that its authority may speak for, and what is wrong with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    authority_tenants: Vec<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    fault: String,
 }
 
 impl Caller {
@@ -71,7 +76,28 @@ impl Caller {
         }
         caller
     }
+
+    /// One whose certificate is nobody here. Its identity is what it says, cut where it is longer than any.
+    pub(crate) fn refused(refused: &RefusedIdentity) -> Self {
+        let claimed = refused.claimed.as_deref().unwrap_or_default();
+        Self {
+            spiffe_id: claimed.chars().take(MAX_CLAIMED_CHARS).collect(),
+            certificate: BASE64_URL_SAFE_NO_PAD.encode(refused.certificate_sha256),
+            peer: refused.peer.to_string(),
+            authority_tenants: refused.authority_tenants.iter().map(ToString::to_string).collect(),
+            fault: refused.error.to_string(),
+            ..Self::default()
+        }
+    }
+
+    /// Who answers for it: the tenant, or those of the certificate's authority.
+    pub(super) fn answerable(&self) -> String {
+        if self.tenant.is_empty() { self.authority_tenants.join(" ") } else { self.tenant.clone() }
+    }
 }
+
+/// Longer than any identity that is accepted.
+const MAX_CLAIMED_CHARS: usize = 512;
 
 /// How a record is written: always one line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +119,9 @@ pub(crate) struct Record<'a> {
     pub(crate) method: &'static str,
     #[serde(flatten)]
     pub(crate) caller: Caller,
+    /// Of a method that there is not: what was called.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) path: String,
     /// The resource, as the request named it when the call was refused; of FindMessage, the message's id.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) queue: String,
@@ -136,6 +165,7 @@ impl<'a> Record<'a> {
             action,
             method,
             caller,
+            path: String::new(),
             queue: String::new(),
             subscription: String::new(),
             sequences: Ranges::default(),

@@ -8,7 +8,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{places::Place, record::Record};
+use super::{
+    places::Place,
+    record::{Caller, Record},
+};
 
 /// How often a record of many is written, and how long the first ones are counted for.
 pub(super) const INTERVAL: Duration = Duration::from_secs(10);
@@ -46,7 +49,7 @@ impl Refusals {
         place: impl FnOnce() -> Option<Place>,
     ) -> Option<(Record<'a>, Place)> {
         let mut counts = self.lock();
-        let key = (record.caller.tenant.clone(), record.reason.to_string());
+        let key = (record.caller.answerable(), record.reason.to_string());
         let known = counts.len() < MOST || counts.contains_key(&key);
         let key = if known { key } else { (String::new(), OTHER.to_owned()) };
         let count = counts.entry(key).or_default();
@@ -64,12 +67,12 @@ impl Refusals {
     /// counted on.
     pub(super) fn turn<P>(&self, mut place: impl FnMut() -> Option<P>) -> Vec<(Record<'static>, P)> {
         let mut told = Vec::new();
-        self.lock().retain(|(tenant, reason), count| {
+        self.lock().retain(|(_, reason), count| {
             count.in_full = 0;
             // Quiet for an interval, it is forgotten.
             let Some(more) = count.more.take() else { return false };
             match place() {
-                Some(place) => told.push((more.told(tenant, reason), place)),
+                Some(place) => told.push((more.told(reason), place)),
                 None => count.more = Some(more),
             }
             true
@@ -91,11 +94,13 @@ impl Count {
 }
 
 impl More {
-    /// One record of all of them. Who, what and where are the last one's.
-    fn told(self, tenant: &str, reason: &str) -> Record<'static> {
+    /// One record of all of them. What and where are the last one's, and who, unless it was anybody.
+    fn told(self, reason: &str) -> Record<'static> {
         let mut record = self.last_record;
-        tenant.clone_into(&mut record.caller.tenant);
-        record.reason = reason.to_owned().into();
+        if reason == OTHER {
+            record.caller = Caller::default();
+            record.reason = OTHER.into();
+        }
         record.of_many(self.count, self.first, self.last);
         record
     }
@@ -107,10 +112,7 @@ mod tests {
 
     use tokio::sync::Semaphore;
 
-    use super::{
-        super::record::{Action, Caller},
-        *,
-    };
+    use super::{super::record::Action, *};
 
     fn refusal(tenant: &str, reason: &'static str) -> Record<'static> {
         let mut record = Record::new(Action::Refused, "m", Caller::default());

@@ -1,4 +1,4 @@
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use jsonwebtoken::Algorithm;
@@ -11,7 +11,7 @@ use tower::{Layer as _, ServiceExt as _, service_fn};
 use super::{Auth, AuthLayer};
 use crate::{
     identity::{
-        Binding, CertificateError, ConnIdentity, Issuer, KeySet, TokenPolicy, TokenVerifier,
+        Binding, CertificateError, ConnIdentity, Issuer, KeySet, RefusedIdentity, TokenPolicy, TokenVerifier,
         testing::{Signer, claims, connection, issuer, tenants},
     },
     policy::{Admitted, methods},
@@ -187,7 +187,9 @@ async fn without_an_identity_nothing_is_answered() {
     for path in [PUBLISH, HEALTH] {
         let mut request = setting.request(path, &[&token]);
         request.extensions_mut().remove::<Arc<ConnIdentity>>();
-        request.extensions_mut().insert(CertificateError::UriCount { count: 2 });
+        let (error, peer) = (CertificateError::UriCount { count: 2 }, "127.0.0.1:1".parse().unwrap());
+        let refused = RefusedIdentity::new(b"", BTreeSet::new(), error, peer);
+        request.extensions_mut().insert(Arc::new(refused));
         assert_eq!(setting.call(request).await, unauthenticated(ErrorReason::CertificateIdentityInvalid));
         let mut request = setting.request(path, &[&token]);
         request.extensions_mut().remove::<Arc<ConnIdentity>>();

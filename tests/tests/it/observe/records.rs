@@ -4,11 +4,15 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
+use posthouse::dev::authority::Leaf;
+use posthouse::dev::spiffe_id;
 use posthouse_proto::v1::{self, SettleAction};
 use posthouse_tests::harness::eventually;
+use posthouse_tests::harness::raw;
 use posthouse_tests::harness::scene::{LONG, Scene, message, settlement};
-use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::harness::site::{CIVIL, Credentials, Site, TAXATION};
 use posthouse_tests::harness::stream::{Stream, open};
+use posthouse_tests::harness::wire::Caller;
 use serde_json::Value;
 
 const CANARY: &str = "canary-7f3b0c55";
@@ -168,4 +172,48 @@ async fn what_is_stored_is_recorded_even_if_its_publisher_does_not_wait_for_the_
         (recorded == scene.stats(&queue).await.published).then_some(())
     })
     .await;
+}
+
+/// A caller whose certificate is of this tenant's authority, with a token that is bound to it.
+async fn with_certificate(site: &Site, tenant: &str, leaf: &Leaf) -> (Caller, String) {
+    let certificate = site.issue(tenant, leaf);
+    let thumbprint = certificate.thumbprint().unwrap();
+    let token = site.mint(tenant, &site.claims(tenant, &certificate));
+    (Caller::connect(site, &Credentials { certificate, token }).await, thumbprint)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_impersonation_is_recorded_with_whose_certificate_it_was_and_no_noise_hides_it() {
+    let scene = Scene::on(Site::with_sections("[access]\nfile = \"access.jsonl\"\n")).await;
+    let call = async |caller: &Caller, path: &str| {
+        raw::unary(caller, path, bytes::Bytes::new()).await.unwrap_err();
+    };
+    // A job of one agency with a broken certificate, again and again.
+    let broken = Leaf { uris: Vec::new(), ..Leaf::client(&spiffe_id(CIVIL)) };
+    let (broken, _) = with_certificate(&scene.site, CIVIL, &broken).await;
+    for _ in 0..30 {
+        call(&broken, "/posthouse.v1.Queues/GetQueue").await;
+    }
+    // A certificate of another, which says that it is the first.
+    let leaf = Leaf::client(&spiffe_id(CIVIL));
+    let (impostor, thumbprint) = with_certificate(&scene.site, TAXATION, &leaf).await;
+    call(&impostor, "/posthouse.v1.Queues/GetQueue").await;
+    call(&impostor, "/posthouse.v1.Queues/Nothing").await;
+    let path = scene.site.path("access.jsonl");
+    let recorded = async || {
+        let text = fs::read_to_string(&path).ok().filter(|text| text.ends_with('\n'))?;
+        let found: Vec<Value> =
+            lines(&text).into_iter().filter(|r| r["x5t#S256"] == thumbprint.as_str()).collect();
+        Some(found).filter(|found| found.len() == 2)
+    };
+    let found = eventually("the records of the impostor", recorded).await;
+    for record in &found {
+        assert_eq!(record["spiffe_id"], spiffe_id(CIVIL), "{record}");
+        assert_eq!(record["authority_tenants"], Value::from(vec![TAXATION]), "{record}");
+        assert_eq!(record["reason"], "CERTIFICATE_IDENTITY_INVALID", "{record}");
+        assert!(record["fault"].as_str().unwrap().contains("may not speak for its tenant"), "{record}");
+        assert!(record["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{record}");
+        assert!(record.get("tenant").is_none(), "{record}");
+    }
+    assert_eq!(found[1]["path"], "/posthouse.v1.Queues/Nothing", "{found:#?}");
 }

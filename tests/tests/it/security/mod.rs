@@ -5,5 +5,6 @@ mod files;
 mod foreign;
 mod handshake;
 mod matrix;
+mod neighbours;
 mod rights;
 mod secrets;
