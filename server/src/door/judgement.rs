@@ -73,7 +73,7 @@ pub enum CertificateFault {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
     faults: Vec<CertificateFault>,
-    /// From when on, and until when, all of them are valid.
+    /// From when on, and until when, all that clients go by are valid.
     begins: Option<CertificateTime>,
     ends: Option<CertificateTime>,
 }
@@ -95,9 +95,10 @@ impl Judgement {
         let Some((own, _)) = fields.as_deref().and_then(<[_]>::split_first) else {
             return judgement;
         };
-        judgement.begins = fields.iter().flatten().map(|fields| fields.not_before).max();
-        judgement.ends = fields.iter().flatten().map(|fields| fields.not_after).min();
-        judgement.faults.extend(faults_of_time(fields.as_deref().unwrap_or_default(), now));
+        let path = path(fields.as_deref().unwrap_or_default(), now);
+        judgement.begins = path.iter().map(|(_, fields)| fields.not_before).max();
+        judgement.ends = path.iter().map(|(_, fields)| fields.not_after).min();
+        judgement.faults.extend(faults_of_time(&path, now));
         judgement.faults.extend(faults_of_use(chain, own, now));
         judgement.faults.extend(faults_of_names(chain, own, names));
         judgement
@@ -189,20 +190,40 @@ fn fits(certificate: &ParsedCertificate<'_>, name: &str) -> bool {
     ServerName::try_from(name).is_ok_and(|name| verify_server_name(certificate, &name).is_ok())
 }
 
+/// The certificates, with their numbers, that clients go by from the server's own on. An authority's own root is its clients', not
+/// the file's; and what leads nowhere, as an old cross-signature, is left in files.
+fn path(chain: &[CertificateFields], now: SystemTime) -> Vec<(usize, &CertificateFields)> {
+    let mut path = Vec::new();
+    let mut next = chain.first().map(|own| (1, own));
+    while let Some((number, fields)) = next {
+        path.push((number, fields));
+        let unused =
+            (2..).zip(chain.iter().skip(1)).filter(|(number, _)| path.iter().all(|(on, _)| on != number));
+        let issuers: Vec<_> = unused.filter(|(_, other)| other.subject == fields.issuer).collect();
+        let is_end =
+            fields.subject == fields.issuer || issuers.iter().any(|(_, other)| other.subject == other.issuer);
+        let valid = issuers.iter().find(|(_, other)| time_fault(0, other, now).is_none());
+        next = valid.or(issuers.first()).copied().filter(|_| !is_end);
+    }
+    path
+}
+
 fn faults_of_time(
-    chain: &[CertificateFields],
+    path: &[(usize, &CertificateFields)],
     now: SystemTime,
-) -> impl Iterator<Item = CertificateFault> + use<'_> {
+) -> impl Iterator<Item = CertificateFault> {
+    path.iter().filter_map(move |(number, fields)| time_fault(*number, fields, now))
+}
+
+fn time_fault(certificate: usize, fields: &CertificateFields, now: SystemTime) -> Option<CertificateFault> {
     let now = seconds(now);
-    chain.iter().zip(1..).filter_map(move |(fields, certificate)| {
-        if fields.not_after.seconds() < now {
-            Some(CertificateFault::Expired { certificate, ended: fields.not_after })
-        } else if fields.not_before.seconds() > now {
-            Some(CertificateFault::NotYetValid { certificate, begins: fields.not_before })
-        } else {
-            None
-        }
-    })
+    if fields.not_after.seconds() < now {
+        Some(CertificateFault::Expired { certificate, ended: fields.not_after })
+    } else if fields.not_before.seconds() > now {
+        Some(CertificateFault::NotYetValid { certificate, begins: fields.not_before })
+    } else {
+        None
+    }
 }
 
 fn faults_of_names(

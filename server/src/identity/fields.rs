@@ -22,6 +22,10 @@ pub struct CertificateFields {
     pub dns_names: Vec<String>,
     /// The addresses among its alternative names.
     pub addresses: Vec<IpAddr>,
+    /// Whose it is and who has issued it: X.501 names in DER. Equal ones are signed by their own key.
+    pub subject: Vec<u8>,
+    /// See [`subject`](Self::subject).
+    pub issuer: Vec<u8>,
     /// It is an authority's (`CA:TRUE`).
     pub is_authority: bool,
     /// Its key may sign, as a handshake of TLS 1.3 needs it.
@@ -41,6 +45,8 @@ impl CertificateFields {
             not_after: CertificateTime(certificate.validity().not_after),
             dns_names: Vec::new(),
             addresses: Vec::new(),
+            subject: certificate.subject().as_raw().to_vec(),
+            issuer: certificate.issuer().as_raw().to_vec(),
             is_authority: certificate.basic_constraints().ok()?.is_some_and(|basic| basic.value.ca),
             may_sign: certificate.key_usage().ok()?.is_none_or(|usage| usage.value.digital_signature()),
         };

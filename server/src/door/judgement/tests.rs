@@ -126,6 +126,30 @@ fn what_follows_the_certificate_is_judged_too() {
 }
 
 #[test]
+fn what_clients_do_not_go_by_refuses_nothing() {
+    let ended = |name: &str, by: Option<&Authority>| {
+        let mut params = between(-9, -1);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        match by {
+            Some(by) => rcgen::CertifiedIssuer::signed_by(params, key, by).unwrap().der().clone(),
+            None => rcgen::CertifiedIssuer::self_signed(params, key).unwrap().der().clone(),
+        }
+    };
+    let (old, root) = (ended("Old", None), authority("Root"));
+    // An old root, and one that once signed for the root of today.
+    let cross = ended("Root", Some(&authority("Old")));
+    let own = |days| issued(&between(-1, days), &root);
+    for rest in [vec![root.der().clone(), old.clone()], vec![root.der().clone(), cross.clone(), old.clone()]]
+    {
+        let new: Chain = std::iter::once(own(9)).chain(rest).collect();
+        assert_eq!(judge(&new).to_string(), "");
+        assert!(judge(&new).improves_on(&judge(&vec![own(1)])));
+    }
+}
+
+#[test]
 fn names_that_are_asked_for_have_to_fit() {
     let chain = alone(&server(&["*.posthouse.example", "localhost", "192.0.2.1"]));
     let lacking = |names: &[&str]| {
