@@ -62,6 +62,16 @@ pub fn pem(bytes: &[u8]) -> Result<Cow<'_, [u8]>, WrongEncoding> {
     Ok(Cow::Owned(clean))
 }
 
+/// What is wrong with a private key in PEM.
+pub fn key_fault(error: &PemError, pem: &[u8]) -> &'static str {
+    // A section of its own (PKCS #8), or a header in one (OpenSSL's old form).
+    let is_encrypted = [&b"-----BEGIN ENCRYPTED PRIVATE KEY-----"[..], b"Proc-Type: 4,ENCRYPTED"];
+    if is_encrypted.iter().any(|sign| pem.windows(sign.len()).any(|window| window == *sign)) {
+        return "it is encrypted; write it without a passphrase (`openssl pkey -in OLD -out NEW`), for its user alone";
+    }
+    pem_fault(error)
+}
+
 /// What is wrong with a PEM file. The library's own words would repeat the line, which may be a whole private key.
 pub fn pem_fault(error: &PemError) -> &'static str {
     match error {
@@ -80,7 +90,7 @@ pub fn pem_fault(error: &PemError) -> &'static str {
 mod tests {
     use rustls_pki_types::{PrivateKeyDer, pem::PemObject as _};
 
-    use super::{WrongEncoding, pem, pem_fault, text};
+    use super::{WrongEncoding, key_fault, pem, pem_fault, text};
 
     fn wide(text: &str, order: fn(u16) -> [u8; 2], mark: bool) -> Vec<u8> {
         let mark = mark.then_some(0xfeff);
@@ -125,6 +135,20 @@ mod tests {
             let told = pem_fault(&PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap_err());
             assert!(!told.contains("c2Vj") && !told.contains("99, 50, 86"), "{told}");
         }
+    }
+
+    #[test]
+    fn an_encrypted_key_is_told_to_be_one() {
+        for key in [
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nc2VjcmV0\n-----END ENCRYPTED PRIVATE KEY-----\n",
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nc2VjcmV0\n-----END RSA PRIVATE KEY-----\n",
+        ] {
+            let error = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap_err();
+            assert!(key_fault(&error, key.as_bytes()).contains("encrypted"), "{key}");
+        }
+        let certificate = b"-----BEGIN CERTIFICATE-----\nAA\n-----END CERTIFICATE-----\n";
+        let error = PrivateKeyDer::from_pem_slice(certificate).unwrap_err();
+        assert!(!key_fault(&error, certificate).contains("encrypted"));
     }
 
     #[test]

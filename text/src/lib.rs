@@ -12,6 +12,6 @@ mod file;
 pub mod shown;
 
 pub use causes::{Causes, causes};
-pub use encoding::{WrongEncoding, pem, pem_fault, text, without_mark};
+pub use encoding::{WrongEncoding, key_fault, pem, pem_fault, text, without_mark};
 pub use exposed::exposed;
 pub use file::{read, read_from, read_regular};

@@ -78,6 +78,24 @@ impl Folder {
         fchmod(made, FOLDER_MODE).map_err(|error| at(&path)(error.into()))
     }
 
+    /// Refuses a folder in it of which something is not its user's own, or is a link. What is further below, only who owns that
+    /// can have made.
+    pub fn check_within(&self, name: &str) -> Result<(), DevError> {
+        let folder = open_folder(&self.handle, name, &self.path(name))?;
+        for entry in fs::read_dir(self.path(name)).map_err(at(&self.path(name)))? {
+            let entry = entry.map_err(at(&self.path(name)))?;
+            let found = statat(&folder, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW);
+            let found = found.map_err(|error| refused(error, &entry.path()))?;
+            if FileType::from_raw_mode(found.st_mode) == FileType::Symlink {
+                return Err(DevError::Link(entry.path()));
+            }
+            if found.st_uid != geteuid().as_raw() {
+                return Err(DevError::ForeignOwner { path: entry.path(), owner: found.st_uid });
+            }
+        }
+        Ok(())
+    }
+
     /// The text of a file, or `None` if there is none.
     pub fn read(&self, name: &str) -> Result<Option<String>, DevError> {
         let path = self.path(name);
@@ -174,10 +192,18 @@ fn open_file(folder: &OwnedFd, name: &str, how: OFlags, path: &Path) -> Result<F
         let source = std::io::Error::new(ErrorKind::InvalidInput, "it is not a regular file");
         return Err(DevError::Io { path: path.to_owned(), source });
     }
+    if !how.contains(OFlags::CREATE) && is_writable_to_all(&opened, path)? {
+        return Err(DevError::Writable(path.to_owned()));
+    }
     if how.contains(OFlags::CREATE) {
         fchmod(&opened, FILE_MODE).map_err(|error| refused(error, path))?;
     }
     Ok(opened.into())
+}
+
+fn is_writable_to_all(opened: &OwnedFd, path: &Path) -> Result<bool, DevError> {
+    let mode = Mode::from_raw_mode(fstat(opened).map_err(|error| refused(error, path))?.st_mode);
+    Ok(mode.contains(Mode::WOTH))
 }
 
 fn check_owner(opened: &OwnedFd, path: &Path) -> Result<(), DevError> {

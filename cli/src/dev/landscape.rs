@@ -42,6 +42,7 @@ impl Landscape {
         for name in ["authorities", "issuers", "contexts", "data"] {
             landscape.folder.make(name)?;
         }
+        landscape.folder.check_within("data")?;
         let addresses = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST), listen.ip()];
         let server = Leaf::server(&[SERVER_NAME], &addresses);
         landscape.certificate("server-authority", "Posthouse throwaway server", "server", &server)?;

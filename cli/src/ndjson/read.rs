@@ -87,7 +87,7 @@ pub fn is_empty(line: &[u8]) -> bool {
 pub fn parse(line: &[u8]) -> Result<Line, LineError> {
     let line = without_mark(line).map_err(LineError::Encoding)?;
     let text = std::str::from_utf8(line).map_err(|error| LineError::NotUtf8(error.valid_up_to()))?;
-    if text.trim().is_empty() {
+    if is_empty(line) {
         return Err(LineError::Empty);
     }
     let members = match serde_json::from_str::<Json>(text).map_err(|error| syntax(&error))? {

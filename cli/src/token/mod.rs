@@ -9,6 +9,7 @@ use crate::dev::authority::thumbprint;
 use crate::exit::{Exit, Failure};
 use crate::{stdio, stdout};
 use decode::Decoded;
+use posthouse_server::identity::malformed;
 
 pub mod decode;
 mod show;
@@ -49,7 +50,8 @@ pub fn inspect(context: Option<&Path>, args: &args::TokenInspect) -> Result<(), 
         Some(place) => Some(own_certificate(place)?),
         None => None,
     };
-    stdout::text(show::text(&decoded, certificate.as_ref(), SystemTime::now()))
+    let malformed = malformed(&text);
+    stdout::text(show::text(&decoded, malformed.as_ref(), certificate.as_ref(), SystemTime::now()))
 }
 
 /// The context's certificate, for comparing.

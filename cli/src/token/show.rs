@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use posthouse_server::identity::Malformed;
 use posthouse_server::names::TenantName;
 use posthouse_server::policy::{Action, Grants};
 use posthouse_text::shown;
@@ -24,10 +25,18 @@ const KNOWN: [(&str, &str); 6] = [
 const SHOWN_ELSEWHERE: [&str; 5] = ["iat", "nbf", "exp", "scope", "cnf"];
 
 /// All of it.
-pub(super) fn text(token: &Decoded, certificate: Option<&Certificate>, now: SystemTime) -> String {
+pub(super) fn text(
+    token: &Decoded,
+    malformed: Option<&Malformed>,
+    certificate: Option<&Certificate>,
+    now: SystemTime,
+) -> String {
     let mut text =
         "What the token says. Nothing is verified: neither the signature, nor whether a server accepts it.\n"
             .to_owned();
+    if let Some(malformed) = malformed {
+        text.push_str(&format!("\nEvery server refuses it: {malformed}\n"));
+    }
     text.push_str("\nheader\n");
     for (key, value) in &token.header {
         row(&mut text, &cleaned(key), &plain(value));
@@ -209,7 +218,7 @@ mod tests {
     fn nothing_in_a_token_moves_a_terminal() {
         let object = |key: &str| Map::from_iter([(key.to_owned(), Value::from("\u{1b}[2J"))]);
         let decoded = Decoded { header: object("\u{1b}[1A"), claims: object("\u{1b}[1B") };
-        let text = text(&decoded, None, SystemTime::now());
+        let text = text(&decoded, None, None, SystemTime::now());
         assert!(!text.contains('\u{1b}'), "{text}");
     }
 }

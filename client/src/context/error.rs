@@ -14,7 +14,7 @@ pub enum ContextError {
     #[error("POSTHOUSE_CONTEXT is not set; set it to the path of a context file")]
     NoVariable,
     /// A file cannot be read.
-    #[error("cannot read {}: {source}; check the path and its permissions", path.display())]
+    #[error("cannot read {}: {source}{}", path.display(), advice(source))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -91,4 +91,9 @@ impl ContextError {
     pub(crate) fn source_failed(what: &'static str, error: BoxError) -> Self {
         Self::Source { what, source: Arc::from(error) }
     }
+}
+
+/// What to do about a file that cannot be read; what is wrong with its bytes says so itself.
+fn advice(source: &io::Error) -> &'static str {
+    if source.kind() == io::ErrorKind::InvalidData { "" } else { "; check the path and its permissions" }
 }

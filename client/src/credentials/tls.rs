@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use posthouse_text::pem_fault;
+use posthouse_text::{key_fault, pem_fault};
 use rustls::{
     ClientConfig, RootCertStore,
     client::Resumption,
@@ -132,8 +132,8 @@ fn configure(material: &TlsMaterial, files: [Option<&PathBuf>; 3]) -> Result<Cli
     }
     let chain = certificates(&material.certificate, certificate)?;
     let private = posthouse_text::pem(&material.key).map_err(|error| key.unusable(&error))?;
-    let private =
-        PrivateKeyDer::from_pem_slice(&private).map_err(|error| key.unusable(&pem_fault(&error)))?;
+    let private = PrivateKeyDer::from_pem_slice(&private)
+        .map_err(|error| key.unusable(&key_fault(&error, &private)))?;
     let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&TLS13])
         .map_err(|error| certificate.unusable(&error))?

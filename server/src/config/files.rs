@@ -44,7 +44,8 @@ pub(crate) fn roots(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'stati
 pub(crate) fn private_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
     let pem = posthouse_text::pem(pem).map_err(|error| format!("{}: {error}", path.display()))?;
     let told = |error| {
-        format!("{} has no private key in PEM: {}", path.display(), posthouse_text::pem_fault(&error))
+        let fault = posthouse_text::key_fault(&error, &pem);
+        format!("{} has no private key in PEM that can be used: {fault}", path.display())
     };
     PrivateKeyDer::from_pem_slice(&pem).map_err(told)
 }

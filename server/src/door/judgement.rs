@@ -203,7 +203,7 @@ fn path(chain: &[CertificateFields], now: SystemTime) -> Vec<(usize, &Certificat
         let is_end =
             fields.subject == fields.issuer || issuers.iter().any(|(_, other)| other.subject == other.issuer);
         let valid = issuers.iter().find(|(_, other)| time_fault(0, other, now).is_none());
-        next = valid.or(issuers.first()).copied().filter(|_| !is_end);
+        next = valid.or_else(|| issuers.first()).copied().filter(|_| !is_end);
     }
     path
 }

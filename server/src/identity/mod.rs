@@ -25,4 +25,4 @@ pub use fields::{CertificateFields, CertificateTime};
 pub use keys::{KeyLife, KeyRemark, KeySet, KeySetError, SignatureAlgorithm};
 pub use principal::Principal;
 pub use spiffe::{SpiffeId, SpiffeIdError, TrustDomain};
-pub use token::{Issuer, TokenPolicy, TokenVerifier};
+pub use token::{Issuer, TokenPolicy, TokenVerifier, malformed};

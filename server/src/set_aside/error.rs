@@ -1,5 +1,7 @@
 //! Why nothing was set aside or opened again.
 
+use posthouse_text::causes;
+
 use crate::{log::LogOpenError, store::DataDirError, store::StoreError, store::StoreOpenError};
 
 /// Why nothing was set aside, or opened again. Unless it says otherwise, nothing was changed.
@@ -26,8 +28,8 @@ pub enum SetAsideError {
     #[error("{0}; nothing was changed")]
     Rows(String),
     /// The change could not be written.
-    #[error("the change could not be written to the store: {0}; the same command says whether it was made")]
-    Write(#[source] StoreError),
+    #[error("the change could not be written to the store: {}; the same command says whether it was made", causes(.0))]
+    Write(StoreError),
 }
 
 impl SetAsideError {

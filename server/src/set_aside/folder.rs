@@ -11,13 +11,14 @@ use posthouse_engine::{
     machine::ShardMachine,
     schema::SetAsideRow,
 };
+use posthouse_text::causes;
 
 use super::{SetAside, SetAsideError, rehearse::Rehearsal};
 use crate::{
     catalogue,
     log::{GroupId, LocalLog, OpenLog, ReplayError},
     shard::hex,
-    store::{DataDir, Store, StoreError, StoreOptions},
+    store::{DataDir, Store, StoreOptions},
 };
 
 /// A folder that is only read.
@@ -93,7 +94,7 @@ impl Look {
             }
             let batch = crate::shard::decode_batch(entry.data).map_err(|why| Some(why.to_string()))?;
             let applied = machine.apply(&store, entry.index, batch).map_err(|halt| Some(halt.to_string()))?;
-            store.write(&applied.writes).map_err(|why| Some(with_cause(&why)))
+            store.write(&applied.writes).map_err(|why| Some(causes(&why).to_string()))
         });
         match replayed {
             Ok(()) | Err(ReplayError::Apply(None)) => {}
@@ -121,11 +122,6 @@ pub(super) fn told(department: &str, shard: ShardId, mark: SetAsideRow) -> SetAs
 
 pub(super) fn unreadable(halt: &Halt) -> SetAsideError {
     SetAsideError::Rows(halt.to_string())
-}
-
-fn with_cause(error: &StoreError) -> String {
-    let cause = std::error::Error::source(error);
-    cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
 fn options() -> StoreOptions {

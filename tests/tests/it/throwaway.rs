@@ -113,6 +113,8 @@ async fn nothing_of_another_users_is_trusted() {
         "",
         "issuers",
         "data",
+        "data/log",
+        "data/store",
         "issuers/taxation.key",
         "authorities/taxation.pem",
         "server.key",
@@ -124,6 +126,10 @@ async fn nothing_of_another_users_is_trusted() {
         assert!(told.contains("belongs to the user 65534"), "{name}: {told}");
         chown(&path, Some(0), None).unwrap();
     }
+    let key = folder.join("issuers/taxation.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o602)).unwrap();
+    assert!(refused(&site, &folder).contains("others may have written it"));
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     // A folder that somebody has prepared for whoever comes, as root is told in every quick start.
     let trap = site.path("trap");
     fs::create_dir(&trap).unwrap();
@@ -149,7 +155,7 @@ async fn no_link_is_followed_out_of_the_folder() {
     }
     assert_eq!(prepared(&site).await, folder);
     assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
-    for name in ["issuers/taxation.key", "server.pem", "data"] {
+    for name in ["issuers/taxation.key", "server.pem", "data", "data/store"] {
         let path = folder.join(name);
         let aside = site.path("aside");
         fs::rename(&path, &aside).unwrap();

@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+
 use posthouse_tests::harness::cli;
 use posthouse_tests::harness::site::{CIVIL, Site, TAXATION};
 
@@ -51,6 +54,18 @@ fn an_expired_token_and_a_wrong_scope_are_pointed_out() {
         assert!(told.contains(part), "{part} is not in\n{told}");
     }
     assert!(!told.contains('\u{1b}'));
+    // What no server reads is said to be that, although it can be shown.
+    for (claims, why) in
+        [(r#"{"exp":1e10,"exp":1e10}"#, "claims"), (r#"{"iss":"a","sub":"a","aud":"a","exp":"soon"}"#, "exp")]
+    {
+        let part = |json: &str| BASE64_URL_SAFE_NO_PAD.encode(json);
+        let token = format!("{}.{}.c2ln", part(r#"{"alg":"EdDSA","kid":"k","typ":"at+jwt"}"#), part(claims));
+        fs::write(&file, token).unwrap();
+        let told = cli::succeed(&context, ["token".as_ref(), "inspect".as_ref(), file.as_os_str()]);
+        let told = String::from_utf8(told).unwrap();
+        let line = told.lines().find(|line| line.starts_with("Every server refuses it: "));
+        assert!(line.is_some_and(|line| line.contains(why)), "{told}");
+    }
 }
 
 #[test]
