@@ -15,6 +15,9 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::time::rfc3339;
 use crate::{stderr, stdout};
+use fields::Fields;
+
+mod fields;
 
 /// What is logged unless something else is asked for.
 const DEFAULT: &str = "info";
@@ -23,7 +26,8 @@ const VARIABLE: &str = "POSTHOUSE_LOG";
 
 /// Starts logging for a server. Done once; a second call changes nothing.
 pub fn start(config: &LogConfig) {
-    let asked = std::env::var(VARIABLE).ok().map(EnvFilter::try_new);
+    // An empty one would be a filter that lets nothing but errors through.
+    let asked = std::env::var(VARIABLE).ok().filter(|asked| !asked.trim().is_empty()).map(EnvFilter::try_new);
     let usual = || EnvFilter::new(config.level.as_deref().unwrap_or(DEFAULT));
     let (filter, problem) = match asked {
         Some(Ok(filter)) => (filter, None),
@@ -38,7 +42,7 @@ pub fn start(config: &LogConfig) {
         .with_ansi(lines.colours)
         .with_writer(lines);
     let started = match config.format {
-        LogFormat::Text => subscriber.with_target(false).try_init(),
+        LogFormat::Text => subscriber.fmt_fields(Fields).with_target(false).try_init(),
         // One object a line: timestamp, level, target, message, and the record's own fields beside them.
         LogFormat::Json => subscriber.json().flatten_event(true).with_current_span(false).try_init(),
     };
@@ -112,10 +116,23 @@ impl Lines {
         if !self.colours {
             return shown::one_line(line).into_owned();
         }
-        // The colours are ours: those in what is told were escaped when it was formatted.
-        let parts: Vec<_> = line.split('\u{1b}').map(shown::one_line).collect();
-        parts.join("\u{1b}")
+        // The colours are ours: those in what is told were escaped when it was formatted. Nothing else is let through.
+        let mut parts = line.split('\u{1b}');
+        let mut text = shown::one_line(parts.next().unwrap_or_default()).into_owned();
+        for part in parts {
+            text.push_str(if is_colour(part) { "\u{1b}" } else { "\\u{1b}" });
+            text.push_str(&shown::one_line(part));
+        }
+        text
     }
+}
+
+/// Whether an escape that is followed by this sets a colour.
+fn is_colour(rest: &str) -> bool {
+    let Some(numbers) = rest.strip_prefix('[') else { return false };
+    numbers
+        .trim_start_matches(|character: char| character.is_ascii_digit() || character == ';')
+        .starts_with('m')
 }
 
 /// A line that would be cut is told as JSON, too.
@@ -136,6 +153,9 @@ fn json(line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Seek as _};
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -143,6 +163,54 @@ mod tests {
         let (text, colours) = (Lines { json: false, colours: false }, Lines { json: false, colours: true });
         assert_eq!(text.shown("a\u{9b}\n\u{202e}b\u{1b}[2J\n"), "a\\u{9b}\\n\\u{202e}b\\u{1b}[2J");
         assert_eq!(colours.shown("\u{1b}[32m INFO\u{1b}[0m a\u{9b}\n"), "\u{1b}[32m INFO\u{1b}[0m a\\u{9b}");
+        for other in ["[2J", "]0;title", "[31", "[1A", "c", ""] {
+            assert_eq!(colours.shown(&format!("a\u{1b}{other}\n")), format!("a\\u{{1b}}{other}"));
+        }
+    }
+
+    /// What is written of the events that this makes.
+    fn written(colours: bool, events: impl FnOnce()) -> String {
+        let mut file = tempfile::tempfile().unwrap();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(colours)
+            .fmt_fields(Fields)
+            .with_target(false)
+            .without_time()
+            .with_writer(Arc::new(file.try_clone().unwrap()))
+            .finish();
+        tracing::subscriber::with_default(subscriber, events);
+        let mut written = String::new();
+        file.rewind().unwrap();
+        file.read_to_string(&mut written).unwrap();
+        written
+    }
+
+    #[test]
+    fn no_field_colours_or_moves_a_terminal() {
+        let hostile = "\u{1b}[31mred\u{1b}]0;title\u{7}\u{9b}2J\n";
+        let escaped = "\\u{1b}[31mred\\u{1b}]0;title\\u{7}\\u{9b}2J\\n";
+        let error = io::Error::other(hostile);
+        let events = || {
+            let span = tracing::info_span!("call", peer = %hostile);
+            let _entered = span.enter();
+            tracing::info!(name = %hostile, text = hostile, r#type = 7, error = &error as &dyn std::error::Error, "said {hostile}");
+        };
+        let plain = written(false, events);
+        let expected = format!(
+            " INFO call{{peer={escaped}}}: said {escaped} name={escaped} text={hostile:?} type=7 error={escaped}\n"
+        );
+        assert_eq!(plain, expected);
+        let coloured = written(true, events);
+        let lines = Lines { json: false, colours: true };
+        assert_eq!(lines.shown(&coloured) + "\n", coloured, "nothing is left to be escaped");
+        let mut rest = coloured.as_str();
+        let mut without = String::new();
+        while let Some((before, after)) = rest.split_once('\u{1b}') {
+            without.push_str(before);
+            assert!(is_colour(after) && !after.starts_with("[31m"), "{after:?}");
+            rest = after.split_once('m').unwrap().1;
+        }
+        assert_eq!(without + rest, expected);
     }
 
     #[test]

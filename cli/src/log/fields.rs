@@ -1,0 +1,66 @@
+//! Fields of a line for people, as tracing-subscriber writes them, but that nothing in a value can move or colour a terminal: it
+//! guards only the message, and errors that are given as such.
+
+use std::error::Error;
+use std::fmt;
+
+use posthouse_text::{causes, shown};
+use tracing::field::{Field, Visit};
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::Writer;
+
+/// Formats the fields of events and spans.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fields;
+
+struct Visitor<'a> {
+    to: Writer<'a>,
+    is_first: bool,
+    result: fmt::Result,
+}
+
+impl<'a> FormatFields<'a> for Fields {
+    fn format_fields<R: RecordFields>(&self, to: Writer<'a>, fields: R) -> fmt::Result {
+        let mut visitor = Visitor { to, is_first: true, result: Ok(()) };
+        fields.record(&mut visitor);
+        visitor.result
+    }
+}
+
+impl Visitor<'_> {
+    fn write(&mut self, name: &str, value: &str) -> fmt::Result {
+        if !std::mem::take(&mut self.is_first) {
+            self.to.write_char(' ')?;
+        }
+        let value = shown::one_line(value);
+        match name {
+            "message" => self.to.write_str(&value),
+            _ if self.to.has_ansi_escapes() => {
+                write!(self.to, "\u{1b}[3m{name}\u{1b}[0m\u{1b}[2m=\u{1b}[0m{value}")
+            }
+            _ => write!(self.to, "{name}={value}"),
+        }
+    }
+}
+
+impl Visit for Visitor<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if self.result.is_ok() {
+            let name = field.name();
+            self.result = self.write(name.strip_prefix("r#").unwrap_or(name), &format!("{value:?}"));
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            self.record_debug(field, &format_args!("{value}"));
+        } else {
+            self.record_debug(field, &value);
+        }
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        self.record_debug(field, &format_args!("{}", causes(value)));
+    }
+}
