@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use posthouse::args::Cli;
 use posthouse::exit::Exit;
-use posthouse::{log, stderr, stdout};
+use posthouse::{log, shutdown, stderr, stdout};
 use tikv_jemallocator::Jemalloc;
 
 /// For RocksDB, too, which is linked into the same binary. Measured in `docs/adr/0006-processor-time-per-message.md`.
@@ -16,6 +16,8 @@ use tikv_jemallocator::Jemalloc;
 static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
+    // Without a handler a limit ends this process as it always did: no reason not to begin.
+    drop(shutdown::outlive_file_limits());
     log::tell_panics();
     let exit = run();
     stderr::flush();

@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use posthouse_server::config::{Config, ConfigErrors, NoteWeight};
+use posthouse_server::observe::ObserveError;
 use posthouse_server::{ServeError, ServeOptions};
 use posthouse_text::causes;
 
 use crate::exit::{Exit, Failure};
-use crate::shutdown::{Hangups, Interrupts};
+use crate::shutdown::{Hangups, Interrupts, outlive_terminals};
 use crate::{log, stderr, stdout};
 
 /// What SIGHUP asks of a server.
@@ -31,6 +32,7 @@ pub async fn serve(config: &Path, options: ServeOptions, on_hangup: OnHangup) ->
         OnHangup::Reread => Some((Hangups::watch()?, Arc::clone(&options.reread))),
         OnHangup::End => None,
     };
+    outlive_terminals()?;
     let config = load(config)?;
     log::start(&config.observe.log);
     let options = ServeOptions { log: Some(stderr::out().clone()), ..options };
@@ -57,7 +59,9 @@ pub fn check(config: &Path) -> Result<(), Failure> {
     let told: String = told.iter().map(|note| format!("note: {}\n", note.what)).collect();
     // Whether anybody reads it is no matter: the exit code says the same.
     if !refused.is_empty() {
-        stdout::mention(told);
+        if !told.is_empty() {
+            stdout::mention(told);
+        }
         let errors = refused.into_iter().map(|note| note.what).collect();
         return Err(Failure::new(
             Exit::Config,
@@ -77,8 +81,9 @@ fn load(config: &Path) -> Result<Config, Failure> {
 fn exit(error: &ServeError) -> Exit {
     match error {
         ServeError::Catalogue(_) => Exit::Config,
+        ServeError::Observe(ObserveError::Access(_)) => Exit::Io,
         ServeError::Door(_) | ServeError::Observe(_) | ServeError::Shard(_) => Exit::Unavailable,
-        // The data folder, the store, the log, threads.
+        // The data folder, the store, the log, threads; access records that were lost.
         _ => Exit::Io,
     }
 }

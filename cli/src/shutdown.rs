@@ -1,10 +1,18 @@
 //! The signals that ask a program to end, and SIGHUP, which asks a server to read its files again.
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
+use signal_hook::consts::{SIGTTOU, SIGXFSZ};
+use signal_hook::flag;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::{Exit, Failure};
+
+/// How long a command that was asked to end waits for what it has sent, and for a reader of its last words.
+pub const GRACE: Duration = Duration::from_secs(10);
 
 /// The signals that ask a program to end.
 #[derive(Debug)]
@@ -12,6 +20,7 @@ pub struct Interrupts {
     interrupt: Signal,
     terminate: Signal,
     hangup: Hangups,
+    came: bool,
 }
 
 /// SIGHUP. Where it was ignored when the program began (`nohup`), it stays ignored.
@@ -30,6 +39,7 @@ impl Interrupts {
             interrupt: watch(SignalKind::interrupt())?,
             terminate: watch(SignalKind::terminate())?,
             hangup: Hangups(None),
+            came: false,
         })
     }
 
@@ -40,7 +50,28 @@ impl Interrupts {
             _ = self.terminate.recv() => {}
             () = self.hangup.next() => {}
         }
+        self.came = true;
     }
+
+    /// Whether one of them was waited for and came.
+    pub const fn came(&self) -> bool {
+        self.came
+    }
+}
+
+/// From here on a file that has come to its size limit (`ulimit -f`) is an error of the write, and does not end the process.
+///
+/// # Errors
+/// Where the kernel does not take a handler.
+pub fn outlive_file_limits() -> std::io::Result<()> {
+    // Nobody looks at the flag: that there is a handler is enough.
+    flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop)
+}
+
+/// From here on a terminal does not stop this process for what it writes in the background (`stty tostop`). Only for a server:
+/// all it writes goes through [`posthouse_server::out`], which does not write where it would be stopped.
+pub fn outlive_terminals() -> Result<(), Failure> {
+    flag::register(SIGTTOU, Arc::new(AtomicBool::new(false))).map(drop).map_err(|error| cannot_watch(&error))
 }
 
 impl Hangups {
@@ -62,9 +93,11 @@ impl Hangups {
 }
 
 fn watch(kind: SignalKind) -> Result<Signal, Failure> {
-    signal(kind).map_err(|error| {
-        Failure::new(Exit::Io, format!("cannot watch signals: {error}"), "check the limit of open files")
-    })
+    signal(kind).map_err(|error| cannot_watch(&error))
+}
+
+fn cannot_watch(error: &std::io::Error) -> Failure {
+    Failure::new(Exit::Io, format!("cannot watch signals: {error}"), "check the limit of open files")
 }
 
 /// Whether this process ignores a signal, as the kernel tells. Asked before a handler takes its place.

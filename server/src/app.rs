@@ -69,6 +69,12 @@ pub enum ServeError {
     /// The port cannot be opened, or TLS cannot be set up.
     #[error(transparent)]
     Door(#[from] DoorError),
+    /// It has stopped, and what takes the access records has not taken the last of them.
+    #[error(
+        "the server has stopped in good order, but for its last access records: {0} are lost, since what they go to took \
+         none until the drain deadline"
+    )]
+    RecordsLost(usize),
     /// A thread could not be started.
     #[error("a thread could not be started: {0}")]
     Thread(std::io::Error),
@@ -104,7 +110,7 @@ pub struct ServeOptions {
 /// Runs a server until `shutdown`, then drains it: no new leases, streams are told, what is acked is durable.
 ///
 /// # Errors
-/// When it cannot start. But for the management listener, nothing listens before everything else is ready.
+/// When it cannot start, or has lost access records at its end. But for the management listener, nothing listens before everything else is ready.
 pub async fn serve(
     config: Config,
     options: ServeOptions,
@@ -171,11 +177,11 @@ pub async fn serve(
     let until = told + config.server.drain_deadline;
     let end = move || {
         finish(&*log, flusher, &shards, &to_catalogue, workers, (store, data_dir));
-        observer.close(until.checked_sub(LAST_WORDS).unwrap_or(until));
+        observer.close(until.checked_sub(LAST_WORDS).unwrap_or(until))
     };
-    tokio::task::spawn_blocking(end).await.map_err(|why| ServeError::State(why.to_string()))?;
+    let lost = tokio::task::spawn_blocking(end).await.map_err(|why| ServeError::State(why.to_string()))?;
     info!("stopped");
-    Ok(())
+    if lost > 0 { Err(ServeError::RecordsLost(lost)) } else { Ok(()) }
 }
 
 /// What an operator should know of the configuration, and of the files that it names.

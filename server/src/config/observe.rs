@@ -1,7 +1,9 @@
 //! What operators are shown: `[management]`, `[metrics]`, `[log]`, `[access]` and `[telemetry]`. All may be absent.
 
 use std::{
+    fs,
     net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::FileTypeExt as _,
     path::{Path, PathBuf},
 };
 
@@ -72,6 +74,8 @@ pub enum AccessSink {
     Log,
     /// To standard output, one JSON object a line.
     Stdout,
+    /// To standard error among the lines of the log, one JSON object a line.
+    Stderr,
     /// To a file, one JSON object a line.
     File(PathBuf),
 }
@@ -162,14 +166,49 @@ fn access(section: &Section<'_>, folder: &Path) -> AccessConfig {
             _ => Err("must be \"all\", \"changes\" or \"off\""),
         })
     });
-    let sink = match section.optional_text("file").map(|place| place.value) {
-        None => AccessSink::Log,
-        Some("-") => AccessSink::Stdout,
-        Some(file) => AccessSink::File(folder.join(file)),
-    };
+    let file = section.optional_text("file");
+    let sink = file.as_ref().map_or(AccessSink::Log, |file| sink(file.value, folder));
     section.report_unknown();
     let usual = if sink == AccessSink::Log { RecordsKept::Changes } else { RecordsKept::All };
-    AccessConfig { records: records.unwrap_or(usual), sink }
+    let records = records.unwrap_or(usual);
+    if let (Some(file), AccessSink::File(path)) = (file, &sink)
+        && records != RecordsKept::Off
+    {
+        // A mistake is told.
+        let _: Option<()> = file.parse(|_| can_be_opened(path));
+    }
+    AccessConfig { records, sink }
+}
+
+/// The names of standard streams are not opened as files: what is a socket cannot be.
+fn sink(file: &str, folder: &Path) -> AccessSink {
+    match file {
+        "-" | "/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1" => AccessSink::Stdout,
+        "/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2" => AccessSink::Stderr,
+        file => AccessSink::File(folder.join(file)),
+    }
+}
+
+/// As far as can be said without making it.
+fn can_be_opened(path: &Path) -> Result<(), String> {
+    let shown = path.display();
+    match fs::metadata(path) {
+        Ok(about) if about.is_dir() => Err(format!("{shown} is a folder: name a file in it")),
+        Ok(about) if about.file_type().is_socket() => {
+            Err(format!("{shown} is a socket: name a file or a pipe, or - for standard output"))
+        }
+        Ok(_) => Ok(()),
+        Err(_) => {
+            let folder = path.parent().unwrap_or(path);
+            match fs::metadata(folder) {
+                Ok(about) if about.is_dir() => Ok(()),
+                Ok(_) => Err(format!("{} is no folder, so {shown} cannot be made", folder.display())),
+                Err(error) => {
+                    Err(format!("{shown} cannot be made: {}: {error}: make the folder", folder.display()))
+                }
+            }
+        }
+    }
 }
 
 fn telemetry(section: &Section<'_>) -> Option<TelemetryConfig> {

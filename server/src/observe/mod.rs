@@ -18,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use access::AccessError;
 pub(crate) use access::{Access, Action, Caller, Place, Ranges, Record, utc};
 pub use listener::{Management, ManagementError};
 pub use metrics::Metrics;
@@ -51,9 +52,9 @@ pub enum ObserveError {
     /// The table of metrics is wrong; a test would have told.
     #[error("the metrics cannot be made: {0}")]
     Metrics(#[from] prometheus::Error),
-    /// The file of access records.
-    #[error("the access records cannot be written: {0}; correct access.file in the configuration")]
-    Access(#[source] std::io::Error),
+    /// What takes the access records.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// The exporter of spans.
     #[error("spans cannot be exported: {0}; correct [telemetry] in the configuration")]
     Telemetry(#[from] opentelemetry_otlp::ExporterBuildError),
@@ -75,8 +76,7 @@ impl Observer {
         };
         let metrics = Metrics::new(&tenants)?;
         let format = config.observe.log.format;
-        let access = Access::open(&config.observe.access, format, &log, &metrics);
-        let access = access.map_err(ObserveError::Access)?;
+        let access = Access::open(&config.observe.access, format, &log, &metrics)?;
         let telemetry = config.observe.telemetry.as_ref();
         let telemetry = telemetry.map(|telemetry| Telemetry::start(telemetry, &metrics)).transpose()?;
         Ok(Arc::new(Self::with(metrics, access, telemetry, log)))
@@ -126,13 +126,14 @@ impl Observer {
         self.sources.put(None);
     }
 
-    /// Writes the last records of access until then, and exports the last spans, for a bounded time. Blocks; the runtime must
-    /// still run.
-    pub(crate) fn close(&self, until: Instant) {
-        self.access.close(until);
+    /// Writes the last records of access until then, and exports the last spans, for a bounded time; how many records are lost.
+    /// Blocks; the runtime must still run.
+    pub(crate) fn close(&self, until: Instant) -> usize {
+        let lost = self.access.close(until);
         if let Some(telemetry) = &self.telemetry {
             telemetry.close();
         }
+        lost
     }
 
     /// Ends the process, because its disk failed: a little time is left for what was said of it.

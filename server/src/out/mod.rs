@@ -6,6 +6,7 @@
 //! hands them over. Both can go to one place, and do not tear each other there.
 
 mod queue;
+mod stream;
 mod target;
 mod thread;
 
@@ -19,9 +20,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::stdio::{stderr, stdout};
 use tokio::sync::OwnedSemaphorePermit;
 
+pub use self::stream::Stream;
 use self::{
     queue::{Record, Shared},
     target::Target,
@@ -38,20 +39,32 @@ struct Owner(Arc<Shared>);
 impl Out {
     /// Standard error. Nothing is started before there is something to write.
     pub fn stderr() -> Self {
-        Self::of("stderr", Target::descriptor(stderr()))
+        Self::of("stderr", Target::stream(Stream::Stderr))
     }
 
     /// Standard output, past the buffer of the standard library.
     pub fn stdout() -> Self {
-        Self::of("stdout", Target::descriptor(stdout()))
+        Self::of("stdout", Target::stream(Stream::Stdout))
     }
 
-    /// A file that is appended to, and made anew when somebody moves it away.
+    /// A file that is appended to, and made anew when somebody moves or removes it. A pipe with a name is one, too, and need not
+    /// have a reader yet.
     ///
     /// # Errors
     /// When it cannot be opened.
     pub(crate) fn file(path: &Path) -> io::Result<Self> {
         Ok(Self::of("access", Target::file(path)?))
+    }
+
+    /// Whether it can be written to at all: a standard stream that is closed takes nothing.
+    pub(crate) fn is_open(&self) -> bool {
+        self.shared().is_open
+    }
+
+    /// Whether both are one pipe, terminal or file: two who write there would tear each other's lines.
+    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
+        let place = self.shared().place;
+        place.is_some() && place == other.shared().place
     }
 
     fn of(name: &'static str, target: Target) -> Self {
@@ -104,10 +117,9 @@ impl Out {
         self.shared().flush(limit);
     }
 
-    /// Waits until the last records are written and, in a file, synced; how many are not. Gives up at `until`, and when nothing
-    /// goes forward for `patience`. Blocks.
-    pub(crate) fn close(&self, until: Instant, patience: Duration) -> usize {
-        self.shared().close(until, patience)
+    /// Waits until the last records are written and, in a file, synced; how many are not. Gives up at `until`. Blocks.
+    pub(crate) fn close(&self, until: Instant) -> usize {
+        self.shared().close(until)
     }
 
     fn shared(&self) -> &Arc<Shared> {

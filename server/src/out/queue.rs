@@ -11,15 +11,16 @@ use std::{
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{target::Target, thread};
+use super::{
+    target::{Place, Target},
+    thread,
+};
 use crate::limits::{MAX_LINE_BYTES, MAX_LINES_WAITING, MAX_LINES_WAITING_BYTES};
 
 /// Records that are written together where that is possible.
 const BATCH_BYTES: usize = 64 << 10;
 /// Lines that are written before it is looked for records again.
 const BATCH_LINES: usize = 64;
-/// How often who waits for the end looks whether it goes forward.
-const LOOK: Duration = Duration::from_millis(20);
 /// What stands at the end of a line that was cut.
 const CUT: &[u8] = b" [cut]\n";
 
@@ -40,7 +41,11 @@ pub(super) enum Work {
 
 #[derive(Debug)]
 pub(super) struct Shared {
-    name: &'static str,
+    pub(super) name: &'static str,
+    /// Whether there is anything to write to.
+    pub(super) is_open: bool,
+    /// What it writes to: the same for two who would be in each other's way.
+    pub(super) place: Option<Place>,
     state: Mutex<State>,
     /// There is something to do for the thread.
     work: Condvar,
@@ -49,8 +54,6 @@ pub(super) struct Shared {
     dropped: AtomicU64,
     written: AtomicU64,
     failures: AtomicU64,
-    /// Bytes of records that are written: whether it goes forward.
-    forward: AtomicU64,
 }
 
 /// Whether what is written is to be synced.
@@ -111,13 +114,14 @@ impl Shared {
     pub(super) fn new(name: &'static str, target: Target) -> Self {
         Self {
             name,
+            is_open: target.is_open(),
+            place: target.place(),
             state: Mutex::new(State { target: Some(target), ..State::default() }),
             work: Condvar::new(),
             done: Condvar::new(),
             dropped: AtomicU64::new(0),
             written: AtomicU64::new(0),
             failures: AtomicU64::new(0),
-            forward: AtomicU64::new(0),
         }
     }
 
@@ -223,35 +227,24 @@ impl Shared {
         drop(wait.unwrap_or_else(PoisonError::into_inner));
     }
 
-    pub(super) fn close(&self, until: Instant, patience: Duration) -> usize {
+    pub(super) fn close(&self, until: Instant) -> usize {
         let mut state = self.lock();
         if state.target.is_none() {
             state.sync = Sync::Wanted;
         }
         self.work.notify_all();
-        let (mut forward, mut since) = (self.forward.load(Ordering::Relaxed), Instant::now());
-        loop {
-            if state.has_no_records() && state.sync == Sync::No {
-                return 0;
+        while !(state.has_no_records() && state.sync == Sync::No) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
             }
-            let (now, is_at) = (Instant::now(), self.forward.load(Ordering::Relaxed));
-            if is_at != forward {
-                (forward, since) = (is_at, now);
-            }
-            if now >= until || now.saturating_duration_since(since) >= patience {
-                return state.records.len() + state.records_in_hand;
-            }
-            let wait = self.done.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner);
-            state = wait.0;
+            (state, _) = self.done.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
         }
+        state.records.len() + state.records_in_hand
     }
 
     pub(super) fn drop_lines(&self, count: u64) {
         self.dropped.fetch_add(count, Ordering::Relaxed);
-    }
-
-    pub(super) fn wrote_bytes(&self, bytes: usize) {
-        self.forward.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     pub(super) fn wrote_records(&self, count: usize) {

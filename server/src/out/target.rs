@@ -3,10 +3,10 @@
 
 use std::{
     fs::{self, File, Metadata, OpenOptions},
-    io::{self, Write as _},
+    io,
     os::{
         fd::{AsFd as _, BorrowedFd},
-        unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
+        unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
     time::Duration,
@@ -15,7 +15,12 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{FileType, OFlags, fstat},
+    io::Errno,
+    process::getpgrp,
+    termios::{LocalModes, isatty, tcgetattr, tcgetpgrp},
 };
+
+use super::stream::Stream;
 
 /// What a pipe that is ready takes at once, without waiting and without parting it (`PIPE_BUF`).
 const AT_ONCE: usize = 4_096;
@@ -25,15 +30,33 @@ pub(super) enum Target {
     /// Standard output or standard error.
     Descriptor {
         descriptor: BorrowedFd<'static>,
-        /// A file of a disk, which is always ready.
-        is_plain: bool,
+        kind: Kind,
+        is_open: bool,
     },
     File {
         path: PathBuf,
-        file: File,
-        inode: u64,
+        opened: Option<Opened>,
     },
 }
+
+/// A file that is open.
+#[derive(Debug)]
+pub(super) struct Opened {
+    file: File,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Kind {
+    /// A file of a disk, which is always ready.
+    Plain,
+    Terminal,
+    /// A pipe, a socket, a device.
+    Other,
+}
+
+/// A file, whatever its name: device and inode.
+pub(super) type Place = (u64, u64);
 
 /// What may be written at once to what others may write to as well: whole lines, if it begins with one that is not too long.
 fn whole_lines(bytes: &[u8]) -> &[u8] {
@@ -42,52 +65,105 @@ fn whole_lines(bytes: &[u8]) -> &[u8] {
     end.and_then(|end| most.get(..=end)).unwrap_or(most)
 }
 
+/// Whether the terminal would stop this process for writing to it: it is in the background, and `stty tostop` is set.
+fn would_stop(terminal: BorrowedFd<'_>) -> bool {
+    tcgetattr(terminal).is_ok_and(|modes| modes.local_modes.contains(LocalModes::TOSTOP))
+        && tcgetpgrp(terminal).is_ok_and(|foreground| foreground != getpgrp())
+}
+
+impl Kind {
+    fn of(descriptor: BorrowedFd<'_>) -> Self {
+        if fstat(descriptor).is_ok_and(|about| FileType::from_raw_mode(about.st_mode).is_file()) {
+            Self::Plain
+        } else if isatty(descriptor) {
+            Self::Terminal
+        } else {
+            Self::Other
+        }
+    }
+
+    fn write(self, descriptor: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+        let bytes = match self {
+            Self::Plain => bytes,
+            Self::Terminal if would_stop(descriptor) => {
+                return Err(io::Error::other(
+                    "this process is in the background, and its terminal has tostop set",
+                ));
+            }
+            Self::Terminal | Self::Other => whole_lines(bytes),
+        };
+        match rustix::io::write(descriptor, bytes) {
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            Err(Errno::INTR) => Ok(0),
+            other => other.map_err(Into::into),
+        }
+    }
+}
+
 impl Target {
+    pub(super) fn stream(stream: Stream) -> Self {
+        let descriptor = stream.descriptor();
+        Self::Descriptor { descriptor, kind: Kind::of(descriptor), is_open: stream.is_open() }
+    }
+
+    #[cfg(test)]
     pub(super) fn descriptor(descriptor: BorrowedFd<'static>) -> Self {
-        let is_plain = fstat(descriptor).is_ok_and(|about| FileType::from_raw_mode(about.st_mode).is_file());
-        Self::Descriptor { descriptor, is_plain }
+        Self::Descriptor { descriptor, kind: Kind::of(descriptor), is_open: true }
     }
 
     pub(super) fn file(path: &Path) -> io::Result<Self> {
-        let mut how = OpenOptions::new();
-        how.append(true).create(true).mode(0o600);
-        // It may be a pipe by its name, which is opened anew here: nobody else has these flags.
-        let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
-        let file = how.custom_flags(nonblocking).open(path)?;
-        let inode = file.metadata()?.ino();
-        Ok(Self::File { path: path.to_owned(), file, inode })
+        let opened = match Opened::open(path) {
+            Err(error) if is_pipe_without_reader(path, &error) => {
+                tracing::warn!(path = %path.display(), "nobody reads the pipe yet: access records wait");
+                None
+            }
+            opened => Some(opened?),
+        };
+        Ok(Self::File { path: path.to_owned(), opened })
+    }
+
+    pub(super) const fn is_open(&self) -> bool {
+        !matches!(self, Self::Descriptor { is_open: false, .. })
+    }
+
+    pub(super) fn place(&self) -> Option<Place> {
+        let about = fstat(self.open_descriptor()?).ok()?;
+        Some((about.st_dev, about.st_ino))
+    }
+
+    /// The name of a file.
+    pub(super) fn path(&self) -> Option<&Path> {
+        if let Self::File { path, .. } = self { Some(path) } else { None }
     }
 
     /// Whether there is room, waiting for it so long. What is broken is ready: writing will tell.
     pub(super) fn is_ready(&self, wait: Duration) -> bool {
-        let descriptor = match self {
-            Self::Descriptor { is_plain: true, .. } => return true,
-            Self::Descriptor { descriptor, .. } => *descriptor,
-            Self::File { file, .. } => file.as_fd(),
-        };
+        let Some(descriptor) = self.open_descriptor() else { return true };
         let wait = Timespec::try_from(wait).ok();
         poll(&mut [PollFd::new(&descriptor, PollFlags::OUT)], wait.as_ref()).is_ok_and(|ready| ready > 0)
     }
 
+    fn open_descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Descriptor { is_open: false, .. } | Self::File { opened: None, .. } => None,
+            Self::Descriptor { descriptor, .. } => Some(*descriptor),
+            Self::File { opened: Some(opened), .. } => Some(opened.file.as_fd()),
+        }
+    }
+
     /// Writes some of it.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = match self {
-            Self::Descriptor { descriptor, is_plain } => {
-                let some = if *is_plain { bytes } else { whole_lines(bytes) };
-                rustix::io::write(*descriptor, some).map_err(io::Error::from)
-            }
-            Self::File { file, .. } => file.write(bytes),
-        };
-        match written {
-            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
-            other => other,
+        match self {
+            Self::Descriptor { is_open: false, .. } => Err(Errno::BADF.into()),
+            Self::Descriptor { descriptor, kind, .. } => kind.write(*descriptor, bytes),
+            Self::File { opened: None, .. } => Err(Errno::NXIO.into()),
+            Self::File { opened: Some(opened), .. } => opened.kind.write(opened.file.as_fd(), bytes),
         }
     }
 
     /// Whether what is there ends in the midst of a line: somebody was killed.
     pub(super) fn is_torn(&self) -> bool {
-        let Self::File { path, file, .. } = self else { return false };
+        let Self::File { path, opened: Some(Opened { file, .. }) } = self else { return false };
         let last =
             file.metadata().ok().filter(Metadata::is_file).and_then(|about| about.len().checked_sub(1));
         let mut byte = [b'\n'];
@@ -96,33 +172,67 @@ impl Target {
         last.is_some_and(read) && byte != *b"\n"
     }
 
-    /// Begins a new file if the old one was moved away: true if it did.
-    pub(super) fn look(&mut self) -> bool {
-        let Self::File { path, inode, .. } = self else { return false };
-        if fs::metadata(&path).is_ok_and(|found| found.ino() == *inode) {
-            return false;
+    /// Whether there is no file to write to: it was removed, or a pipe has had no reader so far. What is written to a file
+    /// without a name is lost.
+    pub(super) fn is_lost(&self) -> bool {
+        let Self::File { opened, .. } = self else { return false };
+        !opened.as_ref().is_some_and(Opened::has_name)
+    }
+
+    /// Whether another file stands in the place of the one that is open, or none.
+    pub(super) fn is_moved(&self) -> bool {
+        let Self::File { path, .. } = self else { return false };
+        let found = fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+        found.is_none() || found != self.place()
+    }
+
+    /// Opens the file by its name again.
+    pub(super) fn open_again(&mut self) -> io::Result<()> {
+        let Self::File { path, opened } = self else { return Ok(()) };
+        if let Some(old) = opened.replace(Opened::open(path)?) {
+            old.sync(path);
         }
-        let opened = Self::file(path);
-        self.sync();
-        match opened {
-            Ok(new) => {
-                *self = new;
-                true
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the access file cannot be opened again; the old one is written on");
-                false
-            }
-        }
+        Ok(())
     }
 
     pub(super) fn sync(&self) {
-        let Self::File { file, .. } = self else { return };
+        let Self::File { path, opened: Some(opened) } = self else { return };
+        opened.sync(path);
+    }
+}
+
+/// Nobody reads it yet: that may come.
+fn is_pipe_without_reader(path: &Path, error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::NXIO.raw_os_error())
+        && fs::metadata(path).is_ok_and(|about| about.file_type().is_fifo())
+}
+
+impl Opened {
+    fn open(path: &Path) -> io::Result<Self> {
+        let mut how = OpenOptions::new();
+        how.append(true).create(true).mode(0o600);
+        // It may be a pipe by its name, which is opened anew here: nobody else has these flags.
+        let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = how.custom_flags(i32::try_from(flags.bits()).unwrap_or_default()).open(path)?;
+        let kind = Kind::of(file.as_fd());
+        let opened = Self { file, kind };
+        if opened.has_name() {
+            return Ok(opened);
+        }
+        Err(io::Error::new(io::ErrorKind::NotFound, "the file was removed"))
+    }
+
+    fn has_name(&self) -> bool {
+        // What cannot be asked is found out by writing.
+        self.file.metadata().map_or(true, |about| about.nlink() > 0)
+    }
+
+    fn sync(&self, path: &Path) {
         // A pipe has nothing to be synced.
-        if let Err(error) = file.sync_data()
-            && file.metadata().is_ok_and(|about| about.is_file())
+        if self.kind == Kind::Plain
+            && let Err(error) = self.file.sync_data()
         {
-            tracing::warn!(%error, "the access file could not be synced");
+            tracing::warn!(%error, path = %path.display(), "the access file could not be synced");
         }
     }
 }

@@ -232,25 +232,113 @@ fn a_file_that_ends_in_the_midst_of_a_line_is_gone_on_with_on_the_next() {
     File::create(&path).unwrap().write_all(b"{\"whole\":1}\n{\"torn").unwrap();
     let out = Out::file(&path).unwrap();
     out.record(b"{\"next\":1}\n".to_vec(), None);
-    assert_eq!(out.close(Instant::now() + PATIENCE, PATIENCE), 0);
+    assert_eq!(out.close(Instant::now() + PATIENCE), 0);
     assert_eq!(fs::read_to_string(&path).unwrap(), "{\"whole\":1}\n{\"torn\n{\"next\":1}\n");
 }
 
+/// Hands over one record, and waits until it is written.
+fn write(out: &Out, record: &str) {
+    let written = out.written();
+    out.record(format!("{record}\n").into_bytes(), None);
+    until("it is written", || out.written() > written);
+}
+
 #[test]
-fn an_end_waits_for_what_goes_forward_and_says_what_is_lost() {
+fn a_file_that_is_removed_is_begun_anew_at_once_and_one_that_is_renamed_within_a_second() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, old) = (folder.path().join("access.jsonl"), folder.path().join("old"));
+    let out = Out::file(&path).unwrap();
+    for round in 0..5 {
+        write(&out, &format!("first {round}"));
+        fs::remove_file(&path).unwrap();
+        write(&out, &format!("second {round}"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("second {round}\n"));
+    }
+    // Nothing of this is a failure, and a record of it is in one of the two.
+    fs::rename(&path, &old).unwrap();
+    write(&out, "third");
+    let both = fs::read_to_string(&old).unwrap() + &fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(both, "second 4\nthird\n");
+    assert_eq!(out.failures(), 0);
+}
+
+#[test]
+fn what_cannot_be_made_anew_waits_and_is_never_written_to_a_file_without_a_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = folder.path().join("logs");
+    let path = logs.join("access.jsonl");
+    fs::create_dir(&logs).unwrap();
+    let out = Out::file(&path).unwrap();
+    write(&out, "first");
+    fs::remove_dir_all(&logs).unwrap();
+    out.record(b"second\n".to_vec(), None);
+    until("the missing folder is seen", || out.failures() > 0);
+    fs::create_dir(&logs).unwrap();
+    until("it is written", || out.written() == 2);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "second\n");
+    // A folder in the place of the file.
+    let failures = out.failures();
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    out.record(b"third\n".to_vec(), None);
+    until("the folder is seen", || out.failures() > failures);
+    assert_eq!((out.written(), out.waiting()), (2, 1));
+    fs::remove_dir(&path).unwrap();
+    until("it is written", || out.written() == 3);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "third\n");
+}
+
+#[test]
+fn a_file_without_a_name_is_none_to_begin_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gone");
+    let held = File::create(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&held));
+    let error = Out::file(Path::new(&link)).unwrap_err();
+    assert!(error.to_string().contains("was removed"), "{error}");
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_yet_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe");
+    made_fifo(&path);
+    let out = Out::file(&path).unwrap();
+    out.record(b"first\n".to_vec(), None);
+    until("the missing reader is seen", || out.failures() > 0);
+    assert_eq!((out.waiting(), out.written()), (1, 0));
+    let mut reader = reader_of(&path);
+    let mut text = Vec::new();
+    read_bytes(&mut reader, &mut text, 6);
+    assert_eq!(text, b"first\n");
+    until("it is written", || out.written() == 1);
+}
+
+#[test]
+fn two_names_of_one_pipe_are_one_place() {
+    let (_reader, one) = piped();
+    let (_other_reader, other) = piped();
+    let again = Out(Arc::clone(&one.0));
+    assert!(one.is_same_place(&again) && !one.is_same_place(&other));
+}
+
+#[test]
+fn an_end_waits_until_its_deadline_and_says_what_is_lost() {
     let (reader, out) = piped();
     for number in 0..2_000 {
         out.record(format!("{number} {}\n", "x".repeat(100)).into_bytes(), None);
     }
-    let begun = Instant::now();
-    let lost = out.close(Instant::now() + PATIENCE, Duration::from_millis(200));
-    assert!(begun.elapsed() < PATIENCE / 2 && lost > 0, "{lost} lost after {:?}", begun.elapsed());
+    let (begun, wait) = (Instant::now(), Duration::from_millis(200));
+    let lost = out.close(begun + wait);
+    let took = begun.elapsed();
+    assert!(took >= wait && took < PATIENCE / 2 && lost > 0, "{lost} lost after {took:?}");
     assert_eq!(lost, out.waiting());
     drop(reader);
     let folder = tempfile::tempdir().unwrap();
     let file = Out::file(&folder.path().join("access.jsonl")).unwrap();
     (0..2_000).for_each(|number| file.record(format!("{number}\n").into_bytes(), None));
-    assert_eq!(file.close(Instant::now() + PATIENCE, PATIENCE), 0);
+    assert_eq!(file.close(Instant::now() + PATIENCE), 0);
     assert_eq!(file.written(), 2_000);
 }
 

@@ -34,6 +34,12 @@ pub(super) fn start(name: &'static str, target: Target, shared: Arc<Shared>) -> 
     }
 }
 
+/// Where the line begins that this is in.
+fn begin_of_line(lines: &[u8], at: usize) -> usize {
+    let before = lines.get(..at).unwrap_or_default();
+    before.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
+}
+
 struct Writer {
     shared: Arc<Shared>,
     target: Target,
@@ -78,23 +84,27 @@ impl Writer {
         }
     }
 
-    /// Tries until all of it is written; false if nobody wants it any more. What was begun in a file that was moved away is
+    /// Tries until all of it is written; false if nobody wants it any more. What was begun in a file that was moved or removed is
     /// begun anew in the next, from its first line that is not whole there.
     fn write_whole(&mut self, lines: &[u8]) -> bool {
         let mut at = 0;
         while let Some(rest) = lines.get(at..).filter(|rest| !rest.is_empty()) {
-            if !self.target.is_ready(LOOK_EVERY) {
+            let is_lost = self.target.is_lost();
+            if !is_lost && !self.target.is_ready(LOOK_EVERY) {
                 if self.shared.is_abandoned() {
                     return false;
                 }
                 continue;
             }
-            match self.target.write(if self.torn { b"\n" } else { rest }) {
-                Ok(written) if self.torn => self.torn = written == 0,
-                Ok(written) => {
-                    at += written;
-                    self.shared.wrote_bytes(written);
-                }
+            let written = if is_lost {
+                self.open_again().map(|()| at = begin_of_line(lines, at))
+            } else if self.torn {
+                self.target.write(b"\n").map(|written| self.torn = written == 0)
+            } else {
+                self.target.write(rest).map(|written| at += written)
+            };
+            match written {
+                Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(NOT_READY),
                 Err(error) => {
                     self.tell(&error);
@@ -102,8 +112,7 @@ impl Writer {
                         return false;
                     }
                     if self.look() {
-                        let before = lines.get(..at).unwrap_or_default();
-                        at = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+                        at = begin_of_line(lines, at);
                     }
                 }
             }
@@ -134,21 +143,41 @@ impl Writer {
         self.tell_dropped();
     }
 
+    /// Begins a new file if the old one was moved away: true if it did.
     fn look(&mut self) -> bool {
         self.looked = Instant::now();
-        let is_new = self.target.look();
-        if is_new {
-            self.torn = self.target.is_torn();
+        if !self.target.is_moved() {
+            return false;
         }
-        is_new
+        let opened = self.open_again();
+        if let Err(error) = &opened
+            && !self.target.is_lost()
+        {
+            let path = self.place();
+            tracing::warn!(%error, path, "the access file cannot be opened again; the one that was moved is written on");
+        }
+        opened.is_ok()
+    }
+
+    fn open_again(&mut self) -> io::Result<()> {
+        self.target.open_again()?;
+        self.torn = self.target.is_torn();
+        Ok(())
+    }
+
+    /// What is written to, by its name.
+    fn place(&self) -> String {
+        self.target.path().map_or_else(|| self.shared.name.to_owned(), |path| path.display().to_string())
     }
 
     fn tell(&mut self, error: &io::Error) {
         self.shared.failed();
         if self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
             self.told = Some(Instant::now());
+            let to = self.place();
             tracing::error!(
                 %error,
+                to,
                 "access records cannot be written; they wait, and when too many wait, changes are refused and \
                  deliveries pause: make room, or look at who reads them"
             );

@@ -1,7 +1,7 @@
 //! Certificates that clients would refuse, of the server's and of callers.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::{Command, Output};
 
 use posthouse::dev::authority::{Issued, Leaf};
@@ -138,10 +138,12 @@ async fn a_check_refuses_what_clients_would_and_a_start_warns_and_serves() {
     assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
     for (issued, words) in bad(&site) {
         install(&site, &issued);
+        fs::set_permissions(site.path("server.key"), fs::Permissions::from_mode(0o600)).unwrap();
         let checked = check(&site);
         let told = String::from_utf8_lossy(&checked.stderr);
         assert_eq!(checked.status.code(), Some(78), "{told}");
         assert!(told.contains(words) && told.contains("tls.certificate"), "{words:?} is not in {told}");
+        assert_eq!(checked.stdout, b"", "there is nothing to say but that");
 
         let server = Server::launch(&site, &binaries::posthouse(), None);
         eventually("a server that serves", async || (shown(&site).await? == der(&issued)).then_some(()))

@@ -7,7 +7,7 @@ fn read(text: &str) -> (ObserveConfig, Vec<String>) {
     let table = DeTable::parse(text).unwrap();
     let problems = Problems::new(text);
     let document = Section::document(table.get_ref(), &problems);
-    let config = ObserveConfig::read(&document, Path::new("/etc/posthouse"));
+    let config = ObserveConfig::read(&document, &std::env::temp_dir());
     document.report_unknown();
     (config, problems.into_errors().iter().map(ToString::to_string).collect())
 }
@@ -30,7 +30,7 @@ fn everything_can_be_set() {
     assert!(config.tenant_metrics);
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.log.level.as_deref(), Some("warn,posthouse_server=debug"));
-    let sink = AccessSink::File("/etc/posthouse/access.jsonl".into());
+    let sink = AccessSink::File(std::env::temp_dir().join("access.jsonl"));
     assert_eq!(config.access, AccessConfig { records: RecordsKept::All, sink });
     let telemetry = config.telemetry.unwrap();
     assert_eq!((telemetry.service_name.as_str(), telemetry.sample_ratio), ("queue", 0.25));
@@ -68,6 +68,43 @@ fn records_of_every_batch_may_go_anywhere() {
     assert!(errors.is_empty(), "{errors:?}");
     let (config, errors) = read("[access]\nrecords = \"all\"\nfile = \"-\"\n");
     assert_eq!((config.access.sink, errors.len()), (AccessSink::Stdout, 0));
+}
+
+#[test]
+fn standard_streams_are_known_by_their_names() {
+    for (name, sink) in [
+        ("/dev/stdout", AccessSink::Stdout),
+        ("/proc/self/fd/1", AccessSink::Stdout),
+        ("/dev/stderr", AccessSink::Stderr),
+        ("/dev/fd/2", AccessSink::Stderr),
+    ] {
+        let (config, errors) = read(&format!("[access]\nfile = \"{name}\"\n"));
+        assert_eq!((config.access.sink, config.access.records), (sink, RecordsKept::All), "{name}");
+        assert!(errors.is_empty(), "{errors:?}");
+    }
+}
+
+#[test]
+fn a_file_of_records_that_cannot_be_made_is_told_unless_there_are_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let told = |path: &Path, more: &str| read(&format!("[access]\nfile = \"{}\"\n{more}", path.display())).1;
+    for (path, problem) in [
+        (
+            folder.path().join("missing/access.jsonl"),
+            "missing: No such file or directory (os error 2): make the",
+        ),
+        (folder.path().to_owned(), "is a folder: name a file in it"),
+        (socket.join("access.jsonl"), "socket: Not a directory"),
+        (socket, "is a socket: name a file or a pipe"),
+    ] {
+        let errors = told(&path, "");
+        assert!(errors.len() == 1 && errors[0].starts_with("line 2: access.file: "), "{errors:?}");
+        assert!(errors[0].contains(problem) && errors[0].contains(path.to_str().unwrap()), "{errors:?}");
+        assert!(told(&path, "records = \"off\"\n").is_empty());
+    }
+    assert!(told(&folder.path().join("new"), "").is_empty() && !folder.path().join("new").exists());
 }
 
 #[test]

@@ -12,8 +12,9 @@ mod refusals;
 
 use std::{
     io,
+    path::PathBuf,
     sync::atomic::{AtomicUsize, Ordering},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 pub(crate) use places::Place;
@@ -32,8 +33,26 @@ use crate::{
     out::Out,
 };
 
-/// How long the server's end waits for a place that takes no records any more.
-const LAST_PATIENCE: Duration = Duration::from_secs(2);
+/// Why records of access cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The file cannot be opened.
+    #[error(
+        "the access records cannot be written to {path}: {source}; correct access.file, or set access.records to \"off\""
+    )]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A standard stream was closed when the process began, or cannot be written to.
+    #[error(
+        "the access records cannot be written to {0}, which is not open for writing: open it, name another place in \
+         access.file, or set access.records to \"off\""
+    )]
+    Closed(&'static str),
+}
 
 /// Keeps the records that are configured.
 #[derive(Debug)]
@@ -55,20 +74,25 @@ impl Access {
     /// As configured; a file is opened now. What goes to the log goes to `log`, in its format.
     ///
     /// # Errors
-    /// When the file cannot be opened.
+    /// When the file cannot be opened, or the stream is closed.
     pub(super) fn open(
         config: &AccessConfig,
         format: LogFormat,
         log: &Out,
         metrics: &Metrics,
-    ) -> io::Result<Self> {
+    ) -> Result<Self, AccessError> {
         let (out, form) = match &config.sink {
             // Nothing is written: nothing is opened.
             _ if config.records == RecordsKept::Off => (log.clone(), Form::Json),
-            AccessSink::Log if format == LogFormat::Text => (log.clone(), Form::LogText),
-            AccessSink::Log => (log.clone(), Form::LogJson),
-            AccessSink::Stdout => (Out::stdout(), Form::Json),
-            AccessSink::File(path) => (Out::file(path)?, Form::Json),
+            AccessSink::Log if format == LogFormat::Text => (opened(log.clone(), "stderr")?, Form::LogText),
+            AccessSink::Log => (opened(log.clone(), "stderr")?, Form::LogJson),
+            AccessSink::Stderr => (opened(log.clone(), "stderr")?, Form::Json),
+            AccessSink::Stdout => (beside(opened(Out::stdout(), "stdout")?, log), Form::Json),
+            AccessSink::File(path) => {
+                let file =
+                    Out::file(path).map_err(|source| AccessError::File { path: path.clone(), source })?;
+                (file, Form::Json)
+            }
         };
         Ok(Self {
             kept: config.records,
@@ -185,16 +209,26 @@ impl Access {
         self.blocked.set(i64::from(self.is_blocked()));
     }
 
-    /// Writes what waits, until `until` at the latest, and says how many records are lost. Blocks.
-    pub(super) fn close(&self, until: Instant) {
+    /// Writes what waits, until `until` at the latest; how many records are lost. Blocks.
+    pub(super) fn close(&self, until: Instant) -> usize {
         for (record, ()) in self.refusals.turn(|| Some(())) {
             self.out.record(record.line(self.form), None);
         }
-        let lost = self.out.close(until, LAST_PATIENCE) + self.unplaced.load(Ordering::Relaxed);
+        let lost = self.out.close(until) + self.unplaced.load(Ordering::Relaxed);
         if lost > 0 {
             tracing::error!(records = lost, "the last access records are lost: what they go to takes none");
         }
+        lost
     }
+}
+
+fn opened(out: Out, name: &'static str) -> Result<Out, AccessError> {
+    if out.is_open() { Ok(out) } else { Err(AccessError::Closed(name)) }
+}
+
+/// Where both go to one place, one thread writes both, or a long record could be torn by a line of the log.
+fn beside(out: Out, log: &Out) -> Out {
+    if out.is_same_place(log) { log.clone() } else { out }
 }
 
 /// Counts a record that waits for a place.

@@ -1,4 +1,4 @@
-use std::{fs, os::unix::fs::MetadataExt as _, path::Path, sync::Arc};
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path, sync::Arc, time::Duration};
 
 use super::*;
 
@@ -27,7 +27,7 @@ async fn until(mut holds: impl FnMut() -> bool) {
 }
 
 fn close(access: &Access) {
-    access.close(Instant::now() + Duration::from_secs(60));
+    assert_eq!(access.close(Instant::now() + Duration::from_secs(60)), 0);
 }
 
 #[tokio::test]
@@ -89,16 +89,21 @@ async fn a_file_that_takes_nothing_refuses_changes_holds_settlements_up_and_lose
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_end_does_not_wait_for_a_file_that_takes_nothing() {
+async fn an_end_waits_for_a_file_that_takes_nothing_until_its_deadline() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("access.jsonl");
     std::os::unix::fs::symlink("/dev/full", &path).unwrap();
     let (access, _) = access(&path);
     let place = access.place().await.unwrap();
     access.put(&record(0), place);
-    let begun = Instant::now();
-    tokio::task::spawn_blocking(move || close(&access)).await.unwrap();
-    assert!(begun.elapsed() < 3 * LAST_PATIENCE, "{:?}", begun.elapsed());
+    let (closing, until) = (Arc::clone(&access), Instant::now() + Duration::from_secs(1));
+    let lost = tokio::task::spawn_blocking(move || closing.close(until)).await.unwrap();
+    assert!(lost == 1 && Instant::now() >= until);
+    // A file that takes them in time loses none.
+    let closing = tokio::task::spawn_blocking(move || access.close(Instant::now() + Duration::from_secs(60)));
+    fs::remove_file(&path).unwrap();
+    assert_eq!(closing.await.unwrap(), 0);
+    assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -118,7 +118,11 @@ fn of_a_file_that_is_not_there() {
         tells(&cli::run(&context, ["ping"]), 78, &["cannot read", none]);
     }
     site.configure(&[("[identity]", "[access]\nfile = \"nowhere/access.log\"\n[identity]")]);
-    tells(&posthouse(&["serve", "--config", text(&site.config())]), 69, &["access", none]);
+    let config = site.config();
+    for more in [&[][..], &["--check"]] {
+        let arguments = [&["serve", "--config", text(&config)], more].concat();
+        tells(&posthouse(&arguments), 78, &["access.file", "nowhere/access.log cannot be made", none]);
+    }
 }
 
 #[test]

@@ -13,8 +13,10 @@ use posthouse_tests::harness::{binaries, eventually, pipes, tls};
 use rustls::version::TLS13;
 
 mod command_line;
+mod limits;
 mod program_log;
 mod records;
+mod sinks;
 mod under_load;
 
 /// What stderr may be.

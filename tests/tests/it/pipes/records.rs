@@ -396,12 +396,13 @@ async fn a_stop_meanwhile_ends_in_time_and_says_what_is_lost() {
         let stream = Stream::open(&place.scene.caller, open(&queue, [1; 16], 1)).await;
         let begun = Instant::now();
         place.scene.server.terminate();
-        assert_eq!(place.scene.server.ended().await.code(), Some(0), "{sink:?}");
+        assert_eq!(place.scene.server.ended().await.code(), Some(74), "{sink:?}");
         assert!(begun.elapsed() < Duration::from_secs(12), "{sink:?}: it took {:?}", begun.elapsed());
         let log = fs::read_to_string(place.scene.site.path("stderr.log")).unwrap();
         let lost = log.lines().find(|line| line.contains("the last access records are lost"));
         let lost = lost.unwrap_or_else(|| panic!("{sink:?}: {log}"));
         let count: u64 = lost.split("records=").nth(1).unwrap().trim().parse().unwrap();
+        assert!(log.contains(&format!("last access records: {count} are lost")), "{sink:?}: {log}");
         assert!((1..=302).contains(&count) && (sink != Sink::File || count > 300), "{sink:?}: {lost}");
         drop(stream);
     }
