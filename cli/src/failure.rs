@@ -1,6 +1,7 @@
 //! The client's errors as failures of a command: which exit code is which.
 
 use posthouse_client::{ConsumeError, Error, ErrorKind, PublishError};
+use posthouse_server::out::Stream;
 use posthouse_text::causes;
 
 use crate::exit::{Exit, Failure};
@@ -32,6 +33,13 @@ pub fn of_consume(error: &ConsumeError) -> Failure {
 
 /// Stdout is closed or full.
 pub fn of_stdout(error: &std::io::Error) -> Failure {
+    if !Stream::Stdout.is_open() {
+        return Failure::new(
+            Exit::Io,
+            error,
+            "give it a file or a pipe; to throw away what is written there, use `> /dev/null`",
+        );
+    }
     Failure::new(
         Exit::Io,
         format!("writing to stdout failed: {error}"),

@@ -58,6 +58,9 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         // Whatever the shell says: RocksDB leaves the mode of its files to it, and messages are in them.
         rustix::process::umask(Mode::RWXG | Mode::RWXO);
     }
+    if answers(&cli.command) {
+        stdout::check()?;
+    }
     match &cli.command {
         Command::Dev { dir, listen } => dev::run::dev(dir, *listen).await?,
         Command::Serve { config, check: true, .. } => serve::check(config)?,
@@ -85,4 +88,15 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Man(args) => shell::man(args)?,
     }
     Ok(Exit::Ok)
+}
+
+/// Whether a command says on stdout what it did or found: without one, it does nothing.
+fn answers(command: &Command) -> bool {
+    match command {
+        Command::Dev { .. }
+        | Command::Serve { .. }
+        | Command::Queue { command: args::Queue::Delete { .. } } => false,
+        Command::Man(args) => args.dir.is_none(),
+        _ => true,
+    }
 }

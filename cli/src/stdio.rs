@@ -5,7 +5,9 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
+use posthouse_server::out::Stream;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
@@ -18,13 +20,37 @@ pub struct Stdin(File);
 pub struct Stdout(File);
 
 /// A descriptor of this process's stdin.
+///
+/// # Errors
+/// When it was closed when the program began, or cannot be read from: then it is no empty input.
 pub fn stdin() -> io::Result<Stdin> {
-    Ok(Stdin(io::stdin().as_fd().try_clone_to_owned()?.into()))
+    open(Stream::Stdin, "stdin is not open for reading")?;
+    Ok(Stdin(rustix::stdio::stdin().try_clone_to_owned()?.into()))
 }
 
 /// A descriptor of this process's stdout.
+///
+/// # Errors
+/// When it was closed when the program began, or cannot be written to: what is written to it must not vanish.
 pub fn stdout() -> io::Result<Stdout> {
+    open(Stream::Stdout, "stdout is not open for writing")?;
     Ok(Stdout(rustix::stdio::stdout().try_clone_to_owned()?.into()))
+}
+
+fn open(stream: Stream, problem: &'static str) -> io::Result<()> {
+    if stream.is_open() { Ok(()) } else { Err(io::Error::new(ErrorKind::NotConnected, problem)) }
+}
+
+impl Stdout {
+    /// Writes all of it on a thread that may be held up, so that whoever awaits it can hear of a signal meanwhile; gives the
+    /// memory back.
+    ///
+    /// # Errors
+    /// When not all of it could be written.
+    pub async fn write_apart(self: Arc<Self>, text: Vec<u8>) -> io::Result<Vec<u8>> {
+        let writing = move || (&*self).write_all(&text).map(|()| text);
+        tokio::task::spawn_blocking(writing).await.map_err(io::Error::other)?
+    }
 }
 
 impl AsFd for Stdout {

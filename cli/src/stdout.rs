@@ -4,6 +4,7 @@
 
 use std::fmt::Display;
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use posthouse_server::out::Out;
@@ -17,10 +18,26 @@ use crate::stdio;
 /// How long a reader is given for what is only mentioned.
 const MENTION: Duration = Duration::from_millis(500);
 
-/// Writes all of it, as it is.
+/// Whether there is a stdout: for who must not do something first, and then be unable to say so.
+pub fn check() -> Result<(), Failure> {
+    stdio::stdout().map(drop).map_err(|error| of_stdout(&error))
+}
+
+/// Writes all of it, as it is. For commands that every signal ends by itself: it may wait for a reader.
 pub fn write(bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
-    let written = stdio::stdout().and_then(|mut stdout| stdout.write_all(bytes.as_ref()));
+    let bytes = bytes.as_ref();
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let written = stdio::stdout().and_then(|mut stdout| stdout.write_all(bytes));
     written.map_err(|error| of_stdout(&error))
+}
+
+/// The same for commands that watch signals: while nobody reads, they still hear of one.
+pub async fn write_apart(bytes: impl Into<Vec<u8>>) -> Result<(), Failure> {
+    let stdout = stdio::stdout().map_err(|error| of_stdout(&error))?;
+    let written = Arc::new(stdout).write_apart(bytes.into()).await;
+    written.map(drop).map_err(|error| of_stdout(&error))
 }
 
 /// Writes text for people, with nothing in it that moves a terminal.

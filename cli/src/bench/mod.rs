@@ -6,13 +6,15 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use posthouse_client::Client;
+use posthouse_text::shown;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::args::Bench;
 use crate::connect::connect;
 use crate::exit::{Exit, Failure};
 use crate::failure::of_client;
-use crate::shutdown::Interrupts;
+use crate::shutdown::{GRACE, Interrupts};
 use crate::stdout;
 use consumers::Consumers;
 use meter::Tally;
@@ -42,7 +44,15 @@ pub async fn bench(context: Option<&Path>, command: &Bench) -> Result<(), Failur
         ran = run(&client, &plan, &measured) => ran,
         () = interrupts.next() => Err(interrupted()),
     };
-    let reported = measured.get().map_or(Ok(()), |phase| report(&plan, phase));
+    let interrupts_came = interrupts.came();
+    let reported = match measured.get() {
+        Some(phase) => tokio::select! {
+            reported = report(&plan, phase) => reported,
+            () = interrupts.next() => Err(interrupted()),
+            () = sleep(GRACE), if interrupts_came => Err(interrupted()),
+        },
+        None => Ok(()),
+    };
     let cleared = if plan.must_clear(ran.is_ok()) {
         tokio::select! {
             cleared = consumers::clear(&client, &plan.queue, plan.run.id) => cleared.map_err(|why| not_cleared(&why)),
@@ -131,7 +141,7 @@ async fn join(mut tasks: JoinSet<Result<(), Failure>>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn report(plan: &Plan, phase: &Phase) -> Result<(), Failure> {
+async fn report(plan: &Plan, phase: &Phase) -> Result<(), Failure> {
     let tally = phase.tally()?;
     let report = Report::new(plan.asked(), &tally, phase.duration(&tally));
     let text = if plan.load.json {
@@ -140,7 +150,7 @@ fn report(plan: &Plan, phase: &Phase) -> Result<(), Failure> {
     } else {
         report.to_string()
     };
-    stdout::text(text)?;
+    stdout::write_apart(shown::lines(&text).into_owned()).await?;
     failures(&tally, "not everything went through")
 }
 

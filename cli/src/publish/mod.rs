@@ -6,7 +6,7 @@ use std::path::Path;
 use bytes::Bytes;
 use posthouse_client::{NewMessage, PublishAck, Publisher};
 use tokio::sync::mpsc;
-use tokio::time::{Duration, sleep};
+use tokio::time::sleep;
 
 use crate::args;
 use crate::connect::connect;
@@ -14,7 +14,7 @@ use crate::exit::{Exit, Failure};
 use crate::failure::{of_client, of_publish};
 use crate::ndjson::read;
 use crate::progress::Progress;
-use crate::shutdown::Interrupts;
+use crate::shutdown::{GRACE, Interrupts};
 use crate::stdout;
 use input::{Input, read_ahead};
 
@@ -23,18 +23,31 @@ pub mod lines;
 
 /// Lines that wait for their answer; the publisher bounds their bytes.
 const MAX_WAITING: usize = 65_536;
-/// How long an interrupted publish waits for what it has sent.
-const GRACE: Duration = Duration::from_secs(10);
 
 /// A line on its way: its answer to come, and its length.
 type Sent = (PublishAck, u64);
 
 /// Runs the command. Its last line is written however it ends.
 pub async fn publish(context: Option<&Path>, args: &args::Publish, quiet: bool) -> Result<(), Failure> {
+    let mut interrupts = Interrupts::watch()?;
     let stored = Cell::new(0);
-    let published = publish_input(context, args, quiet, &stored).await;
-    let written = stdout::write(format!("{{\"stored\": {}}}\n", stored.get()));
+    let published = publish_input(context, args, quiet, &stored, &mut interrupts).await;
+    let told = stdout::write_apart(format!("{{\"stored\": {}}}\n", stored.get()));
+    let is_interrupted = interrupts.came();
+    let written = tokio::select! {
+        written = told => written,
+        () = interrupts.next() => Err(not_told(stored.get())),
+        () = sleep(GRACE), if is_interrupted => Err(not_told(stored.get())),
+    };
     published.and(written)
+}
+
+fn not_told(stored: u64) -> Failure {
+    Failure::new(
+        Exit::TempFail,
+        format!("interrupted while nobody read stdout: {stored} lines are stored"),
+        "publish again from the line after the last stored one, if there is one",
+    )
 }
 
 async fn publish_input(
@@ -42,8 +55,8 @@ async fn publish_input(
     args: &args::Publish,
     quiet: bool,
     stored: &Cell<u64>,
+    interrupts: &mut Interrupts,
 ) -> Result<(), Failure> {
-    let mut interrupts = Interrupts::watch()?;
     let input = Input::open(&args.file)?;
     let publisher = tokio::select! {
         publisher = open(context, args) => publisher?,

@@ -26,7 +26,11 @@ pub async fn stats(client: &Client, args: &args::Stats) -> Result<(), Failure> {
     let shown = show(client, args);
     tokio::select! {
         shown = shown => shown,
-        () = interrupts.next() => Ok(()),
+        // It is how a watch ends.
+        () = interrupts.next() => match args.watch {
+            Some(_) => Ok(()),
+            None => Err(Failure::new(Exit::TempFail, "interrupted", "run it again")),
+        },
     }
 }
 
@@ -35,12 +39,12 @@ async fn show(client: &Client, args: &args::Stats) -> Result<(), Failure> {
     let pause = args.watch.map_or(MEASURED, Duration::from_secs);
     let mut before = ask(client, &name).await?;
     if args.watch.is_some() {
-        tell(args, &name, &before, None)?;
+        tell(args, &name, &before, None).await?;
     }
     loop {
         sleep(pause).await;
         let now = ask(client, &name).await?;
-        tell(args, &name, &now, now.rates_since(&before))?;
+        tell(args, &name, &now, now.rates_since(&before)).await?;
         if args.watch.is_none() {
             return Ok(());
         }
@@ -59,7 +63,7 @@ async fn ask(client: &Client, name: &str) -> Result<QueueStats, Failure> {
     })
 }
 
-fn tell(
+async fn tell(
     args: &args::Stats,
     name: &str,
     stats: &QueueStats,
@@ -72,9 +76,10 @@ fn tell(
             line["published_per_second"] = published.into();
             line["acked_per_second"] = acked.into();
         }
-        return stdout::write(stdout::json(&line));
+        return stdout::write_apart(stdout::json(&line)).await;
     }
     let clear = if args.watch.is_some() && stdout::is_terminal() { CLEAR } else { "" };
     let gap = if args.watch.is_some() && clear.is_empty() { "\n" } else { "" };
-    stdout::write(format!("{clear}{}\n{}{gap}", shown::one_line(name), table::text(stats, rates)))
+    let text = format!("{clear}{}\n{}{gap}", shown::one_line(name), table::text(stats, rates));
+    stdout::write_apart(text).await
 }

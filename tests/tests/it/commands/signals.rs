@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use posthouse_tests::harness::server::Server;
 use posthouse_tests::harness::site::Site;
-use posthouse_tests::harness::{PATIENCE, binaries, cli, eventually, shell, signal};
+use posthouse_tests::harness::{PATIENCE, binaries, cli, eventually, pipes, shell, signal};
 
 use super::{Place, QUEUE};
 
@@ -66,6 +66,58 @@ async fn consume_and_publish_end_in_good_order() {
         assert_eq!(ended(&mut consume).await.code(), Some(0), "{name}");
         assert_eq!(in_flight(&place.context), 0, "{name}: what was not acknowledged is released");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stdout_that_nobody_reads_keeps_no_signal_from_ending_them() {
+    let place = Place::new().await;
+    let measured = "identity-cards/measured";
+    cli::succeed(&place.context, ["queue", "create", measured]);
+    let cases: [(&[&str], Option<i32>); 6] = [
+        (&["queue", "stats", QUEUE, "--watch", "1"], Some(0)),
+        (&["queue", "stats", QUEUE], Some(75)),
+        (&["publish", QUEUE, "--file", "/dev/null"], Some(75)),
+        (&["bench", "pipeline", measured, "--count", "100", "--size", "24"], Some(75)),
+        (&["consume", QUEUE], Some(0)),
+        // It watches no signals, so each ends it by itself.
+        (&["queue", "list", "identity-cards"], None),
+    ];
+    for (arguments, code) in cases {
+        for name in ["TERM", "HUP"] {
+            if arguments[0] == "consume" {
+                let file = place.site.path("lines");
+                std::fs::write(&file, "a line\n").unwrap();
+                cli::succeed(&place.context, ["publish", QUEUE, "--file", file.to_str().unwrap()]);
+            }
+            let (_unread, writer, _) = pipes::full();
+            let mut command = shell();
+            command.args(["-c", "exec \"$0\" \"$@\""]).arg(binaries::posthouse());
+            command.arg("--context").arg(&place.context).args(arguments);
+            command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::piped());
+            let mut child = command.spawn().unwrap();
+            drop(command);
+            eventually("a write that waits", async || writes(child.id()).then_some(())).await;
+            signal(child.id(), name);
+            let status = ended(&mut child).await;
+            let told = child.wait_with_output().unwrap().stderr;
+            assert_eq!(status.code(), code, "{name}: {arguments:?}: {}", String::from_utf8_lossy(&told));
+        }
+    }
+    assert_eq!(in_flight(&place.context), 0);
+}
+
+/// Whether a thread of a process waits in a write to its stdout.
+fn writes(process: u32) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    tasks.flatten().any(|task| {
+        let call = std::fs::read_to_string(task.path().join("syscall")).unwrap_or_default();
+        let words: Vec<&str> = call.split(' ').collect();
+        // write is 1 on x86-64 and 64 on others; its descriptor is a copy of stdout.
+        let ["1" | "64", descriptor, ..] = words[..] else { return false };
+        let descriptor = i32::from_str_radix(descriptor.trim_start_matches("0x"), 16).unwrap_or_default();
+        let name = |number| std::fs::read_link(format!("/proc/{process}/fd/{number}")).ok();
+        name(descriptor).is_some() && name(descriptor) == name(1)
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,11 +1,11 @@
 //! What `consume` cannot write, it does not acknowledge.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use posthouse_tests::harness::cli;
 use posthouse_tests::harness::server::Server;
 use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::harness::{binaries, cli};
 
 const QUEUE: &str = "identity-cards/applications";
 const LINES: usize = 5000;
@@ -47,9 +47,10 @@ impl Place {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_stdout_nothing_is_acknowledged() {
     let place = Place::new().await;
-    for redirection in [">&-", "1</dev/null", "1<>/dev/null", "1</etc/hostname"] {
+    for redirection in [">&-", "<&- >&- 2>told", "1</dev/null", "1</etc/hostname"] {
         let output = place.consume(redirection);
-        let told = String::from_utf8_lossy(&output.stderr);
+        let apart = std::fs::read_to_string(place.site.path("told")).unwrap_or_default();
+        let told = String::from_utf8_lossy(&output.stderr) + &*apart;
         assert_eq!(output.status.code(), Some(74), "{redirection}: {told}");
         assert!(told.contains("stdout is not open for writing"), "{redirection}: {told}");
     }
@@ -63,6 +64,80 @@ async fn what_is_thrown_away_on_purpose_is_gone() {
     let place = Place::new().await;
     assert!(place.consume("> /dev/null").status.success());
     assert_eq!(place.left(), 0);
+    // As Python and Node give it to whom nobody hears.
+    cli::succeed(&place.context, ["publish", QUEUE, "--file", place.site.path("lines").to_str().unwrap()]);
+    assert!(place.consume("1<>/dev/null").status.success());
+    assert_eq!(place.left(), 0);
+}
+
+/// How a command ends whose streams are as the redirections say, and what it tells.
+fn redirected(context: &Path, arguments: &[&str], redirections: &str) -> (Option<i32>, String) {
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(format!("exec \"$0\" \"$@\" {redirections}")).arg(binaries::posthouse());
+    let output = shell.arg("--context").arg(context).args(arguments).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_has_something_to_say_does_nothing_without_a_stdout() {
+    let place = Place::new().await;
+    let (file, other) = (place.site.path("lines"), "identity-cards/other");
+    let file = file.to_str().unwrap();
+    let data = place.site.data();
+    for arguments in [
+        &["queue", "create", other][..],
+        &["queue", "list", "identity-cards"],
+        &["queue", "stats", QUEUE],
+        &["queue", "purge", QUEUE],
+        &["publish", QUEUE, "--file", file],
+        &["dead-letters", "redrive", QUEUE, "--all"],
+        &["token", "inspect"],
+        &["store", "check", data.to_str().unwrap()],
+        &["completions", "bash"],
+        &["man"],
+        &["ping"],
+    ] {
+        for redirection in [">&-", "1</dev/null"] {
+            let (code, told) = redirected(&place.context, arguments, redirection);
+            assert!(
+                code == Some(74) && told.contains("stdout is not open for writing"),
+                "{arguments:?} {redirection}: {code:?} {told}"
+            );
+        }
+        if !arguments.contains(&"check") {
+            let (code, told) = redirected(&place.context, arguments, "1<>/dev/null");
+            let made = [Some(0), Some(66)].contains(&code);
+            assert!(made || arguments[0] == "dead-letters", "{arguments:?}: {code:?} {told}");
+        }
+    }
+    // What has nothing to say there, and what says the same by its exit code.
+    let config = place.site.config();
+    for arguments in [
+        &["--help"][..],
+        &["--version"],
+        &["serve", "--check", "--config", config.to_str().unwrap()],
+        &["queue", "delete", other],
+    ] {
+        let (code, told) = redirected(&place.context, arguments, ">&-");
+        assert_eq!((code, told.as_str()), (Some(0), ""), "{arguments:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stdin_that_is_closed_is_no_empty_input() {
+    let place = Place::new().await;
+    for arguments in [&["publish", QUEUE][..], &["apply", "-f", "-"], &["token", "inspect", "-"]] {
+        for redirection in ["<&-", "0>/dev/null"] {
+            let (code, told) = redirected(&place.context, arguments, redirection);
+            assert!(
+                code == Some(74) && told.contains("stdin is not open for reading"),
+                "{arguments:?} {redirection}: {code:?} {told}"
+            );
+        }
+    }
+    let (code, told) = redirected(&place.context, &["publish", QUEUE], "</dev/null");
+    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(place.left(), LINES);
 }
 
 #[tokio::test(flavor = "multi_thread")]
