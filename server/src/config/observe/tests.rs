@@ -96,7 +96,7 @@ fn a_file_of_records_that_cannot_be_made_is_told_unless_there_are_none() {
             "missing: No such file or directory (os error 2): make the",
         ),
         (folder.path().to_owned(), "is a folder: name a file in it"),
-        (socket.join("access.jsonl"), "socket: Not a directory"),
+        (socket.join("access.jsonl"), "socket is no folder, so"),
         (socket, "is a socket: name a file or a pipe"),
     ] {
         let errors = told(&path, "");
