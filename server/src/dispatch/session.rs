@@ -244,6 +244,11 @@ impl SessionHandle {
 }
 
 impl Unsent {
+    /// The first has begun to leave.
+    pub(crate) fn first_sent(&mut self) {
+        self.leases.drain(..self.leases.len().min(1));
+    }
+
     /// They have left.
     pub(crate) fn sent(mut self) {
         self.leases.clear();

@@ -23,7 +23,8 @@ use tonic::body::Body;
 use tower::{Service, ServiceExt as _, util::Oneshot};
 
 use super::{
-    body::{OnceTaken, Received},
+    answer::{self, Departure},
+    body::Received,
     leaving::{AuthFailures, Leaving, jittered, leave_in_time},
     transport::{Passed, Transport, close},
     trust::Vouching,
@@ -213,7 +214,8 @@ async fn certificate_end(not_after: SystemTime) {
     }
 }
 
-type Answer = Result<Response<Body>, Infallible>;
+type Called = Result<Response<Body>, Infallible>;
+type Answered = Result<Response<answer::Answer>, Infallible>;
 
 /// Hands each call over with what is known of its connection.
 struct Handing<S> {
@@ -226,9 +228,9 @@ struct Handing<S> {
 }
 
 impl<S: Calls> hyper::service::Service<Request<Incoming>> for Handing<S> {
-    type Response = Response<Body>;
+    type Response = Response<answer::Answer>;
     type Error = Infallible;
-    type Future = Map<Oneshot<S, Request<Body>>, fn(Answer) -> Answer>;
+    type Future = Map<Oneshot<S, Request<Body>>, fn(Called) -> Answered>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.called.store(true, Ordering::Relaxed);
@@ -240,7 +242,7 @@ impl<S: Calls> hyper::service::Service<Request<Incoming>> for Handing<S> {
         };
         extensions.insert(self.leaving.clone());
         extensions.insert(self.failures.clone());
-        self.calls.clone().oneshot(request).map(|answer| answer.map(OnceTaken::watch))
+        self.calls.clone().oneshot(request).map(|answer| answer.map(Departure::watch))
     }
 }
 

@@ -5,6 +5,7 @@
 //! the only module that knows rustls. Sessions are never resumed, so that each connection's certificate is verified
 //! afresh; certificate and authorities are replaced while it runs ([`Trust`]).
 
+mod answer;
 mod authorities;
 mod body;
 mod callers;
@@ -30,8 +31,8 @@ use thiserror::Error;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use answer::{Departing, Departure};
 pub use authorities::Authorities;
-pub use body::OnceTaken;
 pub use h2::Calls;
 pub use judgement::{CertificateFault, Judgement, names_dropped};
 pub use leaving::{AuthFailures, Leaving};

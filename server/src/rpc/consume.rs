@@ -199,9 +199,9 @@ impl Consumer for ConsumerService {
         let call = request.extensions().get().cloned();
         let stream =
             ConsumeStream::new(Arc::clone(&self.context), Arc::clone(&self.tokens), connection, call);
-        let (answers, taken) = stream.run(admission, request.into_inner());
+        let (answers, departure) = stream.run(admission, request.into_inner());
         let mut response: Response<Self::ConsumeStream> = Response::new(Box::pin(answers));
-        response.extensions_mut().insert(taken);
+        response.extensions_mut().insert(departure);
         Ok(response)
     }
 

@@ -130,12 +130,13 @@ impl Backlog {
     }
 }
 
-/// Puts deliveries into frames; how many bytes they are.
+/// Puts deliveries into frames, those that are resumed and those that are new into different ones; how many bytes they are.
 fn cut(deliveries: Vec<Outgoing>, now: Now, frames: &mut Vec<Frame>) -> usize {
-    let (mut cut, mut bytes, mut sum) = (Vec::with_capacity(deliveries.len()), 0, 0);
+    let (mut cut, mut bytes, mut sum) = (Vec::<Outgoing>::with_capacity(deliveries.len()), 0, 0);
     for delivery in deliveries {
         let size = delivery.encoded_len(now);
-        if bytes > 0 && bytes + size > FRAME_BYTES {
+        let other = |last: &Outgoing| bytes + size > FRAME_BYTES || last.resumed != delivery.resumed;
+        if cut.last().is_some_and(other) {
             frames.push(frame(std::mem::take(&mut cut), now));
             bytes = 0;
         }

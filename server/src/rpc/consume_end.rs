@@ -6,7 +6,10 @@ use tokio::sync::mpsc;
 use tonic::Code;
 
 use super::{consume_deliver::Backlog, status::ApiError};
-use crate::dispatch::{SessionEvent, Unsent};
+use crate::{
+    dispatch::{SessionEvent, Unsent},
+    door::{Departing, Departure},
+};
 
 /// A frame on its way out, with the leases of its deliveries, which go back if it does not leave.
 pub(crate) struct Outgoing {
@@ -21,12 +24,22 @@ impl From<out::Frame> for Outgoing {
 }
 
 impl Outgoing {
-    /// The network takes it.
-    pub(crate) fn leave(self) -> ConsumeResponse {
-        if let Some(unsent) = self.unsent {
-            unsent.sent();
-        }
+    /// It is the stream's next, and has left when the network has taken it.
+    pub(crate) fn depart(self, departure: &Departure) -> ConsumeResponse {
+        departure.message(self.unsent.map(|unsent| Box::new(unsent) as _));
         ConsumeResponse { frame: Some(self.frame) }
+    }
+}
+
+impl Departing for Unsent {
+    /// The first may be too large for the client, which goes away as soon as it sees the length: that counts as a try. Of what is
+    /// behind it, nothing can be read before the frame is whole.
+    fn begun(&mut self) {
+        self.first_sent();
+    }
+
+    fn left(self: Box<Self>) {
+        self.sent();
     }
 }
 

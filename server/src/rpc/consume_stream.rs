@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     dispatch::{Credit, SessionEvent, SessionHandle, SessionOpen},
-    door::OnceTaken,
+    door::Departure,
     identity::TokenVerifier,
     limits,
     policy::{Admission, methods},
@@ -87,12 +87,12 @@ impl ConsumeStream {
         Self { context, tokens, connection, call }
     }
 
-    /// Runs the stream in a task of its own; what it sends comes out here, and what to do when the client has taken all of it.
+    /// Runs the stream in a task of its own; what it sends comes out here, and what follows when the network takes it.
     pub(crate) fn run(
         self,
         admission: Admission<methods::Consume>,
         requests: Streaming<ConsumeRequest>,
-    ) -> (impl Stream<Item = Result<ConsumeResponse, Status>> + Send + 'static, OnceTaken) {
+    ) -> (impl Stream<Item = Result<ConsumeResponse, Status>> + Send + 'static, Departure) {
         let (mut out, frames) = outlet();
         let (ended_well, mut session) = oneshot::channel::<SessionHandle>();
         let streams = self.context.streams.clone();
@@ -103,13 +103,14 @@ impl ConsumeStream {
                 drop(ended_well.send(session));
             }));
         });
-        let taken = OnceTaken::stream(move || {
+        let departure = Departure::before_the_end(move || {
             // It was sent before the stream's end, if at all.
             if let Ok(session) = session.try_recv() {
                 session.close_clean();
             }
         });
-        (frames.map_ok(Outgoing::leave), taken)
+        let watched = departure.clone();
+        (frames.map_ok(move |outgoing| outgoing.depart(&watched)), departure)
     }
 
     /// Serves the stream to its end. After the client's clean end, the session, whose leases are to be released when the

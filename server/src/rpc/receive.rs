@@ -19,7 +19,7 @@ use super::{
 use crate::{
     clock::Now,
     dispatch::{Credit, Leased, SessionEvent, SessionOpen},
-    door::OnceTaken,
+    door::Departure,
     limits,
     observe::Place,
     policy::{Admission, methods},
@@ -35,7 +35,7 @@ pub(crate) async fn receive(
     admission: &Admission<methods::Receive>,
     request: ReceiveRequest,
     deadline: Option<Deadline>,
-) -> Result<(Vec<Delivery>, Option<OnceTaken>), ApiError> {
+) -> Result<(Vec<Delivery>, Option<Departure>), ApiError> {
     let most = u32::try_from(limits::MAX_SETTLEMENTS).unwrap_or(u32::MAX);
     if !(1..=most).contains(&request.max_messages) {
         let text = format!("must be 1 to {most}");
@@ -90,7 +90,7 @@ pub(crate) async fn receive(
     // Reading, and a place for the record, take their time.
     deadline.map_or(Ok(()), Deadline::check)?;
     notes::delivered(&context.observer, &source, &deliveries, now, places);
-    let taken = OnceTaken::message(|| session.close_keeping_leases());
+    let taken = Departure::before_the_end(|| session.close_keeping_leases());
     let now = context.clock.now();
     Ok((deliveries.into_iter().map(|delivery| delivery.whole(now)).collect(), Some(taken)))
 }

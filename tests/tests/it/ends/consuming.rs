@@ -245,13 +245,10 @@ async fn what_never_left_the_server_goes_back_at_once_and_uncounted() {
         })
         .await;
         way.end(raw, &[]).await;
-        let kept = eventually("what goes back", async || {
-            let stats = scene.stats(&queue).await;
-            (stats.in_flight <= 8).then_some(stats.in_flight)
-        })
-        .await;
-        // Two frames of three deliveries are the network's, and may have reached it.
-        assert!(kept > 0, "{way:?}");
+        // Of the first frame not all has left: its first message, which may be what the client cannot take, counts as tried.
+        let kept = 1;
+        eventually("what goes back", async || (scene.stats(&queue).await.in_flight == kept).then_some(()))
+            .await;
         let mut stream = Stream::open(&scene.caller, open(&queue, [9; 16], 100)).await;
         assert_eq!(u64::from(stream.opened.resumed_leases), kept, "{way:?}");
         let all = stream.deliveries(COUNT).await;

@@ -5,6 +5,7 @@ mod leaving;
 mod publishing;
 mod receiving;
 mod sessions;
+mod windows;
 
 use bytes::{Buf, Bytes, BytesMut};
 use posthouse_proto::v1::{
