@@ -84,8 +84,19 @@ impl Dispatch {
         key: SessionKey,
         unsent: &[LiveDelivery],
     ) -> Option<(Command, Reply)> {
+        self.subscriptions.get_mut(&at)?.stop(key);
+        self.give_back(at, key, unsent)
+    }
+
+    /// The command that gives back what a stream was leased and never sent, if no newer stream has its session.
+    pub(crate) fn give_back(
+        &mut self,
+        at: SubscriptionRef,
+        key: SessionKey,
+        unsent: &[LiveDelivery],
+    ) -> Option<(Command, Reply)> {
         let subscription = self.subscriptions.get_mut(&at)?;
-        let holder = subscription.stop(key)?;
+        let holder = subscription.holder(key)?;
         subscription.returns().give_back(at, holder, unsent)
     }
 

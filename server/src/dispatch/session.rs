@@ -227,6 +227,13 @@ impl SessionHandle {
         self.0.stop(unsent);
     }
 
+    /// Gives these back, which have not left the server and will not on this stream, unless a newer stream has the session: then
+    /// they are that stream's.
+    pub(crate) fn give_back(&self, unsent: Vec<LiveDelivery>) {
+        let Link { shards, shard, subscription, key, .. } = &*self.0;
+        shards.send(*shard, Event::GiveBack(*shard, *subscription, *key, unsent));
+    }
+
     /// Ends the session and releases its leases.
     pub(crate) fn close_clean(self) {
         self.0.clean.store(true, Ordering::Release);

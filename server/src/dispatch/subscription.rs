@@ -79,11 +79,16 @@ impl Subscription {
         }
     }
 
-    /// Leases nothing more to a stream; its holder, if it is still its session's newest.
-    pub(crate) fn stop(&mut self, key: SessionKey) -> Option<Holder> {
-        let session = self.sessions.iter_mut().find(|s| s.key == key)?;
-        session.stop();
-        Some(session.holder.clone())
+    /// Leases nothing more to a stream.
+    pub(crate) fn stop(&mut self, key: SessionKey) {
+        if let Some(session) = self.sessions.iter_mut().find(|s| s.key == key) {
+            session.stop();
+        }
+    }
+
+    /// The holder of a stream that is still its session's newest.
+    pub(crate) fn holder(&self, key: SessionKey) -> Option<Holder> {
+        Some(self.sessions.iter().find(|s| s.key == key)?.holder.clone())
     }
 
     /// The holder, if this stream was still its session's newest.

@@ -6,8 +6,8 @@ use futures_util::Stream;
 use posthouse_engine::{
     ids::SubscriptionRef,
     limits::LEASE_DURATION_MS,
-    outcome::{ExtendOutcome, LiveDelivery, Outcome, SettleOutcome, SubscriptionError},
-    schema::{Command, Extend, Holder, Settle, SettleItem, SettleKind, TokenRef},
+    outcome::{ExtendOutcome, Outcome, SettleOutcome, SubscriptionError},
+    schema::{Command, Extend, Holder, Settle, SettleItem, TokenRef},
 };
 use posthouse_proto::v1::{
     ConsumeRequest, ConsumeResponse, ErrorReason, ExtendLeasesRequest, ExtendLeasesResponse, ExtendResult,
@@ -94,17 +94,6 @@ impl Source {
         let decided = Decided { settlements, refused, outcomes };
         notes::settled(&context.observer, self, &decided).await;
         Ok(decided)
-    }
-
-    /// Gives back what did not leave; it was not tried, so it does not count. Nobody waits for it: if it is not taken, the leases run
-    /// to their deadline.
-    pub(crate) fn release<'a>(&self, context: &Context, leases: impl Iterator<Item = &'a LiveDelivery>) {
-        let items = leases.map(|live| SettleItem::one(live.token(), SettleKind::Release, 0));
-        let items = SettleItem::together(items);
-        for items in items.chunks(limits::MAX_SETTLEMENTS) {
-            let command = self.settle_command(items.to_vec());
-            drop(context.shards.propose(self.queue.department.shard, command));
-        }
     }
 
     /// The command that settles these.

@@ -1,11 +1,13 @@
 //! What is at the edge of a consume stream: frames that may not leave any more, leases that were never sent, and why it ended.
 
+use std::collections::VecDeque;
+
 use posthouse_engine::outcome::LiveDelivery;
 use posthouse_proto::v1::{ConsumeResponse, ErrorReason, consume_response as out};
 use tokio::sync::mpsc;
 use tonic::Code;
 
-use super::{consume_deliver::Backlog, status::ApiError};
+use super::status::ApiError;
 use crate::{
     dispatch::{SessionEvent, Unsent},
     door::{Departing, Departure},
@@ -43,16 +45,61 @@ impl Departing for Unsent {
     }
 }
 
-/// What a stream was leased and has not read: what dispatch tells from now on, it takes back itself.
-pub(crate) fn unread(mut told: mpsc::UnboundedReceiver<SessionEvent>, backlog: Backlog) -> Vec<LiveDelivery> {
-    told.close();
-    let mut unread: Vec<_> = backlog.unread().collect();
-    while let Ok(event) = told.try_recv() {
-        if let SessionEvent::Granted(leased) = event {
-            unread.extend(leased.into_iter().map(|leased| leased.live));
+/// What dispatch tells a stream. That it has ended is heard whether or not the stream takes the rest.
+pub(crate) struct Told {
+    events: mpsc::UnboundedReceiver<SessionEvent>,
+    /// Heard before the stream took it.
+    kept: VecDeque<SessionEvent>,
+}
+
+impl Told {
+    pub(crate) fn new(events: mpsc::UnboundedReceiver<SessionEvent>) -> Self {
+        Self { events, kept: VecDeque::new() }
+    }
+
+    /// The next event, if the stream `takes` what is leased to it, else the next that ends it.
+    pub(crate) async fn next(&mut self, takes: bool) -> Option<SessionEvent> {
+        if takes && let Some(event) = self.kept.pop_front() {
+            return Some(event);
+        }
+        loop {
+            let event = self.events.recv().await?;
+            if takes || is_end(&event) {
+                return Some(event);
+            }
+            self.kept.push_back(event);
         }
     }
-    unread
+
+    /// The next event, if there is one.
+    pub(crate) fn next_now(&mut self) -> Option<SessionEvent> {
+        self.kept.pop_front().or_else(|| self.events.try_recv().ok())
+    }
+
+    /// What the stream was leased and has not taken: what dispatch tells from now on, it takes back itself.
+    pub(crate) fn unread(mut self) -> impl Iterator<Item = LiveDelivery> {
+        self.events.close();
+        let granted = std::iter::from_fn(move || self.next_now()).filter_map(|event| match event {
+            SessionEvent::Granted(leased) => Some(leased),
+            _ => None,
+        });
+        granted.flatten().map(|leased| leased.live)
+    }
+}
+
+/// Whether nothing follows for the stream.
+fn is_end(event: &SessionEvent) -> bool {
+    match event {
+        SessionEvent::TakenOver
+        | SessionEvent::QueueDeleted
+        | SessionEvent::DepartmentClosed
+        | SessionEvent::DepartmentSetAside
+        | SessionEvent::Halted => true,
+        SessionEvent::Resumed(_)
+        | SessionEvent::Granted(_)
+        | SessionEvent::Idle { .. }
+        | SessionEvent::Drain => false,
+    }
 }
 
 /// Why dispatch has ended a stream.

@@ -22,7 +22,7 @@ use super::{
     consume::Source,
     consume_credit::Balance,
     consume_deliver::Backlog,
-    consume_end::{Outgoing, ended, unread},
+    consume_end::{Outgoing, Told, ended},
     consume_record::Recording,
     context::Context,
     convert,
@@ -67,7 +67,7 @@ struct Open {
     source: Arc<Source>,
     _place: StreamPlace,
     session: SessionHandle,
-    told: mpsc::UnboundedReceiver<SessionEvent>,
+    told: Told,
     answers: FuturesOrdered<Answer>,
     backlog: Backlog,
     recording: Recording,
@@ -133,7 +133,7 @@ impl ConsumeStream {
         }
         let Open { session, told, answers, backlog, .. } = open;
         // No more is delivered, and what has not left goes to others. What may have reached the client stays leased.
-        session.stop(unread(told, backlog));
+        session.stop(backlog.unread().chain(told.unread()).collect());
         out.retain(|outgoing| outgoing.unsent.is_none());
         // What was accepted is answered, however the stream ends. A session that is dropped keeps its leases.
         let answered = out.finish(answers).await;
@@ -181,7 +181,7 @@ impl ConsumeStream {
             source,
             _place: place,
             session,
-            told,
+            told: Told::new(told),
             answers,
             backlog,
             recording: Recording::new(&self.context.observer),
@@ -216,12 +216,12 @@ impl ConsumeStream {
                     let Some(request) = request.map_err(ApiError::broken_stream)? else { return Ok(()) };
                     self.take(open, request, out)?;
                 }
-                event = open.told.recv(), if clear && resumed && open.backlog.len() < MAX_BACKLOG => {
+                event = open.told.next(clear && resumed && open.backlog.len() < MAX_BACKLOG) => {
                     hear(open, event.ok_or_else(ApiError::draining)?, out)?;
                     // Small grants leave together.
                     while !open.backlog.is_resuming()
                         && open.backlog.len() < MAX_BACKLOG
-                        && let Ok(event) = open.told.try_recv()
+                        && let Some(event) = open.told.next_now()
                     {
                         hear(open, event, out)?;
                     }
@@ -269,7 +269,7 @@ impl ConsumeStream {
     /// count. What an earlier stream of the session may have been sent stays leased to it.
     fn give_back(&self, open: &mut Open) {
         let unsent = open.backlog.take_unsent();
-        open.source.release(&self.context, unsent.iter().map(|leased| &leased.live));
+        open.session.give_back(unsent.iter().map(|leased| leased.live).collect());
         self.context.observer.metrics.own.access_released.inc_by(unsent.len() as u64);
         give(&open.session, open.balance.sent(unsent.len(), &unsent));
         if open.backlog.is_empty() {

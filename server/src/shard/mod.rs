@@ -55,6 +55,8 @@ pub(crate) enum Event {
     AddCredit(ShardId, SubscriptionRef, SessionKey, Credit),
     /// Nothing more is leased to a stream; these deliveries of it have not left the server and go back.
     StopSession(ShardId, SubscriptionRef, SessionKey, Vec<LiveDelivery>),
+    /// These deliveries of a stream, which goes on, have not left the server and go back.
+    GiveBack(ShardId, SubscriptionRef, SessionKey, Vec<LiveDelivery>),
     /// A stream has ended; `clean`: release its leases.
     CloseSession(ShardId, SubscriptionRef, SessionKey, bool),
     /// No more leases; streams are told.

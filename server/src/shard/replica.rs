@@ -248,6 +248,18 @@ impl Replica {
         }
     }
 
+    /// What a stream was leased and does not send goes back.
+    pub(crate) fn give_back(
+        &mut self,
+        subscription: SubscriptionRef,
+        key: SessionKey,
+        unsent: &[LiveDelivery],
+    ) {
+        if let Some((command, reply)) = self.dispatch.give_back(subscription, key, unsent) {
+            self.propose(command, reply);
+        }
+    }
+
     /// A stream has ended; `clean`: its leases are released.
     pub(crate) fn close_session(&mut self, subscription: SubscriptionRef, key: SessionKey, clean: bool) {
         if let Some((command, reply)) = self.dispatch.close(subscription, key, clean) {

@@ -179,6 +179,7 @@ fn handle(
         | Event::OpenSession(shard, ..)
         | Event::AddCredit(shard, ..)
         | Event::StopSession(shard, ..)
+        | Event::GiveBack(shard, ..)
         | Event::CloseSession(shard, ..) => shard,
     };
     let Some(replica) = replicas.get_mut(&shard) else { return };
@@ -192,6 +193,7 @@ fn handle(
             replica.dispatch.add_credit(subscription, key, credit)
         }
         Event::StopSession(_, subscription, key, unsent) => replica.stop_session(subscription, key, &unsent),
+        Event::GiveBack(_, subscription, key, unsent) => replica.give_back(subscription, key, &unsent),
         Event::CloseSession(_, subscription, key, clean) => replica.close_session(subscription, key, clean),
         Event::Committed(_) | Event::Drain | Event::Pause(_) | Event::Applied(_) | Event::Stop => {}
     }

@@ -198,6 +198,27 @@ fn a_stream_at_its_end_is_leased_nothing_and_gives_back_what_it_never_sent() {
 }
 
 #[test]
+fn a_stream_that_gives_back_goes_on_and_takes_nothing_from_the_one_that_has_taken_it_over() {
+    let mut world = World::new();
+    world.publish(&[100; 4]);
+    let mut stream = world.open("a", 4, 0);
+    world.run();
+    let held = live(&stream.granted());
+    world.give_back(&stream, &held[3..]);
+    world.add(&stream, 1, 0);
+    world.run();
+    assert_eq!(sequences(&stream.granted()), [4]);
+    // The newer stream is sent what the older still has to give back.
+    let mut newer = world.open("a", 0, 0);
+    let events = newer.events();
+    let [SessionEvent::Resumed(resumed)] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(resumed.len(), 4);
+    world.give_back(&stream, &held[..3]);
+    world.run();
+    assert_eq!((world.counts().in_flight, world.counts().ready), (4, 0));
+}
+
+#[test]
 fn what_is_on_its_way_back_is_not_resumed() {
     let mut world = World::new();
     world.publish(&[100; 4]);

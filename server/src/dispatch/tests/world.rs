@@ -176,6 +176,12 @@ impl World {
         self.proposed.extend(command.map(|one| vec![one]));
     }
 
+    /// A stream that goes on does not send these.
+    pub(super) fn give_back(&mut self, stream: &Stream, unsent: &[LiveDelivery]) {
+        let command = self.dispatch.give_back(AT, stream.key, unsent);
+        self.proposed.extend(command.map(|one| vec![one]));
+    }
+
     pub(super) fn close(&mut self, stream: Stream, clean: bool) {
         let (key, told) = (stream.key, stream.told);
         drop(told);

@@ -480,6 +480,31 @@ async fn one_tenants_noise_hides_nobody_elses_probing_and_has_a_bound() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_whose_deliveries_wait_hears_that_it_is_taken_over_and_takes_nothing_with_it() {
+    let mut place = Place::stuck(Sink::Stdout, "all").await;
+    let queue = place.scene.plain_queue("q").await;
+    place.scene.publish(&queue, &["held"]).await;
+    let mut stream = Stream::open(&place.scene.caller, open(&queue, [1; 16], 1)).await;
+    let held = stream.deliveries(1).await.remove(0);
+    drop(stream);
+    place.fill(&queue).await;
+    // What the session holds is not sent again while nothing takes the record of it.
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        let stream = Stream::open(&place.scene.caller, open(&queue, [1; 16], 10)).await;
+        assert_eq!(stream.opened.resumed_leases, 1);
+        streams.push(stream);
+    }
+    let mut newest = streams.pop().unwrap();
+    for mut older in streams {
+        assert_refused(older.end().await, Code::Aborted, "SESSION_TAKEN_OVER");
+    }
+    place.unstick();
+    let again = newest.deliveries(1).await.remove(0);
+    assert!(again.resumed && again.token == held.token && again.attempt == 1, "{again:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn leases_that_were_under_way_are_given_back_uncounted() {
     let mut place = Place::stuck(Sink::Stdout, "all").await;
     let queue = place.scene.plain_queue("q").await;
