@@ -47,6 +47,8 @@ pub const MAX_REDRIVE_ITEMS: usize = 1_000;
 pub const MAX_REDRIVE_PASSED_OVER: usize = 4_096;
 /// Skipped dead letters that an answer to a redrive names; the others are only counted.
 pub const MAX_REDRIVE_NAMED: usize = 100;
+/// Queues that the dead letters of one redrive came from: their names are kept with its answer.
+pub const MAX_REDRIVE_ORIGINS: usize = 64;
 /// A redrive that has moved so many bytes leaves the rest for the next.
 pub const MAX_REDRIVE_BYTES: u64 = 16 * (1 << 20);
 /// Rows that one look for dead letters reads.

@@ -6,7 +6,7 @@ use crate::{
     halt::Halt,
     ids::{DEFAULT_LANE, QueueRef},
     keys::{QueueKey, RetryKey, Timer},
-    limits::{MAX_REDRIVE_BYTES, MAX_REDRIVE_ITEMS, MAX_REDRIVE_PASSED_OVER},
+    limits::{MAX_REDRIVE_BYTES, MAX_REDRIVE_ITEMS, MAX_REDRIVE_ORIGINS, MAX_REDRIVE_PASSED_OVER},
     machine::Turn,
     outcome::{RedriveError, RedriveOutcome, Redriven},
     schema::{BodyHeader, RedriveAnswer, RedriveDeadLetters, RetryRow, SkipReason},
@@ -40,7 +40,8 @@ pub(super) fn apply(
         let outcomes: Vec<_> =
             command.sequences.iter().enumerate().map(redrive).collect::<Result<_, Halt>>()?;
         let letters = command.sequences.iter().copied().zip(outcomes.iter().copied());
-        let answer = RedriveAnswer::of(id.queue.queue, letters, command.next_sequence);
+        let mut answer = RedriveAnswer::of(id.queue.queue, letters, command.next_sequence);
+        answer.origins.clone_from(&command.origins);
         Ok(Ok(Redriven { outcomes, answer }))
     })?;
     Ok(redriven.unwrap_or_else(|error| Err(error.into())))
@@ -60,6 +61,9 @@ fn passed_over(command: &RedriveDeadLetters) -> Result<Vec<Option<SkipReason>>, 
     let passed_over = reasons.iter().filter(|reason| reason.is_some()).count();
     if command.sequences.len() - passed_over > MAX_REDRIVE_ITEMS || passed_over > MAX_REDRIVE_PASSED_OVER {
         return Err(Halt::Malformed("a redrive of too many dead letters"));
+    }
+    if command.origins.len() > MAX_REDRIVE_ORIGINS {
+        return Err(Halt::Malformed("a redrive of dead letters of too many queues"));
     }
     Ok(reasons)
 }

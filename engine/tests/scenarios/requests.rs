@@ -231,11 +231,13 @@ fn a_redrive_is_made_once_and_its_answer_is_kept() {
         subscription: 1,
         sequences: vec![1, 2],
         next_sequence: 3,
+        origins: vec!["applications".into()],
         request: request("id", 1),
         ..RedriveDeadLetters::default()
     };
     let first = shard.run_redrive(redrive.clone()).unwrap();
     assert_eq!((first.answer.redriven, first.answer.next_sequence), (1, 3));
+    assert_eq!(first.answer.origins, ["applications"]);
     shard.settle(dead, &holder("b"), token(&held, 0), SettleKind::Release);
     let command = DeleteQueue { department: DEPARTMENT, name: "dead".into(), ..DeleteQueue::default() };
     shard.run(Command::DeleteQueue(command));

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     limits,
-    names::QueueResource,
+    names::{QueueName, QueueResource},
     policy::{Admission, methods},
     shard::ShardError,
 };
@@ -39,19 +39,21 @@ pub(super) async fn redrive(
     let known =
         requests::known(context, department, &name.queue, request.as_deref(), Change::Redrive).await?;
     if let Some(told) = known.told {
-        return answered(department, told, &asked.message_ids);
+        return answered(admission, department, &name, told, &asked.message_ids);
     }
     let view = known.queue.ok_or_else(|| queue_not_found(&name))?;
     let found =
         FoundQueue { department, at: QueueRef { department: department.id, queue: view.queue }, view };
-    let redrive = Redrive { context, found: &found, name: &name, target: target.as_ref(), request };
-    let picked = redrive.pick(admission, &asked).await?;
+    let redrive =
+        Redrive { context, admission, found: &found, name: &name, target: target.as_ref(), request };
+    let picked = redrive.pick(&asked).await?;
     redrive.make(picked, &asked.message_ids).await
 }
 
 /// One call.
 struct Redrive<'a> {
     context: &'a Context,
+    admission: &'a Admission<methods::RedriveDeadLetters>,
     found: &'a FoundQueue,
     name: &'a QueueResource,
     target: Option<&'a QueueResource>,
@@ -59,15 +61,11 @@ struct Redrive<'a> {
 }
 
 impl Redrive<'_> {
-    async fn pick(
-        &self,
-        admission: &Admission<methods::RedriveDeadLetters>,
-        asked: &RedriveDeadLettersRequest,
-    ) -> Result<Picked, ApiError> {
+    async fn pick(&self, asked: &RedriveDeadLettersRequest) -> Result<Picked, ApiError> {
         let most = most(asked.max_messages, &asked.message_ids)?;
         let id = self.context.subscription(self.found, self.name, "").await?;
         let department = self.name.department_resource();
-        let pool = Pool::new(self.context, self.found, id, department, admission, self.target.is_some());
+        let pool = Pool::new(self.context, self.found, id, department, self.admission, self.target.is_some());
         if asked.message_ids.is_empty() {
             let from = Place::read(&asked.page_token, self.found.at)?;
             return pool.oldest(from, most).await;
@@ -106,12 +104,14 @@ impl Redrive<'_> {
             subscription: picked.subscription.subscription.0,
             sequences: picked.sequences,
             target_queue,
+            // Only what is remembered is told again.
+            origins: if self.request.is_some() { picked.origins } else { Vec::new() },
             request: self.request,
             passed_over: picked.reasons.into(),
             next_sequence: picked.next_sequence,
         });
         let outcome = self.context.shards.call(self.found.department.shard, command).await?;
-        answered(self.found.department, outcome, message_ids)
+        answered(self.admission, self.found.department, self.name, outcome, message_ids)
     }
 }
 
@@ -163,8 +163,12 @@ fn sequences(at: QueueRef, message_ids: &[String]) -> Result<Vec<u64>, ApiError>
     message_ids.iter().enumerate().map(sequence).collect()
 }
 
+/// What the machine answers, which may be what it answered to this request before: so the rights on the queues that the dead letters
+/// came from are asked for again.
 fn answered(
+    admission: &Admission<methods::RedriveDeadLetters>,
     department: Department,
+    name: &QueueResource,
     outcome: Outcome,
     message_ids: &[String],
 ) -> Result<RedriveDeadLettersResponse, ApiError> {
@@ -172,6 +176,10 @@ fn answered(
         return Err(ApiError::fault("a redrive was answered by another outcome"));
     };
     let answer = redriven?.answer;
+    for origin in &answer.origins {
+        let origin = name.department_resource().queue(QueueName::parse(origin)?);
+        admission.permit::<methods::RedrivingBack>(&origin)?;
+    }
     let at = QueueRef { department: department.id, queue: posthouse_engine::ids::QueueId(answer.queue) };
     Ok(response(at, &answer, message_ids))
 }

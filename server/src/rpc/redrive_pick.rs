@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 use posthouse_engine::{
     halt::Halt,
     ids::{QueueId, QueueRef, SubscriptionRef},
-    limits::{MAX_REDRIVE_BYTES, MAX_REDRIVE_PASSED_OVER},
+    limits::{MAX_REDRIVE_BYTES, MAX_REDRIVE_ORIGINS, MAX_REDRIVE_PASSED_OVER},
     outcome::RedriveOutcome,
     schema::{DeadLetterOrigin, SkipReason},
     standing::{MessageState, MessageStatus},
@@ -35,6 +35,8 @@ pub(super) struct Picked {
     pub(super) reasons: Vec<u8>,
     /// Where to go on after these; 0: nothing follows.
     pub(super) next_sequence: u64,
+    /// The names of the queues they came from, on which the caller needed a right and has it.
+    pub(super) origins: Vec<String>,
     /// How many are to go, and their bytes.
     going: usize,
     bytes: u64,
@@ -68,7 +70,10 @@ impl Picked {
 
     fn is_full(&self, most: usize) -> bool {
         let passed_over = self.sequences.len() - self.going;
-        self.going == most || passed_over == MAX_REDRIVE_PASSED_OVER || self.bytes >= MAX_REDRIVE_BYTES
+        self.origins.len() >= MAX_REDRIVE_ORIGINS
+            || self.going == most
+            || passed_over == MAX_REDRIVE_PASSED_OVER
+            || self.bytes >= MAX_REDRIVE_BYTES
     }
 
     fn pass_over(&mut self, sequence: u64, reason: SkipReason) {
@@ -98,6 +103,7 @@ impl<'a> Pool<'a> {
             sequences: Vec::new(),
             reasons: Vec::new(),
             next_sequence: 0,
+            origins: Vec::new(),
             going: 0,
             bytes: 0,
         };
@@ -129,11 +135,11 @@ impl<'a> Pool<'a> {
 
     /// Those of these sequences, in this order, no more than so many.
     pub(super) async fn named(mut self, mut wanted: Vec<u64>, most: usize) -> Result<Picked, ApiError> {
-        let whole = wanted.len() <= most;
+        let mut whole = wanted.len() <= most;
         wanted.truncate(most);
         let id = self.picked.subscription;
         // A look may have to read a body, and others use the worker too.
-        for some in wanted.chunks(limits::MESSAGES_PER_LOOK) {
+        'looks: for some in wanted.chunks(limits::MESSAGES_PER_LOOK) {
             let asked = some.to_vec();
             let read = self.context.shards.query(self.found.department.shard, move |m, kv| {
                 let status = |sequence| m.message_status(kv, id, sequence);
@@ -143,6 +149,11 @@ impl<'a> Pool<'a> {
             let there: Vec<_> = statuses.iter().flatten().cloned().collect();
             let gone = self.gone(&there).await?;
             for (sequence, status) in some.iter().zip(statuses) {
+                if self.picked.origins.len() >= MAX_REDRIVE_ORIGINS {
+                    // The others are not reached.
+                    whole = false;
+                    break 'looks;
+                }
                 match status {
                     Some(status) => self.take(&status, &gone)?,
                     None => self.picked.pass_over(*sequence, SkipReason::NotDeadLetter),
@@ -197,7 +208,11 @@ impl<'a> Pool<'a> {
             Entry::Occupied(known) => Ok(*known.get()),
             Entry::Vacant(place) => {
                 let queue = self.department.queue(QueueName::parse(&origin.queue)?);
-                Ok(*place.insert(self.admission.permit::<methods::RedrivingBack>(&queue).is_ok()))
+                let allowed = self.admission.permit::<methods::RedrivingBack>(&queue).is_ok();
+                if allowed {
+                    self.picked.origins.push(origin.queue.clone());
+                }
+                Ok(*place.insert(allowed))
             }
         }
     }

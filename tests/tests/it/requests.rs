@@ -211,6 +211,35 @@ async fn a_repeat_needs_the_right_on_the_queue_that_it_names_beside() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_of_a_redrive_needs_the_rights_on_the_queues_that_the_letters_came_from() {
+    let mut scene = Scene::start().await;
+    let letters = scene.plain_queue("letters").await;
+    for name in ["a", "b", "gone"] {
+        let settings = SubscriptionSettings { dead_letter_queue: letters.clone(), ..Default::default() };
+        let queue = scene.queue(name, settings).await;
+        scene.fail(&queue, name).await;
+    }
+    delete(&scene.caller, &queue_name("gone"), "", "").await.unwrap();
+    let first = redrive(&scene.caller, &letters, 0, "id").await.unwrap();
+    assert_eq!((first.redriven, first.skipped, first.skipped_dead_letters.len()), (2, 1, 1));
+    // Whether they are still there or not, and whether the letters went back or stayed.
+    delete(&scene.caller, &queue_name("b"), "", "").await.unwrap();
+    scene.crash().await;
+    let scoped = |names: &[&str]| {
+        let grants = names.iter().map(|name| format!("posthouse:manage:{CIVIL}/household-registry/{name}"));
+        scene.scoped(&grants.collect::<Vec<_>>().join(" "))
+    };
+    let all = ["letters", "a", "b", "gone"];
+    for without in 1..all.len() {
+        let some: Vec<_> = all.into_iter().filter(|name| *name != all[without]).collect();
+        let answer = redrive(&scoped(&some), &letters, 0, "id").await;
+        assert_refused(answer, Code::PermissionDenied, "GRANT_MISSING");
+    }
+    assert_eq!(redrive(&scoped(&all), &letters, 0, "id").await.unwrap(), first);
+    assert_eq!(redrive(&scene.caller, &letters, 0, "id").await.unwrap(), first);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_only_checked_or_was_refused_is_not_remembered() {
     let scene = Scene::start().await;
     let queue = queue_name("q");

@@ -86,6 +86,7 @@ impl Driver {
             target_queue: target.map_or(0, |target| 1 + u32::from(target) % 6),
             passed_over: passed_over.iter().copied().take(sequences.len()).collect(),
             next_sequence: u64::from(choice % 3) * held.messages.len() as u64,
+            origins: sequences.iter().take(choice as usize % 3).map(u64::to_string).collect(),
             sequences,
             request: None,
         };

@@ -77,6 +77,7 @@ fn answer(command: &RedriveDeadLetters, outcomes: &[RedriveOutcome]) -> RedriveA
         redriven: outcomes.iter().filter(moved).count() as u64,
         reached: u32::try_from(outcomes.len()).unwrap(),
         next_sequence: command.next_sequence,
+        origins: command.origins.clone(),
         ..RedriveAnswer::default()
     };
     for (sequence, outcome) in command.sequences.iter().zip(outcomes).filter(|(_, outcome)| !moved(outcome)) {
