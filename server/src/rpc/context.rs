@@ -9,6 +9,7 @@ use std::{
 };
 
 use posthouse_engine::{
+    halt::Halt,
     ids::{DEFAULT_SUBSCRIPTION_NAME, QueueRef, ShardId, SubscriptionRef, TenantId},
     outcome::QueueView,
     schema::Holder,
@@ -157,9 +158,15 @@ impl Context {
         let (at, wanted) = (queue.at, subscription_name(name).to_owned());
         let read = move |m: &mut posthouse_engine::machine::ShardMachine,
                          kv: &dyn posthouse_engine::kv::Kv| {
-            m.subscription_by_name(kv, at, &wanted)
+            let found = m.subscription_by_name(kv, at, &wanted)?;
+            let deleted = found.is_none() && m.queue(kv, at)?.is_none();
+            Ok::<_, Halt>((found, deleted))
         };
-        let found = self.shards.query(queue.department.shard, read).await??;
+        let (found, deleted) = self.shards.query(queue.department.shard, read).await??;
+        if deleted {
+            // Since it was looked for.
+            return Err(ApiError::queue_deleted());
+        }
         let subscription = found.ok_or_else(|| {
             ApiError::new(
                 Code::NotFound,

@@ -125,6 +125,29 @@ async fn one_with_a_deadline_is_answered_before_it_and_leased_nothing_at_its_end
     assert_eq!((answer.deliveries.len(), answer.deliveries[0].attempt), (1, 1));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn one_on_a_queue_that_is_deleted_meanwhile_says_so() {
+    let scene = Scene::start().await;
+    let mut deleted = 0;
+    for _ in 0..50 {
+        let queue = scene.plain_queue("q").await;
+        let receives = futures_util::future::join_all((0..30).map(async |_| {
+            let call = scene.caller.request(request(&queue, Duration::ZERO));
+            scene.caller.consumer().receive(call).await
+        }));
+        let delete = posthouse_proto::v1::DeleteQueueRequest { name: queue.clone(), ..Default::default() };
+        let delete =
+            async { scene.caller.queues().delete_queue(scene.caller.request(delete)).await.unwrap() };
+        let (answers, _) = tokio::join!(receives, delete);
+        for refused in answers.into_iter().filter_map(Result::err) {
+            let reason = posthouse_tests::harness::refusal::Refusal::from(&refused).reason;
+            assert!(["QUEUE_NOT_FOUND", "QUEUE_DELETED"].contains(&reason.as_str()), "{refused:?}");
+            deleted += u64::from(reason == "QUEUE_DELETED");
+        }
+    }
+    println!("{deleted} were on their way");
+}
+
 /// Callers who give up while messages come: what was leased to one that cannot have got it is there again.
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_that_give_up_while_messages_come_cost_no_attempt() {
