@@ -21,7 +21,7 @@ pub(super) fn usable(
     name: &str,
     settings: QueueSettings,
 ) -> Result<Result<QueueSettings, SettingsError>, Halt> {
-    let settings = with_defaults(settings);
+    let settings = settings.with_defaults();
     if let Some(field) = out_of_range(name, &settings) {
         return Ok(Err(SettingsError::OutOfRange(field)));
     }
@@ -55,16 +55,20 @@ pub(super) fn note_target(
     }
 }
 
-fn with_defaults(settings: QueueSettings) -> QueueSettings {
-    let or = |value, default| if value == 0 { default } else { value };
-    QueueSettings {
-        max_message_bytes: or(settings.max_message_bytes, DEFAULT_MAX_MESSAGE_BYTES),
-        max_attempts: or(settings.max_attempts, DEFAULT_MAX_ATTEMPTS),
-        lease_duration_ms: match settings.lease_duration_ms {
-            0 => DEFAULT_LEASE_DURATION_MS,
-            duration => duration,
-        },
-        dead_letter_queue: settings.dead_letter_queue,
+impl QueueSettings {
+    /// The settings with defaults in the place of zeros.
+    #[must_use]
+    pub fn with_defaults(self) -> Self {
+        let or = |value, default| if value == 0 { default } else { value };
+        Self {
+            max_message_bytes: or(self.max_message_bytes, DEFAULT_MAX_MESSAGE_BYTES),
+            max_attempts: or(self.max_attempts, DEFAULT_MAX_ATTEMPTS),
+            lease_duration_ms: match self.lease_duration_ms {
+                0 => DEFAULT_LEASE_DURATION_MS,
+                duration => duration,
+            },
+            dead_letter_queue: self.dead_letter_queue,
+        }
     }
 }
 

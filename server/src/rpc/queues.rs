@@ -200,7 +200,11 @@ impl QueuesService {
         let permit = &managed.permit;
         managed.may_name(asked.queue.as_ref().map_or("", dead_letter_queue), "")?;
         let department = self.department(permit)?;
-        let request = managed.request(department, &id, asked.validate_only, &asked);
+        let told_apart_by = CreateQueueRequest {
+            queue: asked.queue.as_ref().map(|queue| wished(permit.queue(), queue)),
+            ..asked.clone()
+        };
+        let request = managed.request(department, &id, asked.validate_only, &told_apart_by);
         let queue = &permit.queue().queue;
         let known =
             requests::known(&self.context, department, queue, request.as_deref(), Change::Create).await?;
@@ -239,7 +243,12 @@ impl QueuesService {
         requests::check_id(&id)?;
         let permit = &managed.permit;
         let department = self.department(permit)?;
-        let request = managed.request(department, &id, asked.validate_only, &asked);
+        let told_apart_by = UpdateQueueRequest {
+            // The etag is a condition here.
+            queue: asked.queue.as_ref().map(|queue| Queue { etag: queue.etag.clone(), ..asked_for(queue) }),
+            ..asked.clone()
+        };
+        let request = managed.request(department, &id, asked.validate_only, &told_apart_by);
         let name = permit.queue();
         let known =
             requests::known(&self.context, department, &name.queue, request.as_deref(), Change::Update)
@@ -335,6 +344,24 @@ fn updated(permit: &Permit<methods::Managing>, outcome: Outcome) -> Result<Queue
         Outcome::UpdateQueue(updated) => Ok(convert::queue(permit.queue(), &updated?)),
         _ => Err(ApiError::fault("an update was answered by another outcome")),
     }
+}
+
+/// What a caller says of a queue, without what only the server says, which is no part of a request.
+fn asked_for(queue: &Queue) -> Queue {
+    Queue {
+        name: queue.name.clone(),
+        max_message_bytes: queue.max_message_bytes,
+        default_subscription: queue.default_subscription.clone(),
+        ..Queue::default()
+    }
+}
+
+/// The same of a queue that is to be made: what is left out is as if its default was asked for, since the answer tells of that, and a
+/// caller may repeat the request with the queue that it was answered.
+fn wished(name: &QueueResource, queue: &Queue) -> Queue {
+    // What cannot be made is refused later, if the request is not told apart by its id.
+    let Ok(settings) = settings(name, queue) else { return asked_for(queue) };
+    asked_for(&convert::queue(name, &unmade(name, settings.with_defaults())))
 }
 
 /// A queue that would be made.

@@ -240,6 +240,43 @@ async fn a_repeat_of_a_redrive_needs_the_rights_on_the_queues_that_the_letters_c
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_repeated_with_the_queue_of_its_answer_is_the_same() {
+    let scene = Scene::start().await;
+    let create = async |queue: &Queue| {
+        let request = v1::CreateQueueRequest {
+            queue: Some(queue.clone()),
+            request_id: "create".to_owned(),
+            validate_only: false,
+        };
+        scene
+            .caller
+            .queues()
+            .create_queue(scene.caller.request(request))
+            .await
+            .map(tonic::Response::into_inner)
+    };
+    let asked = Queue { name: queue_name("q"), ..Queue::default() };
+    let made = create(&asked).await.unwrap();
+    assert!(!made.uid.is_empty() && made.max_message_bytes > 0, "{made:?}");
+    let stats = Some(scene.stats(&made.name).await);
+    // What only the server says is no part of it, and what it filled in was asked for.
+    for same in [&made, &Queue { stats, ..made.clone() }, &asked] {
+        assert_eq!(create(same).await.unwrap(), made);
+    }
+    let other = Queue { max_message_bytes: made.max_message_bytes - 1, ..made.clone() };
+    assert_refused(create(&other).await, REUSED.0, REUSED.1);
+    // Of an update, the etag is a condition, and the rest is not.
+    let with = |etag: &str, uid: &str| {
+        let request = update_of(&made.name, 7, etag, "update");
+        let queue = Queue { uid: uid.to_owned(), update_time: made.update_time, ..request.queue.unwrap() };
+        v1::UpdateQueueRequest { queue: Some(queue), ..request }
+    };
+    let updated = update(&scene.caller, with("1", "")).await.unwrap();
+    assert_eq!(update(&scene.caller, with("1", &made.uid)).await.unwrap(), updated);
+    assert_refused(update(&scene.caller, with("2", "")).await, REUSED.0, REUSED.1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_only_checked_or_was_refused_is_not_remembered() {
     let scene = Scene::start().await;
     let queue = queue_name("q");
