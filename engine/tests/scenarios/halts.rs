@@ -5,7 +5,10 @@ use posthouse_engine::{
     ids::ShardId,
     keys::{HeadKey, Key},
     kv::{Family, MemKv, Write},
-    limits::{MACHINE_VERSION, MAX_REDRIVE_ITEMS, MAX_REDRIVE_PASSED_OVER, MAX_REQUEST_ID_BYTES},
+    limits::{
+        MACHINE_VERSION, MAX_REDRIVE_ITEMS, MAX_REDRIVE_ORIGINS, MAX_REDRIVE_PASSED_OVER,
+        MAX_REQUEST_ID_BYTES,
+    },
     machine::ShardMachine,
     outcome::{Outcome, SettleOutcome},
     schema::{
@@ -115,6 +118,9 @@ fn a_redrive_of_too_many_or_without_its_reasons_is_malformed() {
     malformed(&mut shard, redrive(over, vec![1; over]));
     malformed(&mut shard, redrive(2, vec![1]));
     malformed(&mut shard, redrive(1, vec![9]));
+    let Command::RedriveDeadLetters(of_too_many) = redrive(1, vec![]) else { unreachable!() };
+    let origins = (0..=MAX_REDRIVE_ORIGINS).map(|number| format!("q-{number}")).collect();
+    malformed(&mut shard, Command::RedriveDeadLetters(RedriveDeadLetters { origins, ..of_too_many }));
     let all = MAX_REDRIVE_ITEMS + MAX_REDRIVE_PASSED_OVER;
     let reasons = (0..all).map(|at| u8::from(at >= MAX_REDRIVE_ITEMS)).collect();
     let outcome = shard.run(redrive(all, reasons));

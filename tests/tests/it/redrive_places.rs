@@ -207,6 +207,40 @@ async fn what_does_not_fit_into_one_call_is_for_the_next() {
     assert_eq!(scene.stats(&letters).await.ready, 0);
 }
 
+/// The answer is kept with the names of the queues that they came from, so that these have a bound.
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_of_very_many_queues_take_more_than_one_call() {
+    const QUEUES: usize = 66;
+    let scene = Scene::start().await;
+    let letters = scene.plain_queue("letters").await;
+    for number in 0..QUEUES {
+        let queue = queue(&scene, &format!("q-{number}")).await;
+        scene.fail(&queue, "a").await;
+        scene.publish(&queue, &["b"]).await;
+        give_up_all(&scene, &queue).await;
+    }
+    let ids: Vec<_> = scene.dead_letters(&letters).await.into_iter().map(|found| found.message_id).collect();
+    assert_eq!(ids.len(), 2 * QUEUES);
+    let request = RedriveDeadLettersRequest { request_id: "first".to_owned(), ..of(&letters, 0, "") };
+    let first = redrive(&scene, request.clone()).await;
+    assert_eq!((first.redriven, first.skipped, first.more), (127, 0, true));
+    assert_eq!(redrive(&scene, request).await, first);
+    let named = RedriveDeadLettersRequest { message_ids: ids.clone(), ..of(&letters, 0, "") };
+    let named = redrive(&scene, named).await;
+    // Those that went count for no queue.
+    assert_eq!((named.redriven, named.skipped, named.more), (5, 127, false));
+    assert_eq!(scene.stats(&letters).await.ready, 0);
+    for number in 0..QUEUES {
+        assert_eq!(scene.stats(&queue_name(&format!("q-{number}"))).await.ready, 2);
+        give_up_all(&scene, &queue_name(&format!("q-{number}"))).await;
+    }
+    let ids: Vec<_> = scene.dead_letters(&letters).await.into_iter().map(|found| found.message_id).collect();
+    let named = RedriveDeadLettersRequest { message_ids: ids.clone(), ..of(&letters, 0, "") };
+    let first = redrive(&scene, named).await;
+    assert_eq!((first.redriven, first.more), (127, true));
+    assert_eq!(first.not_reached, ids[127..]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_place_is_good_for_one_queue() {
     let scene = Scene::start().await;
