@@ -201,7 +201,7 @@ impl QueuesService {
         managed.may_name(asked.queue.as_ref().map_or("", dead_letter_queue), "")?;
         let department = self.department(permit)?;
         let told_apart_by = CreateQueueRequest {
-            queue: asked.queue.as_ref().map(|queue| wished(permit.queue(), queue)),
+            queue: asked.queue.as_ref().map(|queue| requests::to_be_made(permit.queue(), queue)),
             ..asked.clone()
         };
         let request = managed.request(department, &id, asked.validate_only, &told_apart_by);
@@ -245,7 +245,10 @@ impl QueuesService {
         let department = self.department(permit)?;
         let told_apart_by = UpdateQueueRequest {
             // The etag is a condition here.
-            queue: asked.queue.as_ref().map(|queue| Queue { etag: queue.etag.clone(), ..asked_for(queue) }),
+            queue: asked
+                .queue
+                .as_ref()
+                .map(|queue| Queue { etag: queue.etag.clone(), ..requests::asked_for(queue) }),
             ..asked.clone()
         };
         let request = managed.request(department, &id, asked.validate_only, &told_apart_by);
@@ -346,26 +349,8 @@ fn updated(permit: &Permit<methods::Managing>, outcome: Outcome) -> Result<Queue
     }
 }
 
-/// What a caller says of a queue, without what only the server says, which is no part of a request.
-fn asked_for(queue: &Queue) -> Queue {
-    Queue {
-        name: queue.name.clone(),
-        max_message_bytes: queue.max_message_bytes,
-        default_subscription: queue.default_subscription.clone(),
-        ..Queue::default()
-    }
-}
-
-/// The same of a queue that is to be made: what is left out is as if its default was asked for, since the answer tells of that, and a
-/// caller may repeat the request with the queue that it was answered.
-fn wished(name: &QueueResource, queue: &Queue) -> Queue {
-    // What cannot be made is refused later, if the request is not told apart by its id.
-    let Ok(settings) = settings(name, queue) else { return asked_for(queue) };
-    asked_for(&convert::queue(name, &unmade(name, settings.with_defaults())))
-}
-
 /// A queue that would be made.
-fn unmade(name: &QueueResource, settings: QueueSettings) -> QueueView {
+pub(super) fn unmade(name: &QueueResource, settings: QueueSettings) -> QueueView {
     QueueView {
         department: posthouse_engine::ids::DepartmentId(0),
         queue: posthouse_engine::ids::QueueId(0),

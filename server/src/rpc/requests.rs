@@ -5,15 +5,18 @@ use posthouse_engine::{
     outcome::{Change, Outcome, QueueView},
     schema::Request,
 };
-use posthouse_proto::v1::ErrorReason;
+use posthouse_proto::v1::{ErrorReason, Queue};
 
 use super::{
     context::{Context, Department},
+    convert,
+    queue_settings::settings,
+    queues::unmade,
     status::ApiError,
 };
 use crate::{
     limits,
-    names::QueueName,
+    names::{QueueName, QueueResource},
     policy::{Admission, Rpc},
 };
 
@@ -55,6 +58,24 @@ pub(super) fn of<M: Rpc>(
         subject: admission.principal().subject.clone(),
         digest: bytes::Bytes::copy_from_slice(digest.finish().as_ref()),
     }))
+}
+
+/// What a caller says of a queue, without what only the server says, which is no part of a request.
+pub(super) fn asked_for(queue: &Queue) -> Queue {
+    Queue {
+        name: queue.name.clone(),
+        max_message_bytes: queue.max_message_bytes,
+        default_subscription: queue.default_subscription.clone(),
+        ..Queue::default()
+    }
+}
+
+/// The same of a queue that is to be made: what is left out is as if its default was asked for, since the answer tells of that, and a
+/// caller may repeat the request with the queue that it was answered.
+pub(super) fn to_be_made(name: &QueueResource, queue: &Queue) -> Queue {
+    // What cannot be made is refused later, if the request is not told apart by its id.
+    let Ok(settings) = settings(name, queue) else { return asked_for(queue) };
+    asked_for(&convert::queue(name, &unmade(name, settings.with_defaults())))
 }
 
 /// Asks the shard of a department.
