@@ -115,8 +115,7 @@ async fn is_not_heard(stderr: Stderr) {
     assert!(published == done.published, "{stderr:?}: a publish is not on record");
     assert_eq!((acked, refused, purged), (done.acked, done.refused, done.purged), "{stderr:?}");
     assert!(reloaded >= done.renewed as f64 && done.acked > 0, "{stderr:?}: {reloaded} reloads, {done:?}");
-    // What is not open is `/dev/null` to a program of Rust, which takes everything.
-    assert!(stderr == Stderr::Closed || dropped > 0.0, "{stderr:?}");
+    assert!(dropped > 0.0, "{stderr:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
