@@ -28,7 +28,7 @@ pub struct AuthLayer {
     tokens: Arc<TokenVerifier>,
 }
 
-/// Lets a call through with an [`Admitted`] in its extensions, or answers it.
+/// Lets a call through with an `Admitted` in its extensions, or answers it.
 #[derive(Clone, Debug)]
 pub struct Auth<S> {
     tokens: Arc<TokenVerifier>,
