@@ -76,28 +76,32 @@ impl Dispatch {
         }
     }
 
-    /// A stream is at its end: nothing more is leased to it. The command that gives back what it was leased and never sent, if
-    /// no newer stream has its session.
+    /// A stream is at its end: nothing more is leased to it. The commands that give back what it was leased and never sent, unless
+    /// a newer stream has its session.
     pub(crate) fn stop(
         &mut self,
         at: SubscriptionRef,
         key: SessionKey,
         unsent: &[LiveDelivery],
-    ) -> Option<(Command, Reply)> {
-        self.subscriptions.get_mut(&at)?.stop(key);
+    ) -> Vec<(Command, Reply)> {
+        if let Some(subscription) = self.subscriptions.get_mut(&at) {
+            subscription.stop(key);
+        }
         self.give_back(at, key, unsent)
     }
 
-    /// The command that gives back what a stream was leased and never sent, if no newer stream has its session.
+    /// The commands that give back what a stream was leased and never sent, unless a newer stream has its session.
     pub(crate) fn give_back(
         &mut self,
         at: SubscriptionRef,
         key: SessionKey,
         unsent: &[LiveDelivery],
-    ) -> Option<(Command, Reply)> {
-        let subscription = self.subscriptions.get_mut(&at)?;
-        let holder = subscription.holder(key)?;
-        subscription.returns().give_back(at, holder, unsent)
+    ) -> Vec<(Command, Reply)> {
+        let subscription = self.subscriptions.get_mut(&at);
+        let held = subscription.and_then(|subscription| Some((subscription.holder(key)?, subscription)));
+        held.map_or_else(Vec::new, |(holder, subscription)| {
+            subscription.returns().give_back(at, holder, unsent)
+        })
     }
 
     /// A stream has ended. After a clean end, the command that releases its leases.
@@ -119,7 +123,7 @@ impl Dispatch {
         &mut self,
         tag: &GrantTag,
         outcome: Result<Outcome, ShardError>,
-    ) -> Option<(Command, Reply)> {
+    ) -> Vec<(Command, Reply)> {
         let at = tag.subscription;
         let granted = match outcome {
             Ok(Outcome::Grant(Ok(granted))) => Some(granted),
@@ -129,19 +133,20 @@ impl Dispatch {
                     subscription.not_taken(tag);
                     self.stalled.insert(at);
                 }
-                return None;
+                return Vec::new();
             }
         };
         self.dirty.insert(at);
         let undelivered = match self.subscriptions.get_mut(&at) {
-            Some(subscription) => subscription.granted(tag, granted)?,
-            None => granted?,
+            Some(subscription) => subscription.granted(tag, granted),
+            None => granted,
         };
+        let Some(undelivered) = undelivered else { return Vec::new() };
         let returns = self.subscriptions.entry(at).or_default().returns();
         let leases: Vec<_> = undelivered.deliveries().collect();
-        let command = returns.give_back(at, tag.holder.clone(), &leases);
+        let commands = returns.give_back(at, tag.holder.clone(), &leases);
         self.tidy(at);
-        command
+        commands
     }
 
     /// What was given back is free again, or stays as it was.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use posthouse_engine::{
     ids::SubscriptionRef,
+    limits::MAX_SETTLE_ITEMS,
     outcome::LiveDelivery,
     schema::{Command, Holder, ReleaseHolder, Settle, SettleItem, SettleKind},
 };
@@ -34,16 +35,26 @@ pub(crate) struct ReturnTag {
 }
 
 impl Returns {
-    /// The command that gives back what could not be delivered; it was not tried, so it does not count.
+    /// The commands that give back what could not be delivered; it was not tried, so it does not count. A stream may have been
+    /// leased more than one command can settle, and one that is too long would halt the shard.
     pub(crate) fn give_back(
         &mut self,
         at: SubscriptionRef,
         holder: Holder,
         leases: &[LiveDelivery],
-    ) -> Option<(Command, Reply)> {
-        if leases.is_empty() {
-            return None;
-        }
+    ) -> Vec<(Command, Reply)> {
+        leases
+            .chunks(MAX_SETTLE_ITEMS)
+            .map(|leases| self.give_some_back(at, holder.clone(), leases))
+            .collect()
+    }
+
+    fn give_some_back(
+        &mut self,
+        at: SubscriptionRef,
+        holder: Holder,
+        leases: &[LiveDelivery],
+    ) -> (Command, Reply) {
         let places = leases.iter().map(place).collect();
         let items = leases.iter().map(|live| SettleItem::one(live.token(), SettleKind::Release, 0));
         let settle = Settle {
@@ -53,7 +64,7 @@ impl Returns {
             holder: Some(holder.clone()),
             items: SettleItem::together(items),
         };
-        Some((Command::Settle(settle), self.begin(at, holder, Some(places))))
+        (Command::Settle(settle), self.begin(at, holder, Some(places)))
     }
 
     /// The command that gives back all that a holder has.

@@ -95,7 +95,7 @@ impl Judgement {
         let Some((own, _)) = fields.as_deref().and_then(<[_]>::split_first) else {
             return judgement;
         };
-        let path = path(fields.as_deref().unwrap_or_default(), now);
+        let path = path(chain, fields.as_deref().unwrap_or_default(), now);
         judgement.begins = path.iter().map(|(_, fields)| fields.not_before).max();
         judgement.ends = path.iter().map(|(_, fields)| fields.not_after).min();
         judgement.faults.extend(faults_of_time(&path, now));
@@ -190,22 +190,42 @@ fn fits(certificate: &ParsedCertificate<'_>, name: &str) -> bool {
     ServerName::try_from(name).is_ok_and(|name| verify_server_name(certificate, &name).is_ok())
 }
 
-/// The certificates, with their numbers, that clients go by from the server's own on. An authority's own root is its clients', not
-/// the file's; and what leads nowhere, as an old cross-signature, is left in files.
-fn path(chain: &[CertificateFields], now: SystemTime) -> Vec<(usize, &CertificateFields)> {
+/// The certificates, with their numbers, that clients go by from the server's own on: each with the one that has issued it. An
+/// authority's own root is no part of it, since clients have that themselves. Nor is a certificate that issued none of these, such
+/// as an old cross-signature.
+fn path<'f>(
+    chain: &[CertificateDer<'_>],
+    fields: &'f [CertificateFields],
+    now: SystemTime,
+) -> Vec<(usize, &'f CertificateFields)> {
     let mut path = Vec::new();
-    let mut next = chain.first().map(|own| (1, own));
-    while let Some((number, fields)) = next {
-        path.push((number, fields));
+    let mut next = fields.first().map(|own| (1, own));
+    while let Some((number, fields_of_this)) = next {
+        path.push((number, fields_of_this));
         let unused =
-            (2..).zip(chain.iter().skip(1)).filter(|(number, _)| path.iter().all(|(on, _)| on != number));
-        let issuers: Vec<_> = unused.filter(|(_, other)| other.subject == fields.issuer).collect();
-        let is_end =
-            fields.subject == fields.issuer || issuers.iter().any(|(_, other)| other.subject == other.issuer);
-        let valid = issuers.iter().find(|(_, other)| time_fault(0, other, now).is_none());
+            (2..).zip(fields.iter().skip(1)).filter(|(number, _)| path.iter().all(|(on, _)| on != number));
+        let issuers: Vec<_> = unused
+            .filter(|(other, fields)| {
+                fields_of_this.may_be_of(fields)
+                    && (number > 1 || has_signed(chain, *other, fields_of_this, now))
+            })
+            .collect();
+        let is_root = |fields: &CertificateFields| fields.subject == fields.issuer;
+        let is_end = is_root(fields_of_this) || issuers.iter().any(|(_, fields)| is_root(fields));
+        let valid = issuers.iter().find(|(number, fields)| time_fault(*number, fields, now).is_none());
         next = valid.or_else(|| issuers.first()).copied().filter(|_| !is_end);
     }
     path
+}
+
+/// Whether the certificate with this number has signed the server's own.
+fn has_signed(chain: &[CertificateDer<'_>], number: usize, own: &CertificateFields, now: SystemTime) -> bool {
+    let Some((first, other)) = chain.first().zip(chain.get(number - 1)) else { return false };
+    let pair = [first.clone(), other.clone()];
+    !matches!(
+        verified(&pair, time_of(own, now)),
+        Err(Error::InvalidCertificate(CertificateError::BadSignature | CertificateError::UnknownIssuer))
+    )
 }
 
 fn faults_of_time(
@@ -255,10 +275,7 @@ fn faults_of_use(
     if !own.may_sign {
         return Some(CertificateFault::MayNotSign);
     }
-    let own_time =
-        seconds(now).clamp(own.not_before.seconds(), own.not_after.seconds().max(own.not_before.seconds()));
-    let own_time = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(own_time).unwrap_or(0)));
-    match verified(chain, own_time) {
+    match verified(chain, time_of(own, now)) {
         Ok(()) => None,
         Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
             (chain.len() > 1).then_some(CertificateFault::Unrelated)
@@ -267,6 +284,13 @@ fn faults_of_use(
         Err(Error::InvalidCertificate(why)) => Some(CertificateFault::Refused(why.to_string())),
         Err(why) => Some(CertificateFault::Refused(why.to_string())),
     }
+}
+
+/// A moment at which it is valid, so that nothing but its time is left out.
+fn time_of(own: &CertificateFields, now: SystemTime) -> UnixTime {
+    let ends = own.not_after.seconds().max(own.not_before.seconds());
+    let seconds = seconds(now).clamp(own.not_before.seconds(), ends);
+    UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }
 
 fn verified(chain: &[CertificateDer<'_>], at: UnixTime) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use x509_parser::{
-    prelude::{FromDer as _, GeneralName, X509Certificate},
+    prelude::{FromDer as _, GeneralName, ParsedExtension, X509Certificate},
     time::ASN1Time,
 };
 
@@ -26,6 +26,10 @@ pub struct CertificateFields {
     pub subject: Vec<u8>,
     /// See [`subject`](Self::subject).
     pub issuer: Vec<u8>,
+    /// Which key is its own, and which its issuer's, where it says so.
+    pub key_id: Option<Vec<u8>>,
+    /// See [`key_id`](Self::key_id).
+    pub issuer_key_id: Option<Vec<u8>>,
     /// It is an authority's (`CA:TRUE`).
     pub is_authority: bool,
     /// Its key may sign, as a handshake of TLS 1.3 needs it.
@@ -47,9 +51,20 @@ impl CertificateFields {
             addresses: Vec::new(),
             subject: certificate.subject().as_raw().to_vec(),
             issuer: certificate.issuer().as_raw().to_vec(),
+            key_id: None,
+            issuer_key_id: None,
             is_authority: certificate.basic_constraints().ok()?.is_some_and(|basic| basic.value.ca),
             may_sign: certificate.key_usage().ok()?.is_none_or(|usage| usage.value.digital_signature()),
         };
+        for extension in certificate.extensions() {
+            match extension.parsed_extension() {
+                ParsedExtension::SubjectKeyIdentifier(id) => fields.key_id = Some(id.0.to_vec()),
+                ParsedExtension::AuthorityKeyIdentifier(of) => {
+                    fields.issuer_key_id = of.key_identifier.as_ref().map(|id| id.0.to_vec());
+                }
+                _ => {}
+            }
+        }
         let names = certificate.subject_alternative_name().ok()?;
         for name in names.map(|names| names.value.general_names.as_slice()).unwrap_or_default() {
             match name {
@@ -59,6 +74,14 @@ impl CertificateFields {
             }
         }
         Some(fields)
+    }
+}
+
+impl CertificateFields {
+    /// Whether the other may have issued it, by names and keys' names: no signature is looked at.
+    pub fn may_be_of(&self, issuer: &Self) -> bool {
+        let keys = self.issuer_key_id.as_ref().zip(issuer.key_id.as_ref());
+        self.issuer == issuer.subject && keys.is_none_or(|(said, own)| said == own)
     }
 }
 

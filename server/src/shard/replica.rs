@@ -11,6 +11,7 @@ use posthouse_engine::{
     halt::Halt,
     ids::{ShardId, SubscriptionRef},
     kv::{Family, Write},
+    limits::MAX_SETTLE_ITEMS,
     machine::Applied,
     machine::ShardMachine,
     outcome::{LiveDelivery, Outcome},
@@ -93,6 +94,7 @@ impl Replica {
     pub(crate) fn propose(&mut self, command: Command, reply: Reply) {
         match &self.halted {
             Some(why) => answer(reply, Err(ShardError::Halted(why.clone()))),
+            None if is_too_long(&command) => answer(reply, Err(ShardError::TooLarge)),
             None => self.pending.push(command, reply),
         }
     }
@@ -243,9 +245,8 @@ impl Replica {
         key: SessionKey,
         unsent: &[LiveDelivery],
     ) {
-        if let Some((command, reply)) = self.dispatch.stop(subscription, key, unsent) {
-            self.propose(command, reply);
-        }
+        let commands = self.dispatch.stop(subscription, key, unsent);
+        commands.into_iter().for_each(|(command, reply)| self.propose(command, reply));
     }
 
     /// What a stream was leased and does not send goes back.
@@ -255,9 +256,8 @@ impl Replica {
         key: SessionKey,
         unsent: &[LiveDelivery],
     ) {
-        if let Some((command, reply)) = self.dispatch.give_back(subscription, key, unsent) {
-            self.propose(command, reply);
-        }
+        let commands = self.dispatch.give_back(subscription, key, unsent);
+        commands.into_iter().for_each(|(command, reply)| self.propose(command, reply));
     }
 
     /// A stream has ended; `clean`: its leases are released.
@@ -306,8 +306,7 @@ impl Replica {
     fn reply(&mut self, reply: Reply, outcome: Result<Outcome, ShardError>) {
         match reply {
             Reply::Grant(tag) => {
-                let released = self.dispatch.granted(&tag, outcome);
-                if let Some((command, reply)) = released {
+                for (command, reply) in self.dispatch.granted(&tag, outcome) {
                     self.pending.push(command, reply);
                 }
             }
@@ -376,6 +375,15 @@ fn earlier(known: Option<u64>, new: Option<u64>) -> Option<u64> {
     match (known, new) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
+    }
+}
+
+/// What the engine takes for a fault of the leader: once it stood in the log, it would halt the shard at every start.
+fn is_too_long(command: &Command) -> bool {
+    match command {
+        Command::Settle(settle) => settle.deliveries() > MAX_SETTLE_ITEMS,
+        Command::Extend(extend) => extend.tokens.len() > MAX_SETTLE_ITEMS,
+        _ => false,
     }
 }
 

@@ -219,6 +219,22 @@ fn a_stream_that_gives_back_goes_on_and_takes_nothing_from_the_one_that_has_take
 }
 
 #[test]
+fn more_than_one_command_may_settle_goes_back_by_several() {
+    const COUNT: usize = 5_000;
+    for count in [1_024, 1_025, COUNT] {
+        let mut world = World::new();
+        vec![1; count].chunks(500).for_each(|sizes| world.publish(sizes));
+        let mut stream = world.open("a", u32::try_from(COUNT).unwrap(), 0);
+        world.run();
+        let held = live(&stream.granted());
+        assert_eq!(held.len(), count);
+        world.stop(&stream, &held);
+        world.run();
+        assert_eq!((world.counts().in_flight, world.counts().ready), (0, count as u64));
+    }
+}
+
+#[test]
 fn what_is_on_its_way_back_is_not_resumed() {
     let mut world = World::new();
     world.publish(&[100; 4]);

@@ -172,14 +172,14 @@ impl World {
 
     /// A stream is at its end, and has not sent these.
     pub(super) fn stop(&mut self, stream: &Stream, unsent: &[LiveDelivery]) {
-        let command = self.dispatch.stop(AT, stream.key, unsent);
-        self.proposed.extend(command.map(|one| vec![one]));
+        let commands = self.dispatch.stop(AT, stream.key, unsent);
+        self.proposed.extend(commands.into_iter().map(|one| vec![one]));
     }
 
     /// A stream that goes on does not send these.
     pub(super) fn give_back(&mut self, stream: &Stream, unsent: &[LiveDelivery]) {
-        let command = self.dispatch.give_back(AT, stream.key, unsent);
-        self.proposed.extend(command.map(|one| vec![one]));
+        let commands = self.dispatch.give_back(AT, stream.key, unsent);
+        self.proposed.extend(commands.into_iter().map(|one| vec![one]));
     }
 
     pub(super) fn close(&mut self, stream: Stream, clean: bool) {
@@ -207,7 +207,7 @@ impl World {
             match reply {
                 Reply::Grant(tag) => {
                     let released = self.dispatch.granted(&tag, outcome);
-                    self.proposed.extend(released.map(|one| vec![one]));
+                    self.proposed.extend(released.into_iter().map(|one| vec![one]));
                 }
                 Reply::Return(tag) => self.dispatch.given_back(tag),
                 _ => {}

@@ -126,6 +126,28 @@ fn what_follows_the_certificate_is_judged_too() {
 }
 
 #[test]
+fn an_issuer_is_who_has_signed_and_not_who_has_the_name() {
+    let root = authority("Root");
+    let intermediate = |from, to| {
+        let mut params = between(from, to);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "Intermediate");
+        rcgen::CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &root).unwrap()
+    };
+    let (old, new) = (intermediate(-9, -1), intermediate(-1, 9));
+    for with_key_ids in [false, true] {
+        let mut params = between(-1, 9);
+        params.use_authority_key_identifier_extension = with_key_ids;
+        let (of_old, of_new) = (issued(&params, &old), issued(&params, &new));
+        for rest in [[old.der(), new.der()], [new.der(), old.der()]] {
+            let chain = |own: &CertificateDer<'static>| vec![own.clone(), rest[0].clone(), rest[1].clone()];
+            assert_refused(&chain(&of_old), " expired on");
+            assert_eq!(judge(&chain(&of_new)).to_string(), "");
+        }
+    }
+}
+
+#[test]
 fn what_clients_do_not_go_by_refuses_nothing() {
     let ended = |name: &str, by: Option<&Authority>| {
         let mut params = between(-9, -1);

@@ -239,3 +239,28 @@ async fn a_receive_whose_last_byte_is_stuck_leaves_no_lease_and_one_that_ended_d
         }
     }
 }
+
+/// More than one command may settle are leased ahead to a client that does not read.
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_leases_that_never_left_go_back_and_halt_nothing() {
+    const COUNT: usize = 4_000;
+    let mut scene = Scene::start().await;
+    let queue = scene.plain_queue("q").await;
+    for _ in 0..COUNT / 500 {
+        scene.publish(&queue, &["a"; 500]).await;
+    }
+    for session in [1, 2] {
+        let mut raw = begin(&scene, open(&queue, [session; 16], 5_000), 0).await;
+        eventually("leases", async || (scene.stats(&queue).await.in_flight > 1_500).then_some(())).await;
+        raw.http.send(&[reset(CALL, CANCEL)]).await;
+        in_flight(&scene, &queue, 0).await;
+        // What the log holds is applied again.
+        scene.crash().await;
+    }
+    let mut count = 0;
+    while count < COUNT {
+        let received = scene.receive(&queue, 500, LONG).await;
+        assert!(!received.is_empty() && received.iter().all(|delivery| delivery.attempt == 1));
+        count += received.len();
+    }
+}
