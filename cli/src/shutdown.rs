@@ -71,6 +71,11 @@ pub fn outlive_file_limits() -> std::io::Result<()> {
 /// From here on a terminal does not stop this process for what it writes in the background (`stty tostop`). Only for a server:
 /// all it writes goes through [`posthouse_server::out`], which does not write where it would be stopped.
 pub fn outlive_terminals() -> Result<(), Failure> {
+    if is_ignored(SignalKind::from_raw(SIGTTOU)) {
+        // The kernel lets everything through.
+        posthouse_server::out::let_terminals_stop(false);
+        return Ok(());
+    }
     flag::register(SIGTTOU, Arc::new(AtomicBool::new(false))).map(drop).map_err(|error| cannot_watch(&error))
 }
 

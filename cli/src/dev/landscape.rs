@@ -96,7 +96,9 @@ impl Landscape {
         leaf_name: &str,
         leaf: &Leaf,
     ) -> Result<(), DevError> {
-        let authority = match self.pair(authority_name)? {
+        let stored = self.pair(authority_name)?;
+        let is_new = stored.is_none();
+        let authority = match stored {
             Some(stored) => Authority::load(common_name, &stored.certificate_pem, &stored.key_pem)?,
             None => {
                 let authority = Authority::new(common_name)?;
@@ -104,7 +106,7 @@ impl Landscape {
                 authority
             }
         };
-        if self.pair(leaf_name)?.is_none_or(|pair| pair.ends_within(RENEWED_BEFORE)) {
+        if is_new || self.pair(leaf_name)?.is_none_or(|pair| pair.ends_within(RENEWED_BEFORE)) {
             let issued =
                 authority.issue(&Leaf { not_after: OffsetDateTime::now_utc() + VALIDITY, ..leaf.clone() })?;
             self.write_pair(leaf_name, &issued.certificate_pem, &issued.key_pem)?;

@@ -58,9 +58,7 @@ pub enum DevError {
     #[error("{0} is a symbolic link, and `posthouse dev` follows none in its folder")]
     Link(PathBuf),
     /// A file that others than its user may have written.
-    #[error(
-        "{0} can be written to by everybody, so others may have written it; remove it, and a new one is made"
-    )]
+    #[error("{0} can be written to by everybody, so others may have written it")]
     Writable(PathBuf),
     /// A folder above in which everybody can exchange ours for another.
     #[error("{0} can be written to by everybody, so others could exchange the folder below it")]

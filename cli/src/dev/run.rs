@@ -39,10 +39,8 @@ fn failure(error: &DevError) -> Failure {
         DevError::NotLoopback(_) => (Exit::Usage, "use 127.0.0.1 or [::1], or `posthouse serve`"),
         DevError::NoPort => (Exit::Usage, "name a free port"),
         DevError::ForeignFolder(_) => (Exit::Usage, "name an empty folder, or one that does not exist yet"),
-        DevError::ForeignOwner { .. }
-        | DevError::Link(_)
-        | DevError::Writable(_)
-        | DevError::OpenToAll(_) => {
+        DevError::Writable(_) => (Exit::NoPermission, "remove it: the next start makes a new one"),
+        DevError::ForeignOwner { .. } | DevError::Link(_) | DevError::OpenToAll(_) => {
             (Exit::NoPermission, "name a folder of your own, for example ~/.local/state/posthouse")
         }
         DevError::Locked(_) => (Exit::TempFail, "stop it, or use another folder and port"),

@@ -100,7 +100,7 @@ impl Dispatch {
         let subscription = self.subscriptions.get_mut(&at);
         let held = subscription.and_then(|subscription| Some((subscription.holder(key)?, subscription)));
         held.map_or_else(Vec::new, |(holder, subscription)| {
-            subscription.returns().give_back(at, holder, unsent)
+            subscription.returns().give_back(at, &holder, unsent)
         })
     }
 
@@ -144,7 +144,7 @@ impl Dispatch {
         let Some(undelivered) = undelivered else { return Vec::new() };
         let returns = self.subscriptions.entry(at).or_default().returns();
         let leases: Vec<_> = undelivered.deliveries().collect();
-        let commands = returns.give_back(at, tag.holder.clone(), &leases);
+        let commands = returns.give_back(at, &tag.holder, &leases);
         self.tidy(at);
         commands
     }

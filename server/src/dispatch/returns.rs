@@ -40,7 +40,7 @@ impl Returns {
     pub(crate) fn give_back(
         &mut self,
         at: SubscriptionRef,
-        holder: Holder,
+        holder: &Holder,
         leases: &[LiveDelivery],
     ) -> Vec<(Command, Reply)> {
         leases

@@ -54,7 +54,7 @@ struct Leaving {
 }
 
 impl Departure {
-    /// Of an answer after which this is done.
+    /// A departure of an answer: `act` is done once all its data are written, before its trailers are.
     pub fn before_the_end(act: impl FnOnce() + Send + 'static) -> Self {
         let way = Way { at_end: Some(Box::new(act)), ..Way::default() };
         Self(Arc::new(Mutex::new(way)))
@@ -92,7 +92,7 @@ impl Departure {
 }
 
 impl Way {
-    /// Whole messages, with their prefixes.
+    /// Takes note of data that the HTTP library was given: whole messages of gRPC with their prefixes.
     fn hand_over(&mut self, data: &[u8]) {
         let whole = data.len();
         let mut at = 0;
@@ -132,7 +132,7 @@ impl Way {
     }
 }
 
-/// With its prefix.
+/// The length of the first message in the data, its prefix included.
 fn message_len(data: &[u8]) -> Option<usize> {
     let mut length = data.get(1..PREFIX_BYTES)?;
     Some(PREFIX_BYTES + length.get_u32() as usize)
@@ -188,7 +188,9 @@ impl Drop for Answer {
         // After its end, nothing is left here. Before, the client has gone away, and the libraries send no more of it, but may
         // hold what they were handed for as long as the connection is stuck.
         if let Some(departure) = &self.departure {
-            drop(std::mem::take(&mut *departure.way()));
+            // Whatever it does when it is dropped, it does not do it under the lock.
+            let way = std::mem::take(&mut *departure.way());
+            drop(way);
         }
     }
 }

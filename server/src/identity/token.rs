@@ -195,7 +195,6 @@ impl TokenVerifier {
     }
 }
 
-/// The parts of a token as they stand in it.
 /// Why every server refuses a token, whoever brings it, as far as its own words go; nothing is verified.
 pub fn malformed(token: &str) -> Option<Malformed> {
     if token.len() > MAX_TOKEN_BYTES {
@@ -209,6 +208,7 @@ pub fn malformed(token: &str) -> Option<Malformed> {
     read(token).err()
 }
 
+/// The parts of a token as they stand in it.
 struct Parts<'a> {
     header: &'a str,
     claims: &'a str,

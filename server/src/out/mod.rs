@@ -22,11 +22,11 @@ use std::{
 
 use tokio::sync::OwnedSemaphorePermit;
 
-pub use self::stream::Stream;
 use self::{
     queue::{Record, Shared},
     target::Target,
 };
+pub use self::{stream::Stream, target::let_terminals_stop};
 
 /// A place to write to; its clones are the same place.
 #[derive(Clone, Debug)]

@@ -30,7 +30,7 @@ pub enum Stream {
 }
 
 ctor::declarative::ctor! {
-    /// Two system calls and nothing else: not even the runtime has begun.
+    /// A system call for each stream and nothing else: not even the runtime has begun.
     #[ctor(unsafe)]
     fn look_for_closed_streams() {
         for stream in [Stream::Stdin, Stream::Stdout, Stream::Stderr] {

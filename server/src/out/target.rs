@@ -9,6 +9,7 @@ use std::{
         unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -65,9 +66,18 @@ fn whole_lines(bytes: &[u8]) -> &[u8] {
     end.and_then(|end| most.get(..=end)).unwrap_or(most)
 }
 
+/// Whether terminals stop those who write to them in the background: not those who ignore SIGTTOU.
+static TERMINALS_STOP: AtomicBool = AtomicBool::new(true);
+
+/// Says whether a terminal may stop this process for writing: not if the process ignores SIGTTOU.
+pub fn let_terminals_stop(stop: bool) {
+    TERMINALS_STOP.store(stop, Ordering::Relaxed);
+}
+
 /// Whether the terminal would stop this process for writing to it: it is in the background, and `stty tostop` is set.
 fn would_stop(terminal: BorrowedFd<'_>) -> bool {
-    tcgetattr(terminal).is_ok_and(|modes| modes.local_modes.contains(LocalModes::TOSTOP))
+    TERMINALS_STOP.load(Ordering::Relaxed)
+        && tcgetattr(terminal).is_ok_and(|modes| modes.local_modes.contains(LocalModes::TOSTOP))
         && tcgetpgrp(terminal).is_ok_and(|foreground| foreground != getpgrp())
 }
 

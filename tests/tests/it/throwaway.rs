@@ -84,12 +84,16 @@ fn it_listens_on_loopback_only() {
 
 /// Runs it on a folder where it has to refuse, and returns what it says.
 fn refused(site: &Site, folder: &Path) -> String {
+    refused_with(site, folder, "next: name a folder of your own")
+}
+
+fn refused_with(site: &Site, folder: &Path, next: &str) -> String {
     let mut command = Command::new(binaries::posthouse());
     command.arg("dev").arg("--dir").arg(folder).arg("--listen").arg(site.listen().to_string());
     let output = command.output().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(77), "{told}");
-    assert!(told.contains("next: name a folder of your own"), "{told}");
+    assert!(told.contains(next), "{told}");
     told
 }
 
@@ -126,10 +130,17 @@ async fn nothing_of_another_users_is_trusted() {
         assert!(told.contains("belongs to the user 65534"), "{name}: {told}");
         chown(&path, Some(0), None).unwrap();
     }
-    let key = folder.join("issuers/taxation.key");
-    fs::set_permissions(&key, fs::Permissions::from_mode(0o602)).unwrap();
-    assert!(refused(&site, &folder).contains("others may have written it"));
-    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    // What everybody could have written is made anew once it is removed, with what was issued by it.
+    for name in
+        ["issuers/taxation.key", "authorities/taxation.key", "server-authority.key", "contexts/taxation.key"]
+    {
+        let key = folder.join(name);
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o602)).unwrap();
+        let told = refused_with(&site, &folder, "next: remove it");
+        assert!(told.contains("others may have written it") && told.contains(name), "{told}");
+        fs::remove_file(&key).unwrap();
+        assert_eq!(prepared(&site).await, folder);
+    }
     // A folder that somebody has prepared for whoever comes, as root is told in every quick start.
     let trap = site.path("trap");
     fs::create_dir(&trap).unwrap();

@@ -74,7 +74,7 @@ impl Access {
     /// As configured; a file is opened now. What goes to the log goes to `log`, in its format.
     ///
     /// # Errors
-    /// When the file cannot be opened, or the stream is closed.
+    /// When the file cannot be opened, or the stream that is named is closed.
     pub(super) fn open(
         config: &AccessConfig,
         format: LogFormat,
@@ -84,8 +84,9 @@ impl Access {
         let (out, form) = match &config.sink {
             // Nothing is written: nothing is opened.
             _ if config.records == RecordsKept::Off => (log.clone(), Form::Json),
-            AccessSink::Log if format == LogFormat::Text => (opened(log.clone(), "stderr")?, Form::LogText),
-            AccessSink::Log => (opened(log.clone(), "stderr")?, Form::LogJson),
+            // Nobody has asked for this one by name: without a stderr the records wait, as on a full disk.
+            AccessSink::Log if format == LogFormat::Text => (log.clone(), Form::LogText),
+            AccessSink::Log => (log.clone(), Form::LogJson),
             AccessSink::Stderr => (opened(log.clone(), "stderr")?, Form::Json),
             AccessSink::Stdout => (beside(opened(Out::stdout(), "stdout")?, log), Form::Json),
             AccessSink::File(path) => {
@@ -209,12 +210,17 @@ impl Access {
         self.blocked.set(i64::from(self.is_blocked()));
     }
 
+    /// Until when the last records are waited for: nothing ever takes them where a stream is closed.
+    fn last_moment(&self, until: Instant) -> Instant {
+        if self.out.is_open() { until } else { Instant::now().min(until) }
+    }
+
     /// Writes what waits, until `until` at the latest; how many records are lost. Blocks.
     pub(super) fn close(&self, until: Instant) -> usize {
         for (record, ()) in self.refusals.turn(|| Some(())) {
             self.out.record(record.line(self.form), None);
         }
-        let lost = self.out.close(until) + self.unplaced.load(Ordering::Relaxed);
+        let lost = self.out.close(self.last_moment(until)) + self.unplaced.load(Ordering::Relaxed);
         if lost > 0 {
             tracing::error!(records = lost, "the last access records are lost: what they go to takes none");
         }

@@ -39,7 +39,7 @@ impl Places {
         Self { free, missed: Notify::new(), blocked: watch::Sender::new(false) }
     }
 
-    /// So many, if they are free.
+    /// Takes so many places, if they are free.
     pub(super) fn at_once(&self, count: u32) -> Option<Place> {
         let place = Arc::clone(&self.free).try_acquire_many_owned(count).ok();
         if place.is_none() {
@@ -48,7 +48,7 @@ impl Places {
         place
     }
 
-    /// So many, as soon as they are free.
+    /// Waits until so many places are free, and takes them.
     pub(super) async fn however_long(&self, count: u32) -> Place {
         loop {
             if let Some(place) = self.at_once(count) {
@@ -60,7 +60,7 @@ impl Places {
         }
     }
 
-    /// One, if it is free in time.
+    /// Waits for a place; `None` if there was none in time.
     pub(super) async fn in_time(&self) -> Option<Place> {
         timeout(ACCESS_PATIENCE, self.however_long(1)).await.ok()
     }

@@ -50,7 +50,10 @@ pub(crate) struct Caller {
     certificate: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     peer: String,
-    /// Of a certificate that is nobody here: the tenants that its authority may speak for, and what is wrong with it.
+    /// Of a certificate that is nobody here: what it says it is, the first tenants that its authority may speak for, and what is
+    /// wrong with it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    claimed_spiffe_id: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     authority_tenants: Vec<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -80,11 +83,12 @@ impl Caller {
     /// One whose certificate is nobody here. Its identity is what it says, cut where it is longer than any.
     pub(crate) fn refused(refused: &RefusedIdentity) -> Self {
         let claimed = refused.claimed.as_deref().unwrap_or_default();
+        let tenants = refused.authority_tenants.iter();
         Self {
-            spiffe_id: claimed.chars().take(MAX_CLAIMED_CHARS).collect(),
+            claimed_spiffe_id: claimed.chars().take(MAX_CLAIMED_CHARS).collect(),
             certificate: BASE64_URL_SAFE_NO_PAD.encode(refused.certificate_sha256),
             peer: refused.peer.to_string(),
-            authority_tenants: refused.authority_tenants.iter().map(ToString::to_string).collect(),
+            authority_tenants: tenants.take(MAX_AUTHORITY_TENANTS).map(ToString::to_string).collect(),
             fault: refused.error.to_string(),
             ..Self::default()
         }
@@ -97,7 +101,9 @@ impl Caller {
 }
 
 /// Longer than any identity that is accepted.
-const MAX_CLAIMED_CHARS: usize = 512;
+const MAX_CLAIMED_CHARS: usize = 256;
+/// Most authorities speak for one.
+const MAX_AUTHORITY_TENANTS: usize = 8;
 
 /// How a record is written: always one line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

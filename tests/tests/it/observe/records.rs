@@ -208,7 +208,8 @@ async fn an_impersonation_is_recorded_with_whose_certificate_it_was_and_no_noise
     };
     let found = eventually("the records of the impostor", recorded).await;
     for record in &found {
-        assert_eq!(record["spiffe_id"], spiffe_id(CIVIL), "{record}");
+        assert_eq!(record["claimed_spiffe_id"], spiffe_id(CIVIL), "{record}");
+        assert!(record.get("spiffe_id").is_none(), "{record}");
         assert_eq!(record["authority_tenants"], Value::from(vec![TAXATION]), "{record}");
         assert_eq!(record["reason"], "CERTIFICATE_IDENTITY_INVALID", "{record}");
         assert!(record["fault"].as_str().unwrap().contains("may not speak for its tenant"), "{record}");

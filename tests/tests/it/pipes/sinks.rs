@@ -52,8 +52,6 @@ async fn a_stream_that_is_closed_takes_no_records_and_no_server_begins_on_it() {
         ("-", "1</dev/null", "stdout"),
         ("-", "<&- >&- 2>told", "stdout"),
         ("/dev/stdout", ">&-", "stdout"),
-        ("", "2>&-", "stderr"),
-        ("", "2</dev/null", "stderr"),
         ("/dev/stderr", "2>&-", "stderr"),
     ] {
         let site = Site::with_sections(&access(file, "changes"));
@@ -62,6 +60,23 @@ async fn a_stream_that_is_closed_takes_no_records_and_no_server_begins_on_it() {
         let told = server.log() + &fs::read_to_string(site.path("told")).unwrap_or_default();
         let expected = format!("cannot be written to {stream}, which is not open for writing");
         assert!(stream == "stderr" || told.contains(&expected), "{file:?} {redirections}: {told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_in_a_log_that_has_no_stream_wait_and_the_server_serves() {
+    for redirections in ["2>&-", "2</dev/null", "<&- >&- 2>&-"] {
+        let site = Site::new();
+        let server = Server::run(&site, redirected(&site, redirections));
+        let mut scene = scene(site, server).await;
+        let queue = scene.plain_queue("q").await;
+        scene.publish(&queue, &["a"]).await;
+        assert_eq!(scene.receive(&queue, 10, LONG).await.len(), 1);
+        until(&scene.site, "posthouse_access_records_waiting", |count| count == 1.0).await;
+        until(&scene.site, "posthouse_access_write_failures_total", |count| count > 0.0).await;
+        assert_eq!(metric(&scene.site, "posthouse_access_records_total").await, 0.0);
+        scene.server.terminate();
+        assert_eq!(scene.server.ended().await.code(), Some(74), "{redirections}: a record is lost");
     }
 }
 
