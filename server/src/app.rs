@@ -33,7 +33,7 @@ use crate::{
     observe::{Management, ObserveError, Observer, Phase, Sources},
     out::Out,
     reload::Reloader,
-    rpc::{self, Auth, AuthLayer, Context, Envelope},
+    rpc::{self, Auth, AuthLayer, Context, Envelope, Explain, Intake},
     shard::{Event, ShardError, Shards},
     store::{DataDir, DataDirError, FlushError, Flusher, FlusherOptions, Store, StoreError, StoreOpenError},
 };
@@ -166,6 +166,7 @@ pub async fn serve(
         disk,
         clock: Arc::clone(&clock),
         tokens: Arc::clone(&tokens),
+        accounts: door.accounts(),
     });
     let timing = begin_serving(&observer, begun, &clock);
     let routes = routes(context, &tokens, &observer);
@@ -343,20 +344,21 @@ fn routes(
     context: Context,
     tokens: &Arc<TokenVerifier>,
     observer: &Arc<Observer>,
-) -> rpc::Watch<Auth<rpc::Changes<Envelope<Routes>>>> {
+) -> rpc::Watch<Auth<Envelope<Intake<rpc::Changes<Explain<Routes>>>>>> {
     let tasks = context.streams.clone();
     let context = Arc::new(context);
     let publisher = rpc::PublisherService { context: Arc::clone(&context), tokens: Arc::clone(tokens) };
     let consumer = rpc::ConsumerService { context: Arc::clone(&context), tokens: Arc::clone(tokens) };
     let queues = rpc::QueuesService { context: Arc::clone(&context) };
-    let messages = rpc::MessagesService { context };
+    let messages = rpc::MessagesService { context: Arc::clone(&context) };
     let most = limits::MAX_FRAME_BYTES;
     let routes = Routes::new(PublisherServer::new(publisher).max_decoding_message_size(most))
         .add_service(ConsumerServer::new(consumer).max_decoding_message_size(most))
         .add_service(QueuesServer::new(queues).max_decoding_message_size(most))
         .add_service(MessagesServer::new(messages).max_decoding_message_size(most))
         .add_service(rpc::health(observer));
-    let services = rpc::Changes::new(Arc::clone(observer), tasks, Envelope::new(routes.prepare()));
+    let changes = rpc::Changes::new(Arc::clone(observer), tasks, Explain::new(routes.prepare()));
+    let services = Envelope::new(Intake::new(context, changes));
     let guarded = AuthLayer::new(Arc::clone(tokens)).layer(services);
     rpc::WatchLayer::new(Arc::clone(observer)).layer(guarded)
 }

@@ -28,6 +28,7 @@ pub mod reload;
 pub mod log;
 pub mod store;
 
+mod account;
 mod bodies;
 mod catalogue;
 mod clock;

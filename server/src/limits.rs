@@ -236,6 +236,40 @@ pub const LAST_SPANS_DEADLINE: Duration = Duration::from_secs(3);
 pub const MAX_PUBLISH_MESSAGES: usize = engine::MAX_PUBLISH_ENTRIES;
 /// Bytes of one gRPC message: what implementations of gRPC take unless they are told otherwise.
 pub const MAX_FRAME_BYTES: usize = 4 << 20;
+/// Bytes of a request to the health service, which asks for no token.
+pub const MAX_HEALTH_BYTES: usize = 16 << 10;
+/// Elements of one request: messages, attributes, settlements, tokens, ids, and what contains them. They are counted before
+/// they are decoded; more are refused with `BATCH_INVALID`. A whole batch of messages with all their attributes has so many,
+/// and some more, so that a batch that is a little too large is still refused alone.
+pub const MAX_ELEMENTS: usize = MAX_PUBLISH_MESSAGES * (MAX_ATTRIBUTES + 1) + 4_096;
+/// What an element of a request costs in memory, about, beside its bytes.
+pub const ELEMENT_BYTES: usize = 128;
+/// Bytes of requests that are not handled yet, and of answers that are not sent yet, of the whole server. Beyond, publishes
+/// and reads wait up to [`ROOM_PATIENCE`] and are refused with `SERVER_OVERLOADED`, and settlements wait.
+pub const MAX_HELD_BYTES: u64 = 128 << 20;
+/// The same of one tenant.
+pub const MAX_HELD_BYTES_PER_TENANT: u64 = 64 << 20;
+/// What each tenant may hold, whatever the others do: two of the largest requests.
+pub const LEAST_HELD_BYTES_PER_TENANT: u64 =
+    2 * (MAX_FRAME_BYTES + MAX_PUBLISH_MESSAGES * ELEMENT_BYTES) as u64;
+/// The same of one connection.
+pub const MAX_HELD_BYTES_PER_CONNECTION: u64 = 32 << 20;
+/// A connection that holds less may always settle: as much as a few whole batches of settlements take.
+pub const LEAST_HELD_BYTES_TO_SETTLE: u64 = 512 << 10;
+/// How long a request that may be refused waits for room.
+pub const ROOM_PATIENCE: Duration = Duration::from_secs(2);
+/// How long nothing may come of a request that has begun; of a stream, of each of its messages.
+pub const BODY_IDLE: Duration = Duration::from_secs(10);
+/// How long a request may take in all, besides its length divided by [`LEAST_BODY_BYTES_PER_SECOND`].
+pub const BODY_DEADLINE: Duration = Duration::from_secs(30);
+/// See [`BODY_DEADLINE`].
+pub const LEAST_BODY_BYTES_PER_SECOND: u64 = 64 << 10;
+/// Bytes of answers of one stream that may wait for its client; beyond, nothing more is read of it, and if the network takes
+/// none of them for [`UNREAD_PATIENCE`], it is ended. The same goes for the rest of a unary call's answer. Deliveries are not
+/// meant: they may be unread to their lease's end.
+pub const UNREAD_ANSWER_BYTES: u64 = 128 << 10;
+/// See [`UNREAD_ANSWER_BYTES`].
+pub const UNREAD_PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes of one publish, attributes included: a gRPC message less room for its framing.
 pub const MAX_PUBLISH_BYTES: usize = MAX_FRAME_BYTES - (64 << 10);
 /// Attributes of one message.

@@ -1,5 +1,5 @@
 //! What the network has taken of an answer, as it is below the libraries: they hold data that a closed window does not let
-//! through, and ask for more before it has left.
+//! through, and ask for more before it has left. What they hold is charged to the connection's account.
 
 use std::{
     collections::VecDeque,
@@ -12,6 +12,12 @@ use bytes::{Buf, Bytes};
 use http::{HeaderMap, Response};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tonic::{Status, body::Body};
+
+use super::task::CallTask;
+use crate::{
+    account::{Account, Charge, ConnectionAccounts},
+    limits::UNREAD_ANSWER_BYTES,
+};
 
 /// Flag and length before a message of gRPC.
 const PREFIX_BYTES: usize = 5;
@@ -29,6 +35,21 @@ pub trait Departing: Send {
     fn left(self: Box<Self>);
 }
 
+/// In a response's extensions: all of the answer is known, and this is what it is charged to its account.
+#[derive(Clone)]
+pub(crate) struct Unread(Arc<Mutex<Option<Charge>>>);
+
+impl Unread {
+    pub(crate) fn new(charge: Charge) -> Self {
+        Self(Arc::new(Mutex::new(Some(charge))))
+    }
+
+    /// The charge, once.
+    pub(crate) fn take(&self) -> Option<Charge> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
 type Act = Box<dyn FnOnce() + Send>;
 
 /// How far an answer has come. Bytes are counted from its beginning.
@@ -36,10 +57,14 @@ type Act = Box<dyn FnOnce() + Send>;
 struct Way {
     /// Messages that are not handed over yet, in their order; `None` for one that nobody watches.
     encoded: VecDeque<Option<Box<dyn Departing>>>,
-    /// Messages that are handed over and have not left.
+    /// What is handed over and has not left.
     leaving: VecDeque<Leaving>,
     handed_over: u64,
     taken: u64,
+    /// What is charged for a whole answer, until it is handed over.
+    unread: Option<Charge>,
+    /// The call it answers, and where what nobody watches is charged. Absent only before it goes to the network.
+    call: Option<(CallTask, Account)>,
     /// What follows when all of it is taken, before the client can see the answer's end.
     at_end: Option<Act>,
     /// Who hands over the end once all before it is taken.
@@ -50,7 +75,15 @@ struct Leaving {
     start: u64,
     end: u64,
     begun: bool,
-    message: Box<dyn Departing>,
+    what: What,
+}
+
+/// What leaves.
+enum What {
+    /// A message that is watched, and charged by whoever watches it.
+    Watched(Box<dyn Departing>),
+    /// Other data, until they have left.
+    Charged(#[allow(dead_code, reason = "held, not read")] Charge),
 }
 
 impl Departure {
@@ -65,10 +98,27 @@ impl Departure {
         self.way().encoded.push_back(message);
     }
 
-    /// The answer as it goes to the network, watched if it asks for it.
-    pub(super) fn watch(mut response: Response<Body>) -> Response<Answer> {
-        let departure = response.extensions_mut().remove::<Self>();
-        response.map(|body| Answer { body, departure, end: None })
+    /// The answer of a call as it goes to the network, watched if it asks for it.
+    pub(super) fn watch(
+        mut response: Response<Body>,
+        task: CallTask,
+        accounts: &ConnectionAccounts,
+    ) -> Response<Answer> {
+        let extensions = response.extensions_mut();
+        let departure = extensions.remove::<Self>();
+        let unread = extensions.remove::<Unread>().and_then(|unread| unread.take());
+        if let Some(charge) = &unread {
+            task.answered(charge.bytes(), &accounts.counters.unread);
+        }
+        // The task of a call with a large answer stays until that is read: so it can be ended.
+        let large = unread.as_ref().is_some_and(|charge| charge.bytes() > UNREAD_ANSWER_BYTES);
+        let watched = departure.is_some() || large;
+        let departure = departure.unwrap_or_else(|| Self(Arc::default()));
+        let mut way = departure.way();
+        way.unread = unread;
+        way.call = Some((task, accounts.requests.clone()));
+        drop(way);
+        response.map(|body| Answer { body, departure, watched, end: None })
     }
 
     fn way(&self) -> MutexGuard<'_, Way> {
@@ -94,35 +144,48 @@ impl Departure {
 impl Way {
     /// Takes note of data that the HTTP library was given: whole messages of gRPC with their prefixes.
     fn hand_over(&mut self, data: &[u8]) {
-        let whole = data.len();
-        let mut at = 0;
-        for message in self.encoded.drain(..) {
-            let start = at;
-            at = data.get(at..).and_then(message_len).map_or(whole, |len| (at + len).min(whole));
-            if let Some(message) = message {
-                let place = |at: usize| self.handed_over + at as u64;
-                self.leaving.push_back(Leaving {
-                    start: place(start),
-                    end: place(at),
-                    begun: false,
-                    message,
-                });
-            }
+        let (begin, end) = (self.handed_over, self.handed_over + data.len() as u64);
+        self.handed_over = end;
+        if self.encoded.is_empty() {
+            return self.leave(begin, end, None);
         }
-        self.handed_over += whole as u64;
+        let mut at = 0;
+        for message in std::mem::take(&mut self.encoded) {
+            let start = at;
+            at = data.get(at..).and_then(message_len).map_or(data.len(), |len| (at + len).min(data.len()));
+            self.leave(begin + start as u64, begin + at as u64, message);
+        }
+    }
+
+    fn leave(&mut self, start: u64, end: u64, watched: Option<Box<dyn Departing>>) {
+        let charge = |call: &(CallTask, Account)| call.1.charge(usize::try_from(end - start).unwrap_or(0));
+        let what = match watched {
+            Some(message) => What::Watched(message),
+            None => match self.unread.take().or_else(|| self.call.as_ref().map(charge)) {
+                Some(charge) => What::Charged(charge),
+                None => return,
+            },
+        };
+        self.leaving.push_back(Leaving { start, end, begun: false, what });
     }
 
     fn take(&mut self, bytes: usize) {
         self.taken += bytes as u64;
+        if let Some((task, _)) = &self.call {
+            task.take(bytes as u64);
+        }
         while let Some(leaving) = self.leaving.pop_front_if(|leaving| leaving.end <= self.taken) {
-            leaving.message.left();
+            if let What::Watched(message) = leaving.what {
+                message.left();
+            }
         }
         if let Some(first) = self.leaving.front_mut()
             && first.start < self.taken
             && !first.begun
+            && let What::Watched(message) = &mut first.what
         {
             first.begun = true;
-            first.message.begun();
+            message.begun();
         }
         if self.taken >= self.handed_over
             && let Some(waiting) = self.waiting.take()
@@ -141,7 +204,9 @@ fn message_len(data: &[u8]) -> Option<usize> {
 /// An answer's body.
 pub(super) struct Answer {
     body: Body,
-    departure: Option<Departure>,
+    departure: Departure,
+    /// Whether its end waits for its data to be taken.
+    watched: bool,
     /// What comes once all data has been taken: trailers, or nothing.
     end: Option<Option<HeaderMap>>,
 }
@@ -157,9 +222,7 @@ impl HttpBody for Answer {
         if self.end.is_none() {
             match ready!(Pin::new(&mut self.body).poll_frame(context)).transpose()?.map(Frame::into_data) {
                 Some(Ok(bytes)) => {
-                    if let Some(departure) = &self.departure {
-                        departure.way().hand_over(&bytes);
-                    }
+                    self.departure.way().hand_over(&bytes);
                     let departure = self.departure.clone();
                     return Poll::Ready(Some(Ok(Frame::data(Data { bytes, departure }))));
                 }
@@ -167,15 +230,15 @@ impl HttpBody for Answer {
                 None => self.end = Some(None),
             }
         }
-        if let Some(departure) = &self.departure {
-            ready!(departure.poll_end(context));
+        if self.watched {
+            ready!(self.departure.poll_end(context));
         }
         Poll::Ready(self.end.take().flatten().map(|trailers| Ok(Frame::trailers(trailers))))
     }
 
     fn is_end_stream(&self) -> bool {
         // Of what is watched, the end is asked for.
-        self.departure.is_none() && self.body.is_end_stream()
+        !self.watched && self.end.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -187,9 +250,10 @@ impl Drop for Answer {
     fn drop(&mut self) {
         // After its end, nothing is left here. Before, the client has gone away, and the libraries send no more of it, but may
         // hold what they were handed for as long as the connection is stuck.
-        if let Some(departure) = &self.departure {
-            // Whatever it does when it is dropped, it does not do it under the lock.
-            let way = std::mem::take(&mut *departure.way());
+        // Whatever it does when it is dropped, it does not do it under the lock. What nobody watches is charged as long as it is
+        // held.
+        if self.watched {
+            let way = std::mem::take(&mut *self.departure.way());
             drop(way);
         }
     }
@@ -199,7 +263,7 @@ impl Drop for Answer {
 /// stream and of the connection.
 pub(super) struct Data {
     bytes: Bytes,
-    departure: Option<Departure>,
+    departure: Departure,
 }
 
 impl Buf for Data {
@@ -213,9 +277,7 @@ impl Buf for Data {
 
     fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
-        if let Some(departure) = &self.departure {
-            departure.way().take(count);
-        }
+        self.departure.way().take(count);
     }
 }
 
@@ -226,6 +288,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
+    use crate::account::{Accounts, Counters};
 
     /// Tells of a message by its number.
     struct Told(u32, mpsc::UnboundedSender<(u32, &'static str)>);
@@ -238,6 +301,10 @@ mod tests {
         fn left(self: Box<Self>) {
             self.1.send((self.0, "left")).unwrap();
         }
+    }
+
+    fn accounts() -> ConnectionAccounts {
+        Accounts::new(Counters::for_tests()).open(None)
     }
 
     /// A message of so many bytes, with its prefix.
@@ -272,7 +339,7 @@ mod tests {
         let body = Body::new(StreamBody::new(futures_util::stream::iter(made)));
         let mut response = Response::new(body);
         response.extensions_mut().insert(departure);
-        let mut answer = Departure::watch(response).into_body();
+        let mut answer = Departure::watch(response, CallTask::default(), &accounts()).into_body();
         let mut data = || answer.frame().now_or_never().map(|frame| frame.unwrap().unwrap().into_data());
         let mut one = data().unwrap().ok().unwrap();
         let mut two = data().unwrap().ok().unwrap();
@@ -304,7 +371,7 @@ mod tests {
         let both = Bytes::from([message(1), message(1)].concat());
         let mut response = Response::new(Body::new(Full::new(both)));
         response.extensions_mut().insert(departure);
-        let mut answer = Departure::watch(response).into_body();
+        let mut answer = Departure::watch(response, CallTask::default(), &accounts()).into_body();
         let mut data = answer.frame().now_or_never().unwrap().unwrap().unwrap().into_data().ok().unwrap();
         data.advance(6);
         drop(answer);
@@ -312,5 +379,39 @@ mod tests {
         assert_eq!(told.try_recv(), Err(mpsc::error::TryRecvError::Disconnected));
         data.advance(6);
         assert_eq!(data.remaining(), 0);
+    }
+
+    #[test]
+    fn what_the_network_holds_is_charged_until_it_has_left_or_is_dropped() {
+        let accounts = accounts();
+        let held = || accounts.requests.held();
+        let body = Body::new(Full::new(Bytes::from(message(5))));
+        let task = CallTask::default();
+        let mut answer = Departure::watch(Response::new(body), task.clone(), &accounts).into_body();
+        let mut data = answer.frame().now_or_never().unwrap().unwrap().unwrap().into_data().ok().unwrap();
+        // The libraries are done with the body before the client reads it.
+        drop(answer);
+        assert_eq!(held(), 10);
+        data.advance(9);
+        assert_eq!((held(), task.taken()), (10, 9));
+        data.advance(1);
+        assert_eq!(held(), 0);
+    }
+
+    #[test]
+    fn the_end_of_a_large_answer_waits_until_it_is_read_and_what_it_was_charged_is_given_back() {
+        let accounts = accounts();
+        let whole = Bytes::from(vec![0; 1 << 20]);
+        let charge = accounts.deliveries.charge(whole.len());
+        let body = Full::new(whole).with_trailers(async { Some(Ok(HeaderMap::new())) });
+        let mut response = Response::new(Body::new(body.map_err(|never| match never {})));
+        response.extensions_mut().insert(Unread::new(charge));
+        let mut answer = Departure::watch(response, CallTask::default(), &accounts).into_body();
+        let mut data = answer.frame().now_or_never().unwrap().unwrap().unwrap().into_data().ok().unwrap();
+        assert!(answer.frame().now_or_never().is_none(), "the trailers wait");
+        assert_eq!(accounts.deliveries.held(), 1 << 20);
+        data.advance(1 << 20);
+        assert!(answer.frame().now_or_never().unwrap().unwrap().unwrap().is_trailers());
+        assert_eq!(accounts.deliveries.held(), 0);
     }
 }

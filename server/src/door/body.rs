@@ -11,15 +11,16 @@ use thiserror::Error;
 
 /// A request's body. It ends where the client has ended it, or with an error: the HTTP library takes some resets for an end,
 /// and the gRPC library takes others, although what was to come may be missing.
-pub(super) struct Received<B = Incoming>(B);
+#[derive(Debug)]
+pub struct Received<B = Incoming>(B);
 
 /// The client has reset the stream of its call, or its connection is gone, before the request's end.
 #[derive(Debug, Error)]
 #[error("the client has broken its request off")]
-pub(super) struct BrokenOff;
+pub struct BrokenOff;
 
 impl<B> Received<B> {
-    pub(super) fn new(body: B) -> Self {
+    pub(crate) fn new(body: B) -> Self {
         Self(body)
     }
 }

@@ -25,6 +25,7 @@ use super::{
     trust::{Snapshot, Trust, Vouching},
 };
 use crate::{
+    account::Accounts,
     limits::{
         HANDSHAKE_DEADLINE, HANG_UP_BYTES, HANG_UP_DEADLINE, MAX_HANDSHAKES, MAX_HANDSHAKES_PER_SOURCE,
         MAX_UNFINISHED_PER_SOURCE,
@@ -40,6 +41,7 @@ pub(super) struct Entrance {
     slots: Arc<Slots>,
     max_age: Duration,
     observer: Arc<Observer>,
+    accounts: Arc<Accounts>,
 }
 
 /// A connection that has been accepted.
@@ -100,11 +102,16 @@ impl Entrance {
             handshakes_per_source: MAX_HANDSHAKES_PER_SOURCE,
             unfinished_per_source: MAX_UNFINISHED_PER_SOURCE,
         };
-        Self { trust, callers, sources: Sources::new(limits), slots, max_age, observer }
+        let accounts = Arc::new(Accounts::new(observer.metrics.held.counters()));
+        Self { trust, callers, sources: Sources::new(limits), slots, max_age, observer, accounts }
     }
 
     pub(super) fn trust(&self) -> &Trust {
         &self.trust
+    }
+
+    pub(super) fn accounts(&self) -> &Arc<Accounts> {
+        &self.accounts
     }
 
     /// Places for a connection from this address, given back when dropped.
@@ -169,7 +176,8 @@ impl Visit {
         let vouching = Vouching::new(trust, Arc::clone(&snapshot.authorities), chain);
         drop(snapshot);
         let (max_age, open) = (entrance.max_age, slot.taken());
-        let visitor = Visitor { identity, vouching, max_age, open };
+        let accounts = entrance.accounts.open(identity.as_ref().ok().map(|known| &known.tenant));
+        let visitor = Visitor { identity, vouching, max_age, open, accounts };
         tokio::select! {
             () = h2::serve(stream, calls, visitor, &drain) => {}
             () = close.cancelled() => {}

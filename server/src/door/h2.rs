@@ -2,19 +2,19 @@
 
 use std::{
     convert::Infallible,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    task::{Context, Poll, ready},
     time::{Duration, SystemTime},
 };
 
-use futures_util::{FutureExt as _, future::Map};
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use posthouse_proto::Parted;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use pin_project_lite::pin_project;
 use posthouse_text::causes;
 use tokio::{net::TcpStream, time::sleep};
 use tokio_rustls::server::TlsStream;
@@ -26,10 +26,12 @@ use super::{
     answer::{self, Departure},
     body::Received,
     leaving::{AuthFailures, Leaving, jittered, leave_in_time},
+    task::{CallTask, Tasks},
     transport::{Passed, Transport, close},
     trust::Vouching,
 };
 use crate::{
+    account::ConnectionAccounts,
     identity::{ConnIdentity, RefusedIdentity},
     limits::{
         CERTIFICATE_CHECK_INTERVAL, CLOSE_DEADLINE, CONNECTION_WINDOW_BYTES, FIRST_RPC_DEADLINE,
@@ -42,14 +44,18 @@ use crate::{
 /// What answers the calls: tonic's routes, with the layers in front of them.
 ///
 /// It finds in each request's extensions `Arc<ConnIdentity>`, or `Arc<RefusedIdentity>` when the certificate carries no
-/// usable identity (then it must refuse the call), and [`Leaving`] and [`AuthFailures`].
+/// usable identity (then it must refuse the call), and [`Leaving`], [`AuthFailures`], the connection's accounts and the call's
+/// task.
 pub trait Calls:
-    Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static
+    Service<Request<Received>, Response = Response<Body>, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + 'static
 {
 }
 
 impl<S> Calls for S where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
+    S: Service<Request<Received>, Response = Response<Body>, Error = Infallible, Future: Send>
         + Clone
         + Send
         + 'static
@@ -65,6 +71,7 @@ pub(super) struct Visitor {
     pub(super) max_age: Duration,
     /// Connections that are open, this one included.
     pub(super) open: usize,
+    pub(super) accounts: ConnectionAccounts,
 }
 
 /// How much a peer may send before it is read, and how much may wait until it reads.
@@ -142,12 +149,13 @@ async fn serve_calls<S: Calls>(
     visitor: Visitor,
     leaving: Leaving,
 ) -> Ended {
-    let Visitor { identity, vouching, max_age, open } = visitor;
+    let Visitor { identity, vouching, max_age, open, accounts } = visitor;
     let (called, failures) = (Arc::new(AtomicBool::new(false)), AuthFailures::default());
     let mut end = pin!(end(identity.clone(), Arc::clone(&called), vouching));
     let mut left = pin!(leave_in_time(jittered(max_age), failures.clone(), leaving.clone(), passed));
-    let service = Handing { calls, identity, called, leaving: leaving.clone(), failures };
-    let builder = builder(Windows::of_one_in(open));
+    let tasks = Tasks::default();
+    let builder = builder(Windows::of_one_in(open), tasks.clone());
+    let service = Handing { calls, identity, called, leaving: leaving.clone(), failures, accounts, tasks };
     let mut connection = pin!(builder.serve_connection(TokioIo::new(transport), service));
     let mut told = false;
     loop {
@@ -168,8 +176,8 @@ async fn serve_calls<S: Calls>(
     }
 }
 
-fn builder(windows: Windows) -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+fn builder(windows: Windows, tasks: Tasks) -> http2::Builder<Tasks> {
+    let mut builder = http2::Builder::new(tasks);
     builder
         .timer(TokioTimer::new())
         .initial_stream_window_size(windows.stream)
@@ -214,9 +222,6 @@ async fn certificate_end(not_after: SystemTime) {
     }
 }
 
-type Called = Result<Response<Body>, Infallible>;
-type Answered = Result<Response<answer::Answer>, Infallible>;
-
 /// Hands each call over with what is known of its connection.
 struct Handing<S> {
     calls: S,
@@ -225,24 +230,49 @@ struct Handing<S> {
     called: Arc<AtomicBool>,
     leaving: Leaving,
     failures: AuthFailures,
+    accounts: ConnectionAccounts,
+    tasks: Tasks,
 }
 
 impl<S: Calls> hyper::service::Service<Request<Incoming>> for Handing<S> {
     type Response = Response<answer::Answer>;
     type Error = Infallible;
-    type Future = Map<Oneshot<S, Request<Body>>, fn(Called) -> Answered>;
+    type Future = Answering<Oneshot<S, Request<Received>>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.called.store(true, Ordering::Relaxed);
-        let mut request = request.map(|body| Body::new(Parted::new(Received::new(body))));
+        let mut request = request.map(Received::new);
         let extensions = request.extensions_mut();
         match &self.identity {
             Ok(identity) => extensions.insert(Arc::clone(identity)).map(drop),
             Err(refused) => extensions.insert(Arc::clone(refused)).map(drop),
         };
+        let (task, accounts) = (self.tasks.next(), self.accounts.clone());
         extensions.insert(self.leaving.clone());
         extensions.insert(self.failures.clone());
-        self.calls.clone().oneshot(request).map(|answer| answer.map(Departure::watch))
+        extensions.insert(accounts.clone());
+        extensions.insert(task.clone());
+        Answering { call: self.calls.clone().oneshot(request), task, accounts }
+    }
+}
+
+pin_project! {
+    /// A call that is not answered yet.
+    struct Answering<F> {
+        #[pin]
+        call: F,
+        task: CallTask,
+        accounts: ConnectionAccounts,
+    }
+}
+
+impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Answering<F> {
+    type Output = Result<Response<answer::Answer>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = ready!(this.call.poll(context))?;
+        Poll::Ready(Ok(Departure::watch(response, this.task.clone(), this.accounts)))
     }
 }
 

@@ -16,6 +16,7 @@ mod judgement;
 mod leaving;
 mod slots;
 mod sources;
+mod task;
 mod tls;
 mod transport;
 mod trust;
@@ -31,15 +32,19 @@ use thiserror::Error;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub(crate) use answer::Unread;
 pub use answer::{Departing, Departure};
 pub use authorities::Authorities;
+pub use body::{BrokenOff, Received};
 pub use h2::Calls;
 pub use judgement::{CertificateFault, Judgement, names_dropped};
 pub use leaving::{AuthFailures, Leaving};
+pub use task::CallTask;
 pub use tls::{TlsError, check_certificate, check_roots};
 pub use trust::Trust;
 
 use crate::{
+    account::Accounts,
     config::Config,
     limits::{ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN, FULL_WARNING_INTERVAL, LISTEN_BACKLOG, RESERVED_FILES},
     observe::Observer,
@@ -88,6 +93,11 @@ impl Door {
     /// Where it listens; with port 0 configured, the port that the system chose.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// The accounts of its connections.
+    pub(crate) fn accounts(&self) -> Arc<Accounts> {
+        Arc::clone(self.entrance.accounts())
     }
 
     /// The way to replace certificate and authorities.

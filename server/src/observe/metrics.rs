@@ -17,12 +17,13 @@ use prometheus::{
 
 use self::make::Make;
 use super::table;
-use crate::{names::TenantName, store::StoreWritten};
+use crate::{account::Counters, names::TenantName, store::StoreWritten};
 
 /// All metrics of a server.
 pub struct Metrics {
     registry: Registry,
     pub(crate) door: DoorMetrics,
+    pub(crate) held: HeldMetrics,
     pub(crate) rpc: RpcMetrics,
     pub(crate) messages: MessageMetrics,
     pub(crate) shard: ShardMetrics,
@@ -122,6 +123,22 @@ pub(crate) struct StoreMetrics {
     pub(super) disk_full: IntGauge,
 }
 
+/// What connections hold.
+pub(crate) struct HeldMetrics {
+    pub(super) bytes: IntGaugeVec,
+    pub(super) waited: IntCounter,
+    pub(super) refused: IntCounter,
+    pub(super) unread: IntCounter,
+}
+
+impl HeldMetrics {
+    /// What accounts count.
+    pub(crate) fn counters(&self) -> Counters {
+        let (waited, refused, unread) = (self.waited.clone(), self.refused.clone(), self.unread.clone());
+        Counters { waited, refused, unread }
+    }
+}
+
 /// What observing itself does.
 pub(crate) struct OwnMetrics {
     pub(super) state: IntGaugeVec,
@@ -165,6 +182,7 @@ impl Metrics {
         let own = make.own()?;
         Ok(Self {
             door: make.door()?,
+            held: make.held()?,
             rpc: make.rpc()?,
             messages: make.messages()?,
             shard: make.shard()?,

@@ -8,7 +8,8 @@ use super::{
     readiness::Warnings,
 };
 use crate::{
-    bodies::BodyCache, clock::Clock, disk::DiskGuard, identity::TokenVerifier, log::Log, store::Store,
+    account::Accounts, bodies::BodyCache, clock::Clock, disk::DiskGuard, identity::TokenVerifier, log::Log,
+    store::Store,
 };
 
 /// The rooms that are asked.
@@ -19,6 +20,7 @@ pub(crate) struct Sources {
     pub(crate) disk: Arc<DiskGuard>,
     pub(crate) clock: Arc<Clock>,
     pub(crate) tokens: Arc<TokenVerifier>,
+    pub(crate) accounts: Arc<Accounts>,
 }
 
 /// The rooms while they are open.
@@ -71,6 +73,11 @@ impl Sources {
         let metrics = &observer.metrics;
         metrics.shard.expiry_halted.set(i64::from(self.clock.expiry_halted()));
         metrics.shard.clock_ahead.set(self.clock.wall_ahead_ms() as f64 / 1_000.0);
+
+        let (requests, deliveries) = self.accounts.held();
+        for (what, bytes) in [("requests", requests), ("deliveries", deliveries)] {
+            metrics.held.bytes.with_label_values(&[what]).set(clamp(bytes));
+        }
 
         let log = self.log.state();
         metrics.log.queued.set(clamp(log.queued_entries as u64));

@@ -61,6 +61,11 @@ table! {
     CONNECTIONS_REFUSED = Counter, "posthouse_connections_refused_total", ["reason"], "Connections closed before their first call: full (as many are open as may be), tenant_full, no_h2.";
     HANDSHAKES = Counter, "posthouse_handshakes_total", ["result"], "TLS handshakes: ok, no_identity (the certificate carries no usable identity), timeout, or why they failed.";
 
+    HELD = Gauge, "posthouse_held_bytes", ["what"], "Bytes that are charged to connections: requests that are not handled and answers that are not sent (requests), and deliveries that are not sent (deliveries).";
+    HELD_WAITED = Counter, "posthouse_held_waits_total", [], "Times a request waited for room: its connection, its tenant or the server held as many bytes as they may.";
+    HELD_REFUSED = Counter, "posthouse_held_refusals_total", [], "Calls refused with SERVER_OVERLOADED because there was no room for their request or their answer.";
+    UNREAD = Counter, "posthouse_answers_unread_total", [], "Calls ended because their client did not read its answers.";
+
     RPCS = Counter, "posthouse_rpcs_total", ["method", "code"], "Calls that have ended, by gRPC code; a stream that the client dropped ends as CANCELLED.";
     RPC_DURATION = Histogram(FAST), "posthouse_rpc_duration_seconds", ["method"], "Duration of unary calls, the wait of Receive included.";
     STREAMS = Gauge, "posthouse_streams_open", ["method"], "Streams that are open.";

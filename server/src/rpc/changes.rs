@@ -1,6 +1,6 @@
 //! Changes are made only with a place for their record, and to their end: a layer behind the one that asks who is calling, in
-//! front of every handler, that goes by the kind of the method. A place is taken once the whole request is there, so that nobody
-//! holds one for as long as it likes.
+//! front of every handler, that goes by the kind of the method. The whole request is there by now, so nobody holds a place for as
+//! long as it likes.
 
 use std::{
     convert::Infallible,
@@ -10,17 +10,14 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::BytesMut;
 use futures_util::future::Either;
 use http::{Request, Response};
-use http_body_util::{BodyExt as _, Full};
 use tokio_util::task::TaskTracker;
 use tonic::{Status, body::Body};
 use tower::Service;
 
 use super::{lasting::Lasting, status::ApiError, watch::Call};
 use crate::{
-    limits::MAX_FRAME_BYTES,
     observe::{Observer, Place},
     policy::Kind,
 };
@@ -66,10 +63,6 @@ where
         let mut ready = mem::replace(&mut self.inner, next);
         let (observer, tasks) = (Arc::clone(&self.observer), self.tasks.clone());
         Either::Right(Box::pin(async move {
-            let request = match whole(request).await {
-                Ok(request) => request,
-                Err(error) => return Ok(Status::from(error).into_http()),
-            };
             let Some(place) = observer.access.place().await else {
                 return Ok(Status::from(ApiError::access_not_recorded()).into_http());
             };
@@ -83,22 +76,6 @@ where
             Lasting::new(&tasks, changing).await
         }))
     }
-}
-
-/// The request once its client has ended it.
-async fn whole(request: Request<Body>) -> Result<Request<Body>, ApiError> {
-    /// Flag and length of a message (gRPC over HTTP/2, Length-Prefixed-Message).
-    const PREFIX_BYTES: usize = 5;
-    let (head, mut body) = request.into_parts();
-    let mut bytes = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| ApiError::broken_off())?;
-        bytes.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
-        if bytes.len() > PREFIX_BYTES + MAX_FRAME_BYTES {
-            return Err(ApiError::too_large());
-        }
-    }
-    Ok(Request::from_parts(head, Body::new(Full::new(bytes.freeze()))))
 }
 
 /// Sees to the record, whatever becomes of the change.

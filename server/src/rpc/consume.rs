@@ -21,6 +21,7 @@ use super::{
     context::{Context, FoundQueue, admission, holder, queue_name, subscription_name},
     convert,
     deadline::Deadline,
+    intake::{Held, Requests},
     lasting::Lasting,
     notes, receive,
     settlements::{self, Decided},
@@ -29,7 +30,9 @@ use super::{
     watch::Call,
 };
 use crate::{
+    clock::Now,
     dispatch::SessionEvent,
+    door::Unread,
     identity::TokenVerifier,
     limits,
     names::{SubscriptionName, SubscriptionResource},
@@ -125,7 +128,7 @@ impl Source {
         context: &Context,
         tokens: &[bytes::Bytes],
         lease_duration: Option<&prost_types::Duration>,
-    ) -> Result<Vec<ExtendResult>, ApiError> {
+    ) -> Result<Extended, ApiError> {
         check_count("tokens", tokens.len())?;
         self.permit.check_again(super::context::now())?;
         let duration_ms = self.lease_duration_ms(lease_duration)?;
@@ -139,9 +142,10 @@ impl Source {
             duration_ms,
         });
         if refs.iter().all(Option::is_none) {
-            let now = context.clock.now();
-            let invalid = |_| convert::extend_result(ExtendOutcome::TokenInvalid, now);
-            return Ok(refs.iter().map(invalid).collect());
+            return Ok(Extended {
+                outcomes: vec![ExtendOutcome::TokenInvalid; refs.len()],
+                now: context.clock.now(),
+            });
         }
         let outcomes = match context.shards.call(self.queue.department.shard, command).await? {
             Outcome::Extend(outcomes) => outcomes.map_err(since_found)?,
@@ -149,10 +153,27 @@ impl Source {
         };
         let (mut outcomes, now) = (outcomes.into_iter(), context.clock.now());
         let outcome = |known: &Option<TokenRef>| {
-            let outcome = known.and_then(|_| outcomes.next()).unwrap_or(ExtendOutcome::TokenInvalid);
-            convert::extend_result(outcome, now)
+            known.and_then(|_| outcomes.next()).unwrap_or(ExtendOutcome::TokenInvalid)
         };
-        Ok(refs.iter().map(outcome).collect())
+        Ok(Extended { outcomes: refs.iter().map(outcome).collect(), now })
+    }
+}
+
+/// What became of extensions.
+pub(crate) struct Extended {
+    outcomes: Vec<ExtendOutcome>,
+    now: Now,
+}
+
+impl Extended {
+    /// About what it takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.outcomes.len() * size_of::<ExtendOutcome>()
+    }
+
+    /// One result each.
+    pub(crate) fn results(&self) -> Vec<ExtendResult> {
+        settlements::runs(&self.outcomes, |outcome| convert::extend_result(*outcome, self.now))
     }
 }
 
@@ -164,7 +185,7 @@ fn since_found(error: SubscriptionError) -> ApiError {
     }
 }
 
-fn check_count(field: &'static str, count: usize) -> Result<(), ApiError> {
+pub(crate) fn check_count(field: &'static str, count: usize) -> Result<(), ApiError> {
     if (1..=limits::MAX_SETTLEMENTS).contains(&count) {
         return Ok(());
     }
@@ -181,14 +202,11 @@ impl Consumer for ConsumerService {
         request: Request<Streaming<ConsumeRequest>>,
     ) -> Result<Response<Self::ConsumeStream>, Status> {
         let admission = admission(&request)?;
-        let connection = Connection {
-            identity: super::context::connection(&request)?,
-            leaving: super::context::leaving(&request)?,
-        };
+        let connection = Connection::of(&request)?;
         let call = request.extensions().get().cloned();
         let stream =
             ConsumeStream::new(Arc::clone(&self.context), Arc::clone(&self.tokens), connection, call);
-        let (answers, departure) = stream.run(admission, request.into_inner());
+        let (answers, departure) = stream.run(admission, Requests::of(&request)?);
         let mut response: Response<Self::ConsumeStream> = Response::new(Box::pin(answers));
         response.extensions_mut().insert(departure);
         Ok(response)
@@ -198,21 +216,29 @@ impl Consumer for ConsumerService {
         let admission = admission(&request)?;
         Call::names(&request, &request.get_ref().queue);
         let deadline = Deadline::of(&request);
-        let received = receive::receive(&self.context, &admission, request.into_inner(), deadline).await;
-        let (deliveries, taken) = received?;
-        let mut response = Response::new(ReceiveResponse { deliveries });
-        taken.map(|taken| response.extensions_mut().insert(taken));
+        let accounts = super::context::accounts(&request)?;
+        let request = request.into_inner();
+        let received = receive::receive(&self.context, &admission, request, deadline, &accounts).await?;
+        let mut response = Response::new(ReceiveResponse { deliveries: received.deliveries });
+        if let Some((taken, charge)) = received.taken {
+            response.extensions_mut().insert(taken);
+            response.extensions_mut().insert(Unread::new(charge));
+        }
         Ok(response)
     }
 
     async fn settle(&self, request: Request<SettleRequest>) -> Result<Response<SettleResponse>, Status> {
         let admission = admission::<methods::Settle, _>(&request)?;
         Call::names(&request, &request.get_ref().queue);
+        let held = Held::of(&request);
         let SettleRequest { queue, subscription, settlements } = request.into_inner();
         let source = Source::open(&self.context, &admission, &queue, &subscription, &[]).await?;
         let context = Arc::clone(&self.context);
         // On record even if the caller does not wait for the answer.
-        let settled = async move { source.settle(&context, settlements).await };
+        let settled = async move {
+            let _held = held;
+            source.settle(&context, settlements).await
+        };
         let decided = Lasting::new(&self.context.streams, settled).await?;
         Ok(Response::new(SettleResponse { results: decided.results() }))
     }
@@ -225,7 +251,7 @@ impl Consumer for ConsumerService {
         Call::names(&request, &request.get_ref().queue);
         let ExtendLeasesRequest { queue, subscription, tokens, lease_duration } = request.into_inner();
         let source = Source::open(&self.context, &admission, &queue, &subscription, &[]).await?;
-        let results = source.extend(&self.context, &tokens, lease_duration.as_ref()).await?;
-        Ok(Response::new(ExtendLeasesResponse { results }))
+        let extended = source.extend(&self.context, &tokens, lease_duration.as_ref()).await?;
+        Ok(Response::new(ExtendLeasesResponse { results: extended.results() }))
     }
 }

@@ -36,8 +36,15 @@ pub(crate) struct Backlog {
     delivery_bytes: usize,
 }
 
-/// A frame, and which of its leases the session got on this stream.
-type Frame = (DeliveryBatch, Vec<LiveDelivery>);
+/// A frame.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) batch: DeliveryBatch,
+    /// Those of its leases that the session got on this stream.
+    pub(crate) leases: Vec<LiveDelivery>,
+    /// On the wire.
+    pub(crate) bytes: usize,
+}
 
 /// Deliveries that were read.
 #[derive(Debug, Default)]
@@ -81,6 +88,14 @@ impl Backlog {
     /// How many the next read takes.
     pub(crate) fn next(&self) -> usize {
         self.read.min(self.leased.len())
+    }
+
+    /// About how many bytes the next read brings, as far as that is known, while there are so many streams.
+    pub(crate) fn next_bytes(&self, streams: usize) -> usize {
+        let known =
+            self.leased.iter().take(self.next()).map(|(leased, _)| leased.size as usize).sum::<usize>();
+        let least = LEAST_READ.min(self.leased.len()) * self.delivery_bytes;
+        known.max(least).min(bytes_of_a_stream(streams).max(least))
     }
 
     /// Those that no stream was ever sent: they are given back.
@@ -137,23 +152,23 @@ fn cut(deliveries: Vec<Outgoing>, now: Now, frames: &mut Vec<Frame>) -> usize {
         let size = delivery.encoded_len(now);
         let other = |last: &Outgoing| bytes + size > FRAME_BYTES || last.resumed != delivery.resumed;
         if cut.last().is_some_and(other) {
-            frames.push(frame(std::mem::take(&mut cut), now));
+            frames.push(frame(std::mem::take(&mut cut), now, bytes));
             bytes = 0;
         }
         cut.push(delivery);
         (bytes, sum) = (bytes + size, sum + size);
     }
     if !cut.is_empty() {
-        frames.push(frame(cut, now));
+        frames.push(frame(cut, now, bytes));
     }
     sum
 }
 
 /// One frame of these, and the leases that are new in it.
-fn frame(deliveries: Vec<Outgoing>, now: Now) -> Frame {
+fn frame(deliveries: Vec<Outgoing>, now: Now, bytes: usize) -> Frame {
     let new = deliveries.iter().filter(|delivery| !delivery.resumed).map(|delivery| delivery.live);
-    let new = new.collect();
-    (batch(deliveries, now), new)
+    let leases = new.collect();
+    Frame { batch: batch(deliveries, now), leases, bytes }
 }
 
 /// Bytes after which a stream reads no more bodies at once, while there are so many streams: each holds a few reads for a

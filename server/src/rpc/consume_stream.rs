@@ -8,24 +8,24 @@ use std::{
 
 use futures_util::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, stream::FuturesOrdered};
 use posthouse_proto::v1::{
-    ConsumeOpened, ConsumeRequest, ConsumeResponse, Drain, ExtendFrame, ExtendedFrame, Heartbeat, Idle,
-    OpenConsume, Pong, RefreshToken, SettleFrame, TokenRefreshed, consume_request as from,
-    consume_response as out,
+    ConsumeOpened, ConsumeRequest, ConsumeResponse, Drain, ExtendFrame, Heartbeat, Idle, OpenConsume, Pong,
+    RefreshToken, SettleFrame, TokenRefreshed, consume_request as from, consume_response as out,
 };
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, timeout},
 };
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 use super::{
-    consume::Source,
+    consume::{Source, check_count},
     consume_credit::Balance,
-    consume_deliver::Backlog,
-    consume_end::{Outgoing, Told, ended},
+    consume_deliver::{Backlog, Frame},
+    consume_end::{Deliveries, Outgoing, Told, UnsentDeliveries, ended},
     consume_record::Recording,
     context::Context,
     convert,
+    intake::{Arrived, Frames},
     lasting::Lasting,
     outlet::{Gone, Outlet, outlet},
     status::ApiError,
@@ -35,24 +35,24 @@ use super::{
     watch::Call,
 };
 use crate::{
+    account::{Charge, Wanted},
     dispatch::{Credit, SessionEvent, SessionHandle, SessionOpen},
     door::Departure,
     identity::TokenVerifier,
     limits,
     policy::{Admission, methods},
-    quota::StreamPlace,
 };
 
 /// Settle and extend frames of one stream on their way; beyond, the client waits.
 const MAX_SETTLES_ON_THEIR_WAY: usize = 64;
-/// Answers that a client does not read; beyond, it is not listened to either.
-const MAX_ANSWERS_WAITING: usize = 64;
 /// How long settlements are still taken from a client that has gone away.
 const LAST_SETTLEMENTS: Duration = Duration::from_secs(5);
 /// Leases that wait for their bodies; beyond, no more are taken from dispatch.
 const MAX_BACKLOG: usize = 512;
 
-type Answer = Pin<Box<dyn Future<Output = Result<Outgoing, ApiError>> + Send>>;
+/// An answer, and what is charged for it.
+type Answered = (Outgoing, Option<Charge>);
+type Answer = Pin<Box<dyn Future<Output = Result<Answered, ApiError>> + Send>>;
 
 /// One consume stream.
 pub(crate) struct ConsumeStream {
@@ -65,7 +65,6 @@ pub(crate) struct ConsumeStream {
 /// A stream after its Open.
 struct Open {
     source: Arc<Source>,
-    _place: StreamPlace,
     session: SessionHandle,
     told: Told,
     answers: FuturesOrdered<Answer>,
@@ -91,9 +90,9 @@ impl ConsumeStream {
     pub(crate) fn run(
         self,
         admission: Admission<methods::Consume>,
-        requests: Streaming<ConsumeRequest>,
+        requests: Frames<ConsumeRequest>,
     ) -> (impl Stream<Item = Result<ConsumeResponse, Status>> + Send + 'static, Departure) {
-        let (mut out, frames) = outlet();
+        let (mut out, frames) = outlet(self.connection.task.clone());
         let (ended_well, mut session) = oneshot::channel::<SessionHandle>();
         let streams = self.context.streams.clone();
         streams.spawn(async move {
@@ -110,7 +109,7 @@ impl ConsumeStream {
             }
         });
         let watched = departure.clone();
-        (frames.map_ok(move |outgoing| outgoing.depart(&watched)), departure)
+        (frames.map_ok(move |outgoing: Outgoing| outgoing.depart(&watched)), departure)
     }
 
     /// Serves the stream to its end. After the client's clean end, the session, whose leases are to be released when the
@@ -118,7 +117,7 @@ impl ConsumeStream {
     async fn serve(
         &self,
         admission: &Admission<methods::Consume>,
-        mut requests: Streaming<ConsumeRequest>,
+        mut requests: Frames<ConsumeRequest>,
         out: &mut Outlet<Outgoing>,
     ) -> Result<SessionHandle, ApiError> {
         let first = first_frame(&mut requests, &self.connection.leaving).await?;
@@ -134,7 +133,7 @@ impl ConsumeStream {
         let Open { session, told, answers, backlog, .. } = open;
         // No more is delivered, and what has not left goes to others. What may have reached the client stays leased.
         session.stop(backlog.unread().chain(told.unread()).collect());
-        out.retain(|outgoing| outgoing.unsent.is_none());
+        out.retain(|outgoing| !outgoing.is_deliveries());
         // What was accepted is answered, however the stream ends. A session that is dropped keeps its leases.
         let answered = out.finish(answers).await;
         ended.and(answered)?;
@@ -161,7 +160,6 @@ impl ConsumeStream {
         if self.connection.leaving.is_cancelled() {
             return Err(ApiError::draining());
         }
-        let place = self.context.quota(&source.permit.queue().tenant)?.open_stream()?;
         let lease_duration_ms = source.lease_duration_ms(open.lease_duration.as_ref())?;
         let mut balance = Balance::default();
         let credit = balance.add(&open.credit.unwrap_or_default())?;
@@ -179,7 +177,6 @@ impl ConsumeStream {
         let source = Arc::new(source);
         Ok(Open {
             source,
-            _place: place,
             session,
             told: Told::new(told),
             answers,
@@ -195,13 +192,15 @@ impl ConsumeStream {
     async fn exchange(
         &self,
         open: &mut Open,
-        requests: &mut Streaming<ConsumeRequest>,
+        requests: &mut Frames<ConsumeRequest>,
         out: &mut Outlet<Outgoing>,
     ) -> Result<(), ApiError> {
         let mut ticks = ticks();
         loop {
-            let (clear, room) = (out.waiting() == 0, out.waiting() < MAX_ANSWERS_WAITING);
-            let deliver = clear && !open.backlog.is_empty();
+            let (clear, room) = (out.is_clear(), out.has_room());
+            let deliveries = &self.connection.accounts.deliveries;
+            let wanted = clear && !open.backlog.is_empty();
+            let deliver = wanted && deliveries.has_room(Wanted::Delivery);
             if !deliver {
                 // A client that does not read keeps no places from others.
                 open.recording.forget();
@@ -211,11 +210,13 @@ impl ConsumeStream {
             tokio::select! {
                 flowed = out.flow() => flowed.map_err(|Gone| ApiError::frame("the client has gone away"))?,
                 _ = ticks.tick() => self.look_around(open, out)?,
-                Some(answer) = open.answers.next(), if resumed => out.send(answer?),
-                request = requests.message(), if room && open.answers.len() < MAX_SETTLES_ON_THEIR_WAY => {
-                    let Some(request) = request.map_err(ApiError::broken_stream)? else { return Ok(()) };
-                    self.take(open, request, out)?;
+                Some(answer) = open.answers.next(), if resumed => send(out, answer?),
+                arrived = requests.next(), if room && open.answers.len() < MAX_SETTLES_ON_THEIR_WAY => {
+                    let Some(arrived) = arrived? else { return Ok(()) };
+                    self.take(open, arrived, out)?;
                 }
+                // Others of the connection, or of the tenant, have as much as they may that is not read.
+                () = deliveries.clone().room(Wanted::Delivery), if wanted && !deliver => {}
                 event = open.told.next(clear && resumed && open.backlog.len() < MAX_BACKLOG) => {
                     hear(open, event.ok_or_else(ApiError::draining)?, out)?;
                     // Small grants leave together.
@@ -232,16 +233,17 @@ impl ConsumeStream {
     }
 
     /// Makes the settlements that had come before the client went away, although nobody hears of it.
-    async fn settle_rest(&self, open: &mut Open, requests: &mut Streaming<ConsumeRequest>) {
+    async fn settle_rest(&self, open: &mut Open, requests: &mut Frames<ConsumeRequest>) {
         loop {
             let room = open.answers.len() < MAX_SETTLES_ON_THEIR_WAY;
             tokio::select! {
                 Some(_) = open.answers.next(), if !room => {}
-                request = requests.message(), if room => match request {
-                    Ok(Some(ConsumeRequest { frame: Some(from::Frame::Settle(frame)) })) => self.settle(open, frame),
-                    Ok(Some(_)) => {}
-                    Ok(None) | Err(_) => return,
-                },
+                arrived = requests.next(), if room => {
+                    let Ok(Some(Arrived { request, charge })) = arrived else { return };
+                    if let Some(from::Frame::Settle(frame)) = request.frame {
+                        self.settle(open, frame, charge);
+                    }
+                }
             }
         }
     }
@@ -249,6 +251,10 @@ impl ConsumeStream {
     /// What only time tells.
     fn look_around(&self, open: &mut Open, out: &mut Outlet<Outgoing>) -> Result<(), ApiError> {
         open.source.permit.check_again(SystemTime::now())?;
+        if out.is_stuck() {
+            self.connection.accounts.counters.unread.inc();
+            return Err(out.cut_off());
+        }
         if open.recording.is_late() {
             self.give_back(open);
         }
@@ -281,10 +287,17 @@ impl ConsumeStream {
         // The right is looked at again here, not only when the stream was opened.
         open.source.permit.check_again(SystemTime::now())?;
         let places = open.recording.take();
+        // Before they are read, so that a hundred streams do not find the same room.
+        let expected = open.backlog.next_bytes(self.context.streams.len());
+        let mut charge = self.connection.accounts.deliveries.charge(expected);
         let read = open.backlog.read(&self.context, &open.source, places).await?;
-        for (deliveries, leases) in read.frames {
-            let frame = out::Frame::Deliveries(deliveries);
-            out.send(Outgoing { frame, unsent: Some(open.session.unsent(leases)) });
+        charge.set(read.frames.iter().map(|frame| frame.bytes).sum());
+        for Frame { batch, leases, bytes } in read.frames {
+            let (leases, charge) = (open.session.unsent(leases), charge.split(bytes));
+            out.send(Outgoing::Deliveries(Deliveries {
+                batch,
+                unsent: UnsentDeliveries { leases, _charge: charge },
+            }));
         }
         give(&open.session, open.balance.sent(read.count, &read.gone));
         Ok(())
@@ -294,21 +307,28 @@ impl ConsumeStream {
     fn take(
         &self,
         open: &mut Open,
-        request: ConsumeRequest,
+        Arrived { request, mut charge }: Arrived<ConsumeRequest>,
         out: &mut Outlet<Outgoing>,
     ) -> Result<(), ApiError> {
         match request.frame {
             Some(from::Frame::Credit(credit)) => give(&open.session, open.balance.add(&credit)?),
-            Some(from::Frame::Settle(frame)) => self.settle(open, frame),
+            Some(from::Frame::Settle(frame)) => self.settle(open, frame, charge),
             Some(from::Frame::Extend(ExtendFrame { extend_id, tokens, lease_duration })) => {
                 let (context, source) = (Arc::clone(&self.context), Arc::clone(&open.source));
                 begin(&mut open.answers, async move {
-                    let results = match source.lease_duration_ms(lease_duration.as_ref()) {
+                    let answer = match source.lease_duration_ms(lease_duration.as_ref()) {
                         // It spoils this frame, not the stream.
-                        Err(error) => tokens.iter().map(|_| convert::refused_extension(&error)).collect(),
-                        Ok(_) => source.extend(&context, &tokens, lease_duration.as_ref()).await?,
+                        Err(error) => {
+                            check_count("tokens", tokens.len())?;
+                            Outgoing::NotExtended(extend_id, tokens.len(), error)
+                        }
+                        Ok(_) => {
+                            let extended = source.extend(&context, &tokens, lease_duration.as_ref()).await?;
+                            Outgoing::Extended(extend_id, extended)
+                        }
                     };
-                    Ok(out::Frame::Extended(ExtendedFrame { extend_id, results }).into())
+                    charge.set(answer.bytes());
+                    Ok((answer, Some(charge)))
                 });
             }
             Some(from::Frame::RefreshToken(RefreshToken { token })) => {
@@ -329,11 +349,18 @@ impl ConsumeStream {
         Ok(())
     }
 
-    fn settle(&self, open: &mut Open, SettleFrame { settle_id, settlements }: SettleFrame) {
+    fn settle(
+        &self,
+        open: &mut Open,
+        SettleFrame { settle_id, settlements }: SettleFrame,
+        mut charge: Charge,
+    ) {
         let (context, source) = (Arc::clone(&self.context), Arc::clone(&open.source));
         let settled = async move {
             let decided = source.settle(&context, settlements).await?;
-            Ok(out::Frame::Settled(decided.frame(settle_id)).into())
+            let answer = Outgoing::Settled(decided.answer(settle_id));
+            charge.set(answer.bytes());
+            Ok((answer, Some(charge)))
         };
         // On record even if the client goes.
         begin(&mut open.answers, Lasting::new(&self.context.streams, settled));
@@ -343,7 +370,7 @@ impl ConsumeStream {
 /// Begins an answer now, so that settlements reach the log in the order they came.
 fn begin(
     answers: &mut FuturesOrdered<Answer>,
-    answer: impl Future<Output = Result<Outgoing, ApiError>> + Send + 'static,
+    answer: impl Future<Output = Result<Answered, ApiError>> + Send + 'static,
 ) {
     let mut answer = Box::pin(answer);
     answers.push_back(match answer.as_mut().now_or_never() {
@@ -373,7 +400,7 @@ fn hear(open: &mut Open, event: SessionEvent, out: &mut Outlet<Outgoing>) -> Res
         SessionEvent::Idle { waiting, parked } => {
             // The settlements that made it so are decided: their answers come first.
             while let Some(Some(answer)) = open.answers.next().now_or_never() {
-                out.send(answer?);
+                send(out, answer?);
             }
             out.send(out::Frame::Idle(Idle { waiting, parked }).into());
         }
@@ -388,6 +415,13 @@ fn drain(open: &mut Open, out: &mut Outlet<Outgoing>) {
     if open.drained.is_none() {
         open.drained = Some(Instant::now() + DRAIN_PATIENCE);
         out.send(out::Frame::Drain(Drain::default()).into());
+    }
+}
+
+fn send(out: &mut Outlet<Outgoing>, (answer, charge): Answered) {
+    match charge {
+        Some(charge) => out.send_charged(answer, charge),
+        None => out.send(answer),
     }
 }
 

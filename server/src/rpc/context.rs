@@ -21,12 +21,13 @@ use tonic::{Code, Request, Status};
 
 use super::status::ApiError;
 use crate::{
+    account::ConnectionAccounts,
     bodies::BodyCache,
     catalogue::Catalogue,
     clock::Clock,
     disk::DiskGuard,
     dispatch::SessionKey,
-    door::Leaving,
+    door::{CallTask, Leaving},
     identity::{ConnIdentity, Principal},
     names::{DepartmentResource, QueueResource, TenantName},
     observe::{Observer, Place},
@@ -208,6 +209,18 @@ pub(crate) fn admission<M: Rpc, T>(request: &Request<T>) -> Result<Admission<M>,
 pub(crate) fn leaving<T>(request: &Request<T>) -> Result<CancellationToken, Status> {
     let found = request.extensions().get::<Leaving>().map(|leaving| leaving.0.clone());
     found.ok_or_else(|| ApiError::fault("the request has no connection to leave").into())
+}
+
+/// The accounts of the request's connection: put there by the door.
+pub(crate) fn accounts<T>(request: &Request<T>) -> Result<ConnectionAccounts, Status> {
+    let found = request.extensions().get::<ConnectionAccounts>().cloned();
+    found.ok_or_else(|| ApiError::fault("the request has no accounts").into())
+}
+
+/// The task of the request's call: put there by the door.
+pub(crate) fn task<T>(request: &Request<T>) -> Result<CallTask, Status> {
+    let found = request.extensions().get::<CallTask>().cloned();
+    found.ok_or_else(|| ApiError::fault("the request has no task").into())
 }
 
 /// On which connection: put there by the door.

@@ -2,7 +2,7 @@
 
 mod standing;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use posthouse_engine::{
@@ -11,6 +11,7 @@ use posthouse_engine::{
     outcome::{EntryResult, ExtendOutcome, LiveDelivery, Published, QueueView, SettleOutcome},
     schema::{Content, PublishEntry, QueueSettings, SettleKind, TokenRef},
 };
+use posthouse_proto::google::rpc;
 use posthouse_proto::v1::{
     self, ErrorReason, ExtendResult, PublishResult, SettleAction, SettleResult, extend_result,
     publish_result, settle_result,
@@ -147,10 +148,10 @@ pub(crate) fn message_at(field: &str, id: &str) -> Result<(QueueRef, u64), ApiEr
 pub(crate) fn publish_results(
     queue: QueueRef,
     published: &Published,
-    errors: Vec<ApiError>,
+    errors: &[Arc<ApiError>],
 ) -> Vec<PublishResult> {
-    let mut errors = errors.into_iter();
-    let result = |entry: &EntryResult| {
+    let (mut errors, mut last) = (errors.iter(), None::<(&Arc<ApiError>, rpc::Status)>);
+    let mut result = |entry: &EntryResult| {
         let result = match *entry {
             EntryResult::Stored(sequence) => {
                 let message_id = message_id(queue, sequence);
@@ -163,14 +164,18 @@ pub(crate) fn publish_results(
                 })
             }
             EntryResult::Refused => {
-                let error =
-                    errors.next().unwrap_or_else(|| ApiError::fault("a refused message has no error"));
-                publish_result::Result::Error(error.to_proto())
+                let status = match (errors.next(), &last) {
+                    (None, _) => ApiError::fault("a refused message has no error").to_proto(),
+                    // Mostly it is that of the message before.
+                    (Some(error), Some((known, status))) if Arc::ptr_eq(error, known) => status.clone(),
+                    (Some(error), _) => last.insert((error, error.to_proto())).1.clone(),
+                };
+                publish_result::Result::Error(status)
             }
         };
         PublishResult { result: Some(result) }
     };
-    published.results.iter().map(result).collect()
+    published.results.iter().map(&mut result).collect()
 }
 
 /// A delivery's token.

@@ -10,7 +10,7 @@ use posthouse_engine::{
 use posthouse_proto::v1::ErrorReason;
 use tonic::{Code, Status};
 
-use super::status::ApiError;
+use super::{intake::Fault, status::ApiError};
 use crate::{
     limits,
     quota::{Cap, Exceeded},
@@ -29,18 +29,6 @@ impl ApiError {
         Self::new(Code::InvalidArgument, ErrorReason::FrameInvalid, text)
     }
 
-    /// The client's half of a stream broke off, or a frame could not be decoded.
-    #[allow(clippy::needless_pass_by_value)] // It is the argument of map_err.
-    pub(crate) fn broken_stream(status: Status) -> Self {
-        match status.code() {
-            Code::Internal | Code::InvalidArgument => {
-                Self::frame("a frame could not be decoded; send what proto/posthouse/v1 describes")
-            }
-            Code::OutOfRange | Code::ResourceExhausted => Self::too_large(),
-            _ => Self::broken_off(),
-        }
-    }
-
     /// The client has reset its call, or its connection is gone.
     pub(crate) fn broken_off() -> Self {
         Self::new(Code::Cancelled, ErrorReason::FrameInvalid, "the client's half of the call broke off")
@@ -52,7 +40,7 @@ impl ApiError {
             Code::Internal | Code::InvalidArgument => {
                 Self::frame("the request could not be decoded; send what proto/posthouse/v1 describes")
             }
-            Code::OutOfRange | Code::ResourceExhausted => Self::too_large(),
+            Code::OutOfRange | Code::ResourceExhausted => Self::too_large(limits::MAX_FRAME_BYTES),
             // The library's word for an error of the body that it does not know.
             Code::Unknown => Self::broken_off(),
             Code::Unimplemented if status.metadata().contains_key("grpc-accept-encoding") => {
@@ -73,10 +61,17 @@ impl ApiError {
         Self::new(Code::InvalidArgument, ErrorReason::RequestInvalid, text)
     }
 
-    pub(crate) fn too_large() -> Self {
-        let most = limits::MAX_FRAME_BYTES;
+    pub(crate) fn too_large(most: usize) -> Self {
         let text = format!("a request or frame is larger than {most} bytes; send less at once");
         Self::new(Code::OutOfRange, ErrorReason::FrameInvalid, text).with_limit(most)
+    }
+
+    /// There is no room for a request, or for the answer to a read.
+    pub(crate) fn no_room() -> Self {
+        let text = "the connection, the tenant or the server holds as many bytes of requests and unread answers as it may: nothing \
+                    was done; read the answers that wait, and try again";
+        Self::new(Code::ResourceExhausted, ErrorReason::ServerOverloaded, text)
+            .with_retry_delay(std::time::Duration::from_secs(1))
     }
 
     /// The queue that a call or a stream has found by its name is no more. Ids are never used again: one of the same name that
@@ -106,6 +101,40 @@ impl ApiError {
                     try again, and have the operators look at it";
         Self::new(Code::Unavailable, ErrorReason::AccessNotRecorded, text)
             .with_retry_delay(std::time::Duration::from_secs(1))
+    }
+}
+
+impl From<Fault> for ApiError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::BrokenOff => Self::broken_off(),
+            Fault::TooLarge(most) => Self::too_large(most),
+            Fault::Undecodable => {
+                Self::frame("a request or frame could not be decoded; send what proto/posthouse/v1 describes")
+            }
+            Fault::Compressed => {
+                let text = "the request is compressed in a way that the server does not read; send it plain";
+                Self::new(Code::Unimplemented, ErrorReason::FrameInvalid, text)
+            }
+            Fault::TooMany => Self::frame("a unary call has one message; the request has more"),
+            Fault::TooManyElements => {
+                let most = limits::MAX_ELEMENTS;
+                let text = format!(
+                    "the request has more than {most} messages, attributes, settlements or other elements; send less at once"
+                );
+                Self::new(Code::InvalidArgument, ErrorReason::BatchInvalid, text).with_limit(most)
+            }
+            Fault::TooSlow => {
+                let (idle, whole) = (limits::BODY_IDLE.as_secs(), limits::BODY_DEADLINE.as_secs());
+                let rate = limits::LEAST_BODY_BYTES_PER_SECOND;
+                let text = format!(
+                    "the request did not come in time: nothing of it for {idle} s, or not all of it in {whole} s and its \
+                     length divided by {rate} bytes a second; send it without a pause"
+                );
+                Self::new(Code::DeadlineExceeded, ErrorReason::RequestTooSlow, text)
+            }
+            Fault::NoRoom => Self::no_room(),
+        }
     }
 }
 

@@ -24,10 +24,39 @@ const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encodin
 
 type Answer = Result<Response<Body>, Infallible>;
 
-/// In front of the services.
+/// In front of what takes requests in: refuses those that are no calls.
 #[derive(Clone, Debug)]
 pub(crate) struct Envelope<S> {
     inner: S,
+}
+
+/// In front of the services: gives the library's refusals their reasons.
+#[derive(Clone, Debug)]
+pub(crate) struct Explain<S> {
+    inner: S,
+}
+
+impl<S> Explain<S> {
+    pub(crate) fn new(inner: S) -> Self {
+        Self { inner }
+    }
+}
+
+impl<S, B> Service<Request<B>> for Explain<S>
+where
+    S: Service<Request<B>, Response = Response<Body>, Error = Infallible>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Map<S::Future, fn(Answer) -> Answer>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        self.inner.call(request).map(explained)
+    }
 }
 
 impl<S> Envelope<S> {
@@ -42,7 +71,7 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Either<Map<S::Future, fn(Answer) -> Answer>, Ready<Answer>>;
+    type Future = Either<S::Future, Ready<Answer>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
@@ -55,7 +84,7 @@ where
         match Deadline::read(request.headers()) {
             Ok(deadline) => {
                 deadline.map(|deadline| request.extensions_mut().insert(deadline));
-                Either::Left(self.inner.call(request).map(explained))
+                Either::Left(self.inner.call(request))
             }
             Err(error) => Either::Right(ready(Ok(Status::from(error).into_http()))),
         }

@@ -1,7 +1,10 @@
 //! What handlers note of messages, a batch at a time: figures, records of access, and the spans of messages that are
 //! traced.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use posthouse_engine::outcome::{EntryResult, Published, SettleOutcome};
 use posthouse_proto::v1::SettleAction;
@@ -22,7 +25,7 @@ pub(crate) fn published(
     observer: &Observer,
     target: &Target,
     published: &Published,
-    errors: &[ApiError],
+    errors: &[Arc<ApiError>],
     bytes: usize,
     place: Option<Place>,
 ) {

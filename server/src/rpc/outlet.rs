@@ -13,9 +13,16 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
 use super::status::ApiError;
+use crate::{
+    account::Charge,
+    door::CallTask,
+    limits::{UNREAD_ANSWER_BYTES, UNREAD_PATIENCE},
+};
 
 /// Frames handed to the network; beyond, they wait in the outlet.
 const MAX_FRAMES_OUT: usize = 4;
+/// Frames that a client does not read; beyond, it is not listened to either.
+const MAX_FRAMES_WAITING: usize = 64;
 /// How long a client of a stream that ends may read nothing while answers wait for it.
 const UNREAD: Duration = Duration::from_secs(5);
 
@@ -25,33 +32,73 @@ pub(crate) struct Gone;
 
 /// Where a stream's task puts its frames.
 pub(crate) struct Outlet<F> {
-    frames: mpsc::Sender<F>,
-    waiting: VecDeque<F>,
+    frames: mpsc::Sender<Charged<F>>,
+    waiting: VecDeque<Charged<F>>,
+    /// What is charged for those that wait.
+    waiting_bytes: u64,
     end: oneshot::Sender<ApiError>,
     sent_at: Instant,
+    /// The stream's, which tells what the network has taken.
+    task: CallTask,
+    /// How much that was, and since when.
+    progress: (u64, Instant),
+}
+
+/// A frame, and what it is charged until it is encoded.
+struct Charged<F> {
+    frame: F,
+    charge: Option<Charge>,
 }
 
 /// An outlet, and what comes out of it: the frames, then the error it ended with, if any.
-pub(crate) fn outlet<F: Send + 'static>()
--> (Outlet<F>, impl Stream<Item = Result<F, Status>> + Send + 'static) {
+pub(crate) fn outlet<F: Send + 'static>(
+    task: CallTask,
+) -> (Outlet<F>, impl Stream<Item = Result<F, Status>> + Send + 'static) {
     let (frames, out) = mpsc::channel(MAX_FRAMES_OUT);
     let (end, ended) = oneshot::channel::<ApiError>();
     let ended = ended.map(|error| stream::iter(error.ok().map(|error| Err(error.into()))));
-    let out = ReceiverStream::new(out).map(Ok).chain(ended.flatten_stream());
-    (Outlet { frames, waiting: VecDeque::new(), end, sent_at: Instant::now() }, out)
+    let out = ReceiverStream::new(out).map(|charged: Charged<F>| Ok(charged.frame));
+    let (waiting, now) = (VecDeque::new(), Instant::now());
+    let outlet = Outlet { frames, waiting, waiting_bytes: 0, end, sent_at: now, task, progress: (0, now) };
+    (outlet, out.chain(ended.flatten_stream()))
 }
 
 impl<F> Outlet<F> {
     /// Sends a frame as soon as the client reads it.
     pub(crate) fn send(&mut self, frame: F) {
-        self.sent_at = Instant::now();
-        self.waiting.push_back(frame);
-        self.pass();
+        self.put(Charged { frame, charge: None });
     }
 
-    /// How many frames the network does not take yet.
-    pub(crate) fn waiting(&self) -> usize {
-        self.waiting.len()
+    /// The same of an answer that is not small.
+    pub(crate) fn send_charged(&mut self, frame: F, charge: Charge) {
+        self.put(Charged { frame, charge: Some(charge) });
+    }
+
+    /// Whether all that was sent is taken by the network, but for a few frames.
+    pub(crate) fn is_clear(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Whether so little waits that the client is listened to.
+    pub(crate) fn has_room(&self) -> bool {
+        self.waiting.len() < MAX_FRAMES_WAITING && self.waiting_bytes < UNREAD_ANSWER_BYTES
+    }
+
+    /// Whether the client leaves so much unread, and has read nothing for so long, that its call is to be ended. To be asked again
+    /// and again.
+    pub(crate) fn is_stuck(&mut self) -> bool {
+        let taken = self.task.taken();
+        if self.waiting_bytes < UNREAD_ANSWER_BYTES || taken != self.progress.0 {
+            self.progress = (taken, Instant::now());
+        }
+        self.progress.1.elapsed() >= UNREAD_PATIENCE
+    }
+
+    /// Ends the call without another word: its client reads none.
+    pub(crate) fn cut_off(&self) -> ApiError {
+        self.task.end();
+        let text = "the stream has ended: too many of its answers were not read, and none for 30 s";
+        ApiError::new(Code::FailedPrecondition, ErrorReason::StreamIdle, text)
     }
 
     /// Whether the client has gone away.
@@ -71,8 +118,9 @@ impl<F> Outlet<F> {
     }
 
     /// Keeps only some of what waits.
-    pub(crate) fn retain(&mut self, keep: impl FnMut(&F) -> bool) {
-        self.waiting.retain(keep);
+    pub(crate) fn retain(&mut self, keep: impl Fn(&F) -> bool) {
+        self.waiting.retain(|charged| keep(&charged.frame));
+        self.waiting_bytes = self.waiting.iter().map(Charged::bytes).sum();
     }
 
     /// Returns when something that waited has been passed on, or the client has gone away.
@@ -90,12 +138,15 @@ impl<F> Outlet<F> {
     /// error ends it.
     pub(crate) async fn finish(
         &mut self,
-        mut answers: impl Stream<Item = Result<F, ApiError>> + Unpin,
+        mut answers: impl Stream<Item = Result<(F, Option<Charge>), ApiError>> + Unpin,
     ) -> Result<(), ApiError> {
         while !self.is_gone() {
             let waits = !self.waiting.is_empty();
             tokio::select! {
-                Some(answer) = answers.next() => self.send(answer?),
+                Some(answer) = answers.next() => {
+                    let (frame, charge) = answer?;
+                    self.put(Charged { frame, charge });
+                }
                 flowed = tokio::time::timeout(UNREAD, self.flow()), if waits => {
                     if flowed.is_err() {
                         let text = "the stream has ended, and its last answers were not read";
@@ -116,25 +167,41 @@ impl<F> Outlet<F> {
         }
     }
 
+    fn put(&mut self, charged: Charged<F>) {
+        self.sent_at = Instant::now();
+        self.waiting_bytes += charged.bytes();
+        self.waiting.push_back(charged);
+        self.pass();
+    }
+
     fn pass(&mut self) {
         use mpsc::error::TrySendError::{Closed, Full};
-        while let Some(frame) = self.waiting.pop_front() {
-            if let Err(Full(frame) | Closed(frame)) = self.frames.try_send(frame) {
-                return self.waiting.push_front(frame);
+        while let Some(charged) = self.waiting.pop_front() {
+            let bytes = charged.bytes();
+            if let Err(Full(charged) | Closed(charged)) = self.frames.try_send(charged) {
+                return self.waiting.push_front(charged);
             }
+            self.waiting_bytes -= bytes;
         }
+    }
+}
+
+impl<F> Charged<F> {
+    fn bytes(&self) -> u64 {
+        self.charge.as_ref().map_or(0, Charge::bytes)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::account::{Accounts, Counters};
 
     #[tokio::test]
     async fn a_client_that_does_not_read_holds_nobody_up_and_still_gets_the_end() {
-        let (mut outlet, out) = outlet::<u32>();
+        let (mut outlet, out) = outlet::<u32>(CallTask::default());
         (0..100).for_each(|frame| outlet.send(frame));
-        assert_eq!(outlet.waiting(), 100 - MAX_FRAMES_OUT);
+        assert!(!outlet.is_clear() && !outlet.has_room());
         outlet.retain(|frame| frame % 2 == 0);
         outlet.end(Err(ApiError::new(Code::Unauthenticated, ErrorReason::TokenExpired, "expired")));
         let received: Vec<_> = out.collect().await;
@@ -146,20 +213,43 @@ mod tests {
 
     #[tokio::test]
     async fn frames_come_in_order_and_a_clean_end_has_no_error() {
-        let (mut outlet, out) = outlet::<u32>();
+        let (mut outlet, out) = outlet::<u32>(CallTask::default());
         let reading = tokio::spawn(out.map(Result::unwrap).collect::<Vec<_>>());
         (0..50).for_each(|frame| outlet.send(frame));
-        outlet.finish(stream::iter((50..60).map(Ok))).await.unwrap();
+        outlet.finish(stream::iter((50..60).map(|frame| Ok((frame, None))))).await.unwrap();
         outlet.end(Ok(()));
         assert_eq!(reading.await.unwrap(), (0..60).collect::<Vec<_>>());
     }
 
     #[tokio::test]
     async fn a_client_that_has_gone_is_noticed() {
-        let (mut outlet, out) = outlet::<u32>();
+        let (mut outlet, out) = outlet::<u32>(CallTask::default());
         (0..50).for_each(|frame| outlet.send(frame));
         drop(out);
         assert!(outlet.flow().await.is_err());
-        outlet.finish(stream::pending::<Result<u32, ApiError>>()).await.unwrap();
+        outlet.finish(stream::pending::<Result<(u32, Option<Charge>), ApiError>>()).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn much_that_is_not_read_stops_the_client_and_ends_it_after_a_while_without_progress() {
+        let account = Accounts::new(Counters::for_tests()).open(None).requests;
+        let (mut outlet, out) = outlet::<u32>(CallTask::default());
+        for frame in 0..=MAX_FRAMES_OUT as u32 {
+            outlet.send_charged(frame, account.charge(100_000));
+        }
+        assert!(outlet.has_room() && !outlet.is_stuck());
+        outlet.send_charged(9, account.charge(100_000));
+        assert!(!outlet.has_room() && !outlet.is_stuck());
+        outlet.progress.1 = Instant::now() - UNREAD_PATIENCE;
+        assert!(outlet.is_stuck());
+        // It reads again.
+        outlet.progress.0 = 1;
+        assert!(!outlet.is_stuck());
+        let reading = tokio::spawn(out.map(Result::unwrap).collect::<Vec<_>>());
+        outlet.finish(stream::iter([])).await.unwrap();
+        assert!(outlet.has_room());
+        outlet.end(Ok(()));
+        assert_eq!(reading.await.unwrap().len(), MAX_FRAMES_OUT + 2);
+        assert_eq!(account.held(), 0, "what was charged is given back");
     }
 }

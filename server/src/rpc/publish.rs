@@ -19,6 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     context::{Context, FoundQueue, PUBLISH_BUDGET_KIB, admission, queue_name},
     convert,
+    intake::{Held, Requests},
     lasting::Lasting,
     notes,
     publish_stream::PublishStream,
@@ -53,14 +54,12 @@ pub(crate) struct Proposed {
     refusals: Refusals,
 }
 
+/// What became of each message, and the errors of those that were refused, in order.
+pub(crate) type Decided = (Published, Vec<Arc<ApiError>>);
+
 impl Proposed {
-    /// Waits until the batch is synced and applied; what became of each message, and the errors of those that were refused, in
-    /// order.
-    pub(crate) async fn decided(
-        mut self,
-        context: &Context,
-        target: &Target,
-    ) -> Result<(Published, Vec<ApiError>), ApiError> {
+    /// Waits until the batch is synced and applied.
+    pub(crate) async fn decided(mut self, context: &Context, target: &Target) -> Result<Decided, ApiError> {
         let (bytes, count, place) = (self.bytes, self.count, self.place.take());
         let decided = self.outcome().await;
         match &decided {
@@ -72,7 +71,7 @@ impl Proposed {
         decided
     }
 
-    async fn outcome(self) -> Result<(Published, Vec<ApiError>), ApiError> {
+    async fn outcome(self) -> Result<Decided, ApiError> {
         match self.outcome.await.unwrap_or(Err(ShardError::Stopping))? {
             Outcome::Publish(Ok(published)) => {
                 let errors = self.refusals.of_results(&published.results);
@@ -224,6 +223,7 @@ impl Publisher for PublisherService {
     async fn publish(&self, request: Request<PublishRequest>) -> Result<Response<PublishResponse>, Status> {
         let admission = admission::<methods::Publish, _>(&request)?;
         Call::names(&request, &request.get_ref().queue);
+        let held = Held::of(&request);
         let PublishRequest { queue, messages, producer, atomic } = request.into_inner();
         let target = Target::open(&self.context, &admission, &queue).await?;
         let proposed = propose(&self.context, &target, messages, producer, atomic, false).await;
@@ -231,11 +231,12 @@ impl Publisher for PublisherService {
         let (context, at) = (Arc::clone(&self.context), target.queue.at);
         // On record even if the caller does not wait for the answer.
         let decided = async move {
+            let _held = held;
             let decided = proposed.decided(&context, &target).await;
             decided.inspect_err(|error| notes::rejected(&context.observer, error))
         };
         let (published, errors) = Lasting::new(&self.context.streams, decided).await?;
-        let results = convert::publish_results(at, &published, errors);
+        let results = convert::publish_results(at, &published, &errors);
         Ok(Response::new(PublishResponse { results }))
     }
 
@@ -246,13 +247,10 @@ impl Publisher for PublisherService {
         request: Request<Streaming<PublishStreamRequest>>,
     ) -> Result<Response<Self::PublishStreamStream>, Status> {
         let admission = admission(&request)?;
-        let connection = Connection {
-            identity: super::context::connection(&request)?,
-            leaving: super::context::leaving(&request)?,
-        };
+        let connection = Connection::of(&request)?;
         let call = request.extensions().get().cloned();
         let stream =
             PublishStream::new(Arc::clone(&self.context), Arc::clone(&self.tokens), connection, call);
-        Ok(Response::new(Box::pin(stream.run(admission, request.into_inner()))))
+        Ok(Response::new(Box::pin(stream.run(admission, Requests::of(&request)?))))
     }
 }

@@ -5,7 +5,10 @@ use std::{pin::Pin, sync::Arc, time::SystemTime};
 use futures_util::{
     FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, future::OptionFuture, stream::FuturesOrdered,
 };
-use posthouse_engine::outcome::{EntryResult, Published};
+use posthouse_engine::{
+    ids::QueueRef,
+    outcome::{EntryResult, Published},
+};
 use posthouse_proto::v1::{
     Drain, ErrorReason, ProducerSession, PublishStreamRequest, PublishStreamResponse, RefreshToken,
     TokenRefreshed,
@@ -13,11 +16,12 @@ use posthouse_proto::v1::{
     publish_stream_response::{self as out, AllStored, BatchResult, Opened, Results, batch_result},
 };
 use tokio::time::Instant;
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 use super::{
     context::{Context, queue_name},
     convert,
+    intake::{Arrived, Frames},
     lasting::Lasting,
     notes,
     outlet::{Gone, Outlet, outlet},
@@ -27,18 +31,30 @@ use super::{
     watch::Call,
 };
 use crate::{
+    account::Charge,
     identity::{Principal, TokenVerifier},
     policy::{Admission, methods},
-    quota::StreamPlace,
 };
 
 /// Batches of one stream on their way; beyond, the client waits.
 const MAX_BATCHES_ON_THEIR_WAY: usize = 64;
-/// Answers that a client does not read; beyond, it is not listened to either.
-const MAX_ANSWERS_WAITING: usize = 64;
 
 type Proposing = Pin<Box<dyn Future<Output = Undecided> + Send>>;
-type Answer = Pin<Box<dyn Future<Output = Result<out::Frame, ApiError>> + Send>>;
+type Answer = Pin<Box<dyn Future<Output = Result<(Outgoing, Option<Charge>), ApiError>> + Send>>;
+
+/// What goes out. It is encoded when it is sent: many equal errors are much longer then.
+enum Outgoing {
+    Frame(out::Frame),
+    Batch(BatchAnswer),
+}
+
+/// The answer to a batch of which each message has its own.
+struct BatchAnswer {
+    batch_id: u64,
+    at: QueueRef,
+    published: Published,
+    errors: Vec<Arc<ApiError>>,
+}
 
 /// One publish stream.
 pub(crate) struct PublishStream {
@@ -51,7 +67,6 @@ pub(crate) struct PublishStream {
 /// A stream after its Open.
 struct Opening {
     target: Arc<Target>,
-    _place: StreamPlace,
     producer: Option<Producer>,
     tell_message_ids: bool,
     /// A batch that waits for room. The next is not looked at before.
@@ -70,6 +85,33 @@ struct Undecided {
     target: Arc<Target>,
     tell_message_ids: bool,
     proposed: Result<Proposed, ApiError>,
+    /// For the batch, and then for its answer.
+    charge: Charge,
+}
+
+impl Outgoing {
+    fn frame(self) -> out::Frame {
+        match self {
+            Self::Frame(frame) => frame,
+            Self::Batch(BatchAnswer { batch_id, at, published, errors }) => {
+                let results = convert::publish_results(at, &published, &errors);
+                let results = Results { all_stored: None, results };
+                let outcome = Some(batch_result::Outcome::Results(results));
+                out::Frame::BatchResult(BatchResult { batch_id, outcome })
+            }
+        }
+    }
+
+    /// About what it takes in memory.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Frame(_) => size_of::<Self>(),
+            Self::Batch(BatchAnswer { published, errors, .. }) => {
+                let others = errors.windows(2).filter(|pair| !Arc::ptr_eq(&pair[0], &pair[1])).count();
+                published.results.len() * size_of::<EntryResult>() + errors.len() * 8 + (others + 1) * 512
+            }
+        }
+    }
 }
 
 impl Opening {
@@ -95,22 +137,22 @@ impl PublishStream {
     pub(crate) fn run(
         self,
         admission: Admission<methods::PublishStream>,
-        frames: Streaming<PublishStreamRequest>,
+        frames: Frames<PublishStreamRequest>,
     ) -> impl Stream<Item = Result<PublishStreamResponse, Status>> + Send + 'static {
-        let (mut out, answers) = outlet();
+        let (mut out, answers) = outlet(self.connection.task.clone());
         let streams = self.context.streams.clone();
         streams.spawn(async move {
             let ended = self.serve(&admission, frames, &mut out).await;
             out.end(ended);
         });
-        answers.map_ok(|frame| PublishStreamResponse { frame: Some(frame) })
+        answers.map_ok(|outgoing: Outgoing| PublishStreamResponse { frame: Some(outgoing.frame()) })
     }
 
     async fn serve(
         &self,
         admission: &Admission<methods::PublishStream>,
-        mut frames: Streaming<PublishStreamRequest>,
-        out: &mut Outlet<out::Frame>,
+        mut frames: Frames<PublishStreamRequest>,
+        out: &mut Outlet<Outgoing>,
     ) -> Result<(), ApiError> {
         let first = first_frame(&mut frames, &self.connection.leaving).await?;
         let Some(Frame::Open(open)) = first.and_then(|f| f.frame) else {
@@ -131,7 +173,7 @@ impl PublishStream {
         &self,
         admission: &Admission<methods::PublishStream>,
         open: Open,
-        out: &mut Outlet<out::Frame>,
+        out: &mut Outlet<Outgoing>,
     ) -> Result<Opening, ApiError> {
         if let Some(call) = &self.call {
             call.is_about(&open.queue);
@@ -146,14 +188,13 @@ impl PublishStream {
             None => 0,
             Some(producer) => self.next_sequence(&target, admission.principal(), producer).await?,
         };
-        let (place, max_message_bytes) = (target.quota.open_stream()?, target.max_message_bytes());
+        let max_message_bytes = target.max_message_bytes();
         let queue_uid = convert::queue_uid(target.queue.at);
         let opened =
             Opened { protocol_version: PROTOCOL_VERSION, next_sequence, max_message_bytes, queue_uid };
-        out.send(out::Frame::Opened(opened));
+        out.send(Outgoing::Frame(out::Frame::Opened(opened)));
         Ok(Opening {
             target: Arc::new(target),
-            _place: place,
             producer: open.producer,
             tell_message_ids: open.tell_message_ids,
             proposing: None,
@@ -182,37 +223,40 @@ impl PublishStream {
     async fn exchange(
         &self,
         open: &mut Opening,
-        frames: &mut Streaming<PublishStreamRequest>,
-        out: &mut Outlet<out::Frame>,
+        frames: &mut Frames<PublishStreamRequest>,
+        out: &mut Outlet<Outgoing>,
     ) -> Result<(), ApiError> {
         let mut ticks = ticks();
         loop {
-            let room = open.proposing.is_none()
-                && open.answers.len() < MAX_BATCHES_ON_THEIR_WAY
-                && out.waiting() < MAX_ANSWERS_WAITING;
+            let room =
+                open.proposing.is_none() && open.answers.len() < MAX_BATCHES_ON_THEIR_WAY && out.has_room();
             tokio::select! {
                 flowed = out.flow() => flowed.map_err(|Gone| ApiError::frame("the client has gone away"))?,
                 _ = ticks.tick() => self.look_around(open, out)?,
-                Some(answer) = open.answers.next() => out.send(answer?),
+                Some(answer) = open.answers.next() => send(out, answer?),
                 Some(undecided) = OptionFuture::from(open.proposing.as_mut()) => {
                     open.proposing = None;
                     open.proposed(undecided);
                 }
-                frame = frames.message(), if room => {
-                    let Some(frame) = frame.map_err(ApiError::broken_stream)? else { return Ok(()) };
-                    self.take(open, frame, out)?;
+                arrived = frames.next(), if room => {
+                    let Some(arrived) = arrived? else { return Ok(()) };
+                    self.take(open, arrived, out)?;
                 }
             }
         }
     }
 
     /// What only time tells.
-    fn look_around(&self, open: &mut Opening, out: &mut Outlet<out::Frame>) -> Result<(), ApiError> {
+    fn look_around(&self, open: &mut Opening, out: &mut Outlet<Outgoing>) -> Result<(), ApiError> {
         open.target.permit.check_again(SystemTime::now())?;
+        if out.is_stuck() {
+            self.connection.accounts.counters.unread.inc();
+            return Err(out.cut_off());
+        }
         match open.drained {
             None if self.connection.leaving.is_cancelled() => {
                 open.drained = Some(Instant::now() + DRAIN_PATIENCE);
-                out.send(out::Frame::Drain(Drain::default()));
+                out.send(Outgoing::Frame(out::Frame::Drain(Drain::default())));
                 Ok(())
             }
             Some(end) if end <= Instant::now() => Err(ApiError::draining()),
@@ -223,10 +267,10 @@ impl PublishStream {
     fn take(
         &self,
         open: &mut Opening,
-        frame: PublishStreamRequest,
-        out: &mut Outlet<out::Frame>,
+        arrived: Arrived<PublishStreamRequest>,
+        out: &mut Outlet<Outgoing>,
     ) -> Result<(), ApiError> {
-        match frame.frame {
+        match arrived.request.frame {
             Some(Frame::Batch(batch)) => {
                 let context = Arc::clone(&self.context);
                 let (target, producer) = (Arc::clone(&open.target), open.producer.clone());
@@ -237,6 +281,7 @@ impl PublishStream {
                     open.tell_message_ids,
                     batch,
                     open.waited,
+                    arrived.charge,
                 ));
                 // Most often there is room at once.
                 match proposing.as_mut().now_or_never() {
@@ -249,7 +294,8 @@ impl PublishStream {
                     refresh(&self.tokens, &self.connection.identity, &open.target.permit, &token)?;
                 let Target { queue, quota, .. } = &*open.target;
                 open.target = Arc::new(Target { permit, queue: queue.clone(), quota: Arc::clone(quota) });
-                out.send(out::Frame::TokenRefreshed(TokenRefreshed { expire_time: Some(expire_time) }));
+                let refreshed = TokenRefreshed { expire_time: Some(expire_time) };
+                out.send(Outgoing::Frame(out::Frame::TokenRefreshed(refreshed)));
             }
             Some(Frame::Open(_)) => return Err(ApiError::frame("Open is for the first frame only")),
             None => return Err(ApiError::frame("the frame is of a kind this server does not know")),
@@ -265,6 +311,7 @@ async fn propose_batch(
     tell_message_ids: bool,
     batch: Batch,
     waited: bool,
+    charge: Charge,
 ) -> Undecided {
     let Batch { batch_id, messages, first_sequence, atomic } = batch;
     let producer = producer.map(|Producer { producer_id, epoch }| ProducerSession {
@@ -273,51 +320,61 @@ async fn propose_batch(
         first_sequence,
     });
     let proposed = propose(&context, &target, messages, producer, atomic, waited).await;
-    Undecided { context, batch_id, target, tell_message_ids, proposed }
+    Undecided { context, batch_id, target, tell_message_ids, proposed, charge }
+}
+
+fn send(out: &mut Outlet<Outgoing>, (answer, charge): (Outgoing, Option<Charge>)) {
+    match charge {
+        Some(charge) => out.send_charged(answer, charge),
+        None => out.send(answer),
+    }
 }
 
 /// The answer to a batch, which is on record even if its client has gone.
-fn answer(undecided: Undecided) -> Lasting<Result<out::Frame, ApiError>> {
+fn answer(undecided: Undecided) -> Lasting<Result<(Outgoing, Option<Charge>), ApiError>> {
     let tasks = undecided.context.streams.clone();
     Lasting::new(&tasks, decided(undecided))
 }
 
 /// The answer to a batch, once it is decided.
-async fn decided(undecided: Undecided) -> Result<out::Frame, ApiError> {
-    let Undecided { context, batch_id, target, tell_message_ids, proposed } = undecided;
+async fn decided(undecided: Undecided) -> Result<(Outgoing, Option<Charge>), ApiError> {
+    let Undecided { context, batch_id, target, tell_message_ids, proposed, mut charge } = undecided;
     let decided = match proposed {
         Ok(proposed) => proposed.decided(&context, &target).await,
         Err(error) => Err(error),
     };
-    let outcome = match decided {
-        Ok((published, errors)) if tell_message_ids => {
-            let results = convert::publish_results(target.queue.at, &published, errors);
-            batch_result::Outcome::Results(Results { all_stored: None, results })
+    let answer = match decided {
+        Ok((published, errors)) => {
+            let at = target.queue.at;
+            match all_stored(at, &published).filter(|_| !tell_message_ids) {
+                Some(all_stored) => {
+                    let results = Results { all_stored: Some(all_stored), results: Vec::new() };
+                    batch_frame(batch_id, batch_result::Outcome::Results(results))
+                }
+                None => Outgoing::Batch(BatchAnswer { batch_id, at, published, errors }),
+            }
         }
-        Ok((published, errors)) => batch_result::Outcome::Results(results(&target, &published, errors)),
         Err(error) => {
             notes::rejected(&context.observer, &error);
-            batch_result::Outcome::Error(error.to_proto())
+            batch_frame(batch_id, batch_result::Outcome::Error(error.to_proto()))
         }
     };
-    Ok(out::Frame::BatchResult(BatchResult { batch_id, outcome: Some(outcome) }))
+    charge.set(answer.bytes());
+    Ok((answer, Some(charge)))
 }
 
-/// Short when all messages were stored in a row.
-fn results(target: &Target, published: &Published, errors: Vec<ApiError>) -> Results {
-    let at = target.queue.at;
-    let Some(&EntryResult::Stored(first_sequence)) = published.results.first() else {
-        return Results { all_stored: None, results: convert::publish_results(at, published, errors) };
-    };
+fn batch_frame(batch_id: u64, outcome: batch_result::Outcome) -> Outgoing {
+    Outgoing::Frame(out::Frame::BatchResult(BatchResult { batch_id, outcome: Some(outcome) }))
+}
+
+/// The short answer, when all messages were stored in a row.
+fn all_stored(at: QueueRef, published: &Published) -> Option<AllStored> {
+    let Some(&EntryResult::Stored(first_sequence)) = published.results.first() else { return None };
     let in_a_row = (first_sequence..).zip(&published.results).all(|(s, r)| *r == EntryResult::Stored(s));
-    if !in_a_row {
-        return Results { all_stored: None, results: convert::publish_results(at, published, errors) };
-    }
-    let all_stored = AllStored {
+    in_a_row.then(|| AllStored {
         first_sequence,
         count: u32::try_from(published.results.len()).unwrap_or(u32::MAX),
         first_message_id: convert::message_id(at, first_sequence),
         publish_time: Some(convert::timestamp(published.published_at_ms)),
-    };
-    Results { all_stored: Some(all_stored), results: Vec::new() }
+    })
 }

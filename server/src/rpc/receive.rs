@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use posthouse_engine::outcome::LiveDelivery;
 use posthouse_proto::v1::{Delivery, ErrorReason, ReceiveRequest};
 use tokio::{sync::mpsc, time::Instant};
 
@@ -17,6 +16,7 @@ use super::{
     status::ApiError,
 };
 use crate::{
+    account::{Charge, ConnectionAccounts},
     clock::Now,
     dispatch::{Credit, Leased, SessionEvent, SessionOpen},
     door::Departure,
@@ -27,6 +27,8 @@ use crate::{
 
 /// Tag and length of one delivery in the answer.
 const FRAMING_BYTES: usize = 6;
+/// About what a delivery takes beside its payload.
+const DELIVERY_BYTES: usize = 256;
 
 /// Leases up to `max_messages`, waiting up to `wait` for the first, and not up to the caller's deadline. With the deliveries
 /// comes what to do once the caller has been sent them: if it goes away before, they are released.
@@ -35,7 +37,8 @@ pub(crate) async fn receive(
     admission: &Admission<methods::Receive>,
     request: ReceiveRequest,
     deadline: Option<Deadline>,
-) -> Result<(Vec<Delivery>, Option<Departure>), ApiError> {
+    accounts: &ConnectionAccounts,
+) -> Result<Received, ApiError> {
     let most = u32::try_from(limits::MAX_SETTLEMENTS).unwrap_or(u32::MAX);
     if !(1..=most).contains(&request.max_messages) {
         let text = format!("must be 1 to {most}");
@@ -53,7 +56,7 @@ pub(crate) async fn receive(
         let (at, shard) = (source.at, source.queue.department.shard);
         let counts = context.shards.query(shard, move |m, kv| m.counts(kv, at)).await??;
         if counts.unwrap_or_default().ready == 0 {
-            return Ok((Vec::new(), None));
+            return Ok(Received::default());
         }
     }
     let until = until(wait_ms, deadline)?;
@@ -71,7 +74,15 @@ pub(crate) async fn receive(
     let session = context.shards.open_session(source.queue.department.shard, open);
     // Nobody else knows this session: what is leased to it and not answered goes back.
     session.release_when_dropped();
-    let granted = granted(&mut told, until, wait_ms == 0).await?;
+    let leased = granted(&mut told, until, wait_ms == 0).await?;
+    // Before they are read: without room for them, the leases go back.
+    let charge =
+        accounts.deliveries.try_charge(leased.iter().map(|l| l.size as usize + DELIVERY_BYTES).sum());
+    let charge = charge.ok_or_else(|| {
+        accounts.counters.refused.inc();
+        ApiError::no_room()
+    })?;
+    let granted: Vec<_> = leased.into_iter().map(|leased| leased.live).collect();
     source.permit.check_again(super::context::now())?;
     let places = places(context, granted.len()).await?;
     let (mut deliveries, read) = match deliveries(context, &source, &granted).await {
@@ -92,7 +103,16 @@ pub(crate) async fn receive(
     notes::delivered(&context.observer, &source, &deliveries, now, places);
     let taken = Departure::before_the_end(|| session.close_keeping_leases());
     let now = context.clock.now();
-    Ok((deliveries.into_iter().map(|delivery| delivery.whole(now)).collect(), Some(taken)))
+    let deliveries = deliveries.into_iter().map(|delivery| delivery.whole(now)).collect();
+    Ok(Received { deliveries, taken: Some((taken, charge)) })
+}
+
+/// What is received.
+#[derive(Default)]
+pub(crate) struct Received {
+    pub(crate) deliveries: Vec<Delivery>,
+    /// What to do once the caller has been sent them, and what they are charged until then.
+    pub(crate) taken: Option<(Departure, Charge)>,
 }
 
 /// How long messages may be leased to a call.
@@ -113,7 +133,7 @@ async fn granted(
     told: &mut mpsc::UnboundedReceiver<SessionEvent>,
     until: Instant,
     at_once: bool,
-) -> Result<Vec<LiveDelivery>, ApiError> {
+) -> Result<Vec<Leased>, ApiError> {
     let first = tokio::time::timeout_at(until, first_grant(told, at_once)).await;
     let mut granted = first.unwrap_or_else(|_| Ok(Vec::new()))?;
     // From here on dispatch takes back what it would tell; what it has told is the caller's.
@@ -123,7 +143,7 @@ async fn granted(
             granted.extend(more);
         }
     }
-    Ok(granted.into_iter().map(|leased| leased.live).collect())
+    Ok(granted)
 }
 
 async fn first_grant(

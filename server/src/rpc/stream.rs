@@ -9,10 +9,12 @@ use posthouse_proto::v1::ErrorReason;
 use prost_types::Timestamp;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Streaming};
+use tonic::{Code, Status};
 
-use super::status::ApiError;
+use super::{context, intake::Frames, status::ApiError};
 use crate::{
+    account::ConnectionAccounts,
+    door::CallTask,
     identity::{ConnIdentity, TokenVerifier},
     policy::{Check, Permit},
 };
@@ -35,6 +37,21 @@ pub(crate) struct Connection {
     pub(crate) identity: Arc<ConnIdentity>,
     /// Cancelled when the connection, or the server, is about to close.
     pub(crate) leaving: CancellationToken,
+    pub(crate) accounts: ConnectionAccounts,
+    /// The stream's own.
+    pub(crate) task: CallTask,
+}
+
+impl Connection {
+    /// That of a request.
+    pub(crate) fn of<T>(request: &tonic::Request<T>) -> Result<Self, Status> {
+        Ok(Self {
+            identity: context::connection(request)?,
+            leaving: context::leaving(request)?,
+            accounts: context::accounts(request)?,
+            task: context::task(request)?,
+        })
+    }
 }
 
 /// The moments when a stream looks around. The wall clock may be set: nothing sleeps until a token's end.
@@ -45,13 +62,13 @@ pub(crate) fn ticks() -> Interval {
 }
 
 /// The first frame, if it comes in time.
-pub(crate) async fn first_frame<T>(
-    frames: &mut Streaming<T>,
+pub(crate) async fn first_frame<T: prost::Message + Default>(
+    frames: &mut Frames<T>,
     leaving: &CancellationToken,
 ) -> Result<Option<T>, ApiError> {
     tokio::select! {
-        frame = tokio::time::timeout(FIRST_FRAME, frames.message()) => match frame {
-            Ok(frame) => frame.map_err(ApiError::broken_stream),
+        frame = tokio::time::timeout(FIRST_FRAME, frames.next()) => match frame {
+            Ok(frame) => frame.map(|arrived| arrived.map(|arrived| arrived.request)),
             Err(_) => {
                 let text = "the first frame did not come within 10 s; send Open at once";
                 Err(ApiError::new(Code::FailedPrecondition, ErrorReason::StreamIdle, text))

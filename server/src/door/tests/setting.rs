@@ -15,7 +15,7 @@ use tower::service_fn;
 use super::client::Client;
 use crate::{
     config::{Authority, Config, Files, IdentityConfig, ObserveConfig, ServerConfig, TlsConfig},
-    door::Door,
+    door::{Door, Received},
     identity::{
         ConnIdentity, RefusedIdentity, TokenPolicy,
         testing::{self, authority, leaf, tenants, trust_domain},
@@ -134,7 +134,7 @@ impl Setting {
 }
 
 async fn answer(
-    request: Request<Body>,
+    request: Request<Received>,
     slow_started: Arc<Notify>,
     slow_may_end: Arc<Notify>,
 ) -> Result<Response<Body>, Infallible> {

@@ -8,8 +8,8 @@ use prometheus::{
 };
 
 use super::{
-    DoorMetrics, LogMetrics, MessageMetrics, OwnMetrics, ProcessMetrics, RpcMetrics, ShardMetrics,
-    StoreMetrics, TenantMetrics,
+    DoorMetrics, HeldMetrics, LogMetrics, MessageMetrics, OwnMetrics, ProcessMetrics, RpcMetrics,
+    ShardMetrics, StoreMetrics, TenantMetrics,
 };
 use crate::{
     names::TenantName,
@@ -152,6 +152,15 @@ impl Make {
             bodies_bytes: self.gauge(&table::BODIES_BYTES)?,
             disk_free: self.gauge(&table::DISK_FREE)?,
             disk_full: self.gauge(&table::DISK_FULL)?,
+        })
+    }
+
+    pub(super) fn held(&self) -> Result<HeldMetrics, prometheus::Error> {
+        Ok(HeldMetrics {
+            bytes: self.gauges(&table::HELD)?,
+            waited: self.counter(&table::HELD_WAITED)?,
+            refused: self.counter(&table::HELD_REFUSED)?,
+            unread: self.counter(&table::UNREAD)?,
         })
     }
 

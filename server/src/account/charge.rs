@@ -1,0 +1,63 @@
+//! Bytes that somebody holds, until it is dropped.
+
+use super::{Account, Levels};
+use std::sync::Arc;
+
+/// Bytes that are charged to an account; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Charge {
+    levels: Arc<Levels>,
+    bytes: u64,
+}
+
+impl Charge {
+    pub(super) fn nothing(account: &Account) -> Self {
+        Self { levels: Arc::clone(&account.0), bytes: 0 }
+    }
+
+    /// How many bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// So many more are held.
+    pub(crate) fn grow(&mut self, bytes: usize) {
+        let bytes = bytes as u64;
+        self.bytes += bytes;
+        self.levels.add(bytes);
+    }
+
+    /// So many, or all if there are fewer, are not held any more.
+    pub(crate) fn shrink(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        self.levels.give_back(bytes);
+    }
+
+    /// So many are held, whatever it was before.
+    pub(crate) fn set(&mut self, bytes: usize) {
+        let wanted = bytes as u64;
+        match wanted.checked_sub(self.bytes) {
+            Some(more) => {
+                self.bytes = wanted;
+                self.levels.add(more);
+            }
+            None => self.shrink(self.bytes - wanted),
+        }
+    }
+
+    /// So many of them, or all if there are fewer, as a charge of their own.
+    pub(crate) fn split(&mut self, bytes: usize) -> Self {
+        let bytes = (bytes as u64).min(self.bytes);
+        self.bytes -= bytes;
+        Self { levels: Arc::clone(&self.levels), bytes }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.levels.give_back(self.bytes);
+        }
+    }
+}

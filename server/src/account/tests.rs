@@ -1,0 +1,114 @@
+use futures_util::FutureExt as _;
+
+use super::*;
+
+const MIB: usize = 1 << 20;
+
+fn ledger() -> Ledger {
+    Ledger::new(Budget { server: 16 << 20, tenant: 12 << 20, tenant_least: 4 << 20, connection: 8 << 20 })
+}
+
+fn tenant(name: &str) -> Option<TenantName> {
+    Some(name.parse().unwrap())
+}
+
+fn has_room(account: &Account) -> bool {
+    account.has_room(Wanted::Request)
+}
+
+#[test]
+fn a_connection_a_tenant_and_the_server_have_a_limit_each() {
+    let ledger = ledger();
+    let (tax, police) = (tenant("tax"), tenant("police"));
+    let (first, second) = (ledger.open(tax.as_ref()), ledger.open(tax.as_ref()));
+    let of_first = first.charge(8 * MIB);
+    assert!(!has_room(&first), "the connection's limit");
+    assert!(has_room(&second), "another connection of the tenant");
+    let of_second = second.charge(4 * MIB);
+    assert!(!has_room(&second), "the tenant's limit");
+    let third = ledger.open(police.as_ref());
+    let of_third = third.charge(4 * MIB);
+    assert!(!has_room(&third), "the server's limit, and more than what the tenant has in any case");
+    drop(of_second);
+    assert!(has_room(&second) && has_room(&third));
+    drop((of_first, of_third));
+    assert_eq!(ledger.server.used(), 0);
+}
+
+#[test]
+fn a_tenant_has_room_for_its_least_whatever_the_others_hold() {
+    let ledger = ledger();
+    let held: Vec<_> = ["a", "b", "c"].map(|name| ledger.open(tenant(name).as_ref()).charge(8 * MIB)).into();
+    let other = ledger.open(tenant("d").as_ref());
+    assert!(ledger.server.used() > 16 << 20 && has_room(&other));
+    let own = other.charge(4 * MIB);
+    assert!(!has_room(&other));
+    drop((held, own));
+    assert!(has_room(&other));
+}
+
+#[test]
+fn who_holds_little_may_settle_though_the_tenant_holds_all_it_may() {
+    let ledger = ledger();
+    let tax = tenant("tax");
+    let _all = [ledger.open(tax.as_ref()).charge(8 * MIB), ledger.open(tax.as_ref()).charge(8 * MIB)];
+    let other = ledger.open(tax.as_ref());
+    assert!(!other.has_room(Wanted::Request) && other.has_room(Wanted::Settlement));
+    let _much = other.charge(MIB);
+    assert!(!other.has_room(Wanted::Settlement));
+}
+
+#[test]
+fn a_charge_is_split_grown_and_shrunk_and_nothing_of_it_is_lost() {
+    let ledger = ledger();
+    let account = ledger.open(None);
+    let mut charge = account.charge(100);
+    let mut part = charge.split(30);
+    part.grow(5);
+    charge.shrink(1_000);
+    assert_eq!((charge.bytes(), part.bytes(), ledger.server.used()), (0, 35, 35));
+    assert_eq!(part.split(100).bytes(), 35);
+    part.set(7);
+    assert_eq!((part.bytes(), ledger.server.used()), (7, 7));
+    part.set(3);
+    drop((charge, part));
+    assert_eq!(ledger.server.used(), 0);
+}
+
+#[test]
+fn what_must_fit_is_taken_whole_or_not_at_all() {
+    let ledger = ledger();
+    let account = ledger.open(None);
+    let alone = account.try_charge(9 * MIB).unwrap();
+    assert!(account.try_charge(1).is_none());
+    drop(alone);
+    let _some = account.try_charge(6 * MIB).unwrap();
+    assert!(account.try_charge(3 * MIB).is_none());
+    assert!(account.try_charge(2 * MIB).is_some());
+    assert_eq!(ledger.server.used(), 6 << 20);
+}
+
+#[tokio::test]
+async fn who_waits_goes_on_when_there_is_room_at_the_level_that_had_none() {
+    let ledger = ledger();
+    let (tax, police) = (tenant("tax"), tenant("police"));
+    let account = ledger.open(tax.as_ref());
+    let of_connection = account.charge(8 * MIB);
+    let mut waiting = Box::pin(account.clone().room(Wanted::Request));
+    assert!(waiting.as_mut().now_or_never().is_none());
+    drop(of_connection);
+    waiting.await;
+    let of_tenant = [ledger.open(tax.as_ref()).charge(8 * MIB), ledger.open(tax.as_ref()).charge(8 * MIB)];
+    let mut waiting = Box::pin(account.clone().room(Wanted::Request));
+    assert!(waiting.as_mut().now_or_never().is_none());
+    drop(of_tenant);
+    waiting.await;
+    let of_others = ledger.open(police.as_ref()).charge(32 * MIB);
+    let of_own = account.charge(5 * MIB);
+    let mut waiting = Box::pin(account.clone().room(Wanted::Request));
+    assert!(waiting.as_mut().now_or_never().is_none());
+    drop(of_others);
+    waiting.await;
+    drop(of_own);
+    assert_eq!(ledger.server.used(), 0);
+}

@@ -1,0 +1,216 @@
+//! The task of one call, which the HTTP library gives us to run: ended from outside, it ends the call. A body cannot end
+//! itself: the library does not ask it for anything while the client's window is closed.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use futures_util::task::AtomicWaker;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::limits::{UNREAD_ANSWER_BYTES, UNREAD_PATIENCE};
+
+/// In each request's extensions: the end of its call from outside, and what the network has taken of its answer.
+#[derive(Clone, Debug, Default)]
+pub struct CallTask(Arc<Control>);
+
+#[derive(Debug, Default)]
+struct Control {
+    ended: AtomicBool,
+    waker: AtomicWaker,
+    /// Bytes of the answer that the network has taken.
+    taken: AtomicU64,
+    /// Bytes of an answer that is known whole, and that the network has not taken.
+    unread: AtomicU64,
+    /// Of answers that ended because nobody read them.
+    on_unread: Mutex<Option<prometheus::IntCounter>>,
+}
+
+impl CallTask {
+    /// Ends the call: its stream is reset, and all that is held for it is dropped.
+    pub(crate) fn end(&self) {
+        self.0.ended.store(true, Ordering::Release);
+        self.0.waker.wake();
+    }
+
+    /// Bytes of the answer that the network has taken so far.
+    pub(crate) fn taken(&self) -> u64 {
+        self.0.taken.load(Ordering::Relaxed)
+    }
+
+    /// The network has taken so many bytes of the answer.
+    pub(super) fn take(&self, bytes: u64) {
+        self.0.taken.fetch_add(bytes, Ordering::Relaxed);
+        let less = |unread: u64| Some(unread.saturating_sub(bytes));
+        // It never fails.
+        let _ = self.0.unread.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// All of the answer is known: so many bytes wait for the network.
+    pub(super) fn answered(&self, bytes: u64, counter: &prometheus::IntCounter) {
+        *self.0.on_unread.lock().unwrap_or_else(PoisonError::into_inner) = Some(counter.clone());
+        self.0.unread.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether so much of a whole answer waits that it must make progress.
+    fn must_progress(&self) -> bool {
+        self.0.unread.load(Ordering::Relaxed) > UNREAD_ANSWER_BYTES
+    }
+
+    fn count_unread(&self) {
+        if let Some(counter) = &*self.0.on_unread.lock().unwrap_or_else(PoisonError::into_inner) {
+            counter.inc();
+        }
+    }
+}
+
+/// Runs the tasks of one connection's calls.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tasks {
+    /// That of the call whose task is made next: the library makes it as soon as it has handed the call over.
+    next: Arc<Mutex<Option<CallTask>>>,
+}
+
+impl Tasks {
+    /// The call that is handed over now.
+    pub(super) fn next(&self) -> CallTask {
+        let task = CallTask::default();
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.clone());
+        task
+    }
+}
+
+impl<F> hyper::rt::Executor<F> for Tasks
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, work: F) {
+        match self.next.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(task) => drop(tokio::spawn(Running { work: Box::pin(work), task, patience: None })),
+            None => drop(tokio::spawn(work)),
+        }
+    }
+}
+
+struct Running<F> {
+    work: Pin<Box<F>>,
+    task: CallTask,
+    /// While an answer that is not read must make progress: when it is looked at next, and what was taken of it before.
+    patience: Option<(Pin<Box<Sleep>>, u64)>,
+}
+
+impl<F: Future> Future for Running<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.task.0.ended.load(Ordering::Acquire) {
+            return Poll::Ready(());
+        }
+        if self.work.as_mut().poll(context).is_ready() {
+            return Poll::Ready(());
+        }
+        self.task.0.waker.register(context.waker());
+        if self.task.0.ended.load(Ordering::Acquire) || self.is_stuck(context) {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+}
+
+impl<F> Running<F> {
+    /// Whether an answer that is too large to wait for ever has made no progress for too long.
+    fn is_stuck(&mut self, context: &mut Context<'_>) -> bool {
+        if !self.task.must_progress() {
+            self.patience = None;
+            return false;
+        }
+        let taken = self.task.taken();
+        let (sleep, before) = self.patience.get_or_insert_with(|| {
+            let sleep = sleep_until(Instant::now() + UNREAD_PATIENCE);
+            (Box::pin(sleep), taken)
+        });
+        while sleep.as_mut().poll(context).is_ready() {
+            if taken == *before {
+                self.task.count_unread();
+                return true;
+            }
+            *before = taken;
+            sleep.as_mut().reset(Instant::now() + UNREAD_PATIENCE);
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hyper::rt::Executor as _;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// Work that never ends, and tells when it is dropped.
+    fn endless() -> (impl Future<Output = ()> + Send + 'static, oneshot::Receiver<()>) {
+        let (alive, dropped) = oneshot::channel::<()>();
+        let work = async move {
+            let _alive = alive;
+            std::future::pending::<()>().await;
+        };
+        (work, dropped)
+    }
+
+    fn counter() -> prometheus::IntCounter {
+        prometheus::IntCounter::new("unread", "unread").unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_is_ended_from_outside_and_no_other_is() {
+        let tasks = Tasks::default();
+        let (first, mut first_dropped) = endless();
+        let first_task = tasks.next();
+        tasks.execute(first);
+        let (second, mut second_dropped) = endless();
+        let _second_task = tasks.next();
+        tasks.execute(second);
+        tokio::time::sleep(Duration::from_secs(3_600)).await;
+        assert!(first_dropped.try_recv().is_err_and(|why| why == oneshot::error::TryRecvError::Empty));
+        first_task.end();
+        first_dropped.await.unwrap_err();
+        assert!(second_dropped.try_recv().is_err_and(|why| why == oneshot::error::TryRecvError::Empty));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_answer_that_makes_no_progress_ends_and_one_that_does_goes_on() {
+        let (tasks, counter) = (Tasks::default(), counter());
+        let (work, mut dropped) = endless();
+        let task = tasks.next();
+        task.answered(2 * UNREAD_ANSWER_BYTES, &counter);
+        tasks.execute(work);
+        for _ in 0..10 {
+            tokio::time::sleep(UNREAD_PATIENCE * 3 / 4).await;
+            task.take(1);
+            assert!(dropped.try_recv().is_err_and(|why| why == oneshot::error::TryRecvError::Empty));
+        }
+        let stuck = Instant::now();
+        dropped.await.unwrap_err();
+        assert!(stuck.elapsed() >= UNREAD_PATIENCE / 4 && counter.get() == 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_small_answer_may_wait() {
+        let (tasks, counter) = (Tasks::default(), counter());
+        let (work, mut dropped) = endless();
+        let task = tasks.next();
+        task.answered(UNREAD_ANSWER_BYTES, &counter);
+        tasks.execute(work);
+        tokio::time::sleep(UNREAD_PATIENCE * 100).await;
+        assert!(dropped.try_recv().is_err_and(|why| why == oneshot::error::TryRecvError::Empty));
+    }
+}

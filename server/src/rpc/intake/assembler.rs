@@ -1,0 +1,282 @@
+//! One message of gRPC after the other, out of a request's body as it comes: charged as its bytes arrive, with a deadline, and
+//! in one piece when it is whole.
+//!
+//! The framing is Length-Prefixed-Message of "gRPC over HTTP/2": a byte that says whether it is compressed, the length as a
+//! big-endian `u32`, the message.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use hyper::body::{Body, Incoming};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::{
+    account::{Charge, ConnectionAccounts, Wanted},
+    door::{BrokenOff, Received},
+    limits::{BODY_DEADLINE, BODY_IDLE, LEAST_BODY_BYTES_PER_SECOND, ROOM_PATIENCE},
+};
+
+/// Of a message's head.
+pub(super) const PREFIX_BYTES: usize = 5;
+/// Room that is made for a message of which hardly anything has come: as much as most have.
+const FIRST_ROOM_BYTES: usize = 128 << 10;
+/// Messages that come out of one read before others have their turn: somebody may send nothing but empty ones.
+const MOST_AT_ONCE: usize = 256;
+
+/// What is asked of a request's body.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// Of one message.
+    pub(super) most_bytes: usize,
+    pub(super) wanted: Wanted,
+    /// Whether more may be sent at any time, as on a stream; otherwise all of it must come at once.
+    pub(super) open: bool,
+}
+
+/// Why no more messages come out of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The client has gone away, or has ended its request within a message.
+    BrokenOff,
+    /// A message is larger than it may be.
+    TooLarge(usize),
+    /// A message says that it is compressed.
+    Compressed,
+    /// A unary call has more than one message.
+    TooMany,
+    /// A message has more elements than are decoded.
+    TooManyElements,
+    /// A message is not what the schema describes.
+    Undecodable,
+    /// The message does not come fast enough.
+    TooSlow,
+    /// There is no room.
+    NoRoom,
+}
+
+type Waiting = Pin<Box<dyn Future<Output = bool> + Send>>;
+
+/// A body, and the message that is being put together.
+pub(super) struct Assembler<B = Incoming> {
+    body: Received<B>,
+    accounts: ConnectionAccounts,
+    terms: Terms,
+    /// What has come and belongs to no message yet.
+    rest: Bytes,
+    prefix: [u8; PREFIX_BYTES],
+    prefix_bytes: usize,
+    /// The length of the message whose prefix is known.
+    length: Option<usize>,
+    message: BytesMut,
+    /// For the message and the rest.
+    charge: Charge,
+    waiting: Option<Waiting>,
+    clock: Clock,
+    at_once: usize,
+    ended: bool,
+}
+
+/// How long a message may take.
+struct Clock {
+    /// Since when this message is awaited or comes; what was spent waiting for room does not count.
+    begun: Instant,
+    /// When something of it came last.
+    last: Instant,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Assembler<B> {
+    pub(super) fn new(body: Received<B>, accounts: ConnectionAccounts, terms: Terms) -> Self {
+        let charge = accounts.requests.charge(0);
+        let now = Instant::now();
+        Self {
+            body,
+            accounts,
+            terms,
+            rest: Bytes::new(),
+            prefix: [0; PREFIX_BYTES],
+            prefix_bytes: 0,
+            length: None,
+            message: BytesMut::new(),
+            charge,
+            waiting: None,
+            clock: Clock { begun: now, last: now, sleep: None },
+            at_once: 0,
+            ended: false,
+        }
+    }
+
+    /// The next whole message, and what it is charged; `None` after the client's end.
+    pub(super) fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<(Bytes, Charge)>, Fault>> {
+        loop {
+            if self.at_once == MOST_AT_ONCE {
+                self.at_once = 0;
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if let Some(whole) = self.assemble()? {
+                self.at_once += 1;
+                return Poll::Ready(Ok(Some(whole)));
+            }
+            if self.ended {
+                return Poll::Ready(if self.has_begun() { Err(Fault::BrokenOff) } else { Ok(None) });
+            }
+            ready!(self.poll_room(context))?;
+            match Pin::new(&mut self.body).poll_frame(context) {
+                Poll::Pending => return self.poll_clock(context).map(Err),
+                Poll::Ready(None) => self.ended = true,
+                Poll::Ready(Some(Err(BrokenOff))) => return Poll::Ready(Err(Fault::BrokenOff)),
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.rest = frame.into_data().unwrap_or_default();
+                    self.charge.grow(self.rest.len());
+                    self.at_once = 0;
+                    if !self.rest.is_empty() {
+                        self.clock.come(!self.has_begun());
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is charged for what has come.
+    pub(super) fn into_charge(self) -> Charge {
+        self.charge
+    }
+
+    /// Puts the rest to the message; the message, when it is whole.
+    fn assemble(&mut self) -> Result<Option<(Bytes, Charge)>, Fault> {
+        let length = match self.length {
+            Some(length) => length,
+            None => {
+                let piece = self.rest.split_to(self.rest.len().min(PREFIX_BYTES - self.prefix_bytes));
+                let until = self.prefix_bytes + piece.len();
+                if let Some(place) = self.prefix.get_mut(self.prefix_bytes..until) {
+                    place.copy_from_slice(&piece);
+                }
+                self.prefix_bytes = until;
+                if until < PREFIX_BYTES {
+                    return Ok(None);
+                }
+                let [compressed, length @ ..] = self.prefix;
+                let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+                if length > self.terms.most_bytes {
+                    return Err(Fault::TooLarge(self.terms.most_bytes));
+                }
+                if compressed != 0 {
+                    return Err(Fault::Compressed);
+                }
+                self.length = Some(length);
+                length
+            }
+        };
+        let piece = self.rest.split_to(self.rest.len().min(length - self.message.len()));
+        self.make_room(length, piece.len());
+        // Copied: a piece keeps all of the buffer that it was read into, which may be much larger.
+        self.message.extend_from_slice(&piece);
+        if self.message.len() < length {
+            return Ok(None);
+        }
+        (self.length, self.prefix_bytes) = (None, 0);
+        self.clock.come(true);
+        Ok(Some((self.message.split().freeze(), self.charge.split(PREFIX_BYTES + length))))
+    }
+
+    /// Room for all of the message, unless so little has come that its length is no more than a claim.
+    fn make_room(&mut self, length: usize, more: usize) {
+        let have = self.message.len();
+        if self.message.capacity() < have + more {
+            let wanted = length.min(FIRST_ROOM_BYTES.max(4 * (have + more)));
+            self.message.reserve(wanted - have);
+        }
+    }
+
+    /// Whether a part of a message has come.
+    fn has_begun(&self) -> bool {
+        self.prefix_bytes > 0
+    }
+
+    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        let mut waiting = match self.waiting.take() {
+            Some(waiting) => waiting,
+            None if self.accounts.requests.has_room(self.terms.wanted) => return Poll::Ready(Ok(())),
+            None => self.wait(),
+        };
+        match waiting.as_mut().poll(context) {
+            Poll::Pending => {
+                self.waiting = Some(waiting);
+                Poll::Pending
+            }
+            Poll::Ready(true) => {
+                self.clock.wait_is_over();
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(false) => {
+                self.accounts.counters.refused.inc();
+                Poll::Ready(Err(Fault::NoRoom))
+            }
+        }
+    }
+
+    /// Whether there is room in time.
+    fn wait(&self) -> Waiting {
+        self.accounts.counters.waited.inc();
+        let (account, wanted) = (self.accounts.requests.clone(), self.terms.wanted);
+        let room = account.room(wanted);
+        Box::pin(async move {
+            match wanted {
+                Wanted::Request => tokio::time::timeout(ROOM_PATIENCE, room).await.is_ok(),
+                Wanted::Settlement | Wanted::Delivery => {
+                    room.await;
+                    true
+                }
+            }
+        })
+    }
+
+    /// An error once the message has taken too long. Between messages, a stream has all the time that it likes.
+    fn poll_clock(&mut self, context: &mut Context<'_>) -> Poll<Fault> {
+        if self.terms.open && !self.has_begun() {
+            self.clock.sleep = None;
+            return Poll::Pending;
+        }
+        let end = self.clock.end(self.length.unwrap_or(0));
+        let sleep = self.clock.sleep.get_or_insert_with(|| Box::pin(sleep_until(end)));
+        if sleep.deadline() != end {
+            sleep.as_mut().reset(end);
+        }
+        sleep.as_mut().poll(context).map(|()| Fault::TooSlow)
+    }
+}
+
+impl Clock {
+    /// Something has come, which begins a message or goes on with it.
+    fn come(&mut self, begins: bool) {
+        self.last = Instant::now();
+        if begins {
+            self.begun = self.last;
+        }
+    }
+
+    /// Time that was spent waiting for room is not the client's.
+    fn wait_is_over(&mut self) {
+        let now = Instant::now();
+        self.begun += now - self.last;
+        self.last = now;
+    }
+
+    /// When a message of this length must have gone on, or be whole.
+    fn end(&self, length: usize) -> Instant {
+        let for_length = Duration::from_secs(length as u64 / LEAST_BODY_BYTES_PER_SECOND);
+        (self.last + BODY_IDLE).min(self.begun + BODY_DEADLINE + for_length)
+    }
+}
+
+#[cfg(test)]
+mod tests;
