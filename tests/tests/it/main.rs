@@ -15,6 +15,7 @@ mod dead_letters;
 mod disk;
 mod door;
 mod drain;
+mod held;
 mod key_sets;
 mod ends;
 mod leases;
