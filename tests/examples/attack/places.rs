@@ -34,7 +34,7 @@ async fn one(options: &Options, results: &mut Results, crowd: &str, files: &str)
     let mut arena = Arena::start(options, None, files).await;
     let before = process::memory(arena.pid()).unwrap();
     let running = attack::begin(attack::named(crowd).unwrap(), &arena.target, 1);
-    tokio::time::sleep(options.duration(20, 4)).await;
+    tokio::time::sleep(options.duration(20, 8)).await;
     let (mut answered, mut slowest) = (0, Duration::ZERO);
     for _ in 0..PINGS {
         if let Some(time) = arena.ping().await {

@@ -73,11 +73,12 @@ impl Body {
 
 /// Bodies that declare the largest message and stop before its end.
 pub(super) async fn unfinished(target: Target, body: Body) -> Result<(), Ended> {
-    let bytes: Bytes = [&first(body.path)[..], &declared(LARGEST), &vec![0; body.bytes]].concat().into();
+    let bytes: Bytes = [&declared(LARGEST)[..], &vec![0; body.bytes]].concat().into();
     slots(target, OPEN, SLOTS, move |line, target, _| {
         let bytes = bytes.clone();
         async move {
             let id = line.begin(&Head::new(body.path, body.token.then_some(&*target.token)), false).await?;
+            line.body(id, &first(body.path), false).await?;
             line.body(id, &bytes, false).await?;
             target.tally.add(1);
             while body.dribbles {
@@ -92,7 +93,7 @@ pub(super) async fn unfinished(target: Target, body: Body) -> Result<(), Ended> 
     .await
 }
 
-/// What has to come first on a stream of a method.
+/// What has to come first on a stream of a method; each consume stream is a session of its own.
 pub(super) fn first(path: &str) -> Bytes {
     match path {
         PUBLISH_STREAM => open_publish(),

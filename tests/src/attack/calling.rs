@@ -16,8 +16,7 @@ use super::calls::{
 };
 use super::line::{Line, OPEN};
 use super::target::Target;
-use crate::harness::frames::{data, message, reset};
-use crate::harness::http2::CANCEL;
+use crate::harness::frames::message;
 
 /// Calls of one connection that wait for their answers.
 const WAITING: u64 = 150;
@@ -126,31 +125,15 @@ pub(super) async fn purge(target: Target) {
     }
 }
 
-/// Consumers that open and are gone.
+/// Consumers that open, are among many, and close again in good order.
 pub(super) async fn consumers(target: Target) -> Result<(), Ended> {
     let line = Line::open(&target).await?;
-    let head = Head::of(&target, CONSUME);
-    let mut begun = 0;
+    let (head, mut begun) = (Head::of(&target, CONSUME), 0);
     loop {
-        let ids = line.reserve(WRITE).await;
-        let mut bytes = Vec::new();
-        for id in &ids {
-            bytes.extend(head.frames(*id, false));
-            bytes.extend(data(*id, &open_consume(rand::random(), 100), false));
-        }
-        line.send(&bytes).await?;
-        // Opened, or nearly so.
-        tokio::task::yield_now().await;
-        let resets: Vec<u8> = ids.iter().flat_map(|id| reset(*id, CANCEL)).collect();
-        line.send(&resets).await?;
+        line.calls_with(&head, WRITE, || open_consume(rand::random(), 100)).await?;
         begun += WRITE as u64;
         target.tally.add(WRITE as u64);
-        if begun.is_multiple_of(100) {
-            // A call that is answered shows that the server keeps up.
-            let id = line.begin(&Head::of(&target, GET_QUEUE), false).await?;
-            line.body(id, &get_queue_body(), true).await?;
-            line.end(id).await?;
-        }
+        line.until_ended(u64::saturating_sub(begun, WAITING)).await?;
     }
 }
 
@@ -158,21 +141,23 @@ pub(super) async fn consumers(target: Target) -> Result<(), Ended> {
 pub(super) async fn producers(target: Target) -> Result<(), Ended> {
     let line = Line::open(&target).await?;
     let (head, mut begun) = (Head::of(&target, PUBLISH), 0);
-    loop {
+    let body = || {
         let producer = v1::ProducerSession {
             producer_id: Bytes::copy_from_slice(&rand::random::<[u8; 16]>()),
             epoch: 1,
             first_sequence: 1,
         };
-        let body = message(&v1::PublishRequest {
+        message(&v1::PublishRequest {
             queue: Target::queue(QUEUE),
             messages: vec![v1::NewMessage::default()],
             producer: Some(producer),
             ..Default::default()
-        });
-        line.calls(&head, &body, 1).await?;
-        begun += 1;
-        target.tally.add(1);
+        })
+    };
+    loop {
+        line.calls_with(&head, WRITE, body).await?;
+        begun += WRITE as u64;
+        target.tally.add(WRITE as u64);
         line.until_ended(u64::saturating_sub(begun, WAITING)).await?;
     }
 }

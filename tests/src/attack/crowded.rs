@@ -1,5 +1,7 @@
 //! Messages of a few bytes that become large when they are read: millions of empty elements.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::Ended;
@@ -104,11 +106,12 @@ impl Full {
 /// Sends such messages, many at once, and reads the answers.
 pub(super) async fn crowded(target: Target, full: Full) -> Result<(), Ended> {
     let path = full.path();
-    let bytes: Bytes = [&first(path)[..], &prefixed(&full.message())].concat().into();
+    let bytes: Bytes = prefixed(&full.message()).into();
     slots(target, OPEN, STREAMS, move |line, target, _| {
         let bytes = bytes.clone();
         async move {
             let id = line.begin(&Head::of(&target, path), false).await?;
+            line.body(id, &first(path), false).await?;
             line.body(id, &bytes, true).await?;
             target.tally.add(1);
             line.end(id).await.map(drop)
@@ -117,24 +120,31 @@ pub(super) async fn crowded(target: Target, full: Full) -> Result<(), Ended> {
     .await
 }
 
-/// Frames of one byte on streams that the server does not read, because nobody reads its answers: what it keeps of a frame
-/// is larger than its byte.
-pub(super) async fn tiny_data(target: Target) -> Result<(), Ended> {
+/// Frames of so many bytes on streams that the server does not read, because nobody reads its answers: what it keeps of a
+/// frame is larger than its bytes.
+pub(super) async fn small_data(target: Target, size: usize) -> Result<(), Ended> {
     use crate::harness::frames::data;
     const FRAMES: usize = 1024;
-    slots(target, 0, 16, move |line: std::sync::Arc<Line>, target, _| async move {
-        let id = line.begin(&Head::of(&target, PUBLISH_STREAM), false).await?;
-        let mut bytes = first(PUBLISH_STREAM).to_vec();
-        bytes.extend(super::answers::refused_batch().repeat(100));
-        line.body(id, &bytes, false).await?;
-        let one = data(id, &[0], false);
-        loop {
-            let count = line.take(id, FRAMES).await?;
-            if count == 0 {
-                return line.end(id).await.map(drop);
+    let payload = vec![0; size];
+    slots(target, 0, 16, move |line: Arc<Line>, target, _| {
+        let payload = payload.clone();
+        async move {
+            let id = line.begin(&Head::of(&target, PUBLISH_STREAM), false).await?;
+            let mut bytes = first(PUBLISH_STREAM).to_vec();
+            bytes.extend(super::answers::refused_batch().repeat(100));
+            line.body(id, &bytes, false).await?;
+            let one = data(id, &payload, false);
+            let mut room = 0;
+            loop {
+                match line.take(id, FRAMES).await? {
+                    0 => return line.end(id).await.map(drop),
+                    more => room += more,
+                }
+                let count = room / payload.len();
+                room -= count * payload.len();
+                line.send(&one.repeat(count)).await?;
+                target.tally.add(count as u64);
             }
-            line.send(&one.repeat(count)).await?;
-            target.tally.add(count as u64);
         }
     })
     .await

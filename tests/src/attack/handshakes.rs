@@ -96,7 +96,7 @@ pub(super) async fn idle(target: Target, health: bool) -> Result<(), Ended> {
     let line = Line::open(&target).await?;
     target.tally.add(1);
     if health {
-        line.calls(&Head::new(HEALTH, None), &prefixed(&[]), 1).await?;
+        line.calls(&Head::new(HEALTH, None), &prefixed(&[]).into(), 1).await?;
     }
     line.over().await
 }

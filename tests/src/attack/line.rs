@@ -127,13 +127,23 @@ impl Line {
     }
 
     /// Begins and ends so many calls with one write.
-    pub(super) async fn calls(&self, head: &Head, body: &[u8], count: usize) -> Result<(), Ended> {
+    pub(super) async fn calls(&self, head: &Head, body: &Bytes, count: usize) -> Result<(), Ended> {
+        self.calls_with(head, count, || body.clone()).await
+    }
+
+    /// The same with a body of its own for each.
+    pub(super) async fn calls_with(
+        &self,
+        head: &Head,
+        count: usize,
+        body: impl Fn() -> Bytes,
+    ) -> Result<(), Ended> {
         let mut out = self.shared.out.lock().await;
         let mut bytes = Vec::new();
         for _ in 0..count {
             let id = self.shared.next(&mut out);
             bytes.extend(head.frames(id, false));
-            bytes.extend(data(id, body, true));
+            bytes.extend(data(id, &body(), true));
         }
         let sent = self.shared.write(&mut out, &bytes).await;
         drop(out);

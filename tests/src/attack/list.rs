@@ -25,8 +25,8 @@ where
     Box::pin(again(target, connections, PAUSE, move |target, _| once(target)))
 }
 
-/// So many silent connections of each of so many hosts.
-fn silence(target: Target, hosts: usize, each: usize) -> Running {
+/// So many silent connections of each of so many hosts, each made anew when it is closed.
+pub fn silence(target: Target, hosts: usize, each: usize) -> Running {
     Box::pin(again(target, hosts * each, SILENCE, move |target, number| {
         handshakes::silent(target, number % hosts)
     }))
@@ -56,6 +56,9 @@ impl Attack {
         Self { prepare, ..self }
     }
 }
+
+/// Of a frame that the HTTP library takes for a small one no more.
+const SMALL: usize = 256;
 
 /// The floods of frames and handshakes.
 const FRAMES: &[Attack] = &[
@@ -128,7 +131,8 @@ const REQUESTS: &[Attack] = &[
     hold("before-open", |t, n| on_each(t, n, bodies::before_open)),
     hold("large-headers", |t, n| on_each(t, n, bodies::large_headers)),
     hold("health-watches", |t, n| on_each(t, n, bodies::watches)),
-    hold("tiny-data", |t, n| on_each(t, n, crowded::tiny_data)),
+    hold("tiny-data", |t, n| on_each(t, n, |t| crowded::small_data(t, 1))),
+    hold("small-data", |t, n| on_each(t, n, |t| crowded::small_data(t, SMALL))),
     hold("empty-messages", |t, n| on_each(t, n, |t| crowded::crowded(t, Full::Messages))),
     hold("empty-stream-messages", |t, n| on_each(t, n, |t| crowded::crowded(t, Full::StreamMessages))),
     hold("empty-settlements", |t, n| on_each(t, n, |t| crowded::crowded(t, Full::Settlements))),

@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-pub use list::{all, begin, named};
+pub use list::{all, begin, named, silence};
 pub use prepare::prepare;
 pub use tally::{Tally, Told};
 pub use target::Target;
@@ -112,4 +112,4 @@ async fn one(number: usize, once: impl Future<Output = Result<(), Ended>>) -> (u
 }
 
 /// How long an attacker waits before it connects again.
-pub(crate) const PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const PAUSE: Duration = Duration::from_millis(10);

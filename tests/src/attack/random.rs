@@ -10,24 +10,35 @@ use super::calling::{noise, random};
 use super::calls::{Head, prefixed};
 use super::line::Line;
 use super::target::Target;
-use crate::harness::frames::{data, frame};
+use crate::harness::frames::{PING, PRIORITY, SETTINGS, data, frame, window};
 
 /// Frames of one write.
 const FRAMES: usize = 8;
 /// Calls of one connection that wait for their answers.
 const WAITING: u64 = 100;
 
-/// Frames of random types, flags, streams and payloads, on a connection with a call.
+/// Frames of random types, flags, streams and payloads behind ones that are in order, on a connection with a call.
 pub(super) async fn frames(target: Target, number: usize) -> Result<(), Ended> {
     let mut random = random(&target, number);
     let line = Line::open(&target).await?;
-    line.begin(&Head::of(&target, super::calls::PUBLISH), false).await?;
+    let call = line.begin(&Head::of(&target, super::calls::PUBLISH), false).await?;
     loop {
         let mut bytes = Vec::new();
         for _ in 0..FRAMES {
-            let kind = if random.random_ratio(1, 8) { random.random() } else { random.random_range(0..10) };
-            let stream = random.random_range(0..6_u32);
-            bytes.extend(frame(kind, random.random(), stream, &noise(&mut random, 40)));
+            bytes.extend(match random.random_range(0..64) {
+                0..20 => frame(PING, 0, 0, &random.random::<[u8; 8]>()),
+                20..30 => {
+                    frame(PRIORITY, 0, 1 + 2 * random.random_range(1..99), &[0, 0, 0, 0, random.random()])
+                }
+                30..40 => window(0, random.random_range(1..9)),
+                40..50 => frame(SETTINGS, 0, 0, &[]),
+                50..60 => data(call, &noise(&mut random, 40), false),
+                60..62 => frame(random.random_range(10..=255), random.random(), 0, &noise(&mut random, 40)),
+                _ => {
+                    let stream = random.random_range(0..6_u32);
+                    frame(random.random_range(0..10), random.random(), stream, &noise(&mut random, 40))
+                }
+            });
         }
         line.send(&bytes).await?;
         target.tally.add(FRAMES as u64);
