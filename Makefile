@@ -17,13 +17,16 @@ RELEASE := --release --locked
 
 # Which figures `make figures` measures; all of them when empty.
 FIGURES ?=
+# What `make attack` is given: which measurement, which attacks; see docs/attacks.md.
+ATTACK ?=
+
 # When set, `make instructions` expects from now on what it counts.
 ACCEPT ?=
 
 # What `make bench` is given: see `posthouse-bench run --help`.
 BENCH ?=
 
-.PHONY: help build demo test test-clients crash figures bench bench-quick bench-report flamegraph instructions check fix \
+.PHONY: help build demo test test-clients crash attack figures bench bench-quick bench-report flamegraph instructions check fix \
 	binaries compilers gate-tools client-tools count-tools peers
 
 help:
@@ -32,6 +35,7 @@ help:
 	@echo 'make test          every test, and the instructions per message'
 	@echo 'make test-clients  clients in Python and Node made from proto/, and a real Prometheus'
 	@echo 'make crash         $(CRASH_ROUNDS) rounds of kill -9 under load (CRASH_ROUNDS=N for others)'
+	@echo 'make attack        floods and holds against a server of its own: memory, neighbours, places (20 minutes at most)'
 	@echo 'make figures       the promised speed, restart time and memory, measured here (minutes; leave the machine alone)'
 	@echo 'make bench         Posthouse, its peers and the limits of this machine, into docs/benchmarks (over an hour)'
 	@echo 'make bench-quick   a look at the same that takes under two minutes, into target/bench-quick'
@@ -60,6 +64,10 @@ test-clients: compilers client-tools
 
 crash: binaries
 	POSTHOUSE_CRASH_ROUNDS=$(CRASH_ROUNDS) cargo test $(RELEASE) --workspace --test crash -- --nocapture
+
+attack: compilers
+	cargo build $(RELEASE) --workspace --bins --examples
+	$(CARGO_TARGET_DIR)/release/examples/attack --out $(CARGO_TARGET_DIR)/attack.jsonl $(ATTACK)
 
 figures: compilers
 	cargo build $(RELEASE) --workspace --bins --examples

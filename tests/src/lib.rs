@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //!
+//! * `attack`: what one caller can do to a server and to its neighbours
 //! * `payload`: messages that say who they are and show every flipped bit
 //! * `history`: what the tests saw
 //! * `checker`: decides whether a history keeps the promises, one property a file
@@ -15,6 +16,7 @@
     reason = "a harness that cannot go on has to fail its test, and say where"
 )]
 
+pub mod attack;
 pub mod checker;
 pub mod harness;
 pub mod history;

@@ -14,7 +14,6 @@
     reason = "a measurement that cannot go on has to say where"
 )]
 
-mod process;
 mod rates;
 mod restart;
 mod tombstones;

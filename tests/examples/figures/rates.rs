@@ -1,6 +1,8 @@
 //! Messages a second, over mutual TLS, synced before they are answered, 1 KiB each.
 
-use super::{Bench, number, process};
+use posthouse_tests::harness::process;
+
+use super::{Bench, number};
 
 const RUNS: u32 = 3;
 const COUNT: u64 = 500_000;

@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use posthouse_client::{Client, Consumer, Context};
 use posthouse_tests::harness::binaries;
+use posthouse_tests::harness::process;
 use posthouse_tests::harness::server::Server;
 use posthouse_tests::harness::site::CIVIL;
 
-use super::{Bench, QUEUE, folder_bytes, number, process};
+use super::{Bench, QUEUE, folder_bytes, number};
 
 const BACKLOG: u64 = 1_000_000;
 const FIRST_DELIVERY: Duration = Duration::from_secs(2);

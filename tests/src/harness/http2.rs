@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use posthouse::dev::SERVER_NAME;
 use rustls::version::TLS13;
 use rustls_pki_types::ServerName;
@@ -12,20 +12,14 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::PATIENCE;
+use super::frames::{
+    ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS, frame, literal,
+    text,
+};
 use super::site::{Credentials, Site};
 use super::tls;
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-const ACK: u8 = 1;
-const INITIAL_WINDOW_SIZE: u16 = 4;
+pub use super::frames::{data, message, reset, stream_windows, trailers, window};
 
 /// `RST_STREAM` for no reason, as a server does that needs no more of a request.
 pub const NO_ERROR: u32 = 0;
@@ -73,7 +67,7 @@ impl Http2 {
         let name = ServerName::try_from(SERVER_NAME).unwrap();
         let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
         let mut connection = Self { stream, token: credentials.token.clone() };
-        connection.stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        connection.stream.write_all(PREFACE).await.unwrap();
         connection.send(&[frame(SETTINGS, 0, 0, &[])]).await;
         connection
     }
@@ -155,79 +149,4 @@ impl Http2 {
             _ => Frame::Other,
         }
     }
-}
-
-/// A frame.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Bytes {
-    let mut frame = BytesMut::new();
-    frame.put_uint(payload.len() as u64, 3);
-    frame.put_slice(&[kind, flags]);
-    frame.put_u32(stream);
-    frame.put_slice(payload);
-    frame.freeze()
-}
-
-/// Data of a stream; the last of its side if it `ends` it.
-pub fn data(stream: u32, bytes: &[u8], ends: bool) -> Bytes {
-    frame(DATA, if ends { END_STREAM } else { 0 }, stream, bytes)
-}
-
-/// Trailers that end a stream's side.
-pub fn trailers(stream: u32) -> Bytes {
-    let mut block = vec![0];
-    text(&mut block, "x-last");
-    text(&mut block, "words");
-    frame(HEADERS, END_HEADERS | END_STREAM, stream, &block)
-}
-
-/// Resets a stream.
-pub fn reset(stream: u32, code: u32) -> Bytes {
-    frame(RST_STREAM, 0, stream, &code.to_be_bytes())
-}
-
-/// The peer may send so much more on a stream, or, with 0, on the connection.
-pub fn window(stream: u32, bytes: u32) -> Bytes {
-    frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes())
-}
-
-/// The peer may send so much on each stream, those that are open included.
-pub fn stream_windows(bytes: u32) -> Bytes {
-    let mut settings = INITIAL_WINDOW_SIZE.to_be_bytes().to_vec();
-    settings.extend(bytes.to_be_bytes());
-    frame(SETTINGS, 0, 0, &settings)
-}
-
-/// A message of gRPC.
-pub fn message(message: &impl prost::Message) -> Bytes {
-    let mut bytes = BytesMut::new();
-    bytes.put_u8(0);
-    bytes.put_u32(u32::try_from(message.encoded_len()).unwrap());
-    message.encode(&mut bytes).unwrap();
-    bytes.freeze()
-}
-
-/// A header field whose name is in HPACK's static table, neither indexed nor compressed.
-fn literal(block: &mut Vec<u8>, name: usize, value: &str) {
-    integer(block, 0x0f, name);
-    text(block, value);
-}
-
-/// A text, not compressed.
-fn text(block: &mut Vec<u8>, text: &str) {
-    integer(block, 0x7f, text.len());
-    block.extend_from_slice(text.as_bytes());
-}
-
-/// A number after RFC 7541, section 5.1, with nothing in the bits before its prefix.
-fn integer(block: &mut Vec<u8>, prefix: usize, mut number: usize) {
-    if number < prefix {
-        return block.push(u8::try_from(number).unwrap());
-    }
-    block.push(u8::try_from(prefix).unwrap());
-    number -= prefix;
-    while number >= 128 {
-        block.push(u8::try_from(number % 128 + 128).unwrap());
-        number /= 128;
-    }
-    block.push(u8::try_from(number).unwrap());
 }

@@ -3,10 +3,12 @@
 pub mod binaries;
 pub mod cli;
 pub mod collector;
+pub mod frames;
 pub mod http2;
 pub mod log;
 pub mod pipes;
 pub mod probe;
+pub mod process;
 pub mod proxy;
 pub mod publishing;
 pub mod raw;

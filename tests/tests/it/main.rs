@@ -6,6 +6,7 @@
     reason = "these are tests, and the helpers are no less so than what is marked as one"
 )]
 
+mod attack;
 mod bad_input;
 mod bench;
 mod certificates;

@@ -1,0 +1,99 @@
+//! A server of its own for each attack.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use posthouse_client::Client;
+use posthouse_tests::attack::{self, Prepare, Target};
+use posthouse_tests::harness::cli;
+use posthouse_tests::harness::server::Server;
+use posthouse_tests::harness::site::{CIVIL, Site};
+use serde_json::Value;
+
+use super::options::Options;
+
+/// The neighbour's queue.
+const QUEUE: &str = "household-registry/neighbour";
+/// How long a ping may take.
+const PING: Duration = Duration::from_secs(5);
+
+pub struct Arena {
+    pub site: Site,
+    pub server: Server,
+    pub target: Target,
+    neighbour: PathBuf,
+    binary: PathBuf,
+    processor: Option<String>,
+}
+
+impl Arena {
+    /// Starts a server: on a processor, if one is named, with these limits of open files.
+    pub async fn start(options: &Options, processor: Option<&str>, files: &str) -> Self {
+        let site = Site::new();
+        attack::add_rsa_key(&site);
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={files}"));
+        if let Some(processor) = processor {
+            command.args(["taskset", "-c", processor]);
+        }
+        command.arg(&options.server).arg("serve").arg("--config").arg(site.config());
+        let mut server = Server::run(&site, command);
+        server.ready(&site).await;
+        let neighbour = site.context_file(CIVIL);
+        cli::succeed(&neighbour, ["queue", "create", QUEUE]);
+        let target = Target::of(&site, options.seed);
+        let processor = processor.map(str::to_owned);
+        Self { site, server, target, neighbour, binary: options.server.clone(), processor }
+    }
+
+    /// With the limits that this program was started with.
+    pub async fn usual(options: &Options, processor: Option<&str>) -> Self {
+        Self::start(options, processor, &format!("{}:{}", options.files.0, options.files.1)).await
+    }
+
+    /// Makes what an attack needs.
+    pub async fn prepare(&self, prepare: Prepare) {
+        attack::prepare(&self.site, &self.target, prepare).await;
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
+    /// Runs `posthouse bench pipeline` as the neighbour, for as long as that may take; its report, if it came to one.
+    pub async fn bench(&self, arguments: &str, patience: Duration) -> Option<Value> {
+        let mut command = tokio::process::Command::new("taskset");
+        command.arg("-c").arg(self.processor.as_deref().unwrap_or("0-1023")).arg(&self.binary);
+        command.arg("--context").arg(&self.neighbour).args(["bench", "pipeline", QUEUE, "--json"]);
+        command.args(arguments.split(' ')).stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+        let output = tokio::time::timeout(patience, command.output()).await.ok()?.unwrap();
+        serde_json::from_slice(&output.stdout).ok()
+    }
+
+    /// How long a caller with a connection of its own waits for the answer to a ping; `None` when none came.
+    pub async fn ping(&self) -> Option<Duration> {
+        let begun = Instant::now();
+        let context = self.site.context(CIVIL);
+        let ping = async { Client::connect(context).await?.ping().await };
+        matches!(tokio::time::timeout(PING, ping).await, Ok(Ok(()))).then(|| begun.elapsed())
+    }
+
+    /// What is wrong with the server, if anything.
+    pub async fn fault(&mut self) -> Option<String> {
+        if !self.server.runs() {
+            return Some("the server has ended".to_owned());
+        }
+        if self.server.log().contains("panicked") {
+            return Some("the server panicked".to_owned());
+        }
+        let mut asked = 0;
+        while self.ping().await.is_none() {
+            asked += 1;
+            if asked == 3 {
+                return Some("no answer to a ping afterwards".to_owned());
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,121 @@
+//! How much more a server holds under an attack than under full load, and whether it lets go of it.
+
+use std::time::{Duration, Instant};
+
+use posthouse_tests::attack::{self, Attack};
+use posthouse_tests::harness::process;
+use serde_json::json;
+
+use super::arena::Arena;
+use super::options::Options;
+use super::results::{Results, mib, told};
+
+/// What a server may hold beyond its peak under full load.
+const MORE: u64 = 256 << 20;
+/// What it may keep of an attack: the bodies it keeps anyway, and what its memory is in pieces for.
+const KEPT: u64 = 64 << 20;
+/// How long after an attack it may take to let go of the rest.
+const RELEASED: Duration = Duration::from_secs(60);
+/// Between two looks at a process.
+const LOOK: Duration = Duration::from_millis(200);
+/// The full load, in messages, and how long it may take.
+const LOAD: (&str, Duration) = ("--count 300000", Duration::from_secs(180));
+/// After the load, and after preparations, until the memory is at rest.
+const REST: Duration = Duration::from_secs(3);
+
+/// Of the same binary, under full load.
+struct Usual {
+    peak: u64,
+    rest: u64,
+}
+
+pub async fn measure(options: &Options, results: &mut Results, attacks: &[&Attack]) {
+    let usual = usual(options).await;
+    let line = format!("peak {:7.1} MiB, at rest {:7.1} MiB", mib(usual.peak), mib(usual.rest));
+    let object = json!({"measure": "memory", "peak_bytes": usual.peak, "rest_bytes": usual.rest});
+    results.add("(full load)", &line, object, &[]);
+    for attack in attacks {
+        for connections in options.connections(&[1, 10], &[10]) {
+            if Instant::now() > options.deadline {
+                results.add(attack.name, "not run: the time is over", json!({}), &["time".to_owned()]);
+                continue;
+            }
+            one(options, results, attack, connections, &usual).await;
+        }
+    }
+}
+
+async fn usual(options: &Options) -> Usual {
+    let arena = Arena::usual(options, None).await;
+    arena.bench(LOAD.0, LOAD.1).await.expect("the full load is done");
+    let peak = process::peak_memory(arena.pid());
+    tokio::time::sleep(REST).await;
+    Usual { peak, rest: process::memory(arena.pid()).unwrap() }
+}
+
+async fn one(options: &Options, results: &mut Results, attack: &Attack, connections: usize, usual: &Usual) {
+    let mut arena = Arena::usual(options, None).await;
+    arena.prepare(attack.prepare).await;
+    let pid = arena.pid();
+    if attack.prepare != attack::Prepare::Nothing {
+        tokio::time::sleep(REST).await;
+    }
+    let before = process::memory(pid).unwrap();
+    process::forget_peak(pid);
+    let cpu = process::cpu_seconds(pid);
+    let begun = Instant::now();
+    let running = attack::begin(attack, &arena.target, connections);
+    tokio::time::sleep(options.duration(60, 4)).await;
+    let came = arena.target.tally.told();
+    drop(running);
+    let lasted = begun.elapsed().as_secs_f64();
+    let mut passed = Vec::new();
+    if !arena.server.runs() {
+        results.add(attack.name, "the server has ended", json!({"measure": "memory"}), &["life".to_owned()]);
+        return;
+    }
+    let peak = process::peak_memory(pid);
+    let cpu = process::cpu_seconds(pid) - cpu;
+    let (released, after) = released(pid, before.max(usual.rest) + KEPT).await;
+    if peak > usual.peak + MORE {
+        passed.push("memory".to_owned());
+    }
+    if released.is_none() {
+        passed.push("release".to_owned());
+    }
+    passed.extend(arena.fault().await);
+    let line = format!(
+        "x{connections:<3} {:9.1} MiB sent, RSS {:6.1} -> {:7.1}, after {:7.1} MiB ({}), {:8.0}/s, CPU {cpu:5.1} s, \
+         {} resets, {} closed: {}",
+        mib(came.sent),
+        mib(before),
+        mib(peak),
+        mib(after),
+        released.map_or("kept".to_owned(), |time| format!("{:.1} s", time.as_secs_f64())),
+        came.done as f64 / lasted,
+        came.resets,
+        came.ends.values().sum::<u64>(),
+        came.ends(),
+    );
+    let object = json!({
+        "measure": "memory", "connections": connections, "seconds": lasted, "before_bytes": before,
+        "peak_bytes": peak, "after_bytes": after, "released_seconds": released.map(|time| time.as_secs_f64()),
+        "limit_bytes": usual.peak + MORE, "cpu_seconds": cpu, "came": told(&came),
+    });
+    results.add(attack.name, &line, object, &passed);
+}
+
+/// After how long a process holds no more than this, and what it holds then, or at last.
+async fn released(pid: u32, kept: u64) -> (Option<Duration>, u64) {
+    let begun = Instant::now();
+    loop {
+        let now = process::memory(pid).unwrap_or_default();
+        if now <= kept {
+            return (Some(begun.elapsed()), now);
+        }
+        if begun.elapsed() > RELEASED {
+            return (None, now);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}

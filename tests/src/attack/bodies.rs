@@ -1,0 +1,151 @@
+//! Holds of memory by requests that do not come to an end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::task::JoinSet;
+
+use super::Ended;
+use super::calls::{
+    CONSUME, Head, PUBLISH, PUBLISH_STREAM, WATCH, declared, open_consume, open_publish, prefixed, publish,
+};
+use super::line::{Line, OPEN};
+use super::target::Target;
+
+/// The largest message of gRPC that the server takes.
+pub(super) const LARGEST: usize = 4 << 20;
+/// The calls of one connection that the server takes at once.
+pub(super) const SLOTS: usize = 200;
+/// Before a call that has ended is made again.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Between two bytes of a body that does not stop, and does not end.
+const DRIBBLE: Duration = Duration::from_secs(2);
+
+/// Does the same on many streams of one connection, each again and again.
+pub(super) async fn slots<F>(
+    target: Target,
+    window: u32,
+    count: usize,
+    slot: impl Fn(Arc<Line>, Target, usize) -> F + Clone + Send + 'static,
+) -> Result<(), Ended>
+where
+    F: Future<Output = Result<(), Ended>> + Send,
+{
+    let line = Arc::new(Line::with_window(&target, window).await?);
+    let mut tasks = JoinSet::new();
+    for number in 0..count {
+        let (line, target, slot) = (Arc::clone(&line), target.clone(), slot.clone());
+        tasks.spawn(async move {
+            loop {
+                if let Err(why) = slot(Arc::clone(&line), target.clone(), number).await {
+                    return why;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        });
+    }
+    match tasks.join_next().await {
+        Some(Ok(why)) => Err(why),
+        _ => Err("the attacker failed".to_owned()),
+    }
+}
+
+/// What a body is made of before it stops.
+#[derive(Clone, Copy)]
+pub(super) struct Body {
+    /// The method.
+    pub(super) path: &'static str,
+    /// Whether the token is shown.
+    pub(super) token: bool,
+    /// How many bytes of those declared are sent.
+    pub(super) bytes: usize,
+    /// Whether a byte comes every now and then.
+    pub(super) dribbles: bool,
+}
+
+impl Body {
+    /// All but one byte of the largest message.
+    pub(super) const fn less_one(path: &'static str) -> Self {
+        Self { path, token: true, bytes: LARGEST - 1, dribbles: false }
+    }
+}
+
+/// Bodies that declare the largest message and stop before its end.
+pub(super) async fn unfinished(target: Target, body: Body) -> Result<(), Ended> {
+    let bytes: Bytes = [&declared(LARGEST)[..], &vec![0; body.bytes]].concat().into();
+    slots(target, OPEN, SLOTS, move |line, target, _| {
+        let bytes = bytes.clone();
+        async move {
+            let id = line.begin(&Head::new(body.path, body.token.then_some(&*target.token)), false).await?;
+            line.body(id, &first(body.path), false).await?;
+            line.body(id, &bytes, false).await?;
+            target.tally.add(1);
+            while body.dribbles {
+                tokio::select! {
+                    () = tokio::time::sleep(DRIBBLE) => drop(line.body(id, &[0], false).await?),
+                    end = line.end(id) => return end.map(drop),
+                }
+            }
+            line.end(id).await.map(drop)
+        }
+    })
+    .await
+}
+
+/// What has to come first on a stream of a method; each consume stream is a session of its own.
+pub(super) fn first(path: &str) -> Bytes {
+    match path {
+        PUBLISH_STREAM => open_publish(),
+        CONSUME => open_consume(rand::random(), 0),
+        _ => Bytes::new(),
+    }
+}
+
+/// Calls whose one message has come whole, and whose side stays open.
+pub(super) async fn unended(target: Target) -> Result<(), Ended> {
+    let bytes = publish(&[1 << 20, 1 << 20, 1 << 20]);
+    slots(target, OPEN, SLOTS, move |line, target, _| {
+        let bytes = bytes.clone();
+        async move {
+            let id = line.begin(&Head::of(&target, PUBLISH), false).await?;
+            line.body(id, &bytes, false).await?;
+            target.tally.add(1);
+            line.end(id).await.map(drop)
+        }
+    })
+    .await
+}
+
+/// Streams that do not say what they want.
+pub(super) async fn before_open(target: Target) -> Result<(), Ended> {
+    slots(target, OPEN, SLOTS, move |line, target, number| async move {
+        let path = if number % 2 == 0 { CONSUME } else { PUBLISH_STREAM };
+        let id = line.begin(&Head::of(&target, path), false).await?;
+        target.tally.add(1);
+        line.end(id).await.map(drop)
+    })
+    .await
+}
+
+/// The same with as many headers as may be.
+pub(super) async fn large_headers(target: Target) -> Result<(), Ended> {
+    slots(target, OPEN, SLOTS, move |line, target, _| async move {
+        let head = Head::of(&target, PUBLISH_STREAM).with("x-large", &"l".repeat(14_000));
+        let id = line.begin(&head, false).await?;
+        target.tally.add(1);
+        line.end(id).await.map(drop)
+    })
+    .await
+}
+
+/// Streams that watch the server's health and read nothing of it.
+pub(super) async fn watches(target: Target) -> Result<(), Ended> {
+    slots(target, 0, SLOTS, move |line, target, _| async move {
+        let id = line.begin(&Head::new(WATCH, None), false).await?;
+        line.body(id, &prefixed(&[]), true).await?;
+        target.tally.add(1);
+        line.end(id).await.map(drop)
+    })
+    .await
+}

@@ -1,0 +1,174 @@
+//! Floods of calls: whole ones, by somebody who may make them, and ones that are refused.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use posthouse_client::Client;
+use posthouse_proto::v1;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use super::Ended;
+use super::bodies::slots;
+use super::calls::{
+    CONSUME, GET_QUEUE, HEALTH, Head, LIST_QUEUES, PUBLISH, QUEUE, RECEIVE, open_consume, prefixed, publish,
+    receive,
+};
+use super::line::{Line, OPEN};
+use super::target::Target;
+use crate::harness::frames::message;
+
+/// Calls of one connection that wait for their answers.
+const WAITING: u64 = 150;
+/// Calls of one write.
+const WRITE: usize = 10;
+/// Between two purges of what an attack publishes, so that it does not fill the disk.
+const PURGE: Duration = Duration::from_secs(1);
+
+/// The same calls for ever, each kind so many times in turn.
+async fn flood(target: Target, turns: &[(Head, Bytes, usize)]) -> Result<(), Ended> {
+    let line = Line::open(&target).await?;
+    let mut begun = 0;
+    for (head, body, count) in turns.iter().cycle() {
+        for first in (0..*count).step_by(WRITE) {
+            let count = WRITE.min(count - first);
+            line.calls(head, body, count).await?;
+            begun += count as u64;
+            target.tally.add(count as u64);
+            line.until_ended(begun.saturating_sub(WAITING)).await?;
+        }
+    }
+    Ok(())
+}
+
+fn get_queue_body() -> Bytes {
+    message(&v1::GetQueueRequest { name: Target::queue(QUEUE) })
+}
+
+/// The attacker's own queue, asked for again and again.
+pub(super) async fn get_queue(target: Target) -> Result<(), Ended> {
+    let head = Head::of(&target, GET_QUEUE);
+    flood(target, &[(head, get_queue_body(), WRITE)]).await
+}
+
+/// A method that there is not.
+pub(super) async fn unknown_method(target: Target) -> Result<(), Ended> {
+    flood(target, &[(Head::new("/x/y", None), prefixed(&[]).into(), WRITE)]).await
+}
+
+/// Tokens with a wrong signature, if wanted with a call between them that needs none.
+pub(super) async fn forged(target: Target, rsa: bool, health: bool) -> Result<(), Ended> {
+    let token = if rsa { &target.forged.ps256 } else { &target.forged.eddsa };
+    let mut turns = vec![(Head::new(GET_QUEUE, Some(token)), get_queue_body(), 2 * WRITE)];
+    if health {
+        turns.push((Head::new(HEALTH, None), prefixed(&[]).into(), 1));
+    }
+    flood(target, &turns).await
+}
+
+/// One queue of a page, with a grant on the last of many.
+pub(super) async fn list_queues(target: Target) -> Result<(), Ended> {
+    let request = v1::ListQueuesRequest { parent: Target::department(), page_size: 1, ..Default::default() };
+    let body = message(&request);
+    slots(target, OPEN, 4, move |line, target, _| {
+        let body = body.clone();
+        async move {
+            let id = line.begin(&Head::new(LIST_QUEUES, Some(&target.narrow)), false).await?;
+            line.body(id, &body, true).await?;
+            line.end(id).await?;
+            target.tally.add(1);
+            Ok(())
+        }
+    })
+    .await
+}
+
+/// Calls that wait for messages that do not come, and are made again when they have waited long enough.
+pub(super) async fn waiting(target: Target) -> Result<(), Ended> {
+    let body = receive(10, Duration::from_secs(20), Duration::from_secs(10));
+    slots(target, OPEN, 200, move |line, target, _| {
+        let body = body.clone();
+        async move {
+            let id = line.begin(&Head::of(&target, RECEIVE), false).await?;
+            line.body(id, &body, true).await?;
+            target.tally.add(1);
+            line.end(id).await.map(drop)
+        }
+    })
+    .await
+}
+
+/// The largest publishes that may be, one after the other on each of so many connections.
+pub(super) async fn large_publishes(target: Target, callers: usize) {
+    let publishing = super::again(target.clone(), callers, super::PAUSE, |target, _| async move {
+        let line = Line::open(&target).await?;
+        let body = publish(&[1 << 20, 1 << 20, 1 << 20, 900 << 10]);
+        loop {
+            let id = line.begin(&Head::of(&target, PUBLISH), false).await?;
+            line.body(id, &body, true).await?;
+            line.end(id).await?;
+            target.tally.add(1);
+        }
+    });
+    tokio::join!(publishing, purge(target));
+}
+
+/// Throws away what an attack publishes.
+pub(super) async fn purge(target: Target) {
+    loop {
+        if let Ok(client) = Client::connect(target.context.clone()).await {
+            while client.queues().purge(&Target::queue(QUEUE)).await.is_ok() {
+                tokio::time::sleep(PURGE).await;
+            }
+        }
+        tokio::time::sleep(PURGE).await;
+    }
+}
+
+/// Consumers that open, are among many, and close again in good order.
+pub(super) async fn consumers(target: Target) -> Result<(), Ended> {
+    let line = Line::open(&target).await?;
+    let (head, mut begun) = (Head::of(&target, CONSUME), 0);
+    loop {
+        line.calls_with(&head, WRITE, || open_consume(rand::random(), 100)).await?;
+        begun += WRITE as u64;
+        target.tally.add(WRITE as u64);
+        line.until_ended(u64::saturating_sub(begun, WAITING)).await?;
+    }
+}
+
+/// Producers that publish one message each and are never seen again.
+pub(super) async fn producers(target: Target) -> Result<(), Ended> {
+    let line = Line::open(&target).await?;
+    let (head, mut begun) = (Head::of(&target, PUBLISH), 0);
+    let body = || {
+        let producer = v1::ProducerSession {
+            producer_id: Bytes::copy_from_slice(&rand::random::<[u8; 16]>()),
+            epoch: 1,
+            first_sequence: 1,
+        };
+        message(&v1::PublishRequest {
+            queue: Target::queue(QUEUE),
+            messages: vec![v1::NewMessage::default()],
+            producer: Some(producer),
+            ..Default::default()
+        })
+    };
+    loop {
+        line.calls_with(&head, WRITE, body).await?;
+        begun += WRITE as u64;
+        target.tally.add(WRITE as u64);
+        line.until_ended(u64::saturating_sub(begun, WAITING)).await?;
+    }
+}
+
+/// A generator of its own for each connection that an attack opens, from the seed of the run.
+pub(super) fn random(target: &Target, number: usize) -> StdRng {
+    let opened = target.tally.told().connections;
+    StdRng::seed_from_u64(target.seed ^ (number as u64) << 48 ^ opened)
+}
+
+/// Random bytes.
+pub(super) fn noise(random: &mut StdRng, most: usize) -> Vec<u8> {
+    (0..random.random_range(0..=most)).map(|_| random.random()).collect()
+}

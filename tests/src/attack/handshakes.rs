@@ -1,0 +1,102 @@
+//! Crowds at the door: silent ones, handshakes that come to nothing, and handshakes that come to no call.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use posthouse::dev::SERVER_NAME;
+use rustls::ClientConnection;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+use super::Ended;
+use super::calls::{HEALTH, Head, prefixed};
+use super::line::{Line, handshake};
+use super::target::Target;
+
+/// How long an answer may take before the attacker tries again.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The address of a host, each in a network of its own.
+fn host(number: usize) -> IpAddr {
+    let part = u8::try_from(number % 250).unwrap();
+    Ipv4Addr::new(127, 10 + part, part, 1 + part).into()
+}
+
+async fn from(target: &Target, from: usize) -> Result<TcpStream, Ended> {
+    let connect = async {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(SocketAddr::from((host(from), 0)))?;
+        socket.connect(target.listen).await
+    };
+    match tokio::time::timeout(PATIENCE, connect).await {
+        Ok(Ok(tcp)) => {
+            target.tally.connected();
+            Ok(tcp)
+        }
+        Ok(Err(error)) => Err(format!("connect: {}", error.kind())),
+        Err(_) => Err("connect: no answer".to_owned()),
+    }
+}
+
+/// A connection on which nothing is said until the server closes it.
+pub(super) async fn silent(target: Target, host: usize) -> Result<(), Ended> {
+    let mut tcp = from(&target, host).await?;
+    target.tally.add(1);
+    match tcp.read(&mut [0; 64]).await {
+        Ok(0) => Err("closed".to_owned()),
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("read: {}", error.kind())),
+    }
+}
+
+/// The beginning of a handshake, and no more.
+pub(super) async fn client_hello(target: Target, host: usize) -> Result<(), Ended> {
+    let name = ServerName::try_from(SERVER_NAME).unwrap();
+    let mut hello = Vec::new();
+    ClientConnection::new(Arc::clone(&target.stranger), name).unwrap().write_tls(&mut hello).unwrap();
+    loop {
+        let mut tcp = from(&target, host).await?;
+        if tcp.write_all(&hello).await.is_ok() {
+            // Its answer is what it costs.
+            let _ = tokio::time::timeout(PATIENCE, tcp.read(&mut [0; 4096])).await;
+        }
+        target.tally.add(1);
+    }
+}
+
+/// Handshakes without a certificate, each of which is refused.
+pub(super) async fn stranger(target: Target) -> Result<(), Ended> {
+    let config = Arc::clone(&target.stranger);
+    loop {
+        let mut tls = handshake(&target, &config).await?;
+        let refusal = tokio::time::timeout(PATIENCE, tls.read(&mut [0; 64])).await;
+        target.tally.add(1);
+        if let Ok(Err(error)) = refusal {
+            target.tally.ended(&error.to_string());
+        }
+    }
+}
+
+/// Handshakes with a good certificate, as of somebody who is closed out and comes again at once.
+pub(super) async fn citizen(target: Target) -> Result<(), Ended> {
+    loop {
+        let mut tls = handshake(&target, &target.citizen).await?;
+        // The server's settings: it has accepted the certificate.
+        let _ = tokio::time::timeout(PATIENCE, tls.read(&mut [0; 64])).await;
+        target.tally.connected();
+        target.tally.add(1);
+    }
+}
+
+/// A connection with a good certificate and no call, or one that needs no token.
+pub(super) async fn idle(target: Target, health: bool) -> Result<(), Ended> {
+    let line = Line::open(&target).await?;
+    target.tally.add(1);
+    if health {
+        line.calls(&Head::new(HEALTH, None), &prefixed(&[]).into(), 1).await?;
+    }
+    line.over().await
+}

@@ -1,0 +1,190 @@
+//! What a connection's streams may send, and how they ended.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Notify;
+
+/// What HTTP/2 begins with (RFC 9113, 6.9.2).
+const WINDOW: i64 = 65_535;
+const FRAME: usize = 16 << 10;
+
+/// How a stream ended, as far as its client heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// With more than a status.
+    Answered,
+    /// With a status only.
+    Refused,
+    /// By a reset.
+    Reset,
+}
+
+#[derive(Default)]
+struct Stream {
+    window: i64,
+    has_data: bool,
+    end: Option<End>,
+}
+
+/// All of a connection.
+pub(super) struct Streams {
+    inner: Mutex<Inner>,
+    /// Anything has changed.
+    changed: Notify,
+    ended: AtomicU64,
+}
+
+struct Inner {
+    streams: HashMap<u32, Stream>,
+    window: i64,
+    initial: i64,
+    frame: usize,
+    over: Option<String>,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        let inner =
+            Inner { streams: HashMap::new(), window: WINDOW, initial: WINDOW, frame: FRAME, over: None };
+        Self { inner: Mutex::new(inner), changed: Notify::new(), ended: AtomicU64::new(0) }
+    }
+}
+
+impl Streams {
+    fn change<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
+        let changed = change(&mut self.inner.lock().unwrap());
+        self.changed.notify_waiters();
+        changed
+    }
+
+    /// Waits until a look gives something, or the connection is over.
+    async fn until<T>(&self, mut look: impl FnMut(&mut Inner) -> Option<T>) -> Result<T, String> {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            {
+                let mut inner = self.inner.lock().unwrap();
+                if let Some(found) = look(&mut inner) {
+                    return Ok(found);
+                }
+                if let Some(why) = &inner.over {
+                    return Err(why.clone());
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// A stream begins.
+    pub(super) fn begin(&self, id: u32) {
+        let mut inner = self.inner.lock().unwrap();
+        let window = inner.initial;
+        inner.streams.insert(id, Stream { window, ..Stream::default() });
+    }
+
+    /// Waits until some of so many bytes may be sent on a stream, and takes them; 0 once it has ended.
+    pub(super) async fn take(&self, id: u32, wanted: usize) -> Result<usize, String> {
+        self.until(|inner| {
+            let Inner { streams, window, frame, .. } = inner;
+            let stream = streams.get_mut(&id)?;
+            if stream.end.is_some() {
+                return Some(0);
+            }
+            let most = usize::try_from(stream.window.min(*window)).unwrap_or(0).min(*frame).min(wanted);
+            if most == 0 {
+                return None;
+            }
+            stream.window -= most as i64;
+            *window -= most as i64;
+            Some(most)
+        })
+        .await
+    }
+
+    /// Waits for a stream's end, and forgets it.
+    pub(super) async fn end(&self, id: u32) -> Result<End, String> {
+        let end = self.until(|inner| inner.streams.get(&id).and_then(|stream| stream.end)).await?;
+        self.inner.lock().unwrap().streams.remove(&id);
+        Ok(end)
+    }
+
+    /// How many have ended so far.
+    pub(super) fn ended(&self) -> u64 {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many have ended.
+    pub(super) async fn until_ended(&self, count: u64) -> Result<(), String> {
+        self.until(|_| (self.ended() >= count).then_some(())).await
+    }
+
+    /// Waits until the connection is over.
+    pub(super) async fn over(&self) -> String {
+        self.until(|_| None::<()>).await.unwrap_err()
+    }
+
+    /// Why the connection is over, if it is.
+    pub(super) fn is_over(&self) -> Option<String> {
+        self.inner.lock().unwrap().over.clone()
+    }
+
+    /// The connection is over; what was said first counts.
+    pub(super) fn close(&self, why: &str) {
+        self.change(|inner| inner.over.get_or_insert_with(|| why.to_owned()).len());
+    }
+
+    /// The server grants more.
+    pub(super) fn widen(&self, id: u32, more: u32) {
+        self.change(|inner| match id {
+            0 => inner.window += i64::from(more),
+            id => {
+                if let Some(stream) = inner.streams.get_mut(&id) {
+                    stream.window += i64::from(more);
+                }
+            }
+        });
+    }
+
+    /// The server's streams begin with another window from now on, those that are open included.
+    pub(super) fn initial(&self, bytes: u32) {
+        self.change(|inner| {
+            let more = i64::from(bytes) - inner.initial;
+            inner.initial += more;
+            inner.streams.values_mut().for_each(|stream| stream.window += more);
+        });
+    }
+
+    /// The server takes frames of so many bytes.
+    pub(super) fn frame(&self, bytes: u32) {
+        self.change(|inner| inner.frame = bytes as usize);
+    }
+
+    /// Data or headers have come on a stream; how it ended, if it has.
+    pub(super) fn heard(&self, id: u32, data: bool, ends: bool, reset: bool) -> Option<End> {
+        let mut inner = self.inner.lock().unwrap();
+        let mut forgotten = Stream::default();
+        let stream = inner.streams.get_mut(&id).unwrap_or(&mut forgotten);
+        stream.has_data |= data;
+        if !ends && !reset || stream.end.is_some() {
+            return None;
+        }
+        let end = match (reset, stream.has_data) {
+            (true, _) => End::Reset,
+            (false, true) => End::Answered,
+            (false, false) => End::Refused,
+        };
+        stream.end = Some(end);
+        drop(inner);
+        self.ended.fetch_add(1, Ordering::Relaxed);
+        self.changed.notify_waiters();
+        Some(end)
+    }
+
+    /// Forgets those that have ended.
+    pub(super) fn forget_ended(&self) {
+        self.inner.lock().unwrap().streams.retain(|_, stream| stream.end.is_none());
+    }
+}

@@ -1,0 +1,104 @@
+//! What came of an attack.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// More ways to end than this are not told apart.
+const MOST_ENDS: usize = 24;
+
+/// Counted while it runs.
+#[derive(Debug, Default)]
+pub struct Tally {
+    done: AtomicU64,
+    sent: AtomicU64,
+    received: AtomicU64,
+    connections: AtomicU64,
+    answered: AtomicU64,
+    refused: AtomicU64,
+    resets: AtomicU64,
+    ends: Mutex<BTreeMap<String, u64>>,
+}
+
+/// What had come of it at some time.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// What the attack is made of: frames, calls, handshakes, connections.
+    pub done: u64,
+    /// Bytes sent, of HTTP/2.
+    pub sent: u64,
+    /// Bytes received, of HTTP/2.
+    pub received: u64,
+    /// Connections that came about.
+    pub connections: u64,
+    /// Calls that were answered with more than a status.
+    pub answered: u64,
+    /// Calls that were answered with a status only.
+    pub refused: u64,
+    /// Streams that the server reset.
+    pub resets: u64,
+    /// Connections that ended, by the server's words.
+    pub ends: BTreeMap<String, u64>,
+}
+
+impl Tally {
+    /// So much more was done.
+    pub fn add(&self, done: u64) {
+        self.done.fetch_add(done, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn received(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn connected(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn answered(&self) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn reset(&self) {
+        self.resets.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn ended(&self, why: &str) {
+        let mut ends = self.ends.lock().unwrap();
+        let why = if ends.len() < MOST_ENDS || ends.contains_key(why) { why } else { "another" };
+        *ends.entry(why.to_owned()).or_default() += 1;
+    }
+
+    /// What has come of it so far.
+    pub fn told(&self) -> Told {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Told {
+            done: read(&self.done),
+            sent: read(&self.sent),
+            received: read(&self.received),
+            connections: read(&self.connections),
+            answered: read(&self.answered),
+            refused: read(&self.refused),
+            resets: read(&self.resets),
+            ends: self.ends.lock().unwrap().clone(),
+        }
+    }
+}
+
+impl Told {
+    /// The commonest ways in which connections ended.
+    pub fn ends(&self) -> String {
+        let mut ends: Vec<_> = self.ends.iter().collect();
+        ends.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        let ends: Vec<_> = ends.iter().take(3).map(|(why, count)| format!("{count}x {why}")).collect();
+        ends.join("; ")
+    }
+}

@@ -1,0 +1,89 @@
+//! Floods are closed out, or served in turn with everybody else.
+
+use posthouse_tests::attack::{Kind, all};
+use posthouse_tests::harness::{PATIENCE, eventually};
+
+use super::{Ring, named};
+
+/// Attacking connections.
+const CONNECTIONS: usize = 2;
+/// The most that a server may have under a flood.
+const MOST: u64 = 640 << 20;
+
+/// Frames for which a connection is closed.
+const CLOSED: &[&str] = &[
+    "ping",
+    "settings",
+    "window-update",
+    "priority",
+    "idle-resets",
+    "unknown-frames",
+    "rapid-reset",
+    "rapid-reset-token",
+    "continuation",
+    "continuation-empty",
+    "empty-data",
+    "padded-data",
+    "hpack-bomb",
+    "random-frames",
+    "forged-eddsa",
+    "forged-ps256",
+    "forged-eddsa-health",
+    "forged-ps256-health",
+];
+/// What costs others no more than their turn.
+const SERVED: &[&str] = &[
+    "client-hello",
+    "handshake-no-certificate",
+    "handshake",
+    "unknown-method",
+    "get-queue",
+    "large-publishes-8",
+    "large-publishes-32",
+    "list-queues",
+    "waiting-receives",
+    "consumers",
+    "producer-sessions",
+    "random-bodies",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_flood_are_closed() {
+    let mut ring = Ring::start().await;
+    for name in CLOSED {
+        let (came, peak) = ring.endure(named(name), CONNECTIONS).await;
+        assert!(peak < MOST, "{name}: {} MiB", peak >> 20);
+        if came.ends.is_empty() {
+            closed(&ring, name).await;
+        }
+        ring.sound();
+    }
+}
+
+/// On a busy machine a moment is too short for a flood to be one.
+async fn closed(ring: &Ring, name: &str) {
+    let target = ring.target.afresh();
+    let _running = posthouse_tests::attack::begin(named(name), &target, CONNECTIONS);
+    let closed = || async { (!target.tally.told().ends.is_empty()).then_some(()) };
+    eventually(&format!("within {PATIENCE:?} an end of a connection of {name}"), closed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neighbours_of_a_flood_are_served() {
+    let mut ring = Ring::start().await;
+    for name in SERVED {
+        let (_, peak) = ring.endure(named(name), CONNECTIONS).await;
+        assert!(peak < MOST, "{name}: {} MiB", peak >> 20);
+        ring.sound();
+    }
+}
+
+#[test]
+fn every_flood_is_endured() {
+    let mut endured = [CLOSED, SERVED].concat();
+    let mut known: Vec<_> =
+        all().filter(|attack| attack.kind == Kind::Flood).map(|attack| attack.name).collect();
+    endured.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(endured, known);
+}

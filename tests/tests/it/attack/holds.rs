@@ -1,0 +1,99 @@
+//! What a caller sends and does not end, and what it asks for and does not read, is not held without a bound.
+
+use posthouse_tests::attack::{Kind, all};
+use posthouse_tests::harness::{eventually, process};
+
+use super::{Ring, named};
+
+/// The most that a server may have: what it has under full load, about 270 MiB, and 256 MiB.
+const MOST: u64 = 526 << 20;
+/// What it lets go of is what is beyond this: its caches, and what its memory is in pieces for.
+const KEPT: u64 = 330 << 20;
+/// Attacking connections.
+const CONNECTIONS: usize = 2;
+
+const BODIES: &[&str] = &[
+    "health-bodies",
+    "publish-bodies",
+    "publish-stream-bodies",
+    "settle-bodies",
+    "consume-bodies",
+    "create-queue-bodies",
+    "declared",
+    "dribbled",
+    "dribbled-stream",
+    "unended",
+    "before-open",
+    "large-headers",
+    "health-watches",
+    "tiny-data",
+    "small-data",
+];
+const ELEMENTS: &[&str] = &[
+    "empty-messages",
+    "empty-stream-messages",
+    "empty-settlements",
+    "empty-stream-settlements",
+    "empty-tokens",
+    "empty-stream-tokens",
+    "attributes",
+    "repeated-batches",
+    "repeated-settlements",
+    "nested",
+    "unknown-fields",
+    "groups",
+];
+const ANSWERS: &[&str] = &[
+    "settle-errors-20",
+    "settle-errors-100",
+    "settle-errors-window-1",
+    "publish-errors-20",
+    "publish-errors-100",
+    "receive-answers",
+    "receive-answers-window-1",
+    "queue-lists",
+    "queue-lists-window-1",
+    "dead-letter-lists",
+    "dead-letter-lists-window-1",
+    "stalled-consumers",
+    "pongs",
+    "health-answers",
+];
+
+async fn endure(names: &[&str]) {
+    let mut ring = Ring::start().await;
+    let mut passed = Vec::new();
+    for name in names {
+        let (_, peak) = ring.endure(named(name), CONNECTIONS).await;
+        if peak > MOST {
+            passed.push(format!("{name}: {} MiB", peak >> 20));
+        }
+        let pid = ring.pid();
+        let kept = || async { process::memory(pid).filter(|now| *now <= KEPT) };
+        eventually(&format!("the release of {name}"), kept).await;
+        ring.sound();
+    }
+    assert!(passed.is_empty(), "more than {} MiB: {passed:?}", MOST >> 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_do_not_end_are_held_within_a_bound() {
+    endure(BODIES).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn elements_are_counted_before_there_are_millions_of_them() {
+    endure(ELEMENTS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_nobody_reads_are_held_within_a_bound() {
+    endure(ANSWERS).await;
+}
+
+#[test]
+fn every_hold_is_endured() {
+    let endured = [BODIES, ELEMENTS, ANSWERS].concat();
+    let known: Vec<_> = all().filter(|attack| attack.kind == Kind::Hold).map(|attack| attack.name).collect();
+    assert_eq!(endured, known);
+}

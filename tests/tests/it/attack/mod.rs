@@ -1,0 +1,85 @@
+//! Every flood and hold of `make attack` for a moment: the server's memory stays bounded, floods are closed out, and a
+//! neighbour is served all the while.
+
+mod floods;
+mod holds;
+mod places;
+
+use std::time::Duration;
+
+use posthouse_proto::v1::SettleAction;
+use posthouse_tests::attack::{self, Attack, Target, Told};
+use posthouse_tests::harness::scene::{LONG, Scene, settlement, text};
+use posthouse_tests::harness::site::Site;
+use posthouse_tests::harness::{PATIENCE, process};
+
+/// How long each attack lasts.
+const MOMENT: Duration = Duration::from_millis(1_300);
+/// How many messages a neighbour passes on meanwhile.
+const ROUNDS: usize = 3;
+
+/// A server with an attacker and a neighbour.
+struct Ring {
+    scene: Scene,
+    target: Target,
+    queue: String,
+}
+
+impl Ring {
+    async fn start() -> Self {
+        Self::on(Site::new()).await
+    }
+
+    async fn on(site: Site) -> Self {
+        attack::add_rsa_key(&site);
+        let scene = Scene::on(site).await;
+        let queue = scene.plain_queue("neighbour").await;
+        let seed = rand::random();
+        println!("seed {seed}");
+        let target = Target::of(&scene.site, seed);
+        Self { scene, target, queue }
+    }
+
+    fn pid(&self) -> u32 {
+        self.scene.server.pid()
+    }
+
+    /// The attack for a moment, and for as long as the neighbour needs for some messages; what came of it, and the most
+    /// memory that the server had.
+    async fn endure(&self, attack: &Attack, connections: usize) -> (Told, u64) {
+        attack::prepare(&self.scene.site, &self.target, attack.prepare).await;
+        process::forget_peak(self.pid());
+        let target = self.target.afresh();
+        let running = attack::begin(attack, &target, connections);
+        let served = tokio::time::timeout(PATIENCE, self.neighbour());
+        let (served, ()) = tokio::join!(served, tokio::time::sleep(MOMENT));
+        assert!(served.is_ok(), "{}: the neighbour is not served", attack.name);
+        let (came, peak) = (target.tally.told(), process::peak_memory(self.pid()));
+        drop(running);
+        println!("{:<26} {:4} MiB, {:9} done, {}", attack.name, peak >> 20, came.done, came.ends());
+        assert!(came.done > 0, "{}: the attacker did nothing: {came:?}", attack.name);
+        (came, peak)
+    }
+
+    /// What the neighbour publishes comes once, and in order.
+    async fn neighbour(&self) {
+        for round in 0..ROUNDS {
+            let sent = round.to_string();
+            self.scene.publish(&self.queue, &[&sent]).await;
+            let delivery = self.scene.receive_one(&self.queue, LONG).await;
+            assert_eq!(text(&delivery), sent);
+            self.scene.settled(&self.queue, settlement(&delivery, SettleAction::Ack)).await;
+        }
+    }
+
+    /// The server is as it was.
+    fn sound(&mut self) {
+        assert!(self.scene.server.runs(), "{}", self.scene.server.log());
+        let log = self.scene.server.log();
+        assert!(!log.contains("panicked"), "{log}");
+    }
+}
+
+fn named(name: &str) -> &'static Attack {
+    attack::named(name).unwrap_or_else(|| panic!("there is no attack {name}"))
+}
