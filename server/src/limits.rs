@@ -152,6 +152,25 @@ pub const LEAST_UNSENT_BYTES: usize = 64 << 10;
 /// Receive windows of that size together; beyond, each new connection gets its share of this and no more, so that what
 /// clients may send unasked does not grow with their number.
 pub const WINDOWS_BYTES: u64 = 128 << 20;
+/// What a control frame of HTTP/2 (PING, SETTINGS, WINDOW_UPDATE, PRIORITY, a reset, an empty frame of data, one that nobody
+/// knows) must be worth in bytes that move in either direction. More of them than that, and than the allowance: the connection
+/// is closed.
+pub const CONTROL_FRAME_BYTES: i64 = 100;
+/// The same of a frame of data, which brings its own.
+pub const DATA_FRAME_BYTES: i64 = 16;
+/// Control frames of a connection that need no data.
+pub const CONTROL_FRAMES_ALLOWED: i64 = 4_096;
+/// How many of them are allowed anew in a second.
+pub const CONTROL_FRAMES_PER_SECOND: i64 = 256;
+/// How many control frames data can pay for before they come.
+pub const CONTROL_FRAMES_SAVED: i64 = 20_000;
+/// Frames with less data than this are counted until their call takes them: the library holds each with 300 bytes of its own.
+/// While as many of them wait as the connection's window holds KiB, no more is read from it.
+pub const SMALL_DATA_BYTES: usize = 1 << 10;
+/// How long a connection is not read, while nothing that waits is taken, before the library decides alone how much it holds: it
+/// ends the connection when there are twice as many. Less than [`KEEPALIVE_INTERVAL`], so that a stall is not taken for a peer
+/// that is gone.
+pub const UNREAD_PATIENCE: Duration = Duration::from_secs(15);
 /// Streams (calls) at once on one connection.
 pub const MAX_STREAMS_PER_CONNECTION: u32 = 200;
 /// Header list of one call: room for the largest token and some metadata.
@@ -196,6 +215,8 @@ pub const MAX_GRANTS: usize = 64;
 const _: () = assert!(MAX_TOKEN_BYTES < MAX_HEADER_LIST_BYTES as usize);
 const _: () = assert!(STREAM_WINDOW_BYTES <= CONNECTION_WINDOW_BYTES);
 const _: () = assert!(MAX_HANDSHAKES < DEFAULT_MAX_CONNECTIONS);
+const _: () = assert!(UNREAD_PATIENCE.as_millis() < KEEPALIVE_INTERVAL.as_millis());
+const _: () = assert!(CONTROL_FRAMES_ALLOWED < CONTROL_FRAMES_SAVED);
 const _: () = assert!(PROGRESS_INTERVAL.as_millis() > MAX_WAIT_MS as u128);
 const _: () = assert!(MAX_HANDSHAKES_PER_SOURCE * 4 <= MAX_HANDSHAKES);
 const _: () = assert!(MAX_HANDSHAKES_PER_SOURCE < MAX_UNFINISHED_PER_SOURCE);

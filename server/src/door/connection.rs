@@ -171,7 +171,12 @@ impl Visit {
         let (max_age, open) = (entrance.max_age, slot.taken());
         let visitor = Visitor { identity, vouching, max_age, open };
         tokio::select! {
-            () = h2::serve(stream, calls, visitor, &drain) => {}
+            flood = h2::serve(stream, calls, visitor, &drain) => {
+                if let Some(flood) = flood {
+                    entrance.observer.metrics.door.flooded.with_label_values(&[flood.0]).inc();
+                    tracing::warn!(%peer, %flood, "connection closed");
+                }
+            }
             () = close.cancelled() => {}
         }
         tracing::debug!(%peer, "connection ended");

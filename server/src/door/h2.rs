@@ -26,8 +26,10 @@ use super::{
     answer::{self, Departure},
     body::Received,
     leaving::{AuthFailures, Leaving, jittered, leave_in_time},
+    frames::Flood,
     transport::{Passed, Transport, close},
     trust::Vouching,
+    unread::Unread,
 };
 use crate::{
     identity::{ConnIdentity, RefusedIdentity},
@@ -102,22 +104,30 @@ enum Ended {
     Deaf,
     /// Calls were cut off.
     Cut,
+    /// The peer has sent more control frames than it may.
+    Flooded(Flood),
 }
 
-/// Serves calls to the connection's end: the peer's, the certificate's, its age's, or the server's.
+/// Serves calls to the connection's end: the peer's, the certificate's, its age's, or the server's. Returns what the peer
+/// flooded it with, if that was its end.
 pub(super) async fn serve<S: Calls>(
     mut stream: TlsStream<TcpStream>,
     calls: S,
     visitor: Visitor,
     drain: &CancellationToken,
-) {
+) -> Option<Flood> {
     let leaving = Leaving(drain.child_token());
-    stream.get_mut().1.set_buffer_limit(Some(Windows::of_one_in(visitor.open).unsent_bytes()));
-    let (transport, passed, mut returned) = Transport::lend(stream);
+    let windows = Windows::of_one_in(visitor.open);
+    stream.get_mut().1.set_buffer_limit(Some(windows.unsent_bytes()));
+    let unread = Unread::of_window(windows.connection);
+    let (transport, passed, mut returned) = Transport::lend(stream, unread.clone());
     // Boxed, so that what is done with the stream afterwards takes no room beside it.
-    let ended = Box::pin(serve_calls(transport, passed, calls, visitor, leaving.clone())).await;
+    let ended = Box::pin(serve_calls(transport, passed, calls, visitor, leaving.clone(), unread)).await;
+    if let Ended::Flooded(flood) = ended {
+        return Some(flood);
+    }
     // Without HTTP/2 nobody has it any more.
-    let Ok(stream) = returned.try_recv() else { return };
+    let Ok(stream) = returned.try_recv() else { return None };
     let patience = if ended == Ended::Over && leaving.0.is_cancelled() {
         LEAVING_CLOSE_DEADLINE
     } else {
@@ -132,6 +142,7 @@ pub(super) async fn serve<S: Calls>(
             } => {}
         }
     }
+    None
 }
 
 /// Serves calls until there are no more, or they are cut off.
@@ -141,12 +152,13 @@ async fn serve_calls<S: Calls>(
     calls: S,
     visitor: Visitor,
     leaving: Leaving,
+    unread: Unread,
 ) -> Ended {
     let Visitor { identity, vouching, max_age, open } = visitor;
     let (called, failures) = (Arc::new(AtomicBool::new(false)), AuthFailures::default());
     let mut end = pin!(end(identity.clone(), Arc::clone(&called), vouching));
     let mut left = pin!(leave_in_time(jittered(max_age), failures.clone(), leaving.clone(), passed));
-    let service = Handing { calls, identity, called, leaving: leaving.clone(), failures };
+    let service = Handing { calls, identity, called, leaving: leaving.clone(), failures, unread };
     let builder = builder(Windows::of_one_in(open));
     let mut connection = pin!(builder.serve_connection(TokioIo::new(transport), service));
     let mut told = false;
@@ -155,6 +167,9 @@ async fn serve_calls<S: Calls>(
             result = connection.as_mut() => {
                 let Err(error) = result else { return Ended::Over };
                 tracing::debug!(error = %causes(&error), "connection broken");
+                if let Some(flood) = flood(&error) {
+                    return Ended::Flooded(flood);
+                }
                 return if error.is_timeout() { Ended::Deaf } else { Ended::Over };
             }
             () = &mut end => return Ended::Cut,
@@ -166,6 +181,16 @@ async fn serve_calls<S: Calls>(
             }
         }
     }
+}
+
+/// The flood that the transport found, if that is why HTTP/2 has ended.
+fn flood(error: &hyper::Error) -> Option<Flood> {
+    let first: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    std::iter::successors(first, |error| error.source()).find_map(|error| {
+        let io = error.downcast_ref::<std::io::Error>();
+        let inner = io.and_then(|io| io.get_ref()?.downcast_ref());
+        error.downcast_ref().or(inner).copied()
+    })
 }
 
 fn builder(windows: Windows) -> http2::Builder<TokioExecutor> {
@@ -225,6 +250,7 @@ struct Handing<S> {
     called: Arc<AtomicBool>,
     leaving: Leaving,
     failures: AuthFailures,
+    unread: Unread,
 }
 
 impl<S: Calls> hyper::service::Service<Request<Incoming>> for Handing<S> {
@@ -234,7 +260,7 @@ impl<S: Calls> hyper::service::Service<Request<Incoming>> for Handing<S> {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.called.store(true, Ordering::Relaxed);
-        let mut request = request.map(|body| Body::new(Parted::new(Received::new(body))));
+        let mut request = request.map(|body| Body::new(Parted::new(Received::new(body, &self.unread))));
         let extensions = request.extensions_mut();
         match &self.identity {
             Ok(identity) => extensions.insert(Arc::clone(identity)).map(drop),

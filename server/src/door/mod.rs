@@ -11,6 +11,7 @@ mod body;
 mod callers;
 mod connection;
 mod files;
+mod frames;
 mod h2;
 mod judgement;
 mod leaving;
@@ -19,6 +20,7 @@ mod sources;
 mod tls;
 mod transport;
 mod trust;
+mod unread;
 
 use std::{
     io,

@@ -40,6 +40,7 @@ pub(crate) struct DoorMetrics {
     pub(crate) open: IntGauge,
     pub(crate) refused: IntCounterVec,
     pub(crate) handshakes: IntCounterVec,
+    pub(crate) flooded: IntCounterVec,
 }
 
 /// Calls.

@@ -59,6 +59,7 @@ table! {
 
     CONNECTIONS = Gauge, "posthouse_connections_open", [], "Connections on the data port, handshakes included.";
     CONNECTIONS_REFUSED = Counter, "posthouse_connections_refused_total", ["reason"], "Connections closed before their first call: full (as many are open as may be), tenant_full, no_h2.";
+    CONNECTIONS_FLOODED = Counter, "posthouse_connections_flooded_total", ["kind"], "Connections closed because more control frames of HTTP/2 came than the data that moved accounts for, by the kind of the last: ping, settings, window_update, priority, reset, continuation, headers, empty_data, padded_data, small_data, other. No client library sends so many: find out who does.";
     HANDSHAKES = Counter, "posthouse_handshakes_total", ["result"], "TLS handshakes: ok, no_identity (the certificate carries no usable identity), timeout, or why they failed.";
 
     RPCS = Counter, "posthouse_rpcs_total", ["method", "code"], "Calls that have ended, by gRPC code; a stream that the client dropped ends as CANCELLED.";

@@ -64,6 +64,7 @@ impl Make {
             open: self.gauge(&table::CONNECTIONS)?,
             refused: self.counters(&table::CONNECTIONS_REFUSED)?,
             handshakes: self.counters(&table::HANDSHAKES)?,
+            flooded: self.counters(&table::CONNECTIONS_FLOODED)?,
         })
     }
 
