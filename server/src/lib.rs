@@ -31,6 +31,7 @@ pub mod store;
 mod bodies;
 mod catalogue;
 mod clock;
+mod crowd;
 mod disk;
 mod shard;
 

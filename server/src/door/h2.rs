@@ -3,10 +3,7 @@
 use std::{
     convert::Infallible,
     pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -25,26 +22,29 @@ use tower::{Service, ServiceExt as _, util::Oneshot};
 use super::{
     answer::{self, Departure},
     body::Received,
-    leaving::{AuthFailures, Leaving, jittered, leave_in_time},
     frames::Flood,
+    leaving::{Leaving, jittered, leave_in_time},
+    standing::Standing,
     transport::{Passed, Transport, close},
     trust::Vouching,
     unread::Unread,
+    warnings::Teller,
 };
 use crate::{
     identity::{ConnIdentity, RefusedIdentity},
     limits::{
         CERTIFICATE_CHECK_INTERVAL, CLOSE_DEADLINE, CONNECTION_WINDOW_BYTES, FIRST_RPC_DEADLINE,
-        FRAMES_OF_WINDOW, H2_FRAME_HEAD_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LEAST_H2_FRAME_BYTES,
-        LEAST_STREAM_WINDOW_BYTES, LEAST_UNSENT_BYTES, LEAVING_CLOSE_DEADLINE, MAX_HEADER_LIST_BYTES,
-        MAX_STREAMS_PER_CONNECTION, REFUSED_CONNECTION_LIFETIME, STREAM_WINDOW_BYTES, WINDOWS_BYTES,
+        FIRST_RPC_GRACE, FRAMES_OF_WINDOW, H2_FRAME_HEAD_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT,
+        LEAST_H2_FRAME_BYTES, LEAST_STREAM_WINDOW_BYTES, LEAST_UNSENT_BYTES, LEAVING_CLOSE_DEADLINE,
+        MAX_HEADER_LIST_BYTES, MAX_STREAMS_PER_CONNECTION, REFUSED_CONNECTION_LIFETIME, STREAM_WINDOW_BYTES,
+        WINDOWS_BYTES,
     },
 };
 
 /// What answers the calls: tonic's routes, with the layers in front of them.
 ///
 /// It finds in each request's extensions `Arc<ConnIdentity>`, or `Arc<RefusedIdentity>` when the certificate carries no
-/// usable identity (then it must refuse the call), and [`Leaving`] and [`AuthFailures`].
+/// usable identity (then it must refuse the call), and [`Leaving`] and [`Standing`].
 pub trait Calls:
     Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static
 {
@@ -64,6 +64,8 @@ pub(super) type Identity = Result<Arc<ConnIdentity>, Arc<RefusedIdentity>>;
 pub(super) struct Visitor {
     pub(super) identity: Identity,
     pub(super) vouching: Vouching,
+    pub(super) standing: Standing,
+    pub(super) warnings: Teller,
     pub(super) max_age: Duration,
     /// Connections that are open, this one included.
     pub(super) open: usize,
@@ -154,11 +156,11 @@ async fn serve_calls<S: Calls>(
     leaving: Leaving,
     unread: Unread,
 ) -> Ended {
-    let Visitor { identity, vouching, max_age, open } = visitor;
-    let (called, failures) = (Arc::new(AtomicBool::new(false)), AuthFailures::default());
-    let mut end = pin!(end(identity.clone(), Arc::clone(&called), vouching));
-    let mut left = pin!(leave_in_time(jittered(max_age), failures.clone(), leaving.clone(), passed));
-    let service = Handing { calls, identity, called, leaving: leaving.clone(), failures, unread };
+    let Visitor { identity, vouching, standing, warnings, max_age, open } = visitor;
+    let mut end = pin!(end(identity.clone(), &standing, vouching, &leaving, &warnings));
+    let failing = || warnings.auth_failures();
+    let mut left = pin!(leave_in_time(jittered(max_age), &standing, &leaving, passed, failing));
+    let service = Handing { calls, identity, leaving: leaving.clone(), standing: standing.clone(), unread };
     let builder = builder(Windows::of_one_in(open));
     let mut connection = pin!(builder.serve_connection(TokioIo::new(transport), service));
     let mut told = false;
@@ -209,25 +211,34 @@ fn builder(windows: Windows) -> http2::Builder<TokioExecutor> {
 }
 
 /// Returns when the connection must end although both sides would go on.
-async fn end(identity: Identity, called: Arc<AtomicBool>, vouching: Vouching) {
+async fn end(
+    identity: Identity,
+    standing: &Standing,
+    vouching: Vouching,
+    leaving: &Leaving,
+    warnings: &Teller,
+) {
     let Ok(identity) = identity else {
         return sleep(REFUSED_CONNECTION_LIFETIME).await;
     };
     let silence = async {
         sleep(FIRST_RPC_DEADLINE).await;
-        if called.load(Ordering::Relaxed) {
+        if standing.is_authenticated() {
             std::future::pending::<()>().await;
+        }
+        if standing.was_called() {
+            tracing::debug!(
+                "no call with a good token in time; the client is asked to open another connection"
+            );
+            leaving.0.cancel();
+            sleep(FIRST_RPC_GRACE).await;
         }
     };
     tokio::select! {
         () = silence => {}
         () = certificate_end(identity.not_after) => {}
         () = vouching.lost(&identity.tenant) => {
-            tracing::warn!(
-                peer = %identity.peer,
-                spiffe_id = %identity.spiffe_id,
-                "connection closed: no authority vouches for its certificate any more"
-            );
+            warnings.authority_gone(&identity);
         }
     }
 }
@@ -246,10 +257,8 @@ type Answered = Result<Response<answer::Answer>, Infallible>;
 struct Handing<S> {
     calls: S,
     identity: Identity,
-    /// Whether there has been a call.
-    called: Arc<AtomicBool>,
     leaving: Leaving,
-    failures: AuthFailures,
+    standing: Standing,
     unread: Unread,
 }
 
@@ -259,7 +268,7 @@ impl<S: Calls> hyper::service::Service<Request<Incoming>> for Handing<S> {
     type Future = Map<Oneshot<S, Request<Body>>, fn(Called) -> Answered>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        self.called.store(true, Ordering::Relaxed);
+        self.standing.called();
         let mut request = request.map(|body| Body::new(Parted::new(Received::new(body, &self.unread))));
         let extensions = request.extensions_mut();
         match &self.identity {
@@ -267,7 +276,7 @@ impl<S: Calls> hyper::service::Service<Request<Incoming>> for Handing<S> {
             Err(refused) => extensions.insert(Arc::clone(refused)).map(drop),
         };
         extensions.insert(self.leaving.clone());
-        extensions.insert(self.failures.clone());
+        extensions.insert(self.standing.clone());
         self.calls.clone().oneshot(request).map(|answer| answer.map(Departure::watch))
     }
 }

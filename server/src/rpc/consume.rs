@@ -184,6 +184,7 @@ impl Consumer for ConsumerService {
         let connection = Connection {
             identity: super::context::connection(&request)?,
             leaving: super::context::leaving(&request)?,
+            standing: request.extensions().get().cloned(),
         };
         let call = request.extensions().get().cloned();
         let stream =

@@ -249,6 +249,7 @@ impl Publisher for PublisherService {
         let connection = Connection {
             identity: super::context::connection(&request)?,
             leaving: super::context::leaving(&request)?,
+            standing: request.extensions().get().cloned(),
         };
         let call = request.extensions().get().cloned();
         let stream =

@@ -157,8 +157,8 @@ impl Http2 {
     }
 }
 
-/// A frame.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Bytes {
+/// A frame of any kind.
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Bytes {
     let mut frame = BytesMut::new();
     frame.put_uint(payload.len() as u64, 3);
     frame.put_slice(&[kind, flags]);
