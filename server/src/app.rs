@@ -152,6 +152,7 @@ pub async fn serve(
         drain.clone(),
     );
     let streams = context.streams.clone();
+    crate::door::raise_files_limit();
     let door = Door::bind(&config, Arc::clone(&observer))?;
     let tokens = Arc::new(TokenVerifier::new(config.identity.tokens.clone(), config.issuers.iter().cloned()));
     let reloader =

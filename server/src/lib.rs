@@ -32,6 +32,7 @@ mod account;
 mod bodies;
 mod catalogue;
 mod clock;
+mod crowd;
 mod disk;
 mod shard;
 

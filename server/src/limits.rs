@@ -85,10 +85,13 @@ pub const HANG_UP_DEADLINE: Duration = Duration::from_secs(1);
 pub const HANG_UP_BYTES: u64 = 64 << 10;
 /// Handshakes at once: they are the costly part of a connection that nobody has vouched for yet.
 pub const MAX_HANDSHAKES: usize = 256;
-/// Handshakes at once from one address (IPv6: one /64), so that one host cannot keep all others out.
+/// Handshakes at once from one address (IPv6: one /64), so that one host cannot keep all others out. When all turns are taken, the
+/// host that has most of them loses its oldest to one that has fewer: that connection is closed.
 pub const MAX_HANDSHAKES_PER_SOURCE: usize = 64;
-/// Connections from one address that wait for their handshake or are in it; one more is closed as soon as it is accepted.
-pub const MAX_UNFINISHED_PER_SOURCE: usize = 512;
+/// The part of all connections that may be strangers': those of which no call has brought a good token yet. Of that share one host
+/// may have an eighth, an IPv4 /24 or an IPv6 /56 a quarter, an IPv6 /48 a half. One more is closed as soon as it is accepted, or
+/// in its place the oldest that has said nothing, or the oldest of the host that has most.
+pub const STRANGERS_PART: usize = 4;
 /// Connections at once unless configured, handshakes included; one more is closed as soon as it is accepted.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 16_384;
 /// `server.max_connections`.
@@ -97,7 +100,7 @@ pub const CONNECTIONS: RangeInclusive<u64> = 16..=1 << 20;
 pub const TENANT_CONNECTIONS: RangeInclusive<u64> = 1..=1 << 20;
 /// Files and sockets that the server keeps for itself: the store's and the log's files, the listeners. What the system
 /// allows beyond them is for connections.
-pub const RESERVED_FILES: u64 = 640;
+pub const RESERVED_FILES: u64 = 704;
 /// How long a connection lives unless configured, give or take a tenth: so that load finds its way to new servers, and
 /// certificates are looked at again.
 pub const DEFAULT_CONNECTION_AGE: Duration = Duration::from_secs(3600);
@@ -118,10 +121,29 @@ pub const AUTH_FAILURES_GRACE: Duration = Duration::from_secs(30);
 pub const LEAVING_CLOSE_DEADLINE: Duration = Duration::from_secs(600);
 /// The same when the server stops, or has other reasons to close the connection.
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
-/// A connection whose calls have failed to authenticate so often in a row is closed.
+/// A connection whose calls have failed to authenticate so often in a row, without a good token among them, is closed. Its further
+/// calls are refused with `LIMIT_REACHED` before their token is looked at.
 pub const MAX_AUTH_FAILURES: u32 = 32;
-/// From the end of the handshake to the first RPC.
+/// Calls of such a connection after which it is closed at once: as many as may have been under way when its client was told.
+pub const MAX_HELD_CALLS: u32 = MAX_STREAMS_PER_CONNECTION;
+/// When such a call may be tried again, on another connection.
+pub const HELD_CONNECTION_RETRY: Duration = Duration::from_secs(1);
+/// Tokens that were not good, of all connections with one certificate, before none is checked that was not checked before: such
+/// calls are refused with `LIMIT_REACHED`, and told when to try again.
+pub const MAX_CERTIFICATE_FAILURES: u32 = 256;
+/// How long it takes until a certificate may fail so often again; meanwhile a part of it.
+pub const CERTIFICATE_FAILURES_WINDOW: Duration = Duration::from_secs(60);
+/// Certificates whose failures are remembered, in each of two generations.
+pub const FAILED_CERTIFICATES_GENERATION: usize = 4_096;
+/// From the end of the handshake to the first call with a good token. Until then calls that need none, such as Health, are
+/// answered; then the client is asked to open another connection.
 pub const FIRST_RPC_DEADLINE: Duration = Duration::from_secs(10);
+/// How long such a connection may take to end the calls that are under way.
+pub const FIRST_RPC_GRACE: Duration = Duration::from_secs(2);
+/// Warnings about connections in [`WARNINGS_INTERVAL`], for each kind and tenant; the others are counted.
+pub const MAX_WARNINGS: u64 = 10;
+/// See [`MAX_WARNINGS`].
+pub const WARNINGS_INTERVAL: Duration = Duration::from_secs(10);
 /// Life of a connection whose certificate carries no usable identity: time to answer its calls with the reason.
 pub const REFUSED_CONNECTION_LIFETIME: Duration = Duration::from_secs(10);
 /// How often a certificate's end is compared with the wall clock, which may be set.
@@ -152,6 +174,25 @@ pub const LEAST_UNSENT_BYTES: usize = 64 << 10;
 /// Receive windows of that size together; beyond, each new connection gets its share of this and no more, so that what
 /// clients may send unasked does not grow with their number.
 pub const WINDOWS_BYTES: u64 = 128 << 20;
+/// What a control frame of HTTP/2 (PING, SETTINGS, WINDOW_UPDATE, PRIORITY, a reset, an empty frame of data, one that nobody
+/// knows) must be worth in bytes that move in either direction. More of them than that, and than the allowance: the connection
+/// is closed.
+pub const CONTROL_FRAME_BYTES: i64 = 100;
+/// The same of a frame of data, which brings its own.
+pub const DATA_FRAME_BYTES: i64 = 16;
+/// Control frames of a connection that need no data.
+pub const CONTROL_FRAMES_ALLOWED: i64 = 4_096;
+/// How many of them are allowed anew in a second.
+pub const CONTROL_FRAMES_PER_SECOND: i64 = 256;
+/// How many control frames data can pay for before they come.
+pub const CONTROL_FRAMES_SAVED: i64 = 20_000;
+/// Frames with less data than this are counted until their call takes them: the library holds each with 300 bytes of its own.
+/// While as many of them wait as the connection's window holds KiB, no more is read from it.
+pub const SMALL_DATA_BYTES: usize = 1 << 10;
+/// How long a connection is not read, while nothing that waits is taken, before the library decides alone how much it holds: it
+/// ends the connection when there are twice as many. Less than [`KEEPALIVE_INTERVAL`], so that a stall is not taken for a peer
+/// that is gone.
+pub const UNTAKEN_PATIENCE: Duration = Duration::from_secs(15);
 /// Streams (calls) at once on one connection.
 pub const MAX_STREAMS_PER_CONNECTION: u32 = 200;
 /// Header list of one call: room for the largest token and some metadata.
@@ -196,17 +237,25 @@ pub const MAX_GRANTS: usize = 64;
 const _: () = assert!(MAX_TOKEN_BYTES < MAX_HEADER_LIST_BYTES as usize);
 const _: () = assert!(STREAM_WINDOW_BYTES <= CONNECTION_WINDOW_BYTES);
 const _: () = assert!(MAX_HANDSHAKES < DEFAULT_MAX_CONNECTIONS);
+const _: () = assert!(UNTAKEN_PATIENCE.as_millis() < KEEPALIVE_INTERVAL.as_millis());
+const _: () = assert!(CONTROL_FRAMES_ALLOWED < CONTROL_FRAMES_SAVED);
 const _: () = assert!(PROGRESS_INTERVAL.as_millis() > MAX_WAIT_MS as u128);
 const _: () = assert!(MAX_HANDSHAKES_PER_SOURCE * 4 <= MAX_HANDSHAKES);
-const _: () = assert!(MAX_HANDSHAKES_PER_SOURCE < MAX_UNFINISHED_PER_SOURCE);
 const _: () = assert!(DEFAULT_TOKEN_LIFETIME.as_secs() <= MAX_TOKEN_LIFETIME.as_secs());
 
 // --- Management and observation ---
 
 /// The management listener's port unless configured: the one that Prometheus exporters of OpenTelemetry use.
 pub const DEFAULT_MANAGEMENT_PORT: u16 = 9464;
-/// Connections to the management listener at once: probes, and a scraper or two.
-pub const MAX_MANAGEMENT_CONNECTIONS: usize = 32;
+/// Connections to the management listener at once, beside those from the host itself: probes, and a scraper or two. For one more,
+/// the oldest that has not sent its request is closed, of the host that has most.
+pub const MAX_MANAGEMENT_CONNECTIONS: usize = 64;
+/// The same from the host itself.
+pub const MAX_LOCAL_MANAGEMENT_CONNECTIONS: usize = 32;
+/// From a connection to the management listener to the end of its request's head.
+pub const MANAGEMENT_HEAD_DEADLINE: Duration = Duration::from_secs(2);
+/// Scrapes of the metrics at once; others wait. Probes are answered before them.
+pub const MAX_SCRAPES: usize = 2;
 /// From a connection to the management listener to its end.
 pub const MANAGEMENT_DEADLINE: Duration = Duration::from_secs(10);
 /// Headers of a request to the management listener.

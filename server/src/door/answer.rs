@@ -37,9 +37,9 @@ pub trait Departing: Send {
 
 /// In a response's extensions: all of the answer is known, and this is what it is charged to its account.
 #[derive(Clone)]
-pub(crate) struct Unread(Arc<Mutex<Option<Charge>>>);
+pub(crate) struct Charged(Arc<Mutex<Option<Charge>>>);
 
-impl Unread {
+impl Charged {
     pub(crate) fn new(charge: Charge) -> Self {
         Self(Arc::new(Mutex::new(Some(charge))))
     }
@@ -106,7 +106,7 @@ impl Departure {
     ) -> Response<Answer> {
         let extensions = response.extensions_mut();
         let departure = extensions.remove::<Self>();
-        let unread = extensions.remove::<Unread>().and_then(|unread| unread.take());
+        let unread = extensions.remove::<Charged>().and_then(|unread| unread.take());
         if let Some(charge) = &unread {
             task.answered(charge.bytes(), &accounts.counters.unread);
         }
@@ -405,7 +405,7 @@ mod tests {
         let charge = accounts.deliveries.charge(whole.len());
         let body = Full::new(whole).with_trailers(async { Some(Ok(HeaderMap::new())) });
         let mut response = Response::new(Body::new(body.map_err(|never| match never {})));
-        response.extensions_mut().insert(Unread::new(charge));
+        response.extensions_mut().insert(Charged::new(charge));
         let mut answer = Departure::watch(response, CallTask::default(), &accounts).into_body();
         let mut data = answer.frame().now_or_never().unwrap().unwrap().unwrap().into_data().ok().unwrap();
         assert!(answer.frame().now_or_never().is_none(), "the trailers wait");

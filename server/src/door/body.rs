@@ -2,26 +2,58 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming};
 use thiserror::Error;
 
+use super::unread::{Reading, Unread};
+
 /// A request's body. It ends where the client has ended it, or with an error: the HTTP library takes some resets for an end,
 /// and the gRPC library takes others, although what was to come may be missing.
-#[derive(Debug)]
-pub struct Received<B = Incoming>(B);
+pub struct Received<B: HttpBody<Data = Bytes> + Unpin = Incoming> {
+    body: B,
+    reading: Reading,
+}
 
 /// The client has reset the stream of its call, or its connection is gone, before the request's end.
 #[derive(Debug, Error)]
 #[error("the client has broken its request off")]
 pub struct BrokenOff;
 
-impl<B> Received<B> {
-    pub(crate) fn new(body: B) -> Self {
-        Self(body)
+impl<B: HttpBody<Data = Bytes> + Unpin> Received<B> {
+    pub(super) fn new(body: B, unread: &Unread) -> Self {
+        Self { body, reading: unread.body() }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_tests(body: B) -> Self {
+        Self::new(body, &Unread::of_window(1 << 20))
+    }
+
+    /// The body's next frame, which is counted out.
+    fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let Some(Ok(frame)) = &frame {
+            self.reading.taken(frame.data_ref().map_or(0, Bytes::len));
+        }
+        Poll::Ready(frame)
+    }
+}
+
+impl<B: HttpBody<Data = Bytes> + Unpin> std::fmt::Debug for Received<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Received").finish_non_exhaustive()
+    }
+}
+
+impl<B: HttpBody<Data = Bytes> + Unpin> Drop for Received<B> {
+    fn drop(&mut self) {
+        // What nobody wants any more is counted out, too.
+        let mut context = Context::from_waker(Waker::noop());
+        while let Poll::Ready(Some(Ok(_))) = self.poll_body(&mut context) {}
     }
 }
 
@@ -34,19 +66,19 @@ impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Received<B> {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         loop {
-            match ready!(Pin::new(&mut self.0).poll_frame(context)) {
+            match ready!(self.poll_body(context)) {
                 Some(Ok(frame)) if frame.is_data() => return Poll::Ready(Some(Ok(frame))),
                 // A request of gRPC has no trailers, and the library would take what is before them for whole.
                 Some(Ok(_)) => {}
                 // Of a stream of HTTP/2: END_STREAM has come, and nothing is left.
-                None if self.0.is_end_stream() => return Poll::Ready(None),
+                None if self.body.is_end_stream() => return Poll::Ready(None),
                 None | Some(Err(_)) => return Poll::Ready(Some(Err(BrokenOff))),
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        self.body.is_end_stream()
     }
 }
 
@@ -88,7 +120,8 @@ mod tests {
         frames: impl IntoIterator<Item = Result<Frame<Bytes>, Status>>,
         whole: bool,
     ) -> (Bytes, bool) {
-        let mut body = Received::new(Scripted { frames: frames.into_iter().collect(), whole });
+        let scripted = Scripted { frames: frames.into_iter().collect(), whole };
+        let mut body = Received::new(scripted, &Unread::of_window(1 << 20));
         let mut data = Vec::new();
         loop {
             match body.frame().now_or_never().unwrap() {
@@ -101,6 +134,19 @@ mod tests {
 
     fn data(text: &'static str) -> Result<Frame<Bytes>, Status> {
         Ok(Frame::data(Bytes::from_static(text.as_bytes())))
+    }
+
+    #[test]
+    fn what_a_body_holds_when_it_is_dropped_is_counted_out() {
+        let unread = Unread::of_window(1 << 20);
+        let _other = unread.body();
+        let frames = [data("a"), data("b"), data("c"), Ok(Frame::trailers(HeaderMap::new()))];
+        let mut body = Received::new(Scripted { frames: frames.into(), whole: true }, &unread);
+        unread.came(3);
+        assert!(body.frame().now_or_never().unwrap().is_some());
+        assert_eq!(unread.frames(), 2);
+        drop(body);
+        assert_eq!(unread.frames(), 0);
     }
 
     #[test]

@@ -18,17 +18,20 @@ use tokio_util::sync::CancellationToken;
 use super::{
     callers::Callers,
     h2::{self, Calls, Identity, Visitor},
+    offenders::Offenders,
     set_nodelay,
-    slots::{Slot, Slots, TenantSlot},
-    sources::{SourceLimits, Sources, Unfinished},
+    slots::{NoPlace, Slot, Slots, TenantSlot},
+    standing::Standing,
     tls::{ALPN_H2, failure},
     trust::{Snapshot, Trust, Vouching},
+    turns::Turns,
+    warnings::Warnings,
 };
 use crate::{
     account::Accounts,
+    crowd::Stage,
     limits::{
         HANDSHAKE_DEADLINE, HANG_UP_BYTES, HANG_UP_DEADLINE, MAX_HANDSHAKES, MAX_HANDSHAKES_PER_SOURCE,
-        MAX_UNFINISHED_PER_SOURCE,
     },
     observe::Observer,
 };
@@ -37,7 +40,9 @@ use crate::{
 pub(super) struct Entrance {
     trust: Trust,
     callers: Callers,
-    sources: Arc<Sources>,
+    turns: Arc<Turns>,
+    offenders: Arc<Offenders>,
+    warnings: Arc<Warnings>,
     slots: Arc<Slots>,
     max_age: Duration,
     observer: Arc<Observer>,
@@ -49,43 +54,34 @@ pub(super) struct Visit {
     entrance: Arc<Entrance>,
     stream: TcpStream,
     peer: SocketAddr,
-    unfinished: Unfinished,
     slot: Slot,
-    _open: Open,
+    open: Open,
 }
 
-/// Counts a connection as open while it lives.
-struct Open(Arc<Observer>);
+/// Counts a connection as open while it lives, and as a stranger's while it is one.
+struct Open {
+    observer: Arc<Observer>,
+    stranger: bool,
+}
 
 impl Open {
     fn count(observer: &Arc<Observer>) -> Self {
         observer.metrics.door.open.inc();
-        Self(Arc::clone(observer))
+        observer.metrics.door.strangers.inc();
+        Self { observer: Arc::clone(observer), stranger: true }
+    }
+
+    fn is_callers(&mut self) {
+        if std::mem::take(&mut self.stranger) {
+            self.observer.metrics.door.strangers.dec();
+        }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.metrics.door.open.dec();
-    }
-}
-
-/// Why a connection has no place. It is closed as soon as it is accepted, which is clearer than a silence.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum NoPlace {
-    /// As many connections are open as may be.
-    Full,
-    /// As many of its source have not finished their handshake as may be.
-    Source,
-}
-
-impl NoPlace {
-    /// A metric's label.
-    pub(super) const fn label(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Source => "source_full",
-        }
+        self.is_callers();
+        self.observer.metrics.door.open.dec();
     }
 }
 
@@ -97,13 +93,20 @@ impl Entrance {
         max_age: Duration,
         observer: Arc<Observer>,
     ) -> Self {
-        let limits = SourceLimits {
-            handshakes: MAX_HANDSHAKES,
-            handshakes_per_source: MAX_HANDSHAKES_PER_SOURCE,
-            unfinished_per_source: MAX_UNFINISHED_PER_SOURCE,
-        };
+        let turns = Turns::new(MAX_HANDSHAKES, MAX_HANDSHAKES_PER_SOURCE);
+        let warnings = Warnings::new(observer.metrics.door.left_out.clone());
         let accounts = Arc::new(Accounts::new(observer.metrics.held.counters()));
-        Self { trust, callers, sources: Sources::new(limits), slots, max_age, observer, accounts }
+        Self {
+            trust,
+            callers,
+            turns,
+            offenders: Arc::default(),
+            warnings,
+            slots,
+            max_age,
+            observer,
+            accounts,
+        }
     }
 
     pub(super) fn trust(&self) -> &Trust {
@@ -114,25 +117,27 @@ impl Entrance {
         &self.accounts
     }
 
-    /// Places for a connection from this address, given back when dropped.
-    pub(super) fn places(&self, peer: IpAddr) -> Result<(Unfinished, Slot), NoPlace> {
-        let unfinished = self.sources.enter(peer).ok_or(NoPlace::Source)?;
-        Ok((unfinished, self.slots.take().ok_or(NoPlace::Full)?))
+    /// A place for a connection from this address, given back when dropped.
+    pub(super) fn place(&self, peer: IpAddr) -> Result<Slot, NoPlace> {
+        self.slots.take(peer)
     }
 
-    pub(super) fn visit(
-        self: &Arc<Self>,
-        stream: TcpStream,
-        peer: SocketAddr,
-        (unfinished, slot): (Unfinished, Slot),
-    ) -> Visit {
-        let _open = Open::count(&self.observer);
-        Visit { entrance: Arc::clone(self), stream, peer, unfinished, slot, _open }
+    pub(super) fn visit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, slot: Slot) -> Visit {
+        let open = Open::count(&self.observer);
+        Visit { entrance: Arc::clone(self), stream, peer, slot, open }
     }
 
     /// Counts a connection that is closed before its first call.
     pub(super) fn refused(&self, reason: &'static str) {
         self.observer.metrics.door.refused.with_label_values(&[reason]).inc();
+    }
+
+    fn standing(&self, identity: &Identity) -> Standing {
+        let certificate = match identity {
+            Ok(known) => known.certificate_sha256,
+            Err(refused) => refused.certificate_sha256,
+        };
+        Standing::new(certificate, Arc::clone(&self.offenders), self.observer.metrics.door.held.clone())
     }
 
     fn shaken(&self, result: &'static str) {
@@ -147,42 +152,74 @@ impl std::fmt::Debug for Entrance {
 }
 
 impl Visit {
-    /// Serves the connection to its end: the peer's, the certificate's, or the server's.
+    /// Serves the connection to its end: the peer's, the certificate's, the server's, or that of a stranger who gives way.
     pub(super) async fn serve<S: Calls>(self, calls: S, drain: CancellationToken, close: CancellationToken) {
-        let Self { entrance, stream, peer, unfinished, slot, _open } = self;
-        set_nodelay(&stream);
-        let mut trust = entrance.trust.subscribe();
-        let handshake = tokio::select! {
-            handshake = shake_hands(&entrance, stream, peer, &unfinished, &mut trust) => handshake,
-            () = drain.cancelled() => return,
-        };
-        drop(unfinished);
-        let Some((stream, snapshot)) = handshake else { return };
-        let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        let identity = entrance.callers.identify(shown, &snapshot.authorities, peer);
-        entrance.shaken(if identity.is_ok() { "ok" } else { "no_identity" });
-        let Some(_place) = place(&slot, &identity) else {
-            entrance.refused("tenant_full");
-            return tracing::warn!(%peer, "connection closed: its tenant has as many open as may be");
-        };
-        match &identity {
-            Ok(known) => tracing::debug!(%peer, spiffe_id = %known.spiffe_id, "connected"),
-            Err(refused) => {
-                tracing::warn!(%peer, error = %refused.error, "certificate without a usable identity")
-            }
-        }
-        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        let chain = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
-        let vouching = Vouching::new(trust, Arc::clone(&snapshot.authorities), chain);
-        drop(snapshot);
-        let (max_age, open) = (entrance.max_age, slot.taken());
-        let accounts = entrance.accounts.open(identity.as_ref().ok().map(|known| &known.tenant));
-        let visitor = Visitor { identity, vouching, max_age, open, accounts };
+        let (entrance, peer) = (Arc::clone(&self.entrance), self.peer);
+        let gives_way = self.slot.gives_way().clone();
         tokio::select! {
-            () = h2::serve(stream, calls, visitor, &drain) => {}
+            () = self.serve_peer(calls, drain) => {}
+            () = gives_way.cancelled() => {
+                tracing::debug!(%peer, "connection closed: it gives way to another that is not known yet");
+                entrance.refused("gave_way");
+            }
             () = close.cancelled() => {}
         }
         tracing::debug!(%peer, "connection ended");
+    }
+
+    async fn serve_peer<S: Calls>(self, calls: S, drain: CancellationToken) {
+        let Self { entrance, stream, peer, mut slot, mut open } = self;
+        set_nodelay(&stream);
+        let mut trust = entrance.trust.subscribe();
+        let handshake = tokio::select! {
+            handshake = shake_hands(&entrance, stream, peer, &slot, &mut trust) => handshake,
+            () = drain.cancelled() => return,
+        };
+        let Some((stream, snapshot)) = handshake else { return };
+        let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let identity = entrance.callers.identify(shown, &snapshot.authorities, peer);
+        let warnings = entrance.warnings.about(peer, &identity);
+        entrance.shaken(if identity.is_ok() { "ok" } else { "no_identity" });
+        let Some(_place) = place(&slot, &identity) else {
+            entrance.refused("tenant_full");
+            return warnings.tenant_full();
+        };
+        match &identity {
+            Ok(known) => {
+                slot.reached(Stage::Named);
+                tracing::debug!(%peer, spiffe_id = %known.spiffe_id, "connected");
+            }
+            Err(refused) => warnings.no_identity(refused),
+        }
+        let chain = shown.iter().map(|certificate| certificate.clone().into_owned()).collect();
+        let vouching = Vouching::new(trust, Arc::clone(&snapshot.authorities), chain);
+        drop(snapshot);
+        let standing = entrance.standing(&identity);
+        let accounts = entrance.accounts.open(identity.as_ref().ok().map(|known| &known.tenant));
+        let visitor = Visitor {
+            identity,
+            vouching,
+            standing: standing.clone(),
+            warnings: warnings.clone(),
+            max_age: entrance.max_age,
+            open: slot.taken(),
+            accounts,
+        };
+        let known = async {
+            standing.authenticated().await;
+            slot.is_callers();
+            open.is_callers();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            flood = h2::serve(stream, calls, visitor, &drain) => {
+                if let Some(flood) = flood {
+                    entrance.observer.metrics.door.flooded.with_label_values(&[flood.0]).inc();
+                    warnings.flooded(flood);
+                }
+            }
+            () = known => {}
+        }
     }
 }
 
@@ -191,13 +228,15 @@ async fn shake_hands(
     entrance: &Entrance,
     stream: TcpStream,
     peer: SocketAddr,
-    unfinished: &Unfinished,
+    slot: &Slot,
     trust: &mut watch::Receiver<Arc<Snapshot>>,
 ) -> Option<(TlsStream<TcpStream>, Arc<Snapshot>)> {
     let handshake = async {
         // Who says nothing takes nobody's turn.
         stream.readable().await.ok();
-        let _leave = unfinished.turn().await;
+        slot.reached(Stage::Begun);
+        let waiting = entrance.turns.wait(peer.ip());
+        let _turn = waiting.turn(slot.gives_way()).await;
         let snapshot = Arc::clone(&trust.borrow_and_update());
         let stream = snapshot.tls.accept(stream).into_fallible().await;
         stream.map(|stream| (stream, snapshot))

@@ -1,27 +1,25 @@
 //! How many files and sockets the system lets this process have.
 
-/// The soft limit on open files, where the system tells.
-pub(super) fn open_files_limit() -> Option<u64> {
-    parse(&std::fs::read_to_string("/proc/self/limits").ok()?)
-}
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-fn parse(limits: &str) -> Option<u64> {
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    match line.split_whitespace().next()? {
-        "unlimited" => Some(u64::MAX),
-        soft => soft.parse().ok(),
+/// Raises the limit on open files to what the process may have without further rights.
+pub(super) fn raise_limit() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    // `None`: no limit.
+    let (Some(from), to) = (current, maximum) else { return };
+    if to == Some(from) {
+        return;
+    }
+    let shown = |limit: Option<u64>| limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
+    match setrlimit(Resource::Nofile, Rlimit { current: to, maximum }) {
+        Ok(()) => tracing::info!(from, to = shown(to), "the limit on open files is raised to the hard one"),
+        Err(error) => {
+            tracing::warn!(from, to = shown(to), %error, "the limit on open files cannot be raised")
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::parse;
-
-    #[test]
-    fn the_soft_limit_is_read() {
-        let text = "Limit  Soft Limit  Hard Limit  Units\nMax processes  7  7  processes\nMax open files            1024                 524288               files     \n";
-        assert_eq!(parse(text), Some(1024));
-        assert_eq!(parse("Max open files  unlimited  unlimited  files\n"), Some(u64::MAX));
-        assert_eq!(parse("nothing"), None);
-    }
+/// The soft limit on open files; `None`: there is none.
+pub(super) fn limit() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
 }

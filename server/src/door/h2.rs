@@ -3,10 +3,7 @@
 use std::{
     convert::Infallible,
     pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
     time::{Duration, SystemTime},
 };
@@ -25,26 +22,31 @@ use tower::{Service, ServiceExt as _, util::Oneshot};
 use super::{
     answer::{self, Departure},
     body::Received,
-    leaving::{AuthFailures, Leaving, jittered, leave_in_time},
+    frames::Flood,
+    leaving::{Leaving, jittered, leave_in_time},
+    standing::Standing,
     task::{CallTask, Tasks},
     transport::{Passed, Transport, close},
     trust::Vouching,
+    unread::Unread,
+    warnings::Teller,
 };
 use crate::{
     account::ConnectionAccounts,
     identity::{ConnIdentity, RefusedIdentity},
     limits::{
         CERTIFICATE_CHECK_INTERVAL, CLOSE_DEADLINE, CONNECTION_WINDOW_BYTES, FIRST_RPC_DEADLINE,
-        FRAMES_OF_WINDOW, H2_FRAME_HEAD_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LEAST_H2_FRAME_BYTES,
-        LEAST_STREAM_WINDOW_BYTES, LEAST_UNSENT_BYTES, LEAVING_CLOSE_DEADLINE, MAX_HEADER_LIST_BYTES,
-        MAX_STREAMS_PER_CONNECTION, REFUSED_CONNECTION_LIFETIME, STREAM_WINDOW_BYTES, WINDOWS_BYTES,
+        FIRST_RPC_GRACE, FRAMES_OF_WINDOW, H2_FRAME_HEAD_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT,
+        LEAST_H2_FRAME_BYTES, LEAST_STREAM_WINDOW_BYTES, LEAST_UNSENT_BYTES, LEAVING_CLOSE_DEADLINE,
+        MAX_HEADER_LIST_BYTES, MAX_STREAMS_PER_CONNECTION, REFUSED_CONNECTION_LIFETIME, STREAM_WINDOW_BYTES,
+        WINDOWS_BYTES,
     },
 };
 
 /// What answers the calls: tonic's routes, with the layers in front of them.
 ///
 /// It finds in each request's extensions `Arc<ConnIdentity>`, or `Arc<RefusedIdentity>` when the certificate carries no
-/// usable identity (then it must refuse the call), and [`Leaving`], [`AuthFailures`], the connection's accounts and the call's
+/// usable identity (then it must refuse the call), and [`Leaving`], [`Standing`], the connection's accounts and the call's
 /// task.
 pub trait Calls:
     Service<Request<Received>, Response = Response<Body>, Error = Infallible, Future: Send>
@@ -68,6 +70,8 @@ pub(super) type Identity = Result<Arc<ConnIdentity>, Arc<RefusedIdentity>>;
 pub(super) struct Visitor {
     pub(super) identity: Identity,
     pub(super) vouching: Vouching,
+    pub(super) standing: Standing,
+    pub(super) warnings: Teller,
     pub(super) max_age: Duration,
     /// Connections that are open, this one included.
     pub(super) open: usize,
@@ -109,22 +113,30 @@ enum Ended {
     Deaf,
     /// Calls were cut off.
     Cut,
+    /// The peer has sent more control frames than it may.
+    Flooded(Flood),
 }
 
-/// Serves calls to the connection's end: the peer's, the certificate's, its age's, or the server's.
+/// Serves calls to the connection's end: the peer's, the certificate's, its age's, or the server's. Returns what the peer
+/// flooded it with, if that was its end.
 pub(super) async fn serve<S: Calls>(
     mut stream: TlsStream<TcpStream>,
     calls: S,
     visitor: Visitor,
     drain: &CancellationToken,
-) {
+) -> Option<Flood> {
     let leaving = Leaving(drain.child_token());
-    stream.get_mut().1.set_buffer_limit(Some(Windows::of_one_in(visitor.open).unsent_bytes()));
-    let (transport, passed, mut returned) = Transport::lend(stream);
+    let windows = Windows::of_one_in(visitor.open);
+    stream.get_mut().1.set_buffer_limit(Some(windows.unsent_bytes()));
+    let unread = Unread::of_window(windows.connection);
+    let (transport, passed, mut returned) = Transport::lend(stream, unread.clone());
     // Boxed, so that what is done with the stream afterwards takes no room beside it.
-    let ended = Box::pin(serve_calls(transport, passed, calls, visitor, leaving.clone())).await;
+    let ended = Box::pin(serve_calls(transport, passed, calls, visitor, leaving.clone(), unread)).await;
+    if let Ended::Flooded(flood) = ended {
+        return Some(flood);
+    }
     // Without HTTP/2 nobody has it any more.
-    let Ok(stream) = returned.try_recv() else { return };
+    let Ok(stream) = returned.try_recv() else { return None };
     let patience = if ended == Ended::Over && leaving.0.is_cancelled() {
         LEAVING_CLOSE_DEADLINE
     } else {
@@ -139,6 +151,7 @@ pub(super) async fn serve<S: Calls>(
             } => {}
         }
     }
+    None
 }
 
 /// Serves calls until there are no more, or they are cut off.
@@ -148,14 +161,16 @@ async fn serve_calls<S: Calls>(
     calls: S,
     visitor: Visitor,
     leaving: Leaving,
+    unread: Unread,
 ) -> Ended {
-    let Visitor { identity, vouching, max_age, open, accounts } = visitor;
-    let (called, failures) = (Arc::new(AtomicBool::new(false)), AuthFailures::default());
-    let mut end = pin!(end(identity.clone(), Arc::clone(&called), vouching));
-    let mut left = pin!(leave_in_time(jittered(max_age), failures.clone(), leaving.clone(), passed));
+    let Visitor { identity, vouching, standing, warnings, max_age, open, accounts } = visitor;
+    let mut end = pin!(end(identity.clone(), &standing, vouching, &leaving, &warnings));
+    let failing = || warnings.auth_failures();
+    let mut left = pin!(leave_in_time(jittered(max_age), &standing, &leaving, passed, failing));
     let tasks = Tasks::default();
     let builder = builder(Windows::of_one_in(open), tasks.clone());
-    let service = Handing { calls, identity, called, leaving: leaving.clone(), failures, accounts, tasks };
+    let (leave, standing) = (leaving.clone(), standing.clone());
+    let service = Handing { calls, identity, leaving: leave, standing, unread, accounts, tasks };
     let mut connection = pin!(builder.serve_connection(TokioIo::new(transport), service));
     let mut told = false;
     loop {
@@ -163,6 +178,9 @@ async fn serve_calls<S: Calls>(
             result = connection.as_mut() => {
                 let Err(error) = result else { return Ended::Over };
                 tracing::debug!(error = %causes(&error), "connection broken");
+                if let Some(flood) = flood(&error) {
+                    return Ended::Flooded(flood);
+                }
                 return if error.is_timeout() { Ended::Deaf } else { Ended::Over };
             }
             () = &mut end => return Ended::Cut,
@@ -174,6 +192,16 @@ async fn serve_calls<S: Calls>(
             }
         }
     }
+}
+
+/// The flood that the transport found, if that is why HTTP/2 has ended.
+fn flood(error: &hyper::Error) -> Option<Flood> {
+    let first: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    std::iter::successors(first, |error| error.source()).find_map(|error| {
+        let io = error.downcast_ref::<std::io::Error>();
+        let inner = io.and_then(|io| io.get_ref()?.downcast_ref());
+        error.downcast_ref().or(inner).copied()
+    })
 }
 
 fn builder(windows: Windows, tasks: Tasks) -> http2::Builder<Tasks> {
@@ -192,25 +220,34 @@ fn builder(windows: Windows, tasks: Tasks) -> http2::Builder<Tasks> {
 }
 
 /// Returns when the connection must end although both sides would go on.
-async fn end(identity: Identity, called: Arc<AtomicBool>, vouching: Vouching) {
+async fn end(
+    identity: Identity,
+    standing: &Standing,
+    vouching: Vouching,
+    leaving: &Leaving,
+    warnings: &Teller,
+) {
     let Ok(identity) = identity else {
         return sleep(REFUSED_CONNECTION_LIFETIME).await;
     };
     let silence = async {
         sleep(FIRST_RPC_DEADLINE).await;
-        if called.load(Ordering::Relaxed) {
+        if standing.is_authenticated() {
             std::future::pending::<()>().await;
+        }
+        if standing.was_called() {
+            tracing::debug!(
+                "no call with a good token in time; the client is asked to open another connection"
+            );
+            leaving.0.cancel();
+            sleep(FIRST_RPC_GRACE).await;
         }
     };
     tokio::select! {
         () = silence => {}
         () = certificate_end(identity.not_after) => {}
         () = vouching.lost(&identity.tenant) => {
-            tracing::warn!(
-                peer = %identity.peer,
-                spiffe_id = %identity.spiffe_id,
-                "connection closed: no authority vouches for its certificate any more"
-            );
+            warnings.authority_gone(&identity);
         }
     }
 }
@@ -226,10 +263,9 @@ async fn certificate_end(not_after: SystemTime) {
 struct Handing<S> {
     calls: S,
     identity: Identity,
-    /// Whether there has been a call.
-    called: Arc<AtomicBool>,
     leaving: Leaving,
-    failures: AuthFailures,
+    standing: Standing,
+    unread: Unread,
     accounts: ConnectionAccounts,
     tasks: Tasks,
 }
@@ -240,8 +276,8 @@ impl<S: Calls> hyper::service::Service<Request<Incoming>> for Handing<S> {
     type Future = Answering<Oneshot<S, Request<Received>>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        self.called.store(true, Ordering::Relaxed);
-        let mut request = request.map(Received::new);
+        self.standing.called();
+        let mut request = request.map(|body| Received::new(body, &self.unread));
         let extensions = request.extensions_mut();
         match &self.identity {
             Ok(identity) => extensions.insert(Arc::clone(identity)).map(drop),
@@ -249,7 +285,7 @@ impl<S: Calls> hyper::service::Service<Request<Incoming>> for Handing<S> {
         };
         let (task, accounts) = (self.tasks.next(), self.accounts.clone());
         extensions.insert(self.leaving.clone());
-        extensions.insert(self.failures.clone());
+        extensions.insert(self.standing.clone());
         extensions.insert(accounts.clone());
         extensions.insert(task.clone());
         Answering { call: self.calls.clone().oneshot(request), task, accounts }

@@ -11,15 +11,20 @@ mod body;
 mod callers;
 mod connection;
 mod files;
+mod frames;
 mod h2;
 mod judgement;
 mod leaving;
+mod offenders;
 mod slots;
-mod sources;
+mod standing;
 mod task;
 mod tls;
 mod transport;
 mod trust;
+mod turns;
+mod unread;
+mod warnings;
 
 use std::{
     io,
@@ -32,13 +37,14 @@ use thiserror::Error;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub(crate) use answer::Unread;
+pub(crate) use answer::Charged;
 pub use answer::{Departing, Departure};
 pub use authorities::Authorities;
 pub use body::{BrokenOff, Received};
 pub use h2::Calls;
 pub use judgement::{CertificateFault, Judgement, names_dropped};
-pub use leaving::{AuthFailures, Leaving};
+pub use leaving::Leaving;
+pub use standing::Standing;
 pub use task::CallTask;
 pub use tls::{TlsError, check_certificate, check_roots};
 pub use trust::Trust;
@@ -50,8 +56,8 @@ use crate::{
     observe::Observer,
 };
 use callers::Callers;
-use connection::{Entrance, NoPlace};
-use slots::Slots;
+use connection::Entrance;
+use slots::{NoPlace, Slots};
 
 /// A bound listener that has not begun to accept.
 #[derive(Debug)]
@@ -137,9 +143,9 @@ impl Door {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
                     pause = ACCEPT_PAUSE_MIN;
-                    match self.entrance.places(peer.ip()) {
-                        Ok(places) => {
-                            let visit = self.entrance.visit(stream, peer, places);
+                    match self.entrance.place(peer.ip()) {
+                        Ok(place) => {
+                            let visit = self.entrance.visit(stream, peer, place);
                             tasks.spawn(visit.serve(calls.clone(), drain.clone(), close.clone()));
                         }
                         // Dropping the stream closes it at once, which is clearer than a silence.
@@ -172,9 +178,14 @@ fn tell(why: NoPlace, peer: SocketAddr, told: &mut Option<Instant>) {
             "connections are closed at once: as many are open as may be; raise server.max_connections, or find out \
              who keeps them open"
         ),
+        NoPlace::Strangers => tracing::warn!(
+            %peer,
+            "connections are closed at once: as many as may be have not brought a good token yet, from many hosts"
+        ),
         NoPlace::Source => tracing::warn!(
             %peer,
-            "connections are closed at once: as many from this address as may be have not finished their handshake"
+            "connections are closed at once: as many from this address or its network as may be have not brought a good \
+             token yet"
         ),
     }
 }
@@ -182,19 +193,23 @@ fn tell(why: NoPlace, peer: SocketAddr, told: &mut Option<Instant>) {
 /// Places for as many connections as are configured, unless the system has fewer files for them.
 fn slots(config: &Config) -> Arc<Slots> {
     let wanted = config.server.max_connections;
-    let files =
-        files::open_files_limit().map_or(u64::MAX, |files| files.saturating_sub(RESERVED_FILES).max(16));
+    let files = files::limit().map_or(u64::MAX, |files| files.saturating_sub(RESERVED_FILES).max(16));
     let most = usize::try_from(files).map_or(wanted, |files| files.min(wanted));
     if most < wanted {
         tracing::warn!(
             max_connections = most,
             configured = wanted,
             "the system lets this process open too few files for the connections that are configured; raise the \
-             limit (ulimit -n, LimitNOFILE)"
+             hard limit (ulimit -Hn, LimitNOFILE)"
         );
     }
     let caps = config.tenants.iter().map(|tenant| (tenant.name.clone(), tenant.caps.max_connections));
     Slots::new(most, caps.filter_map(|(name, cap)| Some((name, cap?))).collect())
+}
+
+/// Raises the limit on open files, on which the number of connections depends, as far as the process may.
+pub fn raise_files_limit() {
+    files::raise_limit();
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

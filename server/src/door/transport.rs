@@ -1,5 +1,5 @@
-//! The encrypted stream as HTTP/2 has it: what passes is counted, and when HTTP/2 is done, the stream comes back, to be closed
-//! so that the peer gets the last answers.
+//! The encrypted stream as HTTP/2 has it: what passes is counted and weighed, and when HTTP/2 is done, the stream comes back, to
+//! be closed so that the peer gets the last answers.
 
 use std::{
     io::{self, IoSlice},
@@ -8,19 +8,23 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll},
-    time::Duration,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
 };
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::TcpStream,
     sync::oneshot,
-    time::{sleep, timeout},
+    time::{Sleep, sleep, timeout},
 };
 use tokio_rustls::server::TlsStream;
 
-use crate::limits::{LEAST_PROGRESS_BYTES, PROGRESS_INTERVAL};
+use super::{
+    frames::{Frames, LEAST_DATA_FRAME},
+    unread::Unread,
+};
+use crate::limits::{LEAST_PROGRESS_BYTES, PROGRESS_INTERVAL, UNTAKEN_PATIENCE};
 
 type Encrypted = TlsStream<TcpStream>;
 
@@ -29,6 +33,10 @@ pub(super) struct Transport {
     /// Until it is dropped.
     stream: Option<Encrypted>,
     passed: Passed,
+    frames: Frames,
+    unread: Unread,
+    /// While the stream is not read: until when, and how much waited when that began.
+    pause: Option<(Pin<Box<Sleep>>, usize)>,
     back: Option<oneshot::Sender<Encrypted>>,
 }
 
@@ -55,19 +63,40 @@ impl Passed {
 
 impl Transport {
     /// Lends a stream out; it comes back when this is dropped.
-    pub(super) fn lend(stream: Encrypted) -> (Self, Passed, oneshot::Receiver<Encrypted>) {
+    pub(super) fn lend(stream: Encrypted, unread: Unread) -> (Self, Passed, oneshot::Receiver<Encrypted>) {
         let (back, returned) = oneshot::channel();
-        let passed = Passed::default();
-        (Self { stream: Some(stream), passed: passed.clone(), back: Some(back) }, passed, returned)
+        let (passed, frames) = (Passed::default(), Frames::new(Instant::now()));
+        let (stream, back, pause) = (Some(stream), Some(back), None);
+        (Self { stream, passed: passed.clone(), frames, unread, pause, back }, passed, returned)
     }
 
     fn stream(&mut self) -> io::Result<Pin<&mut Encrypted>> {
         self.stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    fn count(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    /// How many small frames may come; waits while as many wait as may. If none of them is taken for long, they may belong to
+    /// calls that have ended: then what waits is the library's to know, which counts exactly, but ends the connection.
+    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<usize> {
+        loop {
+            if let Poll::Ready(room) = self.unread.poll_room(context) {
+                self.pause = None;
+                return Poll::Ready(room);
+            }
+            let waiting = self.unread.frames();
+            let (until, began_with) =
+                self.pause.get_or_insert_with(|| (Box::pin(sleep(UNTAKEN_PATIENCE)), waiting));
+            ready!(until.as_mut().poll(context));
+            if waiting >= *began_with {
+                self.unread.forget();
+            }
+            self.pause = None;
+        }
+    }
+
+    fn count(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(bytes)) = written {
             self.passed.add(bytes);
+            self.frames.wrote(bytes);
         }
         written
     }
@@ -75,6 +104,7 @@ impl Transport {
 
 impl Drop for Transport {
     fn drop(&mut self) {
+        tracing::trace!(least = self.frames.least(), "control frames that were left of the allowance");
         if let (Some(stream), Some(back)) = (self.stream.take(), self.back.take()) {
             // If nobody waits for it, it is closed here.
             drop(back.send(stream));
@@ -88,10 +118,26 @@ impl AsyncRead for Transport {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let room = ready!(self.poll_room(context));
+        let most = self.frames.left().saturating_add(room * LEAST_DATA_FRAME);
         let before = buffer.filled().len();
-        let read = self.stream()?.poll_read(context, buffer);
-        self.passed.add(buffer.filled().len().saturating_sub(before));
-        read
+        if most < buffer.remaining() {
+            let mut part = ReadBuf::new(buffer.initialize_unfilled_to(most));
+            ready!(self.stream()?.poll_read(context, &mut part))?;
+            let read = part.filled().len();
+            buffer.advance(read);
+        } else {
+            ready!(self.stream()?.poll_read(context, buffer))?;
+        }
+        let new = buffer.filled().get(before..).unwrap_or_default();
+        self.passed.add(new.len());
+        match self.frames.read(new, Instant::now()) {
+            Ok(small) => {
+                self.unread.came(small);
+                Poll::Ready(Ok(()))
+            }
+            Err(flood) => Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, flood))),
+        }
     }
 }
 

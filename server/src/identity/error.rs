@@ -49,9 +49,47 @@ pub enum IdentityError {
     /// The token is bound to another certificate, or to none.
     #[error("the token is not bound to this connection's certificate")]
     CertificateMismatch,
+    /// Too many calls of the connection were not authenticated.
+    #[error(
+        "too many calls of this connection were not authenticated, so it is being closed and no more of its tokens are \
+         checked: open another one, with a good token"
+    )]
+    ConnectionHeld,
+    /// Too many tokens with the certificate were not good.
+    #[error(
+        "too many tokens with this certificate were not good, so no further one is checked for a moment; those that were \
+         checked before are taken. Find out which client with this certificate sends them"
+    )]
+    CertificateHeld {
+        /// How long no token is checked.
+        retry: Duration,
+    },
     /// The certificate's tenant is not the token's.
     #[error("the certificate's tenant and the token's differ")]
     TenantMismatch,
+}
+
+impl IdentityError {
+    /// Whether a token may have been verified to find this out.
+    pub(crate) fn costs_a_signature(&self) -> bool {
+        match self {
+            Self::Certificate(_)
+            | Self::TokenMissing
+            | Self::Malformed(_)
+            | Self::Expired
+            | Self::ConnectionHeld
+            | Self::CertificateHeld { .. } => false,
+            Self::NotYetValid
+            | Self::IssuerUnknown
+            | Self::KeyUnknown
+            | Self::SignatureInvalid
+            | Self::AudienceWrong
+            | Self::LifetimeTooLong
+            | Self::Scope(_)
+            | Self::CertificateMismatch
+            | Self::TenantMismatch => true,
+        }
+    }
 }
 
 /// What is wrong with a certificate that the authorities vouch for.

@@ -1,9 +1,15 @@
 //! The management listener: probes and metrics over plain HTTP/1.1, on a port of its own.
 //!
 //! It answers from the first moment of a start to the last of a stop. It takes nothing but GET and HEAD of four paths,
-//! a bounded number of connections, one request on each, for a bounded time.
+//! a bounded number of connections, one request on each, for a bounded time. Who connects and says nothing keeps nobody out: the
+//! oldest such connection gives way, and some places are kept for the host itself.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc};
+use std::{
+    convert::Infallible,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use http::{
@@ -17,12 +23,17 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     task::JoinHandle,
+    time::{sleep, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{Observer, Phase};
-use crate::limits::{
-    ACCEPT_PAUSE_MAX, MANAGEMENT_DEADLINE, MAX_MANAGEMENT_CONNECTIONS, MAX_MANAGEMENT_HEADER_BYTES,
-    MAX_MANAGEMENT_HEADERS,
+use crate::{
+    crowd::{Crowd, Limits, Seat, Stage},
+    limits::{
+        ACCEPT_PAUSE_MAX, MANAGEMENT_DEADLINE, MANAGEMENT_HEAD_DEADLINE, MAX_LOCAL_MANAGEMENT_CONNECTIONS,
+        MAX_MANAGEMENT_CONNECTIONS, MAX_MANAGEMENT_HEADER_BYTES, MAX_MANAGEMENT_HEADERS, MAX_SCRAPES,
+    },
 };
 
 /// The listener, until it is dropped.
@@ -76,36 +87,87 @@ impl Drop for Management {
     }
 }
 
+/// Places on the management port: those of the host itself apart from all others.
+struct Places {
+    local: Arc<Crowd>,
+    others: Arc<Crowd>,
+}
+
+impl Places {
+    fn new() -> Self {
+        let all = MAX_LOCAL_MANAGEMENT_CONNECTIONS;
+        let local = Crowd::new(Limits { all, network: all, site: all, host: all });
+        Self { local, others: Crowd::new(Limits::shares_of(MAX_MANAGEMENT_CONNECTIONS)) }
+    }
+
+    /// A place, for which one that has not sent its request may have to give way; how it is told when its own turn comes.
+    fn take(&self, peer: IpAddr) -> Option<(Seat, CancellationToken)> {
+        let crowd = if peer.to_canonical().is_loopback() { &self.local } else { &self.others };
+        let gives_way = CancellationToken::new();
+        let seat = crowd.enter(peer, usize::MAX, Stage::Silent, gives_way.clone()).ok()?;
+        Some((seat, gives_way))
+    }
+}
+
 async fn accept(listener: TcpListener, observer: Arc<Observer>) {
-    let places = Arc::new(Semaphore::new(MAX_MANAGEMENT_CONNECTIONS));
+    let (places, scrapes) = (Places::new(), Arc::new(Semaphore::new(MAX_SCRAPES)));
     loop {
-        // While all places are taken, callers wait in the kernel.
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => {
-                let observer = Arc::clone(&observer);
+            Ok((stream, peer)) => {
+                let Some((seat, gives_way)) = places.take(peer.ip()) else {
+                    // Dropping the stream closes it.
+                    observer.metrics.own.closed.with_label_values(&["full"]).inc();
+                    continue;
+                };
+                let (observer, scrapes) = (Arc::clone(&observer), Arc::clone(&scrapes));
                 tokio::spawn(async move {
+                    let served = serve(stream, seat, &observer, scrapes);
                     // However it ends, the connection is closed.
-                    drop(tokio::time::timeout(MANAGEMENT_DEADLINE, serve(stream, observer)).await);
-                    drop(place);
+                    let closed = tokio::select! {
+                        served = timeout(MANAGEMENT_DEADLINE, served) => {
+                            match served {
+                                Ok(Ok(())) => None,
+                                Ok(Err(error)) => error.is_timeout().then_some("late"),
+                                Err(_) => Some("late"),
+                            }
+                        }
+                        () = gives_way.cancelled() => Some("gave_way"),
+                    };
+                    if let Some(why) = closed {
+                        observer.metrics.own.closed.with_label_values(&[why]).inc();
+                    }
                 });
             }
             Err(error) => {
                 tracing::warn!(%error, "the management listener cannot accept; pausing");
-                tokio::time::sleep(ACCEPT_PAUSE_MAX).await;
+                sleep(ACCEPT_PAUSE_MAX).await;
             }
         }
     }
 }
 
-async fn serve(stream: TcpStream, observer: Arc<Observer>) -> Result<(), hyper::Error> {
-    let answer = service_fn(move |request| {
-        let observer = Arc::clone(&observer);
-        async move { Ok::<_, Infallible>(answer(&observer, &request).await) }
+async fn serve(
+    stream: TcpStream,
+    seat: Seat,
+    observer: &Arc<Observer>,
+    scrapes: Arc<Semaphore>,
+) -> Result<(), hyper::Error> {
+    let answer = service_fn(|request: Request<Incoming>| {
+        // Whoever has asked is answered.
+        seat.reached(Stage::Answered);
+        let scrapes = Arc::clone(&scrapes);
+        async move {
+            // Probes wait for nobody.
+            let _scrape = match request.uri().path() {
+                "/metrics" => scrapes.acquire_owned().await.ok(),
+                _ => None,
+            };
+            Ok::<_, Infallible>(answer(observer, &request).await)
+        }
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(MANAGEMENT_DEADLINE)
+        .header_read_timeout(MANAGEMENT_HEAD_DEADLINE)
         .max_buf_size(MAX_MANAGEMENT_HEADER_BYTES)
         .max_headers(MAX_MANAGEMENT_HEADERS)
         .keep_alive(false)

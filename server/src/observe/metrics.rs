@@ -41,6 +41,10 @@ pub(crate) struct DoorMetrics {
     pub(crate) open: IntGauge,
     pub(crate) refused: IntCounterVec,
     pub(crate) handshakes: IntCounterVec,
+    pub(crate) flooded: IntCounterVec,
+    pub(crate) strangers: IntGauge,
+    pub(crate) held: IntCounterVec,
+    pub(crate) left_out: IntCounterVec,
 }
 
 /// Calls.
@@ -151,6 +155,7 @@ pub(crate) struct OwnMetrics {
     pub(in crate::observe) lines_dropped: IntCounter,
     pub(super) spans: IntCounterVec,
     pub(super) requests: IntCounterVec,
+    pub(super) closed: IntCounterVec,
 }
 
 /// The process.

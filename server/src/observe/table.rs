@@ -58,7 +58,9 @@ table! {
     EXPIRY_HALTED = Gauge, "posthouse_clock_expiry_halted", [], "1 while nothing expires because the clock had jumped ahead at start.";
 
     CONNECTIONS = Gauge, "posthouse_connections_open", [], "Connections on the data port, handshakes included.";
-    CONNECTIONS_REFUSED = Counter, "posthouse_connections_refused_total", ["reason"], "Connections closed before their first call: full (as many are open as may be), tenant_full, no_h2.";
+    CONNECTIONS_REFUSED = Counter, "posthouse_connections_refused_total", ["reason"], "Connections closed before a call was authenticated: full (as many are open as may be), strangers_full, source_full (as many of those that have brought no good token, in all or of one address or network), gave_way (closed for another one when these were full), tenant_full, no_h2.";
+    CONNECTIONS_STRANGERS = Gauge, "posthouse_connections_strangers", [], "Connections on the data port of which no call has brought a good token yet, handshakes included. At most a quarter of all may be such.";
+    CONNECTIONS_FLOODED = Counter, "posthouse_connections_flooded_total", ["kind"], "Connections closed because more control frames of HTTP/2 came than the data that moved accounts for, by the kind of the last: ping, settings, window_update, priority, reset, continuation, headers, empty_data, padded_data, small_data, other. No client library sends so many: find out who does.";
     HANDSHAKES = Counter, "posthouse_handshakes_total", ["result"], "TLS handshakes: ok, no_identity (the certificate carries no usable identity), timeout, or why they failed.";
 
     HELD = Gauge, "posthouse_held_bytes", ["what"], "Bytes that are charged to connections: requests that are not handled and answers that are not sent (requests), and deliveries that are not sent (deliveries).";
@@ -71,6 +73,8 @@ table! {
     STREAMS = Gauge, "posthouse_streams_open", ["method"], "Streams that are open.";
     REFUSALS = Counter, "posthouse_rpc_refusals_total", ["reason"], "Calls and streams that ended in an error, by its reason.";
     AUTH_REFUSALS = Counter, "posthouse_auth_refusals_total", ["reason"], "Calls refused before they reached a handler, for what certificate or token say, by reason.";
+    HELD_CALLS = Counter, "posthouse_auth_held_calls_total", ["by"], "Calls refused before their token was checked: because too many calls of the connection had failed (connection), or too many tokens with the certificate (certificate).";
+    WARNINGS_LEFT_OUT = Counter, "posthouse_connection_warnings_left_out_total", ["kind"], "Warnings about connections that were left out of the log, since there were many of the kind from the tenant: no_identity, tenant_full, auth_failures, flooded, authority_gone.";
     TOKEN_CACHE = Counter, "posthouse_token_cache_lookups_total", ["result"], "Tokens recognised without checking their signature again (hit), and the others (miss).";
     GRANTS_WITHOUT_EFFECT = Counter, "posthouse_token_grants_without_effect_total", ["action"], "Grants of actions that open nothing (browse, scale, audit.read, token.issue, token.revoke), in tokens whose signature was checked. Have their issuer leave them out.";
 
@@ -143,6 +147,7 @@ table! {
     SPANS = Counter, "posthouse_spans_total", ["result"], "Spans: started, and of these exported, or failed (the collector did not take them).";
 
     SCRAPES = Counter, "posthouse_management_requests_total", ["path"], "Requests to the management listener.";
+    MANAGEMENT_CLOSED = Counter, "posthouse_management_connections_closed_total", ["reason"], "Connections to the management listener that were closed without an answer: late (no request in time), gave_way (for another one when there were too many), full.";
 
     CPU = Counter, "process_cpu_seconds_total", [], "User and system time of the process.";
     RESIDENT = Gauge, "process_resident_memory_bytes", [], "Resident memory of the process.";

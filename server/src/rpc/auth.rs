@@ -12,14 +12,16 @@ use std::{
 
 use futures_util::future::{Either, Ready, ready};
 use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
-use tonic::{Code, Status, body::Body};
+use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
 use super::{status::ApiError, watch::Call};
 use crate::{
-    door::AuthFailures,
-    identity::{CertificateError, ConnIdentity, IdentityError, Malformed, RefusedIdentity, TokenVerifier},
-    policy::{Admitted, Denied, methods},
+    door::Standing,
+    identity::{
+        CertificateError, ConnIdentity, IdentityError, Malformed, Principal, RefusedIdentity, TokenVerifier,
+    },
+    policy::{Admitted, Denied, Method, methods},
 };
 
 /// Puts [`Auth`] in front of services.
@@ -63,8 +65,11 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let admitted = self.admit(&mut request);
-        count(&request, admitted.as_ref().err());
+        let standing = request.extensions().get::<Standing>().cloned();
+        let admitted = match standing.as_ref().map_or(Ok(()), Standing::may_call) {
+            Ok(()) => self.admit(&mut request, standing.as_ref()),
+            Err(held) => Err(held.into()),
+        };
         match admitted {
             Ok(()) => Either::Left(self.inner.call(request)),
             Err(error) => {
@@ -80,15 +85,13 @@ where
 }
 
 impl<S> Auth<S> {
-    fn admit<B>(&self, request: &mut Request<B>) -> Result<(), ApiError> {
-        let connection = connection(request)?;
-        let method = methods::find(request.uri().path()).ok_or(Denied::MethodNotAllowed)?;
-        if method.opened_by().is_none() {
+    fn admit<B>(&self, request: &mut Request<B>, standing: Option<&Standing>) -> Result<(), ApiError> {
+        let known = self.authenticate(request, standing);
+        let known = known.inspect_err(|_| standing.into_iter().for_each(Standing::failed))?;
+        let Some((method, principal)) = known else {
             request.headers_mut().remove(AUTHORIZATION);
             return Ok(());
-        }
-        let token = bearer(request.headers())?;
-        let principal = self.tokens.verify(token, &connection, SystemTime::now())?;
+        };
         // The handler asks for a permit on the resource; what no resource could pass ends here.
         let admitted = Admitted::new(method, Arc::clone(&principal))?;
         if let Some(call) = request.extensions().get::<Arc<Call>>() {
@@ -97,18 +100,41 @@ impl<S> Auth<S> {
         // Nothing further in has a use for the token itself.
         request.headers_mut().remove(AUTHORIZATION);
         request.extensions_mut().insert(admitted);
+        standing.into_iter().for_each(Standing::succeeded);
         Ok(())
+    }
+
+    /// Who calls which method; nobody where none has to be known.
+    fn authenticate<B>(
+        &self,
+        request: &Request<B>,
+        standing: Option<&Standing>,
+    ) -> Result<Option<(&'static Method, Arc<Principal>)>, ApiError> {
+        let connection = connection(request)?;
+        let method = methods::find(request.uri().path()).ok_or(Denied::MethodNotAllowed)?;
+        if method.opened_by().is_none() {
+            return Ok(None);
+        }
+        let token = bearer(request.headers())?;
+        Ok(Some((method, verify(&self.tokens, token, &connection, standing)?)))
     }
 }
 
-/// A connection on which one call after another fails to authenticate is closed by the door.
-fn count<B>(request: &Request<B>, error: Option<&ApiError>) {
-    let Some(failures) = request.extensions().get::<AuthFailures>() else { return };
-    match error {
-        Some(error) if error.code() == Code::Unauthenticated => failures.failed(),
-        Some(_) => {}
-        None => failures.succeeded(),
+/// Verifies a token that came on a connection, if as it stands that may be done.
+pub(super) fn verify(
+    tokens: &TokenVerifier,
+    token: &str,
+    connection: &ConnIdentity,
+    standing: Option<&Standing>,
+) -> Result<Arc<Principal>, IdentityError> {
+    let may = || standing.map_or(Ok(()), Standing::may_verify);
+    let verified = tokens.verify_if(token, connection, SystemTime::now(), may);
+    match (&verified, standing) {
+        (Ok(_), Some(standing)) => standing.token_taken(),
+        (Err(error), Some(standing)) if error.costs_a_signature() => standing.token_refused(),
+        _ => {}
     }
+    verified
 }
 
 /// The identity that the door left in the request, or why it found none.

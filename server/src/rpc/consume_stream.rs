@@ -333,7 +333,7 @@ impl ConsumeStream {
             }
             Some(from::Frame::RefreshToken(RefreshToken { token })) => {
                 let (permit, expire_time) =
-                    refresh(&self.tokens, &self.connection.identity, &open.source.permit, &token)?;
+                    refresh(&self.tokens, &self.connection, &open.source.permit, &token)?;
                 let Source { queue, at, holder, .. } = &*open.source;
                 let source = Source { permit, queue: queue.clone(), at: *at, holder: holder.clone() };
                 open.source = Arc::new(source);

@@ -291,7 +291,7 @@ impl PublishStream {
             }
             Some(Frame::RefreshToken(RefreshToken { token })) => {
                 let (permit, expire_time) =
-                    refresh(&self.tokens, &self.connection.identity, &open.target.permit, &token)?;
+                    refresh(&self.tokens, &self.connection, &open.target.permit, &token)?;
                 let Target { queue, quota, .. } = &*open.target;
                 open.target = Arc::new(Target { permit, queue: queue.clone(), quota: Arc::clone(quota) });
                 let refreshed = TokenRefreshed { expire_time: Some(expire_time) };

@@ -200,6 +200,11 @@ impl From<ApiError> for Status {
 
 impl From<IdentityError> for ApiError {
     fn from(error: IdentityError) -> Self {
+        if let Some((limit, retry)) = held(&error) {
+            return Self::new(Code::ResourceExhausted, ErrorReason::LimitReached, error.to_string())
+                .with_limit(limit)
+                .with_retry_delay(retry);
+        }
         let reason = match &error {
             IdentityError::Certificate(_) => ErrorReason::CertificateIdentityInvalid,
             IdentityError::TokenMissing => ErrorReason::TokenMissing,
@@ -214,8 +219,20 @@ impl From<IdentityError> for ApiError {
             IdentityError::Scope(_) => ErrorReason::TokenScopeInvalid,
             IdentityError::CertificateMismatch => ErrorReason::TokenCertificateMismatch,
             IdentityError::TenantMismatch => ErrorReason::TenantMismatch,
+            IdentityError::ConnectionHeld | IdentityError::CertificateHeld { .. } => {
+                ErrorReason::LimitReached
+            }
         };
         Self::new(Code::Unauthenticated, reason, error.to_string())
+    }
+}
+
+/// Which limit keeps tokens from being checked, and for how long.
+fn held(error: &IdentityError) -> Option<(u32, Duration)> {
+    match error {
+        IdentityError::ConnectionHeld => Some((limits::MAX_AUTH_FAILURES, limits::HELD_CONNECTION_RETRY)),
+        IdentityError::CertificateHeld { retry } => Some((limits::MAX_CERTIFICATE_FAILURES, *retry)),
+        _ => None,
     }
 }
 

@@ -1,9 +1,6 @@
 //! What the streams of both directions share.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use posthouse_proto::v1::ErrorReason;
 use prost_types::Timestamp;
@@ -11,10 +8,10 @@ use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
-use super::{context, intake::Frames, status::ApiError};
+use super::{auth::verify, context, intake::Frames, status::ApiError};
 use crate::{
     account::ConnectionAccounts,
-    door::CallTask,
+    door::{CallTask, Standing},
     identity::{ConnIdentity, TokenVerifier},
     policy::{Check, Permit},
 };
@@ -37,6 +34,8 @@ pub(crate) struct Connection {
     pub(crate) identity: Arc<ConnIdentity>,
     /// Cancelled when the connection, or the server, is about to close.
     pub(crate) leaving: CancellationToken,
+    /// Whether it may have further tokens verified.
+    pub(crate) standing: Option<Standing>,
     pub(crate) accounts: ConnectionAccounts,
     /// The stream's own.
     pub(crate) task: CallTask,
@@ -48,6 +47,7 @@ impl Connection {
         Ok(Self {
             identity: context::connection(request)?,
             leaving: context::leaving(request)?,
+            standing: request.extensions().get().cloned(),
             accounts: context::accounts(request)?,
             task: context::task(request)?,
         })
@@ -90,11 +90,13 @@ pub(crate) fn check_version(version: u32) -> Result<(), ApiError> {
 /// A fresh token on a live stream: it replaces every right of the old one.
 pub(crate) fn refresh<C: Check>(
     tokens: &TokenVerifier,
-    identity: &Arc<ConnIdentity>,
+    connection: &Connection,
     permit: &Permit<C>,
     token: &str,
 ) -> Result<(Permit<C>, Timestamp), ApiError> {
-    let fresh = tokens.verify(token, identity, SystemTime::now())?;
+    let standing = connection.standing.as_ref();
+    let fresh = verify(tokens, token, &connection.identity, standing)
+        .inspect_err(|_| standing.into_iter().for_each(Standing::failed))?;
     let expires_at = fresh.expires_at;
     let permit = permit.renew(&fresh)?;
     Ok((permit, Timestamp::from(expires_at)))

@@ -7,10 +7,13 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use hyper_util::rt::TokioIo;
 use posthouse::dev::SERVER_NAME;
-use posthouse_proto::v1::PublishRequest;
 use posthouse_proto::v1::consume_response::Frame;
+use posthouse_proto::v1::queues_client::QueuesClient;
+use posthouse_proto::v1::{GetQueueRequest, PublishRequest};
 use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::scene::Scene;
+use posthouse_tests::harness::probe::{scrape, value};
+use posthouse_tests::harness::scene::{Scene, queue_name};
+use posthouse_tests::harness::server::Server;
 use posthouse_tests::harness::site::{Credentials, Site, TAXATION};
 use posthouse_tests::harness::stream::{Stream, open};
 use posthouse_tests::harness::tls;
@@ -18,13 +21,29 @@ use posthouse_tests::harness::wire::Caller;
 use rustls::version::TLS13;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tonic::Code;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
+/// An address of the loopback.
+struct Host([u8; 4]);
+
+impl From<u8> for Host {
+    fn from(host: u8) -> Self {
+        Self([127, 0, 0, host])
+    }
+}
+
+impl From<[u8; 4]> for Host {
+    fn from(host: [u8; 4]) -> Self {
+        Self(host)
+    }
+}
+
 /// A TCP connection from this address of the loopback.
-async fn from(host: u8, to: SocketAddr) -> std::io::Result<TcpStream> {
+async fn from(host: impl Into<Host>, to: SocketAddr) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
-    socket.bind(SocketAddr::from(([127, 0, 0, host], 0)))?;
+    socket.bind(SocketAddr::from((host.into().0, 0)))?;
     socket.connect(to).await
 }
 
@@ -44,8 +63,18 @@ async fn idle(site: &Site, credentials: &Credentials) -> Result<Channel, String>
     });
     let endpoint = Endpoint::from_shared(format!("http://{SERVER_NAME}:{}", listen.port())).unwrap();
     let channel = endpoint.connect_with_connector(connector).await.map_err(|error| format!("{error:?}"))?;
-    ping(&channel).await?;
+    ask(&channel, &credentials.token).await?;
     Ok(channel)
+}
+
+/// A call with a token, about a queue that there is not: the connection is a caller's from then on.
+async fn ask(channel: &Channel, token: &str) -> Result<(), String> {
+    let mut request = tonic::Request::new(GetQueueRequest { name: queue_name("nothing") });
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    match QueuesClient::new(channel.clone()).get_queue(request).await.unwrap_err() {
+        status if matches!(status.code(), Code::NotFound | Code::PermissionDenied) => Ok(()),
+        status => Err(status.to_string()),
+    }
 }
 
 async fn ping(channel: &Channel) -> Result<(), String> {
@@ -56,7 +85,7 @@ async fn ping(channel: &Channel) -> Result<(), String> {
 /// Opens so many idle connections, some at a time; those that were refused are missing.
 async fn crowd(site: &Site, credentials: &Credentials, count: usize) -> Vec<Channel> {
     let opening = futures_util::stream::iter((0..count).map(|_| idle(site, credentials)));
-    opening.buffer_unordered(32).filter_map(async |channel| channel.ok()).collect().await
+    opening.buffer_unordered(8).filter_map(async |channel| channel.ok()).collect().await
 }
 
 /// Publishes one message.
@@ -115,6 +144,108 @@ async fn thousands_of_half_open_handshakes_keep_nobody_out() {
         publish(&Caller::connect(&scene.site, &scene.credentials).await, &queue).await;
     }
     crowds.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+/// Keeps so many connections from each of the hosts open, silent or with the beginning of a handshake, and opens others for those
+/// that the server closes.
+fn strangers(hosts: Vec<[u8; 4]>, each: usize, to: SocketAddr) -> Vec<tokio::task::JoinHandle<()>> {
+    let keep = move |(number, host): (usize, [u8; 4])| async move {
+        let mut held = std::collections::VecDeque::new();
+        loop {
+            if let Ok(mut stream) = from(host, to).await {
+                if number % 2 == 1 {
+                    let _ = stream.write_all(&[22, 3, 1, 2, 0, 1]).await;
+                }
+                held.push_back(stream);
+            }
+            if held.len() > each {
+                held.pop_front();
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        }
+    };
+    hosts.into_iter().enumerate().map(|host| tokio::spawn(keep(host))).collect()
+}
+
+/// Twenty connections, one after the other, each of which is served.
+async fn twenty_are_served(site: &Site, credentials: &Credentials) {
+    for number in 0..20 {
+        let served = tokio::time::timeout(std::time::Duration::from_secs(10), idle(site, credentials)).await;
+        assert!(matches!(served, Ok(Ok(_))), "connection {number}: {served:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_silent_host_keeps_nobody_out_of_a_server_that_may_have_few_files() {
+    let site = Site::new();
+    let mut command = Command::new("prlimit");
+    command.arg("--nofile=1024:1024").arg(posthouse_tests::harness::binaries::posthouse());
+    command.arg("serve").arg("--config").arg(site.config());
+    let mut server = Server::run(&site, command);
+    server.ready(&site).await;
+    assert!(server.log().contains("too few files"), "{}", server.log());
+    let credentials = site.credentials(posthouse_tests::harness::site::CIVIL);
+    // From another host, and from the callers' own.
+    for host in [[127, 0, 0, 2], [127, 0, 0, 1]] {
+        let crowd = strangers(vec![host], 500, site.listen());
+        eventually("the crowd", async || {
+            let metrics = scrape(site.management()).await;
+            let closed = "posthouse_connections_refused_total{reason=\"gave_way\"}";
+            (value(&metrics, closed) > 400.0).then_some(())
+        })
+        .await;
+        twenty_are_served(&site, &credentials).await;
+        crowd.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forty_hosts_that_hold_all_they_can_keep_nobody_out() {
+    limit_files(std::process::id(), 16_000);
+    let scene = Scene::start().await;
+    let hosts = (0..40).map(|host| [127, 1 + host / 4, host, 1]).collect();
+    let crowd = strangers(hosts, 150, scene.site.listen());
+    eventually("the crowd", async || {
+        let metrics = scrape(scene.site.management()).await;
+        (value(&metrics, "posthouse_connections_strangers") > 4_000.0).then_some(())
+    })
+    .await;
+    twenty_are_served(&scene.site, &scene.credentials).await;
+    crowd.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_and_health_do_not_make_a_caller() {
+    let scene = Scene::start().await;
+    let prober = Caller::connect(&scene.site, &scene.credentials).await;
+    let (mut asked, mut failed) = (0, 0);
+    let until = std::time::Instant::now() + posthouse_tests::harness::PATIENCE;
+    while prober.connections() == 1 {
+        assert!(std::time::Instant::now() < until, "it stays");
+        asked += 1;
+        failed += usize::from(ping(&prober.channel()).await.is_err());
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    // It is told to move, and is not cut off in the middle of a call.
+    assert!(asked > 20 && failed <= 1, "{failed} of {asked}");
+    // A caller stays.
+    ask(&scene.caller.channel(), &scene.credentials.token).await.unwrap();
+    assert_eq!(scene.caller.connections(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_limit_on_files_is_raised_at_start() {
+    let site = Site::new();
+    let mut command = Command::new("prlimit");
+    command.arg("--nofile=900:4000").arg(posthouse_tests::harness::binaries::posthouse());
+    command.arg("serve").arg("--config").arg(site.config());
+    let mut server = Server::run(&site, command);
+    server.ready(&site).await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(line.split_whitespace().nth(3), Some("4000"), "{line}");
+    let log = server.log();
+    assert!(log.contains("raised") && log.contains("900") && log.contains("4000"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -221,4 +352,70 @@ async fn a_connection_of_age_moves_its_streams_to_a_fresh_one() {
     assert_eq!(moved.deliveries(1).await[0].token, held[0].token);
     assert!(scene.caller.connections() > 1);
     assert_eq!(scene.publish(&queue, &["b"]).await, [2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forged_tokens_are_verified_a_few_times_and_then_no_more() {
+    let scene = Scene::start().await;
+    let caller = |token: &str| scene.caller.with_token(Some(token));
+    let stranger = Caller::connect(&scene.site, &scene.site.credentials(TAXATION)).await;
+    let claims = scene.site.claims(TAXATION, &scene.site.certificate(TAXATION));
+    // Signed by another tenant's issuer, each another one.
+    for number in 0..1_500 {
+        let mut claims = claims.clone();
+        claims.jti = format!("forged-{number}");
+        let token = scene.site.mint(posthouse_tests::harness::site::CIVIL, &claims);
+        let forged = stranger.with_token(Some(&token));
+        let request = forged.request(GetQueueRequest { name: queue_name("q") });
+        let status = forged.queues().get_queue(request).await.unwrap_err();
+        let codes = [Code::Unauthenticated, Code::ResourceExhausted, Code::Unavailable];
+        assert!(codes.contains(&status.code()), "{status:?}");
+        if number % 30 == 0 {
+            let _ = ping(&stranger.channel()).await;
+        }
+    }
+    let metrics = scrape(scene.site.management()).await;
+    let checked = value(&metrics, "posthouse_token_cache_lookups_total{result=\"miss\"}");
+    assert!(checked < 600.0, "{checked} tokens were verified");
+    assert!(value(&metrics, "posthouse_auth_held_calls_total{by=\"certificate\"}") > 0.0, "{metrics}");
+    assert!(stranger.connections() > 5);
+    // Others are not concerned.
+    let queue = scene.plain_queue("q").await;
+    publish(&caller(&scene.credentials.token), &queue).await;
+    assert_eq!(scene.caller.connections(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_whose_token_was_bad_recovers_with_a_good_one() {
+    let scene = Scene::start().await;
+    let queue = scene.plain_queue("q").await;
+    let caller = Caller::connect(&scene.site, &scene.credentials).await;
+    // As many streams as a connection takes, all with the same bad token.
+    let calls = (0..200).map(|_| {
+        let caller = caller.with_token(Some("no token"));
+        let name = queue.clone();
+        async move { caller.queues().get_queue(caller.request(GetQueueRequest { name })).await.unwrap_err() }
+    });
+    futures_util::future::join_all(calls).await;
+    eventually("a good call", async || {
+        let request = caller.request(GetQueueRequest { name: queue.clone() });
+        caller.queues().get_queue(request).await.ok()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_of_no_method_end_their_connection() {
+    let scene = Scene::start().await;
+    let stranger = Caller::connect(&scene.site, &scene.credentials).await;
+    for _ in 0..2_000 {
+        let answer = posthouse_tests::harness::raw::unary(&stranger, "/x/y", bytes::Bytes::new()).await;
+        let code = answer.unwrap_err().code();
+        let codes = [Code::PermissionDenied, Code::ResourceExhausted, Code::Unavailable];
+        assert!(codes.contains(&code), "{code:?}");
+    }
+    assert!(stranger.connections() > 10, "{}", stranger.connections());
+    let log = scene.server.log();
+    let warned = log.matches("its calls fail to authenticate").count();
+    assert!((1..=20).contains(&warned), "{warned} warnings");
 }

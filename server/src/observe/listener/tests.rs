@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
@@ -67,17 +65,47 @@ async fn a_long_head_is_refused() {
     assert!(!answer.contains("alive"), "{answer}");
 }
 
-#[tokio::test]
-async fn callers_that_say_nothing_are_bounded_and_make_room() {
-    let (listener, _) = open().await;
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_that_say_nothing_keep_no_probe_waiting() {
+    let (listener, observer) = open().await;
     let mut silent = Vec::new();
-    for _ in 0..MAX_MANAGEMENT_CONNECTIONS {
+    for _ in 0..1_000 {
         silent.push(TcpStream::connect(listener.address()).await.unwrap());
     }
-    // It waits in the kernel until there is room again.
-    let mut behind = std::pin::pin!(get(&listener, "/livez"));
-    let early = tokio::time::timeout(Duration::from_millis(100), behind.as_mut()).await;
-    assert!(early.is_err(), "{early:?}");
-    drop(silent);
-    assert!(behind.await.contains("alive"));
+    for _ in 0..20 {
+        assert!(get(&listener, "/livez").await.contains("alive"));
+    }
+    assert!(get(&listener, "/metrics").await.starts_with("HTTP/1.1 200 "));
+    let closed = |why| observer.metrics.own.closed.with_label_values(&[why]).get();
+    let gave_way = closed("gave_way");
+    assert!(gave_way >= 1_000 - MAX_LOCAL_MANAGEMENT_CONNECTIONS as u64, "{gave_way}");
+    // The others end by themselves.
+    for mut one in silent {
+        let read = tokio::time::timeout(MANAGEMENT_DEADLINE / 2, one.read(&mut [0; 1])).await;
+        assert!(matches!(read, Ok(Ok(0) | Err(_))), "{read:?}");
+    }
+    assert!(closed("late") > 0);
+}
+
+#[tokio::test]
+async fn probes_are_answered_while_metrics_wait() {
+    let (listener, _) = open().await;
+    // Many more scrapes than are made at once.
+    let scrapes: Vec<_> =
+        (0..MAX_LOCAL_MANAGEMENT_CONNECTIONS / 2).map(|_| get(&listener, "/metrics")).collect();
+    let scrapes = futures_util::future::join_all(scrapes);
+    let (scrapes, probe) = tokio::join!(scrapes, get(&listener, "/livez"));
+    assert!(probe.contains("alive"));
+    assert!(scrapes.iter().all(|scrape| scrape.starts_with("HTTP/1.1 200 ")));
+}
+
+#[test]
+fn places_are_kept_for_the_host_itself() {
+    let places = Places::new();
+    let others: Vec<_> = (0..4_000_u32)
+        .filter_map(|host| places.take(IpAddr::from((0x0a00_0000 + host * 7).to_be_bytes())))
+        .inspect(|(seat, _)| seat.reached(Stage::Answered))
+        .collect();
+    assert_eq!(others.len(), MAX_MANAGEMENT_CONNECTIONS);
+    assert!(places.take([127, 0, 0, 1].into()).is_some());
 }

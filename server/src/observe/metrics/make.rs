@@ -64,6 +64,10 @@ impl Make {
             open: self.gauge(&table::CONNECTIONS)?,
             refused: self.counters(&table::CONNECTIONS_REFUSED)?,
             handshakes: self.counters(&table::HANDSHAKES)?,
+            flooded: self.counters(&table::CONNECTIONS_FLOODED)?,
+            strangers: self.gauge(&table::CONNECTIONS_STRANGERS)?,
+            held: self.counters(&table::HELD_CALLS)?,
+            left_out: self.counters(&table::WARNINGS_LEFT_OUT)?,
         })
     }
 
@@ -176,6 +180,7 @@ impl Make {
             lines_dropped: self.counter(&table::LINES_DROPPED)?,
             spans: self.counters(&table::SPANS)?,
             requests: self.counters(&table::SCRAPES)?,
+            closed: self.counters(&table::MANAGEMENT_CLOSED)?,
         })
     }
 

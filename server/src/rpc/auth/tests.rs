@@ -10,10 +10,12 @@ use tower::{Layer as _, ServiceExt as _, service_fn};
 
 use super::{Auth, AuthLayer};
 use crate::{
+    door::Standing,
     identity::{
         Binding, CertificateError, ConnIdentity, Issuer, KeySet, RefusedIdentity, TokenPolicy, TokenVerifier,
         testing::{Signer, claims, connection, issuer, tenants},
     },
+    limits::{MAX_AUTH_FAILURES, MAX_CERTIFICATE_FAILURES, MAX_HELD_CALLS},
     policy::{Admitted, methods},
 };
 
@@ -195,6 +197,136 @@ async fn without_an_identity_nothing_is_answered() {
         request.extensions_mut().remove::<Arc<ConnIdentity>>();
         assert_eq!(setting.call(request).await, unauthenticated(ErrorReason::CertificateIdentityInvalid));
     }
+}
+
+impl Setting {
+    /// A call on a connection that stands so.
+    async fn call_on(&self, standing: &Standing, path: &str, token: &str) -> Result<String, (Code, String)> {
+        let mut request = self.request(path, &[&format!("Bearer {token}")]);
+        request.extensions_mut().insert(standing.clone());
+        self.call(request).await
+    }
+
+    fn standing(&self) -> Standing {
+        Standing::for_tests(self.connection.certificate_sha256)
+    }
+
+    /// A token with all claims in order, by a key that only has the right name.
+    fn forged(&self, number: u32) -> String {
+        let scope = format!("posthouse:publish:taxation/returns/inbox{number}");
+        Signer::new("key-1", Algorithm::EdDSA).sign(&claims(&self.connection, &scope))
+    }
+
+    /// How many tokens were verified.
+    fn verified(&self) -> u64 {
+        self.layer.tokens.cache_lookups().1
+    }
+}
+
+fn held() -> Result<String, (Code, String)> {
+    refused(Code::ResourceExhausted, ErrorReason::LimitReached)
+}
+
+#[tokio::test]
+async fn after_too_many_failures_nothing_more_is_verified_on_a_connection() {
+    let setting = setting();
+    let standing = setting.standing();
+    for number in 0..MAX_AUTH_FAILURES {
+        let answer = setting.call_on(&standing, PUBLISH, &setting.forged(number)).await;
+        assert_eq!(answer, unauthenticated(ErrorReason::TokenSignatureInvalid), "{number}");
+        if number < MAX_AUTH_FAILURES - 1 {
+            // Which says nothing of the connection, with whatever token.
+            assert!(setting.call_on(&standing, HEALTH, "").await.is_ok());
+        }
+    }
+    let verified = setting.verified();
+    let good = setting.token("posthouse:publish:taxation/returns/inbox");
+    for path in [PUBLISH, HEALTH, "/x/y"] {
+        for token in [&good, &setting.forged(99)] {
+            assert_eq!(setting.call_on(&standing, path, token).await, held(), "{path}");
+        }
+    }
+    assert_eq!(setting.verified(), verified);
+    // The same certificate on another connection.
+    assert!(setting.call_on(&standing.sibling(), PUBLISH, &good).await.is_ok());
+    for _ in 0..MAX_HELD_CALLS {
+        assert_eq!(setting.call_on(&standing, PUBLISH, &good).await, held());
+    }
+    tokio::time::timeout(Duration::from_secs(60), standing.goes_on()).await.expect("it is not cut off");
+}
+
+#[tokio::test]
+async fn calls_without_a_token_and_of_no_method_count_and_a_good_token_resets() {
+    let setting = setting();
+    let standing = setting.standing();
+    let good = setting.token("posthouse:publish:taxation/returns/inbox");
+    for _ in 0..10 {
+        for _ in 0..MAX_AUTH_FAILURES / 2 - 1 {
+            assert!(setting.call_on(&standing, "/x/y", &good).await.is_err());
+            let mut request = setting.request(PUBLISH, &[]);
+            request.extensions_mut().insert(standing.clone());
+            assert_eq!(setting.call(request).await, unauthenticated(ErrorReason::TokenMissing));
+        }
+        assert!(setting.call_on(&standing, PUBLISH, &good).await.is_ok());
+    }
+    for _ in 0..MAX_AUTH_FAILURES {
+        assert!(setting.call_on(&standing, "/x/y", &good).await.is_err());
+    }
+    assert_eq!(setting.call_on(&standing, PUBLISH, &good).await, held());
+}
+
+#[tokio::test]
+async fn a_certificate_that_fails_again_and_again_keeps_what_was_verified_before() {
+    let setting = setting();
+    let first = setting.standing();
+    let good = setting.token("posthouse:publish:taxation/returns/inbox");
+    assert!(setting.call_on(&first, PUBLISH, &good).await.is_ok());
+    let mut standing = first.sibling();
+    for number in 0..MAX_CERTIFICATE_FAILURES {
+        if number % MAX_AUTH_FAILURES == 0 {
+            standing = first.sibling();
+        }
+        let answer = setting.call_on(&standing, PUBLISH, &setting.forged(number)).await;
+        assert_eq!(answer, unauthenticated(ErrorReason::TokenSignatureInvalid), "{number}");
+    }
+    // Some are forgiven meanwhile, if this machine is slow.
+    let verified = setting.verified();
+    let mut request = setting.request(PUBLISH, &[&format!("Bearer {}", setting.forged(999))]);
+    request.extensions_mut().insert(first.sibling());
+    let response = setting.layer.layer(service_fn(inner)).oneshot(request).await.unwrap();
+    let status = Status::from_header_map(response.headers()).unwrap();
+    if status.code() == Code::ResourceExhausted {
+        assert_eq!(setting.verified(), verified);
+        let retry = status.get_details_retry_info().unwrap().retry_delay.unwrap();
+        assert!(retry >= Duration::from_secs(1) && retry < Duration::from_secs(60), "{retry:?}");
+    } else {
+        assert_eq!(status.code(), Code::Unauthenticated);
+    }
+    let refused = (0..MAX_CERTIFICATE_FAILURES).map(async |number| {
+        setting.call_on(&first.sibling(), PUBLISH, &setting.forged(number)).await == held()
+    });
+    let refused = futures_util::future::join_all(refused).await;
+    assert!(refused.iter().filter(|held| **held).count() > 100, "{refused:?}");
+    // What was verified goes on, and another certificate is not concerned.
+    assert!(setting.call_on(&first, PUBLISH, &good).await.is_ok());
+    let other = Standing::for_tests([9; 32]);
+    let answer = setting.call_on(&other, PUBLISH, &setting.forged(7)).await;
+    assert_eq!(answer, unauthenticated(ErrorReason::TokenSignatureInvalid));
+}
+
+#[tokio::test]
+async fn an_expired_token_costs_no_signature() {
+    let setting = setting();
+    let standing = setting.standing();
+    let mut old = claims(&setting.connection, "posthouse:publish:taxation/returns/inbox");
+    (old["exp"], old["iat"]) = (json!(2_000), json!(1_000));
+    let old = setting.signer.sign(&old);
+    for _ in 0..2 * MAX_CERTIFICATE_FAILURES {
+        let answer = setting.call_on(&standing.sibling(), PUBLISH, &old).await;
+        assert_eq!(answer, unauthenticated(ErrorReason::TokenExpired));
+    }
+    let fresh = setting.token("posthouse:publish:taxation/returns/inbox");
+    assert!(setting.call_on(&standing.sibling(), PUBLISH, &fresh).await.is_ok());
 }
 
 #[test]

@@ -61,7 +61,7 @@ pub(crate) enum Fault {
 type Waiting = Pin<Box<dyn Future<Output = bool> + Send>>;
 
 /// A body, and the message that is being put together.
-pub(super) struct Assembler<B = Incoming> {
+pub(super) struct Assembler<B: Body<Data = Bytes> + Unpin = Incoming> {
     body: Received<B>,
     accounts: ConnectionAccounts,
     terms: Terms,

@@ -2,6 +2,7 @@
 
 mod calls;
 mod files;
+mod floods;
 mod foreign;
 mod handshake;
 mod matrix;

@@ -50,7 +50,7 @@ const TERMS: Terms = Terms { most_bytes: 4 << 20, wanted: Wanted::Request, open:
 
 fn assembler(pieces: Vec<Option<Bytes>>, ends: bool, terms: Terms) -> (Assembler<Cut>, ConnectionAccounts) {
     let accounts = accounts();
-    let body = Received::new(Cut { pieces: pieces.into(), ends });
+    let body = Received::for_tests(Cut { pieces: pieces.into(), ends });
     (Assembler::new(body, accounts.clone(), terms), accounts)
 }
 
@@ -136,7 +136,8 @@ async fn a_body_that_comes_a_byte_at_a_time_has_an_end_that_goes_by_its_length()
     }
     let begun = Instant::now();
     let accounts = accounts();
-    let mut body = Assembler::new(Received::new(Dribble(bytes)), accounts, Terms { open: false, ..TERMS });
+    let mut body =
+        Assembler::new(Received::for_tests(Dribble(bytes)), accounts, Terms { open: false, ..TERMS });
     body.rest = Bytes::from_static(&[0, 0, 2, 0, 0]);
     let fault = poll_fn(|context| body.poll_next(context)).await.unwrap_err();
     assert_eq!((fault, begun.elapsed().as_secs()), (Fault::TooSlow, 32));

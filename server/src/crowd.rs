@@ -1,0 +1,244 @@
+//! Places for connections of whom nothing is known but their address: so many in all, so many of one host and of one network,
+//! and when there are no more, whoever has most gives way to whoever has fewer.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, Ordering},
+    },
+};
+
+use tokio_util::sync::CancellationToken;
+
+/// How many places there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// In all.
+    pub(crate) all: usize,
+    /// Of one IPv6 /48.
+    pub(crate) network: usize,
+    /// Of one site: an IPv4 /24 or an IPv6 /56.
+    pub(crate) site: usize,
+    /// Of one host: an IPv4 address, or the /64 that an IPv6 host has to itself.
+    pub(crate) host: usize,
+}
+
+/// How far a connection is, in the order in which they give way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Stage {
+    /// It has said nothing.
+    Silent,
+    /// It has begun to speak.
+    Begun,
+    /// It has said who it is.
+    Named,
+    /// It is being answered, and gives way to nobody.
+    Answered,
+}
+
+/// Who has places.
+#[derive(Debug)]
+pub(crate) struct Crowd {
+    limits: Limits,
+    state: Mutex<State>,
+}
+
+/// A place; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    crowd: Arc<Crowd>,
+    path: Path,
+    number: u64,
+    stage: AtomicU8,
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// All places are taken, by hosts that have no more than this one.
+    All,
+    /// All of this host's or its network's are.
+    Source,
+}
+
+/// The whole, a network, a site, a host.
+const LEVELS: usize = 4;
+const HOST: usize = LEVELS - 1;
+
+/// An address's prefixes, from the whole to the host.
+type Path = [Prefix; LEVELS];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Prefix(u8, u128);
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    nodes: HashMap<Prefix, Node>,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    count: usize,
+    /// What is below it, by how many it has.
+    below: BTreeSet<(usize, Prefix)>,
+    /// Of a host: its connections, by stage and age.
+    members: BTreeMap<(u8, u64), CancellationToken>,
+}
+
+impl Limits {
+    /// For so many in all: a host may have an eighth, a site a quarter, and a network a half, but no fewer than 16.
+    pub(crate) fn shares_of(all: usize) -> Self {
+        let least = 16.min(all);
+        let part = |part: usize| (all / part).max(least);
+        Self { all, network: part(2), site: part(4), host: part(8) }
+    }
+}
+
+impl Crowd {
+    pub(crate) fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self { limits, state: Mutex::default() })
+    }
+
+    /// A place for a connection from this address while there are at most `all` in all. It may have to be made: then the token
+    /// of who gives way is cancelled. The same may happen to this one, with `give_way`.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        address: IpAddr,
+        all: usize,
+        stage: Stage,
+        give_way: CancellationToken,
+    ) -> Result<Seat, Full> {
+        let path = path(address);
+        let mut state = self.state();
+        let Limits { network, site, host, .. } = self.limits;
+        let most = [all.min(self.limits.all), network, site, host];
+        // A place in the smallest one that is full is a place in all that it is part of.
+        let full = (0..LEVELS).rev().find(|level| state.count(&path[*level]) >= most[*level]);
+        if let Some(level) = full {
+            let why = if state.count(&path[0]) >= most[0] { Full::All } else { Full::Source };
+            let (host, key) = state.victim(&path, level).ok_or(why)?;
+            if let Some(gives_way) = state.remove(host, key) {
+                gives_way.cancel();
+            }
+        }
+        state.next += 1;
+        let number = state.next;
+        state.add(&path, (stage as u8, number), give_way);
+        drop(state);
+        Ok(Seat { crowd: Arc::clone(self), path, number, stage: AtomicU8::new(stage as u8) })
+    }
+
+    /// Places that are taken.
+    pub(crate) fn count(&self) -> usize {
+        self.state().count(&Prefix(0, 0))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seat {
+    /// The connection has come so far.
+    pub(crate) fn reached(&self, stage: Stage) {
+        let before = self.stage.swap(stage as u8, Ordering::Relaxed);
+        let mut state = self.crowd.state();
+        if let Some(host) = state.nodes.get_mut(&self.path[HOST])
+            && let Some(token) = host.members.remove(&(before, self.number))
+        {
+            host.members.insert((stage as u8, self.number), token);
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let key = (self.stage.load(Ordering::Relaxed), self.number);
+        // Who has given way has none any more.
+        self.crowd.state().remove(self.path, key);
+    }
+}
+
+impl State {
+    fn count(&self, prefix: &Prefix) -> usize {
+        self.nodes.get(prefix).map_or(0, |node| node.count)
+    }
+
+    fn add(&mut self, path: &Path, key: (u8, u64), token: CancellationToken) {
+        self.recount(path, |count| count + 1);
+        self.nodes.entry(path[HOST]).or_default().members.insert(key, token);
+    }
+
+    fn remove(&mut self, path: Path, key: (u8, u64)) -> Option<CancellationToken> {
+        let token = self.nodes.get_mut(&path[HOST])?.members.remove(&key)?;
+        self.recount(&path, |count| count - 1);
+        Some(token)
+    }
+
+    /// Changes the counts from the whole to a host; nothing is remembered of who is not here.
+    fn recount(&mut self, path: &Path, change: impl Fn(usize) -> usize) {
+        for level in 0..LEVELS {
+            let prefix = path[level];
+            let before = self.count(&prefix);
+            let count = change(before);
+            if let Some(above) = level.checked_sub(1).and_then(|above| self.nodes.get_mut(&path[above])) {
+                above.below.remove(&(before, prefix));
+                if count > 0 {
+                    above.below.insert((count, prefix));
+                }
+            }
+            self.nodes.entry(prefix).or_default().count = count;
+        }
+        for prefix in path {
+            if self.count(prefix) == 0 {
+                self.nodes.remove(prefix);
+            }
+        }
+    }
+
+    /// Who gives way to one more from this path, within one of its levels: from there down, whatever has more than the
+    /// newcomer's own part has. Of the newcomer's own host, only who is silent; of one with no more than one, too, so that
+    /// many that have one each do not put each other out.
+    fn victim(&self, path: &Path, level: usize) -> Option<(Path, (u8, u64))> {
+        let mut found = *path;
+        let mut last = Stage::Silent as u8;
+        let mut own = true;
+        for level in level..HOST {
+            let (most, busiest) = *self.nodes.get(&found[level])?.below.last()?;
+            let have = if own { self.count(&path[level + 1]) } else { 0 };
+            if own && most <= have {
+                found[level + 1] = path[level + 1];
+                continue;
+            }
+            if own {
+                last = if most > have + 1 { Stage::Named as u8 } else { Stage::Silent as u8 };
+                if most == have + 1 && have > 0 {
+                    return None;
+                }
+            }
+            own = false;
+            found[level + 1] = busiest;
+        }
+        // What is above is the same for all levels that were gone down.
+        let (key, _) = self.nodes.get(&found[HOST])?.members.first_key_value()?;
+        (key.0 <= last).then_some((found, *key))
+    }
+}
+
+fn path(address: IpAddr) -> Path {
+    let prefixes = match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let bits = u128::from(address.to_bits());
+            [bits >> 8, bits >> 8, bits].map(|bits| bits | 0xffff_u128 << 96)
+        }
+        IpAddr::V6(address) => [48, 56, 64].map(|bits| address.to_bits() & (u128::MAX << (128 - bits))),
+    };
+    [Prefix(0, 0), Prefix(1, prefixes[0]), Prefix(2, prefixes[1]), Prefix(3, prefixes[2])]
+}
+
+#[cfg(test)]
+mod tests;

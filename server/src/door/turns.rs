@@ -1,0 +1,163 @@
+//! Turns for handshakes, the costly part of a connection that nobody has vouched for: so many at once, so many of one host, and
+//! whoever has most loses one to whoever has fewer.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::crowd::{Crowd, Limits, Seat, Stage};
+
+#[derive(Debug)]
+pub(super) struct Turns {
+    all: usize,
+    of_one_host: usize,
+    taken: Arc<Crowd>,
+    freed: Notify,
+    hosts: Mutex<HashMap<IpAddr, Host>>,
+}
+
+#[derive(Debug)]
+struct Host {
+    waiting: usize,
+    turns: Arc<Semaphore>,
+}
+
+/// A connection that waits for its turn or has it. Drop it when the handshake is done.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    turns: Arc<Turns>,
+    address: IpAddr,
+    own: Arc<Semaphore>,
+}
+
+/// The turn of one handshake: its host's, and the server's.
+#[derive(Debug)]
+pub(super) struct Turn {
+    turns: Arc<Turns>,
+    seat: Option<Seat>,
+    _own: Option<OwnedSemaphorePermit>,
+}
+
+impl Turns {
+    pub(super) fn new(all: usize, of_one_host: usize) -> Arc<Self> {
+        // Hosts are held to their own number before they come here.
+        let taken = Crowd::new(Limits { all, network: all, site: all, host: all });
+        Arc::new(Self { all, of_one_host, taken, freed: Notify::new(), hosts: Mutex::default() })
+    }
+
+    /// A connection from this address will want a turn.
+    pub(super) fn wait(self: &Arc<Self>, address: IpAddr) -> Waiting {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let host = hosts
+            .entry(host(address))
+            .or_insert_with(|| Host { waiting: 0, turns: Arc::new(Semaphore::new(self.of_one_host)) });
+        host.waiting += 1;
+        Waiting { turns: Arc::clone(self), address, own: Arc::clone(&host.turns) }
+    }
+}
+
+impl Waiting {
+    /// Waits for its turn. Whoever waits for its host's others takes none of the server's. When it has to give way to others,
+    /// `give_way` is cancelled.
+    pub(super) async fn turn(&self, give_way: &CancellationToken) -> Turn {
+        // They are never closed.
+        let _own = Arc::clone(&self.own).acquire_owned().await.ok();
+        let turns = &self.turns;
+        loop {
+            let freed = turns.freed.notified();
+            let entered = turns.taken.enter(self.address, turns.all, Stage::Begun, give_way.clone());
+            if let Ok(seat) = entered {
+                return Turn { turns: Arc::clone(turns), seat: Some(seat), _own };
+            }
+            freed.await;
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        drop(self.seat.take());
+        self.turns.freed.notify_one();
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut hosts = self.turns.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = host(self.address);
+        if let Some(host) = hosts.get_mut(&key) {
+            host.waiting -= 1;
+            if host.waiting == 0 {
+                hosts.remove(&key);
+            }
+        }
+    }
+}
+
+/// What counts as one host: an IPv4 address, or the /64 that an IPv6 host has to itself.
+fn host(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    /// Its turn, if it has it at once, and whether it has lost it.
+    fn now(waiting: &Waiting) -> Option<(Turn, CancellationToken)> {
+        let token = CancellationToken::new();
+        Some((waiting.turn(&token).now_or_never()?, token))
+    }
+
+    #[test]
+    fn one_host_leaves_turns_for_others() {
+        let turns = Turns::new(3, 2);
+        let greedy: Vec<_> = (0..4).map(|_| turns.wait(address("192.0.2.1"))).collect();
+        let taken: Vec<_> = greedy.iter().filter_map(now).collect();
+        assert_eq!(taken.len(), 2, "the others of the host wait for these");
+        let second = turns.wait(address("192.0.2.2"));
+        let turn = now(&second).unwrap();
+        // All are taken: who has most loses one to who has none, and nobody to who has as many.
+        let third = turns.wait(address("192.0.2.3"));
+        let _turn = now(&third).unwrap();
+        assert_eq!(taken.iter().filter(|turn| turn.1.is_cancelled()).count(), 1);
+        assert!(now(&turns.wait(address("192.0.2.2"))).is_none());
+        assert!(!turn.1.is_cancelled());
+        drop((taken, greedy, second, third, turn));
+        assert!(turns.hosts.lock().unwrap().is_empty(), "nothing is remembered of who is not here");
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_gets_a_turn_that_is_given_back() {
+        let turns = Turns::new(1, 1);
+        let first = turns.wait(address("192.0.2.1"));
+        let turn = now(&first).unwrap();
+        let second = turns.wait(address("192.0.2.2"));
+        let token = CancellationToken::new();
+        let mut waiting = std::pin::pin!(second.turn(&token));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        drop(turn);
+        waiting.await;
+    }
+
+    #[test]
+    fn a_host_is_one_whatever_its_addresses() {
+        assert_eq!(host(address("2001:db8::1")), host(address("2001:db8::ffff:2")));
+        assert_ne!(host(address("2001:db8::1")), host(address("2001:db8:0:1::1")));
+        assert_eq!(host(address("::ffff:192.0.2.1")), address("192.0.2.1"));
+    }
+}

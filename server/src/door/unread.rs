@@ -1,0 +1,159 @@
+//! Small frames of data that have come and that no body has taken yet.
+//!
+//! The library holds each of them with some 300 bytes of its own, whatever windows say, and ends the connection when there are
+//! too many. So the socket is not read any further before that, until bodies have taken some.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use futures_util::task::AtomicWaker;
+
+use crate::limits::SMALL_DATA_BYTES;
+
+/// Shared by a connection's transport, which counts frames in, and the bodies of its requests, which count them out.
+#[derive(Clone, Debug)]
+pub(super) struct Unread(Arc<Shared>);
+
+/// Frames of one body are counted out while it is there.
+#[derive(Debug)]
+pub(super) struct Reading(Unread);
+
+#[derive(Debug)]
+struct Shared {
+    most: usize,
+    frames: AtomicUsize,
+    bodies: AtomicUsize,
+    reader: AtomicWaker,
+}
+
+impl Unread {
+    /// Of a connection with this window: the library's own limit is twice as many frames of one byte.
+    pub(super) fn of_window(bytes: u32) -> Self {
+        let most = (bytes as usize / SMALL_DATA_BYTES).max(1);
+        let reader = AtomicWaker::new();
+        Self(Arc::new(Shared { most, frames: AtomicUsize::new(0), bodies: AtomicUsize::new(0), reader }))
+    }
+
+    /// The body of a request begins.
+    pub(super) fn body(&self) -> Reading {
+        self.0.bodies.fetch_add(1, Ordering::Relaxed);
+        Reading(self.clone())
+    }
+
+    /// So many small frames have come.
+    pub(super) fn came(&self, frames: usize) {
+        if frames > 0 {
+            self.0.frames.fetch_add(frames, Ordering::Relaxed);
+        }
+    }
+
+    /// How many more may come before the library would have too many; waits while there are as many as may be.
+    pub(super) fn poll_room(&self, context: &Context<'_>) -> Poll<usize> {
+        let shared = &self.0;
+        let room = || (2 * shared.most).saturating_sub(shared.frames.load(Ordering::Acquire));
+        if room() <= shared.most {
+            shared.reader.register(context.waker());
+            if room() <= shared.most {
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(room())
+    }
+
+    /// How many there are.
+    pub(super) fn frames(&self) -> usize {
+        self.0.frames.load(Ordering::Relaxed)
+    }
+
+    /// Counts from nothing again: frames whose call had ended when they came are taken by nobody.
+    pub(super) fn forget(&self) {
+        self.0.frames.store(0, Ordering::Release);
+        self.0.reader.wake();
+    }
+}
+
+impl Reading {
+    /// A body has taken a frame's data.
+    pub(super) fn taken(&self, bytes: usize) {
+        if bytes == 0 || bytes >= SMALL_DATA_BYTES {
+            return;
+        }
+        let Shared { most, frames, reader, .. } = &*self.0.0;
+        let one_less = |frames: usize| frames.checked_sub(1);
+        // Whoever reads waits from `most` on, and goes on when half of that is taken.
+        if frames.fetch_update(Ordering::Release, Ordering::Relaxed, one_less) == Ok(most / 2 + 1) {
+            reader.wake();
+        }
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if self.0.0.bodies.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.forget();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn a_reader_waits_for_bodies_and_is_woken_by_them() {
+        let unread = Unread::of_window(16 << 10);
+        let mut context = Context::from_waker(Waker::noop());
+        let body = unread.body();
+        assert_eq!(unread.poll_room(&mut context), Poll::Ready(32));
+        unread.came(15);
+        assert_eq!(unread.poll_room(&mut context), Poll::Ready(17));
+        unread.came(5);
+        assert!(unread.poll_room(&mut context).is_pending());
+        // Neither of these was counted in.
+        body.taken(0);
+        body.taken(SMALL_DATA_BYTES);
+        assert!(unread.poll_room(&mut context).is_pending());
+        let (woken, count) = futures_test_waker();
+        assert!(unread.poll_room(&mut Context::from_waker(&woken)).is_pending());
+        for _ in 0..11 {
+            body.taken(1);
+        }
+        assert_eq!(count.load(Ordering::Relaxed), 0, "it is woken too early");
+        body.taken(1);
+        assert_eq!(count.load(Ordering::Relaxed), 1);
+        assert_eq!(unread.poll_room(&mut context), Poll::Ready(24));
+    }
+
+    #[test]
+    fn nothing_is_counted_when_no_body_is_left_and_never_less_than_nothing() {
+        let unread = Unread::of_window(1 << 10);
+        let (first, second) = (unread.body(), unread.body());
+        unread.came(10);
+        first.taken(5);
+        drop(first);
+        assert_eq!(unread.frames(), 9);
+        drop(second);
+        assert_eq!(unread.frames(), 0);
+        unread.body().taken(5);
+        assert_eq!(unread.frames(), 0);
+    }
+
+    /// A waker that counts.
+    fn futures_test_waker() -> (Waker, Arc<AtomicUsize>) {
+        struct Counting(Arc<AtomicUsize>);
+        impl std::task::Wake for Counting {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let count = Arc::new(AtomicUsize::new(0));
+        (Arc::new(Counting(Arc::clone(&count))).into(), count)
+    }
+}
