@@ -205,8 +205,10 @@ fn number(expression: &str, constants: &BTreeMap<String, String>) -> Option<u64>
     }
     let word = text.split(" as ").next()?.trim_start_matches("engine::").replace('_', "");
     word.parse().ok().or_else(|| {
-        let name = text.split(" as ").next()?.trim_start_matches("engine::");
-        number(constants.get(name)?, constants)
+        let name = text.split(" as ").next()?;
+        // A name of both sources is the engine's where it says so, and is not looked up.
+        let other = constants.get(name.trim_start_matches("engine::"))?;
+        (other != text).then(|| number(other, constants)).flatten()
     })
 }
 
