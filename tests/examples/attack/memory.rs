@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt as _;
 use posthouse_tests::attack::{self, Attack};
 use posthouse_tests::harness::process;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::arena::Arena;
-use super::options::Options;
+use super::options::{Measure, Options};
 use super::results::{Results, mib, told};
 
 /// What a server may hold beyond its peak under full load.
@@ -16,6 +17,8 @@ const MORE: u64 = 256 << 20;
 const KEPT: u64 = 64 << 20;
 /// How long after an attack it may take to let go of the rest.
 const RELEASED: Duration = Duration::from_secs(60);
+/// More is not waited for: it would be the machine's end, and shows nothing more.
+const ENOUGH: u64 = 4 << 30;
 /// Between two looks at a process.
 const LOOK: Duration = Duration::from_millis(200);
 /// The full load, in messages, and how long it may take.
@@ -34,14 +37,29 @@ pub async fn measure(options: &Options, results: &mut Results, attacks: &[&Attac
     let line = format!("peak {:7.1} MiB, at rest {:7.1} MiB", mib(usual.peak), mib(usual.rest));
     let object = json!({"measure": "memory", "peak_bytes": usual.peak, "rest_bytes": usual.rest});
     results.add("(full load)", &line, object, &[]);
-    for attack in attacks {
-        for connections in options.connections(&[1, 10], &[10]) {
-            if Instant::now() > options.deadline {
-                results.add(attack.name, "not run: the time is over", json!({}), &["time".to_owned()]);
-                continue;
-            }
-            one(options, results, attack, connections, &usual).await;
-        }
+    let wanted = attacks.iter().flat_map(|attack| {
+        options.connections(&[1, 10], &[10]).into_iter().map(move |connections| (*attack, connections))
+    });
+    let wanted: Vec<_> = wanted.collect();
+    let measuring = wanted.into_iter().map(|(attack, connections)| one(options, attack, connections, &usual));
+    let mut measuring = futures_util::stream::iter(measuring).buffer_unordered(options.at_once);
+    while let Some(Finding { name, line, object, passed }) = measuring.next().await {
+        results.add(name, &line, object, &passed);
+    }
+}
+
+/// What was found of one attack.
+struct Finding {
+    name: &'static str,
+    line: String,
+    object: Value,
+    passed: Vec<String>,
+}
+
+impl Finding {
+    fn without(attack: &Attack, why: &str, passed: &str) -> Self {
+        let object = json!({"measure": "memory"});
+        Self { name: attack.name, line: why.to_owned(), object, passed: vec![passed.to_owned()] }
     }
 }
 
@@ -53,7 +71,10 @@ async fn usual(options: &Options) -> Usual {
     Usual { peak, rest: process::memory(arena.pid()).unwrap() }
 }
 
-async fn one(options: &Options, results: &mut Results, attack: &Attack, connections: usize, usual: &Usual) {
+async fn one(options: &Options, attack: &Attack, connections: usize, usual: &Usual) -> Finding {
+    if options.measure == Measure::All && Instant::now() > options.deadline {
+        return Finding::without(attack, "not run: the time is over", "time");
+    }
     let mut arena = Arena::usual(options, None).await;
     arena.prepare(attack.prepare).await;
     let pid = arena.pid();
@@ -65,14 +86,15 @@ async fn one(options: &Options, results: &mut Results, attack: &Attack, connecti
     let cpu = process::cpu_seconds(pid);
     let begun = Instant::now();
     let running = attack::begin(attack, &arena.target, connections);
-    tokio::time::sleep(options.duration(60, 4)).await;
+    while begun.elapsed() < options.duration(60, 4) && process::memory(pid).is_some_and(|now| now < ENOUGH) {
+        tokio::time::sleep(LOOK).await;
+    }
     let came = arena.target.tally.told();
     drop(running);
     let lasted = begun.elapsed().as_secs_f64();
     let mut passed = Vec::new();
     if !arena.server.runs() {
-        results.add(attack.name, "the server has ended", json!({"measure": "memory"}), &["life".to_owned()]);
-        return;
+        return Finding::without(attack, "the server has ended", "life");
     }
     let peak = process::peak_memory(pid);
     let cpu = process::cpu_seconds(pid) - cpu;
@@ -102,7 +124,7 @@ async fn one(options: &Options, results: &mut Results, attack: &Attack, connecti
         "peak_bytes": peak, "after_bytes": after, "released_seconds": released.map(|time| time.as_secs_f64()),
         "limit_bytes": usual.peak + MORE, "cpu_seconds": cpu, "came": told(&came),
     });
-    results.add(attack.name, &line, object, &passed);
+    Finding { name: attack.name, line, object, passed }
 }
 
 /// After how long a process holds no more than this, and what it holds then, or at last.

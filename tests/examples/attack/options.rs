@@ -13,6 +13,7 @@ attack [memory|neighbour|places] [OPTION...] [ATTACK...]
   --server PATH        the posthouse binary that is attacked; that of this build, unless given
   --seconds N          how long each attack lasts
   --connections N,...  of each attack, one measurement for each number
+  --at-once N          memory: how many attacks go on at once, each against a server of its own
   --pairs N            neighbour: how many times quiet and flood are measured in turn
   --processors A,B     neighbour: attackers run on A, server and neighbour on B; 0,1 unless given
   --seed N             of everything that is random
@@ -33,6 +34,7 @@ pub struct Options {
     pub server: PathBuf,
     seconds: Option<u64>,
     connections: Vec<usize>,
+    pub at_once: usize,
     pub pairs: Option<usize>,
     pub processors: (String, String),
     pub seed: u64,
@@ -52,6 +54,7 @@ impl Options {
             server: PathBuf::new(),
             seconds: None,
             connections: Vec::new(),
+            at_once: 1,
             pairs: None,
             processors: ("0".to_owned(), "1".to_owned()),
             seed: rand::random::<u32>().into(),
@@ -72,6 +75,7 @@ impl Options {
                 "--connections" => {
                     options.connections = value()?.split(',').map(number).collect::<Result<_, _>>()?;
                 }
+                "--at-once" => options.at_once = number(&value()?)?,
                 "--pairs" => options.pairs = Some(number(&value()?)?),
                 "--processors" => {
                     let value = value()?;

@@ -11,8 +11,8 @@ use rand::{RngExt as _, SeedableRng as _};
 use super::Ended;
 use super::bodies::slots;
 use super::calls::{
-    CONSUME, GET_QUEUE, HEALTH, Head, LIST_QUEUES, PUBLISH, QUEUE, RECEIVE, open_consume, prefixed, publish,
-    receive,
+    CONSUME, GET_QUEUE, HEALTH, Head, LIST_QUEUES, PUBLISH, QUEUE, RECEIVE, get_queue_body, open_consume,
+    prefixed, publish, receive,
 };
 use super::line::{Line, OPEN};
 use super::target::Target;
@@ -39,10 +39,6 @@ async fn flood(target: Target, turns: &[(Head, Bytes, usize)]) -> Result<(), End
         }
     }
     Ok(())
-}
-
-fn get_queue_body() -> Bytes {
-    message(&v1::GetQueueRequest { name: Target::queue(QUEUE) })
 }
 
 /// The attacker's own queue, asked for again and again.

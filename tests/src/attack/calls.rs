@@ -1,5 +1,7 @@
 //! The heads and bodies of calls, as bytes.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use posthouse::dev::SERVER_NAME;
 use posthouse_proto::v1;
@@ -7,7 +9,6 @@ use posthouse_proto::v1;
 use super::target::Target;
 use crate::harness::frames::{CONTINUATION, END_HEADERS, END_STREAM, HEADERS, frame, literal, message, text};
 use crate::harness::scene::wire;
-use std::time::Duration;
 
 pub(super) const HEALTH: &str = "/grpc.health.v1.Health/Check";
 pub(super) const WATCH: &str = "/grpc.health.v1.Health/Watch";
@@ -106,6 +107,11 @@ pub(super) fn open_publish() -> Bytes {
 pub(super) fn open_consume(session: [u8; 16], credit: u32) -> Bytes {
     let open = crate::harness::stream::open(&Target::queue(QUEUE), session, credit);
     message(&v1::ConsumeRequest { frame: Some(v1::consume_request::Frame::Open(open)) })
+}
+
+/// A call for the attacker's own queue.
+pub(super) fn get_queue_body() -> Bytes {
+    message(&v1::GetQueueRequest { name: Target::queue(QUEUE) })
 }
 
 /// A publish of payloads of zeros.

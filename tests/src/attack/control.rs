@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::Ended;
-use super::calls::{GET_QUEUE, Head, PUBLISH};
+use super::calls::{GET_QUEUE, Head, PUBLISH, get_queue_body};
 use super::line::Line;
 use super::target::Target;
 use crate::harness::frames::{
@@ -17,6 +17,15 @@ const WRITE: usize = 64 << 10;
 /// Streams of one write of resets.
 const STREAMS: usize = 64;
 
+/// A connection that has made a call, and keeps its place therefore.
+async fn settled(target: &Target) -> Result<Line, Ended> {
+    let line = Line::open(target).await?;
+    let id = line.begin(&Head::of(target, GET_QUEUE), false).await?;
+    line.body(id, &get_queue_body(), true).await?;
+    line.end(id).await?;
+    Ok(line)
+}
+
 /// The same frame for ever.
 async fn flood(line: &Line, target: &Target, one: &[u8]) -> Result<(), Ended> {
     let count = WRITE / one.len();
@@ -28,35 +37,35 @@ async fn flood(line: &Line, target: &Target, one: &[u8]) -> Result<(), Ended> {
 }
 
 pub(super) async fn ping(target: Target) -> Result<(), Ended> {
-    flood(&Line::open(&target).await?, &target, &frame(PING, 0, 0, &[7; 8])).await
+    flood(&settled(&target).await?, &target, &frame(PING, 0, 0, &[7; 8])).await
 }
 
 pub(super) async fn settings(target: Target) -> Result<(), Ended> {
-    flood(&Line::open(&target).await?, &target, &frame(SETTINGS, 0, 0, &[])).await
+    flood(&settled(&target).await?, &target, &frame(SETTINGS, 0, 0, &[])).await
 }
 
 pub(super) async fn window_update(target: Target) -> Result<(), Ended> {
-    flood(&Line::open(&target).await?, &target, &window(0, 1)).await
+    flood(&settled(&target).await?, &target, &window(0, 1)).await
 }
 
 pub(super) async fn priority(target: Target) -> Result<(), Ended> {
-    flood(&Line::open(&target).await?, &target, &frame(PRIORITY, 0, 3, &[0, 0, 0, 0, 16])).await
+    flood(&settled(&target).await?, &target, &frame(PRIORITY, 0, 99, &[0, 0, 0, 0, 16])).await
 }
 
 /// Resets of streams that were never begun.
 pub(super) async fn idle_resets(target: Target) -> Result<(), Ended> {
-    let line = Line::open(&target).await?;
-    flood(&line, &target, &frame(RST_STREAM, 0, 1, &CANCEL.to_be_bytes())).await
+    let line = settled(&target).await?;
+    flood(&line, &target, &frame(RST_STREAM, 0, 99, &CANCEL.to_be_bytes())).await
 }
 
 /// Frames of a type that nobody knows, which are to be passed over.
 pub(super) async fn unknown(target: Target) -> Result<(), Ended> {
-    flood(&Line::open(&target).await?, &target, &frame(0x42, 0xff, 0, &[])).await
+    flood(&settled(&target).await?, &target, &frame(0x42, 0xff, 0, &[])).await
 }
 
 /// Calls that are reset as soon as they are made.
 pub(super) async fn rapid_reset(target: Target, token: bool) -> Result<(), Ended> {
-    let line = Line::open(&target).await?;
+    let line = settled(&target).await?;
     let head = Head::new(GET_QUEUE, token.then_some(&*target.token));
     loop {
         let mut bytes = Vec::new();
@@ -71,20 +80,21 @@ pub(super) async fn rapid_reset(target: Target, token: bool) -> Result<(), Ended
 
 /// Headers without an end.
 pub(super) async fn continuation(target: Target, bytes: usize) -> Result<(), Ended> {
-    let line = Line::open(&target).await?;
-    line.send(&frame(HEADERS, 0, 1, Head::new(PUBLISH, None).block())).await?;
+    let line = settled(&target).await?;
+    let id = line.reserve(1).await[0];
+    line.send(&frame(HEADERS, 0, id, Head::new(PUBLISH, None).block())).await?;
     let mut block = Vec::new();
     while bytes > block.len() {
         block.push(0);
         text(&mut block, "x-more");
         text(&mut block, &"y".repeat(500.min(bytes)));
     }
-    flood(&line, &target, &frame(CONTINUATION, 0, 1, &block)).await
+    flood(&line, &target, &frame(CONTINUATION, 0, id, &block)).await
 }
 
 /// Data without any.
 pub(super) async fn empty_data(target: Target) -> Result<(), Ended> {
-    let line = Line::open(&target).await?;
+    let line = settled(&target).await?;
     let id = line.begin(&Head::of(&target, PUBLISH), false).await?;
     flood(&line, &target, &frame(DATA, 0, id, &[])).await
 }
@@ -92,7 +102,7 @@ pub(super) async fn empty_data(target: Target) -> Result<(), Ended> {
 /// A body of one declared message, each byte of which comes with 255 of padding, within the windows.
 pub(super) async fn padded(target: Target) -> Result<(), Ended> {
     const FRAMES: usize = 16;
-    let line = Line::open(&target).await?;
+    let line = settled(&target).await?;
     let padded: Bytes = frame(DATA, PADDED, 0, &[&[255, 0][..], &[0; 255]].concat());
     loop {
         let id = line.begin(&Head::of(&target, PUBLISH), false).await?;
@@ -117,7 +127,7 @@ pub(super) async fn padded(target: Target) -> Result<(), Ended> {
 
 /// A field that is remembered once and referred to thousands of times.
 pub(super) async fn hpack_bomb(target: Target) -> Result<(), Ended> {
-    let line = Line::open(&target).await?;
+    let line = settled(&target).await?;
     let mut block = Head::new(PUBLISH, None).block().to_vec();
     block.push(0x40);
     text(&mut block, "x-bomb");

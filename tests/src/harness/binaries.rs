@@ -31,12 +31,17 @@ fn named(variable: &str, name: &str, build: &str) -> PathBuf {
     path
 }
 
-/// Where the build put them. The tests themselves are in its `deps`, unless the target folder is told.
+/// Where the build put them. The tests themselves are in its `deps`, programs such as `attack` in its `examples`, unless the
+/// target folder is told.
 fn results() -> PathBuf {
     if let Some(target) = std::env::var_os("CARGO_TARGET_DIR") {
         return Path::new(&target).join("release");
     }
     let this = std::env::current_exe().unwrap();
     let folder = this.parent().unwrap();
-    if folder.ends_with("deps") { folder.parent().unwrap().to_owned() } else { folder.to_owned() }
+    if folder.ends_with("deps") || folder.ends_with("examples") {
+        folder.parent().unwrap().to_owned()
+    } else {
+        folder.to_owned()
+    }
 }

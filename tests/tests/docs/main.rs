@@ -8,6 +8,7 @@
 
 mod causes;
 mod commands;
+mod limits;
 mod names;
 mod pages;
 mod reasons;

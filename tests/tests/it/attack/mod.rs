@@ -13,7 +13,7 @@ use posthouse_tests::harness::scene::{LONG, Scene, settlement, text};
 use posthouse_tests::harness::site::Site;
 use posthouse_tests::harness::{PATIENCE, process};
 
-/// How long each attack lasts.
+/// How long an attack lasts.
 const MOMENT: Duration = Duration::from_millis(1_300);
 /// How many messages a neighbour passes on meanwhile.
 const ROUNDS: usize = 3;
@@ -44,15 +44,15 @@ impl Ring {
         self.scene.server.pid()
     }
 
-    /// The attack for a moment, and for as long as the neighbour needs for some messages; what came of it, and the most
+    /// The attack for so long, and for as long as the neighbour needs for some messages; what came of it, and the most
     /// memory that the server had.
-    async fn endure(&self, attack: &Attack, connections: usize) -> (Told, u64) {
+    async fn endure(&self, attack: &Attack, connections: usize, moment: Duration) -> (Told, u64) {
         attack::prepare(&self.scene.site, &self.target, attack.prepare).await;
         process::forget_peak(self.pid());
         let target = self.target.afresh();
         let running = attack::begin(attack, &target, connections);
         let served = tokio::time::timeout(PATIENCE, self.neighbour());
-        let (served, ()) = tokio::join!(served, tokio::time::sleep(MOMENT));
+        let (served, ()) = tokio::join!(served, tokio::time::sleep(moment));
         assert!(served.is_ok(), "{}: the neighbour is not served", attack.name);
         let (came, peak) = (target.tally.told(), process::peak_memory(self.pid()));
         drop(running);
