@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use crate::shard::{Event, Shards};
 
 /// One stream; a session that comes back has a new one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SessionKey(pub(crate) u64);
 
 /// What a stream may still be sent.
@@ -74,7 +74,8 @@ pub(crate) struct Session {
     pub(crate) lease_duration_ms: u64,
     messages: i64,
     bytes: Option<Bytes>,
-    idle_told: bool,
+    /// When it was last told that nothing is ready, by the subscription's count.
+    idle_told: u64,
     /// Its stream is at its end: nothing more is leased to it.
     stopped: bool,
     events: mpsc::UnboundedSender<SessionEvent>,
@@ -96,7 +97,7 @@ impl Session {
             lease_duration_ms,
             messages: 0,
             bytes: None,
-            idle_told: false,
+            idle_told: 0,
             stopped: false,
             events,
         };
@@ -121,6 +122,16 @@ impl Session {
 
     pub(crate) fn counts_bytes(&self) -> bool {
         self.bytes.is_some()
+    }
+
+    /// The largest message that the credit's bytes suffice for.
+    pub(crate) fn reach(&self) -> u32 {
+        match self.bytes {
+            Some(bytes) if bytes.balance < bytes.whole => {
+                u32::try_from(bytes.balance.max(0)).unwrap_or(u32::MAX)
+            }
+            _ => u32::MAX,
+        }
     }
 
     /// Takes the credit for one message, if there is enough.
@@ -168,16 +179,13 @@ impl Session {
         self.events.send(event).is_ok()
     }
 
-    pub(crate) fn tell_idle(&mut self, waiting: u64, parked: u64) {
+    /// Tells the stream that nothing is ready; once each `time` it comes to be so.
+    pub(crate) fn tell_idle(&mut self, time: u64, waiting: u64, parked: u64) {
         // Without credit nobody reads, perhaps, and untold changes would pile up.
-        if !self.idle_told && self.messages() > 0 {
-            self.idle_told = true;
+        if self.idle_told != time && self.messages() > 0 {
+            self.idle_told = time;
             self.tell(SessionEvent::Idle { waiting, parked });
         }
-    }
-
-    pub(crate) fn not_idle(&mut self) {
-        self.idle_told = false;
     }
 }
 

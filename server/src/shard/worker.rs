@@ -105,7 +105,9 @@ fn run(part: WorkerStart, context: &Context) {
     let (mut touched, mut tried_at) = (Vec::new(), Instant::now());
     let mut meter = ReadMeter::on_this_thread();
     loop {
-        let first = match events.recv_timeout(sleep(&replicas, context)) {
+        // Shards that were not done the last time.
+        let wait = if touched.is_empty() { sleep(&replicas, context) } else { Duration::ZERO };
+        let first = match events.recv_timeout(wait) {
             Ok(event) => Some(event),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return,
@@ -130,11 +132,12 @@ fn run(part: WorkerStart, context: &Context) {
         touched.sort_unstable();
         touched.dedup();
         let alone = touched.len() == 1;
-        for shard in touched.drain(..) {
-            if let Some(replica) = replicas.get_mut(&shard) {
+        touched.retain(|shard| {
+            replicas.get_mut(shard).is_some_and(|replica| {
                 replica.flush(context, alone);
-            }
-        }
+                replica.has_more()
+            })
+        });
         context.count(meter.take());
     }
 }
