@@ -19,6 +19,7 @@ mod engine_errors;
 mod envelope;
 mod health;
 mod lasting;
+mod list_queues;
 mod messages;
 mod notes;
 mod outgoing;
