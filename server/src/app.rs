@@ -151,7 +151,7 @@ pub async fn serve(
         Arc::clone(&clock),
         drain.clone(),
     );
-    let streams = context.streams.clone();
+    let (streams, fence) = (context.streams.clone(), Arc::clone(&context.fence));
     let door = Door::bind(&config, Arc::clone(&observer))?;
     let tokens = Arc::new(TokenVerifier::new(config.identity.tokens.clone(), config.issuers.iter().cloned()));
     let reloader =
@@ -166,6 +166,7 @@ pub async fn serve(
         disk,
         clock: Arc::clone(&clock),
         tokens: Arc::clone(&tokens),
+        fence,
     });
     let timing = begin_serving(&observer, begun, &clock);
     let routes = routes(context, &tokens, &observer);

@@ -5,14 +5,10 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use posthouse_engine::{
-    ids::{ShardId, SubscriptionRef},
-    outcome::LiveDelivery,
-    schema::Holder,
-};
+use posthouse_engine::{ids::SubscriptionRef, outcome::LiveDelivery, schema::Holder};
 use tokio::sync::mpsc;
 
-use crate::shard::{Event, Shards};
+use crate::shard::{Event, Origin, Shards};
 
 /// One stream; a session that comes back has a new one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -203,7 +199,7 @@ pub(crate) struct Unsent {
 /// The way from a handler to its session.
 struct Link {
     shards: Shards,
-    shard: ShardId,
+    at: Origin,
     subscription: SubscriptionRef,
     key: SessionKey,
     /// Whether all leases are released at the end.
@@ -211,18 +207,13 @@ struct Link {
 }
 
 impl SessionHandle {
-    pub(crate) fn new(
-        shards: Shards,
-        shard: ShardId,
-        subscription: SubscriptionRef,
-        key: SessionKey,
-    ) -> Self {
-        Self(Arc::new(Link { shards, shard, subscription, key, clean: AtomicBool::new(false) }))
+    pub(crate) fn new(shards: Shards, at: Origin, subscription: SubscriptionRef, key: SessionKey) -> Self {
+        Self(Arc::new(Link { shards, at, subscription, key, clean: AtomicBool::new(false) }))
     }
 
     pub(crate) fn add_credit(&self, credit: Credit) {
-        let Link { shards, shard, subscription, key, .. } = &*self.0;
-        shards.send(*shard, Event::AddCredit(*shard, *subscription, *key, credit));
+        let Link { shards, at, subscription, key, .. } = &*self.0;
+        shards.send(*at, Event::AddCredit(at.shard, *subscription, *key, credit));
     }
 
     /// The session's, and about to be sent.
@@ -238,8 +229,8 @@ impl SessionHandle {
     /// Gives these back, which have not left the server and will not on this stream, unless a newer stream has the session: then
     /// they are that stream's.
     pub(crate) fn give_back(&self, unsent: Vec<LiveDelivery>) {
-        let Link { shards, shard, subscription, key, .. } = &*self.0;
-        shards.send(*shard, Event::GiveBack(*shard, *subscription, *key, unsent));
+        let Link { shards, at, subscription, key, .. } = &*self.0;
+        shards.send(*at, Event::GiveBack(at.shard, *subscription, *key, unsent));
     }
 
     /// Ends the session and releases its leases.
@@ -280,15 +271,15 @@ impl Drop for Unsent {
 
 impl Link {
     fn stop(&self, unsent: Vec<LiveDelivery>) {
-        let event = Event::StopSession(self.shard, self.subscription, self.key, unsent);
-        self.shards.send(self.shard, event);
+        let event = Event::StopSession(self.at.shard, self.subscription, self.key, unsent);
+        self.shards.send(self.at, event);
     }
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
         let clean = *self.clean.get_mut();
-        let event = Event::CloseSession(self.shard, self.subscription, self.key, clean);
-        self.shards.send(self.shard, event);
+        let event = Event::CloseSession(self.at.shard, self.subscription, self.key, clean);
+        self.shards.send(self.at, event);
     }
 }

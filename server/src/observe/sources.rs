@@ -8,7 +8,8 @@ use super::{
     readiness::Warnings,
 };
 use crate::{
-    bodies::BodyCache, clock::Clock, disk::DiskGuard, identity::TokenVerifier, log::Log, store::Store,
+    bodies::BodyCache, clock::Clock, disk::DiskGuard, fence::Fence, identity::TokenVerifier, log::Log,
+    store::Store,
 };
 
 /// The rooms that are asked.
@@ -19,6 +20,7 @@ pub(crate) struct Sources {
     pub(crate) disk: Arc<DiskGuard>,
     pub(crate) clock: Arc<Clock>,
     pub(crate) tokens: Arc<TokenVerifier>,
+    pub(crate) fence: Arc<Fence>,
 }
 
 /// The rooms while they are open.
@@ -72,6 +74,9 @@ impl Sources {
         metrics.shard.expiry_halted.set(i64::from(self.clock.expiry_halted()));
         metrics.shard.clock_ahead.set(self.clock.wall_ahead_ms() as f64 / 1_000.0);
 
+        let (waiting, inside) = self.fence.figures();
+        metrics.log.publishes_waiting.set(clamp(waiting as u64));
+        metrics.log.publish_bytes.set(clamp(inside as u64));
         let log = self.log.state();
         metrics.log.queued.set(clamp(log.queued_entries as u64));
         metrics.log.queued_bytes.set(clamp(log.queued_bytes as u64));

@@ -27,14 +27,14 @@ pub(super) async fn page(
     let queues = match shown.queues().clone() {
         QueuesGranted::Every => {
             let list = move |m: &mut ShardMachine, kv: &dyn Kv| m.list_queues(kv, id, &after, size);
-            context.shards.query(department.shard, list).await??
+            context.shards.query(department.origin(), list).await??
         }
         QueuesGranted::Named(names) => {
             let find = move |m: &mut ShardMachine, kv: &dyn Kv| {
                 let asked = names.iter().map(QueueName::as_str).filter(|name| *name > after.as_str());
                 m.find_queues(kv, id, asked, size)
             };
-            context.shards.query(department.shard, find).await??
+            context.shards.query(department.origin(), find).await??
         }
     };
     let full = queues.last().filter(|_| queues.len() == size);

@@ -79,7 +79,7 @@ impl QueuesService {
         if self.context.drain.is_cancelled() {
             return Err(ApiError::draining());
         }
-        Ok(self.context.shards.call(department.shard, command).await?)
+        Ok(self.context.shards.call(department.origin(), command).await?)
     }
 
     /// Where the queue is, or would be.
@@ -106,7 +106,8 @@ impl QueuesService {
     async fn get(&self, permit: &Permit<methods::Describing>) -> Result<Queue, ApiError> {
         let found = self.context.queue(permit.queue()).await?;
         let at = SubscriptionRef { queue: found.at, subscription: DEFAULT_SUBSCRIPTION };
-        let stats = self.context.shards.query(found.department.shard, move |m, kv| m.stats(kv, at)).await??;
+        let stats =
+            self.context.shards.query(found.department.origin(), move |m, kv| m.stats(kv, at)).await??;
         let mut queue = convert::queue(permit.queue(), &found.view);
         queue.stats = Some(convert::stats(&stats.unwrap_or_default(), self.context.clock.now()));
         Ok(queue)

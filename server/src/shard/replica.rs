@@ -366,8 +366,8 @@ impl Replica {
 fn answer(reply: Reply, outcome: Result<Outcome, ShardError>) {
     let caller = match reply {
         Reply::Caller(caller) => caller,
-        Reply::Publisher(caller, budget) => {
-            drop(budget);
+        Reply::Publisher(caller, pass) => {
+            drop(pass);
             caller
         }
         Reply::Grant(_) | Reply::Return(_) | Reply::Advance | Reply::Nobody => return,

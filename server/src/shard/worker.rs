@@ -2,10 +2,10 @@
 
 use std::{
     collections::BTreeMap,
+    ops::ControlFlow,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc::{self, RecvTimeoutError},
     },
     thread,
     time::{Duration, Instant},
@@ -14,7 +14,11 @@ use std::{
 use posthouse_engine::{ids::ShardId, kv::Write};
 use tracing::error;
 
-use super::{Event, StartShard, replica::Replica};
+use super::{
+    Event, StartShard,
+    line::{EventReceiver, Taken},
+    replica::Replica,
+};
 use crate::{
     bodies::BodyCache,
     clock::Clock,
@@ -24,8 +28,8 @@ use crate::{
     store::{ReadCost, ReadMeter, Store},
 };
 
-/// Events taken before a worker proposes.
-const MAX_EVENTS: usize = 4_096;
+/// How long a worker takes events before it proposes what has come.
+const ROUND: Duration = Duration::from_millis(1);
 /// A worker looks at its timers at least this often, whatever the clock does.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 
@@ -78,7 +82,7 @@ impl Context {
 
 /// One worker's part: its events and its shards.
 pub(crate) struct WorkerStart {
-    pub(crate) events: mpsc::Receiver<Event>,
+    pub(crate) events: EventReceiver,
     pub(crate) shards: Vec<StartShard>,
 }
 
@@ -107,17 +111,8 @@ fn run(part: WorkerStart, context: &Context) {
     loop {
         // Shards that were not done the last time.
         let wait = if touched.is_empty() { sleep(&replicas, context) } else { Duration::ZERO };
-        let first = match events.recv_timeout(wait) {
-            Ok(event) => Some(event),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => return,
-        };
-        let more = std::iter::from_fn(|| events.try_recv().ok());
-        for event in first.into_iter().chain(more).take(MAX_EVENTS) {
-            if matches!(event, Event::Stop) {
-                return;
-            }
-            handle(event, &mut replicas, context, &mut touched);
+        if round(&events, wait, |event| handle(event, &mut replicas, context, &mut touched)).is_break() {
+            return;
         }
         if tried_at.elapsed() >= LONGEST_SLEEP {
             tried_at = Instant::now();
@@ -139,6 +134,33 @@ fn run(part: WorkerStart, context: &Context) {
             })
         });
         context.count(meter.take());
+    }
+}
+
+/// Takes what has come, for a while; whether that is the end.
+fn round(events: &EventReceiver, mut wait: Duration, mut handle: impl FnMut(Event)) -> ControlFlow<()> {
+    let (mut some, mut begun) = (Vec::new(), None);
+    loop {
+        let tenant = match events.take(wait, &mut some) {
+            Taken::Of(tenant) => tenant,
+            Taken::Nothing => return ControlFlow::Continue(()),
+            Taken::End => return ControlFlow::Break(()),
+        };
+        let (turn, count) = (Instant::now(), some.len());
+        for event in some.drain(..) {
+            if matches!(event, Event::Stop) {
+                return ControlFlow::Break(());
+            }
+            handle(event);
+        }
+        let now = Instant::now();
+        if let Some(tenant) = tenant {
+            events.used(tenant, count, now - turn);
+        }
+        if now - *begun.get_or_insert(turn) >= ROUND {
+            return ControlFlow::Continue(());
+        }
+        wait = Duration::ZERO;
     }
 }
 
