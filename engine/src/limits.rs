@@ -2,10 +2,12 @@
 
 /// The version of the machine: a batch of a newer one is refused. What changes an outcome or a row is asked of the batch's own
 /// version, so that an old log replays as it was answered.
-pub const MACHINE_VERSION: u32 = 6;
+pub const MACHINE_VERSION: u32 = 7;
 /// From this version on: requests with an id are remembered, a purge tells those whose leases it ends, and batches carry the
 /// wall clock's time.
 pub const VERSION_OF_TOLD_TRUTH: u32 = 6;
+/// From this version on: producer sessions are limited by subject, and those that are idle make room.
+pub const VERSION_OF_FAIR_SESSIONS: u32 = 7;
 /// Sequences of one ack chunk.
 pub const CHUNK: u64 = 4_096;
 /// Bodies are trimmed, publish by publish, when this many messages can be ...
@@ -98,8 +100,19 @@ pub const PRODUCER_PAST_BATCHES: usize = 8;
 pub const PRODUCER_KNOWN_MESSAGES: u64 = 64 * MAX_PUBLISH_ENTRIES as u64;
 /// Runs of refused messages that are known of a producer session; those of its last batches come on top.
 pub const PRODUCER_REFUSED_RUNS: usize = 1_024;
-/// Producer sessions of one queue.
-pub const MAX_PRODUCERS: u32 = 100_000;
+/// Producer sessions of one subject in one queue. One more makes the longest idle one be forgotten, if that was not used for
+/// [`PRODUCER_SAFE_MS`]; else it is refused with LIMIT_REACHED, and tried again when that time is over. Sessions of others are
+/// neither counted nor forgotten.
+pub const MAX_PRODUCERS_OF_SUBJECT: u32 = 10_000;
+/// A producer session that was used within this time is never forgotten.
+pub const PRODUCER_SAFE_MS: u64 = 3_600_000;
+/// A producer session takes its new place in the order of use when it was used so long after the time it stands there with: no row is
+/// written for that by every publish. What is looked at for an idle one is put in its exact place ...
+pub const PRODUCER_REORDER_MS: u64 = 600_000;
+/// ... and so many are looked at for one new session.
+pub const PRODUCER_LOOKS: usize = 64;
+/// Producer sessions of one queue, before [`VERSION_OF_FAIR_SESSIONS`].
+pub const MAX_PRODUCERS_OF_OLD: u32 = 100_000;
 /// Longest name of a queue; the wire allows less.
 pub const MAX_NAME_BYTES: usize = 255;
 /// Queues of one department.
@@ -107,6 +120,7 @@ pub const MAX_QUEUES: u32 = 100_000;
 /// A message whose dead-letter target is missing is tried again after this long.
 pub const MISSING_TARGET_RETRY_MS: u64 = 60_000;
 
+const _: () = assert!(PRODUCER_REORDER_MS < PRODUCER_SAFE_MS && PRODUCER_SAFE_MS < PRODUCER_KEPT_MS);
 const _: () = assert!(STRIDE.is_multiple_of(CHUNK));
 const _: () = assert!(MAX_REDRIVE_BYTES > MAX_MAX_MESSAGE_BYTES as u64);
 const _: () = assert!(MAX_COPIED_BYTES > MAX_MAX_MESSAGE_BYTES as u64);

@@ -217,9 +217,19 @@ pub enum PublishError {
     /// The producer id belongs to another principal.
     #[error("the producer id belongs to another principal")]
     ForeignProducer,
-    /// The queue holds as many producer sessions as it may.
+    /// Before machine version 7: the queue holds as many producer sessions as it may.
     #[error("the queue holds {0} producer sessions, which is the limit")]
     TooManyProducers(u32),
+    /// The subject has as many producer sessions in the queue as it may, all of them used within the last hour.
+    #[error(
+        "the token's subject has {most} producer sessions in this queue, which is the limit, and all were used within the last hour"
+    )]
+    TooManyOfSubject {
+        /// The limit.
+        most: u32,
+        /// How long it takes until one of them can make room, milliseconds.
+        wait_ms: u64,
+    },
     /// An atomic batch with a refused message.
     #[error("a message of an atomic batch was refused")]
     AtomicRefused,

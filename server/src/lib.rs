@@ -5,7 +5,7 @@
 //!
 //! In the order of that way: [`door`] (TLS), [`identity`] (who), [`policy`] (may they), [`quota`] (how much), [`rpc`] (what),
 //! [`log`] (durable and in order), the engine (a crate of its own: what becomes of it), [`store`] (kept), `shard` (the
-//! threads that carry a command through the last three), and `dispatch` (who gets what). `app` builds them; `store_check` looks into the folder of a server that is
+//! threads that carry a command through the last three, with `fence` before them, which tenants pass by turns), and `dispatch` (who gets what). `app` builds them; `store_check` looks into the folder of a server that is
 //! stopped, and `set_aside` changes it when an entry of its log halts a shard.
 
 // They panic when stdout or stderr is gone, and wait while nobody reads it.
@@ -34,6 +34,7 @@ mod catalogue;
 mod clock;
 mod crowd;
 mod disk;
+mod fence;
 mod shard;
 
 mod dispatch;

@@ -361,3 +361,11 @@ pub const MAX_REDRIVE: usize = engine::MAX_REDRIVE_ITEMS;
 pub const BODY_CACHE_BYTES: usize = 64 << 20;
 
 const _: () = assert!(engine::MAX_MAX_MESSAGE_BYTES as usize <= MAX_PUBLISH_BYTES);
+
+/// Bytes of publishes that may be on their way to the disk while one tenant publishes: enough to keep the disk busy. Who comes beyond
+/// them waits, and is not refused.
+pub const PUBLISH_BYTES_ALONE: usize = 16 << 20;
+/// Bytes of the same while several tenants publish, of all of them: everybody's next batch waits as long as the disk takes for them.
+pub const PUBLISH_BYTES_SHARED: usize = 4 << 20;
+/// Bytes of the same that every tenant may have, whatever others have: who publishes little does not wait.
+pub const PUBLISH_BYTES_OF_EACH: usize = 256 << 10;

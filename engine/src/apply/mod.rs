@@ -15,6 +15,7 @@ mod leader_started;
 pub(crate) mod message;
 mod producer;
 mod publish;
+mod publisher;
 mod purge_queue;
 mod redrive;
 mod redrive_answer;

@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 
+use super::publisher;
 use crate::{
     halt::Halt,
     ids::QueueRef,
     keys::{ProducerKey, Timer},
     limits::{
-        MAX_PRODUCERS, PRODUCER_KEPT_MS, PRODUCER_KNOWN_MESSAGES, PRODUCER_PAST_BATCHES,
-        PRODUCER_REFUSED_RUNS,
+        MAX_PRODUCERS_OF_OLD, PRODUCER_KEPT_MS, PRODUCER_KNOWN_MESSAGES, PRODUCER_PAST_BATCHES,
+        PRODUCER_REFUSED_RUNS, VERSION_OF_FAIR_SESSIONS,
     },
     machine::Turn,
     outcome::{EntryResult, PublishError},
@@ -21,10 +22,10 @@ use crate::{
 
 /// What a session says to a batch.
 pub(super) enum Verdict {
-    /// Store it, and then [`remember`] it.
+    /// Store it, if its session is [admitted](admit), and then [`remember`] it.
     Store(Session),
-    /// It was stored before.
-    Duplicate(Vec<EntryResult>),
+    /// It was stored before; the session was [used again](use_again).
+    Duplicate(Session, Vec<EntryResult>),
     Refuse(PublishError),
 }
 
@@ -48,8 +49,8 @@ pub(super) fn judge(
     let is_new = held.is_none();
     let refuse = |error| Ok(Verdict::Refuse(error));
     let row = match held {
-        None if queue.head.producers >= MAX_PRODUCERS => {
-            return refuse(PublishError::TooManyProducers(MAX_PRODUCERS));
+        None if turn.version < VERSION_OF_FAIR_SESSIONS && queue.head.producers >= MAX_PRODUCERS_OF_OLD => {
+            return refuse(PublishError::TooManyProducers(MAX_PRODUCERS_OF_OLD));
         }
         None => ProducerRow {
             epoch: producer.epoch,
@@ -79,7 +80,8 @@ pub(super) fn judge(
     if first_sequence.saturating_add(count as u64) > expected {
         return refuse(PublishError::SequenceGap { expected, given: first_sequence });
     }
-    Ok(Verdict::Duplicate(earlier(&row, first_sequence, count)))
+    let results = earlier(&row, first_sequence, count);
+    Ok(Verdict::Duplicate(Session { key, row, first_sequence, is_new }, results))
 }
 
 /// The results of an earlier attempt, however it was cut into batches. Where a message is stored is known of the last batches,
@@ -109,6 +111,34 @@ fn holds(first_sequence: u64, count: u64, sequence: u64) -> bool {
     sequence.checked_sub(first_sequence).is_some_and(|behind| behind < count)
 }
 
+/// Whether a session may be; a new one may need another to be forgotten.
+#[inline]
+pub(super) fn admit(
+    turn: &mut Turn<'_>,
+    queue: &mut Queue,
+    session: &Session,
+) -> Result<Result<(), PublishError>, Halt> {
+    if !session.is_new || turn.version < VERSION_OF_FAIR_SESSIONS {
+        return Ok(Ok(()));
+    }
+    publisher::make_room(turn, queue, &session.row)
+}
+
+/// A batch of a session was sent again: the session is not idle.
+pub(super) fn use_again(turn: &mut Turn<'_>, queue: &Queue, session: Session) -> Result<(), Halt> {
+    let Session { key, mut row, .. } = session;
+    if turn.version >= VERSION_OF_FAIR_SESSIONS && row.last_used_ms < turn.now {
+        used(turn, queue, &key, &mut row)?;
+        turn.rows.put(&key, &row);
+    }
+    Ok(())
+}
+
+fn used(turn: &mut Turn<'_>, queue: &Queue, key: &ProducerKey, row: &mut ProducerRow) -> Result<(), Halt> {
+    row.last_used_ms = turn.now;
+    if turn.version >= VERSION_OF_FAIR_SESSIONS { publisher::used(turn, queue, key, row) } else { Ok(()) }
+}
+
 /// The session after a batch was stored from `first_stored` on.
 #[inline]
 pub(super) fn remember(
@@ -117,7 +147,7 @@ pub(super) fn remember(
     session: Session,
     entries: &[PublishEntry],
     first_stored: u64,
-) {
+) -> Result<(), Halt> {
     let Session { key, mut row, first_sequence, is_new } = session;
     let refused = (0..).zip(entries).filter(|(_, entry)| entry.refused).map(|(index, _)| index).collect();
     let count = u32::try_from(entries.len()).unwrap_or(u32::MAX);
@@ -131,13 +161,18 @@ pub(super) fn remember(
     let too_many = row.refused.len().saturating_sub(PRODUCER_REFUSED_RUNS);
     let old = row.refused.partition_point(|run| run.first_sequence + run.count <= long_ago);
     row.refused.drain(..old.max(too_many));
-    row.last_used_ms = turn.now;
     if is_new {
         queue.head.producers += 1;
         queue.head_changed = true;
-        turn.put_timer(turn.after(PRODUCER_KEPT_MS), Timer::Producer(queue.id, key.producer.clone()));
+        let due = turn.after(PRODUCER_KEPT_MS);
+        turn.put_timer(due, Timer::Producer(queue.id, key.producer.clone()));
+        if turn.version >= VERSION_OF_FAIR_SESSIONS {
+            row.timer_ms = due;
+        }
     }
+    used(turn, queue, &key, &mut row)?;
     turn.rows.put(&key, &row);
+    Ok(())
 }
 
 /// Of a batch only what was refused stays known.
@@ -154,18 +189,34 @@ fn forget(refused: &mut Vec<RefusedRun>, batch: &PastBatch) {
 /// A session's timer is due: forget it, or wait for the rest of its time.
 pub(super) fn due(turn: &mut Turn<'_>, id: QueueRef, producer: Bytes) -> Result<(), Halt> {
     let key = ProducerKey { queue: id, producer };
-    let Some(row) = turn.rows.row(&key)? else { return Ok(()) };
+    let Some(mut row) = turn.rows.row(&key)? else { return Ok(()) };
     let forget_at = row.last_used_ms.saturating_add(PRODUCER_KEPT_MS);
     if forget_at > turn.now {
+        if row.timer_ms > 0 {
+            row.timer_ms = forget_at;
+            turn.rows.put(&key, &row);
+        }
         turn.put_timer(forget_at, Timer::Producer(id, key.producer));
         return Ok(());
     }
-    turn.rows.delete(&key);
     let Some(mut queue) = turn.take(id)? else {
         return Err(Halt::Corrupt(format!("queue {id:?} has a producer session but no definition")));
     };
+    forget_session(turn, &mut queue, &key, &row)?;
+    turn.give(queue);
+    Ok(())
+}
+
+/// A session is no more. Its timer stays, and finds nothing.
+pub(super) fn forget_session(
+    turn: &mut Turn<'_>,
+    queue: &mut Queue,
+    key: &ProducerKey,
+    row: &ProducerRow,
+) -> Result<(), Halt> {
+    turn.rows.delete(key);
+    publisher::forget(turn, queue, key, row)?;
     queue.head.producers = queue.head.producers.saturating_sub(1);
     queue.head_changed = true;
-    turn.give(queue);
     Ok(())
 }

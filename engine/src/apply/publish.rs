@@ -44,17 +44,25 @@ fn publish(
         None => None,
         Some(producer) => match producer::judge(turn, queue, producer, command.entries.len())? {
             Verdict::Store(session) => Some(session),
-            Verdict::Duplicate(results) => return Ok(Ok(results)),
+            Verdict::Duplicate(session, results) => {
+                producer::use_again(turn, queue, session)?;
+                return Ok(Ok(results));
+            }
             Verdict::Refuse(error) => return Ok(Err(error)),
         },
     };
     if command.atomic && command.entries.iter().any(|entry| entry.refused) {
         return Ok(Err(PublishError::AtomicRefused));
     }
+    if let Some(session) = &session
+        && let Err(error) = producer::admit(turn, queue, session)?
+    {
+        return Ok(Err(error));
+    }
     let lane = lane(command.lane)?;
     let first = store(turn, queue, lane, &mut command.entries);
     if let Some(session) = session {
-        producer::remember(turn, queue, session, &command.entries, first);
+        producer::remember(turn, queue, session, &command.entries, first)?;
     }
     let mut next = first;
     let result = |entry: &PublishEntry| {

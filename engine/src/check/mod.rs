@@ -3,6 +3,7 @@
 mod ack;
 mod department;
 mod leases;
+mod producers;
 mod queue;
 mod requests;
 mod rows;

@@ -1,13 +1,12 @@
-//! A queue's head, its bodies and entries, and its producer sessions.
+//! A queue's head, its bodies and entries.
 
 use super::{
-    ack, leases,
+    ack, leases, producers,
     rows::{Queue, Rows},
 };
 use crate::{
     ids::{QueueRef, SubscriptionRef},
-    keys::Timer,
-    limits::{PRODUCER_KEPT_MS, STRIDE, TRIM_BYTES},
+    limits::{STRIDE, TRIM_BYTES},
     schema::QueueHeadRow,
 };
 
@@ -20,7 +19,7 @@ pub(super) fn check(rows: &Rows, id: QueueRef, queue: &Queue, problems: &mut Vec
         problems.push(format!("{id:?}: its definition is not whole"));
     }
     messages(id, queue, head, problems);
-    producers(rows, id, queue, head, problems);
+    producers::check(rows, id, queue, head, problems);
     for (subscription, held) in &queue.subscriptions {
         let id = SubscriptionRef { queue: id, subscription: *subscription };
         let Some(row) = &held.row else {
@@ -101,17 +100,5 @@ fn reached(queue: &Queue, head: &QueueHeadRow, say: &mut dyn FnMut(String)) {
     }
     if reached.end != head.next_sequence && !queue.entries.contains_key(&reached.end) {
         say(format!("no publish begins at {}", reached.end));
-    }
-}
-
-fn producers(rows: &Rows, id: QueueRef, queue: &Queue, head: &QueueHeadRow, problems: &mut Vec<String>) {
-    if queue.producers.len() != head.producers as usize {
-        problems.push(format!("{id:?}: {} producers, counted as {}", queue.producers.len(), head.producers));
-    }
-    for (producer, row) in &queue.producers {
-        let due = rows.first_due(&Timer::Producer(id, producer.clone()));
-        if due.is_none_or(|due| due > row.last_used_ms.saturating_add(PRODUCER_KEPT_MS)) {
-            problems.push(format!("{id:?}: producer {producer:?} would not be forgotten"));
-        }
     }
 }

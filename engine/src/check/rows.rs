@@ -13,16 +13,17 @@ use crate::{
     },
     keys::{
         self, AckChunkKey, AsideKey, BodyKey, ClosedLeaseKey, DeadLetterUseKey, DepartmentKey, EntryKey,
-        HeadKey, Key, LeaseKey, ParkedTimerKey, ProducerKey, ProgressKey, QueueKey, QueueNameKey, RequestKey,
-        RequestOrderKey, Requester, RequesterKey, RetryKey, SetAsideKey, ShardKey, SubscriptionKey, Timer,
-        TimerKey,
+        HeadKey, Key, LeaseKey, ParkedTimerKey, ProducerKey, ProducerUseKey, ProgressKey, Publisher,
+        PublisherKey, QueueKey, QueueNameKey, RequestKey, RequestOrderKey, Requester, RequesterKey, RetryKey,
+        SetAsideKey, ShardKey, SubscriptionKey, Timer, TimerKey,
     },
     kv::{Family, Kv},
     machine::each,
     overlay::{Overlay, decode_row},
     schema::{
-        DeadLetterOrigin, DepartmentRow, EntryRow, LeaseRow, ProducerRow, ProgressRow, QueueHeadRow,
-        QueueRow, RequestOrderRow, RequestRow, RequesterRow, RetryRow, ShardRow, SubscriptionRow,
+        DeadLetterOrigin, DepartmentRow, EntryRow, LeaseRow, ProducerRow, ProgressRow, PublisherRow,
+        QueueHeadRow, QueueRow, RequestOrderRow, RequestRow, RequesterRow, RetryRow, ShardRow,
+        SubscriptionRow,
     },
     state::Chunk,
 };
@@ -62,6 +63,8 @@ pub(super) struct Queue {
     pub(super) head: Option<QueueHeadRow>,
     pub(super) subscriptions: BTreeMap<SubscriptionId, Subscription>,
     pub(super) producers: BTreeMap<Bytes, ProducerRow>,
+    pub(super) producer_uses: BTreeSet<(Publisher, u64, Bytes)>,
+    pub(super) publishers: BTreeMap<Publisher, PublisherRow>,
     /// How many bytes each has.
     pub(super) bodies: BTreeMap<u64, u64>,
     pub(super) origins: BTreeMap<u64, DeadLetterOrigin>,
@@ -188,6 +191,11 @@ impl Rows {
             self.queue(queue).head = Some(decode_row::<HeadKey>(value)?);
         } else if let Some(ProducerKey { queue, producer }) = ProducerKey::decode(key) {
             self.queue(queue).producers.insert(producer, decode_row::<ProducerKey>(value)?);
+        } else if let Some(ProducerUseKey { publisher, used_ms, producer }) = ProducerUseKey::decode(key) {
+            self.queue(publisher.queue).producer_uses.insert((publisher, used_ms, producer));
+        } else if let Some(PublisherKey { publisher }) = PublisherKey::decode(key) {
+            let row = decode_row::<PublisherKey>(value)?;
+            self.queue(publisher.queue).publishers.insert(publisher, row);
         } else {
             return Ok(None);
         }

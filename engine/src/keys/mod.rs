@@ -17,7 +17,9 @@ mod lease;
 mod parked_timer;
 mod parts;
 mod producer;
+mod producer_use;
 mod progress;
+mod publisher;
 mod queue;
 mod queue_name;
 mod request;
@@ -43,7 +45,9 @@ pub use head::HeadKey;
 pub use lease::LeaseKey;
 pub use parked_timer::ParkedTimerKey;
 pub use producer::ProducerKey;
+pub use producer_use::ProducerUseKey;
 pub use progress::ProgressKey;
+pub use publisher::{Publisher, PublisherKey};
 pub use queue::QueueKey;
 pub use queue_name::QueueNameKey;
 pub use request::RequestKey;
@@ -124,6 +128,10 @@ pub enum Kind {
     SetAside = 45,
     /// A timer that waits until its department is opened again: [`ParkedTimerKey`].
     ParkedTimer = 46,
+    /// Producer sessions in the order of their use: [`ProducerUseKey`].
+    ProducerUse = 47,
+    /// Whose producer sessions a queue has: [`PublisherKey`].
+    Publisher = 48,
 }
 
 /// What stands in a shard's place in the keys of the catalogue.

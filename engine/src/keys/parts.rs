@@ -1,7 +1,7 @@
 //! The pieces of keys: big-endian numbers in a row.
 
 use super::Kind;
-use crate::ids::{DepartmentId, QueueId, QueueRef, SubscriptionId, SubscriptionRef};
+use crate::ids::{DepartmentId, QueueId, QueueRef, SubscriptionId, SubscriptionRef, TenantId};
 
 /// Puts a key together.
 pub(super) struct Writer(Vec<u8>);
@@ -39,6 +39,13 @@ impl Writer {
     pub(super) fn bytes(mut self, value: &[u8]) -> Self {
         self.0.extend_from_slice(value);
         self
+    }
+
+    /// A caller, in so many bytes that another's keys do not begin so.
+    pub(super) fn caller(self, tenant: TenantId, subject: &str) -> Self {
+        // A subject is short; a longer one would not decode, and is refused before it comes here.
+        let length = u16::try_from(subject.len()).unwrap_or(u16::MAX);
+        self.u32(tenant.0).u16(length).bytes(subject.as_bytes())
     }
 
     pub(super) fn done(self) -> Vec<u8> {
@@ -93,6 +100,13 @@ impl<'a> Reader<'a> {
 
     pub(super) fn subscription_ref(&mut self) -> Option<SubscriptionRef> {
         Some(SubscriptionRef { queue: self.queue_ref()?, subscription: SubscriptionId(self.u32()?) })
+    }
+
+    pub(super) fn caller(&mut self) -> Option<(TenantId, String)> {
+        let (tenant, length) = (TenantId(self.u32()?), usize::from(self.u16()?));
+        let (subject, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some((tenant, Reader(subject).text()?))
     }
 
     pub(super) fn rest(self) -> &'a [u8] {

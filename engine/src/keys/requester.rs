@@ -31,19 +31,16 @@ pub struct RequesterKey {
 impl Requester {
     /// The keys of one kind that are this requester's begin so.
     pub(super) fn prefix(&self, kind: Kind) -> Writer {
-        // A subject is short; a longer one would not decode, and is refused before it comes here.
-        let length = u16::try_from(self.subject.len()).unwrap_or(u16::MAX);
         let department = QueueRef { department: self.department, queue: QueueId(0) };
-        Writer::queue(department, kind).u32(self.tenant.0).u16(length).bytes(self.subject.as_bytes())
+        Writer::queue(department, kind).caller(self.tenant, &self.subject)
     }
 
     /// The requester of a key, and what follows.
     pub(super) fn read(key: &[u8], kind: Kind) -> Option<(Self, Reader<'_>)> {
         let mut key = Reader(key);
         let QueueRef { department, queue: QueueId(0) } = key.queue(kind)? else { return None };
-        let (tenant, length) = (TenantId(key.u32()?), usize::from(key.u16()?));
-        let (subject, rest) = key.0.split_at_checked(length)?;
-        Some((Self { department, tenant, subject: Reader(subject).text()? }, Reader(rest)))
+        let (tenant, subject) = key.caller()?;
+        Some((Self { department, tenant, subject }, key))
     }
 }
 

@@ -108,6 +108,20 @@ proptest! {
     }
 
     #[test]
+    fn of_a_publisher(queue in queue(), requester in requester(), used_ms: u64, producer in id()) {
+        let Requester { tenant, subject, .. } = requester;
+        let publisher = Publisher { queue, tenant, subject };
+        is_exact(&PublisherKey { publisher: publisher.clone() });
+        let key = reads_back(&ProducerUseKey { publisher: publisher.clone(), used_ms, producer });
+        prop_assert!(ProducerUseKey::from(&publisher, used_ms) < key && key < ProducerUseKey::end(&publisher));
+        prop_assert!(used_ms == u64::MAX || key < ProducerUseKey::from(&publisher, used_ms + 1));
+        prop_assert!(key.starts_with(&queue_prefix(queue)));
+        // Whoever has a longer subject is somebody else.
+        let longer = Publisher { subject: format!("{}x", publisher.subject), ..publisher };
+        prop_assert!(!(ProducerUseKey::from(&longer, 0) <= key && key < ProducerUseKey::end(&longer)));
+    }
+
+    #[test]
     fn of_a_shard_and_the_catalogue(shard: u16, tenant: u32, name in name()) {
         is_exact(&ShardKey { shard: ShardId(shard) });
         is_exact(&CatalogueStateKey);
@@ -168,8 +182,10 @@ fn kinds_keep_their_numbers() {
         RequestsTimer,
         SetAside,
         ParkedTimer,
+        ProducerUse,
+        Publisher,
     ];
-    assert!(kinds.iter().map(|kind| *kind as u8).eq((1..=23).chain(41..=46)));
+    assert!(kinds.iter().map(|kind| *kind as u8).eq((1..=23).chain(41..=48)));
 }
 
 #[test]

@@ -97,6 +97,30 @@ impl ShardMachine {
             .collect()
     }
 
+    /// The first `limit` of those queues of a department that have one of these names.
+    pub fn find_queues<'n>(
+        &mut self,
+        kv: &dyn Kv,
+        department: DepartmentId,
+        names: impl Iterator<Item = &'n str>,
+        limit: usize,
+    ) -> Result<Vec<QueueView>, Halt> {
+        if self.turn(kv).is_set_aside(department)? {
+            return Err(Halt::SetAside(department));
+        }
+        let rows = Overlay::new(kv);
+        let mut found = Vec::new();
+        for name in names {
+            if found.len() == limit {
+                break;
+            }
+            if let Some(row) = rows.row(&QueueNameKey { department, name: name.into() })? {
+                found.push(named(&rows, department, row.queue)?);
+            }
+        }
+        Ok(found)
+    }
+
     /// The subscription of a name.
     pub fn subscription_by_name(
         &mut self,

@@ -1,16 +1,15 @@
 //! What is bounded stays within its bounds.
 
-use bytes::Bytes;
 use posthouse_engine::{
-    limits::{CLOSED_LEASES_PER_TIMER, MAX_CLOSED_LEASES, MAX_PRODUCERS, MAX_QUEUES},
-    outcome::{CreateQueueError, PublishError, SettleOutcome},
+    limits::{CLOSED_LEASES_PER_TIMER, MAX_CLOSED_LEASES, MAX_QUEUES},
+    outcome::{CreateQueueError, SettleOutcome},
     schema::{
-        Producer, Publish, QueueSettings,
+        QueueSettings,
         SettleKind::{Ack, Release},
     },
 };
 
-use crate::shard::{Shard, holder, publish, token};
+use crate::shard::{Shard, holder, token};
 
 #[test]
 fn closed_leases_beyond_the_limit_are_forgotten_oldest_first() {
@@ -53,24 +52,6 @@ fn many_closed_leases_are_forgotten_some_at_a_time() {
     assert_eq!((advanced.fired, advanced.more), (1, false));
     assert_eq!(shard.settle(queue, &holder("a"), last, Ack), SettleOutcome::TokenInvalid);
     assert_eq!(shard.next_deadline(), None);
-}
-
-#[test]
-fn a_queue_holds_so_many_producers() {
-    let (mut shard, queue) = Shard::with(QueueSettings::default());
-    shard.checked = false;
-    let mut from = |number: u32| {
-        let producer_id = Bytes::copy_from_slice(&number.to_be_bytes());
-        let producer = Producer { producer_id, epoch: 1, first_sequence: 0, tenant: 7, subject: "p".into() };
-        let published =
-            shard.try_publish(Publish { producer: Some(producer), ..publish(queue, &["refused"]) });
-        published.map(|published| published.results.len())
-    };
-    for number in 0..MAX_PRODUCERS {
-        assert_eq!(from(number), Ok(1));
-    }
-    assert_eq!(from(MAX_PRODUCERS), Err(PublishError::TooManyProducers(MAX_PRODUCERS)));
-    assert_eq!(from(0), Ok(1));
 }
 
 #[test]

@@ -166,6 +166,13 @@ fn queues_are_listed_by_name_and_page() {
     assert_eq!(list("a", 2), ["a-b", "b"]);
     assert_eq!(list("b", 9), ["c"]);
     assert!(list("c", 9).is_empty());
+    let mut find = |names: &[&str], limit| -> Vec<String> {
+        let names = names.iter().copied();
+        let page = shard.machine.find_queues(&shard.kv, department(), names, limit).unwrap();
+        page.into_iter().map(|view| view.name).collect()
+    };
+    assert_eq!(find(&["a", "a-a", "b", "c"], 2), ["a", "b"]);
+    assert_eq!(find(&["a-a", "c"], 2), ["c"]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod dead_letters;
 mod definitions;
 mod delivery;
 mod halts;
+mod producers;
 mod publish;
 mod purge;
 mod redrive;

@@ -159,6 +159,9 @@ fn an_idle_session_is_forgotten_after_seven_days() {
     shard.pass(4 * DAY);
     let gap = shard.try_publish(session(publish(queue, &["three"]), 1, 0));
     assert_eq!(results(gap), [Duplicate(Some(1))], "it was used four days ago");
-    shard.pass(4 * DAY);
+    // A retry is a use, too.
+    shard.pass(7 * DAY - 1);
+    assert_eq!(results(shard.try_publish(session(publish(queue, &["three"]), 1, 0))), [Duplicate(Some(1))]);
+    shard.pass(7 * DAY);
     assert_eq!(results(shard.try_publish(session(publish(queue, &["three"]), 1, 0))), [Stored(3)]);
 }

@@ -119,6 +119,7 @@ fn every_question_is_refused_and_the_machine_goes_on() {
     refused(machine.queue_by_name(kv, department(), "applications").map(drop));
     refused(machine.queue(kv, queue).map(drop));
     refused(machine.list_queues(kv, department(), "", 9).map(drop));
+    refused(machine.find_queues(kv, department(), ["a"].into_iter(), 9).map(drop));
     refused(machine.subscription_by_name(kv, queue, "default").map(drop));
     refused(machine.next_sequence(kv, queue).map(drop));
     refused(machine.counts(kv, id).map(drop));

@@ -36,6 +36,8 @@ pub(crate) use subscription::{Coming, GrantTag};
 pub(crate) struct Dispatch {
     subscriptions: BTreeMap<SubscriptionRef, Subscription>,
     dirty: BTreeSet<SubscriptionRef>,
+    /// Not all of their streams are told yet that they are idle.
+    untold: BTreeSet<SubscriptionRef>,
     /// Picks that the log did not take: tried again after a while.
     stalled: BTreeSet<SubscriptionRef>,
     draining: bool,
@@ -194,15 +196,23 @@ impl Dispatch {
         kv: &dyn Kv,
     ) -> Result<Vec<(Command, Reply)>, Halt> {
         let (mut commands, leases) = (Vec::new(), self.leases());
+        self.dirty.append(&mut self.untold);
         for at in std::mem::take(&mut self.dirty) {
             if let Some(subscription) = self.subscriptions.get_mut(&at) {
                 if leases {
                     subscription.pump(at, machine, kv, &mut commands)?;
                 }
-                subscription.tell_idle(at, machine, kv)?;
+                if subscription.tell_idle(at, machine, kv)? {
+                    self.untold.insert(at);
+                }
             }
         }
         Ok(commands)
+    }
+
+    /// Whether [`Self::pump`] has left something for a next time, which should be soon.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.untold.is_empty()
     }
 
     /// Whether there are streams of a queue.

@@ -20,6 +20,86 @@ const ENTRIES: usize = 16;
 /// Beyond this many returned messages it is cheaper to look for them again from the beginning.
 const MAX_RETURNED: usize = 65_536;
 
+/// Messages in the order they are leased in.
+pub(crate) trait Line {
+    /// The next, if there is one.
+    fn next(&mut self) -> Result<Option<u64>, Halt>;
+
+    /// The size of the next.
+    fn size(&mut self, sequence: u64) -> Result<u32, Halt>;
+
+    /// The next is picked.
+    fn take(&mut self, sequence: u64);
+}
+
+/// What a session picked.
+pub(crate) struct Picked {
+    /// Sequence and size of each; 0 where bytes are not counted.
+    pub(crate) messages: Vec<(u64, u32)>,
+    /// The session has too few bytes of credit for the next.
+    pub(crate) short: bool,
+}
+
+/// Up to `want` messages that this session has credit for, in order.
+pub(crate) fn pick(line: &mut impl Line, session: &mut Session, want: usize) -> Result<Picked, Halt> {
+    let mut messages = Vec::new();
+    while messages.len() < want {
+        let Some(sequence) = line.next()? else { break };
+        let size = if session.counts_bytes() { line.size(sequence)? } else { 0 };
+        if !session.take(size) {
+            return Ok(Picked { messages, short: true });
+        }
+        line.take(sequence);
+        messages.push((sequence, size));
+    }
+    Ok(Picked { messages, short: false })
+}
+
+/// What is stored and free.
+pub(crate) struct Stored<'a> {
+    pub(crate) picker: &'a mut Picker,
+    pub(crate) at: SubscriptionRef,
+    pub(crate) machine: &'a mut ShardMachine,
+    pub(crate) kv: &'a dyn Kv,
+}
+
+impl Line for Stored<'_> {
+    fn next(&mut self) -> Result<Option<u64>, Halt> {
+        self.picker.peek(self.at, self.machine, self.kv)
+    }
+
+    fn size(&mut self, sequence: u64) -> Result<u32, Halt> {
+        self.picker.size(self.at, self.machine, self.kv, sequence)
+    }
+
+    fn take(&mut self, sequence: u64) {
+        self.picker.take(sequence);
+    }
+}
+
+/// What the next batch stores.
+pub(crate) struct ToStore<'a> {
+    /// The sequence of the first that is not picked ...
+    pub(crate) first: u64,
+    /// ... and the sizes from there on.
+    pub(crate) sizes: &'a [u32],
+}
+
+impl Line for ToStore<'_> {
+    fn next(&mut self) -> Result<Option<u64>, Halt> {
+        Ok(self.sizes.first().map(|_| self.first))
+    }
+
+    fn size(&mut self, _: u64) -> Result<u32, Halt> {
+        Ok(self.sizes.first().copied().unwrap_or(0))
+    }
+
+    fn take(&mut self, _: u64) {
+        self.sizes = self.sizes.get(1..).unwrap_or_default();
+        self.first += 1;
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Picker {
     /// Everything below has been picked, or came back.
@@ -36,28 +116,6 @@ impl Picker {
         if self.returned.len() > MAX_RETURNED {
             *self = Self::default();
         }
-    }
-
-    /// Up to `want` messages that this session has credit for, in order.
-    pub(crate) fn pick(
-        &mut self,
-        at: SubscriptionRef,
-        machine: &mut ShardMachine,
-        kv: &dyn Kv,
-        session: &mut Session,
-        want: usize,
-    ) -> Result<Vec<(u64, u32)>, Halt> {
-        let mut picked = Vec::new();
-        while picked.len() < want {
-            let Some(sequence) = self.peek(at, machine, kv)? else { break };
-            let size = if session.counts_bytes() { self.size(at, machine, kv, sequence)? } else { 0 };
-            if !session.take(size) {
-                break;
-            }
-            self.take(sequence);
-            picked.push((sequence, size));
-        }
-        Ok(picked)
     }
 
     /// Whether there is a message to pick.

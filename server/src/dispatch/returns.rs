@@ -1,7 +1,7 @@
 //! Leases on their way back: released by commands that are not applied yet. A stream that takes their session up meanwhile must
 //! not be sent them again, since they are lost in a moment.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use posthouse_engine::{
     ids::SubscriptionRef,
@@ -15,17 +15,14 @@ use crate::shard::Reply;
 /// What the holders of one subscription give back.
 #[derive(Default)]
 pub(crate) struct Returns {
-    under_way: Vec<Return>,
+    /// By holder, each command's by its number: a subscription may have thousands of streams that end together.
+    under_way: HashMap<Holder, BTreeMap<u64, Places>>,
+    holders: HashMap<u64, Holder>,
     last: u64,
 }
 
-/// One command's.
-struct Return {
-    number: u64,
-    holder: Holder,
-    /// Lease and index of each; `None`: everything that the holder has.
-    leases: Option<BTreeSet<(u64, u32)>>,
-}
+/// Lease and index of each that one command gives back; `None`: everything that the holder has.
+type Places = Option<BTreeSet<(u64, u32)>>;
 
 /// Comes back with the outcome of a command that gives back.
 #[derive(Debug, Clone, Copy)]
@@ -78,27 +75,28 @@ impl Returns {
         (Command::ReleaseHolder(release), self.begin(at, holder, None))
     }
 
-    fn begin(
-        &mut self,
-        subscription: SubscriptionRef,
-        holder: Holder,
-        leases: Option<BTreeSet<(u64, u32)>>,
-    ) -> Reply {
+    fn begin(&mut self, subscription: SubscriptionRef, holder: Holder, leases: Places) -> Reply {
         self.last += 1;
-        self.under_way.push(Return { number: self.last, holder, leases });
+        self.holders.insert(self.last, holder.clone());
+        self.under_way.entry(holder).or_default().insert(self.last, leases);
         Reply::Return(ReturnTag { subscription, number: self.last })
     }
 
     /// A command is applied, or will not be.
     pub(crate) fn end(&mut self, tag: ReturnTag) {
-        self.under_way.retain(|under_way| under_way.number != tag.number);
+        let Some(holder) = self.holders.remove(&tag.number) else { return };
+        if let Some(of_holder) = self.under_way.get_mut(&holder) {
+            of_holder.remove(&tag.number);
+            if of_holder.is_empty() {
+                self.under_way.remove(&holder);
+            }
+        }
     }
 
     /// Whether the holder is about to lose this delivery.
     pub(crate) fn include(&self, holder: &Holder, live: &LiveDelivery) -> bool {
-        let of_holder = self.under_way.iter().filter(|under_way| under_way.holder == *holder);
-        let mut leases = of_holder.map(|under_way| under_way.leases.as_ref());
-        leases.any(|leases| leases.is_none_or(|leases| leases.contains(&place(live))))
+        let mut of_holder = self.under_way.get(holder).into_iter().flat_map(BTreeMap::values);
+        of_holder.any(|leases| leases.as_ref().is_none_or(|leases| leases.contains(&place(live))))
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -5,17 +5,13 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use posthouse_engine::{
-    ids::{ShardId, SubscriptionRef},
-    outcome::LiveDelivery,
-    schema::Holder,
-};
+use posthouse_engine::{ids::SubscriptionRef, outcome::LiveDelivery, schema::Holder};
 use tokio::sync::mpsc;
 
-use crate::shard::{Event, Shards};
+use crate::shard::{Event, Origin, Shards};
 
 /// One stream; a session that comes back has a new one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SessionKey(pub(crate) u64);
 
 /// What a stream may still be sent.
@@ -74,7 +70,8 @@ pub(crate) struct Session {
     pub(crate) lease_duration_ms: u64,
     messages: i64,
     bytes: Option<Bytes>,
-    idle_told: bool,
+    /// When it was last told that nothing is ready, by the subscription's count.
+    idle_told: u64,
     /// Its stream is at its end: nothing more is leased to it.
     stopped: bool,
     events: mpsc::UnboundedSender<SessionEvent>,
@@ -96,7 +93,7 @@ impl Session {
             lease_duration_ms,
             messages: 0,
             bytes: None,
-            idle_told: false,
+            idle_told: 0,
             stopped: false,
             events,
         };
@@ -121,6 +118,16 @@ impl Session {
 
     pub(crate) fn counts_bytes(&self) -> bool {
         self.bytes.is_some()
+    }
+
+    /// The largest message that the credit's bytes suffice for.
+    pub(crate) fn reach(&self) -> u32 {
+        match self.bytes {
+            Some(bytes) if bytes.balance < bytes.whole => {
+                u32::try_from(bytes.balance.max(0)).unwrap_or(u32::MAX)
+            }
+            _ => u32::MAX,
+        }
     }
 
     /// Takes the credit for one message, if there is enough.
@@ -168,16 +175,13 @@ impl Session {
         self.events.send(event).is_ok()
     }
 
-    pub(crate) fn tell_idle(&mut self, waiting: u64, parked: u64) {
+    /// Tells the stream that nothing is ready; once each `time` it comes to be so.
+    pub(crate) fn tell_idle(&mut self, time: u64, waiting: u64, parked: u64) {
         // Without credit nobody reads, perhaps, and untold changes would pile up.
-        if !self.idle_told && self.messages() > 0 {
-            self.idle_told = true;
+        if self.idle_told != time && self.messages() > 0 {
+            self.idle_told = time;
             self.tell(SessionEvent::Idle { waiting, parked });
         }
-    }
-
-    pub(crate) fn not_idle(&mut self) {
-        self.idle_told = false;
     }
 }
 
@@ -195,7 +199,7 @@ pub(crate) struct Unsent {
 /// The way from a handler to its session.
 struct Link {
     shards: Shards,
-    shard: ShardId,
+    at: Origin,
     subscription: SubscriptionRef,
     key: SessionKey,
     /// Whether all leases are released at the end.
@@ -203,18 +207,13 @@ struct Link {
 }
 
 impl SessionHandle {
-    pub(crate) fn new(
-        shards: Shards,
-        shard: ShardId,
-        subscription: SubscriptionRef,
-        key: SessionKey,
-    ) -> Self {
-        Self(Arc::new(Link { shards, shard, subscription, key, clean: AtomicBool::new(false) }))
+    pub(crate) fn new(shards: Shards, at: Origin, subscription: SubscriptionRef, key: SessionKey) -> Self {
+        Self(Arc::new(Link { shards, at, subscription, key, clean: AtomicBool::new(false) }))
     }
 
     pub(crate) fn add_credit(&self, credit: Credit) {
-        let Link { shards, shard, subscription, key, .. } = &*self.0;
-        shards.send(*shard, Event::AddCredit(*shard, *subscription, *key, credit));
+        let Link { shards, at, subscription, key, .. } = &*self.0;
+        shards.send(*at, Event::AddCredit(at.shard, *subscription, *key, credit));
     }
 
     /// The session's, and about to be sent.
@@ -230,8 +229,8 @@ impl SessionHandle {
     /// Gives these back, which have not left the server and will not on this stream, unless a newer stream has the session: then
     /// they are that stream's.
     pub(crate) fn give_back(&self, unsent: Vec<LiveDelivery>) {
-        let Link { shards, shard, subscription, key, .. } = &*self.0;
-        shards.send(*shard, Event::GiveBack(*shard, *subscription, *key, unsent));
+        let Link { shards, at, subscription, key, .. } = &*self.0;
+        shards.send(*at, Event::GiveBack(at.shard, *subscription, *key, unsent));
     }
 
     /// Ends the session and releases its leases.
@@ -272,15 +271,15 @@ impl Drop for Unsent {
 
 impl Link {
     fn stop(&self, unsent: Vec<LiveDelivery>) {
-        let event = Event::StopSession(self.shard, self.subscription, self.key, unsent);
-        self.shards.send(self.shard, event);
+        let event = Event::StopSession(self.at.shard, self.subscription, self.key, unsent);
+        self.shards.send(self.at, event);
     }
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
         let clean = *self.clean.get_mut();
-        let event = Event::CloseSession(self.shard, self.subscription, self.key, clean);
-        self.shards.send(self.shard, event);
+        let event = Event::CloseSession(self.at.shard, self.subscription, self.key, clean);
+        self.shards.send(self.at, event);
     }
 }

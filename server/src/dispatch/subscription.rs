@@ -14,16 +14,24 @@ use super::{
     returns::Returns,
     session::{Credit, Leased, Session, SessionEvent, SessionKey, SessionOpen},
 };
+use idle::Idle;
+use sessions::Sessions;
 
 pub(crate) use turns::Coming;
 
+mod idle;
+mod sessions;
 mod turns;
 
 #[derive(Default)]
 pub(crate) struct Subscription {
-    sessions: Vec<Session>,
-    turn: usize,
+    sessions: Sessions,
     picker: Picker,
+    /// Messages that are stored and picked, and whose grants are not applied.
+    picked: u64,
+    /// How often all that was picked became void.
+    rewound: u64,
+    idle: Idle,
     /// The sequence up to which the batches that are under way lease what they store; 0 if they do not.
     ahead: u64,
     returns: Returns,
@@ -38,6 +46,8 @@ pub(crate) struct GrantTag {
     picked: Vec<(u64, u32)>,
     /// They are stored by the same batch.
     ahead: bool,
+    /// See [`Subscription`].
+    rewound: u64,
 }
 
 impl Subscription {
@@ -51,9 +61,6 @@ impl Subscription {
         let at = open.subscription;
         let mut live = machine.live_leases(kv, at, &open.holder)?;
         live.retain(|live| !self.returns.include(&open.holder, live));
-        for old in self.sessions.extract_if(.., |s| s.holder == open.holder) {
-            old.tell(SessionEvent::TakenOver);
-        }
         let mut session = Session::new(open);
         let mut resumed = Vec::with_capacity(live.len());
         for live in live {
@@ -69,32 +76,32 @@ impl Subscription {
         if draining {
             session.tell(SessionEvent::Drain);
         }
-        self.sessions.push(session);
+        let key = session.key;
+        if let Some(older) = self.sessions.add(session) {
+            older.tell(SessionEvent::TakenOver);
+        }
+        self.idle.has_come(key);
         Ok(())
     }
 
     pub(crate) fn add_credit(&mut self, key: SessionKey, credit: Credit) {
-        if let Some(session) = self.sessions.iter_mut().find(|s| s.key == key) {
-            session.add(credit);
-        }
+        self.sessions.change(key, |session| session.add(credit));
+        self.idle.has_come(key);
     }
 
     /// Leases nothing more to a stream.
     pub(crate) fn stop(&mut self, key: SessionKey) {
-        if let Some(session) = self.sessions.iter_mut().find(|s| s.key == key) {
-            session.stop();
-        }
+        self.sessions.change(key, Session::stop);
     }
 
     /// The holder of a stream that is still its session's newest.
     pub(crate) fn holder(&self, key: SessionKey) -> Option<Holder> {
-        Some(self.sessions.iter().find(|s| s.key == key)?.holder.clone())
+        Some(self.sessions.get(key)?.holder.clone())
     }
 
     /// The holder, if this stream was still its session's newest.
     pub(crate) fn close(&mut self, key: SessionKey) -> Option<Holder> {
-        let at = self.sessions.iter().position(|s| s.key == key)?;
-        Some(self.sessions.remove(at).holder)
+        Some(self.sessions.remove(key)?.holder)
     }
 
     /// What its holders give back, until that is applied.
@@ -112,12 +119,12 @@ impl Subscription {
 
     pub(crate) fn rewind(&mut self) {
         self.picker = Picker::default();
+        self.picked = 0;
+        self.rewound += 1;
     }
 
     pub(crate) fn tell_all(&self, event: &SessionEvent) {
-        for session in &self.sessions {
-            session.tell(event.clone());
-        }
+        self.sessions.tell_all(event);
     }
 
     pub(crate) fn end_all(&mut self, event: &SessionEvent) {
@@ -128,19 +135,19 @@ impl Subscription {
     /// Delivers what was granted to its session, or to the stream that has taken it over. What could not be delivered
     /// comes back.
     pub(crate) fn granted(&mut self, tag: &GrantTag, granted: Option<Granted>) -> Option<Granted> {
+        self.decided(tag);
         if granted.as_ref().is_none_or(|granted| granted.items.len() < tag.picked.len()) {
             self.ahead = 0;
         }
-        let newest = self.sessions.iter_mut().find(|s| s.key == tag.key || s.holder == tag.holder);
-        let Some(session) = newest else { return granted };
+        let Some(newest) = self.sessions.newest(tag.key, &tag.holder) else { return granted };
         let items = granted.as_ref().map_or(&[][..], |g| &g.items);
-        let same_stream = session.key == tag.key;
-        if same_stream {
-            for (sequence, size) in &tag.picked {
-                if items.binary_search_by_key(sequence, |item| item.sequence).is_err() {
-                    session.give_back(*size);
-                }
-            }
+        let same_stream = newest == tag.key;
+        if same_stream && items.len() < tag.picked.len() {
+            let missing = |(sequence, _): &&(u64, u32)| {
+                items.binary_search_by_key(sequence, |item| item.sequence).is_err()
+            };
+            let missing: Vec<u32> = tag.picked.iter().filter(missing).map(|(_, size)| *size).collect();
+            self.give_credit_back(newest, &missing);
         }
         let granted = granted.filter(|g| !g.items.is_empty())?;
         let leased = |live: LiveDelivery| {
@@ -150,39 +157,38 @@ impl Subscription {
         };
         let deliveries: Vec<_> = granted.deliveries().map(leased).collect();
         if !same_stream {
-            session.charge(&deliveries);
+            self.sessions.change(newest, |session| session.charge(&deliveries));
         }
-        if session.tell(SessionEvent::Granted(deliveries)) { None } else { Some(granted) }
+        let told = self.sessions.get(newest).is_some_and(|s| s.tell(SessionEvent::Granted(deliveries)));
+        if !told {
+            // Its handler is gone, and the end of it on its way here.
+            self.sessions.change(newest, Session::stop);
+        }
+        if told { None } else { Some(granted) }
     }
 
     /// The log did not take a grant: its messages are picked again later, its credit is given back.
     pub(crate) fn not_taken(&mut self, tag: &GrantTag) {
+        self.decided(tag);
         self.ahead = 0;
-        if let Some(session) = self.sessions.iter_mut().find(|s| s.key == tag.key) {
-            tag.picked.iter().for_each(|(_, size)| session.give_back(*size));
-        }
+        let sizes: Vec<u32> = tag.picked.iter().map(|(_, size)| *size).collect();
+        self.give_credit_back(tag.key, &sizes);
         // What was to be stored with it was not stored: if there are messages of these sequences, they are others.
         if !tag.ahead {
             self.picker.returned(tag.picked.iter().map(|(sequence, _)| *sequence).collect());
         }
     }
 
-    /// Tells the streams once, each time nothing is ready and nothing is leased any more.
-    pub(crate) fn tell_idle(
-        &mut self,
-        at: SubscriptionRef,
-        machine: &mut ShardMachine,
-        kv: &dyn Kv,
-    ) -> Result<(), Halt> {
-        let Some(counts) = machine.counts(kv, at)? else { return Ok(()) };
-        let idle = counts.ready == 0 && counts.in_flight == 0;
-        for session in &mut self.sessions {
-            if idle {
-                session.tell_idle(counts.waiting, counts.parked);
-            } else {
-                session.not_idle();
-            }
+    /// A grant is applied, or will not be.
+    fn decided(&mut self, tag: &GrantTag) {
+        if !tag.ahead && tag.rewound == self.rewound {
+            self.picked = self.picked.saturating_sub(tag.picked.len() as u64);
         }
-        Ok(())
+    }
+
+    /// Gives back the credit of messages of these sizes that were not granted.
+    fn give_credit_back(&mut self, key: SessionKey, sizes: &[u32]) {
+        self.sessions.change(key, |session| sizes.iter().for_each(|size| session.give_back(*size)));
+        self.idle.has_come(key);
     }
 }

@@ -100,6 +100,8 @@ pub(crate) struct LogMetrics {
     pub(crate) sync: Histogram,
     pub(crate) entries: Histogram,
     pub(crate) bytes: IntCounter,
+    pub(super) publishes_waiting: IntGauge,
+    pub(super) publish_bytes: IntGauge,
     pub(super) queued: IntGauge,
     pub(super) queued_bytes: IntGauge,
     pub(super) segments: IntGauge,

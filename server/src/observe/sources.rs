@@ -8,7 +8,8 @@ use super::{
     readiness::Warnings,
 };
 use crate::{
-    account::Accounts, bodies::BodyCache, clock::Clock, disk::DiskGuard, identity::TokenVerifier, log::Log,
+    account::Accounts, bodies::BodyCache, clock::Clock, disk::DiskGuard, fence::Fence,
+    identity::TokenVerifier, log::Log,
     store::Store,
 };
 
@@ -21,6 +22,7 @@ pub(crate) struct Sources {
     pub(crate) clock: Arc<Clock>,
     pub(crate) tokens: Arc<TokenVerifier>,
     pub(crate) accounts: Arc<Accounts>,
+    pub(crate) fence: Arc<Fence>,
 }
 
 /// The rooms while they are open.
@@ -79,6 +81,9 @@ impl Sources {
             metrics.held.bytes.with_label_values(&[what]).set(clamp(bytes));
         }
 
+        let (waiting, inside) = self.fence.figures();
+        metrics.log.publishes_waiting.set(clamp(waiting as u64));
+        metrics.log.publish_bytes.set(clamp(inside as u64));
         let log = self.log.state();
         metrics.log.queued.set(clamp(log.queued_entries as u64));
         metrics.log.queued_bytes.set(clamp(log.queued_bytes as u64));

@@ -98,6 +98,8 @@ table! {
     TENANT_DELIVERED = Counter, "posthouse_tenant_messages_delivered_total", ["tenant"], "Deliveries sent. Only with tenants = true.";
     TENANT_SETTLED = Counter, "posthouse_tenant_messages_settled_total", ["tenant"], "Settlements made. Only with tenants = true.";
 
+    FENCE_WAITING = Gauge, "posthouse_publish_batches_waiting", [], "Publish batches that wait for their tenant's turn, because as much is on its way to the disk as may be.";
+    FENCE_BYTES = Gauge, "posthouse_publish_pipeline_bytes", [], "Bytes of publish batches that are on their way to the disk.";
     COMMIT = Histogram(FAST), "posthouse_commit_duration_seconds", [], "From the proposal of a shard's batch until it is synced and its worker has it.";
     COMMAND_BATCH = Histogram(SIZES), "posthouse_batch_commands", [], "Commands of one batch of a shard.";
     APPLY = Histogram(FAST), "posthouse_apply_duration_seconds", [], "Applying one batch: the machine, and the write to the store.";

@@ -4,7 +4,7 @@ use std::{marker::PhantomData, sync::Arc, time::SystemTime};
 
 use thiserror::Error;
 
-use super::{Action, Grants, methods::Check};
+use super::{Action, Grants, QueuesGranted, methods::Check};
 use crate::{
     identity::Principal,
     names::{DepartmentResource, QueueResource, SubscriptionName, SubscriptionResource},
@@ -31,11 +31,11 @@ pub struct Permit<C: Check> {
     check: PhantomData<C>,
 }
 
-/// The right to list a department: only the queues that it [covers](Filter::covers) may be shown.
+/// The right to list a department: only its [queues](Filter::queues) may be shown.
 #[derive(Clone, Debug)]
 pub struct Filter<C: Check<Resource = QueueResource>> {
-    principal: Arc<Principal>,
     department: DepartmentResource,
+    queues: QueuesGranted,
     check: PhantomData<C>,
 }
 
@@ -84,7 +84,8 @@ pub(super) fn filter<C: Check<Resource = QueueResource>>(
     if department.tenant != principal.tenant || !C::RULE.any_of.iter().any(reaches) {
         return Err(Denied::GrantMissing);
     }
-    Ok(Filter { principal: Arc::clone(principal), department: department.clone(), check: PhantomData })
+    let queues = principal.grants.queues_granted(C::RULE.any_of, department);
+    Ok(Filter { department: department.clone(), queues, check: PhantomData })
 }
 
 impl Resource for QueueResource {
@@ -157,11 +158,9 @@ impl<C: Check<Resource = QueueResource>> Filter<C> {
         &self.department
     }
 
-    /// Whether this queue may be shown.
-    pub fn covers(&self, queue: &QueueResource) -> bool {
-        queue.tenant == self.department.tenant
-            && queue.department == self.department.department
-            && authorize::<C>(&self.principal, queue).is_ok()
+    /// Which may be shown.
+    pub(crate) fn queues(&self) -> &QueuesGranted {
+        &self.queues
     }
 }
 

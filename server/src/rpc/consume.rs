@@ -116,7 +116,7 @@ impl Source {
         items: Vec<SettleItem>,
     ) -> Result<Vec<SettleOutcome>, ApiError> {
         let command = self.settle_command(items);
-        match context.shards.call(self.queue.department.shard, command).await? {
+        match context.shards.call(self.queue.department.origin(), command).await? {
             Outcome::Settle(outcomes) => outcomes.map_err(since_found),
             _ => Err(ApiError::fault("a settle was answered by another outcome")),
         }
@@ -147,7 +147,7 @@ impl Source {
                 now: context.clock.now(),
             });
         }
-        let outcomes = match context.shards.call(self.queue.department.shard, command).await? {
+        let outcomes = match context.shards.call(self.queue.department.origin(), command).await? {
             Outcome::Extend(outcomes) => outcomes.map_err(since_found)?,
             _ => return Err(ApiError::fault("an extension was answered by another outcome")),
         };

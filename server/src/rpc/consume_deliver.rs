@@ -23,7 +23,7 @@ const FRAME_BYTES: usize = 1 << 20;
 const FIRST_READ: usize = 16;
 const LEAST_READ: usize = 4;
 const MOST_READ: usize = 512;
-/// Bytes of bodies that all streams together read at once, unless that is less than the least for each.
+/// Bytes of bodies that all streams of a tenant together read at once, unless that is less than the least for each.
 const BYTES_OF_ALL_STREAMS: usize = 16 << 20;
 const LEAST_BYTES: usize = 64 << 10;
 
@@ -116,7 +116,8 @@ impl Backlog {
         let most = places.as_ref().map_or(usize::MAX, |places| places.num_permits() * MAX_ACCESS_RANGES);
         let some = self.leased.iter().take(self.read.min(most));
         let sequences: Vec<u64> = some.map(|(leased, _)| leased.live.item.sequence).collect();
-        let most_bytes = bytes_of_a_stream(context.streams.len());
+        let quota = context.quota(&source.permit.queue().tenant)?;
+        let most_bytes = bytes_of_a_stream(usize::try_from(quota.streams()).unwrap_or(usize::MAX));
         let amount = Amount { body_bytes: self.delivery_bytes, most_bytes };
         let bodies = match read_bodies(context, source, &sequences, amount).await {
             Ok(bodies) => bodies,
@@ -171,7 +172,7 @@ fn frame(deliveries: Vec<Outgoing>, now: Now, bytes: usize) -> Frame {
     Frame { batch: batch(deliveries, now), leases, bytes }
 }
 
-/// Bytes after which a stream reads no more bodies at once, while there are so many streams: each holds a few reads for a
+/// Bytes after which a stream reads no more bodies at once, while its tenant has so many: each holds a few reads for a
 /// client that does not take them.
 fn bytes_of_a_stream(streams: usize) -> usize {
     (BYTES_OF_ALL_STREAMS / streams.max(1)).clamp(LEAST_BYTES, FRAME_BYTES)

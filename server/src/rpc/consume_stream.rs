@@ -172,7 +172,7 @@ impl ConsumeStream {
             credit,
             events,
         };
-        let session = self.context.shards.open_session(source.queue.department.shard, session);
+        let session = self.context.shards.open_session(source.queue.department.origin(), session);
         let (answers, backlog) = (FuturesOrdered::new(), Backlog::default());
         let source = Arc::new(source);
         Ok(Open {

@@ -15,7 +15,6 @@ use posthouse_engine::{
     schema::Holder,
 };
 use posthouse_proto::v1::ErrorReason;
-use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Code, Request, Status};
 
@@ -28,17 +27,15 @@ use crate::{
     disk::DiskGuard,
     dispatch::SessionKey,
     door::{CallTask, Leaving},
+    fence::{ConnectionKey, Fence, FenceLimits},
     identity::{ConnIdentity, Principal},
     names::{DepartmentResource, QueueResource, TenantName},
     observe::{Observer, Place},
     policy::{Admission, Admitted, Rpc},
     quota::{Quota, TenantQuota},
-    shard::Shards,
+    shard::{Origin, Shards},
     store::Store,
 };
-
-/// KiB of publishes that may be on their way to the disk, over all streams.
-pub(crate) const PUBLISH_BUDGET_KIB: usize = 64 * 1_024;
 
 /// What the handlers share.
 pub(crate) struct Context {
@@ -53,7 +50,7 @@ pub(crate) struct Context {
     pub(crate) drain: CancellationToken,
     /// The tasks of streams: the server ends after them.
     pub(crate) streams: TaskTracker,
-    pub(crate) publish_budget: Arc<Semaphore>,
+    pub(crate) fence: Arc<Fence>,
     next_session: AtomicU64,
 }
 
@@ -63,6 +60,13 @@ pub(crate) struct Department {
     pub(crate) shard: ShardId,
     pub(crate) tenant: TenantId,
     pub(crate) id: posthouse_engine::ids::DepartmentId,
+}
+
+impl Department {
+    /// Where its events go, and whose they are.
+    pub(crate) fn origin(self) -> Origin {
+        Origin { shard: self.shard, tenant: Some(self.tenant) }
+    }
 }
 
 /// A queue, found.
@@ -86,7 +90,6 @@ impl Context {
         clock: Arc<Clock>,
         drain: CancellationToken,
     ) -> Self {
-        let publish_budget = Arc::new(Semaphore::new(PUBLISH_BUDGET_KIB));
         Self {
             shards,
             catalogue,
@@ -98,7 +101,7 @@ impl Context {
             clock,
             drain,
             streams: TaskTracker::new(),
-            publish_budget,
+            fence: Fence::new(FenceLimits::default()),
             next_session: AtomicU64::new(1),
         }
     }
@@ -144,7 +147,7 @@ impl Context {
         let department = self.department(&name.department_resource())?;
         let (id, queue) = (department.id, name.queue.as_str().to_owned());
         let found =
-            self.shards.query(department.shard, move |m, kv| m.queue_by_name(kv, id, &queue)).await??;
+            self.shards.query(department.origin(), move |m, kv| m.queue_by_name(kv, id, &queue)).await??;
         let view = found.ok_or_else(|| queue_not_found(name))?;
         Ok(FoundQueue { department, at: QueueRef { department: id, queue: view.queue }, view })
     }
@@ -163,7 +166,7 @@ impl Context {
             let deleted = found.is_none() && m.queue(kv, at)?.is_none();
             Ok::<_, Halt>((found, deleted))
         };
-        let (found, deleted) = self.shards.query(queue.department.shard, read).await??;
+        let (found, deleted) = self.shards.query(queue.department.origin(), read).await??;
         if deleted {
             // Since it was looked for.
             return Err(ApiError::queue_deleted());
@@ -227,6 +230,12 @@ pub(crate) fn task<T>(request: &Request<T>) -> Result<CallTask, Status> {
 pub(crate) fn connection<T>(request: &Request<T>) -> Result<Arc<ConnIdentity>, Status> {
     let found = request.extensions().get::<Arc<ConnIdentity>>().cloned();
     found.ok_or_else(|| ApiError::fault("the request has no connection").into())
+}
+
+/// The same, as the fence tells connections apart.
+pub(crate) fn connection_key(connection: &Arc<ConnIdentity>) -> ConnectionKey {
+    // No two that are open have the same.
+    ConnectionKey(Arc::as_ptr(connection).addr())
 }
 
 /// The holder of a lease as the machine knows it.

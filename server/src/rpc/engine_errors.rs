@@ -1,5 +1,7 @@
 //! What the engine, the shards and the streams refuse, in the wire's terms.
 
+use std::time::Duration;
+
 use posthouse_engine::{
     halt::Halt,
     outcome::{
@@ -252,6 +254,12 @@ impl From<PublishError> for ApiError {
             ),
             PublishError::TooManyProducers(_) => {
                 Self::new(Code::ResourceExhausted, ErrorReason::LimitReached, text)
+            }
+            PublishError::TooManyOfSubject { most, wait_ms } => {
+                let text = format!("{text}; keep a producer's session over restarts, or publish without one");
+                Self::new(Code::ResourceExhausted, ErrorReason::LimitReached, text)
+                    .with_quota("producer sessions of a subject in a queue", format!("at most {most}"))
+                    .with_retry_delay(Duration::from_millis(wait_ms.clamp(1_000, 60_000)))
             }
             PublishError::AtomicRefused => Self::new(Code::InvalidArgument, ErrorReason::BatchInvalid, text),
         }

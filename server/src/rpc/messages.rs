@@ -28,6 +28,7 @@ use crate::{
         TenantName,
     },
     policy::{Admission, Denied, QueuesGranted, methods},
+    shard::Origin,
 };
 
 /// The `Messages` service.
@@ -92,7 +93,7 @@ impl MessagesService {
                          kv: &dyn posthouse_engine::kv::Kv| {
             m.message_status(kv, id, sequence)
         };
-        let status = self.context.shards.query(queue.department.shard, read).await??;
+        let status = self.context.shards.query(queue.department.origin(), read).await??;
         Ok(convert::message_status(at, &name, status.ok_or_else(denied)?, self.context.clock.now()))
     }
 
@@ -106,18 +107,19 @@ impl MessagesService {
         let directory = self.context.catalogue.directory();
         let Some((tenant, department)) = directory.names(at.department) else { return Ok(None) };
         let Some(found) = directory.department(tenant, department) else { return Ok(None) };
+        let origin = Origin { shard: found.shard, tenant: Some(found.tenant) };
         let department = DepartmentResource {
             tenant: TenantName::parse(tenant)?,
             department: DepartmentName::parse(department)?,
         };
         let name = match admission.queues_granted::<methods::Describing>(&department) {
             QueuesGranted::Every => {
-                let view = self.context.shards.query(found.shard, move |m, kv| m.queue(kv, at)).await??;
+                let view = self.context.shards.query(origin, move |m, kv| m.queue(kv, at)).await??;
                 view.map(|view| QueueName::parse(&view.name)).transpose()?
             }
             QueuesGranted::Named(names) if names.is_empty() => None,
             QueuesGranted::Named(names) => {
-                let read = self.context.shards.query(found.shard, move |m, kv| {
+                let read = self.context.shards.query(origin, move |m, kv| {
                     let mut found = None;
                     // Each is looked up, whichever it is.
                     for name in names {
@@ -182,7 +184,8 @@ pub(super) async fn look(
     from: u64,
     limit: usize,
 ) -> Result<posthouse_engine::machine::DeadLetters, ApiError> {
-    let read = context.shards.query(queue.department.shard, move |m, kv| m.dead_letters(kv, id, from, limit));
+    let read =
+        context.shards.query(queue.department.origin(), move |m, kv| m.dead_letters(kv, id, from, limit));
     // The queue may have been deleted meanwhile: then there are none.
     let nothing = posthouse_engine::machine::DeadLetters { found: Vec::new(), next: None };
     Ok(read.await??.unwrap_or(nothing))

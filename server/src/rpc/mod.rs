@@ -20,6 +20,7 @@ mod envelope;
 mod health;
 mod intake;
 mod lasting;
+mod list_queues;
 mod messages;
 mod notes;
 mod outgoing;

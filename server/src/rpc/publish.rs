@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    context::{Context, FoundQueue, PUBLISH_BUDGET_KIB, admission, queue_name},
+    context::{Context, FoundQueue, admission, connection_key, queue_name},
     convert,
     intake::{Held, Requests},
     lasting::Lasting,
@@ -29,7 +29,8 @@ use super::{
     watch::Call,
 };
 use crate::{
-    identity::TokenVerifier,
+    fence::ConnectionKey,
+    identity::{ConnIdentity, TokenVerifier},
     limits,
     observe::Place,
     policy::{Admission, Asks, Permit, methods},
@@ -89,18 +90,20 @@ pub(crate) struct Target {
     pub(crate) permit: Permit<methods::Publishing>,
     pub(crate) queue: FoundQueue,
     pub(crate) quota: Arc<TenantQuota>,
+    pub(crate) connection: ConnectionKey,
 }
 
 impl Target {
     pub(crate) async fn open<M: Asks<methods::Publishing>>(
         context: &Context,
         admission: &Admission<M>,
+        connection: &Arc<ConnIdentity>,
         name: &str,
     ) -> Result<Self, ApiError> {
         let permit = admission.permit(&queue_name("queue", name)?)?;
         let queue = context.queue(permit.queue()).await?;
         let quota = Arc::clone(context.quota(&permit.queue().tenant)?);
-        Ok(Self { permit, queue, quota })
+        Ok(Self { permit, queue, quota, connection: connection_key(connection) })
     }
 
     /// The largest payload: the queue's limit or the tenant's, whichever is less.
@@ -167,10 +170,9 @@ pub(crate) async fn propose(
     });
     let place = context.publish_place(waited).await?;
     let held = if spoiled { 0 } else { bytes };
-    let kib = u32::try_from((held / 1_024 + 1).min(PUBLISH_BUDGET_KIB)).unwrap_or(1);
-    let budget = Arc::clone(&context.publish_budget).acquire_many_owned(kib).await;
-    let budget = budget.map_err(|_| ApiError::fault("the publish budget is closed"))?;
-    let outcome = context.shards.publish(target.queue.department.shard, command, budget);
+    let department = target.queue.department;
+    let pass = context.fence.enter(department.tenant, target.connection, held + 1_024).await;
+    let outcome = context.shards.publish(department.origin(), command, pass);
     Ok(Proposed { bytes, count, place, outcome, refusals })
 }
 
@@ -224,8 +226,9 @@ impl Publisher for PublisherService {
         let admission = admission::<methods::Publish, _>(&request)?;
         Call::names(&request, &request.get_ref().queue);
         let held = Held::of(&request);
+        let connection = super::context::connection(&request)?;
         let PublishRequest { queue, messages, producer, atomic } = request.into_inner();
-        let target = Target::open(&self.context, &admission, &queue).await?;
+        let target = Target::open(&self.context, &admission, &connection, &queue).await?;
         let proposed = propose(&self.context, &target, messages, producer, atomic, false).await;
         let proposed = proposed.inspect_err(|error| notes::rejected(&self.context.observer, error))?;
         let (context, at) = (Arc::clone(&self.context), target.queue.at);

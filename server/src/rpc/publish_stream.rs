@@ -183,7 +183,7 @@ impl PublishStream {
         if self.connection.leaving.is_cancelled() {
             return Err(ApiError::draining());
         }
-        let target = Target::open(&self.context, admission, &open.queue).await?;
+        let target = Target::open(&self.context, admission, &self.connection.identity, &open.queue).await?;
         let next_sequence = match &open.producer {
             None => 0,
             Some(producer) => self.next_sequence(&target, admission.principal(), producer).await?,
@@ -213,7 +213,7 @@ impl PublishStream {
         check_producer(&producer.producer_id, producer.epoch)?;
         let (at, id, epoch) = (target.queue.at, producer.producer_id.clone(), producer.epoch);
         let (tenant, subject) = (target.queue.department.tenant.0, principal.subject.clone());
-        let read = self.context.shards.query(target.queue.department.shard, move |m, kv| {
+        let read = self.context.shards.query(target.queue.department.origin(), move |m, kv| {
             m.producer_next(kv, at, &id, epoch, tenant, &subject)
         });
         Ok(read.await???)
@@ -292,8 +292,9 @@ impl PublishStream {
             Some(Frame::RefreshToken(RefreshToken { token })) => {
                 let (permit, expire_time) =
                     refresh(&self.tokens, &self.connection, &open.target.permit, &token)?;
-                let Target { queue, quota, .. } = &*open.target;
-                open.target = Arc::new(Target { permit, queue: queue.clone(), quota: Arc::clone(quota) });
+                let Target { queue, quota, connection, .. } = &*open.target;
+                let (queue, quota) = (queue.clone(), Arc::clone(quota));
+                open.target = Arc::new(Target { permit, queue, quota, connection: *connection });
                 let refreshed = TokenRefreshed { expire_time: Some(expire_time) };
                 out.send(Outgoing::Frame(out::Frame::TokenRefreshed(refreshed)));
             }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use posthouse_engine::{
     ids::{DEFAULT_SUBSCRIPTION, SubscriptionRef},
     limits::DEFAULT_MAX_MESSAGE_BYTES,
@@ -18,7 +17,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     context::{Context, Department, admission, queue_name, queue_not_found},
-    convert,
+    convert, list_queues,
     queue_settings::{dead_letter_queue, merge, named_target, settings},
     requests,
     status::ApiError,
@@ -26,7 +25,7 @@ use super::{
 };
 use crate::{
     limits,
-    names::{DepartmentResource, QueueName, QueueResource},
+    names::{DepartmentResource, QueueResource},
     policy::{Admission, Asks, Permit, methods},
 };
 
@@ -80,7 +79,7 @@ impl QueuesService {
         if self.context.drain.is_cancelled() {
             return Err(ApiError::draining());
         }
-        Ok(self.context.shards.call(department.shard, command).await?)
+        Ok(self.context.shards.call(department.origin(), command).await?)
     }
 
     /// Where the queue is, or would be.
@@ -107,7 +106,8 @@ impl QueuesService {
     async fn get(&self, permit: &Permit<methods::Describing>) -> Result<Queue, ApiError> {
         let found = self.context.queue(permit.queue()).await?;
         let at = SubscriptionRef { queue: found.at, subscription: DEFAULT_SUBSCRIPTION };
-        let stats = self.context.shards.query(found.department.shard, move |m, kv| m.stats(kv, at)).await??;
+        let stats =
+            self.context.shards.query(found.department.origin(), move |m, kv| m.stats(kv, at)).await??;
         let mut queue = convert::queue(permit.queue(), &found.view);
         queue.stats = Some(convert::stats(&stats.unwrap_or_default(), self.context.clock.now()));
         Ok(queue)
@@ -141,31 +141,8 @@ impl Queues for QueuesService {
         let shown = admission.filter::<methods::Listing>(&parent).map_err(ApiError::from)?;
         let department = self.context.department(&parent)?;
         let size = page_size_of(page_size)?;
-        let mut after = page_start(&page_token)?;
-        let (mut queues, mut next_page_token) = (Vec::new(), String::new());
-        loop {
-            let (id, from) = (department.id, after.clone());
-            let read =
-                self.context.shards.query(department.shard, move |m, kv| m.list_queues(kv, id, &from, size));
-            let page = read.await.map_err(ApiError::from)?.map_err(ApiError::from)?;
-            let full = page.len() == size;
-            for view in page {
-                after.clone_from(&view.name);
-                let queue = QueueName::parse(&view.name).map_err(ApiError::from)?;
-                let (tenant, department) = (parent.tenant.clone(), parent.department.clone());
-                let name = QueueResource { tenant, department, queue };
-                // What the caller has no grant for is not there.
-                if shown.covers(&name) && queues.len() < size {
-                    queues.push(convert::queue(&name, &view));
-                    if queues.len() == size {
-                        next_page_token = BASE64_URL_SAFE_NO_PAD.encode(&after);
-                    }
-                }
-            }
-            if !full || queues.len() == size {
-                return Ok(Response::new(ListQueuesResponse { queues, next_page_token }));
-            }
-        }
+        let after = list_queues::page_start(&page_token)?;
+        Ok(Response::new(list_queues::page(&self.context, &shown, department, after, size).await?))
     }
 
     async fn update_queue(&self, request: Request<UpdateQueueRequest>) -> Result<Response<Queue>, Status> {
@@ -388,12 +365,4 @@ pub(super) fn page_size_of(page_size: i32) -> Result<usize, ApiError> {
             format!("0 to {}", limits::MAX_PAGE),
         )),
     }
-}
-
-fn page_start(page_token: &str) -> Result<String, ApiError> {
-    let decoded =
-        BASE64_URL_SAFE_NO_PAD.decode(page_token).ok().and_then(|name| String::from_utf8(name).ok());
-    let known = decoded.filter(|name| name.is_empty() || QueueName::parse(name).is_ok());
-    let text = "this page_token was not given out by ListQueues; begin again without one".to_owned();
-    known.ok_or_else(|| ApiError::field(ErrorReason::PageTokenInvalid, "page_token", text))
 }

@@ -53,8 +53,8 @@ pub(crate) async fn receive(
     let session_id: [u8; limits::SESSION_ID_BYTES] = rand::random();
     let source = Source::open(context, admission, &request.queue, &request.subscription, &session_id).await?;
     if wait_ms == 0 {
-        let (at, shard) = (source.at, source.queue.department.shard);
-        let counts = context.shards.query(shard, move |m, kv| m.counts(kv, at)).await??;
+        let (at, origin) = (source.at, source.queue.department.origin());
+        let counts = context.shards.query(origin, move |m, kv| m.counts(kv, at)).await??;
         if counts.unwrap_or_default().ready == 0 {
             return Ok(Received::default());
         }
@@ -71,7 +71,7 @@ pub(crate) async fn receive(
         credit: Credit { messages: request.max_messages, bytes },
         events,
     };
-    let session = context.shards.open_session(source.queue.department.shard, open);
+    let session = context.shards.open_session(source.queue.department.origin(), open);
     // Nobody else knows this session: what is leased to it and not answered goes back.
     session.release_when_dropped();
     let leased = granted(&mut told, until, wait_ms == 0).await?;

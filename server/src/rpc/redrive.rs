@@ -110,7 +110,7 @@ impl Redrive<'_> {
             passed_over: picked.reasons.into(),
             next_sequence: picked.next_sequence,
         });
-        let outcome = self.context.shards.call(self.found.department.shard, command).await?;
+        let outcome = self.context.shards.call(self.found.department.origin(), command).await?;
         answered(self.admission, self.found.department, self.name, outcome, message_ids)
     }
 }

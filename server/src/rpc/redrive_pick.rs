@@ -141,7 +141,7 @@ impl<'a> Pool<'a> {
         // A look may have to read a body, and others use the worker too.
         'looks: for some in wanted.chunks(limits::MESSAGES_PER_LOOK) {
             let asked = some.to_vec();
-            let read = self.context.shards.query(self.found.department.shard, move |m, kv| {
+            let read = self.context.shards.query(self.found.department.origin(), move |m, kv| {
                 let status = |sequence| m.message_status(kv, id, sequence);
                 asked.into_iter().map(status).collect::<Result<Vec<_>, _>>()
             });
@@ -228,7 +228,7 @@ impl<'a> Pool<'a> {
             return Ok(origins);
         }
         let department = self.found.at.department;
-        let read = self.context.shards.query(self.found.department.shard, move |m, kv| {
+        let read = self.context.shards.query(self.found.department.origin(), move |m, kv| {
             let mut gone = BTreeSet::new();
             for queue in origins {
                 if m.queue(kv, QueueRef { department, queue: QueueId(queue) })?.is_none() {

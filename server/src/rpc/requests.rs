@@ -87,7 +87,7 @@ pub(super) async fn known(
     change: Change,
 ) -> Result<Known, ApiError> {
     let (id, name, request) = (department.id, queue.as_str().to_owned(), request.cloned());
-    let read = context.shards.query(department.shard, move |m, kv| {
+    let read = context.shards.query(department.origin(), move |m, kv| {
         let told = match &request {
             Some(request) => m.requested(kv, id, request, change)?,
             None => None,

@@ -7,6 +7,7 @@
 
 mod error;
 mod halted;
+mod line;
 mod pending;
 mod replica;
 mod start;
@@ -22,16 +23,18 @@ use posthouse_engine::{
     outcome::{LiveDelivery, Outcome},
     schema::Command,
 };
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use crate::{
     catalogue::FromLog,
     dispatch::{Credit, SessionHandle, SessionKey, SessionOpen},
+    fence::Pass,
     log::{CommitSink, Entry, GroupId, ProposeError},
 };
 
 pub use error::ShardError;
 pub(crate) use halted::{Blame, HaltedBy, Stop, guarded, hex};
+pub(crate) use line::{EventSender, Origin, line};
 pub(crate) use pending::{Reply, decode_batch, proposal_prefix};
 pub(crate) use start::StartShard;
 pub(crate) use worker::{Context as WorkerContext, WorkerStart, start_workers};
@@ -72,35 +75,36 @@ pub(crate) enum Event {
 /// The way to the shards, for handlers.
 #[derive(Clone)]
 pub struct Shards {
-    workers: Arc<Vec<mpsc::Sender<Event>>>,
+    workers: Arc<Vec<EventSender>>,
 }
 
 impl Shards {
-    pub(crate) fn new(workers: Vec<mpsc::Sender<Event>>) -> Self {
+    pub(crate) fn new(workers: Vec<EventSender>) -> Self {
         Self { workers: Arc::new(workers) }
     }
 
     /// Proposes a command; the receiver gets its outcome once it is synced and applied.
     #[must_use]
-    pub fn propose(
+    pub(crate) fn propose(
         &self,
-        shard: ShardId,
+        at: impl Into<Origin>,
         command: Command,
     ) -> oneshot::Receiver<Result<Outcome, ShardError>> {
         let (reply, outcome) = oneshot::channel();
-        self.send(shard, Event::Propose(shard, command, Reply::Caller(reply)));
+        let at = at.into();
+        self.send(at, Event::Propose(at.shard, command, Reply::Caller(reply)));
         outcome
     }
 
-    /// Proposes a publish, whose part of the budget is free again once it is decided.
+    /// Proposes a publish, which is behind the fence until it is decided.
     pub(crate) fn publish(
         &self,
-        shard: ShardId,
+        at: Origin,
         command: Command,
-        budget: OwnedSemaphorePermit,
+        pass: Pass,
     ) -> oneshot::Receiver<Result<Outcome, ShardError>> {
         let (reply, outcome) = oneshot::channel();
-        self.send(shard, Event::Propose(shard, command, Reply::Publisher(reply, budget)));
+        self.send(at, Event::Propose(at.shard, command, Reply::Publisher(reply, pass)));
         outcome
     }
 
@@ -108,44 +112,46 @@ impl Shards {
     ///
     /// # Errors
     /// When the shard did not take it, or the server stopped.
-    pub async fn call(&self, shard: ShardId, command: Command) -> Result<Outcome, ShardError> {
-        self.propose(shard, command).await.unwrap_or(Err(ShardError::Stopping))
+    pub(crate) async fn call(&self, at: impl Into<Origin>, command: Command) -> Result<Outcome, ShardError> {
+        self.propose(at, command).await.unwrap_or(Err(ShardError::Stopping))
     }
 
     /// Reads the shard's machine and store.
     ///
     /// # Errors
     /// When the shard is halted or the server stops.
-    pub async fn query<R: Send + 'static>(
+    pub(crate) async fn query<R: Send + 'static>(
         &self,
-        shard: ShardId,
+        at: impl Into<Origin>,
         read: impl FnOnce(&mut ShardMachine, &dyn Kv) -> R + Send + 'static,
     ) -> Result<R, ShardError> {
         let (reply, answer) = oneshot::channel();
         // A reader that has gone away needs no answer.
         let query: Query =
             Box::new(move |access| drop(reply.send(access.map(|(machine, kv)| read(machine, kv)))));
-        self.send(shard, Event::Query(shard, query));
+        let at = at.into();
+        self.send(at, Event::Query(at.shard, query));
         answer.await.unwrap_or(Err(ShardError::Stopping))
     }
 
     /// Opens a consumer's session. Deliveries come through the channel in `open`.
-    pub(crate) fn open_session(&self, shard: ShardId, open: SessionOpen) -> SessionHandle {
-        let handle = SessionHandle::new(self.clone(), shard, open.subscription, open.key);
-        self.send(shard, Event::OpenSession(shard, Box::new(open)));
+    pub(crate) fn open_session(&self, at: Origin, open: SessionOpen) -> SessionHandle {
+        let handle = SessionHandle::new(self.clone(), at, open.subscription, open.key);
+        self.send(at, Event::OpenSession(at.shard, Box::new(open)));
         handle
     }
 
-    pub(crate) fn send(&self, shard: ShardId, event: Event) {
+    pub(crate) fn send(&self, at: impl Into<Origin>, event: Event) {
+        let Origin { shard, tenant } = at.into();
         if let Some(worker) = self.workers.get(worker_of(shard, self.workers.len())) {
             // A worker that has ended answers nobody: callers see their channel close, which says "stopping".
-            drop(worker.send(event));
+            worker.send(tenant, event);
         }
     }
 
     pub(crate) fn send_all(&self, event: impl Fn() -> Event) {
         for worker in self.workers.iter() {
-            drop(worker.send(event()));
+            worker.send(None, event());
         }
     }
 
@@ -154,7 +160,7 @@ impl Shards {
         let mut all = Vec::new();
         for worker in self.workers.iter() {
             let (reply, answer) = oneshot::channel();
-            if worker.send(Event::Applied(reply)).is_ok() {
+            if worker.send(None, Event::Applied(reply)) {
                 all.extend(answer.blocking_recv().unwrap_or_default());
             }
         }
@@ -190,7 +196,7 @@ impl CommitSink for ToWorkers {
         }
         for (worker, part) in self.shards.workers.iter().zip(parts) {
             if !part.is_empty() {
-                drop(worker.send(Event::Committed(part)));
+                worker.send(None, Event::Committed(part));
             }
         }
     }

@@ -13,12 +13,13 @@ use posthouse_engine::{
     schema::{Batch, Command, CommandRecord, Publish, PublishEntry, command_record},
 };
 use prost::Message as _;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use super::ShardError;
 use crate::{
     clock::Now,
     dispatch::{GrantTag, ReturnTag},
+    fence::Pass,
 };
 
 /// A log entry begins with its proposal's id, so that its proposer finds its callers without decoding it.
@@ -33,9 +34,8 @@ const MAX_BATCH_BYTES: usize = 4 << 20;
 pub(crate) enum Reply {
     /// A handler.
     Caller(oneshot::Sender<Result<Outcome, ShardError>>),
-    /// A publisher, and its batch's part of the publish budget: free again when the batch is decided, whether or not
-    /// the publisher's client reads its answers.
-    Publisher(oneshot::Sender<Result<Outcome, ShardError>>, OwnedSemaphorePermit),
+    /// A publisher, whose batch is behind the fence until it is decided, whether or not the publisher's client reads its answers.
+    Publisher(oneshot::Sender<Result<Outcome, ShardError>>, Pass),
     /// Dispatch, for a grant it picked.
     Grant(Box<GrantTag>),
     /// Dispatch, for leases that go back.

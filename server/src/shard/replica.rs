@@ -159,6 +159,11 @@ impl Replica {
         }
     }
 
+    /// Whether a flush has left something for the next, which should be soon.
+    pub(crate) fn has_more(&self) -> bool {
+        self.halted.is_none() && self.dispatch.has_more()
+    }
+
     /// Lets dispatch lease what is there, and then what the next batch stores.
     fn pick(&mut self, context: &Context) -> Result<(), Halt> {
         let (dispatch, machine, kv) = (&mut self.dispatch, &mut self.machine, &*context.store);
@@ -361,8 +366,8 @@ impl Replica {
 fn answer(reply: Reply, outcome: Result<Outcome, ShardError>) {
     let caller = match reply {
         Reply::Caller(caller) => caller,
-        Reply::Publisher(caller, budget) => {
-            drop(budget);
+        Reply::Publisher(caller, pass) => {
+            drop(pass);
             caller
         }
         Reply::Grant(_) | Reply::Return(_) | Reply::Advance | Reply::Nobody => return,

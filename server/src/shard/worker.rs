@@ -2,10 +2,10 @@
 
 use std::{
     collections::BTreeMap,
+    ops::ControlFlow,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc::{self, RecvTimeoutError},
     },
     thread,
     time::{Duration, Instant},
@@ -14,7 +14,11 @@ use std::{
 use posthouse_engine::{ids::ShardId, kv::Write};
 use tracing::error;
 
-use super::{Event, StartShard, replica::Replica};
+use super::{
+    Event, StartShard,
+    line::{EventReceiver, Taken},
+    replica::Replica,
+};
 use crate::{
     bodies::BodyCache,
     clock::Clock,
@@ -24,8 +28,8 @@ use crate::{
     store::{ReadCost, ReadMeter, Store},
 };
 
-/// Events taken before a worker proposes.
-const MAX_EVENTS: usize = 4_096;
+/// How long a worker takes events before it proposes what has come.
+const ROUND: Duration = Duration::from_millis(1);
 /// A worker looks at its timers at least this often, whatever the clock does.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 
@@ -78,7 +82,7 @@ impl Context {
 
 /// One worker's part: its events and its shards.
 pub(crate) struct WorkerStart {
-    pub(crate) events: mpsc::Receiver<Event>,
+    pub(crate) events: EventReceiver,
     pub(crate) shards: Vec<StartShard>,
 }
 
@@ -105,17 +109,10 @@ fn run(part: WorkerStart, context: &Context) {
     let (mut touched, mut tried_at) = (Vec::new(), Instant::now());
     let mut meter = ReadMeter::on_this_thread();
     loop {
-        let first = match events.recv_timeout(sleep(&replicas, context)) {
-            Ok(event) => Some(event),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => return,
-        };
-        let more = std::iter::from_fn(|| events.try_recv().ok());
-        for event in first.into_iter().chain(more).take(MAX_EVENTS) {
-            if matches!(event, Event::Stop) {
-                return;
-            }
-            handle(event, &mut replicas, context, &mut touched);
+        // Shards that were not done the last time.
+        let wait = if touched.is_empty() { sleep(&replicas, context) } else { Duration::ZERO };
+        if round(&events, wait, |event| handle(event, &mut replicas, context, &mut touched)).is_break() {
+            return;
         }
         if tried_at.elapsed() >= LONGEST_SLEEP {
             tried_at = Instant::now();
@@ -130,12 +127,40 @@ fn run(part: WorkerStart, context: &Context) {
         touched.sort_unstable();
         touched.dedup();
         let alone = touched.len() == 1;
-        for shard in touched.drain(..) {
-            if let Some(replica) = replicas.get_mut(&shard) {
+        touched.retain(|shard| {
+            replicas.get_mut(shard).is_some_and(|replica| {
                 replica.flush(context, alone);
-            }
-        }
+                replica.has_more()
+            })
+        });
         context.count(meter.take());
+    }
+}
+
+/// Takes what has come, for a while; whether that is the end.
+fn round(events: &EventReceiver, mut wait: Duration, mut handle: impl FnMut(Event)) -> ControlFlow<()> {
+    let (mut some, mut begun) = (Vec::new(), None);
+    loop {
+        let tenant = match events.take(wait, &mut some) {
+            Taken::Of(tenant) => tenant,
+            Taken::Nothing => return ControlFlow::Continue(()),
+            Taken::End => return ControlFlow::Break(()),
+        };
+        let (turn, count) = (Instant::now(), some.len());
+        for event in some.drain(..) {
+            if matches!(event, Event::Stop) {
+                return ControlFlow::Break(());
+            }
+            handle(event);
+        }
+        let now = Instant::now();
+        if let Some(tenant) = tenant {
+            events.used(tenant, count, now - turn);
+        }
+        if now - *begun.get_or_insert(turn) >= ROUND {
+            return ControlFlow::Continue(());
+        }
+        wait = Duration::ZERO;
     }
 }
 

@@ -9,8 +9,8 @@ use super::lock::lock_patiently;
 
 /// The newest format of the data folder this code reads, and the one it writes. Since 2, bodies stand in packs; since 3,
 /// producer sessions have the runs of what they were refused; since 4, requests are remembered, leases end by a purge, what is told
-/// of times stands beside them, and departments may be set aside.
-const FORMAT: u32 = 4;
+/// of times stands beside them, and departments may be set aside; since 5, producer sessions stand in the order of their use.
+const FORMAT: u32 = 5;
 const NODE: &str = "NODE";
 const LOCK: &str = "LOCK";
 const LOG: &str = "log";

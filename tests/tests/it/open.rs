@@ -117,8 +117,8 @@ async fn of_a_newer_format() {
     let (scene, _) = killed_with_messages().await;
     let node = scene.site.data().join("NODE");
     let text = fs::read_to_string(&node).unwrap();
-    assert!(text.contains("format 4\n"), "{text}");
-    fs::write(&node, text.replace("format 4\n", "format 99\n")).unwrap();
+    assert!(text.contains("format 5\n"), "{text}");
+    fs::write(&node, text.replace("format 5\n", "format 99\n")).unwrap();
     let log = refuses(&scene.site).await;
     assert!(log.contains("99") && log.contains("newer"), "{log}");
 }

@@ -14,6 +14,9 @@ impl Model {
         let at = self.by_id(command.department, command.queue).ok_or(PublishError::QueueNotFound)?;
         let queue = &mut self.queues[at];
         if let Some(results) = session(queue, command)? {
+            let producer = command.producer.as_ref().map(|given| &given.producer_id);
+            let held = producer.and_then(|id| queue.producers.get_mut(id));
+            held.expect("it is known").used_at = now;
             return Ok(Published { published_at_ms: wall, results });
         }
         if command.atomic && command.entries.iter().any(|entry| entry.refused) {

@@ -9,7 +9,10 @@ use posthouse_engine::{
 };
 
 use super::{
-    super::{pick::Picker, session::Session},
+    super::{
+        pick::{Line, Stored, ToStore, pick},
+        session::Session,
+    },
     GrantTag, Subscription,
 };
 use crate::shard::Reply;
@@ -22,8 +25,10 @@ const LONG_TURN: usize = 512;
 /// How the sessions take turns.
 #[derive(Clone, Copy)]
 struct Turn {
+    /// About how many messages there are for all.
+    messages: u64,
     /// For one session at once.
-    messages: usize,
+    most: usize,
     most_commands: usize,
     /// See [`Grant`].
     next_sequence: u64,
@@ -48,11 +53,16 @@ impl Subscription {
         kv: &dyn Kv,
         commands: &mut Vec<(Command, Reply)>,
     ) -> Result<(), Halt> {
+        // What is picked is ready until its grant is applied.
         let ready = machine.counts(kv, at)?.map_or(0, |counts| counts.ready);
-        let long = ready >= (self.sessions.len() * LONG_TURN) as u64;
-        let messages = if long { LONG_TURN } else { TURN };
-        let turn = Turn { messages, most_commands: usize::MAX, next_sequence: 0 };
-        self.turns(at, turn, commands, |picker, session, want| picker.pick(at, machine, kv, session, want))
+        let messages = ready.saturating_sub(self.picked);
+        let long = messages >= (self.sessions.in_line() * LONG_TURN) as u64;
+        let most = if long { LONG_TURN } else { TURN };
+        let turn = Turn { messages, most, most_commands: usize::MAX, next_sequence: 0 };
+        let mut picker = std::mem::take(&mut self.picker);
+        let done = self.turns(at, turn, commands, &mut Stored { picker: &mut picker, at, machine, kv });
+        self.picker = picker;
+        done
     }
 
     /// Leases messages that the next batch stores, from `first` on if all that is under way is stored. Only if whatever is
@@ -69,64 +79,69 @@ impl Subscription {
         let Coming { under_way, ref sizes, most_grants } = *coming;
         let in_turn = under_way == 0 || self.ahead == first;
         self.ahead = 0;
-        let has_credit = self.sessions.iter().any(|session| session.messages() > 0);
+        let has_credit = self.sessions.in_line() > 0 || self.sessions.any_short();
         if !in_turn || !has_credit || self.picker.is_ready(at, machine, kv)? {
             return Ok(());
         }
-        let mut rest = (first..).zip(sizes.iter().copied()).peekable();
+        let mut rest = ToStore { first, sizes };
         let after = first + sizes.len() as u64;
-        let most = commands.len() + most_grants;
-        self.turns(
-            at,
-            Turn { messages: TURN, most_commands: most, next_sequence: after },
-            commands,
-            |_, session, want| {
-                let mut picked = Vec::new();
-                while picked.len() < want
-                    && let Some((sequence, size)) = rest.peek()
-                {
-                    let size = if session.counts_bytes() { *size } else { 0 };
-                    if !session.take(size) {
-                        break;
-                    }
-                    picked.push((*sequence, size));
-                    rest.next();
-                }
-                Ok(picked)
-            },
-        )?;
-        self.ahead = rest.peek().map_or(after, |(sequence, _)| *sequence);
+        let most_commands = commands.len() + most_grants;
+        let turn = Turn { messages: sizes.len() as u64, most: TURN, most_commands, next_sequence: after };
+        self.turns(at, turn, commands, &mut rest)?;
+        self.ahead = rest.first;
         Ok(())
     }
 
-    /// Lets one session after the other pick, until nobody picks any more.
+    /// Lets one session after the other pick, until nothing is left that anybody has credit for. Where that is less than the credit that
+    /// waits, it is shared: each time round the line, every session gets the same part of what is left, or less if it has less credit.
     fn turns(
         &mut self,
         at: SubscriptionRef,
         turn: Turn,
         commands: &mut Vec<(Command, Reply)>,
-        mut pick: impl FnMut(&mut Picker, &mut Session, usize) -> Result<Vec<(u64, u32)>, Halt>,
+        line: &mut impl Line,
     ) -> Result<(), Halt> {
-        let mut passed = 0;
-        while passed < self.sessions.len() && commands.len() < turn.most_commands {
-            self.turn %= self.sessions.len();
-            let Some(session) = self.sessions.get_mut(self.turn) else { break };
-            self.turn += 1;
-            let want = session.messages().min(turn.messages);
-            if want == 0 {
-                passed += 1;
-                continue;
+        let (mut left, mut in_round) = (turn.messages, 0);
+        while commands.len() < turn.most_commands {
+            if self.sessions.any_short()
+                && let Some(next) = line.next()?
+            {
+                self.sessions.enough_for(line.size(next)?);
             }
-            let picked = pick(&mut self.picker, session, want)?;
-            if picked.is_empty() {
-                passed += 1;
-                continue;
+            if in_round == 0 {
+                in_round = self.sessions.in_line();
             }
-            passed = 0;
-            commands.push(grant(at, session, picked, turn.next_sequence));
+            let Some(session) = self.sessions.next() else { break };
+            let share = share(left, in_round, turn.most_commands - commands.len(), turn.most);
+            let picked = pick(line, session, session.messages().min(share))?;
+            if picked.messages.is_empty() && !picked.short {
+                // Nothing is left; who is next stays next.
+                break;
+            }
+            let key = session.key;
+            if !picked.messages.is_empty() {
+                left = left.saturating_sub(picked.messages.len() as u64);
+                let (command, tag) = grant(at, session, picked.messages, turn.next_sequence, self.rewound);
+                if !tag.ahead {
+                    self.picked += tag.picked.len() as u64;
+                }
+                commands.push((command, Reply::Grant(Box::new(tag))));
+            }
+            self.sessions.end_turn(key, picked.short);
+            in_round -= 1;
         }
         Ok(())
     }
+}
+
+/// The part of one session, while so many messages are left for so many sessions, and room for so many grants.
+fn share(left: u64, sessions: usize, grants: usize, most: usize) -> usize {
+    // There is more than was known of.
+    if left == 0 {
+        return most;
+    }
+    let part = left.div_ceil(sessions.min(grants).max(1) as u64);
+    usize::try_from(part).unwrap_or(most).min(most)
 }
 
 fn grant(
@@ -134,7 +149,8 @@ fn grant(
     session: &Session,
     mut picked: Vec<(u64, u32)>,
     next_sequence: u64,
-) -> (Command, Reply) {
+    rewound: u64,
+) -> (Command, GrantTag) {
     picked.sort_unstable();
     let command = Command::Grant(Grant {
         department: at.queue.department.0,
@@ -148,6 +164,21 @@ fn grant(
         next_sequence,
     });
     let (holder, ahead) = (session.holder.clone(), next_sequence > 0);
-    let tag = GrantTag { subscription: at, holder, key: session.key, picked, ahead };
-    (command, Reply::Grant(Box::new(tag)))
+    (command, GrantTag { subscription: at, holder, key: session.key, picked, ahead, rewound })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_little_is_shared_and_what_is_plenty_goes_in_large_pieces() {
+        assert_eq!(share(100, 4, 1_000, TURN), 25);
+        assert_eq!(share(101, 4, 1_000, TURN), 26);
+        assert_eq!(share(3, 4, 1_000, TURN), 1);
+        assert_eq!(share(10_000, 4, 1_000, TURN), TURN);
+        // A batch with room for few grants has larger ones.
+        assert_eq!(share(100, 50, 2, TURN), 50);
+        assert_eq!(share(0, 4, 1_000, TURN), TURN);
+    }
 }

@@ -130,6 +130,8 @@ impl Make {
             sync: self.histogram(&table::LOG_SYNC)?,
             entries: self.histogram(&table::LOG_GROUP)?,
             bytes: self.counter(&table::LOG_BYTES)?,
+            publishes_waiting: self.gauge(&table::FENCE_WAITING)?,
+            publish_bytes: self.gauge(&table::FENCE_BYTES)?,
             queued: self.gauge(&table::LOG_QUEUED)?,
             queued_bytes: self.gauge(&table::LOG_QUEUED_BYTES)?,
             segments: self.gauge(&table::LOG_SEGMENTS)?,

@@ -27,7 +27,7 @@ async fn a_message_that_is_waited_for_is_stored_and_leased_by_one_batch() {
     let node = Node::start(dir.path(), &disk, clock());
     node.define().await;
     let (open, mut told) = session(1);
-    let _session = node.shards.open_session(ShardId(1), open);
+    let _session = node.shards.open_session(ShardId(1).into(), open);
     assert!(matches!(told.recv().await, Some(SessionEvent::Resumed(_))));
     for count in [1, 3] {
         let before = disk.entries(GroupId(1), 0).len();

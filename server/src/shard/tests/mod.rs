@@ -81,7 +81,7 @@ async fn what_a_full_disk_refuses_is_said_so_and_tried_again_by_those_that_can()
     disk.set_full(true);
     assert_eq!(node.publish(0, 1).await, Err(ShardError::DiskFull));
     let (open, mut told) = session(0);
-    let _handle = node.shards.open_session(ShardId(0), open);
+    let _handle = node.shards.open_session(ShardId(0).into(), open);
     assert!(matches!(told.recv().await, Some(SessionEvent::Resumed(_))));
     // Long enough for its first grant to be refused.
     assert_eq!(node.publish(0, 1).await, Err(ShardError::DiskFull));
@@ -104,7 +104,7 @@ async fn a_shard_that_halts_says_so_and_the_others_go_on() {
         node.define().await;
         node.publish(1, 2).await.unwrap();
         let (open, mut told) = session(1);
-        let _handle = node.shards.open_session(ShardId(1), open);
+        let _handle = node.shards.open_session(ShardId(1).into(), open);
         assert!(matches!(told.recv().await, Some(SessionEvent::Resumed(_))));
         assert!(matches!(told.recv().await, Some(SessionEvent::Granted(_))));
         node.log.propose(GroupId(1), poison).unwrap();
@@ -125,7 +125,7 @@ async fn assert_halted(node: &Node, disk: &MemDisk) {
         assert!(matches!(node.counts(1).await, Err(ShardError::Halted(_))));
     }
     let (open, mut told) = session(1);
-    let _handle = node.shards.open_session(ShardId(1), open);
+    let _handle = node.shards.open_session(ShardId(1).into(), open);
     assert!(matches!(told.recv().await, Some(SessionEvent::Halted)));
     assert!(matches!(node.publish(3, 1).await, Ok(Outcome::Publish(Ok(_)))));
     assert_eq!(disk.groups()[&GroupId(1)].1, held);

@@ -16,7 +16,8 @@ use posthouse_engine::{
 };
 
 use super::super::{
-    Event, ShardError, Shards, StartShard, ToWorkers, WorkerContext, WorkerStart, start_workers, worker_of,
+    Event, ShardError, Shards, StartShard, ToWorkers, WorkerContext, WorkerStart, line, start_workers,
+    worker_of,
 };
 use crate::{
     bodies::BodyCache,
@@ -73,7 +74,7 @@ impl Node {
     pub(super) fn start(dir: &Path, disk: &MemDisk, clock: Clock) -> Self {
         let store = store(dir);
         let starts: Vec<_> = (0..SHARDS).map(|shard| replayed(shard, &store, disk)).collect();
-        let (senders, receivers): (Vec<_>, Vec<_>) = (0..WORKERS).map(|_| mpsc::channel()).unzip();
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..WORKERS).map(|_| line()).unzip();
         let shards = Shards::new(senders);
         let (catalogue, _) = mpsc::channel();
         let sink = Arc::new(ToWorkers { shards: shards.clone(), catalogue });

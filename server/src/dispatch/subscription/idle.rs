@@ -1,0 +1,63 @@
+//! Telling the streams that nothing is ready and nothing is leased any more.
+
+use posthouse_engine::{halt::Halt, ids::SubscriptionRef, kv::Kv, machine::ShardMachine};
+
+use super::{super::session::SessionKey, Subscription};
+
+/// Streams that are told at once: a subscription may have thousands, and its shard has other things to do.
+const TOLD_AT_ONCE: usize = 256;
+
+/// Who is still to be told.
+#[derive(Default)]
+pub(super) struct Idle {
+    /// It is so now.
+    is_idle: bool,
+    /// How often it came to be so.
+    time: u64,
+    /// How many streams were not asked yet whether they have credit, this time ...
+    left: usize,
+    /// ... after this one.
+    last: SessionKey,
+    /// Those that have come, or have more credit, meanwhile.
+    new: Vec<SessionKey>,
+}
+
+impl Idle {
+    /// A stream may have credit that had none.
+    pub(super) fn has_come(&mut self, key: SessionKey) {
+        if self.is_idle {
+            self.new.push(key);
+        }
+    }
+}
+
+impl Subscription {
+    /// Tells some of the streams, each time nothing is ready and nothing is leased any more; whether there are others to be told.
+    pub(crate) fn tell_idle(
+        &mut self,
+        at: SubscriptionRef,
+        machine: &mut ShardMachine,
+        kv: &dyn Kv,
+    ) -> Result<bool, Halt> {
+        let Some(counts) = machine.counts(kv, at)? else { return Ok(false) };
+        let Self { idle, sessions, .. } = self;
+        if counts.ready > 0 || counts.in_flight > 0 {
+            (idle.is_idle, idle.left) = (false, 0);
+            idle.new.clear();
+            return Ok(false);
+        }
+        if !idle.is_idle {
+            (idle.is_idle, idle.time, idle.left) = (true, idle.time + 1, sessions.len());
+        }
+        for key in idle.new.drain(..) {
+            sessions.change(key, |session| session.tell_idle(idle.time, counts.waiting, counts.parked));
+        }
+        for _ in 0..idle.left.min(TOLD_AT_ONCE) {
+            let Some(session) = sessions.after(idle.last) else { break };
+            idle.last = session.key;
+            session.tell_idle(idle.time, counts.waiting, counts.parked);
+        }
+        idle.left = idle.left.saturating_sub(TOLD_AT_ONCE);
+        Ok(idle.left > 0)
+    }
+}

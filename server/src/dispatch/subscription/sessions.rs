@@ -1,0 +1,172 @@
+//! The sessions of one subscription. What happens to one of them costs nothing for the others, however many they are: a session is
+//! found by its stream or its holder, and those that have credit stand in a line, in the order of their turns.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use posthouse_engine::schema::Holder;
+
+use super::super::session::{Session, SessionEvent, SessionKey};
+
+#[derive(Default)]
+pub(crate) struct Sessions {
+    all: BTreeMap<SessionKey, Placed>,
+    by_holder: HashMap<Holder, SessionKey>,
+    /// Those with credit, by the number they drew: the least is next.
+    line: BTreeMap<u64, SessionKey>,
+    drawn: u64,
+    /// Those that have credit, and too few bytes of it for the message that was next, by the largest message that they have enough for.
+    short: BTreeSet<(u32, SessionKey)>,
+}
+
+struct Placed {
+    session: Session,
+    place: Place,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// It has no credit.
+    Out,
+    /// In the line, with this number.
+    Line(u64),
+    /// It has too few bytes for any message larger than this.
+    Short(u32),
+}
+
+impl Sessions {
+    /// Adds a session; the older one of the same holder, which it replaces.
+    pub(super) fn add(&mut self, session: Session) -> Option<Session> {
+        let (key, holder) = (session.key, session.holder.clone());
+        let older = self.by_holder.insert(holder, key).and_then(|older| self.take_out(older));
+        self.all.insert(key, Placed { session, place: Place::Out });
+        self.find_place(key);
+        older
+    }
+
+    pub(super) fn remove(&mut self, key: SessionKey) -> Option<Session> {
+        let session = self.take_out(key)?;
+        self.by_holder.remove(&session.holder);
+        Some(session)
+    }
+
+    fn take_out(&mut self, key: SessionKey) -> Option<Session> {
+        let Placed { session, place } = self.all.remove(&key)?;
+        self.leave(key, place);
+        Some(session)
+    }
+
+    pub(super) fn get(&self, key: SessionKey) -> Option<&Session> {
+        self.all.get(&key).map(|placed| &placed.session)
+    }
+
+    /// The stream itself, or the one that has its session now.
+    pub(super) fn newest(&self, key: SessionKey, holder: &Holder) -> Option<SessionKey> {
+        if self.all.contains_key(&key) { Some(key) } else { self.by_holder.get(holder).copied() }
+    }
+
+    /// Changes a session, which may have more or less credit then.
+    pub(super) fn change<T>(&mut self, key: SessionKey, act: impl FnOnce(&mut Session) -> T) -> Option<T> {
+        let done = act(&mut self.all.get_mut(&key)?.session);
+        self.find_place(key);
+        Some(done)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.all.values().map(|placed| &placed.session)
+    }
+
+    /// The next after a session by its key, and round again from the first.
+    pub(super) fn after(&mut self, key: SessionKey) -> Option<&mut Session> {
+        let next = self.all.range(SessionKey(key.0 + 1)..).next().or_else(|| self.all.iter().next());
+        let next = *next?.0;
+        self.all.get_mut(&next).map(|placed| &mut placed.session)
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self { drawn: self.drawn, ..Self::default() };
+    }
+
+    /// How many wait for messages, and have credit for the next as far as that is known.
+    pub(super) fn in_line(&self) -> usize {
+        self.line.len()
+    }
+
+    /// Whose turn it is.
+    pub(super) fn next(&mut self) -> Option<&mut Session> {
+        let (_, key) = self.line.first_key_value()?;
+        self.all.get_mut(key).map(|placed| &mut placed.session)
+    }
+
+    /// Its turn is over: it goes to the end of the line. `short`: its bytes did not suffice for the message that is next.
+    pub(super) fn end_turn(&mut self, key: SessionKey, short: bool) {
+        let Some(Placed { session, place }) = self.all.get_mut(&key) else { return };
+        let (old, reach) = (std::mem::replace(place, Place::Out), session.reach());
+        if short && session.messages() > 0 {
+            *place = Place::Short(reach);
+            self.short.insert((reach, key));
+        }
+        self.leave(key, old);
+        if !short {
+            self.find_place(key);
+        }
+    }
+
+    pub(super) fn any_short(&self) -> bool {
+        !self.short.is_empty()
+    }
+
+    /// The next message is of this size: those that have enough for it stand in the line again.
+    pub(super) fn enough_for(&mut self, size: u32) {
+        while let Some((reach, key)) = self.short.last().copied().filter(|(reach, _)| *reach >= size) {
+            self.short.remove(&(reach, key));
+            if let Some(placed) = self.all.get_mut(&key) {
+                placed.place = Place::Out;
+            }
+            self.find_place(key);
+        }
+    }
+
+    fn leave(&mut self, key: SessionKey, place: Place) {
+        match place {
+            Place::Out => {}
+            Place::Line(number) => drop(self.line.remove(&number)),
+            Place::Short(reach) => drop(self.short.remove(&(reach, key))),
+        }
+    }
+
+    /// Puts a session where it belongs; one that is in the line already keeps its number.
+    fn find_place(&mut self, key: SessionKey) {
+        let Some(Placed { session, place }) = self.all.get_mut(&key) else { return };
+        let (old, has_credit) = (*place, session.messages() > 0);
+        let stays = match old {
+            Place::Out => !has_credit,
+            Place::Line(_) => has_credit,
+            Place::Short(reach) => has_credit && session.reach() == reach,
+        };
+        if stays {
+            return;
+        }
+        *place = Place::Out;
+        if has_credit {
+            self.drawn += 1;
+            *place = Place::Line(self.drawn);
+            self.line.insert(self.drawn, key);
+        }
+        self.leave(key, old);
+    }
+
+    /// Tells every stream.
+    pub(super) fn tell_all(&self, event: &SessionEvent) {
+        for session in self.iter() {
+            session.tell(event.clone());
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Who is behind the fence, and who waits before it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use posthouse_engine::ids::TenantId;
+use tokio::sync::oneshot;
+
+use super::{ConnectionKey, FenceLimits, Pass};
+
+/// A tenant that has published within this time is one that publishes.
+const ACTIVE: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+pub(super) struct State {
+    limits: FenceLimits,
+    tenants: BTreeMap<TenantId, Tenant>,
+    /// Tenants that wait, by what they have had.
+    line: BTreeSet<(u64, TenantId)>,
+    /// What the last one had that was let in: who comes new begins there.
+    had: u64,
+    /// Bytes behind the fence beyond what each tenant may have there in any case.
+    large: usize,
+    numbers: u64,
+    /// The two tenants that have come last.
+    recent: [Option<(TenantId, Instant)>; 2],
+}
+
+/// A tenant that has something behind the fence or waits.
+#[derive(Debug, Default)]
+struct Tenant {
+    /// Bytes behind the fence.
+    inside: usize,
+    had: u64,
+    connections: BTreeMap<ConnectionKey, Connection>,
+    /// Its connections, as above.
+    line: BTreeSet<(u64, ConnectionKey)>,
+    had_of_last: u64,
+}
+
+/// A connection that waits.
+#[derive(Debug, Default)]
+struct Connection {
+    had: u64,
+    waiting: BTreeMap<u64, Waiter>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    bytes: usize,
+    tell: oneshot::Sender<Pass>,
+}
+
+/// What went in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entered {
+    pub(super) tenant: TenantId,
+    bytes: usize,
+    large: bool,
+}
+
+/// Where somebody waits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) tenant: TenantId,
+    connection: ConnectionKey,
+    number: u64,
+}
+
+impl Entered {
+    pub(super) const fn nothing(tenant: TenantId) -> Self {
+        Self { tenant, bytes: 0, large: false }
+    }
+
+    pub(super) const fn is_nothing(&self) -> bool {
+        self.bytes == 0
+    }
+}
+
+impl State {
+    pub(super) const fn new(limits: FenceLimits) -> Self {
+        Self {
+            limits,
+            tenants: BTreeMap::new(),
+            line: BTreeSet::new(),
+            had: 0,
+            large: 0,
+            numbers: 0,
+            recent: [None; 2],
+        }
+    }
+
+    /// Goes in, if there is room and nobody is overtaken.
+    pub(super) fn enter(&mut self, tenant: TenantId, bytes: usize, now: Instant) -> Option<Entered> {
+        self.note(tenant, now);
+        let bytes = bytes.max(1);
+        let held = self.tenants.get(&tenant);
+        if held.is_some_and(|held| !held.line.is_empty()) {
+            return None;
+        }
+        let small = self.is_small(tenant, bytes);
+        if !small && (!self.line.is_empty() || !self.fits(tenant, bytes, now)) {
+            return None;
+        }
+        Some(self.go_in(tenant, bytes, !small))
+    }
+
+    fn go_in(&mut self, tenant: TenantId, bytes: usize, large: bool) -> Entered {
+        let held = self.tenants.entry(tenant).or_default();
+        held.inside += bytes;
+        held.had = held.had.max(self.had) + bytes as u64;
+        if large {
+            self.large += bytes;
+        }
+        Entered { tenant, bytes, large }
+    }
+
+    pub(super) fn wait(
+        &mut self,
+        tenant: TenantId,
+        connection: ConnectionKey,
+        bytes: usize,
+        tell: oneshot::Sender<Pass>,
+    ) -> Place {
+        self.numbers += 1;
+        let held = self.tenants.entry(tenant).or_default();
+        if held.line.is_empty() {
+            held.had = held.had.max(self.had);
+            self.line.insert((held.had, tenant));
+        }
+        let of_connection = held.connections.entry(connection).or_default();
+        if of_connection.waiting.is_empty() {
+            of_connection.had = of_connection.had.max(held.had_of_last);
+            held.line.insert((of_connection.had, connection));
+        }
+        of_connection.waiting.insert(self.numbers, Waiter { bytes: bytes.max(1), tell });
+        Place { tenant, connection, number: self.numbers }
+    }
+
+    /// Whoever waits there does so no more; whether it did.
+    pub(super) fn give_up(&mut self, place: &Place) -> bool {
+        let Some(held) = self.tenants.get_mut(&place.tenant) else { return false };
+        let Some(connection) = held.connections.get_mut(&place.connection) else { return false };
+        if connection.waiting.remove(&place.number).is_none() {
+            return false;
+        }
+        if connection.waiting.is_empty() {
+            held.line.remove(&(connection.had, place.connection));
+            held.connections.remove(&place.connection);
+        }
+        if held.line.is_empty() {
+            self.line.remove(&(held.had, place.tenant));
+            self.tidy(place.tenant);
+        }
+        true
+    }
+
+    pub(super) fn leave(&mut self, entered: Entered) {
+        if let Some(held) = self.tenants.get_mut(&entered.tenant) {
+            held.inside = held.inside.saturating_sub(entered.bytes);
+        }
+        if entered.large {
+            self.large = self.large.saturating_sub(entered.bytes);
+        }
+        self.tidy(entered.tenant);
+    }
+
+    /// Lets in whose turn it is, as far as there is room.
+    pub(super) fn let_in(&mut self, now: Instant) -> Vec<(oneshot::Sender<Pass>, Entered)> {
+        let mut turns = Vec::new();
+        while let Some((tenant, large)) = self.next(now) {
+            let Some(turn) = self.take_turn(tenant, large) else { break };
+            turns.push(turn);
+        }
+        turns
+    }
+
+    /// The first in the line; if there is no room for it, the first that may go in whatever others have.
+    fn next(&self, now: Instant) -> Option<(TenantId, bool)> {
+        let mut waits = false;
+        for (_, tenant) in &self.line {
+            let held = self.tenants.get(tenant)?;
+            let (_, connection) = held.line.first()?;
+            let bytes = held.connections.get(connection)?.waiting.first_key_value()?.1.bytes;
+            if self.is_small(*tenant, bytes) {
+                return Some((*tenant, false));
+            }
+            if !waits && self.fits(*tenant, bytes, now) {
+                return Some((*tenant, true));
+            }
+            waits = true;
+        }
+        None
+    }
+
+    fn take_turn(&mut self, tenant: TenantId, large: bool) -> Option<(oneshot::Sender<Pass>, Entered)> {
+        let held = self.tenants.get_mut(&tenant)?;
+        self.line.remove(&(held.had, tenant));
+        self.had = self.had.max(held.had);
+        let (had, key) = held.line.pop_first()?;
+        held.had_of_last = held.had_of_last.max(had);
+        let connection = held.connections.get_mut(&key)?;
+        let (_, Waiter { bytes, tell }) = connection.waiting.pop_first()?;
+        connection.had += bytes as u64;
+        if connection.waiting.is_empty() {
+            held.connections.remove(&key);
+        } else {
+            held.line.insert((connection.had, key));
+        }
+        let entered = self.go_in(tenant, bytes, large);
+        let held = self.tenants.get(&tenant)?;
+        if !held.line.is_empty() {
+            self.line.insert((held.had, tenant));
+        }
+        Some((tell, entered))
+    }
+
+    pub(super) fn figures(&self) -> (usize, usize) {
+        let connections = self.tenants.values().flat_map(|held| held.connections.values());
+        let waiting = connections.map(|connection| connection.waiting.len()).sum();
+        (waiting, self.tenants.values().map(|held| held.inside).sum())
+    }
+
+    /// Whether a batch may go in whatever others have.
+    fn is_small(&self, tenant: TenantId, bytes: usize) -> bool {
+        self.tenants.get(&tenant).map_or(0, |held| held.inside) + bytes <= self.limits.each
+    }
+
+    fn fits(&self, tenant: TenantId, bytes: usize, now: Instant) -> bool {
+        let others = self.recent.iter().flatten();
+        let mut others = others.filter(|(other, at)| *other != tenant && now.duration_since(*at) < ACTIVE);
+        let most = if others.next().is_some() { self.limits.shared } else { self.limits.alone };
+        self.large == 0 || self.large + bytes <= most
+    }
+
+    fn note(&mut self, tenant: TenantId, now: Instant) {
+        match &mut self.recent[0] {
+            Some((last, at)) if *last == tenant => *at = now,
+            last => {
+                self.recent[1] = last.replace((tenant, now));
+            }
+        }
+    }
+
+    fn tidy(&mut self, tenant: TenantId) {
+        if self.tenants.get(&tenant).is_some_and(|held| held.inside == 0 && held.line.is_empty()) {
+            self.tenants.remove(&tenant);
+        }
+    }
+}

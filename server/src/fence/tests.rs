@@ -1,0 +1,152 @@
+use std::{collections::BTreeMap, pin::pin, sync::Arc};
+
+use futures_util::{FutureExt as _, stream::FuturesUnordered, task::noop_waker_ref};
+use posthouse_engine::ids::TenantId;
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+
+use super::{ConnectionKey, Fence, FenceLimits, Pass};
+
+const LIMITS: FenceLimits = FenceLimits { alone: 1_000, shared: 300, each: 10 };
+
+fn now(fence: &Arc<Fence>, tenant: u32, bytes: usize) -> Option<Pass> {
+    fence.enter(TenantId(tenant), ConnectionKey(0), bytes).now_or_never()
+}
+
+#[test]
+fn one_tenant_has_all_the_room() {
+    let fence = Fence::new(LIMITS);
+    let passes: Vec<_> = (0..10).map(|_| now(&fence, 1, 100).unwrap()).collect();
+    assert!(now(&fence, 1, 100).is_none());
+    assert_eq!(fence.figures(), (0, 1_000));
+    drop(passes);
+    assert_eq!(fence.figures(), (0, 0));
+    // One that is larger than all the room goes in alone.
+    let large = now(&fence, 1, 5_000).unwrap();
+    assert!(now(&fence, 1, 1).is_none());
+    drop(large);
+    assert!(now(&fence, 1, 1).is_some());
+}
+
+#[test]
+fn who_has_little_inside_goes_in_whatever_others_have() {
+    let fence = Fence::new(LIMITS);
+    let _large: Vec<_> = (0..10).map(|_| now(&fence, 1, 100).unwrap()).collect();
+    let first = now(&fence, 2, 6).unwrap();
+    assert!(now(&fence, 2, 6).is_none(), "it has 6 of 10 inside");
+    let _second = now(&fence, 2, 4).unwrap();
+    let _another = now(&fence, 3, 10).unwrap();
+    drop(first);
+    assert!(now(&fence, 2, 6).is_some());
+}
+
+#[test]
+fn while_several_publish_there_is_little_inside() {
+    let fence = Fence::new(LIMITS);
+    let _neighbour = now(&fence, 2, 1).unwrap();
+    let passes: Vec<_> = (0..3).map(|_| now(&fence, 1, 100).unwrap()).collect();
+    assert!(now(&fence, 1, 100).is_none());
+    drop(passes);
+    assert!(now(&fence, 1, 5_000).is_some());
+}
+
+/// Lets waiters in one by one, and tells who they were.
+fn order(fence: &Arc<Fence>, waiting: &[(u32, usize, usize)]) -> Vec<usize> {
+    let hold = now(fence, 9, 5_000).unwrap();
+    let mut all: FuturesUnordered<_> = FuturesUnordered::new();
+    for (number, (tenant, connection, bytes)) in waiting.iter().enumerate() {
+        let mut entering = Box::pin(fence.enter(TenantId(*tenant), ConnectionKey(*connection), *bytes));
+        assert!(entering.as_mut().now_or_never().is_none());
+        all.push(entering.map(move |pass| (number, pass)));
+    }
+    drop(hold);
+    let mut order = Vec::new();
+    let mut context = std::task::Context::from_waker(noop_waker_ref());
+    while let std::task::Poll::Ready(Some((number, pass))) =
+        futures_util::Stream::poll_next(pin!(&mut all), &mut context)
+    {
+        order.push(number);
+        drop(pass);
+    }
+    order
+}
+
+#[test]
+fn tenants_take_turns_by_what_they_have_had_and_so_do_their_connections() {
+    let fence = Fence::new(LIMITS);
+    // One tenant has four batches on two connections, another one that came last.
+    let order = order(&fence, &[(1, 1, 900), (1, 1, 900), (1, 1, 900), (1, 2, 900), (2, 3, 900)]);
+    assert_eq!(order, [0, 4, 3, 1, 2]);
+    assert_eq!(fence.figures(), (0, 0));
+}
+
+#[test]
+fn small_batches_are_not_passed_over_for_large_ones() {
+    let fence = Fence::new(LIMITS);
+    let mut waiting = vec![(1, 1, 900); 4];
+    waiting.extend([(2, 2, 300); 4]);
+    // Three of the small are as many bytes as one of the large.
+    assert_eq!(order(&fence, &waiting), [0, 4, 5, 6, 1, 7, 2, 3]);
+}
+
+#[test]
+fn who_goes_away_leaves_the_line_and_gives_its_turn_to_the_next() {
+    let fence = Fence::new(LIMITS);
+    let hold = now(&fence, 1, 5_000).unwrap();
+    let mut gone = Box::pin(fence.enter(TenantId(1), ConnectionKey(1), 500));
+    let mut stays = Box::pin(fence.enter(TenantId(1), ConnectionKey(2), 500));
+    assert!(gone.as_mut().now_or_never().is_none() && stays.as_mut().now_or_never().is_none());
+    assert_eq!(fence.figures(), (2, 5_000));
+    drop(gone);
+    assert_eq!(fence.figures(), (1, 5_000));
+    drop(hold);
+    let pass = stays.now_or_never().unwrap();
+    // One whose turn has come, and that goes away without having looked.
+    let mut late = Box::pin(fence.enter(TenantId(1), ConnectionKey(1), 900));
+    assert!(late.as_mut().now_or_never().is_none());
+    drop(pass);
+    assert_eq!(fence.figures(), (0, 900));
+    drop(late);
+    assert_eq!(fence.figures(), (0, 0));
+}
+
+/// Whatever comes and goes: nobody is forgotten, never is too much inside, and tenants that always wait get the same.
+#[tokio::test]
+async fn everybody_gets_in_and_all_is_given_back() {
+    let seed = rand::random();
+    println!("seed {seed}");
+    let mut chance = StdRng::seed_from_u64(seed);
+    let fence = Fence::new(LIMITS);
+    let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let mut tasks = Vec::new();
+    for number in 0..400 {
+        let (fence, told) = (Arc::clone(&fence), told.clone());
+        let (tenant, connection) = (number % 4, chance.random_range(0..3));
+        let bytes = chance.random_range(1..200);
+        let (patient, yields) = (chance.random_bool(0.9), chance.random_range(0..6));
+        tasks.push(tokio::spawn(async move {
+            let entering = fence.enter(TenantId(tenant), ConnectionKey(connection), bytes);
+            if patient {
+                let pass = entering.await;
+                let (_, inside) = fence.figures();
+                assert!(inside <= 300 + 4 * LIMITS.each || inside <= 1_000, "{inside} inside");
+                for _ in 0..yields {
+                    tokio::task::yield_now().await;
+                }
+                told.send(tenant).unwrap();
+                drop(pass);
+            } else {
+                tokio::select! { biased; _ = entering => {}, () = tokio::task::yield_now() => {} }
+            }
+        }));
+    }
+    drop(told);
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let mut counts = BTreeMap::new();
+    while let Some(tenant) = heard.recv().await {
+        *counts.entry(tenant).or_insert(0) += 1;
+    }
+    assert_eq!(counts.len(), 4);
+    assert_eq!(fence.figures(), (0, 0));
+}

@@ -1,0 +1,321 @@
+//! What comes to a worker. The server's own events come first; the tenants' by turns, so that who has its events wait for a
+//! worker's time waits for no more than a turn of every other tenant, however many events those have. A tenant's own stay in order.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use posthouse_engine::ids::{ShardId, TenantId};
+
+use super::Event;
+
+/// A turn takes about so long, and at least one event, ...
+const TURN: Duration = Duration::from_micros(200);
+/// ... and at most so many.
+const TURN_EVENTS: usize = 64;
+
+/// Where an event goes, and whose it is; no tenant's are the server's own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin {
+    pub(crate) shard: ShardId,
+    pub(crate) tenant: Option<TenantId>,
+}
+
+impl From<ShardId> for Origin {
+    fn from(shard: ShardId) -> Self {
+        Self { shard, tenant: None }
+    }
+}
+
+/// One end of a line, for everybody; when it is dropped, the worker ends.
+pub(crate) struct EventSender(Arc<Shared>);
+
+/// The other, for the worker.
+pub(crate) struct EventReceiver(Arc<Shared>);
+
+/// What a worker has found.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// Events, and whose they are.
+    Of(Option<TenantId>),
+    /// None, for as long as it would wait.
+    Nothing,
+    /// There will be no more.
+    End,
+}
+
+#[derive(Default)]
+struct Shared {
+    line: Mutex<Line>,
+    came: Condvar,
+}
+
+#[derive(Default)]
+struct Line {
+    own: VecDeque<Event>,
+    tenants: BTreeMap<TenantId, Lane>,
+    /// Tenants that have events, by the time that they have used.
+    turns: BTreeSet<(u64, TenantId)>,
+    /// The time that the last one had used: who comes anew begins there.
+    used: u64,
+    /// The worker is to end when there is nothing more.
+    stop: bool,
+    sender_gone: bool,
+    receiver_gone: bool,
+    sleeps: bool,
+}
+
+/// One tenant's.
+#[derive(Default)]
+struct Lane {
+    events: VecDeque<Event>,
+    /// Nanoseconds of the worker.
+    used: u64,
+    /// What one of its events took lately, nanoseconds.
+    cost: u64,
+}
+
+/// A worker's line.
+pub(crate) fn line() -> (EventSender, EventReceiver) {
+    let shared = Arc::new(Shared::default());
+    (EventSender(Arc::clone(&shared)), EventReceiver(shared))
+}
+
+impl Shared {
+    fn line(&self) -> MutexGuard<'_, Line> {
+        // Nothing in there panics half done.
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl EventSender {
+    /// Whether the worker will have it.
+    pub(crate) fn send(&self, tenant: Option<TenantId>, event: Event) -> bool {
+        let mut line = self.0.line();
+        if line.receiver_gone {
+            // Whoever waits for an answer sees its end only once nobody is kept from the line.
+            drop(line);
+            drop(event);
+            return false;
+        }
+        line.push(tenant, event);
+        let wake = std::mem::take(&mut line.sleeps);
+        drop(line);
+        if wake {
+            self.0.came.notify_one();
+        }
+        true
+    }
+}
+
+impl Drop for EventSender {
+    fn drop(&mut self) {
+        self.0.line().sender_gone = true;
+        self.0.came.notify_one();
+    }
+}
+
+impl EventReceiver {
+    /// The next events, all of one tenant or the server's own.
+    pub(crate) fn take(&self, wait: Duration, events: &mut Vec<Event>) -> Taken {
+        let mut line = self.0.line();
+        let begun = Instant::now();
+        loop {
+            let taken = line.take(events);
+            let left = wait.saturating_sub(begun.elapsed());
+            if taken != Taken::Nothing || left.is_zero() {
+                return taken;
+            }
+            line.sleeps = true;
+            line = self.0.came.wait_timeout(line, left).unwrap_or_else(PoisonError::into_inner).0;
+            line.sleeps = false;
+        }
+    }
+
+    /// How long so many events of a tenant took.
+    pub(crate) fn used(&self, tenant: TenantId, events: usize, time: Duration) {
+        self.0.line().charge(tenant, events, time);
+    }
+}
+
+impl Drop for EventReceiver {
+    fn drop(&mut self) {
+        let mut line = self.0.line();
+        line.receiver_gone = true;
+        let left = std::mem::take(&mut *line);
+        line.receiver_gone = true;
+        drop(line);
+        drop(left);
+    }
+}
+
+impl Line {
+    fn push(&mut self, tenant: Option<TenantId>, event: Event) {
+        match tenant {
+            // After all that is there.
+            _ if matches!(event, Event::Stop) => self.stop = true,
+            None => self.own.push_back(event),
+            Some(tenant) => {
+                let lane = self.tenants.entry(tenant).or_default();
+                if lane.events.is_empty() {
+                    lane.used = lane.used.max(self.used);
+                    self.turns.insert((lane.used, tenant));
+                }
+                lane.events.push_back(event);
+            }
+        }
+    }
+
+    fn take(&mut self, events: &mut Vec<Event>) -> Taken {
+        if !self.own.is_empty() {
+            events.extend(self.own.drain(..));
+            return Taken::Of(None);
+        }
+        let Some((used, tenant)) = self.turns.pop_first() else {
+            if self.stop {
+                events.push(Event::Stop);
+                return Taken::Of(None);
+            }
+            return if self.sender_gone { Taken::End } else { Taken::Nothing };
+        };
+        self.used = used;
+        let Some(lane) = self.tenants.get_mut(&tenant) else { return Taken::Nothing };
+        let turn = u64::try_from(TURN.as_nanos()).unwrap_or(u64::MAX) / lane.cost.max(1);
+        let most = usize::try_from(turn).unwrap_or(TURN_EVENTS).clamp(1, TURN_EVENTS);
+        events.extend(lane.events.drain(..most.min(lane.events.len())));
+        if !lane.events.is_empty() {
+            self.turns.insert((lane.used, tenant));
+        }
+        Taken::Of(Some(tenant))
+    }
+
+    fn charge(&mut self, tenant: TenantId, events: usize, time: Duration) {
+        let Some(lane) = self.tenants.get_mut(&tenant) else { return };
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let waits = self.turns.remove(&(lane.used, tenant));
+        lane.used = lane.used.saturating_add(nanos);
+        lane.cost = (lane.cost * 3 + nanos / events.max(1) as u64) / 4;
+        if waits {
+            self.turns.insert((lane.used, tenant));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::Query;
+
+    /// An event with a number that a test can see.
+    fn event(number: u16) -> Event {
+        Event::Query(ShardId(number), Box::new(|_| {}))
+    }
+
+    fn number(event: &Event) -> u16 {
+        match event {
+            Event::Query(shard, _) => shard.0,
+            Event::Stop => 999,
+            _ => panic!("another event"),
+        }
+    }
+
+    /// Takes all there is, while each event takes so many microseconds; who was served, and with which.
+    fn serve(receiver: &EventReceiver, cost: impl Fn(TenantId) -> u64) -> Vec<(Option<u32>, Vec<u16>)> {
+        let mut served = Vec::new();
+        let mut events = Vec::new();
+        while let Taken::Of(tenant) = receiver.take(Duration::ZERO, &mut events) {
+            if let Some(tenant) = tenant {
+                let time = Duration::from_micros(cost(tenant) * events.len() as u64);
+                receiver.used(tenant, events.len(), time);
+            }
+            let stop = events.iter().any(|event| matches!(event, Event::Stop));
+            served.push((tenant.map(|tenant| tenant.0), events.drain(..).map(|e| number(&e)).collect()));
+            if stop {
+                break;
+            }
+        }
+        served
+    }
+
+    #[test]
+    fn a_flood_of_one_tenant_keeps_another_waiting_for_a_turn_only() {
+        let (sender, receiver) = line();
+        for number in 0..5_000 {
+            assert!(sender.send(Some(TenantId(1)), event(number)));
+        }
+        // The first turn goes by no knowledge of what they cost.
+        let mut events = Vec::new();
+        assert_eq!(receiver.take(Duration::ZERO, &mut events), Taken::Of(Some(TenantId(1))));
+        receiver.used(TenantId(1), events.len(), Duration::from_micros(100 * events.len() as u64));
+        assert_eq!(events.len(), TURN_EVENTS);
+        (5_000..5_020).for_each(|number| assert!(sender.send(Some(TenantId(2)), event(number))));
+        let served = serve(&receiver, |_| 100);
+        let last = served.iter().rposition(|(tenant, _)| *tenant == Some(2)).unwrap();
+        let between: usize =
+            served[..last].iter().filter(|(tenant, _)| *tenant == Some(1)).map(|(_, of)| of.len()).sum();
+        assert!(between < 80, "{between} of the flood came before the last of twenty");
+        for tenant in [1, 2] {
+            let of = served.iter().filter(|(of, _)| *of == Some(tenant)).flat_map(|(_, numbers)| numbers);
+            assert!(of.is_sorted(), "a tenant's are not in order");
+        }
+    }
+
+    #[test]
+    fn who_costs_much_gets_fewer() {
+        let (sender, receiver) = line();
+        for number in 0..1_000 {
+            sender.send(Some(TenantId(1)), event(number));
+            sender.send(Some(TenantId(2)), event(number));
+        }
+        let served = serve(&receiver, |tenant| if tenant.0 == 1 { 1_000 } else { 10 });
+        let end = served.iter().rposition(|(tenant, _)| *tenant == Some(2)).unwrap();
+        let expensive = served[..end].iter().filter(|(tenant, _)| *tenant == Some(1));
+        let expensive: usize = expensive.map(|(_, of)| of.len()).sum();
+        // A thousand of 10 µs are ten of a millisecond; besides, the first turn.
+        assert!(expensive <= TURN_EVENTS + 20, "{expensive}");
+    }
+
+    #[test]
+    fn the_servers_own_come_first_and_the_end_last() {
+        let (sender, receiver) = line();
+        sender.send(None, Event::Stop);
+        sender.send(Some(TenantId(1)), event(1));
+        sender.send(None, event(2));
+        assert_eq!(serve(&receiver, |_| 1), [(None, vec![2]), (Some(1), vec![1]), (None, vec![999])]);
+    }
+
+    #[test]
+    fn both_ends_see_the_other_go() {
+        let (sender, receiver) = line();
+        let mut events = Vec::new();
+        assert_eq!(receiver.take(Duration::from_millis(1), &mut events), Taken::Nothing);
+        sender.send(Some(TenantId(1)), event(1));
+        drop(sender);
+        assert_eq!(receiver.take(Duration::from_secs(60), &mut events), Taken::Of(Some(TenantId(1))));
+        assert_eq!(receiver.take(Duration::from_secs(60), &mut events), Taken::End);
+        let (sender, receiver) = line();
+        let (reply, answer) = tokio::sync::oneshot::channel::<()>();
+        let query: Query = Box::new(move |_| drop(reply));
+        sender.send(None, Event::Query(ShardId(1), query));
+        drop(receiver);
+        assert!(answer.blocking_recv().is_err(), "what nobody will take is dropped");
+        assert!(!sender.send(None, event(1)));
+    }
+
+    #[test]
+    fn a_worker_that_sleeps_is_woken() {
+        let (sender, receiver) = line();
+        let worker = std::thread::spawn(move || {
+            let mut events = Vec::new();
+            let taken = receiver.take(Duration::from_secs(60), &mut events);
+            (taken, events.len())
+        });
+        while !sender.0.line().sleeps {
+            std::thread::yield_now();
+        }
+        sender.send(Some(TenantId(1)), event(1));
+        assert_eq!(worker.join().unwrap(), (Taken::Of(Some(TenantId(1))), 1));
+    }
+}
