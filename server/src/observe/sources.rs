@@ -9,8 +9,7 @@ use super::{
 };
 use crate::{
     account::Accounts, bodies::BodyCache, clock::Clock, disk::DiskGuard, fence::Fence,
-    identity::TokenVerifier, log::Log,
-    store::Store,
+    identity::TokenVerifier, log::Log, store::Store,
 };
 
 /// The rooms that are asked.

@@ -90,12 +90,13 @@ impl Backlog {
         self.read.min(self.leased.len())
     }
 
-    /// About how many bytes the next read brings, as far as that is known, while there are so many streams.
-    pub(crate) fn next_bytes(&self, streams: usize) -> usize {
+    /// About how many bytes the next read brings, as far as that is known.
+    pub(crate) fn next_bytes(&self, context: &Context, source: &Source) -> Result<usize, ApiError> {
+        let most = most_bytes(context, source)?;
         let known =
             self.leased.iter().take(self.next()).map(|(leased, _)| leased.size as usize).sum::<usize>();
         let least = LEAST_READ.min(self.leased.len()) * self.delivery_bytes;
-        known.max(least).min(bytes_of_a_stream(streams).max(least))
+        Ok(known.max(least).min(most.max(least)))
     }
 
     /// Those that no stream was ever sent: they are given back.
@@ -116,8 +117,7 @@ impl Backlog {
         let most = places.as_ref().map_or(usize::MAX, |places| places.num_permits() * MAX_ACCESS_RANGES);
         let some = self.leased.iter().take(self.read.min(most));
         let sequences: Vec<u64> = some.map(|(leased, _)| leased.live.item.sequence).collect();
-        let quota = context.quota(&source.permit.queue().tenant)?;
-        let most_bytes = bytes_of_a_stream(usize::try_from(quota.streams()).unwrap_or(usize::MAX));
+        let most_bytes = most_bytes(context, source)?;
         let amount = Amount { body_bytes: self.delivery_bytes, most_bytes };
         let bodies = match read_bodies(context, source, &sequences, amount).await {
             Ok(bodies) => bodies,
@@ -170,6 +170,12 @@ fn frame(deliveries: Vec<Outgoing>, now: Now, bytes: usize) -> Frame {
     let new = deliveries.iter().filter(|delivery| !delivery.resumed).map(|delivery| delivery.live);
     let leases = new.collect();
     Frame { batch: batch(deliveries, now), leases, bytes }
+}
+
+/// Bytes of bodies that a stream reads at once, while its tenant has so many streams.
+fn most_bytes(context: &Context, source: &Source) -> Result<usize, ApiError> {
+    let streams = context.quota(&source.permit.queue().tenant)?.streams();
+    Ok(bytes_of_a_stream(usize::try_from(streams).unwrap_or(usize::MAX)))
 }
 
 /// Bytes after which a stream reads no more bodies at once, while its tenant has so many: each holds a few reads for a

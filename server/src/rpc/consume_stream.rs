@@ -288,7 +288,7 @@ impl ConsumeStream {
         open.source.permit.check_again(SystemTime::now())?;
         let places = open.recording.take();
         // Before they are read, so that a hundred streams do not find the same room.
-        let expected = open.backlog.next_bytes(self.context.streams.len());
+        let expected = open.backlog.next_bytes(&self.context, &open.source)?;
         let mut charge = self.connection.accounts.deliveries.charge(expected);
         let read = open.backlog.read(&self.context, &open.source, places).await?;
         charge.set(read.frames.iter().map(|frame| frame.bytes).sum());
