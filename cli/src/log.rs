@@ -24,11 +24,23 @@ const DEFAULT: &str = "info";
 /// Where the filter is looked for first.
 const VARIABLE: &str = "POSTHOUSE_LOG";
 
+/// The filter that is meant. The HTTP/2 library warns of single frames, as often as a client sends them: of its warnings only who
+/// asks for them by name, or for all there is, gets any.
+fn directives(asked: &str) -> String {
+    match asked.trim() {
+        level @ ("info" | "warn") => format!("{level},h2=error"),
+        asked => asked.to_owned(),
+    }
+}
+
 /// Starts logging for a server. Done once; a second call changes nothing.
 pub fn start(config: &LogConfig) {
     // An empty one would be a filter that lets nothing but errors through.
-    let asked = std::env::var(VARIABLE).ok().filter(|asked| !asked.trim().is_empty()).map(EnvFilter::try_new);
-    let usual = || EnvFilter::new(config.level.as_deref().unwrap_or(DEFAULT));
+    let asked = std::env::var(VARIABLE)
+        .ok()
+        .filter(|asked| !asked.trim().is_empty())
+        .map(|asked| EnvFilter::try_new(directives(&asked)));
+    let usual = || EnvFilter::new(directives(config.level.as_deref().unwrap_or(DEFAULT)));
     let (filter, problem) = match asked {
         Some(Ok(filter)) => (filter, None),
         Some(Err(problem)) => (usual(), Some(problem)),

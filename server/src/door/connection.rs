@@ -233,7 +233,8 @@ async fn shake_hands(
 ) -> Option<(TlsStream<TcpStream>, Arc<Snapshot>)> {
     let handshake = async {
         // Who says nothing takes nobody's turn.
-        stream.readable().await.ok();
+        // To be readable is not enough: the system may say so of a stream on which nothing has come.
+        stream.peek(&mut [0; 1]).await.ok();
         slot.reached(Stage::Begun);
         let waiting = entrance.turns.wait(peer.ip());
         let _turn = waiting.turn(slot.gives_way()).await;

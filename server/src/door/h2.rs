@@ -113,8 +113,6 @@ enum Ended {
     Deaf,
     /// Calls were cut off.
     Cut,
-    /// The peer has sent more control frames than it may.
-    Flooded(Flood),
 }
 
 /// Serves calls to the connection's end: the peer's, the certificate's, its age's, or the server's. Returns what the peer
@@ -131,8 +129,10 @@ pub(super) async fn serve<S: Calls>(
     let unread = Unread::of_window(windows.connection);
     let (transport, passed, mut returned) = Transport::lend(stream, unread.clone());
     // Boxed, so that what is done with the stream afterwards takes no room beside it.
-    let ended = Box::pin(serve_calls(transport, passed, calls, visitor, leaving.clone(), unread)).await;
-    if let Ended::Flooded(flood) = ended {
+    let serving = serve_calls(transport, passed.clone(), calls, visitor, leaving.clone(), unread);
+    let ended = Box::pin(serving).await;
+    if let Some(flood) = passed.flood() {
+        // Whatever else the peer sends is not waited for.
         return Some(flood);
     }
     // Without HTTP/2 nobody has it any more.
@@ -178,9 +178,6 @@ async fn serve_calls<S: Calls>(
             result = connection.as_mut() => {
                 let Err(error) = result else { return Ended::Over };
                 tracing::debug!(error = %causes(&error), "connection broken");
-                if let Some(flood) = flood(&error) {
-                    return Ended::Flooded(flood);
-                }
                 return if error.is_timeout() { Ended::Deaf } else { Ended::Over };
             }
             () = &mut end => return Ended::Cut,
@@ -192,16 +189,6 @@ async fn serve_calls<S: Calls>(
             }
         }
     }
-}
-
-/// The flood that the transport found, if that is why HTTP/2 has ended.
-fn flood(error: &hyper::Error) -> Option<Flood> {
-    let first: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    std::iter::successors(first, |error| error.source()).find_map(|error| {
-        let io = error.downcast_ref::<std::io::Error>();
-        let inner = io.and_then(|io| io.get_ref()?.downcast_ref());
-        error.downcast_ref().or(inner).copied()
-    })
 }
 
 fn builder(windows: Windows, tasks: Tasks) -> http2::Builder<Tasks> {

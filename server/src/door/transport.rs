@@ -5,7 +5,7 @@ use std::{
     io::{self, IoSlice},
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
@@ -21,7 +21,7 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 
 use super::{
-    frames::{Frames, LEAST_DATA_FRAME},
+    frames::{Flood, Frames, LEAST_DATA_FRAME},
     unread::Unread,
 };
 use crate::limits::{LEAST_PROGRESS_BYTES, PROGRESS_INTERVAL, UNTAKEN_PATIENCE};
@@ -40,21 +40,30 @@ pub(super) struct Transport {
     back: Option<oneshot::Sender<Encrypted>>,
 }
 
-/// How many bytes have passed, in either direction.
+/// What has passed, in either direction.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Passed(Arc<AtomicU64>);
+pub(super) struct Passed {
+    bytes: Arc<AtomicU64>,
+    /// What came was too much. HTTP/2 does not hand the error on that it is told.
+    flood: Arc<OnceLock<Flood>>,
+}
 
 impl Passed {
     fn add(&self, bytes: usize) {
-        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Why the stream is not read any more, if that is so.
+    pub(super) fn flood(&self) -> Option<Flood> {
+        self.flood.get().copied()
     }
 
     /// Returns when hardly anything has passed for a while: less than calls under way, more than pings alone.
     pub(super) async fn stalled(&self) {
         loop {
-            let before = self.0.load(Ordering::Relaxed);
+            let before = self.bytes.load(Ordering::Relaxed);
             sleep(PROGRESS_INTERVAL).await;
-            if self.0.load(Ordering::Relaxed).saturating_sub(before) < LEAST_PROGRESS_BYTES {
+            if self.bytes.load(Ordering::Relaxed).saturating_sub(before) < LEAST_PROGRESS_BYTES {
                 return;
             }
         }
@@ -136,7 +145,11 @@ impl AsyncRead for Transport {
                 self.unread.came(small);
                 Poll::Ready(Ok(()))
             }
-            Err(flood) => Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, flood))),
+            Err(flood) => {
+                // Once: nothing is read afterwards.
+                let _ = self.passed.flood.set(flood);
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, flood)))
+            }
         }
     }
 }

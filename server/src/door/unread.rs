@@ -109,26 +109,26 @@ mod tests {
     #[test]
     fn a_reader_waits_for_bodies_and_is_woken_by_them() {
         let unread = Unread::of_window(16 << 10);
-        let mut context = Context::from_waker(Waker::noop());
+        let context = Context::from_waker(Waker::noop());
         let body = unread.body();
-        assert_eq!(unread.poll_room(&mut context), Poll::Ready(32));
+        assert_eq!(unread.poll_room(&context), Poll::Ready(32));
         unread.came(15);
-        assert_eq!(unread.poll_room(&mut context), Poll::Ready(17));
+        assert_eq!(unread.poll_room(&context), Poll::Ready(17));
         unread.came(5);
-        assert!(unread.poll_room(&mut context).is_pending());
+        assert!(unread.poll_room(&context).is_pending());
         // Neither of these was counted in.
         body.taken(0);
         body.taken(SMALL_DATA_BYTES);
-        assert!(unread.poll_room(&mut context).is_pending());
+        assert!(unread.poll_room(&context).is_pending());
         let (woken, count) = futures_test_waker();
-        assert!(unread.poll_room(&mut Context::from_waker(&woken)).is_pending());
+        assert!(unread.poll_room(&Context::from_waker(&woken)).is_pending());
         for _ in 0..11 {
             body.taken(1);
         }
         assert_eq!(count.load(Ordering::Relaxed), 0, "it is woken too early");
         body.taken(1);
         assert_eq!(count.load(Ordering::Relaxed), 1);
-        assert_eq!(unread.poll_room(&mut context), Poll::Ready(24));
+        assert_eq!(unread.poll_room(&context), Poll::Ready(24));
     }
 
     #[test]

@@ -217,6 +217,7 @@ async fn forty_hosts_that_hold_all_they_can_keep_nobody_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_and_health_do_not_make_a_caller() {
     let scene = Scene::start().await;
+    ask(&scene.caller.channel(), &scene.credentials.token).await.unwrap();
     let prober = Caller::connect(&scene.site, &scene.credentials).await;
     let (mut asked, mut failed) = (0, 0);
     let until = std::time::Instant::now() + posthouse_tests::harness::PATIENCE;
@@ -368,8 +369,9 @@ async fn forged_tokens_are_verified_a_few_times_and_then_no_more() {
         let forged = stranger.with_token(Some(&token));
         let request = forged.request(GetQueueRequest { name: queue_name("q") });
         let status = forged.queues().get_queue(request).await.unwrap_err();
-        let codes = [Code::Unauthenticated, Code::ResourceExhausted, Code::Unavailable];
-        assert!(codes.contains(&status.code()), "{status:?}");
+        let ended = [Code::Unavailable, Code::Cancelled, Code::Internal];
+        let refused = [Code::Unauthenticated, Code::ResourceExhausted];
+        assert!(refused.contains(&status.code()) || ended.contains(&status.code()), "{status:?}");
         if number % 30 == 0 {
             let _ = ping(&stranger.channel()).await;
         }
@@ -411,8 +413,10 @@ async fn calls_of_no_method_end_their_connection() {
     for _ in 0..2_000 {
         let answer = posthouse_tests::harness::raw::unary(&stranger, "/x/y", bytes::Bytes::new()).await;
         let code = answer.unwrap_err().code();
-        let codes = [Code::PermissionDenied, Code::ResourceExhausted, Code::Unavailable];
-        assert!(codes.contains(&code), "{code:?}");
+        // What the client makes of a connection that ends under its call.
+        let ended = [Code::Unavailable, Code::Cancelled, Code::Internal];
+        let refused = [Code::PermissionDenied, Code::ResourceExhausted];
+        assert!(refused.contains(&code) || ended.contains(&code), "{code:?}");
     }
     assert!(stranger.connections() > 10, "{}", stranger.connections());
     let log = scene.server.log();
