@@ -346,6 +346,8 @@ fn routes(
     observer: &Arc<Observer>,
 ) -> rpc::Watch<Auth<rpc::Changes<Envelope<Routes>>>> {
     let tasks = context.streams.clone();
+    let calls =
+        rpc::Calls { quota: context.quota.clone(), refused: observer.metrics.rpc.calls_limited.clone() };
     let context = Arc::new(context);
     let publisher = rpc::PublisherService { context: Arc::clone(&context), tokens: Arc::clone(tokens) };
     let consumer = rpc::ConsumerService { context: Arc::clone(&context), tokens: Arc::clone(tokens) };
@@ -358,6 +360,6 @@ fn routes(
         .add_service(MessagesServer::new(messages).max_decoding_message_size(most))
         .add_service(rpc::health(observer));
     let services = rpc::Changes::new(Arc::clone(observer), tasks, Envelope::new(routes.prepare()));
-    let guarded = AuthLayer::new(Arc::clone(tokens)).layer(services);
+    let guarded = AuthLayer::new(Arc::clone(tokens), calls).layer(services);
     rpc::WatchLayer::new(Arc::clone(observer)).layer(guarded)
 }

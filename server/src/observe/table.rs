@@ -66,6 +66,7 @@ table! {
     STREAMS = Gauge, "posthouse_streams_open", ["method"], "Streams that are open.";
     REFUSALS = Counter, "posthouse_rpc_refusals_total", ["reason"], "Calls and streams that ended in an error, by its reason.";
     AUTH_REFUSALS = Counter, "posthouse_auth_refusals_total", ["reason"], "Calls refused before they reached a handler, for what certificate or token say, by reason.";
+    CALLS_LIMITED = Counter, "posthouse_calls_limited_total", [], "Calls refused because their tenant makes as many in a second as it may (max_calls_per_second).";
     TOKEN_CACHE = Counter, "posthouse_token_cache_lookups_total", ["result"], "Tokens recognised without checking their signature again (hit), and the others (miss).";
     GRANTS_WITHOUT_EFFECT = Counter, "posthouse_token_grants_without_effect_total", ["action"], "Grants of actions that open nothing (browse, scale, audit.read, token.issue, token.revoke), in tokens whose signature was checked. Have their issuer leave them out.";
 

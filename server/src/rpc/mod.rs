@@ -36,6 +36,7 @@ mod refusals;
 mod requests;
 mod stream;
 
+pub(crate) use auth::Calls;
 pub use auth::{Auth, AuthLayer};
 pub use status::ApiError;
 
