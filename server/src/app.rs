@@ -348,6 +348,8 @@ fn routes(
     observer: &Arc<Observer>,
 ) -> rpc::Watch<Auth<Envelope<Intake<rpc::Changes<Explain<Routes>>>>>> {
     let tasks = context.streams.clone();
+    let calls =
+        rpc::Calls { quota: context.quota.clone(), refused: observer.metrics.rpc.calls_limited.clone() };
     let context = Arc::new(context);
     let publisher = rpc::PublisherService { context: Arc::clone(&context), tokens: Arc::clone(tokens) };
     let consumer = rpc::ConsumerService { context: Arc::clone(&context), tokens: Arc::clone(tokens) };
@@ -361,6 +363,6 @@ fn routes(
         .add_service(rpc::health(observer));
     let changes = rpc::Changes::new(Arc::clone(observer), tasks, Explain::new(routes.prepare()));
     let services = Envelope::new(Intake::new(context, changes));
-    let guarded = AuthLayer::new(Arc::clone(tokens)).layer(services);
+    let guarded = AuthLayer::new(Arc::clone(tokens), calls).layer(services);
     rpc::WatchLayer::new(Arc::clone(observer)).layer(guarded)
 }

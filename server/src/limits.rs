@@ -369,3 +369,6 @@ pub const PUBLISH_BYTES_ALONE: usize = 16 << 20;
 pub const PUBLISH_BYTES_SHARED: usize = 4 << 20;
 /// Bytes of the same that every tenant may have, whatever others have: who publishes little does not wait.
 pub const PUBLISH_BYTES_OF_EACH: usize = 256 << 10;
+/// Calls in a second that can be allowed a tenant; unless set, there is no limit. One call more is refused with LIMIT_REACHED and
+/// RetryInfo; settlements and extensions are counted and never refused.
+pub const MAX_TENANT_CALLS_PER_SECOND: u64 = 1_000_000;

@@ -120,6 +120,8 @@ pub struct TenantCaps {
     pub max_message_bytes: u32,
     /// Connections at once; three quarters of the server's unless set.
     pub max_connections: Option<usize>,
+    /// Calls in a second, streams that are opened included; as many as it makes unless set.
+    pub max_calls_per_second: Option<u64>,
 }
 
 /// The files that are read again when they change.

@@ -54,6 +54,7 @@ pub(crate) struct RpcMetrics {
     pub(crate) streams: IntGaugeVec,
     pub(crate) refusals: IntCounterVec,
     pub(crate) auth_refusals: IntCounterVec,
+    pub(crate) calls_limited: IntCounter,
     pub(super) token_cache: IntCounterVec,
     pub(super) grants_without_effect: IntCounterVec,
 }

@@ -68,6 +68,11 @@ impl Method {
         self.path.trim_start_matches('/')
     }
 
+    /// It makes room: whatever its tenant uses, it is not refused for that.
+    pub fn makes_room(&self) -> bool {
+        [Settle::METHOD.path, ExtendLeases::METHOD.path].contains(&self.path)
+    }
+
     /// The actions of which a grant on the resource that the request names is enough; `None`: no token is asked for.
     pub fn opened_by(&self) -> Option<&'static [Action]> {
         self.checks.first().map(|rule| rule.any_of)

@@ -1,10 +1,11 @@
 //! Quota: what one tenant may use of a server that it shares with others.
 //!
 //! A publish is refused when the tenant's stored bytes would pass its cap, a queue when it has as many as it may, a
-//! stream when it has as many open. To consume and to settle is never refused: that makes room. What is stored is told
+//! stream when it has as many open, a call when there were as many in this second. To consume and to settle is never refused: that makes room. What is stored is told
 //! by the engine after each batch, so publishes that are on their way to the disk are not counted yet: a tenant may pass
 //! its cap by what is in flight at once.
 
+mod rate;
 mod usage;
 
 use std::{
@@ -13,18 +14,20 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use posthouse_engine::ids::DepartmentId;
 
 use crate::{config::TenantCaps, names::TenantName};
 
+use rate::Rate;
 pub use usage::{Sum, Usages};
 
 /// Every tenant's caps, and what they use.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Quota {
-    tenants: HashMap<TenantName, Arc<TenantQuota>>,
+    tenants: Arc<HashMap<TenantName, Arc<TenantQuota>>>,
 }
 
 /// One tenant's.
@@ -35,6 +38,7 @@ pub struct TenantQuota {
     departments: Vec<DepartmentId>,
     usages: Arc<Usages>,
     streams: AtomicU64,
+    calls: Option<Rate>,
 }
 
 /// A cap, for errors and metrics.
@@ -48,6 +52,8 @@ pub enum Cap {
     Streams,
     /// Payload of one message.
     MessageBytes,
+    /// Calls in a second.
+    CallsPerSecond,
 }
 
 /// A cap that would be passed.
@@ -61,6 +67,8 @@ pub struct Exceeded {
     pub limit: u64,
     /// What is used already, or what was asked for.
     pub used: u64,
+    /// How long it takes to pass, where that is known.
+    pub wait: Option<Duration>,
 }
 
 /// A stream among the tenant's; given back when dropped.
@@ -75,9 +83,10 @@ impl Quota {
     ) -> Self {
         let quota = |(name, caps, departments): (TenantName, TenantCaps, Vec<DepartmentId>)| {
             let (usages, streams) = (Arc::clone(usages), AtomicU64::new(0));
-            (name.clone(), Arc::new(TenantQuota { name, caps, departments, usages, streams }))
+            let calls = caps.max_calls_per_second.map(|calls| Rate::new(calls, Instant::now()));
+            (name.clone(), Arc::new(TenantQuota { name, caps, departments, usages, streams, calls }))
         };
-        Self { tenants: tenants.into_iter().map(quota).collect() }
+        Self { tenants: Arc::new(tenants.into_iter().map(quota).collect()) }
     }
 
     /// A tenant's. None for a tenant that is not configured, which has no departments either.
@@ -125,6 +134,19 @@ impl TenantQuota {
         }
     }
 
+    /// Whether there may be one call more in this second. One that makes room (`always`) is counted and never refused.
+    pub fn check_calls(&self, always: bool, now: Instant) -> Result<(), Exceeded> {
+        let Some(calls) = &self.calls else { return Ok(()) };
+        if always {
+            calls.note(now);
+            return Ok(());
+        }
+        let limit = self.limit(Cap::CallsPerSecond);
+        let refused =
+            |wait| Exceeded { wait: Some(wait), ..self.exceeded(Cap::CallsPerSecond, limit, limit) };
+        calls.take(now).map_err(refused)
+    }
+
     /// Whose it is.
     pub fn name(&self) -> &TenantName {
         &self.name
@@ -152,6 +174,7 @@ impl TenantQuota {
             Cap::Queues => self.caps.max_queues,
             Cap::Streams => self.caps.max_streams,
             Cap::MessageBytes => self.caps.max_message_bytes.into(),
+            Cap::CallsPerSecond => self.caps.max_calls_per_second.unwrap_or(u64::MAX),
         }
     }
 
@@ -160,7 +183,7 @@ impl TenantQuota {
     }
 
     fn exceeded(&self, cap: Cap, limit: u64, used: u64) -> Exceeded {
-        Exceeded { tenant: self.name.clone(), cap, limit, used }
+        Exceeded { tenant: self.name.clone(), cap, limit, used, wait: None }
     }
 }
 
@@ -178,6 +201,7 @@ impl Cap {
             Self::Queues => "max_queues",
             Self::Streams => "max_streams",
             Self::MessageBytes => "max_message_bytes",
+            Self::CallsPerSecond => "max_calls_per_second",
         }
     }
 }
@@ -202,6 +226,10 @@ impl Exceeded {
                     "{key} is {limit} and {used} are open; close streams, or ask the server's operator for more"
                 )
             }
+            Cap::CallsPerSecond => format!(
+                "{key} is {limit} and as many were made; put more into a call (batches, streams), or ask the server's \
+                 operator for more"
+            ),
             Cap::MessageBytes => {
                 format!(
                     "{key} is {limit} and {used} are asked for; ask for less, or the server's operator for more"

@@ -9,6 +9,7 @@ fn quota() -> (Quota, Arc<Usages>) {
         max_streams: 2,
         max_message_bytes: 100,
         max_connections: None,
+        max_calls_per_second: Some(2),
     };
     let usages = Arc::new(Usages::default());
     let tenants = [
@@ -61,4 +62,19 @@ fn messages_have_a_size() {
     tax.check_message_bytes(100).unwrap();
     assert_eq!(tax.check_message_bytes(101).unwrap_err().cap, Cap::MessageBytes);
     assert!(quota.tenant(&"nobody".parse().unwrap()).is_none());
+}
+
+#[test]
+fn calls_are_counted_by_the_second_and_settlements_are_never_refused() {
+    let (quota, _) = quota();
+    let (tax, now) = (tenant(&quota, "tax"), Instant::now());
+    tax.check_calls(false, now).unwrap();
+    tax.check_calls(true, now).unwrap();
+    let refused = tax.check_calls(false, now).unwrap_err();
+    assert_eq!((refused.cap, refused.limit), (Cap::CallsPerSecond, 2));
+    assert!(refused.wait.is_some_and(|wait| wait <= Duration::from_millis(500)));
+    tax.check_calls(true, now).unwrap();
+    // Another tenant has its own.
+    tenant(&quota, "police").check_calls(false, now).unwrap();
+    tax.check_calls(false, now + Duration::from_secs(2)).unwrap();
 }

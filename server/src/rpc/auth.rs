@@ -7,11 +7,12 @@ use std::{
     convert::Infallible,
     sync::Arc,
     task::{Context, Poll},
-    time::SystemTime,
+    time::{Instant, SystemTime},
 };
 
 use futures_util::future::{Either, Ready, ready};
 use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
+use prometheus::IntCounter;
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
@@ -22,25 +23,36 @@ use crate::{
         CertificateError, ConnIdentity, IdentityError, Malformed, Principal, RefusedIdentity, TokenVerifier,
     },
     policy::{Admitted, Denied, Method, methods},
+    quota::Quota,
 };
 
 /// Puts [`Auth`] in front of services.
 #[derive(Clone, Debug)]
 pub struct AuthLayer {
     tokens: Arc<TokenVerifier>,
+    calls: Calls,
+}
+
+/// What tenants may call in a second.
+#[derive(Clone, Debug)]
+pub(crate) struct Calls {
+    pub(crate) quota: Quota,
+    /// Counts those that are refused.
+    pub(crate) refused: IntCounter,
 }
 
 /// Lets a call through with an `Admitted` in its extensions, or answers it.
 #[derive(Clone, Debug)]
 pub struct Auth<S> {
     tokens: Arc<TokenVerifier>,
+    calls: Calls,
     inner: S,
 }
 
 impl AuthLayer {
-    /// A layer that asks this verifier.
-    pub fn new(tokens: Arc<TokenVerifier>) -> Self {
-        Self { tokens }
+    /// A layer that asks this verifier, and lets so many calls through.
+    pub(crate) fn new(tokens: Arc<TokenVerifier>, calls: Calls) -> Self {
+        Self { tokens, calls }
     }
 }
 
@@ -48,7 +60,7 @@ impl<S> Layer<S> for AuthLayer {
     type Service = Auth<S>;
 
     fn layer(&self, inner: S) -> Auth<S> {
-        Auth { tokens: Arc::clone(&self.tokens), inner }
+        Auth { tokens: Arc::clone(&self.tokens), calls: self.calls.clone(), inner }
     }
 }
 
@@ -97,6 +109,7 @@ impl<S> Auth<S> {
         if let Some(call) = request.extensions().get::<Arc<Call>>() {
             call.admitted(&principal);
         }
+        self.calls.check(&principal, method)?;
         // Nothing further in has a use for the token itself.
         request.headers_mut().remove(AUTHORIZATION);
         request.extensions_mut().insert(admitted);
@@ -117,6 +130,15 @@ impl<S> Auth<S> {
         }
         let token = bearer(request.headers())?;
         Ok(Some((method, verify(&self.tokens, token, &connection, standing)?)))
+    }
+}
+
+impl Calls {
+    fn check(&self, principal: &Principal, method: &Method) -> Result<(), ApiError> {
+        // A tenant that is not configured has nothing to call for.
+        let Some(quota) = self.quota.tenant(&principal.tenant) else { return Ok(()) };
+        let checked = quota.check_calls(method.makes_room(), Instant::now());
+        Ok(checked.inspect_err(|_| self.refused.inc())?)
     }
 }
 

@@ -37,6 +37,7 @@ mod refusals;
 mod requests;
 mod stream;
 
+pub(crate) use auth::Calls;
 pub use auth::{Auth, AuthLayer};
 pub use status::ApiError;
 

@@ -5,6 +5,7 @@ use posthouse_proto::v1::{
     UpdateQueueRequest,
 };
 use posthouse_tests::harness::eventually;
+use posthouse_tests::harness::probe::{scrape, value};
 use posthouse_tests::harness::refusal::{Refusal, assert_refused};
 use posthouse_tests::harness::scene::{LONG, Scene, queue_name, settlement};
 use posthouse_tests::harness::site::{CIVIL, Site, TAXATION};
@@ -118,4 +119,36 @@ async fn a_tenants_messages_have_a_size() {
     };
     let refusal = Refusal::from(&status);
     assert_eq!((refusal.code, refusal.reason.as_str()), (Code::InvalidArgument, "MESSAGE_TOO_LARGE"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_makes_so_many_calls_in_a_second() {
+    let scene = capped("max_calls_per_second = 20").await;
+    let queue = eventually("a queue", async || {
+        create(&scene.caller, &queue_name("q"), 0).await.ok().map(|queue| queue.name)
+    })
+    .await;
+    let refused = async || loop {
+        if let Err(refused) = publish(&scene, &queue, 1).await {
+            return refused;
+        }
+    };
+    assert_cap(Err::<(), _>(refused().await), "max_calls_per_second", 20);
+    let retry = refused().await.get_details_retry_info().unwrap().retry_delay.unwrap();
+    assert!(retry <= std::time::Duration::from_secs(1), "{retry:?}");
+    // What makes room is done, and what others call is theirs.
+    for _ in 0..40 {
+        scene.settle_all(&queue, Vec::new()).await.map(drop).or_else(not_limited).unwrap();
+    }
+    let other = Caller::connect(&scene.site, &scene.site.credentials(TAXATION)).await;
+    create(&other, &format!("tenants/{TAXATION}/departments/returns/queues/c"), 0).await.unwrap();
+    // It passes.
+    eventually("a call", async || publish(&scene, &queue, 1).await.ok()).await;
+    let metrics = scrape(scene.site.management()).await;
+    assert!(value(&metrics, "posthouse_calls_limited_total") >= 2.0, "{metrics}");
+}
+
+/// An empty settlement may be refused for what it is.
+fn not_limited(refused: Status) -> Result<(), Status> {
+    if refused.code() == Code::InvalidArgument { Ok(()) } else { Err(refused) }
 }

@@ -79,6 +79,7 @@ impl Make {
             streams: self.gauges(&table::STREAMS)?,
             refusals: self.counters(&table::REFUSALS)?,
             auth_refusals: self.counters(&table::AUTH_REFUSALS)?,
+            calls_limited: self.counter(&table::CALLS_LIMITED)?,
             token_cache: self.counters(&table::TOKEN_CACHE)?,
             grants_without_effect: self.counters(&table::GRANTS_WITHOUT_EFFECT)?,
         })

@@ -3,12 +3,13 @@ use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration}
 use http::{Request, Response};
 use jsonwebtoken::Algorithm;
 use posthouse_proto::v1::ErrorReason;
+use prometheus::IntCounter;
 use serde_json::json;
 use tonic::{Code, Status, body::Body};
 use tonic_types::StatusExt as _;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
-use super::{Auth, AuthLayer};
+use super::{Auth, AuthLayer, Calls};
 use crate::{
     door::Standing,
     identity::{
@@ -17,6 +18,7 @@ use crate::{
     },
     limits::{MAX_AUTH_FAILURES, MAX_CERTIFICATE_FAILURES, MAX_HELD_CALLS},
     policy::{Admitted, methods},
+    quota::Quota,
 };
 
 const PUBLISH: &str = "/posthouse.v1.Publisher/Publish";
@@ -26,6 +28,11 @@ struct Setting {
     layer: AuthLayer,
     signer: Signer,
     connection: Arc<ConnIdentity>,
+}
+
+fn unlimited() -> Calls {
+    let refused = IntCounter::new("refused", "Refused calls.").unwrap();
+    Calls { quota: Quota::new([], &Arc::default()), refused }
 }
 
 fn setting() -> Setting {
@@ -40,7 +47,7 @@ fn setting() -> Setting {
     };
     let verifier = TokenVerifier::new(policy, [trusted]);
     Setting {
-        layer: AuthLayer::new(Arc::new(verifier)),
+        layer: AuthLayer::new(Arc::new(verifier), unlimited()),
         signer,
         connection: Arc::new(connection("taxation", "returns")),
     }

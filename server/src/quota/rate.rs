@@ -1,0 +1,72 @@
+//! How many calls of a tenant there may be in a second.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// What a tenant that has been silent may do at once: the calls of so long.
+const BURST: Duration = Duration::from_secs(1);
+
+/// A bucket of calls that fills steadily. Calls that may not be refused are counted, too, and can leave a debt of a second.
+#[derive(Debug)]
+pub(super) struct Rate {
+    /// Between two calls.
+    interval: Duration,
+    /// When it would be full again.
+    full_at: Mutex<Instant>,
+}
+
+impl Rate {
+    pub(super) fn new(calls_per_second: u64, now: Instant) -> Self {
+        let interval = Duration::from_nanos(1_000_000_000 / calls_per_second.max(1));
+        Self { interval, full_at: Mutex::new(now) }
+    }
+
+    /// Counts a call, or says how long to wait for one.
+    pub(super) fn take(&self, now: Instant) -> Result<(), Duration> {
+        let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let then = (*full_at).max(now) + self.interval;
+        let wait = then.saturating_duration_since(now + BURST);
+        if !wait.is_zero() {
+            return Err(wait);
+        }
+        *full_at = then;
+        Ok(())
+    }
+
+    /// Counts a call that is made in any case.
+    pub(super) fn note(&self, now: Instant) {
+        let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        *full_at = ((*full_at).max(now) + self.interval).min(now + 2 * BURST);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_in_a_second_and_as_many_at_once() {
+        let mut now = Instant::now();
+        let rate = Rate::new(10, now);
+        let taken = |now| std::iter::repeat_with(|| rate.take(now)).take_while(Result::is_ok).count();
+        assert_eq!(taken(now), 10);
+        assert_eq!(rate.take(now), Err(Duration::from_millis(100)));
+        now += Duration::from_millis(250);
+        assert_eq!(taken(now), 2);
+        assert_eq!(rate.take(now), Err(Duration::from_millis(50)));
+        now += Duration::from_secs(60);
+        assert_eq!(taken(now), 10);
+    }
+
+    #[test]
+    fn what_may_not_be_refused_leaves_a_debt_of_a_second_at_most() {
+        let mut now = Instant::now();
+        let rate = Rate::new(10, now);
+        (0..1_000).for_each(|_| rate.note(now));
+        assert_eq!(rate.take(now), Err(Duration::from_millis(1_100)));
+        now += Duration::from_millis(1_100);
+        assert_eq!(rate.take(now), Ok(()));
+    }
+}
