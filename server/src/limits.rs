@@ -368,7 +368,7 @@ pub const PUBLISH_BYTES_ALONE: usize = 16 << 20;
 /// Bytes of the same while several tenants publish, of all of them: everybody's next batch waits as long as the disk takes for them.
 pub const PUBLISH_BYTES_SHARED: usize = 4 << 20;
 /// Bytes of the same that every tenant may have, whatever others have: who publishes little does not wait.
-pub const PUBLISH_BYTES_OF_EACH: usize = 256 << 10;
+pub const PUBLISH_BYTES_OF_EACH: usize = 1 << 20;
 /// Calls in a second that can be allowed a tenant; unless set, there is no limit. One call more is refused with LIMIT_REACHED and
 /// RetryInfo; settlements and extensions are counted and never refused.
 pub const MAX_TENANT_CALLS_PER_SECOND: u64 = 1_000_000;

@@ -128,7 +128,7 @@ async fn everybody_gets_in_and_all_is_given_back() {
             if patient {
                 let pass = entering.await;
                 let (_, inside) = fence.figures();
-                assert!(inside <= 300 + 4 * LIMITS.each || inside <= 1_000, "{inside} inside");
+                assert!(inside <= LIMITS.alone + 4 * LIMITS.each, "{inside} inside");
                 for _ in 0..yields {
                     tokio::task::yield_now().await;
                 }

@@ -1,6 +1,6 @@
 //! Producer sessions: a retry never stores twice, and only its owner uses a session.
 
-use posthouse_proto::v1::{PublishRequest, PublishResponse, publish_result};
+use posthouse_proto::v1::{ProducerSession, PublishRequest, PublishResponse, publish_result};
 use posthouse_proto::v1::{PublishStreamRequest, publish_stream_request, publish_stream_response};
 use posthouse_tests::harness::PATIENCE;
 use posthouse_tests::harness::refusal::assert_refused;
@@ -116,4 +116,44 @@ async fn a_stream_goes_on_where_the_session_stands() {
         assert_eq!((result.batch_id, all.first_sequence, all.count), (9, expected + 1, 2));
         assert_eq!(next().await, None);
     }
+}
+
+/// Whoever may publish can begin as many sessions as it likes: it keeps only itself from more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subject_with_too_many_sessions_is_refused_and_nobody_else() {
+    const MOST: u64 = 10_000;
+    const CALLERS: u64 = 64;
+    let mut scene = Scene::start().await;
+    let queue = scene.plain_queue("q").await;
+    let begin = async |caller: &Caller, number: u64| {
+        let producer_id = [number.to_be_bytes(), [1; 8]].concat();
+        let producer = ProducerSession { producer_id: producer_id.into(), epoch: 1, first_sequence: 0 };
+        let request = PublishRequest {
+            queue: queue.clone(),
+            messages: vec![message("x")],
+            producer: Some(producer),
+            ..PublishRequest::default()
+        };
+        caller.publisher().publish(caller.request(request)).await.map(drop)
+    };
+    let some = (0..CALLERS).map(|first| {
+        let caller = &scene.caller;
+        async move {
+            for number in (first..MOST).step_by(CALLERS as usize) {
+                begin(caller, number).await.unwrap();
+            }
+        }
+    });
+    futures_util::future::join_all(some).await;
+    let refusal = assert_refused(begin(&scene.caller, MOST).await, Code::ResourceExhausted, "LIMIT_REACHED");
+    assert!(refusal.message.contains("10000 producer sessions"), "{}", refusal.message);
+    assert!(refusal.says_when_to_try_again());
+    scene.crash().await;
+    assert_refused(begin(&scene.caller, MOST).await, Code::ResourceExhausted, "LIMIT_REACHED");
+    // Its sessions go on, and another subject has its own.
+    begin(&scene.caller, 0).await.unwrap();
+    let mut claims = scene.site.claims(CIVIL, &scene.credentials.certificate);
+    claims.sub = "another".to_owned();
+    let another = scene.caller.with_token(Some(&scene.site.mint(CIVIL, &claims)));
+    begin(&another, MOST).await.unwrap();
 }
