@@ -30,16 +30,14 @@ pub struct Arena {
 impl Arena {
     /// Starts a server: on a processor, if one is named, with these limits of open files.
     pub async fn start(options: &Options, processor: Option<&str>, files: &str) -> Self {
-        let site = Site::new();
-        attack::add_rsa_key(&site);
-        let mut command = Command::new("prlimit");
-        command.arg(format!("--nofile={files}"));
-        if let Some(processor) = processor {
-            command.args(["taskset", "-c", processor]);
-        }
-        command.arg(&options.server).arg("serve").arg("--config").arg(site.config());
-        let mut server = Server::run(&site, command);
-        server.ready(&site).await;
+        let (site, server) = loop {
+            match launch(options, processor, files).await {
+                Ok(started) => break started,
+                // Somebody else was given the port meanwhile.
+                Err(refusal) if refusal.contains("Address already in use") => {}
+                Err(refusal) => panic!("{refusal}"),
+            }
+        };
         let neighbour = site.context_file(CIVIL);
         cli::succeed(&neighbour, ["queue", "create", QUEUE]);
         let target = Target::of(&site, options.seed);
@@ -96,4 +94,19 @@ impl Arena {
         }
         None
     }
+}
+
+/// A fresh place with a server that answers, or what it said when it ended.
+async fn launch(options: &Options, processor: Option<&str>, files: &str) -> Result<(Site, Server), String> {
+    let site = Site::new();
+    attack::add_rsa_key(&site);
+    let mut command = Command::new("prlimit");
+    command.arg(format!("--nofile={files}"));
+    if let Some(processor) = processor {
+        command.args(["taskset", "-c", processor]);
+    }
+    command.arg(&options.server).arg("serve").arg("--config").arg(site.config());
+    let mut server = Server::run(&site, command);
+    server.try_ready(&site).await?;
+    Ok((site, server))
 }

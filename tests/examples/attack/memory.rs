@@ -113,7 +113,7 @@ async fn one(options: &Options, attack: &Attack, connections: usize, usual: &Usu
         mib(before),
         mib(peak),
         mib(after),
-        released.map_or("kept".to_owned(), |time| format!("{:.1} s", time.as_secs_f64())),
+        released.map_or_else(|| "kept".to_owned(), |time| format!("{:.1} s", time.as_secs_f64())),
         came.done as f64 / lasted,
         came.resets,
         came.ends.values().sum::<u64>(),

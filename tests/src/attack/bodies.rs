@@ -81,16 +81,21 @@ pub(super) async fn unfinished(target: Target, body: Body) -> Result<(), Ended> 
             line.body(id, &first(body.path), false).await?;
             line.body(id, &bytes, false).await?;
             target.tally.add(1);
-            while body.dribbles {
-                tokio::select! {
-                    () = tokio::time::sleep(DRIBBLE) => drop(line.body(id, &[0], false).await?),
-                    end = line.end(id) => return end.map(drop),
-                }
+            if body.dribbles {
+                dribble(&line, id).await?;
             }
             line.end(id).await.map(drop)
         }
     })
     .await
+}
+
+/// Sends a byte now and then until the stream ends.
+async fn dribble(line: &Line, id: u32) -> Result<(), Ended> {
+    while line.body(id, &[0], false).await? > 0 {
+        tokio::time::sleep(DRIBBLE).await;
+    }
+    Ok(())
 }
 
 /// What has to come first on a stream of a method; each consume stream is a session of its own.

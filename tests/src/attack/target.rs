@@ -58,7 +58,7 @@ impl Target {
             eddsa: tokens::with_another_signature(&credentials.token),
             ps256: tokens::as_if_by_rsa(&claims),
         };
-        let mut narrow = claims.clone();
+        let mut narrow = claims;
         narrow.scope = format!("posthouse:manage:{TAXATION}/{}/{LAST_QUEUE}", department());
         Self {
             listen: site.listen(),

@@ -1,7 +1,7 @@
 //! Floods are closed out, or served in turn with everybody else.
 
 use posthouse_tests::attack::{Kind, all};
-use posthouse_tests::harness::{PATIENCE, eventually};
+use posthouse_tests::harness::eventually;
 
 use super::{MOMENT, Ring, named};
 
@@ -65,7 +65,7 @@ async fn closed(ring: &Ring, name: &str) {
     let target = ring.target.afresh();
     let _running = posthouse_tests::attack::begin(named(name), &target, CONNECTIONS);
     let closed = || async { (!target.tally.told().ends.is_empty()).then_some(()) };
-    eventually(&format!("within {PATIENCE:?} an end of a connection of {name}"), closed).await;
+    eventually(&format!("an end of a connection of {name}"), closed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
