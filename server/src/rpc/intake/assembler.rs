@@ -22,7 +22,8 @@ use crate::{
 
 /// Of a message's head.
 pub(super) const PREFIX_BYTES: usize = 5;
-/// Room that is made for a message of which hardly anything has come: as much as most have.
+/// Room that is made for a message of which hardly anything has come: as much as most have. When that is full, there is room for
+/// all of it.
 const FIRST_ROOM_BYTES: usize = 128 << 10;
 /// Messages that come out of one read before others have their turn: somebody may send nothing but empty ones.
 const MOST_AT_ONCE: usize = 256;
@@ -192,7 +193,7 @@ impl<B: Body<Data = Bytes> + Unpin> Assembler<B> {
     fn make_room(&mut self, length: usize, more: usize) {
         let have = self.message.len();
         if self.message.capacity() < have + more {
-            let wanted = length.min(FIRST_ROOM_BYTES.max(4 * (have + more)));
+            let wanted = if have + more > FIRST_ROOM_BYTES { length } else { length.min(FIRST_ROOM_BYTES) };
             self.message.reserve(wanted - have);
         }
     }
