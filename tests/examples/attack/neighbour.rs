@@ -17,8 +17,8 @@ const RATE: u64 = 2_000;
 /// What the neighbour's messages may take under an attack: so many times what they take without, or so much more.
 const TIMES: f64 = 2.0;
 const MORE_MS: f64 = 20.0;
-/// Before the end of all, time for what is not measured again.
-const SPARE: Duration = Duration::from_secs(150);
+/// Among all: what one attack takes that is measured once.
+const ONCE: Duration = Duration::from_secs(16);
 
 /// The attacker's part: an attack, or a program that uses the attackers' processor and nothing else.
 enum Part<'a> {
@@ -48,29 +48,31 @@ struct Rounds {
 
 pub async fn measure(options: &Options, results: &mut Results, attacks: &[&Attack]) {
     process::pin(std::process::id(), &options.processors.0);
-    one(options, results, "(CPU burner)", &Part::Burner).await;
-    for attack in attacks {
-        if Instant::now() + SPARE / 10 > options.deadline && options.measure == Measure::All {
+    let left = |measured: usize| u32::try_from(attacks.len() - measured).unwrap();
+    one(options, results, "(CPU burner)", &Part::Burner, left(0)).await;
+    for (number, attack) in attacks.iter().enumerate() {
+        if Instant::now() + ONCE > options.deadline && options.measure == Measure::All {
             results.add(attack.name, "not run: the time is over", json!({}), &["time".to_owned()]);
             continue;
         }
-        one(options, results, attack.name, &Part::Attack(attack)).await;
+        one(options, results, attack.name, &Part::Attack(attack), left(number + 1)).await;
     }
 }
 
-async fn one(options: &Options, results: &mut Results, name: &str, part: &Part<'_>) {
+/// Measures one, with so many left to be measured after it.
+async fn one(options: &Options, results: &mut Results, name: &str, part: &Part<'_>, left: u32) {
     let mut arena = Arena::usual(options, Some(&options.processors.1)).await;
     let prepare = if let Part::Attack(attack) = part { attack.prepare } else { Prepare::Nothing };
     arena.prepare(prepare).await;
     let mut rounds = Rounds::default();
-    // Among all, once; and again if that was too much, since others may have used the processors.
+    // Among all, once; and again if that was too much and there is time, since others may have used the processors.
     let (pairs, again) = match (options.pairs, options.measure) {
         (Some(pairs), _) => (pairs, 0),
         (None, Measure::All) => (1, 2),
         (None, _) => (5, 0),
     };
     for pair in 0..pairs + again {
-        if pair >= pairs && (rounds.kept() || Instant::now() + SPARE > options.deadline) {
+        if pair >= pairs && (rounds.kept() || Instant::now() + (left + 2) * ONCE > options.deadline) {
             break;
         }
         rounds.pair(options, &arena, part).await;
