@@ -9,6 +9,7 @@ use tonic::Code;
 use super::Prepare;
 use super::calls::{DEAD, QUEUE};
 use super::target::{LAST_QUEUE, Target};
+use crate::harness::eventually;
 use crate::harness::scene::wire;
 use crate::harness::site::Site;
 use crate::harness::wire::Caller;
@@ -58,10 +59,18 @@ async fn create(caller: &Caller, name: &str, settings: v1::SubscriptionSettings)
     let queue =
         v1::Queue { name: Target::queue(name), default_subscription: Some(settings), ..v1::Queue::default() };
     let create = v1::CreateQueueRequest { queue: Some(queue), ..v1::CreateQueueRequest::default() };
-    match caller.queues().create_queue(caller.request(create)).await {
-        Ok(_) => {}
-        Err(status) => assert_eq!(status.code(), Code::AlreadyExists, "{status:?}"),
-    }
+    // What an attack before held may not be given back yet.
+    eventually("the queue", async || {
+        match caller.queues().create_queue(caller.request(create.clone())).await {
+            Ok(_) => Some(()),
+            Err(status) if status.code() == Code::ResourceExhausted => None,
+            Err(status) => {
+                assert_eq!(status.code(), Code::AlreadyExists, "{status:?}");
+                Some(())
+            }
+        }
+    })
+    .await;
 }
 
 async fn publish(caller: &Caller, count: usize, bytes: usize) {

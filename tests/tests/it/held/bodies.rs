@@ -100,9 +100,9 @@ async fn a_request_that_pauses_is_ended_and_a_stream_may_pause_between_messages(
     while ended.len() < 3 {
         match http.next().await {
             Frame::Head(stream, true) => ended.push(stream),
-            Frame::GoAway(_) | Frame::Closed | Frame::Reset(..) if ended.len() < 3 => {
-                panic!("after {ended:?}")
-            }
+            Frame::GoAway(_) | Frame::Closed => panic!("after {ended:?}"),
+            // What else may come of a request that was answered is not wanted.
+            Frame::Reset(stream, _) => assert!(ended.contains(&stream), "{stream} after {ended:?}"),
             _ => {}
         }
     }
@@ -119,7 +119,6 @@ async fn a_request_that_pauses_is_ended_and_a_stream_may_pause_between_messages(
             _ => {}
         }
     }
-    assert_eq!(scene.site.listen().ip().to_string(), "127.0.0.1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,7 +174,8 @@ async fn receives_that_wait_and_watches_and_streams_before_their_open_are_stream
         let request =
             ReceiveRequest { queue: queue.clone(), max_messages: 1, wait, ..ReceiveRequest::default() };
         let caller = scene.caller.clone();
-        async move { caller.consumer().receive(caller.request(request)).await }
+        // The one who asks whether there are two may be in the way of the second.
+        async move { while caller.consumer().receive(caller.request(request.clone())).await.is_err() {} }
     };
     let waiting = [tokio::spawn(receive()), tokio::spawn(receive())];
     let full = |answer: Result<(), tonic::Status>| match answer {
@@ -192,13 +192,22 @@ async fn receives_that_wait_and_watches_and_streams_before_their_open_are_stream
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
     eventually("the places of those that are gone", async || watch().await.ok()).await;
     // A stream that does not say what it is for.
-    let check = HealthCheckRequest::default();
-    let _watch = HealthClient::new(scene.caller.channel()).watch(check).await.unwrap();
-    let silent = scene.caller.request(futures_util::stream::pending::<PublishStreamRequest>());
-    let caller = scene.caller.clone();
-    let _silent = tokio::spawn(async move { caller.publisher().publish_stream(silent).await.map(drop) });
-    let refused = eventually("two streams", async || full(receive().await.map(drop))).await;
+    let silent = || {
+        let caller = scene.caller.clone();
+        async move {
+            loop {
+                let requests = caller.request(futures_util::stream::pending::<PublishStreamRequest>());
+                // Its answer begins with the call, and ends when nothing was said for ten seconds.
+                if let Ok(answers) = caller.publisher().publish_stream(requests).await {
+                    let _ = answers.into_inner().message().await;
+                }
+            }
+        }
+    };
+    let silent: [tokio::task::JoinHandle<()>; 2] = [tokio::spawn(silent()), tokio::spawn(silent())];
+    let refused = eventually("two streams", async || full(watch().await)).await;
     assert_refused(Err::<(), _>(refused), Code::ResourceExhausted, "LIMIT_REACHED");
+    silent.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test(flavor = "multi_thread")]

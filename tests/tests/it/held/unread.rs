@@ -1,7 +1,8 @@
 //! Answers that a client does not read.
 
 use posthouse_proto::v1::{
-    ConsumeRequest, Credit, OpenConsume, ReceiveRequest, SettleFrame, Settlement, consume_request,
+    ConsumeRequest, Credit, NewMessage, OpenConsume, PublishRequest, ReceiveRequest, SettleFrame, Settlement,
+    consume_request,
 };
 use posthouse_tests::harness::eventually;
 use posthouse_tests::harness::http2::{CANCEL, Frame, Http2, data, message, stream_windows};
@@ -38,9 +39,9 @@ fn malformed() -> Vec<u8> {
 async fn unread_answers_are_bounded_and_end_their_call_and_unread_deliveries_do_not() {
     let scene = Scene::start().await;
     let queue = scene.plain_queue("q").await;
-    for _ in 0..4 {
-        scene.publish(&queue, &[&"x".repeat(200_000)]).await;
-    }
+    let messages = vec![NewMessage { payload: vec![7; 200_000].into(), ..NewMessage::default() }; 4];
+    let request = PublishRequest { queue: queue.clone(), messages, ..PublishRequest::default() };
+    scene.caller.publisher().publish(scene.caller.request(request)).await.unwrap();
     let mut http = Http2::connect(&scene.site, &scene.site.credentials(CIVIL)).await;
     http.send(&[stream_windows(0)]).await;
     // One that leaves its deliveries, one that leaves its answers, and one that leaves what it received.
