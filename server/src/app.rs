@@ -342,11 +342,14 @@ fn flusher(
         .map_err(ServeError::Thread)
 }
 
+/// What answers calls that are authenticated.
+type Calls = Envelope<Intake<rpc::Changes<Explain<Routes>>>>;
+
 fn routes(
     context: Context,
     tokens: &Arc<TokenVerifier>,
     observer: &Arc<Observer>,
-) -> rpc::Watch<Auth<Envelope<Intake<rpc::Changes<Explain<Routes>>>>>> {
+) -> rpc::Watch<Auth<Calls>> {
     let tasks = context.streams.clone();
     let calls =
         rpc::Calls { quota: context.quota.clone(), refused: observer.metrics.rpc.calls_limited.clone() };

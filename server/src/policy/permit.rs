@@ -31,7 +31,7 @@ pub struct Permit<C: Check> {
     check: PhantomData<C>,
 }
 
-/// The right to list a department: only its [queues](Filter::queues) may be shown.
+/// The right to list a department: only its queues may be shown.
 #[derive(Clone, Debug)]
 pub struct Filter<C: Check<Resource = QueueResource>> {
     department: DepartmentResource,

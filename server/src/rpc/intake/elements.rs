@@ -1,7 +1,11 @@
 //! How many elements an encoded request has: every message within it, and every repeated text or byte string. What an element
 //! takes in memory may be many times what it takes on the wire, so they are counted before they are decoded.
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::{
+    collections::{HashMap, HashSet},
+    mem,
+    sync::LazyLock,
+};
 
 use bytes::{Buf as _, Bytes};
 use posthouse_proto::FILE_DESCRIPTOR_SET;
@@ -20,7 +24,8 @@ const MAX_DEPTH: usize = 100;
 /// Which fields of a message are elements.
 #[derive(Debug, Default)]
 struct Shape {
-    /// By their number; of those that are messages, the type.
+    /// By their number; the type of those that are messages which may hold any number of others. A message without such fields is
+    /// one element: what of it comes twice takes the place of what came before.
     fields: Vec<(u32, Option<String>)>,
 }
 
@@ -29,6 +34,8 @@ struct Schema {
     /// By the method's path, the type of its request.
     requests: HashMap<String, String>,
     shapes: HashMap<String, Shape>,
+    /// Types with repeated fields.
+    growing: HashSet<String>,
 }
 
 static SCHEMA: LazyLock<Schema> = LazyLock::new(Schema::read);
@@ -62,7 +69,6 @@ impl Shape {
                 return Err(Fault::TooManyElements);
             }
             if let Some(shape) = of.as_ref().and_then(|name| SCHEMA.shapes.get(name))
-                && !shape.fields.is_empty()
                 && element.has_remaining()
             {
                 shape.count(element, depth.checked_sub(1).ok_or(Fault::Undecodable)?, count)?;
@@ -76,7 +82,7 @@ impl Schema {
     fn read() -> Self {
         // It was encoded by the build; a test sees to it that every method is in it.
         let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap_or_default();
-        let mut schema = Self { requests: HashMap::new(), shapes: HashMap::new() };
+        let mut schema = Self { requests: HashMap::new(), shapes: HashMap::new(), growing: HashSet::new() };
         for file in files.file {
             let package = format!(".{}", file.package());
             for service in &file.service {
@@ -87,7 +93,28 @@ impl Schema {
             }
             file.message_type.iter().for_each(|message| schema.add(&package, message));
         }
+        schema.keep_what_grows();
         schema
+    }
+
+    /// Leaves the types only of messages that hold others without a bound, at whatever depth.
+    fn keep_what_grows(&mut self) {
+        let mut growing = mem::take(&mut self.growing);
+        let holds = |shape: &Shape, growing: &HashSet<String>| {
+            shape.fields.iter().any(|(_, of)| of.as_ref().is_some_and(|of| growing.contains(of)))
+        };
+        loop {
+            let found =
+                self.shapes.iter().filter(|(name, shape)| !growing.contains(*name) && holds(shape, &growing));
+            let more: Vec<_> = found.map(|(name, _)| name.clone()).collect();
+            if more.is_empty() {
+                break;
+            }
+            growing.extend(more);
+        }
+        for (_, of) in self.shapes.values_mut().flat_map(|shape| &mut shape.fields) {
+            *of = of.take().filter(|of| growing.contains(of));
+        }
     }
 
     fn add(&mut self, within: &str, message: &DescriptorProto) {
@@ -102,6 +129,9 @@ impl Schema {
         };
         let fields = message.field.iter().filter_map(element).collect();
         message.nested_type.iter().for_each(|nested| self.add(&name, nested));
+        if message.field.iter().any(|field| field.label() == Label::Repeated) {
+            self.growing.insert(name.clone());
+        }
         self.shapes.insert(name, Shape { fields });
     }
 }
@@ -123,11 +153,7 @@ mod tests {
 
     fn message(attributes: usize) -> NewMessage {
         let attributes = (0..attributes).map(|number| (number.to_string(), String::new()));
-        NewMessage {
-            attributes: attributes.collect(),
-            payload: vec![18; 300].into(),
-            ..NewMessage::default()
-        }
+        NewMessage { attributes: attributes.collect(), payload: vec![18; 300].into() }
     }
 
     #[test]
@@ -151,7 +177,8 @@ mod tests {
             Settlement { delay: Some(prost_types::Duration::default()), ..Settlement::default() };
         let settle = SettleFrame { settlements: vec![settlement; 7], ..SettleFrame::default() };
         let frame = Some(consume_request::Frame::Settle(settle));
-        assert_eq!(count_in(methods::Consume, &ConsumeRequest { frame }), Ok(1 + 7 + 7));
+        // A delay is a part of its settlement, as often as it stands there.
+        assert_eq!(count_in(methods::Consume, &ConsumeRequest { frame }), Ok(1 + 7));
         let extend = ExtendFrame { tokens: vec![vec![1; 20].into(); 9], ..ExtendFrame::default() };
         let frame = Some(consume_request::Frame::Extend(extend));
         assert_eq!(count_in(methods::Consume, &ConsumeRequest { frame }), Ok(1 + 9));

@@ -44,6 +44,9 @@ async fn unread_answers_are_bounded_and_end_their_call_and_unread_deliveries_do_
     scene.caller.publisher().publish(scene.caller.request(request)).await.unwrap();
     let mut http = Http2::connect(&scene.site, &scene.site.credentials(CIVIL)).await;
     http.send(&[stream_windows(0)]).await;
+    // The windows that the server offers hold when they are acknowledged, which reading does.
+    http.ping().await;
+    while http.next().await != Frame::Pong {}
     // One that leaves its deliveries, one that leaves its answers, and one that leaves what it received.
     let heads = [http.head(1, CONSUME, &[]), http.head(3, CONSUME, &[]), http.head(5, RECEIVE, &[])];
     http.send(&heads[..1]).await;
