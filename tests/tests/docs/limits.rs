@@ -101,9 +101,10 @@ fn constants() -> BTreeMap<String, String> {
         let text = fs::read_to_string(root().join(source)).unwrap();
         for rest in text.split("\npub const ").skip(1) {
             let (name, rest) = rest.split_once(':').unwrap();
-            let (_, value) = rest.split_once(" = ").unwrap();
+            // The value may stand on the next line.
+            let (_, value) = rest.split_once(" =").unwrap();
             let (value, _) = value.split_once(';').unwrap();
-            constants.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+            constants.entry(name.to_owned()).or_insert_with(|| value.trim().to_owned());
         }
     }
     constants
