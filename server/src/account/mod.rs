@@ -77,6 +77,8 @@ pub(crate) struct Accounts {
 pub(crate) struct ConnectionAccounts {
     /// Requests that are not handled yet, and answers that are not sent yet.
     pub(crate) requests: Account,
+    /// Requests that need no token. They are charged to nobody's tenant, so that a certificate alone keeps no room from it.
+    pub(crate) tokenless: Account,
     /// Deliveries that are not sent yet. They are apart, so that who has many of them can still settle.
     pub(crate) deliveries: Account,
     pub(crate) counters: Counters,
@@ -122,6 +124,7 @@ impl Accounts {
     pub(crate) fn open(&self, tenant: Option<&TenantName>) -> ConnectionAccounts {
         ConnectionAccounts {
             requests: self.requests.open(tenant),
+            tokenless: self.requests.open(None),
             deliveries: self.deliveries.open(tenant),
             counters: self.counters.clone(),
         }

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use tonic::{Status, body::Body};
 use tower::Service;
 
-use super::{lasting::Lasting, status::ApiError, watch::Call};
+use super::{intake::Held, lasting::Lasting, status::ApiError, watch::Call};
 use crate::{
     observe::{Observer, Place},
     policy::Kind,
@@ -67,8 +67,10 @@ where
                 return Ok(Status::from(ApiError::access_not_recorded()).into_http());
             };
             let mut record = Ending { observer, call, place: Some(place) };
-            // On record as it ended, even if the caller does not wait for it.
+            // On record as it ended, even if the caller does not wait for it. What it holds is charged until then.
+            let held = request.extensions().get::<Held>().cloned();
             let changing = async move {
+                let _held = held;
                 let answer = ready.call(request).await?;
                 record.ended(&Status::from_header_map(answer.headers()).unwrap_or_else(|| Status::ok("")));
                 Ok(answer)

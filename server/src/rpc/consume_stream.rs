@@ -92,7 +92,8 @@ impl ConsumeStream {
         admission: Admission<methods::Consume>,
         requests: Frames<ConsumeRequest>,
     ) -> (impl Stream<Item = Result<ConsumeResponse, Status>> + Send + 'static, Departure) {
-        let (mut out, frames) = outlet(self.connection.task.clone());
+        let (mut out, frames) =
+            outlet(self.connection.task.clone(), self.connection.accounts.requests.clone());
         let (ended_well, mut session) = oneshot::channel::<SessionHandle>();
         let streams = self.context.streams.clone();
         streams.spawn(async move {

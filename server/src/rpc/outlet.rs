@@ -14,7 +14,7 @@ use tonic::{Code, Status};
 
 use super::status::ApiError;
 use crate::{
-    account::Charge,
+    account::{Account, Charge, Wanted},
     door::CallTask,
     limits::{UNREAD_ANSWER_BYTES, UNREAD_PATIENCE},
 };
@@ -40,6 +40,8 @@ pub(crate) struct Outlet<F> {
     sent_at: Instant,
     /// The stream's, which tells what the network has taken.
     task: CallTask,
+    /// Where what waits is charged.
+    account: Account,
     /// How much that was, and since when.
     progress: (u64, Instant),
 }
@@ -53,13 +55,15 @@ struct Charged<F> {
 /// An outlet, and what comes out of it: the frames, then the error it ended with, if any.
 pub(crate) fn outlet<F: Send + 'static>(
     task: CallTask,
+    account: Account,
 ) -> (Outlet<F>, impl Stream<Item = Result<F, Status>> + Send + 'static) {
     let (frames, out) = mpsc::channel(MAX_FRAMES_OUT);
     let (end, ended) = oneshot::channel::<ApiError>();
     let ended = ended.map(|error| stream::iter(error.ok().map(|error| Err(error.into()))));
     let out = ReceiverStream::new(out).map(|charged: Charged<F>| Ok(charged.frame));
     let (waiting, now) = (VecDeque::new(), Instant::now());
-    let outlet = Outlet { frames, waiting, waiting_bytes: 0, end, sent_at: now, task, progress: (0, now) };
+    let progress = (0, now);
+    let outlet = Outlet { frames, waiting, waiting_bytes: 0, end, sent_at: now, task, account, progress };
     (outlet, out.chain(ended.flatten_stream()))
 }
 
@@ -84,11 +88,13 @@ impl<F> Outlet<F> {
         self.waiting.len() < MAX_FRAMES_WAITING && self.waiting_bytes < UNREAD_ANSWER_BYTES
     }
 
-    /// Whether the client leaves so much unread, and has read nothing for so long, that its call is to be ended. To be asked again
-    /// and again.
+    /// Whether the client leaves so much unread, or anything where others find no room for it, and has read nothing for so long,
+    /// that its call is to be ended. To be asked again and again.
     pub(crate) fn is_stuck(&mut self) -> bool {
         let taken = self.task.taken();
-        if self.waiting_bytes < UNREAD_ANSWER_BYTES || taken != self.progress.0 {
+        let in_the_way = || self.waiting_bytes > 0 && !self.account.has_room(Wanted::Request);
+        let too_much = self.waiting_bytes >= UNREAD_ANSWER_BYTES || in_the_way();
+        if !too_much || taken != self.progress.0 {
             self.progress = (taken, Instant::now());
         }
         self.progress.1.elapsed() >= UNREAD_PATIENCE
@@ -197,9 +203,13 @@ mod tests {
     use super::*;
     use crate::account::{Accounts, Counters};
 
+    fn account() -> Account {
+        Accounts::new(Counters::for_tests()).open(None).requests
+    }
+
     #[tokio::test]
     async fn a_client_that_does_not_read_holds_nobody_up_and_still_gets_the_end() {
-        let (mut outlet, out) = outlet::<u32>(CallTask::default());
+        let (mut outlet, out) = outlet::<u32>(CallTask::default(), account());
         (0..100).for_each(|frame| outlet.send(frame));
         assert!(!outlet.is_clear() && !outlet.has_room());
         outlet.retain(|frame| frame % 2 == 0);
@@ -213,7 +223,7 @@ mod tests {
 
     #[tokio::test]
     async fn frames_come_in_order_and_a_clean_end_has_no_error() {
-        let (mut outlet, out) = outlet::<u32>(CallTask::default());
+        let (mut outlet, out) = outlet::<u32>(CallTask::default(), account());
         let reading = tokio::spawn(out.map(Result::unwrap).collect::<Vec<_>>());
         (0..50).for_each(|frame| outlet.send(frame));
         outlet.finish(stream::iter((50..60).map(|frame| Ok((frame, None))))).await.unwrap();
@@ -223,7 +233,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_has_gone_is_noticed() {
-        let (mut outlet, out) = outlet::<u32>(CallTask::default());
+        let (mut outlet, out) = outlet::<u32>(CallTask::default(), account());
         (0..50).for_each(|frame| outlet.send(frame));
         drop(out);
         assert!(outlet.flow().await.is_err());
@@ -232,8 +242,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn much_that_is_not_read_stops_the_client_and_ends_it_after_a_while_without_progress() {
-        let account = Accounts::new(Counters::for_tests()).open(None).requests;
-        let (mut outlet, out) = outlet::<u32>(CallTask::default());
+        let account = account();
+        let (mut outlet, out) = outlet::<u32>(CallTask::default(), account.clone());
         for frame in 0..=MAX_FRAMES_OUT as u32 {
             outlet.send_charged(frame, account.charge(100_000));
         }
@@ -245,11 +255,19 @@ mod tests {
         // It reads again.
         outlet.progress.0 = 1;
         assert!(!outlet.is_stuck());
+        // Little is too much where there is no room.
+        outlet.retain(|frame| *frame == 9);
+        outlet.progress.1 = Instant::now() - UNREAD_PATIENCE;
+        assert!(outlet.has_room() && !outlet.is_stuck());
+        let full = account.charge(32 << 20);
+        outlet.progress.1 = Instant::now() - UNREAD_PATIENCE;
+        assert!(outlet.is_stuck());
+        drop(full);
         let reading = tokio::spawn(out.map(Result::unwrap).collect::<Vec<_>>());
         outlet.finish(stream::iter([])).await.unwrap();
         assert!(outlet.has_room());
         outlet.end(Ok(()));
-        assert_eq!(reading.await.unwrap().len(), MAX_FRAMES_OUT + 2);
+        assert_eq!(reading.await.unwrap().len(), MAX_FRAMES_OUT + 1);
         assert_eq!(account.held(), 0, "what was charged is given back");
     }
 }

@@ -139,7 +139,8 @@ impl PublishStream {
         admission: Admission<methods::PublishStream>,
         frames: Frames<PublishStreamRequest>,
     ) -> impl Stream<Item = Result<PublishStreamResponse, Status>> + Send + 'static {
-        let (mut out, answers) = outlet(self.connection.task.clone());
+        let (mut out, answers) =
+            outlet(self.connection.task.clone(), self.connection.accounts.requests.clone());
         let streams = self.context.streams.clone();
         streams.spawn(async move {
             let ended = self.serve(&admission, frames, &mut out).await;

@@ -15,7 +15,7 @@ use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
-    account::{Charge, ConnectionAccounts, Wanted},
+    account::{Account, Charge, Counters, Wanted},
     door::{BrokenOff, Received},
     limits::{BODY_DEADLINE, BODY_IDLE, LEAST_BODY_BYTES_PER_SECOND, ROOM_PATIENCE},
 };
@@ -64,7 +64,8 @@ type Waiting = Pin<Box<dyn Future<Output = bool> + Send>>;
 /// A body, and the message that is being put together.
 pub(super) struct Assembler<B: Body<Data = Bytes> + Unpin = Incoming> {
     body: Received<B>,
-    accounts: ConnectionAccounts,
+    account: Account,
+    counters: Counters,
     terms: Terms,
     /// What has come and belongs to no message yet.
     rest: Bytes,
@@ -91,12 +92,13 @@ struct Clock {
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Assembler<B> {
-    pub(super) fn new(body: Received<B>, accounts: ConnectionAccounts, terms: Terms) -> Self {
-        let charge = accounts.requests.charge(0);
+    pub(super) fn new(body: Received<B>, account: Account, counters: Counters, terms: Terms) -> Self {
+        let charge = account.charge(0);
         let now = Instant::now();
         Self {
             body,
-            accounts,
+            account,
+            counters,
             terms,
             rest: Bytes::new(),
             prefix: [0; PREFIX_BYTES],
@@ -206,7 +208,7 @@ impl<B: Body<Data = Bytes> + Unpin> Assembler<B> {
     fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         let mut waiting = match self.waiting.take() {
             Some(waiting) => waiting,
-            None if self.accounts.requests.has_room(self.terms.wanted) => return Poll::Ready(Ok(())),
+            None if self.account.has_room(self.terms.wanted) => return Poll::Ready(Ok(())),
             None => self.wait(),
         };
         match waiting.as_mut().poll(context) {
@@ -219,7 +221,7 @@ impl<B: Body<Data = Bytes> + Unpin> Assembler<B> {
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(false) => {
-                self.accounts.counters.refused.inc();
+                self.counters.refused.inc();
                 Poll::Ready(Err(Fault::NoRoom))
             }
         }
@@ -227,8 +229,8 @@ impl<B: Body<Data = Bytes> + Unpin> Assembler<B> {
 
     /// Whether there is room in time.
     fn wait(&self) -> Waiting {
-        self.accounts.counters.waited.inc();
-        let (account, wanted) = (self.accounts.requests.clone(), self.terms.wanted);
+        self.counters.waited.inc();
+        let (account, wanted) = (self.account.clone(), self.terms.wanted);
         let room = account.room(wanted);
         Box::pin(async move {
             match wanted {

@@ -126,7 +126,8 @@ impl Incoming {
         let Self { method, accounts, mut place, request } = self;
         let terms = terms(method);
         let (mut head, body) = request.into_parts();
-        let assembler = Assembler::new(body, accounts.clone(), terms);
+        let account = if method.opened_by().is_none() { &accounts.tokenless } else { &accounts.requests };
+        let assembler = Assembler::new(body, account.clone(), accounts.counters.clone(), terms);
         if terms.open {
             head.extensions.insert(Requests::new(assembler, method, place));
             return Ok(never(inner.call(Request::from_parts(head, Body::empty())).await));

@@ -5,7 +5,7 @@ use hyper::body::Frame;
 use proptest::prelude::*;
 
 use super::*;
-use crate::account::{Accounts, Counters};
+use crate::account::{Accounts, ConnectionAccounts, Counters};
 
 /// Data as the network may cut it; `None`: nothing comes for a while. Then an end, or nothing more.
 struct Cut {
@@ -51,7 +51,7 @@ const TERMS: Terms = Terms { most_bytes: 4 << 20, wanted: Wanted::Request, open:
 fn assembler(pieces: Vec<Option<Bytes>>, ends: bool, terms: Terms) -> (Assembler<Cut>, ConnectionAccounts) {
     let accounts = accounts();
     let body = Received::for_tests(Cut { pieces: pieces.into(), ends });
-    (Assembler::new(body, accounts.clone(), terms), accounts)
+    (Assembler::new(body, accounts.requests.clone(), accounts.counters.clone(), terms), accounts)
 }
 
 async fn next(assembler: &mut Assembler<Cut>) -> Result<Option<(Bytes, Charge)>, Fault> {
@@ -136,8 +136,12 @@ async fn a_body_that_comes_a_byte_at_a_time_has_an_end_that_goes_by_its_length()
     }
     let begun = Instant::now();
     let accounts = accounts();
-    let mut body =
-        Assembler::new(Received::for_tests(Dribble(bytes)), accounts, Terms { open: false, ..TERMS });
+    let mut body = Assembler::new(
+        Received::for_tests(Dribble(bytes)),
+        accounts.requests,
+        accounts.counters,
+        Terms { open: false, ..TERMS },
+    );
     body.rest = Bytes::from_static(&[0, 0, 2, 0, 0]);
     let fault = poll_fn(|context| body.poll_next(context)).await.unwrap_err();
     assert_eq!((fault, begun.elapsed().as_secs()), (Fault::TooSlow, 32));
