@@ -364,7 +364,7 @@ fn routes(
         .add_service(QueuesServer::new(queues).max_decoding_message_size(most))
         .add_service(MessagesServer::new(messages).max_decoding_message_size(most))
         .add_service(rpc::health(observer));
-    let changes = rpc::Changes::new(Arc::clone(observer), tasks, Explain::new(routes.prepare()));
+    let changes = rpc::Changes::new(Arc::clone(observer), tasks, rpc::explain(routes.prepare()));
     let services = Envelope::new(Intake::new(context, changes));
     let guarded = AuthLayer::new(Arc::clone(tokens), calls).layer(services);
     rpc::WatchLayer::new(Arc::clone(observer)).layer(guarded)

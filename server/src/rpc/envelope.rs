@@ -6,16 +6,13 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures_util::{
-    FutureExt as _,
-    future::{Either, Map, Ready, ready},
-};
+use futures_util::future::{Either, Ready, ready};
 use http::{
     HeaderName, HeaderValue, Method, Request, Response, StatusCode,
     header::{ALLOW, CONTENT_TYPE},
 };
 use tonic::{Status, body::Body};
-use tower::Service;
+use tower::{Service, util::MapResponse};
 
 use super::{deadline::Deadline, status::ApiError};
 
@@ -31,32 +28,11 @@ pub(crate) struct Envelope<S> {
 }
 
 /// In front of the services: gives the library's refusals their reasons.
-#[derive(Clone, Debug)]
-pub(crate) struct Explain<S> {
-    inner: S,
-}
+pub(crate) type Explain<S> = MapResponse<S, fn(Response<Body>) -> Response<Body>>;
 
-impl<S> Explain<S> {
-    pub(crate) fn new(inner: S) -> Self {
-        Self { inner }
-    }
-}
-
-impl<S, B> Service<Request<B>> for Explain<S>
-where
-    S: Service<Request<B>, Response = Response<Body>, Error = Infallible>,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Map<S::Future, fn(Answer) -> Answer>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        self.inner.call(request).map(explained)
-    }
+/// Explains what these services refuse.
+pub(crate) fn explain<S>(services: S) -> Explain<S> {
+    MapResponse::new(services, explained)
 }
 
 impl<S> Envelope<S> {
@@ -114,23 +90,19 @@ fn refused(text: &'static str, status: StatusCode) -> Response<Body> {
 }
 
 /// Gives a refusal of the library's own a reason, and our words.
-fn explained(answer: Answer) -> Answer {
-    answer.map(|mut response| {
-        let headers = response.headers();
-        if headers.contains_key(Status::GRPC_STATUS_DETAILS) {
-            return response;
-        }
-        let Some(error) = Status::from_header_map(headers).and_then(|status| ApiError::unexplained(&status))
-        else {
-            return response;
-        };
-        let encodings = headers.get(ACCEPT_ENCODING).cloned();
-        response = Status::from(error).into_http();
-        if let Some(encodings) = encodings {
-            response.headers_mut().insert(ACCEPT_ENCODING, encodings);
-        }
-        response
-    })
+fn explained(response: Response<Body>) -> Response<Body> {
+    let headers = response.headers();
+    if headers.contains_key(Status::GRPC_STATUS_DETAILS) {
+        return response;
+    }
+    let status = Status::from_header_map(headers);
+    let Some(error) = status.and_then(|status| ApiError::unexplained(&status)) else { return response };
+    let encodings = headers.get(ACCEPT_ENCODING).cloned();
+    let mut response = Status::from(error).into_http();
+    if let Some(encodings) = encodings {
+        response.headers_mut().insert(ACCEPT_ENCODING, encodings);
+    }
+    response
 }
 
 #[cfg(test)]
@@ -163,7 +135,7 @@ mod tests {
     #[test]
     fn what_the_library_refuses_gets_a_reason_and_our_own_refusals_stay() {
         let reason = |status: Status| {
-            let response = explained(Ok(status.into_http())).unwrap_or_else(|never| match never {});
+            let response = explained(status.into_http());
             let status = Status::from_header_map(response.headers()).unwrap();
             (status.code(), status.get_details_error_info().map(|info| info.reason).unwrap_or_default())
         };

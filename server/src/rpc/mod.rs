@@ -44,7 +44,7 @@ pub use status::ApiError;
 pub(crate) use changes::Changes;
 pub(crate) use consume::ConsumerService;
 pub(crate) use context::Context;
-pub(crate) use envelope::{Envelope, Explain};
+pub(crate) use envelope::{Envelope, Explain, explain};
 pub(crate) use health::health;
 pub(crate) use intake::Intake;
 pub(crate) use messages::MessagesService;
