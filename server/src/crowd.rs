@@ -71,8 +71,9 @@ const HOST: usize = LEVELS - 1;
 /// An address's prefixes, from the whole to the host.
 type Path = [Prefix; LEVELS];
 
+/// How much of an address: its level, and the bits down to there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Prefix(u8, u128);
+pub(crate) struct Prefix(u8, u128);
 
 #[derive(Debug, Default)]
 struct State {
@@ -227,6 +228,11 @@ impl State {
         let (key, _) = self.nodes.get(&found[HOST])?.members.first_key_value()?;
         (key.0 <= last).then_some((found, *key))
     }
+}
+
+/// What counts as one host: an IPv4 address, or the /64 that an IPv6 host has to itself.
+pub(crate) fn host(address: IpAddr) -> Prefix {
+    path(address)[HOST]
 }
 
 fn path(address: IpAddr) -> Path {

@@ -3,14 +3,14 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::crowd::{Crowd, Limits, Seat, Stage};
+use crate::crowd::{Crowd, Limits, Prefix, Seat, Stage, host};
 
 #[derive(Debug)]
 pub(super) struct Turns {
@@ -18,7 +18,7 @@ pub(super) struct Turns {
     of_one_host: usize,
     taken: Arc<Crowd>,
     freed: Notify,
-    hosts: Mutex<HashMap<IpAddr, Host>>,
+    hosts: Mutex<HashMap<Prefix, Host>>,
 }
 
 #[derive(Debug)]
@@ -99,14 +99,6 @@ impl Drop for Waiting {
     }
 }
 
-/// What counts as one host: an IPv4 address, or the /64 that an IPv6 host has to itself.
-fn host(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt as _;
@@ -158,6 +150,6 @@ mod tests {
     fn a_host_is_one_whatever_its_addresses() {
         assert_eq!(host(address("2001:db8::1")), host(address("2001:db8::ffff:2")));
         assert_ne!(host(address("2001:db8::1")), host(address("2001:db8:0:1::1")));
-        assert_eq!(host(address("::ffff:192.0.2.1")), address("192.0.2.1"));
+        assert_eq!(host(address("::ffff:192.0.2.1")), host(address("192.0.2.1")));
     }
 }
