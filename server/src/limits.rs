@@ -125,9 +125,9 @@ pub const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 /// calls are refused with `LIMIT_REACHED` before their token is looked at.
 pub const MAX_AUTH_FAILURES: u32 = 32;
 /// Calls of such a connection after which it is closed at once: as many as may have been under way when its client was told.
-pub const MAX_HELD_CALLS: u32 = MAX_STREAMS_PER_CONNECTION;
+pub const MAX_THROTTLED_CALLS: u32 = MAX_STREAMS_PER_CONNECTION;
 /// When such a call may be tried again, on another connection.
-pub const HELD_CONNECTION_RETRY: Duration = Duration::from_secs(1);
+pub const THROTTLED_CONNECTION_RETRY: Duration = Duration::from_secs(1);
 /// Tokens that were not good, of all connections with one certificate, before none is checked that was not checked before: such
 /// calls are refused with `LIMIT_REACHED`, and told when to try again.
 pub const MAX_CERTIFICATE_FAILURES: u32 = 256;

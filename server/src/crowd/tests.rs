@@ -1,19 +1,19 @@
 use super::*;
 
 /// A place, and whether it has given way.
-struct Held(#[allow(dead_code, reason = "held, not read")] Seat, CancellationToken);
+struct Taken(Seat, CancellationToken);
 
-fn enter(crowd: &Arc<Crowd>, address: &str) -> Result<Held, Full> {
+fn enter(crowd: &Arc<Crowd>, address: &str) -> Result<Taken, Full> {
     enter_as(crowd, address, Stage::Silent)
 }
 
-fn enter_as(crowd: &Arc<Crowd>, address: &str, stage: Stage) -> Result<Held, Full> {
+fn enter_as(crowd: &Arc<Crowd>, address: &str, stage: Stage) -> Result<Taken, Full> {
     let token = CancellationToken::new();
     let seat = crowd.enter(address.parse().unwrap(), usize::MAX, stage, token.clone())?;
-    Ok(Held(seat, token))
+    Ok(Taken(seat, token))
 }
 
-fn gone(held: &[Held]) -> usize {
+fn gone(held: &[Taken]) -> usize {
     held.iter().filter(|held| held.1.is_cancelled()).count()
 }
 

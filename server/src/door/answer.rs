@@ -37,9 +37,9 @@ pub trait Departing: Send {
 
 /// In a response's extensions: all of the answer is known, and this is what it is charged to its account.
 #[derive(Clone)]
-pub(crate) struct Charged(Arc<Mutex<Option<Charge>>>);
+pub(crate) struct ChargedAnswer(Arc<Mutex<Option<Charge>>>);
 
-impl Charged {
+impl ChargedAnswer {
     pub(crate) fn new(charge: Charge) -> Self {
         Self(Arc::new(Mutex::new(Some(charge))))
     }
@@ -83,7 +83,7 @@ enum What {
     /// A message that is watched, and charged by whoever watches it.
     Watched(Box<dyn Departing>),
     /// Other data, until they have left.
-    Charged(#[allow(dead_code, reason = "held, not read")] Charge),
+    Unwatched(#[allow(dead_code, reason = "held, not read")] Charge),
 }
 
 impl Departure {
@@ -106,7 +106,7 @@ impl Departure {
     ) -> Response<Answer> {
         let extensions = response.extensions_mut();
         let departure = extensions.remove::<Self>();
-        let unread = extensions.remove::<Charged>().and_then(|unread| unread.take());
+        let unread = extensions.remove::<ChargedAnswer>().and_then(|unread| unread.take());
         if let Some(charge) = &unread {
             task.answered(charge.bytes(), &accounts.counters.unread);
         }
@@ -162,7 +162,7 @@ impl Way {
         let what = match watched {
             Some(message) => What::Watched(message),
             None => match self.unread.take().or_else(|| self.call.as_ref().map(charge)) {
-                Some(charge) => What::Charged(charge),
+                Some(charge) => What::Unwatched(charge),
                 None => return,
             },
         };
@@ -405,7 +405,7 @@ mod tests {
         let charge = accounts.deliveries.charge(whole.len());
         let body = Full::new(whole).with_trailers(async { Some(Ok(HeaderMap::new())) });
         let mut response = Response::new(Body::new(body.map_err(|never| match never {})));
-        response.extensions_mut().insert(Charged::new(charge));
+        response.extensions_mut().insert(ChargedAnswer::new(charge));
         let mut answer = Departure::watch(response, CallTask::default(), &accounts).into_body();
         let mut data = answer.frame().now_or_never().unwrap().unwrap().unwrap().into_data().ok().unwrap();
         assert!(answer.frame().now_or_never().is_none(), "the trailers wait");

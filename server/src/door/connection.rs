@@ -137,7 +137,7 @@ impl Entrance {
             Ok(known) => known.certificate_sha256,
             Err(refused) => refused.certificate_sha256,
         };
-        Standing::new(certificate, Arc::clone(&self.offenders), self.observer.metrics.door.held.clone())
+        Standing::new(certificate, Arc::clone(&self.offenders), self.observer.metrics.door.throttled.clone())
     }
 
     fn shaken(&self, result: &'static str) {

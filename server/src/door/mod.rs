@@ -37,7 +37,7 @@ use thiserror::Error;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub(crate) use answer::Charged;
+pub(crate) use answer::ChargedAnswer;
 pub use answer::{Departing, Departure};
 pub use authorities::Authorities;
 pub use body::{BrokenOff, Received};

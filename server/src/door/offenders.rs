@@ -31,7 +31,7 @@ struct Failures {
 
 impl Offenders {
     /// How long no token with the certificate may be checked that was not checked before, if it has failed too often.
-    pub(super) fn held(&self, certificate: &Certificate, now: Instant) -> Option<Duration> {
+    pub(super) fn throttled(&self, certificate: &Certificate, now: Instant) -> Option<Duration> {
         let failures = self.generations().get(certificate)?;
         let over = failures.at(now).count + 1.0 - f64::from(MAX_CERTIFICATE_FAILURES);
         (over > 0.0).then(|| Duration::from_secs(1).max(forgiving().mul_f64(over)))
@@ -82,16 +82,16 @@ mod tests {
         let (offenders, now) = (Offenders::default(), Instant::now());
         let (bad, good) = ([1; 32], [2; 32]);
         for _ in 0..MAX_CERTIFICATE_FAILURES {
-            assert_eq!(offenders.held(&bad, now), None);
+            assert_eq!(offenders.throttled(&bad, now), None);
             offenders.failed(&bad, now);
         }
-        let held = offenders.held(&bad, now).unwrap();
-        assert!(held >= Duration::from_secs(1), "{held:?}");
-        assert_eq!(offenders.held(&good, now), None);
+        let throttled = offenders.throttled(&bad, now).unwrap();
+        assert!(throttled >= Duration::from_secs(1), "{throttled:?}");
+        assert_eq!(offenders.throttled(&good, now), None);
         // Then a few at a time, and all of them after a while.
-        let later = now + held;
+        let later = now + throttled;
         let few = (0..100).take_while(|_| {
-            let free = offenders.held(&bad, later).is_none();
+            let free = offenders.throttled(&bad, later).is_none();
             offenders.failed(&bad, later);
             free
         });
@@ -99,10 +99,10 @@ mod tests {
         assert!((1..20).contains(&few), "{few}");
         let later = later + 2 * CERTIFICATE_FAILURES_WINDOW;
         for _ in 0..MAX_CERTIFICATE_FAILURES {
-            assert_eq!(offenders.held(&bad, later), None);
+            assert_eq!(offenders.throttled(&bad, later), None);
             offenders.failed(&bad, later);
         }
-        assert!(offenders.held(&bad, later).is_some());
+        assert!(offenders.throttled(&bad, later).is_some());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::offenders::Offenders;
 use crate::{
     identity::IdentityError,
-    limits::{MAX_AUTH_FAILURES, MAX_HELD_CALLS},
+    limits::{MAX_AUTH_FAILURES, MAX_THROTTLED_CALLS},
 };
 
 /// In each request's extensions: who authenticates calls asks it before a token is verified, and tells it what came of it.
@@ -26,7 +26,7 @@ struct Inner {
     certificate: [u8; 32],
     offenders: Arc<Offenders>,
     /// Calls that were refused before their token was looked at, by why.
-    held: IntCounterVec,
+    throttled: IntCounterVec,
     /// There has been a call.
     called: AtomicBool,
     authenticated: AtomicBool,
@@ -40,11 +40,11 @@ struct Inner {
 }
 
 impl Standing {
-    pub(super) fn new(certificate: [u8; 32], offenders: Arc<Offenders>, held: IntCounterVec) -> Self {
+    pub(super) fn new(certificate: [u8; 32], offenders: Arc<Offenders>, throttled: IntCounterVec) -> Self {
         Self(Arc::new(Inner {
             certificate,
             offenders,
-            held,
+            throttled,
             called: AtomicBool::new(false),
             authenticated: AtomicBool::new(false),
             failures_in_a_row: AtomicU32::new(0),
@@ -65,11 +65,11 @@ impl Standing {
         if !inner.closing.load(Ordering::Relaxed) {
             return Ok(());
         }
-        inner.held.with_label_values(&["connection"]).inc();
-        if inner.calls_since.fetch_add(1, Ordering::Relaxed).saturating_add(1) > MAX_HELD_CALLS {
+        inner.throttled.with_label_values(&["connection"]).inc();
+        if inner.calls_since.fetch_add(1, Ordering::Relaxed).saturating_add(1) > MAX_THROTTLED_CALLS {
             inner.goes_on.notify_one();
         }
-        Err(IdentityError::ConnectionHeld)
+        Err(IdentityError::ConnectionThrottled)
     }
 
     /// Whether a token may be verified that was not verified before.
@@ -79,12 +79,12 @@ impl Standing {
     pub fn may_verify(&self) -> Result<(), IdentityError> {
         let inner = &*self.0;
         if inner.closing.load(Ordering::Relaxed) {
-            return Err(IdentityError::ConnectionHeld);
+            return Err(IdentityError::ConnectionThrottled);
         }
-        match inner.offenders.held(&inner.certificate, Instant::now()) {
+        match inner.offenders.throttled(&inner.certificate, Instant::now()) {
             Some(retry) => {
-                inner.held.with_label_values(&["certificate"]).inc();
-                Err(IdentityError::CertificateHeld { retry })
+                inner.throttled.with_label_values(&["certificate"]).inc();
+                Err(IdentityError::CertificateThrottled { retry })
             }
             None => Ok(()),
         }
@@ -151,12 +151,12 @@ impl Standing {
 impl Standing {
     /// Of a connection of its own.
     pub(crate) fn for_tests(certificate: [u8; 32]) -> Self {
-        let held = crate::observe::Observer::for_tests().metrics.door.held.clone();
-        Self::new(certificate, Arc::default(), held)
+        let throttled = crate::observe::Observer::for_tests().metrics.door.throttled.clone();
+        Self::new(certificate, Arc::default(), throttled)
     }
 
     /// Of another connection with the same certificate.
     pub(crate) fn sibling(&self) -> Self {
-        Self::new(self.0.certificate, Arc::clone(&self.0.offenders), self.0.held.clone())
+        Self::new(self.0.certificate, Arc::clone(&self.0.offenders), self.0.throttled.clone())
     }
 }

@@ -5,13 +5,14 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
 };
 
 use futures_util::task::AtomicWaker;
+use prometheus::IntCounter;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::limits::{UNREAD_ANSWER_BYTES, UNREAD_PATIENCE};
@@ -28,8 +29,8 @@ struct Control {
     taken: AtomicU64,
     /// Bytes of an answer that is known whole, and that the network has not taken.
     unread: AtomicU64,
-    /// Of answers that ended because nobody read them.
-    on_unread: Mutex<Option<prometheus::IntCounter>>,
+    /// Counts answers that ended because nobody read them.
+    counter: OnceLock<IntCounter>,
 }
 
 impl CallTask {
@@ -53,20 +54,14 @@ impl CallTask {
     }
 
     /// All of the answer is known: so many bytes wait for the network.
-    pub(super) fn answered(&self, bytes: u64, counter: &prometheus::IntCounter) {
-        *self.0.on_unread.lock().unwrap_or_else(PoisonError::into_inner) = Some(counter.clone());
+    pub(super) fn answered(&self, bytes: u64, counter: &IntCounter) {
+        self.0.counter.get_or_init(|| counter.clone());
         self.0.unread.store(bytes, Ordering::Relaxed);
     }
 
     /// Whether so much of a whole answer waits that it must make progress.
     fn must_progress(&self) -> bool {
         self.0.unread.load(Ordering::Relaxed) > UNREAD_ANSWER_BYTES
-    }
-
-    fn count_unread(&self) {
-        if let Some(counter) = &*self.0.on_unread.lock().unwrap_or_else(PoisonError::into_inner) {
-            counter.inc();
-        }
     }
 }
 
@@ -137,7 +132,7 @@ impl<F> Running<F> {
         });
         while sleep.as_mut().poll(context).is_ready() {
             if taken == *before {
-                self.task.count_unread();
+                self.task.0.counter.get().into_iter().for_each(IntCounter::inc);
                 return true;
             }
             *before = taken;
@@ -166,8 +161,8 @@ mod tests {
         (work, dropped)
     }
 
-    fn counter() -> prometheus::IntCounter {
-        prometheus::IntCounter::new("unread", "unread").unwrap()
+    fn counter() -> IntCounter {
+        IntCounter::new("unread", "unread").unwrap()
     }
 
     #[tokio::test(start_paused = true)]

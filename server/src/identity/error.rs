@@ -54,13 +54,13 @@ pub enum IdentityError {
         "too many calls of this connection were not authenticated, so it is being closed and no more of its tokens are \
          checked: open another one, with a good token"
     )]
-    ConnectionHeld,
+    ConnectionThrottled,
     /// Too many tokens with the certificate were not good.
     #[error(
         "too many tokens with this certificate were not good, so no further one is checked for a moment; those that were \
          checked before are taken. Find out which client with this certificate sends them"
     )]
-    CertificateHeld {
+    CertificateThrottled {
         /// How long no token is checked.
         retry: Duration,
     },
@@ -77,8 +77,8 @@ impl IdentityError {
             | Self::TokenMissing
             | Self::Malformed(_)
             | Self::Expired
-            | Self::ConnectionHeld
-            | Self::CertificateHeld { .. } => false,
+            | Self::ConnectionThrottled
+            | Self::CertificateThrottled { .. } => false,
             Self::NotYetValid
             | Self::IssuerUnknown
             | Self::KeyUnknown

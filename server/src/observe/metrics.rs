@@ -43,7 +43,7 @@ pub(crate) struct DoorMetrics {
     pub(crate) handshakes: IntCounterVec,
     pub(crate) flooded: IntCounterVec,
     pub(crate) strangers: IntGauge,
-    pub(crate) held: IntCounterVec,
+    pub(crate) throttled: IntCounterVec,
     pub(crate) left_out: IntCounterVec,
 }
 

@@ -73,7 +73,7 @@ table! {
     STREAMS = Gauge, "posthouse_streams_open", ["method"], "Streams that are open.";
     REFUSALS = Counter, "posthouse_rpc_refusals_total", ["reason"], "Calls and streams that ended in an error, by its reason.";
     AUTH_REFUSALS = Counter, "posthouse_auth_refusals_total", ["reason"], "Calls refused before they reached a handler, for what certificate or token say, by reason.";
-    HELD_CALLS = Counter, "posthouse_auth_held_calls_total", ["by"], "Calls refused before their token was checked: because too many calls of the connection had failed (connection), or too many tokens with the certificate (certificate).";
+    THROTTLED_CALLS = Counter, "posthouse_auth_throttled_calls_total", ["by"], "Calls refused before their token was checked: because too many calls of the connection had failed (connection), or too many tokens with the certificate (certificate).";
     WARNINGS_LEFT_OUT = Counter, "posthouse_connection_warnings_left_out_total", ["kind"], "Warnings about connections that were left out of the log, since there were many of the kind from the tenant: no_identity, tenant_full, auth_failures, flooded, authority_gone.";
     CALLS_LIMITED = Counter, "posthouse_calls_limited_total", [], "Calls refused because their tenant makes as many in a second as it may (max_calls_per_second).";
     TOKEN_CACHE = Counter, "posthouse_token_cache_lookups_total", ["result"], "Tokens recognised without checking their signature again (hit), and the others (miss).";

@@ -80,7 +80,7 @@ where
         let standing = request.extensions().get::<Standing>().cloned();
         let admitted = match standing.as_ref().map_or(Ok(()), Standing::may_call) {
             Ok(()) => self.admit(&mut request, standing.as_ref()),
-            Err(held) => Err(held.into()),
+            Err(throttled) => Err(throttled.into()),
         };
         match admitted {
             Ok(()) => Either::Left(self.inner.call(request)),

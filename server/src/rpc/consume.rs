@@ -32,7 +32,7 @@ use super::{
 use crate::{
     clock::Now,
     dispatch::SessionEvent,
-    door::Charged,
+    door::ChargedAnswer,
     identity::TokenVerifier,
     limits,
     names::{SubscriptionName, SubscriptionResource},
@@ -222,7 +222,7 @@ impl Consumer for ConsumerService {
         let mut response = Response::new(ReceiveResponse { deliveries: received.deliveries });
         if let Some((taken, charge)) = received.taken {
             response.extensions_mut().insert(taken);
-            response.extensions_mut().insert(Charged::new(charge));
+            response.extensions_mut().insert(ChargedAnswer::new(charge));
         }
         Ok(response)
     }

@@ -200,7 +200,7 @@ impl From<ApiError> for Status {
 
 impl From<IdentityError> for ApiError {
     fn from(error: IdentityError) -> Self {
-        if let Some((limit, retry)) = held(&error) {
+        if let Some((limit, retry)) = throttled(&error) {
             return Self::new(Code::ResourceExhausted, ErrorReason::LimitReached, error.to_string())
                 .with_limit(limit)
                 .with_retry_delay(retry);
@@ -219,7 +219,7 @@ impl From<IdentityError> for ApiError {
             IdentityError::Scope(_) => ErrorReason::TokenScopeInvalid,
             IdentityError::CertificateMismatch => ErrorReason::TokenCertificateMismatch,
             IdentityError::TenantMismatch => ErrorReason::TenantMismatch,
-            IdentityError::ConnectionHeld | IdentityError::CertificateHeld { .. } => {
+            IdentityError::ConnectionThrottled | IdentityError::CertificateThrottled { .. } => {
                 ErrorReason::LimitReached
             }
         };
@@ -228,10 +228,12 @@ impl From<IdentityError> for ApiError {
 }
 
 /// Which limit keeps tokens from being checked, and for how long.
-fn held(error: &IdentityError) -> Option<(u32, Duration)> {
+fn throttled(error: &IdentityError) -> Option<(u32, Duration)> {
     match error {
-        IdentityError::ConnectionHeld => Some((limits::MAX_AUTH_FAILURES, limits::HELD_CONNECTION_RETRY)),
-        IdentityError::CertificateHeld { retry } => Some((limits::MAX_CERTIFICATE_FAILURES, *retry)),
+        IdentityError::ConnectionThrottled => {
+            Some((limits::MAX_AUTH_FAILURES, limits::THROTTLED_CONNECTION_RETRY))
+        }
+        IdentityError::CertificateThrottled { retry } => Some((limits::MAX_CERTIFICATE_FAILURES, *retry)),
         _ => None,
     }
 }

@@ -379,7 +379,7 @@ async fn forged_tokens_are_verified_a_few_times_and_then_no_more() {
     let metrics = scrape(scene.site.management()).await;
     let checked = value(&metrics, "posthouse_token_cache_lookups_total{result=\"miss\"}");
     assert!(checked < 600.0, "{checked} tokens were verified");
-    assert!(value(&metrics, "posthouse_auth_held_calls_total{by=\"certificate\"}") > 0.0, "{metrics}");
+    assert!(value(&metrics, "posthouse_auth_throttled_calls_total{by=\"certificate\"}") > 0.0, "{metrics}");
     assert!(stranger.connections() > 5);
     // Others are not concerned.
     let queue = scene.plain_queue("q").await;

@@ -66,7 +66,7 @@ impl Make {
             handshakes: self.counters(&table::HANDSHAKES)?,
             flooded: self.counters(&table::CONNECTIONS_FLOODED)?,
             strangers: self.gauge(&table::CONNECTIONS_STRANGERS)?,
-            held: self.counters(&table::HELD_CALLS)?,
+            throttled: self.counters(&table::THROTTLED_CALLS)?,
             left_out: self.counters(&table::WARNINGS_LEFT_OUT)?,
         })
     }

@@ -16,7 +16,7 @@ use crate::{
         Binding, CertificateError, ConnIdentity, Issuer, KeySet, RefusedIdentity, TokenPolicy, TokenVerifier,
         testing::{Signer, claims, connection, issuer, tenants},
     },
-    limits::{MAX_AUTH_FAILURES, MAX_CERTIFICATE_FAILURES, MAX_HELD_CALLS},
+    limits::{MAX_AUTH_FAILURES, MAX_CERTIFICATE_FAILURES, MAX_THROTTLED_CALLS},
     policy::{Admitted, methods},
     quota::Quota,
 };
@@ -230,7 +230,7 @@ impl Setting {
     }
 }
 
-fn held() -> Result<String, (Code, String)> {
+fn throttled() -> Result<String, (Code, String)> {
     refused(Code::ResourceExhausted, ErrorReason::LimitReached)
 }
 
@@ -250,14 +250,14 @@ async fn after_too_many_failures_nothing_more_is_verified_on_a_connection() {
     let good = setting.token("posthouse:publish:taxation/returns/inbox");
     for path in [PUBLISH, HEALTH, "/x/y"] {
         for token in [&good, &setting.forged(99)] {
-            assert_eq!(setting.call_on(&standing, path, token).await, held(), "{path}");
+            assert_eq!(setting.call_on(&standing, path, token).await, throttled(), "{path}");
         }
     }
     assert_eq!(setting.verified(), verified);
     // The same certificate on another connection.
     assert!(setting.call_on(&standing.sibling(), PUBLISH, &good).await.is_ok());
-    for _ in 0..MAX_HELD_CALLS {
-        assert_eq!(setting.call_on(&standing, PUBLISH, &good).await, held());
+    for _ in 0..MAX_THROTTLED_CALLS {
+        assert_eq!(setting.call_on(&standing, PUBLISH, &good).await, throttled());
     }
     tokio::time::timeout(Duration::from_secs(60), standing.goes_on()).await.expect("it is not cut off");
 }
@@ -279,7 +279,7 @@ async fn calls_without_a_token_and_of_no_method_count_and_a_good_token_resets() 
     for _ in 0..MAX_AUTH_FAILURES {
         assert!(setting.call_on(&standing, "/x/y", &good).await.is_err());
     }
-    assert_eq!(setting.call_on(&standing, PUBLISH, &good).await, held());
+    assert_eq!(setting.call_on(&standing, PUBLISH, &good).await, throttled());
 }
 
 #[tokio::test]
@@ -310,10 +310,10 @@ async fn a_certificate_that_fails_again_and_again_keeps_what_was_verified_before
         assert_eq!(status.code(), Code::Unauthenticated);
     }
     let refused = (0..MAX_CERTIFICATE_FAILURES).map(async |number| {
-        setting.call_on(&first.sibling(), PUBLISH, &setting.forged(number)).await == held()
+        setting.call_on(&first.sibling(), PUBLISH, &setting.forged(number)).await == throttled()
     });
     let refused = futures_util::future::join_all(refused).await;
-    assert!(refused.iter().filter(|held| **held).count() > 100, "{refused:?}");
+    assert!(refused.iter().filter(|throttled| **throttled).count() > 100, "{refused:?}");
     // What was verified goes on, and another certificate is not concerned.
     assert!(setting.call_on(&first, PUBLISH, &good).await.is_ok());
     let other = Standing::for_tests([9; 32]);

@@ -10,7 +10,7 @@ use tonic::{Status, body::Body};
 use super::ApiError;
 use crate::{
     account::{Account, Charge, ConnectionAccounts},
-    door::Charged,
+    door::ChargedAnswer,
     limits::UNREAD_ANSWER_BYTES,
     policy::{Kind, Method},
     quota::StreamPlace,
@@ -37,9 +37,9 @@ pub(super) async fn answered(
     }
     let (data, trailers) = whole(&mut body).await;
     // What it was charged before, as a receive is.
-    let charged = head.extensions.remove::<Charged>().and_then(|unread| unread.take());
+    let charged = head.extensions.remove::<ChargedAnswer>().and_then(|unread| unread.take());
     if let Some(charge) = charge(&accounts.requests, charged, data.len(), method.kind) {
-        head.extensions.insert(Charged::new(charge));
+        head.extensions.insert(ChargedAnswer::new(charge));
         let trailers = trailers.map(Ok);
         return Ok(Response::from_parts(head, Body::new(Full::new(data).with_trailers(async { trailers }))));
     }
