@@ -8,6 +8,7 @@
 
 mod attack;
 mod bad_input;
+mod bad_tokens;
 mod bench;
 mod certificates;
 mod clock;
