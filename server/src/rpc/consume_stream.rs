@@ -8,8 +8,8 @@ use std::{
 
 use futures_util::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, stream::FuturesOrdered};
 use posthouse_proto::v1::{
-    ConsumeOpened, ConsumeRequest, ConsumeResponse, Drain, ExtendFrame, Heartbeat, Idle, OpenConsume, Pong,
-    RefreshToken, SettleFrame, TokenRefreshed, consume_request as from, consume_response as out,
+    ConsumeOpened, ConsumeRequest, ConsumeResponse, Drain, Heartbeat, Idle, OpenConsume,
+    consume_request as from, consume_response as out,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -18,7 +18,7 @@ use tokio::{
 use tonic::Status;
 
 use super::{
-    consume::{Source, check_count},
+    consume::Source,
     consume_credit::Balance,
     consume_deliver::{Backlog, Frame},
     consume_end::{Deliveries, Outgoing, Told, UnsentDeliveries, ended},
@@ -26,12 +26,9 @@ use super::{
     context::Context,
     convert,
     intake::{Arrived, Frames},
-    lasting::Lasting,
     outlet::{Gone, Outlet, outlet},
     status::ApiError,
-    stream::{
-        Connection, DRAIN_PATIENCE, HEARTBEAT, PROTOCOL_VERSION, check_version, first_frame, refresh, ticks,
-    },
+    stream::{Connection, DRAIN_PATIENCE, HEARTBEAT, PROTOCOL_VERSION, check_version, first_frame, ticks},
     watch::Call,
 };
 use crate::{
@@ -51,26 +48,26 @@ const LAST_SETTLEMENTS: Duration = Duration::from_secs(5);
 const MAX_BACKLOG: usize = 512;
 
 /// An answer, and what is charged for it.
-type Answered = (Outgoing, Option<Charge>);
-type Answer = Pin<Box<dyn Future<Output = Result<Answered, ApiError>> + Send>>;
+pub(super) type Answered = (Outgoing, Charge);
+pub(super) type Answer = Pin<Box<dyn Future<Output = Result<Answered, ApiError>> + Send>>;
 
 /// One consume stream.
 pub(crate) struct ConsumeStream {
-    context: Arc<Context>,
-    tokens: Arc<TokenVerifier>,
-    connection: Connection,
+    pub(super) context: Arc<Context>,
+    pub(super) tokens: Arc<TokenVerifier>,
+    pub(super) connection: Connection,
     call: Option<Arc<Call>>,
 }
 
 /// A stream after its Open.
-struct Open {
-    source: Arc<Source>,
-    session: SessionHandle,
+pub(super) struct Open {
+    pub(super) source: Arc<Source>,
+    pub(super) session: SessionHandle,
     told: Told,
-    answers: FuturesOrdered<Answer>,
+    pub(super) answers: FuturesOrdered<Answer>,
     backlog: Backlog,
     recording: Recording,
-    balance: Balance,
+    pub(super) balance: Balance,
     lease_duration_ms: u64,
     /// When the stream ends, once it was told to drain.
     drained: Option<Instant>,
@@ -211,7 +208,7 @@ impl ConsumeStream {
             tokio::select! {
                 flowed = out.flow() => flowed.map_err(|Gone| ApiError::frame("the client has gone away"))?,
                 _ = ticks.tick() => self.look_around(open, out)?,
-                Some(answer) = open.answers.next(), if resumed => send(out, answer?),
+                Some(answer) = open.answers.next(), if resumed => out.answer(answer?),
                 arrived = requests.next(), if room && open.answers.len() < MAX_SETTLES_ON_THEIR_WAY => {
                     let Some(arrived) = arrived? else { return Ok(()) };
                     self.take(open, arrived, out)?;
@@ -303,81 +300,6 @@ impl ConsumeStream {
         give(&open.session, open.balance.sent(read.count, &read.gone));
         Ok(())
     }
-
-    /// What the client has for the server.
-    fn take(
-        &self,
-        open: &mut Open,
-        Arrived { request, mut charge }: Arrived<ConsumeRequest>,
-        out: &mut Outlet<Outgoing>,
-    ) -> Result<(), ApiError> {
-        match request.frame {
-            Some(from::Frame::Credit(credit)) => give(&open.session, open.balance.add(&credit)?),
-            Some(from::Frame::Settle(frame)) => self.settle(open, frame, charge),
-            Some(from::Frame::Extend(ExtendFrame { extend_id, tokens, lease_duration })) => {
-                let (context, source) = (Arc::clone(&self.context), Arc::clone(&open.source));
-                begin(&mut open.answers, async move {
-                    let answer = match source.lease_duration_ms(lease_duration.as_ref()) {
-                        // It spoils this frame, not the stream.
-                        Err(error) => {
-                            check_count("tokens", tokens.len())?;
-                            Outgoing::NotExtended(extend_id, tokens.len(), error)
-                        }
-                        Ok(_) => {
-                            let extended = source.extend(&context, &tokens, lease_duration.as_ref()).await?;
-                            Outgoing::Extended(extend_id, extended)
-                        }
-                    };
-                    charge.set(answer.bytes());
-                    Ok((answer, Some(charge)))
-                });
-            }
-            Some(from::Frame::RefreshToken(RefreshToken { token })) => {
-                let (permit, expire_time) =
-                    refresh(&self.tokens, &self.connection, &open.source.permit, &token)?;
-                let Source { queue, at, holder, .. } = &*open.source;
-                let source = Source { permit, queue: queue.clone(), at: *at, holder: holder.clone() };
-                open.source = Arc::new(source);
-                let refreshed = TokenRefreshed { expire_time: Some(expire_time) };
-                out.send(out::Frame::TokenRefreshed(refreshed).into());
-            }
-            Some(from::Frame::Ping(ping)) => {
-                out.send(out::Frame::Pong(Pong { ping_id: ping.ping_id }).into());
-            }
-            Some(from::Frame::Open(_)) => return Err(ApiError::frame("Open is for the first frame only")),
-            None => return Err(ApiError::frame("the frame is of a kind this server does not know")),
-        }
-        Ok(())
-    }
-
-    fn settle(
-        &self,
-        open: &mut Open,
-        SettleFrame { settle_id, settlements }: SettleFrame,
-        mut charge: Charge,
-    ) {
-        let (context, source) = (Arc::clone(&self.context), Arc::clone(&open.source));
-        let settled = async move {
-            let decided = source.settle(&context, settlements).await?;
-            let answer = Outgoing::Settled(decided.answer(settle_id));
-            charge.set(answer.bytes());
-            Ok((answer, Some(charge)))
-        };
-        // On record even if the client goes.
-        begin(&mut open.answers, Lasting::new(&self.context.streams, settled));
-    }
-}
-
-/// Begins an answer now, so that settlements reach the log in the order they came.
-fn begin(
-    answers: &mut FuturesOrdered<Answer>,
-    answer: impl Future<Output = Result<Answered, ApiError>> + Send + 'static,
-) {
-    let mut answer = Box::pin(answer);
-    answers.push_back(match answer.as_mut().now_or_never() {
-        Some(answer) => Box::pin(std::future::ready(answer)),
-        None => answer,
-    });
 }
 
 /// What dispatch has for the client.
@@ -401,7 +323,7 @@ fn hear(open: &mut Open, event: SessionEvent, out: &mut Outlet<Outgoing>) -> Res
         SessionEvent::Idle { waiting, parked } => {
             // The settlements that made it so are decided: their answers come first.
             while let Some(Some(answer)) = open.answers.next().now_or_never() {
-                send(out, answer?);
+                out.answer(answer?);
             }
             out.send(out::Frame::Idle(Idle { waiting, parked }).into());
         }
@@ -419,14 +341,7 @@ fn drain(open: &mut Open, out: &mut Outlet<Outgoing>) {
     }
 }
 
-fn send(out: &mut Outlet<Outgoing>, (answer, charge): Answered) {
-    match charge {
-        Some(charge) => out.send_charged(answer, charge),
-        None => out.send(answer),
-    }
-}
-
-fn give(session: &SessionHandle, credit: Credit) {
+pub(super) fn give(session: &SessionHandle, credit: Credit) {
     if credit.messages > 0 || credit.bytes > 0 {
         session.add_credit(credit);
     }

@@ -11,6 +11,7 @@ mod consume_credit;
 mod consume_deliver;
 mod consume_end;
 mod consume_record;
+mod consume_requests;
 mod consume_stream;
 mod context;
 pub(crate) mod convert;

@@ -73,8 +73,8 @@ impl<F> Outlet<F> {
         self.put(Charged { frame, charge: None });
     }
 
-    /// The same of an answer that is not small.
-    pub(crate) fn send_charged(&mut self, frame: F, charge: Charge) {
+    /// The same of an answer, and what is charged for it.
+    pub(crate) fn answer(&mut self, (frame, charge): (F, Charge)) {
         self.put(Charged { frame, charge: Some(charge) });
     }
 
@@ -144,15 +144,12 @@ impl<F> Outlet<F> {
     /// error ends it.
     pub(crate) async fn finish(
         &mut self,
-        mut answers: impl Stream<Item = Result<(F, Option<Charge>), ApiError>> + Unpin,
+        mut answers: impl Stream<Item = Result<(F, Charge), ApiError>> + Unpin,
     ) -> Result<(), ApiError> {
         while !self.is_gone() {
             let waits = !self.waiting.is_empty();
             tokio::select! {
-                Some(answer) = answers.next() => {
-                    let (frame, charge) = answer?;
-                    self.put(Charged { frame, charge });
-                }
+                Some(answer) = answers.next() => self.answer(answer?),
                 flowed = tokio::time::timeout(UNREAD, self.flow()), if waits => {
                     if flowed.is_err() {
                         let text = "the stream has ended, and its last answers were not read";
@@ -226,7 +223,7 @@ mod tests {
         let (mut outlet, out) = outlet::<u32>(CallTask::default(), account());
         let reading = tokio::spawn(out.map(Result::unwrap).collect::<Vec<_>>());
         (0..50).for_each(|frame| outlet.send(frame));
-        outlet.finish(stream::iter((50..60).map(|frame| Ok((frame, None))))).await.unwrap();
+        outlet.finish(stream::iter((50..60).map(|frame| Ok((frame, account().charge(1)))))).await.unwrap();
         outlet.end(Ok(()));
         assert_eq!(reading.await.unwrap(), (0..60).collect::<Vec<_>>());
     }
@@ -237,7 +234,7 @@ mod tests {
         (0..50).for_each(|frame| outlet.send(frame));
         drop(out);
         assert!(outlet.flow().await.is_err());
-        outlet.finish(stream::pending::<Result<(u32, Option<Charge>), ApiError>>()).await.unwrap();
+        outlet.finish(stream::pending::<Result<(u32, Charge), ApiError>>()).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
@@ -245,10 +242,10 @@ mod tests {
         let account = account();
         let (mut outlet, out) = outlet::<u32>(CallTask::default(), account.clone());
         for frame in 0..=MAX_FRAMES_OUT as u32 {
-            outlet.send_charged(frame, account.charge(100_000));
+            outlet.answer((frame, account.charge(100_000)));
         }
         assert!(outlet.has_room() && !outlet.is_stuck());
-        outlet.send_charged(9, account.charge(100_000));
+        outlet.answer((9, account.charge(100_000)));
         assert!(!outlet.has_room() && !outlet.is_stuck());
         outlet.progress.1 = Instant::now() - UNREAD_PATIENCE;
         assert!(outlet.is_stuck());

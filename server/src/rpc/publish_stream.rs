@@ -40,7 +40,9 @@ use crate::{
 const MAX_BATCHES_ON_THEIR_WAY: usize = 64;
 
 type Proposing = Pin<Box<dyn Future<Output = Undecided> + Send>>;
-type Answer = Pin<Box<dyn Future<Output = Result<(Outgoing, Option<Charge>), ApiError>> + Send>>;
+/// An answer, and what is charged for it.
+type Answered = (Outgoing, Charge);
+type Answer = Pin<Box<dyn Future<Output = Result<Answered, ApiError>> + Send>>;
 
 /// What goes out. It is encoded when it is sent: many equal errors are much longer then.
 enum Outgoing {
@@ -234,7 +236,7 @@ impl PublishStream {
             tokio::select! {
                 flowed = out.flow() => flowed.map_err(|Gone| ApiError::frame("the client has gone away"))?,
                 _ = ticks.tick() => self.look_around(open, out)?,
-                Some(answer) = open.answers.next() => send(out, answer?),
+                Some(answer) = open.answers.next() => out.answer(answer?),
                 Some(undecided) = OptionFuture::from(open.proposing.as_mut()) => {
                     open.proposing = None;
                     open.proposed(undecided);
@@ -325,21 +327,14 @@ async fn propose_batch(
     Undecided { context, batch_id, target, tell_message_ids, proposed, charge }
 }
 
-fn send(out: &mut Outlet<Outgoing>, (answer, charge): (Outgoing, Option<Charge>)) {
-    match charge {
-        Some(charge) => out.send_charged(answer, charge),
-        None => out.send(answer),
-    }
-}
-
 /// The answer to a batch, which is on record even if its client has gone.
-fn answer(undecided: Undecided) -> Lasting<Result<(Outgoing, Option<Charge>), ApiError>> {
+fn answer(undecided: Undecided) -> Lasting<Result<Answered, ApiError>> {
     let tasks = undecided.context.streams.clone();
     Lasting::new(&tasks, decided(undecided))
 }
 
 /// The answer to a batch, once it is decided.
-async fn decided(undecided: Undecided) -> Result<(Outgoing, Option<Charge>), ApiError> {
+async fn decided(undecided: Undecided) -> Result<Answered, ApiError> {
     let Undecided { context, batch_id, target, tell_message_ids, proposed, mut charge } = undecided;
     let decided = match proposed {
         Ok(proposed) => proposed.decided(&context, &target).await,
@@ -362,7 +357,7 @@ async fn decided(undecided: Undecided) -> Result<(Outgoing, Option<Charge>), Api
         }
     };
     charge.set(answer.bytes());
-    Ok((answer, Some(charge)))
+    Ok((answer, charge))
 }
 
 fn batch_frame(batch_id: u64, outcome: batch_result::Outcome) -> Outgoing {
