@@ -72,6 +72,8 @@ pub const DEFAULT_TENANT_QUEUES: u64 = 10_000;
 pub const MAX_TENANT_QUEUES: u64 = 10_000_000;
 /// Publish and consume streams at once of one tenant unless configured.
 pub const DEFAULT_TENANT_STREAMS: u64 = 10_000;
+/// The part of a tenant's streams that callers without a token may have together: `Health/Watch` needs none.
+pub const TOKENLESS_STREAMS_PART: u64 = 8;
 /// Most streams of one tenant that may be configured.
 pub const MAX_TENANT_STREAMS: u64 = 10_000_000;
 

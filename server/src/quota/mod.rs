@@ -19,7 +19,7 @@ use std::{
 
 use posthouse_engine::ids::DepartmentId;
 
-use crate::{config::TenantCaps, names::TenantName};
+use crate::{config::TenantCaps, limits::TOKENLESS_STREAMS_PART, names::TenantName};
 
 use rate::Rate;
 pub use usage::{Sum, Usages};
@@ -38,6 +38,8 @@ pub struct TenantQuota {
     departments: Vec<DepartmentId>,
     usages: Arc<Usages>,
     streams: AtomicU64,
+    /// Those of them whose callers have shown no token.
+    tokenless: AtomicU64,
     calls: Option<Rate>,
 }
 
@@ -73,7 +75,11 @@ pub struct Exceeded {
 
 /// A stream among the tenant's; given back when dropped.
 #[derive(Debug)]
-pub struct StreamPlace(Arc<TenantQuota>);
+pub struct StreamPlace {
+    quota: Arc<TenantQuota>,
+    /// Its caller has shown no token.
+    tokenless: bool,
+}
 
 impl Quota {
     /// The tenants of the configuration, with their departments.
@@ -84,7 +90,11 @@ impl Quota {
         let quota = |(name, caps, departments): (TenantName, TenantCaps, Vec<DepartmentId>)| {
             let (usages, streams) = (Arc::clone(usages), AtomicU64::new(0));
             let calls = caps.max_calls_per_second.map(|calls| Rate::new(calls, Instant::now()));
-            (name.clone(), Arc::new(TenantQuota { name, caps, departments, usages, streams, calls }))
+            let tokenless = AtomicU64::new(0);
+            (
+                name.clone(),
+                Arc::new(TenantQuota { name, caps, departments, usages, streams, tokenless, calls }),
+            )
         };
         Self { tenants: Arc::new(tenants.into_iter().map(quota).collect()) }
     }
@@ -129,8 +139,28 @@ impl TenantQuota {
         let limit = self.caps.max_streams;
         let more = |open: u64| (open < limit).then_some(open + 1);
         match self.streams.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
-            Ok(_) => Ok(StreamPlace(Arc::clone(self))),
+            Ok(_) => Ok(StreamPlace { quota: Arc::clone(self), tokenless: false }),
             Err(used) => Err(self.exceeded(Cap::Streams, limit, used)),
+        }
+    }
+
+    /// The same of a caller who has shown no token: all of these may have a part of the tenant's streams, so that a certificate
+    /// alone keeps none of its callers out.
+    pub fn open_tokenless_stream(self: &Arc<Self>) -> Result<StreamPlace, Exceeded> {
+        let limit = (self.caps.max_streams / TOKENLESS_STREAMS_PART).max(1);
+        let more = |open: u64| (open < limit).then_some(open + 1);
+        self.tokenless
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .map_err(|used| self.exceeded(Cap::Streams, limit, used))?;
+        match self.open_stream() {
+            Ok(mut place) => {
+                place.tokenless = true;
+                Ok(place)
+            }
+            Err(exceeded) => {
+                self.tokenless.fetch_sub(1, Ordering::Relaxed);
+                Err(exceeded)
+            }
         }
     }
 
@@ -189,7 +219,11 @@ impl TenantQuota {
 
 impl Drop for StreamPlace {
     fn drop(&mut self) {
-        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+        let Self { quota, tokenless } = self;
+        quota.streams.fetch_sub(1, Ordering::Relaxed);
+        if *tokenless {
+            quota.tokenless.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -56,6 +56,23 @@ fn a_place_for_a_stream_is_given_back() {
 }
 
 #[test]
+fn who_shows_no_token_has_a_part_of_the_streams() {
+    let (quota, _) = quota();
+    let tax = tenant(&quota, "tax");
+    let watch = tax.open_tokenless_stream().unwrap();
+    assert_eq!(tax.open_tokenless_stream().unwrap_err().limit, 1, "of two, one at least");
+    let own = tax.open_stream().unwrap();
+    assert_eq!(tax.open_stream().unwrap_err().limit, 2);
+    drop(watch);
+    let other = tax.open_stream().unwrap();
+    // All are taken by others.
+    assert_eq!(tax.open_tokenless_stream().unwrap_err().limit, 2);
+    drop((own, other));
+    assert_eq!(tax.streams(), 0);
+    tax.open_tokenless_stream().unwrap();
+}
+
+#[test]
 fn messages_have_a_size() {
     let (quota, _) = quota();
     let tax = tenant(&quota, "tax");

@@ -112,9 +112,11 @@ impl Incoming {
         let method = methods::find(request.uri().path()).ok_or_else(fault)?;
         let accounts = request.extensions().get::<ConnectionAccounts>().cloned().ok_or_else(fault)?;
         let connection = request.extensions().get::<Arc<ConnIdentity>>().ok_or_else(fault)?;
+        let quota = || context.quota(&connection.tenant);
         let place = match lasts(method) {
-            true => Some(context.quota(&connection.tenant)?.open_stream()?),
             false => None,
+            true if method.opened_by().is_none() => Some(quota()?.open_tokenless_stream()?),
+            true => Some(quota()?.open_stream()?),
         };
         Ok(Self { method, accounts, place, request })
     }

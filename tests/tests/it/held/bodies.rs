@@ -190,7 +190,17 @@ async fn receives_that_wait_and_watches_and_streams_before_their_open_are_stream
     let refused = assert_refused(Err::<(), _>(refused), Code::ResourceExhausted, "LIMIT_REACHED");
     assert_eq!(refused.fact("limit"), Some("max_streams"));
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
-    eventually("the places of those that are gone", async || watch().await.ok()).await;
+    let check = HealthCheckRequest::default();
+    let watching = eventually("the places of those that are gone", async || {
+        HealthClient::new(scene.caller.channel()).watch(check.clone()).await.ok()
+    })
+    .await;
+    // It needs no token, and so it leaves room for those who have one.
+    let refused = full(watch().await).expect("a second one without a token");
+    assert_refused(Err::<(), _>(refused), Code::ResourceExhausted, "LIMIT_REACHED");
+    let empty = ReceiveRequest { queue: queue.clone(), max_messages: 1, ..ReceiveRequest::default() };
+    scene.caller.consumer().receive(scene.caller.request(empty)).await.unwrap();
+    drop(watching);
     // A stream that does not say what it is for.
     let silent = || {
         let caller = scene.caller.clone();
