@@ -52,6 +52,8 @@ pub enum Cap {
     Queues,
     /// Open streams.
     Streams,
+    /// Those of them whose callers have shown no token.
+    TokenlessStreams,
     /// Payload of one message.
     MessageBytes,
     /// Calls in a second.
@@ -147,11 +149,11 @@ impl TenantQuota {
     /// The same of a caller who has shown no token: all of these may have a part of the tenant's streams, so that a certificate
     /// alone keeps none of its callers out.
     pub fn open_tokenless_stream(self: &Arc<Self>) -> Result<StreamPlace, Exceeded> {
-        let limit = (self.caps.max_streams / TOKENLESS_STREAMS_PART).max(1);
+        let limit = self.limit(Cap::TokenlessStreams);
         let more = |open: u64| (open < limit).then_some(open + 1);
         self.tokenless
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
-            .map_err(|used| self.exceeded(Cap::Streams, limit, used))?;
+            .map_err(|used| self.exceeded(Cap::TokenlessStreams, limit, used))?;
         match self.open_stream() {
             Ok(mut place) => {
                 place.tokenless = true;
@@ -203,6 +205,7 @@ impl TenantQuota {
             Cap::StoredBytes => self.caps.max_stored_bytes,
             Cap::Queues => self.caps.max_queues,
             Cap::Streams => self.caps.max_streams,
+            Cap::TokenlessStreams => (self.caps.max_streams / TOKENLESS_STREAMS_PART).max(1),
             Cap::MessageBytes => self.caps.max_message_bytes.into(),
             Cap::CallsPerSecond => self.caps.max_calls_per_second.unwrap_or(u64::MAX),
         }
@@ -233,7 +236,7 @@ impl Cap {
         match self {
             Self::StoredBytes => "max_stored_bytes",
             Self::Queues => "max_queues",
-            Self::Streams => "max_streams",
+            Self::Streams | Self::TokenlessStreams => "max_streams",
             Self::MessageBytes => "max_message_bytes",
             Self::CallsPerSecond => "max_calls_per_second",
         }
@@ -260,6 +263,9 @@ impl Exceeded {
                     "{key} is {limit} and {used} are open; close streams, or ask the server's operator for more"
                 )
             }
+            Cap::TokenlessStreams => format!(
+                "{limit} of {key} are for callers without a token and {used} are open; send a token, or close streams"
+            ),
             Cap::CallsPerSecond => format!(
                 "{key} is {limit} and as many were made; put more into a call (batches, streams), or ask the server's \
                  operator for more"

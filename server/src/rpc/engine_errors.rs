@@ -178,7 +178,9 @@ impl From<Exceeded> for ApiError {
             .with_quota(format!("tenants/{}", exceeded.tenant), exceeded.description());
         match exceeded.cap {
             // These pass as others consume, or close their streams.
-            Cap::StoredBytes | Cap::Streams => error.with_retry_delay(Duration::from_secs(5)),
+            Cap::StoredBytes | Cap::Streams | Cap::TokenlessStreams => {
+                error.with_retry_delay(Duration::from_secs(5))
+            }
             Cap::CallsPerSecond => error.with_retry_delay(exceeded.wait.unwrap_or(Duration::from_secs(1))),
             Cap::Queues | Cap::MessageBytes => error,
         }
