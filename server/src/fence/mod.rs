@@ -31,6 +31,8 @@ pub(crate) struct FenceLimits {
     pub(crate) shared: usize,
     /// Of every tenant, whatever others have.
     pub(crate) each: usize,
+    /// Of all of these tenants together.
+    pub(crate) all: usize,
 }
 
 impl Default for FenceLimits {
@@ -39,6 +41,7 @@ impl Default for FenceLimits {
             alone: limits::PUBLISH_BYTES_ALONE,
             shared: limits::PUBLISH_BYTES_SHARED,
             each: limits::PUBLISH_BYTES_OF_EACH,
+            all: limits::PUBLISH_BYTES_OF_ALL,
         }
     }
 }

@@ -21,26 +21,30 @@ pub(super) struct State {
     line: BTreeSet<(u64, TenantId)>,
     /// What the last one had that was let in: who comes new begins there.
     had: u64,
-    /// Bytes behind the fence beyond what each tenant may have there in any case.
+    /// Bytes behind the fence.
+    inside: usize,
+    /// Those beyond what each tenant may have there in any case.
     large: usize,
     numbers: u64,
     /// The two tenants that have come last.
     recent: [Option<(TenantId, Instant)>; 2],
 }
 
-/// A tenant that has something behind the fence or waits.
+/// A tenant that has something behind the fence, waits, or has had more than the last one that was let in.
 #[derive(Debug, Default)]
 struct Tenant {
     /// Bytes behind the fence.
     inside: usize,
     had: u64,
     connections: BTreeMap<ConnectionKey, Connection>,
-    /// Its connections, as above.
+    /// Those of its connections that wait, as above.
     line: BTreeSet<(u64, ConnectionKey)>,
+    /// Those that do not, and have had more than the last one that was let in.
+    away: BTreeSet<(u64, ConnectionKey)>,
     had_of_last: u64,
 }
 
-/// A connection that waits.
+/// A connection that waits or has had more than others.
 #[derive(Debug, Default)]
 struct Connection {
     had: u64,
@@ -86,6 +90,7 @@ impl State {
             tenants: BTreeMap::new(),
             line: BTreeSet::new(),
             had: 0,
+            inside: 0,
             large: 0,
             numbers: 0,
             recent: [None; 2],
@@ -109,8 +114,10 @@ impl State {
 
     fn go_in(&mut self, tenant: TenantId, bytes: usize, large: bool) -> Entered {
         let held = self.tenants.entry(tenant).or_default();
+        self.had = self.had.max(held.had);
+        held.had = self.had + bytes as u64;
         held.inside += bytes;
-        held.had = held.had.max(self.had) + bytes as u64;
+        self.inside += bytes;
         if large {
             self.large += bytes;
         }
@@ -132,6 +139,7 @@ impl State {
         }
         let of_connection = held.connections.entry(connection).or_default();
         if of_connection.waiting.is_empty() {
+            held.away.remove(&(of_connection.had, connection));
             of_connection.had = of_connection.had.max(held.had_of_last);
             held.line.insert((of_connection.had, connection));
         }
@@ -148,7 +156,8 @@ impl State {
         }
         if connection.waiting.is_empty() {
             held.line.remove(&(connection.had, place.connection));
-            held.connections.remove(&place.connection);
+            held.away.insert((connection.had, place.connection));
+            held.forget();
         }
         if held.line.is_empty() {
             self.line.remove(&(held.had, place.tenant));
@@ -161,6 +170,7 @@ impl State {
         if let Some(held) = self.tenants.get_mut(&entered.tenant) {
             held.inside = held.inside.saturating_sub(entered.bytes);
         }
+        self.inside = self.inside.saturating_sub(entered.bytes);
         if entered.large {
             self.large = self.large.saturating_sub(entered.bytes);
         }
@@ -198,17 +208,14 @@ impl State {
     fn take_turn(&mut self, tenant: TenantId, large: bool) -> Option<(oneshot::Sender<Pass>, Entered)> {
         let held = self.tenants.get_mut(&tenant)?;
         self.line.remove(&(held.had, tenant));
-        self.had = self.had.max(held.had);
         let (had, key) = held.line.pop_first()?;
         held.had_of_last = held.had_of_last.max(had);
         let connection = held.connections.get_mut(&key)?;
         let (_, Waiter { bytes, tell }) = connection.waiting.pop_first()?;
         connection.had += bytes as u64;
-        if connection.waiting.is_empty() {
-            held.connections.remove(&key);
-        } else {
-            held.line.insert((connection.had, key));
-        }
+        let waits = if connection.waiting.is_empty() { &mut held.away } else { &mut held.line };
+        waits.insert((connection.had, key));
+        held.forget();
         let entered = self.go_in(tenant, bytes, large);
         let held = self.tenants.get(&tenant)?;
         if !held.line.is_empty() {
@@ -225,7 +232,8 @@ impl State {
 
     /// Whether a batch may go in whatever others have.
     fn is_small(&self, tenant: TenantId, bytes: usize) -> bool {
-        self.tenants.get(&tenant).map_or(0, |held| held.inside) + bytes <= self.limits.each
+        let inside = self.tenants.get(&tenant).map_or(0, |held| held.inside);
+        inside + bytes <= self.limits.each && self.inside + bytes <= self.limits.all
     }
 
     fn fits(&self, tenant: TenantId, bytes: usize, now: Instant) -> bool {
@@ -244,9 +252,27 @@ impl State {
         }
     }
 
+    /// Forgets a tenant that has had no more than the others. There are no more of them than tenants.
     fn tidy(&mut self, tenant: TenantId) {
-        if self.tenants.get(&tenant).is_some_and(|held| held.inside == 0 && held.line.is_empty()) {
+        let Some(held) = self.tenants.get_mut(&tenant) else { return };
+        if held.inside > 0 || !held.line.is_empty() {
+            return;
+        }
+        // None of its connections waits for another.
+        held.connections.clear();
+        held.away.clear();
+        if held.had <= self.had {
             self.tenants.remove(&tenant);
+        }
+    }
+}
+
+impl Tenant {
+    /// Forgets connections that do not wait and have had no more than the others.
+    fn forget(&mut self) {
+        while let Some((_, key)) = self.away.first().filter(|(had, _)| *had <= self.had_of_last) {
+            self.connections.remove(key);
+            self.away.pop_first();
         }
     }
 }

@@ -6,7 +6,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use super::{ConnectionKey, Fence, FenceLimits, Pass};
 
-const LIMITS: FenceLimits = FenceLimits { alone: 1_000, shared: 300, each: 10 };
+const LIMITS: FenceLimits = FenceLimits { alone: 1_000, shared: 300, each: 10, all: 2_000 };
 
 fn now(fence: &Arc<Fence>, tenant: u32, bytes: usize) -> Option<Pass> {
     fence.enter(TenantId(tenant), ConnectionKey(0), bytes).now_or_never()
@@ -149,4 +149,48 @@ async fn everybody_gets_in_and_all_is_given_back() {
     }
     assert_eq!(counts.len(), 4);
     assert_eq!(fence.figures(), (0, 0));
+}
+
+/// On each of so many connections somebody has one batch at a time and comes with the next as soon as one is decided.
+#[test]
+fn connections_with_one_batch_at_a_time_take_turns() {
+    for tenants in [[1, 1, 1, 1], [1, 2, 3, 4]] {
+        let fence = Fence::new(LIMITS);
+        let enter = |number: usize| {
+            let entering = fence.enter(TenantId(tenants[number]), ConnectionKey(number), 900);
+            Box::pin(entering.map(move |pass| (number, pass)))
+        };
+        let hold = now(&fence, 9, 5_000).unwrap();
+        let mut all: FuturesUnordered<_> = (0..tenants.len()).map(enter).collect();
+        let mut context = std::task::Context::from_waker(noop_waker_ref());
+        assert!(futures_util::Stream::poll_next(pin!(&mut all), &mut context).is_pending());
+        drop(hold);
+        let mut turns = BTreeMap::<usize, usize>::new();
+        let mut last = None;
+        for _ in 0..400 {
+            let next = futures_util::Stream::poll_next(pin!(&mut all), &mut context);
+            let std::task::Poll::Ready(Some((number, pass))) = next else { panic!("nobody is let in") };
+            *turns.entry(number).or_default() += 1;
+            // The one before comes again before this one leaves.
+            all.extend(last.replace(number).map(enter));
+            assert!(futures_util::Stream::poll_next(pin!(&mut all), &mut context).is_pending());
+            drop(pass);
+        }
+        assert!(
+            turns.len() == tenants.len() && turns.values().all(|turns| *turns >= 95),
+            "{tenants:?}: {turns:?}"
+        );
+        drop(all);
+        assert_eq!(fence.figures(), (0, 0));
+    }
+}
+
+#[test]
+fn what_many_tenants_have_in_any_case_has_a_bound() {
+    let fence = Fence::new(LIMITS);
+    let passes: Vec<_> = (0..1_000).filter_map(|tenant| now(&fence, tenant, 10)).collect();
+    let (_, inside) = fence.figures();
+    assert!((2_000..=2_300).contains(&inside), "{inside}");
+    drop(passes);
+    assert!(now(&fence, 1, 10).is_some());
 }

@@ -169,7 +169,7 @@ pub(crate) async fn propose(
         atomic,
     });
     let place = context.publish_place(waited).await?;
-    let held = if spoiled { 0 } else { bytes };
+    let held = if spoiled { 0 } else { bytes } + count * limits::PUBLISH_MESSAGE_BYTES;
     let department = target.queue.department;
     let pass = context.fence.enter(department.tenant, target.connection, held + 1_024).await;
     let outcome = context.shards.publish(department.origin(), command, pass);

@@ -20,6 +20,7 @@ use crate::{
     clock::Now,
     dispatch::{GrantTag, ReturnTag},
     fence::Pass,
+    limits::PUBLISH_MESSAGE_BYTES,
 };
 
 /// A log entry begins with its proposal's id, so that its proposer finds its callers without decoding it.
@@ -185,12 +186,12 @@ fn messages(command: &Command) -> usize {
     }
 }
 
-/// About what a command takes in a log entry; never much less. Settlements that are one item count for as much as they are work,
-/// so that no batch is too much of it.
+/// About what a command takes in a log entry; never much less. Small messages and settlements that are one item count for as
+/// much as they are work, so that no batch is too much of it.
 fn content_bytes(command: &Command) -> usize {
     let items = match command {
         command_record::Command::Publish(Publish { entries, .. }) => {
-            entries.iter().map(|e| e.content_head.len() + e.content.len() + 16).sum()
+            entries.iter().map(|e| e.content_head.len() + e.content.len() + PUBLISH_MESSAGE_BYTES).sum()
         }
         command_record::Command::Settle(settle) => 40 * settle.deliveries(),
         command_record::Command::Extend(extend) => 32 * extend.tokens.len(),
