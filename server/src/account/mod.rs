@@ -23,7 +23,8 @@ use level::Level;
 use crate::{
     limits::{
         LEAST_HELD_BYTES_PER_TENANT, LEAST_HELD_BYTES_TO_SETTLE, MAX_HELD_BYTES,
-        MAX_HELD_BYTES_PER_CONNECTION, MAX_HELD_BYTES_PER_TENANT,
+        MAX_HELD_BYTES_PER_CONNECTION, MAX_HELD_BYTES_PER_TENANT, MAX_TOKENLESS_BYTES,
+        MAX_TOKENLESS_BYTES_PER_TENANT,
     },
     names::TenantName,
 };
@@ -37,6 +38,15 @@ struct Budget {
     tenant_least: u64,
     connection: u64,
 }
+
+/// Of requests that need no token. A certificate alone takes no room from those with tokens, and one certificate's none from
+/// another's probes: a connection with none of them has room for one.
+const TOKENLESS: Budget = Budget {
+    server: MAX_TOKENLESS_BYTES,
+    tenant: MAX_TOKENLESS_BYTES_PER_TENANT,
+    tenant_least: MAX_TOKENLESS_BYTES_PER_TENANT / 4,
+    connection: MAX_TOKENLESS_BYTES_PER_TENANT / 4,
+};
 
 const BUDGET: Budget = Budget {
     server: MAX_HELD_BYTES,
@@ -68,6 +78,7 @@ impl Counters {
 #[derive(Debug)]
 pub(crate) struct Accounts {
     requests: Ledger,
+    tokenless: Ledger,
     deliveries: Ledger,
     counters: Counters,
 }
@@ -77,7 +88,7 @@ pub(crate) struct Accounts {
 pub(crate) struct ConnectionAccounts {
     /// Requests that are not handled yet, and answers that are not sent yet.
     pub(crate) requests: Account,
-    /// Requests that need no token. They are charged to nobody's tenant, so that a certificate alone keeps no room from it.
+    /// Requests that need no token.
     pub(crate) tokenless: Account,
     /// Deliveries that are not sent yet. They are apart, so that who has many of them can still settle.
     pub(crate) deliveries: Account,
@@ -103,8 +114,8 @@ pub(crate) enum Wanted {
     Request,
     /// Settlements, which are never refused: a connection that holds little may always settle.
     Settlement,
-    /// Deliveries: a connection that holds none may always have some.
-    Delivery,
+    /// Deliveries, and requests that need no token: a connection that holds none may always have some.
+    One,
 }
 
 #[derive(Debug)]
@@ -117,14 +128,19 @@ struct Ledger {
 
 impl Accounts {
     pub(crate) fn new(counters: Counters) -> Self {
-        Self { requests: Ledger::new(BUDGET), deliveries: Ledger::new(BUDGET), counters }
+        Self {
+            requests: Ledger::new(BUDGET),
+            tokenless: Ledger::new(TOKENLESS),
+            deliveries: Ledger::new(BUDGET),
+            counters,
+        }
     }
 
     /// Those of a connection that has just come.
     pub(crate) fn open(&self, tenant: Option<&TenantName>) -> ConnectionAccounts {
         ConnectionAccounts {
             requests: self.requests.open(tenant),
-            tokenless: self.requests.open(None),
+            tokenless: self.tokenless.open(tenant),
             deliveries: self.deliveries.open(tenant),
             counters: self.counters.clone(),
         }
@@ -132,7 +148,7 @@ impl Accounts {
 
     /// Bytes of requests and answers, and of deliveries, that are held.
     pub(crate) fn held(&self) -> (u64, u64) {
-        (self.requests.server.used(), self.deliveries.server.used())
+        (self.requests.server.used() + self.tokenless.server.used(), self.deliveries.server.used())
     }
 }
 
@@ -171,7 +187,7 @@ impl Account {
         let always = match wanted {
             Wanted::Request => false,
             Wanted::Settlement => held < LEAST_HELD_BYTES_TO_SETTLE,
-            Wanted::Delivery => held == 0,
+            Wanted::One => held == 0,
         };
         if always {
             return true;

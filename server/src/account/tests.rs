@@ -112,3 +112,20 @@ async fn who_waits_goes_on_when_there_is_room_at_the_level_that_had_none() {
     drop(of_own);
     assert_eq!(ledger.server.used(), 0);
 }
+
+#[test]
+fn requests_without_a_token_take_no_room_from_those_with_one_nor_from_another_ones_probes() {
+    let accounts = Accounts::new(Counters::for_tests());
+    let (tax, police) = (tenant("tax"), tenant("police"));
+    let held: Vec<_> = std::iter::repeat_with(|| accounts.open(tax.as_ref()).tokenless)
+        .take_while(|account| account.has_room(Wanted::Request))
+        .map(|account| account.charge(16 << 10))
+        .collect();
+    assert!(held.len() > 10);
+    let other = accounts.open(tax.as_ref());
+    assert!(has_room(&other.requests) && other.tokenless.has_room(Wanted::One));
+    let _one = other.tokenless.charge(16 << 10);
+    assert!(!other.tokenless.has_room(Wanted::One), "as much as all of the tenant's may have is held");
+    assert!(has_room(&accounts.open(police.as_ref()).tokenless));
+    assert_eq!(accounts.held().0, (held.len() as u64 + 1) * (16 << 10));
+}

@@ -198,7 +198,7 @@ impl ConsumeStream {
             let (clear, room) = (out.is_clear(), out.has_room());
             let deliveries = &self.connection.accounts.deliveries;
             let wanted = clear && !open.backlog.is_empty();
-            let deliver = wanted && deliveries.has_room(Wanted::Delivery);
+            let deliver = wanted && deliveries.has_room(Wanted::One);
             if !deliver {
                 // A client that does not read keeps no places from others.
                 open.recording.forget();
@@ -214,7 +214,7 @@ impl ConsumeStream {
                     self.take(open, arrived, out)?;
                 }
                 // Others of the connection, or of the tenant, have as much as they may that is not read.
-                () = deliveries.clone().room(Wanted::Delivery), if wanted && !deliver => {}
+                () = deliveries.clone().room(Wanted::One), if wanted && !deliver => {}
                 event = open.told.next(clear && resumed && open.backlog.len() < MAX_BACKLOG) => {
                     hear(open, event.ok_or_else(ApiError::draining)?, out)?;
                     // Small grants leave together.

@@ -234,8 +234,8 @@ impl<B: Body<Data = Bytes> + Unpin> Assembler<B> {
         let room = account.room(wanted);
         Box::pin(async move {
             match wanted {
-                Wanted::Request => tokio::time::timeout(ROOM_PATIENCE, room).await.is_ok(),
-                Wanted::Settlement | Wanted::Delivery => {
+                Wanted::Request | Wanted::One => tokio::time::timeout(ROOM_PATIENCE, room).await.is_ok(),
+                Wanted::Settlement => {
                     room.await;
                     true
                 }

@@ -156,6 +156,7 @@ fn terms(method: &Method) -> Terms {
         {
             Wanted::Settlement
         }
+        _ if method.opened_by().is_none() => Wanted::One,
         _ => Wanted::Request,
     };
     // Who needs no token may hold little.
