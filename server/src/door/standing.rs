@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Instant,
@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::offenders::Offenders;
 use crate::{
     identity::IdentityError,
-    limits::{MAX_AUTH_FAILURES, MAX_THROTTLED_CALLS},
+    limits::{MAX_AUTH_FAILURES, MAX_THROTTLED_CALLS, THROTTLED_RENEWAL_INTERVAL},
 };
 
 /// In each request's extensions: who authenticates calls asks it before a token is verified, and tells it what came of it.
@@ -34,6 +34,8 @@ struct Inner {
     /// There were too many of them. It stays so.
     closing: AtomicBool,
     calls_since: AtomicU32,
+    /// When a token was verified last though the certificate is throttled.
+    verified_throttled: Mutex<Option<Instant>>,
     authenticates: Notify,
     too_many: Notify,
     goes_on: Notify,
@@ -50,6 +52,7 @@ impl Standing {
             failures_in_a_row: AtomicU32::new(0),
             closing: AtomicBool::new(false),
             calls_since: AtomicU32::new(0),
+            verified_throttled: Mutex::default(),
             authenticates: Notify::new(),
             too_many: Notify::new(),
             goes_on: Notify::new(),
@@ -81,13 +84,29 @@ impl Standing {
         if inner.closing.load(Ordering::Relaxed) {
             return Err(IdentityError::ConnectionThrottled);
         }
-        match inner.offenders.throttled(&inner.certificate, Instant::now()) {
+        let now = Instant::now();
+        match inner.offenders.throttled(&inner.certificate, now) {
+            Some(_) if self.may_renew(now) => Ok(()),
             Some(retry) => {
                 inner.throttled.with_label_values(&["certificate"]).inc();
                 Err(IdentityError::CertificateThrottled { retry })
             }
             None => Ok(()),
         }
+    }
+
+    /// A connection on which a token was good has one verified now and then, so that others with the same certificate do not keep
+    /// it from renewing its own.
+    fn may_renew(&self, now: Instant) -> bool {
+        if !self.is_authenticated() {
+            return false;
+        }
+        let mut last = self.0.verified_throttled.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = last.is_none_or(|last| now.saturating_duration_since(last) >= THROTTLED_RENEWAL_INTERVAL);
+        if may {
+            *last = Some(now);
+        }
+        may
     }
 
     /// A token was verified and is not good.

@@ -8,7 +8,8 @@ use std::{
 /// What a tenant that has been silent may do at once: the calls of so long.
 const BURST: Duration = Duration::from_secs(1);
 
-/// A bucket of calls that fills steadily. Calls that may not be refused are counted, too, and can leave a debt of a second.
+/// A bucket of calls that fills steadily. Calls that may not be refused are counted, too, but leave half of it
+/// to the others.
 #[derive(Debug)]
 pub(super) struct Rate {
     /// Between two calls.
@@ -38,7 +39,8 @@ impl Rate {
     /// Counts a call that is made in any case.
     pub(super) fn note(&self, now: Instant) {
         let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
-        *full_at = ((*full_at).max(now) + self.interval).min(now + 2 * BURST);
+        let then = (*full_at).max(now) + self.interval;
+        *full_at = (*full_at).max(then.min(now + BURST / 2));
     }
 }
 
@@ -61,12 +63,20 @@ mod tests {
     }
 
     #[test]
-    fn what_may_not_be_refused_leaves_a_debt_of_a_second_at_most() {
+    fn what_may_not_be_refused_is_counted_and_leaves_half_to_the_others() {
         let mut now = Instant::now();
         let rate = Rate::new(10, now);
+        let taken = |now| std::iter::repeat_with(|| rate.take(now)).take_while(Result::is_ok).count();
+        (0..3).for_each(|_| rate.note(now));
+        assert_eq!(taken(now), 7);
+        rate.note(now);
+        now += Duration::from_secs(60);
         (0..1_000).for_each(|_| rate.note(now));
-        assert_eq!(rate.take(now), Err(Duration::from_millis(1_100)));
-        now += Duration::from_millis(1_100);
-        assert_eq!(rate.take(now), Ok(()));
+        assert_eq!(taken(now), 5);
+        for _ in 0..10 {
+            now += Duration::from_millis(100);
+            (0..1_000).for_each(|_| rate.note(now));
+            assert_eq!(taken(now), 1, "others have their rate whatever is settled");
+        }
     }
 }

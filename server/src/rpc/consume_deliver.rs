@@ -174,7 +174,7 @@ fn frame(deliveries: Vec<Outgoing>, now: Now, bytes: usize) -> Frame {
 
 /// Bytes of bodies that a stream reads at once, while its tenant has so many streams.
 fn most_bytes(context: &Context, source: &Source) -> Result<usize, ApiError> {
-    let streams = context.quota(&source.permit.queue().tenant)?.streams();
+    let streams = context.quota(&source.permit.queue().tenant)?.streams_with_tokens();
     Ok(bytes_of_a_stream(usize::try_from(streams).unwrap_or(usize::MAX)))
 }
 
