@@ -35,6 +35,7 @@ mod clock;
 mod crowd;
 mod disk;
 mod fence;
+mod pace;
 mod shard;
 
 mod dispatch;

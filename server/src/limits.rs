@@ -135,6 +135,8 @@ pub const THROTTLED_CONNECTION_RETRY: Duration = Duration::from_secs(1);
 pub const MAX_CERTIFICATE_FAILURES: u32 = 256;
 /// How long it takes until a certificate may fail so often again; meanwhile a part of it.
 pub const CERTIFICATE_FAILURES_WINDOW: Duration = Duration::from_secs(60);
+/// A connection on which a token was good has one verified so often though its certificate has failed too often: its next one.
+pub const THROTTLED_RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
 /// Certificates whose failures are remembered, in each of two generations.
 pub const FAILED_CERTIFICATES_GENERATION: usize = 4_096;
 /// From the end of the handshake to the first call with a good token. Until then calls that need none, such as Health, are
@@ -305,6 +307,11 @@ pub const LEAST_HELD_BYTES_PER_TENANT: u64 =
     2 * (MAX_FRAME_BYTES + MAX_PUBLISH_MESSAGES * ELEMENT_BYTES) as u64;
 /// The same of one connection.
 pub const MAX_HELD_BYTES_PER_CONNECTION: u64 = 32 << 20;
+/// The same of requests that need no token, of the server.
+pub const MAX_TOKENLESS_BYTES: u64 = 8 << 20;
+/// The same of those with certificates of one tenant. A connection may hold a quarter of it, and those of a tenant may whatever
+/// others do.
+pub const MAX_TOKENLESS_BYTES_PER_TENANT: u64 = 1 << 20;
 /// A connection that holds less may always settle: as much as a few whole batches of settlements take.
 pub const LEAST_HELD_BYTES_TO_SETTLE: u64 = 512 << 10;
 /// How long a request that may be refused waits for room.
@@ -371,6 +378,10 @@ pub const PUBLISH_BYTES_ALONE: usize = 16 << 20;
 pub const PUBLISH_BYTES_SHARED: usize = 4 << 20;
 /// Bytes of the same that every tenant may have, whatever others have: who publishes little does not wait.
 pub const PUBLISH_BYTES_OF_EACH: usize = 1 << 20;
+/// What all tenants may have of them together in any case.
+pub const PUBLISH_BYTES_OF_ALL: usize = 56 << 20;
+/// What a message counts for there besides its own bytes: what it is to apply it.
+pub const PUBLISH_MESSAGE_BYTES: usize = 128;
 /// Calls in a second that can be allowed a tenant; unless set, there is no limit. One call more is refused with LIMIT_REACHED and
 /// RetryInfo; settlements and extensions are counted and never refused.
 pub const MAX_TENANT_CALLS_PER_SECOND: u64 = 1_000_000;

@@ -34,6 +34,7 @@ use crate::{
         HANDSHAKE_DEADLINE, HANG_UP_BYTES, HANG_UP_DEADLINE, MAX_HANDSHAKES, MAX_HANDSHAKES_PER_SOURCE,
     },
     observe::Observer,
+    pace::Pace,
 };
 
 /// What all connections share.
@@ -41,6 +42,8 @@ pub(super) struct Entrance {
     trust: Trust,
     callers: Callers,
     turns: Arc<Turns>,
+    /// Of the work on handshakes.
+    pace: Pace,
     offenders: Arc<Offenders>,
     warnings: Arc<Warnings>,
     slots: Arc<Slots>,
@@ -100,6 +103,7 @@ impl Entrance {
             trust,
             callers,
             turns,
+            pace: Pace::default(),
             offenders: Arc::default(),
             warnings,
             slots,
@@ -239,7 +243,7 @@ async fn shake_hands(
         let waiting = entrance.turns.wait(peer.ip());
         let _turn = waiting.turn(slot.gives_way()).await;
         let snapshot = Arc::clone(&trust.borrow_and_update());
-        let stream = snapshot.tls.accept(stream).into_fallible().await;
+        let stream = entrance.pace.paced(snapshot.tls.accept(stream).into_fallible()).await;
         stream.map(|stream| (stream, snapshot))
     };
     let (stream, snapshot) = match timeout(HANDSHAKE_DEADLINE, handshake).await {

@@ -19,7 +19,7 @@ use std::{
 
 use posthouse_engine::ids::DepartmentId;
 
-use crate::{config::TenantCaps, limits::TOKENLESS_STREAMS_PART, names::TenantName};
+use crate::{config::TenantCaps, limits::TOKENLESS_STREAMS_PART, names::TenantName, pace::Pace};
 
 use rate::Rate;
 pub use usage::{Sum, Usages};
@@ -41,6 +41,8 @@ pub struct TenantQuota {
     /// Those of them whose callers have shown no token.
     tokenless: AtomicU64,
     calls: Option<Rate>,
+    /// Of the work on its calls, and on those that need no token.
+    paces: [Pace; 2],
 }
 
 /// A cap, for errors and metrics.
@@ -95,7 +97,16 @@ impl Quota {
             let tokenless = AtomicU64::new(0);
             (
                 name.clone(),
-                Arc::new(TenantQuota { name, caps, departments, usages, streams, tokenless, calls }),
+                Arc::new(TenantQuota {
+                    name,
+                    caps,
+                    departments,
+                    usages,
+                    streams,
+                    tokenless,
+                    calls,
+                    paces: <[Pace; 2]>::default(),
+                }),
             )
         };
         Self { tenants: Arc::new(tenants.into_iter().map(quota).collect()) }
@@ -179,6 +190,11 @@ impl TenantQuota {
         calls.take(now).map_err(refused)
     }
 
+    /// The pace of the work on its calls, or on those that need no token.
+    pub(crate) fn pace(&self, tokenless: bool) -> &Pace {
+        &self.paces[usize::from(tokenless)]
+    }
+
     /// Whose it is.
     pub fn name(&self) -> &TenantName {
         &self.name
@@ -197,6 +213,11 @@ impl TenantQuota {
     /// Its open streams.
     pub fn streams(&self) -> u64 {
         self.streams.load(Ordering::Relaxed)
+    }
+
+    /// Those of them whose callers have shown a token.
+    pub fn streams_with_tokens(&self) -> u64 {
+        self.streams().saturating_sub(self.tokenless.load(Ordering::Relaxed))
     }
 
     /// The limit of a cap.

@@ -22,6 +22,8 @@ use crate::{
     identity::{
         CertificateError, ConnIdentity, IdentityError, Malformed, Principal, RefusedIdentity, TokenVerifier,
     },
+    names::TenantName,
+    pace::{Pace, Paced},
     policy::{Admitted, Denied, Method, methods},
     quota::Quota,
 };
@@ -70,7 +72,7 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Either<S::Future, Ready<Result<Response<Body>, Infallible>>>;
+    type Future = Either<Paced<S::Future>, Ready<Result<Response<Body>, Infallible>>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
@@ -78,12 +80,11 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let standing = request.extensions().get::<Standing>().cloned();
-        let admitted = match standing.as_ref().map_or(Ok(()), Standing::may_call) {
-            Ok(()) => self.admit(&mut request, standing.as_ref()),
-            Err(throttled) => Err(throttled.into()),
-        };
+        let may_call = standing.as_ref().map_or(Ok(()), Standing::may_call);
+        let admitted =
+            may_call.map_err(ApiError::from).and_then(|()| self.admit(&mut request, standing.as_ref()));
         match admitted {
-            Ok(()) => Either::Left(self.inner.call(request)),
+            Ok(pace) => Either::Left(pace.paced(self.inner.call(request))),
             Err(error) => {
                 tracing::debug!(
                     reason = error.reason().as_str_name(),
@@ -97,43 +98,54 @@ where
 }
 
 impl<S> Auth<S> {
-    fn admit<B>(&self, request: &mut Request<B>, standing: Option<&Standing>) -> Result<(), ApiError> {
-        let known = self.authenticate(request, standing);
+    /// The pace at which the call is worked on, if it may be made.
+    fn admit<B>(&self, request: &mut Request<B>, standing: Option<&Standing>) -> Result<Pace, ApiError> {
+        let known = connection(request)
+            .and_then(|connection| Ok((self.authenticate(request, &connection, standing)?, connection)));
         let known = known.inspect_err(|_| standing.into_iter().for_each(Standing::failed))?;
+        let (known, connection) = known;
+        let pace = self.calls.pace(&connection.tenant, known.is_none());
         let Some((method, principal)) = known else {
             request.headers_mut().remove(AUTHORIZATION);
-            return Ok(());
+            return Ok(pace);
         };
         // The handler asks for a permit on the resource; what no resource could pass ends here.
-        let admitted = Admitted::new(method, Arc::clone(&principal))?;
-        if let Some(call) = request.extensions().get::<Arc<Call>>() {
+        let admitted = Admitted::new(method, Arc::clone(&principal));
+        if let (Ok(_), Some(call)) = (&admitted, request.extensions().get::<Arc<Call>>()) {
             call.admitted(&principal);
         }
+        // A refusal, too, is a call.
         self.calls.check(&principal, method)?;
+        let admitted = admitted?;
         // Nothing further in has a use for the token itself.
         request.headers_mut().remove(AUTHORIZATION);
         request.extensions_mut().insert(admitted);
         standing.into_iter().for_each(Standing::succeeded);
-        Ok(())
+        Ok(pace)
     }
 
     /// Who calls which method; nobody where none has to be known.
     fn authenticate<B>(
         &self,
         request: &Request<B>,
+        connection: &ConnIdentity,
         standing: Option<&Standing>,
     ) -> Result<Option<(&'static Method, Arc<Principal>)>, ApiError> {
-        let connection = connection(request)?;
         let method = methods::find(request.uri().path()).ok_or(Denied::MethodNotAllowed)?;
         if method.opened_by().is_none() {
             return Ok(None);
         }
         let token = bearer(request.headers())?;
-        Ok(Some((method, verify(&self.tokens, token, &connection, standing)?)))
+        Ok(Some((method, verify(&self.tokens, token, connection, standing)?)))
     }
 }
 
 impl Calls {
+    /// Calls of a tenant that is not configured are refused by their handlers.
+    fn pace(&self, tenant: &TenantName, tokenless: bool) -> Pace {
+        self.quota.tenant(tenant).map_or_else(Pace::default, |quota| quota.pace(tokenless).clone())
+    }
+
     fn check(&self, principal: &Principal, method: &Method) -> Result<(), ApiError> {
         // A tenant that is not configured has nothing to call for.
         let Some(quota) = self.quota.tenant(&principal.tenant) else { return Ok(()) };

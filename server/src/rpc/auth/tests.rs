@@ -316,6 +316,17 @@ async fn a_certificate_that_fails_again_and_again_keeps_what_was_verified_before
     assert!(refused.iter().filter(|throttled| **throttled).count() > 100, "{refused:?}");
     // What was verified goes on, and another certificate is not concerned.
     assert!(setting.call_on(&first, PUBLISH, &good).await.is_ok());
+    // A connection that has had a good token may renew it, if not as often as it likes.
+    let next = |number: u32| {
+        setting.token(&format!(
+            "posthouse:publish:taxation/returns/inbox posthouse:publish:taxation/returns/a{number}"
+        ))
+    };
+    assert!(setting.call_on(&first, PUBLISH, &next(0)).await.is_ok());
+    let refused = (1..MAX_CERTIFICATE_FAILURES)
+        .map(async |number| setting.call_on(&first, PUBLISH, &next(number)).await == throttled());
+    let refused = futures_util::future::join_all(refused).await;
+    assert!(refused.iter().filter(|throttled| **throttled).count() > 100, "{refused:?}");
     let other = Standing::for_tests([9; 32]);
     let answer = setting.call_on(&other, PUBLISH, &setting.forged(7)).await;
     assert_eq!(answer, unauthenticated(ErrorReason::TokenSignatureInvalid));
