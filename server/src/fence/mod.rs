@@ -8,12 +8,15 @@
 mod state;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
 use posthouse_engine::ids::TenantId;
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 
 use crate::limits;
 use state::{Entered, State};
@@ -33,6 +36,8 @@ pub(crate) struct FenceLimits {
     pub(crate) each: usize,
     /// Of all of these tenants together.
     pub(crate) all: usize,
+    /// While several publish: how many times as long as a batch beyond that took the next one waits.
+    pub(crate) pauses: u32,
 }
 
 impl Default for FenceLimits {
@@ -42,6 +47,7 @@ impl Default for FenceLimits {
             shared: limits::PUBLISH_BYTES_SHARED,
             each: limits::PUBLISH_BYTES_OF_EACH,
             all: limits::PUBLISH_BYTES_OF_ALL,
+            pauses: limits::PUBLISH_PAUSES,
         }
     }
 }
@@ -50,6 +56,8 @@ impl Default for FenceLimits {
 #[derive(Debug)]
 pub(crate) struct Fence {
     state: Mutex<State>,
+    /// Somebody looks at the line when a pause has passed.
+    looks: AtomicBool,
 }
 
 /// A batch's right to be behind the fence, until it is decided: it is given back when dropped.
@@ -68,7 +76,7 @@ struct Waiting<'a> {
 
 impl Fence {
     pub(crate) fn new(limits: FenceLimits) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(State::new(limits)) })
+        Arc::new(Self { state: Mutex::new(State::new(limits)), looks: AtomicBool::new(false) })
     }
 
     /// Waits for the turn of a batch of so many bytes.
@@ -87,6 +95,7 @@ impl Fence {
             let place = state.wait(tenant, connection, bytes, tell);
             Waiting { fence: self, place, turn }
         };
+        self.look_again();
         match (&mut waiting.turn).await {
             Ok(pass) => pass,
             // Nobody drops the other end while this waits.
@@ -99,14 +108,32 @@ impl Fence {
         self.state().figures()
     }
 
+    /// Has somebody look at the line when the pause has passed for which it waits.
+    fn look_again(self: &Arc<Self>) {
+        let Some(until) = self.state().look_again(Instant::now()) else { return };
+        // Where there is no runtime, nothing waits.
+        let Ok(runtime) = Handle::try_current() else { return };
+        if self.looks.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let fence = Arc::downgrade(self);
+        runtime.spawn(async move {
+            tokio::time::sleep_until(until.into()).await;
+            if let Some(fence) = fence.upgrade() {
+                fence.looks.store(false, Ordering::SeqCst);
+                fence.leave(Entered::nothing(TenantId(0)));
+            }
+        });
+    }
+
     /// Gives back, and lets in whose turn it is then.
     fn leave(self: &Arc<Self>, entered: Entered) {
         let mut left = vec![entered];
         while let Some(entered) = left.pop() {
             let turns = {
-                let mut state = self.state();
-                state.leave(entered);
-                state.let_in(Instant::now())
+                let (mut state, now) = (self.state(), Instant::now());
+                state.leave(entered, now);
+                state.let_in(now)
             };
             for (tell, entered) in turns {
                 if let Err(mut pass) = tell.send(Pass { fence: Arc::clone(self), entered }) {
@@ -115,6 +142,7 @@ impl Fence {
                 }
             }
         }
+        self.look_again();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

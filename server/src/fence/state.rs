@@ -10,6 +10,11 @@ use tokio::sync::oneshot;
 
 use super::{ConnectionKey, FenceLimits, Pass};
 
+/// The file system makes room, and the store writes again what was written, after a large batch and not while it is on its way. So
+/// the next one waits for a while, in proportion to what the last one took.
+const LEAST_PAUSE: Duration = Duration::from_millis(1);
+const MOST_PAUSE: Duration = Duration::from_millis(200);
+
 /// A tenant that has published within this time is one that publishes.
 const ACTIVE: Duration = Duration::from_secs(2);
 
@@ -25,6 +30,8 @@ pub(super) struct State {
     inside: usize,
     /// Those beyond what each tenant may have there in any case.
     large: usize,
+    /// Until then none beyond that goes in while several tenants publish.
+    pause: Option<Instant>,
     numbers: u64,
     /// The two tenants that have come last.
     recent: [Option<(TenantId, Instant)>; 2],
@@ -62,7 +69,8 @@ struct Waiter {
 pub(super) struct Entered {
     pub(super) tenant: TenantId,
     bytes: usize,
-    large: bool,
+    /// When, if it is beyond what the tenant may have in any case.
+    large: Option<Instant>,
 }
 
 /// Where somebody waits.
@@ -75,7 +83,7 @@ pub(super) struct Place {
 
 impl Entered {
     pub(super) const fn nothing(tenant: TenantId) -> Self {
-        Self { tenant, bytes: 0, large: false }
+        Self { tenant, bytes: 0, large: None }
     }
 
     pub(super) const fn is_nothing(&self) -> bool {
@@ -92,6 +100,7 @@ impl State {
             had: 0,
             inside: 0,
             large: 0,
+            pause: None,
             numbers: 0,
             recent: [None; 2],
         }
@@ -109,16 +118,16 @@ impl State {
         if !small && (!self.line.is_empty() || !self.fits(tenant, bytes, now)) {
             return None;
         }
-        Some(self.go_in(tenant, bytes, !small))
+        Some(self.go_in(tenant, bytes, (!small).then_some(now)))
     }
 
-    fn go_in(&mut self, tenant: TenantId, bytes: usize, large: bool) -> Entered {
+    fn go_in(&mut self, tenant: TenantId, bytes: usize, large: Option<Instant>) -> Entered {
         let held = self.tenants.entry(tenant).or_default();
         self.had = self.had.max(held.had);
         held.had = self.had + bytes as u64;
         held.inside += bytes;
         self.inside += bytes;
-        if large {
+        if large.is_some() {
             self.large += bytes;
         }
         Entered { tenant, bytes, large }
@@ -166,13 +175,15 @@ impl State {
         true
     }
 
-    pub(super) fn leave(&mut self, entered: Entered) {
+    pub(super) fn leave(&mut self, entered: Entered, now: Instant) {
         if let Some(held) = self.tenants.get_mut(&entered.tenant) {
             held.inside = held.inside.saturating_sub(entered.bytes);
         }
         self.inside = self.inside.saturating_sub(entered.bytes);
-        if entered.large {
+        if let Some(since) = entered.large {
             self.large = self.large.saturating_sub(entered.bytes);
+            let pause = now.saturating_duration_since(since) * self.limits.pauses;
+            self.pause = (pause >= LEAST_PAUSE).then(|| now + pause.min(MOST_PAUSE));
         }
         self.tidy(entered.tenant);
     }
@@ -181,7 +192,7 @@ impl State {
     pub(super) fn let_in(&mut self, now: Instant) -> Vec<(oneshot::Sender<Pass>, Entered)> {
         let mut turns = Vec::new();
         while let Some((tenant, large)) = self.next(now) {
-            let Some(turn) = self.take_turn(tenant, large) else { break };
+            let Some(turn) = self.take_turn(tenant, large.then_some(now)) else { break };
             turns.push(turn);
         }
         turns
@@ -205,7 +216,11 @@ impl State {
         None
     }
 
-    fn take_turn(&mut self, tenant: TenantId, large: bool) -> Option<(oneshot::Sender<Pass>, Entered)> {
+    fn take_turn(
+        &mut self,
+        tenant: TenantId,
+        large: Option<Instant>,
+    ) -> Option<(oneshot::Sender<Pass>, Entered)> {
         let held = self.tenants.get_mut(&tenant)?;
         self.line.remove(&(held.had, tenant));
         let (had, key) = held.line.pop_first()?;
@@ -238,9 +253,19 @@ impl State {
 
     fn fits(&self, tenant: TenantId, bytes: usize, now: Instant) -> bool {
         let others = self.recent.iter().flatten();
-        let mut others = others.filter(|(other, at)| *other != tenant && now.duration_since(*at) < ACTIVE);
-        let most = if others.next().is_some() { self.limits.shared } else { self.limits.alone };
+        let mut others =
+            others.filter(|(other, at)| *other != tenant && now.saturating_duration_since(*at) < ACTIVE);
+        let most = match others.next() {
+            Some(_) if self.pause.is_some_and(|until| now < until) => return false,
+            Some(_) => self.limits.shared,
+            None => self.limits.alone,
+        };
         self.large == 0 || self.large + bytes <= most
+    }
+
+    /// When to look at the line again though nobody leaves.
+    pub(super) fn look_again(&self, now: Instant) -> Option<Instant> {
+        self.pause.filter(|until| now < *until && !self.line.is_empty())
     }
 
     fn note(&mut self, tenant: TenantId, now: Instant) {

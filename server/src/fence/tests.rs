@@ -6,7 +6,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use super::{ConnectionKey, Fence, FenceLimits, Pass};
 
-const LIMITS: FenceLimits = FenceLimits { alone: 1_000, shared: 300, each: 10, all: 2_000 };
+const LIMITS: FenceLimits = FenceLimits { alone: 1_000, shared: 300, each: 10, all: 2_000, pauses: 3 };
 
 fn now(fence: &Arc<Fence>, tenant: u32, bytes: usize) -> Option<Pass> {
     fence.enter(TenantId(tenant), ConnectionKey(0), bytes).now_or_never()
