@@ -302,7 +302,7 @@ pub const ELEMENT_BYTES: usize = 128;
 pub const MAX_HELD_BYTES: u64 = 128 << 20;
 /// The same of one tenant.
 pub const MAX_HELD_BYTES_PER_TENANT: u64 = 64 << 20;
-/// What each tenant may hold, whatever the others do: two of the largest requests.
+/// What each tenant may hold, whatever the others do: two of the largest messages, or batches without attributes.
 pub const LEAST_HELD_BYTES_PER_TENANT: u64 =
     2 * (MAX_FRAME_BYTES + MAX_PUBLISH_MESSAGES * ELEMENT_BYTES) as u64;
 /// The same of one connection.
@@ -314,8 +314,20 @@ pub const MAX_TOKENLESS_BYTES: u64 = 8 << 20;
 pub const MAX_TOKENLESS_BYTES_PER_TENANT: u64 = 1 << 20;
 /// A connection that holds less may always settle: as much as a few whole batches of settlements take.
 pub const LEAST_HELD_BYTES_TO_SETTLE: u64 = 512 << 10;
+/// An answer that is no larger may wait for its client to read it, whatever others hold.
+pub const LITTLE_ANSWER_BYTES: u64 = UNREAD_ANSWER_BYTES / 8;
+/// A payload may be a piece of its request, and keep all of that in memory, if the request is at least so large: not much smaller
+/// than the buffers that it is read into.
+pub const SLICED_REQUEST_BYTES: usize = 8 << 10;
+/// Bytes of such requests that are kept; beyond, payloads are copied. More than the bodies that are kept for consumers (64 MiB) and
+/// the publishes on their way take together when requests are consumed in their order.
+pub const KEPT_REQUEST_BYTES: u64 = 160 << 20;
 /// How long a request that may be refused waits for room.
 pub const ROOM_PATIENCE: Duration = Duration::from_secs(2);
+/// How long settlements of which a part has come wait for room. Those of which nothing has come wait without an end.
+pub const SETTLEMENT_ROOM_PATIENCE: Duration = Duration::from_secs(30);
+/// The largest request that settles or extends, or frame of a consumer: more than all that one may be about can take.
+pub const MAX_SETTLEMENT_BYTES: usize = 256 << 10;
 /// How long nothing may come of a request that has begun; of a stream, of each of its messages.
 pub const BODY_IDLE: Duration = Duration::from_secs(10);
 /// How long a request may take in all, besides its length divided by [`LEAST_BODY_BYTES_PER_SECOND`].

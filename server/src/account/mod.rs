@@ -7,6 +7,7 @@
 //! others hold.
 
 mod charge;
+pub(crate) mod kept;
 mod level;
 
 use std::{
@@ -183,16 +184,16 @@ impl Account {
     /// Whether there is room to read more.
     pub(crate) fn has_room(&self, wanted: Wanted) -> bool {
         let Levels { budget, connection, tenant, server } = &*self.0;
-        let held = connection.used();
+        let (held, of_tenant) = (connection.used(), tenant.used());
         let always = match wanted {
             Wanted::Request => false,
             Wanted::Settlement => held < LEAST_HELD_BYTES_TO_SETTLE,
             Wanted::One => held == 0,
         };
-        if always {
+        // A crowd of connections of one tenant does not take the server's room all the same.
+        if always && of_tenant < budget.tenant + budget.tenant / 4 {
             return true;
         }
-        let of_tenant = tenant.used();
         held < budget.connection
             && (of_tenant < budget.tenant_least
                 || (of_tenant < budget.tenant && server.used() < budget.server))

@@ -16,7 +16,7 @@ use tonic::{Status, body::Body};
 use super::task::CallTask;
 use crate::{
     account::{Account, Charge, ConnectionAccounts},
-    limits::UNREAD_ANSWER_BYTES,
+    limits::LITTLE_ANSWER_BYTES,
 };
 
 /// Flag and length before a message of gRPC.
@@ -108,10 +108,10 @@ impl Departure {
         let departure = extensions.remove::<Self>();
         let unread = extensions.remove::<ChargedAnswer>().and_then(|unread| unread.take());
         if let Some(charge) = &unread {
-            task.answered(charge.bytes(), &accounts.counters.unread);
+            task.answered(charge.bytes(), &accounts.requests, &accounts.counters.unread);
         }
         // The task of a call with a large answer stays until that is read: so it can be ended.
-        let large = unread.as_ref().is_some_and(|charge| charge.bytes() > UNREAD_ANSWER_BYTES);
+        let large = unread.as_ref().is_some_and(|charge| charge.bytes() > LITTLE_ANSWER_BYTES);
         let watched = departure.is_some() || large;
         let departure = departure.unwrap_or_else(|| Self(Arc::default()));
         let mut way = departure.way();

@@ -15,7 +15,10 @@ use futures_util::task::AtomicWaker;
 use prometheus::IntCounter;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::limits::{UNREAD_ANSWER_BYTES, UNREAD_PATIENCE};
+use crate::{
+    account::{Account, Wanted},
+    limits::{LITTLE_ANSWER_BYTES, UNREAD_ANSWER_BYTES, UNREAD_PATIENCE},
+};
 
 /// In each request's extensions: the end of its call from outside, and what the network has taken of its answer.
 #[derive(Clone, Debug, Default)]
@@ -29,8 +32,8 @@ struct Control {
     taken: AtomicU64,
     /// Bytes of an answer that is known whole, and that the network has not taken.
     unread: AtomicU64,
-    /// Counts answers that ended because nobody read them.
-    counter: OnceLock<IntCounter>,
+    /// Where it is charged, and what counts answers that ended because nobody read them.
+    answer: OnceLock<(Account, IntCounter)>,
 }
 
 impl CallTask {
@@ -38,6 +41,11 @@ impl CallTask {
     pub(crate) fn end(&self) {
         self.0.ended.store(true, Ordering::Release);
         self.0.waker.wake();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_ended(&self) -> bool {
+        self.0.ended.load(Ordering::Acquire)
     }
 
     /// Bytes of the answer that the network has taken so far.
@@ -54,14 +62,21 @@ impl CallTask {
     }
 
     /// All of the answer is known: so many bytes wait for the network.
-    pub(super) fn answered(&self, bytes: u64, counter: &IntCounter) {
-        self.0.counter.get_or_init(|| counter.clone());
+    pub(super) fn answered(&self, bytes: u64, account: &Account, counter: &IntCounter) {
+        self.0.answer.get_or_init(|| (account.clone(), counter.clone()));
         self.0.unread.store(bytes, Ordering::Relaxed);
     }
 
-    /// Whether so much of a whole answer waits that it must make progress.
+    /// Whether so much of a whole answer waits that it must make progress, in time.
+    fn may_get_stuck(&self) -> bool {
+        self.0.unread.load(Ordering::Relaxed) > LITTLE_ANSWER_BYTES
+    }
+
+    /// Whether so much waits that it must have made progress by now; where others find no room, that is less.
     fn must_progress(&self) -> bool {
-        self.0.unread.load(Ordering::Relaxed) > UNREAD_ANSWER_BYTES
+        let unread = self.0.unread.load(Ordering::Relaxed);
+        let room = || self.0.answer.get().is_none_or(|(account, _)| account.has_room(Wanted::Request));
+        unread > UNREAD_ANSWER_BYTES || unread > LITTLE_ANSWER_BYTES && !room()
     }
 }
 
@@ -121,7 +136,7 @@ impl<F: Future> Future for Running<F> {
 impl<F> Running<F> {
     /// Whether an answer that is too large to wait for ever has made no progress for too long.
     fn is_stuck(&mut self, context: &mut Context<'_>) -> bool {
-        if !self.task.must_progress() {
+        if !self.task.may_get_stuck() {
             self.patience = None;
             return false;
         }
@@ -131,8 +146,8 @@ impl<F> Running<F> {
             (Box::pin(sleep), taken)
         });
         while sleep.as_mut().poll(context).is_ready() {
-            if taken == *before {
-                self.task.0.counter.get().into_iter().for_each(IntCounter::inc);
+            if taken == *before && self.task.must_progress() {
+                self.task.0.answer.get().into_iter().for_each(|(_, counter)| counter.inc());
                 return true;
             }
             *before = taken;
@@ -150,6 +165,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::account::{Accounts, Counters};
 
     /// Work that never ends, and tells when it is dropped.
     fn endless() -> (impl Future<Output = ()> + Send + 'static, oneshot::Receiver<()>) {
@@ -163,6 +179,10 @@ mod tests {
 
     fn counter() -> IntCounter {
         IntCounter::new("unread", "unread").unwrap()
+    }
+
+    fn account() -> Account {
+        Accounts::new(Counters::for_tests()).open(None).requests
     }
 
     #[tokio::test(start_paused = true)]
@@ -186,7 +206,7 @@ mod tests {
         let (tasks, counter) = (Tasks::default(), counter());
         let (work, mut dropped) = endless();
         let task = tasks.next();
-        task.answered(2 * UNREAD_ANSWER_BYTES, &counter);
+        task.answered(2 * UNREAD_ANSWER_BYTES, &account(), &counter);
         tasks.execute(work);
         for _ in 0..10 {
             tokio::time::sleep(UNREAD_PATIENCE * 3 / 4).await;
@@ -199,13 +219,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_small_answer_may_wait() {
-        let (tasks, counter) = (Tasks::default(), counter());
+    async fn a_small_answer_may_wait_unless_others_find_no_room() {
+        let (tasks, counter, account) = (Tasks::default(), counter(), account());
         let (work, mut dropped) = endless();
         let task = tasks.next();
-        task.answered(UNREAD_ANSWER_BYTES, &counter);
+        task.answered(UNREAD_ANSWER_BYTES, &account, &counter);
         tasks.execute(work);
+        let (other, mut other_dropped) = endless();
+        let other_task = tasks.next();
+        other_task.answered(LITTLE_ANSWER_BYTES, &account, &counter);
+        tasks.execute(other);
         tokio::time::sleep(UNREAD_PATIENCE * 100).await;
         assert!(dropped.try_recv().is_err_and(|why| why == oneshot::error::TryRecvError::Empty));
+        let _full = account.charge(1 << 30);
+        dropped.await.unwrap_err();
+        assert!(other_dropped.try_recv().is_err_and(|why| why == oneshot::error::TryRecvError::Empty));
     }
 }

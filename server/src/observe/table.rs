@@ -63,7 +63,7 @@ table! {
     CONNECTIONS_FLOODED = Counter, "posthouse_connections_flooded_total", ["kind"], "Connections closed because more control frames of HTTP/2 came than the data that moved accounts for, by the kind of the last: ping, settings, window_update, priority, reset, continuation, headers, empty_data, padded_data, small_data, other. No client library sends so many: find out who does.";
     HANDSHAKES = Counter, "posthouse_handshakes_total", ["result"], "TLS handshakes: ok, no_identity (the certificate carries no usable identity), timeout, or why they failed.";
 
-    HELD = Gauge, "posthouse_held_bytes", ["what"], "Bytes that are charged to connections: requests that are not handled and answers that are not sent (requests), and deliveries that are not sent (deliveries).";
+    HELD = Gauge, "posthouse_held_bytes", ["what"], "Bytes that are charged to connections: requests that are not handled and answers that are not sent (requests), and deliveries that are not sent (deliveries). Besides, requests of which a payload is kept in memory as a piece (kept).";
     HELD_WAITED = Counter, "posthouse_held_waits_total", [], "Times a request waited for room: its connection, its tenant or the server held as many bytes as they may.";
     HELD_REFUSED = Counter, "posthouse_held_refusals_total", [], "Calls refused with SERVER_OVERLOADED because there was no room for their request or their answer.";
     UNREAD = Counter, "posthouse_answers_unread_total", [], "Calls ended because their client did not read its answers.";

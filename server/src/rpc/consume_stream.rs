@@ -290,12 +290,12 @@ impl ConsumeStream {
         let mut charge = self.connection.accounts.deliveries.charge(expected);
         let read = open.backlog.read(&self.context, &open.source, places).await?;
         charge.set(read.frames.iter().map(|frame| frame.bytes).sum());
+        // None of them was leased later.
+        let leased_until = Instant::now() + Duration::from_millis(open.lease_duration_ms);
         for Frame { batch, leases, bytes } in read.frames {
             let (leases, charge) = (open.session.unsent(leases), charge.split(bytes));
-            out.send(Outgoing::Deliveries(Deliveries {
-                batch,
-                unsent: UnsentDeliveries { leases, _charge: charge },
-            }));
+            let unsent = UnsentDeliveries { leases, _charge: charge };
+            out.deliver(Outgoing::Deliveries(Deliveries { batch, unsent }), leased_until.into_std());
         }
         give(&open.session, open.balance.sent(read.count, &read.gone));
         Ok(())

@@ -3,6 +3,10 @@
 
 use std::{
     collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -33,6 +37,10 @@ pub(crate) struct Gone;
 /// Where a stream's task puts its frames.
 pub(crate) struct Outlet<F> {
     frames: mpsc::Sender<Charged<F>>,
+    /// Frames that were handed to the network and that it has not taken.
+    out: Arc<OnTheirWay>,
+    /// When the leases end of what was delivered last.
+    leased_until: Option<Instant>,
     waiting: VecDeque<Charged<F>>,
     /// What is charged for those that wait.
     waiting_bytes: u64,
@@ -44,6 +52,13 @@ pub(crate) struct Outlet<F> {
     account: Account,
     /// How much that was, and since when.
     progress: (u64, Instant),
+}
+
+#[derive(Default)]
+struct OnTheirWay {
+    frames: AtomicUsize,
+    /// What is charged for answers among them.
+    bytes: AtomicU64,
 }
 
 /// A frame, and what it is charged until it is encoded.
@@ -60,10 +75,27 @@ pub(crate) fn outlet<F: Send + 'static>(
     let (frames, out) = mpsc::channel(MAX_FRAMES_OUT);
     let (end, ended) = oneshot::channel::<ApiError>();
     let ended = ended.map(|error| stream::iter(error.ok().map(|error| Err(error.into()))));
-    let out = ReceiverStream::new(out).map(|charged: Charged<F>| Ok(charged.frame));
+    let way = Arc::new(OnTheirWay::default());
+    let taken = Arc::clone(&way);
+    let out = ReceiverStream::new(out).map(move |charged: Charged<F>| {
+        taken.frames.fetch_sub(1, Ordering::Relaxed);
+        taken.bytes.fetch_sub(charged.bytes(), Ordering::Relaxed);
+        Ok(charged.frame)
+    });
     let (waiting, now) = (VecDeque::new(), Instant::now());
     let progress = (0, now);
-    let outlet = Outlet { frames, waiting, waiting_bytes: 0, end, sent_at: now, task, account, progress };
+    let outlet = Outlet {
+        frames,
+        out: way,
+        leased_until: None,
+        waiting,
+        waiting_bytes: 0,
+        end,
+        sent_at: now,
+        task,
+        account,
+        progress,
+    };
     (outlet, out.chain(ended.flatten_stream()))
 }
 
@@ -78,6 +110,12 @@ impl<F> Outlet<F> {
         self.put(Charged { frame, charge: Some(charge) });
     }
 
+    /// The same of deliveries, which may be left unread until their leases end.
+    pub(crate) fn deliver(&mut self, frame: F, leased_until: Instant) {
+        self.leased_until = self.leased_until.max(Some(leased_until));
+        self.send(frame);
+    }
+
     /// Whether all that was sent is taken by the network, but for a few frames.
     pub(crate) fn is_clear(&self) -> bool {
         self.waiting.is_empty()
@@ -88,12 +126,14 @@ impl<F> Outlet<F> {
         self.waiting.len() < MAX_FRAMES_WAITING && self.waiting_bytes < UNREAD_ANSWER_BYTES
     }
 
-    /// Whether the client leaves so much unread, or anything where others find no room for it, and has read nothing for so long,
-    /// that its call is to be ended. To be asked again and again.
+    /// Whether the client leaves so much unread, or answers where others find no room for them, or deliveries whose leases have ended,
+    /// and has read nothing for so long, that its call is to be ended. To be asked again and again.
     pub(crate) fn is_stuck(&mut self) -> bool {
         let taken = self.task.taken();
-        let in_the_way = || self.waiting_bytes > 0 && !self.account.has_room(Wanted::Request);
-        let too_much = self.waiting_bytes >= UNREAD_ANSWER_BYTES || in_the_way();
+        let answers = self.waiting_bytes + self.out.bytes.load(Ordering::Relaxed);
+        let in_the_way = || answers > 0 && !self.account.has_room(Wanted::Request);
+        let too_late = || !self.is_read() && self.leased_until.is_some_and(|until| until <= Instant::now());
+        let too_much = self.waiting_bytes >= UNREAD_ANSWER_BYTES || in_the_way() || too_late();
         if !too_much || taken != self.progress.0 {
             self.progress = (taken, Instant::now());
         }
@@ -162,8 +202,15 @@ impl<F> Outlet<F> {
         Ok(())
     }
 
-    /// Ends the stream, after the frames that the network has taken.
+    fn is_read(&self) -> bool {
+        self.waiting.is_empty() && self.out.frames.load(Ordering::Relaxed) == 0
+    }
+
+    /// Ends the stream, after the frames that the network has taken. Of a client that reads none of those, the call is ended in time.
     pub(crate) fn end(self, result: Result<(), ApiError>) {
+        if self.out.frames.load(Ordering::Relaxed) > 0 && !self.is_gone() {
+            tokio::spawn(end_unread(self.task.clone(), Arc::clone(&self.out)));
+        }
         if let Err(error) = result {
             // A client that has gone away needs no answer.
             drop(self.end.send(error));
@@ -181,10 +228,29 @@ impl<F> Outlet<F> {
         use mpsc::error::TrySendError::{Closed, Full};
         while let Some(charged) = self.waiting.pop_front() {
             let bytes = charged.bytes();
+            // Before it can be taken.
+            self.out.frames.fetch_add(1, Ordering::Relaxed);
+            self.out.bytes.fetch_add(bytes, Ordering::Relaxed);
             if let Err(Full(charged) | Closed(charged)) = self.frames.try_send(charged) {
+                self.out.frames.fetch_sub(1, Ordering::Relaxed);
+                self.out.bytes.fetch_sub(bytes, Ordering::Relaxed);
                 return self.waiting.push_front(charged);
             }
             self.waiting_bytes -= bytes;
+        }
+    }
+}
+
+/// Ends the call once its client has read nothing for too long, unless it reads all.
+async fn end_unread(task: CallTask, out: Arc<OnTheirWay>) {
+    loop {
+        let taken = task.taken();
+        tokio::time::sleep(UNREAD_PATIENCE).await;
+        if out.frames.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        if task.taken() == taken {
+            return task.end();
         }
     }
 }
@@ -228,6 +294,26 @@ mod tests {
         assert_eq!(reading.await.unwrap(), (0..60).collect::<Vec<_>>());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_has_ended_ends_its_call_if_its_last_frames_are_not_read() {
+        let task = CallTask::default();
+        let (mut outlet, out) = outlet::<u32>(task.clone(), account());
+        outlet.send(1);
+        outlet.end(Ok(()));
+        tokio::time::sleep(UNREAD_PATIENCE / 2).await;
+        assert!(!task.is_ended());
+        tokio::time::sleep(UNREAD_PATIENCE).await;
+        assert!(task.is_ended());
+        drop(out);
+        let read = CallTask::default();
+        let (mut outlet, out) = super::outlet::<u32>(read.clone(), account());
+        outlet.send(1);
+        outlet.end(Ok(()));
+        assert_eq!(out.count().await, 1);
+        tokio::time::sleep(UNREAD_PATIENCE * 3).await;
+        assert!(!read.is_ended());
+    }
+
     #[tokio::test]
     async fn a_client_that_has_gone_is_noticed() {
         let (mut outlet, out) = outlet::<u32>(CallTask::default(), account());
@@ -260,9 +346,23 @@ mod tests {
         outlet.progress.1 = Instant::now() - UNREAD_PATIENCE;
         assert!(outlet.is_stuck());
         drop(full);
+        // So are answers that the network does not take.
+        outlet.retain(|_| false);
+        assert!(outlet.is_clear() && !outlet.is_stuck());
+        let full = account.charge(32 << 20);
+        outlet.progress.1 = Instant::now() - UNREAD_PATIENCE;
+        assert!(outlet.is_stuck());
+        drop(full);
+        // Deliveries may wait until their leases end.
+        outlet.deliver(10, Instant::now() + UNREAD_PATIENCE);
+        outlet.progress.1 = Instant::now() - UNREAD_PATIENCE;
+        assert!(!outlet.is_stuck());
+        outlet.leased_until = Some(Instant::now());
+        outlet.progress.1 = Instant::now() - UNREAD_PATIENCE;
+        assert!(outlet.is_stuck());
         let reading = tokio::spawn(out.map(Result::unwrap).collect::<Vec<_>>());
         outlet.finish(stream::iter([])).await.unwrap();
-        assert!(outlet.has_room());
+        assert!(outlet.has_room() && !outlet.is_stuck());
         outlet.end(Ok(()));
         assert_eq!(reading.await.unwrap().len(), MAX_FRAMES_OUT + 1);
         assert_eq!(account.held(), 0, "what was charged is given back");

@@ -29,6 +29,7 @@ use super::{
     watch::Call,
 };
 use crate::{
+    account::kept,
     fence::ConnectionKey,
     identity::{ConnIdentity, TokenVerifier},
     limits,
@@ -112,10 +113,6 @@ impl Target {
     }
 }
 
-/// A payload is a piece of the frame it came in, and keeps all of that in memory: worth it only if a frame is mostly
-/// payloads, and not much smaller than the buffers that frames are read into.
-const SLICED_FROM_BYTES: usize = 8 << 10;
-
 /// Checks one batch and proposes it; waits for room, not for the disk. Who has `waited` in vain for a place for the record of the
 /// batch before does not wait for one again.
 pub(crate) async fn propose(
@@ -156,7 +153,8 @@ pub(crate) async fn propose(
         entries.fill_with(convert::refused_entry);
     }
     let accepted = entries.iter().map(|entry| entry.content.len()).sum::<usize>();
-    if accepted < SLICED_FROM_BYTES || accepted < bytes / 2 {
+    // A payload is a piece of its request, and keeps all of that in memory: worth it only if that is mostly payloads.
+    if accepted < limits::SLICED_REQUEST_BYTES || accepted < bytes / 2 || kept::are_too_many() {
         entries.iter_mut().for_each(|entry| entry.content = Bytes::copy_from_slice(&entry.content));
     }
     let at = target.queue.at;
@@ -174,6 +172,21 @@ pub(crate) async fn propose(
     let pass = context.fence.enter(department.tenant, target.connection, held + 1_024).await;
     let outcome = context.shards.publish(department.origin(), command, pass);
     Ok(Proposed { bytes, count, place, outcome, refusals })
+}
+
+/// Makes the payloads of a unary call pieces of one counted buffer: the library has decoded them out of a buffer of its own, which
+/// nobody counts.
+fn gather(messages: &mut [NewMessage]) {
+    let bytes = messages.iter().map(|message| message.payload.len()).sum();
+    if bytes < limits::SLICED_REQUEST_BYTES {
+        return;
+    }
+    let mut all = Vec::with_capacity(bytes);
+    messages.iter().for_each(|message| all.extend_from_slice(&message.payload));
+    let mut all = kept::counted(all.into());
+    for message in messages {
+        message.payload = all.split_to(message.payload.len());
+    }
 }
 
 fn batch_bytes(messages: &[NewMessage]) -> Result<usize, ApiError> {
@@ -227,7 +240,8 @@ impl Publisher for PublisherService {
         Call::names(&request, &request.get_ref().queue);
         let held = Held::of(&request);
         let connection = super::context::connection(&request)?;
-        let PublishRequest { queue, messages, producer, atomic } = request.into_inner();
+        let PublishRequest { queue, mut messages, producer, atomic } = request.into_inner();
+        gather(&mut messages);
         let target = Target::open(&self.context, &admission, &connection, &queue).await?;
         let proposed = propose(&self.context, &target, messages, producer, atomic, false).await;
         let proposed = proposed.inspect_err(|error| notes::rejected(&self.context.observer, error))?;

@@ -11,7 +11,7 @@ use super::ApiError;
 use crate::{
     account::{Account, Charge, ConnectionAccounts},
     door::ChargedAnswer,
-    limits::UNREAD_ANSWER_BYTES,
+    limits::LITTLE_ANSWER_BYTES,
     policy::{Kind, Method},
     quota::StreamPlace,
 };
@@ -52,7 +52,7 @@ fn charge(account: &Account, charged: Option<Charge>, bytes: usize, kind: Kind) 
         charge.set(bytes);
         return Some(charge);
     }
-    let small = bytes as u64 <= UNREAD_ANSWER_BYTES / 8;
+    let small = bytes as u64 <= LITTLE_ANSWER_BYTES;
     if small || kind != Kind::Read { Some(account.charge(bytes)) } else { account.try_charge(bytes) }
 }
 

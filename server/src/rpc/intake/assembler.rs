@@ -11,13 +11,16 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt as _;
 use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
-    account::{Account, Charge, Counters, Wanted},
+    account::{Account, Charge, Counters, Wanted, kept},
     door::{BrokenOff, Received},
-    limits::{BODY_DEADLINE, BODY_IDLE, LEAST_BODY_BYTES_PER_SECOND, ROOM_PATIENCE},
+    limits::{
+        BODY_DEADLINE, BODY_IDLE, LEAST_BODY_BYTES_PER_SECOND, ROOM_PATIENCE, SETTLEMENT_ROOM_PATIENCE,
+    },
 };
 
 /// Of a message's head.
@@ -79,6 +82,8 @@ pub(super) struct Assembler<B: Body<Data = Bytes> + Unpin = Incoming> {
     waiting: Option<Waiting>,
     clock: Clock,
     at_once: usize,
+    /// The one message of a request that has no more has come.
+    is_whole: bool,
     ended: bool,
 }
 
@@ -109,6 +114,7 @@ impl<B: Body<Data = Bytes> + Unpin> Assembler<B> {
             waiting: None,
             clock: Clock { begun: now, last: now, sleep: None },
             at_once: 0,
+            is_whole: false,
             ended: false,
         }
     }
@@ -131,7 +137,10 @@ impl<B: Body<Data = Bytes> + Unpin> Assembler<B> {
             if self.ended {
                 return Poll::Ready(if self.has_begun() { Err(Fault::BrokenOff) } else { Ok(None) });
             }
-            ready!(self.poll_room(context))?;
+            // The end of a request that is whole needs no room: what comes instead of it is refused.
+            if !self.is_whole {
+                ready!(self.poll_room(context))?;
+            }
             match Pin::new(&mut self.body).poll_frame(context) {
                 Poll::Pending => return self.poll_clock(context).map(Err),
                 Poll::Ready(None) => self.ended = true,
@@ -187,8 +196,9 @@ impl<B: Body<Data = Bytes> + Unpin> Assembler<B> {
             return Ok(None);
         }
         (self.length, self.prefix_bytes) = (None, 0);
+        self.is_whole = !self.terms.open;
         self.clock.come(true);
-        Ok(Some((self.message.split().freeze(), self.charge.split(PREFIX_BYTES + length))))
+        Ok(Some((kept::counted(self.message.split().freeze()), self.charge.split(PREFIX_BYTES + length))))
     }
 
     /// Room for all of the message, unless so little has come that its length is no more than a claim.
@@ -227,20 +237,19 @@ impl<B: Body<Data = Bytes> + Unpin> Assembler<B> {
         }
     }
 
-    /// Whether there is room in time.
+    /// Whether there is room in time. What has not begun holds nothing and has all the time there is, if it may not be refused or is a
+    /// stream's.
     fn wait(&self) -> Waiting {
         self.counters.waited.inc();
-        let (account, wanted) = (self.account.clone(), self.terms.wanted);
+        let (account, Terms { wanted, open, .. }) = (self.account.clone(), self.terms);
         let room = account.room(wanted);
-        Box::pin(async move {
-            match wanted {
-                Wanted::Request | Wanted::One => tokio::time::timeout(ROOM_PATIENCE, room).await.is_ok(),
-                Wanted::Settlement => {
-                    room.await;
-                    true
-                }
-            }
-        })
+        let patience = match (self.has_begun(), wanted) {
+            (true, Wanted::Settlement) => SETTLEMENT_ROOM_PATIENCE,
+            (false, Wanted::Settlement) => return Box::pin(room.map(|()| true)),
+            (false, _) if open => return Box::pin(room.map(|()| true)),
+            (_, Wanted::Request | Wanted::One) => ROOM_PATIENCE,
+        };
+        Box::pin(async move { tokio::time::timeout(patience, room).await.is_ok() })
     }
 
     /// An error once the message has taken too long. Between messages, a stream has all the time that it likes.

@@ -34,7 +34,7 @@ use crate::{
     account::{Charge, ConnectionAccounts, Wanted},
     door::Received,
     identity::ConnIdentity,
-    limits::{ELEMENT_BYTES, MAX_FRAME_BYTES, MAX_HEALTH_BYTES},
+    limits::{ELEMENT_BYTES, MAX_FRAME_BYTES, MAX_HEALTH_BYTES, MAX_SETTLEMENT_BYTES},
     policy::{Kind, Method, Rpc, methods},
     quota::StreamPlace,
 };
@@ -160,7 +160,11 @@ fn terms(method: &Method) -> Terms {
         _ => Wanted::Request,
     };
     // Who needs no token may hold little.
-    let most_bytes = if method.opened_by().is_none() { MAX_HEALTH_BYTES } else { MAX_FRAME_BYTES };
+    let most_bytes = match wanted {
+        Wanted::One => MAX_HEALTH_BYTES,
+        Wanted::Settlement => MAX_SETTLEMENT_BYTES,
+        Wanted::Request => MAX_FRAME_BYTES,
+    };
     let open = [methods::PublishStream::METHOD.path, methods::Consume::METHOD.path].contains(&method.path);
     Terms { most_bytes, wanted, open }
 }

@@ -1,6 +1,7 @@
 //! What a caller may make the server hold: bodies that are not ended, requests of many elements, answers that are not read.
 
 mod bodies;
+mod pieces;
 mod unread;
 
 use std::convert::Infallible;
