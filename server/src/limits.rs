@@ -249,8 +249,9 @@ const _: () = assert!(DEFAULT_TOKEN_LIFETIME.as_secs() <= MAX_TOKEN_LIFETIME.as_
 
 /// The management listener's port unless configured: the one that Prometheus exporters of OpenTelemetry use.
 pub const DEFAULT_MANAGEMENT_PORT: u16 = 9464;
-/// Connections to the management listener at once, beside those from the host itself: probes, and a scraper or two. For one more,
-/// the oldest that has not sent its request is closed, of the host that has most.
+/// Connections to the management listener at once, beside those from the host itself: probes, and a scraper or two. One host may
+/// have an eighth, an IPv4 /24 or an IPv6 /56 a quarter, an IPv6 /48 a half. For one more, the oldest that has not sent its request
+/// is closed, of the host that has most; then the oldest that asks for more than a probe does.
 pub const MAX_MANAGEMENT_CONNECTIONS: usize = 64;
 /// The same from the host itself.
 pub const MAX_LOCAL_MANAGEMENT_CONNECTIONS: usize = 32;
