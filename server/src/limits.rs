@@ -85,7 +85,8 @@ pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 pub const HANG_UP_DEADLINE: Duration = Duration::from_secs(1);
 /// After a refused handshake: how much of what the client still sends is read, and dropped.
 pub const HANG_UP_BYTES: u64 = 64 << 10;
-/// Handshakes at once: they are the costly part of a connection that nobody has vouched for yet.
+/// Handshakes at once: they are the costly part of a connection that nobody has vouched for yet. A handshake begins when all of the
+/// client's first message has come; until then it takes no turn.
 pub const MAX_HANDSHAKES: usize = 256;
 /// Handshakes at once from one address (IPv6: one /64), so that one host cannot keep all others out. When all turns are taken, the
 /// host that has most of them loses its oldest to one that has fewer: that connection is closed.
