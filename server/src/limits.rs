@@ -85,7 +85,8 @@ pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 pub const HANG_UP_DEADLINE: Duration = Duration::from_secs(1);
 /// After a refused handshake: how much of what the client still sends is read, and dropped.
 pub const HANG_UP_BYTES: u64 = 64 << 10;
-/// Handshakes at once: they are the costly part of a connection that nobody has vouched for yet.
+/// Handshakes at once: they are the costly part of a connection that nobody has vouched for yet. A handshake begins when all of the
+/// client's first message has come; until then it takes no turn.
 pub const MAX_HANDSHAKES: usize = 256;
 /// Handshakes at once from one address (IPv6: one /64), so that one host cannot keep all others out. When all turns are taken, the
 /// host that has most of them loses its oldest to one that has fewer: that connection is closed.
@@ -251,8 +252,9 @@ const _: () = assert!(DEFAULT_TOKEN_LIFETIME.as_secs() <= MAX_TOKEN_LIFETIME.as_
 
 /// The management listener's port unless configured: the one that Prometheus exporters of OpenTelemetry use.
 pub const DEFAULT_MANAGEMENT_PORT: u16 = 9464;
-/// Connections to the management listener at once, beside those from the host itself: probes, and a scraper or two. For one more,
-/// the oldest that has not sent its request is closed, of the host that has most.
+/// Connections to the management listener at once, beside those from the host itself: probes, and a scraper or two. One host may
+/// have an eighth, an IPv4 /24 or an IPv6 /56 a quarter, an IPv6 /48 a half. For one more, the oldest that has not sent its request
+/// is closed, of the host that has most; then the oldest that asks for more than a probe does.
 pub const MAX_MANAGEMENT_CONNECTIONS: usize = 64;
 /// The same from the host itself.
 pub const MAX_LOCAL_MANAGEMENT_CONNECTIONS: usize = 32;

@@ -6,13 +6,14 @@ use std::{
     time::Duration,
 };
 
+use rustls::server::Acceptor;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     sync::watch,
     time::timeout,
 };
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -240,18 +241,25 @@ async fn shake_hands(
         // To be readable is not enough: the system may say so of a stream on which nothing has come.
         stream.peek(&mut [0; 1]).await.ok();
         slot.reached(Stage::Begun);
+        // Neither does who has not said all of its first message: until then there is nothing to compute.
+        let mut greeting = LazyConfigAcceptor::new(Acceptor::default(), stream);
+        let greeted = (&mut greeting).await.map_err(|error| (error, greeting.take_io()))?;
         let waiting = entrance.turns.wait(peer.ip());
         let _turn = waiting.turn(slot.gives_way()).await;
         let snapshot = Arc::clone(&trust.borrow_and_update());
-        let stream = entrance.pace.paced(snapshot.tls.accept(stream).into_fallible()).await;
-        stream.map(|stream| (stream, snapshot))
+        let shaking = greeted.into_stream(Arc::clone(snapshot.tls.config())).into_fallible();
+        let stream = entrance.pace.paced(shaking).await;
+        stream.map(|stream| (stream, snapshot)).map_err(|(error, stream)| (error, Some(stream)))
     };
-    let (stream, snapshot) = match timeout(HANDSHAKE_DEADLINE, handshake).await {
+    // Boxed, so that it takes no room in the connection's task for all its life.
+    let (stream, snapshot) = match timeout(HANDSHAKE_DEADLINE, Box::pin(handshake)).await {
         Ok(Ok(shaken)) => shaken,
         Ok(Err((error, stream))) => {
             tracing::debug!(%peer, %error, "handshake failed");
             entrance.shaken(failure(&error));
-            hang_up(stream).await;
+            if let Some(stream) = stream {
+                hang_up(stream).await;
+            }
             return None;
         }
         Err(_) => {

@@ -3,17 +3,24 @@
 mod client;
 mod setting;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use rcgen::{ExtendedKeyUsagePurpose, KeyPair};
 use rustls::{AlertDescription, version::TLS12};
 use time::OffsetDateTime;
-use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
 
 use client::Client;
 use setting::{PATIENCE, Setting};
 
-use crate::identity::testing::{authority, leaf, uri};
+use crate::{
+    identity::testing::{authority, leaf, uri},
+    limits::MAX_HANDSHAKES,
+};
 
 fn own() -> String {
     uri("taxation", "returns")
@@ -138,6 +145,48 @@ async fn a_silent_handshake_ends_at_its_deadline() {
 }
 
 #[tokio::test]
+async fn the_beginnings_of_handshakes_take_no_turns() {
+    let setting = Setting::open().await;
+    // From as many networks as there are turns, so that none has more than one: a first byte, and half of a first message.
+    let mut crowd = Vec::new();
+    for host in 0..u8::MAX {
+        let beginning: &[u8] = if host % 2 == 0 { &[22] } else { &[22, 3, 1, 2, 0, 1, 0, 1, 252] };
+        for half in [0, 128] {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind(SocketAddr::from(([127, 1 + half, host, 1], 0))).unwrap();
+            let mut stream = socket.connect(setting.address).await.unwrap();
+            stream.write_all(beginning).await.unwrap();
+            crowd.push(stream);
+        }
+    }
+    let mut client = setting.client(&leaf(&[&own()])).connect().await.unwrap();
+    assert_eq!(client.get("/who").await.unwrap(), own());
+    // It has not waited for their deadline.
+    let open = |stream: &&TcpStream| {
+        stream.try_read(&mut [0; 1]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    };
+    let open = crowd.iter().filter(open).count();
+    assert!(open > MAX_HANDSHAKES, "{open}");
+}
+
+#[tokio::test]
+async fn a_handshake_in_many_pieces_is_done() {
+    let setting = Setting::open().await;
+    let client = setting.client(&leaf(&[&own()]));
+    let (near, far) = tokio::io::duplex(16);
+    let server = TcpStream::connect(setting.address).await.unwrap();
+    server.set_nodelay(true).unwrap();
+    // Sixteen bytes at a time, in both directions.
+    tokio::spawn(async move {
+        let (mut far, mut server) = (far, server);
+        let _ = tokio::io::copy_bidirectional_with_sizes(&mut far, &mut server, 16, 16).await;
+    });
+    let name = rustls_pki_types::ServerName::try_from("localhost").unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(client.config()));
+    connector.connect(name, near).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_connection_that_calls_nothing_ends_at_its_deadline() {
     let setting = Setting::open().await;
     let mut stream = setting.client(&leaf(&[&own()])).handshake().await.unwrap();
@@ -155,7 +204,7 @@ async fn rubbish_instead_of_a_handshake_harms_nobody() {
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ] {
         let mut stream = TcpStream::connect(setting.address).await.unwrap();
-        tokio::io::AsyncWriteExt::write_all(&mut stream, rubbish).await.unwrap();
+        stream.write_all(rubbish).await.unwrap();
     }
     let mut client = setting.client(&leaf(&[&own()])).connect().await.unwrap();
     assert_eq!(client.get("/who").await.unwrap(), own());

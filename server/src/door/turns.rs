@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -68,14 +69,23 @@ impl Waiting {
         // They are never closed.
         let _own = Arc::clone(&self.own).acquire_owned().await.ok();
         let turns = &self.turns;
-        loop {
-            let freed = turns.freed.notified();
-            let entered = turns.taken.enter(self.address, turns.all, Stage::Begun, give_way.clone());
-            if let Ok(seat) = entered {
-                return Turn { turns: Arc::clone(turns), seat: Some(seat), _own };
-            }
-            freed.await;
+        let enter = || turns.taken.enter(self.address, turns.all, Stage::Begun, give_way.clone()).ok();
+        let seat = taken_when_freed(&turns.freed, enter).await;
+        Turn { turns: Arc::clone(turns), seat: Some(seat), _own }
+    }
+}
+
+/// What `take` gets, tried again whenever one is freed. Whoever waits is registered before it tries: two that are freed between
+/// two others' tries and their waits would otherwise be told to one of them only.
+async fn taken_when_freed<T>(freed: &Notify, mut take: impl FnMut() -> Option<T>) -> T {
+    loop {
+        let mut freed = pin!(freed.notified());
+        freed.as_mut().enable();
+        // If it is told of a free one that it does not need any more, the next that waits is.
+        if let Some(taken) = take() {
+            return taken;
         }
+        freed.await;
     }
 }
 
@@ -101,6 +111,8 @@ impl Drop for Waiting {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use futures_util::FutureExt as _;
 
     use super::*;
@@ -144,6 +156,48 @@ mod tests {
         assert!(waiting.as_mut().now_or_never().is_none());
         drop(turn);
         waiting.await;
+    }
+
+    #[test]
+    fn two_that_are_freed_while_two_try_are_told_to_both() {
+        let (notify, free) = (Notify::new(), Cell::new(0));
+        let take = || (free.get() > 0).then(|| free.set(free.get() - 1));
+        let mut first_try = true;
+        let mut second = pin!(taken_when_freed(&notify, || {
+            let taken = take();
+            if std::mem::take(&mut first_try) {
+                free.set(2);
+                notify.notify_one();
+                notify.notify_one();
+            }
+            taken
+        }));
+        let second_has = Cell::new(false);
+        let mut first = pin!(taken_when_freed(&notify, || {
+            let taken = take();
+            if !second_has.get() {
+                // Between this one's try and its wait, another comes, and two are freed.
+                second_has.set(second.as_mut().now_or_never().is_some());
+            }
+            taken
+        }));
+        assert!(first.as_mut().now_or_never().is_some(), "it waits although one is free");
+        assert!(second_has.get());
+        assert_eq!(free.get(), 0);
+    }
+
+    #[tokio::test]
+    async fn one_that_is_told_and_goes_away_tells_another() {
+        let turns = Turns::new(1, 1);
+        let [first, second, third] = [1, 2, 3].map(|host| turns.wait(address(&format!("192.0.2.{host}"))));
+        let turn = now(&first).unwrap();
+        let token = CancellationToken::new();
+        let mut gone = Box::pin(second.turn(&token));
+        let mut waiting = pin!(third.turn(&token));
+        assert!(gone.as_mut().now_or_never().is_none() && waiting.as_mut().now_or_never().is_none());
+        drop(turn);
+        drop(gone);
+        assert!(waiting.now_or_never().is_some());
     }
 
     #[test]

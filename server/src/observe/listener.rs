@@ -1,8 +1,9 @@
 //! The management listener: probes and metrics over plain HTTP/1.1, on a port of its own.
 //!
 //! It answers from the first moment of a start to the last of a stop. It takes nothing but GET and HEAD of four paths,
-//! a bounded number of connections, one request on each, for a bounded time. Who connects and says nothing keeps nobody out: the
-//! oldest such connection gives way, and some places are kept for the host itself.
+//! a bounded number of connections, one request on each, for a bounded time. Who connects and says nothing keeps nobody out, and
+//! neither does who asks for anything but a probe's answer: such a connection gives way, the oldest first of the host that has
+//! most. Some places are kept for the host itself.
 
 use std::{
     convert::Infallible,
@@ -97,10 +98,13 @@ impl Places {
     fn new() -> Self {
         let all = MAX_LOCAL_MANAGEMENT_CONNECTIONS;
         let local = Crowd::new(Limits { all, network: all, site: all, host: all });
-        Self { local, others: Crowd::new(Limits::shares_of(MAX_MANAGEMENT_CONNECTIONS)) }
+        let all = MAX_MANAGEMENT_CONNECTIONS;
+        // A node and its pods often are one site: no host may have all places of one.
+        let others = Crowd::new(Limits { all, network: all / 2, site: all / 4, host: all / 8 });
+        Self { local, others }
     }
 
-    /// A place, for which one that has not sent its request may have to give way; how it is told when its own turn comes.
+    /// A place, for which one that is not answering a probe may have to give way; how it is told when its own turn comes.
     fn take(&self, peer: IpAddr) -> Option<(Seat, CancellationToken)> {
         let crowd = if peer.to_canonical().is_loopback() { &self.local } else { &self.others };
         let gives_way = CancellationToken::new();
@@ -153,8 +157,7 @@ async fn serve(
     scrapes: Arc<Semaphore>,
 ) -> Result<(), hyper::Error> {
     let answer = service_fn(|request: Request<Incoming>| {
-        // Whoever has asked is answered.
-        seat.reached(Stage::Answered);
+        seat.reached(stage(&request));
         let scrapes = Arc::clone(&scrapes);
         async move {
             // Probes wait for nobody.
@@ -173,6 +176,15 @@ async fn serve(
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), answer)
         .await
+}
+
+/// How far a connection with this request is. A probe is answered at once and gives way to nobody. What may take longer gives way
+/// to hosts that have fewer connections: a scrape waits for others, and so for their clients.
+fn stage<B>(request: &Request<B>) -> Stage {
+    match (request.method(), request.uri().path()) {
+        (&Method::GET | &Method::HEAD, "/livez" | "/readyz" | "/startupz") => Stage::Answered,
+        _ => Stage::Named,
+    }
 }
 
 async fn answer(observer: &Arc<Observer>, request: &Request<Incoming>) -> Response<Full<Bytes>> {

@@ -99,6 +99,63 @@ async fn probes_are_answered_while_metrics_wait() {
     assert!(scrapes.iter().all(|scrape| scrape.starts_with("HTTP/1.1 200 ")));
 }
 
+/// Sends a request from this address of the loopback, and does not read the answer.
+async fn ask_from(host: [u8; 4], listener: &Management, path: &str) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((host, 0))).unwrap();
+    let mut stream = socket.connect(listener.address()).await.unwrap();
+    // One that has no place is closed before.
+    let _ = stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await;
+    stream
+}
+
+#[test]
+fn scrapes_that_wait_keep_no_probe_of_another_host_out() {
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.enable_all().max_blocking_threads(1).build().unwrap();
+    // No scrape ends before the probes are answered: something else has the one thread that they are made on.
+    let (done, until) = std::sync::mpsc::channel::<()>();
+    runtime.spawn_blocking(move || until.recv());
+    runtime.block_on(async {
+        let (listener, observer) = open().await;
+        let closed = |why| observer.metrics.own.closed.with_label_values(&[why]).get();
+        let mut scrapes = Vec::new();
+        // A host's own silent ones give way first: when one more finds none, all have sent their request.
+        while closed("full") == 0 {
+            scrapes.push(ask_from([127, 0, 0, 2], &listener, "/metrics").await);
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..20 {
+            assert!(get(&listener, "/livez").await.contains("alive"));
+        }
+    });
+    drop(done);
+}
+
+#[test]
+fn no_host_has_all_places_of_its_site() {
+    let (get, places) = (|path| Request::get(path).body(()).unwrap(), Places::new());
+    let taken = |host, path| {
+        let (seat, gives_way) = places.take([10, 1, 2, host].into())?;
+        seat.reached(stage(&get(path)));
+        Some((seat, gives_way))
+    };
+    let crowd = |host, path| (0..100).filter_map(|_| taken(host, path)).collect::<Vec<_>>();
+    // One pod, whatever it asks for, and many that ask for what takes long.
+    let pod = crowd(1, "/livez");
+    assert!(pod.len() < MAX_MANAGEMENT_CONNECTIONS / 4, "{}", pod.len());
+    let probe = taken(9, "/livez").unwrap();
+    drop((pod, probe));
+    for path in ["/metrics", "/", "/livez/"] {
+        let pods: Vec<_> = (1..9).flat_map(|host| crowd(host, path)).collect();
+        let probe = taken(9, "/readyz").unwrap();
+        let other = taken(10, "/livez").unwrap();
+        assert!(!probe.1.is_cancelled() && !other.1.is_cancelled(), "{path}");
+        drop((pods, probe, other));
+    }
+    assert_eq!(stage(&Request::post("/livez").body(()).unwrap()), Stage::Named);
+}
+
 #[test]
 fn places_are_kept_for_the_host_itself() {
     let places = Places::new();
