@@ -340,7 +340,8 @@ async fn a_caller_beyond_its_tenants_connections_is_told_so() {
     assert_eq!(refusal.fact("limit"), Some("max_connections"));
     assert!(refusal.says_when_to_try_again());
     let log = || scene.server.log();
-    eventually("a warning", async || log().contains("its tenant has as many open as may be").then_some(())).await;
+    eventually("a warning", async || log().contains("its tenant has as many open as may be").then_some(()))
+        .await;
     let refused = async || {
         let metrics = scrape(site.management()).await;
         value(&metrics, "posthouse_connections_refused_total{reason=\"tenant_full\"}")
