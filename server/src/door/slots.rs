@@ -228,12 +228,12 @@ mod tests {
         let slot = slots.take(address(1)).unwrap();
         let [first, second, third] = [(); 3].map(|()| slot.of_tenant(&tax));
         let other = slot.of_tenant(&police);
-        first.take().unwrap();
-        first.clone().take().unwrap();
-        second.take().unwrap();
-        assert_eq!(third.take(), Err(TenantFull { tenant: tax.clone(), most: 2 }));
-        assert_eq!(other.take(), Ok(()));
         let clone = first.clone();
+        first.take().unwrap();
+        clone.take().unwrap();
+        second.take().unwrap();
+        assert_eq!(third.take(), Err(TenantFull { tenant: tax, most: 2 }));
+        assert_eq!(other.take(), Ok(()));
         drop(first);
         assert!(third.take().is_err(), "a call of the connection still has it");
         drop(clone);
