@@ -1,6 +1,7 @@
 //! The only file that knows every room: builds them, runs them, ends them in order.
 
 mod open;
+mod places;
 mod tenants;
 
 use std::{
@@ -38,6 +39,7 @@ use crate::{
     store::{DataDir, DataDirError, FlushError, Flusher, FlusherOptions, Store, StoreError, StoreOpenError},
 };
 use open::{Rooms, open};
+use places::Placed;
 
 /// Why the server did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -343,7 +345,7 @@ fn flusher(
 }
 
 /// What answers calls that are authenticated.
-type Calls = Envelope<Intake<rpc::Changes<Explain<Routes>>>>;
+type Calls = Placed<Envelope<Intake<rpc::Changes<Explain<Routes>>>>>;
 
 fn routes(
     context: Context,
@@ -365,7 +367,7 @@ fn routes(
         .add_service(MessagesServer::new(messages).max_decoding_message_size(most))
         .add_service(rpc::health(observer));
     let changes = rpc::Changes::new(Arc::clone(observer), tasks, rpc::explain(routes.prepare()));
-    let services = Envelope::new(Intake::new(context, changes));
+    let services = Placed(Envelope::new(Intake::new(context, changes)));
     let guarded = AuthLayer::new(Arc::clone(tokens), calls).layer(services);
     rpc::WatchLayer::new(Arc::clone(observer)).layer(guarded)
 }

@@ -134,6 +134,7 @@ impl Crowd {
     }
 
     /// Places that are taken.
+    #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
         self.state().count(&Prefix(0, 0))
     }

@@ -99,8 +99,14 @@ pub const STRANGERS_PART: usize = 4;
 pub const DEFAULT_MAX_CONNECTIONS: usize = 16_384;
 /// `server.max_connections`.
 pub const CONNECTIONS: RangeInclusive<u64> = 16..=1 << 20;
-/// `tenant.max_connections`. Unless set, three quarters of the server's, so that no tenant can use up the node's.
+/// `tenant.max_connections`: connections of which a call has brought a good token. Unless set, three quarters of the server's, so
+/// that no tenant can use up the node's. The first call with a good token of one more is refused with `LIMIT_REACHED`, and the
+/// connection is closed.
 pub const TENANT_CONNECTIONS: RangeInclusive<u64> = 1..=1 << 20;
+/// How long the calls of such a connection may take to end.
+pub const TENANT_FULL_GRACE: Duration = Duration::from_secs(2);
+/// When such a call may be tried again.
+pub const TENANT_FULL_RETRY: Duration = Duration::from_secs(5);
 /// Files and sockets that the server keeps for itself: the store's and the log's files, the listeners. What the system
 /// allows beyond them is for connections.
 pub const RESERVED_FILES: u64 = 704;

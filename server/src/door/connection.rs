@@ -11,7 +11,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     sync::watch,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ use super::{
     h2::{self, Calls, Identity, Visitor},
     offenders::Offenders,
     set_nodelay,
-    slots::{NoPlace, Slot, Slots, TenantSlot},
+    slots::{NoPlace, Slot, Slots},
     standing::Standing,
     tls::{ALPN_H2, failure},
     trust::{Snapshot, Trust, Vouching},
@@ -33,6 +33,7 @@ use crate::{
     crowd::Stage,
     limits::{
         HANDSHAKE_DEADLINE, HANG_UP_BYTES, HANG_UP_DEADLINE, MAX_HANDSHAKES, MAX_HANDSHAKES_PER_SOURCE,
+        TENANT_FULL_GRACE,
     },
     observe::Observer,
     pace::Pace,
@@ -185,10 +186,6 @@ impl Visit {
         let identity = entrance.callers.identify(shown, &snapshot.authorities, peer);
         let warnings = entrance.warnings.about(peer, &identity);
         entrance.shaken(if identity.is_ok() { "ok" } else { "no_identity" });
-        let Some(_place) = place(&slot, &identity) else {
-            entrance.refused("tenant_full");
-            return warnings.tenant_full();
-        };
         match &identity {
             Ok(known) => {
                 slot.reached(Stage::Named);
@@ -200,24 +197,35 @@ impl Visit {
         let vouching = Vouching::new(trust, Arc::clone(&snapshot.authorities), chain);
         drop(snapshot);
         let standing = entrance.standing(&identity);
-        let accounts = entrance.accounts.open(identity.as_ref().ok().map(|known| &known.tenant));
+        let tenant = identity.as_ref().ok().map(|known| &known.tenant);
+        let accounts = entrance.accounts.open(tenant);
+        let place = tenant.map(|tenant| slot.of_tenant(tenant));
         let visitor = Visitor {
             identity,
             vouching,
             standing: standing.clone(),
             warnings: warnings.clone(),
             max_age: entrance.max_age,
-            open: slot.taken(),
+            open: slot.is_shaken(),
             accounts,
+            place: place.clone(),
         };
+        let leave = drain.child_token();
         let known = async {
             standing.authenticated().await;
+            if place.as_ref().is_some_and(|place| place.take().is_err()) {
+                entrance.refused("tenant_full");
+                warnings.tenant_full();
+                // The call has been told. It and others under way may end; then the connection does.
+                leave.cancel();
+                return sleep(TENANT_FULL_GRACE).await;
+            }
             slot.is_callers();
             open.is_callers();
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            flood = h2::serve(stream, calls, visitor, &drain) => {
+            flood = h2::serve(stream, calls, visitor, &leave) => {
                 if let Some(flood) = flood {
                     entrance.observer.metrics.door.flooded.with_label_values(&[flood.0]).inc();
                     warnings.flooded(flood);
@@ -285,12 +293,4 @@ async fn hang_up(mut stream: TcpStream) {
     };
     // However it ends, the stream is closed.
     let _ = timeout(HANG_UP_DEADLINE, reading).await;
-}
-
-/// A place among the tenant's connections, where there is a tenant.
-fn place(slot: &Slot, identity: &Identity) -> Option<Option<TenantSlot>> {
-    match identity {
-        Ok(known) => slot.of_tenant(&known.tenant).map(Some),
-        Err(_) => Some(None),
-    }
 }

@@ -24,6 +24,7 @@ use super::{
     body::Received,
     frames::Flood,
     leaving::{Leaving, jittered, leave_in_time},
+    slots::TenantPlace,
     standing::Standing,
     task::{CallTask, Tasks},
     transport::{Passed, Transport, close},
@@ -46,8 +47,8 @@ use crate::{
 /// What answers the calls: tonic's routes, with the layers in front of them.
 ///
 /// It finds in each request's extensions `Arc<ConnIdentity>`, or `Arc<RefusedIdentity>` when the certificate carries no
-/// usable identity (then it must refuse the call), and [`Leaving`], [`Standing`], the connection's accounts and the call's
-/// task.
+/// usable identity (then it must refuse the call), and [`Leaving`], [`Standing`], the connection's [`TenantPlace`]
+/// where there is a tenant, its accounts, and the call's task.
 pub trait Calls:
     Service<Request<Received>, Response = Response<Body>, Error = Infallible, Future: Send>
     + Clone
@@ -73,9 +74,11 @@ pub(super) struct Visitor {
     pub(super) standing: Standing,
     pub(super) warnings: Teller,
     pub(super) max_age: Duration,
-    /// Connections that are open, this one included.
+    /// Connections that windows are given to, this one included.
     pub(super) open: usize,
     pub(super) accounts: ConnectionAccounts,
+    /// Where there is a tenant.
+    pub(super) place: Option<TenantPlace>,
 }
 
 /// How much a peer may send before it is read, and how much may wait until it reads.
@@ -163,14 +166,14 @@ async fn serve_calls<S: Calls>(
     leaving: Leaving,
     unread: Unread,
 ) -> Ended {
-    let Visitor { identity, vouching, standing, warnings, max_age, open, accounts } = visitor;
+    let Visitor { identity, vouching, standing, warnings, max_age, open, accounts, place } = visitor;
     let mut end = pin!(end(identity.clone(), &standing, vouching, &leaving, &warnings));
     let failing = || warnings.auth_failures();
     let mut left = pin!(leave_in_time(jittered(max_age), &standing, &leaving, passed, failing));
     let tasks = Tasks::default();
     let builder = builder(Windows::of_one_in(open), tasks.clone());
     let (leave, standing) = (leaving.clone(), standing.clone());
-    let service = Handing { calls, identity, leaving: leave, standing, unread, accounts, tasks };
+    let service = Handing { calls, identity, leaving: leave, standing, unread, accounts, place, tasks };
     let mut connection = pin!(builder.serve_connection(TokioIo::new(transport), service));
     let mut told = false;
     loop {
@@ -254,6 +257,7 @@ struct Handing<S> {
     standing: Standing,
     unread: Unread,
     accounts: ConnectionAccounts,
+    place: Option<TenantPlace>,
     tasks: Tasks,
 }
 
@@ -275,6 +279,9 @@ impl<S: Calls> hyper::service::Service<Request<Incoming>> for Handing<S> {
         extensions.insert(self.standing.clone());
         extensions.insert(accounts.clone());
         extensions.insert(task.clone());
+        if let Some(place) = &self.place {
+            extensions.insert(place.clone());
+        }
         Answering { call: self.calls.clone().oneshot(request), task, accounts }
     }
 }

@@ -44,6 +44,7 @@ pub use body::{BrokenOff, Received};
 pub use h2::Calls;
 pub use judgement::{CertificateFault, Judgement, names_dropped};
 pub use leaving::Leaving;
+pub use slots::{TenantFull, TenantPlace};
 pub use standing::Standing;
 pub use task::CallTask;
 pub use tls::{TlsError, check_certificate, check_roots};

@@ -1,14 +1,15 @@
-//! Places for connections: so many in all, a part of them for strangers, so many for each tenant.
+//! Places for connections: so many in all, a part of them for strangers, so many callers' for each tenant.
 
 use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
+use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -27,6 +28,9 @@ pub(super) struct Slots {
     strangers: Arc<Crowd>,
     /// The others.
     callers: AtomicUsize,
+    /// Callers and strangers whose handshake is done.
+    shaken: AtomicUsize,
+    /// Places of callers.
     tenants: Mutex<HashMap<TenantName, usize>>,
 }
 
@@ -36,12 +40,34 @@ pub(super) struct Slot {
     slots: Arc<Slots>,
     /// While it is a stranger's.
     seat: Option<Seat>,
+    shaken: bool,
     gives_way: CancellationToken,
 }
 
-/// A place among the tenant's; given back when dropped.
+/// In each request's extensions: the place of its connection among its tenant's. It is taken by the connection's first call with a
+/// good token, since a certificate alone must not keep the tenant's callers out, and given back when all clones are dropped.
+#[derive(Clone, Debug)]
+pub struct TenantPlace(Arc<Joining>);
+
 #[derive(Debug)]
-pub(super) struct TenantSlot(Arc<Slots>, TenantName);
+struct Joining {
+    slots: Arc<Slots>,
+    tenant: TenantName,
+    taken: Mutex<bool>,
+}
+
+/// As many connections of a tenant's callers are open as may be.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "max_connections is {most} and as many connections of its callers are open; close connections, or ask the server's \
+     operator for more"
+)]
+pub struct TenantFull {
+    /// The tenant.
+    pub tenant: TenantName,
+    /// How many there may be.
+    pub most: usize,
+}
 
 /// Why a connection has no place. It is closed as soon as it is accepted, which is clearer than a silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,8 +96,17 @@ impl Slots {
     /// them can use up the node's.
     pub(super) fn new(max: usize, configured: HashMap<TenantName, usize>) -> Arc<Self> {
         let strangers = Crowd::new(Limits::shares_of((max / STRANGERS_PART).max(1)));
-        let (max_per_tenant, callers) = (max - max / 4, AtomicUsize::new(0));
-        Arc::new(Self { max, max_per_tenant, configured, strangers, callers, tenants: Mutex::default() })
+        let (callers, shaken) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let max_per_tenant = max - max / 4;
+        Arc::new(Self {
+            max,
+            max_per_tenant,
+            configured,
+            strangers,
+            callers,
+            shaken,
+            tenants: Mutex::default(),
+        })
     }
 
     /// A stranger's place, for which another stranger may have to give way. Those who are known leave less room for strangers, and
@@ -83,17 +118,23 @@ impl Slots {
         }
         let gives_way = CancellationToken::new();
         match self.strangers.enter(address, left, Stage::Silent, gives_way.clone()) {
-            Ok(seat) => Ok(Slot { slots: Arc::clone(self), seat: Some(seat), gives_way }),
+            Ok(seat) => Ok(Slot { slots: Arc::clone(self), seat: Some(seat), shaken: false, gives_way }),
             Err(Full::All) => Err(NoPlace::Strangers),
             Err(Full::Source) => Err(NoPlace::Source),
         }
     }
+
+    fn tenants(&self) -> MutexGuard<'_, HashMap<TenantName, usize>> {
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Slot {
-    /// Places that are taken, this one included.
-    pub(super) fn taken(&self) -> usize {
-        self.slots.callers.load(Ordering::Relaxed) + self.slots.strangers.count()
+    /// The handshake is done. How many connections there are of which it is, this one included: who says nothing must not shrink
+    /// what others get.
+    pub(super) fn is_shaken(&mut self) -> usize {
+        let new = usize::from(!std::mem::replace(&mut self.shaken, true));
+        self.slots.shaken.fetch_add(new, Ordering::Relaxed) + new
     }
 
     /// The connection has come so far.
@@ -116,15 +157,10 @@ impl Slot {
         }
     }
 
-    pub(super) fn of_tenant(&self, tenant: &TenantName) -> Option<TenantSlot> {
-        let slots = &self.slots;
-        let mut tenants = slots.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = tenants.entry(tenant.clone()).or_default();
-        if *taken >= slots.configured.get(tenant).copied().unwrap_or(slots.max_per_tenant) {
-            return None;
-        }
-        *taken += 1;
-        Some(TenantSlot(Arc::clone(slots), tenant.clone()))
+    /// Its place among the tenant's, for when it is a caller's.
+    pub(super) fn of_tenant(&self, tenant: &TenantName) -> TenantPlace {
+        let (slots, tenant) = (Arc::clone(&self.slots), tenant.clone());
+        TenantPlace(Arc::new(Joining { slots, tenant, taken: Mutex::default() }))
     }
 }
 
@@ -133,16 +169,45 @@ impl Drop for Slot {
         if self.seat.is_none() {
             self.slots.callers.fetch_sub(1, Ordering::Relaxed);
         }
+        if self.shaken {
+            self.slots.shaken.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
-impl Drop for TenantSlot {
+impl TenantPlace {
+    /// Takes the place, unless the connection has it already.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn take(&self) -> Result<(), TenantFull> {
+        let Joining { slots, tenant, taken } = &*self.0;
+        let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if *taken {
+            return Ok(());
+        }
+        let most = slots.configured.get(tenant).copied().unwrap_or(slots.max_per_tenant);
+        let mut tenants = slots.tenants();
+        let count = tenants.get(tenant).copied().unwrap_or_default();
+        if count >= most {
+            return Err(TenantFull { tenant: tenant.clone(), most });
+        }
+        tenants.insert(tenant.clone(), count + 1);
+        *taken = true;
+        Ok(())
+    }
+}
+
+impl Drop for Joining {
     fn drop(&mut self) {
-        let mut tenants = self.0.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(taken) = tenants.get_mut(&self.1) {
-            *taken -= 1;
-            if *taken == 0 {
-                tenants.remove(&self.1);
+        if !*self.taken.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            return;
+        }
+        let mut tenants = self.slots.tenants();
+        if let Some(count) = tenants.get_mut(&self.tenant) {
+            *count -= 1;
+            if *count == 0 {
+                tenants.remove(&self.tenant);
             }
         }
     }
@@ -161,12 +226,44 @@ mod tests {
         let (tax, police): (TenantName, TenantName) = ("tax".parse().unwrap(), "police".parse().unwrap());
         let slots = Slots::new(16, HashMap::from([(tax.clone(), 2)]));
         let slot = slots.take(address(1)).unwrap();
-        let own = slot.of_tenant(&tax).unwrap();
-        let _own = slot.of_tenant(&tax).unwrap();
-        assert!(slot.of_tenant(&tax).is_none());
-        assert!(slot.of_tenant(&police).is_some());
-        drop(own);
-        assert!(slot.of_tenant(&tax).is_some());
+        let [first, second, third] = [(); 3].map(|()| slot.of_tenant(&tax));
+        let other = slot.of_tenant(&police);
+        let clone = first.clone();
+        first.take().unwrap();
+        clone.take().unwrap();
+        second.take().unwrap();
+        assert_eq!(third.take(), Err(TenantFull { tenant: tax, most: 2 }));
+        assert_eq!(other.take(), Ok(()));
+        drop(first);
+        assert!(third.take().is_err(), "a call of the connection still has it");
+        drop(clone);
+        assert_eq!(third.take(), Ok(()));
+        drop((second, third, other));
+        assert!(slots.tenants().is_empty(), "nothing is remembered of who is not here");
+    }
+
+    #[test]
+    fn who_brings_no_token_takes_no_place_of_a_tenant() {
+        let tax: TenantName = "tax".parse().unwrap();
+        let slots = Slots::new(16, HashMap::from([(tax.clone(), 1)]));
+        let slot = slots.take(address(1)).unwrap();
+        let _certificates_only: Vec<_> = (0..10).map(|_| slot.of_tenant(&tax)).collect();
+        assert_eq!(slot.of_tenant(&tax).take(), Ok(()));
+    }
+
+    #[test]
+    fn those_whose_handshake_is_done_are_counted() {
+        let slots = Slots::new(64, HashMap::new());
+        let mut silent: Vec<_> = (0..10).map(|_| slots.take(address(1)).unwrap()).collect();
+        let mut first = slots.take(address(2)).unwrap();
+        assert_eq!((first.is_shaken(), first.is_shaken()), (1, 1), "the silent are not");
+        let mut second = slots.take(address(3)).unwrap();
+        assert_eq!(second.is_shaken(), 2);
+        second.is_callers();
+        drop(first);
+        assert_eq!(silent[0].is_shaken(), 2);
+        drop((silent, second));
+        assert_eq!(slots.shaken.load(Ordering::Relaxed), 0);
     }
 
     #[test]
@@ -175,7 +272,7 @@ mod tests {
         let strangers: Vec<_> = (0..4).map(|host| slots.take(address(host)).unwrap()).collect();
         strangers.iter().for_each(|slot| slot.reached(Stage::Begun));
         assert_eq!(slots.take(address(9)).err(), Some(NoPlace::Strangers));
-        assert_eq!(strangers[0].taken(), 4);
+        assert_eq!(slots.strangers.count(), 4);
         let callers = |count| {
             let promoted = |_| {
                 let mut slot = slots.take(address(1)).unwrap();
@@ -195,11 +292,12 @@ mod tests {
             [&first, &second, &third].map(|slot| slot.gives_way().is_cancelled()),
             [true, false, false]
         );
-        assert_eq!(third.taken(), 16);
+        assert_eq!(slots.strangers.count(), 2);
         drop((first, second, third));
         let last = callers(2);
         assert_eq!(slots.take(address(3)).err(), Some(NoPlace::Full));
         drop((most, last));
-        assert_eq!(slots.take(address(3)).unwrap().taken(), 1);
+        let _slot = slots.take(address(3)).unwrap();
+        assert_eq!((slots.strangers.count(), slots.callers.load(Ordering::Relaxed)), (1, 0));
     }
 }

@@ -109,8 +109,8 @@ impl Teller {
 
     pub(super) fn tenant_full(&self) {
         if let Some(left_out) = self.may_tell(Kind::TenantFull) {
-            let peer = self.peer;
-            tracing::warn!(%peer, left_out, "connection closed: its tenant has as many open as may be");
+            let (peer, tenant) = (self.peer, self.tenant.as_ref().map(tracing::field::display));
+            tracing::warn!(%peer, tenant, left_out, "connection closed: its tenant has as many open as may be");
         }
     }
 

@@ -1,14 +1,17 @@
 //! `/livez`, `/readyz` and `/startupz` from the start to the end, and `grpc.health.v1` beside them.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::process::Command;
 
-use posthouse_tests::harness::probe::get;
+use posthouse_tests::harness::probe::{get, value};
 use posthouse_tests::harness::scene::Scene;
 use posthouse_tests::harness::server::Server;
 use posthouse_tests::harness::site::Site;
 use posthouse_tests::harness::stream::{Stream, open};
 use posthouse_tests::harness::{binaries, eventually};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
@@ -64,6 +67,36 @@ async fn a_server_that_drains_lives_and_is_not_ready() {
     drop((stream, watched, health));
     assert_eq!(scene.server.ended().await.code(), Some(0), "{}", scene.server.log());
     assert!(get(address, "/livez").await.is_none());
+}
+
+/// Asks for the metrics again and again from another host, and never reads one.
+async fn scrape_and_scrape(to: SocketAddr) {
+    loop {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, 2], 0))).unwrap();
+        if let Ok(mut stream) = socket.connect(to).await {
+            let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: posthouse\r\n\r\n").await;
+            let _ = stream.read(&mut [0; 1]).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_scrapes_without_end_keeps_no_probe_out() {
+    let scene = Scene::start().await;
+    let address = scene.site.management();
+    let crowd: Vec<_> = (0..100).map(|_| tokio::spawn(scrape_and_scrape(address))).collect();
+    eventually("a full port", async || {
+        let answer = get(address, "/metrics").await?;
+        let closed = "posthouse_management_connections_closed_total{reason=\"full\"}";
+        (value(&answer.body, closed) > 100.0).then_some(())
+    })
+    .await;
+    for number in 0..200 {
+        let answer = get(address, "/livez").await;
+        assert_eq!(answer.map(|answer| answer.status), Some(200), "probe {number}");
+    }
+    crowd.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test(flavor = "multi_thread")]
