@@ -51,11 +51,18 @@ fn a_tenant_has_room_for_its_least_whatever_the_others_hold() {
 fn who_holds_little_may_settle_though_the_tenant_holds_all_it_may() {
     let ledger = ledger();
     let tax = tenant("tax");
-    let _all = [ledger.open(tax.as_ref()).charge(8 * MIB), ledger.open(tax.as_ref()).charge(8 * MIB)];
+    let _all = [ledger.open(tax.as_ref()).charge(8 * MIB), ledger.open(tax.as_ref()).charge(4 * MIB)];
     let other = ledger.open(tax.as_ref());
     assert!(!other.has_room(Wanted::Request) && other.has_room(Wanted::Settlement));
-    let _much = other.charge(MIB);
+    let much = other.charge(MIB);
     assert!(!other.has_room(Wanted::Settlement));
+    drop(much);
+    // A crowd of connections that hold little is none.
+    let crowd: Vec<_> = std::iter::repeat_with(|| ledger.open(tax.as_ref()))
+        .take_while(|one| one.has_room(Wanted::Settlement))
+        .map(|one| one.charge(256 << 10))
+        .collect();
+    assert_eq!(crowd.len(), 12, "a quarter more than the tenant may hold");
 }
 
 #[test]

@@ -360,6 +360,7 @@ mod tests {
         outlet.leased_until = Some(Instant::now());
         outlet.progress.1 = Instant::now() - UNREAD_PATIENCE;
         assert!(outlet.is_stuck());
+        outlet.leased_until = None;
         let reading = tokio::spawn(out.map(Result::unwrap).collect::<Vec<_>>());
         outlet.finish(stream::iter([])).await.unwrap();
         assert!(outlet.has_room() && !outlet.is_stuck());

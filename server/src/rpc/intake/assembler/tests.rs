@@ -148,20 +148,46 @@ async fn a_body_that_comes_a_byte_at_a_time_has_an_end_that_goes_by_its_length()
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_room_a_request_is_refused_after_a_while_and_settlements_wait_for_ever() {
+async fn without_room_a_request_is_refused_after_a_while_and_settlements_and_idle_streams_wait_for_ever() {
     let pieces = || vec![data(&encoded(&[3]))];
     let most = usize::try_from(crate::limits::MAX_HELD_BYTES_PER_CONNECTION).unwrap();
-    let (mut body, accounts) = assembler(pieces(), true, TERMS);
+    let (mut body, accounts) = assembler(pieces(), true, Terms { open: false, ..TERMS });
     let full = accounts.requests.charge(most);
     assert_eq!(next(&mut body).await.unwrap_err(), Fault::NoRoom);
     assert_eq!((accounts.counters.waited.get(), accounts.counters.refused.get()), (1, 1));
     drop(full);
-    let (mut body, accounts) = assembler(pieces(), true, Terms { wanted: Wanted::Settlement, ..TERMS });
-    let full = accounts.requests.charge(most);
-    assert!(tokio::time::timeout(Duration::from_secs(3_600), next(&mut body)).await.is_err());
-    drop(full);
-    // Nor did its time run out meanwhile.
-    assert_eq!(next(&mut body).await.unwrap().unwrap().0.len(), 3);
+    let settlement = Terms { wanted: Wanted::Settlement, ..TERMS };
+    for terms in [TERMS, settlement, Terms { open: false, ..settlement }] {
+        let (mut body, accounts) = assembler(pieces(), true, terms);
+        let full = accounts.requests.charge(most);
+        assert!(tokio::time::timeout(Duration::from_secs(3_600), next(&mut body)).await.is_err());
+        drop(full);
+        // Nor did its time run out meanwhile.
+        assert_eq!(next(&mut body).await.unwrap().unwrap().0.len(), 3);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_begun_waits_for_room_for_a_while_and_what_is_whole_for_none() {
+    let whole = encoded(&[3]);
+    let most = usize::try_from(crate::limits::MAX_HELD_BYTES_PER_CONNECTION).unwrap();
+    let settlement = Terms { wanted: Wanted::Settlement, ..TERMS };
+    for (terms, seconds) in [(TERMS, 2), (settlement, 30), (Terms { open: false, ..settlement }, 30)] {
+        let (mut body, accounts) = assembler(vec![data(&whole[..6]), data(&whole[6..])], true, terms);
+        // The first piece takes the last of the room.
+        let _full = accounts.requests.charge(most - 1);
+        let begun = tokio::time::Instant::now();
+        assert_eq!(next(&mut body).await.unwrap_err(), Fault::NoRoom);
+        assert_eq!(begun.elapsed().as_secs(), seconds);
+    }
+    let (mut body, accounts) = assembler(vec![data(&whole)], true, Terms { open: false, ..TERMS });
+    let _full = accounts.requests.charge(most - 1);
+    let message = next(&mut body).await.unwrap().unwrap();
+    assert!(
+        next(&mut body).now_or_never().is_some_and(|end| end.unwrap().is_none()),
+        "its end needs no room"
+    );
+    drop(message);
 }
 
 #[test]
