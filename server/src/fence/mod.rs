@@ -2,14 +2,14 @@
 //!
 //! Behind it is one line for all: a shard's next batches, the log, the disk. Whoever comes behind so many bytes waits as long as the
 //! disk takes for them. So there is never more than keeps the disk busy, and little while several tenants publish; and a tenant
-//! that has little there goes in at once. Who waits gets in by what it has had: first the tenant with the fewest bytes, then of that
+//! that has little there goes in at once. While several publish, there is a pause after a large batch. Who waits gets in by what it has had: first the tenant with the fewest bytes, then of that
 //! tenant the connection with the fewest, then whoever came first.
 
 mod state;
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
@@ -58,6 +58,8 @@ pub(crate) struct Fence {
     state: Mutex<State>,
     /// Somebody looks at the line when a pause has passed.
     looks: AtomicBool,
+    /// That of whoever waits: a pause may begin on a thread that has none.
+    runtime: OnceLock<Handle>,
 }
 
 /// A batch's right to be behind the fence, until it is decided: it is given back when dropped.
@@ -76,7 +78,8 @@ struct Waiting<'a> {
 
 impl Fence {
     pub(crate) fn new(limits: FenceLimits) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(State::new(limits)), looks: AtomicBool::new(false) })
+        let (state, looks) = (Mutex::new(State::new(limits)), AtomicBool::new(false));
+        Arc::new(Self { state, looks, runtime: OnceLock::new() })
     }
 
     /// Waits for the turn of a batch of so many bytes.
@@ -95,6 +98,9 @@ impl Fence {
             let place = state.wait(tenant, connection, bytes, tell);
             Waiting { fence: self, place, turn }
         };
+        if let Ok(runtime) = Handle::try_current() {
+            self.runtime.get_or_init(|| runtime);
+        }
         self.look_again();
         match (&mut waiting.turn).await {
             Ok(pass) => pass,
@@ -111,8 +117,7 @@ impl Fence {
     /// Has somebody look at the line when the pause has passed for which it waits.
     fn look_again(self: &Arc<Self>) {
         let Some(until) = self.state().look_again(Instant::now()) else { return };
-        // Where there is no runtime, nothing waits.
-        let Ok(runtime) = Handle::try_current() else { return };
+        let Some(runtime) = self.runtime.get() else { return };
         if self.looks.swap(true, Ordering::SeqCst) {
             return;
         }

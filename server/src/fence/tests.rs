@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, pin::pin, sync::Arc};
+use std::{collections::BTreeMap, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, stream::FuturesUnordered, task::noop_waker_ref};
 use posthouse_engine::ids::TenantId;
@@ -193,4 +193,29 @@ fn what_many_tenants_have_in_any_case_has_a_bound() {
     assert!((2_000..=2_300).contains(&inside), "{inside}");
     drop(passes);
     assert!(now(&fence, 1, 10).is_some());
+}
+
+#[tokio::test]
+async fn who_waits_for_a_pause_gets_in_though_the_batch_before_ends_on_a_thread_of_its_own_and_nobody_comes()
+{
+    let fence = Fence::new(LIMITS);
+    let neighbour = now(&fence, 2, 1).unwrap();
+    let large = now(&fence, 1, 900).unwrap();
+    drop(neighbour);
+    let entering = tokio::spawn({
+        let fence = Arc::clone(&fence);
+        async move { drop(fence.enter(TenantId(1), ConnectionKey(1), 900).await) }
+    });
+    while fence.figures().0 == 0 {
+        tokio::task::yield_now().await;
+    }
+    // Long enough for a pause.
+    let ended = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(20));
+        drop(large);
+    });
+    ended.join().unwrap();
+    assert_eq!(fence.figures().0, 1, "it waits for the pause");
+    tokio::time::timeout(Duration::from_secs(30), entering).await.expect("nobody lets it in").unwrap();
+    assert_eq!(fence.figures(), (0, 0));
 }
