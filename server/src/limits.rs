@@ -332,7 +332,8 @@ pub const SLICED_REQUEST_BYTES: usize = 8 << 10;
 pub const KEPT_REQUEST_BYTES: u64 = 160 << 20;
 /// How long a request that may be refused waits for room.
 pub const ROOM_PATIENCE: Duration = Duration::from_secs(2);
-/// How long settlements of which a part has come wait for room. Those of which nothing has come wait without an end.
+/// How long settlements of which a part has come wait for room; then they are read on without it, and [`BODY_IDLE`] and
+/// [`BODY_DEADLINE`] decide. Those of which nothing has come wait without an end.
 pub const SETTLEMENT_ROOM_PATIENCE: Duration = Duration::from_secs(30);
 /// The largest request that settles or extends, or frame of a consumer: more than all that one may be about can take.
 pub const MAX_SETTLEMENT_BYTES: usize = 256 << 10;

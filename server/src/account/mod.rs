@@ -41,7 +41,7 @@ struct Budget {
 }
 
 /// Of requests that need no token. A certificate alone takes no room from those with tokens, and one certificate's none from
-/// another's probes: a connection with none of them has room for one.
+/// another's probes; a connection with none of them has room for one until those of its tenant hold a quarter more than they may.
 const TOKENLESS: Budget = Budget {
     server: MAX_TOKENLESS_BYTES,
     tenant: MAX_TOKENLESS_BYTES_PER_TENANT,
@@ -115,7 +115,9 @@ pub(crate) enum Wanted {
     Request,
     /// Settlements, which are never refused: a connection that holds little may always settle.
     Settlement,
-    /// Deliveries, and requests that need no token: a connection that holds none may always have some.
+    /// Settlements of which a part has come, and that have waited long enough: their client's own deadline decides about them.
+    Overdue,
+    /// Deliveries, and requests that need no token: a connection that holds none may have some.
     One,
 }
 
@@ -185,13 +187,14 @@ impl Account {
     pub(crate) fn has_room(&self, wanted: Wanted) -> bool {
         let Levels { budget, connection, tenant, server } = &*self.0;
         let (held, of_tenant) = (connection.used(), tenant.used());
+        // Always, until the tenant holds so much: a crowd of its connections does not take the server's room all the same.
         let always = match wanted {
-            Wanted::Request => false,
-            Wanted::Settlement => held < LEAST_HELD_BYTES_TO_SETTLE,
-            Wanted::One => held == 0,
+            Wanted::Settlement if held < LEAST_HELD_BYTES_TO_SETTLE => budget.tenant + budget.tenant / 4,
+            Wanted::One if held == 0 => budget.tenant + budget.tenant / 4,
+            Wanted::Overdue => budget.tenant + budget.tenant / 2,
+            Wanted::Request | Wanted::Settlement | Wanted::One => 0,
         };
-        // A crowd of connections of one tenant does not take the server's room all the same.
-        if always && of_tenant < budget.tenant + budget.tenant / 4 {
+        if of_tenant < always {
             return true;
         }
         held < budget.connection

@@ -63,6 +63,12 @@ fn who_holds_little_may_settle_though_the_tenant_holds_all_it_may() {
         .map(|one| one.charge(256 << 10))
         .collect();
     assert_eq!(crowd.len(), 12, "a quarter more than the tenant may hold");
+    // What waited long enough goes on, and has a bound, too.
+    let overdue: Vec<_> =
+        std::iter::repeat_with(|| other.has_room(Wanted::Overdue).then(|| other.charge(MIB)))
+            .map_while(|charge| charge)
+            .collect();
+    assert_eq!(overdue.len(), 3, "a half more");
 }
 
 #[test]

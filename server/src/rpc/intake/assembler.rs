@@ -11,9 +11,8 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use futures_util::FutureExt as _;
 use hyper::body::{Body, Incoming};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use crate::{
     account::{Account, Charge, Counters, Wanted, kept},
@@ -62,7 +61,8 @@ pub(crate) enum Fault {
     NoRoom,
 }
 
-type Waiting = Pin<Box<dyn Future<Output = bool> + Send>>;
+/// What is read on for once there is room; nothing when there was none in time.
+type Waiting = Pin<Box<dyn Future<Output = Option<Wanted>> + Send>>;
 
 /// A body, and the message that is being put together.
 pub(super) struct Assembler<B: Body<Data = Bytes> + Unpin = Incoming> {
@@ -79,6 +79,8 @@ pub(super) struct Assembler<B: Body<Data = Bytes> + Unpin = Incoming> {
     message: BytesMut,
     /// For the message and the rest.
     charge: Charge,
+    /// For whose sake there must be room: as the terms say, unless this message has waited long enough.
+    wanted: Wanted,
     waiting: Option<Waiting>,
     clock: Clock,
     at_once: usize,
@@ -111,6 +113,7 @@ impl<B: Body<Data = Bytes> + Unpin> Assembler<B> {
             length: None,
             message: BytesMut::new(),
             charge,
+            wanted: terms.wanted,
             waiting: None,
             clock: Clock { begun: now, last: now, sleep: None },
             at_once: 0,
@@ -130,6 +133,9 @@ impl<B: Body<Data = Bytes> + Unpin> Assembler<B> {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
+            if self.is_whole && !self.rest.is_empty() {
+                return Poll::Ready(Err(Fault::TooMany));
+            }
             if let Some(whole) = self.assemble()? {
                 self.at_once += 1;
                 return Poll::Ready(Ok(Some(whole)));
@@ -137,7 +143,7 @@ impl<B: Body<Data = Bytes> + Unpin> Assembler<B> {
             if self.ended {
                 return Poll::Ready(if self.has_begun() { Err(Fault::BrokenOff) } else { Ok(None) });
             }
-            // The end of a request that is whole needs no room: what comes instead of it is refused.
+            // The end of a request that is whole needs no room: what comes instead of it is refused, however little.
             if !self.is_whole {
                 ready!(self.poll_room(context))?;
             }
@@ -196,7 +202,7 @@ impl<B: Body<Data = Bytes> + Unpin> Assembler<B> {
             return Ok(None);
         }
         (self.length, self.prefix_bytes) = (None, 0);
-        self.is_whole = !self.terms.open;
+        (self.is_whole, self.wanted) = (!self.terms.open, self.terms.wanted);
         self.clock.come(true);
         Ok(Some((kept::counted(self.message.split().freeze()), self.charge.split(PREFIX_BYTES + length))))
     }
@@ -218,7 +224,7 @@ impl<B: Body<Data = Bytes> + Unpin> Assembler<B> {
     fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         let mut waiting = match self.waiting.take() {
             Some(waiting) => waiting,
-            None if self.account.has_room(self.terms.wanted) => return Poll::Ready(Ok(())),
+            None if self.account.has_room(self.wanted) => return Poll::Ready(Ok(())),
             None => self.wait(),
         };
         match waiting.as_mut().poll(context) {
@@ -226,30 +232,39 @@ impl<B: Body<Data = Bytes> + Unpin> Assembler<B> {
                 self.waiting = Some(waiting);
                 Poll::Pending
             }
-            Poll::Ready(true) => {
+            Poll::Ready(Some(wanted)) => {
+                self.wanted = wanted;
                 self.clock.wait_is_over();
                 Poll::Ready(Ok(()))
             }
-            Poll::Ready(false) => {
+            Poll::Ready(None) => {
                 self.counters.refused.inc();
                 Poll::Ready(Err(Fault::NoRoom))
             }
         }
     }
 
-    /// Whether there is room in time. What has not begun holds nothing and has all the time there is, if it may not be refused or is a
-    /// stream's.
+    /// Waits for room. What has not begun holds nothing and waits without an end, if it may not be refused or is a stream's; what may
+    /// not be refused and has begun is read on after a while, and its client's deadline decides.
     fn wait(&self) -> Waiting {
         self.counters.waited.inc();
-        let (account, Terms { wanted, open, .. }) = (self.account.clone(), self.terms);
-        let room = account.room(wanted);
-        let patience = match (self.has_begun(), wanted) {
-            (true, Wanted::Settlement) => SETTLEMENT_ROOM_PATIENCE,
-            (false, Wanted::Settlement) => return Box::pin(room.map(|()| true)),
-            (false, _) if open => return Box::pin(room.map(|()| true)),
-            (_, Wanted::Request | Wanted::One) => ROOM_PATIENCE,
-        };
-        Box::pin(async move { tokio::time::timeout(patience, room).await.is_ok() })
+        let (account, wanted, begun) = (self.account.clone(), self.wanted, self.has_begun());
+        let refusable = matches!(wanted, Wanted::Request | Wanted::One) && (begun || !self.terms.open);
+        Box::pin(async move {
+            let room = account.clone().room(wanted);
+            if refusable {
+                return timeout(ROOM_PATIENCE, room).await.ok().map(|()| wanted);
+            }
+            if wanted != Wanted::Settlement || !begun {
+                room.await;
+                return Some(wanted);
+            }
+            if timeout(SETTLEMENT_ROOM_PATIENCE, room).await.is_ok() {
+                return Some(wanted);
+            }
+            account.room(Wanted::Overdue).await;
+            Some(Wanted::Overdue)
+        })
     }
 
     /// An error once the message has taken too long. Between messages, a stream has all the time that it likes.

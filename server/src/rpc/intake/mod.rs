@@ -162,7 +162,7 @@ fn terms(method: &Method) -> Terms {
     // Who needs no token may hold little.
     let most_bytes = match wanted {
         Wanted::One => MAX_HEALTH_BYTES,
-        Wanted::Settlement => MAX_SETTLEMENT_BYTES,
+        Wanted::Settlement | Wanted::Overdue => MAX_SETTLEMENT_BYTES,
         Wanted::Request => MAX_FRAME_BYTES,
     };
     let open = [methods::PublishStream::METHOD.path, methods::Consume::METHOD.path].contains(&method.path);

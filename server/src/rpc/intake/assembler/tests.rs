@@ -172,13 +172,25 @@ async fn what_has_begun_waits_for_room_for_a_while_and_what_is_whole_for_none() 
     let whole = encoded(&[3]);
     let most = usize::try_from(crate::limits::MAX_HELD_BYTES_PER_CONNECTION).unwrap();
     let settlement = Terms { wanted: Wanted::Settlement, ..TERMS };
-    for (terms, seconds) in [(TERMS, 2), (settlement, 30), (Terms { open: false, ..settlement }, 30)] {
-        let (mut body, accounts) = assembler(vec![data(&whole[..6]), data(&whole[6..])], true, terms);
-        // The first piece takes the last of the room.
+    let pieces = || vec![data(&whole[..6]), data(&whole[6..])];
+    let (mut body, accounts) = assembler(pieces(), true, TERMS);
+    // The first piece takes the last of the room.
+    let _full = accounts.requests.charge(most - 1);
+    let begun = tokio::time::Instant::now();
+    assert_eq!(next(&mut body).await.unwrap_err(), Fault::NoRoom);
+    assert_eq!(begun.elapsed(), ROOM_PATIENCE);
+    for terms in [settlement, Terms { open: false, ..settlement }] {
+        let (mut body, accounts) = assembler(pieces(), true, terms);
         let _full = accounts.requests.charge(most - 1);
         let begun = tokio::time::Instant::now();
-        assert_eq!(next(&mut body).await.unwrap_err(), Fault::NoRoom);
-        assert_eq!(begun.elapsed().as_secs(), seconds);
+        assert_eq!(next(&mut body).await.unwrap().unwrap().0.len(), 3, "it is never refused");
+        assert_eq!(begun.elapsed(), SETTLEMENT_ROOM_PATIENCE);
+        // One that does not come is its client's fault.
+        let (mut body, accounts) = assembler(vec![data(&whole[..6])], false, terms);
+        let _full = accounts.requests.charge(most - 1);
+        let begun = tokio::time::Instant::now();
+        assert_eq!(next(&mut body).await.unwrap_err(), Fault::TooSlow);
+        assert_eq!(begun.elapsed(), SETTLEMENT_ROOM_PATIENCE + BODY_IDLE);
     }
     let (mut body, accounts) = assembler(vec![data(&whole)], true, Terms { open: false, ..TERMS });
     let _full = accounts.requests.charge(most - 1);
@@ -188,6 +200,20 @@ async fn what_has_begun_waits_for_room_for_a_while_and_what_is_whole_for_none() 
         "its end needs no room"
     );
     drop(message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_more_is_read_of_a_request_that_is_whole() {
+    let whole = encoded(&[3]);
+    let unary = Terms { open: false, ..TERMS };
+    // The beginning of another message, at once or later.
+    for pieces in [vec![data(&[&whole[..], &[0]].concat())], vec![data(&whole), data(&[0])]] {
+        let (mut body, accounts) = assembler(pieces, false, unary);
+        let message = next(&mut body).await.unwrap().unwrap();
+        assert_eq!(next(&mut body).await.unwrap_err(), Fault::TooMany);
+        drop((message, body));
+        assert_eq!(accounts.requests.held(), 0);
+    }
 }
 
 #[test]
