@@ -206,7 +206,7 @@ impl Visit {
             standing: standing.clone(),
             warnings: warnings.clone(),
             max_age: entrance.max_age,
-            open: slot.is_shaken(),
+            open: slot.handshake_done(),
             accounts,
             place: place.clone(),
         };

@@ -132,7 +132,7 @@ impl Slots {
 impl Slot {
     /// The handshake is done. How many connections there are of which it is, this one included: who says nothing must not shrink
     /// what others get.
-    pub(super) fn is_shaken(&mut self) -> usize {
+    pub(super) fn handshake_done(&mut self) -> usize {
         let new = usize::from(!std::mem::replace(&mut self.shaken, true));
         self.slots.shaken.fetch_add(new, Ordering::Relaxed) + new
     }
@@ -256,12 +256,12 @@ mod tests {
         let slots = Slots::new(64, HashMap::new());
         let mut silent: Vec<_> = (0..10).map(|_| slots.take(address(1)).unwrap()).collect();
         let mut first = slots.take(address(2)).unwrap();
-        assert_eq!((first.is_shaken(), first.is_shaken()), (1, 1), "the silent are not");
+        assert_eq!((first.handshake_done(), first.handshake_done()), (1, 1), "the silent are not");
         let mut second = slots.take(address(3)).unwrap();
-        assert_eq!(second.is_shaken(), 2);
+        assert_eq!(second.handshake_done(), 2);
         second.is_callers();
         drop(first);
-        assert_eq!(silent[0].is_shaken(), 2);
+        assert_eq!(silent[0].handshake_done(), 2);
         drop((silent, second));
         assert_eq!(slots.shaken.load(Ordering::Relaxed), 0);
     }

@@ -41,8 +41,10 @@ pub struct TenantQuota {
     /// Those of them whose callers have shown no token.
     tokenless: AtomicU64,
     calls: Option<Rate>,
-    /// Of the work on its calls, and on those that need no token.
-    paces: [Pace; 2],
+    /// Of the work on its calls.
+    pace: Pace,
+    /// Of the work on those that need no token.
+    tokenless_pace: Pace,
 }
 
 /// A cap, for errors and metrics.
@@ -105,7 +107,8 @@ impl Quota {
                     streams,
                     tokenless,
                     calls,
-                    paces: <[Pace; 2]>::default(),
+                    pace: Pace::default(),
+                    tokenless_pace: Pace::default(),
                 }),
             )
         };
@@ -192,7 +195,7 @@ impl TenantQuota {
 
     /// The pace of the work on its calls, or on those that need no token.
     pub(crate) fn pace(&self, tokenless: bool) -> &Pace {
-        &self.paces[usize::from(tokenless)]
+        if tokenless { &self.tokenless_pace } else { &self.pace }
     }
 
     /// Whose it is.
