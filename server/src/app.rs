@@ -1,7 +1,6 @@
 //! The only file that knows every room: builds them, runs them, ends them in order.
 
 mod open;
-mod places;
 mod tenants;
 
 use std::{
@@ -39,7 +38,6 @@ use crate::{
     store::{DataDir, DataDirError, FlushError, Flusher, FlusherOptions, Store, StoreError, StoreOpenError},
 };
 use open::{Rooms, open};
-use places::Placed;
 
 /// Why the server did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -345,7 +343,7 @@ fn flusher(
 }
 
 /// What answers calls that are authenticated.
-type Calls = Placed<Envelope<Intake<rpc::Changes<Explain<Routes>>>>>;
+type Calls = rpc::Placed<Envelope<Intake<rpc::Changes<Explain<Routes>>>>>;
 
 fn routes(
     context: Context,
@@ -367,7 +365,7 @@ fn routes(
         .add_service(MessagesServer::new(messages).max_decoding_message_size(most))
         .add_service(rpc::health(observer));
     let changes = rpc::Changes::new(Arc::clone(observer), tasks, rpc::explain(routes.prepare()));
-    let services = Placed(Envelope::new(Intake::new(context, changes)));
+    let services = rpc::Placed(Envelope::new(Intake::new(context, changes)));
     let guarded = AuthLayer::new(Arc::clone(tokens), calls).layer(services);
     rpc::WatchLayer::new(Arc::clone(observer)).layer(guarded)
 }

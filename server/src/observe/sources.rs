@@ -8,14 +8,8 @@ use super::{
     readiness::Warnings,
 };
 use crate::{
-    account::{Accounts, kept},
-    bodies::BodyCache,
-    clock::Clock,
-    disk::DiskGuard,
-    fence::Fence,
-    identity::TokenVerifier,
-    log::Log,
-    store::Store,
+    account::Accounts, bodies::BodyCache, clock::Clock, disk::DiskGuard, fence::Fence,
+    identity::TokenVerifier, log::Log, store::Store,
 };
 
 /// The rooms that are asked.
@@ -82,8 +76,8 @@ impl Sources {
         metrics.shard.clock_ahead.set(self.clock.wall_ahead_ms() as f64 / 1_000.0);
 
         let (requests, deliveries) = self.accounts.held();
-
-        for (what, bytes) in [("requests", requests), ("deliveries", deliveries), ("kept", kept::bytes())] {
+        let kept = self.accounts.kept();
+        for (what, bytes) in [("requests", requests), ("deliveries", deliveries), ("kept", kept)] {
             metrics.held.bytes.with_label_values(&[what]).set(clamp(bytes));
         }
 

@@ -89,8 +89,7 @@ impl ConsumeStream {
         admission: Admission<methods::Consume>,
         requests: Frames<ConsumeRequest>,
     ) -> (impl Stream<Item = Result<ConsumeResponse, Status>> + Send + 'static, Departure) {
-        let (mut out, frames) =
-            outlet(self.connection.task.clone(), self.connection.accounts.requests.clone());
+        let (mut out, frames) = outlet(self.connection.task.clone(), &self.connection.accounts);
         let (ended_well, mut session) = oneshot::channel::<SessionHandle>();
         let streams = self.context.streams.clone();
         streams.spawn(async move {
@@ -250,7 +249,6 @@ impl ConsumeStream {
     fn look_around(&self, open: &mut Open, out: &mut Outlet<Outgoing>) -> Result<(), ApiError> {
         open.source.permit.check_again(SystemTime::now())?;
         if out.is_stuck() {
-            self.connection.accounts.counters.unread.inc();
             return Err(out.cut_off());
         }
         if open.recording.is_late() {

@@ -37,6 +37,7 @@ mod redrive_place;
 mod refusals;
 mod requests;
 mod stream;
+mod tenant_place;
 
 pub(crate) use auth::Calls;
 pub use auth::{Auth, AuthLayer};
@@ -51,4 +52,5 @@ pub(crate) use intake::Intake;
 pub(crate) use messages::MessagesService;
 pub(crate) use publish::PublisherService;
 pub(crate) use queues::QueuesService;
+pub(crate) use tenant_place::Placed;
 pub(crate) use watch::{Watch, WatchLayer};

@@ -12,13 +12,15 @@ use std::{
 
 use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
 use posthouse_proto::v1::ErrorReason;
+use prometheus::IntCounter;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
 use super::status::ApiError;
 use crate::{
-    account::{Account, Charge, Wanted},
+    account::{Account, Charge, ConnectionAccounts, Wanted},
     door::CallTask,
     limits::{UNREAD_ANSWER_BYTES, UNREAD_PATIENCE},
 };
@@ -50,6 +52,8 @@ pub(crate) struct Outlet<F> {
     task: CallTask,
     /// Where what waits is charged.
     account: Account,
+    /// Counts calls that end because their client does not read.
+    unread: IntCounter,
     /// How much that was, and since when.
     progress: (u64, Instant),
 }
@@ -59,6 +63,8 @@ struct OnTheirWay {
     frames: AtomicUsize,
     /// What is charged for answers among them.
     bytes: AtomicU64,
+    /// All of them are taken, and no more come; or the call has ended.
+    over: CancellationToken,
 }
 
 /// A frame, and what it is charged until it is encoded.
@@ -70,14 +76,15 @@ struct Charged<F> {
 /// An outlet, and what comes out of it: the frames, then the error it ended with, if any.
 pub(crate) fn outlet<F: Send + 'static>(
     task: CallTask,
-    account: Account,
-) -> (Outlet<F>, impl Stream<Item = Result<F, Status>> + Send + 'static) {
+    accounts: &ConnectionAccounts,
+) -> (Outlet<F>, impl Stream<Item = Result<F, Status>> + Send + 'static + use<F>) {
     let (frames, out) = mpsc::channel(MAX_FRAMES_OUT);
     let (end, ended) = oneshot::channel::<ApiError>();
     let ended = ended.map(|error| stream::iter(error.ok().map(|error| Err(error.into()))));
     let way = Arc::new(OnTheirWay::default());
-    let taken = Arc::clone(&way);
+    let (taken, over) = (Arc::clone(&way), way.over.clone().drop_guard());
     let out = ReceiverStream::new(out).map(move |charged: Charged<F>| {
+        let _over = &over;
         taken.frames.fetch_sub(1, Ordering::Relaxed);
         taken.bytes.fetch_sub(charged.bytes(), Ordering::Relaxed);
         Ok(charged.frame)
@@ -93,7 +100,8 @@ pub(crate) fn outlet<F: Send + 'static>(
         end,
         sent_at: now,
         task,
-        account,
+        account: accounts.requests.clone(),
+        unread: accounts.counters.unread.clone(),
         progress,
     };
     (outlet, out.chain(ended.flatten_stream()))
@@ -142,6 +150,7 @@ impl<F> Outlet<F> {
 
     /// Ends the call without another word: its client reads none.
     pub(crate) fn cut_off(&self) -> ApiError {
+        self.unread.inc();
         self.task.end();
         let text = "the stream has ended: too many of its answers were not read, and none for 30 s";
         ApiError::new(Code::FailedPrecondition, ErrorReason::StreamIdle, text)
@@ -209,7 +218,7 @@ impl<F> Outlet<F> {
     /// Ends the stream, after the frames that the network has taken. Of a client that reads none of those, the call is ended in time.
     pub(crate) fn end(self, result: Result<(), ApiError>) {
         if self.out.frames.load(Ordering::Relaxed) > 0 && !self.is_gone() {
-            tokio::spawn(end_unread(self.task.clone(), Arc::clone(&self.out)));
+            tokio::spawn(end_unread(self.task.clone(), Arc::clone(&self.out), self.unread.clone()));
         }
         if let Err(error) = result {
             // A client that has gone away needs no answer.
@@ -242,16 +251,14 @@ impl<F> Outlet<F> {
 }
 
 /// Ends the call once its client has read nothing for too long, unless it reads all.
-async fn end_unread(task: CallTask, out: Arc<OnTheirWay>) {
-    loop {
-        let taken = task.taken();
-        tokio::time::sleep(UNREAD_PATIENCE).await;
-        if out.frames.load(Ordering::Relaxed) == 0 {
-            return;
-        }
+async fn end_unread(task: CallTask, out: Arc<OnTheirWay>, unread: IntCounter) {
+    let mut taken = task.taken();
+    while tokio::time::timeout(UNREAD_PATIENCE, out.over.cancelled()).await.is_err() {
         if task.taken() == taken {
+            unread.inc();
             return task.end();
         }
+        taken = task.taken();
     }
 }
 
@@ -266,13 +273,13 @@ mod tests {
     use super::*;
     use crate::account::{Accounts, Counters};
 
-    fn account() -> Account {
-        Accounts::new(Counters::for_tests()).open(None).requests
+    fn accounts() -> ConnectionAccounts {
+        Accounts::new(Counters::for_tests()).open(None)
     }
 
     #[tokio::test]
     async fn a_client_that_does_not_read_holds_nobody_up_and_still_gets_the_end() {
-        let (mut outlet, out) = outlet::<u32>(CallTask::default(), account());
+        let (mut outlet, out) = outlet::<u32>(CallTask::default(), &accounts());
         (0..100).for_each(|frame| outlet.send(frame));
         assert!(!outlet.is_clear() && !outlet.has_room());
         outlet.retain(|frame| frame % 2 == 0);
@@ -286,10 +293,13 @@ mod tests {
 
     #[tokio::test]
     async fn frames_come_in_order_and_a_clean_end_has_no_error() {
-        let (mut outlet, out) = outlet::<u32>(CallTask::default(), account());
+        let (mut outlet, out) = outlet::<u32>(CallTask::default(), &accounts());
         let reading = tokio::spawn(out.map(Result::unwrap).collect::<Vec<_>>());
         (0..50).for_each(|frame| outlet.send(frame));
-        outlet.finish(stream::iter((50..60).map(|frame| Ok((frame, account().charge(1)))))).await.unwrap();
+        outlet
+            .finish(stream::iter((50..60).map(|frame| Ok((frame, accounts().requests.charge(1))))))
+            .await
+            .unwrap();
         outlet.end(Ok(()));
         assert_eq!(reading.await.unwrap(), (0..60).collect::<Vec<_>>());
     }
@@ -297,7 +307,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stream_that_has_ended_ends_its_call_if_its_last_frames_are_not_read() {
         let task = CallTask::default();
-        let (mut outlet, out) = outlet::<u32>(task.clone(), account());
+        let (mut outlet, out) = outlet::<u32>(task.clone(), &accounts());
         outlet.send(1);
         outlet.end(Ok(()));
         tokio::time::sleep(UNREAD_PATIENCE / 2).await;
@@ -306,7 +316,7 @@ mod tests {
         assert!(task.is_ended());
         drop(out);
         let read = CallTask::default();
-        let (mut outlet, out) = super::outlet::<u32>(read.clone(), account());
+        let (mut outlet, out) = super::outlet::<u32>(read.clone(), &accounts());
         outlet.send(1);
         outlet.end(Ok(()));
         assert_eq!(out.count().await, 1);
@@ -316,7 +326,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_has_gone_is_noticed() {
-        let (mut outlet, out) = outlet::<u32>(CallTask::default(), account());
+        let (mut outlet, out) = outlet::<u32>(CallTask::default(), &accounts());
         (0..50).for_each(|frame| outlet.send(frame));
         drop(out);
         assert!(outlet.flow().await.is_err());
@@ -325,8 +335,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn much_that_is_not_read_stops_the_client_and_ends_it_after_a_while_without_progress() {
-        let account = account();
-        let (mut outlet, out) = outlet::<u32>(CallTask::default(), account.clone());
+        let accounts = accounts();
+        let account = &accounts.requests;
+        let (mut outlet, out) = outlet::<u32>(CallTask::default(), &accounts);
         for frame in 0..=MAX_FRAMES_OUT as u32 {
             outlet.answer((frame, account.charge(100_000)));
         }

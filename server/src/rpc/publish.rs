@@ -29,7 +29,7 @@ use super::{
     watch::Call,
 };
 use crate::{
-    account::kept,
+    account::KeptRequests,
     fence::ConnectionKey,
     identity::{ConnIdentity, TokenVerifier},
     limits,
@@ -92,6 +92,7 @@ pub(crate) struct Target {
     pub(crate) queue: FoundQueue,
     pub(crate) quota: Arc<TenantQuota>,
     pub(crate) connection: ConnectionKey,
+    pub(crate) kept: KeptRequests,
 }
 
 impl Target {
@@ -99,12 +100,13 @@ impl Target {
         context: &Context,
         admission: &Admission<M>,
         connection: &Arc<ConnIdentity>,
+        kept: KeptRequests,
         name: &str,
     ) -> Result<Self, ApiError> {
         let permit = admission.permit(&queue_name("queue", name)?)?;
         let queue = context.queue(permit.queue()).await?;
         let quota = Arc::clone(context.quota(&permit.queue().tenant)?);
-        Ok(Self { permit, queue, quota, connection: connection_key(connection) })
+        Ok(Self { permit, queue, quota, connection: connection_key(connection), kept })
     }
 
     /// The largest payload: the queue's limit or the tenant's, whichever is less.
@@ -154,7 +156,7 @@ pub(crate) async fn propose(
     }
     let accepted = entries.iter().map(|entry| entry.content.len()).sum::<usize>();
     // A payload is a piece of its request, and keeps all of that in memory: worth it only if that is mostly payloads.
-    if accepted < limits::SLICED_REQUEST_BYTES || accepted < bytes / 2 || kept::are_too_many() {
+    if accepted < limits::SLICED_REQUEST_BYTES || accepted < bytes / 2 || target.kept.are_too_many() {
         entries.iter_mut().for_each(|entry| entry.content = Bytes::copy_from_slice(&entry.content));
     }
     let at = target.queue.at;
@@ -167,23 +169,23 @@ pub(crate) async fn propose(
         atomic,
     });
     let place = context.publish_place(waited).await?;
-    let held = if spoiled { 0 } else { bytes } + count * limits::PUBLISH_MESSAGE_BYTES;
-    let department = target.queue.department;
-    let pass = context.fence.enter(department.tenant, target.connection, held + 1_024).await;
+    let (stored, department) = (if spoiled { 0 } else { bytes }, target.queue.department);
+    let work = 1_024 + stored + count * limits::PUBLISH_MESSAGE_BYTES;
+    let pass = context.fence.enter(department.tenant, target.connection, work).await;
     let outcome = context.shards.publish(department.origin(), command, pass);
     Ok(Proposed { bytes, count, place, outcome, refusals })
 }
 
 /// Makes the payloads of a unary call pieces of one counted buffer: the library has decoded them out of a buffer of its own, which
 /// nobody counts.
-fn gather(messages: &mut [NewMessage]) {
+fn gather(messages: &mut [NewMessage], kept: &KeptRequests) {
     let bytes = messages.iter().map(|message| message.payload.len()).sum();
     if bytes < limits::SLICED_REQUEST_BYTES {
         return;
     }
     let mut all = Vec::with_capacity(bytes);
     messages.iter().for_each(|message| all.extend_from_slice(&message.payload));
-    let mut all = kept::counted(all.into());
+    let mut all = kept.counted(all.into());
     for message in messages {
         message.payload = all.split_to(message.payload.len());
     }
@@ -240,9 +242,10 @@ impl Publisher for PublisherService {
         Call::names(&request, &request.get_ref().queue);
         let held = Held::of(&request);
         let connection = super::context::connection(&request)?;
+        let accounts = super::context::accounts(&request)?;
         let PublishRequest { queue, mut messages, producer, atomic } = request.into_inner();
-        gather(&mut messages);
-        let target = Target::open(&self.context, &admission, &connection, &queue).await?;
+        let target = Target::open(&self.context, &admission, &connection, accounts.kept, &queue).await?;
+        gather(&mut messages, &target.kept);
         let proposed = propose(&self.context, &target, messages, producer, atomic, false).await;
         let proposed = proposed.inspect_err(|error| notes::rejected(&self.context.observer, error))?;
         let (context, at) = (Arc::clone(&self.context), target.queue.at);

@@ -141,8 +141,7 @@ impl PublishStream {
         admission: Admission<methods::PublishStream>,
         frames: Frames<PublishStreamRequest>,
     ) -> impl Stream<Item = Result<PublishStreamResponse, Status>> + Send + 'static {
-        let (mut out, answers) =
-            outlet(self.connection.task.clone(), self.connection.accounts.requests.clone());
+        let (mut out, answers) = outlet(self.connection.task.clone(), &self.connection.accounts);
         let streams = self.context.streams.clone();
         streams.spawn(async move {
             let ended = self.serve(&admission, frames, &mut out).await;
@@ -186,7 +185,8 @@ impl PublishStream {
         if self.connection.leaving.is_cancelled() {
             return Err(ApiError::draining());
         }
-        let target = Target::open(&self.context, admission, &self.connection.identity, &open.queue).await?;
+        let (connection, kept) = (&self.connection.identity, self.connection.accounts.kept.clone());
+        let target = Target::open(&self.context, admission, connection, kept, &open.queue).await?;
         let next_sequence = match &open.producer {
             None => 0,
             Some(producer) => self.next_sequence(&target, admission.principal(), producer).await?,
@@ -253,7 +253,6 @@ impl PublishStream {
     fn look_around(&self, open: &mut Opening, out: &mut Outlet<Outgoing>) -> Result<(), ApiError> {
         open.target.permit.check_again(SystemTime::now())?;
         if out.is_stuck() {
-            self.connection.accounts.counters.unread.inc();
             return Err(out.cut_off());
         }
         match open.drained {
@@ -295,9 +294,9 @@ impl PublishStream {
             Some(Frame::RefreshToken(RefreshToken { token })) => {
                 let (permit, expire_time) =
                     refresh(&self.tokens, &self.connection, &open.target.permit, &token)?;
-                let Target { queue, quota, connection, .. } = &*open.target;
-                let (queue, quota) = (queue.clone(), Arc::clone(quota));
-                open.target = Arc::new(Target { permit, queue, quota, connection: *connection });
+                let Target { queue, quota, connection, kept, .. } = &*open.target;
+                let (queue, quota, kept) = (queue.clone(), Arc::clone(quota), kept.clone());
+                open.target = Arc::new(Target { permit, queue, quota, connection: *connection, kept });
                 let refreshed = TokenRefreshed { expire_time: Some(expire_time) };
                 out.send(Outgoing::Frame(out::Frame::TokenRefreshed(refreshed)));
             }

@@ -12,16 +12,16 @@ use posthouse_proto::v1::ErrorReason;
 use tonic::{Code, Status, body::Body};
 use tower::Service;
 
+use super::status::ApiError;
 use crate::{
     door::{TenantFull, TenantPlace},
     limits::TENANT_FULL_RETRY,
     policy::Admitted,
-    rpc::ApiError,
 };
 
 /// Lets calls through whose connection has its place, or takes it now.
 #[derive(Clone, Debug)]
-pub(super) struct Placed<S>(pub(super) S);
+pub(crate) struct Placed<S>(pub(crate) S);
 
 impl<S, B> Service<Request<B>> for Placed<S>
 where

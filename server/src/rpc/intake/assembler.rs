@@ -15,7 +15,7 @@ use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use crate::{
-    account::{Account, Charge, Counters, Wanted, kept},
+    account::{Account, Charge, Counters, Wanted},
     door::{BrokenOff, Received},
     limits::{
         BODY_DEADLINE, BODY_IDLE, LEAST_BODY_BYTES_PER_SECOND, ROOM_PATIENCE, SETTLEMENT_ROOM_PATIENCE,
@@ -204,7 +204,7 @@ impl<B: Body<Data = Bytes> + Unpin> Assembler<B> {
         (self.length, self.prefix_bytes) = (None, 0);
         (self.is_whole, self.wanted) = (!self.terms.open, self.terms.wanted);
         self.clock.come(true);
-        Ok(Some((kept::counted(self.message.split().freeze()), self.charge.split(PREFIX_BYTES + length))))
+        Ok(Some((self.message.split().freeze(), self.charge.split(PREFIX_BYTES + length))))
     }
 
     /// Room for all of the message, unless so little has come that its length is no more than a claim.

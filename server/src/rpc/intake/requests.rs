@@ -9,7 +9,12 @@ use std::{
 use prost::Message;
 
 use super::{ApiError, Fault, assembler::Assembler, elements};
-use crate::{account::Charge, limits::ELEMENT_BYTES, policy::Method, quota::StreamPlace};
+use crate::{
+    account::{Charge, KeptRequests},
+    limits::ELEMENT_BYTES,
+    policy::Method,
+    quota::StreamPlace,
+};
 
 /// In the request's extensions: the requests of its stream, for its handler to take.
 #[derive(Clone)]
@@ -18,6 +23,7 @@ pub(crate) struct Requests(Arc<Mutex<Option<Undecoded>>>);
 struct Undecoded {
     assembler: Assembler,
     method: &'static Method,
+    kept: KeptRequests,
     _place: Option<StreamPlace>,
 }
 
@@ -35,8 +41,13 @@ pub(crate) struct Arrived<T> {
 }
 
 impl Requests {
-    pub(super) fn new(assembler: Assembler, method: &'static Method, place: Option<StreamPlace>) -> Self {
-        Self(Arc::new(Mutex::new(Some(Undecoded { assembler, method, _place: place }))))
+    pub(super) fn new(
+        assembler: Assembler,
+        method: &'static Method,
+        kept: KeptRequests,
+        place: Option<StreamPlace>,
+    ) -> Self {
+        Self(Arc::new(Mutex::new(Some(Undecoded { assembler, method, kept, _place: place }))))
     }
 
     /// Those of this call, once.
@@ -52,13 +63,13 @@ impl Requests {
 impl<T: Message + Default> Frames<T> {
     /// The next request; `None` after the client's end. Nothing is lost if this is not waited for to its end.
     pub(crate) async fn next(&mut self) -> Result<Option<Arrived<T>>, ApiError> {
-        let Undecoded { assembler, method, .. } = &mut self.undecoded;
+        let Undecoded { assembler, method, kept, .. } = &mut self.undecoded;
         let Some((message, mut charge)) = poll_fn(|context| assembler.poll_next(context)).await? else {
             return Ok(None);
         };
         charge.grow(elements::count(method, &message)?.saturating_mul(ELEMENT_BYTES));
         // What is decoded are slices of the message.
-        let request = T::decode(message).map_err(|_| ApiError::from(Fault::Undecodable))?;
+        let request = T::decode(kept.counted(message)).map_err(|_| ApiError::from(Fault::Undecodable))?;
         Ok(Some(Arrived { request, charge }))
     }
 }
