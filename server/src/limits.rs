@@ -402,7 +402,7 @@ pub const PUBLISH_BYTES_OF_EACH: usize = 1 << 20;
 /// What all tenants may have of them together in any case.
 pub const PUBLISH_BYTES_OF_ALL: usize = 56 << 20;
 /// While several tenants publish, the next batch beyond what each may have waits so many times as long as the last one took.
-pub const PUBLISH_PAUSES: u32 = 3;
+pub const PUBLISH_PAUSES: u32 = 5;
 /// What a message counts for there besides its own bytes: what it is to apply it.
 pub const PUBLISH_MESSAGE_BYTES: usize = 128;
 /// Calls in a second that can be allowed a tenant; unless set, there is no limit. One call more is refused with LIMIT_REACHED and
