@@ -8,9 +8,12 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
+    time::Instant,
 };
 
 use tokio_util::sync::CancellationToken;
+
+use crate::limits::STRANGER_PATIENCE;
 
 /// How many places there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,15 +90,22 @@ struct Node {
     /// What is below it, by how many it has.
     below: BTreeSet<(usize, Prefix)>,
     /// Of a host: its connections, by stage and age.
-    members: BTreeMap<(u8, u64), CancellationToken>,
+    members: BTreeMap<(u8, u64), Member>,
+}
+
+#[derive(Debug)]
+struct Member {
+    give_way: CancellationToken,
+    /// When it reached its stage.
+    since: Instant,
 }
 
 impl Limits {
-    /// For so many in all: a host may have an eighth, a site a quarter, and a network a half, but no fewer than 16.
+    /// For so many in all: a host may have four eighths, a site five, and a network six, but no fewer than 16.
     pub(crate) fn shares_of(all: usize) -> Self {
         let least = 16.min(all);
-        let part = |part: usize| (all / part).max(least);
-        Self { all, network: part(2), site: part(4), host: part(8) }
+        let eighths = |part: usize| (all * part / 8).max(least);
+        Self { all, network: eighths(6), site: eighths(5), host: eighths(4) }
     }
 }
 
@@ -122,13 +132,13 @@ impl Crowd {
         if let Some(level) = full {
             let why = if state.count(&path[0]) >= most[0] { Full::All } else { Full::Source };
             let (host, key) = state.victim(&path, level).ok_or(why)?;
-            if let Some(gives_way) = state.remove(host, key) {
-                gives_way.cancel();
+            if let Some(member) = state.remove(host, key) {
+                member.give_way.cancel();
             }
         }
         state.next += 1;
         let number = state.next;
-        state.add(&path, (stage as u8, number), give_way);
+        state.add(&path, (stage as u8, number), Member { give_way, since: Instant::now() });
         drop(state);
         Ok(Seat { crowd: Arc::clone(self), path, number, stage: AtomicU8::new(stage as u8) })
     }
@@ -150,9 +160,9 @@ impl Seat {
         let before = self.stage.swap(stage as u8, Ordering::Relaxed);
         let mut state = self.crowd.state();
         if let Some(host) = state.nodes.get_mut(&self.path[HOST])
-            && let Some(token) = host.members.remove(&(before, self.number))
+            && let Some(member) = host.members.remove(&(before, self.number))
         {
-            host.members.insert((stage as u8, self.number), token);
+            host.members.insert((stage as u8, self.number), Member { since: Instant::now(), ..member });
         }
     }
 }
@@ -170,15 +180,15 @@ impl State {
         self.nodes.get(prefix).map_or(0, |node| node.count)
     }
 
-    fn add(&mut self, path: &Path, key: (u8, u64), token: CancellationToken) {
+    fn add(&mut self, path: &Path, key: (u8, u64), member: Member) {
         self.recount(path, |count| count + 1);
-        self.nodes.entry(path[HOST]).or_default().members.insert(key, token);
+        self.nodes.entry(path[HOST]).or_default().members.insert(key, member);
     }
 
-    fn remove(&mut self, path: Path, key: (u8, u64)) -> Option<CancellationToken> {
-        let token = self.nodes.get_mut(&path[HOST])?.members.remove(&key)?;
+    fn remove(&mut self, path: Path, key: (u8, u64)) -> Option<Member> {
+        let member = self.nodes.get_mut(&path[HOST])?.members.remove(&key)?;
         self.recount(&path, |count| count - 1);
-        Some(token)
+        Some(member)
     }
 
     /// Changes the counts from the whole to a host; nothing is remembered of who is not here.
@@ -203,8 +213,9 @@ impl State {
     }
 
     /// Who gives way to one more from this path, within one of its levels: from there down, whatever has more than the
-    /// newcomer's own part has. Of the newcomer's own host, only who is silent; of one with no more than one, too, so that
-    /// many that have one each do not put each other out.
+    /// newcomer's own part has. Of one with no more than one, only who is silent, so that many that have one each do not put each
+    /// other out. Of the newcomer's own host, too, or else who was named a while ago and has not been a caller since: a caller's
+    /// first call comes with the end of its handshake.
     fn victim(&self, path: &Path, level: usize) -> Option<(Path, (u8, u64))> {
         let mut found = *path;
         let mut last = Stage::Silent as u8;
@@ -226,8 +237,15 @@ impl State {
             found[level + 1] = busiest;
         }
         // What is above is the same for all levels that were gone down.
-        let (key, _) = self.nodes.get(&found[HOST])?.members.first_key_value()?;
-        (key.0 <= last).then_some((found, *key))
+        let members = &self.nodes.get(&found[HOST])?.members;
+        let first = members.keys().next().copied().filter(|key| key.0 <= last);
+        let waited = || {
+            let (key, named) = members.range((Stage::Named as u8, 0)..).next()?;
+            let waits = key.0 == Stage::Named as u8 && named.since.elapsed() >= STRANGER_PATIENCE;
+            waits.then_some(*key)
+        };
+        let key = first.or_else(|| if own { waited() } else { None })?;
+        Some((found, key))
     }
 }
 

@@ -92,9 +92,12 @@ pub const MAX_HANDSHAKES: usize = 256;
 /// host that has most of them loses its oldest to one that has fewer: that connection is closed.
 pub const MAX_HANDSHAKES_PER_SOURCE: usize = 64;
 /// The part of all connections that may be strangers': those of which no call has brought a good token yet. Of that share one host
-/// may have an eighth, an IPv4 /24 or an IPv6 /56 a quarter, an IPv6 /48 a half. One more is closed as soon as it is accepted, or
-/// in its place the oldest that has said nothing, or the oldest of the host that has most.
+/// may have four eighths, an IPv4 /24 or an IPv6 /56 five, an IPv6 /48 six. One more is closed as soon as it is accepted, or in its
+/// place the oldest that has said nothing, or the oldest of the host that has most.
 pub const STRANGERS_PART: usize = 4;
+/// A connection that has shown its certificate, and for so long no good token, gives way to a newcomer of its own host when that has
+/// all it may have. A caller's first call comes within a round trip of its handshake.
+pub const STRANGER_PATIENCE: Duration = Duration::from_secs(1);
 /// Connections at once unless configured, handshakes included; one more is closed as soon as it is accepted.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 16_384;
 /// `server.max_connections`.

@@ -95,6 +95,27 @@ fn many_networks_of_one_site_count_as_one() {
 }
 
 #[test]
+fn who_was_named_a_while_ago_gives_way_to_a_newcomer_of_its_host() {
+    let crowd = Crowd::new(Limits { all: 9, network: 9, site: 9, host: 3 });
+    let held: Vec<_> = (0..3).map(|_| enter_as(&crowd, "192.0.2.1", Stage::Begun).unwrap()).collect();
+    held[1].0.reached(Stage::Named);
+    held[2].0.reached(Stage::Named);
+    assert_eq!(enter(&crowd, "192.0.2.1").err(), Some(Full::Source), "their first calls may be on their way");
+    let long_ago = Instant::now().checked_sub(STRANGER_PATIENCE).unwrap();
+    let mut state = crowd.state();
+    for member in state.nodes.get_mut(&host("192.0.2.1".parse().unwrap())).unwrap().members.values_mut() {
+        member.since = long_ago;
+    }
+    drop(state);
+    let mut newcomers = vec![enter_as(&crowd, "192.0.2.1", Stage::Named).unwrap()];
+    assert!(held[1].1.is_cancelled() && gone(&held) == 1, "the oldest that is named");
+    newcomers.push(enter_as(&crowd, "192.0.2.1", Stage::Named).unwrap());
+    assert!(held[2].1.is_cancelled());
+    assert_eq!(enter(&crowd, "192.0.2.1").err(), Some(Full::Source));
+    assert_eq!((gone(&held), gone(&newcomers)), (2, 0), "a handshake under way does not give way");
+}
+
+#[test]
 fn those_who_have_one_each_put_out_only_the_silent() {
     let crowd = Crowd::new(Limits { all: 4, network: 4, site: 4, host: 4 });
     let held: Vec<_> =
@@ -118,7 +139,7 @@ fn one_that_is_answered_gives_way_to_nobody() {
 
 #[test]
 fn shares_are_parts_of_the_whole() {
-    assert_eq!(Limits::shares_of(4096), Limits { all: 4096, network: 2048, site: 1024, host: 512 });
-    assert_eq!(Limits::shares_of(80), Limits { all: 80, network: 40, site: 20, host: 16 });
+    assert_eq!(Limits::shares_of(4096), Limits { all: 4096, network: 3072, site: 2560, host: 2048 });
+    assert_eq!(Limits::shares_of(20), Limits { all: 20, network: 16, site: 16, host: 16 });
     assert_eq!(Limits::shares_of(4), Limits { all: 4, network: 4, site: 4, host: 4 });
 }

@@ -206,6 +206,29 @@ async fn forty_hosts_that_hold_all_they_can_keep_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn those_of_its_host_who_show_only_a_certificate_keep_no_caller_out() {
+    let site = Site::new();
+    // A quarter may be strangers, and a half of these from one host.
+    site.configure(&[("shards = 4", "shards = 4\nmax_connections = 400")]);
+    let _server = Server::start(&site).await;
+    let credentials = site.credentials(CIVIL);
+    let mut crowd = Vec::new();
+    let accepted = async || value(&scrape(site.management()).await, "posthouse_connections_strangers");
+    while crowd.len() < 50 {
+        let caller = Caller::connect(&site, &credentials).await;
+        ping(&caller.channel()).await.unwrap();
+        crowd.push(caller);
+    }
+    assert_eq!(accepted().await, 50.0, "all that the host may have");
+    let let_in = async || idle(&site, &credentials).await.ok();
+    let first = eventually("a caller is let in", let_in).await;
+    eventually("one gives way", async || (accepted().await < 50.0).then_some(())).await;
+    // It gave way to the caller, which stays.
+    ask(&first, &credentials.token).await.unwrap();
+    twenty_are_served(&site, &credentials).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_and_health_do_not_make_a_caller() {
     let scene = Scene::start().await;
     ask(&scene.caller.channel(), &scene.credentials.token).await.unwrap();
