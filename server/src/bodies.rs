@@ -190,7 +190,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{rpc::convert, store::StoreOptions};
+    use crate::{rpc::wire::convert, store::StoreOptions};
 
     const AT: SubscriptionRef = SubscriptionRef { queue: QUEUE, subscription: DEFAULT_SUBSCRIPTION };
     const QUEUE: QueueRef = QueueRef { department: DepartmentId(1), queue: QueueId(1) };

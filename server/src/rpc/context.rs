@@ -16,23 +16,20 @@ use posthouse_engine::{
 };
 use posthouse_proto::v1::ErrorReason;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::{Code, Request, Status};
+use tonic::Code;
 
-use super::status::ApiError;
 use crate::{
-    account::ConnectionAccounts,
     bodies::BodyCache,
     catalogue::Catalogue,
     clock::Clock,
     disk::DiskGuard,
     dispatch::SessionKey,
-    door::{CallTask, Leaving},
-    fence::{ConnectionKey, Fence, FenceLimits},
-    identity::{ConnIdentity, Principal},
+    fence::{Fence, FenceLimits},
+    identity::Principal,
     names::{DepartmentResource, QueueResource, TenantName},
     observe::{Observer, Place},
-    policy::{Admission, Admitted, Rpc},
     quota::{Quota, TenantQuota},
+    rpc::wire::status::ApiError,
     shard::{Origin, Shards},
     store::Store,
 };
@@ -198,44 +195,6 @@ pub(crate) fn queue_not_found(name: &QueueResource) -> ApiError {
         ErrorReason::QueueNotFound,
         format!("queue {name} does not exist; create it with CreateQueue"),
     )
-}
-
-/// Who is calling, and what for: put there by the authentication layer, without which no handler is reached.
-pub(crate) fn admission<M: Rpc, T>(request: &Request<T>) -> Result<Admission<M>, Status> {
-    let admitted = request.extensions().get::<Admitted>();
-    admitted
-        .and_then(Admitted::to)
-        .ok_or_else(|| ApiError::fault("the request was not admitted to this method").into())
-}
-
-/// Cancelled when the request's connection, or the server, is about to close: put there by the door.
-pub(crate) fn leaving<T>(request: &Request<T>) -> Result<CancellationToken, Status> {
-    let found = request.extensions().get::<Leaving>().map(|leaving| leaving.0.clone());
-    found.ok_or_else(|| ApiError::fault("the request has no connection to leave").into())
-}
-
-/// The accounts of the request's connection: put there by the door.
-pub(crate) fn accounts<T>(request: &Request<T>) -> Result<ConnectionAccounts, Status> {
-    let found = request.extensions().get::<ConnectionAccounts>().cloned();
-    found.ok_or_else(|| ApiError::fault("the request has no accounts").into())
-}
-
-/// The task of the request's call: put there by the door.
-pub(crate) fn task<T>(request: &Request<T>) -> Result<CallTask, Status> {
-    let found = request.extensions().get::<CallTask>().cloned();
-    found.ok_or_else(|| ApiError::fault("the request has no task").into())
-}
-
-/// On which connection: put there by the door.
-pub(crate) fn connection<T>(request: &Request<T>) -> Result<Arc<ConnIdentity>, Status> {
-    let found = request.extensions().get::<Arc<ConnIdentity>>().cloned();
-    found.ok_or_else(|| ApiError::fault("the request has no connection").into())
-}
-
-/// The same, as the fence tells connections apart.
-pub(crate) fn connection_key(connection: &Arc<ConnIdentity>) -> ConnectionKey {
-    // No two that are open have the same.
-    ConnectionKey(Arc::as_ptr(connection).addr())
 }
 
 /// The holder of a lease as the machine knows it.

@@ -13,8 +13,10 @@ use tonic_health::{
     server::HealthReporter,
 };
 
-use super::{ConsumerService, MessagesService, PublisherService, QueuesService};
-use crate::observe::Observer;
+use crate::{
+    observe::Observer,
+    rpc::{ConsumerService, MessagesService, PublisherService, QueuesService},
+};
 
 /// The health service. It needs a client certificate, as everything on this port, but no token.
 pub(crate) fn health(observer: &Arc<Observer>) -> HealthServer<impl Health> {

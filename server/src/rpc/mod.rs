@@ -1,56 +1,33 @@
-//! The calls: wire in, wire out. Every method is in the policy table; every error becomes a status in `status`.
+//! The calls: wire in, wire out. Every method is in the policy table; every error becomes a status in `wire`.
+//!
+//! A call passes the [`layers`] and reaches the handler of its service in [`publish`], [`consume`] or [`admin`]. The two
+//! streams run as tasks of [`stream`]. [`wire`] translates between the wire's types and the engine's.
 
-mod auth;
-mod changes;
-mod settlements;
-mod status;
-mod watch;
-
+mod admin;
 mod consume;
-mod consume_credit;
-mod consume_deliver;
-mod consume_end;
-mod consume_record;
-mod consume_requests;
-mod consume_stream;
 mod context;
-pub(crate) mod convert;
-mod deadline;
-mod engine_errors;
-mod envelope;
+mod detached;
 mod health;
-mod intake;
-mod lasting;
-mod list_queues;
-mod messages;
-mod notes;
-mod outgoing;
-mod outlet;
+mod layers;
+mod access_record;
 mod publish;
-mod publish_stream;
-mod queue_settings;
-mod queues;
-mod receive;
-mod redrive;
-mod redrive_pick;
-mod redrive_place;
-mod refusals;
-mod requests;
+mod request;
 mod stream;
-mod tenant_place;
+pub(crate) mod wire;
 
-pub(crate) use auth::Calls;
-pub use auth::{Auth, AuthLayer};
-pub use status::ApiError;
+pub use layers::auth::{Auth, AuthLayer};
+pub use wire::status::ApiError;
 
-pub(crate) use changes::Changes;
-pub(crate) use consume::ConsumerService;
+pub(crate) use admin::{messages::MessagesService, queues::QueuesService};
+pub(crate) use consume::service::ConsumerService;
 pub(crate) use context::Context;
-pub(crate) use envelope::{Envelope, Explain, explain};
 pub(crate) use health::health;
-pub(crate) use intake::Intake;
-pub(crate) use messages::MessagesService;
-pub(crate) use publish::PublisherService;
-pub(crate) use queues::QueuesService;
-pub(crate) use tenant_place::Placed;
-pub(crate) use watch::{Watch, WatchLayer};
+pub(crate) use layers::{
+    auth::Calls,
+    changes::Changes,
+    envelope::{Envelope, Explain, explain},
+    intake::Intake,
+    tenant_slot::Placed,
+    watch::{Watch, WatchLayer},
+};
+pub(crate) use publish::service::PublisherService;

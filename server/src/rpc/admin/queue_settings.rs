@@ -1,0 +1,89 @@
+//! A queue's settings on their way from the wire to the machine.
+
+use posthouse_engine::{
+    limits::{LEASE_DURATION_MS, MAX_MAX_ATTEMPTS, MAX_MAX_MESSAGE_BYTES},
+    schema::QueueSettings,
+};
+use posthouse_proto::v1::{ErrorReason, Queue, SubscriptionSettings};
+use prost_types::FieldMask;
+
+use crate::{
+    names::QueueResource,
+    rpc::{
+        context::queue_name,
+        wire::{convert, status::ApiError},
+    },
+};
+
+const DEAD_LETTER_FIELD: &str = "default_subscription.dead_letter_queue";
+const LEASE_DURATION_FIELD: &str = "default_subscription.lease_duration";
+
+/// The full name of the dead-letter queue of a definition; empty: it has none.
+pub(super) fn dead_letter_queue(queue: &Queue) -> &str {
+    queue.default_subscription.as_ref().map_or("", |settings| &settings.dead_letter_queue)
+}
+
+/// The queue of this name as the dead-letter queue of another, if there is one to be. One of another department is no setting
+/// at all, whoever asks for it.
+pub(super) fn named_target(name: &QueueResource, target: &str) -> Result<Option<QueueResource>, ApiError> {
+    if target.is_empty() {
+        return Ok(None);
+    }
+    let target = queue_name(DEAD_LETTER_FIELD, target)?;
+    if target.department_resource() != name.department_resource() {
+        let text = "a dead-letter queue stands in the same department as its queue";
+        return Err(ApiError::field(ErrorReason::SettingsInvalid, DEAD_LETTER_FIELD, text));
+    }
+    Ok(Some(target))
+}
+
+/// Settings as the machine takes them; 0 and absent are its defaults.
+pub(super) fn settings(name: &QueueResource, queue: &Queue) -> Result<QueueSettings, ApiError> {
+    let wrong = |field, text: String| ApiError::field(ErrorReason::SettingsInvalid, field, text);
+    if queue.max_message_bytes > MAX_MAX_MESSAGE_BYTES {
+        let text = format!("at most {MAX_MAX_MESSAGE_BYTES}; send what is larger in parts, or by reference");
+        return Err(wrong("max_message_bytes", text).with_limit(MAX_MAX_MESSAGE_BYTES));
+    }
+    let SubscriptionSettings { lease_duration, max_attempts, dead_letter_queue } =
+        queue.default_subscription.clone().unwrap_or_default();
+    if max_attempts > MAX_MAX_ATTEMPTS {
+        let error = wrong("default_subscription.max_attempts", format!("at most {MAX_MAX_ATTEMPTS}"));
+        return Err(error.with_limit(MAX_MAX_ATTEMPTS));
+    }
+    let lease_duration_ms = lease_duration
+        .as_ref()
+        .map_or(Ok(0), |lease| convert::millis(LEASE_DURATION_FIELD, lease, LEASE_DURATION_MS))
+        .map_err(|error| error.because(ErrorReason::SettingsInvalid))?;
+    let dead_letter_queue = named_target(name, &dead_letter_queue)?;
+    let dead_letter_queue = dead_letter_queue.map(|target| target.queue.to_string()).unwrap_or_default();
+    let max_message_bytes = queue.max_message_bytes;
+    Ok(QueueSettings { max_message_bytes, lease_duration_ms, max_attempts, dead_letter_queue })
+}
+
+/// The current definition with the masked fields of the wanted one.
+pub(super) fn merge(mut current: Queue, wanted: &Queue, mask: &FieldMask) -> Result<Queue, ApiError> {
+    let from = wanted.default_subscription.clone().unwrap_or_default();
+    let mut to = current.default_subscription.take().unwrap_or_default();
+    for path in &mask.paths {
+        match path.as_str() {
+            "max_message_bytes" => current.max_message_bytes = wanted.max_message_bytes,
+            "default_subscription" => to = from.clone(),
+            "default_subscription.lease_duration" => to.lease_duration = from.lease_duration,
+            "default_subscription.max_attempts" => to.max_attempts = from.max_attempts,
+            "default_subscription.dead_letter_queue" => {
+                to.dead_letter_queue.clone_from(&from.dead_letter_queue)
+            }
+            _ => {
+                let text = "update_mask takes max_message_bytes, default_subscription and its fields lease_duration, \
+                            max_attempts, dead_letter_queue";
+                return Err(ApiError::field(ErrorReason::RequestInvalid, "update_mask", text.to_owned()));
+            }
+        }
+    }
+    if mask.paths.is_empty() {
+        let text = "update_mask is empty; name the fields to change".to_owned();
+        return Err(ApiError::field(ErrorReason::RequestInvalid, "update_mask", text));
+    }
+    current.default_subscription = Some(to);
+    Ok(current)
+}

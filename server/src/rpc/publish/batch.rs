@@ -1,0 +1,185 @@
+//! One batch: checked, proposed to its shard, and decided.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use posthouse_engine::{
+    ids::DEFAULT_LANE,
+    outcome::{Outcome, PublishError, Published},
+    schema::{Command, Producer, Publish},
+};
+use posthouse_proto::v1::{ErrorReason, NewMessage, ProducerSession};
+use tokio::sync::oneshot;
+
+use crate::{
+    account::KeptRequests,
+    limits,
+    observe::Place,
+    rpc::{
+        context::{self, Context},
+        publish::{refusals::Refusals, target::Target, telemetry},
+        wire::{convert, status::ApiError},
+    },
+    shard::ShardError,
+};
+
+/// A batch on its way to the disk.
+pub(crate) struct Proposed {
+    /// Of the whole batch.
+    bytes: usize,
+    count: usize,
+    /// For its record, where such are kept.
+    place: Option<Place>,
+    outcome: oneshot::Receiver<Result<Outcome, ShardError>>,
+    refusals: Refusals,
+}
+
+/// What became of each message, and the errors of those that were refused, in order.
+pub(crate) type Decided = (Published, Vec<Arc<ApiError>>);
+
+impl Proposed {
+    /// Waits until the batch is synced and applied.
+    pub(crate) async fn decided(mut self, context: &Context, target: &Target) -> Result<Decided, ApiError> {
+        let (bytes, count, place) = (self.bytes, self.count, self.place.take());
+        let decided = self.outcome().await;
+        match &decided {
+            Ok((published, errors)) => {
+                telemetry::published(&context.observer, target, published, errors, bytes, place);
+            }
+            Err(error) => telemetry::not_published(&context.observer, target, error, count, place),
+        }
+        decided
+    }
+
+    async fn outcome(self) -> Result<Decided, ApiError> {
+        match self.outcome.await.unwrap_or(Err(ShardError::Stopping))? {
+            Outcome::Publish(Ok(published)) => {
+                let errors = self.refusals.of_results(&published.results);
+                Ok((published, errors))
+            }
+            Outcome::Publish(Err(PublishError::AtomicRefused)) => Err(self.refusals.of_batch()),
+            Outcome::Publish(Err(why)) => Err(why.into()),
+            _ => Err(ApiError::fault("a publish was answered by another outcome")),
+        }
+    }
+}
+
+/// Checks one batch and proposes it; waits for room, not for the disk. Who has `waited` in vain for a place for the record of the
+/// batch before does not wait for one again.
+pub(crate) async fn propose(
+    context: &Context,
+    target: &Target,
+    messages: Vec<NewMessage>,
+    producer: Option<ProducerSession>,
+    atomic: bool,
+    waited: bool,
+) -> Result<Proposed, ApiError> {
+    target.permit.check_again(context::now())?;
+    if context.drain.is_cancelled() {
+        return Err(ApiError::draining());
+    }
+    let (bytes, count) = (batch_bytes(&messages)?, messages.len());
+    let stored = u64::try_from(bytes).unwrap_or(u64::MAX);
+    if !context.disk.takes(&context.store, stored) {
+        return Err(ShardError::DiskFull.into());
+    }
+    target.quota.check_stored(stored)?;
+    let (mut entries, mut refusals) = (Vec::with_capacity(messages.len()), Refusals::default());
+    for (index, message) in messages.into_iter().enumerate() {
+        match convert::publish_entry(message, target.max_message_bytes()) {
+            Ok(entry) => entries.push(entry),
+            Err(error) => {
+                refusals.add(index, error);
+                // Of a session it may be a retry of what was stored while a limit was higher.
+                if atomic && producer.is_none() {
+                    return Err(refusals.of_batch());
+                }
+                entries.push(convert::refused_entry());
+            }
+        }
+    }
+    let spoiled = atomic && !refusals.is_empty();
+    if spoiled {
+        // None will be stored: no need to have them in the log.
+        entries.fill_with(convert::refused_entry);
+    }
+    let accepted = entries.iter().map(|entry| entry.content.len()).sum::<usize>();
+    // A payload is a piece of its request, and keeps all of that in memory: worth it only if that is mostly payloads.
+    if accepted < limits::SLICED_REQUEST_BYTES || accepted < bytes / 2 || target.kept.are_too_many() {
+        entries.iter_mut().for_each(|entry| entry.content = Bytes::copy_from_slice(&entry.content));
+    }
+    let at = target.queue.at;
+    let command = Command::Publish(Publish {
+        department: at.department.0,
+        queue: at.queue.0,
+        lane: u32::from(DEFAULT_LANE.0),
+        producer: producer.map(|session| engine_producer(target, session)).transpose()?,
+        entries,
+        atomic,
+    });
+    let place = context.publish_place(waited).await?;
+    let (stored, department) = (if spoiled { 0 } else { bytes }, target.queue.department);
+    let work = 1_024 + stored + count * limits::PUBLISH_MESSAGE_BYTES;
+    let pass = context.fence.enter(department.tenant, target.connection, work).await;
+    let outcome = context.shards.publish(department.origin(), command, pass);
+    Ok(Proposed { bytes, count, place, outcome, refusals })
+}
+
+/// Makes the payloads of a unary call pieces of one counted buffer: the library has decoded them out of a buffer of its own, which
+/// nobody counts.
+pub(super) fn gather(messages: &mut [NewMessage], kept: &KeptRequests) {
+    let bytes = messages.iter().map(|message| message.payload.len()).sum();
+    if bytes < limits::SLICED_REQUEST_BYTES {
+        return;
+    }
+    let mut all = Vec::with_capacity(bytes);
+    messages.iter().for_each(|message| all.extend_from_slice(&message.payload));
+    let mut all = kept.counted(all.into());
+    for message in messages {
+        message.payload = all.split_to(message.payload.len());
+    }
+}
+
+fn batch_bytes(messages: &[NewMessage]) -> Result<usize, ApiError> {
+    let wrong = |text: String| ApiError::field(ErrorReason::BatchInvalid, "messages", text);
+    if messages.is_empty() {
+        return Err(wrong("the batch is empty; send at least one message".to_owned()));
+    }
+    if messages.len() > limits::MAX_PUBLISH_MESSAGES {
+        let most = limits::MAX_PUBLISH_MESSAGES;
+        let text = format!("the batch has {} messages; at most {most}: send several batches", messages.len());
+        return Err(wrong(text).with_limit(most));
+    }
+    let size =
+        |m: &NewMessage| m.payload.len() + m.attributes.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
+    let bytes = messages.iter().map(size).sum();
+    if bytes > limits::MAX_PUBLISH_BYTES {
+        let most = limits::MAX_PUBLISH_BYTES;
+        let text = format!("the batch has {bytes} bytes; at most {most}: send several batches");
+        return Err(wrong(text).with_limit(most));
+    }
+    Ok(bytes)
+}
+
+fn engine_producer(target: &Target, session: ProducerSession) -> Result<Producer, ApiError> {
+    check_producer(&session.producer_id, session.epoch)?;
+    Ok(Producer {
+        producer_id: session.producer_id,
+        epoch: session.epoch,
+        first_sequence: session.first_sequence,
+        tenant: target.queue.department.tenant.0,
+        subject: target.permit.principal().subject.clone(),
+    })
+}
+
+/// A producer id is 16 bytes, an epoch counts from 1.
+pub(crate) fn check_producer(producer_id: &[u8], epoch: u64) -> Result<(), ApiError> {
+    if producer_id.len() != limits::SESSION_ID_BYTES {
+        return Err(ApiError::session_id("producer.producer_id", producer_id));
+    }
+    if epoch == 0 {
+        let text = "a producer's epoch counts from 1";
+        return Err(ApiError::field(ErrorReason::RequestInvalid, "producer.epoch", text));
+    }
+    Ok(())
+}

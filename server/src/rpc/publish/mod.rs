@@ -1,0 +1,9 @@
+//! The `Publisher` service: messages in.
+
+pub(super) mod service;
+
+mod batch;
+mod refusals;
+mod stream;
+mod target;
+mod telemetry;

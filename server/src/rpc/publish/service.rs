@@ -1,0 +1,77 @@
+//! The `Publisher` service.
+
+use std::{pin::Pin, sync::Arc};
+
+use futures_util::Stream;
+use posthouse_proto::v1::{
+    PublishRequest, PublishResponse, PublishStreamRequest, PublishStreamResponse, publisher_server::Publisher,
+};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::{
+    identity::TokenVerifier,
+    policy::methods,
+    rpc::{
+        context::Context,
+        detached::Lasting,
+        layers::{
+            intake::{Held, Requests},
+            watch::Call,
+        },
+        publish::{
+            batch::{gather, propose},
+            stream::PublishStream,
+            target::Target,
+            telemetry,
+        },
+        request::{self, admission},
+        stream::connection::Connection,
+        wire::convert,
+    },
+};
+
+/// The `Publisher` service.
+pub(crate) struct PublisherService {
+    pub(crate) context: Arc<Context>,
+    pub(crate) tokens: Arc<TokenVerifier>,
+}
+
+#[tonic::async_trait]
+impl Publisher for PublisherService {
+    async fn publish(&self, request: Request<PublishRequest>) -> Result<Response<PublishResponse>, Status> {
+        let admission = admission::<methods::Publish, _>(&request)?;
+        Call::names(&request, &request.get_ref().queue);
+        let held = Held::of(&request);
+        let connection = request::connection(&request)?;
+        let accounts = request::accounts(&request)?;
+        let PublishRequest { queue, mut messages, producer, atomic } = request.into_inner();
+        let target = Target::open(&self.context, &admission, &connection, accounts.kept, &queue).await?;
+        gather(&mut messages, &target.kept);
+        let proposed = propose(&self.context, &target, messages, producer, atomic, false).await;
+        let proposed = proposed.inspect_err(|error| telemetry::rejected(&self.context.observer, error))?;
+        let (context, at) = (Arc::clone(&self.context), target.queue.at);
+        // On record even if the caller does not wait for the answer.
+        let decided = async move {
+            let _held = held;
+            let decided = proposed.decided(&context, &target).await;
+            decided.inspect_err(|error| telemetry::rejected(&context.observer, error))
+        };
+        let (published, errors) = Lasting::new(&self.context.streams, decided).await?;
+        let results = convert::publish_results(at, &published, &errors);
+        Ok(Response::new(PublishResponse { results }))
+    }
+
+    type PublishStreamStream = Pin<Box<dyn Stream<Item = Result<PublishStreamResponse, Status>> + Send>>;
+
+    async fn publish_stream(
+        &self,
+        request: Request<Streaming<PublishStreamRequest>>,
+    ) -> Result<Response<Self::PublishStreamStream>, Status> {
+        let admission = admission(&request)?;
+        let connection = Connection::of(&request)?;
+        let call = request.extensions().get().cloned();
+        let stream =
+            PublishStream::new(Arc::clone(&self.context), Arc::clone(&self.tokens), connection, call);
+        Ok(Response::new(Box::pin(stream.run(admission, Requests::of(&request)?))))
+    }
+}

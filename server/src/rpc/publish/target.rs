@@ -1,0 +1,45 @@
+//! What a batch is published to, and by whom.
+
+use std::sync::Arc;
+
+use crate::{
+    account::KeptRequests,
+    fence::ConnectionKey,
+    identity::ConnIdentity,
+    policy::{Admission, Asks, Permit, methods},
+    quota::TenantQuota,
+    rpc::{
+        context::{Context, FoundQueue, queue_name},
+        request::connection_key,
+        wire::status::ApiError,
+    },
+};
+
+/// What a batch is published to and by whom.
+pub(crate) struct Target {
+    pub(crate) permit: Permit<methods::Publishing>,
+    pub(crate) queue: FoundQueue,
+    pub(crate) quota: Arc<TenantQuota>,
+    pub(crate) connection: ConnectionKey,
+    pub(crate) kept: KeptRequests,
+}
+
+impl Target {
+    pub(crate) async fn open<M: Asks<methods::Publishing>>(
+        context: &Context,
+        admission: &Admission<M>,
+        connection: &Arc<ConnIdentity>,
+        kept: KeptRequests,
+        name: &str,
+    ) -> Result<Self, ApiError> {
+        let permit = admission.permit(&queue_name("queue", name)?)?;
+        let queue = context.queue(permit.queue()).await?;
+        let quota = Arc::clone(context.quota(&permit.queue().tenant)?);
+        Ok(Self { permit, queue, quota, connection: connection_key(connection), kept })
+    }
+
+    /// The largest payload: the queue's limit or the tenant's, whichever is less.
+    pub(crate) fn max_message_bytes(&self) -> u32 {
+        self.queue.view.settings.max_message_bytes.min(self.quota.max_message_bytes())
+    }
+}

@@ -1,0 +1,70 @@
+//! What is counted and recorded of published batches.
+
+use std::sync::Arc;
+
+use posthouse_engine::outcome::{EntryResult, Published};
+
+use crate::{
+    observe::{Action, Observer, Place},
+    rpc::{
+        access_record::record, layers::watch::name as code_name, publish::target::Target,
+        wire::status::ApiError,
+    },
+};
+
+/// A batch was decided. `bytes` are those of all its messages; `place` is for its record, where such are kept.
+pub(crate) fn published(
+    observer: &Observer,
+    target: &Target,
+    published: &Published,
+    errors: &[Arc<ApiError>],
+    bytes: usize,
+    place: Option<Place>,
+) {
+    let messages = &observer.metrics.messages;
+    let count = |is: fn(&EntryResult) -> bool| published.results.iter().filter(|r| is(r)).count() as u64;
+    let stored = count(|result| matches!(result, EntryResult::Stored(_)));
+    messages.batch.observe(published.results.len() as f64);
+    messages.duplicates.inc_by(count(|result| matches!(result, EntryResult::Duplicate(_))));
+    errors.iter().for_each(|error| rejected(observer, error));
+    if stored > 0 {
+        messages.published.inc_by(stored);
+        messages.published_bytes.inc_by(bytes as u64);
+    }
+    if let Some(tenant) = observer.metrics.tenant(&target.permit.principal().tenant).filter(|_| stored > 0) {
+        tenant.published.inc_by(stored);
+        tenant.published_bytes.inc_by(bytes as u64);
+    }
+    if let Some(place) = place {
+        let mut record = record(Action::Publish, "publish", &target.permit);
+        let sequences = published.results.iter().filter_map(|result| match result {
+            EntryResult::Stored(sequence) => Some(*sequence),
+            EntryResult::Duplicate(_) | EntryResult::Refused => None,
+        });
+        sequences.for_each(|sequence| record.sequences.add(None, sequence));
+        record.count = stored;
+        record.not_done = (published.results.len() as u64).saturating_sub(stored);
+        observer.access.put(&record, place);
+    }
+}
+
+/// A batch of so many messages was proposed, and nothing of it is known to be stored.
+pub(crate) fn not_published(
+    observer: &Observer,
+    target: &Target,
+    error: &ApiError,
+    count: usize,
+    place: Option<Place>,
+) {
+    if let Some(place) = place {
+        let mut record = record(Action::Publish, "publish", &target.permit);
+        record.not_done = count as u64;
+        (record.outcome, record.reason) = (code_name(error.code()), error.reason_name().into());
+        observer.access.put(&record, place);
+    }
+}
+
+/// A message, or a whole batch, was not taken.
+pub(crate) fn rejected(observer: &Observer, error: &ApiError) {
+    observer.metrics.messages.rejected.with_label_values(&[error.reason_name()]).inc();
+}

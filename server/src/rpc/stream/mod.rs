@@ -1,0 +1,4 @@
+//! What the streams of both directions share.
+
+pub(super) mod connection;
+pub(super) mod outbox;

@@ -1,0 +1,106 @@
+//! How queues and messages stand, as the wire carries it.
+
+use posthouse_engine::{
+    ids::{DepartmentId, QueueId, QueueRef},
+    schema::{DeadLetterCause, DeadLetterOrigin},
+    standing::{MessageState, MessageStatus, Stats},
+};
+use posthouse_proto::v1::{self, DeadLetter, DeadLetterReason, QueueStats};
+
+use crate::{
+    clock::Now,
+    names::QueueResource,
+    rpc::wire::convert::{duration, message_id, timestamp},
+};
+
+/// The statistics of a queue, told now.
+pub(crate) fn stats(stats: &Stats, now: Now) -> QueueStats {
+    let Stats { counts, sums, .. } = stats;
+    QueueStats {
+        ready: counts.ready,
+        in_flight: counts.in_flight,
+        waiting: counts.waiting,
+        parked: counts.parked,
+        last_sequence: counts.last_sequence,
+        oldest_unsettled_time: stats.oldest_unsettled_ms.map(timestamp),
+        stored_bytes: stats.stored_bytes,
+        published: stats.published,
+        delivered: sums.delivered,
+        acked: sums.acked,
+        nacked: sums.nacked,
+        expired: sums.expired,
+        released: sums.released,
+        dead_lettered: sums.dead_lettered,
+        purged: sums.purged,
+        first_delivered: sums.first_delivered,
+        waiting_time_sum: Some(duration(sums.waiting_ms)),
+        processing_time_sum: Some(duration(sums.processing_ms)),
+        last_publish_time: stats.last_published_ms.map(timestamp),
+        last_ack_time: (sums.acked > 0).then(|| timestamp(sums.last_acked_at_ms)),
+        first_publish_time: stats.first_published_ms.map(timestamp),
+        as_of: Some(timestamp(now.wall_ms)),
+        oldest_unsettled_age: stats.oldest_published_ms.map(|at| duration(now.age_ms(at))),
+        steady_time: Some(duration(now.stamp_ms)),
+    }
+}
+
+/// Where a message stands, told now.
+pub(crate) fn message_status(
+    at: QueueRef,
+    queue: &QueueResource,
+    status: MessageStatus,
+    now: Now,
+) -> v1::MessageStatus {
+    let mut wire = v1::MessageStatus {
+        message_id: message_id(at, status.sequence),
+        queue: queue.to_string(),
+        sequence: status.sequence,
+        publish_time: status.published_at_ms.map(timestamp),
+        payload_bytes: status.payload_bytes.unwrap_or(0),
+        failed_attempts: status.failed_attempts,
+        dead_letter: status.origin.map(|origin| dead_letter(at, queue, origin)),
+        ..v1::MessageStatus::default()
+    };
+    let state = match status.state {
+        MessageState::Ready => v1::MessageState::Ready,
+        MessageState::Leased { deadline_ms } => {
+            wire.lease_deadline = Some(timestamp(now.told_ms(deadline_ms)));
+            wire.lease_time_left = Some(duration(now.left_ms(deadline_ms)));
+            v1::MessageState::Leased
+        }
+        MessageState::Waiting { due_ms } => {
+            wire.retry_time = due_ms.map(|due| timestamp(now.told_ms(due)));
+            wire.retry_time_left = due_ms.map(|due| duration(now.left_ms(due)));
+            v1::MessageState::Waiting
+        }
+        MessageState::Parked(cause) => {
+            wire.parked_reason = reason(cause).into();
+            v1::MessageState::Parked
+        }
+        MessageState::Settled => v1::MessageState::Settled,
+    };
+    wire.state = state.into();
+    wire
+}
+
+/// Why a message stands in this dead-letter queue, and where it came from: a queue of the same department.
+pub(crate) fn dead_letter(at: QueueRef, queue: &QueueResource, origin: DeadLetterOrigin) -> DeadLetter {
+    let source = QueueRef { department: DepartmentId(at.department.0), queue: QueueId(origin.queue_id) };
+    DeadLetter {
+        reason: reason(origin.cause()).into(),
+        source_queue: format!("{}/queues/{}", queue.department_resource(), origin.queue),
+        source_message_id: message_id(source, origin.sequence),
+        source_sequence: origin.sequence,
+        source_publish_time: Some(timestamp(origin.published_at_ms)),
+        attempts: origin.attempts,
+        source_subscription: origin.subscription,
+    }
+}
+
+const fn reason(cause: DeadLetterCause) -> DeadLetterReason {
+    match cause {
+        DeadLetterCause::Unspecified => DeadLetterReason::Unspecified,
+        DeadLetterCause::MaxAttempts => DeadLetterReason::MaxAttempts,
+        DeadLetterCause::Consumer => DeadLetterReason::Consumer,
+    }
+}
