@@ -9,19 +9,19 @@ use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 /// Work that has begun. Dropped before its end, it ends in a task of its own.
-pub(crate) struct Lasting<T: Send + 'static> {
+pub(crate) struct Detached<T: Send + 'static> {
     work: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
     tasks: TaskTracker,
 }
 
-impl<T: Send + 'static> Lasting<T> {
+impl<T: Send + 'static> Detached<T> {
     /// The server ends after `tasks`.
     pub(crate) fn new(tasks: &TaskTracker, work: impl Future<Output = T> + Send + 'static) -> Self {
         Self { work: Some(Box::pin(work)), tasks: tasks.clone() }
     }
 }
 
-impl<T: Send + 'static> Future for Lasting<T> {
+impl<T: Send + 'static> Future for Detached<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
@@ -35,7 +35,7 @@ impl<T: Send + 'static> Future for Lasting<T> {
     }
 }
 
-impl<T: Send + 'static> Drop for Lasting<T> {
+impl<T: Send + 'static> Drop for Detached<T> {
     fn drop(&mut self) {
         // Without a runtime, the process ends.
         if let Some(work) = self.work.take()
@@ -58,7 +58,7 @@ mod tests {
         let tasks = TaskTracker::new();
         let (go, gone) = oneshot::channel::<()>();
         let (done, was_done) = oneshot::channel();
-        let mut lasting = Lasting::new(&tasks, async move {
+        let mut lasting = Detached::new(&tasks, async move {
             gone.await.unwrap();
             done.send(7).unwrap();
         });
@@ -66,7 +66,7 @@ mod tests {
         drop(lasting);
         go.send(()).unwrap();
         assert_eq!(was_done.await.unwrap(), 7);
-        assert_eq!(Lasting::new(&tasks, async { 8 }).await, 8);
+        assert_eq!(Detached::new(&tasks, async { 8 }).await, 8);
         tasks.close();
         tasks.wait().await;
     }

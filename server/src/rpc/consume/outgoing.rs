@@ -11,6 +11,7 @@ use crate::{
     door::{Departing, Departure},
     rpc::{
         consume::{settlements::SettledAnswer, source::Extended},
+        stream::task::ServerFrame,
         wire::{convert, status::ApiError},
     },
 };
@@ -37,6 +38,15 @@ pub(crate) struct Deliveries {
 pub(crate) struct UnsentDeliveries {
     pub(crate) leases: Unsent,
     pub(crate) _charge: Charge,
+}
+
+impl From<ServerFrame> for Outgoing {
+    fn from(frame: ServerFrame) -> Self {
+        Self::Frame(match frame {
+            ServerFrame::Drain(drain) => out::Frame::Drain(drain),
+            ServerFrame::TokenRefreshed(refreshed) => out::Frame::TokenRefreshed(refreshed),
+        })
+    }
 }
 
 impl From<out::Frame> for Outgoing {

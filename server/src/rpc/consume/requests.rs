@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use futures_util::{FutureExt as _, stream::FuturesOrdered};
 use posthouse_proto::v1::{
-    ConsumeRequest, ExtendFrame, Pong, RefreshToken, SettleFrame, TokenRefreshed, consume_request as from,
-    consume_response as out,
+    ConsumeRequest, ExtendFrame, Pong, SettleFrame, consume_request as from, consume_response as out,
 };
 
 use crate::{
@@ -13,30 +12,33 @@ use crate::{
     rpc::{
         consume::{
             outgoing::Outgoing,
-            source::{Source, check_count},
-            stream::{Answer, Answered, ConsumeStream, Open, give},
+            source::check_count,
+            stream::{Answer, Answered, Consuming},
         },
-        detached::Lasting,
+        detached::Detached,
         layers::intake::Arrived,
-        stream::{connection::refresh, outbox::Outlet},
+        stream::{outbox::Outbox, task::StreamTask},
         wire::status::ApiError,
     },
 };
 
-impl ConsumeStream {
+impl Consuming {
     /// What the client has for the server.
-    pub(super) fn take(
-        &self,
-        open: &mut Open,
+    pub(super) fn handle_request(
+        &mut self,
+        task: &StreamTask,
         Arrived { request, mut charge }: Arrived<ConsumeRequest>,
-        out: &mut Outlet<Outgoing>,
+        out: &mut Outbox<Outgoing>,
     ) -> Result<(), ApiError> {
         match request.frame {
-            Some(from::Frame::Credit(credit)) => give(&open.session, open.balance.add(&credit)?),
-            Some(from::Frame::Settle(frame)) => self.settle(open, frame, charge),
+            Some(from::Frame::Credit(credit)) => {
+                let credit = self.balance.add(&credit)?;
+                self.add_credit(credit);
+            }
+            Some(from::Frame::Settle(frame)) => self.settle(task, frame, charge),
             Some(from::Frame::Extend(ExtendFrame { extend_id, tokens, lease_duration })) => {
-                let (context, source) = (Arc::clone(&self.context), Arc::clone(&open.source));
-                begin(&mut open.answers, async move {
+                let (context, source) = (Arc::clone(&task.context), Arc::clone(&self.source));
+                begin(&mut self.answers, async move {
                     let answer = match source.lease_duration_ms(lease_duration.as_ref()) {
                         // It spoils this frame, not the stream.
                         Err(error) => {
@@ -52,14 +54,10 @@ impl ConsumeStream {
                     Ok((answer, charge))
                 });
             }
-            Some(from::Frame::RefreshToken(RefreshToken { token })) => {
-                let (permit, expire_time) =
-                    refresh(&self.tokens, &self.connection, &open.source.permit, &token)?;
-                let Source { queue, at, holder, .. } = &*open.source;
-                let source = Source { permit, queue: queue.clone(), at: *at, holder: holder.clone() };
-                open.source = Arc::new(source);
-                let refreshed = TokenRefreshed { expire_time: Some(expire_time) };
-                out.send(out::Frame::TokenRefreshed(refreshed).into());
+            Some(from::Frame::RefreshToken(refresh)) => {
+                let (permit, refreshed) = task.refresh(&self.source.permit, &refresh)?;
+                self.source = Arc::new(self.source.with(permit));
+                out.send(refreshed.into());
             }
             Some(from::Frame::Ping(ping)) => {
                 out.send(out::Frame::Pong(Pong { ping_id: ping.ping_id }).into());
@@ -71,12 +69,12 @@ impl ConsumeStream {
     }
 
     pub(super) fn settle(
-        &self,
-        open: &mut Open,
+        &mut self,
+        task: &StreamTask,
         SettleFrame { settle_id, settlements }: SettleFrame,
         mut charge: Charge,
     ) {
-        let (context, source) = (Arc::clone(&self.context), Arc::clone(&open.source));
+        let (context, source) = (Arc::clone(&task.context), Arc::clone(&self.source));
         let settled = async move {
             let decided = source.settle(&context, settlements).await?;
             let answer = Outgoing::Settled(decided.answer(settle_id));
@@ -84,7 +82,7 @@ impl ConsumeStream {
             Ok((answer, charge))
         };
         // On record even if the client goes.
-        begin(&mut open.answers, Lasting::new(&self.context.streams, settled));
+        begin(&mut self.answers, Detached::new(&task.context.streams, settled));
     }
 }
 

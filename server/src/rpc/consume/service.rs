@@ -2,7 +2,7 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use futures_util::Stream;
+use futures_util::{Stream, TryStreamExt as _};
 use posthouse_proto::v1::{
     ConsumeRequest, ConsumeResponse, ExtendLeasesRequest, ExtendLeasesResponse, ReceiveRequest,
     ReceiveResponse, SettleRequest, SettleResponse, consumer_server::Consumer,
@@ -10,19 +10,19 @@ use posthouse_proto::v1::{
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    door::ChargedAnswer,
+    door::{ChargedAnswer, Departure},
     identity::TokenVerifier,
     policy::methods,
     rpc::{
-        consume::{receive, source::Source, stream::ConsumeStream},
+        consume::{receive, source::Source, stream::Consuming},
         context::Context,
-        detached::Lasting,
+        detached::Detached,
         layers::{
             intake::{Held, Requests},
             watch::Call,
         },
         request::{self, admission},
-        stream::connection::Connection,
+        stream::task::StreamTask,
         wire::deadline::Deadline,
     },
 };
@@ -42,11 +42,16 @@ impl Consumer for ConsumerService {
         request: Request<Streaming<ConsumeRequest>>,
     ) -> Result<Response<Self::ConsumeStream>, Status> {
         let admission = admission(&request)?;
-        let connection = Connection::of(&request)?;
-        let call = request.extensions().get().cloned();
-        let stream =
-            ConsumeStream::new(Arc::clone(&self.context), Arc::clone(&self.tokens), connection, call);
-        let (answers, departure) = stream.run(admission, Requests::of(&request)?);
+        let task = StreamTask::new(&self.context, &self.tokens, &request)?;
+        let (answers, mut session) = task.run::<Consuming>(admission, Requests::of(&request)?);
+        let departure = Departure::before_the_end(move || {
+            // It was sent before the stream's end, if at all. A session that nobody takes over keeps its leases.
+            if let Ok(session) = session.try_recv() {
+                session.close_clean();
+            }
+        });
+        let watched = departure.clone();
+        let answers = answers.map_ok(move |outgoing| outgoing.depart(&watched));
         let mut response: Response<Self::ConsumeStream> = Response::new(Box::pin(answers));
         response.extensions_mut().insert(departure);
         Ok(response)
@@ -79,7 +84,7 @@ impl Consumer for ConsumerService {
             let _held = held;
             source.settle(&context, settlements).await
         };
-        let decided = Lasting::new(&self.context.streams, settled).await?;
+        let decided = Detached::new(&self.context.streams, settled).await?;
         Ok(Response::new(SettleResponse { results: decided.results() }))
     }
 

@@ -10,13 +10,13 @@ use tonic::Code;
 use crate::{dispatch::SessionEvent, rpc::wire::status::ApiError};
 
 /// What dispatch tells a stream. That it has ended is heard whether or not the stream takes the rest.
-pub(crate) struct Told {
+pub(crate) struct SessionEvents {
     events: mpsc::UnboundedReceiver<SessionEvent>,
     /// Heard before the stream took it.
     kept: VecDeque<SessionEvent>,
 }
 
-impl Told {
+impl SessionEvents {
     pub(crate) fn new(events: mpsc::UnboundedReceiver<SessionEvent>) -> Self {
         Self { events, kept: VecDeque::new() }
     }

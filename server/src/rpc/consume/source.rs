@@ -51,6 +51,12 @@ impl Source {
         Ok(Self { permit, queue, at, holder })
     }
 
+    /// The same for a fresh permit.
+    pub(crate) fn with(&self, permit: Permit<methods::Consuming>) -> Self {
+        let Self { queue, at, holder, .. } = self;
+        Self { permit, queue: queue.clone(), at: *at, holder: holder.clone() }
+    }
+
     /// The lease duration asked for, or the subscription's.
     pub(crate) fn lease_duration_ms(&self, asked: Option<&prost_types::Duration>) -> Result<u64, ApiError> {
         match asked {

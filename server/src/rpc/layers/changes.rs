@@ -20,7 +20,7 @@ use crate::{
     observe::{Observer, Place},
     policy::Kind,
     rpc::{
-        detached::Lasting,
+        detached::Detached,
         layers::{intake::Held, watch::Call},
         wire::status::ApiError,
     },
@@ -79,7 +79,7 @@ where
                 record.ended(&Status::from_header_map(answer.headers()).unwrap_or_else(|| Status::ok("")));
                 Ok(answer)
             };
-            Lasting::new(&tasks, changing).await
+            Detached::new(&tasks, changing).await
         }))
     }
 }

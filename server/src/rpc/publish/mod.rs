@@ -2,6 +2,7 @@
 
 pub(super) mod service;
 
+mod answer;
 mod batch;
 mod refusals;
 mod stream;

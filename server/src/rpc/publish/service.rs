@@ -2,7 +2,7 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use futures_util::Stream;
+use futures_util::{Stream, TryStreamExt as _};
 use posthouse_proto::v1::{
     PublishRequest, PublishResponse, PublishStreamRequest, PublishStreamResponse, publisher_server::Publisher,
 };
@@ -13,19 +13,19 @@ use crate::{
     policy::methods,
     rpc::{
         context::Context,
-        detached::Lasting,
+        detached::Detached,
         layers::{
             intake::{Held, Requests},
             watch::Call,
         },
         publish::{
             batch::{gather, propose},
-            stream::PublishStream,
+            stream::Publishing,
             target::Target,
             telemetry,
         },
         request::{self, admission},
-        stream::connection::Connection,
+        stream::task::StreamTask,
         wire::convert,
     },
 };
@@ -56,7 +56,7 @@ impl Publisher for PublisherService {
             let decided = proposed.decided(&context, &target).await;
             decided.inspect_err(|error| telemetry::rejected(&context.observer, error))
         };
-        let (published, errors) = Lasting::new(&self.context.streams, decided).await?;
+        let (published, errors) = Detached::new(&self.context.streams, decided).await?;
         let results = convert::publish_results(at, &published, &errors);
         Ok(Response::new(PublishResponse { results }))
     }
@@ -68,10 +68,9 @@ impl Publisher for PublisherService {
         request: Request<Streaming<PublishStreamRequest>>,
     ) -> Result<Response<Self::PublishStreamStream>, Status> {
         let admission = admission(&request)?;
-        let connection = Connection::of(&request)?;
-        let call = request.extensions().get().cloned();
-        let stream =
-            PublishStream::new(Arc::clone(&self.context), Arc::clone(&self.tokens), connection, call);
-        Ok(Response::new(Box::pin(stream.run(admission, Requests::of(&request)?))))
+        let task = StreamTask::new(&self.context, &self.tokens, &request)?;
+        let (answers, _) = task.run::<Publishing>(admission, Requests::of(&request)?);
+        let answers = answers.map_ok(|outgoing| PublishStreamResponse { frame: Some(outgoing.frame()) });
+        Ok(Response::new(Box::pin(answers)))
     }
 }

@@ -38,6 +38,13 @@ impl Target {
         Ok(Self { permit, queue, quota, connection: connection_key(connection), kept })
     }
 
+    /// The same for a fresh permit.
+    pub(crate) fn with(&self, permit: Permit<methods::Publishing>) -> Self {
+        let Self { queue, quota, connection, kept, .. } = self;
+        let (queue, quota, kept) = (queue.clone(), Arc::clone(quota), kept.clone());
+        Self { permit, queue, quota, connection: *connection, kept }
+    }
+
     /// The largest payload: the queue's limit or the tenant's, whichever is less.
     pub(crate) fn max_message_bytes(&self) -> u32 {
         self.queue.view.settings.max_message_bytes.min(self.quota.max_message_bytes())

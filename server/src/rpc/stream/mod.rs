@@ -2,3 +2,4 @@
 
 pub(super) mod connection;
 pub(super) mod outbox;
+pub(super) mod task;

@@ -25,7 +25,7 @@ use crate::{
     rpc::wire::status::ApiError,
 };
 
-/// Frames handed to the network; beyond, they wait in the outlet.
+/// Frames handed to the network; beyond, they wait in the outbox.
 const MAX_FRAMES_OUT: usize = 4;
 /// Frames that a client does not read; beyond, it is not listened to either.
 const MAX_FRAMES_WAITING: usize = 64;
@@ -36,8 +36,17 @@ const UNREAD: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Gone;
 
+/// How much waits in an outbox.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OutboxState {
+    /// The network has taken all that was sent, but for a few frames.
+    pub(crate) clear: bool,
+    /// So little waits that the client is listened to.
+    pub(crate) has_capacity: bool,
+}
+
 /// Where a stream's task puts its frames.
-pub(crate) struct Outlet<F> {
+pub(crate) struct Outbox<F> {
     frames: mpsc::Sender<Charged<F>>,
     /// Frames that were handed to the network and that it has not taken.
     out: Arc<OnTheirWay>,
@@ -73,11 +82,11 @@ struct Charged<F> {
     charge: Option<Charge>,
 }
 
-/// An outlet, and what comes out of it: the frames, then the error it ended with, if any.
-pub(crate) fn outlet<F: Send + 'static>(
+/// An outbox, and what comes out of it: the frames, then the error it ended with, if any.
+pub(crate) fn outbox<F: Send + 'static>(
     task: CallTask,
     accounts: &ConnectionAccounts,
-) -> (Outlet<F>, impl Stream<Item = Result<F, Status>> + Send + 'static + use<F>) {
+) -> (Outbox<F>, impl Stream<Item = Result<F, Status>> + Send + 'static + use<F>) {
     let (frames, out) = mpsc::channel(MAX_FRAMES_OUT);
     let (end, ended) = oneshot::channel::<ApiError>();
     let ended = ended.map(|error| stream::iter(error.ok().map(|error| Err(error.into()))));
@@ -91,7 +100,7 @@ pub(crate) fn outlet<F: Send + 'static>(
     });
     let (waiting, now) = (VecDeque::new(), Instant::now());
     let progress = (0, now);
-    let outlet = Outlet {
+    let outbox = Outbox {
         frames,
         out: way,
         leased_until: None,
@@ -104,10 +113,10 @@ pub(crate) fn outlet<F: Send + 'static>(
         unread: accounts.counters.unread.clone(),
         progress,
     };
-    (outlet, out.chain(ended.flatten_stream()))
+    (outbox, out.chain(ended.flatten_stream()))
 }
 
-impl<F> Outlet<F> {
+impl<F> Outbox<F> {
     /// Sends a frame as soon as the client reads it.
     pub(crate) fn send(&mut self, frame: F) {
         self.put(Charged { frame, charge: None });
@@ -124,14 +133,12 @@ impl<F> Outlet<F> {
         self.send(frame);
     }
 
-    /// Whether all that was sent is taken by the network, but for a few frames.
-    pub(crate) fn is_clear(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
-    /// Whether so little waits that the client is listened to.
-    pub(crate) fn has_room(&self) -> bool {
-        self.waiting.len() < MAX_FRAMES_WAITING && self.waiting_bytes < UNREAD_ANSWER_BYTES
+    /// How much waits.
+    pub(crate) fn state(&self) -> OutboxState {
+        OutboxState {
+            clear: self.waiting.is_empty(),
+            has_capacity: self.waiting.len() < MAX_FRAMES_WAITING && self.waiting_bytes < UNREAD_ANSWER_BYTES,
+        }
     }
 
     /// Whether the client leaves so much unread, or answers where others find no room for them, or deliveries whose leases have ended,
@@ -279,11 +286,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_does_not_read_holds_nobody_up_and_still_gets_the_end() {
-        let (mut outlet, out) = outlet::<u32>(CallTask::default(), &accounts());
-        (0..100).for_each(|frame| outlet.send(frame));
-        assert!(!outlet.is_clear() && !outlet.has_room());
-        outlet.retain(|frame| frame % 2 == 0);
-        outlet.end(Err(ApiError::new(Code::Unauthenticated, ErrorReason::TokenExpired, "expired")));
+        let (mut outbox, out) = outbox::<u32>(CallTask::default(), &accounts());
+        (0..100).for_each(|frame| outbox.send(frame));
+        assert!(!outbox.state().clear && !outbox.state().has_capacity);
+        outbox.retain(|frame| frame % 2 == 0);
+        outbox.end(Err(ApiError::new(Code::Unauthenticated, ErrorReason::TokenExpired, "expired")));
         let received: Vec<_> = out.collect().await;
         let (last, frames) = received.split_last().unwrap();
         let frames: Vec<_> = frames.iter().map(|frame| *frame.as_ref().unwrap()).collect();
@@ -293,32 +300,32 @@ mod tests {
 
     #[tokio::test]
     async fn frames_come_in_order_and_a_clean_end_has_no_error() {
-        let (mut outlet, out) = outlet::<u32>(CallTask::default(), &accounts());
+        let (mut outbox, out) = outbox::<u32>(CallTask::default(), &accounts());
         let reading = tokio::spawn(out.map(Result::unwrap).collect::<Vec<_>>());
-        (0..50).for_each(|frame| outlet.send(frame));
-        outlet
+        (0..50).for_each(|frame| outbox.send(frame));
+        outbox
             .finish(stream::iter((50..60).map(|frame| Ok((frame, accounts().requests.charge(1))))))
             .await
             .unwrap();
-        outlet.end(Ok(()));
+        outbox.end(Ok(()));
         assert_eq!(reading.await.unwrap(), (0..60).collect::<Vec<_>>());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_that_has_ended_ends_its_call_if_its_last_frames_are_not_read() {
         let task = CallTask::default();
-        let (mut outlet, out) = outlet::<u32>(task.clone(), &accounts());
-        outlet.send(1);
-        outlet.end(Ok(()));
+        let (mut outbox, out) = outbox::<u32>(task.clone(), &accounts());
+        outbox.send(1);
+        outbox.end(Ok(()));
         tokio::time::sleep(UNREAD_PATIENCE / 2).await;
         assert!(!task.is_ended());
         tokio::time::sleep(UNREAD_PATIENCE).await;
         assert!(task.is_ended());
         drop(out);
         let read = CallTask::default();
-        let (mut outlet, out) = super::outlet::<u32>(read.clone(), &accounts());
-        outlet.send(1);
-        outlet.end(Ok(()));
+        let (mut outbox, out) = super::outbox::<u32>(read.clone(), &accounts());
+        outbox.send(1);
+        outbox.end(Ok(()));
         assert_eq!(out.count().await, 1);
         tokio::time::sleep(UNREAD_PATIENCE * 3).await;
         assert!(!read.is_ended());
@@ -326,56 +333,56 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_has_gone_is_noticed() {
-        let (mut outlet, out) = outlet::<u32>(CallTask::default(), &accounts());
-        (0..50).for_each(|frame| outlet.send(frame));
+        let (mut outbox, out) = outbox::<u32>(CallTask::default(), &accounts());
+        (0..50).for_each(|frame| outbox.send(frame));
         drop(out);
-        assert!(outlet.flow().await.is_err());
-        outlet.finish(stream::pending::<Result<(u32, Charge), ApiError>>()).await.unwrap();
+        assert!(outbox.flow().await.is_err());
+        outbox.finish(stream::pending::<Result<(u32, Charge), ApiError>>()).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn much_that_is_not_read_stops_the_client_and_ends_it_after_a_while_without_progress() {
         let accounts = accounts();
         let account = &accounts.requests;
-        let (mut outlet, out) = outlet::<u32>(CallTask::default(), &accounts);
+        let (mut outbox, out) = outbox::<u32>(CallTask::default(), &accounts);
         for frame in 0..=MAX_FRAMES_OUT as u32 {
-            outlet.answer((frame, account.charge(100_000)));
+            outbox.answer((frame, account.charge(100_000)));
         }
-        assert!(outlet.has_room() && !outlet.is_stuck());
-        outlet.answer((9, account.charge(100_000)));
-        assert!(!outlet.has_room() && !outlet.is_stuck());
-        outlet.progress.1 = Instant::now() - UNREAD_PATIENCE;
-        assert!(outlet.is_stuck());
+        assert!(outbox.state().has_capacity && !outbox.is_stuck());
+        outbox.answer((9, account.charge(100_000)));
+        assert!(!outbox.state().has_capacity && !outbox.is_stuck());
+        outbox.progress.1 = Instant::now() - UNREAD_PATIENCE;
+        assert!(outbox.is_stuck());
         // It reads again.
-        outlet.progress.0 = 1;
-        assert!(!outlet.is_stuck());
+        outbox.progress.0 = 1;
+        assert!(!outbox.is_stuck());
         // Little is too much where there is no room.
-        outlet.retain(|frame| *frame == 9);
-        outlet.progress.1 = Instant::now() - UNREAD_PATIENCE;
-        assert!(outlet.has_room() && !outlet.is_stuck());
+        outbox.retain(|frame| *frame == 9);
+        outbox.progress.1 = Instant::now() - UNREAD_PATIENCE;
+        assert!(outbox.state().has_capacity && !outbox.is_stuck());
         let full = account.charge(32 << 20);
-        outlet.progress.1 = Instant::now() - UNREAD_PATIENCE;
-        assert!(outlet.is_stuck());
+        outbox.progress.1 = Instant::now() - UNREAD_PATIENCE;
+        assert!(outbox.is_stuck());
         drop(full);
         // So are answers that the network does not take.
-        outlet.retain(|_| false);
-        assert!(outlet.is_clear() && !outlet.is_stuck());
+        outbox.retain(|_| false);
+        assert!(outbox.state().clear && !outbox.is_stuck());
         let full = account.charge(32 << 20);
-        outlet.progress.1 = Instant::now() - UNREAD_PATIENCE;
-        assert!(outlet.is_stuck());
+        outbox.progress.1 = Instant::now() - UNREAD_PATIENCE;
+        assert!(outbox.is_stuck());
         drop(full);
         // Deliveries may wait until their leases end.
-        outlet.deliver(10, Instant::now() + UNREAD_PATIENCE);
-        outlet.progress.1 = Instant::now() - UNREAD_PATIENCE;
-        assert!(!outlet.is_stuck());
-        outlet.leased_until = Some(Instant::now());
-        outlet.progress.1 = Instant::now() - UNREAD_PATIENCE;
-        assert!(outlet.is_stuck());
-        outlet.leased_until = None;
+        outbox.deliver(10, Instant::now() + UNREAD_PATIENCE);
+        outbox.progress.1 = Instant::now() - UNREAD_PATIENCE;
+        assert!(!outbox.is_stuck());
+        outbox.leased_until = Some(Instant::now());
+        outbox.progress.1 = Instant::now() - UNREAD_PATIENCE;
+        assert!(outbox.is_stuck());
+        outbox.leased_until = None;
         let reading = tokio::spawn(out.map(Result::unwrap).collect::<Vec<_>>());
-        outlet.finish(stream::iter([])).await.unwrap();
-        assert!(outlet.has_room() && !outlet.is_stuck());
-        outlet.end(Ok(()));
+        outbox.finish(stream::iter([])).await.unwrap();
+        assert!(outbox.state().has_capacity && !outbox.is_stuck());
+        outbox.end(Ok(()));
         assert_eq!(reading.await.unwrap().len(), MAX_FRAMES_OUT + 1);
         assert_eq!(account.held(), 0, "what was charged is given back");
     }
