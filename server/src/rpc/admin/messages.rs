@@ -3,10 +3,7 @@
 use std::sync::Arc;
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use posthouse_engine::{
-    halt::Halt,
-    ids::{QueueRef, SubscriptionRef},
-};
+use posthouse_engine::{halt::Halt, ids::QueueRef};
 use posthouse_proto::v1::{
     ErrorReason, FindMessageRequest, ListDeadLettersRequest, ListDeadLettersResponse, MessageStatus,
     RedriveDeadLettersRequest, RedriveDeadLettersResponse, messages_server::Messages,
@@ -15,14 +12,15 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     limits,
-    names::{
-        DepartmentName, DepartmentResource, QueueName, QueueResource, SubscriptionName, SubscriptionResource,
-        TenantName,
-    },
+    names::{DepartmentName, DepartmentResource, QueueName, QueueResource, SubscriptionName, TenantName},
     policy::{Admission, Denied, QueuesGranted, methods},
     rpc::{
-        admin::{queues::page_size_of, redrive},
-        context::{Context, FoundQueue, queue_name},
+        admin::{
+            dead_letters::{self, default_subscription},
+            queues::page_size_of,
+            redrive,
+        },
+        context::{Context, queue_name},
         layers::watch::Call,
         request::admission,
         wire::{convert, status::ApiError},
@@ -153,7 +151,7 @@ impl MessagesService {
         let mut dead_letters = Vec::new();
         for _ in 0..limits::DEAD_LETTER_LOOKS {
             let Some(from) = next.filter(|_| dead_letters.len() < size) else { break };
-            let page = look(&self.context, &found, id, from, size - dead_letters.len()).await?;
+            let page = dead_letters::read(&self.context, &found, id, from, size - dead_letters.len()).await?;
             next = page.next;
             let wanted = page.found.into_iter().filter(|status| {
                 source.is_none_or(|(queue, sequence)| {
@@ -168,26 +166,6 @@ impl MessagesService {
         let next_page_token = next.map(|at| BASE64_URL_SAFE_NO_PAD.encode(at.to_be_bytes()));
         Ok(ListDeadLettersResponse { dead_letters, next_page_token: next_page_token.unwrap_or_default() })
     }
-}
-
-/// The subscription whose dead letters a queue's name stands for.
-pub(super) fn default_subscription(queue: &QueueResource) -> SubscriptionResource {
-    queue.subscription(SubscriptionName::default_subscription())
-}
-
-/// One bounded look for dead letters.
-pub(super) async fn look(
-    context: &Context,
-    queue: &FoundQueue,
-    id: SubscriptionRef,
-    from: u64,
-    limit: usize,
-) -> Result<posthouse_engine::machine::DeadLetters, ApiError> {
-    let read =
-        context.shards.query(queue.department.origin(), move |m, kv| m.dead_letters(kv, id, from, limit));
-    // The queue may have been deleted meanwhile: then there are none.
-    let nothing = posthouse_engine::machine::DeadLetters { found: Vec::new(), next: None };
-    Ok(read.await??.unwrap_or(nothing))
 }
 
 fn page_start(page_token: &str) -> Result<u64, ApiError> {

@@ -3,6 +3,7 @@
 pub(super) mod messages;
 pub(super) mod queues;
 
+mod dead_letters;
 mod list_queues;
 mod queue_settings;
 mod redrive;

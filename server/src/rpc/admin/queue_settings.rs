@@ -2,6 +2,7 @@
 
 use posthouse_engine::{
     limits::{LEASE_DURATION_MS, MAX_MAX_ATTEMPTS, MAX_MAX_MESSAGE_BYTES},
+    outcome::QueueView,
     schema::QueueSettings,
 };
 use posthouse_proto::v1::{ErrorReason, Queue, SubscriptionSettings};
@@ -86,4 +87,17 @@ pub(super) fn merge(mut current: Queue, wanted: &Queue, mask: &FieldMask) -> Res
     }
     current.default_subscription = Some(to);
     Ok(current)
+}
+
+/// A queue that would be made.
+pub(super) fn unmade(name: &QueueResource, settings: QueueSettings) -> QueueView {
+    QueueView {
+        department: posthouse_engine::ids::DepartmentId(0),
+        queue: posthouse_engine::ids::QueueId(0),
+        name: name.queue.to_string(),
+        revision: 0,
+        created_at_ms: 0,
+        updated_at_ms: 0,
+        settings,
+    }
 }

@@ -17,12 +17,12 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     limits,
-    names::{DepartmentResource, QueueResource},
+    names::DepartmentResource,
     policy::{Admission, Asks, Permit, methods},
     rpc::{
         admin::{
             list_queues,
-            queue_settings::{dead_letter_queue, merge, named_target, settings},
+            queue_settings::{dead_letter_queue, merge, named_target, settings, unmade},
             requests,
         },
         context::{Context, Department, queue_name, queue_not_found},
@@ -326,19 +326,6 @@ fn updated(permit: &Permit<methods::Managing>, outcome: Outcome) -> Result<Queue
     match outcome {
         Outcome::UpdateQueue(updated) => Ok(convert::queue(permit.queue(), &updated?)),
         _ => Err(ApiError::fault("an update was answered by another outcome")),
-    }
-}
-
-/// A queue that would be made.
-pub(super) fn unmade(name: &QueueResource, settings: QueueSettings) -> QueueView {
-    QueueView {
-        department: posthouse_engine::ids::DepartmentId(0),
-        queue: posthouse_engine::ids::QueueId(0),
-        name: name.queue.to_string(),
-        revision: 0,
-        created_at_ms: 0,
-        updated_at_ms: 0,
-        settings,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     policy::{Admission, methods},
     rpc::{
         admin::{
-            messages::default_subscription,
+            dead_letters::default_subscription,
             redrive_cursor::Place,
             redrive_pick::{Picked, Pool},
             requests,

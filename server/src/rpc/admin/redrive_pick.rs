@@ -17,7 +17,7 @@ use crate::{
     names::{DepartmentResource, QueueName},
     policy::{Admission, Denied, methods},
     rpc::{
-        admin::messages::look,
+        admin::dead_letters,
         context::{Context, FoundQueue},
         wire::status::ApiError,
     },
@@ -116,7 +116,8 @@ impl<'a> Pool<'a> {
         let mut limit = FIRST_LOOK.max(most).min(MOST_OF_A_LOOK);
         for _ in 0..limits::DEAD_LETTER_LOOKS {
             let Some(at) = next.filter(|_| !self.picked.is_full(most)) else { break };
-            let page = look(self.context, self.found, self.picked.subscription, at, limit).await?;
+            let page =
+                dead_letters::read(self.context, self.found, self.picked.subscription, at, limit).await?;
             limit = (limit * 2).min(MOST_OF_A_LOOK);
             next = page.next;
             let gone = self.gone(&page.found).await?;

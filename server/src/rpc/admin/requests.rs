@@ -12,7 +12,7 @@ use crate::{
     names::{QueueName, QueueResource},
     policy::{Admission, Rpc},
     rpc::{
-        admin::{queue_settings::settings, queues::unmade},
+        admin::queue_settings::{settings, unmade},
         context::{Context, Department},
         wire::{convert, status::ApiError},
     },

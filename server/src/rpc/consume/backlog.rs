@@ -16,8 +16,7 @@ use crate::{
         consume::{source::Source, telemetry},
         context::Context,
         wire::{
-            convert,
-            delivery::{Outgoing, batch},
+            delivery::{self, Outgoing, batch},
             status::ApiError,
         },
     },
@@ -143,7 +142,7 @@ impl Backlog {
                 None => read.gone.push(leased),
             }
         }
-        telemetry::delivered(&context.observer, source, &deliveries, now, places);
+        telemetry::delivered(&context.observer, &source.permit, &deliveries, now, places);
         let sum = cut(deliveries, now, &mut read.frames);
         if let Some(bytes) = sum.checked_div(read.count - read.gone.len()) {
             self.delivery_bytes = bytes;
@@ -232,7 +231,7 @@ async fn read_bodies(
 
 fn delivery(source: &Source, live: &LiveDelivery, body: bodies::Body, resumed: bool) -> Outgoing {
     let name: &QueueResource = source.permit.queue();
-    convert::delivery(source.at.queue, name, live, body, resumed)
+    delivery::delivery(source.at.queue, name, live, body, resumed)
 }
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ pub(crate) async fn receive(
     session.stop(rest.iter().map(|delivery| delivery.live).chain(unread).collect());
     // Reading, and a place for the record, take their time.
     deadline.map_or(Ok(()), Deadline::check)?;
-    telemetry::delivered(&context.observer, &source, &deliveries, now, places);
+    telemetry::delivered(&context.observer, &source.permit, &deliveries, now, places);
     let taken = Departure::before_the_end(|| session.close_keeping_leases());
     let now = context.clock.now();
     let deliveries = deliveries.into_iter().map(|delivery| delivery.whole(now)).collect();

@@ -81,7 +81,7 @@ impl Source {
             return Err(ApiError::fault("a settle was answered for more or fewer deliveries"));
         }
         let decided = Decided { settlements, refused, outcomes };
-        telemetry::settled(&context.observer, self, &decided).await;
+        telemetry::settled(&context.observer, &self.permit, &decided).await;
         Ok(decided)
     }
 

@@ -9,9 +9,10 @@ use crate::{
     clock::Now,
     limits::MAX_ACCESS_RANGES,
     observe::{Action, Observer, Place, Ranges, Record, TRACEPARENT, Telemetry, Waited},
+    policy::{Permit, methods},
     rpc::{
         access_record::record,
-        consume::{settlements::Decided, source::Source},
+        consume::settlements::Decided,
         wire::{convert, delivery::Outgoing},
     },
 };
@@ -24,21 +25,26 @@ pub(crate) fn places_of(deliveries: usize) -> u32 {
 /// Deliveries are about to leave. `places` are for their records, where such are kept.
 pub(crate) fn delivered(
     observer: &Observer,
-    source: &Source,
+    permit: &Permit<methods::Consuming>,
     deliveries: &[Outgoing],
     now: Now,
     places: Option<Place>,
 ) {
-    count_deliveries(observer, source, deliveries, now);
+    count_deliveries(observer, permit, deliveries, now);
     if let Some(telemetry) = &observer.telemetry {
-        deliveries.iter().for_each(|delivery| trace(telemetry, source, delivery, now));
+        deliveries.iter().for_each(|delivery| trace(telemetry, permit, delivery, now));
     }
     if let Some(places) = places {
-        observer.access.put_all(delivery_records(source, deliveries), places);
+        observer.access.put_all(delivery_records(permit, deliveries), places);
     }
 }
 
-fn count_deliveries(observer: &Observer, source: &Source, deliveries: &[Outgoing], now: Now) {
+fn count_deliveries(
+    observer: &Observer,
+    permit: &Permit<methods::Consuming>,
+    deliveries: &[Outgoing],
+    now: Now,
+) {
     let messages = &observer.metrics.messages;
     let waiting = messages.waiting.local();
     let (mut count, mut bytes, mut again, mut resumed) = (0, 0, 0, 0);
@@ -58,17 +64,17 @@ fn count_deliveries(observer: &Observer, source: &Source, deliveries: &[Outgoing
     messages.delivered_bytes.inc_by(bytes);
     messages.redelivered.inc_by(again);
     messages.resumed.inc_by(resumed);
-    if let Some(tenant) = observer.metrics.tenant(&source.permit.principal().tenant) {
+    if let Some(tenant) = observer.metrics.tenant(&permit.principal().tenant) {
         tenant.delivered.inc_by(count);
     }
 }
 
 /// One record, or several when the sequences are too scattered for one.
-fn delivery_records(source: &Source, deliveries: &[Outgoing]) -> Vec<Record<'static>> {
+fn delivery_records(permit: &Permit<methods::Consuming>, deliveries: &[Outgoing]) -> Vec<Record<'static>> {
     let mut rest = deliveries.iter().peekable();
     let mut records = Vec::new();
     while rest.peek().is_some() {
-        let mut record = record(Action::Deliver, "deliver", &source.permit);
+        let mut record = record(Action::Deliver, "deliver", permit);
         while !record.sequences.is_full()
             && !record.leases.is_full()
             && let Some(Outgoing { live, .. }) = rest.next()
@@ -83,11 +89,11 @@ fn delivery_records(source: &Source, deliveries: &[Outgoing]) -> Vec<Record<'sta
 }
 
 /// The message's stay in the queue, if its producer's trace is sampled.
-fn trace(telemetry: &Telemetry, source: &Source, outgoing: &Outgoing, now: Now) {
+fn trace(telemetry: &Telemetry, permit: &Permit<methods::Consuming>, outgoing: &Outgoing, now: Now) {
     let Some(traceparent) = outgoing.attributes.get(TRACEPARENT).filter(|_| !outgoing.resumed) else {
         return;
     };
-    let (queue, subscription) = (source.permit.queue().to_string(), source.permit.subscription());
+    let (queue, subscription) = (permit.queue().to_string(), permit.subscription());
     // It has waited for as long as batches say, whatever the wall clock said when it was published.
     let delivered = UNIX_EPOCH + Duration::from_millis(now.wall_ms);
     let waited = Waited {
@@ -103,15 +109,15 @@ fn trace(telemetry: &Telemetry, source: &Source, outgoing: &Outgoing, now: Now) 
 }
 
 /// Settlements were decided.
-pub(crate) async fn settled(observer: &Observer, source: &Source, decided: &Decided) {
-    let not_made = count_settlements(observer, source, decided);
+pub(crate) async fn settled(observer: &Observer, permit: &Permit<methods::Consuming>, decided: &Decided) {
+    let not_made = count_settlements(observer, permit, decided);
     if observer.access.keeps_messages() {
-        record_settlements(observer, source, decided, not_made).await;
+        record_settlements(observer, permit, decided, not_made).await;
     }
 }
 
 /// How many were not made.
-fn count_settlements(observer: &Observer, source: &Source, decided: &Decided) -> u64 {
+fn count_settlements(observer: &Observer, permit: &Permit<methods::Consuming>, decided: &Decided) -> u64 {
     let (mut made, mut not_made) = ([0; ACTIONS.len()], [decided.refused.len() as u64, 0, 0, 0, 0]);
     for (settlement, outcome) in decided.outcomes() {
         let [invalid, lost, by_another, purged, already] = &mut not_made;
@@ -137,17 +143,22 @@ fn count_settlements(observer: &Observer, source: &Source, decided: &Decided) ->
     for (reason, count) in REASONS.iter().zip(not_made).filter(|(_, count)| *count > 0) {
         messages.settle_refused.with_label_values(&[*reason]).inc_by(count);
     }
-    if let Some(tenant) = observer.metrics.tenant(&source.permit.principal().tenant) {
+    if let Some(tenant) = observer.metrics.tenant(&permit.principal().tenant) {
         tenant.settled.inc_by(made.iter().sum());
     }
     not_made.iter().sum()
 }
 
 /// One record, or several when the deliveries are too scattered for one.
-async fn record_settlements(observer: &Observer, source: &Source, decided: &Decided, mut not_made: u64) {
+async fn record_settlements(
+    observer: &Observer,
+    permit: &Permit<methods::Consuming>,
+    decided: &Decided,
+    mut not_made: u64,
+) {
     let mut rest = decided.made().peekable();
     while rest.peek().is_some() || not_made > 0 {
-        let mut record = record(Action::Settle, "settle", &source.permit);
+        let mut record = record(Action::Settle, "settle", permit);
         record.not_done = std::mem::take(&mut not_made);
         while !record.settled.values().any(Ranges::is_full)
             && let Some(settlement) = rest.next()

@@ -25,13 +25,7 @@ use tonic::Code;
 
 pub(crate) use standing::{dead_letter, message_status, stats};
 
-use crate::{
-    bodies::Body,
-    clock::Now,
-    limits,
-    names::QueueResource,
-    rpc::wire::{delivery::Outgoing, status::ApiError},
-};
+use crate::{clock::Now, limits, names::QueueResource, rpc::wire::status::ApiError};
 
 /// Lease 8, index 4, nonce 8 bytes, big-endian.
 pub(crate) const TOKEN_BYTES: usize = 20;
@@ -199,19 +193,6 @@ pub(crate) fn token_ref(token: &[u8]) -> Option<TokenRef> {
     let index = u32::from_be_bytes(token.get(8..12)?.try_into().ok()?);
     let nonce = u64::from_be_bytes(token.last_chunk().copied()?);
     Some(TokenRef { lease: LeaseId(lease).0, index, nonce })
-}
-
-/// A delivery as it leaves.
-pub(crate) fn delivery(
-    queue: QueueRef,
-    source: &QueueResource,
-    live: &LiveDelivery,
-    body: Body,
-    resumed: bool,
-) -> Outgoing {
-    let Body { published_at_ms, told_at_ms, origin, attributes, payload } = body;
-    let dead_letter = origin.map(|origin| Box::new(dead_letter(queue, source, *origin)));
-    Outgoing { queue, live: *live, resumed, published_at_ms, told_at_ms, dead_letter, attributes, payload }
 }
 
 /// What to settle a delivery as.

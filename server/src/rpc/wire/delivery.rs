@@ -16,7 +16,12 @@ use prost::encoding::{
 
 use prost_types::{Duration, Timestamp};
 
-use crate::{clock::Now, rpc::wire::convert};
+use crate::{
+    bodies::Body,
+    clock::Now,
+    names::QueueResource,
+    rpc::wire::convert::{self, dead_letter},
+};
 
 /// Field numbers of `DeliveryBatch`, `Delivery` and `Message`.
 const DELIVERIES: u32 = 1;
@@ -138,6 +143,19 @@ impl Outgoing {
             begin(PAYLOAD, self.payload.len(), head);
         }
     }
+}
+
+/// A delivery as it leaves.
+pub(crate) fn delivery(
+    queue: QueueRef,
+    source: &QueueResource,
+    live: &LiveDelivery,
+    body: Body,
+    resumed: bool,
+) -> Outgoing {
+    let Body { published_at_ms, told_at_ms, origin, attributes, payload } = body;
+    let dead_letter = origin.map(|origin| Box::new(dead_letter(queue, source, *origin)));
+    Outgoing { queue, live: *live, resumed, published_at_ms, told_at_ms, dead_letter, attributes, payload }
 }
 
 /// When a lease ends, and how long it is until then.

@@ -15,7 +15,7 @@ use tonic::{Code, Status};
 use crate::{
     limits,
     quota::{Cap, Exceeded},
-    rpc::{layers::intake::Fault, wire::status::ApiError},
+    rpc::wire::status::ApiError,
     shard::ShardError,
 };
 
@@ -103,40 +103,6 @@ impl ApiError {
                     try again, and have the operators look at it";
         Self::new(Code::Unavailable, ErrorReason::AccessNotRecorded, text)
             .with_retry_delay(std::time::Duration::from_secs(1))
-    }
-}
-
-impl From<Fault> for ApiError {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::BrokenOff => Self::broken_off(),
-            Fault::TooLarge(most) => Self::too_large(most),
-            Fault::Undecodable => {
-                Self::frame("a request or frame could not be decoded; send what proto/posthouse/v1 describes")
-            }
-            Fault::Compressed => {
-                let text = "the request is compressed in a way that the server does not read; send it plain";
-                Self::new(Code::Unimplemented, ErrorReason::FrameInvalid, text)
-            }
-            Fault::TooMany => Self::frame("a unary call has one message; the request has more"),
-            Fault::TooManyElements => {
-                let most = limits::MAX_ELEMENTS;
-                let text = format!(
-                    "the request has more than {most} messages, attributes, settlements or other elements; send less at once"
-                );
-                Self::new(Code::InvalidArgument, ErrorReason::BatchInvalid, text).with_limit(most)
-            }
-            Fault::TooSlow => {
-                let (idle, whole) = (limits::BODY_IDLE.as_secs(), limits::BODY_DEADLINE.as_secs());
-                let rate = limits::LEAST_BODY_BYTES_PER_SECOND;
-                let text = format!(
-                    "the request did not come in time: nothing of it for {idle} s, or not all of it in {whole} s and its \
-                     length divided by {rate} bytes a second; send it without a pause"
-                );
-                Self::new(Code::DeadlineExceeded, ErrorReason::RequestTooSlow, text)
-            }
-            Fault::NoRoom => Self::no_room(),
-        }
     }
 }
 

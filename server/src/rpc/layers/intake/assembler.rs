@@ -20,6 +20,7 @@ use crate::{
     limits::{
         BODY_DEADLINE, BODY_IDLE, LEAST_BODY_BYTES_PER_SECOND, ROOM_PATIENCE, SETTLEMENT_ROOM_PATIENCE,
     },
+    rpc::layers::intake::fault::Fault,
 };
 
 /// Of a message's head.
@@ -38,27 +39,6 @@ pub(super) struct Terms {
     pub(super) wanted: Wanted,
     /// Whether more may be sent at any time, as on a stream; otherwise all of it must come at once.
     pub(super) open: bool,
-}
-
-/// Why no more messages come out of a body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// The client has gone away, or has ended its request within a message.
-    BrokenOff,
-    /// A message is larger than it may be.
-    TooLarge(usize),
-    /// A message says that it is compressed.
-    Compressed,
-    /// A unary call has more than one message.
-    TooMany,
-    /// A message has more elements than are decoded.
-    TooManyElements,
-    /// A message is not what the schema describes.
-    Undecodable,
-    /// The message does not come fast enough.
-    TooSlow,
-    /// There is no room.
-    NoRoom,
 }
 
 /// What is read on for once there is room; nothing when there was none in time.

@@ -8,6 +8,7 @@
 mod answer;
 mod assembler;
 mod elements;
+mod fault;
 mod requests;
 
 use std::{
@@ -26,7 +27,7 @@ use hyper::body::Frame;
 use tonic::{Status, body::Body};
 use tower::Service;
 
-pub(crate) use assembler::Fault;
+pub(crate) use fault::Fault;
 pub(crate) use requests::{Arrived, Frames, Requests};
 
 use crate::{
