@@ -11,7 +11,9 @@
 // They panic when stdout or stderr is gone, and wait while nobody reads it.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod certificates;
 pub mod config;
+pub mod grants;
 pub mod limits;
 pub mod names;
 pub mod observe;

@@ -6,7 +6,7 @@ use std::path::Path;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
 use crate::{
-    door,
+    certificates,
     identity::{KeySet, is_authority},
     limits::MAX_CONFIG_FILE_BYTES,
 };
@@ -36,7 +36,7 @@ pub(crate) fn roots(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'stati
     if !roots.iter().all(|root| is_authority(root)) {
         return Err(format!("{} has a certificate that is not an authority's", path.display()));
     }
-    door::check_roots(&roots).map_err(|error| format!("{}: {error}", path.display()))?;
+    certificates::check_roots(&roots).map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(roots)
 }
 

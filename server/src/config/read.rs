@@ -11,13 +11,13 @@ use posthouse_text::exposed;
 use rustls_pki_types::{CertificateDer, ServerName};
 use toml::de::DeTable;
 
-use super::{
-    Authority, Config, ConfigError, ConfigErrors, Files, IdentityConfig, NoteWeight, ObserveConfig,
-    ServerConfig, Tenant, TenantCaps, TlsConfig, files,
-    section::{Located, Problems, Section},
-};
 use crate::{
-    door::{self, Judgement},
+    certificates::{self, Judgement},
+    config::{
+        Authority, Config, ConfigError, ConfigErrors, Files, IdentityConfig, NoteWeight, ObserveConfig,
+        ServerConfig, Tenant, TenantCaps, TlsConfig, files,
+        section::{Located, Problems, Section},
+    },
     identity::{Binding, Issuer, KeyRemark, TokenPolicy, TrustDomain},
     limits::{
         CERTIFICATE_LIFETIME_SECONDS, CONNECTION_AGE_SECONDS, CONNECTIONS, DEFAULT_CONNECTION_AGE,
@@ -138,7 +138,7 @@ fn read_tls(section: &Section<'_>, folder: &Path) -> Option<(TlsConfig, PathBuf,
         place.note(NoteWeight::Warning, problem);
     }
     let ((certificate_path, chain), key) = (chain?, key?);
-    place.parse(|_| door::check_certificate(&chain, &key))?;
+    place.parse(|_| certificates::check_certificate(&chain, &key))?;
     let tls = TlsConfig { chain, key, names };
     let judgement = Judgement::of(&tls.chain, &tls.names, SystemTime::now());
     if let Some(place) = located.filter(|_| !judgement.is_good()) {

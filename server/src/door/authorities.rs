@@ -7,18 +7,19 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use rustls::{
-    DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
+    DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
     client::danger::HandshakeSignatureValid,
     crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature},
-    server::{
-        WebPkiClientVerifier,
-        danger::{ClientCertVerified, ClientCertVerifier},
-    },
+    server::danger::{ClientCertVerified, ClientCertVerifier},
 };
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use super::tls::{TlsError, provider};
-use crate::{config::Authority, limits::MAX_CHAIN_CERTIFICATES, names::TenantName};
+use crate::{
+    certificates::{TlsError, provider, verifier},
+    config::Authority,
+    limits::MAX_CHAIN_CERTIFICATES,
+    names::TenantName,
+};
 
 /// Every configured authority.
 #[derive(Debug)]
@@ -57,17 +58,6 @@ impl Authorities {
             .filter(|authority| authority.verifier.verify_client_cert(leaf, intermediates, now).is_ok());
         vouching.flat_map(|authority| authority.tenants.iter().cloned()).collect()
     }
-}
-
-/// A verifier with these roots alone; also how a configuration is checked.
-pub(super) fn verifier(roots: &[CertificateDer<'static>]) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let mut store = RootCertStore::empty();
-    for root in roots {
-        store.add(root.clone()).map_err(TlsError::Root)?;
-    }
-    WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider())
-        .build()
-        .map_err(TlsError::Verifier)
 }
 
 impl ClientCertVerifier for Authorities {

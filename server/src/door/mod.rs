@@ -13,7 +13,6 @@ mod connection;
 mod files;
 mod frames;
 mod h2;
-mod judgement;
 mod leaving;
 mod offenders;
 mod slots;
@@ -42,16 +41,15 @@ pub use answer::{Departing, Departure};
 pub use authorities::Authorities;
 pub use body::{BrokenOff, Received};
 pub use h2::Calls;
-pub use judgement::{CertificateFault, Judgement, names_dropped};
 pub use leaving::Leaving;
 pub use slots::{TenantFull, TenantPlace};
 pub use standing::Standing;
 pub use task::CallTask;
-pub use tls::{TlsError, check_certificate, check_roots};
 pub use trust::Trust;
 
 use crate::{
     account::Accounts,
+    certificates::TlsError,
     config::Config,
     limits::{ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN, FULL_WARNING_INTERVAL, LISTEN_BACKLOG, RESERVED_FILES},
     observe::Observer,

@@ -260,5 +260,5 @@ fn a_key_of_another_certificate_is_found_out() {
     let certificate = leaf(&[]).self_signed(&KeyPair::generate().unwrap()).unwrap();
     let other = KeyPair::generate().unwrap();
     let key = rustls_pki_types::PrivatePkcs8KeyDer::from(other.serialize_der()).into();
-    assert!(super::check_certificate(&[certificate.der().clone()], &key).is_err());
+    assert!(crate::certificates::check_certificate(&[certificate.der().clone()], &key).is_err());
 }

@@ -2,58 +2,16 @@
 
 use std::sync::Arc;
 
-use rustls::{
-    ServerConfig,
-    crypto::CryptoProvider,
-    server::{NoServerSessionStorage, VerifierBuilderError},
-    sign::CertifiedKey,
-    version::TLS13,
-};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use thiserror::Error;
+use rustls::{ServerConfig, server::NoServerSessionStorage, version::TLS13};
 
-use super::authorities::{Authorities, verifier};
-use crate::config::TlsConfig;
+use crate::{
+    certificates::{TlsError, provider},
+    config::TlsConfig,
+    door::authorities::Authorities,
+};
 
 /// The only protocol spoken here.
 pub(super) const ALPN_H2: &[u8] = b"h2";
-
-/// Why certificates and keys do not make a TLS configuration.
-#[derive(Debug, Error)]
-pub enum TlsError {
-    /// The certificate or its key cannot be used, or are not of one pair.
-    #[error("the server's certificate and key cannot be used: {0}")]
-    Certificate(#[source] rustls::Error),
-    /// A root of an authority cannot be used.
-    #[error("a certificate of an authority cannot be used: {0}")]
-    Root(#[source] rustls::Error),
-    /// An authority without roots.
-    #[error("an authority cannot be used: {0}")]
-    Verifier(#[source] VerifierBuilderError),
-    /// The provider lacks TLS 1.3.
-    #[error("TLS 1.3 is not available: {0}")]
-    Version(#[source] rustls::Error),
-}
-
-/// Whether the private key is that of the chain's first certificate.
-pub fn check_certificate(
-    chain: &[CertificateDer<'static>],
-    key: &PrivateKeyDer<'static>,
-) -> Result<(), TlsError> {
-    CertifiedKey::from_der(chain.to_vec(), key.clone_key(), &provider())
-        .map(drop)
-        .map_err(TlsError::Certificate)
-}
-
-/// Whether these certificates can be the roots of an authority.
-pub fn check_roots(roots: &[CertificateDer<'static>]) -> Result<(), TlsError> {
-    verifier(roots).map(drop)
-}
-
-/// The only provider of cryptography, named wherever one is needed: no process-wide default is relied on.
-pub(super) fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
-}
 
 pub(super) fn server_config(
     tls: &TlsConfig,

@@ -6,12 +6,10 @@ use rustls_pki_types::CertificateDer;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use super::{
-    authorities::Authorities,
-    tls::{TlsError, server_config},
-};
 use crate::{
+    certificates::TlsError,
     config::{Authority, TlsConfig},
+    door::{authorities::Authorities, tls::server_config},
     names::TenantName,
 };
 

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::spiffe::SpiffeIdError;
 use crate::{
+    grants::ScopeError,
+    identity::spiffe::SpiffeIdError,
     limits::{MAX_CHAIN_CERTIFICATES, MAX_TOKEN_BYTES, MAX_TOKEN_DEPTH},
-    policy::ScopeError,
 };
 
 /// Why a token, or the certificate it came with, was refused.

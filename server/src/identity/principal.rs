@@ -2,8 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::KeyLife;
-use crate::{names::TenantName, policy::Grants};
+use crate::{grants::Grants, identity::KeyLife, names::TenantName};
 
 /// Who is calling and what they were granted. It holds nothing that could be used to call again.
 #[derive(Clone, Debug)]

@@ -20,8 +20,11 @@ use rcgen::{
 use serde_json::{Value, json};
 use x509_parser::{prelude::FromDer as _, public_key::RSAPublicKey};
 
-use super::{ConnIdentity, KeyLife, Principal, SpiffeId, TrustDomain, sha256};
-use crate::{names::TenantName, policy::Grants};
+use crate::{
+    grants::Grants,
+    identity::{ConnIdentity, KeyLife, Principal, SpiffeId, TrustDomain, sha256},
+    names::TenantName,
+};
 
 pub(crate) const TRUST_DOMAIN: &str = "posthouse.internal";
 

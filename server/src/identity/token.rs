@@ -15,16 +15,16 @@ use std::{
 use arc_swap::ArcSwap;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use super::{
-    Binding, ConnIdentity, IdentityError, KeyLife, KeySet, Malformed, Principal, SignatureAlgorithm,
-    cache::TokenCache,
-    claims::{Claims, Header},
-    sha256,
-};
 use crate::{
+    grants::{Action, Grants},
+    identity::{
+        Binding, ConnIdentity, IdentityError, KeyLife, KeySet, Malformed, Principal, SignatureAlgorithm,
+        cache::TokenCache,
+        claims::{Claims, Header},
+        sha256,
+    },
     limits::{MAX_TOKEN_BYTES, TOKEN_LEEWAY},
     names::TenantName,
-    policy::{Action, Grants},
 };
 
 /// Who may mint tokens, and for which tenants.

@@ -2,15 +2,15 @@
 
 use std::{marker::PhantomData, sync::Arc};
 
-use super::{
-    Denied, Filter, Permit,
-    grant::QueuesGranted,
-    methods::{Asks, Check, Method, Rpc},
-    permit::{authorize, filter},
-};
 use crate::{
+    grants::QueuesGranted,
     identity::Principal,
     names::{DepartmentResource, QueueResource},
+    policy::{
+        Denied, Filter, Permit,
+        methods::{Asks, Check, Method, Rpc},
+        permit::{authorize, filter},
+    },
 };
 
 /// In a request's extensions: which method it is, and who calls it.

@@ -4,8 +4,10 @@
 //! The first check of a method is of the resource that its request names; the others are of further resources that a request
 //! may name (a dead-letter queue, the target of a redrive) or of each item that it would show.
 
-use super::Action;
-use crate::names::{QueueResource, SubscriptionResource};
+use crate::{
+    grants::Action,
+    names::{QueueResource, SubscriptionResource},
+};
 
 /// What a call does: what is recorded of it, and how it ends, go by this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,16 +5,11 @@
 //! from it alone comes a [`Permit`], which is typed by its check. A handler that needs a permit cannot be reached without one,
 //! and what it delivers later is checked again by [`Permit::check_again`].
 
-mod action;
 mod admission;
-mod grant;
 pub mod methods;
 mod permit;
 
-pub use action::{Action, UnknownAction};
 pub use admission::Admission;
 pub(crate) use admission::Admitted;
-pub(crate) use grant::QueuesGranted;
-pub use grant::{Grant, Grants, ScopeError};
 pub use methods::{Asks, Check, Kind, Method, Rpc};
 pub use permit::{Denied, Filter, Permit, Resource};

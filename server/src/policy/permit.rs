@@ -4,10 +4,11 @@ use std::{marker::PhantomData, sync::Arc, time::SystemTime};
 
 use thiserror::Error;
 
-use super::{Action, Grants, QueuesGranted, methods::Check};
 use crate::{
+    grants::{Action, Grants, QueuesGranted},
     identity::Principal,
     names::{DepartmentResource, QueueResource, SubscriptionName, SubscriptionResource},
+    policy::methods::Check,
 };
 
 /// What a check is made on.

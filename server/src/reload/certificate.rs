@@ -5,14 +5,15 @@ use std::{path::PathBuf, time::SystemTime};
 
 use posthouse_text::exposed;
 
-use super::{
-    Kind,
-    sources::{News, Reading, told},
-};
 use crate::{
+    certificates::{self, Judgement},
     config::{Files, TlsConfig, files},
-    door::{self, Judgement, Trust},
+    door::Trust,
     identity::not_after,
+    reload::{
+        Kind,
+        sources::{News, Reading, told},
+    },
 };
 
 /// The certificate that is shown, and what became of another one.
@@ -84,7 +85,7 @@ impl Certificate {
                 return Ok(false);
             }
             let told = |why: String| format!("{} and {}: {why}", certificate.display(), key.display());
-            door::check_certificate(&tls.chain, &tls.key).map_err(|why| told(why.to_string()))?;
+            certificates::check_certificate(&tls.chain, &tls.key).map_err(|why| told(why.to_string()))?;
             let judgement = Judgement::of(&tls.chain, &tls.names, now);
             if !judgement.improves_on(&Judgement::of(&self.shown.chain, &tls.names, now)) {
                 waiting = Some(judgement.good_from());
@@ -127,7 +128,7 @@ impl Certificate {
 
 fn dropped_names(old: &TlsConfig, new: &TlsConfig) -> Vec<String> {
     let (Some(old), Some(new)) = (old.chain.first(), new.chain.first()) else { return Vec::new() };
-    let names = door::names_dropped(old, new).into_iter();
+    let names = certificates::names_dropped(old, new).into_iter();
     names
         .map(|name| {
             format!("it no longer fits {name}: clients that ask for that name refuse it; list in tls.names what it must fit")

@@ -14,7 +14,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, Server
 use tokio::{net::TcpStream, task::JoinHandle};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::door::tls::provider;
+use crate::certificates::provider;
 
 type Body = Empty<bytes::Bytes>;
 

@@ -11,13 +11,13 @@ use jsonwebtoken::Algorithm;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Issuer, TokenPolicy, TokenVerifier};
 use crate::{
+    grants::Action,
     identity::{
         Binding, ConnIdentity, IdentityError, KeySet, Malformed,
         testing::{Signer, claims, connection, issuer, tenants},
+        token::{Issuer, TokenPolicy, TokenVerifier},
     },
-    policy::Action,
 };
 
 const SCOPE: &str = "posthouse:publish:taxation/returns/inbox";

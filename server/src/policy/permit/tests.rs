@@ -1,15 +1,16 @@
 use std::{sync::Arc, time::Duration};
 
-use super::{Denied, authorize, filter};
 use crate::{
+    grants::QueuesGranted,
     identity::{Principal, testing::principal},
     names::{QueueResource, SubscriptionName},
     policy::{
-        Admission, Permit, QueuesGranted,
+        Admission, Permit,
         methods::{
             Consuming, CreateQueue, Describing, FindMessage, Listing, NamingDeadLetterQueue, Publishing,
             Redriving,
         },
+        permit::{Denied, authorize, filter},
     },
 };
 

@@ -5,8 +5,9 @@ use posthouse_engine::{kv::Kv, machine::ShardMachine, outcome::QueueView};
 use posthouse_proto::v1::{ErrorReason, ListQueuesResponse};
 
 use crate::{
+    grants::QueuesGranted,
     names::QueueName,
-    policy::{Filter, QueuesGranted, methods},
+    policy::{Filter, methods},
     rpc::{
         context::{Context, Department},
         wire::{convert, status::ApiError},

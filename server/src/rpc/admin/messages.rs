@@ -11,9 +11,10 @@ use posthouse_proto::v1::{
 use tonic::{Request, Response, Status};
 
 use crate::{
+    grants::QueuesGranted,
     limits,
     names::{DepartmentName, DepartmentResource, QueueName, QueueResource, SubscriptionName, TenantName},
-    policy::{Admission, Denied, QueuesGranted, methods},
+    policy::{Admission, Denied, methods},
     rpc::{
         admin::{
             dead_letters::{self, default_subscription},

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use bytes::{Buf as _, BufMut as _, Bytes};
-use posthouse_server::policy::Action;
+use posthouse_server::grants::Action;
 use posthouse_tests::harness::refusal::Refusal;
 use posthouse_tests::harness::scene::Scene;
 use posthouse_tests::harness::site::{CIVIL, TAXATION};

@@ -4,10 +4,12 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 
-use super::{SCOPE, is_malformed, now, setting};
 use crate::{
-    identity::{IdentityError, Malformed},
-    policy::{Action, ScopeError},
+    grants::{Action, ScopeError},
+    identity::{
+        IdentityError, Malformed,
+        token::tests::{SCOPE, is_malformed, now, setting},
+    },
 };
 
 #[test]

@@ -17,8 +17,10 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use thiserror::Error as ThisError;
 
-use super::tls::provider;
-use crate::identity::{CertificateFields, CertificateTime};
+use crate::{
+    certificates::provider,
+    identity::{CertificateFields, CertificateTime},
+};
 
 /// Why clients refuse a server's certificate. Certificates count from 1, the server's own.
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]

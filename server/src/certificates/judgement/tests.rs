@@ -10,8 +10,10 @@ use rcgen::{
 use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
 
-use super::{Judgement, names_dropped};
-use crate::identity::testing::{Authority, authority, leaf};
+use crate::{
+    certificates::{Judgement, names_dropped},
+    identity::testing::{Authority, authority, leaf},
+};
 
 type Chain = Vec<CertificateDer<'static>>;
 

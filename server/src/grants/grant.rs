@@ -7,8 +7,8 @@ use std::{collections::BTreeSet, fmt};
 
 use thiserror::Error;
 
-use super::Action;
 use crate::{
+    grants::Action,
     limits::MAX_GRANTS,
     names::{
         DepartmentName, DepartmentResource, NameError, QueueName, QueueResource, SubscriptionName,

@@ -1,9 +1,8 @@
 use proptest::prelude::*;
 
-use super::{Grants, ScopeError};
 use crate::{
+    grants::{Action, Grants, ScopeError},
     names::{DepartmentResource, QueueResource, SubscriptionName, SubscriptionResource, TenantName},
-    policy::Action,
 };
 
 fn tenant() -> TenantName {
