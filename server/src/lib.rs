@@ -34,7 +34,7 @@ mod account;
 mod bodies;
 mod catalogue;
 mod clock;
-mod crowd;
+mod source_slots;
 mod disk;
 mod fence;
 mod pace;

@@ -1,5 +1,5 @@
-//! Work of which so many pieces are done in one pass of the scheduler. A crowd of tasks that are all ready stands in the scheduler's
-//! line before everybody else's; here the crowd waits outside it, and others' tasks find a short line.
+//! Work of which so many pieces are done in one pass of the scheduler. A source_slots of tasks that are all ready stands in the scheduler's
+//! line before everybody else's; here the source_slots waits outside it, and others' tasks find a short line.
 
 use std::{
     future::Future,
@@ -132,7 +132,7 @@ mod tests {
     #[tokio::test]
     async fn a_crowd_that_is_ready_stands_in_nobodys_way() {
         let (pace, done) = (Pace::new(2), Arc::new(AtomicUsize::new(0)));
-        let crowd: Vec<_> = (0..1_000)
+        let source_slots: Vec<_> = (0..1_000)
             .map(|_| {
                 let done = Arc::clone(&done);
                 tokio::spawn(pace.paced(async move {
@@ -148,7 +148,7 @@ mod tests {
             let done = done.load(Ordering::Relaxed);
             assert!(done <= 2 * (turn + 1), "{done} pieces in {turn} turns of another");
         }
-        for one in crowd {
+        for one in source_slots {
             one.await.unwrap();
         }
         assert_eq!(done.load(Ordering::Relaxed), 3_000);

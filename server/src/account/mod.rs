@@ -197,7 +197,7 @@ impl Account {
     pub(crate) fn has_room(&self, wanted: Wanted) -> bool {
         let Levels { budget, connection, tenant, server } = &*self.0;
         let (held, of_tenant) = (connection.used(), tenant.used());
-        // Always, until the tenant holds so much: a crowd of its connections does not take the server's room all the same.
+        // Always, until the tenant holds so much: a source_slots of its connections does not take the server's room all the same.
         let always = match wanted {
             Wanted::Settlement if held < LEAST_HELD_BYTES_TO_SETTLE => budget.tenant + budget.tenant / 4,
             Wanted::One if held == 0 => budget.tenant + budget.tenant / 4,

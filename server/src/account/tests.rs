@@ -57,12 +57,12 @@ fn who_holds_little_may_settle_though_the_tenant_holds_all_it_may() {
     let much = other.charge(MIB);
     assert!(!other.has_room(Wanted::Settlement));
     drop(much);
-    // A crowd of connections that hold little is none.
-    let crowd: Vec<_> = std::iter::repeat_with(|| ledger.open(tax.as_ref()))
+    // A source_slots of connections that hold little is none.
+    let source_slots: Vec<_> = std::iter::repeat_with(|| ledger.open(tax.as_ref()))
         .take_while(|one| one.has_room(Wanted::Settlement))
         .map(|one| one.charge(256 << 10))
         .collect();
-    assert_eq!(crowd.len(), 12, "a quarter more than the tenant may hold");
+    assert_eq!(source_slots.len(), 12, "a quarter more than the tenant may hold");
     // What waited long enough goes on, and has a bound, too.
     let overdue: Vec<_> =
         std::iter::repeat_with(|| other.has_room(Wanted::Overdue).then(|| other.charge(MIB)))

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     account::Accounts,
-    crowd::Stage,
+    source_slots::Stage,
     limits::{
         HANDSHAKE_DEADLINE, HANG_UP_BYTES, HANG_UP_DEADLINE, MAX_HANDSHAKES, MAX_HANDSHAKES_PER_SOURCE,
         TENANT_FULL_GRACE,

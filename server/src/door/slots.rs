@@ -13,7 +13,7 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    crowd::{Crowd, Full, Limits, Seat, Stage},
+    source_slots::{SourceSlots, Full, Limits, SourceSlot, Stage},
     limits::STRANGERS_PART,
     names::TenantName,
 };
@@ -25,7 +25,7 @@ pub(super) struct Slots {
     max_per_tenant: usize,
     configured: HashMap<TenantName, usize>,
     /// Connections of which no call was authenticated yet.
-    strangers: Arc<Crowd>,
+    strangers: Arc<SourceSlots>,
     /// The others.
     callers: AtomicUsize,
     /// Callers and strangers whose handshake is done.
@@ -39,7 +39,7 @@ pub(super) struct Slots {
 pub(super) struct Slot {
     slots: Arc<Slots>,
     /// While it is a stranger's.
-    seat: Option<Seat>,
+    slot: Option<SourceSlot>,
     shaken: bool,
     gives_way: CancellationToken,
 }
@@ -95,7 +95,7 @@ impl Slots {
     /// So many in all, and for the tenants named here; three quarters of all for each of the others, so that none of
     /// them can use up the node's.
     pub(super) fn new(max: usize, configured: HashMap<TenantName, usize>) -> Arc<Self> {
-        let strangers = Crowd::new(Limits::shares_of((max / STRANGERS_PART).max(1)));
+        let strangers = SourceSlots::new(Limits::shares_of((max / STRANGERS_PART).max(1)));
         let (callers, shaken) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let max_per_tenant = max - max / 4;
         Arc::new(Self {
@@ -118,7 +118,7 @@ impl Slots {
         }
         let gives_way = CancellationToken::new();
         match self.strangers.enter(address, left, Stage::Silent, gives_way.clone()) {
-            Ok(seat) => Ok(Slot { slots: Arc::clone(self), seat: Some(seat), shaken: false, gives_way }),
+            Ok(slot) => Ok(Slot { slots: Arc::clone(self), slot: Some(slot), shaken: false, gives_way }),
             Err(Full::All) => Err(NoPlace::Strangers),
             Err(Full::Source) => Err(NoPlace::Source),
         }
@@ -139,8 +139,8 @@ impl Slot {
 
     /// The connection has come so far.
     pub(super) fn reached(&self, stage: Stage) {
-        if let Some(seat) = &self.seat {
-            seat.reached(stage);
+        if let Some(slot) = &self.slot {
+            slot.reached(stage);
         }
     }
 
@@ -151,9 +151,9 @@ impl Slot {
 
     /// A call was authenticated: the place is a caller's from now on.
     pub(super) fn is_callers(&mut self) {
-        if self.seat.is_some() {
+        if self.slot.is_some() {
             self.slots.callers.fetch_add(1, Ordering::Relaxed);
-            self.seat = None;
+            self.slot = None;
         }
     }
 
@@ -166,7 +166,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if self.seat.is_none() {
+        if self.slot.is_none() {
             self.slots.callers.fetch_sub(1, Ordering::Relaxed);
         }
         if self.shaken {

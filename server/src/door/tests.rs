@@ -148,7 +148,7 @@ async fn a_silent_handshake_ends_at_its_deadline() {
 async fn the_beginnings_of_handshakes_take_no_turns() {
     let setting = Setting::open().await;
     // From as many networks as there are turns, so that none has more than one: a first byte, and half of a first message.
-    let mut crowd = Vec::new();
+    let mut source_slots = Vec::new();
     for host in 0..u8::MAX {
         let beginning: &[u8] = if host % 2 == 0 { &[22] } else { &[22, 3, 1, 2, 0, 1, 0, 1, 252] };
         for half in [0, 128] {
@@ -156,7 +156,7 @@ async fn the_beginnings_of_handshakes_take_no_turns() {
             socket.bind(SocketAddr::from(([127, 1 + half, host, 1], 0))).unwrap();
             let mut stream = socket.connect(setting.address).await.unwrap();
             stream.write_all(beginning).await.unwrap();
-            crowd.push(stream);
+            source_slots.push(stream);
         }
     }
     let mut client = setting.client(&leaf(&[&own()])).connect().await.unwrap();
@@ -165,7 +165,7 @@ async fn the_beginnings_of_handshakes_take_no_turns() {
     let open = |stream: &&TcpStream| {
         stream.try_read(&mut [0; 1]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
     };
-    let open = crowd.iter().filter(open).count();
+    let open = source_slots.iter().filter(open).count();
     assert!(open > MAX_HANDSHAKES, "{open}");
 }
 

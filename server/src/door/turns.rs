@@ -11,13 +11,13 @@ use std::{
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::crowd::{Crowd, Limits, Prefix, Seat, Stage, host};
+use crate::source_slots::{SourceSlots, Limits, Prefix, SourceSlot, Stage, host};
 
 #[derive(Debug)]
 pub(super) struct Turns {
     all: usize,
     of_one_host: usize,
-    taken: Arc<Crowd>,
+    taken: Arc<SourceSlots>,
     freed: Notify,
     hosts: Mutex<HashMap<Prefix, Host>>,
 }
@@ -40,14 +40,14 @@ pub(super) struct Waiting {
 #[derive(Debug)]
 pub(super) struct Turn {
     turns: Arc<Turns>,
-    seat: Option<Seat>,
+    slot: Option<SourceSlot>,
     _own: Option<OwnedSemaphorePermit>,
 }
 
 impl Turns {
     pub(super) fn new(all: usize, of_one_host: usize) -> Arc<Self> {
         // Hosts are held to their own number before they come here.
-        let taken = Crowd::new(Limits { all, network: all, site: all, host: all });
+        let taken = SourceSlots::new(Limits { all, network: all, site: all, host: all });
         Arc::new(Self { all, of_one_host, taken, freed: Notify::new(), hosts: Mutex::default() })
     }
 
@@ -70,8 +70,8 @@ impl Waiting {
         let _own = Arc::clone(&self.own).acquire_owned().await.ok();
         let turns = &self.turns;
         let enter = || turns.taken.enter(self.address, turns.all, Stage::Begun, give_way.clone()).ok();
-        let seat = taken_when_freed(&turns.freed, enter).await;
-        Turn { turns: Arc::clone(turns), seat: Some(seat), _own }
+        let slot = taken_when_freed(&turns.freed, enter).await;
+        Turn { turns: Arc::clone(turns), slot: Some(slot), _own }
     }
 }
 
@@ -91,7 +91,7 @@ async fn taken_when_freed<T>(freed: &Notify, mut take: impl FnMut() -> Option<T>
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        drop(self.seat.take());
+        drop(self.slot.take());
         self.turns.freed.notify_one();
     }
 }

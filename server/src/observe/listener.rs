@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Observer, Phase};
 use crate::{
-    crowd::{Crowd, Limits, Seat, Stage},
+    source_slots::{SourceSlots, Limits, SourceSlot, Stage},
     limits::{
         ACCEPT_PAUSE_MAX, MANAGEMENT_DEADLINE, MANAGEMENT_HEAD_DEADLINE, MAX_LOCAL_MANAGEMENT_CONNECTIONS,
         MAX_MANAGEMENT_CONNECTIONS, MAX_MANAGEMENT_HEADER_BYTES, MAX_MANAGEMENT_HEADERS, MAX_SCRAPES,
@@ -90,26 +90,26 @@ impl Drop for Management {
 
 /// Places on the management port: those of the host itself apart from all others.
 struct Places {
-    local: Arc<Crowd>,
-    others: Arc<Crowd>,
+    local: Arc<SourceSlots>,
+    others: Arc<SourceSlots>,
 }
 
 impl Places {
     fn new() -> Self {
         let all = MAX_LOCAL_MANAGEMENT_CONNECTIONS;
-        let local = Crowd::new(Limits { all, network: all, site: all, host: all });
+        let local = SourceSlots::new(Limits { all, network: all, site: all, host: all });
         let all = MAX_MANAGEMENT_CONNECTIONS;
         // A node and its pods often are one site: no host may have all places of one.
-        let others = Crowd::new(Limits { all, network: all / 2, site: all / 4, host: all / 8 });
+        let others = SourceSlots::new(Limits { all, network: all / 2, site: all / 4, host: all / 8 });
         Self { local, others }
     }
 
     /// A place, for which one that is not answering a probe may have to give way; how it is told when its own turn comes.
-    fn take(&self, peer: IpAddr) -> Option<(Seat, CancellationToken)> {
-        let crowd = if peer.to_canonical().is_loopback() { &self.local } else { &self.others };
+    fn take(&self, peer: IpAddr) -> Option<(SourceSlot, CancellationToken)> {
+        let source_slots = if peer.to_canonical().is_loopback() { &self.local } else { &self.others };
         let gives_way = CancellationToken::new();
-        let seat = crowd.enter(peer, usize::MAX, Stage::Silent, gives_way.clone()).ok()?;
-        Some((seat, gives_way))
+        let slot = source_slots.enter(peer, usize::MAX, Stage::Silent, gives_way.clone()).ok()?;
+        Some((slot, gives_way))
     }
 }
 
@@ -118,14 +118,14 @@ async fn accept(listener: TcpListener, observer: Arc<Observer>) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let Some((seat, gives_way)) = places.take(peer.ip()) else {
+                let Some((slot, gives_way)) = places.take(peer.ip()) else {
                     // Dropping the stream closes it.
                     observer.metrics.own.closed.with_label_values(&["full"]).inc();
                     continue;
                 };
                 let (observer, scrapes) = (Arc::clone(&observer), Arc::clone(&scrapes));
                 tokio::spawn(async move {
-                    let served = serve(stream, seat, &observer, scrapes);
+                    let served = serve(stream, slot, &observer, scrapes);
                     // However it ends, the connection is closed.
                     let closed = tokio::select! {
                         served = timeout(MANAGEMENT_DEADLINE, served) => {
@@ -152,12 +152,12 @@ async fn accept(listener: TcpListener, observer: Arc<Observer>) {
 
 async fn serve(
     stream: TcpStream,
-    seat: Seat,
+    slot: SourceSlot,
     observer: &Arc<Observer>,
     scrapes: Arc<Semaphore>,
 ) -> Result<(), hyper::Error> {
     let answer = service_fn(|request: Request<Incoming>| {
-        seat.reached(stage(&request));
+        slot.reached(stage(&request));
         let scrapes = Arc::clone(&scrapes);
         async move {
             // Probes wait for nobody.

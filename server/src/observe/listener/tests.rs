@@ -136,18 +136,18 @@ fn scrapes_that_wait_keep_no_probe_of_another_host_out() {
 fn no_host_has_all_places_of_its_site() {
     let (get, places) = (|path| Request::get(path).body(()).unwrap(), Places::new());
     let taken = |host, path| {
-        let (seat, gives_way) = places.take([10, 1, 2, host].into())?;
-        seat.reached(stage(&get(path)));
-        Some((seat, gives_way))
+        let (slot, gives_way) = places.take([10, 1, 2, host].into())?;
+        slot.reached(stage(&get(path)));
+        Some((slot, gives_way))
     };
-    let crowd = |host, path| (0..100).filter_map(|_| taken(host, path)).collect::<Vec<_>>();
+    let source_slots = |host, path| (0..100).filter_map(|_| taken(host, path)).collect::<Vec<_>>();
     // One pod, whatever it asks for, and many that ask for what takes long.
-    let pod = crowd(1, "/livez");
+    let pod = source_slots(1, "/livez");
     assert!(pod.len() < MAX_MANAGEMENT_CONNECTIONS / 4, "{}", pod.len());
     let probe = taken(9, "/livez").unwrap();
     drop((pod, probe));
     for path in ["/metrics", "/", "/livez/"] {
-        let pods: Vec<_> = (1..9).flat_map(|host| crowd(host, path)).collect();
+        let pods: Vec<_> = (1..9).flat_map(|host| source_slots(host, path)).collect();
         let probe = taken(9, "/readyz").unwrap();
         let other = taken(10, "/livez").unwrap();
         assert!(!probe.1.is_cancelled() && !other.1.is_cancelled(), "{path}");
@@ -161,7 +161,7 @@ fn places_are_kept_for_the_host_itself() {
     let places = Places::new();
     let others: Vec<_> = (0..4_000_u32)
         .filter_map(|host| places.take(IpAddr::from((0x0a00_0000 + host * 7).to_be_bytes())))
-        .inspect(|(seat, _)| seat.reached(Stage::Answered))
+        .inspect(|(slot, _)| slot.reached(Stage::Answered))
         .collect();
     assert_eq!(others.len(), MAX_MANAGEMENT_CONNECTIONS);
     assert!(places.take([127, 0, 0, 1].into()).is_some());

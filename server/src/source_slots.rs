@@ -44,15 +44,15 @@ pub(crate) enum Stage {
 
 /// Who has places.
 #[derive(Debug)]
-pub(crate) struct Crowd {
+pub(crate) struct SourceSlots {
     limits: Limits,
     state: Mutex<State>,
 }
 
 /// A place; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Seat {
-    crowd: Arc<Crowd>,
+pub(crate) struct SourceSlot {
+    source_slots: Arc<SourceSlots>,
     path: Path,
     number: u64,
     stage: AtomicU8,
@@ -109,7 +109,7 @@ impl Limits {
     }
 }
 
-impl Crowd {
+impl SourceSlots {
     pub(crate) fn new(limits: Limits) -> Arc<Self> {
         Arc::new(Self { limits, state: Mutex::default() })
     }
@@ -122,7 +122,7 @@ impl Crowd {
         all: usize,
         stage: Stage,
         give_way: CancellationToken,
-    ) -> Result<Seat, Full> {
+    ) -> Result<SourceSlot, Full> {
         let path = path(address);
         let mut state = self.state();
         let Limits { network, site, host, .. } = self.limits;
@@ -140,7 +140,7 @@ impl Crowd {
         let number = state.next;
         state.add(&path, (stage as u8, number), Member { give_way, since: Instant::now() });
         drop(state);
-        Ok(Seat { crowd: Arc::clone(self), path, number, stage: AtomicU8::new(stage as u8) })
+        Ok(SourceSlot { source_slots: Arc::clone(self), path, number, stage: AtomicU8::new(stage as u8) })
     }
 
     /// Places that are taken.
@@ -154,11 +154,11 @@ impl Crowd {
     }
 }
 
-impl Seat {
+impl SourceSlot {
     /// The connection has come so far.
     pub(crate) fn reached(&self, stage: Stage) {
         let before = self.stage.swap(stage as u8, Ordering::Relaxed);
-        let mut state = self.crowd.state();
+        let mut state = self.source_slots.state();
         if let Some(host) = state.nodes.get_mut(&self.path[HOST])
             && let Some(member) = host.members.remove(&(before, self.number))
         {
@@ -167,11 +167,11 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for SourceSlot {
     fn drop(&mut self) {
         let key = (self.stage.load(Ordering::Relaxed), self.number);
         // Who has given way has none any more.
-        self.crowd.state().remove(self.path, key);
+        self.source_slots.state().remove(self.path, key);
     }
 }
 
