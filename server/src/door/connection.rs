@@ -1,4 +1,4 @@
-//! One connection: its turn, its handshake, its identity, its calls, its end.
+//! One connection: its slot, its handshake, its identity, its calls, its end.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -25,7 +25,7 @@ use super::{
     standing::Standing,
     tls::{ALPN_H2, failure},
     trust::{Snapshot, Trust, Vouching},
-    turns::Turns,
+    handshake_slots::HandshakeSlots,
     warnings::Warnings,
 };
 use crate::{
@@ -43,7 +43,7 @@ use crate::{
 pub(super) struct Entrance {
     trust: Trust,
     callers: Callers,
-    turns: Arc<Turns>,
+    handshake_slots: Arc<HandshakeSlots>,
     /// Of the work on handshakes.
     pace: Pace,
     offenders: Arc<Offenders>,
@@ -98,13 +98,13 @@ impl Entrance {
         max_age: Duration,
         observer: Arc<Observer>,
     ) -> Self {
-        let turns = Turns::new(MAX_HANDSHAKES, MAX_HANDSHAKES_PER_SOURCE);
+        let handshake_slots = HandshakeSlots::new(MAX_HANDSHAKES, MAX_HANDSHAKES_PER_SOURCE);
         let warnings = Warnings::new(observer.metrics.door.left_out.clone());
         let accounts = Arc::new(Accounts::new(observer.metrics.held.counters()));
         Self {
             trust,
             callers,
-            turns,
+            handshake_slots,
             pace: Pace::default(),
             offenders: Arc::default(),
             warnings,
@@ -236,7 +236,7 @@ impl Visit {
     }
 }
 
-/// The handshake, once it is this connection's turn, under one state of what is trusted.
+/// The handshake, once it is this connection's slot, under one state of what is trusted.
 async fn shake_hands(
     entrance: &Entrance,
     stream: TcpStream,
@@ -245,15 +245,15 @@ async fn shake_hands(
     trust: &mut watch::Receiver<Arc<Snapshot>>,
 ) -> Option<(TlsStream<TcpStream>, Arc<Snapshot>)> {
     let handshake = async {
-        // Who says nothing takes nobody's turn.
+        // Who says nothing takes nobody's slot.
         // To be readable is not enough: the system may say so of a stream on which nothing has come.
         stream.peek(&mut [0; 1]).await.ok();
         slot.reached(Stage::Begun);
         // Neither does who has not said all of its first message: until then there is nothing to compute.
         let mut greeting = LazyConfigAcceptor::new(Acceptor::default(), stream);
         let greeted = (&mut greeting).await.map_err(|error| (error, greeting.take_io()))?;
-        let waiting = entrance.turns.wait(peer.ip());
-        let _turn = waiting.turn(slot.gives_way()).await;
+        let waiting = entrance.handshake_slots.wait(peer.ip());
+        let _turn = waiting.slot(slot.gives_way()).await;
         let snapshot = Arc::clone(&trust.borrow_and_update());
         let shaking = greeted.into_stream(Arc::clone(snapshot.tls.config())).into_fallible();
         let stream = entrance.pace.paced(shaking).await;

@@ -21,7 +21,7 @@ mod task;
 mod tls;
 mod transport;
 mod trust;
-mod turns;
+mod handshake_slots;
 mod unread;
 mod warnings;
 

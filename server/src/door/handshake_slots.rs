@@ -1,4 +1,4 @@
-//! Turns for handshakes, the costly part of a connection that nobody has vouched for: so many at once, so many of one host, and
+//! HandshakeSlots for handshakes, the costly part of a connection that nobody has vouched for: so many at once, so many of one host, and
 //! whoever has most loses one to whoever has fewer.
 
 use std::{
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::source_slots::{SourceSlots, Limits, Prefix, SourceSlot, Stage, host};
 
 #[derive(Debug)]
-pub(super) struct Turns {
+pub(super) struct HandshakeSlots {
     all: usize,
     of_one_host: usize,
     taken: Arc<SourceSlots>,
@@ -25,53 +25,53 @@ pub(super) struct Turns {
 #[derive(Debug)]
 struct Host {
     waiting: usize,
-    turns: Arc<Semaphore>,
+    handshake_slots: Arc<Semaphore>,
 }
 
-/// A connection that waits for its turn or has it. Drop it when the handshake is done.
+/// A connection that waits for its slot or has it. Drop it when the handshake is done.
 #[derive(Debug)]
-pub(super) struct Waiting {
-    turns: Arc<Turns>,
+pub(super) struct HandshakeWait {
+    handshake_slots: Arc<HandshakeSlots>,
     address: IpAddr,
     own: Arc<Semaphore>,
 }
 
-/// The turn of one handshake: its host's, and the server's.
+/// The slot of one handshake: its host's, and the server's.
 #[derive(Debug)]
-pub(super) struct Turn {
-    turns: Arc<Turns>,
+pub(super) struct HandshakeSlot {
+    handshake_slots: Arc<HandshakeSlots>,
     slot: Option<SourceSlot>,
     _own: Option<OwnedSemaphorePermit>,
 }
 
-impl Turns {
+impl HandshakeSlots {
     pub(super) fn new(all: usize, of_one_host: usize) -> Arc<Self> {
         // Hosts are held to their own number before they come here.
         let taken = SourceSlots::new(Limits { all, network: all, site: all, host: all });
         Arc::new(Self { all, of_one_host, taken, freed: Notify::new(), hosts: Mutex::default() })
     }
 
-    /// A connection from this address will want a turn.
-    pub(super) fn wait(self: &Arc<Self>, address: IpAddr) -> Waiting {
+    /// A connection from this address will want a slot.
+    pub(super) fn wait(self: &Arc<Self>, address: IpAddr) -> HandshakeWait {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let host = hosts
             .entry(host(address))
-            .or_insert_with(|| Host { waiting: 0, turns: Arc::new(Semaphore::new(self.of_one_host)) });
+            .or_insert_with(|| Host { waiting: 0, handshake_slots: Arc::new(Semaphore::new(self.of_one_host)) });
         host.waiting += 1;
-        Waiting { turns: Arc::clone(self), address, own: Arc::clone(&host.turns) }
+        HandshakeWait { handshake_slots: Arc::clone(self), address, own: Arc::clone(&host.handshake_slots) }
     }
 }
 
-impl Waiting {
-    /// Waits for its turn. Whoever waits for its host's others takes none of the server's. When it has to give way to others,
+impl HandshakeWait {
+    /// Waits for its slot. Whoever waits for its host's others takes none of the server's. When it has to give way to others,
     /// `give_way` is cancelled.
-    pub(super) async fn turn(&self, give_way: &CancellationToken) -> Turn {
+    pub(super) async fn slot(&self, give_way: &CancellationToken) -> HandshakeSlot {
         // They are never closed.
         let _own = Arc::clone(&self.own).acquire_owned().await.ok();
-        let turns = &self.turns;
-        let enter = || turns.taken.enter(self.address, turns.all, Stage::Begun, give_way.clone()).ok();
-        let slot = taken_when_freed(&turns.freed, enter).await;
-        Turn { turns: Arc::clone(turns), slot: Some(slot), _own }
+        let handshake_slots = &self.handshake_slots;
+        let enter = || handshake_slots.taken.enter(self.address, handshake_slots.all, Stage::Begun, give_way.clone()).ok();
+        let slot = taken_when_freed(&handshake_slots.freed, enter).await;
+        HandshakeSlot { handshake_slots: Arc::clone(handshake_slots), slot: Some(slot), _own }
     }
 }
 
@@ -89,16 +89,16 @@ async fn taken_when_freed<T>(freed: &Notify, mut take: impl FnMut() -> Option<T>
     }
 }
 
-impl Drop for Turn {
+impl Drop for HandshakeSlot {
     fn drop(&mut self) {
         drop(self.slot.take());
-        self.turns.freed.notify_one();
+        self.handshake_slots.freed.notify_one();
     }
 }
 
-impl Drop for Waiting {
+impl Drop for HandshakeWait {
     fn drop(&mut self) {
-        let mut hosts = self.turns.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hosts = self.handshake_slots.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let key = host(self.address);
         if let Some(host) = hosts.get_mut(&key) {
             host.waiting -= 1;
@@ -121,40 +121,40 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// Its turn, if it has it at once, and whether it has lost it.
-    fn now(waiting: &Waiting) -> Option<(Turn, CancellationToken)> {
+    /// Its slot, if it has it at once, and whether it has lost it.
+    fn now(waiting: &HandshakeWait) -> Option<(HandshakeSlot, CancellationToken)> {
         let token = CancellationToken::new();
-        Some((waiting.turn(&token).now_or_never()?, token))
+        Some((waiting.slot(&token).now_or_never()?, token))
     }
 
     #[test]
     fn one_host_leaves_turns_for_others() {
-        let turns = Turns::new(3, 2);
-        let greedy: Vec<_> = (0..4).map(|_| turns.wait(address("192.0.2.1"))).collect();
+        let handshake_slots = HandshakeSlots::new(3, 2);
+        let greedy: Vec<_> = (0..4).map(|_| handshake_slots.wait(address("192.0.2.1"))).collect();
         let taken: Vec<_> = greedy.iter().filter_map(now).collect();
         assert_eq!(taken.len(), 2, "the others of the host wait for these");
-        let second = turns.wait(address("192.0.2.2"));
-        let turn = now(&second).unwrap();
+        let second = handshake_slots.wait(address("192.0.2.2"));
+        let slot = now(&second).unwrap();
         // All are taken: who has most loses one to who has none, and nobody to who has as many.
-        let third = turns.wait(address("192.0.2.3"));
+        let third = handshake_slots.wait(address("192.0.2.3"));
         let _turn = now(&third).unwrap();
-        assert_eq!(taken.iter().filter(|turn| turn.1.is_cancelled()).count(), 1);
-        assert!(now(&turns.wait(address("192.0.2.2"))).is_none());
-        assert!(!turn.1.is_cancelled());
-        drop((taken, greedy, second, third, turn));
-        assert!(turns.hosts.lock().unwrap().is_empty(), "nothing is remembered of who is not here");
+        assert_eq!(taken.iter().filter(|slot| slot.1.is_cancelled()).count(), 1);
+        assert!(now(&handshake_slots.wait(address("192.0.2.2"))).is_none());
+        assert!(!slot.1.is_cancelled());
+        drop((taken, greedy, second, third, slot));
+        assert!(handshake_slots.hosts.lock().unwrap().is_empty(), "nothing is remembered of who is not here");
     }
 
     #[tokio::test]
     async fn whoever_waits_gets_a_turn_that_is_given_back() {
-        let turns = Turns::new(1, 1);
-        let first = turns.wait(address("192.0.2.1"));
-        let turn = now(&first).unwrap();
-        let second = turns.wait(address("192.0.2.2"));
+        let handshake_slots = HandshakeSlots::new(1, 1);
+        let first = handshake_slots.wait(address("192.0.2.1"));
+        let slot = now(&first).unwrap();
+        let second = handshake_slots.wait(address("192.0.2.2"));
         let token = CancellationToken::new();
-        let mut waiting = std::pin::pin!(second.turn(&token));
+        let mut waiting = std::pin::pin!(second.slot(&token));
         assert!(waiting.as_mut().now_or_never().is_none());
-        drop(turn);
+        drop(slot);
         waiting.await;
     }
 
@@ -188,14 +188,14 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_is_told_and_goes_away_tells_another() {
-        let turns = Turns::new(1, 1);
-        let [first, second, third] = [1, 2, 3].map(|host| turns.wait(address(&format!("192.0.2.{host}"))));
-        let turn = now(&first).unwrap();
+        let handshake_slots = HandshakeSlots::new(1, 1);
+        let [first, second, third] = [1, 2, 3].map(|host| handshake_slots.wait(address(&format!("192.0.2.{host}"))));
+        let slot = now(&first).unwrap();
         let token = CancellationToken::new();
-        let mut gone = Box::pin(second.turn(&token));
-        let mut waiting = pin!(third.turn(&token));
+        let mut gone = Box::pin(second.slot(&token));
+        let mut waiting = pin!(third.slot(&token));
         assert!(gone.as_mut().now_or_never().is_none() && waiting.as_mut().now_or_never().is_none());
-        drop(turn);
+        drop(slot);
         drop(gone);
         assert!(waiting.now_or_never().is_some());
     }
