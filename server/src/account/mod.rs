@@ -196,7 +196,7 @@ impl Account {
     /// Whether there is room to read more.
     pub(crate) fn has_room(&self, wanted: Wanted) -> bool {
         let Levels { budget, connection, tenant, server } = &*self.0;
-        let (held, of_tenant) = (connection.used(), tenant.used());
+        let (held, tenant_slot) = (connection.used(), tenant.used());
         // Always, until the tenant holds so much: a source_slots of its connections does not take the server's room all the same.
         let always = match wanted {
             Wanted::Settlement if held < LEAST_HELD_BYTES_TO_SETTLE => budget.tenant + budget.tenant / 4,
@@ -204,12 +204,12 @@ impl Account {
             Wanted::Overdue => budget.tenant + budget.tenant / 2,
             Wanted::Request | Wanted::Settlement | Wanted::One => 0,
         };
-        if of_tenant < always {
+        if tenant_slot < always {
             return true;
         }
         held < budget.connection
-            && (of_tenant < budget.tenant_least
-                || (of_tenant < budget.tenant && server.used() < budget.server))
+            && (tenant_slot < budget.tenant_least
+                || (tenant_slot < budget.tenant && server.used() < budget.server))
     }
 
     /// Returns once there is room to read more.
@@ -240,10 +240,10 @@ impl Account {
 
     fn fits(&self) -> bool {
         let Levels { budget, connection, tenant, server } = &*self.0;
-        let of_tenant = tenant.used();
+        let tenant_slot = tenant.used();
         connection.used() <= budget.connection
-            && (of_tenant <= budget.tenant_least
-                || (of_tenant <= budget.tenant && server.used() <= budget.server))
+            && (tenant_slot <= budget.tenant_least
+                || (tenant_slot <= budget.tenant && server.used() <= budget.server))
     }
 }
 

@@ -111,10 +111,10 @@ async fn who_waits_goes_on_when_there_is_room_at_the_level_that_had_none() {
     assert!(waiting.as_mut().now_or_never().is_none());
     drop(of_connection);
     waiting.await;
-    let of_tenant = [ledger.open(tax.as_ref()).charge(8 * MIB), ledger.open(tax.as_ref()).charge(8 * MIB)];
+    let tenant_slot = [ledger.open(tax.as_ref()).charge(8 * MIB), ledger.open(tax.as_ref()).charge(8 * MIB)];
     let mut waiting = Box::pin(account.clone().room(Wanted::Request));
     assert!(waiting.as_mut().now_or_never().is_none());
-    drop(of_tenant);
+    drop(tenant_slot);
     waiting.await;
     let of_others = ledger.open(police.as_ref()).charge(32 * MIB);
     let of_own = account.charge(5 * MIB);

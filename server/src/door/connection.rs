@@ -21,7 +21,7 @@ use super::{
     h2::{self, Calls, Identity, Visitor},
     offenders::Offenders,
     set_nodelay,
-    slots::{NoPlace, Slot, Slots},
+    slots::{NoSlot, Slot, Slots},
     standing::Standing,
     tls::{ALPN_H2, failure},
     trust::{Snapshot, Trust, Vouching},
@@ -124,7 +124,7 @@ impl Entrance {
     }
 
     /// A place for a connection from this address, given back when dropped.
-    pub(super) fn place(&self, peer: IpAddr) -> Result<Slot, NoPlace> {
+    pub(super) fn place(&self, peer: IpAddr) -> Result<Slot, NoSlot> {
         self.slots.take(peer)
     }
 
@@ -199,7 +199,7 @@ impl Visit {
         let standing = entrance.standing(&identity);
         let tenant = identity.as_ref().ok().map(|known| &known.tenant);
         let accounts = entrance.accounts.open(tenant);
-        let place = tenant.map(|tenant| slot.of_tenant(tenant));
+        let place = tenant.map(|tenant| slot.tenant_slot(tenant));
         let visitor = Visitor {
             identity,
             vouching,

@@ -24,7 +24,7 @@ use super::{
     body::Received,
     frames::Flood,
     leaving::{Leaving, jittered, leave_in_time},
-    slots::TenantPlace,
+    slots::TenantSlot,
     standing::Standing,
     task::{CallTask, Tasks},
     transport::{Passed, Transport, close},
@@ -47,7 +47,7 @@ use crate::{
 /// What answers the calls: tonic's routes, with the layers in front of them.
 ///
 /// It finds in each request's extensions `Arc<ConnIdentity>`, or `Arc<RefusedIdentity>` when the certificate carries no
-/// usable identity (then it must refuse the call), and [`Leaving`], [`Standing`], the connection's [`TenantPlace`]
+/// usable identity (then it must refuse the call), and [`Leaving`], [`Standing`], the connection's [`TenantSlot`]
 /// where there is a tenant, its accounts, and the call's task.
 pub trait Calls:
     Service<Request<Received>, Response = Response<Body>, Error = Infallible, Future: Send>
@@ -78,7 +78,7 @@ pub(super) struct Visitor {
     pub(super) open: usize,
     pub(super) accounts: ConnectionAccounts,
     /// Where there is a tenant.
-    pub(super) place: Option<TenantPlace>,
+    pub(super) place: Option<TenantSlot>,
 }
 
 /// How much a peer may send before it is read, and how much may wait until it reads.
@@ -257,7 +257,7 @@ struct Handing<S> {
     standing: Standing,
     unread: Unread,
     accounts: ConnectionAccounts,
-    place: Option<TenantPlace>,
+    place: Option<TenantSlot>,
     tasks: Tasks,
 }
 

@@ -42,7 +42,7 @@ pub use authorities::Authorities;
 pub use body::{BrokenOff, Received};
 pub use h2::Calls;
 pub use leaving::Leaving;
-pub use slots::{TenantFull, TenantPlace};
+pub use slots::{TenantFull, TenantSlot};
 pub use standing::Standing;
 pub use task::CallTask;
 pub use trust::Trust;
@@ -56,7 +56,7 @@ use crate::{
 };
 use callers::Callers;
 use connection::Entrance;
-use slots::{NoPlace, Slots};
+use slots::{NoSlot, Slots};
 
 /// A bound listener that has not begun to accept.
 #[derive(Debug)]
@@ -166,22 +166,22 @@ impl Door {
 }
 
 /// Says, now and then, that connections are closed at once.
-fn tell(why: NoPlace, peer: SocketAddr, told: &mut Option<Instant>) {
+fn tell(why: NoSlot, peer: SocketAddr, told: &mut Option<Instant>) {
     if told.is_some_and(|told| told.elapsed() < FULL_WARNING_INTERVAL) {
         return;
     }
     *told = Some(Instant::now());
     match why {
-        NoPlace::Full => tracing::warn!(
+        NoSlot::Full => tracing::warn!(
             %peer,
             "connections are closed at once: as many are open as may be; raise server.max_connections, or find out \
              who keeps them open"
         ),
-        NoPlace::Strangers => tracing::warn!(
+        NoSlot::Strangers => tracing::warn!(
             %peer,
             "connections are closed at once: as many as may be have not brought a good token yet, from many hosts"
         ),
-        NoPlace::Source => tracing::warn!(
+        NoSlot::Source => tracing::warn!(
             %peer,
             "connections are closed at once: as many from this address or its network as may be have not brought a good \
              token yet"

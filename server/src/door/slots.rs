@@ -47,7 +47,7 @@ pub(super) struct Slot {
 /// In each request's extensions: the place of its connection among its tenant's. It is taken by the connection's first call with a
 /// good token, since a certificate alone must not keep the tenant's callers out, and given back when all clones are dropped.
 #[derive(Clone, Debug)]
-pub struct TenantPlace(Arc<Joining>);
+pub struct TenantSlot(Arc<Joining>);
 
 #[derive(Debug)]
 struct Joining {
@@ -71,7 +71,7 @@ pub struct TenantFull {
 
 /// Why a connection has no place. It is closed as soon as it is accepted, which is clearer than a silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NoPlace {
+pub(super) enum NoSlot {
     /// As many connections are open as may be.
     Full,
     /// As many strangers' are.
@@ -80,7 +80,7 @@ pub(super) enum NoPlace {
     Source,
 }
 
-impl NoPlace {
+impl NoSlot {
     /// A metric's label.
     pub(super) const fn label(self) -> &'static str {
         match self {
@@ -111,16 +111,16 @@ impl Slots {
 
     /// A stranger's place, for which another stranger may have to give way. Those who are known leave less room for strangers, and
     /// strangers never less for them.
-    pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Slot, NoPlace> {
+    pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Slot, NoSlot> {
         let left = self.max.saturating_sub(self.callers.load(Ordering::Relaxed));
         if left == 0 {
-            return Err(NoPlace::Full);
+            return Err(NoSlot::Full);
         }
         let gives_way = CancellationToken::new();
         match self.strangers.enter(address, left, Stage::Silent, gives_way.clone()) {
             Ok(slot) => Ok(Slot { slots: Arc::clone(self), slot: Some(slot), shaken: false, gives_way }),
-            Err(Full::All) => Err(NoPlace::Strangers),
-            Err(Full::Source) => Err(NoPlace::Source),
+            Err(Full::All) => Err(NoSlot::Strangers),
+            Err(Full::Source) => Err(NoSlot::Source),
         }
     }
 
@@ -158,9 +158,9 @@ impl Slot {
     }
 
     /// Its place among the tenant's, for when it is a caller's.
-    pub(super) fn of_tenant(&self, tenant: &TenantName) -> TenantPlace {
+    pub(super) fn tenant_slot(&self, tenant: &TenantName) -> TenantSlot {
         let (slots, tenant) = (Arc::clone(&self.slots), tenant.clone());
-        TenantPlace(Arc::new(Joining { slots, tenant, taken: Mutex::default() }))
+        TenantSlot(Arc::new(Joining { slots, tenant, taken: Mutex::default() }))
     }
 }
 
@@ -175,7 +175,7 @@ impl Drop for Slot {
     }
 }
 
-impl TenantPlace {
+impl TenantSlot {
     /// Takes the place, unless the connection has it already.
     ///
     /// # Errors
@@ -226,8 +226,8 @@ mod tests {
         let (tax, police): (TenantName, TenantName) = ("tax".parse().unwrap(), "police".parse().unwrap());
         let slots = Slots::new(16, HashMap::from([(tax.clone(), 2)]));
         let slot = slots.take(address(1)).unwrap();
-        let [first, second, third] = [(); 3].map(|()| slot.of_tenant(&tax));
-        let other = slot.of_tenant(&police);
+        let [first, second, third] = [(); 3].map(|()| slot.tenant_slot(&tax));
+        let other = slot.tenant_slot(&police);
         let clone = first.clone();
         first.take().unwrap();
         clone.take().unwrap();
@@ -247,8 +247,8 @@ mod tests {
         let tax: TenantName = "tax".parse().unwrap();
         let slots = Slots::new(16, HashMap::from([(tax.clone(), 1)]));
         let slot = slots.take(address(1)).unwrap();
-        let _certificates_only: Vec<_> = (0..10).map(|_| slot.of_tenant(&tax)).collect();
-        assert_eq!(slot.of_tenant(&tax).take(), Ok(()));
+        let _certificates_only: Vec<_> = (0..10).map(|_| slot.tenant_slot(&tax)).collect();
+        assert_eq!(slot.tenant_slot(&tax).take(), Ok(()));
     }
 
     #[test]
@@ -271,7 +271,7 @@ mod tests {
         let slots = Slots::new(16, HashMap::new());
         let strangers: Vec<_> = (0..4).map(|host| slots.take(address(host)).unwrap()).collect();
         strangers.iter().for_each(|slot| slot.reached(Stage::Begun));
-        assert_eq!(slots.take(address(9)).err(), Some(NoPlace::Strangers));
+        assert_eq!(slots.take(address(9)).err(), Some(NoSlot::Strangers));
         assert_eq!(slots.strangers.count(), 4);
         let callers = |count| {
             let promoted = |_| {
@@ -295,7 +295,7 @@ mod tests {
         assert_eq!(slots.strangers.count(), 2);
         drop((first, second, third));
         let last = callers(2);
-        assert_eq!(slots.take(address(3)).err(), Some(NoPlace::Full));
+        assert_eq!(slots.take(address(3)).err(), Some(NoSlot::Full));
         drop((most, last));
         let _slot = slots.take(address(3)).unwrap();
         assert_eq!((slots.strangers.count(), slots.callers.load(Ordering::Relaxed)), (1, 0));

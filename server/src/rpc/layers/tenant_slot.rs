@@ -13,7 +13,7 @@ use tonic::{Code, Status, body::Body};
 use tower::Service;
 
 use crate::{
-    door::{TenantFull, TenantPlace},
+    door::{TenantFull, TenantSlot},
     limits::TENANT_FULL_RETRY,
     policy::Admitted,
     rpc::wire::status::ApiError,
@@ -37,7 +37,7 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         // It does not outlive the connection with what goes on here.
-        let place = request.extensions_mut().remove::<TenantPlace>();
+        let place = request.extensions_mut().remove::<TenantSlot>();
         // Calls that need no token take none.
         let admitted = request.extensions().get::<Admitted>().is_some();
         match place.filter(|_| admitted).map_or(Ok(()), |place| place.take()) {
