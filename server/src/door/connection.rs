@@ -21,7 +21,7 @@ use super::{
     h2::{self, Calls, Identity, Visitor},
     offenders::Offenders,
     set_nodelay,
-    slots::{NoSlot, Slot, Slots},
+    slots::{NoSlot, ConnectionSlot, ConnectionSlots},
     standing::Standing,
     tls::{ALPN_H2, failure},
     trust::{Snapshot, Trust, Vouching},
@@ -48,7 +48,7 @@ pub(super) struct Entrance {
     pace: Pace,
     offenders: Arc<Offenders>,
     warnings: Arc<Warnings>,
-    slots: Arc<Slots>,
+    slots: Arc<ConnectionSlots>,
     max_age: Duration,
     observer: Arc<Observer>,
     accounts: Arc<Accounts>,
@@ -59,7 +59,7 @@ pub(super) struct Visit {
     entrance: Arc<Entrance>,
     stream: TcpStream,
     peer: SocketAddr,
-    slot: Slot,
+    slot: ConnectionSlot,
     open: Open,
 }
 
@@ -94,7 +94,7 @@ impl Entrance {
     pub(super) fn new(
         trust: Trust,
         callers: Callers,
-        slots: Arc<Slots>,
+        slots: Arc<ConnectionSlots>,
         max_age: Duration,
         observer: Arc<Observer>,
     ) -> Self {
@@ -124,11 +124,11 @@ impl Entrance {
     }
 
     /// A place for a connection from this address, given back when dropped.
-    pub(super) fn place(&self, peer: IpAddr) -> Result<Slot, NoSlot> {
+    pub(super) fn place(&self, peer: IpAddr) -> Result<ConnectionSlot, NoSlot> {
         self.slots.take(peer)
     }
 
-    pub(super) fn visit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, slot: Slot) -> Visit {
+    pub(super) fn visit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, slot: ConnectionSlot) -> Visit {
         let open = Open::count(&self.observer);
         Visit { entrance: Arc::clone(self), stream, peer, slot, open }
     }
@@ -241,7 +241,7 @@ async fn shake_hands(
     entrance: &Entrance,
     stream: TcpStream,
     peer: SocketAddr,
-    slot: &Slot,
+    slot: &ConnectionSlot,
     trust: &mut watch::Receiver<Arc<Snapshot>>,
 ) -> Option<(TlsStream<TcpStream>, Arc<Snapshot>)> {
     let handshake = async {

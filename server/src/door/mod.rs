@@ -56,7 +56,7 @@ use crate::{
 };
 use callers::Callers;
 use connection::Entrance;
-use slots::{NoSlot, Slots};
+use slots::{NoSlot, ConnectionSlots};
 
 /// A bound listener that has not begun to accept.
 #[derive(Debug)]
@@ -190,7 +190,7 @@ fn tell(why: NoSlot, peer: SocketAddr, told: &mut Option<Instant>) {
 }
 
 /// Places for as many connections as are configured, unless the system has fewer files for them.
-fn slots(config: &Config) -> Arc<Slots> {
+fn slots(config: &Config) -> Arc<ConnectionSlots> {
     let wanted = config.server.max_connections;
     let files = files::limit().map_or(u64::MAX, |files| files.saturating_sub(RESERVED_FILES).max(16));
     let most = usize::try_from(files).map_or(wanted, |files| files.min(wanted));
@@ -203,7 +203,7 @@ fn slots(config: &Config) -> Arc<Slots> {
         );
     }
     let caps = config.tenants.iter().map(|tenant| (tenant.name.clone(), tenant.caps.max_connections));
-    Slots::new(most, caps.filter_map(|(name, cap)| Some((name, cap?))).collect())
+    ConnectionSlots::new(most, caps.filter_map(|(name, cap)| Some((name, cap?))).collect())
 }
 
 /// Raises the limit on open files, on which the number of connections depends, as far as the process may.

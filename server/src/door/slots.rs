@@ -19,7 +19,7 @@ use crate::{
 };
 
 #[derive(Debug)]
-pub(super) struct Slots {
+pub(super) struct ConnectionSlots {
     max: usize,
     /// Of a tenant for which nothing else is configured.
     max_per_tenant: usize,
@@ -36,8 +36,8 @@ pub(super) struct Slots {
 
 /// A place in all, a stranger's at first; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Slot {
-    slots: Arc<Slots>,
+pub(super) struct ConnectionSlot {
+    slots: Arc<ConnectionSlots>,
     /// While it is a stranger's.
     slot: Option<SourceSlot>,
     shaken: bool,
@@ -51,7 +51,7 @@ pub struct TenantSlot(Arc<Joining>);
 
 #[derive(Debug)]
 struct Joining {
-    slots: Arc<Slots>,
+    slots: Arc<ConnectionSlots>,
     tenant: TenantName,
     taken: Mutex<bool>,
 }
@@ -91,7 +91,7 @@ impl NoSlot {
     }
 }
 
-impl Slots {
+impl ConnectionSlots {
     /// So many in all, and for the tenants named here; three quarters of all for each of the others, so that none of
     /// them can use up the node's.
     pub(super) fn new(max: usize, configured: HashMap<TenantName, usize>) -> Arc<Self> {
@@ -111,14 +111,14 @@ impl Slots {
 
     /// A stranger's place, for which another stranger may have to give way. Those who are known leave less room for strangers, and
     /// strangers never less for them.
-    pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Slot, NoSlot> {
+    pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Result<ConnectionSlot, NoSlot> {
         let left = self.max.saturating_sub(self.callers.load(Ordering::Relaxed));
         if left == 0 {
             return Err(NoSlot::Full);
         }
         let gives_way = CancellationToken::new();
         match self.strangers.enter(address, left, Stage::Silent, gives_way.clone()) {
-            Ok(slot) => Ok(Slot { slots: Arc::clone(self), slot: Some(slot), shaken: false, gives_way }),
+            Ok(slot) => Ok(ConnectionSlot { slots: Arc::clone(self), slot: Some(slot), shaken: false, gives_way }),
             Err(Full::All) => Err(NoSlot::Strangers),
             Err(Full::Source) => Err(NoSlot::Source),
         }
@@ -129,7 +129,7 @@ impl Slots {
     }
 }
 
-impl Slot {
+impl ConnectionSlot {
     /// The handshake is done. How many connections there are of which it is, this one included: who says nothing must not shrink
     /// what others get.
     pub(super) fn handshake_done(&mut self) -> usize {
@@ -164,7 +164,7 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         if self.slot.is_none() {
             self.slots.callers.fetch_sub(1, Ordering::Relaxed);
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn places_of_tenants_are_given_back() {
         let (tax, police): (TenantName, TenantName) = ("tax".parse().unwrap(), "police".parse().unwrap());
-        let slots = Slots::new(16, HashMap::from([(tax.clone(), 2)]));
+        let slots = ConnectionSlots::new(16, HashMap::from([(tax.clone(), 2)]));
         let slot = slots.take(address(1)).unwrap();
         let [first, second, third] = [(); 3].map(|()| slot.tenant_slot(&tax));
         let other = slot.tenant_slot(&police);
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn who_brings_no_token_takes_no_place_of_a_tenant() {
         let tax: TenantName = "tax".parse().unwrap();
-        let slots = Slots::new(16, HashMap::from([(tax.clone(), 1)]));
+        let slots = ConnectionSlots::new(16, HashMap::from([(tax.clone(), 1)]));
         let slot = slots.take(address(1)).unwrap();
         let _certificates_only: Vec<_> = (0..10).map(|_| slot.tenant_slot(&tax)).collect();
         assert_eq!(slot.tenant_slot(&tax).take(), Ok(()));
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn those_whose_handshake_is_done_are_counted() {
-        let slots = Slots::new(64, HashMap::new());
+        let slots = ConnectionSlots::new(64, HashMap::new());
         let mut silent: Vec<_> = (0..10).map(|_| slots.take(address(1)).unwrap()).collect();
         let mut first = slots.take(address(2)).unwrap();
         assert_eq!((first.handshake_done(), first.handshake_done()), (1, 1), "the silent are not");
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn strangers_have_a_quarter_and_callers_all_of_it() {
-        let slots = Slots::new(16, HashMap::new());
+        let slots = ConnectionSlots::new(16, HashMap::new());
         let strangers: Vec<_> = (0..4).map(|host| slots.take(address(host)).unwrap()).collect();
         strangers.iter().for_each(|slot| slot.reached(Stage::Begun));
         assert_eq!(slots.take(address(9)).err(), Some(NoSlot::Strangers));

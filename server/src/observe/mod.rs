@@ -43,7 +43,7 @@ pub struct Observer {
     pub(crate) access: Access,
     pub(crate) telemetry: Option<Telemetry>,
     log: Out,
-    sources: sources::Slot,
+    sources: sources::ConnectionSlot,
 }
 
 /// Why a server cannot be watched.
@@ -83,7 +83,7 @@ impl Observer {
     }
 
     fn with(metrics: Metrics, access: Access, telemetry: Option<Telemetry>, log: Out) -> Self {
-        let (readiness, sources) = (Readiness::default(), sources::Slot::default());
+        let (readiness, sources) = (Readiness::default(), sources::ConnectionSlot::default());
         Self { metrics, readiness, access, telemetry, log, sources }
     }
 

@@ -26,9 +26,9 @@ pub(crate) struct Sources {
 
 /// The rooms while they are open.
 #[derive(Default)]
-pub(super) struct Slot(Mutex<Option<Sources>>);
+pub(super) struct ConnectionSlot(Mutex<Option<Sources>>);
 
-impl Slot {
+impl ConnectionSlot {
     pub(super) fn put(&self, sources: Option<Sources>) {
         *self.lock() = sources;
     }
@@ -63,9 +63,9 @@ impl Slot {
     }
 }
 
-impl std::fmt::Debug for Slot {
+impl std::fmt::Debug for ConnectionSlot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Slot")
+        f.write_str("ConnectionSlot")
     }
 }
 
