@@ -22,7 +22,7 @@ use super::{
     offenders::Offenders,
     set_nodelay,
     slots::{NoSlot, ConnectionSlot, ConnectionSlots},
-    standing::Standing,
+    connection_auth::ConnectionAuth,
     tls::{ALPN_H2, failure},
     trust::{Snapshot, Trust, Vouching},
     handshake_slots::HandshakeSlots,
@@ -138,12 +138,12 @@ impl Entrance {
         self.observer.metrics.door.refused.with_label_values(&[reason]).inc();
     }
 
-    fn standing(&self, identity: &Identity) -> Standing {
+    fn auth(&self, identity: &Identity) -> ConnectionAuth {
         let certificate = match identity {
             Ok(known) => known.certificate_sha256,
             Err(refused) => refused.certificate_sha256,
         };
-        Standing::new(certificate, Arc::clone(&self.offenders), self.observer.metrics.door.throttled.clone())
+        ConnectionAuth::new(certificate, Arc::clone(&self.offenders), self.observer.metrics.door.throttled.clone())
     }
 
     fn shaken(&self, result: &'static str) {
@@ -196,14 +196,14 @@ impl Visit {
         let chain = shown.iter().map(|certificate| certificate.clone().into_owned()).collect();
         let vouching = Vouching::new(trust, Arc::clone(&snapshot.authorities), chain);
         drop(snapshot);
-        let standing = entrance.standing(&identity);
+        let auth = entrance.auth(&identity);
         let tenant = identity.as_ref().ok().map(|known| &known.tenant);
         let accounts = entrance.accounts.open(tenant);
         let place = tenant.map(|tenant| slot.tenant_slot(tenant));
         let visitor = Visitor {
             identity,
             vouching,
-            standing: standing.clone(),
+            auth: auth.clone(),
             warnings: warnings.clone(),
             max_age: entrance.max_age,
             open: slot.handshake_done(),
@@ -212,7 +212,7 @@ impl Visit {
         };
         let leave = drain.child_token();
         let known = async {
-            standing.authenticated().await;
+            auth.authenticated().await;
             if place.as_ref().is_some_and(|place| place.take().is_err()) {
                 entrance.refused("tenant_full");
                 warnings.tenant_full();

@@ -25,7 +25,7 @@ use super::{
     frames::Flood,
     leaving::{Leaving, jittered, leave_in_time},
     slots::TenantSlot,
-    standing::Standing,
+    connection_auth::ConnectionAuth,
     task::{CallTask, Tasks},
     transport::{Passed, Transport, close},
     trust::Vouching,
@@ -47,7 +47,7 @@ use crate::{
 /// What answers the calls: tonic's routes, with the layers in front of them.
 ///
 /// It finds in each request's extensions `Arc<ConnIdentity>`, or `Arc<RefusedIdentity>` when the certificate carries no
-/// usable identity (then it must refuse the call), and [`Leaving`], [`Standing`], the connection's [`TenantSlot`]
+/// usable identity (then it must refuse the call), and [`Leaving`], [`ConnectionAuth`], the connection's [`TenantSlot`]
 /// where there is a tenant, its accounts, and the call's task.
 pub trait Calls:
     Service<Request<Received>, Response = Response<Body>, Error = Infallible, Future: Send>
@@ -71,7 +71,7 @@ pub(super) type Identity = Result<Arc<ConnIdentity>, Arc<RefusedIdentity>>;
 pub(super) struct Visitor {
     pub(super) identity: Identity,
     pub(super) vouching: Vouching,
-    pub(super) standing: Standing,
+    pub(super) auth: ConnectionAuth,
     pub(super) warnings: Teller,
     pub(super) max_age: Duration,
     /// Connections that windows are given to, this one included.
@@ -166,14 +166,14 @@ async fn serve_calls<S: Calls>(
     leaving: Leaving,
     unread: Unread,
 ) -> Ended {
-    let Visitor { identity, vouching, standing, warnings, max_age, open, accounts, place } = visitor;
-    let mut end = pin!(end(identity.clone(), &standing, vouching, &leaving, &warnings));
+    let Visitor { identity, vouching, auth, warnings, max_age, open, accounts, place } = visitor;
+    let mut end = pin!(end(identity.clone(), &auth, vouching, &leaving, &warnings));
     let failing = || warnings.auth_failures();
-    let mut left = pin!(leave_in_time(jittered(max_age), &standing, &leaving, passed, failing));
+    let mut left = pin!(leave_in_time(jittered(max_age), &auth, &leaving, passed, failing));
     let tasks = Tasks::default();
     let builder = builder(Windows::of_one_in(open), tasks.clone());
-    let (leave, standing) = (leaving.clone(), standing.clone());
-    let service = Handing { calls, identity, leaving: leave, standing, unread, accounts, place, tasks };
+    let (leave, auth) = (leaving.clone(), auth.clone());
+    let service = Handing { calls, identity, leaving: leave, auth, unread, accounts, place, tasks };
     let mut connection = pin!(builder.serve_connection(TokioIo::new(transport), service));
     let mut told = false;
     loop {
@@ -212,7 +212,7 @@ fn builder(windows: Windows, tasks: Tasks) -> http2::Builder<Tasks> {
 /// Returns when the connection must end although both sides would go on.
 async fn end(
     identity: Identity,
-    standing: &Standing,
+    auth: &ConnectionAuth,
     vouching: Vouching,
     leaving: &Leaving,
     warnings: &Teller,
@@ -222,10 +222,10 @@ async fn end(
     };
     let silence = async {
         sleep(FIRST_RPC_DEADLINE).await;
-        if standing.is_authenticated() {
+        if auth.is_authenticated() {
             std::future::pending::<()>().await;
         }
-        if standing.was_called() {
+        if auth.was_called() {
             tracing::debug!(
                 "no call with a good token in time; the client is asked to open another connection"
             );
@@ -254,7 +254,7 @@ struct Handing<S> {
     calls: S,
     identity: Identity,
     leaving: Leaving,
-    standing: Standing,
+    auth: ConnectionAuth,
     unread: Unread,
     accounts: ConnectionAccounts,
     place: Option<TenantSlot>,
@@ -267,7 +267,7 @@ impl<S: Calls> hyper::service::Service<Request<Incoming>> for Handing<S> {
     type Future = Answering<Oneshot<S, Request<Received>>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        self.standing.called();
+        self.auth.called();
         let mut request = request.map(|body| Received::new(body, &self.unread));
         let extensions = request.extensions_mut();
         match &self.identity {
@@ -276,7 +276,7 @@ impl<S: Calls> hyper::service::Service<Request<Incoming>> for Handing<S> {
         };
         let (task, accounts) = (self.tasks.next(), self.accounts.clone());
         extensions.insert(self.leaving.clone());
-        extensions.insert(self.standing.clone());
+        extensions.insert(self.auth.clone());
         extensions.insert(accounts.clone());
         extensions.insert(task.clone());
         if let Some(place) = &self.place {

@@ -6,7 +6,7 @@ use rand::RngExt as _;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{standing::Standing, transport::Passed};
+use super::{connection_auth::ConnectionAuth, transport::Passed};
 use crate::limits::{AUTH_FAILURES_GRACE, CONNECTION_AGE_GRACE};
 
 /// In each request's extensions: cancelled when the connection, or the server, is about to close. Streams tell their
@@ -18,7 +18,7 @@ pub struct Leaving(pub CancellationToken);
 /// progress, or has taken far too long, or when calls go on although too many have failed. `warn` is told of these.
 pub(super) async fn leave_in_time(
     age: Duration,
-    standing: &Standing,
+    auth: &ConnectionAuth,
     leaving: &Leaving,
     passed: Passed,
     warn: impl FnOnce(),
@@ -28,7 +28,7 @@ pub(super) async fn leave_in_time(
             tracing::debug!("the connection has reached its age; its client is asked to open another");
             CONNECTION_AGE_GRACE
         }
-        () = standing.too_many() => {
+        () = auth.too_many() => {
             warn();
             AUTH_FAILURES_GRACE
         }
@@ -37,7 +37,7 @@ pub(super) async fn leave_in_time(
     tokio::select! {
         // It has ended in either case.
         _ = timeout(grace, passed.stalled()) => {}
-        () = standing.goes_on() => {}
+        () = auth.goes_on() => {}
     }
 }
 

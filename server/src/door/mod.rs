@@ -16,7 +16,7 @@ mod h2;
 mod leaving;
 mod offenders;
 mod slots;
-mod standing;
+mod connection_auth;
 mod task;
 mod tls;
 mod transport;
@@ -43,7 +43,7 @@ pub use body::{BrokenOff, Received};
 pub use h2::Calls;
 pub use leaving::Leaving;
 pub use slots::{TenantFull, TenantSlot};
-pub use standing::Standing;
+pub use connection_auth::ConnectionAuth;
 pub use task::CallTask;
 pub use trust::Trust;
 

@@ -17,7 +17,7 @@ use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
 use crate::{
-    door::Standing,
+    door::ConnectionAuth,
     identity::{
         CertificateError, ConnIdentity, IdentityError, Malformed, Principal, RefusedIdentity, TokenVerifier,
     },
@@ -79,10 +79,10 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let standing = request.extensions().get::<Standing>().cloned();
-        let may_call = standing.as_ref().map_or(Ok(()), Standing::may_call);
+        let auth = request.extensions().get::<ConnectionAuth>().cloned();
+        let may_call = auth.as_ref().map_or(Ok(()), ConnectionAuth::may_call);
         let admitted =
-            may_call.map_err(ApiError::from).and_then(|()| self.admit(&mut request, standing.as_ref()));
+            may_call.map_err(ApiError::from).and_then(|()| self.admit(&mut request, auth.as_ref()));
         match admitted {
             Ok(pace) => Either::Left(pace.paced(self.inner.call(request))),
             Err(error) => {
@@ -99,10 +99,10 @@ where
 
 impl<S> Auth<S> {
     /// The pace at which the call is worked on, if it may be made.
-    fn admit<B>(&self, request: &mut Request<B>, standing: Option<&Standing>) -> Result<Pace, ApiError> {
+    fn admit<B>(&self, request: &mut Request<B>, auth: Option<&ConnectionAuth>) -> Result<Pace, ApiError> {
         let known = connection(request)
-            .and_then(|connection| Ok((self.authenticate(request, &connection, standing)?, connection)));
-        let known = known.inspect_err(|_| standing.into_iter().for_each(Standing::failed))?;
+            .and_then(|connection| Ok((self.authenticate(request, &connection, auth)?, connection)));
+        let known = known.inspect_err(|_| auth.into_iter().for_each(ConnectionAuth::failed))?;
         let (known, connection) = known;
         let pace = self.calls.pace(&connection.tenant, known.is_none());
         let Some((method, principal)) = known else {
@@ -120,7 +120,7 @@ impl<S> Auth<S> {
         // Nothing further in has a use for the token itself.
         request.headers_mut().remove(AUTHORIZATION);
         request.extensions_mut().insert(admitted);
-        standing.into_iter().for_each(Standing::succeeded);
+        auth.into_iter().for_each(ConnectionAuth::succeeded);
         Ok(pace)
     }
 
@@ -129,14 +129,14 @@ impl<S> Auth<S> {
         &self,
         request: &Request<B>,
         connection: &ConnIdentity,
-        standing: Option<&Standing>,
+        auth: Option<&ConnectionAuth>,
     ) -> Result<Option<(&'static Method, Arc<Principal>)>, ApiError> {
         let method = methods::find(request.uri().path()).ok_or(Denied::MethodNotAllowed)?;
         if method.opened_by().is_none() {
             return Ok(None);
         }
         let token = bearer(request.headers())?;
-        Ok(Some((method, verify(&self.tokens, token, connection, standing)?)))
+        Ok(Some((method, verify(&self.tokens, token, connection, auth)?)))
     }
 }
 
@@ -159,13 +159,13 @@ pub(in crate::rpc) fn verify(
     tokens: &TokenVerifier,
     token: &str,
     connection: &ConnIdentity,
-    standing: Option<&Standing>,
+    auth: Option<&ConnectionAuth>,
 ) -> Result<Arc<Principal>, IdentityError> {
-    let may = || standing.map_or(Ok(()), Standing::may_verify);
+    let may = || auth.map_or(Ok(()), ConnectionAuth::may_verify);
     let verified = tokens.verify_if(token, connection, SystemTime::now(), may);
-    match (&verified, standing) {
-        (Ok(_), Some(standing)) => standing.token_taken(),
-        (Err(error), Some(standing)) if error.costs_a_signature() => standing.token_refused(),
+    match (&verified, auth) {
+        (Ok(_), Some(auth)) => auth.token_taken(),
+        (Err(error), Some(auth)) if error.costs_a_signature() => auth.token_refused(),
         _ => {}
     }
     verified

@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 
 use crate::{
     account::ConnectionAccounts,
-    door::{CallTask, Standing},
+    door::{CallTask, ConnectionAuth},
     identity::ConnIdentity,
     rpc::{layers::intake::Frames, request, wire::status::ApiError},
 };
@@ -24,7 +24,7 @@ pub(crate) struct Connection {
     /// Cancelled when the connection, or the server, is about to close.
     pub(crate) leaving: CancellationToken,
     /// Whether it may have further tokens verified.
-    pub(crate) standing: Option<Standing>,
+    pub(crate) auth: Option<ConnectionAuth>,
     pub(crate) accounts: ConnectionAccounts,
     /// The stream's own.
     pub(crate) task: CallTask,
@@ -36,7 +36,7 @@ impl Connection {
         Ok(Self {
             identity: request::connection(request)?,
             leaving: request::leaving(request)?,
-            standing: request.extensions().get().cloned(),
+            auth: request.extensions().get().cloned(),
             accounts: request::accounts(request)?,
             task: request::task(request)?,
         })

@@ -15,7 +15,7 @@ use tokio::{
 use tonic::Status;
 
 use crate::{
-    door::Standing,
+    door::ConnectionAuth,
     identity::TokenVerifier,
     policy::{Admission, Check, Permit, Rpc},
     rpc::{
@@ -242,9 +242,9 @@ impl StreamTask {
         permit: &Permit<C>,
         RefreshToken { token }: &RefreshToken,
     ) -> Result<(Permit<C>, ServerFrame), ApiError> {
-        let standing = self.connection.standing.as_ref();
-        let fresh = verify(&self.tokens, token, &self.connection.identity, standing)
-            .inspect_err(|_| standing.into_iter().for_each(Standing::failed))?;
+        let auth = self.connection.auth.as_ref();
+        let fresh = verify(&self.tokens, token, &self.connection.identity, auth)
+            .inspect_err(|_| auth.into_iter().for_each(ConnectionAuth::failed))?;
         let expire_time = Some(Timestamp::from(fresh.expires_at));
         let permit = permit.renew(&fresh)?;
         Ok((permit, ServerFrame::TokenRefreshed(TokenRefreshed { expire_time })))

@@ -10,7 +10,7 @@ use tonic_types::StatusExt as _;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
 use crate::{
-    door::Standing,
+    door::ConnectionAuth,
     identity::{
         Binding, CertificateError, ConnIdentity, Issuer, KeySet, RefusedIdentity, TokenPolicy, TokenVerifier,
         testing::{Signer, claims, connection, issuer, tenants},
@@ -208,14 +208,14 @@ async fn without_an_identity_nothing_is_answered() {
 
 impl Setting {
     /// A call on a connection that stands so.
-    async fn call_on(&self, standing: &Standing, path: &str, token: &str) -> Result<String, (Code, String)> {
+    async fn call_on(&self, auth: &ConnectionAuth, path: &str, token: &str) -> Result<String, (Code, String)> {
         let mut request = self.request(path, &[&format!("Bearer {token}")]);
-        request.extensions_mut().insert(standing.clone());
+        request.extensions_mut().insert(auth.clone());
         self.call(request).await
     }
 
-    fn standing(&self) -> Standing {
-        Standing::for_tests(self.connection.certificate_sha256)
+    fn auth(&self) -> ConnectionAuth {
+        ConnectionAuth::for_tests(self.connection.certificate_sha256)
     }
 
     /// A token with all claims in order, by a key that only has the right name.
@@ -237,63 +237,63 @@ fn throttled() -> Result<String, (Code, String)> {
 #[tokio::test]
 async fn after_too_many_failures_nothing_more_is_verified_on_a_connection() {
     let setting = setting();
-    let standing = setting.standing();
+    let auth = setting.auth();
     for number in 0..MAX_AUTH_FAILURES {
-        let answer = setting.call_on(&standing, PUBLISH, &setting.forged(number)).await;
+        let answer = setting.call_on(&auth, PUBLISH, &setting.forged(number)).await;
         assert_eq!(answer, unauthenticated(ErrorReason::TokenSignatureInvalid), "{number}");
         if number < MAX_AUTH_FAILURES - 1 {
             // Which says nothing of the connection, with whatever token.
-            assert!(setting.call_on(&standing, HEALTH, "").await.is_ok());
+            assert!(setting.call_on(&auth, HEALTH, "").await.is_ok());
         }
     }
     let verified = setting.verified();
     let good = setting.token("posthouse:publish:taxation/returns/inbox");
     for path in [PUBLISH, HEALTH, "/x/y"] {
         for token in [&good, &setting.forged(99)] {
-            assert_eq!(setting.call_on(&standing, path, token).await, throttled(), "{path}");
+            assert_eq!(setting.call_on(&auth, path, token).await, throttled(), "{path}");
         }
     }
     assert_eq!(setting.verified(), verified);
     // The same certificate on another connection.
-    assert!(setting.call_on(&standing.sibling(), PUBLISH, &good).await.is_ok());
+    assert!(setting.call_on(&auth.sibling(), PUBLISH, &good).await.is_ok());
     for _ in 0..MAX_THROTTLED_CALLS {
-        assert_eq!(setting.call_on(&standing, PUBLISH, &good).await, throttled());
+        assert_eq!(setting.call_on(&auth, PUBLISH, &good).await, throttled());
     }
-    tokio::time::timeout(Duration::from_secs(60), standing.goes_on()).await.expect("it is not cut off");
+    tokio::time::timeout(Duration::from_secs(60), auth.goes_on()).await.expect("it is not cut off");
 }
 
 #[tokio::test]
 async fn calls_without_a_token_and_of_no_method_count_and_a_good_token_resets() {
     let setting = setting();
-    let standing = setting.standing();
+    let auth = setting.auth();
     let good = setting.token("posthouse:publish:taxation/returns/inbox");
     for _ in 0..10 {
         for _ in 0..MAX_AUTH_FAILURES / 2 - 1 {
-            assert!(setting.call_on(&standing, "/x/y", &good).await.is_err());
+            assert!(setting.call_on(&auth, "/x/y", &good).await.is_err());
             let mut request = setting.request(PUBLISH, &[]);
-            request.extensions_mut().insert(standing.clone());
+            request.extensions_mut().insert(auth.clone());
             assert_eq!(setting.call(request).await, unauthenticated(ErrorReason::TokenMissing));
         }
-        assert!(setting.call_on(&standing, PUBLISH, &good).await.is_ok());
+        assert!(setting.call_on(&auth, PUBLISH, &good).await.is_ok());
     }
     for _ in 0..MAX_AUTH_FAILURES {
-        assert!(setting.call_on(&standing, "/x/y", &good).await.is_err());
+        assert!(setting.call_on(&auth, "/x/y", &good).await.is_err());
     }
-    assert_eq!(setting.call_on(&standing, PUBLISH, &good).await, throttled());
+    assert_eq!(setting.call_on(&auth, PUBLISH, &good).await, throttled());
 }
 
 #[tokio::test]
 async fn a_certificate_that_fails_again_and_again_keeps_what_was_verified_before() {
     let setting = setting();
-    let first = setting.standing();
+    let first = setting.auth();
     let good = setting.token("posthouse:publish:taxation/returns/inbox");
     assert!(setting.call_on(&first, PUBLISH, &good).await.is_ok());
-    let mut standing = first.sibling();
+    let mut auth = first.sibling();
     for number in 0..MAX_CERTIFICATE_FAILURES {
         if number % MAX_AUTH_FAILURES == 0 {
-            standing = first.sibling();
+            auth = first.sibling();
         }
-        let answer = setting.call_on(&standing, PUBLISH, &setting.forged(number)).await;
+        let answer = setting.call_on(&auth, PUBLISH, &setting.forged(number)).await;
         assert_eq!(answer, unauthenticated(ErrorReason::TokenSignatureInvalid), "{number}");
     }
     // Some are forgiven meanwhile, if this machine is slow.
@@ -327,7 +327,7 @@ async fn a_certificate_that_fails_again_and_again_keeps_what_was_verified_before
         .map(async |number| setting.call_on(&first, PUBLISH, &next(number)).await == throttled());
     let refused = futures_util::future::join_all(refused).await;
     assert!(refused.iter().filter(|throttled| **throttled).count() > 100, "{refused:?}");
-    let other = Standing::for_tests([9; 32]);
+    let other = ConnectionAuth::for_tests([9; 32]);
     let answer = setting.call_on(&other, PUBLISH, &setting.forged(7)).await;
     assert_eq!(answer, unauthenticated(ErrorReason::TokenSignatureInvalid));
 }
@@ -335,16 +335,16 @@ async fn a_certificate_that_fails_again_and_again_keeps_what_was_verified_before
 #[tokio::test]
 async fn an_expired_token_costs_no_signature() {
     let setting = setting();
-    let standing = setting.standing();
+    let auth = setting.auth();
     let mut old = claims(&setting.connection, "posthouse:publish:taxation/returns/inbox");
     (old["exp"], old["iat"]) = (json!(2_000), json!(1_000));
     let old = setting.signer.sign(&old);
     for _ in 0..2 * MAX_CERTIFICATE_FAILURES {
-        let answer = setting.call_on(&standing.sibling(), PUBLISH, &old).await;
+        let answer = setting.call_on(&auth.sibling(), PUBLISH, &old).await;
         assert_eq!(answer, unauthenticated(ErrorReason::TokenExpired));
     }
     let fresh = setting.token("posthouse:publish:taxation/returns/inbox");
-    assert!(setting.call_on(&standing.sibling(), PUBLISH, &fresh).await.is_ok());
+    assert!(setting.call_on(&auth.sibling(), PUBLISH, &fresh).await.is_ok());
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::{
 
 /// In each request's extensions: who authenticates calls asks it before a token is verified, and tells it what came of it.
 #[derive(Clone, Debug)]
-pub struct Standing(Arc<Inner>);
+pub struct ConnectionAuth(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -41,7 +41,7 @@ struct Inner {
     goes_on: Notify,
 }
 
-impl Standing {
+impl ConnectionAuth {
     pub(super) fn new(certificate: [u8; 32], offenders: Arc<Offenders>, throttled: IntCounterVec) -> Self {
         Self(Arc::new(Inner {
             certificate,
@@ -167,7 +167,7 @@ impl Standing {
 }
 
 #[cfg(test)]
-impl Standing {
+impl ConnectionAuth {
     /// Of a connection of its own.
     pub(crate) fn for_tests(certificate: [u8; 32]) -> Self {
         let throttled = crate::observe::Observer::for_tests().metrics.door.throttled.clone();
