@@ -37,12 +37,12 @@ pub enum CertificateFault {
         ended: CertificateTime,
     },
     /// Its time has not come.
-    #[error("certificate {certificate} is not valid before {begins}")]
+    #[error("certificate {certificate} is not valid before {valid_from}")]
     NotYetValid {
         /// Which.
         certificate: usize,
         /// From when on it is.
-        begins: CertificateTime,
+        valid_from: CertificateTime,
     },
     /// It fits no name that a client could ask for.
     #[error(
@@ -76,13 +76,13 @@ pub enum CertificateFault {
 pub struct Judgement {
     faults: Vec<CertificateFault>,
     /// From when on, and until when, all that clients go by are valid.
-    begins: Option<CertificateTime>,
-    ends: Option<CertificateTime>,
+    valid_from: Option<CertificateTime>,
+    valid_until: Option<CertificateTime>,
 }
 
 /// In the order in which one is better than the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Standing {
+enum ChainStatus {
     Expired,
     NotYetValid,
     Valid,
@@ -91,15 +91,15 @@ enum Standing {
 impl Judgement {
     /// Judges a chain, the server's own certificate first, which must fit all of the names.
     pub fn of(chain: &[CertificateDer<'_>], names: &BTreeSet<String>, now: SystemTime) -> Self {
-        let mut judgement = Self { faults: Vec::new(), begins: None, ends: None };
+        let mut judgement = Self { faults: Vec::new(), valid_from: None, valid_until: None };
         let fields: Option<Vec<_>> =
             chain.iter().zip(1..).map(|(der, number)| judgement.read(der, number)).collect();
         let Some((own, _)) = fields.as_deref().and_then(<[_]>::split_first) else {
             return judgement;
         };
         let path = path(chain, fields.as_deref().unwrap_or_default(), now);
-        judgement.begins = path.iter().map(|(_, fields)| fields.not_before).max();
-        judgement.ends = path.iter().map(|(_, fields)| fields.not_after).min();
+        judgement.valid_from = path.iter().map(|(_, fields)| fields.not_before).max();
+        judgement.valid_until = path.iter().map(|(_, fields)| fields.not_after).min();
         judgement.faults.extend(faults_of_time(&path, now));
         judgement.faults.extend(faults_of_use(chain, own, now));
         judgement.faults.extend(faults_of_names(chain, own, names));
@@ -116,22 +116,22 @@ impl Judgement {
         if self.is_good() || other.is_good() {
             return self.is_good();
         }
-        if !self.lasting().all(|fault| other.faults.contains(fault)) {
+        if !self.permanent_faults().all(|fault| other.faults.contains(fault)) {
             return false;
         }
-        match self.standing().cmp(&other.standing()) {
+        match self.status().cmp(&other.status()) {
             Ordering::Greater => true,
             Ordering::Less => false,
-            Ordering::Equal if self.lasting().count() < other.lasting().count() => true,
-            Ordering::Equal if self.standing() == Standing::NotYetValid => self.begins < other.begins,
-            Ordering::Equal => self.ends > other.ends,
+            Ordering::Equal if self.permanent_faults().count() < other.permanent_faults().count() => true,
+            Ordering::Equal if self.status() == ChainStatus::NotYetValid => self.valid_from < other.valid_from,
+            Ordering::Equal => self.valid_until > other.valid_until,
         }
     }
 
     /// When it becomes good, if it only has to wait.
     pub fn good_from(&self) -> Option<SystemTime> {
-        let waits = self.standing() == Standing::NotYetValid && self.lasting().next().is_none();
-        self.begins.filter(|_| waits)?.moment()
+        let waits = self.status() == ChainStatus::NotYetValid && self.permanent_faults().next().is_none();
+        self.valid_from.filter(|_| waits)?.moment()
     }
 
     fn read(&mut self, certificate: &[u8], number: usize) -> Option<CertificateFields> {
@@ -143,19 +143,19 @@ impl Judgement {
     }
 
     /// What waiting does not mend.
-    fn lasting(&self) -> impl Iterator<Item = &CertificateFault> {
+    fn permanent_faults(&self) -> impl Iterator<Item = &CertificateFault> {
         use CertificateFault::{Expired, NotYetValid};
         self.faults.iter().filter(|fault| !matches!(fault, Expired { .. } | NotYetValid { .. }))
     }
 
-    fn standing(&self) -> Standing {
+    fn status(&self) -> ChainStatus {
         let has = |wanted: fn(&CertificateFault) -> bool| self.faults.iter().any(wanted);
         if has(|fault| matches!(fault, CertificateFault::Expired { .. } | CertificateFault::Unreadable(_))) {
-            Standing::Expired
+            ChainStatus::Expired
         } else if has(|fault| matches!(fault, CertificateFault::NotYetValid { .. })) {
-            Standing::NotYetValid
+            ChainStatus::NotYetValid
         } else {
-            Standing::Valid
+            ChainStatus::Valid
         }
     }
 }
@@ -242,7 +242,7 @@ fn time_fault(certificate: usize, fields: &CertificateFields, now: SystemTime) -
     if fields.not_after.seconds() < now {
         Some(CertificateFault::Expired { certificate, ended: fields.not_after })
     } else if fields.not_before.seconds() > now {
-        Some(CertificateFault::NotYetValid { certificate, begins: fields.not_before })
+        Some(CertificateFault::NotYetValid { certificate, valid_from: fields.not_before })
     } else {
         None
     }
@@ -290,8 +290,8 @@ fn faults_of_use(
 
 /// A moment at which it is valid, so that nothing but its time is left out.
 fn time_of(own: &CertificateFields, now: SystemTime) -> UnixTime {
-    let ends = own.not_after.seconds().max(own.not_before.seconds());
-    let seconds = seconds(now).clamp(own.not_before.seconds(), ends);
+    let valid_until = own.not_after.seconds().max(own.not_before.seconds());
+    let seconds = seconds(now).clamp(own.not_before.seconds(), valid_until);
     UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }
 
