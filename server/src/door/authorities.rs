@@ -52,11 +52,11 @@ impl Authorities {
             return BTreeSet::new();
         };
         let now = UnixTime::now();
-        let vouching = self
+        let trust_watch = self
             .authorities
             .iter()
             .filter(|authority| authority.verifier.verify_client_cert(leaf, intermediates, now).is_ok());
-        vouching.flat_map(|authority| authority.tenants.iter().cloned()).collect()
+        trust_watch.flat_map(|authority| authority.tenants.iter().cloned()).collect()
     }
 }
 

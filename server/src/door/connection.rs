@@ -18,13 +18,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     callers::Callers,
-    h2::{self, Calls, Identity, Visitor},
+    h2::{self, Calls, Identity, ConnectionInfo},
     offenders::Offenders,
     set_nodelay,
     slots::{NoSlot, ConnectionSlot, ConnectionSlots},
     connection_auth::ConnectionAuth,
     tls::{ALPN_H2, failure},
-    trust::{Snapshot, Trust, Vouching},
+    trust::{Snapshot, Trust, TrustWatch},
     handshake_slots::HandshakeSlots,
     warnings::Warnings,
 };
@@ -40,7 +40,7 @@ use crate::{
 };
 
 /// What all connections share.
-pub(super) struct Entrance {
+pub(super) struct ConnectionContext {
     trust: Trust,
     callers: Callers,
     handshake_slots: Arc<HandshakeSlots>,
@@ -55,21 +55,21 @@ pub(super) struct Entrance {
 }
 
 /// A connection that has been accepted.
-pub(super) struct Visit {
-    entrance: Arc<Entrance>,
+pub(super) struct Connection {
+    context: Arc<ConnectionContext>,
     stream: TcpStream,
     peer: SocketAddr,
     slot: ConnectionSlot,
-    open: Open,
+    open: OpenGauge,
 }
 
 /// Counts a connection as open while it lives, and as a stranger's while it is one.
-struct Open {
+struct OpenGauge {
     observer: Arc<Observer>,
     stranger: bool,
 }
 
-impl Open {
+impl OpenGauge {
     fn count(observer: &Arc<Observer>) -> Self {
         observer.metrics.door.open.inc();
         observer.metrics.door.strangers.inc();
@@ -83,14 +83,14 @@ impl Open {
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenGauge {
     fn drop(&mut self) {
         self.is_callers();
         self.observer.metrics.door.open.dec();
     }
 }
 
-impl Entrance {
+impl ConnectionContext {
     pub(super) fn new(
         trust: Trust,
         callers: Callers,
@@ -128,9 +128,9 @@ impl Entrance {
         self.slots.take(peer)
     }
 
-    pub(super) fn visit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, slot: ConnectionSlot) -> Visit {
-        let open = Open::count(&self.observer);
-        Visit { entrance: Arc::clone(self), stream, peer, slot, open }
+    pub(super) fn connection(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, slot: ConnectionSlot) -> Connection {
+        let open = OpenGauge::count(&self.observer);
+        Connection { context: Arc::clone(self), stream, peer, slot, open }
     }
 
     /// Counts a connection that is closed before its first call.
@@ -151,22 +151,22 @@ impl Entrance {
     }
 }
 
-impl std::fmt::Debug for Entrance {
+impl std::fmt::Debug for ConnectionContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Entrance").field("slots", &self.slots).finish_non_exhaustive()
+        f.debug_struct("ConnectionContext").field("slots", &self.slots).finish_non_exhaustive()
     }
 }
 
-impl Visit {
+impl Connection {
     /// Serves the connection to its end: the peer's, the certificate's, the server's, or that of a stranger who gives way.
     pub(super) async fn serve<S: Calls>(self, calls: S, drain: CancellationToken, close: CancellationToken) {
-        let (entrance, peer) = (Arc::clone(&self.entrance), self.peer);
+        let (context, peer) = (Arc::clone(&self.context), self.peer);
         let gives_way = self.slot.gives_way().clone();
         tokio::select! {
             () = self.serve_peer(calls, drain) => {}
             () = gives_way.cancelled() => {
                 tracing::debug!(%peer, "connection closed: it gives way to another that is not known yet");
-                entrance.refused("gave_way");
+                context.refused("gave_way");
             }
             () = close.cancelled() => {}
         }
@@ -174,18 +174,18 @@ impl Visit {
     }
 
     async fn serve_peer<S: Calls>(self, calls: S, drain: CancellationToken) {
-        let Self { entrance, stream, peer, mut slot, mut open } = self;
+        let Self { context, stream, peer, mut slot, mut open } = self;
         set_nodelay(&stream);
-        let mut trust = entrance.trust.subscribe();
+        let mut trust = context.trust.subscribe();
         let handshake = tokio::select! {
-            handshake = shake_hands(&entrance, stream, peer, &slot, &mut trust) => handshake,
+            handshake = shake_hands(&context, stream, peer, &slot, &mut trust) => handshake,
             () = drain.cancelled() => return,
         };
         let Some((stream, snapshot)) = handshake else { return };
         let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        let identity = entrance.callers.identify(shown, &snapshot.authorities, peer);
-        let warnings = entrance.warnings.about(peer, &identity);
-        entrance.shaken(if identity.is_ok() { "ok" } else { "no_identity" });
+        let identity = context.callers.identify(shown, &snapshot.authorities, peer);
+        let warnings = context.warnings.about(peer, &identity);
+        context.shaken(if identity.is_ok() { "ok" } else { "no_identity" });
         match &identity {
             Ok(known) => {
                 slot.reached(Stage::Named);
@@ -194,18 +194,18 @@ impl Visit {
             Err(refused) => warnings.no_identity(refused),
         }
         let chain = shown.iter().map(|certificate| certificate.clone().into_owned()).collect();
-        let vouching = Vouching::new(trust, Arc::clone(&snapshot.authorities), chain);
+        let trust_watch = TrustWatch::new(trust, Arc::clone(&snapshot.authorities), chain);
         drop(snapshot);
-        let auth = entrance.auth(&identity);
+        let auth = context.auth(&identity);
         let tenant = identity.as_ref().ok().map(|known| &known.tenant);
-        let accounts = entrance.accounts.open(tenant);
+        let accounts = context.accounts.open(tenant);
         let place = tenant.map(|tenant| slot.tenant_slot(tenant));
-        let visitor = Visitor {
+        let info = ConnectionInfo {
             identity,
-            vouching,
+            trust_watch,
             auth: auth.clone(),
             warnings: warnings.clone(),
-            max_age: entrance.max_age,
+            max_age: context.max_age,
             open: slot.handshake_done(),
             accounts,
             place: place.clone(),
@@ -214,7 +214,7 @@ impl Visit {
         let known = async {
             auth.authenticated().await;
             if place.as_ref().is_some_and(|place| place.take().is_err()) {
-                entrance.refused("tenant_full");
+                context.refused("tenant_full");
                 warnings.tenant_full();
                 // The call has been told. It and others under way may end; then the connection does.
                 leave.cancel();
@@ -225,9 +225,9 @@ impl Visit {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            flood = h2::serve(stream, calls, visitor, &leave) => {
+            flood = h2::serve(stream, calls, info, &leave) => {
                 if let Some(flood) = flood {
-                    entrance.observer.metrics.door.flooded.with_label_values(&[flood.0]).inc();
+                    context.observer.metrics.door.flooded.with_label_values(&[flood.0]).inc();
                     warnings.flooded(flood);
                 }
             }
@@ -238,7 +238,7 @@ impl Visit {
 
 /// The handshake, once it is this connection's slot, under one state of what is trusted.
 async fn shake_hands(
-    entrance: &Entrance,
+    context: &ConnectionContext,
     stream: TcpStream,
     peer: SocketAddr,
     slot: &ConnectionSlot,
@@ -252,11 +252,11 @@ async fn shake_hands(
         // Neither does who has not said all of its first message: until then there is nothing to compute.
         let mut greeting = LazyConfigAcceptor::new(Acceptor::default(), stream);
         let greeted = (&mut greeting).await.map_err(|error| (error, greeting.take_io()))?;
-        let waiting = entrance.handshake_slots.wait(peer.ip());
+        let waiting = context.handshake_slots.wait(peer.ip());
         let _turn = waiting.slot(slot.gives_way()).await;
         let snapshot = Arc::clone(&trust.borrow_and_update());
         let shaking = greeted.into_stream(Arc::clone(snapshot.tls.config())).into_fallible();
-        let stream = entrance.pace.paced(shaking).await;
+        let stream = context.pace.paced(shaking).await;
         stream.map(|stream| (stream, snapshot)).map_err(|(error, stream)| (error, Some(stream)))
     };
     // Boxed, so that it takes no room in the connection's task for all its life.
@@ -264,7 +264,7 @@ async fn shake_hands(
         Ok(Ok(shaken)) => shaken,
         Ok(Err((error, stream))) => {
             tracing::debug!(%peer, %error, "handshake failed");
-            entrance.shaken(failure(&error));
+            context.shaken(failure(&error));
             if let Some(stream) = stream {
                 hang_up(stream).await;
             }
@@ -272,13 +272,13 @@ async fn shake_hands(
         }
         Err(_) => {
             tracing::debug!(%peer, "handshake took too long");
-            entrance.shaken("timeout");
+            context.shaken("timeout");
             return None;
         }
     };
     if stream.get_ref().1.alpn_protocol() != Some(ALPN_H2) {
         tracing::debug!(%peer, "connection closed: the client did not ask for h2");
-        entrance.refused("no_h2");
+        context.refused("no_h2");
         return None;
     }
     Some((stream, snapshot))

@@ -28,7 +28,7 @@ use super::{
     connection_auth::ConnectionAuth,
     task::{CallTask, Tasks},
     transport::{Passed, Transport, close},
-    trust::Vouching,
+    trust::TrustWatch,
     unread::Unread,
     warnings::Teller,
 };
@@ -68,9 +68,9 @@ impl<S> Calls for S where
 pub(super) type Identity = Result<Arc<ConnIdentity>, Arc<RefusedIdentity>>;
 
 /// Who is at the other end, and how long that holds.
-pub(super) struct Visitor {
+pub(super) struct ConnectionInfo {
     pub(super) identity: Identity,
-    pub(super) vouching: Vouching,
+    pub(super) trust_watch: TrustWatch,
     pub(super) auth: ConnectionAuth,
     pub(super) warnings: Teller,
     pub(super) max_age: Duration,
@@ -123,16 +123,16 @@ enum Ended {
 pub(super) async fn serve<S: Calls>(
     mut stream: TlsStream<TcpStream>,
     calls: S,
-    visitor: Visitor,
+    info: ConnectionInfo,
     drain: &CancellationToken,
 ) -> Option<Flood> {
     let leaving = Leaving(drain.child_token());
-    let windows = Windows::of_one_in(visitor.open);
+    let windows = Windows::of_one_in(info.open);
     stream.get_mut().1.set_buffer_limit(Some(windows.unsent_bytes()));
     let unread = Unread::of_window(windows.connection);
     let (transport, passed, mut returned) = Transport::lend(stream, unread.clone());
     // Boxed, so that what is done with the stream afterwards takes no room beside it.
-    let serving = serve_calls(transport, passed.clone(), calls, visitor, leaving.clone(), unread);
+    let serving = serve_calls(transport, passed.clone(), calls, info, leaving.clone(), unread);
     let ended = Box::pin(serving).await;
     if let Some(flood) = passed.flood() {
         // Whatever else the peer sends is not waited for.
@@ -162,12 +162,12 @@ async fn serve_calls<S: Calls>(
     transport: Transport,
     passed: Passed,
     calls: S,
-    visitor: Visitor,
+    info: ConnectionInfo,
     leaving: Leaving,
     unread: Unread,
 ) -> Ended {
-    let Visitor { identity, vouching, auth, warnings, max_age, open, accounts, place } = visitor;
-    let mut end = pin!(end(identity.clone(), &auth, vouching, &leaving, &warnings));
+    let ConnectionInfo { identity, trust_watch, auth, warnings, max_age, open, accounts, place } = info;
+    let mut end = pin!(end(identity.clone(), &auth, trust_watch, &leaving, &warnings));
     let failing = || warnings.auth_failures();
     let mut left = pin!(leave_in_time(jittered(max_age), &auth, &leaving, passed, failing));
     let tasks = Tasks::default();
@@ -213,7 +213,7 @@ fn builder(windows: Windows, tasks: Tasks) -> http2::Builder<Tasks> {
 async fn end(
     identity: Identity,
     auth: &ConnectionAuth,
-    vouching: Vouching,
+    trust_watch: TrustWatch,
     leaving: &Leaving,
     warnings: &Teller,
 ) {
@@ -236,7 +236,7 @@ async fn end(
     tokio::select! {
         () = silence => {}
         () = certificate_end(identity.not_after) => {}
-        () = vouching.lost(&identity.tenant) => {
+        () = trust_watch.lost(&identity.tenant) => {
             warnings.authority_gone(&identity);
         }
     }

@@ -55,7 +55,7 @@ use crate::{
     observe::Observer,
 };
 use callers::Callers;
-use connection::Entrance;
+use connection::ConnectionContext;
 use slots::{NoSlot, ConnectionSlots};
 
 /// A bound listener that has not begun to accept.
@@ -63,7 +63,7 @@ use slots::{NoSlot, ConnectionSlots};
 pub struct Door {
     listener: TcpListener,
     local_addr: SocketAddr,
-    entrance: Arc<Entrance>,
+    context: Arc<ConnectionContext>,
 }
 
 /// Why the door could not be opened.
@@ -91,8 +91,8 @@ impl Door {
         let listener = listen(address).map_err(failed)?;
         let local_addr = listener.local_addr().map_err(failed)?;
         let (callers, age) = (Callers::new(config.identity.clone()), config.server.max_connection_age);
-        let entrance = Arc::new(Entrance::new(trust, callers, slots(config), age, observer));
-        Ok(Self { listener, local_addr, entrance })
+        let context = Arc::new(ConnectionContext::new(trust, callers, slots(config), age, observer));
+        Ok(Self { listener, local_addr, context })
     }
 
     /// Where it listens; with port 0 configured, the port that the system chose.
@@ -102,12 +102,12 @@ impl Door {
 
     /// The accounts of its connections.
     pub(crate) fn accounts(&self) -> Arc<Accounts> {
-        Arc::clone(self.entrance.accounts())
+        Arc::clone(self.context.accounts())
     }
 
     /// The way to replace certificate and authorities.
     pub fn trust(&self) -> Trust {
-        self.entrance.trust().clone()
+        self.context.trust().clone()
     }
 
     /// Accepts connections and serves calls on them until `drain` is cancelled. Then it accepts no more, tells every
@@ -142,14 +142,14 @@ impl Door {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
                     pause = ACCEPT_PAUSE_MIN;
-                    match self.entrance.place(peer.ip()) {
+                    match self.context.place(peer.ip()) {
                         Ok(place) => {
-                            let visit = self.entrance.visit(stream, peer, place);
-                            tasks.spawn(visit.serve(calls.clone(), drain.clone(), close.clone()));
+                            let connection = self.context.connection(stream, peer, place);
+                            tasks.spawn(connection.serve(calls.clone(), drain.clone(), close.clone()));
                         }
                         // Dropping the stream closes it at once, which is clearer than a silence.
                         Err(why) => {
-                            self.entrance.refused(why.label());
+                            self.context.refused(why.label());
                             tell(why, peer, &mut told);
                         }
                     }

@@ -26,7 +26,7 @@ pub(super) struct Snapshot {
 }
 
 /// Whether a connection's certificate is still vouched for.
-pub(super) struct Vouching {
+pub(super) struct TrustWatch {
     changes: watch::Receiver<Arc<Snapshot>>,
     judged_by: Arc<Authorities>,
     chain: Vec<CertificateDer<'static>>,
@@ -38,7 +38,7 @@ impl Trust {
         Ok(Self { current: Arc::new(watch::Sender::new(Arc::new(snapshot))) })
     }
 
-    /// Shows another certificate from now on. Open connections go on.
+    /// Shows another certificate from now on. OpenGauge connections go on.
     pub fn replace_certificate(&self, tls: &TlsConfig) -> Result<(), TlsError> {
         let authorities = Arc::clone(&self.current.borrow().authorities);
         self.current.send_replace(Arc::new(Snapshot::new(tls, authorities)?));
@@ -70,7 +70,7 @@ impl std::fmt::Debug for Snapshot {
     }
 }
 
-impl Vouching {
+impl TrustWatch {
     /// For a chain that these authorities have vouched for; later ones come through `changes`.
     pub(super) fn new(
         changes: watch::Receiver<Arc<Snapshot>>,
