@@ -123,7 +123,9 @@ impl Judgement {
             Ordering::Greater => true,
             Ordering::Less => false,
             Ordering::Equal if self.permanent_faults().count() < other.permanent_faults().count() => true,
-            Ordering::Equal if self.status() == ChainStatus::NotYetValid => self.valid_from < other.valid_from,
+            Ordering::Equal if self.status() == ChainStatus::NotYetValid => {
+                self.valid_from < other.valid_from
+            }
             Ordering::Equal => self.valid_until > other.valid_until,
         }
     }

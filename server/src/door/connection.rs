@@ -18,25 +18,25 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     callers::Callers,
-    h2::{self, Calls, Identity, ConnectionInfo},
+    connection_auth::ConnectionAuth,
+    h2::{self, Calls, ConnectionInfo, Identity},
+    handshake_slots::HandshakeSlots,
     offenders::Offenders,
     set_nodelay,
-    slots::{NoSlot, ConnectionSlot, ConnectionSlots},
-    connection_auth::ConnectionAuth,
+    slots::{ConnectionSlot, ConnectionSlots, NoSlot},
     tls::{ALPN_H2, failure},
     trust::{Snapshot, Trust, TrustWatch},
-    handshake_slots::HandshakeSlots,
     warnings::Warnings,
 };
 use crate::{
     account::Accounts,
-    source_slots::Stage,
     limits::{
         HANDSHAKE_DEADLINE, HANG_UP_BYTES, HANG_UP_DEADLINE, MAX_HANDSHAKES, MAX_HANDSHAKES_PER_SOURCE,
         TENANT_FULL_GRACE,
     },
     observe::Observer,
     pace::Pace,
+    source_slots::Stage,
 };
 
 /// What all connections share.
@@ -128,7 +128,12 @@ impl ConnectionContext {
         self.slots.take(peer)
     }
 
-    pub(super) fn connection(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, slot: ConnectionSlot) -> Connection {
+    pub(super) fn connection(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        slot: ConnectionSlot,
+    ) -> Connection {
         let open = OpenGauge::count(&self.observer);
         Connection { context: Arc::clone(self), stream, peer, slot, open }
     }
@@ -143,7 +148,11 @@ impl ConnectionContext {
             Ok(known) => known.certificate_sha256,
             Err(refused) => refused.certificate_sha256,
         };
-        ConnectionAuth::new(certificate, Arc::clone(&self.offenders), self.observer.metrics.door.throttled.clone())
+        ConnectionAuth::new(
+            certificate,
+            Arc::clone(&self.offenders),
+            self.observer.metrics.door.throttled.clone(),
+        )
     }
 
     fn shaken(&self, result: &'static str) {

@@ -22,10 +22,10 @@ use tower::{Service, ServiceExt as _, util::Oneshot};
 use super::{
     answer::{self, Departure},
     body::Received,
+    connection_auth::ConnectionAuth,
     frames::Flood,
     leaving::{Leaving, jittered, leave_in_time},
     slots::TenantSlot,
-    connection_auth::ConnectionAuth,
     task::{CallTask, Tasks},
     transport::{Passed, Transport, close},
     trust::TrustWatch,

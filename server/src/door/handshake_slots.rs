@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::source_slots::{SourceSlots, Limits, Prefix, SourceSlot, Stage, host};
+use crate::source_slots::{Limits, Prefix, SourceSlot, SourceSlots, Stage, host};
 
 #[derive(Debug)]
 pub(super) struct HandshakeSlots {
@@ -54,9 +54,10 @@ impl HandshakeSlots {
     /// A connection from this address will want a slot.
     pub(super) fn wait(self: &Arc<Self>, address: IpAddr) -> HandshakeWait {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        let host = hosts
-            .entry(host(address))
-            .or_insert_with(|| Host { waiting: 0, handshake_slots: Arc::new(Semaphore::new(self.of_one_host)) });
+        let host = hosts.entry(host(address)).or_insert_with(|| Host {
+            waiting: 0,
+            handshake_slots: Arc::new(Semaphore::new(self.of_one_host)),
+        });
         host.waiting += 1;
         HandshakeWait { handshake_slots: Arc::clone(self), address, own: Arc::clone(&host.handshake_slots) }
     }
@@ -69,7 +70,12 @@ impl HandshakeWait {
         // They are never closed.
         let _own = Arc::clone(&self.own).acquire_owned().await.ok();
         let handshake_slots = &self.handshake_slots;
-        let enter = || handshake_slots.taken.enter(self.address, handshake_slots.all, Stage::Begun, give_way.clone()).ok();
+        let enter = || {
+            handshake_slots
+                .taken
+                .enter(self.address, handshake_slots.all, Stage::Begun, give_way.clone())
+                .ok()
+        };
         let slot = taken_when_freed(&handshake_slots.freed, enter).await;
         HandshakeSlot { handshake_slots: Arc::clone(handshake_slots), slot: Some(slot), _own }
     }
@@ -189,7 +195,8 @@ mod tests {
     #[tokio::test]
     async fn one_that_is_told_and_goes_away_tells_another() {
         let handshake_slots = HandshakeSlots::new(1, 1);
-        let [first, second, third] = [1, 2, 3].map(|host| handshake_slots.wait(address(&format!("192.0.2.{host}"))));
+        let [first, second, third] =
+            [1, 2, 3].map(|host| handshake_slots.wait(address(&format!("192.0.2.{host}"))));
         let slot = now(&first).unwrap();
         let token = CancellationToken::new();
         let mut gone = Box::pin(second.slot(&token));

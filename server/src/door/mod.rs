@@ -40,10 +40,10 @@ pub(crate) use answer::ChargedAnswer;
 pub use answer::{Departing, Departure};
 pub use authorities::Authorities;
 pub use body::{BrokenOff, Received};
+pub use connection_auth::ConnectionAuth;
 pub use h2::Calls;
 pub use leaving::Leaving;
 pub use slots::{TenantFull, TenantSlot};
-pub use connection_auth::ConnectionAuth;
 pub use task::CallTask;
 pub use trust::Trust;
 
@@ -56,7 +56,7 @@ use crate::{
 };
 use callers::Callers;
 use connection::ConnectionContext;
-use slots::{NoSlot, ConnectionSlots};
+use slots::{ConnectionSlots, NoSlot};
 
 /// A bound listener that has not begun to accept.
 #[derive(Debug)]

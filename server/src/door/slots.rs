@@ -13,9 +13,9 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    source_slots::{SourceSlots, Full, Limits, SourceSlot, Stage},
     limits::STRANGERS_PART,
     names::TenantName,
+    source_slots::{Full, Limits, SourceSlot, SourceSlots, Stage},
 };
 
 #[derive(Debug)]
@@ -118,7 +118,9 @@ impl ConnectionSlots {
         }
         let gives_way = CancellationToken::new();
         match self.strangers.enter(address, left, Stage::Silent, gives_way.clone()) {
-            Ok(slot) => Ok(ConnectionSlot { slots: Arc::clone(self), slot: Some(slot), shaken: false, gives_way }),
+            Ok(slot) => {
+                Ok(ConnectionSlot { slots: Arc::clone(self), slot: Some(slot), shaken: false, gives_way })
+            }
             Err(Full::All) => Err(NoSlot::Strangers),
             Err(Full::Source) => Err(NoSlot::Source),
         }

@@ -30,11 +30,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Observer, Phase};
 use crate::{
-    source_slots::{SourceSlots, Limits, SourceSlot, Stage},
     limits::{
         ACCEPT_PAUSE_MAX, MANAGEMENT_DEADLINE, MANAGEMENT_HEAD_DEADLINE, MAX_LOCAL_MANAGEMENT_CONNECTIONS,
         MAX_MANAGEMENT_CONNECTIONS, MAX_MANAGEMENT_HEADER_BYTES, MAX_MANAGEMENT_HEADERS, MAX_SCRAPES,
     },
+    source_slots::{Limits, SourceSlot, SourceSlots, Stage},
 };
 
 /// The listener, until it is dropped.

@@ -55,8 +55,10 @@ fn a_host_is_one_source_whatever_its_addresses_and_a_network_has_its_own_limit()
         ),
         (&["::ffff:192.0.2.1", "192.0.2.1", "192.0.2.1"], 2),
     ] {
-        let held: Vec<_> =
-            addresses.iter().filter_map(|address| enter_as(&source_slots, address, Stage::Begun).ok()).collect();
+        let held: Vec<_> = addresses
+            .iter()
+            .filter_map(|address| enter_as(&source_slots, address, Stage::Begun).ok())
+            .collect();
         assert_eq!(held.len(), most, "{addresses:?}");
     }
     let network: Vec<_> = (0..20)
@@ -72,9 +74,12 @@ fn a_host_is_one_source_whatever_its_addresses_and_a_network_has_its_own_limit()
 #[test]
 fn whoever_has_most_gives_way_to_whoever_has_fewer() {
     let source_slots = SourceSlots::new(Limits { all: 120, network: 120, site: 120, host: 60 });
-    let greedy: Vec<_> = (0..60).map(|_| enter_as(&source_slots, "192.0.2.1", Stage::Named).unwrap()).collect();
-    let second: Vec<_> = (0..60).map(|_| enter_as(&source_slots, "198.51.100.1", Stage::Begun).unwrap()).collect();
-    let callers: Vec<_> = (0..20).map(|_| enter_as(&source_slots, "203.0.113.1", Stage::Begun).unwrap()).collect();
+    let greedy: Vec<_> =
+        (0..60).map(|_| enter_as(&source_slots, "192.0.2.1", Stage::Named).unwrap()).collect();
+    let second: Vec<_> =
+        (0..60).map(|_| enter_as(&source_slots, "198.51.100.1", Stage::Begun).unwrap()).collect();
+    let callers: Vec<_> =
+        (0..20).map(|_| enter_as(&source_slots, "203.0.113.1", Stage::Begun).unwrap()).collect();
     assert_eq!((gone(&greedy) + gone(&second), gone(&callers)), (20, 0));
     assert!(gone(&greedy).abs_diff(gone(&second)) <= 1, "both give way alike");
     assert_eq!(source_slots.count(), 120);
@@ -86,7 +91,8 @@ fn whoever_has_most_gives_way_to_whoever_has_fewer() {
 fn many_networks_of_one_site_count_as_one() {
     let source_slots = SourceSlots::new(Limits { all: 40, network: 40, site: 40, host: 40 });
     // One place for each of the /64 of a /48, and three for a host elsewhere.
-    let three: Vec<_> = (0..3).map(|_| enter_as(&source_slots, "2001:db8:9::1", Stage::Begun).unwrap()).collect();
+    let three: Vec<_> =
+        (0..3).map(|_| enter_as(&source_slots, "2001:db8:9::1", Stage::Begun).unwrap()).collect();
     let spread: Vec<_> = (0..37)
         .map(|host| enter_as(&source_slots, &format!("2001:db8:0:{host:x}::1"), Stage::Begun).unwrap())
         .collect();
@@ -100,7 +106,11 @@ fn who_was_named_a_while_ago_gives_way_to_a_newcomer_of_its_host() {
     let held: Vec<_> = (0..3).map(|_| enter_as(&source_slots, "192.0.2.1", Stage::Begun).unwrap()).collect();
     held[1].0.reached(Stage::Named);
     held[2].0.reached(Stage::Named);
-    assert_eq!(enter(&source_slots, "192.0.2.1").err(), Some(Full::Source), "their first calls may be on their way");
+    assert_eq!(
+        enter(&source_slots, "192.0.2.1").err(),
+        Some(Full::Source),
+        "their first calls may be on their way"
+    );
     let long_ago = Instant::now().checked_sub(STRANGER_PATIENCE).unwrap();
     let mut state = source_slots.state();
     for member in state.nodes.get_mut(&host("192.0.2.1".parse().unwrap())).unwrap().members.values_mut() {
@@ -131,7 +141,8 @@ fn those_who_have_one_each_put_out_only_the_silent() {
 #[test]
 fn one_that_is_answered_gives_way_to_nobody() {
     let source_slots = SourceSlots::new(Limits { all: 2, network: 2, site: 2, host: 2 });
-    let held: Vec<_> = (0..2).map(|_| enter_as(&source_slots, "192.0.2.1", Stage::Answered).unwrap()).collect();
+    let held: Vec<_> =
+        (0..2).map(|_| enter_as(&source_slots, "192.0.2.1", Stage::Answered).unwrap()).collect();
     assert_eq!(enter(&source_slots, "198.51.100.1").err(), Some(Full::All));
     drop(held);
     assert!(enter(&source_slots, "198.51.100.1").is_ok());

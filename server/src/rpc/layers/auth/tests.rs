@@ -208,7 +208,12 @@ async fn without_an_identity_nothing_is_answered() {
 
 impl Setting {
     /// A call on a connection that stands so.
-    async fn call_on(&self, auth: &ConnectionAuth, path: &str, token: &str) -> Result<String, (Code, String)> {
+    async fn call_on(
+        &self,
+        auth: &ConnectionAuth,
+        path: &str,
+        token: &str,
+    ) -> Result<String, (Code, String)> {
         let mut request = self.request(path, &[&format!("Bearer {token}")]);
         request.extensions_mut().insert(auth.clone());
         self.call(request).await
