@@ -58,7 +58,7 @@ struct Way {
     /// Messages that are not handed over yet, in their order; `None` for one that nobody watches.
     encoded: VecDeque<Option<Box<dyn Departing>>>,
     /// What is handed over and has not left.
-    leaving: VecDeque<Leaving>,
+    unsent: VecDeque<Piece>,
     handed_over: u64,
     taken: u64,
     /// What is charged for a whole answer, until it is handed over.
@@ -71,7 +71,7 @@ struct Way {
     waiting: Option<Waker>,
 }
 
-struct Leaving {
+struct Piece {
     start: u64,
     end: u64,
     begun: bool,
@@ -166,7 +166,7 @@ impl Way {
                 None => return,
             },
         };
-        self.leaving.push_back(Leaving { start, end, begun: false, what });
+        self.unsent.push_back(Piece { start, end, begun: false, what });
     }
 
     fn take(&mut self, bytes: usize) {
@@ -174,12 +174,12 @@ impl Way {
         if let Some((task, _)) = &self.call {
             task.take(bytes as u64);
         }
-        while let Some(leaving) = self.leaving.pop_front_if(|leaving| leaving.end <= self.taken) {
-            if let What::Watched(message) = leaving.what {
+        while let Some(piece) = self.unsent.pop_front_if(|piece| piece.end <= self.taken) {
+            if let What::Watched(message) = piece.what {
                 message.left();
             }
         }
-        if let Some(first) = self.leaving.front_mut()
+        if let Some(first) = self.unsent.front_mut()
             && first.start < self.taken
             && !first.begun
             && let What::Watched(message) = &mut first.what

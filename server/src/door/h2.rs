@@ -24,7 +24,7 @@ use super::{
     body::Received,
     connection_auth::ConnectionAuth,
     frames::Flood,
-    leaving::{Leaving, jittered, leave_in_time},
+    drain_signal::{DrainSignal, drain_in_time, jittered},
     slots::TenantSlot,
     task::{CallTask, Tasks},
     transport::{Passed, Transport, close},
@@ -47,7 +47,7 @@ use crate::{
 /// What answers the calls: tonic's routes, with the layers in front of them.
 ///
 /// It finds in each request's extensions `Arc<ConnIdentity>`, or `Arc<RefusedIdentity>` when the certificate carries no
-/// usable identity (then it must refuse the call), and [`Leaving`], [`ConnectionAuth`], the connection's [`TenantSlot`]
+/// usable identity (then it must refuse the call), and [`DrainSignal`], [`ConnectionAuth`], the connection's [`TenantSlot`]
 /// where there is a tenant, its accounts, and the call's task.
 pub trait Calls:
     Service<Request<Received>, Response = Response<Body>, Error = Infallible, Future: Send>
@@ -126,13 +126,13 @@ pub(super) async fn serve<S: Calls>(
     info: ConnectionInfo,
     drain: &CancellationToken,
 ) -> Option<Flood> {
-    let leaving = Leaving(drain.child_token());
+    let drain_signal = DrainSignal(drain.child_token());
     let windows = Windows::of_one_in(info.open);
     stream.get_mut().1.set_buffer_limit(Some(windows.unsent_bytes()));
     let unread = Unread::of_window(windows.connection);
     let (transport, passed, mut returned) = Transport::lend(stream, unread.clone());
     // Boxed, so that what is done with the stream afterwards takes no room beside it.
-    let serving = serve_calls(transport, passed.clone(), calls, info, leaving.clone(), unread);
+    let serving = serve_calls(transport, passed.clone(), calls, info, drain_signal.clone(), unread);
     let ended = Box::pin(serving).await;
     if let Some(flood) = passed.flood() {
         // Whatever else the peer sends is not waited for.
@@ -140,7 +140,7 @@ pub(super) async fn serve<S: Calls>(
     }
     // Without HTTP/2 nobody has it any more.
     let Ok(stream) = returned.try_recv() else { return None };
-    let patience = if ended == Ended::Over && leaving.0.is_cancelled() {
+    let patience = if ended == Ended::Over && drain_signal.0.is_cancelled() {
         LEAVING_CLOSE_DEADLINE
     } else {
         CLOSE_DEADLINE
@@ -163,17 +163,17 @@ async fn serve_calls<S: Calls>(
     passed: Passed,
     calls: S,
     info: ConnectionInfo,
-    leaving: Leaving,
+    drain_signal: DrainSignal,
     unread: Unread,
 ) -> Ended {
     let ConnectionInfo { identity, trust_watch, auth, warnings, max_age, open, accounts, place } = info;
-    let mut end = pin!(end(identity.clone(), &auth, trust_watch, &leaving, &warnings));
+    let mut end = pin!(end(identity.clone(), &auth, trust_watch, &drain_signal, &warnings));
     let failing = || warnings.auth_failures();
-    let mut left = pin!(leave_in_time(jittered(max_age), &auth, &leaving, passed, failing));
+    let mut left = pin!(drain_in_time(jittered(max_age), &auth, &drain_signal, passed, failing));
     let tasks = Tasks::default();
     let builder = builder(Windows::of_one_in(open), tasks.clone());
-    let (leave, auth) = (leaving.clone(), auth.clone());
-    let service = Handing { calls, identity, leaving: leave, auth, unread, accounts, place, tasks };
+    let (leave, auth) = (drain_signal.clone(), auth.clone());
+    let service = Handing { calls, identity, drain_signal: leave, auth, unread, accounts, place, tasks };
     let mut connection = pin!(builder.serve_connection(TokioIo::new(transport), service));
     let mut told = false;
     loop {
@@ -185,7 +185,7 @@ async fn serve_calls<S: Calls>(
             }
             () = &mut end => return Ended::Cut,
             () = &mut left => return Ended::Cut,
-            () = leaving.0.cancelled(), if !told => {
+            () = drain_signal.0.cancelled(), if !told => {
                 // GOAWAY: no new calls; the loop goes on until those under way have ended.
                 connection.as_mut().graceful_shutdown();
                 told = true;
@@ -214,7 +214,7 @@ async fn end(
     identity: Identity,
     auth: &ConnectionAuth,
     trust_watch: TrustWatch,
-    leaving: &Leaving,
+    drain_signal: &DrainSignal,
     warnings: &Teller,
 ) {
     let Ok(identity) = identity else {
@@ -229,7 +229,7 @@ async fn end(
             tracing::debug!(
                 "no call with a good token in time; the client is asked to open another connection"
             );
-            leaving.0.cancel();
+            drain_signal.0.cancel();
             sleep(FIRST_RPC_GRACE).await;
         }
     };
@@ -253,7 +253,7 @@ async fn certificate_end(not_after: SystemTime) {
 struct Handing<S> {
     calls: S,
     identity: Identity,
-    leaving: Leaving,
+    drain_signal: DrainSignal,
     auth: ConnectionAuth,
     unread: Unread,
     accounts: ConnectionAccounts,
@@ -275,7 +275,7 @@ impl<S: Calls> hyper::service::Service<Request<Incoming>> for Handing<S> {
             Err(refused) => extensions.insert(Arc::clone(refused)).map(drop),
         };
         let (task, accounts) = (self.tasks.next(), self.accounts.clone());
-        extensions.insert(self.leaving.clone());
+        extensions.insert(self.drain_signal.clone());
         extensions.insert(self.auth.clone());
         extensions.insert(accounts.clone());
         extensions.insert(task.clone());

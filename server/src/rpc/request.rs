@@ -7,7 +7,7 @@ use tonic::{Request, Status};
 
 use crate::{
     account::ConnectionAccounts,
-    door::{CallTask, Leaving},
+    door::{CallTask, DrainSignal},
     fence::ConnectionKey,
     identity::ConnIdentity,
     policy::{Admission, Admitted, Rpc},
@@ -23,8 +23,8 @@ pub(crate) fn admission<M: Rpc, T>(request: &Request<T>) -> Result<Admission<M>,
 }
 
 /// Cancelled when the request's connection, or the server, is about to close: put there by the door.
-pub(crate) fn leaving<T>(request: &Request<T>) -> Result<CancellationToken, Status> {
-    let found = request.extensions().get::<Leaving>().map(|leaving| leaving.0.clone());
+pub(crate) fn drain_signal<T>(request: &Request<T>) -> Result<CancellationToken, Status> {
+    let found = request.extensions().get::<DrainSignal>().map(|drain_signal| drain_signal.0.clone());
     found.ok_or_else(|| ApiError::fault("the request has no connection to leave").into())
 }
 

@@ -22,7 +22,7 @@ const FIRST_FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct Connection {
     pub(crate) identity: Arc<ConnIdentity>,
     /// Cancelled when the connection, or the server, is about to close.
-    pub(crate) leaving: CancellationToken,
+    pub(crate) drain_signal: CancellationToken,
     /// Whether it may have further tokens verified.
     pub(crate) auth: Option<ConnectionAuth>,
     pub(crate) accounts: ConnectionAccounts,
@@ -35,7 +35,7 @@ impl Connection {
     pub(crate) fn of<T>(request: &tonic::Request<T>) -> Result<Self, Status> {
         Ok(Self {
             identity: request::connection(request)?,
-            leaving: request::leaving(request)?,
+            drain_signal: request::drain_signal(request)?,
             auth: request.extensions().get().cloned(),
             accounts: request::accounts(request)?,
             task: request::task(request)?,
@@ -46,7 +46,7 @@ impl Connection {
 /// The first frame, if it comes in time.
 pub(crate) async fn first_frame<T: prost::Message + Default>(
     frames: &mut Frames<T>,
-    leaving: &CancellationToken,
+    drain_signal: &CancellationToken,
 ) -> Result<Option<T>, ApiError> {
     tokio::select! {
         frame = tokio::time::timeout(FIRST_FRAME_TIMEOUT, frames.next()) => match frame {
@@ -56,7 +56,7 @@ pub(crate) async fn first_frame<T: prost::Message + Default>(
                 Err(ApiError::new(Code::FailedPrecondition, ErrorReason::StreamIdle, text))
             }
         },
-        () = leaving.cancelled() => Err(ApiError::draining()),
+        () = drain_signal.cancelled() => Err(ApiError::draining()),
     }
 }
 

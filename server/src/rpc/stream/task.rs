@@ -166,7 +166,7 @@ impl StreamTask {
         mut requests: Frames<P::Request>,
         out: &mut Outbox<P::Outgoing>,
     ) -> Result<P::Rest, ApiError> {
-        let first = first_frame(&mut requests, &self.connection.leaving).await?;
+        let first = first_frame(&mut requests, &self.connection.drain_signal).await?;
         let open = first.and_then(P::first).ok_or_else(|| ApiError::frame("the first frame must be Open"))?;
         let mut protocol = P::open(self, admission, open, out).await?;
         let ended = self.exchange(&mut protocol, &mut requests, out).await;
@@ -208,7 +208,7 @@ impl StreamTask {
             return Err(out.cut_off());
         }
         protocol.tick(self);
-        if self.connection.leaving.is_cancelled() {
+        if self.connection.drain_signal.is_cancelled() {
             drain(drained, out);
         }
         if drained.is_some_and(|end| end <= Instant::now()) {
@@ -233,7 +233,7 @@ impl StreamTask {
 
     /// Checks that neither the connection nor the server is about to close.
     pub(crate) fn check_not_draining(&self) -> Result<(), ApiError> {
-        if self.connection.leaving.is_cancelled() { Err(ApiError::draining()) } else { Ok(()) }
+        if self.connection.drain_signal.is_cancelled() { Err(ApiError::draining()) } else { Ok(()) }
     }
 
     /// The permit that a fresh token gives. It replaces every right of the old one.

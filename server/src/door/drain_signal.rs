@@ -12,14 +12,14 @@ use crate::limits::{AUTH_FAILURES_GRACE, CONNECTION_AGE_GRACE};
 /// In each request's extensions: cancelled when the connection, or the server, is about to close. Streams tell their
 /// clients to move then.
 #[derive(Clone, Debug)]
-pub struct Leaving(pub CancellationToken);
+pub struct DrainSignal(pub CancellationToken);
 
 /// Asks the connection to leave when its time has come, and returns when it has had the time to: when what it was at makes no
 /// progress, or has taken far too long, or when calls go on although too many have failed. `warn` is told of these.
-pub(super) async fn leave_in_time(
+pub(super) async fn drain_in_time(
     age: Duration,
     auth: &ConnectionAuth,
-    leaving: &Leaving,
+    drain_signal: &DrainSignal,
     passed: Passed,
     warn: impl FnOnce(),
 ) {
@@ -33,7 +33,7 @@ pub(super) async fn leave_in_time(
             AUTH_FAILURES_GRACE
         }
     };
-    leaving.0.cancel();
+    drain_signal.0.cancel();
     tokio::select! {
         // It has ended in either case.
         _ = timeout(grace, passed.stalled()) => {}
