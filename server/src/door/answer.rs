@@ -25,10 +25,10 @@ const PREFIX_BYTES: usize = 5;
 /// In a response's extensions: what follows when the network takes the answer. It takes what the client's windows let through,
 /// and no more. What it has not taken when the client goes away is dropped without being told.
 #[derive(Clone)]
-pub struct Departure(Arc<Mutex<Way>>);
+pub struct SendTracker(Arc<Mutex<Progress>>);
 
 /// A message of an answer on its way out.
-pub trait Departing: Send {
+pub trait OnSent: Send {
     /// Its first byte has been taken.
     fn begun(&mut self);
     /// All of it has been taken.
@@ -54,9 +54,9 @@ type Act = Box<dyn FnOnce() + Send>;
 
 /// How far an answer has come. Bytes are counted from its beginning.
 #[derive(Default)]
-struct Way {
+struct Progress {
     /// Messages that are not handed over yet, in their order; `None` for one that nobody watches.
-    encoded: VecDeque<Option<Box<dyn Departing>>>,
+    encoded: VecDeque<Option<Box<dyn OnSent>>>,
     /// What is handed over and has not left.
     unsent: VecDeque<Piece>,
     handed_over: u64,
@@ -81,20 +81,20 @@ struct Piece {
 /// What leaves.
 enum What {
     /// A message that is watched, and charged by whoever watches it.
-    Watched(Box<dyn Departing>),
+    Watched(Box<dyn OnSent>),
     /// Other data, until they have left.
     Unwatched(#[allow(dead_code, reason = "held, not read")] Charge),
 }
 
-impl Departure {
-    /// A departure of an answer: `act` is done once all its data are written, before its trailers are.
-    pub fn before_the_end(act: impl FnOnce() + Send + 'static) -> Self {
-        let way = Way { at_end: Some(Box::new(act)), ..Way::default() };
+impl SendTracker {
+    /// A tracker of an answer: `act` is done once all its data are written, before its trailers are.
+    pub fn before_end(act: impl FnOnce() + Send + 'static) -> Self {
+        let way = Progress { at_end: Some(Box::new(act)), ..Progress::default() };
         Self(Arc::new(Mutex::new(way)))
     }
 
     /// The next message of an answer that is a stream: to be told of each that is made, before the next is.
-    pub fn message(&self, message: Option<Box<dyn Departing>>) {
+    pub fn message(&self, message: Option<Box<dyn OnSent>>) {
         self.way().encoded.push_back(message);
     }
 
@@ -105,23 +105,23 @@ impl Departure {
         accounts: &ConnectionAccounts,
     ) -> Response<Answer> {
         let extensions = response.extensions_mut();
-        let departure = extensions.remove::<Self>();
+        let tracker = extensions.remove::<Self>();
         let unread = extensions.remove::<ChargedAnswer>().and_then(|unread| unread.take());
         if let Some(charge) = &unread {
             task.answered(charge.bytes(), &accounts.requests, &accounts.counters.unread);
         }
         // The task of a call with a large answer stays until that is read: so it can be ended.
         let large = unread.as_ref().is_some_and(|charge| charge.bytes() > LITTLE_ANSWER_BYTES);
-        let watched = departure.is_some() || large;
-        let departure = departure.unwrap_or_else(|| Self(Arc::default()));
-        let mut way = departure.way();
+        let watched = tracker.is_some() || large;
+        let tracker = tracker.unwrap_or_else(|| Self(Arc::default()));
+        let mut way = tracker.way();
         way.unread = unread;
         way.call = Some((task, accounts.requests.clone()));
         drop(way);
-        response.map(|body| Answer { body, departure, watched, end: None })
+        response.map(|body| Answer { body, tracker, watched, end: None })
     }
 
-    fn way(&self) -> MutexGuard<'_, Way> {
+    fn way(&self) -> MutexGuard<'_, Progress> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -141,7 +141,7 @@ impl Departure {
     }
 }
 
-impl Way {
+impl Progress {
     /// Takes note of data that the HTTP library was given: whole messages of gRPC with their prefixes.
     fn hand_over(&mut self, data: &[u8]) {
         let (begin, end) = (self.handed_over, self.handed_over + data.len() as u64);
@@ -157,7 +157,7 @@ impl Way {
         }
     }
 
-    fn leave(&mut self, start: u64, end: u64, watched: Option<Box<dyn Departing>>) {
+    fn leave(&mut self, start: u64, end: u64, watched: Option<Box<dyn OnSent>>) {
         let charge = |call: &(CallTask, Account)| call.1.charge(usize::try_from(end - start).unwrap_or(0));
         let what = match watched {
             Some(message) => What::Watched(message),
@@ -204,7 +204,7 @@ fn message_len(data: &[u8]) -> Option<usize> {
 /// An answer's body.
 pub(super) struct Answer {
     body: Body,
-    departure: Departure,
+    tracker: SendTracker,
     /// Whether its end waits for its data to be taken.
     watched: bool,
     /// What comes once all data has been taken: trailers, or nothing.
@@ -222,16 +222,16 @@ impl HttpBody for Answer {
         if self.end.is_none() {
             match ready!(Pin::new(&mut self.body).poll_frame(context)).transpose()?.map(Frame::into_data) {
                 Some(Ok(bytes)) => {
-                    self.departure.way().hand_over(&bytes);
-                    let departure = self.departure.clone();
-                    return Poll::Ready(Some(Ok(Frame::data(Data { bytes, departure }))));
+                    self.tracker.way().hand_over(&bytes);
+                    let tracker = self.tracker.clone();
+                    return Poll::Ready(Some(Ok(Frame::data(Data { bytes, tracker }))));
                 }
                 Some(Err(last)) => self.end = Some(last.into_trailers().ok()),
                 None => self.end = Some(None),
             }
         }
         if self.watched {
-            ready!(self.departure.poll_end(context));
+            ready!(self.tracker.poll_end(context));
         }
         Poll::Ready(self.end.take().flatten().map(|trailers| Ok(Frame::trailers(trailers))))
     }
@@ -253,7 +253,7 @@ impl Drop for Answer {
         // Whatever it does when it is dropped, it does not do it under the lock. What nobody watches is charged as long as it is
         // held.
         if self.watched {
-            let way = std::mem::take(&mut *self.departure.way());
+            let way = std::mem::take(&mut *self.tracker.way());
             drop(way);
         }
     }
@@ -263,7 +263,7 @@ impl Drop for Answer {
 /// stream and of the connection.
 pub(super) struct Data {
     bytes: Bytes,
-    departure: Departure,
+    tracker: SendTracker,
 }
 
 impl Buf for Data {
@@ -277,7 +277,7 @@ impl Buf for Data {
 
     fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
-        self.departure.way().take(count);
+        self.tracker.way().take(count);
     }
 }
 

@@ -20,7 +20,7 @@ use tonic::body::Body;
 use tower::{Service, ServiceExt as _, util::Oneshot};
 
 use super::{
-    answer::{self, Departure},
+    answer::{self, SendTracker},
     body::Received,
     connection_auth::ConnectionAuth,
     frames::Flood,
@@ -302,7 +302,7 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Answerin
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let response = ready!(this.call.poll(context))?;
-        Poll::Ready(Ok(Departure::watch(response, this.task.clone(), this.accounts)))
+        Poll::Ready(Ok(SendTracker::watch(response, this.task.clone(), this.accounts)))
     }
 }
 

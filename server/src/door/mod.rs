@@ -37,7 +37,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use answer::ChargedAnswer;
-pub use answer::{Departing, Departure};
+pub use answer::{OnSent, SendTracker};
 pub use authorities::Authorities;
 pub use body::{BrokenOff, Received};
 pub use connection_auth::ConnectionAuth;

@@ -8,7 +8,7 @@ use crate::account::{Accounts, Counters};
 /// Tells of a message by its number.
 struct Told(u32, mpsc::UnboundedSender<(u32, &'static str)>);
 
-impl Departing for Told {
+impl OnSent for Told {
     fn begun(&mut self) {
         self.1.send((self.0, "begun")).unwrap();
     }
@@ -35,8 +35,8 @@ fn drain<T>(told: &mut mpsc::UnboundedReceiver<T>) -> Vec<T> {
 fn a_message_has_begun_with_its_first_byte_and_left_with_its_last_and_the_end_comes_then() {
     let (tell, mut told) = mpsc::unbounded_channel();
     let at_end = tell.clone();
-    let departure = Departure::before_the_end(move || at_end.send((0, "end")).unwrap());
-    let watched = departure.clone();
+    let tracker = SendTracker::before_end(move || at_end.send((0, "end")).unwrap());
+    let watched = tracker.clone();
     // As the library does: what is made is handed over before more is made.
     let made = [&[(1, 10), (2, 0)][..], &[(3, 3)], &[]].into_iter().map(move |messages| {
         let mut bytes = Vec::new();
@@ -49,8 +49,8 @@ fn a_message_has_begun_with_its_first_byte_and_left_with_its_last_and_the_end_co
     });
     let body = Body::new(StreamBody::new(futures_util::stream::iter(made)));
     let mut response = Response::new(body);
-    response.extensions_mut().insert(departure);
-    let mut answer = Departure::watch(response, CallTask::default(), &accounts()).into_body();
+    response.extensions_mut().insert(tracker);
+    let mut answer = SendTracker::watch(response, CallTask::default(), &accounts()).into_body();
     let mut data = || answer.frame().now_or_never().map(|frame| frame.unwrap().unwrap().into_data());
     let mut one = data().unwrap().ok().unwrap();
     let mut two = data().unwrap().ok().unwrap();
@@ -76,13 +76,13 @@ fn a_message_has_begun_with_its_first_byte_and_left_with_its_last_and_the_end_co
 fn what_was_not_taken_when_an_answer_is_dropped_is_dropped_untold_though_the_network_holds_it() {
     let (tell, mut told) = mpsc::unbounded_channel::<(u32, &'static str)>();
     let at_end = tell.clone();
-    let departure = Departure::before_the_end(move || at_end.send((0, "end")).unwrap());
-    departure.message(None);
-    departure.message(Some(Box::new(Told(2, tell))));
+    let tracker = SendTracker::before_end(move || at_end.send((0, "end")).unwrap());
+    tracker.message(None);
+    tracker.message(Some(Box::new(Told(2, tell))));
     let both = Bytes::from([message(1), message(1)].concat());
     let mut response = Response::new(Body::new(Full::new(both)));
-    response.extensions_mut().insert(departure);
-    let mut answer = Departure::watch(response, CallTask::default(), &accounts()).into_body();
+    response.extensions_mut().insert(tracker);
+    let mut answer = SendTracker::watch(response, CallTask::default(), &accounts()).into_body();
     let mut data = answer.frame().now_or_never().unwrap().unwrap().unwrap().into_data().ok().unwrap();
     data.advance(6);
     drop(answer);
@@ -98,7 +98,7 @@ fn what_the_network_holds_is_charged_until_it_has_left_or_is_dropped() {
     let held = || accounts.requests.held();
     let body = Body::new(Full::new(Bytes::from(message(5))));
     let task = CallTask::default();
-    let mut answer = Departure::watch(Response::new(body), task.clone(), &accounts).into_body();
+    let mut answer = SendTracker::watch(Response::new(body), task.clone(), &accounts).into_body();
     let mut data = answer.frame().now_or_never().unwrap().unwrap().unwrap().into_data().ok().unwrap();
     // The libraries are done with the body before the client reads it.
     drop(answer);
@@ -117,7 +117,7 @@ fn the_end_of_a_large_answer_waits_until_it_is_read_and_what_it_was_charged_is_g
     let body = Full::new(whole).with_trailers(async { Some(Ok(HeaderMap::new())) });
     let mut response = Response::new(Body::new(body.map_err(|never| match never {})));
     response.extensions_mut().insert(ChargedAnswer::new(charge));
-    let mut answer = Departure::watch(response, CallTask::default(), &accounts).into_body();
+    let mut answer = SendTracker::watch(response, CallTask::default(), &accounts).into_body();
     let mut data = answer.frame().now_or_never().unwrap().unwrap().unwrap().into_data().ok().unwrap();
     assert!(answer.frame().now_or_never().is_none(), "the trailers wait");
     assert_eq!(accounts.deliveries.held(), 1 << 20);

@@ -8,7 +8,7 @@ use posthouse_proto::{
 use crate::{
     account::Charge,
     dispatch::Unsent,
-    door::{Departing, Departure},
+    door::{OnSent, SendTracker},
     rpc::{
         consume::{settlements::SettledAnswer, source::Extended},
         stream::task::ServerFrame,
@@ -57,7 +57,7 @@ impl From<out::Frame> for Outgoing {
 
 impl Outgoing {
     /// It is the stream's next, and has left when the network has taken it.
-    pub(crate) fn depart(self, departure: &Departure) -> ConsumeResponse {
+    pub(crate) fn track(self, tracker: &SendTracker) -> ConsumeResponse {
         let (frame, unsent) = match self {
             Self::Frame(frame) => (frame, None),
             Self::Settled(answer) => (out::Frame::Settled(answer.frame()), None),
@@ -72,7 +72,7 @@ impl Outgoing {
                 (out::Frame::Deliveries(batch), Some(Box::new(unsent) as _))
             }
         };
-        departure.message(unsent);
+        tracker.message(unsent);
         ConsumeResponse { frame: Some(frame) }
     }
 
@@ -91,7 +91,7 @@ impl Outgoing {
     }
 }
 
-impl Departing for UnsentDeliveries {
+impl OnSent for UnsentDeliveries {
     /// The first may be too large for the client, which goes away as soon as it sees the length: that counts as a try. Of what is
     /// behind it, nothing can be read before the frame is whole.
     fn begun(&mut self) {

@@ -9,7 +9,7 @@ use crate::{
     account::{Charge, ConnectionAccounts},
     clock::Now,
     dispatch::{Credit, Leased, SessionEvent, SessionOpen},
-    door::Departure,
+    door::SendTracker,
     limits,
     observe::Place,
     policy::{Admission, methods},
@@ -101,7 +101,7 @@ pub(crate) async fn receive(
     // Reading, and a place for the record, take their time.
     deadline.map_or(Ok(()), Deadline::check)?;
     telemetry::delivered(&context.observer, &source.permit, &deliveries, now, places);
-    let taken = Departure::before_the_end(|| session.close_keeping_leases());
+    let taken = SendTracker::before_end(|| session.close_keeping_leases());
     let now = context.clock.now();
     let deliveries = deliveries.into_iter().map(|delivery| delivery.whole(now)).collect();
     Ok(Received { deliveries, taken: Some((taken, charge)) })
@@ -112,7 +112,7 @@ pub(crate) async fn receive(
 pub(crate) struct Received {
     pub(crate) deliveries: Vec<Delivery>,
     /// What to do once the caller has been sent them, and what they are charged until then.
-    pub(crate) taken: Option<(Departure, Charge)>,
+    pub(crate) taken: Option<(SendTracker, Charge)>,
 }
 
 /// How long messages may be leased to a call.

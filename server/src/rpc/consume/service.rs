@@ -10,7 +10,7 @@ use posthouse_proto::v1::{
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    door::{ChargedAnswer, Departure},
+    door::{ChargedAnswer, SendTracker},
     identity::TokenVerifier,
     policy::methods,
     rpc::{
@@ -44,16 +44,16 @@ impl Consumer for ConsumerService {
         let admission = admission(&request)?;
         let task = StreamTask::new(&self.context, &self.tokens, &request)?;
         let (answers, mut session) = task.run::<Consuming>(admission, Requests::of(&request)?);
-        let departure = Departure::before_the_end(move || {
+        let tracker = SendTracker::before_end(move || {
             // It was sent before the stream's end, if at all. A session that nobody takes over keeps its leases.
             if let Ok(session) = session.try_recv() {
                 session.close_clean();
             }
         });
-        let watched = departure.clone();
-        let answers = answers.map_ok(move |outgoing| outgoing.depart(&watched));
+        let watched = tracker.clone();
+        let answers = answers.map_ok(move |outgoing| outgoing.track(&watched));
         let mut response: Response<Self::ConsumeStream> = Response::new(Box::pin(answers));
-        response.extensions_mut().insert(departure);
+        response.extensions_mut().insert(tracker);
         Ok(response)
     }
 
