@@ -21,7 +21,7 @@ use super::{
     connection_auth::ConnectionAuth,
     h2::{self, Calls, ConnectionInfo, Identity},
     handshake_slots::HandshakeSlots,
-    offenders::Offenders,
+    failed_tokens::FailedTokens,
     set_nodelay,
     slots::{ConnectionSlot, ConnectionSlots, NoSlot},
     tls::{ALPN_H2, failure},
@@ -46,7 +46,7 @@ pub(super) struct ConnectionContext {
     handshake_slots: Arc<HandshakeSlots>,
     /// Of the work on handshakes.
     pace: Pace,
-    offenders: Arc<Offenders>,
+    failed_tokens: Arc<FailedTokens>,
     warnings: Arc<Warnings>,
     slots: Arc<ConnectionSlots>,
     max_age: Duration,
@@ -106,7 +106,7 @@ impl ConnectionContext {
             callers,
             handshake_slots,
             pace: Pace::default(),
-            offenders: Arc::default(),
+            failed_tokens: Arc::default(),
             warnings,
             slots,
             max_age,
@@ -150,7 +150,7 @@ impl ConnectionContext {
         };
         ConnectionAuth::new(
             certificate,
-            Arc::clone(&self.offenders),
+            Arc::clone(&self.failed_tokens),
             self.observer.metrics.door.throttled.clone(),
         )
     }

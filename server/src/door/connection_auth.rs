@@ -11,7 +11,7 @@ use std::{
 use prometheus::IntCounterVec;
 use tokio::sync::Notify;
 
-use super::offenders::Offenders;
+use super::failed_tokens::FailedTokens;
 use crate::{
     identity::IdentityError,
     limits::{MAX_AUTH_FAILURES, MAX_THROTTLED_CALLS, THROTTLED_RENEWAL_INTERVAL},
@@ -24,7 +24,7 @@ pub struct ConnectionAuth(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     certificate: [u8; 32],
-    offenders: Arc<Offenders>,
+    failed_tokens: Arc<FailedTokens>,
     /// Calls that were refused before their token was looked at, by why.
     throttled: IntCounterVec,
     /// There has been a call.
@@ -42,10 +42,10 @@ struct Inner {
 }
 
 impl ConnectionAuth {
-    pub(super) fn new(certificate: [u8; 32], offenders: Arc<Offenders>, throttled: IntCounterVec) -> Self {
+    pub(super) fn new(certificate: [u8; 32], failed_tokens: Arc<FailedTokens>, throttled: IntCounterVec) -> Self {
         Self(Arc::new(Inner {
             certificate,
-            offenders,
+            failed_tokens,
             throttled,
             called: AtomicBool::new(false),
             authenticated: AtomicBool::new(false),
@@ -85,7 +85,7 @@ impl ConnectionAuth {
             return Err(IdentityError::ConnectionThrottled);
         }
         let now = Instant::now();
-        match inner.offenders.throttled(&inner.certificate, now) {
+        match inner.failed_tokens.throttled(&inner.certificate, now) {
             Some(_) if self.may_renew(now) => Ok(()),
             Some(retry) => {
                 inner.throttled.with_label_values(&["certificate"]).inc();
@@ -111,7 +111,7 @@ impl ConnectionAuth {
 
     /// A token was verified and is not good.
     pub fn token_refused(&self) {
-        self.0.offenders.failed(&self.0.certificate, Instant::now());
+        self.0.failed_tokens.failed(&self.0.certificate, Instant::now());
     }
 
     /// A call had a good token, whatever it may do.
@@ -176,6 +176,6 @@ impl ConnectionAuth {
 
     /// Of another connection with the same certificate.
     pub(crate) fn sibling(&self) -> Self {
-        Self::new(self.0.certificate, Arc::clone(&self.0.offenders), self.0.throttled.clone())
+        Self::new(self.0.certificate, Arc::clone(&self.0.failed_tokens), self.0.throttled.clone())
     }
 }

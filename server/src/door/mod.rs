@@ -14,7 +14,7 @@ mod files;
 mod frames;
 mod h2;
 mod drain_signal;
-mod offenders;
+mod failed_tokens;
 mod slots;
 mod connection_auth;
 mod task;

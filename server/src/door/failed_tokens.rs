@@ -14,7 +14,7 @@ type Certificate = [u8; 32];
 
 /// Bounded as the cache of tokens is: two generations, of which the older one is dropped when the younger one is full.
 #[derive(Debug, Default)]
-pub(super) struct Offenders(Mutex<Generations>);
+pub(super) struct FailedTokens(Mutex<Generations>);
 
 #[derive(Debug, Default)]
 struct Generations {
@@ -29,7 +29,7 @@ struct Failures {
     at: Instant,
 }
 
-impl Offenders {
+impl FailedTokens {
     /// How long no token with the certificate may be checked that was not checked before, if it has failed too often.
     pub(super) fn throttled(&self, certificate: &Certificate, now: Instant) -> Option<Duration> {
         let failures = self.generations().get(certificate)?;
@@ -79,39 +79,39 @@ mod tests {
 
     #[test]
     fn a_certificate_may_fail_so_often_in_a_while_and_no_other_is_concerned() {
-        let (offenders, now) = (Offenders::default(), Instant::now());
+        let (failed_tokens, now) = (FailedTokens::default(), Instant::now());
         let (bad, good) = ([1; 32], [2; 32]);
         for _ in 0..MAX_CERTIFICATE_FAILURES {
-            assert_eq!(offenders.throttled(&bad, now), None);
-            offenders.failed(&bad, now);
+            assert_eq!(failed_tokens.throttled(&bad, now), None);
+            failed_tokens.failed(&bad, now);
         }
-        let throttled = offenders.throttled(&bad, now).unwrap();
+        let throttled = failed_tokens.throttled(&bad, now).unwrap();
         assert!(throttled >= Duration::from_secs(1), "{throttled:?}");
-        assert_eq!(offenders.throttled(&good, now), None);
+        assert_eq!(failed_tokens.throttled(&good, now), None);
         // Then a few at a time, and all of them after a while.
         let later = now + throttled;
         let few = (0..100).take_while(|_| {
-            let free = offenders.throttled(&bad, later).is_none();
-            offenders.failed(&bad, later);
+            let free = failed_tokens.throttled(&bad, later).is_none();
+            failed_tokens.failed(&bad, later);
             free
         });
         let few = few.count();
         assert!((1..20).contains(&few), "{few}");
         let later = later + 2 * CERTIFICATE_FAILURES_WINDOW;
         for _ in 0..MAX_CERTIFICATE_FAILURES {
-            assert_eq!(offenders.throttled(&bad, later), None);
-            offenders.failed(&bad, later);
+            assert_eq!(failed_tokens.throttled(&bad, later), None);
+            failed_tokens.failed(&bad, later);
         }
-        assert!(offenders.throttled(&bad, later).is_some());
+        assert!(failed_tokens.throttled(&bad, later).is_some());
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let (offenders, now) = (Offenders::default(), Instant::now());
+        let (failed_tokens, now) = (FailedTokens::default(), Instant::now());
         for number in 0..5 * FAILED_CERTIFICATES_GENERATION {
-            offenders.failed(&crate::identity::sha256(&[&number.to_be_bytes()]), now);
+            failed_tokens.failed(&crate::identity::sha256(&[&number.to_be_bytes()]), now);
         }
-        let generations = offenders.generations();
+        let generations = failed_tokens.generations();
         assert!(generations.younger.len() + generations.older.len() <= 2 * FAILED_CERTIFICATES_GENERATION);
     }
 }
