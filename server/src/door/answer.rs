@@ -89,13 +89,13 @@ enum What {
 impl SendTracker {
     /// A tracker of an answer: `act` is done once all its data are written, before its trailers are.
     pub fn before_end(act: impl FnOnce() + Send + 'static) -> Self {
-        let way = Progress { at_end: Some(Box::new(act)), ..Progress::default() };
-        Self(Arc::new(Mutex::new(way)))
+        let progress = Progress { at_end: Some(Box::new(act)), ..Progress::default() };
+        Self(Arc::new(Mutex::new(progress)))
     }
 
     /// The next message of an answer that is a stream: to be told of each that is made, before the next is.
     pub fn message(&self, message: Option<Box<dyn OnSent>>) {
-        self.way().encoded.push_back(message);
+        self.progress().encoded.push_back(message);
     }
 
     /// The answer of a call as it goes to the network, watched if it asks for it.
@@ -114,26 +114,26 @@ impl SendTracker {
         let large = unread.as_ref().is_some_and(|charge| charge.bytes() > LITTLE_ANSWER_BYTES);
         let watched = tracker.is_some() || large;
         let tracker = tracker.unwrap_or_else(|| Self(Arc::default()));
-        let mut way = tracker.way();
-        way.unread = unread;
-        way.call = Some((task, accounts.requests.clone()));
-        drop(way);
+        let mut progress = tracker.progress();
+        progress.unread = unread;
+        progress.call = Some((task, accounts.requests.clone()));
+        drop(progress);
         response.map(|body| Answer { body, tracker, watched, end: None })
     }
 
-    fn way(&self) -> MutexGuard<'_, Progress> {
+    fn progress(&self) -> MutexGuard<'_, Progress> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The end, if all before it has been taken.
     fn poll_end(&self, context: &Context<'_>) -> Poll<()> {
-        let mut way = self.way();
-        if way.taken < way.handed_over {
-            way.waiting = Some(context.waker().clone());
+        let mut progress = self.progress();
+        if progress.taken < progress.handed_over {
+            progress.waiting = Some(context.waker().clone());
             return Poll::Pending;
         }
-        let act = way.at_end.take();
-        drop(way);
+        let act = progress.at_end.take();
+        drop(progress);
         if let Some(act) = act {
             act();
         }
@@ -222,7 +222,7 @@ impl HttpBody for Answer {
         if self.end.is_none() {
             match ready!(Pin::new(&mut self.body).poll_frame(context)).transpose()?.map(Frame::into_data) {
                 Some(Ok(bytes)) => {
-                    self.tracker.way().hand_over(&bytes);
+                    self.tracker.progress().hand_over(&bytes);
                     let tracker = self.tracker.clone();
                     return Poll::Ready(Some(Ok(Frame::data(Data { bytes, tracker }))));
                 }
@@ -253,8 +253,8 @@ impl Drop for Answer {
         // Whatever it does when it is dropped, it does not do it under the lock. What nobody watches is charged as long as it is
         // held.
         if self.watched {
-            let way = std::mem::take(&mut *self.tracker.way());
-            drop(way);
+            let progress = std::mem::take(&mut *self.tracker.progress());
+            drop(progress);
         }
     }
 }
@@ -277,7 +277,7 @@ impl Buf for Data {
 
     fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
-        self.tracker.way().take(count);
+        self.tracker.progress().take(count);
     }
 }
 

@@ -19,9 +19,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     callers::Callers,
     connection_auth::ConnectionAuth,
+    failed_tokens::FailedTokens,
     h2::{self, Calls, ConnectionInfo, Identity},
     handshake_slots::HandshakeSlots,
-    failed_tokens::FailedTokens,
     set_nodelay,
     slots::{ConnectionSlot, ConnectionSlots, NoSlot},
     tls::{ALPN_H2, failure},

@@ -42,7 +42,11 @@ struct Inner {
 }
 
 impl ConnectionAuth {
-    pub(super) fn new(certificate: [u8; 32], failed_tokens: Arc<FailedTokens>, throttled: IntCounterVec) -> Self {
+    pub(super) fn new(
+        certificate: [u8; 32],
+        failed_tokens: Arc<FailedTokens>,
+        throttled: IntCounterVec,
+    ) -> Self {
         Self(Arc::new(Inner {
             certificate,
             failed_tokens,
