@@ -332,7 +332,7 @@ pub const LITTLE_ANSWER_BYTES: u64 = UNREAD_ANSWER_BYTES / 8;
 pub const SLICED_REQUEST_BYTES: usize = 8 << 10;
 /// Bytes of such requests that are kept; beyond, payloads are copied. More than the bodies that are kept for consumers (64 MiB) and
 /// the publishes on their way take together when requests are consumed in their order.
-pub const KEPT_REQUEST_BYTES: u64 = 160 << 20;
+pub const RETAINED_REQUEST_BYTES: u64 = 160 << 20;
 /// How long a request that may be refused waits for room.
 pub const ROOM_PATIENCE: Duration = Duration::from_secs(2);
 /// How long settlements of which a part has come wait for room; then they are read on without it, and [`BODY_IDLE`] and

@@ -7,7 +7,7 @@
 //! others hold.
 
 mod charge;
-mod kept;
+mod retained;
 mod level;
 
 use std::{
@@ -19,7 +19,7 @@ use std::{
 use prometheus::IntCounter;
 
 pub(crate) use charge::Charge;
-pub(crate) use kept::KeptRequests;
+pub(crate) use retained::RetainedRequests;
 use level::Level;
 
 use crate::{
@@ -82,7 +82,7 @@ pub(crate) struct Accounts {
     requests: Ledger,
     tokenless: Ledger,
     deliveries: Ledger,
-    kept: KeptRequests,
+    retained: RetainedRequests,
     counters: Counters,
 }
 
@@ -95,7 +95,7 @@ pub(crate) struct ConnectionAccounts {
     pub(crate) tokenless: Account,
     /// Deliveries that are not sent yet. They are apart, so that who has many of them can still settle.
     pub(crate) deliveries: Account,
-    pub(crate) kept: KeptRequests,
+    pub(crate) retained: RetainedRequests,
     pub(crate) counters: Counters,
 }
 
@@ -138,7 +138,7 @@ impl Accounts {
             requests: Ledger::new(BUDGET),
             tokenless: Ledger::new(TOKENLESS),
             deliveries: Ledger::new(BUDGET),
-            kept: KeptRequests::default(),
+            retained: RetainedRequests::default(),
             counters,
         }
     }
@@ -149,14 +149,14 @@ impl Accounts {
             requests: self.requests.open(tenant),
             tokenless: self.tokenless.open(tenant),
             deliveries: self.deliveries.open(tenant),
-            kept: self.kept.clone(),
+            retained: self.retained.clone(),
             counters: self.counters.clone(),
         }
     }
 
     /// Bytes of requests of which a payload is kept as a piece.
-    pub(crate) fn kept(&self) -> u64 {
-        self.kept.bytes()
+    pub(crate) fn retained(&self) -> u64 {
+        self.retained.bytes()
     }
 
     /// Bytes of requests and answers, and of deliveries, that are held.

@@ -76,8 +76,8 @@ impl Sources {
         metrics.shard.clock_ahead.set(self.clock.wall_ahead_ms() as f64 / 1_000.0);
 
         let (requests, deliveries) = self.accounts.held();
-        let kept = self.accounts.kept();
-        for (what, bytes) in [("requests", requests), ("deliveries", deliveries), ("kept", kept)] {
+        let retained = self.accounts.retained();
+        for (what, bytes) in [("requests", requests), ("deliveries", deliveries), ("kept", retained)] {
             metrics.held.bytes.with_label_values(&[what]).set(clamp(bytes));
         }
 

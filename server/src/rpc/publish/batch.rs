@@ -12,7 +12,7 @@ use posthouse_proto::v1::{ErrorReason, NewMessage, ProducerSession};
 use tokio::sync::oneshot;
 
 use crate::{
-    account::KeptRequests,
+    account::RetainedRequests,
     limits,
     observe::Place,
     rpc::{
@@ -105,7 +105,7 @@ pub(crate) async fn propose(
     }
     let accepted = entries.iter().map(|entry| entry.content.len()).sum::<usize>();
     // A payload is a piece of its request, and keeps all of that in memory: worth it only if that is mostly payloads.
-    if accepted < limits::SLICED_REQUEST_BYTES || accepted < bytes / 2 || target.kept.are_too_many() {
+    if accepted < limits::SLICED_REQUEST_BYTES || accepted < bytes / 2 || target.retained.are_too_many() {
         entries.iter_mut().for_each(|entry| entry.content = Bytes::copy_from_slice(&entry.content));
     }
     let at = target.queue.at;
@@ -127,14 +127,14 @@ pub(crate) async fn propose(
 
 /// Makes the payloads of a unary call pieces of one counted buffer: the library has decoded them out of a buffer of its own, which
 /// nobody counts.
-pub(super) fn gather(messages: &mut [NewMessage], kept: &KeptRequests) {
+pub(super) fn gather(messages: &mut [NewMessage], retained: &RetainedRequests) {
     let bytes = messages.iter().map(|message| message.payload.len()).sum();
     if bytes < limits::SLICED_REQUEST_BYTES {
         return;
     }
     let mut all = Vec::with_capacity(bytes);
     messages.iter().for_each(|message| all.extend_from_slice(&message.payload));
-    let mut all = kept.counted(all.into());
+    let mut all = retained.counted(all.into());
     for message in messages {
         message.payload = all.split_to(message.payload.len());
     }

@@ -45,8 +45,8 @@ impl Publisher for PublisherService {
         let connection = request::connection(&request)?;
         let accounts = request::accounts(&request)?;
         let PublishRequest { queue, mut messages, producer, atomic } = request.into_inner();
-        let target = Target::open(&self.context, &admission, &connection, accounts.kept, &queue).await?;
-        gather(&mut messages, &target.kept);
+        let target = Target::open(&self.context, &admission, &connection, accounts.retained, &queue).await?;
+        gather(&mut messages, &target.retained);
         let proposed = propose(&self.context, &target, messages, producer, atomic, false).await;
         let proposed = proposed.inspect_err(|error| telemetry::rejected(&self.context.observer, error))?;
         let (context, at) = (Arc::clone(&self.context), target.queue.at);

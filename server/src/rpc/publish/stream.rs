@@ -85,8 +85,8 @@ impl Protocol for Publishing {
         task.opens(&open.queue, open.protocol_version)?;
         admission.permit(&queue_name("queue", &open.queue)?)?;
         task.check_not_draining()?;
-        let (connection, kept) = (&task.connection.identity, task.connection.accounts.kept.clone());
-        let target = Target::open(&task.context, admission, connection, kept, &open.queue).await?;
+        let (connection, retained) = (&task.connection.identity, task.connection.accounts.retained.clone());
+        let target = Target::open(&task.context, admission, connection, retained, &open.queue).await?;
         let next_sequence = match &open.producer {
             None => 0,
             Some(producer) => next_sequence(&task.context, &target, admission.principal(), producer).await?,

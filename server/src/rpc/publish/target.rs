@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    account::KeptRequests,
+    account::RetainedRequests,
     fence::ConnectionKey,
     identity::ConnIdentity,
     policy::{Admission, Asks, Permit, methods},
@@ -21,7 +21,7 @@ pub(crate) struct Target {
     pub(crate) queue: FoundQueue,
     pub(crate) quota: Arc<TenantQuota>,
     pub(crate) connection: ConnectionKey,
-    pub(crate) kept: KeptRequests,
+    pub(crate) retained: RetainedRequests,
 }
 
 impl Target {
@@ -29,20 +29,20 @@ impl Target {
         context: &Context,
         admission: &Admission<M>,
         connection: &Arc<ConnIdentity>,
-        kept: KeptRequests,
+        retained: RetainedRequests,
         name: &str,
     ) -> Result<Self, ApiError> {
         let permit = admission.permit(&queue_name("queue", name)?)?;
         let queue = context.queue(permit.queue()).await?;
         let quota = Arc::clone(context.quota(&permit.queue().tenant)?);
-        Ok(Self { permit, queue, quota, connection: connection_key(connection), kept })
+        Ok(Self { permit, queue, quota, connection: connection_key(connection), retained })
     }
 
     /// The same for a fresh permit.
     pub(crate) fn with(&self, permit: Permit<methods::Publishing>) -> Self {
-        let Self { queue, quota, connection, kept, .. } = self;
-        let (queue, quota, kept) = (queue.clone(), Arc::clone(quota), kept.clone());
-        Self { permit, queue, quota, connection: *connection, kept }
+        let Self { queue, quota, connection, retained, .. } = self;
+        let (queue, quota, retained) = (queue.clone(), Arc::clone(quota), retained.clone());
+        Self { permit, queue, quota, connection: *connection, retained }
     }
 
     /// The largest payload: the queue's limit or the tenant's, whichever is less.

@@ -132,7 +132,7 @@ impl Incoming {
         let account = if method.opened_by().is_none() { &accounts.tokenless } else { &accounts.requests };
         let assembler = Assembler::new(body, account.clone(), accounts.counters.clone(), terms);
         if terms.open {
-            head.extensions.insert(Requests::new(assembler, method, accounts.kept, place));
+            head.extensions.insert(Requests::new(assembler, method, accounts.retained, place));
             return Ok(never(inner.call(Request::from_parts(head, Body::empty())).await));
         }
         let (message, charge) = whole(assembler, method).await?;

@@ -9,7 +9,7 @@ use std::{
 use prost::Message;
 
 use crate::{
-    account::{Charge, KeptRequests},
+    account::{Charge, RetainedRequests},
     limits::ELEMENT_BYTES,
     policy::Method,
     quota::StreamPlace,
@@ -23,7 +23,7 @@ pub(crate) struct Requests(Arc<Mutex<Option<Undecoded>>>);
 struct Undecoded {
     assembler: Assembler,
     method: &'static Method,
-    kept: KeptRequests,
+    retained: RetainedRequests,
     _place: Option<StreamPlace>,
 }
 
@@ -44,10 +44,10 @@ impl Requests {
     pub(super) fn new(
         assembler: Assembler,
         method: &'static Method,
-        kept: KeptRequests,
+        retained: RetainedRequests,
         place: Option<StreamPlace>,
     ) -> Self {
-        Self(Arc::new(Mutex::new(Some(Undecoded { assembler, method, kept, _place: place }))))
+        Self(Arc::new(Mutex::new(Some(Undecoded { assembler, method, retained, _place: place }))))
     }
 
     /// Those of this call, once.
@@ -63,13 +63,13 @@ impl Requests {
 impl<T: Message + Default> Frames<T> {
     /// The next request; `None` after the client's end. Nothing is lost if this is not waited for to its end.
     pub(crate) async fn next(&mut self) -> Result<Option<Arrived<T>>, ApiError> {
-        let Undecoded { assembler, method, kept, .. } = &mut self.undecoded;
+        let Undecoded { assembler, method, retained, .. } = &mut self.undecoded;
         let Some((message, mut charge)) = poll_fn(|context| assembler.poll_next(context)).await? else {
             return Ok(None);
         };
         charge.grow(elements::count(method, &message)?.saturating_mul(ELEMENT_BYTES));
         // What is decoded are slices of the message.
-        let request = T::decode(kept.counted(message)).map_err(|_| ApiError::from(Fault::Undecodable))?;
+        let request = T::decode(retained.counted(message)).map_err(|_| ApiError::from(Fault::Undecodable))?;
         Ok(Some(Arrived { request, charge }))
     }
 }

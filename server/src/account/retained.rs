@@ -8,26 +8,26 @@ use std::sync::{
 
 use bytes::Bytes;
 
-use crate::limits::{KEPT_REQUEST_BYTES, SLICED_REQUEST_BYTES};
+use crate::limits::{RETAINED_REQUEST_BYTES, SLICED_REQUEST_BYTES};
 
 /// How many bytes they have.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct KeptRequests(Arc<AtomicU64>);
+pub(crate) struct RetainedRequests(Arc<AtomicU64>);
 
 /// One request.
-struct Kept {
+struct RetainedRequest {
     request: Bytes,
-    all: KeptRequests,
+    all: RetainedRequests,
 }
 
-impl KeptRequests {
+impl RetainedRequests {
     /// The same request, counted until nobody has a piece of it. One that is small is as it was: its payloads are always copied.
     pub(crate) fn counted(&self, request: Bytes) -> Bytes {
         if request.len() < SLICED_REQUEST_BYTES {
             return request;
         }
         self.0.fetch_add(request.len() as u64, Ordering::Relaxed);
-        Bytes::from_owner(Kept { request, all: self.clone() })
+        Bytes::from_owner(RetainedRequest { request, all: self.clone() })
     }
 
     /// Bytes of all of them.
@@ -37,17 +37,17 @@ impl KeptRequests {
 
     /// Whether no payload may keep its request any longer.
     pub(crate) fn are_too_many(&self) -> bool {
-        self.bytes() > KEPT_REQUEST_BYTES
+        self.bytes() > RETAINED_REQUEST_BYTES
     }
 }
 
-impl AsRef<[u8]> for Kept {
+impl AsRef<[u8]> for RetainedRequest {
     fn as_ref(&self) -> &[u8] {
         &self.request
     }
 }
 
-impl Drop for Kept {
+impl Drop for RetainedRequest {
     fn drop(&mut self) {
         self.all.0.fetch_sub(self.request.len() as u64, Ordering::Relaxed);
     }
@@ -59,17 +59,17 @@ mod tests {
 
     #[test]
     fn a_piece_keeps_all_of_its_request_until_it_is_gone() {
-        let kept = KeptRequests::default();
+        let retained = RetainedRequests::default();
         let requests: Vec<_> =
-            (0..=KEPT_REQUEST_BYTES >> 20).map(|_| kept.counted(vec![7; 1 << 20].into())).collect();
+            (0..=RETAINED_REQUEST_BYTES >> 20).map(|_| retained.counted(vec![7; 1 << 20].into())).collect();
         let pieces: Vec<_> = requests.iter().map(|request| request.slice(3..8)).collect();
         drop(requests);
         assert!(
-            kept.are_too_many() && kept.bytes() == KEPT_REQUEST_BYTES + (1 << 20) && pieces[0][..] == [7; 5]
+            retained.are_too_many() && retained.bytes() == RETAINED_REQUEST_BYTES + (1 << 20) && pieces[0][..] == [7; 5]
         );
         drop(pieces);
-        assert_eq!((kept.are_too_many(), kept.bytes()), (false, 0));
+        assert_eq!((retained.are_too_many(), retained.bytes()), (false, 0));
         let small = Bytes::from(vec![1; 10]);
-        assert_eq!(kept.counted(small.clone()).as_ptr(), small.as_ptr());
+        assert_eq!(retained.counted(small.clone()).as_ptr(), small.as_ptr());
     }
 }
