@@ -309,7 +309,7 @@ pub const MAX_ELEMENTS: usize = MAX_PUBLISH_MESSAGES * (MAX_ATTRIBUTES + 1) + 4_
 /// What an element of a request costs in memory, about, beside its bytes.
 pub const ELEMENT_BYTES: usize = 128;
 /// Bytes of requests that are not handled yet, and of answers that are not sent yet, of the whole server. Beyond, publishes
-/// and reads wait up to [`ROOM_PATIENCE`] and are refused with `SERVER_OVERLOADED`, and settlements wait.
+/// and reads wait up to [`CAPACITY_TIMEOUT`] and are refused with `SERVER_OVERLOADED`, and settlements wait.
 pub const MAX_HELD_BYTES: u64 = 128 << 20;
 /// The same of one tenant.
 pub const MAX_HELD_BYTES_PER_TENANT: u64 = 64 << 20;
@@ -334,10 +334,10 @@ pub const SLICED_REQUEST_BYTES: usize = 8 << 10;
 /// the publishes on their way take together when requests are consumed in their order.
 pub const RETAINED_REQUEST_BYTES: u64 = 160 << 20;
 /// How long a request that may be refused waits for room.
-pub const ROOM_PATIENCE: Duration = Duration::from_secs(2);
+pub const CAPACITY_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long settlements of which a part has come wait for room; then they are read on without it, and [`BODY_IDLE`] and
 /// [`BODY_DEADLINE`] decide. Those of which nothing has come wait without an end.
-pub const SETTLEMENT_ROOM_PATIENCE: Duration = Duration::from_secs(30);
+pub const SETTLEMENT_CAPACITY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest request that settles or extends, or frame of a consumer: more than all that one may be about can take.
 pub const MAX_SETTLEMENT_BYTES: usize = 256 << 10;
 /// How long nothing may come of a request that has begun; of a stream, of each of its messages.

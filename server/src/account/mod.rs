@@ -194,7 +194,7 @@ impl Account {
     }
 
     /// Whether there is room to read more.
-    pub(crate) fn has_room(&self, wanted: Wanted) -> bool {
+    pub(crate) fn has_capacity(&self, wanted: Wanted) -> bool {
         let Levels { budget, connection, tenant, server } = &*self.0;
         let (held, tenant_slot) = (connection.used(), tenant.used());
         // Always, until the tenant holds so much: a source_slots of its connections does not take the server's room all the same.
@@ -213,14 +213,14 @@ impl Account {
     }
 
     /// Returns once there is room to read more.
-    pub(crate) async fn room(self, wanted: Wanted) {
+    pub(crate) async fn capacity(self, wanted: Wanted) {
         /// Waiters look again so often, whether or not they are told of room.
         const LOOK_AGAIN: Duration = Duration::from_millis(200);
         let Levels { connection, tenant, server, .. } = &*self.0;
         loop {
             // Whoever is told and takes the room tells the next when it gives it back.
             let (own, tenants, servers) = (connection.freed(), tenant.freed(), server.freed());
-            if self.has_room(wanted) {
+            if self.has_capacity(wanted) {
                 return;
             }
             tokio::select! {

@@ -85,11 +85,11 @@ impl Transport {
 
     /// How many small frames may come; waits while as many wait as may. If none of them is taken for long, they may belong to
     /// calls that have ended: then what waits is the library's to know, which counts exactly, but ends the connection.
-    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<usize> {
+    fn poll_capacity(&mut self, context: &mut Context<'_>) -> Poll<usize> {
         loop {
-            if let Poll::Ready(room) = self.unread.poll_room(context) {
+            if let Poll::Ready(capacity) = self.unread.poll_capacity(context) {
                 self.pause = None;
-                return Poll::Ready(room);
+                return Poll::Ready(capacity);
             }
             let waiting = self.unread.frames();
             let (until, began_with) =
@@ -127,8 +127,8 @@ impl AsyncRead for Transport {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let room = ready!(self.poll_room(context));
-        let most = self.frames.left().saturating_add(room * LEAST_DATA_FRAME);
+        let capacity = ready!(self.poll_capacity(context));
+        let most = self.frames.left().saturating_add(capacity * LEAST_DATA_FRAME);
         let before = buffer.filled().len();
         if most < buffer.remaining() {
             let mut part = ReadBuf::new(buffer.initialize_unfilled_to(most));

@@ -53,16 +53,16 @@ impl Unread {
     }
 
     /// How many more may come before the library would have too many; waits while there are as many as may be.
-    pub(super) fn poll_room(&self, context: &Context<'_>) -> Poll<usize> {
+    pub(super) fn poll_capacity(&self, context: &Context<'_>) -> Poll<usize> {
         let shared = &self.0;
-        let room = || (2 * shared.most).saturating_sub(shared.frames.load(Ordering::Acquire));
-        if room() <= shared.most {
+        let capacity = || (2 * shared.most).saturating_sub(shared.frames.load(Ordering::Acquire));
+        if capacity() <= shared.most {
             shared.reader.register(context.waker());
-            if room() <= shared.most {
+            if capacity() <= shared.most {
                 return Poll::Pending;
             }
         }
-        Poll::Ready(room())
+        Poll::Ready(capacity())
     }
 
     /// How many there are.
@@ -111,24 +111,24 @@ mod tests {
         let unread = Unread::of_window(16 << 10);
         let context = Context::from_waker(Waker::noop());
         let body = unread.body();
-        assert_eq!(unread.poll_room(&context), Poll::Ready(32));
+        assert_eq!(unread.poll_capacity(&context), Poll::Ready(32));
         unread.came(15);
-        assert_eq!(unread.poll_room(&context), Poll::Ready(17));
+        assert_eq!(unread.poll_capacity(&context), Poll::Ready(17));
         unread.came(5);
-        assert!(unread.poll_room(&context).is_pending());
+        assert!(unread.poll_capacity(&context).is_pending());
         // Neither of these was counted in.
         body.taken(0);
         body.taken(SMALL_DATA_BYTES);
-        assert!(unread.poll_room(&context).is_pending());
+        assert!(unread.poll_capacity(&context).is_pending());
         let (woken, count) = futures_test_waker();
-        assert!(unread.poll_room(&Context::from_waker(&woken)).is_pending());
+        assert!(unread.poll_capacity(&Context::from_waker(&woken)).is_pending());
         for _ in 0..11 {
             body.taken(1);
         }
         assert_eq!(count.load(Ordering::Relaxed), 0, "it is woken too early");
         body.taken(1);
         assert_eq!(count.load(Ordering::Relaxed), 1);
-        assert_eq!(unread.poll_room(&context), Poll::Ready(24));
+        assert_eq!(unread.poll_capacity(&context), Poll::Ready(24));
     }
 
     #[test]

@@ -71,7 +71,7 @@ impl Method {
     }
 
     /// It makes room: whatever its tenant uses, it is not refused for that.
-    pub fn makes_room(&self) -> bool {
+    pub fn frees_capacity(&self) -> bool {
         [Settle::METHOD.path, ExtendLeases::METHOD.path].contains(&self.path)
     }
 

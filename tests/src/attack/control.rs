@@ -109,11 +109,11 @@ pub(super) async fn padded(target: Target) -> Result<(), Ended> {
         line.body(id, &super::calls::declared(4 << 20), false).await?;
         let mut one = padded.to_vec();
         one[5..9].copy_from_slice(&id.to_be_bytes());
-        let (bytes, room) = (one.repeat(FRAMES), FRAMES * (one.len() - 9));
+        let (bytes, capacity) = (one.repeat(FRAMES), FRAMES * (one.len() - 9));
         'stream: for _ in 0..(4 << 20) / FRAMES {
             let mut taken = 0;
-            while taken < room {
-                match line.take(id, room - taken).await? {
+            while taken < capacity {
+                match line.take(id, capacity - taken).await? {
                     0 => break 'stream,
                     some => taken += some,
                 }

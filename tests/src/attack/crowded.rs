@@ -134,14 +134,14 @@ pub(super) async fn small_data(target: Target, size: usize) -> Result<(), Ended>
             bytes.extend(super::answers::refused_batch().repeat(100));
             line.body(id, &bytes, false).await?;
             let one = data(id, &payload, false);
-            let mut room = 0;
+            let mut capacity = 0;
             loop {
                 match line.take(id, FRAMES).await? {
                     0 => return line.end(id).await.map(drop),
-                    more => room += more,
+                    more => capacity += more,
                 }
-                let count = room / payload.len();
-                room -= count * payload.len();
+                let count = capacity / payload.len();
+                capacity -= count * payload.len();
                 line.send(&one.repeat(count)).await?;
                 target.tally.add(count as u64);
             }

@@ -80,7 +80,7 @@ pub(crate) async fn receive(
         accounts.deliveries.try_charge(leased.iter().map(|l| l.size as usize + DELIVERY_BYTES).sum());
     let charge = charge.ok_or_else(|| {
         accounts.counters.refused.inc();
-        ApiError::no_room()
+        ApiError::no_capacity()
     })?;
     let granted: Vec<_> = leased.into_iter().map(|leased| leased.live).collect();
     source.permit.check_again(context::now())?;

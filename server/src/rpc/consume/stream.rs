@@ -144,7 +144,7 @@ impl Protocol for Consuming {
     ) -> Result<Event, ApiError> {
         let deliveries = &task.connection.accounts.deliveries;
         let waits = clear && !self.backlog.is_empty();
-        let delivers = waits && deliveries.has_room(Wanted::One);
+        let delivers = waits && deliveries.has_capacity(Wanted::One);
         if !delivers {
             // A client that does not read keeps no slots for records from others.
             self.recording.forget();
@@ -157,7 +157,7 @@ impl Protocol for Consuming {
             Some(answer) = self.answers.next(), if resumed => answer.map(Event::Answered),
             arrived = requests.next(), if listens => Ok(arrived?.map_or(Event::End, Event::Request)),
             // Others of the connection, or of the tenant, have all the unread bytes that they may have.
-            () = deliveries.clone().room(Wanted::One), if waits && !delivers => Ok(Event::Capacity),
+            () = deliveries.clone().capacity(Wanted::One), if waits && !delivers => Ok(Event::Capacity),
             event = self.events.next(takes_leases) => event.ok_or_else(ApiError::draining).map(Event::Session),
             () = self.recording.ready(self.backlog.next()), if delivers => Ok(Event::Deliver),
         }

@@ -149,7 +149,7 @@ impl Calls {
     fn check(&self, principal: &Principal, method: &Method) -> Result<(), ApiError> {
         // A tenant that is not configured has nothing to call for.
         let Some(quota) = self.quota.tenant(&principal.tenant) else { return Ok(()) };
-        let checked = quota.check_calls(method.makes_room(), Instant::now());
+        let checked = quota.check_calls(method.frees_capacity(), Instant::now());
         Ok(checked.inspect_err(|_| self.refused.inc())?)
     }
 }

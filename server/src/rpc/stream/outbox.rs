@@ -146,7 +146,7 @@ impl<F> Outbox<F> {
     pub(crate) fn is_stuck(&mut self) -> bool {
         let taken = self.task.taken();
         let answers = self.waiting_bytes + self.out.bytes.load(Ordering::Relaxed);
-        let in_the_way = || answers > 0 && !self.account.has_room(Wanted::Request);
+        let in_the_way = || answers > 0 && !self.account.has_capacity(Wanted::Request);
         let too_late = || !self.is_read() && self.leased_until.is_some_and(|until| until <= Instant::now());
         let too_much = self.waiting_bytes >= UNREAD_ANSWER_BYTES || in_the_way() || too_late();
         if !too_much || taken != self.progress.0 {

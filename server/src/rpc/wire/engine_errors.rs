@@ -69,7 +69,7 @@ impl ApiError {
     }
 
     /// There is no room for a request, or for the answer to a read.
-    pub(crate) fn no_room() -> Self {
+    pub(crate) fn no_capacity() -> Self {
         let text = "the connection, the tenant or the server holds as many bytes of requests and unread answers as it may: nothing \
                     was done; read the answers that wait, and try again";
         Self::new(Code::ResourceExhausted, ErrorReason::ServerOverloaded, text)

@@ -31,8 +31,8 @@ async fn a_file_at_its_limit_drops_lines_holds_records_and_ends_no_server() {
     let site = Site::with_sections(SECTIONS);
     // Both are full but for a few bytes; there is nothing in them.
     let (log, records) = (site.path("stderr.log"), site.path("access.jsonl"));
-    for (path, room) in [(&log, 10), (&records, 700)] {
-        File::create(path).unwrap().set_len(LIMIT - room).unwrap();
+    for (path, capacity) in [(&log, 10), (&records, 700)] {
+        File::create(path).unwrap().set_len(LIMIT - capacity).unwrap();
     }
     let stderr = File::options().append(true).open(&log).unwrap();
     let mut command = limited(&super::serve(&site), LIMIT);

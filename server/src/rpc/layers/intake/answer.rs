@@ -44,7 +44,7 @@ pub(super) async fn answered(
         return Ok(Response::from_parts(head, Body::new(Full::new(data).with_trailers(async { trailers }))));
     }
     accounts.counters.refused.inc();
-    Err(ApiError::no_room())
+    Err(ApiError::no_capacity())
 }
 
 fn charge(account: &Account, charged: Option<Charge>, bytes: usize, kind: Kind) -> Option<Charge> {

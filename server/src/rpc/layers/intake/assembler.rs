@@ -18,7 +18,7 @@ use crate::{
     account::{Account, Charge, Counters, Wanted},
     door::{BrokenOff, Received},
     limits::{
-        BODY_DEADLINE, BODY_IDLE, LEAST_BODY_BYTES_PER_SECOND, ROOM_PATIENCE, SETTLEMENT_ROOM_PATIENCE,
+        BODY_DEADLINE, BODY_IDLE, LEAST_BODY_BYTES_PER_SECOND, CAPACITY_TIMEOUT, SETTLEMENT_CAPACITY_TIMEOUT,
     },
     rpc::layers::intake::fault::Fault,
 };
@@ -27,7 +27,7 @@ use crate::{
 pub(super) const PREFIX_BYTES: usize = 5;
 /// Room that is made for a message of which hardly anything has come: as much as most have. When that is full, there is room for
 /// all of it.
-const FIRST_ROOM_BYTES: usize = 128 << 10;
+const FIRST_CAPACITY_BYTES: usize = 128 << 10;
 /// Messages that come out of one read before others have their turn: somebody may send nothing but empty ones.
 const MOST_AT_ONCE: usize = 256;
 
@@ -125,7 +125,7 @@ impl<B: Body<Data = Bytes> + Unpin> Assembler<B> {
             }
             // The end of a request that is whole needs no room: what comes instead of it is refused, however little.
             if !self.is_whole {
-                ready!(self.poll_room(context))?;
+                ready!(self.poll_capacity(context))?;
             }
             match Pin::new(&mut self.body).poll_frame(context) {
                 Poll::Pending => return self.poll_clock(context).map(Err),
@@ -175,7 +175,7 @@ impl<B: Body<Data = Bytes> + Unpin> Assembler<B> {
             }
         };
         let piece = self.rest.split_to(self.rest.len().min(length - self.message.len()));
-        self.make_room(length, piece.len());
+        self.make_capacity(length, piece.len());
         // Copied: a piece keeps all of the buffer that it was read into, which may be much larger.
         self.message.extend_from_slice(&piece);
         if self.message.len() < length {
@@ -188,10 +188,10 @@ impl<B: Body<Data = Bytes> + Unpin> Assembler<B> {
     }
 
     /// Room for all of the message, unless so little has come that its length is no more than a claim.
-    fn make_room(&mut self, length: usize, more: usize) {
+    fn make_capacity(&mut self, length: usize, more: usize) {
         let have = self.message.len();
         if self.message.capacity() < have + more {
-            let wanted = if have + more > FIRST_ROOM_BYTES { length } else { length.min(FIRST_ROOM_BYTES) };
+            let wanted = if have + more > FIRST_CAPACITY_BYTES { length } else { length.min(FIRST_CAPACITY_BYTES) };
             self.message.reserve(wanted - have);
         }
     }
@@ -201,10 +201,10 @@ impl<B: Body<Data = Bytes> + Unpin> Assembler<B> {
         self.prefix_bytes > 0
     }
 
-    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+    fn poll_capacity(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         let mut waiting = match self.waiting.take() {
             Some(waiting) => waiting,
-            None if self.account.has_room(self.wanted) => return Poll::Ready(Ok(())),
+            None if self.account.has_capacity(self.wanted) => return Poll::Ready(Ok(())),
             None => self.wait(),
         };
         match waiting.as_mut().poll(context) {
@@ -219,7 +219,7 @@ impl<B: Body<Data = Bytes> + Unpin> Assembler<B> {
             }
             Poll::Ready(None) => {
                 self.counters.refused.inc();
-                Poll::Ready(Err(Fault::NoRoom))
+                Poll::Ready(Err(Fault::NoCapacity))
             }
         }
     }
@@ -231,18 +231,18 @@ impl<B: Body<Data = Bytes> + Unpin> Assembler<B> {
         let (account, wanted, begun) = (self.account.clone(), self.wanted, self.has_begun());
         let refusable = matches!(wanted, Wanted::Request | Wanted::One) && (begun || !self.terms.open);
         Box::pin(async move {
-            let room = account.clone().room(wanted);
+            let capacity = account.clone().capacity(wanted);
             if refusable {
-                return timeout(ROOM_PATIENCE, room).await.ok().map(|()| wanted);
+                return timeout(CAPACITY_TIMEOUT, capacity).await.ok().map(|()| wanted);
             }
             if wanted != Wanted::Settlement || !begun {
-                room.await;
+                capacity.await;
                 return Some(wanted);
             }
-            if timeout(SETTLEMENT_ROOM_PATIENCE, room).await.is_ok() {
+            if timeout(SETTLEMENT_CAPACITY_TIMEOUT, capacity).await.is_ok() {
                 return Some(wanted);
             }
-            account.room(Wanted::Overdue).await;
+            account.capacity(Wanted::Overdue).await;
             Some(Wanted::Overdue)
         })
     }

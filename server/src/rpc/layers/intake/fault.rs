@@ -23,7 +23,7 @@ pub(crate) enum Fault {
     /// The message does not come fast enough.
     TooSlow,
     /// There is no room.
-    NoRoom,
+    NoCapacity,
 }
 
 impl From<Fault> for ApiError {
@@ -55,7 +55,7 @@ impl From<Fault> for ApiError {
                 );
                 ApiError::new(Code::DeadlineExceeded, ErrorReason::RequestTooSlow, text)
             }
-            Fault::NoRoom => ApiError::no_room(),
+            Fault::NoCapacity => ApiError::no_capacity(),
         }
     }
 }

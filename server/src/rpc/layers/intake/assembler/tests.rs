@@ -71,7 +71,7 @@ async fn bytes_are_charged_when_they_come_and_never_when_they_are_declared() {
     let (mut body, accounts) = assembler(pieces, false, TERMS);
     assert!(next(&mut body).now_or_never().is_none());
     assert_eq!(accounts.requests.held(), 8);
-    assert!(body.message.capacity() <= FIRST_ROOM_BYTES);
+    assert!(body.message.capacity() <= FIRST_CAPACITY_BYTES);
     drop(body);
     assert_eq!(accounts.requests.held(), 0);
 }
@@ -155,7 +155,7 @@ async fn without_room_a_request_is_refused_after_a_while_and_settlements_and_idl
     let most = usize::try_from(crate::limits::MAX_HELD_BYTES_PER_CONNECTION).unwrap();
     let (mut body, accounts) = assembler(pieces(), true, Terms { open: false, ..TERMS });
     let full = accounts.requests.charge(most);
-    assert_eq!(next(&mut body).await.unwrap_err(), Fault::NoRoom);
+    assert_eq!(next(&mut body).await.unwrap_err(), Fault::NoCapacity);
     assert_eq!((accounts.counters.waited.get(), accounts.counters.refused.get()), (1, 1));
     drop(full);
     let settlement = Terms { wanted: Wanted::Settlement, ..TERMS };
@@ -179,20 +179,20 @@ async fn what_has_begun_waits_for_room_for_a_while_and_what_is_whole_for_none() 
     // The first piece takes the last of the room.
     let _full = accounts.requests.charge(most - 1);
     let begun = tokio::time::Instant::now();
-    assert_eq!(next(&mut body).await.unwrap_err(), Fault::NoRoom);
-    assert_eq!(begun.elapsed(), ROOM_PATIENCE);
+    assert_eq!(next(&mut body).await.unwrap_err(), Fault::NoCapacity);
+    assert_eq!(begun.elapsed(), CAPACITY_TIMEOUT);
     for terms in [settlement, Terms { open: false, ..settlement }] {
         let (mut body, accounts) = assembler(pieces(), true, terms);
         let _full = accounts.requests.charge(most - 1);
         let begun = tokio::time::Instant::now();
         assert_eq!(next(&mut body).await.unwrap().unwrap().0.len(), 3, "it is never refused");
-        assert_eq!(begun.elapsed(), SETTLEMENT_ROOM_PATIENCE);
+        assert_eq!(begun.elapsed(), SETTLEMENT_CAPACITY_TIMEOUT);
         // One that does not come is its client's fault.
         let (mut body, accounts) = assembler(vec![data(&whole[..6])], false, terms);
         let _full = accounts.requests.charge(most - 1);
         let begun = tokio::time::Instant::now();
         assert_eq!(next(&mut body).await.unwrap_err(), Fault::TooSlow);
-        assert_eq!(begun.elapsed(), SETTLEMENT_ROOM_PATIENCE + BODY_IDLE);
+        assert_eq!(begun.elapsed(), SETTLEMENT_CAPACITY_TIMEOUT + BODY_IDLE);
     }
     let (mut body, accounts) = assembler(vec![data(&whole)], true, Terms { open: false, ..TERMS });
     let _full = accounts.requests.charge(most - 1);
