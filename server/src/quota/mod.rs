@@ -81,7 +81,7 @@ pub struct Exceeded {
 
 /// A stream among the tenant's; given back when dropped.
 #[derive(Debug)]
-pub struct StreamPlace {
+pub struct StreamSlot {
     quota: Arc<TenantQuota>,
     /// Its caller has shown no token.
     tokenless: bool,
@@ -151,18 +151,18 @@ impl TenantQuota {
     }
 
     /// A place for one stream more.
-    pub fn open_stream(self: &Arc<Self>) -> Result<StreamPlace, Exceeded> {
+    pub fn open_stream(self: &Arc<Self>) -> Result<StreamSlot, Exceeded> {
         let limit = self.caps.max_streams;
         let more = |open: u64| (open < limit).then_some(open + 1);
         match self.streams.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
-            Ok(_) => Ok(StreamPlace { quota: Arc::clone(self), tokenless: false }),
+            Ok(_) => Ok(StreamSlot { quota: Arc::clone(self), tokenless: false }),
             Err(used) => Err(self.exceeded(Cap::Streams, limit, used)),
         }
     }
 
     /// The same of a caller who has shown no token: all of these may have a part of the tenant's streams, so that a certificate
     /// alone keeps none of its callers out.
-    pub fn open_tokenless_stream(self: &Arc<Self>) -> Result<StreamPlace, Exceeded> {
+    pub fn open_tokenless_stream(self: &Arc<Self>) -> Result<StreamSlot, Exceeded> {
         let limit = self.limit(Cap::TokenlessStreams);
         let more = |open: u64| (open < limit).then_some(open + 1);
         self.tokenless
@@ -244,7 +244,7 @@ impl TenantQuota {
     }
 }
 
-impl Drop for StreamPlace {
+impl Drop for StreamSlot {
     fn drop(&mut self) {
         let Self { quota, tokenless } = self;
         quota.streams.fetch_sub(1, Ordering::Relaxed);

@@ -12,7 +12,7 @@ use crate::{
     door::ChargedAnswer,
     limits::LITTLE_ANSWER_BYTES,
     policy::{Kind, Method},
-    quota::StreamPlace,
+    quota::StreamSlot,
     rpc::layers::intake::ApiError,
 };
 
@@ -22,7 +22,7 @@ pub(super) async fn answered(
     answer: Response<Body>,
     method: &Method,
     accounts: &ConnectionAccounts,
-    place: Option<StreamPlace>,
+    place: Option<StreamSlot>,
 ) -> Result<Response<Body>, ApiError> {
     let (mut head, mut body) = answer.into_parts();
     if let Some(place) = place {

@@ -36,7 +36,7 @@ use crate::{
     identity::ConnIdentity,
     limits::{ELEMENT_BYTES, MAX_FRAME_BYTES, MAX_HEALTH_BYTES, MAX_SETTLEMENT_BYTES},
     policy::{Kind, Method, Rpc, methods},
-    quota::StreamPlace,
+    quota::StreamSlot,
     rpc::{context::Context, wire::status::ApiError},
 };
 use answer::answered;
@@ -103,7 +103,7 @@ struct Incoming {
     method: &'static Method,
     accounts: ConnectionAccounts,
     /// Among the tenant's streams, if it may last.
-    place: Option<StreamPlace>,
+    place: Option<StreamSlot>,
     request: Request<Received>,
 }
 

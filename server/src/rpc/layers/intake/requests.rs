@@ -12,7 +12,7 @@ use crate::{
     account::{Charge, RetainedRequests},
     limits::ELEMENT_BYTES,
     policy::Method,
-    quota::StreamPlace,
+    quota::StreamSlot,
     rpc::layers::intake::{ApiError, Fault, assembler::Assembler, elements},
 };
 
@@ -24,7 +24,7 @@ struct Undecoded {
     assembler: Assembler,
     method: &'static Method,
     retained: RetainedRequests,
-    _place: Option<StreamPlace>,
+    _place: Option<StreamSlot>,
 }
 
 /// The requests of a stream, for its handler.
@@ -45,7 +45,7 @@ impl Requests {
         assembler: Assembler,
         method: &'static Method,
         retained: RetainedRequests,
-        place: Option<StreamPlace>,
+        place: Option<StreamSlot>,
     ) -> Self {
         Self(Arc::new(Mutex::new(Some(Undecoded { assembler, method, retained, _place: place }))))
     }
