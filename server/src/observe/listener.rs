@@ -88,13 +88,13 @@ impl Drop for Management {
     }
 }
 
-/// Places on the management port: those of the host itself apart from all others.
-struct Places {
+/// ListenerSlots on the management port: those of the host itself apart from all others.
+struct ListenerSlots {
     local: Arc<SourceSlots>,
     others: Arc<SourceSlots>,
 }
 
-impl Places {
+impl ListenerSlots {
     fn new() -> Self {
         let all = MAX_LOCAL_MANAGEMENT_CONNECTIONS;
         let local = SourceSlots::new(Limits { all, network: all, site: all, host: all });
@@ -114,11 +114,11 @@ impl Places {
 }
 
 async fn accept(listener: TcpListener, observer: Arc<Observer>) {
-    let (places, scrapes) = (Places::new(), Arc::new(Semaphore::new(MAX_SCRAPES)));
+    let (slots, scrapes) = (ListenerSlots::new(), Arc::new(Semaphore::new(MAX_SCRAPES)));
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let Some((slot, gives_way)) = places.take(peer.ip()) else {
+                let Some((slot, gives_way)) = slots.take(peer.ip()) else {
                     // Dropping the stream closes it.
                     observer.metrics.own.closed.with_label_values(&["full"]).inc();
                     continue;
