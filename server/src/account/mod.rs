@@ -19,8 +19,8 @@ use std::{
 use prometheus::IntCounter;
 
 pub(crate) use charge::Charge;
-pub(crate) use retained::RetainedRequests;
 use level::Level;
+pub(crate) use retained::RetainedRequests;
 
 use crate::{
     limits::{

@@ -65,7 +65,9 @@ mod tests {
         let pieces: Vec<_> = requests.iter().map(|request| request.slice(3..8)).collect();
         drop(requests);
         assert!(
-            retained.are_too_many() && retained.bytes() == RETAINED_REQUEST_BYTES + (1 << 20) && pieces[0][..] == [7; 5]
+            retained.are_too_many()
+                && retained.bytes() == RETAINED_REQUEST_BYTES + (1 << 20)
+                && pieces[0][..] == [7; 5]
         );
         drop(pieces);
         assert_eq!((retained.are_too_many(), retained.bytes()), (false, 0));

@@ -75,7 +75,8 @@ impl CallTask {
     /// Whether so much waits that it must have made progress by now; where others find no room, that is less.
     fn must_progress(&self) -> bool {
         let unread = self.0.unread.load(Ordering::Relaxed);
-        let capacity = || self.0.answer.get().is_none_or(|(account, _)| account.has_capacity(Wanted::Request));
+        let capacity =
+            || self.0.answer.get().is_none_or(|(account, _)| account.has_capacity(Wanted::Request));
         unread > UNREAD_ANSWER_BYTES || unread > LITTLE_ANSWER_BYTES && !capacity()
     }
 }

@@ -19,7 +19,7 @@ use std::{
 };
 
 pub use access::AccessError;
-pub(crate) use access::{Access, Action, Caller, Place, Ranges, Record, utc};
+pub(crate) use access::{Access, Action, Caller, Ranges, Record, RecordSlot, utc};
 pub use listener::{Management, ManagementError};
 pub use metrics::Metrics;
 pub(crate) use metrics::observe;

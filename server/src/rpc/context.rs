@@ -27,7 +27,7 @@ use crate::{
     fence::{Fence, FenceLimits},
     identity::Principal,
     names::{DepartmentResource, QueueResource, TenantName},
-    observe::{Observer, Place},
+    observe::{Observer, RecordSlot},
     quota::{Quota, TenantQuota},
     rpc::wire::status::ApiError,
     shard::{Origin, Shards},
@@ -109,13 +109,13 @@ impl Context {
 
     /// A place for the record of a batch that is about to be published, where such are recorded. Who has `waited` in vain just now
     /// does not wait again.
-    pub(crate) async fn publish_place(&self, waited: bool) -> Result<Option<Place>, ApiError> {
+    pub(crate) async fn publish_slot(&self, waited: bool) -> Result<Option<RecordSlot>, ApiError> {
         let access = &self.observer.access;
         if !access.keeps_messages() {
             return Ok(None);
         }
-        let place = if waited { access.place_now() } else { access.place().await };
-        place.map(Some).ok_or_else(ApiError::access_not_recorded)
+        let slot = if waited { access.reserve_now() } else { access.reserve().await };
+        slot.map(Some).ok_or_else(ApiError::access_not_recorded)
     }
 
     /// Where a department is. Called after authorisation, so its absence may be told.

@@ -6,7 +6,7 @@
 //! done in any case (a consumer's settlements) waits with its answer. Only refusals are summed up, and never wait. A process
 //! that is killed loses the records that wait.
 
-mod places;
+mod record_slots;
 mod record;
 mod refusals;
 
@@ -17,15 +17,15 @@ use std::{
     time::Instant,
 };
 
-pub(crate) use places::Place;
 use prometheus::{IntCounter, IntGauge};
 pub(crate) use record::{Action, Caller, Ranges, Record, utc};
+pub(crate) use record_slots::RecordSlot;
 use tokio::{
     sync::{Semaphore, SemaphorePermit, watch},
     time::interval,
 };
 
-use self::{places::Places, record::Form, refusals::Refusals};
+use self::{record::Form, record_slots::RecordSlots, refusals::Refusals};
 use super::Metrics;
 use crate::{
     config::{AccessConfig, AccessSink, LogFormat, RecordsKept},
@@ -60,7 +60,7 @@ pub(crate) struct Access {
     kept: RecordsKept,
     form: Form,
     out: Out,
-    places: Places,
+    slots: RecordSlots,
     refusals: Refusals,
     /// Settlements that are made, or about to be, and have no place yet.
     settling: Semaphore,
@@ -99,7 +99,7 @@ impl Access {
             kept: config.records,
             form,
             out,
-            places: Places::new(),
+            slots: RecordSlots::new(),
             refusals: Refusals::default(),
             settling: Semaphore::new(MAX_ACCESS_RECORDS_WAITING),
             unplaced: AtomicUsize::new(0),
@@ -119,41 +119,41 @@ impl Access {
     }
 
     /// A place for the record of something that is about to be done; `None`: there was none in time, and it must not be done.
-    pub(crate) async fn place(&self) -> Option<Place> {
-        match self.places.at_once(1) {
-            Some(place) => Some(place),
+    pub(crate) async fn reserve(&self) -> Option<RecordSlot> {
+        match self.slots.at_once(1) {
+            Some(slot) => Some(slot),
             None => {
                 self.waits.inc();
-                Box::pin(self.places.in_time()).await
+                Box::pin(self.slots.in_time()).await
             }
         }
     }
 
     /// The same for who has waited already.
-    pub(crate) fn place_now(&self) -> Option<Place> {
-        self.places.at_once(1)
+    pub(crate) fn reserve_now(&self) -> Option<RecordSlot> {
+        self.slots.at_once(1)
     }
 
-    /// Places for so many records of what may wait.
-    pub(crate) async fn places(&self, count: u32) -> Place {
-        match self.places.at_once(count) {
-            Some(place) => place,
+    /// RecordSlots for so many records of what may wait.
+    pub(crate) async fn reserve_many(&self, count: u32) -> RecordSlot {
+        match self.slots.at_once(count) {
+            Some(slot) => slot,
             None => {
                 self.waits.inc();
-                Box::pin(self.places.however_long(count)).await
+                Box::pin(self.slots.however_long(count)).await
             }
         }
     }
 
     /// Takes a record into its place.
-    pub(crate) fn put(&self, record: &Record<'_>, place: Place) {
-        self.out.record(record.line(self.form), Some(place));
+    pub(crate) fn put(&self, record: &Record<'_>, slot: RecordSlot) {
+        self.out.record(record.line(self.form), Some(slot));
     }
 
     /// Takes several records into a place for so many, each into its own.
-    pub(crate) fn put_all<'a>(&self, records: impl IntoIterator<Item = Record<'a>>, mut places: Place) {
+    pub(crate) fn put_all<'a>(&self, records: impl IntoIterator<Item = Record<'a>>, mut slots: RecordSlot) {
         for record in records {
-            self.out.record(record.line(self.form), places.split(1));
+            self.out.record(record.line(self.form), slots.split(1));
         }
     }
 
@@ -165,26 +165,26 @@ impl Access {
 
     /// Takes the record of what is done, as soon as there is a place for it.
     pub(crate) async fn put_in_any_case(&self, record: Record<'_>) {
-        let _unplaced = Unplaced::new(&self.unplaced);
-        let place = self.places(1).await;
-        self.put(&record, place);
+        let _unplaced = Unreserved::new(&self.unplaced);
+        let slot = self.reserve_many(1).await;
+        self.put(&record, slot);
     }
 
     /// Takes the record of a refusal, or counts it.
     pub(crate) fn refused(&self, record: Record<'_>) {
-        if let Some((record, place)) = self.refusals.note(record, || self.places.at_once(1)) {
-            self.put(&record, place);
+        if let Some((record, slot)) = self.refusals.note(record, || self.slots.at_once(1)) {
+            self.put(&record, slot);
         }
     }
 
     /// Whether there have been no places for a while: nothing is to be leased meanwhile.
     pub(crate) fn is_blocked(&self) -> bool {
-        self.places.is_blocked()
+        self.slots.is_blocked()
     }
 
     /// Whether there are no places: at first, and after each change.
     pub(crate) fn blocked(&self) -> watch::Receiver<bool> {
-        self.places.changes()
+        self.slots.changes()
     }
 
     /// What has to be done all the time: looks after places and sums of refusals for as long as it is polled.
@@ -193,12 +193,12 @@ impl Access {
         let turning = async {
             loop {
                 turns.tick().await;
-                for (record, place) in self.refusals.turn(|| self.places.at_once(1)) {
-                    self.put(&record, place);
+                for (record, slot) in self.refusals.turn(|| self.slots.at_once(1)) {
+                    self.put(&record, slot);
                 }
             }
         };
-        tokio::join!(turning, self.places.look(|| self.out.waiting()));
+        tokio::join!(turning, self.slots.look(|| self.out.waiting()));
     }
 
     /// Brings figures up to date that are counted elsewhere.
@@ -238,16 +238,16 @@ fn beside(out: Out, log: &Out) -> Out {
 }
 
 /// Counts a record that waits for a place.
-struct Unplaced<'a>(&'a AtomicUsize);
+struct Unreserved<'a>(&'a AtomicUsize);
 
-impl<'a> Unplaced<'a> {
+impl<'a> Unreserved<'a> {
     fn new(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count)
     }
 }
 
-impl Drop for Unplaced<'_> {
+impl Drop for Unreserved<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

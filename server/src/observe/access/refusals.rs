@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    places::Place,
     record::{Caller, Record},
+    record_slots::RecordSlot,
 };
 
 /// How often a record of many is written, and how long the first ones are counted for.
@@ -46,8 +46,8 @@ impl Refusals {
     pub(super) fn note<'a>(
         &self,
         record: Record<'a>,
-        place: impl FnOnce() -> Option<Place>,
-    ) -> Option<(Record<'a>, Place)> {
+        slot: impl FnOnce() -> Option<RecordSlot>,
+    ) -> Option<(Record<'a>, RecordSlot)> {
         let mut counts = self.lock();
         let key = (record.caller.answerable(), record.reason.to_string());
         let known = counts.len() < MOST || counts.contains_key(&key);
@@ -55,8 +55,8 @@ impl Refusals {
         let count = counts.entry(key).or_default();
         if count.in_full < IN_FULL && known {
             count.in_full += 1;
-            if let Some(place) = place() {
-                return Some((record, place));
+            if let Some(slot) = slot() {
+                return Some((record, slot));
             }
         }
         count.add(record, SystemTime::now());
@@ -65,14 +65,14 @@ impl Refusals {
 
     /// Begins a new interval; the records of the old one, each with what `place` gives, and those for which it gives nothing are
     /// counted on.
-    pub(super) fn turn<P>(&self, mut place: impl FnMut() -> Option<P>) -> Vec<(Record<'static>, P)> {
+    pub(super) fn turn<P>(&self, mut slot: impl FnMut() -> Option<P>) -> Vec<(Record<'static>, P)> {
         let mut told = Vec::new();
         self.lock().retain(|(_, reason), count| {
             count.in_full = 0;
             // Quiet for an interval, it is forgotten.
             let Some(more) = count.more.take() else { return false };
-            match place() {
-                Some(place) => told.push((more.told(reason), place)),
+            match slot() {
+                Some(slot) => told.push((more.told(reason), slot)),
                 None => count.more = Some(more),
             }
             true
@@ -121,7 +121,7 @@ mod tests {
         record
     }
 
-    fn places(count: usize) -> impl Fn() -> Option<Place> {
+    fn slots(count: usize) -> impl Fn() -> Option<RecordSlot> {
         let free = Arc::new(Semaphore::new(count));
         move || Arc::clone(&free).try_acquire_owned().ok()
     }
@@ -134,9 +134,9 @@ mod tests {
 
     #[test]
     fn noise_hides_nobody_and_nothing_is_lost() {
-        let (refusals, place) = (Refusals::default(), places(10_000));
+        let (refusals, slot) = (Refusals::default(), slots(10_000));
         let mut told = Vec::new();
-        let mut note = |record| told.extend(refusals.note(record, &place).map(|(record, _)| record));
+        let mut note = |record| told.extend(refusals.note(record, &slot).map(|(record, _)| record));
         for round in 0..40 {
             (0..1_000).for_each(|_| note(refusal("loud", "TOKEN_MISSING")));
             note(refusal("quiet", "GRANT_MISSING"));
@@ -151,14 +151,14 @@ mod tests {
         let sum = told.iter().find(|record| record.count == 39_980).unwrap();
         assert!(sum.reason == "TOKEN_MISSING" && !sum.first_time.is_empty());
         // A new interval has its own first ones, and what is quiet is forgotten.
-        assert!(refusals.note(refusal("loud", "TOKEN_MISSING"), &place).is_some());
+        assert!(refusals.note(refusal("loud", "TOKEN_MISSING"), &slot).is_some());
         assert!(refusals.turn(|| Some(())).is_empty());
         assert!(refusals.lock().is_empty());
     }
 
     #[test]
     fn without_a_place_it_is_counted_until_there_is_one() {
-        let (refusals, none) = (Refusals::default(), places(0));
+        let (refusals, none) = (Refusals::default(), slots(0));
         (0..7).for_each(|_| assert!(refusals.note(refusal("t", "TOKEN_MISSING"), &none).is_none()));
         assert!(refusals.turn(&none).is_empty());
         assert!(refusals.note(refusal("t", "TOKEN_MISSING"), &none).is_none());
@@ -168,9 +168,9 @@ mod tests {
 
     #[test]
     fn there_is_an_end_to_what_is_told_apart() {
-        let (refusals, place) = (Refusals::default(), places(100_000));
+        let (refusals, slot) = (Refusals::default(), slots(100_000));
         for number in 0..3 * MOST {
-            refusals.note(refusal(&number.to_string(), "TOKEN_MISSING"), &place);
+            refusals.note(refusal(&number.to_string(), "TOKEN_MISSING"), &slot);
         }
         assert!(refusals.lock().len() <= MOST + 1);
         let told = refusals.turn(|| Some(()));

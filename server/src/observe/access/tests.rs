@@ -37,8 +37,8 @@ async fn more_than_may_wait_is_written_in_order_and_none_is_lost() {
     let (access, metrics) = access(&path);
     let count = 3 * MAX_ACCESS_RECORDS_WAITING;
     for number in 0..count {
-        let place = access.place().await.unwrap();
-        access.put(&record(number), place);
+        let slot = access.reserve().await.unwrap();
+        access.put(&record(number), slot);
     }
     close(&access);
     let text = fs::read_to_string(&path).unwrap();
@@ -59,10 +59,10 @@ async fn a_file_that_takes_nothing_refuses_changes_holds_settlements_up_and_lose
     let running = Arc::clone(&access);
     tokio::spawn(async move { running.run().await });
     for number in 0..MAX_ACCESS_RECORDS_WAITING {
-        let place = access.place().await.unwrap();
-        access.put(&record(number), place);
+        let slot = access.reserve().await.unwrap();
+        access.put(&record(number), slot);
     }
-    assert!(access.place().await.is_none(), "a change has a place that is not there");
+    assert!(access.reserve().await.is_none(), "a change has a place that is not there");
     until(|| access.is_blocked()).await;
     let settling = Arc::clone(&access);
     let settled =
@@ -76,8 +76,8 @@ async fn a_file_that_takes_nothing_refuses_changes_holds_settlements_up_and_lose
     fs::remove_file(&path).unwrap();
     settled.await.unwrap();
     until(|| !access.is_blocked()).await;
-    let place = access.place().await.unwrap();
-    access.put(&record(MAX_ACCESS_RECORDS_WAITING + 1), place);
+    let slot = access.reserve().await.unwrap();
+    access.put(&record(MAX_ACCESS_RECORDS_WAITING + 1), slot);
     close(&access);
     let text = fs::read_to_string(&path).unwrap();
     for number in 0..=MAX_ACCESS_RECORDS_WAITING + 1 {
@@ -94,8 +94,8 @@ async fn an_end_waits_for_a_file_that_takes_nothing_until_its_deadline() {
     let path = folder.path().join("access.jsonl");
     std::os::unix::fs::symlink("/dev/full", &path).unwrap();
     let (access, _) = access(&path);
-    let place = access.place().await.unwrap();
-    access.put(&record(0), place);
+    let slot = access.reserve().await.unwrap();
+    access.put(&record(0), slot);
     let (closing, until) = (Arc::clone(&access), Instant::now() + Duration::from_secs(1));
     let lost = tokio::task::spawn_blocking(move || closing.close(until)).await.unwrap();
     assert!(lost == 1 && Instant::now() >= until);
@@ -112,8 +112,8 @@ async fn a_file_that_was_moved_away_is_begun_anew() {
     let path = folder.path().join("access.jsonl");
     let (access, _) = access(&path);
     let put = async |number| {
-        let place = access.place().await.unwrap();
-        access.put(&record(number), place);
+        let slot = access.reserve().await.unwrap();
+        access.put(&record(number), slot);
     };
     put(0).await;
     until(|| access.out.written() == 1).await;

@@ -11,7 +11,7 @@ use crate::{
     dispatch::Leased,
     limits::MAX_ACCESS_RANGES,
     names::QueueResource,
-    observe::Place,
+    observe::RecordSlot,
     rpc::{
         consume::{source::Source, telemetry},
         context::Context,
@@ -118,9 +118,9 @@ impl Backlog {
         &mut self,
         context: &Context,
         source: &Source,
-        places: Option<Place>,
+        slots: Option<RecordSlot>,
     ) -> Result<Read, ApiError> {
-        let most = places.as_ref().map_or(usize::MAX, |places| places.num_permits() * MAX_ACCESS_RANGES);
+        let most = slots.as_ref().map_or(usize::MAX, |slots| slots.num_permits() * MAX_ACCESS_RANGES);
         let some = self.leased.iter().take(self.read.min(most));
         let sequences: Vec<u64> = some.map(|(leased, _)| leased.live.item.sequence).collect();
         let most_bytes = most_bytes(context, source)?;
@@ -142,7 +142,7 @@ impl Backlog {
                 None => read.gone.push(leased),
             }
         }
-        telemetry::delivered(&context.observer, &source.permit, &deliveries, now, places);
+        telemetry::delivered(&context.observer, &source.permit, &deliveries, now, slots);
         let sum = cut(deliveries, now, &mut read.frames);
         if let Some(bytes) = sum.checked_div(read.count - read.gone.len()) {
             self.delivery_bytes = bytes;

@@ -11,14 +11,14 @@ use crate::{
     dispatch::{Credit, Leased, SessionEvent, SessionOpen},
     door::SendTracker,
     limits,
-    observe::Place,
+    observe::RecordSlot,
     policy::{Admission, methods},
     rpc::{
         consume::{
             backlog::deliveries,
             session_events,
             source::Source,
-            telemetry::{self, places_of},
+            telemetry::{self, slots_of},
         },
         context::{self, Context},
         wire::{convert, deadline::Deadline, delivery::Outgoing, status::ApiError},
@@ -84,7 +84,7 @@ pub(crate) async fn receive(
     })?;
     let granted: Vec<_> = leased.into_iter().map(|leased| leased.live).collect();
     source.permit.check_again(context::now())?;
-    let places = places(context, granted.len()).await?;
+    let slots = reserve_slots(context, granted.len()).await?;
     let (mut deliveries, read) = match deliveries(context, &source, &granted).await {
         Ok(deliveries) => deliveries,
         Err(error) => {
@@ -100,7 +100,7 @@ pub(crate) async fn receive(
     session.stop(rest.iter().map(|delivery| delivery.live).chain(unread).collect());
     // Reading, and a place for the record, take their time.
     deadline.map_or(Ok(()), Deadline::check)?;
-    telemetry::delivered(&context.observer, &source.permit, &deliveries, now, places);
+    telemetry::delivered(&context.observer, &source.permit, &deliveries, now, slots);
     let taken = SendTracker::before_end(|| session.close_keeping_leases());
     let now = context.clock.now();
     let deliveries = deliveries.into_iter().map(|delivery| delivery.whole(now)).collect();
@@ -171,8 +171,8 @@ fn fitting(deliveries: &[Outgoing], now: Now) -> usize {
     deliveries.iter().take_while(fits).count().max(1).min(deliveries.len())
 }
 
-/// Places for the records of so many deliveries, where such are kept. An error gives the leases back.
-async fn places(context: &Context, deliveries: usize) -> Result<Option<Place>, ApiError> {
+/// RecordSlots for the records of so many deliveries, where such are kept. An error gives the leases back.
+async fn reserve_slots(context: &Context, deliveries: usize) -> Result<Option<RecordSlot>, ApiError> {
     let access = &context.observer.access;
     if !access.keeps_messages() {
         return Ok(None);
@@ -181,8 +181,9 @@ async fn places(context: &Context, deliveries: usize) -> Result<Option<Place>, A
         // That there are none would not be true.
         return if access.is_blocked() { Err(ApiError::access_not_recorded()) } else { Ok(None) };
     }
-    let places = tokio::time::timeout(limits::ACCESS_PATIENCE, access.places(places_of(deliveries))).await;
-    places.map(Some).map_err(|_| {
+    let slots =
+        tokio::time::timeout(limits::ACCESS_PATIENCE, access.reserve_many(slots_of(deliveries))).await;
+    slots.map(Some).map_err(|_| {
         context.observer.metrics.own.access_released.inc_by(deliveries as u64);
         ApiError::access_not_recorded()
     })

@@ -245,11 +245,11 @@ impl Consuming {
     async fn deliver(&mut self, task: &StreamTask, out: &mut Outbox<Outgoing>) -> Result<(), ApiError> {
         // The right is checked again here, not only when the stream was opened.
         self.source.permit.check_again(context::now())?;
-        let places = self.recording.take();
+        let slots = self.recording.take();
         // Before they are read, so that a hundred streams do not find the same capacity.
         let expected = self.backlog.next_bytes(&task.context, &self.source)?;
         let mut charge = task.connection.accounts.deliveries.charge(expected);
-        let read = self.backlog.read(&task.context, &self.source, places).await?;
+        let read = self.backlog.read(&task.context, &self.source, slots).await?;
         charge.set(read.frames.iter().map(|frame| frame.bytes).sum());
         // None of them was leased later.
         let leased_until = Instant::now() + Duration::from_millis(self.lease_duration_ms);

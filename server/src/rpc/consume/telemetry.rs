@@ -8,7 +8,7 @@ use posthouse_proto::v1::SettleAction;
 use crate::{
     clock::Now,
     limits::MAX_ACCESS_RANGES,
-    observe::{Action, Observer, Place, Ranges, Record, TRACEPARENT, Telemetry, Waited},
+    observe::{Action, Observer, Ranges, Record, RecordSlot, TRACEPARENT, Telemetry, Waited},
     policy::{Permit, methods},
     rpc::{
         access_record::record,
@@ -17,8 +17,8 @@ use crate::{
     },
 };
 
-/// Places that the records of so many deliveries need at most: a record that is full has a range for each.
-pub(crate) fn places_of(deliveries: usize) -> u32 {
+/// RecordSlots that the records of so many deliveries need at most: a record that is full has a range for each.
+pub(crate) fn slots_of(deliveries: usize) -> u32 {
     u32::try_from(deliveries.div_ceil(MAX_ACCESS_RANGES)).unwrap_or(u32::MAX)
 }
 
@@ -28,14 +28,14 @@ pub(crate) fn delivered(
     permit: &Permit<methods::Consuming>,
     deliveries: &[Outgoing],
     now: Now,
-    places: Option<Place>,
+    slots: Option<RecordSlot>,
 ) {
     count_deliveries(observer, permit, deliveries, now);
     if let Some(telemetry) = &observer.telemetry {
         deliveries.iter().for_each(|delivery| trace(telemetry, permit, delivery, now));
     }
-    if let Some(places) = places {
-        observer.access.put_all(delivery_records(permit, deliveries), places);
+    if let Some(slots) = slots {
+        observer.access.put_all(delivery_records(permit, deliveries), slots);
     }
 }
 

@@ -17,7 +17,7 @@ use tonic::{Status, body::Body};
 use tower::Service;
 
 use crate::{
-    observe::{Observer, Place},
+    observe::{Observer, RecordSlot},
     policy::Kind,
     rpc::{
         detached::Detached,
@@ -67,10 +67,10 @@ where
         let mut ready = mem::replace(&mut self.inner, next);
         let (observer, tasks) = (Arc::clone(&self.observer), self.tasks.clone());
         Either::Right(Box::pin(async move {
-            let Some(place) = observer.access.place().await else {
+            let Some(slot) = observer.access.reserve().await else {
                 return Ok(Status::from(ApiError::access_not_recorded()).into_http());
             };
-            let mut record = Ending { observer, call, place: Some(place) };
+            let mut record = Ending { observer, call, slot: Some(slot) };
             // On record as it ended, even if the caller does not wait for it. What it holds is charged until then.
             let held = request.extensions().get::<Held>().cloned();
             let changing = async move {
@@ -88,13 +88,13 @@ where
 struct Ending {
     observer: Arc<Observer>,
     call: Arc<Call>,
-    place: Option<Place>,
+    slot: Option<RecordSlot>,
 }
 
 impl Ending {
     fn ended(&mut self, status: &Status) {
-        if let Some(place) = self.place.take() {
-            self.call.changed(&self.observer, status, place);
+        if let Some(slot) = self.slot.take() {
+            self.call.changed(&self.observer, status, slot);
         }
     }
 }

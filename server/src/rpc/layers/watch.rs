@@ -20,7 +20,7 @@ use tower::{Layer, Service};
 
 use crate::{
     identity::{ConnIdentity, Principal, RefusedIdentity},
-    observe::{Action, CallSpan, Caller, Observer, Place, Record, observe, trace_id},
+    observe::{Action, CallSpan, Caller, Observer, Record, RecordSlot, observe, trace_id},
     policy::{Kind, Method, methods},
 };
 
@@ -85,7 +85,7 @@ impl Call {
     }
 
     /// Records how a change ended, in the place that was taken for it; if it was refused, as a refusal.
-    pub(crate) fn changed(&self, observer: &Observer, status: &Status, place: Place) {
+    pub(crate) fn changed(&self, observer: &Observer, status: &Status, place: RecordSlot) {
         let reason = reason(status);
         if is_refusal(status.code()) {
             return self.refused(observer, status.code(), &reason);

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use crate::{
     account::RetainedRequests,
     limits,
-    observe::Place,
+    observe::RecordSlot,
     rpc::{
         context::{self, Context},
         publish::{refusals::Refusals, target::Target, telemetry},
@@ -29,7 +29,7 @@ pub(crate) struct Proposed {
     bytes: usize,
     count: usize,
     /// For its record, where such are kept.
-    place: Option<Place>,
+    slot: Option<RecordSlot>,
     outcome: oneshot::Receiver<Result<Outcome, ShardError>>,
     refusals: Refusals,
 }
@@ -40,13 +40,13 @@ pub(crate) type Decided = (Published, Vec<Arc<ApiError>>);
 impl Proposed {
     /// Waits until the batch is synced and applied.
     pub(crate) async fn decided(mut self, context: &Context, target: &Target) -> Result<Decided, ApiError> {
-        let (bytes, count, place) = (self.bytes, self.count, self.place.take());
+        let (bytes, count, slot) = (self.bytes, self.count, self.slot.take());
         let decided = self.outcome().await;
         match &decided {
             Ok((published, errors)) => {
-                telemetry::published(&context.observer, target, published, errors, bytes, place);
+                telemetry::published(&context.observer, target, published, errors, bytes, slot);
             }
-            Err(error) => telemetry::not_published(&context.observer, target, error, count, place),
+            Err(error) => telemetry::not_published(&context.observer, target, error, count, slot),
         }
         decided
     }
@@ -117,12 +117,12 @@ pub(crate) async fn propose(
         entries,
         atomic,
     });
-    let place = context.publish_place(waited).await?;
+    let slot = context.publish_slot(waited).await?;
     let (stored, department) = (if spoiled { 0 } else { bytes }, target.queue.department);
     let work = 1_024 + stored + count * limits::PUBLISH_MESSAGE_BYTES;
     let pass = context.fence.enter(department.tenant, target.connection, work).await;
     let outcome = context.shards.publish(department.origin(), command, pass);
-    Ok(Proposed { bytes, count, place, outcome, refusals })
+    Ok(Proposed { bytes, count, slot, outcome, refusals })
 }
 
 /// Makes the payloads of a unary call pieces of one counted buffer: the library has decoded them out of a buffer of its own, which

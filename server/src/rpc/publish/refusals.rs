@@ -17,11 +17,11 @@ pub(crate) struct Refusals {
 }
 
 impl Refusals {
-    /// Places come in their order.
-    pub(crate) fn add(&mut self, place: usize, error: ApiError) {
+    /// RecordSlots come in their order.
+    pub(crate) fn add(&mut self, slot: usize, error: ApiError) {
         let last = self.found.last().map(|(_, last)| last).filter(|last| ***last == error);
         let error = last.map_or_else(|| Arc::new(error), Arc::clone);
-        self.found.push((place, error));
+        self.found.push((slot, error));
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -30,11 +30,11 @@ impl Refusals {
 
     /// The error of an atomic batch, whose first bad message spoils it.
     pub(crate) fn of_batch(self) -> ApiError {
-        let Some((place, error)) = self.found.into_iter().next() else {
+        let Some((slot, error)) = self.found.into_iter().next() else {
             return ApiError::fault("a batch was refused for a message, and none was wrong");
         };
         let problem = error.message().to_owned();
-        Arc::unwrap_or_clone(error).with_field(format!("messages[{place}]"), problem)
+        Arc::unwrap_or_clone(error).with_field(format!("messages[{slot}]"), problem)
     }
 
     /// The errors of the refused results, in their order. A retry is answered as its first attempt was, of which the engine knows
@@ -42,8 +42,8 @@ impl Refusals {
     pub(crate) fn of_results(self, results: &[EntryResult]) -> Vec<Arc<ApiError>> {
         let mut found = self.found.into_iter().peekable();
         let (mut errors, mut before) = (Vec::new(), None);
-        for (place, result) in results.iter().enumerate() {
-            let own = found.next_if(|(at, _)| *at == place).map(|(_, error)| error);
+        for (slot, result) in results.iter().enumerate() {
+            let own = found.next_if(|(at, _)| *at == slot).map(|(_, error)| error);
             if *result == EntryResult::Refused {
                 let before = || Arc::clone(before.get_or_insert_with(|| Arc::new(refused_before())));
                 errors.push(own.unwrap_or_else(before));
@@ -68,22 +68,22 @@ mod tests {
 
     use super::*;
 
-    fn refusals(places: &[usize]) -> Refusals {
+    fn refusals(slots: &[usize]) -> Refusals {
         let mut refusals = Refusals::default();
-        for place in places {
-            let text = format!("message {place}");
-            refusals.add(*place, ApiError::new(Code::InvalidArgument, ErrorReason::MessageTooLarge, text));
+        for slot in slots {
+            let text = format!("message {slot}");
+            refusals.add(*slot, ApiError::new(Code::InvalidArgument, ErrorReason::MessageTooLarge, text));
         }
         refusals
     }
 
     /// The errors' texts; of those that were refused before, the reason.
-    fn errors(results: &[EntryResult], places: &[usize]) -> Vec<String> {
+    fn errors(results: &[EntryResult], slots: &[usize]) -> Vec<String> {
         let said = |error: &Arc<ApiError>| match error.reason() {
             ErrorReason::MessageTooLarge => error.message().to_owned(),
             other => other.as_str_name().to_owned(),
         };
-        refusals(places).of_results(results).iter().map(said).collect()
+        refusals(slots).of_results(results).iter().map(said).collect()
     }
 
     #[test]
@@ -94,9 +94,9 @@ mod tests {
     #[test]
     fn equal_errors_are_in_memory_once() {
         let mut refusals = Refusals::default();
-        for place in 0..3 {
-            let text = if place < 2 { "the same" } else { "another" };
-            refusals.add(place, ApiError::new(Code::InvalidArgument, ErrorReason::MessageTooLarge, text));
+        for slot in 0..3 {
+            let text = if slot < 2 { "the same" } else { "another" };
+            refusals.add(slot, ApiError::new(Code::InvalidArgument, ErrorReason::MessageTooLarge, text));
         }
         let errors = refusals.of_results(&[Refused, Refused, Refused, Refused, Refused]);
         assert!(Arc::ptr_eq(&errors[0], &errors[1]) && !Arc::ptr_eq(&errors[1], &errors[2]));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use posthouse_engine::outcome::{EntryResult, Published};
 
 use crate::{
-    observe::{Action, Observer, Place},
+    observe::{Action, Observer, RecordSlot},
     rpc::{
         access_record::record, layers::watch::name as code_name, publish::target::Target,
         wire::status::ApiError,
@@ -19,7 +19,7 @@ pub(crate) fn published(
     published: &Published,
     errors: &[Arc<ApiError>],
     bytes: usize,
-    place: Option<Place>,
+    slot: Option<RecordSlot>,
 ) {
     let messages = &observer.metrics.messages;
     let count = |is: fn(&EntryResult) -> bool| published.results.iter().filter(|r| is(r)).count() as u64;
@@ -35,7 +35,7 @@ pub(crate) fn published(
         tenant.published.inc_by(stored);
         tenant.published_bytes.inc_by(bytes as u64);
     }
-    if let Some(place) = place {
+    if let Some(slot) = slot {
         let mut record = record(Action::Publish, "publish", &target.permit);
         let sequences = published.results.iter().filter_map(|result| match result {
             EntryResult::Stored(sequence) => Some(*sequence),
@@ -44,7 +44,7 @@ pub(crate) fn published(
         sequences.for_each(|sequence| record.sequences.add(None, sequence));
         record.count = stored;
         record.not_done = (published.results.len() as u64).saturating_sub(stored);
-        observer.access.put(&record, place);
+        observer.access.put(&record, slot);
     }
 }
 
@@ -54,13 +54,13 @@ pub(crate) fn not_published(
     target: &Target,
     error: &ApiError,
     count: usize,
-    place: Option<Place>,
+    slot: Option<RecordSlot>,
 ) {
-    if let Some(place) = place {
+    if let Some(slot) = slot {
         let mut record = record(Action::Publish, "publish", &target.permit);
         record.not_done = count as u64;
         (record.outcome, record.reason) = (code_name(error.code()), error.reason_name().into());
-        observer.access.put(&record, place);
+        observer.access.put(&record, slot);
     }
 }
 

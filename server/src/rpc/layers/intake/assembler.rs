@@ -18,7 +18,7 @@ use crate::{
     account::{Account, Charge, Counters, Wanted},
     door::{BrokenOff, Received},
     limits::{
-        BODY_DEADLINE, BODY_IDLE, LEAST_BODY_BYTES_PER_SECOND, CAPACITY_TIMEOUT, SETTLEMENT_CAPACITY_TIMEOUT,
+        BODY_DEADLINE, BODY_IDLE, CAPACITY_TIMEOUT, LEAST_BODY_BYTES_PER_SECOND, SETTLEMENT_CAPACITY_TIMEOUT,
     },
     rpc::layers::intake::fault::Fault,
 };
@@ -191,7 +191,8 @@ impl<B: Body<Data = Bytes> + Unpin> Assembler<B> {
     fn make_capacity(&mut self, length: usize, more: usize) {
         let have = self.message.len();
         if self.message.capacity() < have + more {
-            let wanted = if have + more > FIRST_CAPACITY_BYTES { length } else { length.min(FIRST_CAPACITY_BYTES) };
+            let wanted =
+                if have + more > FIRST_CAPACITY_BYTES { length } else { length.min(FIRST_CAPACITY_BYTES) };
             self.message.reserve(wanted - have);
         }
     }

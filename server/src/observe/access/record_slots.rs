@@ -1,4 +1,4 @@
-//! Places in the queue of records. Who is about to do something that is recorded takes one first, so that nothing is done whose
+//! RecordSlots in the queue of records. Who is about to do something that is recorded takes one first, so that nothing is done whose
 //! record could not be kept.
 
 use std::{
@@ -23,45 +23,45 @@ const FEW: usize = 16;
 const FREE_AGAIN: usize = MAX_ACCESS_RECORDS_WAITING / 16;
 
 /// A place, or several: free again when the record is written, or this is dropped.
-pub(crate) type Place = OwnedSemaphorePermit;
+pub(crate) type RecordSlot = OwnedSemaphorePermit;
 
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct RecordSlots {
     free: Arc<Semaphore>,
     /// Somebody found none.
     missed: Notify,
     blocked: watch::Sender<bool>,
 }
 
-impl Places {
+impl RecordSlots {
     pub(super) fn new() -> Self {
         let free = Arc::new(Semaphore::new(MAX_ACCESS_RECORDS_WAITING));
         Self { free, missed: Notify::new(), blocked: watch::Sender::new(false) }
     }
 
     /// Takes so many places, if they are free.
-    pub(super) fn at_once(&self, count: u32) -> Option<Place> {
-        let place = Arc::clone(&self.free).try_acquire_many_owned(count).ok();
-        if place.is_none() {
+    pub(super) fn at_once(&self, count: u32) -> Option<RecordSlot> {
+        let slot = Arc::clone(&self.free).try_acquire_many_owned(count).ok();
+        if slot.is_none() {
             self.missed.notify_one();
         }
-        place
+        slot
     }
 
     /// Waits until so many places are free, and takes them.
-    pub(super) async fn however_long(&self, count: u32) -> Place {
+    pub(super) async fn however_long(&self, count: u32) -> RecordSlot {
         loop {
-            if let Some(place) = self.at_once(count) {
-                return place;
+            if let Some(slot) = self.at_once(count) {
+                return slot;
             }
-            if let Ok(place) = Arc::clone(&self.free).acquire_many_owned(count).await {
-                return place;
+            if let Ok(slot) = Arc::clone(&self.free).acquire_many_owned(count).await {
+                return slot;
             }
         }
     }
 
     /// Waits for a place; `None` if there was none in time.
-    pub(super) async fn in_time(&self) -> Option<Place> {
+    pub(super) async fn in_time(&self) -> Option<RecordSlot> {
         timeout(ACCESS_PATIENCE, self.however_long(1)).await.ok()
     }
 
@@ -103,32 +103,32 @@ mod tests {
 
     #[tokio::test]
     async fn one_who_waits_is_told_in_time_that_there_is_none() {
-        let places = Places::new();
-        let held = places.at_once(ALL).unwrap();
+        let slots = RecordSlots::new();
+        let held = slots.at_once(ALL).unwrap();
         let begun = Instant::now();
         let (refused, patient) =
-            tokio::join!(places.in_time(), timeout(2 * ACCESS_PATIENCE, places.however_long(1)));
+            tokio::join!(slots.in_time(), timeout(2 * ACCESS_PATIENCE, slots.however_long(1)));
         assert!(refused.is_none() && patient.is_err());
         assert!(begun.elapsed() >= 2 * ACCESS_PATIENCE);
-        let waiting = places.in_time();
+        let waiting = slots.in_time();
         drop(held);
         assert!(waiting.await.is_some());
     }
 
     #[tokio::test]
     async fn that_there_are_none_is_told_after_a_while_and_that_there_are_again_when_there_are_some() {
-        let places = Arc::new(Places::new());
-        let looking = Arc::clone(&places);
+        let slots = Arc::new(RecordSlots::new());
+        let looking = Arc::clone(&slots);
         tokio::spawn(async move { looking.look(|| 1).await });
-        let mut changes = places.changes();
-        let mut held = places.at_once(ALL).unwrap();
-        assert!(places.at_once(1).is_none() && !places.is_blocked());
+        let mut changes = slots.changes();
+        let mut held = slots.at_once(ALL).unwrap();
+        assert!(slots.at_once(1).is_none() && !slots.is_blocked());
         changes.wait_for(|blocked| *blocked).await.unwrap();
         drop(held.split(1));
         sleep(5 * LOOK).await;
-        assert!(places.is_blocked(), "one place is not enough to begin again");
+        assert!(slots.is_blocked(), "one place is not enough to begin again");
         drop(held);
         changes.wait_for(|blocked| !blocked).await.unwrap();
-        assert!(places.at_once(1).is_some());
+        assert!(slots.at_once(1).is_some());
     }
 }
