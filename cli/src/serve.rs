@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use posthouse_server::config::{Config, ConfigErrors, NoteWeight};
+use posthouse_server::config::{Config, ConfigErrors, Severity};
 use posthouse_server::observe::ObserveError;
 use posthouse_server::{ServeError, ServeOptions};
 use posthouse_text::causes;
@@ -55,7 +55,7 @@ pub async fn serve(config: &Path, options: ServeOptions, on_hangup: OnHangup) ->
 pub fn check(config: &Path) -> Result<(), Failure> {
     let loaded = load(config)?;
     let (refused, told): (Vec<_>, Vec<_>) =
-        loaded.notes.into_iter().partition(|note| note.weight == NoteWeight::Refused);
+        loaded.notes.into_iter().partition(|note| note.weight == Severity::Refused);
     let told: String = told.iter().map(|note| format!("note: {}\n", note.what)).collect();
     // Whether anybody reads it is no matter: the exit code says the same.
     if !refused.is_empty() {

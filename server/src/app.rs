@@ -24,7 +24,7 @@ use tracing::{error, info, warn};
 use crate::{
     catalogue::{Catalogue, CatalogueError, FromLog},
     clock::Clock,
-    config::{Config, ConfigNote, NoteWeight},
+    config::{Config, ConfigNotice, Severity},
     disk::DiskGuard,
     door::{Door, DoorError},
     identity::{self, TokenVerifier},
@@ -188,11 +188,11 @@ pub async fn serve(
 }
 
 /// What an operator should know of the configuration, and of the files that it names.
-fn tell_notes(config: &Config) {
-    for ConfigNote { what, weight } in &config.notes {
-        match weight {
-            NoteWeight::Information => info!("{what}"),
-            NoteWeight::Warning | NoteWeight::Refused => warn!("{what}"),
+fn log_notices(config: &Config) {
+    for ConfigNotice { what, severity } in &config.notices {
+        match severity {
+            Severity::Information => info!("{what}"),
+            Severity::Warning | Severity::Refused => warn!("{what}"),
         }
     }
 }
@@ -276,7 +276,7 @@ fn finish(
 
 /// What watches the server, and its listener, if one is configured.
 async fn observe(config: &Config, log: Out) -> Result<(Arc<Observer>, Option<Management>), ServeError> {
-    tell_notes(config);
+    log_notices(config);
     let observer = Observer::new(config, log)?;
     if let Some(not_after) = config.tls.chain.first().and_then(|leaf| identity::not_after(leaf)) {
         observer.metrics.certificate_not_after(not_after);

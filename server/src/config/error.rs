@@ -15,16 +15,16 @@ pub struct ConfigError {
 
 /// What an operator should know of a configuration that a server can be run on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigNote {
+pub struct ConfigNotice {
     /// Where, and what.
     pub what: ConfigError,
     /// How much it matters.
-    pub weight: NoteWeight,
+    pub severity: Severity,
 }
 
 /// How much a note matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum NoteWeight {
+pub enum Severity {
     /// Nothing is wrong.
     Information,
     /// It may be a mistake.

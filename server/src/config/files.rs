@@ -43,16 +43,16 @@ pub(crate) fn roots(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'stati
 /// The private key of a PEM file. Errors tell nothing of what is in it.
 pub(crate) fn private_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
     let pem = posthouse_text::pem(pem).map_err(|error| format!("{}: {error}", path.display()))?;
-    let told = |error| {
+    let described = |error| {
         let fault = posthouse_text::key_fault(&error, &pem);
         format!("{} has no private key in PEM that can be used: {fault}", path.display())
     };
-    PrivateKeyDer::from_pem_slice(&pem).map_err(told)
+    PrivateKeyDer::from_pem_slice(&pem).map_err(described)
 }
 
 /// The key set of a JWKS file.
 pub(crate) fn key_set(path: &Path, json: &[u8]) -> Result<KeySet, Vec<String>> {
-    let told = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let json = posthouse_text::without_mark(json).map_err(|error| vec![told(&error)])?;
-    KeySet::parse(json).map_err(|errors| errors.iter().map(|error| told(error)).collect())
+    let described = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let json = posthouse_text::without_mark(json).map_err(|error| vec![described(&error)])?;
+    KeySet::parse(json).map_err(|errors| errors.iter().map(|error| described(error)).collect())
 }

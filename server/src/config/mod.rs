@@ -13,7 +13,7 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration}
 
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-pub use error::{ConfigError, ConfigErrors, ConfigNote, NoteWeight};
+pub use error::{ConfigError, ConfigErrors, ConfigNotice, Severity};
 pub use observe::{
     AccessConfig, AccessSink, LogConfig, LogFormat, ObserveConfig, RecordsKept, TelemetryConfig,
 };
@@ -43,7 +43,7 @@ pub struct Config {
     /// `[management]`, `[metrics]`, `[log]`, `[access]` and `[telemetry]`.
     pub observe: ObserveConfig,
     /// What its operator should know besides, in the order of the lines.
-    pub notes: Vec<ConfigNote>,
+    pub notices: Vec<ConfigNotice>,
 }
 
 /// Where the server listens and keeps its data, and how it stops.

@@ -108,7 +108,7 @@ impl ObserveConfig {
         let mut config = Self::default();
         if let Some(section) = document.optional_section("management") {
             if let Some(management) =
-                section.text("listen").and_then(|place| place.parse(|text| address(text)))
+                section.text("listen").and_then(|field| field.parse(|text| address(text)))
             {
                 config.management = management;
             }
@@ -139,15 +139,15 @@ fn address(text: &str) -> Result<Option<SocketAddr>, &'static str> {
 }
 
 fn log(section: &Section<'_>) -> LogConfig {
-    let format = section.optional_text("format").and_then(|place| {
-        place.parse(|text| match *text {
+    let format = section.optional_text("format").and_then(|field| {
+        field.parse(|text| match *text {
             "text" => Ok(LogFormat::Text),
             "json" => Ok(LogFormat::Json),
             _ => Err("must be \"text\" or \"json\""),
         })
     });
-    let level = section.optional_text("level").and_then(|place| {
-        place.parse(|text| {
+    let level = section.optional_text("level").and_then(|field| {
+        field.parse(|text| {
             let parsed = EnvFilter::try_new(text).map(|_| (*text).to_owned());
             parsed
                 .map_err(|_| "must be error, warn, info, debug or trace, or a filter such as info,hyper=warn")
@@ -158,8 +158,8 @@ fn log(section: &Section<'_>) -> LogConfig {
 }
 
 fn access(section: &Section<'_>, folder: &Path) -> AccessConfig {
-    let records = section.optional_text("records").and_then(|place| {
-        place.parse(|text| match *text {
+    let records = section.optional_text("records").and_then(|field| {
+        field.parse(|text| match *text {
             "all" => Ok(RecordsKept::All),
             "changes" => Ok(RecordsKept::Changes),
             "off" => Ok(RecordsKept::Off),
@@ -212,9 +212,9 @@ fn can_be_opened(path: &Path) -> Result<(), String> {
 }
 
 fn telemetry(section: &Section<'_>) -> Option<TelemetryConfig> {
-    let endpoint = section.text("otlp_endpoint").and_then(|place| place.parse(|text| collector(text)));
-    let service_name = section.optional_text("service_name").and_then(|place: Located<'_, &str>| {
-        place.parse(|text| {
+    let endpoint = section.text("otlp_endpoint").and_then(|field| field.parse(|text| collector(text)));
+    let service_name = section.optional_text("service_name").and_then(|field: Located<'_, &str>| {
+        field.parse(|text| {
             let short = text.len() <= MAX_CLAIM_TEXT_BYTES && !text.chars().any(char::is_control);
             short.then(|| (*text).to_owned()).ok_or("must be short and without control characters")
         })

@@ -14,7 +14,7 @@ use toml::de::DeTable;
 use crate::{
     certificates::{self, Judgement},
     config::{
-        Authority, Config, ConfigError, ConfigErrors, Files, IdentityConfig, NoteWeight, ObserveConfig,
+        Authority, Config, ConfigError, ConfigErrors, Files, IdentityConfig, Severity, ObserveConfig,
         ServerConfig, Tenant, TenantCaps, TlsConfig, files,
         section::{Located, Problems, Section},
     },
@@ -61,13 +61,13 @@ fn parse(text: &str, folder: &Path) -> Result<Config, Vec<ConfigError>> {
         return Err(problems.into_errors());
     }
     let config = read_document(&Section::document(document.get_ref(), &problems), folder);
-    let (mut errors, notes) = problems.into_found();
+    let (mut errors, notices) = problems.into_found();
     match config {
-        Some(config) if errors.is_empty() => Ok(Config { notes, ..config }),
+        Some(config) if errors.is_empty() => Ok(Config { notices, ..config }),
         _ => {
             // Whoever corrects the rest is not to come back for what clients would refuse.
-            let refused = notes.into_iter().filter(|note| note.weight == NoteWeight::Refused);
-            errors.extend(refused.map(|note| note.what));
+            let refused = notices.into_iter().filter(|notice| notice.severity == Severity::Refused);
+            errors.extend(refused.map(|notice| notice.what));
             errors.sort_by_key(|error| error.line.unwrap_or(0));
             Err(errors)
         }
@@ -87,16 +87,16 @@ fn read_document(document: &Section<'_>, folder: &Path) -> Option<Config> {
     let (tls, certificate, key) = tls?;
     let files = Files { certificate, key, authorities: root_files, key_sets };
     let (server, identity) = (server?, identity?);
-    Some(Config { server, tls, identity, authorities, issuers, tenants, files, observe, notes: Vec::new() })
+    Some(Config { server, tls, identity, authorities, issuers, tenants, files, observe, notices: Vec::new() })
 }
 
 fn read_server(section: &Section<'_>, folder: &Path) -> Option<ServerConfig> {
-    let listen = section.text("listen").and_then(|place| {
-        place.parse(|text| {
+    let listen = section.text("listen").and_then(|field| {
+        field.parse(|text| {
             text.parse().map_err(|_| "must be an address and a port, for example 127.0.0.1:7443")
         })
     });
-    let data_dir = section.text("data_dir").map(|place| folder.join(place.value));
+    let data_dir = section.text("data_dir").map(|field| folder.join(field.value));
     let shards = section.optional_integer("shards", MIN_SHARDS.into()..=MAX_SHARDS.into());
     let deadline = section.optional_integer("drain_deadline_seconds", 1..=MAX_DRAIN_DEADLINE.as_secs());
     let connections = section.optional_size("max_connections", CONNECTIONS);
@@ -116,7 +116,7 @@ fn read_server(section: &Section<'_>, folder: &Path) -> Option<ServerConfig> {
 
 fn read_tls(section: &Section<'_>, folder: &Path) -> Option<(TlsConfig, PathBuf, PathBuf)> {
     let certificate = section.text("certificate");
-    let place = section.text("key");
+    let field = section.text("key");
     let names = distinct(section.optional_texts("names"), |text| {
         let name = text.to_ascii_lowercase();
         match ServerName::try_from(name.as_str()) {
@@ -126,33 +126,33 @@ fn read_tls(section: &Section<'_>, folder: &Path) -> Option<(TlsConfig, PathBuf,
     });
     section.report_unknown();
     let located = certificate.as_ref();
-    let chain = located.and_then(|place| {
-        let path = folder.join(place.value);
-        let chain = place.parse(|_| files::certificates(&path, &files::read(&path)?))?;
+    let chain = located.and_then(|field| {
+        let path = folder.join(field.value);
+        let chain = field.parse(|_| files::certificates(&path, &files::read(&path)?))?;
         Some((path, chain))
     });
-    let place = place?;
-    let path = folder.join(place.value);
-    let key = place.parse(|_| files::private_key(&path, &files::read(&path)?));
+    let field = field?;
+    let path = folder.join(field.value);
+    let key = field.parse(|_| files::private_key(&path, &files::read(&path)?));
     if let Some(problem) = exposed(&path) {
-        place.note(NoteWeight::Warning, problem);
+        field.notice(Severity::Warning, problem);
     }
     let ((certificate_path, chain), key) = (chain?, key?);
-    place.parse(|_| certificates::check_certificate(&chain, &key))?;
+    field.parse(|_| certificates::check_certificate(&chain, &key))?;
     let tls = TlsConfig { chain, key, names };
     let judgement = Judgement::of(&tls.chain, &tls.names, SystemTime::now());
-    if let Some(place) = located.filter(|_| !judgement.is_good()) {
-        place
-            .note(NoteWeight::Refused, format!("clients refuse {}: {judgement}", certificate_path.display()));
+    if let Some(field) = located.filter(|_| !judgement.is_good()) {
+        field
+            .notice(Severity::Refused, format!("clients refuse {}: {judgement}", certificate_path.display()));
     }
     Some((tls, certificate_path, path))
 }
 
 fn read_identity(section: &Section<'_>) -> Option<IdentityConfig> {
-    let trust_domain = section.text("trust_domain").and_then(|place| {
-        place.parse(|text| TrustDomain::parse(text).ok_or("must be 1 to 255 of a-z, 0-9, '.', '-' and '_'"))
+    let trust_domain = section.text("trust_domain").and_then(|field| {
+        field.parse(|text| TrustDomain::parse(text).ok_or("must be 1 to 255 of a-z, 0-9, '.', '-' and '_'"))
     });
-    let audience = section.text("audience").and_then(|place| place.parse(|text| claim_text(text)));
+    let audience = section.text("audience").and_then(|field| field.parse(|text| claim_text(text)));
     let lifetime = section.optional_integer("max_token_lifetime_seconds", 1..=MAX_TOKEN_LIFETIME.as_secs());
     let certificates =
         section.optional_integer("max_certificate_lifetime_seconds", CERTIFICATE_LIFETIME_SECONDS);
@@ -169,16 +169,16 @@ fn read_tenants(sections: &[Section<'_>]) -> Vec<Tenant> {
     let mut names = BTreeSet::new();
     let mut tenants = Vec::new();
     for section in sections {
-        let place = section.text("name");
+        let field = section.text("name");
         let departments = distinct(section.texts("departments"), DepartmentName::parse);
         let caps = read_caps(section);
         section.report_unknown();
-        let Some(place) = place else { continue };
-        let Some(name) = place.parse(|text| TenantName::parse(text)) else { continue };
+        let Some(field) = field else { continue };
+        let Some(name) = field.parse(|text| TenantName::parse(text)) else { continue };
         if names.insert(name.clone()) {
             tenants.push(Tenant { name, departments, caps });
         } else {
-            place.problem("this tenant is declared twice");
+            field.problem("this tenant is declared twice");
         }
     }
     tenants
@@ -209,15 +209,15 @@ fn read_authorities(sections: &[Section<'_>], context: &Context<'_>) -> (Vec<Aut
     let mut known: HashSet<CertificateDer<'static>> = HashSet::new();
     let mut authorities = (Vec::new(), Vec::new());
     for section in sections {
-        let place = section.text("certificates");
+        let field = section.text("certificates");
         let tenants = context.known_tenants(section);
         section.report_unknown();
-        let Some(place) = place else { continue };
-        let path = context.folder.join(place.value);
-        let Some(roots) = place.parse(|_| files::roots(&path, &files::read(&path)?)) else { continue };
+        let Some(field) = field else { continue };
+        let path = context.folder.join(field.value);
+        let Some(roots) = field.parse(|_| files::roots(&path, &files::read(&path)?)) else { continue };
         for root in &roots {
             if !known.insert(root.clone()) {
-                place.problem("has a certificate that is listed already; list all its tenants in one place");
+                field.problem("has a certificate that is listed already; list all its tenants in one place");
             }
         }
         authorities.0.push(Authority { roots, tenants });
@@ -230,29 +230,29 @@ fn read_issuers(sections: &[Section<'_>], context: &Context<'_>) -> (Vec<Issuer>
     let mut names = BTreeSet::new();
     let mut issuers = (Vec::new(), Vec::new());
     for section in sections {
-        let place = section.text("issuer");
-        let keys = section.text("jwks").and_then(|place| {
-            let path = context.folder.join(place.value);
+        let field = section.text("issuer");
+        let keys = section.text("jwks").and_then(|field| {
+            let path = context.folder.join(field.value);
             let json = files::read(&path).map_err(|error| vec![error]);
             let keys = json.and_then(|json| files::key_set(&path, &json));
             let keys =
-                keys.map_err(|errors| errors.into_iter().for_each(|error| place.problem(error))).ok()?;
+                keys.map_err(|errors| errors.into_iter().for_each(|error| field.problem(error))).ok()?;
             for KeyRemark { text, is_suspicious } in keys.remarks() {
-                let weight = if *is_suspicious { NoteWeight::Warning } else { NoteWeight::Information };
-                place.note(weight, format!("{}: {text}", path.display()));
+                let severity = if *is_suspicious { Severity::Warning } else { Severity::Information };
+                field.notice(severity, format!("{}: {text}", path.display()));
             }
             Some((path, keys))
         });
         let tenants = context.known_tenants(section);
-        let binding = section.optional_text("binding").and_then(|place| {
-            place.parse(|text| Binding::parse(text).ok_or("must be \"x5t#S256\" or \"spiffe\""))
+        let binding = section.optional_text("binding").and_then(|field| {
+            field.parse(|text| Binding::parse(text).ok_or("must be \"x5t#S256\" or \"spiffe\""))
         });
         section.report_unknown();
-        let Some(place) = place else { continue };
-        if !names.insert(place.value) {
-            place.problem("this issuer is declared twice");
+        let Some(field) = field else { continue };
+        if !names.insert(field.value) {
+            field.problem("this issuer is declared twice");
         }
-        if let (Some(issuer), Some((path, keys))) = (place.parse(|text| claim_text(text)), keys) {
+        if let (Some(issuer), Some((path, keys))) = (field.parse(|text| claim_text(text)), keys) {
             issuers.0.push(Issuer { issuer, keys, tenants, binding: binding.unwrap_or_default() });
             issuers.1.push(path);
         }
@@ -275,15 +275,15 @@ impl Context<'_> {
 
 /// The names of a list, each reported when it cannot be read or stands there twice.
 fn distinct<N: Ord, E: ToString>(
-    places: Vec<Located<'_, &str>>,
+    fields: Vec<Located<'_, &str>>,
     parse: impl Fn(&str) -> Result<N, E>,
 ) -> BTreeSet<N> {
     let mut names = BTreeSet::new();
-    for place in places {
-        if let Some(name) = place.parse(|text| parse(text))
+    for field in fields {
+        if let Some(name) = field.parse(|text| parse(text))
             && !names.insert(name)
         {
-            place.problem("is listed twice");
+            field.problem("is listed twice");
         }
     }
     names

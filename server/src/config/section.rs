@@ -10,13 +10,13 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{ConfigError, ConfigNote, NoteWeight};
+use super::{ConfigError, ConfigNotice, Severity};
 
 /// What has been found wrong so far.
 pub(super) struct Problems<'a> {
     source: &'a str,
     found: RefCell<Vec<ConfigError>>,
-    notes: RefCell<Vec<ConfigNote>>,
+    notices: RefCell<Vec<ConfigNotice>>,
 }
 
 /// A value with its place in the file.
@@ -38,7 +38,7 @@ pub(super) struct Section<'a> {
 
 impl<'a> Problems<'a> {
     pub(super) fn new(source: &'a str) -> Self {
-        Self { source, found: RefCell::default(), notes: RefCell::default() }
+        Self { source, found: RefCell::default(), notices: RefCell::default() }
     }
 
     pub(super) fn add(&self, line: Option<usize>, key: impl Into<String>, problem: impl Into<String>) {
@@ -51,11 +51,11 @@ impl<'a> Problems<'a> {
     }
 
     /// Everything found, and what is noted besides, in the order of the lines.
-    pub(super) fn into_found(self) -> (Vec<ConfigError>, Vec<ConfigNote>) {
-        let (mut found, mut notes) = (self.found.into_inner(), self.notes.into_inner());
+    pub(super) fn into_found(self) -> (Vec<ConfigError>, Vec<ConfigNotice>) {
+        let (mut found, mut notices) = (self.found.into_inner(), self.notices.into_inner());
         found.sort_by_key(|error| error.line.unwrap_or(0));
-        notes.sort_by_key(|note| note.what.line.unwrap_or(0));
-        (found, notes)
+        notices.sort_by_key(|notice| notice.what.line.unwrap_or(0));
+        (found, notices)
     }
 
     pub(super) fn line(&self, span: &Range<usize>) -> usize {
@@ -71,9 +71,9 @@ impl<'a, T> Located<'a, T> {
     }
 
     /// Notes something about this value with which a server can be run.
-    pub(super) fn note(&self, weight: NoteWeight, problem: impl Into<String>) {
+    pub(super) fn notice(&self, severity: Severity, problem: impl Into<String>) {
         let what = ConfigError { line: Some(self.line), key: self.key.clone(), problem: problem.into() };
-        self.problems.notes.borrow_mut().push(ConfigNote { what, weight });
+        self.problems.notices.borrow_mut().push(ConfigNotice { what, severity });
     }
 
     /// Turns the value into another, or reports why it cannot be.
@@ -178,7 +178,7 @@ impl<'a> Section<'a> {
     /// An integer that may be absent.
     pub(super) fn optional_integer(&self, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
         #[cfg(test)]
-        asked::note(&self.path(key), Some((*range.start(), *range.end())));
+        asked::record(&self.path(key), Some((*range.start(), *range.end())));
         let value = self.optional(key)?;
         let number = value.value.as_integer().and_then(|n| u64::from_str_radix(n.as_str(), n.radix()).ok());
         let number = number.filter(|number| range.contains(number));
@@ -240,7 +240,7 @@ impl<'a> Section<'a> {
     fn optional(&self, key: &'static str) -> Option<Located<'a, &'a DeValue<'a>>> {
         self.read.borrow_mut().push(key);
         #[cfg(test)]
-        asked::note(&self.path(key), None);
+        asked::record(&self.path(key), None);
         let (_, value) = self.table.iter().find(|(name, _)| name.get_ref() == key)?;
         Some(self.locate(key, value))
     }
@@ -285,7 +285,7 @@ pub(super) mod asked {
     }
 
     /// Remembers a key, without the numbers of its sections, and its range if it has one.
-    pub(super) fn note(path: &str, range: Option<(u64, u64)>) {
+    pub(super) fn record(path: &str, range: Option<(u64, u64)>) {
         let key: String = path.split('[').map(|part| part.rsplit(']').next().unwrap_or_default()).collect();
         KEYS.with_borrow_mut(|keys| {
             let known = keys.entry(key).or_default();

@@ -12,7 +12,7 @@ use rcgen::{CertificateParams, KeyPair};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{Config, ConfigErrors, NoteWeight};
+use super::{Config, ConfigErrors, Severity};
 use crate::identity::{
     Binding,
     testing::{Signer, authority, leaf},
@@ -365,7 +365,7 @@ fn a_byte_order_mark_is_no_part_of_any_file() {
 #[test]
 fn what_clients_would_refuse_and_what_is_passed_over_is_noted() {
     let folder = folder();
-    assert_eq!(load_in(folder.path(), GOOD).unwrap().notes, []);
+    assert_eq!(load_in(folder.path(), GOOD).unwrap().notices, []);
     let text = GOOD
         .replace("key = \"server.key\"", "key = \"server.key\"\nnames = [\"localhost\", \"queue.example\"]")
         .replace("jwks.json", "mixed.json");
@@ -377,16 +377,16 @@ fn what_clients_would_refuse_and_what_is_passed_over_is_noted() {
     fs::set_permissions(folder.path().join("server.key"), Permissions::from_mode(0o604)).unwrap();
     let config = load_in(folder.path(), &text).unwrap();
     let told: Vec<_> =
-        config.notes.iter().map(|note| (note.weight, note.what.line, &*note.what.key)).collect();
+        config.notices.iter().map(|notice| (notice.severity, notice.what.line, &*notice.what.key)).collect();
     let expected = [
-        (NoteWeight::Refused, Some(6), "tls.certificate"),
-        (NoteWeight::Warning, Some(7), "tls.key"),
-        (NoteWeight::Warning, Some(20), "issuer[1].jwks"),
-        (NoteWeight::Information, Some(20), "issuer[1].jwks"),
+        (Severity::Refused, Some(6), "tls.certificate"),
+        (Severity::Warning, Some(7), "tls.key"),
+        (Severity::Warning, Some(20), "issuer[1].jwks"),
+        (Severity::Information, Some(20), "issuer[1].jwks"),
     ];
-    assert_eq!(told, expected, "{:#?}", config.notes);
-    assert!(config.notes[0].what.problem.contains("the name queue.example"), "{:?}", config.notes[0]);
-    assert!(config.notes[1].what.problem.contains("everybody (mode 0604)"), "{:?}", config.notes[1]);
+    assert_eq!(told, expected, "{:#?}", config.notices);
+    assert!(config.notices[0].what.problem.contains("the name queue.example"), "{:?}", config.notices[0]);
+    assert!(config.notices[1].what.problem.contains("everybody (mode 0604)"), "{:?}", config.notices[1]);
 }
 
 #[test]
