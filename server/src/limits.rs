@@ -31,7 +31,7 @@ pub const CERTIFICATE_LIFETIME_SECONDS: RangeInclusive<u64> = 60..=10 * 366 * 24
 /// nothing but the removal of their authority ends them before.
 pub const LONG_CERTIFICATE_LIFETIME: Duration = Duration::from_secs(366 * 24 * 3600);
 /// Certificates that were warned of, so that each is told once. Beyond that, one warning tells that there are more.
-pub const LONG_CERTIFICATES_TOLD: usize = 1024;
+pub const MAX_LONG_CERTIFICATES_REPORTED: usize = 1024;
 
 /// How often the files of certificates, keys and key sets are read again, for file systems that tell of no changes.
 pub const RELOAD_INTERVAL: Duration = Duration::from_secs(60);

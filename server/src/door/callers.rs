@@ -12,7 +12,7 @@ use super::{authorities::Authorities, h2::Identity};
 use crate::{
     config::IdentityConfig,
     identity::{ConnIdentity, RefusedIdentity},
-    limits::{LONG_CERTIFICATE_LIFETIME, LONG_CERTIFICATES_TOLD},
+    limits::{LONG_CERTIFICATE_LIFETIME, MAX_LONG_CERTIFICATES_REPORTED},
 };
 
 /// What is asked of callers' certificates beside their authority's word.
@@ -20,12 +20,12 @@ use crate::{
 pub(super) struct Callers {
     config: IdentityConfig,
     /// Certificates whose long life was warned of.
-    told: Mutex<HashSet<[u8; 32]>>,
+    reported: Mutex<HashSet<[u8; 32]>>,
 }
 
 impl Callers {
     pub(super) fn new(config: IdentityConfig) -> Self {
-        Self { config, told: Mutex::default() }
+        Self { config, reported: Mutex::default() }
     }
 
     /// The identity of a verified chain's leaf.
@@ -43,7 +43,7 @@ impl Callers {
         match known {
             Ok(known) => {
                 if known.lifetime > LONG_CERTIFICATE_LIFETIME {
-                    self.tell(&known);
+                    self.report_once(&known);
                 }
                 Ok(Arc::new(known))
             }
@@ -52,17 +52,17 @@ impl Callers {
     }
 
     /// Warns of a certificate once, of no more than so many, and once that there are more.
-    fn tell(&self, known: &ConnIdentity) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = told.len();
-        if before > LONG_CERTIFICATES_TOLD || !told.insert(known.certificate_sha256) {
+    fn report_once(&self, known: &ConnIdentity) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = reported.len();
+        if before > MAX_LONG_CERTIFICATES_REPORTED || !reported.insert(known.certificate_sha256) {
             return;
         }
-        drop(told);
+        drop(reported);
         let days = known.lifetime.as_secs() / (24 * 3600);
         let advice = "a client certificate is valid for more than a year: whoever gets hold of its key can use it until \
                       then; issue shorter ones (identity.max_certificate_lifetime_seconds refuses them)";
-        if before < LONG_CERTIFICATES_TOLD {
+        if before < MAX_LONG_CERTIFICATES_REPORTED {
             tracing::warn!(spiffe_id = %known.spiffe_id, days, "{advice}");
         } else {
             tracing::warn!(
@@ -83,7 +83,7 @@ mod tests {
             TokenPolicy,
             testing::{connection, trust_domain},
         },
-        limits::LONG_CERTIFICATES_TOLD,
+        limits::MAX_LONG_CERTIFICATES_REPORTED,
     };
 
     #[test]
@@ -95,11 +95,11 @@ mod tests {
             max_certificate_lifetime: None,
         });
         let mut known = connection("taxation", "returns");
-        for number in 0..3 * LONG_CERTIFICATES_TOLD {
+        for number in 0..3 * MAX_LONG_CERTIFICATES_REPORTED {
             known.certificate_sha256 = crate::identity::sha256(&[&number.to_be_bytes()]);
-            callers.tell(&known);
-            callers.tell(&known);
+            callers.report_once(&known);
+            callers.report_once(&known);
         }
-        assert_eq!(callers.told.lock().unwrap().len(), LONG_CERTIFICATES_TOLD + 1);
+        assert_eq!(callers.reported.lock().unwrap().len(), MAX_LONG_CERTIFICATES_REPORTED + 1);
     }
 }

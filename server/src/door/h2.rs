@@ -175,7 +175,7 @@ async fn serve_calls<S: Calls>(
     let (leave, auth) = (drain_signal.clone(), auth.clone());
     let service = Handing { calls, identity, drain_signal: leave, auth, unread, accounts, place, tasks };
     let mut connection = pin!(builder.serve_connection(TokioIo::new(transport), service));
-    let mut told = false;
+    let mut drain_sent = false;
     loop {
         tokio::select! {
             result = connection.as_mut() => {
@@ -185,10 +185,10 @@ async fn serve_calls<S: Calls>(
             }
             () = &mut end => return Ended::Cut,
             () = &mut left => return Ended::Cut,
-            () = drain_signal.0.cancelled(), if !told => {
+            () = drain_signal.0.cancelled(), if !drain_sent => {
                 // GOAWAY: no new calls; the loop goes on until those under way have ended.
                 connection.as_mut().graceful_shutdown();
-                told = true;
+                drain_sent = true;
             }
         }
     }

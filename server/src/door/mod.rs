@@ -137,20 +137,20 @@ impl Door {
         close: &CancellationToken,
     ) {
         let mut pause = ACCEPT_PAUSE_MIN;
-        let mut told: Option<Instant> = None;
+        let mut last_logged: Option<Instant> = None;
         loop {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
                     pause = ACCEPT_PAUSE_MIN;
-                    match self.context.place(peer.ip()) {
-                        Ok(place) => {
-                            let connection = self.context.connection(stream, peer, place);
+                    match self.context.acquire_slot(peer.ip()) {
+                        Ok(slot) => {
+                            let connection = self.context.connection(stream, peer, slot);
                             tasks.spawn(connection.serve(calls.clone(), drain.clone(), close.clone()));
                         }
                         // Dropping the stream closes it at once, which is clearer than a silence.
                         Err(why) => {
                             self.context.refused(why.label());
-                            tell(why, peer, &mut told);
+                            log_refusal(why, peer, &mut last_logged);
                         }
                     }
                 }
@@ -166,11 +166,11 @@ impl Door {
 }
 
 /// Says, now and then, that connections are closed at once.
-fn tell(why: NoSlot, peer: SocketAddr, told: &mut Option<Instant>) {
-    if told.is_some_and(|told| told.elapsed() < FULL_WARNING_INTERVAL) {
+fn log_refusal(why: NoSlot, peer: SocketAddr, last_logged: &mut Option<Instant>) {
+    if last_logged.is_some_and(|last_logged| last_logged.elapsed() < FULL_WARNING_INTERVAL) {
         return;
     }
-    *told = Some(Instant::now());
+    *last_logged = Some(Instant::now());
     match why {
         NoSlot::Full => tracing::warn!(
             %peer,
@@ -193,17 +193,17 @@ fn tell(why: NoSlot, peer: SocketAddr, told: &mut Option<Instant>) {
 fn slots(config: &Config) -> Arc<ConnectionSlots> {
     let wanted = config.server.max_connections;
     let files = files::limit().map_or(u64::MAX, |files| files.saturating_sub(RESERVED_FILES).max(16));
-    let most = usize::try_from(files).map_or(wanted, |files| files.min(wanted));
-    if most < wanted {
+    let max = usize::try_from(files).map_or(wanted, |files| files.min(wanted));
+    if max < wanted {
         tracing::warn!(
-            max_connections = most,
+            max_connections = max,
             configured = wanted,
             "the system lets this process open too few files for the connections that are configured; raise the \
              hard limit (ulimit -Hn, LimitNOFILE)"
         );
     }
     let caps = config.tenants.iter().map(|tenant| (tenant.name.clone(), tenant.caps.max_connections));
-    ConnectionSlots::new(most, caps.filter_map(|(name, cap)| Some((name, cap?))).collect())
+    ConnectionSlots::new(max, caps.filter_map(|(name, cap)| Some((name, cap?))).collect())
 }
 
 /// Raises the limit on open files, on which the number of connections depends, as far as the process may.

@@ -46,7 +46,7 @@ pub(super) struct Teller {
 #[derive(Debug)]
 struct Lately {
     since: Instant,
-    told: u64,
+    logged: u64,
     left_out: u64,
 }
 
@@ -78,44 +78,44 @@ impl Warnings {
     }
 
     /// Whether to warn now, and then how many warnings of the kind were left out before this one.
-    fn may_tell(&self, kind: Kind, tenant: Option<&TenantName>, now: Instant) -> Option<u64> {
+    fn allow(&self, kind: Kind, tenant: Option<&TenantName>, now: Instant) -> Option<u64> {
         let mut all = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
         let lately =
-            all.entry((kind, tenant.cloned())).or_insert(Lately { since: now, told: 0, left_out: 0 });
+            all.entry((kind, tenant.cloned())).or_insert(Lately { since: now, logged: 0, left_out: 0 });
         if now.saturating_duration_since(lately.since) >= WARNINGS_INTERVAL {
-            (lately.since, lately.told) = (now, 0);
+            (lately.since, lately.logged) = (now, 0);
         }
-        if lately.told >= MAX_WARNINGS {
+        if lately.logged >= MAX_WARNINGS {
             lately.left_out += 1;
             self.counter.with_label_values(&[kind.label()]).inc();
             return None;
         }
-        lately.told += 1;
+        lately.logged += 1;
         Some(std::mem::take(&mut lately.left_out))
     }
 }
 
 impl Teller {
-    fn may_tell(&self, kind: Kind) -> Option<u64> {
-        self.warnings.may_tell(kind, self.tenant.as_ref(), Instant::now())
+    fn allow(&self, kind: Kind) -> Option<u64> {
+        self.warnings.allow(kind, self.tenant.as_ref(), Instant::now())
     }
 
     pub(super) fn no_identity(&self, refused: &RefusedIdentity) {
-        if let Some(left_out) = self.may_tell(Kind::NoIdentity) {
+        if let Some(left_out) = self.allow(Kind::NoIdentity) {
             let (peer, error) = (self.peer, &refused.error);
             tracing::warn!(%peer, %error, left_out, "certificate without a usable identity");
         }
     }
 
     pub(super) fn tenant_full(&self) {
-        if let Some(left_out) = self.may_tell(Kind::TenantFull) {
+        if let Some(left_out) = self.allow(Kind::TenantFull) {
             let (peer, tenant) = (self.peer, self.tenant.as_ref().map(tracing::field::display));
             tracing::warn!(%peer, tenant, left_out, "connection closed: its tenant has as many open as may be");
         }
     }
 
     pub(super) fn auth_failures(&self) {
-        if let Some(left_out) = self.may_tell(Kind::AuthFailures) {
+        if let Some(left_out) = self.allow(Kind::AuthFailures) {
             let (peer, tenant) = (self.peer, self.tenant.as_ref().map(tracing::field::display));
             let failures = MAX_AUTH_FAILURES;
             tracing::warn!(%peer, tenant, failures, left_out, "connection closed: its calls fail to authenticate");
@@ -123,14 +123,14 @@ impl Teller {
     }
 
     pub(super) fn flooded(&self, flood: Flood) {
-        if let Some(left_out) = self.may_tell(Kind::Flooded) {
+        if let Some(left_out) = self.allow(Kind::Flooded) {
             let (peer, tenant) = (self.peer, self.tenant.as_ref().map(tracing::field::display));
             tracing::warn!(%peer, tenant, left_out, "connection closed: {flood}");
         }
     }
 
     pub(super) fn authority_gone(&self, identity: &ConnIdentity) {
-        if let Some(left_out) = self.may_tell(Kind::AuthorityGone) {
+        if let Some(left_out) = self.allow(Kind::AuthorityGone) {
             tracing::warn!(
                 peer = %self.peer,
                 spiffe_id = %identity.spiffe_id,
@@ -150,15 +150,15 @@ mod tests {
         let counter = crate::observe::Observer::for_tests().metrics.door.left_out.clone();
         let (warnings, now) = (Warnings::new(counter), Instant::now());
         let (loud, quiet): (TenantName, TenantName) = ("loud".parse().unwrap(), "quiet".parse().unwrap());
-        let told = |tenant, now| warnings.may_tell(Kind::AuthFailures, Some(tenant), now);
-        let count = (0..1_000).filter_map(|_| told(&loud, now)).count();
+        let logged = |tenant, now| warnings.allow(Kind::AuthFailures, Some(tenant), now);
+        let count = (0..1_000).filter_map(|_| logged(&loud, now)).count();
         assert_eq!(count as u64, MAX_WARNINGS);
-        assert_eq!(told(&quiet, now), Some(0));
-        assert_eq!(warnings.may_tell(Kind::Flooded, Some(&loud), now), Some(0));
-        assert_eq!(warnings.may_tell(Kind::AuthFailures, None, now), Some(0));
+        assert_eq!(logged(&quiet, now), Some(0));
+        assert_eq!(warnings.allow(Kind::Flooded, Some(&loud), now), Some(0));
+        assert_eq!(warnings.allow(Kind::AuthFailures, None, now), Some(0));
         let later = now + WARNINGS_INTERVAL;
-        assert_eq!(told(&loud, later), Some(1_000 - MAX_WARNINGS));
-        assert_eq!(told(&loud, later), Some(0));
+        assert_eq!(logged(&loud, later), Some(1_000 - MAX_WARNINGS));
+        assert_eq!(logged(&loud, later), Some(0));
         assert_eq!(warnings.counter.with_label_values(&["auth_failures"]).get(), 1_000 - MAX_WARNINGS);
     }
 }

@@ -172,7 +172,7 @@ impl Access {
 
     /// Takes the record of a refusal, or counts it.
     pub(crate) fn refused(&self, record: Record<'_>) {
-        if let Some((record, slot)) = self.refusals.note(record, || self.slots.at_once(1)) {
+        if let Some((record, slot)) = self.refusals.record_refusal(record, || self.slots.at_once(1)) {
             self.put(&record, slot);
         }
     }
@@ -193,7 +193,7 @@ impl Access {
         let turning = async {
             loop {
                 turns.tick().await;
-                for (record, slot) in self.refusals.turn(|| self.slots.at_once(1)) {
+                for (record, slot) in self.refusals.rotate(|| self.slots.at_once(1)) {
                     self.put(&record, slot);
                 }
             }
@@ -217,7 +217,7 @@ impl Access {
 
     /// Writes what waits, until `until` at the latest; how many records are lost. Blocks.
     pub(super) fn close(&self, until: Instant) -> usize {
-        for (record, ()) in self.refusals.turn(|| Some(())) {
+        for (record, ()) in self.refusals.rotate(|| Some(())) {
             self.out.record(record.line(self.form), None);
         }
         let lost = self.out.close(self.last_moment(until)) + self.unplaced.load(Ordering::Relaxed);

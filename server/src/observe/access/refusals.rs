@@ -18,7 +18,7 @@ pub(super) const INTERVAL: Duration = Duration::from_secs(10);
 /// How many of one tenant and reason are recorded each, in an interval.
 const IN_FULL: u32 = 20;
 /// Tenants and reasons that are told apart: more than there are, unless somebody finds a way to invent some.
-const MOST: usize = 8_192;
+const MAX_KEYS: usize = 8_192;
 /// All the others.
 const OTHER: &str = "OTHER";
 
@@ -43,14 +43,14 @@ struct More {
 
 impl Refusals {
     /// The record to write now, with its place, unless this one is counted.
-    pub(super) fn note<'a>(
+    pub(super) fn record_refusal<'a>(
         &self,
         record: Record<'a>,
         slot: impl FnOnce() -> Option<RecordSlot>,
     ) -> Option<(Record<'a>, RecordSlot)> {
         let mut counts = self.lock();
         let key = (record.caller.answerable(), record.reason.to_string());
-        let known = counts.len() < MOST || counts.contains_key(&key);
+        let known = counts.len() < MAX_KEYS || counts.contains_key(&key);
         let key = if known { key } else { (String::new(), OTHER.to_owned()) };
         let count = counts.entry(key).or_default();
         if count.in_full < IN_FULL && known {
@@ -65,19 +65,19 @@ impl Refusals {
 
     /// Begins a new interval; the records of the old one, each with what `place` gives, and those for which it gives nothing are
     /// counted on.
-    pub(super) fn turn<P>(&self, mut slot: impl FnMut() -> Option<P>) -> Vec<(Record<'static>, P)> {
-        let mut told = Vec::new();
+    pub(super) fn rotate<P>(&self, mut slot: impl FnMut() -> Option<P>) -> Vec<(Record<'static>, P)> {
+        let mut summaries = Vec::new();
         self.lock().retain(|(_, reason), count| {
             count.in_full = 0;
             // Quiet for an interval, it is forgotten.
             let Some(more) = count.more.take() else { return false };
             match slot() {
-                Some(slot) => told.push((more.told(reason), slot)),
+                Some(slot) => summaries.push((more.into_record(reason), slot)),
                 None => count.more = Some(more),
             }
             true
         });
-        told
+        summaries
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<(String, String), Count>> {
@@ -95,7 +95,7 @@ impl Count {
 
 impl More {
     /// One record of all of them. What and where are the last one's, and who, unless it was anybody.
-    fn told(self, reason: &str) -> Record<'static> {
+    fn into_record(self, reason: &str) -> Record<'static> {
         let mut record = self.last_record;
         if reason == OTHER {
             record.caller = Caller::default();
@@ -127,54 +127,54 @@ mod tests {
     }
 
     /// How many of a tenant stand in records: in full, and in sums.
-    fn of(tenant: &str, told: &[Record<'_>]) -> (usize, u64) {
-        let own = || told.iter().filter(|record| record.caller.tenant == tenant);
+    fn of(tenant: &str, summaries: &[Record<'_>]) -> (usize, u64) {
+        let own = || summaries.iter().filter(|record| record.caller.tenant == tenant);
         (own().filter(|record| record.count == 0).count(), own().map(|record| record.count).sum())
     }
 
     #[test]
     fn noise_hides_nobody_and_nothing_is_lost() {
         let (refusals, slot) = (Refusals::default(), slots(10_000));
-        let mut told = Vec::new();
-        let mut note = |record| told.extend(refusals.note(record, &slot).map(|(record, _)| record));
+        let mut summaries = Vec::new();
+        let mut record_refusal = |record| summaries.extend(refusals.record_refusal(record, &slot).map(|(record, _)| record));
         for round in 0..40 {
-            (0..1_000).for_each(|_| note(refusal("loud", "TOKEN_MISSING")));
-            note(refusal("quiet", "GRANT_MISSING"));
+            (0..1_000).for_each(|_| record_refusal(refusal("loud", "TOKEN_MISSING")));
+            record_refusal(refusal("quiet", "GRANT_MISSING"));
             if round == 7 {
-                note(refusal("loud", "GRANT_MISSING"));
+                record_refusal(refusal("loud", "GRANT_MISSING"));
             }
         }
-        assert_eq!(told.len(), 20 + 20 + 1);
-        told.extend(refusals.turn(|| Some(())).into_iter().map(|(record, ())| record));
-        assert_eq!(of("loud", &told), (21, 39_980));
-        assert_eq!(of("quiet", &told), (20, 20));
-        let sum = told.iter().find(|record| record.count == 39_980).unwrap();
+        assert_eq!(summaries.len(), 20 + 20 + 1);
+        summaries.extend(refusals.rotate(|| Some(())).into_iter().map(|(record, ())| record));
+        assert_eq!(of("loud", &summaries), (21, 39_980));
+        assert_eq!(of("quiet", &summaries), (20, 20));
+        let sum = summaries.iter().find(|record| record.count == 39_980).unwrap();
         assert!(sum.reason == "TOKEN_MISSING" && !sum.first_time.is_empty());
         // A new interval has its own first ones, and what is quiet is forgotten.
-        assert!(refusals.note(refusal("loud", "TOKEN_MISSING"), &slot).is_some());
-        assert!(refusals.turn(|| Some(())).is_empty());
+        assert!(refusals.record_refusal(refusal("loud", "TOKEN_MISSING"), &slot).is_some());
+        assert!(refusals.rotate(|| Some(())).is_empty());
         assert!(refusals.lock().is_empty());
     }
 
     #[test]
     fn without_a_place_it_is_counted_until_there_is_one() {
         let (refusals, none) = (Refusals::default(), slots(0));
-        (0..7).for_each(|_| assert!(refusals.note(refusal("t", "TOKEN_MISSING"), &none).is_none()));
-        assert!(refusals.turn(&none).is_empty());
-        assert!(refusals.note(refusal("t", "TOKEN_MISSING"), &none).is_none());
-        let told = refusals.turn(|| Some(()));
-        assert_eq!((told.len(), told[0].0.count), (1, 8));
+        (0..7).for_each(|_| assert!(refusals.record_refusal(refusal("t", "TOKEN_MISSING"), &none).is_none()));
+        assert!(refusals.rotate(&none).is_empty());
+        assert!(refusals.record_refusal(refusal("t", "TOKEN_MISSING"), &none).is_none());
+        let summaries = refusals.rotate(|| Some(()));
+        assert_eq!((summaries.len(), summaries[0].0.count), (1, 8));
     }
 
     #[test]
     fn there_is_an_end_to_what_is_told_apart() {
         let (refusals, slot) = (Refusals::default(), slots(100_000));
-        for number in 0..3 * MOST {
-            refusals.note(refusal(&number.to_string(), "TOKEN_MISSING"), &slot);
+        for number in 0..3 * MAX_KEYS {
+            refusals.record_refusal(refusal(&number.to_string(), "TOKEN_MISSING"), &slot);
         }
-        assert!(refusals.lock().len() <= MOST + 1);
-        let told = refusals.turn(|| Some(()));
-        let rest: Vec<_> = told.iter().filter(|(record, ())| record.reason == OTHER).collect();
-        assert_eq!((rest.len(), rest[0].0.count), (1, 2 * MOST as u64));
+        assert!(refusals.lock().len() <= MAX_KEYS + 1);
+        let summaries = refusals.rotate(|| Some(()));
+        let rest: Vec<_> = summaries.iter().filter(|(record, ())| record.reason == OTHER).collect();
+        assert_eq!((rest.len(), rest[0].0.count), (1, 2 * MAX_KEYS as u64));
     }
 }
