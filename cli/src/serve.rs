@@ -55,7 +55,7 @@ pub async fn serve(config: &Path, options: ServeOptions, on_hangup: OnHangup) ->
 pub fn check(config: &Path) -> Result<(), Failure> {
     let loaded = load(config)?;
     let (refused, told): (Vec<_>, Vec<_>) =
-        loaded.notes.into_iter().partition(|note| note.weight == Severity::Refused);
+        loaded.notices.into_iter().partition(|notice| notice.severity == Severity::Refused);
     let told: String = told.iter().map(|note| format!("note: {}\n", note.what)).collect();
     // Whether anybody reads it is no matter: the exit code says the same.
     if !refused.is_empty() {

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use posthouse_server::grants::{Action, Grants};
 use posthouse_server::identity::Malformed;
 use posthouse_server::names::TenantName;
-use posthouse_server::grants::{Action, Grants};
 use posthouse_text::shown;
 use serde_json::{Map, Value};
 

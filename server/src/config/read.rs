@@ -14,8 +14,8 @@ use toml::de::DeTable;
 use crate::{
     certificates::{self, Judgement},
     config::{
-        Authority, Config, ConfigError, ConfigErrors, Files, IdentityConfig, Severity, ObserveConfig,
-        ServerConfig, Tenant, TenantCaps, TlsConfig, files,
+        Authority, Config, ConfigError, ConfigErrors, Files, IdentityConfig, ObserveConfig, ServerConfig,
+        Severity, Tenant, TenantCaps, TlsConfig, files,
         section::{Located, Problems, Section},
     },
     identity::{Binding, Issuer, KeyRemark, TokenPolicy, TrustDomain},

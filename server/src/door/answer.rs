@@ -60,7 +60,7 @@ struct Progress {
     /// What is handed over and has not left.
     unsent: VecDeque<Piece>,
     handed_over: u64,
-    taken: u64,
+    sent: u64,
     /// What is charged for a whole answer, until it is handed over.
     unread: Option<Charge>,
     /// The call it answers, and where what nobody watches is charged. Absent only before it goes to the network.
@@ -128,7 +128,7 @@ impl SendTracker {
     /// The end, if all before it has been taken.
     fn poll_end(&self, context: &Context<'_>) -> Poll<()> {
         let mut progress = self.progress();
-        if progress.taken < progress.handed_over {
+        if progress.sent < progress.handed_over {
             progress.waiting = Some(context.waker().clone());
             return Poll::Pending;
         }
@@ -169,25 +169,25 @@ impl Progress {
         self.unsent.push_back(Piece { start, end, begun: false, what });
     }
 
-    fn take(&mut self, bytes: usize) {
-        self.taken += bytes as u64;
+    fn record_sent(&mut self, bytes: usize) {
+        self.sent += bytes as u64;
         if let Some((task, _)) = &self.call {
-            task.take(bytes as u64);
+            task.record_sent(bytes as u64);
         }
-        while let Some(piece) = self.unsent.pop_front_if(|piece| piece.end <= self.taken) {
+        while let Some(piece) = self.unsent.pop_front_if(|piece| piece.end <= self.sent) {
             if let What::Watched(message) = piece.what {
                 message.left();
             }
         }
         if let Some(first) = self.unsent.front_mut()
-            && first.start < self.taken
+            && first.start < self.sent
             && !first.begun
             && let What::Watched(message) = &mut first.what
         {
             first.begun = true;
             message.begun();
         }
-        if self.taken >= self.handed_over
+        if self.sent >= self.handed_over
             && let Some(waiting) = self.waiting.take()
         {
             waiting.wake();
@@ -277,7 +277,7 @@ impl Buf for Data {
 
     fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
-        self.tracker.progress().take(count);
+        self.tracker.progress().record_sent(count);
     }
 }
 

@@ -37,7 +37,7 @@ impl<B: HttpBody<Data = Bytes> + Unpin> Received<B> {
     fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         if let Some(Ok(frame)) = &frame {
-            self.reading.taken(frame.data_ref().map_or(0, Bytes::len));
+            self.reading.consumed(frame.data_ref().map_or(0, Bytes::len));
         }
         Poll::Ready(frame)
     }
@@ -142,7 +142,7 @@ mod tests {
         let _other = unread.body();
         let frames = [data("a"), data("b"), data("c"), Ok(Frame::trailers(HeaderMap::new()))];
         let mut body = Received::new(Scripted { frames: frames.into(), whole: true }, &unread);
-        unread.came(3);
+        unread.arrived(3);
         assert!(body.frame().now_or_never().unwrap().is_some());
         assert_eq!(unread.frames(), 2);
         drop(body);

@@ -124,8 +124,8 @@ impl ConnectionContext {
     }
 
     /// A place for a connection from this address, given back when dropped.
-    pub(super) fn place(&self, peer: IpAddr) -> Result<ConnectionSlot, NoSlot> {
-        self.slots.take(peer)
+    pub(super) fn acquire_slot(&self, peer: IpAddr) -> Result<ConnectionSlot, NoSlot> {
+        self.slots.acquire(peer)
     }
 
     pub(super) fn connection(
@@ -208,7 +208,7 @@ impl Connection {
         let auth = context.auth(&identity);
         let tenant = identity.as_ref().ok().map(|known| &known.tenant);
         let accounts = context.accounts.open(tenant);
-        let place = tenant.map(|tenant| slot.tenant_slot(tenant));
+        let tenant_slot = tenant.map(|tenant| slot.tenant_slot(tenant));
         let info = ConnectionInfo {
             identity,
             trust_watch,
@@ -217,12 +217,12 @@ impl Connection {
             max_age: context.max_age,
             open: slot.handshake_done(),
             accounts,
-            place: place.clone(),
+            tenant_slot: tenant_slot.clone(),
         };
         let leave = drain.child_token();
         let known = async {
             auth.authenticated().await;
-            if place.as_ref().is_some_and(|place| place.take().is_err()) {
+            if tenant_slot.as_ref().is_some_and(|tenant_slot| tenant_slot.acquire().is_err()) {
                 context.refused("tenant_full");
                 warnings.tenant_full();
                 // The call has been told. It and others under way may end; then the connection does.

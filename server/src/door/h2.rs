@@ -78,7 +78,7 @@ pub(super) struct ConnectionInfo {
     pub(super) open: usize,
     pub(super) accounts: ConnectionAccounts,
     /// Where there is a tenant.
-    pub(super) place: Option<TenantSlot>,
+    pub(super) tenant_slot: Option<TenantSlot>,
 }
 
 /// How much a peer may send before it is read, and how much may wait until it reads.
@@ -166,14 +166,15 @@ async fn serve_calls<S: Calls>(
     drain_signal: DrainSignal,
     unread: Unread,
 ) -> Ended {
-    let ConnectionInfo { identity, trust_watch, auth, warnings, max_age, open, accounts, place } = info;
+    let ConnectionInfo { identity, trust_watch, auth, warnings, max_age, open, accounts, tenant_slot } = info;
     let mut end = pin!(end(identity.clone(), &auth, trust_watch, &drain_signal, &warnings));
     let failing = || warnings.auth_failures();
     let mut left = pin!(drain_in_time(jittered(max_age), &auth, &drain_signal, passed, failing));
     let tasks = Tasks::default();
     let builder = builder(Windows::of_one_in(open), tasks.clone());
     let (leave, auth) = (drain_signal.clone(), auth.clone());
-    let service = Handing { calls, identity, drain_signal: leave, auth, unread, accounts, place, tasks };
+    let service =
+        Handing { calls, identity, drain_signal: leave, auth, unread, accounts, tenant_slot, tasks };
     let mut connection = pin!(builder.serve_connection(TokioIo::new(transport), service));
     let mut drain_sent = false;
     loop {
@@ -257,7 +258,7 @@ struct Handing<S> {
     auth: ConnectionAuth,
     unread: Unread,
     accounts: ConnectionAccounts,
-    place: Option<TenantSlot>,
+    tenant_slot: Option<TenantSlot>,
     tasks: Tasks,
 }
 
@@ -279,8 +280,8 @@ impl<S: Calls> hyper::service::Service<Request<Incoming>> for Handing<S> {
         extensions.insert(self.auth.clone());
         extensions.insert(accounts.clone());
         extensions.insert(task.clone());
-        if let Some(place) = &self.place {
-            extensions.insert(place.clone());
+        if let Some(tenant_slot) = &self.tenant_slot {
+            extensions.insert(tenant_slot.clone());
         }
         Answering { call: self.calls.clone().oneshot(request), task, accounts }
     }

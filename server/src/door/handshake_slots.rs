@@ -17,7 +17,7 @@ use crate::source_slots::{Limits, Prefix, SourceSlot, SourceSlots, Stage, host};
 pub(super) struct HandshakeSlots {
     all: usize,
     of_one_host: usize,
-    taken: Arc<SourceSlots>,
+    occupied: Arc<SourceSlots>,
     freed: Notify,
     hosts: Mutex<HashMap<Prefix, Host>>,
 }
@@ -47,8 +47,8 @@ pub(super) struct HandshakeSlot {
 impl HandshakeSlots {
     pub(super) fn new(all: usize, of_one_host: usize) -> Arc<Self> {
         // Hosts are held to their own number before they come here.
-        let taken = SourceSlots::new(Limits { all, network: all, site: all, host: all });
-        Arc::new(Self { all, of_one_host, taken, freed: Notify::new(), hosts: Mutex::default() })
+        let occupied = SourceSlots::new(Limits { all, network: all, site: all, host: all });
+        Arc::new(Self { all, of_one_host, occupied, freed: Notify::new(), hosts: Mutex::default() })
     }
 
     /// A connection from this address will want a slot.
@@ -72,24 +72,24 @@ impl HandshakeWait {
         let handshake_slots = &self.handshake_slots;
         let enter = || {
             handshake_slots
-                .taken
+                .occupied
                 .enter(self.address, handshake_slots.all, Stage::Begun, give_way.clone())
                 .ok()
         };
-        let slot = taken_when_freed(&handshake_slots.freed, enter).await;
+        let slot = acquire_when_freed(&handshake_slots.freed, enter).await;
         HandshakeSlot { handshake_slots: Arc::clone(handshake_slots), slot: Some(slot), _own }
     }
 }
 
 /// What `take` gets, tried again whenever one is freed. Whoever waits is registered before it tries: two that are freed between
 /// two others' tries and their waits would otherwise be told to one of them only.
-async fn taken_when_freed<T>(freed: &Notify, mut take: impl FnMut() -> Option<T>) -> T {
+async fn acquire_when_freed<T>(freed: &Notify, mut try_acquire: impl FnMut() -> Option<T>) -> T {
     loop {
         let mut freed = pin!(freed.notified());
         freed.as_mut().enable();
         // If it is told of a free one that it does not need any more, the next that waits is.
-        if let Some(taken) = take() {
-            return taken;
+        if let Some(occupied) = try_acquire() {
+            return occupied;
         }
         freed.await;
     }
@@ -137,17 +137,17 @@ mod tests {
     fn one_host_leaves_turns_for_others() {
         let handshake_slots = HandshakeSlots::new(3, 2);
         let greedy: Vec<_> = (0..4).map(|_| handshake_slots.wait(address("192.0.2.1"))).collect();
-        let taken: Vec<_> = greedy.iter().filter_map(now).collect();
-        assert_eq!(taken.len(), 2, "the others of the host wait for these");
+        let occupied: Vec<_> = greedy.iter().filter_map(now).collect();
+        assert_eq!(occupied.len(), 2, "the others of the host wait for these");
         let second = handshake_slots.wait(address("192.0.2.2"));
         let slot = now(&second).unwrap();
         // All are taken: who has most loses one to who has none, and nobody to who has as many.
         let third = handshake_slots.wait(address("192.0.2.3"));
         let _turn = now(&third).unwrap();
-        assert_eq!(taken.iter().filter(|slot| slot.1.is_cancelled()).count(), 1);
+        assert_eq!(occupied.iter().filter(|slot| slot.1.is_cancelled()).count(), 1);
         assert!(now(&handshake_slots.wait(address("192.0.2.2"))).is_none());
         assert!(!slot.1.is_cancelled());
-        drop((taken, greedy, second, third, slot));
+        drop((occupied, greedy, second, third, slot));
         assert!(handshake_slots.hosts.lock().unwrap().is_empty(), "nothing is remembered of who is not here");
     }
 
@@ -167,25 +167,25 @@ mod tests {
     #[test]
     fn two_that_are_freed_while_two_try_are_told_to_both() {
         let (notify, free) = (Notify::new(), Cell::new(0));
-        let take = || (free.get() > 0).then(|| free.set(free.get() - 1));
+        let try_acquire = || (free.get() > 0).then(|| free.set(free.get() - 1));
         let mut first_try = true;
-        let mut second = pin!(taken_when_freed(&notify, || {
-            let taken = take();
+        let mut second = pin!(acquire_when_freed(&notify, || {
+            let occupied = try_acquire();
             if std::mem::take(&mut first_try) {
                 free.set(2);
                 notify.notify_one();
                 notify.notify_one();
             }
-            taken
+            occupied
         }));
         let second_has = Cell::new(false);
-        let mut first = pin!(taken_when_freed(&notify, || {
-            let taken = take();
+        let mut first = pin!(acquire_when_freed(&notify, || {
+            let occupied = try_acquire();
             if !second_has.get() {
                 // Between this one's try and its wait, another comes, and two are freed.
                 second_has.set(second.as_mut().now_or_never().is_some());
             }
-            taken
+            occupied
         }));
         assert!(first.as_mut().now_or_never().is_some(), "it waits although one is free");
         assert!(second_has.get());
@@ -199,11 +199,11 @@ mod tests {
             [1, 2, 3].map(|host| handshake_slots.wait(address(&format!("192.0.2.{host}"))));
         let slot = now(&first).unwrap();
         let token = CancellationToken::new();
-        let mut gone = Box::pin(second.slot(&token));
+        let mut cancelled = Box::pin(second.slot(&token));
         let mut waiting = pin!(third.slot(&token));
-        assert!(gone.as_mut().now_or_never().is_none() && waiting.as_mut().now_or_never().is_none());
+        assert!(cancelled.as_mut().now_or_never().is_none() && waiting.as_mut().now_or_never().is_none());
         drop(slot);
-        drop(gone);
+        drop(cancelled);
         assert!(waiting.now_or_never().is_some());
     }
 

@@ -53,20 +53,20 @@ pub struct TenantSlot(Arc<Joining>);
 struct Joining {
     slots: Arc<ConnectionSlots>,
     tenant: TenantName,
-    taken: Mutex<bool>,
+    acquired: Mutex<bool>,
 }
 
 /// As many connections of a tenant's callers are open as may be.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
-    "max_connections is {most} and as many connections of its callers are open; close connections, or ask the server's \
+    "max_connections is {max} and as many connections of its callers are open; close connections, or ask the server's \
      operator for more"
 )]
 pub struct TenantFull {
     /// The tenant.
     pub tenant: TenantName,
     /// How many there may be.
-    pub most: usize,
+    pub max: usize,
 }
 
 /// Why a connection has no place. It is closed as soon as it is accepted, which is clearer than a silence.
@@ -111,7 +111,7 @@ impl ConnectionSlots {
 
     /// A stranger's place, for which another stranger may have to give way. Those who are known leave less room for strangers, and
     /// strangers never less for them.
-    pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Result<ConnectionSlot, NoSlot> {
+    pub(super) fn acquire(self: &Arc<Self>, address: IpAddr) -> Result<ConnectionSlot, NoSlot> {
         let left = self.max.saturating_sub(self.callers.load(Ordering::Relaxed));
         if left == 0 {
             return Err(NoSlot::Full);
@@ -162,7 +162,7 @@ impl ConnectionSlot {
     /// Its place among the tenant's, for when it is a caller's.
     pub(super) fn tenant_slot(&self, tenant: &TenantName) -> TenantSlot {
         let (slots, tenant) = (Arc::clone(&self.slots), tenant.clone());
-        TenantSlot(Arc::new(Joining { slots, tenant, taken: Mutex::default() }))
+        TenantSlot(Arc::new(Joining { slots, tenant, acquired: Mutex::default() }))
     }
 }
 
@@ -182,27 +182,27 @@ impl TenantSlot {
     ///
     /// # Errors
     /// When there is none.
-    pub fn take(&self) -> Result<(), TenantFull> {
-        let Joining { slots, tenant, taken } = &*self.0;
-        let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if *taken {
+    pub fn acquire(&self) -> Result<(), TenantFull> {
+        let Joining { slots, tenant, acquired } = &*self.0;
+        let mut acquired = acquired.lock().unwrap_or_else(PoisonError::into_inner);
+        if *acquired {
             return Ok(());
         }
-        let most = slots.configured.get(tenant).copied().unwrap_or(slots.max_per_tenant);
+        let max = slots.configured.get(tenant).copied().unwrap_or(slots.max_per_tenant);
         let mut tenants = slots.tenants();
         let count = tenants.get(tenant).copied().unwrap_or_default();
-        if count >= most {
-            return Err(TenantFull { tenant: tenant.clone(), most });
+        if count >= max {
+            return Err(TenantFull { tenant: tenant.clone(), max });
         }
         tenants.insert(tenant.clone(), count + 1);
-        *taken = true;
+        *acquired = true;
         Ok(())
     }
 }
 
 impl Drop for Joining {
     fn drop(&mut self) {
-        if !*self.taken.get_mut().unwrap_or_else(PoisonError::into_inner) {
+        if !*self.acquired.get_mut().unwrap_or_else(PoisonError::into_inner) {
             return;
         }
         let mut tenants = self.slots.tenants();
@@ -227,19 +227,19 @@ mod tests {
     fn places_of_tenants_are_given_back() {
         let (tax, police): (TenantName, TenantName) = ("tax".parse().unwrap(), "police".parse().unwrap());
         let slots = ConnectionSlots::new(16, HashMap::from([(tax.clone(), 2)]));
-        let slot = slots.take(address(1)).unwrap();
+        let slot = slots.acquire(address(1)).unwrap();
         let [first, second, third] = [(); 3].map(|()| slot.tenant_slot(&tax));
         let other = slot.tenant_slot(&police);
         let clone = first.clone();
-        first.take().unwrap();
-        clone.take().unwrap();
-        second.take().unwrap();
-        assert_eq!(third.take(), Err(TenantFull { tenant: tax, most: 2 }));
-        assert_eq!(other.take(), Ok(()));
+        first.acquire().unwrap();
+        clone.acquire().unwrap();
+        second.acquire().unwrap();
+        assert_eq!(third.acquire(), Err(TenantFull { tenant: tax, max: 2 }));
+        assert_eq!(other.acquire(), Ok(()));
         drop(first);
-        assert!(third.take().is_err(), "a call of the connection still has it");
+        assert!(third.acquire().is_err(), "a call of the connection still has it");
         drop(clone);
-        assert_eq!(third.take(), Ok(()));
+        assert_eq!(third.acquire(), Ok(()));
         drop((second, third, other));
         assert!(slots.tenants().is_empty(), "nothing is remembered of who is not here");
     }
@@ -248,18 +248,18 @@ mod tests {
     fn who_brings_no_token_takes_no_place_of_a_tenant() {
         let tax: TenantName = "tax".parse().unwrap();
         let slots = ConnectionSlots::new(16, HashMap::from([(tax.clone(), 1)]));
-        let slot = slots.take(address(1)).unwrap();
+        let slot = slots.acquire(address(1)).unwrap();
         let _certificates_only: Vec<_> = (0..10).map(|_| slot.tenant_slot(&tax)).collect();
-        assert_eq!(slot.tenant_slot(&tax).take(), Ok(()));
+        assert_eq!(slot.tenant_slot(&tax).acquire(), Ok(()));
     }
 
     #[test]
     fn those_whose_handshake_is_done_are_counted() {
         let slots = ConnectionSlots::new(64, HashMap::new());
-        let mut silent: Vec<_> = (0..10).map(|_| slots.take(address(1)).unwrap()).collect();
-        let mut first = slots.take(address(2)).unwrap();
+        let mut silent: Vec<_> = (0..10).map(|_| slots.acquire(address(1)).unwrap()).collect();
+        let mut first = slots.acquire(address(2)).unwrap();
         assert_eq!((first.handshake_done(), first.handshake_done()), (1, 1), "the silent are not");
-        let mut second = slots.take(address(3)).unwrap();
+        let mut second = slots.acquire(address(3)).unwrap();
         assert_eq!(second.handshake_done(), 2);
         second.is_callers();
         drop(first);
@@ -271,13 +271,13 @@ mod tests {
     #[test]
     fn strangers_have_a_quarter_and_callers_all_of_it() {
         let slots = ConnectionSlots::new(16, HashMap::new());
-        let strangers: Vec<_> = (0..4).map(|host| slots.take(address(host)).unwrap()).collect();
+        let strangers: Vec<_> = (0..4).map(|host| slots.acquire(address(host)).unwrap()).collect();
         strangers.iter().for_each(|slot| slot.reached(Stage::Begun));
-        assert_eq!(slots.take(address(9)).err(), Some(NoSlot::Strangers));
+        assert_eq!(slots.acquire(address(9)).err(), Some(NoSlot::Strangers));
         assert_eq!(slots.strangers.count(), 4);
         let callers = |count| {
             let promoted = |_| {
-                let mut slot = slots.take(address(1)).unwrap();
+                let mut slot = slots.acquire(address(1)).unwrap();
                 slot.is_callers();
                 slot.is_callers();
                 slot
@@ -285,11 +285,11 @@ mod tests {
             (0..count).map(promoted).collect::<Vec<_>>()
         };
         drop(strangers);
-        let most = callers(14);
+        let max = callers(14);
         // Two are left for strangers, who give way to each other.
-        let first = slots.take(address(2)).unwrap();
-        let second = slots.take(address(2)).unwrap();
-        let third = slots.take(address(3)).unwrap();
+        let first = slots.acquire(address(2)).unwrap();
+        let second = slots.acquire(address(2)).unwrap();
+        let third = slots.acquire(address(3)).unwrap();
         assert_eq!(
             [&first, &second, &third].map(|slot| slot.gives_way().is_cancelled()),
             [true, false, false]
@@ -297,9 +297,9 @@ mod tests {
         assert_eq!(slots.strangers.count(), 2);
         drop((first, second, third));
         let last = callers(2);
-        assert_eq!(slots.take(address(3)).err(), Some(NoSlot::Full));
-        drop((most, last));
-        let _slot = slots.take(address(3)).unwrap();
+        assert_eq!(slots.acquire(address(3)).err(), Some(NoSlot::Full));
+        drop((max, last));
+        let _slot = slots.acquire(address(3)).unwrap();
         assert_eq!((slots.strangers.count(), slots.callers.load(Ordering::Relaxed)), (1, 0));
     }
 }

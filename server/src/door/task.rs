@@ -29,7 +29,7 @@ struct Control {
     ended: AtomicBool,
     waker: AtomicWaker,
     /// Bytes of the answer that the network has taken.
-    taken: AtomicU64,
+    sent: AtomicU64,
     /// Bytes of an answer that is known whole, and that the network has not taken.
     unread: AtomicU64,
     /// Where it is charged, and what counts answers that ended because nobody read them.
@@ -49,13 +49,13 @@ impl CallTask {
     }
 
     /// Bytes of the answer that the network has taken so far.
-    pub(crate) fn taken(&self) -> u64 {
-        self.0.taken.load(Ordering::Relaxed)
+    pub(crate) fn sent(&self) -> u64 {
+        self.0.sent.load(Ordering::Relaxed)
     }
 
     /// The network has taken so many bytes of the answer.
-    pub(super) fn take(&self, bytes: u64) {
-        self.0.taken.fetch_add(bytes, Ordering::Relaxed);
+    pub(super) fn record_sent(&self, bytes: u64) {
+        self.0.sent.fetch_add(bytes, Ordering::Relaxed);
         let less = |unread: u64| Some(unread.saturating_sub(bytes));
         // It never fails.
         let _ = self.0.unread.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
@@ -141,17 +141,17 @@ impl<F> Running<F> {
             self.patience = None;
             return false;
         }
-        let taken = self.task.taken();
+        let sent = self.task.sent();
         let (sleep, before) = self.patience.get_or_insert_with(|| {
             let sleep = sleep_until(Instant::now() + UNREAD_PATIENCE);
-            (Box::pin(sleep), taken)
+            (Box::pin(sleep), sent)
         });
         while sleep.as_mut().poll(context).is_ready() {
-            if taken == *before && self.task.must_progress() {
+            if sent == *before && self.task.must_progress() {
                 self.task.0.answer.get().into_iter().for_each(|(_, counter)| counter.inc());
                 return true;
             }
-            *before = taken;
+            *before = sent;
             sleep.as_mut().reset(Instant::now() + UNREAD_PATIENCE);
         }
         false
@@ -211,7 +211,7 @@ mod tests {
         tasks.execute(work);
         for _ in 0..10 {
             tokio::time::sleep(UNREAD_PATIENCE * 3 / 4).await;
-            task.take(1);
+            task.record_sent(1);
             assert!(dropped.try_recv().is_err_and(|why| why == oneshot::error::TryRecvError::Empty));
         }
         let stuck = Instant::now();

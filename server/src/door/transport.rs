@@ -128,10 +128,10 @@ impl AsyncRead for Transport {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let capacity = ready!(self.poll_capacity(context));
-        let most = self.frames.left().saturating_add(capacity * LEAST_DATA_FRAME);
+        let max = self.frames.left().saturating_add(capacity * LEAST_DATA_FRAME);
         let before = buffer.filled().len();
-        if most < buffer.remaining() {
-            let mut part = ReadBuf::new(buffer.initialize_unfilled_to(most));
+        if max < buffer.remaining() {
+            let mut part = ReadBuf::new(buffer.initialize_unfilled_to(max));
             ready!(self.stream()?.poll_read(context, &mut part))?;
             let read = part.filled().len();
             buffer.advance(read);
@@ -142,7 +142,7 @@ impl AsyncRead for Transport {
         self.passed.add(new.len());
         match self.frames.read(new, Instant::now()) {
             Ok(small) => {
-                self.unread.came(small);
+                self.unread.arrived(small);
                 Poll::Ready(Ok(()))
             }
             Err(flood) => {

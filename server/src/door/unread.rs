@@ -25,7 +25,7 @@ pub(super) struct Reading(Unread);
 
 #[derive(Debug)]
 struct Shared {
-    most: usize,
+    max: usize,
     frames: AtomicUsize,
     bodies: AtomicUsize,
     reader: AtomicWaker,
@@ -34,9 +34,9 @@ struct Shared {
 impl Unread {
     /// Of a connection with this window: the library's own limit is twice as many frames of one byte.
     pub(super) fn of_window(bytes: u32) -> Self {
-        let most = (bytes as usize / SMALL_DATA_BYTES).max(1);
+        let max = (bytes as usize / SMALL_DATA_BYTES).max(1);
         let reader = AtomicWaker::new();
-        Self(Arc::new(Shared { most, frames: AtomicUsize::new(0), bodies: AtomicUsize::new(0), reader }))
+        Self(Arc::new(Shared { max, frames: AtomicUsize::new(0), bodies: AtomicUsize::new(0), reader }))
     }
 
     /// The body of a request begins.
@@ -46,7 +46,7 @@ impl Unread {
     }
 
     /// So many small frames have come.
-    pub(super) fn came(&self, frames: usize) {
+    pub(super) fn arrived(&self, frames: usize) {
         if frames > 0 {
             self.0.frames.fetch_add(frames, Ordering::Relaxed);
         }
@@ -55,10 +55,10 @@ impl Unread {
     /// How many more may come before the library would have too many; waits while there are as many as may be.
     pub(super) fn poll_capacity(&self, context: &Context<'_>) -> Poll<usize> {
         let shared = &self.0;
-        let capacity = || (2 * shared.most).saturating_sub(shared.frames.load(Ordering::Acquire));
-        if capacity() <= shared.most {
+        let capacity = || (2 * shared.max).saturating_sub(shared.frames.load(Ordering::Acquire));
+        if capacity() <= shared.max {
             shared.reader.register(context.waker());
-            if capacity() <= shared.most {
+            if capacity() <= shared.max {
                 return Poll::Pending;
             }
         }
@@ -79,14 +79,14 @@ impl Unread {
 
 impl Reading {
     /// A body has taken a frame's data.
-    pub(super) fn taken(&self, bytes: usize) {
+    pub(super) fn consumed(&self, bytes: usize) {
         if bytes == 0 || bytes >= SMALL_DATA_BYTES {
             return;
         }
-        let Shared { most, frames, reader, .. } = &*self.0.0;
+        let Shared { max, frames, reader, .. } = &*self.0.0;
         let one_less = |frames: usize| frames.checked_sub(1);
         // Whoever reads waits from `most` on, and goes on when half of that is taken.
-        if frames.fetch_update(Ordering::Release, Ordering::Relaxed, one_less) == Ok(most / 2 + 1) {
+        if frames.fetch_update(Ordering::Release, Ordering::Relaxed, one_less) == Ok(max / 2 + 1) {
             reader.wake();
         }
     }
@@ -112,21 +112,21 @@ mod tests {
         let context = Context::from_waker(Waker::noop());
         let body = unread.body();
         assert_eq!(unread.poll_capacity(&context), Poll::Ready(32));
-        unread.came(15);
+        unread.arrived(15);
         assert_eq!(unread.poll_capacity(&context), Poll::Ready(17));
-        unread.came(5);
+        unread.arrived(5);
         assert!(unread.poll_capacity(&context).is_pending());
         // Neither of these was counted in.
-        body.taken(0);
-        body.taken(SMALL_DATA_BYTES);
+        body.consumed(0);
+        body.consumed(SMALL_DATA_BYTES);
         assert!(unread.poll_capacity(&context).is_pending());
         let (woken, count) = futures_test_waker();
         assert!(unread.poll_capacity(&Context::from_waker(&woken)).is_pending());
         for _ in 0..11 {
-            body.taken(1);
+            body.consumed(1);
         }
         assert_eq!(count.load(Ordering::Relaxed), 0, "it is woken too early");
-        body.taken(1);
+        body.consumed(1);
         assert_eq!(count.load(Ordering::Relaxed), 1);
         assert_eq!(unread.poll_capacity(&context), Poll::Ready(24));
     }
@@ -135,13 +135,13 @@ mod tests {
     fn nothing_is_counted_when_no_body_is_left_and_never_less_than_nothing() {
         let unread = Unread::of_window(1 << 10);
         let (first, second) = (unread.body(), unread.body());
-        unread.came(10);
-        first.taken(5);
+        unread.arrived(10);
+        first.consumed(5);
         drop(first);
         assert_eq!(unread.frames(), 9);
         drop(second);
         assert_eq!(unread.frames(), 0);
-        unread.body().taken(5);
+        unread.body().consumed(5);
         assert_eq!(unread.frames(), 0);
     }
 

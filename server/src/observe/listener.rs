@@ -105,7 +105,7 @@ impl ListenerSlots {
     }
 
     /// A place, for which one that is not answering a probe may have to give way; how it is told when its own turn comes.
-    fn take(&self, peer: IpAddr) -> Option<(SourceSlot, CancellationToken)> {
+    fn acquire(&self, peer: IpAddr) -> Option<(SourceSlot, CancellationToken)> {
         let source_slots = if peer.to_canonical().is_loopback() { &self.local } else { &self.others };
         let gives_way = CancellationToken::new();
         let slot = source_slots.enter(peer, usize::MAX, Stage::Silent, gives_way.clone()).ok()?;
@@ -118,7 +118,7 @@ async fn accept(listener: TcpListener, observer: Arc<Observer>) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let Some((slot, gives_way)) = slots.take(peer.ip()) else {
+                let Some((slot, gives_way)) = slots.acquire(peer.ip()) else {
                     // Dropping the stream closes it.
                     observer.metrics.own.closed.with_label_values(&["full"]).inc();
                     continue;

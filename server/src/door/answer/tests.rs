@@ -104,7 +104,7 @@ fn what_the_network_holds_is_charged_until_it_has_left_or_is_dropped() {
     drop(answer);
     assert_eq!(held(), 10);
     data.advance(9);
-    assert_eq!((held(), task.taken()), (10, 9));
+    assert_eq!((held(), task.sent()), (10, 9));
     data.advance(1);
     assert_eq!(held(), 0);
 }

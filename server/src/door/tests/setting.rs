@@ -89,7 +89,7 @@ impl Setting {
                 key_sets: Vec::new(),
             },
             observe: ObserveConfig::default(),
-            notes: Vec::new(),
+            notices: Vec::new(),
         };
         let door = Door::bind(&config, Observer::for_tests()).unwrap();
         let address = door.local_addr();

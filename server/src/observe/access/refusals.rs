@@ -136,7 +136,8 @@ mod tests {
     fn noise_hides_nobody_and_nothing_is_lost() {
         let (refusals, slot) = (Refusals::default(), slots(10_000));
         let mut summaries = Vec::new();
-        let mut record_refusal = |record| summaries.extend(refusals.record_refusal(record, &slot).map(|(record, _)| record));
+        let mut record_refusal =
+            |record| summaries.extend(refusals.record_refusal(record, &slot).map(|(record, _)| record));
         for round in 0..40 {
             (0..1_000).for_each(|_| record_refusal(refusal("loud", "TOKEN_MISSING")));
             record_refusal(refusal("quiet", "GRANT_MISSING"));

@@ -136,7 +136,7 @@ fn scrapes_that_wait_keep_no_probe_of_another_host_out() {
 fn no_host_has_all_places_of_its_site() {
     let (get, slots) = (|path| Request::get(path).body(()).unwrap(), ListenerSlots::new());
     let taken = |host, path| {
-        let (slot, gives_way) = slots.take([10, 1, 2, host].into())?;
+        let (slot, gives_way) = slots.acquire([10, 1, 2, host].into())?;
         slot.reached(stage(&get(path)));
         Some((slot, gives_way))
     };
@@ -160,9 +160,9 @@ fn no_host_has_all_places_of_its_site() {
 fn places_are_kept_for_the_host_itself() {
     let slots = ListenerSlots::new();
     let others: Vec<_> = (0..4_000_u32)
-        .filter_map(|host| slots.take(IpAddr::from((0x0a00_0000 + host * 7).to_be_bytes())))
+        .filter_map(|host| slots.acquire(IpAddr::from((0x0a00_0000 + host * 7).to_be_bytes())))
         .inspect(|(slot, _)| slot.reached(Stage::Answered))
         .collect();
     assert_eq!(others.len(), MAX_MANAGEMENT_CONNECTIONS);
-    assert!(slots.take([127, 0, 0, 1].into()).is_some());
+    assert!(slots.acquire([127, 0, 0, 1].into()).is_some());
 }

@@ -37,10 +37,10 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         // It does not outlive the connection with what goes on here.
-        let place = request.extensions_mut().remove::<TenantSlot>();
+        let slot = request.extensions_mut().remove::<TenantSlot>();
         // Calls that need no token take none.
         let admitted = request.extensions().get::<Admitted>().is_some();
-        match place.filter(|_| admitted).map_or(Ok(()), |place| place.take()) {
+        match slot.filter(|_| admitted).map_or(Ok(()), |slot| slot.acquire()) {
             Ok(()) => Either::Left(self.0.call(request)),
             Err(full) => Either::Right(ready(Ok(Status::from(refusal(&full)).into_http()))),
         }

@@ -39,7 +39,7 @@ pub(crate) struct Gone;
 /// How much waits in an outbox.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OutboxState {
-    /// The network has taken all that was sent, but for a few frames.
+    /// The network has sent all that was sent, but for a few frames.
     pub(crate) clear: bool,
     /// So little waits that the client is listened to.
     pub(crate) has_capacity: bool,
@@ -48,7 +48,7 @@ pub(crate) struct OutboxState {
 /// Where a stream's task puts its frames.
 pub(crate) struct Outbox<F> {
     frames: mpsc::Sender<Charged<F>>,
-    /// Frames that were handed to the network and that it has not taken.
+    /// Frames that were handed to the network and that it has not sent.
     out: Arc<OnTheirWay>,
     /// When the leases end of what was delivered last.
     leased_until: Option<Instant>,
@@ -57,7 +57,7 @@ pub(crate) struct Outbox<F> {
     waiting_bytes: u64,
     end: oneshot::Sender<ApiError>,
     sent_at: Instant,
-    /// The stream's, which tells what the network has taken.
+    /// The stream's, which tells what the network has sent.
     task: CallTask,
     /// Where what waits is charged.
     account: Account,
@@ -72,7 +72,7 @@ struct OnTheirWay {
     frames: AtomicUsize,
     /// What is charged for answers among them.
     bytes: AtomicU64,
-    /// All of them are taken, and no more come; or the call has ended.
+    /// All of them are sent, and no more come; or the call has ended.
     over: CancellationToken,
 }
 
@@ -91,11 +91,11 @@ pub(crate) fn outbox<F: Send + 'static>(
     let (end, ended) = oneshot::channel::<ApiError>();
     let ended = ended.map(|error| stream::iter(error.ok().map(|error| Err(error.into()))));
     let way = Arc::new(OnTheirWay::default());
-    let (taken, over) = (Arc::clone(&way), way.over.clone().drop_guard());
+    let (sent, over) = (Arc::clone(&way), way.over.clone().drop_guard());
     let out = ReceiverStream::new(out).map(move |charged: Charged<F>| {
         let _over = &over;
-        taken.frames.fetch_sub(1, Ordering::Relaxed);
-        taken.bytes.fetch_sub(charged.bytes(), Ordering::Relaxed);
+        sent.frames.fetch_sub(1, Ordering::Relaxed);
+        sent.bytes.fetch_sub(charged.bytes(), Ordering::Relaxed);
         Ok(charged.frame)
     });
     let (waiting, now) = (VecDeque::new(), Instant::now());
@@ -144,13 +144,13 @@ impl<F> Outbox<F> {
     /// Whether the client leaves so much unread, or answers where others find no room for them, or deliveries whose leases have ended,
     /// and has read nothing for so long, that its call is to be ended. To be asked again and again.
     pub(crate) fn is_stuck(&mut self) -> bool {
-        let taken = self.task.taken();
+        let sent = self.task.sent();
         let answers = self.waiting_bytes + self.out.bytes.load(Ordering::Relaxed);
         let in_the_way = || answers > 0 && !self.account.has_capacity(Wanted::Request);
         let too_late = || !self.is_read() && self.leased_until.is_some_and(|until| until <= Instant::now());
         let too_much = self.waiting_bytes >= UNREAD_ANSWER_BYTES || in_the_way() || too_late();
-        if !too_much || taken != self.progress.0 {
-            self.progress = (taken, Instant::now());
+        if !too_much || sent != self.progress.0 {
+            self.progress = (sent, Instant::now());
         }
         self.progress.1.elapsed() >= UNREAD_PATIENCE
     }
@@ -222,7 +222,7 @@ impl<F> Outbox<F> {
         self.waiting.is_empty() && self.out.frames.load(Ordering::Relaxed) == 0
     }
 
-    /// Ends the stream, after the frames that the network has taken. Of a client that reads none of those, the call is ended in time.
+    /// Ends the stream, after the frames that the network has sent. Of a client that reads none of those, the call is ended in time.
     pub(crate) fn end(self, result: Result<(), ApiError>) {
         if self.out.frames.load(Ordering::Relaxed) > 0 && !self.is_gone() {
             tokio::spawn(end_unread(self.task.clone(), Arc::clone(&self.out), self.unread.clone()));
@@ -244,7 +244,7 @@ impl<F> Outbox<F> {
         use mpsc::error::TrySendError::{Closed, Full};
         while let Some(charged) = self.waiting.pop_front() {
             let bytes = charged.bytes();
-            // Before it can be taken.
+            // Before it can be sent.
             self.out.frames.fetch_add(1, Ordering::Relaxed);
             self.out.bytes.fetch_add(bytes, Ordering::Relaxed);
             if let Err(Full(charged) | Closed(charged)) = self.frames.try_send(charged) {
@@ -259,13 +259,13 @@ impl<F> Outbox<F> {
 
 /// Ends the call once its client has read nothing for too long, unless it reads all.
 async fn end_unread(task: CallTask, out: Arc<OnTheirWay>, unread: IntCounter) {
-    let mut taken = task.taken();
+    let mut sent = task.sent();
     while tokio::time::timeout(UNREAD_PATIENCE, out.over.cancelled()).await.is_err() {
-        if task.taken() == taken {
+        if task.sent() == sent {
             unread.inc();
             return task.end();
         }
-        taken = task.taken();
+        sent = task.sent();
     }
 }
 
