@@ -42,7 +42,7 @@ impl Committer {
         if data.len() > HERE_BYTES || bytes > self.room_here.load(Ordering::Relaxed) {
             return self.queue.push(group, data);
         }
-        if let Some(proposal) = self.queue.push_or_take_turn(group, data)? {
+        if let Some(proposal) = self.queue.push_or_lock(group, data)? {
             self.commit(vec![proposal]);
         }
         Ok(())
@@ -66,7 +66,7 @@ impl Committer {
 
     /// Writes the proposals of whoever has the turn, tells the sink, and ends the turn.
     fn commit(&self, proposals: Vec<Proposal>) {
-        let _turn = Turn(self);
+        let _guard = WriteGuard(self);
         let written = {
             let mut writer = self.writer();
             let written = writer.append(&proposals);
@@ -105,11 +105,11 @@ impl Drop for Guard<'_> {
 }
 
 /// The end of a turn.
-struct Turn<'a>(&'a Committer);
+struct WriteGuard<'a>(&'a Committer);
 
-impl Drop for Turn<'_> {
+impl Drop for WriteGuard<'_> {
     fn drop(&mut self) {
         drop(Guard(self.0));
-        self.0.queue.end_turn();
+        self.0.queue.unlock();
     }
 }

@@ -155,8 +155,8 @@ impl LocalLog {
     }
 
     #[cfg(test)]
-    pub(super) fn turn_is_free(&self) -> bool {
-        self.committer.queue.turn_is_free()
+    pub(super) fn is_unlocked(&self) -> bool {
+        self.committer.queue.is_unlocked()
     }
 }
 

@@ -97,7 +97,7 @@ impl MemLog {
                 } else {
                     sink.committed(own.append(proposals));
                 }
-                taken.end_turn();
+                taken.unlock();
             }
         })?;
         Ok(Self { disk, queue, committer: Mutex::new(Some(committer)) })

@@ -28,7 +28,7 @@ mod spare;
 #[cfg(test)]
 mod spare_tests;
 #[cfg(test)]
-mod turn_tests;
+mod write_lock_tests;
 mod writer;
 
 use std::collections::BTreeMap;

@@ -32,7 +32,7 @@ struct State {
     /// What was written last may be on the disk or not.
     abandoned: bool,
     /// Somebody writes. Who comes next waits, so that entries are written and told in the order they came.
-    turn_taken: bool,
+    locked: bool,
     full_since: Option<Instant>,
 }
 
@@ -56,29 +56,29 @@ impl Queue {
     }
 
     /// The same, unless nothing waits and nobody writes: then the caller has the turn, and the proposal back.
-    pub fn push_or_take_turn(&self, group: GroupId, data: Vec<u8>) -> Result<Option<Proposal>, ProposeError> {
+    pub fn push_or_lock(&self, group: GroupId, data: Vec<u8>) -> Result<Option<Proposal>, ProposeError> {
         let mut state = self.admit(data.len())?;
         let proposal = (group, data.into());
-        if state.turn_taken || !state.waiting.is_empty() {
+        if state.locked || !state.waiting.is_empty() {
             self.add(state, proposal);
             return Ok(None);
         }
-        state.turn_taken = true;
+        state.locked = true;
         Ok(Some(proposal))
     }
 
     fn add(&self, mut state: MutexGuard<'_, State>, proposal: Proposal) {
         state.bytes += proposal.1.len();
         state.waiting.push_back(proposal);
-        if !state.turn_taken {
+        if !state.locked {
             self.work.notify_one();
         }
     }
 
     /// The end of a turn. Without it, nobody writes any more.
-    pub fn end_turn(&self) {
+    pub fn unlock(&self) {
         let mut state = self.lock();
-        state.turn_taken = false;
+        state.locked = false;
         if state.closed || !state.waiting.is_empty() {
             self.work.notify_one();
         }
@@ -114,7 +114,7 @@ impl Queue {
     pub fn take(&self, bytes: usize) -> Option<Vec<Proposal>> {
         let mut state = self
             .work
-            .wait_while(self.lock(), |state| state.turn_taken || state.waiting.is_empty() && !state.closed)
+            .wait_while(self.lock(), |state| state.locked || state.waiting.is_empty() && !state.closed)
             .unwrap_or_else(PoisonError::into_inner);
         let mut taken = Vec::new();
         let mut size = 0;
@@ -125,7 +125,7 @@ impl Queue {
             taken.push(proposal);
         }
         state.bytes -= size;
-        state.turn_taken = !taken.is_empty();
+        state.locked = !taken.is_empty();
         self.room.notify_all();
         (!taken.is_empty()).then_some(taken)
     }
@@ -168,8 +168,8 @@ impl Queue {
     }
 
     #[cfg(test)]
-    pub fn turn_is_free(&self) -> bool {
-        !self.lock().turn_taken
+    pub fn is_unlocked(&self) -> bool {
+        !self.lock().locked
     }
 
     /// There is space on the disk again.

@@ -18,7 +18,7 @@ fn started(options: LocalLogOptions) -> (tempfile::TempDir, Arc<Held>, LocalLog)
     let log = LocalLog::open(dir.path(), options).unwrap().start(held.clone()).unwrap();
     log.propose(GroupId(0), b"zeroth".to_vec()).unwrap();
     held.told.wait(1);
-    wait(|| log.turn_is_free());
+    wait(|| log.is_unlocked());
     (dir, held, log)
 }
 
@@ -78,7 +78,7 @@ fn a_proposer_begins_no_segment() {
     let (_dir, held, log) = started(small());
     let (mut here, mut begun) = (0, 0);
     for nth in 1..=60 {
-        wait(|| log.turn_is_free());
+        wait(|| log.is_unlocked());
         let before = log.state().segments;
         log.propose_here(GroupId(0), vec![2; 1_000]).unwrap();
         held.told.wait(1 + nth);
