@@ -10,7 +10,7 @@ use super::writer::{AppendError, Writer};
 use super::{CommitSink, GroupId, ProposeError};
 
 /// Most bytes of a proposal that its proposer writes itself: more take long to encode.
-const HERE_BYTES: usize = 128 << 10;
+const MAX_INLINE_BYTES: usize = 128 << 10;
 
 /// Shared by its own thread, which writes what waits, and by proposers that write themselves while nobody else does.
 pub(super) struct Committer {
@@ -20,7 +20,7 @@ pub(super) struct Committer {
     group_bytes: usize,
     on_fatal: OnFatal,
     /// How large a group a proposer may write.
-    room_here: AtomicU64,
+    inline_bytes: AtomicU64,
 }
 
 impl Committer {
@@ -31,15 +31,15 @@ impl Committer {
             sink,
             group_bytes: options.group_bytes,
             on_fatal: options.on_fatal.clone(),
-            room_here: AtomicU64::new(0),
+            inline_bytes: AtomicU64::new(0),
         }
     }
 
     /// Writes a proposal on the caller's thread, if nobody else writes, nothing waits, and it is soon done; otherwise hands it
     /// to the log's thread.
-    pub fn commit_here(&self, group: GroupId, data: Vec<u8>) -> Result<(), ProposeError> {
+    pub fn commit_inline(&self, group: GroupId, data: Vec<u8>) -> Result<(), ProposeError> {
         let bytes = group_len(RECORD_HEADER + data.len());
-        if data.len() > HERE_BYTES || bytes > self.room_here.load(Ordering::Relaxed) {
+        if data.len() > MAX_INLINE_BYTES || bytes > self.inline_bytes.load(Ordering::Relaxed) {
             return self.queue.push(group, data);
         }
         if let Some(proposal) = self.queue.push_or_lock(group, data)? {
@@ -70,7 +70,7 @@ impl Committer {
         let written = {
             let mut writer = self.writer();
             let written = writer.append(&proposals);
-            self.room_here.store(writer.room_at_once(), Ordering::Relaxed);
+            self.inline_bytes.store(writer.inline_bytes(), Ordering::Relaxed);
             written
         };
         match written {

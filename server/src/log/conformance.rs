@@ -91,7 +91,7 @@ fn payload(group: u16, nth: u64) -> Vec<u8> {
 
 /// Proposes in one of the two ways.
 pub(super) fn propose(log: &impl Log, nth: u64, group: GroupId, data: Vec<u8>) -> Result<(), ProposeError> {
-    if nth.is_multiple_of(3) { log.propose_here(group, data) } else { log.propose(group, data) }
+    if nth.is_multiple_of(3) { log.propose_inline(group, data) } else { log.propose(group, data) }
 }
 
 fn conforms<S: Subject>(mut make: impl FnMut() -> S) {

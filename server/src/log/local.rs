@@ -165,8 +165,8 @@ impl Log for LocalLog {
         self.committer.queue.push(group, data)
     }
 
-    fn propose_here(&self, group: GroupId, data: Vec<u8>) -> Result<(), ProposeError> {
-        self.committer.commit_here(group, data)
+    fn propose_inline(&self, group: GroupId, data: Vec<u8>) -> Result<(), ProposeError> {
+        self.committer.commit_inline(group, data)
     }
 
     fn trim(&self, applied: &BTreeMap<GroupId, u64>) -> Result<(), LogError> {

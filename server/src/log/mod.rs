@@ -3,7 +3,7 @@
 //! A *group* is one shard, or the catalogue. [`Log::propose`] hands bytes to the log; when they are durable the log
 //! tells its [`CommitSink`], in the order of the calls of that group. [`LocalLog`] is the log of a single node: own
 //! segment files, written by one thread at a time, which syncs for all groups together: the log's own, or a proposer that
-//! [asks for it](Log::propose_here). [`MemLog`] is the same contract without a disk.
+//! [asks for it](Log::propose_inline). [`MemLog`] is the same contract without a disk.
 
 mod aligned;
 mod committer;
@@ -82,7 +82,7 @@ pub trait Log: Send + Sync {
     ///
     /// # Errors
     /// As [`propose`](Self::propose).
-    fn propose_here(&self, group: GroupId, data: Vec<u8>) -> Result<(), ProposeError> {
+    fn propose_inline(&self, group: GroupId, data: Vec<u8>) -> Result<(), ProposeError> {
         self.propose(group, data)
     }
 

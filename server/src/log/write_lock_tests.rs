@@ -33,7 +33,7 @@ fn wait(until: impl Fn() -> bool) {
 #[test]
 fn a_proposer_alone_writes_itself_and_is_told_before_the_call_returns() {
     let (_dir, held, log) = started(small());
-    log.propose_here(GroupId(0), b"first".to_vec()).unwrap();
+    log.propose_inline(GroupId(0), b"first".to_vec()).unwrap();
     assert_eq!((held.told.wait(0).committed.len(), held.last()), (2, Some(thread::current().id())));
 }
 
@@ -42,11 +42,11 @@ fn whoever_comes_meanwhile_is_behind_it_and_does_not_wait() {
     let (_dir, held, log) = started(small());
     let guard = held.gate.lock().unwrap();
     thread::scope(|scope| {
-        let first = scope.spawn(|| log.propose_here(GroupId(0), b"first".to_vec()));
+        let first = scope.spawn(|| log.propose_inline(GroupId(0), b"first".to_vec()));
         wait(|| held.begun() == 2);
-        log.propose_here(GroupId(0), b"second".to_vec()).unwrap();
+        log.propose_inline(GroupId(0), b"second".to_vec()).unwrap();
         log.propose(GroupId(0), b"third".to_vec()).unwrap();
-        log.propose_here(GroupId(1), b"fourth".to_vec()).unwrap();
+        log.propose_inline(GroupId(1), b"fourth".to_vec()).unwrap();
         assert_eq!((log.state().queued_entries, held.begun()), (3, 2));
         let closed = scope.spawn(|| log.close());
         drop(guard);
@@ -67,7 +67,7 @@ fn a_slow_disk_and_a_large_proposal_are_left_to_the_logs_thread() {
         [(slow, 100, false), (wide.clone(), 100 << 10, true), (wide, 200 << 10, false)]
     {
         let (_dir, held, log) = started(options);
-        log.propose_here(GroupId(0), vec![1; bytes]).unwrap();
+        log.propose_inline(GroupId(0), vec![1; bytes]).unwrap();
         held.told.wait(2);
         assert_eq!(held.last() == Some(thread::current().id()), here, "{bytes}");
     }
@@ -80,7 +80,7 @@ fn a_proposer_begins_no_segment() {
     for nth in 1..=60 {
         wait(|| log.is_unlocked());
         let before = log.state().segments;
-        log.propose_here(GroupId(0), vec![2; 1_000]).unwrap();
+        log.propose_inline(GroupId(0), vec![2; 1_000]).unwrap();
         held.told.wait(1 + nth);
         let own = held.last() == Some(thread::current().id());
         begun += usize::from(log.state().segments > before);
@@ -106,12 +106,12 @@ fn a_failure_in_a_proposers_turn_ends_the_log_for_those_behind_it() {
         heard.fetch_add(1, Ordering::SeqCst);
     });
     let (_dir, held, log) = started(LocalLogOptions { fault: Some(fault), on_fatal, ..small() });
-    log.propose_here(GroupId(0), b"good".to_vec()).unwrap();
+    log.propose_inline(GroupId(0), b"good".to_vec()).unwrap();
     let guard = gate.lock().unwrap();
     thread::scope(|scope| {
-        let first = scope.spawn(|| log.propose_here(GroupId(0), b"lost".to_vec()));
+        let first = scope.spawn(|| log.propose_inline(GroupId(0), b"lost".to_vec()));
         wait(|| writes.load(Ordering::SeqCst) == 3);
-        log.propose_here(GroupId(0), b"behind it".to_vec()).unwrap();
+        log.propose_inline(GroupId(0), b"behind it".to_vec()).unwrap();
         drop(guard);
         first.join().unwrap().unwrap();
     });
@@ -134,9 +134,9 @@ fn a_panic_in_a_proposers_turn_ends_the_log() {
     });
     let (_dir, held, log) = started(LocalLogOptions { on_fatal, ..small() });
     held.panics.store(1, Ordering::SeqCst);
-    let call = || log.propose_here(GroupId(0), b"first".to_vec());
+    let call = || log.propose_inline(GroupId(0), b"first".to_vec());
     assert!(catch_unwind(AssertUnwindSafe(call)).is_err());
-    assert_eq!(log.propose_here(GroupId(0), b"second".to_vec()), Err(ProposeError::Closed));
+    assert_eq!(log.propose_inline(GroupId(0), b"second".to_vec()), Err(ProposeError::Closed));
     log.close();
     assert_eq!(fatal.load(Ordering::SeqCst), 1);
 }

@@ -194,7 +194,7 @@ impl Writer {
 
     /// How large the next group may be so that it is written in a moment: nothing if the last one was not, and less than what
     /// needs another segment.
-    pub fn room_at_once(&self) -> u64 {
+    pub fn inline_bytes(&self) -> u64 {
         if self.took < self.slow { self.active.room().saturating_sub(BLOCK) } else { 0 }
     }
 

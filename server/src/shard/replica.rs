@@ -150,7 +150,7 @@ impl Replica {
             self.in_flight.push_back(in_flight);
             let group = GroupId(self.shard.0);
             let taken = match here {
-                true => context.log.propose_here(group, data),
+                true => context.log.propose_inline(group, data),
                 false => context.log.propose(group, data),
             };
             if let Err(why) = taken {

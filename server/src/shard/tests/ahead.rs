@@ -99,7 +99,7 @@ impl Log for Taking {
         Ok(())
     }
 
-    fn propose_here(&self, group: GroupId, data: Vec<u8>) -> Result<(), ProposeError> {
+    fn propose_inline(&self, group: GroupId, data: Vec<u8>) -> Result<(), ProposeError> {
         self.propose(group, data)
     }
 

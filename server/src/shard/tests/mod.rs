@@ -213,7 +213,7 @@ impl Log for Full {
         Err(ProposeError::Full)
     }
 
-    fn propose_here(&self, _: GroupId, _: Vec<u8>) -> Result<(), ProposeError> {
+    fn propose_inline(&self, _: GroupId, _: Vec<u8>) -> Result<(), ProposeError> {
         self.asked_here.fetch_add(1, Ordering::Relaxed);
         Err(ProposeError::Full)
     }
