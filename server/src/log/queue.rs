@@ -21,7 +21,7 @@ pub(super) struct Queue {
     full_for: Duration,
     state: Mutex<State>,
     work: Condvar,
-    room: Condvar,
+    not_full: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ impl Queue {
             full_for: options.full_for,
             state: Mutex::default(),
             work: Condvar::new(),
-            room: Condvar::new(),
+            not_full: Condvar::new(),
         }
     }
 
@@ -91,10 +91,10 @@ impl Queue {
             return Err(ProposeError::TooLarge { bytes, limit });
         }
         // An entry larger than the queue is taken when it is alone.
-        let has_room = |state: &State| state.bytes == 0 || state.bytes + bytes <= self.queued_bytes;
+        let fits = |state: &State| state.bytes == 0 || state.bytes + bytes <= self.queued_bytes;
         let (mut state, _) = self
-            .room
-            .wait_timeout_while(self.lock(), self.patience, |state| !state.closed && !has_room(state))
+            .not_full
+            .wait_timeout_while(self.lock(), self.patience, |state| !state.closed && !fits(state))
             .unwrap_or_else(PoisonError::into_inner);
         if state.closed {
             return Err(ProposeError::Closed);
@@ -102,7 +102,7 @@ impl Queue {
         if state.full_since.is_some_and(|since| since.elapsed() < self.full_for) {
             return Err(ProposeError::Full);
         }
-        if !has_room(&state) {
+        if !fits(&state) {
             return Err(ProposeError::Busy);
         }
         state.full_since = None;
@@ -126,7 +126,7 @@ impl Queue {
         }
         state.bytes -= size;
         state.locked = !taken.is_empty();
-        self.room.notify_all();
+        self.not_full.notify_all();
         (!taken.is_empty()).then_some(taken)
     }
 
@@ -157,7 +157,7 @@ impl Queue {
         let mut state = self.lock();
         state.full_since = Some(Instant::now());
         state.bytes = 0;
-        self.room.notify_all();
+        self.not_full.notify_all();
         std::mem::take(&mut state.waiting)
     }
 
@@ -181,7 +181,7 @@ impl Queue {
     pub fn close(&self) {
         self.lock().closed = true;
         self.work.notify_all();
-        self.room.notify_all();
+        self.not_full.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

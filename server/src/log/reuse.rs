@@ -32,13 +32,13 @@ impl Reuse {
     /// Takes over those that were left in `dir`, and removes what may not wait.
     pub fn open(dir: &Path, file_bytes: u64, above_free_bytes: Option<u64>) -> io::Result<Self> {
         let reuse = Self { dir: dir.into(), file_bytes, above_free_bytes, waiting: Mutex::default() };
-        let room = reuse.has_room();
+        let may_wait = reuse.disk_has_space();
         for entry in fs::read_dir(dir)? {
             let path = entry?.path();
             if path.extension().is_none_or(|extension| extension != EXTENSION) {
                 continue;
             }
-            if room && reuse.lock().len() < MOST && reuse.fits(&path) {
+            if may_wait && reuse.lock().len() < MOST && reuse.fits(&path) {
                 reuse.lock().push_back(path);
             } else {
                 fs::remove_file(&path)?;
@@ -50,7 +50,7 @@ impl Reuse {
     /// The name under which a segment's file is to wait, if it is.
     pub fn name_for(&self, segment: &Path) -> Option<PathBuf> {
         let name = segment.with_extension(EXTENSION);
-        let wanted = self.lock().len() < MOST && self.has_room() && self.fits(segment);
+        let wanted = self.lock().len() < MOST && self.disk_has_space() && self.fits(segment);
         // The name of another would be lost.
         (wanted && !name.exists()).then_some(name)
     }
@@ -86,7 +86,7 @@ impl Reuse {
 
     /// Gives the room of all back if the disk has little.
     pub fn give_way(&self) {
-        if !self.has_room() {
+        if !self.disk_has_space() {
             self.lock().retain(|path| match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     let file = path.display();
@@ -103,7 +103,7 @@ impl Reuse {
         fs::metadata(path).is_ok_and(|about| about.len() == self.file_bytes && about.nlink() == 1)
     }
 
-    fn has_room(&self) -> bool {
+    fn disk_has_space(&self) -> bool {
         let free = || statvfs(&self.dir).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
         self.above_free_bytes.is_some_and(|least| free().is_ok_and(|free| free >= least))
     }

@@ -169,7 +169,7 @@ impl Writer {
         let body = entries.iter().map(|entry| RECORD_HEADER + entry.data.len()).sum();
         let len = group_len(body);
         // A mark must still fit.
-        if !self.active.has_room(len + BLOCK) {
+        if !self.active.fits(len + BLOCK) {
             self.roll(len)?;
         }
         self.write(Kind::Data, &entries)?;
@@ -195,12 +195,12 @@ impl Writer {
     /// How large the next group may be so that it is written in a moment: nothing if the last one was not, and less than what
     /// needs another segment.
     pub fn inline_bytes(&self) -> u64 {
-        if self.took < self.slow { self.active.room().saturating_sub(BLOCK) } else { 0 }
+        if self.took < self.slow { self.active.free_bytes().saturating_sub(BLOCK) } else { 0 }
     }
 
     /// Proves the last group to have been durable, so that later damage to it is not taken for a torn tail.
     pub fn mark(&mut self) -> Result<(), AppendError> {
-        let wanted = self.active.unproven && self.active.has_room(BLOCK);
+        let wanted = self.active.unproven && self.active.fits(BLOCK);
         if wanted { self.write(Kind::Mark, &[]) } else { Ok(()) }
     }
 
@@ -305,12 +305,12 @@ impl Writer {
 
 impl Active {
     /// Whether a group of so many bytes fits before the seal.
-    fn has_room(&self, len: u64) -> bool {
-        len <= self.room()
+    fn fits(&self, len: u64) -> bool {
+        len <= self.free_bytes()
     }
 
     /// Bytes before the seal.
-    fn room(&self) -> u64 {
+    fn free_bytes(&self) -> u64 {
         self.header.size.saturating_sub(self.end + BLOCK)
     }
 
