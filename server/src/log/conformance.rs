@@ -218,8 +218,8 @@ fn trimmed_entries_never_give_their_index_away(subject: &mut impl Subject) {
     assert_eq!(log.bytes_since_trim(), 0);
     drop(log);
     assert_eq!(subject.entries(GroupId(7), 0).len(), 1, "a group that is not named keeps everything");
-    let kept = subject.entries(GroupId(0), 150);
-    assert_eq!(kept.len(), 50);
+    let remaining = subject.entries(GroupId(0), 150);
+    assert_eq!(remaining.len(), 50);
 
     let log = subject.start(sink.clone());
     log.trim(&BTreeMap::from([(GroupId(0), 200), (GroupId(7), 1)])).unwrap();

@@ -43,9 +43,9 @@ fn fails_for_good(op: Op, nth: u64, way: u64) {
     let told = sink.wait(0);
     assert!((told.committed.len() as u64) < taken && told.refused.is_empty());
     let found = read(dir.path(), &small()).unwrap();
-    let kept = found.get(&GroupId(0)).map_or(&[][..], |entries| &entries[..]);
-    assert!(kept.len() >= told.committed.len());
-    assert!(kept.iter().take(told.committed.len()).eq(&told.committed));
+    let remaining = found.get(&GroupId(0)).map_or(&[][..], |entries| &entries[..]);
+    assert!(remaining.len() >= told.committed.len());
+    assert!(remaining.iter().take(told.committed.len()).eq(&told.committed));
 }
 
 #[test]

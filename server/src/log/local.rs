@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::committer::Committer;
-use super::kept::Kept;
+use super::sealed::SealedSegments;
 use super::open::{self, LogOpenError, OpenLog};
 use super::writer::Writer;
 use super::{CommitSink, GroupId, Log, LogError, LogState, LogWatch, ProposeError};
@@ -117,7 +117,7 @@ impl std::fmt::Debug for Watched {
 /// A log in segment files of its own, written by one thread at a time, which syncs once for all groups.
 pub struct LocalLog {
     committer: Arc<Committer>,
-    kept: Arc<Kept>,
+    sealed: Arc<SealedSegments>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -144,14 +144,14 @@ impl LocalLog {
         sink: Arc<dyn CommitSink>,
         options: &LocalLogOptions,
     ) -> Result<Self, LogError> {
-        let (kept, dir) = (writer.kept(), writer.dir().to_path_buf());
+        let (sealed, dir) = (writer.sealed(), writer.dir().to_path_buf());
         let committer = Arc::new(Committer::new(writer, sink, options));
         let running = Arc::clone(&committer);
         let thread = std::thread::Builder::new()
             .name("log-committer".into())
             .spawn(move || running.run())
             .map_err(|source| LogError { doing: "start the committer of the log in", path: dir, source })?;
-        Ok(Self { committer, kept, thread: Mutex::new(Some(thread)) })
+        Ok(Self { committer, sealed, thread: Mutex::new(Some(thread)) })
     }
 
     #[cfg(test)]
@@ -170,18 +170,18 @@ impl Log for LocalLog {
     }
 
     fn trim(&self, applied: &BTreeMap<GroupId, u64>) -> Result<(), LogError> {
-        self.kept.trim(applied)?;
+        self.sealed.trim(applied)?;
         self.committer.queue.unfill();
         Ok(())
     }
 
     fn bytes_since_trim(&self) -> u64 {
-        self.kept.bytes_since_trim()
+        self.sealed.bytes_since_trim()
     }
 
     fn state(&self) -> LogState {
         let (queued_entries, queued_bytes) = self.committer.queue.waiting();
-        LogState { queued_entries, queued_bytes, segments: self.kept.sealed() + 1 }
+        LogState { queued_entries, queued_bytes, segments: self.sealed.count() + 1 }
     }
 
     fn close(&self) {

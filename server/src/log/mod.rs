@@ -13,7 +13,7 @@ mod disk;
 #[cfg(test)]
 mod failing_tests;
 mod format;
-mod kept;
+mod sealed;
 mod local;
 mod memory;
 mod open;

@@ -11,7 +11,7 @@ use super::format::{Record, SegmentHeader};
 use super::local::{LocalLog, LocalLogOptions};
 use super::segment::{self, End, Tail};
 use super::{CommitSink, Entry, GroupId, LogError};
-use super::{kept::Sealed, writer::Writer};
+use super::{sealed::Sealed, writer::Writer};
 
 /// A log was not opened. Nothing was changed.
 #[derive(Debug, thiserror::Error)]

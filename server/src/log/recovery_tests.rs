@@ -46,8 +46,8 @@ pub(super) fn begin(dir: &Path, worn: bool) -> LocalLogOptions {
     for _ in 0..count {
         writer.append(&[(FORMER, vec![0xEE; 4_000].into())]).unwrap();
     }
-    writer.kept().trim(&BTreeMap::from([(FORMER, count)])).unwrap();
-    assert!(writer.kept().reuse.has_any());
+    writer.sealed().trim(&BTreeMap::from([(FORMER, count)])).unwrap();
+    assert!(writer.sealed().reuse.has_any());
     options
 }
 
@@ -201,12 +201,12 @@ proptest! {
             }
         }
         drop(file);
-        let kept = match whole_or_refused(dir.path(), &written, false)? {
+        let remaining = match whole_or_refused(dir.path(), &written, false)? {
             "whole" => written.len(),
             "cut" => written.len() - 1,
             other => return Err(TestCaseError::fail(other)),
         };
-        let all: Vec<_> = written[..kept].iter().chain(&more).cloned().collect();
+        let all: Vec<_> = written[..remaining].iter().chain(&more).cloned().collect();
         write(dir.path(), &options, &more, false);
         prop_assert_eq!(read(dir.path(), &small()).unwrap(), expected(&all));
     }

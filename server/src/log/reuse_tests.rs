@@ -31,15 +31,15 @@ fn filled(dir: &Path, segments: usize) -> (Writer, u64) {
 /// The entries behind `first` are there and whole, up to the one before `number`.
 fn assert_kept(dir: &Path, first: u64, number: u64) {
     let found = entries(dir);
-    let kept: Vec<_> = found.iter().filter(|entry| entry.index > first).collect();
-    assert_eq!(kept.len() as u64, number - first);
-    assert!(kept.iter().all(|entry| entry.data[..] == data(entry.index - 1)));
+    let remaining: Vec<_> = found.iter().filter(|entry| entry.index > first).collect();
+    assert_eq!(remaining.len() as u64, number - first);
+    assert!(remaining.iter().all(|entry| entry.data[..] == data(entry.index - 1)));
     assert_eq!(found.last().unwrap().index, number);
 }
 
 /// All before this entry is needed no more.
 fn trim(writer: &Writer, number: u64) {
-    writer.kept().trim(&BTreeMap::from([(GROUP, number)])).unwrap();
+    writer.sealed().trim(&BTreeMap::from([(GROUP, number)])).unwrap();
 }
 
 fn waiting(dir: &Path) -> Vec<u64> {
@@ -100,7 +100,7 @@ fn files_do_not_wait_on_a_disk_with_little_room() {
     assert_eq!((segments(dir.path()).len(), waiting(dir.path()).len()), (1, 0));
     // Those that wait already go with the next trim.
     fs::write(dir.path().join("7.spare"), [1; 1_000]).unwrap();
-    writer.kept().reuse.add(dir.path().join("7.spare"));
+    writer.sealed().reuse.add(dir.path().join("7.spare"));
     trim(&writer, number);
     assert_eq!(waiting(dir.path()).len(), 0);
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::aligned::Aligned;
 use super::disk::{Disk, is_no_space, wants_page_cache};
 use super::format::{BLOCK, Kind, Place, RECORD_HEADER, SegmentHeader, encode_group, group_len};
-use super::kept::{Kept, Sealed};
+use super::sealed::{SealedSegments, Sealed};
 use super::local::{LocalLogOptions, Watched};
 use super::queue::Proposal;
 use super::reuse::Reuse;
@@ -54,7 +54,7 @@ pub(super) struct Writer {
     segment_bytes: u64,
     active: Active,
     last: BTreeMap<GroupId, u64>,
-    kept: Arc<Kept>,
+    sealed: Arc<SealedSegments>,
     buffer: Aligned,
     /// The active segment's second handle, for groups; nothing where they go through the page cache.
     direct: Option<File>,
@@ -117,7 +117,7 @@ impl Writer {
             false => None,
         };
         let reuse = Reuse::open(&dir, segment_bytes, options.reuse_above_free_bytes);
-        let kept = Kept::new(reuse.map_err(|source| LogError {
+        let sealed = SealedSegments::new(reuse.map_err(|source| LogError {
             doing: "look for files of earlier segments in",
             path: dir.clone(),
             source,
@@ -130,7 +130,7 @@ impl Writer {
             segment_bytes,
             active,
             last,
-            kept: Arc::new(kept),
+            sealed: Arc::new(sealed),
             buffer: Aligned::default(),
             direct,
             direct_writes,
@@ -143,15 +143,15 @@ impl Writer {
 
     /// Takes over the segments found at the start, and their size.
     pub fn remember(&self, sealed: VecDeque<Sealed>, bytes: u64) {
-        self.kept.remember(sealed, bytes);
+        self.sealed.remember(sealed, bytes);
     }
 
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    pub fn kept(&self) -> Arc<Kept> {
-        Arc::clone(&self.kept)
+    pub fn sealed(&self) -> Arc<SealedSegments> {
+        Arc::clone(&self.sealed)
     }
 
     /// Writes the proposals as one group and syncs; on an error none of them has an index.
@@ -175,7 +175,7 @@ impl Writer {
         self.write(Kind::Data, &entries)?;
         self.active.last.extend(last.iter());
         self.last.extend(last);
-        self.kept.grew(len);
+        self.sealed.grew(len);
         self.look_ahead();
         Ok(entries)
     }
@@ -186,7 +186,7 @@ impl Writer {
         // A little later than at once: a server that is started and does little should not fill a file for it.
         let share = if header.size > FIRST_SEGMENT_BYTES { 8 } else { 2 };
         if let Some(spares) = self.spares.as_mut().filter(|_| *end > header.size / share)
-            && !self.kept.reuse.has_any()
+            && !self.sealed.reuse.has_any()
         {
             spares.want(self.segment_bytes.min(header.size * GROWTH));
         }
@@ -263,7 +263,7 @@ impl Writer {
         };
         let least = header.len() + need + 2 * BLOCK;
         let made = |spares: &mut Spares| spares.take(least);
-        let spare = self.kept.reuse.take(least).or_else(|| self.spares.as_mut().and_then(made));
+        let spare = self.sealed.reuse.take(least).or_else(|| self.spares.as_mut().and_then(made));
         header.reused = spare.as_ref().is_some_and(|spare| spare.reused);
         header.size = spare.as_ref().map_or_else(|| self.segment_bytes.max(least), |spare| spare.bytes);
         let mut file = match spare {
@@ -298,7 +298,7 @@ impl Writer {
         };
         self.direct = self.direct_writes.then(|| self.disk.direct(&next.path, &next.file)).flatten();
         let done = std::mem::replace(&mut self.active, next);
-        self.kept.add(Sealed { path: done.path, last: done.last });
+        self.sealed.add(Sealed { path: done.path, last: done.last });
         Ok(())
     }
 }

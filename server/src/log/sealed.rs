@@ -19,17 +19,17 @@ pub(super) struct Sealed {
 
 /// The finished segments, shared with whoever trims.
 #[derive(Debug)]
-pub(super) struct Kept {
-    sealed: Mutex<VecDeque<Sealed>>,
+pub(super) struct SealedSegments {
+    segments: Mutex<VecDeque<Sealed>>,
     bytes: AtomicU64,
     /// What becomes of the files.
     pub reuse: Reuse,
 }
 
-impl Kept {
+impl SealedSegments {
     /// Nothing yet.
     pub fn new(reuse: Reuse) -> Self {
-        Self { sealed: Mutex::default(), bytes: AtomicU64::default(), reuse }
+        Self { segments: Mutex::default(), bytes: AtomicU64::default(), reuse }
     }
 
     /// Removes the oldest segments as long as all their entries are applied, each durably before the next. Some of their files
@@ -88,11 +88,11 @@ impl Kept {
     }
 
     /// How many finished segments are still needed.
-    pub fn sealed(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.lock().len()
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Sealed>> {
-        self.sealed.lock().unwrap_or_else(PoisonError::into_inner)
+        self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
