@@ -56,7 +56,7 @@ pub const BALLAST_PART: u64 = 4;
 /// While there is too little room: how often the store is flushed, so that the log can let go of what is consumed.
 pub const FLUSH_WHEN_FULL_INTERVAL: Duration = Duration::from_secs(30);
 /// Room on the disk beyond what publishes need, with which files of the log wait to be used again.
-pub const REUSED_LOG_ROOM_BYTES: u64 = 1 << 30;
+pub const RECYCLED_LOG_FREE_BYTES: u64 = 1 << 30;
 /// How often a department's configuration is proposed again that the disk had no room for.
 pub const CONFIGURE_AGAIN_INTERVAL: Duration = Duration::from_secs(5);
 

@@ -52,11 +52,11 @@ pub(super) fn open(
     let store = Arc::new(Store::open(&data_dir.store(), &StoreOptions::default())?);
     let watch = Watched::by(Arc::clone(observer) as _);
     // What waits to be used again gives way before publishes have to.
-    let above = config.server.min_free_disk_bytes.saturating_add(limits::REUSED_LOG_ROOM_BYTES);
+    let above = config.server.min_free_disk_bytes.saturating_add(limits::RECYCLED_LOG_FREE_BYTES);
     let dying = Arc::clone(observer);
     let log_options = LocalLogOptions {
         watch,
-        reuse_above_free_bytes: Some(above),
+        recycle_above_free_bytes: Some(above),
         on_fatal: OnFatal::new(move |_| dying.die()),
         ..LocalLogOptions::default()
     };

@@ -27,7 +27,7 @@ pub(super) fn small() -> LocalLogOptions {
         segment_bytes: 32 << 10,
         // Faults are counted, so nothing else may make files meanwhile; and a failing write writes half a group.
         spare_segments: false,
-        reuse_above_free_bytes: None,
+        recycle_above_free_bytes: None,
         direct_writes: false,
         group_bytes: 4 << 10,
         entry_bytes: 100 << 10,

@@ -47,7 +47,7 @@ pub(super) struct SegmentHeader {
     /// Bytes of the whole file.
     pub size: u64,
     /// Whether the file was a segment before, so that what lies behind the groups says nothing.
-    pub reused: bool,
+    pub recycled: bool,
     /// The last index of each group before this segment.
     pub base: BTreeMap<GroupId, u64>,
 }
@@ -75,7 +75,7 @@ impl SegmentHeader {
         let len = self.len();
         let mut out = Vec::with_capacity(usize::try_from(len).unwrap_or_default());
         out.put_slice(SEGMENT_MAGIC);
-        out.put_u32_le(if self.reused { REUSED } else { FILLED });
+        out.put_u32_le(if self.recycled { REUSED } else { FILLED });
         // A header is at most 64 Ki groups of ten bytes.
         out.put_u32_le(u32::try_from(len).unwrap_or(u32::MAX));
         for value in [self.id, self.nonce, self.previous_nonce, self.previous_sequence, self.size] {
@@ -113,7 +113,7 @@ impl SegmentHeader {
             return Err(HeaderError::Damaged);
         }
         let mut bytes = &header[SEGMENT_MAGIC.len()..];
-        let reused = bytes.try_get_u32_le()? == REUSED;
+        let recycled = bytes.try_get_u32_le()? == REUSED;
         let _len = bytes.try_get_u32_le()?;
         let [mut id, mut nonce, mut previous_nonce, mut previous_sequence, mut size] = [0; 5];
         for value in [&mut id, &mut nonce, &mut previous_nonce, &mut previous_sequence, &mut size] {
@@ -128,7 +128,7 @@ impl SegmentHeader {
         if bytes.try_get_u32_le()? != crc32c::crc32c(&header[..summed]) {
             return Err(HeaderError::Damaged);
         }
-        Ok(Self { id, nonce, previous_nonce, previous_sequence, size, reused, base })
+        Ok(Self { id, nonce, previous_nonce, previous_sequence, size, recycled, base })
     }
 }
 
@@ -272,11 +272,11 @@ mod tests {
             previous_nonce: 9,
             previous_sequence: 10,
             size: 1 << 20,
-            reused: false,
+            recycled: false,
             base,
         };
         assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header.clone()));
-        header.reused = true;
+        header.recycled = true;
         let bytes = header.encode();
         assert_eq!(bytes.len() as u64, header.len());
         assert_eq!(SegmentHeader::decode(&bytes), Ok(header));
@@ -295,7 +295,7 @@ mod tests {
             previous_nonce: 0,
             previous_sequence: 0,
             size: 8_192,
-            reused: false,
+            recycled: false,
             base: BTreeMap::new(),
         };
         let mut bytes = header.encode();

@@ -20,7 +20,7 @@ pub struct LocalLogOptions {
     /// Make the next segment while this one is written, and write it full of zeroes: syncs are faster then.
     pub spare_segments: bool,
     /// Make segments of the files of earlier ones while the disk has as much room besides; `None`: never.
-    pub reuse_above_free_bytes: Option<u64>,
+    pub recycle_above_free_bytes: Option<u64>,
     /// Write past the operating system's page cache, where the file system can.
     pub direct_writes: bool,
     /// A group, which is what one sync makes durable, takes no further entry when it has this many bytes.
@@ -50,7 +50,7 @@ impl Default for LocalLogOptions {
         Self {
             segment_bytes: 64 << 20,
             spare_segments: true,
-            reuse_above_free_bytes: Some(1 << 30),
+            recycle_above_free_bytes: Some(1 << 30),
             direct_writes: true,
             group_bytes: 4 << 20,
             entry_bytes: 32 << 20,

@@ -20,9 +20,9 @@ mod open;
 mod queue;
 #[cfg(test)]
 mod recovery_tests;
-mod reuse;
+mod recycle;
 #[cfg(test)]
-mod reuse_tests;
+mod recycle_tests;
 mod segment;
 mod spare;
 #[cfg(test)]

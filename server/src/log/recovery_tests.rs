@@ -40,14 +40,14 @@ pub(super) fn begin(dir: &Path, worn: bool) -> LocalLogOptions {
     if !worn {
         return small();
     }
-    let options = LocalLogOptions { reuse_above_free_bytes: Some(0), ..small() };
+    let options = LocalLogOptions { recycle_above_free_bytes: Some(0), ..small() };
     let mut writer = LocalLog::open(dir, options.clone()).unwrap().into_writer().unwrap();
     let count = 60;
     for _ in 0..count {
         writer.append(&[(FORMER, vec![0xEE; 4_000].into())]).unwrap();
     }
     writer.sealed().trim(&BTreeMap::from([(FORMER, count)])).unwrap();
-    assert!(writer.sealed().reuse.has_any());
+    assert!(writer.sealed().recycled.has_any());
     options
 }
 

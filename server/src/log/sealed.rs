@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::disk::sync_dir;
-use super::reuse::Reuse;
+use super::recycle::RecycledFiles;
 use super::{GroupId, LogError};
 
 /// A segment that is finished, and the last index of each group in it.
@@ -23,26 +23,26 @@ pub(super) struct SealedSegments {
     segments: Mutex<VecDeque<Sealed>>,
     bytes: AtomicU64,
     /// What becomes of the files.
-    pub reuse: Reuse,
+    pub recycled: RecycledFiles,
 }
 
 impl SealedSegments {
     /// Nothing yet.
-    pub fn new(reuse: Reuse) -> Self {
-        Self { segments: Mutex::default(), bytes: AtomicU64::default(), reuse }
+    pub fn new(recycled: RecycledFiles) -> Self {
+        Self { segments: Mutex::default(), bytes: AtomicU64::default(), recycled }
     }
 
     /// Removes the oldest segments as long as all their entries are applied, each durably before the next. Some of their files
     /// stay, under names that are no segments'.
     pub fn trim(&self, applied: &BTreeMap<GroupId, u64>) -> Result<(), LogError> {
-        self.reuse.give_way();
+        self.recycled.give_way();
         let mut sealed = self.lock();
         let is_applied =
             |(group, last): (&GroupId, &u64)| applied.get(group).is_some_and(|applied| applied >= last);
         while let Some(oldest) = sealed.front()
             && oldest.last.iter().all(is_applied)
         {
-            let spare = self.reuse.name_for(&oldest.path);
+            let spare = self.recycled.name_for(&oldest.path);
             let removed = match &spare {
                 Some(spare) => fs::rename(&oldest.path, spare),
                 None => fs::remove_file(&oldest.path),
@@ -60,7 +60,7 @@ impl SealedSegments {
             })?;
             sealed.pop_front();
             if let Some(spare) = spare {
-                self.reuse.add(spare);
+                self.recycled.add(spare);
             }
         }
         self.bytes.store(0, Ordering::Relaxed);

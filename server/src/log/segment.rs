@@ -210,7 +210,7 @@ fn judge_tail(
     from: u64,
     begun: Option<GroupHeader>,
 ) -> io::Result<Option<Tail>> {
-    let mut until = begun.filter(|_| header.reused).map(|group| from + group.len());
+    let mut until = begun.filter(|_| header.recycled).map(|group| from + group.len());
     let mut part = vec![0; 1 << 20];
     let mut at = from;
     while at < header.size {
@@ -221,7 +221,7 @@ fn judge_tail(
             if begins > from && GroupHeader::decode(block, header.nonce).is_some() {
                 return Ok(None);
             }
-            if !header.reused && block.iter().any(|byte| *byte != 0) {
+            if !header.recycled && block.iter().any(|byte| *byte != 0) {
                 until = Some(begins + block.len() as u64);
             }
         }

@@ -22,7 +22,7 @@ pub(super) struct Spare {
     pub path: PathBuf,
     pub bytes: u64,
     /// It was a segment, and has that one's bytes instead of zeroes.
-    pub reused: bool,
+    pub recycled: bool,
 }
 
 /// Makes spares on a thread of its own, one at a time.
@@ -121,7 +121,7 @@ pub(super) fn fill(disk: &Disk, path: &Path, bytes: u64) -> io::Result<Spare> {
             Ok(file)
         });
     match made {
-        Ok(file) => Ok(Spare { file, path: path.into(), bytes, reused: false }),
+        Ok(file) => Ok(Spare { file, path: path.into(), bytes, recycled: false }),
         Err(error) => {
             // It counts for nothing; if it stays, the next attempt removes it.
             let _ = fs::remove_file(path);

@@ -15,12 +15,12 @@ pub(super) const GROUP: GroupId = GroupId(3);
 const DEADLINE: Duration = Duration::from_secs(30);
 
 pub(super) fn options() -> LocalLogOptions {
-    let reuse_above_free_bytes = Some(0);
+    let recycle_above_free_bytes = Some(0);
     LocalLogOptions {
         spare_segments: true,
         direct_writes: true,
         lazy: false,
-        reuse_above_free_bytes,
+        recycle_above_free_bytes,
         ..small()
     }
 }

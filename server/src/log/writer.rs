@@ -12,7 +12,7 @@ use super::format::{BLOCK, Kind, Place, RECORD_HEADER, SegmentHeader, encode_gro
 use super::sealed::{SealedSegments, Sealed};
 use super::local::{LocalLogOptions, Watched};
 use super::queue::Proposal;
-use super::reuse::Reuse;
+use super::recycle::RecycledFiles;
 use super::spare::Spares;
 use super::{Entry, GroupId, LogError, segment};
 
@@ -80,7 +80,7 @@ impl Writer {
             previous_nonce: 0,
             previous_sequence: 0,
             size: options.segment_bytes.next_multiple_of(BLOCK),
-            reused: false,
+            recycled: false,
             base: last.clone(),
         };
         if options.spare_segments {
@@ -116,8 +116,8 @@ impl Writer {
             true => Some(Spares::start(Disk::new(options), &dir)?),
             false => None,
         };
-        let reuse = Reuse::open(&dir, segment_bytes, options.reuse_above_free_bytes);
-        let sealed = SealedSegments::new(reuse.map_err(|source| LogError {
+        let recycled = RecycledFiles::open(&dir, segment_bytes, options.recycle_above_free_bytes);
+        let sealed = SealedSegments::new(recycled.map_err(|source| LogError {
             doing: "look for files of earlier segments in",
             path: dir.clone(),
             source,
@@ -186,7 +186,7 @@ impl Writer {
         // A little later than at once: a server that is started and does little should not fill a file for it.
         let share = if header.size > FIRST_SEGMENT_BYTES { 8 } else { 2 };
         if let Some(spares) = self.spares.as_mut().filter(|_| *end > header.size / share)
-            && !self.sealed.reuse.has_any()
+            && !self.sealed.recycled.has_any()
         {
             spares.want(self.segment_bytes.min(header.size * GROWTH));
         }
@@ -258,13 +258,13 @@ impl Writer {
             previous_nonce: self.active.header.nonce,
             previous_sequence: self.active.sequence,
             size: 0,
-            reused: false,
+            recycled: false,
             base: self.last.clone(),
         };
         let least = header.len() + need + 2 * BLOCK;
         let made = |spares: &mut Spares| spares.take(least);
-        let spare = self.sealed.reuse.take(least).or_else(|| self.spares.as_mut().and_then(made));
-        header.reused = spare.as_ref().is_some_and(|spare| spare.reused);
+        let spare = self.sealed.recycled.take(least).or_else(|| self.spares.as_mut().and_then(made));
+        header.recycled = spare.as_ref().is_some_and(|spare| spare.recycled);
         header.size = spare.as_ref().map_or_else(|| self.segment_bytes.max(least), |spare| spare.bytes);
         let mut file = match spare {
             Some(spare) => segment::prepare_spare(&self.disk, &self.dir, spare, &header),
@@ -273,7 +273,7 @@ impl Writer {
         if file.as_ref().is_err_and(|error| is_no_space(&error.source)) {
             // A nearly full disk still takes settlements, which make room.
             header.size = (self.segment_bytes / 16).next_multiple_of(BLOCK).max(least);
-            header.reused = false;
+            header.recycled = false;
             file = segment::prepare(&self.disk, &self.dir, &header);
         }
         let file = file.map_err(|error| match is_no_space(&error.source) {

@@ -92,7 +92,7 @@ fn files_do_not_wait_on_a_disk_with_little_room() {
     trim(&writer, number);
     assert_eq!(waiting(dir.path()).len(), 3);
     drop(writer);
-    let narrow = || LocalLogOptions { reuse_above_free_bytes: Some(u64::MAX), ..options() };
+    let narrow = || LocalLogOptions { recycle_above_free_bytes: Some(u64::MAX), ..options() };
     let mut writer = LocalLog::open(dir.path(), narrow()).unwrap().into_writer().unwrap();
     assert_eq!(waiting(dir.path()).len(), 0);
     number = fill_segment(&mut writer, dir.path(), number);
@@ -100,7 +100,7 @@ fn files_do_not_wait_on_a_disk_with_little_room() {
     assert_eq!((segments(dir.path()).len(), waiting(dir.path()).len()), (1, 0));
     // Those that wait already go with the next trim.
     fs::write(dir.path().join("7.spare"), [1; 1_000]).unwrap();
-    writer.sealed().reuse.add(dir.path().join("7.spare"));
+    writer.sealed().recycled.add(dir.path().join("7.spare"));
     trim(&writer, number);
     assert_eq!(waiting(dir.path()).len(), 0);
 }

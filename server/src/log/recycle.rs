@@ -15,11 +15,11 @@ use super::spare::Spare;
 /// The extension of a file that waits.
 const EXTENSION: &str = "spare";
 /// How many wait at most: about what is written from one trim to the next.
-const MOST: usize = 6;
+const MAX_FILES: usize = 6;
 
 /// The files that wait.
 #[derive(Debug)]
-pub(super) struct Reuse {
+pub(super) struct RecycledFiles {
     dir: PathBuf,
     /// The size of each.
     file_bytes: u64,
@@ -28,29 +28,29 @@ pub(super) struct Reuse {
     waiting: Mutex<VecDeque<PathBuf>>,
 }
 
-impl Reuse {
+impl RecycledFiles {
     /// Takes over those that were left in `dir`, and removes what may not wait.
     pub fn open(dir: &Path, file_bytes: u64, above_free_bytes: Option<u64>) -> io::Result<Self> {
-        let reuse = Self { dir: dir.into(), file_bytes, above_free_bytes, waiting: Mutex::default() };
-        let may_wait = reuse.disk_has_space();
+        let recycled = Self { dir: dir.into(), file_bytes, above_free_bytes, waiting: Mutex::default() };
+        let may_wait = recycled.disk_has_space();
         for entry in fs::read_dir(dir)? {
             let path = entry?.path();
             if path.extension().is_none_or(|extension| extension != EXTENSION) {
                 continue;
             }
-            if may_wait && reuse.lock().len() < MOST && reuse.fits(&path) {
-                reuse.lock().push_back(path);
+            if may_wait && recycled.lock().len() < MAX_FILES && recycled.fits(&path) {
+                recycled.lock().push_back(path);
             } else {
                 fs::remove_file(&path)?;
             }
         }
-        Ok(reuse)
+        Ok(recycled)
     }
 
     /// The name under which a segment's file is to wait, if it is.
     pub fn name_for(&self, segment: &Path) -> Option<PathBuf> {
         let name = segment.with_extension(EXTENSION);
-        let wanted = self.lock().len() < MOST && self.disk_has_space() && self.fits(segment);
+        let wanted = self.lock().len() < MAX_FILES && self.disk_has_space() && self.fits(segment);
         // The name of another would be lost.
         (wanted && !name.exists()).then_some(name)
     }
@@ -75,7 +75,7 @@ impl Reuse {
         // Earlier versions left a segment's mode to the umask.
         let file = file.and_then(|file| file.set_permissions(Permissions::from_mode(0o600)).map(|()| file));
         match file.ok().filter(|_| self.fits(&path)) {
-            Some(file) => Some(Spare { file, path, bytes: self.file_bytes, reused: true }),
+            Some(file) => Some(Spare { file, path, bytes: self.file_bytes, recycled: true }),
             None => {
                 // A segment can be made without it, and it may be gone.
                 let _ = fs::remove_file(&path);
