@@ -26,7 +26,7 @@ pub(super) fn small() -> LocalLogOptions {
     LocalLogOptions {
         segment_bytes: 32 << 10,
         // Faults are counted, so nothing else may make files meanwhile; and a failing write writes half a group.
-        spare_segments: false,
+        preallocated_segments: false,
         recycle_above_free_bytes: None,
         direct_writes: false,
         group_bytes: 4 << 10,

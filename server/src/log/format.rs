@@ -190,14 +190,14 @@ pub(super) fn group_len(body: usize) -> u64 {
 
 /// Where a group stands.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct GroupPosition {
     pub nonce: u64,
     pub sequence: u64,
     pub previous_end: u64,
 }
 
 /// Appends a whole group, padding included.
-pub(super) fn encode_group(out: &mut Vec<u8>, kind: Kind, place: Place, entries: &[Entry]) {
+pub(super) fn encode_group(out: &mut Vec<u8>, kind: Kind, position: GroupPosition, entries: &[Entry]) {
     let start = out.len();
     out.resize(start + GROUP_HEADER, 0);
     for entry in entries {
@@ -216,9 +216,9 @@ pub(super) fn encode_group(out: &mut Vec<u8>, kind: Kind, place: Place, entries:
         Kind::Mark => 3,
     });
     header.put_u16_le(0);
-    header.put_u64_le(place.nonce);
-    header.put_u64_le(place.sequence);
-    header.put_u64_le(place.previous_end);
+    header.put_u64_le(position.nonce);
+    header.put_u64_le(position.sequence);
+    header.put_u64_le(position.previous_end);
     // The limits on entries and groups keep both far below four billion.
     header.put_u32_le(u32::try_from(body.len()).unwrap_or(u32::MAX));
     header.put_u32_le(u32::try_from(entries.len()).unwrap_or(u32::MAX));
@@ -310,8 +310,8 @@ mod tests {
             Entry { group: GroupId::CATALOGUE, index: 9, data: bytes::Bytes::new() },
         ];
         let mut out = Vec::new();
-        let place = Place { nonce: 77, sequence: 5, previous_end: 4_096 };
-        encode_group(&mut out, Kind::Data, place, &entries);
+        let position = GroupPosition { nonce: 77, sequence: 5, previous_end: 4_096 };
+        encode_group(&mut out, Kind::Data, position, &entries);
         let header = GroupHeader::decode(&out, 77).expect("a header");
         assert_eq!((header.sequence, header.previous_end, header.len()), (5, 4_096, 8_192));
         assert_eq!(GroupHeader::decode(&out, 78), None);

@@ -18,7 +18,7 @@ pub struct LocalLogOptions {
     /// Size of a segment file, allocated when it is made.
     pub segment_bytes: u64,
     /// Make the next segment while this one is written, and write it full of zeroes: syncs are faster then.
-    pub spare_segments: bool,
+    pub preallocated_segments: bool,
     /// Make segments of the files of earlier ones while the disk has as much room besides; `None`: never.
     pub recycle_above_free_bytes: Option<u64>,
     /// Write past the operating system's page cache, where the file system can.
@@ -49,7 +49,7 @@ impl Default for LocalLogOptions {
     fn default() -> Self {
         Self {
             segment_bytes: 64 << 20,
-            spare_segments: true,
+            preallocated_segments: true,
             recycle_above_free_bytes: Some(1 << 30),
             direct_writes: true,
             group_bytes: 4 << 20,

@@ -56,13 +56,13 @@ impl MemDisk {
 
     fn append(&self, proposals: Vec<(GroupId, Bytes)>) -> Vec<Entry> {
         let mut groups = self.lock();
-        let place = |(id, data): (GroupId, Bytes)| {
+        let position = |(id, data): (GroupId, Bytes)| {
             let group = groups.entry(id).or_default();
             group.entries.push(data.clone());
             self.0.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
             Entry { group: id, index: group.base + group.entries.len() as u64, data }
         };
-        proposals.into_iter().map(place).collect()
+        proposals.into_iter().map(position).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<GroupId, Group>> {

@@ -24,9 +24,9 @@ mod recycle;
 #[cfg(test)]
 mod recycle_tests;
 mod segment;
-mod spare;
+mod preallocate;
 #[cfg(test)]
-mod spare_tests;
+mod preallocate_tests;
 #[cfg(test)]
 mod write_lock_tests;
 mod writer;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::conformance::{Recorder, small};
-use super::format::{GroupHeader, Kind, Place, SegmentHeader, encode_group};
+use super::format::{GroupHeader, Kind, GroupPosition, SegmentHeader, encode_group};
 use super::local::{LocalLog, LocalLogOptions};
 use super::open::LogOpenError;
 use super::{Entry, GroupId, Log};
@@ -191,8 +191,8 @@ proptest! {
         let mut before = vec![0; 4_096];
         if worn {
             before.clear();
-            let place = Place { nonce: 1, sequence: 9, previous_end: from };
-            encode_group(&mut before, Kind::Data, place, &[]);
+            let position = GroupPosition { nonce: 1, sequence: 9, previous_end: from };
+            encode_group(&mut before, Kind::Data, position, &[]);
         }
         let file = fs::OpenOptions::new().write(true).open(path).unwrap();
         for (sector, torn) in (from..to).step_by(512).zip(torn.into_iter().cycle()) {

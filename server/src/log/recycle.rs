@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::statvfs;
 
-use super::spare::Spare;
+use super::preallocate::PreparedFile;
 
 /// The extension of a file that waits.
 const EXTENSION: &str = "spare";
@@ -66,7 +66,7 @@ impl RecycledFiles {
     }
 
     /// One that has so many bytes, at least.
-    pub fn take(&self, least: u64) -> Option<Spare> {
+    pub fn take(&self, least: u64) -> Option<PreparedFile> {
         if self.file_bytes < least {
             return None;
         }
@@ -75,7 +75,7 @@ impl RecycledFiles {
         // Earlier versions left a segment's mode to the umask.
         let file = file.and_then(|file| file.set_permissions(Permissions::from_mode(0o600)).map(|()| file));
         match file.ok().filter(|_| self.fits(&path)) {
-            Some(file) => Some(Spare { file, path, bytes: self.file_bytes, recycled: true }),
+            Some(file) => Some(PreparedFile { file, path, bytes: self.file_bytes, recycled: true }),
             None => {
                 // A segment can be made without it, and it may be gone.
                 let _ = fs::remove_file(&path);

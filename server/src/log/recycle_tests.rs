@@ -8,7 +8,7 @@ use std::path::Path;
 use super::local::{LocalLog, LocalLogOptions};
 use super::recovery_tests::last_group;
 use super::segment;
-use super::spare_tests::{self, GROUP, append, data, entries, options, segments};
+use super::preallocate_tests::{self, GROUP, append, data, entries, options, segments};
 use super::writer::Writer;
 
 /// Appends until there is another segment, and returns the number of the next entry.
@@ -23,7 +23,7 @@ fn fill_segment(writer: &mut Writer, dir: &Path, mut number: u64) -> u64 {
 
 /// A new log that has filled so many segments, and the number of the next entry.
 fn filled(dir: &Path, segments: usize) -> (Writer, u64) {
-    let mut writer = spare_tests::writer(dir);
+    let mut writer = preallocate_tests::writer(dir);
     let number = (0..segments).fold(0, |number, _| fill_segment(&mut writer, dir, number));
     (writer, number)
 }
@@ -58,7 +58,7 @@ fn files_of_segments_that_are_trimmed_are_segments_again() {
     let first = number;
     // They are found again after a start, and are used up before others are made.
     drop(writer);
-    let mut writer = spare_tests::writer(dir.path());
+    let mut writer = preallocate_tests::writer(dir.path());
     for left in (0..3).rev() {
         number = fill_segment(&mut writer, dir.path(), number);
         let used = segments(dir.path()).pop().unwrap();
@@ -127,12 +127,12 @@ fn a_file_that_was_about_to_be_used_again_at_a_crash_is_nothing() {
     drop(writer);
     // Between its renaming and the renaming that makes it a segment.
     let (last, path) = segment::list(dir.path()).unwrap().pop().unwrap();
-    let spare = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
-    let spare = spare.filter(|path| path.extension().is_some_and(|it| it == "spare")).max().unwrap();
-    fs::rename(spare, segment::path_of(dir.path(), last + 1).with_extension("new")).unwrap();
+    let prepared = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    let prepared = prepared.filter(|path| path.extension().is_some_and(|it| it == "spare")).max().unwrap();
+    fs::rename(prepared, segment::path_of(dir.path(), last + 1).with_extension("new")).unwrap();
     assert!(path.exists());
     let first = number;
-    let mut writer = spare_tests::writer(dir.path());
+    let mut writer = preallocate_tests::writer(dir.path());
     (0..4).for_each(|_| number = fill_segment(&mut writer, dir.path(), number));
     drop(writer);
     assert_kept(dir.path(), first, number);

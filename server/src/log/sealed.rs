@@ -42,9 +42,9 @@ impl SealedSegments {
         while let Some(oldest) = sealed.front()
             && oldest.last.iter().all(is_applied)
         {
-            let spare = self.recycled.name_for(&oldest.path);
-            let removed = match &spare {
-                Some(spare) => fs::rename(&oldest.path, spare),
+            let prepared = self.recycled.name_for(&oldest.path);
+            let removed = match &prepared {
+                Some(prepared) => fs::rename(&oldest.path, prepared),
                 None => fs::remove_file(&oldest.path),
             };
             // A repeated call finds the file gone if only the folder could not be synced.
@@ -59,8 +59,8 @@ impl SealedSegments {
                 source,
             })?;
             sealed.pop_front();
-            if let Some(spare) = spare {
-                self.recycled.add(spare);
+            if let Some(prepared) = prepared {
+                self.recycled.add(prepared);
             }
         }
         self.bytes.store(0, Ordering::Relaxed);

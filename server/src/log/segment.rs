@@ -11,7 +11,7 @@ use super::format::{
     BLOCK, FORMAT, GROUP_HEADER, GroupHeader, HeaderError, Kind, Record, SegmentHeader, records,
 };
 use super::open::LogOpenError;
-use super::spare::{self, Spare};
+use super::preallocate::{self, PreparedFile};
 
 const EXTENSION: &str = "segment";
 
@@ -56,22 +56,22 @@ pub(super) fn prepare(disk: &Disk, dir: &Path, header: &SegmentHeader) -> Result
 
 /// The same, and writes it full of zeroes, so that syncs of it are fast.
 pub(super) fn prepare_filled(disk: &Disk, dir: &Path, header: &SegmentHeader) -> Result<File, LogError> {
-    let path = dir.join(spare::NAME);
-    let spare = spare::fill(disk, &path, header.size);
-    let spare = spare.map_err(|source| LogError { doing: "make the log segment", path, source })?;
-    prepare_spare(disk, dir, spare, header)
+    let path = dir.join(preallocate::NAME);
+    let prepared = preallocate::fill(disk, &path, header.size);
+    let prepared = prepared.map_err(|source| LogError { doing: "make the log segment", path, source })?;
+    prepare_from(disk, dir, prepared, header)
 }
 
 /// Makes a segment's file of one that was made in advance or is used again, under a name that does not count yet.
-pub(super) fn prepare_spare(
+pub(super) fn prepare_from(
     disk: &Disk,
     dir: &Path,
-    spare: Spare,
+    prepared: PreparedFile,
     header: &SegmentHeader,
 ) -> Result<File, LogError> {
     let path = path_of(dir, header.id).with_extension("new");
-    let Spare { file, path: spare, .. } = spare;
-    let made = fs::rename(spare, &path)
+    let PreparedFile { file, path: prepared, .. } = prepared;
+    let made = fs::rename(prepared, &path)
         .and_then(|()| disk.write(&file, &header.encode(), 0))
         .and_then(|()| disk.sync_new(&file));
     match made {

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use super::aligned::Aligned;
 use super::disk::{Disk, is_no_space, wants_page_cache};
-use super::format::{BLOCK, Kind, Place, RECORD_HEADER, SegmentHeader, encode_group, group_len};
+use super::format::{BLOCK, Kind, GroupPosition, RECORD_HEADER, SegmentHeader, encode_group, group_len};
 use super::sealed::{SealedSegments, Sealed};
 use super::local::{LocalLogOptions, Watched};
 use super::queue::Proposal;
 use super::recycle::RecycledFiles;
-use super::spare::Spares;
+use super::preallocate::Preallocator;
 use super::{Entry, GroupId, LogError, segment};
 
 /// The first segment of a log is small: most test servers, and some real ones, never fill more. Those after it are made
@@ -63,7 +63,7 @@ pub(super) struct Writer {
     /// How long the last write and its sync took together, and from when on that is slow.
     took: Duration,
     slow: Duration,
-    pub(super) spares: Option<Spares>,
+    pub(super) preallocator: Option<Preallocator>,
 }
 
 impl Writer {
@@ -83,10 +83,10 @@ impl Writer {
             recycled: false,
             base: last.clone(),
         };
-        if options.spare_segments {
+        if options.preallocated_segments {
             header.size = header.size.min(FIRST_SEGMENT_BYTES).max(header.len() + 2 * BLOCK);
         }
-        let file = match options.spare_segments {
+        let file = match options.preallocated_segments {
             true => segment::prepare_filled(&disk, &dir, &header)?,
             false => segment::prepare(&disk, &dir, &header)?,
         };
@@ -112,8 +112,8 @@ impl Writer {
         last: BTreeMap<GroupId, u64>,
     ) -> Result<Self, LogError> {
         let segment_bytes = options.segment_bytes.next_multiple_of(BLOCK);
-        let spares = match options.spare_segments {
-            true => Some(Spares::start(Disk::new(options), &dir)?),
+        let preallocator = match options.preallocated_segments {
+            true => Some(Preallocator::start(Disk::new(options), &dir)?),
             false => None,
         };
         let recycled = RecycledFiles::open(&dir, segment_bytes, options.recycle_above_free_bytes);
@@ -137,7 +137,7 @@ impl Writer {
             watch: options.watch.clone(),
             took: Duration::MAX,
             slow: options.slow,
-            spares,
+            preallocator,
         })
     }
 
@@ -176,19 +176,19 @@ impl Writer {
         self.active.last.extend(last.iter());
         self.last.extend(last);
         self.sealed.grew(len);
-        self.look_ahead();
+        self.preallocate_next();
         Ok(entries)
     }
 
     /// Has the next segment's file made, unless there is one to be used again.
-    fn look_ahead(&mut self) {
+    fn preallocate_next(&mut self) {
         let Active { end, header, .. } = &self.active;
         // A little later than at once: a server that is started and does little should not fill a file for it.
         let share = if header.size > FIRST_SEGMENT_BYTES { 8 } else { 2 };
-        if let Some(spares) = self.spares.as_mut().filter(|_| *end > header.size / share)
+        if let Some(preallocator) = self.preallocator.as_mut().filter(|_| *end > header.size / share)
             && !self.sealed.recycled.has_any()
         {
-            spares.want(self.segment_bytes.min(header.size * GROWTH));
+            preallocator.want(self.segment_bytes.min(header.size * GROWTH));
         }
     }
 
@@ -206,12 +206,12 @@ impl Writer {
 
     fn write(&mut self, kind: Kind, entries: &[Entry]) -> Result<(), AppendError> {
         let active = &mut self.active;
-        let place =
-            Place { nonce: active.header.nonce, sequence: active.sequence + 1, previous_end: active.end };
+        let position =
+            GroupPosition { nonce: active.header.nonce, sequence: active.sequence + 1, previous_end: active.end };
         let body = entries.iter().map(|entry| RECORD_HEADER + entry.data.len()).sum();
         let len = group_len(body);
         self.buffer
-            .fill(usize::try_from(len).unwrap_or(usize::MAX), |out| encode_group(out, kind, place, entries));
+            .fill(usize::try_from(len).unwrap_or(usize::MAX), |out| encode_group(out, kind, position, entries));
         self.took = Duration::MAX;
         let begun = Instant::now();
         let mut file = self.direct.as_ref().unwrap_or(&active.file);
@@ -262,12 +262,12 @@ impl Writer {
             base: self.last.clone(),
         };
         let least = header.len() + need + 2 * BLOCK;
-        let made = |spares: &mut Spares| spares.take(least);
-        let spare = self.sealed.recycled.take(least).or_else(|| self.spares.as_mut().and_then(made));
-        header.recycled = spare.as_ref().is_some_and(|spare| spare.recycled);
-        header.size = spare.as_ref().map_or_else(|| self.segment_bytes.max(least), |spare| spare.bytes);
-        let mut file = match spare {
-            Some(spare) => segment::prepare_spare(&self.disk, &self.dir, spare, &header),
+        let made = |preallocator: &mut Preallocator| preallocator.take(least);
+        let prepared = self.sealed.recycled.take(least).or_else(|| self.preallocator.as_mut().and_then(made));
+        header.recycled = prepared.as_ref().is_some_and(|prepared| prepared.recycled);
+        header.size = prepared.as_ref().map_or_else(|| self.segment_bytes.max(least), |prepared| prepared.bytes);
+        let mut file = match prepared {
+            Some(prepared) => segment::prepare_from(&self.disk, &self.dir, prepared, &header),
             None => segment::prepare(&self.disk, &self.dir, &header),
         };
         if file.as_ref().is_err_and(|error| is_no_space(&error.source)) {

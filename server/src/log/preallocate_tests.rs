@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::conformance::{Recorder, small};
 use super::local::{LocalLog, LocalLogOptions};
 use super::writer::Writer;
-use super::{Entry, GroupId, Log, segment, spare};
+use super::{Entry, GroupId, Log, segment, prepared};
 
 pub(super) const GROUP: GroupId = GroupId(3);
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -17,7 +17,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 pub(super) fn options() -> LocalLogOptions {
     let recycle_above_free_bytes = Some(0);
     LocalLogOptions {
-        spare_segments: true,
+        preallocated_segments: true,
         direct_writes: true,
         lazy: false,
         recycle_above_free_bytes,
@@ -64,7 +64,7 @@ pub(super) fn segments(dir: &Path) -> Vec<u64> {
 /// Waits until a segment has been made in advance.
 fn wait_for_spare(writer: &mut Writer) {
     let start = Instant::now();
-    while !writer.spares.as_mut().unwrap().is_ready() {
+    while !writer.preallocator.as_mut().unwrap().is_ready() {
         assert!(start.elapsed() < DEADLINE, "no segment was made in advance");
         std::thread::yield_now();
     }
@@ -79,7 +79,7 @@ fn the_next_segment_is_the_one_that_was_made_in_advance() {
     (0..number).for_each(|number| append(&mut writer, number));
     assert_eq!(segments(dir.path()).len(), 1);
     wait_for_spare(&mut writer);
-    let made = fs::metadata(dir.path().join(spare::NAME)).unwrap().ino();
+    let made = fs::metadata(dir.path().join(preallocate::NAME)).unwrap().ino();
     while segments(dir.path()).len() == 1 {
         append(&mut writer, number);
         number += 1;
@@ -94,7 +94,7 @@ fn many_segments_come_back_whole_and_a_left_spare_is_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut number = 0;
     for _ in 0..4 {
-        fs::write(dir.path().join(spare::NAME), vec![0xEE; 100_000]).unwrap();
+        fs::write(dir.path().join(preallocate::NAME), vec![0xEE; 100_000]).unwrap();
         let mut writer = writer(dir.path());
         for _ in 0..60 {
             append(&mut writer, number);

@@ -17,7 +17,7 @@ pub(super) const NAME: &str = "spare.new";
 
 /// A file, written all over, that counts for nothing yet.
 #[derive(Debug)]
-pub(super) struct Spare {
+pub(super) struct PreparedFile {
     pub file: File,
     pub path: PathBuf,
     pub bytes: u64,
@@ -27,10 +27,10 @@ pub(super) struct Spare {
 
 /// Makes spares on a thread of its own, one at a time.
 #[derive(Debug)]
-pub(super) struct Spares {
+pub(super) struct Preallocator {
     wanted: Sender<u64>,
     /// Nothing when one could not be made.
-    made: Receiver<Option<Spare>>,
+    made: Receiver<Option<PreparedFile>>,
     state: State,
 }
 
@@ -39,21 +39,21 @@ enum State {
     Idle,
     /// Until it is made, no other may be: both would be the same file.
     Making,
-    Ready(Spare),
+    Ready(PreparedFile),
 }
 
-impl Spares {
+impl Preallocator {
     /// Makes them in `dir`. The thread ends when this is dropped.
     pub fn start(disk: Disk, dir: &Path) -> Result<Self, LogError> {
         let (wanted, wishes) = mpsc::channel();
-        let (made, spares) = mpsc::channel();
+        let (made, preallocator) = mpsc::channel();
         let path = dir.join(NAME);
         let make = move || {
             for bytes in wishes {
                 // A segment can be made without one, and a full disk is told then.
-                let spare = fill(&disk, &path, bytes)
+                let prepared = fill(&disk, &path, bytes)
                     .inspect_err(|error| tracing::debug!(%error, "no log segment is made in advance"));
-                if made.send(spare.ok()).is_err() {
+                if made.send(prepared.ok()).is_err() {
                     return;
                 }
             }
@@ -64,12 +64,12 @@ impl Spares {
             path: dir.into(),
             source,
         })?;
-        Ok(Self { wanted, made: spares, state: State::Idle })
+        Ok(Self { wanted, made: preallocator, state: State::Idle })
     }
 
     /// One of so many bytes will be needed soon.
     pub fn want(&mut self, bytes: u64) {
-        self.look();
+        self.poll();
         if matches!(self.state, State::Idle) && self.wanted.send(bytes).is_ok() {
             self.state = State::Making;
         }
@@ -78,15 +78,15 @@ impl Spares {
     /// Whether one is made.
     #[cfg(test)]
     pub fn is_ready(&mut self) -> bool {
-        self.look();
+        self.poll();
         matches!(self.state, State::Ready(_))
     }
 
     /// One that is made and has so many bytes, at least.
-    pub fn take(&mut self, least: u64) -> Option<Spare> {
-        self.look();
+    pub fn take(&mut self, least: u64) -> Option<PreparedFile> {
+        self.poll();
         match mem::replace(&mut self.state, State::Idle) {
-            State::Ready(spare) if spare.bytes >= least => Some(spare),
+            State::Ready(prepared) if prepared.bytes >= least => Some(prepared),
             other => {
                 self.state = other;
                 None
@@ -94,7 +94,7 @@ impl Spares {
         }
     }
 
-    fn look(&mut self) {
+    fn poll(&mut self) {
         if matches!(self.state, State::Making)
             && let Ok(made) = self.made.try_recv()
         {
@@ -104,7 +104,7 @@ impl Spares {
 }
 
 /// Makes a file of zeroes, all of them on the disk. Never of a file that is there: it may be a segment by now.
-pub(super) fn fill(disk: &Disk, path: &Path, bytes: u64) -> io::Result<Spare> {
+pub(super) fn fill(disk: &Disk, path: &Path, bytes: u64) -> io::Result<PreparedFile> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -121,7 +121,7 @@ pub(super) fn fill(disk: &Disk, path: &Path, bytes: u64) -> io::Result<Spare> {
             Ok(file)
         });
     match made {
-        Ok(file) => Ok(Spare { file, path: path.into(), bytes, recycled: false }),
+        Ok(file) => Ok(PreparedFile { file, path: path.into(), bytes, recycled: false }),
         Err(error) => {
             // It counts for nothing; if it stays, the next attempt removes it.
             let _ = fs::remove_file(path);
