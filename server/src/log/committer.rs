@@ -51,7 +51,7 @@ impl Committer {
     /// The thread, until the close.
     pub fn run(&self) {
         let _guard = Guard(self);
-        while let Some(proposals) = self.queue.take(self.group_bytes) {
+        while let Some(proposals) = self.queue.pop_batch(self.group_bytes) {
             self.commit(proposals);
         }
         // Nobody knows what the disk has if the log was abandoned.

@@ -44,41 +44,41 @@ pub(super) fn small() -> LocalLogOptions {
 /// Remembers what it was told.
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
-    told: Mutex<Told>,
+    recorded: Mutex<Recorded>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default, Clone)]
-pub(super) struct Told {
+pub(super) struct Recorded {
     pub committed: Vec<Entry>,
     pub refused: Vec<(GroupId, Bytes, ProposeError)>,
 }
 
 impl Recorder {
     /// Waits until so many proposals were decided.
-    pub fn wait(&self, decided: usize) -> Told {
-        let told = self.told.lock().unwrap();
-        let few = |told: &mut Told| told.committed.len() + told.refused.len() < decided;
-        let (told, timeout) = self.changed.wait_timeout_while(told, DEADLINE, few).unwrap();
+    pub fn wait(&self, decided: usize) -> Recorded {
+        let recorded = self.recorded.lock().unwrap();
+        let few = |recorded: &mut Recorded| recorded.committed.len() + recorded.refused.len() < decided;
+        let (recorded, timeout) = self.changed.wait_timeout_while(recorded, DEADLINE, few).unwrap();
         assert!(
             !timeout.timed_out(),
             "only {} committed, {} refused",
-            told.committed.len(),
-            told.refused.len()
+            recorded.committed.len(),
+            recorded.refused.len()
         );
-        told.clone()
+        recorded.clone()
     }
 }
 
 impl CommitSink for Recorder {
     fn committed(&self, entries: Vec<Entry>) {
-        self.told.lock().unwrap().committed.extend(entries);
+        self.recorded.lock().unwrap().committed.extend(entries);
         self.changed.notify_all();
     }
 
     fn refused(&self, group: GroupId, proposals: Vec<Bytes>, why: ProposeError) {
         let refused = proposals.into_iter().map(|data| (group, data, why.clone()));
-        self.told.lock().unwrap().refused.extend(refused);
+        self.recorded.lock().unwrap().refused.extend(refused);
         self.changed.notify_all();
     }
 }
@@ -112,16 +112,16 @@ fn indices_follow_the_calls(subject: &mut impl Subject) {
         log.propose(GroupId::CATALOGUE, payload(9, nth)).unwrap();
     }
     log.propose(GroupId(4), Vec::new()).unwrap();
-    let told = sink.wait(101);
+    let recorded = sink.wait(101);
     for (group, tag) in [(GroupId(3), 3), (GroupId::CATALOGUE, 9)] {
-        let own: Vec<_> = told.committed.iter().filter(|entry| entry.group == group).collect();
+        let own: Vec<_> = recorded.committed.iter().filter(|entry| entry.group == group).collect();
         assert_eq!(own.len(), 50);
         for (nth, entry) in (1..).zip(own) {
             assert_eq!((entry.index, &entry.data[..]), (nth, &payload(tag, nth)[..]));
         }
     }
     assert!(log.bytes_since_trim() > 0);
-    assert!(told.refused.is_empty());
+    assert!(recorded.refused.is_empty());
 }
 
 fn what_was_committed_is_there_after_a_restart(subject: &mut impl Subject) {
@@ -160,11 +160,11 @@ fn order_holds_between_many_proposers(subject: &mut impl Subject) {
             });
         }
     });
-    let told = sink.wait(8 * 300);
+    let recorded = sink.wait(8 * 300);
     log.close();
     for group in 0..8 {
         let own: Vec<_> =
-            told.committed.iter().filter(|entry| entry.group == GroupId(group)).cloned().collect();
+            recorded.committed.iter().filter(|entry| entry.group == GroupId(group)).cloned().collect();
         for (nth, entry) in (1..).zip(&own) {
             assert_eq!((entry.index, &entry.data[..]), (nth, &payload(group, nth)[..]));
         }
@@ -173,7 +173,7 @@ fn order_holds_between_many_proposers(subject: &mut impl Subject) {
     drop(log);
     for group in 0..8 {
         let found = subject.entries(GroupId(group), 0);
-        assert!(found.iter().eq(told.committed.iter().filter(|entry| entry.group == GroupId(group))));
+        assert!(found.iter().eq(recorded.committed.iter().filter(|entry| entry.group == GroupId(group))));
         assert_eq!(found.len(), 300);
     }
 }
@@ -185,7 +185,7 @@ fn close_finishes_what_was_proposed(subject: &mut impl Subject) {
         propose(&log, nth, GroupId(0), payload(0, nth)).unwrap();
     }
     log.close();
-    assert_eq!(sink.told.lock().unwrap().committed.len(), 40);
+    assert_eq!(sink.recorded.lock().unwrap().committed.len(), 40);
     for nth in [1, 3] {
         assert_eq!(propose(&log, nth, GroupId(0), Vec::new()), Err(ProposeError::Closed));
     }
@@ -230,8 +230,8 @@ fn trimmed_entries_never_give_their_index_away(subject: &mut impl Subject) {
     let log = subject.start(sink.clone());
     log.propose(GroupId(7), payload(7, 2)).unwrap();
     log.propose(GroupId(0), payload(0, 201)).unwrap();
-    let told = sink.wait(203);
-    assert_eq!((told.committed[201].index, told.committed[202].index), (2, 201));
+    let recorded = sink.wait(203);
+    assert_eq!((recorded.committed[201].index, recorded.committed[202].index), (2, 201));
 }
 
 fn a_full_disk_refuses_in_order_and_takes_no_index(subject: &mut impl Subject) {
@@ -243,9 +243,9 @@ fn a_full_disk_refuses_in_order_and_takes_no_index(subject: &mut impl Subject) {
     for nth in 1..=20 {
         propose(&log, nth, GroupId(0), payload(0, 100 + nth)).unwrap();
     }
-    let told = sink.wait(21);
-    assert_eq!(told.committed.len(), 1);
-    for (nth, (group, data, why)) in (1..).zip(&told.refused) {
+    let recorded = sink.wait(21);
+    assert_eq!(recorded.committed.len(), 1);
+    for (nth, (group, data, why)) in (1..).zip(&recorded.refused) {
         assert_eq!((*group, &data[..], why), (GroupId(0), &payload(0, 100 + nth)[..], &ProposeError::Full));
     }
     subject.set_full(false);

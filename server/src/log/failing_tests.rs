@@ -9,7 +9,7 @@ use super::conformance::{Recorder, propose, small};
 use super::disk::tests::{Fault, Op};
 use super::local::{LocalLog, LocalLogOptions, OnFatal};
 use super::recovery_tests::{begin, read};
-use super::turn_tests::Held;
+use super::write_lock_tests::Held;
 use super::{GroupId, Log, ProposeError};
 
 /// A disk whose nth call of a kind fails.
@@ -32,20 +32,20 @@ fn fails_for_good(op: Op, nth: u64, way: u64) {
     };
     let sink = Arc::new(Recorder::default());
     let log = LocalLog::open(dir.path(), options).unwrap().start(sink.clone()).unwrap();
-    let mut taken: u64 = 0;
+    let mut accepted: u64 = 0;
     while propose(&log, way, GroupId(0), vec![1; 6_000]).is_ok() {
-        taken += 1;
-        assert!(taken < 1_000, "the log goes on after a failure");
+        accepted += 1;
+        assert!(accepted < 1_000, "the log goes on after a failure");
     }
     assert_eq!(log.propose(GroupId(0), vec![1]), Err(ProposeError::Closed));
     log.close();
     assert_eq!(fatal.lock().unwrap().len(), 1);
-    let told = sink.wait(0);
-    assert!((told.committed.len() as u64) < taken && told.refused.is_empty());
+    let recorded = sink.wait(0);
+    assert!((recorded.committed.len() as u64) < accepted && recorded.refused.is_empty());
     let found = read(dir.path(), &small()).unwrap();
     let remaining = found.get(&GroupId(0)).map_or(&[][..], |entries| &entries[..]);
-    assert!(remaining.len() >= told.committed.len());
-    assert!(remaining.iter().take(told.committed.len()).eq(&told.committed));
+    assert!(remaining.len() >= recorded.committed.len());
+    assert!(remaining.iter().take(recorded.committed.len()).eq(&recorded.committed));
 }
 
 #[test]
@@ -88,13 +88,13 @@ fn a_disk_that_is_full_again_and_again_loses_nothing_and_resurrects_nothing() {
             propose(&log, nth as u64 / 2, GroupId((nth % 3) as u16), nth.to_le_bytes().repeat(nth * 5))
                 .unwrap();
         }
-        let told = sink.wait(200);
-        assert!(!told.refused.is_empty() || op == Op::Reserve, "{op:?} never failed");
+        let recorded = sink.wait(200);
+        assert!(!recorded.refused.is_empty() || op == Op::Reserve, "{op:?} never failed");
         // As after a kill: without the mark of a clean close.
         std::mem::forget(log);
         let found = read(dir.path(), &small()).unwrap();
         for group in 0..3 {
-            let own = told.committed.iter().filter(|entry| entry.group == GroupId(group));
+            let own = recorded.committed.iter().filter(|entry| entry.group == GroupId(group));
             assert!(found[&GroupId(group)].iter().eq(own), "{op:?}, group {group}");
         }
     }
@@ -107,16 +107,16 @@ fn proposals_are_refused_when_too_much_waits() {
     let options = LocalLogOptions { patience: Duration::from_millis(1), ..small() };
     let log = LocalLog::open(dir.path(), options).unwrap().start(held.clone()).unwrap();
     let guard = held.gate.lock().unwrap();
-    let mut taken = 0;
+    let mut accepted = 0;
     let busy = loop {
         match log.propose(GroupId(0), vec![0; 1 << 10]) {
-            Ok(()) => taken += 1,
+            Ok(()) => accepted += 1,
             Err(error) => break error,
         }
-        assert!(taken < 1_000, "nothing bounds the queue");
+        assert!(accepted < 1_000, "nothing bounds the queue");
     };
     assert_eq!(busy, ProposeError::Busy);
     drop(guard);
     log.close();
-    assert_eq!(held.told.wait(taken).committed.len(), taken);
+    assert_eq!(held.recorded.wait(accepted).committed.len(), accepted);
 }

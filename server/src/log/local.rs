@@ -7,8 +7,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::committer::Committer;
-use super::sealed::SealedSegments;
 use super::open::{self, LogOpenError, OpenLog};
+use super::sealed::SealedSegments;
 use super::writer::Writer;
 use super::{CommitSink, GroupId, Log, LogError, LogState, LogWatch, ProposeError};
 

@@ -89,15 +89,15 @@ impl MemLog {
         sink: Arc<dyn CommitSink>,
     ) -> std::io::Result<Self> {
         let queue = Arc::new(Queue::new(options));
-        let (own, taken, group_bytes) = (disk.clone(), Arc::clone(&queue), options.group_bytes);
+        let (own, waiting, group_bytes) = (disk.clone(), Arc::clone(&queue), options.group_bytes);
         let committer = std::thread::Builder::new().name("mem-log".into()).spawn(move || {
-            while let Some(proposals) = taken.take(group_bytes) {
+            while let Some(proposals) = waiting.pop_batch(group_bytes) {
                 if own.0.full.load(Ordering::SeqCst) {
-                    taken.refuse(proposals, &*sink);
+                    waiting.refuse(proposals, &*sink);
                 } else {
                     sink.committed(own.append(proposals));
                 }
-                taken.unlock();
+                waiting.unlock();
             }
         })?;
         Ok(Self { disk, queue, committer: Mutex::new(Some(committer)) })

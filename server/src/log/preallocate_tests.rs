@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::conformance::{Recorder, small};
 use super::local::{LocalLog, LocalLogOptions};
 use super::writer::Writer;
-use super::{Entry, GroupId, Log, segment, prepared};
+use super::{Entry, GroupId, Log, preallocate, segment};
 
 pub(super) const GROUP: GroupId = GroupId(3);
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -62,7 +62,7 @@ pub(super) fn segments(dir: &Path) -> Vec<u64> {
 }
 
 /// Waits until a segment has been made in advance.
-fn wait_for_spare(writer: &mut Writer) {
+fn wait_for_prepared(writer: &mut Writer) {
     let start = Instant::now();
     while !writer.preallocator.as_mut().unwrap().is_ready() {
         assert!(start.elapsed() < DEADLINE, "no segment was made in advance");
@@ -78,7 +78,7 @@ fn the_next_segment_is_the_one_that_was_made_in_advance() {
     let mut number = 4;
     (0..number).for_each(|number| append(&mut writer, number));
     assert_eq!(segments(dir.path()).len(), 1);
-    wait_for_spare(&mut writer);
+    wait_for_prepared(&mut writer);
     let made = fs::metadata(dir.path().join(preallocate::NAME)).unwrap().ino();
     while segments(dir.path()).len() == 1 {
         append(&mut writer, number);

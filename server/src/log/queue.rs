@@ -111,23 +111,23 @@ impl Queue {
 
     /// Waits for proposals and the turn, and takes them in order until they have `bytes`, at least one; nothing, and no turn, when
     /// the queue is closed and empty, and nobody writes.
-    pub fn take(&self, bytes: usize) -> Option<Vec<Proposal>> {
+    pub fn pop_batch(&self, bytes: usize) -> Option<Vec<Proposal>> {
         let mut state = self
             .work
             .wait_while(self.lock(), |state| state.locked || state.waiting.is_empty() && !state.closed)
             .unwrap_or_else(PoisonError::into_inner);
-        let mut taken = Vec::new();
+        let mut batch = Vec::new();
         let mut size = 0;
         while size < bytes
             && let Some(proposal) = state.waiting.pop_front()
         {
             size += proposal.1.len();
-            taken.push(proposal);
+            batch.push(proposal);
         }
         state.bytes -= size;
-        state.locked = !taken.is_empty();
+        state.locked = !batch.is_empty();
         self.not_full.notify_all();
-        (!taken.is_empty()).then_some(taken)
+        (!batch.is_empty()).then_some(batch)
     }
 
     /// The disk is full: refuses what was taken and what waits, and takes nothing for a while.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::conformance::{Recorder, small};
-use super::format::{GroupHeader, Kind, GroupPosition, SegmentHeader, encode_group};
+use super::format::{GroupHeader, GroupPosition, Kind, SegmentHeader, encode_group};
 use super::local::{LocalLog, LocalLogOptions};
 use super::open::LogOpenError;
 use super::{Entry, GroupId, Log};

@@ -6,9 +6,9 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
 use super::local::{LocalLog, LocalLogOptions};
+use super::preallocate_tests::{self, GROUP, append, data, entries, options, segments};
 use super::recovery_tests::last_group;
 use super::segment;
-use super::preallocate_tests::{self, GROUP, append, data, entries, options, segments};
 use super::writer::Writer;
 
 /// Appends until there is another segment, and returns the number of the next entry.

@@ -17,7 +17,7 @@ fn started(options: LocalLogOptions) -> (tempfile::TempDir, Arc<Held>, LocalLog)
     let (dir, held) = (tempfile::tempdir().unwrap(), Arc::new(Held::default()));
     let log = LocalLog::open(dir.path(), options).unwrap().start(held.clone()).unwrap();
     log.propose(GroupId(0), b"zeroth".to_vec()).unwrap();
-    held.told.wait(1);
+    held.recorded.wait(1);
     wait(|| log.is_unlocked());
     (dir, held, log)
 }
@@ -34,7 +34,7 @@ fn wait(until: impl Fn() -> bool) {
 fn a_proposer_alone_writes_itself_and_is_told_before_the_call_returns() {
     let (_dir, held, log) = started(small());
     log.propose_inline(GroupId(0), b"first".to_vec()).unwrap();
-    assert_eq!((held.told.wait(0).committed.len(), held.last()), (2, Some(thread::current().id())));
+    assert_eq!((held.recorded.wait(0).committed.len(), held.last()), (2, Some(thread::current().id())));
 }
 
 #[test]
@@ -54,8 +54,8 @@ fn whoever_comes_meanwhile_is_behind_it_and_does_not_wait() {
         closed.join().unwrap();
     });
     // The close waited for all of them.
-    let told = held.told.wait(0);
-    let order: Vec<_> = told.committed.iter().map(|entry| &entry.data[..]).collect();
+    let recorded = held.recorded.wait(0);
+    let order: Vec<_> = recorded.committed.iter().map(|entry| &entry.data[..]).collect();
     assert_eq!(order[1..], [&b"first"[..], b"second", b"third", b"fourth"]);
 }
 
@@ -68,7 +68,7 @@ fn a_slow_disk_and_a_large_proposal_are_left_to_the_logs_thread() {
     {
         let (_dir, held, log) = started(options);
         log.propose_inline(GroupId(0), vec![1; bytes]).unwrap();
-        held.told.wait(2);
+        held.recorded.wait(2);
         assert_eq!(held.last() == Some(thread::current().id()), here, "{bytes}");
     }
 }
@@ -81,7 +81,7 @@ fn a_proposer_begins_no_segment() {
         wait(|| log.is_unlocked());
         let before = log.state().segments;
         log.propose_inline(GroupId(0), vec![2; 1_000]).unwrap();
-        held.told.wait(1 + nth);
+        held.recorded.wait(1 + nth);
         let own = held.last() == Some(thread::current().id());
         begun += usize::from(log.state().segments > before);
         here += usize::from(own);
@@ -120,8 +120,8 @@ fn a_failure_in_a_proposers_turn_ends_the_log_for_those_behind_it() {
         assert_eq!(closed, Err(ProposeError::Closed));
     }
     log.close();
-    let told = held.told.wait(0);
-    assert_eq!((told.committed.len(), told.refused.len(), fatal.load(Ordering::SeqCst)), (2, 0, 1));
+    let recorded = held.recorded.wait(0);
+    assert_eq!((recorded.committed.len(), recorded.refused.len(), fatal.load(Ordering::SeqCst)), (2, 0, 1));
     assert_eq!(writes.load(Ordering::SeqCst), 3, "it was written to after the failure");
 }
 
@@ -145,7 +145,7 @@ fn a_panic_in_a_proposers_turn_ends_the_log() {
 #[derive(Default)]
 pub(super) struct Held {
     pub gate: Mutex<()>,
-    pub told: Recorder,
+    pub recorded: Recorder,
     /// How many groups it began to hear of, and on which thread of the last.
     begun: AtomicU64,
     thread: Mutex<Option<ThreadId>>,
@@ -169,10 +169,10 @@ impl CommitSink for Held {
         assert_eq!(self.panics.load(Ordering::SeqCst), 0, "as the test wants");
         self.begun.fetch_add(1, Ordering::SeqCst);
         let _gate = self.gate.lock().unwrap();
-        self.told.committed(entries);
+        self.recorded.committed(entries);
     }
 
     fn refused(&self, group: GroupId, proposals: Vec<bytes::Bytes>, why: ProposeError) {
-        self.told.refused(group, proposals, why);
+        self.recorded.refused(group, proposals, why);
     }
 }

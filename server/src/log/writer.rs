@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use super::aligned::Aligned;
 use super::disk::{Disk, is_no_space, wants_page_cache};
-use super::format::{BLOCK, Kind, GroupPosition, RECORD_HEADER, SegmentHeader, encode_group, group_len};
-use super::sealed::{SealedSegments, Sealed};
+use super::format::{BLOCK, GroupPosition, Kind, RECORD_HEADER, SegmentHeader, encode_group, group_len};
 use super::local::{LocalLogOptions, Watched};
+use super::preallocate::Preallocator;
 use super::queue::Proposal;
 use super::recycle::RecycledFiles;
-use super::preallocate::Preallocator;
+use super::sealed::{Sealed, SealedSegments};
 use super::{Entry, GroupId, LogError, segment};
 
 /// The first segment of a log is small: most test servers, and some real ones, never fill more. Those after it are made
@@ -206,12 +206,16 @@ impl Writer {
 
     fn write(&mut self, kind: Kind, entries: &[Entry]) -> Result<(), AppendError> {
         let active = &mut self.active;
-        let position =
-            GroupPosition { nonce: active.header.nonce, sequence: active.sequence + 1, previous_end: active.end };
+        let position = GroupPosition {
+            nonce: active.header.nonce,
+            sequence: active.sequence + 1,
+            previous_end: active.end,
+        };
         let body = entries.iter().map(|entry| RECORD_HEADER + entry.data.len()).sum();
         let len = group_len(body);
-        self.buffer
-            .fill(usize::try_from(len).unwrap_or(usize::MAX), |out| encode_group(out, kind, position, entries));
+        self.buffer.fill(usize::try_from(len).unwrap_or(usize::MAX), |out| {
+            encode_group(out, kind, position, entries)
+        });
         self.took = Duration::MAX;
         let begun = Instant::now();
         let mut file = self.direct.as_ref().unwrap_or(&active.file);
@@ -229,7 +233,7 @@ impl Writer {
                     watch.synced(entries.len(), len, write, sync);
                 }
             }
-            Err(error) if is_no_space(&error) => return Err(self.take_back()),
+            Err(error) if is_no_space(&error) => return Err(self.erase()),
             Err(error) => return Err(active.fatal("write the log segment", error)),
         }
         active.end += len;
@@ -241,7 +245,7 @@ impl Writer {
 
     /// Makes sure that a group for which there was no space cannot come back after a crash: its proposers are told
     /// that it was refused.
-    fn take_back(&self) -> AppendError {
+    fn erase(&self) -> AppendError {
         let active = &self.active;
         let zeroes = [0; BLOCK as usize];
         match self.disk.write(&active.file, &zeroes, active.end).and_then(|()| self.disk.sync(&active.file)) {
@@ -265,7 +269,8 @@ impl Writer {
         let made = |preallocator: &mut Preallocator| preallocator.take(least);
         let prepared = self.sealed.recycled.take(least).or_else(|| self.preallocator.as_mut().and_then(made));
         header.recycled = prepared.as_ref().is_some_and(|prepared| prepared.recycled);
-        header.size = prepared.as_ref().map_or_else(|| self.segment_bytes.max(least), |prepared| prepared.bytes);
+        header.size =
+            prepared.as_ref().map_or_else(|| self.segment_bytes.max(least), |prepared| prepared.bytes);
         let mut file = match prepared {
             Some(prepared) => segment::prepare_from(&self.disk, &self.dir, prepared, &header),
             None => segment::prepare(&self.disk, &self.dir, &header),
