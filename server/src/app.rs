@@ -151,7 +151,7 @@ pub async fn serve(
         Arc::clone(&clock),
         drain.clone(),
     );
-    let (streams, fence) = (context.streams.clone(), Arc::clone(&context.fence));
+    let (streams, fair_gate) = (context.streams.clone(), Arc::clone(&context.fair_gate));
     crate::door::raise_files_limit();
     let door = Door::bind(&config, Arc::clone(&observer))?;
     let tokens = Arc::new(TokenVerifier::new(config.identity.tokens.clone(), config.issuers.iter().cloned()));
@@ -168,7 +168,7 @@ pub async fn serve(
         clock: Arc::clone(&clock),
         tokens: Arc::clone(&tokens),
         accounts: door.accounts(),
-        fence,
+        fair_gate,
     });
     let timing = begin_serving(&observer, begun, &clock);
     let routes = routes(context, &tokens, &observer);

@@ -5,7 +5,7 @@
 //!
 //! In the order of that way: [`door`] (TLS), [`identity`] (who), [`policy`] (may they), [`quota`] (how much), [`rpc`] (what),
 //! [`log`] (durable and in order), the engine (a crate of its own: what becomes of it), [`store`] (kept), `shard` (the
-//! threads that carry a command through the last three, with `fence` before them, which tenants pass by turns), and `dispatch` (who gets what). `app` builds them; `store_check` looks into the folder of a server that is
+//! threads that carry a command through the last three, with `fair_gate` before them, which tenants pass fairly), and `dispatch` (who gets what). `app` builds them; `store_check` looks into the folder of a server that is
 //! stopped, and `set_aside` changes it when an entry of its log halts a shard.
 
 // They panic when stdout or stderr is gone, and wait while nobody reads it.
@@ -36,7 +36,7 @@ mod catalogue;
 mod clock;
 mod source_slots;
 mod disk;
-mod fence;
+mod fair_gate;
 mod pace;
 mod shard;
 

@@ -8,7 +8,7 @@ use super::{
     readiness::Warnings,
 };
 use crate::{
-    account::Accounts, bodies::BodyCache, clock::Clock, disk::DiskGuard, fence::Fence,
+    account::Accounts, bodies::BodyCache, clock::Clock, disk::DiskGuard, fair_gate::FairGate,
     identity::TokenVerifier, log::Log, store::Store,
 };
 
@@ -21,7 +21,7 @@ pub(crate) struct Sources {
     pub(crate) clock: Arc<Clock>,
     pub(crate) tokens: Arc<TokenVerifier>,
     pub(crate) accounts: Arc<Accounts>,
-    pub(crate) fence: Arc<Fence>,
+    pub(crate) fair_gate: Arc<FairGate>,
 }
 
 /// The rooms while they are open.
@@ -81,7 +81,7 @@ impl Sources {
             metrics.held.bytes.with_label_values(&[what]).set(clamp(bytes));
         }
 
-        let (waiting, inside) = self.fence.figures();
+        let (waiting, inside) = self.fair_gate.figures();
         metrics.log.publishes_waiting.set(clamp(waiting as u64));
         metrics.log.publish_bytes.set(clamp(inside as u64));
         let log = self.log.state();

@@ -24,7 +24,7 @@ use crate::{
     clock::Clock,
     disk::DiskGuard,
     dispatch::SessionKey,
-    fence::{Fence, FenceLimits},
+    fair_gate::{FairGate, FairGateLimits},
     identity::Principal,
     names::{DepartmentResource, QueueResource, TenantName},
     observe::{Observer, RecordSlot},
@@ -47,7 +47,7 @@ pub(crate) struct Context {
     pub(crate) drain: CancellationToken,
     /// The tasks of streams: the server ends after them.
     pub(crate) streams: TaskTracker,
-    pub(crate) fence: Arc<Fence>,
+    pub(crate) fair_gate: Arc<FairGate>,
     next_session: AtomicU64,
 }
 
@@ -98,7 +98,7 @@ impl Context {
             clock,
             drain,
             streams: TaskTracker::new(),
-            fence: Fence::new(FenceLimits::default()),
+            fair_gate: FairGate::new(FairGateLimits::default()),
             next_session: AtomicU64::new(1),
         }
     }

@@ -8,7 +8,7 @@ use tonic::{Request, Status};
 use crate::{
     account::ConnectionAccounts,
     door::{CallTask, DrainSignal},
-    fence::ConnectionKey,
+    fair_gate::ConnectionKey,
     identity::ConnIdentity,
     policy::{Admission, Admitted, Rpc},
     rpc::wire::status::ApiError,
@@ -46,7 +46,7 @@ pub(crate) fn connection<T>(request: &Request<T>) -> Result<Arc<ConnIdentity>, S
     found.ok_or_else(|| ApiError::fault("the request has no connection").into())
 }
 
-/// The same, as the fence tells connections apart.
+/// The same, as the fair gate tells connections apart.
 pub(crate) fn connection_key(connection: &Arc<ConnIdentity>) -> ConnectionKey {
     // No two that are open have the same.
     ConnectionKey(Arc::as_ptr(connection).addr())

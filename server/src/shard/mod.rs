@@ -28,7 +28,7 @@ use tokio::sync::oneshot;
 use crate::{
     catalogue::FromLog,
     dispatch::{Credit, SessionHandle, SessionKey, SessionOpen},
-    fence::Pass,
+    fair_gate::Pass,
     log::{CommitSink, Entry, GroupId, ProposeError},
 };
 
@@ -96,7 +96,7 @@ impl Shards {
         outcome
     }
 
-    /// Proposes a publish, which is behind the fence until it is decided.
+    /// Proposes a publish, which is through the gate until it is decided.
     pub(crate) fn publish(
         &self,
         at: Origin,

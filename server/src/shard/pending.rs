@@ -19,7 +19,7 @@ use super::ShardError;
 use crate::{
     clock::Now,
     dispatch::{GrantTag, ReturnTag},
-    fence::Pass,
+    fair_gate::Pass,
     limits::PUBLISH_MESSAGE_BYTES,
 };
 
@@ -35,7 +35,7 @@ const MAX_BATCH_BYTES: usize = 4 << 20;
 pub(crate) enum Reply {
     /// A handler.
     Caller(oneshot::Sender<Result<Outcome, ShardError>>),
-    /// A publisher, whose batch is behind the fence until it is decided, whether or not the publisher's client reads its answers.
+    /// A publisher, whose batch is through the gate until it is decided, whether or not the publisher's client reads its answers.
     Publisher(oneshot::Sender<Result<Outcome, ShardError>>, Pass),
     /// Dispatch, for a grant it picked.
     Grant(Box<GrantTag>),

@@ -120,7 +120,7 @@ pub(crate) async fn propose(
     let slot = context.publish_slot(waited).await?;
     let (stored, department) = (if spoiled { 0 } else { bytes }, target.queue.department);
     let work = 1_024 + stored + count * limits::PUBLISH_MESSAGE_BYTES;
-    let pass = context.fence.enter(department.tenant, target.connection, work).await;
+    let pass = context.fair_gate.enter(department.tenant, target.connection, work).await;
     let outcome = context.shards.publish(department.origin(), command, pass);
     Ok(Proposed { bytes, count, slot, outcome, refusals })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     account::RetainedRequests,
-    fence::ConnectionKey,
+    fair_gate::ConnectionKey,
     identity::ConnIdentity,
     policy::{Admission, Asks, Permit, methods},
     quota::TenantQuota,

@@ -1,4 +1,4 @@
-//! Who is behind the fence, and who waits before it.
+//! Who is through the gate, and who waits before it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,25 +8,25 @@ use std::{
 use posthouse_engine::ids::TenantId;
 use tokio::sync::oneshot;
 
-use super::{ConnectionKey, FenceLimits, Pass};
+use super::{ConnectionKey, FairGateLimits, Pass};
 
 /// The file system makes room, and the store writes again what was written, after a large batch and not while it is on its way. So
 /// the next one waits for a while, in proportion to what the last one took.
-const LEAST_PAUSE: Duration = Duration::from_millis(1);
-const MOST_PAUSE: Duration = Duration::from_millis(200);
+const MIN_PAUSE: Duration = Duration::from_millis(1);
+const MAX_PAUSE: Duration = Duration::from_millis(200);
 
 /// A tenant that has published within this time is one that publishes.
 const ACTIVE: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(super) struct State {
-    limits: FenceLimits,
+    limits: FairGateLimits,
     tenants: BTreeMap<TenantId, Tenant>,
     /// Tenants that wait, by what they have had.
     line: BTreeSet<(u64, TenantId)>,
     /// What the last one had that was let in: who comes new begins there.
     had: u64,
-    /// Bytes behind the fence.
+    /// Bytes through the gate.
     inside: usize,
     /// Those beyond what each tenant may have there in any case.
     large: usize,
@@ -37,10 +37,10 @@ pub(super) struct State {
     recent: [Option<(TenantId, Instant)>; 2],
 }
 
-/// A tenant that has something behind the fence, waits, or has had more than the last one that was let in.
+/// A tenant that has something through the gate, waits, or has had more than the last one that was let in.
 #[derive(Debug, Default)]
 struct Tenant {
-    /// Bytes behind the fence.
+    /// Bytes through the gate.
     inside: usize,
     had: u64,
     connections: BTreeMap<ConnectionKey, Connection>,
@@ -61,7 +61,7 @@ struct Connection {
 #[derive(Debug)]
 struct Waiter {
     bytes: usize,
-    tell: oneshot::Sender<Pass>,
+    sender: oneshot::Sender<Pass>,
 }
 
 /// What went in.
@@ -75,7 +75,7 @@ pub(super) struct Entered {
 
 /// Where somebody waits.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct WaiterKey {
     pub(super) tenant: TenantId,
     connection: ConnectionKey,
     number: u64,
@@ -92,7 +92,7 @@ impl Entered {
 }
 
 impl State {
-    pub(super) const fn new(limits: FenceLimits) -> Self {
+    pub(super) const fn new(limits: FairGateLimits) -> Self {
         Self {
             limits,
             tenants: BTreeMap::new(),
@@ -108,7 +108,7 @@ impl State {
 
     /// Goes in, if there is room and nobody is overtaken.
     pub(super) fn enter(&mut self, tenant: TenantId, bytes: usize, now: Instant) -> Option<Entered> {
-        self.note(tenant, now);
+        self.record_publish(tenant, now);
         let bytes = bytes.max(1);
         let held = self.tenants.get(&tenant);
         if held.is_some_and(|held| !held.line.is_empty()) {
@@ -118,10 +118,10 @@ impl State {
         if !small && (!self.line.is_empty() || !self.fits(tenant, bytes, now)) {
             return None;
         }
-        Some(self.go_in(tenant, bytes, (!small).then_some(now)))
+        Some(self.admit(tenant, bytes, (!small).then_some(now)))
     }
 
-    fn go_in(&mut self, tenant: TenantId, bytes: usize, large: Option<Instant>) -> Entered {
+    fn admit(&mut self, tenant: TenantId, bytes: usize, large: Option<Instant>) -> Entered {
         let held = self.tenants.entry(tenant).or_default();
         self.had = self.had.max(held.had);
         held.had = self.had + bytes as u64;
@@ -138,8 +138,8 @@ impl State {
         tenant: TenantId,
         connection: ConnectionKey,
         bytes: usize,
-        tell: oneshot::Sender<Pass>,
-    ) -> Place {
+        sender: oneshot::Sender<Pass>,
+    ) -> WaiterKey {
         self.numbers += 1;
         let held = self.tenants.entry(tenant).or_default();
         if held.line.is_empty() {
@@ -152,30 +152,30 @@ impl State {
             of_connection.had = of_connection.had.max(held.had_of_last);
             held.line.insert((of_connection.had, connection));
         }
-        of_connection.waiting.insert(self.numbers, Waiter { bytes: bytes.max(1), tell });
-        Place { tenant, connection, number: self.numbers }
+        of_connection.waiting.insert(self.numbers, Waiter { bytes: bytes.max(1), sender });
+        WaiterKey { tenant, connection, number: self.numbers }
     }
 
     /// Whoever waits there does so no more; whether it did.
-    pub(super) fn give_up(&mut self, place: &Place) -> bool {
-        let Some(held) = self.tenants.get_mut(&place.tenant) else { return false };
-        let Some(connection) = held.connections.get_mut(&place.connection) else { return false };
-        if connection.waiting.remove(&place.number).is_none() {
+    pub(super) fn cancel(&mut self, key: &WaiterKey) -> bool {
+        let Some(held) = self.tenants.get_mut(&key.tenant) else { return false };
+        let Some(connection) = held.connections.get_mut(&key.connection) else { return false };
+        if connection.waiting.remove(&key.number).is_none() {
             return false;
         }
         if connection.waiting.is_empty() {
-            held.line.remove(&(connection.had, place.connection));
-            held.away.insert((connection.had, place.connection));
+            held.line.remove(&(connection.had, key.connection));
+            held.away.insert((connection.had, key.connection));
             held.forget();
         }
         if held.line.is_empty() {
-            self.line.remove(&(held.had, place.tenant));
-            self.tidy(place.tenant);
+            self.line.remove(&(held.had, key.tenant));
+            self.tidy(key.tenant);
         }
         true
     }
 
-    pub(super) fn leave(&mut self, entered: Entered, now: Instant) {
+    pub(super) fn release(&mut self, entered: Entered, now: Instant) {
         if let Some(held) = self.tenants.get_mut(&entered.tenant) {
             held.inside = held.inside.saturating_sub(entered.bytes);
         }
@@ -183,19 +183,19 @@ impl State {
         if let Some(since) = entered.large {
             self.large = self.large.saturating_sub(entered.bytes);
             let pause = now.saturating_duration_since(since) * self.limits.pauses;
-            self.pause = (pause >= LEAST_PAUSE).then(|| now + pause.min(MOST_PAUSE));
+            self.pause = (pause >= MIN_PAUSE).then(|| now + pause.min(MAX_PAUSE));
         }
         self.tidy(entered.tenant);
     }
 
     /// Lets in whose turn it is, as far as there is room.
-    pub(super) fn let_in(&mut self, now: Instant) -> Vec<(oneshot::Sender<Pass>, Entered)> {
-        let mut turns = Vec::new();
+    pub(super) fn admit_waiting(&mut self, now: Instant) -> Vec<(oneshot::Sender<Pass>, Entered)> {
+        let mut admitted = Vec::new();
         while let Some((tenant, large)) = self.next(now) {
-            let Some(turn) = self.take_turn(tenant, large.then_some(now)) else { break };
-            turns.push(turn);
+            let Some(admission) = self.admit_next(tenant, large.then_some(now)) else { break };
+            admitted.push(admission);
         }
-        turns
+        admitted
     }
 
     /// The first in the line; if there is no room for it, the first that may go in whatever others have.
@@ -216,7 +216,7 @@ impl State {
         None
     }
 
-    fn take_turn(
+    fn admit_next(
         &mut self,
         tenant: TenantId,
         large: Option<Instant>,
@@ -226,17 +226,17 @@ impl State {
         let (had, key) = held.line.pop_first()?;
         held.had_of_last = held.had_of_last.max(had);
         let connection = held.connections.get_mut(&key)?;
-        let (_, Waiter { bytes, tell }) = connection.waiting.pop_first()?;
+        let (_, Waiter { bytes, sender }) = connection.waiting.pop_first()?;
         connection.had += bytes as u64;
         let waits = if connection.waiting.is_empty() { &mut held.away } else { &mut held.line };
         waits.insert((connection.had, key));
         held.forget();
-        let entered = self.go_in(tenant, bytes, large);
+        let entered = self.admit(tenant, bytes, large);
         let held = self.tenants.get(&tenant)?;
         if !held.line.is_empty() {
             self.line.insert((held.had, tenant));
         }
-        Some((tell, entered))
+        Some((sender, entered))
     }
 
     pub(super) fn figures(&self) -> (usize, usize) {
@@ -255,20 +255,20 @@ impl State {
         let others = self.recent.iter().flatten();
         let mut others =
             others.filter(|(other, at)| *other != tenant && now.saturating_duration_since(*at) < ACTIVE);
-        let most = match others.next() {
+        let max = match others.next() {
             Some(_) if self.pause.is_some_and(|until| now < until) => return false,
             Some(_) => self.limits.shared,
             None => self.limits.alone,
         };
-        self.large == 0 || self.large + bytes <= most
+        self.large == 0 || self.large + bytes <= max
     }
 
     /// When to look at the line again though nobody leaves.
-    pub(super) fn look_again(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn recheck(&self, now: Instant) -> Option<Instant> {
         self.pause.filter(|until| now < *until && !self.line.is_empty())
     }
 
-    fn note(&mut self, tenant: TenantId, now: Instant) {
+    fn record_publish(&mut self, tenant: TenantId, now: Instant) {
         match &mut self.recent[0] {
             Some((last, at)) if *last == tenant => *at = now,
             last => {

@@ -1,4 +1,4 @@
-//! The fence: what publishes may have on their way to the disk, shared by the tenants and their connections.
+//! The fair gate: what publishes may have on their way to the disk, shared by the tenants and their connections.
 //!
 //! Behind it is one line for all: a shard's next batches, the log, the disk. Whoever comes behind so many bytes waits as long as the
 //! disk takes for them. So there is never more than keeps the disk busy, and little while several tenants publish; and a tenant
@@ -26,9 +26,9 @@ use state::{Entered, State};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ConnectionKey(pub(crate) usize);
 
-/// How many bytes may be behind the fence.
+/// How many bytes may be through the gate.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct FenceLimits {
+pub(crate) struct FairGateLimits {
     /// While one tenant publishes.
     pub(crate) alone: usize,
     /// While several do; of all of them. One larger batch still goes in alone.
@@ -41,7 +41,7 @@ pub(crate) struct FenceLimits {
     pub(crate) pauses: u32,
 }
 
-impl Default for FenceLimits {
+impl Default for FairGateLimits {
     fn default() -> Self {
         Self {
             alone: limits::PUBLISH_BYTES_ALONE,
@@ -55,32 +55,32 @@ impl Default for FenceLimits {
 
 /// See the head of the module.
 #[derive(Debug)]
-pub(crate) struct Fence {
+pub(crate) struct FairGate {
     state: Mutex<State>,
     /// Somebody looks at the line when a pause has passed.
-    looks: AtomicBool,
+    recheck_scheduled: AtomicBool,
     /// That of whoever waits: a pause may begin on a thread that has none.
     runtime: OnceLock<Handle>,
 }
 
-/// A batch's right to be behind the fence, until it is decided: it is given back when dropped.
+/// A batch's right to be through the gate, until it is decided: it is given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Pass {
-    fence: Arc<Fence>,
+    fair_gate: Arc<FairGate>,
     entered: Entered,
 }
 
 /// Who waits; dropped before its turn has come, it leaves the line.
 struct Waiting<'a> {
-    fence: &'a Arc<Fence>,
-    place: state::Place,
-    turn: oneshot::Receiver<Pass>,
+    fair_gate: &'a Arc<FairGate>,
+    key: state::WaiterKey,
+    admission: oneshot::Receiver<Pass>,
 }
 
-impl Fence {
-    pub(crate) fn new(limits: FenceLimits) -> Arc<Self> {
-        let (state, looks) = (Mutex::new(State::new(limits)), AtomicBool::new(false));
-        Arc::new(Self { state, looks, runtime: OnceLock::new() })
+impl FairGate {
+    pub(crate) fn new(limits: FairGateLimits) -> Arc<Self> {
+        let (state, recheck_scheduled) = (Mutex::new(State::new(limits)), AtomicBool::new(false));
+        Arc::new(Self { state, recheck_scheduled, runtime: OnceLock::new() })
     }
 
     /// Waits for the turn of a batch of so many bytes.
@@ -93,20 +93,20 @@ impl Fence {
         let mut waiting = {
             let mut state = self.state();
             if let Some(entered) = state.enter(tenant, bytes, Instant::now()) {
-                return Pass { fence: Arc::clone(self), entered };
+                return Pass { fair_gate: Arc::clone(self), entered };
             }
-            let (tell, turn) = oneshot::channel();
-            let place = state.wait(tenant, connection, bytes, tell);
-            Waiting { fence: self, place, turn }
+            let (sender, admission) = oneshot::channel();
+            let key = state.wait(tenant, connection, bytes, sender);
+            Waiting { fair_gate: self, key, admission }
         };
         if let Ok(runtime) = Handle::try_current() {
             self.runtime.get_or_init(|| runtime);
         }
-        self.look_again();
-        match (&mut waiting.turn).await {
+        self.recheck();
+        match (&mut waiting.admission).await {
             Ok(pass) => pass,
             // Nobody drops the other end while this waits.
-            Err(_) => Pass { fence: Arc::clone(self), entered: Entered::nothing(tenant) },
+            Err(_) => Pass { fair_gate: Arc::clone(self), entered: Entered::nothing(tenant) },
         }
     }
 
@@ -116,39 +116,39 @@ impl Fence {
     }
 
     /// Has somebody look at the line when the pause has passed for which it waits.
-    fn look_again(self: &Arc<Self>) {
-        let Some(until) = self.state().look_again(Instant::now()) else { return };
+    fn recheck(self: &Arc<Self>) {
+        let Some(until) = self.state().recheck(Instant::now()) else { return };
         let Some(runtime) = self.runtime.get() else { return };
-        if self.looks.swap(true, Ordering::SeqCst) {
+        if self.recheck_scheduled.swap(true, Ordering::SeqCst) {
             return;
         }
-        let fence = Arc::downgrade(self);
+        let fair_gate = Arc::downgrade(self);
         runtime.spawn(async move {
             tokio::time::sleep_until(until.into()).await;
-            if let Some(fence) = fence.upgrade() {
-                fence.looks.store(false, Ordering::SeqCst);
-                fence.leave(Entered::nothing(TenantId(0)));
+            if let Some(fair_gate) = fair_gate.upgrade() {
+                fair_gate.recheck_scheduled.store(false, Ordering::SeqCst);
+                fair_gate.release(Entered::nothing(TenantId(0)));
             }
         });
     }
 
     /// Gives back, and lets in whose turn it is then.
-    fn leave(self: &Arc<Self>, entered: Entered) {
+    fn release(self: &Arc<Self>, entered: Entered) {
         let mut left = vec![entered];
         while let Some(entered) = left.pop() {
-            let turns = {
+            let admitted = {
                 let (mut state, now) = (self.state(), Instant::now());
-                state.leave(entered, now);
-                state.let_in(now)
+                state.release(entered, now);
+                state.admit_waiting(now)
             };
-            for (tell, entered) in turns {
-                if let Err(mut pass) = tell.send(Pass { fence: Arc::clone(self), entered }) {
+            for (sender, entered) in admitted {
+                if let Err(mut pass) = sender.send(Pass { fair_gate: Arc::clone(self), entered }) {
                     // It has just gone: its turn is the next one's.
                     left.push(std::mem::replace(&mut pass.entered, Entered::nothing(entered.tenant)));
                 }
             }
         }
-        self.look_again();
+        self.recheck();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -160,16 +160,16 @@ impl Fence {
 impl Drop for Pass {
     fn drop(&mut self) {
         if !self.entered.is_nothing() {
-            self.fence.leave(self.entered);
+            self.fair_gate.release(self.entered);
         }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if self.fence.state().give_up(&self.place) {
+        if self.fair_gate.state().cancel(&self.key) {
             // The next one may be smaller.
-            self.fence.leave(Entered::nothing(self.place.tenant));
+            self.fair_gate.release(Entered::nothing(self.key.tenant));
         }
     }
 }
