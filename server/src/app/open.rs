@@ -68,7 +68,7 @@ pub(super) fn open(
     let bodies = Arc::new(BodyCache::new(limits::BODY_CACHE_BYTES));
     let worker_count =
         std::thread::available_parallelism().map_or(2, usize::from).min(usize::from(shard_count));
-    let (senders, receivers): (Vec<_>, Vec<_>) = (0..worker_count).map(|_| shard::line()).unzip();
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..worker_count).map(|_| shard::fair_queue()).unzip();
     let shards = Shards::new(senders);
     let (to_catalogue, catalogue_events) = mpsc::channel();
     let sink = Arc::new(ToWorkers { shards: shards.clone(), catalogue: to_catalogue.clone() });

@@ -7,7 +7,7 @@
 
 mod error;
 mod halted;
-mod line;
+mod fair_queue;
 mod pending;
 mod replica;
 mod start;
@@ -33,8 +33,8 @@ use crate::{
 };
 
 pub use error::ShardError;
+pub(crate) use fair_queue::{EventSender, Origin, fair_queue};
 pub(crate) use halted::{Blame, HaltedBy, Stop, guarded, hex};
-pub(crate) use line::{EventSender, Origin, line};
 pub(crate) use pending::{Reply, decode_batch, proposal_prefix};
 pub(crate) use start::StartShard;
 pub(crate) use worker::{Context as WorkerContext, WorkerStart, start_workers};

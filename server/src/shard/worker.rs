@@ -16,7 +16,7 @@ use tracing::error;
 
 use super::{
     Event, StartShard,
-    line::{EventReceiver, Taken},
+    fair_queue::{EventReceiver, Received},
     replica::Replica,
 };
 use crate::{
@@ -141,10 +141,10 @@ fn run(part: WorkerStart, context: &Context) {
 fn round(events: &EventReceiver, mut wait: Duration, mut handle: impl FnMut(Event)) -> ControlFlow<()> {
     let (mut some, mut begun) = (Vec::new(), None);
     loop {
-        let tenant = match events.take(wait, &mut some) {
-            Taken::Of(tenant) => tenant,
-            Taken::Nothing => return ControlFlow::Continue(()),
-            Taken::End => return ControlFlow::Break(()),
+        let tenant = match events.receive(wait, &mut some) {
+            Received::Of(tenant) => tenant,
+            Received::Nothing => return ControlFlow::Continue(()),
+            Received::End => return ControlFlow::Break(()),
         };
         let (turn, count) = (Instant::now(), some.len());
         for event in some.drain(..) {

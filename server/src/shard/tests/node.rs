@@ -16,7 +16,7 @@ use posthouse_engine::{
 };
 
 use super::super::{
-    Event, ShardError, Shards, StartShard, ToWorkers, WorkerContext, WorkerStart, line, start_workers,
+    Event, ShardError, Shards, StartShard, ToWorkers, WorkerContext, WorkerStart, fair_queue, start_workers,
     worker_of,
 };
 use crate::{
@@ -74,7 +74,7 @@ impl Node {
     pub(super) fn start(dir: &Path, disk: &MemDisk, clock: Clock) -> Self {
         let store = store(dir);
         let starts: Vec<_> = (0..SHARDS).map(|shard| replayed(shard, &store, disk)).collect();
-        let (senders, receivers): (Vec<_>, Vec<_>) = (0..WORKERS).map(|_| line()).unzip();
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..WORKERS).map(|_| fair_queue()).unzip();
         let shards = Shards::new(senders);
         let (catalogue, _) = mpsc::channel();
         let sink = Arc::new(ToWorkers { shards: shards.clone(), catalogue });

@@ -12,9 +12,9 @@ use posthouse_engine::ids::{ShardId, TenantId};
 use super::Event;
 
 /// A turn takes about so long, and at least one event, ...
-const TURN: Duration = Duration::from_micros(200);
+const QUANTUM: Duration = Duration::from_micros(200);
 /// ... and at most so many.
-const TURN_EVENTS: usize = 64;
+const MAX_QUANTUM_EVENTS: usize = 64;
 
 /// Where an event goes, and whose it is; no tenant's are the server's own.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +37,7 @@ pub(crate) struct EventReceiver(Arc<Shared>);
 
 /// What a worker has found.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
+pub(crate) enum Received {
     /// Events, and whose they are.
     Of(Option<TenantId>),
     /// None, for as long as it would wait.
@@ -48,28 +48,28 @@ pub(crate) enum Taken {
 
 #[derive(Default)]
 struct Shared {
-    line: Mutex<Line>,
-    came: Condvar,
+    queue: Mutex<FairQueue>,
+    arrived: Condvar,
 }
 
 #[derive(Default)]
-struct Line {
+struct FairQueue {
     own: VecDeque<Event>,
-    tenants: BTreeMap<TenantId, Lane>,
+    tenants: BTreeMap<TenantId, TenantQueue>,
     /// Tenants that have events, by the time that they have used.
-    turns: BTreeSet<(u64, TenantId)>,
+    order: BTreeSet<(u64, TenantId)>,
     /// The time that the last one had used: who comes anew begins there.
     used: u64,
     /// The worker is to end when there is nothing more.
     stop: bool,
-    sender_gone: bool,
-    receiver_gone: bool,
+    sender_dropped: bool,
+    receiver_dropped: bool,
     sleeps: bool,
 }
 
 /// One tenant's.
 #[derive(Default)]
-struct Lane {
+struct TenantQueue {
     events: VecDeque<Event>,
     /// Nanoseconds of the worker.
     used: u64,
@@ -78,33 +78,33 @@ struct Lane {
 }
 
 /// A worker's line.
-pub(crate) fn line() -> (EventSender, EventReceiver) {
+pub(crate) fn fair_queue() -> (EventSender, EventReceiver) {
     let shared = Arc::new(Shared::default());
     (EventSender(Arc::clone(&shared)), EventReceiver(shared))
 }
 
 impl Shared {
-    fn line(&self) -> MutexGuard<'_, Line> {
+    fn lock(&self) -> MutexGuard<'_, FairQueue> {
         // Nothing in there panics half done.
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl EventSender {
     /// Whether the worker will have it.
     pub(crate) fn send(&self, tenant: Option<TenantId>, event: Event) -> bool {
-        let mut line = self.0.line();
-        if line.receiver_gone {
+        let mut fair_queue = self.0.lock();
+        if fair_queue.receiver_dropped {
             // Whoever waits for an answer sees its end only once nobody is kept from the line.
-            drop(line);
+            drop(fair_queue);
             drop(event);
             return false;
         }
-        line.push(tenant, event);
-        let wake = std::mem::take(&mut line.sleeps);
-        drop(line);
+        fair_queue.push(tenant, event);
+        let wake = std::mem::take(&mut fair_queue.sleeps);
+        drop(fair_queue);
         if wake {
-            self.0.came.notify_one();
+            self.0.arrived.notify_one();
         }
         true
     }
@@ -112,93 +112,94 @@ impl EventSender {
 
 impl Drop for EventSender {
     fn drop(&mut self) {
-        self.0.line().sender_gone = true;
-        self.0.came.notify_one();
+        self.0.lock().sender_dropped = true;
+        self.0.arrived.notify_one();
     }
 }
 
 impl EventReceiver {
     /// The next events, all of one tenant or the server's own.
-    pub(crate) fn take(&self, wait: Duration, events: &mut Vec<Event>) -> Taken {
-        let mut line = self.0.line();
+    pub(crate) fn receive(&self, wait: Duration, events: &mut Vec<Event>) -> Received {
+        let mut fair_queue = self.0.lock();
         let begun = Instant::now();
         loop {
-            let taken = line.take(events);
+            let received = fair_queue.receive(events);
             let left = wait.saturating_sub(begun.elapsed());
-            if taken != Taken::Nothing || left.is_zero() {
-                return taken;
+            if received != Received::Nothing || left.is_zero() {
+                return received;
             }
-            line.sleeps = true;
-            line = self.0.came.wait_timeout(line, left).unwrap_or_else(PoisonError::into_inner).0;
-            line.sleeps = false;
+            fair_queue.sleeps = true;
+            fair_queue =
+                self.0.arrived.wait_timeout(fair_queue, left).unwrap_or_else(PoisonError::into_inner).0;
+            fair_queue.sleeps = false;
         }
     }
 
     /// How long so many events of a tenant took.
     pub(crate) fn used(&self, tenant: TenantId, events: usize, time: Duration) {
-        self.0.line().charge(tenant, events, time);
+        self.0.lock().charge(tenant, events, time);
     }
 }
 
 impl Drop for EventReceiver {
     fn drop(&mut self) {
-        let mut line = self.0.line();
-        line.receiver_gone = true;
-        let left = std::mem::take(&mut *line);
-        line.receiver_gone = true;
-        drop(line);
+        let mut fair_queue = self.0.lock();
+        fair_queue.receiver_dropped = true;
+        let left = std::mem::take(&mut *fair_queue);
+        fair_queue.receiver_dropped = true;
+        drop(fair_queue);
         drop(left);
     }
 }
 
-impl Line {
+impl FairQueue {
     fn push(&mut self, tenant: Option<TenantId>, event: Event) {
         match tenant {
             // After all that is there.
             _ if matches!(event, Event::Stop) => self.stop = true,
             None => self.own.push_back(event),
             Some(tenant) => {
-                let lane = self.tenants.entry(tenant).or_default();
-                if lane.events.is_empty() {
-                    lane.used = lane.used.max(self.used);
-                    self.turns.insert((lane.used, tenant));
+                let tenant_queue = self.tenants.entry(tenant).or_default();
+                if tenant_queue.events.is_empty() {
+                    tenant_queue.used = tenant_queue.used.max(self.used);
+                    self.order.insert((tenant_queue.used, tenant));
                 }
-                lane.events.push_back(event);
+                tenant_queue.events.push_back(event);
             }
         }
     }
 
-    fn take(&mut self, events: &mut Vec<Event>) -> Taken {
+    fn receive(&mut self, events: &mut Vec<Event>) -> Received {
         if !self.own.is_empty() {
             events.extend(self.own.drain(..));
-            return Taken::Of(None);
+            return Received::Of(None);
         }
-        let Some((used, tenant)) = self.turns.pop_first() else {
+        let Some((used, tenant)) = self.order.pop_first() else {
             if self.stop {
                 events.push(Event::Stop);
-                return Taken::Of(None);
+                return Received::Of(None);
             }
-            return if self.sender_gone { Taken::End } else { Taken::Nothing };
+            return if self.sender_dropped { Received::End } else { Received::Nothing };
         };
         self.used = used;
-        let Some(lane) = self.tenants.get_mut(&tenant) else { return Taken::Nothing };
-        let turn = u64::try_from(TURN.as_nanos()).unwrap_or(u64::MAX) / lane.cost.max(1);
-        let most = usize::try_from(turn).unwrap_or(TURN_EVENTS).clamp(1, TURN_EVENTS);
-        events.extend(lane.events.drain(..most.min(lane.events.len())));
-        if !lane.events.is_empty() {
-            self.turns.insert((lane.used, tenant));
+        let Some(tenant_queue) = self.tenants.get_mut(&tenant) else { return Received::Nothing };
+        let quantum = u64::try_from(QUANTUM.as_nanos()).unwrap_or(u64::MAX) / tenant_queue.cost.max(1);
+        let max = usize::try_from(quantum).unwrap_or(MAX_QUANTUM_EVENTS).clamp(1, MAX_QUANTUM_EVENTS);
+        events.extend(tenant_queue.events.drain(..max.min(tenant_queue.events.len())));
+        if !tenant_queue.events.is_empty() {
+            self.order.insert((tenant_queue.used, tenant));
         }
-        Taken::Of(Some(tenant))
+        Received::Of(Some(tenant))
     }
 
     fn charge(&mut self, tenant: TenantId, events: usize, time: Duration) {
-        let Some(lane) = self.tenants.get_mut(&tenant) else { return };
+        let Some(tenant_queue) = self.tenants.get_mut(&tenant) else { return };
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let waits = self.turns.remove(&(lane.used, tenant));
-        lane.used = lane.used.saturating_add(nanos);
-        lane.cost = (lane.cost * 3 + nanos / events.max(1) as u64) / 4;
+        let waits = self.order.remove(&(tenant_queue.used, tenant));
+        tenant_queue.used = tenant_queue.used.saturating_add(nanos);
+        tenant_queue.cost = (tenant_queue.cost * 3 + nanos / events.max(1) as u64) / 4;
         if waits {
-            self.turns.insert((lane.used, tenant));
+            self.order.insert((tenant_queue.used, tenant));
         }
     }
 }
@@ -225,7 +226,7 @@ mod tests {
     fn serve(receiver: &EventReceiver, cost: impl Fn(TenantId) -> u64) -> Vec<(Option<u32>, Vec<u16>)> {
         let mut served = Vec::new();
         let mut events = Vec::new();
-        while let Taken::Of(tenant) = receiver.take(Duration::ZERO, &mut events) {
+        while let Received::Of(tenant) = receiver.receive(Duration::ZERO, &mut events) {
             if let Some(tenant) = tenant {
                 let time = Duration::from_micros(cost(tenant) * events.len() as u64);
                 receiver.used(tenant, events.len(), time);
@@ -241,15 +242,15 @@ mod tests {
 
     #[test]
     fn a_flood_of_one_tenant_keeps_another_waiting_for_a_turn_only() {
-        let (sender, receiver) = line();
+        let (sender, receiver) = fair_queue();
         for number in 0..5_000 {
             assert!(sender.send(Some(TenantId(1)), event(number)));
         }
         // The first turn goes by no knowledge of what they cost.
         let mut events = Vec::new();
-        assert_eq!(receiver.take(Duration::ZERO, &mut events), Taken::Of(Some(TenantId(1))));
+        assert_eq!(receiver.receive(Duration::ZERO, &mut events), Received::Of(Some(TenantId(1))));
         receiver.used(TenantId(1), events.len(), Duration::from_micros(100 * events.len() as u64));
-        assert_eq!(events.len(), TURN_EVENTS);
+        assert_eq!(events.len(), MAX_QUANTUM_EVENTS);
         (5_000..5_020).for_each(|number| assert!(sender.send(Some(TenantId(2)), event(number))));
         let served = serve(&receiver, |_| 100);
         let last = served.iter().rposition(|(tenant, _)| *tenant == Some(2)).unwrap();
@@ -264,7 +265,7 @@ mod tests {
 
     #[test]
     fn who_costs_much_gets_fewer() {
-        let (sender, receiver) = line();
+        let (sender, receiver) = fair_queue();
         for number in 0..1_000 {
             sender.send(Some(TenantId(1)), event(number));
             sender.send(Some(TenantId(2)), event(number));
@@ -274,12 +275,12 @@ mod tests {
         let expensive = served[..end].iter().filter(|(tenant, _)| *tenant == Some(1));
         let expensive: usize = expensive.map(|(_, of)| of.len()).sum();
         // A thousand of 10 µs are ten of a millisecond; besides, the first turn.
-        assert!(expensive <= TURN_EVENTS + 20, "{expensive}");
+        assert!(expensive <= MAX_QUANTUM_EVENTS + 20, "{expensive}");
     }
 
     #[test]
     fn the_servers_own_come_first_and_the_end_last() {
-        let (sender, receiver) = line();
+        let (sender, receiver) = fair_queue();
         sender.send(None, Event::Stop);
         sender.send(Some(TenantId(1)), event(1));
         sender.send(None, event(2));
@@ -288,14 +289,14 @@ mod tests {
 
     #[test]
     fn both_ends_see_the_other_go() {
-        let (sender, receiver) = line();
+        let (sender, receiver) = fair_queue();
         let mut events = Vec::new();
-        assert_eq!(receiver.take(Duration::from_millis(1), &mut events), Taken::Nothing);
+        assert_eq!(receiver.receive(Duration::from_millis(1), &mut events), Received::Nothing);
         sender.send(Some(TenantId(1)), event(1));
         drop(sender);
-        assert_eq!(receiver.take(Duration::from_secs(60), &mut events), Taken::Of(Some(TenantId(1))));
-        assert_eq!(receiver.take(Duration::from_secs(60), &mut events), Taken::End);
-        let (sender, receiver) = line();
+        assert_eq!(receiver.receive(Duration::from_secs(60), &mut events), Received::Of(Some(TenantId(1))));
+        assert_eq!(receiver.receive(Duration::from_secs(60), &mut events), Received::End);
+        let (sender, receiver) = fair_queue();
         let (reply, answer) = tokio::sync::oneshot::channel::<()>();
         let query: Query = Box::new(move |_| drop(reply));
         sender.send(None, Event::Query(ShardId(1), query));
@@ -306,16 +307,16 @@ mod tests {
 
     #[test]
     fn a_worker_that_sleeps_is_woken() {
-        let (sender, receiver) = line();
+        let (sender, receiver) = fair_queue();
         let worker = std::thread::spawn(move || {
             let mut events = Vec::new();
-            let taken = receiver.take(Duration::from_secs(60), &mut events);
-            (taken, events.len())
+            let received = receiver.receive(Duration::from_secs(60), &mut events);
+            (received, events.len())
         });
-        while !sender.0.line().sleeps {
+        while !sender.0.lock().sleeps {
             std::thread::yield_now();
         }
         sender.send(Some(TenantId(1)), event(1));
-        assert_eq!(worker.join().unwrap(), (Taken::Of(Some(TenantId(1))), 1));
+        assert_eq!(worker.join().unwrap(), (Received::Of(Some(TenantId(1))), 1));
     }
 }
