@@ -89,11 +89,11 @@ impl Dispatch {
         if let Some(subscription) = self.subscriptions.get_mut(&at) {
             subscription.stop(key);
         }
-        self.give_back(at, key, unsent)
+        self.return_leases(at, key, unsent)
     }
 
     /// The commands that give back what a stream was leased and never sent, unless a newer stream has its session.
-    pub(crate) fn give_back(
+    pub(crate) fn return_leases(
         &mut self,
         at: SubscriptionRef,
         key: SessionKey,
@@ -102,7 +102,7 @@ impl Dispatch {
         let subscription = self.subscriptions.get_mut(&at);
         let held = subscription.and_then(|subscription| Some((subscription.holder(key)?, subscription)));
         held.map_or_else(Vec::new, |(holder, subscription)| {
-            subscription.returns().give_back(at, &holder, unsent)
+            subscription.returns().return_leases(at, &holder, unsent)
         })
     }
 
@@ -115,7 +115,7 @@ impl Dispatch {
     ) -> Option<(Command, Reply)> {
         let subscription = self.subscriptions.get_mut(&at)?;
         let closed = subscription.close(key).filter(|_| clean);
-        let command = closed.map(|holder| subscription.returns().give_all_back(at, holder));
+        let command = closed.map(|holder| subscription.returns().return_all(at, holder));
         self.tidy(at);
         command
     }
@@ -146,13 +146,13 @@ impl Dispatch {
         let Some(undelivered) = undelivered else { return Vec::new() };
         let returns = self.subscriptions.entry(at).or_default().returns();
         let leases: Vec<_> = undelivered.deliveries().collect();
-        let commands = returns.give_back(at, &tag.holder, &leases);
+        let commands = returns.return_leases(at, &tag.holder, &leases);
         self.tidy(at);
         commands
     }
 
     /// What was given back is free again, or stays as it was.
-    pub(crate) fn given_back(&mut self, tag: ReturnTag) {
+    pub(crate) fn returned_by(&mut self, tag: ReturnTag) {
         if let Some(subscription) = self.subscriptions.get_mut(&tag.subscription) {
             subscription.returns().end(tag);
             self.tidy(tag.subscription);
@@ -202,7 +202,7 @@ impl Dispatch {
                 if leases {
                     subscription.pump(at, machine, kv, &mut commands)?;
                 }
-                if subscription.tell_idle(at, machine, kv)? {
+                if subscription.notify_idle(at, machine, kv)? {
                     self.untold.insert(at);
                 }
             }
@@ -259,7 +259,7 @@ impl Dispatch {
     /// No more leases; every stream is told.
     pub(crate) fn drain(&mut self) {
         self.draining = true;
-        self.subscriptions.values_mut().for_each(|s| s.tell_all(&SessionEvent::Drain));
+        self.subscriptions.values_mut().for_each(|s| s.notify_all(&SessionEvent::Drain));
     }
 
     /// The shard is halted: every stream ends.

@@ -46,7 +46,7 @@ pub(crate) fn pick(line: &mut impl Line, session: &mut Session, want: usize) -> 
     while messages.len() < want {
         let Some(sequence) = line.next()? else { break };
         let size = if session.counts_bytes() { line.size(sequence)? } else { 0 };
-        if !session.take(size) {
+        if !session.spend(size) {
             return Ok(Picked { messages, short: true });
         }
         line.take(sequence);

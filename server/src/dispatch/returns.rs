@@ -16,13 +16,13 @@ use crate::shard::Reply;
 #[derive(Default)]
 pub(crate) struct Returns {
     /// By holder, each command's by its number: a subscription may have thousands of streams that end together.
-    under_way: HashMap<Holder, BTreeMap<u64, Places>>,
+    under_way: HashMap<Holder, BTreeMap<u64, ReturnedItems>>,
     holders: HashMap<u64, Holder>,
     last: u64,
 }
 
 /// Lease and index of each that one command gives back; `None`: everything that the holder has.
-type Places = Option<BTreeSet<(u64, u32)>>;
+type ReturnedItems = Option<BTreeSet<(u64, u32)>>;
 
 /// Comes back with the outcome of a command that gives back.
 #[derive(Debug, Clone, Copy)]
@@ -34,25 +34,22 @@ pub(crate) struct ReturnTag {
 impl Returns {
     /// The commands that give back what could not be delivered; it was not tried, so it does not count. A stream may have been
     /// leased more than one command can settle, and one that is too long would halt the shard.
-    pub(crate) fn give_back(
+    pub(crate) fn return_leases(
         &mut self,
         at: SubscriptionRef,
         holder: &Holder,
         leases: &[LiveDelivery],
     ) -> Vec<(Command, Reply)> {
-        leases
-            .chunks(MAX_SETTLE_ITEMS)
-            .map(|leases| self.give_some_back(at, holder.clone(), leases))
-            .collect()
+        leases.chunks(MAX_SETTLE_ITEMS).map(|leases| self.return_some(at, holder.clone(), leases)).collect()
     }
 
-    fn give_some_back(
+    fn return_some(
         &mut self,
         at: SubscriptionRef,
         holder: Holder,
         leases: &[LiveDelivery],
     ) -> (Command, Reply) {
-        let places = leases.iter().map(place).collect();
+        let returned = leases.iter().map(item_key).collect();
         let items = leases.iter().map(|live| SettleItem::one(live.token(), SettleKind::Release, 0));
         let settle = Settle {
             department: at.queue.department.0,
@@ -61,11 +58,11 @@ impl Returns {
             holder: Some(holder.clone()),
             items: SettleItem::together(items),
         };
-        (Command::Settle(settle), self.begin(at, holder, Some(places)))
+        (Command::Settle(settle), self.begin(at, holder, Some(returned)))
     }
 
     /// The command that gives back all that a holder has.
-    pub(crate) fn give_all_back(&mut self, at: SubscriptionRef, holder: Holder) -> (Command, Reply) {
+    pub(crate) fn return_all(&mut self, at: SubscriptionRef, holder: Holder) -> (Command, Reply) {
         let release = ReleaseHolder {
             department: at.queue.department.0,
             queue: at.queue.queue.0,
@@ -75,7 +72,7 @@ impl Returns {
         (Command::ReleaseHolder(release), self.begin(at, holder, None))
     }
 
-    fn begin(&mut self, subscription: SubscriptionRef, holder: Holder, leases: Places) -> Reply {
+    fn begin(&mut self, subscription: SubscriptionRef, holder: Holder, leases: ReturnedItems) -> Reply {
         self.last += 1;
         self.holders.insert(self.last, holder.clone());
         self.under_way.entry(holder).or_default().insert(self.last, leases);
@@ -96,7 +93,7 @@ impl Returns {
     /// Whether the holder is about to lose this delivery.
     pub(crate) fn include(&self, holder: &Holder, live: &LiveDelivery) -> bool {
         let mut of_holder = self.under_way.get(holder).into_iter().flat_map(BTreeMap::values);
-        of_holder.any(|leases| leases.as_ref().is_none_or(|leases| leases.contains(&place(live))))
+        of_holder.any(|leases| leases.as_ref().is_none_or(|leases| leases.contains(&item_key(live))))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -105,6 +102,6 @@ impl Returns {
 }
 
 /// Which delivery of a subscription it is.
-fn place(live: &LiveDelivery) -> (u64, u32) {
+fn item_key(live: &LiveDelivery) -> (u64, u32) {
     (live.lease.0, live.item.index)
 }

@@ -131,7 +131,7 @@ impl Session {
     }
 
     /// Takes the credit for one message, if there is enough.
-    pub(crate) fn take(&mut self, size: u32) -> bool {
+    pub(crate) fn spend(&mut self, size: u32) -> bool {
         if self.stopped || self.messages <= 0 {
             return false;
         }
@@ -157,7 +157,7 @@ impl Session {
     }
 
     /// Gives back the credit of a message that was not granted.
-    pub(crate) fn give_back(&mut self, size: u32) {
+    pub(crate) fn refund(&mut self, size: u32) {
         self.messages = self.messages.saturating_add(1);
         if let Some(bytes) = &mut self.bytes {
             bytes.balance = bytes.balance.saturating_add(i64::from(size));
@@ -171,16 +171,16 @@ impl Session {
     }
 
     /// Whether the stream could be told.
-    pub(crate) fn tell(&self, event: SessionEvent) -> bool {
+    pub(crate) fn notify(&self, event: SessionEvent) -> bool {
         self.events.send(event).is_ok()
     }
 
     /// Tells the stream that nothing is ready; once each `time` it comes to be so.
-    pub(crate) fn tell_idle(&mut self, time: u64, waiting: u64, parked: u64) {
+    pub(crate) fn notify_idle(&mut self, time: u64, waiting: u64, parked: u64) {
         // Without credit nobody reads, perhaps, and untold changes would pile up.
         if self.idle_told != time && self.messages() > 0 {
             self.idle_told = time;
-            self.tell(SessionEvent::Idle { waiting, parked });
+            self.notify(SessionEvent::Idle { waiting, parked });
         }
     }
 }
@@ -228,7 +228,7 @@ impl SessionHandle {
 
     /// Gives these back, which have not left the server and will not on this stream, unless a newer stream has the session: then
     /// they are that stream's.
-    pub(crate) fn give_back(&self, unsent: Vec<LiveDelivery>) {
+    pub(crate) fn return_leases(&self, unsent: Vec<LiveDelivery>) {
         let Link { shards, at, subscription, key, .. } = &*self.0;
         shards.send(*at, Event::GiveBack(at.shard, *subscription, *key, unsent));
     }

@@ -17,11 +17,11 @@ use super::{
 use idle::Idle;
 use sessions::Sessions;
 
-pub(crate) use turns::Coming;
+pub(crate) use rounds::Coming;
 
 mod idle;
 mod sessions;
-mod turns;
+mod rounds;
 
 #[derive(Default)]
 pub(crate) struct Subscription {
@@ -72,13 +72,13 @@ impl Subscription {
             resumed.push(Leased { live, size });
         }
         session.charge(&resumed);
-        session.tell(SessionEvent::Resumed(resumed));
+        session.notify(SessionEvent::Resumed(resumed));
         if draining {
-            session.tell(SessionEvent::Drain);
+            session.notify(SessionEvent::Drain);
         }
         let key = session.key;
         if let Some(older) = self.sessions.add(session) {
-            older.tell(SessionEvent::TakenOver);
+            older.notify(SessionEvent::TakenOver);
         }
         self.idle.has_come(key);
         Ok(())
@@ -123,12 +123,12 @@ impl Subscription {
         self.rewound += 1;
     }
 
-    pub(crate) fn tell_all(&self, event: &SessionEvent) {
-        self.sessions.tell_all(event);
+    pub(crate) fn notify_all(&self, event: &SessionEvent) {
+        self.sessions.notify_all(event);
     }
 
     pub(crate) fn end_all(&mut self, event: &SessionEvent) {
-        self.tell_all(event);
+        self.notify_all(event);
         self.sessions.clear();
     }
 
@@ -147,7 +147,7 @@ impl Subscription {
                 items.binary_search_by_key(sequence, |item| item.sequence).is_err()
             };
             let missing: Vec<u32> = tag.picked.iter().filter(missing).map(|(_, size)| *size).collect();
-            self.give_credit_back(newest, &missing);
+            self.refund(newest, &missing);
         }
         let granted = granted.filter(|g| !g.items.is_empty())?;
         let leased = |live: LiveDelivery| {
@@ -159,7 +159,7 @@ impl Subscription {
         if !same_stream {
             self.sessions.change(newest, |session| session.charge(&deliveries));
         }
-        let told = self.sessions.get(newest).is_some_and(|s| s.tell(SessionEvent::Granted(deliveries)));
+        let told = self.sessions.get(newest).is_some_and(|s| s.notify(SessionEvent::Granted(deliveries)));
         if !told {
             // Its handler is gone, and the end of it on its way here.
             self.sessions.change(newest, Session::stop);
@@ -172,7 +172,7 @@ impl Subscription {
         self.decided(tag);
         self.ahead = 0;
         let sizes: Vec<u32> = tag.picked.iter().map(|(_, size)| *size).collect();
-        self.give_credit_back(tag.key, &sizes);
+        self.refund(tag.key, &sizes);
         // What was to be stored with it was not stored: if there are messages of these sequences, they are others.
         if !tag.ahead {
             self.picker.returned(tag.picked.iter().map(|(sequence, _)| *sequence).collect());
@@ -187,8 +187,8 @@ impl Subscription {
     }
 
     /// Gives back the credit of messages of these sizes that were not granted.
-    fn give_credit_back(&mut self, key: SessionKey, sizes: &[u32]) {
-        self.sessions.change(key, |session| sizes.iter().for_each(|size| session.give_back(*size)));
+    fn refund(&mut self, key: SessionKey, sizes: &[u32]) {
+        self.sessions.change(key, |session| sizes.iter().for_each(|size| session.refund(*size)));
         self.idle.has_come(key);
     }
 }

@@ -173,7 +173,7 @@ impl Replica {
         for (queue, sizes) in self.pending.coming(|queue| dispatch.knows(queue)) {
             let under_way = self.in_flight.iter().filter_map(|batch| batch.stores.get(&queue)).sum();
             // A lease must not be in a later batch than its message: others would be leased in between.
-            let coming = Coming { under_way, sizes, most_grants: self.pending.room(GRANT_BYTES) };
+            let coming = Coming { under_way, sizes, max_grants: self.pending.room(GRANT_BYTES) };
             for (command, reply) in dispatch.lease_ahead(queue, &coming, machine, kv)? {
                 self.pending.push(command, reply);
             }
@@ -255,13 +255,13 @@ impl Replica {
     }
 
     /// What a stream was leased and does not send goes back.
-    pub(crate) fn give_back(
+    pub(crate) fn return_leases(
         &mut self,
         subscription: SubscriptionRef,
         key: SessionKey,
         unsent: &[LiveDelivery],
     ) {
-        let commands = self.dispatch.give_back(subscription, key, unsent);
+        let commands = self.dispatch.return_leases(subscription, key, unsent);
         commands.into_iter().for_each(|(command, reply)| self.propose(command, reply));
     }
 
@@ -315,7 +315,7 @@ impl Replica {
                     self.pending.push(command, reply);
                 }
             }
-            Reply::Return(tag) => self.dispatch.given_back(tag),
+            Reply::Return(tag) => self.dispatch.returned_by(tag),
             Reply::Advance => {
                 self.advancing = false;
                 if outcome.is_ok() {

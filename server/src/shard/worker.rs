@@ -218,7 +218,7 @@ fn handle(
             replica.dispatch.add_credit(subscription, key, credit)
         }
         Event::StopSession(_, subscription, key, unsent) => replica.stop_session(subscription, key, &unsent),
-        Event::GiveBack(_, subscription, key, unsent) => replica.give_back(subscription, key, &unsent),
+        Event::GiveBack(_, subscription, key, unsent) => replica.return_leases(subscription, key, &unsent),
         Event::CloseSession(_, subscription, key, clean) => replica.close_session(subscription, key, clean),
         Event::Committed(_) | Event::Drain | Event::Pause(_) | Event::Applied(_) | Event::Stop => {}
     }

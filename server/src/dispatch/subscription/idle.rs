@@ -33,7 +33,7 @@ impl Idle {
 
 impl Subscription {
     /// Tells some of the streams, each time nothing is ready and nothing is leased any more; whether there are others to be told.
-    pub(crate) fn tell_idle(
+    pub(crate) fn notify_idle(
         &mut self,
         at: SubscriptionRef,
         machine: &mut ShardMachine,
@@ -50,12 +50,12 @@ impl Subscription {
             (idle.is_idle, idle.time, idle.left) = (true, idle.time + 1, sessions.len());
         }
         for key in idle.new.drain(..) {
-            sessions.change(key, |session| session.tell_idle(idle.time, counts.waiting, counts.parked));
+            sessions.change(key, |session| session.notify_idle(idle.time, counts.waiting, counts.parked));
         }
         for _ in 0..idle.left.min(TOLD_AT_ONCE) {
             let Some(session) = sessions.after(idle.last) else { break };
             idle.last = session.key;
-            session.tell_idle(idle.time, counts.waiting, counts.parked);
+            session.notify_idle(idle.time, counts.waiting, counts.parked);
         }
         idle.left = idle.left.saturating_sub(TOLD_AT_ONCE);
         Ok(idle.left > 0)

@@ -9,26 +9,26 @@ use super::super::session::{Session, SessionEvent, SessionKey};
 
 #[derive(Default)]
 pub(crate) struct Sessions {
-    all: BTreeMap<SessionKey, Placed>,
+    all: BTreeMap<SessionKey, Scheduled>,
     by_holder: HashMap<Holder, SessionKey>,
     /// Those with credit, by the number they drew: the least is next.
-    line: BTreeMap<u64, SessionKey>,
+    queue: BTreeMap<u64, SessionKey>,
     drawn: u64,
     /// Those that have credit, and too few bytes of it for the message that was next, by the largest message that they have enough for.
     short: BTreeSet<(u32, SessionKey)>,
 }
 
-struct Placed {
+struct Scheduled {
     session: Session,
-    place: Place,
+    schedule: Schedule,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Schedule {
     /// It has no credit.
-    Out,
+    Idle,
     /// In the line, with this number.
-    Line(u64),
+    Queued(u64),
     /// It has too few bytes for any message larger than this.
     Short(u32),
 }
@@ -37,26 +37,26 @@ impl Sessions {
     /// Adds a session; the older one of the same holder, which it replaces.
     pub(super) fn add(&mut self, session: Session) -> Option<Session> {
         let (key, holder) = (session.key, session.holder.clone());
-        let older = self.by_holder.insert(holder, key).and_then(|older| self.take_out(older));
-        self.all.insert(key, Placed { session, place: Place::Out });
-        self.find_place(key);
+        let older = self.by_holder.insert(holder, key).and_then(|older| self.detach(older));
+        self.all.insert(key, Scheduled { session, schedule: Schedule::Idle });
+        self.reschedule(key);
         older
     }
 
     pub(super) fn remove(&mut self, key: SessionKey) -> Option<Session> {
-        let session = self.take_out(key)?;
+        let session = self.detach(key)?;
         self.by_holder.remove(&session.holder);
         Some(session)
     }
 
-    fn take_out(&mut self, key: SessionKey) -> Option<Session> {
-        let Placed { session, place } = self.all.remove(&key)?;
-        self.leave(key, place);
+    fn detach(&mut self, key: SessionKey) -> Option<Session> {
+        let Scheduled { session, schedule } = self.all.remove(&key)?;
+        self.leave(key, schedule);
         Some(session)
     }
 
     pub(super) fn get(&self, key: SessionKey) -> Option<&Session> {
-        self.all.get(&key).map(|placed| &placed.session)
+        self.all.get(&key).map(|scheduled| &scheduled.session)
     }
 
     /// The stream itself, or the one that has its session now.
@@ -67,7 +67,7 @@ impl Sessions {
     /// Changes a session, which may have more or less credit then.
     pub(super) fn change<T>(&mut self, key: SessionKey, act: impl FnOnce(&mut Session) -> T) -> Option<T> {
         let done = act(&mut self.all.get_mut(&key)?.session);
-        self.find_place(key);
+        self.reschedule(key);
         Some(done)
     }
 
@@ -80,14 +80,14 @@ impl Sessions {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Session> {
-        self.all.values().map(|placed| &placed.session)
+        self.all.values().map(|scheduled| &scheduled.session)
     }
 
     /// The next after a session by its key, and round again from the first.
     pub(super) fn after(&mut self, key: SessionKey) -> Option<&mut Session> {
         let next = self.all.range(SessionKey(key.0 + 1)..).next().or_else(|| self.all.iter().next());
         let next = *next?.0;
-        self.all.get_mut(&next).map(|placed| &mut placed.session)
+        self.all.get_mut(&next).map(|scheduled| &mut scheduled.session)
     }
 
     pub(super) fn clear(&mut self) {
@@ -95,27 +95,27 @@ impl Sessions {
     }
 
     /// How many wait for messages, and have credit for the next as far as that is known.
-    pub(super) fn in_line(&self) -> usize {
-        self.line.len()
+    pub(super) fn queued(&self) -> usize {
+        self.queue.len()
     }
 
     /// Whose turn it is.
     pub(super) fn next(&mut self) -> Option<&mut Session> {
-        let (_, key) = self.line.first_key_value()?;
-        self.all.get_mut(key).map(|placed| &mut placed.session)
+        let (_, key) = self.queue.first_key_value()?;
+        self.all.get_mut(key).map(|scheduled| &mut scheduled.session)
     }
 
     /// Its turn is over: it goes to the end of the line. `short`: its bytes did not suffice for the message that is next.
-    pub(super) fn end_turn(&mut self, key: SessionKey, short: bool) {
-        let Some(Placed { session, place }) = self.all.get_mut(&key) else { return };
-        let (old, reach) = (std::mem::replace(place, Place::Out), session.reach());
+    pub(super) fn end_round(&mut self, key: SessionKey, short: bool) {
+        let Some(Scheduled { session, schedule }) = self.all.get_mut(&key) else { return };
+        let (old, reach) = (std::mem::replace(schedule, Schedule::Idle), session.reach());
         if short && session.messages() > 0 {
-            *place = Place::Short(reach);
+            *schedule = Schedule::Short(reach);
             self.short.insert((reach, key));
         }
         self.leave(key, old);
         if !short {
-            self.find_place(key);
+            self.reschedule(key);
         }
     }
 
@@ -127,46 +127,46 @@ impl Sessions {
     pub(super) fn enough_for(&mut self, size: u32) {
         while let Some((reach, key)) = self.short.last().copied().filter(|(reach, _)| *reach >= size) {
             self.short.remove(&(reach, key));
-            if let Some(placed) = self.all.get_mut(&key) {
-                placed.place = Place::Out;
+            if let Some(scheduled) = self.all.get_mut(&key) {
+                scheduled.schedule = Schedule::Idle;
             }
-            self.find_place(key);
+            self.reschedule(key);
         }
     }
 
-    fn leave(&mut self, key: SessionKey, place: Place) {
-        match place {
-            Place::Out => {}
-            Place::Line(number) => drop(self.line.remove(&number)),
-            Place::Short(reach) => drop(self.short.remove(&(reach, key))),
+    fn leave(&mut self, key: SessionKey, schedule: Schedule) {
+        match schedule {
+            Schedule::Idle => {}
+            Schedule::Queued(number) => drop(self.queue.remove(&number)),
+            Schedule::Short(reach) => drop(self.short.remove(&(reach, key))),
         }
     }
 
     /// Puts a session where it belongs; one that is in the line already keeps its number.
-    fn find_place(&mut self, key: SessionKey) {
-        let Some(Placed { session, place }) = self.all.get_mut(&key) else { return };
-        let (old, has_credit) = (*place, session.messages() > 0);
+    fn reschedule(&mut self, key: SessionKey) {
+        let Some(Scheduled { session, schedule }) = self.all.get_mut(&key) else { return };
+        let (old, has_credit) = (*schedule, session.messages() > 0);
         let stays = match old {
-            Place::Out => !has_credit,
-            Place::Line(_) => has_credit,
-            Place::Short(reach) => has_credit && session.reach() == reach,
+            Schedule::Idle => !has_credit,
+            Schedule::Queued(_) => has_credit,
+            Schedule::Short(reach) => has_credit && session.reach() == reach,
         };
         if stays {
             return;
         }
-        *place = Place::Out;
+        *schedule = Schedule::Idle;
         if has_credit {
             self.drawn += 1;
-            *place = Place::Line(self.drawn);
-            self.line.insert(self.drawn, key);
+            *schedule = Schedule::Queued(self.drawn);
+            self.queue.insert(self.drawn, key);
         }
         self.leave(key, old);
     }
 
     /// Tells every stream.
-    pub(super) fn tell_all(&self, event: &SessionEvent) {
+    pub(super) fn notify_all(&self, event: &SessionEvent) {
         for session in self.iter() {
-            session.tell(event.clone());
+            session.notify(event.clone());
         }
     }
 }

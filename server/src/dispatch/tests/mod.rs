@@ -205,7 +205,7 @@ fn a_stream_that_gives_back_goes_on_and_takes_nothing_from_the_one_that_has_take
     let mut stream = world.open("a", 4, 0);
     world.run();
     let held = live(&stream.granted());
-    world.give_back(&stream, &held[3..]);
+    world.return_leases(&stream, &held[3..]);
     world.add(&stream, 1, 0);
     world.run();
     assert_eq!(sequences(&stream.granted()), [4]);
@@ -214,7 +214,7 @@ fn a_stream_that_gives_back_goes_on_and_takes_nothing_from_the_one_that_has_take
     let events = newer.events();
     let [SessionEvent::Resumed(resumed)] = &events[..] else { panic!("{events:?}") };
     assert_eq!(resumed.len(), 4);
-    world.give_back(&stream, &held[..3]);
+    world.return_leases(&stream, &held[..3]);
     world.run();
     assert_eq!((world.counts().in_flight, world.counts().ready), (4, 0));
 }

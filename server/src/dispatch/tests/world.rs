@@ -110,7 +110,7 @@ impl World {
         self.propose_with_room(sizes, usize::MAX / 2);
     }
 
-    pub(super) fn propose_with_room(&mut self, sizes: &[u32], most_grants: usize) {
+    pub(super) fn propose_with_room(&mut self, sizes: &[u32], max_grants: usize) {
         let stores = |(command, _): &(Command, Reply)| match command {
             Command::Publish(publish) => publish.entries.len() as u64,
             _ => 0,
@@ -119,7 +119,7 @@ impl World {
         let mut batch = vec![(publish(sizes), Reply::Nobody)];
         batch.extend(self.dispatch.pump(&mut self.machine, &self.kv).unwrap());
         if self.dispatch.knows(AT.queue) {
-            let coming = Coming { under_way, sizes: sizes.to_vec(), most_grants };
+            let coming = Coming { under_way, sizes: sizes.to_vec(), max_grants };
             batch.extend(self.dispatch.lease_ahead(AT.queue, &coming, &mut self.machine, &self.kv).unwrap());
         }
         self.proposed.push_back(batch);
@@ -177,8 +177,8 @@ impl World {
     }
 
     /// A stream that goes on does not send these.
-    pub(super) fn give_back(&mut self, stream: &Stream, unsent: &[LiveDelivery]) {
-        let commands = self.dispatch.give_back(AT, stream.key, unsent);
+    pub(super) fn return_leases(&mut self, stream: &Stream, unsent: &[LiveDelivery]) {
+        let commands = self.dispatch.return_leases(AT, stream.key, unsent);
         self.proposed.extend(commands.into_iter().map(|one| vec![one]));
     }
 
@@ -209,7 +209,7 @@ impl World {
                     let released = self.dispatch.granted(&tag, outcome);
                     self.proposed.extend(released.into_iter().map(|one| vec![one]));
                 }
-                Reply::Return(tag) => self.dispatch.given_back(tag),
+                Reply::Return(tag) => self.dispatch.returned_by(tag),
                 _ => {}
             }
         }

@@ -187,7 +187,7 @@ impl Protocol for Consuming {
             return;
         }
         let unsent = self.backlog.take_unsent();
-        self.session.give_back(unsent.iter().map(|leased| leased.live).collect());
+        self.session.return_leases(unsent.iter().map(|leased| leased.live).collect());
         task.context.observer.metrics.own.access_released.inc_by(unsent.len() as u64);
         let credit = self.balance.sent(unsent.len(), &unsent);
         self.add_credit(credit);

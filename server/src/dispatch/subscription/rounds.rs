@@ -18,18 +18,18 @@ use super::{
 use crate::shard::Reply;
 
 /// Messages picked for one session in one turn: few enough to share a short queue.
-const TURN: usize = 256;
+const ROUND_MESSAGES: usize = 256;
 /// The same while about so many are ready for every session: they are read from the disk in one piece.
-const LONG_TURN: usize = 512;
+const LONG_ROUND_MESSAGES: usize = 512;
 
 /// How the sessions take turns.
 #[derive(Clone, Copy)]
-struct Turn {
+struct Round {
     /// About how many messages there are for all.
     messages: u64,
     /// For one session at once.
-    most: usize,
-    most_commands: usize,
+    max: usize,
+    max_commands: usize,
     /// See [`Grant`].
     next_sequence: u64,
 }
@@ -41,7 +41,7 @@ pub(crate) struct Coming {
     /// Bytes of their payloads.
     pub(crate) sizes: Vec<u32>,
     /// For so many grants the batch has room.
-    pub(crate) most_grants: usize,
+    pub(crate) max_grants: usize,
 }
 
 impl Subscription {
@@ -56,11 +56,11 @@ impl Subscription {
         // What is picked is ready until its grant is applied.
         let ready = machine.counts(kv, at)?.map_or(0, |counts| counts.ready);
         let messages = ready.saturating_sub(self.picked);
-        let long = messages >= (self.sessions.in_line() * LONG_TURN) as u64;
-        let most = if long { LONG_TURN } else { TURN };
-        let turn = Turn { messages, most, most_commands: usize::MAX, next_sequence: 0 };
+        let long = messages >= (self.sessions.queued() * LONG_ROUND_MESSAGES) as u64;
+        let max = if long { LONG_ROUND_MESSAGES } else { ROUND_MESSAGES };
+        let round = Round { messages, max, max_commands: usize::MAX, next_sequence: 0 };
         let mut picker = std::mem::take(&mut self.picker);
-        let done = self.turns(at, turn, commands, &mut Stored { picker: &mut picker, at, machine, kv });
+        let done = self.run_round(at, round, commands, &mut Stored { picker: &mut picker, at, machine, kv });
         self.picker = picker;
         done
     }
@@ -76,43 +76,44 @@ impl Subscription {
         coming: &Coming,
         commands: &mut Vec<(Command, Reply)>,
     ) -> Result<(), Halt> {
-        let Coming { under_way, ref sizes, most_grants } = *coming;
-        let in_turn = under_way == 0 || self.ahead == first;
+        let Coming { under_way, ref sizes, max_grants } = *coming;
+        let in_order = under_way == 0 || self.ahead == first;
         self.ahead = 0;
-        let has_credit = self.sessions.in_line() > 0 || self.sessions.any_short();
-        if !in_turn || !has_credit || self.picker.is_ready(at, machine, kv)? {
+        let has_credit = self.sessions.queued() > 0 || self.sessions.any_short();
+        if !in_order || !has_credit || self.picker.is_ready(at, machine, kv)? {
             return Ok(());
         }
         let mut rest = ToStore { first, sizes };
         let after = first + sizes.len() as u64;
-        let most_commands = commands.len() + most_grants;
-        let turn = Turn { messages: sizes.len() as u64, most: TURN, most_commands, next_sequence: after };
-        self.turns(at, turn, commands, &mut rest)?;
+        let max_commands = commands.len() + max_grants;
+        let round =
+            Round { messages: sizes.len() as u64, max: ROUND_MESSAGES, max_commands, next_sequence: after };
+        self.run_round(at, round, commands, &mut rest)?;
         self.ahead = rest.first;
         Ok(())
     }
 
     /// Lets one session after the other pick, until nothing is left that anybody has credit for. Where that is less than the credit that
     /// waits, it is shared: each time round the line, every session gets the same part of what is left, or less if it has less credit.
-    fn turns(
+    fn run_round(
         &mut self,
         at: SubscriptionRef,
-        turn: Turn,
+        round: Round,
         commands: &mut Vec<(Command, Reply)>,
         line: &mut impl Line,
     ) -> Result<(), Halt> {
-        let (mut left, mut in_round) = (turn.messages, 0);
-        while commands.len() < turn.most_commands {
+        let (mut left, mut left_in_round) = (round.messages, 0);
+        while commands.len() < round.max_commands {
             if self.sessions.any_short()
                 && let Some(next) = line.next()?
             {
                 self.sessions.enough_for(line.size(next)?);
             }
-            if in_round == 0 {
-                in_round = self.sessions.in_line();
+            if left_in_round == 0 {
+                left_in_round = self.sessions.queued();
             }
             let Some(session) = self.sessions.next() else { break };
-            let share = share(left, in_round, turn.most_commands - commands.len(), turn.most);
+            let share = share(left, left_in_round, round.max_commands - commands.len(), round.max);
             let picked = pick(line, session, session.messages().min(share))?;
             if picked.messages.is_empty() && !picked.short {
                 // Nothing is left; who is next stays next.
@@ -121,27 +122,27 @@ impl Subscription {
             let key = session.key;
             if !picked.messages.is_empty() {
                 left = left.saturating_sub(picked.messages.len() as u64);
-                let (command, tag) = grant(at, session, picked.messages, turn.next_sequence, self.rewound);
+                let (command, tag) = grant(at, session, picked.messages, round.next_sequence, self.rewound);
                 if !tag.ahead {
                     self.picked += tag.picked.len() as u64;
                 }
                 commands.push((command, Reply::Grant(Box::new(tag))));
             }
-            self.sessions.end_turn(key, picked.short);
-            in_round -= 1;
+            self.sessions.end_round(key, picked.short);
+            left_in_round -= 1;
         }
         Ok(())
     }
 }
 
 /// The part of one session, while so many messages are left for so many sessions, and room for so many grants.
-fn share(left: u64, sessions: usize, grants: usize, most: usize) -> usize {
+fn share(left: u64, sessions: usize, grants: usize, max: usize) -> usize {
     // There is more than was known of.
     if left == 0 {
-        return most;
+        return max;
     }
     let part = left.div_ceil(sessions.min(grants).max(1) as u64);
-    usize::try_from(part).unwrap_or(most).min(most)
+    usize::try_from(part).unwrap_or(max).min(max)
 }
 
 fn grant(
@@ -173,12 +174,12 @@ mod tests {
 
     #[test]
     fn what_is_little_is_shared_and_what_is_plenty_goes_in_large_pieces() {
-        assert_eq!(share(100, 4, 1_000, TURN), 25);
-        assert_eq!(share(101, 4, 1_000, TURN), 26);
-        assert_eq!(share(3, 4, 1_000, TURN), 1);
-        assert_eq!(share(10_000, 4, 1_000, TURN), TURN);
+        assert_eq!(share(100, 4, 1_000, ROUND_MESSAGES), 25);
+        assert_eq!(share(101, 4, 1_000, ROUND_MESSAGES), 26);
+        assert_eq!(share(3, 4, 1_000, ROUND_MESSAGES), 1);
+        assert_eq!(share(10_000, 4, 1_000, ROUND_MESSAGES), ROUND_MESSAGES);
         // A batch with room for few grants has larger ones.
-        assert_eq!(share(100, 50, 2, TURN), 50);
-        assert_eq!(share(0, 4, 1_000, TURN), TURN);
+        assert_eq!(share(100, 50, 2, ROUND_MESSAGES), 50);
+        assert_eq!(share(0, 4, 1_000, ROUND_MESSAGES), ROUND_MESSAGES);
     }
 }
