@@ -37,7 +37,7 @@ use crate::{
     shard::{Event, ShardError, Shards},
     store::{DataDir, DataDirError, FlushError, Flusher, FlusherOptions, Store, StoreError, StoreOpenError},
 };
-use open::{Rooms, open};
+use open::{Components, open};
 
 /// Why the server did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -120,7 +120,7 @@ pub async fn serve(
     // The listener lives to the end of this function.
     let log = options.log.clone().unwrap_or_else(Out::stderr);
     let (observer, _management) = observe(&config, log).await?;
-    let Rooms {
+    let Components {
         store,
         log,
         bodies,
@@ -138,7 +138,7 @@ pub async fn serve(
     let flusher = Arc::new(flusher(&shards, &catalogue, &store, &log, &observer)?);
     let drain = CancellationToken::new();
     let disk = Arc::new(DiskGuard::new(config.server.min_free_disk_bytes, ballast));
-    disk.look(&store);
+    disk.check(&store);
     let watching = tokio::spawn(Arc::clone(&disk).watch(Arc::clone(&store), Arc::clone(&flusher)));
     let context = Context::new(
         shards.clone(),
@@ -155,8 +155,8 @@ pub async fn serve(
     crate::door::raise_files_limit();
     let door = Door::bind(&config, Arc::clone(&observer))?;
     let tokens = Arc::new(TokenVerifier::new(config.identity.tokens.clone(), config.issuers.iter().cloned()));
-    let reloader =
-        Reloader::new(&config, door.trust(), Arc::clone(&tokens), options.reread, Arc::clone(&observer));
+    let (trust, verifier) = (door.trust(), Arc::clone(&tokens));
+    let reloader = Reloader::new(&config, trust, verifier, options.reread, Arc::clone(&observer));
     let reloading = tokio::spawn(reloader.run());
     let recording = tokio::spawn(record(Arc::clone(&observer), shards.clone()));
     info!(address = %door.local_addr(), shards = config.server.shards, "listening");
@@ -171,13 +171,13 @@ pub async fn serve(
         fair_gate,
     });
     let timing = begin_serving(&observer, begun, &clock);
-    let routes = routes(context, &tokens, &observer);
+    let (routes, deadline) = (routes(context, &tokens, &observer), connections_deadline(&config));
     let draining = begin_draining(shutdown, &observer, &shards, &drain);
-    let ((), told) = tokio::join!(door.serve(routes, drain.clone(), connections_deadline(&config)), draining);
+    let ((), drained_at) = tokio::join!(door.serve(routes, drain.clone(), deadline), draining);
     end_tasks([watching, reloading, configuring, timing, recording]).await;
     end_streams(&streams).await;
     observer.look_away();
-    let until = told + config.server.drain_deadline;
+    let until = drained_at + config.server.drain_deadline;
     let end = move || {
         finish(&*log, flusher, &shards, &to_catalogue, workers, (store, data_dir));
         observer.close(until.checked_sub(LAST_WORDS).unwrap_or(until))
@@ -211,12 +211,12 @@ async fn begin_draining(
     drain: &CancellationToken,
 ) -> Instant {
     shutdown.await;
-    let told = Instant::now();
+    let drained_at = Instant::now();
     info!("draining: no new leases, streams are told");
     observer.enter(Phase::Draining);
     shards.send_all(|| Event::Drain);
     drain.cancel();
-    told
+    drained_at
 }
 
 /// Keeps access records going. While there is no place for another, nobody is sent here; and where deliveries are recorded, nothing
@@ -358,11 +358,11 @@ fn routes(
     let consumer = rpc::ConsumerService { context: Arc::clone(&context), tokens: Arc::clone(tokens) };
     let queues = rpc::QueuesService { context: Arc::clone(&context) };
     let messages = rpc::MessagesService { context: Arc::clone(&context) };
-    let most = limits::MAX_FRAME_BYTES;
-    let routes = Routes::new(PublisherServer::new(publisher).max_decoding_message_size(most))
-        .add_service(ConsumerServer::new(consumer).max_decoding_message_size(most))
-        .add_service(QueuesServer::new(queues).max_decoding_message_size(most))
-        .add_service(MessagesServer::new(messages).max_decoding_message_size(most))
+    let max_frame = limits::MAX_FRAME_BYTES;
+    let routes = Routes::new(PublisherServer::new(publisher).max_decoding_message_size(max_frame))
+        .add_service(ConsumerServer::new(consumer).max_decoding_message_size(max_frame))
+        .add_service(QueuesServer::new(queues).max_decoding_message_size(max_frame))
+        .add_service(MessagesServer::new(messages).max_decoding_message_size(max_frame))
         .add_service(rpc::health(observer));
     let changes = rpc::Changes::new(Arc::clone(observer), tasks, rpc::explain(routes.prepare()));
     let services = rpc::Placed(Envelope::new(Intake::new(context, changes)));

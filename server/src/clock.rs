@@ -239,7 +239,7 @@ mod tests {
     }
 
     /// Clocks read every ten seconds, of a wall clock that is set by so much after the first look.
-    fn looks(set_us: i64) -> impl Iterator<Item = (u64, Now)> {
+    fn readings(set_us: i64) -> impl Iterator<Item = (u64, Now)> {
         let now = Instant::now();
         let clock = Clock::start_at(at(0), false, DAY_US, now);
         (0..1_000).map(move |step| {
@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn what_is_told_is_right_at_once_when_the_wall_clock_is_set() {
         for set_us in [0, 3_000, 20_000, 5_000_000, 3_000_000_000, -20_000, -5_000_000, -3_000_000_000] {
-            for (wall_ms, now) in looks(set_us) {
+            for (wall_ms, now) in readings(set_us) {
                 assert!(
                     now.wall_ms.abs_diff(wall_ms) <= 10,
                     "{set_us}: {now:?}, the wall clock says {wall_ms}"
@@ -266,10 +266,10 @@ mod tests {
     #[test]
     fn a_deadline_stays_where_it_was_told_and_comes_no_earlier() {
         for set_us in [5_000_000, 3_000_000_000, -5_000_000, -3_000_000_000] {
-            let (_, first) = looks(set_us).nth(1).unwrap();
+            let (_, first) = readings(set_us).nth(1).unwrap();
             let due_ms = first.stamp_ms + 600_000;
             let told_ms = first.told_ms(due_ms);
-            let passed = looks(set_us).skip(1).find(|(_, now)| now.stamp_ms >= due_ms).unwrap().1;
+            let passed = readings(set_us).skip(1).find(|(_, now)| now.stamp_ms >= due_ms).unwrap().1;
             assert!(passed.wall_ms >= told_ms, "{set_us}: told {told_ms}, passed at {}", passed.wall_ms);
             // Behind stamps go more slowly than is told; a look comes every ten seconds.
             assert!(

@@ -44,7 +44,7 @@ pub(crate) struct Ballast {
     bytes: u64,
     held: AtomicBool,
     /// It was said that none can be held.
-    told: AtomicBool,
+    warned: AtomicBool,
 }
 
 impl DiskGuard {
@@ -55,7 +55,7 @@ impl DiskGuard {
 
     /// Whether so many bytes may be published. A fast disk fills sooner than it is looked at again, so publishers look
     /// too.
-    pub(crate) fn takes(&self, store: &Store, bytes: u64) -> bool {
+    pub(crate) fn accepts(&self, store: &Store, bytes: u64) -> bool {
         let published = self.published.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         if published >= self.min_free_bytes / LOOK_PART {
             self.measure(store);
@@ -75,7 +75,7 @@ impl DiskGuard {
         let mut flushed: Option<Instant> = None;
         loop {
             ticks.tick().await;
-            self.look(&store);
+            self.check(&store);
             if !self.is_full() {
                 flushed = None;
             } else if flushed.is_none_or(|at| at.elapsed() >= FLUSH_WHEN_FULL_INTERVAL) {
@@ -85,9 +85,9 @@ impl DiskGuard {
         }
     }
 
-    pub(crate) fn look(&self, store: &Store) {
+    pub(crate) fn check(&self, store: &Store) {
         if let Some(free) = self.measure(store) {
-            self.ballast.look(free, self.min_free_bytes);
+            self.ballast.check(free, self.min_free_bytes);
         }
     }
 
@@ -116,13 +116,13 @@ impl Ballast {
             path: data.join("BALLAST"),
             bytes: min_free_bytes / BALLAST_PART,
             held: AtomicBool::new(true),
-            told: AtomicBool::new(false),
+            warned: AtomicBool::new(false),
         };
         ballast.release();
         ballast
     }
 
-    fn look(&self, free: u64, min_free_bytes: u64) {
+    fn check(&self, free: u64, min_free_bytes: u64) {
         if !self.held.load(Ordering::Relaxed) {
             if free > min_free_bytes.saturating_add(self.bytes.saturating_mul(2)) {
                 self.hold();
@@ -141,11 +141,11 @@ impl Ballast {
         match allocate(&self.path, self.bytes) {
             Ok(()) => {
                 self.held.store(true, Ordering::Relaxed);
-                self.told.store(false, Ordering::Relaxed);
+                self.warned.store(false, Ordering::Relaxed);
             }
             Err(why) => {
                 // Once: some file systems never can, and it is tried again at every look.
-                if !self.told.swap(true, Ordering::Relaxed) {
+                if !self.warned.swap(true, Ordering::Relaxed) {
                     warn!(%why, file = %self.path.display(), "no room can be held for a full disk");
                 }
                 self.release();
@@ -179,25 +179,25 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("BALLAST");
         let ballast = Ballast::new(folder.path(), 4 * MIB);
-        ballast.look(5 * MIB, 4 * MIB);
+        ballast.check(5 * MIB, 4 * MIB);
         assert!(!file.exists(), "too little is left to hold any of it");
-        ballast.look(7 * MIB, 4 * MIB);
+        ballast.check(7 * MIB, 4 * MIB);
         assert_eq!(file.metadata().unwrap().len(), MIB);
-        ballast.look(3 * MIB, 4 * MIB);
+        ballast.check(3 * MIB, 4 * MIB);
         assert!(file.exists(), "it is for worse times");
-        ballast.look(MIB / 4, 4 * MIB);
+        ballast.check(MIB / 4, 4 * MIB);
         assert!(!file.exists());
-        ballast.look(7 * MIB, 4 * MIB);
+        ballast.check(7 * MIB, 4 * MIB);
         assert!(file.exists());
         // What cannot be held is tried again, and told once.
         let missing = Ballast::new(&folder.path().join("missing"), 4 * MIB);
         for _ in 0..3 {
-            missing.look(7 * MIB, 4 * MIB);
-            assert!(missing.told.load(Ordering::Relaxed) && !missing.held.load(Ordering::Relaxed));
+            missing.check(7 * MIB, 4 * MIB);
+            assert!(missing.warned.load(Ordering::Relaxed) && !missing.held.load(Ordering::Relaxed));
         }
         fs::create_dir(folder.path().join("missing")).unwrap();
-        missing.look(7 * MIB, 4 * MIB);
-        assert!(!missing.told.load(Ordering::Relaxed) && missing.held.load(Ordering::Relaxed));
+        missing.check(7 * MIB, 4 * MIB);
+        assert!(!missing.warned.load(Ordering::Relaxed) && missing.held.load(Ordering::Relaxed));
         // A start needs it.
         drop(Ballast::new(folder.path(), 4 * MIB));
         assert!(!file.exists());

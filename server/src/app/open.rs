@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Everything under the network.
-pub(super) struct Rooms {
+pub(super) struct Components {
     pub(super) store: Arc<Store>,
     pub(super) log: Arc<dyn Log>,
     pub(super) bodies: Arc<BodyCache>,
@@ -44,7 +44,7 @@ pub(super) fn open(
     config: &Config,
     options: &ServeOptions,
     observer: &Arc<Observer>,
-) -> Result<Rooms, ServeError> {
+) -> Result<Components, ServeError> {
     // At most 1,024, as the configuration was checked.
     let shard_count = u16::try_from(config.server.shards).unwrap_or(u16::MAX);
     let mut data_dir = DataDir::open(&config.server.data_dir, shard_count)?;
@@ -100,7 +100,7 @@ pub(super) fn open(
     );
     let (catalogue, thread) = catalogue.map_err(ServeError::Thread)?;
     workers.push(thread);
-    Ok(Rooms {
+    Ok(Components {
         store,
         log,
         bodies,

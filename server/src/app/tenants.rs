@@ -52,7 +52,7 @@ pub(super) async fn declare(
             }
         }
     }
-    note_set_aside(catalogue, shards, observer).await;
+    count_set_aside(catalogue, shards, observer).await;
     Ok(tokio::spawn(configure_again(shards.clone(), untold)))
 }
 
@@ -88,7 +88,7 @@ async fn configure_again(shards: Shards, mut untold: Vec<DepartmentView>) {
 }
 
 /// Counts the departments that are set aside, and tells the log which those are.
-async fn note_set_aside(catalogue: &Catalogue, shards: &Shards, observer: &Observer) {
+async fn count_set_aside(catalogue: &Catalogue, shards: &Shards, observer: &Observer) {
     let (directory, mut count) = (catalogue.directory(), 0);
     for department in directory.departments() {
         let id = department.id;
@@ -128,7 +128,7 @@ pub(super) async fn quota(
             let (id, usages) = (department.id, Arc::clone(usages));
             // On the worker, so that nothing newer is overwritten.
             let read = shards.query(department.shard, move |machine, kv| {
-                machine.department_usage(kv, id).map(|usage| usages.tell(id, usage.unwrap_or_default()))
+                machine.department_usage(kv, id).map(|usage| usages.set(id, usage.unwrap_or_default()))
             });
             // A halted shard takes no publishes, whatever it holds.
             if let Ok(Err(why)) = read.await {

@@ -26,14 +26,14 @@ enum Word {
 
 impl Alarm {
     /// What is to be told of a difference.
-    fn look(&mut self, ahead_ms: i64) -> Option<Word> {
+    fn check(&mut self, ahead_ms: i64) -> Option<Word> {
         let much = ahead_ms.unsigned_abs() >= MUCH_MS;
         let word = match self.told_ms {
             None => much.then_some(Word::Differs)?,
             // Not again and again for one that is about as large.
             Some(_) if ahead_ms.unsigned_abs() < MUCH_MS / 2 => Word::Over,
-            Some(told) => {
-                let changed = ahead_ms.abs_diff(told) >= MUCH_MS.max(told.unsigned_abs() / 2);
+            Some(logged) => {
+                let changed = ahead_ms.abs_diff(logged) >= MUCH_MS.max(logged.unsigned_abs() / 2);
                 (much && changed).then_some(Word::Differs)?
             }
         };
@@ -48,7 +48,7 @@ impl Clock {
         let mut alarm = Alarm::default();
         loop {
             let ahead_ms = self.wall_ahead_ms();
-            match alarm.look(ahead_ms) {
+            match alarm.check(ahead_ms) {
                 None => {}
                 Some(Word::Differs) => warn!(
                     wall_clock_ahead_seconds = ahead_ms as f64 / 1_000.0,
@@ -70,21 +70,21 @@ mod tests {
     #[test]
     fn a_difference_is_told_once_and_again_when_it_changes_much_or_is_gone() {
         let mut alarm = Alarm::default();
-        let mut look = |ahead_ms| alarm.look(ahead_ms);
-        assert_eq!([0, 999, -999].map(&mut look), [None, None, None]);
-        assert_eq!(look(-3_000_000), Some(Word::Differs));
-        assert_eq!([-2_999_000, -2_000_000, -3_900_000].map(&mut look), [None, None, None]);
-        assert_eq!([-1_499_000, -1_400_000].map(&mut look), [Some(Word::Differs), None]);
-        assert_eq!([1_400_000, 1_500].map(&mut look), [Some(Word::Differs), Some(Word::Differs)]);
+        let mut check = |ahead_ms| alarm.check(ahead_ms);
+        assert_eq!([0, 999, -999].map(&mut check), [None, None, None]);
+        assert_eq!(check(-3_000_000), Some(Word::Differs));
+        assert_eq!([-2_999_000, -2_000_000, -3_900_000].map(&mut check), [None, None, None]);
+        assert_eq!([-1_499_000, -1_400_000].map(&mut check), [Some(Word::Differs), None]);
+        assert_eq!([1_400_000, 1_500].map(&mut check), [Some(Word::Differs), Some(Word::Differs)]);
         // It shrinks below the bound, which is not yet the end of it.
-        assert_eq!([800, 600, 499, 0].map(&mut look), [None, None, Some(Word::Over), None]);
-        assert_eq!(look(1_000), Some(Word::Differs));
+        assert_eq!([800, 600, 499, 0].map(&mut check), [None, None, Some(Word::Over), None]);
+        assert_eq!(check(1_000), Some(Word::Differs));
     }
 
     #[test]
     fn over_an_error_that_goes_away_slowly_it_is_told_a_few_times() {
         let mut alarm = Alarm::default();
-        let told = (0..300_000).filter(|second| alarm.look(3_000_000 - 10 * second).is_some()).count();
-        assert!((8..=16).contains(&told), "{told}");
+        let logged = (0..300_000).filter(|second| alarm.check(3_000_000 - 10 * second).is_some()).count();
+        assert!((8..=16).contains(&logged), "{logged}");
     }
 }

@@ -28,8 +28,8 @@ fn a_tenant_is_charged_with_all_its_departments_and_no_others() {
     let (quota, usages) = quota();
     let (tax, police) = (tenant(&quota, "tax"), tenant(&quota, "police"));
     tax.check_stored(1_000).unwrap();
-    usages.tell(DepartmentId(1), Usage { stored_bytes: 600, queues: 1 });
-    usages.tell(DepartmentId(2), Usage { stored_bytes: 300, queues: 2 });
+    usages.set(DepartmentId(1), Usage { stored_bytes: 600, queues: 1 });
+    usages.set(DepartmentId(2), Usage { stored_bytes: 300, queues: 2 });
     tax.check_stored(100).unwrap();
     let exceeded = tax.check_stored(101).unwrap_err();
     assert_eq!((exceeded.cap, exceeded.limit, exceeded.used), (Cap::StoredBytes, 1_000, 900));
@@ -38,7 +38,7 @@ fn a_tenant_is_charged_with_all_its_departments_and_no_others() {
     police.check_stored(1_000).unwrap();
     police.check_queues().unwrap();
     // It is consumed.
-    usages.tell(DepartmentId(1), Usage { stored_bytes: 0, queues: 0 });
+    usages.set(DepartmentId(1), Usage { stored_bytes: 0, queues: 0 });
     tax.check_stored(700).unwrap();
     tax.check_queues().unwrap();
 }

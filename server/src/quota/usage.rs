@@ -33,7 +33,7 @@ pub struct Sum {
 
 impl Usages {
     /// Takes down what a department holds now. Called by its shard's worker alone, so the last word is the newest.
-    pub fn tell(&self, department: DepartmentId, usage: Usage) {
+    pub fn set(&self, department: DepartmentId, usage: Usage) {
         let known = self.departments.read().unwrap_or_else(PoisonError::into_inner).get(&department).cloned();
         let held = known.unwrap_or_else(|| {
             let mut departments = self.departments.write().unwrap_or_else(PoisonError::into_inner);

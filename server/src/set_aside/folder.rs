@@ -22,16 +22,16 @@ use crate::{
 };
 
 /// A folder that is only read.
-pub(super) struct Look {
+pub(super) struct StoppedFolder {
     pub(super) data: DataDir,
     pub(super) log: OpenLog,
     pub(super) store: Store,
     departments: Vec<(String, DepartmentView)>,
 }
 
-impl Look {
+impl StoppedFolder {
     /// Takes the folder, so that no server starts on it meanwhile.
-    pub(super) fn into(dir: &Path) -> Result<Self, SetAsideError> {
+    pub(super) fn open(dir: &Path) -> Result<Self, SetAsideError> {
         let data = DataDir::inspect(dir)?;
         let log = LocalLog::inspect(&data.log())?;
         let store = Store::inspect(&data.store(), &options())?;
@@ -70,7 +70,7 @@ impl Look {
         for (name, department) in &self.departments {
             let mark =
                 ShardMachine::set_aside(&self.store, department.id).map_err(|halt| unreadable(&halt))?;
-            found.extend(mark.map(|mark| told(name, department.shard, mark)));
+            found.extend(mark.map(|mark| described(name, department.shard, mark)));
         }
         Ok(found)
     }
@@ -108,7 +108,7 @@ impl Look {
 }
 
 /// A mark, for people.
-pub(super) fn told(department: &str, shard: ShardId, mark: SetAsideRow) -> SetAside {
+pub(super) fn described(department: &str, shard: ShardId, mark: SetAsideRow) -> SetAside {
     SetAside {
         department: department.to_owned(),
         shard: shard.0,

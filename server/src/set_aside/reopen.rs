@@ -6,7 +6,7 @@ use posthouse_engine::{check::check_department, machine::ShardMachine};
 
 use super::{
     SetAside, SetAsideError,
-    folder::{Look, told, unreadable},
+    folder::{StoppedFolder, described, unreadable},
     rehearse::Ended,
 };
 use crate::shard::hex;
@@ -50,13 +50,13 @@ pub fn reopen_department(
     step: &mut dyn FnMut(&str),
 ) -> Result<Reopened, SetAsideError> {
     step("the folder");
-    let look = Look::into(dir)?;
+    let folder = StoppedFolder::open(dir)?;
     let name = full(&reopen.department);
-    let Some(department) = look.department(&name).cloned() else { return Err(unknown(&look, &name)?) };
+    let Some(department) = folder.department(&name).cloned() else { return Err(unknown(&folder, &name)?) };
     let (id, shard) = (department.id, department.shard);
     step("the log");
-    let mut rehearsal = look.shard(shard)?;
-    let ended = rehearsal.run(&look.log, u64::MAX).map_err(|why| SetAsideError::Log(why.into()))?;
+    let mut rehearsal = folder.shard(shard)?;
+    let ended = rehearsal.run(&folder.log, u64::MAX).map_err(|why| SetAsideError::Log(why.into()))?;
     if let Ended::Halted(halting) = ended {
         let by = halting.by;
         return Err(SetAsideError::refused(
@@ -77,10 +77,10 @@ pub fn reopen_department(
     if !problems.is_empty() && !reopen.force {
         return Err(broken(&name, problems));
     }
-    let (to, was) = (rehearsal.applied(), told(&name, shard, mark));
+    let (to, was) = (rehearsal.applied(), described(&name, shard, mark));
     step("the store");
     drop(rehearsal);
-    look.change(shard, to, move |machine, store| machine.reopen(store, id))?;
+    folder.change(shard, to, move |machine, store| machine.reopen(store, id))?;
     Ok(Reopened::Now { was, problems: some(problems), closed: department.closed })
 }
 
@@ -92,8 +92,8 @@ fn full(name: &str) -> String {
     }
 }
 
-fn unknown(look: &Look, name: &str) -> Result<SetAsideError, SetAsideError> {
-    let set_aside: Vec<String> = look.set_aside()?.into_iter().map(|mark| mark.department).collect();
+fn unknown(folder: &StoppedFolder, name: &str) -> Result<SetAsideError, SetAsideError> {
+    let set_aside: Vec<String> = folder.set_aside()?.into_iter().map(|mark| mark.department).collect();
     let next = match set_aside.is_empty() {
         true => "no department is set aside".to_owned(),
         false => format!("these are set aside: {}", set_aside.join(", ")),

@@ -11,7 +11,7 @@ use posthouse_engine::{
 
 use super::{
     SetAside, SetAsideError,
-    folder::{Look, told, unreadable},
+    folder::{StoppedFolder, described, unreadable},
     rehearse::{Ended, Halting, Rehearsal},
 };
 use crate::{
@@ -69,17 +69,18 @@ pub fn skip_entry(
 ) -> Result<Skipped, SetAsideError> {
     let digits = digits(&skip.digest)?;
     step("the folder");
-    let look = Look::into(dir)?;
-    let shard = shard(&look, skip.shard)?;
-    if let Some(before) = done_before(&look, skip, &digits)? {
+    let folder = StoppedFolder::open(dir)?;
+    let shard = shard(&folder, skip.shard)?;
+    if let Some(before) = done_before(&folder, skip, &digits)? {
         return Ok(Skipped::Before(before));
     }
     step("the entries before");
-    let rehearsed = rehearse(&look, shard, skip, &digits)?;
+    let rehearsed = rehearse(&folder, shard, skip, &digits)?;
     let Rehearsed { department, by, commands, mark, next } = rehearsed;
-    let set_aside = told(&look.name(department), shard, mark.clone());
+    let set_aside = described(&folder.name(department), shard, mark.clone());
     step("the store");
-    look.change(shard, skip.index - 1, |machine, store| machine.skip(store, skip.index, department, &mark))?;
+    folder
+        .change(shard, skip.index - 1, |machine, store| machine.skip(store, skip.index, department, &mark))?;
     let next = next.map(|next| (next.index, hex(&next.digest)));
     Ok(Skipped::Now { set_aside, why: by.stop.to_string(), commands, next })
 }
@@ -97,8 +98,8 @@ fn digits(digest: &str) -> Result<String, SetAsideError> {
     ))
 }
 
-fn shard(look: &Look, shard: u16) -> Result<ShardId, SetAsideError> {
-    let shards = look.data.shards();
+fn shard(folder: &StoppedFolder, shard: u16) -> Result<ShardId, SetAsideError> {
+    let shards = folder.data.shards();
     if shard < shards {
         return Ok(ShardId(shard));
     }
@@ -109,8 +110,12 @@ fn shard(look: &Look, shard: u16) -> Result<ShardId, SetAsideError> {
 }
 
 /// The mark that this entry was skipped with, if it was.
-fn done_before(look: &Look, skip: &SkipEntry, digits: &str) -> Result<Option<SetAside>, SetAsideError> {
-    let mut marks = look.set_aside()?.into_iter();
+fn done_before(
+    folder: &StoppedFolder,
+    skip: &SkipEntry,
+    digits: &str,
+) -> Result<Option<SetAside>, SetAsideError> {
+    let mut marks = folder.set_aside()?.into_iter();
     let found = marks.find(|mark| mark.shard == skip.shard && mark.index == skip.index);
     match found {
         Some(mark) if !mark.digest.starts_with(digits) => Err(other_digest(skip, &mark.digest)),
@@ -134,9 +139,14 @@ struct Rehearsed {
     next: Option<HaltedBy>,
 }
 
-fn rehearse(look: &Look, shard: ShardId, skip: &SkipEntry, digits: &str) -> Result<Rehearsed, SetAsideError> {
-    let mut rehearsal = look.shard(shard)?;
-    let Halting { by, batch } = halting(look, &mut rehearsal, shard, skip)?;
+fn rehearse(
+    folder: &StoppedFolder,
+    shard: ShardId,
+    skip: &SkipEntry,
+    digits: &str,
+) -> Result<Rehearsed, SetAsideError> {
+    let mut rehearsal = folder.shard(shard)?;
+    let Halting { by, batch } = halting(folder, &mut rehearsal, shard, skip)?;
     let digest = hex(&by.digest);
     if !digest.starts_with(digits) {
         return Err(other_digest(skip, &digest));
@@ -159,7 +169,7 @@ fn rehearse(look: &Look, shard: ShardId, skip: &SkipEntry, digits: &str) -> Resu
             ));
         }
     }
-    let (department, batch) = only_department(look, shard, skip, batch)?;
+    let (department, batch) = only_department(folder, shard, skip, batch)?;
     let mark = SetAsideRow {
         index: skip.index,
         digest: by.digest.to_vec().into(),
@@ -168,18 +178,18 @@ fn rehearse(look: &Look, shard: ShardId, skip: &SkipEntry, digits: &str) -> Resu
         why: skip.reason.clone(),
     };
     let commands = batch.commands.len();
-    let next = try_out(look, &rehearsal, shard, department, &mark, batch)?;
+    let next = try_out(folder, &rehearsal, shard, department, &mark, batch)?;
     Ok(Rehearsed { department, by, commands, mark, next })
 }
 
 /// The entry that halts the shard, if it is the one that is asked for.
 fn halting(
-    look: &Look,
+    folder: &StoppedFolder,
     rehearsal: &mut Rehearsal<'_>,
     shard: ShardId,
     skip: &SkipEntry,
 ) -> Result<Halting, SetAsideError> {
-    let (applied, last) = (rehearsal.applied(), look.last(shard));
+    let (applied, last) = (rehearsal.applied(), folder.last(shard));
     let refused = |what: String, next: &str| Err(SetAsideError::refused(what, next));
     let (index, number) = (skip.index, shard.0);
     if index <= applied {
@@ -199,7 +209,7 @@ fn halting(
             "name the entry that halts the shard: `posthouse store check` says which one it is",
         );
     }
-    match run(rehearsal, &look.log, last)? {
+    match run(rehearsal, &folder.log, last)? {
         Ended::Halted(halting) if halting.by.index == index => Ok(*halting),
         Ended::Halted(halting) => {
             let by = halting.by;
@@ -225,7 +235,7 @@ fn run(rehearsal: &mut Rehearsal<'_>, log: &OpenLog, to: u64) -> Result<Ended, S
 
 /// The one department that an entry names.
 fn only_department(
-    look: &Look,
+    folder: &StoppedFolder,
     shard: ShardId,
     skip: &SkipEntry,
     batch: Option<Batch>,
@@ -245,7 +255,7 @@ fn only_department(
             Err(SetAsideError::refused(format!("{entry} names no department that could be set aside"), next))
         }
         _ => {
-            let names: Vec<String> = named.iter().map(|id| look.name(*id)).collect();
+            let names: Vec<String> = named.iter().map(|id| folder.name(*id)).collect();
             Err(SetAsideError::refused(
                 format!("{entry} names several departments: {}", names.join(", ")),
                 next,
@@ -257,7 +267,7 @@ fn only_department(
 /// What would be: the mark can be made, the entry does not halt a shard whose department is set aside, and what comes behind it. An
 /// entry behind it that halts the shard, too.
 fn try_out(
-    look: &Look,
+    folder: &StoppedFolder,
     rehearsal: &Rehearsal<'_>,
     shard: ShardId,
     department: DepartmentId,
@@ -269,7 +279,7 @@ fn try_out(
     let writes = machine.skip(&rehearsal.rows, mark.index, department, mark);
     after.write(writes.map_err(|halt| {
         SetAsideError::refused(
-            format!("{} cannot be set aside: {halt}", look.name(department)),
+            format!("{} cannot be set aside: {halt}", folder.name(department)),
             "report it with the server's log",
         )
     })?);
@@ -281,13 +291,13 @@ fn try_out(
                 "entry {} of shard {} halts it also with {} set aside, so that something else is to blame: {stop}",
                 mark.index,
                 shard.0,
-                look.name(department)
+                folder.name(department)
             ),
             "report it with the server's log; a version that can apply the entry helps",
         ));
     }
     let mut behind = Rehearsal::begin(shard, &after).map_err(|halt| unreadable(&halt))?;
-    Ok(match run(&mut behind, &look.log, u64::MAX)? {
+    Ok(match run(&mut behind, &folder.log, u64::MAX)? {
         Ended::Applied => None,
         Ended::Halted(halting) => Some(halting.by),
     })

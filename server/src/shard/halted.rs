@@ -79,7 +79,7 @@ impl HaltedBy {
     }
 
     /// Tells the log, with what can be done.
-    pub(crate) fn tell(&self, shard: ShardId) {
+    pub(crate) fn log(&self, shard: ShardId) {
         let Self { index, digest, stop } = self;
         let digest = hex(digest);
         let next = match stop.blame() {

@@ -104,7 +104,7 @@ impl Pending {
     }
 
     /// How many commands of up to `bytes` the next batch takes besides all that waits; 0 if it does not take all of that.
-    pub(crate) fn room(&self, bytes: usize) -> usize {
+    pub(crate) fn capacity(&self, bytes: usize) -> usize {
         let commands = MAX_BATCH_COMMANDS.saturating_sub(self.waiting.len());
         commands.min(MAX_BATCH_BYTES.saturating_sub(self.bytes) / bytes.max(1))
     }

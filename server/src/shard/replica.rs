@@ -173,7 +173,7 @@ impl Replica {
         for (queue, sizes) in self.pending.coming(|queue| dispatch.knows(queue)) {
             let under_way = self.in_flight.iter().filter_map(|batch| batch.stores.get(&queue)).sum();
             // A lease must not be in a later batch than its message: others would be leased in between.
-            let coming = Coming { under_way, sizes, max_grants: self.pending.room(GRANT_BYTES) };
+            let coming = Coming { under_way, sizes, max_grants: self.pending.capacity(GRANT_BYTES) };
             for (command, reply) in dispatch.lease_ahead(queue, &coming, machine, kv)? {
                 self.pending.push(command, reply);
             }
@@ -279,7 +279,7 @@ impl Replica {
         let Applied { writes, outcomes, effects, usages, tally } = applied;
         context.write(&writes);
         for (department, usage) in usages {
-            context.usages.tell(department, usage);
+            context.usages.set(department, usage);
         }
         self.applied_index = index;
         self.count(begun.elapsed(), tally);
@@ -335,7 +335,7 @@ impl Replica {
 
     /// An entry of its log has halted this shard.
     fn halt_by(&mut self, by: &HaltedBy) {
-        by.tell(self.shard);
+        by.log(self.shard);
         self.stop(by.stop.to_string());
     }
 

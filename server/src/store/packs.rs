@@ -27,7 +27,7 @@ pub(super) struct Packing<'a> {
 
 impl<'a> Packing<'a> {
     /// Whether a body belongs to the same row as those before it.
-    pub(super) fn takes(&self, line: &[u8], sequence: u64, bytes: usize) -> bool {
+    pub(super) fn accepts(&self, line: &[u8], sequence: u64, bytes: usize) -> bool {
         !self.bodies.is_empty()
             && self.bytes + 4 + bytes <= PACK_BYTES
             && self.line == line
@@ -110,8 +110,8 @@ impl<'a> Pack<'a> {
 
     /// The bodies of some sequences, which are all in it, copied together.
     pub(super) fn copied(&self, sequences: Range<u64>) -> impl Iterator<Item = Bytes> + use<> {
-        let place = |sequence: u64| usize::try_from(sequence - self.first).unwrap_or(usize::MAX);
-        let (from, to) = (place(sequences.start), place(sequences.end));
+        let index = |sequence: u64| usize::try_from(sequence - self.first).unwrap_or(usize::MAX);
+        let (from, to) = (index(sequences.start), index(sequences.end));
         let lengths: Vec<usize> = self.lengths().skip(from).take(to - from).collect();
         let before: usize = self.lengths().take(from).sum();
         let mut copied = Bytes::copy_from_slice(&self.bodies[before..][..lengths.iter().sum()]);

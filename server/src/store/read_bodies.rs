@@ -14,7 +14,7 @@ use super::trims::join;
 /// The bytes of a key before its sequence.
 const LINE_BYTES: usize = 10;
 /// Most that is read from a file in one piece.
-const MOST_AHEAD: usize = 1 << 20;
+const MAX_READ_AHEAD: usize = 1 << 20;
 
 /// How much is read at once.
 #[derive(Debug, Clone, Copy)]
@@ -46,19 +46,20 @@ impl Store {
     ) -> Result<Vec<Option<Bytes>>, StoreError> {
         let key = keys::body(queue, lane, 0);
         let line = key.get(..LINE_BYTES).unwrap_or(&key);
-        let gone = self.trims.gone(line);
+        let trimmed = self.trims.trimmed(line);
         let (mut bodies, mut bytes) = (Vec::with_capacity(sequences.len()), 0);
-        let ahead = near(sequences).saturating_mul(amount.body_bytes).min(amount.most_bytes).min(MOST_AHEAD);
+        let ahead =
+            near(sequences).saturating_mul(amount.body_bytes).min(amount.most_bytes).min(MAX_READ_AHEAD);
         let mut rows = Rows { store: self, line, ahead, iterator: None, last: None };
         while let Some(sequence) = sequences.get(bodies.len()).filter(|_| bytes < amount.most_bytes) {
             let read = bodies.len();
-            let pack = if gone.contains(sequence) { None } else { rows.holding(*sequence)? };
+            let pack = if trimmed.contains(sequence) { None } else { rows.holding(*sequence)? };
             match pack {
                 None => bodies.push(None),
                 Some(pack) => {
                     let wanted = (*sequence..=pack.last).zip(&sequences[read..]);
                     let together =
-                        wanted.take_while(|(next, wanted)| next == *wanted && !gone.contains(next));
+                        wanted.take_while(|(next, wanted)| next == *wanted && !trimmed.contains(next));
                     let end = sequence + together.count() as u64;
                     bodies.extend(pack.copied(*sequence..end).map(Some));
                 }

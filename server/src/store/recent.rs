@@ -54,7 +54,7 @@ impl Recent {
     }
 
     /// Bodies were written.
-    pub(super) fn note(&self, runs: &Runs<'_>) {
+    pub(super) fn record(&self, runs: &Runs<'_>) {
         if runs.bytes == 0 {
             return;
         }

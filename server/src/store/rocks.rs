@@ -26,19 +26,19 @@ pub struct Store {
 
 /// What a batch deletes of the bodies, for when it is written.
 #[derive(Default)]
-struct Gone<'a> {
+struct BatchDeletes<'a> {
     trims: Vec<Trim<'a>>,
     /// Lines that nothing is left of.
     lines: Vec<Vec<u8>>,
 }
 
-impl Gone<'_> {
+impl BatchDeletes<'_> {
     /// What is trimmed of a line by now, if the batch says anything of it.
     fn trimmed(&self, line: &[u8]) -> Option<Option<Trimmed>> {
         let trim = self.trims.iter().rev().find(|trim| trim.line == line);
         match trim {
             Some(trim) => Some(Some(trim.trimmed)),
-            None => self.lines.iter().any(|gone| gone == line).then_some(None),
+            None => self.lines.iter().any(|deleted| deleted == line).then_some(None),
         }
     }
 
@@ -64,7 +64,7 @@ impl Store {
         let failed = |source| StoreError::Failed { doing: "write to the store", source };
         let mut batch = WriteBatch::with_capacity_bytes(writes.iter().map(size).sum());
         let (mut packing, mut value) = (Packing::default(), Vec::new());
-        let (mut runs, mut gone) = (Runs::default(), Gone::default());
+        let (mut runs, mut deletes) = (Runs::default(), BatchDeletes::default());
         let bodies = self.family(Family::Body)?;
         for write in writes {
             if let Write::Put { family: Family::Body, key, head, tail } = write
@@ -72,7 +72,7 @@ impl Store {
             {
                 let bytes = head.len() + tail.len();
                 runs.add(line, sequence, bytes);
-                if !packing.takes(line, sequence, bytes) {
+                if !packing.accepts(line, sequence, bytes) {
                     packing.finish(&mut value, |key, value| batch.put_cf(bodies, key, value));
                 }
                 packing.add(line, sequence, head, tail);
@@ -97,7 +97,7 @@ impl Store {
                 Write::Delete { family, key } => batch.delete_cf(self.family(*family)?, key),
                 Write::DeleteRange { family: Family::Body, from, to } if from < to => {
                     packing.finish(&mut value, |key, value| batch.put_cf(bodies, key, value));
-                    self.delete_bodies(&mut batch, from, to, &mut gone)?;
+                    self.delete_bodies(&mut batch, from, to, &mut deletes)?;
                 }
                 Write::DeleteRange { family, from, to } if from < to => {
                     batch.delete_range_cf(self.family(*family)?, from, to);
@@ -110,11 +110,11 @@ impl Store {
         if runs.all().iter().any(|run| self.trims.meets(run.line, run.first, run.last)) {
             return Err(StoreError::BelowTrim);
         }
-        self.recent.note(&runs);
+        self.recent.record(&runs);
         self.db.write_opt(batch, &self.unlogged).map_err(failed)?;
         // In this order: a line may be deleted and trimmed by one batch.
-        self.trims.forget(&gone.lines);
-        gone.trims.iter().for_each(|trim| self.trims.done(trim));
+        self.trims.forget(&deletes.lines);
+        deletes.trims.iter().for_each(|trim| self.trims.done(trim));
         Ok(())
     }
 
@@ -124,13 +124,13 @@ impl Store {
         batch: &mut WriteBatch,
         from: &'a [u8],
         to: &'a [u8],
-        gone: &mut Gone<'a>,
+        deletes: &mut BatchDeletes<'a>,
     ) -> Result<(), StoreError> {
         let (bodies, rows) = (self.family(Family::Body)?, self.own_rows()?);
-        if let Some(trim) = self.trims.plan(from, to, |line| gone.trimmed(line))? {
+        if let Some(trim) = self.trims.plan(from, to, |line| deletes.trimmed(line))? {
             let line = trim.line;
             batch.put_cf(rows, line, trim.row());
-            gone.trims.push(trim);
+            deletes.trims.push(trim);
             // The row that holds `to` has a key behind it, and stays.
             if let Some(first) =
                 self.recent.first(line).map(|first| join(line, first)).filter(|f| f.as_slice() < to)
@@ -139,9 +139,9 @@ impl Store {
             }
             return Ok(());
         }
-        for line in self.trims.within(from, to).into_iter().chain(gone.take_trims(from, to)) {
+        for line in self.trims.within(from, to).into_iter().chain(deletes.take_trims(from, to)) {
             batch.delete_cf(rows, &line);
-            gone.lines.push(line);
+            deletes.lines.push(line);
         }
         batch.delete_range_cf(bodies, from, to);
         // No file may be dropped by its keys: after a purge, new bodies stand among the old.
@@ -173,13 +173,14 @@ impl Store {
     /// bodies again that later batches trim.
     fn drop_files(&self, trimmed: &[(Vec<u8>, Range<u64>)]) {
         let Ok(family) = self.family(Family::Body) else { return };
-        for (line, gone) in trimmed {
+        for (line, range) in trimmed {
             // RocksDB counts the end as inside: it is the last key there can be of a row that is all trimmed.
-            let Some(last) = gone.end.checked_sub(1).map(|last| [&join(line, last)[..], &[u8::MAX]].concat())
+            let Some(last) =
+                range.end.checked_sub(1).map(|last| [&join(line, last)[..], &[u8::MAX]].concat())
             else {
                 continue;
             };
-            if let Err(error) = self.db.delete_file_in_range_cf(family, join(line, gone.start), last) {
+            if let Err(error) = self.db.delete_file_in_range_cf(family, join(line, range.start), last) {
                 tracing::warn!(%error, "could not drop files of trimmed bodies; compaction will");
             }
         }

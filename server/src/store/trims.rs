@@ -117,9 +117,9 @@ impl Trims {
     }
 
     /// Lines were deleted, and their rows.
-    pub(super) fn forget(&self, gone: &[Vec<u8>]) {
+    pub(super) fn forget(&self, trimmed: &[Vec<u8>]) {
         let mut lines = self.write();
-        for line in gone {
+        for line in trimmed {
             lines.remove(line);
         }
     }
@@ -131,11 +131,11 @@ impl Trims {
 
     /// Whether the row of a key is gone.
     pub(super) fn hides(&self, key: &[u8]) -> bool {
-        split(key).is_some_and(|(line, sequence)| self.gone(line).contains(&sequence))
+        split(key).is_some_and(|(line, sequence)| self.trimmed(line).contains(&sequence))
     }
 
     /// The sequences of a line that are gone.
-    pub(super) fn gone(&self, line: &[u8]) -> Range<u64> {
+    pub(super) fn trimmed(&self, line: &[u8]) -> Range<u64> {
         self.read().get(line).map_or(0..0, |trimmed| trimmed.from..trimmed.to)
     }
 

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Problems of one shard that are told; more say the same.
-const TOLD: usize = 20;
+const MAX_SHOWN: usize = 20;
 
 /// Rows as they were counted while their checksums were checked.
 #[derive(Debug, Default)]
@@ -94,14 +94,14 @@ pub(super) fn shards(
         }
         checked += rows;
         let Err(found) = check(shard, store) else { continue };
-        let left = found.len().saturating_sub(TOLD);
-        let told = found.into_iter().take(TOLD);
-        whole.problems.extend(told.map(|what| Problem::fault(format!("shard {}: {what}", shard.0))));
+        let left = found.len().saturating_sub(MAX_SHOWN);
+        let shown = found.into_iter().take(MAX_SHOWN);
+        whole.problems.extend(shown.map(|what| Problem::fault(format!("shard {}: {what}", shard.0))));
         if left > 0 {
             whole.problems.push(Problem::fault(format!("shard {}: {left} more of the same sort", shard.0)));
         }
     }
-    note_set_aside(store, catalogue, &mut whole);
+    list_set_aside(store, catalogue, &mut whole);
     whole.seen = format!("shards: {}, rows that agree: {checked}", data.shards());
     if !whole.problems.is_empty() {
         whole.seen = format!("shards: {}, rows: {checked}", data.shards());
@@ -117,7 +117,7 @@ pub(super) fn shards(
 }
 
 /// Which departments are set aside, and why.
-fn note_set_aside(store: &Store, catalogue: &CatalogueMachine, part: &mut Part) {
+fn list_set_aside(store: &Store, catalogue: &CatalogueMachine, part: &mut Part) {
     let view = catalogue.view();
     for department in &view.departments {
         let mark = match ShardMachine::set_aside(store, department.id) {

@@ -80,7 +80,7 @@ pub(crate) async fn propose(
     }
     let (bytes, count) = (batch_bytes(&messages)?, messages.len());
     let stored = u64::try_from(bytes).unwrap_or(u64::MAX);
-    if !context.disk.takes(&context.store, stored) {
+    if !context.disk.accepts(&context.store, stored) {
         return Err(ShardError::DiskFull.into());
     }
     target.quota.check_stored(stored)?;
