@@ -41,6 +41,23 @@ pub enum Halt {
     Halted,
 }
 
+impl Halt {
+    /// A short name of the reason, for metrics and runbooks: it is never changed.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Kv(_) => "kv",
+            Self::NewerVersion { .. } => "newer_version",
+            Self::IndexGap { .. } => "index_gap",
+            Self::Malformed(_) => "malformed",
+            Self::Invariant(_) => "invariant",
+            Self::Corrupt(_) => "corrupt",
+            Self::SetAside(_) => "set_aside",
+            Self::Halted => "halted",
+        }
+    }
+}
+
 /// Halts the machine unless the condition holds.
 macro_rules! ensure {
     ($condition:expr, $($message:tt)+) => {
@@ -50,3 +67,25 @@ macro_rules! ensure {
     };
 }
 pub(crate) use ensure;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_keeps_its_label() {
+        let labels = [
+            (Halt::Kv(KvError("a read failed".into())), "kv"),
+            (Halt::NewerVersion { found: 2, known: 1 }, "newer_version"),
+            (Halt::IndexGap { applied: 1, given: 3 }, "index_gap"),
+            (Halt::Malformed("a command"), "malformed"),
+            (Halt::Invariant("a count".into()), "invariant"),
+            (Halt::Corrupt("a row".into()), "corrupt"),
+            (Halt::SetAside(DepartmentId(1)), "set_aside"),
+            (Halt::Halted, "halted"),
+        ];
+        for (halt, label) in labels {
+            assert_eq!(halt.label(), label);
+        }
+    }
+}
