@@ -3,7 +3,11 @@
 use bytes::{Buf as _, BufMut, Bytes};
 use prost::Message;
 
-use crate::schema::BodyHeader;
+use crate::{
+    keys::{BodyKey, Key as _},
+    kv::{Family, Write, Writes},
+    schema::BodyHeader,
+};
 
 impl BodyHeader {
     /// The publish time that is told, Unix milliseconds.
@@ -18,6 +22,29 @@ pub(crate) const fn told(at_ms: u64, wall_ahead_ms: i64) -> u64 {
     // The inverse of how the difference was taken.
     at_ms.wrapping_add_signed(wall_ahead_ms)
 }
+
+/// A message's body as a batch stores it: its value is `head` followed by `tail`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredBody {
+    /// Where.
+    pub key: BodyKey,
+    /// The value's first part: the header, and the beginning of the content.
+    pub head: Bytes,
+    /// The rest of the content.
+    pub tail: Bytes,
+}
+
+/// The bodies among a batch's writes, by ascending key. Copies of bodies that were stored before are left out.
+pub fn stored(writes: Writes) -> impl Iterator<Item = StoredBody> {
+    // Writes are in the order of families: behind the last body none is looked at.
+    let bodies = writes.into_iter().take_while(|write| write.family() == Family::ALL[0]);
+    bodies.filter_map(|write| match write {
+        Write::Put { key, head, tail, .. } => BodyKey::decode(&key).map(|key| StoredBody { key, head, tail }),
+        Write::Delete { .. } | Write::DeleteRange { .. } => None,
+    })
+}
+
+const _: () = assert!(matches!(Family::ALL[0], Family::Body));
 
 /// A stored body is not whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

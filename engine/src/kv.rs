@@ -97,7 +97,19 @@ pub enum Write {
     },
 }
 
-/// The writes of one batch, in order: the store takes all of them or none.
+impl Write {
+    /// The family it changes.
+    #[must_use]
+    pub const fn family(&self) -> Family {
+        match self {
+            Self::Put { family, .. } | Self::Delete { family, .. } | Self::DeleteRange { family, .. } => {
+                *family
+            }
+        }
+    }
+}
+
+/// The writes of one batch, in the order of [`Family::ALL`] and then of keys, ranges first: the store takes all of them or none.
 pub type Writes = Vec<Write>;
 
 /// A store in memory, for tests, simulation and comparison.

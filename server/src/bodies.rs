@@ -182,7 +182,9 @@ mod tests {
     use std::collections::HashMap;
 
     use posthouse_engine::{
+        body::StoredBody,
         ids::{DEFAULT_SUBSCRIPTION, DepartmentId, QueueId, QueueRef},
+        keys::{BodyKey, Key as _},
         kv::{Family, Write},
         schema::PublishEntry,
     };
@@ -204,12 +206,13 @@ mod tests {
             let header = BodyHeader { payload_bytes: 1_000, ..BodyHeader::default() };
             let head = body::head(&header, &[]);
             let content = Content { payload: vec![sequence as u8; 1_000].into(), ..Content::default() };
-            let (key, tail) =
-                (keys::body(QUEUE, DEFAULT_LANE, sequence), Bytes::from(content.encode_to_vec()));
+            let tail = Bytes::from(content.encode_to_vec());
+            let key = BodyKey { queue: QUEUE, lane: DEFAULT_LANE, sequence };
             if cached.contains(&sequence) {
-                cache.put_all(vec![(key.clone(), head.clone(), tail.clone())]);
+                cache.put_all([StoredBody { key, head: head.clone(), tail: tail.clone() }]);
             }
-            let key = if aside.contains(&sequence) { keys::aside(AT, DEFAULT_LANE, sequence) } else { key };
+            let aside = aside.contains(&sequence);
+            let key = if aside { keys::aside(AT, DEFAULT_LANE, sequence) } else { key.encode() };
             store.write(&[Write::Put { family: Family::Body, key, head, tail }]).unwrap();
         }
         (dir, Arc::new(store), cache)

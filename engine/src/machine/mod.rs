@@ -65,6 +65,9 @@ pub struct Applied {
     pub usages: Vec<(DepartmentId, Usage)>,
     /// For the leader's figures.
     pub tally: Tally,
+    /// The earliest time of a timer that the batch has set, Unix milliseconds. The batch may have deleted it again: who is woken
+    /// by it reads [`ShardMachine::next_deadline`].
+    pub deadline_ms: Option<u64>,
 }
 
 impl ShardMachine {
@@ -146,9 +149,9 @@ impl ShardMachine {
             outcomes.push(apply::command(&mut turn, command)?);
             turn.end_command();
         }
-        let tally = turn.tally;
+        let (tally, deadline_ms) = (turn.tally, turn.deadline_ms);
         let Flushed { writes, effects, usages } = flush::flush(turn)?;
-        Ok(Applied { writes, outcomes, effects, usages, tally })
+        Ok(Applied { writes, outcomes, effects, usages, tally, deadline_ms })
     }
 
     /// When the next timer is due, Unix milliseconds: one seek.

@@ -35,6 +35,8 @@ pub(crate) struct Turn<'a> {
     pub(super) charges: BTreeMap<DepartmentId, (u64, u64)>,
     pub(crate) effects: Vec<Effect>,
     pub(crate) tally: Tally,
+    /// The earliest time of a timer that was set.
+    pub(super) deadline_ms: Option<u64>,
     pub(super) aside: aside::Rule,
     /// Effects of the current command, gathered.
     appended: BTreeMap<QueueRef, u64>,
@@ -76,6 +78,7 @@ impl<'a> Turn<'a> {
             effects: Vec::new(),
             aside,
             tally: Tally { expired: 0, moved: 0, parked: 0 },
+            deadline_ms: None,
             appended: BTreeMap::new(),
             returned: BTreeMap::new(),
             settled: Vec::new(),
@@ -169,6 +172,7 @@ impl<'a> Turn<'a> {
     }
 
     pub(crate) fn put_timer(&mut self, due_ms: u64, timer: Timer) {
+        self.deadline_ms = Some(self.deadline_ms.map_or(due_ms, |known| known.min(due_ms)));
         self.rows.put(&TimerKey { shard: self.shard, due_ms, timer }, &());
     }
 
