@@ -4,8 +4,9 @@ use bytes::{Buf as _, BufMut, Bytes};
 use prost::Message;
 
 use crate::{
-    keys::{BodyKey, Key as _},
-    kv::{Family, Write, Writes},
+    ids::{Lane, SubscriptionRef},
+    keys::{self, BodyKey, Key as _},
+    kv::{Family, Kv, KvError, Write, Writes},
     schema::BodyHeader,
 };
 
@@ -45,6 +46,37 @@ pub fn stored(writes: Writes) -> impl Iterator<Item = StoredBody> {
 }
 
 const _: () = assert!(matches!(Family::ALL[0], Family::Body));
+
+/// A message's body for a subscription. `None`: it was settled and trimmed, or purged, or its queue was deleted.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn read<K: Kv + ?Sized>(
+    kv: &K,
+    subscription: SubscriptionRef,
+    lane: Lane,
+    sequence: u64,
+) -> Result<Option<Bytes>, KvError> {
+    let published = kv.get(Family::Body, &keys::body(subscription.queue, lane, sequence))?;
+    or_copy(kv, subscription, lane, sequence, published)
+}
+
+/// The same for a body that was looked for where it was published: `published`, or else the copy that the subscription has.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn or_copy<K: Kv + ?Sized>(
+    kv: &K,
+    subscription: SubscriptionRef,
+    lane: Lane,
+    sequence: u64,
+    published: Option<Bytes>,
+) -> Result<Option<Bytes>, KvError> {
+    match published {
+        Some(body) => Ok(Some(body)),
+        None => kv.get(Family::Body, &keys::aside(subscription, lane, sequence)),
+    }
+}
 
 /// A stored body is not whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

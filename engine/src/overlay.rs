@@ -40,84 +40,9 @@ impl<'a> Overlay<'a> {
         Self { kv, changes: Default::default() }
     }
 
-    pub(crate) fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, KvError> {
-        match self.changes[family as usize].get(key) {
-            Some(value) => Ok(value.map(join)),
-            None => self.kv.get(family, key),
-        }
-    }
-
     /// The row at a key, decoded.
     pub(crate) fn row<K: Key>(&self, key: &K) -> Result<Option<K::Row>, Halt> {
         self.get(K::FAMILY, &key.encode())?.map(decode_row::<K>).transpose()
-    }
-
-    /// At most `limit` rows with `from <= key < to`, ascending.
-    pub(crate) fn range(
-        &self,
-        family: Family,
-        from: &[u8],
-        to: &[u8],
-        limit: usize,
-    ) -> Result<Vec<Row>, KvError> {
-        let changes = &self.changes[family as usize];
-        let mut rows = Vec::new();
-        let mut from = from.to_vec();
-        // The pages grow, so that a long run of deleted rows costs few seeks.
-        let mut asked = limit;
-        while rows.len() < limit && &from[..] < to {
-            let page = self.kv.range(family, &from, to, asked)?;
-            // A page that is not full has seen everything up to the end; else only up to its last key.
-            let end = match page.last() {
-                Some((key, _)) if page.len() == asked => [key, &[0][..]].concat(),
-                _ => to.to_vec(),
-            };
-            let mut points = changes.points.range(&from, &end).peekable();
-            for (key, value) in page {
-                while let Some((point, written)) = points.next_if(|(point, _)| point[..] < key[..]) {
-                    push(&mut rows, point, written.as_ref());
-                }
-                match changes.get(&key) {
-                    None => rows.push((key, value)),
-                    // A written key equal to this one is taken from the points.
-                    Some(_) => continue,
-                }
-            }
-            for (point, written) in points {
-                push(&mut rows, point, written.as_ref());
-            }
-            from = end;
-            asked = asked.saturating_mul(4).clamp(16, 4_096);
-        }
-        rows.truncate(limit);
-        Ok(rows)
-    }
-
-    /// The last row with `from <= key <= at`, of keys of one length.
-    pub(crate) fn last(&self, family: Family, from: &[u8], at: &[u8]) -> Result<Option<Row>, KvError> {
-        if from > at {
-            return Ok(None);
-        }
-        let changes = &self.changes[family as usize];
-        let mut stored = self.kv.last(family, from, at)?;
-        // What the batch has deleted or rewritten does not stand there.
-        while let Some((key, _)) = &stored
-            && changes.get(key).is_some()
-        {
-            stored = match keys::before(key) {
-                Some(before) if &before[..] >= from => self.kv.last(family, from, &before)?,
-                _ => None,
-            };
-        }
-        // A key that is one zero longer is the next.
-        let mut points = changes.points.descending(from, &[at, &[0]].concat());
-        let written = points.find_map(|(key, value)| Some((key, value.as_ref()?)));
-        Ok(match written {
-            Some((key, value)) if stored.as_ref().is_none_or(|(stored, _)| stored[..] < key[..]) => {
-                Some((Bytes::copy_from_slice(key), join(value)))
-            }
-            _ => stored,
-        })
     }
 
     pub(crate) fn put<K: Key>(&mut self, key: &K, row: &K::Row) {
@@ -170,6 +95,76 @@ impl<'a> Overlay<'a> {
             });
         }
         writes
+    }
+}
+
+impl Kv for Overlay<'_> {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, KvError> {
+        match self.changes[family as usize].get(key) {
+            Some(value) => Ok(value.map(join)),
+            None => self.kv.get(family, key),
+        }
+    }
+
+    fn range(&self, family: Family, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, KvError> {
+        let changes = &self.changes[family as usize];
+        let mut rows = Vec::new();
+        let mut from = from.to_vec();
+        // The pages grow, so that a long run of deleted rows costs few seeks.
+        let mut asked = limit;
+        while rows.len() < limit && &from[..] < to {
+            let page = self.kv.range(family, &from, to, asked)?;
+            // A page that is not full has seen everything up to the end; else only up to its last key.
+            let end = match page.last() {
+                Some((key, _)) if page.len() == asked => [key, &[0][..]].concat(),
+                _ => to.to_vec(),
+            };
+            let mut points = changes.points.range(&from, &end).peekable();
+            for (key, value) in page {
+                while let Some((point, written)) = points.next_if(|(point, _)| point[..] < key[..]) {
+                    push(&mut rows, point, written.as_ref());
+                }
+                match changes.get(&key) {
+                    None => rows.push((key, value)),
+                    // A written key equal to this one is taken from the points.
+                    Some(_) => continue,
+                }
+            }
+            for (point, written) in points {
+                push(&mut rows, point, written.as_ref());
+            }
+            from = end;
+            asked = asked.saturating_mul(4).clamp(16, 4_096);
+        }
+        rows.truncate(limit);
+        Ok(rows)
+    }
+
+    /// All keys must be of one length.
+    fn last(&self, family: Family, from: &[u8], at: &[u8]) -> Result<Option<Row>, KvError> {
+        if from > at {
+            return Ok(None);
+        }
+        let changes = &self.changes[family as usize];
+        let mut stored = self.kv.last(family, from, at)?;
+        // What the batch has deleted or rewritten does not stand there.
+        while let Some((key, _)) = &stored
+            && changes.get(key).is_some()
+        {
+            stored = match keys::before(key) {
+                Some(before) if &before[..] >= from => self.kv.last(family, from, &before)?,
+                _ => None,
+            };
+        }
+        // A key that is one zero longer is the next.
+        let mut points = changes.points.descending(from, &[at, &[0]].concat());
+        let written = points.find_map(|(key, value)| Some((key, value.as_ref()?)));
+        Ok(match written {
+            Some((key, value)) if stored.as_ref().is_none_or(|(stored, _)| stored[..] < key[..]) => {
+                Some((Bytes::copy_from_slice(key), join(value)))
+            }
+            _ => stored,
+        })
     }
 }
 

@@ -8,8 +8,6 @@ use bytes::{Buf, Bytes};
 use posthouse_engine::{
     body,
     ids::{DEFAULT_LANE, SubscriptionRef},
-    keys,
-    kv::{Family, Kv as _},
     schema::{BodyHeader, Content, DeadLetterOrigin},
 };
 use posthouse_text::causes;
@@ -130,7 +128,6 @@ fn read_up_to_unreadable(
     Ok(bodies)
 }
 
-/// A body that was set aside when its stride was trimmed is found there.
 fn read_some(
     store: &Store,
     at: SubscriptionRef,
@@ -144,10 +141,8 @@ fn read_some(
         if bytes >= amount.most_bytes {
             break;
         }
-        if body.is_none() {
-            let aside = store.get(Family::Body, &keys::aside(at, DEFAULT_LANE, *sequence));
-            *body = aside.map_err(|why| BodyError(causes(&why).to_string()))?;
-        }
+        let found = body::or_copy(store, at, DEFAULT_LANE, *sequence, body.take());
+        *body = found.map_err(|why| BodyError(causes(&why).to_string()))?;
         (read, bytes) = (read + 1, bytes + body.as_ref().map_or(0, Bytes::len));
     }
     bodies.truncate(read);
@@ -184,7 +179,7 @@ mod tests {
     use posthouse_engine::{
         body::StoredBody,
         ids::{DEFAULT_SUBSCRIPTION, DepartmentId, QueueId, QueueRef},
-        keys::{BodyKey, Key as _},
+        keys::{self, BodyKey, Key as _},
         kv::{Family, Write},
         schema::PublishEntry,
     };

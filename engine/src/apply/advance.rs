@@ -4,7 +4,7 @@ use super::{close_lease, expire, failure, on_any_subscription, producer, request
 use crate::{
     halt::Halt,
     keys::{Timer, TimerKey},
-    kv::Family,
+    kv::{Family, Kv as _},
     machine::Turn,
     outcome::Advanced,
     overlay::decode_key,

@@ -4,6 +4,7 @@ use crate::{
     halt::{Halt, ensure},
     ids::{LeaseId, SubscriptionRef},
     keys::{ClosedLeaseKey, Key, LeaseKey, ProgressKey, Timer},
+    kv::Kv as _,
     limits::{CLOSED_LEASE_KEPT_MS, CLOSED_LEASES_PER_TIMER, MAX_CLOSED_LEASES},
     machine::Turn,
     overlay::decode_key,

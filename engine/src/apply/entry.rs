@@ -8,7 +8,7 @@ use crate::{
     halt::Halt,
     ids::QueueRef,
     keys::{self, EntryKey, Key, Kind},
-    kv::Row,
+    kv::{Kv as _, Row},
     limits::READING_PAGE,
     overlay::{Overlay, decode_key, decode_row},
     schema::{DeadLetterOrigin, EntryRow, QueueHeadRow},

@@ -7,7 +7,7 @@ use crate::{
     halt::Halt,
     ids::DEFAULT_LANE,
     keys::{self, AsideKey, RetryKey},
-    kv::Family,
+    kv::{Family, Kv as _},
     machine::Turn,
     overlay::Overlay,
     schema::BodyHeader,
@@ -16,11 +16,8 @@ use crate::{
 
 /// A message as stored, where it was published or aside.
 pub(crate) fn read(rows: &Overlay<'_>, held: &Subscription, sequence: u64) -> Result<Bytes, Halt> {
-    if let Some(body) = rows.get(Family::Body, &keys::body(held.id.queue, DEFAULT_LANE, sequence))? {
-        return Ok(body);
-    }
-    let aside = rows.get(Family::Body, &keys::aside(held.id, DEFAULT_LANE, sequence))?;
-    aside.ok_or_else(|| Halt::Corrupt(format!("message {sequence} of {:?} has no body", held.id)))
+    body::read(rows, held.id, DEFAULT_LANE, sequence)?
+        .ok_or_else(|| Halt::Corrupt(format!("message {sequence} of {:?} has no body", held.id)))
 }
 
 /// The header and content of a body that was read.

@@ -6,6 +6,7 @@ use crate::{
     halt::Halt,
     ids::TenantId,
     keys::{Key, ProducerKey, ProducerUseKey, Publisher, PublisherKey, Timer},
+    kv::Kv as _,
     limits::{MAX_PRODUCERS_OF_SUBJECT, PRODUCER_LOOKS, PRODUCER_REORDER_MS, PRODUCER_SAFE_MS},
     machine::Turn,
     outcome::PublishError,

@@ -4,7 +4,7 @@ use crate::{
     halt::Halt,
     ids::{DepartmentId, QueueId},
     keys::{self, DeadLetterUseKey, QueueKey},
-    kv::Family,
+    kv::{Family, Kv as _},
     limits::{
         DEFAULT_LEASE_DURATION_MS, DEFAULT_MAX_ATTEMPTS, DEFAULT_MAX_MESSAGE_BYTES, LEASE_DURATION_MS,
         MAX_MAX_ATTEMPTS, MAX_MAX_MESSAGE_BYTES, MAX_NAME_BYTES,

@@ -8,7 +8,7 @@ use crate::{
     halt::{Halt, ensure},
     ids::{DEFAULT_LANE, LeaseId, QueueRef},
     keys::{self, AckChunkKey, HeadKey, Key, Kind, LeaseKey, ProgressKey, QueueKey, SubscriptionKey},
-    kv::Row,
+    kv::{Kv as _, Row},
     overlay::{Overlay, decode_key, decode_row},
     state::{Chunk, Entries, OpenLease, Queue, Subscription, chunk},
 };

@@ -3,8 +3,9 @@
 use super::ShardMachine;
 use crate::{
     apply::{entry, request},
+    body,
     halt::Halt,
-    ids::{DepartmentId, LeaseId, QueueId, QueueRef, SubscriptionId, SubscriptionRef},
+    ids::{DEFAULT_LANE, DepartmentId, LeaseId, QueueId, QueueRef, SubscriptionId, SubscriptionRef},
     keys::{self, EntryKey, Key, ProducerKey, QueueKey, QueueNameKey},
     kv::{Family, Kv, Row},
     outcome::{Change, Counts, GrantedItem, LiveDelivery, Outcome, PublishError, QueueView},
@@ -199,6 +200,14 @@ impl ShardMachine {
     pub fn entry_at(&mut self, kv: &dyn Kv, id: QueueRef, sequence: u64) -> Result<Option<EntryView>, Halt> {
         let found = entry::row(&Overlay::new(kv), id, sequence)?;
         Ok(found.map(|(first_sequence, row)| view(first_sequence, row)))
+    }
+
+    /// The size of a message's payload, as its body's header has it: also of one whose publish was trimmed. 0: its body is gone.
+    pub fn payload_bytes(&mut self, kv: &dyn Kv, id: SubscriptionRef, sequence: u64) -> Result<u32, Halt> {
+        let stored = body::read(kv, id, DEFAULT_LANE, sequence)?;
+        let header = stored.map(body::split).transpose();
+        let header = header.map_err(|why| Halt::Corrupt(format!("message {sequence} of {id:?}: {why}")))?;
+        Ok(header.map_or(0, |(header, _)| header.payload_bytes))
     }
 
     /// At most `limit` publishes, the first of which begins at a sequence; none, if none does.
