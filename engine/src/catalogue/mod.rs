@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::{
     halt::Halt,
     ids::{DepartmentId, ShardId, TenantId},
-    keys::{CATALOGUE, CatalogueDepartmentKey, CatalogueStateKey, Key, Kind, TenantKey},
+    keys::{CATALOGUE, CatalogueDepartmentKey, CatalogueStateKey, Key, TenantKey},
     kv::{Kv, Writes},
     limits::MACHINE_VERSION,
     machine::each,
@@ -106,8 +106,7 @@ impl CatalogueMachine {
             tenants.insert(key.name, decode_row::<TenantKey>(value)?);
             Ok(())
         })?;
-        let mut prefix = CATALOGUE.to_be_bytes().to_vec();
-        prefix.push(Kind::CatalogueDepartment as u8);
+        let prefix = CatalogueDepartmentKey::all();
         each::<CatalogueDepartmentKey>(&rows, &prefix, &prefix, |key, value| {
             departments.insert((key.tenant.0, key.name), decode_row::<CatalogueDepartmentKey>(value)?);
             Ok(())

@@ -93,8 +93,8 @@ impl Rows {
         let overlay = Overlay::new(kv);
         let mut rows =
             Self { shard: overlay.row(&ShardKey { shard })?.unwrap_or_default(), ..Self::default() };
-        let timers = TimerKey::from(shard, 0);
-        each::<TimerKey>(&overlay, &timers, &shard.0.to_be_bytes(), |key, _| {
+        let timers = TimerKey::all_of(shard);
+        each::<TimerKey>(&overlay, &timers, &timers, |key, _| {
             rows.timers.entry(key.timer).or_default().insert(key.due_ms);
             Ok(())
         })?;

@@ -1,63 +1,66 @@
-//! Where a row stands: kinds with explicit numbers, one file per kind.
+//! The key of every row: kinds with explicit numbers, and what follows them.
 //!
-//! Rows of a department begin `department u32 | queue u32 | kind u8`, big-endian, so that a shard is a set of key ranges
-//! and a queue is one range in every family; queue 0 is the department itself. Timer and meta rows begin with the shard.
+//! Numbers are big-endian, so that keys are in the order of their numbers. The rows of a department begin with it, and those of a
+//! queue with both: a shard is a set of key ranges, and a queue is one range in every family. The rows of a department itself
+//! stand where queue 0 would. Rows of the families timer and meta begin with the shard, or with 0xffff for the catalogue.
+//!
+//! Of the pieces below `shard` and `length` are u16, `kind` and `lane` are u8, ids and `0` are u32, and all other numbers are
+//! u64; times are Unix milliseconds. `length` is that of the text behind it; text and bytes at the end have none.
+//!
+//! ```text
+//! kind                    family  key
+//!  1  Department          state   department | 0 | kind
+//!  2  QueueName           state   department | 0 | kind | name
+//!  3  DeadLetterUse       state   department | 0 | kind | length | name of the dead-letter queue | queue
+//!  4  Queue               state   department | queue | kind
+//!  5  Head                state   department | queue | kind
+//!  6  Subscription        state   department | queue | kind | subscription
+//!  7  AckChunk            state   department | queue | kind | subscription | lane | sequence / 4,096
+//!  8  Lease               state   department | queue | kind | subscription | lease
+//!  9  Progress            state   department | queue | kind | subscription | lease
+//! 10  ClosedLease         state   department | queue | kind | subscription | closed at | lease
+//! 11  Retry               state   department | queue | kind | subscription | lane | sequence
+//! 12  Producer            state   department | queue | kind | producer id
+//! 13  Body                body    department | queue | kind | lane | sequence
+//! 14  Aside               body    department | queue | kind | subscription | lane | sequence
+//! 15  Entry               entry   department | queue | kind | first sequence
+//! 16  LeaseTimer          timer   shard | due at | kind | department | queue | subscription | lease
+//! 17  RetryTimer          timer   shard | due at | kind | department | queue | subscription | lane | sequence
+//! 18  ProducerTimer       timer   shard | due at | kind | department | queue | producer id
+//! 19  ClosedLeasesTimer   timer   shard | due at | kind | department | queue | subscription
+//! 20  Shard               meta    shard | kind
+//! 21  CatalogueState      meta    0xffff | kind
+//! 22  Tenant              meta    0xffff | kind | name
+//! 23  CatalogueDepartment meta    0xffff | kind | tenant | name
+//! 41  Request             state   department | 0 | kind | tenant | length | subject | request id
+//! 42  RequestOrder        state   department | 0 | kind | tenant | length | subject | number
+//! 43  Requester           state   department | 0 | kind | tenant | length | subject
+//! 44  RequestsTimer       timer   shard | due at | kind | department | tenant | subject
+//! 45  SetAside            state   department | 0 | kind
+//! 46  ParkedTimer         state   department | 0 | kind | the whole key of the timer
+//! 47  ProducerUse         state   department | queue | kind | tenant | length | subject | used at | producer id
+//! 48  Publisher           state   department | queue | kind | tenant | length | subject
+//! ```
 
-mod ack_chunk;
-mod aside;
-mod body;
-mod catalogue_department;
-mod catalogue_state;
-mod closed_lease;
-mod dead_letter_use;
-mod department;
-mod entry;
-mod head;
-mod lease;
-mod parked_timer;
+mod department_rows;
+mod meta_rows;
 mod parts;
-mod producer;
-mod producer_use;
-mod progress;
-mod publisher;
-mod queue;
-mod queue_name;
-mod request;
-mod request_order;
-mod requester;
-mod retry;
-mod set_aside;
-mod shard;
-mod subscription;
-mod tenant;
+mod queue_rows;
+mod subscription_rows;
 mod timer;
 
-pub use ack_chunk::AckChunkKey;
-pub use aside::AsideKey;
-pub use body::BodyKey;
-pub use catalogue_department::CatalogueDepartmentKey;
-pub use catalogue_state::CatalogueStateKey;
-pub use closed_lease::ClosedLeaseKey;
-pub use dead_letter_use::DeadLetterUseKey;
-pub use department::DepartmentKey;
-pub use entry::EntryKey;
-pub use head::HeadKey;
-pub use lease::LeaseKey;
-pub use parked_timer::ParkedTimerKey;
-pub use producer::ProducerKey;
-pub use producer_use::ProducerUseKey;
-pub use progress::ProgressKey;
-pub use publisher::{Publisher, PublisherKey};
-pub use queue::QueueKey;
-pub use queue_name::QueueNameKey;
-pub use request::RequestKey;
-pub use request_order::RequestOrderKey;
-pub use requester::{Requester, RequesterKey};
-pub use retry::RetryKey;
-pub use set_aside::SetAsideKey;
-pub use shard::ShardKey;
-pub use subscription::SubscriptionKey;
-pub use tenant::TenantKey;
+pub use department_rows::{
+    DeadLetterUseKey, DepartmentKey, ParkedTimerKey, QueueNameKey, RequestKey, RequestOrderKey, Requester,
+    RequesterKey, SetAsideKey,
+};
+pub use meta_rows::{CATALOGUE, CatalogueDepartmentKey, CatalogueStateKey, ShardKey, TenantKey};
+use parts::Scope as _;
+pub use queue_rows::{
+    BodyKey, EntryKey, HeadKey, ProducerKey, ProducerUseKey, Publisher, PublisherKey, QueueKey,
+};
+pub use subscription_rows::{
+    AckChunkKey, AsideKey, ClosedLeaseKey, LeaseKey, ProgressKey, RetryKey, SubscriptionKey,
+};
 pub use timer::{Timer, TimerKey};
 
 use crate::{
@@ -134,9 +137,6 @@ pub enum Kind {
     Publisher = 48,
 }
 
-/// What stands in a shard's place in the keys of the catalogue.
-pub const CATALOGUE: u16 = u16::MAX;
-
 /// One kind of key, and the row that stands there.
 pub trait Key: Sized {
     /// In which family.
@@ -184,13 +184,13 @@ pub fn department_prefix(department: DepartmentId) -> Vec<u8> {
 /// The rows of one kind of a queue begin so.
 #[must_use]
 pub fn kind_prefix(queue: QueueRef, kind: Kind) -> Vec<u8> {
-    parts::Writer::queue(queue, kind).done()
+    queue.begin(kind).done()
 }
 
 /// The rows of one kind of a subscription begin so.
 #[must_use]
 pub fn subscription_prefix(subscription: SubscriptionRef, kind: Kind) -> Vec<u8> {
-    parts::Writer::subscription(subscription, kind).done()
+    subscription.begin(kind).done()
 }
 
 /// The kind in a department's key.
