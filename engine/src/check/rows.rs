@@ -101,7 +101,7 @@ impl Rows {
         // From department to department, by seeks: other shards' are between them.
         let (mut from, end) = (Vec::new(), vec![u8::MAX; 64]);
         while let Some((key, _)) = overlay.range(Family::State, &from, &end, 1)?.pop() {
-            let Some(id) = key.first_chunk::<4>().map(|id| DepartmentId(u32::from_be_bytes(*id))) else {
+            let Some(id) = keys::department_of(Family::State, &key) else {
                 return Err(Halt::Corrupt("a key that is too short".into()));
             };
             let prefix = keys::department_prefix(id);

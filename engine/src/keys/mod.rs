@@ -43,6 +43,7 @@
 //! ```
 
 mod department_rows;
+mod line;
 mod meta_rows;
 mod parts;
 mod queue_rows;
@@ -53,6 +54,7 @@ pub use department_rows::{
     DeadLetterUseKey, DepartmentKey, ParkedTimerKey, QueueNameKey, RequestKey, RequestOrderKey, Requester,
     RequesterKey, SetAsideKey,
 };
+pub use line::{after_line, join_line, line, split_line};
 pub use meta_rows::{CATALOGUE, CatalogueDepartmentKey, CatalogueStateKey, ShardKey, TenantKey};
 use parts::Scope as _;
 pub use queue_rows::{
@@ -191,6 +193,15 @@ pub fn kind_prefix(queue: QueueRef, kind: Kind) -> Vec<u8> {
 #[must_use]
 pub fn subscription_prefix(subscription: SubscriptionRef, kind: Kind) -> Vec<u8> {
     subscription.begin(kind).done()
+}
+
+/// The department that a row belongs to; none for rows of a shard or of the catalogue.
+#[must_use]
+pub fn department_of(family: Family, key: &[u8]) -> Option<DepartmentId> {
+    match family {
+        Family::Body | Family::Entry | Family::State => parts::Reader(key).part(),
+        Family::Timer | Family::Meta => None,
+    }
 }
 
 /// The kind in a department's key.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::{
     Key, Kind,
+    line::{LINE_BYTES, line},
     parts::{Reader, Scope, Writer, keys},
 };
 use crate::{
@@ -116,12 +117,9 @@ impl Key for BodyKey {
 
     fn encode(&self) -> Vec<u8> {
         // One for each message that is published: put together before the one allocation, of the right size.
-        let mut key = [0; 18];
-        key[..4].copy_from_slice(&self.queue.department.0.to_be_bytes());
-        key[4..8].copy_from_slice(&self.queue.queue.0.to_be_bytes());
-        key[8] = Self::KIND as u8;
-        key[9] = self.lane.0;
-        key[10..].copy_from_slice(&self.sequence.to_be_bytes());
+        let mut key = [0; LINE_BYTES + 8];
+        key[..LINE_BYTES].copy_from_slice(&line(self.queue, self.lane));
+        key[LINE_BYTES..].copy_from_slice(&self.sequence.to_be_bytes());
         key.to_vec()
     }
 

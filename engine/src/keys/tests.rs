@@ -146,6 +146,19 @@ proptest! {
         let prefix = queue_prefix(queue);
         prop_assert!(prefix < key(one) && key(one) < after(&prefix));
         prop_assert_eq!(kind_of(&key(one)), Some(Kind::Body as u8));
+        prop_assert_eq!(department_of(Family::Body, &key(one)), Some(queue.department));
+    }
+
+    #[test]
+    fn a_line_is_the_bodies_of_a_lane(queue in queue(), lane: u8, sequence: u64, other in prop::collection::vec(any::<u8>(), 0..24)) {
+        let (line, key) = (line(queue, Lane(lane)), body(queue, Lane(lane), sequence));
+        prop_assert_eq!(split_line(&key), Some((&line[..], sequence)));
+        prop_assert_eq!(join_line(&line, sequence), key.clone());
+        prop_assert!(key < after_line(&key) && after_line(&key).starts_with(&line));
+        prop_assert_eq!(split_line(&other).is_some(), BodyKey::decode(&other).is_some());
+        prop_assert_eq!(split_line(&key[1..]), None);
+        let queue = QueueKey { queue }.encode();
+        prop_assert_eq!(split_line(&queue), None);
     }
 }
 
