@@ -47,8 +47,19 @@ id!(
 pub const DEFAULT_SUBSCRIPTION: SubscriptionId = SubscriptionId(1);
 /// Its name.
 pub const DEFAULT_SUBSCRIPTION_NAME: &str = "default";
-/// The only lane for now.
+/// The lane of a message whose publisher names none.
 pub const DEFAULT_LANE: Lane = Lane(0);
+/// The lanes of every queue. Only this says that there is one: code that works for one lane takes it apart (`let [lane] = LANES`), so
+/// that a second one does not compile before that code knows which of them it means.
+pub const LANES: [Lane; 1] = [DEFAULT_LANE];
+
+impl Lane {
+    /// The lane of a number in a command or a row, if there is such a lane.
+    #[must_use]
+    pub fn of(number: u32) -> Option<Self> {
+        LANES.into_iter().find(|lane| u32::from(lane.0) == number)
+    }
+}
 
 /// One queue of one department: the unit every hot command names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

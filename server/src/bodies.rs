@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::{Buf, Bytes};
 use posthouse_engine::{
     body,
-    ids::{DEFAULT_LANE, SubscriptionRef},
+    ids::{LANES, SubscriptionRef},
     schema::{BodyHeader, Content, DeadLetterOrigin},
 };
 use posthouse_text::causes;
@@ -46,7 +46,8 @@ pub(crate) async fn read(
     sequences: &[u64],
     amount: Amount,
 ) -> Result<Vec<Option<Body>>, BodyError> {
-    let mut cached = cache.get_all(at.queue, DEFAULT_LANE, sequences);
+    let [lane] = LANES;
+    let mut cached = cache.get_all(at.queue, lane, sequences);
     cached.truncate(within(cached.iter().map(|parts| parts.as_ref().map_or(0, cache::size)), amount));
     let missing: Vec<usize> =
         cached.iter().enumerate().filter(|(_, c)| c.is_none()).map(|(i, _)| i).collect();
@@ -134,14 +135,15 @@ fn read_some(
     wanted: &[u64],
     amount: Amount,
 ) -> Result<Vec<Option<Bytes>>, BodyError> {
-    let bodies = store.bodies(at.queue, DEFAULT_LANE, wanted, amount);
+    let [lane] = LANES;
+    let bodies = store.bodies(at.queue, lane, wanted, amount);
     let mut bodies = bodies.map_err(|why| BodyError(causes(&why).to_string()))?;
     let (mut read, mut bytes) = (0, 0);
     for (body, sequence) in bodies.iter_mut().zip(wanted) {
         if bytes >= amount.most_bytes {
             break;
         }
-        let found = body::or_copy(store, at, DEFAULT_LANE, *sequence, body.take());
+        let found = body::or_copy(store, at, lane, *sequence, body.take());
         *body = found.map_err(|why| BodyError(causes(&why).to_string()))?;
         (read, bytes) = (read + 1, bytes + body.as_ref().map_or(0, Bytes::len));
     }
@@ -178,7 +180,7 @@ mod tests {
 
     use posthouse_engine::{
         body::StoredBody,
-        ids::{DEFAULT_SUBSCRIPTION, DepartmentId, QueueId, QueueRef},
+        ids::{DEFAULT_LANE, DEFAULT_SUBSCRIPTION, DepartmentId, QueueId, QueueRef},
         keys::{self, BodyKey, Key as _},
         kv::{Family, Write},
         schema::PublishEntry,

@@ -3,8 +3,6 @@
 use super::{failure, message, publish};
 use crate::{
     halt::{Halt, ensure},
-    ids::DEFAULT_LANE,
-    keys::RetryKey,
     limits::MISSING_TARGET_RETRY_MS,
     machine::Turn,
     schema::{BodyHeader, DeadLetterCause, DeadLetterOrigin, RetryRow},
@@ -51,8 +49,7 @@ pub(super) fn give_up(
 
 fn park(turn: &mut Turn<'_>, place: &mut Place<'_>, sequence: u64, row: RetryRow) -> Result<(), Halt> {
     let held = &mut *place.subscription;
-    let key = RetryKey { subscription: held.id, lane: DEFAULT_LANE, sequence };
-    turn.rows.put(&key, &RetryRow { parked: true, ..row });
+    turn.rows.put(&held.retry_key(sequence), &RetryRow { parked: true, ..row });
     held.fail(sequence);
     held.wait(sequence)?;
     held.row.parked += 1;

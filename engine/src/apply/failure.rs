@@ -3,8 +3,6 @@
 use super::dead_letter;
 use crate::{
     halt::Halt,
-    ids::{DEFAULT_LANE, SubscriptionRef},
-    keys::{RetryKey, Timer},
     machine::Turn,
     overlay::Overlay,
     schema::{DeadLetterCause, RetryRow},
@@ -20,7 +18,7 @@ pub(crate) fn retry(
     if !held.has_failed(sequence) {
         return Ok(None);
     }
-    match rows.row(&RetryKey { subscription: held.id, lane: DEFAULT_LANE, sequence })? {
+    match rows.row(&held.retry_key(sequence))? {
         Some(row) => Ok(Some(row)),
         None => Err(Halt::Corrupt(format!("message {sequence} has failed but has no retry row"))),
     }
@@ -41,19 +39,17 @@ pub(super) fn failed(
         let row = RetryRow { attempts: failures, ..RetryRow::default() };
         return wait(turn, place, sequence, row, delay_ms);
     }
-    let subscription = place.subscription.id;
-    let key = RetryKey { subscription, lane: DEFAULT_LANE, sequence };
-    turn.rows.put(&key, &RetryRow { attempts: failures, ..RetryRow::default() });
-    place.subscription.fail(sequence);
-    turn.returned(subscription, sequence);
+    let held = &mut *place.subscription;
+    turn.rows.put(&held.retry_key(sequence), &RetryRow { attempts: failures, ..RetryRow::default() });
+    held.fail(sequence);
+    turn.returned(held.id, sequence);
     Ok(())
 }
 
 /// A delivery ended and counts as no failure. That there was one is remembered: a message waits for its first only once.
 pub(super) fn came_back(turn: &mut Turn<'_>, held: &mut Subscription, sequence: u64) {
     if !held.has_failed(sequence) {
-        let key = RetryKey { subscription: held.id, lane: DEFAULT_LANE, sequence };
-        turn.rows.put(&key, &RetryRow::default());
+        turn.rows.put(&held.retry_key(sequence), &RetryRow::default());
         held.fail(sequence);
     }
     turn.returned(held.id, sequence);
@@ -67,13 +63,13 @@ pub(super) fn wait(
     row: RetryRow,
     delay_ms: u64,
 ) -> Result<(), Halt> {
-    let (subscription, lane) = (place.subscription.id, DEFAULT_LANE);
+    let held = &mut *place.subscription;
     let due_ms = turn.after(delay_ms);
-    turn.rows.put(&RetryKey { subscription, lane, sequence }, &RetryRow { due_ms, ..row });
-    turn.put_timer(due_ms, Timer::Retry(subscription, lane, sequence));
-    place.subscription.fail(sequence);
-    place.subscription.wait(sequence)?;
-    turn.settled(subscription);
+    turn.rows.put(&held.retry_key(sequence), &RetryRow { due_ms, ..row });
+    turn.put_timer(due_ms, held.retry_timer(sequence));
+    held.fail(sequence);
+    held.wait(sequence)?;
+    turn.settled(held.id);
     Ok(())
 }
 
@@ -84,8 +80,7 @@ pub(super) fn due(
     sequence: u64,
     due_ms: u64,
 ) -> Result<(), Halt> {
-    let subscription: SubscriptionRef = place.subscription.id;
-    let key = RetryKey { subscription, lane: DEFAULT_LANE, sequence };
+    let (subscription, key) = (place.subscription.id, place.subscription.retry_key(sequence));
     let Some(row) = turn.rows.row(&key)? else { return Ok(()) };
     if row.due_ms != due_ms {
         return Ok(());

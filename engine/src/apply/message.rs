@@ -5,8 +5,7 @@ use bytes::Bytes;
 use crate::{
     body,
     halt::Halt,
-    ids::DEFAULT_LANE,
-    keys::{self, AsideKey, RetryKey},
+    keys::Key as _,
     kv::{Family, Kv as _},
     machine::Turn,
     overlay::Overlay,
@@ -16,7 +15,7 @@ use crate::{
 
 /// A message as stored, where it was published or aside.
 pub(crate) fn read(rows: &Overlay<'_>, held: &Subscription, sequence: u64) -> Result<Bytes, Halt> {
-    body::read(rows, held.id, DEFAULT_LANE, sequence)?
+    body::read(rows, held.id, held.lane, sequence)?
         .ok_or_else(|| Halt::Corrupt(format!("message {sequence} of {:?} has no body", held.id)))
 }
 
@@ -27,15 +26,15 @@ pub(crate) fn split(body: Bytes, held: &Subscription, sequence: u64) -> Result<(
 
 /// A subscription is done with a message that is neither leased nor waiting.
 pub(super) fn settle(turn: &mut Turn<'_>, held: &mut Subscription, sequence: u64) -> Result<(), Halt> {
-    let (subscription, lane) = (held.id, DEFAULT_LANE);
     if held.settle(sequence)? {
-        turn.rows.delete(&RetryKey { subscription, lane, sequence });
+        turn.rows.delete(&held.retry_key(sequence));
     }
     if sequence < held.cleared() {
-        let aside = turn.rows.get(Family::Body, &keys::aside(subscription, lane, sequence))?;
+        let key = held.aside_key(sequence);
+        let aside = turn.rows.get(Family::Body, &key.encode())?;
         held.freed_bytes += aside.map_or(0, |body| body.len() as u64);
-        turn.rows.delete(&AsideKey { subscription, lane, sequence });
+        turn.rows.delete(&key);
     }
-    turn.settled(subscription);
+    turn.settled(held.id);
     Ok(())
 }

@@ -31,7 +31,7 @@ pub(crate) use set_aside::department_of;
 
 use crate::{
     halt::Halt,
-    ids::{DEFAULT_LANE, DepartmentId, Lane, QueueId, QueueRef, SubscriptionId, SubscriptionRef},
+    ids::{DepartmentId, Lane, QueueId, QueueRef, SubscriptionId, SubscriptionRef},
     machine::Turn,
     outcome::{Change, Outcome, SubscriptionError},
     schema::Command,
@@ -87,13 +87,9 @@ fn subscription_ref(department: u32, queue: u32, subscription: u32) -> Subscript
     SubscriptionRef { queue: queue_ref(department, queue), subscription: SubscriptionId(subscription) }
 }
 
-/// The only lane there is for now.
-fn lane(lane: u32) -> Result<Lane, Halt> {
-    if lane == u32::from(DEFAULT_LANE.0) {
-        Ok(DEFAULT_LANE)
-    } else {
-        Err(Halt::Malformed("a lane but the default"))
-    }
+/// The lane that a command names.
+fn lane(number: u32) -> Result<Lane, Halt> {
+    Lane::of(number).ok_or(Halt::Malformed("a lane but the default"))
 }
 
 /// Runs a command on a subscription of an open department.

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     body,
     halt::Halt,
-    ids::{DEFAULT_LANE, Lane, QueueRef},
+    ids::{Lane, QueueRef},
     keys::{self, EntryKey},
     kv::Family,
     limits::MAX_PUBLISH_ENTRIES,
@@ -123,7 +123,7 @@ pub(super) fn append_one(
     let Some(mut queue) = turn.take(id)? else {
         return Err(Halt::Corrupt(format!("queue {id:?} has a name but no definition")));
     };
-    let (sequence, head) = (queue.head.next_sequence, body::head(header, &[]));
+    let (sequence, lane, head) = (queue.head.next_sequence, queue.lane, body::head(header, &[]));
     let row = EntryRow {
         published_at_ms: header.published_at_ms,
         lane: header.lane,
@@ -132,7 +132,7 @@ pub(super) fn append_one(
         dead_letter: header.dead_letter.clone(),
         wall_ahead_ms: header.wall_ahead_ms,
     };
-    turn.rows.put_parts(Family::Body, keys::body(id, DEFAULT_LANE, sequence), head, content);
+    turn.rows.put_parts(Family::Body, keys::body(id, lane, sequence), head, content);
     queue.head.dead_letters += u64::from(header.dead_letter.is_some());
     let sequence = append(turn, &mut queue, &row);
     turn.give(queue);

@@ -4,8 +4,8 @@
 use super::{entry::FactReader, failure, message, on_subscription, publish, queue_ref, subscription_ref};
 use crate::{
     halt::Halt,
-    ids::{DEFAULT_LANE, QueueRef},
-    keys::{QueueKey, RetryKey, Timer},
+    ids::QueueRef,
+    keys::QueueKey,
     limits::{MAX_REDRIVE_BYTES, MAX_REDRIVE_ITEMS, MAX_REDRIVE_ORIGINS, MAX_REDRIVE_PASSED_OVER},
     machine::Turn,
     outcome::{RedriveError, RedriveOutcome, Redriven},
@@ -112,7 +112,7 @@ fn redrive(
 fn unpark(turn: &mut Turn<'_>, held: &mut Subscription, sequence: u64) -> Result<RedriveOutcome, Halt> {
     end_wait(turn, held, sequence, &RetryRow { parked: true, ..RetryRow::default() })?;
     // Its attempts count anew; that it was delivered is still so.
-    turn.rows.put(&RetryKey { subscription: held.id, lane: DEFAULT_LANE, sequence }, &RetryRow::default());
+    turn.rows.put(&held.retry_key(sequence), &RetryRow::default());
     turn.returned(held.id, sequence);
     Ok(RedriveOutcome::Freed)
 }
@@ -131,7 +131,7 @@ fn end_wait(
         held.row.parked -= 1;
         held.row_changed = true;
     } else {
-        turn.delete_timer(retry.due_ms, Timer::Retry(held.id, DEFAULT_LANE, sequence));
+        turn.delete_timer(retry.due_ms, held.retry_timer(sequence));
     }
     Ok(())
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::rows::{Rows, Subscription};
+use super::rows::{LANE, Rows, Subscription};
 use crate::{
-    ids::{DEFAULT_LANE, SubscriptionRef},
+    ids::SubscriptionRef,
     keys::Timer,
     limits::{CHUNK, MAX_ASIDE_PER_CHUNK},
     schema::{DeadLetterCause, SubscriptionRow},
@@ -66,7 +66,7 @@ pub(super) fn check(
         if retry.parked && (retry.due_ms > 0 || retry.cause() == DeadLetterCause::Unspecified) {
             say(format!("message {sequence} is parked: {retry:?}"));
         }
-        let timer = Timer::Retry(id, DEFAULT_LANE, *sequence);
+        let timer = Timer::Retry(id, LANE, *sequence);
         if retry.due_ms > 0 && !rows.is_due(&timer, retry.due_ms) {
             say(format!("message {sequence} waits for {} without a timer", retry.due_ms));
         }

@@ -7,10 +7,7 @@ use bytes::Bytes;
 use crate::{
     body,
     halt::Halt,
-    ids::{
-        DEFAULT_LANE, DepartmentId, Lane, LeaseId, QueueId, QueueRef, ShardId, SubscriptionId,
-        SubscriptionRef,
-    },
+    ids::{DepartmentId, LANES, Lane, LeaseId, QueueId, QueueRef, ShardId, SubscriptionId, SubscriptionRef},
     keys::{
         self, AckChunkKey, AsideKey, BodyKey, ClosedLeaseKey, DeadLetterUseKey, DepartmentKey, EntryKey,
         HeadKey, Key, LeaseKey, ParkedTimerKey, ProducerKey, ProducerUseKey, ProgressKey, Publisher,
@@ -26,6 +23,12 @@ use crate::{
         SubscriptionRow,
     },
     state::Chunk,
+};
+
+/// The lane of all messages.
+pub(super) const LANE: Lane = {
+    let [lane] = LANES;
+    lane
 };
 
 #[derive(Default)]
@@ -160,16 +163,16 @@ impl Rows {
     fn take_body(&mut self, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {
         let bytes = value.len() as u64;
         let header = body::split(value).map_err(|error| Halt::Corrupt(error.to_string()))?.0;
-        if let Some(BodyKey { queue, lane: DEFAULT_LANE, sequence }) = BodyKey::decode(key) {
+        if let Some(BodyKey { queue, lane: LANE, sequence }) = BodyKey::decode(key) {
             self.queue(queue).bodies.insert(sequence, bytes);
             let origin = header.dead_letter.map(|origin| (sequence, origin));
             self.queue(queue).origins.extend(origin);
-        } else if let Some(AsideKey { subscription, lane: DEFAULT_LANE, sequence }) = AsideKey::decode(key) {
+        } else if let Some(AsideKey { subscription, lane: LANE, sequence }) = AsideKey::decode(key) {
             self.subscription(subscription).asides.insert(sequence, bytes);
         } else {
             return Ok(None);
         }
-        Ok((header.lane == u32::from(DEFAULT_LANE.0)).then_some(()))
+        Ok((header.lane == u32::from(LANE.0)).then_some(()))
     }
 
     fn take_definition(&mut self, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {
@@ -216,7 +219,6 @@ impl Rows {
     }
 
     fn take_subscription(&mut self, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {
-        const LANE: Lane = DEFAULT_LANE;
         if let Some(SubscriptionKey { subscription }) = SubscriptionKey::decode(key) {
             self.subscription(subscription).row = Some(decode_row::<SubscriptionKey>(value)?);
         } else if let Some(AckChunkKey { subscription, lane: LANE, chunk }) = AckChunkKey::decode(key) {

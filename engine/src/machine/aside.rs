@@ -13,7 +13,6 @@ use crate::{
         message,
     },
     halt::Halt,
-    ids::DEFAULT_LANE,
     keys::{AsideKey, Key},
     limits::{
         COPY_ASIDE_FROM_BYTES, COPY_ASIDE_GAIN, LOOK_AGAIN_AFTER, LOOKS_PER_SETTLED, MAX_COPIED_BYTES,
@@ -96,8 +95,7 @@ pub(super) fn relieve(turn: &mut Turn<'_>, queue: &mut Queue, room: &mut Room) -
 /// Writes a copy; its bytes.
 pub(super) fn put(turn: &mut Turn<'_>, held: &Subscription, sequence: u64, body: Bytes) -> u64 {
     let bytes = body.len() as u64;
-    let aside = AsideKey { subscription: held.id, lane: DEFAULT_LANE, sequence };
-    turn.rows.put_parts(AsideKey::FAMILY, aside.encode(), body, Bytes::new());
+    turn.rows.put_parts(AsideKey::FAMILY, held.aside_key(sequence).encode(), body, Bytes::new());
     bytes
 }
 

@@ -9,8 +9,8 @@ use crate::{
     apply::{entry, message},
     effect::Effect,
     halt::{Halt, ensure},
-    ids::{DEFAULT_LANE, DepartmentId},
-    keys::{self, AckChunkKey, EntryKey, HeadKey, Key, ProgressKey, ShardKey, SubscriptionKey},
+    ids::DepartmentId,
+    keys::{self, EntryKey, HeadKey, Key, ProgressKey, ShardKey, SubscriptionKey},
     kv::{Family, Writes},
     limits::{CHUNK, PASSING_PAGE, STRIDE, TRIM_BYTES},
     schema::{DepartmentRow, QueueHeadRow},
@@ -93,7 +93,7 @@ fn raise_floor(
 fn write_subscription(turn: &mut Turn<'_>, subscription: &mut Subscription) {
     let id = subscription.id;
     for (chunk, gone) in subscription.take_changed_chunks() {
-        let key = AckChunkKey { subscription: id, lane: DEFAULT_LANE, chunk };
+        let key = subscription.chunk_key(chunk);
         match subscription.chunks.get(&chunk) {
             Some(held) if !gone => turn.rows.put(&key, &held.to_row()),
             _ => turn.rows.delete(&key),
@@ -148,11 +148,11 @@ fn pass(turn: &Turn<'_>, queue: &mut Queue) -> Result<(), Halt> {
 
 /// Deletes what has been passed, once it is worth it.
 fn trim(turn: &mut Turn<'_>, queue: &mut Queue) -> Result<(), Halt> {
-    let (id, head) = (queue.id, &mut queue.head);
+    let (id, lane, head) = (queue.id, queue.lane, &mut queue.head);
     if head.passed - head.trimmed < STRIDE && head.passed_bytes < TRIM_BYTES {
         return Ok(());
     }
-    let body = |sequence| keys::body(id, DEFAULT_LANE, sequence);
+    let body = |sequence| keys::body(id, lane, sequence);
     let entry = |first_sequence| EntryKey { queue: id, first_sequence }.encode();
     turn.rows.delete_range(Family::Body, body(head.trimmed), body(head.passed));
     turn.rows.delete_range(Family::Entry, entry(head.trimmed), entry(head.passed));

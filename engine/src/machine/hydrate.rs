@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::plant::Plant;
 use crate::{
     halt::{Halt, ensure},
-    ids::{DEFAULT_LANE, LeaseId, QueueRef},
+    ids::{LANES, LeaseId, QueueRef},
     keys::{self, AckChunkKey, HeadKey, Key, Kind, LeaseKey, ProgressKey, QueueKey, SubscriptionKey},
     kv::{Kv as _, Row},
     overlay::{Overlay, decode_key, decode_row},
@@ -28,11 +28,11 @@ pub(super) fn hydrate(
     let Some(settings) = definition.settings.clone() else {
         return Err(Halt::Corrupt(format!("queue {id:?} has no settings")));
     };
-    let mut subscriptions = BTreeMap::new();
+    let ([lane], mut subscriptions) = (LANES, BTreeMap::new());
     let prefix = keys::kind_prefix(id, Kind::Subscription);
     each::<SubscriptionKey>(rows, &prefix, &prefix, |key, value| {
         let row = decode_row::<SubscriptionKey>(value)?;
-        subscriptions.insert(key.subscription.subscription, Subscription::new(key.subscription, row));
+        subscriptions.insert(key.subscription.subscription, Subscription::new(key.subscription, lane, row));
         Ok(())
     })?;
     for subscription in subscriptions.values_mut() {
@@ -47,6 +47,7 @@ pub(super) fn hydrate(
     }
     Ok(Some(Box::new(Queue {
         id,
+        lane,
         definition,
         settings,
         charged_bytes: head.stored_bytes,
@@ -62,7 +63,7 @@ pub(super) fn hydrate(
 fn chunks(rows: &Overlay<'_>, subscription: &mut Subscription) -> Result<(), Halt> {
     let prefix = keys::subscription_prefix(subscription.id, Kind::AckChunk);
     each::<AckChunkKey>(rows, &prefix, &prefix, |key, value| {
-        ensure!(key.lane == DEFAULT_LANE, "a chunk of lane {}", key.lane);
+        ensure!(key.lane == subscription.lane, "a chunk of lane {}", key.lane);
         let chunk = Chunk::from_row(&decode_row::<AckChunkKey>(value)?)?;
         subscription.chunks.insert(key.chunk, chunk);
         Ok(())

@@ -5,7 +5,7 @@ use crate::{
     apply::{entry, request},
     body,
     halt::Halt,
-    ids::{DEFAULT_LANE, DepartmentId, LeaseId, QueueId, QueueRef, SubscriptionId, SubscriptionRef},
+    ids::{DepartmentId, LeaseId, QueueId, QueueRef, SubscriptionId, SubscriptionRef},
     keys::{self, EntryKey, Key, ProducerKey, QueueKey, QueueNameKey},
     kv::{Family, Kv, Row},
     outcome::{Change, Counts, GrantedItem, LiveDelivery, Outcome, PublishError, QueueView},
@@ -204,8 +204,8 @@ impl ShardMachine {
 
     /// The size of a message's payload, as its body's header has it: also of one whose publish was trimmed. 0: its body is gone.
     pub fn payload_bytes(&mut self, kv: &dyn Kv, id: SubscriptionRef, sequence: u64) -> Result<u32, Halt> {
-        let stored = body::read(kv, id, DEFAULT_LANE, sequence)?;
-        let header = stored.map(body::split).transpose();
+        let stored = self.with(kv, id, |held, _| body::read(kv, id, held.lane, sequence))?.transpose()?;
+        let header = stored.flatten().map(body::split).transpose();
         let header = header.map_err(|why| Halt::Corrupt(format!("message {sequence} of {id:?}: {why}")))?;
         Ok(header.map_or(0, |(header, _)| header.payload_bytes))
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Entries, Entry, Subscription};
 use crate::{
-    ids::{QueueRef, SubscriptionId},
+    ids::{Lane, QueueRef, SubscriptionId},
     outcome::QueueView,
     schema::{EntryRow, QueueHeadRow, QueueRow, QueueSettings},
 };
@@ -12,6 +12,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Queue {
     pub(crate) id: QueueRef,
+    /// The lane of its messages.
+    pub(crate) lane: Lane,
     pub(crate) definition: QueueRow,
     pub(crate) settings: QueueSettings,
     pub(crate) head: QueueHeadRow,

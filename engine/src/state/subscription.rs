@@ -8,7 +8,8 @@ use super::{
 };
 use crate::{
     halt::{Halt, ensure},
-    ids::SubscriptionRef,
+    ids::{Lane, SubscriptionRef},
+    keys::{AckChunkKey, AsideKey, RetryKey, Timer},
     limits::CHUNK,
     outcome::Counts,
     schema::{SubscriptionRow, SubscriptionSums},
@@ -18,6 +19,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Subscription {
     pub(crate) id: SubscriptionRef,
+    /// The lane whose messages it delivers.
+    pub(crate) lane: Lane,
     pub(crate) row: SubscriptionRow,
     /// By number. An absent one is all zero above the floor, all settled below it.
     pub(crate) chunks: BTreeMap<u64, Chunk>,
@@ -41,9 +44,10 @@ pub(crate) struct Subscription {
 }
 
 impl Subscription {
-    pub(crate) const fn new(id: SubscriptionRef, row: SubscriptionRow) -> Self {
+    pub(crate) const fn new(id: SubscriptionRef, lane: Lane, row: SubscriptionRow) -> Self {
         Self {
             id,
+            lane,
             row,
             chunks: BTreeMap::new(),
             leases: BTreeMap::new(),
@@ -57,6 +61,22 @@ impl Subscription {
             changed_chunks: Vec::new(),
             changed_leases: Vec::new(),
         }
+    }
+
+    pub(crate) const fn chunk_key(&self, chunk: u64) -> AckChunkKey {
+        AckChunkKey { subscription: self.id, lane: self.lane, chunk }
+    }
+
+    pub(crate) const fn retry_key(&self, sequence: u64) -> RetryKey {
+        RetryKey { subscription: self.id, lane: self.lane, sequence }
+    }
+
+    pub(crate) const fn retry_timer(&self, sequence: u64) -> Timer {
+        Timer::Retry(self.id, self.lane, sequence)
+    }
+
+    pub(crate) const fn aside_key(&self, sequence: u64) -> AsideKey {
+        AsideKey { subscription: self.id, lane: self.lane, sequence }
     }
 
     pub(crate) fn counts(&self, next_sequence: u64) -> Counts {
@@ -162,7 +182,7 @@ impl Subscription {
         let purged = self.unsettled;
         self.sums().purged += purged;
         self.row = SubscriptionRow { floor: next_sequence, parked: 0, ..std::mem::take(&mut self.row) };
-        let fresh = Self::new(self.id, std::mem::take(&mut self.row));
+        let fresh = Self::new(self.id, self.lane, std::mem::take(&mut self.row));
         *self = Self { row_changed: true, closed_from_ms: self.closed_from_ms, ..fresh };
         purged
     }
