@@ -4,14 +4,14 @@ use super::{failure, message, publish};
 use crate::{
     halt::{Halt, ensure},
     limits::MISSING_TARGET_RETRY_MS,
-    machine::Turn,
+    machine::Transaction,
     schema::{BodyHeader, DeadLetterCause, DeadLetterOrigin, RetryRow},
     state::Place,
 };
 
 /// Of a message that is neither leased nor waiting, after so many failures.
 pub(super) fn give_up(
-    turn: &mut Turn<'_>,
+    txn: &mut Transaction<'_>,
     place: &mut Place<'_>,
     sequence: u64,
     attempts: u32,
@@ -20,13 +20,13 @@ pub(super) fn give_up(
     let row = RetryRow { attempts, cause: cause.into(), ..RetryRow::default() };
     let target = &place.settings.dead_letter_queue;
     if target.is_empty() {
-        return park(turn, place, sequence, row);
+        return park(txn, place, sequence, row);
     }
-    let Some(target) = turn.find_queue(place.subscription.id.queue.department, target)? else {
-        return failure::wait(turn, place, sequence, row, MISSING_TARGET_RETRY_MS);
+    let Some(target) = txn.find_queue(place.subscription.id.queue.department, target)? else {
+        return failure::wait(txn, place, sequence, row, MISSING_TARGET_RETRY_MS);
     };
     ensure!(target != place.subscription.id.queue, "queue {target:?} is its own dead-letter queue");
-    let body = message::read(&turn.rows, place.subscription, sequence)?;
+    let body = message::read(&txn.rows, place.subscription, sequence)?;
     let (header, content) = message::split(body, place.subscription, sequence)?;
     let origin = DeadLetterOrigin {
         cause: cause.into(),
@@ -37,24 +37,24 @@ pub(super) fn give_up(
         published_at_ms: header.told_at_ms(),
         attempts,
     };
-    let (published_at_ms, wall_ahead_ms) = (turn.now, turn.wall_ahead());
+    let (published_at_ms, wall_ahead_ms) = (txn.now, txn.wall_ahead());
     let header = BodyHeader { published_at_ms, wall_ahead_ms, dead_letter: Some(origin), ..header };
-    publish::append_one(turn, target, &header, content)?;
+    publish::append_one(txn, target, &header, content)?;
     let sums = place.subscription.sums();
     sums.dead_lettered += 1;
     sums.moved += 1;
-    turn.tally.moved += 1;
-    message::settle(turn, place.subscription, sequence)
+    txn.tally.moved += 1;
+    message::settle(txn, place.subscription, sequence)
 }
 
-fn park(turn: &mut Turn<'_>, place: &mut Place<'_>, sequence: u64, row: RetryRow) -> Result<(), Halt> {
+fn park(txn: &mut Transaction<'_>, place: &mut Place<'_>, sequence: u64, row: RetryRow) -> Result<(), Halt> {
     let held = &mut *place.subscription;
-    turn.rows.put(&held.retry_key(sequence), &RetryRow { parked: true, ..row });
+    txn.rows.put(&held.retry_key(sequence), &RetryRow { parked: true, ..row });
     held.fail(sequence);
     held.wait(sequence)?;
     held.row.parked += 1;
     held.sums().dead_lettered += 1;
-    turn.tally.parked += 1;
-    turn.settled(held.id);
+    txn.tally.parked += 1;
+    txn.settled(held.id);
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::dead_letter;
 use crate::{
     halt::Halt,
-    machine::Turn,
+    machine::Transaction,
     overlay::Overlay,
     schema::{DeadLetterCause, RetryRow},
     state::{Place, Subscription},
@@ -26,70 +26,70 @@ pub(crate) fn retry(
 
 /// The `failures`-th delivery of a message that is no longer leased has failed.
 pub(super) fn failed(
-    turn: &mut Turn<'_>,
+    txn: &mut Transaction<'_>,
     place: &mut Place<'_>,
     sequence: u64,
     failures: u32,
     delay_ms: u64,
 ) -> Result<(), Halt> {
     if failures >= place.settings.max_attempts {
-        return dead_letter::give_up(turn, place, sequence, failures, DeadLetterCause::MaxAttempts);
+        return dead_letter::give_up(txn, place, sequence, failures, DeadLetterCause::MaxAttempts);
     }
     if delay_ms > 0 {
         let row = RetryRow { attempts: failures, ..RetryRow::default() };
-        return wait(turn, place, sequence, row, delay_ms);
+        return wait(txn, place, sequence, row, delay_ms);
     }
     let held = &mut *place.subscription;
-    turn.rows.put(&held.retry_key(sequence), &RetryRow { attempts: failures, ..RetryRow::default() });
+    txn.rows.put(&held.retry_key(sequence), &RetryRow { attempts: failures, ..RetryRow::default() });
     held.fail(sequence);
-    turn.returned(held.id, sequence);
+    txn.returned(held.id, sequence);
     Ok(())
 }
 
 /// A delivery ended and counts as no failure. That there was one is remembered: a message waits for its first only once.
-pub(super) fn came_back(turn: &mut Turn<'_>, held: &mut Subscription, sequence: u64) {
+pub(super) fn came_back(txn: &mut Transaction<'_>, held: &mut Subscription, sequence: u64) {
     if !held.has_failed(sequence) {
-        turn.rows.put(&held.retry_key(sequence), &RetryRow::default());
+        txn.rows.put(&held.retry_key(sequence), &RetryRow::default());
         held.fail(sequence);
     }
-    turn.returned(held.id, sequence);
+    txn.returned(held.id, sequence);
 }
 
 /// Takes a message out of the line until a delay has passed.
 pub(super) fn wait(
-    turn: &mut Turn<'_>,
+    txn: &mut Transaction<'_>,
     place: &mut Place<'_>,
     sequence: u64,
     row: RetryRow,
     delay_ms: u64,
 ) -> Result<(), Halt> {
     let held = &mut *place.subscription;
-    let due_ms = turn.after(delay_ms);
-    turn.rows.put(&held.retry_key(sequence), &RetryRow { due_ms, ..row });
-    turn.put_timer(due_ms, held.retry_timer(sequence));
+    let due_ms = txn.after(delay_ms);
+    txn.rows.put(&held.retry_key(sequence), &RetryRow { due_ms, ..row });
+    txn.put_timer(due_ms, held.retry_timer(sequence));
     held.fail(sequence);
     held.wait(sequence)?;
-    turn.settled(held.id);
+    txn.settled(held.id);
     Ok(())
 }
 
 /// A message's retry timer is due.
 pub(super) fn due(
-    turn: &mut Turn<'_>,
+    txn: &mut Transaction<'_>,
     place: &mut Place<'_>,
     sequence: u64,
     due_ms: u64,
 ) -> Result<(), Halt> {
     let (subscription, key) = (place.subscription.id, place.subscription.retry_key(sequence));
-    let Some(row) = turn.rows.row(&key)? else { return Ok(()) };
+    let Some(row) = txn.rows.row(&key)? else { return Ok(()) };
     if row.due_ms != due_ms {
         return Ok(());
     }
     place.subscription.end_wait(sequence)?;
     if row.cause() != DeadLetterCause::Unspecified {
-        return dead_letter::give_up(turn, place, sequence, row.attempts, row.cause());
+        return dead_letter::give_up(txn, place, sequence, row.attempts, row.cause());
     }
-    turn.rows.put(&key, &RetryRow { due_ms: 0, ..row });
-    turn.returned(subscription, sequence);
+    txn.rows.put(&key, &RetryRow { due_ms: 0, ..row });
+    txn.returned(subscription, sequence);
     Ok(())
 }

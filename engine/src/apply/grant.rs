@@ -6,21 +6,24 @@ use crate::{
     ids::{Lane, LeaseId},
     keys::{LeaseKey, Timer},
     limits::{LEASE_DURATION_MS, MAX_LEASE_ITEMS},
-    machine::Turn,
+    machine::Transaction,
     outcome::{Granted, GrantedItem, SubscriptionError},
     schema::{Grant, Holder, LeaseRow, ProgressRow},
     state::{OpenLease, Place, Subscription, deltas},
 };
 
-pub(super) fn apply(turn: &mut Turn<'_>, command: Grant) -> Result<Result<Granted, SubscriptionError>, Halt> {
+pub(super) fn apply(
+    txn: &mut Transaction<'_>,
+    command: Grant,
+) -> Result<Result<Granted, SubscriptionError>, Halt> {
     let id = subscription_ref(command.department, command.queue, command.subscription);
     let lane = lane(command.lane)?;
     let holder = command.holder.ok_or(Halt::Malformed("a grant without a holder"))?;
-    let deadline_ms = turn.after(clamp(command.duration_ms));
-    on_subscription(turn, id, |turn, place| {
+    let deadline_ms = txn.after(clamp(command.duration_ms));
+    on_subscription(txn, id, |txn, place| {
         let as_expected = [0, place.head.next_sequence].contains(&command.next_sequence);
         let sequences = if as_expected { free(&place, command.sequences) } else { Vec::new() };
-        grant(turn, place, lane, holder, &sequences, command.nonce, deadline_ms)
+        grant(txn, place, lane, holder, &sequences, command.nonce, deadline_ms)
     })
 }
 
@@ -38,7 +41,7 @@ fn free(place: &Place<'_>, mut sequences: Vec<u64>) -> Vec<u64> {
 }
 
 fn grant(
-    turn: &mut Turn<'_>,
+    txn: &mut Transaction<'_>,
     place: Place<'_>,
     lane: Lane,
     holder: Holder,
@@ -53,10 +56,10 @@ fn grant(
     let mut items = Vec::with_capacity(sequences.len());
     let (mut times, mut firsts, mut waited_ms) = (PublishTimes::new(head, recent), 0, 0);
     for (index, sequence) in (0..).zip(sequences) {
-        let failed = failure::retry(&turn.rows, subscription, *sequence)?;
+        let failed = failure::retry(&txn.rows, subscription, *sequence)?;
         if failed.is_none() {
             firsts += 1;
-            waited_ms += turn.now.saturating_sub(times.of(&turn.rows, subscription, *sequence)?);
+            waited_ms += txn.now.saturating_sub(times.of(&txn.rows, subscription, *sequence)?);
         }
         subscription.lease(*sequence)?;
         items.push(GrantedItem {
@@ -74,31 +77,31 @@ fn grant(
         holder: Some(holder),
         lane: lane.0.into(),
         nonce,
-        granted_at_ms: turn.now,
+        granted_at_ms: txn.now,
         deadline_ms,
-        leader_epoch: turn.shard_row.leader_epoch,
+        leader_epoch: txn.shard_row.leader_epoch,
         sequence_deltas: deltas(sequences),
         attempts: if all_first { Vec::new() } else { items.iter().map(|item| item.attempt).collect() },
     };
     let lease = LeaseId(subscription.row.next_lease);
-    open(turn, subscription, lease, row)?;
+    open(txn, subscription, lease, row)?;
     Ok(Granted { lease, nonce, deadline_ms, items })
 }
 
 fn open(
-    turn: &mut Turn<'_>,
+    txn: &mut Transaction<'_>,
     subscription: &mut Subscription,
     lease: LeaseId,
     row: LeaseRow,
 ) -> Result<(), Halt> {
     let id = subscription.id;
-    turn.rows.put(&LeaseKey { subscription: id, lease }, &row);
+    txn.rows.put(&LeaseKey { subscription: id, lease }, &row);
     #[cfg(feature = "planted-bugs")]
-    let forget = turn.plant == Some(crate::machine::Plant::ForgetExpiry);
+    let forget = txn.plant == Some(crate::machine::Plant::ForgetExpiry);
     #[cfg(not(feature = "planted-bugs"))]
     let forget = false;
     if !forget {
-        turn.put_timer(row.deadline_ms, Timer::Lease(id, lease));
+        txn.put_timer(row.deadline_ms, Timer::Lease(id, lease));
     }
     let outcomes = vec![0; row.sequence_deltas.len()].into();
     let progress = ProgressRow { outcomes, timer_ms: row.deadline_ms, ..ProgressRow::default() };

@@ -7,7 +7,7 @@ use crate::{
     halt::Halt,
     keys::Key as _,
     kv::{Family, Kv as _},
-    machine::Turn,
+    machine::Transaction,
     overlay::Overlay,
     schema::BodyHeader,
     state::Subscription,
@@ -25,16 +25,16 @@ pub(crate) fn split(body: Bytes, held: &Subscription, sequence: u64) -> Result<(
 }
 
 /// A subscription is done with a message that is neither leased nor waiting.
-pub(super) fn settle(turn: &mut Turn<'_>, held: &mut Subscription, sequence: u64) -> Result<(), Halt> {
+pub(super) fn settle(txn: &mut Transaction<'_>, held: &mut Subscription, sequence: u64) -> Result<(), Halt> {
     if held.settle(sequence)? {
-        turn.rows.delete(&held.retry_key(sequence));
+        txn.rows.delete(&held.retry_key(sequence));
     }
     if sequence < held.cleared() {
         let key = held.aside_key(sequence);
-        let aside = turn.rows.get(Family::Body, &key.encode())?;
+        let aside = txn.rows.get(Family::Body, &key.encode())?;
         held.freed_bytes += aside.map_or(0, |body| body.len() as u64);
-        turn.rows.delete(&key);
+        txn.rows.delete(&key);
     }
-    turn.settled(held.id);
+    txn.settled(held.id);
     Ok(())
 }

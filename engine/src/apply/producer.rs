@@ -11,7 +11,7 @@ use crate::{
         MAX_PRODUCERS_OF_OLD, PRODUCER_KEPT_MS, PRODUCER_KNOWN_MESSAGES, PRODUCER_PAST_BATCHES,
         PRODUCER_REFUSED_RUNS, VERSION_OF_FAIR_SESSIONS,
     },
-    machine::Turn,
+    machine::Transaction,
     outcome::{EntryResult, PublishError},
     schema::{
         Producer, ProducerRow, PublishEntry,
@@ -39,17 +39,17 @@ pub(super) struct Session {
 // Here and below: of every publish, and called once. Left to itself, the compiler decides so or so.
 #[inline]
 pub(super) fn judge(
-    turn: &Turn<'_>,
+    txn: &Transaction<'_>,
     queue: &Queue,
     producer: Producer,
     count: usize,
 ) -> Result<Verdict, Halt> {
     let key = ProducerKey { queue: queue.id, producer: producer.producer_id };
-    let held = turn.rows.row(&key)?;
+    let held = txn.rows.row(&key)?;
     let is_new = held.is_none();
     let refuse = |error| Ok(Verdict::Refuse(error));
     let row = match held {
-        None if turn.version < VERSION_OF_FAIR_SESSIONS && queue.head.producers >= MAX_PRODUCERS_OF_OLD => {
+        None if txn.version < VERSION_OF_FAIR_SESSIONS && queue.head.producers >= MAX_PRODUCERS_OF_OLD => {
             return refuse(PublishError::TooManyProducers(MAX_PRODUCERS_OF_OLD));
         }
         None => ProducerRow {
@@ -114,35 +114,40 @@ fn holds(first_sequence: u64, count: u64, sequence: u64) -> bool {
 /// Whether a session may be; a new one may need another to be forgotten.
 #[inline]
 pub(super) fn admit(
-    turn: &mut Turn<'_>,
+    txn: &mut Transaction<'_>,
     queue: &mut Queue,
     session: &Session,
 ) -> Result<Result<(), PublishError>, Halt> {
-    if !session.is_new || turn.version < VERSION_OF_FAIR_SESSIONS {
+    if !session.is_new || txn.version < VERSION_OF_FAIR_SESSIONS {
         return Ok(Ok(()));
     }
-    publisher::make_room(turn, queue, &session.row)
+    publisher::make_room(txn, queue, &session.row)
 }
 
 /// A batch of a session was sent again: the session is not idle.
-pub(super) fn use_again(turn: &mut Turn<'_>, queue: &Queue, session: Session) -> Result<(), Halt> {
+pub(super) fn use_again(txn: &mut Transaction<'_>, queue: &Queue, session: Session) -> Result<(), Halt> {
     let Session { key, mut row, .. } = session;
-    if turn.version >= VERSION_OF_FAIR_SESSIONS && row.last_used_ms < turn.now {
-        used(turn, queue, &key, &mut row)?;
-        turn.rows.put(&key, &row);
+    if txn.version >= VERSION_OF_FAIR_SESSIONS && row.last_used_ms < txn.now {
+        used(txn, queue, &key, &mut row)?;
+        txn.rows.put(&key, &row);
     }
     Ok(())
 }
 
-fn used(turn: &mut Turn<'_>, queue: &Queue, key: &ProducerKey, row: &mut ProducerRow) -> Result<(), Halt> {
-    row.last_used_ms = turn.now;
-    if turn.version >= VERSION_OF_FAIR_SESSIONS { publisher::used(turn, queue, key, row) } else { Ok(()) }
+fn used(
+    txn: &mut Transaction<'_>,
+    queue: &Queue,
+    key: &ProducerKey,
+    row: &mut ProducerRow,
+) -> Result<(), Halt> {
+    row.last_used_ms = txn.now;
+    if txn.version >= VERSION_OF_FAIR_SESSIONS { publisher::used(txn, queue, key, row) } else { Ok(()) }
 }
 
 /// The session after a batch was stored from `first_stored` on.
 #[inline]
 pub(super) fn remember(
-    turn: &mut Turn<'_>,
+    txn: &mut Transaction<'_>,
     queue: &mut Queue,
     session: Session,
     entries: &[PublishEntry],
@@ -164,14 +169,14 @@ pub(super) fn remember(
     if is_new {
         queue.head.producers += 1;
         queue.head_changed = true;
-        let due = turn.after(PRODUCER_KEPT_MS);
-        turn.put_timer(due, Timer::Producer(queue.id, key.producer.clone()));
-        if turn.version >= VERSION_OF_FAIR_SESSIONS {
+        let due = txn.after(PRODUCER_KEPT_MS);
+        txn.put_timer(due, Timer::Producer(queue.id, key.producer.clone()));
+        if txn.version >= VERSION_OF_FAIR_SESSIONS {
             row.timer_ms = due;
         }
     }
-    used(turn, queue, &key, &mut row)?;
-    turn.rows.put(&key, &row);
+    used(txn, queue, &key, &mut row)?;
+    txn.rows.put(&key, &row);
     Ok(())
 }
 
@@ -187,35 +192,35 @@ fn forget(refused: &mut Vec<RefusedRun>, batch: &PastBatch) {
 }
 
 /// A session's timer is due: forget it, or wait for the rest of its time.
-pub(super) fn due(turn: &mut Turn<'_>, id: QueueRef, producer: Bytes) -> Result<(), Halt> {
+pub(super) fn due(txn: &mut Transaction<'_>, id: QueueRef, producer: Bytes) -> Result<(), Halt> {
     let key = ProducerKey { queue: id, producer };
-    let Some(mut row) = turn.rows.row(&key)? else { return Ok(()) };
+    let Some(mut row) = txn.rows.row(&key)? else { return Ok(()) };
     let forget_at = row.last_used_ms.saturating_add(PRODUCER_KEPT_MS);
-    if forget_at > turn.now {
+    if forget_at > txn.now {
         if row.timer_ms > 0 {
             row.timer_ms = forget_at;
-            turn.rows.put(&key, &row);
+            txn.rows.put(&key, &row);
         }
-        turn.put_timer(forget_at, Timer::Producer(id, key.producer));
+        txn.put_timer(forget_at, Timer::Producer(id, key.producer));
         return Ok(());
     }
-    let Some(mut queue) = turn.take(id)? else {
+    let Some(mut queue) = txn.take(id)? else {
         return Err(Halt::Corrupt(format!("queue {id:?} has a producer session but no definition")));
     };
-    forget_session(turn, &mut queue, &key, &row)?;
-    turn.give(queue);
+    forget_session(txn, &mut queue, &key, &row)?;
+    txn.give(queue);
     Ok(())
 }
 
 /// A session is no more. Its timer stays, and finds nothing.
 pub(super) fn forget_session(
-    turn: &mut Turn<'_>,
+    txn: &mut Transaction<'_>,
     queue: &mut Queue,
     key: &ProducerKey,
     row: &ProducerRow,
 ) -> Result<(), Halt> {
-    turn.rows.delete(key);
-    publisher::forget(turn, queue, key, row)?;
+    txn.rows.delete(key);
+    publisher::forget(txn, queue, key, row)?;
     queue.head.producers = queue.head.producers.saturating_sub(1);
     queue.head_changed = true;
     Ok(())

@@ -9,7 +9,7 @@ use crate::{
         MAX_REQUEST_ID_BYTES, MAX_REQUESTS, REQUEST_DIGEST_BYTES, REQUEST_KEPT_MS, REQUESTS_PER_TIMER,
         VERSION_OF_TOLD_TRUTH,
     },
-    machine::Turn,
+    machine::Transaction,
     outcome::{
         Change, CreateQueueError, DeleteQueueError, Outcome, PurgeQueueError, QueueView, RedriveError,
         Redriven, UpdateQueueError,
@@ -31,33 +31,33 @@ pub(super) struct Asked {
 
 /// The request of a command, if it has one and its batch knows of requests.
 pub(super) fn of(
-    turn: &Turn<'_>,
+    txn: &Transaction<'_>,
     change: Change,
     department: u32,
     request: Option<&Request>,
 ) -> Option<Asked> {
-    let request = request.filter(|_| turn.version >= VERSION_OF_TOLD_TRUTH)?.clone();
+    let request = request.filter(|_| txn.version >= VERSION_OF_TOLD_TRUTH)?.clone();
     Some(Asked { change, department: DepartmentId(department), request })
 }
 
 /// Makes a change, unless its request was done before: then it is answered as it was.
 pub(super) fn once(
-    turn: &mut Turn<'_>,
+    txn: &mut Transaction<'_>,
     asked: Option<Asked>,
-    make: impl FnOnce(&mut Turn<'_>) -> Result<Outcome, Halt>,
+    make: impl FnOnce(&mut Transaction<'_>) -> Result<Outcome, Halt>,
 ) -> Result<Outcome, Halt> {
-    let Some(Asked { change, department, request }) = asked else { return make(turn) };
+    let Some(Asked { change, department, request }) = asked else { return make(txn) };
     check(&request)?;
     // In a closed department nothing is done and nothing is told: the change itself says so.
-    if turn.open_department(department)?.is_err() {
-        return make(turn);
+    if txn.open_department(department)?.is_err() {
+        return make(txn);
     }
-    if let Some(outcome) = find(&turn.rows, department, &request, change)? {
+    if let Some(outcome) = find(&txn.rows, department, &request, change)? {
         return Ok(outcome);
     }
-    let outcome = make(turn)?;
+    let outcome = make(txn)?;
     if let Some(answer) = answer(&outcome) {
-        remember(turn, department, request, answer)?;
+        remember(txn, department, request, answer)?;
     }
     Ok(outcome)
 }
@@ -93,57 +93,57 @@ pub(crate) fn find(
 }
 
 /// The timer of a requester is due: forget what is old enough, and wait for the next.
-pub(super) fn due(turn: &mut Turn<'_>, requester: Requester) -> Result<(), Halt> {
+pub(super) fn due(txn: &mut Transaction<'_>, requester: Requester) -> Result<(), Halt> {
     let key = RequesterKey { requester };
-    let Some(mut row) = turn.rows.row(&key)? else { return Ok(()) };
+    let Some(mut row) = txn.rows.row(&key)? else { return Ok(()) };
     let mut forgotten = 0;
     while row.first < row.next {
-        let oldest = order(&turn.rows, &key.requester, row.first)?;
+        let oldest = order(&txn.rows, &key.requester, row.first)?;
         let forget_at = oldest.done_at_ms.saturating_add(REQUEST_KEPT_MS);
-        if forget_at > turn.now || forgotten == REQUESTS_PER_TIMER {
-            turn.put_timer(forget_at.max(turn.now), Timer::Requests(key.requester.clone()));
-            turn.rows.put(&key, &row);
+        if forget_at > txn.now || forgotten == REQUESTS_PER_TIMER {
+            txn.put_timer(forget_at.max(txn.now), Timer::Requests(key.requester.clone()));
+            txn.rows.put(&key, &row);
             return Ok(());
         }
-        forget(turn, &key.requester, &mut row, oldest);
+        forget(txn, &key.requester, &mut row, oldest);
         forgotten += 1;
     }
-    turn.rows.delete(&key);
+    txn.rows.delete(&key);
     Ok(())
 }
 
 fn remember(
-    turn: &mut Turn<'_>,
+    txn: &mut Transaction<'_>,
     department: DepartmentId,
     request: Request,
     answer: Answer,
 ) -> Result<(), Halt> {
     let requester = requester(department, &request);
     let key = RequesterKey { requester: requester.clone() };
-    let mut row = match turn.rows.row(&key)? {
+    let mut row = match txn.rows.row(&key)? {
         Some(row) => row,
         None => {
-            turn.put_timer(turn.after(REQUEST_KEPT_MS), Timer::Requests(requester.clone()));
+            txn.put_timer(txn.after(REQUEST_KEPT_MS), Timer::Requests(requester.clone()));
             RequesterRow { first: 1, next: 1 }
         }
     };
     if row.next - row.first >= MAX_REQUESTS {
-        let oldest = order(&turn.rows, &requester, row.first)?;
-        forget(turn, &requester, &mut row, oldest);
+        let oldest = order(&txn.rows, &requester, row.first)?;
+        forget(txn, &requester, &mut row, oldest);
     }
     let number = row.next;
     row.next += 1;
-    turn.rows.put(&key, &row);
-    let order = RequestOrderRow { id: request.id.clone(), done_at_ms: turn.now };
-    turn.rows.put(&RequestOrderKey { requester: requester.clone(), number }, &order);
+    txn.rows.put(&key, &row);
+    let order = RequestOrderRow { id: request.id.clone(), done_at_ms: txn.now };
+    txn.rows.put(&RequestOrderKey { requester: requester.clone(), number }, &order);
     let done = RequestRow { digest: request.digest, number, answer: Some(answer) };
-    turn.rows.put(&RequestKey { requester, id: request.id }, &done);
+    txn.rows.put(&RequestKey { requester, id: request.id }, &done);
     Ok(())
 }
 
-fn forget(turn: &mut Turn<'_>, requester: &Requester, row: &mut RequesterRow, oldest: RequestOrderRow) {
-    turn.rows.delete(&RequestKey { requester: requester.clone(), id: oldest.id });
-    turn.rows.delete(&RequestOrderKey { requester: requester.clone(), number: row.first });
+fn forget(txn: &mut Transaction<'_>, requester: &Requester, row: &mut RequesterRow, oldest: RequestOrderRow) {
+    txn.rows.delete(&RequestKey { requester: requester.clone(), id: oldest.id });
+    txn.rows.delete(&RequestOrderKey { requester: requester.clone(), number: row.first });
     row.first += 1;
 }
 

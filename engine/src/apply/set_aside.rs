@@ -5,7 +5,7 @@ use crate::{
     halt::Halt,
     ids::DepartmentId,
     keys::{ParkedTimerKey, TimerKey},
-    machine::Turn,
+    machine::Transaction,
     outcome::{DepartmentError, Outcome, SubscriptionError},
     schema::Command,
 };
@@ -29,11 +29,11 @@ pub(crate) const fn department_of(command: &Command) -> Option<DepartmentId> {
 }
 
 /// The answer to a command whose department is set aside.
-pub(super) fn refusal(turn: &mut Turn<'_>, command: &Command) -> Result<Option<Outcome>, Halt> {
+pub(super) fn refusal(txn: &mut Transaction<'_>, command: &Command) -> Result<Option<Outcome>, Halt> {
     const SET_ASIDE: DepartmentError = DepartmentError::SetAside;
     const SUBSCRIPTION: SubscriptionError = SubscriptionError::Department(SET_ASIDE);
     let Some(department) = department_of(command) else { return Ok(None) };
-    if !turn.is_set_aside(department)? {
+    if !txn.is_set_aside(department)? {
         return Ok(None);
     }
     Ok(match command {
@@ -53,11 +53,11 @@ pub(super) fn refusal(turn: &mut Turn<'_>, command: &Command) -> Result<Option<O
 }
 
 /// Whether a timer that is due has been put where it waits, because its department is set aside.
-pub(super) fn park(turn: &mut Turn<'_>, timer: &TimerKey) -> Result<bool, Halt> {
+pub(super) fn park(txn: &mut Transaction<'_>, timer: &TimerKey) -> Result<bool, Halt> {
     let department = timer.timer.department();
-    let parked = turn.is_set_aside(department)?;
+    let parked = txn.is_set_aside(department)?;
     if parked {
-        turn.rows.put(&ParkedTimerKey { department, timer: timer.clone() }, &());
+        txn.rows.put(&ParkedTimerKey { department, timer: timer.clone() }, &());
     }
     Ok(parked)
 }

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 
-use super::Turn;
+use super::Transaction;
 use crate::{
     apply::{
         entry::{self, SizeReader},
@@ -68,22 +68,22 @@ impl Room {
 }
 
 /// Copies aside what waits, if so much lies dead behind it; whether it has.
-pub(super) fn relieve(turn: &mut Turn<'_>, queue: &mut Queue, room: &mut Room) -> Result<bool, Halt> {
-    let rule = turn.aside;
+pub(super) fn relieve(txn: &mut Transaction<'_>, queue: &mut Queue, room: &mut Room) -> Result<bool, Halt> {
+    let rule = txn.aside;
     if queue.head.stored_bytes.saturating_sub(queue.head.passed_bytes) < rule.from_bytes {
         return Ok(false);
     }
-    reach(turn, queue)?;
+    reach(txn, queue)?;
     let settled = queue.settled();
     if queue.head.reached_bytes < rule.from_bytes || settled < queue.head.look_after || room.spent {
         return Ok(false);
     }
-    let (waiting_bytes, looks) = look(turn, queue)?;
+    let (waiting_bytes, looks) = look(txn, queue)?;
     let gain = queue.head.reached_bytes.saturating_sub(waiting_bytes);
     let worth = gain >= waiting_bytes.saturating_mul(rule.gain);
     if worth {
         for subscription in queue.subscriptions.values_mut() {
-            queue.head.stored_bytes += copy(turn, subscription, queue.head.reached, room)?;
+            queue.head.stored_bytes += copy(txn, subscription, queue.head.reached, room)?;
         }
     }
     let pause = rule.look_again_after.max(looks / LOOKS_PER_SETTLED);
@@ -93,9 +93,9 @@ pub(super) fn relieve(turn: &mut Turn<'_>, queue: &mut Queue, room: &mut Room) -
 }
 
 /// Writes a copy; its bytes.
-pub(super) fn put(turn: &mut Turn<'_>, held: &Subscription, sequence: u64, body: Bytes) -> u64 {
+pub(super) fn put(txn: &mut Transaction<'_>, held: &Subscription, sequence: u64, body: Bytes) -> u64 {
     let bytes = body.len() as u64;
-    turn.rows.put_parts(AsideKey::FAMILY, held.aside_key(sequence).encode(), body, Bytes::new());
+    txn.rows.put_parts(AsideKey::FAMILY, held.aside_key(sequence).encode(), body, Bytes::new());
     bytes
 }
 
@@ -109,7 +109,7 @@ pub(super) fn unreach(head: &mut QueueHeadRow, bytes: u64) -> Result<(), Halt> {
 }
 
 /// Counts the publishes up to what every subscription has settled, a bounded number at a time.
-fn reach(turn: &Turn<'_>, queue: &mut Queue) -> Result<(), Halt> {
+fn reach(txn: &Transaction<'_>, queue: &mut Queue) -> Result<(), Halt> {
     let Some(beyond) = queue.subscriptions.values().map(Subscription::beyond_settled).min() else {
         return Ok(());
     };
@@ -118,7 +118,7 @@ fn reach(turn: &Turn<'_>, queue: &mut Queue) -> Result<(), Halt> {
         if from >= beyond {
             break;
         }
-        let entry = entry::beginning_at(&turn.rows, queue, from)?;
+        let entry = entry::beginning_at(&txn.rows, queue, from)?;
         if entry.end() > beyond {
             break;
         }
@@ -131,15 +131,15 @@ fn reach(turn: &Turn<'_>, queue: &mut Queue) -> Result<(), Halt> {
 
 /// How many bytes wait among what was reached, and how many messages were looked at. It stops once it is enough to know
 /// that copies are not worth it; beyond the messages that it may look at, it takes the others to be like them.
-fn look(turn: &Turn<'_>, queue: &Queue) -> Result<(u64, u64), Halt> {
+fn look(txn: &Transaction<'_>, queue: &Queue) -> Result<(u64, u64), Halt> {
     let end = queue.head.reached;
-    let enough = queue.head.reached_bytes / (1 + turn.aside.gain);
+    let enough = queue.head.reached_bytes / (1 + txn.aside.gain);
     let (mut bytes, mut looks, mut others) = (0, 0, 0);
     for held in queue.subscriptions.values() {
         let mut sizes = SizeReader::default();
         let mut at = held.next_unsettled(held.cleared());
         while at < end && bytes <= enough && looks < MAX_LOOKS {
-            bytes += sizes.read(&turn.rows, &queue.recent, queue.id, at)?;
+            bytes += sizes.read(&txn.rows, &queue.recent, queue.id, at)?;
             looks += 1;
             at = held.next_unsettled(at + 1);
         }
@@ -152,7 +152,7 @@ fn look(turn: &Turn<'_>, queue: &Queue) -> Result<(u64, u64), Halt> {
 }
 
 /// Copies aside what waits up to a sequence, as far as there is room; the bytes.
-fn copy(turn: &mut Turn<'_>, held: &mut Subscription, end: u64, room: &mut Room) -> Result<u64, Halt> {
+fn copy(txn: &mut Transaction<'_>, held: &mut Subscription, end: u64, room: &mut Room) -> Result<u64, Halt> {
     let mut bytes = 0;
     let mut at = held.cleared();
     loop {
@@ -160,11 +160,11 @@ fn copy(turn: &mut Turn<'_>, held: &mut Subscription, end: u64, room: &mut Room)
         if at >= end {
             break;
         }
-        let body = message::read(&turn.rows, held, at)?;
+        let body = message::read(&txn.rows, held, at)?;
         if !room.take(body.len() as u64) {
             break;
         }
-        bytes += put(turn, held, at, body);
+        bytes += put(txn, held, at, body);
         at += 1;
     }
     held.row_changed |= held.row.copied < at;

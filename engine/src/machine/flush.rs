@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 #[cfg(feature = "planted-bugs")]
 use super::plant::Plant;
-use super::{Turn, aside};
+use super::{Transaction, aside};
 use crate::{
     apply::{entry, message},
     effect::Effect,
@@ -25,45 +25,45 @@ pub(super) struct Flushed {
     pub(super) usages: Vec<(DepartmentId, Usage)>,
 }
 
-pub(super) fn flush(mut turn: Turn<'_>) -> Result<Flushed, Halt> {
-    let mut room = aside::Room::of(turn.aside);
-    for id in std::mem::take(&mut turn.touched) {
-        let Some(mut queue) = turn.queues.remove(&id) else {
+pub(super) fn flush(mut txn: Transaction<'_>) -> Result<Flushed, Halt> {
+    let mut room = aside::Room::of(txn.aside);
+    for id in std::mem::take(&mut txn.touched) {
+        let Some(mut queue) = txn.queues.remove(&id) else {
             return Err(Halt::Invariant(format!("queue {id:?} was taken and not given back")));
         };
         for subscription in queue.subscriptions.values_mut() {
-            let aside_bytes = raise_floor(&mut turn, subscription, queue.head.next_sequence)?;
+            let aside_bytes = raise_floor(&mut txn, subscription, queue.head.next_sequence)?;
             let freed_bytes = std::mem::take(&mut subscription.freed_bytes);
             queue.head_changed |= aside_bytes != freed_bytes;
             queue.head.stored_bytes += aside_bytes;
             free(&mut queue.head, freed_bytes)?;
         }
-        pass(&turn, &mut queue)?;
-        if aside::relieve(&mut turn, &mut queue, &mut room)? {
-            pass(&turn, &mut queue)?;
+        pass(&txn, &mut queue)?;
+        if aside::relieve(&mut txn, &mut queue, &mut room)? {
+            pass(&txn, &mut queue)?;
         }
-        trim(&mut turn, &mut queue)?;
+        trim(&mut txn, &mut queue)?;
         for subscription in queue.subscriptions.values_mut() {
-            write_subscription(&mut turn, subscription);
+            write_subscription(&mut txn, subscription);
         }
         let charged_bytes = std::mem::replace(&mut queue.charged_bytes, queue.head.stored_bytes);
         if charged_bytes != queue.charged_bytes {
-            turn.charge(id.department, queue.charged_bytes, charged_bytes);
+            txn.charge(id.department, queue.charged_bytes, charged_bytes);
         }
         if std::mem::take(&mut queue.head_changed) {
-            turn.rows.put(&HeadKey { queue: id }, &queue.head);
+            txn.rows.put(&HeadKey { queue: id }, &queue.head);
         }
-        turn.queues.insert(id, queue);
+        txn.queues.insert(id, queue);
     }
-    let usages = charge_departments(&mut turn)?;
-    let shard = ShardKey { shard: turn.shard };
-    turn.rows.put(&shard, turn.shard_row);
-    Ok(Flushed { writes: turn.rows.into_writes(), effects: turn.effects, usages })
+    let usages = charge_departments(&mut txn)?;
+    let shard = ShardKey { shard: txn.shard };
+    txn.rows.put(&shard, txn.shard_row);
+    Ok(Flushed { writes: txn.rows.into_writes(), effects: txn.effects, usages })
 }
 
 /// How many bytes it has copied aside.
 fn raise_floor(
-    turn: &mut Turn<'_>,
+    txn: &mut Transaction<'_>,
     subscription: &mut Subscription,
     next_sequence: u64,
 ) -> Result<u64, Halt> {
@@ -73,13 +73,13 @@ fn raise_floor(
     let mut copied_bytes = 0;
     while let Some(stragglers) = subscription.stragglers() {
         for sequence in stragglers {
-            let body = message::read(&turn.rows, subscription, sequence)?;
-            copied_bytes += aside::put(turn, subscription, sequence, body);
+            let body = message::read(&txn.rows, subscription, sequence)?;
+            copied_bytes += aside::put(txn, subscription, sequence, body);
         }
         subscription.pass_chunk();
     }
     #[cfg(feature = "planted-bugs")]
-    if turn.plant == Some(Plant::SkipFloor)
+    if txn.plant == Some(Plant::SkipFloor)
         && before < subscription.row.floor
         && subscription.row.floor < next_sequence
     {
@@ -90,32 +90,32 @@ fn raise_floor(
     Ok(copied_bytes)
 }
 
-fn write_subscription(turn: &mut Turn<'_>, subscription: &mut Subscription) {
+fn write_subscription(txn: &mut Transaction<'_>, subscription: &mut Subscription) {
     let id = subscription.id;
     for (chunk, gone) in subscription.take_changed_chunks() {
         let key = subscription.chunk_key(chunk);
         match subscription.chunks.get(&chunk) {
-            Some(held) if !gone => turn.rows.put(&key, &held.to_row()),
-            _ => turn.rows.delete(&key),
+            Some(held) if !gone => txn.rows.put(&key, &held.to_row()),
+            _ => txn.rows.delete(&key),
         }
     }
     for lease in std::mem::take(&mut subscription.changed_leases) {
         // A lease that closed meanwhile was written when it did.
         if let Some(open) = subscription.leases.get_mut(&lease) {
             open.changed = false;
-            turn.rows.put(&ProgressKey { subscription: id, lease: open.id }, &open.progress(0));
+            txn.rows.put(&ProgressKey { subscription: id, lease: open.id }, &open.progress(0));
         }
     }
     let first_open = subscription.leases.keys().next().copied().unwrap_or(subscription.row.next_lease);
     subscription.row_changed |= first_open != subscription.row.first_open;
     subscription.row.first_open = first_open;
     if std::mem::take(&mut subscription.row_changed) {
-        turn.rows.put(&SubscriptionKey { subscription: id }, &subscription.row);
+        txn.rows.put(&SubscriptionKey { subscription: id }, &subscription.row);
     }
 }
 
 /// Counts the publishes of which no subscription needs a body any more.
-fn pass(turn: &Turn<'_>, queue: &mut Queue) -> Result<(), Halt> {
+fn pass(txn: &Transaction<'_>, queue: &mut Queue) -> Result<(), Halt> {
     let Some(cleared) = queue.subscriptions.values().map(Subscription::cleared).min() else {
         return Ok(());
     };
@@ -125,12 +125,12 @@ fn pass(turn: &Turn<'_>, queue: &mut Queue) -> Result<(), Halt> {
         let passed = queue.head.passed;
         // The floor may jump far once what held it up is settled: then publishes are read in a row, not one by one.
         if page.is_empty() && queue.passing.is_none() && cleared - passed > CHUNK {
-            page = entry::following(&turn.rows, id, passed, cleared, PASSING_PAGE)?;
+            page = entry::following(&txn.rows, id, passed, cleared, PASSING_PAGE)?;
         }
         let next = page.pop_front().filter(|entry: &Entry| entry.first_sequence == passed);
         let passing = match queue.passing.or(next) {
             Some(entry) => entry,
-            None => entry::beginning_at(&turn.rows, queue, passed)?,
+            None => entry::beginning_at(&txn.rows, queue, passed)?,
         };
         queue.passing = Some(passing).filter(|entry| entry.end() > cleared);
         if queue.passing.is_some() {
@@ -147,15 +147,15 @@ fn pass(turn: &Turn<'_>, queue: &mut Queue) -> Result<(), Halt> {
 }
 
 /// Deletes what has been passed, once it is worth it.
-fn trim(turn: &mut Turn<'_>, queue: &mut Queue) -> Result<(), Halt> {
+fn trim(txn: &mut Transaction<'_>, queue: &mut Queue) -> Result<(), Halt> {
     let (id, lane, head) = (queue.id, queue.lane, &mut queue.head);
     if head.passed - head.trimmed < STRIDE && head.passed_bytes < TRIM_BYTES {
         return Ok(());
     }
     let body = |sequence| keys::body(id, lane, sequence);
     let entry = |first_sequence| EntryKey { queue: id, first_sequence }.encode();
-    turn.rows.delete_range(Family::Body, body(head.trimmed), body(head.passed));
-    turn.rows.delete_range(Family::Entry, entry(head.trimmed), entry(head.passed));
+    txn.rows.delete_range(Family::Body, body(head.trimmed), body(head.passed));
+    txn.rows.delete_range(Family::Entry, entry(head.trimmed), entry(head.passed));
     free(head, head.passed_bytes)?;
     (head.trimmed, head.passed_bytes) = (head.passed, 0);
     Ok(())
@@ -170,17 +170,17 @@ fn free(head: &mut QueueHeadRow, bytes: u64) -> Result<(), Halt> {
 }
 
 /// What each department whose row has changed holds now.
-fn charge_departments(turn: &mut Turn<'_>) -> Result<Vec<(DepartmentId, Usage)>, Halt> {
+fn charge_departments(txn: &mut Transaction<'_>) -> Result<Vec<(DepartmentId, Usage)>, Halt> {
     let mut usages = Vec::new();
-    for (id, (added, freed)) in std::mem::take(&mut turn.charges) {
-        let Some(row) = turn.department(id)?.copied() else {
+    for (id, (added, freed)) in std::mem::take(&mut txn.charges) {
+        let Some(row) = txn.department(id)?.copied() else {
             return Err(Halt::Corrupt(format!("department {id} has queues but no row")));
         };
         let Some(stored_bytes) = (row.stored_bytes + added).checked_sub(freed) else {
             return Err(Halt::Invariant(format!("{freed} bytes are freed of department {id}: {row:?}")));
         };
         let row = DepartmentRow { stored_bytes, ..row };
-        turn.put_department(id, row);
+        txn.put_department(id, row);
         usages.push((id, Usage::of(&row)));
     }
     Ok(usages)

@@ -9,7 +9,7 @@ mod plant;
 mod query;
 mod set_aside;
 mod stats;
-mod turn;
+mod transaction;
 
 use std::collections::BTreeMap;
 
@@ -20,8 +20,8 @@ pub(crate) use hydrate::each;
 pub use plant::Plant;
 pub use query::{EntryView, Free};
 pub use set_aside::departments_of;
-use turn::Proposed;
-pub(crate) use turn::Turn;
+use transaction::Proposed;
+pub(crate) use transaction::Transaction;
 
 use crate::{
     apply,
@@ -141,16 +141,16 @@ impl ShardMachine {
 
         let tells_wall = batch.machine_version >= VERSION_OF_TOLD_TRUTH && batch.wall_ms > 0;
         let wall = if tells_wall { batch.wall_ms } else { self.row.now_ms };
-        let mut turn = self.turn_of(kv, Proposed { version: batch.machine_version, wall });
-        turn.shard_row.wall_ahead_ms = turn.wall_ahead();
+        let mut txn = self.begin(kv, Proposed { version: batch.machine_version, wall });
+        txn.shard_row.wall_ahead_ms = txn.wall_ahead();
         let mut outcomes = Vec::with_capacity(batch.commands.len());
         for record in batch.commands {
             let command = record.command.ok_or(Halt::Malformed("a command is missing or unknown"))?;
-            outcomes.push(apply::command(&mut turn, command)?);
-            turn.end_command();
+            outcomes.push(apply::command(&mut txn, command)?);
+            txn.end_command();
         }
-        let (tally, deadline_ms) = (turn.tally, turn.deadline_ms);
-        let Flushed { writes, effects, usages } = flush::flush(turn)?;
+        let (tally, deadline_ms) = (txn.tally, txn.deadline_ms);
+        let Flushed { writes, effects, usages } = flush::flush(txn)?;
         Ok(Applied { writes, outcomes, effects, usages, tally, deadline_ms })
     }
 
@@ -179,14 +179,14 @@ impl ShardMachine {
         }
     }
 
-    /// For a look between batches.
-    fn turn<'a>(&'a mut self, kv: &'a dyn Kv) -> Turn<'a> {
+    /// A transaction for reads between batches.
+    fn query<'a>(&'a mut self, kv: &'a dyn Kv) -> Transaction<'a> {
         let wall = self.row.now_ms;
-        self.turn_of(kv, Proposed { version: MACHINE_VERSION, wall })
+        self.begin(kv, Proposed { version: MACHINE_VERSION, wall })
     }
 
-    fn turn_of<'a>(&'a mut self, kv: &'a dyn Kv, proposed: Proposed) -> Turn<'a> {
-        Turn::new(
+    fn begin<'a>(&'a mut self, kv: &'a dyn Kv, proposed: Proposed) -> Transaction<'a> {
+        Transaction::new(
             Overlay::new(kv),
             self.shard,
             &mut self.row,

@@ -39,7 +39,7 @@ pub struct EntryView {
 impl ShardMachine {
     /// What the shard was told of a department.
     pub fn department(&mut self, kv: &dyn Kv, id: DepartmentId) -> Result<Option<DepartmentRow>, Halt> {
-        Ok(self.turn(kv).department(id)?.cloned())
+        Ok(self.query(kv).department(id)?.cloned())
     }
 
     /// The queue of a name.
@@ -49,17 +49,17 @@ impl ShardMachine {
         department: DepartmentId,
         name: &str,
     ) -> Result<Option<QueueView>, Halt> {
-        let mut turn = self.turn(kv);
-        if turn.is_set_aside(department)? {
+        let mut txn = self.query(kv);
+        if txn.is_set_aside(department)? {
             return Err(Halt::SetAside(department));
         }
-        let Some(id) = turn.find_queue(department, name)? else { return Ok(None) };
+        let Some(id) = txn.find_queue(department, name)? else { return Ok(None) };
         self.queue(kv, id)
     }
 
     /// A queue's definition.
     pub fn queue(&mut self, kv: &dyn Kv, id: QueueRef) -> Result<Option<QueueView>, Halt> {
-        Ok(self.turn(kv).look(id)?.map(state::Queue::view))
+        Ok(self.query(kv).look(id)?.map(state::Queue::view))
     }
 
     /// How a request was answered that is remembered: the outcome that its repeat has, or that another request has which was
@@ -87,7 +87,7 @@ impl ShardMachine {
             from.push(0);
         }
         let end = keys::after(&QueueNameKey { department, name: String::new() }.encode());
-        if self.turn(kv).is_set_aside(department)? {
+        if self.query(kv).is_set_aside(department)? {
             return Err(Halt::SetAside(department));
         }
         let rows = Overlay::new(kv);
@@ -106,7 +106,7 @@ impl ShardMachine {
         names: impl Iterator<Item = &'n str>,
         limit: usize,
     ) -> Result<Vec<QueueView>, Halt> {
-        if self.turn(kv).is_set_aside(department)? {
+        if self.query(kv).is_set_aside(department)? {
             return Err(Halt::SetAside(department));
         }
         let rows = Overlay::new(kv);
@@ -129,14 +129,14 @@ impl ShardMachine {
         id: QueueRef,
         name: &str,
     ) -> Result<Option<SubscriptionId>, Halt> {
-        let mut turn = self.turn(kv);
-        let Some(queue) = turn.look(id)? else { return Ok(None) };
+        let mut txn = self.query(kv);
+        let Some(queue) = txn.look(id)? else { return Ok(None) };
         Ok(queue.subscriptions.values().find(|held| held.row.name == name).map(|held| held.id.subscription))
     }
 
     /// The sequence that a queue's next message gets; `None` if there is no such queue.
     pub fn next_sequence(&mut self, kv: &dyn Kv, id: QueueRef) -> Result<Option<u64>, Halt> {
-        Ok(self.turn(kv).look(id)?.map(|queue| queue.head.next_sequence))
+        Ok(self.query(kv).look(id)?.map(|queue| queue.head.next_sequence))
     }
 
     /// How a subscription stands.
@@ -178,15 +178,15 @@ impl ShardMachine {
         tenant: u32,
         subject: &str,
     ) -> Result<Result<u64, PublishError>, Halt> {
-        let mut turn = self.turn(kv);
-        if let Err(error) = turn.open_department(id.department)? {
+        let mut txn = self.query(kv);
+        if let Err(error) = txn.open_department(id.department)? {
             return Ok(Err(error.into()));
         }
-        if turn.look(id)?.is_none() {
+        if txn.look(id)?.is_none() {
             return Ok(Err(PublishError::QueueNotFound));
         }
         let key = ProducerKey { queue: id, producer: bytes::Bytes::copy_from_slice(producer_id) };
-        let Some(row) = turn.rows.row(&key)? else { return Ok(Ok(0)) };
+        let Some(row) = txn.rows.row(&key)? else { return Ok(Ok(0)) };
         Ok(if row.tenant != tenant || row.subject != subject {
             Err(PublishError::ForeignProducer)
         } else if epoch < row.epoch {
@@ -238,8 +238,8 @@ impl ShardMachine {
         id: SubscriptionRef,
         ask: impl FnOnce(&Subscription, u64) -> T,
     ) -> Result<Option<T>, Halt> {
-        let mut turn = self.turn(kv);
-        let Some(queue) = turn.look(id.queue)? else { return Ok(None) };
+        let mut txn = self.query(kv);
+        let Some(queue) = txn.look(id.queue)? else { return Ok(None) };
         let next = queue.head.next_sequence;
         Ok(queue.subscriptions.get(&id.subscription).map(|held| ask(held, next)))
     }

@@ -22,7 +22,7 @@ impl ShardMachine {
 
     /// What a department holds: one row, however many queues.
     pub fn department_usage(&mut self, kv: &dyn Kv, id: DepartmentId) -> Result<Option<Usage>, Halt> {
-        Ok(self.turn(kv).department(id)?.map(Usage::of))
+        Ok(self.query(kv).department(id)?.map(Usage::of))
     }
 
     /// Where one message stands; none if it was never published.
@@ -48,11 +48,11 @@ impl ShardMachine {
         id: SubscriptionRef,
         ask: impl FnOnce(&Overlay<'_>, &Queue, &Subscription) -> Result<T, Halt>,
     ) -> Result<Option<T>, Halt> {
-        let mut turn = self.turn(kv);
-        turn.look(id.queue)?;
-        let Some(queue) = turn.queues.get(&id.queue) else { return Ok(None) };
+        let mut txn = self.query(kv);
+        txn.look(id.queue)?;
+        let Some(queue) = txn.queues.get(&id.queue) else { return Ok(None) };
         let held = queue.subscriptions.get(&id.subscription);
-        held.map(|held| ask(&turn.rows, queue, held)).transpose()
+        held.map(|held| ask(&txn.rows, queue, held)).transpose()
     }
 }
 

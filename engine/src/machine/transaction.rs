@@ -17,7 +17,7 @@ use crate::{
     tally::Tally,
 };
 
-pub(crate) struct Turn<'a> {
+pub(crate) struct Transaction<'a> {
     pub(crate) rows: Overlay<'a>,
     pub(crate) shard: ShardId,
     pub(crate) shard_row: &'a mut ShardRow,
@@ -53,7 +53,7 @@ pub(super) struct Proposed {
     pub(super) wall: u64,
 }
 
-impl<'a> Turn<'a> {
+impl<'a> Transaction<'a> {
     pub(super) const fn new(
         rows: Overlay<'a>,
         shard: ShardId,
@@ -125,7 +125,7 @@ impl<'a> Turn<'a> {
         Ok(row.map(|row| QueueRef { department, queue: QueueId(row.queue) }))
     }
 
-    /// Takes a queue's state out of the machine; [`Turn::give`] brings it back.
+    /// Takes a queue's state out of the machine; [`Transaction::give`] brings it back.
     pub(crate) fn take(&mut self, id: QueueRef) -> Result<Option<Box<Queue>>, Halt> {
         if let Some(queue) = self.queues.remove(&id) {
             return Ok(Some(queue));
