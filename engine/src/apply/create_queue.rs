@@ -61,12 +61,12 @@ fn existing(
     id: QueueRef,
     request_id: &str,
 ) -> Result<Result<QueueView, CreateQueueError>, Halt> {
-    let Some(queue) = txn.take(id)? else {
+    let Some(queue) = txn.borrow_queue(id)? else {
         return Err(Halt::Corrupt(format!("queue {id:?} has a name but no definition")));
     };
     let repeated = !request_id.is_empty() && queue.definition.request_id == request_id;
     let view = queue.view();
-    txn.give(queue);
+    txn.return_queue(queue);
     Ok(if repeated { Ok(view) } else { Err(CreateQueueError::AlreadyExists) })
 }
 

@@ -24,12 +24,12 @@ pub(super) fn apply(
     let Some(id) = txn.find_queue(department, &command.name)? else {
         return Ok(Err(DeleteQueueError::NotFound));
     };
-    let Some(queue) = txn.take(id)? else {
+    let Some(queue) = txn.borrow_queue(id)? else {
         return Err(Halt::Corrupt(format!("queue {id:?} has a name but no definition")));
     };
     let revision = queue.definition.revision;
     if command.expected_revision != 0 && command.expected_revision != revision {
-        txn.give(queue);
+        txn.return_queue(queue);
         return Ok(Err(DeleteQueueError::RevisionMismatch(revision)));
     }
     for family in [Family::Body, Family::Entry, Family::State] {

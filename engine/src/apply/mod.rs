@@ -108,11 +108,13 @@ fn on_any_subscription<T>(
     id: SubscriptionRef,
     run: impl FnOnce(&mut Transaction<'_>, Place<'_>) -> Result<T, Halt>,
 ) -> Result<Result<T, SubscriptionError>, Halt> {
-    let Some(mut queue) = txn.take(id.queue)? else { return Ok(Err(SubscriptionError::QueueNotFound)) };
+    let Some(mut queue) = txn.borrow_queue(id.queue)? else {
+        return Ok(Err(SubscriptionError::QueueNotFound));
+    };
     let done = match queue.place(id.subscription) {
         Some(place) => Ok(run(txn, place)?),
         None => Err(SubscriptionError::SubscriptionNotFound),
     };
-    txn.give(queue);
+    txn.return_queue(queue);
     Ok(done)
 }

@@ -204,11 +204,11 @@ pub(super) fn due(txn: &mut Transaction<'_>, id: QueueRef, producer: Bytes) -> R
         txn.put_timer(forget_at, Timer::Producer(id, key.producer));
         return Ok(());
     }
-    let Some(mut queue) = txn.take(id)? else {
+    let Some(mut queue) = txn.borrow_queue(id)? else {
         return Err(Halt::Corrupt(format!("queue {id:?} has a producer session but no definition")));
     };
     forget_session(txn, &mut queue, &key, &row)?;
-    txn.give(queue);
+    txn.return_queue(queue);
     Ok(())
 }
 

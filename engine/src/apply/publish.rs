@@ -32,9 +32,9 @@ pub(super) fn apply(
     if let Err(error) = txn.open_department(id.department)? {
         return Ok(Err(error.into()));
     }
-    let Some(mut queue) = txn.take(id)? else { return Ok(Err(PublishError::QueueNotFound)) };
+    let Some(mut queue) = txn.borrow_queue(id)? else { return Ok(Err(PublishError::QueueNotFound)) };
     let published = publish(txn, &mut queue, command)?;
-    txn.give(queue);
+    txn.return_queue(queue);
     Ok(published.map(|results| Published { published_at_ms: txn.wall, results }))
 }
 
@@ -123,7 +123,7 @@ pub(super) fn append_one(
     header: &BodyHeader,
     content: Bytes,
 ) -> Result<u64, Halt> {
-    let Some(mut queue) = txn.take(id)? else {
+    let Some(mut queue) = txn.borrow_queue(id)? else {
         return Err(Halt::Corrupt(format!("queue {id:?} has a name but no definition")));
     };
     let (sequence, lane, head) = (queue.head.next_sequence, queue.lane, body::head(header, &[]));
@@ -138,7 +138,7 @@ pub(super) fn append_one(
     txn.rows.put_parts(Family::Body, keys::body(id, lane, sequence), head, content);
     queue.head.dead_letters += u64::from(header.dead_letter.is_some());
     let sequence = append(txn, &mut queue, &row);
-    txn.give(queue);
+    txn.return_queue(queue);
     Ok(sequence)
 }
 

@@ -27,11 +27,11 @@ pub(super) fn apply(
     let Some(id) = txn.find_queue(department, &command.name)? else {
         return Ok(Err(PurgeQueueError::NotFound));
     };
-    let Some(mut queue) = txn.take(id)? else {
+    let Some(mut queue) = txn.borrow_queue(id)? else {
         return Err(Halt::Corrupt(format!("queue {id:?} has a name but no definition")));
     };
     let purged = purge(txn, &mut queue)?;
-    txn.give(queue);
+    txn.return_queue(queue);
     txn.effects.push(Effect::Purged(id));
     Ok(Ok(purged))
 }

@@ -25,7 +25,7 @@ pub(super) fn apply(
     };
     let given = command.settings.ok_or(Halt::Malformed("an update without settings"))?;
     let settings = settings::usable(txn, department, &command.name, given)?;
-    let Some(mut queue) = txn.take(id)? else {
+    let Some(mut queue) = txn.borrow_queue(id)? else {
         return Err(Halt::Corrupt(format!("queue {id:?} has a name but no definition")));
     };
     let revision = queue.definition.revision;
@@ -37,7 +37,7 @@ pub(super) fn apply(
             queue.view()
         })
     };
-    txn.give(queue);
+    txn.return_queue(queue);
     Ok(updated)
 }
 

@@ -35,7 +35,7 @@ impl ShardMachine {
         from: u64,
         limit: usize,
     ) -> Result<Option<DeadLetters>, Halt> {
-        self.look_at(kv, id, |rows, Queue { head, .. }, held| look(rows, head, held, from, limit))
+        self.inspect(kv, id, |rows, Queue { head, .. }, held| look(rows, head, held, from, limit))
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) fn flush(mut txn: Transaction<'_>) -> Result<Flushed, Halt> {
     let mut room = aside::Room::of(txn.aside);
     for id in std::mem::take(&mut txn.touched) {
         let Some(mut queue) = txn.queues.remove(&id) else {
-            return Err(Halt::Invariant(format!("queue {id:?} was taken and not given back")));
+            return Err(Halt::Invariant(format!("queue {id:?} was borrowed and not returned")));
         };
         for subscription in queue.subscriptions.values_mut() {
             let aside_bytes = raise_floor(&mut txn, subscription, queue.head.next_sequence)?;

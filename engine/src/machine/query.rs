@@ -59,7 +59,7 @@ impl ShardMachine {
 
     /// A queue's definition.
     pub fn queue(&mut self, kv: &dyn Kv, id: QueueRef) -> Result<Option<QueueView>, Halt> {
-        Ok(self.query(kv).look(id)?.map(state::Queue::view))
+        Ok(self.query(kv).peek_queue(id)?.map(state::Queue::view))
     }
 
     /// How a request was answered that is remembered: the outcome that its repeat has, or that another request has which was
@@ -130,13 +130,13 @@ impl ShardMachine {
         name: &str,
     ) -> Result<Option<SubscriptionId>, Halt> {
         let mut txn = self.query(kv);
-        let Some(queue) = txn.look(id)? else { return Ok(None) };
+        let Some(queue) = txn.peek_queue(id)? else { return Ok(None) };
         Ok(queue.subscriptions.values().find(|held| held.row.name == name).map(|held| held.id.subscription))
     }
 
     /// The sequence that a queue's next message gets; `None` if there is no such queue.
     pub fn next_sequence(&mut self, kv: &dyn Kv, id: QueueRef) -> Result<Option<u64>, Halt> {
-        Ok(self.query(kv).look(id)?.map(|queue| queue.head.next_sequence))
+        Ok(self.query(kv).peek_queue(id)?.map(|queue| queue.head.next_sequence))
     }
 
     /// How a subscription stands.
@@ -182,7 +182,7 @@ impl ShardMachine {
         if let Err(error) = txn.open_department(id.department)? {
             return Ok(Err(error.into()));
         }
-        if txn.look(id)?.is_none() {
+        if txn.peek_queue(id)?.is_none() {
             return Ok(Err(PublishError::QueueNotFound));
         }
         let key = ProducerKey { queue: id, producer: bytes::Bytes::copy_from_slice(producer_id) };
@@ -239,7 +239,7 @@ impl ShardMachine {
         ask: impl FnOnce(&Subscription, u64) -> T,
     ) -> Result<Option<T>, Halt> {
         let mut txn = self.query(kv);
-        let Some(queue) = txn.look(id.queue)? else { return Ok(None) };
+        let Some(queue) = txn.peek_queue(id.queue)? else { return Ok(None) };
         let next = queue.head.next_sequence;
         Ok(queue.subscriptions.get(&id.subscription).map(|held| ask(held, next)))
     }

@@ -17,7 +17,7 @@ use crate::{
 impl ShardMachine {
     /// How a subscription stands, and its queue.
     pub fn stats(&mut self, kv: &dyn Kv, id: SubscriptionRef) -> Result<Option<Stats>, Halt> {
-        self.look_at(kv, id, |rows, queue, held| stats(rows, &queue.head, held))
+        self.inspect(kv, id, |rows, queue, held| stats(rows, &queue.head, held))
     }
 
     /// What a department holds: one row, however many queues.
@@ -32,7 +32,7 @@ impl ShardMachine {
         id: SubscriptionRef,
         sequence: u64,
     ) -> Result<Option<MessageStatus>, Halt> {
-        let found = self.look_at(kv, id, |rows, queue, held| {
+        let found = self.inspect(kv, id, |rows, queue, held| {
             let published = 1..queue.head.next_sequence;
             if !published.contains(&sequence) {
                 return Ok(None);
@@ -42,14 +42,14 @@ impl ShardMachine {
         Ok(found.flatten())
     }
 
-    pub(super) fn look_at<T>(
+    pub(super) fn inspect<T>(
         &mut self,
         kv: &dyn Kv,
         id: SubscriptionRef,
         ask: impl FnOnce(&Overlay<'_>, &Queue, &Subscription) -> Result<T, Halt>,
     ) -> Result<Option<T>, Halt> {
         let mut txn = self.query(kv);
-        txn.look(id.queue)?;
+        txn.peek_queue(id.queue)?;
         let Some(queue) = txn.queues.get(&id.queue) else { return Ok(None) };
         let held = queue.subscriptions.get(&id.subscription);
         held.map(|held| ask(&txn.rows, queue, held)).transpose()

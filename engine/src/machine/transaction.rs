@@ -125,12 +125,12 @@ impl<'a> Transaction<'a> {
         Ok(row.map(|row| QueueRef { department, queue: QueueId(row.queue) }))
     }
 
-    /// Takes a queue's state out of the machine; [`Transaction::give`] brings it back.
-    pub(crate) fn take(&mut self, id: QueueRef) -> Result<Option<Box<Queue>>, Halt> {
+    /// Moves a queue's state out of the machine, until [`Transaction::return_queue`].
+    pub(crate) fn borrow_queue(&mut self, id: QueueRef) -> Result<Option<Box<Queue>>, Halt> {
         if let Some(queue) = self.queues.remove(&id) {
             return Ok(Some(queue));
         }
-        // What is taken is not in the machine, and must not be read a second time.
+        // A borrowed queue is not in the machine, and must not be read a second time.
         let queue = hydrate(
             &self.rows,
             id,
@@ -141,8 +141,8 @@ impl<'a> Transaction<'a> {
         Ok(queue)
     }
 
-    /// Brings back a queue that a command has, or may have, changed.
-    pub(crate) fn give(&mut self, mut queue: Box<Queue>) {
+    /// Moves a queue's state back: its rows are written at the batch's end.
+    pub(crate) fn return_queue(&mut self, mut queue: Box<Queue>) {
         queue.used_at = self.shard_row.applied_index;
         self.touched.insert(queue.id);
         self.queues.insert(queue.id, queue);
@@ -161,12 +161,12 @@ impl<'a> Transaction<'a> {
         charged.1 += freed;
     }
 
-    /// Looks at a queue.
-    pub(super) fn look(&mut self, id: QueueRef) -> Result<Option<&Queue>, Halt> {
+    /// A queue's state, for reading alone.
+    pub(super) fn peek_queue(&mut self, id: QueueRef) -> Result<Option<&Queue>, Halt> {
         if self.is_set_aside(id.department)? {
             return Err(Halt::SetAside(id.department));
         }
-        let Some(mut queue) = self.take(id)? else { return Ok(None) };
+        let Some(mut queue) = self.borrow_queue(id)? else { return Ok(None) };
         queue.used_at = self.shard_row.applied_index;
         Ok(Some(self.queues.entry(id).or_insert(queue)))
     }
