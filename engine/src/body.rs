@@ -58,14 +58,14 @@ pub fn read<K: Kv + ?Sized>(
     sequence: u64,
 ) -> Result<Option<Bytes>, KvError> {
     let published = kv.get(Family::Body, &keys::body(subscription.queue, lane, sequence))?;
-    or_copy(kv, subscription, lane, sequence, published)
+    or_relocated(kv, subscription, lane, sequence, published)
 }
 
 /// The same for a body that was looked for where it was published: `published`, or else the copy that the subscription has.
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn or_copy<K: Kv + ?Sized>(
+pub fn or_relocated<K: Kv + ?Sized>(
     kv: &K,
     subscription: SubscriptionRef,
     lane: Lane,
@@ -74,7 +74,7 @@ pub fn or_copy<K: Kv + ?Sized>(
 ) -> Result<Option<Bytes>, KvError> {
     match published {
         Some(body) => Ok(Some(body)),
-        None => kv.get(Family::Body, &keys::aside(subscription, lane, sequence)),
+        None => kv.get(Family::Body, &keys::relocated(subscription, lane, sequence)),
     }
 }
 

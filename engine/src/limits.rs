@@ -17,14 +17,14 @@ pub const STRIDE: u64 = 4 * CHUNK;
 pub const TRIM_BYTES: u64 = 4 * (1 << 20);
 /// Publishes read at once when a queue's floor has jumped far.
 pub const PASSING_PAGE: usize = 1_024;
-/// A chunk is passed by the floor, its stragglers copied aside, when the settled head is this many chunks ahead ...
+/// A chunk is passed by the floor, its stragglers relocated, when the settled head is this many chunks ahead ...
 pub const PASS_AFTER_CHUNKS: u64 = 16;
 /// ... and no more than this many of its messages are unsettled.
-pub const MAX_ASIDE_PER_CHUNK: u32 = 64;
-/// Publishes behind messages that still wait are looked at when they hold so many bytes: what waits is copied aside ...
-pub const COPY_ASIDE_FROM_BYTES: u64 = 64 * (1 << 20);
+pub const MAX_RELOCATED_PER_CHUNK: u32 = 64;
+/// Publishes behind messages that still wait are looked at when they hold so many bytes: what waits is relocated ...
+pub const RELOCATE_FROM_BYTES: u64 = 64 * (1 << 20);
 /// ... if the copies free so many times their own bytes.
-pub const COPY_ASIDE_GAIN: u64 = 4;
+pub const RELOCATE_GAIN: u64 = 4;
 /// When they would not, so many more messages must be settled before it is asked again ...
 pub const LOOK_AGAIN_AFTER: u64 = 16;
 /// ... and one for so many that were looked at, of which there are at most ...
@@ -33,10 +33,10 @@ pub const LOOKS_PER_SETTLED: u64 = 4;
 pub const MAX_LOOKS: u64 = 4_096;
 /// Publishes that one batch adds to those that are looked at.
 pub const MAX_REACH: usize = 4_096;
-/// Messages that one batch copies aside ...
-pub const MAX_COPIES: usize = 1_024;
+/// Messages that one batch relocated bodies ...
+pub const MAX_RELOCATED: usize = 1_024;
 /// ... and their bytes. What is left is for the next.
-pub const MAX_COPIED_BYTES: u64 = 16 * (1 << 20);
+pub const MAX_RELOCATED_BYTES: u64 = 16 * (1 << 20);
 /// Deliveries of one lease.
 pub const MAX_LEASE_ITEMS: usize = 1_024;
 /// Messages of one publish.
@@ -123,6 +123,6 @@ pub const MISSING_TARGET_RETRY_MS: u64 = 60_000;
 const _: () = assert!(PRODUCER_REORDER_MS < PRODUCER_SAFE_MS && PRODUCER_SAFE_MS < PRODUCER_KEPT_MS);
 const _: () = assert!(STRIDE.is_multiple_of(CHUNK));
 const _: () = assert!(MAX_REDRIVE_BYTES > MAX_MAX_MESSAGE_BYTES as u64);
-const _: () = assert!(MAX_COPIED_BYTES > MAX_MAX_MESSAGE_BYTES as u64);
-const _: () = assert!(COPY_ASIDE_FROM_BYTES > TRIM_BYTES);
-const _: () = assert!(MAX_ASIDE_PER_CHUNK as u64 <= CHUNK / 16);
+const _: () = assert!(MAX_RELOCATED_BYTES > MAX_MAX_MESSAGE_BYTES as u64);
+const _: () = assert!(RELOCATE_FROM_BYTES > TRIM_BYTES);
+const _: () = assert!(MAX_RELOCATED_PER_CHUNK as u64 <= CHUNK / 16);

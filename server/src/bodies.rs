@@ -143,7 +143,7 @@ fn read_some(
         if bytes >= amount.most_bytes {
             break;
         }
-        let found = body::or_copy(store, at, lane, *sequence, body.take());
+        let found = body::or_relocated(store, at, lane, *sequence, body.take());
         *body = found.map_err(|why| BodyError(causes(&why).to_string()))?;
         (read, bytes) = (read + 1, bytes + body.as_ref().map_or(0, Bytes::len));
     }
@@ -194,8 +194,8 @@ mod tests {
     const AT: SubscriptionRef = SubscriptionRef { queue: QUEUE, subscription: DEFAULT_SUBSCRIPTION };
     const QUEUE: QueueRef = QueueRef { department: DepartmentId(1), queue: QueueId(1) };
 
-    /// 20 bodies in the store, some of them set aside, those of some sequences in memory, too.
-    fn bodies(cached: &[u64], aside: &[u64]) -> (tempfile::TempDir, Arc<Store>, BodyCache) {
+    /// 20 bodies in the store, some of them relocated, those of some sequences in memory, too.
+    fn bodies(cached: &[u64], relocated: &[u64]) -> (tempfile::TempDir, Arc<Store>, BodyCache) {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), &StoreOptions::default()).unwrap();
         let cache = BodyCache::new(1 << 20);
@@ -208,8 +208,8 @@ mod tests {
             if cached.contains(&sequence) {
                 cache.put_all([StoredBody { key, head: head.clone(), tail: tail.clone() }]);
             }
-            let aside = aside.contains(&sequence);
-            let key = if aside { keys::aside(AT, DEFAULT_LANE, sequence) } else { key.encode() };
+            let relocated = relocated.contains(&sequence);
+            let key = if relocated { keys::relocated(AT, DEFAULT_LANE, sequence) } else { key.encode() };
             store.write(&[Write::Put { family: Family::Body, key, head, tail }]).unwrap();
         }
         (dir, Arc::new(store), cache)
@@ -233,17 +233,17 @@ mod tests {
     #[tokio::test]
     async fn no_more_is_read_than_the_amount_says_and_one_at_least() {
         let sequences: Vec<u64> = (1..=20).collect();
-        let all_aside = sequences.clone();
+        let all_relocated = sequences.clone();
         let cases = [
             (&[][..], &[][..]),
             (&[], &[1, 2, 9, 13]),
-            (&[], &all_aside),
+            (&[], &all_relocated),
             (&[2, 4, 5, 9, 20], &[4, 7]),
             (&[2, 4, 18], &[3]),
             (&[1, 2, 3, 4, 5, 6, 8, 9, 10], &[7, 12, 13, 14]),
         ];
-        for (cached, aside) in cases {
-            let (_dir, store, cache) = bodies(cached, aside);
+        for (cached, relocated) in cases {
+            let (_dir, store, cache) = bodies(cached, relocated);
             // Those in memory and those in the store are counted each by themselves.
             for (most_bytes, least, most) in [(1, 1, 2), (4_500, 5, 10), (usize::MAX, 20, 20)] {
                 let most = if cached.is_empty() { least } else { most };

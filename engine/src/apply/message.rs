@@ -30,9 +30,9 @@ pub(super) fn settle(txn: &mut Transaction<'_>, held: &mut Subscription, sequenc
         txn.rows.delete(&held.retry_key(sequence));
     }
     if sequence < held.cleared() {
-        let key = held.aside_key(sequence);
-        let aside = txn.rows.get(Family::Body, &key.encode())?;
-        held.freed_bytes += aside.map_or(0, |body| body.len() as u64);
+        let key = held.relocated_key(sequence);
+        let relocated = txn.rows.get(Family::Body, &key.encode())?;
+        held.freed_bytes += relocated.map_or(0, |body| body.len() as u64);
         txn.rows.delete(&key);
     }
     txn.settled(held.id);

@@ -1,4 +1,4 @@
-//! A subscription's floor, chunks, retries and copies aside.
+//! A subscription's floor, chunks, retries and relocated bodies.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use super::rows::{LANE, Rows, Subscription};
 use crate::{
     ids::SubscriptionRef,
     keys::Timer,
-    limits::{CHUNK, MAX_ASIDE_PER_CHUNK},
+    limits::{CHUNK, MAX_RELOCATED_PER_CHUNK},
     schema::{DeadLetterCause, SubscriptionRow},
     state::{Chunk, chunk},
 };
@@ -48,8 +48,8 @@ pub(super) fn check(
         say(format!("copied up to {}, the head {next_sequence}", row.copied));
     }
     let copied: BTreeSet<_> = stragglers.iter().copied().chain(waiting_below(held, row)).collect();
-    if !held.asides.keys().eq(&copied) {
-        say(format!("{copied:?} are to be aside, {:?} are", held.asides));
+    if !held.relocated.keys().eq(&copied) {
+        say(format!("{copied:?} are to be relocated, {:?} are", held.relocated));
     }
     if !held.retries.keys().eq(failed.iter()) {
         say(format!("{failed:?} have failed, {:?} have retry rows", held.retries.keys()));
@@ -116,7 +116,7 @@ fn bits(number: u64, held: &Chunk, floor: u64, next_sequence: u64) -> Vec<String
     let mut problems = Vec::new();
     let floor_chunk = chunk::number(floor);
     let left = CHUNK - u64::from(held.settled.ones());
-    if number < floor_chunk && (left == 0 || left > u64::from(MAX_ASIDE_PER_CHUNK)) {
+    if number < floor_chunk && (left == 0 || left > u64::from(MAX_RELOCATED_PER_CHUNK)) {
         problems.push(format!("chunk {number} is below the floor with {left} messages left"));
     }
     for bit in 0..CHUNK as usize {

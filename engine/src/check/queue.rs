@@ -67,8 +67,8 @@ fn messages(id: QueueRef, queue: &Queue, head: &QueueHeadRow, problems: &mut Vec
 }
 
 fn stored_bytes(queue: &Queue, head: &QueueHeadRow, say: &mut dyn FnMut(String)) {
-    let asides = queue.subscriptions.values().flat_map(|held| held.asides.values());
-    let stored: u64 = queue.bodies.values().chain(asides).sum();
+    let relocated = queue.subscriptions.values().flat_map(|held| held.relocated.values());
+    let stored: u64 = queue.bodies.values().chain(relocated).sum();
     if stored != head.stored_bytes {
         say(format!("bodies hold {stored} bytes, counted as {}", head.stored_bytes));
     }

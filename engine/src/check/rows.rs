@@ -9,10 +9,10 @@ use crate::{
     halt::Halt,
     ids::{DepartmentId, LANES, Lane, LeaseId, QueueId, QueueRef, ShardId, SubscriptionId, SubscriptionRef},
     keys::{
-        self, AckChunkKey, AsideKey, BodyKey, ClosedLeaseKey, DeadLetterUseKey, DepartmentKey, EntryKey,
-        HeadKey, Key, LeaseKey, ParkedTimerKey, ProducerKey, ProducerUseKey, ProgressKey, Publisher,
-        PublisherKey, QueueKey, QueueNameKey, RequestKey, RequestOrderKey, Requester, RequesterKey, RetryKey,
-        SetAsideKey, ShardKey, SubscriptionKey, Timer, TimerKey,
+        self, AckChunkKey, BodyKey, ClosedLeaseKey, DeadLetterUseKey, DepartmentKey, EntryKey, HeadKey, Key,
+        LeaseKey, ParkedTimerKey, ProducerKey, ProducerUseKey, ProgressKey, Publisher, PublisherKey,
+        QueueKey, QueueNameKey, RelocatedBodyKey, RequestKey, RequestOrderKey, Requester, RequesterKey,
+        RetryKey, SetAsideKey, ShardKey, SubscriptionKey, Timer, TimerKey,
     },
     kv::{Family, Kv},
     machine::each,
@@ -83,7 +83,7 @@ pub(super) struct Subscription {
     pub(super) closed: BTreeSet<(u64, LeaseId)>,
     pub(super) retries: BTreeMap<u64, RetryRow>,
     /// How many bytes each has.
-    pub(super) asides: BTreeMap<u64, u64>,
+    pub(super) relocated: BTreeMap<u64, u64>,
 }
 
 impl Rows {
@@ -167,8 +167,10 @@ impl Rows {
             self.queue(queue).bodies.insert(sequence, bytes);
             let origin = header.dead_letter.map(|origin| (sequence, origin));
             self.queue(queue).origins.extend(origin);
-        } else if let Some(AsideKey { subscription, lane: LANE, sequence }) = AsideKey::decode(key) {
-            self.subscription(subscription).asides.insert(sequence, bytes);
+        } else if let Some(RelocatedBodyKey { subscription, lane: LANE, sequence }) =
+            RelocatedBodyKey::decode(key)
+        {
+            self.subscription(subscription).relocated.insert(sequence, bytes);
         } else {
             return Ok(None);
         }

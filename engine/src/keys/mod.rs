@@ -22,7 +22,7 @@
 //! 11  Retry               state   department | queue | kind | subscription | lane | sequence
 //! 12  Producer            state   department | queue | kind | producer id
 //! 13  Body                body    department | queue | kind | lane | sequence
-//! 14  Aside               body    department | queue | kind | subscription | lane | sequence
+//! 14  RelocatedBody       body    department | queue | kind | subscription | lane | sequence
 //! 15  Entry               entry   department | queue | kind | first sequence
 //! 16  LeaseTimer          timer   shard | due at | kind | department | queue | subscription | lease
 //! 17  RetryTimer          timer   shard | due at | kind | department | queue | subscription | lane | sequence
@@ -61,7 +61,7 @@ pub use queue_rows::{
     BodyKey, EntryKey, HeadKey, ProducerKey, ProducerUseKey, Publisher, PublisherKey, QueueKey,
 };
 pub use subscription_rows::{
-    AckChunkKey, AsideKey, ClosedLeaseKey, LeaseKey, ProgressKey, RetryKey, SubscriptionKey,
+    AckChunkKey, ClosedLeaseKey, LeaseKey, ProgressKey, RelocatedBodyKey, RetryKey, SubscriptionKey,
 };
 pub use timer::{Timer, TimerKey};
 
@@ -100,8 +100,8 @@ pub enum Kind {
     Producer = 12,
     /// A message: [`BodyKey`].
     Body = 13,
-    /// A message copied aside: [`AsideKey`].
-    Aside = 14,
+    /// A message relocated: [`RelocatedBodyKey`].
+    RelocatedBody = 14,
     /// A publish: [`EntryKey`].
     Entry = 15,
     /// A timer that ends deliveries of a lease: [`Timer::Lease`].
@@ -164,8 +164,8 @@ pub fn body(queue: QueueRef, lane: Lane, sequence: u64) -> Vec<u8> {
 /// The key of a message's copy, where it stands once the floor of its subscription has passed it: where there is no
 /// body, look here.
 #[must_use]
-pub fn aside(subscription: SubscriptionRef, lane: Lane, sequence: u64) -> Vec<u8> {
-    AsideKey { subscription, lane, sequence }.encode()
+pub fn relocated(subscription: SubscriptionRef, lane: Lane, sequence: u64) -> Vec<u8> {
+    RelocatedBodyKey { subscription, lane, sequence }.encode()
 }
 
 /// Every row of a queue begins so, in every family but timer and meta.

@@ -71,7 +71,7 @@ keys! {
 
     /// The copy of a body for a subscription that still needs it when its publish is trimmed.
     #[derive(Copy)]
-    AsideKey: Aside, Body -> () {
+    RelocatedBodyKey: RelocatedBody, Body -> () {
         /// The subscription.
         subscription: SubscriptionRef,
         /// The message's lane.

@@ -81,7 +81,7 @@ proptest! {
         is_exact(&ProgressKey { subscription, lease });
         is_exact(&ClosedLeaseKey { subscription, closed_at_ms: number, lease });
         is_exact(&RetryKey { subscription, lane, sequence: number });
-        is_exact(&AsideKey { subscription, lane, sequence: number });
+        is_exact(&RelocatedBodyKey { subscription, lane, sequence: number });
     }
 
     #[test]
@@ -179,7 +179,7 @@ fn kinds_keep_their_numbers() {
         Retry,
         Producer,
         Body,
-        Aside,
+        RelocatedBody,
         Entry,
         LeaseTimer,
         RetryTimer,
@@ -229,7 +229,7 @@ fn every_key_keeps_its_layout() {
         (RetryKey { subscription, lane, sequence }.encode(), "...d...qK...sl.......n"),
         (ProducerKey { queue: at, producer: producer.clone() }.encode(), "...d...qKpro"),
         (BodyKey { queue: at, lane, sequence }.encode(), "...d...qKl.......n"),
-        (AsideKey { subscription, lane, sequence }.encode(), "...d...qK...sl.......n"),
+        (RelocatedBodyKey { subscription, lane, sequence }.encode(), "...d...qK...sl.......n"),
         (EntryKey { queue: at, first_sequence: sequence }.encode(), "...d...qK.......n"),
         (lease_timer.encode(), ".h.......mK...d...q...s.......e"),
         (timer(Timer::Retry(subscription, lane, sequence)).encode(), ".h.......mK...d...q...sl.......n"),

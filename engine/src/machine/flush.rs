@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 #[cfg(feature = "planted-bugs")]
 use super::plant::Plant;
-use super::{Transaction, aside};
+use super::{Transaction, relocate};
 use crate::{
     apply::{entry, message},
     effect::Effect,
@@ -26,20 +26,20 @@ pub(super) struct Flushed {
 }
 
 pub(super) fn flush(mut txn: Transaction<'_>) -> Result<Flushed, Halt> {
-    let mut room = aside::Room::of(txn.aside);
+    let mut room = relocate::Room::of(txn.relocation);
     for id in std::mem::take(&mut txn.touched) {
         let Some(mut queue) = txn.queues.remove(&id) else {
             return Err(Halt::Invariant(format!("queue {id:?} was borrowed and not returned")));
         };
         for subscription in queue.subscriptions.values_mut() {
-            let aside_bytes = raise_floor(&mut txn, subscription, queue.head.next_sequence)?;
+            let relocated_bytes = raise_floor(&mut txn, subscription, queue.head.next_sequence)?;
             let freed_bytes = std::mem::take(&mut subscription.freed_bytes);
-            queue.head_changed |= aside_bytes != freed_bytes;
-            queue.head.stored_bytes += aside_bytes;
+            queue.head_changed |= relocated_bytes != freed_bytes;
+            queue.head.stored_bytes += relocated_bytes;
             free(&mut queue.head, freed_bytes)?;
         }
         pass(&txn, &mut queue)?;
-        if aside::relieve(&mut txn, &mut queue, &mut room)? {
+        if relocate::relieve(&mut txn, &mut queue, &mut room)? {
             pass(&txn, &mut queue)?;
         }
         trim(&mut txn, &mut queue)?;
@@ -61,7 +61,7 @@ pub(super) fn flush(mut txn: Transaction<'_>) -> Result<Flushed, Halt> {
     Ok(Flushed { writes: txn.rows.into_writes(), effects: txn.effects, usages })
 }
 
-/// How many bytes it has copied aside.
+/// How many bytes it has relocated.
 fn raise_floor(
     txn: &mut Transaction<'_>,
     subscription: &mut Subscription,
@@ -70,11 +70,11 @@ fn raise_floor(
     #[cfg(feature = "planted-bugs")]
     let before = subscription.row.floor;
     subscription.raise_floor();
-    let mut copied_bytes = 0;
+    let mut relocated_bytes = 0;
     while let Some(stragglers) = subscription.stragglers() {
         for sequence in stragglers {
             let body = message::read(&txn.rows, subscription, sequence)?;
-            copied_bytes += aside::put(txn, subscription, sequence, body);
+            relocated_bytes += relocate::put(txn, subscription, sequence, body);
         }
         subscription.pass_chunk();
     }
@@ -87,7 +87,7 @@ fn raise_floor(
     }
     let floor = subscription.row.floor;
     ensure!(floor <= next_sequence, "the floor {floor} is beyond the head {next_sequence}");
-    Ok(copied_bytes)
+    Ok(relocated_bytes)
 }
 
 fn write_subscription(txn: &mut Transaction<'_>, subscription: &mut Subscription) {
@@ -139,7 +139,7 @@ fn pass(txn: &Transaction<'_>, queue: &mut Queue) -> Result<(), Halt> {
         queue.head.passed = passing.end();
         queue.head.passed_bytes += passing.stored_bytes;
         if passing.first_sequence < queue.head.reached {
-            aside::unreach(&mut queue.head, passing.stored_bytes)?;
+            relocate::unreach(&mut queue.head, passing.stored_bytes)?;
         }
         queue.head_changed = true;
     }

@@ -1,6 +1,6 @@
 //! A shard's machine: `apply(batch) -> (writes, outcomes, effects)`, and what its leader may ask in between.
 
-mod aside;
+mod relocate;
 mod dead_letters;
 mod flush;
 mod hydrate;
@@ -47,7 +47,7 @@ pub struct ShardMachine {
     departments: BTreeMap<DepartmentId, DepartmentRow>,
     queues: BTreeMap<QueueRef, Box<Queue>>,
     halted: bool,
-    aside: aside::Rule,
+    relocation: relocate::Rule,
     #[cfg(feature = "planted-bugs")]
     plant: Option<Plant>,
 }
@@ -82,7 +82,7 @@ impl ShardMachine {
             departments: BTreeMap::new(),
             queues: BTreeMap::new(),
             halted: false,
-            aside: aside::Rule::default(),
+            relocation: relocate::Rule::default(),
             #[cfg(feature = "planted-bugs")]
             plant: None,
         })
@@ -193,7 +193,7 @@ impl ShardMachine {
             proposed,
             &mut self.departments,
             &mut self.queues,
-            self.aside,
+            self.relocation,
             #[cfg(feature = "planted-bugs")]
             self.plant,
         )

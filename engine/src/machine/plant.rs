@@ -1,6 +1,6 @@
 //! Deliberate bugs, so that the proofs can show that they would find them.
 
-use super::{ShardMachine, aside};
+use super::{ShardMachine, relocate};
 
 /// One bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,11 +14,11 @@ pub enum Plant {
 }
 
 impl ShardMachine {
-    /// From now on what waits is copied aside for a few bytes behind it, in small pieces: no bug, but what random cases
+    /// From now on what waits is relocated for a few bytes behind it, in small pieces: no bug, but what random cases
     /// do not come to otherwise. The same must be said to every machine that reads the rows.
-    pub const fn copy_aside_soon(&mut self) {
-        self.aside =
-            aside::Rule { from_bytes: 20, gain: 0, look_again_after: 2, max_copies: 3, max_bytes: 150 };
+    pub const fn relocate_soon(&mut self) {
+        self.relocation =
+            relocate::Rule { from_bytes: 20, gain: 0, look_again_after: 2, max_bodies: 3, max_bytes: 150 };
     }
 
     /// From now on the machine has this bug.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 #[cfg(feature = "planted-bugs")]
 use super::plant::Plant;
-use super::{aside, hydrate::hydrate};
+use super::{hydrate::hydrate, relocate};
 use crate::{
     effect::Effect,
     halt::{Halt, ensure},
@@ -37,7 +37,7 @@ pub(crate) struct Transaction<'a> {
     pub(crate) tally: Tally,
     /// The earliest time of a timer that was set.
     pub(super) deadline_ms: Option<u64>,
-    pub(super) aside: aside::Rule,
+    pub(super) relocation: relocate::Rule,
     /// Effects of the current command, gathered.
     appended: BTreeMap<QueueRef, u64>,
     returned: BTreeMap<SubscriptionRef, Vec<u64>>,
@@ -61,7 +61,7 @@ impl<'a> Transaction<'a> {
         Proposed { version, wall }: Proposed,
         departments: &'a mut BTreeMap<DepartmentId, DepartmentRow>,
         queues: &'a mut BTreeMap<QueueRef, Box<Queue>>,
-        aside: aside::Rule,
+        relocation: relocate::Rule,
         #[cfg(feature = "planted-bugs")] plant: Option<Plant>,
     ) -> Self {
         Self {
@@ -76,7 +76,7 @@ impl<'a> Transaction<'a> {
             touched: BTreeSet::new(),
             charges: BTreeMap::new(),
             effects: Vec::new(),
-            aside,
+            relocation,
             tally: Tally { expired: 0, moved: 0, parked: 0 },
             deadline_ms: None,
             appended: BTreeMap::new(),

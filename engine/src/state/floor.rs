@@ -1,10 +1,10 @@
-//! How the floor rises: over what is settled, and over chunks whose few stragglers are copied aside.
+//! How the floor rises: over what is settled, and over chunks whose few stragglers are relocated.
 
 use super::{
     Subscription,
     chunk::{bit, number, sequence},
 };
-use crate::limits::{CHUNK, MAX_ASIDE_PER_CHUNK, PASS_AFTER_CHUNKS};
+use crate::limits::{CHUNK, MAX_RELOCATED_PER_CHUNK, PASS_AFTER_CHUNKS};
 
 impl Subscription {
     /// Raises the floor to the lowest message that is not settled.
@@ -26,7 +26,7 @@ impl Subscription {
         self.row_changed |= self.row.floor != before;
     }
 
-    /// Every message below is settled or copied aside.
+    /// Every message below is settled or relocated.
     pub(crate) fn cleared(&self) -> u64 {
         self.row.floor.max(self.row.copied)
     }
@@ -53,7 +53,7 @@ impl Subscription {
     pub(crate) fn stragglers(&self) -> Option<Vec<u64>> {
         let number = number(self.row.floor);
         let unsettled = u32::try_from(CHUNK).unwrap_or(u32::MAX) - self.chunks.get(&number)?.settled.ones();
-        if unsettled > MAX_ASIDE_PER_CHUNK {
+        if unsettled > MAX_RELOCATED_PER_CHUNK {
             return None;
         }
         let (head, _) = self.chunks.iter().rev().find(|(_, chunk)| chunk.settled.ones() > 0)?;
@@ -69,7 +69,7 @@ impl Subscription {
         Some(found.filter(|sequence| *sequence >= self.row.copied).collect())
     }
 
-    /// Moves the floor beyond its chunk, whose stragglers have been copied aside.
+    /// Moves the floor beyond its chunk, whose stragglers have been relocated.
     pub(crate) fn pass_chunk(&mut self) {
         self.row.floor = (number(self.row.floor) + 1) * CHUNK;
         self.row_changed = true;

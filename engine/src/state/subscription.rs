@@ -9,7 +9,7 @@ use super::{
 use crate::{
     halt::{Halt, ensure},
     ids::{Lane, SubscriptionRef},
-    keys::{AckChunkKey, AsideKey, RetryKey, Timer},
+    keys::{AckChunkKey, RelocatedBodyKey, RetryKey, Timer},
     limits::CHUNK,
     outcome::Counts,
     schema::{SubscriptionRow, SubscriptionSums},
@@ -34,7 +34,7 @@ pub(crate) struct Subscription {
     pub(crate) closed_from_ms: u64,
     /// The publishes where deliveries are read.
     pub(crate) reading: Entries,
-    /// Bytes of copies aside that this batch has deleted.
+    /// Bytes of relocated bodies that this batch has deleted.
     pub(crate) freed_bytes: u64,
     /// Its row is to be written at the batch's end.
     pub(crate) row_changed: bool,
@@ -75,8 +75,8 @@ impl Subscription {
         Timer::Retry(self.id, self.lane, sequence)
     }
 
-    pub(crate) const fn aside_key(&self, sequence: u64) -> AsideKey {
-        AsideKey { subscription: self.id, lane: self.lane, sequence }
+    pub(crate) const fn relocated_key(&self, sequence: u64) -> RelocatedBodyKey {
+        RelocatedBodyKey { subscription: self.id, lane: self.lane, sequence }
     }
 
     pub(crate) fn counts(&self, next_sequence: u64) -> Counts {

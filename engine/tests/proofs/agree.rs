@@ -140,8 +140,9 @@ fn queue_holds(subject: &mut Subject, queue: &Queue) -> Result<(), String> {
     let messages = (1..).zip(&queue.messages).filter(|(_, message)| message.state != State::Settled);
     for (sequence, message) in messages {
         let body = kv.get(Family::Body, &keys::body(queue.id, DEFAULT_LANE, sequence)).unwrap();
-        let aside = || kv.get(Family::Body, &keys::aside(id, DEFAULT_LANE, sequence)).unwrap();
-        let stored = body.clone().or_else(aside).ok_or_else(|| format!("message {sequence} is nowhere"))?;
+        let relocated = || kv.get(Family::Body, &keys::relocated(id, DEFAULT_LANE, sequence)).unwrap();
+        let stored =
+            body.clone().or_else(relocated).ok_or_else(|| format!("message {sequence} is nowhere"))?;
         let (header, content) = body::split(stored).unwrap();
         same("content", &content, &message.content)?;
         same("origin", &header.dead_letter, &message.origin)?;

@@ -82,7 +82,7 @@ impl Subject {
 pub fn hydrate(kv: &dyn Kv, plant: Option<Plant>) -> ShardMachine {
     let mut machine = ShardMachine::hydrate(ShardId(SHARD), kv).unwrap();
     #[cfg(feature = "planted-bugs")]
-    machine.copy_aside_soon();
+    machine.relocate_soon();
     match plant {
         None => {}
         #[cfg(feature = "planted-bugs")]

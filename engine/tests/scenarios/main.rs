@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod aside;
+mod relocated;
 mod bounds;
 mod catalogue;
 mod dead_letters;

@@ -98,7 +98,7 @@ fn a_dead_letter_says_when_it_was_published_by_the_wall_clock_of_then() {
 }
 
 #[test]
-fn a_copy_aside_tells_what_the_message_told() {
+fn a_relocated_body_tells_what_the_message_told() {
     let (mut shard, queue) = Shard::with(QueueSettings::default());
     shard.wall_ahead = FIFTY_MINUTES;
     shard.checked = false;
@@ -111,7 +111,7 @@ fn a_copy_aside_tells_what_the_message_told() {
         let acks = (0..1_024).map(|index| crate::shard::item(token(&granted, index), Ack, 0)).collect();
         shard.settle_all(queue, &holder("a"), acks);
     }
-    assert!(shard.body(queue, 1).is_none(), "it is aside");
+    assert!(shard.body(queue, 1).is_none(), "it is relocated");
     assert_eq!(shard.status(queue, 1).published_at_ms, Some(told));
     shard.check();
 }

@@ -84,7 +84,7 @@ impl Trims {
     }
 
     /// A trim was written: from now on nobody sees what it covers, and the next flush makes it durable. Not earlier: a
-    /// flush that overtakes the write must not take it for its own, and what is copied aside in the same batch must be
+    /// flush that overtakes the write must not take it for its own, and what is relocated in the same batch must be
     /// there first.
     pub(super) fn done(&self, trim: &Trim<'_>) {
         let new = trim.trimmed;

@@ -1,5 +1,5 @@
 //! A message that waits must not keep alive, on the disk and in the tenant's account, all that was settled behind it:
-//! when that is much, what waits is copied aside. The chunks' rule (`state/floor.rs`) goes by numbers, this one by bytes.
+//! when that is much, what waits is relocated. The chunks' rule (`state/floor.rs`) goes by numbers, this one by bytes.
 //!
 //! How much lies dead is not counted with every settlement. The publishes that settlements have *reached* are counted
 //! instead, once each; only when they hold much is what waits among them looked at.
@@ -13,10 +13,10 @@ use crate::{
         message,
     },
     halt::Halt,
-    keys::{AsideKey, Key},
+    keys::{Key, RelocatedBodyKey},
     limits::{
-        COPY_ASIDE_FROM_BYTES, COPY_ASIDE_GAIN, LOOK_AGAIN_AFTER, LOOKS_PER_SETTLED, MAX_COPIED_BYTES,
-        MAX_COPIES, MAX_LOOKS, MAX_REACH,
+        LOOK_AGAIN_AFTER, LOOKS_PER_SETTLED, MAX_LOOKS, MAX_REACH, MAX_RELOCATED, MAX_RELOCATED_BYTES,
+        RELOCATE_FROM_BYTES, RELOCATE_GAIN,
     },
     schema::QueueHeadRow,
     state::{Queue, Subscription},
@@ -28,18 +28,18 @@ pub(super) struct Rule {
     pub(super) from_bytes: u64,
     pub(super) gain: u64,
     pub(super) look_again_after: u64,
-    pub(super) max_copies: usize,
+    pub(super) max_bodies: usize,
     pub(super) max_bytes: u64,
 }
 
 impl Default for Rule {
     fn default() -> Self {
         Self {
-            from_bytes: COPY_ASIDE_FROM_BYTES,
-            gain: COPY_ASIDE_GAIN,
+            from_bytes: RELOCATE_FROM_BYTES,
+            gain: RELOCATE_GAIN,
             look_again_after: LOOK_AGAIN_AFTER,
-            max_copies: MAX_COPIES,
-            max_bytes: MAX_COPIED_BYTES,
+            max_bodies: MAX_RELOCATED,
+            max_bytes: MAX_RELOCATED_BYTES,
         }
     }
 }
@@ -54,7 +54,7 @@ pub(super) struct Room {
 
 impl Room {
     pub(super) const fn of(rule: Rule) -> Self {
-        Self { copies: rule.max_copies, bytes: rule.max_bytes, spent: false }
+        Self { copies: rule.max_bodies, bytes: rule.max_bytes, spent: false }
     }
 
     fn take(&mut self, bytes: u64) -> bool {
@@ -69,7 +69,7 @@ impl Room {
 
 /// Copies aside what waits, if so much lies dead behind it; whether it has.
 pub(super) fn relieve(txn: &mut Transaction<'_>, queue: &mut Queue, room: &mut Room) -> Result<bool, Halt> {
-    let rule = txn.aside;
+    let rule = txn.relocation;
     if queue.head.stored_bytes.saturating_sub(queue.head.passed_bytes) < rule.from_bytes {
         return Ok(false);
     }
@@ -95,7 +95,7 @@ pub(super) fn relieve(txn: &mut Transaction<'_>, queue: &mut Queue, room: &mut R
 /// Writes a copy; its bytes.
 pub(super) fn put(txn: &mut Transaction<'_>, held: &Subscription, sequence: u64, body: Bytes) -> u64 {
     let bytes = body.len() as u64;
-    txn.rows.put_parts(AsideKey::FAMILY, held.aside_key(sequence).encode(), body, Bytes::new());
+    txn.rows.put_parts(RelocatedBodyKey::FAMILY, held.relocated_key(sequence).encode(), body, Bytes::new());
     bytes
 }
 
@@ -133,7 +133,7 @@ fn reach(txn: &Transaction<'_>, queue: &mut Queue) -> Result<(), Halt> {
 /// that copies are not worth it; beyond the messages that it may look at, it takes the others to be like them.
 fn look(txn: &Transaction<'_>, queue: &Queue) -> Result<(u64, u64), Halt> {
     let end = queue.head.reached;
-    let enough = queue.head.reached_bytes / (1 + txn.aside.gain);
+    let enough = queue.head.reached_bytes / (1 + txn.relocation.gain);
     let (mut bytes, mut looks, mut others) = (0, 0, 0);
     for held in queue.subscriptions.values() {
         let mut sizes = SizeReader::default();
