@@ -121,7 +121,7 @@ pub(super) fn admit(
     if !session.is_new || txn.version < VERSION_OF_FAIR_SESSIONS {
         return Ok(Ok(()));
     }
-    publisher::make_room(txn, queue, &session.row)
+    publisher::ensure_capacity(txn, queue, &session.row)
 }
 
 /// A batch of a session was sent again: the session is not idle.

@@ -15,8 +15,8 @@ use crate::{
     state::Queue,
 };
 
-/// Makes room for one more session of whom a row names, unless there is some.
-pub(super) fn make_room(
+/// Makes sure that a publisher may have one more session: if it has as many as it may, its longest idle one is forgotten.
+pub(super) fn ensure_capacity(
     txn: &mut Transaction<'_>,
     queue: &mut Queue,
     new: &ProducerRow,

@@ -26,7 +26,7 @@ pub(super) struct Flushed {
 }
 
 pub(super) fn flush(mut txn: Transaction<'_>) -> Result<Flushed, Halt> {
-    let mut room = relocate::Room::of(txn.relocation);
+    let mut budget = relocate::CopyBudget::of(txn.relocation);
     for id in std::mem::take(&mut txn.touched) {
         let Some(mut queue) = txn.queues.remove(&id) else {
             return Err(Halt::Invariant(format!("queue {id:?} was borrowed and not returned")));
@@ -39,7 +39,7 @@ pub(super) fn flush(mut txn: Transaction<'_>) -> Result<Flushed, Halt> {
             free(&mut queue.head, freed_bytes)?;
         }
         pass(&txn, &mut queue)?;
-        if relocate::relieve(&mut txn, &mut queue, &mut room)? {
+        if relocate::relieve(&mut txn, &mut queue, &mut budget)? {
             pass(&txn, &mut queue)?;
         }
         trim(&mut txn, &mut queue)?;

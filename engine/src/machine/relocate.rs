@@ -45,19 +45,19 @@ impl Default for Rule {
 }
 
 /// What a batch may still copy.
-pub(super) struct Room {
+pub(super) struct CopyBudget {
     copies: usize,
     bytes: u64,
     /// Something did not fit.
     spent: bool,
 }
 
-impl Room {
+impl CopyBudget {
     pub(super) const fn of(rule: Rule) -> Self {
         Self { copies: rule.max_bodies, bytes: rule.max_bytes, spent: false }
     }
 
-    fn take(&mut self, bytes: u64) -> bool {
+    fn reserve(&mut self, bytes: u64) -> bool {
         self.spent |= self.copies == 0 || self.bytes < bytes;
         if !self.spent {
             self.copies -= 1;
@@ -68,14 +68,18 @@ impl Room {
 }
 
 /// Copies aside what waits, if so much lies dead behind it; whether it has.
-pub(super) fn relieve(txn: &mut Transaction<'_>, queue: &mut Queue, room: &mut Room) -> Result<bool, Halt> {
+pub(super) fn relieve(
+    txn: &mut Transaction<'_>,
+    queue: &mut Queue,
+    budget: &mut CopyBudget,
+) -> Result<bool, Halt> {
     let rule = txn.relocation;
     if queue.head.stored_bytes.saturating_sub(queue.head.passed_bytes) < rule.from_bytes {
         return Ok(false);
     }
     reach(txn, queue)?;
     let settled = queue.settled();
-    if queue.head.reached_bytes < rule.from_bytes || settled < queue.head.look_after || room.spent {
+    if queue.head.reached_bytes < rule.from_bytes || settled < queue.head.look_after || budget.spent {
         return Ok(false);
     }
     let (waiting_bytes, looks) = look(txn, queue)?;
@@ -83,11 +87,11 @@ pub(super) fn relieve(txn: &mut Transaction<'_>, queue: &mut Queue, room: &mut R
     let worth = gain >= waiting_bytes.saturating_mul(rule.gain);
     if worth {
         for subscription in queue.subscriptions.values_mut() {
-            queue.head.stored_bytes += copy(txn, subscription, queue.head.reached, room)?;
+            queue.head.stored_bytes += copy(txn, subscription, queue.head.reached, budget)?;
         }
     }
     let pause = rule.look_again_after.max(looks / LOOKS_PER_SETTLED);
-    queue.head.look_after = if worth && room.spent { 0 } else { settled + pause };
+    queue.head.look_after = if worth && budget.spent { 0 } else { settled + pause };
     queue.head_changed = true;
     Ok(worth)
 }
@@ -151,8 +155,13 @@ fn look(txn: &Transaction<'_>, queue: &Queue) -> Result<(u64, u64), Halt> {
     Ok((bytes, looks))
 }
 
-/// Copies aside what waits up to a sequence, as far as there is room; the bytes.
-fn copy(txn: &mut Transaction<'_>, held: &mut Subscription, end: u64, room: &mut Room) -> Result<u64, Halt> {
+/// Copies aside what waits up to a sequence, as far as the budget goes; returns the bytes.
+fn copy(
+    txn: &mut Transaction<'_>,
+    held: &mut Subscription,
+    end: u64,
+    budget: &mut CopyBudget,
+) -> Result<u64, Halt> {
     let mut bytes = 0;
     let mut at = held.cleared();
     loop {
@@ -161,7 +170,7 @@ fn copy(txn: &mut Transaction<'_>, held: &mut Subscription, end: u64, room: &mut
             break;
         }
         let body = message::read(&txn.rows, held, at)?;
-        if !room.take(body.len() as u64) {
+        if !budget.reserve(body.len() as u64) {
             break;
         }
         bytes += put(txn, held, at, body);
