@@ -31,8 +31,8 @@ impl<V> Points<V> {
             self.run.push((key, value));
             return;
         }
-        match if beyond_run { None } else { self.place(&key).ok() } {
-            Some(place) => self.run[place].1 = value,
+        match if beyond_run { None } else { self.index_of(&key).ok() } {
+            Some(index) => self.run[index].1 = value,
             None => drop(self.others.insert(key, value)),
         }
     }
@@ -43,8 +43,8 @@ impl<V> Points<V> {
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Option<&V> {
-        match self.place(key) {
-            Ok(place) => Some(&self.run[place].1),
+        match self.index_of(key) {
+            Ok(index) => Some(&self.run[index].1),
             Err(_) => self.others.get(key),
         }
     }
@@ -94,13 +94,13 @@ impl<V> Points<V> {
         }
     }
 
-    fn place(&self, key: &[u8]) -> Result<usize, usize> {
+    fn index_of(&self, key: &[u8]) -> Result<usize, usize> {
         self.run.binary_search_by(|(at, _)| at[..].cmp(key))
     }
 
-    /// The place in the run of the first key that is not before this one.
+    /// The index in the run of the first key that is not before this one.
     fn first_from(&self, key: &[u8]) -> usize {
-        self.place(key).unwrap_or_else(|place| place)
+        self.index_of(key).unwrap_or_else(|index| index)
     }
 
     #[allow(clippy::type_complexity, reason = "two iterators that are named nowhere else")]

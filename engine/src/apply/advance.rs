@@ -36,16 +36,17 @@ fn fire(txn: &mut Transaction<'_>, key: TimerKey) -> Result<(), Halt> {
     // A queue or subscription that is gone takes its timers with it.
     match key.timer {
         Timer::Lease(id, lease) => {
-            let _ =
-                on_any_subscription(txn, id, |txn, mut place| expire::due(txn, &mut place, lease, due_ms))?;
+            let _ = on_any_subscription(txn, id, |txn, mut context| {
+                expire::due(txn, &mut context, lease, due_ms)
+            })?;
         }
         Timer::Retry(id, _, sequence) => {
-            let _ = on_any_subscription(txn, id, |txn, mut place| {
-                failure::due(txn, &mut place, sequence, due_ms)
+            let _ = on_any_subscription(txn, id, |txn, mut context| {
+                failure::due(txn, &mut context, sequence, due_ms)
             })?;
         }
         Timer::ClosedLeases(id) => {
-            let _ = on_any_subscription(txn, id, |txn, place| close_lease::due(txn, place.subscription))?;
+            let _ = on_any_subscription(txn, id, |txn, context| close_lease::due(txn, context.subscription))?;
         }
         Timer::Producer(id, producer) => producer::due(txn, id, producer)?,
         Timer::Requests(requester) => request::due(txn, requester)?,

@@ -6,33 +6,33 @@ use crate::{
     limits::MISSING_TARGET_RETRY_MS,
     machine::Transaction,
     schema::{BodyHeader, DeadLetterCause, DeadLetterOrigin, RetryRow},
-    state::Place,
+    state::SubscriptionContext,
 };
 
 /// Of a message that is neither leased nor waiting, after so many failures.
 pub(super) fn give_up(
     txn: &mut Transaction<'_>,
-    place: &mut Place<'_>,
+    context: &mut SubscriptionContext<'_>,
     sequence: u64,
     attempts: u32,
     cause: DeadLetterCause,
 ) -> Result<(), Halt> {
     let row = RetryRow { attempts, cause: cause.into(), ..RetryRow::default() };
-    let target = &place.settings.dead_letter_queue;
+    let target = &context.settings.dead_letter_queue;
     if target.is_empty() {
-        return park(txn, place, sequence, row);
+        return park(txn, context, sequence, row);
     }
-    let Some(target) = txn.find_queue(place.subscription.id.queue.department, target)? else {
-        return failure::wait(txn, place, sequence, row, MISSING_TARGET_RETRY_MS);
+    let Some(target) = txn.find_queue(context.subscription.id.queue.department, target)? else {
+        return failure::wait(txn, context, sequence, row, MISSING_TARGET_RETRY_MS);
     };
-    ensure!(target != place.subscription.id.queue, "queue {target:?} is its own dead-letter queue");
-    let body = message::read(&txn.rows, place.subscription, sequence)?;
-    let (header, content) = message::split(body, place.subscription, sequence)?;
+    ensure!(target != context.subscription.id.queue, "queue {target:?} is its own dead-letter queue");
+    let body = message::read(&txn.rows, context.subscription, sequence)?;
+    let (header, content) = message::split(body, context.subscription, sequence)?;
     let origin = DeadLetterOrigin {
         cause: cause.into(),
-        queue: place.definition.name.clone(),
-        subscription: place.subscription.row.name.clone(),
-        queue_id: place.subscription.id.queue.queue.0,
+        queue: context.definition.name.clone(),
+        subscription: context.subscription.row.name.clone(),
+        queue_id: context.subscription.id.queue.queue.0,
         sequence,
         published_at_ms: header.told_at_ms(),
         attempts,
@@ -40,15 +40,20 @@ pub(super) fn give_up(
     let (published_at_ms, wall_ahead_ms) = (txn.now, txn.wall_ahead());
     let header = BodyHeader { published_at_ms, wall_ahead_ms, dead_letter: Some(origin), ..header };
     publish::append_one(txn, target, &header, content)?;
-    let sums = place.subscription.sums();
+    let sums = context.subscription.sums();
     sums.dead_lettered += 1;
     sums.moved += 1;
     txn.tally.moved += 1;
-    message::settle(txn, place.subscription, sequence)
+    message::settle(txn, context.subscription, sequence)
 }
 
-fn park(txn: &mut Transaction<'_>, place: &mut Place<'_>, sequence: u64, row: RetryRow) -> Result<(), Halt> {
-    let held = &mut *place.subscription;
+fn park(
+    txn: &mut Transaction<'_>,
+    context: &mut SubscriptionContext<'_>,
+    sequence: u64,
+    row: RetryRow,
+) -> Result<(), Halt> {
+    let held = &mut *context.subscription;
     txn.rows.put(&held.retry_key(sequence), &RetryRow { parked: true, ..row });
     held.fail(sequence);
     held.wait(sequence)?;

@@ -137,9 +137,9 @@ impl FactReader {
             Some(last) => Some(last),
             None => row(rows, queue, sequence)?,
         };
-        let place = |first: u64| usize::try_from(sequence - first).unwrap_or(usize::MAX);
+        let index = |first: u64| usize::try_from(sequence - first).unwrap_or(usize::MAX);
         let Some((first, row, payload_bytes)) = found.and_then(|(first, row)| {
-            row.payload_bytes.get(place(first)).copied().map(|size| (first, row, size))
+            row.payload_bytes.get(index(first)).copied().map(|size| (first, row, size))
         }) else {
             return Err(Halt::Corrupt(format!("message {sequence} of {queue:?} has no entry")));
         };
@@ -187,8 +187,8 @@ impl SizeReader {
 
     fn known(&self, sequence: u64) -> Option<u64> {
         let (first, row) = self.last.as_ref()?;
-        let place = usize::try_from(sequence.checked_sub(*first)?).ok()?;
-        let weight = weight(*row.payload_bytes.get(place)?);
+        let index = usize::try_from(sequence.checked_sub(*first)?).ok()?;
+        let weight = weight(*row.payload_bytes.get(index)?);
         row.stored_bytes.saturating_mul(weight).checked_div(self.weights)
     }
 }

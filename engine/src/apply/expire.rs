@@ -6,16 +6,16 @@ use crate::{
     ids::LeaseId,
     keys::Timer,
     machine::Transaction,
-    state::{Index, Place},
+    state::{Index, SubscriptionContext},
 };
 
 pub(super) fn due(
     txn: &mut Transaction<'_>,
-    place: &mut Place<'_>,
+    context: &mut SubscriptionContext<'_>,
     lease: LeaseId,
     due_ms: u64,
 ) -> Result<(), Halt> {
-    let held = &mut *place.subscription;
+    let held = &mut *context.subscription;
     let Some(open) = held.leases.get_mut(&lease.0).filter(|open| open.timer_ms == due_ms) else {
         return Ok(());
     };
@@ -36,15 +36,15 @@ pub(super) fn due(
     held.lease_changed(lease.0);
     held.sums().expired += lost.len() as u64;
     for (sequence, attempt) in lost {
-        place.subscription.unlease(sequence)?;
+        context.subscription.unlease(sequence)?;
         if counts {
-            failure::failed(txn, place, sequence, attempt, 0)?;
+            failure::failed(txn, context, sequence, attempt, 0)?;
         } else {
-            failure::came_back(txn, place.subscription, sequence);
+            failure::came_back(txn, context.subscription, sequence);
         }
     }
     if next.is_none() {
-        close_lease::close(txn, place.subscription, lease.0)?;
+        close_lease::close(txn, context.subscription, lease.0)?;
     }
     Ok(())
 }

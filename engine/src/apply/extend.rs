@@ -24,9 +24,9 @@ pub(super) fn apply(
         return Err(Halt::Malformed("too many extensions"));
     }
     let deadline_ms = txn.after(clamp(command.duration_ms));
-    on_subscription(txn, id, |txn, place| {
+    on_subscription(txn, id, |txn, context| {
         let mut tokens = Tokens::new(holder);
-        let extend = |token| extend(txn, place.subscription, &mut tokens, token, deadline_ms);
+        let extend = |token| extend(txn, context.subscription, &mut tokens, token, deadline_ms);
         command.tokens.iter().map(extend).collect()
     })
 }

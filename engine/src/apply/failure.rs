@@ -6,7 +6,7 @@ use crate::{
     machine::Transaction,
     overlay::Overlay,
     schema::{DeadLetterCause, RetryRow},
-    state::{Place, Subscription},
+    state::{Subscription, SubscriptionContext},
 };
 
 /// What is known of a message that came back from a delivery; none for one that was never delivered.
@@ -27,19 +27,19 @@ pub(crate) fn retry(
 /// The `failures`-th delivery of a message that is no longer leased has failed.
 pub(super) fn failed(
     txn: &mut Transaction<'_>,
-    place: &mut Place<'_>,
+    context: &mut SubscriptionContext<'_>,
     sequence: u64,
     failures: u32,
     delay_ms: u64,
 ) -> Result<(), Halt> {
-    if failures >= place.settings.max_attempts {
-        return dead_letter::give_up(txn, place, sequence, failures, DeadLetterCause::MaxAttempts);
+    if failures >= context.settings.max_attempts {
+        return dead_letter::give_up(txn, context, sequence, failures, DeadLetterCause::MaxAttempts);
     }
     if delay_ms > 0 {
         let row = RetryRow { attempts: failures, ..RetryRow::default() };
-        return wait(txn, place, sequence, row, delay_ms);
+        return wait(txn, context, sequence, row, delay_ms);
     }
-    let held = &mut *place.subscription;
+    let held = &mut *context.subscription;
     txn.rows.put(&held.retry_key(sequence), &RetryRow { attempts: failures, ..RetryRow::default() });
     held.fail(sequence);
     txn.returned(held.id, sequence);
@@ -58,12 +58,12 @@ pub(super) fn came_back(txn: &mut Transaction<'_>, held: &mut Subscription, sequ
 /// Takes a message out of the line until a delay has passed.
 pub(super) fn wait(
     txn: &mut Transaction<'_>,
-    place: &mut Place<'_>,
+    context: &mut SubscriptionContext<'_>,
     sequence: u64,
     row: RetryRow,
     delay_ms: u64,
 ) -> Result<(), Halt> {
-    let held = &mut *place.subscription;
+    let held = &mut *context.subscription;
     let due_ms = txn.after(delay_ms);
     txn.rows.put(&held.retry_key(sequence), &RetryRow { due_ms, ..row });
     txn.put_timer(due_ms, held.retry_timer(sequence));
@@ -76,18 +76,18 @@ pub(super) fn wait(
 /// A message's retry timer is due.
 pub(super) fn due(
     txn: &mut Transaction<'_>,
-    place: &mut Place<'_>,
+    context: &mut SubscriptionContext<'_>,
     sequence: u64,
     due_ms: u64,
 ) -> Result<(), Halt> {
-    let (subscription, key) = (place.subscription.id, place.subscription.retry_key(sequence));
+    let (subscription, key) = (context.subscription.id, context.subscription.retry_key(sequence));
     let Some(row) = txn.rows.row(&key)? else { return Ok(()) };
     if row.due_ms != due_ms {
         return Ok(());
     }
-    place.subscription.end_wait(sequence)?;
+    context.subscription.end_wait(sequence)?;
     if row.cause() != DeadLetterCause::Unspecified {
-        return dead_letter::give_up(txn, place, sequence, row.attempts, row.cause());
+        return dead_letter::give_up(txn, context, sequence, row.attempts, row.cause());
     }
     txn.rows.put(&key, &RetryRow { due_ms: 0, ..row });
     txn.returned(subscription, sequence);

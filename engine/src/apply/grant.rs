@@ -9,7 +9,7 @@ use crate::{
     machine::Transaction,
     outcome::{Granted, GrantedItem, SubscriptionError},
     schema::{Grant, Holder, LeaseRow, ProgressRow},
-    state::{OpenLease, Place, Subscription, deltas},
+    state::{OpenLease, Subscription, SubscriptionContext, deltas},
 };
 
 pub(super) fn apply(
@@ -20,10 +20,10 @@ pub(super) fn apply(
     let lane = lane(command.lane)?;
     let holder = command.holder.ok_or(Halt::Malformed("a grant without a holder"))?;
     let deadline_ms = txn.after(clamp(command.duration_ms));
-    on_subscription(txn, id, |txn, place| {
-        let as_expected = [0, place.head.next_sequence].contains(&command.next_sequence);
-        let sequences = if as_expected { free(&place, command.sequences) } else { Vec::new() };
-        grant(txn, place, lane, holder, &sequences, command.nonce, deadline_ms)
+    on_subscription(txn, id, |txn, context| {
+        let as_expected = [0, context.head.next_sequence].contains(&command.next_sequence);
+        let sequences = if as_expected { free(&context, command.sequences) } else { Vec::new() };
+        grant(txn, context, lane, holder, &sequences, command.nonce, deadline_ms)
     })
 }
 
@@ -31,18 +31,18 @@ pub(super) fn clamp(duration_ms: u64) -> u64 {
     duration_ms.clamp(*LEASE_DURATION_MS.start(), *LEASE_DURATION_MS.end())
 }
 
-fn free(place: &Place<'_>, mut sequences: Vec<u64>) -> Vec<u64> {
+fn free(context: &SubscriptionContext<'_>, mut sequences: Vec<u64>) -> Vec<u64> {
     sequences.sort_unstable();
     sequences.dedup();
-    let exists = 1..place.head.next_sequence;
-    sequences.retain(|sequence| exists.contains(sequence) && place.subscription.is_free(*sequence));
+    let exists = 1..context.head.next_sequence;
+    sequences.retain(|sequence| exists.contains(sequence) && context.subscription.is_free(*sequence));
     sequences.truncate(MAX_LEASE_ITEMS);
     sequences
 }
 
 fn grant(
     txn: &mut Transaction<'_>,
-    place: Place<'_>,
+    context: SubscriptionContext<'_>,
     lane: Lane,
     holder: Holder,
     sequences: &[u64],
@@ -52,7 +52,7 @@ fn grant(
     if sequences.is_empty() {
         return Ok(Granted { lease: LeaseId(0), nonce, deadline_ms, items: Vec::new() });
     }
-    let Place { subscription, head, recent, .. } = place;
+    let SubscriptionContext { subscription, head, recent, .. } = context;
     let mut items = Vec::with_capacity(sequences.len());
     let (mut times, mut firsts, mut waited_ms) = (PublishTimes::new(head, recent), 0, 0);
     for (index, sequence) in (0..).zip(sequences) {

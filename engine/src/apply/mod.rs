@@ -35,7 +35,7 @@ use crate::{
     machine::Transaction,
     outcome::{Change, Outcome, SubscriptionError},
     schema::Command,
-    state::Place,
+    state::SubscriptionContext,
 };
 
 /// Applies one command.
@@ -94,7 +94,7 @@ fn lane(number: u32) -> Result<Lane, Halt> {
 fn on_subscription<T>(
     txn: &mut Transaction<'_>,
     id: SubscriptionRef,
-    run: impl FnOnce(&mut Transaction<'_>, Place<'_>) -> Result<T, Halt>,
+    run: impl FnOnce(&mut Transaction<'_>, SubscriptionContext<'_>) -> Result<T, Halt>,
 ) -> Result<Result<T, SubscriptionError>, Halt> {
     if let Err(error) = txn.open_department(id.queue.department)? {
         return Ok(Err(error.into()));
@@ -106,13 +106,13 @@ fn on_subscription<T>(
 fn on_any_subscription<T>(
     txn: &mut Transaction<'_>,
     id: SubscriptionRef,
-    run: impl FnOnce(&mut Transaction<'_>, Place<'_>) -> Result<T, Halt>,
+    run: impl FnOnce(&mut Transaction<'_>, SubscriptionContext<'_>) -> Result<T, Halt>,
 ) -> Result<Result<T, SubscriptionError>, Halt> {
     let Some(mut queue) = txn.borrow_queue(id.queue)? else {
         return Ok(Err(SubscriptionError::QueueNotFound));
     };
-    let done = match queue.place(id.subscription) {
-        Some(place) => Ok(run(txn, place)?),
+    let done = match queue.context(id.subscription) {
+        Some(context) => Ok(run(txn, context)?),
         None => Err(SubscriptionError::SubscriptionNotFound),
     };
     txn.return_queue(queue);

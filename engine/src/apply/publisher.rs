@@ -81,19 +81,20 @@ fn order(
     row: &mut ProducerRow,
 ) -> Result<(), Halt> {
     let publisher = publisher(queue, row)?;
-    let mut place = ProducerUseKey { publisher, used_ms: row.ordered_ms, producer: key.producer.clone() };
+    let mut key_of_use =
+        ProducerUseKey { publisher, used_ms: row.ordered_ms, producer: key.producer.clone() };
     if row.ordered_ms > 0 {
-        txn.rows.delete(&place);
+        txn.rows.delete(&key_of_use);
     } else {
-        let at = PublisherKey { publisher: place.publisher.clone() };
+        let at = PublisherKey { publisher: key_of_use.publisher.clone() };
         let held = txn.rows.row(&at)?;
         // Whoever comes later stands behind who is there.
         let held = held.unwrap_or(PublisherRow { sessions: 0, first_ms: row.last_used_ms });
         txn.rows.put(&at, &PublisherRow { sessions: held.sessions + 1, ..held });
     }
     row.ordered_ms = row.last_used_ms;
-    place.used_ms = row.ordered_ms;
-    txn.rows.put(&place, &());
+    key_of_use.used_ms = row.ordered_ms;
+    txn.rows.put(&key_of_use, &());
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use crate::{
     machine::Transaction,
     outcome::{RedriveError, RedriveOutcome, Redriven},
     schema::{BodyHeader, RedriveAnswer, RedriveDeadLetters, RetryRow, SkipReason},
-    state::{Place, Subscription},
+    state::{Subscription, SubscriptionContext},
 };
 
 pub(super) fn apply(
@@ -20,7 +20,7 @@ pub(super) fn apply(
     let passed_over = passed_over(command)?;
     let id = subscription_ref(command.department, command.queue, command.subscription);
     let target = (command.target_queue != 0).then(|| queue_ref(command.department, command.target_queue));
-    let redriven = on_subscription(txn, id, |txn, mut place| {
+    let redriven = on_subscription(txn, id, |txn, mut context| {
         if let Some(target) = target
             && target != id.queue
             && !exists(txn, target)?
@@ -34,7 +34,7 @@ pub(super) fn apply(
             }
             match passed_over.get(at) {
                 Some(Some(reason)) => Ok(RedriveOutcome::PassedOver(*reason)),
-                _ => redrive(txn, &mut place, *sequence, target, &mut moved_bytes),
+                _ => redrive(txn, &mut context, *sequence, target, &mut moved_bytes),
             }
         };
         let outcomes: Vec<_> =
@@ -70,22 +70,22 @@ fn passed_over(command: &RedriveDeadLetters) -> Result<Vec<Option<SkipReason>>, 
 
 fn redrive(
     txn: &mut Transaction<'_>,
-    place: &mut Place<'_>,
+    context: &mut SubscriptionContext<'_>,
     sequence: u64,
     target: Option<QueueRef>,
     moved_bytes: &mut u64,
 ) -> Result<RedriveOutcome, Halt> {
-    let (here, held) = (place.subscription.id.queue, &mut *place.subscription);
-    if sequence == 0 || sequence >= place.head.next_sequence || held.is_settled(sequence) {
+    let (here, held) = (context.subscription.id.queue, &mut *context.subscription);
+    if sequence == 0 || sequence >= context.head.next_sequence || held.is_settled(sequence) {
         return Ok(RedriveOutcome::NotDeadLetter);
     }
     if held.is_leased(sequence) {
         return Ok(RedriveOutcome::Leased);
     }
     let retry = failure::retry(&txn.rows, held, sequence)?.unwrap_or_default();
-    let origin = match place.head.dead_letters {
+    let origin = match context.head.dead_letters {
         0 => None,
-        _ => FactReader::default().read(&txn.rows, place.head, held, sequence)?.origin,
+        _ => FactReader::default().read(&txn.rows, context.head, held, sequence)?.origin,
     };
     let origin = origin.map(|origin| queue_ref(here.department.0, origin.queue_id));
     let Some(source) = origin.or_else(|| retry.parked.then_some(here)) else {

@@ -16,7 +16,7 @@ pub(super) fn apply(
 ) -> Result<Result<u32, SubscriptionError>, Halt> {
     let id = subscription_ref(command.department, command.queue, command.subscription);
     let holder = command.holder.as_ref().ok_or(Halt::Malformed("a release without a holder"))?;
-    on_subscription(txn, id, |txn, place| release(txn, place.subscription, holder))
+    on_subscription(txn, id, |txn, context| release(txn, context.subscription, holder))
 }
 
 fn release(txn: &mut Transaction<'_>, held: &mut Subscription, holder: &Holder) -> Result<u32, Halt> {

@@ -10,7 +10,7 @@ use crate::{
     machine::Transaction,
     outcome::{SettleOutcome, SubscriptionError},
     schema::{DeadLetterCause, Settle, SettleItem, SettleKind, SubscriptionSums},
-    state::{Index, Place},
+    state::{Index, SubscriptionContext},
 };
 
 pub(super) fn apply(
@@ -23,10 +23,10 @@ pub(super) fn apply(
     if deliveries > MAX_SETTLE_ITEMS {
         return Err(Halt::Malformed("too many settlements"));
     }
-    on_subscription(txn, id, |txn, mut place| {
+    on_subscription(txn, id, |txn, mut context| {
         let (mut tokens, mut outcomes) = (Tokens::new(holder), Vec::with_capacity(deliveries));
         for item in command.items.iter().flat_map(SettleItem::each) {
-            outcomes.push(settle(txn, &mut place, &mut tokens, &item)?);
+            outcomes.push(settle(txn, &mut context, &mut tokens, &item)?);
         }
         Ok(outcomes)
     })
@@ -34,14 +34,14 @@ pub(super) fn apply(
 
 fn settle(
     txn: &mut Transaction<'_>,
-    place: &mut Place<'_>,
+    context: &mut SubscriptionContext<'_>,
     tokens: &mut Tokens<'_>,
     item: &SettleItem,
 ) -> Result<SettleOutcome, Halt> {
     let token = item.token.as_ref().ok_or(Halt::Malformed("a settlement without a token"))?;
-    Ok(match tokens.read(txn, place.subscription, token)? {
+    Ok(match tokens.read(txn, context.subscription, token)? {
         Token::Open { lease, index } => {
-            settle_open(txn, place, lease, index, item)?;
+            settle_open(txn, context, lease, index, item)?;
             SettleOutcome::Settled
         }
         Token::Settled(kind) => SettleOutcome::AlreadySettled(kind),
@@ -54,7 +54,7 @@ fn settle(
 
 fn settle_open(
     txn: &mut Transaction<'_>,
-    place: &mut Place<'_>,
+    context: &mut SubscriptionContext<'_>,
     lease: u64,
     index: usize,
     item: &SettleItem,
@@ -66,7 +66,7 @@ fn settle_open(
         SettleKind::DeadLetter => Index::DeadLettered,
         SettleKind::Unspecified => return Err(Halt::Malformed("a settlement of no known kind")),
     };
-    let subscription = &mut *place.subscription;
+    let subscription = &mut *context.subscription;
     let Some(open) = subscription.leases.get_mut(&lease) else {
         return Err(Halt::Invariant(format!("lease {lease} is open and is not held")));
     };
@@ -81,16 +81,16 @@ fn settle_open(
     match outcome {
         Index::Acked => message::settle(txn, subscription, sequence)?,
         Index::Nacked => {
-            failure::failed(txn, place, sequence, attempt, item.delay_ms.min(MAX_NACK_DELAY_MS))?
+            failure::failed(txn, context, sequence, attempt, item.delay_ms.min(MAX_NACK_DELAY_MS))?
         }
         Index::DeadLettered => {
             let failures = attempt.saturating_sub(1);
-            dead_letter::give_up(txn, place, sequence, failures, DeadLetterCause::Consumer)?;
+            dead_letter::give_up(txn, context, sequence, failures, DeadLetterCause::Consumer)?;
         }
         _ => failure::came_back(txn, subscription, sequence),
     }
     if closed {
-        close_lease::close(txn, place.subscription, lease)?;
+        close_lease::close(txn, context.subscription, lease)?;
     }
     Ok(())
 }

@@ -76,7 +76,7 @@ impl<'a> Tokens<'a> {
         use std::collections::btree_map::Entry;
         match self.closed.entry(id) {
             Entry::Occupied(read) => Ok(read.into_mut().as_ref()),
-            Entry::Vacant(place) => Ok(place.insert(read_closed(txn, held, LeaseId(id))?).as_ref()),
+            Entry::Vacant(unread) => Ok(unread.insert(read_closed(txn, held, LeaseId(id))?).as_ref()),
         }
     }
 }

@@ -35,8 +35,8 @@ pub(super) fn check(
         let (tenant, subject) = (TenantId(row.tenant), row.subject.clone());
         let publisher = Publisher { queue: id, tenant, subject };
         let behind = row.last_used_ms.checked_sub(row.ordered_ms);
-        let place = (publisher.clone(), row.ordered_ms, producer.clone());
-        if behind.is_none_or(|behind| behind >= PRODUCER_REORDER_MS) || !queue.producer_uses.contains(&place)
+        let entry = (publisher.clone(), row.ordered_ms, producer.clone());
+        if behind.is_none_or(|behind| behind >= PRODUCER_REORDER_MS) || !queue.producer_uses.contains(&entry)
         {
             let (used, ordered) = (row.last_used_ms, row.ordered_ms);
             say(format!("producer {producer:?} was used at {used} and should stand at {ordered}"));

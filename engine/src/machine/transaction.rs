@@ -91,9 +91,9 @@ impl<'a> Transaction<'a> {
         use std::collections::btree_map::Entry;
         match self.departments.entry(id) {
             Entry::Occupied(held) => Ok(Some(held.into_mut())),
-            Entry::Vacant(place) => {
+            Entry::Vacant(unread) => {
                 let row = self.rows.row(&DepartmentKey { department: id })?;
-                Ok(row.map(|row| &*place.insert(row)))
+                Ok(row.map(|row| &*unread.insert(row)))
             }
         }
     }

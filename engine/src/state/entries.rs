@@ -41,7 +41,7 @@ impl Entries {
         self.0.push_back(entry);
     }
 
-    /// Adds publishes that were read. Those that do not follow what is there take its place.
+    /// Adds publishes that were read. Those that do not follow what is there take its context.
     pub(crate) fn read(&mut self, page: impl IntoIterator<Item = Entry>) {
         for entry in page {
             if self.end().is_some_and(|end| end != entry.first_sequence) {

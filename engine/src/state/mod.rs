@@ -12,5 +12,5 @@ mod subscription;
 pub(crate) use chunk::Chunk;
 pub(crate) use entries::{Entries, Entry};
 pub(crate) use lease::{Index, OpenLease, deltas};
-pub(crate) use queue::{Place, Queue, view};
+pub(crate) use queue::{Queue, SubscriptionContext, view};
 pub(crate) use subscription::Subscription;

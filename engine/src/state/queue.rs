@@ -30,7 +30,7 @@ pub(crate) struct Queue {
 }
 
 /// One subscription within its queue, and what a command on it may need of the queue.
-pub(crate) struct Place<'a> {
+pub(crate) struct SubscriptionContext<'a> {
     pub(crate) definition: &'a QueueRow,
     pub(crate) settings: &'a QueueSettings,
     pub(crate) head: &'a QueueHeadRow,
@@ -39,8 +39,8 @@ pub(crate) struct Place<'a> {
 }
 
 impl Queue {
-    pub(crate) fn place(&mut self, subscription: SubscriptionId) -> Option<Place<'_>> {
-        Some(Place {
+    pub(crate) fn context(&mut self, subscription: SubscriptionId) -> Option<SubscriptionContext<'_>> {
+        Some(SubscriptionContext {
             subscription: self.subscriptions.get_mut(&subscription)?,
             definition: &self.definition,
             settings: &self.settings,

@@ -77,11 +77,11 @@ fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
-/// All rows: the family's place, the key's length, the key, the value.
+/// All rows: the family's index, the key's length, the key, the value.
 fn rows(subject: &Subject) -> Vec<Vec<u8>> {
     let row = |(family, key, value): (Family, &[u8], &bytes::Bytes)| {
-        let place = Family::ALL.iter().position(|known| *known == family).unwrap();
-        [&[u8::try_from(place).unwrap(), u8::try_from(key.len()).unwrap()], key, value].concat()
+        let index = Family::ALL.iter().position(|known| *known == family).unwrap();
+        [&[u8::try_from(index).unwrap(), u8::try_from(key.len()).unwrap()], key, value].concat()
     };
     subject.kv.rows().map(row).collect()
 }
