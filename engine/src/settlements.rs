@@ -20,7 +20,7 @@ impl SettleItem {
     /// These, each of one delivery, in as few items as their order allows. Mostly a lease is settled as a whole and in its
     /// order, and then takes no more of the log than one delivery.
     #[must_use]
-    pub fn together(settlements: impl IntoIterator<Item = Self>) -> Vec<Self> {
+    pub fn coalesce(settlements: impl IntoIterator<Item = Self>) -> Vec<Self> {
         let mut items: Vec<Self> = Vec::new();
         for item in settlements {
             match items.last_mut().filter(|last| last.is_followed_by(&item)) {
@@ -39,7 +39,7 @@ impl SettleItem {
     }
 
     /// The settlement of each delivery.
-    pub(crate) fn each(&self) -> impl Iterator<Item = Self> + use<> {
+    pub(crate) fn expand(&self) -> impl Iterator<Item = Self> + use<> {
         let item = *self;
         (0..item.count.max(1)).map(move |behind| {
             // No lease has so many that the last index there can be is one of them.
@@ -70,11 +70,11 @@ mod tests {
 
     #[test]
     fn the_deliveries_of_a_lease_are_one_item() {
-        let items = SettleItem::together((0..1_000).chain(1_001..1_003).map(ack));
+        let items = SettleItem::coalesce((0..1_000).chain(1_001..1_003).map(ack));
         assert_eq!(items, [SettleItem { count: 1_000, ..ack(0) }, SettleItem { count: 2, ..ack(1_001) }]);
         assert_eq!(items.iter().map(SettleItem::deliveries).sum::<usize>(), 1_002);
         let old = SettleItem { count: 0, ..ack(0) };
-        assert_eq!((old.deliveries(), old.each().collect::<Vec<_>>()), (1, vec![ack(0)]));
+        assert_eq!((old.deliveries(), old.expand().collect::<Vec<_>>()), (1, vec![ack(0)]));
     }
 
     fn one() -> impl Strategy<Value = SettleItem> {
@@ -86,9 +86,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_put_together_comes_apart(settlements in prop::collection::vec(one(), 0..40)) {
-            let items = SettleItem::together(settlements.clone());
-            let apart: Vec<_> = items.iter().flat_map(SettleItem::each).collect();
+        fn what_was_coalesced_expands_to_the_same(settlements in prop::collection::vec(one(), 0..40)) {
+            let items = SettleItem::coalesce(settlements.clone());
+            let apart: Vec<_> = items.iter().flat_map(SettleItem::expand).collect();
             prop_assert_eq!(apart, settlements);
         }
     }

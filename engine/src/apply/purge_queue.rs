@@ -8,7 +8,7 @@ use crate::{
     keys::{self, Kind, LeaseKey, ProgressKey, Timer},
     kv::Family,
     limits::VERSION_OF_TOLD_TRUTH,
-    machine::{Transaction, each},
+    machine::{Transaction, for_each_row},
     outcome::PurgeQueueError,
     overlay::decode_row,
     schema::PurgeQueue,
@@ -76,7 +76,7 @@ fn lose_lost(txn: &mut Transaction<'_>, held: &Subscription) -> Result<(), Halt>
     let subscription = held.id;
     let mut changed = Vec::new();
     let prefix = keys::subscription_prefix(subscription, Kind::Progress);
-    each::<ProgressKey>(&txn.rows, &prefix, &prefix, |key, value| {
+    for_each_row::<ProgressKey>(&txn.rows, &prefix, &prefix, |key, value| {
         let progress = decode_row::<ProgressKey>(value)?;
         if progress.closed_at_ms == 0 || !progress.outcomes.contains(&OpenLease::LOST) {
             return Ok(());

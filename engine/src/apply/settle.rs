@@ -25,7 +25,7 @@ pub(super) fn apply(
     }
     on_subscription(txn, id, |txn, mut context| {
         let (mut tokens, mut outcomes) = (Tokens::new(holder), Vec::with_capacity(deliveries));
-        for item in command.items.iter().flat_map(SettleItem::each) {
+        for item in command.items.iter().flat_map(SettleItem::expand) {
             outcomes.push(settle(txn, &mut context, &mut tokens, &item)?);
         }
         Ok(outcomes)

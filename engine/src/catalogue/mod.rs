@@ -11,7 +11,7 @@ use crate::{
     keys::{CATALOGUE, CatalogueDepartmentKey, CatalogueStateKey, Key, TenantKey},
     kv::{Kv, Writes},
     limits::MACHINE_VERSION,
-    machine::each,
+    machine::for_each_row,
     overlay::{Overlay, decode_row},
     schema::{
         CatalogueBatch, CatalogueDepartmentRow, CatalogueStateRow, TenantRow, catalogue_record::Command,
@@ -102,12 +102,12 @@ impl CatalogueMachine {
         let rows = Overlay::new(kv);
         let (mut tenants, mut departments) = (BTreeMap::new(), BTreeMap::new());
         let prefix = TenantKey { name: String::new() }.encode();
-        each::<TenantKey>(&rows, &prefix, &prefix, |key, value| {
+        for_each_row::<TenantKey>(&rows, &prefix, &prefix, |key, value| {
             tenants.insert(key.name, decode_row::<TenantKey>(value)?);
             Ok(())
         })?;
         let prefix = CatalogueDepartmentKey::all();
-        each::<CatalogueDepartmentKey>(&rows, &prefix, &prefix, |key, value| {
+        for_each_row::<CatalogueDepartmentKey>(&rows, &prefix, &prefix, |key, value| {
             departments.insert((key.tenant.0, key.name), decode_row::<CatalogueDepartmentKey>(value)?);
             Ok(())
         })?;

@@ -15,7 +15,7 @@ use crate::{
         RetryKey, SetAsideKey, ShardKey, SubscriptionKey, Timer, TimerKey,
     },
     kv::{Family, Kv},
-    machine::each,
+    machine::for_each_row,
     overlay::{Overlay, decode_row},
     schema::{
         DeadLetterOrigin, DepartmentRow, EntryRow, LeaseRow, ProducerRow, ProgressRow, PublisherRow,
@@ -97,7 +97,7 @@ impl Rows {
         let mut rows =
             Self { shard: overlay.row(&ShardKey { shard })?.unwrap_or_default(), ..Self::default() };
         let timers = TimerKey::all_of(shard);
-        each::<TimerKey>(&overlay, &timers, &timers, |key, _| {
+        for_each_row::<TimerKey>(&overlay, &timers, &timers, |key, _| {
             rows.timers.entry(key.timer).or_default().insert(key.due_ms);
             Ok(())
         })?;

@@ -30,7 +30,7 @@ pub(super) fn hydrate(
     };
     let ([lane], mut subscriptions) = (LANES, BTreeMap::new());
     let prefix = keys::kind_prefix(id, Kind::Subscription);
-    each::<SubscriptionKey>(rows, &prefix, &prefix, |key, value| {
+    for_each_row::<SubscriptionKey>(rows, &prefix, &prefix, |key, value| {
         let row = decode_row::<SubscriptionKey>(value)?;
         subscriptions.insert(key.subscription.subscription, Subscription::new(key.subscription, lane, row));
         Ok(())
@@ -62,7 +62,7 @@ pub(super) fn hydrate(
 
 fn chunks(rows: &Overlay<'_>, subscription: &mut Subscription) -> Result<(), Halt> {
     let prefix = keys::subscription_prefix(subscription.id, Kind::AckChunk);
-    each::<AckChunkKey>(rows, &prefix, &prefix, |key, value| {
+    for_each_row::<AckChunkKey>(rows, &prefix, &prefix, |key, value| {
         ensure!(key.lane == subscription.lane, "a chunk of lane {}", key.lane);
         let chunk = Chunk::from_row(&decode_row::<AckChunkKey>(value)?)?;
         subscription.chunks.insert(key.chunk, chunk);
@@ -78,7 +78,7 @@ fn leases(
     let id = subscription.id;
     let first = ProgressKey { subscription: id, lease: LeaseId(subscription.row.first_open) };
     let prefix = keys::subscription_prefix(id, Kind::Progress);
-    each::<ProgressKey>(rows, &first.encode(), &prefix, |key, value| {
+    for_each_row::<ProgressKey>(rows, &first.encode(), &prefix, |key, value| {
         let progress = decode_row::<ProgressKey>(value)?;
         if progress.closed_at_ms > 0 {
             return Ok(());
@@ -124,8 +124,8 @@ fn count(subscription: &mut Subscription, next_sequence: u64) -> Result<(), Halt
     Ok(())
 }
 
-/// Calls back for every row from `from` to the end of `prefix`, page by page.
-pub(crate) fn each<K: Key>(
+/// Visits every row from `from` to the end of `prefix`, page by page.
+pub(crate) fn for_each_row<K: Key>(
     rows: &Overlay<'_>,
     from: &[u8],
     prefix: &[u8],

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 pub use dead_letters::DeadLetters;
 use flush::Flushed;
-pub(crate) use hydrate::each;
+pub(crate) use hydrate::for_each_row;
 #[cfg(feature = "planted-bugs")]
 pub use plant::Plant;
 pub use query::{EntryView, Free};

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{ShardMachine, each};
+use super::{ShardMachine, for_each_row};
 use crate::{
     halt::{Halt, ensure},
     ids::DepartmentId,
@@ -75,7 +75,7 @@ impl ShardMachine {
         rows.put(&DepartmentKey { department }, &DepartmentRow { set_aside: false, ..row });
         rows.delete(&SetAsideKey { department });
         let (prefix, mut parked) = (ParkedTimerKey::all_of(department), Vec::<TimerKey>::new());
-        each::<ParkedTimerKey>(&rows, &prefix, &prefix, |key, _| {
+        for_each_row::<ParkedTimerKey>(&rows, &prefix, &prefix, |key, _| {
             parked.push(key.timer);
             Ok(())
         })?;
