@@ -29,6 +29,6 @@ pub mod check;
 
 mod apply;
 mod overlay;
-mod points;
+mod sorted_run;
 mod settlements;
 mod state;

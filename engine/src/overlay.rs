@@ -7,23 +7,23 @@ use crate::{
     halt::Halt,
     keys::{self, Key},
     kv::{Family, Kv, KvError, Row, Write, Writes},
-    points::Points,
+    sorted_run::SortedRun,
 };
 
 /// A row's value in two parts, as a [`Write::Put`] takes it.
 type Value = (Bytes, Bytes);
 
-/// The changes of one family. Ranges come first: a point written later stands.
+/// The changes of one family. Ranges come first: a row that is written later replaces what they deleted.
 #[derive(Default)]
 struct Changes {
     ranges: Vec<(Vec<u8>, Vec<u8>)>,
-    points: Points<Option<Value>>,
+    rows: SortedRun<Option<Value>>,
 }
 
 impl Changes {
     /// What the batch says of a key: nothing, that it is gone, or its value.
     fn get(&self, key: &[u8]) -> Option<Option<&Value>> {
-        match self.points.get(key) {
+        match self.rows.get(key) {
             Some(value) => Some(value.as_ref()),
             None => self.ranges.iter().any(|(from, to)| &from[..] <= key && key < &to[..]).then_some(None),
         }
@@ -50,12 +50,12 @@ impl<'a> Overlay<'a> {
     }
 
     pub(crate) fn put_parts(&mut self, family: Family, key: Vec<u8>, head: Bytes, tail: Bytes) {
-        self.changes[family as usize].points.insert(key, Some((head, tail)));
+        self.changes[family as usize].rows.insert(key, Some((head, tail)));
     }
 
     /// So many rows of a family are about to be put, by ascending keys.
     pub(crate) fn reserve(&mut self, family: Family, rows: usize) {
-        self.changes[family as usize].points.reserve(rows);
+        self.changes[family as usize].rows.reserve(rows);
     }
 
     pub(crate) fn delete<K: Key>(&mut self, key: &K) {
@@ -63,12 +63,12 @@ impl<'a> Overlay<'a> {
     }
 
     pub(crate) fn delete_key(&mut self, family: Family, key: Vec<u8>) {
-        self.changes[family as usize].points.insert(key, None);
+        self.changes[family as usize].rows.insert(key, None);
     }
 
     pub(crate) fn delete_range(&mut self, family: Family, from: Vec<u8>, to: Vec<u8>) {
         let changes = &mut self.changes[family as usize];
-        changes.points.remove_range(&from, &to);
+        changes.rows.remove_range(&from, &to);
         changes.ranges.push((from, to));
     }
 
@@ -79,15 +79,14 @@ impl<'a> Overlay<'a> {
 
     /// What the store has to write, in order.
     pub(crate) fn into_writes(self) -> Writes {
-        let mut writes =
-            Vec::with_capacity(self.changes.iter().map(|c| c.ranges.len() + c.points.len()).sum());
+        let mut writes = Vec::with_capacity(self.changes.iter().map(|c| c.ranges.len() + c.rows.len()).sum());
         for (family, changes) in Family::ALL.into_iter().zip(self.changes) {
             writes.extend(changes.ranges.into_iter().map(|(from, to)| Write::DeleteRange {
                 family,
                 from,
                 to,
             }));
-            changes.points.for_each(|(key, value)| {
+            changes.rows.for_each(|(key, value)| {
                 writes.push(match value {
                     Some((head, tail)) => Write::Put { family, key, head, tail },
                     None => Write::Delete { family, key },
@@ -119,19 +118,20 @@ impl Kv for Overlay<'_> {
                 Some((key, _)) if page.len() == asked => [key, &[0][..]].concat(),
                 _ => to.to_vec(),
             };
-            let mut points = changes.points.range(&from, &end).peekable();
+            let mut changed = changes.rows.range(&from, &end).peekable();
             for (key, value) in page {
-                while let Some((point, written)) = points.next_if(|(point, _)| point[..] < key[..]) {
-                    push(&mut rows, point, written.as_ref());
+                while let Some((changed_key, written)) = changed.next_if(|(changed, _)| changed[..] < key[..])
+                {
+                    push(&mut rows, changed_key, written.as_ref());
                 }
                 match changes.get(&key) {
                     None => rows.push((key, value)),
-                    // A written key equal to this one is taken from the points.
+                    // A written key equal to this one is taken from the changes.
                     Some(_) => continue,
                 }
             }
-            for (point, written) in points {
-                push(&mut rows, point, written.as_ref());
+            for (changed_key, written) in changed {
+                push(&mut rows, changed_key, written.as_ref());
             }
             from = end;
             asked = asked.saturating_mul(4).clamp(16, 4_096);
@@ -157,8 +157,8 @@ impl Kv for Overlay<'_> {
             };
         }
         // A key that is one zero longer is the next.
-        let mut points = changes.points.descending(from, &[at, &[0]].concat());
-        let written = points.find_map(|(key, value)| Some((key, value.as_ref()?)));
+        let mut changed = changes.rows.descending(from, &[at, &[0]].concat());
+        let written = changed.find_map(|(key, value)| Some((key, value.as_ref()?)));
         Ok(match written {
             Some((key, value)) if stored.as_ref().is_none_or(|(stored, _)| stored[..] < key[..]) => {
                 Some((Bytes::copy_from_slice(key), join(value)))

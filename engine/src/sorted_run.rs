@@ -12,19 +12,19 @@ use std::{
 
 /// A map. No key is in both parts.
 #[derive(Debug)]
-pub(crate) struct Points<V> {
+pub(crate) struct SortedRun<V> {
     /// Ascending.
     run: Vec<(Vec<u8>, V)>,
     others: BTreeMap<Vec<u8>, V>,
 }
 
-impl<V> Default for Points<V> {
+impl<V> Default for SortedRun<V> {
     fn default() -> Self {
         Self { run: Vec::new(), others: BTreeMap::new() }
     }
 }
 
-impl<V> Points<V> {
+impl<V> SortedRun<V> {
     pub(crate) fn insert(&mut self, key: Vec<u8>, value: V) {
         let beyond_run = self.run.last().is_none_or(|(last, _)| *last < key);
         if beyond_run && self.others.last_key_value().is_none_or(|(last, _)| *last < key) {
@@ -134,5 +134,5 @@ fn merge<K: Ord, V>(
 }
 
 #[cfg(test)]
-#[path = "points_tests.rs"]
+#[path = "sorted_run_tests.rs"]
 mod tests;
