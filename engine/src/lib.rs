@@ -4,7 +4,7 @@
 //! ciphertext arrive inside the command, so that every replica, and every replay of the log, ends in the same bytes.
 //!
 //! In reading order: [`ids`], [`schema`] (what is logged and stored), [`keys`] (where a row stands), [`kv`] (the only
-//! door to storage), [`outcome`] and [`effect`] (what comes out), [`standing`] (what may be asked), then the machines: [`machine`] for a shard, whose
+//! door to storage), [`outcome`] and [`effect`] (what comes out), [`views`] (what may be asked), then the machines: [`machine`] for a shard, whose
 //! verbs are one file each under `apply/`, and [`catalogue`]; [`check`](mod@check) says what must hold of the rows.
 
 // They panic when stdout or stderr is gone, and wait while nobody reads it.
@@ -20,7 +20,7 @@ pub mod body;
 pub mod message_id;
 pub mod outcome;
 pub mod effect;
-pub mod standing;
+pub mod views;
 pub mod tally;
 pub mod halt;
 pub mod machine;

@@ -9,8 +9,8 @@ use crate::{
     limits::{DEAD_LETTER_SCAN_BYTES, DEAD_LETTER_SCAN_ROWS},
     overlay::Overlay,
     schema::QueueHeadRow,
-    standing::MessageStatus,
     state::{Queue, Subscription},
+    views::MessageStatus,
 };
 
 /// Dead letters.

@@ -14,8 +14,8 @@ use crate::{
     kv::{Family, Writes},
     limits::{CHUNK, PASSING_PAGE, STRIDE, TRIM_BYTES},
     schema::{DepartmentRow, QueueHeadRow},
-    standing::Usage,
     state::{Entry, Queue, Subscription},
+    views::Usage,
 };
 
 /// What a batch leaves behind.

@@ -35,9 +35,9 @@ use crate::{
     outcome::Outcome,
     overlay::Overlay,
     schema::{Batch, DepartmentRow, ShardRow},
-    standing::Usage,
     state::Queue,
     tally::Tally,
+    views::Usage,
 };
 
 /// The machine of one shard. It holds nothing that its rows do not say.

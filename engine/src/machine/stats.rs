@@ -8,8 +8,8 @@ use crate::{
     kv::Kv,
     overlay::Overlay,
     schema::QueueHeadRow,
-    standing::{MessageState, MessageStatus, Stats, Usage},
     state::{Queue, Subscription},
+    views::{MessageState, MessageStatus, Stats, Usage},
 };
 
 /// Each answers [`Halt`] when the store cannot be read or is damaged; the machine goes on.

@@ -10,7 +10,7 @@ use posthouse_engine::{
     kv::{Family, Kv, MemKv},
     machine::ShardMachine,
     outcome::Outcome,
-    standing::{MessageState, MessageStatus, Stats, Usage},
+    views::{MessageState, MessageStatus, Stats, Usage},
 };
 
 use crate::{
@@ -136,7 +136,7 @@ fn queue_holds(subject: &mut Subject, queue: &Queue) -> Result<(), String> {
             same("producer", &next, &Ok(held.next))?;
         }
     }
-    standing(machine, kv, queue)?;
+    check_views(machine, kv, queue)?;
     let messages = (1..).zip(&queue.messages).filter(|(_, message)| message.state != State::Settled);
     for (sequence, message) in messages {
         let body = kv.get(Family::Body, &keys::body(queue.id, DEFAULT_LANE, sequence)).unwrap();
@@ -164,7 +164,7 @@ fn queue_holds(subject: &mut Subject, queue: &Queue) -> Result<(), String> {
 }
 
 /// What may be asked of single messages.
-fn standing(machine: &mut ShardMachine, kv: &MemKv, queue: &Queue) -> Result<(), String> {
+fn check_views(machine: &mut ShardMachine, kv: &MemKv, queue: &Queue) -> Result<(), String> {
     let id = queue.subscription();
     let last = queue.messages.len() as u64;
     same("beyond the last", &machine.message_status(kv, id, last + 1).unwrap(), &None)?;

@@ -16,7 +16,7 @@ mod redrive;
 mod requests;
 mod set_aside;
 mod shard;
-mod standing;
+mod views;
 mod stragglers;
 mod time;
 mod told;

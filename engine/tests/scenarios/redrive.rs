@@ -14,7 +14,7 @@ use posthouse_engine::{
         SettleKind::{Ack, DeadLetter},
         SkipReason,
     },
-    standing::MessageState,
+    views::MessageState,
 };
 
 use crate::shard::{START, Shard, default, department, holder, publish, settings, token};

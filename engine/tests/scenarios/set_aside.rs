@@ -12,7 +12,7 @@ use posthouse_engine::{
         Batch, Command, CommandRecord, ConfigureDepartment, CreateQueue, DeleteQueue, Extend, Grant, Publish,
         PurgeQueue, RedriveDeadLetters, ReleaseHolder, SetAsideRow, Settle, SettleKind, UpdateQueue,
     },
-    standing::MessageState,
+    views::MessageState,
 };
 
 use crate::shard::{START, Shard, answer, default, department, holder, item, publish, settings, token};

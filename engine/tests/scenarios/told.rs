@@ -4,7 +4,7 @@ use posthouse_engine::{
     kv::Family,
     limits::VERSION_OF_TOLD_TRUTH,
     schema::{QueueSettings, SettleKind::Ack},
-    standing::MessageState,
+    views::MessageState,
 };
 
 use crate::shard::{START, Shard, holder, settings, token};

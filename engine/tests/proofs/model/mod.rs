@@ -18,7 +18,7 @@ use posthouse_engine::{
         Command, DeadLetterCause, DeadLetterOrigin, Holder, QueueSettings, SettleKind, SubscriptionSums,
         producer_row::PastBatch,
     },
-    standing::{MessageState, MessageStatus, Stats},
+    views::{MessageState, MessageStatus, Stats},
 };
 
 #[derive(Debug, Clone, Default)]

@@ -7,7 +7,7 @@ use posthouse_engine::{
         SettleKind::{Ack, DeadLetter, Nack, Release},
         SubscriptionSums,
     },
-    standing::MessageState,
+    views::MessageState,
 };
 
 use crate::shard::{START, Shard, default, holder, item, settings, token};
