@@ -62,13 +62,13 @@ pub const READING_PAGE: usize = 64;
 /// Publishes of a queue that are held in memory, for consumers that keep up.
 pub const RECENT_ENTRIES: usize = 256;
 /// How long a closed lease is remembered.
-pub const CLOSED_LEASE_KEPT_MS: u64 = 60_000;
+pub const CLOSED_LEASE_RETENTION_MS: u64 = 60_000;
 /// How many closed leases a subscription remembers.
 pub const MAX_CLOSED_LEASES: u32 = 10_000;
 /// How many closed leases one timer forgets.
 pub const CLOSED_LEASES_PER_TIMER: usize = 256;
 /// How long a request that was done is remembered.
-pub const REQUEST_KEPT_MS: u64 = 24 * 3_600_000;
+pub const REQUEST_RETENTION_MS: u64 = 24 * 3_600_000;
 /// How many requests of one subject a department remembers; then the oldest is forgotten.
 pub const MAX_REQUESTS: u64 = 1_024;
 /// How many requests one timer forgets.
@@ -92,7 +92,7 @@ pub const DEFAULT_MAX_MESSAGE_BYTES: u32 = 1 << 20;
 /// Largest payload that can be set.
 pub const MAX_MAX_MESSAGE_BYTES: u32 = 4 * (1 << 20) - 64 * 1024;
 /// A producer session is forgotten after this long without use.
-pub const PRODUCER_KEPT_MS: u64 = 7 * 24 * 3_600_000;
+pub const PRODUCER_RETENTION_MS: u64 = 7 * 24 * 3_600_000;
 /// Batches of a producer session whose results are kept.
 pub const PRODUCER_PAST_BATCHES: usize = 8;
 /// Messages of a producer session, up to its newest, of which it is known whether they were refused: more than a client has on
@@ -120,7 +120,7 @@ pub const MAX_QUEUES: u32 = 100_000;
 /// A message whose dead-letter target is missing is tried again after this long.
 pub const MISSING_TARGET_RETRY_MS: u64 = 60_000;
 
-const _: () = assert!(PRODUCER_REORDER_MS < PRODUCER_SAFE_MS && PRODUCER_SAFE_MS < PRODUCER_KEPT_MS);
+const _: () = assert!(PRODUCER_REORDER_MS < PRODUCER_SAFE_MS && PRODUCER_SAFE_MS < PRODUCER_RETENTION_MS);
 const _: () = assert!(STRIDE.is_multiple_of(CHUNK));
 const _: () = assert!(MAX_REDRIVE_BYTES > MAX_MAX_MESSAGE_BYTES as u64);
 const _: () = assert!(MAX_RELOCATED_BYTES > MAX_MAX_MESSAGE_BYTES as u64);

@@ -5,7 +5,7 @@ use crate::{
     ids::{LeaseId, SubscriptionRef},
     keys::{ClosedLeaseKey, Key, LeaseKey, ProgressKey, Timer},
     kv::Kv as _,
-    limits::{CLOSED_LEASE_KEPT_MS, CLOSED_LEASES_PER_TIMER, MAX_CLOSED_LEASES},
+    limits::{CLOSED_LEASE_RETENTION_MS, CLOSED_LEASES_PER_TIMER, MAX_CLOSED_LEASES},
     machine::Transaction,
     overlay::decode_key,
     state::{OpenLease, Subscription},
@@ -51,7 +51,7 @@ pub(super) fn close_all(txn: &mut Transaction<'_>, held: &mut Subscription) -> R
 /// The timer of a subscription's closed leases is due: forget some that are old enough, and wait for the next.
 pub(super) fn due(txn: &mut Transaction<'_>, held: &mut Subscription) -> Result<(), Halt> {
     for (count, key) in oldest(txn, held, CLOSED_LEASES_PER_TIMER + 1)?.into_iter().enumerate() {
-        let forget_at = key.closed_at_ms.saturating_add(CLOSED_LEASE_KEPT_MS);
+        let forget_at = key.closed_at_ms.saturating_add(CLOSED_LEASE_RETENTION_MS);
         if forget_at > txn.now || count == CLOSED_LEASES_PER_TIMER {
             txn.put_timer(forget_at.max(txn.now), Timer::ClosedLeases(held.id));
             break;
@@ -70,7 +70,7 @@ fn keep(txn: &mut Transaction<'_>, held: &mut Subscription, open: &OpenLease) {
     held.row.closed_leases += 1;
     held.row_changed = true;
     if held.row.closed_leases == 1 {
-        txn.put_timer(txn.after(CLOSED_LEASE_KEPT_MS), Timer::ClosedLeases(id));
+        txn.put_timer(txn.after(CLOSED_LEASE_RETENTION_MS), Timer::ClosedLeases(id));
     }
 }
 

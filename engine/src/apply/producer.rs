@@ -8,8 +8,8 @@ use crate::{
     ids::QueueRef,
     keys::{ProducerKey, Timer},
     limits::{
-        MAX_PRODUCERS_OF_OLD, PRODUCER_KEPT_MS, PRODUCER_KNOWN_MESSAGES, PRODUCER_PAST_BATCHES,
-        PRODUCER_REFUSED_RUNS, VERSION_OF_FAIR_SESSIONS,
+        MAX_PRODUCERS_OF_OLD, PRODUCER_KNOWN_MESSAGES, PRODUCER_PAST_BATCHES, PRODUCER_REFUSED_RUNS,
+        PRODUCER_RETENTION_MS, VERSION_OF_FAIR_SESSIONS,
     },
     machine::Transaction,
     outcome::{EntryResult, PublishError},
@@ -169,7 +169,7 @@ pub(super) fn remember(
     if is_new {
         queue.head.producers += 1;
         queue.head_changed = true;
-        let due = txn.after(PRODUCER_KEPT_MS);
+        let due = txn.after(PRODUCER_RETENTION_MS);
         txn.put_timer(due, Timer::Producer(queue.id, key.producer.clone()));
         if txn.version >= VERSION_OF_FAIR_SESSIONS {
             row.timer_ms = due;
@@ -195,7 +195,7 @@ fn forget(refused: &mut Vec<RefusedRun>, batch: &PastBatch) {
 pub(super) fn due(txn: &mut Transaction<'_>, id: QueueRef, producer: Bytes) -> Result<(), Halt> {
     let key = ProducerKey { queue: id, producer };
     let Some(mut row) = txn.rows.row(&key)? else { return Ok(()) };
-    let forget_at = row.last_used_ms.saturating_add(PRODUCER_KEPT_MS);
+    let forget_at = row.last_used_ms.saturating_add(PRODUCER_RETENTION_MS);
     if forget_at > txn.now {
         if row.timer_ms > 0 {
             row.timer_ms = forget_at;

@@ -6,7 +6,7 @@ use crate::{
     ids::{DepartmentId, QueueId, QueueRef, TenantId},
     keys::{RequestKey, RequestOrderKey, Requester, RequesterKey, Timer},
     limits::{
-        MAX_REQUEST_ID_BYTES, MAX_REQUESTS, REQUEST_DIGEST_BYTES, REQUEST_KEPT_MS, REQUESTS_PER_TIMER,
+        MAX_REQUEST_ID_BYTES, MAX_REQUESTS, REQUEST_DIGEST_BYTES, REQUEST_RETENTION_MS, REQUESTS_PER_TIMER,
         VERSION_OF_TOLD_TRUTH,
     },
     machine::Transaction,
@@ -99,7 +99,7 @@ pub(super) fn due(txn: &mut Transaction<'_>, requester: Requester) -> Result<(),
     let mut forgotten = 0;
     while row.first < row.next {
         let oldest = order(&txn.rows, &key.requester, row.first)?;
-        let forget_at = oldest.done_at_ms.saturating_add(REQUEST_KEPT_MS);
+        let forget_at = oldest.done_at_ms.saturating_add(REQUEST_RETENTION_MS);
         if forget_at > txn.now || forgotten == REQUESTS_PER_TIMER {
             txn.put_timer(forget_at.max(txn.now), Timer::Requests(key.requester.clone()));
             txn.rows.put(&key, &row);
@@ -123,7 +123,7 @@ fn remember(
     let mut row = match txn.rows.row(&key)? {
         Some(row) => row,
         None => {
-            txn.put_timer(txn.after(REQUEST_KEPT_MS), Timer::Requests(requester.clone()));
+            txn.put_timer(txn.after(REQUEST_RETENTION_MS), Timer::Requests(requester.clone()));
             RequesterRow { first: 1, next: 1 }
         }
     };

@@ -7,7 +7,7 @@ use crate::{
     halt::Halt,
     ids::{LeaseId, SubscriptionRef},
     keys::Timer,
-    limits::{CLOSED_LEASE_KEPT_MS, MAX_CLOSED_LEASES},
+    limits::{CLOSED_LEASE_RETENTION_MS, MAX_CLOSED_LEASES},
     schema::SubscriptionRow,
     state::{OpenLease, chunk},
 };
@@ -59,7 +59,7 @@ pub(super) fn check(
         say(format!("{} leases are closed, counted as {}", closed.len(), row.closed_leases));
     }
     if let Some((oldest, _)) = closed.first() {
-        let forget_at = oldest.saturating_add(CLOSED_LEASE_KEPT_MS).max(rows.shard.now_ms);
+        let forget_at = oldest.saturating_add(CLOSED_LEASE_RETENTION_MS).max(rows.shard.now_ms);
         if rows.first_due(&Timer::ClosedLeases(id)).is_none_or(|due| due > forget_at) {
             say(format!("a lease closed at {oldest} would not be forgotten"));
         }

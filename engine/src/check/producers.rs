@@ -6,7 +6,7 @@ use super::rows::{Queue, Rows};
 use crate::{
     ids::{QueueRef, TenantId},
     keys::{Publisher, Timer},
-    limits::{PRODUCER_KEPT_MS, PRODUCER_REORDER_MS},
+    limits::{PRODUCER_REORDER_MS, PRODUCER_RETENTION_MS},
     schema::QueueHeadRow,
 };
 
@@ -23,7 +23,7 @@ pub(super) fn check(
     }
     let mut sessions = BTreeMap::<Publisher, (u32, u64)>::new();
     for (producer, row) in &queue.producers {
-        let forget_at = row.last_used_ms.saturating_add(PRODUCER_KEPT_MS);
+        let forget_at = row.last_used_ms.saturating_add(PRODUCER_RETENTION_MS);
         let timer = Timer::Producer(id, producer.clone());
         let timer_is_known = row.timer_ms == 0 || rows.is_due(&timer, row.timer_ms);
         if rows.first_due(&timer).is_none_or(|due| due > forget_at) || !timer_is_known {

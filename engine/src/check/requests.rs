@@ -3,7 +3,7 @@
 use super::rows::{Requests, Rows};
 use crate::{
     keys::{Requester, Timer},
-    limits::{MAX_REQUEST_ID_BYTES, MAX_REQUESTS, REQUEST_DIGEST_BYTES, REQUEST_KEPT_MS},
+    limits::{MAX_REQUEST_ID_BYTES, MAX_REQUESTS, REQUEST_DIGEST_BYTES, REQUEST_RETENTION_MS},
 };
 
 pub(super) fn check(rows: &Rows, requester: &Requester, held: &Requests, problems: &mut Vec<String>) {
@@ -27,7 +27,7 @@ pub(super) fn check(rows: &Rows, requester: &Requester, held: &Requests, problem
         }
     }
     if let Some(oldest) = held.order.values().next() {
-        let forget_at = oldest.done_at_ms.saturating_add(REQUEST_KEPT_MS).max(rows.shard.now_ms);
+        let forget_at = oldest.done_at_ms.saturating_add(REQUEST_RETENTION_MS).max(rows.shard.now_ms);
         if rows.first_due(&Timer::Requests(requester.clone())).is_none_or(|due| due > forget_at) {
             say(format!("a request done at {} would not be forgotten", oldest.done_at_ms));
         }

@@ -8,8 +8,8 @@ use posthouse_engine::{
     keys::{self, Kind, Publisher},
     kv::{Family, Kv},
     limits::{
-        MAX_PRODUCERS_OF_OLD, MAX_PRODUCERS_OF_SUBJECT as MOST, PRODUCER_KEPT_MS, PRODUCER_LOOKS,
-        PRODUCER_REORDER_MS, PRODUCER_SAFE_MS,
+        MAX_PRODUCERS_OF_OLD, MAX_PRODUCERS_OF_SUBJECT as MOST, PRODUCER_LOOKS, PRODUCER_REORDER_MS,
+        PRODUCER_RETENTION_MS, PRODUCER_SAFE_MS,
     },
     outcome::{
         EntryResult::{Duplicate, Stored},
@@ -175,7 +175,7 @@ fn sessions_of_before_go_on_and_are_counted_once_they_are_used() {
     assert_eq!(again.results.len(), 1);
     assert_eq!(rows(&shard, queue), (2, 1));
     // One that is used no more is forgotten as ever.
-    shard.now += PRODUCER_KEPT_MS - 1_000;
+    shard.now += PRODUCER_RETENTION_MS - 1_000;
     while shard.advance(10).more {}
     assert_eq!(next(&mut shard, queue, 2), 0);
     assert_eq!(next(&mut shard, queue, 0), 2);

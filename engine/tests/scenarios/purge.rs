@@ -4,7 +4,7 @@ use posthouse_engine::{
     effect::Effect,
     ids::QueueRef,
     kv::Family,
-    limits::{CLOSED_LEASE_KEPT_MS, MAX_CLOSED_LEASES, VERSION_OF_TOLD_TRUTH},
+    limits::{CLOSED_LEASE_RETENTION_MS, MAX_CLOSED_LEASES, VERSION_OF_TOLD_TRUTH},
     outcome::{ExtendOutcome, Outcome, SettleOutcome},
     schema::{Command, Grant, PurgeQueue, SettleKind, TokenRef},
 };
@@ -56,7 +56,7 @@ fn holders_hear_of_a_purge_and_those_who_had_settled_that_they_had() {
     assert_eq!(shard.stats(queue).sums.expired, 0, "what was purged does not run out");
     // They stay known for their minute, and no longer.
     assert_eq!(ack(&mut shard, queue, "a", four), SettleOutcome::MessagePurged);
-    shard.pass(CLOSED_LEASE_KEPT_MS);
+    shard.pass(CLOSED_LEASE_RETENTION_MS);
     assert_eq!(ack(&mut shard, queue, "a", four), SettleOutcome::TokenInvalid);
     assert_eq!(shard.rows(Family::Timer), 0);
 }

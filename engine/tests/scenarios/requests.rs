@@ -6,7 +6,7 @@ use posthouse_engine::{
     ids::{QueueId, ShardId, TenantId},
     keys::{Key, RequestKey, RequestOrderKey, Requester, RequesterKey, Timer, TimerKey},
     kv::{Family, Write},
-    limits::{MAX_REQUESTS, REQUEST_KEPT_MS, REQUESTS_PER_TIMER, VERSION_OF_TOLD_TRUTH},
+    limits::{MAX_REQUESTS, REQUEST_RETENTION_MS, REQUESTS_PER_TIMER, VERSION_OF_TOLD_TRUTH},
     outcome::{
         Change, CreateQueueError, DeleteQueueError, DepartmentError, Outcome, PurgeQueueError, QueueView,
         RedriveError, UpdateQueueError,
@@ -162,7 +162,7 @@ fn a_request_is_forgotten_after_a_day() {
     let rows = shard.rows(Family::State);
     create(&mut shard, "a", request("create", 1)).unwrap();
     assert_eq!(delete(&mut shard, 0, request("delete", 2)), Ok(()));
-    shard.pass(REQUEST_KEPT_MS - 1);
+    shard.pass(REQUEST_RETENTION_MS - 1);
     assert_eq!(delete(&mut shard, 0, request("delete", 2)), Ok(()));
     // A repeat does not make it live longer.
     shard.pass(1);
@@ -205,7 +205,7 @@ fn a_timer_forgets_a_bounded_number() {
         purge(&mut shard, request(&format!("{number}"), 1)).unwrap();
     }
     shard.check();
-    shard.now += REQUEST_KEPT_MS;
+    shard.now += REQUEST_RETENTION_MS;
     let left = |shard: &Shard| shard.rows(Family::State) - rows;
     let advanced = shard.advance(1_000);
     assert_eq!((advanced.fired, advanced.more, left(&shard)), (1, true, 2 * 10 + 1));
@@ -280,8 +280,11 @@ fn the_check_misses_no_damage() {
     let requester =
         || Requester { department: department(), tenant: TenantId(7), subject: "operator".into() };
     let state = |key: Vec<u8>| Write::Delete { family: Family::State, key };
-    let timer =
-        TimerKey { shard: ShardId(0), due_ms: START + REQUEST_KEPT_MS, timer: Timer::Requests(requester()) };
+    let timer = TimerKey {
+        shard: ShardId(0),
+        due_ms: START + REQUEST_RETENTION_MS,
+        timer: Timer::Requests(requester()),
+    };
     let number = RequestRow { number: 2, digest: vec![1; 32].into(), answer: None };
     let id = |id: &str| RequestKey { requester: requester(), id: id.into() }.encode();
     let damages = [

@@ -11,7 +11,7 @@ use posthouse_engine::{
 
 use super::{Model, Queue};
 
-const KEPT: u64 = 24 * 3_600_000;
+const RETENTION: u64 = 24 * 3_600_000;
 const MOST: usize = 1_024;
 
 #[derive(Debug, Clone)]
@@ -89,7 +89,7 @@ impl Model {
 
     pub fn forget_requests(&mut self) {
         let (now, before) = (self.now, self.done.len());
-        self.done.retain(|done| done.at + KEPT > now);
+        self.done.retain(|done| done.at + RETENTION > now);
         if self.done.len() < before {
             self.noted.push("request forgotten");
         }
@@ -103,7 +103,7 @@ impl Model {
 
     /// When the first is forgotten.
     pub fn first_forgotten(&self) -> Option<u64> {
-        self.done.iter().map(|done| done.at + KEPT).min()
+        self.done.iter().map(|done| done.at + RETENTION).min()
     }
 }
 
