@@ -26,11 +26,11 @@ pub const RELOCATE_FROM_BYTES: u64 = 64 * (1 << 20);
 /// ... if the copies free so many times their own bytes.
 pub const RELOCATE_GAIN: u64 = 4;
 /// When they would not, so many more messages must be settled before it is asked again ...
-pub const LOOK_AGAIN_AFTER: u64 = 16;
+pub const EXAMINE_AGAIN_AFTER: u64 = 16;
 /// ... and one for so many that were looked at, of which there are at most ...
-pub const LOOKS_PER_SETTLED: u64 = 4;
+pub const EXAMINED_PER_SETTLED: u64 = 4;
 /// ... so many.
-pub const MAX_LOOKS: u64 = 4_096;
+pub const MAX_EXAMINED: u64 = 4_096;
 /// Publishes that one batch adds to those that are looked at.
 pub const MAX_REACH: usize = 4_096;
 /// Messages that one batch relocated bodies ...
@@ -110,7 +110,7 @@ pub const PRODUCER_SAFE_MS: u64 = 3_600_000;
 /// written for that by every publish. What is looked at for an idle one is put in its exact place ...
 pub const PRODUCER_REORDER_MS: u64 = 600_000;
 /// ... and so many are looked at for one new session.
-pub const PRODUCER_LOOKS: usize = 64;
+pub const MAX_PRODUCERS_EXAMINED: usize = 64;
 /// Producer sessions of one queue, before [`VERSION_OF_FAIR_SESSIONS`].
 pub const MAX_PRODUCERS_OF_OLD: u32 = 100_000;
 /// Longest name of a queue; the wire allows less.

@@ -7,7 +7,7 @@ use crate::{
     ids::TenantId,
     keys::{Key, ProducerKey, ProducerUseKey, Publisher, PublisherKey, Timer},
     kv::Kv as _,
-    limits::{MAX_PRODUCERS_OF_SUBJECT, PRODUCER_LOOKS, PRODUCER_REORDER_MS, PRODUCER_SAFE_MS},
+    limits::{MAX_PRODUCERS_EXAMINED, MAX_PRODUCERS_OF_SUBJECT, PRODUCER_REORDER_MS, PRODUCER_SAFE_MS},
     machine::Transaction,
     outcome::PublishError,
     overlay::decode_key,
@@ -23,7 +23,7 @@ pub(super) fn ensure_capacity(
 ) -> Result<Result<(), PublishError>, Halt> {
     let publisher = publisher(queue, new)?;
     let at = PublisherKey { publisher };
-    for _ in 0..PRODUCER_LOOKS {
+    for _ in 0..MAX_PRODUCERS_EXAMINED {
         let Some(mut held) = txn.rows.row(&at)?.filter(|held| held.sessions >= MAX_PRODUCERS_OF_SUBJECT)
         else {
             return Ok(Ok(()));

@@ -1,4 +1,4 @@
-//! A look for dead letters, a bounded piece at a time.
+//! A scan for dead letters, a bounded piece at a time.
 
 use super::{ShardMachine, stats::status};
 use crate::{
@@ -24,7 +24,7 @@ pub struct DeadLetters {
 
 impl ShardMachine {
     /// At most `limit` messages from a sequence on that came from another queue as dead letters, or are parked. It may
-    /// find none and yet not be at the end: a look reads so many rows and no more.
+    /// find none and yet not be at the end: a scan reads a bounded number of rows.
     ///
     /// # Errors
     /// When the store cannot be read or is damaged; the machine goes on.
@@ -35,11 +35,11 @@ impl ShardMachine {
         from: u64,
         limit: usize,
     ) -> Result<Option<DeadLetters>, Halt> {
-        self.inspect(kv, id, |rows, Queue { head, .. }, held| look(rows, head, held, from, limit))
+        self.inspect(kv, id, |rows, Queue { head, .. }, held| scan(rows, head, held, from, limit))
     }
 }
 
-fn look(
+fn scan(
     rows: &Overlay<'_>,
     head: &QueueHeadRow,
     held: &Subscription,
@@ -48,9 +48,9 @@ fn look(
 ) -> Result<DeadLetters, Halt> {
     let (mut found, mut reader) = (Vec::new(), FactReader::default());
     let mut at = from;
-    for looks in 0.. {
+    for examined in 0.. {
         let Some(sequence) = candidate(head, held, at) else { break };
-        let spent = looks == DEAD_LETTER_SCAN_ROWS || reader.body_bytes >= DEAD_LETTER_SCAN_BYTES;
+        let spent = examined == DEAD_LETTER_SCAN_ROWS || reader.body_bytes >= DEAD_LETTER_SCAN_BYTES;
         if found.len() == limit || spent {
             return Ok(DeadLetters { found, next: Some(sequence) });
         }

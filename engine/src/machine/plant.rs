@@ -18,7 +18,7 @@ impl ShardMachine {
     /// do not come to otherwise. The same must be said to every machine that reads the rows.
     pub const fn relocate_soon(&mut self) {
         self.relocation =
-            relocate::Rule { from_bytes: 20, gain: 0, look_again_after: 2, max_bodies: 3, max_bytes: 150 };
+            relocate::Rule { from_bytes: 20, gain: 0, examine_again_after: 2, max_bodies: 3, max_bytes: 150 };
     }
 
     /// From now on the machine has this bug.

@@ -15,8 +15,8 @@ use crate::{
     halt::Halt,
     keys::{Key, RelocatedBodyKey},
     limits::{
-        LOOK_AGAIN_AFTER, LOOKS_PER_SETTLED, MAX_LOOKS, MAX_REACH, MAX_RELOCATED, MAX_RELOCATED_BYTES,
-        RELOCATE_FROM_BYTES, RELOCATE_GAIN,
+        EXAMINE_AGAIN_AFTER, EXAMINED_PER_SETTLED, MAX_EXAMINED, MAX_REACH, MAX_RELOCATED,
+        MAX_RELOCATED_BYTES, RELOCATE_FROM_BYTES, RELOCATE_GAIN,
     },
     schema::QueueHeadRow,
     state::{Queue, Subscription},
@@ -27,7 +27,7 @@ use crate::{
 pub(super) struct Rule {
     pub(super) from_bytes: u64,
     pub(super) gain: u64,
-    pub(super) look_again_after: u64,
+    pub(super) examine_again_after: u64,
     pub(super) max_bodies: usize,
     pub(super) max_bytes: u64,
 }
@@ -37,7 +37,7 @@ impl Default for Rule {
         Self {
             from_bytes: RELOCATE_FROM_BYTES,
             gain: RELOCATE_GAIN,
-            look_again_after: LOOK_AGAIN_AFTER,
+            examine_again_after: EXAMINE_AGAIN_AFTER,
             max_bodies: MAX_RELOCATED,
             max_bytes: MAX_RELOCATED_BYTES,
         }
@@ -79,10 +79,10 @@ pub(super) fn relieve(
     }
     reach(txn, queue)?;
     let settled = queue.settled();
-    if queue.head.reached_bytes < rule.from_bytes || settled < queue.head.look_after || budget.spent {
+    if queue.head.reached_bytes < rule.from_bytes || settled < queue.head.examine_after || budget.spent {
         return Ok(false);
     }
-    let (waiting_bytes, looks) = look(txn, queue)?;
+    let (waiting_bytes, examined) = examine(txn, queue)?;
     let gain = queue.head.reached_bytes.saturating_sub(waiting_bytes);
     let worth = gain >= waiting_bytes.saturating_mul(rule.gain);
     if worth {
@@ -90,8 +90,8 @@ pub(super) fn relieve(
             queue.head.stored_bytes += copy(txn, subscription, queue.head.reached, budget)?;
         }
     }
-    let pause = rule.look_again_after.max(looks / LOOKS_PER_SETTLED);
-    queue.head.look_after = if worth && budget.spent { 0 } else { settled + pause };
+    let pause = rule.examine_again_after.max(examined / EXAMINED_PER_SETTLED);
+    queue.head.examine_after = if worth && budget.spent { 0 } else { settled + pause };
     queue.head_changed = true;
     Ok(worth)
 }
@@ -135,24 +135,24 @@ fn reach(txn: &Transaction<'_>, queue: &mut Queue) -> Result<(), Halt> {
 
 /// How many bytes wait among what was reached, and how many messages were looked at. It stops once it is enough to know
 /// that copies are not worth it; beyond the messages that it may look at, it takes the others to be like them.
-fn look(txn: &Transaction<'_>, queue: &Queue) -> Result<(u64, u64), Halt> {
+fn examine(txn: &Transaction<'_>, queue: &Queue) -> Result<(u64, u64), Halt> {
     let end = queue.head.reached;
     let enough = queue.head.reached_bytes / (1 + txn.relocation.gain);
-    let (mut bytes, mut looks, mut others) = (0, 0, 0);
+    let (mut bytes, mut examined, mut others) = (0, 0, 0);
     for held in queue.subscriptions.values() {
         let mut sizes = SizeReader::default();
         let mut at = held.next_unsettled(held.cleared());
-        while at < end && bytes <= enough && looks < MAX_LOOKS {
+        while at < end && bytes <= enough && examined < MAX_EXAMINED {
             bytes += sizes.read(&txn.rows, &queue.recent, queue.id, at)?;
-            looks += 1;
+            examined += 1;
             at = held.next_unsettled(at + 1);
         }
         others += held.unsettled_between(at, end);
     }
-    if looks == MAX_LOOKS {
-        bytes = bytes.saturating_add((bytes / looks).saturating_mul(others));
+    if examined == MAX_EXAMINED {
+        bytes = bytes.saturating_add((bytes / examined).saturating_mul(others));
     }
-    Ok((bytes, looks))
+    Ok((bytes, examined))
 }
 
 /// Copies aside what waits up to a sequence, as far as the budget goes; returns the bytes.

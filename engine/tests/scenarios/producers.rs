@@ -8,7 +8,7 @@ use posthouse_engine::{
     keys::{self, Kind, Publisher},
     kv::{Family, Kv},
     limits::{
-        MAX_PRODUCERS_OF_OLD, MAX_PRODUCERS_OF_SUBJECT as MOST, PRODUCER_LOOKS, PRODUCER_REORDER_MS,
+        MAX_PRODUCERS_EXAMINED, MAX_PRODUCERS_OF_OLD, MAX_PRODUCERS_OF_SUBJECT as MOST, PRODUCER_REORDER_MS,
         PRODUCER_RETENTION_MS, PRODUCER_SAFE_MS,
     },
     outcome::{
@@ -138,9 +138,9 @@ fn a_message_stored_with_a_session_that_was_forgotten_is_stored_again() {
 }
 
 #[test]
-fn many_that_are_in_use_cost_one_new_session_so_many_looks() {
+fn a_new_session_examines_a_bounded_number_of_busy_ones() {
     let (mut shard, queue) = full();
-    let busy = PRODUCER_LOOKS as u32 + 10;
+    let busy = MAX_PRODUCERS_EXAMINED as u32 + 10;
     shard.now += PRODUCER_REORDER_MS - u64::from(MOST) - 1;
     for id in 0..busy {
         send(&mut shard, queue, "greedy", id, 1).unwrap();

@@ -232,7 +232,7 @@ fn an_answer_counts_what_was_skipped_and_names_the_first() {
 }
 
 #[test]
-fn a_look_for_dead_letters_is_bounded() {
+fn a_scan_for_dead_letters_is_bounded() {
     let (mut shard, _, dead) = with_dead_letters(1);
     shard.checked = false;
     for _ in 0..DEAD_LETTER_SCAN_ROWS + 10 {

@@ -8,7 +8,7 @@ use posthouse_engine::{
     keys::{self, Key, RelocatedBodyKey},
     kv::{Family, Kv, Write},
     limits::{
-        LOOK_AGAIN_AFTER, MACHINE_VERSION, MAX_RELOCATED, MAX_RELOCATED_BYTES, RELOCATE_FROM_BYTES,
+        EXAMINE_AGAIN_AFTER, MACHINE_VERSION, MAX_RELOCATED, MAX_RELOCATED_BYTES, RELOCATE_FROM_BYTES,
         TRIM_BYTES,
     },
     outcome::{Granted, Outcome, RedriveOutcome},
@@ -24,7 +24,7 @@ const KIB: usize = 1 << 10;
 const LARGE: usize = 256 * KIB;
 /// What may lie dead beside what waits: until it is looked at, until it is looked at again, until it is trimmed.
 const MAX_DEAD: u64 =
-    RELOCATE_FROM_BYTES + (LOOK_AGAIN_AFTER + 2) * (LARGE as u64 + 100) + TRIM_BYTES + MAX_RELOCATED_BYTES;
+    RELOCATE_FROM_BYTES + (EXAMINE_AGAIN_AFTER + 2) * (LARGE as u64 + 100) + TRIM_BYTES + MAX_RELOCATED_BYTES;
 
 /// A shard, and what its batches have relocated.
 struct Watched {
