@@ -13,13 +13,13 @@ use crate::{
 impl BodyHeader {
     /// The publish time that is told, Unix milliseconds.
     #[must_use]
-    pub const fn told_at_ms(&self) -> u64 {
-        told(self.published_at_ms, self.wall_ahead_ms)
+    pub const fn wall_published_at_ms(&self) -> u64 {
+        wall_time(self.published_at_ms, self.wall_ahead_ms)
     }
 }
 
 /// The time that is told of a batch's time, which the wall clock was ahead of by so much.
-pub(crate) const fn told(at_ms: u64, wall_ahead_ms: i64) -> u64 {
+pub(crate) const fn wall_time(at_ms: u64, wall_ahead_ms: i64) -> u64 {
     // The inverse of how the difference was taken.
     at_ms.wrapping_add_signed(wall_ahead_ms)
 }
@@ -114,9 +114,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_told_is_what_the_wall_clock_said() {
+    fn wall_time_is_what_the_wall_clock_said() {
         for (now, wall) in [(7, 7), (7, 2), (7, 3_000_007), (0, u64::MAX), (u64::MAX, 0), (1 << 63, 1)] {
-            assert_eq!(told(now, wall.wrapping_sub(now).cast_signed()), wall);
+            assert_eq!(wall_time(now, wall.wrapping_sub(now).cast_signed()), wall);
         }
     }
 

@@ -5,7 +5,7 @@
 pub const MACHINE_VERSION: u32 = 7;
 /// From this version on: requests with an id are remembered, a purge tells those whose leases it ends, and batches carry the
 /// wall clock's time.
-pub const VERSION_OF_TOLD_TRUTH: u32 = 6;
+pub const VERSION_OF_WALL_TIME: u32 = 6;
 /// From this version on: producer sessions are limited by subject, and those that are idle make room.
 pub const VERSION_OF_FAIR_SESSIONS: u32 = 7;
 /// Sequences of one ack chunk.

@@ -169,7 +169,7 @@ fn split(value: Bytes) -> Result<(BodyHeader, Bytes), BodyError> {
 fn decoded(header: BodyHeader, content: impl Buf) -> Result<Body, BodyError> {
     let Content { attributes, payload, .. } =
         Content::decode(content).map_err(|why| BodyError(why.to_string()))?;
-    let (published_at_ms, told_at_ms) = (header.published_at_ms, header.told_at_ms());
+    let (published_at_ms, told_at_ms) = (header.published_at_ms, header.wall_published_at_ms());
     let origin = header.dead_letter.map(Box::new);
     Ok(Body { published_at_ms, told_at_ms, origin, attributes, payload })
 }

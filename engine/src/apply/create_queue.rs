@@ -7,7 +7,7 @@ use crate::{
         DEFAULT_SUBSCRIPTION, DEFAULT_SUBSCRIPTION_NAME, DepartmentId, QueueId, QueueRef, SubscriptionRef,
     },
     keys::{HeadKey, QueueKey, QueueNameKey, SubscriptionKey},
-    limits::{MAX_QUEUES, VERSION_OF_TOLD_TRUTH},
+    limits::{MAX_QUEUES, VERSION_OF_WALL_TIME},
     machine::Transaction,
     outcome::{CreateQueueError, QueueView},
     schema::{CreateQueue, DepartmentRow, QueueHeadRow, QueueNameRow, QueueRow, SubscriptionRow},
@@ -24,7 +24,7 @@ pub(super) fn apply(
         Err(error) => return Ok(Err(error.into())),
     };
     if let Some(queue) = txn.find_queue(id, &command.name)? {
-        let request = command.request.as_deref().filter(|_| txn.version >= VERSION_OF_TOLD_TRUTH);
+        let request = command.request.as_deref().filter(|_| txn.version >= VERSION_OF_WALL_TIME);
         let request_id = request.map_or(&command.request_id, |request| &request.id);
         return existing(txn, queue, request_id);
     }

@@ -34,7 +34,7 @@ pub(super) fn give_up(
         subscription: context.subscription.row.name.clone(),
         queue_id: context.subscription.id.queue.queue.0,
         sequence,
-        published_at_ms: header.told_at_ms(),
+        published_at_ms: header.wall_published_at_ms(),
         attempts,
     };
     let (published_at_ms, wall_ahead_ms) = (txn.now, txn.wall_ahead());

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::message;
 use crate::{
-    body::told,
+    body::wall_time,
     halt::Halt,
     ids::QueueRef,
     keys::{self, EntryKey, Key, Kind},
@@ -85,8 +85,8 @@ const fn of(first_sequence: u64, row: &EntryRow) -> Entry {
 
 impl EntryRow {
     /// The publish time that is told, Unix milliseconds.
-    pub(crate) const fn told_at_ms(&self) -> u64 {
-        told(self.published_at_ms, self.wall_ahead_ms)
+    pub(crate) const fn wall_published_at_ms(&self) -> u64 {
+        wall_time(self.published_at_ms, self.wall_ahead_ms)
     }
 }
 
@@ -95,7 +95,7 @@ impl EntryRow {
 pub(crate) struct Facts {
     /// By the batch's time.
     pub(crate) published_at_ms: u64,
-    pub(crate) told_at_ms: u64,
+    pub(crate) wall_published_at_ms: u64,
     pub(crate) payload_bytes: u32,
     pub(crate) origin: Option<DeadLetterOrigin>,
     /// The sequence after the last message of its publish.
@@ -125,7 +125,7 @@ impl FactReader {
             let header = message::split(body, held, sequence)?.0;
             return Ok(Facts {
                 published_at_ms: header.published_at_ms,
-                told_at_ms: header.told_at_ms(),
+                wall_published_at_ms: header.wall_published_at_ms(),
                 payload_bytes: header.payload_bytes,
                 origin: header.dead_letter,
                 end: sequence + 1,
@@ -145,7 +145,7 @@ impl FactReader {
         };
         let facts = Facts {
             published_at_ms: row.published_at_ms,
-            told_at_ms: row.told_at_ms(),
+            wall_published_at_ms: row.wall_published_at_ms(),
             payload_bytes,
             origin: row.dead_letter.clone(),
             end: of(first, &row).end(),

@@ -7,7 +7,7 @@ use crate::{
     ids::{DepartmentId, SubscriptionRef},
     keys::{self, Kind, LeaseKey, ProgressKey, Timer},
     kv::Family,
-    limits::VERSION_OF_TOLD_TRUTH,
+    limits::VERSION_OF_WALL_TIME,
     machine::{Transaction, for_each_row},
     outcome::PurgeQueueError,
     overlay::decode_row,
@@ -42,7 +42,7 @@ fn purge(txn: &mut Transaction<'_>, queue: &mut Queue) -> Result<u64, Halt> {
     txn.rows.delete_prefix(Family::Entry, keys::queue_prefix(id));
     let mut purged = 0;
     for subscription in queue.subscriptions.values_mut() {
-        if txn.version >= VERSION_OF_TOLD_TRUTH {
+        if txn.version >= VERSION_OF_WALL_TIME {
             end_leases(txn, subscription)?;
         } else {
             forget_leases(txn, subscription);
@@ -96,7 +96,7 @@ fn lose_lost(txn: &mut Transaction<'_>, held: &Subscription) -> Result<(), Halt>
     Ok(())
 }
 
-/// As it was before [`VERSION_OF_TOLD_TRUTH`].
+/// As it was before [`VERSION_OF_WALL_TIME`].
 fn forget_leases(txn: &mut Transaction<'_>, held: &mut Subscription) {
     for lease in held.leases.values() {
         txn.delete_timer(lease.timer_ms, Timer::Lease(held.id, lease.id));

@@ -7,7 +7,7 @@ use crate::{
     keys::{RequestKey, RequestOrderKey, Requester, RequesterKey, Timer},
     limits::{
         MAX_REQUEST_ID_BYTES, MAX_REQUESTS, REQUEST_DIGEST_BYTES, REQUEST_RETENTION_MS, REQUESTS_PER_TIMER,
-        VERSION_OF_TOLD_TRUTH,
+        VERSION_OF_WALL_TIME,
     },
     machine::Transaction,
     outcome::{
@@ -17,7 +17,7 @@ use crate::{
     overlay::Overlay,
     schema::{
         QueueRow, Request, RequestOrderRow, RequestRow, RequesterRow,
-        request_row::{Answer, ToldNothing, ToldQueue},
+        request_row::{Answer, EmptyAnswer, QueueAnswer},
     },
     state,
 };
@@ -36,7 +36,7 @@ pub(super) fn of(
     department: u32,
     request: Option<&Request>,
 ) -> Option<Asked> {
-    let request = request.filter(|_| txn.version >= VERSION_OF_TOLD_TRUTH)?.clone();
+    let request = request.filter(|_| txn.version >= VERSION_OF_WALL_TIME)?.clone();
     Some(Asked { change, department: DepartmentId(department), request })
 }
 
@@ -48,7 +48,7 @@ pub(super) fn once(
 ) -> Result<Outcome, Halt> {
     let Some(Asked { change, department, request }) = asked else { return make(txn) };
     check(&request)?;
-    // In a closed department nothing is done and nothing is told: the change itself says so.
+    // In a closed department nothing is done and no earlier answer is given: the change itself is refused.
     if txn.open_department(department)?.is_err() {
         return make(txn);
     }
@@ -81,8 +81,8 @@ pub(crate) fn find(
         return Ok(Some(reused(change)));
     }
     Ok(Some(match (change, answer) {
-        (Change::Create, Answer::Created(told)) => Outcome::CreateQueue(Ok(view(department, told)?)),
-        (Change::Update, Answer::Updated(told)) => Outcome::UpdateQueue(Ok(view(department, told)?)),
+        (Change::Create, Answer::Created(answer)) => Outcome::CreateQueue(Ok(view(department, answer)?)),
+        (Change::Update, Answer::Updated(answer)) => Outcome::UpdateQueue(Ok(view(department, answer)?)),
         (Change::Delete, Answer::Deleted(_)) => Outcome::DeleteQueue(Ok(())),
         (Change::Purge, Answer::Purged(purged)) => Outcome::PurgeQueue(Ok(purged)),
         (Change::Redrive, Answer::Redriven(answer)) => {
@@ -169,16 +169,16 @@ fn requester(department: DepartmentId, request: &Request) -> Requester {
 /// What is remembered of a change; nothing of one that was not made.
 fn answer(outcome: &Outcome) -> Option<Answer> {
     match outcome {
-        Outcome::CreateQueue(Ok(view)) => Some(Answer::Created(told(view))),
-        Outcome::UpdateQueue(Ok(view)) => Some(Answer::Updated(told(view))),
-        Outcome::DeleteQueue(Ok(())) => Some(Answer::Deleted(ToldNothing {})),
+        Outcome::CreateQueue(Ok(view)) => Some(Answer::Created(queue_answer(view))),
+        Outcome::UpdateQueue(Ok(view)) => Some(Answer::Updated(queue_answer(view))),
+        Outcome::DeleteQueue(Ok(())) => Some(Answer::Deleted(EmptyAnswer {})),
         Outcome::PurgeQueue(Ok(purged)) => Some(Answer::Purged(*purged)),
         Outcome::RedriveDeadLetters(Ok(redriven)) => Some(Answer::Redriven(redriven.answer.clone())),
         _ => None,
     }
 }
 
-fn told(view: &QueueView) -> ToldQueue {
+fn queue_answer(view: &QueueView) -> QueueAnswer {
     let definition = QueueRow {
         name: view.name.clone(),
         revision: view.revision,
@@ -187,12 +187,12 @@ fn told(view: &QueueView) -> ToldQueue {
         settings: Some(view.settings.clone()),
         request_id: String::new(),
     };
-    ToldQueue { queue: view.queue.0, definition: Some(definition) }
+    QueueAnswer { queue: view.queue.0, definition: Some(definition) }
 }
 
-fn view(department: DepartmentId, told: ToldQueue) -> Result<QueueView, Halt> {
-    let queue = QueueRef { department, queue: QueueId(told.queue) };
-    let definition = told.definition.unwrap_or_default();
+fn view(department: DepartmentId, answer: QueueAnswer) -> Result<QueueView, Halt> {
+    let queue = QueueRef { department, queue: QueueId(answer.queue) };
+    let definition = answer.definition.unwrap_or_default();
     match &definition.settings {
         Some(settings) => Ok(state::view(queue, &definition, settings)),
         None => Err(Halt::Corrupt(format!("a request tells of {queue:?} without its definition"))),

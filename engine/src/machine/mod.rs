@@ -25,13 +25,13 @@ pub(crate) use transaction::Transaction;
 
 use crate::{
     apply,
-    body::told,
+    body::wall_time,
     effect::Effect,
     halt::Halt,
     ids::{DepartmentId, QueueRef, ShardId},
     keys::{Key, ShardKey, TimerKey},
     kv::{Family, Kv, KvError, Writes},
-    limits::{MACHINE_VERSION, VERSION_OF_TOLD_TRUTH},
+    limits::{MACHINE_VERSION, VERSION_OF_WALL_TIME},
     outcome::Outcome,
     overlay::Overlay,
     schema::{Batch, DepartmentRow, ShardRow},
@@ -103,7 +103,7 @@ impl ShardMachine {
     /// The wall clock's time at the last batch, Unix milliseconds.
     #[must_use]
     pub const fn wall_ms(&self) -> u64 {
-        told(self.row.now_ms, self.row.wall_ahead_ms)
+        wall_time(self.row.now_ms, self.row.wall_ahead_ms)
     }
 
     /// How many leaders have started.
@@ -139,8 +139,8 @@ impl ShardMachine {
         self.row.applied_index = index;
         self.row.now_ms = self.row.now_ms.max(batch.now_ms);
 
-        let tells_wall = batch.machine_version >= VERSION_OF_TOLD_TRUTH && batch.wall_ms > 0;
-        let wall = if tells_wall { batch.wall_ms } else { self.row.now_ms };
+        let has_wall = batch.machine_version >= VERSION_OF_WALL_TIME && batch.wall_ms > 0;
+        let wall = if has_wall { batch.wall_ms } else { self.row.now_ms };
         let mut txn = self.begin(kv, Proposed { version: batch.machine_version, wall });
         txn.shard_row.wall_ahead_ms = txn.wall_ahead();
         let mut outcomes = Vec::with_capacity(batch.commands.len());

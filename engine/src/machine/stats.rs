@@ -64,7 +64,7 @@ fn stats(rows: &Overlay<'_>, head: &QueueHeadRow, held: &Subscription) -> Result
     let published = head.next_sequence - 1;
     Ok(Stats {
         counts: held.counts(head.next_sequence),
-        oldest_unsettled_ms: oldest.as_ref().map(|facts| facts.told_at_ms),
+        oldest_unsettled_ms: oldest.as_ref().map(|facts| facts.wall_published_at_ms),
         oldest_published_ms: oldest.map(|facts| facts.published_at_ms),
         stored_bytes: head.stored_bytes,
         published,
@@ -102,7 +102,7 @@ pub(super) fn status(
         sequence,
         state,
         failed_attempts: retry.attempts,
-        published_at_ms: facts.as_ref().map(|facts| facts.told_at_ms),
+        published_at_ms: facts.as_ref().map(|facts| facts.wall_published_at_ms),
         payload_bytes: facts.as_ref().map(|facts| facts.payload_bytes),
         origin: facts.and_then(|facts| facts.origin),
     })

@@ -53,11 +53,11 @@ impl Queue {
     pub(crate) fn append(&mut self, row: &EntryRow) -> u64 {
         let (first_sequence, count) = (self.head.next_sequence, row.payload_bytes.len() as u64);
         let (published_at_ms, stored_bytes) = (row.published_at_ms, row.stored_bytes);
-        let told_at_ms = row.told_at_ms();
+        let wall_published_at_ms = row.wall_published_at_ms();
         if first_sequence == 1 {
-            self.head.first_published_at_ms = told_at_ms;
+            self.head.first_published_at_ms = wall_published_at_ms;
         }
-        self.head.last_published_at_ms = told_at_ms;
+        self.head.last_published_at_ms = wall_published_at_ms;
         self.head.next_sequence += count;
         self.head.stored_bytes += stored_bytes;
         self.head_changed = true;

@@ -146,8 +146,8 @@ fn queue_holds(subject: &mut Subject, queue: &Queue) -> Result<(), String> {
         let (header, content) = body::split(stored).unwrap();
         same("content", &content, &message.content)?;
         same("origin", &header.dead_letter, &message.origin)?;
-        let published = (header.published_at_ms, header.told_at_ms());
-        same("published", &published, &(message.published_at, message.told_at))?;
+        let published = (header.published_at_ms, header.wall_published_at_ms());
+        same("published", &published, &(message.published_at, message.wall_published_at))?;
         same("size", &header.payload_bytes, &message.size)?;
         if let Some(entry) = machine.entry_at(kv, queue.id, sequence).unwrap() {
             let at = usize::try_from(sequence - entry.first_sequence).unwrap();
@@ -202,12 +202,12 @@ fn free_sets(model: &Model) -> FreeSets {
     model.queues.iter().filter(|queue| !queue.deleted).map(set).collect()
 }
 
-/// Whatever is free now and was not before is told by an effect: else nobody would deliver it.
+/// An effect announces each message that is free now and was not before: else nobody would deliver it.
 fn announced(before: &FreeSets, after: &FreeSets, effects: &[Effect]) -> Result<(), String> {
     for (id, (free, _)) in after {
         let (was_free, last) = before.get(id).cloned().unwrap_or_default();
         for sequence in free.difference(&was_free) {
-            let told = effects.iter().any(|effect| match effect {
+            let is_announced = effects.iter().any(|effect| match effect {
                 Effect::Appended { queue, last_sequence } => {
                     queue == id && *sequence > last && sequence <= last_sequence
                 }
@@ -216,7 +216,7 @@ fn announced(before: &FreeSets, after: &FreeSets, effects: &[Effect]) -> Result<
                 }
                 _ => false,
             });
-            if !told {
+            if !is_announced {
                 return Err(format!("message {sequence} of {id:?} became free unannounced: {effects:?}"));
             }
         }

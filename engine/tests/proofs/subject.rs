@@ -45,7 +45,7 @@ impl Subject {
     pub fn apply(&mut self, batch: &Batch) -> Result<Applied, String> {
         let index = self.machine.applied_index() + 1;
         let applied = self.machine.apply(&self.kv, index, batch.clone()).map_err(|halt| halt.to_string())?;
-        tells_its_writes(&applied)?;
+        agrees_with_its_writes(&applied)?;
         self.kv.write(&applied.writes);
         Ok(applied)
     }
@@ -93,8 +93,8 @@ pub fn hydrate(kv: &dyn Kv, plant: Option<Plant>) -> ShardMachine {
     machine
 }
 
-/// What a leader is told of a batch's writes is what is in them: bodies, and a deadline that no timer is due before.
-fn tells_its_writes(applied: &Applied) -> Result<(), String> {
+/// `Applied` agrees with the batch's writes: on the bodies, and on a deadline that no timer is due before.
+fn agrees_with_its_writes(applied: &Applied) -> Result<(), String> {
     let put = |wanted| {
         applied.writes.iter().filter_map(move |write| match write {
             Write::Put { family, key, .. } if *family == wanted => Some(&key[..]),
@@ -103,10 +103,10 @@ fn tells_its_writes(applied: &Applied) -> Result<(), String> {
     };
     let first = put(Family::Timer).filter_map(TimerKey::decode).map(|timer| timer.due_ms).min();
     if first.is_some_and(|first| applied.deadline_ms.is_none_or(|deadline| deadline > first)) {
-        return Err(format!("a timer is due at {first:?}, the batch tells {:?}", applied.deadline_ms));
+        return Err(format!("a timer is due at {first:?}, the batch says {:?}", applied.deadline_ms));
     }
-    let told: Vec<_> = body::stored(applied.writes.clone()).map(|stored| stored.key).collect();
-    same("stored bodies", &told, &put(Family::Body).filter_map(BodyKey::decode).collect())
+    let answered: Vec<_> = body::stored(applied.writes.clone()).map(|stored| stored.key).collect();
+    same("stored bodies", &answered, &put(Family::Body).filter_map(BodyKey::decode).collect())
 }
 
 /// What differs, in few words.

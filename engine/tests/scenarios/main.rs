@@ -19,5 +19,5 @@ mod shard;
 mod views;
 mod stragglers;
 mod time;
-mod told;
+mod wall_time;
 mod trim;

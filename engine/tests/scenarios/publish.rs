@@ -75,22 +75,26 @@ fn what_was_refused_stays_known_as_long_as_it_may_be_on_its_way() {
     };
     (0..11).for_each(|batch| publish_next(&mut shard, batch));
     shard.restart();
-    let told = |shard: &mut Shard, first: u64| {
+    let answered = |shard: &mut Shard, first: u64| {
         results(shard.try_publish(session(publish(queue, &["one", "one"]), 1, first)))
     };
     // Three batches are forgotten, with 512 runs each, of which the last 1,024 are known.
-    assert_eq!(told(&mut shard, 1_022), [Duplicate(None), Duplicate(None)]);
-    assert_eq!(told(&mut shard, 1_024), [Duplicate(None), Refused]);
-    assert_eq!(told(&mut shard, 3_070), [Duplicate(None), Refused]);
-    assert_eq!(told(&mut shard, 3_072), [Duplicate(Some(1_537)), Refused]);
+    assert_eq!(answered(&mut shard, 1_022), [Duplicate(None), Duplicate(None)]);
+    assert_eq!(answered(&mut shard, 1_024), [Duplicate(None), Refused]);
+    assert_eq!(answered(&mut shard, 3_070), [Duplicate(None), Refused]);
+    assert_eq!(answered(&mut shard, 3_072), [Duplicate(Some(1_537)), Refused]);
     // One run, however many it has.
     let refused = vec!["refused"; 1_024];
     for batch in 11..80 {
         shard.try_publish(session(publish(queue, &refused), 1, batch * 1_024)).unwrap();
     }
-    assert_eq!(told(&mut shard, 11 * 1_024), [Refused, Refused], "of a run that reaches into what is known");
+    assert_eq!(
+        answered(&mut shard, 11 * 1_024),
+        [Refused, Refused],
+        "of a run that reaches into what is known"
+    );
     // What ended longer ago than 65,536 messages is not, to the message.
-    assert_eq!(told(&mut shard, 9 * 1_024), [Duplicate(None), Duplicate(None)]);
+    assert_eq!(answered(&mut shard, 9 * 1_024), [Duplicate(None), Duplicate(None)]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use posthouse_engine::{
     ids::{QueueId, ShardId, TenantId},
     keys::{Key, RequestKey, RequestOrderKey, Requester, RequesterKey, Timer, TimerKey},
     kv::{Family, Write},
-    limits::{MAX_REQUESTS, REQUEST_RETENTION_MS, REQUESTS_PER_TIMER, VERSION_OF_TOLD_TRUTH},
+    limits::{MAX_REQUESTS, REQUEST_RETENTION_MS, REQUESTS_PER_TIMER, VERSION_OF_WALL_TIME},
     outcome::{
         Change, CreateQueueError, DeleteQueueError, DepartmentError, Outcome, PurgeQueueError, QueueView,
         RedriveError, UpdateQueueError,
@@ -20,7 +20,7 @@ use prost::Message;
 
 use crate::shard::{DEPARTMENT, START, Shard, answer, department, holder, settings, token};
 
-/// A request of one operator, whose content is told by one byte.
+/// A request of one operator, whose content is one byte.
 fn request(id: &str, content: u8) -> Option<Box<Request>> {
     by("operator", id, content)
 }
@@ -258,13 +258,13 @@ fn a_queue_of_before_knows_the_call_that_made_it() {
         request_id: "id".into(),
         ..Default::default()
     };
-    shard.version = VERSION_OF_TOLD_TRUTH - 1;
+    shard.version = VERSION_OF_WALL_TIME - 1;
     let created = answer!(shard.run(Command::CreateQueue(old.clone())), CreateQueue).unwrap();
     // A request is nothing to a batch of that version.
     let newer = CreateQueue { request_id: String::new(), request: request("id", 1), ..old };
     let existed = answer!(shard.run(Command::CreateQueue(newer.clone())), CreateQueue);
     assert_eq!(existed, Err(CreateQueueError::AlreadyExists));
-    shard.version = VERSION_OF_TOLD_TRUTH;
+    shard.version = VERSION_OF_WALL_TIME;
     assert_eq!(answer!(shard.run(Command::CreateQueue(newer)), CreateQueue), Ok(created));
     assert_eq!(create(&mut shard, "a", request("id", 2)), Err(CreateQueueError::RequestIdReused));
     // One of now does not.

@@ -91,7 +91,7 @@ const INNER: &[&str] = &[
     "TOKEN_CACHE_GENERATION",
     "TRIM_BYTES",
     "VERSION_OF_FAIR_SESSIONS",
-    "VERSION_OF_TOLD_TRUTH",
+    "VERSION_OF_WALL_TIME",
 ];
 
 /// The constants of the sources with their expressions, of the server first.
