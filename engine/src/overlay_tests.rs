@@ -48,7 +48,7 @@ proptest! {
             match write(change) {
                 Write::Put { family, key, head, tail } => overlay.put_parts(family, key, head, tail),
                 Write::Delete { family, key } => {
-                    overlay.changes[family as usize].points.insert(key, None);
+                    overlay.changes[family as usize].rows.insert(key, None);
                 }
                 Write::DeleteRange { family, from, to } => overlay.delete_range(family, from, to),
             }

@@ -1,9 +1,10 @@
-//! Settlements in the log: those that follow each other in a lease, and are made in the same way, are one item.
+//! Settlements in the log, run-length coded: those of successive deliveries of a lease with the same kind and delay
+//! are one item.
 
 use crate::schema::{Settle, SettleItem, SettleKind, TokenRef};
 
 impl Settle {
-    /// How many deliveries it settles.
+    /// The number of deliveries that it settles.
     #[must_use]
     pub fn deliveries(&self) -> usize {
         self.items.iter().map(SettleItem::deliveries).fold(0, usize::saturating_add)
@@ -11,16 +12,16 @@ impl Settle {
 }
 
 impl SettleItem {
-    /// Of one delivery.
+    /// The settlement of one delivery.
     #[must_use]
     pub fn one(token: TokenRef, kind: SettleKind, delay_ms: u64) -> Self {
         Self { token: Some(token), kind: kind.into(), delay_ms, count: 1 }
     }
 
-    /// These, each of one delivery, in as few items as their order allows. Mostly a lease is settled as a whole and in its
-    /// order, and then takes no more of the log than one delivery.
+    /// Settlements of one delivery each, in as few items as their order allows. A lease is mostly settled whole and
+    /// in its order, and then takes no more of the log than one delivery.
     #[must_use]
-    pub fn together(settlements: impl IntoIterator<Item = Self>) -> Vec<Self> {
+    pub fn coalesce(settlements: impl IntoIterator<Item = Self>) -> Vec<Self> {
         let mut items: Vec<Self> = Vec::new();
         for item in settlements {
             match items.last_mut().filter(|last| last.is_followed_by(&item)) {
@@ -31,18 +32,18 @@ impl SettleItem {
         items
     }
 
-    /// How many deliveries it settles.
+    /// The number of deliveries that it settles.
     #[must_use]
     pub fn deliveries(&self) -> usize {
-        // Logs of before there were counts have 0.
+        // Older logs have no counts: 0.
         usize::try_from(self.count.max(1)).unwrap_or(usize::MAX)
     }
 
-    /// The settlement of each delivery.
-    pub(crate) fn each(&self) -> impl Iterator<Item = Self> + use<> {
+    /// The settlements of the single deliveries.
+    pub(crate) fn expand(&self) -> impl Iterator<Item = Self> + use<> {
         let item = *self;
         (0..item.count.max(1)).map(move |behind| {
-            // No lease has so many that the last index there can be is one of them.
+            // No lease has the highest index that there can be.
             let index = |first: u32| first.saturating_add(behind);
             let token = item.token.map(|first| TokenRef { index: index(first.index), ..first });
             Self { token, count: 1, ..item }
@@ -70,11 +71,11 @@ mod tests {
 
     #[test]
     fn the_deliveries_of_a_lease_are_one_item() {
-        let items = SettleItem::together((0..1_000).chain(1_001..1_003).map(ack));
+        let items = SettleItem::coalesce((0..1_000).chain(1_001..1_003).map(ack));
         assert_eq!(items, [SettleItem { count: 1_000, ..ack(0) }, SettleItem { count: 2, ..ack(1_001) }]);
         assert_eq!(items.iter().map(SettleItem::deliveries).sum::<usize>(), 1_002);
         let old = SettleItem { count: 0, ..ack(0) };
-        assert_eq!((old.deliveries(), old.each().collect::<Vec<_>>()), (1, vec![ack(0)]));
+        assert_eq!((old.deliveries(), old.expand().collect::<Vec<_>>()), (1, vec![ack(0)]));
     }
 
     fn one() -> impl Strategy<Value = SettleItem> {
@@ -86,9 +87,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_put_together_comes_apart(settlements in prop::collection::vec(one(), 0..40)) {
-            let items = SettleItem::together(settlements.clone());
-            let apart: Vec<_> = items.iter().flat_map(SettleItem::each).collect();
+        fn what_was_coalesced_expands_to_the_same(settlements in prop::collection::vec(one(), 0..40)) {
+            let items = SettleItem::coalesce(settlements.clone());
+            let apart: Vec<_> = items.iter().flat_map(SettleItem::expand).collect();
             prop_assert_eq!(apart, settlements);
         }
     }

@@ -7,9 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::{Buf, Bytes};
 use posthouse_engine::{
     body,
-    ids::{DEFAULT_LANE, SubscriptionRef},
-    keys,
-    kv::{Family, Kv as _},
+    ids::{LANES, SubscriptionRef},
     schema::{BodyHeader, Content, DeadLetterOrigin},
 };
 use posthouse_text::causes;
@@ -48,7 +46,8 @@ pub(crate) async fn read(
     sequences: &[u64],
     amount: Amount,
 ) -> Result<Vec<Option<Body>>, BodyError> {
-    let mut cached = cache.get_all(at.queue, DEFAULT_LANE, sequences);
+    let [lane] = LANES;
+    let mut cached = cache.get_all(at.queue, lane, sequences);
     cached.truncate(within(cached.iter().map(|parts| parts.as_ref().map_or(0, cache::size)), amount));
     let missing: Vec<usize> =
         cached.iter().enumerate().filter(|(_, c)| c.is_none()).map(|(i, _)| i).collect();
@@ -130,24 +129,22 @@ fn read_up_to_unreadable(
     Ok(bodies)
 }
 
-/// A body that was set aside when its stride was trimmed is found there.
 fn read_some(
     store: &Store,
     at: SubscriptionRef,
     wanted: &[u64],
     amount: Amount,
 ) -> Result<Vec<Option<Bytes>>, BodyError> {
-    let bodies = store.bodies(at.queue, DEFAULT_LANE, wanted, amount);
+    let [lane] = LANES;
+    let bodies = store.bodies(at.queue, lane, wanted, amount);
     let mut bodies = bodies.map_err(|why| BodyError(causes(&why).to_string()))?;
     let (mut read, mut bytes) = (0, 0);
     for (body, sequence) in bodies.iter_mut().zip(wanted) {
         if bytes >= amount.most_bytes {
             break;
         }
-        if body.is_none() {
-            let aside = store.get(Family::Body, &keys::aside(at, DEFAULT_LANE, *sequence));
-            *body = aside.map_err(|why| BodyError(causes(&why).to_string()))?;
-        }
+        let found = body::or_relocated(store, at, lane, *sequence, body.take());
+        *body = found.map_err(|why| BodyError(causes(&why).to_string()))?;
         (read, bytes) = (read + 1, bytes + body.as_ref().map_or(0, Bytes::len));
     }
     bodies.truncate(read);
@@ -172,7 +169,7 @@ fn split(value: Bytes) -> Result<(BodyHeader, Bytes), BodyError> {
 fn decoded(header: BodyHeader, content: impl Buf) -> Result<Body, BodyError> {
     let Content { attributes, payload, .. } =
         Content::decode(content).map_err(|why| BodyError(why.to_string()))?;
-    let (published_at_ms, told_at_ms) = (header.published_at_ms, header.told_at_ms());
+    let (published_at_ms, told_at_ms) = (header.published_at_ms, header.wall_published_at_ms());
     let origin = header.dead_letter.map(Box::new);
     Ok(Body { published_at_ms, told_at_ms, origin, attributes, payload })
 }
@@ -182,7 +179,9 @@ mod tests {
     use std::collections::HashMap;
 
     use posthouse_engine::{
-        ids::{DEFAULT_SUBSCRIPTION, DepartmentId, QueueId, QueueRef},
+        body::StoredBody,
+        ids::{DEFAULT_LANE, DEFAULT_SUBSCRIPTION, DepartmentId, QueueId, QueueRef},
+        keys::{self, BodyKey, Key as _},
         kv::{Family, Write},
         schema::PublishEntry,
     };
@@ -195,8 +194,8 @@ mod tests {
     const AT: SubscriptionRef = SubscriptionRef { queue: QUEUE, subscription: DEFAULT_SUBSCRIPTION };
     const QUEUE: QueueRef = QueueRef { department: DepartmentId(1), queue: QueueId(1) };
 
-    /// 20 bodies in the store, some of them set aside, those of some sequences in memory, too.
-    fn bodies(cached: &[u64], aside: &[u64]) -> (tempfile::TempDir, Arc<Store>, BodyCache) {
+    /// 20 bodies in the store, some of them relocated, those of some sequences in memory, too.
+    fn bodies(cached: &[u64], relocated: &[u64]) -> (tempfile::TempDir, Arc<Store>, BodyCache) {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), &StoreOptions::default()).unwrap();
         let cache = BodyCache::new(1 << 20);
@@ -204,12 +203,13 @@ mod tests {
             let header = BodyHeader { payload_bytes: 1_000, ..BodyHeader::default() };
             let head = body::head(&header, &[]);
             let content = Content { payload: vec![sequence as u8; 1_000].into(), ..Content::default() };
-            let (key, tail) =
-                (keys::body(QUEUE, DEFAULT_LANE, sequence), Bytes::from(content.encode_to_vec()));
+            let tail = Bytes::from(content.encode_to_vec());
+            let key = BodyKey { queue: QUEUE, lane: DEFAULT_LANE, sequence };
             if cached.contains(&sequence) {
-                cache.put_all(vec![(key.clone(), head.clone(), tail.clone())]);
+                cache.put_all([StoredBody { key, head: head.clone(), tail: tail.clone() }]);
             }
-            let key = if aside.contains(&sequence) { keys::aside(AT, DEFAULT_LANE, sequence) } else { key };
+            let relocated = relocated.contains(&sequence);
+            let key = if relocated { keys::relocated(AT, DEFAULT_LANE, sequence) } else { key.encode() };
             store.write(&[Write::Put { family: Family::Body, key, head, tail }]).unwrap();
         }
         (dir, Arc::new(store), cache)
@@ -233,17 +233,17 @@ mod tests {
     #[tokio::test]
     async fn no_more_is_read_than_the_amount_says_and_one_at_least() {
         let sequences: Vec<u64> = (1..=20).collect();
-        let all_aside = sequences.clone();
+        let all_relocated = sequences.clone();
         let cases = [
             (&[][..], &[][..]),
             (&[], &[1, 2, 9, 13]),
-            (&[], &all_aside),
+            (&[], &all_relocated),
             (&[2, 4, 5, 9, 20], &[4, 7]),
             (&[2, 4, 18], &[3]),
             (&[1, 2, 3, 4, 5, 6, 8, 9, 10], &[7, 12, 13, 14]),
         ];
-        for (cached, aside) in cases {
-            let (_dir, store, cache) = bodies(cached, aside);
+        for (cached, relocated) in cases {
+            let (_dir, store, cache) = bodies(cached, relocated);
             // Those in memory and those in the store are counted each by themselves.
             for (most_bytes, least, most) in [(1, 1, 2), (4_500, 5, 10), (usize::MAX, 20, 20)] {
                 let most = if cached.is_empty() { least } else { most };

@@ -74,10 +74,11 @@ impl Line {
         })
     }
 
-    /// An ack of the messages that were leased first, as the server sends it: those that follow in a lease are one item.
+    /// An ack of the messages that were leased first, as the server sends it: those that follow in a lease are one
+    /// item.
     pub fn settle(&mut self, messages: usize) -> Command {
         let acks = self.leased.drain(..messages).map(|token| SettleItem::one(token, SettleKind::Ack, 0));
-        let items = SettleItem::together(acks);
+        let items = SettleItem::coalesce(acks);
         Command::Settle(Settle {
             department: self.queue.department.0,
             queue: self.queue.queue.0,

@@ -1,55 +1,55 @@
-//! Time passes: timers that are due fire, in order, no more than asked. One whose subject is gone is dropped.
+//! Fires the timers that are due, in order, at most as many as the command says.
 
 use super::{close_lease, expire, failure, on_any_subscription, producer, request, set_aside};
 use crate::{
     halt::Halt,
     keys::{Timer, TimerKey},
-    kv::Family,
-    machine::Turn,
+    kv::{Family, Kv as _},
+    machine::Transaction,
     outcome::Advanced,
     overlay::decode_key,
     schema::Advance,
 };
 
-pub(super) fn apply(turn: &mut Turn<'_>, command: &Advance) -> Result<Advanced, Halt> {
-    let end = TimerKey::until(turn.shard, turn.now);
-    let from = TimerKey::from(turn.shard, turn.shard_row.fired_ms);
-    let due = turn.rows.range(Family::Timer, &from, &end, command.max as usize)?;
+pub(super) fn apply(txn: &mut Transaction<'_>, command: &Advance) -> Result<Advanced, Halt> {
+    let end = TimerKey::until(txn.shard, txn.now);
+    let from = TimerKey::from(txn.shard, txn.shard_row.fired_ms);
+    let due = txn.rows.range(Family::Timer, &from, &end, command.max as usize)?;
     let mut fired = 0;
     for (key, _) in due {
         let key: TimerKey = decode_key(&key)?;
-        turn.rows.delete(&key);
-        if !set_aside::park(turn, &key)? {
-            fire(turn, key)?;
+        txn.rows.delete(&key);
+        if !set_aside::park(txn, &key)? {
+            fire(txn, key)?;
         }
         fired += 1;
     }
-    let more = !turn.rows.range(Family::Timer, &from, &end, 1)?.is_empty();
+    let more = !txn.rows.range(Family::Timer, &from, &end, 1)?.is_empty();
     if !more {
-        turn.shard_row.fired_ms = turn.now;
+        txn.shard_row.fired_ms = txn.now;
     }
     Ok(Advanced { fired, more })
 }
 
-fn fire(turn: &mut Turn<'_>, key: TimerKey) -> Result<(), Halt> {
+fn fire(txn: &mut Transaction<'_>, key: TimerKey) -> Result<(), Halt> {
     let due_ms = key.due_ms;
-    // A queue or subscription that is gone takes its timers with it.
+    // The timer of a queue or subscription that was deleted does nothing.
     match key.timer {
         Timer::Lease(id, lease) => {
-            let _ = on_any_subscription(turn, id, |turn, mut place| {
-                expire::due(turn, &mut place, lease, due_ms)
+            let _ = on_any_subscription(txn, id, |txn, mut context| {
+                expire::due(txn, &mut context, lease, due_ms)
             })?;
         }
         Timer::Retry(id, _, sequence) => {
-            let _ = on_any_subscription(turn, id, |turn, mut place| {
-                failure::due(turn, &mut place, sequence, due_ms)
+            let _ = on_any_subscription(txn, id, |txn, mut context| {
+                failure::due(txn, &mut context, sequence, due_ms)
             })?;
         }
         Timer::ClosedLeases(id) => {
-            let _ = on_any_subscription(turn, id, |turn, place| close_lease::due(turn, place.subscription))?;
+            let _ = on_any_subscription(txn, id, |txn, context| close_lease::due(txn, context.subscription))?;
         }
-        Timer::Producer(id, producer) => producer::due(turn, id, producer)?,
-        Timer::Requests(requester) => request::due(turn, requester)?,
+        Timer::Producer(id, producer) => producer::due(txn, id, producer)?,
+        Timer::Requests(requester) => request::due(txn, requester)?,
     }
     Ok(())
 }

@@ -1,20 +1,20 @@
-//! What the catalogue says of a department. An older word than the last is ignored.
+//! Takes over what the catalogue says of a department. A version older than the last is ignored.
 
 use crate::{
     effect::Effect,
     halt::{Halt, ensure},
     ids::DepartmentId,
-    machine::Turn,
+    machine::Transaction,
     schema::{ConfigureDepartment, DepartmentRow},
 };
 
-/// Whether it changed anything.
-pub(super) fn apply(turn: &mut Turn<'_>, command: &ConfigureDepartment) -> Result<bool, Halt> {
+/// Returns whether anything changed.
+pub(super) fn apply(txn: &mut Transaction<'_>, command: &ConfigureDepartment) -> Result<bool, Halt> {
     let id = DepartmentId(command.department);
-    let held = turn.department(id)?.cloned();
+    let held = txn.department(id)?.cloned();
     let changed = match &held {
         Some(row) if command.catalogue_index <= row.catalogue_index => return Ok(false),
-        // Its command may be what the shard was halted by.
+        // This command may be the one that halted the shard.
         Some(row) if row.set_aside && row.tenant != command.tenant => return Ok(false),
         Some(row) => {
             ensure!(row.tenant == command.tenant, "department {id} moved to tenant {}", command.tenant);
@@ -25,13 +25,13 @@ pub(super) fn apply(turn: &mut Turn<'_>, command: &ConfigureDepartment) -> Resul
     let row = held.unwrap_or_else(|| DepartmentRow {
         tenant: command.tenant,
         next_queue: 1,
-        shard: turn.shard.0.into(),
+        shard: txn.shard.0.into(),
         ..DepartmentRow::default()
     });
     let row = DepartmentRow { catalogue_index: command.catalogue_index, closed: command.closed, ..row };
-    turn.put_department(id, row);
+    txn.put_department(id, row);
     if changed && command.closed {
-        turn.effects.push(Effect::DepartmentClosed(id));
+        txn.effects.push(Effect::DepartmentClosed(id));
     }
     Ok(changed)
 }

@@ -1,63 +1,65 @@
-//! A message is given up: it moves to the dead-letter queue, or is parked where it is.
+//! Gives a message up: it moves to the dead-letter queue, or is parked where it is.
 
 use super::{failure, message, publish};
 use crate::{
     halt::{Halt, ensure},
-    ids::DEFAULT_LANE,
-    keys::RetryKey,
     limits::MISSING_TARGET_RETRY_MS,
-    machine::Turn,
+    machine::Transaction,
     schema::{BodyHeader, DeadLetterCause, DeadLetterOrigin, RetryRow},
-    state::Place,
+    state::SubscriptionContext,
 };
 
-/// Of a message that is neither leased nor waiting, after so many failures.
+/// The message must be neither leased nor waiting. `attempts` of its deliveries have failed.
 pub(super) fn give_up(
-    turn: &mut Turn<'_>,
-    place: &mut Place<'_>,
+    txn: &mut Transaction<'_>,
+    context: &mut SubscriptionContext<'_>,
     sequence: u64,
     attempts: u32,
     cause: DeadLetterCause,
 ) -> Result<(), Halt> {
     let row = RetryRow { attempts, cause: cause.into(), ..RetryRow::default() };
-    let target = &place.settings.dead_letter_queue;
+    let target = &context.settings.dead_letter_queue;
     if target.is_empty() {
-        return park(turn, place, sequence, row);
+        return park(txn, context, sequence, row);
     }
-    let Some(target) = turn.find_queue(place.subscription.id.queue.department, target)? else {
-        return failure::wait(turn, place, sequence, row, MISSING_TARGET_RETRY_MS);
+    let Some(target) = txn.find_queue(context.subscription.id.queue.department, target)? else {
+        return failure::wait(txn, context, sequence, row, MISSING_TARGET_RETRY_MS);
     };
-    ensure!(target != place.subscription.id.queue, "queue {target:?} is its own dead-letter queue");
-    let body = message::read(&turn.rows, place.subscription, sequence)?;
-    let (header, content) = message::split(body, place.subscription, sequence)?;
+    ensure!(target != context.subscription.id.queue, "queue {target:?} is its own dead-letter queue");
+    let body = message::read(&txn.rows, context.subscription, sequence)?;
+    let (header, content) = message::split(body, context.subscription, sequence)?;
     let origin = DeadLetterOrigin {
         cause: cause.into(),
-        queue: place.definition.name.clone(),
-        subscription: place.subscription.row.name.clone(),
-        queue_id: place.subscription.id.queue.queue.0,
+        queue: context.definition.name.clone(),
+        subscription: context.subscription.row.name.clone(),
+        queue_id: context.subscription.id.queue.queue.0,
         sequence,
-        published_at_ms: header.told_at_ms(),
+        published_at_ms: header.wall_published_at_ms(),
         attempts,
     };
-    let (published_at_ms, wall_ahead_ms) = (turn.now, turn.wall_ahead());
+    let (published_at_ms, wall_ahead_ms) = (txn.now, txn.wall_ahead());
     let header = BodyHeader { published_at_ms, wall_ahead_ms, dead_letter: Some(origin), ..header };
-    publish::append_one(turn, target, &header, content)?;
-    let sums = place.subscription.sums();
+    publish::append_one(txn, target, &header, content)?;
+    let sums = context.subscription.sums();
     sums.dead_lettered += 1;
     sums.moved += 1;
-    turn.tally.moved += 1;
-    message::settle(turn, place.subscription, sequence)
+    txn.tally.moved += 1;
+    message::settle(txn, context.subscription, sequence)
 }
 
-fn park(turn: &mut Turn<'_>, place: &mut Place<'_>, sequence: u64, row: RetryRow) -> Result<(), Halt> {
-    let held = &mut *place.subscription;
-    let key = RetryKey { subscription: held.id, lane: DEFAULT_LANE, sequence };
-    turn.rows.put(&key, &RetryRow { parked: true, ..row });
+fn park(
+    txn: &mut Transaction<'_>,
+    context: &mut SubscriptionContext<'_>,
+    sequence: u64,
+    row: RetryRow,
+) -> Result<(), Halt> {
+    let held = &mut *context.subscription;
+    txn.rows.put(&held.retry_key(sequence), &RetryRow { parked: true, ..row });
     held.fail(sequence);
     held.wait(sequence)?;
     held.row.parked += 1;
     held.sums().dead_lettered += 1;
-    turn.tally.parked += 1;
-    turn.settled(held.id);
+    txn.tally.parked += 1;
+    txn.settled(held.id);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A queue ends: its rows go at once, its timers when they fire.
+//! Deletes a queue: its rows at once, its timers when they fire.
 
 use super::settings;
 use crate::{
@@ -7,38 +7,38 @@ use crate::{
     ids::DepartmentId,
     keys::{self, QueueNameKey},
     kv::Family,
-    machine::Turn,
+    machine::Transaction,
     outcome::DeleteQueueError,
     schema::{DeleteQueue, DepartmentRow},
 };
 
 pub(super) fn apply(
-    turn: &mut Turn<'_>,
+    txn: &mut Transaction<'_>,
     command: &DeleteQueue,
 ) -> Result<Result<(), DeleteQueueError>, Halt> {
     let department = DepartmentId(command.department);
-    let row = match turn.open_department(department)? {
+    let row = match txn.open_department(department)? {
         Ok(row) => *row,
         Err(error) => return Ok(Err(error.into())),
     };
-    let Some(id) = turn.find_queue(department, &command.name)? else {
+    let Some(id) = txn.find_queue(department, &command.name)? else {
         return Ok(Err(DeleteQueueError::NotFound));
     };
-    let Some(queue) = turn.take(id)? else {
+    let Some(queue) = txn.borrow_queue(id)? else {
         return Err(Halt::Corrupt(format!("queue {id:?} has a name but no definition")));
     };
     let revision = queue.definition.revision;
     if command.expected_revision != 0 && command.expected_revision != revision {
-        turn.give(queue);
+        txn.return_queue(queue);
         return Ok(Err(DeleteQueueError::RevisionMismatch(revision)));
     }
     for family in [Family::Body, Family::Entry, Family::State] {
-        turn.rows.delete_prefix(family, keys::queue_prefix(id));
+        txn.rows.delete_prefix(family, keys::queue_prefix(id));
     }
-    turn.rows.delete(&QueueNameKey { department, name: command.name.clone() });
-    settings::note_target(turn, department, id.queue, &queue.settings.dead_letter_queue, false);
-    turn.put_department(department, DepartmentRow { queues: row.queues.saturating_sub(1), ..row });
-    turn.forget(&queue);
-    turn.effects.push(Effect::Deleted(id));
+    txn.rows.delete(&QueueNameKey { department, name: command.name.clone() });
+    settings::record_target(txn, department, id.queue, &queue.settings.dead_letter_queue, false);
+    txn.put_department(department, DepartmentRow { queues: row.queues.saturating_sub(1), ..row });
+    txn.forget(&queue);
+    txn.effects.push(Effect::Deleted(id));
     Ok(Ok(()))
 }

@@ -1,21 +1,21 @@
-//! What is known of a message's publish: looked up once per publish, and for a consumer that keeps up not at all.
+//! The facts of a message's publish. They are read once per publish, and from memory for a consumer that keeps up.
 
 use std::collections::VecDeque;
 
 use super::message;
 use crate::{
-    body::told,
+    body::wall_time,
     halt::Halt,
     ids::QueueRef,
     keys::{self, EntryKey, Key, Kind},
-    kv::Row,
+    kv::{Kv as _, Row},
     limits::READING_PAGE,
     overlay::{Overlay, decode_key, decode_row},
     schema::{DeadLetterOrigin, EntryRow, QueueHeadRow},
     state::{Entries, Entry, Queue, Subscription},
 };
 
-/// The row of the publish that a message came with, and its first sequence, unless it was trimmed.
+/// The first sequence and the row of the publish of a message; `None` if it was trimmed.
 pub(crate) fn row(
     rows: &Overlay<'_>,
     queue: QueueRef,
@@ -30,7 +30,7 @@ pub(crate) fn row(
     Ok(inside.then_some((first_sequence, row)))
 }
 
-/// The publish of a message that was not trimmed.
+/// The publish of a message; it must not be trimmed.
 pub(crate) fn find(
     rows: &Overlay<'_>,
     recent: &Entries,
@@ -58,7 +58,7 @@ pub(crate) fn beginning_at(rows: &Overlay<'_>, queue: &Queue, first_sequence: u6
     }
 }
 
-/// The publishes from one that begins at a sequence on, up to another sequence: at most so many, in order.
+/// At most `limit` publishes in order: from the one that begins at `from`, to the last that begins before `to`.
 pub(crate) fn following(
     rows: &Overlay<'_>,
     queue: QueueRef,
@@ -84,34 +84,34 @@ const fn of(first_sequence: u64, row: &EntryRow) -> Entry {
 }
 
 impl EntryRow {
-    /// The publish time that is told, Unix milliseconds.
-    pub(crate) const fn told_at_ms(&self) -> u64 {
-        told(self.published_at_ms, self.wall_ahead_ms)
+    /// The publish time that is shown: the wall clock's, Unix milliseconds.
+    pub(crate) const fn wall_published_at_ms(&self) -> u64 {
+        wall_time(self.published_at_ms, self.wall_ahead_ms)
     }
 }
 
-/// What a queue says of one of its messages.
+/// The facts of one message.
 #[derive(Debug)]
 pub(crate) struct Facts {
-    /// By the batch's time.
+    /// The time of the publish's batch.
     pub(crate) published_at_ms: u64,
-    pub(crate) told_at_ms: u64,
+    pub(crate) wall_published_at_ms: u64,
     pub(crate) payload_bytes: u32,
     pub(crate) origin: Option<DeadLetterOrigin>,
     /// The sequence after the last message of its publish.
     pub(crate) end: u64,
 }
 
-/// Reads facts, in ascending order: a publish is read once.
+/// Reads the facts of messages in ascending order, and each publish once.
 #[derive(Default)]
 pub(crate) struct FactReader {
     last: Option<(u64, EntryRow)>,
-    /// Bodies that had to be read.
+    /// Bytes of the bodies that had to be read.
     pub(crate) body_bytes: usize,
 }
 
 impl FactReader {
-    /// Of a message that is not settled, or was not trimmed.
+    /// The facts of a message that is not settled, or was not trimmed.
     pub(crate) fn read(
         &mut self,
         rows: &Overlay<'_>,
@@ -125,7 +125,7 @@ impl FactReader {
             let header = message::split(body, held, sequence)?.0;
             return Ok(Facts {
                 published_at_ms: header.published_at_ms,
-                told_at_ms: header.told_at_ms(),
+                wall_published_at_ms: header.wall_published_at_ms(),
                 payload_bytes: header.payload_bytes,
                 origin: header.dead_letter,
                 end: sequence + 1,
@@ -137,15 +137,15 @@ impl FactReader {
             Some(last) => Some(last),
             None => row(rows, queue, sequence)?,
         };
-        let place = |first: u64| usize::try_from(sequence - first).unwrap_or(usize::MAX);
+        let index = |first: u64| usize::try_from(sequence - first).unwrap_or(usize::MAX);
         let Some((first, row, payload_bytes)) = found.and_then(|(first, row)| {
-            row.payload_bytes.get(place(first)).copied().map(|size| (first, row, size))
+            row.payload_bytes.get(index(first)).copied().map(|size| (first, row, size))
         }) else {
             return Err(Halt::Corrupt(format!("message {sequence} of {queue:?} has no entry")));
         };
         let facts = Facts {
             published_at_ms: row.published_at_ms,
-            told_at_ms: row.told_at_ms(),
+            wall_published_at_ms: row.wall_published_at_ms(),
             payload_bytes,
             origin: row.dead_letter.clone(),
             end: of(first, &row).end(),
@@ -155,17 +155,17 @@ impl FactReader {
     }
 }
 
-/// How many bytes messages hold, asked in ascending order: exactly of one that was published alone, else its share of its
-/// publish, by payload.
+/// Reads the stored bytes of messages in ascending order. They are exact for a message that was published alone; else
+/// they are its share of its publish, by payload.
 #[derive(Default)]
 pub(crate) struct SizeReader {
     last: Option<(u64, EntryRow)>,
-    /// Of the messages of the last.
+    /// The sum of the weights of the messages of `last`.
     weights: u64,
 }
 
 impl SizeReader {
-    /// Of a message that was not trimmed.
+    /// The stored bytes of a message that was not trimmed.
     pub(crate) fn read(
         &mut self,
         rows: &Overlay<'_>,
@@ -187,18 +187,18 @@ impl SizeReader {
 
     fn known(&self, sequence: u64) -> Option<u64> {
         let (first, row) = self.last.as_ref()?;
-        let place = usize::try_from(sequence.checked_sub(*first)?).ok()?;
-        let weight = weight(*row.payload_bytes.get(place)?);
+        let index = usize::try_from(sequence.checked_sub(*first)?).ok()?;
+        let weight = weight(*row.payload_bytes.get(index)?);
         row.stored_bytes.saturating_mul(weight).checked_div(self.weights)
     }
 }
 
-/// A header, and what else stands beside a payload, weigh too.
+/// A message's share of its publish: its payload, and about as much as its header takes.
 const fn weight(payload_bytes: u32) -> u64 {
     payload_bytes as u64 + 64
 }
 
-/// When messages were published, asked in ascending order.
+/// Reads the publish times of messages in ascending order.
 pub(crate) struct PublishTimes<'a> {
     head: &'a QueueHeadRow,
     recent: &'a Entries,
@@ -231,7 +231,7 @@ impl<'a> PublishTimes<'a> {
         Ok(entry.published_at_ms)
     }
 
-    /// Reads the publish of a message; if it follows the last, then some that come next, too.
+    /// Reads the publish of a message, and the next ones too if it follows the last publish that was read.
     fn read(&self, rows: &Overlay<'_>, held: &mut Subscription, sequence: u64) -> Result<Entry, Halt> {
         let queue = held.id.queue;
         let page = match held.reading.end() {

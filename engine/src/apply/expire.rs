@@ -1,50 +1,50 @@
-//! A lease's timer is due: what is still open and past its deadline is lost to the holder.
+//! The timer of a lease: open deliveries whose deadline has passed end, and the holder has lost them.
 
 use super::{close_lease, failure};
 use crate::{
     halt::Halt,
     ids::LeaseId,
     keys::Timer,
-    machine::Turn,
-    state::{Index, Place},
+    machine::Transaction,
+    state::{Index, SubscriptionContext},
 };
 
 pub(super) fn due(
-    turn: &mut Turn<'_>,
-    place: &mut Place<'_>,
+    txn: &mut Transaction<'_>,
+    context: &mut SubscriptionContext<'_>,
     lease: LeaseId,
     due_ms: u64,
 ) -> Result<(), Halt> {
-    let held = &mut *place.subscription;
+    let held = &mut *context.subscription;
     let Some(open) = held.leases.get_mut(&lease.0).filter(|open| open.timer_ms == due_ms) else {
         return Ok(());
     };
-    let now = turn.now;
+    let now = txn.now;
     let over: Vec<usize> = open.open().filter(|index| open.deadline(*index) <= now).collect();
     let mut lost = Vec::with_capacity(over.len());
     for index in over {
         open.end(index, Index::Lost)?;
         lost.push((open.sequences[index], open.attempt(index)));
     }
-    turn.tally.expired += lost.len() as u64;
-    let counts = open.leader_epoch == turn.shard_row.leader_epoch;
+    txn.tally.expired += lost.len() as u64;
+    let counts = open.leader_epoch == txn.shard_row.leader_epoch;
     let next = open.first_deadline();
     if let Some(next) = next {
         open.timer_ms = next;
-        turn.put_timer(next, Timer::Lease(held.id, lease));
+        txn.put_timer(next, Timer::Lease(held.id, lease));
     }
     held.lease_changed(lease.0);
     held.sums().expired += lost.len() as u64;
     for (sequence, attempt) in lost {
-        place.subscription.unlease(sequence)?;
+        context.subscription.unlease(sequence)?;
         if counts {
-            failure::failed(turn, place, sequence, attempt, 0)?;
+            failure::failed(txn, context, sequence, attempt, 0)?;
         } else {
-            failure::came_back(turn, place.subscription, sequence);
+            failure::returned(txn, context.subscription, sequence);
         }
     }
     if next.is_none() {
-        close_lease::close(turn, place.subscription, lease.0)?;
+        close_lease::close(txn, context.subscription, lease.0)?;
     }
     Ok(())
 }

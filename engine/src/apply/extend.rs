@@ -1,4 +1,4 @@
-//! Deadlines move: later, never earlier.
+//! Extends leases: a deadline moves to a later time, never to an earlier one.
 
 use super::{
     grant::clamp,
@@ -8,14 +8,14 @@ use super::{
 use crate::{
     halt::Halt,
     limits::MAX_SETTLE_ITEMS,
-    machine::Turn,
+    machine::Transaction,
     outcome::{ExtendOutcome, SubscriptionError},
     schema::{Extend, TokenRef},
     state::Subscription,
 };
 
 pub(super) fn apply(
-    turn: &mut Turn<'_>,
+    txn: &mut Transaction<'_>,
     command: &Extend,
 ) -> Result<Result<Vec<ExtendOutcome>, SubscriptionError>, Halt> {
     let id = subscription_ref(command.department, command.queue, command.subscription);
@@ -23,22 +23,22 @@ pub(super) fn apply(
     if command.tokens.len() > MAX_SETTLE_ITEMS {
         return Err(Halt::Malformed("too many extensions"));
     }
-    let deadline_ms = turn.after(clamp(command.duration_ms));
-    on_subscription(turn, id, |turn, place| {
+    let deadline_ms = txn.after(clamp(command.duration_ms));
+    on_subscription(txn, id, |txn, context| {
         let mut tokens = Tokens::new(holder);
-        let extend = |token| extend(turn, place.subscription, &mut tokens, token, deadline_ms);
+        let extend = |token| extend(txn, context.subscription, &mut tokens, token, deadline_ms);
         command.tokens.iter().map(extend).collect()
     })
 }
 
 fn extend(
-    turn: &Turn<'_>,
+    txn: &Transaction<'_>,
     held: &mut Subscription,
     tokens: &mut Tokens<'_>,
     token: &TokenRef,
     deadline_ms: u64,
 ) -> Result<ExtendOutcome, Halt> {
-    Ok(match tokens.read(turn, held, token)? {
+    Ok(match tokens.read(txn, held, token)? {
         Token::Open { lease, .. } => {
             let Some(open) = held.leases.get_mut(&lease) else {
                 return Err(Halt::Invariant(format!("lease {lease} is open and is not held")));

@@ -1,17 +1,15 @@
-//! A delivery failed: the message is tried again, now or later, or given up.
+//! Ends deliveries without a settlement: the message is delivered again, now or later, or given up.
 
 use super::dead_letter;
 use crate::{
     halt::Halt,
-    ids::{DEFAULT_LANE, SubscriptionRef},
-    keys::{RetryKey, Timer},
-    machine::Turn,
+    machine::Transaction,
     overlay::Overlay,
     schema::{DeadLetterCause, RetryRow},
-    state::{Place, Subscription},
+    state::{Subscription, SubscriptionContext},
 };
 
-/// What is known of a message that came back from a delivery; none for one that was never delivered.
+/// The retry row of a message; `None` if no delivery of it has ended without a settlement.
 pub(crate) fn retry(
     rows: &Overlay<'_>,
     held: &Subscription,
@@ -20,81 +18,79 @@ pub(crate) fn retry(
     if !held.has_failed(sequence) {
         return Ok(None);
     }
-    match rows.row(&RetryKey { subscription: held.id, lane: DEFAULT_LANE, sequence })? {
+    match rows.row(&held.retry_key(sequence))? {
         Some(row) => Ok(Some(row)),
         None => Err(Halt::Corrupt(format!("message {sequence} has failed but has no retry row"))),
     }
 }
 
-/// The `failures`-th delivery of a message that is no longer leased has failed.
+/// The `failures`-th delivery of a message has failed. The message must not be leased any more.
 pub(super) fn failed(
-    turn: &mut Turn<'_>,
-    place: &mut Place<'_>,
+    txn: &mut Transaction<'_>,
+    context: &mut SubscriptionContext<'_>,
     sequence: u64,
     failures: u32,
     delay_ms: u64,
 ) -> Result<(), Halt> {
-    if failures >= place.settings.max_attempts {
-        return dead_letter::give_up(turn, place, sequence, failures, DeadLetterCause::MaxAttempts);
+    if failures >= context.settings.max_attempts {
+        return dead_letter::give_up(txn, context, sequence, failures, DeadLetterCause::MaxAttempts);
     }
     if delay_ms > 0 {
         let row = RetryRow { attempts: failures, ..RetryRow::default() };
-        return wait(turn, place, sequence, row, delay_ms);
+        return wait(txn, context, sequence, row, delay_ms);
     }
-    let subscription = place.subscription.id;
-    let key = RetryKey { subscription, lane: DEFAULT_LANE, sequence };
-    turn.rows.put(&key, &RetryRow { attempts: failures, ..RetryRow::default() });
-    place.subscription.fail(sequence);
-    turn.returned(subscription, sequence);
+    let held = &mut *context.subscription;
+    txn.rows.put(&held.retry_key(sequence), &RetryRow { attempts: failures, ..RetryRow::default() });
+    held.fail(sequence);
+    txn.returned(held.id, sequence);
     Ok(())
 }
 
-/// A delivery ended and counts as no failure. That there was one is remembered: a message waits for its first only once.
-pub(super) fn came_back(turn: &mut Turn<'_>, held: &mut Subscription, sequence: u64) {
+/// A delivery has ended and counts as no failure. The retry row says that there was one, so that the time until the
+/// first delivery is measured only once.
+pub(super) fn returned(txn: &mut Transaction<'_>, held: &mut Subscription, sequence: u64) {
     if !held.has_failed(sequence) {
-        let key = RetryKey { subscription: held.id, lane: DEFAULT_LANE, sequence };
-        turn.rows.put(&key, &RetryRow::default());
+        txn.rows.put(&held.retry_key(sequence), &RetryRow::default());
         held.fail(sequence);
     }
-    turn.returned(held.id, sequence);
+    txn.returned(held.id, sequence);
 }
 
-/// Takes a message out of the line until a delay has passed.
+/// Lets a message wait until a delay has passed.
 pub(super) fn wait(
-    turn: &mut Turn<'_>,
-    place: &mut Place<'_>,
+    txn: &mut Transaction<'_>,
+    context: &mut SubscriptionContext<'_>,
     sequence: u64,
     row: RetryRow,
     delay_ms: u64,
 ) -> Result<(), Halt> {
-    let (subscription, lane) = (place.subscription.id, DEFAULT_LANE);
-    let due_ms = turn.after(delay_ms);
-    turn.rows.put(&RetryKey { subscription, lane, sequence }, &RetryRow { due_ms, ..row });
-    turn.put_timer(due_ms, Timer::Retry(subscription, lane, sequence));
-    place.subscription.fail(sequence);
-    place.subscription.wait(sequence)?;
-    turn.settled(subscription);
+    let held = &mut *context.subscription;
+    let due_ms = txn.after(delay_ms);
+    txn.rows.put(&held.retry_key(sequence), &RetryRow { due_ms, ..row });
+    txn.put_timer(due_ms, held.retry_timer(sequence));
+    held.fail(sequence);
+    held.wait(sequence)?;
+    txn.settled(held.id);
     Ok(())
 }
 
-/// A message's retry timer is due.
+/// The retry timer of a message: it may be delivered again, or moves to its dead-letter queue.
 pub(super) fn due(
-    turn: &mut Turn<'_>,
-    place: &mut Place<'_>,
+    txn: &mut Transaction<'_>,
+    context: &mut SubscriptionContext<'_>,
     sequence: u64,
     due_ms: u64,
 ) -> Result<(), Halt> {
-    let subscription: SubscriptionRef = place.subscription.id;
-    let key = RetryKey { subscription, lane: DEFAULT_LANE, sequence };
-    let Some(row) = turn.rows.row(&key)? else { return Ok(()) };
+    let (subscription, key) = (context.subscription.id, context.subscription.retry_key(sequence));
+    let Some(row) = txn.rows.row(&key)? else { return Ok(()) };
     if row.due_ms != due_ms {
         return Ok(());
     }
-    place.subscription.end_wait(sequence)?;
+    context.subscription.end_wait(sequence)?;
     if row.cause() != DeadLetterCause::Unspecified {
-        return dead_letter::give_up(turn, place, sequence, row.attempts, row.cause());
+        return dead_letter::give_up(txn, context, sequence, row.attempts, row.cause());
     }
-    turn.rows.put(&key, &RetryRow { due_ms: 0, ..row });
-    turn.returned(subscription, sequence);
+    txn.rows.put(&key, &RetryRow { due_ms: 0, ..row });
+    txn.returned(subscription, sequence);
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Deliveries are leased: of what the leader picked, the part that is free; nothing, if it expected other messages by now.
+//! Grants a lease on those of the picked messages that are free. If the leader expected another next sequence,
+//! nothing is granted.
 
 use super::{entry::PublishTimes, failure, lane, on_subscription, subscription_ref};
 use crate::{
@@ -6,21 +7,24 @@ use crate::{
     ids::{Lane, LeaseId},
     keys::{LeaseKey, Timer},
     limits::{LEASE_DURATION_MS, MAX_LEASE_ITEMS},
-    machine::Turn,
+    machine::Transaction,
     outcome::{Granted, GrantedItem, SubscriptionError},
     schema::{Grant, Holder, LeaseRow, ProgressRow},
-    state::{OpenLease, Place, Subscription, deltas},
+    state::{OpenLease, Subscription, SubscriptionContext, deltas},
 };
 
-pub(super) fn apply(turn: &mut Turn<'_>, command: Grant) -> Result<Result<Granted, SubscriptionError>, Halt> {
+pub(super) fn apply(
+    txn: &mut Transaction<'_>,
+    command: Grant,
+) -> Result<Result<Granted, SubscriptionError>, Halt> {
     let id = subscription_ref(command.department, command.queue, command.subscription);
     let lane = lane(command.lane)?;
     let holder = command.holder.ok_or(Halt::Malformed("a grant without a holder"))?;
-    let deadline_ms = turn.after(clamp(command.duration_ms));
-    on_subscription(turn, id, |turn, place| {
-        let as_expected = [0, place.head.next_sequence].contains(&command.next_sequence);
-        let sequences = if as_expected { free(&place, command.sequences) } else { Vec::new() };
-        grant(turn, place, lane, holder, &sequences, command.nonce, deadline_ms)
+    let deadline_ms = txn.after(clamp(command.duration_ms));
+    on_subscription(txn, id, |txn, context| {
+        let as_expected = [0, context.head.next_sequence].contains(&command.next_sequence);
+        let sequences = if as_expected { free(&context, command.sequences) } else { Vec::new() };
+        grant(txn, context, lane, holder, &sequences, command.nonce, deadline_ms)
     })
 }
 
@@ -28,18 +32,18 @@ pub(super) fn clamp(duration_ms: u64) -> u64 {
     duration_ms.clamp(*LEASE_DURATION_MS.start(), *LEASE_DURATION_MS.end())
 }
 
-fn free(place: &Place<'_>, mut sequences: Vec<u64>) -> Vec<u64> {
+fn free(context: &SubscriptionContext<'_>, mut sequences: Vec<u64>) -> Vec<u64> {
     sequences.sort_unstable();
     sequences.dedup();
-    let exists = 1..place.head.next_sequence;
-    sequences.retain(|sequence| exists.contains(sequence) && place.subscription.is_free(*sequence));
+    let exists = 1..context.head.next_sequence;
+    sequences.retain(|sequence| exists.contains(sequence) && context.subscription.is_free(*sequence));
     sequences.truncate(MAX_LEASE_ITEMS);
     sequences
 }
 
 fn grant(
-    turn: &mut Turn<'_>,
-    place: Place<'_>,
+    txn: &mut Transaction<'_>,
+    context: SubscriptionContext<'_>,
     lane: Lane,
     holder: Holder,
     sequences: &[u64],
@@ -49,14 +53,14 @@ fn grant(
     if sequences.is_empty() {
         return Ok(Granted { lease: LeaseId(0), nonce, deadline_ms, items: Vec::new() });
     }
-    let Place { subscription, head, recent, .. } = place;
+    let SubscriptionContext { subscription, head, recent, .. } = context;
     let mut items = Vec::with_capacity(sequences.len());
     let (mut times, mut firsts, mut waited_ms) = (PublishTimes::new(head, recent), 0, 0);
     for (index, sequence) in (0..).zip(sequences) {
-        let failed = failure::retry(&turn.rows, subscription, *sequence)?;
+        let failed = failure::retry(&txn.rows, subscription, *sequence)?;
         if failed.is_none() {
             firsts += 1;
-            waited_ms += turn.now.saturating_sub(times.of(&turn.rows, subscription, *sequence)?);
+            waited_ms += txn.now.saturating_sub(times.of(&txn.rows, subscription, *sequence)?);
         }
         subscription.lease(*sequence)?;
         items.push(GrantedItem {
@@ -74,31 +78,31 @@ fn grant(
         holder: Some(holder),
         lane: lane.0.into(),
         nonce,
-        granted_at_ms: turn.now,
+        granted_at_ms: txn.now,
         deadline_ms,
-        leader_epoch: turn.shard_row.leader_epoch,
+        leader_epoch: txn.shard_row.leader_epoch,
         sequence_deltas: deltas(sequences),
         attempts: if all_first { Vec::new() } else { items.iter().map(|item| item.attempt).collect() },
     };
     let lease = LeaseId(subscription.row.next_lease);
-    open(turn, subscription, lease, row)?;
+    open(txn, subscription, lease, row)?;
     Ok(Granted { lease, nonce, deadline_ms, items })
 }
 
 fn open(
-    turn: &mut Turn<'_>,
+    txn: &mut Transaction<'_>,
     subscription: &mut Subscription,
     lease: LeaseId,
     row: LeaseRow,
 ) -> Result<(), Halt> {
     let id = subscription.id;
-    turn.rows.put(&LeaseKey { subscription: id, lease }, &row);
+    txn.rows.put(&LeaseKey { subscription: id, lease }, &row);
     #[cfg(feature = "planted-bugs")]
-    let forget = turn.plant == Some(crate::machine::Plant::ForgetExpiry);
+    let forget = txn.plant == Some(crate::machine::Plant::ForgetExpiry);
     #[cfg(not(feature = "planted-bugs"))]
     let forget = false;
     if !forget {
-        turn.put_timer(row.deadline_ms, Timer::Lease(id, lease));
+        txn.put_timer(row.deadline_ms, Timer::Lease(id, lease));
     }
     let outcomes = vec![0; row.sequence_deltas.len()].into();
     let progress = ProgressRow { outcomes, timer_ms: row.deadline_ms, ..ProgressRow::default() };

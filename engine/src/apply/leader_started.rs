@@ -1,8 +1,9 @@
-//! A leader begins: what expires of leases granted before it is not the consumers' fault.
+//! Counts a new leader. The expiry of a lease that was granted under an earlier one counts as no failure of its
+//! consumer.
 
-use crate::{machine::Turn, outcome::Outcome};
+use crate::{machine::Transaction, outcome::Outcome};
 
-pub(super) fn apply(turn: &mut Turn<'_>) -> Outcome {
-    turn.shard_row.leader_epoch += 1;
+pub(super) fn apply(txn: &mut Transaction<'_>) -> Outcome {
+    txn.shard_row.leader_epoch += 1;
     Outcome::LeaderStarted
 }

@@ -1,26 +1,22 @@
-//! A message's body, and its end.
+//! Reads the body of a message, and settles it.
 
 use bytes::Bytes;
 
 use crate::{
     body,
     halt::Halt,
-    ids::DEFAULT_LANE,
-    keys::{self, AsideKey, RetryKey},
-    kv::Family,
-    machine::Turn,
+    keys::Key as _,
+    kv::{Family, Kv as _},
+    machine::Transaction,
     overlay::Overlay,
     schema::BodyHeader,
     state::Subscription,
 };
 
-/// A message as stored, where it was published or aside.
+/// The stored body of a message that is not settled.
 pub(crate) fn read(rows: &Overlay<'_>, held: &Subscription, sequence: u64) -> Result<Bytes, Halt> {
-    if let Some(body) = rows.get(Family::Body, &keys::body(held.id.queue, DEFAULT_LANE, sequence))? {
-        return Ok(body);
-    }
-    let aside = rows.get(Family::Body, &keys::aside(held.id, DEFAULT_LANE, sequence))?;
-    aside.ok_or_else(|| Halt::Corrupt(format!("message {sequence} of {:?} has no body", held.id)))
+    body::read(rows, held.id, held.lane, sequence)?
+        .ok_or_else(|| Halt::Corrupt(format!("message {sequence} of {:?} has no body", held.id)))
 }
 
 /// The header and content of a body that was read.
@@ -28,17 +24,17 @@ pub(crate) fn split(body: Bytes, held: &Subscription, sequence: u64) -> Result<(
     body::split(body).map_err(|_| Halt::Corrupt(format!("the body of message {sequence} of {:?}", held.id)))
 }
 
-/// A subscription is done with a message that is neither leased nor waiting.
-pub(super) fn settle(turn: &mut Turn<'_>, held: &mut Subscription, sequence: u64) -> Result<(), Halt> {
-    let (subscription, lane) = (held.id, DEFAULT_LANE);
+/// Settles a message that is neither leased nor waiting.
+pub(super) fn settle(txn: &mut Transaction<'_>, held: &mut Subscription, sequence: u64) -> Result<(), Halt> {
     if held.settle(sequence)? {
-        turn.rows.delete(&RetryKey { subscription, lane, sequence });
+        txn.rows.delete(&held.retry_key(sequence));
     }
     if sequence < held.cleared() {
-        let aside = turn.rows.get(Family::Body, &keys::aside(subscription, lane, sequence))?;
-        held.freed_bytes += aside.map_or(0, |body| body.len() as u64);
-        turn.rows.delete(&AsideKey { subscription, lane, sequence });
+        let key = held.relocated_key(sequence);
+        let relocated = txn.rows.get(Family::Body, &key.encode())?;
+        held.freed_bytes += relocated.map_or(0, |body| body.len() as u64);
+        txn.rows.delete(&key);
     }
-    turn.settled(subscription);
+    txn.settled(held.id);
     Ok(())
 }

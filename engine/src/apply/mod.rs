@@ -1,4 +1,4 @@
-//! What each command does: one verb a file.
+//! How each command is applied: one verb a file.
 
 mod advance;
 mod close_lease;
@@ -31,50 +31,48 @@ pub(crate) use set_aside::department_of;
 
 use crate::{
     halt::Halt,
-    ids::{DEFAULT_LANE, DepartmentId, Lane, QueueId, QueueRef, SubscriptionId, SubscriptionRef},
-    machine::Turn,
+    ids::{DepartmentId, Lane, QueueId, QueueRef, SubscriptionId, SubscriptionRef},
+    machine::Transaction,
     outcome::{Change, Outcome, SubscriptionError},
     schema::Command,
-    state::Place,
+    state::SubscriptionContext,
 };
 
 /// Applies one command.
-pub(crate) fn command(turn: &mut Turn<'_>, command: Command) -> Result<Outcome, Halt> {
-    if let Some(refused) = set_aside::refusal(turn, &command)? {
+pub(crate) fn command(txn: &mut Transaction<'_>, command: Command) -> Result<Outcome, Halt> {
+    if let Some(refused) = set_aside::refusal(txn, &command)? {
         return Ok(refused);
     }
     Ok(match command {
-        Command::LeaderStarted(_) => leader_started::apply(turn),
+        Command::LeaderStarted(_) => leader_started::apply(txn),
         Command::ConfigureDepartment(command) => {
-            Outcome::ConfigureDepartment(configure_department::apply(turn, &command)?)
+            Outcome::ConfigureDepartment(configure_department::apply(txn, &command)?)
         }
         Command::CreateQueue(command) => {
-            let asked = request::of(turn, Change::Create, command.department, command.request.as_deref());
-            request::once(turn, asked, |turn| Ok(Outcome::CreateQueue(create_queue::apply(turn, command)?)))?
+            let asked = request::of(txn, Change::Create, command.department, command.request.as_deref());
+            request::once(txn, asked, |txn| Ok(Outcome::CreateQueue(create_queue::apply(txn, command)?)))?
         }
         Command::UpdateQueue(command) => {
-            let asked = request::of(turn, Change::Update, command.department, command.request.as_deref());
-            request::once(turn, asked, |turn| Ok(Outcome::UpdateQueue(update_queue::apply(turn, command)?)))?
+            let asked = request::of(txn, Change::Update, command.department, command.request.as_deref());
+            request::once(txn, asked, |txn| Ok(Outcome::UpdateQueue(update_queue::apply(txn, command)?)))?
         }
         Command::DeleteQueue(command) => {
-            let asked = request::of(turn, Change::Delete, command.department, command.request.as_deref());
-            request::once(turn, asked, |turn| Ok(Outcome::DeleteQueue(delete_queue::apply(turn, &command)?)))?
+            let asked = request::of(txn, Change::Delete, command.department, command.request.as_deref());
+            request::once(txn, asked, |txn| Ok(Outcome::DeleteQueue(delete_queue::apply(txn, &command)?)))?
         }
         Command::PurgeQueue(command) => {
-            let asked = request::of(turn, Change::Purge, command.department, command.request.as_deref());
-            request::once(turn, asked, |turn| Ok(Outcome::PurgeQueue(purge_queue::apply(turn, &command)?)))?
+            let asked = request::of(txn, Change::Purge, command.department, command.request.as_deref());
+            request::once(txn, asked, |txn| Ok(Outcome::PurgeQueue(purge_queue::apply(txn, &command)?)))?
         }
-        Command::Publish(command) => Outcome::Publish(publish::apply(turn, command)?),
-        Command::Grant(command) => Outcome::Grant(grant::apply(turn, command)?),
-        Command::Settle(command) => Outcome::Settle(settle::apply(turn, &command)?),
-        Command::Extend(command) => Outcome::Extend(extend::apply(turn, &command)?),
-        Command::ReleaseHolder(command) => Outcome::ReleaseHolder(release_holder::apply(turn, &command)?),
-        Command::Advance(command) => Outcome::Advance(advance::apply(turn, &command)?),
+        Command::Publish(command) => Outcome::Publish(publish::apply(txn, command)?),
+        Command::Grant(command) => Outcome::Grant(grant::apply(txn, command)?),
+        Command::Settle(command) => Outcome::Settle(settle::apply(txn, &command)?),
+        Command::Extend(command) => Outcome::Extend(extend::apply(txn, &command)?),
+        Command::ReleaseHolder(command) => Outcome::ReleaseHolder(release_holder::apply(txn, &command)?),
+        Command::Advance(command) => Outcome::Advance(advance::apply(txn, &command)?),
         Command::RedriveDeadLetters(command) => {
-            let asked = request::of(turn, Change::Redrive, command.department, command.request.as_deref());
-            request::once(turn, asked, |turn| {
-                Ok(Outcome::RedriveDeadLetters(redrive::apply(turn, &command)?))
-            })?
+            let asked = request::of(txn, Change::Redrive, command.department, command.request.as_deref());
+            request::once(txn, asked, |txn| Ok(Outcome::RedriveDeadLetters(redrive::apply(txn, &command)?)))?
         }
     })
 }
@@ -87,38 +85,36 @@ fn subscription_ref(department: u32, queue: u32, subscription: u32) -> Subscript
     SubscriptionRef { queue: queue_ref(department, queue), subscription: SubscriptionId(subscription) }
 }
 
-/// The only lane there is for now.
-fn lane(lane: u32) -> Result<Lane, Halt> {
-    if lane == u32::from(DEFAULT_LANE.0) {
-        Ok(DEFAULT_LANE)
-    } else {
-        Err(Halt::Malformed("a lane but the default"))
-    }
+/// The lane that a command names.
+fn lane(number: u32) -> Result<Lane, Halt> {
+    Lane::of(number).ok_or(Halt::Malformed("a lane but the default"))
 }
 
 /// Runs a command on a subscription of an open department.
 fn on_subscription<T>(
-    turn: &mut Turn<'_>,
+    txn: &mut Transaction<'_>,
     id: SubscriptionRef,
-    run: impl FnOnce(&mut Turn<'_>, Place<'_>) -> Result<T, Halt>,
+    run: impl FnOnce(&mut Transaction<'_>, SubscriptionContext<'_>) -> Result<T, Halt>,
 ) -> Result<Result<T, SubscriptionError>, Halt> {
-    if let Err(error) = turn.open_department(id.queue.department)? {
+    if let Err(error) = txn.open_department(id.queue.department)? {
         return Ok(Err(error.into()));
     }
-    on_any_subscription(turn, id, run)
+    on_any_subscription(txn, id, run)
 }
 
-/// Runs on a subscription whatever its department's state: time goes on in a closed one.
+/// Runs on a subscription whatever the state of its department: timers fire in a closed one too.
 fn on_any_subscription<T>(
-    turn: &mut Turn<'_>,
+    txn: &mut Transaction<'_>,
     id: SubscriptionRef,
-    run: impl FnOnce(&mut Turn<'_>, Place<'_>) -> Result<T, Halt>,
+    run: impl FnOnce(&mut Transaction<'_>, SubscriptionContext<'_>) -> Result<T, Halt>,
 ) -> Result<Result<T, SubscriptionError>, Halt> {
-    let Some(mut queue) = turn.take(id.queue)? else { return Ok(Err(SubscriptionError::QueueNotFound)) };
-    let done = match queue.place(id.subscription) {
-        Some(place) => Ok(run(turn, place)?),
+    let Some(mut queue) = txn.borrow_queue(id.queue)? else {
+        return Ok(Err(SubscriptionError::QueueNotFound));
+    };
+    let done = match queue.context(id.subscription) {
+        Some(context) => Ok(run(txn, context)?),
         None => Err(SubscriptionError::SubscriptionNotFound),
     };
-    turn.give(queue);
+    txn.return_queue(queue);
     Ok(done)
 }

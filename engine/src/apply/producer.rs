@@ -1,4 +1,4 @@
-//! Producer sessions: what makes a retry of a publish safe.
+//! Producer sessions: they make it safe to send a publish again.
 
 use bytes::Bytes;
 
@@ -8,10 +8,10 @@ use crate::{
     ids::QueueRef,
     keys::{ProducerKey, Timer},
     limits::{
-        MAX_PRODUCERS_OF_OLD, PRODUCER_KEPT_MS, PRODUCER_KNOWN_MESSAGES, PRODUCER_PAST_BATCHES,
-        PRODUCER_REFUSED_RUNS, VERSION_OF_FAIR_SESSIONS,
+        MAX_PRODUCERS_OF_OLD, PRODUCER_KNOWN_MESSAGES, PRODUCER_PAST_BATCHES, PRODUCER_REFUSED_RUNS,
+        PRODUCER_RETENTION_MS, VERSION_OF_FAIR_SESSIONS,
     },
-    machine::Turn,
+    machine::Transaction,
     outcome::{EntryResult, PublishError},
     schema::{
         Producer, ProducerRow, PublishEntry,
@@ -20,11 +20,11 @@ use crate::{
     state::Queue,
 };
 
-/// What a session says to a batch.
+/// How a session judges a batch.
 pub(super) enum Verdict {
-    /// Store it, if its session is [admitted](admit), and then [`remember`] it.
+    /// The batch is new: store it if its session is [admitted](admit), then [`remember`] it.
     Store(Session),
-    /// It was stored before; the session was [used again](use_again).
+    /// The batch was stored before, with these results; [`use_again`] keeps the session from becoming idle.
     Duplicate(Session, Vec<EntryResult>),
     Refuse(PublishError),
 }
@@ -36,20 +36,21 @@ pub(super) struct Session {
     is_new: bool,
 }
 
-// Here and below: of every publish, and called once. Left to itself, the compiler decides so or so.
+// This and the other inlined functions run for every publish and are called in one place each: whether the compiler
+// inlines them must not depend on other code.
 #[inline]
 pub(super) fn judge(
-    turn: &Turn<'_>,
+    txn: &Transaction<'_>,
     queue: &Queue,
     producer: Producer,
     count: usize,
 ) -> Result<Verdict, Halt> {
     let key = ProducerKey { queue: queue.id, producer: producer.producer_id };
-    let held = turn.rows.row(&key)?;
+    let held = txn.rows.row(&key)?;
     let is_new = held.is_none();
     let refuse = |error| Ok(Verdict::Refuse(error));
     let row = match held {
-        None if turn.version < VERSION_OF_FAIR_SESSIONS && queue.head.producers >= MAX_PRODUCERS_OF_OLD => {
+        None if txn.version < VERSION_OF_FAIR_SESSIONS && queue.head.producers >= MAX_PRODUCERS_OF_OLD => {
             return refuse(PublishError::TooManyProducers(MAX_PRODUCERS_OF_OLD));
         }
         None => ProducerRow {
@@ -62,7 +63,7 @@ pub(super) fn judge(
             return refuse(PublishError::ForeignProducer);
         }
         Some(row) if producer.epoch < row.epoch => {
-            return refuse(PublishError::Fenced { current: row.epoch, given: producer.epoch });
+            return refuse(PublishError::Fenced { current: row.epoch, found: producer.epoch });
         }
         Some(row) if producer.epoch > row.epoch => ProducerRow {
             epoch: producer.epoch,
@@ -78,14 +79,14 @@ pub(super) fn judge(
         return Ok(Verdict::Store(Session { key, row, first_sequence, is_new }));
     }
     if first_sequence.saturating_add(count as u64) > expected {
-        return refuse(PublishError::SequenceGap { expected, given: first_sequence });
+        return refuse(PublishError::SequenceGap { expected, found: first_sequence });
     }
     let results = earlier(&row, first_sequence, count);
     Ok(Verdict::Duplicate(Session { key, row, first_sequence, is_new }, results))
 }
 
-/// The results of an earlier attempt, however it was cut into batches. Where a message is stored is known of the last batches,
-/// that it was refused of [`PRODUCER_KNOWN_MESSAGES`] and [`PRODUCER_REFUSED_RUNS`].
+/// The results of an earlier attempt, however it was cut into batches. Sequences are known of the last batches; which
+/// messages were refused is known of [`PRODUCER_KNOWN_MESSAGES`], in at most [`PRODUCER_REFUSED_RUNS`] runs.
 fn earlier(row: &ProducerRow, first_sequence: u64, count: usize) -> Vec<EntryResult> {
     let result = |sequence: u64| {
         let past = |past: &&PastBatch| holds(past.first_sequence, past.count.into(), sequence);
@@ -111,38 +112,43 @@ fn holds(first_sequence: u64, count: u64, sequence: u64) -> bool {
     sequence.checked_sub(first_sequence).is_some_and(|behind| behind < count)
 }
 
-/// Whether a session may be; a new one may need another to be forgotten.
+/// Admits a session. For a new one, an idle session of its publisher may be forgotten.
 #[inline]
 pub(super) fn admit(
-    turn: &mut Turn<'_>,
+    txn: &mut Transaction<'_>,
     queue: &mut Queue,
     session: &Session,
 ) -> Result<Result<(), PublishError>, Halt> {
-    if !session.is_new || turn.version < VERSION_OF_FAIR_SESSIONS {
+    if !session.is_new || txn.version < VERSION_OF_FAIR_SESSIONS {
         return Ok(Ok(()));
     }
-    publisher::make_room(turn, queue, &session.row)
+    publisher::ensure_capacity(txn, queue, &session.row)
 }
 
-/// A batch of a session was sent again: the session is not idle.
-pub(super) fn use_again(turn: &mut Turn<'_>, queue: &Queue, session: Session) -> Result<(), Halt> {
+/// Notes the use of a session whose batch was sent again.
+pub(super) fn use_again(txn: &mut Transaction<'_>, queue: &Queue, session: Session) -> Result<(), Halt> {
     let Session { key, mut row, .. } = session;
-    if turn.version >= VERSION_OF_FAIR_SESSIONS && row.last_used_ms < turn.now {
-        used(turn, queue, &key, &mut row)?;
-        turn.rows.put(&key, &row);
+    if txn.version >= VERSION_OF_FAIR_SESSIONS && row.last_used_ms < txn.now {
+        used(txn, queue, &key, &mut row)?;
+        txn.rows.put(&key, &row);
     }
     Ok(())
 }
 
-fn used(turn: &mut Turn<'_>, queue: &Queue, key: &ProducerKey, row: &mut ProducerRow) -> Result<(), Halt> {
-    row.last_used_ms = turn.now;
-    if turn.version >= VERSION_OF_FAIR_SESSIONS { publisher::used(turn, queue, key, row) } else { Ok(()) }
+fn used(
+    txn: &mut Transaction<'_>,
+    queue: &Queue,
+    key: &ProducerKey,
+    row: &mut ProducerRow,
+) -> Result<(), Halt> {
+    row.last_used_ms = txn.now;
+    if txn.version >= VERSION_OF_FAIR_SESSIONS { publisher::used(txn, queue, key, row) } else { Ok(()) }
 }
 
-/// The session after a batch was stored from `first_stored` on.
+/// Records a batch that was stored from `first_stored` on in its session.
 #[inline]
 pub(super) fn remember(
-    turn: &mut Turn<'_>,
+    txn: &mut Transaction<'_>,
     queue: &mut Queue,
     session: Session,
     entries: &[PublishEntry],
@@ -164,18 +170,18 @@ pub(super) fn remember(
     if is_new {
         queue.head.producers += 1;
         queue.head_changed = true;
-        let due = turn.after(PRODUCER_KEPT_MS);
-        turn.put_timer(due, Timer::Producer(queue.id, key.producer.clone()));
-        if turn.version >= VERSION_OF_FAIR_SESSIONS {
+        let due = txn.after(PRODUCER_RETENTION_MS);
+        txn.put_timer(due, Timer::Producer(queue.id, key.producer.clone()));
+        if txn.version >= VERSION_OF_FAIR_SESSIONS {
             row.timer_ms = due;
         }
     }
-    used(turn, queue, &key, &mut row)?;
-    turn.rows.put(&key, &row);
+    used(txn, queue, &key, &mut row)?;
+    txn.rows.put(&key, &row);
     Ok(())
 }
 
-/// Of a batch only what was refused stays known.
+/// Forgets a batch but for which of its messages were refused.
 fn forget(refused: &mut Vec<RefusedRun>, batch: &PastBatch) {
     for index in &batch.refused {
         let sequence = batch.first_sequence + u64::from(*index);
@@ -186,36 +192,36 @@ fn forget(refused: &mut Vec<RefusedRun>, batch: &PastBatch) {
     }
 }
 
-/// A session's timer is due: forget it, or wait for the rest of its time.
-pub(super) fn due(turn: &mut Turn<'_>, id: QueueRef, producer: Bytes) -> Result<(), Halt> {
+/// The timer of a session: forgets it, or sets the timer for the rest of its time.
+pub(super) fn due(txn: &mut Transaction<'_>, id: QueueRef, producer: Bytes) -> Result<(), Halt> {
     let key = ProducerKey { queue: id, producer };
-    let Some(mut row) = turn.rows.row(&key)? else { return Ok(()) };
-    let forget_at = row.last_used_ms.saturating_add(PRODUCER_KEPT_MS);
-    if forget_at > turn.now {
+    let Some(mut row) = txn.rows.row(&key)? else { return Ok(()) };
+    let forget_at = row.last_used_ms.saturating_add(PRODUCER_RETENTION_MS);
+    if forget_at > txn.now {
         if row.timer_ms > 0 {
             row.timer_ms = forget_at;
-            turn.rows.put(&key, &row);
+            txn.rows.put(&key, &row);
         }
-        turn.put_timer(forget_at, Timer::Producer(id, key.producer));
+        txn.put_timer(forget_at, Timer::Producer(id, key.producer));
         return Ok(());
     }
-    let Some(mut queue) = turn.take(id)? else {
+    let Some(mut queue) = txn.borrow_queue(id)? else {
         return Err(Halt::Corrupt(format!("queue {id:?} has a producer session but no definition")));
     };
-    forget_session(turn, &mut queue, &key, &row)?;
-    turn.give(queue);
+    forget_session(txn, &mut queue, &key, &row)?;
+    txn.return_queue(queue);
     Ok(())
 }
 
-/// A session is no more. Its timer stays, and finds nothing.
+/// Deletes a session. Its timer stays, and does nothing when it fires.
 pub(super) fn forget_session(
-    turn: &mut Turn<'_>,
+    txn: &mut Transaction<'_>,
     queue: &mut Queue,
     key: &ProducerKey,
     row: &ProducerRow,
 ) -> Result<(), Halt> {
-    turn.rows.delete(key);
-    publisher::forget(turn, queue, key, row)?;
+    txn.rows.delete(key);
+    publisher::forget(txn, queue, key, row)?;
     queue.head.producers = queue.head.producers.saturating_sub(1);
     queue.head_changed = true;
     Ok(())

@@ -1,4 +1,4 @@
-//! Messages come in.
+//! Stores the messages of a publish.
 
 use bytes::Bytes;
 
@@ -10,42 +10,45 @@ use super::{
 use crate::{
     body,
     halt::Halt,
-    ids::{DEFAULT_LANE, Lane, QueueRef},
+    ids::{Lane, QueueRef},
     keys::{self, EntryKey},
     kv::Family,
     limits::MAX_PUBLISH_ENTRIES,
-    machine::Turn,
+    machine::Transaction,
     outcome::{EntryResult, PublishError, Published},
     schema::{BodyHeader, EntryRow, Publish, PublishEntry},
     state::Queue,
 };
 
-pub(super) fn apply(turn: &mut Turn<'_>, command: Publish) -> Result<Result<Published, PublishError>, Halt> {
+pub(super) fn apply(
+    txn: &mut Transaction<'_>,
+    command: Publish,
+) -> Result<Result<Published, PublishError>, Halt> {
     let id = queue_ref(command.department, command.queue);
     lane(command.lane)?;
     if command.entries.len() > MAX_PUBLISH_ENTRIES {
         return Err(Halt::Malformed("a publish of too many messages"));
     }
-    if let Err(error) = turn.open_department(id.department)? {
+    if let Err(error) = txn.open_department(id.department)? {
         return Ok(Err(error.into()));
     }
-    let Some(mut queue) = turn.take(id)? else { return Ok(Err(PublishError::QueueNotFound)) };
-    let published = publish(turn, &mut queue, command)?;
-    turn.give(queue);
-    Ok(published.map(|results| Published { published_at_ms: turn.wall, results }))
+    let Some(mut queue) = txn.borrow_queue(id)? else { return Ok(Err(PublishError::QueueNotFound)) };
+    let published = publish(txn, &mut queue, command)?;
+    txn.return_queue(queue);
+    Ok(published.map(|results| Published { published_at_ms: txn.wall, results }))
 }
 
 fn publish(
-    turn: &mut Turn<'_>,
+    txn: &mut Transaction<'_>,
     queue: &mut Queue,
     mut command: Publish,
 ) -> Result<Result<Vec<EntryResult>, PublishError>, Halt> {
     let session = match command.producer {
         None => None,
-        Some(producer) => match producer::judge(turn, queue, producer, command.entries.len())? {
+        Some(producer) => match producer::judge(txn, queue, producer, command.entries.len())? {
             Verdict::Store(session) => Some(session),
             Verdict::Duplicate(session, results) => {
-                producer::use_again(turn, queue, session)?;
+                producer::use_again(txn, queue, session)?;
                 return Ok(Ok(results));
             }
             Verdict::Refuse(error) => return Ok(Err(error)),
@@ -55,14 +58,14 @@ fn publish(
         return Ok(Err(PublishError::AtomicRefused));
     }
     if let Some(session) = &session
-        && let Err(error) = producer::admit(turn, queue, session)?
+        && let Err(error) = producer::admit(txn, queue, session)?
     {
         return Ok(Err(error));
     }
     let lane = lane(command.lane)?;
-    let first = store(turn, queue, lane, &mut command.entries);
+    let first = store(txn, queue, lane, &mut command.entries);
     if let Some(session) = session {
-        producer::remember(turn, queue, session, &command.entries, first)?;
+        producer::remember(txn, queue, session, &command.entries, first)?;
     }
     let mut next = first;
     let result = |entry: &PublishEntry| {
@@ -75,10 +78,11 @@ fn publish(
     Ok(Ok(command.entries.iter().map(result).collect()))
 }
 
-/// Stores what was not refused, and takes its contents; the first sequence, or 0 for none.
-// By itself, so that what stands around it does not change what its loop becomes.
+/// Stores the messages that were not refused, and moves their contents out. Returns the first sequence; 0 if none is
+/// stored.
+// Not inlined, so that other code does not change how its loop is compiled.
 #[inline(never)]
-fn store(turn: &mut Turn<'_>, queue: &mut Queue, lane: Lane, entries: &mut [PublishEntry]) -> u64 {
+fn store(txn: &mut Transaction<'_>, queue: &mut Queue, lane: Lane, entries: &mut [PublishEntry]) -> u64 {
     let mut payload_bytes = Vec::with_capacity(entries.len());
     payload_bytes.extend(entries.iter().filter(|entry| !entry.refused).map(|entry| entry.payload_bytes));
     if payload_bytes.is_empty() {
@@ -86,44 +90,44 @@ fn store(turn: &mut Turn<'_>, queue: &mut Queue, lane: Lane, entries: &mut [Publ
     }
     let id = queue.id;
     let first = queue.head.next_sequence;
-    let (published_at_ms, wall_ahead_ms) = (turn.now, turn.wall_ahead());
+    let (published_at_ms, wall_ahead_ms) = (txn.now, txn.wall_ahead());
     let header = BodyHeader { published_at_ms, wall_ahead_ms, lane: lane.0.into(), ..BodyHeader::default() };
     let mut heads = Heads::new(header);
     let mut stored_bytes = 0;
-    turn.rows.reserve(Family::Body, payload_bytes.len());
+    txn.rows.reserve(Family::Body, payload_bytes.len());
     for (sequence, entry) in (first..).zip(entries.iter_mut().filter(|entry| !entry.refused)) {
         let head = heads.of(entry.payload_bytes, &entry.content_head);
         let content = std::mem::take(&mut entry.content);
         stored_bytes += (head.len() + content.len()) as u64;
-        turn.rows.put_parts(Family::Body, keys::body(id, lane, sequence), head, content);
+        txn.rows.put_parts(Family::Body, keys::body(id, lane, sequence), head, content);
     }
     let lane = lane.0.into();
     append(
-        turn,
+        txn,
         queue,
         &EntryRow { published_at_ms, lane, payload_bytes, stored_bytes, dead_letter: None, wall_ahead_ms },
     )
 }
 
-/// Takes the sequences of a publish whose bodies are stored; the first.
-fn append(turn: &mut Turn<'_>, queue: &mut Queue, row: &EntryRow) -> u64 {
+/// Appends a publish whose bodies are stored. Returns the first sequence.
+fn append(txn: &mut Transaction<'_>, queue: &mut Queue, row: &EntryRow) -> u64 {
     let first_sequence = queue.append(row);
-    turn.rows.put(&EntryKey { queue: queue.id, first_sequence }, row);
-    turn.appended(queue.id, queue.head.next_sequence - 1);
+    txn.rows.put(&EntryKey { queue: queue.id, first_sequence }, row);
+    txn.appended(queue.id, queue.head.next_sequence - 1);
     first_sequence
 }
 
-/// Stores a message that comes from another queue; its sequence.
+/// Stores a message that moves here from another queue. Returns its sequence.
 pub(super) fn append_one(
-    turn: &mut Turn<'_>,
+    txn: &mut Transaction<'_>,
     id: QueueRef,
     header: &BodyHeader,
     content: Bytes,
 ) -> Result<u64, Halt> {
-    let Some(mut queue) = turn.take(id)? else {
+    let Some(mut queue) = txn.borrow_queue(id)? else {
         return Err(Halt::Corrupt(format!("queue {id:?} has a name but no definition")));
     };
-    let (sequence, head) = (queue.head.next_sequence, body::head(header, &[]));
+    let (sequence, lane, head) = (queue.head.next_sequence, queue.lane, body::head(header, &[]));
     let row = EntryRow {
         published_at_ms: header.published_at_ms,
         lane: header.lane,
@@ -132,14 +136,14 @@ pub(super) fn append_one(
         dead_letter: header.dead_letter.clone(),
         wall_ahead_ms: header.wall_ahead_ms,
     };
-    turn.rows.put_parts(Family::Body, keys::body(id, DEFAULT_LANE, sequence), head, content);
+    txn.rows.put_parts(Family::Body, keys::body(id, lane, sequence), head, content);
     queue.head.dead_letters += u64::from(header.dead_letter.is_some());
-    let sequence = append(turn, &mut queue, &row);
-    turn.give(queue);
+    let sequence = append(txn, &mut queue, &row);
+    txn.return_queue(queue);
     Ok(sequence)
 }
 
-/// The heads of body rows: most messages of a publish have the same.
+/// Encodes the heads of body rows. Most messages of a publish have the same head, which is encoded once.
 struct Heads {
     header: BodyHeader,
     content_head: Bytes,
@@ -151,7 +155,7 @@ impl Heads {
         Self { head: body::head(&header, &[]), content_head: Bytes::new(), header }
     }
 
-    /// With the content's first part.
+    /// The head of a message, which ends with the first part of its content.
     fn of(&mut self, payload_bytes: u32, content_head: &Bytes) -> Bytes {
         if self.header.payload_bytes != payload_bytes || self.content_head != content_head {
             self.header.payload_bytes = payload_bytes;

@@ -1,67 +1,70 @@
-//! The producer sessions of one publisher in a queue, in the order of their use: so many may be, and the longest idle one makes room
-//! for a new one.
+//! The producer sessions of one publisher in a queue, in the order of their use. Their number is limited, and the
+//! longest idle one is forgotten for a new one.
 
 use super::producer::forget_session;
 use crate::{
     halt::Halt,
     ids::TenantId,
     keys::{Key, ProducerKey, ProducerUseKey, Publisher, PublisherKey, Timer},
-    limits::{MAX_PRODUCERS_OF_SUBJECT, PRODUCER_LOOKS, PRODUCER_REORDER_MS, PRODUCER_SAFE_MS},
-    machine::Turn,
+    kv::Kv as _,
+    limits::{MAX_PRODUCERS_EXAMINED, MAX_PRODUCERS_OF_SUBJECT, PRODUCER_REORDER_MS, PRODUCER_SAFE_MS},
+    machine::Transaction,
     outcome::PublishError,
     overlay::decode_key,
     schema::{ProducerRow, PublisherRow},
     state::Queue,
 };
 
-/// Makes room for one more session of whom a row names, unless there is some.
-pub(super) fn make_room(
-    turn: &mut Turn<'_>,
+/// Makes sure that a publisher may have one more session: if it has as many as it may, its longest idle one is
+/// forgotten.
+pub(super) fn ensure_capacity(
+    txn: &mut Transaction<'_>,
     queue: &mut Queue,
     new: &ProducerRow,
 ) -> Result<Result<(), PublishError>, Halt> {
     let publisher = publisher(queue, new)?;
     let at = PublisherKey { publisher };
-    for _ in 0..PRODUCER_LOOKS {
-        let Some(mut held) = turn.rows.row(&at)?.filter(|held| held.sessions >= MAX_PRODUCERS_OF_SUBJECT)
+    for _ in 0..MAX_PRODUCERS_EXAMINED {
+        let Some(mut held) = txn.rows.row(&at)?.filter(|held| held.sessions >= MAX_PRODUCERS_OF_SUBJECT)
         else {
             return Ok(Ok(()));
         };
-        let first = first(turn, &at.publisher, held)?;
-        // It was used then, or later.
-        if first.used_ms.saturating_add(PRODUCER_SAFE_MS) > turn.now {
-            let wait_ms = first.used_ms.saturating_add(PRODUCER_SAFE_MS) - turn.now;
-            return Ok(Err(PublishError::TooManyOfSubject { most: MAX_PRODUCERS_OF_SUBJECT, wait_ms }));
+        let first = first(txn, &at.publisher, held)?;
+        // The session was used at that time, or later.
+        if first.used_ms.saturating_add(PRODUCER_SAFE_MS) > txn.now {
+            let wait_ms = first.used_ms.saturating_add(PRODUCER_SAFE_MS) - txn.now;
+            return Ok(Err(PublishError::TooManyOfSubject { limit: MAX_PRODUCERS_OF_SUBJECT, wait_ms }));
         }
         let key = ProducerKey { queue: queue.id, producer: first.producer.clone() };
-        let Some(mut row) = turn.rows.row(&key)? else {
+        let Some(mut row) = txn.rows.row(&key)? else {
             return Err(Halt::Corrupt(format!("{key:?} stands in the order of use and nowhere else")));
         };
         held.first_ms = first.used_ms;
-        turn.rows.put(&at, &held);
+        txn.rows.put(&at, &held);
         if row.last_used_ms > row.ordered_ms {
-            turn.rows.delete(&first);
+            txn.rows.delete(&first);
             row.ordered_ms = row.last_used_ms;
-            turn.rows.put(&ProducerUseKey { used_ms: row.ordered_ms, ..first }, &());
-            turn.rows.put(&key, &row);
+            txn.rows.put(&ProducerUseKey { used_ms: row.ordered_ms, ..first }, &());
+            txn.rows.put(&key, &row);
         } else {
             if row.timer_ms > 0 {
-                turn.delete_timer(row.timer_ms, Timer::Producer(queue.id, key.producer.clone()));
+                txn.delete_timer(row.timer_ms, Timer::Producer(queue.id, key.producer.clone()));
             }
-            forget_session(turn, queue, &key, &row)?;
+            forget_session(txn, queue, &key, &row)?;
         }
     }
-    // So many were in use that nobody has looked at for an hour; the next look goes on from here.
-    match turn.rows.row(&at)?.filter(|held| held.sessions >= MAX_PRODUCERS_OF_SUBJECT) {
-        Some(_) => Ok(Err(PublishError::TooManyOfSubject { most: MAX_PRODUCERS_OF_SUBJECT, wait_ms: 0 })),
+    // All sessions that were examined were used after the time they are ordered by. The next new session examines
+    // those after them.
+    match txn.rows.row(&at)?.filter(|held| held.sessions >= MAX_PRODUCERS_OF_SUBJECT) {
+        Some(_) => Ok(Err(PublishError::TooManyOfSubject { limit: MAX_PRODUCERS_OF_SUBJECT, wait_ms: 0 })),
         None => Ok(Ok(())),
     }
 }
 
-/// A session was used just now, as its row says: it takes its place in the order, or a new one if it has been used for a while.
+/// Orders a session by its last use, unless it is ordered by a use that is recent enough.
 #[inline]
 pub(super) fn used(
-    turn: &mut Turn<'_>,
+    txn: &mut Transaction<'_>,
     queue: &Queue,
     key: &ProducerKey,
     row: &mut ProducerRow,
@@ -69,31 +72,37 @@ pub(super) fn used(
     if row.ordered_ms > 0 && row.last_used_ms - row.ordered_ms < PRODUCER_REORDER_MS {
         return Ok(());
     }
-    order(turn, queue, key, row)
+    order(txn, queue, key, row)
 }
 
 #[inline(never)]
-fn order(turn: &mut Turn<'_>, queue: &Queue, key: &ProducerKey, row: &mut ProducerRow) -> Result<(), Halt> {
+fn order(
+    txn: &mut Transaction<'_>,
+    queue: &Queue,
+    key: &ProducerKey,
+    row: &mut ProducerRow,
+) -> Result<(), Halt> {
     let publisher = publisher(queue, row)?;
-    let mut place = ProducerUseKey { publisher, used_ms: row.ordered_ms, producer: key.producer.clone() };
+    let mut key_of_use =
+        ProducerUseKey { publisher, used_ms: row.ordered_ms, producer: key.producer.clone() };
     if row.ordered_ms > 0 {
-        turn.rows.delete(&place);
+        txn.rows.delete(&key_of_use);
     } else {
-        let at = PublisherKey { publisher: place.publisher.clone() };
-        let held = turn.rows.row(&at)?;
-        // Whoever comes later stands behind who is there.
+        let at = PublisherKey { publisher: key_of_use.publisher.clone() };
+        let held = txn.rows.row(&at)?;
+        // Sessions that are added later come after it.
         let held = held.unwrap_or(PublisherRow { sessions: 0, first_ms: row.last_used_ms });
-        turn.rows.put(&at, &PublisherRow { sessions: held.sessions + 1, ..held });
+        txn.rows.put(&at, &PublisherRow { sessions: held.sessions + 1, ..held });
     }
     row.ordered_ms = row.last_used_ms;
-    place.used_ms = row.ordered_ms;
-    turn.rows.put(&place, &());
+    key_of_use.used_ms = row.ordered_ms;
+    txn.rows.put(&key_of_use, &());
     Ok(())
 }
 
-/// A session that is forgotten leaves the order.
+/// Takes a session that is forgotten out of the order.
 pub(super) fn forget(
-    turn: &mut Turn<'_>,
+    txn: &mut Transaction<'_>,
     queue: &Queue,
     key: &ProducerKey,
     row: &ProducerRow,
@@ -103,22 +112,22 @@ pub(super) fn forget(
     }
     let publisher = publisher(queue, row)?;
     let at = PublisherKey { publisher: publisher.clone() };
-    turn.rows.delete(&ProducerUseKey { publisher, used_ms: row.ordered_ms, producer: key.producer.clone() });
-    match turn.rows.row(&at)? {
+    txn.rows.delete(&ProducerUseKey { publisher, used_ms: row.ordered_ms, producer: key.producer.clone() });
+    match txn.rows.row(&at)? {
         Some(held) if held.sessions > 1 => {
-            turn.rows.put(&at, &PublisherRow { sessions: held.sessions - 1, ..held });
+            txn.rows.put(&at, &PublisherRow { sessions: held.sessions - 1, ..held });
         }
-        Some(_) => turn.rows.delete(&at),
+        Some(_) => txn.rows.delete(&at),
         None => return Err(Halt::Corrupt(format!("{key:?} is counted nowhere"))),
     }
     Ok(())
 }
 
-/// Of a publisher's sessions the one that stands first.
-fn first(turn: &Turn<'_>, publisher: &Publisher, held: PublisherRow) -> Result<ProducerUseKey, Halt> {
-    // Not from the very beginning: what was there before was deleted, and takes time to pass over.
+/// The session of a publisher that is first in the order.
+fn first(txn: &Transaction<'_>, publisher: &Publisher, held: PublisherRow) -> Result<ProducerUseKey, Halt> {
+    // The range begins at the first session: the keys before it were deleted, and skipping those takes time.
     let (from, end) = (ProducerUseKey::from(publisher, held.first_ms), ProducerUseKey::end(publisher));
-    match turn.rows.range(ProducerUseKey::FAMILY, &from, &end, 1)?.pop() {
+    match txn.rows.range(ProducerUseKey::FAMILY, &from, &end, 1)?.pop() {
         Some((key, _)) => decode_key(&key),
         None => Err(Halt::Corrupt(format!("{publisher:?} has {} sessions and none in order", held.sessions))),
     }

@@ -1,4 +1,4 @@
-//! Every message published so far goes, for all subscriptions; the queue stays.
+//! Purges a queue: deletes every message published so far, for all subscriptions.
 
 use super::close_lease;
 use crate::{
@@ -7,44 +7,47 @@ use crate::{
     ids::{DepartmentId, SubscriptionRef},
     keys::{self, Kind, LeaseKey, ProgressKey, Timer},
     kv::Family,
-    limits::VERSION_OF_TOLD_TRUTH,
-    machine::{Turn, each},
+    limits::VERSION_OF_WALL_TIME,
+    machine::{Transaction, for_each_row},
     outcome::PurgeQueueError,
     overlay::decode_row,
     schema::PurgeQueue,
     state::{OpenLease, Queue, Subscription},
 };
 
-/// How many were not settled.
-pub(super) fn apply(turn: &mut Turn<'_>, command: &PurgeQueue) -> Result<Result<u64, PurgeQueueError>, Halt> {
+/// Returns how many messages were not settled.
+pub(super) fn apply(
+    txn: &mut Transaction<'_>,
+    command: &PurgeQueue,
+) -> Result<Result<u64, PurgeQueueError>, Halt> {
     let department = DepartmentId(command.department);
-    if let Err(error) = turn.open_department(department)? {
+    if let Err(error) = txn.open_department(department)? {
         return Ok(Err(error.into()));
     }
-    let Some(id) = turn.find_queue(department, &command.name)? else {
+    let Some(id) = txn.find_queue(department, &command.name)? else {
         return Ok(Err(PurgeQueueError::NotFound));
     };
-    let Some(mut queue) = turn.take(id)? else {
+    let Some(mut queue) = txn.borrow_queue(id)? else {
         return Err(Halt::Corrupt(format!("queue {id:?} has a name but no definition")));
     };
-    let purged = purge(turn, &mut queue)?;
-    turn.give(queue);
-    turn.effects.push(Effect::Purged(id));
+    let purged = purge(txn, &mut queue)?;
+    txn.return_queue(queue);
+    txn.effects.push(Effect::Purged(id));
     Ok(Ok(purged))
 }
 
-fn purge(turn: &mut Turn<'_>, queue: &mut Queue) -> Result<u64, Halt> {
+fn purge(txn: &mut Transaction<'_>, queue: &mut Queue) -> Result<u64, Halt> {
     let (id, next) = (queue.id, queue.head.next_sequence);
-    turn.rows.delete_prefix(Family::Body, keys::queue_prefix(id));
-    turn.rows.delete_prefix(Family::Entry, keys::queue_prefix(id));
+    txn.rows.delete_prefix(Family::Body, keys::queue_prefix(id));
+    txn.rows.delete_prefix(Family::Entry, keys::queue_prefix(id));
     let mut purged = 0;
     for subscription in queue.subscriptions.values_mut() {
-        if turn.version >= VERSION_OF_TOLD_TRUTH {
-            end_leases(turn, subscription)?;
+        if txn.version >= VERSION_OF_WALL_TIME {
+            end_leases(txn, subscription)?;
         } else {
-            forget_leases(turn, subscription);
+            forget_leases(txn, subscription);
         }
-        delete_rows(turn, subscription.id, &[Kind::AckChunk, Kind::Retry]);
+        delete_rows(txn, subscription.id, &[Kind::AckChunk, Kind::Retry]);
         purged += subscription.purge(next);
     }
     let head = &mut queue.head;
@@ -55,30 +58,30 @@ fn purge(turn: &mut Turn<'_>, queue: &mut Queue) -> Result<u64, Halt> {
     Ok(purged)
 }
 
-/// The holders are to hear that the messages are gone, and those who had settled before that they had: leases stay known
-/// for as long as others that are closed.
-fn end_leases(turn: &mut Turn<'_>, held: &mut Subscription) -> Result<(), Halt> {
-    lose_lost(turn, held)?;
+/// Closes the leases with their open deliveries purged. They are remembered as long as other closed leases, so that a
+/// late settlement is answered with the purge, and a repeated one as before.
+fn end_leases(txn: &mut Transaction<'_>, held: &mut Subscription) -> Result<(), Halt> {
+    lose_lost(txn, held)?;
     let mut leases = std::mem::take(&mut held.leases);
     for lease in leases.values_mut() {
         lease.purge(|sequence| held.is_settled(sequence));
     }
     held.leases = leases;
-    close_lease::close_all(turn, held)
+    close_lease::close_all(txn, held)
 }
 
-/// What closed leases had lost, and nobody has settled since, is purged. Once the messages are gone, it could not be told
-/// from what was settled.
-fn lose_lost(turn: &mut Turn<'_>, held: &Subscription) -> Result<(), Halt> {
+/// Marks the deliveries of closed leases as purged that were lost and whose messages are not settled. After the purge
+/// these messages could not be told apart from settled ones.
+fn lose_lost(txn: &mut Transaction<'_>, held: &Subscription) -> Result<(), Halt> {
     let subscription = held.id;
     let mut changed = Vec::new();
     let prefix = keys::subscription_prefix(subscription, Kind::Progress);
-    each::<ProgressKey>(&turn.rows, &prefix, &prefix, |key, value| {
+    for_each_row::<ProgressKey>(&txn.rows, &prefix, &prefix, |key, value| {
         let progress = decode_row::<ProgressKey>(value)?;
         if progress.closed_at_ms == 0 || !progress.outcomes.contains(&OpenLease::LOST) {
             return Ok(());
         }
-        let Some(row) = turn.rows.row(&LeaseKey { subscription, lease: key.lease })? else {
+        let Some(row) = txn.rows.row(&LeaseKey { subscription, lease: key.lease })? else {
             return Err(Halt::Corrupt(format!("lease {} has progress but no row", key.lease)));
         };
         let mut lease = OpenLease::from_rows(key.lease, row, &progress)?;
@@ -88,22 +91,22 @@ fn lose_lost(turn: &mut Turn<'_>, held: &Subscription) -> Result<(), Halt> {
         Ok(())
     })?;
     for (key, progress) in changed {
-        turn.rows.put(&key, &progress);
+        txn.rows.put(&key, &progress);
     }
     Ok(())
 }
 
-/// As it was before [`VERSION_OF_TOLD_TRUTH`].
-fn forget_leases(turn: &mut Turn<'_>, held: &mut Subscription) {
+/// Deletes the leases, as purges did before [`VERSION_OF_WALL_TIME`].
+fn forget_leases(txn: &mut Transaction<'_>, held: &mut Subscription) {
     for lease in held.leases.values() {
-        turn.delete_timer(lease.timer_ms, Timer::Lease(held.id, lease.id));
+        txn.delete_timer(lease.timer_ms, Timer::Lease(held.id, lease.id));
     }
     held.row.closed_leases = 0;
-    delete_rows(turn, held.id, &[Kind::Lease, Kind::Progress, Kind::ClosedLease]);
+    delete_rows(txn, held.id, &[Kind::Lease, Kind::Progress, Kind::ClosedLease]);
 }
 
-fn delete_rows(turn: &mut Turn<'_>, id: SubscriptionRef, kinds: &[Kind]) {
+fn delete_rows(txn: &mut Transaction<'_>, id: SubscriptionRef, kinds: &[Kind]) {
     for kind in kinds {
-        turn.rows.delete_prefix(Family::State, keys::subscription_prefix(id, *kind));
+        txn.rows.delete_prefix(Family::State, keys::subscription_prefix(id, *kind));
     }
 }

@@ -1,29 +1,29 @@
-//! Dead letters get another chance: each moves to where it came from, or to a target; a parked one with neither becomes
-//! free where it is.
+//! Redrives dead letters: each moves to the queue it came from, or to a target. A parked one that has no such queue
+//! becomes free where it is.
 
 use super::{entry::FactReader, failure, message, on_subscription, publish, queue_ref, subscription_ref};
 use crate::{
     halt::Halt,
-    ids::{DEFAULT_LANE, QueueRef},
-    keys::{QueueKey, RetryKey, Timer},
+    ids::QueueRef,
+    keys::QueueKey,
     limits::{MAX_REDRIVE_BYTES, MAX_REDRIVE_ITEMS, MAX_REDRIVE_ORIGINS, MAX_REDRIVE_PASSED_OVER},
-    machine::Turn,
+    machine::Transaction,
     outcome::{RedriveError, RedriveOutcome, Redriven},
     schema::{BodyHeader, RedriveAnswer, RedriveDeadLetters, RetryRow, SkipReason},
-    state::{Place, Subscription},
+    state::{Subscription, SubscriptionContext},
 };
 
 pub(super) fn apply(
-    turn: &mut Turn<'_>,
+    txn: &mut Transaction<'_>,
     command: &RedriveDeadLetters,
 ) -> Result<Result<Redriven, RedriveError>, Halt> {
     let passed_over = passed_over(command)?;
     let id = subscription_ref(command.department, command.queue, command.subscription);
     let target = (command.target_queue != 0).then(|| queue_ref(command.department, command.target_queue));
-    let redriven = on_subscription(turn, id, |turn, mut place| {
+    let redriven = on_subscription(txn, id, |txn, mut context| {
         if let Some(target) = target
             && target != id.queue
-            && !exists(turn, target)?
+            && !exists(txn, target)?
         {
             return Ok(Err(RedriveError::TargetNotFound));
         }
@@ -34,7 +34,7 @@ pub(super) fn apply(
             }
             match passed_over.get(at) {
                 Some(Some(reason)) => Ok(RedriveOutcome::PassedOver(*reason)),
-                _ => redrive(turn, &mut place, *sequence, target, &mut moved_bytes),
+                _ => redrive(txn, &mut context, *sequence, target, &mut moved_bytes),
             }
         };
         let outcomes: Vec<_> =
@@ -47,7 +47,7 @@ pub(super) fn apply(
     Ok(redriven.unwrap_or_else(|error| Err(error.into())))
 }
 
-/// Why the leader passed sequences over, one by one; empty if it passed over none.
+/// For each sequence why the leader passed it over, if it did; empty if it passed over none.
 fn passed_over(command: &RedriveDeadLetters) -> Result<Vec<Option<SkipReason>>, Halt> {
     let reason = |byte: &u8| match SkipReason::try_from(i32::from(*byte)) {
         Ok(SkipReason::Unspecified) => Ok(None),
@@ -69,23 +69,23 @@ fn passed_over(command: &RedriveDeadLetters) -> Result<Vec<Option<SkipReason>>, 
 }
 
 fn redrive(
-    turn: &mut Turn<'_>,
-    place: &mut Place<'_>,
+    txn: &mut Transaction<'_>,
+    context: &mut SubscriptionContext<'_>,
     sequence: u64,
     target: Option<QueueRef>,
     moved_bytes: &mut u64,
 ) -> Result<RedriveOutcome, Halt> {
-    let (here, held) = (place.subscription.id.queue, &mut *place.subscription);
-    if sequence == 0 || sequence >= place.head.next_sequence || held.is_settled(sequence) {
+    let (here, held) = (context.subscription.id.queue, &mut *context.subscription);
+    if sequence == 0 || sequence >= context.head.next_sequence || held.is_settled(sequence) {
         return Ok(RedriveOutcome::NotDeadLetter);
     }
     if held.is_leased(sequence) {
         return Ok(RedriveOutcome::Leased);
     }
-    let retry = failure::retry(&turn.rows, held, sequence)?.unwrap_or_default();
-    let origin = match place.head.dead_letters {
+    let retry = failure::retry(&txn.rows, held, sequence)?.unwrap_or_default();
+    let origin = match context.head.dead_letters {
         0 => None,
-        _ => FactReader::default().read(&turn.rows, place.head, held, sequence)?.origin,
+        _ => FactReader::default().read(&txn.rows, context.head, held, sequence)?.origin,
     };
     let origin = origin.map(|origin| queue_ref(here.department.0, origin.queue_id));
     let Some(source) = origin.or_else(|| retry.parked.then_some(here)) else {
@@ -93,32 +93,32 @@ fn redrive(
     };
     let to = target.unwrap_or(source);
     if to == here {
-        return if retry.parked { unpark(turn, held, sequence) } else { Ok(RedriveOutcome::NotDeadLetter) };
+        return if retry.parked { unpark(txn, held, sequence) } else { Ok(RedriveOutcome::NotDeadLetter) };
     }
-    if !exists(turn, to)? {
+    if !exists(txn, to)? {
         return Ok(RedriveOutcome::QueueGone);
     }
-    let (header, content) = message::split(message::read(&turn.rows, held, sequence)?, held, sequence)?;
+    let (header, content) = message::split(message::read(&txn.rows, held, sequence)?, held, sequence)?;
     *moved_bytes += content.len() as u64;
-    let (published_at_ms, wall_ahead_ms) = (turn.now, turn.wall_ahead());
+    let (published_at_ms, wall_ahead_ms) = (txn.now, txn.wall_ahead());
     let header = BodyHeader { published_at_ms, wall_ahead_ms, dead_letter: None, ..header };
-    let moved = publish::append_one(turn, to, &header, content)?;
-    end_wait(turn, held, sequence, &retry)?;
+    let moved = publish::append_one(txn, to, &header, content)?;
+    end_wait(txn, held, sequence, &retry)?;
     held.sums().redriven += 1;
-    message::settle(turn, held, sequence)?;
+    message::settle(txn, held, sequence)?;
     Ok(RedriveOutcome::Moved { queue: to.queue, sequence: moved })
 }
 
-fn unpark(turn: &mut Turn<'_>, held: &mut Subscription, sequence: u64) -> Result<RedriveOutcome, Halt> {
-    end_wait(turn, held, sequence, &RetryRow { parked: true, ..RetryRow::default() })?;
-    // Its attempts count anew; that it was delivered is still so.
-    turn.rows.put(&RetryKey { subscription: held.id, lane: DEFAULT_LANE, sequence }, &RetryRow::default());
-    turn.returned(held.id, sequence);
+fn unpark(txn: &mut Transaction<'_>, held: &mut Subscription, sequence: u64) -> Result<RedriveOutcome, Halt> {
+    end_wait(txn, held, sequence, &RetryRow { parked: true, ..RetryRow::default() })?;
+    // The attempts are counted from 0 again. The row stays, since the message was delivered before.
+    txn.rows.put(&held.retry_key(sequence), &RetryRow::default());
+    txn.returned(held.id, sequence);
     Ok(RedriveOutcome::Freed)
 }
 
 fn end_wait(
-    turn: &mut Turn<'_>,
+    txn: &mut Transaction<'_>,
     held: &mut Subscription,
     sequence: u64,
     retry: &RetryRow,
@@ -131,11 +131,11 @@ fn end_wait(
         held.row.parked -= 1;
         held.row_changed = true;
     } else {
-        turn.delete_timer(retry.due_ms, Timer::Retry(held.id, DEFAULT_LANE, sequence));
+        txn.delete_timer(retry.due_ms, held.retry_timer(sequence));
     }
     Ok(())
 }
 
-fn exists(turn: &Turn<'_>, queue: QueueRef) -> Result<bool, Halt> {
-    Ok(turn.rows.row(&QueueKey { queue })?.is_some())
+fn exists(txn: &Transaction<'_>, queue: QueueRef) -> Result<bool, Halt> {
+    Ok(txn.rows.row(&QueueKey { queue })?.is_some())
 }

@@ -1,25 +1,25 @@
-//! A session ends cleanly: what it holds goes back at once, and no attempt counts.
+//! Releases the open deliveries of a consumer session that ended cleanly. No attempt is counted.
 
 use super::{close_lease, failure, on_subscription, subscription_ref};
 use crate::{
     halt::Halt,
-    machine::Turn,
+    machine::Transaction,
     outcome::SubscriptionError,
     schema::{Holder, ReleaseHolder},
     state::{Index, Subscription},
 };
 
-/// How many deliveries.
+/// Returns how many deliveries were released.
 pub(super) fn apply(
-    turn: &mut Turn<'_>,
+    txn: &mut Transaction<'_>,
     command: &ReleaseHolder,
 ) -> Result<Result<u32, SubscriptionError>, Halt> {
     let id = subscription_ref(command.department, command.queue, command.subscription);
     let holder = command.holder.as_ref().ok_or(Halt::Malformed("a release without a holder"))?;
-    on_subscription(turn, id, |turn, place| release(turn, place.subscription, holder))
+    on_subscription(txn, id, |txn, context| release(txn, context.subscription, holder))
 }
 
-fn release(turn: &mut Turn<'_>, held: &mut Subscription, holder: &Holder) -> Result<u32, Halt> {
+fn release(txn: &mut Transaction<'_>, held: &mut Subscription, holder: &Holder) -> Result<u32, Halt> {
     let theirs = held.leases.values().filter(|lease| lease.holder == *holder);
     let theirs: Vec<u64> = theirs.map(|lease| lease.id.0).collect();
     let mut released = 0;
@@ -33,11 +33,11 @@ fn release(turn: &mut Turn<'_>, held: &mut Subscription, holder: &Holder) -> Res
         }
         for sequence in sequences {
             held.unlease(sequence)?;
-            failure::came_back(turn, held, sequence);
+            failure::returned(txn, held, sequence);
             held.sums().released += 1;
             released += 1;
         }
-        close_lease::close(turn, held, lease)?;
+        close_lease::close(txn, held, lease)?;
     }
     Ok(released)
 }

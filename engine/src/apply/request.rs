@@ -1,15 +1,15 @@
-//! Requests with an id: one that was done is remembered for a day, and its repeat is answered as it was. What was refused
-//! changed nothing: it is not remembered, and its repeat is tried anew.
+//! Requests with an id. A request that was done is remembered for a day, and its repeat gets the same answer. A
+//! request that was refused changed nothing: it is not remembered, and its repeat is tried again.
 
 use crate::{
     halt::Halt,
     ids::{DepartmentId, QueueId, QueueRef, TenantId},
     keys::{RequestKey, RequestOrderKey, Requester, RequesterKey, Timer},
     limits::{
-        MAX_REQUEST_ID_BYTES, MAX_REQUESTS, REQUEST_DIGEST_BYTES, REQUEST_KEPT_MS, REQUESTS_PER_TIMER,
-        VERSION_OF_TOLD_TRUTH,
+        MAX_REQUEST_ID_BYTES, MAX_REQUESTS, REQUEST_DIGEST_BYTES, REQUEST_RETENTION_MS, REQUESTS_PER_TIMER,
+        VERSION_OF_WALL_TIME,
     },
-    machine::Turn,
+    machine::Transaction,
     outcome::{
         Change, CreateQueueError, DeleteQueueError, Outcome, PurgeQueueError, QueueView, RedriveError,
         Redriven, UpdateQueueError,
@@ -17,12 +17,12 @@ use crate::{
     overlay::Overlay,
     schema::{
         QueueRow, Request, RequestOrderRow, RequestRow, RequesterRow,
-        request_row::{Answer, ToldNothing, ToldQueue},
+        request_row::{Answer, EmptyAnswer, QueueAnswer},
     },
     state,
 };
 
-/// A change that a command asks for, with the request that it is asked for by.
+/// The change that a command makes, with its request.
 pub(super) struct Asked {
     change: Change,
     department: DepartmentId,
@@ -31,38 +31,38 @@ pub(super) struct Asked {
 
 /// The request of a command, if it has one and its batch knows of requests.
 pub(super) fn of(
-    turn: &Turn<'_>,
+    txn: &Transaction<'_>,
     change: Change,
     department: u32,
     request: Option<&Request>,
 ) -> Option<Asked> {
-    let request = request.filter(|_| turn.version >= VERSION_OF_TOLD_TRUTH)?.clone();
+    let request = request.filter(|_| txn.version >= VERSION_OF_WALL_TIME)?.clone();
     Some(Asked { change, department: DepartmentId(department), request })
 }
 
-/// Makes a change, unless its request was done before: then it is answered as it was.
+/// Makes a change, unless its request was done before: then returns the earlier answer.
 pub(super) fn once(
-    turn: &mut Turn<'_>,
+    txn: &mut Transaction<'_>,
     asked: Option<Asked>,
-    make: impl FnOnce(&mut Turn<'_>) -> Result<Outcome, Halt>,
+    make: impl FnOnce(&mut Transaction<'_>) -> Result<Outcome, Halt>,
 ) -> Result<Outcome, Halt> {
-    let Some(Asked { change, department, request }) = asked else { return make(turn) };
+    let Some(Asked { change, department, request }) = asked else { return make(txn) };
     check(&request)?;
-    // In a closed department nothing is done and nothing is told: the change itself says so.
-    if turn.open_department(department)?.is_err() {
-        return make(turn);
+    // In a closed department nothing is done and no earlier answer is given: the change itself is refused.
+    if txn.open_department(department)?.is_err() {
+        return make(txn);
     }
-    if let Some(outcome) = find(&turn.rows, department, &request, change)? {
+    if let Some(outcome) = find(&txn.rows, department, &request, change)? {
         return Ok(outcome);
     }
-    let outcome = make(turn)?;
+    let outcome = make(txn)?;
     if let Some(answer) = answer(&outcome) {
-        remember(turn, department, request, answer)?;
+        remember(txn, department, request, answer)?;
     }
     Ok(outcome)
 }
 
-/// How a request was answered, if it is remembered; refused, if its id was another request's.
+/// The outcome of a request that is remembered; a refusal, if its id is another request's.
 pub(crate) fn find(
     rows: &Overlay<'_>,
     department: DepartmentId,
@@ -81,8 +81,8 @@ pub(crate) fn find(
         return Ok(Some(reused(change)));
     }
     Ok(Some(match (change, answer) {
-        (Change::Create, Answer::Created(told)) => Outcome::CreateQueue(Ok(view(department, told)?)),
-        (Change::Update, Answer::Updated(told)) => Outcome::UpdateQueue(Ok(view(department, told)?)),
+        (Change::Create, Answer::Created(answer)) => Outcome::CreateQueue(Ok(view(department, answer)?)),
+        (Change::Update, Answer::Updated(answer)) => Outcome::UpdateQueue(Ok(view(department, answer)?)),
         (Change::Delete, Answer::Deleted(_)) => Outcome::DeleteQueue(Ok(())),
         (Change::Purge, Answer::Purged(purged)) => Outcome::PurgeQueue(Ok(purged)),
         (Change::Redrive, Answer::Redriven(answer)) => {
@@ -92,58 +92,58 @@ pub(crate) fn find(
     }))
 }
 
-/// The timer of a requester is due: forget what is old enough, and wait for the next.
-pub(super) fn due(turn: &mut Turn<'_>, requester: Requester) -> Result<(), Halt> {
+/// The timer of a requester: forgets the requests that are old enough, and sets the timer for the next.
+pub(super) fn due(txn: &mut Transaction<'_>, requester: Requester) -> Result<(), Halt> {
     let key = RequesterKey { requester };
-    let Some(mut row) = turn.rows.row(&key)? else { return Ok(()) };
+    let Some(mut row) = txn.rows.row(&key)? else { return Ok(()) };
     let mut forgotten = 0;
     while row.first < row.next {
-        let oldest = order(&turn.rows, &key.requester, row.first)?;
-        let forget_at = oldest.done_at_ms.saturating_add(REQUEST_KEPT_MS);
-        if forget_at > turn.now || forgotten == REQUESTS_PER_TIMER {
-            turn.put_timer(forget_at.max(turn.now), Timer::Requests(key.requester.clone()));
-            turn.rows.put(&key, &row);
+        let oldest = order(&txn.rows, &key.requester, row.first)?;
+        let forget_at = oldest.done_at_ms.saturating_add(REQUEST_RETENTION_MS);
+        if forget_at > txn.now || forgotten == REQUESTS_PER_TIMER {
+            txn.put_timer(forget_at.max(txn.now), Timer::Requests(key.requester.clone()));
+            txn.rows.put(&key, &row);
             return Ok(());
         }
-        forget(turn, &key.requester, &mut row, oldest);
+        forget(txn, &key.requester, &mut row, oldest);
         forgotten += 1;
     }
-    turn.rows.delete(&key);
+    txn.rows.delete(&key);
     Ok(())
 }
 
 fn remember(
-    turn: &mut Turn<'_>,
+    txn: &mut Transaction<'_>,
     department: DepartmentId,
     request: Request,
     answer: Answer,
 ) -> Result<(), Halt> {
     let requester = requester(department, &request);
     let key = RequesterKey { requester: requester.clone() };
-    let mut row = match turn.rows.row(&key)? {
+    let mut row = match txn.rows.row(&key)? {
         Some(row) => row,
         None => {
-            turn.put_timer(turn.after(REQUEST_KEPT_MS), Timer::Requests(requester.clone()));
+            txn.put_timer(txn.after(REQUEST_RETENTION_MS), Timer::Requests(requester.clone()));
             RequesterRow { first: 1, next: 1 }
         }
     };
     if row.next - row.first >= MAX_REQUESTS {
-        let oldest = order(&turn.rows, &requester, row.first)?;
-        forget(turn, &requester, &mut row, oldest);
+        let oldest = order(&txn.rows, &requester, row.first)?;
+        forget(txn, &requester, &mut row, oldest);
     }
     let number = row.next;
     row.next += 1;
-    turn.rows.put(&key, &row);
-    let order = RequestOrderRow { id: request.id.clone(), done_at_ms: turn.now };
-    turn.rows.put(&RequestOrderKey { requester: requester.clone(), number }, &order);
+    txn.rows.put(&key, &row);
+    let order = RequestOrderRow { id: request.id.clone(), done_at_ms: txn.now };
+    txn.rows.put(&RequestOrderKey { requester: requester.clone(), number }, &order);
     let done = RequestRow { digest: request.digest, number, answer: Some(answer) };
-    turn.rows.put(&RequestKey { requester, id: request.id }, &done);
+    txn.rows.put(&RequestKey { requester, id: request.id }, &done);
     Ok(())
 }
 
-fn forget(turn: &mut Turn<'_>, requester: &Requester, row: &mut RequesterRow, oldest: RequestOrderRow) {
-    turn.rows.delete(&RequestKey { requester: requester.clone(), id: oldest.id });
-    turn.rows.delete(&RequestOrderKey { requester: requester.clone(), number: row.first });
+fn forget(txn: &mut Transaction<'_>, requester: &Requester, row: &mut RequesterRow, oldest: RequestOrderRow) {
+    txn.rows.delete(&RequestKey { requester: requester.clone(), id: oldest.id });
+    txn.rows.delete(&RequestOrderKey { requester: requester.clone(), number: row.first });
     row.first += 1;
 }
 
@@ -166,19 +166,19 @@ fn requester(department: DepartmentId, request: &Request) -> Requester {
     Requester { department, tenant: TenantId(request.tenant), subject: request.subject.clone() }
 }
 
-/// What is remembered of a change; nothing of one that was not made.
+/// The answer that is remembered of a change; `None` if the change was refused.
 fn answer(outcome: &Outcome) -> Option<Answer> {
     match outcome {
-        Outcome::CreateQueue(Ok(view)) => Some(Answer::Created(told(view))),
-        Outcome::UpdateQueue(Ok(view)) => Some(Answer::Updated(told(view))),
-        Outcome::DeleteQueue(Ok(())) => Some(Answer::Deleted(ToldNothing {})),
+        Outcome::CreateQueue(Ok(view)) => Some(Answer::Created(queue_answer(view))),
+        Outcome::UpdateQueue(Ok(view)) => Some(Answer::Updated(queue_answer(view))),
+        Outcome::DeleteQueue(Ok(())) => Some(Answer::Deleted(EmptyAnswer {})),
         Outcome::PurgeQueue(Ok(purged)) => Some(Answer::Purged(*purged)),
         Outcome::RedriveDeadLetters(Ok(redriven)) => Some(Answer::Redriven(redriven.answer.clone())),
         _ => None,
     }
 }
 
-fn told(view: &QueueView) -> ToldQueue {
+fn queue_answer(view: &QueueView) -> QueueAnswer {
     let definition = QueueRow {
         name: view.name.clone(),
         revision: view.revision,
@@ -187,12 +187,12 @@ fn told(view: &QueueView) -> ToldQueue {
         settings: Some(view.settings.clone()),
         request_id: String::new(),
     };
-    ToldQueue { queue: view.queue.0, definition: Some(definition) }
+    QueueAnswer { queue: view.queue.0, definition: Some(definition) }
 }
 
-fn view(department: DepartmentId, told: ToldQueue) -> Result<QueueView, Halt> {
-    let queue = QueueRef { department, queue: QueueId(told.queue) };
-    let definition = told.definition.unwrap_or_default();
+fn view(department: DepartmentId, answer: QueueAnswer) -> Result<QueueView, Halt> {
+    let queue = QueueRef { department, queue: QueueId(answer.queue) };
+    let definition = answer.definition.unwrap_or_default();
     match &definition.settings {
         Some(settings) => Ok(state::view(queue, &definition, settings)),
         None => Err(Halt::Corrupt(format!("a request tells of {queue:?} without its definition"))),

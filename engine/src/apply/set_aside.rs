@@ -1,11 +1,11 @@
-//! Commands and timers of a department that is set aside: the ones are refused before anything of them is looked at, the others
-//! wait until it is opened again.
+//! Departments that are set aside: commands are refused before any of their fields but the department is read, and
+//! timers that are due wait until the department is opened again.
 
 use crate::{
     halt::Halt,
     ids::DepartmentId,
     keys::{ParkedTimerKey, TimerKey},
-    machine::Turn,
+    machine::Transaction,
     outcome::{DepartmentError, Outcome, SubscriptionError},
     schema::Command,
 };
@@ -29,15 +29,15 @@ pub(crate) const fn department_of(command: &Command) -> Option<DepartmentId> {
 }
 
 /// The answer to a command whose department is set aside.
-pub(super) fn refusal(turn: &mut Turn<'_>, command: &Command) -> Result<Option<Outcome>, Halt> {
+pub(super) fn refusal(txn: &mut Transaction<'_>, command: &Command) -> Result<Option<Outcome>, Halt> {
     const SET_ASIDE: DepartmentError = DepartmentError::SetAside;
     const SUBSCRIPTION: SubscriptionError = SubscriptionError::Department(SET_ASIDE);
     let Some(department) = department_of(command) else { return Ok(None) };
-    if !turn.is_set_aside(department)? {
+    if !txn.is_set_aside(department)? {
         return Ok(None);
     }
     Ok(match command {
-        // What the configuration says is noted, and opens nothing.
+        // The configuration is recorded, and does not open the department.
         Command::ConfigureDepartment(_) | Command::LeaderStarted(_) | Command::Advance(_) => None,
         Command::CreateQueue(_) => Some(Outcome::CreateQueue(Err(SET_ASIDE.into()))),
         Command::UpdateQueue(_) => Some(Outcome::UpdateQueue(Err(SET_ASIDE.into()))),
@@ -52,12 +52,12 @@ pub(super) fn refusal(turn: &mut Turn<'_>, command: &Command) -> Result<Option<O
     })
 }
 
-/// Whether a timer that is due has been put where it waits, because its department is set aside.
-pub(super) fn park(turn: &mut Turn<'_>, timer: &TimerKey) -> Result<bool, Halt> {
+/// Parks a timer that is due if its department is set aside. Returns whether it did.
+pub(super) fn park(txn: &mut Transaction<'_>, timer: &TimerKey) -> Result<bool, Halt> {
     let department = timer.timer.department();
-    let parked = turn.is_set_aside(department)?;
+    let parked = txn.is_set_aside(department)?;
     if parked {
-        turn.rows.put(&ParkedTimerKey { department, timer: timer.clone() }, &());
+        txn.rows.put(&ParkedTimerKey { department, timer: timer.clone() }, &());
     }
     Ok(parked)
 }

@@ -1,22 +1,22 @@
-//! A queue's settings: defaults, limits, and who may be whose dead-letter queue.
+//! The settings of a queue: defaults, limits, and which queue may be the dead-letter queue of another.
 
 use crate::{
     halt::Halt,
     ids::{DepartmentId, QueueId},
     keys::{self, DeadLetterUseKey, QueueKey},
-    kv::Family,
+    kv::{Family, Kv as _},
     limits::{
         DEFAULT_LEASE_DURATION_MS, DEFAULT_MAX_ATTEMPTS, DEFAULT_MAX_MESSAGE_BYTES, LEASE_DURATION_MS,
         MAX_MAX_ATTEMPTS, MAX_MAX_MESSAGE_BYTES, MAX_NAME_BYTES,
     },
-    machine::Turn,
+    machine::Transaction,
     outcome::SettingsError,
     schema::QueueSettings,
 };
 
-/// The settings with defaults in the place of zeros, if they can be used by a queue of this name.
+/// The settings with defaults in the place of zeros, if a queue of this name may have them.
 pub(super) fn usable(
-    turn: &Turn<'_>,
+    txn: &Transaction<'_>,
     department: DepartmentId,
     name: &str,
     settings: QueueSettings,
@@ -32,13 +32,13 @@ pub(super) fn usable(
     if target == name {
         return Ok(Err(SettingsError::DeadLetterSelf));
     }
-    let chained = has_target(turn, department, target)? || is_target(turn, department, name)?;
+    let chained = has_target(txn, department, target)? || is_target(txn, department, name)?;
     Ok(if chained { Err(SettingsError::DeadLetterChain) } else { Ok(settings) })
 }
 
-/// Remembers that a queue names another as its dead-letter queue, or forgets it.
-pub(super) fn note_target(
-    turn: &mut Turn<'_>,
+/// Records that a queue uses another as its dead-letter queue, or that it does not any more.
+pub(super) fn record_target(
+    txn: &mut Transaction<'_>,
     department: DepartmentId,
     queue: QueueId,
     target: &str,
@@ -49,9 +49,9 @@ pub(super) fn note_target(
     }
     let key = DeadLetterUseKey { department, target: target.into(), queue };
     if uses {
-        turn.rows.put(&key, &());
+        txn.rows.put(&key, &());
     } else {
-        turn.rows.delete(&key);
+        txn.rows.delete(&key);
     }
 }
 
@@ -89,14 +89,14 @@ fn out_of_range(name: &str, settings: &QueueSettings) -> Option<&'static str> {
 }
 
 /// Whether the queue of a name has a dead-letter queue.
-fn has_target(turn: &Turn<'_>, department: DepartmentId, name: &str) -> Result<bool, Halt> {
-    let Some(queue) = turn.find_queue(department, name)? else { return Ok(false) };
-    let settings = turn.rows.row(&QueueKey { queue })?.and_then(|row| row.settings);
+fn has_target(txn: &Transaction<'_>, department: DepartmentId, name: &str) -> Result<bool, Halt> {
+    let Some(queue) = txn.find_queue(department, name)? else { return Ok(false) };
+    let settings = txn.rows.row(&QueueKey { queue })?.and_then(|row| row.settings);
     Ok(settings.is_some_and(|settings| !settings.dead_letter_queue.is_empty()))
 }
 
-/// Whether a queue names this one as its dead-letter queue.
-fn is_target(turn: &Turn<'_>, department: DepartmentId, name: &str) -> Result<bool, Halt> {
+/// Whether a queue uses the queue of a name as its dead-letter queue.
+fn is_target(txn: &Transaction<'_>, department: DepartmentId, name: &str) -> Result<bool, Halt> {
     let users = DeadLetterUseKey::users(department, name);
-    Ok(!turn.rows.range(Family::State, &users, &keys::after(&users), 1)?.is_empty())
+    Ok(!txn.rows.range(Family::State, &users, &keys::after(&users), 1)?.is_empty())
 }

@@ -1,4 +1,4 @@
-//! Deliveries are settled: acked, nacked, released, or given up.
+//! Settles deliveries: acks, nacks, releases, or gives up.
 
 use super::{
     close_lease, dead_letter, failure, message, on_subscription, subscription_ref,
@@ -7,14 +7,14 @@ use super::{
 use crate::{
     halt::Halt,
     limits::{MAX_NACK_DELAY_MS, MAX_SETTLE_ITEMS},
-    machine::Turn,
+    machine::Transaction,
     outcome::{SettleOutcome, SubscriptionError},
     schema::{DeadLetterCause, Settle, SettleItem, SettleKind, SubscriptionSums},
-    state::{Index, Place},
+    state::{Index, SubscriptionContext},
 };
 
 pub(super) fn apply(
-    turn: &mut Turn<'_>,
+    txn: &mut Transaction<'_>,
     command: &Settle,
 ) -> Result<Result<Vec<SettleOutcome>, SubscriptionError>, Halt> {
     let id = subscription_ref(command.department, command.queue, command.subscription);
@@ -23,25 +23,25 @@ pub(super) fn apply(
     if deliveries > MAX_SETTLE_ITEMS {
         return Err(Halt::Malformed("too many settlements"));
     }
-    on_subscription(turn, id, |turn, mut place| {
+    on_subscription(txn, id, |txn, mut context| {
         let (mut tokens, mut outcomes) = (Tokens::new(holder), Vec::with_capacity(deliveries));
-        for item in command.items.iter().flat_map(SettleItem::each) {
-            outcomes.push(settle(turn, &mut place, &mut tokens, &item)?);
+        for item in command.items.iter().flat_map(SettleItem::expand) {
+            outcomes.push(settle(txn, &mut context, &mut tokens, &item)?);
         }
         Ok(outcomes)
     })
 }
 
 fn settle(
-    turn: &mut Turn<'_>,
-    place: &mut Place<'_>,
+    txn: &mut Transaction<'_>,
+    context: &mut SubscriptionContext<'_>,
     tokens: &mut Tokens<'_>,
     item: &SettleItem,
 ) -> Result<SettleOutcome, Halt> {
     let token = item.token.as_ref().ok_or(Halt::Malformed("a settlement without a token"))?;
-    Ok(match tokens.read(turn, place.subscription, token)? {
+    Ok(match tokens.read(txn, context.subscription, token)? {
         Token::Open { lease, index } => {
-            settle_open(turn, place, lease, index, item)?;
+            settle_open(txn, context, lease, index, item)?;
             SettleOutcome::Settled
         }
         Token::Settled(kind) => SettleOutcome::AlreadySettled(kind),
@@ -53,8 +53,8 @@ fn settle(
 }
 
 fn settle_open(
-    turn: &mut Turn<'_>,
-    place: &mut Place<'_>,
+    txn: &mut Transaction<'_>,
+    context: &mut SubscriptionContext<'_>,
     lease: u64,
     index: usize,
     item: &SettleItem,
@@ -66,31 +66,31 @@ fn settle_open(
         SettleKind::DeadLetter => Index::DeadLettered,
         SettleKind::Unspecified => return Err(Halt::Malformed("a settlement of no known kind")),
     };
-    let subscription = &mut *place.subscription;
+    let subscription = &mut *context.subscription;
     let Some(open) = subscription.leases.get_mut(&lease) else {
         return Err(Halt::Invariant(format!("lease {lease} is open and is not held")));
     };
     open.end(index, outcome)?;
     let (sequence, attempt, closed) = (open.sequences[index], open.attempt(index), open.is_closed());
-    let leased_ms = turn.now.saturating_sub(open.granted_at_ms);
+    let leased_ms = txn.now.saturating_sub(open.granted_at_ms);
     if !std::mem::replace(&mut open.changed, true) {
         subscription.changed_leases.push(lease);
     }
     subscription.unlease(sequence)?;
-    count(subscription.sums(), outcome, turn.wall, leased_ms);
+    count(subscription.sums(), outcome, txn.wall, leased_ms);
     match outcome {
-        Index::Acked => message::settle(turn, subscription, sequence)?,
+        Index::Acked => message::settle(txn, subscription, sequence)?,
         Index::Nacked => {
-            failure::failed(turn, place, sequence, attempt, item.delay_ms.min(MAX_NACK_DELAY_MS))?
+            failure::failed(txn, context, sequence, attempt, item.delay_ms.min(MAX_NACK_DELAY_MS))?
         }
         Index::DeadLettered => {
             let failures = attempt.saturating_sub(1);
-            dead_letter::give_up(turn, place, sequence, failures, DeadLetterCause::Consumer)?;
+            dead_letter::give_up(txn, context, sequence, failures, DeadLetterCause::Consumer)?;
         }
-        _ => failure::came_back(turn, subscription, sequence),
+        _ => failure::returned(txn, subscription, sequence),
     }
     if closed {
-        close_lease::close(turn, place.subscription, lease)?;
+        close_lease::close(txn, context.subscription, lease)?;
     }
     Ok(())
 }
@@ -104,7 +104,7 @@ const fn count(sums: &mut SubscriptionSums, outcome: Index, wall: u64, leased_ms
         }
         Index::Nacked => sums.nacked += 1,
         Index::Released => sums.released += 1,
-        // What is given up is counted where it is.
+        // Dead letters are counted by `dead_letter`.
         _ => {}
     }
 }

@@ -1,4 +1,4 @@
-//! Who may settle or extend a delivery: the holder of its lease, by lease, index and nonce.
+//! Checks the tokens of settlements and extensions: lease, index and nonce, and the holder.
 
 use std::collections::BTreeMap;
 
@@ -6,28 +6,28 @@ use crate::{
     halt::Halt,
     ids::LeaseId,
     keys::{LeaseKey, ProgressKey},
-    machine::Turn,
+    machine::Transaction,
     schema::{Holder, SettleKind, TokenRef},
     state::{Index, OpenLease, Subscription},
 };
 
-/// What a token stands for.
+/// The delivery of a token.
 pub(super) enum Token {
-    /// A delivery that is open: its lease and its index there.
+    /// The delivery is open.
     Open { lease: u64, index: usize },
-    /// The holder had settled it so.
+    /// The holder has settled it before, in this way.
     Settled(SettleKind),
-    /// The lease has ended.
+    /// The deadline has passed.
     Lost,
-    /// The lease has ended, and the message is settled.
+    /// The deadline has passed, and the message was settled under another lease.
     SettledByAnother,
     /// The message was purged.
     Purged,
-    /// No such delivery, or somebody else's.
+    /// There is no such delivery, or another holder has it.
     Invalid,
 }
 
-/// Reads tokens; remembers the closed leases it has read.
+/// Reads tokens of one holder, and each closed lease once.
 pub(super) struct Tokens<'a> {
     holder: &'a Holder,
     closed: BTreeMap<u64, Option<OpenLease>>,
@@ -40,14 +40,14 @@ impl<'a> Tokens<'a> {
 
     pub(super) fn read(
         &mut self,
-        turn: &Turn<'_>,
+        txn: &Transaction<'_>,
         held: &Subscription,
         token: &TokenRef,
     ) -> Result<Token, Halt> {
         let holder = self.holder;
         let lease = match held.leases.get(&token.lease) {
             Some(open) => Some(open),
-            None => self.closed(turn, held, token.lease)?,
+            None => self.closed(txn, held, token.lease)?,
         };
         let Some(lease) = lease else { return Ok(Token::Invalid) };
         let index = token.index as usize;
@@ -67,22 +67,31 @@ impl<'a> Tokens<'a> {
         })
     }
 
-    fn closed(&mut self, turn: &Turn<'_>, held: &Subscription, id: u64) -> Result<Option<&OpenLease>, Halt> {
+    fn closed(
+        &mut self,
+        txn: &Transaction<'_>,
+        held: &Subscription,
+        id: u64,
+    ) -> Result<Option<&OpenLease>, Halt> {
         use std::collections::btree_map::Entry;
         match self.closed.entry(id) {
             Entry::Occupied(read) => Ok(read.into_mut().as_ref()),
-            Entry::Vacant(place) => Ok(place.insert(read_closed(turn, held, LeaseId(id))?).as_ref()),
+            Entry::Vacant(unread) => Ok(unread.insert(read_closed(txn, held, LeaseId(id))?).as_ref()),
         }
     }
 }
 
-fn read_closed(turn: &Turn<'_>, held: &Subscription, lease: LeaseId) -> Result<Option<OpenLease>, Halt> {
+fn read_closed(
+    txn: &Transaction<'_>,
+    held: &Subscription,
+    lease: LeaseId,
+) -> Result<Option<OpenLease>, Halt> {
     let subscription = held.id;
     if lease.0 == 0 || lease.0 >= held.row.next_lease {
         return Ok(None);
     }
-    let Some(row) = turn.rows.row(&LeaseKey { subscription, lease })? else { return Ok(None) };
-    let Some(progress) = turn.rows.row(&ProgressKey { subscription, lease })? else {
+    let Some(row) = txn.rows.row(&LeaseKey { subscription, lease })? else { return Ok(None) };
+    let Some(progress) = txn.rows.row(&ProgressKey { subscription, lease })? else {
         return Err(Halt::Corrupt(format!("lease {lease} has no progress")));
     };
     OpenLease::from_rows(lease, row, &progress).map(Some)

@@ -1,4 +1,5 @@
-//! The whole declared state: what is not named is closed, never deleted, and opens again under its old id.
+//! Declares the whole state. Tenants and departments that are not named are closed, never deleted; when they are
+//! named again they have their old ids.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +12,7 @@ use crate::{
     schema::{CatalogueDepartmentRow, Declare, TenantRow},
 };
 
-/// What a declaration changed.
+/// The changes of a declaration.
 #[derive(Default)]
 pub(super) struct Changed {
     pub(super) any: bool,
@@ -85,24 +86,24 @@ fn close_others(
     departments: &BTreeSet<(u32, String)>,
     changed: &mut Changed,
 ) {
-    let gone = |(name, row): (&String, &TenantRow)| {
+    let undeclared = |(name, row): (&String, &TenantRow)| {
         (!row.closed && !tenants.contains(name)).then(|| (name.clone(), *row))
     };
-    let closing: Vec<_> = machine.tenants.iter().filter_map(gone).collect();
+    let closing: Vec<_> = machine.tenants.iter().filter_map(undeclared).collect();
     for (name, row) in closing {
         changed.any = true;
         put_tenant(machine, rows, &name, TenantRow { closed: true, ..row });
     }
-    let gone = |(key, row): (&(u32, String), &CatalogueDepartmentRow)| {
+    let undeclared = |(key, row): (&(u32, String), &CatalogueDepartmentRow)| {
         (!row.closed && !departments.contains(key)).then(|| (key.clone(), *row))
     };
-    let closing: Vec<_> = machine.departments.iter().filter_map(gone).collect();
+    let closing: Vec<_> = machine.departments.iter().filter_map(undeclared).collect();
     for ((tenant, name), row) in closing {
         put_department(machine, rows, tenant, &name, CatalogueDepartmentRow { closed: true, ..row }, changed);
     }
 }
 
-/// The shard with the fewest departments, closed ones too since their data is kept; the lowest of several.
+/// The shard with the fewest departments, and the lowest of several. Closed ones count, since their data is kept.
 fn emptiest_shard(machine: &CatalogueMachine) -> u32 {
     let mut loads = vec![0u32; machine.shards.into()];
     for row in machine.departments.values() {

@@ -1,12 +1,12 @@
-//! A subscription's floor, chunks, retries and copies aside.
+//! Checks the floor, chunks, retries and relocated bodies of a subscription.
 
 use std::collections::BTreeSet;
 
-use super::rows::{Rows, Subscription};
+use super::rows::{LANE, Rows, Subscription};
 use crate::{
-    ids::{DEFAULT_LANE, SubscriptionRef},
+    ids::SubscriptionRef,
     keys::Timer,
-    limits::{CHUNK, MAX_ASIDE_PER_CHUNK},
+    limits::{CHUNK, MAX_RELOCATED_PER_CHUNK},
     schema::{DeadLetterCause, SubscriptionRow},
     state::{Chunk, chunk},
 };
@@ -19,22 +19,22 @@ pub(super) fn check(
     next_sequence: u64,
     problems: &mut Vec<String>,
 ) {
-    let mut say = |problem: String| problems.push(format!("{id:?}: {problem}"));
+    let mut report = |problem: String| problems.push(format!("{id:?}: {problem}"));
     let floor = row.floor;
     if floor == 0 || floor > next_sequence {
-        say(format!("the floor is {floor}, the head {next_sequence}"));
+        report(format!("the floor is {floor}, the head {next_sequence}"));
     }
     if held.chunks.get(&chunk::number(floor)).is_some_and(|held| held.settled.get(chunk::bit(floor))) {
-        say(format!("the floor {floor} is settled"));
+        report(format!("the floor {floor} is settled"));
     }
     let (mut failed, mut waiting, mut stragglers) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (number, held) in &held.chunks {
         if *number > chunk::number(next_sequence) {
-            say(format!("chunk {number} is beyond the head {next_sequence}"));
+            report(format!("chunk {number} is beyond the head {next_sequence}"));
             continue;
         }
         for problem in bits(*number, held, floor, next_sequence) {
-            say(problem);
+            report(problem);
         }
         let sequence = |bit| chunk::sequence(*number, bit);
         failed.extend(held.failed.iter().map(sequence));
@@ -45,38 +45,38 @@ pub(super) fn check(
         }
     }
     if row.copied > next_sequence {
-        say(format!("copied up to {}, the head {next_sequence}", row.copied));
+        report(format!("copied up to {}, the head {next_sequence}", row.copied));
     }
     let copied: BTreeSet<_> = stragglers.iter().copied().chain(waiting_below(held, row)).collect();
-    if !held.asides.keys().eq(&copied) {
-        say(format!("{copied:?} are to be aside, {:?} are", held.asides));
+    if !held.relocated.keys().eq(&copied) {
+        report(format!("{copied:?} are to be relocated, {:?} are", held.relocated));
     }
     if !held.retries.keys().eq(failed.iter()) {
-        say(format!("{failed:?} have failed, {:?} have retry rows", held.retries.keys()));
+        report(format!("{failed:?} have failed, {:?} have retry rows", held.retries.keys()));
     }
     for problem in sums(held, row, next_sequence, stragglers.len() as u64) {
-        say(problem);
+        report(problem);
     }
     let mut parked = 0;
     for (sequence, retry) in &held.retries {
         parked += u64::from(retry.parked);
         if waiting.contains(sequence) != (retry.parked || retry.due_ms > 0) {
-            say(format!("message {sequence} waits, or does not: {retry:?}"));
+            report(format!("message {sequence} waits, or does not: {retry:?}"));
         }
         if retry.parked && (retry.due_ms > 0 || retry.cause() == DeadLetterCause::Unspecified) {
-            say(format!("message {sequence} is parked: {retry:?}"));
+            report(format!("message {sequence} is parked: {retry:?}"));
         }
-        let timer = Timer::Retry(id, DEFAULT_LANE, *sequence);
+        let timer = Timer::Retry(id, LANE, *sequence);
         if retry.due_ms > 0 && !rows.is_due(&timer, retry.due_ms) {
-            say(format!("message {sequence} waits for {} without a timer", retry.due_ms));
+            report(format!("message {sequence} waits for {} without a timer", retry.due_ms));
         }
     }
     if parked != row.parked {
-        say(format!("{parked} messages are parked, counted as {}", row.parked));
+        report(format!("{parked} messages are parked, counted as {}", row.parked));
     }
 }
 
-/// What is not settled between the floor and what is copied.
+/// The unsettled messages from `floor` to `copied`.
 fn waiting_below(held: &Subscription, row: &SubscriptionRow) -> impl Iterator<Item = u64> {
     (row.floor..row.copied).filter(|sequence| {
         let chunk = held.chunks.get(&chunk::number(*sequence));
@@ -84,7 +84,7 @@ fn waiting_below(held: &Subscription, row: &SubscriptionRow) -> impl Iterator<It
     })
 }
 
-/// What does not hold of the sums: each message is unsettled, or was settled in one of four ways.
+/// The problems of the sums: each message must be unsettled, or settled in one of four ways.
 fn sums(held: &Subscription, row: &SubscriptionRow, next_sequence: u64, stragglers: u64) -> Vec<String> {
     let sums = row.sums.unwrap_or_default();
     let mut problems = Vec::new();
@@ -94,7 +94,7 @@ fn sums(held: &Subscription, row: &SubscriptionRow, next_sequence: u64, straggle
         true => chunk::number(row.floor) * CHUNK,
         false => row.floor,
     };
-    // Sequence 0 is nobody's: its bit is set, or it is below the floor.
+    // No message has sequence 0: its bit is set, or it is below the floor.
     let settled = (below + above).saturating_sub(stragglers + 1);
     let how = sums.acked + sums.moved + sums.purged + sums.redriven;
     if settled != how || settled >= next_sequence {
@@ -111,12 +111,12 @@ fn sums(held: &Subscription, row: &SubscriptionRow, next_sequence: u64, straggle
     problems
 }
 
-/// What does not hold of one chunk.
+/// The problems of one chunk.
 fn bits(number: u64, held: &Chunk, floor: u64, next_sequence: u64) -> Vec<String> {
     let mut problems = Vec::new();
     let floor_chunk = chunk::number(floor);
     let left = CHUNK - u64::from(held.settled.ones());
-    if number < floor_chunk && (left == 0 || left > u64::from(MAX_ASIDE_PER_CHUNK)) {
+    if number < floor_chunk && (left == 0 || left > u64::from(MAX_RELOCATED_PER_CHUNK)) {
         problems.push(format!("chunk {number} is below the floor with {left} messages left"));
     }
     for bit in 0..CHUNK as usize {

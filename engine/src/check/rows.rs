@@ -1,4 +1,4 @@
-//! The rows of a shard, read whole.
+//! Reads all rows of a shard, or of one of its departments.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,18 +7,15 @@ use bytes::Bytes;
 use crate::{
     body,
     halt::Halt,
-    ids::{
-        DEFAULT_LANE, DepartmentId, Lane, LeaseId, QueueId, QueueRef, ShardId, SubscriptionId,
-        SubscriptionRef,
-    },
+    ids::{DepartmentId, LANES, Lane, LeaseId, QueueId, QueueRef, ShardId, SubscriptionId, SubscriptionRef},
     keys::{
-        self, AckChunkKey, AsideKey, BodyKey, ClosedLeaseKey, DeadLetterUseKey, DepartmentKey, EntryKey,
-        HeadKey, Key, LeaseKey, ParkedTimerKey, ProducerKey, ProducerUseKey, ProgressKey, Publisher,
-        PublisherKey, QueueKey, QueueNameKey, RequestKey, RequestOrderKey, Requester, RequesterKey, RetryKey,
-        SetAsideKey, ShardKey, SubscriptionKey, Timer, TimerKey,
+        self, AckChunkKey, BodyKey, ClosedLeaseKey, DeadLetterUseKey, DepartmentKey, EntryKey, HeadKey, Key,
+        LeaseKey, ParkedTimerKey, ProducerKey, ProducerUseKey, ProgressKey, Publisher, PublisherKey,
+        QueueKey, QueueNameKey, RelocatedBodyKey, RequestKey, RequestOrderKey, Requester, RequesterKey,
+        RetryKey, SetAsideKey, ShardKey, SubscriptionKey, Timer, TimerKey,
     },
     kv::{Family, Kv},
-    machine::each,
+    machine::for_each_row,
     overlay::{Overlay, decode_row},
     schema::{
         DeadLetterOrigin, DepartmentRow, EntryRow, LeaseRow, ProducerRow, ProgressRow, PublisherRow,
@@ -28,15 +25,21 @@ use crate::{
     state::Chunk,
 };
 
+/// The lane of all messages.
+pub(super) const LANE: Lane = {
+    let [lane] = LANES;
+    lane
+};
+
 #[derive(Default)]
 pub(super) struct Rows {
     pub(super) shard: ShardRow,
     pub(super) departments: BTreeMap<DepartmentId, Department>,
     pub(super) queues: BTreeMap<QueueRef, Queue>,
     pub(super) requesters: BTreeMap<Requester, Requests>,
-    /// When each is due: a stale one may stand beside the one that counts.
+    /// The times at which each timer is due: there may be a stale one beside the one that counts.
     pub(super) timers: BTreeMap<Timer, BTreeSet<u64>>,
-    /// Of departments that are set aside: those that were due since.
+    /// The timers that were due while their department was set aside.
     parked: BTreeMap<Timer, BTreeSet<u64>>,
 }
 
@@ -45,8 +48,8 @@ pub(super) struct Department {
     pub(super) row: DepartmentRow,
     pub(super) names: BTreeMap<String, QueueId>,
     pub(super) uses: BTreeSet<(String, QueueId)>,
-    /// It says why it is set aside.
-    pub(super) says_why: bool,
+    /// There is a row that says why the department is set aside.
+    pub(super) has_reason: bool,
     pub(super) parked_timers: usize,
 }
 
@@ -65,7 +68,7 @@ pub(super) struct Queue {
     pub(super) producers: BTreeMap<Bytes, ProducerRow>,
     pub(super) producer_uses: BTreeSet<(Publisher, u64, Bytes)>,
     pub(super) publishers: BTreeMap<Publisher, PublisherRow>,
-    /// How many bytes each has.
+    /// The bytes of each body.
     pub(super) bodies: BTreeMap<u64, u64>,
     pub(super) origins: BTreeMap<u64, DeadLetterOrigin>,
     pub(super) entries: BTreeMap<u64, EntryRow>,
@@ -79,8 +82,8 @@ pub(super) struct Subscription {
     pub(super) progress: BTreeMap<LeaseId, ProgressRow>,
     pub(super) closed: BTreeSet<(u64, LeaseId)>,
     pub(super) retries: BTreeMap<u64, RetryRow>,
-    /// How many bytes each has.
-    pub(super) asides: BTreeMap<u64, u64>,
+    /// The bytes of each relocated body.
+    pub(super) relocated: BTreeMap<u64, u64>,
 }
 
 impl Rows {
@@ -93,15 +96,15 @@ impl Rows {
         let overlay = Overlay::new(kv);
         let mut rows =
             Self { shard: overlay.row(&ShardKey { shard })?.unwrap_or_default(), ..Self::default() };
-        let timers = TimerKey::from(shard, 0);
-        each::<TimerKey>(&overlay, &timers, &shard.0.to_be_bytes(), |key, _| {
+        let timers = TimerKey::all_of(shard);
+        for_each_row::<TimerKey>(&overlay, &timers, &timers, |key, _| {
             rows.timers.entry(key.timer).or_default().insert(key.due_ms);
             Ok(())
         })?;
-        // From department to department, by seeks: other shards' are between them.
+        // One seek per department: those of other shards are between them.
         let (mut from, end) = (Vec::new(), vec![u8::MAX; 64]);
         while let Some((key, _)) = overlay.range(Family::State, &from, &end, 1)?.pop() {
-            let Some(id) = key.first_chunk::<4>().map(|id| DepartmentId(u32::from_be_bytes(*id))) else {
+            let Some(id) = keys::department_of(Family::State, &key) else {
                 return Err(Halt::Corrupt("a key that is too short".into()));
             };
             let prefix = keys::department_prefix(id);
@@ -130,7 +133,7 @@ impl Rows {
             let Some((last, _)) = page.last() else { return Ok(()) };
             from = [last, &[0][..]].concat();
             for (key, value) in page {
-                if self.take(family, &key, value)?.is_none() {
+                if self.read_row(family, &key, value)?.is_none() {
                     return Err(Halt::Corrupt(format!(
                         "a key of family {} is of no known kind: {key:?}",
                         family.name()
@@ -140,9 +143,9 @@ impl Rows {
         }
     }
 
-    fn take(&mut self, family: Family, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {
+    fn read_row(&mut self, family: Family, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {
         match family {
-            Family::Body => self.take_body(key, value),
+            Family::Body => self.read_body(key, value),
             Family::Entry => {
                 let Some(key) = EntryKey::decode(key) else { return Ok(None) };
                 let row = decode_row::<EntryKey>(value)?;
@@ -150,33 +153,35 @@ impl Rows {
                 Ok(Some(()))
             }
             _ => {
-                let taken = self.take_definition(key, value.clone())?;
-                let taken = if taken.is_none() { self.take_request(key, value.clone())? } else { taken };
-                if taken.is_none() { self.take_subscription(key, value) } else { Ok(taken) }
+                let read = self.read_definition(key, value.clone())?;
+                let read = if read.is_none() { self.read_request(key, value.clone())? } else { read };
+                if read.is_none() { self.read_subscription(key, value) } else { Ok(read) }
             }
         }
     }
 
-    fn take_body(&mut self, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {
+    fn read_body(&mut self, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {
         let bytes = value.len() as u64;
         let header = body::split(value).map_err(|error| Halt::Corrupt(error.to_string()))?.0;
-        if let Some(BodyKey { queue, lane: DEFAULT_LANE, sequence }) = BodyKey::decode(key) {
+        if let Some(BodyKey { queue, lane: LANE, sequence }) = BodyKey::decode(key) {
             self.queue(queue).bodies.insert(sequence, bytes);
             let origin = header.dead_letter.map(|origin| (sequence, origin));
             self.queue(queue).origins.extend(origin);
-        } else if let Some(AsideKey { subscription, lane: DEFAULT_LANE, sequence }) = AsideKey::decode(key) {
-            self.subscription(subscription).asides.insert(sequence, bytes);
+        } else if let Some(RelocatedBodyKey { subscription, lane: LANE, sequence }) =
+            RelocatedBodyKey::decode(key)
+        {
+            self.subscription(subscription).relocated.insert(sequence, bytes);
         } else {
             return Ok(None);
         }
-        Ok((header.lane == u32::from(DEFAULT_LANE.0)).then_some(()))
+        Ok((header.lane == u32::from(LANE.0)).then_some(()))
     }
 
-    fn take_definition(&mut self, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {
+    fn read_definition(&mut self, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {
         if DepartmentKey::decode(key).is_some() {
         } else if let Some(SetAsideKey { department }) = SetAsideKey::decode(key) {
             decode_row::<SetAsideKey>(value)?;
-            self.departments.entry(department).or_default().says_why = true;
+            self.departments.entry(department).or_default().has_reason = true;
         } else if let Some(ParkedTimerKey { department, timer }) = ParkedTimerKey::decode(key) {
             self.departments.entry(department).or_default().parked_timers += 1;
             self.parked.entry(timer.timer).or_default().insert(timer.due_ms);
@@ -202,7 +207,7 @@ impl Rows {
         Ok(Some(()))
     }
 
-    fn take_request(&mut self, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {
+    fn read_request(&mut self, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {
         if let Some(RequesterKey { requester }) = RequesterKey::decode(key) {
             self.requests(requester).row = Some(decode_row::<RequesterKey>(value)?);
         } else if let Some(RequestOrderKey { requester, number }) = RequestOrderKey::decode(key) {
@@ -215,8 +220,7 @@ impl Rows {
         Ok(Some(()))
     }
 
-    fn take_subscription(&mut self, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {
-        const LANE: Lane = DEFAULT_LANE;
+    fn read_subscription(&mut self, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {
         if let Some(SubscriptionKey { subscription }) = SubscriptionKey::decode(key) {
             self.subscription(subscription).row = Some(decode_row::<SubscriptionKey>(value)?);
         } else if let Some(AckChunkKey { subscription, lane: LANE, chunk }) = AckChunkKey::decode(key) {
@@ -249,7 +253,7 @@ impl Rows {
         self.queue(id.queue).subscriptions.entry(id.subscription).or_default()
     }
 
-    /// When a timer is due first.
+    /// The first time at which a timer is due.
     pub(super) fn first_due(&self, timer: &Timer) -> Option<u64> {
         self.dues(timer).min()
     }

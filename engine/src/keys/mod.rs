@@ -1,63 +1,70 @@
-//! Where a row stands: kinds with explicit numbers, one file per kind.
+//! The key of every row: kinds with explicit numbers, and what follows them.
 //!
-//! Rows of a department begin `department u32 | queue u32 | kind u8`, big-endian, so that a shard is a set of key ranges
-//! and a queue is one range in every family; queue 0 is the department itself. Timer and meta rows begin with the shard.
+//! Numbers are big-endian, so that keys are in the order of their numbers. The rows of a department begin with it,
+//! and those of a queue with both: a shard is a set of key ranges, and a queue is one range in every family. The rows
+//! of a department itself have queue 0, which no queue has. Rows of the families timer and meta begin with the shard,
+//! or with 0xffff for the catalogue.
+//!
+//! Of the pieces below `shard` and `length` are u16, `kind` and `lane` are u8, ids and `0` are u32, and all other
+//! numbers are u64; times are Unix milliseconds. `length` is that of the text behind it; text and bytes at the end
+//! have none.
+//!
+//! ```text
+//! kind                    family  key
+//!  1  Department          state   department | 0 | kind
+//!  2  QueueName           state   department | 0 | kind | name
+//!  3  DeadLetterUse       state   department | 0 | kind | length | name of the dead-letter queue | queue
+//!  4  Queue               state   department | queue | kind
+//!  5  Head                state   department | queue | kind
+//!  6  Subscription        state   department | queue | kind | subscription
+//!  7  AckChunk            state   department | queue | kind | subscription | lane | sequence / 4,096
+//!  8  Lease               state   department | queue | kind | subscription | lease
+//!  9  Progress            state   department | queue | kind | subscription | lease
+//! 10  ClosedLease         state   department | queue | kind | subscription | closed at | lease
+//! 11  Retry               state   department | queue | kind | subscription | lane | sequence
+//! 12  Producer            state   department | queue | kind | producer id
+//! 13  Body                body    department | queue | kind | lane | sequence
+//! 14  RelocatedBody       body    department | queue | kind | subscription | lane | sequence
+//! 15  Entry               entry   department | queue | kind | first sequence
+//! 16  LeaseTimer          timer   shard | due at | kind | department | queue | subscription | lease
+//! 17  RetryTimer          timer   shard | due at | kind | department | queue | subscription | lane | sequence
+//! 18  ProducerTimer       timer   shard | due at | kind | department | queue | producer id
+//! 19  ClosedLeasesTimer   timer   shard | due at | kind | department | queue | subscription
+//! 20  Shard               meta    shard | kind
+//! 21  CatalogueState      meta    0xffff | kind
+//! 22  Tenant              meta    0xffff | kind | name
+//! 23  CatalogueDepartment meta    0xffff | kind | tenant | name
+//! 41  Request             state   department | 0 | kind | tenant | length | subject | request id
+//! 42  RequestOrder        state   department | 0 | kind | tenant | length | subject | number
+//! 43  Requester           state   department | 0 | kind | tenant | length | subject
+//! 44  RequestsTimer       timer   shard | due at | kind | department | tenant | subject
+//! 45  SetAside            state   department | 0 | kind
+//! 46  ParkedTimer         state   department | 0 | kind | the whole key of the timer
+//! 47  ProducerUse         state   department | queue | kind | tenant | length | subject | used at | producer id
+//! 48  Publisher           state   department | queue | kind | tenant | length | subject
+//! ```
 
-mod ack_chunk;
-mod aside;
-mod body;
-mod catalogue_department;
-mod catalogue_state;
-mod closed_lease;
-mod dead_letter_use;
-mod department;
-mod entry;
-mod head;
-mod lease;
-mod parked_timer;
+mod department_rows;
+mod line;
+mod meta_rows;
 mod parts;
-mod producer;
-mod producer_use;
-mod progress;
-mod publisher;
-mod queue;
-mod queue_name;
-mod request;
-mod request_order;
-mod requester;
-mod retry;
-mod set_aside;
-mod shard;
-mod subscription;
-mod tenant;
+mod queue_rows;
+mod subscription_rows;
 mod timer;
 
-pub use ack_chunk::AckChunkKey;
-pub use aside::AsideKey;
-pub use body::BodyKey;
-pub use catalogue_department::CatalogueDepartmentKey;
-pub use catalogue_state::CatalogueStateKey;
-pub use closed_lease::ClosedLeaseKey;
-pub use dead_letter_use::DeadLetterUseKey;
-pub use department::DepartmentKey;
-pub use entry::EntryKey;
-pub use head::HeadKey;
-pub use lease::LeaseKey;
-pub use parked_timer::ParkedTimerKey;
-pub use producer::ProducerKey;
-pub use producer_use::ProducerUseKey;
-pub use progress::ProgressKey;
-pub use publisher::{Publisher, PublisherKey};
-pub use queue::QueueKey;
-pub use queue_name::QueueNameKey;
-pub use request::RequestKey;
-pub use request_order::RequestOrderKey;
-pub use requester::{Requester, RequesterKey};
-pub use retry::RetryKey;
-pub use set_aside::SetAsideKey;
-pub use shard::ShardKey;
-pub use subscription::SubscriptionKey;
-pub use tenant::TenantKey;
+pub use department_rows::{
+    DeadLetterUseKey, DepartmentKey, ParkedTimerKey, QueueNameKey, RequestKey, RequestOrderKey, Requester,
+    RequesterKey, SetAsideKey,
+};
+pub use line::{after_line, join_line, line, split_line};
+pub use meta_rows::{CATALOGUE, CatalogueDepartmentKey, CatalogueStateKey, ShardKey, TenantKey};
+use parts::Scope as _;
+pub use queue_rows::{
+    BodyKey, EntryKey, HeadKey, ProducerKey, ProducerUseKey, Publisher, PublisherKey, QueueKey,
+};
+pub use subscription_rows::{
+    AckChunkKey, ClosedLeaseKey, LeaseKey, ProgressKey, RelocatedBodyKey, RetryKey, SubscriptionKey,
+};
 pub use timer::{Timer, TimerKey};
 
 use crate::{
@@ -65,7 +72,8 @@ use crate::{
     kv::Family,
 };
 
-/// The table of kinds. A number is persisted: it keeps its meaning for ever, and a retired one stays in the table.
+/// The kinds of keys. The numbers are persisted: a number never changes its meaning, and is not used again when it is
+/// retired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Kind {
@@ -73,7 +81,7 @@ pub enum Kind {
     Department = 1,
     /// A queue's name: [`QueueNameKey`].
     QueueName = 2,
-    /// Who names whom as dead-letter queue: [`DeadLetterUseKey`].
+    /// The use of a queue as dead-letter queue: [`DeadLetterUseKey`].
     DeadLetterUse = 3,
     /// A queue's definition: [`QueueKey`].
     Queue = 4,
@@ -87,21 +95,21 @@ pub enum Kind {
     Lease = 8,
     /// A lease's progress: [`ProgressKey`].
     Progress = 9,
-    /// Closed leases by time: [`ClosedLeaseKey`].
+    /// A closed lease, by time: [`ClosedLeaseKey`].
     ClosedLease = 10,
-    /// A message that has failed: [`RetryKey`].
+    /// A message that came back from a delivery: [`RetryKey`].
     Retry = 11,
     /// A producer session: [`ProducerKey`].
     Producer = 12,
-    /// A message: [`BodyKey`].
+    /// The body of a message: [`BodyKey`].
     Body = 13,
-    /// A message copied aside: [`AsideKey`].
-    Aside = 14,
+    /// The relocated body of a message: [`RelocatedBodyKey`].
+    RelocatedBody = 14,
     /// A publish: [`EntryKey`].
     Entry = 15,
     /// A timer that ends deliveries of a lease: [`Timer::Lease`].
     LeaseTimer = 16,
-    /// A timer that ends a message's waiting: [`Timer::Retry`].
+    /// A timer of a message that waits: [`Timer::Retry`].
     RetryTimer = 17,
     /// A timer that forgets a producer session: [`Timer::Producer`].
     ProducerTimer = 18,
@@ -118,38 +126,35 @@ pub enum Kind {
     // 24 to 40 are reserved for what queues are to learn next.
     /// A request that was done: [`RequestKey`].
     Request = 41,
-    /// Requests in the order they are forgotten: [`RequestOrderKey`].
+    /// A request, in the order in which requests are forgotten: [`RequestOrderKey`].
     RequestOrder = 42,
-    /// Whose requests are remembered: [`RequesterKey`].
+    /// A caller whose requests are remembered: [`RequesterKey`].
     Requester = 43,
     /// A timer that forgets requests: [`Timer::Requests`].
     RequestsTimer = 44,
     /// Why a department is set aside: [`SetAsideKey`].
     SetAside = 45,
-    /// A timer that waits until its department is opened again: [`ParkedTimerKey`].
+    /// A timer that was due while its department was set aside: [`ParkedTimerKey`].
     ParkedTimer = 46,
-    /// Producer sessions in the order of their use: [`ProducerUseKey`].
+    /// A producer session, in the order of use: [`ProducerUseKey`].
     ProducerUse = 47,
-    /// Whose producer sessions a queue has: [`PublisherKey`].
+    /// A caller that has producer sessions in a queue: [`PublisherKey`].
     Publisher = 48,
 }
 
-/// What stands in a shard's place in the keys of the catalogue.
-pub const CATALOGUE: u16 = u16::MAX;
-
-/// One kind of key, and the row that stands there.
+/// A kind of key, and the type of its row.
 pub trait Key: Sized {
-    /// In which family.
+    /// The family of the rows.
     const FAMILY: Family;
-    /// Its number.
+    /// The number of the kind.
     const KIND: Kind;
-    /// What stands there.
+    /// The row; `()` if the value is empty, or no message.
     type Row: prost::Message + Default;
 
     /// The key's bytes.
     fn encode(&self) -> Vec<u8>;
 
-    /// The key of these bytes, if they are of this kind and whole.
+    /// Decodes a key; `None` if the bytes are no whole key of this kind.
     fn decode(key: &[u8]) -> Option<Self>;
 }
 
@@ -159,14 +164,13 @@ pub fn body(queue: QueueRef, lane: Lane, sequence: u64) -> Vec<u8> {
     BodyKey { queue, lane, sequence }.encode()
 }
 
-/// The key of a message's copy, where it stands once the floor of its subscription has passed it: where there is no
-/// body, look here.
+/// The key of a message's relocated body. [`crate::body::read`] finds a body wherever it is.
 #[must_use]
-pub fn aside(subscription: SubscriptionRef, lane: Lane, sequence: u64) -> Vec<u8> {
-    AsideKey { subscription, lane, sequence }.encode()
+pub fn relocated(subscription: SubscriptionRef, lane: Lane, sequence: u64) -> Vec<u8> {
+    RelocatedBodyKey { subscription, lane, sequence }.encode()
 }
 
-/// Every row of a queue begins so, in every family but timer and meta.
+/// The prefix of all rows of a queue, in every family but timer and meta.
 #[must_use]
 pub fn queue_prefix(queue: QueueRef) -> Vec<u8> {
     let mut key = Vec::with_capacity(8);
@@ -175,22 +179,31 @@ pub fn queue_prefix(queue: QueueRef) -> Vec<u8> {
     key
 }
 
-/// Every row of a department begins so, in every family but timer and meta.
+/// The prefix of all rows of a department, in every family but timer and meta.
 #[must_use]
 pub fn department_prefix(department: DepartmentId) -> Vec<u8> {
     department.0.to_be_bytes().to_vec()
 }
 
-/// The rows of one kind of a queue begin so.
+/// The prefix of the rows of one kind of a queue.
 #[must_use]
 pub fn kind_prefix(queue: QueueRef, kind: Kind) -> Vec<u8> {
-    parts::Writer::queue(queue, kind).done()
+    queue.begin(kind).done()
 }
 
-/// The rows of one kind of a subscription begin so.
+/// The prefix of the rows of one kind of a subscription.
 #[must_use]
 pub fn subscription_prefix(subscription: SubscriptionRef, kind: Kind) -> Vec<u8> {
-    parts::Writer::subscription(subscription, kind).done()
+    subscription.begin(kind).done()
+}
+
+/// The department that a row belongs to; none for rows of a shard or of the catalogue.
+#[must_use]
+pub fn department_of(family: Family, key: &[u8]) -> Option<DepartmentId> {
+    match family {
+        Family::Body | Family::Entry | Family::State => parts::Reader(key).part(),
+        Family::Timer | Family::Meta => None,
+    }
 }
 
 /// The kind in a department's key.
@@ -199,7 +212,7 @@ pub fn kind_of(key: &[u8]) -> Option<u8> {
     key.get(8).copied()
 }
 
-/// The last key of the same length before this one; none before all zeros.
+/// The last key of the same length before this one; `None` if all bytes are zero.
 #[must_use]
 pub fn before(key: &[u8]) -> Option<Vec<u8>> {
     let mut before = key.to_vec();
@@ -215,7 +228,7 @@ pub fn before(key: &[u8]) -> Option<Vec<u8>> {
     None
 }
 
-/// The first key after all that begin with `prefix`.
+/// The first key after all keys that begin with `prefix`.
 #[must_use]
 pub fn after(prefix: &[u8]) -> Vec<u8> {
     let mut end = prefix.to_vec();

@@ -81,7 +81,7 @@ proptest! {
         is_exact(&ProgressKey { subscription, lease });
         is_exact(&ClosedLeaseKey { subscription, closed_at_ms: number, lease });
         is_exact(&RetryKey { subscription, lane, sequence: number });
-        is_exact(&AsideKey { subscription, lane, sequence: number });
+        is_exact(&RelocatedBodyKey { subscription, lane, sequence: number });
     }
 
     #[test]
@@ -146,6 +146,19 @@ proptest! {
         let prefix = queue_prefix(queue);
         prop_assert!(prefix < key(one) && key(one) < after(&prefix));
         prop_assert_eq!(kind_of(&key(one)), Some(Kind::Body as u8));
+        prop_assert_eq!(department_of(Family::Body, &key(one)), Some(queue.department));
+    }
+
+    #[test]
+    fn a_line_is_the_bodies_of_a_lane(queue in queue(), lane: u8, sequence: u64, other in prop::collection::vec(any::<u8>(), 0..24)) {
+        let (line, key) = (line(queue, Lane(lane)), body(queue, Lane(lane), sequence));
+        prop_assert_eq!(split_line(&key), Some((&line[..], sequence)));
+        prop_assert_eq!(join_line(&line, sequence), key.clone());
+        prop_assert!(key < after_line(&key) && after_line(&key).starts_with(&line));
+        prop_assert_eq!(split_line(&other).is_some(), BodyKey::decode(&other).is_some());
+        prop_assert_eq!(split_line(&key[1..]), None);
+        let queue = QueueKey { queue }.encode();
+        prop_assert_eq!(split_line(&queue), None);
     }
 }
 
@@ -166,7 +179,7 @@ fn kinds_keep_their_numbers() {
         Retry,
         Producer,
         Body,
-        Aside,
+        RelocatedBody,
         Entry,
         LeaseTimer,
         RetryTimer,
@@ -186,6 +199,72 @@ fn kinds_keep_their_numbers() {
         Publisher,
     ];
     assert!(kinds.iter().map(|kind| *kind as u8).eq((1..=23).chain(41..=48)));
+}
+
+/// The layouts of the table in the module's documentation, `.` for a byte of zero.
+#[test]
+fn every_key_keeps_its_layout() {
+    let (department, queue, lane) = (DepartmentId(u32::from(b'd')), QueueId(u32::from(b'q')), Lane(b'l'));
+    let at = QueueRef { department, queue };
+    let subscription = SubscriptionRef { queue: at, subscription: SubscriptionId(u32::from(b's')) };
+    let (tenant, shard, subject) = (TenantId(u32::from(b't')), ShardId(u16::from(b'h')), String::from("sub"));
+    let (sequence, lease) = (u64::from(b'n'), LeaseId(u64::from(b'e')));
+    let (name, producer, time) = (String::from("name"), Bytes::from_static(b"pro"), u64::from(b'm'));
+    let requester = Requester { department, tenant, subject: subject.clone() };
+    let publisher = Publisher { queue: at, tenant, subject };
+    let timer = |timer| TimerKey { shard, due_ms: time, timer };
+    let lease_timer = timer(Timer::Lease(subscription, lease));
+    let (target, closed_at_ms, used_ms, id) = (name.clone(), time, time, String::from("id"));
+    let keys = [
+        (DepartmentKey { department }.encode(), "...d....K"),
+        (QueueNameKey { department, name: name.clone() }.encode(), "...d....Kname"),
+        (DeadLetterUseKey { department, target, queue }.encode(), "...d....K.\x04name...q"),
+        (QueueKey { queue: at }.encode(), "...d...qK"),
+        (HeadKey { queue: at }.encode(), "...d...qK"),
+        (SubscriptionKey { subscription }.encode(), "...d...qK...s"),
+        (AckChunkKey { subscription, lane, chunk: sequence }.encode(), "...d...qK...sl.......n"),
+        (LeaseKey { subscription, lease }.encode(), "...d...qK...s.......e"),
+        (ProgressKey { subscription, lease }.encode(), "...d...qK...s.......e"),
+        (ClosedLeaseKey { subscription, closed_at_ms, lease }.encode(), "...d...qK...s.......m.......e"),
+        (RetryKey { subscription, lane, sequence }.encode(), "...d...qK...sl.......n"),
+        (ProducerKey { queue: at, producer: producer.clone() }.encode(), "...d...qKpro"),
+        (BodyKey { queue: at, lane, sequence }.encode(), "...d...qKl.......n"),
+        (RelocatedBodyKey { subscription, lane, sequence }.encode(), "...d...qK...sl.......n"),
+        (EntryKey { queue: at, first_sequence: sequence }.encode(), "...d...qK.......n"),
+        (lease_timer.encode(), ".h.......mK...d...q...s.......e"),
+        (timer(Timer::Retry(subscription, lane, sequence)).encode(), ".h.......mK...d...q...sl.......n"),
+        (timer(Timer::Producer(at, producer.clone())).encode(), ".h.......mK...d...qpro"),
+        (timer(Timer::ClosedLeases(subscription)).encode(), ".h.......mK...d...q...s"),
+        (ShardKey { shard }.encode(), ".hK"),
+        (CatalogueStateKey.encode(), "\u{ff}\u{ff}K"),
+        (TenantKey { name: name.clone() }.encode(), "\u{ff}\u{ff}Kname"),
+        (CatalogueDepartmentKey { tenant, name }.encode(), "\u{ff}\u{ff}K...tname"),
+        (RequestKey { requester: requester.clone(), id }.encode(), "...d....K...t.\x03subid"),
+        (
+            RequestOrderKey { requester: requester.clone(), number: sequence }.encode(),
+            "...d....K...t.\x03sub.......n",
+        ),
+        (RequesterKey { requester: requester.clone() }.encode(), "...d....K...t.\x03sub"),
+        (timer(Timer::Requests(requester)).encode(), ".h.......mK...d...tsub"),
+        (SetAsideKey { department }.encode(), "...d....K"),
+        (
+            ParkedTimerKey { department, timer: lease_timer }.encode(),
+            "...d....K.h.......m\x10...d...q...s.......e",
+        ),
+        (
+            ProducerUseKey { publisher: publisher.clone(), used_ms, producer }.encode(),
+            "...d...qK...t.\x03sub.......mpro",
+        ),
+        (PublisherKey { publisher }.encode(), "...d...qK...t.\x03sub"),
+    ];
+    for (kind, (key, layout)) in (1..=23).chain(41..=48).zip(keys) {
+        let byte = |sign| match sign {
+            '.' => 0,
+            'K' => kind,
+            sign => u8::try_from(u32::from(sign)).unwrap(),
+        };
+        assert_eq!(key, layout.chars().map(byte).collect::<Vec<u8>>(), "kind {kind}");
+    }
 }
 
 #[test]

@@ -1,17 +1,17 @@
-//! What is due when: `shard | due | kind | reference`, so that the next deadline is one seek.
+//! Keys of timers: by the time they are due, so that the next deadline is one seek.
 
 use bytes::Bytes;
 
 use super::{
     Key, Kind, Requester,
-    parts::{Reader, Writer},
+    parts::{Part, Reader, Writer},
 };
 use crate::{
-    ids::{DepartmentId, Lane, LeaseId, QueueRef, ShardId, SubscriptionRef, TenantId},
+    ids::{DepartmentId, Lane, LeaseId, QueueRef, ShardId, SubscriptionRef},
     kv::Family,
 };
 
-/// What a timer is about. It is a reminder: whoever it fires for looks at its own rows again.
+/// What a timer is about. It is a reminder: the code that it fires for reads its own rows again.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Timer {
     /// The earliest deadline of a lease.
@@ -27,7 +27,7 @@ pub enum Timer {
 }
 
 impl Timer {
-    /// Whose it is.
+    /// The department of what it is about.
     #[must_use]
     pub const fn department(&self) -> DepartmentId {
         match self {
@@ -36,14 +36,24 @@ impl Timer {
             Self::Requests(of) => of.department,
         }
     }
+
+    const fn kind(&self) -> Kind {
+        match self {
+            Self::Lease(..) => Kind::LeaseTimer,
+            Self::Retry(..) => Kind::RetryTimer,
+            Self::Producer(..) => Kind::ProducerTimer,
+            Self::ClosedLeases(..) => Kind::ClosedLeasesTimer,
+            Self::Requests(..) => Kind::RequestsTimer,
+        }
+    }
 }
 
-/// One timer: no row stands there but the key itself.
+/// One timer. The key has no row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimerKey {
-    /// Whose.
+    /// The shard.
     pub shard: ShardId,
-    /// Unix milliseconds.
+    /// When it is due, Unix milliseconds.
     pub due_ms: u64,
     /// What it is about.
     pub timer: Timer,
@@ -62,20 +72,16 @@ impl TimerKey {
         super::after(&Self::from(shard, due_ms))
     }
 
+    /// The prefix of all timers of a shard.
+    #[must_use]
+    pub fn all_of(shard: ShardId) -> Vec<u8> {
+        Writer::shard(shard.0).done()
+    }
+
     /// Where the timers of a shard end.
     #[must_use]
     pub fn end(shard: ShardId) -> Vec<u8> {
-        super::after(&shard.0.to_be_bytes())
-    }
-
-    const fn kind(&self) -> Kind {
-        match self.timer {
-            Timer::Lease(..) => Kind::LeaseTimer,
-            Timer::Retry(..) => Kind::RetryTimer,
-            Timer::Producer(..) => Kind::ProducerTimer,
-            Timer::ClosedLeases(..) => Kind::ClosedLeasesTimer,
-            Timer::Requests(..) => Kind::RequestsTimer,
-        }
+        super::after(&Self::all_of(shard))
     }
 }
 
@@ -86,44 +92,48 @@ impl Key for TimerKey {
     type Row = ();
 
     fn encode(&self) -> Vec<u8> {
-        let queue = |key: Writer, queue: QueueRef| key.u32(queue.department.0).u32(queue.queue.0);
-        let subscription = |key, of: SubscriptionRef| queue(key, of.queue).u32(of.subscription.0);
-        let key = Writer::shard(self.shard.0).u64(self.due_ms).u8(self.kind() as u8);
+        let key = Writer::shard(self.shard.0).u64(self.due_ms).u8(self.timer.kind() as u8);
         match &self.timer {
-            Timer::Lease(of, lease) => subscription(key, *of).u64(lease.0),
-            Timer::Retry(of, lane, sequence) => subscription(key, *of).u8(lane.0).u64(*sequence),
-            Timer::Producer(of, producer) => queue(key, *of).bytes(producer),
-            Timer::ClosedLeases(of) => subscription(key, *of),
-            Timer::Requests(Requester { department, tenant, subject: who }) => {
-                key.u32(department.0).u32(tenant.0).bytes(who.as_bytes())
-            }
+            Timer::Lease(of, lease) => key.part(of).part(lease),
+            Timer::Retry(of, lane, sequence) => key.part(of).part(lane).part(sequence),
+            Timer::Producer(of, producer) => key.part(of).part(producer),
+            Timer::ClosedLeases(of) => key.part(of),
+            Timer::Requests(of) => key.part(&of.department).part(&of.tenant).part(&of.subject),
         }
         .done()
     }
 
     fn decode(key: &[u8]) -> Option<Self> {
+        const LEASE: u8 = Kind::LeaseTimer as u8;
+        const RETRY: u8 = Kind::RetryTimer as u8;
+        const PRODUCER: u8 = Kind::ProducerTimer as u8;
+        const CLOSED_LEASES: u8 = Kind::ClosedLeasesTimer as u8;
+        const REQUESTS: u8 = Kind::RequestsTimer as u8;
         let mut key = Reader(key);
-        let (shard, due_ms, kind) = (ShardId(key.u16()?), key.u64()?, key.u8()?);
-        let timer = if kind == Kind::LeaseTimer as u8 {
-            let timer = Timer::Lease(key.subscription_ref()?, LeaseId(key.u64()?));
-            key.end()?;
-            timer
-        } else if kind == Kind::RetryTimer as u8 {
-            let timer = Timer::Retry(key.subscription_ref()?, Lane(key.u8()?), key.u64()?);
-            key.end()?;
-            timer
-        } else if kind == Kind::ProducerTimer as u8 {
-            Timer::Producer(key.queue_ref()?, Bytes::copy_from_slice(key.rest()))
-        } else if kind == Kind::ClosedLeasesTimer as u8 {
-            let timer = Timer::ClosedLeases(key.subscription_ref()?);
-            key.end()?;
-            timer
-        } else if kind == Kind::RequestsTimer as u8 {
-            let (department, tenant) = (DepartmentId(key.u32()?), TenantId(key.u32()?));
-            Timer::Requests(Requester { department, tenant, subject: key.text()? })
-        } else {
-            return None;
+        let (shard, due_ms) = (ShardId(key.u16()?), key.u64()?);
+        let timer = match key.u8()? {
+            LEASE => Timer::Lease(key.part()?, key.part()?),
+            RETRY => Timer::Retry(key.part()?, key.part()?, key.part()?),
+            PRODUCER => Timer::Producer(key.part()?, key.part()?),
+            CLOSED_LEASES => Timer::ClosedLeases(key.part()?),
+            REQUESTS => {
+                let (department, tenant) = (key.part()?, key.part()?);
+                Timer::Requests(Requester { department, tenant, subject: key.part()? })
+            }
+            _ => return None,
         };
+        key.end()?;
         Some(Self { shard, due_ms, timer })
+    }
+}
+
+/// Behind the department of a parked timer.
+impl Part for TimerKey {
+    fn write(&self, key: Writer) -> Writer {
+        key.bytes(&self.encode())
+    }
+
+    fn read(key: &mut Reader<'_>) -> Option<Self> {
+        Self::decode(key.rest())
     }
 }

@@ -1,4 +1,4 @@
-//! A look for dead letters, a bounded piece at a time.
+//! A scan for dead letters, a bounded piece at a time.
 
 use super::{ShardMachine, stats::status};
 use crate::{
@@ -9,25 +9,25 @@ use crate::{
     limits::{DEAD_LETTER_SCAN_BYTES, DEAD_LETTER_SCAN_ROWS},
     overlay::Overlay,
     schema::QueueHeadRow,
-    standing::MessageStatus,
     state::{Queue, Subscription},
+    views::MessageStatus,
 };
 
-/// Dead letters.
+/// A page of dead letters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetters {
-    /// By sequence.
+    /// The dead letters, by sequence.
     pub found: Vec<MessageStatus>,
-    /// Where to go on; none: that was all.
+    /// The sequence to continue from; `None` at the end of the queue.
     pub next: Option<u64>,
 }
 
 impl ShardMachine {
-    /// At most `limit` messages from a sequence on that came from another queue as dead letters, or are parked. It may
-    /// find none and yet not be at the end: a look reads so many rows and no more.
+    /// At most `limit` messages from a sequence on that came from another queue as dead letters, or are parked. A
+    /// scan reads a bounded number of rows, so that it may find none before the end.
     ///
     /// # Errors
-    /// When the store cannot be read or is damaged; the machine goes on.
+    /// When the store cannot be read or is damaged; the machine can be used further.
     pub fn dead_letters(
         &mut self,
         kv: &dyn Kv,
@@ -35,11 +35,11 @@ impl ShardMachine {
         from: u64,
         limit: usize,
     ) -> Result<Option<DeadLetters>, Halt> {
-        self.look_at(kv, id, |rows, Queue { head, .. }, held| look(rows, head, held, from, limit))
+        self.inspect(kv, id, |rows, Queue { head, .. }, held| scan(rows, head, held, from, limit))
     }
 }
 
-fn look(
+fn scan(
     rows: &Overlay<'_>,
     head: &QueueHeadRow,
     held: &Subscription,
@@ -48,9 +48,9 @@ fn look(
 ) -> Result<DeadLetters, Halt> {
     let (mut found, mut reader) = (Vec::new(), FactReader::default());
     let mut at = from;
-    for looks in 0.. {
+    for examined in 0.. {
         let Some(sequence) = candidate(head, held, at) else { break };
-        let spent = looks == DEAD_LETTER_SCAN_ROWS || reader.body_bytes >= DEAD_LETTER_SCAN_BYTES;
+        let spent = examined == DEAD_LETTER_SCAN_ROWS || reader.body_bytes >= DEAD_LETTER_SCAN_BYTES;
         if found.len() == limit || spent {
             return Ok(DeadLetters { found, next: Some(sequence) });
         }
@@ -60,14 +60,14 @@ fn look(
             found.push(status(rows, head, held, sequence, &mut reader)?);
             at = sequence + 1;
         } else {
-            // Of a publish that is no dead letter, what is parked.
+            // No other message of a normal publish is a dead letter but those that are parked.
             at = held.next_waiting(sequence + 1).map_or(facts.end, |waiting| waiting.min(facts.end));
         }
     }
     Ok(DeadLetters { found, next: None })
 }
 
-/// The next message that may be one.
+/// The next message that may be a dead letter.
 fn candidate(head: &QueueHeadRow, held: &Subscription, at: u64) -> Option<u64> {
     if head.dead_letters == 0 {
         return held.next_waiting(at);

@@ -1,85 +1,85 @@
-//! The end of a batch: floors rise, strides are trimmed, and what has changed in memory becomes rows, once.
+//! The end of a batch: watermarks rise, bodies are trimmed, and each state that has changed is written once.
 
 use std::collections::VecDeque;
 
 #[cfg(feature = "planted-bugs")]
 use super::plant::Plant;
-use super::{Turn, aside};
+use super::{Transaction, relocate};
 use crate::{
     apply::{entry, message},
     effect::Effect,
     halt::{Halt, ensure},
-    ids::{DEFAULT_LANE, DepartmentId},
-    keys::{self, AckChunkKey, EntryKey, HeadKey, Key, ProgressKey, ShardKey, SubscriptionKey},
+    ids::DepartmentId,
+    keys::{self, EntryKey, HeadKey, Key, ProgressKey, ShardKey, SubscriptionKey},
     kv::{Family, Writes},
     limits::{CHUNK, PASSING_PAGE, STRIDE, TRIM_BYTES},
     schema::{DepartmentRow, QueueHeadRow},
-    standing::Usage,
     state::{Entry, Queue, Subscription},
+    views::Usage,
 };
 
-/// What a batch leaves behind.
+/// The results of a batch, but for its outcomes.
 pub(super) struct Flushed {
     pub(super) writes: Writes,
     pub(super) effects: Vec<Effect>,
     pub(super) usages: Vec<(DepartmentId, Usage)>,
 }
 
-pub(super) fn flush(mut turn: Turn<'_>) -> Result<Flushed, Halt> {
-    let mut room = aside::Room::of(turn.aside);
-    for id in std::mem::take(&mut turn.touched) {
-        let Some(mut queue) = turn.queues.remove(&id) else {
-            return Err(Halt::Invariant(format!("queue {id:?} was taken and not given back")));
+pub(super) fn flush(mut txn: Transaction<'_>) -> Result<Flushed, Halt> {
+    let mut budget = relocate::CopyBudget::of(txn.relocation);
+    for id in std::mem::take(&mut txn.touched) {
+        let Some(mut queue) = txn.queues.remove(&id) else {
+            return Err(Halt::Invariant(format!("queue {id:?} was borrowed and not returned")));
         };
         for subscription in queue.subscriptions.values_mut() {
-            let aside_bytes = raise_floor(&mut turn, subscription, queue.head.next_sequence)?;
+            let relocated_bytes = raise_floor(&mut txn, subscription, queue.head.next_sequence)?;
             let freed_bytes = std::mem::take(&mut subscription.freed_bytes);
-            queue.head_changed |= aside_bytes != freed_bytes;
-            queue.head.stored_bytes += aside_bytes;
+            queue.head_changed |= relocated_bytes != freed_bytes;
+            queue.head.stored_bytes += relocated_bytes;
             free(&mut queue.head, freed_bytes)?;
         }
-        pass(&turn, &mut queue)?;
-        if aside::relieve(&mut turn, &mut queue, &mut room)? {
-            pass(&turn, &mut queue)?;
+        pass(&txn, &mut queue)?;
+        if relocate::relieve(&mut txn, &mut queue, &mut budget)? {
+            pass(&txn, &mut queue)?;
         }
-        trim(&mut turn, &mut queue)?;
+        trim(&mut txn, &mut queue)?;
         for subscription in queue.subscriptions.values_mut() {
-            write_subscription(&mut turn, subscription);
+            write_subscription(&mut txn, subscription);
         }
         let charged_bytes = std::mem::replace(&mut queue.charged_bytes, queue.head.stored_bytes);
         if charged_bytes != queue.charged_bytes {
-            turn.charge(id.department, queue.charged_bytes, charged_bytes);
+            txn.charge(id.department, queue.charged_bytes, charged_bytes);
         }
         if std::mem::take(&mut queue.head_changed) {
-            turn.rows.put(&HeadKey { queue: id }, &queue.head);
+            txn.rows.put(&HeadKey { queue: id }, &queue.head);
         }
-        turn.queues.insert(id, queue);
+        txn.queues.insert(id, queue);
     }
-    let usages = charge_departments(&mut turn)?;
-    let shard = ShardKey { shard: turn.shard };
-    turn.rows.put(&shard, turn.shard_row);
-    Ok(Flushed { writes: turn.rows.into_writes(), effects: turn.effects, usages })
+    let usages = charge_departments(&mut txn)?;
+    let shard = ShardKey { shard: txn.shard };
+    txn.rows.put(&shard, txn.shard_row);
+    Ok(Flushed { writes: txn.rows.into_writes(), effects: txn.effects, usages })
 }
 
-/// How many bytes it has copied aside.
+/// Raises the floor of a subscription. Returns the bytes that it has relocated.
 fn raise_floor(
-    turn: &mut Turn<'_>,
+    txn: &mut Transaction<'_>,
     subscription: &mut Subscription,
     next_sequence: u64,
 ) -> Result<u64, Halt> {
     #[cfg(feature = "planted-bugs")]
     let before = subscription.row.floor;
     subscription.raise_floor();
-    let mut copied_bytes = 0;
+    let mut relocated_bytes = 0;
     while let Some(stragglers) = subscription.stragglers() {
         for sequence in stragglers {
-            let body = message::read(&turn.rows, subscription, sequence)?;
-            copied_bytes += aside::put(turn, subscription, sequence, body);
+            let body = message::read(&txn.rows, subscription, sequence)?;
+            relocated_bytes += relocate::put(txn, subscription, sequence, body);
         }
         subscription.pass_chunk();
     }
     #[cfg(feature = "planted-bugs")]
-    if turn.plant == Some(Plant::SkipFloor)
+    if txn.plant == Some(Plant::SkipFloor)
         && before < subscription.row.floor
         && subscription.row.floor < next_sequence
     {
@@ -87,35 +87,35 @@ fn raise_floor(
     }
     let floor = subscription.row.floor;
     ensure!(floor <= next_sequence, "the floor {floor} is beyond the head {next_sequence}");
-    Ok(copied_bytes)
+    Ok(relocated_bytes)
 }
 
-fn write_subscription(turn: &mut Turn<'_>, subscription: &mut Subscription) {
+fn write_subscription(txn: &mut Transaction<'_>, subscription: &mut Subscription) {
     let id = subscription.id;
-    for (chunk, gone) in subscription.take_changed_chunks() {
-        let key = AckChunkKey { subscription: id, lane: DEFAULT_LANE, chunk };
+    for (chunk, is_done) in subscription.drain_changed_chunks() {
+        let key = subscription.chunk_key(chunk);
         match subscription.chunks.get(&chunk) {
-            Some(held) if !gone => turn.rows.put(&key, &held.to_row()),
-            _ => turn.rows.delete(&key),
+            Some(held) if !is_done => txn.rows.put(&key, &held.to_row()),
+            _ => txn.rows.delete(&key),
         }
     }
     for lease in std::mem::take(&mut subscription.changed_leases) {
-        // A lease that closed meanwhile was written when it did.
+        // A lease that has closed was written then.
         if let Some(open) = subscription.leases.get_mut(&lease) {
             open.changed = false;
-            turn.rows.put(&ProgressKey { subscription: id, lease: open.id }, &open.progress(0));
+            txn.rows.put(&ProgressKey { subscription: id, lease: open.id }, &open.progress(0));
         }
     }
     let first_open = subscription.leases.keys().next().copied().unwrap_or(subscription.row.next_lease);
     subscription.row_changed |= first_open != subscription.row.first_open;
     subscription.row.first_open = first_open;
     if std::mem::take(&mut subscription.row_changed) {
-        turn.rows.put(&SubscriptionKey { subscription: id }, &subscription.row);
+        txn.rows.put(&SubscriptionKey { subscription: id }, &subscription.row);
     }
 }
 
-/// Counts the publishes of which no subscription needs a body any more.
-fn pass(turn: &Turn<'_>, queue: &mut Queue) -> Result<(), Halt> {
+/// Moves `passed` over the publishes whose bodies no subscription needs any more.
+fn pass(txn: &Transaction<'_>, queue: &mut Queue) -> Result<(), Halt> {
     let Some(cleared) = queue.subscriptions.values().map(Subscription::cleared).min() else {
         return Ok(());
     };
@@ -123,14 +123,14 @@ fn pass(turn: &Turn<'_>, queue: &mut Queue) -> Result<(), Halt> {
     let mut page = VecDeque::new();
     while queue.head.passed < cleared {
         let passed = queue.head.passed;
-        // The floor may jump far once what held it up is settled: then publishes are read in a row, not one by one.
+        // The floor jumps far when the message that held it back is settled: then many publishes are read at once.
         if page.is_empty() && queue.passing.is_none() && cleared - passed > CHUNK {
-            page = entry::following(&turn.rows, id, passed, cleared, PASSING_PAGE)?;
+            page = entry::following(&txn.rows, id, passed, cleared, PASSING_PAGE)?;
         }
         let next = page.pop_front().filter(|entry: &Entry| entry.first_sequence == passed);
         let passing = match queue.passing.or(next) {
             Some(entry) => entry,
-            None => entry::beginning_at(&turn.rows, queue, passed)?,
+            None => entry::beginning_at(&txn.rows, queue, passed)?,
         };
         queue.passing = Some(passing).filter(|entry| entry.end() > cleared);
         if queue.passing.is_some() {
@@ -139,23 +139,23 @@ fn pass(turn: &Turn<'_>, queue: &mut Queue) -> Result<(), Halt> {
         queue.head.passed = passing.end();
         queue.head.passed_bytes += passing.stored_bytes;
         if passing.first_sequence < queue.head.reached {
-            aside::unreach(&mut queue.head, passing.stored_bytes)?;
+            relocate::unreach(&mut queue.head, passing.stored_bytes)?;
         }
         queue.head_changed = true;
     }
     Ok(())
 }
 
-/// Deletes what has been passed, once it is worth it.
-fn trim(turn: &mut Turn<'_>, queue: &mut Queue) -> Result<(), Halt> {
-    let (id, head) = (queue.id, &mut queue.head);
+/// Deletes the bodies and entries of the passed publishes, if they are many or large enough.
+fn trim(txn: &mut Transaction<'_>, queue: &mut Queue) -> Result<(), Halt> {
+    let (id, lane, head) = (queue.id, queue.lane, &mut queue.head);
     if head.passed - head.trimmed < STRIDE && head.passed_bytes < TRIM_BYTES {
         return Ok(());
     }
-    let body = |sequence| keys::body(id, DEFAULT_LANE, sequence);
+    let body = |sequence| keys::body(id, lane, sequence);
     let entry = |first_sequence| EntryKey { queue: id, first_sequence }.encode();
-    turn.rows.delete_range(Family::Body, body(head.trimmed), body(head.passed));
-    turn.rows.delete_range(Family::Entry, entry(head.trimmed), entry(head.passed));
+    txn.rows.delete_range(Family::Body, body(head.trimmed), body(head.passed));
+    txn.rows.delete_range(Family::Entry, entry(head.trimmed), entry(head.passed));
     free(head, head.passed_bytes)?;
     (head.trimmed, head.passed_bytes) = (head.passed, 0);
     Ok(())
@@ -169,18 +169,18 @@ fn free(head: &mut QueueHeadRow, bytes: u64) -> Result<(), Halt> {
     Ok(())
 }
 
-/// What each department whose row has changed holds now.
-fn charge_departments(turn: &mut Turn<'_>) -> Result<Vec<(DepartmentId, Usage)>, Halt> {
+/// Charges departments for their queues. Returns what each department whose row has changed holds now.
+fn charge_departments(txn: &mut Transaction<'_>) -> Result<Vec<(DepartmentId, Usage)>, Halt> {
     let mut usages = Vec::new();
-    for (id, (added, freed)) in std::mem::take(&mut turn.charges) {
-        let Some(row) = turn.department(id)?.copied() else {
+    for (id, (added, freed)) in std::mem::take(&mut txn.charges) {
+        let Some(row) = txn.department(id)?.copied() else {
             return Err(Halt::Corrupt(format!("department {id} has queues but no row")));
         };
         let Some(stored_bytes) = (row.stored_bytes + added).checked_sub(freed) else {
             return Err(Halt::Invariant(format!("{freed} bytes are freed of department {id}: {row:?}")));
         };
         let row = DepartmentRow { stored_bytes, ..row };
-        turn.put_department(id, row);
+        txn.put_department(id, row);
         usages.push((id, Usage::of(&row)));
     }
     Ok(usages)

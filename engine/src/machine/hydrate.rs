@@ -1,4 +1,4 @@
-//! Reads a queue's state from its rows. Its cost does not grow with the backlog: no message is read.
+//! Reads a queue's state from its rows. The cost does not grow with the backlog, since no message is read.
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use super::plant::Plant;
 use crate::{
     halt::{Halt, ensure},
-    ids::{DEFAULT_LANE, LeaseId, QueueRef},
+    ids::{LANES, LeaseId, QueueRef},
     keys::{self, AckChunkKey, HeadKey, Key, Kind, LeaseKey, ProgressKey, QueueKey, SubscriptionKey},
-    kv::Row,
+    kv::{Kv as _, Row},
     overlay::{Overlay, decode_key, decode_row},
     state::{Chunk, Entries, OpenLease, Queue, Subscription, chunk},
 };
@@ -28,11 +28,11 @@ pub(super) fn hydrate(
     let Some(settings) = definition.settings.clone() else {
         return Err(Halt::Corrupt(format!("queue {id:?} has no settings")));
     };
-    let mut subscriptions = BTreeMap::new();
+    let ([lane], mut subscriptions) = (LANES, BTreeMap::new());
     let prefix = keys::kind_prefix(id, Kind::Subscription);
-    each::<SubscriptionKey>(rows, &prefix, &prefix, |key, value| {
+    for_each_row::<SubscriptionKey>(rows, &prefix, &prefix, |key, value| {
         let row = decode_row::<SubscriptionKey>(value)?;
-        subscriptions.insert(key.subscription.subscription, Subscription::new(key.subscription, row));
+        subscriptions.insert(key.subscription.subscription, Subscription::new(key.subscription, lane, row));
         Ok(())
     })?;
     for subscription in subscriptions.values_mut() {
@@ -47,6 +47,7 @@ pub(super) fn hydrate(
     }
     Ok(Some(Box::new(Queue {
         id,
+        lane,
         definition,
         settings,
         charged_bytes: head.stored_bytes,
@@ -61,8 +62,8 @@ pub(super) fn hydrate(
 
 fn chunks(rows: &Overlay<'_>, subscription: &mut Subscription) -> Result<(), Halt> {
     let prefix = keys::subscription_prefix(subscription.id, Kind::AckChunk);
-    each::<AckChunkKey>(rows, &prefix, &prefix, |key, value| {
-        ensure!(key.lane == DEFAULT_LANE, "a chunk of lane {}", key.lane);
+    for_each_row::<AckChunkKey>(rows, &prefix, &prefix, |key, value| {
+        ensure!(key.lane == subscription.lane, "a chunk of lane {}", key.lane);
         let chunk = Chunk::from_row(&decode_row::<AckChunkKey>(value)?)?;
         subscription.chunks.insert(key.chunk, chunk);
         Ok(())
@@ -77,7 +78,7 @@ fn leases(
     let id = subscription.id;
     let first = ProgressKey { subscription: id, lease: LeaseId(subscription.row.first_open) };
     let prefix = keys::subscription_prefix(id, Kind::Progress);
-    each::<ProgressKey>(rows, &first.encode(), &prefix, |key, value| {
+    for_each_row::<ProgressKey>(rows, &first.encode(), &prefix, |key, value| {
         let progress = decode_row::<ProgressKey>(value)?;
         if progress.closed_at_ms > 0 {
             return Ok(());
@@ -123,12 +124,12 @@ fn count(subscription: &mut Subscription, next_sequence: u64) -> Result<(), Halt
     Ok(())
 }
 
-/// Calls back for every row from `from` to the end of `prefix`, page by page.
-pub(crate) fn each<K: Key>(
+/// Visits every row from `from` to the end of `prefix`, page by page.
+pub(crate) fn for_each_row<K: Key>(
     rows: &Overlay<'_>,
     from: &[u8],
     prefix: &[u8],
-    mut take: impl FnMut(K, bytes::Bytes) -> Result<(), Halt>,
+    mut visit: impl FnMut(K, bytes::Bytes) -> Result<(), Halt>,
 ) -> Result<(), Halt> {
     let end = keys::after(prefix);
     let mut from = from.to_vec();
@@ -139,7 +140,7 @@ pub(crate) fn each<K: Key>(
             from = [last, &[0][..]].concat();
         }
         for (key, value) in page {
-            take(decode_key(&key)?, value)?;
+            visit(decode_key(&key)?, value)?;
         }
         if !full {
             return Ok(());

@@ -1,74 +1,77 @@
-//! A shard's machine: `apply(batch) -> (writes, outcomes, effects)`, and what its leader may ask in between.
+//! A shard's machine: `apply(batch) -> (writes, outcomes, effects)`, and the queries of its leader between batches.
 
-mod aside;
 mod dead_letters;
 mod flush;
 mod hydrate;
 #[cfg(feature = "planted-bugs")]
 mod plant;
 mod query;
+mod relocate;
 mod set_aside;
 mod stats;
-mod turn;
+mod transaction;
 
 use std::collections::BTreeMap;
 
 pub use dead_letters::DeadLetters;
 use flush::Flushed;
-pub(crate) use hydrate::each;
+pub(crate) use hydrate::for_each_row;
 #[cfg(feature = "planted-bugs")]
 pub use plant::Plant;
 pub use query::{EntryView, Free};
 pub use set_aside::departments_of;
-use turn::Proposed;
-pub(crate) use turn::Turn;
+use transaction::Proposed;
+pub(crate) use transaction::Transaction;
 
 use crate::{
     apply,
-    body::told,
+    body::wall_time,
     effect::Effect,
     halt::Halt,
     ids::{DepartmentId, QueueRef, ShardId},
     keys::{Key, ShardKey, TimerKey},
     kv::{Family, Kv, KvError, Writes},
-    limits::{MACHINE_VERSION, VERSION_OF_TOLD_TRUTH},
+    limits::{MACHINE_VERSION, VERSION_OF_WALL_TIME},
     outcome::Outcome,
     overlay::Overlay,
     schema::{Batch, DepartmentRow, ShardRow},
-    standing::Usage,
     state::Queue,
     tally::Tally,
+    views::Usage,
 };
 
-/// The machine of one shard. It holds nothing that its rows do not say.
+/// The machine of one shard. All of its state can be read from its rows.
 pub struct ShardMachine {
     shard: ShardId,
     row: ShardRow,
     departments: BTreeMap<DepartmentId, DepartmentRow>,
     queues: BTreeMap<QueueRef, Box<Queue>>,
     halted: bool,
-    aside: aside::Rule,
+    relocation: relocate::Rule,
     #[cfg(feature = "planted-bugs")]
     plant: Option<Plant>,
 }
 
-/// What a batch did. The writes are not made yet: the store takes all of them or none.
+/// The results of a batch. The writes are not made yet: the store takes all of them or none.
 #[derive(Debug)]
 pub struct Applied {
-    /// For the store.
+    /// The changes of rows.
     pub writes: Writes,
-    /// For the callers: one per command, in order.
+    /// The answers to the callers: one per command, in order.
     pub outcomes: Vec<Outcome>,
-    /// For the leader, once the writes are made.
+    /// What the leader does once the writes are made.
     pub effects: Vec<Effect>,
-    /// What the departments hold now whose queues or bytes may have changed.
+    /// What each department holds now whose queues or bytes may have changed.
     pub usages: Vec<(DepartmentId, Usage)>,
-    /// For the leader's figures.
+    /// Counts for the leader's metrics.
     pub tally: Tally,
+    /// The earliest time of a timer that the batch has set, Unix milliseconds. The batch may have deleted that timer
+    /// again: at this time the leader reads [`ShardMachine::next_deadline`].
+    pub deadline_ms: Option<u64>,
 }
 
 impl ShardMachine {
-    /// The machine as its rows say. Queues follow when a command names them.
+    /// Reads the machine from its rows. Queues are read when a command first names them.
     ///
     /// # Errors
     /// When the store cannot be read, or the shard's row cannot be decoded.
@@ -79,7 +82,7 @@ impl ShardMachine {
             departments: BTreeMap::new(),
             queues: BTreeMap::new(),
             halted: false,
-            aside: aside::Rule::default(),
+            relocation: relocate::Rule::default(),
             #[cfg(feature = "planted-bugs")]
             plant: None,
         })
@@ -100,10 +103,10 @@ impl ShardMachine {
     /// The wall clock's time at the last batch, Unix milliseconds.
     #[must_use]
     pub const fn wall_ms(&self) -> u64 {
-        told(self.row.now_ms, self.row.wall_ahead_ms)
+        wall_time(self.row.now_ms, self.row.wall_ahead_ms)
     }
 
-    /// How many leaders have started.
+    /// The number of leaders that have started.
     #[must_use]
     pub const fn leader_epoch(&self) -> u64 {
         self.row.leader_epoch
@@ -128,7 +131,7 @@ impl ShardMachine {
         }
         let applied = self.row.applied_index;
         if applied.checked_add(1) != Some(index) {
-            return Err(Halt::IndexGap { applied, given: index });
+            return Err(Halt::IndexGap { applied, found: index });
         }
         if batch.shard != u32::from(self.shard.0) {
             return Err(Halt::Malformed("it is another shard's"));
@@ -136,22 +139,22 @@ impl ShardMachine {
         self.row.applied_index = index;
         self.row.now_ms = self.row.now_ms.max(batch.now_ms);
 
-        let tells_wall = batch.machine_version >= VERSION_OF_TOLD_TRUTH && batch.wall_ms > 0;
-        let wall = if tells_wall { batch.wall_ms } else { self.row.now_ms };
-        let mut turn = self.turn_of(kv, Proposed { version: batch.machine_version, wall });
-        turn.shard_row.wall_ahead_ms = turn.wall_ahead();
+        let has_wall = batch.machine_version >= VERSION_OF_WALL_TIME && batch.wall_ms > 0;
+        let wall = if has_wall { batch.wall_ms } else { self.row.now_ms };
+        let mut txn = self.begin(kv, Proposed { version: batch.machine_version, wall });
+        txn.shard_row.wall_ahead_ms = txn.wall_ahead();
         let mut outcomes = Vec::with_capacity(batch.commands.len());
         for record in batch.commands {
             let command = record.command.ok_or(Halt::Malformed("a command is missing or unknown"))?;
-            outcomes.push(apply::command(&mut turn, command)?);
-            turn.end_command();
+            outcomes.push(apply::command(&mut txn, command)?);
+            txn.end_command();
         }
-        let tally = turn.tally;
-        let Flushed { writes, effects, usages } = flush::flush(turn)?;
-        Ok(Applied { writes, outcomes, effects, usages, tally })
+        let (tally, deadline_ms) = (txn.tally, txn.deadline_ms);
+        let Flushed { writes, effects, usages } = flush::flush(txn)?;
+        Ok(Applied { writes, outcomes, effects, usages, tally, deadline_ms })
     }
 
-    /// When the next timer is due, Unix milliseconds: one seek.
+    /// The time of the next timer, Unix milliseconds: one seek.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -161,7 +164,7 @@ impl ShardMachine {
         Ok(rows.first().and_then(|(key, _)| TimerKey::decode(key)).map(|timer| timer.due_ms))
     }
 
-    /// Drops what is held of queues but for the `keep` used last. It is read again when it is needed.
+    /// Drops the state of all queues but the `keep` used last. It is read again when it is needed.
     pub fn evict_idle(&mut self, keep: usize) {
         if self.queues.len() <= keep {
             return;
@@ -176,21 +179,21 @@ impl ShardMachine {
         }
     }
 
-    /// For a look between batches.
-    fn turn<'a>(&'a mut self, kv: &'a dyn Kv) -> Turn<'a> {
+    /// A transaction for reads between batches.
+    fn query<'a>(&'a mut self, kv: &'a dyn Kv) -> Transaction<'a> {
         let wall = self.row.now_ms;
-        self.turn_of(kv, Proposed { version: MACHINE_VERSION, wall })
+        self.begin(kv, Proposed { version: MACHINE_VERSION, wall })
     }
 
-    fn turn_of<'a>(&'a mut self, kv: &'a dyn Kv, proposed: Proposed) -> Turn<'a> {
-        Turn::new(
+    fn begin<'a>(&'a mut self, kv: &'a dyn Kv, proposed: Proposed) -> Transaction<'a> {
+        Transaction::new(
             Overlay::new(kv),
             self.shard,
             &mut self.row,
             proposed,
             &mut self.departments,
             &mut self.queues,
-            self.aside,
+            self.relocation,
             #[cfg(feature = "planted-bugs")]
             self.plant,
         )

@@ -1,8 +1,9 @@
-//! What the leader may ask between batches. It may make the machine read a queue; it never changes an outcome.
+//! Queries of the leader between batches. A query may make the machine read a queue; it never changes an outcome.
 
 use super::ShardMachine;
 use crate::{
     apply::{entry, request},
+    body,
     halt::Halt,
     ids::{DepartmentId, LeaseId, QueueId, QueueRef, SubscriptionId, SubscriptionRef},
     keys::{self, EntryKey, Key, ProducerKey, QueueKey, QueueNameKey},
@@ -13,32 +14,32 @@ use crate::{
     state::{self, Subscription},
 };
 
-/// Free messages.
+/// Free messages of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Free {
-    /// Ascending.
+    /// The messages, ascending.
     pub sequences: Vec<u64>,
-    /// Where to go on; the next sequence to be published, when these were the last.
+    /// The sequence to continue from; the next to be published if these are all.
     pub next: u64,
 }
 
-/// The publish that a message came with.
+/// A publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntryView {
     /// The sequence of its first message.
     pub first_sequence: u64,
-    /// Unix milliseconds.
+    /// When the publish was applied, by the time of batches, Unix milliseconds.
     pub published_at_ms: u64,
-    /// Payload size of each.
+    /// The payload size of each message.
     pub payload_bytes: Vec<u32>,
 }
 
-/// Each answers [`Halt`] when the store cannot be read or is damaged; the machine goes on.
+/// Each query fails with [`Halt`] if the store cannot be read or is damaged; the machine can be used further.
 #[allow(clippy::missing_errors_doc)]
 impl ShardMachine {
-    /// What the shard was told of a department.
+    /// A department as the shard knows it.
     pub fn department(&mut self, kv: &dyn Kv, id: DepartmentId) -> Result<Option<DepartmentRow>, Halt> {
-        Ok(self.turn(kv).department(id)?.cloned())
+        Ok(self.query(kv).department(id)?.cloned())
     }
 
     /// The queue of a name.
@@ -48,21 +49,21 @@ impl ShardMachine {
         department: DepartmentId,
         name: &str,
     ) -> Result<Option<QueueView>, Halt> {
-        let mut turn = self.turn(kv);
-        if turn.is_set_aside(department)? {
+        let mut txn = self.query(kv);
+        if txn.is_set_aside(department)? {
             return Err(Halt::SetAside(department));
         }
-        let Some(id) = turn.find_queue(department, name)? else { return Ok(None) };
+        let Some(id) = txn.find_queue(department, name)? else { return Ok(None) };
         self.queue(kv, id)
     }
 
     /// A queue's definition.
     pub fn queue(&mut self, kv: &dyn Kv, id: QueueRef) -> Result<Option<QueueView>, Halt> {
-        Ok(self.turn(kv).look(id)?.map(state::Queue::view))
+        Ok(self.query(kv).peek_queue(id)?.map(state::Queue::view))
     }
 
-    /// How a request was answered that is remembered: the outcome that its repeat has, or that another request has which was
-    /// given its id. None: it was not done within the last day.
+    /// The outcome of repeating a request that is remembered; a refusal, if the id is another request's. `None`: no
+    /// request of this id was done within the last day.
     pub fn requested(
         &self,
         kv: &dyn Kv,
@@ -86,7 +87,7 @@ impl ShardMachine {
             from.push(0);
         }
         let end = keys::after(&QueueNameKey { department, name: String::new() }.encode());
-        if self.turn(kv).is_set_aside(department)? {
+        if self.query(kv).is_set_aside(department)? {
             return Err(Halt::SetAside(department));
         }
         let rows = Overlay::new(kv);
@@ -105,7 +106,7 @@ impl ShardMachine {
         names: impl Iterator<Item = &'n str>,
         limit: usize,
     ) -> Result<Vec<QueueView>, Halt> {
-        if self.turn(kv).is_set_aside(department)? {
+        if self.query(kv).is_set_aside(department)? {
             return Err(Halt::SetAside(department));
         }
         let rows = Overlay::new(kv);
@@ -128,23 +129,23 @@ impl ShardMachine {
         id: QueueRef,
         name: &str,
     ) -> Result<Option<SubscriptionId>, Halt> {
-        let mut turn = self.turn(kv);
-        let Some(queue) = turn.look(id)? else { return Ok(None) };
+        let mut txn = self.query(kv);
+        let Some(queue) = txn.peek_queue(id)? else { return Ok(None) };
         Ok(queue.subscriptions.values().find(|held| held.row.name == name).map(|held| held.id.subscription))
     }
 
     /// The sequence that a queue's next message gets; `None` if there is no such queue.
     pub fn next_sequence(&mut self, kv: &dyn Kv, id: QueueRef) -> Result<Option<u64>, Halt> {
-        Ok(self.turn(kv).look(id)?.map(|queue| queue.head.next_sequence))
+        Ok(self.query(kv).peek_queue(id)?.map(|queue| queue.head.next_sequence))
     }
 
-    /// How a subscription stands.
+    /// The counts of a subscription.
     pub fn counts(&mut self, kv: &dyn Kv, id: SubscriptionRef) -> Result<Option<Counts>, Halt> {
         self.with(kv, id, Subscription::counts)
     }
 
-    /// At most `limit` free messages from a sequence on, stragglers below the floor included. Nothing is free in a
-    /// subscription that does not exist.
+    /// At most `limit` free messages from a sequence on, also those below the floor. A subscription that does not
+    /// exist has none.
     pub fn free_from(
         &mut self,
         kv: &dyn Kv,
@@ -157,7 +158,7 @@ impl ShardMachine {
         Ok(Free { sequences, next })
     }
 
-    /// The deliveries that are open in leases of exactly this holder, by lease and index.
+    /// The open deliveries of a holder, session included, by lease and index.
     pub fn live_leases(
         &mut self,
         kv: &dyn Kv,
@@ -167,7 +168,7 @@ impl ShardMachine {
         Ok(self.with(kv, id, |held, _| live(held, holder))?.unwrap_or_default())
     }
 
-    /// The sequence a producer session is expected to send next, or why it could not publish.
+    /// The sequence that a producer session must send next, or why it may not publish.
     pub fn producer_next(
         &mut self,
         kv: &dyn Kv,
@@ -177,31 +178,40 @@ impl ShardMachine {
         tenant: u32,
         subject: &str,
     ) -> Result<Result<u64, PublishError>, Halt> {
-        let mut turn = self.turn(kv);
-        if let Err(error) = turn.open_department(id.department)? {
+        let mut txn = self.query(kv);
+        if let Err(error) = txn.open_department(id.department)? {
             return Ok(Err(error.into()));
         }
-        if turn.look(id)?.is_none() {
+        if txn.peek_queue(id)?.is_none() {
             return Ok(Err(PublishError::QueueNotFound));
         }
         let key = ProducerKey { queue: id, producer: bytes::Bytes::copy_from_slice(producer_id) };
-        let Some(row) = turn.rows.row(&key)? else { return Ok(Ok(0)) };
+        let Some(row) = txn.rows.row(&key)? else { return Ok(Ok(0)) };
         Ok(if row.tenant != tenant || row.subject != subject {
             Err(PublishError::ForeignProducer)
         } else if epoch < row.epoch {
-            Err(PublishError::Fenced { current: row.epoch, given: epoch })
+            Err(PublishError::Fenced { current: row.epoch, found: epoch })
         } else {
             Ok(if epoch > row.epoch { 0 } else { row.next_sequence })
         })
     }
 
-    /// The publish that a message came with, unless it was trimmed: its body's header still has its size.
+    /// The publish of a message; `None` if it was trimmed.
     pub fn entry_at(&mut self, kv: &dyn Kv, id: QueueRef, sequence: u64) -> Result<Option<EntryView>, Halt> {
         let found = entry::row(&Overlay::new(kv), id, sequence)?;
         Ok(found.map(|(first_sequence, row)| view(first_sequence, row)))
     }
 
-    /// At most `limit` publishes, the first of which begins at a sequence; none, if none does.
+    /// The size of a message's payload, read from its body: for messages whose publish was trimmed. 0: it has no body.
+    pub fn payload_bytes(&mut self, kv: &dyn Kv, id: SubscriptionRef, sequence: u64) -> Result<u32, Halt> {
+        let stored = self.with(kv, id, |held, _| body::read(kv, id, held.lane, sequence))?.transpose()?;
+        let header = stored.flatten().map(body::split).transpose();
+        let header = header.map_err(|why| Halt::Corrupt(format!("message {sequence} of {id:?}: {why}")))?;
+        Ok(header.map_or(0, |(header, _)| header.payload_bytes))
+    }
+
+    /// At most `limit` publishes in order, beginning with the one whose first message is `first_sequence`. None, if
+    /// no publish begins there.
     pub fn entries_from(
         &mut self,
         kv: &dyn Kv,
@@ -229,8 +239,8 @@ impl ShardMachine {
         id: SubscriptionRef,
         ask: impl FnOnce(&Subscription, u64) -> T,
     ) -> Result<Option<T>, Halt> {
-        let mut turn = self.turn(kv);
-        let Some(queue) = turn.look(id.queue)? else { return Ok(None) };
+        let mut txn = self.query(kv);
+        let Some(queue) = txn.peek_queue(id.queue)? else { return Ok(None) };
         let next = queue.head.next_sequence;
         Ok(queue.subscriptions.get(&id.subscription).map(|held| ask(held, next)))
     }

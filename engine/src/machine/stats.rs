@@ -1,4 +1,4 @@
-//! How queues, departments and single messages stand.
+//! Queries of counts and of the status of messages.
 
 use super::ShardMachine;
 use crate::{
@@ -8,31 +8,31 @@ use crate::{
     kv::Kv,
     overlay::Overlay,
     schema::QueueHeadRow,
-    standing::{MessageState, MessageStatus, Stats, Usage},
     state::{Queue, Subscription},
+    views::{MessageState, MessageStatus, Stats, Usage},
 };
 
-/// Each answers [`Halt`] when the store cannot be read or is damaged; the machine goes on.
+/// Each query fails with [`Halt`] if the store cannot be read or is damaged; the machine can be used further.
 #[allow(clippy::missing_errors_doc)]
 impl ShardMachine {
-    /// How a subscription stands, and its queue.
+    /// The counts and sums of a subscription and its queue.
     pub fn stats(&mut self, kv: &dyn Kv, id: SubscriptionRef) -> Result<Option<Stats>, Halt> {
-        self.look_at(kv, id, |rows, queue, held| stats(rows, &queue.head, held))
+        self.inspect(kv, id, |rows, queue, held| stats(rows, &queue.head, held))
     }
 
-    /// What a department holds: one row, however many queues.
+    /// The queues and bytes of a department: one row, however many queues it has.
     pub fn department_usage(&mut self, kv: &dyn Kv, id: DepartmentId) -> Result<Option<Usage>, Halt> {
-        Ok(self.turn(kv).department(id)?.map(Usage::of))
+        Ok(self.query(kv).department(id)?.map(Usage::of))
     }
 
-    /// Where one message stands; none if it was never published.
+    /// The status of one message; `None` if it was never published.
     pub fn message_status(
         &mut self,
         kv: &dyn Kv,
         id: SubscriptionRef,
         sequence: u64,
     ) -> Result<Option<MessageStatus>, Halt> {
-        let found = self.look_at(kv, id, |rows, queue, held| {
+        let found = self.inspect(kv, id, |rows, queue, held| {
             let published = 1..queue.head.next_sequence;
             if !published.contains(&sequence) {
                 return Ok(None);
@@ -42,17 +42,17 @@ impl ShardMachine {
         Ok(found.flatten())
     }
 
-    pub(super) fn look_at<T>(
+    pub(super) fn inspect<T>(
         &mut self,
         kv: &dyn Kv,
         id: SubscriptionRef,
         ask: impl FnOnce(&Overlay<'_>, &Queue, &Subscription) -> Result<T, Halt>,
     ) -> Result<Option<T>, Halt> {
-        let mut turn = self.turn(kv);
-        turn.look(id.queue)?;
-        let Some(queue) = turn.queues.get(&id.queue) else { return Ok(None) };
+        let mut txn = self.query(kv);
+        txn.peek_queue(id.queue)?;
+        let Some(queue) = txn.queues.get(&id.queue) else { return Ok(None) };
         let held = queue.subscriptions.get(&id.subscription);
-        held.map(|held| ask(&turn.rows, queue, held)).transpose()
+        held.map(|held| ask(&txn.rows, queue, held)).transpose()
     }
 }
 
@@ -64,7 +64,7 @@ fn stats(rows: &Overlay<'_>, head: &QueueHeadRow, held: &Subscription) -> Result
     let published = head.next_sequence - 1;
     Ok(Stats {
         counts: held.counts(head.next_sequence),
-        oldest_unsettled_ms: oldest.as_ref().map(|facts| facts.told_at_ms),
+        oldest_unsettled_ms: oldest.as_ref().map(|facts| facts.wall_published_at_ms),
         oldest_published_ms: oldest.map(|facts| facts.published_at_ms),
         stored_bytes: head.stored_bytes,
         published,
@@ -74,7 +74,7 @@ fn stats(rows: &Overlay<'_>, head: &QueueHeadRow, held: &Subscription) -> Result
     })
 }
 
-/// Of a message that was published.
+/// The status of a message that was published.
 pub(super) fn status(
     rows: &Overlay<'_>,
     head: &QueueHeadRow,
@@ -93,7 +93,7 @@ pub(super) fn status(
     } else if retry.parked {
         MessageState::Parked(retry.cause())
     } else if held.is_waiting(sequence) {
-        // One that waits for its dead-letter queue is looked at again from time to time: that says nothing.
+        // A message that waits for its dead-letter queue has a due time for the next attempt, which is not shown.
         MessageState::Waiting { due_ms: (retry.cause == 0).then_some(retry.due_ms) }
     } else {
         MessageState::Ready
@@ -102,7 +102,7 @@ pub(super) fn status(
         sequence,
         state,
         failed_attempts: retry.attempts,
-        published_at_ms: facts.as_ref().map(|facts| facts.told_at_ms),
+        published_at_ms: facts.as_ref().map(|facts| facts.wall_published_at_ms),
         payload_bytes: facts.as_ref().map(|facts| facts.payload_bytes),
         origin: facts.and_then(|facts| facts.origin),
     })

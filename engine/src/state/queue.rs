@@ -1,10 +1,10 @@
-//! A queue: its definition, its head, its subscriptions.
+//! A queue: its definition, its head and its subscriptions.
 
 use std::collections::BTreeMap;
 
 use super::{Entries, Entry, Subscription};
 use crate::{
-    ids::{QueueRef, SubscriptionId},
+    ids::{Lane, QueueRef, SubscriptionId},
     outcome::QueueView,
     schema::{EntryRow, QueueHeadRow, QueueRow, QueueSettings},
 };
@@ -12,23 +12,25 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Queue {
     pub(crate) id: QueueRef,
+    /// The lane of its messages.
+    pub(crate) lane: Lane,
     pub(crate) definition: QueueRow,
     pub(crate) settings: QueueSettings,
     pub(crate) head: QueueHeadRow,
-    /// The head's row is to be written at the batch's end.
+    /// The head's row is written at the batch's end.
     pub(crate) head_changed: bool,
-    /// What of `head.stored_bytes` the department has been charged with.
+    /// The part of `head.stored_bytes` that the department has been charged for.
     pub(crate) charged_bytes: u64,
     pub(crate) recent: Entries,
-    /// The publish at `head.passed`, once it was looked up.
+    /// The publish that begins at `head.passed`, if it is known.
     pub(crate) passing: Option<Entry>,
     pub(crate) subscriptions: BTreeMap<SubscriptionId, Subscription>,
-    /// The batch that used it last, for eviction.
+    /// The index of the batch that used the queue last, for eviction.
     pub(crate) used_at: u64,
 }
 
-/// One subscription within its queue, and what a command on it may need of the queue.
-pub(crate) struct Place<'a> {
+/// A subscription with the facts of its queue that a command may need.
+pub(crate) struct SubscriptionContext<'a> {
     pub(crate) definition: &'a QueueRow,
     pub(crate) settings: &'a QueueSettings,
     pub(crate) head: &'a QueueHeadRow,
@@ -37,8 +39,8 @@ pub(crate) struct Place<'a> {
 }
 
 impl Queue {
-    pub(crate) fn place(&mut self, subscription: SubscriptionId) -> Option<Place<'_>> {
-        Some(Place {
+    pub(crate) fn context(&mut self, subscription: SubscriptionId) -> Option<SubscriptionContext<'_>> {
+        Some(SubscriptionContext {
             subscription: self.subscriptions.get_mut(&subscription)?,
             definition: &self.definition,
             settings: &self.settings,
@@ -47,15 +49,15 @@ impl Queue {
         })
     }
 
-    /// Takes the sequences of a publish; the first.
+    /// Assigns sequences to the messages of a publish. Returns the first.
     pub(crate) fn append(&mut self, row: &EntryRow) -> u64 {
         let (first_sequence, count) = (self.head.next_sequence, row.payload_bytes.len() as u64);
         let (published_at_ms, stored_bytes) = (row.published_at_ms, row.stored_bytes);
-        let told_at_ms = row.told_at_ms();
+        let wall_published_at_ms = row.wall_published_at_ms();
         if first_sequence == 1 {
-            self.head.first_published_at_ms = told_at_ms;
+            self.head.first_published_at_ms = wall_published_at_ms;
         }
-        self.head.last_published_at_ms = told_at_ms;
+        self.head.last_published_at_ms = wall_published_at_ms;
         self.head.next_sequence += count;
         self.head.stored_bytes += stored_bytes;
         self.head_changed = true;
@@ -73,7 +75,7 @@ impl Queue {
         found.filter(|entry| entry.first_sequence == first_sequence)
     }
 
-    /// How many messages were settled, over all subscriptions.
+    /// The number of settlements, summed over all subscriptions.
     pub(crate) fn settled(&self) -> u64 {
         let published = self.head.next_sequence - 1;
         self.subscriptions.values().map(|held| published.saturating_sub(held.unsettled)).sum()
@@ -84,7 +86,7 @@ impl Queue {
     }
 }
 
-/// A definition as it is answered.
+/// A definition as it is answered to callers.
 pub(crate) fn view(id: QueueRef, definition: &QueueRow, settings: &QueueSettings) -> QueueView {
     QueueView {
         department: id.department,

@@ -10,7 +10,7 @@ use posthouse_engine::{
     kv::{Family, Kv, MemKv},
     machine::ShardMachine,
     outcome::Outcome,
-    standing::{MessageState, MessageStatus, Stats, Usage},
+    views::{MessageState, MessageStatus, Stats, Usage},
 };
 
 use crate::{
@@ -136,17 +136,18 @@ fn queue_holds(subject: &mut Subject, queue: &Queue) -> Result<(), String> {
             same("producer", &next, &Ok(held.next))?;
         }
     }
-    standing(machine, kv, queue)?;
+    check_views(machine, kv, queue)?;
     let messages = (1..).zip(&queue.messages).filter(|(_, message)| message.state != State::Settled);
     for (sequence, message) in messages {
         let body = kv.get(Family::Body, &keys::body(queue.id, DEFAULT_LANE, sequence)).unwrap();
-        let aside = || kv.get(Family::Body, &keys::aside(id, DEFAULT_LANE, sequence)).unwrap();
-        let stored = body.clone().or_else(aside).ok_or_else(|| format!("message {sequence} is nowhere"))?;
+        let relocated = || kv.get(Family::Body, &keys::relocated(id, DEFAULT_LANE, sequence)).unwrap();
+        let stored =
+            body.clone().or_else(relocated).ok_or_else(|| format!("message {sequence} is nowhere"))?;
         let (header, content) = body::split(stored).unwrap();
         same("content", &content, &message.content)?;
         same("origin", &header.dead_letter, &message.origin)?;
-        let published = (header.published_at_ms, header.told_at_ms());
-        same("published", &published, &(message.published_at, message.told_at))?;
+        let published = (header.published_at_ms, header.wall_published_at_ms());
+        same("published", &published, &(message.published_at, message.wall_published_at))?;
         same("size", &header.payload_bytes, &message.size)?;
         if let Some(entry) = machine.entry_at(kv, queue.id, sequence).unwrap() {
             let at = usize::try_from(sequence - entry.first_sequence).unwrap();
@@ -163,7 +164,7 @@ fn queue_holds(subject: &mut Subject, queue: &Queue) -> Result<(), String> {
 }
 
 /// What may be asked of single messages.
-fn standing(machine: &mut ShardMachine, kv: &MemKv, queue: &Queue) -> Result<(), String> {
+fn check_views(machine: &mut ShardMachine, kv: &MemKv, queue: &Queue) -> Result<(), String> {
     let id = queue.subscription();
     let last = queue.messages.len() as u64;
     same("beyond the last", &machine.message_status(kv, id, last + 1).unwrap(), &None)?;
@@ -201,12 +202,12 @@ fn free_sets(model: &Model) -> FreeSets {
     model.queues.iter().filter(|queue| !queue.deleted).map(set).collect()
 }
 
-/// Whatever is free now and was not before is told by an effect: else nobody would deliver it.
+/// An effect announces each message that is free now and was not before: else nobody would deliver it.
 fn announced(before: &FreeSets, after: &FreeSets, effects: &[Effect]) -> Result<(), String> {
     for (id, (free, _)) in after {
         let (was_free, last) = before.get(id).cloned().unwrap_or_default();
         for sequence in free.difference(&was_free) {
-            let told = effects.iter().any(|effect| match effect {
+            let is_announced = effects.iter().any(|effect| match effect {
                 Effect::Appended { queue, last_sequence } => {
                     queue == id && *sequence > last && sequence <= last_sequence
                 }
@@ -215,7 +216,7 @@ fn announced(before: &FreeSets, after: &FreeSets, effects: &[Effect]) -> Result<
                 }
                 _ => false,
             });
-            if !told {
+            if !is_announced {
                 return Err(format!("message {sequence} of {id:?} became free unannounced: {effects:?}"));
             }
         }

@@ -1,7 +1,7 @@
 //! What older versions have logged is applied as they applied it: the rows that they left are those that are left now.
 //!
-//! A file holds random cases of one version, each the batches of its log and the rows at its end, as that version had them. It is
-//! made once, by `write` below at the version's last commit, and never again.
+//! A file holds random cases of one version, each the batches of its log and the rows at its end, as that version had
+//! them. It is made once, by `write` below at the version's last commit, and never again.
 
 use std::{fs, path::PathBuf};
 
@@ -77,11 +77,11 @@ fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
-/// All rows: the family's place, the key's length, the key, the value.
+/// All rows: the family's index, the key's length, the key, the value.
 fn rows(subject: &Subject) -> Vec<Vec<u8>> {
     let row = |(family, key, value): (Family, &[u8], &bytes::Bytes)| {
-        let place = Family::ALL.iter().position(|known| *known == family).unwrap();
-        [&[u8::try_from(place).unwrap(), u8::try_from(key.len()).unwrap()], key, value].concat()
+        let index = Family::ALL.iter().position(|known| *known == family).unwrap();
+        [&[u8::try_from(index).unwrap(), u8::try_from(key.len()).unwrap()], key, value].concat()
     };
     subject.kv.rows().map(row).collect()
 }

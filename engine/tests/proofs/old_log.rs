@@ -1,6 +1,6 @@
-//! Logs of machine version 5 replay as they were answered. `version-5.log` was written by the last engine of that version, from
-//! random cases that come to everything: each batch as it was logged, a sum of what its callers were answered, and one
-//! of all rows after it.
+//! Logs of machine version 5 replay as they were answered. `version-5.log` was written by the last engine of that
+//! version, from random cases that come to everything: each batch as it was logged, a sum of what its callers were
+//! answered, and one of all rows after it.
 
 use posthouse_engine::{
     kv::MemKv,
@@ -32,10 +32,10 @@ fn a_log_of_version_5_replays_as_it_was_answered() {
             let answers = number(&mut log);
             let stored = number(&mut log);
             let applied = subject.apply(&batch).unwrap();
-            let told: Vec<_> = applied.outcomes.iter().map(told).collect();
+            let answered: Vec<_> = applied.outcomes.iter().map(answered).collect();
             let commands = &batch.commands;
-            same("answers", &sum(&told), &answers)
-                .unwrap_or_else(|error| panic!("{error}\n{commands:#?}\n{told:#?}"));
+            same("answers", &sum(&answered), &answers)
+                .unwrap_or_else(|error| panic!("{error}\n{commands:#?}\n{answered:#?}"));
             same("rows", &rows(&subject.kv), &stored)
                 .unwrap_or_else(|error| panic!("{error}\n{commands:#?}"));
             batches += 1;
@@ -73,7 +73,7 @@ fn number(log: &mut &[u8]) -> u64 {
 }
 
 /// An outcome as one line: what a caller was answered, and nothing of how it is written down here.
-fn told(outcome: &Outcome) -> String {
+fn answered(outcome: &Outcome) -> String {
     match outcome {
         Outcome::CreateQueue(Ok(view)) => format!("created {}", definition(view)),
         Outcome::UpdateQueue(Ok(view)) => format!("updated {}", definition(view)),

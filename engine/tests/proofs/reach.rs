@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::BTreeMap};
 
 use posthouse_engine::{
-    keys::{AsideKey, HeadKey, Key},
+    keys::{HeadKey, Key, RelocatedBodyKey},
     kv::{Family, Kv},
     outcome::{
         EntryResult, ExtendOutcome, Outcome, PublishError, RedriveError, RedriveOutcome, SettleOutcome,
@@ -193,19 +193,18 @@ fn publish(error: &PublishError) -> &'static str {
 }
 
 #[test]
-fn the_long_cases_copy_aside_and_trim() {
-    let (aside, trimmed) = (RefCell::new(0), RefCell::new(0));
+fn the_long_cases_relocate_and_trim() {
+    let (relocated, trimmed) = (RefCell::new(0), RefCell::new(0));
     prove_from(1, "reach, long", 10, false, &op::long_case(), |case| {
         let (mut driver, mut subject) = (Driver::new(), Subject::new(None));
         let first = driver.first();
         subject.apply(&first.batch)?;
         for ops in &case {
             subject.apply(&driver.step(ops).batch)?;
-            let rows = subject
-                .kv
-                .rows()
-                .filter(|(family, key, _)| *family == Family::Body && AsideKey::decode(key).is_some());
-            *aside.borrow_mut() += rows.count();
+            let rows = subject.kv.rows().filter(|(family, key, _)| {
+                *family == Family::Body && RelocatedBodyKey::decode(key).is_some()
+            });
+            *relocated.borrow_mut() += rows.count();
         }
         for queue in driver.model.queues.iter().filter(|queue| !queue.deleted) {
             let head = subject.kv.get(Family::State, &HeadKey { queue: queue.id }.encode()).unwrap().unwrap();
@@ -214,14 +213,14 @@ fn the_long_cases_copy_aside_and_trim() {
         Ok(())
     })
     .unwrap();
-    println!("{} aside, trimmed {}", aside.borrow(), trimmed.borrow());
-    assert!(*aside.borrow() > 0 && *trimmed.borrow() > 0);
+    println!("{} relocated, trimmed {}", relocated.borrow(), trimmed.borrow());
+    assert!(*relocated.borrow() > 0 && *trimmed.borrow() > 0);
 }
 
 /// The rule by bytes; its limits are small enough for the cases with this feature only.
 #[cfg(feature = "planted-bugs")]
 #[test]
-fn the_cases_copy_aside_by_bytes() {
+fn the_cases_relocate_by_bytes() {
     use std::collections::BTreeSet;
 
     use posthouse_engine::{keys::SubscriptionKey, schema::SubscriptionRow};
@@ -235,7 +234,7 @@ fn the_cases_copy_aside_by_bytes() {
             subject.apply(&driver.step(ops).batch)?;
             let mut now = BTreeSet::new();
             for (family, key, value) in subject.kv.rows() {
-                if family == Family::Body && AsideKey::decode(key).is_some() {
+                if family == Family::Body && RelocatedBodyKey::decode(key).is_some() {
                     now.insert(key.to_vec());
                 }
                 if SubscriptionKey::decode(key).is_some() && family == Family::State {

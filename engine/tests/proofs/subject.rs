@@ -3,9 +3,11 @@
 #[cfg(feature = "planted-bugs")]
 pub use posthouse_engine::machine::Plant;
 use posthouse_engine::{
+    body,
     check::check,
     ids::{DepartmentId, ShardId},
-    kv::{Kv, MemKv},
+    keys::{BodyKey, Key as _, TimerKey},
+    kv::{Family, Kv, MemKv, Write},
     machine::{Applied, ShardMachine},
     schema::{Batch, SetAsideRow},
 };
@@ -43,6 +45,7 @@ impl Subject {
     pub fn apply(&mut self, batch: &Batch) -> Result<Applied, String> {
         let index = self.machine.applied_index() + 1;
         let applied = self.machine.apply(&self.kv, index, batch.clone()).map_err(|halt| halt.to_string())?;
+        agrees_with_its_writes(&applied)?;
         self.kv.write(&applied.writes);
         Ok(applied)
     }
@@ -79,7 +82,7 @@ impl Subject {
 pub fn hydrate(kv: &dyn Kv, plant: Option<Plant>) -> ShardMachine {
     let mut machine = ShardMachine::hydrate(ShardId(SHARD), kv).unwrap();
     #[cfg(feature = "planted-bugs")]
-    machine.copy_aside_soon();
+    machine.relocate_soon();
     match plant {
         None => {}
         #[cfg(feature = "planted-bugs")]
@@ -88,6 +91,22 @@ pub fn hydrate(kv: &dyn Kv, plant: Option<Plant>) -> ShardMachine {
         Some(none) => match none {},
     }
     machine
+}
+
+/// `Applied` agrees with the batch's writes: on the bodies, and on a deadline that no timer is due before.
+fn agrees_with_its_writes(applied: &Applied) -> Result<(), String> {
+    let put = |wanted| {
+        applied.writes.iter().filter_map(move |write| match write {
+            Write::Put { family, key, .. } if *family == wanted => Some(&key[..]),
+            _ => None,
+        })
+    };
+    let first = put(Family::Timer).filter_map(TimerKey::decode).map(|timer| timer.due_ms).min();
+    if first.is_some_and(|first| applied.deadline_ms.is_none_or(|deadline| deadline > first)) {
+        return Err(format!("a timer is due at {first:?}, the batch says {:?}", applied.deadline_ms));
+    }
+    let answered: Vec<_> = body::stored(applied.writes.clone()).map(|stored| stored.key).collect();
+    same("stored bodies", &answered, &put(Family::Body).filter_map(BodyKey::decode).collect())
 }
 
 /// What differs, in few words.

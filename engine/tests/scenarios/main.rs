@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod aside;
+mod relocated;
 mod bounds;
 mod catalogue;
 mod dead_letters;
@@ -16,8 +16,8 @@ mod redrive;
 mod requests;
 mod set_aside;
 mod shard;
-mod standing;
+mod views;
 mod stragglers;
 mod time;
-mod told;
+mod wall_time;
 mod trim;

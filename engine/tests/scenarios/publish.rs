@@ -75,22 +75,26 @@ fn what_was_refused_stays_known_as_long_as_it_may_be_on_its_way() {
     };
     (0..11).for_each(|batch| publish_next(&mut shard, batch));
     shard.restart();
-    let told = |shard: &mut Shard, first: u64| {
+    let answered = |shard: &mut Shard, first: u64| {
         results(shard.try_publish(session(publish(queue, &["one", "one"]), 1, first)))
     };
     // Three batches are forgotten, with 512 runs each, of which the last 1,024 are known.
-    assert_eq!(told(&mut shard, 1_022), [Duplicate(None), Duplicate(None)]);
-    assert_eq!(told(&mut shard, 1_024), [Duplicate(None), Refused]);
-    assert_eq!(told(&mut shard, 3_070), [Duplicate(None), Refused]);
-    assert_eq!(told(&mut shard, 3_072), [Duplicate(Some(1_537)), Refused]);
+    assert_eq!(answered(&mut shard, 1_022), [Duplicate(None), Duplicate(None)]);
+    assert_eq!(answered(&mut shard, 1_024), [Duplicate(None), Refused]);
+    assert_eq!(answered(&mut shard, 3_070), [Duplicate(None), Refused]);
+    assert_eq!(answered(&mut shard, 3_072), [Duplicate(Some(1_537)), Refused]);
     // One run, however many it has.
     let refused = vec!["refused"; 1_024];
     for batch in 11..80 {
         shard.try_publish(session(publish(queue, &refused), 1, batch * 1_024)).unwrap();
     }
-    assert_eq!(told(&mut shard, 11 * 1_024), [Refused, Refused], "of a run that reaches into what is known");
+    assert_eq!(
+        answered(&mut shard, 11 * 1_024),
+        [Refused, Refused],
+        "of a run that reaches into what is known"
+    );
     // What ended longer ago than 65,536 messages is not, to the message.
-    assert_eq!(told(&mut shard, 9 * 1_024), [Duplicate(None), Duplicate(None)]);
+    assert_eq!(answered(&mut shard, 9 * 1_024), [Duplicate(None), Duplicate(None)]);
 }
 
 #[test]
@@ -111,7 +115,7 @@ fn what_was_refused_is_known_of_so_many_messages() {
 #[test]
 fn a_session_demands_its_next_sequence() {
     let (mut shard, queue) = Shard::with(QueueSettings::default());
-    let gap = |expected, given| Err(PublishError::SequenceGap { expected, given });
+    let gap = |expected, found| Err(PublishError::SequenceGap { expected, found });
     let at = |epoch, first| session(publish(queue, &["one", "two"]), epoch, first);
     assert_eq!(shard.try_publish(at(1, 1)), gap(0, 1));
     shard.try_publish(at(1, 0)).unwrap();
@@ -125,15 +129,15 @@ fn a_later_epoch_fences_the_earlier_off() {
     let (mut shard, queue) = Shard::with(QueueSettings::default());
     let at = |epoch, first| session(publish(queue, &["one"]), epoch, first);
     shard.try_publish(at(1, 0)).unwrap();
-    assert_eq!(shard.try_publish(at(3, 1)), Err(PublishError::SequenceGap { expected: 0, given: 1 }));
+    assert_eq!(shard.try_publish(at(3, 1)), Err(PublishError::SequenceGap { expected: 0, found: 1 }));
     assert_eq!(results(shard.try_publish(at(3, 0))), [Stored(2)]);
-    assert_eq!(shard.try_publish(at(2, 0)), Err(PublishError::Fenced { current: 3, given: 2 }));
+    assert_eq!(shard.try_publish(at(2, 0)), Err(PublishError::Fenced { current: 3, found: 2 }));
     let next = |shard: &mut Shard, epoch| {
         shard.machine.producer_next(&shard.kv, queue, &[5; 16], epoch, 7, "registry").unwrap()
     };
     assert_eq!(next(&mut shard, 3), Ok(1));
     assert_eq!(next(&mut shard, 4), Ok(0));
-    assert_eq!(next(&mut shard, 1), Err(PublishError::Fenced { current: 3, given: 1 }));
+    assert_eq!(next(&mut shard, 1), Err(PublishError::Fenced { current: 3, found: 1 }));
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! A purge: what holders of deliveries are told of it.
+//! A purge: what the holders of deliveries are answered after it.
 
 use posthouse_engine::{
     effect::Effect,
     ids::QueueRef,
     kv::Family,
-    limits::{CLOSED_LEASE_KEPT_MS, MAX_CLOSED_LEASES, VERSION_OF_TOLD_TRUTH},
+    limits::{CLOSED_LEASE_RETENTION_MS, MAX_CLOSED_LEASES, VERSION_OF_WALL_TIME},
     outcome::{ExtendOutcome, Outcome, SettleOutcome},
     schema::{Command, Grant, PurgeQueue, SettleKind, TokenRef},
 };
@@ -37,13 +37,13 @@ fn holders_hear_of_a_purge_and_those_who_had_settled_that_they_had() {
         if restart {
             shard.restart();
         }
-        for (token, told) in [
+        for (token, answered) in [
             (one, SettleOutcome::AlreadySettled(acked)),
             (two, SettleOutcome::AlreadySettled(nacked)),
             (three, SettleOutcome::AlreadySettled(acked)),
             (four, SettleOutcome::MessagePurged),
         ] {
-            assert_eq!(ack(&mut shard, queue, "a", token), told);
+            assert_eq!(ack(&mut shard, queue, "a", token), answered);
         }
         let extended = shard.extend(queue, &holder("a"), &[four, three], 60_000);
         assert_eq!(extended, [ExtendOutcome::MessagePurged, ExtendOutcome::AlreadySettled(acked)]);
@@ -56,7 +56,7 @@ fn holders_hear_of_a_purge_and_those_who_had_settled_that_they_had() {
     assert_eq!(shard.stats(queue).sums.expired, 0, "what was purged does not run out");
     // They stay known for their minute, and no longer.
     assert_eq!(ack(&mut shard, queue, "a", four), SettleOutcome::MessagePurged);
-    shard.pass(CLOSED_LEASE_KEPT_MS);
+    shard.pass(CLOSED_LEASE_RETENTION_MS);
     assert_eq!(ack(&mut shard, queue, "a", four), SettleOutcome::TokenInvalid);
     assert_eq!(shard.rows(Family::Timer), 0);
 }
@@ -73,10 +73,10 @@ fn a_lease_that_had_ended_before_is_told_what_became_of_its_message() {
     let later = shard.grant(queue, &holder("b"), &[1], 30_000);
     assert_eq!(ack(&mut shard, queue, "b", token(&later, 0)), SettleOutcome::Settled);
     purge(&mut shard, 2);
-    let told = [token(&lost, 0), token(&lost, 1), token(&extended, 0)];
-    let told = told.map(|token| ack(&mut shard, queue, "a", token));
+    let answered = [token(&lost, 0), token(&lost, 1), token(&extended, 0)];
+    let answered = answered.map(|token| ack(&mut shard, queue, "a", token));
     let purged = SettleOutcome::MessagePurged;
-    assert_eq!(told, [SettleOutcome::SettledByAnother, purged, purged]);
+    assert_eq!(answered, [SettleOutcome::SettledByAnother, purged, purged]);
     // What is published and purged once more changes nothing of that.
     shard.publish(queue, &["four"]);
     let fourth = shard.grant(queue, &holder("a"), &[4], 5_000);
@@ -90,7 +90,7 @@ fn a_lease_that_had_ended_before_is_told_what_became_of_its_message() {
 fn of_very_many_leases_the_newest_stay_known() {
     let (mut shard, queue) = Shard::with(settings(9, ""));
     shard.checked = false;
-    let most = u64::from(MAX_CLOSED_LEASES);
+    let limit = u64::from(MAX_CLOSED_LEASES);
     let batch = vec!["x"; 1_000];
     for _ in 0..13 {
         shard.publish(queue, &batch);
@@ -108,16 +108,16 @@ fn of_very_many_leases_the_newest_stay_known() {
         })
     };
     let token = |lease| TokenRef { lease, index: 0, nonce: 77 };
-    for first in (1..=most + 500).step_by(500) {
+    for first in (1..=limit + 500).step_by(500) {
         shard.run_all((first..first + 500).map(one).collect());
     }
     assert_eq!(ack(&mut shard, queue, "a", token(1)), SettleOutcome::Settled);
     // 10,499 are open, one is closed: the first 499 have no place, nor has the closed one.
     purge(&mut shard, 13_000 - 1);
     shard.check();
-    let told = [1, 2, 500, 501, most + 500].map(|lease| ack(&mut shard, queue, "a", token(lease)));
+    let answered = [1, 2, 500, 501, limit + 500].map(|lease| ack(&mut shard, queue, "a", token(lease)));
     let [gone, purged] = [SettleOutcome::TokenInvalid, SettleOutcome::MessagePurged];
-    assert_eq!(told, [gone, gone, gone, purged, purged]);
+    assert_eq!(answered, [gone, gone, gone, purged, purged]);
     // The next purge finds no place for more, and gives it to the newest.
     shard.run_all((12_001..=12_010).map(one).collect());
     purge(&mut shard, 0);
@@ -127,11 +127,11 @@ fn of_very_many_leases_the_newest_stay_known() {
 #[test]
 fn batches_of_before_forget_whoever_held_a_message() {
     let (mut shard, queue) = Shard::with(settings(3, ""));
-    shard.version = VERSION_OF_TOLD_TRUTH - 1;
+    shard.version = VERSION_OF_WALL_TIME - 1;
     shard.publish(queue, &["one", "two"]);
     let granted = shard.grant(queue, &holder("a"), &[1, 2], 30_000);
     ack(&mut shard, queue, "a", token(&granted, 0));
     purge(&mut shard, 1);
-    let told = [0, 1].map(|index| ack(&mut shard, queue, "a", token(&granted, index)));
-    assert_eq!(told, [SettleOutcome::TokenInvalid; 2]);
+    let answered = [0, 1].map(|index| ack(&mut shard, queue, "a", token(&granted, index)));
+    assert_eq!(answered, [SettleOutcome::TokenInvalid; 2]);
 }

@@ -6,7 +6,7 @@ use posthouse_engine::{
     ids::{QueueId, ShardId, TenantId},
     keys::{Key, RequestKey, RequestOrderKey, Requester, RequesterKey, Timer, TimerKey},
     kv::{Family, Write},
-    limits::{MAX_REQUESTS, REQUEST_KEPT_MS, REQUESTS_PER_TIMER, VERSION_OF_TOLD_TRUTH},
+    limits::{MAX_REQUESTS, REQUEST_RETENTION_MS, REQUESTS_PER_TIMER, VERSION_OF_WALL_TIME},
     outcome::{
         Change, CreateQueueError, DeleteQueueError, DepartmentError, Outcome, PurgeQueueError, QueueView,
         RedriveError, UpdateQueueError,
@@ -20,7 +20,7 @@ use prost::Message;
 
 use crate::shard::{DEPARTMENT, START, Shard, answer, department, holder, settings, token};
 
-/// A request of one operator, whose content is told by one byte.
+/// A request of one operator, whose content is one byte.
 fn request(id: &str, content: u8) -> Option<Box<Request>> {
     by("operator", id, content)
 }
@@ -162,7 +162,7 @@ fn a_request_is_forgotten_after_a_day() {
     let rows = shard.rows(Family::State);
     create(&mut shard, "a", request("create", 1)).unwrap();
     assert_eq!(delete(&mut shard, 0, request("delete", 2)), Ok(()));
-    shard.pass(REQUEST_KEPT_MS - 1);
+    shard.pass(REQUEST_RETENTION_MS - 1);
     assert_eq!(delete(&mut shard, 0, request("delete", 2)), Ok(()));
     // A repeat does not make it live longer.
     shard.pass(1);
@@ -205,7 +205,7 @@ fn a_timer_forgets_a_bounded_number() {
         purge(&mut shard, request(&format!("{number}"), 1)).unwrap();
     }
     shard.check();
-    shard.now += REQUEST_KEPT_MS;
+    shard.now += REQUEST_RETENTION_MS;
     let left = |shard: &Shard| shard.rows(Family::State) - rows;
     let advanced = shard.advance(1_000);
     assert_eq!((advanced.fired, advanced.more, left(&shard)), (1, true, 2 * 10 + 1));
@@ -258,13 +258,13 @@ fn a_queue_of_before_knows_the_call_that_made_it() {
         request_id: "id".into(),
         ..Default::default()
     };
-    shard.version = VERSION_OF_TOLD_TRUTH - 1;
+    shard.version = VERSION_OF_WALL_TIME - 1;
     let created = answer!(shard.run(Command::CreateQueue(old.clone())), CreateQueue).unwrap();
     // A request is nothing to a batch of that version.
     let newer = CreateQueue { request_id: String::new(), request: request("id", 1), ..old };
     let existed = answer!(shard.run(Command::CreateQueue(newer.clone())), CreateQueue);
     assert_eq!(existed, Err(CreateQueueError::AlreadyExists));
-    shard.version = VERSION_OF_TOLD_TRUTH;
+    shard.version = VERSION_OF_WALL_TIME;
     assert_eq!(answer!(shard.run(Command::CreateQueue(newer)), CreateQueue), Ok(created));
     assert_eq!(create(&mut shard, "a", request("id", 2)), Err(CreateQueueError::RequestIdReused));
     // One of now does not.
@@ -280,8 +280,11 @@ fn the_check_misses_no_damage() {
     let requester =
         || Requester { department: department(), tenant: TenantId(7), subject: "operator".into() };
     let state = |key: Vec<u8>| Write::Delete { family: Family::State, key };
-    let timer =
-        TimerKey { shard: ShardId(0), due_ms: START + REQUEST_KEPT_MS, timer: Timer::Requests(requester()) };
+    let timer = TimerKey {
+        shard: ShardId(0),
+        due_ms: START + REQUEST_RETENTION_MS,
+        timer: Timer::Requests(requester()),
+    };
     let number = RequestRow { number: 2, digest: vec![1; 32].into(), answer: None };
     let id = |id: &str| RequestKey { requester: requester(), id: id.into() }.encode();
     let damages = [

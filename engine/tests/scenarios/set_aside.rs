@@ -12,7 +12,7 @@ use posthouse_engine::{
         Batch, Command, CommandRecord, ConfigureDepartment, CreateQueue, DeleteQueue, Extend, Grant, Publish,
         PurgeQueue, RedriveDeadLetters, ReleaseHolder, SetAsideRow, Settle, SettleKind, UpdateQueue,
     },
-    standing::MessageState,
+    views::MessageState,
 };
 
 use crate::shard::{START, Shard, answer, default, department, holder, item, publish, settings, token};
@@ -79,7 +79,7 @@ fn malformed() -> Vec<Command> {
 }
 
 #[test]
-fn every_command_is_refused_before_anything_of_it_is_looked_at() {
+fn every_command_is_refused_before_anything_of_it_is_read() {
     let (mut shard, ..) = two();
     set_aside(&mut shard);
     let subscription = SubscriptionError::Department(SET_ASIDE);

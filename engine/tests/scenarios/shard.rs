@@ -19,7 +19,7 @@ use posthouse_engine::{
         Holder, LeaderStarted, Publish, PublishEntry, QueueSettings, RedriveDeadLetters, ReleaseHolder,
         Settle, SettleItem, SettleKind, TokenRef, UpdateQueue,
     },
-    standing::{MessageStatus, Stats, Usage},
+    views::{MessageStatus, Stats, Usage},
 };
 
 pub const DEPARTMENT: u32 = 1;

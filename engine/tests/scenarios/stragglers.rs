@@ -63,7 +63,7 @@ fn what_is_worked_off_is_trimmed_in_strides() {
 }
 
 #[test]
-fn stragglers_are_copied_aside_and_live_on() {
+fn stragglers_are_relocated_and_live_on() {
     let mut shard = Shard::new();
     shard.checked = false;
     let dead = shard.create("dead", settings(0, ""));
@@ -74,7 +74,7 @@ fn stragglers_are_copied_aside_and_live_on() {
     shard.check();
     assert!(shard.body(queue, 1).is_none());
     assert!(shard.rows(Family::Body) < 2 * STRIDE as usize);
-    assert!(shard.kv.get(Family::Body, &keys::aside(default(queue), DEFAULT_LANE, 1)).unwrap().is_some());
+    assert!(shard.kv.get(Family::Body, &keys::relocated(default(queue), DEFAULT_LANE, 1)).unwrap().is_some());
     for restarted in [false, true] {
         if restarted {
             shard.restart();
@@ -105,7 +105,7 @@ fn a_floor_that_jumps_over_many_publishes_takes_them_all() {
     for per_publish in [1, 3, 1_000] {
         let (mut shard, queue) = Shard::with(QueueSettings::default());
         shard.checked = false;
-        // Too many to be copied aside: the floor stays.
+        // Too many to be relocated: the floor stays.
         let leave: Vec<u64> = (1..=300).collect();
         work_off(&mut shard, queue, (PASS_AFTER_CHUNKS + 2) * CHUNK, per_publish, &leave);
         let next = shard.counts(queue).last_sequence + 1;

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    iter,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -11,8 +12,9 @@ use std::{
 
 use bytes::Bytes;
 use posthouse_engine::{
+    body::StoredBody,
     ids::{Lane, QueueRef},
-    keys::{BodyKey, Key as _},
+    keys::BodyKey,
 };
 
 /// A longer gap between two sequences of a queue begins its line anew.
@@ -66,14 +68,15 @@ impl BodyCache {
         Self { lines: Mutex::default(), max_bytes, hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
     }
 
-    /// Keeps bodies that were just written, in their order: key, and the value's two parts. Copies that were set aside
-    /// are not kept.
-    pub(crate) fn put_all(&self, bodies: Vec<(Vec<u8>, Bytes, Bytes)>) {
+    /// Keeps bodies that were just written, in their order.
+    pub(crate) fn put_all(&self, bodies: impl IntoIterator<Item = StoredBody>) {
+        let mut bodies = bodies.into_iter();
+        // A batch without bodies takes no lock; what else it wrote is dropped after the lock is released.
+        let Some(first) = bodies.next() else { return };
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        for (key, head, tail) in bodies {
-            if let Some(BodyKey { queue, lane, sequence }) = BodyKey::decode(&key) {
-                lines.put((queue, lane), sequence, (head, tail));
-            }
+        for StoredBody { key, head, tail } in iter::once(first).chain(bodies.by_ref()) {
+            let BodyKey { queue, lane, sequence } = key;
+            lines.put((queue, lane), sequence, (head, tail));
         }
         while lines.bytes > self.max_bytes && lines.forget_oldest() {}
     }
@@ -155,10 +158,7 @@ pub(super) fn size((head, tail): &Parts) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use posthouse_engine::{
-        ids::{DEFAULT_LANE, DepartmentId, QueueId},
-        keys,
-    };
+    use posthouse_engine::ids::{DEFAULT_LANE, DepartmentId, QueueId};
 
     use super::*;
 
@@ -170,11 +170,12 @@ mod tests {
     }
 
     fn put(cache: &BodyCache, number: u32, sequences: impl IntoIterator<Item = u64>) {
-        let body = |sequence: u64| {
-            let key = keys::body(queue(number), DEFAULT_LANE, sequence);
-            (key, Bytes::new(), Bytes::from(vec![u8::try_from(sequence % 251).unwrap(); BODY]))
+        let body = |sequence: u64| StoredBody {
+            key: BodyKey { queue: queue(number), lane: DEFAULT_LANE, sequence },
+            head: Bytes::new(),
+            tail: Bytes::from(vec![u8::try_from(sequence % 251).unwrap(); BODY]),
         };
-        cache.put_all(sequences.into_iter().map(body).collect());
+        cache.put_all(sequences.into_iter().map(body));
     }
 
     fn kept(cache: &BodyCache, number: u32, sequences: std::ops::Range<u64>) -> Vec<u64> {

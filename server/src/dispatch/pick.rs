@@ -3,11 +3,9 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use posthouse_engine::{
-    body,
     halt::Halt,
-    ids::{DEFAULT_LANE, SubscriptionRef},
-    keys,
-    kv::{Family, Kv},
+    ids::SubscriptionRef,
+    kv::Kv,
     machine::{EntryView, ShardMachine},
 };
 
@@ -170,7 +168,8 @@ impl Picker {
         };
         match self.known_size(sequence) {
             Some(size) => Ok(size),
-            None => size_aside(at, kv, sequence),
+            // Its publish was trimmed.
+            None => machine.payload_bytes(kv, at, sequence),
         }
     }
 
@@ -185,12 +184,4 @@ impl Picker {
 /// The sequence after the last message of a publish.
 fn end(entry: &EntryView) -> u64 {
     entry.first_sequence + entry.payload_bytes.len() as u64
-}
-
-/// The entry of a message that was set aside is gone with its stride; its body's header has the size too.
-fn size_aside(at: SubscriptionRef, kv: &dyn Kv, sequence: u64) -> Result<u32, Halt> {
-    let stored = kv.get(Family::Body, &keys::aside(at, DEFAULT_LANE, sequence))?;
-    let header = stored.map(body::split).transpose();
-    let header = header.map_err(|why| Halt::Corrupt(format!("message {sequence} of {at:?}: {why}")))?;
-    Ok(header.map_or(0, |(header, _)| header.payload_bytes))
 }

@@ -56,7 +56,7 @@ impl Returns {
             queue: at.queue.queue.0,
             subscription: at.subscription.0,
             holder: Some(holder.clone()),
-            items: SettleItem::together(items),
+            items: SettleItem::coalesce(items),
         };
         (Command::Settle(settle), self.begin(at, holder, Some(returned)))
     }

@@ -1,4 +1,4 @@
-use posthouse_engine::standing::Usage;
+use posthouse_engine::views::Usage;
 
 use super::*;
 

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use posthouse_engine::{ids::DepartmentId, standing::Usage};
+use posthouse_engine::{ids::DepartmentId, views::Usage};
 
 /// Every department's, the newest that was told.
 #[derive(Debug, Default)]

@@ -8,9 +8,9 @@ use std::{
 };
 
 use posthouse_engine::{
+    body,
     halt::Halt,
     ids::{ShardId, SubscriptionRef},
-    kv::{Family, Write},
     limits::MAX_SETTLE_ITEMS,
     machine::Applied,
     machine::ShardMachine,
@@ -276,26 +276,15 @@ impl Replica {
         let machine = &mut self.machine;
         let begun = Instant::now();
         let applied = guarded(|| machine.apply(&*context.store, index, batch))?;
-        let Applied { writes, outcomes, effects, usages, tally } = applied;
+        let Applied { writes, outcomes, effects, usages, tally, deadline_ms } = applied;
         context.write(&writes);
         for (department, usage) in usages {
             context.usages.set(department, usage);
         }
         self.applied_index = index;
         self.count(begun.elapsed(), tally);
-        let mut bodies = Vec::new();
-        for write in writes {
-            if let Write::Put { family, key, head, tail } = write {
-                match family {
-                    Family::Body => bodies.push((key, head, tail)),
-                    Family::Timer => self.next_deadline_ms = earlier(self.next_deadline_ms, timer_due(&key)),
-                    Family::Entry | Family::State | Family::Meta => {}
-                }
-            }
-        }
-        if !bodies.is_empty() {
-            context.bodies.put_all(bodies);
-        }
+        self.next_deadline_ms = earlier(self.next_deadline_ms, deadline_ms);
+        context.bodies.put_all(body::stored(writes));
         self.dispatch.perform(effects);
         Ok((outcomes, self.advancing))
     }
@@ -390,9 +379,4 @@ fn is_too_long(command: &Command) -> bool {
         Command::Extend(extend) => extend.tokens.len() > MAX_SETTLE_ITEMS,
         _ => false,
     }
-}
-
-/// A timer's key begins with its shard and its time.
-fn timer_due(key: &[u8]) -> Option<u64> {
-    key.get(2..10)?.try_into().ok().map(u64::from_be_bytes)
 }

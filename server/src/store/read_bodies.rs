@@ -11,8 +11,6 @@ use super::packs::{PACK_BYTES, Pack};
 use super::rocks::Store;
 use super::trims::join;
 
-/// The bytes of a key before its sequence.
-const LINE_BYTES: usize = 10;
 /// Most that is read from a file in one piece.
 const MAX_READ_AHEAD: usize = 1 << 20;
 
@@ -44,8 +42,7 @@ impl Store {
         sequences: &[u64],
         amount: Amount,
     ) -> Result<Vec<Option<Bytes>>, StoreError> {
-        let key = keys::body(queue, lane, 0);
-        let line = key.get(..LINE_BYTES).unwrap_or(&key);
+        let line = &keys::line(queue, lane)[..];
         let trimmed = self.trims.trimmed(line);
         let (mut bodies, mut bytes) = (Vec::with_capacity(sequences.len()), 0);
         let ahead =
@@ -122,8 +119,7 @@ impl Store {
     fn bodies_from(&self, from: &[u8], to: &[u8]) -> Result<DBRawIterator<'_>, StoreError> {
         let mut bounds = ReadOptions::default();
         bounds.set_iterate_lower_bound(from);
-        let line = to.get(..LINE_BYTES).unwrap_or(to);
-        bounds.set_iterate_upper_bound([line, &[u8::MAX; LINE_BYTES]].concat());
+        bounds.set_iterate_upper_bound(keys::after_line(to));
         self.all_bodies(bounds)
     }
 

@@ -9,21 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use posthouse_engine::keys::{BodyKey, Key as _};
+pub(super) use posthouse_engine::keys::{join_line as join, split_line as split};
 
 use super::errors::StoreError;
-
-/// A body's key, taken apart: its line and its sequence. Other keys belong to no line; among them are those of ranges, such
-/// as a whole queue.
-pub(super) fn split(key: &[u8]) -> Option<(&[u8], u64)> {
-    BodyKey::decode(key)?;
-    key.split_last_chunk().map(|(line, sequence)| (line, u64::from_be_bytes(*sequence)))
-}
-
-/// A line and a sequence, put together.
-pub(super) fn join(line: &[u8], sequence: u64) -> Vec<u8> {
-    [line, &sequence.to_be_bytes()].concat()
-}
 
 /// What is trimmed of each line.
 #[derive(Debug, Default)]
@@ -96,7 +84,7 @@ impl Trims {
     }
 
     /// A trim was written: from now on nobody sees what it covers, and the next flush makes it durable. Not earlier: a
-    /// flush that overtakes the write must not take it for its own, and what is copied aside in the same batch must be
+    /// flush that overtakes the write must not take it for its own, and what is relocated in the same batch must be
     /// there first.
     pub(super) fn done(&self, trim: &Trim<'_>) {
         let new = trim.trimmed;

@@ -7,7 +7,12 @@ use std::{
 };
 
 use posthouse_engine::{
-    catalogue::CatalogueMachine, check::check, ids::ShardId, kv::Family, machine::ShardMachine,
+    catalogue::CatalogueMachine,
+    check::check,
+    ids::{DepartmentId, ShardId},
+    keys,
+    kv::Family,
+    machine::ShardMachine,
 };
 
 use super::report::{Part, Problem, StoreReport};
@@ -26,15 +31,15 @@ const MAX_SHOWN: usize = 20;
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     all: u64,
-    /// By department, whose id every key but those of timers and of the node begins with.
-    departments: BTreeMap<u32, u64>,
+    /// By department: all rows but timers and those of the node.
+    departments: BTreeMap<DepartmentId, u64>,
 }
 
 impl Counts {
     pub(super) fn count(&mut self, family: Family, key: &[u8]) {
         self.all += 1;
-        if let (Family::Body | Family::Entry | Family::State, Some(id)) = (family, key.first_chunk::<4>()) {
-            *self.departments.entry(u32::from_be_bytes(*id)).or_default() += 1;
+        if let Some(department) = keys::department_of(family, key) {
+            *self.departments.entry(department).or_default() += 1;
         }
     }
 
@@ -45,7 +50,7 @@ impl Counts {
     fn of_shard(&self, shard: ShardId, catalogue: &CatalogueMachine) -> u64 {
         let departments = catalogue.view().departments;
         let own = departments.iter().filter(|department| department.shard == shard);
-        own.filter_map(|department| self.departments.get(&department.id.0)).sum()
+        own.filter_map(|department| self.departments.get(&department.id)).sum()
     }
 }
 

@@ -228,18 +228,18 @@ impl Model {
             subscription: "default".into(),
             queue_id: id.queue.0,
             sequence,
-            published_at_ms: message.told_at,
+            published_at_ms: message.wall_published_at,
             attempts: failures,
         };
         let (content, size) = (message.content.clone(), message.size);
-        let (published_at, told_at, origin) = (self.now, self.wall, Some(origin));
+        let (published_at, wall_published_at, origin) = (self.now, self.wall, Some(origin));
         let state = State::Free;
         let (failures, delivered) = (0, false);
         self.queues[to].messages.push(Message {
             content,
             size,
             published_at,
-            told_at,
+            wall_published_at,
             origin,
             failures,
             delivered,

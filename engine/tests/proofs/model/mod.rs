@@ -18,13 +18,13 @@ use posthouse_engine::{
         Command, DeadLetterCause, DeadLetterOrigin, Holder, QueueSettings, SettleKind, SubscriptionSums,
         producer_row::PastBatch,
     },
-    standing::{MessageState, MessageStatus, Stats},
+    views::{MessageState, MessageStatus, Stats},
 };
 
 #[derive(Debug, Clone, Default)]
 pub struct Model {
     pub now: u64,
-    /// What is told of it.
+    /// The wall clock at that time.
     pub wall: u64,
     pub epoch: u64,
     pub departments: BTreeMap<u32, Department>,
@@ -65,7 +65,7 @@ pub struct Message {
     pub content: Bytes,
     pub size: u32,
     pub published_at: u64,
-    pub told_at: u64,
+    pub wall_published_at: u64,
     pub origin: Option<DeadLetterOrigin>,
     pub failures: u32,
     /// At least once.
@@ -224,11 +224,11 @@ impl Queue {
 
     /// But for the bytes, which depend on when the engine trims.
     pub fn stats(&self) -> Stats {
-        let times: Vec<u64> = self.messages.iter().map(|message| message.told_at).collect();
+        let times: Vec<u64> = self.messages.iter().map(|message| message.wall_published_at).collect();
         let oldest = self.messages.iter().find(|message| message.state != State::Settled);
         Stats {
             counts: self.counts(),
-            oldest_unsettled_ms: oldest.map(|message| message.told_at),
+            oldest_unsettled_ms: oldest.map(|message| message.wall_published_at),
             oldest_published_ms: oldest.map(|message| message.published_at),
             stored_bytes: 0,
             published: self.messages.len() as u64,
@@ -254,7 +254,7 @@ impl Queue {
             sequence,
             state,
             failed_attempts: if message.state == State::Settled { 0 } else { message.failures },
-            published_at_ms: Some(message.told_at),
+            published_at_ms: Some(message.wall_published_at),
             payload_bytes: Some(message.size),
             origin: message.origin.clone(),
         }

@@ -32,7 +32,7 @@ impl Model {
                 content: [&entry.content_head[..], &entry.content].concat().into(),
                 size: entry.payload_bytes,
                 published_at: now,
-                told_at: wall,
+                wall_published_at: wall,
                 origin: None,
                 failures: 0,
                 delivered: false,
@@ -55,7 +55,7 @@ fn session(queue: &Queue, command: &Publish) -> Result<Option<Vec<EntryResult>>,
             return Err(PublishError::ForeignProducer);
         }
         if given.epoch < held.epoch {
-            return Err(PublishError::Fenced { current: held.epoch, given: given.epoch });
+            return Err(PublishError::Fenced { current: held.epoch, found: given.epoch });
         }
     }
     let held = held.filter(|held| held.epoch == given.epoch);
@@ -64,10 +64,10 @@ fn session(queue: &Queue, command: &Publish) -> Result<Option<Vec<EntryResult>>,
         return Ok(None);
     }
     if given.first_sequence + count > expected {
-        return Err(PublishError::SequenceGap { expected, given: given.first_sequence });
+        return Err(PublishError::SequenceGap { expected, found: given.first_sequence });
     }
     let past = held.map_or(&[][..], |held| &held.past);
-    let told = |sequence: u64| {
+    let answered = |sequence: u64| {
         let holds = |batch: &PastBatch| {
             (batch.first_sequence..batch.first_sequence + u64::from(batch.count)).contains(&sequence)
         };
@@ -79,7 +79,7 @@ fn session(queue: &Queue, command: &Publish) -> Result<Option<Vec<EntryResult>>,
         let stored = (0..index).filter(|before| !batch.refused.contains(before)).count() as u64;
         EntryResult::Duplicate((at + 8 >= past.len()).then_some(batch.first_stored + stored))
     };
-    Ok(Some((given.first_sequence..).take(count as usize).map(told).collect()))
+    Ok(Some((given.first_sequence..).take(count as usize).map(answered).collect()))
 }
 
 fn remember(queue: &mut Queue, command: &Publish, results: &[EntryResult], now: u64) {

@@ -55,7 +55,7 @@ impl Model {
         self.queues[at].sums.redriven += 1;
         let fresh = Message {
             published_at: now,
-            told_at: wall,
+            wall_published_at: wall,
             origin: None,
             failures: 0,
             delivered: false,

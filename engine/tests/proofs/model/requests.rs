@@ -11,8 +11,8 @@ use posthouse_engine::{
 
 use super::{Model, Queue};
 
-const KEPT: u64 = 24 * 3_600_000;
-const MOST: usize = 1_024;
+const RETENTION: u64 = 24 * 3_600_000;
+const LIMIT: usize = 1_024;
 
 #[derive(Debug, Clone)]
 pub struct Done {
@@ -22,7 +22,7 @@ pub struct Done {
     id: String,
     digest: Bytes,
     at: u64,
-    told: Outcome,
+    answered: Outcome,
 }
 
 /// Where a request is asked for, and its particulars; none of a command without one.
@@ -56,23 +56,23 @@ impl Model {
                 self.noted.push("request id reused");
                 return reused(command);
             }
-            let told = again(&done.told);
+            let answered = again(&done.answered);
             self.noted.push("repeated");
-            if self.tells_of_deleted(&told) {
+            if self.answers_deleted(&answered) {
                 self.noted.push("repeated after its queue was deleted");
             }
-            return told;
+            return answered;
         }
         if self.done.iter().any(|done| done.id == request.id && !done.is_by(department, request)) {
             self.noted.push("repeated by another");
         }
-        let told = self.make(command).unwrap();
-        if !is_done(&told) {
-            return told;
+        let answered = self.make(command).unwrap();
+        if !is_done(&answered) {
+            return answered;
         }
         let theirs: Vec<usize> =
             (0..self.done.len()).filter(|at| self.done[*at].is_by(department, request)).collect();
-        if theirs.len() == MOST {
+        if theirs.len() == LIMIT {
             self.done.remove(theirs[0]);
         }
         self.done.push(Done {
@@ -82,28 +82,30 @@ impl Model {
             id: request.id.clone(),
             digest: request.digest.clone(),
             at: self.now,
-            told: told.clone(),
+            answered: answered.clone(),
         });
-        told
+        answered
     }
 
     pub fn forget_requests(&mut self) {
         let (now, before) = (self.now, self.done.len());
-        self.done.retain(|done| done.at + KEPT > now);
+        self.done.retain(|done| done.at + RETENTION > now);
         if self.done.len() < before {
             self.noted.push("request forgotten");
         }
     }
 
-    fn tells_of_deleted(&self, told: &Outcome) -> bool {
-        let (Outcome::CreateQueue(Ok(view)) | Outcome::UpdateQueue(Ok(view))) = told else { return false };
+    fn answers_deleted(&self, answered: &Outcome) -> bool {
+        let (Outcome::CreateQueue(Ok(view)) | Outcome::UpdateQueue(Ok(view))) = answered else {
+            return false;
+        };
         let is_this = |queue: &&Queue| (queue.id.department, queue.id.queue) == (view.department, view.queue);
         self.queues.iter().find(is_this).is_some_and(|queue| queue.deleted)
     }
 
     /// When the first is forgotten.
     pub fn first_forgotten(&self) -> Option<u64> {
-        self.done.iter().map(|done| done.at + KEPT).min()
+        self.done.iter().map(|done| done.at + RETENTION).min()
     }
 }
 
@@ -119,13 +121,13 @@ fn is_done(outcome: &Outcome) -> bool {
 }
 
 /// Of a redrive only the answer is remembered.
-fn again(told: &Outcome) -> Outcome {
-    match told {
+fn again(answered: &Outcome) -> Outcome {
+    match answered {
         Outcome::RedriveDeadLetters(Ok(redriven)) => {
             let answer = redriven.answer.clone();
             Outcome::RedriveDeadLetters(Ok(Redriven { outcomes: Vec::new(), answer }))
         }
-        told => told.clone(),
+        answered => answered.clone(),
     }
 }
 

@@ -4,8 +4,8 @@ use posthouse_engine::ids::QueueRef;
 
 use super::{End, Model, State};
 
-const CLOSED_LEASES_KEPT: u64 = 60_000;
-const PRODUCERS_KEPT: u64 = 7 * 24 * 3_600_000;
+const CLOSED_LEASE_RETENTION: u64 = 60_000;
+const PRODUCER_RETENTION: u64 = 7 * 24 * 3_600_000;
 
 /// By time, leases before messages, then by place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,8 +34,8 @@ impl Model {
         self.forget_requests();
         for queue in &mut self.queues {
             let now = self.now;
-            queue.leases.retain(|lease| lease.closed_at.is_none_or(|at| at + CLOSED_LEASES_KEPT > now));
-            queue.producers.retain(|_, producer| producer.used_at + PRODUCERS_KEPT > now);
+            queue.leases.retain(|lease| lease.closed_at.is_none_or(|at| at + CLOSED_LEASE_RETENTION > now));
+            queue.producers.retain(|_, producer| producer.used_at + PRODUCER_RETENTION > now);
         }
     }
 

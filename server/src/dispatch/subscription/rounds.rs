@@ -2,7 +2,7 @@
 
 use posthouse_engine::{
     halt::Halt,
-    ids::{DEFAULT_LANE, SubscriptionRef},
+    ids::{LANES, SubscriptionRef},
     kv::Kv,
     machine::ShardMachine,
     schema::{Command, Grant},
@@ -153,11 +153,12 @@ fn grant(
     rewound: u64,
 ) -> (Command, GrantTag) {
     picked.sort_unstable();
+    let [lane] = LANES;
     let command = Command::Grant(Grant {
         department: at.queue.department.0,
         queue: at.queue.queue.0,
         subscription: at.subscription.0,
-        lane: u32::from(DEFAULT_LANE.0),
+        lane: u32::from(lane.0),
         holder: Some(session.holder.clone()),
         sequences: picked.iter().map(|(sequence, _)| *sequence).collect(),
         duration_ms: session.lease_duration_ms,

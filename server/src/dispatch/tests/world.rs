@@ -143,7 +143,7 @@ impl World {
                 queue: 1,
                 subscription: AT.subscription.0,
                 holder: Some(holder.clone()),
-                items: SettleItem::together(items),
+                items: SettleItem::coalesce(items),
             };
             assert!(matches!(self.apply(Command::Settle(settle)), Outcome::Settle(Ok(_))));
         }

@@ -9,7 +9,7 @@ use posthouse_engine::{
     limits::{MAX_REDRIVE_BYTES, MAX_REDRIVE_ORIGINS, MAX_REDRIVE_PASSED_OVER},
     outcome::RedriveOutcome,
     schema::{DeadLetterOrigin, SkipReason},
-    standing::{MessageState, MessageStatus},
+    views::{MessageState, MessageStatus},
 };
 
 use crate::{

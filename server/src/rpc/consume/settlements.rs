@@ -123,7 +123,7 @@ pub(super) fn items(settlements: &[Settlement]) -> (Vec<SettleItem>, Vec<(usize,
         };
         item(settlement).map_err(refuse).ok()
     });
-    (SettleItem::together(well_formed), refused)
+    (SettleItem::coalesce(well_formed), refused)
 }
 
 fn item(settlement: &Settlement) -> Result<SettleItem, Told> {

@@ -13,7 +13,7 @@ use crate::{
 #[test]
 fn a_batch_is_no_more_work_if_settlements_are_one_item() {
     let deliveries = (0..1_024).map(|index| TokenRef { lease: 1, index, nonce: 9 });
-    let items = SettleItem::together(deliveries.map(|token| SettleItem::one(token, SettleKind::Nack, 0)));
+    let items = SettleItem::coalesce(deliveries.map(|token| SettleItem::one(token, SettleKind::Nack, 0)));
     assert_eq!(items.len(), 1);
     let mut pending = Pending::default();
     for _ in 0..500 {

@@ -3,7 +3,7 @@
 use posthouse_engine::{
     ids::{DepartmentId, QueueId, QueueRef},
     schema::{DeadLetterCause, DeadLetterOrigin},
-    standing::{MessageState, MessageStatus, Stats},
+    views::{MessageState, MessageStatus, Stats},
 };
 use posthouse_proto::v1::{self, DeadLetter, DeadLetterReason, QueueStats};
 

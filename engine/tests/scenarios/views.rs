@@ -7,7 +7,7 @@ use posthouse_engine::{
         SettleKind::{Ack, DeadLetter, Nack, Release},
         SubscriptionSums,
     },
-    standing::MessageState,
+    views::MessageState,
 };
 
 use crate::shard::{START, Shard, default, holder, item, settings, token};
@@ -109,8 +109,8 @@ fn a_batch_tells_which_departments_hold_more_or_less() {
         shard.kv.write(&applied.writes);
         applied.usages
     };
-    let told = usages(&mut shard, Command::Publish(crate::shard::publish(queue, &["one"])));
-    assert_eq!(told, [(crate::shard::department(), shard.usage())]);
+    let answered = usages(&mut shard, Command::Publish(crate::shard::publish(queue, &["one"])));
+    assert_eq!(answered, [(crate::shard::department(), shard.usage())]);
     let advance = Command::Advance(posthouse_engine::schema::Advance { max: 1 });
     assert_eq!(usages(&mut shard, advance), []);
 }

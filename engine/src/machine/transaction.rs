@@ -1,10 +1,10 @@
-//! One batch being applied: what its commands share.
+//! The transaction of a batch: its rows, its effects and what its commands share, before anything is written.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 #[cfg(feature = "planted-bugs")]
 use super::plant::Plant;
-use super::{aside, hydrate::hydrate};
+use super::{hydrate::hydrate, relocate};
 use crate::{
     effect::Effect,
     halt::{Halt, ensure},
@@ -17,13 +17,13 @@ use crate::{
     tally::Tally,
 };
 
-pub(crate) struct Turn<'a> {
+pub(crate) struct Transaction<'a> {
     pub(crate) rows: Overlay<'a>,
     pub(crate) shard: ShardId,
     pub(crate) shard_row: &'a mut ShardRow,
-    /// The batch's time, Unix milliseconds: what is due, and how long things take, go by it.
+    /// The batch's time, Unix milliseconds: deadlines and durations go by it.
     pub(crate) now: u64,
-    /// The wall clock's time, Unix milliseconds: it is only told.
+    /// The wall clock's time, Unix milliseconds: only for times that are shown.
     pub(crate) wall: u64,
     /// The machine version of the batch.
     pub(crate) version: u32,
@@ -31,27 +31,29 @@ pub(crate) struct Turn<'a> {
     pub(super) queues: &'a mut BTreeMap<QueueRef, Box<Queue>>,
     /// Queues whose state may have changed.
     pub(super) touched: BTreeSet<QueueRef>,
-    /// Departments whose row has changed or will: bytes added and bytes freed.
+    /// Departments whose row has changed or will change: bytes added and bytes freed.
     pub(super) charges: BTreeMap<DepartmentId, (u64, u64)>,
     pub(crate) effects: Vec<Effect>,
     pub(crate) tally: Tally,
-    pub(super) aside: aside::Rule,
-    /// Effects of the current command, gathered.
+    /// The earliest time of a timer that was set.
+    pub(super) deadline_ms: Option<u64>,
+    pub(super) relocation: relocate::Rule,
+    /// Effects of the current command, collected.
     appended: BTreeMap<QueueRef, u64>,
     returned: BTreeMap<SubscriptionRef, Vec<u64>>,
-    /// One after the other, so that a subscription of which much is settled is noted once; sorted at the command's end.
+    /// A subscription that follows itself is added once; sorted at the command's end.
     settled: Vec<SubscriptionRef>,
     #[cfg(feature = "planted-bugs")]
     pub(crate) plant: Option<Plant>,
 }
 
-/// How the batch was proposed.
+/// The proposer's facts of a batch.
 pub(super) struct Proposed {
     pub(super) version: u32,
     pub(super) wall: u64,
 }
 
-impl<'a> Turn<'a> {
+impl<'a> Transaction<'a> {
     pub(super) const fn new(
         rows: Overlay<'a>,
         shard: ShardId,
@@ -59,7 +61,7 @@ impl<'a> Turn<'a> {
         Proposed { version, wall }: Proposed,
         departments: &'a mut BTreeMap<DepartmentId, DepartmentRow>,
         queues: &'a mut BTreeMap<QueueRef, Box<Queue>>,
-        aside: aside::Rule,
+        relocation: relocate::Rule,
         #[cfg(feature = "planted-bugs")] plant: Option<Plant>,
     ) -> Self {
         Self {
@@ -74,8 +76,9 @@ impl<'a> Turn<'a> {
             touched: BTreeSet::new(),
             charges: BTreeMap::new(),
             effects: Vec::new(),
-            aside,
+            relocation,
             tally: Tally { expired: 0, moved: 0, parked: 0 },
+            deadline_ms: None,
             appended: BTreeMap::new(),
             returned: BTreeMap::new(),
             settled: Vec::new(),
@@ -88,9 +91,9 @@ impl<'a> Turn<'a> {
         use std::collections::btree_map::Entry;
         match self.departments.entry(id) {
             Entry::Occupied(held) => Ok(Some(held.into_mut())),
-            Entry::Vacant(place) => {
+            Entry::Vacant(unread) => {
                 let row = self.rows.row(&DepartmentKey { department: id })?;
-                Ok(row.map(|row| &*place.insert(row)))
+                Ok(row.map(|row| &*unread.insert(row)))
             }
         }
     }
@@ -122,12 +125,12 @@ impl<'a> Turn<'a> {
         Ok(row.map(|row| QueueRef { department, queue: QueueId(row.queue) }))
     }
 
-    /// Takes a queue's state out of the machine; [`Turn::give`] brings it back.
-    pub(crate) fn take(&mut self, id: QueueRef) -> Result<Option<Box<Queue>>, Halt> {
+    /// Moves a queue's state out of the machine, until [`Transaction::return_queue`].
+    pub(crate) fn borrow_queue(&mut self, id: QueueRef) -> Result<Option<Box<Queue>>, Halt> {
         if let Some(queue) = self.queues.remove(&id) {
             return Ok(Some(queue));
         }
-        // What is taken is not in the machine, and must not be read a second time.
+        // A borrowed queue is not in the machine, and must not be read a second time.
         let queue = hydrate(
             &self.rows,
             id,
@@ -138,37 +141,38 @@ impl<'a> Turn<'a> {
         Ok(queue)
     }
 
-    /// Brings back a queue that a command has, or may have, changed.
-    pub(crate) fn give(&mut self, mut queue: Box<Queue>) {
+    /// Moves a queue's state back: its rows are written at the batch's end.
+    pub(crate) fn return_queue(&mut self, mut queue: Box<Queue>) {
         queue.used_at = self.shard_row.applied_index;
         self.touched.insert(queue.id);
         self.queues.insert(queue.id, queue);
     }
 
-    /// Forgets a queue whose rows are gone.
+    /// Forgets a queue whose rows were deleted.
     pub(crate) fn forget(&mut self, queue: &Queue) {
         self.touched.remove(&queue.id);
         self.charge(queue.id.department, 0, queue.charged_bytes);
     }
 
-    /// Bytes that a department has more, and less, at the batch's end.
+    /// Counts bytes that a department gains and loses; its row is written at the batch's end.
     pub(super) fn charge(&mut self, id: DepartmentId, added: u64, freed: u64) {
         let charged = self.charges.entry(id).or_default();
         charged.0 += added;
         charged.1 += freed;
     }
 
-    /// Looks at a queue.
-    pub(super) fn look(&mut self, id: QueueRef) -> Result<Option<&Queue>, Halt> {
+    /// A queue's state, for reading alone.
+    pub(super) fn peek_queue(&mut self, id: QueueRef) -> Result<Option<&Queue>, Halt> {
         if self.is_set_aside(id.department)? {
             return Err(Halt::SetAside(id.department));
         }
-        let Some(mut queue) = self.take(id)? else { return Ok(None) };
+        let Some(mut queue) = self.borrow_queue(id)? else { return Ok(None) };
         queue.used_at = self.shard_row.applied_index;
         Ok(Some(self.queues.entry(id).or_insert(queue)))
     }
 
     pub(crate) fn put_timer(&mut self, due_ms: u64, timer: Timer) {
+        self.deadline_ms = Some(self.deadline_ms.map_or(due_ms, |known| known.min(due_ms)));
         self.rows.put(&TimerKey { shard: self.shard, due_ms, timer }, &());
     }
 
@@ -180,7 +184,7 @@ impl<'a> Turn<'a> {
         self.now.saturating_add(delay_ms)
     }
 
-    /// How far the wall clock is ahead of the batch's time.
+    /// How far the wall clock is ahead of the batch's time, milliseconds.
     pub(crate) const fn wall_ahead(&self) -> i64 {
         self.wall.wrapping_sub(self.now).cast_signed()
     }
@@ -199,7 +203,7 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Turns what the command has gathered into effects.
+    /// Turns what the command has collected into effects.
     pub(super) fn end_command(&mut self) {
         let appended = std::mem::take(&mut self.appended).into_iter();
         self.effects.extend(appended.map(|(queue, last_sequence)| Effect::Appended { queue, last_sequence }));

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use posthouse_engine::{
     ids::{DEFAULT_LANE, QueueRef},
-    keys::{self, AsideKey, Key},
+    keys::{self, Key, RelocatedBodyKey},
     kv::{Family, Kv, Write},
     limits::{
-        COPY_ASIDE_FROM_BYTES, LOOK_AGAIN_AFTER, MACHINE_VERSION, MAX_COPIED_BYTES, MAX_COPIES, TRIM_BYTES,
+        EXAMINE_AGAIN_AFTER, MACHINE_VERSION, MAX_RELOCATED, MAX_RELOCATED_BYTES, RELOCATE_FROM_BYTES,
+        TRIM_BYTES,
     },
     outcome::{Granted, Outcome, RedriveOutcome},
     schema::{
@@ -23,9 +24,9 @@ const KIB: usize = 1 << 10;
 const LARGE: usize = 256 * KIB;
 /// What may lie dead beside what waits: until it is looked at, until it is looked at again, until it is trimmed.
 const MAX_DEAD: u64 =
-    COPY_ASIDE_FROM_BYTES + (LOOK_AGAIN_AFTER + 2) * (LARGE as u64 + 100) + TRIM_BYTES + MAX_COPIED_BYTES;
+    RELOCATE_FROM_BYTES + (EXAMINE_AGAIN_AFTER + 2) * (LARGE as u64 + 100) + TRIM_BYTES + MAX_RELOCATED_BYTES;
 
-/// A shard, and what its batches have copied aside.
+/// A shard, and what its batches have relocated.
 struct Watched {
     shard: Shard,
     queue: QueueRef,
@@ -48,14 +49,14 @@ impl Watched {
         let (mut copies, mut bytes) = (0, 0);
         for write in &applied.writes {
             if let Write::Put { family: Family::Body, key, head, tail } = write
-                && let Some(aside) = AsideKey::decode(key)
+                && let Some(key) = RelocatedBodyKey::decode(key)
             {
-                assert!(self.copied.insert(aside.sequence), "{} is copied twice", aside.sequence);
+                assert!(self.copied.insert(key.sequence), "{} is copied twice", key.sequence);
                 copies += 1;
                 bytes += (head.len() + tail.len()) as u64;
             }
         }
-        assert!(copies <= MAX_COPIES && bytes <= MAX_COPIED_BYTES, "{copies} copies of {bytes} bytes");
+        assert!(copies <= MAX_RELOCATED && bytes <= MAX_RELOCATED_BYTES, "{copies} copies of {bytes} bytes");
         self.shard.kv.write(&applied.writes);
         self.most_stored = self.most_stored.max(self.stored());
         applied.outcomes.pop().unwrap()
@@ -112,10 +113,10 @@ impl Watched {
         self.shard.stats(self.queue).stored_bytes
     }
 
-    fn asides(&self) -> usize {
+    fn relocated(&self) -> usize {
         let mut rows = self.shard.kv.rows();
         let mut count = 0;
-        while rows.any(|(family, key, _)| family == Family::Body && AsideKey::decode(key).is_some()) {
+        while rows.any(|(family, key, _)| family == Family::Body && RelocatedBodyKey::decode(key).is_some()) {
             count += 1;
         }
         count
@@ -137,7 +138,7 @@ fn one_parked_message_does_not_hold_the_large_ones_behind_it() {
     assert!(watched.most_stored < MAX_DEAD, "{}", watched.most_stored);
     assert_eq!(watched.copied, BTreeSet::from([1]));
     assert!(watched.shard.body(watched.queue, 1).is_none());
-    let key = keys::aside(default(watched.queue), DEFAULT_LANE, 1);
+    let key = keys::relocated(default(watched.queue), DEFAULT_LANE, 1);
     let copy = watched.shard.kv.get(Family::Body, &key).unwrap().unwrap();
     let queue = watched.queue;
     assert_eq!(watched.shard.dead_letters(queue), [1]);
@@ -150,7 +151,7 @@ fn one_parked_message_does_not_hold_the_large_ones_behind_it() {
     watched.shard.check();
     assert!(watched.stored() <= before - copy.len() as u64);
     assert!(watched.stored() < TRIM_BYTES, "nothing is left to hold anything up");
-    assert_eq!((watched.asides(), watched.shard.usage().stored_bytes), (0, watched.stored()));
+    assert_eq!((watched.relocated(), watched.shard.usage().stored_bytes), (0, watched.stored()));
 }
 
 #[test]
@@ -165,9 +166,9 @@ fn many_that_wait_are_copied_over_several_batches_and_live_on() {
     }
     watched.shard.check();
     println!("{} copied, at most {} bytes stored", watched.copied.len(), watched.most_stored);
-    assert!(watched.copied.len() > MAX_COPIES);
+    assert!(watched.copied.len() > MAX_RELOCATED);
     assert!(watched.most_stored < MAX_DEAD, "{}", watched.most_stored);
-    assert_eq!(watched.asides(), watched.copied.len());
+    assert_eq!(watched.relocated(), watched.copied.len());
     watched.shard.restart();
     let queue = watched.queue;
     assert_eq!(watched.shard.counts(queue).in_flight, 6_000);
@@ -189,7 +190,7 @@ fn many_that_wait_are_copied_over_several_batches_and_live_on() {
         watched.ack(some);
     }
     watched.shard.check();
-    assert_eq!(watched.asides(), 0);
+    assert_eq!(watched.relocated(), 0);
     assert!(watched.stored() < TRIM_BYTES, "{}", watched.stored());
 }
 
@@ -220,7 +221,7 @@ fn large_ones_that_wait_are_copied_in_pieces_once_it_is_worth_it() {
         watched.settle("b", granted, Ack);
     }
     watched.shard.check();
-    assert_eq!(watched.asides(), 0);
+    assert_eq!(watched.relocated(), 0);
     assert!(watched.stored() < TRIM_BYTES + LARGE as u64, "{}", watched.stored());
 }
 
@@ -242,19 +243,19 @@ fn a_purge_takes_what_was_copied_too() {
     watched.publish(&[KIB; 3]);
     watched.lease("b", &[1, 2]);
     watched.work_off(400, LARGE);
-    assert_eq!((watched.copied.len(), watched.asides()), (3, 3));
+    assert_eq!((watched.copied.len(), watched.relocated()), (3, 3));
     watched.run(Command::PurgeQueue(PurgeQueue {
         department: 1,
         name: "applications".into(),
         request: None,
     }));
     watched.shard.check();
-    assert_eq!((watched.asides(), watched.stored()), (0, 0));
+    assert_eq!((watched.relocated(), watched.stored()), (0, 0));
     watched.publish(&[KIB]);
     watched.work_off(400, LARGE);
     watched.shard.check();
     watched.shard.restart();
     watched.work_off(1, LARGE);
     watched.shard.check();
-    assert_eq!((watched.copied.len(), watched.asides()), (4, 1));
+    assert_eq!((watched.copied.len(), watched.relocated()), (4, 1));
 }

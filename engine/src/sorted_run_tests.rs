@@ -1,40 +1,40 @@
-//! Points are a map, whatever order their keys come in.
+//! A sorted run is a map, whatever the order in which its keys are inserted.
 
 use proptest::prelude::*;
 
 use super::*;
 
-fn listed<'a>(points: impl Iterator<Item = (&'a Vec<u8>, &'a u32)>) -> Vec<(Vec<u8>, u32)> {
-    points.map(|(key, value)| (key.clone(), *value)).collect()
+fn listed<'a>(entries: impl Iterator<Item = (&'a Vec<u8>, &'a u32)>) -> Vec<(Vec<u8>, u32)> {
+    entries.map(|(key, value)| (key.clone(), *value)).collect()
 }
 
 proptest! {
     #[test]
-    fn points_are_a_map(
+    fn a_sorted_run_is_a_map(
         // Mostly ascending, as they come; at times a range is removed.
         changes in prop::collection::vec((0u8..60, 0u8..4, prop::option::weighted(0.1, 0u8..60)), 0..80),
         (from, to) in (0u8..60, 0u8..60),
     ) {
-        let (mut points, mut map, mut last, mut value) = (Points::default(), BTreeMap::new(), 0u8, 0u32);
+        let (mut run, mut map, mut last, mut value) = (SortedRun::default(), BTreeMap::new(), 0u8, 0u32);
         for (key, steps, removed_from) in changes {
             last = if steps > 0 { (last + steps).min(80) } else { key };
             value += 1;
-            points.insert(vec![last], value);
+            run.insert(vec![last], value);
             map.insert(vec![last], value);
             if let Some(removed_from) = removed_from {
                 let (start, end) = (vec![removed_from], vec![removed_from.max(key)]);
-                points.remove_range(&start, &end);
+                run.remove_range(&start, &end);
                 map.retain(|key, _| *key < start || *key >= end);
             }
         }
-        prop_assert_eq!(points.len(), map.len());
-        prop_assert_eq!(points.get(&[from]), map.get(&vec![from]));
+        prop_assert_eq!(run.len(), map.len());
+        prop_assert_eq!(run.get(&[from]), map.get(&vec![from]));
         let mut inside = listed(map.iter().filter(|(key, _)| vec![from] <= **key && **key < vec![to]));
-        prop_assert_eq!(listed(points.range(&[from], &[to])), inside.clone());
+        prop_assert_eq!(listed(run.range(&[from], &[to])), inside.clone());
         inside.reverse();
-        prop_assert_eq!(listed(points.descending(&[from], &[to])), inside);
+        prop_assert_eq!(listed(run.descending(&[from], &[to])), inside);
         let mut all = Vec::new();
-        points.for_each(|point| all.push(point));
+        run.for_each(|entry| all.push(entry));
         prop_assert!(all.into_iter().eq(map));
     }
 }

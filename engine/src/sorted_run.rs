@@ -1,7 +1,7 @@
-//! The rows that a batch has changed in one family, by key.
+//! A map of the rows that a batch has changed in one family, by key.
 //!
-//! The bodies of a publish come in ascending order, and there may be thousands in a batch. Keys that come so are only put
-//! behind the last one; a tree holds the others.
+//! The bodies of a publish are inserted in ascending order, and there may be thousands in a batch. Keys that ascend
+//! are appended to a sorted run; a tree holds the others.
 
 use std::{
     cmp::Ordering,
@@ -10,46 +10,46 @@ use std::{
     ops::Bound::{Excluded, Included},
 };
 
-/// A map. No key is in both parts.
+/// The map. No key is in both parts.
 #[derive(Debug)]
-pub(crate) struct Points<V> {
-    /// Ascending.
+pub(crate) struct SortedRun<V> {
+    /// By ascending key.
     run: Vec<(Vec<u8>, V)>,
     others: BTreeMap<Vec<u8>, V>,
 }
 
-impl<V> Default for Points<V> {
+impl<V> Default for SortedRun<V> {
     fn default() -> Self {
         Self { run: Vec::new(), others: BTreeMap::new() }
     }
 }
 
-impl<V> Points<V> {
+impl<V> SortedRun<V> {
     pub(crate) fn insert(&mut self, key: Vec<u8>, value: V) {
         let beyond_run = self.run.last().is_none_or(|(last, _)| *last < key);
         if beyond_run && self.others.last_key_value().is_none_or(|(last, _)| *last < key) {
             self.run.push((key, value));
             return;
         }
-        match if beyond_run { None } else { self.place(&key).ok() } {
-            Some(place) => self.run[place].1 = value,
+        match if beyond_run { None } else { self.index_of(&key).ok() } {
+            Some(index) => self.run[index].1 = value,
             None => drop(self.others.insert(key, value)),
         }
     }
 
-    /// So many keys in a row are about to come.
+    /// Reserves memory for ascending keys that are inserted next.
     pub(crate) fn reserve(&mut self, keys: usize) {
         self.run.reserve(keys);
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Option<&V> {
-        match self.place(key) {
-            Ok(place) => Some(&self.run[place].1),
+        match self.index_of(key) {
+            Ok(index) => Some(&self.run[index].1),
             Err(_) => self.others.get(key),
         }
     }
 
-    /// Those with `from <= key < to`, ascending.
+    /// The entries with `from <= key < to`, ascending.
     pub(crate) fn range<'a>(
         &'a self,
         from: &[u8],
@@ -59,7 +59,7 @@ impl<V> Points<V> {
         merge(others, run, Ordering::Less)
     }
 
-    /// Those with `from <= key < to`, descending.
+    /// The entries with `from <= key < to`, descending.
     pub(crate) fn descending<'a>(
         &'a self,
         from: &[u8],
@@ -69,7 +69,7 @@ impl<V> Points<V> {
         merge(others.rev(), run.rev(), Ordering::Greater)
     }
 
-    /// Removes those with `from <= key < to`.
+    /// Removes the entries with `from <= key < to`.
     pub(crate) fn remove_range(&mut self, from: &[u8], to: &[u8]) {
         if from >= to {
             return;
@@ -85,22 +85,22 @@ impl<V> Points<V> {
         self.run.len() + self.others.len()
     }
 
-    /// All, ascending.
-    pub(crate) fn for_each(self, mut take: impl FnMut((Vec<u8>, V))) {
+    /// Visits all entries, ascending.
+    pub(crate) fn for_each(self, mut visit: impl FnMut((Vec<u8>, V))) {
         if self.others.is_empty() {
-            self.run.into_iter().for_each(take);
+            self.run.into_iter().for_each(visit);
         } else {
-            merge(self.others.into_iter(), self.run.into_iter(), Ordering::Less).for_each(&mut take);
+            merge(self.others.into_iter(), self.run.into_iter(), Ordering::Less).for_each(&mut visit);
         }
     }
 
-    fn place(&self, key: &[u8]) -> Result<usize, usize> {
+    fn index_of(&self, key: &[u8]) -> Result<usize, usize> {
         self.run.binary_search_by(|(at, _)| at[..].cmp(key))
     }
 
-    /// The place in the run of the first key that is not before this one.
+    /// The index in the run of the first key at or after this one.
     fn first_from(&self, key: &[u8]) -> usize {
-        self.place(key).unwrap_or_else(|place| place)
+        self.index_of(key).unwrap_or_else(|index| index)
     }
 
     #[allow(clippy::type_complexity, reason = "two iterators that are named nowhere else")]
@@ -119,7 +119,7 @@ impl<V> Points<V> {
     }
 }
 
-/// Two sorted sequences as one; `first` is how a key that comes earlier compares to one that comes later.
+/// Merges two sorted sequences. `first` is how a key compares to those after it.
 fn merge<K: Ord, V>(
     one: impl Iterator<Item = (K, V)>,
     other: impl Iterator<Item = (K, V)>,
@@ -134,5 +134,5 @@ fn merge<K: Ord, V>(
 }
 
 #[cfg(test)]
-#[path = "points_tests.rs"]
+#[path = "sorted_run_tests.rs"]
 mod tests;

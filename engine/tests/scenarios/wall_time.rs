@@ -1,10 +1,10 @@
-//! What is told of times goes by the wall clock, which may be set; what is due, and how long things take, does not.
+//! Times that are shown are the wall clock's, which may be set. Deadlines and durations go by the time of batches.
 
 use posthouse_engine::{
     kv::Family,
-    limits::VERSION_OF_TOLD_TRUTH,
+    limits::VERSION_OF_WALL_TIME,
     schema::{QueueSettings, SettleKind::Ack},
-    standing::MessageState,
+    views::MessageState,
 };
 
 use crate::shard::{START, Shard, holder, settings, token};
@@ -14,16 +14,16 @@ const FIFTY_MINUTES: i64 = 50 * 60_000;
 const BEHIND: i64 = -10 * 60_000;
 
 #[test]
-fn what_is_told_goes_by_the_wall_clock() {
+fn shown_times_go_by_the_wall_clock() {
     let mut shard = Shard::new();
     shard.wall_ahead = FIFTY_MINUTES;
-    let told = START.saturating_add_signed(FIFTY_MINUTES);
+    let wall_published_ms = START.saturating_add_signed(FIFTY_MINUTES);
     let view = shard.try_create("applications", QueueSettings::default()).unwrap();
-    assert_eq!((view.created_at_ms, view.updated_at_ms), (told, told));
+    assert_eq!((view.created_at_ms, view.updated_at_ms), (wall_published_ms, wall_published_ms));
     let queue = posthouse_engine::ids::QueueRef { department: view.department, queue: view.queue };
-    assert_eq!(shard.publish(queue, &["one", "two"]).published_at_ms, told);
+    assert_eq!(shard.publish(queue, &["one", "two"]).published_at_ms, wall_published_ms);
     let (header, _) = shard.body(queue, 2).unwrap();
-    assert_eq!((header.published_at_ms, header.told_at_ms()), (START, told));
+    assert_eq!((header.published_at_ms, header.wall_published_at_ms()), (START, wall_published_ms));
     shard.now += MINUTE;
     shard.wall_ahead = 0;
     assert_eq!(shard.publish(queue, &["three"]).published_at_ms, START + MINUTE);
@@ -34,14 +34,20 @@ fn what_is_told_goes_by_the_wall_clock() {
     );
     let stats = shard.stats(queue);
     // Stored under a wrong clock, it stays as it was stamped; how old it is, is right.
-    assert_eq!((stats.first_published_ms, stats.last_published_ms), (Some(told), Some(START + MINUTE)));
-    assert_eq!((stats.oldest_unsettled_ms, stats.oldest_published_ms), (Some(told), Some(START)));
+    assert_eq!(
+        (stats.first_published_ms, stats.last_published_ms),
+        (Some(wall_published_ms), Some(START + MINUTE))
+    );
+    assert_eq!(
+        (stats.oldest_unsettled_ms, stats.oldest_published_ms),
+        (Some(wall_published_ms), Some(START))
+    );
     let published: Vec<_> = (1..=3).map(|at| shard.status(queue, at).published_at_ms.unwrap()).collect();
-    assert_eq!(published, [told, told, START + MINUTE]);
+    assert_eq!(published, [wall_published_ms, wall_published_ms, START + MINUTE]);
     assert_eq!(shard.machine.wall_ms(), shard.now.saturating_add_signed(BEHIND));
     shard.restart();
     assert_eq!(shard.machine.wall_ms(), shard.now.saturating_add_signed(BEHIND));
-    assert_eq!(shard.status(queue, 1).published_at_ms, Some(told));
+    assert_eq!(shard.status(queue, 1).published_at_ms, Some(wall_published_ms));
 }
 
 #[test]
@@ -74,14 +80,14 @@ fn a_dead_letter_says_when_it_was_published_by_the_wall_clock_of_then() {
     let (mut shard, queue) = Shard::with(settings(1, "failed"));
     let dead = shard.create("failed", QueueSettings::default());
     shard.wall_ahead = FIFTY_MINUTES;
-    let told = shard.publish(queue, &["one"]).published_at_ms;
+    let wall_published_ms = shard.publish(queue, &["one"]).published_at_ms;
     shard.wall_ahead = BEHIND;
     shard.now += MINUTE;
     shard.fail(queue, 1);
     let (header, _) = shard.body(dead, 1).unwrap();
     assert_eq!(header.published_at_ms, START + MINUTE);
-    assert_eq!(header.told_at_ms(), (START + MINUTE).saturating_add_signed(BEHIND));
-    assert_eq!(header.dead_letter.as_ref().unwrap().published_at_ms, told);
+    assert_eq!(header.wall_published_at_ms(), (START + MINUTE).saturating_add_signed(BEHIND));
+    assert_eq!(header.dead_letter.as_ref().unwrap().published_at_ms, wall_published_ms);
     assert_eq!(shard.status(dead, 1).origin, header.dead_letter);
     // A redriven message is published anew.
     shard.wall_ahead = 3_000;
@@ -89,7 +95,7 @@ fn a_dead_letter_says_when_it_was_published_by_the_wall_clock_of_then() {
     shard.redrive(dead, &[1]);
     let (header, _) = shard.body(queue, 2).unwrap();
     assert_eq!(
-        (header.published_at_ms, header.told_at_ms()),
+        (header.published_at_ms, header.wall_published_at_ms()),
         (START + 2 * MINUTE, START + 2 * MINUTE + 3_000)
     );
     shard.now += 1_500;
@@ -98,11 +104,11 @@ fn a_dead_letter_says_when_it_was_published_by_the_wall_clock_of_then() {
 }
 
 #[test]
-fn a_copy_aside_tells_what_the_message_told() {
+fn a_relocated_body_keeps_its_wall_time() {
     let (mut shard, queue) = Shard::with(QueueSettings::default());
     shard.wall_ahead = FIFTY_MINUTES;
     shard.checked = false;
-    let told = shard.publish(queue, &["waits"]).published_at_ms;
+    let wall_published_ms = shard.publish(queue, &["waits"]).published_at_ms;
     shard.wall_ahead = 0;
     for first in 0..80 {
         shard.publish(queue, &["x"; 1_024]);
@@ -111,8 +117,8 @@ fn a_copy_aside_tells_what_the_message_told() {
         let acks = (0..1_024).map(|index| crate::shard::item(token(&granted, index), Ack, 0)).collect();
         shard.settle_all(queue, &holder("a"), acks);
     }
-    assert!(shard.body(queue, 1).is_none(), "it is aside");
-    assert_eq!(shard.status(queue, 1).published_at_ms, Some(told));
+    assert!(shard.body(queue, 1).is_none(), "it is relocated");
+    assert_eq!(shard.status(queue, 1).published_at_ms, Some(wall_published_ms));
     shard.check();
 }
 
@@ -129,14 +135,14 @@ fn a_difference_of_nothing_costs_nothing() {
 }
 
 #[test]
-fn an_older_leader_tells_the_time_of_batches() {
+fn an_older_leader_shows_the_time_of_batches() {
     let (mut shard, queue) = Shard::with(QueueSettings::default());
-    (shard.version, shard.wall_ahead) = (VERSION_OF_TOLD_TRUTH - 1, FIFTY_MINUTES);
+    (shard.version, shard.wall_ahead) = (VERSION_OF_WALL_TIME - 1, FIFTY_MINUTES);
     assert_eq!(shard.publish(queue, &["one"]).published_at_ms, START);
     let (header, _) = shard.body(queue, 1).unwrap();
     assert_eq!((header.published_at_ms, header.wall_ahead_ms), (START, 0));
     assert_eq!(shard.machine.wall_ms(), START);
     // A leader that knows no wall clock.
-    (shard.version, shard.wall_ahead) = (VERSION_OF_TOLD_TRUTH, i64::MIN);
+    (shard.version, shard.wall_ahead) = (VERSION_OF_WALL_TIME, i64::MIN);
     assert_eq!(shard.publish(queue, &["two"]).published_at_ms, START);
 }
