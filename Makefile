@@ -14,6 +14,10 @@ export PATH := $(TOOLS)/bin:$(PATH)
 CARGO_DENY_VERSION := 0.20.2
 CRASH_ROUNDS ?= 30
 RELEASE := --release --locked
+# The program and the demo, without the benchmark, its peers' clients and the tests. Cargo resolves features for the
+# selected packages and, only with an example among the targets, for their dev-dependencies: with the whole workspace and
+# the demo, every dependency has the features that the tests need, and `make test` compiles none again.
+PROGRAM := --workspace --bin posthouse --example demo
 
 # Which figures `make figures` measures; all of them when empty.
 FIGURES ?=
@@ -45,12 +49,12 @@ help:
 	@echo 'make fix           what of that can be put right by itself'
 
 build: compilers
-	cargo build $(RELEASE) --workspace --bins --examples
+	cargo build $(RELEASE) $(PROGRAM)
 	mkdir -p bin
 	ln -sf $(abspath $(CARGO_TARGET_DIR))/release/posthouse bin/posthouse
 
 demo: compilers
-	cargo build $(RELEASE) --workspace --bins --examples
+	cargo build $(RELEASE) $(PROGRAM)
 	$(CARGO_TARGET_DIR)/release/examples/demo demo/applications.ndjson
 
 test: binaries count-tools
@@ -114,6 +118,7 @@ fix: compilers
 
 compilers:
 	@scripts/install-tools.sh compilers
+	@scripts/first-build.sh $(CARGO_TARGET_DIR)
 
 client-tools:
 	@scripts/install-tools.sh clients $(TOOLS)
