@@ -5,8 +5,8 @@ use std::path::Path;
 use posthouse_client::{Client, Context};
 use posthouse_text::causes;
 
-use crate::exit::{Exit, Failure};
-use crate::failure::of_client;
+use crate::exit::Exit;
+use crate::failure::{Failure, of_client};
 use crate::stderr;
 
 /// Connects with the context that was named.

@@ -1,6 +1,4 @@
-//! How the program ends: exit codes after sysexits, and a line on stderr that says what to do next.
-
-use std::fmt;
+//! How the program ends: exit codes after sysexits.
 
 /// The exit codes. Scripts rely on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,39 +66,6 @@ pub fn help() -> String {
 impl From<Exit> for std::process::ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
-    }
-}
-
-/// Why a command failed, and what its caller can do about it.
-#[derive(Debug)]
-pub struct Failure {
-    /// The exit code.
-    pub exit: Exit,
-    /// What went wrong, with its causes.
-    pub what: String,
-    /// What to do next, unless that is said already.
-    pub next: Option<String>,
-}
-
-impl Failure {
-    /// A failure with its advice.
-    pub fn new(exit: Exit, what: impl fmt::Display, next: impl Into<String>) -> Self {
-        Self { exit, what: what.to_string(), next: Some(next.into()) }
-    }
-
-    /// A failure whose own words say what to do.
-    pub fn advised(exit: Exit, what: impl fmt::Display) -> Self {
-        Self { exit, what: what.to_string(), next: None }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "posthouse: {}", self.what)?;
-        match &self.next {
-            Some(next) => write!(f, "\n  next: {next}"),
-            None => Ok(()),
-        }
     }
 }
 

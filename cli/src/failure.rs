@@ -1,10 +1,45 @@
-//! The client's errors as failures of a command: which exit code is which.
+//! Why a command failed, and which exit code the client's errors have.
+
+use std::fmt;
 
 use posthouse_client::{ConsumeError, Error, ErrorKind, PublishError};
 use posthouse_server::out::Stream;
 use posthouse_text::causes;
 
-use crate::exit::{Exit, Failure};
+use crate::exit::Exit;
+
+/// Why a command failed, and what its caller can do about it.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    pub exit: Exit,
+    /// What went wrong, with its causes.
+    pub what: String,
+    /// What to do next, unless that is said already.
+    pub next: Option<String>,
+}
+
+impl Failure {
+    /// A failure with its advice.
+    pub fn new(exit: Exit, what: impl fmt::Display, next: impl Into<String>) -> Self {
+        Self { exit, what: what.to_string(), next: Some(next.into()) }
+    }
+
+    /// A failure whose own words say what to do.
+    pub fn advised(exit: Exit, what: impl fmt::Display) -> Self {
+        Self { exit, what: what.to_string(), next: None }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "posthouse: {}", self.what)?;
+        match &self.next {
+            Some(next) => write!(f, "\n  next: {next}"),
+            None => Ok(()),
+        }
+    }
+}
 
 /// A call, or the opening of a stream, failed. The client's errors say themselves what to do next.
 pub fn of_client(error: &Error) -> Failure {

@@ -10,7 +10,8 @@ use rustix::fs::Mode;
 
 use args::{Cli, Command};
 use connect::connect;
-use exit::{Exit, Failure};
+use exit::Exit;
+use failure::Failure;
 use serve::OnHangup;
 
 pub mod apply;

@@ -4,8 +4,7 @@ use std::time::Instant;
 
 use posthouse_client::Client;
 
-use crate::exit::Failure;
-use crate::failure::of_client;
+use crate::failure::{Failure, of_client};
 use crate::stdout;
 
 /// Asks the server whether it serves, and tells how long the answer took.

@@ -6,8 +6,8 @@ use posthouse_client::{Client, Error, Queue, QueueSettings};
 use posthouse_text::shown;
 
 use crate::args;
-use crate::exit::{Exit, Failure};
-use crate::failure::of_client;
+use crate::exit::Exit;
+use crate::failure::{Failure, of_client};
 use crate::stats::{json, stats};
 use crate::stdout;
 use crate::time::rfc3339;

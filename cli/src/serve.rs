@@ -8,7 +8,8 @@ use posthouse_server::observe::ObserveError;
 use posthouse_server::{ServeError, ServeOptions};
 use posthouse_text::causes;
 
-use crate::exit::{Exit, Failure};
+use crate::exit::Exit;
+use crate::failure::Failure;
 use crate::shutdown::{Hangups, Interrupts, outlive_terminals};
 use crate::{log, stderr, stdout};
 

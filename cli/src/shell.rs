@@ -8,8 +8,8 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 
 use crate::args::{self, Cli};
-use crate::exit::{Exit, Failure};
-use crate::failure::of_stdout;
+use crate::exit::Exit;
+use crate::failure::{Failure, of_stdout};
 use crate::stdout;
 
 /// Writes a completion script to stdout.

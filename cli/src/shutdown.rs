@@ -9,7 +9,8 @@ use signal_hook::consts::{SIGTTOU, SIGXFSZ};
 use signal_hook::flag;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::exit::{Exit, Failure};
+use crate::exit::Exit;
+use crate::failure::Failure;
 
 /// How long a command that was asked to end waits for what it has sent, and for a reader of its last words.
 pub const GRACE: Duration = Duration::from_secs(10);

@@ -11,8 +11,7 @@ use posthouse_server::out::Out;
 use posthouse_text::shown;
 use serde_json::Value;
 
-use crate::exit::Failure;
-use crate::failure::of_stdout;
+use crate::failure::{Failure, of_stdout};
 use crate::stdio;
 
 /// How long a reader is given for what is only mentioned.

@@ -11,8 +11,8 @@ use posthouse_client::{Client, Error, Queue};
 
 use crate::args;
 use crate::connect::connect;
-use crate::exit::{Exit, Failure};
-use crate::failure::of_client;
+use crate::exit::Exit;
+use crate::failure::{Failure, of_client};
 use crate::{stdio, stdout};
 use file::{QueueFile, WantedQueue};
 use plan::{Step, Verdict};

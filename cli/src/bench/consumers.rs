@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use super::meter::Step;
 use super::payload::{Origin, origin};
 use super::phase::Phase;
-use crate::exit::{Exit, Failure};
-use crate::failure::{of_client, of_consume};
+use crate::exit::Exit;
+use crate::failure::{Failure, of_client, of_consume};
 
 /// Confirmations that are looked at together.
 const ANSWERS: usize = 512;

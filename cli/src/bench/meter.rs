@@ -6,7 +6,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use tokio::time::Instant;
 
-use crate::exit::{Exit, Failure};
+use crate::exit::Exit;
+use crate::failure::Failure;
 
 /// Latencies are kept in microseconds, up to an hour, with three digits.
 const LONGEST_MICROS: u64 = 3_600_000_000;

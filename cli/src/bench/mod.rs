@@ -12,8 +12,8 @@ use tokio::time::sleep;
 
 use crate::args::Bench;
 use crate::connect::connect;
-use crate::exit::{Exit, Failure};
-use crate::failure::of_client;
+use crate::exit::Exit;
+use crate::failure::{Failure, of_client};
 use crate::shutdown::{GRACE, Interrupts};
 use crate::stdout;
 use consumers::Consumers;

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::meter::{Meter, Tally};
 use super::schedule::Schedule;
-use crate::exit::Failure;
+use crate::failure::Failure;
 
 /// What all phases of a run share.
 #[derive(Debug, Clone, Copy)]

@@ -4,7 +4,8 @@ use super::consumers::Kind;
 use super::phase::{Extent, Run};
 use super::report::Asked;
 use crate::args::{Bench, Load};
-use crate::exit::{Exit, Failure};
+use crate::exit::Exit;
+use crate::failure::Failure;
 
 const DEFAULT_COUNT: u64 = 200_000;
 /// Of an open loop.

@@ -11,8 +11,8 @@ use super::meter::Step;
 use super::payload::Payloads;
 use super::phase::Phase;
 use crate::args::Load;
-use crate::exit::{Exit, Failure};
-use crate::failure::{of_client, of_publisher};
+use crate::exit::Exit;
+use crate::failure::{Failure, of_client, of_publisher};
 
 /// What a message takes of a publisher's buffer beside its payload.
 const OVERHEAD: usize = 32;

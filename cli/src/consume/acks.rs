@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use futures_util::FutureExt as _;
 use posthouse_client::{Delivery, ErrorKind, ErrorReason as Reason, SettleError, Settling};
 
-use crate::exit::{Exit, Failure};
+use crate::exit::Exit;
+use crate::failure::Failure;
 use crate::stderr;
 
 /// Confirmations that are awaited; more only take memory.

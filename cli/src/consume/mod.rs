@@ -7,8 +7,8 @@ use posthouse_client::{Consumer, Delivery, Event};
 
 use crate::args;
 use crate::connect::connect;
-use crate::exit::{Exit, Failure};
-use crate::failure::{of_client, of_consume};
+use crate::exit::Exit;
+use crate::failure::{Failure, of_client, of_consume};
 use crate::progress::Progress;
 use crate::shutdown::Interrupts;
 use acks::Acks;

@@ -9,8 +9,7 @@ use posthouse_text::shown;
 use tokio::time::sleep;
 
 use crate::args::Output;
-use crate::exit::Failure;
-use crate::failure::of_stdout;
+use crate::failure::{Failure, of_stdout};
 use crate::ndjson::write::line;
 use crate::stdio::{self, Stdout};
 use crate::stdout;

@@ -10,7 +10,8 @@ use super::DevError;
 use super::landscape::Landscape;
 use super::renew::renew_tokens;
 use super::tenants::SAMPLE_TENANTS;
-use crate::exit::{Exit, Failure};
+use crate::exit::Exit;
+use crate::failure::Failure;
 use crate::serve::{OnHangup, serve};
 use crate::{stderr, stdout};
 

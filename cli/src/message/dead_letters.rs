@@ -6,8 +6,8 @@ use posthouse_client::{Client, Error, MessageState, MessageStatus, Redrive, Redr
 
 use super::show;
 use crate::args;
-use crate::exit::{Exit, Failure};
-use crate::failure::of_client;
+use crate::exit::Exit;
+use crate::failure::{Failure, of_client};
 use crate::ndjson::write::cause;
 use crate::progress::Progress;
 use crate::queue::beside;

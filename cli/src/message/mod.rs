@@ -3,8 +3,7 @@
 use posthouse_client::{Client, Error, ErrorKind, MessageState, MessageStatus};
 
 use crate::args;
-use crate::exit::Failure;
-use crate::failure::of_client;
+use crate::failure::{Failure, of_client};
 use crate::stdout;
 
 pub mod dead_letters;

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::lines::{LineError, Lines};
-use crate::exit::{Exit, Failure};
+use crate::exit::Exit;
+use crate::failure::Failure;
 use crate::stdio;
 
 /// Lines read ahead of the publisher; their bytes are bounded by the longest line it takes.

@@ -10,8 +10,8 @@ use tokio::time::sleep;
 
 use crate::args;
 use crate::connect::connect;
-use crate::exit::{Exit, Failure};
-use crate::failure::{of_client, of_publish};
+use crate::exit::Exit;
+use crate::failure::{Failure, of_client, of_publish};
 use crate::ndjson::read;
 use crate::progress::Progress;
 use crate::shutdown::{GRACE, Interrupts};

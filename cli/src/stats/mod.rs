@@ -7,8 +7,8 @@ use posthouse_text::shown;
 use tokio::time::sleep;
 
 use crate::args;
-use crate::exit::{Exit, Failure};
-use crate::failure::of_client;
+use crate::exit::Exit;
+use crate::failure::{Failure, of_client};
 use crate::shutdown::Interrupts;
 use crate::stdout;
 

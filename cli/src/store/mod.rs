@@ -5,7 +5,8 @@ use posthouse_server::store::DataDirError;
 use posthouse_server::{Part, StoreCheckOptions, StoreReport, check_store};
 
 use crate::args;
-use crate::exit::{Exit, Failure};
+use crate::exit::Exit;
+use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::stdout;
 pub use set_aside::{reopen, skip};

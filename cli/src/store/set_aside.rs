@@ -8,7 +8,8 @@ use posthouse_server::{
 
 use super::{operator, refused};
 use crate::args;
-use crate::exit::{Exit, Failure};
+use crate::exit::Exit;
+use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::stdout;
 use crate::time::rfc3339;

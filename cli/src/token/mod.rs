@@ -6,7 +6,8 @@ use std::time::SystemTime;
 
 use crate::args;
 use crate::dev::authority::thumbprint;
-use crate::exit::{Exit, Failure};
+use crate::exit::Exit;
+use crate::failure::Failure;
 use crate::{stdio, stdout};
 use decode::Decoded;
 use posthouse_server::identity::malformed;
