@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
-use posthouse_proto::{Parted, SizedCodec, parted, v1::PublishStreamRequest};
+use posthouse_proto::v1::{PublishStreamRequest, publish_stream_request::Frame};
+use posthouse_proto::{Parted, SizedCodec, parted};
 use tonic::body::Body;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::codegen::http::{Request, Response};
@@ -17,7 +18,7 @@ use tonic::{Status, Streaming};
 use tower::{Service, ServiceExt as _};
 
 use super::door::MAX_FRAME_BYTES;
-use super::load::Frames;
+use super::load::{Answer, Frames};
 
 /// As Posthouse's client and server have it.
 type Codec = SizedCodec<PublishStreamRequest, PublishStreamRequest>;
@@ -56,12 +57,20 @@ impl StreamingService<PublishStreamRequest> for Back {
     }
 }
 
-/// Opens a stream.
-pub async fn open(channel: Channel, frames: Frames) -> anyhow::Result<Streaming<PublishStreamRequest>> {
-    let mut grpc =
-        tonic::client::Grpc::new(channel.map_response(parted)).max_decoding_message_size(MAX_FRAME_BYTES);
-    grpc.ready().await?;
-    let path = PathAndQuery::from_static("/posthouse.bench.Echo/Echo");
-    let opened = grpc.streaming(tonic::Request::new(frames), path, Codec::default()).await?;
-    Ok(opened.into_inner())
+impl Answer for PublishStreamRequest {
+    async fn open(channel: Channel, frames: Frames) -> anyhow::Result<Streaming<Self>> {
+        let mut grpc =
+            tonic::client::Grpc::new(channel.map_response(parted)).max_decoding_message_size(MAX_FRAME_BYTES);
+        grpc.ready().await?;
+        let path = PathAndQuery::from_static("/posthouse.bench.Echo/Echo");
+        let opened = grpc.streaming(tonic::Request::new(frames), path, Codec::default()).await?;
+        Ok(opened.into_inner())
+    }
+
+    fn answered(&self) -> Option<(u64, usize)> {
+        match &self.frame {
+            Some(Frame::Batch(batch)) => Some((batch.batch_id, batch.messages.len())),
+            _ => None,
+        }
+    }
 }

@@ -5,17 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use hdrhistogram::Histogram;
-use posthouse_proto::v1::publish_stream_request::{Batch, Frame as RequestFrame};
-use posthouse_proto::v1::publish_stream_response::{
-    BatchResult, Frame as ResponseFrame, Results, batch_result::Outcome,
-};
-use posthouse_proto::v1::{NewMessage, PublishStreamRequest, PublishStreamResponse};
+use posthouse_proto::v1::publish_stream_request::{Batch, Frame};
+use posthouse_proto::v1::{NewMessage, PublishStreamRequest};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
-use super::{LimitLoad, bare, echo};
+use super::LimitLoad;
 use crate::load::payload::Payloads;
 use crate::row::Row;
 
@@ -29,33 +26,6 @@ pub trait Answer: Send + Sync + Sized + 'static {
 
     /// The batch that it answers, and how many messages of it.
     fn answered(&self) -> Option<(u64, usize)>;
-}
-
-impl Answer for PublishStreamRequest {
-    fn open(channel: Channel, frames: Frames) -> impl Future<Output = Result<Streaming<Self>>> + Send {
-        echo::open(channel, frames)
-    }
-
-    fn answered(&self) -> Option<(u64, usize)> {
-        match &self.frame {
-            Some(RequestFrame::Batch(batch)) => Some((batch.batch_id, batch.messages.len())),
-            _ => None,
-        }
-    }
-}
-
-impl Answer for PublishStreamResponse {
-    fn open(channel: Channel, frames: Frames) -> impl Future<Output = Result<Streaming<Self>>> + Send {
-        bare::open(channel, frames)
-    }
-
-    fn answered(&self) -> Option<(u64, usize)> {
-        let Some(ResponseFrame::BatchResult(BatchResult { batch_id, outcome })) = &self.frame else {
-            return None;
-        };
-        let Some(Outcome::Results(Results { all_stored: Some(all), .. })) = outcome else { return None };
-        Some((*batch_id, usize::try_from(all.count).ok()?))
-    }
 }
 
 /// When it counts.
@@ -110,7 +80,7 @@ pub fn frame(payloads: &mut Payloads, now: Instant, batch_id: u64, count: usize)
     let message = |number| NewMessage { payload: payloads.next(now, number), ..NewMessage::default() };
     let messages = (first..first + count as u64).map(message).collect();
     let batch = Batch { batch_id, messages, first_sequence: first, ..Batch::default() };
-    PublishStreamRequest { frame: Some(RequestFrame::Batch(batch)) }
+    PublishStreamRequest { frame: Some(Frame::Batch(batch)) }
 }
 
 /// For latencies in microseconds, up to a minute, to three digits.

@@ -11,9 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::child::Child;
 use super::load::Answer;
-use super::{
-    BARE_COMMAND, ECHO_COMMAND, Limit, LimitLoad, ServeArgs, bare, load, raw, serve_bare, serve_echo,
-};
+use super::{BARE_COMMAND, ECHO_COMMAND, Limit, LimitLoad, ServeArgs, load, raw, serve_bare, serve_echo};
 use crate::load::payload::Payloads;
 
 const LOAD: LimitLoad = LimitLoad { connections: 3, batch: 16, window: 64, payload_bytes: 256, seconds: 0.3 };
@@ -65,7 +63,10 @@ async fn what_bare_has_answered_is_there_after_a_kill() {
     let place = tempfile::tempdir().unwrap();
     let child = start(BARE_COMMAND, place.path()).await;
     let (requests, frames) = mpsc::channel(4);
-    let mut answers = bare::open(child.connect().await.unwrap(), ReceiverStream::new(frames)).await.unwrap();
+    let mut answers =
+        PublishStreamResponse::open(child.connect().await.unwrap(), ReceiverStream::new(frames))
+            .await
+            .unwrap();
     let (now, mut sent) = (Instant::now(), Vec::new());
     let mut payloads = Payloads::new(100, now);
     for id in 0..FRAMES {

@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::Result;
 use posthouse_proto::parted;
 use posthouse_proto::v1::publish_stream_request::Frame;
+use posthouse_proto::v1::publish_stream_response::{self as response, BatchResult, Results};
 use posthouse_proto::v1::publisher_client::PublisherClient;
 use posthouse_proto::v1::publisher_server::{Publisher, PublisherServer};
 use posthouse_proto::v1::{PublishRequest, PublishResponse, PublishStreamRequest, PublishStreamResponse};
@@ -18,7 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tower::ServiceExt as _;
 
 use super::door::MAX_FRAME_BYTES;
-use super::load::Frames;
+use super::load::{Answer, Frames};
 use writer::{Answers, Waiting};
 
 /// The service, with its data below this folder.
@@ -27,11 +28,23 @@ pub fn service(data: &Path) -> Result<PublisherServer<Bare>> {
     Ok(PublisherServer::new(bare).max_decoding_message_size(MAX_FRAME_BYTES))
 }
 
-/// Opens a stream.
-pub async fn open(channel: Channel, frames: Frames) -> Result<Streaming<PublishStreamResponse>> {
-    let mut client =
-        PublisherClient::new(channel.map_response(parted)).max_decoding_message_size(MAX_FRAME_BYTES);
-    Ok(client.publish_stream(frames).await?.into_inner())
+impl Answer for PublishStreamResponse {
+    async fn open(channel: Channel, frames: Frames) -> Result<Streaming<Self>> {
+        let mut client =
+            PublisherClient::new(channel.map_response(parted)).max_decoding_message_size(MAX_FRAME_BYTES);
+        Ok(client.publish_stream(frames).await?.into_inner())
+    }
+
+    fn answered(&self) -> Option<(u64, usize)> {
+        let Some(response::Frame::BatchResult(BatchResult { batch_id, outcome })) = &self.frame else {
+            return None;
+        };
+        let Some(response::batch_result::Outcome::Results(Results { all_stored: Some(all), .. })) = outcome
+        else {
+            return None;
+        };
+        Some((*batch_id, usize::try_from(all.count).ok()?))
+    }
 }
 
 /// Hands frames to the writer.
