@@ -2,7 +2,8 @@
 
 use clap::{Args, Subcommand};
 
-use crate::bench::payload::MIN_PAYLOAD_BYTES;
+/// Smallest payload: the mark, the run's number and the time that every payload of a run begins with.
+pub const MIN_PAYLOAD_BYTES: u32 = 24;
 
 /// What `posthouse bench --help` ends with.
 pub(super) const AFTER_HELP: &str = "\

@@ -25,7 +25,7 @@ use report::Report;
 
 mod consumers;
 mod meter;
-pub mod payload;
+mod payload;
 mod phase;
 mod plan;
 mod producers;

@@ -2,8 +2,6 @@
 
 use posthouse_client::Bytes;
 
-/// The mark, the run and the time need room.
-pub const MIN_PAYLOAD_BYTES: u32 = 24;
 /// No text begins so.
 const MARK: [u8; 8] = *b"\xffPHbench";
 
@@ -27,7 +25,7 @@ pub enum Origin {
 }
 
 impl Payloads {
-    /// Payloads of a size, which is no less than [`MIN_PAYLOAD_BYTES`].
+    /// Payloads of a size, which is no less than [`MIN_PAYLOAD_BYTES`](crate::args::MIN_PAYLOAD_BYTES).
     pub fn new(size: u32, run: u64) -> Self {
         Self { size: size as usize, run, state: rand::random() }
     }
@@ -73,6 +71,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::args::MIN_PAYLOAD_BYTES;
 
     #[test]
     fn a_payload_has_its_size_and_tells_whose_it_is() {
