@@ -1,9 +1,8 @@
 //! The report's head: where and what, how to read it, and what became of the promises.
 
-use super::judge::Found;
+use super::judge::{self, Found, Judgement, Verdict};
 use super::machine::Machine;
 use super::raw::{Before, Raw};
-use super::targets::{self, Judgement, Verdict};
 use super::text::{NOTHING, Table, bytes};
 use crate::row::Row;
 
@@ -71,7 +70,7 @@ pub fn systems(raw: &Raw) -> String {
 
 /// The promises and what became of them.
 pub fn targets(rows: &[Row]) -> String {
-    let judgements = targets::judge(rows);
+    let judgements = judge::judge(rows);
     let mut table = Table::of_words(&["target", "promised", "measured", "made of", ""]);
     for Judgement { target, found, verdict } in &judgements {
         let measured = found.as_ref().map(|Found { value, .. }| target.measure.show(*value));

@@ -6,7 +6,7 @@
 use super::POSTHOUSE;
 use super::pick::{self, Pick, spread};
 use super::soak;
-use super::targets::Measure;
+use super::targets::{Measure, TARGETS, Target};
 use super::text::{bytes, micros, number};
 use crate::row::Row;
 
@@ -26,6 +26,43 @@ pub struct Found {
     pub value: f64,
     /// What it was made of.
     pub detail: String,
+}
+
+/// Whether a promise was kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It was.
+    Kept,
+    /// It was not.
+    Missed,
+    /// The rows do not say.
+    NotMeasured,
+}
+
+/// A promise and what came of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judgement {
+    /// The promise.
+    pub target: Target,
+    /// The figure with what it was made of.
+    pub found: Option<Found>,
+    /// Whether it was kept.
+    pub verdict: Verdict,
+}
+
+/// All promises, judged by these rows.
+pub fn judge(rows: &[Row]) -> Vec<Judgement> {
+    TARGETS.iter().map(|target| judge_one(*target, rows)).collect()
+}
+
+fn judge_one(target: Target, rows: &[Row]) -> Judgement {
+    let found = find(target.measure, rows).filter(|found| found.value.is_finite());
+    let verdict = match &found {
+        None => Verdict::NotMeasured,
+        Some(found) if target.bound.holds(found.value) => Verdict::Kept,
+        Some(_) => Verdict::Missed,
+    };
+    Judgement { target, found, verdict }
 }
 
 /// The figure; `None`: these rows do not have it.

@@ -1,10 +1,10 @@
 //! Tests of judging, over made-up rows.
 
 use super::POSTHOUSE;
-use super::judge::find;
+use super::judge::{Verdict, find, judge};
 use super::pick::{self, Pick, spread};
 use super::samples::{all, point, row, with};
-use super::targets::{Bound, Measure, TARGETS, Verdict, judge};
+use super::targets::{Bound, Measure, TARGETS};
 use crate::row::Row;
 
 fn verdict(rows: &[Row], measure: Measure) -> Verdict {

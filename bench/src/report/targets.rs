@@ -1,8 +1,6 @@
-//! What is promised, as data, and whether it was kept.
+//! What is promised, as data.
 
-use super::judge::{self, Found};
 use super::text;
-use crate::row::Row;
 
 /// A promise: a figure and how far it may go.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -98,44 +96,7 @@ pub const TARGETS: [Target; 32] = [
     target(Measure::Memory(512), Below(1024.0 * 1024.0 * 1024.0)),
 ];
 
-/// Whether a promise was kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// It was.
-    Kept,
-    /// It was not.
-    Missed,
-    /// The rows do not say.
-    NotMeasured,
-}
-
-/// A promise and what came of it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Judgement {
-    /// The promise.
-    pub target: Target,
-    /// The figure with what it was made of.
-    pub found: Option<Found>,
-    /// Whether it was kept.
-    pub verdict: Verdict,
-}
-
-/// All promises, judged by these rows.
-pub fn judge(rows: &[Row]) -> Vec<Judgement> {
-    TARGETS.iter().map(|target| target.judge(rows)).collect()
-}
-
 impl Target {
-    fn judge(self, rows: &[Row]) -> Judgement {
-        let found = judge::find(self.measure, rows).filter(|found| found.value.is_finite());
-        let verdict = match &found {
-            None => Verdict::NotMeasured,
-            Some(found) if self.bound.holds(found.value) => Verdict::Kept,
-            Some(_) => Verdict::Missed,
-        };
-        Judgement { target: self, found, verdict }
-    }
-
     /// The promised figure as text.
     pub fn promised(self) -> String {
         match self.bound {
