@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use posthouse::bench::latency;
 use posthouse_proto::v1::{PublishStreamRequest, PublishStreamResponse};
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
@@ -93,7 +94,7 @@ impl Child {
 }
 
 async fn together(mut connections: JoinSet<Result<Seen>>, span: Span) -> Result<Seen> {
-    let mut all = Seen { messages: 0, latencies: load::histogram()? };
+    let mut all = Seen { messages: 0, latencies: latency::histogram()? };
     let patience = span.until.saturating_duration_since(Instant::now()) + PATIENCE;
     let joined = timeout(patience, async {
         while let Some(seen) = connections.join_next().await {

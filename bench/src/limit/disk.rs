@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use hdrhistogram::Histogram;
+use posthouse::bench::latency;
 
 use super::{Limit, load};
 use crate::load::payload::Payloads;
@@ -44,7 +45,7 @@ fn create(place: &Path) -> Result<File> {
 
 fn write_synced(file: &File, limit: Limit, bytes: usize, most: u64, time: Duration) -> Result<Row> {
     let mut payloads = Payloads::new(bytes, Instant::now());
-    let mut latencies: Histogram<u64> = load::histogram()?;
+    let mut latencies: Histogram<u64> = latency::histogram()?;
     let (start, mut done) = (Instant::now(), 0);
     while done < most && start.elapsed() < time {
         let payload = payloads.next(Instant::now(), done);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use hdrhistogram::Histogram;
+use posthouse::bench::latency::{self, histogram};
 use posthouse_proto::v1::publish_stream_request::{Batch, Frame};
 use posthouse_proto::v1::{NewMessage, PublishStreamRequest};
 use tokio::sync::mpsc;
@@ -83,14 +84,9 @@ pub fn frame(payloads: &mut Payloads, now: Instant, batch_id: u64, count: usize)
     PublishStreamRequest { frame: Some(Frame::Batch(batch)) }
 }
 
-/// For latencies in microseconds, up to a minute, to three digits.
-pub fn histogram() -> Result<Histogram<u64>> {
-    Ok(Histogram::new_with_bounds(1, 60_000_000, 3)?)
-}
-
-/// At least one.
-pub fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1)
+/// A latency in microseconds, at least one: a row's zero means that nothing was measured.
+pub fn micros(latency: Duration) -> u64 {
+    latency::micros(latency).max(1)
 }
 
 /// Puts what was measured into a row.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
+use posthouse::bench::latency;
 use rocksdb::{DB, DBCompressionType, Error, Options, WriteBatch, WriteOptions};
 
 use super::usage::Usage;
@@ -99,7 +100,7 @@ fn measure_batches(folder: &Path, load: LimitLoad, size: usize, payloads: &[Byte
     while Instant::now() < warm {
         write()?;
     }
-    let (mut latencies, mut messages) = (load::histogram()?, 0);
+    let (mut latencies, mut messages) = (latency::histogram()?, 0);
     let (before, start) = (Usage::own()?, Instant::now());
     let until = start + Duration::from_secs_f64(load.seconds);
     while Instant::now() < until {

@@ -5,10 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use hdrhistogram::Histogram;
-
-/// Latencies are kept in microseconds, up to an hour, with three digits.
-const LONGEST_MICROS: u64 = 3_600_000_000;
-const DIGITS: u8 = 3;
+use posthouse::bench::latency;
 
 /// Measurements of one connection; the lock is never waited for, except at the end.
 #[derive(Debug)]
@@ -35,9 +32,9 @@ impl Meter {
 
     /// It took so long for so many messages.
     pub fn took(&self, since: Instant, now: Instant, messages: u64) {
-        let micros = u64::try_from(now.saturating_duration_since(since).as_micros()).unwrap_or(u64::MAX);
+        let latency = latency::micros(now.saturating_duration_since(since));
         let mut tally = self.lock();
-        tally.latency.saturating_record_n(micros, messages);
+        tally.latency.saturating_record_n(latency, messages);
         tally.first.get_or_insert(now);
     }
 
@@ -62,8 +59,7 @@ impl Meter {
 
 impl Tally {
     fn new() -> Result<Self> {
-        let latency = Histogram::new_with_bounds(1, LONGEST_MICROS, DIGITS)?;
-        Ok(Self { latency, messages: 0, first: None, last: None })
+        Ok(Self { latency: latency::histogram()?, messages: 0, first: None, last: None })
     }
 
     /// All of these together.

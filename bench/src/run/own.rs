@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use ::posthouse::bench::latency;
 use anyhow::{Context as _, Result};
 use hdrhistogram::Histogram;
 use posthouse_proto::v1;
@@ -38,7 +39,7 @@ pub async fn fila(run: &mut Run) -> Result<()> {
         let (running, _folder) = start(run).await?;
         running.create("calls").await?;
         let watch = Watch::begin(running.pids());
-        let (messages, latency) = calls(&running.caller().await, run.lengths.point).await?;
+        let (messages, latencies) = calls(&running.caller().await, run.lengths.point).await?;
         let usage = watch.end();
         let seconds = run.lengths.point.as_secs_f64();
         run.note(&Row {
@@ -53,8 +54,8 @@ pub async fn fila(run: &mut Run) -> Result<()> {
             messages,
             seconds,
             rate: messages as f64 / seconds,
-            p50_us: latency.value_at_quantile(0.5) as f64,
-            p99_us: latency.value_at_quantile(0.99) as f64,
+            p50_us: latencies.value_at_quantile(0.5) as f64,
+            p99_us: latencies.value_at_quantile(0.99) as f64,
             server_cpu_seconds: usage.server_cpu_seconds,
             client_cpu_seconds: usage.client_cpu_seconds,
             server_memory_bytes: usage.server_memory_bytes,
@@ -71,7 +72,7 @@ async fn calls(caller: &Caller, length: Duration) -> Result<(u64, Histogram<u64>
     for _ in 0..CALLS {
         let (caller, done) = (caller.clone(), Arc::clone(&done));
         tasks.spawn(async move {
-            let mut latency = Histogram::<u64>::new_with_bounds(1, 3_600_000_000, 3)?;
+            let mut latencies = latency::histogram()?;
             let mut payloads = Payloads::new(PAYLOAD_BYTES, origin);
             let mut publisher = caller.publisher();
             while origin.elapsed() < length {
@@ -85,12 +86,12 @@ async fn calls(caller: &Caller, length: Duration) -> Result<(u64, Histogram<u64>
                 };
                 publisher.publish(caller.request(request)).await?;
                 done.fetch_add(1, Ordering::Relaxed);
-                latency.saturating_record(u64::try_from(begun.elapsed().as_micros())?);
+                latencies.saturating_record(latency::micros(begun.elapsed()));
             }
-            anyhow::Ok(latency)
+            anyhow::Ok(latencies)
         });
     }
-    let mut all = Histogram::new_with_bounds(1, 3_600_000_000, 3)?;
+    let mut all = latency::histogram()?;
     while let Some(ended) = tasks.join_next().await {
         all.add(&ended.context("a task")??)?;
     }

@@ -6,12 +6,9 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use tokio::time::Instant;
 
+use super::latency::{self, micros};
 use crate::exit::Exit;
 use crate::failure::Failure;
-
-/// Latencies are kept in microseconds, up to an hour, with three digits.
-const LONGEST_MICROS: u64 = 3_600_000_000;
-const DIGITS: u8 = 3;
 
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,14 +53,14 @@ impl Meter {
     /// A message came so far, and that it took so long since `from`.
     pub fn record(&self, step: Step, from: Instant) {
         let now = Instant::now();
-        let micros = u64::try_from(now.saturating_duration_since(from).as_micros()).unwrap_or(u64::MAX);
+        let latency = micros(now.saturating_duration_since(from));
         let mut tally = self.lock();
         let histogram = match step {
             Step::Stored => &mut tally.stored,
             Step::Delivered => &mut tally.delivered,
             Step::Settled => &mut tally.settled,
         };
-        histogram.saturating_record(micros);
+        histogram.saturating_record(latency);
         tally.last = Some(now);
     }
 
@@ -94,7 +91,7 @@ impl Tally {
     /// Nothing.
     pub fn new() -> Result<Self, Failure> {
         let histogram = || {
-            Histogram::new_with_bounds(1, LONGEST_MICROS, DIGITS)
+            latency::histogram()
                 .map_err(|error| Failure::advised(Exit::Unavailable, format!("no histogram: {error}")))
         };
         Ok(Self {

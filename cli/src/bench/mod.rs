@@ -24,6 +24,7 @@ use producers::Producers;
 use report::Report;
 
 mod consumers;
+pub mod latency;
 mod meter;
 mod payload;
 mod phase;
