@@ -19,8 +19,7 @@ use limit::ServeArgs;
 use measure::allocations::Counting;
 use plan::{Best, Lengths};
 use report::Recorder;
-use run::Run;
-use run::profile::Scenario;
+use run::{Run, profile::Scenario};
 
 /// It counts allocations only in the part that tells of them.
 #[global_allocator]

@@ -1,15 +1,18 @@
 //! Which systems are measured and with which shape of load each is at its best here.
 
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::{sync::OnceLock, time::Duration};
 
-use crate::load::Load;
-use crate::system::nats::{NATS, NATS_ALWAYS};
-use crate::system::postgres::Postgres;
-use crate::system::posthouse::Posthouse;
-use crate::system::rabbitmq::RabbitMq;
-use crate::system::redis::Redis;
-use crate::system::{Shape, System};
+use crate::{
+    load::Load,
+    system::{
+        Shape, System,
+        nats::{NATS, NATS_ALWAYS},
+        postgres::Postgres,
+        posthouse::Posthouse,
+        rabbitmq::RabbitMq,
+        redis::Redis,
+    },
+};
 
 /// Bytes of a message unless said.
 pub const PAYLOAD_BYTES: usize = 1_024;

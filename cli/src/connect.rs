@@ -5,9 +5,11 @@ use std::path::Path;
 use posthouse_client::{Client, Context};
 use posthouse_text::causes;
 
-use crate::exit::Exit;
-use crate::failure::{Failure, of_client};
-use crate::stderr;
+use crate::{
+    exit::Exit,
+    failure::{Failure, of_client},
+    stderr,
+};
 
 /// Connects with the context that was named.
 pub async fn connect(context: Option<&Path>) -> Result<Client, Failure> {

@@ -1,20 +1,22 @@
 //! The program's log: to stderr, as `[log]` says, filtered by `$POSTHOUSE_LOG` before anything else. A line is handed over and
 //! never waited for.
 
-use std::backtrace::{Backtrace, BacktraceStatus};
-use std::io::{self, Write};
-use std::panic::PanicHookInfo;
-use std::thread;
-use std::time::SystemTime;
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    io::{self, Write},
+    panic::PanicHookInfo,
+    thread,
+    time::SystemTime,
+};
 
-use posthouse_server::config::{LogConfig, LogFormat};
-use posthouse_server::limits::MAX_LINE_BYTES;
+use posthouse_server::{
+    config::{LogConfig, LogFormat},
+    limits::MAX_LINE_BYTES,
+};
 use posthouse_text::shown;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
-use crate::time::rfc3339;
-use crate::{stderr, stdout};
+use crate::{stderr, stdout, time::rfc3339};
 use fields::Fields;
 
 mod fields;
@@ -165,8 +167,10 @@ fn json(line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read as _, Seek as _};
-    use std::sync::Arc;
+    use std::{
+        io::{Read as _, Seek as _},
+        sync::Arc,
+    };
 
     use super::*;
 

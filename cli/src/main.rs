@@ -6,9 +6,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use posthouse::args::Cli;
-use posthouse::exit::Exit;
-use posthouse::{log, shutdown, stderr, stdout};
+use posthouse::{args::Cli, exit::Exit, log, shutdown, stderr, stdout};
 use tikv_jemallocator::Jemalloc;
 
 /// For RocksDB, too, which is linked into the same binary. Measured in `docs/adr/0006-processor-time-per-message.md`.

@@ -4,8 +4,10 @@ use std::time::Instant;
 
 use posthouse_client::Client;
 
-use crate::failure::{Failure, of_client};
-use crate::stdout;
+use crate::{
+    failure::{Failure, of_client},
+    stdout,
+};
 
 /// Asks the server whether it serves, and tells how long the answer took.
 pub async fn ping(client: &Client) -> Result<(), Failure> {

@@ -1,13 +1,13 @@
 //! How far a long command has come, on a terminal; in a pipe and with --quiet there is nothing to see.
 
-use std::io;
-use std::mem;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::{
+    io, mem,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
-use rustix::stdio;
-use rustix::termios::tcgetwinsize;
+use rustix::{stdio, termios::tcgetwinsize};
 
 use crate::stderr;
 

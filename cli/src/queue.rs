@@ -5,12 +5,14 @@ use std::time::Duration;
 use posthouse_client::{Client, Error, Queue, QueueSettings};
 use posthouse_text::shown;
 
-use crate::args;
-use crate::exit::Exit;
-use crate::failure::{Failure, of_client};
-use crate::stats::{json, stats};
-use crate::stdout;
-use crate::time::rfc3339;
+use crate::{
+    args,
+    exit::Exit,
+    failure::{Failure, of_client},
+    stats::{json, stats},
+    stdout,
+    time::rfc3339,
+};
 
 /// Runs the command. What it made or found goes to stdout.
 pub async fn queue(client: &Client, command: &args::Queue) -> Result<(), Failure> {

@@ -1,17 +1,21 @@
 //! `posthouse serve`, and the same path for `posthouse dev`.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
-use posthouse_server::config::{Config, ConfigErrors, NoteWeight};
-use posthouse_server::observe::ObserveError;
-use posthouse_server::{ServeError, ServeOptions};
+use posthouse_server::{
+    ServeError, ServeOptions,
+    config::{Config, ConfigErrors, NoteWeight},
+    observe::ObserveError,
+};
 use posthouse_text::causes;
 
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::shutdown::{Hangups, Interrupts, outlive_terminals};
-use crate::{log, stderr, stdout};
+use crate::{
+    exit::Exit,
+    failure::Failure,
+    log,
+    shutdown::{Hangups, Interrupts, outlive_terminals},
+    stderr, stdout,
+};
 
 /// What SIGHUP asks of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,16 +1,17 @@
 //! `posthouse completions` and `posthouse man`: the command line, told to shells and to man.
 
-use std::fs;
-use std::path::Path;
+use std::{fs, path::Path};
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use crate::args::{self, Cli};
-use crate::exit::Exit;
-use crate::failure::{Failure, of_stdout};
-use crate::stdout;
+use crate::{
+    args::{self, Cli},
+    exit::Exit,
+    failure::{Failure, of_stdout},
+    stdout,
+};
 
 /// Writes a completion script to stdout.
 pub fn completions(shell: Shell) -> Result<(), Failure> {

@@ -1,16 +1,18 @@
 //! The signals that ask a program to end, and SIGHUP, which asks a server to read its files again.
 
-use std::fs;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::{
+    fs,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
-use signal_hook::consts::{SIGTTOU, SIGXFSZ};
-use signal_hook::flag;
+use signal_hook::{
+    consts::{SIGTTOU, SIGXFSZ},
+    flag,
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::{exit::Exit, failure::Failure};
 
 /// How long a command that was asked to end waits for what it has sent, and for a reader of its last words.
 pub const GRACE: Duration = Duration::from_secs(10);

@@ -3,10 +3,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "this is the place for it")]
 
-use std::fmt::Display;
-use std::io::IsTerminal as _;
-use std::sync::LazyLock;
-use std::time::Duration;
+use std::{fmt::Display, io::IsTerminal as _, sync::LazyLock, time::Duration};
 
 use posthouse_server::out::Out;
 use posthouse_text::shown;

@@ -2,14 +2,18 @@
 //! non-blocking (Node and ssh do). That is a property of the pipe, not of ours, and to change it would break the other
 //! program; so where a read or a write would block, this waits and tries again.
 
-use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::{
+    fs::File,
+    io::{self, ErrorKind, Read, Write},
+    os::fd::AsFd,
+    sync::Arc,
+};
 
 use posthouse_server::out::Stream;
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+};
 
 /// Stdin, unbuffered.
 #[derive(Debug)]

@@ -2,17 +2,21 @@
 
 #![allow(clippy::disallowed_methods, reason = "this is the place for it")]
 
-use std::fmt::Display;
-use std::io::{IsTerminal as _, Write as _};
-use std::sync::Arc;
-use std::time::Duration;
+use std::{
+    fmt::Display,
+    io::{IsTerminal as _, Write as _},
+    sync::Arc,
+    time::Duration,
+};
 
 use posthouse_server::out::Out;
 use posthouse_text::shown;
 use serde_json::Value;
 
-use crate::failure::{Failure, of_stdout};
-use crate::stdio;
+use crate::{
+    failure::{Failure, of_stdout},
+    stdio,
+};
 
 /// How long a reader is given for what is only mentioned.
 const MENTION: Duration = Duration::from_millis(500);

@@ -4,10 +4,13 @@
 // A test that cannot go on may panic, in its helpers too.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::io::Read as _;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-use std::{env, thread};
+use std::{
+    env,
+    io::Read as _,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
 
 use posthouse_server::config::LogConfig;
 

@@ -1,23 +1,31 @@
 //! The servers of `echo` and `bare`, each in a process of its own as every real server is, under load.
 
-use std::fs;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use posthouse::bench::latency;
 use posthouse_proto::v1::{PublishStreamRequest, PublishStreamResponse};
-use tokio::task::JoinSet;
-use tokio::time::{sleep_until, timeout};
+use tokio::{
+    task::JoinSet,
+    time::{sleep_until, timeout},
+};
 use tonic::transport::Channel;
 
-use super::load::{self, Answer, Seen, Span};
-use super::usage::Usage;
-use super::{BARE_COMMAND, ECHO_COMMAND, Limit, LimitLoad, certificates, door};
-use crate::row::Row;
-use crate::system::process::{PATIENCE, Process, free_address, until_ready};
+use super::{
+    BARE_COMMAND, ECHO_COMMAND, Limit, LimitLoad, certificates, door,
+    load::{self, Answer, Seen, Span},
+    usage::Usage,
+};
+use crate::{
+    row::Row,
+    system::process::{PATIENCE, Process, free_address, until_ready},
+};
 
 const WARM_UP: Duration = Duration::from_secs(2);
 

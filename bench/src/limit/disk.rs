@@ -1,17 +1,18 @@
 //! The disk alone: how long a sync takes, and how much it takes in a second.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::{
+    fs::File,
+    os::unix::fs::FileExt as _,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use hdrhistogram::Histogram;
 use posthouse::bench::latency;
 
 use super::{Limit, load};
-use crate::load::payload::Payloads;
-use crate::row::Row;
+use crate::{load::payload::Payloads, row::Row};
 
 const SYNCS: u64 = 200;
 const PAGE_BYTES: usize = 4 << 10;

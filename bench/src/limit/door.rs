@@ -1,23 +1,22 @@
 //! The wire of `echo` and `bare`: TCP, mutual TLS, HTTP/2, with the windows and frames of Posthouse's server and client.
 
-use std::convert::Infallible;
-use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{convert::Infallible, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use hyper::body::Incoming;
-use hyper::server::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::service::TowerToHyperService;
+use hyper::{body::Incoming, server::conn::http2};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    service::TowerToHyperService,
+};
 use posthouse_proto::Parted;
 use rustls_pki_types::ServerName;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
-use tonic::body::Body;
-use tonic::codegen::http::{Request, Response, Uri};
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    body::Body,
+    codegen::http::{Request, Response, Uri},
+    transport::{Channel, Endpoint},
+};
 use tower::{Service, ServiceExt as _, service_fn};
 
 use super::certificates;

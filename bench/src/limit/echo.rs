@@ -1,24 +1,31 @@
 //! The service of `echo`: reads every frame and writes it back. A schema of its own is not worth it: its one method is
 //! described by hand.
 
-use std::convert::Infallible;
-use std::future::{Ready, ready};
-use std::task::{Context, Poll};
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    task::{Context, Poll},
+};
 
 use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
-use posthouse_proto::v1::{PublishStreamRequest, publish_stream_request::Frame};
-use posthouse_proto::{Parted, SizedCodec, parted};
-use tonic::body::Body;
-use tonic::codegen::http::uri::PathAndQuery;
-use tonic::codegen::http::{Request, Response};
-use tonic::server::{Grpc, StreamingService};
-use tonic::transport::Channel;
-use tonic::{Status, Streaming};
+use posthouse_proto::{
+    Parted, SizedCodec, parted,
+    v1::{PublishStreamRequest, publish_stream_request::Frame},
+};
+use tonic::{
+    Status, Streaming,
+    body::Body,
+    codegen::http::{Request, Response, uri::PathAndQuery},
+    server::{Grpc, StreamingService},
+    transport::Channel,
+};
 use tower::{Service, ServiceExt as _};
 
-use super::door::MAX_FRAME_BYTES;
-use super::load::{Answer, Frames};
+use super::{
+    door::MAX_FRAME_BYTES,
+    load::{Answer, Frames},
+};
 
 /// As Posthouse's client and server have it.
 type Codec = SizedCodec<PublishStreamRequest, PublishStreamRequest>;

@@ -1,21 +1,23 @@
 //! The load of `echo` and `bare`: connections with a stream each, on which so many frames are always under way.
 
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use hdrhistogram::Histogram;
 use posthouse::bench::latency::{self, histogram};
-use posthouse_proto::v1::publish_stream_request::{Batch, Frame};
-use posthouse_proto::v1::{NewMessage, PublishStreamRequest};
+use posthouse_proto::v1::{
+    NewMessage, PublishStreamRequest,
+    publish_stream_request::{Batch, Frame},
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
-use tonic::transport::Channel;
+use tonic::{Streaming, transport::Channel};
 
 use super::LimitLoad;
-use crate::load::payload::Payloads;
-use crate::row::Row;
+use crate::{load::payload::Payloads, row::Row};
 
 /// The frames of one stream.
 pub type Frames = ReceiverStream<PublishStreamRequest>;

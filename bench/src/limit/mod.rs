@@ -14,14 +14,15 @@ mod load;
 mod raw;
 mod usage;
 
-use std::fs;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 
-use crate::load::Load;
-use crate::row::Row;
+use crate::{load::Load, row::Row};
 
 /// The hidden subcommand whose process is the server of `echo`.
 pub const ECHO_COMMAND: &str = "limit-echo";

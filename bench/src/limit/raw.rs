@@ -1,18 +1,18 @@
 //! RocksDB as fast as it goes when every write is synced: one thread, large batches, settings for writing only.
 
-use std::fs;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use posthouse::bench::latency;
 use rocksdb::{DB, DBCompressionType, Error, Options, WriteBatch, WriteOptions};
 
-use super::usage::Usage;
-use super::{Limit, LimitLoad, load};
-use crate::load::payload::Payloads;
-use crate::row::Row;
+use super::{Limit, LimitLoad, load, usage::Usage};
+use crate::{load::payload::Payloads, row::Row};
 
 const BATCHES: [usize; 2] = [128, 1_024];
 const WARM_UP: Duration = Duration::from_secs(1);

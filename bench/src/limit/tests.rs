@@ -1,17 +1,17 @@
-use std::path::Path;
-use std::process::Command;
-use std::time::Instant;
+use std::{path::Path, process::Command, time::Instant};
 
 use clap::Parser;
-use posthouse_proto::v1::publish_stream_request::Frame;
-use posthouse_proto::v1::{PublishStreamRequest, PublishStreamResponse};
+use posthouse_proto::v1::{PublishStreamRequest, PublishStreamResponse, publish_stream_request::Frame};
 use rocksdb::IteratorMode;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::child::Child;
-use super::load::Answer;
-use super::{BARE_COMMAND, ECHO_COMMAND, Limit, LimitLoad, ServeArgs, load, raw, serve_bare, serve_echo};
+use super::{
+    BARE_COMMAND, ECHO_COMMAND, Limit, LimitLoad, ServeArgs,
+    child::Child,
+    load::{self, Answer},
+    raw, serve_bare, serve_echo,
+};
 use crate::load::payload::Payloads;
 
 const LOAD: LimitLoad = LimitLoad { connections: 3, batch: 16, window: 64, payload_bytes: 256, seconds: 0.3 };

@@ -1,19 +1,24 @@
 //! Publishing and consuming at once, end to end.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, bail};
-use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
+};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::send::{self, Sending};
-use super::take::{self, Taking};
-use super::{Load, Measured, consume, publish, span};
-use crate::measure::usage::Watch;
-use crate::row::Row;
-use crate::system::Server;
+use super::{
+    Load, Measured, consume, publish,
+    send::{self, Sending},
+    span,
+    take::{self, Taking},
+};
+use crate::{measure::usage::Watch, row::Row, system::Server};
 
 /// How long what is left may take after the sending has ended.
 const DRAIN: Duration = Duration::from_secs(120);

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use tokio::task::JoinSet;
 
-use super::publish::{Published, join};
-use super::take::{self, Taking};
-use super::{Load, Measured};
-use crate::measure::usage::Watch;
-use crate::system::Server;
+use super::{
+    Load, Measured,
+    publish::{Published, join},
+    take::{self, Taking},
+};
+use crate::{measure::usage::Watch, system::Server};
 
 /// Between two looks whether all has come.
 const LOOK: Duration = Duration::from_millis(5);

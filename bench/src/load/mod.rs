@@ -17,9 +17,7 @@ mod take;
 
 use std::time::Duration;
 
-use crate::measure::usage::Usage;
-use crate::row::Row;
-use crate::system::Shape;
+use crate::{measure::usage::Usage, row::Row, system::Shape};
 use meter::Tally;
 
 /// Connections that are opened at once.

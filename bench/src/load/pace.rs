@@ -3,9 +3,11 @@
 //! The runtime's own timers count whole milliseconds: with them a message leaves up to two of them late, which is more than
 //! some systems need to store and deliver it.
 
-use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use tokio::sync::Notify;

@@ -5,8 +5,11 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use tokio::task::JoinSet;
 
-use super::send::{self, Sending};
-use super::{Load, Measured, span};
+use super::{
+    Load, Measured,
+    send::{self, Sending},
+    span,
+};
 use crate::system::Server;
 
 /// What was published, for whoever takes it: payloads' moments count from `origin`.

@@ -1,7 +1,9 @@
 //! Which messages have come: none may be lost, and none may come twice unnoticed.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
 
 /// Numbers that share a word of the map.
 const WORD: u64 = 64;

@@ -1,19 +1,27 @@
 //! The sending half of a connection.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 use anyhow::{Context as _, Result};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
-use super::meter::{Meter, Tally};
-use super::pace::Schedule;
-use super::payload::Payloads;
-use super::{AT_ONCE, Load};
+use super::{
+    AT_ONCE, Load,
+    meter::{Meter, Tally},
+    pace::Schedule,
+    payload::Payloads,
+};
 use crate::system::{Confirmation, Producer, Server};
 
 /// What all senders share.

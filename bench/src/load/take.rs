@@ -1,18 +1,21 @@
 //! The taking half of a connection.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use anyhow::{Context as _, Result, bail};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
-use super::meter::{Meter, Tally};
-use super::payload::told;
-use super::seen::Seen;
-use super::{AT_ONCE, Load};
+use super::{
+    AT_ONCE, Load,
+    meter::{Meter, Tally},
+    payload::told,
+    seen::Seen,
+};
 use crate::system::{Confirmation, Consumer, Server};
 
 /// What all takers share.

@@ -1,8 +1,10 @@
 //! How often memory is allocated: in this process, and in a server that jemalloc serves.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::POSTHOUSE;
-use super::judge;
-use super::pick::{self, Pick, Spread, rate};
-use super::plot::{Bar, Block, Unit, bars};
-use super::text::{NOTHING, Table, bytes, micros, number, or_nothing, times};
+use super::{
+    POSTHOUSE, judge,
+    pick::{self, Pick, Spread, rate},
+    plot::{Bar, Block, Unit, bars},
+    text::{NOTHING, Table, bytes, micros, number, or_nothing, times},
+};
 use crate::row::Row;
 
 /// Limits that a rate in messages per second can be compared with.

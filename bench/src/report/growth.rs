@@ -1,15 +1,16 @@
 //! What happens when something grows.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use anyhow::Result;
 
-use super::compare::with_spread;
-use super::pick::{self, Pick};
-use super::plot::{Axis, Panel, Unit, lines};
-use super::soak::series;
-use super::text::{Table, bytes, micros, number, or_nothing, percent, trimmed};
+use super::{
+    compare::with_spread,
+    pick::{self, Pick},
+    plot::{Axis, Panel, Unit, lines},
+    soak::series,
+    text::{Table, bytes, micros, number, or_nothing, percent, trimmed},
+};
 use crate::row::Row;
 
 /// The axes that are no curve of rates.

@@ -1,9 +1,11 @@
 //! The report's head: where and what, how to read it, and what became of the promises.
 
-use super::judge::{self, Found, Judgement, Verdict};
-use super::machine::Machine;
-use super::raw::{Before, Raw};
-use super::text::{NOTHING, Table, bytes};
+use super::{
+    judge::{self, Found, Judgement, Verdict},
+    machine::Machine,
+    raw::{Before, Raw},
+    text::{NOTHING, Table, bytes},
+};
 use crate::row::Row;
 
 const HOW_TO_READ: &str = "\

@@ -1,7 +1,9 @@
 //! What a message costs inside of Posthouse.
 
-use super::pick::{self, Pick};
-use super::text::{NOTHING, Table, number};
+use super::{
+    pick::{self, Pick},
+    text::{NOTHING, Table, number},
+};
 use crate::row::Row;
 
 /// The section; empty if it was not measured.

@@ -3,11 +3,13 @@
 //! Of ours always the median over the rounds, in the shape that was fastest; of a peer or a limit its best run of all
 //! rounds and shapes, which is the hardest for us. Payloads are of one size on both sides: the one most rows have.
 
-use super::POSTHOUSE;
-use super::pick::{self, Pick, spread};
-use super::soak;
-use super::targets::{Measure, TARGETS, Target};
-use super::text::{bytes, micros, number};
+use super::{
+    POSTHOUSE,
+    pick::{self, Pick, spread},
+    soak,
+    targets::{Measure, TARGETS, Target},
+    text::{bytes, micros, number},
+};
 use crate::row::Row;
 
 /// The connections of the part `naive` that are judged.

@@ -1,10 +1,12 @@
 //! Tests of judging, over made-up rows.
 
-use super::POSTHOUSE;
-use super::judge::{Verdict, find, judge};
-use super::pick::{self, Pick, spread};
-use super::samples::{all, point, row, with};
-use super::targets::{Bound, Measure, TARGETS};
+use super::{
+    POSTHOUSE,
+    judge::{Verdict, find, judge},
+    pick::{self, Pick, spread},
+    samples::{all, point, row, with},
+    targets::{Bound, Measure, TARGETS},
+};
 use crate::row::Row;
 
 fn verdict(rows: &[Row], measure: Measure) -> Verdict {

@@ -1,14 +1,15 @@
 //! Latency at chosen rates.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use anyhow::Result;
 
-use super::judge::HALF_OF_RABBIT;
-use super::pick::{self, Pick};
-use super::plot::{Bar, Block, Unit, bars};
-use super::text::{Table, bytes, micros, number, or_nothing};
+use super::{
+    judge::HALF_OF_RABBIT,
+    pick::{self, Pick},
+    plot::{Bar, Block, Unit, bars},
+    text::{Table, bytes, micros, number, or_nothing},
+};
 use crate::row::Row;
 
 /// A system that delivers less of what it was asked for did not hold the rate.

@@ -1,8 +1,6 @@
 //! The machine that a run happened on.
 
-use std::fs;
-use std::path::Path;
-use std::thread;
+use std::{fs, path::Path, thread};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};

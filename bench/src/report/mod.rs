@@ -25,8 +25,7 @@ mod samples;
 #[cfg(test)]
 mod tests;
 
-use std::fs;
-use std::path::Path;
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
 

@@ -4,11 +4,13 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::compare::with_spread;
-use super::pick::{self, Pick};
-use super::plot::{Axis, Line, Panel, Unit, lines};
-use super::text::{Table, bytes, micros, number, or_nothing};
-use super::{POSTHOUSE, text};
+use super::{
+    POSTHOUSE,
+    compare::with_spread,
+    pick::{self, Pick},
+    plot::{Axis, Line, Panel, Unit, lines},
+    text::{self, Table, bytes, micros, number, or_nothing},
+};
 use crate::row::Row;
 
 /// What the rows of a part are spread over.

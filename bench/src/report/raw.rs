@@ -1,17 +1,18 @@
 //! The raw data's files.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    fs::{self, File, OpenOptions},
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use time::OffsetDateTime;
 
 use super::machine::Machine;
-use crate::row::Row;
-use crate::system::Facts;
+use crate::{row::Row, system::Facts};
 
 const ROWS: &str = "raw.csv";
 const SYSTEMS: &str = "systems.json";

@@ -1,9 +1,10 @@
 //! Made-up rows: nobody has measured these.
 
-use super::machine::Machine;
-use super::raw::{Posthouse, Raw, Run};
-use crate::row::Row;
-use crate::system::Facts;
+use super::{
+    machine::Machine,
+    raw::{Posthouse, Raw, Run},
+};
+use crate::{row::Row, system::Facts};
 
 /// The systems with how fast each is beside the others.
 const SPEEDS: [(&str, f64); 7] = [

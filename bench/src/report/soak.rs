@@ -4,9 +4,11 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::pick::{self, Pick};
-use super::plot::{Axis, Line, Panel, Unit, lines};
-use super::text::{Table, bytes, number, or_nothing, percent};
+use super::{
+    pick::{self, Pick},
+    plot::{Axis, Line, Panel, Unit, lines},
+    text::{Table, bytes, number, or_nothing, percent},
+};
 use crate::row::Row;
 
 /// Fewer minutes than this in a window are too few to judge.

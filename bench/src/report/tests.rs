@@ -2,8 +2,11 @@
 
 use std::fs;
 
-use super::samples::{all, facts, row, run, with};
-use super::{POSTHOUSE, Raw, Recorder, Run, compose, write};
+use super::{
+    POSTHOUSE, Raw, Recorder, Run, compose,
+    samples::{all, facts, row, run, with},
+    write,
+};
 use crate::row::Row;
 
 #[test]

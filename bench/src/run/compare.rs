@@ -4,11 +4,13 @@ use anyhow::Result;
 use rand::seq::SliceRandom as _;
 
 use super::Run;
-use crate::limit::{self, Limit};
-use crate::load::{Load, both, consume, publish};
-use crate::plan::{Best, PAYLOAD_BYTES};
-use crate::row::Row;
-use crate::system::{Server, System};
+use crate::{
+    limit::{self, Limit},
+    load::{Load, both, consume, publish},
+    plan::{Best, PAYLOAD_BYTES},
+    row::Row,
+    system::{Server, System},
+};
 
 /// Every system and the limits, in an order of each round's own.
 pub async fn run(run: &mut Run) -> Result<()> {

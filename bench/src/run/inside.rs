@@ -4,18 +4,17 @@
 use std::process::Command;
 
 use anyhow::Result;
-use posthouse_tests::harness::binaries;
-use posthouse_tests::harness::probe::value;
-use posthouse_tests::harness::site::Site;
+use posthouse_tests::harness::{binaries, probe::value, site::Site};
 use tempfile::TempDir;
 
 use super::Run;
-use crate::load::{Load, Measured, both, consume, publish};
-use crate::measure::allocations::{self, TELL};
-use crate::plan::{Best, PAYLOAD_BYTES};
-use crate::row::Row;
-use crate::system::Server as _;
-use crate::system::posthouse::Running;
+use crate::{
+    load::{Load, Measured, both, consume, publish},
+    measure::allocations::{self, TELL},
+    plan::{Best, PAYLOAD_BYTES},
+    row::Row,
+    system::{Server as _, posthouse::Running},
+};
 
 const OF_SERVER: &str = "allocations of the server";
 const OF_CLIENT: &str = "allocations of the load generator";

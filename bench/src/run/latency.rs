@@ -3,11 +3,13 @@
 use anyhow::Result;
 
 use super::Run;
-use crate::load::{Load, both};
-use crate::plan::{Best, PAYLOAD_BYTES};
-use crate::report::Raw;
-use crate::row::Row;
-use crate::system::System;
+use crate::{
+    load::{Load, both},
+    plan::{Best, PAYLOAD_BYTES},
+    report::Raw,
+    row::Row,
+    system::System,
+};
 
 const PARTS: [(&str, f64); 3] = [("10%", 0.1), ("50%", 0.5), ("90%", 0.9)];
 /// Whose maximum sets the rate for all.

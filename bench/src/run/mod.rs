@@ -13,10 +13,12 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
-use crate::plan::Lengths;
-use crate::report::Recorder;
-use crate::row::Row;
-use crate::system::{Server, System};
+use crate::{
+    plan::Lengths,
+    report::Recorder,
+    row::Row,
+    system::{Server, System},
+};
 
 /// What all parts share.
 pub struct Run {

@@ -1,8 +1,12 @@
 //! What is promised of Posthouse alone: calls of one message, memory at full load, and the soak.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use ::posthouse::bench::latency;
 use anyhow::{Context as _, Result};
@@ -13,13 +17,16 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use super::Run;
-use crate::load::payload::Payloads;
-use crate::load::{Load, both, consume, publish};
-use crate::measure::usage::Watch;
-use crate::plan::{Best, PAYLOAD_BYTES};
-use crate::row::Row;
-use crate::system::Server as _;
-use crate::system::posthouse::{self, Running, full_name};
+use crate::{
+    load::{Load, both, consume, payload::Payloads, publish},
+    measure::usage::Watch,
+    plan::{Best, PAYLOAD_BYTES},
+    row::Row,
+    system::{
+        Server as _,
+        posthouse::{self, Running, full_name},
+    },
+};
 
 /// Connections at which the promise of memory is looked at.
 const MEMORY_CONNECTIONS: [usize; 2] = [64, 512];

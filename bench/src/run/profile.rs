@@ -1,19 +1,24 @@
 //! A load on Posthouse while its process is sampled.
 
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 use tempfile::TempDir;
 
-use super::growth::backlog::fill;
-use super::shapes::single;
-use crate::load::{Load, both, consume, publish};
-use crate::plan::{Best, PAYLOAD_BYTES};
-use crate::system::posthouse::Running;
-use crate::system::{Server as _, System as _, posthouse};
+use super::{growth::backlog::fill, shapes::single};
+use crate::{
+    load::{Load, both, consume, publish},
+    plan::{Best, PAYLOAD_BYTES},
+    system::{
+        Server as _, System as _,
+        posthouse::{self, Running},
+    },
+};
 
 /// Samples a second: not a divisor of anything that happens regularly.
 const SAMPLES: &str = "397";

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::Run;
-use super::compare::scenarios;
-use crate::limit::{self, Limit};
-use crate::load::{Load, publish};
-use crate::plan::{Best, PAYLOAD_BYTES};
-use crate::row::Row;
-use crate::system::{Shape, System};
+use super::{Run, compare::scenarios};
+use crate::{
+    limit::{self, Limit},
+    load::{Load, publish},
+    plan::{Best, PAYLOAD_BYTES},
+    row::Row,
+    system::{Shape, System},
+};
 
 const PAYLOADS: [usize; 4] = [100, 1_024, 16 << 10, 256 << 10];
 const CONNECTIONS: [usize; 4] = [1, 8, 64, 512];

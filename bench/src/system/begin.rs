@@ -1,7 +1,9 @@
 //! Work that keeps its place in the order of what a connection sends.
 
-use std::future::{poll_fn, ready};
-use std::task::Poll;
+use std::{
+    future::{poll_fn, ready},
+    task::Poll,
+};
 
 use anyhow::Result;
 use futures_util::FutureExt as _;

@@ -3,21 +3,25 @@
 mod link;
 mod publish;
 
-use std::env;
-use std::fs;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::{
+    env, fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
-use async_nats::jetstream::context::ContextBuilder;
-use async_nats::jetstream::{Context as JetStream, consumer, stream};
-use async_nats::{Client, ConnectOptions};
+use async_nats::{
+    Client, ConnectOptions,
+    jetstream::{Context as JetStream, consumer, context::ContextBuilder, stream},
+};
 use async_trait::async_trait;
 
-use super::process::{Process, free_address, until_ready};
-use super::{Consumer, Facts, Producer, Server, Shape, System};
+use super::{
+    Consumer, Facts, Producer, Server, Shape, System,
+    process::{Process, free_address, until_ready},
+};
 
 /// How long a server under full load may take with one answer.
 const PATIENCE: Duration = Duration::from_secs(120);

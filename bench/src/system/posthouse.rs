@@ -1,19 +1,24 @@
 //! Posthouse: mutual TLS, tokens, synced before every answer, through its client crate.
 
-use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Result, anyhow};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use posthouse_client::{Client, Delivery, Publisher, QueueSettings, Settlement};
-use posthouse_tests::harness::probe::scrape;
-use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::harness::wire::Caller;
-use posthouse_tests::harness::{binaries, server};
+use posthouse_tests::harness::{
+    binaries,
+    probe::scrape,
+    server,
+    site::{CIVIL, Site},
+    wire::Caller,
+};
 
 use super::{Confirmation, Consumer, Facts, Producer, Server, Shape, System};
 

@@ -3,14 +3,15 @@
 mod broker;
 mod link;
 
-use std::net::SocketAddr;
-use std::path::Path;
+use std::{net::SocketAddr, path::Path};
 
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
-use lapin::options::QueueDeclareOptions;
-use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Connection, ConnectionProperties};
+use lapin::{
+    Connection, ConnectionProperties,
+    options::QueueDeclareOptions,
+    types::{AMQPValue, FieldTable},
+};
 
 use super::{Consumer, Facts, Producer, Server, Shape, System};
 use broker::Broker;

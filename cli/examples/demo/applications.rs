@@ -1,7 +1,6 @@
 //! The applications: those of the file, and one that no clerk can work off.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use bytes::Bytes;
 use serde::Deserialize;

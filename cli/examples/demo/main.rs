@@ -4,15 +4,16 @@
 
 #![allow(clippy::disallowed_methods, reason = "it is no part of the program")]
 
-use std::io::{IsTerminal as _, Write as _, stdout};
-use std::path::Path;
-use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    io::{IsTerminal as _, Write as _, stdout},
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use posthouse_client::{Client, Context};
-use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::{task::JoinSet, time::sleep};
 
 use office::Office;
 use server::Server;

@@ -1,16 +1,22 @@
 //! One department's queue: its producer, its consumers, and what they saw.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use posthouse_client::{Client, Delivery, Event, NewMessage, QueueSettings, Queues};
-use tokio::task::JoinSet;
-use tokio::time::{interval, timeout};
+use tokio::{
+    task::JoinSet,
+    time::{interval, timeout},
+};
 
-use crate::Failed;
-use crate::applications::{Application, Form, open};
-use crate::measured::Measured;
-use crate::tally::{Figures, Tally};
+use crate::{
+    Failed,
+    applications::{Application, Form, open},
+    measured::Measured,
+    tally::{Figures, Tally},
+};
 
 /// Citizens do not come all at once: so many, this often.
 const BURST: usize = 20;

@@ -2,8 +2,7 @@
 
 use posthouse_client::{Client, Context, Error, NewMessage, Queue};
 
-use crate::Failed;
-use crate::server::Server;
+use crate::{Failed, server::Server};
 
 /// Who tries.
 const STRANGER: &str = "taxation";

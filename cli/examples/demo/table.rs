@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use crate::measured::Measured;
-use crate::tally::Figures;
+use crate::{measured::Measured, tally::Figures};
 
 const HEADINGS: [&str; 9] = [
     "queue",

@@ -1,11 +1,15 @@
 //! The file of `posthouse apply`, read whole: every error at once, with its line and its key.
 
-use std::fmt;
-use std::ops::{Range, RangeInclusive};
+use std::{
+    fmt,
+    ops::{Range, RangeInclusive},
+};
 
 use posthouse_server::names::{DepartmentName, NameError, QueueName, TenantName};
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
 
 /// What the engine takes, and what a queue has that says nothing of it.
 mod settings {

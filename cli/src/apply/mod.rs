@@ -4,16 +4,17 @@
 //! names no dead-letter queue first, since the server refuses a target that has a target itself, or does not exist yet
 //! in this plan.
 
-use std::io::ErrorKind;
-use std::path::Path;
+use std::{io::ErrorKind, path::Path};
 
 use posthouse_client::{Client, Error, Queue};
 
-use crate::args;
-use crate::connect::connect;
-use crate::exit::Exit;
-use crate::failure::{Failure, of_client};
-use crate::{stdio, stdout};
+use crate::{
+    args,
+    connect::connect,
+    exit::Exit,
+    failure::{Failure, of_client},
+    stdio, stdout,
+};
 use file::{QueueFile, WantedQueue};
 use plan::{Step, Verdict};
 

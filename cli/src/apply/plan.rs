@@ -1,7 +1,6 @@
 //! What differs between a queue as it should be and as it is.
 
-use std::fmt;
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use posthouse_client::{Queue, QueueSettings};
 

@@ -4,15 +4,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt as _;
 use posthouse_client::{Client, Consumer, Delivery, Event, Settling};
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 
-use super::meter::Step;
-use super::payload::{Origin, origin};
-use super::phase::Phase;
-use crate::exit::Exit;
-use crate::failure::{Failure, of_client, of_consume};
+use super::{
+    meter::Step,
+    payload::{Origin, origin},
+    phase::Phase,
+};
+use crate::{
+    exit::Exit,
+    failure::{Failure, of_client, of_consume},
+};
 
 /// Confirmations that are looked at together.
 const ANSWERS: usize = 512;

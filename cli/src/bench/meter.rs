@@ -1,14 +1,15 @@
 //! What was measured so far, by all streams.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use hdrhistogram::Histogram;
 use tokio::time::Instant;
 
 use super::latency::{self, micros};
-use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::{exit::Exit, failure::Failure};
 
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,20 +2,23 @@
 //!
 //! The client crate does the work, as in a service that uses it; what is measured is what such a service would see.
 
-use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 use posthouse_client::Client;
 use posthouse_text::shown;
-use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::{task::JoinSet, time::sleep};
 
-use crate::args::Bench;
-use crate::connect::connect;
-use crate::exit::Exit;
-use crate::failure::{Failure, of_client};
-use crate::shutdown::{GRACE, Interrupts};
-use crate::stdout;
+use crate::{
+    args::Bench,
+    connect::connect,
+    exit::Exit,
+    failure::{Failure, of_client},
+    shutdown::{GRACE, Interrupts},
+    stdout,
+};
 use consumers::Consumers;
 use meter::Tally;
 use phase::Phase;

@@ -2,12 +2,16 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::Semaphore;
-use tokio::time::{Duration, Instant};
+use tokio::{
+    sync::Semaphore,
+    time::{Duration, Instant},
+};
 use tokio_util::sync::CancellationToken;
 
-use super::meter::{Meter, Tally};
-use super::schedule::Schedule;
+use super::{
+    meter::{Meter, Tally},
+    schedule::Schedule,
+};
 use crate::failure::Failure;
 
 /// What all phases of a run share.

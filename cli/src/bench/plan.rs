@@ -1,11 +1,15 @@
 //! What a run does, worked out from the command line and from what the queue holds.
 
-use super::consumers::Kind;
-use super::phase::{Extent, Run};
-use super::report::Asked;
-use crate::args::{Bench, Load};
-use crate::exit::Exit;
-use crate::failure::Failure;
+use super::{
+    consumers::Kind,
+    phase::{Extent, Run},
+    report::Asked,
+};
+use crate::{
+    args::{Bench, Load},
+    exit::Exit,
+    failure::Failure,
+};
 
 const DEFAULT_COUNT: u64 = 200_000;
 /// Of an open loop.

@@ -3,16 +3,14 @@
 use std::sync::Arc;
 
 use posthouse_client::{Client, PublishAck, PublishError, Publisher};
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 
-use super::meter::Step;
-use super::payload::Payloads;
-use super::phase::Phase;
-use crate::args::Load;
-use crate::exit::Exit;
-use crate::failure::{Failure, of_client, of_publisher};
+use super::{meter::Step, payload::Payloads, phase::Phase};
+use crate::{
+    args::Load,
+    exit::Exit,
+    failure::{Failure, of_client, of_publisher},
+};
 
 /// What a message takes of a publisher's buffer beside its payload.
 const OVERHEAD: usize = 32;

@@ -5,9 +5,7 @@ use std::collections::VecDeque;
 use futures_util::FutureExt as _;
 use posthouse_client::{Delivery, ErrorKind, ErrorReason as Reason, SettleError, Settling};
 
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::stderr;
+use crate::{exit::Exit, failure::Failure, stderr};
 
 /// Confirmations that are awaited; more only take memory.
 const MAX_AWAITED: usize = 65_536;

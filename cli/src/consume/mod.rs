@@ -5,12 +5,14 @@ use std::path::Path;
 use futures_util::FutureExt as _;
 use posthouse_client::{Consumer, Delivery, Event};
 
-use crate::args;
-use crate::connect::connect;
-use crate::exit::Exit;
-use crate::failure::{Failure, of_client, of_consume};
-use crate::progress::Progress;
-use crate::shutdown::Interrupts;
+use crate::{
+    args,
+    connect::connect,
+    exit::Exit,
+    failure::{Failure, of_client, of_consume},
+    progress::Progress,
+    shutdown::Interrupts,
+};
 use acks::Acks;
 use sink::Sink;
 

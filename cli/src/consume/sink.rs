@@ -1,18 +1,19 @@
 //! Stdout, and the leases of what waits to be written to it.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use posthouse_client::Delivery;
 use posthouse_text::shown;
 use tokio::time::sleep;
 
-use crate::args::Output;
-use crate::failure::{Failure, of_stdout};
-use crate::ndjson::write::line;
-use crate::stdio::{self, Stdout};
-use crate::stdout;
+use crate::{
+    args::Output,
+    failure::{Failure, of_stdout},
+    ndjson::write::line,
+    stdio::{self, Stdout},
+    stdout,
+};
 
 /// How long leases are extended while a reader of stdout takes its time.
 const EXTENSION: Duration = Duration::from_secs(30);

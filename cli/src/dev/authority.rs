@@ -2,18 +2,15 @@
 //!
 //! Everything a certificate can be is a field of [`Leaf`], so that tests can ask for the ones that must be refused.
 
-use std::net::IpAddr;
-use std::time::SystemTime;
+use std::{net::IpAddr, time::SystemTime};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use posthouse_server::identity::not_after;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
 };
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use time::{Duration, OffsetDateTime};
 
 /// How long an authority's certificate and, unless asked otherwise, what it issues is valid.

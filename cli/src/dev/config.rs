@@ -5,8 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use posthouse_server::limits::DEFAULT_MANAGEMENT_PORT;
 use serde::Serialize;
 
-use super::tenants::SampleTenant;
-use super::{AUDIENCE, TOKEN_LIFETIME, TRUST_DOMAIN};
+use super::{AUDIENCE, TOKEN_LIFETIME, TRUST_DOMAIN, tenants::SampleTenant};
 
 /// The data port of a server that was not told another.
 const USUAL_PORT: u16 = 7443;

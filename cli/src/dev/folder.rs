@@ -3,17 +3,21 @@
 //! What stands in the folder is trusted, keys above all. So nothing is read that belongs to somebody else, and no symbolic
 //! link is followed in it: where others can write, they may have prepared the folder.
 
-use std::fs::{self, DirBuilder, File, Metadata, TryLockError};
-use std::io::{ErrorKind, Write as _};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
-
-use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, fchmod, fstat, mkdirat, openat, renameat, statat, unlinkat,
+use std::{
+    fs::{self, DirBuilder, File, Metadata, TryLockError},
+    io::{ErrorKind, Write as _},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    },
+    path::{Path, PathBuf},
 };
-use rustix::io::Errno;
-use rustix::process::geteuid;
+
+use rustix::{
+    fs::{AtFlags, CWD, FileType, Mode, OFlags, fchmod, fstat, mkdirat, openat, renameat, statat, unlinkat},
+    io::Errno,
+    process::geteuid,
+};
 
 use super::DevError;
 

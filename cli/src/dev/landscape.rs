@@ -1,18 +1,23 @@
 //! Everything that stands in the folder, made when it is missing and kept when it is there.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use time::OffsetDateTime;
 
-use super::authority::{Authority, Issued, Leaf, thumbprint};
-use super::config::{issuer_url, serve_config};
-use super::context::context;
-use super::folder::Folder;
-use super::tenants::SampleTenant;
-use super::token::{Algorithm, Claims, Issuer};
-use super::{DevError, SERVER_NAME, TOKEN_LIFETIME, spiffe_id};
+use super::{
+    DevError, SERVER_NAME, TOKEN_LIFETIME,
+    authority::{Authority, Issued, Leaf, thumbprint},
+    config::{issuer_url, serve_config},
+    context::context,
+    folder::Folder,
+    spiffe_id,
+    tenants::SampleTenant,
+    token::{Algorithm, Claims, Issuer},
+};
 
 /// How long certificates are valid: a server warns of client certificates for more than a year.
 const VALIDITY: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -138,8 +143,7 @@ impl Landscape {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tenants::SAMPLE_TENANTS;
-    use super::*;
+    use super::{super::tenants::SAMPLE_TENANTS, *};
     use std::fs;
 
     const LISTEN: &str = "127.0.0.1:7443";

@@ -12,8 +12,7 @@
 //! DIR/data/                                 the server's store
 //! ```
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 pub mod authority;
 pub mod config;

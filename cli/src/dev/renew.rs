@@ -2,8 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::TOKEN_LIFETIME;
-use super::landscape::Landscape;
+use super::{TOKEN_LIFETIME, landscape::Landscape};
 
 /// Wall-clock time is looked at this often: a machine that slept through the half-life catches up.
 const LOOK_EVERY: Duration = Duration::from_secs(60);

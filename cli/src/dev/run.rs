@@ -1,19 +1,17 @@
 //! Prepares the folder, says so, and serves.
 
-use std::net::SocketAddr;
-use std::path::Path;
+use std::{net::SocketAddr, path::Path};
 
 use posthouse_server::ServeOptions;
 use posthouse_text::causes;
 
-use super::DevError;
-use super::landscape::Landscape;
-use super::renew::renew_tokens;
-use super::tenants::SAMPLE_TENANTS;
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::serve::{OnHangup, serve};
-use crate::{stderr, stdout};
+use super::{DevError, landscape::Landscape, renew::renew_tokens, tenants::SAMPLE_TENANTS};
+use crate::{
+    exit::Exit,
+    failure::Failure,
+    serve::{OnHangup, serve},
+    stderr, stdout,
+};
 
 /// `posthouse dev`.
 pub async fn dev(folder: &Path, listen: SocketAddr) -> Result<(), Failure> {

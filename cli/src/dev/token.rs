@@ -2,8 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{EncodingKey, Header};
 use rcgen::KeyPair;
 use serde::Serialize;
@@ -189,8 +188,7 @@ pub fn all_data_rights(tenant: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jsonwebtoken::jwk::JwkSet;
-    use jsonwebtoken::{DecodingKey, Validation};
+    use jsonwebtoken::{DecodingKey, Validation, jwk::JwkSet};
 
     /// What a server does, as plainly as the library lets us.
     fn verifies(token: &str, key_set: &str, algorithm: Algorithm) -> bool {

@@ -1,14 +1,14 @@
 //! Fields of a line for people, as tracing-subscriber writes them, but that nothing in a value can move or colour a terminal: it
 //! guards only the message, and errors that are given as such.
 
-use std::error::Error;
-use std::fmt;
+use std::{error::Error, fmt};
 
 use posthouse_text::{causes, shown};
 use tracing::field::{Field, Visit};
-use tracing_subscriber::field::RecordFields;
-use tracing_subscriber::fmt::FormatFields;
-use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::{
+    field::RecordFields,
+    fmt::{FormatFields, format::Writer},
+};
 
 /// Formats the fields of events and spans.
 #[derive(Clone, Copy, Debug)]

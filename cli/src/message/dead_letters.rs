@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use posthouse_client::{Client, Error, MessageState, MessageStatus, Redrive, Redriven, SkipReason};
 
 use super::show;
-use crate::args;
-use crate::exit::Exit;
-use crate::failure::{Failure, of_client};
-use crate::ndjson::write::cause;
-use crate::progress::Progress;
-use crate::queue::beside;
-use crate::stderr;
-use crate::stdout;
-use crate::time::rfc3339;
+use crate::{
+    args,
+    exit::Exit,
+    failure::{Failure, of_client},
+    ndjson::write::cause,
+    progress::Progress,
+    queue::beside,
+    stderr, stdout,
+    time::rfc3339,
+};
 
 /// The most that one call takes.
 const MOST: usize = 1000;

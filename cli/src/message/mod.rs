@@ -2,9 +2,11 @@
 
 use posthouse_client::{Client, Error, ErrorKind, MessageState, MessageStatus};
 
-use crate::args;
-use crate::failure::{Failure, of_client};
-use crate::stdout;
+use crate::{
+    args,
+    failure::{Failure, of_client},
+    stdout,
+};
 
 pub mod dead_letters;
 mod show;

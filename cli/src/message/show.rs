@@ -6,8 +6,10 @@ use posthouse_client::{MessageState, MessageStatus};
 use serde_json::{Value, json};
 
 use super::Went;
-use crate::ndjson::write::{cause, dead_letter};
-use crate::time::{rfc3339, roughly};
+use crate::{
+    ndjson::write::{cause, dead_letter},
+    time::{rfc3339, roughly},
+};
 
 /// All that is known of one message.
 pub(super) fn text(status: &MessageStatus, went: &Went) -> String {

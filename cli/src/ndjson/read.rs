@@ -1,7 +1,6 @@
 //! From a line to a message.
 
-use base64::engine::general_purpose::STANDARD;
-use base64::{DecodeError, Engine as _};
+use base64::{DecodeError, Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use posthouse_text::{WrongEncoding, without_mark};
 

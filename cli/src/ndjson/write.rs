@@ -1,7 +1,6 @@
 //! From a delivery to a line.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use posthouse_client::{DeadLetterCause, DeadLetterOrigin, Delivery};
 use posthouse_text::shown;
 use serde_json::{Value, json};

@@ -1,16 +1,16 @@
 //! Where the lines come from, read ahead on a thread of its own: a terminal or a pipe may keep a reader waiting.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read};
-use std::path::Path;
+use std::{
+    fs::File,
+    io::{ErrorKind, Read},
+    path::Path,
+};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::lines::{LineError, Lines};
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::stdio;
+use crate::{exit::Exit, failure::Failure, stdio};
 
 /// Lines read ahead of the publisher; their bytes are bounded by the longest line it takes.
 const READ_AHEAD: usize = 256;

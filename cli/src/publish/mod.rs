@@ -1,21 +1,21 @@
 //! `posthouse publish`: lines in, and one line out that tells how many of the first ones are durable.
 
-use std::cell::Cell;
-use std::path::Path;
+use std::{cell::Cell, path::Path};
 
 use bytes::Bytes;
 use posthouse_client::{NewMessage, PublishAck, Publisher};
-use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::{sync::mpsc, time::sleep};
 
-use crate::args;
-use crate::connect::connect;
-use crate::exit::Exit;
-use crate::failure::{Failure, of_client, of_publish};
-use crate::ndjson::read;
-use crate::progress::Progress;
-use crate::shutdown::{GRACE, Interrupts};
-use crate::stdout;
+use crate::{
+    args,
+    connect::connect,
+    exit::Exit,
+    failure::{Failure, of_client, of_publish},
+    ndjson::read,
+    progress::Progress,
+    shutdown::{GRACE, Interrupts},
+    stdout,
+};
 use input::{Input, read_ahead};
 
 mod input;

@@ -6,11 +6,13 @@ use posthouse_client::{Client, QueueStats};
 use posthouse_text::shown;
 use tokio::time::sleep;
 
-use crate::args;
-use crate::exit::Exit;
-use crate::failure::{Failure, of_client};
-use crate::shutdown::Interrupts;
-use crate::stdout;
+use crate::{
+    args,
+    exit::Exit,
+    failure::{Failure, of_client},
+    shutdown::Interrupts,
+    stdout,
+};
 
 pub mod json;
 mod table;

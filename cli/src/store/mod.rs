@@ -1,14 +1,9 @@
 //! `posthouse store`: the data folder of a server that is stopped. Here `check`: what the server's own check found, for people and
 //! scripts.
 
-use posthouse_server::store::DataDirError;
-use posthouse_server::{Part, StoreCheckOptions, StoreReport, check_store};
+use posthouse_server::{Part, StoreCheckOptions, StoreReport, check_store, store::DataDirError};
 
-use crate::args;
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::progress::Progress;
-use crate::stdout;
+use crate::{args, exit::Exit, failure::Failure, progress::Progress, stdout};
 pub use set_aside::{reopen, skip};
 
 mod operator;

@@ -7,12 +7,7 @@ use posthouse_server::{
 };
 
 use super::{operator, refused};
-use crate::args;
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::progress::Progress;
-use crate::stdout;
-use crate::time::rfc3339;
+use crate::{args, exit::Exit, failure::Failure, progress::Progress, stdout, time::rfc3339};
 
 /// Skips an entry, and says what is set aside for it.
 pub fn skip(args: &args::StoreSkip, quiet: bool) -> Result<(), Failure> {

@@ -1,7 +1,6 @@
 //! From a token's text to what it says, without a look at its signature.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
 /// The largest token that a server reads.

@@ -1,14 +1,12 @@
 //! `posthouse token inspect`: what a token says. Nothing is verified, and the signature is never printed.
 
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
-use crate::args;
-use crate::dev::authority::thumbprint;
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::{stdio, stdout};
+use crate::{args, dev::authority::thumbprint, exit::Exit, failure::Failure, stdio, stdout};
 use decode::Decoded;
 use posthouse_server::identity::malformed;
 

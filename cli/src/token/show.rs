@@ -2,14 +2,15 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use posthouse_server::identity::Malformed;
-use posthouse_server::names::TenantName;
-use posthouse_server::policy::{Action, Grants};
+use posthouse_server::{
+    identity::Malformed,
+    names::TenantName,
+    policy::{Action, Grants},
+};
 use posthouse_text::shown;
 use serde_json::{Map, Value};
 
-use super::Certificate;
-use super::decode::Decoded;
+use super::{Certificate, decode::Decoded};
 use crate::time::{rfc3339, roughly};
 
 /// Claims that have a line of their own, and what they are.

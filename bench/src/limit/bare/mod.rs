@@ -6,20 +6,25 @@ mod writer;
 use std::path::Path;
 
 use anyhow::Result;
-use posthouse_proto::parted;
-use posthouse_proto::v1::publish_stream_request::Frame;
-use posthouse_proto::v1::publish_stream_response::{self as response, BatchResult, Results};
-use posthouse_proto::v1::publisher_client::PublisherClient;
-use posthouse_proto::v1::publisher_server::{Publisher, PublisherServer};
-use posthouse_proto::v1::{PublishRequest, PublishResponse, PublishStreamRequest, PublishStreamResponse};
+use posthouse_proto::{
+    parted,
+    v1::{
+        PublishRequest, PublishResponse, PublishStreamRequest, PublishStreamResponse,
+        publish_stream_request::Frame,
+        publish_stream_response::{self as response, BatchResult, Results},
+        publisher_client::PublisherClient,
+        publisher_server::{Publisher, PublisherServer},
+    },
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::transport::Channel;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming, transport::Channel};
 use tower::ServiceExt as _;
 
-use super::door::MAX_FRAME_BYTES;
-use super::load::{Answer, Frames};
+use super::{
+    door::MAX_FRAME_BYTES,
+    load::{Answer, Frames},
+};
 use writer::{Answers, Waiting};
 
 /// The service, with its data below this folder.

@@ -1,14 +1,13 @@
 //! Group commit: one thread writes the messages of all frames that wait with one synced RocksDB write, then answers
 //! each of them.
 
-use std::path::Path;
-use std::thread;
+use std::{path::Path, thread};
 
 use anyhow::{Context as _, Result};
-use posthouse_proto::v1::PublishStreamResponse;
-use posthouse_proto::v1::publish_stream_request::Batch;
-use posthouse_proto::v1::publish_stream_response::{
-    AllStored, BatchResult, Frame, Results, batch_result::Outcome,
+use posthouse_proto::v1::{
+    PublishStreamResponse,
+    publish_stream_request::Batch,
+    publish_stream_response::{AllStored, BatchResult, Frame, Results, batch_result::Outcome},
 };
 use rocksdb::{DB, Error};
 use tokio::sync::mpsc;

@@ -3,13 +3,16 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use plotters::coord::ranged1d::Ranged as _;
-use plotters::prelude::{PathElement, Rectangle};
-use plotters::style::text_anchor::{HPos, VPos};
-use plotters::style::{Color as _, RGBColor};
+use plotters::{
+    coord::ranged1d::Ranged as _,
+    prelude::{PathElement, Rectangle},
+    style::{
+        Color as _, RGBColor,
+        text_anchor::{HPos, VPos},
+    },
+};
 
-use super::scale::Scale;
-use super::{Block, INK, PALE, Root, Unit, canvas, colour, label};
+use super::{Block, INK, PALE, Root, Unit, canvas, colour, label, scale::Scale};
 
 const WIDTH: i32 = 960;
 const LEFT: i32 = 170;

@@ -3,13 +3,16 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use plotters::chart::ChartBuilder;
-use plotters::prelude::{Circle, LineSeries, Rectangle};
-use plotters::style::text_anchor::{HPos, VPos};
-use plotters::style::{Color as _, IntoTextStyle as _};
+use plotters::{
+    chart::ChartBuilder,
+    prelude::{Circle, LineSeries, Rectangle},
+    style::{
+        Color as _, IntoTextStyle as _,
+        text_anchor::{HPos, VPos},
+    },
+};
 
-use super::scale::Scale;
-use super::{Axis, INK, Line, PALE, Panel, Root, canvas, colour, label};
+use super::{Axis, INK, Line, PALE, Panel, Root, canvas, colour, label, scale::Scale};
 
 const WIDTH: u32 = 960;
 const HEIGHT: u32 = 440;

@@ -7,16 +7,18 @@ mod scale;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use plotters::coord::Shift;
-use plotters::prelude::{DrawingArea, IntoDrawingArea as _, SVGBackend, Text};
-use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{Color as _, IntoTextStyle as _, RGBColor};
+use plotters::{
+    coord::Shift,
+    prelude::{DrawingArea, IntoDrawingArea as _, SVGBackend, Text},
+    style::{
+        Color as _, IntoTextStyle as _, RGBColor,
+        text_anchor::{HPos, Pos, VPos},
+    },
+};
 
-use super::pick::Spread;
-use super::{POSTHOUSE, text};
+use super::{POSTHOUSE, pick::Spread, text};
 
-pub use self::bars::bars;
-pub use self::lines::lines;
+pub use self::{bars::bars, lines::lines};
 
 /// A bar with whiskers from the lowest to the highest round.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,19 +1,27 @@
 //! More and more messages wait: throughput beside them, the disk they take, and a start after a kill.
 
-use std::fs;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use posthouse_client::Queue;
 
-use super::super::{Run, own};
-use super::{decades, in_turn, point};
-use crate::load::{Load, both, publish};
-use crate::plan::{Best, PAYLOAD_BYTES};
-use crate::row::Row;
-use crate::system::Server as _;
-use crate::system::posthouse::{Running, short_name};
+use super::{
+    super::{Run, own},
+    decades, in_turn, point,
+};
+use crate::{
+    load::{Load, both, publish},
+    plan::{Best, PAYLOAD_BYTES},
+    row::Row,
+    system::{
+        Server as _,
+        posthouse::{Running, short_name},
+    },
+};
 
 const SMALLEST: u64 = 1_000;
 /// Between two attempts to reach a server that starts.

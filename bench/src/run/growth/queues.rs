@@ -1,29 +1,36 @@
 //! More and more queues: memory of idle ones, a load on one beside them, and a load spread over all of them.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use posthouse_client::QueueSettings;
 use posthouse_proto::v1;
-use posthouse_tests::harness::site::Site;
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{site::Site, wire::Caller};
 use rand::RngExt as _;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
-use super::super::{Run, own};
-use super::{decades, in_turn, point};
-use crate::load::payload::Payloads;
-use crate::load::{Load, both};
-use crate::measure::process::memory_bytes;
-use crate::measure::usage::Watch;
-use crate::plan::{Best, PAYLOAD_BYTES};
-use crate::row::Row;
-use crate::system::Server as _;
-use crate::system::posthouse::{Running, full_name, short_name};
+use super::{
+    super::{Run, own},
+    decades, in_turn, point,
+};
+use crate::{
+    load::{Load, both, payload::Payloads},
+    measure::{process::memory_bytes, usage::Watch},
+    plan::{Best, PAYLOAD_BYTES},
+    row::Row,
+    system::{
+        Server as _,
+        posthouse::{Running, full_name, short_name},
+    },
+};
 
 /// Queues that are created at once.
 const AT_ONCE: usize = 64;

@@ -2,11 +2,15 @@
 
 use anyhow::Result;
 
-use super::super::{Run, own};
-use super::point;
-use crate::load::{Load, both};
-use crate::plan::{Best, PAYLOAD_BYTES};
-use crate::system::Server as _;
+use super::{
+    super::{Run, own},
+    point,
+};
+use crate::{
+    load::{Load, both},
+    plan::{Best, PAYLOAD_BYTES},
+    system::Server as _,
+};
 
 const CONSUMERS: [usize; 5] = [1, 4, 16, 64, 256];
 const IN_FLIGHT: [usize; 6] = [64, 256, 1_024, 4_096, 16_384, 65_536];

@@ -1,25 +1,34 @@
 //! More and more tenants share a server.
 
-use std::fmt::Write as _;
-use std::fs;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::{
+    fmt::Write as _,
+    fs,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use anyhow::Result;
 use async_trait::async_trait;
-use posthouse::dev::authority::{Authority, Leaf};
-use posthouse::dev::token::{Algorithm, Claims, Issuer};
-use posthouse::dev::{SERVER_NAME, config::issuer_url, spiffe_id};
+use posthouse::dev::{
+    SERVER_NAME,
+    authority::{Authority, Leaf},
+    config::issuer_url,
+    spiffe_id,
+    token::{Algorithm, Claims, Issuer},
+};
 use posthouse_client::{Client, Context, QueueSettings};
 use posthouse_tests::harness::site::Site;
 use tempfile::TempDir;
 
-use super::super::Run;
-use super::{decades, point};
-use crate::load::publish;
-use crate::plan::{Best, PAYLOAD_BYTES};
-use crate::system::posthouse::{Running, sender};
-use crate::system::{Consumer, Facts, Producer, Server, Shape};
+use super::{super::Run, decades, point};
+use crate::{
+    load::publish,
+    plan::{Best, PAYLOAD_BYTES},
+    system::{
+        Consumer, Facts, Producer, Server, Shape,
+        posthouse::{Running, sender},
+    },
+};
 
 const LARGEST: u64 = 1_000;
 /// At every point: each tenant has one or more.

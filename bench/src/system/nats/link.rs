@@ -1,19 +1,23 @@
 //! Consumers of NATS JetStream: a stream of pulled messages on a connection of its own.
 
-use std::collections::VecDeque;
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
-use async_nats::jetstream::Message;
-use async_nats::jetstream::consumer::{PullConsumer, pull};
-use async_nats::{Client, Subject};
+use async_nats::{
+    Client, Subject,
+    jetstream::{
+        Message,
+        consumer::{PullConsumer, pull},
+    },
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
 
-use super::super::begin::begun;
-use super::super::{Confirmation, Consumer, Shape};
-use super::{PATIENCE, WORKERS, jetstream};
+use super::{
+    super::{Confirmation, Consumer, Shape, begin::begun},
+    PATIENCE, WORKERS, jetstream,
+};
 
 /// What [`Subscriber::settle`] waits for.
 // The server takes the acks of a connection in order: one answer speaks for all before it. An answer to each is four times

@@ -1,21 +1,25 @@
 //! Producers of NATS JetStream, each on a connection of its own.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use async_nats::jetstream::Context as JetStream;
-use async_nats::jetstream::context::ContextBuilder;
-use async_nats::{Client, Subject, Subscriber};
+use async_nats::{
+    Client, Subject, Subscriber,
+    jetstream::{Context as JetStream, context::ContextBuilder},
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde::Deserialize;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::{sync::oneshot, task::JoinHandle};
 
-use super::super::{Confirmation, Producer};
-use super::PATIENCE;
+use super::{
+    super::{Confirmation, Producer},
+    PATIENCE,
+};
 
 /// Most messages without an answer that the client lets pass; the caller has its own, smaller limit.
 const IN_FLIGHT: usize = 1_000_000;

@@ -1,9 +1,11 @@
 //! The server's programs and its data folder. As root nothing of it runs: then it all belongs to the account `postgres`.
 
-use std::fs::{self, DirBuilder, File, Permissions};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::{
+    fs::{self, DirBuilder, File, Permissions},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown},
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use tokio::process::Command;

@@ -1,8 +1,6 @@
 //! Consuming: an UPDATE hides what it returns, a DELETE settles it.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use async_trait::async_trait;
@@ -11,8 +9,7 @@ use futures_util::future::BoxFuture;
 use tokio_postgres::{Client, Statement};
 
 use super::table;
-use crate::system::handed::hand_over;
-use crate::system::{Confirmation, Consumer};
+use crate::system::{Confirmation, Consumer, handed::hand_over};
 
 /// Pauses between two looks at an empty queue: the first, then each twice as long as the one before, up to the last.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(16));

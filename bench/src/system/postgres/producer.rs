@@ -8,8 +8,7 @@ use bytes::Bytes;
 use tokio_postgres::{Client, Statement};
 
 use super::table;
-use crate::system::handed::hand_over;
-use crate::system::{Confirmation, Producer};
+use crate::system::{Confirmation, Producer, handed::hand_over};
 
 /// Sends batches over one connection, several in flight; each commits by itself.
 pub struct PostgresProducer {

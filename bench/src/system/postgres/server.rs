@@ -1,19 +1,20 @@
 //! The server process and its settings.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use tokio_postgres::{Client, Config, NoTls};
 
-use super::cluster::Cluster;
-use super::consumer::PostgresConsumer;
-use super::producer::PostgresProducer;
-use super::{NAME, table};
-use crate::system::library::library;
-use crate::system::process::{Process, free_address, until_ready};
-use crate::system::{Consumer, Facts, Producer, Server, Shape};
+use super::{NAME, cluster::Cluster, consumer::PostgresConsumer, producer::PostgresProducer, table};
+use crate::system::{
+    Consumer, Facts, Producer, Server, Shape,
+    library::library,
+    process::{Process, free_address, until_ready},
+};
 
 /// Where they differ from the server's own defaults. Queries of a queue are planned once, while its table is empty: without
 /// sequential scans, and hash and merge joins, the plan is the one by index that suits a full table, too.

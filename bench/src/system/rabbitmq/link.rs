@@ -5,17 +5,20 @@ use std::collections::VecDeque;
 use anyhow::{Context as _, Result, bail, ensure};
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::future::maybe_done;
-use futures_util::{FutureExt as _, StreamExt as _};
-use lapin::message::Delivery;
-use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
+use futures_util::{FutureExt as _, StreamExt as _, future::maybe_done};
+use lapin::{
+    BasicProperties, Channel, Connection,
+    message::Delivery,
+    options::{
+        BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
+    },
+    types::{FieldTable, ShortString},
 };
-use lapin::types::{FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, Connection};
 
-use super::super::begin::{begin, begun};
-use super::super::{Confirmation, Consumer, Producer, Shape};
+use super::super::{
+    Confirmation, Consumer, Producer, Shape,
+    begin::{begin, begun},
+};
 
 const PERSISTENT: u8 = 2;
 

@@ -1,18 +1,18 @@
 //! Consuming: reads as a member of the group, which settles by acknowledging and deleting.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    collections::VecDeque,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
-use ::redis::aio::MultiplexedConnection;
-use ::redis::{Value, cmd, pipe};
+use ::redis::{Value, aio::MultiplexedConnection, cmd, pipe};
 use anyhow::{Context as _, Result, ensure};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, ready};
 
 use super::GROUP;
-use crate::system::handed::hand_over;
-use crate::system::{Confirmation, Consumer};
+use crate::system::{Confirmation, Consumer, handed::hand_over};
 
 /// Makes the names of a group's members differ.
 static MEMBERS: AtomicU64 = AtomicU64::new(0);

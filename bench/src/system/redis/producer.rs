@@ -1,14 +1,12 @@
 //! Publishing: an XADD for each message.
 
-use ::redis::aio::MultiplexedConnection;
-use ::redis::pipe;
+use ::redis::{aio::MultiplexedConnection, pipe};
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::ready;
 
-use crate::system::handed::hand_over;
-use crate::system::{Confirmation, Producer};
+use crate::system::{Confirmation, Producer, handed::hand_over};
 
 /// Sends batches over one connection, several in flight.
 pub struct RedisProducer {

@@ -1,21 +1,20 @@
 //! The server process and its settings.
 
-use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::{fs, path::Path, process::Command};
 
-use ::redis::aio::MultiplexedConnection;
-use ::redis::io::tcp::TcpSettings;
-use ::redis::{AsyncConnectionConfig, Client, IntoConnectionInfo as _, cmd};
+use ::redis::{
+    AsyncConnectionConfig, Client, IntoConnectionInfo as _, aio::MultiplexedConnection, cmd,
+    io::tcp::TcpSettings,
+};
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 
-use super::consumer::RedisConsumer;
-use super::producer::RedisProducer;
-use super::{GROUP, Redis};
-use crate::system::library::library;
-use crate::system::process::{PATIENCE, Process, free_address, until_ready};
-use crate::system::{Consumer, Facts, Producer, Server, Shape};
+use super::{GROUP, Redis, consumer::RedisConsumer, producer::RedisProducer};
+use crate::system::{
+    Consumer, Facts, Producer, Server, Shape,
+    library::library,
+    process::{PATIENCE, Process, free_address, until_ready},
+};
 
 /// Where they differ from the server's own defaults. The append-only file is still rewritten whenever it has doubled, as in
 /// a server that runs for long, but not while it is small. Threads for input and output are left off: with two processors
