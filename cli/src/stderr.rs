@@ -28,7 +28,7 @@ pub fn say(what: impl Display) {
 }
 
 /// Says what is to be known beside the answer.
-pub fn note(what: impl Display) {
+pub fn notice(what: impl Display) {
     say(format_args!("posthouse: {what}"));
 }
 

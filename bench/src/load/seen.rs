@@ -21,7 +21,7 @@ struct Inner {
 
 impl Seen {
     /// These have come.
-    pub fn note(&self, numbers: impl IntoIterator<Item = u64>) {
+    pub fn add(&self, numbers: impl IntoIterator<Item = u64>) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for number in numbers {
             let word = inner.words.entry(number / WORD).or_default();
@@ -54,8 +54,8 @@ mod tests {
     #[test]
     fn what_comes_twice_is_told() {
         let seen = Seen::default();
-        seen.note([0, 63, 64, 1_000_000]);
-        seen.note([64, 65]);
+        seen.add([0, 63, 64, 1_000_000]);
+        seen.add([64, 65]);
         assert_eq!((seen.distinct(), seen.again()), (5, 1));
     }
 }

@@ -92,7 +92,7 @@ impl Taking {
         self.measured.is_none_or(|(begin, end)| begin <= now && now < end)
     }
 
-    fn note(&self, meter: &Meter, came: Instant, payloads: &[bytes::Bytes]) -> Result<()> {
+    fn record_deliveries(&self, meter: &Meter, came: Instant, payloads: &[bytes::Bytes]) -> Result<()> {
         let mut numbers = Vec::with_capacity(payloads.len());
         for payload in payloads {
             let Some(told) = told(payload, self.origin) else {
@@ -107,7 +107,7 @@ impl Taking {
             }
         }
         if !self.load.stands {
-            self.seen.note(numbers);
+            self.seen.add(numbers);
         }
         Ok(())
     }
@@ -136,7 +136,7 @@ async fn take(
             payloads = consumer.next(shape.batch) => payloads.context("a delivery")?,
         };
         let came = Instant::now();
-        taking.note(meter, came, &payloads)?;
+        taking.record_deliveries(meter, came, &payloads)?;
         let count = payloads.len();
         let taken = Arc::clone(&room).acquire_many_owned(u32::try_from(count)?).await?;
         let confirmation = consumer.settle(count).await.context("a settlement")?;

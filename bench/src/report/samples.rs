@@ -94,7 +94,7 @@ fn naive(system: &str, rate: f64) -> Row {
 
 fn latencies(system: &str, speed: f64, round: u32) -> Vec<Row> {
     let slow = if system == "posthouse" { 1.0 } else { 4.0 + 1e6 / speed / 10.0 };
-    let note = |note: &str, asked_rate: f64, load: f64| Row {
+    let latency = |note: &str, asked_rate: f64, load: f64| Row {
         round,
         note: note.to_owned(),
         asked_rate,
@@ -104,10 +104,10 @@ fn latencies(system: &str, speed: f64, round: u32) -> Vec<Row> {
         ..row("latency", system, "both", asked_rate.min(speed))
     };
     vec![
-        note("10%", speed * 0.1, 1.0),
-        note("50%", speed * 0.5, 1.5),
-        note("90%", speed * 0.9, 3.0),
-        note("half of rabbitmq", 25_000.0, 1.2),
+        latency("10%", speed * 0.1, 1.0),
+        latency("50%", speed * 0.5, 1.5),
+        latency("90%", speed * 0.9, 3.0),
+        latency("half of rabbitmq", 25_000.0, 1.2),
     ]
 }
 

@@ -46,7 +46,7 @@ pub async fn scenarios(run: &mut Run, part: &str, system: &dyn System, load: Loa
         run.recorder.system(started.server.facts())?;
     }
     for row in measure(started.server.as_ref(), part, system.name(), load).await? {
-        run.note(&Row { round, ..row })?;
+        run.record(&Row { round, ..row })?;
     }
     started.stop().await
 }
@@ -69,7 +69,7 @@ async fn limits(run: &mut Run, round: u32) -> Result<()> {
     match limit::measure(&Limit::ALL, &run.disk, load.into()).await {
         Ok(rows) => {
             for row in rows {
-                run.note(&Row { round, ..row })?;
+                run.record(&Row { round, ..row })?;
             }
             Ok(())
         }

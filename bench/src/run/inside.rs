@@ -70,7 +70,7 @@ async fn scenarios(run: &mut Run) -> Result<()> {
 
     for (scenario, shown) in [("publish", published), ("consume", consumed), ("both", through)] {
         for row in shown.rows(scenario, &load) {
-            run.note(&row)?;
+            run.record(&row)?;
         }
     }
     Ok(())

@@ -51,7 +51,7 @@ impl Run {
     }
 
     /// Writes a row, and says it.
-    pub fn note(&mut self, row: &Row) -> Result<()> {
+    pub fn record(&mut self, row: &Row) -> Result<()> {
         eprintln!(
             "{:<11} {:<16} {:<10} {:>2} {:>9.0} msg/s  p50 {:>8.2} ms  p99 {:>8.2} ms  {:>6.2} us of the server's time  {:>5} MiB  {}",
             row.part,
@@ -85,7 +85,7 @@ impl Run {
             note: format!("failed: {why:#}"),
             ..Row::default()
         };
-        self.note(&row)
+        self.record(&row)
     }
 }
 

@@ -49,7 +49,7 @@ pub async fn fila(run: &mut Run) -> Result<()> {
         let (messages, latencies) = calls(&running.caller().await, run.lengths.point).await?;
         let usage = watch.end();
         let seconds = run.lengths.point.as_secs_f64();
-        run.note(&Row {
+        run.record(&Row {
             part: "fila".to_owned(),
             system: "posthouse".to_owned(),
             scenario: "publish".to_owned(),
@@ -113,11 +113,11 @@ pub async fn memory(run: &mut Run) -> Result<()> {
         running.create("published").await?;
         running.create("both").await?;
         let published = publish::run(&running, "published", load).await?;
-        run.note(&published.measured.row("memory", "posthouse", "publish", &load))?;
+        run.record(&published.measured.row("memory", "posthouse", "publish", &load))?;
         let consumed = consume::run(&running, "published", load, &published).await?;
-        run.note(&consumed.row("memory", "posthouse", "consume", &load))?;
+        run.record(&consumed.row("memory", "posthouse", "consume", &load))?;
         let through = both::run(&running, "both", load).await?;
-        run.note(&through.row("memory", "posthouse", "both", &load))?;
+        run.record(&through.row("memory", "posthouse", "both", &load))?;
         Box::new(running).stop().await?;
     }
     Ok(())
@@ -135,11 +135,11 @@ pub async fn soak(run: &mut Run) -> Result<()> {
         loop {
             tokio::select! {
                 biased;
-                Some(sample) = rows.recv() => run.note(&sample)?,
+                Some(sample) = rows.recv() => run.record(&sample)?,
                 measured = &mut through => break measured?,
             }
         }
     };
-    run.note(&measured.row("soak", "posthouse", "whole", &load))?;
+    run.record(&measured.row("soak", "posthouse", "whole", &load))?;
     Box::new(running).stop().await
 }

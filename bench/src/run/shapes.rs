@@ -55,7 +55,7 @@ pub async fn naive(run: &mut Run) -> Result<()> {
     for round in 1..=run.lengths.rounds {
         for system in &systems {
             match one_by_one(run, system.as_ref()).await {
-                Ok(row) => run.note(&Row { round, ..row })?,
+                Ok(row) => run.record(&Row { round, ..row })?,
                 Err(why) => run.failed("naive", system.name(), "publish", round, &why)?,
             }
         }
@@ -71,7 +71,7 @@ async fn limits(run: &mut Run, round: u32) -> Result<()> {
         match limit::measure(&[which], &run.disk, single(run.lengths.point).into()).await {
             Ok(rows) => {
                 for row in rows {
-                    run.note(&Row { part: "naive".to_owned(), round, ..row })?;
+                    run.record(&Row { part: "naive".to_owned(), round, ..row })?;
                 }
             }
             Err(why) => run.failed("naive", which.name(), "publish", round, &why)?,

@@ -98,7 +98,7 @@ impl Office {
             tokio::select! {
                 delivery = consumer.next() => match delivery? {
                     Some(delivery) => {
-                        let Form { number, complete } = self.note(&delivery)?;
+                        let Form { number, complete } = self.record_delivery(&delivery)?;
                         if !complete {
                             self.tally().failed(&number);
                             drop(delivery.nack(Duration::ZERO));
@@ -142,7 +142,7 @@ impl Office {
         let consumer = client.consumer(&self.queue).open().await?;
         let looking = async {
             while let Some(Event::Delivery(delivery)) = consumer.next_event().await? {
-                let number = self.note(&delivery)?.number;
+                let number = self.record_delivery(&delivery)?.number;
                 if delivery.ack().await.is_ok() {
                     self.tally().settled(&number);
                 }
@@ -154,7 +154,7 @@ impl Office {
         Ok(consumer.close().await?)
     }
 
-    fn note(&self, delivery: &Delivery) -> Result<Form, Failed> {
+    fn record_delivery(&self, delivery: &Delivery) -> Result<Form, Failed> {
         let form = open(delivery.payload())?;
         self.tally().delivered(&form.number, delivery.message_id());
         Ok(form)

@@ -33,7 +33,7 @@ impl Acks {
                 None => return,
             };
             self.awaited.pop_front();
-            self.note(answer);
+            self.count(answer);
         }
     }
 
@@ -41,11 +41,11 @@ impl Acks {
     pub async fn finish(mut self) -> Result<(), Failure> {
         while let Some(first) = self.awaited.pop_front() {
             let answer = first.await;
-            self.note(answer);
+            self.count(answer);
         }
         if self.purged > 0 {
             let count = self.purged;
-            stderr::note(format_args!(
+            stderr::notice(format_args!(
                 "{count} written messages were purged, or deleted with their queue, before they were acknowledged: they do not come again"
             ));
         }
@@ -57,7 +57,7 @@ impl Acks {
         }
     }
 
-    fn note(&mut self, answer: Result<(), SettleError>) {
+    fn count(&mut self, answer: Result<(), SettleError>) {
         match answer {
             Ok(()) => {}
             // With its queue, a message is gone for everybody.

@@ -86,7 +86,7 @@ async fn redrive(client: &Client, args: &args::RedriveLetters, quiet: bool) -> R
     match sum.skipped {
         0 => Ok(()),
         _ if args.max.is_some() => {
-            stderr::note(sum.stay());
+            stderr::notice(sum.stay());
             Ok(())
         }
         _ => Err(Failure::new(
@@ -124,7 +124,7 @@ impl Redriving {
             while let Some(redrive) = next {
                 let done = client.messages().redrive(&args.queue, &redrive).await?;
                 next = redrive.after(&done);
-                self.note(done, progress);
+                self.add(done, progress);
             }
         }
         Ok(())
@@ -143,12 +143,12 @@ impl Redriving {
             let now = u32::try_from((most - self.redriven).min(MOST as u64)).unwrap_or_default();
             let done = client.messages().redrive(&args.queue, &redrive.clone().at_most(now)).await?;
             next = redrive.after(&done);
-            self.note(done, progress);
+            self.add(done, progress);
         }
         Ok(())
     }
 
-    fn note(&mut self, done: Redriven, progress: &Progress) {
+    fn add(&mut self, done: Redriven, progress: &Progress) {
         self.redriven += done.redriven;
         self.skipped += done.skipped;
         for (reason, count) in done.skipped_by_reason {

@@ -41,10 +41,10 @@ pub async fn run(run: &mut Run) -> Result<()> {
         fill(&running, "backlog", backlog).await?;
         let stored = folder_bytes(&running.data())?;
         let disk = Row { system: "posthouse".to_owned(), disk_bytes: stored, ..Row::default() };
-        run.note(&point(Row { scenario: "disk".to_owned(), ..disk }, "backlog-disk", backlog))?;
+        run.record(&point(Row { scenario: "disk".to_owned(), ..disk }, "backlog-disk", backlog))?;
         let seconds = restart(&mut running).await?;
         let start = Row { system: "posthouse".to_owned(), seconds, ..Row::default() };
-        run.note(&point(Row { scenario: "start".to_owned(), ..start }, "start-seconds", backlog))?;
+        run.record(&point(Row { scenario: "start".to_owned(), ..start }, "start-seconds", backlog))?;
     }
     ends(run, &running).await?;
     Box::new(running).stop().await
@@ -69,7 +69,7 @@ async fn beside(run: &mut Run, running: &Running, backlog: u64, round: u32) -> R
     let load = Load { most: u64::MAX, stands: true, ..load };
     let measured = both::run(running, "backlog", load).await?;
     let row = Row { round, ..measured.row("", "posthouse", "both", &load) };
-    run.note(&point(row, "backlog", backlog))
+    run.record(&point(row, "backlog", backlog))
 }
 
 /// Publishes until so many messages wait.

@@ -65,11 +65,11 @@ pub async fn run(run: &mut Run) -> Result<()> {
             _ => beside(run, &running, queues, 0).await?,
         }
         let spread = spread(&running, others, run.lengths.point).await?;
-        run.note(&point(spread, "queues-spread", queues))?;
+        run.record(&point(spread, "queues-spread", queues))?;
         running.restart().await?;
         let idle = memory_bytes(&running.pids());
         let row = Row { system: "posthouse".to_owned(), server_memory_bytes: idle, ..Row::default() };
-        run.note(&point(Row { scenario: "idle".to_owned(), ..row }, "queues-idle-memory", queues))?;
+        run.record(&point(Row { scenario: "idle".to_owned(), ..row }, "queues-idle-memory", queues))?;
     }
     Box::new(running).stop().await
 }
@@ -89,7 +89,7 @@ async fn ends(run: &mut Run, running: &Running, most: u64) -> Result<()> {
 /// Measures the load on one, while there are so many queues.
 async fn beside(run: &mut Run, running: &Running, queues: u64, round: u32) -> Result<()> {
     let row = Row { round, ..load_on_one(run, running).await? };
-    run.note(&point(row, "queues", queues))
+    run.record(&point(row, "queues", queues))
 }
 
 /// Publishes to one queue and consumes.

@@ -32,6 +32,6 @@ async fn measure(run: &mut Run, load: Load, axis: &str, x: usize) -> Result<()> 
     let (running, _folder) = own::start(run).await?;
     running.create("both").await?;
     let measured = both::run(&running, "both", load).await?;
-    run.note(&point(measured.row("", "posthouse", "both", &load), axis, x as u64))?;
+    run.record(&point(measured.row("", "posthouse", "both", &load), axis, x as u64))?;
     Box::new(running).stop().await
 }

@@ -44,7 +44,7 @@ pub async fn run(run: &mut Run) -> Result<()> {
         let load = Best::of("posthouse").load_over(CONNECTIONS, PAYLOAD_BYTES, run.lengths.point);
         let published = publish::run(&many, "", load).await?;
         let row = published.measured.row("", "posthouse", "publish", &load);
-        run.note(&point(row, "tenants", tenants))?;
+        run.record(&point(row, "tenants", tenants))?;
         Box::new(many).stop().await?;
     }
     Ok(())
