@@ -76,14 +76,14 @@ pub fn tell_panics() {
 fn panicked(panic: &PanicHookInfo<'_>) {
     let thread = thread::current();
     let name = thread.name().unwrap_or("without a name");
-    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
     let what = shown::one_line(panic.payload_as_str().unwrap_or("it does not say why"));
     let trace = Backtrace::capture();
     if tracing::enabled!(tracing::Level::ERROR) {
         let trace = (trace.status() == BacktraceStatus::Captured).then(|| tracing::field::display(&trace));
-        tracing::error!(thread = name, place, trace, "panicked: {what}");
+        tracing::error!(thread = name, place = location, trace, "panicked: {what}");
     } else {
-        stderr::say(format_args!("posthouse: thread {name} panicked at {place}: {what}"));
+        stderr::say(format_args!("posthouse: thread {name} panicked at {location}: {what}"));
         if trace.status() == BacktraceStatus::Captured {
             stderr::say(trace);
         }

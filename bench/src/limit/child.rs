@@ -30,14 +30,14 @@ use crate::{
 const WARM_UP: Duration = Duration::from_secs(2);
 
 /// Measures `echo`.
-pub async fn measure_echo(place: &Path, load: LimitLoad) -> Result<Row> {
-    let child = Child::start(own_program()?, ECHO_COMMAND, place).await?;
+pub async fn measure_echo(folder: &Path, load: LimitLoad) -> Result<Row> {
+    let child = Child::start(own_program()?, ECHO_COMMAND, folder).await?;
     child.measure::<PublishStreamRequest>(Limit::Echo, load).await
 }
 
 /// Measures `bare`.
-pub async fn measure_bare(place: &Path, load: LimitLoad) -> Result<Row> {
-    let child = Child::start(own_program()?, BARE_COMMAND, place).await?;
+pub async fn measure_bare(folder: &Path, load: LimitLoad) -> Result<Row> {
+    let child = Child::start(own_program()?, BARE_COMMAND, folder).await?;
     child.measure::<PublishStreamResponse>(Limit::Bare, load).await
 }
 
@@ -55,13 +55,14 @@ pub struct Child {
 
 impl Child {
     /// Starts this program with the subcommand; certificates, data and log are below `place`.
-    pub async fn start(mut program: Command, subcommand: &str, place: &Path) -> Result<Self> {
-        let (certificates, data, address) = (place.join("certificates"), place.join("data"), free_address()?);
+    pub async fn start(mut program: Command, subcommand: &str, folder: &Path) -> Result<Self> {
+        let (certificates, data, address) =
+            (folder.join("certificates"), folder.join("data"), free_address()?);
         certificates::write(&certificates)?;
         fs::create_dir_all(&data)?;
         program.arg(subcommand).arg("--listen").arg(address.to_string());
         program.arg("--certificates").arg(&certificates).arg("--data").arg(&data);
-        let mut process = Process::start(subcommand, program, &place.join(format!("{subcommand}.log")))?;
+        let mut process = Process::start(subcommand, program, &folder.join(format!("{subcommand}.log")))?;
         until_ready(&mut process, || door::connect(address, &certificates)).await?;
         Ok(Self { process, address, certificates })
     }

@@ -21,8 +21,8 @@ const STRIDE_BYTES: usize = 1 << 20;
 const MAX_STRIDES: u64 = 2_048;
 
 /// 4 KiB at a time into a file that is there already, synced each: the latency is that of one write with its sync.
-pub fn fsync(place: &Path) -> Result<Row> {
-    let file = create(place)?;
+pub fn fsync(folder: &Path) -> Result<Row> {
+    let file = create(folder)?;
     // Written once, so that the syncs measured have no new blocks to note down.
     let whole = usize::try_from(SYNCS)? * PAGE_BYTES;
     file.write_all_at(&vec![0; whole], 0)?;
@@ -31,16 +31,16 @@ pub fn fsync(place: &Path) -> Result<Row> {
 }
 
 /// 1 MiB at a time at the end of a file, synced each. Bytes per second are `disk_bytes` in `seconds`.
-pub fn sequential(place: &Path, seconds: f64) -> Result<Row> {
-    let file = create(place)?;
+pub fn sequential(folder: &Path, seconds: f64) -> Result<Row> {
+    let file = create(folder)?;
     let mut row =
         write_synced(&file, Limit::Disk, STRIDE_BYTES, MAX_STRIDES, Duration::from_secs_f64(seconds))?;
     row.note = format!("{:.1} MB/s", row.disk_bytes as f64 / row.seconds / 1e6);
     Ok(row)
 }
 
-fn create(place: &Path) -> Result<File> {
-    let path = place.join("file");
+fn create(folder: &Path) -> Result<File> {
+    let path = folder.join("file");
     File::create(&path).with_context(|| format!("cannot make {}", path.display()))
 }
 
@@ -76,11 +76,11 @@ mod tests {
 
     #[test]
     fn the_disk_is_measured() {
-        let place = tempfile::tempdir().unwrap();
-        let row = fsync(place.path()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let row = fsync(folder.path()).unwrap();
         assert_eq!((row.messages, row.disk_bytes), (SYNCS, SYNCS * 4_096));
         assert!(row.p50_us > 0.0 && row.p50_us <= row.p99_us, "{row:?}");
-        let row = sequential(place.path(), 0.2).unwrap();
+        let row = sequential(folder.path(), 0.2).unwrap();
         assert!(row.messages > 0 && row.note.ends_with("MB/s"), "{row:?}");
     }
 }

@@ -122,25 +122,25 @@ pub struct ServeArgs {
 pub async fn measure(which: &[Limit], folder: &Path, load: LimitLoad) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for &limit in which {
-        let place = folder.join(format!("limit-{}", limit.name()));
-        fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
-        let measured = measure_one(limit, &place, load).await;
+        let own = folder.join(format!("limit-{}", limit.name()));
+        fs::create_dir_all(&own).with_context(|| format!("cannot make {}", own.display()))?;
+        let measured = measure_one(limit, &own, load).await;
         rows.extend(measured.with_context(|| format!("the limit {}", limit.name()))?);
         // Only after a success: the logs of a server that failed say why.
-        fs::remove_dir_all(&place).with_context(|| format!("cannot remove {}", place.display()))?;
+        fs::remove_dir_all(&own).with_context(|| format!("cannot remove {}", own.display()))?;
     }
     Ok(rows)
 }
 
-async fn measure_one(limit: Limit, place: &Path, load: LimitLoad) -> Result<Vec<Row>> {
-    let place = place.to_owned();
+async fn measure_one(limit: Limit, folder: &Path, load: LimitLoad) -> Result<Vec<Row>> {
+    let folder = folder.to_owned();
     match limit {
-        Limit::Echo => Ok(vec![child::measure_echo(&place, load).await?]),
-        Limit::Bare => Ok(vec![child::measure_bare(&place, load).await?]),
-        Limit::Rocksdb => tokio::task::spawn_blocking(move || raw::measure(&place, load)).await?,
-        Limit::Fsync => Ok(vec![tokio::task::spawn_blocking(move || disk::fsync(&place)).await??]),
+        Limit::Echo => Ok(vec![child::measure_echo(&folder, load).await?]),
+        Limit::Bare => Ok(vec![child::measure_bare(&folder, load).await?]),
+        Limit::Rocksdb => tokio::task::spawn_blocking(move || raw::measure(&folder, load)).await?,
+        Limit::Fsync => Ok(vec![tokio::task::spawn_blocking(move || disk::fsync(&folder)).await??]),
         Limit::Disk => {
-            let measured = tokio::task::spawn_blocking(move || disk::sequential(&place, load.seconds));
+            let measured = tokio::task::spawn_blocking(move || disk::sequential(&folder, load.seconds));
             Ok(vec![measured.await??])
         }
     }

@@ -73,14 +73,14 @@ pub fn write_synced(db: &DB, batch: WriteBatch) -> Result<(), Error> {
 }
 
 /// Measures each size of batch, on a database of its own below this folder.
-pub fn measure(place: &Path, load: LimitLoad) -> Result<Vec<Row>> {
+pub fn measure(folder: &Path, load: LimitLoad) -> Result<Vec<Row>> {
     let mut payloads = Payloads::new(load.payload_bytes, Instant::now());
     let payloads: Vec<_> = (0..PAYLOADS).map(|it| payloads.next(Instant::now(), it as u64)).collect();
     let mut rows = Vec::new();
     for batch in BATCHES {
-        let folder = place.join(format!("batches-of-{batch}"));
-        rows.push(measure_batches(&folder, load, batch, &payloads)?);
-        fs::remove_dir_all(&folder)?;
+        let data = folder.join(format!("batches-of-{batch}"));
+        rows.push(measure_batches(&data, load, batch, &payloads)?);
+        fs::remove_dir_all(&data)?;
     }
     Ok(rows)
 }
@@ -133,9 +133,9 @@ mod tests {
 
     #[test]
     fn both_sizes_of_batch_are_measured() {
-        let place = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().unwrap();
         let load = LimitLoad { connections: 1, batch: 4, window: 8, payload_bytes: 64, seconds: 0.2 };
-        let rows = measure(place.path(), load).unwrap();
+        let rows = measure(folder.path(), load).unwrap();
         assert_eq!(rows.iter().map(|row| row.batch).collect::<Vec<_>>(), [128, 1_024]);
         for row in rows {
             assert!(row.rate > 0.0 && row.p50_us <= row.p99_us, "{row:?}");

@@ -33,15 +33,15 @@ async fn server_process() {
     served.unwrap();
 }
 
-async fn start(command: &str, place: &Path) -> Child {
+async fn start(command: &str, folder: &Path) -> Child {
     let mut program = Command::new(std::env::current_exe().unwrap());
     program.args(["--exact", "limit::tests::server_process", "--ignored", "--nocapture", "--"]);
-    Child::start(program, command, place).await.unwrap()
+    Child::start(program, command, folder).await.unwrap()
 }
 
 async fn measured<A: Answer>(limit: Limit, command: &str) {
-    let place = tempfile::tempdir().unwrap();
-    let child = start(command, place.path()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let child = start(command, folder.path()).await;
     let row = child.measure::<A>(limit, LOAD).await.unwrap();
     assert_eq!((row.part.as_str(), row.system.as_str()), ("limit", limit.name()));
     assert!(row.messages > 0 && row.p50_us <= row.p99_us, "{row:?}");
@@ -60,8 +60,8 @@ async fn bare_answers_every_frame() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_bare_has_answered_is_there_after_a_kill() {
     const FRAMES: u64 = 40;
-    let place = tempfile::tempdir().unwrap();
-    let child = start(BARE_COMMAND, place.path()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let child = start(BARE_COMMAND, folder.path()).await;
     let (requests, frames) = mpsc::channel(4);
     let mut answers =
         PublishStreamResponse::open(child.connect().await.unwrap(), ReceiverStream::new(frames))
@@ -77,7 +77,7 @@ async fn what_bare_has_answered_is_there_after_a_kill() {
         assert_eq!(answers.message().await.unwrap().unwrap().answered(), Some((id, 5)));
     }
     drop(child);
-    let db = raw::open(&place.path().join("data")).unwrap();
+    let db = raw::open(&folder.path().join("data")).unwrap();
     let stored: Vec<_> = db.iterator(IteratorMode::Start).map(|row| row.unwrap().1).collect();
     assert_eq!(stored.len(), sent.len());
     assert!(stored.iter().zip(&sent).all(|(stored, sent)| **stored == **sent));

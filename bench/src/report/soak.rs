@@ -41,8 +41,8 @@ type Shown = (&'static str, fn(&Window) -> Option<f64>, fn(f64) -> String);
 const FIGURES: [Shown; 5] = [
     ("messages per second", |window| Some(window.rate), number),
     ("memory", |window| window.memory, bytes),
-    ("server CPU s/million", |window| window.server_cpu, two_places),
-    ("load generator CPU s/million", |window| window.client_cpu, two_places),
+    ("server CPU s/million", |window| window.server_cpu, two_decimals),
+    ("load generator CPU s/million", |window| window.client_cpu, two_decimals),
     ("bytes written per message", |window| window.disk, number),
 ];
 
@@ -115,7 +115,7 @@ pub fn soak(rows: &[Row], folder: &Path) -> Result<String> {
     ))
 }
 
-fn two_places(value: f64) -> String {
+fn two_decimals(value: f64) -> String {
     format!("{value:.2}")
 }
 

@@ -192,6 +192,6 @@ fn program() -> PathBuf {
     let name = "nats-server";
     let path = env::var_os("PATH").unwrap_or_default();
     let tools = env::var_os("HOME").map(|home| Path::new(&home).join(".cache/posthouse/tools/bin"));
-    let mut places = env::split_paths(&path).chain(tools).map(|folder| folder.join(name));
-    places.find(|place| place.is_file()).unwrap_or_else(|| name.into())
+    let mut candidates = env::split_paths(&path).chain(tools).map(|folder| folder.join(name));
+    candidates.find(|candidate| candidate.is_file()).unwrap_or_else(|| name.into())
 }

@@ -174,7 +174,7 @@ impl Reader<'_> {
         };
         for (key, value) in self.table(path, value) {
             let at = format!("{path}.{}", shown(key.get_ref()));
-            let (place, range) = match key.get_ref().as_ref() {
+            let (field, range) = match key.get_ref().as_ref() {
                 "max_message_bytes" => (&mut wanted.max_message_bytes, settings::MAX_MESSAGE_BYTES),
                 "lease_seconds" => (&mut wanted.lease_seconds, settings::LEASE_SECONDS),
                 "max_attempts" => (&mut wanted.max_attempts, settings::MAX_ATTEMPTS),
@@ -189,7 +189,7 @@ impl Reader<'_> {
                 }
             };
             if let Some(number) = self.number(&at, value, &range) {
-                *place = number;
+                *field = number;
             }
         }
         wanted

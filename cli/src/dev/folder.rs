@@ -103,7 +103,7 @@ impl Folder {
     /// The text of a file, or `None` if there is none.
     pub fn read(&self, name: &str) -> Result<Option<String>, DevError> {
         let path = self.path(name);
-        let (folder, file) = self.place(name)?;
+        let (folder, file) = self.split(name)?;
         let opened = match open_file(folder.as_ref().unwrap_or(&self.handle), file, OFlags::RDONLY, &path) {
             Err(DevError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(None),
             opened => opened?,
@@ -117,7 +117,7 @@ impl Folder {
     /// Writes a file that only its owner can read. A reader sees the old text or the new one.
     pub fn write(&self, name: &str, text: &str) -> Result<(), DevError> {
         let path = self.path(name);
-        let (folder, file) = self.place(name)?;
+        let (folder, file) = self.split(name)?;
         let folder = folder.as_ref().unwrap_or(&self.handle);
         let draft = format!("{file}.draft");
         // One that was left behind, or put there by somebody, is no draft of ours.
@@ -131,7 +131,7 @@ impl Folder {
     }
 
     /// The folder in this one that a file stands in, unless it stands in this one, and the file's own name.
-    fn place<'a>(&self, name: &'a str) -> Result<(Option<OwnedFd>, &'a str), DevError> {
+    fn split<'a>(&self, name: &'a str) -> Result<(Option<OwnedFd>, &'a str), DevError> {
         match name.split_once('/') {
             None => Ok((None, name)),
             Some((folder, file)) => Ok((Some(open_folder(&self.handle, folder, &self.path(folder))?), file)),

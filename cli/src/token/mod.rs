@@ -17,7 +17,7 @@ mod show;
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// What a context says of tokens and what they are bound to.
-struct Place {
+struct ContextFiles {
     context: PathBuf,
     token_file: PathBuf,
     certificate: PathBuf,
@@ -25,10 +25,10 @@ struct Place {
 
 /// Runs the command.
 pub fn inspect(context: Option<&Path>, args: &args::TokenInspect) -> Result<(), Failure> {
-    let place = context.map(place).transpose()?;
-    let file = match (&args.file, &place) {
+    let files = context.map(context_files).transpose()?;
+    let file = match (&args.file, &files) {
         (Some(file), _) => file.clone(),
-        (None, Some(place)) => place.token_file.clone(),
+        (None, Some(files)) => files.token_file.clone(),
         (None, None) => {
             return Err(Failure::new(
                 Exit::Usage,
@@ -45,8 +45,8 @@ pub fn inspect(context: Option<&Path>, args: &args::TokenInspect) -> Result<(), 
             "write one line with the token alone: three parts of base64url with dots between them",
         )
     })?;
-    let certificate = match &place {
-        Some(place) => Some(own_certificate(place)?),
+    let certificate = match &files {
+        Some(files) => Some(own_certificate(files)?),
         None => None,
     };
     let malformed = malformed(&text);
@@ -59,18 +59,18 @@ struct Certificate {
     thumbprint: String,
 }
 
-fn own_certificate(place: &Place) -> Result<Certificate, Failure> {
+fn own_certificate(files: &ContextFiles) -> Result<Certificate, Failure> {
     let wrong = |why: &dyn std::fmt::Display| {
-        let what = format!("cannot read {}: {why}", place.certificate.display());
+        let what = format!("cannot read {}: {why}", files.certificate.display());
         Failure::new(Exit::Config, what, "correct `certificate` in the context, or leave --context out")
     };
-    let pem = posthouse_text::read(&place.certificate, MAX_FILE_BYTES).map_err(|error| wrong(&error))?;
+    let pem = posthouse_text::read(&files.certificate, MAX_FILE_BYTES).map_err(|error| wrong(&error))?;
     let pem = posthouse_text::text(&pem).map_err(|error| wrong(&error))?;
     let thumbprint = thumbprint(pem).map_err(|error| wrong(&error))?;
-    Ok(Certificate { context: place.context.clone(), thumbprint })
+    Ok(Certificate { context: files.context.clone(), thumbprint })
 }
 
-fn place(context: &Path) -> Result<Place, Failure> {
+fn context_files(context: &Path) -> Result<ContextFiles, Failure> {
     let wrong = |why: &dyn std::fmt::Display| {
         let what = format!("cannot use the context {}: {why}", context.display());
         Failure::new(Exit::Config, what, "correct it, or leave it out and name the token's file")
@@ -83,7 +83,7 @@ fn place(context: &Path) -> Result<Place, Failure> {
         Some(path) => Ok(folder.join(path)),
         None => Err(wrong(&format!("it has no `{key}`"))),
     };
-    Ok(Place {
+    Ok(ContextFiles {
         context: context.to_owned(),
         token_file: file("token_file")?,
         certificate: file("certificate")?,

@@ -47,8 +47,8 @@ fn height(block: &Block) -> i32 {
     title + BAR * i32::try_from(block.bars.len()).unwrap_or(0)
 }
 
-fn x(scale: &Scale, place: f64) -> i32 {
-    scale.map(&place, (LEFT, RIGHT)).clamp(LEFT, RIGHT)
+fn x(scale: &Scale, position: f64) -> i32 {
+    scale.map(&position, (LEFT, RIGHT)).clamp(LEFT, RIGHT)
 }
 
 fn line(root: &Root<'_>, points: Vec<(i32, i32)>, colour: RGBColor) -> Result<()> {
@@ -73,7 +73,7 @@ fn draw(root: &Root<'_>, block: &Block, scale: &Scale, unit: Unit, top: i32) -> 
     }
     for bar in &block.bars {
         let middle = y + BAR / 2;
-        let at = |value: f64| x(scale, scale.place(value));
+        let at = |value: f64| x(scale, scale.position(value));
         let (low, end, high) = (at(bar.spread.min), at(bar.spread.median), at(bar.spread.max));
         label(root, &bar.name, (LEFT - 10, middle), 16, (HPos::Right, VPos::Center))?;
         let corners = [(LEFT, y + 4), (end.max(LEFT + 1), y + BAR - 4)];

@@ -73,17 +73,18 @@ fn chart(area: &Root<'_>, x: &Axis, panel: &Panel, room: usize) -> Result<()> {
         .y_desc(named(panel.title, panel.log))
         .axis_desc_style(("sans-serif", 17).into_text_style(area).color(&INK))
         .label_style(("sans-serif", 15).into_text_style(area).color(&INK))
-        .x_label_formatter(&|place| x.unit.show(across.value(*place)))
-        .y_label_formatter(&|place| panel.unit.show(up.value(*place)))
+        .x_label_formatter(&|position| x.unit.show(across.value(*position)))
+        .y_label_formatter(&|position| panel.unit.show(up.value(*position)))
         .draw()?;
     // Ours last, so that it lies on top.
     for Line { system, points } in panel.lines.iter().rev() {
-        let placed = points.iter().filter(|point| !x.log || point.0 > 0.0);
-        let placed: Vec<_> = placed.map(|point| (across.place(point.0), up.place(point.1))).collect();
+        let positions = points.iter().filter(|point| !x.log || point.0 > 0.0);
+        let positions: Vec<_> =
+            positions.map(|point| (across.position(point.0), up.position(point.1))).collect();
         let colour = colour(system);
-        chart.draw_series(LineSeries::new(placed.clone(), colour.stroke_width(2)))?;
-        if placed.len() <= 40 {
-            chart.draw_series(placed.into_iter().map(|point| Circle::new(point, 3, colour.filled())))?;
+        chart.draw_series(LineSeries::new(positions.clone(), colour.stroke_width(2)))?;
+        if positions.len() <= 40 {
+            chart.draw_series(positions.into_iter().map(|point| Circle::new(point, 3, colour.filled())))?;
         }
     }
     Ok(())

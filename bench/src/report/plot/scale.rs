@@ -56,19 +56,19 @@ impl Scale {
     /// For these values, which are all written if there is room for them, with a little air around them.
     pub fn of_points(points: &[f64], unit: Unit, log: bool, room: usize) -> Self {
         let mut scale = Self::of(points, unit, log);
-        let mut placed: Vec<f64> =
-            points.iter().filter(|x| !log || **x > 0.0).map(|x| scale.place(*x)).collect();
-        placed.sort_by(f64::total_cmp);
-        placed.dedup();
-        let (Some(first), Some(last)) = (placed.first().copied(), placed.last().copied()) else {
+        let mut positions: Vec<f64> =
+            points.iter().filter(|x| !log || **x > 0.0).map(|x| scale.position(*x)).collect();
+        positions.sort_by(f64::total_cmp);
+        positions.dedup();
+        let (Some(first), Some(last)) = (positions.first().copied(), positions.last().copied()) else {
             return scale;
         };
         let air = if last > first { (last - first) * 0.04 } else { 0.5 };
         if log {
             scale.range = (first - air, last + air);
-            let apart = placed.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
+            let apart = positions.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
             if apart * room as f64 >= last - first {
-                scale.ticks = placed;
+                scale.ticks = positions;
             }
             scale.ticks.retain(|tick| (first - air..=last + air).contains(tick));
         }
@@ -76,13 +76,13 @@ impl Scale {
     }
 
     /// Where a value lies.
-    pub fn place(&self, value: f64) -> f64 {
+    pub fn position(&self, value: f64) -> f64 {
         if self.log { value.max(f64::MIN_POSITIVE).log10().max(-300.0) } else { value }
     }
 
     /// What lies there.
-    pub fn value(&self, place: f64) -> f64 {
-        if self.log { 10_f64.powf(place) } else { place }
+    pub fn value(&self, position: f64) -> f64 {
+        if self.log { 10_f64.powf(position) } else { position }
     }
 }
 
@@ -90,8 +90,8 @@ impl Ranged for Scale {
     type FormatOption = DefaultFormatting;
     type ValueType = f64;
 
-    fn map(&self, place: &f64, limit: (i32, i32)) -> i32 {
-        let share = (place - self.range.0) / (self.range.1 - self.range.0);
+    fn map(&self, position: &f64, limit: (i32, i32)) -> i32 {
+        let share = (position - self.range.0) / (self.range.1 - self.range.0);
         limit.0 + (share * f64::from(limit.1 - limit.0)).round() as i32
     }
 
@@ -130,7 +130,7 @@ mod tests {
     fn a_logarithmic_scale_holds_its_values_between_decades() {
         let scale = Scale::of(&[3.0, 40_000.0], Unit::Plain, true);
         assert_eq!((scale.range, scale.ticks.len()), ((0.0, 5.0), 6));
-        assert!((scale.value(scale.place(1_234.0)) - 1_234.0).abs() < 1e-6);
+        assert!((scale.value(scale.position(1_234.0)) - 1_234.0).abs() < 1e-6);
         let sizes = Scale::of(&[5_000.0, 90_000.0], Unit::Bytes, true);
         let written: Vec<String> =
             sizes.ticks.iter().map(|tick| Unit::Bytes.show(sizes.value(*tick))).collect();

@@ -33,7 +33,7 @@ impl Cluster {
             chown(&cluster.data, Some(user), Some(group)).context("giving the data folder to postgres")?;
             let mode = fs::metadata(folder)?.mode() | 0o011;
             fs::set_permissions(folder, Permissions::from_mode(mode))?;
-            check_way(folder)?;
+            check_access(folder)?;
         }
         let log = folder.join("initdb.log");
         let mut initdb = cluster.command("initdb");
@@ -81,7 +81,7 @@ fn account() -> Result<(u32, u32)> {
 }
 
 /// Fails if the account cannot reach the folder: nobody's other folders are opened up for it.
-fn check_way(folder: &Path) -> Result<()> {
+fn check_access(folder: &Path) -> Result<()> {
     for parent in fs::canonicalize(folder)?.ancestors() {
         let open = fs::metadata(parent)?.mode() & 0o001 != 0;
         ensure!(open, "{} is closed to the account `postgres`: use a folder elsewhere", parent.display());

@@ -43,9 +43,9 @@ impl PostgresServer {
         let address = free_address()?;
         let mut command = cluster.command("postgres").into_std();
         command.arg("-D").arg(&cluster.data);
-        let place =
+        let listen =
             format!("listen_addresses={} port={} unix_socket_directories=", address.ip(), address.port());
-        for setting in place.split(' ').chain(SETTINGS.split(' ')) {
+        for setting in listen.split(' ').chain(SETTINGS.split(' ')) {
             command.arg("-c").arg(setting);
         }
         let mut process = Process::start("postgres", command, &folder.join("postgres.log"))?;

@@ -40,15 +40,15 @@ impl RedisServer {
         let settings = settings(system);
         let (ip, port) = (address.ip(), address.port());
         let file = folder.join("redis.conf");
-        let place = format!("bind {ip}; port {port}; dir \"{}\"; {settings}", folder.display());
-        fs::write(&file, place.replace("; ", "\n") + "\n").context("the settings of redis")?;
+        let config = format!("bind {ip}; port {port}; dir \"{}\"; {settings}", folder.display());
+        fs::write(&file, config.replace("; ", "\n") + "\n").context("the settings of redis")?;
         let mut command = Command::new("redis-server");
         command.arg(&file);
         let mut process = Process::start("redis-server", command, &folder.join("redis.log"))?;
         // Like all others': a small request waits for no answer to the one before.
         let tcp = TcpSettings::default().set_nodelay(true);
-        let place = format!("redis://{address}/").into_connection_info()?.set_tcp_settings(tcp);
-        let client = Client::open(place)?;
+        let info = format!("redis://{address}/").into_connection_info()?.set_tcp_settings(tcp);
+        let client = Client::open(info)?;
         let version = until_ready(&mut process, || version(&client)).await?;
         Ok(Self { system, version, client, process })
     }

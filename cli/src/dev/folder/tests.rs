@@ -111,8 +111,8 @@ fn a_place_where_everybody_can_rename_is_refused() {
     fs::create_dir(&shared).unwrap();
     for (mode, refused) in [(0o777, true), (0o702, true), (0o1777, false), (0o755, false)] {
         fs::set_permissions(&shared, Permissions::from_mode(mode)).unwrap();
-        for place in ["dev", "a/b"] {
-            let opened = Folder::open(&shared.join(place));
+        for path in ["dev", "a/b"] {
+            let opened = Folder::open(&shared.join(path));
             assert_eq!(matches!(opened, Err(DevError::OpenToAll(_))), refused, "{mode:o} {opened:?}");
         }
     }
