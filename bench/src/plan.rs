@@ -17,9 +17,9 @@ use crate::{
 /// Bytes of a message unless said.
 pub const PAYLOAD_BYTES: usize = 1_024;
 /// Most messages under way over all connections, whatever their number.
-pub const UNDER_WAY: usize = 16_384;
+pub const MAX_IN_FLIGHT: usize = 16_384;
 /// Most bytes under way over all connections.
-const BYTES_UNDER_WAY: usize = 64 << 20;
+const MAX_BYTES_IN_FLIGHT: usize = 64 << 20;
 
 /// How long things are measured.
 #[derive(Debug, Clone, Copy)]
@@ -79,7 +79,7 @@ pub struct Best {
     /// Messages handed over together.
     pub batch: usize,
     /// Most messages under way over all connections.
-    pub under_way: usize,
+    pub max_in_flight: usize,
 }
 
 impl Best {
@@ -89,15 +89,15 @@ impl Best {
         if let Some(tried) = TRIED.get() {
             return *tried;
         }
-        let (connections, batch, under_way) = match system {
-            "posthouse" => (8, 256, UNDER_WAY),
-            "rabbitmq" => (1, 256, UNDER_WAY),
+        let (connections, batch, max_in_flight) = match system {
+            "posthouse" => (8, 256, MAX_IN_FLIGHT),
+            "rabbitmq" => (1, 256, MAX_IN_FLIGHT),
             // It answers a publish when it has worked off all that came with it.
             "nats-always" => (2, 64, 1_024),
-            "redis-always" | "redis-everysec" => (64, 128, UNDER_WAY),
-            _ => (2, 256, UNDER_WAY),
+            "redis-always" | "redis-everysec" => (64, 128, MAX_IN_FLIGHT),
+            _ => (2, 256, MAX_IN_FLIGHT),
         };
-        Self { connections, batch, under_way }
+        Self { connections, batch, max_in_flight }
     }
 
     /// From `CONNECTIONSxBATCH`, as `2x256`.
@@ -106,7 +106,7 @@ impl Best {
             text.split_once('x').ok_or("connections, an x, and the batch, as in 2x256")?;
         let number = |text: &str| text.parse::<usize>().ok().filter(|number| (1..=1_024).contains(number));
         match (number(connections), number(batch)) {
-            (Some(connections), Some(batch)) => Ok(Self { connections, batch, under_way: UNDER_WAY }),
+            (Some(connections), Some(batch)) => Ok(Self { connections, batch, max_in_flight: MAX_IN_FLIGHT }),
             _ => Err("both numbers are from 1 to 1024".to_owned()),
         }
     }
@@ -118,7 +118,7 @@ impl Best {
 
     /// A closed loop of any number of connections: together they have the same number of messages under way, and of bytes.
     pub fn load_over(self, connections: usize, payload_bytes: usize, length: Duration) -> Load {
-        let messages = self.under_way.min(BYTES_UNDER_WAY / payload_bytes);
+        let messages = self.max_in_flight.min(MAX_BYTES_IN_FLIGHT / payload_bytes);
         let window = (messages / connections).max(1);
         let shape = Shape { batch: self.batch.min((window / 2).max(1)), window, payload_bytes };
         Load::closed(shape, connections, length)

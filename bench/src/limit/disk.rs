@@ -44,11 +44,11 @@ fn create(folder: &Path) -> Result<File> {
     File::create(&path).with_context(|| format!("cannot make {}", path.display()))
 }
 
-fn write_synced(file: &File, limit: Limit, bytes: usize, most: u64, time: Duration) -> Result<Row> {
+fn write_synced(file: &File, limit: Limit, bytes: usize, max_writes: u64, time: Duration) -> Result<Row> {
     let mut payloads = Payloads::new(bytes, Instant::now());
     let mut latencies: Histogram<u64> = latency::histogram()?;
     let (start, mut done) = (Instant::now(), 0);
-    while done < most && start.elapsed() < time {
+    while done < max_writes && start.elapsed() < time {
         let payload = payloads.next(Instant::now(), done);
         let began = Instant::now();
         file.write_all_at(&payload, done * bytes as u64)?;

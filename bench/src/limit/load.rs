@@ -51,22 +51,22 @@ pub struct Seen {
 
 /// Sends on one connection until the span ends, and waits for what is unanswered then.
 pub async fn run<A: Answer>(channel: Channel, load: LimitLoad, span: Span) -> Result<Seen> {
-    let most = (load.window / load.batch).max(1);
-    let (requests, frames) = mpsc::channel(most);
+    let max_in_flight = (load.window / load.batch).max(1);
+    let (requests, frames) = mpsc::channel(max_in_flight);
     let mut answers = A::open(channel, ReceiverStream::new(frames)).await.context("cannot open a stream")?;
     let mut payloads = Payloads::new(load.payload_bytes, Instant::now());
     let mut seen = Seen { messages: 0, latencies: histogram()? };
-    let mut under_way = VecDeque::with_capacity(most);
+    let mut in_flight = VecDeque::with_capacity(max_in_flight);
     let mut next = 0;
     loop {
-        while under_way.len() < most && Instant::now() < span.until {
+        while in_flight.len() < max_in_flight && Instant::now() < span.until {
             let now = Instant::now();
             let frame = frame(&mut payloads, now, next, load.batch);
             requests.send(frame).await.ok().context("the stream takes no more")?;
-            under_way.push_back((next, now));
+            in_flight.push_back((next, now));
             next += 1;
         }
-        let Some((id, sent)) = under_way.pop_front() else { return Ok(seen) };
+        let Some((id, sent)) = in_flight.pop_front() else { return Ok(seen) };
         let Some(answer) = answers.message().await? else { bail!("the server ended the stream") };
         ensure!(answer.answered() == Some((id, load.batch)), "another answer than that to frame {id}");
         let now = Instant::now();

@@ -61,8 +61,8 @@ pub fn open(folder: &Path) -> Result<DB> {
 
 /// An empty batch with room for so many messages of so many bytes together: growing would copy them once more.
 pub fn batch(messages: usize, bytes: usize) -> WriteBatch {
-    const MOST_BESIDE_A_PAYLOAD: usize = 32;
-    WriteBatch::with_capacity_bytes(bytes + (messages + 1) * MOST_BESIDE_A_PAYLOAD)
+    const MAX_OVERHEAD_BYTES: usize = 32;
+    WriteBatch::with_capacity_bytes(bytes + (messages + 1) * MAX_OVERHEAD_BYTES)
 }
 
 /// Writes all or nothing; on disk when it returns.

@@ -37,7 +37,7 @@ pub struct Load {
     /// Messages per second of all connections; `None`: as many as possible.
     pub rate: Option<f64>,
     /// No more messages than this.
-    pub most: u64,
+    pub max_messages: u64,
     /// The queue held messages before, and is to hold as many afterwards: what comes is not what was sent.
     pub stands: bool,
 }
@@ -61,12 +61,12 @@ impl Load {
     /// A closed loop of so many connections.
     pub fn closed(shape: Shape, connections: usize, length: Duration) -> Self {
         let warm_up = Duration::from_millis(500);
-        Self { shape, connections, warm_up, length, rate: None, most: 1_000_000, stands: false }
+        Self { shape, connections, warm_up, length, rate: None, max_messages: 1_000_000, stands: false }
     }
 
     /// The same load at a rate.
     pub fn at(self, rate: f64) -> Self {
-        Self { rate: Some(rate), most: u64::MAX, ..self }
+        Self { rate: Some(rate), max_messages: u64::MAX, ..self }
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// Longest time until a pacer sees that it is not wanted any more.
-const LONGEST_SLEEP: Duration = Duration::from_millis(50);
+const MAX_SLEEP: Duration = Duration::from_millis(50);
 
 /// When the messages of one connection are due.
 #[derive(Debug, Clone)]
@@ -54,15 +54,15 @@ impl Schedule {
     }
 
     /// Waits until a message is due; how many are by then, at most so many.
-    pub async fn wait(&self, most: usize) -> usize {
-        let Some(interval) = self.interval else { return most };
+    pub async fn wait(&self, max: usize) -> usize {
+        let Some(interval) = self.interval else { return max };
         let due = self.origin + self.due;
         while due > Instant::now() {
             self.begins.notified().await;
         }
         let late = Instant::now().saturating_duration_since(due);
         let more = (late.as_secs_f64() / interval.as_secs_f64()) as usize;
-        (1 + more).min(most)
+        (1 + more).min(max)
     }
 
     /// The moment of the next.
@@ -83,7 +83,7 @@ fn pace(mut schedules: Vec<Schedule>, stop: &CancellationToken) {
             return;
         };
         if first > now {
-            thread::sleep((first - now).min(LONGEST_SLEEP));
+            thread::sleep((first - now).min(MAX_SLEEP));
             continue;
         }
         for schedule in &mut schedules {

@@ -33,7 +33,7 @@ pub async fn run(server: &dyn Server, queue: &str, load: Load) -> Result<Publish
     let (usage, mut length) = watch.await?;
     ended?;
     let tally = sending.tally()?;
-    if sending.stored() >= load.most {
+    if sending.stored() >= load.max_messages {
         // It ended before its time: when all were stored.
         length = length.min(tally.span());
     }

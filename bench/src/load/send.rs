@@ -95,9 +95,9 @@ impl Sending {
     }
 
     /// The numbers of the next messages, at most so many; none when there were enough.
-    fn take_numbers(&self, most: usize) -> std::ops::Range<u64> {
-        let first = self.numbers.fetch_add(most as u64, Ordering::Relaxed).min(self.load.most);
-        first..(first + most as u64).min(self.load.most)
+    fn take_numbers(&self, max: usize) -> std::ops::Range<u64> {
+        let first = self.numbers.fetch_add(max as u64, Ordering::Relaxed).min(self.load.max_messages);
+        first..(first + max as u64).min(self.load.max_messages)
     }
 }
 

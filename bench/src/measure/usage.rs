@@ -35,22 +35,22 @@ pub struct Watch {
     server_cpu: f64,
     client_cpu: f64,
     written: u64,
-    most_memory: Arc<AtomicU64>,
+    peak_memory: Arc<AtomicU64>,
     looks: JoinHandle<()>,
 }
 
 impl Watch {
     /// Begins to watch a server's processes.
     pub fn begin(pids: Vec<u32>) -> Self {
-        let most_memory = Arc::new(AtomicU64::new(0));
+        let peak_memory = Arc::new(AtomicU64::new(0));
         let now = with_children(&pids);
         Self {
             server_cpu: cpu_seconds(&now),
             client_cpu: own_cpu_seconds(),
             written: written_bytes(&now),
-            looks: tokio::spawn(look(pids.clone(), Arc::clone(&most_memory))),
+            looks: tokio::spawn(look(pids.clone(), Arc::clone(&peak_memory))),
             pids,
-            most_memory,
+            peak_memory,
         }
     }
 
@@ -60,7 +60,7 @@ impl Watch {
         Usage {
             server_cpu_seconds: cpu_seconds(&now) - self.server_cpu,
             client_cpu_seconds: own_cpu_seconds() - self.client_cpu,
-            server_memory_bytes: self.most_memory.load(Ordering::Relaxed).max(memory_bytes(&now)),
+            server_memory_bytes: self.peak_memory.load(Ordering::Relaxed).max(memory_bytes(&now)),
             disk_bytes: written_bytes(&now).saturating_sub(self.written),
         }
     }
@@ -72,9 +72,9 @@ impl Drop for Watch {
     }
 }
 
-async fn look(pids: Vec<u32>, most: Arc<AtomicU64>) {
+async fn look(pids: Vec<u32>, peak: Arc<AtomicU64>) {
     loop {
-        most.fetch_max(memory_bytes(&with_children(&pids)), Ordering::Relaxed);
+        peak.fetch_max(memory_bytes(&with_children(&pids)), Ordering::Relaxed);
         tokio::time::sleep(LOOK).await;
     }
 }

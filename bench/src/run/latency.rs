@@ -22,16 +22,17 @@ pub async fn run(run: &mut Run) -> Result<()> {
     let raw = Raw::load(&run.out)?;
     let systems = std::mem::take(&mut run.systems);
     for system in &systems {
-        let Some(most) = rate(&raw, system.name(), median) else { continue };
+        let Some(max_rate) = rate(&raw, system.name(), median) else { continue };
         for (name, part) in PARTS {
             let load = Best::of(system.name()).load(PAYLOAD_BYTES, run.lengths.latency);
-            at(run, system.as_ref(), load.at(most * part), name, 1).await?;
+            at(run, system.as_ref(), load.at(max_rate * part), name, 1).await?;
         }
     }
     if let Some(best) = rate(&raw, PEER, best) {
         for round in 1..=run.lengths.rounds {
             for system in &systems {
-                let keeps_up = rate(&raw, system.name(), median).is_some_and(|most| most > best * 0.5);
+                let keeps_up =
+                    rate(&raw, system.name(), median).is_some_and(|max_rate| max_rate > best * 0.5);
                 if keeps_up {
                     let all = Best::of(system.name());
                     let load = all.load_over(EQUAL_CONNECTIONS, PAYLOAD_BYTES, run.lengths.latency);

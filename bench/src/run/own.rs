@@ -125,7 +125,7 @@ pub async fn memory(run: &mut Run) -> Result<()> {
 
 /// Both at once, as fast as it goes, for long.
 pub async fn soak(run: &mut Run) -> Result<()> {
-    let load = Load { most: u64::MAX, ..Best::of("posthouse").load(PAYLOAD_BYTES, run.lengths.soak) };
+    let load = Load { max_messages: u64::MAX, ..Best::of("posthouse").load(PAYLOAD_BYTES, run.lengths.soak) };
     let (running, _folder) = start(run).await?;
     running.create("soak").await?;
     let (samples, mut rows) = tokio::sync::mpsc::unbounded_channel();

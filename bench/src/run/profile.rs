@@ -42,7 +42,10 @@ pub async fn run(scenario: Scenario, backlog: u64, samples: &Path, disk: &Path) 
     running.create("profiled").await?;
     let load = match scenario {
         Scenario::Single => single(LENGTH),
-        _ => Load { most: u64::MAX, ..Best::of(posthouse::Posthouse.name()).load(PAYLOAD_BYTES, LENGTH) },
+        _ => Load {
+            max_messages: u64::MAX,
+            ..Best::of(posthouse::Posthouse.name()).load(PAYLOAD_BYTES, LENGTH)
+        },
     };
     let measured = match scenario {
         Scenario::Publish | Scenario::Single => {

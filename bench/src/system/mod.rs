@@ -66,7 +66,7 @@ pub trait Producer: Send {
 pub trait Consumer: Send {
     /// Waits for at least one message and returns what is there, at most so many. May be dropped while it waits: nothing
     /// is lost.
-    async fn next(&mut self, most: usize) -> Result<Vec<Bytes>>;
+    async fn next(&mut self, max: usize) -> Result<Vec<Bytes>>;
 
     /// Settles the oldest so many of those returned that are not settled yet. What is returned resolves when the server
     /// has said so; where its protocol has no such answer, when the settlement is sent.

@@ -192,8 +192,8 @@ struct Taker {
 
 #[async_trait]
 impl Consumer for Taker {
-    async fn next(&mut self, most: usize) -> Result<Vec<Bytes>> {
-        let deliveries = self.consumer.next_many(most).await?;
+    async fn next(&mut self, max: usize) -> Result<Vec<Bytes>> {
+        let deliveries = self.consumer.next_many(max).await?;
         if deliveries.is_empty() {
             return Err(anyhow!("the stream has ended"));
         }

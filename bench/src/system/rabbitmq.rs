@@ -17,9 +17,9 @@ use super::{Consumer, Facts, Producer, Server, Shape, System};
 use broker::Broker;
 
 const FRAME_OVERHEAD: usize = 8;
-const SMALLEST_FRAME: usize = 16 << 10;
+const MIN_FRAME_BYTES: usize = 16 << 10;
 /// The default of the server.
-const LARGEST_FRAME: usize = 128 << 10;
+const MAX_FRAME_BYTES: usize = 128 << 10;
 
 /// RabbitMQ with quorum queues, the only kind of its queues that syncs what it confirms.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl Server for Running {
 // The client clears two buffers of 32 frames each for each connection: frames of the largest size that the server takes cost a
 // connection of small messages time and memory. A busy machine may be late with heartbeats, which must not end a connection.
 async fn connect(address: SocketAddr, payload_bytes: usize) -> Result<Connection> {
-    let frame_max = payload_bytes.saturating_add(FRAME_OVERHEAD).clamp(SMALLEST_FRAME, LARGEST_FRAME);
+    let frame_max = payload_bytes.saturating_add(FRAME_OVERHEAD).clamp(MIN_FRAME_BYTES, MAX_FRAME_BYTES);
     let uri = format!("amqp://guest:guest@{address}/%2f?heartbeat=0&frame_max={frame_max}");
     let connected = Connection::connect(&uri, ConnectionProperties::default()).await;
     connected.with_context(|| format!("connecting to RabbitMQ at {address}"))

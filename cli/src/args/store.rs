@@ -76,14 +76,14 @@ pub struct StoreReopen {
 /// Something that can be shown on one line.
 fn reason(text: &str) -> Result<String, String> {
     let text = text.trim();
-    if text.is_empty() || text.len() > MOST_REASON_BYTES || text.chars().any(char::is_control) {
-        return Err(format!("give 1 to {MOST_REASON_BYTES} bytes without control characters"));
+    if text.is_empty() || text.len() > MAX_REASON_BYTES || text.chars().any(char::is_control) {
+        return Err(format!("give 1 to {MAX_REASON_BYTES} bytes without control characters"));
     }
     Ok(text.to_owned())
 }
 
 /// Longest reason.
-const MOST_REASON_BYTES: usize = 500;
+const MAX_REASON_BYTES: usize = 500;
 
 /// `posthouse store check`.
 #[derive(Debug, Args)]

@@ -14,7 +14,7 @@ use crate::{
 const DEFAULT_COUNT: u64 = 200_000;
 /// Of an open loop.
 const DEFAULT_SECONDS: u64 = 10;
-const LONGEST_WARM_UP: u64 = 10_000;
+const MAX_WARM_UP_MESSAGES: u64 = 10_000;
 
 /// What a run does.
 #[derive(Debug, Clone)]
@@ -58,7 +58,7 @@ impl Plan {
             check_empty(load, &queue, held)?;
             load.count.unwrap_or_else(|| rate.map_or(DEFAULT_COUNT, |rate| u64::from(rate) * DEFAULT_SECONDS))
         };
-        let warm_up = load.warm_up.unwrap_or_else(|| (count / 20).min(LONGEST_WARM_UP));
+        let warm_up = load.warm_up.unwrap_or_else(|| (count / 20).min(MAX_WARM_UP_MESSAGES));
         Ok(Self {
             queue,
             run: Run::new(load.size, load.force),

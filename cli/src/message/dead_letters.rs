@@ -17,9 +17,9 @@ use crate::{
 };
 
 /// The most that one call takes.
-const MOST: usize = 1000;
+const MAX_PER_CALL: usize = 1000;
 /// Ids that are told of those that stay for one reason.
-const NAMED: usize = 3;
+const MAX_NAMED_IDS: usize = 3;
 
 /// Runs the command.
 pub async fn dead_letters(client: &Client, command: &args::DeadLetters, quiet: bool) -> Result<(), Failure> {
@@ -75,8 +75,8 @@ async fn redrive(client: &Client, args: &args::RedriveLetters, quiet: bool) -> R
     let progress = Progress::counting(quiet, "redriven");
     let mut sum = Redriving::default();
     let ended = if args.message_ids.is_empty() {
-        let most = if args.all { u64::MAX } else { args.max.unwrap_or_default() };
-        sum.oldest(client, args, most, &progress).await
+        let limit = if args.all { u64::MAX } else { args.max.unwrap_or_default() };
+        sum.oldest(client, args, limit, &progress).await
     } else {
         sum.named(client, args, &progress).await
     };
@@ -119,7 +119,7 @@ impl Redriving {
         args: &args::RedriveLetters,
         progress: &Progress,
     ) -> Result<(), Error> {
-        for ids in args.message_ids.chunks(MOST) {
+        for ids in args.message_ids.chunks(MAX_PER_CALL) {
             let mut next = Some(wanted(args).only(ids));
             while let Some(redrive) = next {
                 let done = client.messages().redrive(&args.queue, &redrive).await?;
@@ -135,12 +135,12 @@ impl Redriving {
         &mut self,
         client: &Client,
         args: &args::RedriveLetters,
-        most: u64,
+        limit: u64,
         progress: &Progress,
     ) -> Result<(), Error> {
         let mut next = Some(wanted(args));
-        while let Some(redrive) = next.filter(|_| self.redriven < most) {
-            let now = u32::try_from((most - self.redriven).min(MOST as u64)).unwrap_or_default();
+        while let Some(redrive) = next.filter(|_| self.redriven < limit) {
+            let now = u32::try_from((limit - self.redriven).min(MAX_PER_CALL as u64)).unwrap_or_default();
             let done = client.messages().redrive(&args.queue, &redrive.clone().at_most(now)).await?;
             next = redrive.after(&done);
             self.add(done, progress);
@@ -156,7 +156,7 @@ impl Redriving {
         }
         for (id, reason) in done.skipped_dead_letters {
             let ids = &mut self.by_reason.entry(reason).or_default().ids;
-            if ids.len() < NAMED {
+            if ids.len() < MAX_NAMED_IDS {
                 ids.push(id);
             }
         }

@@ -92,12 +92,12 @@ fn context_files(context: &Path) -> Result<ContextFiles, Failure> {
 
 /// No more than a token can have, and what shows that there is more: the file may be anything.
 fn read(file: &Path) -> Result<String, Failure> {
-    let most = decode::MAX_BYTES as u64 + 1024;
+    let limit = decode::MAX_BYTES as u64 + 1024;
     let mut bytes = Vec::new();
     let read = if file == Path::new("-") {
-        stdio::stdin().and_then(|stdin| stdin.take(most).read_to_end(&mut bytes))
+        stdio::stdin().and_then(|stdin| stdin.take(limit).read_to_end(&mut bytes))
     } else {
-        std::fs::File::open(file).and_then(|file| file.take(most).read_to_end(&mut bytes))
+        std::fs::File::open(file).and_then(|file| file.take(limit).read_to_end(&mut bytes))
     };
     read.map_err(|error| {
         let missing = error.kind() == std::io::ErrorKind::NotFound;

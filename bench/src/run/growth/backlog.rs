@@ -66,7 +66,7 @@ async fn ends(run: &mut Run, longest: &Running) -> Result<()> {
 async fn beside(run: &mut Run, running: &Running, backlog: u64, round: u32) -> Result<()> {
     fill(running, "backlog", backlog).await?;
     let load = Best::of("posthouse").load(PAYLOAD_BYTES, run.lengths.scenario);
-    let load = Load { most: u64::MAX, stands: true, ..load };
+    let load = Load { max_messages: u64::MAX, stands: true, ..load };
     let measured = both::run(running, "backlog", load).await?;
     let row = Row { round, ..measured.row("", "posthouse", "both", &load) };
     run.record(&point(row, "backlog", backlog))
@@ -78,7 +78,7 @@ pub async fn fill(running: &Running, queue: &str, backlog: u64) -> Result<()> {
     let waiting = stats.context("the server tells no numbers of a queue")?.ready;
     let Some(more) = backlog.checked_sub(waiting).filter(|more| *more > 0) else { return Ok(()) };
     let load = Best::of("posthouse").load(PAYLOAD_BYTES, Duration::from_secs(3_600));
-    publish::run(running, queue, Load { most: more, warm_up: Duration::ZERO, ..load }).await?;
+    publish::run(running, queue, Load { max_messages: more, warm_up: Duration::ZERO, ..load }).await?;
     Ok(())
 }
 

@@ -51,7 +51,7 @@ pub async fn run(run: &mut Run) -> Result<()> {
     running.create("both").await?;
     let mut there = 0;
     let curve = decades(1, run.lengths.queues);
-    let most = curve.last().copied().unwrap_or(1);
+    let largest = curve.last().copied().unwrap_or(1);
     for queues in curve {
         // The one that the load on one goes to is counted, too.
         let others = (queues - 1).max(1);
@@ -59,7 +59,7 @@ pub async fn run(run: &mut Run) -> Result<()> {
         there = others;
         match queues {
             // The ends are measured in turn.
-            _ if queues == most => ends(run, &running, most).await?,
+            _ if queues == largest => ends(run, &running, largest).await?,
             // Only so that every point's memory is that of a server which has done the same.
             1 => drop(load_on_one(run, &running).await?),
             _ => beside(run, &running, queues, 0).await?,
@@ -75,11 +75,11 @@ pub async fn run(run: &mut Run) -> Result<()> {
 }
 
 /// One queue and the most, in turn, each on a server of its own: what the machine does besides weighs on both.
-async fn ends(run: &mut Run, running: &Running, most: u64) -> Result<()> {
+async fn ends(run: &mut Run, running: &Running, largest: u64) -> Result<()> {
     let (one, _folder) = own::start(run).await?;
     one.create("both").await?;
     for round in 1..=run.lengths.rounds {
-        for (running, queues) in in_turn(round, [(&one, 1), (running, most)]) {
+        for (running, queues) in in_turn(round, [(&one, 1), (running, largest)]) {
             beside(run, running, queues, round).await?;
         }
     }
@@ -94,7 +94,8 @@ async fn beside(run: &mut Run, running: &Running, queues: u64, round: u32) -> Re
 
 /// Publishes to one queue and consumes.
 async fn load_on_one(run: &Run, running: &Running) -> Result<Row> {
-    let load = Load { most: u64::MAX, ..Best::of("posthouse").load(PAYLOAD_BYTES, run.lengths.point) };
+    let load =
+        Load { max_messages: u64::MAX, ..Best::of("posthouse").load(PAYLOAD_BYTES, run.lengths.point) };
     let measured = both::run(running, "both", load).await?;
     Ok(measured.row("", "posthouse", "both", &load))
 }

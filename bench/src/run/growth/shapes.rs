@@ -22,7 +22,7 @@ pub async fn run(run: &mut Run) -> Result<()> {
     }
     for in_flight in IN_FLIGHT {
         let load =
-            Best { under_way: in_flight, ..Best::of("posthouse") }.load(PAYLOAD_BYTES, run.lengths.point);
+            Best { max_in_flight: in_flight, ..Best::of("posthouse") }.load(PAYLOAD_BYTES, run.lengths.point);
         measure(run, load, "in-flight", in_flight).await?;
     }
     Ok(())

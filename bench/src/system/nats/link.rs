@@ -52,10 +52,10 @@ impl Subscriber {
 
 #[async_trait]
 impl Consumer for Subscriber {
-    async fn next(&mut self, most: usize) -> Result<Vec<Bytes>> {
+    async fn next(&mut self, max: usize) -> Result<Vec<Bytes>> {
         let Some(first) = self.messages.next().await else { bail!("NATS ended the messages") };
         let mut taken = vec![self.take(first.context("a message")?)?];
-        while taken.len() < most {
+        while taken.len() < max {
             match self.messages.next().now_or_never() {
                 Some(Some(message)) => taken.push(self.take(message.context("a message")?)?),
                 // The end of the messages shows at the next call.

@@ -46,10 +46,10 @@ impl PostgresConsumer {
     }
 
     /// Sends a receive, unless one is under way.
-    async fn receive(&mut self, most: usize) {
+    async fn receive(&mut self, max: usize) {
         if self.receiving.is_none() {
-            let most = i64::try_from(most).unwrap_or(i64::MAX);
-            let request = receive(Arc::clone(&self.client), self.update.clone(), most);
+            let max = i64::try_from(max).unwrap_or(i64::MAX);
+            let request = receive(Arc::clone(&self.client), self.update.clone(), max);
             self.receiving = Some(hand_over(request).await);
         }
     }
@@ -57,10 +57,10 @@ impl PostgresConsumer {
 
 /// Receives at least one message. Looks again and again while there is none: a NOTIFY with each publish would wake it at
 /// once, but makes the commits of all producers wait for one another, each for its own write to disk.
-async fn receive(client: Arc<Client>, update: Statement, most: i64) -> Result<Vec<Entry>> {
+async fn receive(client: Arc<Client>, update: Statement, max: i64) -> Result<Vec<Entry>> {
     let (mut pause, longest) = PAUSES;
     loop {
-        let rows = client.query(&update, &[&most]).await.context("receiving from postgres")?;
+        let rows = client.query(&update, &[&max]).await.context("receiving from postgres")?;
         if !rows.is_empty() {
             let entries = rows.iter().map(|row| {
                 let message: &[u8] = row.try_get(1)?;
@@ -77,16 +77,16 @@ async fn receive(client: Arc<Client>, update: Statement, most: i64) -> Result<Ve
 
 #[async_trait]
 impl Consumer for PostgresConsumer {
-    async fn next(&mut self, most: usize) -> Result<Vec<Bytes>> {
+    async fn next(&mut self, max: usize) -> Result<Vec<Bytes>> {
         while self.ahead.is_empty() {
-            self.receive(most).await;
+            self.receive(max).await;
             if let Some(receiving) = &mut self.receiving {
                 let received = receiving.await;
                 self.receiving = None;
                 self.ahead.extend(received?);
             }
         }
-        let count = most.min(self.ahead.len());
+        let count = max.min(self.ahead.len());
         let mut messages = Vec::with_capacity(count);
         for (id, message) in self.ahead.drain(..count) {
             self.unsettled.push_back(id);

@@ -97,10 +97,10 @@ impl Subscriber {
 
 #[async_trait]
 impl Consumer for Subscriber {
-    async fn next(&mut self, most: usize) -> Result<Vec<Bytes>> {
+    async fn next(&mut self, max: usize) -> Result<Vec<Bytes>> {
         let Some(first) = self.deliveries.next().await else { bail!("RabbitMQ ended the deliveries") };
         let mut taken = vec![self.take(first.context("a delivery")?)];
-        while taken.len() < most {
+        while taken.len() < max {
             match self.deliveries.next().now_or_never() {
                 Some(Some(delivery)) => taken.push(self.take(delivery.context("a delivery")?)),
                 // The end of the deliveries shows at the next call.

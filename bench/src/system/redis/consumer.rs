@@ -49,12 +49,12 @@ impl RedisConsumer {
     }
 
     /// Sends a read, unless one is under way.
-    async fn read(&mut self, most: usize) {
+    async fn read(&mut self, max: usize) {
         if self.reading.is_some() {
             return;
         }
         let mut read = cmd("XREADGROUP");
-        read.arg("GROUP").arg(GROUP).arg(&self.member).arg("COUNT").arg(most).arg("BLOCK").arg(0);
+        read.arg("GROUP").arg(GROUP).arg(&self.member).arg("COUNT").arg(max).arg("BLOCK").arg(0);
         read.arg("STREAMS").arg(&self.queue).arg(">");
         let mut connection = self.reads.clone();
         let request = async move {
@@ -67,16 +67,16 @@ impl RedisConsumer {
 
 #[async_trait]
 impl Consumer for RedisConsumer {
-    async fn next(&mut self, most: usize) -> Result<Vec<Bytes>> {
+    async fn next(&mut self, max: usize) -> Result<Vec<Bytes>> {
         while self.ahead.is_empty() {
-            self.read(most).await;
+            self.read(max).await;
             if let Some(reading) = &mut self.reading {
                 let read = reading.await;
                 self.reading = None;
                 self.ahead.extend(read?);
             }
         }
-        let count = most.min(self.ahead.len());
+        let count = max.min(self.ahead.len());
         let mut messages = Vec::with_capacity(count);
         for (id, message) in self.ahead.drain(..count) {
             self.unsettled.push_back(id);
@@ -84,7 +84,7 @@ impl Consumer for RedisConsumer {
         }
         if self.ahead.is_empty() {
             // The server looks for the next ones while these are worked on.
-            self.read(most).await;
+            self.read(max).await;
         }
         Ok(messages)
     }
