@@ -128,7 +128,7 @@ async fn main() -> Result<()> {
 async fn interrupted() -> Result<()> {
     let mut terminated = signal(SignalKind::terminate())?;
     tokio::select! {
-        told = tokio::signal::ctrl_c() => told?,
+        signalled = tokio::signal::ctrl_c() => signalled?,
         _ = terminated.recv() => {}
     }
     bail!("interrupted; the rows so far are written")

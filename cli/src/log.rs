@@ -69,7 +69,7 @@ pub fn start(config: &LogConfig) {
 }
 
 /// From now on a panic is told like everything else: the thread that panics must not wait for a reader of stderr either.
-pub fn tell_panics() {
+pub fn log_panics() {
     std::panic::set_hook(Box::new(panicked));
 }
 

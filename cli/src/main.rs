@@ -16,7 +16,7 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 fn main() -> ExitCode {
     // Without a handler a limit ends this process as it always did: no reason not to begin.
     drop(shutdown::outlive_file_limits());
-    log::tell_panics();
+    log::log_panics();
     let exit = run();
     stderr::flush();
     exit.into()

@@ -59,13 +59,13 @@ pub async fn serve(config: &Path, options: ServeOptions, on_hangup: OnHangup) ->
 /// Reads the configuration and every file it names, and says whether a server would take them, and clients the server.
 pub fn check(config: &Path) -> Result<(), Failure> {
     let loaded = load(config)?;
-    let (refused, told): (Vec<_>, Vec<_>) =
+    let (refused, notices): (Vec<_>, Vec<_>) =
         loaded.notes.into_iter().partition(|note| note.weight == NoteWeight::Refused);
-    let told: String = told.iter().map(|note| format!("note: {}\n", note.what)).collect();
+    let notices: String = notices.iter().map(|note| format!("note: {}\n", note.what)).collect();
     // Whether anybody reads it is no matter: the exit code says the same.
     if !refused.is_empty() {
-        if !told.is_empty() {
-            stdout::mention(told);
+        if !notices.is_empty() {
+            stdout::mention(notices);
         }
         let errors = refused.into_iter().map(|note| note.what).collect();
         return Err(Failure::new(
@@ -74,7 +74,7 @@ pub fn check(config: &Path) -> Result<(), Failure> {
             "correct all of them; `posthouse serve` would warn and serve, in case the clock is wrong",
         ));
     }
-    stdout::mention(format!("{told}{} is in order\n", config.display()));
+    stdout::mention(format!("{notices}{} is in order\n", config.display()));
     Ok(())
 }
 

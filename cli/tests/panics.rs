@@ -26,7 +26,7 @@ fn threads_that_panic() {
     if env::var_os(CHILD).is_none() {
         return;
     }
-    posthouse::log::tell_panics();
+    posthouse::log::log_panics();
     panic_often("before");
     posthouse::log::start(&LogConfig::default());
     panic_often("after");

@@ -48,8 +48,8 @@ mod tests {
     #[test]
     fn every_cause_is_told_once() {
         let error = Silent(Wrapped(io::Error::from_raw_os_error(30)));
-        let told = causes(&error).to_string();
-        assert_eq!(told, "no connection: cannot open the store: Read-only file system (os error 30)");
+        let message = causes(&error).to_string();
+        assert_eq!(message, "no connection: cannot open the store: Read-only file system (os error 30)");
     }
 
     #[test]
@@ -60,7 +60,10 @@ mod tests {
     #[test]
     fn what_an_io_error_wraps_is_not_lost() {
         let error = io::Error::other(Silent(Wrapped(io::Error::from_raw_os_error(28))));
-        let told = causes(&error).to_string();
-        assert!(told.starts_with("no connection: ") && told.contains("No space left on device"), "{told}");
+        let message = causes(&error).to_string();
+        assert!(
+            message.starts_with("no connection: ") && message.contains("No space left on device"),
+            "{message}"
+        );
     }
 }

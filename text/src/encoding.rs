@@ -132,8 +132,8 @@ mod tests {
             "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n",
             "c2VjcmV0",
         ] {
-            let told = pem_fault(&PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap_err());
-            assert!(!told.contains("c2Vj") && !told.contains("99, 50, 86"), "{told}");
+            let message = pem_fault(&PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap_err());
+            assert!(!message.contains("c2Vj") && !message.contains("99, 50, 86"), "{message}");
         }
     }
 

@@ -61,10 +61,10 @@ mod tests {
             assert_eq!(of_mode(fine), None, "{fine:o}");
         }
         for wrong in [0o644, 0o604, 0o444] {
-            let told = of_mode(wrong).unwrap();
+            let message = of_mode(wrong).unwrap();
             assert!(
-                told.contains(&format!("everybody (mode 0{wrong:o})")) && told.contains("chmod 600"),
-                "{told}"
+                message.contains(&format!("everybody (mode 0{wrong:o})")) && message.contains("chmod 600"),
+                "{message}"
             );
         }
         // Only root can give a file to a group that it is no member of.

@@ -106,16 +106,20 @@ mod tests {
         let (origin, stop) = (Instant::now(), CancellationToken::new());
         let schedules = Schedule::all(origin, Some(2_000.0), 2, &stop).unwrap();
         for (number, mut schedule) in schedules.into_iter().enumerate() {
-            let mut told = 0;
-            while told < 100 {
+            let mut due_count = 0;
+            while due_count < 100 {
                 let count = schedule.wait(30).await;
                 assert!((1..=30).contains(&count));
                 for _ in 0..count {
                     let due = schedule.next();
-                    let nth = (2 * told + number) as u32;
-                    assert_eq!(due - origin, Duration::from_micros(500) * nth, "message {told} of {number}");
+                    let nth = (2 * due_count + number) as u32;
+                    assert_eq!(
+                        due - origin,
+                        Duration::from_micros(500) * nth,
+                        "message {due_count} of {number}"
+                    );
                     assert!(due <= Instant::now());
-                    told += 1;
+                    due_count += 1;
                 }
             }
         }

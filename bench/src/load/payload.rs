@@ -18,7 +18,7 @@ pub struct Payloads {
 
 /// What a payload tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Told {
+pub struct Header {
     /// When it was due.
     pub due: Instant,
     /// Its number in the run.
@@ -48,10 +48,10 @@ impl Payloads {
 }
 
 /// What a payload tells; `None`: it is none of ours.
-pub fn told(payload: &[u8], origin: Instant) -> Option<Told> {
+pub fn header(payload: &[u8], origin: Instant) -> Option<Header> {
     let nanos = u64::from_le_bytes(payload.get(..8)?.try_into().ok()?);
     let number = u64::from_le_bytes(payload.get(8..16)?.try_into().ok()?);
-    Some(Told { due: origin.checked_add(Duration::from_nanos(nanos))?, number })
+    Some(Header { due: origin.checked_add(Duration::from_nanos(nanos))?, number })
 }
 
 #[cfg(test)]
@@ -65,8 +65,8 @@ mod tests {
         let due = origin + Duration::from_micros(1_234_567);
         let payload = payloads.next(due, 42);
         assert_eq!(payload.len(), 100);
-        assert_eq!(told(&payload, origin), Some(Told { due, number: 42 }));
+        assert_eq!(header(&payload, origin), Some(Header { due, number: 42 }));
         assert_ne!(payloads.next(due, 42)[16..], payload[16..]);
-        assert_eq!(told(&payload[..15], origin), None);
+        assert_eq!(header(&payload[..15], origin), None);
     }
 }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     AT_ONCE, Load,
     meter::{Meter, Tally},
-    payload::told,
+    payload::header,
     seen::Seen,
 };
 use crate::system::{Confirmation, Consumer, Server};
@@ -95,15 +95,15 @@ impl Taking {
     fn record_deliveries(&self, meter: &Meter, came: Instant, payloads: &[bytes::Bytes]) -> Result<()> {
         let mut numbers = Vec::with_capacity(payloads.len());
         for payload in payloads {
-            let Some(told) = told(payload, self.origin) else {
+            let Some(header) = header(payload, self.origin) else {
                 bail!("a message that was not published here")
             };
             if payload.len() != self.load.shape.payload_bytes {
                 bail!("a message of {} bytes", payload.len());
             }
-            numbers.push(told.number);
+            numbers.push(header.number);
             if self.end_to_end && self.counts(came) {
-                meter.took(told.due, came, 1);
+                meter.took(header.due, came, 1);
             }
         }
         if !self.load.stands {

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 /// Set for a server, has its allocator tell its counts when it ends: on standard error, as JSON, all arenas together.
-pub const TELL: (&str, &str) = ("MALLOC_CONF", "stats_print:true,stats_print_opts:Jgdablxeh");
+pub const PRINT_STATS: (&str, &str) = ("MALLOC_CONF", "stats_print:true,stats_print_opts:Jgdablxeh");
 
 /// Threads that do not share a count, about.
 const STRIPES: usize = 64;
@@ -80,16 +80,16 @@ pub fn of_this_process() -> u64 {
 
 /// What a server's allocator told at its end.
 pub fn of_server(log: &str) -> Result<u64> {
-    let told = log.find("{\"jemalloc\"").or_else(|| log.find("{\n\t\"jemalloc\""));
-    let told = told.context("the server's allocator has told nothing")?;
-    let told: Value = serde_json::Deserializer::from_str(&log[told..])
+    let start = log.find("{\"jemalloc\"").or_else(|| log.find("{\n\t\"jemalloc\""));
+    let start = start.context("the server's allocator has told nothing")?;
+    let stats: Value = serde_json::Deserializer::from_str(&log[start..])
         .into_iter()
         .next()
         .context("the server's allocator has told nothing")??;
-    let merged = &told["jemalloc"]["stats.arenas"]["merged"];
+    let merged = &stats["jemalloc"]["stats.arenas"]["merged"];
     let of = |size: &str| {
-        let told = &merged[size]["nrequests"];
-        told.as_u64().with_context(|| format!("the allocator does not tell of {size} requests"))
+        let requests = &merged[size]["nrequests"];
+        requests.as_u64().with_context(|| format!("the allocator does not tell of {size} requests"))
     };
     Ok(of("small")? + of("large")?)
 }

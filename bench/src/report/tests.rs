@@ -45,8 +45,8 @@ fn runs_that_left_rows_are_told_in_their_order() {
     }
     recorder.run(run()).unwrap();
     let raw = Raw::load(folder.path()).unwrap();
-    let told: Vec<_> = raw.run.before.iter().map(|before| before.command.as_str()).collect();
-    assert_eq!(told, ["command 1", "command 2", "command 3"]);
+    let commands: Vec<_> = raw.run.before.iter().map(|before| before.command.as_str()).collect();
+    assert_eq!(commands, ["command 1", "command 2", "command 3"]);
     let report = compose(&raw, folder.path()).unwrap();
     assert!(report.contains("| rows are also of | 2026-01-02T03:04:05Z, commit 0123abc: `command 2` |"));
 }

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::Run;
 use crate::{
     load::{Load, Measured, both, consume, publish},
-    measure::allocations::{self, TELL},
+    measure::allocations::{self, PRINT_STATS},
     plan::{Best, PAYLOAD_BYTES},
     row::Row,
     system::{Server as _, posthouse::Running},
@@ -81,7 +81,7 @@ async fn served<T>(run: &Run, done: impl AsyncFnOnce(&Running) -> Result<T>) -> 
     let folder = TempDir::with_prefix_in("posthouse-", &run.disk)?;
     let site = Site::below(folder.path());
     let mut command = Command::new(binaries::posthouse());
-    command.arg("serve").arg("--config").arg(site.config()).env(TELL.0, TELL.1);
+    command.arg("serve").arg("--config").arg(site.config()).env(PRINT_STATS.0, PRINT_STATS.1);
     let running = Running::start_as(site, command).await?;
     running.create("inside").await?;
     let done = done(&running).await?;

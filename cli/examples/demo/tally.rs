@@ -133,8 +133,8 @@ mod tests {
         tally.failed("1");
         tally.delivered("1", "m1");
         tally.dead_lettered("1", 3);
-        let told = Figures { published: 1, dead_lettered: 1, ..Figures::default() };
-        assert_eq!(tally.figures(), told);
+        let expected = Figures { published: 1, dead_lettered: 1, ..Figures::default() };
+        assert_eq!(tally.figures(), expected);
         tally.settled("2");
         tally.dead_lettered("2", 3);
         assert_eq!(tally.figures().duplicated, 1);

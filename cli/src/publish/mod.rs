@@ -32,17 +32,17 @@ pub async fn publish(context: Option<&Path>, args: &args::Publish, quiet: bool) 
     let mut interrupts = Interrupts::watch()?;
     let stored = Cell::new(0);
     let published = publish_input(context, args, quiet, &stored, &mut interrupts).await;
-    let told = stdout::write_apart(format!("{{\"stored\": {}}}\n", stored.get()));
+    let closing_line = stdout::write_apart(format!("{{\"stored\": {}}}\n", stored.get()));
     let is_interrupted = interrupts.came();
     let written = tokio::select! {
-        written = told => written,
-        () = interrupts.next() => Err(not_told(stored.get())),
-        () = sleep(GRACE), if is_interrupted => Err(not_told(stored.get())),
+        written = closing_line => written,
+        () = interrupts.next() => Err(not_reported(stored.get())),
+        () = sleep(GRACE), if is_interrupted => Err(not_reported(stored.get())),
     };
     published.and(written)
 }
 
-fn not_told(stored: u64) -> Failure {
+fn not_reported(stored: u64) -> Failure {
     Failure::new(
         Exit::TempFail,
         format!("interrupted while nobody read stdout: {stored} lines are stored"),
@@ -84,11 +84,11 @@ async fn publish_input(
         () = interrupts.next() => Err(interrupted()),
     };
     counted?;
-    sent.map_err(|failure| told(failure, stored.get()))
+    sent.map_err(|failure| with_stored_count(failure, stored.get()))
 }
 
 /// Whoever has to correct the input has to know from where on.
-fn told(mut failure: Failure, stored: u64) -> Failure {
+fn with_stored_count(mut failure: Failure, stored: u64) -> Failure {
     if failure.exit == Exit::BadData {
         let before = match stored {
             0 => "nothing was stored".to_owned(),

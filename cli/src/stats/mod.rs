@@ -41,12 +41,12 @@ async fn show(client: &Client, args: &args::Stats) -> Result<(), Failure> {
     let pause = args.watch.map_or(MEASURED, Duration::from_secs);
     let mut before = ask(client, &name).await?;
     if args.watch.is_some() {
-        tell(args, &name, &before, None).await?;
+        print(args, &name, &before, None).await?;
     }
     loop {
         sleep(pause).await;
         let now = ask(client, &name).await?;
-        tell(args, &name, &now, now.rates_since(&before)).await?;
+        print(args, &name, &now, now.rates_since(&before)).await?;
         if args.watch.is_none() {
             return Ok(());
         }
@@ -65,7 +65,7 @@ async fn ask(client: &Client, name: &str) -> Result<QueueStats, Failure> {
     })
 }
 
-async fn tell(
+async fn print(
     args: &args::Stats,
     name: &str,
     stats: &QueueStats,

@@ -24,7 +24,7 @@ pub fn skip(args: &args::StoreSkip, quiet: bool) -> Result<(), Failure> {
     let skipped = skip_entry(&args.folder.dir, &skip, &mut |step| progress.step(step));
     drop(progress);
     stdout::text(match skipped.map_err(|error| failure(&error))? {
-        Skipped::Before(mark) => format!("it is done already: {}\n", told(&mark)),
+        Skipped::Before(mark) => format!("it is done already: {}\n", describe(&mark)),
         Skipped::Now { set_aside, why, commands, next } => {
             let mut text = format!(
                 "entry {} of shard {} is skipped; it halted the shard: {why}\n\
@@ -58,7 +58,7 @@ pub fn reopen(args: &args::StoreReopen, quiet: bool) -> Result<(), Failure> {
     stdout::text(match reopened.map_err(|error| failure(&error))? {
         Reopened::IsOpen(name) => format!("{name} is not set aside; nothing was changed\n"),
         Reopened::Now { was, problems, closed } => {
-            let mut text = format!("{} is open again; {}\n", was.department, told(&was));
+            let mut text = format!("{} is open again; {}\n", was.department, describe(&was));
             for problem in problems {
                 text.push_str(&format!("its rows do not fit together: {problem}\n"));
             }
@@ -71,7 +71,7 @@ pub fn reopen(args: &args::StoreReopen, quiet: bool) -> Result<(), Failure> {
     })
 }
 
-fn told(mark: &SetAside) -> String {
+fn describe(mark: &SetAside) -> String {
     let at = rfc3339(UNIX_EPOCH + Duration::from_millis(mark.at_ms));
     let SetAside { department, shard, index, digest, by, reason, .. } = mark;
     format!(
