@@ -13,7 +13,7 @@ use super::{
 use crate::{measure::usage::Watch, system::Server};
 
 /// Between two looks whether all has come.
-const LOOK: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// How long nothing may come before messages count as lost.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -53,7 +53,7 @@ pub async fn wait(taking: &Taking, stored: u64, length: Duration) -> Result<()> 
         } else if since.elapsed() > PATIENCE {
             bail!("{stored} were stored, and {come} have come: the others are lost, or held back");
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
     Ok(())
 }

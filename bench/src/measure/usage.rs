@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use super::process::{cpu_seconds, memory_bytes, own_cpu_seconds, with_children, written_bytes};
 
 /// Between two looks at memory.
-const LOOK: Duration = Duration::from_millis(200);
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What was used in a stretch of time.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -36,7 +36,7 @@ pub struct Watch {
     client_cpu: f64,
     written: u64,
     peak_memory: Arc<AtomicU64>,
-    looks: JoinHandle<()>,
+    sampler: JoinHandle<()>,
 }
 
 impl Watch {
@@ -48,7 +48,7 @@ impl Watch {
             server_cpu: cpu_seconds(&now),
             client_cpu: own_cpu_seconds(),
             written: written_bytes(&now),
-            looks: tokio::spawn(look(pids.clone(), Arc::clone(&peak_memory))),
+            sampler: tokio::spawn(sample_memory(pids.clone(), Arc::clone(&peak_memory))),
             pids,
             peak_memory,
         }
@@ -68,13 +68,13 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.looks.abort();
+        self.sampler.abort();
     }
 }
 
-async fn look(pids: Vec<u32>, peak: Arc<AtomicU64>) {
+async fn sample_memory(pids: Vec<u32>, peak: Arc<AtomicU64>) {
     loop {
         peak.fetch_max(memory_bytes(&with_children(&pids)), Ordering::Relaxed);
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(SAMPLE_INTERVAL).await;
     }
 }

@@ -15,7 +15,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// How long one attempt to reach it may take: a client library may wait for ever for a server that was not there yet.
 const ATTEMPT: Duration = Duration::from_secs(5);
 /// Between two looks at it.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A process that this run started. Dropping it kills it and what it started.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Process {
             if asked.elapsed() > PATIENCE {
                 bail!("{} does not stop", self.name);
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         Ok(())
     }
@@ -108,7 +108,7 @@ where
             Err(error) if start.elapsed() > PATIENCE => {
                 return Err(error.context("the server does not answer"));
             }
-            Err(_) => tokio::time::sleep(LOOK).await,
+            Err(_) => tokio::time::sleep(POLL_INTERVAL).await,
         }
     }
 }

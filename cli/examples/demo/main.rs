@@ -91,7 +91,7 @@ async fn run(file: &Path) -> Result<bool, Failed> {
     tasks.shutdown().await;
     let mut rows = Vec::new();
     for (office, client) in &offices {
-        office.look_for_leftovers(client).await?;
+        office.drain_leftovers(client).await?;
         for (number, attempts) in office.dead_letters() {
             say(&format!("{}: \"{number}\" was tried {attempts} times, then set aside", office.name));
         }

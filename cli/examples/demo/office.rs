@@ -26,7 +26,7 @@ const DESK: u32 = 100;
 /// So often a clerk tries an application before it becomes a dead letter.
 const ATTEMPTS: u32 = 3;
 /// How long the last look waits for the queue to say that it is empty.
-const LAST_LOOK: Duration = Duration::from_secs(45);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// A queue and its story.
 pub struct Office {
@@ -138,9 +138,9 @@ impl Office {
     }
 
     /// A last consumer, until the queue says that nothing is ready and nothing leased: what it gets came again.
-    pub async fn look_for_leftovers(&self, client: &Client) -> Result<(), Failed> {
+    pub async fn drain_leftovers(&self, client: &Client) -> Result<(), Failed> {
         let consumer = client.consumer(&self.queue).open().await?;
-        let looking = async {
+        let draining = async {
             while let Some(Event::Delivery(delivery)) = consumer.next_event().await? {
                 let number = self.record_delivery(&delivery)?.number;
                 if delivery.ack().await.is_ok() {
@@ -149,8 +149,8 @@ impl Office {
             }
             Ok::<_, Failed>(())
         };
-        let looked = timeout(LAST_LOOK, looking).await;
-        looked.map_err(|_| format!("{} does not become empty", self.name))??;
+        let drained = timeout(DRAIN_TIMEOUT, draining).await;
+        drained.map_err(|_| format!("{} does not become empty", self.name))??;
         Ok(consumer.close().await?)
     }
 

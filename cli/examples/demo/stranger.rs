@@ -29,9 +29,9 @@ pub async fn refused(
     };
     let published = reason("publish", published.await)?;
     let consumed = reason("consume", consumed.await)?;
-    let looked =
+    let described =
         reason("look at", client.queues().get(&name).await.map_err(Failed::from).map(|_: Queue| ()))?;
-    Ok(vec![published, consumed, looked])
+    Ok(vec![published, consumed, described])
 }
 
 fn reason(what: &'static str, tried: Result<(), Failed>) -> Result<(&'static str, String), Failed> {

@@ -73,7 +73,7 @@ async fn compare(client: &Client, file: &QueueFile, shown: &str) -> Result<Vec<S
     let mut steps = Vec::with_capacity(file.queues.len());
     for wanted in &file.queues {
         let name = full_name(client, file, wanted)?;
-        let there = look_up(client, &name).await.map_err(|error| at(&of_client(&error), shown, wanted))?;
+        let there = find_queue(client, &name).await.map_err(|error| at(&of_client(&error), shown, wanted))?;
         if let Some(target) = &wanted.dead_letter_queue
             && !file
                 .queues
@@ -97,7 +97,7 @@ async fn check_target(
     shown: &str,
 ) -> Result<(), Failure> {
     let name = full_name(client, file, &WantedQueue { queue: target.to_owned(), ..wanted.clone() })?;
-    let found = look_up(client, &name).await.map_err(|error| at(&of_client(&error), shown, wanted))?;
+    let found = find_queue(client, &name).await.map_err(|error| at(&of_client(&error), shown, wanted))?;
     let what = match found {
         None => "is neither in this file nor on the server",
         Some(queue) if queue.dead_letter_queue.is_some() => "has a dead-letter queue itself, and may not",
@@ -111,7 +111,7 @@ async fn check_target(
     Err(at(&failure, shown, wanted))
 }
 
-async fn look_up(client: &Client, name: &str) -> Result<Option<Queue>, Error> {
+async fn find_queue(client: &Client, name: &str) -> Result<Option<Queue>, Error> {
     match client.queues().get(name).await {
         Ok(queue) => Ok(Some(queue)),
         Err(error) if error.reason() == Some("QUEUE_NOT_FOUND") => Ok(None),

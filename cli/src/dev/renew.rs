@@ -5,13 +5,13 @@ use std::time::{Duration, SystemTime};
 use super::{TOKEN_LIFETIME, landscape::Landscape};
 
 /// Wall-clock time is looked at this often: a machine that slept through the half-life catches up.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Mints new tokens for ever. A failure is logged and tried again.
 pub async fn renew_tokens(landscape: &Landscape) -> std::convert::Infallible {
     let mut minted = SystemTime::now();
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
         if !is_due(minted, SystemTime::now()) {
             continue;
         }

@@ -25,7 +25,7 @@ use crate::{
 
 const SMALLEST: u64 = 1_000;
 /// Between two attempts to reach a server that starts.
-const LOOK: Duration = Duration::from_millis(5);
+const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The curve, its two ends last.
@@ -90,7 +90,7 @@ async fn restart(running: &mut Running) -> Result<f64> {
         match first_delivery(running).await {
             Ok(()) => return Ok(begun.elapsed().as_secs_f64()),
             Err(why) if begun.elapsed() > PATIENCE => return Err(why.context("no delivery after a start")),
-            Err(_) => tokio::time::sleep(LOOK).await,
+            Err(_) => tokio::time::sleep(RETRY_INTERVAL).await,
         }
     }
 }
