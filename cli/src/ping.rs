@@ -13,6 +13,6 @@ use crate::{
 pub async fn ping(client: &Client) -> Result<(), Failure> {
     let asked = Instant::now();
     client.ping().await.map_err(|error| of_client(&error))?;
-    let took = asked.elapsed().as_secs_f64() * 1000.0;
-    stdout::text(format!("{} serves, answered in {took:.1} ms\n", client.context().endpoint()))
+    let millis = asked.elapsed().as_secs_f64() * 1000.0;
+    stdout::text(format!("{} serves, answered in {millis:.1} ms\n", client.context().endpoint()))
 }

@@ -14,9 +14,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Load, Measured, consume, publish,
+    receive::{self, Receiving},
     send::{self, Sending},
     span,
-    take::{self, Taking},
 };
 use crate::{measure::usage::Watch, row::Row, system::Server};
 
@@ -39,52 +39,52 @@ pub async fn sampled(
     samples: Option<mpsc::UnboundedSender<Row>>,
 ) -> Result<Measured> {
     let producers = send::open(server, queue, &load).await?;
-    let consumers = take::open(server, queue, &load).await?;
+    let consumers = receive::open(server, queue, &load).await?;
     let bound = load.rate.is_none().then(|| Arc::new(Semaphore::new(load.shape.window * load.connections)));
     let sending = Sending::begin(load, bound.clone())?;
-    let taking = Taking::end_to_end(load, sending.origin, bound)?;
-    let (mut senders, mut takers) = (JoinSet::new(), JoinSet::new());
+    let receiving = Receiving::end_to_end(load, sending.origin, bound)?;
+    let (mut senders, mut receivers) = (JoinSet::new(), JoinSet::new());
     sending.start(producers, &mut senders)?;
-    taking.start(consumers, &mut takers);
+    receiving.start(consumers, &mut receivers);
     let pids = server.pids();
     let sampling = samples.map(|samples| {
-        let (taking, pids) = (Arc::clone(&taking), pids.clone());
-        AbortOnDropHandle::new(tokio::spawn(async move { sample(&taking, &pids, &samples).await }))
+        let (receiving, pids) = (Arc::clone(&receiving), pids.clone());
+        AbortOnDropHandle::new(tokio::spawn(async move { sample(&receiving, &pids, &samples).await }))
     });
     let watch = span::watch(&load, pids, sending.stop.clone());
     let ended = tokio::select! {
         ended = publish::join(&mut senders, &sending.stop) => ended,
-        ended = publish::join(&mut takers, &taking.stop) => ended,
+        ended = publish::join(&mut receivers, &receiving.stop) => ended,
     };
     sending.stop.cancel();
     let (usage, length) = watch.await?;
     drop(sampling);
     ended?;
-    drain(&sending, &taking, &mut takers, load.stands).await?;
-    let tally = taking.tally()?;
-    let again = if load.stands { 0 } else { taking.seen.again() };
+    drain(&sending, &receiving, &mut receivers, load.stands).await?;
+    let tally = receiving.tally()?;
+    let again = if load.stands { 0 } else { receiving.seen.again() };
     Ok(Measured { tally, length, usage, stored: sending.stored(), again })
 }
 
 async fn drain(
     sending: &Sending,
-    taking: &Taking,
-    takers: &mut JoinSet<Result<()>>,
+    receiving: &Receiving,
+    receivers: &mut JoinSet<Result<()>>,
     stands: bool,
 ) -> Result<()> {
     if stands {
-        taking.stop.cancel();
-        return publish::join(takers, &taking.stop).await;
+        receiving.stop.cancel();
+        return publish::join(receivers, &receiving.stop).await;
     }
     let stored = sending.stored();
     let drained = tokio::select! {
-        ended = publish::join(takers, &taking.stop) => ended,
-        drained = consume::wait(taking, stored, DRAIN) => drained,
+        ended = publish::join(receivers, &receiving.stop) => ended,
+        drained = consume::wait(receiving, stored, DRAIN) => drained,
     };
-    taking.stop.cancel();
+    receiving.stop.cancel();
     drained?;
-    publish::join(takers, &taking.stop).await?;
-    let come = taking.seen.distinct();
+    publish::join(receivers, &receiving.stop).await?;
+    let come = receiving.seen.distinct();
     if come < stored {
         bail!("{stored} were stored, and {come} came within {} s", DRAIN.as_secs());
     }
@@ -92,13 +92,13 @@ async fn drain(
 }
 
 /// Tells the rate of settlements and the memory, until nobody listens.
-async fn sample(taking: &Taking, pids: &[u32], samples: &mpsc::UnboundedSender<Row>) -> Result<()> {
+async fn sample(receiving: &Receiving, pids: &[u32], samples: &mpsc::UnboundedSender<Row>) -> Result<()> {
     let begun = Instant::now();
     let (mut before, mut then) = (0, begun);
     let mut watch = Watch::begin(pids.to_vec());
     loop {
         tokio::time::sleep(SAMPLE).await;
-        let (now, messages, usage) = (Instant::now(), taking.tally()?.messages, watch.end());
+        let (now, messages, usage) = (Instant::now(), receiving.tally()?.messages, watch.end());
         watch = Watch::begin(pids.to_vec());
         let seconds = (now - then).as_secs_f64();
         let row = Row {

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use super::{
     Load, Measured,
     publish::{Published, join},
-    take::{self, Taking},
+    receive::{self, Receiving},
 };
 use crate::{measure::usage::Watch, system::Server};
 
@@ -21,30 +21,30 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// first delivery to the last settlement.
 pub async fn run(server: &dyn Server, queue: &str, load: Load, published: &Published) -> Result<Measured> {
     let stored = published.measured.stored;
-    let taking = Taking::backlog(load, published.origin)?;
-    let consumers = take::open(server, queue, &load).await?;
+    let receiving = Receiving::backlog(load, published.origin)?;
+    let consumers = receive::open(server, queue, &load).await?;
     let watch = Watch::begin(server.pids());
     let mut tasks = JoinSet::new();
-    taking.start(consumers, &mut tasks);
+    receiving.start(consumers, &mut tasks);
     let ended = tokio::select! {
-        ended = join(&mut tasks, &taking.stop) => ended,
-        taken = wait(&taking, stored, load.length) => taken,
+        ended = join(&mut tasks, &receiving.stop) => ended,
+        waited = wait(&receiving, stored, load.length) => waited,
     };
-    taking.stop.cancel();
+    receiving.stop.cancel();
     ended?;
-    join(&mut tasks, &taking.stop).await?;
+    join(&mut tasks, &receiving.stop).await?;
     let usage = watch.end();
-    let tally = taking.tally()?;
+    let tally = receiving.tally()?;
     let length = tally.span();
-    Ok(Measured { tally, length, usage, stored, again: taking.seen.again() })
+    Ok(Measured { tally, length, usage, stored, again: receiving.seen.again() })
 }
 
 /// Until so many different ones have come, or the time is over.
-pub async fn wait(taking: &Taking, stored: u64, length: Duration) -> Result<()> {
+pub async fn wait(receiving: &Receiving, stored: u64, length: Duration) -> Result<()> {
     let begun = Instant::now();
     let (mut before, mut since) = (0, begun);
     while begun.elapsed() < length {
-        let come = taking.seen.distinct();
+        let come = receiving.seen.distinct();
         if come >= stored {
             return Ok(());
         }

@@ -33,7 +33,7 @@ impl Meter {
     }
 
     /// It took so long for so many messages.
-    pub fn took(&self, since: Instant, now: Instant, messages: u64) {
+    pub fn record_latency(&self, since: Instant, now: Instant, messages: u64) {
         let latency = latency::micros(now.saturating_duration_since(since));
         let mut tally = self.lock();
         tally.latency.saturating_record_n(latency, messages);
@@ -41,7 +41,7 @@ impl Meter {
     }
 
     /// So many messages went the whole way.
-    pub fn went(&self, now: Instant, messages: u64) {
+    pub fn count(&self, now: Instant, messages: u64) {
         let mut tally = self.lock();
         tally.messages += messages;
         tally.first.get_or_insert(now);

@@ -13,7 +13,7 @@ pub mod publish;
 mod seen;
 mod send;
 mod span;
-mod take;
+mod receive;
 
 use std::time::Duration;
 

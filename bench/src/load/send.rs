@@ -44,7 +44,7 @@ pub struct Sending {
 struct Sent {
     dues: Vec<Instant>,
     confirmation: Confirmation,
-    _room: OwnedSemaphorePermit,
+    _slots: OwnedSemaphorePermit,
 }
 
 impl Sending {
@@ -95,7 +95,7 @@ impl Sending {
     }
 
     /// The numbers of the next messages, at most so many; none when there were enough.
-    fn take_numbers(&self, max: usize) -> std::ops::Range<u64> {
+    fn claim_numbers(&self, max: usize) -> std::ops::Range<u64> {
         let first = self.numbers.fetch_add(max as u64, Ordering::Relaxed).min(self.load.max_messages);
         first..(first + max as u64).min(self.load.max_messages)
     }
@@ -115,7 +115,7 @@ async fn send(
     sent: mpsc::UnboundedSender<Sent>,
 ) -> Result<()> {
     let shape = sending.load.shape;
-    let room = Arc::new(Semaphore::new(shape.window));
+    let window = Arc::new(Semaphore::new(shape.window));
     let mut payloads = Payloads::new(shape.payload_bytes, sending.origin);
     while !sending.stop.is_cancelled() {
         let count = tokio::select! {
@@ -123,12 +123,12 @@ async fn send(
             () = sending.stop.cancelled() => break,
             count = schedule.wait(shape.batch) => count,
         };
-        let taken = tokio::select! {
+        let slots = tokio::select! {
             biased;
             () = sending.stop.cancelled() => break,
-            taken = take_room(&sending, &room, count) => taken?,
+            slots = acquire_slots(&sending, &window, count) => slots?,
         };
-        let numbers = sending.take_numbers(count);
+        let numbers = sending.claim_numbers(count);
         if numbers.is_empty() {
             break;
         }
@@ -139,7 +139,7 @@ async fn send(
             dues.push(due);
         }
         let confirmation = producer.publish(batch).await.context("a publish")?;
-        if sent.send(Sent { dues, confirmation, _room: taken }).is_err() {
+        if sent.send(Sent { dues, confirmation, _slots: slots }).is_err() {
             // Whoever waits for answers has failed, and tells why.
             break;
         }
@@ -147,18 +147,22 @@ async fn send(
     // The connection stays until its answers are in.
     drop(sent);
     let all = u32::try_from(shape.window).unwrap_or(u32::MAX);
-    let _ = room.acquire_many(all).await;
+    let _ = window.acquire_many(all).await;
     Ok(())
 }
 
-async fn take_room(sending: &Sending, room: &Arc<Semaphore>, count: usize) -> Result<OwnedSemaphorePermit> {
+async fn acquire_slots(
+    sending: &Sending,
+    window: &Arc<Semaphore>,
+    count: usize,
+) -> Result<OwnedSemaphorePermit> {
     let count = u32::try_from(count).unwrap_or(u32::MAX);
-    let taken = Arc::clone(room).acquire_many_owned(count).await?;
+    let slots = Arc::clone(window).acquire_many_owned(count).await?;
     if let Some(unsettled) = &sending.unsettled {
         // It comes back when they are settled.
         unsettled.acquire_many(count).await?.forget();
     }
-    Ok(taken)
+    Ok(slots)
 }
 
 async fn confirm(
@@ -167,19 +171,19 @@ async fn confirm(
     mut sent: mpsc::UnboundedReceiver<Sent>,
 ) -> Result<()> {
     let meter = &sending.meters[number];
-    while let Some(Sent { dues, confirmation, _room: room }) = sent.recv().await {
+    while let Some(Sent { dues, confirmation, _slots: slots }) = sent.recv().await {
         confirmation.await.context("an answer to a publish")?;
-        drop(room);
+        drop(slots);
         let now = Instant::now();
         sending.stored.fetch_add(dues.len() as u64, Ordering::AcqRel);
         if !sending.counts(now) {
             continue;
         }
-        meter.went(now, dues.len() as u64);
+        meter.count(now, dues.len() as u64);
         if sending.load.rate.is_some() {
-            dues.iter().for_each(|due| meter.took(*due, now, 1));
+            dues.iter().for_each(|due| meter.record_latency(*due, now, 1));
         } else if let Some(due) = dues.first() {
-            meter.took(*due, now, dues.len() as u64);
+            meter.record_latency(*due, now, dues.len() as u64);
         }
     }
     Ok(())

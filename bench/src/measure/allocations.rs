@@ -60,13 +60,13 @@ unsafe impl GlobalAlloc for Counting {
 fn count() {
     if COUNTS.load(Ordering::Relaxed) {
         let stripe = STRIPE.get();
-        let stripe = if stripe < STRIPES { stripe } else { take_stripe() };
+        let stripe = if stripe < STRIPES { stripe } else { assign_stripe() };
         COUNT[stripe].0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 #[cold]
-fn take_stripe() -> usize {
+fn assign_stripe() -> usize {
     let stripe = THREADS.fetch_add(1, Ordering::Relaxed) % STRIPES;
     STRIPE.set(stripe);
     stripe

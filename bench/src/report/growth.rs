@@ -119,8 +119,8 @@ fn more_for_each(rows: &Pick<'_>, x: f64) -> Option<f64> {
 fn disk(rows: &Pick<'_>) -> String {
     let heads = ["system", "messages waiting", "on disk", "for each message"];
     by_point("Disk of a backlog", &heads, rows, |here, x| {
-        let taken = here.at(x).median(pick::disk_bytes);
-        vec![or_nothing(taken, bytes), or_nothing(taken.map(|taken| taken / x), bytes)]
+        let used = here.at(x).median(pick::disk_bytes);
+        vec![or_nothing(used, bytes), or_nothing(used.map(|used| used / x), bytes)]
     })
 }
 

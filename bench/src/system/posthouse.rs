@@ -155,7 +155,7 @@ impl Server for Running {
     async fn consumer(&self, queue: &str, shape: Shape) -> Result<Box<dyn Consumer>> {
         let credit = u32::try_from(shape.window)?;
         let consumer = self.client.consumer(short_name(queue)).credit_messages(credit).credit_bytes(1 << 30);
-        Ok(Box::new(Taker { consumer: consumer.open().await?, unsettled: VecDeque::new() }))
+        Ok(Box::new(Receiver { consumer: consumer.open().await?, unsettled: VecDeque::new() }))
     }
 
     async fn stop(self: Box<Self>) -> Result<()> {
@@ -185,13 +185,13 @@ impl Producer for Sender {
     }
 }
 
-struct Taker {
+struct Receiver {
     consumer: posthouse_client::Consumer,
     unsettled: VecDeque<Delivery>,
 }
 
 #[async_trait]
-impl Consumer for Taker {
+impl Consumer for Receiver {
     async fn next(&mut self, max: usize) -> Result<Vec<Bytes>> {
         let deliveries = self.consumer.next_many(max).await?;
         if deliveries.is_empty() {

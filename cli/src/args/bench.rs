@@ -41,7 +41,7 @@ pub enum Bench {
         load: Load,
         /// How messages are taken.
         #[command(flatten)]
-        taking: Taking,
+        receiving: Receiving,
         /// Consume what the queue holds already (see `bench publish --keep`); without --count, all of it.
         #[arg(long)]
         no_fill: bool,
@@ -59,7 +59,7 @@ pub enum Bench {
         sending: Sending,
         /// How messages are taken.
         #[command(flatten)]
-        taking: Taking,
+        receiving: Receiving,
     },
 }
 
@@ -114,7 +114,7 @@ pub struct Sending {
 
 /// How messages are taken.
 #[derive(Debug, Clone, Copy, Args)]
-pub struct Taking {
+pub struct Receiving {
     /// Deliveries that one stream may have unsettled.
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub credit: u32,

@@ -17,7 +17,7 @@ mod store;
 mod token;
 
 pub use apply::Apply;
-pub use bench::{Bench, Load, MIN_PAYLOAD_BYTES, Sending, Taking};
+pub use bench::{Bench, Load, MIN_PAYLOAD_BYTES, Receiving, Sending};
 pub use consume::{Consume, Output};
 pub use message::{DeadLetters, Find, Message, RedriveLetters};
 pub use publish::Publish;

@@ -58,7 +58,7 @@ impl Consumers {
     pub fn start(&self, kind: Kind, phase: &Arc<Phase>, tasks: &mut JoinSet<Result<(), Failure>>) {
         for (number, seat) in self.0.iter().enumerate() {
             let (settled, settlings) = mpsc::unbounded_channel();
-            tasks.spawn(take(Arc::clone(seat), kind, Arc::clone(phase), number, settled));
+            tasks.spawn(consume(Arc::clone(seat), kind, Arc::clone(phase), number, settled));
             tasks.spawn(confirm(settlings, Arc::clone(phase), number));
         }
     }
@@ -90,14 +90,14 @@ impl Seat {
                 Some(event) => event,
                 None => tokio::select! {
                     biased;
-                    () = phase.all_taken.cancelled() => return Ok(None),
+                    () = phase.all_claimed.cancelled() => return Ok(None),
                     event = next => event,
                 },
             };
             match event.map_err(|error| of_consume(&error))? {
                 Some(Event::Delivery(delivery)) => return Ok(Some(delivery)),
                 Some(Event::Idle { .. }) if kind == Kind::Backlog => {
-                    phase.all_taken.cancel();
+                    phase.all_claimed.cancel();
                     return Ok(None);
                 }
                 Some(_) => {}
@@ -107,15 +107,15 @@ impl Seat {
     }
 }
 
-async fn take(
+async fn consume(
     seat: Arc<Seat>,
     kind: Kind,
     phase: Arc<Phase>,
     number: usize,
     settled: Settlings,
 ) -> Result<(), Failure> {
-    let meter = phase.taker(number);
-    while !phase.all_taken.is_cancelled()
+    let meter = phase.consumer_meter(number);
+    while !phase.all_claimed.is_cancelled()
         && let Some(delivery) = seat.next(kind, &phase).await?
     {
         let came = Instant::now();
@@ -132,11 +132,11 @@ async fn take(
                 continue;
             }
         };
-        if !phase.take() {
+        if !phase.claim() {
             *seat.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(delivery);
             return Ok(());
         }
-        meter.took(delivery.payload().len());
+        meter.add_delivered_bytes(delivery.payload().len());
         if kind == Kind::Pipeline {
             meter.record(Step::Delivered, from);
         }
@@ -152,7 +152,7 @@ async fn confirm(
     phase: Arc<Phase>,
     number: usize,
 ) -> Result<(), Failure> {
-    let meter = phase.taker(number);
+    let meter = phase.consumer_meter(number);
     let mut some = Vec::with_capacity(ANSWERS);
     while settlings.recv_many(&mut some, ANSWERS).await > 0 {
         for (from, settling) in some.drain(..) {

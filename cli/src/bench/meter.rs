@@ -36,7 +36,7 @@ pub struct Tally {
     /// Latencies of messages that were settled.
     pub settled: Histogram<u64>,
     /// Bytes of payload that were delivered.
-    pub bytes_taken: u64,
+    pub delivered_bytes: u64,
     /// Messages that were not stored or not settled.
     pub errors: u64,
     /// The first of these errors.
@@ -66,8 +66,8 @@ impl Meter {
     }
 
     /// A payload of so many bytes was delivered.
-    pub fn took(&self, bytes: usize) {
-        self.lock().bytes_taken += bytes as u64;
+    pub fn add_delivered_bytes(&self, bytes: usize) {
+        self.lock().delivered_bytes += bytes as u64;
     }
 
     /// A message came no further.
@@ -99,7 +99,7 @@ impl Tally {
             stored: histogram()?,
             delivered: histogram()?,
             settled: histogram()?,
-            bytes_taken: 0,
+            delivered_bytes: 0,
             errors: 0,
             first_error: None,
             last: None,
@@ -118,7 +118,7 @@ impl Tally {
             ] {
                 all.add(own).map_err(|error| Failure::advised(Exit::Unavailable, error))?;
             }
-            sum.bytes_taken += one.bytes_taken;
+            sum.delivered_bytes += one.delivered_bytes;
             sum.errors += one.errors;
             sum.first_error = sum.first_error.or(one.first_error);
             sum.last = sum.last.max(one.last);

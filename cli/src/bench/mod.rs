@@ -88,11 +88,11 @@ async fn run(client: &Client, plan: &Plan, measured: &OnceLock<Arc<Phase>>) -> R
         fill(client, plan).await?;
     }
     let mut producers = None;
-    if plan.sends {
+    if plan.publishes {
         producers = Some(Producers::open(client, &plan.load).await?);
     }
     let mut consumers = None;
-    if plan.takes.is_some() {
+    if plan.consumes.is_some() {
         consumers = Some(Consumers::open(client, &plan.queue, plan.load.streams, plan.credit).await?);
     }
     for (count, is_measured) in [(plan.warm_up, false), (plan.count, true)] {
@@ -105,7 +105,7 @@ async fn run(client: &Client, plan: &Plan, measured: &OnceLock<Arc<Phase>>) -> R
         if let Some(producers) = &producers {
             producers.start(&phase, &mut tasks);
         }
-        if let (Some(consumers), Some(kind)) = (&consumers, plan.takes) {
+        if let (Some(consumers), Some(kind)) = (&consumers, plan.consumes) {
             consumers.start(kind, &phase, &mut tasks);
         }
         let joined = join(tasks).await;

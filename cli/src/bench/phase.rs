@@ -50,10 +50,10 @@ pub struct Phase {
     /// Room for messages under way, if that is bounded.
     pub window: Option<Semaphore>,
     /// Ends when there is nothing more to take.
-    pub all_taken: CancellationToken,
-    to_take: AtomicU64,
-    sending: Vec<Meter>,
-    taking: Vec<Meter>,
+    pub all_claimed: CancellationToken,
+    unclaimed: AtomicU64,
+    publishing: Vec<Meter>,
+    consuming: Vec<Meter>,
 }
 
 impl Run {
@@ -83,35 +83,35 @@ impl Phase {
             run,
             schedule: Schedule { start: Instant::now(), rate, count, streams: streams.into() },
             window: window.map(|messages| Semaphore::new(messages as usize)),
-            all_taken: CancellationToken::new(),
-            to_take: AtomicU64::new(count),
-            sending: meters()?,
-            taking: meters()?,
+            all_claimed: CancellationToken::new(),
+            unclaimed: AtomicU64::new(count),
+            publishing: meters()?,
+            consuming: meters()?,
         };
         if count == 0 {
-            phase.all_taken.cancel();
+            phase.all_claimed.cancel();
         }
         Ok(phase)
     }
 
     /// Of the stream that publishes.
-    pub fn sender(&self, stream: usize) -> &Meter {
-        &self.sending[stream]
+    pub fn producer_meter(&self, stream: usize) -> &Meter {
+        &self.publishing[stream]
     }
 
     /// Of the stream that consumes.
-    pub fn taker(&self, stream: usize) -> &Meter {
-        &self.taking[stream]
+    pub fn consumer_meter(&self, stream: usize) -> &Meter {
+        &self.consuming[stream]
     }
 
     /// Counts a message as taken; `false`: it is one too many for this phase.
-    pub fn take(&self) -> bool {
-        let took =
-            self.to_take.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        if took == Ok(1) {
-            self.all_taken.cancel();
+    pub fn claim(&self) -> bool {
+        let claimed =
+            self.unclaimed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if claimed == Ok(1) {
+            self.all_claimed.cancel();
         }
-        took.is_ok()
+        claimed.is_ok()
     }
 
     /// A message is no longer under way.
@@ -123,7 +123,7 @@ impl Phase {
 
     /// What was measured so far.
     pub fn tally(&self) -> Result<Tally, Failure> {
-        Tally::sum(self.sending.iter().chain(&self.taking))
+        Tally::sum(self.publishing.iter().chain(&self.consuming))
     }
 
     /// How long it took so far, to the last step of any message.
@@ -140,15 +140,15 @@ mod tests {
     fn no_more_is_taken_than_there_is() {
         let extent = Extent { count: 2, streams: 1, rate: None, window: Some(1) };
         let phase = Phase::begin(Run::new(24, false), extent).unwrap();
-        assert!(phase.take() && !phase.all_taken.is_cancelled());
-        assert!(phase.take() && phase.all_taken.is_cancelled());
-        assert!(!phase.take());
+        assert!(phase.claim() && !phase.all_claimed.is_cancelled());
+        assert!(phase.claim() && phase.all_claimed.is_cancelled());
+        assert!(!phase.claim());
     }
 
     #[test]
     fn a_phase_of_nothing_is_over() {
         let extent = Extent { count: 0, streams: 1, rate: None, window: None };
-        assert!(Phase::begin(Run::new(24, false), extent).unwrap().all_taken.is_cancelled());
+        assert!(Phase::begin(Run::new(24, false), extent).unwrap().all_claimed.is_cancelled());
     }
 
     #[test]

@@ -32,9 +32,9 @@ pub struct Plan {
     /// Fill the queue before anything is measured.
     pub fills: bool,
     /// Publish while measuring.
-    pub sends: bool,
+    pub publishes: bool,
     /// Consume while measuring.
-    pub takes: Option<Kind>,
+    pub consumes: Option<Kind>,
     /// Deliveries that one stream may have unsettled.
     pub credit: u32,
     bench: &'static str,
@@ -48,8 +48,10 @@ impl Plan {
     pub fn of(command: &Bench, queue: String, held: Option<u64>) -> Result<Self, Failure> {
         let (bench, load, rate, credit) = match command {
             Bench::Publish { load, sending, .. } => ("publish", load, sending.rate, 0),
-            Bench::Consume { load, taking, .. } => ("consume", load, None, taking.credit),
-            Bench::Pipeline { load, sending, taking } => ("pipeline", load, sending.rate, taking.credit),
+            Bench::Consume { load, receiving, .. } => ("consume", load, None, receiving.credit),
+            Bench::Pipeline { load, sending, receiving } => {
+                ("pipeline", load, sending.rate, receiving.credit)
+            }
         };
         let filled = matches!(command, Bench::Consume { no_fill: true, .. });
         let count = if filled {
@@ -65,8 +67,8 @@ impl Plan {
             warm_up,
             count: if filled && load.count.is_none() { count.saturating_sub(warm_up) } else { count },
             fills: matches!(command, Bench::Consume { no_fill: false, .. }),
-            sends: !matches!(command, Bench::Consume { .. }),
-            takes: match command {
+            publishes: !matches!(command, Bench::Consume { .. }),
+            consumes: match command {
                 Bench::Publish { .. } => None,
                 Bench::Consume { .. } => Some(Kind::Backlog),
                 Bench::Pipeline { .. } => Some(Kind::Pipeline),
@@ -90,7 +92,7 @@ impl Plan {
 
     /// Whether messages of this run may be left that nobody wants.
     pub fn must_clear(&self, ran: bool) -> bool {
-        let left = self.takes.is_none() || !ran;
+        let left = self.consumes.is_none() || !ran;
         left && !self.keep && self.was_empty
     }
 

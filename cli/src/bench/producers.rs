@@ -98,7 +98,7 @@ async fn answer(
     phase: Arc<Phase>,
     number: usize,
 ) -> Result<(), Failure> {
-    let meter = phase.sender(number);
+    let meter = phase.producer_meter(number);
     let mut some = Vec::with_capacity(ANSWERS);
     while acks.recv_many(&mut some, ANSWERS).await > 0 {
         for (due, ack) in some.drain(..) {
@@ -107,7 +107,7 @@ async fn answer(
                 Err(error @ (PublishError::Refused(_) | PublishError::InDoubt(_))) => {
                     meter.error(&error);
                     // Nobody will consume it.
-                    phase.take();
+                    phase.claim();
                     phase.make_room();
                 }
                 Err(error) => return Err(of_publisher(&error)),

@@ -72,7 +72,7 @@ impl Report {
     pub fn new(asked: Asked, tally: &Tally, duration: Duration) -> Self {
         let (messages, bytes) = match asked.bench {
             "publish" => (tally.stored.len(), tally.stored.len() * u64::from(asked.size)),
-            _ => (tally.settled.len(), tally.bytes_taken),
+            _ => (tally.settled.len(), tally.delivered_bytes),
         };
         let seconds = duration.as_secs_f64();
         let per_second = |number: u64| if seconds > 0.0 { number as f64 / seconds } else { 0.0 };
@@ -173,7 +173,7 @@ mod tests {
             tally.settled.record(micros * 10).unwrap();
         }
         tally.delivered.record(7).unwrap();
-        tally.bytes_taken = 500;
+        tally.delivered_bytes = 500;
         tally.errors = 3;
         let asked = Asked {
             bench,

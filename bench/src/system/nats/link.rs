@@ -43,7 +43,7 @@ impl Subscriber {
         Ok(Self { client: client.clone(), messages, unsettled: VecDeque::new() })
     }
 
-    fn take(&mut self, message: Message) -> Result<Bytes> {
+    fn accept(&mut self, message: Message) -> Result<Bytes> {
         let message = message.message;
         self.unsettled.push_back(message.reply.context("a message that cannot be acknowledged")?);
         Ok(message.payload)
@@ -54,15 +54,15 @@ impl Subscriber {
 impl Consumer for Subscriber {
     async fn next(&mut self, max: usize) -> Result<Vec<Bytes>> {
         let Some(first) = self.messages.next().await else { bail!("NATS ended the messages") };
-        let mut taken = vec![self.take(first.context("a message")?)?];
-        while taken.len() < max {
+        let mut payloads = vec![self.accept(first.context("a message")?)?];
+        while payloads.len() < max {
             match self.messages.next().now_or_never() {
-                Some(Some(message)) => taken.push(self.take(message.context("a message")?)?),
+                Some(Some(message)) => payloads.push(self.accept(message.context("a message")?)?),
                 // The end of the messages shows at the next call.
                 Some(None) | None => break,
             }
         }
-        Ok(taken)
+        Ok(payloads)
     }
 
     async fn settle(&mut self, count: usize) -> Result<Confirmation> {

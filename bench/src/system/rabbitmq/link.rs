@@ -89,7 +89,7 @@ impl Subscriber {
         Ok(Self { deliveries, channel, unsettled: VecDeque::new(), _connection: connection })
     }
 
-    fn take(&mut self, delivery: Delivery) -> Bytes {
+    fn accept(&mut self, delivery: Delivery) -> Bytes {
         self.unsettled.push_back(delivery.delivery_tag);
         Bytes::from(delivery.data)
     }
@@ -99,15 +99,15 @@ impl Subscriber {
 impl Consumer for Subscriber {
     async fn next(&mut self, max: usize) -> Result<Vec<Bytes>> {
         let Some(first) = self.deliveries.next().await else { bail!("RabbitMQ ended the deliveries") };
-        let mut taken = vec![self.take(first.context("a delivery")?)];
-        while taken.len() < max {
+        let mut payloads = vec![self.accept(first.context("a delivery")?)];
+        while payloads.len() < max {
             match self.deliveries.next().now_or_never() {
-                Some(Some(delivery)) => taken.push(self.take(delivery.context("a delivery")?)),
+                Some(Some(delivery)) => payloads.push(self.accept(delivery.context("a delivery")?)),
                 // The end of the deliveries shows at the next call.
                 Some(None) | None => break,
             }
         }
-        Ok(taken)
+        Ok(payloads)
     }
 
     async fn settle(&mut self, count: usize) -> Result<Confirmation> {

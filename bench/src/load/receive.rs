@@ -20,7 +20,7 @@ use crate::system::{Confirmation, Consumer, Server};
 
 /// What all takers share.
 #[derive(Debug)]
-pub struct Taking {
+pub struct Receiving {
     load: Load,
     /// When the payloads' moments count from.
     origin: Instant,
@@ -41,10 +41,10 @@ struct Settling {
     came: Instant,
     count: usize,
     confirmation: Confirmation,
-    _room: OwnedSemaphorePermit,
+    _slots: OwnedSemaphorePermit,
 }
 
-impl Taking {
+impl Receiving {
     /// Takes what is there already. Latencies are those of settlements.
     pub fn backlog(load: Load, origin: Instant) -> Result<Arc<Self>> {
         Self::new(load, origin, None, None)
@@ -78,7 +78,7 @@ impl Taking {
     pub fn start(self: &Arc<Self>, consumers: Vec<Box<dyn Consumer>>, tasks: &mut JoinSet<Result<()>>) {
         for (number, consumer) in consumers.into_iter().enumerate() {
             let (settled, settlings) = mpsc::unbounded_channel();
-            tasks.spawn(take(Arc::clone(self), number, consumer, settled));
+            tasks.spawn(receive(Arc::clone(self), number, consumer, settled));
             tasks.spawn(confirm(Arc::clone(self), number, settlings));
         }
     }
@@ -103,7 +103,7 @@ impl Taking {
             }
             numbers.push(header.number);
             if self.end_to_end && self.counts(came) {
-                meter.took(header.due, came, 1);
+                meter.record_latency(header.due, came, 1);
             }
         }
         if !self.load.stands {
@@ -120,54 +120,54 @@ pub async fn open(server: &dyn Server, queue: &str, load: &Load) -> Result<Vec<B
     stream::iter(opening).buffered(AT_ONCE).try_collect().await.context("consumers")
 }
 
-async fn take(
-    taking: Arc<Taking>,
+async fn receive(
+    receiving: Arc<Receiving>,
     number: usize,
     mut consumer: Box<dyn Consumer>,
     settled: mpsc::UnboundedSender<Settling>,
 ) -> Result<()> {
-    let shape = taking.load.shape;
-    let meter = &taking.meters[number];
-    let room = Arc::new(Semaphore::new(shape.window));
+    let shape = receiving.load.shape;
+    let meter = &receiving.meters[number];
+    let window = Arc::new(Semaphore::new(shape.window));
     loop {
         let payloads = tokio::select! {
             biased;
-            () = taking.stop.cancelled() => break,
+            () = receiving.stop.cancelled() => break,
             payloads = consumer.next(shape.batch) => payloads.context("a delivery")?,
         };
         let came = Instant::now();
-        taking.record_deliveries(meter, came, &payloads)?;
+        receiving.record_deliveries(meter, came, &payloads)?;
         let count = payloads.len();
-        let taken = Arc::clone(&room).acquire_many_owned(u32::try_from(count)?).await?;
+        let slots = Arc::clone(&window).acquire_many_owned(u32::try_from(count)?).await?;
         let confirmation = consumer.settle(count).await.context("a settlement")?;
-        if settled.send(Settling { came, count, confirmation, _room: taken }).is_err() {
+        if settled.send(Settling { came, count, confirmation, _slots: slots }).is_err() {
             // Whoever waits for answers has failed, and tells why.
             break;
         }
     }
     // The connection stays until its settlements are in.
     drop(settled);
-    let _ = room.acquire_many(u32::try_from(shape.window)?).await;
+    let _ = window.acquire_many(u32::try_from(shape.window)?).await;
     consumer.close().await
 }
 
 async fn confirm(
-    taking: Arc<Taking>,
+    receiving: Arc<Receiving>,
     number: usize,
     mut settlings: mpsc::UnboundedReceiver<Settling>,
 ) -> Result<()> {
-    let meter = &taking.meters[number];
-    while let Some(Settling { came, count, confirmation, _room: room }) = settlings.recv().await {
+    let meter = &receiving.meters[number];
+    while let Some(Settling { came, count, confirmation, _slots: slots }) = settlings.recv().await {
         confirmation.await.context("an answer to a settlement")?;
-        drop(room);
+        drop(slots);
         let now = Instant::now();
-        if let Some(unsettled) = &taking.unsettled {
+        if let Some(unsettled) = &receiving.unsettled {
             unsettled.add_permits(count);
         }
-        if taking.counts(now) {
-            meter.went(now, count as u64);
-            if !taking.end_to_end {
-                meter.took(came, now, count as u64);
+        if receiving.counts(now) {
+            meter.count(now, count as u64);
+            if !receiving.end_to_end {
+                meter.record_latency(came, now, count as u64);
             }
         }
     }
