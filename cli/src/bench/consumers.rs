@@ -160,7 +160,7 @@ async fn confirm(
                 Ok(()) => meter.record(Step::Settled, from),
                 Err(error) => meter.error(&error),
             }
-            phase.make_room();
+            phase.release_slot();
         }
     }
     Ok(())

@@ -115,7 +115,7 @@ impl Phase {
     }
 
     /// A message is no longer under way.
-    pub fn make_room(&self) {
+    pub fn release_slot(&self) {
         if let Some(window) = &self.window {
             window.add_permits(1);
         }

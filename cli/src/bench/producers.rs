@@ -78,9 +78,9 @@ async fn send(
     let mut payloads = Payloads::new(phase.run.size, phase.run.id);
     for message in phase.schedule.share(number as u64) {
         if let Some(window) = &phase.window
-            && let Ok(room) = window.acquire().await
+            && let Ok(slot) = window.acquire().await
         {
-            room.forget();
+            slot.forget();
         }
         let due = phase.schedule.wait(message).await;
         let payload = payloads.next(phase.run.nanos(due));
@@ -108,7 +108,7 @@ async fn answer(
                     meter.error(&error);
                     // Nobody will consume it.
                     phase.claim();
-                    phase.make_room();
+                    phase.release_slot();
                 }
                 Err(error) => return Err(of_publisher(&error)),
             }

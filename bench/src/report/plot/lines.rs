@@ -52,9 +52,10 @@ fn legend(root: &Root<'_>, panels: &[Panel]) -> Result<()> {
     Ok(())
 }
 
-fn chart(area: &Root<'_>, x: &Axis, panel: &Panel, room: usize) -> Result<()> {
+fn chart(area: &Root<'_>, x: &Axis, panel: &Panel, max_labels: usize) -> Result<()> {
     let points = || panel.lines.iter().flat_map(|line| &line.points);
-    let across = Scale::of_points(&points().map(|point| point.0).collect::<Vec<_>>(), x.unit, x.log, room);
+    let across =
+        Scale::of_points(&points().map(|point| point.0).collect::<Vec<_>>(), x.unit, x.log, max_labels);
     let up = Scale::of(&points().map(|point| point.1).collect::<Vec<_>>(), panel.unit, panel.log);
     let mut chart = ChartBuilder::on(area)
         .margin(8)

@@ -54,7 +54,7 @@ impl Scale {
     }
 
     /// For these values, which are all written if there is room for them, with a little air around them.
-    pub fn of_points(points: &[f64], unit: Unit, log: bool, room: usize) -> Self {
+    pub fn of_points(points: &[f64], unit: Unit, log: bool, max_labels: usize) -> Self {
         let mut scale = Self::of(points, unit, log);
         let mut positions: Vec<f64> =
             points.iter().filter(|x| !log || **x > 0.0).map(|x| scale.position(*x)).collect();
@@ -67,7 +67,7 @@ impl Scale {
         if log {
             scale.range = (first - air, last + air);
             let apart = positions.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
-            if apart * room as f64 >= last - first {
+            if apart * max_labels as f64 >= last - first {
                 scale.ticks = positions;
             }
             scale.ticks.retain(|tick| (first - air..=last + air).contains(tick));
