@@ -23,7 +23,7 @@ pub struct Interrupts {
     interrupt: Signal,
     terminate: Signal,
     hangup: Hangups,
-    came: bool,
+    received: bool,
 }
 
 /// SIGHUP. Where it was ignored when the program began (`nohup`), it stays ignored.
@@ -42,7 +42,7 @@ impl Interrupts {
             interrupt: watch(SignalKind::interrupt())?,
             terminate: watch(SignalKind::terminate())?,
             hangup: Hangups(None),
-            came: false,
+            received: false,
         })
     }
 
@@ -53,12 +53,12 @@ impl Interrupts {
             _ = self.terminate.recv() => {}
             () = self.hangup.next() => {}
         }
-        self.came = true;
+        self.received = true;
     }
 
     /// Whether one of them was waited for and came.
-    pub const fn came(&self) -> bool {
-        self.came
+    pub const fn received(&self) -> bool {
+        self.received
     }
 }
 

@@ -81,7 +81,7 @@ impl Child {
             let channel = self.connect().await?;
             connections.spawn(load::run::<A>(channel, load, span));
         }
-        let (seen, used) = tokio::join!(together(connections, span), self.watch(span));
+        let (seen, used) = tokio::join!(collect(connections, span), self.watch(span));
         let (seen, [server, client]) = (seen?, used?);
         let mut row = load.row(limit);
         load::fill(&mut row, seen.messages, load.seconds, &seen.latencies);
@@ -102,7 +102,7 @@ impl Child {
     }
 }
 
-async fn together(mut connections: JoinSet<Result<Seen>>, span: Span) -> Result<Seen> {
+async fn collect(mut connections: JoinSet<Result<Seen>>, span: Span) -> Result<Seen> {
     let mut all = Seen { messages: 0, latencies: latency::histogram()? };
     let patience = span.until.saturating_duration_since(Instant::now()) + PATIENCE;
     let joined = timeout(patience, async {

@@ -60,19 +60,19 @@ pub async fn sampled(
     let (usage, length) = watch.await?;
     drop(sampling);
     ended?;
-    drain(&sending, &receiving, &mut receivers, load.stands).await?;
+    drain(&sending, &receiving, &mut receivers, load.keeps_backlog).await?;
     let tally = receiving.tally()?;
-    let again = if load.stands { 0 } else { receiving.seen.again() };
-    Ok(Measured { tally, length, usage, stored: sending.stored(), again })
+    let duplicates = if load.keeps_backlog { 0 } else { receiving.seen.duplicates() };
+    Ok(Measured { tally, length, usage, stored: sending.stored(), duplicates })
 }
 
 async fn drain(
     sending: &Sending,
     receiving: &Receiving,
     receivers: &mut JoinSet<Result<()>>,
-    stands: bool,
+    keeps_backlog: bool,
 ) -> Result<()> {
-    if stands {
+    if keeps_backlog {
         receiving.stop.cancel();
         return publish::join(receivers, &receiving.stop).await;
     }
@@ -84,9 +84,9 @@ async fn drain(
     receiving.stop.cancel();
     drained?;
     publish::join(receivers, &receiving.stop).await?;
-    let come = receiving.seen.distinct();
-    if come < stored {
-        bail!("{stored} were stored, and {come} came within {} s", DRAIN.as_secs());
+    let received = receiving.seen.distinct();
+    if received < stored {
+        bail!("{stored} were stored, and {received} came within {} s", DRAIN.as_secs());
     }
     Ok(())
 }

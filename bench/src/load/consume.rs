@@ -36,7 +36,7 @@ pub async fn run(server: &dyn Server, queue: &str, load: Load, published: &Publi
     let usage = watch.end();
     let tally = receiving.tally()?;
     let length = tally.span();
-    Ok(Measured { tally, length, usage, stored, again: receiving.seen.again() })
+    Ok(Measured { tally, length, usage, stored, duplicates: receiving.seen.duplicates() })
 }
 
 /// Until so many different ones have come, or the time is over.
@@ -44,14 +44,14 @@ pub async fn wait(receiving: &Receiving, stored: u64, length: Duration) -> Resul
     let begun = Instant::now();
     let (mut before, mut since) = (0, begun);
     while begun.elapsed() < length {
-        let come = receiving.seen.distinct();
-        if come >= stored {
+        let received = receiving.seen.distinct();
+        if received >= stored {
             return Ok(());
         }
-        if come > before {
-            (before, since) = (come, Instant::now());
+        if received > before {
+            (before, since) = (received, Instant::now());
         } else if since.elapsed() > PATIENCE {
-            bail!("{stored} were stored, and {come} have come: the others are lost, or held back");
+            bail!("{stored} were stored, and {received} have come: the others are lost, or held back");
         }
         tokio::time::sleep(POLL_INTERVAL).await;
     }

@@ -39,7 +39,7 @@ pub struct Load {
     /// No more messages than this.
     pub max_messages: u64,
     /// The queue held messages before, and is to hold as many afterwards: what comes is not what was sent.
-    pub stands: bool,
+    pub keeps_backlog: bool,
 }
 
 /// What was measured.
@@ -54,14 +54,22 @@ pub struct Measured {
     /// Messages that were stored, the warm-up's included.
     pub stored: u64,
     /// Messages that came a second time.
-    pub again: u64,
+    pub duplicates: u64,
 }
 
 impl Load {
     /// A closed loop of so many connections.
     pub fn closed(shape: Shape, connections: usize, length: Duration) -> Self {
         let warm_up = Duration::from_millis(500);
-        Self { shape, connections, warm_up, length, rate: None, max_messages: 1_000_000, stands: false }
+        Self {
+            shape,
+            connections,
+            warm_up,
+            length,
+            rate: None,
+            max_messages: 1_000_000,
+            keeps_backlog: false,
+        }
     }
 
     /// The same load at a rate.
@@ -102,7 +110,7 @@ impl Measured {
             client_cpu_seconds: self.usage.client_cpu_seconds,
             server_memory_bytes: self.usage.server_memory_bytes,
             disk_bytes: self.usage.disk_bytes,
-            note: if self.again > 0 { format!("{} came twice", self.again) } else { String::new() },
+            note: if self.duplicates > 0 { format!("{} came twice", self.duplicates) } else { String::new() },
             ..Row::default()
         }
     }

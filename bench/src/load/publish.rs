@@ -37,7 +37,7 @@ pub async fn run(server: &dyn Server, queue: &str, load: Load) -> Result<Publish
         // It ended before its time: when all were stored.
         length = length.min(tally.span());
     }
-    let measured = Measured { tally, length, usage, stored: sending.stored(), again: 0 };
+    let measured = Measured { tally, length, usage, stored: sending.stored(), duplicates: 0 };
     Ok(Published { measured, origin: sending.origin })
 }
 

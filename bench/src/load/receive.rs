@@ -38,7 +38,7 @@ pub struct Receiving {
 }
 
 struct Settling {
-    came: Instant,
+    received: Instant,
     count: usize,
     confirmation: Confirmation,
     _slots: OwnedSemaphorePermit,
@@ -92,7 +92,7 @@ impl Receiving {
         self.measured.is_none_or(|(begin, end)| begin <= now && now < end)
     }
 
-    fn record_deliveries(&self, meter: &Meter, came: Instant, payloads: &[bytes::Bytes]) -> Result<()> {
+    fn record_deliveries(&self, meter: &Meter, received: Instant, payloads: &[bytes::Bytes]) -> Result<()> {
         let mut numbers = Vec::with_capacity(payloads.len());
         for payload in payloads {
             let Some(header) = header(payload, self.origin) else {
@@ -102,11 +102,11 @@ impl Receiving {
                 bail!("a message of {} bytes", payload.len());
             }
             numbers.push(header.number);
-            if self.end_to_end && self.counts(came) {
-                meter.record_latency(header.due, came, 1);
+            if self.end_to_end && self.counts(received) {
+                meter.record_latency(header.due, received, 1);
             }
         }
-        if !self.load.stands {
+        if !self.load.keeps_backlog {
             self.seen.add(numbers);
         }
         Ok(())
@@ -135,12 +135,12 @@ async fn receive(
             () = receiving.stop.cancelled() => break,
             payloads = consumer.next(shape.batch) => payloads.context("a delivery")?,
         };
-        let came = Instant::now();
-        receiving.record_deliveries(meter, came, &payloads)?;
+        let received = Instant::now();
+        receiving.record_deliveries(meter, received, &payloads)?;
         let count = payloads.len();
         let slots = Arc::clone(&window).acquire_many_owned(u32::try_from(count)?).await?;
         let confirmation = consumer.settle(count).await.context("a settlement")?;
-        if settled.send(Settling { came, count, confirmation, _slots: slots }).is_err() {
+        if settled.send(Settling { received, count, confirmation, _slots: slots }).is_err() {
             // Whoever waits for answers has failed, and tells why.
             break;
         }
@@ -157,7 +157,7 @@ async fn confirm(
     mut settlings: mpsc::UnboundedReceiver<Settling>,
 ) -> Result<()> {
     let meter = &receiving.meters[number];
-    while let Some(Settling { came, count, confirmation, _slots: slots }) = settlings.recv().await {
+    while let Some(Settling { received, count, confirmation, _slots: slots }) = settlings.recv().await {
         confirmation.await.context("an answer to a settlement")?;
         drop(slots);
         let now = Instant::now();
@@ -167,7 +167,7 @@ async fn confirm(
         if receiving.counts(now) {
             meter.count(now, count as u64);
             if !receiving.end_to_end {
-                meter.record_latency(came, now, count as u64);
+                meter.record_latency(received, now, count as u64);
             }
         }
     }

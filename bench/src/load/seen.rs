@@ -16,7 +16,7 @@ pub struct Seen(Mutex<Inner>);
 struct Inner {
     words: HashMap<u64, u64>,
     distinct: u64,
-    again: u64,
+    duplicates: u64,
 }
 
 impl Seen {
@@ -31,7 +31,7 @@ impl Seen {
             if is_new {
                 inner.distinct += 1;
             } else {
-                inner.again += 1;
+                inner.duplicates += 1;
             }
         }
     }
@@ -42,8 +42,8 @@ impl Seen {
     }
 
     /// How many came once more.
-    pub fn again(&self) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).again
+    pub fn duplicates(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).duplicates
     }
 }
 
@@ -56,6 +56,6 @@ mod tests {
         let seen = Seen::default();
         seen.add([0, 63, 64, 1_000_000]);
         seen.add([64, 65]);
-        assert_eq!((seen.distinct(), seen.again()), (5, 1));
+        assert_eq!((seen.distinct(), seen.duplicates()), (5, 1));
     }
 }

@@ -152,9 +152,9 @@ impl Recorder {
         let context = || format!("opening {}", path.display());
         let mut options = OpenOptions::new();
         let file = options.create(true).append(true).open(&path).with_context(context)?;
-        let kept = whole(&fs::read(&path).with_context(context)?);
-        file.set_len(kept as u64).with_context(context)?;
-        let rows = csv::WriterBuilder::new().has_headers(kept == 0).from_writer(file);
+        let whole_bytes = whole(&fs::read(&path).with_context(context)?);
+        file.set_len(whole_bytes as u64).with_context(context)?;
+        let rows = csv::WriterBuilder::new().has_headers(whole_bytes == 0).from_writer(file);
         let systems = read(&folder.join(SYSTEMS))?.unwrap_or_default();
         Ok(Self { folder: folder.to_owned(), rows, systems })
     }

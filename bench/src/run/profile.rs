@@ -63,7 +63,7 @@ pub async fn run(scenario: Scenario, backlog: u64, samples: &Path, disk: &Path) 
         }
         Scenario::Both => {
             fill(&running, "profiled", backlog).await?;
-            let load = Load { stands: backlog > 0, ..load };
+            let load = Load { keeps_backlog: backlog > 0, ..load };
             let sampling = sample(&running, samples)?;
             let through = both::run(&running, "profiled", load).await?;
             finish(sampling)?;

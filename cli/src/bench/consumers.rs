@@ -118,14 +118,14 @@ async fn consume(
     while !phase.all_claimed.is_cancelled()
         && let Some(delivery) = seat.next(kind, &phase).await?
     {
-        let came = Instant::now();
+        let received = Instant::now();
         let origin = origin(delivery.payload(), phase.run.id);
         if origin == Origin::Foreign && !phase.run.force {
             drop(delivery.release());
             return Err(foreign());
         }
         let from = match (kind, origin) {
-            (Kind::Backlog, _) => came,
+            (Kind::Backlog, _) => received,
             (Kind::Pipeline, Origin::ThisRun(nanos)) => phase.run.moment(nanos),
             (Kind::Pipeline, _) => {
                 drop(delivery.ack());

@@ -48,12 +48,12 @@ pub async fn bench(context: Option<&Path>, command: &Bench) -> Result<(), Failur
         ran = run(&client, &plan, &measured) => ran,
         () = interrupts.next() => Err(interrupted()),
     };
-    let interrupts_came = interrupts.came();
+    let is_interrupted = interrupts.received();
     let reported = match measured.get() {
         Some(phase) => tokio::select! {
             reported = report(&plan, phase) => reported,
             () = interrupts.next() => Err(interrupted()),
-            () = sleep(GRACE), if interrupts_came => Err(interrupted()),
+            () = sleep(GRACE), if is_interrupted => Err(interrupted()),
         },
         None => Ok(()),
     };

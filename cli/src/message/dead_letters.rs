@@ -86,12 +86,12 @@ async fn redrive(client: &Client, args: &args::RedriveLetters, quiet: bool) -> R
     match sum.skipped {
         0 => Ok(()),
         _ if args.max.is_some() => {
-            stderr::notice(sum.stay());
+            stderr::notice(sum.skipped());
             Ok(())
         }
         _ => Err(Failure::new(
             Exit::TempFail,
-            sum.stay(),
+            sum.skipped(),
             "see `posthouse dead-letters list`; when their queue is gone, name another with --to",
         )),
     }
@@ -102,12 +102,12 @@ async fn redrive(client: &Client, args: &args::RedriveLetters, quiet: bool) -> R
 struct Redriving {
     redriven: u64,
     skipped: u64,
-    by_reason: BTreeMap<SkipReason, Stay>,
+    by_reason: BTreeMap<SkipReason, Skipped>,
 }
 
 /// Dead letters that stay where they are for one reason: how many, and the ids of the first.
 #[derive(Default)]
-struct Stay {
+struct Skipped {
     count: u64,
     ids: Vec<String>,
 }
@@ -164,8 +164,8 @@ impl Redriving {
     }
 
     /// Which stay, and why.
-    fn stay(&self) -> String {
-        let part = |(reason, stay): (&SkipReason, &Stay)| {
+    fn skipped(&self) -> String {
+        let part = |(reason, stay): (&SkipReason, &Skipped)| {
             let more = if stay.count > stay.ids.len() as u64 { ", ..." } else { "" };
             format!("{} {} ({}{more})", stay.count, why(*reason), stay.ids.join(", "))
         };
@@ -199,10 +199,10 @@ mod tests {
     fn what_stays_is_told_by_its_reason() {
         let mut sum = Redriving { skipped: 18, ..Redriving::default() };
         let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect();
-        sum.by_reason.insert(SkipReason::QueueGone, Stay { count: 16, ids: ids(&["A", "B", "C"]) });
-        sum.by_reason.insert(SkipReason::Leased, Stay { count: 2, ids: ids(&["D", "E"]) });
+        sum.by_reason.insert(SkipReason::QueueGone, Skipped { count: 16, ids: ids(&["A", "B", "C"]) });
+        sum.by_reason.insert(SkipReason::Leased, Skipped { count: 2, ids: ids(&["D", "E"]) });
         assert_eq!(
-            sum.stay(),
+            sum.skipped(),
             "18 stay where they are: 2 with a consumer (D, E); 16 whose queue is gone (A, B, C, ...)"
         );
     }

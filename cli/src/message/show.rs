@@ -5,25 +5,25 @@ use std::time::{Duration, SystemTime};
 use posthouse_client::{MessageState, MessageStatus};
 use serde_json::{Value, json};
 
-use super::Went;
+use super::Destination;
 use crate::{
     ndjson::write::{cause, dead_letter},
     time::{rfc3339, roughly},
 };
 
 /// All that is known of one message.
-pub(super) fn text(status: &MessageStatus, went: &Went) -> String {
+pub(super) fn text(status: &MessageStatus, destination: &Destination) -> String {
     let mut text = one(status);
-    match went {
-        Went::Nowhere => {}
-        Went::To(letter) => {
+    match destination {
+        Destination::None => {}
+        Destination::DeadLetter(letter) => {
             text.push_str("\nIt is a dead letter now:\n");
             text.push_str(&one(letter));
         }
-        Went::NotIn(queue) => text.push_str(&format!(
+        Destination::NotIn(queue) => text.push_str(&format!(
             "\nIt is not among the dead letters of {queue}: it was acked or purged, or its dead letter was.\n"
         )),
-        Went::Unseen(queue) => text.push_str(&format!(
+        Destination::Unseen(queue) => text.push_str(&format!(
             "\nWhether it is among the dead letters of {queue} is not known: there is no such queue, or the token has no \
              grant for it.\n"
         )),

@@ -38,7 +38,7 @@ pub struct Lines<R> {
     searched: usize,
     limit: usize,
     /// Lines given out.
-    given: u64,
+    returned: u64,
     /// The input has ended, or an error was given.
     ended: bool,
 }
@@ -47,7 +47,7 @@ impl<R: Read> Lines<R> {
     /// Lines of at most `limit` bytes, their line feed not counted.
     pub fn new(input: R, limit: usize) -> Self {
         let scratch = vec![0; READ_BYTES].into_boxed_slice();
-        Self { input, scratch, buffer: BytesMut::new(), searched: 0, limit, given: 0, ended: false }
+        Self { input, scratch, buffer: BytesMut::new(), searched: 0, limit, returned: 0, ended: false }
     }
 
     fn next_line(&mut self) -> Result<Option<Bytes>, LineError> {
@@ -55,7 +55,7 @@ impl<R: Read> Lines<R> {
             let end = self.buffer[self.searched..].iter().position(|&byte| byte == b'\n');
             let length = end.map_or(self.buffer.len(), |at| self.searched + at);
             if length > self.limit {
-                return Err(LineError::TooLong { line: self.given + 1, limit: self.limit });
+                return Err(LineError::TooLong { line: self.returned + 1, limit: self.limit });
             }
             if end.is_some() {
                 let mut line = self.buffer.split_to(length + 1);
@@ -81,7 +81,7 @@ impl<R: Read> Lines<R> {
                     return Ok(read);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(source) => return Err(LineError::Read { line: self.given + 1, source }),
+                Err(source) => return Err(LineError::Read { line: self.returned + 1, source }),
             }
         }
     }
@@ -96,7 +96,7 @@ impl<R: Read> Iterator for Lines<R> {
         }
         let line = self.next_line().transpose();
         match &line {
-            Some(Ok(_)) => self.given += 1,
+            Some(Ok(_)) => self.returned += 1,
             Some(Err(_)) | None => self.ended = true,
         }
         line

@@ -33,7 +33,7 @@ pub async fn publish(context: Option<&Path>, args: &args::Publish, quiet: bool) 
     let stored = Cell::new(0);
     let published = publish_input(context, args, quiet, &stored, &mut interrupts).await;
     let closing_line = stdout::write_apart(format!("{{\"stored\": {}}}\n", stored.get()));
-    let is_interrupted = interrupts.came();
+    let is_interrupted = interrupts.received();
     let written = tokio::select! {
         written = closing_line => written,
         () = interrupts.next() => Err(not_reported(stored.get())),

@@ -11,7 +11,7 @@ use posthouse_client::Queue;
 
 use super::{
     super::{Run, own},
-    decades, in_turn, point,
+    alternate, decades, point,
 };
 use crate::{
     load::{Load, both, publish},
@@ -55,7 +55,7 @@ async fn ends(run: &mut Run, longest: &Running) -> Result<()> {
     let (shortest, _folder) = own::start(run).await?;
     shortest.create("backlog").await?;
     for round in 1..=run.lengths.rounds {
-        for (running, backlog) in in_turn(round, [(&shortest, SMALLEST), (longest, run.lengths.backlog)]) {
+        for (running, backlog) in alternate(round, [(&shortest, SMALLEST), (longest, run.lengths.backlog)]) {
             beside(run, running, backlog, round).await?;
         }
     }
@@ -66,7 +66,7 @@ async fn ends(run: &mut Run, longest: &Running) -> Result<()> {
 async fn beside(run: &mut Run, running: &Running, backlog: u64, round: u32) -> Result<()> {
     fill(running, "backlog", backlog).await?;
     let load = Best::of("posthouse").load(PAYLOAD_BYTES, run.lengths.scenario);
-    let load = Load { max_messages: u64::MAX, stands: true, ..load };
+    let load = Load { max_messages: u64::MAX, keeps_backlog: true, ..load };
     let measured = both::run(running, "backlog", load).await?;
     let row = Row { round, ..measured.row("", "posthouse", "both", &load) };
     run.record(&point(row, "backlog", backlog))

@@ -28,7 +28,7 @@ fn decades(first: u64, largest: u64) -> Vec<u64> {
 }
 
 /// The ends of a curve, the other first in every second round.
-fn in_turn<T>(round: u32, mut ends: [T; 2]) -> [T; 2] {
+fn alternate<T>(round: u32, mut ends: [T; 2]) -> [T; 2] {
     if round.is_multiple_of(2) {
         ends.reverse();
     }

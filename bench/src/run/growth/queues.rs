@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use super::{
     super::{Run, own},
-    decades, in_turn, point,
+    alternate, decades, point,
 };
 use crate::{
     load::{Load, both, payload::Payloads},
@@ -79,7 +79,7 @@ async fn ends(run: &mut Run, running: &Running, largest: u64) -> Result<()> {
     let (one, _folder) = own::start(run).await?;
     one.create("both").await?;
     for round in 1..=run.lengths.rounds {
-        for (running, queues) in in_turn(round, [(&one, 1), (running, largest)]) {
+        for (running, queues) in alternate(round, [(&one, 1), (running, largest)]) {
             beside(run, running, queues, round).await?;
         }
     }

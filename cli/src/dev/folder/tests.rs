@@ -13,7 +13,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 /// Gives a file to somebody else, which only root can do.
-fn give_away(path: &Path) -> bool {
+fn give_to_nobody(path: &Path) -> bool {
     geteuid().is_root() && chown(path, Some(65_534), None).is_ok()
 }
 
@@ -54,7 +54,7 @@ fn what_belongs_to_somebody_else_is_refused() {
     let folder = Folder::open(&root).unwrap();
     folder.make("issuers").unwrap();
     folder.write("issuers/a.key", "planted").unwrap();
-    if !give_away(&root.join("issuers/a.key")) {
+    if !give_to_nobody(&root.join("issuers/a.key")) {
         return;
     }
     let is_foreign =
@@ -63,17 +63,17 @@ fn what_belongs_to_somebody_else_is_refused() {
     // Its place in a folder of ours is ours.
     folder.write("issuers/a.key", "our own").unwrap();
     assert_eq!(folder.read("issuers/a.key").unwrap().as_deref(), Some("our own"));
-    give_away(&root.join("issuers"));
+    give_to_nobody(&root.join("issuers"));
     for result in
         [folder.read("issuers/a.key").map(drop), folder.write("issuers/a.key", ""), folder.make("issuers")]
     {
         assert!(is_foreign(result));
     }
     drop(folder);
-    give_away(&root.join(MARK));
+    give_to_nobody(&root.join(MARK));
     assert!(is_foreign(Folder::open(&root).map(drop)));
     chown(root.join(MARK), Some(0), None).unwrap();
-    give_away(&root);
+    give_to_nobody(&root);
     assert!(is_foreign(Folder::open(&root).map(drop)));
     // A link that somebody else has put there.
     let link = temporary.path().join("link");
@@ -116,7 +116,7 @@ fn a_place_where_everybody_can_rename_is_refused() {
             assert_eq!(matches!(opened, Err(DevError::OpenToAll(_))), refused, "{mode:o} {opened:?}");
         }
     }
-    if give_away(&shared) {
+    if give_to_nobody(&shared) {
         let opened = Folder::open(&shared.join("dev")).unwrap();
         assert!(opened.warning().is_some_and(|warning| warning.contains("the user 65534")));
     }
