@@ -73,7 +73,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Consume(args) => consume::consume(context, args, quiet).await?,
         Command::Queue { command } => queue::queue(&connect(context).await?, command).await?,
         Command::Apply(args) => return apply::apply(context, args).await,
-        Command::Message { command: args::Message::Find(args) } => {
+        Command::Message { command: args::MessageCommand::Find(args) } => {
             message::find(&connect(context).await?, args).await?;
         }
         Command::Bench { command } => bench::bench(context, command).await?,
@@ -96,7 +96,7 @@ fn answers(command: &Command) -> bool {
     match command {
         Command::Dev { .. }
         | Command::Serve { .. }
-        | Command::Queue { command: args::Queue::Delete { .. } } => false,
+        | Command::Queue { command: args::QueueCommand::Delete { .. } } => false,
         Command::Man(args) => args.dir.is_none(),
         _ => true,
     }

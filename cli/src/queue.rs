@@ -15,18 +15,18 @@ use crate::{
 };
 
 /// Runs the command. What it made or found goes to stdout.
-pub async fn queue(client: &Client, command: &args::Queue) -> Result<(), Failure> {
+pub async fn queue(client: &Client, command: &args::QueueCommand) -> Result<(), Failure> {
     let queues = client.queues();
     let text = match command {
-        args::Queue::Create { queue, settings } => {
+        args::QueueCommand::Create { queue, settings } => {
             queues.create(queue, &wanted(queue, settings)).await.map(|created| format!("{}\n", created.name))
         }
-        args::Queue::Update { queue, changes } => return update(client, queue, changes).await,
-        args::Queue::List { department } => list(client, department).await,
-        args::Queue::Describe { queue } => queues.get(queue).await.map(|found| description(&found)),
-        args::Queue::Stats(args) => return stats(client, args).await,
-        args::Queue::Delete { queue } => queues.delete(queue).await.map(|()| String::new()),
-        args::Queue::Purge { queue } => {
+        args::QueueCommand::Update { queue, changes } => return update(client, queue, changes).await,
+        args::QueueCommand::List { department } => list(client, department).await,
+        args::QueueCommand::Describe { queue } => queues.get(queue).await.map(|found| description(&found)),
+        args::QueueCommand::Stats(args) => return stats(client, args).await,
+        args::QueueCommand::Delete { queue } => queues.delete(queue).await.map(|()| String::new()),
+        args::QueueCommand::Purge { queue } => {
             queues.purge(queue).await.map(|purged| format!("{{\"purged\": {purged}}}\n"))
         }
     };

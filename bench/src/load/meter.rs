@@ -11,11 +11,11 @@ use posthouse::bench::latency;
 
 /// Measurements of one connection; the lock is never waited for, except at the end.
 #[derive(Debug)]
-pub struct Meter(Mutex<Tally>);
+pub struct ConnectionMeter(Mutex<LoadTally>);
 
 /// Measurements.
 #[derive(Debug, Clone)]
-pub struct Tally {
+pub struct LoadTally {
     /// Of each message.
     pub latency: Histogram<u64>,
     /// Messages that went the whole way in time.
@@ -26,10 +26,10 @@ pub struct Tally {
     pub last: Option<Instant>,
 }
 
-impl Meter {
+impl ConnectionMeter {
     /// Nothing yet.
     pub fn new() -> Result<Self> {
-        Ok(Self(Mutex::new(Tally::new()?)))
+        Ok(Self(Mutex::new(LoadTally::new()?)))
     }
 
     /// It took so long for so many messages.
@@ -49,23 +49,23 @@ impl Meter {
     }
 
     /// What was measured so far.
-    pub fn tally(&self) -> Tally {
+    pub fn tally(&self) -> LoadTally {
         self.lock().clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Tally> {
+    fn lock(&self) -> MutexGuard<'_, LoadTally> {
         // Nothing panics while it is held.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Tally {
+impl LoadTally {
     fn new() -> Result<Self> {
         Ok(Self { latency: latency::histogram()?, messages: 0, first: None, last: None })
     }
 
     /// All of these together.
-    pub fn sum<'a>(meters: impl IntoIterator<Item = &'a Meter>) -> Result<Self> {
+    pub fn sum<'a>(meters: impl IntoIterator<Item = &'a ConnectionMeter>) -> Result<Self> {
         let mut sum = Self::new()?;
         for meter in meters {
             let one = meter.tally();

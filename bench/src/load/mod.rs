@@ -18,7 +18,7 @@ mod receive;
 use std::time::Duration;
 
 use crate::{measure::usage::Usage, row::Row, system::Shape};
-use meter::Tally;
+use meter::LoadTally;
 
 /// Connections that are opened at once.
 const AT_ONCE: usize = 32;
@@ -46,7 +46,7 @@ pub struct Load {
 #[derive(Debug, Clone)]
 pub struct Measured {
     /// Messages and their latencies.
-    pub tally: Tally,
+    pub tally: LoadTally,
     /// How long `tally.messages` took.
     pub length: Duration,
     /// What was used meanwhile.

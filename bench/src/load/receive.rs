@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     AT_ONCE, Load,
-    meter::{Meter, Tally},
+    meter::{ConnectionMeter, LoadTally},
     payload::header,
     seen::Seen,
 };
@@ -32,7 +32,7 @@ pub struct Receiving {
     pub stop: CancellationToken,
     /// What has come.
     pub seen: Seen,
-    meters: Vec<Meter>,
+    meters: Vec<ConnectionMeter>,
     /// Gets room back for what is settled.
     pub unsettled: Option<Arc<Semaphore>>,
 }
@@ -69,7 +69,7 @@ impl Receiving {
             end_to_end: measured.is_some(),
             stop: CancellationToken::new(),
             seen: Seen::default(),
-            meters: (0..load.connections).map(|_| Meter::new()).collect::<Result<_>>()?,
+            meters: (0..load.connections).map(|_| ConnectionMeter::new()).collect::<Result<_>>()?,
             unsettled,
         }))
     }
@@ -84,15 +84,20 @@ impl Receiving {
     }
 
     /// What was measured of the settlements.
-    pub fn tally(&self) -> Result<Tally> {
-        Tally::sum(&self.meters)
+    pub fn tally(&self) -> Result<LoadTally> {
+        LoadTally::sum(&self.meters)
     }
 
     fn counts(&self, now: Instant) -> bool {
         self.measured.is_none_or(|(begin, end)| begin <= now && now < end)
     }
 
-    fn record_deliveries(&self, meter: &Meter, received: Instant, payloads: &[bytes::Bytes]) -> Result<()> {
+    fn record_deliveries(
+        &self,
+        meter: &ConnectionMeter,
+        received: Instant,
+        payloads: &[bytes::Bytes],
+    ) -> Result<()> {
         let mut numbers = Vec::with_capacity(payloads.len());
         for payload in payloads {
             let Some(header) = header(payload, self.origin) else {

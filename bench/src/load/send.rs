@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     AT_ONCE, Load,
-    meter::{Meter, Tally},
+    meter::{ConnectionMeter, LoadTally},
     pace::Schedule,
     payload::Payloads,
 };
@@ -36,7 +36,7 @@ pub struct Sending {
     pub stop: CancellationToken,
     numbers: AtomicU64,
     stored: AtomicU64,
-    meters: Vec<Meter>,
+    meters: Vec<ConnectionMeter>,
     /// Room for messages that are not settled yet, if that is bounded.
     pub unsettled: Option<Arc<Semaphore>>,
 }
@@ -59,7 +59,7 @@ impl Sending {
             stop: CancellationToken::new(),
             numbers: AtomicU64::new(0),
             stored: AtomicU64::new(0),
-            meters: (0..load.connections).map(|_| Meter::new()).collect::<Result<_>>()?,
+            meters: (0..load.connections).map(|_| ConnectionMeter::new()).collect::<Result<_>>()?,
             unsettled,
         }))
     }
@@ -90,8 +90,8 @@ impl Sending {
     }
 
     /// What was measured of the answers.
-    pub fn tally(&self) -> Result<Tally> {
-        Tally::sum(&self.meters)
+    pub fn tally(&self) -> Result<LoadTally> {
+        LoadTally::sum(&self.meters)
     }
 
     /// The numbers of the next messages, at most so many; none when there were enough.

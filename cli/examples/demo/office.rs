@@ -15,7 +15,7 @@ use crate::{
     Failed,
     applications::{Application, Form, open},
     measured::Measured,
-    tally::{Figures, Tally},
+    tally::{Figures, OfficeTally},
 };
 
 /// Citizens do not come all at once: so many, this often.
@@ -34,7 +34,7 @@ pub struct Office {
     pub name: String,
     queue: String,
     dead_letters: String,
-    tally: Mutex<Tally>,
+    tally: Mutex<OfficeTally>,
 }
 
 impl Office {
@@ -160,7 +160,7 @@ impl Office {
         Ok(form)
     }
 
-    fn tally(&self) -> MutexGuard<'_, Tally> {
+    fn tally(&self) -> MutexGuard<'_, OfficeTally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// One queue's story. Applications go by their number.
 #[derive(Default)]
-pub struct Tally {
+pub struct OfficeTally {
     published: HashSet<String>,
     settled: HashSet<String>,
     /// With how often each was tried.
@@ -34,7 +34,7 @@ pub struct Figures {
     pub redelivered: u64,
 }
 
-impl Tally {
+impl OfficeTally {
     /// A publish was confirmed.
     pub fn published(&mut self, number: &str) {
         self.published.insert(number.to_owned());
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_clean_run_has_neither_loss_nor_duplicate() {
-        let mut tally = Tally::default();
+        let mut tally = OfficeTally::default();
         tally.published("1");
         tally.delivered("1", "m1");
         tally.settled("1");
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn loss_is_seen() {
-        let mut tally = Tally::default();
+        let mut tally = OfficeTally::default();
         tally.published("1");
         tally.delivered("1", "m1");
         assert_eq!(tally.figures().lost, 1);
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_dead_letter_is_not_lost_but_may_not_have_been_processed_too() {
-        let mut tally = Tally::default();
+        let mut tally = OfficeTally::default();
         tally.published("1");
         tally.delivered("1", "m1");
         tally.failed("1");
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn only_what_was_confirmed_or_stored_twice_is_a_duplicate() {
-        let mut tally = Tally::default();
+        let mut tally = OfficeTally::default();
         tally.delivered("1", "m1");
         tally.delivered("1", "m1");
         assert_eq!((tally.figures().duplicated, tally.figures().redelivered), (0, 1));

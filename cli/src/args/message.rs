@@ -4,7 +4,7 @@ use clap::{ArgGroup, Args, Subcommand};
 
 /// `posthouse message`.
 #[derive(Debug, Subcommand)]
-pub enum Message {
+pub enum MessageCommand {
     /// Tell where one message is: ready, with a consumer, waiting, settled, or a dead letter.
     Find(Find),
 }

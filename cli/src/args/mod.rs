@@ -19,9 +19,9 @@ mod token;
 pub use apply::Apply;
 pub use bench::{Bench, Load, MIN_PAYLOAD_BYTES, Receiving, Sending};
 pub use consume::{Consume, Output};
-pub use message::{DeadLetters, Find, Message, RedriveLetters};
+pub use message::{DeadLetters, Find, MessageCommand, RedriveLetters};
 pub use publish::Publish;
-pub use queue::{Queue, QueueChanges, QueueSettings, Stats};
+pub use queue::{QueueChanges, QueueCommand, QueueSettings, Stats};
 pub use shell::Man;
 pub use store::{DataFolder, Store, StoreCheck, StoreReopen, StoreSkip};
 pub use token::{Token, TokenInspect};
@@ -90,7 +90,7 @@ pub enum Command {
     Queue {
         /// What to do.
         #[command(subcommand)]
-        command: Queue,
+        command: QueueCommand,
     },
     /// Make the queues of a file exist with the settings of the file. Deletes nothing.
     Apply(Apply),
@@ -99,7 +99,7 @@ pub enum Command {
     Message {
         /// What to do.
         #[command(subcommand)]
-        command: Message,
+        command: MessageCommand,
     },
     /// Look at dead letters, and give them another chance.
     #[command(after_help = "Examples:\n  posthouse dead-letters list identity-cards/failed")]

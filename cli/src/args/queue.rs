@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 /// `posthouse queue`.
 #[derive(Debug, Subcommand)]
-pub enum Queue {
+pub enum QueueCommand {
     /// Create a queue.
     #[command(after_help = "Examples:\n  \
         posthouse queue create identity-cards/failed\n  \

@@ -23,7 +23,7 @@ const CLEARING_CREDIT: u32 = 4096;
 
 /// Whether what comes was published while it was consumed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ConsumeMode {
     /// No: the queue was full before. Latencies count from the delivery, and the queue's end is the end.
     Backlog,
     /// Yes. Latencies count from publishing.
@@ -31,9 +31,9 @@ pub enum Kind {
 }
 
 /// Consumers, each on a connection of its own.
-pub struct Consumers(Vec<Arc<Seat>>);
+pub struct Consumers(Vec<Arc<ConsumerStream>>);
 
-struct Seat {
+struct ConsumerStream {
     consumer: Consumer,
     /// A delivery that came when a phase had all that it wanted.
     spare: Mutex<Option<Delivery>>,
@@ -45,41 +45,41 @@ type Settlings = mpsc::UnboundedSender<(Instant, Settling)>;
 impl Consumers {
     /// Opens them.
     pub async fn open(client: &Client, queue: &str, streams: u16, credit: u32) -> Result<Self, Failure> {
-        let mut seats = Vec::new();
+        let mut opened = Vec::new();
         for _ in 0..streams {
             let builder = client.consumer(queue).credit_messages(credit).credit_bytes(1 << 30);
             let consumer = builder.open().await.map_err(|error| of_client(&error))?;
-            seats.push(Arc::new(Seat { consumer, spare: Mutex::default() }));
+            opened.push(Arc::new(ConsumerStream { consumer, spare: Mutex::default() }));
         }
-        Ok(Self(seats))
+        Ok(Self(opened))
     }
 
     /// Takes and acknowledges a phase's messages, in tasks that end when all are confirmed.
-    pub fn start(&self, kind: Kind, phase: &Arc<Phase>, tasks: &mut JoinSet<Result<(), Failure>>) {
-        for (number, seat) in self.0.iter().enumerate() {
+    pub fn start(&self, mode: ConsumeMode, phase: &Arc<Phase>, tasks: &mut JoinSet<Result<(), Failure>>) {
+        for (number, stream) in self.0.iter().enumerate() {
             let (settled, settlings) = mpsc::unbounded_channel();
-            tasks.spawn(consume(Arc::clone(seat), kind, Arc::clone(phase), number, settled));
+            tasks.spawn(consume(Arc::clone(stream), mode, Arc::clone(phase), number, settled));
             tasks.spawn(confirm(settlings, Arc::clone(phase), number));
         }
     }
 
     /// Ends them; what they still hold is released.
     pub async fn close(self) -> Result<(), Failure> {
-        for seat in self.0 {
-            drop(seat.take_spare());
-            seat.consumer.close().await.map_err(|error| of_consume(&error))?;
+        for stream in self.0 {
+            drop(stream.take_spare());
+            stream.consumer.close().await.map_err(|error| of_consume(&error))?;
         }
         Ok(())
     }
 }
 
-impl Seat {
+impl ConsumerStream {
     fn take_spare(&self) -> Option<Delivery> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The next delivery of this phase; `None`: there are no more.
-    async fn next(&self, kind: Kind, phase: &Phase) -> Result<Option<Delivery>, Failure> {
+    async fn next(&self, mode: ConsumeMode, phase: &Phase) -> Result<Option<Delivery>, Failure> {
         if let Some(spare) = self.take_spare() {
             return Ok(Some(spare));
         }
@@ -96,7 +96,7 @@ impl Seat {
             };
             match event.map_err(|error| of_consume(&error))? {
                 Some(Event::Delivery(delivery)) => return Ok(Some(delivery)),
-                Some(Event::Idle { .. }) if kind == Kind::Backlog => {
+                Some(Event::Idle { .. }) if mode == ConsumeMode::Backlog => {
                     phase.all_claimed.cancel();
                     return Ok(None);
                 }
@@ -108,15 +108,15 @@ impl Seat {
 }
 
 async fn consume(
-    seat: Arc<Seat>,
-    kind: Kind,
+    stream: Arc<ConsumerStream>,
+    mode: ConsumeMode,
     phase: Arc<Phase>,
     number: usize,
     settled: Settlings,
 ) -> Result<(), Failure> {
     let meter = phase.consumer_meter(number);
     while !phase.all_claimed.is_cancelled()
-        && let Some(delivery) = seat.next(kind, &phase).await?
+        && let Some(delivery) = stream.next(mode, &phase).await?
     {
         let received = Instant::now();
         let origin = origin(delivery.payload(), phase.run.id);
@@ -124,20 +124,20 @@ async fn consume(
             drop(delivery.release());
             return Err(foreign());
         }
-        let from = match (kind, origin) {
-            (Kind::Backlog, _) => received,
-            (Kind::Pipeline, Origin::ThisRun(nanos)) => phase.run.moment(nanos),
-            (Kind::Pipeline, _) => {
+        let from = match (mode, origin) {
+            (ConsumeMode::Backlog, _) => received,
+            (ConsumeMode::Pipeline, Origin::ThisRun(nanos)) => phase.run.moment(nanos),
+            (ConsumeMode::Pipeline, _) => {
                 drop(delivery.ack());
                 continue;
             }
         };
         if !phase.claim() {
-            *seat.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(delivery);
+            *stream.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(delivery);
             return Ok(());
         }
         meter.add_delivered_bytes(delivery.payload().len());
-        if kind == Kind::Pipeline {
+        if mode == ConsumeMode::Pipeline {
             meter.record(Step::Delivered, from);
         }
         if settled.send((from, delivery.ack())).is_err() {

@@ -24,11 +24,11 @@ pub enum Step {
 
 /// One stream's measurements; a lock is never waited for, except at the end.
 #[derive(Debug)]
-pub struct Meter(Mutex<Tally>);
+pub struct StreamMeter(Mutex<StepTally>);
 
 /// Measurements.
 #[derive(Debug, Clone)]
-pub struct Tally {
+pub struct StepTally {
     /// Latencies of messages that were stored.
     pub stored: Histogram<u64>,
     /// Latencies of messages that were delivered.
@@ -45,10 +45,10 @@ pub struct Tally {
     pub last: Option<Instant>,
 }
 
-impl Meter {
+impl StreamMeter {
     /// Nothing yet.
     pub fn new() -> Result<Self, Failure> {
-        Ok(Self(Mutex::new(Tally::new()?)))
+        Ok(Self(Mutex::new(StepTally::new()?)))
     }
 
     /// A message came so far, and that it took so long since `from`.
@@ -78,17 +78,17 @@ impl Meter {
     }
 
     /// What was measured so far.
-    pub fn tally(&self) -> Tally {
+    pub fn tally(&self) -> StepTally {
         self.lock().clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Tally> {
+    fn lock(&self) -> MutexGuard<'_, StepTally> {
         // Nothing panics while it is held.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Tally {
+impl StepTally {
     /// Nothing.
     pub fn new() -> Result<Self, Failure> {
         let histogram = || {
@@ -107,7 +107,7 @@ impl Tally {
     }
 
     /// All of these together.
-    pub fn sum<'a>(meters: impl IntoIterator<Item = &'a Meter>) -> Result<Self, Failure> {
+    pub fn sum<'a>(meters: impl IntoIterator<Item = &'a StreamMeter>) -> Result<Self, Failure> {
         let mut sum = Self::new()?;
         for meter in meters {
             let one = meter.tally();

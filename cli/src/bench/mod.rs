@@ -20,7 +20,7 @@ use crate::{
     stdout,
 };
 use consumers::Consumers;
-use meter::Tally;
+use meter::StepTally;
 use phase::Phase;
 use plan::Plan;
 use producers::Producers;
@@ -105,8 +105,8 @@ async fn run(client: &Client, plan: &Plan, measured: &OnceLock<Arc<Phase>>) -> R
         if let Some(producers) = &producers {
             producers.start(&phase, &mut tasks);
         }
-        if let (Some(consumers), Some(kind)) = (&consumers, plan.consumes) {
-            consumers.start(kind, &phase, &mut tasks);
+        if let (Some(consumers), Some(mode)) = (&consumers, plan.consumes) {
+            consumers.start(mode, &phase, &mut tasks);
         }
         let joined = join(tasks).await;
         if joined.is_err()
@@ -158,7 +158,7 @@ async fn report(plan: &Plan, phase: &Phase) -> Result<(), Failure> {
     failures(&tally, "not everything went through")
 }
 
-fn failures(tally: &Tally, what: &str) -> Result<(), Failure> {
+fn failures(tally: &StepTally, what: &str) -> Result<(), Failure> {
     match &tally.first_error {
         None => Ok(()),
         Some(first) => {

@@ -9,7 +9,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    meter::{Meter, Tally},
+    meter::{StepTally, StreamMeter},
     schedule::Schedule,
 };
 use crate::failure::Failure;
@@ -52,8 +52,8 @@ pub struct Phase {
     /// Ends when there is nothing more to take.
     pub all_claimed: CancellationToken,
     unclaimed: AtomicU64,
-    publishing: Vec<Meter>,
-    consuming: Vec<Meter>,
+    publishing: Vec<StreamMeter>,
+    consuming: Vec<StreamMeter>,
 }
 
 impl Run {
@@ -78,7 +78,7 @@ impl Phase {
     /// Begins a phase.
     pub fn begin(run: Run, extent: Extent) -> Result<Self, Failure> {
         let Extent { count, streams, rate, window } = extent;
-        let meters = || (0..streams).map(|_| Meter::new()).collect::<Result<Vec<_>, _>>();
+        let meters = || (0..streams).map(|_| StreamMeter::new()).collect::<Result<Vec<_>, _>>();
         let phase = Self {
             run,
             schedule: Schedule { start: Instant::now(), rate, count, streams: streams.into() },
@@ -95,12 +95,12 @@ impl Phase {
     }
 
     /// Of the stream that publishes.
-    pub fn producer_meter(&self, stream: usize) -> &Meter {
+    pub fn producer_meter(&self, stream: usize) -> &StreamMeter {
         &self.publishing[stream]
     }
 
     /// Of the stream that consumes.
-    pub fn consumer_meter(&self, stream: usize) -> &Meter {
+    pub fn consumer_meter(&self, stream: usize) -> &StreamMeter {
         &self.consuming[stream]
     }
 
@@ -122,12 +122,12 @@ impl Phase {
     }
 
     /// What was measured so far.
-    pub fn tally(&self) -> Result<Tally, Failure> {
-        Tally::sum(self.publishing.iter().chain(&self.consuming))
+    pub fn tally(&self) -> Result<StepTally, Failure> {
+        StepTally::sum(self.publishing.iter().chain(&self.consuming))
     }
 
     /// How long it took so far, to the last step of any message.
-    pub fn duration(&self, tally: &Tally) -> Duration {
+    pub fn duration(&self, tally: &StepTally) -> Duration {
         tally.duration(self.schedule.start)
     }
 }

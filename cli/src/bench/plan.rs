@@ -1,7 +1,7 @@
 //! What a run does, worked out from the command line and from what the queue holds.
 
 use super::{
-    consumers::Kind,
+    consumers::ConsumeMode,
     phase::{Extent, Run},
     report::Asked,
 };
@@ -34,7 +34,7 @@ pub struct Plan {
     /// Publish while measuring.
     pub publishes: bool,
     /// Consume while measuring.
-    pub consumes: Option<Kind>,
+    pub consumes: Option<ConsumeMode>,
     /// Deliveries that one stream may have unsettled.
     pub credit: u32,
     bench: &'static str,
@@ -70,8 +70,8 @@ impl Plan {
             publishes: !matches!(command, Bench::Consume { .. }),
             consumes: match command {
                 Bench::Publish { .. } => None,
-                Bench::Consume { .. } => Some(Kind::Backlog),
-                Bench::Pipeline { .. } => Some(Kind::Pipeline),
+                Bench::Consume { .. } => Some(ConsumeMode::Backlog),
+                Bench::Pipeline { .. } => Some(ConsumeMode::Pipeline),
             },
             credit,
             bench,

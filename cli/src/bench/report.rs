@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use tokio::time::Duration;
 
-use super::meter::Tally;
+use super::meter::StepTally;
 
 /// What a run was asked for.
 #[derive(Debug, Clone, Serialize)]
@@ -69,7 +69,7 @@ struct Latency {
 
 impl Report {
     /// Of what was measured in this time.
-    pub fn new(asked: Asked, tally: &Tally, duration: Duration) -> Self {
+    pub fn new(asked: Asked, tally: &StepTally, duration: Duration) -> Self {
         let (messages, bytes) = match asked.bench {
             "publish" => (tally.stored.len(), tally.stored.len() * u64::from(asked.size)),
             _ => (tally.settled.len(), tally.delivered_bytes),
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     fn report(bench: &'static str) -> Report {
-        let mut tally = Tally::new().unwrap();
+        let mut tally = StepTally::new().unwrap();
         for micros in 1..=1000 {
             tally.stored.record(micros).unwrap();
             tally.settled.record(micros * 10).unwrap();
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn a_run_of_nothing_has_a_report() {
         let Report { asked, .. } = report("consume");
-        let nothing = Report::new(asked, &Tally::new().unwrap(), Duration::ZERO);
+        let nothing = Report::new(asked, &StepTally::new().unwrap(), Duration::ZERO);
         assert_eq!(nothing.messages_per_second, 0.0);
         assert!(nothing.json().is_ok());
     }

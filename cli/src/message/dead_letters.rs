@@ -86,12 +86,12 @@ async fn redrive(client: &Client, args: &args::RedriveLetters, quiet: bool) -> R
     match sum.skipped {
         0 => Ok(()),
         _ if args.max.is_some() => {
-            stderr::notice(sum.skipped());
+            stderr::notice(sum.describe_skipped());
             Ok(())
         }
         _ => Err(Failure::new(
             Exit::TempFail,
-            sum.skipped(),
+            sum.describe_skipped(),
             "see `posthouse dead-letters list`; when their queue is gone, name another with --to",
         )),
     }
@@ -164,12 +164,13 @@ impl Redriving {
     }
 
     /// Which stay, and why.
-    fn skipped(&self) -> String {
-        let part = |(reason, stay): (&SkipReason, &Skipped)| {
-            let more = if stay.count > stay.ids.len() as u64 { ", ..." } else { "" };
-            format!("{} {} ({}{more})", stay.count, why(*reason), stay.ids.join(", "))
+    fn describe_skipped(&self) -> String {
+        let part = |(reason, skipped): (&SkipReason, &Skipped)| {
+            let more = if skipped.count > skipped.ids.len() as u64 { ", ..." } else { "" };
+            format!("{} {} ({}{more})", skipped.count, why(*reason), skipped.ids.join(", "))
         };
-        let parts: Vec<_> = self.by_reason.iter().filter(|(_, stay)| stay.count > 0).map(part).collect();
+        let parts: Vec<_> =
+            self.by_reason.iter().filter(|(_, skipped)| skipped.count > 0).map(part).collect();
         format!("{} stay where they are: {}", self.skipped, parts.join("; "))
     }
 }
@@ -202,7 +203,7 @@ mod tests {
         sum.by_reason.insert(SkipReason::QueueGone, Skipped { count: 16, ids: ids(&["A", "B", "C"]) });
         sum.by_reason.insert(SkipReason::Leased, Skipped { count: 2, ids: ids(&["D", "E"]) });
         assert_eq!(
-            sum.skipped(),
+            sum.describe_skipped(),
             "18 stay where they are: 2 with a consumer (D, E); 16 whose queue is gone (A, B, C, ...)"
         );
     }
