@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_codes_are_those_of_sysexits_and_all_are_told() {
+    fn the_codes_are_those_of_sysexits_and_the_help_lists_all() {
         let codes: Vec<u8> = CODES.iter().map(|(exit, _)| *exit as u8).collect();
         assert_eq!(codes, [0, 2, 64, 65, 66, 69, 74, 75, 77, 78]);
         let help = help();

@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_shown_where_nobody_looks() {
+    fn nothing_is_shown_without_a_terminal() {
         // Tests run without a terminal on stderr, or with --quiet they are none the wiser.
         for progress in [Progress::none(), Progress::counting(true, "stored"), Progress::of_bytes(true, 7)] {
             progress.add(1);

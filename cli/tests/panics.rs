@@ -63,21 +63,21 @@ fn code(mut child: Child) -> Option<i32> {
 }
 
 #[test]
-fn nobody_waits_for_a_reader() {
+fn a_panic_does_not_wait_for_a_reader() {
     let (reader, writer) = std::io::pipe().unwrap();
     assert_eq!(code(run(writer.into())), Some(ENDED));
     drop(reader);
 }
 
 #[test]
-fn a_reader_that_is_gone_makes_it_no_worse() {
+fn a_closed_stderr_does_not_stop_a_panic() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     assert_eq!(code(run(writer.into())), Some(ENDED));
 }
 
 #[test]
-fn whoever_reads_is_told_where_and_why_a_line_each() {
+fn a_reader_gets_one_line_for_each_panic() {
     let (mut reader, writer) = std::io::pipe().unwrap();
     let child = run(writer.into());
     let mut text = String::new();

@@ -46,19 +46,19 @@ mod tests {
     struct Wrapped(#[source] io::Error);
 
     #[test]
-    fn every_cause_is_told_once() {
+    fn every_cause_is_named_once() {
         let error = Silent(Wrapped(io::Error::from_raw_os_error(30)));
         let message = causes(&error).to_string();
         assert_eq!(message, "no connection: cannot open the store: Read-only file system (os error 30)");
     }
 
     #[test]
-    fn an_error_without_causes_is_told_alone() {
+    fn an_error_without_causes_is_shown_alone() {
         assert_eq!(causes(&io::Error::other("alone")).to_string(), "alone");
     }
 
     #[test]
-    fn what_an_io_error_wraps_is_not_lost() {
+    fn the_error_that_an_io_error_wraps_is_shown() {
         let error = io::Error::other(Silent(Wrapped(io::Error::from_raw_os_error(28))));
         let message = causes(&error).to_string();
         assert!(

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn an_encrypted_key_is_told_to_be_one() {
+    fn an_encrypted_key_is_named_as_one() {
         for key in [
             "-----BEGIN ENCRYPTED PRIVATE KEY-----\nc2VjcmV0\n-----END ENCRYPTED PRIVATE KEY-----\n",
             "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nc2VjcmV0\n-----END RSA PRIVATE KEY-----\n",

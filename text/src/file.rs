@@ -61,13 +61,13 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_end_is_not_read_to_its_end() {
+    fn an_endless_file_is_not_read_to_its_end() {
         assert_eq!(read(Path::new("/dev/zero"), 1000).unwrap_err().kind(), ErrorKind::FileTooLarge);
         assert!(read_regular(Path::new("/dev/zero"), 1000).is_err());
     }
 
     #[test]
-    fn a_pipe_that_nobody_writes_to_holds_nothing_up() {
+    fn a_pipe_without_a_writer_does_not_block() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pipe");
         assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_moves_a_terminal_or_turns_text_round_is_escaped() {
+    fn control_and_reordering_characters_are_escaped() {
         for (text, shown) in [
             ("\u{1b}]0;title\u{7}", "\\u{1b}]0;title\\u{7}"),
             ("a\u{9b}31mb\u{7f}", "a\\u{9b}31mb\\u{7f}"),
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_write_stays() {
+    fn ordinary_text_is_unchanged() {
         for text in ["", "签发 household-registry/inbox", "naïve – “ё” עברית العربية 👍", "a\\u{9b}"]
         {
             assert!(matches!(one_line(text), Cow::Borrowed(same) if same == text));

@@ -48,7 +48,7 @@ async fn measured<A: Answer>(limit: Limit, command: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn echo_gives_every_frame_back() {
+async fn echo_returns_every_frame() {
     measured::<PublishStreamRequest>(Limit::Echo, ECHO_COMMAND).await;
 }
 
@@ -58,7 +58,7 @@ async fn bare_answers_every_frame() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_bare_has_answered_is_there_after_a_kill() {
+async fn what_bare_has_answered_is_on_disk_after_a_kill() {
     const FRAMES: u64 = 40;
     let folder = tempfile::tempdir().unwrap();
     let child = start(BARE_COMMAND, folder.path()).await;

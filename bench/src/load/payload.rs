@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_payload_tells_what_it_was_made_of() {
+    fn a_payload_says_what_it_was_made_of() {
         let origin = Instant::now();
         let mut payloads = Payloads::new(100, origin);
         let due = origin + Duration::from_micros(1_234_567);

@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_twice_is_told() {
+    fn duplicates_are_counted() {
         let seen = Seen::default();
         seen.add([0, 63, 64, 1_000_000]);
         seen.add([64, 65]);

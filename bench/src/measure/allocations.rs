@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_jemalloc_tells_is_found_among_other_lines() {
+    fn the_statistics_of_jemalloc_are_found_among_other_lines() {
         let log = "started\n{\"jemalloc\":{\"stats.arenas\":{\"merged\":{\"small\":{\"nrequests\":40},\
                    \"large\":{\"nrequests\":2}}}}}\nmore";
         assert_eq!(of_server(log).unwrap(), 42);

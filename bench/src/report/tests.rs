@@ -37,7 +37,7 @@ fn raw_data_survives_the_disk_and_a_run_that_was_broken_off() {
 }
 
 #[test]
-fn runs_that_left_rows_are_told_in_their_order() {
+fn earlier_runs_are_listed_in_their_order() {
     let folder = tempfile::tempdir().unwrap();
     let recorder = Recorder::open(folder.path()).unwrap();
     for nth in 1..=3 {

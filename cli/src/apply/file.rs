@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_wrong_is_told_with_line_and_key() {
+    fn every_error_has_its_line_and_key() {
         let text = "tennant = 1\n[departments.d]\nqueue = 1\n[departments.D.queues.x]\n\
                     [departments.d.queues.a]\nmax_attempts = 1001\nlease_seconds = \"30\"\ncolour = 1\n\
                     dead_letter_queue = \"a\"\n[departments.d.queues.b]\ndead_letter_queue = \"a\"\n";
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_toml_is_told_with_its_line() {
+    fn a_syntax_error_has_its_line() {
         let found = errors("[departments.d.queues.a]\nmax_attempts = = 3\n[departments.d.queues.a]\n");
         assert!(found[0].starts_with("line 2: "), "{found:?}");
         assert!(errors("")[0].contains("departments: is missing"));

@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_more_is_taken_than_there_is() {
+    fn no_more_is_claimed_than_a_phase_has() {
         let extent = Extent { count: 2, streams: 1, rate: None, window: Some(1) };
         let phase = Phase::begin(Run::new(24, false), extent).unwrap();
         assert!(phase.claim() && !phase.all_claimed.is_cancelled());

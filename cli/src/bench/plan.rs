@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_is_cleared() {
+    fn messages_that_are_left_are_cleared() {
         assert!(plan("publish d/q", Some(0)).unwrap().must_clear(true));
         assert!(!plan("publish d/q --keep", Some(0)).unwrap().must_clear(true));
         assert!(!plan("pipeline d/q", Some(0)).unwrap().must_clear(true));

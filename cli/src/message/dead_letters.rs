@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stays_is_told_by_its_reason() {
+    fn skipped_dead_letters_are_grouped_by_reason() {
         let mut sum = Redriving { skipped: 18, ..Redriving::default() };
         let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect();
         sum.by_reason.insert(SkipReason::QueueGone, Skipped { count: 16, ids: ids(&["A", "B", "C"]) });

@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn every_row_is_there_and_what_is_not_says_so() {
+    fn every_row_is_there_and_an_unknown_value_is_a_dash() {
         let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
         let stats = QueueStats::from(v1::QueueStats {
             published: 12_000,

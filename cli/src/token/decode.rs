@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_token_is_told_apart() {
+    fn each_fault_of_a_token_has_its_own_error() {
         let (header, claims) = (part("{}"), part("{}"));
         for (text, error) in [
             (String::new(), DecodeError::Empty),

@@ -35,7 +35,7 @@ fn the_closing_line_counts_the_lines_before_one_that_is_too_long() {
 }
 
 #[test]
-fn an_interrupted_publish_tells_what_is_stored() {
+fn an_interrupted_publish_says_what_is_stored() {
     let dev = Dev::with_queue(QUEUE, &[]);
     let mut child = dev.command(["publish", QUEUE]).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
@@ -48,7 +48,7 @@ fn an_interrupted_publish_tells_what_is_stored() {
 }
 
 #[test]
-fn nothing_is_acknowledged_that_stdout_did_not_take() {
+fn nothing_is_acknowledged_that_was_not_written_to_stdout() {
     let dev = Dev::with_queue(QUEUE, &[]);
     let lines = "application\n".repeat(3000);
     assert!(dev.run(["publish", QUEUE], lines.as_bytes()).status.success());
@@ -59,7 +59,7 @@ fn nothing_is_acknowledged_that_stdout_did_not_take() {
 }
 
 #[test]
-fn an_interrupted_consumer_gives_back_what_it_has_not_written() {
+fn an_interrupted_consumer_releases_what_it_has_not_written() {
     let dev = Dev::with_queue(QUEUE, &[]);
     let line = "x".repeat(1023) + "\n";
     assert!(dev.run(["publish", QUEUE], line.repeat(1000).as_bytes()).status.success());
@@ -98,7 +98,7 @@ fn a_consumer_without_an_end_waits_for_more() {
 }
 
 #[test]
-fn a_count_takes_no_more_and_json_tells_everything() {
+fn a_count_consumes_no_more_and_json_says_everything() {
     let dev = Dev::with_queue(QUEUE, &[]);
     let publish = ["publish", QUEUE, "--attribute", "kind=renewal", "--attribute", "by=a=b"];
     assert!(dev.run(publish, b"\xff\ntext\nthird\n").status.success());

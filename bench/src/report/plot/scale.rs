@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn points_are_written_only_if_there_is_room() {
+    fn points_are_written_only_if_they_fit() {
         let wide = Scale::of_points(&[1.0, 10.0, 1_000.0], Unit::Plain, true, 9);
         assert_eq!(wide.ticks, [0.0, 1.0, 3.0]);
         let narrow = Scale::of_points(&[100.0, 101.0, 10_000.0], Unit::Plain, true, 9);

@@ -48,7 +48,7 @@ fn a_folder_has_one_user_at_a_time() {
 }
 
 #[test]
-fn what_belongs_to_somebody_else_is_refused() {
+fn files_of_another_user_are_refused() {
     let temporary = tempfile::tempdir().unwrap();
     let root = temporary.path().join("dev");
     let folder = Folder::open(&root).unwrap();
@@ -105,7 +105,7 @@ fn no_link_is_followed() {
 }
 
 #[test]
-fn a_place_where_everybody_can_rename_is_refused() {
+fn a_folder_where_everybody_can_rename_is_refused() {
     let temporary = tempfile::tempdir().unwrap();
     let shared = temporary.path().join("shared");
     fs::create_dir(&shared).unwrap();
