@@ -1,4 +1,4 @@
-//! One authority, a server and a client: certificates and keys as files, and the TLS settings made of them.
+//! An authority and one certificate each for a server and a client, as files, and the TLS settings that use them.
 
 use std::{
     fs,
@@ -41,7 +41,7 @@ pub fn write(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What the server speaks: as that of Posthouse, TLS 1.3 with client certificates and no resumption.
+/// TLS of the server: like Posthouse's, version 1.3 with client certificates and without resumption.
 pub fn server(folder: &Path) -> Result<ServerConfig> {
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(folder)?), provider());
     let (certificate, key) = leaf(folder, SERVER)?;
@@ -55,7 +55,7 @@ pub fn server(folder: &Path) -> Result<ServerConfig> {
     Ok(config)
 }
 
-/// What the client speaks.
+/// TLS of the client.
 pub fn client(folder: &Path) -> Result<ClientConfig> {
     let (certificate, key) = leaf(folder, CLIENT)?;
     let mut config = ClientConfig::builder_with_provider(provider())

@@ -1,4 +1,4 @@
-//! The servers of `echo` and `bare`, each in a process of its own as every real server is, under load.
+//! The servers of `echo` and `bare` under load, each in a process of its own, as every measured server is.
 
 use std::{
     fs,
@@ -45,7 +45,7 @@ fn own_program() -> Result<Command> {
     Ok(Command::new(std::env::current_exe().context("where is this program?")?))
 }
 
-/// A limit's server. Dropping it kills it.
+/// The process of a limit's server. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Child {
     process: Process,
@@ -54,7 +54,7 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts this program with the subcommand; certificates, data and log are below `place`.
+    /// Starts this program with the subcommand. Its certificates, data and log are below `folder`.
     pub async fn start(mut program: Command, subcommand: &str, folder: &Path) -> Result<Self> {
         let (certificates, data, address) =
             (folder.join("certificates"), folder.join("data"), free_address()?);
@@ -67,12 +67,12 @@ impl Child {
         Ok(Self { process, address, certificates })
     }
 
-    /// A connection of its own.
+    /// Opens a new connection.
     pub async fn connect(&self) -> Result<Channel> {
         door::connect(self.address, &self.certificates).await
     }
 
-    /// Measures it, and stops it.
+    /// Measures the server under this load, and stops it.
     pub async fn measure<A: Answer>(self, limit: Limit, load: LimitLoad) -> Result<Row> {
         let from = Instant::now() + WARM_UP;
         let span = Span { from, until: from + Duration::from_secs_f64(load.seconds) };
@@ -91,7 +91,7 @@ impl Child {
         Ok(row)
     }
 
-    /// What the server and this process use in this time.
+    /// What the server and this process use during the span.
     async fn watch(&self, span: Span) -> Result<[Usage; 2]> {
         let now = || Ok::<_, anyhow::Error>((Usage::of(self.process.id())?, Usage::own()?));
         sleep_until(span.from.into()).await;

@@ -1,4 +1,4 @@
-//! The disk alone: how long a sync takes, and how much it takes in a second.
+//! The disk alone: the latency of a sync, and the bytes that it stores in a second.
 
 use std::{
     fs::File,
@@ -17,20 +17,20 @@ use crate::{load::payload::Payloads, row::Row};
 const SYNCS: u64 = 200;
 const PAGE_BYTES: usize = 4 << 10;
 const STRIDE_BYTES: usize = 1 << 20;
-/// A file larger than this says nothing new.
+/// 2 GiB: a larger file gives no other result.
 const MAX_STRIDES: u64 = 2_048;
 
-/// 4 KiB at a time into a file that is there already, synced each: the latency is that of one write with its sync.
+/// Writes 4 KiB at a time into an existing file and syncs each: the latency is that of one write and its sync.
 pub fn fsync(folder: &Path) -> Result<Row> {
     let file = create(folder)?;
-    // Written once, so that the syncs measured have no new blocks to note down.
+    // Written once before, so that the measured syncs allocate no blocks.
     let whole = usize::try_from(SYNCS)? * PAGE_BYTES;
     file.write_all_at(&vec![0; whole], 0)?;
     file.sync_all()?;
     write_synced(&file, Limit::Fsync, PAGE_BYTES, SYNCS, Duration::MAX)
 }
 
-/// 1 MiB at a time at the end of a file, synced each. Bytes per second are `disk_bytes` in `seconds`.
+/// Appends 1 MiB at a time and syncs each. The rate in bytes is `disk_bytes` divided by `seconds`.
 pub fn sequential(folder: &Path, seconds: f64) -> Result<Row> {
     let file = create(folder)?;
     let mut row =

@@ -1,5 +1,4 @@
-//! The service of `echo`: reads every frame and writes it back. A schema of its own is not worth it: its one method is
-//! described by hand.
+//! The service of `echo`: returns every frame. Its one method is described by hand instead of by a schema.
 
 use std::{
     convert::Infallible,
@@ -27,10 +26,10 @@ use super::{
     load::{Answer, Frames},
 };
 
-/// As Posthouse's client and server have it.
+/// The codec of Posthouse's client and server.
 type Codec = SizedCodec<PublishStreamRequest, PublishStreamRequest>;
 
-/// The service. Whatever is called is answered so.
+/// The service. It answers every method as `Echo`.
 #[derive(Debug, Clone, Copy)]
 pub struct Echo;
 
@@ -51,7 +50,7 @@ impl Service<Request<Parted<Incoming>>> for Echo {
     }
 }
 
-/// The frames that come are the frames that go.
+/// Returns the frames of the request.
 struct Back;
 
 impl StreamingService<PublishStreamRequest> for Back {

@@ -1,4 +1,4 @@
-//! The load of `echo` and `bare`: connections with a stream each, on which so many frames are always under way.
+//! The load of `echo` and `bare`: connections with one stream each, with a fixed number of frames in flight.
 
 use std::{
     collections::VecDeque,
@@ -19,37 +19,37 @@ use tonic::{Streaming, transport::Channel};
 use super::LimitLoad;
 use crate::{load::payload::Payloads, row::Row};
 
-/// The frames of one stream.
+/// The frames that a stream sends.
 pub type Frames = ReceiverStream<PublishStreamRequest>;
 
-/// What answers frames.
+/// The answer of a server to a frame.
 pub trait Answer: Send + Sync + Sized + 'static {
-    /// Opens a stream that is answered so.
+    /// Opens a stream that returns answers of this kind.
     fn open(channel: Channel, frames: Frames) -> impl Future<Output = Result<Streaming<Self>>> + Send;
 
-    /// The batch that it answers, and how many messages of it.
+    /// The id of the answered batch, and the number of its messages that are answered.
     fn answered(&self) -> Option<(u64, usize)>;
 }
 
-/// When it counts.
+/// The time in which answers are counted.
 #[derive(Debug, Clone, Copy)]
 pub struct Span {
-    /// From here on.
+    /// Start of the span.
     pub from: Instant,
-    /// To here.
+    /// End of the span.
     pub until: Instant,
 }
 
-/// What one connection, or all, have seen while it counted.
+/// The answers of one connection, or of all, within the span.
 #[derive(Debug)]
 pub struct Seen {
-    /// Messages answered.
+    /// Messages that were answered.
     pub messages: u64,
-    /// From a frame's making to its answer, in microseconds.
+    /// Time from making a frame to its answer, in microseconds.
     pub latencies: Histogram<u64>,
 }
 
-/// Sends on one connection until the span ends, and waits for what is unanswered then.
+/// Sends frames on one connection until the span ends, then waits for the outstanding answers.
 pub async fn run<A: Answer>(channel: Channel, load: LimitLoad, span: Span) -> Result<Seen> {
     let max_in_flight = (load.window / load.batch).max(1);
     let (requests, frames) = mpsc::channel(max_in_flight);
@@ -77,7 +77,7 @@ pub async fn run<A: Answer>(channel: Channel, load: LimitLoad, span: Span) -> Re
     }
 }
 
-/// The next frame of a stream: made when it is sent, as a producer would.
+/// Makes the next frame of a stream. It is made when it is sent, as by a producer.
 pub fn frame(payloads: &mut Payloads, now: Instant, batch_id: u64, count: usize) -> PublishStreamRequest {
     let first = batch_id * count as u64;
     let message = |number| NewMessage { payload: payloads.next(now, number), ..NewMessage::default() };
@@ -91,7 +91,7 @@ pub fn micros(latency: Duration) -> u64 {
     latency::micros(latency).max(1)
 }
 
-/// Puts what was measured into a row.
+/// Copies the measurements into a row.
 pub fn fill(row: &mut Row, messages: u64, seconds: f64, latencies: &Histogram<u64>) {
     (row.messages, row.seconds, row.rate) = (messages, seconds, messages as f64 / seconds);
     row.p50_us = latencies.value_at_quantile(0.5) as f64;

@@ -22,7 +22,7 @@ struct Arguments {
     serve: ServeArgs,
 }
 
-/// Not a test: the server's process, which is this test program again.
+/// Not a test: the process of a server, which is this test program again.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a part of the others"]
 async fn server_process() {

@@ -1,5 +1,5 @@
-//! The bare durable server: what comes on a publish stream is on disk when it is answered, and that is all. No token
-//! is checked, nobody may consume.
+//! The limit `bare`: a server that stores what a publish stream carries and answers when it is on disk. It checks no
+//! token and serves no consumer.
 
 mod writer;
 
@@ -27,7 +27,7 @@ use super::{
 };
 use writer::{Answers, Waiting};
 
-/// The service, with its data below this folder.
+/// The gRPC service; it stores below this folder.
 pub fn service(data: &Path) -> Result<PublisherServer<Bare>> {
     let bare = Bare { frames: writer::start(data)? };
     Ok(PublisherServer::new(bare).max_decoding_message_size(MAX_FRAME_BYTES))
@@ -52,7 +52,7 @@ impl Answer for PublishStreamResponse {
     }
 }
 
-/// Hands frames to the writer.
+/// The service; it passes the batches of all streams to the one writer.
 #[derive(Debug)]
 pub struct Bare {
     frames: mpsc::Sender<Waiting>,
@@ -70,14 +70,15 @@ impl Publisher for Bare {
         &self,
         request: Request<Streaming<PublishStreamRequest>>,
     ) -> Result<Response<Self::PublishStreamStream>, Status> {
-        // Unbounded, because the writer must not wait for one who does not read; the frames are bounded.
+        // Unbounded, so that a client that does not read cannot block the writer; MAX_WAITING_FRAMES bounds the frames.
         let (answers, stream) = mpsc::unbounded_channel();
         tokio::spawn(forward(request.into_inner(), self.frames.clone(), answers));
         Ok(Response::new(UnboundedReceiverStream::new(stream)))
     }
 }
 
-/// Ends with the stream. What was handed over is answered all the same: each frame holds the answers open.
+/// Passes a stream's batches to the writer until the stream ends. Batches on their way are answered after that: each
+/// holds a sender of the answers.
 async fn forward(
     mut requests: Streaming<PublishStreamRequest>,
     frames: mpsc::Sender<Waiting>,
