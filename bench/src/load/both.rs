@@ -1,4 +1,4 @@
-//! Publishing and consuming at once, end to end.
+//! The scenario `both`: publishing and consuming at once, end to end.
 
 use std::{
     sync::Arc,
@@ -20,18 +20,18 @@ use super::{
 };
 use crate::{measure::usage::Watch, row::Row, system::Server};
 
-/// How long what is left may take after the sending has ended.
+/// How long the remaining messages may take after sending has ended.
 const DRAIN: Duration = Duration::from_secs(120);
-/// Between two samples.
+/// Time between two samples.
 const SAMPLE: Duration = Duration::from_secs(10);
 
-/// Publishes for the load's length while all is consumed, and then consumes the rest: what was stored has to come. What is
-/// counted are settlements, and latencies count from the moment a message was due until its delivery.
+/// Publishes for the load's length while all messages are consumed, and then consumes the rest: every stored message
+/// has to be delivered. Settlements are counted; a latency is from the moment a message was due to its delivery.
 pub async fn run(server: &dyn Server, queue: &str, load: Load) -> Result<Measured> {
     sampled(server, queue, load, None).await
 }
 
-/// The same, and tells every few seconds how it goes.
+/// Runs `both`, and sends a row of samples every ten seconds.
 pub async fn sampled(
     server: &dyn Server,
     queue: &str,
@@ -91,7 +91,7 @@ async fn drain(
     Ok(())
 }
 
-/// Tells the rate of settlements and the memory, until nobody listens.
+/// Sends the rate of settlements and the memory, until the receiver is closed.
 async fn sample(receiving: &Receiving, pids: &[u32], samples: &mpsc::UnboundedSender<Row>) -> Result<()> {
     let begun = Instant::now();
     let (mut before, mut then) = (0, begun);

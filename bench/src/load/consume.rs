@@ -1,4 +1,4 @@
-//! Consuming and settling what is in a queue.
+//! The scenario `consume`: receiving and settling what is in a queue.
 
 use std::time::{Duration, Instant};
 
@@ -12,13 +12,13 @@ use super::{
 };
 use crate::{measure::usage::Watch, system::Server};
 
-/// Between two looks whether all has come.
+/// Time between two checks whether all messages were received.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
-/// How long nothing may come before messages count as lost.
+/// Messages count as lost when none was received for this long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Takes and settles everything that was published, or as much as comes in the load's length; what is measured is from the
-/// first delivery to the last settlement.
+/// Consumes and settles everything that was published, or what is delivered within the load's length. It measures from
+/// the first delivery to the last settlement.
 pub async fn run(server: &dyn Server, queue: &str, load: Load, published: &Published) -> Result<Measured> {
     let stored = published.measured.stored;
     let receiving = Receiving::backlog(load, published.origin)?;
@@ -39,7 +39,7 @@ pub async fn run(server: &dyn Server, queue: &str, load: Load, published: &Publi
     Ok(Measured { tally, length, usage, stored, duplicates: receiving.seen.duplicates() })
 }
 
-/// Until so many different ones have come, or the time is over.
+/// Waits until `stored` different messages were received, or until `length` is over.
 pub async fn wait(receiving: &Receiving, stored: u64, length: Duration) -> Result<()> {
     let begun = Instant::now();
     let (mut before, mut since) = (0, begun);

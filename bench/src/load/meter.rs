@@ -1,4 +1,4 @@
-//! What was measured so far, by all connections.
+//! Counts and latencies of a load, per connection.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -9,30 +9,30 @@ use anyhow::Result;
 use hdrhistogram::Histogram;
 use posthouse::bench::latency;
 
-/// Measurements of one connection; the lock is never waited for, except at the end.
+/// The measurements of one connection. Nobody waits for the lock before the load ends.
 #[derive(Debug)]
 pub struct ConnectionMeter(Mutex<LoadTally>);
 
-/// Measurements.
+/// Counts and latencies of one connection, or of all.
 #[derive(Debug, Clone)]
 pub struct LoadTally {
-    /// Of each message.
+    /// The latency of each message, in microseconds.
     pub latency: Histogram<u64>,
-    /// Messages that went the whole way in time.
+    /// Messages that were confirmed in the measured time.
     pub messages: u64,
-    /// When the first message came or was answered.
+    /// When the first message was received or confirmed.
     pub first: Option<Instant>,
-    /// When the last one was answered.
+    /// When the last message was confirmed.
     pub last: Option<Instant>,
 }
 
 impl ConnectionMeter {
-    /// Nothing yet.
+    /// A meter without measurements.
     pub fn new() -> Result<Self> {
         Ok(Self(Mutex::new(LoadTally::new()?)))
     }
 
-    /// It took so long for so many messages.
+    /// Records the latency of `messages` messages, from `since` to `now`.
     pub fn record_latency(&self, since: Instant, now: Instant, messages: u64) {
         let latency = latency::micros(now.saturating_duration_since(since));
         let mut tally = self.lock();
@@ -40,7 +40,7 @@ impl ConnectionMeter {
         tally.first.get_or_insert(now);
     }
 
-    /// So many messages went the whole way.
+    /// Counts messages that were confirmed.
     pub fn count(&self, now: Instant, messages: u64) {
         let mut tally = self.lock();
         tally.messages += messages;
@@ -48,13 +48,13 @@ impl ConnectionMeter {
         tally.last = Some(now);
     }
 
-    /// What was measured so far.
+    /// The measurements so far.
     pub fn tally(&self) -> LoadTally {
         self.lock().clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, LoadTally> {
-        // Nothing panics while it is held.
+        // No code panics while it holds the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -64,7 +64,7 @@ impl LoadTally {
         Ok(Self { latency: latency::histogram()?, messages: 0, first: None, last: None })
     }
 
-    /// All of these together.
+    /// The sum over all connections.
     pub fn sum<'a>(meters: impl IntoIterator<Item = &'a ConnectionMeter>) -> Result<Self> {
         let mut sum = Self::new()?;
         for meter in meters {
@@ -77,7 +77,7 @@ impl LoadTally {
         Ok(sum)
     }
 
-    /// From the first message to the last.
+    /// Time from the first message to the last.
     pub fn span(&self) -> Duration {
         match (self.first, self.last) {
             (Some(first), Some(last)) => last.saturating_duration_since(first),

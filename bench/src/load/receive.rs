@@ -1,4 +1,4 @@
-//! The taking half of a connection.
+//! The receiving half of a connection.
 
 use std::{sync::Arc, time::Instant};
 
@@ -18,22 +18,22 @@ use super::{
 };
 use crate::system::{Confirmation, Consumer, Server};
 
-/// What all takers share.
+/// State that all receivers of a load share.
 #[derive(Debug)]
 pub struct Receiving {
     load: Load,
-    /// When the payloads' moments count from.
+    /// The origin of the moments in the payloads.
     origin: Instant,
-    /// From when to when settlements count; `None`: all do.
+    /// Start and end of the measured time; `None`: all settlements count.
     measured: Option<(Instant, Instant)>,
-    /// Whether latencies count from the payload's moment, or from the delivery until it is settled.
+    /// Whether a latency counts from the moment in the payload, or from the delivery to the settlement.
     end_to_end: bool,
-    /// Ends the taking.
+    /// Stops the receivers.
     pub stop: CancellationToken,
-    /// What has come.
+    /// The messages that were received.
     pub seen: Seen,
     meters: Vec<ConnectionMeter>,
-    /// Gets room back for what is settled.
+    /// Gets the slots of settled messages back.
     pub unsettled: Option<Arc<Semaphore>>,
 }
 
@@ -45,12 +45,12 @@ struct Settling {
 }
 
 impl Receiving {
-    /// Takes what is there already. Latencies are those of settlements.
+    /// For messages that are in the queue already: latencies are those of settlements.
     pub fn backlog(load: Load, origin: Instant) -> Result<Arc<Self>> {
         Self::new(load, origin, None, None)
     }
 
-    /// Takes what is being published; latencies count from the moment when it was due.
+    /// For messages that are published meanwhile: latencies count from the moment a message was due.
     pub fn end_to_end(load: Load, origin: Instant, unsettled: Option<Arc<Semaphore>>) -> Result<Arc<Self>> {
         let begin = origin + load.warm_up;
         Self::new(load, origin, Some((begin, begin + load.length)), unsettled)
@@ -74,7 +74,7 @@ impl Receiving {
         }))
     }
 
-    /// Starts a taker on each consumer, and a task that waits for its settlements.
+    /// Starts a receiver for each consumer, and a task that waits for its settlements.
     pub fn start(self: &Arc<Self>, consumers: Vec<Box<dyn Consumer>>, tasks: &mut JoinSet<Result<()>>) {
         for (number, consumer) in consumers.into_iter().enumerate() {
             let (settled, settlings) = mpsc::unbounded_channel();
@@ -83,7 +83,7 @@ impl Receiving {
         }
     }
 
-    /// What was measured of the settlements.
+    /// Counts and latencies so far.
     pub fn tally(&self) -> Result<LoadTally> {
         LoadTally::sum(&self.meters)
     }
@@ -121,7 +121,7 @@ impl Receiving {
 /// Opens the consumers of a load.
 pub async fn open(server: &dyn Server, queue: &str, load: &Load) -> Result<Vec<Box<dyn Consumer>>> {
     let opening = (0..load.connections).map(|_| server.consumer(queue, load.shape));
-    // Not all at once: servers bound the handshakes of one address.
+    // A few at a time: servers limit the handshakes of one address.
     stream::iter(opening).buffered(AT_ONCE).try_collect().await.context("consumers")
 }
 
@@ -146,11 +146,11 @@ async fn receive(
         let slots = Arc::clone(&window).acquire_many_owned(u32::try_from(count)?).await?;
         let confirmation = consumer.settle(count).await.context("a settlement")?;
         if settled.send(Settling { received, count, confirmation, _slots: slots }).is_err() {
-            // Whoever waits for answers has failed, and tells why.
+            // The task that waits for answers has failed, and its error is reported.
             break;
         }
     }
-    // The connection stays until its settlements are in.
+    // The connection stays open until its settlements are answered.
     drop(settled);
     let _ = window.acquire_many(u32::try_from(shape.window)?).await;
     consumer.close().await

@@ -1,14 +1,14 @@
-//! Which messages have come: none may be lost, and none may come twice unnoticed.
+//! Which messages were received, to find lost and duplicate ones.
 
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
 };
 
-/// Numbers that share a word of the map.
+/// Message numbers in one word of the map.
 const WORD: u64 = 64;
 
-/// The numbers of the messages that have come.
+/// The numbers of the messages that were received.
 #[derive(Debug, Default)]
 pub struct Seen(Mutex<Inner>);
 
@@ -20,7 +20,7 @@ struct Inner {
 }
 
 impl Seen {
-    /// These have come.
+    /// Adds numbers of received messages.
     pub fn add(&self, numbers: impl IntoIterator<Item = u64>) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for number in numbers {
@@ -36,12 +36,12 @@ impl Seen {
         }
     }
 
-    /// How many different ones have come.
+    /// Number of different messages.
     pub fn distinct(&self) -> u64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).distinct
     }
 
-    /// How many came once more.
+    /// Number of messages that were received again.
     pub fn duplicates(&self) -> u64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).duplicates
     }

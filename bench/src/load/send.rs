@@ -24,20 +24,20 @@ use super::{
 };
 use crate::system::{Confirmation, Producer, Server};
 
-/// What all senders share.
+/// State that all senders of a load share.
 #[derive(Debug)]
 pub struct Sending {
     load: Load,
-    /// When the payloads' moments count from, and when the first message of an open loop is due.
+    /// The origin of the moments in the payloads; an open loop's first message is due then.
     pub origin: Instant,
-    /// From when to when answers count.
+    /// Start and end of the time in which answers count.
     measured: (Instant, Instant),
-    /// Ends the sending.
+    /// Stops the senders.
     pub stop: CancellationToken,
     numbers: AtomicU64,
     stored: AtomicU64,
     meters: Vec<ConnectionMeter>,
-    /// Room for messages that are not settled yet, if that is bounded.
+    /// Slots of messages that are not settled, if their number is bounded.
     pub unsettled: Option<Arc<Semaphore>>,
 }
 
@@ -48,7 +48,7 @@ struct Sent {
 }
 
 impl Sending {
-    /// Of a load that begins now.
+    /// State of a load that begins now.
     pub fn begin(load: Load, unsettled: Option<Arc<Semaphore>>) -> Result<Arc<Self>> {
         let origin = Instant::now();
         let begin = origin + load.warm_up;
@@ -64,7 +64,7 @@ impl Sending {
         }))
     }
 
-    /// Starts a sender on each producer, and a task that waits for its answers.
+    /// Starts a sender for each producer, and a task that waits for its answers.
     pub fn start(
         self: &Arc<Self>,
         producers: Vec<Box<dyn Producer>>,
@@ -79,22 +79,22 @@ impl Sending {
         Ok(())
     }
 
-    /// Whether an answer of now counts.
+    /// Whether an answer at this moment counts.
     pub fn counts(&self, now: Instant) -> bool {
         self.measured.0 <= now && now < self.measured.1
     }
 
-    /// Messages that the server has said are stored.
+    /// Messages that the server confirmed as stored.
     pub fn stored(&self) -> u64 {
         self.stored.load(Ordering::Acquire)
     }
 
-    /// What was measured of the answers.
+    /// Counts and latencies so far.
     pub fn tally(&self) -> Result<LoadTally> {
         LoadTally::sum(&self.meters)
     }
 
-    /// The numbers of the next messages, at most so many; none when there were enough.
+    /// Reserves the numbers of at most `max` messages; none once the load's messages are used up.
     fn claim_numbers(&self, max: usize) -> std::ops::Range<u64> {
         let first = self.numbers.fetch_add(max as u64, Ordering::Relaxed).min(self.load.max_messages);
         first..(first + max as u64).min(self.load.max_messages)
@@ -104,7 +104,7 @@ impl Sending {
 /// Opens the producers of a load.
 pub async fn open(server: &dyn Server, queue: &str, load: &Load) -> Result<Vec<Box<dyn Producer>>> {
     let opening = (0..load.connections).map(|_| server.producer(queue, load.shape));
-    // Not all at once: servers bound the handshakes of one address.
+    // A few at a time: servers limit the handshakes of one address.
     stream::iter(opening).buffered(AT_ONCE).try_collect().await.context("producers")
 }
 
@@ -140,11 +140,11 @@ async fn send(
         }
         let confirmation = producer.publish(batch).await.context("a publish")?;
         if sent.send(Sent { dues, confirmation, _slots: slots }).is_err() {
-            // Whoever waits for answers has failed, and tells why.
+            // The task that waits for answers has failed, and its error is reported.
             break;
         }
     }
-    // The connection stays until its answers are in.
+    // The connection stays open until its answers are received.
     drop(sent);
     let all = u32::try_from(shape.window).unwrap_or(u32::MAX);
     let _ = window.acquire_many(all).await;
@@ -159,7 +159,7 @@ async fn acquire_slots(
     let count = u32::try_from(count).unwrap_or(u32::MAX);
     let slots = Arc::clone(window).acquire_many_owned(count).await?;
     if let Some(unsettled) = &sending.unsettled {
-        // It comes back when they are settled.
+        // Released when the messages are settled.
         unsettled.acquire_many(count).await?.forget();
     }
     Ok(slots)

@@ -1,4 +1,4 @@
-//! How often memory is allocated: in this process, and in a server that jemalloc serves.
+//! Allocations of this process, and of a server that uses jemalloc.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -9,10 +9,11 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-/// Set for a server, has its allocator tell its counts when it ends: on standard error, as JSON, all arenas together.
+/// Environment of a server: its jemalloc prints its counts as JSON to stderr when the server ends, summed over all
+/// arenas.
 pub const PRINT_STATS: (&str, &str) = ("MALLOC_CONF", "stats_print:true,stats_print_opts:Jgdablxeh");
 
-/// Threads that do not share a count, about.
+/// Counters; threads share one only beyond this number.
 const STRIPES: usize = 64;
 
 static COUNTS: AtomicBool = AtomicBool::new(false);
@@ -23,19 +24,19 @@ thread_local! {
     static STRIPE: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
-/// On a line of the cache of its own.
+/// A counter on its own cache lines.
 #[repr(align(128))]
 struct Stripe(AtomicU64);
 
-/// The system's allocator, which counts when it is asked to.
+/// The system's allocator, which counts allocations while counting is on.
 pub struct Counting;
 
-// SAFETY: everything is handed on to the system's allocator as it came.
+// SAFETY: every call is passed to the system's allocator unchanged.
 #[expect(unsafe_code, reason = "an allocator has no safe interface")]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
-        // SAFETY: the caller's promise is the one that is asked for.
+        // SAFETY: the caller upholds the contract of `GlobalAlloc`, which is that of `System`.
         unsafe { System.alloc(layout) }
     }
 
@@ -72,13 +73,13 @@ fn assign_stripe() -> usize {
     stripe
 }
 
-/// From now on this process counts; returns how many there were so far.
+/// Switches counting on; returns the allocations so far.
 pub fn of_this_process() -> u64 {
     COUNTS.store(true, Ordering::Relaxed);
     COUNT.iter().map(|stripe| stripe.0.load(Ordering::Relaxed)).sum()
 }
 
-/// What a server's allocator told at its end.
+/// The allocations in the statistics that a server's jemalloc printed.
 pub fn of_server(log: &str) -> Result<u64> {
     let start = log.find("{\"jemalloc\"").or_else(|| log.find("{\n\t\"jemalloc\""));
     let start = start.context("the server's allocator has told nothing")?;
@@ -94,7 +95,7 @@ pub fn of_server(log: &str) -> Result<u64> {
     Ok(of("small")? + of("large")?)
 }
 
-/// This process counts no more.
+/// Switches counting off.
 pub fn stop() {
     COUNTS.store(false, Ordering::Relaxed);
 }

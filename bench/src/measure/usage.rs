@@ -1,4 +1,4 @@
-//! What a server used while something was measured.
+//! What a server uses while something is measured.
 
 use std::{
     sync::{
@@ -12,23 +12,23 @@ use tokio::task::JoinHandle;
 
 use super::process::{cpu_seconds, memory_bytes, own_cpu_seconds, with_children, written_bytes};
 
-/// Between two looks at memory.
+/// Time between two samples of the memory.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What was used in a stretch of time.
+/// What was used in a measured time.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Usage {
     /// Processor seconds of the server.
     pub server_cpu_seconds: f64,
     /// Processor seconds of this process.
     pub client_cpu_seconds: f64,
-    /// The most memory the server had resident at any look.
+    /// The server's peak of resident memory, over all samples.
     pub server_memory_bytes: u64,
-    /// Bytes that the server had written.
+    /// Bytes that the server had written to the disk.
     pub disk_bytes: u64,
 }
 
-/// Watches from its creation to [`Watch::end`].
+/// Measures from its creation to [`Watch::end`].
 #[derive(Debug)]
 pub struct Watch {
     pids: Vec<u32>,
@@ -40,7 +40,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Begins to watch a server's processes.
+    /// Begins to measure a server's processes.
     pub fn begin(pids: Vec<u32>) -> Self {
         let peak_memory = Arc::new(AtomicU64::new(0));
         let now = with_children(&pids);
@@ -54,7 +54,7 @@ impl Watch {
         }
     }
 
-    /// What was used since.
+    /// What was used since the beginning.
     pub fn end(&self) -> Usage {
         let now = with_children(&self.pids);
         Usage {
