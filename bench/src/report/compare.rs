@@ -1,4 +1,4 @@
-//! The comparison at full speed, the limits of the machine, and single messages.
+//! Sections of the report: the comparison at full speed, the limits of the machine, and single messages.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::row::Row;
 
-/// Limits that a rate in messages per second can be compared with.
+/// Limits whose rates are in messages per second.
 const LIMITS: [&str; 3] = ["bare", "rocksdb", "echo"];
 
 const LIMITS_ARE: &str = "\
@@ -21,7 +21,7 @@ server gives every frame back. `rocksdb`: synced batches, without a network. `ba
 synced batches, the least that a durable server does. `fsync`: 4 KiB written in place and synced. `disk`: 1 MiB appended
 and synced. They are limits of publishing; `both` is set beside them too, `consume` only beside `echo`.";
 
-/// The scenarios side by side; empty if they were not measured.
+/// The section of the part `compare`; empty if it was not measured.
 pub fn compare(rows: &[Row], folder: &Path) -> Result<String> {
     let all = Pick::part(rows, "compare");
     let mut text = String::new();
@@ -56,7 +56,7 @@ pub fn compare(rows: &[Row], folder: &Path) -> Result<String> {
     ))
 }
 
-/// One connection's messages go one by one; empty if that was not measured.
+/// The section of the part `naive`; empty if it was not measured.
 pub fn naive(rows: &[Row], folder: &Path) -> Result<String> {
     let all = Pick::part(rows, "naive");
     let mut text = String::new();
@@ -129,7 +129,7 @@ fn shape_of(rows: &Pick<'_>) -> String {
         .map_or_else(String::new, |row| format!("{} × {} × {}", row.connections, row.batch, row.window))
 }
 
-/// A median with the lowest and the highest in brackets.
+/// A median, with the lowest and the highest value in brackets.
 pub fn with_spread(spread: Option<Spread>, show: fn(f64) -> String) -> String {
     spread.map_or_else(
         || NOTHING.to_owned(),
@@ -153,7 +153,7 @@ fn limit_bars(rows: &[Row], scenario: &str, payload: u64) -> Vec<Bar> {
     LIMITS.iter().filter_map(of_limit).collect()
 }
 
-/// The limits, and how near Posthouse comes to them; empty if there are none.
+/// The section of the limits, and Posthouse's rates as shares of them; empty if no limit was measured.
 pub fn limits(rows: &[Row]) -> String {
     let all = Pick::part(rows, "limit");
     if all.is_empty() {

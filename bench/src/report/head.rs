@@ -1,4 +1,4 @@
-//! The report's head: where and what, how to read it, and what became of the promises.
+//! Head of the report: the run and the machine, how to read the figures, and which targets were kept.
 
 use super::{
     judge::{self, Found, Judgement, Verdict},
@@ -17,7 +17,7 @@ with the highest median. In a ratio the other side counts with its best run over
 and payload in the same part of the report, ours with the median; a single run in another part may have been faster. What a system has on disk when it answers differs: read the table of systems before
 any ratio. The raw data is in `raw.csv`, `systems.json` and `run.json` beside this file.";
 
-/// Where, when, what, and how to read it.
+/// The run, the machine, and how to read the figures.
 pub fn head(raw: &Raw) -> String {
     let run = &raw.run;
     let Machine { cpu_model, cores, memory_bytes, kernel, filesystem, disk } = &run.machine;
@@ -42,7 +42,7 @@ pub fn head(raw: &Raw) -> String {
     format!("# Benchmarks\n{}{HOW_TO_READ}\n", table.finish())
 }
 
-/// What was measured; empty if nothing says so.
+/// The table of systems; empty if none was recorded.
 pub fn systems(raw: &Raw) -> String {
     if raw.systems.is_empty() {
         return String::new();
@@ -70,7 +70,7 @@ pub fn systems(raw: &Raw) -> String {
     format!("## Systems\n{}", table.finish().trim_end_matches('\n').to_owned() + "\n")
 }
 
-/// The promises and what became of them.
+/// The targets and whether they were kept.
 pub fn targets(rows: &[Row]) -> String {
     let judgements = judge::judge(rows);
     let mut table = Table::of_words(&["target", "promised", "measured", "made of", ""]);

@@ -1,4 +1,4 @@
-//! What a message costs inside of Posthouse.
+//! Section of the report: what a message costs inside of Posthouse.
 
 use super::{
     pick::{self, Pick},

@@ -1,7 +1,8 @@
-//! The promised figures, found in rows.
+//! Judges the targets by the rows.
 //!
-//! Of ours always the median over the rounds, in the shape that was fastest; of a peer or a limit its best run of all
-//! rounds and shapes, which is the hardest for us. Payloads are of one size on both sides: the one most rows have.
+//! For Posthouse the median over the rounds counts, in its fastest shape; for a peer or a limit its best run of all
+//! rounds and shapes, which is the hardest comparison. Both sides have payloads of one size: that of most of
+//! Posthouse's rows.
 
 use super::{
     POSTHOUSE,
@@ -12,47 +13,47 @@ use super::{
 };
 use crate::row::Row;
 
-/// The connections of the part `naive` that are judged.
+/// Connections of the judged rows of the part `naive`.
 const NAIVE_CONNECTIONS: u64 = 64;
-/// Fewer queues apart than this say nothing about a single one.
+/// Memory of a single queue is judged only over at least this many queues.
 const ENOUGH_QUEUES: f64 = 10_000.0;
-/// The limit that only carries messages.
+/// The limit of the transport alone.
 const ECHO: &str = "echo";
-/// How the latency rows that are judged begin their note.
+/// Begin of the note of the judged latency rows.
 pub const HALF_OF_RABBIT: &str = "half of rabbitmq";
 
-/// A figure that was measured.
+/// A measured figure.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
     /// The figure.
     pub value: f64,
-    /// What it was made of.
+    /// The figures that it was calculated from.
     pub detail: String,
 }
 
-/// Whether a promise was kept.
+/// Whether a target was kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It was.
+    /// The figure is within its bound.
     Kept,
-    /// It was not.
+    /// The figure is out of its bound.
     Missed,
-    /// The rows do not say.
+    /// The rows do not have the figure.
     NotMeasured,
 }
 
-/// A promise and what came of it.
+/// A target and its verdict.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judgement {
-    /// The promise.
+    /// The target.
     pub target: Target,
-    /// The figure with what it was made of.
+    /// The measured figure, if the rows have it.
     pub found: Option<Found>,
-    /// Whether it was kept.
+    /// Whether the target was kept.
     pub verdict: Verdict,
 }
 
-/// All promises, judged by these rows.
+/// Judges all targets by these rows.
 pub fn judge(rows: &[Row]) -> Vec<Judgement> {
     TARGETS.iter().map(|target| judge_one(*target, rows)).collect()
 }
@@ -67,7 +68,7 @@ fn judge_one(target: Target, rows: &[Row]) -> Judgement {
     Judgement { target, found, verdict }
 }
 
-/// The figure; `None`: these rows do not have it.
+/// The figure of a target; `None` if the rows do not have it.
 pub fn find(measure: Measure, rows: &[Row]) -> Option<Found> {
     match measure {
         Measure::RateToPeer(scenario, peer) => {
@@ -126,14 +127,14 @@ pub fn find(measure: Measure, rows: &[Row]) -> Option<Found> {
         }
         Measure::Memory(connections) => {
             let rows = Pick::part(rows, "memory").scenario("both").system(POSTHOUSE);
-            // A peak is a peak: no median over rounds hides the highest.
+            // For memory the highest round counts: a median would hide a peak.
             let value = rows.filter(|row| row.connections == connections).highest(pick::memory)?;
             Some(Found { value, detail: "highest of all rounds".to_owned() })
         }
     }
 }
 
-/// Those with the payload that is judged: the one that most of our rows have.
+/// The rows with the judged payload size: the one of most of Posthouse's rows.
 fn judged<'a>(rows: &Pick<'a>) -> Option<Pick<'a>> {
     Some(rows.payload(rows.system(POSTHOUSE).main_payload()?))
 }
@@ -151,15 +152,15 @@ fn half_of_rabbit(rows: &[Row]) -> Option<Pick<'_>> {
     judged(&latency.filter(|row| row.note.starts_with(HALF_OF_RABBIT)))
 }
 
-/// What a limit says about a scenario: its rows there, or else those of publishing, which say how fast a message gets
-/// through or is stored. Of storing, consuming does nothing comparable.
+/// The rows of a limit for a scenario: its own, or else those of publishing, which say how fast a message is
+/// transported or stored. A limit of storing says nothing about consuming.
 pub fn limit<'a>(rows: &'a [Row], name: &str, scenario: &str, payload: u64) -> Pick<'a> {
     let rows = Pick::part(rows, "limit").system(name).payload(payload);
     let same = rows.scenario(scenario);
     if same.is_empty() && (name == ECHO || scenario != "consume") { rows.scenario("publish") } else { same }
 }
 
-/// The median of a sync; of several sizes the shortest.
+/// The median latency of a sync; the shortest, if several sizes were measured.
 fn sync(rows: &[Row]) -> Option<f64> {
     let rows = Pick::part(rows, "limit").system("fsync");
     let of_size = |bytes| rows.payload(bytes).median(pick::p50);
@@ -175,7 +176,7 @@ fn ratio(ours: f64, other: f64, show: impl Fn(f64) -> String) -> Option<Found> {
     Some(Found { value, detail: format!("{} / {}", show(ours), show(other)) })
 }
 
-/// The greatest fall of all scenarios that have both points.
+/// The greatest fall of any scenario that has both points.
 fn fall(rows: &[Row], axis: &str, from: f64, to: f64) -> Option<Found> {
     let rows = growth(rows, axis);
     let of_scenario = |scenario| {

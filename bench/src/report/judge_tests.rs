@@ -1,4 +1,4 @@
-//! Tests of judging, over made-up rows.
+//! Tests of the verdicts, over invented rows.
 
 use super::{
     POSTHOUSE,
@@ -20,7 +20,7 @@ fn verdict(rows: &[Row], measure: Measure) -> Verdict {
 fn nothing_measured_is_nothing_kept() {
     let verdicts: Vec<_> = judge(&[]).into_iter().map(|judgement| judgement.verdict).collect();
     assert_eq!(verdicts, vec![Verdict::NotMeasured; TARGETS.len()]);
-    // Rows that are there and hold nothing are no measurement either.
+    // Rows without figures are no measurement either.
     let empty = with(
         |_| true,
         |row| {
@@ -90,7 +90,7 @@ fn one_good_run_of_a_peer_is_its_denominator_and_one_of_ours_is_not() {
     assert_eq!(verdict(&rows, Measure::RateToPeer("publish", "nats")), Verdict::Kept);
     let lucky = with(|row| publish(row) && row.system == POSTHOUSE, |row| row.rate = 9e9);
     assert!((find(measure, &lucky).unwrap().value - 404_000.0 / 50_500.0).abs() < 1e-9);
-    // Another payload is another thing.
+    // A run with another payload size does not count.
     let other = with(
         |row| publish(row) && row.system == "rabbitmq",
         |row| {

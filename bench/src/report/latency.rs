@@ -1,4 +1,4 @@
-//! Latency at chosen rates.
+//! Section of the report: latency at chosen rates.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::row::Row;
 
-/// A system that delivers less of what it was asked for did not hold the rate.
+/// A system held a rate if it delivered this share of it.
 const HELD: f64 = 0.95;
 
 /// The section; empty if latency was not measured.
@@ -41,7 +41,7 @@ pub fn latency(rows: &[Row], folder: &Path) -> Result<String> {
     ))
 }
 
-/// Own shares ascending, then half of `RabbitMQ`'s, then others.
+/// Shares of a system's own rate in ascending order, then half of `RabbitMQ`'s rate, then others.
 fn cases<'a>(all: &Pick<'a>) -> Vec<(&'a str, &'a str, u64)> {
     let cases: BTreeSet<_> =
         all.rows().iter().map(|row| (row.note.as_str(), row.scenario.as_str(), row.payload_bytes)).collect();

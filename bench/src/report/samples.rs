@@ -1,4 +1,4 @@
-//! Made-up rows: nobody has measured these.
+//! Invented rows for tests.
 
 use super::{
     machine::Machine,
@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{row::Row, system::Facts};
 
-/// The systems with how fast each is beside the others.
+/// The systems and their invented rates.
 const SPEEDS: [(&str, f64); 7] = [
     ("posthouse", 400_000.0),
     ("rabbitmq", 50_000.0),
@@ -17,7 +17,7 @@ const SPEEDS: [(&str, f64); 7] = [
     ("postgres", 9_000.0),
 ];
 
-/// A row with what most have.
+/// A row with usual values.
 pub fn row(part: &str, system: &str, scenario: &str, rate: f64) -> Row {
     let messages = (rate * 10.0) as u64;
     Row {
@@ -50,7 +50,7 @@ pub fn point(part: &str, axis: &str, x: f64, rate: f64) -> Row {
     Row { axis: axis.to_owned(), x, ..row(part, "posthouse", "both", rate) }
 }
 
-/// A run in which every promise is kept.
+/// A run in which every target is kept.
 pub fn all() -> Raw {
     let mut rows = Vec::new();
     for (system, speed) in SPEEDS {
@@ -143,7 +143,7 @@ fn growth() -> Vec<Row> {
     rows
 }
 
-/// Of a run that never was.
+/// An invented run.
 pub fn run() -> Run {
     let machine = Machine {
         cpu_model: "a processor".to_owned(),
@@ -158,7 +158,7 @@ pub fn run() -> Run {
     Run { date, command, machine, posthouse, before: Vec::new() }
 }
 
-/// Of a system.
+/// Invented facts of a system.
 pub fn facts(system: &str) -> Facts {
     Facts {
         system: system.to_owned(),
@@ -171,7 +171,7 @@ pub fn facts(system: &str) -> Facts {
     }
 }
 
-/// The sample's rows, some of them changed.
+/// The rows of [`all`], with some of them changed.
 pub fn with(so: impl Fn(&Row) -> bool, change: impl Fn(&mut Row)) -> Vec<Row> {
     let mut rows = all().rows;
     let mut changed = 0;

@@ -1,55 +1,55 @@
-//! What is promised, as data.
+//! The targets, as data.
 
 use super::text;
 
-/// A promise: a figure and how far it may go.
+/// A target: a figure and its bound.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Target {
-    /// What is measured.
+    /// The figure.
     pub measure: Measure,
-    /// How far it may go.
+    /// The bound.
     pub bound: Bound,
 }
 
-/// How far a figure may go.
+/// The bound of a figure.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Bound {
-    /// This or more.
+    /// At least this.
     AtLeast(f64),
-    /// This or less.
+    /// At most this.
     AtMost(f64),
     /// Less than this.
     Below(f64),
 }
 
-/// A figure that something is promised of.
+/// A figure that has a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Measure {
-    /// Rate in a scenario of `compare`, to a peer's best run.
+    /// Rate in a scenario of `compare`, divided by a peer's best run.
     RateToPeer(&'static str, &'static str),
-    /// Rate in a scenario of `compare`, to the best run of a limit.
+    /// Rate in a scenario of `compare`, divided by the best run of a limit.
     RateToLimit(&'static str, &'static str),
-    /// Rate of single messages over 64 connections, to a peer's best run.
+    /// Rate of single messages over 64 connections, divided by a peer's best run.
     NaiveToPeer(&'static str),
-    /// p99 at half of `RabbitMQ`'s highest rate, to `RabbitMQ`'s lowest p99.
+    /// p99 at half of `RabbitMQ`'s highest rate, divided by `RabbitMQ`'s lowest p99.
     LatencyToRabbit,
-    /// p99 at half of `RabbitMQ`'s highest rate, to the median of a sync.
+    /// p99 at half of `RabbitMQ`'s highest rate, divided by the median of a sync.
     LatencyToSync,
-    /// Server processor time for a message in `both`, to a peer's lowest.
+    /// Server processor time of a message in `both`, divided by a peer's lowest.
     CpuToPeer(&'static str),
     /// Rate of one connection with calls of one message.
     OneByOne,
-    /// How far the rate falls along a growth curve from one point to another.
+    /// Fall of the rate along a growth curve from one point to another.
     Fall(&'static str, u64, u64),
-    /// Memory of a queue that nobody uses.
+    /// Memory of an idle queue.
     IdleQueue,
-    /// Seconds until the first delivery after a start with so many messages.
+    /// Seconds from a start with this many messages to the first delivery.
     Start(u64),
-    /// Difference of the rate, minutes 25 to 30 from 5 to 10 of the soak.
+    /// Change of the rate in the soak, from minutes 5 to 10 to minutes 25 to 30.
     SoakDrift,
-    /// Growth of the memory, minutes 25 to 30 from 5 to 10 of the soak.
+    /// Growth of the memory in the soak, from minutes 5 to 10 to minutes 25 to 30.
     SoakMemory,
-    /// Peak of memory at full load with so many connections.
+    /// Peak of memory at full load with this many connections.
     Memory(u64),
 }
 
@@ -60,7 +60,7 @@ const fn target(measure: Measure, bound: Bound) -> Target {
     Target { measure, bound }
 }
 
-/// All that is promised.
+/// All targets.
 pub const TARGETS: [Target; 32] = [
     target(RateToPeer("publish", "rabbitmq"), AtLeast(5.0)),
     target(RateToPeer("publish", "nats"), AtLeast(1.5)),
@@ -97,7 +97,7 @@ pub const TARGETS: [Target; 32] = [
 ];
 
 impl Target {
-    /// The promised figure as text.
+    /// The bound as text.
     pub fn promised(self) -> String {
         match self.bound {
             AtLeast(value) => format!("≥ {}", self.measure.show(value)),
@@ -108,7 +108,7 @@ impl Target {
 }
 
 impl Bound {
-    /// Whether this figure is within.
+    /// Whether a figure is within the bound.
     pub fn holds(self, value: f64) -> bool {
         match self {
             AtLeast(bound) => value >= bound,
@@ -119,7 +119,7 @@ impl Bound {
 }
 
 impl Measure {
-    /// Its name in the report.
+    /// Name of the figure in the report.
     pub fn name(self) -> String {
         match self {
             RateToPeer(scenario, other) | RateToLimit(scenario, other) => {
@@ -144,7 +144,7 @@ impl Measure {
         }
     }
 
-    /// A value of it as text.
+    /// A value of the figure as text.
     pub fn show(self, value: f64) -> String {
         match self {
             Self::OneByOne => format!("{} msg/s", text::number(value)),

@@ -1,4 +1,4 @@
-//! Tests of the files and of the report, over made-up rows.
+//! Tests of the raw data's files and of the report, over invented rows.
 
 use std::fs;
 
@@ -19,7 +19,7 @@ fn raw_data_survives_the_disk_and_a_run_that_was_broken_off() {
     let old = super::samples::facts("rabbitmq");
     recorder.system(crate::system::Facts { version: "old".to_owned(), ..old }).unwrap();
     some.iter().for_each(|row| recorder.row(row).unwrap());
-    // The recorder is still open: nothing may wait in it.
+    // Every row is flushed while the recorder is open.
     assert_eq!(Raw::load(folder.path()).unwrap().rows, some);
     drop(recorder);
     let path = folder.path().join("raw.csv");

@@ -1,4 +1,4 @@
-//! Bars that lie, so that names beside them have room.
+//! Horizontal bars, with names beside them.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ const BOTTOM: i32 = 64;
 const BAR: i32 = 26;
 const TITLE: i32 = 32;
 
-/// Draws blocks of bars above one scale.
+/// Draws blocks of bars over one scale.
 pub fn bars(path: &Path, title: &str, axis: &str, unit: Unit, log: bool, blocks: &[Block]) -> Result<()> {
     let height: i32 = blocks.iter().map(height).sum();
     let root = canvas(path, (WIDTH.unsigned_abs(), (TOP + height + BOTTOM).unsigned_abs()))?;

@@ -1,4 +1,4 @@
-//! Curves, one per system, in one or two charts side by side.
+//! Curves of the systems, in one or two charts side by side.
 
 use std::path::Path;
 
@@ -17,10 +17,10 @@ use super::{Axis, INK, Line, PALE, Panel, Root, canvas, colour, label, scale::Sc
 const WIDTH: u32 = 960;
 const HEIGHT: u32 = 440;
 const HEAD: i32 = 76;
-/// Of a letter in the legend, about.
+/// Approximate width of a letter in the legend, in pixels.
 const LETTER: i32 = 8;
 
-/// Draws charts side by side under one legend.
+/// Draws charts side by side, under one legend.
 pub fn lines(path: &Path, title: &str, x: &Axis, panels: &[Panel]) -> Result<()> {
     let root = canvas(path, (WIDTH, HEIGHT))?;
     label(&root, title, (WIDTH as i32 / 2, 24), 22, (HPos::Center, VPos::Center))?;
@@ -33,7 +33,7 @@ pub fn lines(path: &Path, title: &str, x: &Axis, panels: &[Panel]) -> Result<()>
     root.present().with_context(|| format!("writing {}", path.display()))
 }
 
-/// The systems of all panels with their colours, in one line.
+/// Draws the systems of all panels with their colours, in one line.
 fn legend(root: &Root<'_>, panels: &[Panel]) -> Result<()> {
     let mut names: Vec<&str> = Vec::new();
     for line in panels.iter().flat_map(|panel| &panel.lines) {
@@ -77,7 +77,7 @@ fn chart(area: &Root<'_>, x: &Axis, panel: &Panel, max_labels: usize) -> Result<
         .x_label_formatter(&|position| x.unit.show(across.value(*position)))
         .y_label_formatter(&|position| panel.unit.show(up.value(*position)))
         .draw()?;
-    // Ours last, so that it lies on top.
+    // Posthouse is drawn last, so that its curve is on top.
     for Line { system, points } in panel.lines.iter().rev() {
         let positions = points.iter().filter(|point| !x.log || point.0 > 0.0);
         let positions: Vec<_> =

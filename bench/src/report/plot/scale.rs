@@ -1,4 +1,4 @@
-//! From values to positions, and which values are written on an axis.
+//! The scale of an axis: positions of values, and its labels.
 
 use std::ops::Range;
 
@@ -6,18 +6,18 @@ use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 
 use super::Unit;
 
-/// An axis's range with the values that are written on it.
+/// Range and labels of an axis.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scale {
     log: bool,
-    /// Lowest and highest, placed.
+    /// Positions of the lowest and the highest value.
     pub range: (f64, f64),
-    /// The values that are written, placed.
+    /// Positions of the labels.
     pub ticks: Vec<f64>,
 }
 
 impl Scale {
-    /// For these values; a linear one begins at zero.
+    /// The scale of these values; a linear one begins at zero.
     pub fn of(values: &[f64], unit: Unit, log: bool) -> Self {
         let values = values.iter().copied().filter(|value| value.is_finite() && (!log || *value > 0.0));
         let (mut low, mut high) = (f64::INFINITY, 0.0_f64);
@@ -38,7 +38,7 @@ impl Scale {
     }
 
     fn log(low: f64, high: f64, unit: Unit) -> Self {
-        // Sizes are written as powers of two.
+        // The labels of sizes are powers of two.
         let (base, digits): (f64, &[f64]) =
             if unit == Unit::Bytes { (16.0, &[1.0, 4.0]) } else { (10.0, &[1.0, 2.0, 5.0]) };
         let first = low.log(base).floor();
@@ -53,7 +53,8 @@ impl Scale {
         Self { log: true, range: (from, to), ticks }
     }
 
-    /// For these values, which are all written if there is room for them, with a little air around them.
+    /// The scale of a curve's points, with a margin around them; the points are the labels if there are at most
+    /// `max_labels`.
     pub fn of_points(points: &[f64], unit: Unit, log: bool, max_labels: usize) -> Self {
         let mut scale = Self::of(points, unit, log);
         let mut positions: Vec<f64> =
@@ -75,12 +76,12 @@ impl Scale {
         scale
     }
 
-    /// Where a value lies.
+    /// Position of a value.
     pub fn position(&self, value: f64) -> f64 {
         if self.log { value.max(f64::MIN_POSITIVE).log10().max(-300.0) } else { value }
     }
 
-    /// What lies there.
+    /// Value at a position.
     pub fn value(&self, position: f64) -> f64 {
         if self.log { 10_f64.powf(position) } else { position }
     }
@@ -104,7 +105,7 @@ impl Ranged for Scale {
     }
 }
 
-/// The next round step above a rough one.
+/// The next round step above this value.
 fn step(rough: f64, unit: Unit) -> f64 {
     if unit == Unit::Bytes {
         return rough.log2().ceil().exp2();
