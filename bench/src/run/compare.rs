@@ -1,4 +1,4 @@
-//! Side by side: publish, consume, both at once; the limits between them.
+//! The parts `compare` and `limit`: publish, consume and both, for all systems and limits.
 
 use anyhow::Result;
 use rand::seq::SliceRandom as _;
@@ -12,11 +12,11 @@ use crate::{
     system::{Server, System},
 };
 
-/// Every system and the limits, in an order of each round's own.
+/// Measures every system and the limits, in a random order each round.
 pub async fn run(run: &mut Run) -> Result<()> {
     let systems = std::mem::take(&mut run.systems);
     for round in 1..=run.lengths.rounds {
-        // The last stands for the limits.
+        // The index after the last system stands for the limits.
         let mut order: Vec<usize> = (0..=systems.len()).collect();
         order.shuffle(&mut rand::rng());
         for number in order {
@@ -39,7 +39,7 @@ async fn one(run: &mut Run, system: &dyn System, round: u32) -> Result<()> {
     }
 }
 
-/// Publishes, consumes what was published, and then does both at once, on a server of its own.
+/// Starts a server, publishes, consumes what was published, and then does both at once.
 pub async fn scenarios(run: &mut Run, part: &str, system: &dyn System, load: Load, round: u32) -> Result<()> {
     let started = run.start(system).await?;
     if round <= 1 {

@@ -1,5 +1,5 @@
-//! What a message costs inside of Posthouse: what its metrics say, RocksDB's counters among them, and how often memory is
-//! allocated, in the server and in the load generator, of which the client crate is a part.
+//! The part `inside`: what a message costs in Posthouse. The server's metrics, with RocksDB's counters among them, and
+//! the allocations of the server and of the load generator, which contains the client crate.
 
 use std::process::Command;
 
@@ -19,22 +19,22 @@ use crate::{
 const OF_SERVER: &str = "allocations of the server";
 const OF_CLIENT: &str = "allocations of the load generator";
 
-/// Figures of the metrics before and after a scenario.
+/// The server's metrics before and after a scenario.
 struct Seen<'a> {
     before: &'a str,
     after: &'a str,
     messages: f64,
 }
 
-/// What one scenario has shown.
+/// Figures of one scenario.
 struct Shown {
     measured: Measured,
-    /// What went through, the warm-up's included.
+    /// Messages of the scenario, with those of the warm-up.
     messages: f64,
     figures: Vec<(&'static str, f64)>,
 }
 
-/// Measures each scenario; servers are started anew, since their allocator tells its counts at the end.
+/// Measures each scenario on a server of its own, since jemalloc prints its counts when a server ends.
 pub async fn run(run: &mut Run) -> Result<()> {
     let ended = scenarios(run).await;
     allocations::stop();
@@ -76,7 +76,7 @@ async fn scenarios(run: &mut Run) -> Result<()> {
     Ok(())
 }
 
-/// A server's life with something done to it, and how often it has allocated.
+/// Starts a server, does this with it, and stops it. Returns the server's allocations.
 async fn served<T>(run: &Run, done: impl AsyncFnOnce(&Running) -> Result<T>) -> Result<(f64, T)> {
     let folder = TempDir::with_prefix_in("posthouse-", &run.disk)?;
     let site = Site::below(folder.path());
@@ -120,7 +120,7 @@ impl Seen<'_> {
         self.grown(series) / self.messages
     }
 
-    /// Of a histogram.
+    /// Mean of a histogram's new values.
     fn mean(&self, name: &str) -> f64 {
         self.grown(&format!("{name}_sum")) / self.grown(&format!("{name}_count")).max(1.0)
     }

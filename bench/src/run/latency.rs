@@ -1,4 +1,4 @@
-//! Latency end to end, in an open loop: at parts of each system's own maximum, and at one rate for all.
+//! The part `latency`: end to end in an open loop, at shares of each system's own rate and at one rate for all.
 
 use anyhow::Result;
 
@@ -12,12 +12,12 @@ use crate::{
 };
 
 const PARTS: [(&str, f64); 3] = [("10%", 0.1), ("50%", 0.5), ("90%", 0.9)];
-/// Whose maximum sets the rate for all.
+/// The system whose rate sets the common one.
 const PEER: &str = "rabbitmq";
-/// Connections of each kind at that rate, which is far below the most of those that are measured.
+/// Connections of each kind at the common rate, which is far below the highest rates.
 const EQUAL_CONNECTIONS: usize = 2;
 
-/// Needs the rates of `compare` in the same raw data.
+/// Measures the latencies; needs the rates of `compare` in the same raw data.
 pub async fn run(run: &mut Run) -> Result<()> {
     let raw = Raw::load(&run.out)?;
     let systems = std::mem::take(&mut run.systems);

@@ -1,4 +1,4 @@
-//! What is promised of Posthouse alone: calls of one message, memory at full load, and the soak.
+//! Parts for Posthouse alone: calls of one message (`fila`), `memory` at full load, and `soak`.
 
 use std::{
     sync::{
@@ -28,19 +28,19 @@ use crate::{
     },
 };
 
-/// Connections at which the promise of memory is looked at.
+/// Connections at which memory has a target.
 const MEMORY_CONNECTIONS: [usize; 2] = [64, 512];
-/// Calls at once on one connection.
+/// Concurrent calls on one connection.
 const CALLS: usize = 64;
 
-/// Starts a server below the run's disk.
+/// Starts a server below the run's disk folder.
 pub async fn start(run: &Run) -> Result<(Running, TempDir)> {
     let folder = TempDir::with_prefix_in("posthouse-", &run.disk)?;
     let running = posthouse::start(folder.path()).await?;
     Ok((running, folder))
 }
 
-/// One connection, one message per call, 64 calls at once: how Fila published its figure.
+/// One connection, one message per call, 64 concurrent calls: as Fila published its figure.
 pub async fn fila(run: &mut Run) -> Result<()> {
     for round in 1..=run.lengths.rounds {
         let (running, _folder) = start(run).await?;
@@ -105,7 +105,7 @@ async fn calls(caller: &Caller, length: Duration) -> Result<(u64, Histogram<u64>
     Ok((done.load(Ordering::Relaxed), all))
 }
 
-/// The most memory at full load, by connections.
+/// Peak of memory at full load, for each number of connections.
 pub async fn memory(run: &mut Run) -> Result<()> {
     for connections in MEMORY_CONNECTIONS {
         let load = Best::of("posthouse").load_over(connections, PAYLOAD_BYTES, run.lengths.scenario);
@@ -123,7 +123,7 @@ pub async fn memory(run: &mut Run) -> Result<()> {
     Ok(())
 }
 
-/// Both at once, as fast as it goes, for long.
+/// Publishes and consumes at full speed for a long time.
 pub async fn soak(run: &mut Run) -> Result<()> {
     let load = Load { max_messages: u64::MAX, ..Best::of("posthouse").load(PAYLOAD_BYTES, run.lengths.soak) };
     let (running, _folder) = start(run).await?;

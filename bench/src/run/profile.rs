@@ -1,4 +1,4 @@
-//! A load on Posthouse while its process is sampled.
+//! Loads Posthouse while perf samples its process.
 
 use std::{
     path::Path,
@@ -20,12 +20,12 @@ use crate::{
     },
 };
 
-/// Samples a second: not a divisor of anything that happens regularly.
+/// Samples per second: a prime, so that they do not coincide with regular work.
 const SAMPLES: &str = "397";
-/// How long is sampled.
+/// Length of the sampling.
 const LENGTH: Duration = Duration::from_secs(5);
 
-/// What the server does meanwhile.
+/// What the server does during the sampling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Scenario {
     Publish,
@@ -35,7 +35,7 @@ pub enum Scenario {
     Single,
 }
 
-/// Writes the samples to a file for `perf script`.
+/// Writes perf's samples to a file for `perf script`.
 pub async fn run(scenario: Scenario, backlog: u64, samples: &Path, disk: &Path) -> Result<()> {
     let folder = TempDir::with_prefix_in("posthouse-", disk)?;
     let running = posthouse::start(folder.path()).await?;

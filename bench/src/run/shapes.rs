@@ -1,4 +1,4 @@
-//! Other shapes of load: payload sizes, numbers of connections, one message at a time.
+//! Parts with other shapes of load: `payload`, `connections` and `naive`.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use crate::{
 
 const PAYLOADS: [usize; 4] = [100, 1_024, 16 << 10, 256 << 10];
 const CONNECTIONS: [usize; 4] = [1, 8, 64, 512];
-/// Connections of those who send one message and wait for its answer.
+/// Connections of the part `naive`.
 const NAIVE_CONNECTIONS: usize = 64;
 
-/// From 100 bytes to 256 KiB.
+/// Payloads from 100 bytes to 256 KiB.
 pub async fn payloads(run: &mut Run) -> Result<()> {
     for payload_bytes in PAYLOADS {
         each(run, "payload", |name, run| Best::of(name).load(payload_bytes, run.lengths.point)).await?;
@@ -26,7 +26,7 @@ pub async fn payloads(run: &mut Run) -> Result<()> {
     Ok(())
 }
 
-/// From 1 to 512, with as many messages under way over all.
+/// From 1 to 512 connections, with the same messages in flight over all of them.
 pub async fn connections(run: &mut Run) -> Result<()> {
     for connections in CONNECTIONS {
         each(run, "connections", |name, run| {
@@ -49,7 +49,7 @@ async fn each(run: &mut Run, part: &str, load: impl Fn(&str, &Run) -> Load) -> R
     Ok(())
 }
 
-/// Each connection sends one message and waits for its answer.
+/// Each connection sends one message and waits for its answer before the next.
 pub async fn naive(run: &mut Run) -> Result<()> {
     let systems = std::mem::take(&mut run.systems);
     for round in 1..=run.lengths.rounds {
@@ -65,7 +65,7 @@ pub async fn naive(run: &mut Run) -> Result<()> {
     Ok(())
 }
 
-/// How fast single messages get over the wire, and into one synced store.
+/// The limits for single messages: the transport alone, and with one synced store.
 async fn limits(run: &mut Run, round: u32) -> Result<()> {
     for which in [Limit::Echo, Limit::Bare] {
         match limit::measure(&[which], &run.disk, single(run.lengths.point).into()).await {
@@ -80,7 +80,7 @@ async fn limits(run: &mut Run, round: u32) -> Result<()> {
     Ok(())
 }
 
-/// One message in flight on each connection.
+/// A load with one message in flight on each connection.
 pub fn single(length: Duration) -> Load {
     Load::closed(Shape { batch: 1, window: 1, payload_bytes: PAYLOAD_BYTES }, NAIVE_CONNECTIONS, length)
 }

@@ -1,4 +1,4 @@
-//! Posthouse: mutual TLS, tokens, synced before every answer, through its client crate.
+//! Posthouse: mutual TLS, tokens and a sync before every answer, through its client crate.
 
 use std::{
     collections::VecDeque,
@@ -65,13 +65,13 @@ impl Running {
         Ok(Self { server, site, client })
     }
 
-    /// Kills the server as a crash would, and starts it again without waiting for it.
+    /// Kills the server as a crash would, and starts it again without waiting until it answers.
     pub fn crash(&mut self) {
         self.server.kill();
         self.server = server::Server::launch(&self.site, &binaries::posthouse(), None);
     }
 
-    /// Stops the server and starts it again.
+    /// Stops the server, starts it again and waits until it answers.
     pub async fn restart(&mut self) -> Result<()> {
         self.server.terminate();
         self.server.ended().await;
@@ -79,12 +79,12 @@ impl Running {
         Ok(())
     }
 
-    /// What its metrics say now.
+    /// The current metrics.
     pub async fn metrics(&self) -> String {
         scrape(self.site.management()).await
     }
 
-    /// Stops the server; what it has written.
+    /// Stops the server and returns its log.
     pub async fn end(self) -> Result<String> {
         let mut server = self.server;
         server.terminate();
@@ -101,7 +101,7 @@ impl Running {
         &self.client
     }
 
-    /// A connection for calls of the wire itself.
+    /// A connection for calls without the client crate.
     pub async fn caller(&self) -> Caller {
         Caller::connect(&self.site, &self.site.credentials(CIVIL)).await
     }
@@ -112,12 +112,12 @@ impl Running {
     }
 }
 
-/// A queue's name on the wire.
+/// Full name of a queue.
 pub fn full_name(queue: &str) -> String {
     format!("tenants/{CIVIL}/departments/household-registry/queues/{queue}")
 }
 
-/// A queue's name for the client crate.
+/// Name of a queue for the client crate.
 pub fn short_name(queue: &str) -> String {
     format!("household-registry/{queue}")
 }
@@ -163,7 +163,7 @@ impl Server for Running {
     }
 }
 
-/// Opens a producer of any client.
+/// Opens a producer with this client.
 pub async fn sender(client: &Client, queue: &str, shape: Shape) -> Result<Box<dyn Producer>> {
     let publisher = client.publisher(queue).batch_messages(shape.batch).linger(Duration::ZERO);
     Ok(Box::new(Sender(publisher.max_in_flight_batches(shape.window).open().await?)))

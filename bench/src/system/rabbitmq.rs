@@ -18,10 +18,10 @@ use broker::Broker;
 
 const FRAME_OVERHEAD: usize = 8;
 const MIN_FRAME_BYTES: usize = 16 << 10;
-/// The default of the server.
+/// The server's default.
 const MAX_FRAME_BYTES: usize = 128 << 10;
 
-/// RabbitMQ with quorum queues, the only kind of its queues that syncs what it confirms.
+/// RabbitMQ with quorum queues, its only kind of queue that syncs before a confirm.
 #[derive(Debug)]
 pub struct RabbitMq;
 
@@ -92,8 +92,8 @@ impl Server for Running {
     }
 }
 
-// The client clears two buffers of 32 frames each for each connection: frames of the largest size that the server takes cost a
-// connection of small messages time and memory. A busy machine may be late with heartbeats, which must not end a connection.
+// For each connection the client clears two buffers of 32 frames: frames of the largest size would cost connections of
+// small messages time and memory. A busy machine may be late with heartbeats, which must not close a connection.
 async fn connect(address: SocketAddr, payload_bytes: usize) -> Result<Connection> {
     let frame_max = payload_bytes.saturating_add(FRAME_OVERHEAD).clamp(MIN_FRAME_BYTES, MAX_FRAME_BYTES);
     let uri = format!("amqp://guest:guest@{address}/%2f?heartbeat=0&frame_max={frame_max}");

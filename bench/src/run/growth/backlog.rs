@@ -1,4 +1,4 @@
-//! More and more messages wait: throughput beside them, the disk they take, and a start after a kill.
+//! Growth of the backlog: throughput beside waiting messages, their bytes on the disk, and the start after a kill.
 
 use std::{
     fs,
@@ -24,20 +24,20 @@ use crate::{
 };
 
 const SMALLEST: u64 = 1_000;
-/// Between two attempts to reach a server that starts.
+/// Time between two attempts to reach a starting server.
 const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The curve, its two ends last.
+/// Measures the curve, and its two ends last.
 pub async fn run(run: &mut Run) -> Result<()> {
     let (mut running, _folder) = own::start(run).await?;
     running.create("backlog").await?;
     for backlog in decades(SMALLEST, run.lengths.backlog) {
-        // The ends are measured in turn.
+        // The two ends are measured later, alternately.
         if backlog != SMALLEST && backlog != run.lengths.backlog {
             beside(run, &running, backlog, 0).await?;
         }
-        // The takers end after the senders, and may have taken all that waited.
+        // The receivers stop after the senders, and may have consumed waiting messages.
         fill(&running, "backlog", backlog).await?;
         let stored = folder_bytes(&running.data())?;
         let disk = Row { system: "posthouse".to_owned(), disk_bytes: stored, ..Row::default() };
@@ -50,7 +50,8 @@ pub async fn run(run: &mut Run) -> Result<()> {
     Box::new(running).stop().await
 }
 
-/// The shortest and the longest backlog, in turn, each on a server of its own: what the machine does besides weighs on both.
+/// The shortest and the longest backlog alternately, each on its own server, so that disturbances of the machine affect
+/// both.
 async fn ends(run: &mut Run, longest: &Running) -> Result<()> {
     let (shortest, _folder) = own::start(run).await?;
     shortest.create("backlog").await?;
@@ -62,7 +63,7 @@ async fn ends(run: &mut Run, longest: &Running) -> Result<()> {
     Box::new(shortest).stop().await
 }
 
-/// Publishes and consumes while so many messages wait.
+/// Publishes and consumes beside a backlog.
 async fn beside(run: &mut Run, running: &Running, backlog: u64, round: u32) -> Result<()> {
     fill(running, "backlog", backlog).await?;
     let load = Best::of("posthouse").load(PAYLOAD_BYTES, run.lengths.scenario);
@@ -72,7 +73,7 @@ async fn beside(run: &mut Run, running: &Running, backlog: u64, round: u32) -> R
     run.record(&point(row, "backlog", backlog))
 }
 
-/// Publishes until so many messages wait.
+/// Publishes until the queue has this backlog.
 pub async fn fill(running: &Running, queue: &str, backlog: u64) -> Result<()> {
     let Queue { stats, .. } = running.client().queues().get(&short_name(queue)).await?;
     let waiting = stats.context("the server tells no numbers of a queue")?.ready;
@@ -82,7 +83,7 @@ pub async fn fill(running: &Running, queue: &str, backlog: u64) -> Result<()> {
     Ok(())
 }
 
-/// Kills the server, and tells how long after its start a delivery came.
+/// Kills the server; returns the seconds from its new start to the first delivery.
 async fn restart(running: &mut Running) -> Result<f64> {
     let begun = Instant::now();
     running.crash();
@@ -103,13 +104,13 @@ async fn first_delivery(running: &Running) -> Result<()> {
     Ok(())
 }
 
-/// What the files of a folder take on the disk.
+/// Bytes of the disk that the files of a folder occupy.
 fn folder_bytes(folder: &Path) -> Result<u64> {
     use std::os::unix::fs::MetadataExt as _;
     let mut sum = 0;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        // A file may be deleted meanwhile.
+        // A file may have been deleted in the meantime.
         let Ok(about) = entry.metadata() else { continue };
         sum += if about.is_dir() { folder_bytes(&entry.path())? } else { about.blocks() * 512 };
     }

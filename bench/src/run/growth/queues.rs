@@ -1,4 +1,4 @@
-//! More and more queues: memory of idle ones, a load on one beside them, and a load spread over all of them.
+//! Growth of the queues: memory of idle queues, a load on one beside them, and a load spread over all.
 
 use std::{
     sync::{
@@ -32,9 +32,9 @@ use crate::{
     },
 };
 
-/// Queues that are created at once.
+/// Queues that are created at the same time.
 const AT_ONCE: usize = 64;
-/// Connections of the load that is spread, and calls at once on each.
+/// Connections of the spread load, and concurrent calls on each.
 const CALLERS: usize = 4;
 const CALLS: usize = 32;
 /// Messages of one call, all to one queue.
@@ -53,14 +53,14 @@ pub async fn run(run: &mut Run) -> Result<()> {
     let curve = decades(1, run.lengths.queues);
     let largest = curve.last().copied().unwrap_or(1);
     for queues in curve {
-        // The one that the load on one goes to is counted, too.
+        // The queue of `load_on_one` counts too.
         let others = (queues - 1).max(1);
         create(&running, there..others).await?;
         there = others;
         match queues {
-            // The ends are measured in turn.
+            // The two ends are measured alternately.
             _ if queues == largest => ends(run, &running, largest).await?,
-            // Only so that every point's memory is that of a server which has done the same.
+            // Measured only so that the server has done the same at every point, for its memory.
             1 => drop(load_on_one(run, &running).await?),
             _ => beside(run, &running, queues, 0).await?,
         }
@@ -74,7 +74,8 @@ pub async fn run(run: &mut Run) -> Result<()> {
     Box::new(running).stop().await
 }
 
-/// One queue and the most, in turn, each on a server of its own: what the machine does besides weighs on both.
+/// One queue and the largest number alternately, each on its own server, so that disturbances of the machine affect
+/// both.
 async fn ends(run: &mut Run, running: &Running, largest: u64) -> Result<()> {
     let (one, _folder) = own::start(run).await?;
     one.create("both").await?;
@@ -86,13 +87,13 @@ async fn ends(run: &mut Run, running: &Running, largest: u64) -> Result<()> {
     Box::new(one).stop().await
 }
 
-/// Measures the load on one, while there are so many queues.
+/// Measures the load on one queue beside the others.
 async fn beside(run: &mut Run, running: &Running, queues: u64, round: u32) -> Result<()> {
     let row = Row { round, ..load_on_one(run, running).await? };
     run.record(&point(row, "queues", queues))
 }
 
-/// Publishes to one queue and consumes.
+/// Publishes to one queue and consumes from it.
 async fn load_on_one(run: &Run, running: &Running) -> Result<Row> {
     let load =
         Load { max_messages: u64::MAX, ..Best::of("posthouse").load(PAYLOAD_BYTES, run.lengths.point) };
@@ -111,12 +112,12 @@ async fn create(running: &Running, numbers: std::ops::Range<u64>) -> Result<()> 
     Ok(())
 }
 
-/// The queue that the load on one goes to is none of these: nobody takes from them.
+/// Name of a queue of the spread load, from which nobody consumes.
 fn queue(number: u64) -> String {
     format!("spread-{number}")
 }
 
-/// Publishes to queues picked at random, in calls of many messages.
+/// Publishes to random queues, in calls of many messages.
 async fn spread(running: &Running, queues: u64, length: Duration) -> Result<Row> {
     let published = Arc::new(AtomicU64::new(0));
     let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! More consumers, and more messages under way.
+//! Growth of the consumers, and of the messages in flight.
 
 use anyhow::Result;
 

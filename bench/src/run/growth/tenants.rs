@@ -1,4 +1,4 @@
-//! More and more tenants share a server.
+//! Growth of the tenants of one server.
 
 use std::{
     fmt::Write as _,
@@ -31,9 +31,9 @@ use crate::{
 };
 
 const LARGEST: u64 = 1_000;
-/// At every point: each tenant has one or more.
+/// Connections at every point of the curve; each tenant has at least one.
 const CONNECTIONS: usize = 1_000;
-/// How long tokens last: longer than a point.
+/// Lifetime of the tokens: longer than the measurement of a point.
 const LIFETIME: Duration = Duration::from_secs(3_600);
 const QUEUE: &str = "office/published";
 
@@ -50,7 +50,7 @@ pub async fn run(run: &mut Run) -> Result<()> {
     Ok(())
 }
 
-/// A server whose producers belong to many tenants in turn.
+/// A server whose producers belong to its tenants in turn.
 struct Many {
     running: Running,
     clients: Vec<Client>,
@@ -86,7 +86,7 @@ impl Many {
     }
 }
 
-/// A tenant's certificate and token.
+/// Issues a certificate and a token for a tenant.
 fn context(site: &Site, authority: &Authority, issuer: &Issuer, tenant: &str) -> Result<Context> {
     let subject = spiffe_id(tenant);
     let certificate = authority.issue(&Leaf::client(&subject))?;

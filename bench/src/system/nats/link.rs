@@ -1,4 +1,4 @@
-//! Consumers of NATS JetStream: a stream of pulled messages on a connection of its own.
+//! Consumers of NATS JetStream: a stream of pulled messages on a new connection.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -19,13 +19,13 @@ use super::{
     PATIENCE, WORKERS, jetstream,
 };
 
-/// What [`Subscriber::settle`] waits for.
-// The server takes the acks of a connection in order: one answer speaks for all before it. An answer to each is four times
-// slower, none at all is no faster.
+/// What the confirmation of [`Subscriber::settle`] means.
+// The server handles the acks of a connection in order: one answer confirms all before it. An answer to each ack is
+// four times slower; no answer at all is not faster.
 pub const SETTLE_PROMISE: &str = "taken in by the server, which answers the last of several acks (a double ack); its file \
      of the consumer's state follows later";
 
-/// Takes messages that it asked for ahead, as many as the window.
+/// Requests messages ahead, as many as the window.
 pub struct Subscriber {
     client: Client,
     messages: pull::Stream,
@@ -33,7 +33,7 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    /// Starts to ask for messages.
+    /// Starts to request messages.
     pub async fn open(client: &Client, queue: &str, shape: Shape) -> Result<Self> {
         let context = jetstream(client.clone());
         let consumer: PullConsumer = context.get_consumer_from_stream(WORKERS, queue).await?;
@@ -58,7 +58,7 @@ impl Consumer for Subscriber {
         while payloads.len() < max {
             match self.messages.next().now_or_never() {
                 Some(Some(message)) => payloads.push(self.accept(message.context("a message")?)?),
-                // The end of the messages shows at the next call.
+                // The next call returns the end of the messages.
                 Some(None) | None => break,
             }
         }
@@ -75,7 +75,7 @@ impl Consumer for Subscriber {
         let Some(newest) = self.unsettled.pop_front() else { bail!("nothing to settle") };
         let client = self.client.clone();
         let ack = async move { client.request(newest, Bytes::new()).await.map(drop).context("settling") };
-        // Begun at once, so that it is sent behind the others.
+        // Polled once now, so that it is sent after the other acks.
         begun(ack.boxed()).await
     }
 }

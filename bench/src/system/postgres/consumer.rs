@@ -1,4 +1,4 @@
-//! Consuming: an UPDATE hides what it returns, a DELETE settles it.
+//! Consuming: an UPDATE returns messages and hides them, a DELETE settles them.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Statement};
 use super::table;
 use crate::system::{Confirmation, Consumer, handed::hand_over};
 
-/// Pauses between two looks at an empty queue: the first, then each twice as long as the one before, up to the last.
+/// First and longest pause between two queries of an empty queue; each is twice as long as the one before.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(16));
 
 /// A message with its id.
@@ -22,16 +22,16 @@ pub struct PostgresConsumer {
     client: Arc<Client>,
     update: Statement,
     delete: Statement,
-    /// The receive under way: kept here, it survives whoever waits for it.
+    /// The outstanding receive; kept here, so that it survives a dropped `next`.
     receiving: Option<BoxFuture<'static, Result<Vec<Entry>>>>,
-    /// Received and not returned.
+    /// Messages that were received and not returned.
     ahead: VecDeque<Entry>,
-    /// Ids of what was returned and is not settled.
+    /// Ids of messages that were returned and not settled.
     unsettled: VecDeque<i64>,
 }
 
 impl PostgresConsumer {
-    /// Consumes this queue over this connection.
+    /// A consumer of this queue over this connection.
     pub async fn new(client: Client, queue: &str) -> Result<Self> {
         let update = client.prepare(&table::receive(queue)).await.context("preparing to receive")?;
         let delete = client.prepare(&table::settle(queue)).await.context("preparing to settle")?;
@@ -45,7 +45,7 @@ impl PostgresConsumer {
         })
     }
 
-    /// Sends a receive, unless one is under way.
+    /// Sends a receive, unless one is outstanding.
     async fn receive(&mut self, max: usize) {
         if self.receiving.is_none() {
             let max = i64::try_from(max).unwrap_or(i64::MAX);
@@ -55,8 +55,8 @@ impl PostgresConsumer {
     }
 }
 
-/// Receives at least one message. Looks again and again while there is none: a NOTIFY with each publish would wake it at
-/// once, but makes the commits of all producers wait for one another, each for its own write to disk.
+/// Receives at least one message, and polls an empty queue. A NOTIFY with each publish would wake it at once, but makes
+/// the commits of all producers wait for one another, each for its own disk write.
 async fn receive(client: Arc<Client>, update: Statement, max: i64) -> Result<Vec<Entry>> {
     let (mut pause, longest) = PAUSES;
     loop {

@@ -26,12 +26,12 @@ const PERSISTENT: u8 = 2;
 pub struct Publisher {
     channel: Channel,
     queue: ShortString,
-    // The channel lives as long as it does.
+    // Keeps the channel open.
     _connection: Connection,
 }
 
 impl Publisher {
-    /// Opens a channel whose publishes are confirmed.
+    /// Opens a channel with publisher confirms.
     pub async fn open(connection: Connection, queue: &str) -> Result<Self> {
         let channel = connection.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
@@ -46,8 +46,8 @@ impl Producer for Publisher {
     }
 }
 
-// A publish of the client resolves once it is on the wire. To await each would send them one by one, so they are all begun
-// first, in order, before the first wait.
+// A publish of the client resolves when it is written to the socket. Awaiting each would send them one by one: so all
+// are polled first, in order, before the first wait.
 async fn publish_all(channel: Channel, queue: ShortString, batch: Vec<Bytes>) -> Result<()> {
     let properties = BasicProperties::default().with_delivery_mode(PERSISTENT);
     let options = BasicPublishOptions::default();
@@ -70,7 +70,7 @@ async fn publish_all(channel: Channel, queue: ShortString, batch: Vec<Bytes>) ->
     Ok(())
 }
 
-/// Takes deliveries that the broker pushes.
+/// Receives deliveries that the broker pushes.
 pub struct Subscriber {
     deliveries: lapin::Consumer,
     channel: Channel,
@@ -79,7 +79,7 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    /// Starts the deliveries, as many as the window ahead of the settlements.
+    /// Starts the deliveries; the window limits those that are not settled.
     pub async fn open(connection: Connection, queue: &str, shape: Shape) -> Result<Self> {
         let channel = connection.create_channel().await?;
         let prefetch = u16::try_from(shape.window).unwrap_or(u16::MAX);
@@ -103,7 +103,7 @@ impl Consumer for Subscriber {
         while payloads.len() < max {
             match self.deliveries.next().now_or_never() {
                 Some(Some(delivery)) => payloads.push(self.accept(delivery.context("a delivery")?)),
-                // The end of the deliveries shows at the next call.
+                // The next call returns the end of the deliveries.
                 Some(None) | None => break,
             }
         }

@@ -1,4 +1,4 @@
-//! Consuming: reads as a member of the group, which settles by acknowledging and deleting.
+//! Consuming: a member of the group reads, and settles by acknowledging and deleting.
 
 use std::{
     collections::VecDeque,
@@ -14,28 +14,28 @@ use futures_util::future::{BoxFuture, ready};
 use super::GROUP;
 use crate::system::{Confirmation, Consumer, handed::hand_over};
 
-/// Makes the names of a group's members differ.
+/// Numbers the members of the groups.
 static MEMBERS: AtomicU64 = AtomicU64::new(0);
 
 /// A message with its id.
 type Entry = (Vec<u8>, Bytes);
 
-/// A member of the group. A read that waits occupies its connection, so settlements go over a second one.
+/// A member of the group. A waiting read blocks its connection, so settlements use a second one.
 pub struct RedisConsumer {
     reads: MultiplexedConnection,
     settlements: MultiplexedConnection,
     queue: String,
     member: String,
-    /// The read under way: kept here, it survives whoever waits for it.
+    /// The outstanding read; kept here, so that it survives a dropped `next`.
     reading: Option<BoxFuture<'static, Result<Vec<Entry>>>>,
-    /// Read and not returned.
+    /// Messages that were read and not returned.
     ahead: VecDeque<Entry>,
-    /// Ids of what was returned and is not settled.
+    /// Ids of messages that were returned and not settled.
     unsettled: VecDeque<Vec<u8>>,
 }
 
 impl RedisConsumer {
-    /// Joins the group of this queue.
+    /// A member of this queue's group.
     pub fn new(reads: MultiplexedConnection, settlements: MultiplexedConnection, queue: &str) -> Self {
         Self {
             reads,
@@ -48,7 +48,7 @@ impl RedisConsumer {
         }
     }
 
-    /// Sends a read, unless one is under way.
+    /// Sends a read, unless one is outstanding.
     async fn read(&mut self, max: usize) {
         if self.reading.is_some() {
             return;
@@ -83,7 +83,7 @@ impl Consumer for RedisConsumer {
             messages.push(message);
         }
         if self.ahead.is_empty() {
-            // The server looks for the next ones while these are worked on.
+            // Read ahead: the server prepares the next messages while these are handled.
             self.read(max).await;
         }
         Ok(messages)
@@ -105,7 +105,7 @@ impl Consumer for RedisConsumer {
     }
 }
 
-/// The messages of an answer, taken out of it without a copy: `[[stream, [[id, [field, value]], ...]]]`.
+/// The messages of an answer, without copying: `[[stream, [[id, [field, value]], ...]]]`.
 fn entries(answer: Value) -> Vec<Entry> {
     let streams = list(answer).into_iter();
     streams.filter_map(|stream| list(stream).pop()).flat_map(list).filter_map(entry).collect()

@@ -15,7 +15,7 @@ pub struct RedisProducer {
 }
 
 impl RedisProducer {
-    /// Publishes to this queue over this connection.
+    /// A producer of this queue over this connection.
     pub fn new(connection: MultiplexedConnection, queue: &str) -> Self {
         Self { connection, queue: queue.to_owned() }
     }
@@ -28,8 +28,8 @@ impl Producer for RedisProducer {
             return Ok(Box::pin(ready(Ok(()))));
         }
         let mut adds = pipe();
-        // A transaction, though a batch needs none: the server reads a connection 16 KiB at a time and would bring what it
-        // read to disk each time; a transaction goes to disk once.
+        // A transaction, although a batch needs none: the server reads a connection in pieces of 16 KiB and syncs after
+        // each piece; a transaction is synced once.
         if batch.len() > 1 {
             adds.atomic();
         }
