@@ -1,4 +1,4 @@
-//! From a context file to a client.
+//! Connects a client with a context file.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::{
     stderr,
 };
 
-/// Connects with the context that was named.
+/// Connects with the context of the command line or the environment.
 pub async fn connect(context: Option<&Path>) -> Result<Client, Failure> {
     let path = context.ok_or_else(|| {
         Failure::new(

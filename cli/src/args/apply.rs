@@ -25,13 +25,13 @@ use clap::Args;
         dead_letter_queue = \"failed\"            # of the same department; none unless given"
 )]
 pub struct Apply {
-    /// The file; - is stdin.
+    /// The TOML file; - is stdin.
     #[arg(long, short, value_name = "FILE")]
     pub file: PathBuf,
     /// Print the diff and change nothing.
     #[arg(long, visible_alias = "diff")]
     pub dry_run: bool,
-    /// With --dry-run: end with exit code 2 when something would change.
+    /// With --dry-run: exit with code 2 if something would change.
     #[arg(long, requires = "dry_run")]
     pub exit_code: bool,
 }

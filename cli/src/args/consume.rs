@@ -26,28 +26,28 @@ pub struct Consume {
     /// UTF-8), attributes, and id, sequence, publish_time, attempt, dead_letter.
     #[arg(long, conflicts_with = "output")]
     pub ndjson: bool,
-    /// What to write for a message.
+    /// What to write of a message.
     #[arg(long, value_enum, default_value_t = Output::Payload)]
     pub output: Output,
-    /// Write payloads as they are to a terminal, too, where they may move the cursor, change the title or fill the clipboard.
-    /// Without it, control characters, bidirectional ones and bytes that are not UTF-8 are shown there as \u{1b} or \xff. A
-    /// file or a pipe gets the exact bytes in any case.
+    /// Write payloads unchanged to a terminal, too. They may move the cursor, change the title or fill the clipboard.
+    /// Without it, control characters, bidirectional ones and bytes that are not UTF-8 are shown there as \u{1b} or
+    /// \xff. A file or a pipe always gets the exact bytes.
     #[arg(long, conflicts_with = "ndjson")]
     pub raw: bool,
 }
 
 impl Consume {
-    /// What to write for a message, whichever way it was said.
+    /// What to write of a message: --ndjson is short for `--output json`.
     pub fn output(&self) -> Output {
         if self.ndjson { Output::Json } else { self.output }
     }
 }
 
-/// How a message is written.
+/// What is written of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Output {
     /// The payload's bytes and a line feed.
     Payload,
-    /// The same as --ndjson.
+    /// One JSON object per line, as with --ndjson.
     Json,
 }

@@ -24,13 +24,13 @@ use clap::Args;
 pub struct Publish {
     /// DEPARTMENT/QUEUE, or tenants/T/departments/D/queues/Q.
     pub queue: String,
-    /// Where the lines come from; - is stdin.
+    /// The file of the lines; - is stdin.
     #[arg(long, value_name = "FILE", default_value = "-")]
     pub file: PathBuf,
     /// Each line is a JSON object, as `consume --ndjson` writes it.
     #[arg(long)]
     pub ndjson: bool,
-    /// An attribute for every message that has none of that key; may be given several times.
+    /// An attribute for every message that does not have the key; may be given several times.
     #[arg(long = "attribute", value_name = "KEY=VALUE", value_parser = key_value)]
     pub attributes: Vec<(String, String)>,
 }

@@ -9,13 +9,13 @@ use clap::{Args, Subcommand};
 pub enum Store {
     /// Check every checksum of a data folder, and whether log and store fit together. Writes nothing.
     Check(StoreCheck),
-    /// Skip an entry of a shard's log that halts the shard, and set the department that it names aside.
+    /// Skip an entry of the log that halts a shard, and set the department that it names aside.
     Skip(StoreSkip),
-    /// Open a department again that was set aside.
+    /// Reopen a department that was set aside.
     Reopen(StoreReopen),
 }
 
-/// The folder of a command that changes it.
+/// The data folder of a command that changes it.
 #[derive(Debug, Args)]
 pub struct DataFolder {
     /// The data folder: `data_dir` of the server's configuration.
@@ -36,19 +36,19 @@ pub struct DataFolder {
     after_help = "Examples:\n  posthouse store skip 5 1234 --digest 8f0c2a61d3b95e47 --reason panics-since-1.4 --data-dir /var/lib/posthouse"
 )]
 pub struct StoreSkip {
-    /// The shard that is halted.
+    /// The halted shard.
     #[arg(value_name = "SHARD")]
     pub shard: u16,
-    /// The entry of its log that halts it.
+    /// Index of the entry that halts it.
     #[arg(value_name = "INDEX")]
     pub index: u64,
     /// SHA-256 of the entry in hex, or at least its first 16 digits.
     #[arg(long, value_name = "DIGEST")]
     pub digest: String,
-    /// Why; it is kept with the department, and shown by `posthouse store check`.
+    /// The reason, which is kept with the department and shown by `posthouse store check`.
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     pub reason: String,
-    /// Where.
+    /// The data folder.
     #[command(flatten)]
     pub folder: DataFolder,
 }
@@ -64,16 +64,16 @@ pub struct StoreReopen {
     /// TENANT/DEPARTMENT, or the full resource name.
     #[arg(value_name = "DEPARTMENT")]
     pub department: String,
-    /// Open it although its rows do not fit together. Its next command or timer may halt its shard again, for all departments on
-    /// the shard.
+    /// Open it although its rows are inconsistent. Its next command or timer may halt its shard again, for all
+    /// departments of the shard.
     #[arg(long)]
     pub force: bool,
-    /// Where.
+    /// The data folder.
     #[command(flatten)]
     pub folder: DataFolder,
 }
 
-/// Something that can be shown on one line.
+/// Checks that a reason can be shown on one line.
 fn reason(text: &str) -> Result<String, String> {
     let text = text.trim();
     if text.is_empty() || text.len() > MAX_REASON_BYTES || text.chars().any(char::is_control) {
@@ -82,7 +82,7 @@ fn reason(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Longest reason.
+/// Longest reason of a skip.
 const MAX_REASON_BYTES: usize = 500;
 
 /// `posthouse store check`.
@@ -98,7 +98,7 @@ pub struct StoreCheck {
     /// The data folder: `data_dir` of the server's configuration.
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
-    /// Rows of one shard that may be checked against each other in memory, at about 100 bytes each.
+    /// Largest number of rows of one shard that are compared in memory, at about 100 bytes each.
     #[arg(long, value_name = "N", default_value_t = 5_000_000)]
     pub max_rows: u64,
 }

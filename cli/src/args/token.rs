@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 /// `posthouse token`.
 #[derive(Debug, Subcommand)]
 pub enum Token {
-    /// Show what a token says: who, for whom, until when, with which grants. Verifies nothing.
+    /// Show what a token says: subject, audience, lifetime and grants. Verifies nothing.
     Inspect(TokenInspect),
 }
 
@@ -22,7 +22,7 @@ pub enum Token {
         posthouse token inspect /run/secrets/token"
 )]
 pub struct TokenInspect {
-    /// The token's file; - is stdin. Unless given, the token file of the context.
+    /// The token's file; - is stdin. Without it, the token file of the context.
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
 }

@@ -16,34 +16,34 @@ use crate::{
     failure::{Failure, of_client, of_consume},
 };
 
-/// Confirmations that are looked at together.
+/// Confirmations that are handled in one pass.
 const ANSWERS: usize = 512;
-/// Deliveries that may be unsettled while the queue is cleared.
+/// Most unsettled deliveries while the queue is cleared.
 const CLEARING_CREDIT: u32 = 4096;
 
-/// Whether what comes was published while it was consumed.
+/// Whether messages are published while they are consumed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConsumeMode {
-    /// No: the queue was full before. Latencies count from the delivery, and the queue's end is the end.
+    /// They were published before: latencies count from the delivery, and an empty queue ends the phase.
     Backlog,
-    /// Yes. Latencies count from publishing.
+    /// They are published meanwhile: latencies count from publishing.
     Pipeline,
 }
 
-/// Consumers, each on a connection of its own.
+/// The consumers, each on its own connection.
 pub struct Consumers(Vec<Arc<ConsumerStream>>);
 
 struct ConsumerStream {
     consumer: Consumer,
-    /// A delivery that came when a phase had all that it wanted.
+    /// A delivery beyond the end of a phase, for the next phase.
     spare: Mutex<Option<Delivery>>,
 }
 
-/// Where a stream sends what it has settled, with the moment from which its latency counts.
+/// Settlements without an answer, each with the moment from which its latency counts.
 type Settlings = mpsc::UnboundedSender<(Instant, Settling)>;
 
 impl Consumers {
-    /// Opens them.
+    /// Opens the consumers.
     pub async fn open(client: &Client, queue: &str, streams: u16, credit: u32) -> Result<Self, Failure> {
         let mut opened = Vec::new();
         for _ in 0..streams {
@@ -54,7 +54,7 @@ impl Consumers {
         Ok(Self(opened))
     }
 
-    /// Takes and acknowledges a phase's messages, in tasks that end when all are confirmed.
+    /// Consumes and acknowledges the messages of a phase, in tasks that end when all are confirmed.
     pub fn start(&self, mode: ConsumeMode, phase: &Arc<Phase>, tasks: &mut JoinSet<Result<(), Failure>>) {
         for (number, stream) in self.0.iter().enumerate() {
             let (settled, settlings) = mpsc::unbounded_channel();
@@ -63,7 +63,7 @@ impl Consumers {
         }
     }
 
-    /// Ends them; what they still hold is released.
+    /// Closes the consumers, which releases unsettled deliveries.
     pub async fn close(self) -> Result<(), Failure> {
         for stream in self.0 {
             drop(stream.take_spare());
@@ -78,7 +78,7 @@ impl ConsumerStream {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// The next delivery of this phase; `None`: there are no more.
+    /// The next delivery of this phase; `None` at its end.
     async fn next(&self, mode: ConsumeMode, phase: &Phase) -> Result<Option<Delivery>, Failure> {
         if let Some(spare) = self.take_spare() {
             return Ok(Some(spare));
@@ -166,7 +166,7 @@ async fn confirm(
     Ok(())
 }
 
-/// Acknowledges what is left of a run, and nothing else.
+/// Acknowledges the remaining messages of a run, and fails at any other message.
 pub async fn clear(client: &Client, queue: &str, run: u64) -> Result<(), Failure> {
     let builder = client.consumer(queue).credit_messages(CLEARING_CREDIT);
     let consumer = builder.open().await.map_err(|error| of_client(&error))?;

@@ -1,4 +1,4 @@
-//! Latencies, recorded in microseconds: those of `posthouse bench` and those of posthouse-bench.
+//! Recording of latencies in microseconds, for `posthouse bench` and for posthouse-bench.
 
 use std::time::Duration;
 

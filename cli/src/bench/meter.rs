@@ -1,4 +1,4 @@
-//! What was measured so far, by all streams.
+//! Counts and latencies of a phase, per stream.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -11,22 +11,22 @@ use tokio::time::Instant;
 use super::latency::{self, micros};
 use crate::{exit::Exit, failure::Failure};
 
-/// What became of a message.
+/// A step of a message that is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// It is on disk.
+    /// The message is on disk.
     Stored,
-    /// It came to a consumer.
+    /// The message was delivered.
     Delivered,
-    /// Its settlement is on disk.
+    /// The settlement of the message is on disk.
     Settled,
 }
 
-/// One stream's measurements; a lock is never waited for, except at the end.
+/// The measurements of one stream. Nobody waits for the lock before the phase ends.
 #[derive(Debug)]
 pub struct StreamMeter(Mutex<StepTally>);
 
-/// Measurements.
+/// Counts and latencies of one stream, or of all.
 #[derive(Debug, Clone)]
 pub struct StepTally {
     /// Latencies of messages that were stored.
@@ -35,23 +35,23 @@ pub struct StepTally {
     pub delivered: Histogram<u64>,
     /// Latencies of messages that were settled.
     pub settled: Histogram<u64>,
-    /// Bytes of payload that were delivered.
+    /// Bytes of the delivered payloads.
     pub delivered_bytes: u64,
     /// Messages that were not stored or not settled.
     pub errors: u64,
     /// The first of these errors.
     pub first_error: Option<String>,
-    /// When the last step of any message was taken.
+    /// When the last message took a step.
     pub last: Option<Instant>,
 }
 
 impl StreamMeter {
-    /// Nothing yet.
+    /// A meter without measurements.
     pub fn new() -> Result<Self, Failure> {
         Ok(Self(Mutex::new(StepTally::new()?)))
     }
 
-    /// A message came so far, and that it took so long since `from`.
+    /// Records that a message took a step, and the time since `from`.
     pub fn record(&self, step: Step, from: Instant) {
         let now = Instant::now();
         let latency = micros(now.saturating_duration_since(from));
@@ -65,31 +65,31 @@ impl StreamMeter {
         tally.last = Some(now);
     }
 
-    /// A payload of so many bytes was delivered.
+    /// Adds a delivered payload.
     pub fn add_delivered_bytes(&self, bytes: usize) {
         self.lock().delivered_bytes += bytes as u64;
     }
 
-    /// A message came no further.
+    /// Records that a message was not stored or not settled.
     pub fn error(&self, error: &dyn std::error::Error) {
         let mut tally = self.lock();
         tally.errors += 1;
         tally.first_error.get_or_insert_with(|| error.to_string());
     }
 
-    /// What was measured so far.
+    /// The measurements so far.
     pub fn tally(&self) -> StepTally {
         self.lock().clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, StepTally> {
-        // Nothing panics while it is held.
+        // No code panics while it holds the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl StepTally {
-    /// Nothing.
+    /// A tally without measurements.
     pub fn new() -> Result<Self, Failure> {
         let histogram = || {
             latency::histogram()
@@ -106,7 +106,7 @@ impl StepTally {
         })
     }
 
-    /// All of these together.
+    /// The sum over all streams.
     pub fn sum<'a>(meters: impl IntoIterator<Item = &'a StreamMeter>) -> Result<Self, Failure> {
         let mut sum = Self::new()?;
         for meter in meters {
@@ -126,7 +126,7 @@ impl StepTally {
         Ok(sum)
     }
 
-    /// How long it took from `start` to the last step.
+    /// Time from `start` to the last step.
     pub fn duration(&self, start: Instant) -> Duration {
         self.last.map_or(Duration::ZERO, |last| last.saturating_duration_since(start))
     }

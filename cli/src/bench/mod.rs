@@ -1,6 +1,6 @@
-//! `posthouse bench`: how many messages a server takes and gives, and how long they take.
+//! `posthouse bench`: throughput and latencies of a server.
 //!
-//! The client crate does the work, as in a service that uses it; what is measured is what such a service would see.
+//! It measures what a service sees that uses the client crate.
 
 use std::{
     path::Path,
@@ -36,7 +36,7 @@ mod producers;
 mod report;
 mod schedule;
 
-/// Runs the command. What was measured is printed however it ends.
+/// Runs the command. It prints what was measured, however the run ends.
 pub async fn bench(context: Option<&Path>, command: &Bench) -> Result<(), Failure> {
     let mut interrupts = Interrupts::watch()?;
     let (client, plan) = tokio::select! {
@@ -74,7 +74,7 @@ async fn prepare(context: Option<&Path>, command: &Bench) -> Result<(Client, Pla
     let queue = client.queue_name(&load.queue).map_err(|error| of_client(&error))?;
     let held = match client.queues().get(&queue).await {
         Ok(found) => found.stats.map(|stats| stats.ready + stats.in_flight + stats.waiting),
-        // Who may not look can still say that it does not matter.
+        // With --force the count does not matter, so the right to see it is not needed.
         Err(_) if load.force && !matches!(command, Bench::Consume { no_fill: true, .. }) => None,
         Err(error) => return Err(of_client(&error)),
     };
@@ -82,7 +82,7 @@ async fn prepare(context: Option<&Path>, command: &Bench) -> Result<(Client, Pla
     Ok((client, plan))
 }
 
-/// Runs the phases one after the other. The one that is measured can be looked at from outside meanwhile.
+/// Runs the phases one after the other. `measured` is set to the measured phase while it runs.
 async fn run(client: &Client, plan: &Plan, measured: &OnceLock<Arc<Phase>>) -> Result<(), Failure> {
     if plan.fills {
         fill(client, plan).await?;
@@ -98,7 +98,7 @@ async fn run(client: &Client, plan: &Plan, measured: &OnceLock<Arc<Phase>>) -> R
     for (count, is_measured) in [(plan.warm_up, false), (plan.count, true)] {
         let phase = Arc::new(Phase::begin(plan.run, plan.extent(count))?);
         if is_measured {
-            // It is set once.
+            // Set once, since one phase is measured.
             let _ = measured.set(Arc::clone(&phase));
         }
         let mut tasks = JoinSet::new();
@@ -112,7 +112,7 @@ async fn run(client: &Client, plan: &Plan, measured: &OnceLock<Arc<Phase>>) -> R
         if joined.is_err()
             && let Some(consumers) = consumers.take()
         {
-            // The process ends: what they hold is released before. What went wrong first is what is told.
+            // The process ends next: unsettled deliveries are released first. The first error is the one to report.
             let _ = consumers.close().await;
         }
         joined?;
@@ -126,7 +126,7 @@ async fn run(client: &Client, plan: &Plan, measured: &OnceLock<Arc<Phase>>) -> R
     }
 }
 
-/// Publishes what is to be consumed.
+/// Publishes the messages that will be consumed.
 async fn fill(client: &Client, plan: &Plan) -> Result<(), Failure> {
     let producers = Producers::open(client, &plan.load).await?;
     let phase = Arc::new(Phase::begin(plan.run, plan.extent(plan.warm_up + plan.count))?);
@@ -137,7 +137,7 @@ async fn fill(client: &Client, plan: &Plan) -> Result<(), Failure> {
     failures(&phase.tally()?, "the queue could not be filled")
 }
 
-/// Waits for all, and stops all when one fails.
+/// Waits for all tasks, and aborts all when one fails.
 async fn join(mut tasks: JoinSet<Result<(), Failure>>) -> Result<(), Failure> {
     while let Some(ended) = tasks.join_next().await {
         ended.map_err(|error| Failure::advised(Exit::Unavailable, format!("a task failed: {error}")))??;

@@ -1,4 +1,4 @@
-//! A stretch of a run: the warm-up, or what is measured.
+//! A phase of a run: the warm-up, or the measurement.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,9 +17,9 @@ use crate::failure::Failure;
 /// What all phases of a run share.
 #[derive(Debug, Clone, Copy)]
 pub struct Run {
-    /// Stands in every payload.
+    /// Number of the run, in every payload.
     pub id: u64,
-    /// From when the times in payloads count.
+    /// The origin of the times in payloads.
     pub origin: Instant,
     /// Bytes of a payload.
     pub size: u32,
@@ -27,29 +27,29 @@ pub struct Run {
     pub force: bool,
 }
 
-/// How long a phase is.
+/// Size and speed of a phase.
 #[derive(Debug, Clone, Copy)]
 pub struct Extent {
-    /// How many messages.
+    /// Number of messages.
     pub count: u64,
-    /// How many streams of either kind.
+    /// Number of streams of either kind.
     pub streams: u16,
-    /// How many of them a second.
+    /// Messages per second.
     pub rate: Option<u32>,
-    /// How many may be under way between publishing and settling.
+    /// Most messages between publishing and settling.
     pub window: Option<u32>,
 }
 
-/// One phase, shared by its streams.
+/// A phase, shared by its streams.
 #[derive(Debug)]
 pub struct Phase {
-    /// The run it is of.
+    /// The run of the phase.
     pub run: Run,
     /// When messages are due.
     pub schedule: Schedule,
-    /// Room for messages under way, if that is bounded.
+    /// Slots of messages in flight, if their number is bounded.
     pub window: Option<Semaphore>,
-    /// Ends when there is nothing more to take.
+    /// Cancelled when all messages of the phase were claimed.
     pub all_claimed: CancellationToken,
     unclaimed: AtomicU64,
     publishing: Vec<StreamMeter>,
@@ -57,19 +57,19 @@ pub struct Phase {
 }
 
 impl Run {
-    /// A new run.
+    /// A new run, which begins now.
     pub fn new(size: u32, force: bool) -> Self {
         Self { id: rand::random(), origin: Instant::now(), size, force }
     }
 
-    /// A moment of this run as it stands in a payload.
+    /// A moment as nanoseconds since the run's begin, for a payload.
     pub fn nanos(&self, moment: Instant) -> u64 {
         u64::try_from(moment.saturating_duration_since(self.origin).as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// The moment that a payload has.
+    /// The moment in a payload.
     pub fn moment(&self, nanos: u64) -> Instant {
-        // Only a damaged payload could overflow.
+        // Only a damaged payload can overflow.
         self.origin.checked_add(Duration::from_nanos(nanos)).unwrap_or_else(Instant::now)
     }
 }
@@ -94,17 +94,17 @@ impl Phase {
         Ok(phase)
     }
 
-    /// Of the stream that publishes.
+    /// Meter of a publishing stream.
     pub fn producer_meter(&self, stream: usize) -> &StreamMeter {
         &self.publishing[stream]
     }
 
-    /// Of the stream that consumes.
+    /// Meter of a consuming stream.
     pub fn consumer_meter(&self, stream: usize) -> &StreamMeter {
         &self.consuming[stream]
     }
 
-    /// Counts a message as taken; `false`: it is one too many for this phase.
+    /// Claims a delivery for this phase; `false` if the phase has all its messages.
     pub fn claim(&self) -> bool {
         let claimed =
             self.unclaimed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
@@ -114,19 +114,19 @@ impl Phase {
         claimed.is_ok()
     }
 
-    /// A message is no longer under way.
+    /// A message is settled or failed: its slot is free.
     pub fn release_slot(&self) {
         if let Some(window) = &self.window {
             window.add_permits(1);
         }
     }
 
-    /// What was measured so far.
+    /// The measurements so far.
     pub fn tally(&self) -> Result<StepTally, Failure> {
         StepTally::sum(self.publishing.iter().chain(&self.consuming))
     }
 
-    /// How long it took so far, to the last step of any message.
+    /// Time from the begin to the last step so far.
     pub fn duration(&self, tally: &StepTally) -> Duration {
         tally.duration(self.schedule.start)
     }

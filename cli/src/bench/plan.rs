@@ -1,4 +1,4 @@
-//! What a run does, worked out from the command line and from what the queue holds.
+//! The plan of a run, from the command line and from the messages in the queue.
 
 use super::{
     consumers::ConsumeMode,
@@ -12,30 +12,30 @@ use crate::{
 };
 
 const DEFAULT_COUNT: u64 = 200_000;
-/// Of an open loop.
+/// Length of an open loop without --count.
 const DEFAULT_SECONDS: u64 = 10;
 const MAX_WARM_UP_MESSAGES: u64 = 10_000;
 
-/// What a run does.
+/// The plan of a run.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// What is common to all.
+    /// Options of all measurements.
     pub load: Load,
     /// The queue's full name.
     pub queue: String,
     /// What all phases share.
     pub run: Run,
-    /// Messages before those that are measured.
+    /// Messages of the warm-up.
     pub warm_up: u64,
     /// Messages that are measured.
     pub count: u64,
-    /// Fill the queue before anything is measured.
+    /// Whether the queue is filled before the measurement.
     pub fills: bool,
-    /// Publish while measuring.
+    /// Whether messages are published during the measurement.
     pub publishes: bool,
-    /// Consume while measuring.
+    /// Whether and how messages are consumed during the measurement.
     pub consumes: Option<ConsumeMode>,
-    /// Deliveries that one stream may have unsettled.
+    /// Most unsettled deliveries of a stream.
     pub credit: u32,
     bench: &'static str,
     rate: Option<u32>,
@@ -44,7 +44,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan for a queue that holds so many messages; `None`: nobody may know.
+    /// The plan for a queue that holds `held` messages; `None` if the count is unknown.
     pub fn of(command: &Bench, queue: String, held: Option<u64>) -> Result<Self, Failure> {
         let (bench, load, rate, credit) = match command {
             Bench::Publish { load, sending, .. } => ("publish", load, sending.rate, 0),
@@ -82,21 +82,21 @@ impl Plan {
         })
     }
 
-    /// A phase of so many messages.
+    /// The extent of a phase with this many messages.
     pub fn extent(&self, count: u64) -> Extent {
-        // Only where messages are sent and taken can one side run away from the other.
+        // Only a closed pipeline needs a bound: there the publishers could outrun the consumers.
         let bounded = self.bench == "pipeline" && self.rate.is_none();
         let window = bounded.then_some(self.load.window);
         Extent { count, streams: self.load.streams, rate: self.rate, window }
     }
 
-    /// Whether messages of this run may be left that nobody wants.
+    /// Whether messages of this run may remain that nobody wants.
     pub fn must_clear(&self, ran: bool) -> bool {
         let left = self.consumes.is_none() || !ran;
         left && !self.keep && self.was_empty
     }
 
-    /// What the report says that was asked for.
+    /// The options for the report.
     pub fn asked(&self) -> Asked {
         Asked {
             bench: self.bench,
@@ -121,7 +121,7 @@ fn check_empty(load: &Load, queue: &str, held: Option<u64>) -> Result<(), Failur
     }
 }
 
-/// How much of what is there is consumed.
+/// The number of existing messages to consume.
 fn filled_count(load: &Load, held: u64) -> Result<u64, Failure> {
     let wanted = load.count.map_or(1, |count| count.saturating_add(load.warm_up.unwrap_or(0)));
     if held < wanted {

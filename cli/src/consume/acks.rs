@@ -1,4 +1,4 @@
-//! Acknowledgements on their way, and what became of them.
+//! Acknowledgements without an answer, and their outcomes.
 
 use std::collections::VecDeque;
 
@@ -7,21 +7,21 @@ use posthouse_client::{Delivery, ErrorKind, ErrorReason as Reason, SettleError, 
 
 use crate::{exit::Exit, failure::Failure, stderr};
 
-/// Confirmations that are awaited; more only take memory.
+/// Acknowledgements without an answer; more would only take memory.
 const MAX_AWAITED: usize = 65_536;
 
-/// Acknowledgements in the order in which they were given.
+/// Acknowledgements in the order in which they were sent.
 #[derive(Default)]
 pub struct Acks {
     awaited: VecDeque<Settling>,
     refused: u64,
-    /// Written, and gone since: they do not come again.
+    /// Messages that were written and then purged: they are not delivered again.
     purged: u64,
     last_refusal: Option<SettleError>,
 }
 
 impl Acks {
-    /// Acknowledges what was written.
+    /// Acknowledges written messages.
     pub async fn add(&mut self, written: Vec<Delivery>) {
         self.awaited.extend(written.into_iter().map(Delivery::ack));
         loop {
@@ -37,7 +37,7 @@ impl Acks {
         }
     }
 
-    /// Waits for the rest. It is a failure if something that was written may come again.
+    /// Waits for the remaining answers. Fails if a written message may be delivered again.
     pub async fn finish(mut self) -> Result<(), Failure> {
         while let Some(first) = self.awaited.pop_front() {
             let answer = first.await;
@@ -60,7 +60,7 @@ impl Acks {
     fn count(&mut self, answer: Result<(), SettleError>) {
         match answer {
             Ok(()) => {}
-            // With its queue, a message is gone for everybody.
+            // A message that was deleted with its queue is not delivered again.
             Err(error)
                 if matches!(error.error_reason(), Some(Reason::MessagePurged | Reason::QueueDeleted)) =>
             {
