@@ -1,12 +1,12 @@
-//! An error with its causes. Many libraries keep the system's words in `source()` only, and a `{error}` loses them.
+//! Errors with their causes. Many libraries keep the system's message in `source()` only, so that `{error}` loses it.
 
 use std::{error::Error, fmt};
 
-/// Shows an error and, after it, each of its causes that it has not said itself.
+/// Shows an error, followed by those of its causes that its text does not contain.
 #[derive(Clone, Copy, Debug)]
 pub struct Causes<'a>(&'a (dyn Error + 'a));
 
-/// The error with all its causes, for a message or a field of the log.
+/// The error with all its causes, for a message or a log field.
 pub fn causes<'a>(error: &'a (dyn Error + 'a)) -> Causes<'a> {
     Causes(error)
 }
@@ -18,7 +18,7 @@ impl fmt::Display for Causes<'_> {
         let mut next = self.0.source();
         while let Some(cause) = next {
             let words = cause.to_string();
-            // Most of our own errors repeat their cause, and some libraries' do.
+            // The texts of most of our errors contain their causes, as in some libraries.
             if !words.is_empty() && !said.contains(&words) {
                 write!(f, ": {words}")?;
                 said.push_str(&words);
