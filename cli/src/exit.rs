@@ -1,10 +1,10 @@
-//! How the program ends: exit codes after sysexits.
+//! Exit codes, after sysexits.
 
 /// The exit codes. Scripts rely on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// It did what was asked.
+    /// The command did what was asked.
     Ok = 0,
     /// `apply --dry-run --exit-code`: something would change.
     Differs = 2,
@@ -18,7 +18,7 @@ pub enum Exit {
     Unavailable = 69,
     /// EX_IOERR: a file, stdin or stdout failed.
     Io = 74,
-    /// EX_TEMPFAIL: not all of it was done; trying again later may help.
+    /// EX_TEMPFAIL: not everything was done; a later attempt may succeed.
     TempFail = 75,
     /// EX_NOPERM: certificate, token or grant do not allow it.
     NoPermission = 77,
@@ -26,7 +26,7 @@ pub enum Exit {
     Config = 78,
 }
 
-/// Every code and when it is used, as `posthouse --help` shows them.
+/// Every code with its meaning, for `posthouse --help`.
 pub const CODES: [(Exit, &str); 10] = [
     (Exit::Ok, "it did what was asked"),
     (Exit::Differs, "apply --dry-run --exit-code: something would change"),
@@ -40,7 +40,7 @@ pub const CODES: [(Exit, &str); 10] = [
     (Exit::Config, "the configuration or the context is wrong"),
 ];
 
-/// What `posthouse --help` says below the commands.
+/// Text below the commands of `posthouse --help`.
 pub fn help() -> String {
     let mut help = "Examples:\n  \
         posthouse dev --dir ~/.local/state/posthouse\n  \

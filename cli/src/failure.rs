@@ -1,4 +1,4 @@
-//! Why a command failed, and which exit code the client's errors have.
+//! Failures of commands, and the exit codes of the client's errors.
 
 use std::fmt;
 
@@ -8,24 +8,24 @@ use posthouse_text::causes;
 
 use crate::exit::Exit;
 
-/// Why a command failed, and what its caller can do about it.
+/// The failure of a command, with advice for the caller.
 #[derive(Debug)]
 pub struct Failure {
     /// The exit code.
     pub exit: Exit,
-    /// What went wrong, with its causes.
+    /// What failed, with its causes.
     pub what: String,
-    /// What to do next, unless that is said already.
+    /// What to do next, unless `what` says it.
     pub next: Option<String>,
 }
 
 impl Failure {
-    /// A failure with its advice.
+    /// A failure with advice.
     pub fn new(exit: Exit, what: impl fmt::Display, next: impl Into<String>) -> Self {
         Self { exit, what: what.to_string(), next: Some(next.into()) }
     }
 
-    /// A failure whose own words say what to do.
+    /// A failure whose text already says what to do.
     pub fn advised(exit: Exit, what: impl fmt::Display) -> Self {
         Self { exit, what: what.to_string(), next: None }
     }
@@ -41,10 +41,10 @@ impl fmt::Display for Failure {
     }
 }
 
-/// A call, or the opening of a stream, failed. The client's errors say themselves what to do next.
+/// A call, or the opening of a stream, failed. The client's errors contain advice.
 pub fn of_client(error: &Error) -> Failure {
     let exit = match error {
-        // It came from the command line.
+        // The name is from the command line.
         Error::Name(_) => Exit::Usage,
         _ => exit(error.kind()),
     };
@@ -56,7 +56,7 @@ pub fn of_publish(line: u64, error: &PublishError) -> Failure {
     Failure::advised(exit(error.kind()), format!("line {line}: {}", causes(error)))
 }
 
-/// A publisher ended, or did not take a message.
+/// A publisher ended, or refused a message.
 pub fn of_publisher(error: &PublishError) -> Failure {
     Failure::advised(exit(error.kind()), causes(error))
 }
@@ -66,7 +66,7 @@ pub fn of_consume(error: &ConsumeError) -> Failure {
     Failure::advised(exit(error.kind()), causes(error))
 }
 
-/// Stdout is closed or full.
+/// Stdout is closed, or a write to it failed.
 pub fn of_stdout(error: &std::io::Error) -> Failure {
     if !Stream::Stdout.is_open() {
         return Failure::new(
@@ -89,7 +89,7 @@ fn exit(kind: ErrorKind) -> Exit {
         ErrorKind::NotFound => Exit::NoInput,
         ErrorKind::AlreadyExists | ErrorKind::InvalidArgument | ErrorKind::Conflict => Exit::BadData,
         ErrorKind::LimitReached | ErrorKind::LeaseLost | ErrorKind::Closed => Exit::TempFail,
-        // Unreachable, Unavailable, Internal, and what later versions add.
+        // Unreachable, Unavailable, Internal, and kinds of later versions.
         _ => Exit::Unavailable,
     }
 }

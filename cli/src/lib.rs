@@ -1,8 +1,8 @@
-//! The one binary of Posthouse, as a library: `main.rs` only parses the command line and starts it.
+//! The binary of Posthouse as a library; `main.rs` only parses the command line.
 //!
-//! The modules of a command stand first, what they share after them.
+//! The modules of the commands are first, then those that they share.
 
-// They panic when stdout or stderr is gone, and wait while nobody reads it.
+// They panic when stdout or stderr is closed, and block while nobody reads it.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 use posthouse_server::ServeOptions;
@@ -47,7 +47,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Failure::new(Exit::Io, format!("cannot start threads: {error}"), "check the limits of this process")
     })?;
     let ran = runtime.block_on(dispatch(cli));
-    // A thread may still wait for a line of stdin, or for somebody to read stdout.
+    // A thread may still be blocked by stdin or stdout.
     runtime.shutdown_background();
     ran
 }
@@ -56,7 +56,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     let context = cli.context.as_deref();
     let quiet = cli.quiet;
     if matches!(cli.command, Command::Dev { .. } | Command::Serve { .. } | Command::Store { .. }) {
-        // Whatever the shell says: RocksDB leaves the mode of its files to it, and messages are in them.
+        // RocksDB creates its files, which contain messages, with the umask of the process.
         rustix::process::umask(Mode::RWXG | Mode::RWXO);
     }
     if answers(&cli.command) {
@@ -91,7 +91,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-/// Whether a command says on stdout what it did or found: without one, it does nothing.
+/// Whether a command answers on stdout. Such a command does nothing when stdout is closed.
 fn answers(command: &Command) -> bool {
     match command {
         Command::Dev { .. }

@@ -9,7 +9,7 @@ use crate::{
     stdout,
 };
 
-/// Asks the server whether it serves, and tells how long the answer took.
+/// Pings the server, and prints how long the answer took.
 pub async fn ping(client: &Client) -> Result<(), Failure> {
     let asked = Instant::now();
     client.ping().await.map_err(|error| of_client(&error))?;

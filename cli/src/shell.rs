@@ -1,4 +1,4 @@
-//! `posthouse completions` and `posthouse man`: the command line, told to shells and to man.
+//! `posthouse completions` and `posthouse man`.
 
 use std::{fs, path::Path};
 
@@ -37,6 +37,6 @@ pub fn man(args: &args::Man) -> Result<(), Failure> {
 
 fn pages(dir: &Path) -> std::io::Result<()> {
     fs::create_dir_all(dir)?;
-    // Its pages about `help` would only repeat the others.
+    // Pages about `help` would repeat the others.
     clap_mangen::generate_to(Cli::command().disable_help_subcommand(true), dir)
 }

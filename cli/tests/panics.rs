@@ -1,5 +1,5 @@
-//! A panic is told like a line of the log: the thread that panics waits for no reader of stderr, and one that is gone makes it
-//! no worse.
+//! A panic is logged like any other line: the panicking thread does not wait for a reader of stderr, and a closed
+//! stderr changes nothing.
 
 // A test that cannot go on may panic, in its helpers too.
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -15,11 +15,11 @@ use std::{
 use posthouse_server::config::LogConfig;
 
 const CHILD: &str = "POSTHOUSE_TEST_PANICS";
-/// More than a pipe holds.
+/// More lines than a pipe holds.
 const PANICS: usize = 1_000;
 const ENDED: i32 = 7;
 
-/// The program under test: most of its threads panic, before and after a log is started.
+/// Not a test: the program under test. Its threads panic before and after a log is started.
 #[test]
 #[ignore = "run by the other tests"]
 fn threads_that_panic() {

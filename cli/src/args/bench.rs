@@ -10,12 +10,12 @@ pub(super) const AFTER_HELP: &str = "\
 Examples:
   posthouse bench pipeline identity-cards/bench --count 100000
 
-The queue must exist and be empty. What was published is random bytes, with a mark by which this command knows its own
-messages again: it never acknowledges others, unless --force is given. Ctrl-C ends the run and prints what was measured.
+The queue must exist and be empty. The payloads are random bytes with a mark, by which this command recognizes its own
+messages: it never acknowledges others, unless --force is given. Ctrl-C ends the run and prints what was measured.
 
-Without --rate the loop is closed: as much is sent as --window allows, which measures throughput; latencies then show the
-window, not the server. With --rate the loop is open: messages are due by a fixed schedule, and latencies count from when
-a message was due, to about a millisecond, so that a server that falls behind cannot hide it.";
+Without --rate the loop is closed: it sends as much as --window allows, which measures throughput; latencies then show the
+window, not the server. With --rate the loop is open: messages are due by a fixed schedule, and latencies count from the
+moment a message was due, to about a millisecond, so that a server that falls behind cannot hide it.";
 
 /// The measurements.
 #[derive(Debug, Subcommand)]

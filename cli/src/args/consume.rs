@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 #[command(
     long_about = "Write messages to stdout, one per line, and acknowledge what was written.\n\n\
         A message is acknowledged once it was written and flushed; what could not be written is delivered again. \
-        SIGINT and SIGTERM end it cleanly.",
+        SIGINT and SIGTERM end the command cleanly.",
     after_help = "Examples:\n  \
         posthouse consume identity-cards/applications\n  \
         posthouse consume identity-cards/applications --count 10 --ndjson\n  \

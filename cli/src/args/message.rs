@@ -48,10 +48,10 @@ pub enum DeadLetters {
 #[derive(Debug, Args)]
 #[command(
     group = ArgGroup::new("which").required(true).args(["message_ids", "max", "all"]),
-    long_about = "Give dead letters another chance.\n\n\
-        Those that were moved to a dead-letter queue go back to where they came from, as new messages with ids of their \
-        own; those that are parked are made ready where they are. Each moves whole or not at all, and what is printed as \
-        redriven is on disk. Those that cannot go are passed: stderr says how many, which, and why.",
+    long_about = "Retry dead letters.\n\n\
+        Dead letters that were moved to a dead-letter queue return to their source queues, as new messages with new ids; \
+        parked ones become ready where they are. Each is moved atomically, and what is printed as redriven is on disk. \
+        Those that cannot be redriven are skipped: stderr says how many, which, and why.",
     after_help = "Examples:\n  \
         posthouse dead-letters redrive identity-cards/failed --all\n  \
         posthouse dead-letters redrive identity-cards/failed --max 100 --to applications\n  \

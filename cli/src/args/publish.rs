@@ -7,9 +7,9 @@ use clap::Args;
 /// `posthouse publish`.
 #[derive(Debug, Args)]
 #[command(
-    long_about = "Publish one message per line, and say at the end how many of the first lines are durable.\n\n\
+    long_about = "Publish one message per line, and print at the end how many of the first lines are durable.\n\n\
         The last line on stdout is {\"stored\": N}: the first N lines are on disk, whatever happened to the others. A \
-        line that cannot be published ends it: nothing after that line is published.",
+        line that cannot be published ends the command: no line after it is published.",
     after_help = "Examples:\n  \
         posthouse publish identity-cards/applications --file applications.txt\n  \
         posthouse publish identity-cards/applications --attribute kind=renewal < applications.txt\n  \

@@ -1,4 +1,4 @@
-//! Prepares the folder, says so, and serves.
+//! `posthouse dev`: prepares the folder, announces it, and serves.
 
 use std::{net::SocketAddr, path::Path};
 
@@ -13,13 +13,13 @@ use crate::{
     stderr, stdout,
 };
 
-/// `posthouse dev`.
+/// Runs the command.
 pub async fn dev(folder: &Path, listen: SocketAddr) -> Result<(), Failure> {
     let landscape = Landscape::prepare(folder, listen, SAMPLE_TENANTS).map_err(|error| failure(&error))?;
     if let Some(warning) = landscape.warning() {
         stderr::warn(warning);
     }
-    // Whether anybody reads it is no matter to the server.
+    // The server does not wait for a reader of the announcement.
     stdout::mention(announcement(&landscape, listen));
     let config = landscape.config_path();
     tokio::select! {

@@ -1,5 +1,5 @@
-//! Fields of a line for people, as tracing-subscriber writes them, but that nothing in a value can move or colour a terminal: it
-//! guards only the message, and errors that are given as such.
+//! Fields of events for people: as tracing-subscriber formats them, with the control characters of all values escaped.
+//! tracing-subscriber escapes only the message and errors.
 
 use std::{error::Error, fmt};
 

@@ -1,4 +1,4 @@
-//! `posthouse dead-letters`: what failed too often, and another chance for it.
+//! `posthouse dead-letters`: lists and redrives messages that failed too often.
 
 use std::collections::BTreeMap;
 
@@ -16,9 +16,9 @@ use crate::{
     time::rfc3339,
 };
 
-/// The most that one call takes.
+/// Most dead letters of one call.
 const MAX_PER_CALL: usize = 1000;
-/// Ids that are told of those that stay for one reason.
+/// Most ids that are named for a reason.
 const MAX_NAMED_IDS: usize = 3;
 
 /// Runs the command.
@@ -29,7 +29,7 @@ pub async fn dead_letters(client: &Client, command: &args::DeadLetters, quiet: b
     }
 }
 
-/// Page by page, so that a long list begins at once and takes little memory.
+/// Prints page by page, so that a long list begins at once and takes little memory.
 async fn list(client: &Client, queue: &str, json: bool, max: Option<u64>) -> Result<(), Failure> {
     let mut pages = client.messages().dead_letters(queue).map_err(|error| of_client(&error))?;
     let mut left = max.unwrap_or(u64::MAX);
@@ -97,7 +97,7 @@ async fn redrive(client: &Client, args: &args::RedriveLetters, quiet: bool) -> R
     }
 }
 
-/// What was done so far, which is told also when the rest failed.
+/// What was redriven and skipped so far, which is printed also after a failure.
 #[derive(Default)]
 struct Redriving {
     redriven: u64,
@@ -105,7 +105,7 @@ struct Redriving {
     by_reason: BTreeMap<SkipReason, Skipped>,
 }
 
-/// Dead letters that stay where they are for one reason: how many, and the ids of the first.
+/// Dead letters that were skipped for one reason: their number, and the first ids.
 #[derive(Default)]
 struct Skipped {
     count: u64,
@@ -130,7 +130,7 @@ impl Redriving {
         Ok(())
     }
 
-    /// From the oldest on, behind those that were skipped, to the last.
+    /// Redrives from the oldest on; skipped ones are passed.
     async fn oldest(
         &mut self,
         client: &Client,
@@ -163,7 +163,7 @@ impl Redriving {
         progress.add(done.redriven);
     }
 
-    /// Which stay, and why.
+    /// Describes the skipped dead letters by their reasons.
     fn describe_skipped(&self) -> String {
         let part = |(reason, skipped): (&SkipReason, &Skipped)| {
             let more = if skipped.count > skipped.ids.len() as u64 { ", ..." } else { "" };

@@ -1,4 +1,4 @@
-//! `posthouse message find`: where is application X? And `posthouse dead-letters`.
+//! `posthouse message find`, and `posthouse dead-letters`.
 
 use posthouse_client::{Client, Error, ErrorKind, MessageState, MessageStatus};
 
@@ -11,19 +11,19 @@ use crate::{
 pub mod dead_letters;
 mod show;
 
-/// What is known of where a settled message went.
+/// The dead letter that a settled message may have become.
 enum Destination {
-    /// It is not settled, or its queue has no dead-letter queue.
+    /// The message is not settled, or its queue has no dead-letter queue.
     None,
-    /// It is this dead letter.
+    /// The message is this dead letter.
     DeadLetter(Box<MessageStatus>),
-    /// It is not among the dead letters of this queue, or no longer.
+    /// The message is not, or no longer, among the dead letters of this queue.
     NotIn(String),
-    /// This queue may not be looked into.
+    /// The token has no grant for this queue, or the queue does not exist.
     Unseen(String),
 }
 
-/// Finds one message, and the dead letter that it has become.
+/// Finds a message, and its dead letter.
 pub async fn find(client: &Client, args: &args::Find) -> Result<(), Failure> {
     let found = async {
         let status = client.messages().find(&args.message_id).await?;

@@ -1,4 +1,4 @@
-//! Where a message stands, for people and for programs.
+//! A message's state, for people and for programs.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +11,7 @@ use crate::{
     time::{rfc3339, roughly},
 };
 
-/// All that is known of one message.
+/// The state as text.
 pub(super) fn text(status: &MessageStatus, destination: &Destination) -> String {
     let mut text = one(status);
     match destination {
@@ -69,7 +69,7 @@ fn state(state: MessageState, left: Option<Duration>) -> String {
     }
 }
 
-/// The state in a word.
+/// The state as a word.
 pub(super) fn word(state: MessageState) -> &'static str {
     match state {
         MessageState::Ready => "ready",
@@ -81,7 +81,7 @@ pub(super) fn word(state: MessageState) -> &'static str {
     }
 }
 
-/// The same for programs; null is what there is not.
+/// The state as JSON; an unknown value is null.
 pub(super) fn object(status: &MessageStatus) -> Value {
     let moment = |moment: Option<SystemTime>| moment.map(rfc3339);
     let (mut deadline, mut retry, mut parked) = (None, None, None);

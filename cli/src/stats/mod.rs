@@ -1,4 +1,4 @@
-//! `posthouse queue stats`: how a queue stands, and how fast it moves.
+//! `posthouse queue stats`: counts and rates of a queue.
 
 use std::time::Duration;
 
@@ -17,18 +17,18 @@ use crate::{
 pub mod json;
 mod table;
 
-/// Between the two samples of a single answer.
+/// Time between the two samples of a single answer.
 const MEASURED: Duration = Duration::from_secs(1);
-/// Home, and clear what is below.
+/// Moves the cursor home, and clears the screen below it.
 const CLEAR: &str = "\u{1b}[H\u{1b}[J";
 
-/// Runs the command: once, or again and again until a signal.
+/// Runs the command once, or with --watch until a signal.
 pub async fn stats(client: &Client, args: &args::Stats) -> Result<(), Failure> {
     let mut interrupts = Interrupts::watch()?;
     let shown = show(client, args);
     tokio::select! {
         shown = shown => shown,
-        // It is how a watch ends.
+        // A signal is the regular end of --watch.
         () = interrupts.next() => match args.watch {
             Some(_) => Ok(()),
             None => Err(Failure::new(Exit::TempFail, "interrupted", "run it again")),

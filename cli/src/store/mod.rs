@@ -1,5 +1,5 @@
-//! `posthouse store`: the data folder of a server that is stopped. Here `check`: what the server's own check found, for people and
-//! scripts.
+//! `posthouse store`: the data folder of a stopped server. Here `check`, which prints the report of the server's own
+//! check.
 
 use posthouse_server::{Part, StoreCheckOptions, StoreReport, check_store, store::DataDirError};
 
@@ -9,7 +9,7 @@ pub use set_aside::{reopen, skip};
 mod operator;
 mod set_aside;
 
-/// Checks a data folder and prints a line per part, with what is wrong and what to do under it.
+/// Checks a data folder, and prints a line per part with its problems and advice.
 pub fn check(args: &args::StoreCheck, quiet: bool) -> Result<(), Failure> {
     let progress = Progress::steps(quiet);
     let options = StoreCheckOptions { max_rows: args.max_rows };
@@ -59,7 +59,7 @@ fn shown(part: &Part) -> String {
     text
 }
 
-/// Why a folder was not taken.
+/// Why a folder was refused.
 fn refused(error: &DataDirError) -> Failure {
     match error {
         DataDirError::InUse { path } => Failure::new(

@@ -1,4 +1,4 @@
-//! `posthouse store skip` and `posthouse store reopen`: what the server's own code did, for people and scripts.
+//! `posthouse store skip` and `posthouse store reopen`: print what the server's own code did.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,7 +9,7 @@ use posthouse_server::{
 use super::{operator, refused};
 use crate::{args, exit::Exit, failure::Failure, progress::Progress, stdout, time::rfc3339};
 
-/// Skips an entry, and says what is set aside for it.
+/// Skips an entry, and prints which department is set aside.
 pub fn skip(args: &args::StoreSkip, quiet: bool) -> Result<(), Failure> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let skip = SkipEntry {
@@ -49,7 +49,7 @@ pub fn skip(args: &args::StoreSkip, quiet: bool) -> Result<(), Failure> {
     })
 }
 
-/// Opens a department again, and says what was wrong with it.
+/// Reopens a department, and prints its problems.
 pub fn reopen(args: &args::StoreReopen, quiet: bool) -> Result<(), Failure> {
     let reopen = ReopenDepartment { department: args.department.clone(), force: args.force };
     let progress = Progress::steps(quiet);
@@ -91,7 +91,7 @@ fn failure(error: &SetAsideError) -> Failure {
             "run `posthouse store check`, and restore the data folder from a backup if it is damaged",
         ),
         SetAsideError::Write(_) => Failure::new(Exit::Io, error, "make room on the disk, or check it"),
-        // Their own words say what to do.
+        // Their texts say what to do.
         SetAsideError::Log(error) => Failure::advised(Exit::Io, error),
         SetAsideError::StoreOpen(error) => Failure::advised(Exit::Io, error),
     }

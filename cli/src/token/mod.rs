@@ -1,4 +1,4 @@
-//! `posthouse token inspect`: what a token says. Nothing is verified, and the signature is never printed.
+//! `posthouse token inspect`: prints a token's contents. Nothing is verified, and the signature is never printed.
 
 use std::{
     io::Read as _,
@@ -13,10 +13,10 @@ use posthouse_server::identity::malformed;
 pub mod decode;
 mod show;
 
-/// Largest context or certificate file: it is read whole.
+/// Largest context or certificate file; it is read into memory.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// What a context says of tokens and what they are bound to.
+/// Files that a context names.
 struct ContextFiles {
     context: PathBuf,
     token_file: PathBuf,
@@ -53,7 +53,7 @@ pub fn inspect(context: Option<&Path>, args: &args::TokenInspect) -> Result<(), 
     stdout::text(show::text(&decoded, malformed.as_ref(), certificate.as_ref(), SystemTime::now()))
 }
 
-/// The context's certificate, for comparing.
+/// The context's certificate, to compare with the token's.
 struct Certificate {
     context: PathBuf,
     thumbprint: String,
@@ -90,7 +90,7 @@ fn context_files(context: &Path) -> Result<ContextFiles, Failure> {
     })
 }
 
-/// No more than a token can have, and what shows that there is more: the file may be anything.
+/// Reads a little more than the longest token, to notice one that is too long: the file may be anything.
 fn read(file: &Path) -> Result<String, Failure> {
     let limit = decode::MAX_BYTES as u64 + 1024;
     let mut bytes = Vec::new();
@@ -109,6 +109,6 @@ fn read(file: &Path) -> Result<String, Failure> {
         let what = format!("cannot read {}: {error}", file.display());
         Failure::new(Exit::BadData, what, "write one line with the token alone")
     })?;
-    // What is no text is no token, as decoding will tell.
+    // Decoding refuses text that is not UTF-8.
     Ok(String::from_utf8_lossy(text).trim().to_owned())
 }

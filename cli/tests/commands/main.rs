@@ -1,4 +1,4 @@
-//! The binary as a script sees it: bytes, closing lines and exit codes, against a server of its own.
+//! The binary as scripts use it: output, closing lines and exit codes, against a server of its own.
 
 // A test that cannot go on may panic, in its helpers too.
 #![allow(clippy::unwrap_used)]
@@ -63,7 +63,7 @@ fn an_interrupted_consumer_releases_what_it_has_not_written() {
     let dev = Dev::with_queue(QUEUE, &[]);
     let line = "x".repeat(1023) + "\n";
     assert!(dev.run(["publish", QUEUE], line.repeat(1000).as_bytes()).status.success());
-    // Nobody reads the pipe, which holds less than what is there, so the consumer waits in the middle of a write.
+    // Nobody reads the pipe, whose capacity is smaller than the messages: the consumer blocks in a write.
     let mut child = dev.command(["consume", QUEUE]).spawn().unwrap();
     let mut written = vec![0];
     let stdout = child.stdout.as_mut().unwrap();
@@ -71,7 +71,7 @@ fn an_interrupted_consumer_releases_what_it_has_not_written() {
     interrupt(&child);
     assert_eq!(child.wait().unwrap().code(), Some(0));
     child.stdout.as_mut().unwrap().read_to_end(&mut written).unwrap();
-    // A small first batch fits the pipe and is acknowledged; what was written in part never is.
+    // A small first batch fits into the pipe and is acknowledged; a batch that was written in part is not.
     let whole_lines = written.iter().filter(|byte| **byte == b'\n').count() as u64;
     let acknowledged = 1000 - dev.ready(QUEUE);
     assert!(acknowledged <= whole_lines, "{acknowledged} acknowledged, {whole_lines} written");

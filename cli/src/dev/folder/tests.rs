@@ -12,7 +12,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// Gives a file to somebody else, which only root can do.
+/// Changes the owner of a file, which only root can do.
 fn give_to_nobody(path: &Path) -> bool {
     geteuid().is_root() && chown(path, Some(65_534), None).is_ok()
 }
@@ -60,7 +60,7 @@ fn files_of_another_user_are_refused() {
     let is_foreign =
         |result: Result<(), DevError>| matches!(result, Err(DevError::ForeignOwner { owner: 65_534, .. }));
     assert!(is_foreign(folder.read("issuers/a.key").map(drop)));
-    // Its place in a folder of ours is ours.
+    // The entry in our folder can be replaced.
     folder.write("issuers/a.key", "our own").unwrap();
     assert_eq!(folder.read("issuers/a.key").unwrap().as_deref(), Some("our own"));
     give_to_nobody(&root.join("issuers"));
@@ -75,7 +75,7 @@ fn files_of_another_user_are_refused() {
     chown(root.join(MARK), Some(0), None).unwrap();
     give_to_nobody(&root);
     assert!(is_foreign(Folder::open(&root).map(drop)));
-    // A link that somebody else has put there.
+    // A link of another user.
     let link = temporary.path().join("link");
     symlink(temporary.path().join("ours"), &link).unwrap();
     std::os::unix::fs::lchown(&link, Some(65_534), None).unwrap();
