@@ -210,7 +210,8 @@ mod tests {
         let events = || {
             let span = tracing::info_span!("call", peer = %hostile);
             let _entered = span.enter();
-            tracing::info!(name = %hostile, text = hostile, r#type = 7, error = &error as &dyn std::error::Error, "said {hostile}");
+            let error = &error as &dyn std::error::Error;
+            tracing::info!(name = %hostile, text = hostile, r#type = 7, error, "said {hostile}");
         };
         let plain = written(false, events);
         let expected = format!(

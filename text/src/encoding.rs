@@ -141,7 +141,8 @@ mod tests {
     fn an_encrypted_key_is_named_as_one() {
         for key in [
             "-----BEGIN ENCRYPTED PRIVATE KEY-----\nc2VjcmV0\n-----END ENCRYPTED PRIVATE KEY-----\n",
-            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nc2VjcmV0\n-----END RSA PRIVATE KEY-----\n",
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nc2VjcmV0\n\
+             -----END RSA PRIVATE KEY-----\n",
         ] {
             let error = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap_err();
             assert!(key_fault(&error, key.as_bytes()).contains("encrypted"), "{key}");

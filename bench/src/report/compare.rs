@@ -82,7 +82,9 @@ pub fn naive(rows: &[Row], folder: &Path) -> Result<String> {
         return Ok(text);
     }
     Ok(format!(
-        "## Single messages\n\nEvery connection hands over one message and waits for the answer before the next. `echo` and `bare`\nare limits: the same frames over the same TLS, given back at once or once they are in one synced RocksDB batch.\n{text}"
+        "## Single messages\n\nEvery connection hands over one message and waits for the answer before the next. \
+         `echo` and `bare`\nare limits: the same frames over the same TLS, given back at once or once they are in one \
+         synced RocksDB batch.\n{text}"
     ))
 }
 

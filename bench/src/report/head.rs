@@ -14,7 +14,8 @@ system's rate includes what its client library costs. In every round each system
 order; the figures are medians over the rounds, and brackets hold the lowest and the highest round. Where a system was
 measured in several shapes (connections, messages handed over together, messages in flight), its table row is the shape
 with the highest median. In a ratio the other side counts with its best run over all rounds and shapes at that scenario
-and payload in the same part of the report, ours with the median; a single run in another part may have been faster. What a system has on disk when it answers differs: read the table of systems before
+and payload in the same part of the report, ours with the median; a single run in another part may have been faster. \
+What a system has on disk when it answers differs: read the table of systems before
 any ratio. The raw data is in `raw.csv`, `systems.json` and `run.json` beside this file.";
 
 /// The run, the machine, and how to read the figures.

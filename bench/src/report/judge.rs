@@ -195,6 +195,7 @@ fn idle_queue(rows: &[Row]) -> Option<Found> {
     let (first, last) = (*points.first()?, *points.last()?);
     let (before, after) = (rows.at(first).median(pick::memory)?, rows.at(last).median(pick::memory)?);
     let value = (last - first >= ENOUGH_QUEUES).then(|| (after - before) / (last - first))?;
-    let detail = format!("{} → {} queues: {} → {}", number(first), number(last), bytes(before), bytes(after));
+    let (first, last, before, after) = (number(first), number(last), bytes(before), bytes(after));
+    let detail = format!("{first} → {last} queues: {before} → {after}");
     Some(Found { value, detail })
 }

@@ -36,7 +36,8 @@ pub fn latency(rows: &[Row], folder: &Path) -> Result<String> {
     Ok(format!(
         "## Latency\n\nMessages are due at fixed moments whether or not earlier ones are through (open loop). Latency \
          counts from the moment a\nmessage was due until it was delivered, so a stall costs all that were due \
-         meanwhile. A thread wakes each sender when\na message is due, within some 60 µs. Medians over the rounds; `max` is\nthe longest of all rounds. A rate marked with * was not held: \
+         meanwhile. A thread wakes each sender when\na message is due, within some 60 µs. Medians over the rounds; \
+         `max` is\nthe longest of all rounds. A rate marked with * was not held: \
          less than 95 % of what was asked came through.\n{text}"
     ))
 }

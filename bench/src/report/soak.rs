@@ -109,7 +109,8 @@ pub fn soak(rows: &[Row], folder: &Path) -> Result<String> {
     lines(&folder.join("soak.svg"), "Soak", &x, &panels)?;
     Ok(format!(
         "## Soak\n\nThe same load for a long time, minute by minute: means over the minutes. The load generator does \
-         the same for every\nmessage: where it needs more of the processor for one, something besides its own work has become slower.\n{}\
+         the same for every\nmessage: where it needs more of the processor for one, something besides its own work has \
+         become slower.\n{}\
          ![Rate, memory and the load generator's processor time by minute](soak.svg)\n",
         table.finish()
     ))

@@ -1,5 +1,9 @@
 //! The targets, as data.
 
+use self::{
+    Bound::{AtLeast, AtMost, Below},
+    Measure::{CpuToPeer, Fall, NaiveToPeer, RateToLimit, RateToPeer},
+};
 use super::text;
 
 /// A target: a figure and its bound.
@@ -52,9 +56,6 @@ pub enum Measure {
     /// Peak of memory at full load with this many connections.
     Memory(u64),
 }
-
-use Bound::{AtLeast, AtMost, Below};
-use Measure::{CpuToPeer, Fall, NaiveToPeer, RateToLimit, RateToPeer};
 
 const fn target(measure: Measure, bound: Bound) -> Target {
     Target { measure, bound }

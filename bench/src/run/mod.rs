@@ -53,7 +53,8 @@ impl Run {
     /// Writes a row to the raw data and to stderr.
     pub fn record(&mut self, row: &Row) -> Result<()> {
         eprintln!(
-            "{:<11} {:<16} {:<10} {:>2} {:>9.0} msg/s  p50 {:>8.2} ms  p99 {:>8.2} ms  {:>6.2} us of the server's time  {:>5} MiB  {}",
+            "{:<11} {:<16} {:<10} {:>2} {:>9.0} msg/s  p50 {:>8.2} ms  p99 {:>8.2} ms  {:>6.2} us of the server's \
+             time  {:>5} MiB  {}",
             row.part,
             row.system,
             row.scenario,

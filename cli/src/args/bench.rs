@@ -13,9 +13,9 @@ Examples:
 The queue must exist and be empty. The payloads are random bytes with a mark, by which this command recognizes its own
 messages: it never acknowledges others, unless --force is given. Ctrl-C ends the run and prints what was measured.
 
-Without --rate the loop is closed: it sends as much as --window allows, which measures throughput; latencies then show the
-window, not the server. With --rate the loop is open: messages are due by a fixed schedule, and latencies count from the
-moment a message was due, to about a millisecond, so that a server that falls behind cannot hide it.";
+Without --rate the loop is closed: it sends as much as --window allows, which measures throughput; latencies then show
+the window, not the server. With --rate the loop is open: messages are due by a fixed schedule, and latencies count from
+the moment a message was due, to about a millisecond, so that a server that falls behind cannot hide it.";
 
 /// The measurements.
 #[derive(Debug, Subcommand)]
@@ -82,10 +82,12 @@ pub struct Load {
     #[arg(long, value_name = "S", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub streams: u16,
     /// Most messages of a publish batch.
-    #[arg(long, value_name = "B", default_value_t = 512, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "B", default_value_t = 512,
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub batch: u16,
     /// Most messages in flight, over all streams.
-    #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 16_384,
+          value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub window: u32,
     /// Use a queue that holds messages. Those that are consumed are acknowledged, whoever published them.
     #[arg(long)]
@@ -116,6 +118,7 @@ pub struct Sending {
 #[derive(Debug, Clone, Copy, Args)]
 pub struct Receiving {
     /// Most unsettled deliveries of a stream.
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 4096,
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub credit: u32,
 }

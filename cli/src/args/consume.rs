@@ -17,7 +17,8 @@ pub struct Consume {
     /// DEPARTMENT/QUEUE, or tenants/T/departments/D/queues/Q.
     pub queue: String,
     /// End after this many messages.
-    #[arg(long, value_name = "N", conflicts_with = "until_empty", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", conflicts_with = "until_empty",
+          value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
     /// End when nothing is ready or in flight; delayed messages do not count.
     #[arg(long)]

@@ -49,9 +49,9 @@ pub enum DeadLetters {
 #[command(
     group = ArgGroup::new("which").required(true).args(["message_ids", "max", "all"]),
     long_about = "Retry dead letters.\n\n\
-        Dead letters that were moved to a dead-letter queue return to their source queues, as new messages with new ids; \
-        parked ones become ready where they are. Each is moved atomically, and what is printed as redriven is on disk. \
-        Those that cannot be redriven are skipped: stderr says how many, which, and why.",
+        Dead letters that were moved to a dead-letter queue return to their source queues, as new messages with new \
+        ids; parked ones become ready where they are. Each is moved atomically, and what is printed as redriven is on \
+        disk. Those that cannot be redriven are skipped: stderr says how many, which, and why.",
     after_help = "Examples:\n  \
         posthouse dead-letters redrive identity-cards/failed --all\n  \
         posthouse dead-letters redrive identity-cards/failed --max 100 --to applications\n  \

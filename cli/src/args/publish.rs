@@ -17,9 +17,9 @@ use clap::Args;
         A line with --ndjson:\n  \
         {\"payload\": \"text\", \"attributes\": {\"kind\": \"renewal\"}}\n  \
         {\"payload_base64\": \"/wA=\"}\n\
-        One of payload and payload_base64 (standard alphabet, padded), and attributes, which may be absent. id, sequence, \
-        publish_time, attempt and dead_letter, as `consume --ndjson` writes them, are passed over; any other key is an \
-        error."
+        A line has payload or payload_base64 (standard alphabet, padded), and may have attributes. The keys id, \
+        sequence, publish_time, attempt and dead_letter, as `consume --ndjson` writes them, are ignored; any other key \
+        is an error."
 )]
 pub struct Publish {
     /// DEPARTMENT/QUEUE, or tenants/T/departments/D/queues/Q.

@@ -89,9 +89,9 @@ pub struct QueueChanges {
 #[derive(Debug, Args)]
 #[command(
     long_about = "Show the counts of a queue and its rates.\n\n\
-        Counts are of the subscription `default`; published, acked, dead-lettered and the averages are since the queue \
-        was created. Waiting is from publish to the first delivery, processing from that delivery's lease to the ack. In \
-        and out are measured between two answers of the server, a second apart unless --watch says otherwise.",
+        The counts are of the subscription `default`; published, acked, dead-lettered and the averages are since the \
+        queue was created. Waiting is from publish to the first delivery, processing from that delivery's lease to the \
+        ack. In and out are measured between two answers of the server, a second apart unless --watch says otherwise.",
     after_help = "Examples:\n  \
         posthouse queue stats identity-cards/applications\n  \
         posthouse queue stats identity-cards/applications --watch 2\n  \

@@ -26,15 +26,16 @@ pub struct DataFolder {
 /// `posthouse store skip`.
 #[derive(Debug, Args)]
 #[command(
-    long_about = "Skip an entry of a shard's log that halts the shard at every start, and set the department that it names \
-        aside, so that the shard's other departments are served again. The server must be stopped.\n\n\
+    long_about = "Skip an entry of a shard's log that halts the shard at every start, and set the department that it \
+        names aside, so that the shard's other departments are served again. The server must be stopped.\n\n\
         The server's log and `posthouse store check` name the entry. None of its commands is applied, even if one was \
         answered. Nothing of the department is read, changed or timed until `posthouse store reopen`; no configuration \
         opens it.\n\n\
         The command refuses, and changes nothing, if the entry does not halt the shard, has another digest, names no \
         department or several, was written by a newer version, or cannot be read because the disk is damaged. A second \
         call for the same entry says that it is done.",
-    after_help = "Examples:\n  posthouse store skip 5 1234 --digest 8f0c2a61d3b95e47 --reason panics-since-1.4 --data-dir /var/lib/posthouse"
+    after_help = "Examples:\n  \
+        posthouse store skip 5 1234 --digest 8f0c2a61d3b95e47 --reason panics-since-1.4 --data-dir /var/lib/posthouse"
 )]
 pub struct StoreSkip {
     /// The halted shard.
@@ -58,8 +59,8 @@ pub struct StoreSkip {
 #[derive(Debug, Args)]
 #[command(
     long_about = "Reopen a department that `posthouse store skip` has set aside. The server must be stopped.\n\n\
-        Its rows are checked first. What became due in the meantime, such as the ends of leases, happens when the server \
-        starts.",
+        Its rows are checked first. What became due in the meantime, such as the ends of leases, happens when the \
+        server starts.",
     after_help = "Examples:\n  posthouse store reopen civil-affairs/identity-cards --data-dir /var/lib/posthouse"
 )]
 pub struct StoreReopen {
@@ -91,9 +92,9 @@ const MAX_REASON_BYTES: usize = 500;
 #[derive(Debug, Args)]
 #[command(
     long_about = "Check a data folder whose server is stopped. Nothing is written.\n\n\
-        It checks, in this order: the NODE file; the checksum of every group of the log; the checksum of every block of \
-        the store; the rows of every shard against each other; and whether the log covers the store. The exit code is 0 \
-        if everything was checked and is sound, and otherwise 65.",
+        It checks, in this order: the NODE file; the checksum of every group of the log; the checksum of every block \
+        of the store; the rows of every shard against each other; and whether the log covers the store. The exit code \
+        is 0 if everything was checked and is sound, and otherwise 65.",
     after_help = "Examples:\n  posthouse store check /var/lib/posthouse"
 )]
 pub struct StoreCheck {

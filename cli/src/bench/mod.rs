@@ -58,10 +58,11 @@ pub async fn bench(context: Option<&Path>, command: &Bench) -> Result<(), Failur
         None => Ok(()),
     };
     let cleared = if plan.must_clear(ran.is_ok()) {
-        tokio::select! {
-            cleared = consumers::clear(&client, &plan.queue, plan.run.id) => cleared.map_err(|why| not_cleared(&why)),
-            () = interrupts.next() => Err(not_cleared(&interrupted())),
-        }
+        let cleared = tokio::select! {
+            cleared = consumers::clear(&client, &plan.queue, plan.run.id) => cleared,
+            () = interrupts.next() => Err(interrupted()),
+        };
+        cleared.map_err(|why| not_cleared(&why))
     } else {
         Ok(())
     };

@@ -46,7 +46,8 @@ impl Acks {
         if self.purged > 0 {
             let count = self.purged;
             stderr::notice(format_args!(
-                "{count} written messages were purged, or deleted with their queue, before they were acknowledged: they do not come again"
+                "{count} written messages were purged, or deleted with their queue, before they were acknowledged: \
+                 they do not come again"
             ));
         }
         let Some(refusal) = self.last_refusal else { return Ok(()) };

@@ -24,8 +24,8 @@ pub(super) fn text(status: &MessageStatus, destination: &Destination) -> String 
             "\nIt is not among the dead letters of {queue}: it was acked or purged, or its dead letter was.\n"
         )),
         Destination::Unseen(queue) => text.push_str(&format!(
-            "\nWhether it is among the dead letters of {queue} is not known: there is no such queue, or the token has no \
-             grant for it.\n"
+            "\nWhether it is among the dead letters of {queue} is not known: there is no such queue, or the token has \
+             no grant for it.\n"
         )),
     }
     text

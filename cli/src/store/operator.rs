@@ -34,7 +34,8 @@ mod tests {
 
     #[test]
     fn a_user_is_found_by_its_number() {
-        let passwd = "root:x:0:0:root:/root:/bin/bash\nbroken\nbad\u{1b}name:x:7:7::/:/\nalice:x:1000:1000::/:/bin/sh\n";
+        let passwd = "root:x:0:0:root:/root:/bin/bash\nbroken\nbad\u{1b}name:x:7:7::/:/\n\
+                      alice:x:1000:1000::/:/bin/sh\n";
         assert_eq!([0, 1000, 7, 8].map(|uid| user(passwd, uid)), [Some("root"), Some("alice"), None, None]);
         assert!(name().starts_with("uid "), "{}", name());
     }

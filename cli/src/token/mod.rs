@@ -6,9 +6,10 @@ use std::{
     time::SystemTime,
 };
 
+use posthouse_server::identity::malformed;
+
 use crate::{args, dev::authority::thumbprint, exit::Exit, failure::Failure, stdio, stdout};
 use decode::Decoded;
-use posthouse_server::identity::malformed;
 
 pub mod decode;
 mod show;

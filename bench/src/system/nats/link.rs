@@ -22,8 +22,8 @@ use super::{
 /// What the confirmation of [`Subscriber::settle`] means.
 // The server handles the acks of a connection in order: one answer confirms all before it. An answer to each ack is
 // four times slower; no answer at all is not faster.
-pub const SETTLE_PROMISE: &str = "taken in by the server, which answers the last of several acks (a double ack); its file \
-     of the consumer's state follows later";
+pub const SETTLE_PROMISE: &str = "taken in by the server, which answers the last of several acks (a double ack); its \
+     file of the consumer's state follows later";
 
 /// Requests messages ahead, as many as the window.
 pub struct Subscriber {

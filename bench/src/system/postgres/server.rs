@@ -23,8 +23,8 @@ const SETTINGS: &str = "shared_buffers=2GB wal_buffers=64MB max_wal_size=8GB min
     autovacuum_vacuum_cost_limit=2000 enable_seqscan=off enable_hashjoin=off enable_mergejoin=off jit=off";
 
 /// How a table is used, for the report.
-const TABLE: &str = "a table as of pgmq, fillfactor 50, no index on vt, rows updated by ctid; an empty queue is looked at \
-    again after 1 ms, 2 ms ... 16 ms";
+const TABLE: &str = "a table as of pgmq, fillfactor 50, no index on vt, rows updated by ctid; an empty queue is looked \
+    at again after 1 ms, 2 ms ... 16 ms";
 
 /// A running PostgreSQL.
 #[derive(Debug)]
