@@ -53,5 +53,6 @@ pub struct Row {
     /// Bytes that the server's processes had written to the disk.
     pub disk_bytes: u64,
     /// Remarks.
-    pub note: String,
+    #[serde(rename = "note")]
+    pub remark: String,
 }

@@ -35,7 +35,7 @@ pub fn sequential(folder: &Path, seconds: f64) -> Result<Row> {
     let file = create(folder)?;
     let mut row =
         write_synced(&file, Limit::Disk, STRIDE_BYTES, MAX_STRIDES, Duration::from_secs_f64(seconds))?;
-    row.note = format!("{:.1} MB/s", row.disk_bytes as f64 / row.seconds / 1e6);
+    row.remark = format!("{:.1} MB/s", row.disk_bytes as f64 / row.seconds / 1e6);
     Ok(row)
 }
 
@@ -81,6 +81,6 @@ mod tests {
         assert_eq!((row.messages, row.disk_bytes), (SYNCS, SYNCS * 4_096));
         assert!(row.p50_us > 0.0 && row.p50_us <= row.p99_us, "{row:?}");
         let row = sequential(folder.path(), 0.2).unwrap();
-        assert!(row.messages > 0 && row.note.ends_with("MB/s"), "{row:?}");
+        assert!(row.messages > 0 && row.remark.ends_with("MB/s"), "{row:?}");
     }
 }

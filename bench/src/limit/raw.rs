@@ -115,7 +115,7 @@ fn measure_batches(folder: &Path, load: LimitLoad, size: usize, payloads: &[Byte
     (row.batch, row.window, row.connections) = (size as u64, size as u64, 0);
     load::fill(&mut row, messages, seconds, &latencies);
     (row.server_cpu_seconds, row.disk_bytes) = (used.cpu_seconds, used.written_bytes);
-    "one thread of the benchmark's own process; latency of a synced write".clone_into(&mut row.note);
+    "one thread of the benchmark's own process; latency of a synced write".clone_into(&mut row.remark);
     Ok(row)
 }
 

@@ -111,7 +111,11 @@ impl Measured {
             client_cpu_seconds: self.usage.client_cpu_seconds,
             server_memory_bytes: self.usage.server_memory_bytes,
             disk_bytes: self.usage.disk_bytes,
-            note: if self.duplicates > 0 { format!("{} came twice", self.duplicates) } else { String::new() },
+            remark: if self.duplicates > 0 {
+                format!("{} came twice", self.duplicates)
+            } else {
+                String::new()
+            },
             ..Row::default()
         }
     }

@@ -166,13 +166,13 @@ pub fn limits(rows: &[Row]) -> String {
     let mut seen: Vec<_> = all
         .rows()
         .iter()
-        .map(|row| (&row.system, &row.scenario, row.payload_bytes, row.batch, &row.note))
+        .map(|row| (&row.system, &row.scenario, row.payload_bytes, row.batch, &row.remark))
         .collect();
     seen.sort();
     seen.dedup();
-    for (system, scenario, payload, batch, note) in seen {
+    for (system, scenario, payload, batch, remark) in seen {
         let here = all.system(system).scenario(scenario).payload(payload);
-        let here = here.filter(|row| row.batch == batch && row.note == *note);
+        let here = here.filter(|row| row.batch == batch && row.remark == *remark);
         table.row(&[
             system.clone(),
             scenario.clone(),
@@ -183,7 +183,7 @@ pub fn limits(rows: &[Row]) -> String {
             or_nothing(here.median(pick::p99), micros),
             or_nothing(here.highest(pick::longest), micros),
             or_nothing(here.median(pick::server_cpu), |value| format!("{value:.2}")),
-            note.clone(),
+            remark.clone(),
         ]);
     }
     format!("## Limits of the machine\n\n{LIMITS_ARE}\n{}{}", table.finish(), to_limits(rows))

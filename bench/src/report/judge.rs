@@ -149,7 +149,7 @@ fn growth<'a>(rows: &'a [Row], axis: &str) -> Pick<'a> {
 
 fn half_of_rabbit(rows: &[Row]) -> Option<Pick<'_>> {
     let latency = Pick::part(rows, "latency").scenario("both");
-    judged(&latency.filter(|row| row.note.starts_with(HALF_OF_RABBIT)))
+    judged(&latency.filter(|row| row.remark.starts_with(HALF_OF_RABBIT)))
 }
 
 /// The rows of a limit for a scenario: its own, or else those of publishing, which say how fast a message is

@@ -28,7 +28,7 @@ fn nothing_measured_is_nothing_kept() {
                 part: row.part.clone(),
                 system: row.system.clone(),
                 scenario: row.scenario.clone(),
-                note: row.note.clone(),
+                remark: row.remark.clone(),
                 axis: row.axis.clone(),
                 ..Row { x: row.x, connections: row.connections, ..Row::default() }
             };
@@ -106,7 +106,7 @@ fn figures_are_found_where_they_should_be() {
         assert_eq!(verdict(&with(so, change), measure), Verdict::Missed, "{measure:?}");
     };
     let ours = |row: &Row| row.system == POSTHOUSE;
-    let half = |row: &Row| row.part == "latency" && row.note.starts_with("half");
+    let half = |row: &Row| row.part == "latency" && row.remark.starts_with("half");
     let minutes = |row: &Row| row.part == "soak" && row.x >= 25.0;
     missed(Measure::LatencyToRabbit, &|row| half(row) && row.system == "rabbitmq", &|row| {
         row.p99_us = 19_000.0

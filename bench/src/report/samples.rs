@@ -94,9 +94,9 @@ fn naive(system: &str, rate: f64) -> Row {
 
 fn latencies(system: &str, speed: f64, round: u32) -> Vec<Row> {
     let slow = if system == "posthouse" { 1.0 } else { 4.0 + 1e6 / speed / 10.0 };
-    let latency = |note: &str, asked_rate: f64, load: f64| Row {
+    let latency = |remark: &str, asked_rate: f64, load: f64| Row {
         round,
-        note: note.to_owned(),
+        remark: remark.to_owned(),
         asked_rate,
         p50_us: 3_000.0 * slow * load,
         p99_us: 8_000.0 * slow * load,

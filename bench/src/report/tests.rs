@@ -123,9 +123,9 @@ fn sections_without_rows_are_left_out() {
 #[test]
 fn a_rate_that_was_not_held_is_marked() {
     let folder = tempfile::tempdir().unwrap();
-    let slow = |row: &Row| row.part == "latency" && row.note == "90%" && row.system == "postgres";
+    let slow = |row: &Row| row.part == "latency" && row.remark == "90%" && row.system == "postgres";
     let text = |rows: &[Row]| super::latency::latency(rows, folder.path()).unwrap();
-    let held = |row: &Row| row.part == "latency" && row.note != "half of rabbitmq";
+    let held = |row: &Row| row.part == "latency" && row.remark != "half of rabbitmq";
     let held: Vec<Row> = all().rows.into_iter().filter(held).collect();
     assert_eq!(text(&held).matches(" \\* |").count(), 0);
     assert_eq!(text(&with(slow, |row| row.rate *= 0.9)).matches(" \\* |").count(), 1 + 2);

@@ -47,7 +47,7 @@ pub async fn run(run: &mut Run) -> Result<()> {
 
 async fn at(run: &mut Run, system: &dyn System, load: Load, name: &str, round: u32) -> Result<()> {
     match measure(run, system, load).await {
-        Ok(row) => run.record(&Row { round, note: name.to_owned(), ..row }),
+        Ok(row) => run.record(&Row { round, remark: name.to_owned(), ..row }),
         Err(why) => run.failed("latency", system.name(), "both", round, &why),
     }
 }

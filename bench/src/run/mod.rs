@@ -64,7 +64,7 @@ impl Run {
             row.p99_us / 1_000.0,
             if row.messages > 0 { row.server_cpu_seconds * 1e6 / row.messages as f64 } else { 0.0 },
             row.server_memory_bytes >> 20,
-            row.note,
+            row.remark,
         );
         self.recorder.row(row)
     }
@@ -83,7 +83,7 @@ impl Run {
             system: system.to_owned(),
             scenario: scenario.to_owned(),
             round,
-            note: format!("failed: {why:#}"),
+            remark: format!("failed: {why:#}"),
             ..Row::default()
         };
         self.record(&row)
