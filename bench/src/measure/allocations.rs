@@ -107,8 +107,8 @@ mod tests {
     #[test]
     fn allocations_are_counted() {
         let before = of_this_process();
-        let kept: Vec<Box<u64>> = (0..1_000).map(Box::new).collect();
-        assert!(of_this_process() >= before + 1_000, "{}", kept.len());
+        let boxes: Vec<Box<u64>> = (0..1_000).map(Box::new).collect();
+        assert!(of_this_process() >= before + 1_000, "{}", boxes.len());
     }
 
     #[test]

@@ -79,7 +79,7 @@ pub fn targets(rows: &[Row]) -> String {
         let measured = found.as_ref().map(|Found { value, .. }| target.measure.show(*value));
         let detail = found.as_ref().map_or(NOTHING, |found| &found.detail);
         let verdict = match verdict {
-            Verdict::Kept => "kept",
+            Verdict::Met => "kept",
             Verdict::Missed => "**MISSED**",
             Verdict::NotMeasured => "not measured",
         };
@@ -93,9 +93,9 @@ pub fn targets(rows: &[Row]) -> String {
         ]);
     }
     let count = |verdict| judgements.iter().filter(|judgement| judgement.verdict == verdict).count();
-    let (kept, missed, open) = (count(Verdict::Kept), count(Verdict::Missed), count(Verdict::NotMeasured));
+    let (met, missed, open) = (count(Verdict::Met), count(Verdict::Missed), count(Verdict::NotMeasured));
     format!(
-        "## Targets\n\nSet before the measurement. {kept} kept, {missed} missed, {open} not measured. Ours is the \
+        "## Targets\n\nSet before the measurement. {met} kept, {missed} missed, {open} not measured. Ours is the \
          median over the rounds,\nthe other side's its best run; the verdict is about the figures before they were \
          rounded.\n{}",
         table.finish().trim_end_matches('\n').to_owned() + "\n"

@@ -35,7 +35,7 @@ pub struct Found {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// The figure is within its bound.
-    Kept,
+    Met,
     /// The figure is out of its bound.
     Missed,
     /// The rows do not have the figure.
@@ -62,7 +62,7 @@ fn judge_one(target: Target, rows: &[Row]) -> Judgement {
     let found = find(target.measure, rows).filter(|found| found.value.is_finite());
     let verdict = match &found {
         None => Verdict::NotMeasured,
-        Some(found) if target.bound.holds(found.value) => Verdict::Kept,
+        Some(found) if target.bound.holds(found.value) => Verdict::Met,
         Some(_) => Verdict::Missed,
     };
     Judgement { target, found, verdict }

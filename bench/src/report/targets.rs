@@ -1,7 +1,7 @@
 //! The targets, as data.
 
 use self::{
-    Bound::{AtLeast, AtMost, Below},
+    Bound::{Below, Max, Min},
     Measure::{CpuToPeer, Fall, NaiveToPeer, RateToLimit, RateToPeer},
 };
 use super::text;
@@ -19,9 +19,9 @@ pub struct Target {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Bound {
     /// At least this.
-    AtLeast(f64),
+    Min(f64),
     /// At most this.
-    AtMost(f64),
+    Max(f64),
     /// Less than this.
     Below(f64),
 }
@@ -63,35 +63,35 @@ const fn target(measure: Measure, bound: Bound) -> Target {
 
 /// All targets.
 pub const TARGETS: [Target; 32] = [
-    target(RateToPeer("publish", "rabbitmq"), AtLeast(5.0)),
-    target(RateToPeer("publish", "nats"), AtLeast(1.5)),
-    target(RateToPeer("publish", "nats-always"), AtLeast(30.0)),
-    target(RateToPeer("publish", "redis-always"), AtLeast(2.0)),
-    target(RateToLimit("publish", "bare"), AtLeast(0.9)),
-    target(RateToPeer("consume", "rabbitmq"), AtLeast(3.0)),
-    target(RateToPeer("consume", "nats"), AtLeast(2.0)),
-    target(RateToPeer("consume", "redis-always"), AtLeast(2.0)),
-    target(RateToLimit("consume", "echo"), AtLeast(0.5)),
-    target(RateToPeer("both", "rabbitmq"), AtLeast(4.0)),
-    target(RateToPeer("both", "nats"), AtLeast(1.5)),
-    target(Measure::LatencyToRabbit, AtMost(0.5)),
-    target(Measure::LatencyToSync, AtMost(6.0)),
-    target(NaiveToPeer("rabbitmq"), AtLeast(1.0)),
-    target(NaiveToPeer("nats-always"), AtLeast(1.0)),
-    target(NaiveToPeer("redis-always"), AtLeast(1.0)),
-    target(NaiveToPeer("postgres"), AtLeast(1.0)),
+    target(RateToPeer("publish", "rabbitmq"), Min(5.0)),
+    target(RateToPeer("publish", "nats"), Min(1.5)),
+    target(RateToPeer("publish", "nats-always"), Min(30.0)),
+    target(RateToPeer("publish", "redis-always"), Min(2.0)),
+    target(RateToLimit("publish", "bare"), Min(0.9)),
+    target(RateToPeer("consume", "rabbitmq"), Min(3.0)),
+    target(RateToPeer("consume", "nats"), Min(2.0)),
+    target(RateToPeer("consume", "redis-always"), Min(2.0)),
+    target(RateToLimit("consume", "echo"), Min(0.5)),
+    target(RateToPeer("both", "rabbitmq"), Min(4.0)),
+    target(RateToPeer("both", "nats"), Min(1.5)),
+    target(Measure::LatencyToRabbit, Max(0.5)),
+    target(Measure::LatencyToSync, Max(6.0)),
+    target(NaiveToPeer("rabbitmq"), Min(1.0)),
+    target(NaiveToPeer("nats-always"), Min(1.0)),
+    target(NaiveToPeer("redis-always"), Min(1.0)),
+    target(NaiveToPeer("postgres"), Min(1.0)),
     target(CpuToPeer("rabbitmq"), Below(1.0)),
     target(CpuToPeer("nats"), Below(1.0)),
     target(CpuToPeer("nats-always"), Below(1.0)),
     target(CpuToPeer("redis-always"), Below(1.0)),
     target(CpuToPeer("redis-everysec"), Below(1.0)),
     target(CpuToPeer("postgres"), Below(1.0)),
-    target(Measure::OneByOne, AtLeast(2_326.0)),
+    target(Measure::OneByOne, Min(2_326.0)),
     target(Fall("backlog", 1_000, 10_000_000), Below(0.10)),
     target(Fall("queues", 1, 100_000), Below(0.20)),
     target(Measure::IdleQueue, Below(1024.0)),
     target(Measure::Start(10_000_000), Below(2.0)),
-    target(Measure::SoakDrift, AtMost(0.05)),
+    target(Measure::SoakDrift, Max(0.05)),
     target(Measure::SoakMemory, Below(0.05)),
     target(Measure::Memory(64), Below(512.0 * 1024.0 * 1024.0)),
     target(Measure::Memory(512), Below(1024.0 * 1024.0 * 1024.0)),
@@ -101,8 +101,8 @@ impl Target {
     /// The bound as text.
     pub fn promised(self) -> String {
         match self.bound {
-            AtLeast(value) => format!("≥ {}", self.measure.show(value)),
-            AtMost(value) => format!("≤ {}", self.measure.show(value)),
+            Min(value) => format!("≥ {}", self.measure.show(value)),
+            Max(value) => format!("≤ {}", self.measure.show(value)),
             Below(value) => format!("< {}", self.measure.show(value)),
         }
     }
@@ -112,8 +112,8 @@ impl Bound {
     /// Whether a figure is within the bound.
     pub fn holds(self, value: f64) -> bool {
         match self {
-            AtLeast(bound) => value >= bound,
-            AtMost(bound) => value <= bound,
+            Min(bound) => value >= bound,
+            Max(bound) => value <= bound,
             Below(bound) => value < bound,
         }
     }
