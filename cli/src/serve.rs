@@ -61,14 +61,14 @@ pub async fn serve(config: &Path, options: ServeOptions, on_hangup: OnHangup) ->
 pub fn check(config: &Path) -> Result<(), Failure> {
     let loaded = load(config)?;
     let (refused, notices): (Vec<_>, Vec<_>) =
-        loaded.notes.into_iter().partition(|note| note.weight == NoteWeight::Refused);
-    let notices: String = notices.iter().map(|note| format!("note: {}\n", note.what)).collect();
+        loaded.notes.into_iter().partition(|notice| notice.weight == NoteWeight::Refused);
+    let notices: String = notices.iter().map(|notice| format!("note: {}\n", notice.what)).collect();
     // Nobody waits for a reader: the exit code says the same.
     if !refused.is_empty() {
         if !notices.is_empty() {
             stdout::mention(notices);
         }
-        let errors = refused.into_iter().map(|note| note.what).collect();
+        let errors = refused.into_iter().map(|notice| notice.what).collect();
         return Err(Failure::new(
             Exit::Config,
             ConfigErrors { file: config.to_owned(), errors },

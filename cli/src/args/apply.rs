@@ -10,8 +10,8 @@ use clap::Args;
     long_about = "Make the queues of a file exist with the settings of the file.\n\n\
         The whole file is checked before the server is asked for anything, and all its errors are reported at once. \
         The output is a diff: `+` created, `~` changed (old -> new), `=` unchanged. A setting that the file does not \
-        name gets its default. Applying the same file again changes nothing. Queues that the file does not name are not \
-        touched, and nothing is ever deleted.",
+        name gets its default. Applying the same file again changes nothing. Queues that the file does not name are \
+        not touched, and nothing is ever deleted.",
     after_help = "Examples:\n  \
         posthouse apply -f queues.toml\n  \
         posthouse apply -f queues.toml --dry-run --exit-code\n\n\

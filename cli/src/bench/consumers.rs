@@ -66,7 +66,7 @@ impl Consumers {
     /// Closes the consumers, which releases unsettled deliveries.
     pub async fn close(self) -> Result<(), Failure> {
         for stream in self.0 {
-            drop(stream.take_spare());
+            drop(stream.pop_spare());
             stream.consumer.close().await.map_err(|error| of_consume(&error))?;
         }
         Ok(())
@@ -74,13 +74,13 @@ impl Consumers {
 }
 
 impl ConsumerStream {
-    fn take_spare(&self) -> Option<Delivery> {
+    fn pop_spare(&self) -> Option<Delivery> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The next delivery of this phase; `None` at its end.
     async fn next(&self, mode: ConsumeMode, phase: &Phase) -> Result<Option<Delivery>, Failure> {
-        if let Some(spare) = self.take_spare() {
+        if let Some(spare) = self.pop_spare() {
             return Ok(Some(spare));
         }
         loop {

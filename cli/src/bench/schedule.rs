@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lateness_is_kept() {
+    async fn a_late_message_counts_from_its_moment() {
         let mut schedule = schedule(Some(1_000), 100, 1);
         schedule.start -= Duration::from_secs(5);
         // It was due 4.9 s ago, although it is sent only now.

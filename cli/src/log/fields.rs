@@ -14,7 +14,7 @@ use tracing_subscriber::{
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fields;
 
-struct Visitor<'a> {
+struct FieldWriter<'a> {
     to: Writer<'a>,
     is_first: bool,
     result: fmt::Result,
@@ -22,13 +22,13 @@ struct Visitor<'a> {
 
 impl<'a> FormatFields<'a> for Fields {
     fn format_fields<R: RecordFields>(&self, to: Writer<'a>, fields: R) -> fmt::Result {
-        let mut visitor = Visitor { to, is_first: true, result: Ok(()) };
-        fields.record(&mut visitor);
-        visitor.result
+        let mut writer = FieldWriter { to, is_first: true, result: Ok(()) };
+        fields.record(&mut writer);
+        writer.result
     }
 }
 
-impl Visitor<'_> {
+impl FieldWriter<'_> {
     fn write(&mut self, name: &str, value: &str) -> fmt::Result {
         if !std::mem::take(&mut self.is_first) {
             self.to.write_char(' ')?;
@@ -44,7 +44,7 @@ impl Visitor<'_> {
     }
 }
 
-impl Visit for Visitor<'_> {
+impl Visit for FieldWriter<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if self.result.is_ok() {
             let name = field.name();

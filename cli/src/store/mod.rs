@@ -53,8 +53,8 @@ fn shown(part: &Part) -> String {
     if let Some(why) = &part.skipped {
         text.push_str(&format!("        not looked at, or not at all of it: {why}\n"));
     }
-    for note in &part.notes {
-        text.push_str(&format!("        note: {note}\n"));
+    for notice in &part.notes {
+        text.push_str(&format!("        note: {notice}\n"));
     }
     text
 }

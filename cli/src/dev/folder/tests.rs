@@ -13,7 +13,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 /// Changes the owner of a file, which only root can do.
-fn give_to_nobody(path: &Path) -> bool {
+fn chown_to_nobody(path: &Path) -> bool {
     geteuid().is_root() && chown(path, Some(65_534), None).is_ok()
 }
 
@@ -54,7 +54,7 @@ fn files_of_another_user_are_refused() {
     let folder = Folder::open(&root).unwrap();
     folder.make("issuers").unwrap();
     folder.write("issuers/a.key", "planted").unwrap();
-    if !give_to_nobody(&root.join("issuers/a.key")) {
+    if !chown_to_nobody(&root.join("issuers/a.key")) {
         return;
     }
     let is_foreign =
@@ -63,17 +63,17 @@ fn files_of_another_user_are_refused() {
     // The entry in our folder can be replaced.
     folder.write("issuers/a.key", "our own").unwrap();
     assert_eq!(folder.read("issuers/a.key").unwrap().as_deref(), Some("our own"));
-    give_to_nobody(&root.join("issuers"));
+    chown_to_nobody(&root.join("issuers"));
     for result in
         [folder.read("issuers/a.key").map(drop), folder.write("issuers/a.key", ""), folder.make("issuers")]
     {
         assert!(is_foreign(result));
     }
     drop(folder);
-    give_to_nobody(&root.join(MARK));
+    chown_to_nobody(&root.join(MARK));
     assert!(is_foreign(Folder::open(&root).map(drop)));
     chown(root.join(MARK), Some(0), None).unwrap();
-    give_to_nobody(&root);
+    chown_to_nobody(&root);
     assert!(is_foreign(Folder::open(&root).map(drop)));
     // A link of another user.
     let link = temporary.path().join("link");
@@ -116,7 +116,7 @@ fn a_folder_where_everybody_can_rename_is_refused() {
             assert_eq!(matches!(opened, Err(DevError::OpenToAll(_))), refused, "{mode:o} {opened:?}");
         }
     }
-    if give_to_nobody(&shared) {
+    if chown_to_nobody(&shared) {
         let opened = Folder::open(&shared.join("dev")).unwrap();
         assert!(opened.warning().is_some_and(|warning| warning.contains("the user 65534")));
     }
