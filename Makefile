@@ -1,29 +1,33 @@
-# Posthouse. `make demo` shows it working, `make test` proves it; both install on Debian what they need and is missing.
+# Posthouse. `make demo` shows it working, `make test` proves it; both install missing tools on Debian.
 # There is one profile, release, because RocksDB takes long to compile and is compiled once.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-# One target folder for every clone: a fresh clone does not compile RocksDB again.
+# All clones share a target folder, so that a new clone does not compile RocksDB again.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/posthouse/target
-# Cargo tools of pinned versions, out of the way of others.
+# Tools of pinned versions, apart from those of the user.
 TOOLS := $(HOME)/.cache/posthouse/tools
 export PATH := $(TOOLS)/bin:$(PATH)
 
 CARGO_DENY_VERSION := 0.20.2
 CRASH_ROUNDS ?= 30
 RELEASE := --release --locked
+# The program and the demo, without the benchmark, the clients of its peers, and the tests. Cargo resolves features for the
+# selected packages and, only if an example is selected, for their dev-dependencies: with the whole workspace and the
+# demo, every dependency has the features that the tests need, and `make test` compiles none again.
+PROGRAM := --workspace --bin posthouse --example demo
 
-# Which figures `make figures` measures; all of them when empty.
+# Figures that `make figures` measures; all if empty.
 FIGURES ?=
-# What `make attack` is given: which measurement, which attacks; see docs/attacks.md.
+# Arguments of `make attack`: the measurement and the attacks; see docs/attacks.md.
 ATTACK ?=
 
-# When set, `make instructions` expects from now on what it counts.
+# If set, `make instructions` makes its counts the expected ones.
 ACCEPT ?=
 
-# What `make bench` is given: see `posthouse-bench run --help`.
+# Arguments of `make bench`: see `posthouse-bench run --help`.
 BENCH ?=
 
 .PHONY: help build demo test test-clients crash attack figures bench bench-quick bench-report flamegraph instructions check fix \
@@ -35,22 +39,22 @@ help:
 	@echo 'make test          every test, and the instructions per message'
 	@echo 'make test-clients  clients in Python and Node made from proto/, and a real Prometheus'
 	@echo 'make crash         $(CRASH_ROUNDS) rounds of kill -9 under load (CRASH_ROUNDS=N for others)'
-	@echo 'make attack        floods and holds against a server of its own: memory, neighbours, places (20 minutes at most)'
-	@echo 'make figures       the promised speed, restart time and memory, measured here (minutes; leave the machine alone)'
+	@echo 'make attack        floods and holds against a server of its own: memory, neighbours, connections (20 minutes at most)'
+	@echo 'make figures       the promised speed, restart time and memory, measured here (minutes; on an idle machine)'
 	@echo 'make bench         Posthouse, its peers and the limits of this machine, into docs/benchmarks (over an hour)'
-	@echo 'make bench-quick   a look at the same that takes under two minutes, into target/bench-quick'
+	@echo 'make bench-quick   a short version of it in under two minutes, into target/bench-quick'
 	@echo 'make flamegraph    where the server spends its time under load, as an SVG'
 	@echo 'make instructions  the engine'"'"'s instructions per message, counted; fails if there are more (ACCEPT=1: accepts them)'
 	@echo 'make check         the gate: format, lints, dependencies, documentation; changes nothing'
-	@echo 'make fix           what of that can be put right by itself'
+	@echo 'make fix           formats, and applies what the linter can fix by itself'
 
 build: compilers
-	cargo build $(RELEASE) --workspace --bins --examples
+	cargo build $(RELEASE) $(PROGRAM)
 	mkdir -p bin
 	ln -sf $(abspath $(CARGO_TARGET_DIR))/release/posthouse bin/posthouse
 
 demo: compilers
-	cargo build $(RELEASE) --workspace --bins --examples
+	cargo build $(RELEASE) $(PROGRAM)
 	$(CARGO_TARGET_DIR)/release/examples/demo demo/applications.ndjson
 
 test: binaries count-tools
@@ -81,7 +85,7 @@ bench-quick: compilers peers
 	cargo build $(RELEASE) --workspace --bins --examples
 	$(CARGO_TARGET_DIR)/release/posthouse-bench run --quick --out $(CARGO_TARGET_DIR)/bench-quick $(BENCH)
 
-# The report again, from the raw data that are there.
+# Writes the report from existing raw data.
 bench-report: compilers
 	cargo build $(RELEASE) --workspace --bins --examples
 	$(CARGO_TARGET_DIR)/release/posthouse-bench report
@@ -94,9 +98,9 @@ instructions: compilers count-tools
 	cargo build $(RELEASE) --workspace --bins --examples
 	scripts/count-instructions.sh $(if $(ACCEPT),accept)
 
-# What the tests run: the server, the server with its planted bugs, the library that plays power cuts. Always the whole
-# workspace and with examples, since the features of a dependency are those that all of its users want, those of tests
-# included: so nothing is compiled twice.
+# Programs of the tests: the server, the server with planted bugs, and the library that simulates power cuts. Always the
+# whole workspace with its examples, so that every dependency has the features that all of its users need, those of tests
+# included, and is compiled once.
 binaries: compilers
 	scripts/build-planted.sh
 	cargo build $(RELEASE) --workspace --lib --bins --examples
@@ -114,6 +118,7 @@ fix: compilers
 
 compilers:
 	@scripts/install-tools.sh compilers
+	@scripts/first-build.sh $(CARGO_TARGET_DIR)
 
 client-tools:
 	@scripts/install-tools.sh clients $(TOOLS)

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Counts the instructions that `apply` takes per message and verb, and compares them with those that are expected. An
-# emulated processor counts them: how busy the machine is makes no difference, and two runs end in the same number.
+# Counts the instructions of `apply` per message and verb, and compares them with the expected counts. An emulated
+# processor counts them, so that the load of the machine makes no difference and every run has the same result.
 #
-#   count-instructions.sh          ends with 1 if a verb takes more than expected by more than the tolerance
-#   count-instructions.sh accept   expects from now on what it has counted
+#   count-instructions.sh          exits with 1 if a verb needs more instructions than expected, beyond the tolerance
+#   count-instructions.sh accept   makes the new counts the expected ones
 #
-# Another compiler or C library counts differently. There, the file's wider tolerance is used.
+# With another compiler or C library the counts differ: then the wider tolerance of the file is used.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,7 +14,7 @@ program=${CARGO_TARGET_DIR:-target}/release/examples/instructions
 here=$(mktemp -d)
 trap 'rm -rf "$here"' EXIT
 
-# On another processor than x86-64, and without glibc, nothing that was counted could be compared.
+# Counts of other processors, or without glibc, cannot be compared.
 if [[ "$(uname -sm)" != 'Linux x86_64' ]] || ! libc=$(getconf GNU_LIBC_VERSION 2>/dev/null); then
     echo 'instructions: not counted: that takes Linux on x86-64 with glibc'
     exit 0
@@ -24,7 +24,8 @@ setting() {
 }
 conditions="$(rustc --version), $libc, $(valgrind --version)"
 
-# glibc picks its copying and comparing by what the processor can; so it picks the same everywhere.
+# glibc chooses its functions for copying and comparing by the processor's features; so the choice is the same
+# everywhere.
 GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX2,-AVX,-ERMS,-FSRM,-BMI2,-MOVBE \
     valgrind --tool=callgrind --callgrind-out-file="$here/counts" --combine-dumps=yes \
     --toggle-collect='*measured_apply*' --dump-after='*verb_ends*' "$program" >"$here/verbs" 2>"$here/log" || {
@@ -32,7 +33,7 @@ GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX2,-AVX,-ERMS,-FSRM,-BMI2,-MOVBE \
     exit 1
 }
 
-# Of each verb there are two parts: what came before it, and itself.
+# Each verb has two parts: its preparation, and itself.
 awk '/^totals:/ && ++part % 2 == 0 { print $2 }' "$here/counts" >"$here/totals"
 paste -d ' ' "$here/verbs" "$here/totals" | awk '{ printf "%s = %.1f\n", $1, $3 / $2 }' >"$here/figures"
 [[ $(wc -l <"$here/verbs") -gt 0 && $(wc -l <"$here/verbs") == $(wc -l <"$here/totals") ]] || {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Where the server spends its time while it is loaded: samples its process under `posthouse-bench` and writes an SVG.
+# Samples the server under a load of `posthouse-bench`, and writes a flame graph as an SVG.
 #
 #   flamegraph.sh RELEASE_DIR TOOLS_DIR [SCENARIO]     publish, consume, both or single
 set -euo pipefail

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Installs what a make target needs and this machine lacks: on Debian by apt-get, elsewhere it says what to install.
+# Installs the tools of a make target that are missing: on Debian with apt-get; elsewhere it says what to install.
 #
 #   install-tools.sh compilers                     C and C++ compilers and libclang, for RocksDB and aws-lc
-#   install-tools.sh gate TOOLS_DIR DENY_VERSION   and what `make check` needs
+#   install-tools.sh gate TOOLS_DIR DENY_VERSION   what `make check` needs
 #   install-tools.sh clients TOOLS_DIR             what `make test-clients` needs: Python, Node and Prometheus
 #   install-tools.sh peers TOOLS_DIR               what `make bench` measures beside Posthouse
 #   install-tools.sh counts                        what `make instructions` needs: Valgrind
@@ -44,7 +44,7 @@ as_root() {
     sudo "$@"
 }
 
-# What to install where there is no apt-get, then Debian's names.
+# Arguments: the advice for systems without apt-get, then the names of Debian's packages.
 install_packages() {
     local elsewhere=$1 packages=("${@:2}")
     command -v apt-get >/dev/null || fail "missing: ${packages[*]} (Debian's names). $elsewhere Then try again."
@@ -58,7 +58,7 @@ compilers() {
     has_cc || packages+=(gcc libc6-dev)
     has_cxx || packages+=(g++)
     has_libclang || packages+=(libclang-dev)
-    # Cargo fetches crates over TLS and brings no certificates of its own.
+    # Cargo fetches crates over TLS, and has no root certificates of its own.
     [[ -e /etc/ssl/certs/ca-certificates.crt || ! -e /etc/debian_version ]] || packages+=(ca-certificates)
     [[ ${#packages[@]} == 0 ]] || install_packages "Install a C and a C++ compiler (gcc, g++) and libclang with its
 headers. Fedora: dnf install gcc-c++ clang-devel; Arch: pacman -S base-devel clang; macOS: xcode-select --install. Or set
@@ -91,7 +91,7 @@ clients() {
     prometheus "$tools"
 }
 
-# Debian's own build, unpacked and not installed: an installed one would also run as a service.
+# Debian's build, unpacked without installing it: an installed one would also run as a service.
 prometheus() {
     local tools=$1 draft
     if [[ -x $tools/bin/promtool ]] || { command -v prometheus && command -v promtool; } >/dev/null; then
@@ -99,7 +99,7 @@ prometheus() {
     fi
     command -v apt-get >/dev/null || fail 'missing: prometheus and promtool. Install Prometheus 2.42 or newer, then try again.'
     draft=$(mktemp -d)
-    # The lists of packages may be missing, or older than the packages.
+    # The lists of packages may be missing or out of date.
     (cd "$draft" && apt-get download -qq prometheus) 2>/dev/null || {
         as_root apt-get update -qq
         (cd "$draft" && apt-get download -qq prometheus)
@@ -120,7 +120,7 @@ peers() {
     nats_server "$tools"
 }
 
-# Packages of servers, which are not to run as services, now or after a restart: the benchmark starts them itself.
+# Installs servers that must not run as services, now or after a restart: the benchmark starts them itself.
 install_idle() {
     local packages=("$@") policy=/usr/sbin/policy-rc.d made='' service
     if command -v apt-get >/dev/null && [[ ! -e $policy ]]; then
@@ -128,7 +128,7 @@ install_idle() {
         printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
         as_root chmod +x "$policy"
     fi
-    # In a subshell, since a failure must not leave the policy behind.
+    # In a subshell, so that the policy is removed after a failure, too.
     local result=0
     (install_packages 'Install them where Debian has them.' "${packages[@]}") || result=$?
     [[ -z $made ]] || as_root rm -f "$policy"
@@ -139,7 +139,7 @@ install_idle() {
     done
 }
 
-# Debian's NATS is older than its atomic batches of messages.
+# Debian's NATS is too old: it has no atomic batches of messages.
 nats_server() {
     local tools=$1 draft
     [[ "$("$tools/bin/nats-server" --version 2>/dev/null)" != "nats-server: v$NATS_SERVER_VERSION" ]] || return 0
@@ -155,7 +155,7 @@ nats_server() {
 }
 
 counts() {
-    # Elsewhere nothing is counted.
+    # Instructions are counted only there.
     [[ "$(uname -sm)" == 'Linux x86_64' ]] || return 0
     command -v valgrind >/dev/null || install_packages 'Install Valgrind 3.19 or newer.' valgrind
 }

@@ -1,4 +1,4 @@
-//! Posthouse side by side with its peers and with the limits of the machine: `make bench`.
+//! `make bench`: Posthouse side by side with its peers and with the limits of the machine.
 
 mod limit;
 mod load;
@@ -19,10 +19,9 @@ use limit::ServeArgs;
 use measure::allocations::Counting;
 use plan::{Best, Lengths};
 use report::Recorder;
-use run::Run;
-use run::profile::Scenario;
+use run::{Run, profile::Scenario};
 
-/// It counts allocations only in the part that tells of them.
+/// Counts allocations only in the part `inside`.
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
@@ -36,30 +35,30 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// The server of a limit.
+    /// Run the server of the limit `echo`.
     #[command(hide = true)]
     LimitEcho(ServeArgs),
-    /// The server of a limit.
+    /// Run the server of the limit `bare`.
     #[command(hide = true)]
     LimitBare(ServeArgs),
-    /// Measures. It means something only on a machine that does nothing else.
+    /// Measure. The results mean something only on a machine that does nothing else.
     Run(Asked),
-    /// Loads Posthouse while its process is sampled by perf.
+    /// Load Posthouse while perf samples its process.
     Profile {
-        /// What it does meanwhile.
+        /// What the server does meanwhile.
         #[arg(long, value_enum, default_value = "both")]
         scenario: Scenario,
-        /// Messages that wait all the while, before those that are published (`both` only).
+        /// Messages that stay in the queue, before those that are published (`both` only).
         #[arg(long, default_value_t = 0)]
         backlog: u64,
-        /// Where the samples go.
+        /// The file of the samples.
         #[arg(long)]
         perf: PathBuf,
         /// The folder below which the server keeps its data.
         #[arg(long, default_value = "/tmp")]
         disk: PathBuf,
     },
-    /// Writes the report from raw data again.
+    /// Write the report from existing raw data.
     Report {
         /// The folder of the raw data and of the report.
         #[arg(long, default_value = "docs/benchmarks")]
@@ -69,22 +68,22 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct Asked {
-    /// A look that takes under two minutes: short, once each, and no growth.
+    /// A short run of under two minutes: one round, and no growth.
     #[arg(long)]
     quick: bool,
-    /// Which parts, in this order; all unless given, but the soak, the growth and the backlog only without --quick.
+    /// Parts to measure, in this order. All unless given; with --quick compare, naive and fila.
     #[arg(long, value_delimiter = ',')]
     parts: Vec<Part>,
-    /// Which systems, by their names; all unless given.
+    /// Systems to measure, by name. All unless given.
     #[arg(long, value_delimiter = ',')]
     systems: Vec<String>,
-    /// A shape of load for all systems instead of the best of each: connections and batch, as 2x256.
+    /// A shape of load for all systems instead of the best of each: CONNECTIONSxBATCH, as in 2x256.
     #[arg(long, value_parser = Best::parse)]
     shape: Option<Best>,
-    /// Repetitions of what is repeated.
+    /// Rounds of the parts that are repeated.
     #[arg(long)]
     rounds: Option<u32>,
-    /// The folder of the raw data and of the report. Rows are added to those that are there.
+    /// The folder of the raw data and of the report. New rows are added to existing ones.
     #[arg(long, default_value = "docs/benchmarks")]
     out: PathBuf,
     /// The folder below which all systems keep their data.
@@ -112,7 +111,7 @@ const QUICK: [Part; 3] = [Part::Compare, Part::Naive, Part::Fila];
 #[tokio::main]
 async fn main() -> Result<()> {
     match Cli::parse().command {
-        // What is interrupted ends the servers it has started.
+        // An interrupt ends the servers that the run has started.
         Command::Run(asked) => tokio::select! {
             measured = measure(&asked) => measured,
             interrupted = interrupted() => interrupted,
@@ -129,7 +128,7 @@ async fn main() -> Result<()> {
 async fn interrupted() -> Result<()> {
     let mut terminated = signal(SignalKind::terminate())?;
     tokio::select! {
-        told = tokio::signal::ctrl_c() => told?,
+        signalled = tokio::signal::ctrl_c() => signalled?,
         _ = terminated.recv() => {}
     }
     bail!("interrupted; the rows so far are written")
@@ -140,7 +139,7 @@ async fn measure(asked: &Asked) -> Result<()> {
     lengths.rounds = asked.rounds.unwrap_or(lengths.rounds);
     let systems = chosen(&asked.systems)?;
     if let Some(shape) = asked.shape {
-        // It is set once.
+        // Set here only.
         let _ = plan::TRIED.set(shape);
     }
     let mut run = Run {

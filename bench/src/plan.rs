@@ -1,44 +1,47 @@
-//! Which systems are measured and with which shape of load each is at its best here.
+//! Which systems are measured, and the shape of load at which each is fastest here.
 
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::{sync::OnceLock, time::Duration};
 
-use crate::load::Load;
-use crate::system::nats::{NATS, NATS_ALWAYS};
-use crate::system::postgres::Postgres;
-use crate::system::posthouse::Posthouse;
-use crate::system::rabbitmq::RabbitMq;
-use crate::system::redis::Redis;
-use crate::system::{Shape, System};
+use crate::{
+    load::Load,
+    system::{
+        Shape, System,
+        nats::{NATS, NATS_ALWAYS},
+        postgres::Postgres,
+        posthouse::Posthouse,
+        rabbitmq::RabbitMq,
+        redis::Redis,
+    },
+};
 
-/// Bytes of a message unless said.
+/// Bytes of a payload, unless a part varies them.
 pub const PAYLOAD_BYTES: usize = 1_024;
-/// Most messages under way over all connections, whatever their number.
-pub const UNDER_WAY: usize = 16_384;
-/// Most bytes under way over all connections.
-const BYTES_UNDER_WAY: usize = 64 << 20;
+/// Most messages in flight over all connections, whatever their number.
+pub const MAX_IN_FLIGHT: usize = 16_384;
+/// Most payload bytes in flight over all connections.
+const MAX_BYTES_IN_FLIGHT: usize = 64 << 20;
 
-/// How long things are measured.
+/// Lengths and sizes of the measurements.
 #[derive(Debug, Clone, Copy)]
 pub struct Lengths {
-    /// Repetitions of what has a promise.
+    /// Rounds of the parts that have targets.
     pub rounds: u32,
-    /// Of one scenario, and of a point of a curve that has a promise.
+    /// Time of one scenario, and of a point of a curve that has a target.
     pub scenario: Duration,
-    /// Of one latency.
+    /// Time of one latency.
     pub latency: Duration,
-    /// Of another point of a curve.
+    /// Time of any other point of a curve.
     pub point: Duration,
-    /// Of the soak.
+    /// Time of the soak.
     pub soak: Duration,
     /// Messages of the largest backlog.
     pub backlog: u64,
-    /// Queues of the largest number.
+    /// The largest number of queues.
     pub queues: u64,
 }
 
 impl Lengths {
-    /// What is published.
+    /// Lengths of the published report.
     pub fn full() -> Self {
         Self {
             rounds: 5,
@@ -51,7 +54,7 @@ impl Lengths {
         }
     }
 
-    /// A look, under two minutes.
+    /// Lengths of a run of under two minutes.
     pub fn quick() -> Self {
         Self {
             rounds: 1,
@@ -65,57 +68,58 @@ impl Lengths {
     }
 }
 
-/// A shape that is tried on every system instead of its best.
+/// A shape that replaces the best one of every system.
 pub static TRIED: OnceLock<Best> = OnceLock::new();
 
-/// How a system is at its best.
+/// The shape of load at which a system is fastest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Best {
     /// Connections of each kind.
     pub connections: usize,
-    /// Messages handed over together.
+    /// Messages of one batch.
     pub batch: usize,
-    /// Most messages under way over all connections.
-    pub under_way: usize,
+    /// Messages in flight over all connections.
+    pub max_in_flight: usize,
 }
 
 impl Best {
-    /// Of a system, found by trying connections of 1 to 128 and batches of 64 to 512 on two cores; PostgreSQL and NATS with a sync
-    /// were tried earlier, with up to 64 and batches of 1 to 1,024. Neighbours are often no worse than the runs differ.
+    /// The best shape of a system, found by trying 1 to 128 connections and batches of 64 to 512 on two cores; for
+    /// PostgreSQL and NATS with a sync, up to 64 connections and batches of 1 to 1,024. Neighbouring shapes often
+    /// differ by less than the runs do.
     pub fn of(system: &str) -> Self {
         if let Some(tried) = TRIED.get() {
             return *tried;
         }
-        let (connections, batch, under_way) = match system {
-            "posthouse" => (8, 256, UNDER_WAY),
-            "rabbitmq" => (1, 256, UNDER_WAY),
-            // It answers a publish when it has worked off all that came with it.
+        let (connections, batch, max_in_flight) = match system {
+            "posthouse" => (8, 256, MAX_IN_FLIGHT),
+            "rabbitmq" => (1, 256, MAX_IN_FLIGHT),
+            // It answers a publish only after all that was received with it.
             "nats-always" => (2, 64, 1_024),
-            "redis-always" | "redis-everysec" => (64, 128, UNDER_WAY),
-            _ => (2, 256, UNDER_WAY),
+            "redis-always" | "redis-everysec" => (64, 128, MAX_IN_FLIGHT),
+            _ => (2, 256, MAX_IN_FLIGHT),
         };
-        Self { connections, batch, under_way }
+        Self { connections, batch, max_in_flight }
     }
 
-    /// From `CONNECTIONSxBATCH`, as `2x256`.
+    /// Parses `CONNECTIONSxBATCH`, as in `2x256`.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (connections, batch) =
             text.split_once('x').ok_or("connections, an x, and the batch, as in 2x256")?;
         let number = |text: &str| text.parse::<usize>().ok().filter(|number| (1..=1_024).contains(number));
         match (number(connections), number(batch)) {
-            (Some(connections), Some(batch)) => Ok(Self { connections, batch, under_way: UNDER_WAY }),
+            (Some(connections), Some(batch)) => Ok(Self { connections, batch, max_in_flight: MAX_IN_FLIGHT }),
             _ => Err("both numbers are from 1 to 1024".to_owned()),
         }
     }
 
-    /// A closed loop with it.
+    /// A closed loop of this shape.
     pub fn load(self, payload_bytes: usize, length: Duration) -> Load {
         self.load_over(self.connections, payload_bytes, length)
     }
 
-    /// A closed loop of any number of connections: together they have the same number of messages under way, and of bytes.
+    /// A closed loop with another number of connections, and the same messages and bytes in flight over all of them.
     pub fn load_over(self, connections: usize, payload_bytes: usize, length: Duration) -> Load {
-        let messages = self.under_way.min(BYTES_UNDER_WAY / payload_bytes);
+        let messages = self.max_in_flight.min(MAX_BYTES_IN_FLIGHT / payload_bytes);
         let window = (messages / connections).max(1);
         let shape = Shape { batch: self.batch.min((window / 2).max(1)), window, payload_bytes };
         Load::closed(shape, connections, length)

@@ -1,15 +1,17 @@
-//! From a context file to a client.
+//! Connects a client with a context file.
 
 use std::path::Path;
 
 use posthouse_client::{Client, Context};
 use posthouse_text::causes;
 
-use crate::exit::{Exit, Failure};
-use crate::failure::of_client;
-use crate::stderr;
+use crate::{
+    exit::Exit,
+    failure::{Failure, of_client},
+    stderr,
+};
 
-/// Connects with the context that was named.
+/// Connects with the context of the command line or the environment.
 pub async fn connect(context: Option<&Path>) -> Result<Client, Failure> {
     let path = context.ok_or_else(|| {
         Failure::new(

@@ -1,12 +1,10 @@
-//! How the program ends: exit codes after sysexits, and a line on stderr that says what to do next.
-
-use std::fmt;
+//! Exit codes, after sysexits.
 
 /// The exit codes. Scripts rely on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// It did what was asked.
+    /// The command did what was asked.
     Ok = 0,
     /// `apply --dry-run --exit-code`: something would change.
     Differs = 2,
@@ -20,7 +18,7 @@ pub enum Exit {
     Unavailable = 69,
     /// EX_IOERR: a file, stdin or stdout failed.
     Io = 74,
-    /// EX_TEMPFAIL: not all of it was done; trying again later may help.
+    /// EX_TEMPFAIL: not everything was done; a later attempt may succeed.
     TempFail = 75,
     /// EX_NOPERM: certificate, token or grant do not allow it.
     NoPermission = 77,
@@ -28,7 +26,7 @@ pub enum Exit {
     Config = 78,
 }
 
-/// Every code and when it is used, as `posthouse --help` shows them.
+/// Every code with its meaning, for `posthouse --help`.
 pub const CODES: [(Exit, &str); 10] = [
     (Exit::Ok, "it did what was asked"),
     (Exit::Differs, "apply --dry-run --exit-code: something would change"),
@@ -42,7 +40,7 @@ pub const CODES: [(Exit, &str); 10] = [
     (Exit::Config, "the configuration or the context is wrong"),
 ];
 
-/// What `posthouse --help` says below the commands.
+/// Text below the commands of `posthouse --help`.
 pub fn help() -> String {
     let mut help = "Examples:\n  \
         posthouse dev --dir ~/.local/state/posthouse\n  \
@@ -71,45 +69,12 @@ impl From<Exit> for std::process::ExitCode {
     }
 }
 
-/// Why a command failed, and what its caller can do about it.
-#[derive(Debug)]
-pub struct Failure {
-    /// The exit code.
-    pub exit: Exit,
-    /// What went wrong, with its causes.
-    pub what: String,
-    /// What to do next, unless that is said already.
-    pub next: Option<String>,
-}
-
-impl Failure {
-    /// A failure with its advice.
-    pub fn new(exit: Exit, what: impl fmt::Display, next: impl Into<String>) -> Self {
-        Self { exit, what: what.to_string(), next: Some(next.into()) }
-    }
-
-    /// A failure whose own words say what to do.
-    pub fn advised(exit: Exit, what: impl fmt::Display) -> Self {
-        Self { exit, what: what.to_string(), next: None }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "posthouse: {}", self.what)?;
-        match &self.next {
-            Some(next) => write!(f, "\n  next: {next}"),
-            None => Ok(()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_codes_are_those_of_sysexits_and_all_are_told() {
+    fn the_codes_are_those_of_sysexits_and_the_help_lists_all() {
         let codes: Vec<u8> = CODES.iter().map(|(exit, _)| *exit as u8).collect();
         assert_eq!(codes, [0, 2, 64, 65, 66, 69, 74, 75, 77, 78]);
         let help = help();

@@ -1,15 +1,50 @@
-//! The client's errors as failures of a command: which exit code is which.
+//! Failures of commands, and the exit codes of the client's errors.
+
+use std::fmt;
 
 use posthouse_client::{ConsumeError, Error, ErrorKind, PublishError};
 use posthouse_server::out::Stream;
 use posthouse_text::causes;
 
-use crate::exit::{Exit, Failure};
+use crate::exit::Exit;
 
-/// A call, or the opening of a stream, failed. The client's errors say themselves what to do next.
+/// The failure of a command, with advice for the caller.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    pub exit: Exit,
+    /// What failed, with its causes.
+    pub what: String,
+    /// What to do next, unless `what` says it.
+    pub next: Option<String>,
+}
+
+impl Failure {
+    /// A failure with advice.
+    pub fn new(exit: Exit, what: impl fmt::Display, next: impl Into<String>) -> Self {
+        Self { exit, what: what.to_string(), next: Some(next.into()) }
+    }
+
+    /// A failure whose text already says what to do.
+    pub fn advised(exit: Exit, what: impl fmt::Display) -> Self {
+        Self { exit, what: what.to_string(), next: None }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "posthouse: {}", self.what)?;
+        match &self.next {
+            Some(next) => write!(f, "\n  next: {next}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A call, or the opening of a stream, failed. The client's errors contain advice.
 pub fn of_client(error: &Error) -> Failure {
     let exit = match error {
-        // It came from the command line.
+        // The name is from the command line.
         Error::Name(_) => Exit::Usage,
         _ => exit(error.kind()),
     };
@@ -21,7 +56,7 @@ pub fn of_publish(line: u64, error: &PublishError) -> Failure {
     Failure::advised(exit(error.kind()), format!("line {line}: {}", causes(error)))
 }
 
-/// A publisher ended, or did not take a message.
+/// A publisher ended, or refused a message.
 pub fn of_publisher(error: &PublishError) -> Failure {
     Failure::advised(exit(error.kind()), causes(error))
 }
@@ -31,7 +66,7 @@ pub fn of_consume(error: &ConsumeError) -> Failure {
     Failure::advised(exit(error.kind()), causes(error))
 }
 
-/// Stdout is closed or full.
+/// Stdout is closed, or a write to it failed.
 pub fn of_stdout(error: &std::io::Error) -> Failure {
     if !Stream::Stdout.is_open() {
         return Failure::new(
@@ -54,7 +89,7 @@ fn exit(kind: ErrorKind) -> Exit {
         ErrorKind::NotFound => Exit::NoInput,
         ErrorKind::AlreadyExists | ErrorKind::InvalidArgument | ErrorKind::Conflict => Exit::BadData,
         ErrorKind::LimitReached | ErrorKind::LeaseLost | ErrorKind::Closed => Exit::TempFail,
-        // Unreachable, Unavailable, Internal, and what later versions add.
+        // Unreachable, Unavailable, Internal, and kinds of later versions.
         _ => Exit::Unavailable,
     }
 }

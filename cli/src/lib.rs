@@ -1,8 +1,8 @@
-//! The one binary of Posthouse, as a library: `main.rs` only parses the command line and starts it.
+//! The binary of Posthouse as a library; `main.rs` only parses the command line.
 //!
-//! The modules of a command stand first, what they share after them.
+//! The modules of the commands are first, then those that they share.
 
-// They panic when stdout or stderr is gone, and wait while nobody reads it.
+// They panic when stdout or stderr is closed, and block while nobody reads it.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 use posthouse_server::ServeOptions;
@@ -10,7 +10,8 @@ use rustix::fs::Mode;
 
 use args::{Cli, Command};
 use connect::connect;
-use exit::{Exit, Failure};
+use exit::Exit;
+use failure::Failure;
 use serve::OnHangup;
 
 pub mod apply;
@@ -46,7 +47,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Failure::new(Exit::Io, format!("cannot start threads: {error}"), "check the limits of this process")
     })?;
     let ran = runtime.block_on(dispatch(cli));
-    // A thread may still wait for a line of stdin, or for somebody to read stdout.
+    // A thread may still be blocked by stdin or stdout.
     runtime.shutdown_background();
     ran
 }
@@ -55,7 +56,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     let context = cli.context.as_deref();
     let quiet = cli.quiet;
     if matches!(cli.command, Command::Dev { .. } | Command::Serve { .. } | Command::Store { .. }) {
-        // Whatever the shell says: RocksDB leaves the mode of its files to it, and messages are in them.
+        // RocksDB creates its files, which contain messages, with the umask of the process.
         rustix::process::umask(Mode::RWXG | Mode::RWXO);
     }
     if answers(&cli.command) {
@@ -72,7 +73,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Consume(args) => consume::consume(context, args, quiet).await?,
         Command::Queue { command } => queue::queue(&connect(context).await?, command).await?,
         Command::Apply(args) => return apply::apply(context, args).await,
-        Command::Message { command: args::Message::Find(args) } => {
+        Command::Message { command: args::MessageCommand::Find(args) } => {
             message::find(&connect(context).await?, args).await?;
         }
         Command::Bench { command } => bench::bench(context, command).await?,
@@ -90,12 +91,12 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-/// Whether a command says on stdout what it did or found: without one, it does nothing.
+/// Whether a command answers on stdout. Such a command does nothing when stdout is closed.
 fn answers(command: &Command) -> bool {
     match command {
         Command::Dev { .. }
         | Command::Serve { .. }
-        | Command::Queue { command: args::Queue::Delete { .. } } => false,
+        | Command::Queue { command: args::QueueCommand::Delete { .. } } => false,
         Command::Man(args) => args.dir.is_none(),
         _ => true,
     }

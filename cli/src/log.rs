@@ -1,31 +1,33 @@
-//! The program's log: to stderr, as `[log]` says, filtered by `$POSTHOUSE_LOG` before anything else. A line is handed over and
-//! never waited for.
+//! The program's log: on stderr, formatted as `[log]` says, and filtered first by `$POSTHOUSE_LOG`. Lines are queued,
+//! and nobody waits for them to be written.
 
-use std::backtrace::{Backtrace, BacktraceStatus};
-use std::io::{self, Write};
-use std::panic::PanicHookInfo;
-use std::thread;
-use std::time::SystemTime;
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    io::{self, Write},
+    panic::PanicHookInfo,
+    thread,
+    time::SystemTime,
+};
 
-use posthouse_server::config::{LogConfig, LogFormat};
-use posthouse_server::limits::MAX_LINE_BYTES;
+use posthouse_server::{
+    config::{LogConfig, LogFormat},
+    limits::MAX_LINE_BYTES,
+};
 use posthouse_text::shown;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
-use crate::time::rfc3339;
-use crate::{stderr, stdout};
+use crate::{stderr, stdout, time::rfc3339};
 use fields::Fields;
 
 mod fields;
 
-/// What is logged unless something else is asked for.
+/// The default filter.
 const DEFAULT: &str = "info";
-/// Where the filter is looked for first.
+/// Environment variable with a filter.
 const VARIABLE: &str = "POSTHOUSE_LOG";
 
-/// The filter that is meant. The HTTP/2 library warns of single frames, as often as a client sends them: of its warnings only who
-/// asks for them by name, or for all there is, gets any.
+/// The filter of a configured level. Under a plain level the HTTP/2 library logs only errors: its warnings are about
+/// single frames, as often as a client sends them.
 fn directives(asked: &str) -> String {
     match asked.trim() {
         level @ ("info" | "warn") => format!("{level},h2=error"),
@@ -33,9 +35,9 @@ fn directives(asked: &str) -> String {
     }
 }
 
-/// Starts logging for a server. Done once; a second call changes nothing.
+/// Starts the log of a server. A second call changes nothing.
 pub fn start(config: &LogConfig) {
-    // An empty one would be a filter that lets nothing but errors through.
+    // An empty filter would pass errors only.
     let asked = std::env::var(VARIABLE)
         .ok()
         .filter(|asked| !asked.trim().is_empty())
@@ -49,13 +51,13 @@ pub fn start(config: &LogConfig) {
     let lines = Lines { json: config.format == LogFormat::Json, colours: stderr::has_colours() };
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        // It would tell them on stderr.
+        // It would print them to stderr.
         .log_internal_errors(false)
         .with_ansi(lines.colours)
         .with_writer(lines);
     let started = match config.format {
         LogFormat::Text => subscriber.fmt_fields(Fields).with_target(false).try_init(),
-        // One object a line: timestamp, level, target, message, and the record's own fields beside them.
+        // One JSON object per line: timestamp, level, target, message, and the fields of the event.
         LogFormat::Json => subscriber.json().flatten_event(true).with_current_span(false).try_init(),
     };
     if started.is_err() {
@@ -66,33 +68,33 @@ pub fn start(config: &LogConfig) {
     }
 }
 
-/// From now on a panic is told like everything else: the thread that panics must not wait for a reader of stderr either.
-pub fn tell_panics() {
+/// Logs panics from now on, so that a panicking thread does not wait for a reader of stderr.
+pub fn log_panics() {
     std::panic::set_hook(Box::new(panicked));
 }
 
 fn panicked(panic: &PanicHookInfo<'_>) {
     let thread = thread::current();
     let name = thread.name().unwrap_or("without a name");
-    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
     let what = shown::one_line(panic.payload_as_str().unwrap_or("it does not say why"));
     let trace = Backtrace::capture();
     if tracing::enabled!(tracing::Level::ERROR) {
         let trace = (trace.status() == BacktraceStatus::Captured).then(|| tracing::field::display(&trace));
-        tracing::error!(thread = name, place, trace, "panicked: {what}");
+        tracing::error!(thread = name, place = location, trace, "panicked: {what}");
     } else {
-        stderr::say(format_args!("posthouse: thread {name} panicked at {place}: {what}"));
+        stderr::say(format_args!("posthouse: thread {name} panicked at {location}: {what}"));
         if trace.status() == BacktraceStatus::Captured {
             stderr::say(trace);
         }
     }
-    // Only this one ends the process.
+    // Only a panic of this thread ends the process.
     if name == "main" {
         stderr::flush();
     }
 }
 
-/// Makes whole lines of what is formatted, with nothing in them that moves a terminal.
+/// Writes formatted events as whole lines, without characters that control a terminal.
 #[derive(Clone, Copy)]
 struct Lines {
     json: bool,
@@ -108,7 +110,7 @@ impl MakeWriter<'_> for Lines {
 }
 
 impl Write for Lines {
-    /// Is given one line at a time.
+    /// Writes one line; the formatter calls it once for each event.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         stderr::out().line(self.shown(&String::from_utf8_lossy(line)));
         Ok(line.len())
@@ -128,7 +130,8 @@ impl Lines {
         if !self.colours {
             return shown::one_line(line).into_owned();
         }
-        // The colours are ours: those in what is told were escaped when it was formatted. Nothing else is let through.
+        // Fields escape their values when they are formatted, so that only our own colours are left. Any other escape
+        // character is escaped here.
         let mut parts = line.split('\u{1b}');
         let mut text = shown::one_line(parts.next().unwrap_or_default()).into_owned();
         for part in parts {
@@ -139,7 +142,7 @@ impl Lines {
     }
 }
 
-/// Whether an escape that is followed by this sets a colour.
+/// Whether an escape character that is followed by this sets a colour.
 fn is_colour(rest: &str) -> bool {
     let Some(numbers) = rest.strip_prefix('[') else { return false };
     numbers
@@ -147,7 +150,7 @@ fn is_colour(rest: &str) -> bool {
         .starts_with('m')
 }
 
-/// A line that would be cut is told as JSON, too.
+/// A line that is too long is replaced by a valid JSON line.
 fn json(line: &str) -> String {
     let line = shown::json(line);
     if line.len() < MAX_LINE_BYTES {
@@ -165,8 +168,10 @@ fn json(line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read as _, Seek as _};
-    use std::sync::Arc;
+    use std::{
+        io::{Read as _, Seek as _},
+        sync::Arc,
+    };
 
     use super::*;
 
@@ -180,7 +185,7 @@ mod tests {
         }
     }
 
-    /// What is written of the events that this makes.
+    /// The text that is written for these events.
     fn written(colours: bool, events: impl FnOnce()) -> String {
         let mut file = tempfile::tempfile().unwrap();
         let subscriber = tracing_subscriber::fmt()
@@ -205,7 +210,8 @@ mod tests {
         let events = || {
             let span = tracing::info_span!("call", peer = %hostile);
             let _entered = span.enter();
-            tracing::info!(name = %hostile, text = hostile, r#type = 7, error = &error as &dyn std::error::Error, "said {hostile}");
+            let error = &error as &dyn std::error::Error;
+            tracing::info!(name = %hostile, text = hostile, r#type = 7, error, "said {hostile}");
         };
         let plain = written(false, events);
         let expected = format!(

@@ -1,24 +1,22 @@
-//! The one binary of Posthouse. What it does stands in the library.
+//! The binary of Posthouse; its code is in the library.
 
-// They panic when stdout or stderr is gone, and wait while nobody reads it.
+// They panic when stdout or stderr is closed, and block while nobody reads it.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use posthouse::args::Cli;
-use posthouse::exit::Exit;
-use posthouse::{log, shutdown, stderr, stdout};
+use posthouse::{args::Cli, exit::Exit, log, shutdown, stderr, stdout};
 use tikv_jemallocator::Jemalloc;
 
-/// For RocksDB, too, which is linked into the same binary. Measured in `docs/adr/0006-processor-time-per-message.md`.
+/// RocksDB, which is linked statically, uses it too. Measured in `docs/adr/0006-processor-time-per-message.md`.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
-    // Without a handler a limit ends this process as it always did: no reason not to begin.
+    // Without the handler a limit ends the process, which is no reason not to start.
     drop(shutdown::outlive_file_limits());
-    log::tell_panics();
+    log::log_panics();
     let exit = run();
     stderr::flush();
     exit.into()
@@ -37,7 +35,7 @@ fn run() -> Exit {
         Err(answer) => {
             let help = answer.render();
             let help = if stdout::has_colours() { help.ansi().to_string() } else { help.to_string() };
-            // Help and version are answers, not errors; where they cannot be written nobody reads them.
+            // Help and version are answers, not errors. If stdout is closed, nobody reads them.
             drop(stdout::write(help));
             Exit::Ok
         }

@@ -4,14 +4,15 @@ use std::time::Instant;
 
 use posthouse_client::Client;
 
-use crate::exit::Failure;
-use crate::failure::of_client;
-use crate::stdout;
+use crate::{
+    failure::{Failure, of_client},
+    stdout,
+};
 
-/// Asks the server whether it serves, and tells how long the answer took.
+/// Pings the server, and prints how long the answer took.
 pub async fn ping(client: &Client) -> Result<(), Failure> {
     let asked = Instant::now();
     client.ping().await.map_err(|error| of_client(&error))?;
-    let took = asked.elapsed().as_secs_f64() * 1000.0;
-    stdout::text(format!("{} serves, answered in {took:.1} ms\n", client.context().endpoint()))
+    let millis = asked.elapsed().as_secs_f64() * 1000.0;
+    stdout::text(format!("{} serves, answered in {millis:.1} ms\n", client.context().endpoint()))
 }

@@ -1,22 +1,22 @@
-//! How far a long command has come, on a terminal; in a pipe and with --quiet there is nothing to see.
+//! Progress of a long command, shown on a terminal unless --quiet is given.
 
-use std::io;
-use std::mem;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::{
+    io, mem,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
-use rustix::stdio;
-use rustix::termios::tcgetwinsize;
+use rustix::{stdio, termios::tcgetwinsize};
 
 use crate::stderr;
 
-/// Drawn so often a second.
+/// Updates per second.
 const HZ: u8 = 5;
-/// The columns of a terminal that does not tell.
+/// Columns of a terminal that does not report its size.
 const USUAL_WIDTH: u16 = 80;
 
-/// A line on stderr that is gone when this is dropped.
+/// A line on stderr, which is cleared when this is dropped.
 #[derive(Debug)]
 pub struct Progress(ProgressBar);
 
@@ -26,34 +26,34 @@ impl Progress {
         Self(ProgressBar::hidden())
     }
 
-    /// Counts things whose number is not known before. `what` they are comes after the number: "stored".
+    /// A counter without a total. `what` follows the number: "stored".
     pub fn counting(quiet: bool, what: &str) -> Self {
         Self::styled(quiet, None, &format!("{{spinner}} {{human_pos}} {what}, {{per_sec}}, {{elapsed}}"))
     }
 
-    /// Counts things up to a number.
+    /// A counter up to a total.
     pub fn of(quiet: bool, total: u64, what: &str) -> Self {
         let template =
             format!("[{{wide_bar}}] {{human_pos}} of {{human_len}} {what}, {{per_sec}}, {{eta}} left");
         Self::styled(quiet, Some(total), &template)
     }
 
-    /// Counts the bytes of a file up to its size.
+    /// A counter of a file's bytes, up to its size.
     pub fn of_bytes(quiet: bool, total: u64) -> Self {
         Self::styled(quiet, Some(total), "[{wide_bar}] {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left")
     }
 
-    /// Tells what is done just now.
+    /// Shows the current step.
     pub fn steps(quiet: bool) -> Self {
         Self::styled(quiet, None, "{spinner} {msg}")
     }
 
-    /// Some more is done.
+    /// Adds to the counter.
     pub fn add(&self, done: u64) {
         self.0.inc(done);
     }
 
-    /// What is done next.
+    /// Sets the current step.
     pub fn step(&self, what: &str) {
         self.0.set_message(what.to_owned());
     }
@@ -76,14 +76,14 @@ impl Drop for Progress {
     fn drop(&mut self) {
         if !self.0.is_hidden() {
             self.0.finish_and_clear();
-            // What is written to stdout next must not come before the line is gone.
+            // The line must be cleared before anything else is written to stdout.
             stderr::flush();
         }
     }
 }
 
-/// The terminal on stderr, as far as one line needs it. What is drawn is handed over whole: a terminal that takes nothing holds
-/// nobody up.
+/// The terminal on stderr, as indicatif needs it. What is drawn is queued as a whole, so that a blocked terminal blocks
+/// nobody.
 #[derive(Debug, Default)]
 struct Screen(Mutex<Vec<u8>>);
 
@@ -97,7 +97,7 @@ impl Screen {
         Ok(())
     }
 
-    /// A movement, so many times.
+    /// Moves the cursor.
     fn go(&self, times: usize, to: char) -> io::Result<()> {
         if times == 0 { Ok(()) } else { self.draw(&format!("\u{1b}[{times}{to}")) }
     }
@@ -149,8 +149,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_shown_where_nobody_looks() {
-        // Tests run without a terminal on stderr, or with --quiet they are none the wiser.
+    fn nothing_is_shown_without_a_terminal() {
+        // stderr of a test is no terminal.
         for progress in [Progress::none(), Progress::counting(true, "stored"), Progress::of_bytes(true, 7)] {
             progress.add(1);
             assert!(progress.0.is_hidden());

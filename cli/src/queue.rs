@@ -1,37 +1,39 @@
-//! `posthouse queue`: definitions.
+//! `posthouse queue`: definitions of queues.
 
 use std::time::Duration;
 
 use posthouse_client::{Client, Error, Queue, QueueSettings};
 use posthouse_text::shown;
 
-use crate::args;
-use crate::exit::{Exit, Failure};
-use crate::failure::of_client;
-use crate::stats::{json, stats};
-use crate::stdout;
-use crate::time::rfc3339;
+use crate::{
+    args,
+    exit::Exit,
+    failure::{Failure, of_client},
+    stats::{json, stats},
+    stdout,
+    time::rfc3339,
+};
 
-/// Runs the command. What it made or found goes to stdout.
-pub async fn queue(client: &Client, command: &args::Queue) -> Result<(), Failure> {
+/// Runs the command, and prints what it created, changed or found.
+pub async fn queue(client: &Client, command: &args::QueueCommand) -> Result<(), Failure> {
     let queues = client.queues();
     let text = match command {
-        args::Queue::Create { queue, settings } => {
+        args::QueueCommand::Create { queue, settings } => {
             queues.create(queue, &wanted(queue, settings)).await.map(|created| format!("{}\n", created.name))
         }
-        args::Queue::Update { queue, changes } => return update(client, queue, changes).await,
-        args::Queue::List { department } => list(client, department).await,
-        args::Queue::Describe { queue } => queues.get(queue).await.map(|found| description(&found)),
-        args::Queue::Stats(args) => return stats(client, args).await,
-        args::Queue::Delete { queue } => queues.delete(queue).await.map(|()| String::new()),
-        args::Queue::Purge { queue } => {
+        args::QueueCommand::Update { queue, changes } => return update(client, queue, changes).await,
+        args::QueueCommand::List { department } => list(client, department).await,
+        args::QueueCommand::Describe { queue } => queues.get(queue).await.map(|found| description(&found)),
+        args::QueueCommand::Stats(args) => return stats(client, args).await,
+        args::QueueCommand::Delete { queue } => queues.delete(queue).await.map(|()| String::new()),
+        args::QueueCommand::Purge { queue } => {
             queues.purge(queue).await.map(|purged| format!("{{\"purged\": {purged}}}\n"))
         }
     };
     stdout::text(text.map_err(|error| of_client(&error))?)
 }
 
-/// Changes what is given, and shows the new definition.
+/// Changes the given settings, and prints the new definition.
 async fn update(client: &Client, queue: &str, changes: &args::QueueChanges) -> Result<(), Failure> {
     let mut settings = wanted(queue, &changes.settings);
     if changes.no_dead_letter_queue {
@@ -51,7 +53,7 @@ async fn update(client: &Client, queue: &str, changes: &args::QueueChanges) -> R
     stdout::text(description(&updated))
 }
 
-/// The names of a department's queues, or of the one queue that was named instead of a department.
+/// Names of a department's queues; if a queue was named instead, only its name.
 async fn list(client: &Client, typed: &str) -> Result<String, Error> {
     let only = client.queue_name(typed).ok();
     let department = only.as_deref().and_then(|queue| queue.split_once("/queues/")).map(|(parent, _)| parent);
@@ -60,7 +62,7 @@ async fn list(client: &Client, typed: &str) -> Result<String, Error> {
     Ok(names.filter(|name| only.as_ref().is_none_or(|only| only == name)).map(|name| name + "\n").collect())
 }
 
-/// What was given, and nothing else.
+/// The given settings.
 fn wanted(queue: &str, settings: &args::QueueSettings) -> QueueSettings {
     let mut wanted = QueueSettings::new();
     if let Some(bytes) = settings.max_message_bytes {
@@ -78,7 +80,7 @@ fn wanted(queue: &str, settings: &args::QueueSettings) -> QueueSettings {
     wanted
 }
 
-/// A queue's name as it was typed beside another's: alone, it is of the same department.
+/// The name of a queue that was typed beside another's; without a department it is of the same one.
 pub fn beside(queue: &str, typed: &str) -> String {
     match queue.rsplit_once('/') {
         Some((department, _)) if !typed.is_empty() && !typed.contains('/') => format!("{department}/{typed}"),
@@ -86,7 +88,7 @@ pub fn beside(queue: &str, typed: &str) -> String {
     }
 }
 
-/// All of it, as JSON of several lines.
+/// The definition as indented JSON.
 fn description(queue: &Queue) -> String {
     let mut description = serde_json::json!({
         "name": queue.name,

@@ -1,29 +1,34 @@
-//! `posthouse serve`, and the same path for `posthouse dev`.
+//! `posthouse serve`; `posthouse dev` uses it too.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
-use posthouse_server::config::{Config, ConfigErrors, Severity};
-use posthouse_server::observe::ObserveError;
-use posthouse_server::{ServeError, ServeOptions};
+use posthouse_server::{
+    ServeError, ServeOptions,
+    config::{Config, ConfigErrors, Severity},
+    observe::ObserveError,
+};
 use posthouse_text::causes;
 
-use crate::exit::{Exit, Failure};
-use crate::shutdown::{Hangups, Interrupts, outlive_terminals};
-use crate::{log, stderr, stdout};
+use crate::{
+    exit::Exit,
+    failure::Failure,
+    log,
+    shutdown::{Hangups, Interrupts, outlive_terminals},
+    stderr, stdout,
+};
 
-/// What SIGHUP asks of a server.
+/// What a server does on SIGHUP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnHangup {
-    /// To read certificates, authorities and key sets again.
+    /// Reads certificates, authorities and key sets again.
     Reread,
-    /// To end: its terminal is gone.
+    /// Ends, since its terminal was closed.
     End,
 }
 
 /// Runs the server on a configuration file until SIGINT or SIGTERM, and drains it.
 pub async fn serve(config: &Path, options: ServeOptions, on_hangup: OnHangup) -> Result<(), Failure> {
-    // Before the configuration is read: a signal that comes meanwhile is not lost, and ends nobody.
+    // Before the configuration is read: a signal in that time must neither be lost nor kill the process.
     let mut interrupts = match on_hangup {
         OnHangup::Reread => Interrupts::without_hangups()?,
         OnHangup::End => Interrupts::watch()?,
@@ -51,25 +56,26 @@ pub async fn serve(config: &Path, options: ServeOptions, on_hangup: OnHangup) ->
     served.map_err(|error| Failure::advised(exit(&error), causes(&error)))
 }
 
-/// Reads the configuration and every file it names, and says whether a server would take them, and clients the server.
+/// Reads the configuration and every file it names, and checks that a server would accept them, and clients the
+/// server's certificate.
 pub fn check(config: &Path) -> Result<(), Failure> {
     let loaded = load(config)?;
-    let (refused, told): (Vec<_>, Vec<_>) =
+    let (refused, notices): (Vec<_>, Vec<_>) =
         loaded.notices.into_iter().partition(|notice| notice.severity == Severity::Refused);
-    let told: String = told.iter().map(|note| format!("note: {}\n", note.what)).collect();
-    // Whether anybody reads it is no matter: the exit code says the same.
+    let notices: String = notices.iter().map(|notice| format!("note: {}\n", notice.what)).collect();
+    // Nobody waits for a reader: the exit code says the same.
     if !refused.is_empty() {
-        if !told.is_empty() {
-            stdout::mention(told);
+        if !notices.is_empty() {
+            stdout::mention(notices);
         }
-        let errors = refused.into_iter().map(|note| note.what).collect();
+        let errors = refused.into_iter().map(|notice| notice.what).collect();
         return Err(Failure::new(
             Exit::Config,
             ConfigErrors { file: config.to_owned(), errors },
             "correct all of them; `posthouse serve` would warn and serve, in case the clock is wrong",
         ));
     }
-    stdout::mention(format!("{told}{} is in order\n", config.display()));
+    stdout::mention(format!("{notices}{} is in order\n", config.display()));
     Ok(())
 }
 
@@ -83,7 +89,7 @@ fn exit(error: &ServeError) -> Exit {
         ServeError::Catalogue(_) => Exit::Config,
         ServeError::Observe(ObserveError::Access(_)) => Exit::Io,
         ServeError::Door(_) | ServeError::Observe(_) | ServeError::Shard(_) => Exit::Unavailable,
-        // The data folder, the store, the log, threads; access records that were lost.
+        // The data folder, the store, the log, threads, or lost access records.
         _ => Exit::Io,
     }
 }

@@ -1,16 +1,17 @@
-//! `posthouse completions` and `posthouse man`: the command line, told to shells and to man.
+//! `posthouse completions` and `posthouse man`.
 
-use std::fs;
-use std::path::Path;
+use std::{fs, path::Path};
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use crate::args::{self, Cli};
-use crate::exit::{Exit, Failure};
-use crate::failure::of_stdout;
-use crate::stdout;
+use crate::{
+    args::{self, Cli},
+    exit::Exit,
+    failure::{Failure, of_stdout},
+    stdout,
+};
 
 /// Writes a completion script to stdout.
 pub fn completions(shell: Shell) -> Result<(), Failure> {
@@ -36,6 +37,6 @@ pub fn man(args: &args::Man) -> Result<(), Failure> {
 
 fn pages(dir: &Path) -> std::io::Result<()> {
     fs::create_dir_all(dir)?;
-    // Its pages about `help` would only repeat the others.
+    // Pages about `help` would repeat the others.
     clap_mangen::generate_to(Cli::command().disable_help_subcommand(true), dir)
 }

@@ -1,78 +1,81 @@
-//! The signals that ask a program to end, and SIGHUP, which asks a server to read its files again.
+//! Signals that end a program, and SIGHUP, on which a server reads its files again.
 
-use std::fs;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::{
+    fs,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
-use signal_hook::consts::{SIGTTOU, SIGXFSZ};
-use signal_hook::flag;
+use signal_hook::{
+    consts::{SIGTTOU, SIGXFSZ},
+    flag,
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::exit::{Exit, Failure};
+use crate::{exit::Exit, failure::Failure};
 
-/// How long a command that was asked to end waits for what it has sent, and for a reader of its last words.
+/// How long an interrupted command waits for outstanding answers, and for a reader of its last line.
 pub const GRACE: Duration = Duration::from_secs(10);
 
-/// The signals that ask a program to end.
+/// Signals that end a program.
 #[derive(Debug)]
 pub struct Interrupts {
     interrupt: Signal,
     terminate: Signal,
     hangup: Hangups,
-    came: bool,
+    received: bool,
 }
 
-/// SIGHUP. Where it was ignored when the program began (`nohup`), it stays ignored.
+/// SIGHUP. If it was ignored at the start (`nohup`), it stays ignored.
 #[derive(Debug)]
 pub struct Hangups(Option<Signal>);
 
 impl Interrupts {
-    /// SIGINT, SIGTERM and SIGHUP: from here on they no longer end the process by themselves.
+    /// Watches SIGINT, SIGTERM and SIGHUP, which no longer kill the process.
     pub fn watch() -> Result<Self, Failure> {
         Ok(Self { hangup: Hangups::watch()?, ..Self::without_hangups()? })
     }
 
-    /// SIGINT and SIGTERM.
+    /// Watches SIGINT and SIGTERM.
     pub fn without_hangups() -> Result<Self, Failure> {
         Ok(Self {
             interrupt: watch(SignalKind::interrupt())?,
             terminate: watch(SignalKind::terminate())?,
             hangup: Hangups(None),
-            came: false,
+            received: false,
         })
     }
 
-    /// Waits for the next of them.
+    /// Waits for the next signal.
     pub async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
             () = self.hangup.next() => {}
         }
-        self.came = true;
+        self.received = true;
     }
 
-    /// Whether one of them was waited for and came.
-    pub const fn came(&self) -> bool {
-        self.came
+    /// Whether `next` has returned.
+    pub const fn received(&self) -> bool {
+        self.received
     }
 }
 
-/// From here on a file that has come to its size limit (`ulimit -f`) is an error of the write, and does not end the process.
+/// From now on a write beyond the limit of file sizes (`ulimit -f`) fails, and does not kill the process.
 ///
 /// # Errors
-/// Where the kernel does not take a handler.
+/// If the kernel refuses the handler.
 pub fn outlive_file_limits() -> std::io::Result<()> {
-    // Nobody looks at the flag: that there is a handler is enough.
+    // Nobody reads the flag: it is enough that there is a handler.
     flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop)
 }
 
-/// From here on a terminal does not stop this process for what it writes in the background (`stty tostop`). Only for a server:
-/// all it writes goes through [`posthouse_server::out`], which does not write where it would be stopped.
+/// From now on a terminal does not stop this process for writing in the background (`stty tostop`). For servers only:
+/// everything they write goes through [`posthouse_server::out`], which does not write where it would be stopped.
 pub fn outlive_terminals() -> Result<(), Failure> {
     if is_ignored(SignalKind::from_raw(SIGTTOU)) {
-        // The kernel lets everything through.
+        // With the signal ignored, the kernel permits the writes.
         posthouse_server::out::let_terminals_stop(false);
         return Ok(());
     }
@@ -80,7 +83,7 @@ pub fn outlive_terminals() -> Result<(), Failure> {
 }
 
 impl Hangups {
-    /// From here on SIGHUP no longer ends the process by itself.
+    /// Watches SIGHUP, which no longer kills the process.
     pub fn watch() -> Result<Self, Failure> {
         if is_ignored(SignalKind::hangup()) {
             return Ok(Self(None));
@@ -88,7 +91,7 @@ impl Hangups {
         watch(SignalKind::hangup()).map(|signal| Self(Some(signal)))
     }
 
-    /// Waits for the next; for ever if it is ignored.
+    /// Waits for the next signal; for ever if it is ignored.
     pub async fn next(&mut self) {
         match &mut self.0 {
             Some(signal) => drop(signal.recv().await),
@@ -105,7 +108,7 @@ fn cannot_watch(error: &std::io::Error) -> Failure {
     Failure::new(Exit::Io, format!("cannot watch signals: {error}"), "check the limit of open files")
 }
 
-/// Whether this process ignores a signal, as the kernel tells. Asked before a handler takes its place.
+/// Whether this process ignores a signal. To be called before a handler is installed.
 fn is_ignored(kind: SignalKind) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     ignored_in(&status).is_some_and(|mask| mask & (1 << (kind.as_raw_value() - 1)) != 0)

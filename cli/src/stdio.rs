@@ -1,15 +1,19 @@
-//! Stdin and stdout as whoever started this program has left them. Another program that shares a pipe may have made it
-//! non-blocking (Node and ssh do). That is a property of the pipe, not of ours, and to change it would break the other
-//! program; so where a read or a write would block, this waits and tries again.
+//! Stdin and stdout, which may be non-blocking: another program that shares the pipe may have made it so (Node and ssh
+//! do). That is a property of the pipe, and changing it would break the other program. So where a read or a write would
+//! block, this waits and tries again.
 
-use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::{
+    fs::File,
+    io::{self, ErrorKind, Read, Write},
+    os::fd::AsFd,
+    sync::Arc,
+};
 
 use posthouse_server::out::Stream;
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+};
 
 /// Stdin, unbuffered.
 #[derive(Debug)]
@@ -19,19 +23,19 @@ pub struct Stdin(File);
 #[derive(Debug)]
 pub struct Stdout(File);
 
-/// A descriptor of this process's stdin.
+/// Opens this process's stdin.
 ///
 /// # Errors
-/// When it was closed when the program began, or cannot be read from: then it is no empty input.
+/// If it was closed at the start or cannot be read: then it is not an empty input.
 pub fn stdin() -> io::Result<Stdin> {
     open(Stream::Stdin, "stdin is not open for reading")?;
     Ok(Stdin(rustix::stdio::stdin().try_clone_to_owned()?.into()))
 }
 
-/// A descriptor of this process's stdout.
+/// Opens this process's stdout.
 ///
 /// # Errors
-/// When it was closed when the program began, or cannot be written to: what is written to it must not vanish.
+/// If it was closed at the start or cannot be written: then the output would be lost.
 pub fn stdout() -> io::Result<Stdout> {
     open(Stream::Stdout, "stdout is not open for writing")?;
     Ok(Stdout(rustix::stdio::stdout().try_clone_to_owned()?.into()))
@@ -42,11 +46,11 @@ fn open(stream: Stream, problem: &'static str) -> io::Result<()> {
 }
 
 impl Stdout {
-    /// Writes all of it on a thread that may be held up, so that whoever awaits it can hear of a signal meanwhile; gives the
-    /// memory back.
+    /// Writes all bytes in a thread that may block, so that the caller can handle signals meanwhile. Returns the
+    /// buffer.
     ///
     /// # Errors
-    /// When not all of it could be written.
+    /// If not all bytes could be written.
     pub async fn write_apart(self: Arc<Self>, text: Vec<u8>) -> io::Result<Vec<u8>> {
         let writing = move || (&*self).write_all(&text).map(|()| text);
         tokio::task::spawn_blocking(writing).await.map_err(io::Error::other)?
@@ -87,7 +91,7 @@ impl Write for &Stdout {
     }
 }
 
-/// Tries until it need not wait. A peer that is gone ends the wait too, and the next try tells of it.
+/// Repeats an attempt until it does not block. A closed pipe ends the wait too, and then the attempt fails.
 fn patiently(
     file: &File,
     readiness: PollFlags,

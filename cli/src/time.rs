@@ -1,4 +1,4 @@
-//! Times as they are shown.
+//! Formats of times.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +9,7 @@ pub fn rfc3339(moment: SystemTime) -> String {
     Timestamp::from(moment).to_string()
 }
 
-/// How long, in its two largest units: `2 d 3 h`, `1 min 5 s`.
+/// A duration in its two largest units: `2 d 3 h`, `1 min 5 s`.
 pub fn roughly(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);

@@ -1,29 +1,32 @@
-//! A panic is told like a line of the log: the thread that panics waits for no reader of stderr, and one that is gone makes it
-//! no worse.
+//! A panic is logged like any other line: the panicking thread does not wait for a reader of stderr, and a closed
+//! stderr changes nothing.
 
 // A test that cannot go on may panic, in its helpers too.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::io::Read as _;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-use std::{env, thread};
+use std::{
+    env,
+    io::Read as _,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
 
 use posthouse_server::config::LogConfig;
 
 const CHILD: &str = "POSTHOUSE_TEST_PANICS";
-/// More than a pipe holds.
+/// More lines than a pipe holds.
 const PANICS: usize = 1_000;
 const ENDED: i32 = 7;
 
-/// The program under test: most of its threads panic, before and after a log is started.
+/// Not a test: the program under test. Its threads panic before and after a log is started.
 #[test]
 #[ignore = "run by the other tests"]
 fn threads_that_panic() {
     if env::var_os(CHILD).is_none() {
         return;
     }
-    posthouse::log::tell_panics();
+    posthouse::log::log_panics();
     panic_often("before");
     posthouse::log::start(&LogConfig::default());
     panic_often("after");
@@ -60,21 +63,21 @@ fn code(mut child: Child) -> Option<i32> {
 }
 
 #[test]
-fn nobody_waits_for_a_reader() {
+fn a_panic_does_not_wait_for_a_reader() {
     let (reader, writer) = std::io::pipe().unwrap();
     assert_eq!(code(run(writer.into())), Some(ENDED));
     drop(reader);
 }
 
 #[test]
-fn a_reader_that_is_gone_makes_it_no_worse() {
+fn a_closed_stderr_does_not_stop_a_panic() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     assert_eq!(code(run(writer.into())), Some(ENDED));
 }
 
 #[test]
-fn whoever_reads_is_told_where_and_why_a_line_each() {
+fn a_reader_gets_one_line_for_each_panic() {
     let (mut reader, writer) = std::io::pipe().unwrap();
     let child = run(writer.into());
     let mut text = String::new();

@@ -1,5 +1,5 @@
-//! In which encoding a text was saved. Everything here is UTF-8; editors on other systems put a byte-order mark before
-//! it, or save UTF-16 unless they are told not to.
+//! Encodings of text files. Posthouse reads UTF-8; editors on other systems put a byte-order mark before it, or save
+//! UTF-16 by default.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use thiserror::Error;
 
 /// The byte-order mark of UTF-8.
 const MARK: &[u8] = b"\xef\xbb\xbf";
-/// Where a section of PEM begins.
+/// Begin of a section of PEM.
 const PEM_BEGIN: &[u8] = b"-----BEGIN ";
 
 /// The bytes are not UTF-8.
@@ -17,12 +17,12 @@ pub enum WrongEncoding {
     /// Saved as UTF-16 or UTF-32.
     #[error("it is {0}; save it as UTF-8")]
     Wide(&'static str),
-    /// Something else.
+    /// Any other encoding.
     #[error("it is not UTF-8 (byte {0} is wrong); save it as UTF-8")]
     NotUtf8(usize),
 }
 
-/// The bytes without a byte-order mark before them. UTF-16 and UTF-32 are refused by name, with their marks or without.
+/// Strips a byte-order mark. UTF-16 and UTF-32 are refused by name, with or without their marks.
 pub fn without_mark(bytes: &[u8]) -> Result<&[u8], WrongEncoding> {
     let wide = match *bytes {
         [0xff, 0xfe, 0, 0, ..] | [1..=0xff, 0, 0, 0, ..] => "UTF-32 (little-endian)",
@@ -41,8 +41,8 @@ pub fn text(bytes: &[u8]) -> Result<&str, WrongEncoding> {
     std::str::from_utf8(text).map_err(|error| WrongEncoding::NotUtf8(marked + error.valid_up_to() + 1))
 }
 
-/// PEM without byte-order marks: files are often put behind each other, and readers pass over a section whose first line
-/// begins with one.
+/// PEM without byte-order marks. Files are often concatenated, and PEM readers skip a section whose first line begins
+/// with a mark.
 pub fn pem(bytes: &[u8]) -> Result<Cow<'_, [u8]>, WrongEncoding> {
     let bytes = without_mark(bytes)?;
     let marked = [MARK, PEM_BEGIN].concat();
@@ -62,9 +62,9 @@ pub fn pem(bytes: &[u8]) -> Result<Cow<'_, [u8]>, WrongEncoding> {
     Ok(Cow::Owned(clean))
 }
 
-/// What is wrong with a private key in PEM.
+/// The fault of a private key in PEM.
 pub fn key_fault(error: &PemError, pem: &[u8]) -> &'static str {
-    // A section of its own (PKCS #8), or a header in one (OpenSSL's old form).
+    // An own section (PKCS #8), or a header in a section (OpenSSL's old form).
     let is_encrypted = [&b"-----BEGIN ENCRYPTED PRIVATE KEY-----"[..], b"Proc-Type: 4,ENCRYPTED"];
     if is_encrypted.iter().any(|sign| pem.windows(sign.len()).any(|window| window == *sign)) {
         return "it is encrypted; write it without a passphrase (`openssl pkey -in OLD -out NEW`), for its user alone";
@@ -72,7 +72,7 @@ pub fn key_fault(error: &PemError, pem: &[u8]) -> &'static str {
     pem_fault(error)
 }
 
-/// What is wrong with a PEM file. The library's own words would repeat the line, which may be a whole private key.
+/// The fault of a PEM file. The library's error would repeat the line, which may be a whole private key.
 pub fn pem_fault(error: &PemError) -> &'static str {
     match error {
         PemError::MissingSectionEnd { .. } => "a section has no end",
@@ -132,16 +132,17 @@ mod tests {
             "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n",
             "c2VjcmV0",
         ] {
-            let told = pem_fault(&PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap_err());
-            assert!(!told.contains("c2Vj") && !told.contains("99, 50, 86"), "{told}");
+            let message = pem_fault(&PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap_err());
+            assert!(!message.contains("c2Vj") && !message.contains("99, 50, 86"), "{message}");
         }
     }
 
     #[test]
-    fn an_encrypted_key_is_told_to_be_one() {
+    fn an_encrypted_key_is_named_as_one() {
         for key in [
             "-----BEGIN ENCRYPTED PRIVATE KEY-----\nc2VjcmV0\n-----END ENCRYPTED PRIVATE KEY-----\n",
-            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nc2VjcmV0\n-----END RSA PRIVATE KEY-----\n",
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nc2VjcmV0\n\
+             -----END RSA PRIVATE KEY-----\n",
         ] {
             let error = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap_err();
             assert!(key_fault(&error, key.as_bytes()).contains("encrypted"), "{key}");

@@ -1,4 +1,4 @@
-//! Files that hold a secret: a private key, a token. Server and client warn of one that others can read.
+//! Files with a secret, a private key or a token: server and client warn if others can read one.
 
 use std::{
     fs::{self, Metadata},
@@ -8,17 +8,17 @@ use std::{
 
 use rustix::process::{getegid, getgroups};
 
-/// What is wrong with how a secret is kept, and what to do; `None`: nothing, or it cannot be looked at, which reading it will
-/// tell.
+/// A warning about the mode of a file with a secret, with advice. `None` if only its owner can read it, or if it cannot
+/// be examined: reading it will then fail.
 ///
-/// Its group may read it if this process is a member: so secrets are given to containers.
+/// The file's group may read it if this process is a member, since secrets are given to containers in this way.
 pub fn exposed(path: &Path) -> Option<String> {
     let who = readers(&fs::metadata(path).ok()?)?;
     let path = path.display();
     Some(format!("{path} can be read by {who}, and holds a secret: give it mode 0600 (`chmod 600 {path}`)"))
 }
 
-/// Who else can read it.
+/// The other users who can read the file.
 fn readers(file: &Metadata) -> Option<String> {
     const GROUP: u32 = 0o040;
     const OTHERS: u32 = 0o004;
@@ -61,13 +61,13 @@ mod tests {
             assert_eq!(of_mode(fine), None, "{fine:o}");
         }
         for wrong in [0o644, 0o604, 0o444] {
-            let told = of_mode(wrong).unwrap();
+            let message = of_mode(wrong).unwrap();
             assert!(
-                told.contains(&format!("everybody (mode 0{wrong:o})")) && told.contains("chmod 600"),
-                "{told}"
+                message.contains(&format!("everybody (mode 0{wrong:o})")) && message.contains("chmod 600"),
+                "{message}"
             );
         }
-        // Only root can give a file to a group that it is no member of.
+        // Only root can give a file to a group without being a member.
         if std::os::unix::fs::chown(file.path(), None, Some(54_321)).is_ok() {
             assert!(of_mode(0o640).unwrap().contains("group 54321 (mode 0640)"));
             assert_eq!(of_mode(0o600), None);

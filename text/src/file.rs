@@ -1,4 +1,4 @@
-//! Files read whole, of bounded size.
+//! Reads whole files of bounded size.
 
 use std::{
     fs::{File, OpenOptions},
@@ -9,15 +9,15 @@ use std::{
 
 use rustix::fs::OFlags;
 
-/// Reads a file, a pipe or a device to its end, which must come within `limit` bytes.
+/// Reads a file, a pipe or a device to its end; fails beyond `limit` bytes.
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     read_from(File::open(path)?, limit)
 }
 
-/// Reads to the end, which must come within `limit` bytes.
+/// Reads to the end; fails beyond `limit` bytes.
 pub fn read_from(input: impl io::Read, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // What a file says of its size is not believed: it may grow meanwhile, and a device says nothing.
+    // The size in the metadata does not matter: a file may grow meanwhile, and a device has none.
     input.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         return Err(io::Error::new(ErrorKind::FileTooLarge, format!("it is larger than {limit} bytes")));
@@ -25,10 +25,11 @@ pub fn read_from(input: impl io::Read, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads a regular file of at most `limit` bytes. Never waits for somebody to write to a pipe that stands in its place.
+/// Reads a regular file of at most `limit` bytes. Never blocks on a pipe in its place.
 pub fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let no_file = || io::Error::new(ErrorKind::InvalidInput, "it is not a regular file");
-    // To open a device may do something, so look first; and again at what was opened, since it may be another by then.
+    // Opening a device may have an effect, so check the path first; and check what was opened, since it may be another
+    // file.
     if !std::fs::metadata(path)?.is_file() {
         return Err(no_file());
     }
@@ -61,13 +62,13 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_end_is_not_read_to_its_end() {
+    fn an_endless_file_is_not_read_to_its_end() {
         assert_eq!(read(Path::new("/dev/zero"), 1000).unwrap_err().kind(), ErrorKind::FileTooLarge);
         assert!(read_regular(Path::new("/dev/zero"), 1000).is_err());
     }
 
     #[test]
-    fn a_pipe_that_nobody_writes_to_holds_nothing_up() {
+    fn a_pipe_without_a_writer_does_not_block() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pipe");
         assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());

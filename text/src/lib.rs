@@ -1,8 +1,7 @@
-//! What the server, the client and the command line share about text: how a file that a person saved is read, who else can
-//! read one with a secret ([`exposed()`]), how an error is told with everything that caused it, and how text from elsewhere is
-//! shown ([`shown`]).
+//! Text functions of the server, the client and the command line: reading files that people saved, warning of exposed
+//! secrets ([`exposed()`]), showing errors with their causes, and escaping text from elsewhere ([`shown`]).
 
-// They panic when stdout or stderr is gone, and wait while nobody reads it.
+// They panic when stdout or stderr is closed, and block while nobody reads it.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod causes;

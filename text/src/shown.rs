@@ -1,20 +1,20 @@
-//! Text from elsewhere on its way to a screen, a log or a record: what would move a terminal, or make a reader see
-//! another text than is there, is escaped. Every part of Posthouse that shows names, attributes, subjects, payloads or the
-//! other side's words does it here.
+//! Escapes text from elsewhere before it is shown on a screen, in a log or in a record: control characters could move a
+//! terminal's cursor, and reordering characters could show another text than is there. Every part of Posthouse that
+//! shows names, attributes, subjects, payloads or texts of the other side uses it.
 
 use std::{borrow::Cow, fmt::Write as _};
 
-/// One line: every control and format character becomes an escape such as `\u{9b}` or `\n`.
+/// Escapes a text for one line: every control and format character becomes an escape such as `\u{9b}` or `\n`.
 pub fn one_line(text: &str) -> Cow<'_, str> {
     escaped(text, |_| false, rust)
 }
 
-/// Several lines, which may be indented: as [`one_line`], but line feeds and tabs stay.
+/// Escapes a text of several lines, as [`one_line`] does, but keeps line feeds and tabs.
 pub fn lines(text: &str) -> Cow<'_, str> {
     escaped(text, is_layout, rust)
 }
 
-/// Several lines of any bytes: as [`lines`], and a byte that is not UTF-8 becomes `\xNN`.
+/// Escapes bytes, as [`lines`] does; a byte that is not UTF-8 becomes `\xNN`.
 pub fn bytes(bytes: &[u8]) -> String {
     let mut shown = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -26,9 +26,9 @@ pub fn bytes(bytes: &[u8]) -> String {
     shown
 }
 
-/// JSON that is valid already. In it such characters stand in texts only, where `\u009b` reads back as the same character.
+/// Escapes valid JSON. Such characters are only in its strings, where `\u009b` is read as the same character.
 pub fn json(json: &str) -> Cow<'_, str> {
-    // What JSON itself puts between its tokens is no part of a text.
+    // ASCII white space between the tokens is not part of a string.
     escaped(json, |character| character.is_ascii() && character != '\u{7f}', utf16)
 }
 
@@ -63,8 +63,8 @@ fn is_layout(character: char) -> bool {
     matches!(character, '\n' | '\t')
 }
 
-/// Controls (C0, DEL and C1), what separates lines or reorders text, and the other format characters (category Cf) that are not
-/// seen.
+/// Controls (C0, DEL and C1), characters that separate lines or reorder text, and other invisible format characters
+/// (category Cf).
 fn is_harmful(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_moves_a_terminal_or_turns_text_round_is_escaped() {
+    fn control_and_reordering_characters_are_escaped() {
         for (text, shown) in [
             ("\u{1b}]0;title\u{7}", "\\u{1b}]0;title\\u{7}"),
             ("a\u{9b}31mb\u{7f}", "a\\u{9b}31mb\\u{7f}"),
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_write_stays() {
+    fn ordinary_text_is_unchanged() {
         for text in ["", "签发 household-registry/inbox", "naïve – “ё” עברית العربية 👍", "a\\u{9b}"]
         {
             assert!(matches!(one_line(text), Cow::Borrowed(same) if same == text));

@@ -1,18 +1,21 @@
-//! One authority, a server and a client: certificates and keys as files, and the TLS settings made of them.
+//! An authority and one certificate each for a server and a client, as files, and the TLS settings that use them.
 
-use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
-use std::sync::Arc;
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+    sync::Arc,
+};
 
 use anyhow::{Context as _, Result};
 use posthouse::dev::authority::{Authority, Leaf};
-use rustls::crypto::CryptoProvider;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::version::TLS13;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig,
+    crypto::CryptoProvider,
+    server::{NoServerSessionStorage, WebPkiClientVerifier},
+    version::TLS13,
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
 const AUTHORITY: &str = "authority.pem";
 const SERVER: [&str; 2] = ["server.pem", "server.key"];
@@ -38,7 +41,7 @@ pub fn write(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What the server speaks: as that of Posthouse, TLS 1.3 with client certificates and no resumption.
+/// TLS of the server: like Posthouse's, version 1.3 with client certificates and without resumption.
 pub fn server(folder: &Path) -> Result<ServerConfig> {
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(folder)?), provider());
     let (certificate, key) = leaf(folder, SERVER)?;
@@ -52,7 +55,7 @@ pub fn server(folder: &Path) -> Result<ServerConfig> {
     Ok(config)
 }
 
-/// What the client speaks.
+/// TLS of the client.
 pub fn client(folder: &Path) -> Result<ClientConfig> {
     let (certificate, key) = leaf(folder, CLIENT)?;
     let mut config = ClientConfig::builder_with_provider(provider())

@@ -1,34 +1,43 @@
-//! The servers of `echo` and `bare`, each in a process of its own as every real server is, under load.
+//! The servers of `echo` and `bare` under load, each in a process of its own, as every measured server is.
 
-use std::fs;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
+use posthouse::bench::latency;
 use posthouse_proto::v1::{PublishStreamRequest, PublishStreamResponse};
-use tokio::task::JoinSet;
-use tokio::time::{sleep_until, timeout};
+use tokio::{
+    task::JoinSet,
+    time::{sleep_until, timeout},
+};
 use tonic::transport::Channel;
 
-use super::load::{self, Answer, Seen, Span};
-use super::usage::Usage;
-use super::{BARE_COMMAND, ECHO_COMMAND, Limit, LimitLoad, certificates, door};
-use crate::row::Row;
-use crate::system::process::{PATIENCE, Process, free_address, until_ready};
+use super::{
+    BARE_COMMAND, ECHO_COMMAND, Limit, LimitLoad, certificates, door,
+    load::{self, Answer, Seen, Span},
+    usage::Usage,
+};
+use crate::{
+    row::Row,
+    system::process::{PATIENCE, Process, free_address, until_ready},
+};
 
 const WARM_UP: Duration = Duration::from_secs(2);
 
 /// Measures `echo`.
-pub async fn measure_echo(place: &Path, load: LimitLoad) -> Result<Row> {
-    let child = Child::start(own_program()?, ECHO_COMMAND, place).await?;
+pub async fn measure_echo(folder: &Path, load: LimitLoad) -> Result<Row> {
+    let child = Child::start(own_program()?, ECHO_COMMAND, folder).await?;
     child.measure::<PublishStreamRequest>(Limit::Echo, load).await
 }
 
 /// Measures `bare`.
-pub async fn measure_bare(place: &Path, load: LimitLoad) -> Result<Row> {
-    let child = Child::start(own_program()?, BARE_COMMAND, place).await?;
+pub async fn measure_bare(folder: &Path, load: LimitLoad) -> Result<Row> {
+    let child = Child::start(own_program()?, BARE_COMMAND, folder).await?;
     child.measure::<PublishStreamResponse>(Limit::Bare, load).await
 }
 
@@ -36,7 +45,7 @@ fn own_program() -> Result<Command> {
     Ok(Command::new(std::env::current_exe().context("where is this program?")?))
 }
 
-/// A limit's server. Dropping it kills it.
+/// The process of a limit's server. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Child {
     process: Process,
@@ -45,24 +54,25 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts this program with the subcommand; certificates, data and log are below `place`.
-    pub async fn start(mut program: Command, subcommand: &str, place: &Path) -> Result<Self> {
-        let (certificates, data, address) = (place.join("certificates"), place.join("data"), free_address()?);
+    /// Starts this program with the subcommand. Its certificates, data and log are below `folder`.
+    pub async fn start(mut program: Command, subcommand: &str, folder: &Path) -> Result<Self> {
+        let (certificates, data, address) =
+            (folder.join("certificates"), folder.join("data"), free_address()?);
         certificates::write(&certificates)?;
         fs::create_dir_all(&data)?;
         program.arg(subcommand).arg("--listen").arg(address.to_string());
         program.arg("--certificates").arg(&certificates).arg("--data").arg(&data);
-        let mut process = Process::start(subcommand, program, &place.join(format!("{subcommand}.log")))?;
+        let mut process = Process::start(subcommand, program, &folder.join(format!("{subcommand}.log")))?;
         until_ready(&mut process, || door::connect(address, &certificates)).await?;
         Ok(Self { process, address, certificates })
     }
 
-    /// A connection of its own.
+    /// Opens a new connection.
     pub async fn connect(&self) -> Result<Channel> {
         door::connect(self.address, &self.certificates).await
     }
 
-    /// Measures it, and stops it.
+    /// Measures the server under this load, and stops it.
     pub async fn measure<A: Answer>(self, limit: Limit, load: LimitLoad) -> Result<Row> {
         let from = Instant::now() + WARM_UP;
         let span = Span { from, until: from + Duration::from_secs_f64(load.seconds) };
@@ -71,7 +81,7 @@ impl Child {
             let channel = self.connect().await?;
             connections.spawn(load::run::<A>(channel, load, span));
         }
-        let (seen, used) = tokio::join!(together(connections, span), self.watch(span));
+        let (seen, used) = tokio::join!(collect(connections, span), self.watch(span));
         let (seen, [server, client]) = (seen?, used?);
         let mut row = load.row(limit);
         load::fill(&mut row, seen.messages, load.seconds, &seen.latencies);
@@ -81,7 +91,7 @@ impl Child {
         Ok(row)
     }
 
-    /// What the server and this process use in this time.
+    /// What the server and this process use during the span.
     async fn watch(&self, span: Span) -> Result<[Usage; 2]> {
         let now = || Ok::<_, anyhow::Error>((Usage::of(self.process.id())?, Usage::own()?));
         sleep_until(span.from.into()).await;
@@ -92,8 +102,8 @@ impl Child {
     }
 }
 
-async fn together(mut connections: JoinSet<Result<Seen>>, span: Span) -> Result<Seen> {
-    let mut all = Seen { messages: 0, latencies: load::histogram()? };
+async fn collect(mut connections: JoinSet<Result<Seen>>, span: Span) -> Result<Seen> {
+    let mut all = Seen { messages: 0, latencies: latency::histogram()? };
     let patience = span.until.saturating_duration_since(Instant::now()) + PATIENCE;
     let joined = timeout(patience, async {
         while let Some(seen) = connections.join_next().await {

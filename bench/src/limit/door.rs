@@ -1,23 +1,22 @@
-//! The wire of `echo` and `bare`: TCP, mutual TLS, HTTP/2, with the windows and frames of Posthouse's server and client.
+//! The transport of `echo` and `bare`: TCP, mutual TLS and HTTP/2 with the windows and frames of Posthouse.
 
-use std::convert::Infallible;
-use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{convert::Infallible, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use hyper::body::Incoming;
-use hyper::server::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::service::TowerToHyperService;
+use hyper::{body::Incoming, server::conn::http2};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    service::TowerToHyperService,
+};
 use posthouse_proto::Parted;
 use rustls_pki_types::ServerName;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
-use tonic::body::Body;
-use tonic::codegen::http::{Request, Response, Uri};
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    body::Body,
+    codegen::http::{Request, Response, Uri},
+    transport::{Channel, Endpoint},
+};
 use tower::{Service, ServiceExt as _, service_fn};
 
 use super::certificates;
@@ -27,10 +26,10 @@ const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 const H2_FRAME_BYTES: u32 = (256 << 10) - 9;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The largest frame that either side reads.
+/// Largest message that either side decodes.
 pub const MAX_FRAME_BYTES: usize = 64 << 20;
 
-/// Serves calls on this address until the process is ended.
+/// Serves calls on this address until the process is killed.
 pub async fn serve<S>(listen: SocketAddr, folder: &Path, calls: S) -> Result<()>
 where
     S: Service<Request<Parted<Incoming>>, Response = Response<Body>, Error = Infallible, Future: Send>
@@ -44,7 +43,7 @@ where
         let (tcp, _) = listener.accept().await?;
         let (acceptor, calls) = (acceptor.clone(), calls.clone());
         tokio::spawn(async move {
-            // A connection that breaks is the load's to report.
+            // The load generator reports a connection that breaks.
             let _ = tcp.set_nodelay(true);
             if let Ok(stream) = acceptor.accept(tcp).await {
                 let calls = calls.map_request(|request: Request<Incoming>| request.map(Parted::new));
@@ -61,11 +60,11 @@ where
     }
 }
 
-/// A connection of its own to such a server.
+/// Opens a new connection to such a server.
 pub async fn connect(address: SocketAddr, folder: &Path) -> Result<Channel> {
     let connector = TlsConnector::from(Arc::new(certificates::client(folder)?));
     let origin: Uri = format!("https://{address}").parse()?;
-    // tonic would want TLS of its own for `https` here; the connector brings ours.
+    // For `https` tonic demands TLS of its own; here the connector does TLS.
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?
         .origin(origin)
         .connect_timeout(CONNECT_TIMEOUT)

@@ -1,28 +1,35 @@
-//! The service of `echo`: reads every frame and writes it back. A schema of its own is not worth it: its one method is
-//! described by hand.
+//! The service of `echo`: returns every frame. Its one method is described by hand instead of by a schema.
 
-use std::convert::Infallible;
-use std::future::{Ready, ready};
-use std::task::{Context, Poll};
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    task::{Context, Poll},
+};
 
 use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
-use posthouse_proto::{Parted, SizedCodec, parted, v1::PublishStreamRequest};
-use tonic::body::Body;
-use tonic::codegen::http::uri::PathAndQuery;
-use tonic::codegen::http::{Request, Response};
-use tonic::server::{Grpc, StreamingService};
-use tonic::transport::Channel;
-use tonic::{Status, Streaming};
+use posthouse_proto::{
+    Parted, SizedCodec, parted,
+    v1::{PublishStreamRequest, publish_stream_request::Frame},
+};
+use tonic::{
+    Status, Streaming,
+    body::Body,
+    codegen::http::{Request, Response, uri::PathAndQuery},
+    server::{Grpc, StreamingService},
+    transport::Channel,
+};
 use tower::{Service, ServiceExt as _};
 
-use super::door::MAX_FRAME_BYTES;
-use super::load::Frames;
+use super::{
+    door::MAX_FRAME_BYTES,
+    load::{Answer, Frames},
+};
 
-/// As Posthouse's client and server have it.
+/// The codec of Posthouse's client and server.
 type Codec = SizedCodec<PublishStreamRequest, PublishStreamRequest>;
 
-/// The service. Whatever is called is answered so.
+/// The service. It answers every method as `Echo`.
 #[derive(Debug, Clone, Copy)]
 pub struct Echo;
 
@@ -43,7 +50,7 @@ impl Service<Request<Parted<Incoming>>> for Echo {
     }
 }
 
-/// The frames that come are the frames that go.
+/// Returns the frames of the request.
 struct Back;
 
 impl StreamingService<PublishStreamRequest> for Back {
@@ -56,12 +63,20 @@ impl StreamingService<PublishStreamRequest> for Back {
     }
 }
 
-/// Opens a stream.
-pub async fn open(channel: Channel, frames: Frames) -> anyhow::Result<Streaming<PublishStreamRequest>> {
-    let mut grpc =
-        tonic::client::Grpc::new(channel.map_response(parted)).max_decoding_message_size(MAX_FRAME_BYTES);
-    grpc.ready().await?;
-    let path = PathAndQuery::from_static("/posthouse.bench.Echo/Echo");
-    let opened = grpc.streaming(tonic::Request::new(frames), path, Codec::default()).await?;
-    Ok(opened.into_inner())
+impl Answer for PublishStreamRequest {
+    async fn open(channel: Channel, frames: Frames) -> anyhow::Result<Streaming<Self>> {
+        let mut grpc =
+            tonic::client::Grpc::new(channel.map_response(parted)).max_decoding_message_size(MAX_FRAME_BYTES);
+        grpc.ready().await?;
+        let path = PathAndQuery::from_static("/posthouse.bench.Echo/Echo");
+        let opened = grpc.streaming(tonic::Request::new(frames), path, Codec::default()).await?;
+        Ok(opened.into_inner())
+    }
+
+    fn answered(&self) -> Option<(u64, usize)> {
+        match &self.frame {
+            Some(Frame::Batch(batch)) => Some((batch.batch_id, batch.messages.len())),
+            _ => None,
+        }
+    }
 }

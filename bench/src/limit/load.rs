@@ -1,99 +1,72 @@
-//! The load of `echo` and `bare`: connections with a stream each, on which so many frames are always under way.
+//! The load of `echo` and `bare`: connections with one stream each, with a fixed number of frames in flight.
 
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use hdrhistogram::Histogram;
-use posthouse_proto::v1::publish_stream_request::{Batch, Frame as RequestFrame};
-use posthouse_proto::v1::publish_stream_response::{
-    BatchResult, Frame as ResponseFrame, Results, batch_result::Outcome,
+use posthouse::bench::latency::{self, histogram};
+use posthouse_proto::v1::{
+    NewMessage, PublishStreamRequest,
+    publish_stream_request::{Batch, Frame},
 };
-use posthouse_proto::v1::{NewMessage, PublishStreamRequest, PublishStreamResponse};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
-use tonic::transport::Channel;
+use tonic::{Streaming, transport::Channel};
 
-use super::{LimitLoad, bare, echo};
-use crate::load::payload::Payloads;
-use crate::row::Row;
+use super::LimitLoad;
+use crate::{load::payload::Payloads, row::Row};
 
-/// The frames of one stream.
+/// The frames that a stream sends.
 pub type Frames = ReceiverStream<PublishStreamRequest>;
 
-/// What answers frames.
+/// The answer of a server to a frame.
 pub trait Answer: Send + Sync + Sized + 'static {
-    /// Opens a stream that is answered so.
+    /// Opens a stream that returns answers of this kind.
     fn open(channel: Channel, frames: Frames) -> impl Future<Output = Result<Streaming<Self>>> + Send;
 
-    /// The batch that it answers, and how many messages of it.
+    /// The id of the answered batch, and the number of its messages that are answered.
     fn answered(&self) -> Option<(u64, usize)>;
 }
 
-impl Answer for PublishStreamRequest {
-    fn open(channel: Channel, frames: Frames) -> impl Future<Output = Result<Streaming<Self>>> + Send {
-        echo::open(channel, frames)
-    }
-
-    fn answered(&self) -> Option<(u64, usize)> {
-        match &self.frame {
-            Some(RequestFrame::Batch(batch)) => Some((batch.batch_id, batch.messages.len())),
-            _ => None,
-        }
-    }
-}
-
-impl Answer for PublishStreamResponse {
-    fn open(channel: Channel, frames: Frames) -> impl Future<Output = Result<Streaming<Self>>> + Send {
-        bare::open(channel, frames)
-    }
-
-    fn answered(&self) -> Option<(u64, usize)> {
-        let Some(ResponseFrame::BatchResult(BatchResult { batch_id, outcome })) = &self.frame else {
-            return None;
-        };
-        let Some(Outcome::Results(Results { all_stored: Some(all), .. })) = outcome else { return None };
-        Some((*batch_id, usize::try_from(all.count).ok()?))
-    }
-}
-
-/// When it counts.
+/// The time in which answers are counted.
 #[derive(Debug, Clone, Copy)]
 pub struct Span {
-    /// From here on.
+    /// Start of the span.
     pub from: Instant,
-    /// To here.
+    /// End of the span.
     pub until: Instant,
 }
 
-/// What one connection, or all, have seen while it counted.
+/// The answers of one connection, or of all, within the span.
 #[derive(Debug)]
 pub struct Seen {
-    /// Messages answered.
+    /// Messages that were answered.
     pub messages: u64,
-    /// From a frame's making to its answer, in microseconds.
+    /// Time from making a frame to its answer, in microseconds.
     pub latencies: Histogram<u64>,
 }
 
-/// Sends on one connection until the span ends, and waits for what is unanswered then.
+/// Sends frames on one connection until the span ends, then waits for the outstanding answers.
 pub async fn run<A: Answer>(channel: Channel, load: LimitLoad, span: Span) -> Result<Seen> {
-    let most = (load.window / load.batch).max(1);
-    let (requests, frames) = mpsc::channel(most);
+    let max_in_flight = (load.window / load.batch).max(1);
+    let (requests, frames) = mpsc::channel(max_in_flight);
     let mut answers = A::open(channel, ReceiverStream::new(frames)).await.context("cannot open a stream")?;
     let mut payloads = Payloads::new(load.payload_bytes, Instant::now());
     let mut seen = Seen { messages: 0, latencies: histogram()? };
-    let mut under_way = VecDeque::with_capacity(most);
+    let mut in_flight = VecDeque::with_capacity(max_in_flight);
     let mut next = 0;
     loop {
-        while under_way.len() < most && Instant::now() < span.until {
+        while in_flight.len() < max_in_flight && Instant::now() < span.until {
             let now = Instant::now();
             let frame = frame(&mut payloads, now, next, load.batch);
             requests.send(frame).await.ok().context("the stream takes no more")?;
-            under_way.push_back((next, now));
+            in_flight.push_back((next, now));
             next += 1;
         }
-        let Some((id, sent)) = under_way.pop_front() else { return Ok(seen) };
+        let Some((id, sent)) = in_flight.pop_front() else { return Ok(seen) };
         let Some(answer) = answers.message().await? else { bail!("the server ended the stream") };
         ensure!(answer.answered() == Some((id, load.batch)), "another answer than that to frame {id}");
         let now = Instant::now();
@@ -104,26 +77,21 @@ pub async fn run<A: Answer>(channel: Channel, load: LimitLoad, span: Span) -> Re
     }
 }
 
-/// The next frame of a stream: made when it is sent, as a producer would.
+/// Makes the next frame of a stream. It is made when it is sent, as by a producer.
 pub fn frame(payloads: &mut Payloads, now: Instant, batch_id: u64, count: usize) -> PublishStreamRequest {
     let first = batch_id * count as u64;
     let message = |number| NewMessage { payload: payloads.next(now, number), ..NewMessage::default() };
     let messages = (first..first + count as u64).map(message).collect();
     let batch = Batch { batch_id, messages, first_sequence: first, ..Batch::default() };
-    PublishStreamRequest { frame: Some(RequestFrame::Batch(batch)) }
+    PublishStreamRequest { frame: Some(Frame::Batch(batch)) }
 }
 
-/// For latencies in microseconds, up to a minute, to three digits.
-pub fn histogram() -> Result<Histogram<u64>> {
-    Ok(Histogram::new_with_bounds(1, 60_000_000, 3)?)
+/// A latency in microseconds, at least one: a row's zero means that nothing was measured.
+pub fn micros(latency: Duration) -> u64 {
+    latency::micros(latency).max(1)
 }
 
-/// At least one.
-pub fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1)
-}
-
-/// Puts what was measured into a row.
+/// Copies the measurements into a row.
 pub fn fill(row: &mut Row, messages: u64, seconds: f64, latencies: &Histogram<u64>) {
     (row.messages, row.seconds, row.rate) = (messages, seconds, messages as f64 / seconds);
     row.p50_us = latencies.value_at_quantile(0.5) as f64;

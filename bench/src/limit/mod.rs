@@ -1,8 +1,8 @@
-//! The limits of the machine, measured in the same run as what is compared with them.
+//! The limits of the machine, measured in the same run as the systems.
 //!
-//! Each leaves out most of what a durable queue over the network does, so that a result can be read as a share of what
-//! is left: the wire alone (`echo`), the storage library alone (`rocksdb`), both and nothing else (`bare`), the disk
-//! alone (`fsync`, `disk`).
+//! A limit leaves out most of what a durable queue does, so that a result can be read as a share of it: the transport
+//! alone (`echo`), the storage library alone (`rocksdb`), both and nothing else (`bare`), the disk alone (`fsync`,
+//! `disk`).
 
 mod bare;
 mod certificates;
@@ -14,40 +14,41 @@ mod load;
 mod raw;
 mod usage;
 
-use std::fs;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 
-use crate::load::Load;
-use crate::row::Row;
+use crate::{load::Load, row::Row};
 
-/// The hidden subcommand whose process is the server of `echo`.
+/// Hidden subcommand that runs the server of `echo`.
 pub const ECHO_COMMAND: &str = "limit-echo";
-/// The hidden subcommand whose process is the server of `bare`.
+/// Hidden subcommand that runs the server of `bare`.
 pub const BARE_COMMAND: &str = "limit-bare";
 
 /// One limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Limit {
-    /// A gRPC stream over mutual TLS whose server gives every frame back.
+    /// A gRPC stream over mutual TLS whose server returns every frame.
     Echo,
     /// Synced RocksDB batches, without a network.
     Rocksdb,
-    /// Frames over the same wire into synced RocksDB batches: the least that a durable server does.
+    /// Frames over the same transport into synced RocksDB batches: the least that a durable server does.
     Bare,
-    /// 4 KiB written in place and synced.
+    /// 4 KiB at a time written in place and synced.
     Fsync,
-    /// 1 MiB appended and synced.
+    /// 1 MiB at a time appended and synced.
     Disk,
 }
 
 impl Limit {
-    /// All of them, in the order in which they are measured.
+    /// All limits in the order in which they are measured.
     pub const ALL: [Self; 5] = [Self::Echo, Self::Rocksdb, Self::Bare, Self::Fsync, Self::Disk];
 
-    /// Its name in the raw data.
+    /// Name of the limit in the raw data.
     pub fn name(self) -> &'static str {
         match self {
             Self::Echo => "echo",
@@ -59,18 +60,18 @@ impl Limit {
     }
 }
 
-/// What the limits are measured with: that of the results they are compared with.
+/// The load on a limit: the same as that of the results it is compared with.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LimitLoad {
-    /// Of `echo` and `bare`.
+    /// Connections of `echo` and `bare`.
     pub connections: usize,
     /// Messages in a frame.
     pub batch: usize,
-    /// Messages of one connection without an answer.
+    /// Messages of one connection that may be without an answer.
     pub window: usize,
-    /// Bytes of a message.
+    /// Bytes of a payload.
     pub payload_bytes: usize,
-    /// How long each is measured, after it has warmed up.
+    /// Seconds that a limit is measured, without its warm-up.
     pub seconds: f64,
 }
 
@@ -87,7 +88,7 @@ impl From<Load> for LimitLoad {
 }
 
 impl LimitLoad {
-    /// A row with what is known beforehand.
+    /// A row with the fields that are known before the measurement.
     fn row(&self, limit: Limit) -> Row {
         Row {
             part: "limit".to_owned(),
@@ -103,7 +104,7 @@ impl LimitLoad {
     }
 }
 
-/// Where a limit's server listens, and what it needs.
+/// Arguments of a limit's server.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServeArgs {
     /// Address to listen on.
@@ -117,40 +118,40 @@ pub struct ServeArgs {
     pub data: Option<PathBuf>,
 }
 
-/// Measures these limits. Data goes to folders of their own below `folder`, which are removed again.
+/// Measures these limits. Each has a folder of its own below `folder`, which is removed afterwards.
 pub async fn measure(which: &[Limit], folder: &Path, load: LimitLoad) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for &limit in which {
-        let place = folder.join(format!("limit-{}", limit.name()));
-        fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
-        let measured = measure_one(limit, &place, load).await;
+        let own = folder.join(format!("limit-{}", limit.name()));
+        fs::create_dir_all(&own).with_context(|| format!("cannot make {}", own.display()))?;
+        let measured = measure_one(limit, &own, load).await;
         rows.extend(measured.with_context(|| format!("the limit {}", limit.name()))?);
-        // Only after a success: the logs of a server that failed say why.
-        fs::remove_dir_all(&place).with_context(|| format!("cannot remove {}", place.display()))?;
+        // After a failure the folder stays, for the server's log.
+        fs::remove_dir_all(&own).with_context(|| format!("cannot remove {}", own.display()))?;
     }
     Ok(rows)
 }
 
-async fn measure_one(limit: Limit, place: &Path, load: LimitLoad) -> Result<Vec<Row>> {
-    let place = place.to_owned();
+async fn measure_one(limit: Limit, folder: &Path, load: LimitLoad) -> Result<Vec<Row>> {
+    let folder = folder.to_owned();
     match limit {
-        Limit::Echo => Ok(vec![child::measure_echo(&place, load).await?]),
-        Limit::Bare => Ok(vec![child::measure_bare(&place, load).await?]),
-        Limit::Rocksdb => tokio::task::spawn_blocking(move || raw::measure(&place, load)).await?,
-        Limit::Fsync => Ok(vec![tokio::task::spawn_blocking(move || disk::fsync(&place)).await??]),
+        Limit::Echo => Ok(vec![child::measure_echo(&folder, load).await?]),
+        Limit::Bare => Ok(vec![child::measure_bare(&folder, load).await?]),
+        Limit::Rocksdb => tokio::task::spawn_blocking(move || raw::measure(&folder, load)).await?,
+        Limit::Fsync => Ok(vec![tokio::task::spawn_blocking(move || disk::fsync(&folder)).await??]),
         Limit::Disk => {
-            let measured = tokio::task::spawn_blocking(move || disk::sequential(&place, load.seconds));
+            let measured = tokio::task::spawn_blocking(move || disk::sequential(&folder, load.seconds));
             Ok(vec![measured.await??])
         }
     }
 }
 
-/// The main of `limit-echo`: serves until it is ended.
+/// Main function of `limit-echo`: serves until the process is killed.
 pub async fn serve_echo(args: &ServeArgs) -> Result<()> {
     door::serve(args.listen, &args.certificates, echo::Echo).await
 }
 
-/// The main of `limit-bare`: serves until it is ended.
+/// Main function of `limit-bare`: serves until the process is killed.
 pub async fn serve_bare(args: &ServeArgs) -> Result<()> {
     let data = args.data.as_deref().context("`--data` is missing")?;
     door::serve(args.listen, &args.certificates, bare::service(data)?).await

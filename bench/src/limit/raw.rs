@@ -1,46 +1,47 @@
-//! RocksDB as fast as it goes when every write is synced: one thread, large batches, settings for writing only.
+//! The limit `rocksdb`: synced writes of one thread in large batches, with settings for writing only.
 
-use std::fs;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
+use posthouse::bench::latency;
 use rocksdb::{DB, DBCompressionType, Error, Options, WriteBatch, WriteOptions};
 
-use super::usage::Usage;
-use super::{Limit, LimitLoad, load};
-use crate::load::payload::Payloads;
-use crate::row::Row;
+use super::{Limit, LimitLoad, load, usage::Usage};
+use crate::{load::payload::Payloads, row::Row};
 
 const BATCHES: [usize; 2] = [128, 1_024];
 const WARM_UP: Duration = Duration::from_secs(1);
-/// Payloads that are made beforehand and used again and again, since making them is not what is measured.
+/// Payloads are made before the measurement and reused, since making them is not measured.
 const PAYLOADS: usize = 8_192;
 
-/// Sixteen bytes that order messages as they came.
+/// Keys of 16 bytes in the order of the messages.
 #[derive(Debug, Default)]
 pub struct Keys(u64);
 
 impl Keys {
-    /// The next.
+    /// The next key.
     pub fn next(&mut self) -> [u8; 16] {
         let key = u128::from(self.0).to_be_bytes();
         self.0 += 1;
         key
     }
 
-    /// How many there have been.
+    /// The number of keys that were made.
     pub fn count(&self) -> u64 {
         self.0
     }
 }
 
-/// Opens a database for nothing but writing.
+/// Opens a database with settings for writing only.
 pub fn open(folder: &Path) -> Result<DB> {
     let mut options = Options::default();
     options.create_if_missing(true);
-    // Large and many, so that a write never waits for a flush, nor a flush for a compaction.
+    // Many large buffers, so that no write waits for a flush and no flush for a compaction.
     options.set_write_buffer_size(128 << 20);
     options.set_max_write_buffer_number(6);
     options.set_max_background_jobs(4);
@@ -50,7 +51,7 @@ pub fn open(folder: &Path) -> Result<DB> {
     options.set_target_file_size_base(128 << 20);
     options.set_max_bytes_for_level_base(2 << 30);
     options.set_compression_type(DBCompressionType::None);
-    // Flushes write as they go: what gathers in the page cache is what the next sync would wait for.
+    // A flush syncs as it writes: what stays in the page cache delays the next sync of the log.
     options.set_bytes_per_sync(1 << 20);
     // There is one writer.
     options.set_allow_concurrent_memtable_write(false);
@@ -58,28 +59,28 @@ pub fn open(folder: &Path) -> Result<DB> {
     DB::open(&options, folder).with_context(|| format!("cannot open a database in {}", folder.display()))
 }
 
-/// An empty batch with room for so many messages of so many bytes together: growing would copy them once more.
+/// An empty batch with capacity for these messages and payload bytes, so that it is never copied to grow.
 pub fn batch(messages: usize, bytes: usize) -> WriteBatch {
-    const MOST_BESIDE_A_PAYLOAD: usize = 32;
-    WriteBatch::with_capacity_bytes(bytes + (messages + 1) * MOST_BESIDE_A_PAYLOAD)
+    const MAX_OVERHEAD_BYTES: usize = 32;
+    WriteBatch::with_capacity_bytes(bytes + (messages + 1) * MAX_OVERHEAD_BYTES)
 }
 
-/// Writes all or nothing; on disk when it returns.
+/// Writes the batch atomically and syncs it.
 pub fn write_synced(db: &DB, batch: WriteBatch) -> Result<(), Error> {
     let mut synced = WriteOptions::default();
     synced.set_sync(true);
     db.write_opt(batch, &synced)
 }
 
-/// Measures each size of batch, on a database of its own below this folder.
-pub fn measure(place: &Path, load: LimitLoad) -> Result<Vec<Row>> {
+/// Measures each batch size on a database of its own below this folder.
+pub fn measure(folder: &Path, load: LimitLoad) -> Result<Vec<Row>> {
     let mut payloads = Payloads::new(load.payload_bytes, Instant::now());
     let payloads: Vec<_> = (0..PAYLOADS).map(|it| payloads.next(Instant::now(), it as u64)).collect();
     let mut rows = Vec::new();
     for batch in BATCHES {
-        let folder = place.join(format!("batches-of-{batch}"));
-        rows.push(measure_batches(&folder, load, batch, &payloads)?);
-        fs::remove_dir_all(&folder)?;
+        let data = folder.join(format!("batches-of-{batch}"));
+        rows.push(measure_batches(&data, load, batch, &payloads)?);
+        fs::remove_dir_all(&data)?;
     }
     Ok(rows)
 }
@@ -99,7 +100,7 @@ fn measure_batches(folder: &Path, load: LimitLoad, size: usize, payloads: &[Byte
     while Instant::now() < warm {
         write()?;
     }
-    let (mut latencies, mut messages) = (load::histogram()?, 0);
+    let (mut latencies, mut messages) = (latency::histogram()?, 0);
     let (before, start) = (Usage::own()?, Instant::now());
     let until = start + Duration::from_secs_f64(load.seconds);
     while Instant::now() < until {
@@ -114,7 +115,7 @@ fn measure_batches(folder: &Path, load: LimitLoad, size: usize, payloads: &[Byte
     (row.batch, row.window, row.connections) = (size as u64, size as u64, 0);
     load::fill(&mut row, messages, seconds, &latencies);
     (row.server_cpu_seconds, row.disk_bytes) = (used.cpu_seconds, used.written_bytes);
-    "one thread of the benchmark's own process; latency of a synced write".clone_into(&mut row.note);
+    "one thread of the benchmark's own process; latency of a synced write".clone_into(&mut row.remark);
     Ok(row)
 }
 
@@ -132,9 +133,9 @@ mod tests {
 
     #[test]
     fn both_sizes_of_batch_are_measured() {
-        let place = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().unwrap();
         let load = LimitLoad { connections: 1, batch: 4, window: 8, payload_bytes: 64, seconds: 0.2 };
-        let rows = measure(place.path(), load).unwrap();
+        let rows = measure(folder.path(), load).unwrap();
         assert_eq!(rows.iter().map(|row| row.batch).collect::<Vec<_>>(), [128, 1_024]);
         for row in rows {
             assert!(row.rate > 0.0 && row.p50_us <= row.p99_us, "{row:?}");

@@ -1,18 +1,16 @@
-use std::path::Path;
-use std::process::Command;
-use std::time::Instant;
+use std::{path::Path, process::Command, time::Instant};
 
 use clap::Parser;
-use posthouse_proto::v1::publish_stream_request::Frame;
-use posthouse_proto::v1::{PublishStreamRequest, PublishStreamResponse};
+use posthouse_proto::v1::{PublishStreamRequest, PublishStreamResponse, publish_stream_request::Frame};
 use rocksdb::IteratorMode;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::child::Child;
-use super::load::Answer;
 use super::{
-    BARE_COMMAND, ECHO_COMMAND, Limit, LimitLoad, ServeArgs, bare, load, raw, serve_bare, serve_echo,
+    BARE_COMMAND, ECHO_COMMAND, Limit, LimitLoad, ServeArgs,
+    child::Child,
+    load::{self, Answer},
+    raw, serve_bare, serve_echo,
 };
 use crate::load::payload::Payloads;
 
@@ -24,7 +22,7 @@ struct Arguments {
     serve: ServeArgs,
 }
 
-/// Not a test: the server's process, which is this test program again.
+/// Not a test: the process of a server, which is this test program again.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a part of the others"]
 async fn server_process() {
@@ -35,22 +33,22 @@ async fn server_process() {
     served.unwrap();
 }
 
-async fn start(command: &str, place: &Path) -> Child {
+async fn start(command: &str, folder: &Path) -> Child {
     let mut program = Command::new(std::env::current_exe().unwrap());
     program.args(["--exact", "limit::tests::server_process", "--ignored", "--nocapture", "--"]);
-    Child::start(program, command, place).await.unwrap()
+    Child::start(program, command, folder).await.unwrap()
 }
 
 async fn measured<A: Answer>(limit: Limit, command: &str) {
-    let place = tempfile::tempdir().unwrap();
-    let child = start(command, place.path()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let child = start(command, folder.path()).await;
     let row = child.measure::<A>(limit, LOAD).await.unwrap();
     assert_eq!((row.part.as_str(), row.system.as_str()), ("limit", limit.name()));
     assert!(row.messages > 0 && row.p50_us <= row.p99_us, "{row:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn echo_gives_every_frame_back() {
+async fn echo_returns_every_frame() {
     measured::<PublishStreamRequest>(Limit::Echo, ECHO_COMMAND).await;
 }
 
@@ -60,12 +58,15 @@ async fn bare_answers_every_frame() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_bare_has_answered_is_there_after_a_kill() {
+async fn what_bare_has_answered_is_on_disk_after_a_kill() {
     const FRAMES: u64 = 40;
-    let place = tempfile::tempdir().unwrap();
-    let child = start(BARE_COMMAND, place.path()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let child = start(BARE_COMMAND, folder.path()).await;
     let (requests, frames) = mpsc::channel(4);
-    let mut answers = bare::open(child.connect().await.unwrap(), ReceiverStream::new(frames)).await.unwrap();
+    let mut answers =
+        PublishStreamResponse::open(child.connect().await.unwrap(), ReceiverStream::new(frames))
+            .await
+            .unwrap();
     let (now, mut sent) = (Instant::now(), Vec::new());
     let mut payloads = Payloads::new(100, now);
     for id in 0..FRAMES {
@@ -76,7 +77,7 @@ async fn what_bare_has_answered_is_there_after_a_kill() {
         assert_eq!(answers.message().await.unwrap().unwrap().answered(), Some((id, 5)));
     }
     drop(child);
-    let db = raw::open(&place.path().join("data")).unwrap();
+    let db = raw::open(&folder.path().join("data")).unwrap();
     let stored: Vec<_> = db.iterator(IteratorMode::Start).map(|row| row.unwrap().1).collect();
     assert_eq!(stored.len(), sent.len());
     assert!(stored.iter().zip(&sent).all(|(stored, sent)| **stored == **sent));

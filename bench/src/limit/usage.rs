@@ -1,31 +1,31 @@
-//! What the one process of a limit has used.
+//! Processor time and disk writes of a limit's process.
 
 use anyhow::{Context as _, Result};
 
 use crate::measure::process::{cpu_seconds_of, written_bytes};
 
-/// Of one process, since it started or between two looks.
+/// What one process used since it started, or between two readings.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Usage {
-    /// Processor time.
+    /// Processor time of the process.
     pub cpu_seconds: f64,
-    /// Bytes written to the disk.
+    /// Bytes that the process had written to the disk.
     pub written_bytes: u64,
 }
 
 impl Usage {
-    /// Of this process.
+    /// Usage of this process.
     pub fn own() -> Result<Self> {
         Self::of(std::process::id())
     }
 
-    /// Of another.
+    /// Usage of the process with this id.
     pub fn of(pid: u32) -> Result<Self> {
         let cpu_seconds = cpu_seconds_of(pid).with_context(|| format!("there is no process {pid}"))?;
         Ok(Self { cpu_seconds, written_bytes: written_bytes(&[pid]) })
     }
 
-    /// What was used from `earlier` on.
+    /// The difference from an earlier reading.
     pub fn since(self, earlier: Self) -> Self {
         Self {
             cpu_seconds: self.cpu_seconds - earlier.cpu_seconds,

@@ -1,32 +1,37 @@
-//! Publishing and consuming at once, end to end.
+//! The scenario `both`: publishing and consuming at once, end to end.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, bail};
-use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
+};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::send::{self, Sending};
-use super::take::{self, Taking};
-use super::{Load, Measured, consume, publish, span};
-use crate::measure::usage::Watch;
-use crate::row::Row;
-use crate::system::Server;
+use super::{
+    Load, Measured, consume, publish,
+    receive::{self, Receiving},
+    send::{self, Sending},
+    span,
+};
+use crate::{measure::usage::Watch, row::Row, system::Server};
 
-/// How long what is left may take after the sending has ended.
+/// How long the remaining messages may take after sending has ended.
 const DRAIN: Duration = Duration::from_secs(120);
-/// Between two samples.
+/// Time between two samples.
 const SAMPLE: Duration = Duration::from_secs(10);
 
-/// Publishes for the load's length while all is consumed, and then consumes the rest: what was stored has to come. What is
-/// counted are settlements, and latencies count from the moment a message was due until its delivery.
+/// Publishes for the load's length while all messages are consumed, and then consumes the rest: every stored message
+/// has to be delivered. Settlements are counted; a latency is from the moment a message was due to its delivery.
 pub async fn run(server: &dyn Server, queue: &str, load: Load) -> Result<Measured> {
     sampled(server, queue, load, None).await
 }
 
-/// The same, and tells every few seconds how it goes.
+/// Runs `both`, and sends a row of samples every ten seconds.
 pub async fn sampled(
     server: &dyn Server,
     queue: &str,
@@ -34,66 +39,66 @@ pub async fn sampled(
     samples: Option<mpsc::UnboundedSender<Row>>,
 ) -> Result<Measured> {
     let producers = send::open(server, queue, &load).await?;
-    let consumers = take::open(server, queue, &load).await?;
+    let consumers = receive::open(server, queue, &load).await?;
     let bound = load.rate.is_none().then(|| Arc::new(Semaphore::new(load.shape.window * load.connections)));
     let sending = Sending::begin(load, bound.clone())?;
-    let taking = Taking::end_to_end(load, sending.origin, bound)?;
-    let (mut senders, mut takers) = (JoinSet::new(), JoinSet::new());
+    let receiving = Receiving::end_to_end(load, sending.origin, bound)?;
+    let (mut senders, mut receivers) = (JoinSet::new(), JoinSet::new());
     sending.start(producers, &mut senders)?;
-    taking.start(consumers, &mut takers);
+    receiving.start(consumers, &mut receivers);
     let pids = server.pids();
     let sampling = samples.map(|samples| {
-        let (taking, pids) = (Arc::clone(&taking), pids.clone());
-        AbortOnDropHandle::new(tokio::spawn(async move { sample(&taking, &pids, &samples).await }))
+        let (receiving, pids) = (Arc::clone(&receiving), pids.clone());
+        AbortOnDropHandle::new(tokio::spawn(async move { sample(&receiving, &pids, &samples).await }))
     });
     let watch = span::watch(&load, pids, sending.stop.clone());
     let ended = tokio::select! {
         ended = publish::join(&mut senders, &sending.stop) => ended,
-        ended = publish::join(&mut takers, &taking.stop) => ended,
+        ended = publish::join(&mut receivers, &receiving.stop) => ended,
     };
     sending.stop.cancel();
     let (usage, length) = watch.await?;
     drop(sampling);
     ended?;
-    drain(&sending, &taking, &mut takers, load.stands).await?;
-    let tally = taking.tally()?;
-    let again = if load.stands { 0 } else { taking.seen.again() };
-    Ok(Measured { tally, length, usage, stored: sending.stored(), again })
+    drain(&sending, &receiving, &mut receivers, load.keeps_backlog).await?;
+    let tally = receiving.tally()?;
+    let duplicates = if load.keeps_backlog { 0 } else { receiving.seen.duplicates() };
+    Ok(Measured { tally, length, usage, stored: sending.stored(), duplicates })
 }
 
 async fn drain(
     sending: &Sending,
-    taking: &Taking,
-    takers: &mut JoinSet<Result<()>>,
-    stands: bool,
+    receiving: &Receiving,
+    receivers: &mut JoinSet<Result<()>>,
+    keeps_backlog: bool,
 ) -> Result<()> {
-    if stands {
-        taking.stop.cancel();
-        return publish::join(takers, &taking.stop).await;
+    if keeps_backlog {
+        receiving.stop.cancel();
+        return publish::join(receivers, &receiving.stop).await;
     }
     let stored = sending.stored();
     let drained = tokio::select! {
-        ended = publish::join(takers, &taking.stop) => ended,
-        drained = consume::wait(taking, stored, DRAIN) => drained,
+        ended = publish::join(receivers, &receiving.stop) => ended,
+        drained = consume::wait(receiving, stored, DRAIN) => drained,
     };
-    taking.stop.cancel();
+    receiving.stop.cancel();
     drained?;
-    publish::join(takers, &taking.stop).await?;
-    let come = taking.seen.distinct();
-    if come < stored {
-        bail!("{stored} were stored, and {come} came within {} s", DRAIN.as_secs());
+    publish::join(receivers, &receiving.stop).await?;
+    let received = receiving.seen.distinct();
+    if received < stored {
+        bail!("{stored} were stored, and {received} came within {} s", DRAIN.as_secs());
     }
     Ok(())
 }
 
-/// Tells the rate of settlements and the memory, until nobody listens.
-async fn sample(taking: &Taking, pids: &[u32], samples: &mpsc::UnboundedSender<Row>) -> Result<()> {
+/// Sends the rate of settlements and the memory, until the receiver is closed.
+async fn sample(receiving: &Receiving, pids: &[u32], samples: &mpsc::UnboundedSender<Row>) -> Result<()> {
     let begun = Instant::now();
     let (mut before, mut then) = (0, begun);
     let mut watch = Watch::begin(pids.to_vec());
     loop {
         tokio::time::sleep(SAMPLE).await;
-        let (now, messages, usage) = (Instant::now(), taking.tally()?.messages, watch.end());
+        let (now, messages, usage) = (Instant::now(), receiving.tally()?.messages, watch.end());
         watch = Watch::begin(pids.to_vec());
         let seconds = (now - then).as_secs_f64();
         let row = Row {

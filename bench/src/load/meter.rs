@@ -1,73 +1,71 @@
-//! What was measured so far, by all connections.
+//! Counts and latencies of a load, per connection.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use hdrhistogram::Histogram;
+use posthouse::bench::latency;
 
-/// Latencies are kept in microseconds, up to an hour, with three digits.
-const LONGEST_MICROS: u64 = 3_600_000_000;
-const DIGITS: u8 = 3;
-
-/// Measurements of one connection; the lock is never waited for, except at the end.
+/// The measurements of one connection. Nobody waits for the lock before the load ends.
 #[derive(Debug)]
-pub struct Meter(Mutex<Tally>);
+pub struct ConnectionMeter(Mutex<LoadTally>);
 
-/// Measurements.
+/// Counts and latencies of one connection, or of all.
 #[derive(Debug, Clone)]
-pub struct Tally {
-    /// Of each message.
+pub struct LoadTally {
+    /// The latency of each message, in microseconds.
     pub latency: Histogram<u64>,
-    /// Messages that went the whole way in time.
+    /// Messages that were confirmed in the measured time.
     pub messages: u64,
-    /// When the first message came or was answered.
+    /// When the first message was received or confirmed.
     pub first: Option<Instant>,
-    /// When the last one was answered.
+    /// When the last message was confirmed.
     pub last: Option<Instant>,
 }
 
-impl Meter {
-    /// Nothing yet.
+impl ConnectionMeter {
+    /// A meter without measurements.
     pub fn new() -> Result<Self> {
-        Ok(Self(Mutex::new(Tally::new()?)))
+        Ok(Self(Mutex::new(LoadTally::new()?)))
     }
 
-    /// It took so long for so many messages.
-    pub fn took(&self, since: Instant, now: Instant, messages: u64) {
-        let micros = u64::try_from(now.saturating_duration_since(since).as_micros()).unwrap_or(u64::MAX);
+    /// Records the latency of `messages` messages, from `since` to `now`.
+    pub fn record_latency(&self, since: Instant, now: Instant, messages: u64) {
+        let latency = latency::micros(now.saturating_duration_since(since));
         let mut tally = self.lock();
-        tally.latency.saturating_record_n(micros, messages);
+        tally.latency.saturating_record_n(latency, messages);
         tally.first.get_or_insert(now);
     }
 
-    /// So many messages went the whole way.
-    pub fn went(&self, now: Instant, messages: u64) {
+    /// Counts messages that were confirmed.
+    pub fn count(&self, now: Instant, messages: u64) {
         let mut tally = self.lock();
         tally.messages += messages;
         tally.first.get_or_insert(now);
         tally.last = Some(now);
     }
 
-    /// What was measured so far.
-    pub fn tally(&self) -> Tally {
+    /// The measurements so far.
+    pub fn tally(&self) -> LoadTally {
         self.lock().clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Tally> {
-        // Nothing panics while it is held.
+    fn lock(&self) -> MutexGuard<'_, LoadTally> {
+        // No code panics while it holds the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Tally {
+impl LoadTally {
     fn new() -> Result<Self> {
-        let latency = Histogram::new_with_bounds(1, LONGEST_MICROS, DIGITS)?;
-        Ok(Self { latency, messages: 0, first: None, last: None })
+        Ok(Self { latency: latency::histogram()?, messages: 0, first: None, last: None })
     }
 
-    /// All of these together.
-    pub fn sum<'a>(meters: impl IntoIterator<Item = &'a Meter>) -> Result<Self> {
+    /// The sum over all connections.
+    pub fn sum<'a>(meters: impl IntoIterator<Item = &'a ConnectionMeter>) -> Result<Self> {
         let mut sum = Self::new()?;
         for meter in meters {
             let one = meter.tally();
@@ -79,7 +77,7 @@ impl Tally {
         Ok(sum)
     }
 
-    /// From the first message to the last.
+    /// Time from the first message to the last.
     pub fn span(&self) -> Duration {
         match (self.first, self.last) {
             (Some(first), Some(last)) => last.saturating_duration_since(first),

@@ -1,8 +1,9 @@
-//! The load: what is sent and taken, and how it is measured. The same for every system.
+//! The load on a server, and how it is measured: the same for every system.
 //!
-//! A load with a rate is an open loop: each message has a moment when it is due, whether or not those before it have been
-//! answered, and its latency counts from that moment, so that a server that stalls does not hide the messages that it kept
-//! from being sent (coordinated omission). A load without a rate is a closed loop: as fast as answers make room.
+//! A load with a rate is an open loop: each message is due at a fixed moment, whether or not earlier ones were
+//! answered, and its latency counts from that moment. So a server that stalls does not hide the messages that it kept
+//! from being sent (coordinated omission). A load without a rate is a closed loop: it sends whenever an answer frees a
+//! slot of the window.
 
 pub mod both;
 pub mod consume;
@@ -13,62 +14,68 @@ pub mod publish;
 mod seen;
 mod send;
 mod span;
-mod take;
+mod receive;
 
 use std::time::Duration;
 
-use crate::measure::usage::Usage;
-use crate::row::Row;
-use crate::system::Shape;
-use meter::Tally;
+use crate::{measure::usage::Usage, row::Row, system::Shape};
+use meter::LoadTally;
 
-/// Connections that are opened at once.
+/// Connections that are opened at the same time.
 const AT_ONCE: usize = 32;
 
-/// What is done to a server.
+/// The load on one server.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Load {
-    /// Of each connection.
+    /// How each connection is used.
     pub shape: Shape,
     /// Connections of each kind that the scenario uses.
     pub connections: usize,
-    /// Before anything is measured.
+    /// Time before the measurement.
     pub warm_up: Duration,
-    /// How long is measured.
+    /// Time of the measurement.
     pub length: Duration,
     /// Messages per second of all connections; `None`: as many as possible.
     pub rate: Option<f64>,
-    /// No more messages than this.
-    pub most: u64,
-    /// The queue held messages before, and is to hold as many afterwards: what comes is not what was sent.
-    pub stands: bool,
+    /// Largest number of messages.
+    pub max_messages: u64,
+    /// The queue held messages before and keeps as many: the messages that are received are not those that were sent.
+    pub keeps_backlog: bool,
 }
 
-/// What was measured.
+/// The result of a scenario.
 #[derive(Debug, Clone)]
 pub struct Measured {
-    /// Messages and their latencies.
-    pub tally: Tally,
+    /// Counts and latencies.
+    pub tally: LoadTally,
     /// How long `tally.messages` took.
     pub length: Duration,
-    /// What was used meanwhile.
+    /// What the server and this process used in this time.
     pub usage: Usage,
-    /// Messages that were stored, the warm-up's included.
+    /// Messages that were stored, with those of the warm-up.
     pub stored: u64,
-    /// Messages that came a second time.
-    pub again: u64,
+    /// Messages that were received more than once.
+    pub duplicates: u64,
 }
 
 impl Load {
-    /// A closed loop of so many connections.
+    /// A closed loop with this many connections.
     pub fn closed(shape: Shape, connections: usize, length: Duration) -> Self {
         let warm_up = Duration::from_millis(500);
-        Self { shape, connections, warm_up, length, rate: None, most: 1_000_000, stands: false }
+        Self {
+            shape,
+            connections,
+            warm_up,
+            length,
+            rate: None,
+            max_messages: 1_000_000,
+            keeps_backlog: false,
+        }
     }
 
-    /// The same load at a rate.
+    /// This load as an open loop at a rate.
     pub fn at(self, rate: f64) -> Self {
-        Self { rate: Some(rate), most: u64::MAX, ..self }
+        Self { rate: Some(rate), max_messages: u64::MAX, ..self }
     }
 }
 
@@ -79,7 +86,7 @@ impl Measured {
         if seconds > 0.0 { self.tally.messages as f64 / seconds } else { 0.0 }
     }
 
-    /// As it stands in the raw data.
+    /// The result as a row of the raw data.
     pub fn row(&self, part: &str, system: &str, scenario: &str, load: &Load) -> Row {
         let latency = &self.tally.latency;
         let at = |quantile| latency.value_at_quantile(quantile) as f64;
@@ -104,7 +111,11 @@ impl Measured {
             client_cpu_seconds: self.usage.client_cpu_seconds,
             server_memory_bytes: self.usage.server_memory_bytes,
             disk_bytes: self.usage.disk_bytes,
-            note: if self.again > 0 { format!("{} came twice", self.again) } else { String::new() },
+            remark: if self.duplicates > 0 {
+                format!("{} came twice", self.duplicates)
+            } else {
+                String::new()
+            },
             ..Row::default()
         }
     }

@@ -1,32 +1,34 @@
-//! When messages are due, and who wakes their senders then.
+//! When messages are due, and the thread that wakes their senders.
 //!
-//! The runtime's own timers count whole milliseconds: with them a message leaves up to two of them late, which is more than
-//! some systems need to store and deliver it.
+//! The timers of tokio count whole milliseconds: with them a message is sent up to two milliseconds late, which is
+//! longer than some systems take to store and deliver it.
 
-use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// Longest time until a pacer sees that it is not wanted any more.
-const LONGEST_SLEEP: Duration = Duration::from_millis(50);
+/// Longest sleep of the thread, so that it soon notices the end of the load.
+const MAX_SLEEP: Duration = Duration::from_millis(50);
 
 /// When the messages of one connection are due.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     origin: Instant,
-    /// Between two of this connection's messages; `None`: each is due when it is sent.
+    /// Time between two messages of this connection; `None`: each is due when it is sent.
     interval: Option<Duration>,
     due: Duration,
     begins: Arc<Notify>,
 }
 
 impl Schedule {
-    /// Of so many connections that take turns at a rate, each message due at its moment from `origin` on. Without a rate there
-    /// are no moments.
+    /// Schedules of connections that send in turn at a rate, from `origin` on. Without a rate every message is due at
+    /// once.
     pub fn all(
         origin: Instant,
         rate: Option<f64>,
@@ -51,19 +53,19 @@ impl Schedule {
         Ok(schedules)
     }
 
-    /// Waits until a message is due; how many are by then, at most so many.
-    pub async fn wait(&self, most: usize) -> usize {
-        let Some(interval) = self.interval else { return most };
+    /// Waits until a message is due. Returns how many are due by then, at most `max`.
+    pub async fn wait(&self, max: usize) -> usize {
+        let Some(interval) = self.interval else { return max };
         let due = self.origin + self.due;
         while due > Instant::now() {
             self.begins.notified().await;
         }
         let late = Instant::now().saturating_duration_since(due);
         let more = (late.as_secs_f64() / interval.as_secs_f64()) as usize;
-        (1 + more).min(most)
+        (1 + more).min(max)
     }
 
-    /// The moment of the next.
+    /// The moment at which the next message is due.
     pub fn next(&mut self) -> Instant {
         let Some(interval) = self.interval else { return Instant::now() };
         let due = self.origin + self.due;
@@ -72,8 +74,8 @@ impl Schedule {
     }
 }
 
-/// Wakes each sender when its next message is due, until the end. The system's timer lets a sleep be some 50 microseconds
-/// longer, so that a wake may be for several messages.
+/// Wakes each sender when its next message is due, until the load ends. The system's timer may sleep 50 microseconds
+/// longer, so that one wake can be for several messages.
 fn pace(mut schedules: Vec<Schedule>, stop: &CancellationToken) {
     while !stop.is_cancelled() {
         let now = Instant::now();
@@ -81,7 +83,7 @@ fn pace(mut schedules: Vec<Schedule>, stop: &CancellationToken) {
             return;
         };
         if first > now {
-            thread::sleep((first - now).min(LONGEST_SLEEP));
+            thread::sleep((first - now).min(MAX_SLEEP));
             continue;
         }
         for schedule in &mut schedules {
@@ -104,16 +106,20 @@ mod tests {
         let (origin, stop) = (Instant::now(), CancellationToken::new());
         let schedules = Schedule::all(origin, Some(2_000.0), 2, &stop).unwrap();
         for (number, mut schedule) in schedules.into_iter().enumerate() {
-            let mut told = 0;
-            while told < 100 {
+            let mut due_count = 0;
+            while due_count < 100 {
                 let count = schedule.wait(30).await;
                 assert!((1..=30).contains(&count));
                 for _ in 0..count {
                     let due = schedule.next();
-                    let nth = (2 * told + number) as u32;
-                    assert_eq!(due - origin, Duration::from_micros(500) * nth, "message {told} of {number}");
+                    let nth = (2 * due_count + number) as u32;
+                    assert_eq!(
+                        due - origin,
+                        Duration::from_micros(500) * nth,
+                        "message {due_count} of {number}"
+                    );
                     assert!(due <= Instant::now());
-                    told += 1;
+                    due_count += 1;
                 }
             }
         }

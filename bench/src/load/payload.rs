@@ -1,10 +1,10 @@
-//! What is published: the moment when it was due, its number, and bytes that nobody can compress.
+//! Payloads: the moment at which the message was due, its number, and random bytes that do not compress.
 
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-/// The moment and the number need room.
+/// Bytes of the moment and the number.
 pub const MIN_PAYLOAD_BYTES: usize = 16;
 
 /// Makes payloads of one size.
@@ -16,25 +16,25 @@ pub struct Payloads {
     size: usize,
 }
 
-/// What a payload tells.
+/// The header of a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Told {
-    /// When it was due.
+pub struct Header {
+    /// When the message was due.
     pub due: Instant,
-    /// Its number in the run.
+    /// Number of the message in its run.
     pub number: u64,
 }
 
 impl Payloads {
-    /// Payloads of this size; moments count from `origin`.
+    /// Payloads of this size, with moments relative to `origin`.
     pub fn new(size: usize, origin: Instant) -> Self {
         assert!(size >= MIN_PAYLOAD_BYTES, "a payload has at least {MIN_PAYLOAD_BYTES} bytes");
-        // A window that moves over random bytes: no two payloads near each other are alike, and making one is a copy.
+        // A window that moves over random bytes: neighbours differ, and making a payload is one copy.
         let filling = (0..2 * size.max(4096)).map(|_| rand::random()).collect();
         Self { origin, filling, next_start: 0, size }
     }
 
-    /// The next.
+    /// The next payload.
     pub fn next(&mut self, due: Instant, number: u64) -> Bytes {
         let rest = self.size - MIN_PAYLOAD_BYTES;
         let mut bytes = BytesMut::with_capacity(self.size);
@@ -47,11 +47,11 @@ impl Payloads {
     }
 }
 
-/// What a payload tells; `None`: it is none of ours.
-pub fn told(payload: &[u8], origin: Instant) -> Option<Told> {
+/// The header of a payload; `None` if the payload is too short.
+pub fn header(payload: &[u8], origin: Instant) -> Option<Header> {
     let nanos = u64::from_le_bytes(payload.get(..8)?.try_into().ok()?);
     let number = u64::from_le_bytes(payload.get(8..16)?.try_into().ok()?);
-    Some(Told { due: origin.checked_add(Duration::from_nanos(nanos))?, number })
+    Some(Header { due: origin.checked_add(Duration::from_nanos(nanos))?, number })
 }
 
 #[cfg(test)]
@@ -59,14 +59,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_payload_tells_what_it_was_made_of() {
+    fn a_payload_says_what_it_was_made_of() {
         let origin = Instant::now();
         let mut payloads = Payloads::new(100, origin);
         let due = origin + Duration::from_micros(1_234_567);
         let payload = payloads.next(due, 42);
         assert_eq!(payload.len(), 100);
-        assert_eq!(told(&payload, origin), Some(Told { due, number: 42 }));
+        assert_eq!(header(&payload, origin), Some(Header { due, number: 42 }));
         assert_ne!(payloads.next(due, 42)[16..], payload[16..]);
-        assert_eq!(told(&payload[..15], origin), None);
+        assert_eq!(header(&payload[..15], origin), None);
     }
 }

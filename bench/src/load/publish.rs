@@ -1,24 +1,27 @@
-//! Publishing alone.
+//! The scenario `publish`.
 
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use tokio::task::JoinSet;
 
-use super::send::{self, Sending};
-use super::{Load, Measured, span};
+use super::{
+    Load, Measured,
+    send::{self, Sending},
+    span,
+};
 use crate::system::Server;
 
-/// What was published, for whoever takes it: payloads' moments count from `origin`.
+/// What was published. The moments in the payloads are relative to `origin`.
 #[derive(Debug)]
 pub struct Published {
-    /// What was measured.
+    /// Counts, latencies and usage of publishing.
     pub measured: Measured,
-    /// When the payloads' moments count from.
+    /// The origin of the moments in the payloads.
     pub origin: Instant,
 }
 
-/// Publishes for the load's length; the queue keeps what was published.
+/// Publishes for the load's length; the messages stay in the queue.
 pub async fn run(server: &dyn Server, queue: &str, load: Load) -> Result<Published> {
     let producers = send::open(server, queue, &load).await?;
     let sending = Sending::begin(load, None)?;
@@ -30,15 +33,15 @@ pub async fn run(server: &dyn Server, queue: &str, load: Load) -> Result<Publish
     let (usage, mut length) = watch.await?;
     ended?;
     let tally = sending.tally()?;
-    if sending.stored() >= load.most {
-        // It ended before its time: when all were stored.
+    if sending.stored() >= load.max_messages {
+        // All messages were stored before the time was over.
         length = length.min(tally.span());
     }
-    let measured = Measured { tally, length, usage, stored: sending.stored(), again: 0 };
+    let measured = Measured { tally, length, usage, stored: sending.stored(), duplicates: 0 };
     Ok(Published { measured, origin: sending.origin })
 }
 
-/// Waits for all tasks, and stops all when one fails.
+/// Waits for all tasks. When one fails, the others are stopped.
 pub async fn join(tasks: &mut JoinSet<Result<()>>, stop: &tokio_util::sync::CancellationToken) -> Result<()> {
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended.context("a task")? {

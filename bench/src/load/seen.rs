@@ -1,12 +1,14 @@
-//! Which messages have come: none may be lost, and none may come twice unnoticed.
+//! Which messages were received, to find lost and duplicate ones.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
 
-/// Numbers that share a word of the map.
+/// Message numbers in one word of the map.
 const WORD: u64 = 64;
 
-/// The numbers of the messages that have come.
+/// The numbers of the messages that were received.
 #[derive(Debug, Default)]
 pub struct Seen(Mutex<Inner>);
 
@@ -14,12 +16,12 @@ pub struct Seen(Mutex<Inner>);
 struct Inner {
     words: HashMap<u64, u64>,
     distinct: u64,
-    again: u64,
+    duplicates: u64,
 }
 
 impl Seen {
-    /// These have come.
-    pub fn note(&self, numbers: impl IntoIterator<Item = u64>) {
+    /// Adds numbers of received messages.
+    pub fn add(&self, numbers: impl IntoIterator<Item = u64>) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for number in numbers {
             let word = inner.words.entry(number / WORD).or_default();
@@ -29,19 +31,19 @@ impl Seen {
             if is_new {
                 inner.distinct += 1;
             } else {
-                inner.again += 1;
+                inner.duplicates += 1;
             }
         }
     }
 
-    /// How many different ones have come.
+    /// Number of different messages.
     pub fn distinct(&self) -> u64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).distinct
     }
 
-    /// How many came once more.
-    pub fn again(&self) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).again
+    /// Number of messages that were received again.
+    pub fn duplicates(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).duplicates
     }
 }
 
@@ -50,10 +52,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_twice_is_told() {
+    fn duplicates_are_counted() {
         let seen = Seen::default();
-        seen.note([0, 63, 64, 1_000_000]);
-        seen.note([64, 65]);
-        assert_eq!((seen.distinct(), seen.again()), (5, 1));
+        seen.add([0, 63, 64, 1_000_000]);
+        seen.add([64, 65]);
+        assert_eq!((seen.distinct(), seen.duplicates()), (5, 1));
     }
 }

@@ -1,46 +1,54 @@
 //! The sending half of a connection.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 use anyhow::{Context as _, Result};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
-use super::meter::{Meter, Tally};
-use super::pace::Schedule;
-use super::payload::Payloads;
-use super::{AT_ONCE, Load};
+use super::{
+    AT_ONCE, Load,
+    meter::{ConnectionMeter, LoadTally},
+    pace::Schedule,
+    payload::Payloads,
+};
 use crate::system::{Confirmation, Producer, Server};
 
-/// What all senders share.
+/// State that all senders of a load share.
 #[derive(Debug)]
 pub struct Sending {
     load: Load,
-    /// When the payloads' moments count from, and when the first message of an open loop is due.
+    /// The origin of the moments in the payloads; an open loop's first message is due then.
     pub origin: Instant,
-    /// From when to when answers count.
+    /// Start and end of the time in which answers count.
     measured: (Instant, Instant),
-    /// Ends the sending.
+    /// Stops the senders.
     pub stop: CancellationToken,
     numbers: AtomicU64,
     stored: AtomicU64,
-    meters: Vec<Meter>,
-    /// Room for messages that are not settled yet, if that is bounded.
+    meters: Vec<ConnectionMeter>,
+    /// Slots of messages that are not settled, if their number is bounded.
     pub unsettled: Option<Arc<Semaphore>>,
 }
 
 struct Sent {
     dues: Vec<Instant>,
     confirmation: Confirmation,
-    _room: OwnedSemaphorePermit,
+    _slots: OwnedSemaphorePermit,
 }
 
 impl Sending {
-    /// Of a load that begins now.
+    /// State of a load that begins now.
     pub fn begin(load: Load, unsettled: Option<Arc<Semaphore>>) -> Result<Arc<Self>> {
         let origin = Instant::now();
         let begin = origin + load.warm_up;
@@ -51,12 +59,12 @@ impl Sending {
             stop: CancellationToken::new(),
             numbers: AtomicU64::new(0),
             stored: AtomicU64::new(0),
-            meters: (0..load.connections).map(|_| Meter::new()).collect::<Result<_>>()?,
+            meters: (0..load.connections).map(|_| ConnectionMeter::new()).collect::<Result<_>>()?,
             unsettled,
         }))
     }
 
-    /// Starts a sender on each producer, and a task that waits for its answers.
+    /// Starts a sender for each producer, and a task that waits for its answers.
     pub fn start(
         self: &Arc<Self>,
         producers: Vec<Box<dyn Producer>>,
@@ -71,32 +79,32 @@ impl Sending {
         Ok(())
     }
 
-    /// Whether an answer of now counts.
+    /// Whether an answer at this moment counts.
     pub fn counts(&self, now: Instant) -> bool {
         self.measured.0 <= now && now < self.measured.1
     }
 
-    /// Messages that the server has said are stored.
+    /// Messages that the server confirmed as stored.
     pub fn stored(&self) -> u64 {
         self.stored.load(Ordering::Acquire)
     }
 
-    /// What was measured of the answers.
-    pub fn tally(&self) -> Result<Tally> {
-        Tally::sum(&self.meters)
+    /// Counts and latencies so far.
+    pub fn tally(&self) -> Result<LoadTally> {
+        LoadTally::sum(&self.meters)
     }
 
-    /// The numbers of the next messages, at most so many; none when there were enough.
-    fn take_numbers(&self, most: usize) -> std::ops::Range<u64> {
-        let first = self.numbers.fetch_add(most as u64, Ordering::Relaxed).min(self.load.most);
-        first..(first + most as u64).min(self.load.most)
+    /// Reserves the numbers of at most `max` messages; none once the load's messages are used up.
+    fn claim_numbers(&self, max: usize) -> std::ops::Range<u64> {
+        let first = self.numbers.fetch_add(max as u64, Ordering::Relaxed).min(self.load.max_messages);
+        first..(first + max as u64).min(self.load.max_messages)
     }
 }
 
 /// Opens the producers of a load.
 pub async fn open(server: &dyn Server, queue: &str, load: &Load) -> Result<Vec<Box<dyn Producer>>> {
     let opening = (0..load.connections).map(|_| server.producer(queue, load.shape));
-    // Not all at once: servers bound the handshakes of one address.
+    // A few at a time: servers limit the handshakes of one address.
     stream::iter(opening).buffered(AT_ONCE).try_collect().await.context("producers")
 }
 
@@ -107,7 +115,7 @@ async fn send(
     sent: mpsc::UnboundedSender<Sent>,
 ) -> Result<()> {
     let shape = sending.load.shape;
-    let room = Arc::new(Semaphore::new(shape.window));
+    let window = Arc::new(Semaphore::new(shape.window));
     let mut payloads = Payloads::new(shape.payload_bytes, sending.origin);
     while !sending.stop.is_cancelled() {
         let count = tokio::select! {
@@ -115,12 +123,12 @@ async fn send(
             () = sending.stop.cancelled() => break,
             count = schedule.wait(shape.batch) => count,
         };
-        let taken = tokio::select! {
+        let slots = tokio::select! {
             biased;
             () = sending.stop.cancelled() => break,
-            taken = take_room(&sending, &room, count) => taken?,
+            slots = acquire_slots(&sending, &window, count) => slots?,
         };
-        let numbers = sending.take_numbers(count);
+        let numbers = sending.claim_numbers(count);
         if numbers.is_empty() {
             break;
         }
@@ -131,26 +139,30 @@ async fn send(
             dues.push(due);
         }
         let confirmation = producer.publish(batch).await.context("a publish")?;
-        if sent.send(Sent { dues, confirmation, _room: taken }).is_err() {
-            // Whoever waits for answers has failed, and tells why.
+        if sent.send(Sent { dues, confirmation, _slots: slots }).is_err() {
+            // The task that waits for answers has failed, and its error is reported.
             break;
         }
     }
-    // The connection stays until its answers are in.
+    // The connection stays open until its answers are received.
     drop(sent);
     let all = u32::try_from(shape.window).unwrap_or(u32::MAX);
-    let _ = room.acquire_many(all).await;
+    let _ = window.acquire_many(all).await;
     Ok(())
 }
 
-async fn take_room(sending: &Sending, room: &Arc<Semaphore>, count: usize) -> Result<OwnedSemaphorePermit> {
+async fn acquire_slots(
+    sending: &Sending,
+    window: &Arc<Semaphore>,
+    count: usize,
+) -> Result<OwnedSemaphorePermit> {
     let count = u32::try_from(count).unwrap_or(u32::MAX);
-    let taken = Arc::clone(room).acquire_many_owned(count).await?;
+    let slots = Arc::clone(window).acquire_many_owned(count).await?;
     if let Some(unsettled) = &sending.unsettled {
-        // It comes back when they are settled.
+        // Released when the messages are settled.
         unsettled.acquire_many(count).await?.forget();
     }
-    Ok(taken)
+    Ok(slots)
 }
 
 async fn confirm(
@@ -159,19 +171,19 @@ async fn confirm(
     mut sent: mpsc::UnboundedReceiver<Sent>,
 ) -> Result<()> {
     let meter = &sending.meters[number];
-    while let Some(Sent { dues, confirmation, _room: room }) = sent.recv().await {
+    while let Some(Sent { dues, confirmation, _slots: slots }) = sent.recv().await {
         confirmation.await.context("an answer to a publish")?;
-        drop(room);
+        drop(slots);
         let now = Instant::now();
         sending.stored.fetch_add(dues.len() as u64, Ordering::AcqRel);
         if !sending.counts(now) {
             continue;
         }
-        meter.went(now, dues.len() as u64);
+        meter.count(now, dues.len() as u64);
         if sending.load.rate.is_some() {
-            dues.iter().for_each(|due| meter.took(*due, now, 1));
+            dues.iter().for_each(|due| meter.record_latency(*due, now, 1));
         } else if let Some(due) = dues.first() {
-            meter.took(*due, now, dues.len() as u64);
+            meter.record_latency(*due, now, dues.len() as u64);
         }
     }
     Ok(())

@@ -1,16 +1,19 @@
-//! How often memory is allocated: in this process, and in a server that jemalloc serves.
+//! Allocations of this process, and of a server that uses jemalloc.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-/// Set for a server, has its allocator tell its counts when it ends: on standard error, as JSON, all arenas together.
-pub const TELL: (&str, &str) = ("MALLOC_CONF", "stats_print:true,stats_print_opts:Jgdablxeh");
+/// Environment of a server: its jemalloc prints its counts as JSON to stderr when the server ends, summed over all
+/// arenas.
+pub const PRINT_STATS: (&str, &str) = ("MALLOC_CONF", "stats_print:true,stats_print_opts:Jgdablxeh");
 
-/// Threads that do not share a count, about.
+/// Counters; threads share one only beyond this number.
 const STRIPES: usize = 64;
 
 static COUNTS: AtomicBool = AtomicBool::new(false);
@@ -21,19 +24,19 @@ thread_local! {
     static STRIPE: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
-/// On a line of the cache of its own.
+/// A counter on its own cache lines.
 #[repr(align(128))]
 struct Stripe(AtomicU64);
 
-/// The system's allocator, which counts when it is asked to.
+/// The system's allocator, which counts allocations while counting is on.
 pub struct Counting;
 
-// SAFETY: everything is handed on to the system's allocator as it came.
+// SAFETY: every call is passed to the system's allocator unchanged.
 #[expect(unsafe_code, reason = "an allocator has no safe interface")]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
-        // SAFETY: the caller's promise is the one that is asked for.
+        // SAFETY: the caller upholds the contract of `GlobalAlloc`, which is that of `System`.
         unsafe { System.alloc(layout) }
     }
 
@@ -58,41 +61,41 @@ unsafe impl GlobalAlloc for Counting {
 fn count() {
     if COUNTS.load(Ordering::Relaxed) {
         let stripe = STRIPE.get();
-        let stripe = if stripe < STRIPES { stripe } else { take_stripe() };
+        let stripe = if stripe < STRIPES { stripe } else { assign_stripe() };
         COUNT[stripe].0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 #[cold]
-fn take_stripe() -> usize {
+fn assign_stripe() -> usize {
     let stripe = THREADS.fetch_add(1, Ordering::Relaxed) % STRIPES;
     STRIPE.set(stripe);
     stripe
 }
 
-/// From now on this process counts; returns how many there were so far.
+/// Switches counting on; returns the allocations so far.
 pub fn of_this_process() -> u64 {
     COUNTS.store(true, Ordering::Relaxed);
     COUNT.iter().map(|stripe| stripe.0.load(Ordering::Relaxed)).sum()
 }
 
-/// What a server's allocator told at its end.
+/// The allocations in the statistics that a server's jemalloc printed.
 pub fn of_server(log: &str) -> Result<u64> {
-    let told = log.find("{\"jemalloc\"").or_else(|| log.find("{\n\t\"jemalloc\""));
-    let told = told.context("the server's allocator has told nothing")?;
-    let told: Value = serde_json::Deserializer::from_str(&log[told..])
+    let start = log.find("{\"jemalloc\"").or_else(|| log.find("{\n\t\"jemalloc\""));
+    let start = start.context("the server's allocator has told nothing")?;
+    let stats: Value = serde_json::Deserializer::from_str(&log[start..])
         .into_iter()
         .next()
         .context("the server's allocator has told nothing")??;
-    let merged = &told["jemalloc"]["stats.arenas"]["merged"];
+    let merged = &stats["jemalloc"]["stats.arenas"]["merged"];
     let of = |size: &str| {
-        let told = &merged[size]["nrequests"];
-        told.as_u64().with_context(|| format!("the allocator does not tell of {size} requests"))
+        let requests = &merged[size]["nrequests"];
+        requests.as_u64().with_context(|| format!("the allocator does not tell of {size} requests"))
     };
     Ok(of("small")? + of("large")?)
 }
 
-/// This process counts no more.
+/// Switches counting off.
 pub fn stop() {
     COUNTS.store(false, Ordering::Relaxed);
 }
@@ -104,12 +107,12 @@ mod tests {
     #[test]
     fn allocations_are_counted() {
         let before = of_this_process();
-        let kept: Vec<Box<u64>> = (0..1_000).map(Box::new).collect();
-        assert!(of_this_process() >= before + 1_000, "{}", kept.len());
+        let boxes: Vec<Box<u64>> = (0..1_000).map(Box::new).collect();
+        assert!(of_this_process() >= before + 1_000, "{}", boxes.len());
     }
 
     #[test]
-    fn what_jemalloc_tells_is_found_among_other_lines() {
+    fn the_statistics_of_jemalloc_are_found_among_other_lines() {
         let log = "started\n{\"jemalloc\":{\"stats.arenas\":{\"merged\":{\"small\":{\"nrequests\":40},\
                    \"large\":{\"nrequests\":2}}}}}\nmore";
         assert_eq!(of_server(log).unwrap(), 42);

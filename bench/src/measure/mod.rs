@@ -1,4 +1,4 @@
-//! What the operating system, and their allocators, say of the processes that are measured.
+//! What the operating system and the allocators say of the measured processes.
 
 pub mod allocations;
 pub mod process;

@@ -1,25 +1,25 @@
-//! Processor time, memory and written bytes of processes, as Linux tells them.
+//! Processor time, memory and written bytes of processes, from `/proc`.
 
 use std::fs;
 
 use crate::system::process::family;
 
-/// Linux tells processor time in hundredths of a second, whatever its own clock.
+/// Linux reports processor time in hundredths of a second, whatever its own clock.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Processor seconds that processes have used so far, with those of their children that have ended.
+/// Processor seconds of processes and of their children that have ended.
 pub fn cpu_seconds(pids: &[u32]) -> f64 {
     pids.iter().filter_map(|pid| cpu_seconds_of(*pid)).sum()
 }
 
-/// Of one; `None`: there is no such process.
+/// Processor seconds of one process; `None` if there is none with this id.
 pub fn cpu_seconds_of(pid: u32) -> Option<f64> {
     cpu_ticks(pid).map(|ticks| ticks as f64 / TICKS_PER_SECOND)
 }
 
 fn cpu_ticks(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the name in brackets, which may hold anything.
+    // The second field is the name in brackets, which may contain spaces and brackets.
     let fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11).take(4);
     fields.map(|field| field.parse::<u64>().ok()).sum()
 }
@@ -29,9 +29,9 @@ pub fn own_cpu_seconds() -> f64 {
     cpu_seconds(&[std::process::id()])
 }
 
-/// Bytes of memory that processes have resident together; what they share counts once.
+/// Resident memory of processes in bytes; shared pages count once.
 pub fn memory_bytes(pids: &[u32]) -> u64 {
-    // The kernel walks the pages for the proportional share, so that a single process is spared it.
+    // For the proportional share the kernel walks all pages: a single process is spared that.
     let of_one = |pid: &u32| match pids.len() {
         1 => kib(&format!("/proc/{pid}/status"), "VmRSS:"),
         _ => kib(&format!("/proc/{pid}/smaps_rollup"), "Pss:"),
@@ -44,7 +44,7 @@ fn kib(path: &str, field: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(field))?.split_whitespace().next()?.parse().ok()
 }
 
-/// Bytes that processes have had written to the disk so far.
+/// Bytes that processes had written to the disk.
 pub fn written_bytes(pids: &[u32]) -> u64 {
     pids.iter().filter_map(|pid| written(*pid)).sum()
 }
@@ -54,7 +54,7 @@ fn written(pid: u32) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.parse().ok()
 }
 
-/// All of these processes with their children.
+/// The processes and all their descendants.
 pub fn with_children(pids: &[u32]) -> Vec<u32> {
     let mut all: Vec<u32> = pids.iter().flat_map(|pid| family(*pid)).collect();
     all.sort_unstable();
@@ -71,7 +71,7 @@ mod tests {
         let before = own_cpu_seconds();
         let held = std::hint::black_box(vec![1_u8; 32 << 20]);
         let mut sum = 0_u64;
-        // The other tests' threads count too, and may have used so much by now.
+        // The other tests' threads use processor time too.
         loop {
             sum += held.iter().map(|byte| u64::from(*byte)).sum::<u64>();
             if own_cpu_seconds() >= before + 0.05 {

@@ -1,62 +1,66 @@
-//! What a server used while something was measured.
+//! What a server uses while something is measured.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::task::JoinHandle;
 
 use super::process::{cpu_seconds, memory_bytes, own_cpu_seconds, with_children, written_bytes};
 
-/// Between two looks at memory.
-const LOOK: Duration = Duration::from_millis(200);
+/// Time between two samples of the memory.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What was used in a stretch of time.
+/// What was used in a measured time.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Usage {
     /// Processor seconds of the server.
     pub server_cpu_seconds: f64,
     /// Processor seconds of this process.
     pub client_cpu_seconds: f64,
-    /// The most memory the server had resident at any look.
+    /// The server's peak of resident memory, over all samples.
     pub server_memory_bytes: u64,
-    /// Bytes that the server had written.
+    /// Bytes that the server had written to the disk.
     pub disk_bytes: u64,
 }
 
-/// Watches from its creation to [`Watch::end`].
+/// Measures from its creation to [`Watch::end`].
 #[derive(Debug)]
 pub struct Watch {
     pids: Vec<u32>,
     server_cpu: f64,
     client_cpu: f64,
     written: u64,
-    most_memory: Arc<AtomicU64>,
-    looks: JoinHandle<()>,
+    peak_memory: Arc<AtomicU64>,
+    sampler: JoinHandle<()>,
 }
 
 impl Watch {
-    /// Begins to watch a server's processes.
+    /// Begins to measure a server's processes.
     pub fn begin(pids: Vec<u32>) -> Self {
-        let most_memory = Arc::new(AtomicU64::new(0));
+        let peak_memory = Arc::new(AtomicU64::new(0));
         let now = with_children(&pids);
         Self {
             server_cpu: cpu_seconds(&now),
             client_cpu: own_cpu_seconds(),
             written: written_bytes(&now),
-            looks: tokio::spawn(look(pids.clone(), Arc::clone(&most_memory))),
+            sampler: tokio::spawn(sample_memory(pids.clone(), Arc::clone(&peak_memory))),
             pids,
-            most_memory,
+            peak_memory,
         }
     }
 
-    /// What was used since.
+    /// What was used since the beginning.
     pub fn end(&self) -> Usage {
         let now = with_children(&self.pids);
         Usage {
             server_cpu_seconds: cpu_seconds(&now) - self.server_cpu,
             client_cpu_seconds: own_cpu_seconds() - self.client_cpu,
-            server_memory_bytes: self.most_memory.load(Ordering::Relaxed).max(memory_bytes(&now)),
+            server_memory_bytes: self.peak_memory.load(Ordering::Relaxed).max(memory_bytes(&now)),
             disk_bytes: written_bytes(&now).saturating_sub(self.written),
         }
     }
@@ -64,13 +68,13 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.looks.abort();
+        self.sampler.abort();
     }
 }
 
-async fn look(pids: Vec<u32>, most: Arc<AtomicU64>) {
+async fn sample_memory(pids: Vec<u32>, peak: Arc<AtomicU64>) {
     loop {
-        most.fetch_max(memory_bytes(&with_children(&pids)), Ordering::Relaxed);
-        tokio::time::sleep(LOOK).await;
+        peak.fetch_max(memory_bytes(&with_children(&pids)), Ordering::Relaxed);
+        tokio::time::sleep(SAMPLE_INTERVAL).await;
     }
 }

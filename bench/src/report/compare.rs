@@ -1,17 +1,18 @@
-//! The comparison at full speed, the limits of the machine, and single messages.
+//! Sections of the report: the comparison at full speed, the limits of the machine, and single messages.
 
 use std::path::Path;
 
 use anyhow::Result;
 
-use super::POSTHOUSE;
-use super::judge;
-use super::pick::{self, Pick, Spread, rate};
-use super::plot::{Bar, Block, Unit, bars};
-use super::text::{NOTHING, Table, bytes, micros, number, or_nothing, times};
+use super::{
+    POSTHOUSE, judge,
+    pick::{self, Pick, Spread, rate},
+    plot::{Bar, Block, Unit, bars},
+    text::{NOTHING, Table, bytes, micros, number, or_nothing, times},
+};
 use crate::row::Row;
 
-/// Limits that a rate in messages per second can be compared with.
+/// Limits whose rates are in messages per second.
 const LIMITS: [&str; 3] = ["bare", "rocksdb", "echo"];
 
 const LIMITS_ARE: &str = "\
@@ -20,7 +21,7 @@ server gives every frame back. `rocksdb`: synced batches, without a network. `ba
 synced batches, the least that a durable server does. `fsync`: 4 KiB written in place and synced. `disk`: 1 MiB appended
 and synced. They are limits of publishing; `both` is set beside them too, `consume` only beside `echo`.";
 
-/// The scenarios side by side; empty if they were not measured.
+/// The section of the part `compare`; empty if it was not measured.
 pub fn compare(rows: &[Row], folder: &Path) -> Result<String> {
     let all = Pick::part(rows, "compare");
     let mut text = String::new();
@@ -55,7 +56,7 @@ pub fn compare(rows: &[Row], folder: &Path) -> Result<String> {
     ))
 }
 
-/// One connection's messages go one by one; empty if that was not measured.
+/// The section of the part `naive`; empty if it was not measured.
 pub fn naive(rows: &[Row], folder: &Path) -> Result<String> {
     let all = Pick::part(rows, "naive");
     let mut text = String::new();
@@ -81,7 +82,9 @@ pub fn naive(rows: &[Row], folder: &Path) -> Result<String> {
         return Ok(text);
     }
     Ok(format!(
-        "## Single messages\n\nEvery connection hands over one message and waits for the answer before the next. `echo` and `bare`\nare limits: the same frames over the same TLS, given back at once or once they are in one synced RocksDB batch.\n{text}"
+        "## Single messages\n\nEvery connection hands over one message and waits for the answer before the next. \
+         `echo` and `bare`\nare limits: the same frames over the same TLS, given back at once or once they are in one \
+         synced RocksDB batch.\n{text}"
     ))
 }
 
@@ -128,7 +131,7 @@ fn shape_of(rows: &Pick<'_>) -> String {
         .map_or_else(String::new, |row| format!("{} × {} × {}", row.connections, row.batch, row.window))
 }
 
-/// A median with the lowest and the highest in brackets.
+/// A median, with the lowest and the highest value in brackets.
 pub fn with_spread(spread: Option<Spread>, show: fn(f64) -> String) -> String {
     spread.map_or_else(
         || NOTHING.to_owned(),
@@ -152,7 +155,7 @@ fn limit_bars(rows: &[Row], scenario: &str, payload: u64) -> Vec<Bar> {
     LIMITS.iter().filter_map(of_limit).collect()
 }
 
-/// The limits, and how near Posthouse comes to them; empty if there are none.
+/// The section of the limits, and Posthouse's rates as shares of them; empty if no limit was measured.
 pub fn limits(rows: &[Row]) -> String {
     let all = Pick::part(rows, "limit");
     if all.is_empty() {
@@ -163,13 +166,13 @@ pub fn limits(rows: &[Row]) -> String {
     let mut seen: Vec<_> = all
         .rows()
         .iter()
-        .map(|row| (&row.system, &row.scenario, row.payload_bytes, row.batch, &row.note))
+        .map(|row| (&row.system, &row.scenario, row.payload_bytes, row.batch, &row.remark))
         .collect();
     seen.sort();
     seen.dedup();
-    for (system, scenario, payload, batch, note) in seen {
+    for (system, scenario, payload, batch, remark) in seen {
         let here = all.system(system).scenario(scenario).payload(payload);
-        let here = here.filter(|row| row.batch == batch && row.note == *note);
+        let here = here.filter(|row| row.batch == batch && row.remark == *remark);
         table.row(&[
             system.clone(),
             scenario.clone(),
@@ -180,7 +183,7 @@ pub fn limits(rows: &[Row]) -> String {
             or_nothing(here.median(pick::p99), micros),
             or_nothing(here.highest(pick::longest), micros),
             or_nothing(here.median(pick::server_cpu), |value| format!("{value:.2}")),
-            note.clone(),
+            remark.clone(),
         ]);
     }
     format!("## Limits of the machine\n\n{LIMITS_ARE}\n{}{}", table.finish(), to_limits(rows))

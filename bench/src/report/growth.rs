@@ -1,26 +1,27 @@
-//! What happens when something grows.
+//! Section of the report: figures as something grows.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use anyhow::Result;
 
-use super::compare::with_spread;
-use super::pick::{self, Pick};
-use super::plot::{Axis, Panel, Unit, lines};
-use super::soak::series;
-use super::text::{Table, bytes, micros, number, or_nothing, percent, trimmed};
+use super::{
+    compare::with_spread,
+    pick::{self, Pick},
+    plot::{Axis, Panel, Unit, lines},
+    soak::series,
+    text::{Table, bytes, micros, number, or_nothing, percent, trimmed},
+};
 use crate::row::Row;
 
-/// The axes that are no curve of rates.
+/// Axes whose figure is not a rate.
 const IDLE: &str = "queues-idle-memory";
 const START: &str = "start-seconds";
 const DISK: &str = "backlog-disk";
 
-/// The order of the curves; others follow by name.
+/// Order of the curves; unknown ones follow by name.
 const ORDER: [&str; 5] = ["backlog", "queues", "tenants", "consumers", "in-flight"];
 
-/// The section; empty if nothing was made to grow.
+/// The section; empty if no growth was measured.
 pub fn growth(rows: &[Row], folder: &Path) -> Result<String> {
     let all = Pick::part(rows, "growth");
     if all.is_empty() {
@@ -108,7 +109,7 @@ fn signed(share: f64) -> String {
     if share > 0.0 { format!("+{}", percent(share)) } else { percent(share) }
 }
 
-/// Memory beyond that of the first point, for each of what was added; nothing if it is not more.
+/// Memory beyond that of the first point, divided by the growth since then; `None` if it is not more.
 fn more_for_each(rows: &Pick<'_>, x: f64) -> Option<f64> {
     let first = *rows.points().first()?;
     let (before, after) = (rows.at(first).median(pick::memory)?, rows.at(x).median(pick::memory)?);
@@ -118,8 +119,8 @@ fn more_for_each(rows: &Pick<'_>, x: f64) -> Option<f64> {
 fn disk(rows: &Pick<'_>) -> String {
     let heads = ["system", "messages waiting", "on disk", "for each message"];
     by_point("Disk of a backlog", &heads, rows, |here, x| {
-        let taken = here.at(x).median(pick::disk_bytes);
-        vec![or_nothing(taken, bytes), or_nothing(taken.map(|taken| taken / x), bytes)]
+        let used = here.at(x).median(pick::disk_bytes);
+        vec![or_nothing(used, bytes), or_nothing(used.map(|used| used / x), bytes)]
     })
 }
 
@@ -135,7 +136,7 @@ fn start(rows: &Pick<'_>) -> String {
     by_point("Start", &heads, rows, |here, x| vec![with_spread(here.at(x).spread(pick::seconds), trimmed)])
 }
 
-/// A table with a row per system and point, which begins with both; empty if nothing was measured.
+/// A table with a row for each system and point, whose first cells are both; empty if nothing was measured.
 fn by_point(
     title: &str,
     heads: &[&str],

@@ -1,10 +1,11 @@
-//! The report's head: where and what, how to read it, and what became of the promises.
+//! Head of the report: the run and the machine, how to read the figures, and which targets were kept.
 
-use super::judge::Found;
-use super::machine::Machine;
-use super::raw::{Before, Raw};
-use super::targets::{self, Judgement, Verdict};
-use super::text::{NOTHING, Table, bytes};
+use super::{
+    judge::{self, Found, Judgement, Verdict},
+    machine::Machine,
+    raw::{Before, Raw},
+    text::{NOTHING, Table, bytes},
+};
 use crate::row::Row;
 
 const HOW_TO_READ: &str = "\
@@ -13,10 +14,11 @@ system's rate includes what its client library costs. In every round each system
 order; the figures are medians over the rounds, and brackets hold the lowest and the highest round. Where a system was
 measured in several shapes (connections, messages handed over together, messages in flight), its table row is the shape
 with the highest median. In a ratio the other side counts with its best run over all rounds and shapes at that scenario
-and payload in the same part of the report, ours with the median; a single run in another part may have been faster. What a system has on disk when it answers differs: read the table of systems before
+and payload in the same part of the report, ours with the median; a single run in another part may have been faster. \
+What a system has on disk when it answers differs: read the table of systems before
 any ratio. The raw data is in `raw.csv`, `systems.json` and `run.json` beside this file.";
 
-/// Where, when, what, and how to read it.
+/// The run, the machine, and how to read the figures.
 pub fn head(raw: &Raw) -> String {
     let run = &raw.run;
     let Machine { cpu_model, cores, memory_bytes, kernel, filesystem, disk } = &run.machine;
@@ -41,7 +43,7 @@ pub fn head(raw: &Raw) -> String {
     format!("# Benchmarks\n{}{HOW_TO_READ}\n", table.finish())
 }
 
-/// What was measured; empty if nothing says so.
+/// The table of systems; empty if none was recorded.
 pub fn systems(raw: &Raw) -> String {
     if raw.systems.is_empty() {
         return String::new();
@@ -69,15 +71,15 @@ pub fn systems(raw: &Raw) -> String {
     format!("## Systems\n{}", table.finish().trim_end_matches('\n').to_owned() + "\n")
 }
 
-/// The promises and what became of them.
+/// The targets and whether they were kept.
 pub fn targets(rows: &[Row]) -> String {
-    let judgements = targets::judge(rows);
+    let judgements = judge::judge(rows);
     let mut table = Table::of_words(&["target", "promised", "measured", "made of", ""]);
     for Judgement { target, found, verdict } in &judgements {
         let measured = found.as_ref().map(|Found { value, .. }| target.measure.show(*value));
         let detail = found.as_ref().map_or(NOTHING, |found| &found.detail);
         let verdict = match verdict {
-            Verdict::Kept => "kept",
+            Verdict::Met => "kept",
             Verdict::Missed => "**MISSED**",
             Verdict::NotMeasured => "not measured",
         };
@@ -91,9 +93,9 @@ pub fn targets(rows: &[Row]) -> String {
         ]);
     }
     let count = |verdict| judgements.iter().filter(|judgement| judgement.verdict == verdict).count();
-    let (kept, missed, open) = (count(Verdict::Kept), count(Verdict::Missed), count(Verdict::NotMeasured));
+    let (met, missed, open) = (count(Verdict::Met), count(Verdict::Missed), count(Verdict::NotMeasured));
     format!(
-        "## Targets\n\nSet before the measurement. {kept} kept, {missed} missed, {open} not measured. Ours is the \
+        "## Targets\n\nSet before the measurement. {met} kept, {missed} missed, {open} not measured. Ours is the \
          median over the rounds,\nthe other side's its best run; the verdict is about the figures before they were \
          rounded.\n{}",
         table.finish().trim_end_matches('\n').to_owned() + "\n"

@@ -1,7 +1,9 @@
-//! What a message costs inside of Posthouse.
+//! Section of the report: what a message costs inside of Posthouse.
 
-use super::pick::{self, Pick};
-use super::text::{NOTHING, Table, number};
+use super::{
+    pick::{self, Pick},
+    text::{NOTHING, Table, number},
+};
 use crate::row::Row;
 
 /// The section; empty if it was not measured.
@@ -27,10 +29,10 @@ pub fn inside(rows: &[Row]) -> String {
         table.row(&cells);
     }
     format!(
-        "## Inside\n\nWhat a message costs in Posthouse: of each message unless said, from its metrics before and after, \
-         RocksDB's own\ncounters among them. Allocations are requests to jemalloc in the server, and to the system's allocator in \
-         the load\ngenerator, its own work included. A load of a few seconds: what is flushed and compacted later, or of an earlier \
-         load, is\nnot told apart.\n{}",
+        "## Inside\n\nWhat a message costs in Posthouse: of each message unless said, from its metrics before and \
+         after, RocksDB's own\ncounters among them. Allocations are requests to jemalloc in the server, and to the \
+         system's allocator in the load\ngenerator, its own work included. A load of a few seconds: what is flushed \
+         and compacted later, or of an earlier load, is\nnot told apart.\n{}",
         table.finish().trim_end_matches('\n').to_owned() + "\n"
     )
 }

@@ -1,34 +1,74 @@
-//! The promised figures, found in rows.
+//! Judges the targets by the rows.
 //!
-//! Of ours always the median over the rounds, in the shape that was fastest; of a peer or a limit its best run of all
-//! rounds and shapes, which is the hardest for us. Payloads are of one size on both sides: the one most rows have.
+//! For Posthouse the median over the rounds counts, in its fastest shape; for a peer or a limit its best run of all
+//! rounds and shapes, which is the hardest comparison. Both sides have payloads of one size: that of most of
+//! Posthouse's rows.
 
-use super::POSTHOUSE;
-use super::pick::{self, Pick, spread};
-use super::soak;
-use super::targets::Measure;
-use super::text::{bytes, micros, number};
+use super::{
+    POSTHOUSE,
+    pick::{self, Pick, spread},
+    soak,
+    targets::{Measure, TARGETS, Target},
+    text::{bytes, micros, number},
+};
 use crate::row::Row;
 
-/// The connections of the part `naive` that are judged.
+/// Connections of the judged rows of the part `naive`.
 const NAIVE_CONNECTIONS: u64 = 64;
-/// Fewer queues apart than this say nothing about a single one.
+/// Memory of a single queue is judged only over at least this many queues.
 const ENOUGH_QUEUES: f64 = 10_000.0;
-/// The limit that only carries messages.
+/// The limit of the transport alone.
 const ECHO: &str = "echo";
-/// How the latency rows that are judged begin their note.
+/// Begin of the note of the judged latency rows.
 pub const HALF_OF_RABBIT: &str = "half of rabbitmq";
 
-/// A figure that was measured.
+/// A measured figure.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
     /// The figure.
     pub value: f64,
-    /// What it was made of.
+    /// The figures that it was calculated from.
     pub detail: String,
 }
 
-/// The figure; `None`: these rows do not have it.
+/// Whether a target was kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The figure is within its bound.
+    Met,
+    /// The figure is out of its bound.
+    Missed,
+    /// The rows do not have the figure.
+    NotMeasured,
+}
+
+/// A target and its verdict.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judgement {
+    /// The target.
+    pub target: Target,
+    /// The measured figure, if the rows have it.
+    pub found: Option<Found>,
+    /// Whether the target was kept.
+    pub verdict: Verdict,
+}
+
+/// Judges all targets by these rows.
+pub fn judge(rows: &[Row]) -> Vec<Judgement> {
+    TARGETS.iter().map(|target| judge_one(*target, rows)).collect()
+}
+
+fn judge_one(target: Target, rows: &[Row]) -> Judgement {
+    let found = find(target.measure, rows).filter(|found| found.value.is_finite());
+    let verdict = match &found {
+        None => Verdict::NotMeasured,
+        Some(found) if target.bound.holds(found.value) => Verdict::Met,
+        Some(_) => Verdict::Missed,
+    };
+    Judgement { target, found, verdict }
+}
+
+/// The figure of a target; `None` if the rows do not have it.
 pub fn find(measure: Measure, rows: &[Row]) -> Option<Found> {
     match measure {
         Measure::RateToPeer(scenario, peer) => {
@@ -87,14 +127,14 @@ pub fn find(measure: Measure, rows: &[Row]) -> Option<Found> {
         }
         Measure::Memory(connections) => {
             let rows = Pick::part(rows, "memory").scenario("both").system(POSTHOUSE);
-            // A peak is a peak: no median over rounds hides the highest.
+            // For memory the highest round counts: a median would hide a peak.
             let value = rows.filter(|row| row.connections == connections).highest(pick::memory)?;
             Some(Found { value, detail: "highest of all rounds".to_owned() })
         }
     }
 }
 
-/// Those with the payload that is judged: the one that most of our rows have.
+/// The rows with the judged payload size: the one of most of Posthouse's rows.
 fn judged<'a>(rows: &Pick<'a>) -> Option<Pick<'a>> {
     Some(rows.payload(rows.system(POSTHOUSE).main_payload()?))
 }
@@ -109,18 +149,18 @@ fn growth<'a>(rows: &'a [Row], axis: &str) -> Pick<'a> {
 
 fn half_of_rabbit(rows: &[Row]) -> Option<Pick<'_>> {
     let latency = Pick::part(rows, "latency").scenario("both");
-    judged(&latency.filter(|row| row.note.starts_with(HALF_OF_RABBIT)))
+    judged(&latency.filter(|row| row.remark.starts_with(HALF_OF_RABBIT)))
 }
 
-/// What a limit says about a scenario: its rows there, or else those of publishing, which say how fast a message gets
-/// through or is stored. Of storing, consuming does nothing comparable.
+/// The rows of a limit for a scenario: its own, or else those of publishing, which say how fast a message is
+/// transported or stored. A limit of storing says nothing about consuming.
 pub fn limit<'a>(rows: &'a [Row], name: &str, scenario: &str, payload: u64) -> Pick<'a> {
     let rows = Pick::part(rows, "limit").system(name).payload(payload);
     let same = rows.scenario(scenario);
     if same.is_empty() && (name == ECHO || scenario != "consume") { rows.scenario("publish") } else { same }
 }
 
-/// The median of a sync; of several sizes the shortest.
+/// The median latency of a sync; the shortest, if several sizes were measured.
 fn sync(rows: &[Row]) -> Option<f64> {
     let rows = Pick::part(rows, "limit").system("fsync");
     let of_size = |bytes| rows.payload(bytes).median(pick::p50);
@@ -136,7 +176,7 @@ fn ratio(ours: f64, other: f64, show: impl Fn(f64) -> String) -> Option<Found> {
     Some(Found { value, detail: format!("{} / {}", show(ours), show(other)) })
 }
 
-/// The greatest fall of all scenarios that have both points.
+/// The greatest fall of any scenario that has both points.
 fn fall(rows: &[Row], axis: &str, from: f64, to: f64) -> Option<Found> {
     let rows = growth(rows, axis);
     let of_scenario = |scenario| {
@@ -155,6 +195,7 @@ fn idle_queue(rows: &[Row]) -> Option<Found> {
     let (first, last) = (*points.first()?, *points.last()?);
     let (before, after) = (rows.at(first).median(pick::memory)?, rows.at(last).median(pick::memory)?);
     let value = (last - first >= ENOUGH_QUEUES).then(|| (after - before) / (last - first))?;
-    let detail = format!("{} → {} queues: {} → {}", number(first), number(last), bytes(before), bytes(after));
+    let (first, last, before, after) = (number(first), number(last), bytes(before), bytes(after));
+    let detail = format!("{first} → {last} queues: {before} → {after}");
     Some(Found { value, detail })
 }

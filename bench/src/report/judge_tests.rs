@@ -1,10 +1,12 @@
-//! Tests of judging, over made-up rows.
+//! Tests of the verdicts, over invented rows.
 
-use super::POSTHOUSE;
-use super::judge::find;
-use super::pick::{self, Pick, spread};
-use super::samples::{all, point, row, with};
-use super::targets::{Bound, Measure, TARGETS, Verdict, judge};
+use super::{
+    POSTHOUSE,
+    judge::{Verdict, find, judge},
+    pick::{self, Pick, spread},
+    samples::{all, point, row, with},
+    targets::{Bound, Measure, TARGETS},
+};
 use crate::row::Row;
 
 fn verdict(rows: &[Row], measure: Measure) -> Verdict {
@@ -18,7 +20,7 @@ fn verdict(rows: &[Row], measure: Measure) -> Verdict {
 fn nothing_measured_is_nothing_kept() {
     let verdicts: Vec<_> = judge(&[]).into_iter().map(|judgement| judgement.verdict).collect();
     assert_eq!(verdicts, vec![Verdict::NotMeasured; TARGETS.len()]);
-    // Rows that are there and hold nothing are no measurement either.
+    // Rows without figures are no measurement either.
     let empty = with(
         |_| true,
         |row| {
@@ -26,7 +28,7 @@ fn nothing_measured_is_nothing_kept() {
                 part: row.part.clone(),
                 system: row.system.clone(),
                 scenario: row.scenario.clone(),
-                note: row.note.clone(),
+                remark: row.remark.clone(),
                 axis: row.axis.clone(),
                 ..Row { x: row.x, connections: row.connections, ..Row::default() }
             };
@@ -38,12 +40,12 @@ fn nothing_measured_is_nothing_kept() {
 #[test]
 fn the_sample_keeps_every_promise_and_every_one_can_be_missed() {
     for judgement in judge(&all().rows) {
-        assert_eq!(judgement.verdict, Verdict::Kept, "{judgement:?}");
+        assert_eq!(judgement.verdict, Verdict::Met, "{judgement:?}");
         let value = judgement.found.expect("a figure").value;
         let bound = judgement.target.bound;
         let (worse, at) = match bound {
-            Bound::AtLeast(at) => (at * 0.999, at),
-            Bound::AtMost(at) | Bound::Below(at) => (at * 1.001, at),
+            Bound::Min(at) => (at * 0.999, at),
+            Bound::Max(at) | Bound::Below(at) => (at * 1.001, at),
         };
         assert!(bound.holds(value) && !bound.holds(worse), "{bound:?} {value}");
         assert_eq!(bound.holds(at), !matches!(bound, Bound::Below(_)), "{bound:?}");
@@ -85,17 +87,17 @@ fn one_good_run_of_a_peer_is_its_denominator_and_one_of_ours_is_not() {
     assert!((found.value - 4.0).abs() < 1e-9, "{found:?}");
     assert_eq!(found.detail, "400,000 msg/s / 100,000 msg/s");
     assert_eq!(verdict(&rows, measure), Verdict::Missed);
-    assert_eq!(verdict(&rows, Measure::RateToPeer("publish", "nats")), Verdict::Kept);
+    assert_eq!(verdict(&rows, Measure::RateToPeer("publish", "nats")), Verdict::Met);
     let lucky = with(|row| publish(row) && row.system == POSTHOUSE, |row| row.rate = 9e9);
     assert!((find(measure, &lucky).unwrap().value - 404_000.0 / 50_500.0).abs() < 1e-9);
-    // Another payload is another thing.
+    // A run with another payload size does not count.
     let other = with(
         |row| publish(row) && row.system == "rabbitmq",
         |row| {
             (row.rate, row.payload_bytes) = (9e9, 100);
         },
     );
-    assert_eq!(verdict(&other, measure), Verdict::Kept);
+    assert_eq!(verdict(&other, measure), Verdict::Met);
 }
 
 #[test]
@@ -104,7 +106,7 @@ fn figures_are_found_where_they_should_be() {
         assert_eq!(verdict(&with(so, change), measure), Verdict::Missed, "{measure:?}");
     };
     let ours = |row: &Row| row.system == POSTHOUSE;
-    let half = |row: &Row| row.part == "latency" && row.note.starts_with("half");
+    let half = |row: &Row| row.part == "latency" && row.remark.starts_with("half");
     let minutes = |row: &Row| row.part == "soak" && row.x >= 25.0;
     missed(Measure::LatencyToRabbit, &|row| half(row) && row.system == "rabbitmq", &|row| {
         row.p99_us = 19_000.0
@@ -154,7 +156,7 @@ fn a_broken_off_soak_or_curve_is_not_judged() {
         (1..=last).map(|minute| point("soak", "minute", f64::from(minute), 1e5)).collect::<Vec<_>>()
     };
     assert_eq!(verdict(&rows(28), Measure::SoakDrift), Verdict::NotMeasured);
-    assert_eq!(verdict(&rows(30), Measure::SoakDrift), Verdict::Kept);
+    assert_eq!(verdict(&rows(30), Measure::SoakDrift), Verdict::Met);
     let curve = [point("growth", "backlog", 1e3, 1e5), point("growth", "backlog", 1e6, 1e5)];
     assert_eq!(verdict(&curve, Measure::Fall("backlog", 1_000, 10_000_000)), Verdict::NotMeasured);
 }
@@ -182,7 +184,7 @@ fn one_high_peak_of_memory_is_enough_and_one_good_latency_of_a_peer_too() {
     let memory = Row { connections: 64, round: 2, ..row("memory", POSTHOUSE, "both", 3e5) };
     rows.extend([600, 100].map(|mebibytes| Row { server_memory_bytes: mebibytes << 20, ..memory.clone() }));
     assert_eq!(verdict(&rows, Measure::Memory(64)), Verdict::Missed);
-    assert_eq!(verdict(&rows, Measure::Memory(512)), Verdict::Kept);
+    assert_eq!(verdict(&rows, Measure::Memory(512)), Verdict::Met);
     let lucky = |row: &Row| row.part == "latency" && row.system == "rabbitmq" && row.round == 3;
     let rows = with(lucky, |row| row.p99_us = 10_000.0);
     assert_eq!(verdict(&rows, Measure::LatencyToRabbit), Verdict::Missed);

@@ -1,8 +1,6 @@
-//! The machine that a run happened on.
+//! The machine of a run.
 
-use std::fs;
-use std::path::Path;
-use std::thread;
+use std::{fs, path::Path, thread};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
@@ -10,22 +8,22 @@ use serde::{Deserialize, Serialize};
 /// What the report says of the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
-    /// As the processor calls itself.
+    /// Name of the processor.
     pub cpu_model: String,
-    /// That this process may use.
+    /// Cores that this process may use.
     pub cores: u64,
-    /// All of it.
+    /// Memory of the machine in bytes.
     pub memory_bytes: u64,
-    /// Name and release.
+    /// Name and release of the kernel.
     pub kernel: String,
-    /// Of the servers' data, with its mount options.
+    /// Filesystem of the servers' data, with its mount options.
     pub filesystem: String,
-    /// Of the servers' data: device, kind and size.
+    /// Disk of the servers' data: device, kind and size.
     pub disk: String,
 }
 
 impl Machine {
-    /// This machine; the servers' data will be in this folder.
+    /// Describes this machine; the servers' data will be in this folder.
     pub fn read(data: &Path) -> Result<Self> {
         let data = data.canonicalize().with_context(|| format!("finding {}", data.display()))?;
         let mounts = fs::read_to_string("/proc/mounts").context("reading the mounts")?;
@@ -44,7 +42,7 @@ impl Machine {
     }
 }
 
-/// The value of the first line `name : value`.
+/// The value of the first line `name : value` with this name.
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let mut fields = text.lines().filter_map(|line| line.split_once(':'));
     fields.find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim())
@@ -62,7 +60,7 @@ struct Mount<'a> {
     options: &'a str,
 }
 
-/// The mount that a path is in: the deepest, of several at one point the last.
+/// The deepest mount that contains the path; of several at one mount point, the last.
 fn mount<'a>(mounts: &'a str, path: &Path) -> Option<Mount<'a>> {
     let mut found = None;
     let mut depth = 0;

@@ -1,7 +1,7 @@
-//! The report: raw data of a run, and the text and the plots made of it.
+//! The report: a run's raw data, and the text and plots made from it.
 //!
-//! A run leaves `raw.csv`, `systems.json` and `run.json` in a folder. [`write()`] needs nothing else, so that everybody can
-//! make the report again from the raw data, and check it.
+//! A run leaves `raw.csv`, `systems.json` and `run.json` in a folder. [`write()`] needs nothing else, so that everybody
+//! can make the report from the raw data, and check it.
 
 mod compare;
 mod growth;
@@ -25,14 +25,13 @@ mod samples;
 #[cfg(test)]
 mod tests;
 
-use std::fs;
-use std::path::Path;
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
 
 pub use self::raw::{Raw, Recorder, Run};
 
-/// Our own name in the rows.
+/// Posthouse's name in the rows.
 const POSTHOUSE: &str = "posthouse";
 
 /// Reads the raw data of a folder and writes `report.md` and its plots beside it.
@@ -43,7 +42,7 @@ pub fn write(folder: &Path) -> Result<()> {
     fs::write(&path, report).with_context(|| format!("writing {}", path.display()))
 }
 
-/// The report's text; its plots are written on the way. A part that was not measured has no section.
+/// Composes the text and writes the plots. A part that was not measured has no section.
 fn compose(raw: &Raw, folder: &Path) -> Result<String> {
     let rows = &raw.rows;
     let sections = [

@@ -1,23 +1,23 @@
-//! Rows picked out, and figures of them.
+//! Selects rows, and calculates figures from them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::POSTHOUSE;
 use crate::row::Row;
 
-/// The order of systems in tables and plots; others follow by name.
+/// Order of systems in tables and plots; unknown ones follow by name.
 const ORDER: [&str; 7] =
     [POSTHOUSE, "rabbitmq", "nats", "nats-always", "redis-always", "redis-everysec", "postgres"];
 
-/// A figure of a row; `None` where it does not apply.
+/// A figure of a row; `None` if the row does not have it.
 pub type Figure = fn(&Row) -> Option<f64>;
 
-/// Messages per second. Zero counts if messages were waited for.
+/// Messages per second. A rate of zero counts if it was measured for some time.
 pub fn rate(row: &Row) -> Option<f64> {
     (row.rate.is_finite() && (row.rate > 0.0 || row.seconds > 0.0)).then_some(row.rate)
 }
 
-/// Where it stands on its axis.
+/// Value on the axis.
 pub fn x(row: &Row) -> Option<f64> {
     Some(row.x)
 }
@@ -42,17 +42,17 @@ pub fn longest(row: &Row) -> Option<f64> {
     positive(row.max_us)
 }
 
-/// Seconds of processor time of the server for a million messages.
+/// Processor seconds of the server for a million messages.
 pub fn server_cpu(row: &Row) -> Option<f64> {
     positive(row.server_cpu_seconds * 1e6 / row.messages as f64)
 }
 
-/// The same, of the load generator.
+/// Processor seconds of the load generator for a million messages.
 pub fn client_cpu(row: &Row) -> Option<f64> {
     positive(row.client_cpu_seconds * 1e6 / row.messages as f64)
 }
 
-/// The server's peak of memory.
+/// Peak of the server's memory.
 pub fn memory(row: &Row) -> Option<f64> {
     positive(row.server_memory_bytes as f64)
 }
@@ -72,28 +72,28 @@ pub fn disk_of_message(row: &Row) -> Option<f64> {
     positive(row.disk_bytes as f64 / row.messages as f64)
 }
 
-/// How long it took.
+/// Length of the measurement.
 pub fn seconds(row: &Row) -> Option<f64> {
     positive(row.seconds)
 }
 
-/// What a row does not have is zero there, which must not win as the lowest.
+/// A figure that a row does not have is zero there; it must not win as the lowest.
 fn positive(value: f64) -> Option<f64> {
     (value.is_finite() && value > 0.0).then_some(value)
 }
 
-/// A median with how far the rounds were apart.
+/// Median and extremes over the rounds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spread {
-    /// Half were below; of an even number, the mean of the two in the middle.
+    /// The median; of an even number of values, the mean of the two in the middle.
     pub median: f64,
-    /// The lowest.
+    /// The lowest value.
     pub min: f64,
-    /// The highest.
+    /// The highest value.
     pub max: f64,
 }
 
-/// Of these values; `None` of none.
+/// Median and extremes of these values; `None` if there are none.
 pub fn spread(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
@@ -103,47 +103,47 @@ pub fn spread(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
     Some(Spread { median: f64::midpoint(lower, upper), min: values[0], max: values[values.len() - 1] })
 }
 
-/// Some of the rows.
+/// A selection of rows.
 #[derive(Debug, Clone)]
 pub struct Pick<'a>(Vec<&'a Row>);
 
 impl<'a> Pick<'a> {
-    /// Those of a part of the run.
+    /// The rows of a part of the run.
     pub fn part(rows: &'a [Row], part: &str) -> Self {
         Self(rows.iter().filter(|row| row.part == part).collect())
     }
 
-    /// Those of them that are so.
+    /// The selected rows that satisfy the condition.
     pub fn filter(&self, so: impl Fn(&Row) -> bool) -> Self {
         Self(self.0.iter().copied().filter(|row| so(row)).collect())
     }
 
-    /// Those of a system.
+    /// The selected rows of a system.
     pub fn system(&self, system: &str) -> Self {
         self.filter(|row| row.system == system)
     }
 
-    /// Those of a scenario.
+    /// The selected rows of a scenario.
     pub fn scenario(&self, scenario: &str) -> Self {
         self.filter(|row| row.scenario == scenario)
     }
 
-    /// Those with payloads of this size.
+    /// The selected rows with payloads of this size.
     pub fn payload(&self, bytes: u64) -> Self {
         self.filter(|row| row.payload_bytes == bytes)
     }
 
-    /// Those whose axis is this.
+    /// The selected rows with this axis.
     pub fn axis(&self, axis: &str) -> Self {
         self.filter(|row| row.axis == axis)
     }
 
-    /// Those at a point of the axis.
+    /// The selected rows at a point of the axis.
     pub fn at(&self, x: f64) -> Self {
         self.filter(|row| row.x == x)
     }
 
-    /// Those of the shape (connections, batch, window) with the highest median rate.
+    /// The selected rows of the shape (connections, batch, window) with the highest median rate.
     pub fn best_shape(&self) -> Self {
         let mut shapes = BTreeMap::<_, Vec<&Row>>::new();
         for row in &self.0 {
@@ -155,37 +155,37 @@ impl<'a> Pick<'a> {
         Self(best.unwrap_or_default())
     }
 
-    /// The rows.
+    /// The selected rows.
     pub fn rows(&self) -> &[&'a Row] {
         &self.0
     }
 
-    /// Whether there are none.
+    /// Whether no row is selected.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// A figure's median and extremes.
+    /// Median and extremes of a figure.
     pub fn spread(&self, figure: Figure) -> Option<Spread> {
         spread(self.0.iter().filter_map(|row| figure(row)))
     }
 
-    /// A figure's median.
+    /// Median of a figure.
     pub fn median(&self, figure: Figure) -> Option<f64> {
         self.spread(figure).map(|spread| spread.median)
     }
 
-    /// A figure's highest.
+    /// Highest value of a figure.
     pub fn highest(&self, figure: Figure) -> Option<f64> {
         self.spread(figure).map(|spread| spread.max)
     }
 
-    /// A figure's lowest.
+    /// Lowest value of a figure.
     pub fn lowest(&self, figure: Figure) -> Option<f64> {
         self.spread(figure).map(|spread| spread.min)
     }
 
-    /// The systems, ours first.
+    /// The systems of the rows, Posthouse first.
     pub fn systems(&self) -> Vec<&'a str> {
         let names: BTreeSet<&str> = self.0.iter().map(|row| row.system.as_str()).collect();
         let mut names: Vec<&str> = names.into_iter().collect();
@@ -193,7 +193,7 @@ impl<'a> Pick<'a> {
         names
     }
 
-    /// The scenarios: publish, consume, both, then others by name.
+    /// The scenarios of the rows: publish, consume, both, then others by name.
     pub fn scenarios(&self) -> Vec<&'a str> {
         let names: BTreeSet<&str> = self.0.iter().map(|row| row.scenario.as_str()).collect();
         let mut names: Vec<&str> = names.into_iter().collect();
@@ -202,7 +202,7 @@ impl<'a> Pick<'a> {
         names
     }
 
-    /// The points of the axis.
+    /// The points of the rows on their axis, in ascending order.
     pub fn points(&self) -> Vec<f64> {
         let mut points: Vec<f64> = self.0.iter().map(|row| row.x).filter(|x| x.is_finite()).collect();
         points.sort_by(f64::total_cmp);
@@ -210,12 +210,12 @@ impl<'a> Pick<'a> {
         points
     }
 
-    /// The sizes of payloads.
+    /// The payload sizes of the rows.
     pub fn payloads(&self) -> BTreeSet<u64> {
         self.0.iter().map(|row| row.payload_bytes).collect()
     }
 
-    /// The size that most rows have, of equals the smallest: the one that is judged.
+    /// The payload size of most rows, the smallest of equals: the judged one.
     pub fn main_payload(&self) -> Option<u64> {
         let count = |bytes: &u64| self.0.iter().filter(|row| row.payload_bytes == *bytes).count();
         self.payloads().into_iter().rev().max_by_key(count)

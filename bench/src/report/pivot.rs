@@ -1,17 +1,19 @@
-//! Curves over sizes of payloads and over numbers of connections: a line per system.
+//! Sections of the report: curves over payload sizes and over numbers of connections.
 
 use std::path::Path;
 
 use anyhow::Result;
 
-use super::compare::with_spread;
-use super::pick::{self, Pick};
-use super::plot::{Axis, Line, Panel, Unit, lines};
-use super::text::{Table, bytes, micros, number, or_nothing};
-use super::{POSTHOUSE, text};
+use super::{
+    POSTHOUSE,
+    compare::with_spread,
+    pick::{self, Pick},
+    plot::{Axis, Line, Panel, Unit, lines},
+    text::{self, Table, bytes, micros, number, or_nothing},
+};
 use crate::row::Row;
 
-/// What the rows of a part are spread over.
+/// The dimension of a section.
 struct Over {
     part: &'static str,
     head: &'static str,
@@ -21,7 +23,7 @@ struct Over {
     show: fn(f64) -> String,
 }
 
-/// The section over sizes of payloads; empty if they were not measured.
+/// The section of the part `payload`; empty if it was not measured.
 pub fn payload(rows: &[Row], folder: &Path) -> Result<String> {
     let over = Over {
         part: "payload",
@@ -34,7 +36,7 @@ pub fn payload(rows: &[Row], folder: &Path) -> Result<String> {
     section(&over, rows, folder)
 }
 
-/// The section over numbers of connections; empty if they were not measured.
+/// The section of the part `connections`; empty if it was not measured.
 pub fn connections(rows: &[Row], folder: &Path) -> Result<String> {
     let over = Over {
         part: "connections",
@@ -98,7 +100,7 @@ fn cell<'a>(over: &Over, rows: &Pick<'a>, system: &str, value: u64) -> Pick<'a> 
     rows.system(system).filter(|row| (over.of)(row) == value)
 }
 
-/// Rates, a column per system, each peer's with the ratio to its best run.
+/// Rates with a column for each system; a peer's cell has Posthouse's median divided by the peer's best run.
 fn rates(over: &Over, rows: &Pick<'_>) -> String {
     table(over, rows, |system, value| {
         let here = cell(over, rows, system, value);

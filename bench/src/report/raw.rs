@@ -1,23 +1,24 @@
-//! The raw data's files.
+//! Files of the raw data.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    fs::{self, File, OpenOptions},
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use time::OffsetDateTime;
 
 use super::machine::Machine;
-use crate::row::Row;
-use crate::system::Facts;
+use crate::{row::Row, system::Facts};
 
 const ROWS: &str = "raw.csv";
 const SYSTEMS: &str = "systems.json";
 const RUN: &str = "run.json";
 
-/// Which Posthouse was measured.
+/// The measured version of Posthouse.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Posthouse {
     /// Its commit; says so if the work tree had changes.
@@ -26,46 +27,46 @@ pub struct Posthouse {
     pub version: String,
 }
 
-/// What was run, when and where.
+/// A run: date, command, machine and version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
-    /// When it began, RFC 3339.
+    /// Begin of the run, RFC 3339.
     pub date: String,
-    /// What makes it again.
+    /// The command that repeats it.
     pub command: String,
-    /// Where.
+    /// The machine.
     pub machine: Machine,
-    /// Which Posthouse.
+    /// The measured version of Posthouse.
     pub posthouse: Posthouse,
-    /// Runs before it that left rows in the same folder, the oldest first.
+    /// Earlier runs whose rows are in the same folder, the oldest first.
     #[serde(default)]
     pub before: Vec<Before>,
 }
 
-/// A run whose rows stand in the same raw data.
+/// An earlier run whose rows are in the same raw data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Before {
-    /// When it began, RFC 3339.
+    /// Begin of the run, RFC 3339.
     pub date: String,
-    /// What makes it again.
+    /// The command that repeats it.
     pub command: String,
-    /// The commit of its Posthouse.
+    /// The measured commit of Posthouse.
     pub commit: String,
 }
 
-/// Everything that a report is made of.
+/// All raw data of a report.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Raw {
-    /// What was run.
+    /// The run.
     pub run: Run,
-    /// What was measured.
+    /// The measured systems.
     pub systems: Vec<Facts>,
-    /// What came out.
+    /// The measurements.
     pub rows: Vec<Row>,
 }
 
 impl Posthouse {
-    /// Of the work tree that this runs in.
+    /// The version in the current work tree.
     pub fn here() -> Self {
         let commit = match git(&["rev-parse", "HEAD"]) {
             Some(commit) if git(&["status", "--porcelain"]).is_some_and(|changes| changes.is_empty()) => {
@@ -101,7 +102,7 @@ fn now() -> String {
 }
 
 impl Raw {
-    /// What is in this folder. A run that was broken off may have left half a row: it is not read.
+    /// Loads the raw data of a folder. An interrupted run may have left half a row, which is ignored.
     pub fn load(folder: &Path) -> Result<Self> {
         let path = folder.join(ROWS);
         let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
@@ -114,7 +115,7 @@ impl Raw {
     }
 }
 
-/// How many bytes are whole lines.
+/// Number of bytes in complete lines.
 fn whole(text: &[u8]) -> usize {
     text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1)
 }
@@ -135,7 +136,7 @@ fn save<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<()> {
     fs::write(path, text).with_context(|| format!("writing {}", path.display()))
 }
 
-/// Writes down a run while it goes on: one that is broken off keeps what it has.
+/// Writes the raw data while a run goes on, so that an interrupted run keeps its rows.
 #[derive(Debug)]
 pub struct Recorder {
     folder: PathBuf,
@@ -144,21 +145,21 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Goes on with what is in this folder, if anything is.
+    /// Opens a folder and appends to its raw data, if it has some.
     pub fn open(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
         let path = folder.join(ROWS);
         let context = || format!("opening {}", path.display());
         let mut options = OpenOptions::new();
         let file = options.create(true).append(true).open(&path).with_context(context)?;
-        let kept = whole(&fs::read(&path).with_context(context)?);
-        file.set_len(kept as u64).with_context(context)?;
-        let rows = csv::WriterBuilder::new().has_headers(kept == 0).from_writer(file);
+        let whole_bytes = whole(&fs::read(&path).with_context(context)?);
+        file.set_len(whole_bytes as u64).with_context(context)?;
+        let rows = csv::WriterBuilder::new().has_headers(whole_bytes == 0).from_writer(file);
         let systems = read(&folder.join(SYSTEMS))?.unwrap_or_default();
         Ok(Self { folder: folder.to_owned(), rows, systems })
     }
 
-    /// Says what this run is, and which runs the rows before it are of.
+    /// Writes the description of this run; an earlier one moves to `before`.
     pub fn run(&self, mut run: Run) -> Result<()> {
         let path = self.folder.join(RUN);
         if let Some(Run { date, command, posthouse, before, .. }) = read(&path)? {
@@ -168,7 +169,7 @@ impl Recorder {
         save(&path, &run)
     }
 
-    /// Says what a system is; what was said of it before is replaced.
+    /// Writes the facts of a system; they replace earlier ones.
     pub fn system(&mut self, facts: Facts) -> Result<()> {
         match self.systems.iter_mut().find(|known| known.system == facts.system) {
             Some(known) if *known == facts => return Ok(()),
@@ -178,7 +179,7 @@ impl Recorder {
         save(&self.folder.join(SYSTEMS), &self.systems)
     }
 
-    /// Appends a row, and keeps nothing back.
+    /// Appends a row and flushes it.
     pub fn row(&mut self, row: &Row) -> Result<()> {
         self.rows.serialize(row).context("writing a row")?;
         self.rows.flush().context("writing a row")

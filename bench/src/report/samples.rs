@@ -1,11 +1,12 @@
-//! Made-up rows: nobody has measured these.
+//! Invented rows for tests.
 
-use super::machine::Machine;
-use super::raw::{Posthouse, Raw, Run};
-use crate::row::Row;
-use crate::system::Facts;
+use super::{
+    machine::Machine,
+    raw::{Posthouse, Raw, Run},
+};
+use crate::{row::Row, system::Facts};
 
-/// The systems with how fast each is beside the others.
+/// The systems and their invented rates.
 const SPEEDS: [(&str, f64); 7] = [
     ("posthouse", 400_000.0),
     ("rabbitmq", 50_000.0),
@@ -16,7 +17,7 @@ const SPEEDS: [(&str, f64); 7] = [
     ("postgres", 9_000.0),
 ];
 
-/// A row with what most have.
+/// A row with usual values.
 pub fn row(part: &str, system: &str, scenario: &str, rate: f64) -> Row {
     let messages = (rate * 10.0) as u64;
     Row {
@@ -49,7 +50,7 @@ pub fn point(part: &str, axis: &str, x: f64, rate: f64) -> Row {
     Row { axis: axis.to_owned(), x, ..row(part, "posthouse", "both", rate) }
 }
 
-/// A run in which every promise is kept.
+/// A run in which every target is kept.
 pub fn all() -> Raw {
     let mut rows = Vec::new();
     for (system, speed) in SPEEDS {
@@ -93,9 +94,9 @@ fn naive(system: &str, rate: f64) -> Row {
 
 fn latencies(system: &str, speed: f64, round: u32) -> Vec<Row> {
     let slow = if system == "posthouse" { 1.0 } else { 4.0 + 1e6 / speed / 10.0 };
-    let note = |note: &str, asked_rate: f64, load: f64| Row {
+    let latency = |remark: &str, asked_rate: f64, load: f64| Row {
         round,
-        note: note.to_owned(),
+        remark: remark.to_owned(),
         asked_rate,
         p50_us: 3_000.0 * slow * load,
         p99_us: 8_000.0 * slow * load,
@@ -103,10 +104,10 @@ fn latencies(system: &str, speed: f64, round: u32) -> Vec<Row> {
         ..row("latency", system, "both", asked_rate.min(speed))
     };
     vec![
-        note("10%", speed * 0.1, 1.0),
-        note("50%", speed * 0.5, 1.5),
-        note("90%", speed * 0.9, 3.0),
-        note("half of rabbitmq", 25_000.0, 1.2),
+        latency("10%", speed * 0.1, 1.0),
+        latency("50%", speed * 0.5, 1.5),
+        latency("90%", speed * 0.9, 3.0),
+        latency("half of rabbitmq", 25_000.0, 1.2),
     ]
 }
 
@@ -142,7 +143,7 @@ fn growth() -> Vec<Row> {
     rows
 }
 
-/// Of a run that never was.
+/// An invented run.
 pub fn run() -> Run {
     let machine = Machine {
         cpu_model: "a processor".to_owned(),
@@ -157,7 +158,7 @@ pub fn run() -> Run {
     Run { date, command, machine, posthouse, before: Vec::new() }
 }
 
-/// Of a system.
+/// Invented facts of a system.
 pub fn facts(system: &str) -> Facts {
     Facts {
         system: system.to_owned(),
@@ -170,7 +171,7 @@ pub fn facts(system: &str) -> Facts {
     }
 }
 
-/// The sample's rows, some of them changed.
+/// The rows of [`all`], with some of them changed.
 pub fn with(so: impl Fn(&Row) -> bool, change: impl Fn(&mut Row)) -> Vec<Row> {
     let mut rows = all().rows;
     let mut changed = 0;

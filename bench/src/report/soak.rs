@@ -1,18 +1,20 @@
-//! The soak: the same load for a long time.
+//! Section of the report: the same load for a long time.
 
 use std::path::Path;
 
 use anyhow::Result;
 
-use super::pick::{self, Pick};
-use super::plot::{Axis, Line, Panel, Unit, lines};
-use super::text::{Table, bytes, number, or_nothing, percent};
+use super::{
+    pick::{self, Pick},
+    plot::{Axis, Line, Panel, Unit, lines},
+    text::{Table, bytes, number, or_nothing, percent},
+};
 use crate::row::Row;
 
-/// Fewer minutes than this in a window are too few to judge.
+/// A window with fewer minutes than this is not judged.
 const ENOUGH_MINUTES: usize = 5;
 
-/// Means over some minutes.
+/// Means over some minutes of the soak.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Window {
     /// Messages per second.
@@ -21,26 +23,26 @@ pub struct Window {
     pub memory: Option<f64>,
     /// Processor seconds of the server per million messages.
     server_cpu: Option<f64>,
-    /// The same of the load generator, whose work per message does not change.
+    /// Processor seconds of the load generator per million messages; its work per message does not change.
     client_cpu: Option<f64>,
     /// Bytes written per message.
     disk: Option<f64>,
 }
 
-/// Minutes 5 to 10 and 25 to 30 of a system, if both are there.
+/// The windows of minutes 5 to 10 and 25 to 30; `None` if one is missing.
 pub fn windows(rows: &[Row], system: &str) -> Option<(Window, Window)> {
     let rows = minutes(rows).system(system);
     Some((window(&rows, 5.0, 10.0)?, window(&rows, 25.0, 30.0)?))
 }
 
-/// A figure's name, where it is found, and how it is written.
+/// Name, value and format of a figure.
 type Shown = (&'static str, fn(&Window) -> Option<f64>, fn(f64) -> String);
 
 const FIGURES: [Shown; 5] = [
     ("messages per second", |window| Some(window.rate), number),
     ("memory", |window| window.memory, bytes),
-    ("server CPU s/million", |window| window.server_cpu, two_places),
-    ("load generator CPU s/million", |window| window.client_cpu, two_places),
+    ("server CPU s/million", |window| window.server_cpu, two_decimals),
+    ("load generator CPU s/million", |window| window.client_cpu, two_decimals),
     ("bytes written per message", |window| window.disk, number),
 ];
 
@@ -64,7 +66,7 @@ fn window(rows: &Pick<'_>, from: f64, to: f64) -> Option<Window> {
     })
 }
 
-/// The section; empty if there was no soak.
+/// The section; empty if no soak was measured.
 pub fn soak(rows: &[Row], folder: &Path) -> Result<String> {
     let all = minutes(rows);
     if all.is_empty() {
@@ -107,17 +109,18 @@ pub fn soak(rows: &[Row], folder: &Path) -> Result<String> {
     lines(&folder.join("soak.svg"), "Soak", &x, &panels)?;
     Ok(format!(
         "## Soak\n\nThe same load for a long time, minute by minute: means over the minutes. The load generator does \
-         the same for every\nmessage: where it needs more of the processor for one, something besides its own work has become slower.\n{}\
+         the same for every\nmessage: where it needs more of the processor for one, something besides its own work has \
+         become slower.\n{}\
          ![Rate, memory and the load generator's processor time by minute](soak.svg)\n",
         table.finish()
     ))
 }
 
-fn two_places(value: f64) -> String {
+fn two_decimals(value: f64) -> String {
     format!("{value:.2}")
 }
 
-/// A figure of every system along the axis.
+/// A curve of a figure for every system.
 pub fn series(rows: &Pick<'_>, figure: pick::Figure) -> Vec<Line> {
     let of_system = |system: &str| {
         let rows = rows.system(system);

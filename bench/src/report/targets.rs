@@ -1,164 +1,126 @@
-//! What is promised, as data, and whether it was kept.
+//! The targets, as data.
 
-use super::judge::{self, Found};
+use self::{
+    Bound::{Below, Max, Min},
+    Measure::{CpuToPeer, Fall, NaiveToPeer, RateToLimit, RateToPeer},
+};
 use super::text;
-use crate::row::Row;
 
-/// A promise: a figure and how far it may go.
+/// A target: a figure and its bound.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Target {
-    /// What is measured.
+    /// The figure.
     pub measure: Measure,
-    /// How far it may go.
+    /// The bound.
     pub bound: Bound,
 }
 
-/// How far a figure may go.
+/// The bound of a figure.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Bound {
-    /// This or more.
-    AtLeast(f64),
-    /// This or less.
-    AtMost(f64),
+    /// At least this.
+    Min(f64),
+    /// At most this.
+    Max(f64),
     /// Less than this.
     Below(f64),
 }
 
-/// A figure that something is promised of.
+/// A figure that has a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Measure {
-    /// Rate in a scenario of `compare`, to a peer's best run.
+    /// Rate in a scenario of `compare`, divided by a peer's best run.
     RateToPeer(&'static str, &'static str),
-    /// Rate in a scenario of `compare`, to the best run of a limit.
+    /// Rate in a scenario of `compare`, divided by the best run of a limit.
     RateToLimit(&'static str, &'static str),
-    /// Rate of single messages over 64 connections, to a peer's best run.
+    /// Rate of single messages over 64 connections, divided by a peer's best run.
     NaiveToPeer(&'static str),
-    /// p99 at half of `RabbitMQ`'s highest rate, to `RabbitMQ`'s lowest p99.
+    /// p99 at half of `RabbitMQ`'s highest rate, divided by `RabbitMQ`'s lowest p99.
     LatencyToRabbit,
-    /// p99 at half of `RabbitMQ`'s highest rate, to the median of a sync.
+    /// p99 at half of `RabbitMQ`'s highest rate, divided by the median of a sync.
     LatencyToSync,
-    /// Server processor time for a message in `both`, to a peer's lowest.
+    /// Server processor time of a message in `both`, divided by a peer's lowest.
     CpuToPeer(&'static str),
     /// Rate of one connection with calls of one message.
     OneByOne,
-    /// How far the rate falls along a growth curve from one point to another.
+    /// Fall of the rate along a growth curve from one point to another.
     Fall(&'static str, u64, u64),
-    /// Memory of a queue that nobody uses.
+    /// Memory of an idle queue.
     IdleQueue,
-    /// Seconds until the first delivery after a start with so many messages.
+    /// Seconds from a start with this many messages to the first delivery.
     Start(u64),
-    /// Difference of the rate, minutes 25 to 30 from 5 to 10 of the soak.
+    /// Change of the rate in the soak, from minutes 5 to 10 to minutes 25 to 30.
     SoakDrift,
-    /// Growth of the memory, minutes 25 to 30 from 5 to 10 of the soak.
+    /// Growth of the memory in the soak, from minutes 5 to 10 to minutes 25 to 30.
     SoakMemory,
-    /// Peak of memory at full load with so many connections.
+    /// Peak of memory at full load with this many connections.
     Memory(u64),
 }
-
-use Bound::{AtLeast, AtMost, Below};
-use Measure::{CpuToPeer, Fall, NaiveToPeer, RateToLimit, RateToPeer};
 
 const fn target(measure: Measure, bound: Bound) -> Target {
     Target { measure, bound }
 }
 
-/// All that is promised.
+/// All targets.
 pub const TARGETS: [Target; 32] = [
-    target(RateToPeer("publish", "rabbitmq"), AtLeast(5.0)),
-    target(RateToPeer("publish", "nats"), AtLeast(1.5)),
-    target(RateToPeer("publish", "nats-always"), AtLeast(30.0)),
-    target(RateToPeer("publish", "redis-always"), AtLeast(2.0)),
-    target(RateToLimit("publish", "bare"), AtLeast(0.9)),
-    target(RateToPeer("consume", "rabbitmq"), AtLeast(3.0)),
-    target(RateToPeer("consume", "nats"), AtLeast(2.0)),
-    target(RateToPeer("consume", "redis-always"), AtLeast(2.0)),
-    target(RateToLimit("consume", "echo"), AtLeast(0.5)),
-    target(RateToPeer("both", "rabbitmq"), AtLeast(4.0)),
-    target(RateToPeer("both", "nats"), AtLeast(1.5)),
-    target(Measure::LatencyToRabbit, AtMost(0.5)),
-    target(Measure::LatencyToSync, AtMost(6.0)),
-    target(NaiveToPeer("rabbitmq"), AtLeast(1.0)),
-    target(NaiveToPeer("nats-always"), AtLeast(1.0)),
-    target(NaiveToPeer("redis-always"), AtLeast(1.0)),
-    target(NaiveToPeer("postgres"), AtLeast(1.0)),
+    target(RateToPeer("publish", "rabbitmq"), Min(5.0)),
+    target(RateToPeer("publish", "nats"), Min(1.5)),
+    target(RateToPeer("publish", "nats-always"), Min(30.0)),
+    target(RateToPeer("publish", "redis-always"), Min(2.0)),
+    target(RateToLimit("publish", "bare"), Min(0.9)),
+    target(RateToPeer("consume", "rabbitmq"), Min(3.0)),
+    target(RateToPeer("consume", "nats"), Min(2.0)),
+    target(RateToPeer("consume", "redis-always"), Min(2.0)),
+    target(RateToLimit("consume", "echo"), Min(0.5)),
+    target(RateToPeer("both", "rabbitmq"), Min(4.0)),
+    target(RateToPeer("both", "nats"), Min(1.5)),
+    target(Measure::LatencyToRabbit, Max(0.5)),
+    target(Measure::LatencyToSync, Max(6.0)),
+    target(NaiveToPeer("rabbitmq"), Min(1.0)),
+    target(NaiveToPeer("nats-always"), Min(1.0)),
+    target(NaiveToPeer("redis-always"), Min(1.0)),
+    target(NaiveToPeer("postgres"), Min(1.0)),
     target(CpuToPeer("rabbitmq"), Below(1.0)),
     target(CpuToPeer("nats"), Below(1.0)),
     target(CpuToPeer("nats-always"), Below(1.0)),
     target(CpuToPeer("redis-always"), Below(1.0)),
     target(CpuToPeer("redis-everysec"), Below(1.0)),
     target(CpuToPeer("postgres"), Below(1.0)),
-    target(Measure::OneByOne, AtLeast(2_326.0)),
+    target(Measure::OneByOne, Min(2_326.0)),
     target(Fall("backlog", 1_000, 10_000_000), Below(0.10)),
     target(Fall("queues", 1, 100_000), Below(0.20)),
     target(Measure::IdleQueue, Below(1024.0)),
     target(Measure::Start(10_000_000), Below(2.0)),
-    target(Measure::SoakDrift, AtMost(0.05)),
+    target(Measure::SoakDrift, Max(0.05)),
     target(Measure::SoakMemory, Below(0.05)),
     target(Measure::Memory(64), Below(512.0 * 1024.0 * 1024.0)),
     target(Measure::Memory(512), Below(1024.0 * 1024.0 * 1024.0)),
 ];
 
-/// Whether a promise was kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// It was.
-    Kept,
-    /// It was not.
-    Missed,
-    /// The rows do not say.
-    NotMeasured,
-}
-
-/// A promise and what came of it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Judgement {
-    /// The promise.
-    pub target: Target,
-    /// The figure with what it was made of.
-    pub found: Option<Found>,
-    /// Whether it was kept.
-    pub verdict: Verdict,
-}
-
-/// All promises, judged by these rows.
-pub fn judge(rows: &[Row]) -> Vec<Judgement> {
-    TARGETS.iter().map(|target| target.judge(rows)).collect()
-}
-
 impl Target {
-    fn judge(self, rows: &[Row]) -> Judgement {
-        let found = judge::find(self.measure, rows).filter(|found| found.value.is_finite());
-        let verdict = match &found {
-            None => Verdict::NotMeasured,
-            Some(found) if self.bound.holds(found.value) => Verdict::Kept,
-            Some(_) => Verdict::Missed,
-        };
-        Judgement { target: self, found, verdict }
-    }
-
-    /// The promised figure as text.
+    /// The bound as text.
     pub fn promised(self) -> String {
         match self.bound {
-            AtLeast(value) => format!("≥ {}", self.measure.show(value)),
-            AtMost(value) => format!("≤ {}", self.measure.show(value)),
+            Min(value) => format!("≥ {}", self.measure.show(value)),
+            Max(value) => format!("≤ {}", self.measure.show(value)),
             Below(value) => format!("< {}", self.measure.show(value)),
         }
     }
 }
 
 impl Bound {
-    /// Whether this figure is within.
+    /// Whether a figure is within the bound.
     pub fn holds(self, value: f64) -> bool {
         match self {
-            AtLeast(bound) => value >= bound,
-            AtMost(bound) => value <= bound,
+            Min(bound) => value >= bound,
+            Max(bound) => value <= bound,
             Below(bound) => value < bound,
         }
     }
 }
 
 impl Measure {
-    /// Its name in the report.
+    /// Name of the figure in the report.
     pub fn name(self) -> String {
         match self {
             RateToPeer(scenario, other) | RateToLimit(scenario, other) => {
@@ -183,7 +145,7 @@ impl Measure {
         }
     }
 
-    /// A value of it as text.
+    /// A value of the figure as text.
     pub fn show(self, value: f64) -> String {
         match self {
             Self::OneByOne => format!("{} msg/s", text::number(value)),

@@ -1,9 +1,12 @@
-//! Tests of the files and of the report, over made-up rows.
+//! Tests of the raw data's files and of the report, over invented rows.
 
 use std::fs;
 
-use super::samples::{all, facts, row, run, with};
-use super::{POSTHOUSE, Raw, Recorder, Run, compose, write};
+use super::{
+    POSTHOUSE, Raw, Recorder, Run, compose,
+    samples::{all, facts, row, run, with},
+    write,
+};
 use crate::row::Row;
 
 #[test]
@@ -16,7 +19,7 @@ fn raw_data_survives_the_disk_and_a_run_that_was_broken_off() {
     let old = super::samples::facts("rabbitmq");
     recorder.system(crate::system::Facts { version: "old".to_owned(), ..old }).unwrap();
     some.iter().for_each(|row| recorder.row(row).unwrap());
-    // The recorder is still open: nothing may wait in it.
+    // Every row is flushed while the recorder is open.
     assert_eq!(Raw::load(folder.path()).unwrap().rows, some);
     drop(recorder);
     let path = folder.path().join("raw.csv");
@@ -34,7 +37,7 @@ fn raw_data_survives_the_disk_and_a_run_that_was_broken_off() {
 }
 
 #[test]
-fn runs_that_left_rows_are_told_in_their_order() {
+fn earlier_runs_are_listed_in_their_order() {
     let folder = tempfile::tempdir().unwrap();
     let recorder = Recorder::open(folder.path()).unwrap();
     for nth in 1..=3 {
@@ -42,8 +45,8 @@ fn runs_that_left_rows_are_told_in_their_order() {
     }
     recorder.run(run()).unwrap();
     let raw = Raw::load(folder.path()).unwrap();
-    let told: Vec<_> = raw.run.before.iter().map(|before| before.command.as_str()).collect();
-    assert_eq!(told, ["command 1", "command 2", "command 3"]);
+    let commands: Vec<_> = raw.run.before.iter().map(|before| before.command.as_str()).collect();
+    assert_eq!(commands, ["command 1", "command 2", "command 3"]);
     let report = compose(&raw, folder.path()).unwrap();
     assert!(report.contains("| rows are also of | 2026-01-02T03:04:05Z, commit 0123abc: `command 2` |"));
 }
@@ -120,9 +123,9 @@ fn sections_without_rows_are_left_out() {
 #[test]
 fn a_rate_that_was_not_held_is_marked() {
     let folder = tempfile::tempdir().unwrap();
-    let slow = |row: &Row| row.part == "latency" && row.note == "90%" && row.system == "postgres";
+    let slow = |row: &Row| row.part == "latency" && row.remark == "90%" && row.system == "postgres";
     let text = |rows: &[Row]| super::latency::latency(rows, folder.path()).unwrap();
-    let held = |row: &Row| row.part == "latency" && row.note != "half of rabbitmq";
+    let held = |row: &Row| row.part == "latency" && row.remark != "half of rabbitmq";
     let held: Vec<Row> = all().rows.into_iter().filter(held).collect();
     assert_eq!(text(&held).matches(" \\* |").count(), 0);
     assert_eq!(text(&with(slow, |row| row.rate *= 0.9)).matches(" \\* |").count(), 1 + 2);

@@ -1,11 +1,11 @@
-//! Figures and tables as text.
+//! Numbers and tables as text.
 
 use std::fmt::Write as _;
 
-/// What stands where nothing was measured.
+/// Text of a cell without a figure.
 pub const NOTHING: &str = "–";
 
-/// A whole number with commas between thousands; below 10, with what is behind the point.
+/// A whole number with commas between thousands; below 10, with two decimals.
 pub fn number(value: f64) -> String {
     if value.abs() < 10.0 && value.fract() != 0.0 {
         return format!("{value:.2}");
@@ -21,7 +21,7 @@ pub fn number(value: f64) -> String {
     text
 }
 
-/// A number as short as an axis needs it.
+/// A number as short as a label of an axis.
 pub fn short(value: f64) -> String {
     let (scaled, unit) = match value.abs() {
         size if size >= 1e6 => (value / 1e6, "M"),
@@ -31,7 +31,7 @@ pub fn short(value: f64) -> String {
     format!("{}{unit}", trimmed(scaled))
 }
 
-/// At most two digits behind the point.
+/// At most two decimals.
 pub fn trimmed(value: f64) -> String {
     let text = format!("{value:.2}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -70,12 +70,12 @@ pub fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
-/// A ratio.
+/// A ratio with its sign.
 pub fn times(ratio: f64) -> String {
     format!("{ratio:.2} ×")
 }
 
-/// What was measured, or the sign that it was not.
+/// A figure as text, or [`NOTHING`].
 pub fn or_nothing(value: Option<f64>, show: impl Fn(f64) -> String) -> String {
     value.map_or_else(|| NOTHING.to_owned(), show)
 }
@@ -88,7 +88,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// With these heads; the first column's text is left, all others' right.
+    /// A table with these heads: the first column is aligned left, the others right.
     pub fn new<T: AsRef<str>>(heads: &[T]) -> Self {
         let mut table = Self { text: String::new(), columns: heads.len() };
         table.row(heads);
@@ -98,7 +98,7 @@ impl Table {
         table
     }
 
-    /// With these heads, for words and not for figures.
+    /// A table of words: all columns are aligned left.
     pub fn of_words(heads: &[&str]) -> Self {
         let mut table = Self { text: String::new(), columns: heads.len() };
         table.row(heads);
@@ -106,7 +106,7 @@ impl Table {
         table
     }
 
-    /// One more row. What breaks a table is escaped.
+    /// Adds a row; characters that would break the table are escaped.
     pub fn row<T: AsRef<str>>(&mut self, cells: &[T]) {
         self.text.push('|');
         for column in 0..self.columns {
@@ -116,7 +116,7 @@ impl Table {
         self.text.push('\n');
     }
 
-    /// As Markdown, with an empty line before and behind.
+    /// The table as Markdown, between empty lines.
     pub fn finish(self) -> String {
         format!("\n{}\n", self.text)
     }

@@ -1,20 +1,22 @@
-//! Side by side: publish, consume, both at once; the limits between them.
+//! The parts `compare` and `limit`: publish, consume and both, for all systems and limits.
 
 use anyhow::Result;
 use rand::seq::SliceRandom as _;
 
 use super::Run;
-use crate::limit::{self, Limit};
-use crate::load::{Load, both, consume, publish};
-use crate::plan::{Best, PAYLOAD_BYTES};
-use crate::row::Row;
-use crate::system::{Server, System};
+use crate::{
+    limit::{self, Limit},
+    load::{Load, both, consume, publish},
+    plan::{Best, PAYLOAD_BYTES},
+    row::Row,
+    system::{Server, System},
+};
 
-/// Every system and the limits, in an order of each round's own.
+/// Measures every system and the limits, in a random order each round.
 pub async fn run(run: &mut Run) -> Result<()> {
     let systems = std::mem::take(&mut run.systems);
     for round in 1..=run.lengths.rounds {
-        // The last stands for the limits.
+        // The index after the last system stands for the limits.
         let mut order: Vec<usize> = (0..=systems.len()).collect();
         order.shuffle(&mut rand::rng());
         for number in order {
@@ -37,14 +39,14 @@ async fn one(run: &mut Run, system: &dyn System, round: u32) -> Result<()> {
     }
 }
 
-/// Publishes, consumes what was published, and then does both at once, on a server of its own.
+/// Starts a server, publishes, consumes what was published, and then does both at once.
 pub async fn scenarios(run: &mut Run, part: &str, system: &dyn System, load: Load, round: u32) -> Result<()> {
     let started = run.start(system).await?;
     if round <= 1 {
         run.recorder.system(started.server.facts())?;
     }
     for row in measure(started.server.as_ref(), part, system.name(), load).await? {
-        run.note(&Row { round, ..row })?;
+        run.record(&Row { round, ..row })?;
     }
     started.stop().await
 }
@@ -67,7 +69,7 @@ async fn limits(run: &mut Run, round: u32) -> Result<()> {
     match limit::measure(&Limit::ALL, &run.disk, load.into()).await {
         Ok(rows) => {
             for row in rows {
-                run.note(&Row { round, ..row })?;
+                run.record(&Row { round, ..row })?;
             }
             Ok(())
         }

@@ -1,41 +1,40 @@
-//! What a message costs inside of Posthouse: what its metrics say, RocksDB's counters among them, and how often memory is
-//! allocated, in the server and in the load generator, of which the client crate is a part.
+//! The part `inside`: what a message costs in Posthouse. The server's metrics, with RocksDB's counters among them, and
+//! the allocations of the server and of the load generator, which contains the client crate.
 
 use std::process::Command;
 
 use anyhow::Result;
-use posthouse_tests::harness::binaries;
-use posthouse_tests::harness::probe::value;
-use posthouse_tests::harness::site::Site;
+use posthouse_tests::harness::{binaries, probe::value, site::Site};
 use tempfile::TempDir;
 
 use super::Run;
-use crate::load::{Load, Measured, both, consume, publish};
-use crate::measure::allocations::{self, TELL};
-use crate::plan::{Best, PAYLOAD_BYTES};
-use crate::row::Row;
-use crate::system::Server as _;
-use crate::system::posthouse::Running;
+use crate::{
+    load::{Load, Measured, both, consume, publish},
+    measure::allocations::{self, PRINT_STATS},
+    plan::{Best, PAYLOAD_BYTES},
+    row::Row,
+    system::{Server as _, posthouse::Running},
+};
 
 const OF_SERVER: &str = "allocations of the server";
 const OF_CLIENT: &str = "allocations of the load generator";
 
-/// Figures of the metrics before and after a scenario.
+/// The server's metrics before and after a scenario.
 struct Seen<'a> {
     before: &'a str,
     after: &'a str,
     messages: f64,
 }
 
-/// What one scenario has shown.
+/// Figures of one scenario.
 struct Shown {
     measured: Measured,
-    /// What went through, the warm-up's included.
+    /// Messages of the scenario, with those of the warm-up.
     messages: f64,
     figures: Vec<(&'static str, f64)>,
 }
 
-/// Measures each scenario; servers are started anew, since their allocator tells its counts at the end.
+/// Measures each scenario on a server of its own, since jemalloc prints its counts when a server ends.
 pub async fn run(run: &mut Run) -> Result<()> {
     let ended = scenarios(run).await;
     allocations::stop();
@@ -71,18 +70,18 @@ async fn scenarios(run: &mut Run) -> Result<()> {
 
     for (scenario, shown) in [("publish", published), ("consume", consumed), ("both", through)] {
         for row in shown.rows(scenario, &load) {
-            run.note(&row)?;
+            run.record(&row)?;
         }
     }
     Ok(())
 }
 
-/// A server's life with something done to it, and how often it has allocated.
+/// Starts a server, does this with it, and stops it. Returns the server's allocations.
 async fn served<T>(run: &Run, done: impl AsyncFnOnce(&Running) -> Result<T>) -> Result<(f64, T)> {
     let folder = TempDir::with_prefix_in("posthouse-", &run.disk)?;
     let site = Site::below(folder.path());
     let mut command = Command::new(binaries::posthouse());
-    command.arg("serve").arg("--config").arg(site.config()).env(TELL.0, TELL.1);
+    command.arg("serve").arg("--config").arg(site.config()).env(PRINT_STATS.0, PRINT_STATS.1);
     let running = Running::start_as(site, command).await?;
     running.create("inside").await?;
     let done = done(&running).await?;
@@ -121,7 +120,7 @@ impl Seen<'_> {
         self.grown(series) / self.messages
     }
 
-    /// Of a histogram.
+    /// Mean of a histogram's new values.
     fn mean(&self, name: &str) -> f64 {
         self.grown(&format!("{name}_sum")) / self.grown(&format!("{name}_count")).max(1.0)
     }

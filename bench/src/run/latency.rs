@@ -1,35 +1,38 @@
-//! Latency end to end, in an open loop: at parts of each system's own maximum, and at one rate for all.
+//! The part `latency`: end to end in an open loop, at shares of each system's own rate and at one rate for all.
 
 use anyhow::Result;
 
 use super::Run;
-use crate::load::{Load, both};
-use crate::plan::{Best, PAYLOAD_BYTES};
-use crate::report::Raw;
-use crate::row::Row;
-use crate::system::System;
+use crate::{
+    load::{Load, both},
+    plan::{Best, PAYLOAD_BYTES},
+    report::Raw,
+    row::Row,
+    system::System,
+};
 
 const PARTS: [(&str, f64); 3] = [("10%", 0.1), ("50%", 0.5), ("90%", 0.9)];
-/// Whose maximum sets the rate for all.
+/// The system whose rate sets the common one.
 const PEER: &str = "rabbitmq";
-/// Connections of each kind at that rate, which is far below the most of those that are measured.
+/// Connections of each kind at the common rate, which is far below the highest rates.
 const EQUAL_CONNECTIONS: usize = 2;
 
-/// Needs the rates of `compare` in the same raw data.
+/// Measures the latencies; needs the rates of `compare` in the same raw data.
 pub async fn run(run: &mut Run) -> Result<()> {
     let raw = Raw::load(&run.out)?;
     let systems = std::mem::take(&mut run.systems);
     for system in &systems {
-        let Some(most) = rate(&raw, system.name(), median) else { continue };
+        let Some(max_rate) = rate(&raw, system.name(), median) else { continue };
         for (name, part) in PARTS {
             let load = Best::of(system.name()).load(PAYLOAD_BYTES, run.lengths.latency);
-            at(run, system.as_ref(), load.at(most * part), name, 1).await?;
+            at(run, system.as_ref(), load.at(max_rate * part), name, 1).await?;
         }
     }
     if let Some(best) = rate(&raw, PEER, best) {
         for round in 1..=run.lengths.rounds {
             for system in &systems {
-                let keeps_up = rate(&raw, system.name(), median).is_some_and(|most| most > best * 0.5);
+                let keeps_up =
+                    rate(&raw, system.name(), median).is_some_and(|max_rate| max_rate > best * 0.5);
                 if keeps_up {
                     let all = Best::of(system.name());
                     let load = all.load_over(EQUAL_CONNECTIONS, PAYLOAD_BYTES, run.lengths.latency);
@@ -44,7 +47,7 @@ pub async fn run(run: &mut Run) -> Result<()> {
 
 async fn at(run: &mut Run, system: &dyn System, load: Load, name: &str, round: u32) -> Result<()> {
     match measure(run, system, load).await {
-        Ok(row) => run.note(&Row { round, note: name.to_owned(), ..row }),
+        Ok(row) => run.record(&Row { round, remark: name.to_owned(), ..row }),
         Err(why) => run.failed("latency", system.name(), "both", round, &why),
     }
 }

@@ -1,4 +1,4 @@
-//! The parts of a run, each of which writes its rows as it goes.
+//! The parts of a run. Each writes its rows as it goes.
 
 pub mod compare;
 pub mod growth;
@@ -13,26 +13,28 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
-use crate::plan::Lengths;
-use crate::report::Recorder;
-use crate::row::Row;
-use crate::system::{Server, System};
+use crate::{
+    plan::Lengths,
+    report::Recorder,
+    row::Row,
+    system::{Server, System},
+};
 
-/// What all parts share.
+/// State that all parts share.
 pub struct Run {
-    /// Where rows go.
+    /// Writes the rows.
     pub recorder: Recorder,
     /// The folder of the raw data.
     pub out: PathBuf,
-    /// The folder below which every system has its data: all on one disk.
+    /// The folder below which every system has its data, on the same disk.
     pub disk: PathBuf,
-    /// How long things are measured.
+    /// Lengths of the measurements.
     pub lengths: Lengths,
     /// The systems that are measured.
     pub systems: Vec<Box<dyn System>>,
 }
 
-/// A system that runs in a folder of its own.
+/// A server that runs in its own folder.
 pub struct Started {
     /// The server.
     pub server: Box<dyn Server>,
@@ -48,10 +50,11 @@ impl Run {
         Ok(Started { server, folder })
     }
 
-    /// Writes a row, and says it.
-    pub fn note(&mut self, row: &Row) -> Result<()> {
+    /// Writes a row to the raw data and to stderr.
+    pub fn record(&mut self, row: &Row) -> Result<()> {
         eprintln!(
-            "{:<11} {:<16} {:<10} {:>2} {:>9.0} msg/s  p50 {:>8.2} ms  p99 {:>8.2} ms  {:>6.2} us of the server's time  {:>5} MiB  {}",
+            "{:<11} {:<16} {:<10} {:>2} {:>9.0} msg/s  p50 {:>8.2} ms  p99 {:>8.2} ms  {:>6.2} us of the server's \
+             time  {:>5} MiB  {}",
             row.part,
             row.system,
             row.scenario,
@@ -61,12 +64,12 @@ impl Run {
             row.p99_us / 1_000.0,
             if row.messages > 0 { row.server_cpu_seconds * 1e6 / row.messages as f64 } else { 0.0 },
             row.server_memory_bytes >> 20,
-            row.note,
+            row.remark,
         );
         self.recorder.row(row)
     }
 
-    /// Writes that something could not be measured; the run goes on.
+    /// Writes a row for a failed measurement; the run continues.
     pub fn failed(
         &mut self,
         part: &str,
@@ -80,15 +83,15 @@ impl Run {
             system: system.to_owned(),
             scenario: scenario.to_owned(),
             round,
-            note: format!("failed: {why:#}"),
+            remark: format!("failed: {why:#}"),
             ..Row::default()
         };
-        self.note(&row)
+        self.record(&row)
     }
 }
 
 impl Started {
-    /// Stops it and removes its data.
+    /// Stops the server and removes its data.
     pub async fn stop(self) -> Result<()> {
         self.server.stop().await?;
         self.folder.close().context("the data is removed")

@@ -1,9 +1,14 @@
-//! What is promised of Posthouse alone: calls of one message, memory at full load, and the soak.
+//! Parts for Posthouse alone: calls of one message (`fila`), `memory` at full load, and `soak`.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
+use ::posthouse::bench::latency;
 use anyhow::{Context as _, Result};
 use hdrhistogram::Histogram;
 use posthouse_proto::v1;
@@ -12,36 +17,39 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use super::Run;
-use crate::load::payload::Payloads;
-use crate::load::{Load, both, consume, publish};
-use crate::measure::usage::Watch;
-use crate::plan::{Best, PAYLOAD_BYTES};
-use crate::row::Row;
-use crate::system::Server as _;
-use crate::system::posthouse::{self, Running, full_name};
+use crate::{
+    load::{Load, both, consume, payload::Payloads, publish},
+    measure::usage::Watch,
+    plan::{Best, PAYLOAD_BYTES},
+    row::Row,
+    system::{
+        Server as _,
+        posthouse::{self, Running, full_name},
+    },
+};
 
-/// Connections at which the promise of memory is looked at.
+/// Connections at which memory has a target.
 const MEMORY_CONNECTIONS: [usize; 2] = [64, 512];
-/// Calls at once on one connection.
+/// Concurrent calls on one connection.
 const CALLS: usize = 64;
 
-/// Starts a server below the run's disk.
+/// Starts a server below the run's disk folder.
 pub async fn start(run: &Run) -> Result<(Running, TempDir)> {
     let folder = TempDir::with_prefix_in("posthouse-", &run.disk)?;
     let running = posthouse::start(folder.path()).await?;
     Ok((running, folder))
 }
 
-/// One connection, one message per call, 64 calls at once: how Fila published its figure.
+/// One connection, one message per call, 64 concurrent calls: as Fila published its figure.
 pub async fn fila(run: &mut Run) -> Result<()> {
     for round in 1..=run.lengths.rounds {
         let (running, _folder) = start(run).await?;
         running.create("calls").await?;
         let watch = Watch::begin(running.pids());
-        let (messages, latency) = calls(&running.caller().await, run.lengths.point).await?;
+        let (messages, latencies) = calls(&running.caller().await, run.lengths.point).await?;
         let usage = watch.end();
         let seconds = run.lengths.point.as_secs_f64();
-        run.note(&Row {
+        run.record(&Row {
             part: "fila".to_owned(),
             system: "posthouse".to_owned(),
             scenario: "publish".to_owned(),
@@ -53,8 +61,8 @@ pub async fn fila(run: &mut Run) -> Result<()> {
             messages,
             seconds,
             rate: messages as f64 / seconds,
-            p50_us: latency.value_at_quantile(0.5) as f64,
-            p99_us: latency.value_at_quantile(0.99) as f64,
+            p50_us: latencies.value_at_quantile(0.5) as f64,
+            p99_us: latencies.value_at_quantile(0.99) as f64,
             server_cpu_seconds: usage.server_cpu_seconds,
             client_cpu_seconds: usage.client_cpu_seconds,
             server_memory_bytes: usage.server_memory_bytes,
@@ -71,7 +79,7 @@ async fn calls(caller: &Caller, length: Duration) -> Result<(u64, Histogram<u64>
     for _ in 0..CALLS {
         let (caller, done) = (caller.clone(), Arc::clone(&done));
         tasks.spawn(async move {
-            let mut latency = Histogram::<u64>::new_with_bounds(1, 3_600_000_000, 3)?;
+            let mut latencies = latency::histogram()?;
             let mut payloads = Payloads::new(PAYLOAD_BYTES, origin);
             let mut publisher = caller.publisher();
             while origin.elapsed() < length {
@@ -85,19 +93,19 @@ async fn calls(caller: &Caller, length: Duration) -> Result<(u64, Histogram<u64>
                 };
                 publisher.publish(caller.request(request)).await?;
                 done.fetch_add(1, Ordering::Relaxed);
-                latency.saturating_record(u64::try_from(begun.elapsed().as_micros())?);
+                latencies.saturating_record(latency::micros(begun.elapsed()));
             }
-            anyhow::Ok(latency)
+            anyhow::Ok(latencies)
         });
     }
-    let mut all = Histogram::new_with_bounds(1, 3_600_000_000, 3)?;
+    let mut all = latency::histogram()?;
     while let Some(ended) = tasks.join_next().await {
         all.add(&ended.context("a task")??)?;
     }
     Ok((done.load(Ordering::Relaxed), all))
 }
 
-/// The most memory at full load, by connections.
+/// Peak of memory at full load, for each number of connections.
 pub async fn memory(run: &mut Run) -> Result<()> {
     for connections in MEMORY_CONNECTIONS {
         let load = Best::of("posthouse").load_over(connections, PAYLOAD_BYTES, run.lengths.scenario);
@@ -105,19 +113,19 @@ pub async fn memory(run: &mut Run) -> Result<()> {
         running.create("published").await?;
         running.create("both").await?;
         let published = publish::run(&running, "published", load).await?;
-        run.note(&published.measured.row("memory", "posthouse", "publish", &load))?;
+        run.record(&published.measured.row("memory", "posthouse", "publish", &load))?;
         let consumed = consume::run(&running, "published", load, &published).await?;
-        run.note(&consumed.row("memory", "posthouse", "consume", &load))?;
+        run.record(&consumed.row("memory", "posthouse", "consume", &load))?;
         let through = both::run(&running, "both", load).await?;
-        run.note(&through.row("memory", "posthouse", "both", &load))?;
+        run.record(&through.row("memory", "posthouse", "both", &load))?;
         Box::new(running).stop().await?;
     }
     Ok(())
 }
 
-/// Both at once, as fast as it goes, for long.
+/// Publishes and consumes at full speed for a long time.
 pub async fn soak(run: &mut Run) -> Result<()> {
-    let load = Load { most: u64::MAX, ..Best::of("posthouse").load(PAYLOAD_BYTES, run.lengths.soak) };
+    let load = Load { max_messages: u64::MAX, ..Best::of("posthouse").load(PAYLOAD_BYTES, run.lengths.soak) };
     let (running, _folder) = start(run).await?;
     running.create("soak").await?;
     let (samples, mut rows) = tokio::sync::mpsc::unbounded_channel();
@@ -127,11 +135,11 @@ pub async fn soak(run: &mut Run) -> Result<()> {
         loop {
             tokio::select! {
                 biased;
-                Some(sample) = rows.recv() => run.note(&sample)?,
+                Some(sample) = rows.recv() => run.record(&sample)?,
                 measured = &mut through => break measured?,
             }
         }
     };
-    run.note(&measured.row("soak", "posthouse", "whole", &load))?;
+    run.record(&measured.row("soak", "posthouse", "whole", &load))?;
     Box::new(running).stop().await
 }

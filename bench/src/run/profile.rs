@@ -1,26 +1,31 @@
-//! A load on Posthouse while its process is sampled.
+//! Loads Posthouse while perf samples its process.
 
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 use tempfile::TempDir;
 
-use super::growth::backlog::fill;
-use super::shapes::single;
-use crate::load::{Load, both, consume, publish};
-use crate::plan::{Best, PAYLOAD_BYTES};
-use crate::system::posthouse::Running;
-use crate::system::{Server as _, System as _, posthouse};
+use super::{growth::backlog::fill, shapes::single};
+use crate::{
+    load::{Load, both, consume, publish},
+    plan::{Best, PAYLOAD_BYTES},
+    system::{
+        Server as _, System as _,
+        posthouse::{self, Running},
+    },
+};
 
-/// Samples a second: not a divisor of anything that happens regularly.
+/// Samples per second: a prime, so that they do not coincide with regular work.
 const SAMPLES: &str = "397";
-/// How long is sampled.
+/// Length of the sampling.
 const LENGTH: Duration = Duration::from_secs(5);
 
-/// What the server does meanwhile.
+/// What the server does during the sampling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Scenario {
     Publish,
@@ -30,14 +35,17 @@ pub enum Scenario {
     Single,
 }
 
-/// Writes the samples to a file for `perf script`.
+/// Writes perf's samples to a file for `perf script`.
 pub async fn run(scenario: Scenario, backlog: u64, samples: &Path, disk: &Path) -> Result<()> {
     let folder = TempDir::with_prefix_in("posthouse-", disk)?;
     let running = posthouse::start(folder.path()).await?;
     running.create("profiled").await?;
     let load = match scenario {
         Scenario::Single => single(LENGTH),
-        _ => Load { most: u64::MAX, ..Best::of(posthouse::Posthouse.name()).load(PAYLOAD_BYTES, LENGTH) },
+        _ => Load {
+            max_messages: u64::MAX,
+            ..Best::of(posthouse::Posthouse.name()).load(PAYLOAD_BYTES, LENGTH)
+        },
     };
     let measured = match scenario {
         Scenario::Publish | Scenario::Single => {
@@ -55,7 +63,7 @@ pub async fn run(scenario: Scenario, backlog: u64, samples: &Path, disk: &Path) 
         }
         Scenario::Both => {
             fill(&running, "profiled", backlog).await?;
-            let load = Load { stands: backlog > 0, ..load };
+            let load = Load { keeps_backlog: backlog > 0, ..load };
             let sampling = sample(&running, samples)?;
             let through = both::run(&running, "profiled", load).await?;
             finish(sampling)?;

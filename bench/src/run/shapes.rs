@@ -1,23 +1,24 @@
-//! Other shapes of load: payload sizes, numbers of connections, one message at a time.
+//! Parts with other shapes of load: `payload`, `connections` and `naive`.
 
 use std::time::Duration;
 
 use anyhow::Result;
 
-use super::Run;
-use super::compare::scenarios;
-use crate::limit::{self, Limit};
-use crate::load::{Load, publish};
-use crate::plan::{Best, PAYLOAD_BYTES};
-use crate::row::Row;
-use crate::system::{Shape, System};
+use super::{Run, compare::scenarios};
+use crate::{
+    limit::{self, Limit},
+    load::{Load, publish},
+    plan::{Best, PAYLOAD_BYTES},
+    row::Row,
+    system::{Shape, System},
+};
 
 const PAYLOADS: [usize; 4] = [100, 1_024, 16 << 10, 256 << 10];
 const CONNECTIONS: [usize; 4] = [1, 8, 64, 512];
-/// Connections of those who send one message and wait for its answer.
+/// Connections of the part `naive`.
 const NAIVE_CONNECTIONS: usize = 64;
 
-/// From 100 bytes to 256 KiB.
+/// Payloads from 100 bytes to 256 KiB.
 pub async fn payloads(run: &mut Run) -> Result<()> {
     for payload_bytes in PAYLOADS {
         each(run, "payload", |name, run| Best::of(name).load(payload_bytes, run.lengths.point)).await?;
@@ -25,7 +26,7 @@ pub async fn payloads(run: &mut Run) -> Result<()> {
     Ok(())
 }
 
-/// From 1 to 512, with as many messages under way over all.
+/// From 1 to 512 connections, with the same messages in flight over all of them.
 pub async fn connections(run: &mut Run) -> Result<()> {
     for connections in CONNECTIONS {
         each(run, "connections", |name, run| {
@@ -48,13 +49,13 @@ async fn each(run: &mut Run, part: &str, load: impl Fn(&str, &Run) -> Load) -> R
     Ok(())
 }
 
-/// Each connection sends one message and waits for its answer.
+/// Each connection sends one message and waits for its answer before the next.
 pub async fn naive(run: &mut Run) -> Result<()> {
     let systems = std::mem::take(&mut run.systems);
     for round in 1..=run.lengths.rounds {
         for system in &systems {
             match one_by_one(run, system.as_ref()).await {
-                Ok(row) => run.note(&Row { round, ..row })?,
+                Ok(row) => run.record(&Row { round, ..row })?,
                 Err(why) => run.failed("naive", system.name(), "publish", round, &why)?,
             }
         }
@@ -64,13 +65,13 @@ pub async fn naive(run: &mut Run) -> Result<()> {
     Ok(())
 }
 
-/// How fast single messages get over the wire, and into one synced store.
+/// The limits for single messages: the transport alone, and with one synced store.
 async fn limits(run: &mut Run, round: u32) -> Result<()> {
     for which in [Limit::Echo, Limit::Bare] {
         match limit::measure(&[which], &run.disk, single(run.lengths.point).into()).await {
             Ok(rows) => {
                 for row in rows {
-                    run.note(&Row { part: "naive".to_owned(), round, ..row })?;
+                    run.record(&Row { part: "naive".to_owned(), round, ..row })?;
                 }
             }
             Err(why) => run.failed("naive", which.name(), "publish", round, &why)?,
@@ -79,7 +80,7 @@ async fn limits(run: &mut Run, round: u32) -> Result<()> {
     Ok(())
 }
 
-/// One message in flight on each connection.
+/// A load with one message in flight on each connection.
 pub fn single(length: Duration) -> Load {
     Load::closed(Shape { batch: 1, window: 1, payload_bytes: PAYLOAD_BYTES }, NAIVE_CONNECTIONS, length)
 }

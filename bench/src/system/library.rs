@@ -1,9 +1,9 @@
-//! Which client libraries this was built with.
+//! Versions of the client libraries.
 
-/// The lock file that the build obeys: the libraries themselves do not say what they are.
+/// The lock file of the build: the libraries do not export their versions.
 const LOCK: &str = include_str!("../../../Cargo.lock");
 
-/// A library's name with the version that was built in.
+/// Name and version of a library.
 pub fn library(name: &str) -> String {
     let entry = format!("name = \"{name}\"\nversion = \"");
     let version = LOCK.split_once(&entry).and_then(|(_, rest)| rest.split_once('"'));

@@ -3,37 +3,41 @@
 mod link;
 mod publish;
 
-use std::env;
-use std::fs;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::{
+    env, fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
-use async_nats::jetstream::context::ContextBuilder;
-use async_nats::jetstream::{Context as JetStream, consumer, stream};
-use async_nats::{Client, ConnectOptions};
+use async_nats::{
+    Client, ConnectOptions,
+    jetstream::{Context as JetStream, consumer, context::ContextBuilder, stream},
+};
 use async_trait::async_trait;
 
-use super::process::{Process, free_address, until_ready};
-use super::{Consumer, Facts, Producer, Server, Shape, System};
+use super::{
+    Consumer, Facts, Producer, Server, Shape, System,
+    process::{Process, free_address, until_ready},
+};
 
-/// How long a server under full load may take with one answer.
+/// Longest wait for an answer of a server under full load.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Longer than a measurement: nothing is delivered twice.
+/// Longer than any measurement, so that nothing is delivered twice.
 const REDELIVERY: Duration = Duration::from_secs(3_600);
-/// The name of the consumer that all connections of a queue share.
+/// The durable consumer that all connections of a queue share.
 const WORKERS: &str = "workers";
 
-/// NATS JetStream in one of its sync policies.
+/// NATS JetStream with one sync policy.
 #[derive(Debug)]
 pub struct Nats {
     name: &'static str,
     sync: Option<&'static str>,
 }
 
-/// As it comes: it answers before the disk has the message, and syncs every two minutes.
+/// With the default policy: it answers before the message is on disk, and syncs every two minutes.
 pub const NATS: Nats = Nats { name: "nats", sync: None };
 /// With a sync before every answer.
 pub const NATS_ALWAYS: Nats = Nats { name: "nats-always", sync: Some("always") };
@@ -63,7 +67,7 @@ impl System for Nats {
 }
 
 impl Nats {
-    // A client that takes large messages more slowly than they come must not be cut off, hence max_pending.
+    // max_pending: a client that reads large messages slowly must not be disconnected.
     fn config(&self, address: SocketAddr, data: &Path) -> String {
         let sync = self.sync.map(|sync| format!("sync_interval: {sync}")).unwrap_or_default();
         let data = data.display();
@@ -125,8 +129,8 @@ impl Server for Running {
 
     async fn producer(&self, queue: &str, shape: Shape) -> Result<Box<dyn Producer>> {
         let client = connect(self.address, shape.window).await?;
-        // The server gives a batch up after ten seconds without a message of it. One that syncs each message can be that
-        // far behind its connections, and the limit cannot be configured.
+        // The server abandons a batch that receives no message for ten seconds, which cannot be configured. With a sync
+        // for each message it can be that far behind its connections.
         match self.sync {
             Some(_) => Ok(Box::new(publish::Single::new(client, queue))),
             None => Ok(Box::new(publish::Batched::open(client, queue).await?)),
@@ -155,8 +159,8 @@ fn stream_config(queue: &str) -> stream::Config {
     }
 }
 
-// A work queue takes only explicit acks. By default a consumer waits after 1,000 without one, and takes the requests of 512
-// connections.
+// A work queue accepts only explicit acks. By default a consumer stops after 1,000 outstanding acks and serves the
+// requests of 512 connections.
 fn consumer_config() -> consumer::pull::Config {
     consumer::pull::Config {
         durable_name: Some(WORKERS.to_owned()),
@@ -171,7 +175,7 @@ fn consumer_config() -> consumer::pull::Config {
 async fn connect(address: SocketAddr, window: usize) -> Result<Client> {
     let options = ConnectOptions::new()
         .request_timeout(Some(PATIENCE))
-        // What does not fit is dropped.
+        // The client drops messages beyond its capacity.
         .subscription_capacity(window.saturating_mul(4).max(65_536))
         .client_capacity(8_192)
         .read_buffer_capacity(u16::MAX);
@@ -183,11 +187,11 @@ fn jetstream(client: Client) -> JetStream {
     ContextBuilder::new().timeout(PATIENCE).build(client)
 }
 
-// From the PATH, or where `make bench` puts it.
+// From the PATH, or from the folder that `make bench` installs it to.
 fn program() -> PathBuf {
     let name = "nats-server";
     let path = env::var_os("PATH").unwrap_or_default();
     let tools = env::var_os("HOME").map(|home| Path::new(&home).join(".cache/posthouse/tools/bin"));
-    let mut places = env::split_paths(&path).chain(tools).map(|folder| folder.join(name));
-    places.find(|place| place.is_file()).unwrap_or_else(|| name.into())
+    let mut candidates = env::split_paths(&path).chain(tools).map(|folder| folder.join(name));
+    candidates.find(|candidate| candidate.is_file()).unwrap_or_else(|| name.into())
 }

@@ -1,19 +1,24 @@
-//! Posthouse: mutual TLS, tokens, synced before every answer, through its client crate.
+//! Posthouse: mutual TLS, tokens and a sync before every answer, through its client crate.
 
-use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Result, anyhow};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use posthouse_client::{Client, Delivery, Publisher, QueueSettings, Settlement};
-use posthouse_tests::harness::probe::scrape;
-use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::harness::wire::Caller;
-use posthouse_tests::harness::{binaries, server};
+use posthouse_tests::harness::{
+    binaries,
+    probe::scrape,
+    server,
+    site::{CIVIL, Site},
+    wire::Caller,
+};
 
 use super::{Confirmation, Consumer, Facts, Producer, Server, Shape, System};
 
@@ -60,13 +65,13 @@ impl Running {
         Ok(Self { server, site, client })
     }
 
-    /// Kills the server as a crash would, and starts it again without waiting for it.
+    /// Kills the server as a crash would, and starts it again without waiting until it answers.
     pub fn crash(&mut self) {
         self.server.kill();
         self.server = server::Server::launch(&self.site, &binaries::posthouse(), None);
     }
 
-    /// Stops the server and starts it again.
+    /// Stops the server, starts it again and waits until it answers.
     pub async fn restart(&mut self) -> Result<()> {
         self.server.terminate();
         self.server.ended().await;
@@ -74,12 +79,12 @@ impl Running {
         Ok(())
     }
 
-    /// What its metrics say now.
+    /// The current metrics.
     pub async fn metrics(&self) -> String {
         scrape(self.site.management()).await
     }
 
-    /// Stops the server; what it has written.
+    /// Stops the server and returns its log.
     pub async fn end(self) -> Result<String> {
         let mut server = self.server;
         server.terminate();
@@ -96,7 +101,7 @@ impl Running {
         &self.client
     }
 
-    /// A connection for calls of the wire itself.
+    /// A connection for calls without the client crate.
     pub async fn caller(&self) -> Caller {
         Caller::connect(&self.site, &self.site.credentials(CIVIL)).await
     }
@@ -107,12 +112,12 @@ impl Running {
     }
 }
 
-/// A queue's name on the wire.
+/// Full name of a queue.
 pub fn full_name(queue: &str) -> String {
     format!("tenants/{CIVIL}/departments/household-registry/queues/{queue}")
 }
 
-/// A queue's name for the client crate.
+/// Name of a queue for the client crate.
 pub fn short_name(queue: &str) -> String {
     format!("household-registry/{queue}")
 }
@@ -150,7 +155,7 @@ impl Server for Running {
     async fn consumer(&self, queue: &str, shape: Shape) -> Result<Box<dyn Consumer>> {
         let credit = u32::try_from(shape.window)?;
         let consumer = self.client.consumer(short_name(queue)).credit_messages(credit).credit_bytes(1 << 30);
-        Ok(Box::new(Taker { consumer: consumer.open().await?, unsettled: VecDeque::new() }))
+        Ok(Box::new(Receiver { consumer: consumer.open().await?, unsettled: VecDeque::new() }))
     }
 
     async fn stop(self: Box<Self>) -> Result<()> {
@@ -158,7 +163,7 @@ impl Server for Running {
     }
 }
 
-/// Opens a producer of any client.
+/// Opens a producer with this client.
 pub async fn sender(client: &Client, queue: &str, shape: Shape) -> Result<Box<dyn Producer>> {
     let publisher = client.publisher(queue).batch_messages(shape.batch).linger(Duration::ZERO);
     Ok(Box::new(Sender(publisher.max_in_flight_batches(shape.window).open().await?)))
@@ -180,15 +185,15 @@ impl Producer for Sender {
     }
 }
 
-struct Taker {
+struct Receiver {
     consumer: posthouse_client::Consumer,
     unsettled: VecDeque<Delivery>,
 }
 
 #[async_trait]
-impl Consumer for Taker {
-    async fn next(&mut self, most: usize) -> Result<Vec<Bytes>> {
-        let deliveries = self.consumer.next_many(most).await?;
+impl Consumer for Receiver {
+    async fn next(&mut self, max: usize) -> Result<Vec<Bytes>> {
+        let deliveries = self.consumer.next_many(max).await?;
         if deliveries.is_empty() {
             return Err(anyhow!("the stream has ended"));
         }

@@ -1,21 +1,23 @@
-//! Server processes of this run: started, watched, ended.
+//! Server processes of a run: started, watched and stopped.
 
-use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::{
+    fs::{self, File},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
-/// How long a server may take to start or to stop.
+/// Longest start or stop of a server.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-/// How long one attempt to reach it may take: a client library may wait for ever for a server that was not there yet.
+/// Longest attempt to reach a server: a client library may wait for ever for a server that did not listen yet.
 const ATTEMPT: Duration = Duration::from_secs(5);
-/// Between two looks at it.
-const LOOK: Duration = Duration::from_millis(20);
+/// Time between two checks of a process.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A process that this run started. Dropping it kills it and what it started.
+/// A process that this run started. Dropping it kills it and its descendants.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -23,7 +25,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a command whose output goes to `log`, as the head of a process group of its own.
+    /// Starts a command as the head of a new process group; its output goes to `log`.
     pub fn start(name: &str, mut command: Command, log: &Path) -> Result<Self> {
         use std::os::unix::process::CommandExt as _;
         let file = File::create(log).with_context(|| format!("the log of {name}"))?;
@@ -39,12 +41,12 @@ impl Process {
         self.child.id()
     }
 
-    /// It and all that it started, and what they started.
+    /// The process and its descendants.
     pub fn family(&self) -> Vec<u32> {
         family(self.id())
     }
 
-    /// Fails if it has ended.
+    /// Fails if the process has ended.
     pub fn check(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
@@ -52,7 +54,7 @@ impl Process {
         }
     }
 
-    /// Asks it to stop (SIGTERM) and waits until it has.
+    /// Sends SIGTERM and waits until the process has ended.
     pub async fn stop(mut self) -> Result<()> {
         signal(self.id(), libc::SIGTERM);
         let asked = Instant::now();
@@ -60,7 +62,7 @@ impl Process {
             if asked.elapsed() > PATIENCE {
                 bail!("{} does not stop", self.name);
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         Ok(())
     }
@@ -68,8 +70,8 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Its family first, for a child may lead a group of its own; the head dies first and starts none anew. Then its
-        // whole group; none of them may be there any more.
+        // First the descendants, since a child may lead another group; the head is killed first and starts no new ones.
+        // Then the whole group, of which no process may be left.
         if matches!(self.child.try_wait(), Ok(None)) {
             for id in self.family() {
                 signal(id, libc::SIGKILL);
@@ -81,7 +83,7 @@ impl Drop for Process {
     }
 }
 
-/// Tries until it succeeds, while the process runs.
+/// Repeats the attempt until it succeeds, while the process runs.
 pub async fn until_ready<T, F>(process: &mut Process, attempt: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
@@ -106,12 +108,12 @@ where
             Err(error) if start.elapsed() > PATIENCE => {
                 return Err(error.context("the server does not answer"));
             }
-            Err(_) => tokio::time::sleep(LOOK).await,
+            Err(_) => tokio::time::sleep(POLL_INTERVAL).await,
         }
     }
 }
 
-/// A port of the loopback that nobody uses, and that no outgoing connection is given.
+/// A free port of the loopback, outside of the range for outgoing connections.
 pub fn free_address() -> Result<SocketAddr> {
     use rand::RngExt as _;
     let mut random = rand::rng();

@@ -3,24 +3,25 @@
 mod broker;
 mod link;
 
-use std::net::SocketAddr;
-use std::path::Path;
+use std::{net::SocketAddr, path::Path};
 
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
-use lapin::options::QueueDeclareOptions;
-use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Connection, ConnectionProperties};
+use lapin::{
+    Connection, ConnectionProperties,
+    options::QueueDeclareOptions,
+    types::{AMQPValue, FieldTable},
+};
 
 use super::{Consumer, Facts, Producer, Server, Shape, System};
 use broker::Broker;
 
 const FRAME_OVERHEAD: usize = 8;
-const SMALLEST_FRAME: usize = 16 << 10;
-/// The default of the server.
-const LARGEST_FRAME: usize = 128 << 10;
+const MIN_FRAME_BYTES: usize = 16 << 10;
+/// The server's default.
+const MAX_FRAME_BYTES: usize = 128 << 10;
 
-/// RabbitMQ with quorum queues, the only kind of its queues that syncs what it confirms.
+/// RabbitMQ with quorum queues, its only kind of queue that syncs before a confirm.
 #[derive(Debug)]
 pub struct RabbitMq;
 
@@ -91,10 +92,10 @@ impl Server for Running {
     }
 }
 
-// The client clears two buffers of 32 frames each for each connection: frames of the largest size that the server takes cost a
-// connection of small messages time and memory. A busy machine may be late with heartbeats, which must not end a connection.
+// For each connection the client clears two buffers of 32 frames: frames of the largest size would cost connections of
+// small messages time and memory. A busy machine may be late with heartbeats, which must not close a connection.
 async fn connect(address: SocketAddr, payload_bytes: usize) -> Result<Connection> {
-    let frame_max = payload_bytes.saturating_add(FRAME_OVERHEAD).clamp(SMALLEST_FRAME, LARGEST_FRAME);
+    let frame_max = payload_bytes.saturating_add(FRAME_OVERHEAD).clamp(MIN_FRAME_BYTES, MAX_FRAME_BYTES);
     let uri = format!("amqp://guest:guest@{address}/%2f?heartbeat=0&frame_max={frame_max}");
     let connected = Connection::connect(&uri, ConnectionProperties::default()).await;
     connected.with_context(|| format!("connecting to RabbitMQ at {address}"))

@@ -1,7 +1,6 @@
-//! The applications: those of the file, and one that no clerk can work off.
+//! The applications of the file, and one that no clerk can process.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -10,30 +9,30 @@ use crate::Failed;
 
 const IDENTITY_NUMBER_BYTES: usize = 18;
 
-/// What the demo needs to know of an application.
+/// The fields of an application that the demo reads.
 #[derive(Deserialize)]
 struct Routing {
     application: String,
     tenant: String,
     department: String,
-    /// Of 18 characters, after GB 11643.
+    /// Identity number of 18 characters, after GB 11643.
     #[serde(default)]
     identity_number: String,
 }
 
-/// One citizen's application: its line of the file, as published.
+/// A citizen's application: one line of the file, as it is published.
 #[derive(Clone)]
 pub struct Application {
-    /// Its number.
+    /// Number of the application.
     pub number: String,
-    /// The line.
+    /// The line of the file.
     pub line: Bytes,
 }
 
-/// The tenant and the department that work it off.
+/// The tenant and the department that process an application.
 pub type Destination = (String, String);
 
-/// The file's applications by the department that works them off.
+/// Reads the applications of a file, grouped by the department that processes them.
 pub fn read(path: &Path) -> Result<BTreeMap<Destination, Vec<Application>>, Failed> {
     let text = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let text = Bytes::from(text);
@@ -46,22 +45,22 @@ pub fn read(path: &Path) -> Result<BTreeMap<Destination, Vec<Application>>, Fail
     Ok(offices)
 }
 
-/// An application that lacks what it needs most: whoever gets it fails. A careless form sends such things.
+/// An application without an identity number, as a careless form may send it: no clerk can process it.
 pub fn without_identity((tenant, department): &Destination) -> Application {
     let number = format!("{department} without an identity number");
     let line = serde_json::json!({ "application": number, "tenant": tenant, "department": department });
     Application { number, line: line.to_string().into() }
 }
 
-/// What a clerk finds in a delivered application.
+/// What a clerk reads in a delivered application.
 pub struct Form {
-    /// Its number.
+    /// Number of the application.
     pub number: String,
-    /// Whether it can be worked off.
+    /// Whether it has what a clerk needs.
     pub complete: bool,
 }
 
-/// Opens a delivered application.
+/// Parses a delivered application.
 pub fn open(payload: &[u8]) -> Result<Form, Failed> {
     let Routing { application, identity_number, .. } = serde_json::from_slice(payload)?;
     Ok(Form { number: application, complete: identity_number.len() == IDENTITY_NUMBER_BYTES })

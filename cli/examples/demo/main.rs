@@ -1,18 +1,20 @@
-//! Ten thousand citizen applications through three departments of two agencies, with a server that is killed halfway.
+//! The demo: ten thousand citizen applications through three departments of two agencies, with a server that is killed
+//! halfway.
 //!
 //! The closing table counts what the producers and consumers of this program saw. See `demo/README.md`.
 
 #![allow(clippy::disallowed_methods, reason = "it is no part of the program")]
 
-use std::io::{IsTerminal as _, Write as _, stdout};
-use std::path::Path;
-use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    io::{IsTerminal as _, Write as _, stdout},
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use posthouse_client::{Client, Context};
-use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::{task::JoinSet, time::sleep};
 
 use office::Office;
 use server::Server;
@@ -26,12 +28,12 @@ mod stranger;
 mod table;
 mod tally;
 
-/// Anything that ends the demo early.
+/// An error that ends the demo.
 pub type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 /// Consumers of each queue.
 const CONSUMERS: usize = 3;
-/// Nothing may stand still for longer: a lease of the killed server's last moments runs to its end before that.
+/// The demo ends when nothing moves for this long; leases of the killed server expire earlier.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::main]
@@ -47,7 +49,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Whether nothing was lost, nothing came twice, and every application came to its end.
+/// Runs the demo; `true` if nothing was lost or duplicated and every application was processed or is a dead letter.
 async fn run(file: &Path) -> Result<bool, Failed> {
     let by_office = applications::read(file)?;
     let folder = tempfile::tempdir()?;
@@ -90,7 +92,7 @@ async fn run(file: &Path) -> Result<bool, Failed> {
     tasks.shutdown().await;
     let mut rows = Vec::new();
     for (office, client) in &offices {
-        office.look_for_leftovers(client).await?;
+        office.drain_leftovers(client).await?;
         for (number, attempts) in office.dead_letters() {
             say(&format!("{}: \"{number}\" was tried {attempts} times, then set aside", office.name));
         }
@@ -101,7 +103,7 @@ async fn run(file: &Path) -> Result<bool, Failed> {
     Ok(report(&rows, total))
 }
 
-/// Another tenant knocks.
+/// Shows that another tenant is refused.
 async fn show_refusals(server: &Server, tenant: &str, queue: &str) -> Result<(), Failed> {
     for (what, reason) in stranger::refused(server, tenant, queue).await? {
         say(&format!("another tenant may not {what} {tenant}/{queue}: {reason}"));
@@ -109,7 +111,7 @@ async fn show_refusals(server: &Server, tenant: &str, queue: &str) -> Result<(),
     Ok(())
 }
 
-/// Shows the progress until enough is settled, or nothing moves any more.
+/// Shows the progress until enough messages are settled, or nothing moves for too long.
 async fn watch(
     offices: &[(Arc<Office>, Client)],
     tasks: &mut JoinSet<Result<(), Failed>>,
@@ -167,7 +169,7 @@ fn say(what: &str) {
     println!("─ {what}");
 }
 
-/// One line that is written over, for a terminal only.
+/// Overwrites one line of progress, on a terminal only.
 fn progress(published: u64, settled: u64, total: u64) {
     if stdout().is_terminal() {
         print!("\r\x1b[K  {} {published:>6} published {settled:>6} settled", bar(settled, total));

@@ -1,4 +1,4 @@
-//! What the server's sums say of a queue: waiting, work, throughput.
+//! Times and throughput of a queue, from the server's sums.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +16,7 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// Of a queue whose story is over.
+    /// The sums of a queue that is done.
     pub fn new(stats: &QueueStats) -> Self {
         Self {
             first_delivered: stats.first_delivered,
@@ -28,12 +28,12 @@ impl Measured {
         }
     }
 
-    /// From publish to the first lease.
+    /// Average time from publish to the first lease.
     pub fn average_waiting(&self) -> Option<Duration> {
         average(self.waited, self.first_delivered)
     }
 
-    /// From lease to ack.
+    /// Average time from lease to ack.
     pub fn average_processing(&self) -> Option<Duration> {
         average(self.worked, self.acked)
     }

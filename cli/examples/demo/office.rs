@@ -1,38 +1,44 @@
-//! One department's queue: its producer, its consumers, and what they saw.
+//! One department's queue, with its producer and consumers and what they saw.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use posthouse_client::{Client, Delivery, Event, NewMessage, QueueSettings, Queues};
-use tokio::task::JoinSet;
-use tokio::time::{interval, timeout};
+use tokio::{
+    task::JoinSet,
+    time::{interval, timeout},
+};
 
-use crate::Failed;
-use crate::applications::{Application, Form, open};
-use crate::measured::Measured;
-use crate::tally::{Figures, Tally};
+use crate::{
+    Failed,
+    applications::{Application, Form, open},
+    measured::Measured,
+    tally::{Figures, OfficeTally},
+};
 
-/// Citizens do not come all at once: so many, this often.
+/// The producer publishes this many applications in each interval.
 const BURST: usize = 20;
 const EVERY: Duration = Duration::from_millis(10);
-/// Applications on a clerk's desk.
+/// Applications that a consumer has leased at most.
 const DESK: u32 = 100;
-/// So often a clerk tries an application before it becomes a dead letter.
+/// Delivery attempts before an application becomes a dead letter.
 const ATTEMPTS: u32 = 3;
-/// How long the last look waits for the queue to say that it is empty.
-const LAST_LOOK: Duration = Duration::from_secs(45);
+/// Longest wait until the queue is empty at the end.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// A queue and its story.
+/// A department's queues and what was seen of them.
 pub struct Office {
-    /// As shown.
+    /// Name in the table.
     pub name: String,
     queue: String,
     dead_letters: String,
-    tally: Mutex<Tally>,
+    tally: Mutex<OfficeTally>,
 }
 
 impl Office {
-    /// An office with its queues: one for applications, one for those that cannot be worked off.
+    /// Creates the queue for applications and the one for dead letters.
     pub async fn open(tenant: &str, department: &str, queues: &Queues) -> Result<Self, Failed> {
         let queue = format!("{department}/applications");
         let dead_letters = format!("{department}/dead-letters");
@@ -42,23 +48,23 @@ impl Office {
         Ok(Self { name: format!("{tenant}/{department}"), queue, dead_letters, tally: Mutex::default() })
     }
 
-    /// The queue as its own tenant names it.
+    /// Name of the queue for its own tenant.
     pub fn queue(&self) -> &str {
         &self.queue
     }
 
-    /// What the server's own sums say of the queue.
+    /// The server's sums of the queue.
     pub async fn measured(&self, client: &Client) -> Result<Measured, Failed> {
         let stats = client.queues().get(&self.queue).await?.stats.ok_or("the server told no statistics")?;
         Ok(Measured::new(&stats))
     }
 
-    /// What was seen until now.
+    /// The figures so far.
     pub fn figures(&self) -> Figures {
         self.tally().figures()
     }
 
-    /// Publishes every application, and notes each confirmation.
+    /// Publishes every application, and records each confirmation.
     pub async fn produce(
         self: std::sync::Arc<Self>,
         client: Client,
@@ -84,7 +90,7 @@ impl Office {
         Ok(publisher.close().await?)
     }
 
-    /// Works off what comes, until the task is ended.
+    /// Processes applications until the task is aborted.
     pub async fn consume(self: std::sync::Arc<Self>, client: Client) -> Result<(), Failed> {
         let consumer = client.consumer(&self.queue).credit_messages(DESK).open().await?;
         let mut settling = JoinSet::new();
@@ -92,14 +98,14 @@ impl Office {
             tokio::select! {
                 delivery = consumer.next() => match delivery? {
                     Some(delivery) => {
-                        let Form { number, complete } = self.note(&delivery)?;
+                        let Form { number, complete } = self.record_delivery(&delivery)?;
                         if !complete {
                             self.tally().failed(&number);
                             drop(delivery.nack(Duration::ZERO));
                             continue;
                         }
                         let settled = delivery.ack();
-                        // A settlement that is not confirmed is no failure: the application comes again.
+                        // An unconfirmed settlement is not a failure: the application is delivered again.
                         settling.spawn(async move { settled.await.is_ok().then_some(number) });
                     }
                     None => return Ok(()),
@@ -113,7 +119,7 @@ impl Office {
         }
     }
 
-    /// Takes dead letters out, until the task is ended.
+    /// Consumes dead letters until the task is aborted.
     pub async fn supervise(self: std::sync::Arc<Self>, client: Client) -> Result<(), Failed> {
         let consumer = client.consumer(&self.dead_letters).open().await?;
         while let Some(delivery) = consumer.next().await? {
@@ -126,35 +132,35 @@ impl Office {
         Ok(())
     }
 
-    /// Each dead letter, with how often it was tried.
+    /// The dead letters, each with its attempts.
     pub fn dead_letters(&self) -> Vec<(String, u32)> {
         self.tally().dead_letters()
     }
 
-    /// A last consumer, until the queue says that nothing is ready and nothing leased: what it gets came again.
-    pub async fn look_for_leftovers(&self, client: &Client) -> Result<(), Failed> {
+    /// Consumes until nothing is ready and nothing leased: whatever it receives was delivered before.
+    pub async fn drain_leftovers(&self, client: &Client) -> Result<(), Failed> {
         let consumer = client.consumer(&self.queue).open().await?;
-        let looking = async {
+        let draining = async {
             while let Some(Event::Delivery(delivery)) = consumer.next_event().await? {
-                let number = self.note(&delivery)?.number;
+                let number = self.record_delivery(&delivery)?.number;
                 if delivery.ack().await.is_ok() {
                     self.tally().settled(&number);
                 }
             }
             Ok::<_, Failed>(())
         };
-        let looked = timeout(LAST_LOOK, looking).await;
-        looked.map_err(|_| format!("{} does not become empty", self.name))??;
+        let drained = timeout(DRAIN_TIMEOUT, draining).await;
+        drained.map_err(|_| format!("{} does not become empty", self.name))??;
         Ok(consumer.close().await?)
     }
 
-    fn note(&self, delivery: &Delivery) -> Result<Form, Failed> {
+    fn record_delivery(&self, delivery: &Delivery) -> Result<Form, Failed> {
         let form = open(delivery.payload())?;
         self.tally().delivered(&form.number, delivery.message_id());
         Ok(form)
     }
 
-    fn tally(&self) -> MutexGuard<'_, Tally> {
+    fn tally(&self) -> MutexGuard<'_, OfficeTally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

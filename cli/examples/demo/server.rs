@@ -1,15 +1,17 @@
-//! The server as a process of its own, so that it can be killed.
+//! The server as a process, so that the demo can kill it.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use tokio::process::{Child, Command};
 
 use crate::Failed;
 
-/// How long a start may take: recovery included, on a slow machine.
+/// Longest start of a server, with recovery on a slow machine.
 const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// `posthouse dev` on one folder and port.
@@ -21,7 +23,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts it on a free port.
+    /// Starts a server on a free port.
     pub async fn start(folder: &Path) -> Result<Self, Failed> {
         let binary = beside_this_program("posthouse")?;
         let listen = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
@@ -31,12 +33,12 @@ impl Server {
         Ok(server)
     }
 
-    /// The context of one tenant.
+    /// The context file of a tenant.
     pub fn context(&self, tenant: &str) -> PathBuf {
         self.folder.join(format!("contexts/{tenant}.toml"))
     }
 
-    /// SIGKILL: no goodbye, nothing flushed. Then the same command again.
+    /// Sends SIGKILL, and runs the same command again. Returns the time until the server answers.
     pub async fn kill_and_restart(&mut self) -> Result<Duration, Failed> {
         self.process.kill().await?;
         let killed = Instant::now();
@@ -45,16 +47,16 @@ impl Server {
         Ok(killed.elapsed())
     }
 
-    /// SIGTERM, and the exit it leads to.
+    /// Sends SIGTERM and waits for the exit.
     pub async fn stop(mut self) -> Result<(), Failed> {
         let id = self.process.id().ok_or("the server has ended by itself")?;
-        // The shell's own kill: a bare machine has no other.
+        // The shell's `kill`: a minimal system has no other.
         Command::new("sh").args(["-c", &format!("kill {id}")]).status().await?;
         let status = self.process.wait().await?;
         if status.success() { Ok(()) } else { Err(format!("the server ended with {status}").into()) }
     }
 
-    /// By `posthouse ping`, as a script would.
+    /// Runs `posthouse ping` until it succeeds.
     async fn wait_until_it_answers(&mut self) -> Result<(), Failed> {
         let deadline = Instant::now() + START_DEADLINE;
         loop {
@@ -78,12 +80,12 @@ impl Server {
 fn spawn(binary: &Path, folder: &Path, listen: SocketAddr) -> Result<Child, Failed> {
     let mut command = Command::new(binary);
     command.arg("dev").arg("--dir").arg(folder).arg("--listen").arg(listen.to_string());
-    // Its warnings belong on the terminal, its progress does not.
+    // Warnings of the server are shown, its progress is not.
     command.env("POSTHOUSE_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
     command.spawn().map_err(|error| format!("{}: {error}", binary.display()).into())
 }
 
-/// Cargo puts examples into a folder beside the binaries.
+/// Cargo puts examples into a folder below that of the binaries.
 fn beside_this_program(name: &str) -> Result<PathBuf, Failed> {
     let here = std::env::current_exe()?;
     let folder = here.ancestors().nth(2).ok_or("this program stands nowhere")?;

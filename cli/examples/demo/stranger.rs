@@ -1,15 +1,14 @@
-//! Another tenant, who tries what it has no grant for.
+//! Another tenant, which tries what it has no grant for.
 
 use posthouse_client::{Client, Context, Error, NewMessage, Queue};
 
-use crate::Failed;
-use crate::server::Server;
+use crate::{Failed, server::Server};
 
-/// Who tries.
+/// The other tenant.
 const STRANGER: &str = "taxation";
 
-/// Lets a stranger, with a certificate and a token of its own, publish to, consume from and look at a queue of another
-/// tenant: the reason of each refusal. That one of them works is a failure of the demo.
+/// Lets another tenant, with its own certificate and token, publish to, consume from and look at a queue. Returns the
+/// reason of each refusal; the demo fails if one is allowed.
 pub async fn refused(
     server: &Server,
     tenant: &str,
@@ -30,9 +29,9 @@ pub async fn refused(
     };
     let published = reason("publish", published.await)?;
     let consumed = reason("consume", consumed.await)?;
-    let looked =
+    let described =
         reason("look at", client.queues().get(&name).await.map_err(Failed::from).map(|_: Queue| ()))?;
-    Ok(vec![published, consumed, looked])
+    Ok(vec![published, consumed, described])
 }
 
 fn reason(what: &'static str, tried: Result<(), Failed>) -> Result<(&'static str, String), Failed> {

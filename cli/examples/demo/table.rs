@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use crate::measured::Measured;
-use crate::tally::Figures;
+use crate::{measured::Measured, tally::Figures};
 
 const HEADINGS: [&str; 9] = [
     "queue",
@@ -18,21 +17,21 @@ const HEADINGS: [&str; 9] = [
 ];
 /// Columns that must be 0.
 const MUST_BE_ZERO: [usize; 2] = [7, 8];
-/// Lines of a heading.
+/// Lines of the heading.
 const LINES: usize = 2;
 
 /// One line of the table.
 #[derive(Debug, Clone, Default)]
 pub struct Row {
-    /// The queue, as shown.
+    /// Name of the queue.
     pub name: String,
-    /// Counted by the demo's own producers and consumers.
+    /// Figures of the demo's own producers and consumers.
     pub figures: Figures,
-    /// From the server's sums.
+    /// Figures of the server's sums.
     pub measured: Measured,
 }
 
-/// The rows and their sum as a table; colour only for a terminal.
+/// The rows and their sum as a table, in colour for a terminal.
 pub fn table(rows: &[Row], colour: bool) -> String {
     let mut total = Row { name: "total".to_owned(), ..Row::default() };
     for row in rows {
@@ -62,7 +61,7 @@ pub fn table(rows: &[Row], colour: bool) -> String {
     text + &rule("└", "┴", "┘")
 }
 
-/// A heading on two lines, so that the table fits a terminal.
+/// Splits a heading into two lines, so that the table fits a terminal.
 fn lines(heading: &'static str) -> [&'static str; LINES] {
     heading.split_once(' ').map_or(["", heading], |(above, below)| [above, below])
 }

@@ -1,46 +1,46 @@
-//! What producers and consumers saw, and what follows from it.
+//! What producers and consumers saw, and the figures that follow from it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// One queue's story. Applications go by their number.
+/// What was seen of one queue, by the numbers of the applications.
 #[derive(Default)]
-pub struct Tally {
+pub struct OfficeTally {
     published: HashSet<String>,
     settled: HashSet<String>,
-    /// With how often each was tried.
+    /// Dead letters, with their attempts.
     dead: BTreeMap<String, u32>,
-    /// Failed by a clerk, and not seen again since.
+    /// Applications that a clerk returned and that were not delivered since.
     failed: HashSet<String>,
-    /// The message an application came as.
+    /// The message id of each delivered application.
     delivered: HashMap<String, String>,
     duplicated: u64,
     redelivered: u64,
 }
 
-/// The closing figures of one queue.
+/// Closing figures of one queue.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Figures {
-    /// Its publish was confirmed.
+    /// Applications whose publish was confirmed.
     pub published: u64,
-    /// It was delivered, and its settlement was confirmed.
+    /// Applications that were delivered and whose settlement was confirmed.
     pub processed: u64,
-    /// It was found in the dead-letter queue.
+    /// Applications in the dead-letter queue.
     pub dead_lettered: u64,
-    /// Published, and then neither processed nor among the dead letters.
+    /// Applications that were published and are neither processed nor dead letters.
     pub lost: u64,
-    /// Stored twice, delivered after its settlement was confirmed, or settled twice.
+    /// Applications that were stored twice, delivered after a confirmed settlement, or settled twice.
     pub duplicated: u64,
-    /// Delivered again while nobody had been told that it was settled.
+    /// Applications that were delivered again without a confirmed settlement.
     pub redelivered: u64,
 }
 
-impl Tally {
+impl OfficeTally {
     /// A publish was confirmed.
     pub fn published(&mut self, number: &str) {
         self.published.insert(number.to_owned());
     }
 
-    /// A consumer got an application.
+    /// An application was delivered.
     pub fn delivered(&mut self, number: &str, message: &str) {
         let before = self.delivered.insert(number.to_owned(), message.to_owned());
         match before {
@@ -58,7 +58,7 @@ impl Tally {
         }
     }
 
-    /// It was found in the dead-letter queue.
+    /// An application was found in the dead-letter queue.
     pub fn dead_lettered(&mut self, number: &str, attempts: u32) {
         let known = self.dead.insert(number.to_owned(), attempts).is_some();
         if known || self.settled.contains(number) {
@@ -66,17 +66,17 @@ impl Tally {
         }
     }
 
-    /// What was found in the dead-letter queue.
+    /// The dead letters, each with its attempts.
     pub fn dead_letters(&self) -> Vec<(String, u32)> {
         self.dead.iter().map(|(number, attempts)| (number.clone(), *attempts)).collect()
     }
 
-    /// A clerk gives it back: that explains why it comes again.
+    /// A clerk returned an application, which explains its next delivery.
     pub fn failed(&mut self, number: &str) {
         self.failed.insert(number.to_owned());
     }
 
-    /// What came of it.
+    /// The figures so far.
     pub fn figures(&self) -> Figures {
         Figures {
             published: self.published.len() as u64,
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_clean_run_has_neither_loss_nor_duplicate() {
-        let mut tally = Tally::default();
+        let mut tally = OfficeTally::default();
         tally.published("1");
         tally.delivered("1", "m1");
         tally.settled("1");
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn loss_is_seen() {
-        let mut tally = Tally::default();
+        let mut tally = OfficeTally::default();
         tally.published("1");
         tally.delivered("1", "m1");
         assert_eq!(tally.figures().lost, 1);
@@ -127,14 +127,14 @@ mod tests {
 
     #[test]
     fn a_dead_letter_is_not_lost_but_may_not_have_been_processed_too() {
-        let mut tally = Tally::default();
+        let mut tally = OfficeTally::default();
         tally.published("1");
         tally.delivered("1", "m1");
         tally.failed("1");
         tally.delivered("1", "m1");
         tally.dead_lettered("1", 3);
-        let told = Figures { published: 1, dead_lettered: 1, ..Figures::default() };
-        assert_eq!(tally.figures(), told);
+        let expected = Figures { published: 1, dead_lettered: 1, ..Figures::default() };
+        assert_eq!(tally.figures(), expected);
         tally.settled("2");
         tally.dead_lettered("2", 3);
         assert_eq!(tally.figures().duplicated, 1);
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn only_what_was_confirmed_or_stored_twice_is_a_duplicate() {
-        let mut tally = Tally::default();
+        let mut tally = OfficeTally::default();
         tally.delivered("1", "m1");
         tally.delivered("1", "m1");
         assert_eq!((tally.figures().duplicated, tally.figures().redelivered), (0, 1));

@@ -1,13 +1,17 @@
-//! The file of `posthouse apply`, read whole: every error at once, with its line and its key.
+//! Parser of the file of `posthouse apply`. It reports all errors at once, each with its line and key.
 
-use std::fmt;
-use std::ops::{Range, RangeInclusive};
+use std::{
+    fmt,
+    ops::{Range, RangeInclusive},
+};
 
 use posthouse_server::names::{DepartmentName, NameError, QueueName, TenantName};
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
 
-/// What the engine takes, and what a queue has that says nothing of it.
+/// Bounds and defaults of a queue's settings, from the engine.
 mod settings {
     use std::ops::RangeInclusive;
 
@@ -25,39 +29,39 @@ mod settings {
 /// A file without errors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueFile {
-    /// Whose queues they are, if the file says so.
+    /// The tenant of the queues, if the file names one.
     pub tenant: Option<String>,
-    /// In the order of the file.
+    /// The queues in the order of the file.
     pub queues: Vec<WantedQueue>,
 }
 
-/// A queue as it should be.
+/// A queue with its settings, as the file describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WantedQueue {
-    /// The line that names it.
+    /// The line of the queue's table.
     pub line: usize,
-    /// Its department.
+    /// Name of the department.
     pub department: String,
-    /// Its name.
+    /// Name of the queue.
     pub queue: String,
-    /// The largest payload.
+    /// Largest payload, in bytes.
     pub max_message_bytes: u64,
-    /// How long a lease lasts.
+    /// Length of a lease, in seconds.
     pub lease_seconds: u64,
-    /// How often a message may fail.
+    /// Failed deliveries before a message becomes a dead letter.
     pub max_attempts: u64,
-    /// Where dead letters go: a queue of the same department.
+    /// The queue for dead letters, in the same department.
     pub dead_letter_queue: Option<String>,
 }
 
-/// One thing that is wrong.
+/// An error in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileError {
-    /// The line, from 1.
+    /// Line number, from 1.
     pub line: usize,
     /// The key, as in `departments.d.queues.q.max_attempts`; empty for the file as a whole.
     pub key: String,
-    /// What is wrong, and what is right.
+    /// What is wrong, and what is allowed.
     pub problem: String,
 }
 
@@ -72,13 +76,13 @@ impl fmt::Display for FileError {
 }
 
 impl WantedQueue {
-    /// Its key in the file.
+    /// Key of the queue in the file.
     pub fn key(&self) -> String {
         format!("departments.{}.queues.{}", self.department, self.queue)
     }
 }
 
-/// Reads the text of a file.
+/// Parses the text of a file.
 pub fn parse(text: &str) -> Result<QueueFile, Vec<FileError>> {
     let (document, syntax) = DeTable::parse_recoverable(text);
     let mut reader = Reader { text, errors: Vec::new() };
@@ -87,7 +91,7 @@ pub fn parse(text: &str) -> Result<QueueFile, Vec<FileError>> {
         reader.errors.push(FileError { line, key: String::new(), problem: error.message().to_owned() });
     }
     if !syntax.is_empty() {
-        // What could be recovered would give errors that are none.
+        // The tables recovered from broken syntax would cause false errors.
         return Err(reader.errors);
     }
     let mut file = reader.document(document.get_ref());
@@ -170,7 +174,7 @@ impl Reader<'_> {
         };
         for (key, value) in self.table(path, value) {
             let at = format!("{path}.{}", shown(key.get_ref()));
-            let (place, range) = match key.get_ref().as_ref() {
+            let (field, range) = match key.get_ref().as_ref() {
                 "max_message_bytes" => (&mut wanted.max_message_bytes, settings::MAX_MESSAGE_BYTES),
                 "lease_seconds" => (&mut wanted.lease_seconds, settings::LEASE_SECONDS),
                 "max_attempts" => (&mut wanted.max_attempts, settings::MAX_ATTEMPTS),
@@ -185,13 +189,13 @@ impl Reader<'_> {
                 }
             };
             if let Some(number) = self.number(&at, value, &range) {
-                *place = number;
+                *field = number;
             }
         }
         wanted
     }
 
-    /// A dead-letter queue has none itself, and is another queue.
+    /// Checks that a dead-letter queue is another queue, and has no dead-letter queue itself.
     fn judge_targets(&mut self, queues: &[WantedQueue], text: &str) {
         for queue in queues {
             let Some(target) = &queue.dead_letter_queue else { continue };
@@ -276,13 +280,13 @@ impl Reader<'_> {
     }
 }
 
-/// The first line from `from` on that begins with the key; else `from`.
+/// The first line from `from` on that begins with the key, or else `from`.
 fn setting_line(text: &str, from: usize, key: &str) -> usize {
     let found = text.lines().enumerate().skip(from - 1).find(|(_, line)| line.trim_start().starts_with(key));
     found.map_or(from, |(nth, _)| nth + 1)
 }
 
-/// A name that may be anything, as far as it goes into a message.
+/// An arbitrary name, shortened and escaped for an error.
 fn shown(name: &str) -> String {
     name.chars().take(64).flat_map(char::escape_debug).collect()
 }
@@ -311,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_wrong_is_told_with_line_and_key() {
+    fn every_error_has_its_line_and_key() {
         let text = "tennant = 1\n[departments.d]\nqueue = 1\n[departments.D.queues.x]\n\
                     [departments.d.queues.a]\nmax_attempts = 1001\nlease_seconds = \"30\"\ncolour = 1\n\
                     dead_letter_queue = \"a\"\n[departments.d.queues.b]\ndead_letter_queue = \"a\"\n";
@@ -333,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_toml_is_told_with_its_line() {
+    fn a_syntax_error_has_its_line() {
         let found = errors("[departments.d.queues.a]\nmax_attempts = = 3\n[departments.d.queues.a]\n");
         assert!(found[0].starts_with("line 2: "), "{found:?}");
         assert!(errors("")[0].contains("departments: is missing"));

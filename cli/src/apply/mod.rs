@@ -1,26 +1,27 @@
-//! `posthouse apply`: the queues of a file come to exist with the settings of the file.
+//! `posthouse apply`: makes the queues of a file exist with the settings of the file.
 //!
-//! [`mod@file`] reads and checks the file whole, [`plan`] compares it with what is there, and this carries the plan out: what
-//! names no dead-letter queue first, since the server refuses a target that has a target itself, or does not exist yet
-//! in this plan.
+//! [`mod@file`] parses and checks the file, [`plan`] compares it with the server, and this module makes the changes.
+//! Queues without a dead-letter queue are first: the server refuses a target that does not exist yet or has a target
+//! itself.
 
-use std::io::ErrorKind;
-use std::path::Path;
+use std::{io::ErrorKind, path::Path};
 
 use posthouse_client::{Client, Error, Queue};
 
-use crate::args;
-use crate::connect::connect;
-use crate::exit::{Exit, Failure};
-use crate::failure::of_client;
-use crate::{stdio, stdout};
+use crate::{
+    args,
+    connect::connect,
+    exit::Exit,
+    failure::{Failure, of_client},
+    stdio, stdout,
+};
 use file::{QueueFile, WantedQueue};
 use plan::{Step, Verdict};
 
 pub mod file;
 pub mod plan;
 
-/// Largest file: it is read whole.
+/// Largest file; it is read into memory.
 const MAX_FILE_BYTES: u64 = 4 << 20;
 
 /// Runs the command.
@@ -67,12 +68,12 @@ fn read(path: &Path) -> Result<String, Failure> {
         .map_err(|error| Failure::new(Exit::BadData, what(&error), "name a TOML file, or - for stdin"))
 }
 
-/// What is to do, in the order in which it can be done.
+/// Compares the file with the server. The steps are in an order in which they can be made.
 async fn compare(client: &Client, file: &QueueFile, shown: &str) -> Result<Vec<Step>, Failure> {
     let mut steps = Vec::with_capacity(file.queues.len());
     for wanted in &file.queues {
         let name = full_name(client, file, wanted)?;
-        let there = look_up(client, &name).await.map_err(|error| at(&of_client(&error), shown, wanted))?;
+        let there = find_queue(client, &name).await.map_err(|error| at(&of_client(&error), shown, wanted))?;
         if let Some(target) = &wanted.dead_letter_queue
             && !file
                 .queues
@@ -87,7 +88,7 @@ async fn compare(client: &Client, file: &QueueFile, shown: &str) -> Result<Vec<S
     Ok(steps)
 }
 
-/// A dead-letter queue that is not in the file has to be on the server.
+/// Checks that a dead-letter queue that is not in the file exists on the server.
 async fn check_target(
     client: &Client,
     file: &QueueFile,
@@ -96,7 +97,7 @@ async fn check_target(
     shown: &str,
 ) -> Result<(), Failure> {
     let name = full_name(client, file, &WantedQueue { queue: target.to_owned(), ..wanted.clone() })?;
-    let found = look_up(client, &name).await.map_err(|error| at(&of_client(&error), shown, wanted))?;
+    let found = find_queue(client, &name).await.map_err(|error| at(&of_client(&error), shown, wanted))?;
     let what = match found {
         None => "is neither in this file nor on the server",
         Some(queue) if queue.dead_letter_queue.is_some() => "has a dead-letter queue itself, and may not",
@@ -110,7 +111,7 @@ async fn check_target(
     Err(at(&failure, shown, wanted))
 }
 
-async fn look_up(client: &Client, name: &str) -> Result<Option<Queue>, Error> {
+async fn find_queue(client: &Client, name: &str) -> Result<Option<Queue>, Error> {
     match client.queues().get(name).await {
         Ok(queue) => Ok(Some(queue)),
         Err(error) if error.reason() == Some("QUEUE_NOT_FOUND") => Ok(None),
@@ -127,7 +128,7 @@ fn full_name(client: &Client, file: &QueueFile, wanted: &WantedQueue) -> Result<
     client.queue_name(&name).map_err(|error| of_client(&error))
 }
 
-/// Makes each change and tells it once it is made.
+/// Makes each change and prints it once it is made.
 async fn carry_out(client: &Client, steps: &[Step]) -> Result<(), Failure> {
     let mut made = 0;
     for step in steps {

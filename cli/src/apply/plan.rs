@@ -1,33 +1,32 @@
-//! What differs between a queue as it should be and as it is.
+//! Differences between a queue of the file and that of the server.
 
-use std::fmt;
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use posthouse_client::{Queue, QueueSettings};
 
 use super::file::WantedQueue;
 
-/// One queue of the file, compared.
+/// A queue of the file and what has to be done with it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
-    /// Its full resource name.
+    /// Full resource name of the queue.
     pub name: String,
-    /// As it should be.
+    /// The queue of the file.
     pub wanted: WantedQueue,
     /// What has to be done.
     pub verdict: Verdict,
-    /// The etag it was found with.
+    /// Etag of the server's queue.
     etag: Option<String>,
 }
 
 /// What has to be done with a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is not there.
+    /// The queue does not exist.
     Create,
     /// These settings differ.
     Change(Vec<Change>),
-    /// Nothing.
+    /// Nothing differs.
     Same,
 }
 
@@ -36,14 +35,14 @@ pub enum Verdict {
 pub struct Change {
     /// Its key in the file.
     pub key: &'static str,
-    /// As it is.
+    /// The server's value.
     pub old: String,
-    /// As it should be.
+    /// The file's value.
     pub new: String,
 }
 
 impl Step {
-    /// Compares a queue with what is there.
+    /// Compares a queue of the file with that of the server, if there is one.
     pub fn new(name: String, wanted: WantedQueue, there: Option<Queue>) -> Self {
         let Some(there) = there else { return Self { name, wanted, verdict: Verdict::Create, etag: None } };
         let changes = changes(&wanted, &there);
@@ -51,7 +50,7 @@ impl Step {
         Self { name, wanted, verdict, etag: Some(there.etag) }
     }
 
-    /// What to send: all settings, on the definition that was compared.
+    /// All settings to send, with the etag of the compared definition.
     pub fn settings(&self) -> QueueSettings {
         let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         let wanted = &self.wanted;
@@ -67,7 +66,7 @@ impl Step {
     }
 }
 
-/// A line for a queue, and one for each of its settings that changes.
+/// Prints a line for the queue, and one for each setting that changes.
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mark = match &self.verdict {
@@ -93,7 +92,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// One line about all of them.
+/// One line with the numbers of all steps.
 pub fn summary(steps: &[Step], dry_run: bool) -> String {
     let count = |is: fn(&Verdict) -> bool| steps.iter().filter(|step| is(&step.verdict)).count();
     let created = count(|verdict| *verdict == Verdict::Create);
@@ -134,7 +133,7 @@ fn quoted(name: &str) -> String {
     format!("{name:?}")
 }
 
-/// The full name of the dead-letter queue of the queue of this name; empty: none.
+/// Full name of a queue's dead-letter queue; empty if it has none.
 fn target(name: &str, target: Option<&str>) -> String {
     match (name.rsplit_once('/'), target) {
         (Some((department, _)), Some(target)) => format!("{department}/{target}"),

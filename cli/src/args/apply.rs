@@ -8,10 +8,10 @@ use clap::Args;
 #[derive(Debug, Args)]
 #[command(
     long_about = "Make the queues of a file exist with the settings of the file.\n\n\
-        The file is checked whole before anything is asked or changed; all that is wrong with it is told at once. What \
-        is printed is a diff: `+` created, `~` changed (old -> new), `=` as it should be. A setting that the file does \
-        not name has its default. Applying the same file again changes nothing. Queues that the file does not name are \
-        left alone, and nothing is ever deleted.",
+        The whole file is checked before the server is asked for anything, and all its errors are reported at once. \
+        The output is a diff: `+` created, `~` changed (old -> new), `=` unchanged. A setting that the file does not \
+        name gets its default. Applying the same file again changes nothing. Queues that the file does not name are \
+        not touched, and nothing is ever deleted.",
     after_help = "Examples:\n  \
         posthouse apply -f queues.toml\n  \
         posthouse apply -f queues.toml --dry-run --exit-code\n\n\
@@ -25,13 +25,13 @@ use clap::Args;
         dead_letter_queue = \"failed\"            # of the same department; none unless given"
 )]
 pub struct Apply {
-    /// The file; - is stdin.
+    /// The TOML file; - is stdin.
     #[arg(long, short, value_name = "FILE")]
     pub file: PathBuf,
     /// Print the diff and change nothing.
     #[arg(long, visible_alias = "diff")]
     pub dry_run: bool,
-    /// With --dry-run: end with exit code 2 when something would change.
+    /// With --dry-run: exit with code 2 if something would change.
     #[arg(long, requires = "dry_run")]
     pub exit_code: bool,
 }

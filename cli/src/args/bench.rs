@@ -2,30 +2,31 @@
 
 use clap::{Args, Subcommand};
 
-use crate::bench::payload::MIN_PAYLOAD_BYTES;
+/// Smallest payload: the mark, the run's number and the time that every payload of a run begins with.
+pub const MIN_PAYLOAD_BYTES: u32 = 24;
 
-/// What `posthouse bench --help` ends with.
+/// Text below `posthouse bench --help`.
 pub(super) const AFTER_HELP: &str = "\
 Examples:
   posthouse bench pipeline identity-cards/bench --count 100000
 
-The queue must exist and be empty. What was published is random bytes, with a mark by which this command knows its own
-messages again: it never acknowledges others, unless --force is given. Ctrl-C ends the run and prints what was measured.
+The queue must exist and be empty. The payloads are random bytes with a mark, by which this command recognizes its own
+messages: it never acknowledges others, unless --force is given. Ctrl-C ends the run and prints what was measured.
 
-Without --rate the loop is closed: as much is sent as --window allows, which measures throughput; latencies then show the
-window, not the server. With --rate the loop is open: messages are due by a fixed schedule, and latencies count from when
-a message was due, to about a millisecond, so that a server that falls behind cannot hide it.";
+Without --rate the loop is closed: it sends as much as --window allows, which measures throughput; latencies then show
+the window, not the server. With --rate the loop is open: messages are due by a fixed schedule, and latencies count from
+the moment a message was due, to about a millisecond, so that a server that falls behind cannot hide it.";
 
-/// What is measured.
+/// The measurements.
 #[derive(Debug, Subcommand)]
 pub enum Bench {
     /// Publish, and measure from sending a message to the answer that it is on disk.
     #[command(after_help = "Examples:\n  posthouse bench publish identity-cards/bench --count 100000 --json")]
     Publish {
-        /// What is common to all.
+        /// Options of all measurements.
         #[command(flatten)]
         load: Load,
-        /// How messages are sent.
+        /// How messages are published.
         #[command(flatten)]
         sending: Sending,
         /// Leave the messages in the queue, for `bench consume --no-fill`; otherwise they are consumed at the end.
@@ -35,12 +36,12 @@ pub enum Bench {
     /// Fill the queue, then consume it, and measure from a delivery to the answer that its settlement is on disk.
     #[command(after_help = "Examples:\n  posthouse bench consume identity-cards/bench --streams 4")]
     Consume {
-        /// What is common to all.
+        /// Options of all measurements.
         #[command(flatten)]
         load: Load,
-        /// How messages are taken.
+        /// How messages are consumed.
         #[command(flatten)]
-        taking: Taking,
+        receiving: Receiving,
         /// Consume what the queue holds already (see `bench publish --keep`); without --count, all of it.
         #[arg(long)]
         no_fill: bool,
@@ -50,19 +51,19 @@ pub enum Bench {
         after_help = "Examples:\n  posthouse bench pipeline identity-cards/bench --rate 5000 --size 512"
     )]
     Pipeline {
-        /// What is common to all.
+        /// Options of all measurements.
         #[command(flatten)]
         load: Load,
-        /// How messages are sent.
+        /// How messages are published.
         #[command(flatten)]
         sending: Sending,
-        /// How messages are taken.
+        /// How messages are consumed.
         #[command(flatten)]
-        taking: Taking,
+        receiving: Receiving,
     },
 }
 
-/// What all measurements have in common.
+/// Options of all measurements.
 #[derive(Debug, Clone, Args)]
 pub struct Load {
     /// DEPARTMENT/QUEUE, or tenants/T/departments/D/queues/Q.
@@ -74,17 +75,19 @@ pub struct Load {
     /// Messages to measure; 200,000 unless given, or ten seconds' worth with --rate.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000_000))]
     pub count: Option<u64>,
-    /// Messages before those that are measured; a twentieth of --count unless given, at most 10,000.
+    /// Warm-up: messages before those that are measured; a twentieth of --count unless given, at most 10,000.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=10_000_000_000))]
     pub warm_up: Option<u64>,
-    /// Streams, each on a connection of its own; for a pipeline, so many of either kind.
+    /// Streams, each on its own connection; a pipeline has this many of either kind.
     #[arg(long, value_name = "S", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub streams: u16,
-    /// Messages of a publish batch, at most.
-    #[arg(long, value_name = "B", default_value_t = 512, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    /// Most messages of a publish batch.
+    #[arg(long, value_name = "B", default_value_t = 512,
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub batch: u16,
-    /// Messages under way at a time, over all streams.
-    #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    /// Most messages in flight, over all streams.
+    #[arg(long, value_name = "N", default_value_t = 16_384,
+          value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub window: u32,
     /// Use a queue that holds messages. Those that are consumed are acknowledged, whoever published them.
     #[arg(long)]
@@ -95,7 +98,7 @@ pub struct Load {
 }
 
 impl Bench {
-    /// What all measurements have in common.
+    /// Options of all measurements.
     pub fn load(&self) -> &Load {
         match self {
             Self::Publish { load, .. } | Self::Consume { load, .. } | Self::Pipeline { load, .. } => load,
@@ -103,18 +106,19 @@ impl Bench {
     }
 }
 
-/// How messages are sent.
+/// How messages are published.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct Sending {
-    /// Messages per second, over all streams, by a fixed schedule (open loop); as many as go unless given.
+    /// Messages per second over all streams, by a fixed schedule (open loop). Without it, as many as possible.
     #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub rate: Option<u32>,
 }
 
-/// How messages are taken.
+/// How messages are consumed.
 #[derive(Debug, Clone, Copy, Args)]
-pub struct Taking {
-    /// Deliveries that one stream may have unsettled.
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+pub struct Receiving {
+    /// Most unsettled deliveries of a stream.
+    #[arg(long, value_name = "N", default_value_t = 4096,
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub credit: u32,
 }

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 #[command(
     long_about = "Write messages to stdout, one per line, and acknowledge what was written.\n\n\
         A message is acknowledged once it was written and flushed; what could not be written is delivered again. \
-        SIGINT and SIGTERM end it cleanly.",
+        SIGINT and SIGTERM end the command cleanly.",
     after_help = "Examples:\n  \
         posthouse consume identity-cards/applications\n  \
         posthouse consume identity-cards/applications --count 10 --ndjson\n  \
@@ -17,7 +17,8 @@ pub struct Consume {
     /// DEPARTMENT/QUEUE, or tenants/T/departments/D/queues/Q.
     pub queue: String,
     /// End after this many messages.
-    #[arg(long, value_name = "N", conflicts_with = "until_empty", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", conflicts_with = "until_empty",
+          value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
     /// End when nothing is ready or in flight; delayed messages do not count.
     #[arg(long)]
@@ -26,28 +27,28 @@ pub struct Consume {
     /// UTF-8), attributes, and id, sequence, publish_time, attempt, dead_letter.
     #[arg(long, conflicts_with = "output")]
     pub ndjson: bool,
-    /// What to write for a message.
+    /// What to write of a message.
     #[arg(long, value_enum, default_value_t = Output::Payload)]
     pub output: Output,
-    /// Write payloads as they are to a terminal, too, where they may move the cursor, change the title or fill the clipboard.
-    /// Without it, control characters, bidirectional ones and bytes that are not UTF-8 are shown there as \u{1b} or \xff. A
-    /// file or a pipe gets the exact bytes in any case.
+    /// Write payloads unchanged to a terminal, too. They may move the cursor, change the title or fill the clipboard.
+    /// Without it, control characters, bidirectional ones and bytes that are not UTF-8 are shown there as \u{1b} or
+    /// \xff. A file or a pipe always gets the exact bytes.
     #[arg(long, conflicts_with = "ndjson")]
     pub raw: bool,
 }
 
 impl Consume {
-    /// What to write for a message, whichever way it was said.
+    /// What to write of a message: --ndjson is short for `--output json`.
     pub fn output(&self) -> Output {
         if self.ndjson { Output::Json } else { self.output }
     }
 }
 
-/// How a message is written.
+/// What is written of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Output {
     /// The payload's bytes and a line feed.
     Payload,
-    /// The same as --ndjson.
+    /// One JSON object per line, as with --ndjson.
     Json,
 }

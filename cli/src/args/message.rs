@@ -4,8 +4,8 @@ use clap::{ArgGroup, Args, Subcommand};
 
 /// `posthouse message`.
 #[derive(Debug, Subcommand)]
-pub enum Message {
-    /// Tell where one message is: ready, with a consumer, waiting, settled, or a dead letter.
+pub enum MessageCommand {
+    /// Show where a message is: ready, with a consumer, waiting, settled, or a dead letter.
     Find(Find),
 }
 
@@ -15,10 +15,10 @@ pub enum Message {
     posthouse message find AAAAAQAAAAIAAAAAAAAAACo\n  \
     posthouse message find AAAAAQAAAAIAAAAAAAAAACo --json")]
 pub struct Find {
-    /// Its id, as publish, consume --ndjson or a log told it.
+    /// Its id, from publish, consume --ndjson or a log.
     #[arg(value_name = "ID")]
     pub message_id: String,
-    /// One JSON object on one line.
+    /// Print one JSON object on one line.
     #[arg(long)]
     pub json: bool,
 }
@@ -33,14 +33,14 @@ pub enum DeadLetters {
     List {
         /// DEPARTMENT/QUEUE, or tenants/T/departments/D/queues/Q.
         queue: String,
-        /// One JSON object per line.
+        /// Print one JSON object per line.
         #[arg(long)]
         json: bool,
-        /// End after this many.
+        /// Stop after this many.
         #[arg(long, value_name = "N")]
         max: Option<u64>,
     },
-    /// Give dead letters another chance: back to where they came from, or made ready where they are parked.
+    /// Retry dead letters: they return to their source queues, or become ready where they are parked.
     Redrive(RedriveLetters),
 }
 
@@ -48,10 +48,10 @@ pub enum DeadLetters {
 #[derive(Debug, Args)]
 #[command(
     group = ArgGroup::new("which").required(true).args(["message_ids", "max", "all"]),
-    long_about = "Give dead letters another chance.\n\n\
-        Those that were moved to a dead-letter queue go back to where they came from, as new messages with ids of their \
-        own; those that are parked are made ready where they are. Each moves whole or not at all, and what is printed as \
-        redriven is on disk. Those that cannot go are passed: stderr says how many, which, and why.",
+    long_about = "Retry dead letters.\n\n\
+        Dead letters that were moved to a dead-letter queue return to their source queues, as new messages with new \
+        ids; parked ones become ready where they are. Each is moved atomically, and what is printed as redriven is on \
+        disk. Those that cannot be redriven are skipped: stderr says how many, which, and why.",
     after_help = "Examples:\n  \
         posthouse dead-letters redrive identity-cards/failed --all\n  \
         posthouse dead-letters redrive identity-cards/failed --max 100 --to applications\n  \
@@ -60,16 +60,16 @@ pub enum DeadLetters {
 pub struct RedriveLetters {
     /// DEPARTMENT/QUEUE, or tenants/T/departments/D/queues/Q.
     pub queue: String,
-    /// Only this one; may be given several times.
+    /// Only the dead letter with this id; may be given several times.
     #[arg(long = "message", value_name = "ID", allow_hyphen_values = true)]
     pub message_ids: Vec<String>,
-    /// To this queue of the same department, wherever they came from.
+    /// Move them to this queue of the same department instead of their source queues.
     #[arg(long, value_name = "QUEUE")]
     pub to: Option<String>,
-    /// Only so many, from the oldest on.
+    /// Only this many, from the oldest on.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max: Option<u64>,
-    /// All of them.
+    /// All dead letters of the queue.
     #[arg(long)]
     pub all: bool,
 }

@@ -1,7 +1,6 @@
 //! The command line: one file per group of commands.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 
@@ -18,11 +17,11 @@ mod store;
 mod token;
 
 pub use apply::Apply;
-pub use bench::{Bench, Load, Sending, Taking};
+pub use bench::{Bench, Load, MIN_PAYLOAD_BYTES, Receiving, Sending};
 pub use consume::{Consume, Output};
-pub use message::{DeadLetters, Find, Message, RedriveLetters};
+pub use message::{DeadLetters, Find, MessageCommand, RedriveLetters};
 pub use publish::Publish;
-pub use queue::{Queue, QueueChanges, QueueSettings, Stats};
+pub use queue::{QueueChanges, QueueCommand, QueueSettings, Stats};
 pub use shell::Man;
 pub use store::{DataFolder, Store, StoreCheck, StoreReopen, StoreSkip};
 pub use token::{Token, TokenInspect};
@@ -37,10 +36,10 @@ pub struct Cli {
     /// The context file of a client command: where the server is and who is calling.
     #[arg(long, global = true, env = "POSTHOUSE_CONTEXT", value_name = "FILE")]
     pub context: Option<PathBuf>,
-    /// Show no progress. Without a terminal on stderr none is shown anyway.
+    /// Show no progress. It is shown only on a terminal.
     #[arg(long, short, global = true)]
     pub quiet: bool,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -53,73 +52,73 @@ pub enum Command {
         posthouse dev --dir ~/.local/state/posthouse\n  \
         export POSTHOUSE_CONTEXT=~/.local/state/posthouse/contexts/civil-affairs.toml")]
     Dev {
-        /// The folder, which has to be your own; made when missing, kept across restarts.
+        /// The folder, which has to be your own. It is created if it is missing, and kept across restarts.
         #[arg(long, value_name = "DIR")]
         dir: PathBuf,
-        /// A loopback address and port.
+        /// Loopback address and port to listen on.
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7443")]
         listen: SocketAddr,
     },
     /// Run the server.
     #[command(after_help = "Examples:\n  posthouse serve --config /etc/posthouse/posthouse.toml")]
     Serve {
-        /// Its configuration.
+        /// The configuration file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
         /// Only check the configuration and every file it names: exit 0, or 78 with every error.
         #[arg(long)]
         check: bool,
-        /// Take the wall clock as right although it is more than seven days ahead of what is stored.
+        /// Accept the wall clock although it is more than seven days ahead of what is stored.
         #[arg(long)]
         accept_clock_jump: bool,
     },
-    /// Publish one message per line, and say at the end how many of the first lines are durable.
+    /// Publish one message per line, and print at the end how many of the first lines are durable.
     Publish(Publish),
     /// Write messages to stdout, one per line, and acknowledge what was written.
     Consume(Consume),
-    /// Measure how many messages a server takes and gives, and how long they take.
+    /// Measure throughput and latencies of a server.
     #[command(after_help = bench::AFTER_HELP)]
     Bench {
-        /// What to measure.
+        /// The measurement.
         #[command(subcommand)]
         command: Bench,
     },
-    /// Create, change, look at and delete queues.
+    /// Create, change, show and delete queues.
     #[command(after_help = "Examples:\n  \
         posthouse queue create identity-cards/applications\n  \
         posthouse queue stats identity-cards/applications")]
     Queue {
-        /// What to do.
+        /// The command.
         #[command(subcommand)]
-        command: Queue,
+        command: QueueCommand,
     },
     /// Make the queues of a file exist with the settings of the file. Deletes nothing.
     Apply(Apply),
     /// Find messages.
     #[command(after_help = "Examples:\n  posthouse message find AAAAAQAAAAIAAAAAAAAAACo")]
     Message {
-        /// What to do.
+        /// The command.
         #[command(subcommand)]
-        command: Message,
+        command: MessageCommand,
     },
-    /// Look at dead letters, and give them another chance.
+    /// List dead letters, and retry them.
     #[command(after_help = "Examples:\n  posthouse dead-letters list identity-cards/failed")]
     DeadLetters {
-        /// What to do.
+        /// The command.
         #[command(subcommand)]
         command: DeadLetters,
     },
-    /// Look into tokens.
+    /// Show what a token says.
     #[command(after_help = "Examples:\n  posthouse token inspect")]
     Token {
-        /// What to do.
+        /// The command.
         #[command(subcommand)]
         command: Token,
     },
-    /// Look into the data folder of a stopped server, and get a halted shard going.
+    /// Check the data folder of a stopped server, and resume a halted shard.
     #[command(after_help = "Examples:\n  posthouse store check /var/lib/posthouse")]
     Store {
-        /// What to do.
+        /// The command.
         #[command(subcommand)]
         command: Store,
     },
@@ -132,7 +131,7 @@ pub enum Command {
         posthouse completions zsh > ~/.zfunc/_posthouse\n  \
         posthouse completions fish > ~/.config/fish/completions/posthouse.fish")]
     Completions {
-        /// Which shell.
+        /// The shell.
         shell: clap_complete::Shell,
     },
     /// Write the manual page to stdout, or one page per command into a folder.
@@ -149,7 +148,7 @@ mod tests {
         Cli::command().debug_assert();
     }
 
-    /// Every command says what it is for and shows how it is called, with examples that can be parsed.
+    /// Every command has a description, and examples that parse.
     #[test]
     fn every_command_has_an_about_and_an_example() {
         let mut command = Cli::command();
@@ -175,10 +174,10 @@ mod tests {
             if let Err(error) = Cli::try_parse_from(&words) {
                 lacking.push(format!("{path}: {line}: {error}"));
             }
-            // The words of the command stand in the example, in their order.
+            // The example calls this command.
             examples += usize::from(words[1..].join(" ").starts_with(path));
         }
-        // A group of commands shows those of its members.
+        // A group of commands shows examples of its members.
         if examples == 0 {
             lacking.push(format!("{path}: no example"));
         }
@@ -190,7 +189,7 @@ mod tests {
         }
     }
 
-    /// The words of the one call of posthouse in a shell line without quotes inside words.
+    /// The words of the posthouse call in a shell line; no word has quotes inside.
     fn example(line: &str) -> Option<Vec<String>> {
         let call = &line[line.find("posthouse ")?..];
         let call = call.split(['|', '>', '<', ';']).next()?;

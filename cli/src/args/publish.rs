@@ -7,9 +7,9 @@ use clap::Args;
 /// `posthouse publish`.
 #[derive(Debug, Args)]
 #[command(
-    long_about = "Publish one message per line, and say at the end how many of the first lines are durable.\n\n\
+    long_about = "Publish one message per line, and print at the end how many of the first lines are durable.\n\n\
         The last line on stdout is {\"stored\": N}: the first N lines are on disk, whatever happened to the others. A \
-        line that cannot be published ends it: nothing after that line is published.",
+        line that cannot be published ends the command: no line after it is published.",
     after_help = "Examples:\n  \
         posthouse publish identity-cards/applications --file applications.txt\n  \
         posthouse publish identity-cards/applications --attribute kind=renewal < applications.txt\n  \
@@ -17,20 +17,20 @@ use clap::Args;
         A line with --ndjson:\n  \
         {\"payload\": \"text\", \"attributes\": {\"kind\": \"renewal\"}}\n  \
         {\"payload_base64\": \"/wA=\"}\n\
-        One of payload and payload_base64 (standard alphabet, padded), and attributes, which may be absent. id, sequence, \
-        publish_time, attempt and dead_letter, as `consume --ndjson` writes them, are passed over; any other key is an \
-        error."
+        A line has payload or payload_base64 (standard alphabet, padded), and may have attributes. The keys id, \
+        sequence, publish_time, attempt and dead_letter, as `consume --ndjson` writes them, are ignored; any other key \
+        is an error."
 )]
 pub struct Publish {
     /// DEPARTMENT/QUEUE, or tenants/T/departments/D/queues/Q.
     pub queue: String,
-    /// Where the lines come from; - is stdin.
+    /// The file of the lines; - is stdin.
     #[arg(long, value_name = "FILE", default_value = "-")]
     pub file: PathBuf,
     /// Each line is a JSON object, as `consume --ndjson` writes it.
     #[arg(long)]
     pub ndjson: bool,
-    /// An attribute for every message that has none of that key; may be given several times.
+    /// An attribute for every message that does not have the key; may be given several times.
     #[arg(long = "attribute", value_name = "KEY=VALUE", value_parser = key_value)]
     pub attributes: Vec<(String, String)>,
 }

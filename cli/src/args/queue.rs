@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 /// `posthouse queue`.
 #[derive(Debug, Subcommand)]
-pub enum Queue {
+pub enum QueueCommand {
     /// Create a queue.
     #[command(after_help = "Examples:\n  \
         posthouse queue create identity-cards/failed\n  \
@@ -12,7 +12,7 @@ pub enum Queue {
     Create {
         /// DEPARTMENT/QUEUE, or tenants/T/departments/D/queues/Q.
         queue: String,
-        /// What differs from the defaults.
+        /// Settings that differ from the defaults.
         #[command(flatten)]
         settings: QueueSettings,
     },
@@ -23,7 +23,7 @@ pub enum Queue {
     Update {
         /// DEPARTMENT/QUEUE, or tenants/T/departments/D/queues/Q.
         queue: String,
-        /// What changes.
+        /// Settings that change.
         #[command(flatten)]
         changes: QueueChanges,
     },
@@ -39,9 +39,9 @@ pub enum Queue {
         /// DEPARTMENT/QUEUE, or tenants/T/departments/D/queues/Q.
         queue: String,
     },
-    /// Show how a queue stands and how fast it moves.
+    /// Show the counts of a queue and its rates.
     Stats(Stats),
-    /// Delete a queue with everything in it.
+    /// Delete a queue and all its messages.
     #[command(after_help = "Examples:\n  posthouse queue delete identity-cards/applications")]
     Delete {
         /// DEPARTMENT/QUEUE, or tenants/T/departments/D/queues/Q.
@@ -58,16 +58,16 @@ pub enum Queue {
 /// Settings of a queue.
 #[derive(Debug, Args)]
 pub struct QueueSettings {
-    /// Largest payload, in bytes; 1048576 of a new queue unless given.
+    /// Largest payload, in bytes; 1048576 for a new queue unless given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_message_bytes: Option<u32>,
-    /// How long a consumer has before a message goes to another, 1 to 43200; 30 of a new queue unless given.
+    /// How long a consumer has until a message is delivered to another, 1 to 43200; 30 for a new queue unless given.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub lease_seconds: Option<u64>,
-    /// How often a message may fail, 1 to 1000; 16 of a new queue unless given.
+    /// Deliveries of a message that may fail, 1 to 1000; 16 for a new queue unless given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_attempts: Option<u32>,
-    /// Where messages go that failed too often: QUEUE of the same department; without one they are parked.
+    /// The queue of the same department for messages that failed too often; without one they are parked.
     #[arg(long, value_name = "QUEUE")]
     pub dead_letter_queue: Option<String>,
 }
@@ -75,23 +75,23 @@ pub struct QueueSettings {
 /// `posthouse queue update`.
 #[derive(Debug, Args)]
 pub struct QueueChanges {
-    /// New values.
+    /// New settings.
     #[command(flatten)]
     pub settings: QueueSettings,
-    /// From now on, park messages that failed too often where they are.
+    /// From now on, park messages that failed too often.
     #[arg(long, conflicts_with = "dead_letter_queue")]
     pub no_dead_letter_queue: bool,
-    /// Only if the definition has not changed since: the etag that `queue describe` shows.
+    /// Only if the definition has this etag, which `queue describe` shows.
     #[arg(long, value_name = "ETAG")]
     pub etag: Option<String>,
 }
 /// `posthouse queue stats`.
 #[derive(Debug, Args)]
 #[command(
-    long_about = "Show how a queue stands and how fast it moves.\n\n\
-        Counts are of the subscription `default`; published, acked, dead-lettered and the averages are since the queue \
-        was created. Waiting is from publish to the first delivery, processing from that delivery's lease to the ack. In \
-        and out are measured between two answers of the server, a second apart unless --watch says otherwise.",
+    long_about = "Show the counts of a queue and its rates.\n\n\
+        The counts are of the subscription `default`; published, acked, dead-lettered and the averages are since the \
+        queue was created. Waiting is from publish to the first delivery, processing from that delivery's lease to the \
+        ack. In and out are measured between two answers of the server, a second apart unless --watch says otherwise.",
     after_help = "Examples:\n  \
         posthouse queue stats identity-cards/applications\n  \
         posthouse queue stats identity-cards/applications --watch 2\n  \
@@ -100,10 +100,10 @@ pub struct QueueChanges {
 pub struct Stats {
     /// DEPARTMENT/QUEUE, or tenants/T/departments/D/queues/Q.
     pub queue: String,
-    /// One JSON object on one line; times in seconds, unknown ones null.
+    /// Print one JSON object on one line; times are in seconds, unknown ones null.
     #[arg(long)]
     pub json: bool,
-    /// Show it again every so many seconds, until interrupted.
+    /// Repeat it after this many seconds, until interrupted.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub watch: Option<u64>,
 }

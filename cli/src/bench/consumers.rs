@@ -4,81 +4,83 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt as _;
 use posthouse_client::{Client, Consumer, Delivery, Event, Settling};
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 
-use super::meter::Step;
-use super::payload::{Origin, origin};
-use super::phase::Phase;
-use crate::exit::{Exit, Failure};
-use crate::failure::{of_client, of_consume};
+use super::{
+    meter::Step,
+    payload::{Origin, origin},
+    phase::Phase,
+};
+use crate::{
+    exit::Exit,
+    failure::{Failure, of_client, of_consume},
+};
 
-/// Confirmations that are looked at together.
+/// Confirmations that are handled in one pass.
 const ANSWERS: usize = 512;
-/// Deliveries that may be unsettled while the queue is cleared.
+/// Most unsettled deliveries while the queue is cleared.
 const CLEARING_CREDIT: u32 = 4096;
 
-/// Whether what comes was published while it was consumed.
+/// Whether messages are published while they are consumed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// No: the queue was full before. Latencies count from the delivery, and the queue's end is the end.
+pub enum ConsumeMode {
+    /// They were published before: latencies count from the delivery, and an empty queue ends the phase.
     Backlog,
-    /// Yes. Latencies count from publishing.
+    /// They are published meanwhile: latencies count from publishing.
     Pipeline,
 }
 
-/// Consumers, each on a connection of its own.
-pub struct Consumers(Vec<Arc<Seat>>);
+/// The consumers, each on its own connection.
+pub struct Consumers(Vec<Arc<ConsumerStream>>);
 
-struct Seat {
+struct ConsumerStream {
     consumer: Consumer,
-    /// A delivery that came when a phase had all that it wanted.
+    /// A delivery beyond the end of a phase, for the next phase.
     spare: Mutex<Option<Delivery>>,
 }
 
-/// Where a stream sends what it has settled, with the moment from which its latency counts.
+/// Settlements without an answer, each with the moment from which its latency counts.
 type Settlings = mpsc::UnboundedSender<(Instant, Settling)>;
 
 impl Consumers {
-    /// Opens them.
+    /// Opens the consumers.
     pub async fn open(client: &Client, queue: &str, streams: u16, credit: u32) -> Result<Self, Failure> {
-        let mut seats = Vec::new();
+        let mut opened = Vec::new();
         for _ in 0..streams {
             let builder = client.consumer(queue).credit_messages(credit).credit_bytes(1 << 30);
             let consumer = builder.open().await.map_err(|error| of_client(&error))?;
-            seats.push(Arc::new(Seat { consumer, spare: Mutex::default() }));
+            opened.push(Arc::new(ConsumerStream { consumer, spare: Mutex::default() }));
         }
-        Ok(Self(seats))
+        Ok(Self(opened))
     }
 
-    /// Takes and acknowledges a phase's messages, in tasks that end when all are confirmed.
-    pub fn start(&self, kind: Kind, phase: &Arc<Phase>, tasks: &mut JoinSet<Result<(), Failure>>) {
-        for (number, seat) in self.0.iter().enumerate() {
+    /// Consumes and acknowledges the messages of a phase, in tasks that end when all are confirmed.
+    pub fn start(&self, mode: ConsumeMode, phase: &Arc<Phase>, tasks: &mut JoinSet<Result<(), Failure>>) {
+        for (number, stream) in self.0.iter().enumerate() {
             let (settled, settlings) = mpsc::unbounded_channel();
-            tasks.spawn(take(Arc::clone(seat), kind, Arc::clone(phase), number, settled));
+            tasks.spawn(consume(Arc::clone(stream), mode, Arc::clone(phase), number, settled));
             tasks.spawn(confirm(settlings, Arc::clone(phase), number));
         }
     }
 
-    /// Ends them; what they still hold is released.
+    /// Closes the consumers, which releases unsettled deliveries.
     pub async fn close(self) -> Result<(), Failure> {
-        for seat in self.0 {
-            drop(seat.take_spare());
-            seat.consumer.close().await.map_err(|error| of_consume(&error))?;
+        for stream in self.0 {
+            drop(stream.pop_spare());
+            stream.consumer.close().await.map_err(|error| of_consume(&error))?;
         }
         Ok(())
     }
 }
 
-impl Seat {
-    fn take_spare(&self) -> Option<Delivery> {
+impl ConsumerStream {
+    fn pop_spare(&self) -> Option<Delivery> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// The next delivery of this phase; `None`: there are no more.
-    async fn next(&self, kind: Kind, phase: &Phase) -> Result<Option<Delivery>, Failure> {
-        if let Some(spare) = self.take_spare() {
+    /// The next delivery of this phase; `None` at its end.
+    async fn next(&self, mode: ConsumeMode, phase: &Phase) -> Result<Option<Delivery>, Failure> {
+        if let Some(spare) = self.pop_spare() {
             return Ok(Some(spare));
         }
         loop {
@@ -88,14 +90,14 @@ impl Seat {
                 Some(event) => event,
                 None => tokio::select! {
                     biased;
-                    () = phase.all_taken.cancelled() => return Ok(None),
+                    () = phase.all_claimed.cancelled() => return Ok(None),
                     event = next => event,
                 },
             };
             match event.map_err(|error| of_consume(&error))? {
                 Some(Event::Delivery(delivery)) => return Ok(Some(delivery)),
-                Some(Event::Idle { .. }) if kind == Kind::Backlog => {
-                    phase.all_taken.cancel();
+                Some(Event::Idle { .. }) if mode == ConsumeMode::Backlog => {
+                    phase.all_claimed.cancel();
                     return Ok(None);
                 }
                 Some(_) => {}
@@ -105,37 +107,37 @@ impl Seat {
     }
 }
 
-async fn take(
-    seat: Arc<Seat>,
-    kind: Kind,
+async fn consume(
+    stream: Arc<ConsumerStream>,
+    mode: ConsumeMode,
     phase: Arc<Phase>,
     number: usize,
     settled: Settlings,
 ) -> Result<(), Failure> {
-    let meter = phase.taker(number);
-    while !phase.all_taken.is_cancelled()
-        && let Some(delivery) = seat.next(kind, &phase).await?
+    let meter = phase.consumer_meter(number);
+    while !phase.all_claimed.is_cancelled()
+        && let Some(delivery) = stream.next(mode, &phase).await?
     {
-        let came = Instant::now();
+        let received = Instant::now();
         let origin = origin(delivery.payload(), phase.run.id);
         if origin == Origin::Foreign && !phase.run.force {
             drop(delivery.release());
             return Err(foreign());
         }
-        let from = match (kind, origin) {
-            (Kind::Backlog, _) => came,
-            (Kind::Pipeline, Origin::ThisRun(nanos)) => phase.run.moment(nanos),
-            (Kind::Pipeline, _) => {
+        let from = match (mode, origin) {
+            (ConsumeMode::Backlog, _) => received,
+            (ConsumeMode::Pipeline, Origin::ThisRun(nanos)) => phase.run.moment(nanos),
+            (ConsumeMode::Pipeline, _) => {
                 drop(delivery.ack());
                 continue;
             }
         };
-        if !phase.take() {
-            *seat.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(delivery);
+        if !phase.claim() {
+            *stream.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(delivery);
             return Ok(());
         }
-        meter.took(delivery.payload().len());
-        if kind == Kind::Pipeline {
+        meter.add_delivered_bytes(delivery.payload().len());
+        if mode == ConsumeMode::Pipeline {
             meter.record(Step::Delivered, from);
         }
         if settled.send((from, delivery.ack())).is_err() {
@@ -150,7 +152,7 @@ async fn confirm(
     phase: Arc<Phase>,
     number: usize,
 ) -> Result<(), Failure> {
-    let meter = phase.taker(number);
+    let meter = phase.consumer_meter(number);
     let mut some = Vec::with_capacity(ANSWERS);
     while settlings.recv_many(&mut some, ANSWERS).await > 0 {
         for (from, settling) in some.drain(..) {
@@ -158,13 +160,13 @@ async fn confirm(
                 Ok(()) => meter.record(Step::Settled, from),
                 Err(error) => meter.error(&error),
             }
-            phase.make_room();
+            phase.release_slot();
         }
     }
     Ok(())
 }
 
-/// Acknowledges what is left of a run, and nothing else.
+/// Acknowledges the remaining messages of a run, and fails at any other message.
 pub async fn clear(client: &Client, queue: &str, run: u64) -> Result<(), Failure> {
     let builder = client.consumer(queue).credit_messages(CLEARING_CREDIT);
     let consumer = builder.open().await.map_err(|error| of_client(&error))?;

@@ -1,114 +1,113 @@
-//! What was measured so far, by all streams.
+//! Counts and latencies of a phase, per stream.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use hdrhistogram::Histogram;
 use tokio::time::Instant;
 
-use crate::exit::{Exit, Failure};
+use super::latency::{self, micros};
+use crate::{exit::Exit, failure::Failure};
 
-/// Latencies are kept in microseconds, up to an hour, with three digits.
-const LONGEST_MICROS: u64 = 3_600_000_000;
-const DIGITS: u8 = 3;
-
-/// What became of a message.
+/// A step of a message that is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// It is on disk.
+    /// The message is on disk.
     Stored,
-    /// It came to a consumer.
+    /// The message was delivered.
     Delivered,
-    /// Its settlement is on disk.
+    /// The settlement of the message is on disk.
     Settled,
 }
 
-/// One stream's measurements; a lock is never waited for, except at the end.
+/// The measurements of one stream. Nobody waits for the lock before the phase ends.
 #[derive(Debug)]
-pub struct Meter(Mutex<Tally>);
+pub struct StreamMeter(Mutex<StepTally>);
 
-/// Measurements.
+/// Counts and latencies of one stream, or of all.
 #[derive(Debug, Clone)]
-pub struct Tally {
+pub struct StepTally {
     /// Latencies of messages that were stored.
     pub stored: Histogram<u64>,
     /// Latencies of messages that were delivered.
     pub delivered: Histogram<u64>,
     /// Latencies of messages that were settled.
     pub settled: Histogram<u64>,
-    /// Bytes of payload that were delivered.
-    pub bytes_taken: u64,
+    /// Bytes of the delivered payloads.
+    pub delivered_bytes: u64,
     /// Messages that were not stored or not settled.
     pub errors: u64,
     /// The first of these errors.
     pub first_error: Option<String>,
-    /// When the last step of any message was taken.
+    /// When the last message took a step.
     pub last: Option<Instant>,
 }
 
-impl Meter {
-    /// Nothing yet.
+impl StreamMeter {
+    /// A meter without measurements.
     pub fn new() -> Result<Self, Failure> {
-        Ok(Self(Mutex::new(Tally::new()?)))
+        Ok(Self(Mutex::new(StepTally::new()?)))
     }
 
-    /// A message came so far, and that it took so long since `from`.
+    /// Records that a message took a step, and the time since `from`.
     pub fn record(&self, step: Step, from: Instant) {
         let now = Instant::now();
-        let micros = u64::try_from(now.saturating_duration_since(from).as_micros()).unwrap_or(u64::MAX);
+        let latency = micros(now.saturating_duration_since(from));
         let mut tally = self.lock();
         let histogram = match step {
             Step::Stored => &mut tally.stored,
             Step::Delivered => &mut tally.delivered,
             Step::Settled => &mut tally.settled,
         };
-        histogram.saturating_record(micros);
+        histogram.saturating_record(latency);
         tally.last = Some(now);
     }
 
-    /// A payload of so many bytes was delivered.
-    pub fn took(&self, bytes: usize) {
-        self.lock().bytes_taken += bytes as u64;
+    /// Adds a delivered payload.
+    pub fn add_delivered_bytes(&self, bytes: usize) {
+        self.lock().delivered_bytes += bytes as u64;
     }
 
-    /// A message came no further.
+    /// Records that a message was not stored or not settled.
     pub fn error(&self, error: &dyn std::error::Error) {
         let mut tally = self.lock();
         tally.errors += 1;
         tally.first_error.get_or_insert_with(|| error.to_string());
     }
 
-    /// What was measured so far.
-    pub fn tally(&self) -> Tally {
+    /// The measurements so far.
+    pub fn tally(&self) -> StepTally {
         self.lock().clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Tally> {
-        // Nothing panics while it is held.
+    fn lock(&self) -> MutexGuard<'_, StepTally> {
+        // No code panics while it holds the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Tally {
-    /// Nothing.
+impl StepTally {
+    /// A tally without measurements.
     pub fn new() -> Result<Self, Failure> {
         let histogram = || {
-            Histogram::new_with_bounds(1, LONGEST_MICROS, DIGITS)
+            latency::histogram()
                 .map_err(|error| Failure::advised(Exit::Unavailable, format!("no histogram: {error}")))
         };
         Ok(Self {
             stored: histogram()?,
             delivered: histogram()?,
             settled: histogram()?,
-            bytes_taken: 0,
+            delivered_bytes: 0,
             errors: 0,
             first_error: None,
             last: None,
         })
     }
 
-    /// All of these together.
-    pub fn sum<'a>(meters: impl IntoIterator<Item = &'a Meter>) -> Result<Self, Failure> {
+    /// The sum over all streams.
+    pub fn sum<'a>(meters: impl IntoIterator<Item = &'a StreamMeter>) -> Result<Self, Failure> {
         let mut sum = Self::new()?;
         for meter in meters {
             let one = meter.tally();
@@ -119,7 +118,7 @@ impl Tally {
             ] {
                 all.add(own).map_err(|error| Failure::advised(Exit::Unavailable, error))?;
             }
-            sum.bytes_taken += one.bytes_taken;
+            sum.delivered_bytes += one.delivered_bytes;
             sum.errors += one.errors;
             sum.first_error = sum.first_error.or(one.first_error);
             sum.last = sum.last.max(one.last);
@@ -127,7 +126,7 @@ impl Tally {
         Ok(sum)
     }
 
-    /// How long it took from `start` to the last step.
+    /// Time from `start` to the last step.
     pub fn duration(&self, start: Instant) -> Duration {
         self.last.map_or(Duration::ZERO, |last| last.saturating_duration_since(start))
     }

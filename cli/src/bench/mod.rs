@@ -1,38 +1,42 @@
-//! `posthouse bench`: how many messages a server takes and gives, and how long they take.
+//! `posthouse bench`: throughput and latencies of a server.
 //!
-//! The client crate does the work, as in a service that uses it; what is measured is what such a service would see.
+//! It measures what a service sees that uses the client crate.
 
-use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 use posthouse_client::Client;
 use posthouse_text::shown;
-use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::{task::JoinSet, time::sleep};
 
-use crate::args::Bench;
-use crate::connect::connect;
-use crate::exit::{Exit, Failure};
-use crate::failure::of_client;
-use crate::shutdown::{GRACE, Interrupts};
-use crate::stdout;
+use crate::{
+    args::Bench,
+    connect::connect,
+    exit::Exit,
+    failure::{Failure, of_client},
+    shutdown::{GRACE, Interrupts},
+    stdout,
+};
 use consumers::Consumers;
-use meter::Tally;
+use meter::StepTally;
 use phase::Phase;
 use plan::Plan;
 use producers::Producers;
 use report::Report;
 
 mod consumers;
+pub mod latency;
 mod meter;
-pub mod payload;
+mod payload;
 mod phase;
 mod plan;
 mod producers;
 mod report;
 mod schedule;
 
-/// Runs the command. What was measured is printed however it ends.
+/// Runs the command. It prints what was measured, however the run ends.
 pub async fn bench(context: Option<&Path>, command: &Bench) -> Result<(), Failure> {
     let mut interrupts = Interrupts::watch()?;
     let (client, plan) = tokio::select! {
@@ -44,20 +48,21 @@ pub async fn bench(context: Option<&Path>, command: &Bench) -> Result<(), Failur
         ran = run(&client, &plan, &measured) => ran,
         () = interrupts.next() => Err(interrupted()),
     };
-    let interrupts_came = interrupts.came();
+    let is_interrupted = interrupts.received();
     let reported = match measured.get() {
         Some(phase) => tokio::select! {
             reported = report(&plan, phase) => reported,
             () = interrupts.next() => Err(interrupted()),
-            () = sleep(GRACE), if interrupts_came => Err(interrupted()),
+            () = sleep(GRACE), if is_interrupted => Err(interrupted()),
         },
         None => Ok(()),
     };
     let cleared = if plan.must_clear(ran.is_ok()) {
-        tokio::select! {
-            cleared = consumers::clear(&client, &plan.queue, plan.run.id) => cleared.map_err(|why| not_cleared(&why)),
-            () = interrupts.next() => Err(not_cleared(&interrupted())),
-        }
+        let cleared = tokio::select! {
+            cleared = consumers::clear(&client, &plan.queue, plan.run.id) => cleared,
+            () = interrupts.next() => Err(interrupted()),
+        };
+        cleared.map_err(|why| not_cleared(&why))
     } else {
         Ok(())
     };
@@ -70,7 +75,7 @@ async fn prepare(context: Option<&Path>, command: &Bench) -> Result<(Client, Pla
     let queue = client.queue_name(&load.queue).map_err(|error| of_client(&error))?;
     let held = match client.queues().get(&queue).await {
         Ok(found) => found.stats.map(|stats| stats.ready + stats.in_flight + stats.waiting),
-        // Who may not look can still say that it does not matter.
+        // With --force the count does not matter, so the right to see it is not needed.
         Err(_) if load.force && !matches!(command, Bench::Consume { no_fill: true, .. }) => None,
         Err(error) => return Err(of_client(&error)),
     };
@@ -78,37 +83,37 @@ async fn prepare(context: Option<&Path>, command: &Bench) -> Result<(Client, Pla
     Ok((client, plan))
 }
 
-/// Runs the phases one after the other. The one that is measured can be looked at from outside meanwhile.
+/// Runs the phases one after the other. `measured` is set to the measured phase while it runs.
 async fn run(client: &Client, plan: &Plan, measured: &OnceLock<Arc<Phase>>) -> Result<(), Failure> {
     if plan.fills {
         fill(client, plan).await?;
     }
     let mut producers = None;
-    if plan.sends {
+    if plan.publishes {
         producers = Some(Producers::open(client, &plan.load).await?);
     }
     let mut consumers = None;
-    if plan.takes.is_some() {
+    if plan.consumes.is_some() {
         consumers = Some(Consumers::open(client, &plan.queue, plan.load.streams, plan.credit).await?);
     }
     for (count, is_measured) in [(plan.warm_up, false), (plan.count, true)] {
         let phase = Arc::new(Phase::begin(plan.run, plan.extent(count))?);
         if is_measured {
-            // It is set once.
+            // Set once, since one phase is measured.
             let _ = measured.set(Arc::clone(&phase));
         }
         let mut tasks = JoinSet::new();
         if let Some(producers) = &producers {
             producers.start(&phase, &mut tasks);
         }
-        if let (Some(consumers), Some(kind)) = (&consumers, plan.takes) {
-            consumers.start(kind, &phase, &mut tasks);
+        if let (Some(consumers), Some(mode)) = (&consumers, plan.consumes) {
+            consumers.start(mode, &phase, &mut tasks);
         }
         let joined = join(tasks).await;
         if joined.is_err()
             && let Some(consumers) = consumers.take()
         {
-            // The process ends: what they hold is released before. What went wrong first is what is told.
+            // The process ends next: unsettled deliveries are released first. The first error is the one to report.
             let _ = consumers.close().await;
         }
         joined?;
@@ -122,7 +127,7 @@ async fn run(client: &Client, plan: &Plan, measured: &OnceLock<Arc<Phase>>) -> R
     }
 }
 
-/// Publishes what is to be consumed.
+/// Publishes the messages that will be consumed.
 async fn fill(client: &Client, plan: &Plan) -> Result<(), Failure> {
     let producers = Producers::open(client, &plan.load).await?;
     let phase = Arc::new(Phase::begin(plan.run, plan.extent(plan.warm_up + plan.count))?);
@@ -133,7 +138,7 @@ async fn fill(client: &Client, plan: &Plan) -> Result<(), Failure> {
     failures(&phase.tally()?, "the queue could not be filled")
 }
 
-/// Waits for all, and stops all when one fails.
+/// Waits for all tasks, and aborts all when one fails.
 async fn join(mut tasks: JoinSet<Result<(), Failure>>) -> Result<(), Failure> {
     while let Some(ended) = tasks.join_next().await {
         ended.map_err(|error| Failure::advised(Exit::Unavailable, format!("a task failed: {error}")))??;
@@ -154,7 +159,7 @@ async fn report(plan: &Plan, phase: &Phase) -> Result<(), Failure> {
     failures(&tally, "not everything went through")
 }
 
-fn failures(tally: &Tally, what: &str) -> Result<(), Failure> {
+fn failures(tally: &StepTally, what: &str) -> Result<(), Failure> {
     match &tally.first_error {
         None => Ok(()),
         Some(first) => {

@@ -1,10 +1,8 @@
-//! What is published: random bytes behind a mark, a run's number and a time.
+//! Payloads: a mark, the run's number, a time, and random bytes.
 
 use posthouse_client::Bytes;
 
-/// The mark, the run and the time need room.
-pub const MIN_PAYLOAD_BYTES: u32 = 24;
-/// No text begins so.
+/// First bytes of every payload; no text begins with them.
 const MARK: [u8; 8] = *b"\xffPHbench";
 
 /// Payloads of one stream.
@@ -15,25 +13,25 @@ pub struct Payloads {
     state: u64,
 }
 
-/// Whose a payload is.
+/// The origin of a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// Of this run, which sent it so many nanoseconds after it began.
+    /// Published by this run, this many nanoseconds after its begin.
     ThisRun(u64),
-    /// Of another run.
+    /// Published by another run.
     OtherRun,
-    /// Of somebody else.
+    /// Not published by this command.
     Foreign,
 }
 
 impl Payloads {
-    /// Payloads of a size, which is no less than [`MIN_PAYLOAD_BYTES`].
+    /// Payloads of a size, which is no less than [`MIN_PAYLOAD_BYTES`](crate::args::MIN_PAYLOAD_BYTES).
     pub fn new(size: u32, run: u64) -> Self {
         Self { size: size as usize, run, state: rand::random() }
     }
 
-    /// The next, sent so many nanoseconds after the run began. No two are alike, and none can be compressed: a store
-    /// that compresses must not look better than it is.
+    /// The next payload, sent this many nanoseconds after the run's begin. All payloads differ and none can be
+    /// compressed, so that a store that compresses does not look better than it is.
     pub fn next(&mut self, nanos: u64) -> Bytes {
         let mut bytes = Vec::with_capacity(self.size + 8);
         bytes.extend_from_slice(&MARK);
@@ -46,7 +44,7 @@ impl Payloads {
         bytes.into()
     }
 
-    /// SplitMix64.
+    /// The next number of SplitMix64.
     fn random(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.state;
@@ -56,7 +54,7 @@ impl Payloads {
     }
 }
 
-/// Whose a payload is, asked by a run.
+/// The origin of a payload, seen by a run.
 pub fn origin(payload: &[u8], run: u64) -> Origin {
     let Some((mark, rest)) = payload.split_first_chunk() else { return Origin::Foreign };
     let Some((number, rest)) = rest.split_first_chunk() else { return Origin::Foreign };
@@ -73,6 +71,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::args::MIN_PAYLOAD_BYTES;
 
     #[test]
     fn a_payload_has_its_size_and_tells_whose_it_is() {
@@ -93,7 +92,7 @@ mod tests {
         let all: HashSet<_> = (0..1000).map(|_| payloads.next(0).slice(24..)).collect();
         assert_eq!(all.len(), 1000);
         let zeros = all.iter().flat_map(|payload| payload.iter()).filter(|byte| **byte == 0).count();
-        // 3,900 are to be expected.
+        // About 3,900 are expected.
         assert!((2_000..8_000).contains(&zeros), "{zeros}");
     }
 }

@@ -1,21 +1,25 @@
-//! A stretch of a run: the warm-up, or what is measured.
+//! A phase of a run: the warm-up, or the measurement.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::Semaphore;
-use tokio::time::{Duration, Instant};
+use tokio::{
+    sync::Semaphore,
+    time::{Duration, Instant},
+};
 use tokio_util::sync::CancellationToken;
 
-use super::meter::{Meter, Tally};
-use super::schedule::Schedule;
-use crate::exit::Failure;
+use super::{
+    meter::{StepTally, StreamMeter},
+    schedule::Schedule,
+};
+use crate::failure::Failure;
 
 /// What all phases of a run share.
 #[derive(Debug, Clone, Copy)]
 pub struct Run {
-    /// Stands in every payload.
+    /// Number of the run, in every payload.
     pub id: u64,
-    /// From when the times in payloads count.
+    /// The origin of the times in payloads.
     pub origin: Instant,
     /// Bytes of a payload.
     pub size: u32,
@@ -23,49 +27,49 @@ pub struct Run {
     pub force: bool,
 }
 
-/// How long a phase is.
+/// Size and speed of a phase.
 #[derive(Debug, Clone, Copy)]
 pub struct Extent {
-    /// How many messages.
+    /// Number of messages.
     pub count: u64,
-    /// How many streams of either kind.
+    /// Number of streams of either kind.
     pub streams: u16,
-    /// How many of them a second.
+    /// Messages per second.
     pub rate: Option<u32>,
-    /// How many may be under way between publishing and settling.
+    /// Most messages between publishing and settling.
     pub window: Option<u32>,
 }
 
-/// One phase, shared by its streams.
+/// A phase, shared by its streams.
 #[derive(Debug)]
 pub struct Phase {
-    /// The run it is of.
+    /// The run of the phase.
     pub run: Run,
     /// When messages are due.
     pub schedule: Schedule,
-    /// Room for messages under way, if that is bounded.
+    /// Slots of messages in flight, if their number is bounded.
     pub window: Option<Semaphore>,
-    /// Ends when there is nothing more to take.
-    pub all_taken: CancellationToken,
-    to_take: AtomicU64,
-    sending: Vec<Meter>,
-    taking: Vec<Meter>,
+    /// Cancelled when all messages of the phase were claimed.
+    pub all_claimed: CancellationToken,
+    unclaimed: AtomicU64,
+    publishing: Vec<StreamMeter>,
+    consuming: Vec<StreamMeter>,
 }
 
 impl Run {
-    /// A new run.
+    /// A new run, which begins now.
     pub fn new(size: u32, force: bool) -> Self {
         Self { id: rand::random(), origin: Instant::now(), size, force }
     }
 
-    /// A moment of this run as it stands in a payload.
+    /// A moment as nanoseconds since the run's begin, for a payload.
     pub fn nanos(&self, moment: Instant) -> u64 {
         u64::try_from(moment.saturating_duration_since(self.origin).as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// The moment that a payload has.
+    /// The moment in a payload.
     pub fn moment(&self, nanos: u64) -> Instant {
-        // Only a damaged payload could overflow.
+        // Only a damaged payload can overflow.
         self.origin.checked_add(Duration::from_nanos(nanos)).unwrap_or_else(Instant::now)
     }
 }
@@ -74,56 +78,56 @@ impl Phase {
     /// Begins a phase.
     pub fn begin(run: Run, extent: Extent) -> Result<Self, Failure> {
         let Extent { count, streams, rate, window } = extent;
-        let meters = || (0..streams).map(|_| Meter::new()).collect::<Result<Vec<_>, _>>();
+        let meters = || (0..streams).map(|_| StreamMeter::new()).collect::<Result<Vec<_>, _>>();
         let phase = Self {
             run,
             schedule: Schedule { start: Instant::now(), rate, count, streams: streams.into() },
             window: window.map(|messages| Semaphore::new(messages as usize)),
-            all_taken: CancellationToken::new(),
-            to_take: AtomicU64::new(count),
-            sending: meters()?,
-            taking: meters()?,
+            all_claimed: CancellationToken::new(),
+            unclaimed: AtomicU64::new(count),
+            publishing: meters()?,
+            consuming: meters()?,
         };
         if count == 0 {
-            phase.all_taken.cancel();
+            phase.all_claimed.cancel();
         }
         Ok(phase)
     }
 
-    /// Of the stream that publishes.
-    pub fn sender(&self, stream: usize) -> &Meter {
-        &self.sending[stream]
+    /// Meter of a publishing stream.
+    pub fn producer_meter(&self, stream: usize) -> &StreamMeter {
+        &self.publishing[stream]
     }
 
-    /// Of the stream that consumes.
-    pub fn taker(&self, stream: usize) -> &Meter {
-        &self.taking[stream]
+    /// Meter of a consuming stream.
+    pub fn consumer_meter(&self, stream: usize) -> &StreamMeter {
+        &self.consuming[stream]
     }
 
-    /// Counts a message as taken; `false`: it is one too many for this phase.
-    pub fn take(&self) -> bool {
-        let took =
-            self.to_take.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        if took == Ok(1) {
-            self.all_taken.cancel();
+    /// Claims a delivery for this phase; `false` if the phase has all its messages.
+    pub fn claim(&self) -> bool {
+        let claimed =
+            self.unclaimed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if claimed == Ok(1) {
+            self.all_claimed.cancel();
         }
-        took.is_ok()
+        claimed.is_ok()
     }
 
-    /// A message is no longer under way.
-    pub fn make_room(&self) {
+    /// A message is settled or failed: its slot is free.
+    pub fn release_slot(&self) {
         if let Some(window) = &self.window {
             window.add_permits(1);
         }
     }
 
-    /// What was measured so far.
-    pub fn tally(&self) -> Result<Tally, Failure> {
-        Tally::sum(self.sending.iter().chain(&self.taking))
+    /// The measurements so far.
+    pub fn tally(&self) -> Result<StepTally, Failure> {
+        StepTally::sum(self.publishing.iter().chain(&self.consuming))
     }
 
-    /// How long it took so far, to the last step of any message.
-    pub fn duration(&self, tally: &Tally) -> Duration {
+    /// Time from the begin to the last step so far.
+    pub fn duration(&self, tally: &StepTally) -> Duration {
         tally.duration(self.schedule.start)
     }
 }
@@ -133,18 +137,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_more_is_taken_than_there_is() {
+    fn no_more_is_claimed_than_a_phase_has() {
         let extent = Extent { count: 2, streams: 1, rate: None, window: Some(1) };
         let phase = Phase::begin(Run::new(24, false), extent).unwrap();
-        assert!(phase.take() && !phase.all_taken.is_cancelled());
-        assert!(phase.take() && phase.all_taken.is_cancelled());
-        assert!(!phase.take());
+        assert!(phase.claim() && !phase.all_claimed.is_cancelled());
+        assert!(phase.claim() && phase.all_claimed.is_cancelled());
+        assert!(!phase.claim());
     }
 
     #[test]
     fn a_phase_of_nothing_is_over() {
         let extent = Extent { count: 0, streams: 1, rate: None, window: None };
-        assert!(Phase::begin(Run::new(24, false), extent).unwrap().all_taken.is_cancelled());
+        assert!(Phase::begin(Run::new(24, false), extent).unwrap().all_claimed.is_cancelled());
     }
 
     #[test]

@@ -1,36 +1,41 @@
-//! What a run does, worked out from the command line and from what the queue holds.
+//! The plan of a run, from the command line and from the messages in the queue.
 
-use super::consumers::Kind;
-use super::phase::{Extent, Run};
-use super::report::Asked;
-use crate::args::{Bench, Load};
-use crate::exit::{Exit, Failure};
+use super::{
+    consumers::ConsumeMode,
+    phase::{Extent, Run},
+    report::Asked,
+};
+use crate::{
+    args::{Bench, Load},
+    exit::Exit,
+    failure::Failure,
+};
 
 const DEFAULT_COUNT: u64 = 200_000;
-/// Of an open loop.
+/// Length of an open loop without --count.
 const DEFAULT_SECONDS: u64 = 10;
-const LONGEST_WARM_UP: u64 = 10_000;
+const MAX_WARM_UP_MESSAGES: u64 = 10_000;
 
-/// What a run does.
+/// The plan of a run.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// What is common to all.
+    /// Options of all measurements.
     pub load: Load,
     /// The queue's full name.
     pub queue: String,
     /// What all phases share.
     pub run: Run,
-    /// Messages before those that are measured.
+    /// Messages of the warm-up.
     pub warm_up: u64,
     /// Messages that are measured.
     pub count: u64,
-    /// Fill the queue before anything is measured.
+    /// Whether the queue is filled before the measurement.
     pub fills: bool,
-    /// Publish while measuring.
-    pub sends: bool,
-    /// Consume while measuring.
-    pub takes: Option<Kind>,
-    /// Deliveries that one stream may have unsettled.
+    /// Whether messages are published during the measurement.
+    pub publishes: bool,
+    /// Whether and how messages are consumed during the measurement.
+    pub consumes: Option<ConsumeMode>,
+    /// Most unsettled deliveries of a stream.
     pub credit: u32,
     bench: &'static str,
     rate: Option<u32>,
@@ -39,12 +44,14 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan for a queue that holds so many messages; `None`: nobody may know.
+    /// The plan for a queue that holds `held` messages; `None` if the count is unknown.
     pub fn of(command: &Bench, queue: String, held: Option<u64>) -> Result<Self, Failure> {
         let (bench, load, rate, credit) = match command {
             Bench::Publish { load, sending, .. } => ("publish", load, sending.rate, 0),
-            Bench::Consume { load, taking, .. } => ("consume", load, None, taking.credit),
-            Bench::Pipeline { load, sending, taking } => ("pipeline", load, sending.rate, taking.credit),
+            Bench::Consume { load, receiving, .. } => ("consume", load, None, receiving.credit),
+            Bench::Pipeline { load, sending, receiving } => {
+                ("pipeline", load, sending.rate, receiving.credit)
+            }
         };
         let filled = matches!(command, Bench::Consume { no_fill: true, .. });
         let count = if filled {
@@ -53,18 +60,18 @@ impl Plan {
             check_empty(load, &queue, held)?;
             load.count.unwrap_or_else(|| rate.map_or(DEFAULT_COUNT, |rate| u64::from(rate) * DEFAULT_SECONDS))
         };
-        let warm_up = load.warm_up.unwrap_or_else(|| (count / 20).min(LONGEST_WARM_UP));
+        let warm_up = load.warm_up.unwrap_or_else(|| (count / 20).min(MAX_WARM_UP_MESSAGES));
         Ok(Self {
             queue,
             run: Run::new(load.size, load.force),
             warm_up,
             count: if filled && load.count.is_none() { count.saturating_sub(warm_up) } else { count },
             fills: matches!(command, Bench::Consume { no_fill: false, .. }),
-            sends: !matches!(command, Bench::Consume { .. }),
-            takes: match command {
+            publishes: !matches!(command, Bench::Consume { .. }),
+            consumes: match command {
                 Bench::Publish { .. } => None,
-                Bench::Consume { .. } => Some(Kind::Backlog),
-                Bench::Pipeline { .. } => Some(Kind::Pipeline),
+                Bench::Consume { .. } => Some(ConsumeMode::Backlog),
+                Bench::Pipeline { .. } => Some(ConsumeMode::Pipeline),
             },
             credit,
             bench,
@@ -75,21 +82,21 @@ impl Plan {
         })
     }
 
-    /// A phase of so many messages.
+    /// The extent of a phase with this many messages.
     pub fn extent(&self, count: u64) -> Extent {
-        // Only where messages are sent and taken can one side run away from the other.
+        // Only a closed pipeline needs a bound: there the publishers could outrun the consumers.
         let bounded = self.bench == "pipeline" && self.rate.is_none();
         let window = bounded.then_some(self.load.window);
         Extent { count, streams: self.load.streams, rate: self.rate, window }
     }
 
-    /// Whether messages of this run may be left that nobody wants.
+    /// Whether messages of this run may remain that nobody wants.
     pub fn must_clear(&self, ran: bool) -> bool {
-        let left = self.takes.is_none() || !ran;
+        let left = self.consumes.is_none() || !ran;
         left && !self.keep && self.was_empty
     }
 
-    /// What the report says that was asked for.
+    /// The options for the report.
     pub fn asked(&self) -> Asked {
         Asked {
             bench: self.bench,
@@ -114,7 +121,7 @@ fn check_empty(load: &Load, queue: &str, held: Option<u64>) -> Result<(), Failur
     }
 }
 
-/// How much of what is there is consumed.
+/// The number of existing messages to consume.
 fn filled_count(load: &Load, held: u64) -> Result<u64, Failure> {
     let wanted = load.count.map_or(1, |count| count.saturating_add(load.warm_up.unwrap_or(0)));
     if held < wanted {
@@ -163,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_is_cleared() {
+    fn messages_that_are_left_are_cleared() {
         assert!(plan("publish d/q", Some(0)).unwrap().must_clear(true));
         assert!(!plan("publish d/q --keep", Some(0)).unwrap().must_clear(true));
         assert!(!plan("pipeline d/q", Some(0)).unwrap().must_clear(true));

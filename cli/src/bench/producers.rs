@@ -3,28 +3,26 @@
 use std::sync::Arc;
 
 use posthouse_client::{Client, PublishAck, PublishError, Publisher};
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 
-use super::meter::Step;
-use super::payload::Payloads;
-use super::phase::Phase;
-use crate::args::Load;
-use crate::exit::{Exit, Failure};
-use crate::failure::{of_client, of_publisher};
+use super::{meter::Step, payload::Payloads, phase::Phase};
+use crate::{
+    args::Load,
+    exit::Exit,
+    failure::{Failure, of_client, of_publisher},
+};
 
-/// What a message takes of a publisher's buffer beside its payload.
+/// Bytes of a message in a publisher's buffer beside its payload.
 const OVERHEAD: usize = 32;
-/// Answers that are looked at together.
+/// Answers that are handled in one pass.
 const ANSWERS: usize = 512;
 
-/// Publishers, each on a connection of its own.
+/// The publishers, each on its own connection.
 #[derive(Debug)]
 pub struct Producers(Vec<Publisher>);
 
 impl Producers {
-    /// Opens them.
+    /// Opens the publishers.
     pub async fn open(client: &Client, load: &Load) -> Result<Self, Failure> {
         let message = load.size as usize + OVERHEAD;
         let window = (load.window as usize).div_ceil(load.streams.into());
@@ -33,7 +31,7 @@ impl Producers {
             let builder = client
                 .publisher(&load.queue)
                 .batch_messages(load.batch.into())
-                // Batches are as large as was asked for, if the server takes them.
+                // Batches are as large as asked for, up to the server's limit.
                 .batch_bytes(message * usize::from(load.batch))
                 .max_buffered_bytes(window * message)
                 .max_in_flight_batches(window.div_ceil(load.batch.into()) + 1);
@@ -52,7 +50,7 @@ impl Producers {
         Ok(Self(publishers))
     }
 
-    /// Sends a phase's messages, in tasks that end when all are answered.
+    /// Publishes the messages of a phase, in tasks that end when all are answered.
     pub fn start(&self, phase: &Arc<Phase>, tasks: &mut JoinSet<Result<(), Failure>>) {
         for (number, publisher) in self.0.iter().enumerate() {
             let (sent, acks) = mpsc::unbounded_channel();
@@ -61,7 +59,7 @@ impl Producers {
         }
     }
 
-    /// Ends them.
+    /// Closes the publishers.
     pub async fn close(self) -> Result<(), Failure> {
         for publisher in self.0 {
             publisher.close().await.map_err(|error| of_publisher(&error))?;
@@ -70,7 +68,7 @@ impl Producers {
     }
 }
 
-/// What the publisher takes is bounded by its buffer, and so is the channel.
+/// The publisher's buffer bounds the messages, and so the unbounded channel.
 async fn send(
     publisher: Publisher,
     phase: Arc<Phase>,
@@ -80,15 +78,15 @@ async fn send(
     let mut payloads = Payloads::new(phase.run.size, phase.run.id);
     for message in phase.schedule.share(number as u64) {
         if let Some(window) = &phase.window
-            && let Ok(room) = window.acquire().await
+            && let Ok(slot) = window.acquire().await
         {
-            room.forget();
+            slot.forget();
         }
         let due = phase.schedule.wait(message).await;
         let payload = payloads.next(phase.run.nanos(due));
         let ack = publisher.publish(payload).await.map_err(|error| of_publisher(&error))?;
         if sent.send((due, ack)).is_err() {
-            // Whoever waits for answers has failed, and tells why.
+            // The task that waits for answers has failed, and its error is reported.
             break;
         }
     }
@@ -100,7 +98,7 @@ async fn answer(
     phase: Arc<Phase>,
     number: usize,
 ) -> Result<(), Failure> {
-    let meter = phase.sender(number);
+    let meter = phase.producer_meter(number);
     let mut some = Vec::with_capacity(ANSWERS);
     while acks.recv_many(&mut some, ANSWERS).await > 0 {
         for (due, ack) in some.drain(..) {
@@ -108,9 +106,9 @@ async fn answer(
                 Ok(_) => meter.record(Step::Stored, due),
                 Err(error @ (PublishError::Refused(_) | PublishError::InDoubt(_))) => {
                     meter.error(&error);
-                    // Nobody will consume it.
-                    phase.take();
-                    phase.make_room();
+                    // The message will not be delivered.
+                    phase.claim();
+                    phase.release_slot();
                 }
                 Err(error) => return Err(of_publisher(&error)),
             }

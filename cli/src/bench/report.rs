@@ -1,4 +1,4 @@
-//! What is printed.
+//! The report of a run, as a table or as JSON.
 
 use std::fmt::{self, Write as _};
 
@@ -6,12 +6,12 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use tokio::time::Duration;
 
-use super::meter::Tally;
+use super::meter::StepTally;
 
-/// What a run was asked for.
+/// The options of a run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Asked {
-    /// Which measurement.
+    /// Name of the measurement.
     pub bench: &'static str,
     /// The queue's full name.
     pub queue: String,
@@ -19,23 +19,23 @@ pub struct Asked {
     pub size: u32,
     /// Streams of either kind.
     pub streams: u16,
-    /// Messages of a publish batch, at most.
+    /// Most messages of a publish batch.
     pub batch: u16,
-    /// Messages a second, in an open loop.
+    /// Messages per second in an open loop.
     pub rate: Option<u32>,
-    /// Messages.
+    /// Number of messages to measure.
     pub count: u64,
 }
 
-/// One object, whose keys stay.
+/// The report; its JSON keys are stable.
 #[derive(Debug, Serialize)]
 pub struct Report {
     #[serde(flatten)]
     asked: Asked,
-    /// Messages that went all the way.
+    /// Messages that took the last step.
     messages: u64,
     errors: u64,
-    /// Whether everything was done that was asked for.
+    /// Whether all messages were measured.
     complete: bool,
     duration_seconds: f64,
     messages_per_second: f64,
@@ -45,13 +45,13 @@ pub struct Report {
 
 #[derive(Debug, Serialize)]
 struct Latencies {
-    /// From sending to the answer that the message is on disk.
+    /// From sending a message to the answer that it is on disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     stored: Option<Latency>,
-    /// From sending to the delivery.
+    /// From sending a message to its delivery.
     #[serde(skip_serializing_if = "Option::is_none")]
     delivered: Option<Latency>,
-    /// From sending, or of a backlog from the delivery, to the answer that the settlement is on disk.
+    /// From sending a message (in `consume` from its delivery) to the answer that its settlement is on disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     settled: Option<Latency>,
 }
@@ -68,11 +68,11 @@ struct Latency {
 }
 
 impl Report {
-    /// Of what was measured in this time.
-    pub fn new(asked: Asked, tally: &Tally, duration: Duration) -> Self {
+    /// The report of measurements over this time.
+    pub fn new(asked: Asked, tally: &StepTally, duration: Duration) -> Self {
         let (messages, bytes) = match asked.bench {
             "publish" => (tally.stored.len(), tally.stored.len() * u64::from(asked.size)),
-            _ => (tally.settled.len(), tally.bytes_taken),
+            _ => (tally.settled.len(), tally.delivered_bytes),
         };
         let seconds = duration.as_secs_f64();
         let per_second = |number: u64| if seconds > 0.0 { number as f64 / seconds } else { 0.0 };
@@ -93,7 +93,7 @@ impl Report {
         }
     }
 
-    /// As one JSON object.
+    /// The report as one JSON object.
     pub fn json(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string(self)
     }
@@ -146,7 +146,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// A number with a comma between each three digits.
+/// A number with commas between thousands.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -154,7 +154,7 @@ fn grouped(number: u64) -> String {
         if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
-        // Writing to a string does not fail.
+        // Writing to a String cannot fail.
         let _ = text.write_char(digit);
     }
     text
@@ -167,13 +167,13 @@ mod tests {
     use super::*;
 
     fn report(bench: &'static str) -> Report {
-        let mut tally = Tally::new().unwrap();
+        let mut tally = StepTally::new().unwrap();
         for micros in 1..=1000 {
             tally.stored.record(micros).unwrap();
             tally.settled.record(micros * 10).unwrap();
         }
         tally.delivered.record(7).unwrap();
-        tally.bytes_taken = 500;
+        tally.delivered_bytes = 500;
         tally.errors = 3;
         let asked = Asked {
             bench,
@@ -225,14 +225,14 @@ mod tests {
         assert!(text.contains("1,000 of 1,003 messages of 1,024 bytes in 0.50 s, 3 errors"), "{text}");
         let settled = text.lines().last().unwrap();
         let figures: Vec<_> = settled.split_whitespace().collect();
-        // Three digits are kept.
+        // Histograms have three significant digits.
         assert_eq!(figures[..3], ["settled", "5.00", "9.01"]);
     }
 
     #[test]
     fn a_run_of_nothing_has_a_report() {
         let Report { asked, .. } = report("consume");
-        let nothing = Report::new(asked, &Tally::new().unwrap(), Duration::ZERO);
+        let nothing = Report::new(asked, &StepTally::new().unwrap(), Duration::ZERO);
         assert_eq!(nothing.messages_per_second, 0.0);
         assert!(nothing.json().is_ok());
     }

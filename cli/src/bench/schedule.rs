@@ -4,16 +4,16 @@ use tokio::time::{Duration, Instant, sleep_until};
 
 const NANOS: u128 = 1_000_000_000;
 
-/// Messages of all streams, numbered from 0 and dealt out in turn.
+/// The messages of all streams, numbered from 0 and assigned to the streams in turn.
 #[derive(Debug, Clone, Copy)]
 pub struct Schedule {
-    /// When the first is due.
+    /// When the first message is due.
     pub start: Instant,
     /// Messages per second; `None`: each is due when it can be sent.
     pub rate: Option<u32>,
-    /// How many messages.
+    /// Number of messages.
     pub count: u64,
-    /// How many streams.
+    /// Number of streams.
     pub streams: u64,
 }
 
@@ -24,8 +24,8 @@ impl Schedule {
         (stream..self.count).step_by(step)
     }
 
-    /// Waits until a message is due, and tells when that was: a message that is late, because those before it were, is
-    /// late from then on.
+    /// Waits until a message is due, and returns the moment when it was. A message that is sent late still counts from
+    /// that moment.
     pub async fn wait(&self, number: u64) -> Instant {
         let Some(due) = self.due(number) else { return Instant::now() };
         if due > Instant::now() {
@@ -68,10 +68,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lateness_is_kept() {
+    async fn a_late_message_counts_from_its_moment() {
         let mut schedule = schedule(Some(1_000), 100, 1);
         schedule.start -= Duration::from_secs(5);
-        // It was due 4.9 s ago; that it can only be sent now does not change it.
+        // It was due 4.9 s ago, although it is sent only now.
         assert_eq!(schedule.wait(100).await, schedule.start + Duration::from_millis(100));
     }
 

@@ -1,28 +1,27 @@
-//! Acknowledgements on their way, and what became of them.
+//! Acknowledgements without an answer, and their outcomes.
 
 use std::collections::VecDeque;
 
 use futures_util::FutureExt as _;
 use posthouse_client::{Delivery, ErrorKind, ErrorReason as Reason, SettleError, Settling};
 
-use crate::exit::{Exit, Failure};
-use crate::stderr;
+use crate::{exit::Exit, failure::Failure, stderr};
 
-/// Confirmations that are awaited; more only take memory.
+/// Acknowledgements without an answer; more would only take memory.
 const MAX_AWAITED: usize = 65_536;
 
-/// Acknowledgements in the order in which they were given.
+/// Acknowledgements in the order in which they were sent.
 #[derive(Default)]
 pub struct Acks {
     awaited: VecDeque<Settling>,
     refused: u64,
-    /// Written, and gone since: they do not come again.
+    /// Messages that were written and then purged: they are not delivered again.
     purged: u64,
     last_refusal: Option<SettleError>,
 }
 
 impl Acks {
-    /// Acknowledges what was written.
+    /// Acknowledges written messages.
     pub async fn add(&mut self, written: Vec<Delivery>) {
         self.awaited.extend(written.into_iter().map(Delivery::ack));
         loop {
@@ -34,20 +33,21 @@ impl Acks {
                 None => return,
             };
             self.awaited.pop_front();
-            self.note(answer);
+            self.count(answer);
         }
     }
 
-    /// Waits for the rest. It is a failure if something that was written may come again.
+    /// Waits for the remaining answers. Fails if a written message may be delivered again.
     pub async fn finish(mut self) -> Result<(), Failure> {
         while let Some(first) = self.awaited.pop_front() {
             let answer = first.await;
-            self.note(answer);
+            self.count(answer);
         }
         if self.purged > 0 {
             let count = self.purged;
-            stderr::note(format_args!(
-                "{count} written messages were purged, or deleted with their queue, before they were acknowledged: they do not come again"
+            stderr::notice(format_args!(
+                "{count} written messages were purged, or deleted with their queue, before they were acknowledged: \
+                 they do not come again"
             ));
         }
         let Some(refusal) = self.last_refusal else { return Ok(()) };
@@ -58,10 +58,10 @@ impl Acks {
         }
     }
 
-    fn note(&mut self, answer: Result<(), SettleError>) {
+    fn count(&mut self, answer: Result<(), SettleError>) {
         match answer {
             Ok(()) => {}
-            // With its queue, a message is gone for everybody.
+            // A message that was deleted with its queue is not delivered again.
             Err(error)
                 if matches!(error.error_reason(), Some(Reason::MessagePurged | Reason::QueueDeleted)) =>
             {

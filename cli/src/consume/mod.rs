@@ -5,21 +5,23 @@ use std::path::Path;
 use futures_util::FutureExt as _;
 use posthouse_client::{Consumer, Delivery, Event};
 
-use crate::args;
-use crate::connect::connect;
-use crate::exit::{Exit, Failure};
-use crate::failure::{of_client, of_consume};
-use crate::progress::Progress;
-use crate::shutdown::Interrupts;
+use crate::{
+    args,
+    connect::connect,
+    exit::Exit,
+    failure::{Failure, of_client, of_consume},
+    progress::Progress,
+    shutdown::Interrupts,
+};
 use acks::Acks;
 use sink::Sink;
 
 mod acks;
 mod sink;
 
-/// As many deliveries as are written and flushed together, if they are there.
+/// Most deliveries that are written and flushed together.
 const BATCH_MESSAGES: usize = 512;
-/// Deliveries that may be unsettled, written or not.
+/// Most unsettled deliveries, written or not.
 const CREDIT_MESSAGES: u32 = 2048;
 
 /// Runs the command.
@@ -31,7 +33,7 @@ pub async fn consume(context: Option<&Path>, args: &args::Consume, quiet: bool) 
         () = interrupts.next() => return ending(args),
     };
     let mut acks = Acks::default();
-    // Where a person reads the messages, a line that moves among them would be in the way.
+    // On a terminal that shows messages, a progress line would be in the way.
     let quiet = quiet || Sink::is_terminal();
     let progress = match args.count {
         Some(count) => Progress::of(quiet, count, "written"),
@@ -42,7 +44,8 @@ pub async fn consume(context: Option<&Path>, args: &args::Consume, quiet: bool) 
         () = interrupts.next() => ending(args),
     };
     drop(progress);
-    // Closing releases what was not acknowledged and waits for what was; a second signal ends the wait.
+    // Closing releases unacknowledged deliveries and waits for the answers to the others; a second signal ends the
+    // wait.
     let closed = tokio::select! {
         closed = consumer.close() => closed.map_err(|error| of_consume(&error)),
         () = interrupts.next() => Ok(()),
@@ -52,13 +55,13 @@ pub async fn consume(context: Option<&Path>, args: &args::Consume, quiet: bool) 
 
 async fn open(context: Option<&Path>, args: &args::Consume) -> Result<Consumer, Failure> {
     let client = connect(context).await?;
-    // No more than asked for, so that others are not kept from what this one will not take.
+    // No more credit than --count, so that the other messages stay available to others.
     let wanted = args.count.and_then(|count| u32::try_from(count).ok()).unwrap_or(CREDIT_MESSAGES);
     let builder = client.consumer(&args.queue).credit_messages(wanted.min(CREDIT_MESSAGES));
     builder.open().await.map_err(|error| of_client(&error))
 }
 
-/// A signal is how a consumer without an end of its own ends.
+/// A signal is the regular end of a consumer without --count and --until-empty.
 fn ending(args: &args::Consume) -> Result<(), Failure> {
     if args.count.is_none() && !args.until_empty {
         return Ok(());
@@ -66,7 +69,7 @@ fn ending(args: &args::Consume) -> Result<(), Failure> {
     Err(Failure::new(Exit::TempFail, "interrupted", "run it again for the rest"))
 }
 
-/// Until the count is reached, the queue is empty, or something fails.
+/// Writes messages until the count is reached, the queue is empty, or something fails.
 async fn pass_on(
     consumer: &Consumer,
     args: &args::Consume,
@@ -89,7 +92,7 @@ async fn pass_on(
         wanted -= batch.len() as u64;
         progress.add(batch.len() as u64);
         if wanted == 0 {
-            // The acks would give credits back, and more would come.
+            // Otherwise the acks would return credit, and more messages would be delivered.
             consumer.stop();
         }
         acks.add(batch).await;
@@ -100,7 +103,7 @@ async fn pass_on(
     Ok(())
 }
 
-/// What is there already, after the first; and whether the queue was said to be empty behind it.
+/// The first delivery and those that are available at once, and whether the queue was empty after them.
 fn gather(consumer: &Consumer, first: Delivery, limit: usize) -> Result<(Vec<Delivery>, bool), Failure> {
     let mut batch = vec![first];
     while batch.len() < limit {

@@ -1,46 +1,46 @@
-//! Stdout, and the leases of what waits to be written to it.
+//! Writes deliveries to stdout, and keeps their leases meanwhile.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use posthouse_client::Delivery;
 use posthouse_text::shown;
 use tokio::time::sleep;
 
-use crate::args::Output;
-use crate::exit::Failure;
-use crate::failure::of_stdout;
-use crate::ndjson::write::line;
-use crate::stdio::{self, Stdout};
-use crate::stdout;
+use crate::{
+    args::Output,
+    failure::{Failure, of_stdout},
+    ndjson::write::line,
+    stdio::{self, Stdout},
+    stdout,
+};
 
-/// How long leases are extended while a reader of stdout takes its time.
+/// Extension of the leases while a write to stdout is blocked.
 const EXTENSION: Duration = Duration::from_secs(30);
 
 /// Writes deliveries.
 pub struct Sink {
     stdout: Arc<Stdout>,
     output: Output,
-    /// A person reads payloads, and asked for nothing else: they are shown, not written as they are.
+    /// Payloads are escaped, because stdout is a terminal and --raw was not given.
     shows: bool,
     text: Vec<u8>,
 }
 
 impl Sink {
-    /// A sink on stdout, if there is one. What is written to it is acknowledged: it must not vanish.
+    /// Opens stdout. It must be open, since what is written to it is acknowledged.
     pub fn stdout(output: Output, raw: bool) -> Result<Self, Failure> {
         let stdout = stdio::stdout().map_err(|error| of_stdout(&error))?;
         let shows = !raw && Self::is_terminal();
         Ok(Self { stdout: Arc::new(stdout), output, shows, text: Vec::new() })
     }
 
-    /// Whether a person reads along.
+    /// Whether stdout is a terminal.
     pub fn is_terminal() -> bool {
         stdout::is_terminal()
     }
 
-    /// Returns when all of it is written and flushed. After an error nothing of it may be acknowledged.
+    /// Returns when the batch is written and flushed. After an error none of it may be acknowledged.
     pub async fn write(&mut self, batch: &mut [Delivery]) -> Result<(), Failure> {
         self.text.clear();
         for delivery in batch.iter() {
@@ -64,12 +64,12 @@ impl Sink {
     }
 }
 
-/// Extends the leases for as long as this is awaited: a reader that pauses is no failed delivery.
+/// Extends the leases for as long as it is polled: a slow reader is not a failed delivery.
 async fn keep_leases(batch: &mut [Delivery]) -> std::convert::Infallible {
     let mut wait = batch.iter().map(Delivery::lease_time_left).min().unwrap_or_default() / 2;
     loop {
         sleep(wait).await;
-        // A lease that cannot be extended is lost, which its acknowledgement will tell.
+        // A lease that cannot be extended is lost; its acknowledgement reports that.
         join_all(batch.iter_mut().map(|delivery| delivery.extend(EXTENSION))).await;
         wait = EXTENSION / 3;
     }

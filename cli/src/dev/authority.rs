@@ -1,33 +1,30 @@
-//! Certificate authorities: one for the server, one per tenant for its clients.
+//! Certificate authorities: one for the server, and one per tenant for its clients.
 //!
-//! Everything a certificate can be is a field of [`Leaf`], so that tests can ask for the ones that must be refused.
+//! Every property of a certificate is a field of [`Leaf`], so that tests can make certificates that must be refused.
 
-use std::net::IpAddr;
-use std::time::SystemTime;
+use std::{net::IpAddr, time::SystemTime};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use posthouse_server::identity::not_after;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
 };
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use time::{Duration, OffsetDateTime};
 
-/// How long an authority's certificate and, unless asked otherwise, what it issues is valid.
+/// Validity of an authority's certificate, and of the certificates it issues unless they say otherwise.
 const VALIDITY: Duration = Duration::days(3650);
-/// How far a certificate reaches back, for clocks that are not quite the same.
+/// Begin of the validity before now, for clocks that differ.
 const BACKDATE: Duration = Duration::hours(1);
 
 /// Why a certificate could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
-    /// The certificate library refused.
+    /// The certificate library refused its input.
     #[error("making a certificate failed: {0}")]
     Certificate(#[from] rcgen::Error),
-    /// A stored certificate or key is not what it should be.
+    /// A stored certificate or key is damaged.
     #[error("the certificate or key cannot be read: {}", posthouse_text::pem_fault(.0))]
     Pem(#[from] rustls_pki_types::pem::Error),
 }
@@ -40,7 +37,7 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// A new authority with a fresh key. The name is its certificate's common name.
+    /// A new authority with a new key. The name is the common name of its certificate.
     pub fn new(name: &str) -> Result<Self, AuthorityError> {
         let key = KeyPair::generate()?;
         let key_pem = key.serialize_pem();
@@ -49,7 +46,7 @@ impl Authority {
         Ok(Self { certificate_pem, key_pem, issuer: Issuer::new(params, key) })
     }
 
-    /// An authority that [`Authority::new`] made under the same name, from its stored files.
+    /// An authority that [`Authority::new`] made with the same name, from its stored files.
     pub fn load(name: &str, certificate_pem: &str, key_pem: &str) -> Result<Self, AuthorityError> {
         CertificateDer::from_pem_slice(certificate_pem.as_bytes())?;
         let key = KeyPair::from_pem(key_pem)?;
@@ -60,17 +57,17 @@ impl Authority {
         })
     }
 
-    /// Its own certificate: what the other side trusts.
+    /// Certificate of the authority, which the other side trusts.
     pub fn certificate_pem(&self) -> &str {
         &self.certificate_pem
     }
 
-    /// Its private key. Whoever has it is the authority.
+    /// Private key of the authority. Whoever has it can issue any certificate.
     pub fn key_pem(&self) -> &str {
         &self.key_pem
     }
 
-    /// Issues a certificate with a fresh key.
+    /// Issues a certificate with a new key.
     pub fn issue(&self, leaf: &Leaf) -> Result<Issued, AuthorityError> {
         let key = KeyPair::generate()?;
         let certificate = leaf.params()?.signed_by(&key, &self.issuer)?;
@@ -78,22 +75,22 @@ impl Authority {
     }
 }
 
-/// What a certificate of an end entity says.
+/// Properties of a certificate of an end entity.
 #[derive(Debug, Clone)]
 pub struct Leaf {
-    /// Common name; no part of any decision.
+    /// Common name, which decides nothing.
     pub common_name: String,
-    /// URI names. A client needs exactly one: its SPIFFE id.
+    /// URI names. A client has exactly one: its SPIFFE id.
     pub uris: Vec<String>,
     /// DNS names, for a server.
     pub dns_names: Vec<String>,
-    /// Addresses, for a server.
+    /// IP addresses, for a server.
     pub addresses: Vec<IpAddr>,
-    /// What its key may be used for.
+    /// Allowed uses of the key.
     pub usages: Vec<ExtendedKeyUsagePurpose>,
-    /// Valid from.
+    /// Begin of the validity.
     pub not_before: OffsetDateTime,
-    /// Valid until.
+    /// End of the validity.
     pub not_after: OffsetDateTime,
 }
 
@@ -104,14 +101,14 @@ impl Leaf {
         Self { uris, ..Self::empty("posthouse client", ExtendedKeyUsagePurpose::ClientAuth) }
     }
 
-    /// A server's certificate for these names.
+    /// A server's certificate for these names and addresses.
     pub fn server(dns_names: &[&str], addresses: &[IpAddr]) -> Self {
         let dns_names = dns_names.iter().map(|&name| name.to_owned()).collect();
         let addresses = addresses.to_vec();
         Self { dns_names, addresses, ..Self::empty("posthouse server", ExtendedKeyUsagePurpose::ServerAuth) }
     }
 
-    /// A certificate without names: the common part of the two above.
+    /// A certificate without names.
     fn empty(common_name: &str, usage: ExtendedKeyUsagePurpose) -> Self {
         let now = OffsetDateTime::now_utc();
         Self {
@@ -125,7 +122,7 @@ impl Leaf {
         }
     }
 
-    /// The certificate library's words for it.
+    /// The parameters for the certificate library.
     fn params(&self) -> Result<CertificateParams, AuthorityError> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, self.common_name.as_str());
@@ -154,7 +151,7 @@ pub struct Issued {
 }
 
 impl Issued {
-    /// A certificate signed by its own key and by no authority: what a server must refuse.
+    /// A certificate signed by its own key instead of an authority, which a server must refuse.
     pub fn self_signed(leaf: &Leaf) -> Result<Self, AuthorityError> {
         let key = KeyPair::generate()?;
         let certificate = leaf.params()?.self_signed(&key)?;
@@ -175,13 +172,13 @@ impl Issued {
         Ok(PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes())?)
     }
 
-    /// Whether the certificate ends within this time. One that cannot be read has ended.
+    /// Whether the certificate expires within this time. One that cannot be read counts as expired.
     pub fn ends_within(&self, time: std::time::Duration) -> bool {
         let end = self.certificate_der().ok().and_then(|der| not_after(&der));
         end.is_none_or(|end| end <= SystemTime::now() + time)
     }
 
-    /// What a token must name in `cnf` to be bound to this certificate.
+    /// The value of `cnf` in a token that is bound to this certificate.
     pub fn thumbprint(&self) -> Result<String, AuthorityError> {
         thumbprint(&self.certificate_pem)
     }
@@ -194,7 +191,7 @@ pub fn thumbprint(certificate_pem: &str) -> Result<String, AuthorityError> {
     Ok(URL_SAFE_NO_PAD.encode(digest.as_ref()))
 }
 
-/// The same for the same name, so that a stored authority goes on under its stored certificate.
+/// Deterministic by name, except for the validity, so that a stored authority continues under its stored certificate.
 fn authority_params(name: &str) -> CertificateParams {
     let now = OffsetDateTime::now_utc();
     let mut params = CertificateParams::default();

@@ -1,17 +1,16 @@
-//! The serve configuration that a throwaway server runs on: its shape as written, and its values.
+//! The configuration of a throwaway server.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
 use posthouse_server::limits::DEFAULT_MANAGEMENT_PORT;
 use serde::Serialize;
 
-use super::tenants::SampleTenant;
-use super::{AUDIENCE, TOKEN_LIFETIME, TRUST_DOMAIN};
+use super::{AUDIENCE, TOKEN_LIFETIME, TRUST_DOMAIN, tenants::SampleTenant};
 
-/// The data port of a server that was not told another.
+/// Default data port.
 const USUAL_PORT: u16 = 7443;
 
-/// Written at the top, so that nobody edits it in vain.
+/// First lines of the file, so that nobody edits it in vain.
 const HEADING: &str = "\
 # Written by `posthouse dev` at every start. To change it, copy it and run `posthouse serve --config COPY`.
 # Relative paths are relative to this file's folder.
@@ -73,19 +72,19 @@ struct Tenant<'a> {
     departments: &'a [&'a str],
 }
 
-/// What a tenant's tokens name in `iss`.
+/// The issuer of a tenant's tokens, as in `iss`.
 pub fn issuer_url(tenant: &str) -> String {
     format!("https://issuer.{tenant}.{TRUST_DOMAIN}")
 }
 
-/// Where probes and metrics are answered: at the usual port beside the usual data port; otherwise at a port that the
-/// system chooses and the log tells, so that many servers run beside each other.
+/// Address of probes and metrics: the default port beside the default data port; otherwise one that the system chooses
+/// and the log names, so that several servers can run.
 fn management(listen: SocketAddr) -> SocketAddr {
     let usual = listen.port() == USUAL_PORT;
     SocketAddr::from((Ipv4Addr::LOCALHOST, if usual { DEFAULT_MANAGEMENT_PORT } else { 0 }))
 }
 
-/// The text of the serve configuration for these tenants.
+/// The text of the configuration for these tenants.
 pub fn serve_config(listen: SocketAddr, tenants: &[SampleTenant]) -> Result<String, toml::ser::Error> {
     let names = || tenants.iter().map(|tenant| tenant.name);
     let file = File {
@@ -95,7 +94,7 @@ pub fn serve_config(listen: SocketAddr, tenants: &[SampleTenant]) -> Result<Stri
         identity: Identity {
             trust_domain: TRUST_DOMAIN,
             audience: AUDIENCE,
-            // An hour of slack, for clocks and for a token minted a little early.
+            // An hour more than the lifetime, for clocks that differ.
             max_token_lifetime_seconds: TOKEN_LIFETIME.as_secs() + 3600,
         },
         authority: names()

@@ -1,4 +1,4 @@
-//! Context files: all that a client of one tenant needs to reach a server.
+//! Context files: what a client of a tenant needs to reach the server.
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::SERVER_NAME;
 
-/// Paths are relative to the context file's folder.
+/// A context file; its paths are relative to its folder.
 #[derive(Serialize)]
 struct Context<'a> {
     endpoint: String,
@@ -18,7 +18,7 @@ struct Context<'a> {
     token_file: String,
 }
 
-/// The text of a tenant's context.
+/// The text of a tenant's context file.
 pub fn context(tenant: &str, listen: SocketAddr) -> Result<String, toml::ser::Error> {
     toml::to_string(&Context {
         endpoint: listen.to_string(),

@@ -1,31 +1,35 @@
-//! A folder of its user's own: files that only they can read, written whole or not at all.
+//! A private folder: only its user can read the files, which are written atomically.
 //!
-//! What stands in the folder is trusted, keys above all. So nothing is read that belongs to somebody else, and no symbolic
-//! link is followed in it: where others can write, they may have prepared the folder.
+//! The server trusts what is in the folder, keys above all. So no file of another user is read, and no symbolic link is
+//! followed in it: where others can write, they may have prepared the folder.
 
-use std::fs::{self, DirBuilder, File, Metadata, TryLockError};
-use std::io::{ErrorKind, Write as _};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
-
-use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, fchmod, fstat, mkdirat, openat, renameat, statat, unlinkat,
+use std::{
+    fs::{self, DirBuilder, File, Metadata, TryLockError},
+    io::{ErrorKind, Write as _},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    },
+    path::{Path, PathBuf},
 };
-use rustix::io::Errno;
-use rustix::process::geteuid;
+
+use rustix::{
+    fs::{AtFlags, CWD, FileType, Mode, OFlags, fchmod, fstat, mkdirat, openat, renameat, statat, unlinkat},
+    io::Errno,
+    process::geteuid,
+};
 
 use super::DevError;
 
-/// Its presence tells that a folder is ours; who works in the folder holds a lock on it.
+/// A file that marks our folder; the process that works in the folder holds a lock on it.
 const MARK: &str = ".posthouse-dev";
-/// Largest file that is read: all are small.
+/// Largest file that is read.
 const MAX_FILE_BYTES: u64 = 1 << 20;
-/// Nobody but the owner.
+/// Access for the owner only.
 const FOLDER_MODE: Mode = Mode::RWXU;
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
-/// The folder of a throwaway server, held by this process until dropped.
+/// The folder of a throwaway server, locked by this process until it is dropped.
 #[derive(Debug)]
 pub struct Folder {
     root: PathBuf,
@@ -35,11 +39,11 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder, or takes one that this user has made here before.
+    /// Creates the folder, or opens one that this user has created here before.
     pub fn open(root: &Path) -> Result<Self, DevError> {
         let above = check_above(root)?;
         DirBuilder::new().recursive(true).mode(FOLDER_MODE.bits()).create(root).map_err(at(root))?;
-        // Absolute, so that nothing depends on where the process stands.
+        // Absolute, so that nothing depends on the current directory.
         let root = root.canonicalize().map_err(at(root))?;
         let handle = open_folder(CWD, &root, &root)?;
         let mark = root.join(MARK);
@@ -57,17 +61,17 @@ impl Folder {
         Ok(Self { root, handle, above, _lock: lock })
     }
 
-    /// What its user should know of the folders above it.
+    /// A warning about the folders above, for the user.
     pub fn warning(&self) -> Option<&str> {
         self.above.as_deref()
     }
 
-    /// A path in the folder.
+    /// Path of a file or folder in this folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
 
-    /// Makes a folder in it.
+    /// Creates a folder in this folder.
     pub fn make(&self, name: &str) -> Result<(), DevError> {
         let path = self.path(name);
         match mkdirat(&self.handle, name, FOLDER_MODE) {
@@ -78,8 +82,8 @@ impl Folder {
         fchmod(made, FOLDER_MODE).map_err(|error| at(&path)(error.into()))
     }
 
-    /// Refuses a folder in it of which something is not its user's own, or is a link. What is further below, only who owns that
-    /// can have made.
+    /// Refuses a folder in this one with an entry that belongs to another user or is a link. Deeper levels are not
+    /// checked: only the owner of an entry can have created what is in it.
     pub fn check_within(&self, name: &str) -> Result<(), DevError> {
         let folder = open_folder(&self.handle, name, &self.path(name))?;
         for entry in fs::read_dir(self.path(name)).map_err(at(&self.path(name)))? {
@@ -96,10 +100,10 @@ impl Folder {
         Ok(())
     }
 
-    /// The text of a file, or `None` if there is none.
+    /// The text of a file, or `None` if the file does not exist.
     pub fn read(&self, name: &str) -> Result<Option<String>, DevError> {
         let path = self.path(name);
-        let (folder, file) = self.place(name)?;
+        let (folder, file) = self.split(name)?;
         let opened = match open_file(folder.as_ref().unwrap_or(&self.handle), file, OFlags::RDONLY, &path) {
             Err(DevError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(None),
             opened => opened?,
@@ -113,10 +117,10 @@ impl Folder {
     /// Writes a file that only its owner can read. A reader sees the old text or the new one.
     pub fn write(&self, name: &str, text: &str) -> Result<(), DevError> {
         let path = self.path(name);
-        let (folder, file) = self.place(name)?;
+        let (folder, file) = self.split(name)?;
         let folder = folder.as_ref().unwrap_or(&self.handle);
         let draft = format!("{file}.draft");
-        // One that was left behind, or put there by somebody, is no draft of ours.
+        // A draft that exists is left over, or was put there by another user.
         match unlinkat(folder, &*draft, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(error) => return Err(at(&path)(error.into())),
@@ -126,8 +130,8 @@ impl Folder {
         renameat(folder, &*draft, folder, file).map_err(|error| at(&path)(error.into()))
     }
 
-    /// The folder in this one that a file stands in, unless it stands in this one, and the file's own name.
-    fn place<'a>(&self, name: &'a str) -> Result<(Option<OwnedFd>, &'a str), DevError> {
+    /// Splits a name into the folder it is in, unless that is this one, and the name of the file.
+    fn split<'a>(&self, name: &'a str) -> Result<(Option<OwnedFd>, &'a str), DevError> {
         match name.split_once('/') {
             None => Ok((None, name)),
             Some((folder, file)) => Ok((Some(open_folder(&self.handle, folder, &self.path(folder))?), file)),
@@ -135,7 +139,7 @@ impl Folder {
     }
 }
 
-/// Refuses a place where others can exchange what is in it. The answer is what is not quite as it should be.
+/// Refuses a path in which other users can replace folders. Returns a warning about folders of other users.
 fn check_above(root: &Path) -> Result<Option<String>, DevError> {
     let root = std::path::absolute(root).map_err(at(root))?;
     if let Ok(link) = root.symlink_metadata()
@@ -165,7 +169,7 @@ fn check_above(root: &Path) -> Result<Option<String>, DevError> {
     Ok(warning)
 }
 
-/// Everybody can write to it, and may rename what is not theirs.
+/// Whether everybody can write to the folder and rename files of others.
 fn is_open_to_all(metadata: &Metadata) -> bool {
     metadata.mode() & 0o1002 == 0o002
 }

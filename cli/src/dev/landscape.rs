@@ -1,22 +1,27 @@
-//! Everything that stands in the folder, made when it is missing and kept when it is there.
+//! The contents of the folder: created if missing, otherwise kept.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use time::OffsetDateTime;
 
-use super::authority::{Authority, Issued, Leaf, thumbprint};
-use super::config::{issuer_url, serve_config};
-use super::context::context;
-use super::folder::Folder;
-use super::tenants::SampleTenant;
-use super::token::{Algorithm, Claims, Issuer};
-use super::{DevError, SERVER_NAME, TOKEN_LIFETIME, spiffe_id};
+use super::{
+    DevError, SERVER_NAME, TOKEN_LIFETIME,
+    authority::{Authority, Issued, Leaf, thumbprint},
+    config::{issuer_url, serve_config},
+    context::context,
+    folder::Folder,
+    spiffe_id,
+    tenants::SampleTenant,
+    token::{Algorithm, Claims, Issuer},
+};
 
-/// How long certificates are valid: a server warns of client certificates for more than a year.
+/// Validity of certificates: a server warns of client certificates for more than a year.
 const VALIDITY: Duration = Duration::from_secs(365 * 24 * 3600);
-/// Certificates that end sooner than this are issued anew, at a start.
+/// At a start, certificates that expire sooner than this are issued again.
 const RENEWED_BEFORE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// A throwaway server's folder with its sample tenants.
@@ -26,7 +31,7 @@ pub struct Landscape {
 }
 
 impl Landscape {
-    /// Makes what is missing, and writes the configuration and the contexts for this address.
+    /// Creates what is missing, and writes the configuration and the contexts for this address.
     pub fn prepare(
         root: &Path,
         listen: SocketAddr,
@@ -60,23 +65,23 @@ impl Landscape {
         Ok(landscape)
     }
 
-    /// What its user should know of the place of the folder.
+    /// A warning about the folders above, for the user.
     pub fn warning(&self) -> Option<&str> {
         self.folder.warning()
     }
 
-    /// The serve configuration.
+    /// Path of the server's configuration.
     pub fn config_path(&self) -> PathBuf {
         self.folder.path("posthouse.toml")
     }
 
-    /// The contexts, one per tenant.
+    /// Paths of the contexts, one per tenant.
     pub fn context_paths(&self) -> Vec<PathBuf> {
         let path = |tenant: &SampleTenant| self.folder.path(&format!("contexts/{}.toml", tenant.name));
         self.tenants.iter().map(path).collect()
     }
 
-    /// Puts a fresh token into every context.
+    /// Writes a new token into every context.
     pub fn mint_tokens(&self) -> Result<(), DevError> {
         for SampleTenant { name, .. } in self.tenants {
             let certificate = self.folder.read(&format!("contexts/{name}.pem"))?.unwrap_or_default();
@@ -88,7 +93,7 @@ impl Landscape {
         Ok(())
     }
 
-    /// An authority and one certificate of it, each as `NAME.pem` and `NAME.key`.
+    /// Makes sure that an authority and a certificate of it exist, each as `NAME.pem` and `NAME.key`.
     fn certificate(
         &self,
         authority_name: &str,
@@ -138,8 +143,7 @@ impl Landscape {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tenants::SAMPLE_TENANTS;
-    use super::*;
+    use super::{super::tenants::SAMPLE_TENANTS, *};
     use std::fs;
 
     const LISTEN: &str = "127.0.0.1:7443";

@@ -12,8 +12,7 @@
 //! DIR/data/                                 the server's store
 //! ```
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 pub mod authority;
 pub mod config;
@@ -25,53 +24,53 @@ pub mod run;
 pub mod tenants;
 pub mod token;
 
-/// The audience of the tokens.
+/// Audience of the tokens.
 pub const AUDIENCE: &str = "posthouse";
-/// The trust domain of the certificates' SPIFFE ids.
+/// Trust domain of the certificates' SPIFFE ids.
 pub const TRUST_DOMAIN: &str = "posthouse.internal";
-/// The name that the server's certificate carries.
+/// Name in the server's certificate.
 pub const SERVER_NAME: &str = "localhost";
-/// How long a token lasts.
+/// Lifetime of a token.
 pub const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Why a throwaway server could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum DevError {
-    /// A port that other machines could reach.
+    /// Other machines could reach the address.
     #[error("`posthouse dev` hands out keys to everything, so it listens on loopback only, not on {0}")]
     NotLoopback(std::net::SocketAddr),
-    /// A port that changes with every start.
+    /// Port 0 changes with every start.
     #[error("`posthouse dev` writes its address into the contexts, so it needs a port, not 0")]
     NoPort,
-    /// The folder holds something else.
+    /// The folder is not empty and not ours.
     #[error("{0} is not empty and was not made by `posthouse dev`")]
     ForeignFolder(PathBuf),
-    /// The folder, or something in it, is another user's.
+    /// The folder, or an entry in it, belongs to another user.
     #[error("{path} belongs to the user {owner}, and `posthouse dev` trusts only what is its own user's")]
     ForeignOwner {
-        /// What.
+        /// The folder or entry.
         path: PathBuf,
-        /// Whose, by number.
+        /// User id of its owner.
         owner: u32,
     },
-    /// A symbolic link where a file or folder of ours should be.
+    /// There is a symbolic link in place of our file or folder.
     #[error("{0} is a symbolic link, and `posthouse dev` follows none in its folder")]
     Link(PathBuf),
-    /// A file that others than its user may have written.
+    /// Other users may have written the file.
     #[error("{0} can be written to by everybody, so others may have written it")]
     Writable(PathBuf),
-    /// A folder above in which everybody can exchange ours for another.
+    /// In a folder above, everybody can replace ours.
     #[error("{0} can be written to by everybody, so others could exchange the folder below it")]
     OpenToAll(PathBuf),
-    /// Another process works in the folder.
+    /// Another process uses the folder.
     #[error("another `posthouse dev` runs on {0}")]
     Locked(PathBuf),
     /// A file or folder could not be read or written.
     #[error("{path} cannot be read or written: {source}")]
     Io {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// A certificate could not be made.

@@ -1,18 +1,17 @@
-//! Fresh tokens at half-life, for as long as the server runs.
+//! Renews the tokens at half of their lifetime, while the server runs.
 
 use std::time::{Duration, SystemTime};
 
-use super::TOKEN_LIFETIME;
-use super::landscape::Landscape;
+use super::{TOKEN_LIFETIME, landscape::Landscape};
 
-/// Wall-clock time is looked at this often: a machine that slept through the half-life catches up.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// How often the wall clock is checked, so that a machine that was suspended catches up.
+const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Mints new tokens for ever. A failure is logged and tried again.
+/// Mints new tokens for ever. A failure is logged, and tried again a minute later.
 pub async fn renew_tokens(landscape: &Landscape) -> std::convert::Infallible {
     let mut minted = SystemTime::now();
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
         if !is_due(minted, SystemTime::now()) {
             continue;
         }
@@ -26,7 +25,7 @@ pub async fn renew_tokens(landscape: &Landscape) -> std::convert::Infallible {
     }
 }
 
-/// A clock that went backwards is a reason to mint too: the tokens may lie in the future.
+/// Also due when the clock went backwards: then the tokens may be valid only in the future.
 fn is_due(minted: SystemTime, now: SystemTime) -> bool {
     now.duration_since(minted).map_or(true, |age| age >= TOKEN_LIFETIME / 2)
 }

@@ -1,26 +1,25 @@
-//! Prepares the folder, says so, and serves.
+//! `posthouse dev`: prepares the folder, announces it, and serves.
 
-use std::net::SocketAddr;
-use std::path::Path;
+use std::{net::SocketAddr, path::Path};
 
 use posthouse_server::ServeOptions;
 use posthouse_text::causes;
 
-use super::DevError;
-use super::landscape::Landscape;
-use super::renew::renew_tokens;
-use super::tenants::SAMPLE_TENANTS;
-use crate::exit::{Exit, Failure};
-use crate::serve::{OnHangup, serve};
-use crate::{stderr, stdout};
+use super::{DevError, landscape::Landscape, renew::renew_tokens, tenants::SAMPLE_TENANTS};
+use crate::{
+    exit::Exit,
+    failure::Failure,
+    serve::{OnHangup, serve},
+    stderr, stdout,
+};
 
-/// `posthouse dev`.
+/// Runs the command.
 pub async fn dev(folder: &Path, listen: SocketAddr) -> Result<(), Failure> {
     let landscape = Landscape::prepare(folder, listen, SAMPLE_TENANTS).map_err(|error| failure(&error))?;
     if let Some(warning) = landscape.warning() {
         stderr::warn(warning);
     }
-    // Whether anybody reads it is no matter to the server.
+    // The server does not wait for a reader of the announcement.
     stdout::mention(announcement(&landscape, listen));
     let config = landscape.config_path();
     tokio::select! {

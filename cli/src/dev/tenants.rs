@@ -3,13 +3,13 @@
 /// An agency and its departments.
 #[derive(Debug, Clone, Copy)]
 pub struct SampleTenant {
-    /// The tenant's name; its context has the same.
+    /// Name of the tenant and of its context.
     pub name: &'static str,
-    /// The departments that the server creates.
+    /// Departments of the tenant.
     pub departments: &'static [&'static str],
 }
 
-/// What `posthouse dev` declares.
+/// The tenants of `posthouse dev`.
 pub const SAMPLE_TENANTS: &[SampleTenant] = &[
     SampleTenant { name: "civil-affairs", departments: &["household-registry", "identity-cards"] },
     SampleTenant { name: "public-security", departments: &["driving-licences"] },

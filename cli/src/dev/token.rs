@@ -1,9 +1,8 @@
-//! Token issuers: what mints the tokens of a tenant, and the key set by which the server knows them.
+//! Token issuers: they mint a tenant's tokens, and publish the key set that verifies them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{EncodingKey, Header};
 use rcgen::KeyPair;
 use serde::Serialize;
@@ -11,15 +10,15 @@ use serde::Serialize;
 /// Why a token could not be minted.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// No key could be made or read.
+    /// The key cannot be made or read.
     #[error("the issuer's key cannot be used: {0}")]
     Key(#[from] rcgen::Error),
-    /// The token library refused.
+    /// The token library could not sign.
     #[error("signing a token failed: {0}")]
     Token(#[from] jsonwebtoken::errors::Error),
 }
 
-/// How an issuer signs.
+/// Algorithm of an issuer's signatures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
     /// Ed25519 (`EdDSA`).
@@ -38,7 +37,7 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    /// A new issuer with a fresh key; `url` goes into `iss`.
+    /// A new issuer with a new key; `url` is the `iss` of its tokens.
     pub fn new(url: &str, algorithm: Algorithm) -> Result<Self, TokenError> {
         let curve = match algorithm {
             Algorithm::EdDsa => &rcgen::PKCS_ED25519,
@@ -47,7 +46,7 @@ impl Issuer {
         Self::load(url, &KeyPair::generate_for(curve)?.serialize_pem())
     }
 
-    /// An issuer with the stored key of an earlier one. The key tells the algorithm.
+    /// An issuer with a stored key, whose kind decides the algorithm.
     pub fn load(url: &str, key_pem: &str) -> Result<Self, TokenError> {
         let key = KeyPair::from_pem(key_pem)?;
         let (algorithm, signing_key) = if key.is_compatible(&rcgen::PKCS_ED25519) {
@@ -60,22 +59,22 @@ impl Issuer {
         Ok(Self { url: url.to_owned(), key_id, algorithm, key, signing_key })
     }
 
-    /// What its tokens name in `iss`.
+    /// The `iss` of its tokens.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// What its tokens name in `kid`.
+    /// The `kid` of its tokens.
     pub fn key_id(&self) -> &str {
         &self.key_id
     }
 
-    /// Its private key. Whoever has it can mint any token of its tenants.
+    /// Private key of the issuer. Whoever has it can mint any token of its tenants.
     pub fn key_pem(&self) -> String {
         self.key.serialize_pem()
     }
 
-    /// Its public key as a JSON Web Key Set.
+    /// Public key of the issuer as a JSON Web Key Set.
     pub fn key_set(&self) -> String {
         let public = self.key.public_key_raw();
         let mut key = serde_json::json!({ "kid": self.key_id, "use": "sig" });
@@ -86,7 +85,7 @@ impl Issuer {
                 key["alg"] = "EdDSA".into();
                 key["x"] = URL_SAFE_NO_PAD.encode(public).into();
             }
-            // An uncompressed point: a byte 4, then both coordinates.
+            // An uncompressed point: the byte 4, then both coordinates.
             Algorithm::Es256 => {
                 let (x, y) = public.get(1..).unwrap_or_default().split_at(public.len() / 2);
                 key["kty"] = "EC".into();
@@ -99,7 +98,7 @@ impl Issuer {
         format!("{:#}\n", serde_json::json!({ "keys": [key] }))
     }
 
-    /// The header of its tokens.
+    /// Header of its tokens.
     pub fn header(&self) -> Header {
         let mut header = Header::new(self.algorithm.jws());
         header.typ = Some("at+jwt".to_owned());
@@ -107,12 +106,12 @@ impl Issuer {
         header
     }
 
-    /// A token with these claims: [`Claims`], or any other JSON object.
+    /// Mints a token with these claims: [`Claims`], or any other JSON object.
     pub fn mint(&self, claims: &impl Serialize) -> Result<String, TokenError> {
         self.mint_with(&self.header(), claims)
     }
 
-    /// A token with another header, for what a server must refuse.
+    /// Mints a token with another header, which a server must refuse.
     pub fn mint_with(&self, header: &Header, claims: &impl Serialize) -> Result<String, TokenError> {
         Ok(jsonwebtoken::encode(header, claims, &self.signing_key)?)
     }
@@ -127,28 +126,28 @@ impl Algorithm {
     }
 }
 
-/// What a token says. Every field is free, so that tests can mint what must be refused.
+/// The claims of a token. All fields are public, so that tests can mint tokens that must be refused.
 #[derive(Debug, Clone, Serialize)]
 pub struct Claims {
     /// The issuer's URL.
     pub iss: String,
-    /// Who the token speaks for.
+    /// Subject: who the token speaks for.
     pub sub: String,
-    /// Which service it is for.
+    /// Audience: the service that the token is for.
     pub aud: String,
-    /// Minted at, in seconds since 1970.
+    /// Time of issue, in seconds since 1970.
     pub iat: u64,
-    /// Expires at, in seconds since 1970.
+    /// Expiry, in seconds since 1970.
     pub exp: u64,
-    /// Its own id.
+    /// Id of the token.
     pub jti: String,
-    /// The program it was minted for.
+    /// The client that the token was issued to.
     pub client_id: String,
-    /// The tenant it belongs to.
+    /// Tenant of the subject.
     pub tenant: String,
-    /// Its grants, separated by spaces.
+    /// Grants, separated by spaces.
     pub scope: String,
-    /// The certificate it is bound to.
+    /// The certificate that the token is bound to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cnf: Option<Confirmation>,
 }
@@ -156,13 +155,13 @@ pub struct Claims {
 /// The claim that binds a token to a certificate (RFC 8705).
 #[derive(Debug, Clone, Serialize)]
 pub struct Confirmation {
-    /// See [`super::authority::thumbprint`].
+    /// Thumbprint of the certificate, see [`super::authority::thumbprint`].
     #[serde(rename = "x5t#S256")]
     pub thumbprint: String,
 }
 
 impl Claims {
-    /// Claims of `issuer` for a tenant's caller, valid from now on for `lifetime`, bound to a certificate.
+    /// Claims for a tenant's subject, valid from now on for `lifetime`, and bound to a certificate.
     pub fn bound(issuer: &Issuer, tenant: &str, subject: &str, thumbprint: &str, lifetime: Duration) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         Self {
@@ -180,7 +179,7 @@ impl Claims {
     }
 }
 
-/// Every data right on every queue of one tenant, as a `scope` claim.
+/// A `scope` with every data right on every queue of a tenant.
 pub fn all_data_rights(tenant: &str) -> String {
     let grant = |action| format!("posthouse:{action}:{tenant}/*/*");
     ["publish", "consume", "manage", "dlq", "stats"].map(grant).join(" ")
@@ -189,10 +188,9 @@ pub fn all_data_rights(tenant: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jsonwebtoken::jwk::JwkSet;
-    use jsonwebtoken::{DecodingKey, Validation};
+    use jsonwebtoken::{DecodingKey, Validation, jwk::JwkSet};
 
-    /// What a server does, as plainly as the library lets us.
+    /// Verifies a token with a key set, as a server does.
     fn verifies(token: &str, key_set: &str, algorithm: Algorithm) -> bool {
         let keys: JwkSet = serde_json::from_str(key_set).unwrap();
         let key_id = jsonwebtoken::decode_header(token).unwrap().kid.unwrap();

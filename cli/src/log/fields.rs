@@ -1,20 +1,20 @@
-//! Fields of a line for people, as tracing-subscriber writes them, but that nothing in a value can move or colour a terminal: it
-//! guards only the message, and errors that are given as such.
+//! Fields of events for people: as tracing-subscriber formats them, with the control characters of all values escaped.
+//! tracing-subscriber escapes only the message and errors.
 
-use std::error::Error;
-use std::fmt;
+use std::{error::Error, fmt};
 
 use posthouse_text::{causes, shown};
 use tracing::field::{Field, Visit};
-use tracing_subscriber::field::RecordFields;
-use tracing_subscriber::fmt::FormatFields;
-use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::{
+    field::RecordFields,
+    fmt::{FormatFields, format::Writer},
+};
 
 /// Formats the fields of events and spans.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fields;
 
-struct Visitor<'a> {
+struct FieldWriter<'a> {
     to: Writer<'a>,
     is_first: bool,
     result: fmt::Result,
@@ -22,13 +22,13 @@ struct Visitor<'a> {
 
 impl<'a> FormatFields<'a> for Fields {
     fn format_fields<R: RecordFields>(&self, to: Writer<'a>, fields: R) -> fmt::Result {
-        let mut visitor = Visitor { to, is_first: true, result: Ok(()) };
-        fields.record(&mut visitor);
-        visitor.result
+        let mut writer = FieldWriter { to, is_first: true, result: Ok(()) };
+        fields.record(&mut writer);
+        writer.result
     }
 }
 
-impl Visitor<'_> {
+impl FieldWriter<'_> {
     fn write(&mut self, name: &str, value: &str) -> fmt::Result {
         if !std::mem::take(&mut self.is_first) {
             self.to.write_char(' ')?;
@@ -44,7 +44,7 @@ impl Visitor<'_> {
     }
 }
 
-impl Visit for Visitor<'_> {
+impl Visit for FieldWriter<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if self.result.is_ok() {
             let name = field.name();

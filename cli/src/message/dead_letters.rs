@@ -1,24 +1,25 @@
-//! `posthouse dead-letters`: what failed too often, and another chance for it.
+//! `posthouse dead-letters`: lists and redrives messages that failed too often.
 
 use std::collections::BTreeMap;
 
 use posthouse_client::{Client, Error, MessageState, MessageStatus, Redrive, Redriven, SkipReason};
 
 use super::show;
-use crate::args;
-use crate::exit::{Exit, Failure};
-use crate::failure::of_client;
-use crate::ndjson::write::cause;
-use crate::progress::Progress;
-use crate::queue::beside;
-use crate::stderr;
-use crate::stdout;
-use crate::time::rfc3339;
+use crate::{
+    args,
+    exit::Exit,
+    failure::{Failure, of_client},
+    ndjson::write::cause,
+    progress::Progress,
+    queue::beside,
+    stderr, stdout,
+    time::rfc3339,
+};
 
-/// The most that one call takes.
-const MOST: usize = 1000;
-/// Ids that are told of those that stay for one reason.
-const NAMED: usize = 3;
+/// Most dead letters of one call.
+const MAX_PER_CALL: usize = 1000;
+/// Most ids that are named for a reason.
+const MAX_NAMED_IDS: usize = 3;
 
 /// Runs the command.
 pub async fn dead_letters(client: &Client, command: &args::DeadLetters, quiet: bool) -> Result<(), Failure> {
@@ -28,7 +29,7 @@ pub async fn dead_letters(client: &Client, command: &args::DeadLetters, quiet: b
     }
 }
 
-/// Page by page, so that a long list begins at once and takes little memory.
+/// Prints page by page, so that a long list begins at once and takes little memory.
 async fn list(client: &Client, queue: &str, json: bool, max: Option<u64>) -> Result<(), Failure> {
     let mut pages = client.messages().dead_letters(queue).map_err(|error| of_client(&error))?;
     let mut left = max.unwrap_or(u64::MAX);
@@ -74,8 +75,8 @@ async fn redrive(client: &Client, args: &args::RedriveLetters, quiet: bool) -> R
     let progress = Progress::counting(quiet, "redriven");
     let mut sum = Redriving::default();
     let ended = if args.message_ids.is_empty() {
-        let most = if args.all { u64::MAX } else { args.max.unwrap_or_default() };
-        sum.oldest(client, args, most, &progress).await
+        let limit = if args.all { u64::MAX } else { args.max.unwrap_or_default() };
+        sum.oldest(client, args, limit, &progress).await
     } else {
         sum.named(client, args, &progress).await
     };
@@ -85,28 +86,28 @@ async fn redrive(client: &Client, args: &args::RedriveLetters, quiet: bool) -> R
     match sum.skipped {
         0 => Ok(()),
         _ if args.max.is_some() => {
-            stderr::note(sum.stay());
+            stderr::notice(sum.describe_skipped());
             Ok(())
         }
         _ => Err(Failure::new(
             Exit::TempFail,
-            sum.stay(),
+            sum.describe_skipped(),
             "see `posthouse dead-letters list`; when their queue is gone, name another with --to",
         )),
     }
 }
 
-/// What was done so far, which is told also when the rest failed.
+/// What was redriven and skipped so far, which is printed also after a failure.
 #[derive(Default)]
 struct Redriving {
     redriven: u64,
     skipped: u64,
-    by_reason: BTreeMap<SkipReason, Stay>,
+    by_reason: BTreeMap<SkipReason, Skipped>,
 }
 
-/// Dead letters that stay where they are for one reason: how many, and the ids of the first.
+/// Dead letters that were skipped for one reason: their number, and the first ids.
 #[derive(Default)]
-struct Stay {
+struct Skipped {
     count: u64,
     ids: Vec<String>,
 }
@@ -118,36 +119,36 @@ impl Redriving {
         args: &args::RedriveLetters,
         progress: &Progress,
     ) -> Result<(), Error> {
-        for ids in args.message_ids.chunks(MOST) {
+        for ids in args.message_ids.chunks(MAX_PER_CALL) {
             let mut next = Some(wanted(args).only(ids));
             while let Some(redrive) = next {
                 let done = client.messages().redrive(&args.queue, &redrive).await?;
                 next = redrive.after(&done);
-                self.note(done, progress);
+                self.add(done, progress);
             }
         }
         Ok(())
     }
 
-    /// From the oldest on, behind those that were skipped, to the last.
+    /// Redrives from the oldest on; skipped ones are passed.
     async fn oldest(
         &mut self,
         client: &Client,
         args: &args::RedriveLetters,
-        most: u64,
+        limit: u64,
         progress: &Progress,
     ) -> Result<(), Error> {
         let mut next = Some(wanted(args));
-        while let Some(redrive) = next.filter(|_| self.redriven < most) {
-            let now = u32::try_from((most - self.redriven).min(MOST as u64)).unwrap_or_default();
+        while let Some(redrive) = next.filter(|_| self.redriven < limit) {
+            let now = u32::try_from((limit - self.redriven).min(MAX_PER_CALL as u64)).unwrap_or_default();
             let done = client.messages().redrive(&args.queue, &redrive.clone().at_most(now)).await?;
             next = redrive.after(&done);
-            self.note(done, progress);
+            self.add(done, progress);
         }
         Ok(())
     }
 
-    fn note(&mut self, done: Redriven, progress: &Progress) {
+    fn add(&mut self, done: Redriven, progress: &Progress) {
         self.redriven += done.redriven;
         self.skipped += done.skipped;
         for (reason, count) in done.skipped_by_reason {
@@ -155,20 +156,21 @@ impl Redriving {
         }
         for (id, reason) in done.skipped_dead_letters {
             let ids = &mut self.by_reason.entry(reason).or_default().ids;
-            if ids.len() < NAMED {
+            if ids.len() < MAX_NAMED_IDS {
                 ids.push(id);
             }
         }
         progress.add(done.redriven);
     }
 
-    /// Which stay, and why.
-    fn stay(&self) -> String {
-        let part = |(reason, stay): (&SkipReason, &Stay)| {
-            let more = if stay.count > stay.ids.len() as u64 { ", ..." } else { "" };
-            format!("{} {} ({}{more})", stay.count, why(*reason), stay.ids.join(", "))
+    /// Describes the skipped dead letters by their reasons.
+    fn describe_skipped(&self) -> String {
+        let part = |(reason, skipped): (&SkipReason, &Skipped)| {
+            let more = if skipped.count > skipped.ids.len() as u64 { ", ..." } else { "" };
+            format!("{} {} ({}{more})", skipped.count, why(*reason), skipped.ids.join(", "))
         };
-        let parts: Vec<_> = self.by_reason.iter().filter(|(_, stay)| stay.count > 0).map(part).collect();
+        let parts: Vec<_> =
+            self.by_reason.iter().filter(|(_, skipped)| skipped.count > 0).map(part).collect();
         format!("{} stay where they are: {}", self.skipped, parts.join("; "))
     }
 }
@@ -195,13 +197,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stays_is_told_by_its_reason() {
+    fn skipped_dead_letters_are_grouped_by_reason() {
         let mut sum = Redriving { skipped: 18, ..Redriving::default() };
         let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect();
-        sum.by_reason.insert(SkipReason::QueueGone, Stay { count: 16, ids: ids(&["A", "B", "C"]) });
-        sum.by_reason.insert(SkipReason::Leased, Stay { count: 2, ids: ids(&["D", "E"]) });
+        sum.by_reason.insert(SkipReason::QueueGone, Skipped { count: 16, ids: ids(&["A", "B", "C"]) });
+        sum.by_reason.insert(SkipReason::Leased, Skipped { count: 2, ids: ids(&["D", "E"]) });
         assert_eq!(
-            sum.stay(),
+            sum.describe_skipped(),
             "18 stay where they are: 2 with a consumer (D, E); 16 whose queue is gone (A, B, C, ...)"
         );
     }

@@ -1,57 +1,58 @@
-//! `posthouse message find`: where is application X? And `posthouse dead-letters`.
+//! `posthouse message find`, and `posthouse dead-letters`.
 
 use posthouse_client::{Client, Error, ErrorKind, MessageState, MessageStatus};
 
-use crate::args;
-use crate::exit::Failure;
-use crate::failure::of_client;
-use crate::stdout;
+use crate::{
+    args,
+    failure::{Failure, of_client},
+    stdout,
+};
 
 pub mod dead_letters;
 mod show;
 
-/// What is known of where a settled message went.
-enum Went {
-    /// It is not settled, or its queue has no dead-letter queue.
-    Nowhere,
-    /// It is this dead letter.
-    To(Box<MessageStatus>),
-    /// It is not among the dead letters of this queue, or no longer.
+/// The dead letter that a settled message may have become.
+enum Destination {
+    /// The message is not settled, or its queue has no dead-letter queue.
+    None,
+    /// The message is this dead letter.
+    DeadLetter(Box<MessageStatus>),
+    /// The message is not, or no longer, among the dead letters of this queue.
     NotIn(String),
-    /// This queue may not be looked into.
+    /// The token has no grant for this queue, or the queue does not exist.
     Unseen(String),
 }
 
-/// Finds one message, and the dead letter that it has become.
+/// Finds a message, and its dead letter.
 pub async fn find(client: &Client, args: &args::Find) -> Result<(), Failure> {
     let found = async {
         let status = client.messages().find(&args.message_id).await?;
-        let went = went(client, &status).await?;
-        Ok((status, went))
+        let destination = destination(client, &status).await?;
+        Ok((status, destination))
     };
-    let (status, went) = found.await.map_err(|error: Error| of_client(&error))?;
+    let (status, destination) = found.await.map_err(|error: Error| of_client(&error))?;
     if !args.json {
-        return stdout::text(show::text(&status, &went));
+        return stdout::text(show::text(&status, &destination));
     }
     let mut object = show::object(&status);
-    if let Went::To(letter) = &went {
+    if let Destination::DeadLetter(letter) = &destination {
         object["became"] = show::object(letter);
     }
     stdout::write(stdout::json(&object))
 }
 
-async fn went(client: &Client, status: &MessageStatus) -> Result<Went, Error> {
+async fn destination(client: &Client, status: &MessageStatus) -> Result<Destination, Error> {
     if status.state != MessageState::Settled {
-        return Ok(Went::Nowhere);
+        return Ok(Destination::None);
     }
     let Some(target) = client.queues().get(&status.queue).await?.dead_letter_queue else {
-        return Ok(Went::Nowhere);
+        return Ok(Destination::None);
     };
     match client.messages().dead_letter_of(&target, &status.message_id).await {
-        Ok(Some(letter)) => Ok(Went::To(Box::new(letter))),
-        Ok(None) => Ok(Went::NotIn(target)),
+        Ok(Some(letter)) => Ok(Destination::DeadLetter(Box::new(letter))),
+        Ok(None) => Ok(Destination::NotIn(target)),
         Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::NotFound) => {
-            Ok(Went::Unseen(target))
+            Ok(Destination::Unseen(target))
         }
         Err(error) => Err(error),
     }

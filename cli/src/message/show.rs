@@ -1,29 +1,31 @@
-//! Where a message stands, for people and for programs.
+//! A message's state, for people and for programs.
 
 use std::time::{Duration, SystemTime};
 
 use posthouse_client::{MessageState, MessageStatus};
 use serde_json::{Value, json};
 
-use super::Went;
-use crate::ndjson::write::{cause, dead_letter};
-use crate::time::{rfc3339, roughly};
+use super::Destination;
+use crate::{
+    ndjson::write::{cause, dead_letter},
+    time::{rfc3339, roughly},
+};
 
-/// All that is known of one message.
-pub(super) fn text(status: &MessageStatus, went: &Went) -> String {
+/// The state as text.
+pub(super) fn text(status: &MessageStatus, destination: &Destination) -> String {
     let mut text = one(status);
-    match went {
-        Went::Nowhere => {}
-        Went::To(letter) => {
+    match destination {
+        Destination::None => {}
+        Destination::DeadLetter(letter) => {
             text.push_str("\nIt is a dead letter now:\n");
             text.push_str(&one(letter));
         }
-        Went::NotIn(queue) => text.push_str(&format!(
+        Destination::NotIn(queue) => text.push_str(&format!(
             "\nIt is not among the dead letters of {queue}: it was acked or purged, or its dead letter was.\n"
         )),
-        Went::Unseen(queue) => text.push_str(&format!(
-            "\nWhether it is among the dead letters of {queue} is not known: there is no such queue, or the token has no \
-             grant for it.\n"
+        Destination::Unseen(queue) => text.push_str(&format!(
+            "\nWhether it is among the dead letters of {queue} is not known: there is no such queue, or the token has \
+             no grant for it.\n"
         )),
     }
     text
@@ -67,7 +69,7 @@ fn state(state: MessageState, left: Option<Duration>) -> String {
     }
 }
 
-/// The state in a word.
+/// The state as a word.
 pub(super) fn word(state: MessageState) -> &'static str {
     match state {
         MessageState::Ready => "ready",
@@ -79,7 +81,7 @@ pub(super) fn word(state: MessageState) -> &'static str {
     }
 }
 
-/// The same for programs; null is what there is not.
+/// The state as JSON; an unknown value is null.
 pub(super) fn object(status: &MessageStatus) -> Value {
     let moment = |moment: Option<SystemTime>| moment.map(rfc3339);
     let (mut deadline, mut retry, mut parked) = (None, None, None);

@@ -1,15 +1,15 @@
-//! A line of JSON as far as messages need it. Errors name no value: a payload is nobody's business.
+//! The part of JSON that messages need. Errors contain no values, since payloads are secret.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// A value.
+/// A JSON value.
 pub(super) enum Json {
     Text(String),
-    /// The members in their order, repeated ones too.
+    /// The members in their order, with duplicates.
     Object(Vec<(String, Json)>),
-    /// What sort of value stands there instead.
+    /// The name of another sort of value.
     Other(&'static str),
 }
 

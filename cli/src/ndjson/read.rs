@@ -1,35 +1,34 @@
-//! From a line to a message.
+//! Parses a line into a message.
 
-use base64::engine::general_purpose::STANDARD;
-use base64::{DecodeError, Engine as _};
+use base64::{DecodeError, Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use posthouse_text::{WrongEncoding, without_mark};
 
 use super::json::Json;
 
-/// Keys that tell of an earlier delivery.
+/// Keys about an earlier delivery, which are ignored.
 const PASSED_OVER: [&str; 5] = ["id", "sequence", "publish_time", "attempt", "dead_letter"];
-/// A byte of a payload takes no more than this in JSON: `\u0001`.
+/// Most bytes that JSON needs for one byte of a payload, as in `\u0001`.
 const WORST_ESCAPE: usize = 6;
-/// Attributes at their longest, written at their longest, and what tells of an earlier delivery.
+/// Most bytes of attributes in JSON, and of the ignored keys.
 const BESIDE_PAYLOAD: usize = 64 * (128 + 1024 + 8) * WORST_ESCAPE + 64 * 1024;
 
-/// A message as a line says it.
+/// A parsed line.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Line {
-    /// Its payload.
+    /// Payload of the message.
     pub payload: Bytes,
-    /// Its attributes, each key once.
+    /// Attributes of the message, with different keys.
     pub attributes: Vec<(String, String)>,
 }
 
-/// What is wrong with a line.
+/// An error in a line.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LineError {
-    /// There is nothing on it, and it is not one of the last ones.
+    /// The line is empty, and other lines follow.
     #[error("the line is empty, and others follow it; every line has to be a JSON object")]
     Empty,
-    /// Saved by a program that writes another encoding.
+    /// The line is in another encoding.
     #[error("{0}")]
     Encoding(WrongEncoding),
     /// Not UTF-8.
@@ -38,31 +37,31 @@ pub enum LineError {
     /// Not JSON.
     #[error("not JSON at column {column}: {what}")]
     Syntax {
-        /// Where.
+        /// Column of the error.
         column: usize,
-        /// What is wrong there.
+        /// The syntax error.
         what: String,
     },
-    /// JSON of another sort.
+    /// The line is JSON, but not an object.
     #[error("{0} in the place of an object; write {{\"payload\": \"...\"}}")]
     NotAnObject(&'static str),
-    /// A key that means nothing.
+    /// An unknown key.
     #[error("unknown key {0:?}; a line has payload or payload_base64, and attributes")]
     UnknownKey(String),
-    /// A key twice.
+    /// A duplicate key.
     #[error("the key {0:?} stands there twice; leave one of them out")]
     Twice(String),
-    /// A value of another sort.
+    /// A value of a wrong sort.
     #[error("{key} is {found}; it has to be {wanted}")]
     WrongSort {
-        /// Of which key.
+        /// The key of the value.
         key: String,
-        /// What it is.
+        /// The sort of the value.
         found: &'static str,
-        /// What it has to be.
+        /// The allowed sort.
         wanted: &'static str,
     },
-    /// Two payloads.
+    /// Both payload keys.
     #[error("payload and payload_base64 stand there both; leave one of them out")]
     TwoPayloads,
     /// No payload.
@@ -73,17 +72,17 @@ pub enum LineError {
     NotBase64(String),
 }
 
-/// The longest line that can hold a payload of this size.
+/// Length of the longest line with a payload of this size.
 pub const fn max_line_bytes(max_payload_bytes: usize) -> usize {
     max_payload_bytes * WORST_ESCAPE + BESIDE_PAYLOAD
 }
 
-/// Whether there is nothing on a line.
+/// Whether a line is empty, apart from white space and a byte-order mark.
 pub fn is_empty(line: &[u8]) -> bool {
     without_mark(line).is_ok_and(|line| line.iter().all(u8::is_ascii_whitespace))
 }
 
-/// Reads a line. A byte-order mark before it, where files were put behind each other, is no part of it.
+/// Parses a line. A byte-order mark before it is ignored: the line may be the first of a concatenated file.
 pub fn parse(line: &[u8]) -> Result<Line, LineError> {
     let line = without_mark(line).map_err(LineError::Encoding)?;
     let text = std::str::from_utf8(line).map_err(|error| LineError::NotUtf8(error.valid_up_to()))?;
@@ -165,7 +164,7 @@ fn syntax(error: &serde_json::Error) -> LineError {
     LineError::Syntax { column: error.column(), what: what.to_owned() }
 }
 
-/// A key that may be anything, as far as it goes into a message.
+/// An arbitrary key, shortened for an error.
 fn shown(key: &str) -> String {
     key.chars().take(64).collect()
 }

@@ -1,14 +1,13 @@
-//! From a delivery to a line.
+//! Formats a delivery as a line.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use posthouse_client::{DeadLetterCause, DeadLetterOrigin, Delivery};
 use posthouse_text::shown;
 use serde_json::{Value, json};
 
 use crate::time::rfc3339;
 
-/// A delivery's line, without its line feed, and with nothing in it that moves a terminal.
+/// The line of a delivery, without its line feed. Characters that control a terminal are escaped.
 pub fn line(delivery: &Delivery) -> String {
     shown::json(&object(delivery).to_string()).into_owned()
 }
@@ -29,7 +28,7 @@ fn object(delivery: &Delivery) -> Value {
     object
 }
 
-/// Under which key a payload goes, and how.
+/// The key and the text of a payload.
 fn payload(bytes: &[u8]) -> (&'static str, String) {
     match std::str::from_utf8(bytes) {
         Ok(text) => ("payload", text.to_owned()),
@@ -37,7 +36,7 @@ fn payload(bytes: &[u8]) -> (&'static str, String) {
     }
 }
 
-/// Why a message is a dead letter, in a word.
+/// Name of the reason for a dead letter.
 pub fn cause(cause: DeadLetterCause) -> &'static str {
     match cause {
         DeadLetterCause::MaxAttempts => "max_attempts",
@@ -46,7 +45,7 @@ pub fn cause(cause: DeadLetterCause) -> &'static str {
     }
 }
 
-/// Why a message is a dead letter, and where it came from.
+/// Reason and source of a dead letter.
 pub fn dead_letter(origin: &DeadLetterOrigin) -> Value {
     json!({
         "reason": cause(origin.reason),

@@ -1,23 +1,24 @@
-//! Where the lines come from, read ahead on a thread of its own: a terminal or a pipe may keep a reader waiting.
+//! The input, read ahead by a thread, since a terminal or a pipe may block.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read};
-use std::path::Path;
+use std::{
+    fs::File,
+    io::{ErrorKind, Read},
+    path::Path,
+};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::lines::{LineError, Lines};
-use crate::exit::{Exit, Failure};
-use crate::stdio;
+use crate::{exit::Exit, failure::Failure, stdio};
 
-/// Lines read ahead of the publisher; their bytes are bounded by the longest line it takes.
+/// Lines read ahead of the publisher. The longest allowed line bounds their bytes.
 const READ_AHEAD: usize = 256;
 
-/// An input that can be read.
+/// An open input.
 pub struct Input {
     bytes: Box<dyn Read + Send>,
-    /// Its size, if it is a file.
+    /// Size of the input, if it is a file.
     pub size: Option<u64>,
 }
 
@@ -44,7 +45,7 @@ impl Input {
     }
 }
 
-/// The input's lines. The channel ends after the last line, or after an error.
+/// Reads the lines of an input in a thread. The channel ends after the last line or after an error.
 pub fn read_ahead(input: Input, max_line_bytes: usize) -> mpsc::Receiver<Result<Bytes, LineError>> {
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
     std::thread::spawn(move || {

@@ -1,53 +1,53 @@
-//! The lines of an input: raw bytes that end at a line feed, or at the end of the input.
+//! Lines of an input: raw bytes up to a line feed or the end of the input.
 
 use std::io::{ErrorKind, Read};
 
 use bytes::{Bytes, BytesMut};
 
-/// How much is read at once.
+/// Bytes of one read.
 const READ_BYTES: usize = 256 * 1024;
 
 /// Why a line could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum LineError {
-    /// No queue takes a message of that size.
+    /// The line is longer than any message of the queue.
     #[error("line {line} is longer than {limit} bytes")]
     TooLong {
-        /// Which, from 1.
+        /// Number of the line, from 1.
         line: u64,
-        /// What is allowed.
+        /// Largest length.
         limit: usize,
     },
-    /// The input failed.
+    /// Reading the input failed.
     #[error("reading line {line} failed: {source}")]
     Read {
-        /// Which, from 1.
+        /// Number of the line, from 1.
         line: u64,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
 }
 
-/// Reads lines. Lines that came together share memory.
+/// Reads lines. Lines of one read share memory.
 pub struct Lines<R> {
     input: R,
-    /// Where a read goes first: lines of a slow input must not each hold memory for a whole read.
+    /// Buffer of a read, so that the lines of a slow input do not each hold memory for a whole read.
     scratch: Box<[u8]>,
     buffer: BytesMut,
-    /// How much of the buffer is known to hold no line feed.
+    /// Length of the buffer's begin that contains no line feed.
     searched: usize,
     limit: usize,
-    /// Lines given out.
-    given: u64,
-    /// The input has ended, or an error was given.
+    /// Number of returned lines.
+    returned: u64,
+    /// Whether the input has ended or an error was returned.
     ended: bool,
 }
 
 impl<R: Read> Lines<R> {
-    /// Lines of at most `limit` bytes, their line feed not counted.
+    /// Lines of at most `limit` bytes, without their line feed.
     pub fn new(input: R, limit: usize) -> Self {
         let scratch = vec![0; READ_BYTES].into_boxed_slice();
-        Self { input, scratch, buffer: BytesMut::new(), searched: 0, limit, given: 0, ended: false }
+        Self { input, scratch, buffer: BytesMut::new(), searched: 0, limit, returned: 0, ended: false }
     }
 
     fn next_line(&mut self) -> Result<Option<Bytes>, LineError> {
@@ -55,7 +55,7 @@ impl<R: Read> Lines<R> {
             let end = self.buffer[self.searched..].iter().position(|&byte| byte == b'\n');
             let length = end.map_or(self.buffer.len(), |at| self.searched + at);
             if length > self.limit {
-                return Err(LineError::TooLong { line: self.given + 1, limit: self.limit });
+                return Err(LineError::TooLong { line: self.returned + 1, limit: self.limit });
             }
             if end.is_some() {
                 let mut line = self.buffer.split_to(length + 1);
@@ -67,7 +67,7 @@ impl<R: Read> Lines<R> {
             if self.read_more()? == 0 {
                 self.ended = true;
                 self.searched = 0;
-                // A last line without a line feed is a line, but there is none behind the last line feed.
+                // The last line may have no line feed; after the last line feed there is no empty line.
                 return Ok((length > 0).then(|| self.buffer.split().freeze()));
             }
         }
@@ -81,7 +81,7 @@ impl<R: Read> Lines<R> {
                     return Ok(read);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(source) => return Err(LineError::Read { line: self.given + 1, source }),
+                Err(source) => return Err(LineError::Read { line: self.returned + 1, source }),
             }
         }
     }
@@ -96,7 +96,7 @@ impl<R: Read> Iterator for Lines<R> {
         }
         let line = self.next_line().transpose();
         match &line {
-            Some(Ok(_)) => self.given += 1,
+            Some(Ok(_)) => self.returned += 1,
             Some(Err(_)) | None => self.ended = true,
         }
         line
@@ -107,7 +107,7 @@ impl<R: Read> Iterator for Lines<R> {
 mod tests {
     use super::*;
 
-    /// Gives its bytes in pieces of one size.
+    /// Returns its bytes in pieces of one size.
     struct Dribble<'a>(&'a [u8], usize);
 
     impl Read for Dribble<'_> {

@@ -1,48 +1,48 @@
-//! `posthouse publish`: lines in, and one line out that tells how many of the first ones are durable.
+//! `posthouse publish`: publishes lines, and prints how many of the first ones are durable.
 
-use std::cell::Cell;
-use std::path::Path;
+use std::{cell::Cell, path::Path};
 
 use bytes::Bytes;
 use posthouse_client::{NewMessage, PublishAck, Publisher};
-use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::{sync::mpsc, time::sleep};
 
-use crate::args;
-use crate::connect::connect;
-use crate::exit::{Exit, Failure};
-use crate::failure::{of_client, of_publish};
-use crate::ndjson::read;
-use crate::progress::Progress;
-use crate::shutdown::{GRACE, Interrupts};
-use crate::stdout;
+use crate::{
+    args,
+    connect::connect,
+    exit::Exit,
+    failure::{Failure, of_client, of_publish},
+    ndjson::read,
+    progress::Progress,
+    shutdown::{GRACE, Interrupts},
+    stdout,
+};
 use input::{Input, read_ahead};
 
 mod input;
 pub mod lines;
 
-/// Lines that wait for their answer; the publisher bounds their bytes.
+/// Most lines without an answer; the publisher bounds their bytes.
 const MAX_WAITING: usize = 65_536;
 
-/// A line on its way: its answer to come, and its length.
+/// The answer to a line that was sent, and the line's length.
 type Sent = (PublishAck, u64);
 
-/// Runs the command. Its last line is written however it ends.
+/// Runs the command. The closing line is printed however it ends.
 pub async fn publish(context: Option<&Path>, args: &args::Publish, quiet: bool) -> Result<(), Failure> {
     let mut interrupts = Interrupts::watch()?;
     let stored = Cell::new(0);
     let published = publish_input(context, args, quiet, &stored, &mut interrupts).await;
-    let told = stdout::write_apart(format!("{{\"stored\": {}}}\n", stored.get()));
-    let is_interrupted = interrupts.came();
+    let closing_line = stdout::write_apart(format!("{{\"stored\": {}}}\n", stored.get()));
+    let is_interrupted = interrupts.received();
     let written = tokio::select! {
-        written = told => written,
-        () = interrupts.next() => Err(not_told(stored.get())),
-        () = sleep(GRACE), if is_interrupted => Err(not_told(stored.get())),
+        written = closing_line => written,
+        () = interrupts.next() => Err(not_reported(stored.get())),
+        () = sleep(GRACE), if is_interrupted => Err(not_reported(stored.get())),
     };
     published.and(written)
 }
 
-fn not_told(stored: u64) -> Failure {
+fn not_reported(stored: u64) -> Failure {
     Failure::new(
         Exit::TempFail,
         format!("interrupted while nobody read stdout: {stored} lines are stored"),
@@ -72,7 +72,7 @@ async fn publish_input(
         progress.add(if size.is_some() { line_bytes } else { 1 });
     });
     tokio::pin!(counting);
-    // When sending ends, for whatever reason, its end of the channel goes, and counting ends after the last answer.
+    // When sending ends, it closes the channel, and counting ends after the last answer.
     let (sent, in_a_hurry) = tokio::select! {
         counted = &mut counting => return counted,
         sent = sending => (sent, false),
@@ -84,11 +84,11 @@ async fn publish_input(
         () = interrupts.next() => Err(interrupted()),
     };
     counted?;
-    sent.map_err(|failure| told(failure, stored.get()))
+    sent.map_err(|failure| with_stored_count(failure, stored.get()))
 }
 
-/// Whoever has to correct the input has to know from where on.
-fn told(mut failure: Failure, stored: u64) -> Failure {
+/// Adds to a failure which lines were stored, for whoever corrects the input.
+fn with_stored_count(mut failure: Failure, stored: u64) -> Failure {
     if failure.exit == Exit::BadData {
         let before = match stored {
             0 => "nothing was stored".to_owned(),
@@ -105,7 +105,7 @@ async fn open(context: Option<&Path>, args: &args::Publish) -> Result<Publisher,
     client.publisher(&args.queue).open().await.map_err(|error| of_client(&error))
 }
 
-/// Hands every line to the publisher, and its ack on, in order.
+/// Passes every line to the publisher, and its ack to the counter, in order.
 async fn send_lines(
     publisher: &Publisher,
     input: Input,
@@ -116,7 +116,7 @@ async fn send_lines(
     let max_line = if args.ndjson { read::max_line_bytes(max_payload) } else { max_payload };
     let mut lines = read_ahead(input, max_line);
     let mut line_number = 0;
-    // The first of the empty lines that nothing has followed yet: at the end they are nothing.
+    // The first of the empty lines that no other line has followed: at the end of the input they are ignored.
     let mut empty = None;
     while let Some(line) = lines.recv().await {
         line_number += 1;
@@ -132,14 +132,14 @@ async fn send_lines(
         let message = message(line, line_number, args)?;
         let ack = publisher.publish(message).await.map_err(|error| of_publish(line_number, &error))?;
         if sent.send((ack, line_bytes)).await.is_err() {
-            // Counting has failed, and tells why.
+            // Counting has failed, and its error is reported.
             break;
         }
     }
     Ok(())
 }
 
-/// A line as a message. What a line says of itself goes before what is said of all.
+/// The message of a line. Attributes of the line replace those of the command line.
 fn message(line: Bytes, line_number: u64, args: &args::Publish) -> Result<NewMessage, Failure> {
     let of_all = args.attributes.iter().map(|(key, value)| (key.as_str(), value.as_str()));
     if !args.ndjson {
@@ -154,7 +154,7 @@ fn of_line(line_number: u64, error: &read::LineError) -> Failure {
     Failure::new(Exit::BadData, what, "correct the line, and publish again from it on")
 }
 
-/// Counts answers up to the first that is a failure: what follows it may be stored, but is not counted.
+/// Counts answers up to the first failure: later lines may be stored, but are not counted.
 async fn count_stored(mut acks: mpsc::Receiver<Sent>, mut stored: impl FnMut(u64)) -> Result<(), Failure> {
     let mut line_number = 0;
     while let Some((ack, line_bytes)) = acks.recv().await {

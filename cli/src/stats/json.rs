@@ -1,4 +1,4 @@
-//! The counts of a queue, for programs.
+//! Counts of a queue, for programs.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::time::rfc3339;
 
-/// All of them; null is what there is not.
+/// All counts; an unknown value is null.
 pub fn object(stats: &QueueStats) -> Value {
     let moment = |moment: Option<SystemTime>| moment.map(rfc3339);
     let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());

@@ -1,4 +1,4 @@
-//! `posthouse queue stats`: how a queue stands, and how fast it moves.
+//! `posthouse queue stats`: counts and rates of a queue.
 
 use std::time::Duration;
 
@@ -6,27 +6,29 @@ use posthouse_client::{Client, QueueStats};
 use posthouse_text::shown;
 use tokio::time::sleep;
 
-use crate::args;
-use crate::exit::{Exit, Failure};
-use crate::failure::of_client;
-use crate::shutdown::Interrupts;
-use crate::stdout;
+use crate::{
+    args,
+    exit::Exit,
+    failure::{Failure, of_client},
+    shutdown::Interrupts,
+    stdout,
+};
 
 pub mod json;
 mod table;
 
-/// Between the two samples of a single answer.
+/// Time between the two samples of a single answer.
 const MEASURED: Duration = Duration::from_secs(1);
-/// Home, and clear what is below.
+/// Moves the cursor home, and clears the screen below it.
 const CLEAR: &str = "\u{1b}[H\u{1b}[J";
 
-/// Runs the command: once, or again and again until a signal.
+/// Runs the command once, or with --watch until a signal.
 pub async fn stats(client: &Client, args: &args::Stats) -> Result<(), Failure> {
     let mut interrupts = Interrupts::watch()?;
     let shown = show(client, args);
     tokio::select! {
         shown = shown => shown,
-        // It is how a watch ends.
+        // A signal is the regular end of --watch.
         () = interrupts.next() => match args.watch {
             Some(_) => Ok(()),
             None => Err(Failure::new(Exit::TempFail, "interrupted", "run it again")),
@@ -39,12 +41,12 @@ async fn show(client: &Client, args: &args::Stats) -> Result<(), Failure> {
     let pause = args.watch.map_or(MEASURED, Duration::from_secs);
     let mut before = ask(client, &name).await?;
     if args.watch.is_some() {
-        tell(args, &name, &before, None).await?;
+        print(args, &name, &before, None).await?;
     }
     loop {
         sleep(pause).await;
         let now = ask(client, &name).await?;
-        tell(args, &name, &now, now.rates_since(&before)).await?;
+        print(args, &name, &now, now.rates_since(&before)).await?;
         if args.watch.is_none() {
             return Ok(());
         }
@@ -63,7 +65,7 @@ async fn ask(client: &Client, name: &str) -> Result<QueueStats, Failure> {
     })
 }
 
-async fn tell(
+async fn print(
     args: &args::Stats,
     name: &str,
     stats: &QueueStats,

@@ -1,4 +1,4 @@
-//! The counts of a queue, for people.
+//! Counts of a queue, for people.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use posthouse_client::QueueStats;
 
 use crate::time::roughly;
 
-/// What there is not.
+/// Text of an unknown value.
 const NONE: &str = "-";
 
-/// A line per count; `-` is what there is not yet.
+/// A line per count.
 pub(super) fn text(stats: &QueueStats, rates: Option<(f64, f64)>) -> String {
     let time = |value: Option<Duration>| value.map_or_else(|| NONE.to_owned(), short);
     let rate = |value: Option<f64>| value.map_or_else(|| NONE.to_owned(), |rate| format!("{rate:.1}/s"));
@@ -57,7 +57,7 @@ fn bytes(number: u64) -> String {
     }
 }
 
-/// With as many digits as tell something.
+/// A duration, with one decimal below ten units.
 fn short(duration: Duration) -> String {
     match duration.as_micros() {
         micros @ 0..1_000 => format!("{micros} us"),
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn every_row_is_there_and_what_is_not_says_so() {
+    fn every_row_is_there_and_an_unknown_value_is_a_dash() {
         let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
         let stats = QueueStats::from(v1::QueueStats {
             published: 12_000,

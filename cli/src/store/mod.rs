@@ -1,19 +1,15 @@
-//! `posthouse store`: the data folder of a server that is stopped. Here `check`: what the server's own check found, for people and
-//! scripts.
+//! `posthouse store`: the data folder of a stopped server. Here `check`, which prints the report of the server's own
+//! check.
 
-use posthouse_server::store::DataDirError;
-use posthouse_server::{Part, StoreCheckOptions, StoreReport, check_store};
+use posthouse_server::{Part, StoreCheckOptions, StoreReport, check_store, store::DataDirError};
 
-use crate::args;
-use crate::exit::{Exit, Failure};
-use crate::progress::Progress;
-use crate::stdout;
+use crate::{args, exit::Exit, failure::Failure, progress::Progress, stdout};
 pub use set_aside::{reopen, skip};
 
 mod operator;
 mod set_aside;
 
-/// Checks a data folder and prints a line per part, with what is wrong and what to do under it.
+/// Checks a data folder, and prints a line per part with its problems and advice.
 pub fn check(args: &args::StoreCheck, quiet: bool) -> Result<(), Failure> {
     let progress = Progress::steps(quiet);
     let options = StoreCheckOptions { max_rows: args.max_rows };
@@ -57,13 +53,13 @@ fn shown(part: &Part) -> String {
     if let Some(why) = &part.skipped {
         text.push_str(&format!("        not looked at, or not at all of it: {why}\n"));
     }
-    for note in &part.notes {
-        text.push_str(&format!("        note: {note}\n"));
+    for notice in &part.notes {
+        text.push_str(&format!("        note: {notice}\n"));
     }
     text
 }
 
-/// Why a folder was not taken.
+/// Why a folder was refused.
 fn refused(error: &DataDirError) -> Failure {
     match error {
         DataDirError::InUse { path } => Failure::new(

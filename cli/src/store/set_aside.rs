@@ -1,4 +1,4 @@
-//! `posthouse store skip` and `posthouse store reopen`: what the server's own code did, for people and scripts.
+//! `posthouse store skip` and `posthouse store reopen`: print what the server's own code did.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,13 +7,9 @@ use posthouse_server::{
 };
 
 use super::{operator, refused};
-use crate::args;
-use crate::exit::{Exit, Failure};
-use crate::progress::Progress;
-use crate::stdout;
-use crate::time::rfc3339;
+use crate::{args, exit::Exit, failure::Failure, progress::Progress, stdout, time::rfc3339};
 
-/// Skips an entry, and says what is set aside for it.
+/// Skips an entry, and prints which department is set aside.
 pub fn skip(args: &args::StoreSkip, quiet: bool) -> Result<(), Failure> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let skip = SkipEntry {
@@ -28,7 +24,7 @@ pub fn skip(args: &args::StoreSkip, quiet: bool) -> Result<(), Failure> {
     let skipped = skip_entry(&args.folder.dir, &skip, &mut |step| progress.step(step));
     drop(progress);
     stdout::text(match skipped.map_err(|error| failure(&error))? {
-        Skipped::Before(mark) => format!("it is done already: {}\n", told(&mark)),
+        Skipped::Before(mark) => format!("it is done already: {}\n", describe(&mark)),
         Skipped::Now { set_aside, why, commands, next } => {
             let mut text = format!(
                 "entry {} of shard {} is skipped; it halted the shard: {why}\n\
@@ -53,7 +49,7 @@ pub fn skip(args: &args::StoreSkip, quiet: bool) -> Result<(), Failure> {
     })
 }
 
-/// Opens a department again, and says what was wrong with it.
+/// Reopens a department, and prints its problems.
 pub fn reopen(args: &args::StoreReopen, quiet: bool) -> Result<(), Failure> {
     let reopen = ReopenDepartment { department: args.department.clone(), force: args.force };
     let progress = Progress::steps(quiet);
@@ -62,7 +58,7 @@ pub fn reopen(args: &args::StoreReopen, quiet: bool) -> Result<(), Failure> {
     stdout::text(match reopened.map_err(|error| failure(&error))? {
         Reopened::IsOpen(name) => format!("{name} is not set aside; nothing was changed\n"),
         Reopened::Now { was, problems, closed } => {
-            let mut text = format!("{} is open again; {}\n", was.department, told(&was));
+            let mut text = format!("{} is open again; {}\n", was.department, describe(&was));
             for problem in problems {
                 text.push_str(&format!("its rows do not fit together: {problem}\n"));
             }
@@ -75,7 +71,7 @@ pub fn reopen(args: &args::StoreReopen, quiet: bool) -> Result<(), Failure> {
     })
 }
 
-fn told(mark: &SetAside) -> String {
+fn describe(mark: &SetAside) -> String {
     let at = rfc3339(UNIX_EPOCH + Duration::from_millis(mark.at_ms));
     let SetAside { department, shard, index, digest, by, reason, .. } = mark;
     format!(
@@ -95,7 +91,7 @@ fn failure(error: &SetAsideError) -> Failure {
             "run `posthouse store check`, and restore the data folder from a backup if it is damaged",
         ),
         SetAsideError::Write(_) => Failure::new(Exit::Io, error, "make room on the disk, or check it"),
-        // Their own words say what to do.
+        // Their texts say what to do.
         SetAsideError::Log(error) => Failure::advised(Exit::Io, error),
         SetAsideError::StoreOpen(error) => Failure::advised(Exit::Io, error),
     }

@@ -1,34 +1,33 @@
-//! From a token's text to what it says, without a look at its signature.
+//! Decodes a token without its signature.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
 /// The largest token that a server reads.
 pub const MAX_BYTES: usize = posthouse_server::limits::MAX_TOKEN_BYTES;
 
-/// Header and claims. There is no field for the signature.
+/// Header and claims of a token. The signature is left out on purpose.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decoded {
-    /// How it is signed, and with which key.
+    /// Header: algorithm and key id.
     pub header: Map<String, Value>,
-    /// What it says.
+    /// Claims of the token.
     pub claims: Map<String, Value>,
 }
 
-/// Why a text is no token. Nothing of the text is repeated.
+/// Why a text is not a token. It repeats nothing of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// Nothing there.
+    /// The text is empty.
     #[error("it is empty")]
     Empty,
-    /// More than a server reads.
+    /// The text is longer than a server accepts.
     #[error("it has more than {MAX_BYTES} bytes")]
     TooLong,
-    /// Spaces, line feeds or other strangers.
+    /// A character that no token has.
     #[error("the character at byte {0} belongs in no token")]
     Character(usize),
-    /// Not three parts.
+    /// The text does not have three parts.
     #[error("it has {0} parts; a signed token has three, with dots between them")]
     Parts(usize),
     /// A part that is not base64url.
@@ -37,13 +36,13 @@ pub enum DecodeError {
     /// A part that is not a JSON object.
     #[error("its {0} is not a JSON object")]
     Json(&'static str),
-    /// No signature.
+    /// The signature is empty.
     #[error("its signature is empty: it is not signed")]
     Unsigned,
 }
 
 impl Decoded {
-    /// Takes a token apart.
+    /// Decodes a token.
     pub fn of(text: &str) -> Result<Self, DecodeError> {
         if text.is_empty() {
             return Err(DecodeError::Empty);
@@ -91,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_token_is_told_apart() {
+    fn each_fault_of_a_token_has_its_own_error() {
         let (header, claims) = (part("{}"), part("{}"));
         for (text, error) in [
             (String::new(), DecodeError::Empty),

@@ -1,24 +1,24 @@
-//! `posthouse token inspect`: what a token says. Nothing is verified, and the signature is never printed.
+//! `posthouse token inspect`: prints a token's contents. Nothing is verified, and the signature is never printed.
 
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
-use crate::args;
-use crate::dev::authority::thumbprint;
-use crate::exit::{Exit, Failure};
-use crate::{stdio, stdout};
-use decode::Decoded;
 use posthouse_server::identity::malformed;
+
+use crate::{args, dev::authority::thumbprint, exit::Exit, failure::Failure, stdio, stdout};
+use decode::Decoded;
 
 pub mod decode;
 mod show;
 
-/// Largest context or certificate file: it is read whole.
+/// Largest context or certificate file; it is read into memory.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// What a context says of tokens and what they are bound to.
-struct Place {
+/// Files that a context names.
+struct ContextFiles {
     context: PathBuf,
     token_file: PathBuf,
     certificate: PathBuf,
@@ -26,10 +26,10 @@ struct Place {
 
 /// Runs the command.
 pub fn inspect(context: Option<&Path>, args: &args::TokenInspect) -> Result<(), Failure> {
-    let place = context.map(place).transpose()?;
-    let file = match (&args.file, &place) {
+    let files = context.map(context_files).transpose()?;
+    let file = match (&args.file, &files) {
         (Some(file), _) => file.clone(),
-        (None, Some(place)) => place.token_file.clone(),
+        (None, Some(files)) => files.token_file.clone(),
         (None, None) => {
             return Err(Failure::new(
                 Exit::Usage,
@@ -46,32 +46,32 @@ pub fn inspect(context: Option<&Path>, args: &args::TokenInspect) -> Result<(), 
             "write one line with the token alone: three parts of base64url with dots between them",
         )
     })?;
-    let certificate = match &place {
-        Some(place) => Some(own_certificate(place)?),
+    let certificate = match &files {
+        Some(files) => Some(own_certificate(files)?),
         None => None,
     };
     let malformed = malformed(&text);
     stdout::text(show::text(&decoded, malformed.as_ref(), certificate.as_ref(), SystemTime::now()))
 }
 
-/// The context's certificate, for comparing.
+/// The context's certificate, to compare with the token's.
 struct Certificate {
     context: PathBuf,
     thumbprint: String,
 }
 
-fn own_certificate(place: &Place) -> Result<Certificate, Failure> {
+fn own_certificate(files: &ContextFiles) -> Result<Certificate, Failure> {
     let wrong = |why: &dyn std::fmt::Display| {
-        let what = format!("cannot read {}: {why}", place.certificate.display());
+        let what = format!("cannot read {}: {why}", files.certificate.display());
         Failure::new(Exit::Config, what, "correct `certificate` in the context, or leave --context out")
     };
-    let pem = posthouse_text::read(&place.certificate, MAX_FILE_BYTES).map_err(|error| wrong(&error))?;
+    let pem = posthouse_text::read(&files.certificate, MAX_FILE_BYTES).map_err(|error| wrong(&error))?;
     let pem = posthouse_text::text(&pem).map_err(|error| wrong(&error))?;
     let thumbprint = thumbprint(pem).map_err(|error| wrong(&error))?;
-    Ok(Certificate { context: place.context.clone(), thumbprint })
+    Ok(Certificate { context: files.context.clone(), thumbprint })
 }
 
-fn place(context: &Path) -> Result<Place, Failure> {
+fn context_files(context: &Path) -> Result<ContextFiles, Failure> {
     let wrong = |why: &dyn std::fmt::Display| {
         let what = format!("cannot use the context {}: {why}", context.display());
         Failure::new(Exit::Config, what, "correct it, or leave it out and name the token's file")
@@ -84,21 +84,21 @@ fn place(context: &Path) -> Result<Place, Failure> {
         Some(path) => Ok(folder.join(path)),
         None => Err(wrong(&format!("it has no `{key}`"))),
     };
-    Ok(Place {
+    Ok(ContextFiles {
         context: context.to_owned(),
         token_file: file("token_file")?,
         certificate: file("certificate")?,
     })
 }
 
-/// No more than a token can have, and what shows that there is more: the file may be anything.
+/// Reads a little more than the longest token, to notice one that is too long: the file may be anything.
 fn read(file: &Path) -> Result<String, Failure> {
-    let most = decode::MAX_BYTES as u64 + 1024;
+    let limit = decode::MAX_BYTES as u64 + 1024;
     let mut bytes = Vec::new();
     let read = if file == Path::new("-") {
-        stdio::stdin().and_then(|stdin| stdin.take(most).read_to_end(&mut bytes))
+        stdio::stdin().and_then(|stdin| stdin.take(limit).read_to_end(&mut bytes))
     } else {
-        std::fs::File::open(file).and_then(|file| file.take(most).read_to_end(&mut bytes))
+        std::fs::File::open(file).and_then(|file| file.take(limit).read_to_end(&mut bytes))
     };
     read.map_err(|error| {
         let missing = error.kind() == std::io::ErrorKind::NotFound;
@@ -110,6 +110,6 @@ fn read(file: &Path) -> Result<String, Failure> {
         let what = format!("cannot read {}: {error}", file.display());
         Failure::new(Exit::BadData, what, "write one line with the token alone")
     })?;
-    // What is no text is no token, as decoding will tell.
+    // Decoding refuses text that is not UTF-8.
     Ok(String::from_utf8_lossy(text).trim().to_owned())
 }

@@ -1,18 +1,19 @@
-//! What a token says, for people.
+//! A token's contents, for people.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use posthouse_server::grants::{Action, Grants};
-use posthouse_server::identity::Malformed;
-use posthouse_server::names::TenantName;
+use posthouse_server::{
+    identity::Malformed,
+    names::TenantName,
+    grants::{Action, Grants},
+};
 use posthouse_text::shown;
 use serde_json::{Map, Value};
 
-use super::Certificate;
-use super::decode::Decoded;
+use super::{Certificate, decode::Decoded};
 use crate::time::{rfc3339, roughly};
 
-/// Claims that have a line of their own, and what they are.
+/// Claims with their own line, and their names.
 const KNOWN: [(&str, &str); 6] = [
     ("iss", "issuer"),
     ("sub", "subject"),
@@ -21,10 +22,10 @@ const KNOWN: [(&str, &str); 6] = [
     ("tenant", "tenant"),
     ("jti", "token id"),
 ];
-/// Claims that are shown below those.
+/// Claims that are shown in other sections.
 const SHOWN_ELSEWHERE: [&str; 5] = ["iat", "nbf", "exp", "scope", "cnf"];
 
-/// All of it.
+/// All sections.
 pub(super) fn text(
     token: &Decoded,
     malformed: Option<&Malformed>,
@@ -83,7 +84,7 @@ fn lifetime(text: &mut String, claims: &Map<String, Value>, now: SystemTime) {
     }
 }
 
-/// A time of a token, which may have a fraction.
+/// A time in a token, which may have a fraction.
 fn seconds(value: &Value) -> Option<Duration> {
     match value.as_u64() {
         Some(whole) => Some(Duration::from_secs(whole)),
@@ -179,7 +180,7 @@ fn plain(value: &Value) -> String {
     })
 }
 
-/// What a terminal may be shown.
+/// Text with the characters escaped that control a terminal.
 fn cleaned(text: &str) -> String {
     shown::one_line(text).into_owned()
 }

@@ -1,4 +1,4 @@
-//! The binary as a script sees it: bytes, closing lines and exit codes, against a server of its own.
+//! The binary as scripts use it: output, closing lines and exit codes, against a server of its own.
 
 // A test that cannot go on may panic, in its helpers too.
 #![allow(clippy::unwrap_used)]
@@ -35,7 +35,7 @@ fn the_closing_line_counts_the_lines_before_one_that_is_too_long() {
 }
 
 #[test]
-fn an_interrupted_publish_tells_what_is_stored() {
+fn an_interrupted_publish_says_what_is_stored() {
     let dev = Dev::with_queue(QUEUE, &[]);
     let mut child = dev.command(["publish", QUEUE]).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
@@ -48,7 +48,7 @@ fn an_interrupted_publish_tells_what_is_stored() {
 }
 
 #[test]
-fn nothing_is_acknowledged_that_stdout_did_not_take() {
+fn nothing_is_acknowledged_that_was_not_written_to_stdout() {
     let dev = Dev::with_queue(QUEUE, &[]);
     let lines = "application\n".repeat(3000);
     assert!(dev.run(["publish", QUEUE], lines.as_bytes()).status.success());
@@ -59,11 +59,11 @@ fn nothing_is_acknowledged_that_stdout_did_not_take() {
 }
 
 #[test]
-fn an_interrupted_consumer_gives_back_what_it_has_not_written() {
+fn an_interrupted_consumer_releases_what_it_has_not_written() {
     let dev = Dev::with_queue(QUEUE, &[]);
     let line = "x".repeat(1023) + "\n";
     assert!(dev.run(["publish", QUEUE], line.repeat(1000).as_bytes()).status.success());
-    // Nobody reads the pipe, which holds less than what is there, so the consumer waits in the middle of a write.
+    // Nobody reads the pipe, whose capacity is smaller than the messages: the consumer blocks in a write.
     let mut child = dev.command(["consume", QUEUE]).spawn().unwrap();
     let mut written = vec![0];
     let stdout = child.stdout.as_mut().unwrap();
@@ -71,7 +71,7 @@ fn an_interrupted_consumer_gives_back_what_it_has_not_written() {
     interrupt(&child);
     assert_eq!(child.wait().unwrap().code(), Some(0));
     child.stdout.as_mut().unwrap().read_to_end(&mut written).unwrap();
-    // A small first batch fits the pipe and is acknowledged; what was written in part never is.
+    // A small first batch fits into the pipe and is acknowledged; a batch that was written in part is not.
     let whole_lines = written.iter().filter(|byte| **byte == b'\n').count() as u64;
     let acknowledged = 1000 - dev.ready(QUEUE);
     assert!(acknowledged <= whole_lines, "{acknowledged} acknowledged, {whole_lines} written");
@@ -98,7 +98,7 @@ fn a_consumer_without_an_end_waits_for_more() {
 }
 
 #[test]
-fn a_count_takes_no_more_and_json_tells_everything() {
+fn a_count_consumes_no_more_and_json_says_everything() {
     let dev = Dev::with_queue(QUEUE, &[]);
     let publish = ["publish", QUEUE, "--attribute", "kind=renewal", "--attribute", "by=a=b"];
     assert!(dev.run(publish, b"\xff\ntext\nthird\n").status.success());

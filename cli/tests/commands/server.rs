@@ -1,15 +1,17 @@
-//! A `posthouse dev` of a test's own, and commands against it.
+//! A `posthouse dev` for one test, and commands against it.
 
-use std::ffi::OsStr;
-use std::io::Write as _;
-use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::{
+    ffi::OsStr,
+    io::Write as _,
+    net::{Ipv4Addr, TcpListener},
+    path::PathBuf,
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Ends with the test.
+/// The server, which is killed when this is dropped.
 pub struct Dev {
     folder: tempfile::TempDir,
     process: Child,
@@ -28,7 +30,7 @@ impl Dev {
         dev
     }
 
-    /// A server with one queue.
+    /// Starts a server and creates a queue.
     pub fn with_queue(name: &str, settings: &[&str]) -> Self {
         let dev = Self::start();
         let created = dev.run(["queue", "create", name].iter().chain(settings), b"");
@@ -36,7 +38,7 @@ impl Dev {
         dev
     }
 
-    /// A command with the tenant `taxation`'s context in its environment, not started yet.
+    /// A command with the context of the tenant `taxation`, not started yet.
     pub fn command(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_posthouse"));
         command.args(args).env("POSTHOUSE_CONTEXT", self.context("taxation"));
@@ -56,7 +58,7 @@ impl Dev {
         child.wait_with_output().unwrap()
     }
 
-    /// How many messages of a queue may be delivered now.
+    /// The number of messages of a queue that are ready.
     pub fn ready(&self, queue: &str) -> u64 {
         let described = self.run(["queue", "describe", queue], b"");
         let description: serde_json::Value = serde_json::from_slice(&described.stdout).unwrap();
@@ -71,9 +73,9 @@ impl Drop for Dev {
     }
 }
 
-/// SIGINT, as from a terminal.
+/// Sends SIGINT, as a terminal does.
 pub fn interrupt(child: &Child) {
-    // The shell's own kill: a bare machine has no other.
+    // The shell's `kill`: a minimal system has no other.
     let sent = Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status().unwrap();
     assert!(sent.success());
 }
@@ -82,7 +84,7 @@ pub fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-/// Looks again and again until it is so.
+/// Polls until the condition is true.
 pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !is_so() {

@@ -1,40 +1,58 @@
-//! The bare durable server: what comes on a publish stream is on disk when it is answered, and that is all. No token
-//! is checked, nobody may consume.
+//! The limit `bare`: a server that stores what a publish stream carries and answers when it is on disk. It checks no
+//! token and serves no consumer.
 
 mod writer;
 
 use std::path::Path;
 
 use anyhow::Result;
-use posthouse_proto::parted;
-use posthouse_proto::v1::publish_stream_request::Frame;
-use posthouse_proto::v1::publisher_client::PublisherClient;
-use posthouse_proto::v1::publisher_server::{Publisher, PublisherServer};
-use posthouse_proto::v1::{PublishRequest, PublishResponse, PublishStreamRequest, PublishStreamResponse};
+use posthouse_proto::{
+    parted,
+    v1::{
+        PublishRequest, PublishResponse, PublishStreamRequest, PublishStreamResponse,
+        publish_stream_request::Frame,
+        publish_stream_response::{self as response, BatchResult, Results},
+        publisher_client::PublisherClient,
+        publisher_server::{Publisher, PublisherServer},
+    },
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::transport::Channel;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming, transport::Channel};
 use tower::ServiceExt as _;
 
-use super::door::MAX_FRAME_BYTES;
-use super::load::Frames;
+use super::{
+    door::MAX_FRAME_BYTES,
+    load::{Answer, Frames},
+};
 use writer::{Answers, Waiting};
 
-/// The service, with its data below this folder.
+/// The gRPC service; it stores below this folder.
 pub fn service(data: &Path) -> Result<PublisherServer<Bare>> {
     let bare = Bare { frames: writer::start(data)? };
     Ok(PublisherServer::new(bare).max_decoding_message_size(MAX_FRAME_BYTES))
 }
 
-/// Opens a stream.
-pub async fn open(channel: Channel, frames: Frames) -> Result<Streaming<PublishStreamResponse>> {
-    let mut client =
-        PublisherClient::new(channel.map_response(parted)).max_decoding_message_size(MAX_FRAME_BYTES);
-    Ok(client.publish_stream(frames).await?.into_inner())
+impl Answer for PublishStreamResponse {
+    async fn open(channel: Channel, frames: Frames) -> Result<Streaming<Self>> {
+        let mut client =
+            PublisherClient::new(channel.map_response(parted)).max_decoding_message_size(MAX_FRAME_BYTES);
+        Ok(client.publish_stream(frames).await?.into_inner())
+    }
+
+    fn answered(&self) -> Option<(u64, usize)> {
+        let Some(response::Frame::BatchResult(BatchResult { batch_id, outcome })) = &self.frame else {
+            return None;
+        };
+        let Some(response::batch_result::Outcome::Results(Results { all_stored: Some(all), .. })) = outcome
+        else {
+            return None;
+        };
+        Some((*batch_id, usize::try_from(all.count).ok()?))
+    }
 }
 
-/// Hands frames to the writer.
+/// The service; it passes the batches of all streams to the one writer.
 #[derive(Debug)]
 pub struct Bare {
     frames: mpsc::Sender<Waiting>,
@@ -52,14 +70,15 @@ impl Publisher for Bare {
         &self,
         request: Request<Streaming<PublishStreamRequest>>,
     ) -> Result<Response<Self::PublishStreamStream>, Status> {
-        // Unbounded, because the writer must not wait for one who does not read; the frames are bounded.
+        // Unbounded, so that a client that does not read cannot block the writer; MAX_WAITING_FRAMES bounds the frames.
         let (answers, stream) = mpsc::unbounded_channel();
         tokio::spawn(forward(request.into_inner(), self.frames.clone(), answers));
         Ok(Response::new(UnboundedReceiverStream::new(stream)))
     }
 }
 
-/// Ends with the stream. What was handed over is answered all the same: each frame holds the answers open.
+/// Passes a stream's batches to the writer until the stream ends. Batches on their way are answered after that: each
+/// holds a sender of the answers.
 async fn forward(
     mut requests: Streaming<PublishStreamRequest>,
     frames: mpsc::Sender<Waiting>,

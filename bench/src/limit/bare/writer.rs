@@ -1,14 +1,13 @@
-//! Group commit: one thread writes the messages of all frames that wait with one synced RocksDB write, then answers
-//! each of them.
+//! Group commit: one thread writes the messages of all waiting frames with one synced RocksDB write, then answers the
+//! frames.
 
-use std::path::Path;
-use std::thread;
+use std::{path::Path, thread};
 
 use anyhow::{Context as _, Result};
-use posthouse_proto::v1::PublishStreamResponse;
-use posthouse_proto::v1::publish_stream_request::Batch;
-use posthouse_proto::v1::publish_stream_response::{
-    AllStored, BatchResult, Frame, Results, batch_result::Outcome,
+use posthouse_proto::v1::{
+    PublishStreamResponse,
+    publish_stream_request::Batch,
+    publish_stream_response::{AllStored, BatchResult, Frame, Results, batch_result::Outcome},
 };
 use rocksdb::{DB, Error};
 use tokio::sync::mpsc;
@@ -16,24 +15,24 @@ use tonic::Status;
 
 use crate::limit::raw::{self, Keys};
 
-/// Frames that wait for the writer; beyond, their streams are not read on.
+/// Frames in the writer's channel; when it is full, streams are not read.
 const MAX_WAITING_FRAMES: usize = 1_024;
-/// Where one write ends and the next begins: more gains nothing on the sync and only lets the first wait.
+/// Payload bytes of one write. A larger write does not lower the cost of the sync and delays the first answer.
 const MAX_WRITE_BYTES: usize = 8 << 20;
 
-/// Where a stream's answers go.
+/// The answers of one stream.
 pub type Answers = mpsc::UnboundedSender<Result<PublishStreamResponse, Status>>;
 
 /// A frame that is not on disk yet.
 #[derive(Debug)]
 pub struct Waiting {
-    /// What it carries.
+    /// The messages of the frame.
     pub batch: Batch,
-    /// Where its answer goes.
+    /// The answers of the frame's stream.
     pub answers: Answers,
 }
 
-/// Opens the database and starts the writer, which ends when there is nobody left to send, or when a write fails.
+/// Opens the database and starts the writer thread, which ends with the last sender or at a failed write.
 pub fn start(data: &Path) -> Result<mpsc::Sender<Waiting>> {
     let mut writer = Writer { db: raw::open(data)?, keys: Keys::default() };
     let (sender, mut frames) = mpsc::channel(MAX_WAITING_FRAMES);
@@ -52,7 +51,7 @@ pub fn start(data: &Path) -> Result<mpsc::Sender<Waiting>> {
     Ok(sender)
 }
 
-/// What goes into one write.
+/// How much of the waiting frames goes into one write.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Fit {
     frames: usize,
@@ -60,7 +59,7 @@ struct Fit {
     bytes: usize,
 }
 
-/// As many of the oldest as fit; at least one.
+/// The oldest frames whose payloads are at most MAX_WRITE_BYTES together, and at least one frame.
 fn fitting(waiting: &[Waiting]) -> Fit {
     let mut fit = Fit::default();
     for Waiting { batch, .. } in waiting {
@@ -81,7 +80,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// `false`: nothing more can be written.
+    /// Writes the frames and answers them; `false` if the write failed.
     fn commit(&mut self, frames: impl Iterator<Item = Waiting>, fit: &Fit) -> bool {
         let mut batch = raw::batch(fit.messages, fit.bytes);
         let mut unanswered = Vec::with_capacity(fit.frames);
@@ -95,7 +94,7 @@ impl Writer {
         }
         let written = raw::write_synced(&self.db, batch);
         for (answers, stored) in unanswered {
-            // One who has gone needs no answer.
+            // A client that has disconnected needs no answer.
             let _ = answers.send(written.clone().map(|()| stored).map_err(|error| refused(&error)));
         }
         written.is_ok()

@@ -1,15 +1,18 @@
-//! Bars that lie, so that names beside them have room.
+//! Horizontal bars, with names beside them.
 
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use plotters::coord::ranged1d::Ranged as _;
-use plotters::prelude::{PathElement, Rectangle};
-use plotters::style::text_anchor::{HPos, VPos};
-use plotters::style::{Color as _, RGBColor};
+use plotters::{
+    coord::ranged1d::Ranged as _,
+    prelude::{PathElement, Rectangle},
+    style::{
+        Color as _, RGBColor,
+        text_anchor::{HPos, VPos},
+    },
+};
 
-use super::scale::Scale;
-use super::{Block, INK, PALE, Root, Unit, canvas, colour, label};
+use super::{Block, INK, PALE, Root, Unit, canvas, colour, label, scale::Scale};
 
 const WIDTH: i32 = 960;
 const LEFT: i32 = 170;
@@ -19,7 +22,7 @@ const BOTTOM: i32 = 64;
 const BAR: i32 = 26;
 const TITLE: i32 = 32;
 
-/// Draws blocks of bars above one scale.
+/// Draws blocks of bars over one scale.
 pub fn bars(path: &Path, title: &str, axis: &str, unit: Unit, log: bool, blocks: &[Block]) -> Result<()> {
     let height: i32 = blocks.iter().map(height).sum();
     let root = canvas(path, (WIDTH.unsigned_abs(), (TOP + height + BOTTOM).unsigned_abs()))?;
@@ -44,8 +47,8 @@ fn height(block: &Block) -> i32 {
     title + BAR * i32::try_from(block.bars.len()).unwrap_or(0)
 }
 
-fn x(scale: &Scale, place: f64) -> i32 {
-    scale.map(&place, (LEFT, RIGHT)).clamp(LEFT, RIGHT)
+fn x(scale: &Scale, position: f64) -> i32 {
+    scale.map(&position, (LEFT, RIGHT)).clamp(LEFT, RIGHT)
 }
 
 fn line(root: &Root<'_>, points: Vec<(i32, i32)>, colour: RGBColor) -> Result<()> {
@@ -70,7 +73,7 @@ fn draw(root: &Root<'_>, block: &Block, scale: &Scale, unit: Unit, top: i32) -> 
     }
     for bar in &block.bars {
         let middle = y + BAR / 2;
-        let at = |value: f64| x(scale, scale.place(value));
+        let at = |value: f64| x(scale, scale.position(value));
         let (low, end, high) = (at(bar.spread.min), at(bar.spread.median), at(bar.spread.max));
         label(root, &bar.name, (LEFT - 10, middle), 16, (HPos::Right, VPos::Center))?;
         let corners = [(LEFT, y + 4), (end.max(LEFT + 1), y + BAR - 4)];

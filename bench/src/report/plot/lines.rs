@@ -1,23 +1,26 @@
-//! Curves, one per system, in one or two charts side by side.
+//! Curves of the systems, in one or two charts side by side.
 
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use plotters::chart::ChartBuilder;
-use plotters::prelude::{Circle, LineSeries, Rectangle};
-use plotters::style::text_anchor::{HPos, VPos};
-use plotters::style::{Color as _, IntoTextStyle as _};
+use plotters::{
+    chart::ChartBuilder,
+    prelude::{Circle, LineSeries, Rectangle},
+    style::{
+        Color as _, IntoTextStyle as _,
+        text_anchor::{HPos, VPos},
+    },
+};
 
-use super::scale::Scale;
-use super::{Axis, INK, Line, PALE, Panel, Root, canvas, colour, label};
+use super::{Axis, INK, Line, PALE, Panel, Root, canvas, colour, label, scale::Scale};
 
 const WIDTH: u32 = 960;
 const HEIGHT: u32 = 440;
 const HEAD: i32 = 76;
-/// Of a letter in the legend, about.
+/// Approximate width of a letter in the legend, in pixels.
 const LETTER: i32 = 8;
 
-/// Draws charts side by side under one legend.
+/// Draws charts side by side, under one legend.
 pub fn lines(path: &Path, title: &str, x: &Axis, panels: &[Panel]) -> Result<()> {
     let root = canvas(path, (WIDTH, HEIGHT))?;
     label(&root, title, (WIDTH as i32 / 2, 24), 22, (HPos::Center, VPos::Center))?;
@@ -30,7 +33,7 @@ pub fn lines(path: &Path, title: &str, x: &Axis, panels: &[Panel]) -> Result<()>
     root.present().with_context(|| format!("writing {}", path.display()))
 }
 
-/// The systems of all panels with their colours, in one line.
+/// Draws the systems of all panels with their colours, in one line.
 fn legend(root: &Root<'_>, panels: &[Panel]) -> Result<()> {
     let mut names: Vec<&str> = Vec::new();
     for line in panels.iter().flat_map(|panel| &panel.lines) {
@@ -49,9 +52,10 @@ fn legend(root: &Root<'_>, panels: &[Panel]) -> Result<()> {
     Ok(())
 }
 
-fn chart(area: &Root<'_>, x: &Axis, panel: &Panel, room: usize) -> Result<()> {
+fn chart(area: &Root<'_>, x: &Axis, panel: &Panel, max_labels: usize) -> Result<()> {
     let points = || panel.lines.iter().flat_map(|line| &line.points);
-    let across = Scale::of_points(&points().map(|point| point.0).collect::<Vec<_>>(), x.unit, x.log, room);
+    let across =
+        Scale::of_points(&points().map(|point| point.0).collect::<Vec<_>>(), x.unit, x.log, max_labels);
     let up = Scale::of(&points().map(|point| point.1).collect::<Vec<_>>(), panel.unit, panel.log);
     let mut chart = ChartBuilder::on(area)
         .margin(8)
@@ -70,17 +74,18 @@ fn chart(area: &Root<'_>, x: &Axis, panel: &Panel, room: usize) -> Result<()> {
         .y_desc(named(panel.title, panel.log))
         .axis_desc_style(("sans-serif", 17).into_text_style(area).color(&INK))
         .label_style(("sans-serif", 15).into_text_style(area).color(&INK))
-        .x_label_formatter(&|place| x.unit.show(across.value(*place)))
-        .y_label_formatter(&|place| panel.unit.show(up.value(*place)))
+        .x_label_formatter(&|position| x.unit.show(across.value(*position)))
+        .y_label_formatter(&|position| panel.unit.show(up.value(*position)))
         .draw()?;
-    // Ours last, so that it lies on top.
+    // Posthouse is drawn last, so that its curve is on top.
     for Line { system, points } in panel.lines.iter().rev() {
-        let placed = points.iter().filter(|point| !x.log || point.0 > 0.0);
-        let placed: Vec<_> = placed.map(|point| (across.place(point.0), up.place(point.1))).collect();
+        let positions = points.iter().filter(|point| !x.log || point.0 > 0.0);
+        let positions: Vec<_> =
+            positions.map(|point| (across.position(point.0), up.position(point.1))).collect();
         let colour = colour(system);
-        chart.draw_series(LineSeries::new(placed.clone(), colour.stroke_width(2)))?;
-        if placed.len() <= 40 {
-            chart.draw_series(placed.into_iter().map(|point| Circle::new(point, 3, colour.filled())))?;
+        chart.draw_series(LineSeries::new(positions.clone(), colour.stroke_width(2)))?;
+        if positions.len() <= 40 {
+            chart.draw_series(positions.into_iter().map(|point| Circle::new(point, 3, colour.filled())))?;
         }
     }
     Ok(())

@@ -7,78 +7,80 @@ mod scale;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use plotters::coord::Shift;
-use plotters::prelude::{DrawingArea, IntoDrawingArea as _, SVGBackend, Text};
-use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{Color as _, IntoTextStyle as _, RGBColor};
+use plotters::{
+    coord::Shift,
+    prelude::{DrawingArea, IntoDrawingArea as _, SVGBackend, Text},
+    style::{
+        Color as _, IntoTextStyle as _, RGBColor,
+        text_anchor::{HPos, Pos, VPos},
+    },
+};
 
-use super::pick::Spread;
-use super::{POSTHOUSE, text};
+use super::{POSTHOUSE, pick::Spread, text};
 
-pub use self::bars::bars;
-pub use self::lines::lines;
+pub use self::{bars::bars, lines::lines};
 
-/// A bar with whiskers from the lowest to the highest round.
+/// A bar with a whisker from the lowest to the highest round.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bar {
-    /// Whose colour it has.
+    /// The system, which decides the colour.
     pub system: String,
-    /// What stands before it.
+    /// The text before the bar.
     pub name: String,
-    /// How long it is.
+    /// Length of the bar and of its whisker.
     pub spread: Spread,
 }
 
-/// Bars under a title of their own.
+/// Bars under a common title.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Block {
-    /// May be empty.
+    /// The title; may be empty.
     pub title: String,
-    /// From the top.
+    /// The bars from the top down.
     pub bars: Vec<Bar>,
 }
 
 /// A system's curve.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Line {
-    /// Whose colour it has, and its name in the legend.
+    /// The system, which decides the colour and the name in the legend.
     pub system: String,
-    /// From left to right.
+    /// The points from left to right.
     pub points: Vec<(f64, f64)>,
 }
 
 /// The horizontal axis that all panels of a plot share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Axis {
-    /// What it is of.
+    /// Text below the axis.
     pub title: &'static str,
-    /// How its values are written.
+    /// Unit of the values.
     pub unit: Unit,
-    /// Whether it is logarithmic.
+    /// Whether the axis is logarithmic.
     pub log: bool,
 }
 
-/// One of the charts of a plot.
+/// One chart of a plot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Panel {
-    /// What its vertical axis is of.
+    /// Text beside the vertical axis.
     pub title: &'static str,
-    /// How its values are written.
+    /// Unit of the values.
     pub unit: Unit,
-    /// Whether it is logarithmic.
+    /// Whether the vertical axis is logarithmic.
     pub log: bool,
-    /// A curve per system.
+    /// The curves of the systems.
     pub lines: Vec<Line>,
 }
 
-/// How values are written on an axis.
+/// Unit of the values on an axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
-    /// As numbers.
+    /// Numbers.
     Plain,
-    /// As sizes.
+    /// Sizes in bytes.
     Bytes,
-    /// As durations, given in microseconds.
+    /// Durations in microseconds.
     Micros,
 }
 
@@ -101,7 +103,7 @@ const INK: RGBColor = RGBColor(40, 44, 52);
 const PALE: RGBColor = RGBColor(225, 228, 233);
 const PAPER: RGBColor = RGBColor(255, 255, 255);
 
-/// One colour per system, the same in all plots.
+/// Colour of a system, the same in all plots.
 fn colour(system: &str) -> RGBColor {
     match system {
         POSTHOUSE => RGBColor(23, 84, 176),
@@ -121,7 +123,7 @@ fn canvas(path: &Path, size: (u32, u32)) -> Result<Root<'_>> {
     Ok(root)
 }
 
-/// Writes at a point; where the text lies from there is said by the anchor.
+/// Writes text at a point; the anchor says which part of the text is at the point.
 fn label(root: &Root<'_>, text: &str, at: (i32, i32), size: i32, anchor: (HPos, VPos)) -> Result<()> {
     let style = ("sans-serif", size).into_text_style(root).pos(Pos::new(anchor.0, anchor.1));
     root.draw(&Text::new(text.to_owned(), at, style.color(&INK.to_rgba()))).context("drawing text")

@@ -1,4 +1,4 @@
-//! From values to positions, and which values are written on an axis.
+//! The scale of an axis: positions of values, and its labels.
 
 use std::ops::Range;
 
@@ -6,18 +6,18 @@ use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 
 use super::Unit;
 
-/// An axis's range with the values that are written on it.
+/// Range and labels of an axis.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scale {
     log: bool,
-    /// Lowest and highest, placed.
+    /// Positions of the lowest and the highest value.
     pub range: (f64, f64),
-    /// The values that are written, placed.
+    /// Positions of the labels.
     pub ticks: Vec<f64>,
 }
 
 impl Scale {
-    /// For these values; a linear one begins at zero.
+    /// The scale of these values; a linear one begins at zero.
     pub fn of(values: &[f64], unit: Unit, log: bool) -> Self {
         let values = values.iter().copied().filter(|value| value.is_finite() && (!log || *value > 0.0));
         let (mut low, mut high) = (f64::INFINITY, 0.0_f64);
@@ -38,7 +38,7 @@ impl Scale {
     }
 
     fn log(low: f64, high: f64, unit: Unit) -> Self {
-        // Sizes are written as powers of two.
+        // The labels of sizes are powers of two.
         let (base, digits): (f64, &[f64]) =
             if unit == Unit::Bytes { (16.0, &[1.0, 4.0]) } else { (10.0, &[1.0, 2.0, 5.0]) };
         let first = low.log(base).floor();
@@ -53,36 +53,37 @@ impl Scale {
         Self { log: true, range: (from, to), ticks }
     }
 
-    /// For these values, which are all written if there is room for them, with a little air around them.
-    pub fn of_points(points: &[f64], unit: Unit, log: bool, room: usize) -> Self {
+    /// The scale of a curve's points, with a margin around them; the points are the labels if there are at most
+    /// `max_labels`.
+    pub fn of_points(points: &[f64], unit: Unit, log: bool, max_labels: usize) -> Self {
         let mut scale = Self::of(points, unit, log);
-        let mut placed: Vec<f64> =
-            points.iter().filter(|x| !log || **x > 0.0).map(|x| scale.place(*x)).collect();
-        placed.sort_by(f64::total_cmp);
-        placed.dedup();
-        let (Some(first), Some(last)) = (placed.first().copied(), placed.last().copied()) else {
+        let mut positions: Vec<f64> =
+            points.iter().filter(|x| !log || **x > 0.0).map(|x| scale.position(*x)).collect();
+        positions.sort_by(f64::total_cmp);
+        positions.dedup();
+        let (Some(first), Some(last)) = (positions.first().copied(), positions.last().copied()) else {
             return scale;
         };
         let air = if last > first { (last - first) * 0.04 } else { 0.5 };
         if log {
             scale.range = (first - air, last + air);
-            let apart = placed.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
-            if apart * room as f64 >= last - first {
-                scale.ticks = placed;
+            let apart = positions.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
+            if apart * max_labels as f64 >= last - first {
+                scale.ticks = positions;
             }
             scale.ticks.retain(|tick| (first - air..=last + air).contains(tick));
         }
         scale
     }
 
-    /// Where a value lies.
-    pub fn place(&self, value: f64) -> f64 {
+    /// Position of a value.
+    pub fn position(&self, value: f64) -> f64 {
         if self.log { value.max(f64::MIN_POSITIVE).log10().max(-300.0) } else { value }
     }
 
-    /// What lies there.
-    pub fn value(&self, place: f64) -> f64 {
-        if self.log { 10_f64.powf(place) } else { place }
+    /// Value at a position.
+    pub fn value(&self, position: f64) -> f64 {
+        if self.log { 10_f64.powf(position) } else { position }
     }
 }
 
@@ -90,8 +91,8 @@ impl Ranged for Scale {
     type FormatOption = DefaultFormatting;
     type ValueType = f64;
 
-    fn map(&self, place: &f64, limit: (i32, i32)) -> i32 {
-        let share = (place - self.range.0) / (self.range.1 - self.range.0);
+    fn map(&self, position: &f64, limit: (i32, i32)) -> i32 {
+        let share = (position - self.range.0) / (self.range.1 - self.range.0);
         limit.0 + (share * f64::from(limit.1 - limit.0)).round() as i32
     }
 
@@ -104,7 +105,7 @@ impl Ranged for Scale {
     }
 }
 
-/// The next round step above a rough one.
+/// The next round step above this value.
 fn step(rough: f64, unit: Unit) -> f64 {
     if unit == Unit::Bytes {
         return rough.log2().ceil().exp2();
@@ -130,7 +131,7 @@ mod tests {
     fn a_logarithmic_scale_holds_its_values_between_decades() {
         let scale = Scale::of(&[3.0, 40_000.0], Unit::Plain, true);
         assert_eq!((scale.range, scale.ticks.len()), ((0.0, 5.0), 6));
-        assert!((scale.value(scale.place(1_234.0)) - 1_234.0).abs() < 1e-6);
+        assert!((scale.value(scale.position(1_234.0)) - 1_234.0).abs() < 1e-6);
         let sizes = Scale::of(&[5_000.0, 90_000.0], Unit::Bytes, true);
         let written: Vec<String> =
             sizes.ticks.iter().map(|tick| Unit::Bytes.show(sizes.value(*tick))).collect();
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn points_are_written_only_if_there_is_room() {
+    fn points_are_written_only_if_they_fit() {
         let wide = Scale::of_points(&[1.0, 10.0, 1_000.0], Unit::Plain, true, 9);
         assert_eq!(wide.ticks, [0.0, 1.0, 3.0]);
         let narrow = Scale::of_points(&[100.0, 101.0, 10_000.0], Unit::Plain, true, 9);

@@ -1,80 +1,89 @@
-//! More and more messages wait: throughput beside them, the disk they take, and a start after a kill.
+//! Growth of the backlog: throughput beside waiting messages, their bytes on the disk, and the start after a kill.
 
-use std::fs;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use posthouse_client::Queue;
 
-use super::super::{Run, own};
-use super::{decades, in_turn, point};
-use crate::load::{Load, both, publish};
-use crate::plan::{Best, PAYLOAD_BYTES};
-use crate::row::Row;
-use crate::system::Server as _;
-use crate::system::posthouse::{Running, short_name};
+use super::{
+    super::{Run, own},
+    alternate, decades, point,
+};
+use crate::{
+    load::{Load, both, publish},
+    plan::{Best, PAYLOAD_BYTES},
+    row::Row,
+    system::{
+        Server as _,
+        posthouse::{Running, short_name},
+    },
+};
 
 const SMALLEST: u64 = 1_000;
-/// Between two attempts to reach a server that starts.
-const LOOK: Duration = Duration::from_millis(5);
+/// Time between two attempts to reach a starting server.
+const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The curve, its two ends last.
+/// Measures the curve, and its two ends last.
 pub async fn run(run: &mut Run) -> Result<()> {
     let (mut running, _folder) = own::start(run).await?;
     running.create("backlog").await?;
     for backlog in decades(SMALLEST, run.lengths.backlog) {
-        // The ends are measured in turn.
+        // The two ends are measured later, alternately.
         if backlog != SMALLEST && backlog != run.lengths.backlog {
             beside(run, &running, backlog, 0).await?;
         }
-        // The takers end after the senders, and may have taken all that waited.
+        // The receivers stop after the senders, and may have consumed waiting messages.
         fill(&running, "backlog", backlog).await?;
         let stored = folder_bytes(&running.data())?;
         let disk = Row { system: "posthouse".to_owned(), disk_bytes: stored, ..Row::default() };
-        run.note(&point(Row { scenario: "disk".to_owned(), ..disk }, "backlog-disk", backlog))?;
+        run.record(&point(Row { scenario: "disk".to_owned(), ..disk }, "backlog-disk", backlog))?;
         let seconds = restart(&mut running).await?;
         let start = Row { system: "posthouse".to_owned(), seconds, ..Row::default() };
-        run.note(&point(Row { scenario: "start".to_owned(), ..start }, "start-seconds", backlog))?;
+        run.record(&point(Row { scenario: "start".to_owned(), ..start }, "start-seconds", backlog))?;
     }
     ends(run, &running).await?;
     Box::new(running).stop().await
 }
 
-/// The shortest and the longest backlog, in turn, each on a server of its own: what the machine does besides weighs on both.
+/// The shortest and the longest backlog alternately, each on its own server, so that disturbances of the machine affect
+/// both.
 async fn ends(run: &mut Run, longest: &Running) -> Result<()> {
     let (shortest, _folder) = own::start(run).await?;
     shortest.create("backlog").await?;
     for round in 1..=run.lengths.rounds {
-        for (running, backlog) in in_turn(round, [(&shortest, SMALLEST), (longest, run.lengths.backlog)]) {
+        for (running, backlog) in alternate(round, [(&shortest, SMALLEST), (longest, run.lengths.backlog)]) {
             beside(run, running, backlog, round).await?;
         }
     }
     Box::new(shortest).stop().await
 }
 
-/// Publishes and consumes while so many messages wait.
+/// Publishes and consumes beside a backlog.
 async fn beside(run: &mut Run, running: &Running, backlog: u64, round: u32) -> Result<()> {
     fill(running, "backlog", backlog).await?;
     let load = Best::of("posthouse").load(PAYLOAD_BYTES, run.lengths.scenario);
-    let load = Load { most: u64::MAX, stands: true, ..load };
+    let load = Load { max_messages: u64::MAX, keeps_backlog: true, ..load };
     let measured = both::run(running, "backlog", load).await?;
     let row = Row { round, ..measured.row("", "posthouse", "both", &load) };
-    run.note(&point(row, "backlog", backlog))
+    run.record(&point(row, "backlog", backlog))
 }
 
-/// Publishes until so many messages wait.
+/// Publishes until the queue has this backlog.
 pub async fn fill(running: &Running, queue: &str, backlog: u64) -> Result<()> {
     let Queue { stats, .. } = running.client().queues().get(&short_name(queue)).await?;
     let waiting = stats.context("the server tells no numbers of a queue")?.ready;
     let Some(more) = backlog.checked_sub(waiting).filter(|more| *more > 0) else { return Ok(()) };
     let load = Best::of("posthouse").load(PAYLOAD_BYTES, Duration::from_secs(3_600));
-    publish::run(running, queue, Load { most: more, warm_up: Duration::ZERO, ..load }).await?;
+    publish::run(running, queue, Load { max_messages: more, warm_up: Duration::ZERO, ..load }).await?;
     Ok(())
 }
 
-/// Kills the server, and tells how long after its start a delivery came.
+/// Kills the server; returns the seconds from its new start to the first delivery.
 async fn restart(running: &mut Running) -> Result<f64> {
     let begun = Instant::now();
     running.crash();
@@ -82,7 +91,7 @@ async fn restart(running: &mut Running) -> Result<f64> {
         match first_delivery(running).await {
             Ok(()) => return Ok(begun.elapsed().as_secs_f64()),
             Err(why) if begun.elapsed() > PATIENCE => return Err(why.context("no delivery after a start")),
-            Err(_) => tokio::time::sleep(LOOK).await,
+            Err(_) => tokio::time::sleep(RETRY_INTERVAL).await,
         }
     }
 }
@@ -95,13 +104,13 @@ async fn first_delivery(running: &Running) -> Result<()> {
     Ok(())
 }
 
-/// What the files of a folder take on the disk.
+/// Bytes of the disk that the files of a folder occupy.
 fn folder_bytes(folder: &Path) -> Result<u64> {
     use std::os::unix::fs::MetadataExt as _;
     let mut sum = 0;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        // A file may be deleted meanwhile.
+        // A file may have been deleted in the meantime.
         let Ok(about) = entry.metadata() else { continue };
         sum += if about.is_dir() { folder_bytes(&entry.path())? } else { about.blocks() * 512 };
     }

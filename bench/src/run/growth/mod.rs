@@ -1,4 +1,4 @@
-//! How Posthouse fares as something grows: messages that wait, queues, tenants, consumers, messages under way.
+//! The part `growth`: figures of Posthouse as the backlog, queues, tenants, consumers or messages in flight grow.
 
 pub mod backlog;
 mod queues;
@@ -10,7 +10,7 @@ use anyhow::Result;
 use super::Run;
 use crate::row::Row;
 
-/// All curves but that of the [backlog].
+/// Measures all curves except that of the [backlog].
 pub async fn run(run: &mut Run) -> Result<()> {
     shapes::run(run).await?;
     tenants::run(run).await?;
@@ -27,8 +27,8 @@ fn decades(first: u64, largest: u64) -> Vec<u64> {
     std::iter::successors(Some(first), |x| x.checked_mul(10)).take_while(|x| *x <= largest).collect()
 }
 
-/// The ends of a curve, the other first in every second round.
-fn in_turn<T>(round: u32, mut ends: [T; 2]) -> [T; 2] {
+/// The two ends of a curve, in the opposite order in even rounds.
+fn alternate<T>(round: u32, mut ends: [T; 2]) -> [T; 2] {
     if round.is_multiple_of(2) {
         ends.reverse();
     }

@@ -1,33 +1,40 @@
-//! More and more queues: memory of idle ones, a load on one beside them, and a load spread over all of them.
+//! Growth of the queues: memory of idle queues, a load on one beside them, and a load spread over all.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use posthouse_client::QueueSettings;
 use posthouse_proto::v1;
-use posthouse_tests::harness::site::Site;
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{site::Site, wire::Caller};
 use rand::RngExt as _;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
-use super::super::{Run, own};
-use super::{decades, in_turn, point};
-use crate::load::payload::Payloads;
-use crate::load::{Load, both};
-use crate::measure::process::memory_bytes;
-use crate::measure::usage::Watch;
-use crate::plan::{Best, PAYLOAD_BYTES};
-use crate::row::Row;
-use crate::system::Server as _;
-use crate::system::posthouse::{Running, full_name, short_name};
+use super::{
+    super::{Run, own},
+    alternate, decades, point,
+};
+use crate::{
+    load::{Load, both, payload::Payloads},
+    measure::{process::memory_bytes, usage::Watch},
+    plan::{Best, PAYLOAD_BYTES},
+    row::Row,
+    system::{
+        Server as _,
+        posthouse::{Running, full_name, short_name},
+    },
+};
 
-/// Queues that are created at once.
+/// Queues that are created at the same time.
 const AT_ONCE: usize = 64;
-/// Connections of the load that is spread, and calls at once on each.
+/// Connections of the spread load, and concurrent calls on each.
 const CALLERS: usize = 4;
 const CALLS: usize = 32;
 /// Messages of one call, all to one queue.
@@ -44,50 +51,52 @@ pub async fn run(run: &mut Run) -> Result<()> {
     running.create("both").await?;
     let mut there = 0;
     let curve = decades(1, run.lengths.queues);
-    let most = curve.last().copied().unwrap_or(1);
+    let largest = curve.last().copied().unwrap_or(1);
     for queues in curve {
-        // The one that the load on one goes to is counted, too.
+        // The queue of `load_on_one` counts too.
         let others = (queues - 1).max(1);
         create(&running, there..others).await?;
         there = others;
         match queues {
-            // The ends are measured in turn.
-            _ if queues == most => ends(run, &running, most).await?,
-            // Only so that every point's memory is that of a server which has done the same.
+            // The two ends are measured alternately.
+            _ if queues == largest => ends(run, &running, largest).await?,
+            // Measured only so that the server has done the same at every point, for its memory.
             1 => drop(load_on_one(run, &running).await?),
             _ => beside(run, &running, queues, 0).await?,
         }
         let spread = spread(&running, others, run.lengths.point).await?;
-        run.note(&point(spread, "queues-spread", queues))?;
+        run.record(&point(spread, "queues-spread", queues))?;
         running.restart().await?;
         let idle = memory_bytes(&running.pids());
         let row = Row { system: "posthouse".to_owned(), server_memory_bytes: idle, ..Row::default() };
-        run.note(&point(Row { scenario: "idle".to_owned(), ..row }, "queues-idle-memory", queues))?;
+        run.record(&point(Row { scenario: "idle".to_owned(), ..row }, "queues-idle-memory", queues))?;
     }
     Box::new(running).stop().await
 }
 
-/// One queue and the most, in turn, each on a server of its own: what the machine does besides weighs on both.
-async fn ends(run: &mut Run, running: &Running, most: u64) -> Result<()> {
+/// One queue and the largest number alternately, each on its own server, so that disturbances of the machine affect
+/// both.
+async fn ends(run: &mut Run, running: &Running, largest: u64) -> Result<()> {
     let (one, _folder) = own::start(run).await?;
     one.create("both").await?;
     for round in 1..=run.lengths.rounds {
-        for (running, queues) in in_turn(round, [(&one, 1), (running, most)]) {
+        for (running, queues) in alternate(round, [(&one, 1), (running, largest)]) {
             beside(run, running, queues, round).await?;
         }
     }
     Box::new(one).stop().await
 }
 
-/// Measures the load on one, while there are so many queues.
+/// Measures the load on one queue beside the others.
 async fn beside(run: &mut Run, running: &Running, queues: u64, round: u32) -> Result<()> {
     let row = Row { round, ..load_on_one(run, running).await? };
-    run.note(&point(row, "queues", queues))
+    run.record(&point(row, "queues", queues))
 }
 
-/// Publishes to one queue and consumes.
+/// Publishes to one queue and consumes from it.
 async fn load_on_one(run: &Run, running: &Running) -> Result<Row> {
-    let load = Load { most: u64::MAX, ..Best::of("posthouse").load(PAYLOAD_BYTES, run.lengths.point) };
+    let load =
+        Load { max_messages: u64::MAX, ..Best::of("posthouse").load(PAYLOAD_BYTES, run.lengths.point) };
     let measured = both::run(running, "both", load).await?;
     Ok(measured.row("", "posthouse", "both", &load))
 }
@@ -103,12 +112,12 @@ async fn create(running: &Running, numbers: std::ops::Range<u64>) -> Result<()> 
     Ok(())
 }
 
-/// The queue that the load on one goes to is none of these: nobody takes from them.
+/// Name of a queue of the spread load, from which nobody consumes.
 fn queue(number: u64) -> String {
     format!("spread-{number}")
 }
 
-/// Publishes to queues picked at random, in calls of many messages.
+/// Publishes to random queues, in calls of many messages.
 async fn spread(running: &Running, queues: u64, length: Duration) -> Result<Row> {
     let published = Arc::new(AtomicU64::new(0));
     let begun = Instant::now();

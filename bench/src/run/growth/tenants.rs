@@ -1,30 +1,39 @@
-//! More and more tenants share a server.
+//! Growth of the tenants of one server.
 
-use std::fmt::Write as _;
-use std::fs;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::{
+    fmt::Write as _,
+    fs,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use anyhow::Result;
 use async_trait::async_trait;
-use posthouse::dev::authority::{Authority, Leaf};
-use posthouse::dev::token::{Algorithm, Claims, Issuer};
-use posthouse::dev::{SERVER_NAME, config::issuer_url, spiffe_id};
+use posthouse::dev::{
+    SERVER_NAME,
+    authority::{Authority, Leaf},
+    config::issuer_url,
+    spiffe_id,
+    token::{Algorithm, Claims, Issuer},
+};
 use posthouse_client::{Client, Context, QueueSettings};
 use posthouse_tests::harness::site::Site;
 use tempfile::TempDir;
 
-use super::super::Run;
-use super::{decades, point};
-use crate::load::publish;
-use crate::plan::{Best, PAYLOAD_BYTES};
-use crate::system::posthouse::{Running, sender};
-use crate::system::{Consumer, Facts, Producer, Server, Shape};
+use super::{super::Run, decades, point};
+use crate::{
+    load::publish,
+    plan::{Best, PAYLOAD_BYTES},
+    system::{
+        Consumer, Facts, Producer, Server, Shape,
+        posthouse::{Running, sender},
+    },
+};
 
 const LARGEST: u64 = 1_000;
-/// At every point: each tenant has one or more.
+/// Connections at every point of the curve; each tenant has at least one.
 const CONNECTIONS: usize = 1_000;
-/// How long tokens last: longer than a point.
+/// Lifetime of the tokens: longer than the measurement of a point.
 const LIFETIME: Duration = Duration::from_secs(3_600);
 const QUEUE: &str = "office/published";
 
@@ -35,13 +44,13 @@ pub async fn run(run: &mut Run) -> Result<()> {
         let load = Best::of("posthouse").load_over(CONNECTIONS, PAYLOAD_BYTES, run.lengths.point);
         let published = publish::run(&many, "", load).await?;
         let row = published.measured.row("", "posthouse", "publish", &load);
-        run.note(&point(row, "tenants", tenants))?;
+        run.record(&point(row, "tenants", tenants))?;
         Box::new(many).stop().await?;
     }
     Ok(())
 }
 
-/// A server whose producers belong to many tenants in turn.
+/// A server whose producers belong to its tenants in turn.
 struct Many {
     running: Running,
     clients: Vec<Client>,
@@ -77,7 +86,7 @@ impl Many {
     }
 }
 
-/// A tenant's certificate and token.
+/// Issues a certificate and a token for a tenant.
 fn context(site: &Site, authority: &Authority, issuer: &Issuer, tenant: &str) -> Result<Context> {
     let subject = spiffe_id(tenant);
     let certificate = authority.issue(&Leaf::client(&subject))?;

@@ -1,27 +1,31 @@
-//! Consumers of NATS JetStream: a stream of pulled messages on a connection of its own.
+//! Consumers of NATS JetStream: a stream of pulled messages on a new connection.
 
-use std::collections::VecDeque;
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
-use async_nats::jetstream::Message;
-use async_nats::jetstream::consumer::{PullConsumer, pull};
-use async_nats::{Client, Subject};
+use async_nats::{
+    Client, Subject,
+    jetstream::{
+        Message,
+        consumer::{PullConsumer, pull},
+    },
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
 
-use super::super::begin::begun;
-use super::super::{Confirmation, Consumer, Shape};
-use super::{PATIENCE, WORKERS, jetstream};
+use super::{
+    super::{Confirmation, Consumer, Shape, begin::begun},
+    PATIENCE, WORKERS, jetstream,
+};
 
-/// What [`Subscriber::settle`] waits for.
-// The server takes the acks of a connection in order: one answer speaks for all before it. An answer to each is four times
-// slower, none at all is no faster.
-pub const SETTLE_PROMISE: &str = "taken in by the server, which answers the last of several acks (a double ack); its file \
-     of the consumer's state follows later";
+/// What the confirmation of [`Subscriber::settle`] means.
+// The server handles the acks of a connection in order: one answer confirms all before it. An answer to each ack is
+// four times slower; no answer at all is not faster.
+pub const SETTLE_PROMISE: &str = "taken in by the server, which answers the last of several acks (a double ack); its \
+     file of the consumer's state follows later";
 
-/// Takes messages that it asked for ahead, as many as the window.
+/// Requests messages ahead, as many as the window.
 pub struct Subscriber {
     client: Client,
     messages: pull::Stream,
@@ -29,7 +33,7 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    /// Starts to ask for messages.
+    /// Starts to request messages.
     pub async fn open(client: &Client, queue: &str, shape: Shape) -> Result<Self> {
         let context = jetstream(client.clone());
         let consumer: PullConsumer = context.get_consumer_from_stream(WORKERS, queue).await?;
@@ -39,7 +43,7 @@ impl Subscriber {
         Ok(Self { client: client.clone(), messages, unsettled: VecDeque::new() })
     }
 
-    fn take(&mut self, message: Message) -> Result<Bytes> {
+    fn accept(&mut self, message: Message) -> Result<Bytes> {
         let message = message.message;
         self.unsettled.push_back(message.reply.context("a message that cannot be acknowledged")?);
         Ok(message.payload)
@@ -48,17 +52,17 @@ impl Subscriber {
 
 #[async_trait]
 impl Consumer for Subscriber {
-    async fn next(&mut self, most: usize) -> Result<Vec<Bytes>> {
+    async fn next(&mut self, max: usize) -> Result<Vec<Bytes>> {
         let Some(first) = self.messages.next().await else { bail!("NATS ended the messages") };
-        let mut taken = vec![self.take(first.context("a message")?)?];
-        while taken.len() < most {
+        let mut payloads = vec![self.accept(first.context("a message")?)?];
+        while payloads.len() < max {
             match self.messages.next().now_or_never() {
-                Some(Some(message)) => taken.push(self.take(message.context("a message")?)?),
-                // The end of the messages shows at the next call.
+                Some(Some(message)) => payloads.push(self.accept(message.context("a message")?)?),
+                // The next call returns the end of the messages.
                 Some(None) | None => break,
             }
         }
-        Ok(taken)
+        Ok(payloads)
     }
 
     async fn settle(&mut self, count: usize) -> Result<Confirmation> {
@@ -71,7 +75,7 @@ impl Consumer for Subscriber {
         let Some(newest) = self.unsettled.pop_front() else { bail!("nothing to settle") };
         let client = self.client.clone();
         let ack = async move { client.request(newest, Bytes::new()).await.map(drop).context("settling") };
-        // Begun at once, so that it is sent behind the others.
+        // Polled once now, so that it is sent after the other acks.
         begun(ack.boxed()).await
     }
 }

@@ -1,28 +1,32 @@
-//! Producers of NATS JetStream, each on a connection of its own.
+//! Producers of NATS JetStream, each on a new connection.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use async_nats::jetstream::Context as JetStream;
-use async_nats::jetstream::context::ContextBuilder;
-use async_nats::{Client, Subject, Subscriber};
+use async_nats::{
+    Client, Subject, Subscriber,
+    jetstream::{Context as JetStream, context::ContextBuilder},
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde::Deserialize;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::{sync::oneshot, task::JoinHandle};
 
-use super::super::{Confirmation, Producer};
-use super::PATIENCE;
+use super::{
+    super::{Confirmation, Producer},
+    PATIENCE,
+};
 
-/// Most messages without an answer that the client lets pass; the caller has its own, smaller limit.
+/// The client's limit of outstanding answers; the caller's window is smaller.
 const IN_FLIGHT: usize = 1_000_000;
-/// How often the server is to report on a batch under way: less often than batches are long.
+/// The server reports progress after this many messages: no batch is as long.
 const REPORT_EVERY: u16 = u16::MAX;
 
-/// Publishes each message on its own, with an answer to each.
+/// Publishes each message alone, with an answer to each.
 pub struct Single {
     context: JetStream,
     subject: Subject,
@@ -55,13 +59,13 @@ impl Producer for Single {
 
 type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<Bytes>>>>;
 
-/// Publishes a batch as a fast-ingest batch of the server, which answers it once. What is to be done with a message stands
-/// in the subject that its answer goes to.
+/// Publishes fast-ingest batches, each of which the server answers once. The reply subject of a message says what to do
+/// with it.
 pub struct Batched {
     single: Single,
     client: Client,
     inbox: String,
-    // Of batches in the stream, so it starts with what only this producer has.
+    // Prefix of batch ids, which are unique in the stream.
     prefix: String,
     batches: u64,
     waiting: Waiting,
@@ -90,7 +94,7 @@ impl Drop for Batched {
 #[async_trait]
 impl Producer for Batched {
     async fn publish(&mut self, batch: Vec<Bytes>) -> Result<Confirmation> {
-        // One message is cheaper without a batch around it.
+        // A single message is cheaper without a batch.
         if batch.len() < 2 {
             return self.single.publish(batch).await;
         }
@@ -109,7 +113,7 @@ impl Producer for Batched {
     }
 }
 
-// What a message does to its batch, in the numbers of the protocol.
+// What a message does to its batch, with the numbers of the protocol.
 #[derive(Clone, Copy)]
 enum Step {
     Start = 0,
@@ -129,17 +133,17 @@ impl Step {
 
 #[derive(Deserialize)]
 struct Answer {
-    // How many of the batch are stored; only with success.
+    // Number of stored messages; only with success.
     count: Option<usize>,
-    // Only of a report on the way.
+    // Only in a report of progress.
     r#type: Option<String>,
 }
 
-// An answer goes to the subject of one of the messages, which names its batch.
+// Passes each answer to its batch, whose id is in the subject of the answer.
 async fn hand_out(mut subscriber: Subscriber, waiting: Waiting, inbox: usize) {
     while let Some(message) = subscriber.next().await {
         let Some(id) = message.subject.get(inbox..).and_then(|rest| rest.split('.').next()) else { continue };
-        // "ack" reports progress; errors on the way come as "gap" and "err".
+        // "ack" reports progress; "gap" and "err" are errors before the end of a batch.
         let answer = serde_json::from_slice::<Answer>(&message.payload);
         if answer.is_ok_and(|answer| answer.r#type.as_deref() == Some("ack")) {
             continue;

@@ -1,19 +1,22 @@
-//! The server's programs and its data folder. As root nothing of it runs: then it all belongs to the account `postgres`.
+//! Programs and data folder of the server. Under root they run as the account `postgres`, since PostgreSQL refuses
+//! root.
 
-use std::fs::{self, DirBuilder, File, Permissions};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::{
+    fs::{self, DirBuilder, File, Permissions},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown},
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use tokio::process::Command;
 
-/// Where Debian keeps the server's programs, which are in nobody's search path.
+/// Folder of the server's programs on Debian, which is not in the PATH.
 const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
 /// The account that Debian's package makes.
 const ACCOUNT: &str = "postgres";
 
-/// A data folder, and whose it is.
+/// A data folder and its owner.
 #[derive(Debug)]
 pub struct Cluster {
     /// The data folder.
@@ -22,7 +25,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Makes a data folder in this one.
+    /// Creates a data folder in this one.
     pub async fn make(folder: &Path) -> Result<Self> {
         let root = fs::metadata("/proc/self").context("/proc")?.uid() == 0;
         let cluster = Self { data: folder.join("data"), account: root.then(account).transpose()? };
@@ -31,7 +34,7 @@ impl Cluster {
             chown(&cluster.data, Some(user), Some(group)).context("giving the data folder to postgres")?;
             let mode = fs::metadata(folder)?.mode() | 0o011;
             fs::set_permissions(folder, Permissions::from_mode(mode))?;
-            check_way(folder)?;
+            check_access(folder)?;
         }
         let log = folder.join("initdb.log");
         let mut initdb = cluster.command("initdb");
@@ -51,7 +54,7 @@ impl Cluster {
         command
     }
 
-    /// Stops the server without waiting for its clients to leave, and waits until it has ended.
+    /// Stops the server without waiting for its clients, and waits until it has ended.
     pub async fn stop(&self, log: &Path) -> Result<()> {
         let mut stop = self.command("pg_ctl");
         stop.args(["stop", "--mode=fast", "--wait", "--timeout=60", "--pgdata"]).arg(&self.data);
@@ -78,8 +81,8 @@ fn account() -> Result<(u32, u32)> {
     ids.context("there is no account `postgres`: is it installed? `make bench` does")
 }
 
-/// Fails if the account cannot reach the folder: nobody's other folders are opened up for it.
-fn check_way(folder: &Path) -> Result<()> {
+/// Fails if the account cannot reach the folder; the modes of other folders are not changed for it.
+fn check_access(folder: &Path) -> Result<()> {
     for parent in fs::canonicalize(folder)?.ancestors() {
         let open = fs::metadata(parent)?.mode() & 0o001 != 0;
         ensure!(open, "{} is closed to the account `postgres`: use a folder elsewhere", parent.display());

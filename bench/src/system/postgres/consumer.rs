@@ -1,8 +1,6 @@
-//! Consuming: an UPDATE hides what it returns, a DELETE settles it.
+//! Consuming: an UPDATE returns messages and hides them, a DELETE settles them.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use async_trait::async_trait;
@@ -11,10 +9,9 @@ use futures_util::future::BoxFuture;
 use tokio_postgres::{Client, Statement};
 
 use super::table;
-use crate::system::handed::hand_over;
-use crate::system::{Confirmation, Consumer};
+use crate::system::{Confirmation, Consumer, handed::hand_over};
 
-/// Pauses between two looks at an empty queue: the first, then each twice as long as the one before, up to the last.
+/// First and longest pause between two queries of an empty queue; each is twice as long as the one before.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(16));
 
 /// A message with its id.
@@ -25,16 +22,16 @@ pub struct PostgresConsumer {
     client: Arc<Client>,
     update: Statement,
     delete: Statement,
-    /// The receive under way: kept here, it survives whoever waits for it.
+    /// The outstanding receive; kept here, so that it survives a dropped `next`.
     receiving: Option<BoxFuture<'static, Result<Vec<Entry>>>>,
-    /// Received and not returned.
+    /// Messages that were received and not returned.
     ahead: VecDeque<Entry>,
-    /// Ids of what was returned and is not settled.
+    /// Ids of messages that were returned and not settled.
     unsettled: VecDeque<i64>,
 }
 
 impl PostgresConsumer {
-    /// Consumes this queue over this connection.
+    /// A consumer of this queue over this connection.
     pub async fn new(client: Client, queue: &str) -> Result<Self> {
         let update = client.prepare(&table::receive(queue)).await.context("preparing to receive")?;
         let delete = client.prepare(&table::settle(queue)).await.context("preparing to settle")?;
@@ -48,22 +45,22 @@ impl PostgresConsumer {
         })
     }
 
-    /// Sends a receive, unless one is under way.
-    async fn receive(&mut self, most: usize) {
+    /// Sends a receive, unless one is outstanding.
+    async fn receive(&mut self, max: usize) {
         if self.receiving.is_none() {
-            let most = i64::try_from(most).unwrap_or(i64::MAX);
-            let request = receive(Arc::clone(&self.client), self.update.clone(), most);
+            let max = i64::try_from(max).unwrap_or(i64::MAX);
+            let request = receive(Arc::clone(&self.client), self.update.clone(), max);
             self.receiving = Some(hand_over(request).await);
         }
     }
 }
 
-/// Receives at least one message. Looks again and again while there is none: a NOTIFY with each publish would wake it at
-/// once, but makes the commits of all producers wait for one another, each for its own write to disk.
-async fn receive(client: Arc<Client>, update: Statement, most: i64) -> Result<Vec<Entry>> {
+/// Receives at least one message, and polls an empty queue. A NOTIFY with each publish would wake it at once, but makes
+/// the commits of all producers wait for one another, each for its own disk write.
+async fn receive(client: Arc<Client>, update: Statement, max: i64) -> Result<Vec<Entry>> {
     let (mut pause, longest) = PAUSES;
     loop {
-        let rows = client.query(&update, &[&most]).await.context("receiving from postgres")?;
+        let rows = client.query(&update, &[&max]).await.context("receiving from postgres")?;
         if !rows.is_empty() {
             let entries = rows.iter().map(|row| {
                 let message: &[u8] = row.try_get(1)?;
@@ -80,16 +77,16 @@ async fn receive(client: Arc<Client>, update: Statement, most: i64) -> Result<Ve
 
 #[async_trait]
 impl Consumer for PostgresConsumer {
-    async fn next(&mut self, most: usize) -> Result<Vec<Bytes>> {
+    async fn next(&mut self, max: usize) -> Result<Vec<Bytes>> {
         while self.ahead.is_empty() {
-            self.receive(most).await;
+            self.receive(max).await;
             if let Some(receiving) = &mut self.receiving {
                 let received = receiving.await;
                 self.receiving = None;
                 self.ahead.extend(received?);
             }
         }
-        let count = most.min(self.ahead.len());
+        let count = max.min(self.ahead.len());
         let mut messages = Vec::with_capacity(count);
         for (id, message) in self.ahead.drain(..count) {
             self.unsettled.push_back(id);

@@ -17,7 +17,7 @@ use crate::system::{Server, System};
 #[derive(Debug, Clone, Copy)]
 pub struct Postgres;
 
-/// Its name in the report.
+/// Name in the report.
 const NAME: &str = "postgres";
 
 #[async_trait]

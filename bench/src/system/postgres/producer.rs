@@ -8,17 +8,16 @@ use bytes::Bytes;
 use tokio_postgres::{Client, Statement};
 
 use super::table;
-use crate::system::handed::hand_over;
-use crate::system::{Confirmation, Producer};
+use crate::system::{Confirmation, Producer, handed::hand_over};
 
-/// Sends batches over one connection, several in flight; each commits by itself.
+/// Sends batches over one connection, several in flight; each commits on its own.
 pub struct PostgresProducer {
     client: Arc<Client>,
     insert: Statement,
 }
 
 impl PostgresProducer {
-    /// Publishes to this queue over this connection.
+    /// A producer of this queue over this connection.
     pub async fn new(client: Client, queue: &str) -> Result<Self> {
         let insert = client.prepare(&table::publish(queue)).await.context("preparing to publish")?;
         Ok(Self { client: Arc::new(client), insert })

@@ -1,31 +1,32 @@
 //! The server process and its settings.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use tokio_postgres::{Client, Config, NoTls};
 
-use super::cluster::Cluster;
-use super::consumer::PostgresConsumer;
-use super::producer::PostgresProducer;
-use super::{NAME, table};
-use crate::system::library::library;
-use crate::system::process::{Process, free_address, until_ready};
-use crate::system::{Consumer, Facts, Producer, Server, Shape};
+use super::{NAME, cluster::Cluster, consumer::PostgresConsumer, producer::PostgresProducer, table};
+use crate::system::{
+    Consumer, Facts, Producer, Server, Shape,
+    library::library,
+    process::{Process, free_address, until_ready},
+};
 
-/// Where they differ from the server's own defaults. Queries of a queue are planned once, while its table is empty: without
-/// sequential scans, and hash and merge joins, the plan is the one by index that suits a full table, too.
+/// Settings that differ from the server's defaults. The queries of a queue are planned once, while its table is empty:
+/// without sequential scans and hash and merge joins, the plan uses the index, which suits a full table too.
 const SETTINGS: &str = "shared_buffers=2GB wal_buffers=64MB max_wal_size=8GB min_wal_size=2GB checkpoint_timeout=15min \
     wal_compression=lz4 wal_level=minimal max_wal_senders=0 max_connections=1100 autovacuum_naptime=5s \
     autovacuum_vacuum_cost_limit=2000 enable_seqscan=off enable_hashjoin=off enable_mergejoin=off jit=off";
 
-/// How a table is used.
-const TABLE: &str = "a table as of pgmq, fillfactor 50, no index on vt, rows updated by ctid; an empty queue is looked at \
-    again after 1 ms, 2 ms ... 16 ms";
+/// How a table is used, for the report.
+const TABLE: &str = "a table as of pgmq, fillfactor 50, no index on vt, rows updated by ctid; an empty queue is looked \
+    at again after 1 ms, 2 ms ... 16 ms";
 
-/// A PostgreSQL that runs.
+/// A running PostgreSQL.
 #[derive(Debug)]
 pub struct PostgresServer {
     address: SocketAddr,
@@ -36,15 +37,15 @@ pub struct PostgresServer {
 }
 
 impl PostgresServer {
-    /// Makes a data folder, starts a server on it and waits until it answers.
+    /// Creates a data folder, starts a server on it and waits until it answers.
     pub async fn start(folder: &Path) -> Result<Self> {
         let cluster = Cluster::make(folder).await?;
         let address = free_address()?;
         let mut command = cluster.command("postgres").into_std();
         command.arg("-D").arg(&cluster.data);
-        let place =
+        let listen =
             format!("listen_addresses={} port={} unix_socket_directories=", address.ip(), address.port());
-        for setting in place.split(' ').chain(SETTINGS.split(' ')) {
+        for setting in listen.split(' ').chain(SETTINGS.split(' ')) {
             command.arg("-c").arg(setting);
         }
         let mut process = Process::start("postgres", command, &folder.join("postgres.log"))?;
@@ -53,17 +54,17 @@ impl PostgresServer {
     }
 }
 
-/// A connection of its own.
+/// Opens a new connection.
 async fn connect(address: SocketAddr) -> Result<Client> {
     let mut config = Config::new();
     config.host(address.ip().to_string()).port(address.port()).user("postgres").dbname("postgres");
     let (client, connection) = config.connect(NoTls).await.context("connecting to postgres")?;
-    // Ends with its client; what went wrong on it the client's requests report.
+    // The task ends with its client; the client's requests report its errors.
     drop(tokio::spawn(connection));
     Ok(client)
 }
 
-/// What the server says it is.
+/// Version of the server.
 async fn version(address: SocketAddr) -> Result<String> {
     let row = connect(address).await?.query_one("SHOW server_version", &[]).await?;
     Ok(row.try_get(0)?)

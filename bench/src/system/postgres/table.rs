@@ -1,8 +1,8 @@
-//! The table of a queue and the statements on it, in the manner of the extension pgmq, but faster where it can be: rows
-//! are found again by their place (`ctid`), which their locks keep as it is; and an update touches no index, for there is
-//! none on `vt` (no query by `clock_timestamp()` could use it) and the pages have room for it.
+//! Table and statements of a queue. They follow the extension pgmq and are faster in two points: rows are found again
+//! by their `ctid`, which does not change while they are locked; and an update touches no index, since there is none on
+//! `vt` (no query by `clock_timestamp()` could use it) and the pages have space for it.
 
-/// Makes the table. A message may be read once its time `vt` has come.
+/// Creates the table. A message is visible from its time `vt` on.
 pub fn create(queue: &str) -> String {
     let table = quoted(queue);
     format!(
@@ -22,7 +22,7 @@ pub fn publish(queue: &str) -> String {
     format!("INSERT INTO {} (message) SELECT unnest($1::bytea[])", quoted(queue))
 }
 
-/// Takes the oldest visible messages and hides them for a while.
+/// Returns the oldest visible messages and hides them for a while.
 pub fn receive(queue: &str) -> String {
     let table = quoted(queue);
     format!(

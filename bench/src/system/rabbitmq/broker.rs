@@ -1,15 +1,17 @@
-//! The processes of RabbitMQ: the broker, and the port mapper that Erlang nodes need.
+//! Processes of RabbitMQ: the broker, and the port mapper (epmd) of Erlang nodes.
 
-use std::fs;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result};
 
 use super::super::process::{Process, free_address, until_ready};
 
-/// The real start script: the one on Debian's PATH switches to a user of its own.
+/// The start script; the one on Debian's PATH would switch to another user.
 const PROGRAM: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 const LOG: &str = "rabbitmq.log";
 
@@ -26,13 +28,13 @@ log.console.level = info
 log.file = false
 ";
 
-// A channel waits for the queue after so many publishes that it has not taken in.
+// A channel waits for the queue when it has not handled this many publishes.
 const ADVANCED: &str = "[{rabbit, [{quorum_commands_soft_limit, 1024}]}].\n";
 
-/// A node with its port mapper.
+/// A node and its port mapper.
 #[derive(Debug)]
 pub struct Broker {
-    // Ends before the port mapper does.
+    // Declared first, so that it is dropped before the port mapper.
     node: Process,
     mapper: Process,
     address: SocketAddr,
@@ -40,7 +42,7 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Starts both and waits until the node takes connections.
+    /// Starts both and waits until the node accepts connections.
     pub async fn start(folder: &Path) -> Result<Self> {
         let mapper_port = free_address()?.port();
         let mapper = start_mapper(folder, mapper_port)?;
@@ -49,26 +51,26 @@ impl Broker {
         let node = Process::start("rabbitmq", node_command(folder, address, mapper_port)?, &log)?;
         let mut broker = Self { node, mapper, address, log };
         until_ready(&mut broker.node, || async move {
-            // The node listens only once all else has started.
+            // The node listens after everything else has started.
             super::connect(address, 0).await?.close(200, "ready".into()).await.context("closing a connection")
         })
         .await?;
         Ok(broker)
     }
 
-    /// Where it takes connections.
+    /// Address of the node.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its processes.
+    /// Processes of the node and the port mapper.
     pub fn family(&self) -> Vec<u32> {
         let mut all = self.node.family();
         all.extend(self.mapper.family());
         all
     }
 
-    /// What it says of itself as it starts.
+    /// Version of the node, from its log.
     pub fn version(&self) -> Result<String> {
         let log = fs::read_to_string(&self.log).context("reading the log of RabbitMQ")?;
         let said = log.lines().find_map(|line| line.split_once("Starting RabbitMQ ").map(|(_, rest)| rest));
@@ -79,14 +81,14 @@ impl Broker {
         Ok(format!("{version} on Erlang {erlang}"))
     }
 
-    /// Asks the node to stop, then the port mapper.
+    /// Stops the node, then the port mapper.
     pub async fn stop(self) -> Result<()> {
         self.node.stop().await?;
         self.mapper.stop().await
     }
 }
 
-// Erlang would start one as a daemon that outlives the node.
+// Otherwise Erlang would start one as a daemon that outlives the node.
 fn start_mapper(folder: &Path, port: u16) -> Result<Process> {
     let mut command = Command::new("epmd");
     command.args(["-port", &port.to_string(), "-address", "127.0.0.1"]);
@@ -103,11 +105,11 @@ fn node_command(folder: &Path, address: SocketAddr, mapper_port: u16) -> Result<
     let mut command = Command::new(PROGRAM);
     command
         .current_dir(folder)
-        // The Erlang cookie is made there.
+        // Erlang writes its cookie into the home folder.
         .env("HOME", folder)
         .env("ERL_EPMD_ADDRESS", "127.0.0.1")
         .env("ERL_EPMD_PORT", mapper_port.to_string())
-        // Without a shell that stays between this process and the node.
+        // Without a shell between this process and the node.
         .env("RUNNING_UNDER_SYSTEMD", "true")
         .env("RABBITMQ_CONF_ENV_FILE", folder.join("none"))
         .env("RABBITMQ_NODENAME", format!("bench{}@localhost", address.port()))

@@ -5,17 +5,20 @@ use std::collections::VecDeque;
 use anyhow::{Context as _, Result, bail, ensure};
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::future::maybe_done;
-use futures_util::{FutureExt as _, StreamExt as _};
-use lapin::message::Delivery;
-use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
+use futures_util::{FutureExt as _, StreamExt as _, future::maybe_done};
+use lapin::{
+    BasicProperties, Channel, Connection,
+    message::Delivery,
+    options::{
+        BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
+    },
+    types::{FieldTable, ShortString},
 };
-use lapin::types::{FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, Connection};
 
-use super::super::begin::{begin, begun};
-use super::super::{Confirmation, Consumer, Producer, Shape};
+use super::super::{
+    Confirmation, Consumer, Producer, Shape,
+    begin::{begin, begun},
+};
 
 const PERSISTENT: u8 = 2;
 
@@ -23,12 +26,12 @@ const PERSISTENT: u8 = 2;
 pub struct Publisher {
     channel: Channel,
     queue: ShortString,
-    // The channel lives as long as it does.
+    // Keeps the channel open.
     _connection: Connection,
 }
 
 impl Publisher {
-    /// Opens a channel whose publishes are confirmed.
+    /// Opens a channel with publisher confirms.
     pub async fn open(connection: Connection, queue: &str) -> Result<Self> {
         let channel = connection.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
@@ -43,8 +46,8 @@ impl Producer for Publisher {
     }
 }
 
-// A publish of the client resolves once it is on the wire. To await each would send them one by one, so they are all begun
-// first, in order, before the first wait.
+// A publish of the client resolves when it is written to the socket. Awaiting each would send them one by one: so all
+// are polled first, in order, before the first wait.
 async fn publish_all(channel: Channel, queue: ShortString, batch: Vec<Bytes>) -> Result<()> {
     let properties = BasicProperties::default().with_delivery_mode(PERSISTENT);
     let options = BasicPublishOptions::default();
@@ -67,7 +70,7 @@ async fn publish_all(channel: Channel, queue: ShortString, batch: Vec<Bytes>) ->
     Ok(())
 }
 
-/// Takes deliveries that the broker pushes.
+/// Receives deliveries that the broker pushes.
 pub struct Subscriber {
     deliveries: lapin::Consumer,
     channel: Channel,
@@ -76,7 +79,7 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    /// Starts the deliveries, as many as the window ahead of the settlements.
+    /// Starts the deliveries; the window limits those that are not settled.
     pub async fn open(connection: Connection, queue: &str, shape: Shape) -> Result<Self> {
         let channel = connection.create_channel().await?;
         let prefetch = u16::try_from(shape.window).unwrap_or(u16::MAX);
@@ -86,7 +89,7 @@ impl Subscriber {
         Ok(Self { deliveries, channel, unsettled: VecDeque::new(), _connection: connection })
     }
 
-    fn take(&mut self, delivery: Delivery) -> Bytes {
+    fn accept(&mut self, delivery: Delivery) -> Bytes {
         self.unsettled.push_back(delivery.delivery_tag);
         Bytes::from(delivery.data)
     }
@@ -94,17 +97,17 @@ impl Subscriber {
 
 #[async_trait]
 impl Consumer for Subscriber {
-    async fn next(&mut self, most: usize) -> Result<Vec<Bytes>> {
+    async fn next(&mut self, max: usize) -> Result<Vec<Bytes>> {
         let Some(first) = self.deliveries.next().await else { bail!("RabbitMQ ended the deliveries") };
-        let mut taken = vec![self.take(first.context("a delivery")?)];
-        while taken.len() < most {
+        let mut payloads = vec![self.accept(first.context("a delivery")?)];
+        while payloads.len() < max {
             match self.deliveries.next().now_or_never() {
-                Some(Some(delivery)) => taken.push(self.take(delivery.context("a delivery")?)),
-                // The end of the deliveries shows at the next call.
+                Some(Some(delivery)) => payloads.push(self.accept(delivery.context("a delivery")?)),
+                // The next call returns the end of the deliveries.
                 Some(None) | None => break,
             }
         }
-        Ok(taken)
+        Ok(payloads)
     }
 
     async fn settle(&mut self, count: usize) -> Result<Confirmation> {

@@ -1,41 +1,41 @@
-//! Consuming: reads as a member of the group, which settles by acknowledging and deleting.
+//! Consuming: a member of the group reads, and settles by acknowledging and deleting.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    collections::VecDeque,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
-use ::redis::aio::MultiplexedConnection;
-use ::redis::{Value, cmd, pipe};
+use ::redis::{Value, aio::MultiplexedConnection, cmd, pipe};
 use anyhow::{Context as _, Result, ensure};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, ready};
 
 use super::GROUP;
-use crate::system::handed::hand_over;
-use crate::system::{Confirmation, Consumer};
+use crate::system::{Confirmation, Consumer, handed::hand_over};
 
-/// Makes the names of a group's members differ.
+/// Numbers the members of the groups.
 static MEMBERS: AtomicU64 = AtomicU64::new(0);
 
 /// A message with its id.
 type Entry = (Vec<u8>, Bytes);
 
-/// A member of the group. A read that waits occupies its connection, so settlements go over a second one.
+/// A member of the group. A waiting read blocks its connection, so settlements use a second one.
 pub struct RedisConsumer {
     reads: MultiplexedConnection,
     settlements: MultiplexedConnection,
     queue: String,
     member: String,
-    /// The read under way: kept here, it survives whoever waits for it.
+    /// The outstanding read; kept here, so that it survives a dropped `next`.
     reading: Option<BoxFuture<'static, Result<Vec<Entry>>>>,
-    /// Read and not returned.
+    /// Messages that were read and not returned.
     ahead: VecDeque<Entry>,
-    /// Ids of what was returned and is not settled.
+    /// Ids of messages that were returned and not settled.
     unsettled: VecDeque<Vec<u8>>,
 }
 
 impl RedisConsumer {
-    /// Joins the group of this queue.
+    /// A member of this queue's group.
     pub fn new(reads: MultiplexedConnection, settlements: MultiplexedConnection, queue: &str) -> Self {
         Self {
             reads,
@@ -48,13 +48,13 @@ impl RedisConsumer {
         }
     }
 
-    /// Sends a read, unless one is under way.
-    async fn read(&mut self, most: usize) {
+    /// Sends a read, unless one is outstanding.
+    async fn read(&mut self, max: usize) {
         if self.reading.is_some() {
             return;
         }
         let mut read = cmd("XREADGROUP");
-        read.arg("GROUP").arg(GROUP).arg(&self.member).arg("COUNT").arg(most).arg("BLOCK").arg(0);
+        read.arg("GROUP").arg(GROUP).arg(&self.member).arg("COUNT").arg(max).arg("BLOCK").arg(0);
         read.arg("STREAMS").arg(&self.queue).arg(">");
         let mut connection = self.reads.clone();
         let request = async move {
@@ -67,24 +67,24 @@ impl RedisConsumer {
 
 #[async_trait]
 impl Consumer for RedisConsumer {
-    async fn next(&mut self, most: usize) -> Result<Vec<Bytes>> {
+    async fn next(&mut self, max: usize) -> Result<Vec<Bytes>> {
         while self.ahead.is_empty() {
-            self.read(most).await;
+            self.read(max).await;
             if let Some(reading) = &mut self.reading {
                 let read = reading.await;
                 self.reading = None;
                 self.ahead.extend(read?);
             }
         }
-        let count = most.min(self.ahead.len());
+        let count = max.min(self.ahead.len());
         let mut messages = Vec::with_capacity(count);
         for (id, message) in self.ahead.drain(..count) {
             self.unsettled.push_back(id);
             messages.push(message);
         }
         if self.ahead.is_empty() {
-            // The server looks for the next ones while these are worked on.
-            self.read(most).await;
+            // Read ahead: the server prepares the next messages while these are handled.
+            self.read(max).await;
         }
         Ok(messages)
     }
@@ -105,7 +105,7 @@ impl Consumer for RedisConsumer {
     }
 }
 
-/// The messages of an answer, taken out of it without a copy: `[[stream, [[id, [field, value]], ...]]]`.
+/// The messages of an answer, without copying: `[[stream, [[id, [field, value]], ...]]]`.
 fn entries(answer: Value) -> Vec<Entry> {
     let streams = list(answer).into_iter();
     streams.filter_map(|stream| list(stream).pop()).flat_map(list).filter_map(entry).collect()

@@ -1,4 +1,4 @@
-//! Redis Streams as a work queue: one stream with one consumer group for each queue; what is settled is deleted.
+//! Redis Streams as a work queue: each queue is a stream with one consumer group; settled messages are deleted.
 
 mod consumer;
 mod producer;
@@ -22,12 +22,12 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Answers when the append-only file is on disk.
+    /// Syncs the append-only file before each answer.
     pub const fn always() -> Self {
         Self { name: "redis-always", sync: "always" }
     }
 
-    /// Answers at once, and brings the append-only file to disk every second.
+    /// Answers at once, and syncs the append-only file every second.
     pub const fn everysec() -> Self {
         Self { name: "redis-everysec", sync: "everysec" }
     }

@@ -1,14 +1,12 @@
 //! Publishing: an XADD for each message.
 
-use ::redis::aio::MultiplexedConnection;
-use ::redis::pipe;
+use ::redis::{aio::MultiplexedConnection, pipe};
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::ready;
 
-use crate::system::handed::hand_over;
-use crate::system::{Confirmation, Producer};
+use crate::system::{Confirmation, Producer, handed::hand_over};
 
 /// Sends batches over one connection, several in flight.
 pub struct RedisProducer {
@@ -17,7 +15,7 @@ pub struct RedisProducer {
 }
 
 impl RedisProducer {
-    /// Publishes to this queue over this connection.
+    /// A producer of this queue over this connection.
     pub fn new(connection: MultiplexedConnection, queue: &str) -> Self {
         Self { connection, queue: queue.to_owned() }
     }
@@ -30,8 +28,8 @@ impl Producer for RedisProducer {
             return Ok(Box::pin(ready(Ok(()))));
         }
         let mut adds = pipe();
-        // A transaction, though a batch needs none: the server reads a connection 16 KiB at a time and would bring what it
-        // read to disk each time; a transaction goes to disk once.
+        // A transaction, although a batch needs none: the server reads a connection in pieces of 16 KiB and syncs after
+        // each piece; a transaction is synced once.
         if batch.len() > 1 {
             adds.atomic();
         }

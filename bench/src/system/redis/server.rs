@@ -1,32 +1,31 @@
 //! The server process and its settings.
 
-use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::{fs, path::Path, process::Command};
 
-use ::redis::aio::MultiplexedConnection;
-use ::redis::io::tcp::TcpSettings;
-use ::redis::{AsyncConnectionConfig, Client, IntoConnectionInfo as _, cmd};
+use ::redis::{
+    AsyncConnectionConfig, Client, IntoConnectionInfo as _, aio::MultiplexedConnection, cmd,
+    io::tcp::TcpSettings,
+};
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 
-use super::consumer::RedisConsumer;
-use super::producer::RedisProducer;
-use super::{GROUP, Redis};
-use crate::system::library::library;
-use crate::system::process::{PATIENCE, Process, free_address, until_ready};
-use crate::system::{Consumer, Facts, Producer, Server, Shape};
+use super::{GROUP, Redis, consumer::RedisConsumer, producer::RedisProducer};
+use crate::system::{
+    Consumer, Facts, Producer, Server, Shape,
+    library::library,
+    process::{PATIENCE, Process, free_address, until_ready},
+};
 
-/// Where they differ from the server's own defaults. The append-only file is still rewritten whenever it has doubled, as in
-/// a server that runs for long, but not while it is small. Threads for input and output are left off: with two processors
-/// they cost more than they bring.
+/// Settings that differ from the server's defaults. The append-only file is rewritten when it has doubled, as in a
+/// server that runs for long, but not while it is small. I/O threads are off: with two processors they cost more than
+/// they bring.
 const SETTINGS: &str = "appendonly yes; save \"\"; auto-aof-rewrite-min-size 1gb; stream-node-max-bytes 16384; \
     tcp-backlog 1024";
 
-/// Requests that may wait for the task of a connection, beyond which handing over would block.
+/// Requests that may wait for the task of a connection; more would block the sender.
 const REQUESTS: usize = 65_536;
 
-/// A Redis that runs.
+/// A running Redis.
 pub struct RedisServer {
     system: Redis,
     version: String,
@@ -35,32 +34,32 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts it and waits until it answers.
+    /// Starts the server and waits until it answers.
     pub async fn start(system: Redis, folder: &Path) -> Result<Self> {
         let address = free_address()?;
         let settings = settings(system);
         let (ip, port) = (address.ip(), address.port());
         let file = folder.join("redis.conf");
-        let place = format!("bind {ip}; port {port}; dir \"{}\"; {settings}", folder.display());
-        fs::write(&file, place.replace("; ", "\n") + "\n").context("the settings of redis")?;
+        let config = format!("bind {ip}; port {port}; dir \"{}\"; {settings}", folder.display());
+        fs::write(&file, config.replace("; ", "\n") + "\n").context("the settings of redis")?;
         let mut command = Command::new("redis-server");
         command.arg(&file);
         let mut process = Process::start("redis-server", command, &folder.join("redis.log"))?;
-        // Like all others': a small request waits for no answer to the one before.
+        // As with all systems: a small request does not wait for the answer to an earlier one.
         let tcp = TcpSettings::default().set_nodelay(true);
-        let place = format!("redis://{address}/").into_connection_info()?.set_tcp_settings(tcp);
-        let client = Client::open(place)?;
+        let info = format!("redis://{address}/").into_connection_info()?.set_tcp_settings(tcp);
+        let client = Client::open(info)?;
         let version = until_ready(&mut process, || version(&client)).await?;
         Ok(Self { system, version, client, process })
     }
 }
 
-/// What the report and the server are told.
+/// Settings for the server and the report.
 fn settings(system: Redis) -> String {
     format!("appendfsync {}; {SETTINGS}", system.sync)
 }
 
-/// A connection that waits for answers as long as they take.
+/// Opens a connection without a timeout for answers.
 async fn connect(client: &Client) -> Result<MultiplexedConnection> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(PATIENCE))
@@ -69,7 +68,7 @@ async fn connect(client: &Client) -> Result<MultiplexedConnection> {
     client.get_multiplexed_async_connection_with_config(&config).await.context("connecting to redis")
 }
 
-/// What the server says it is.
+/// Version of the server.
 async fn version(client: &Client) -> Result<String> {
     let mut connection = connect(client).await?;
     let text: String = cmd("INFO").arg("server").query_async(&mut connection).await?;

@@ -1,6 +1,8 @@
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
-use std::path::Path;
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::{PermissionsExt as _, chown, symlink},
+    path::Path,
+};
 
 use rustix::process::geteuid;
 
@@ -10,8 +12,8 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// Gives a file to somebody else, which only root can do.
-fn give_away(path: &Path) -> bool {
+/// Changes the owner of a file, which only root can do.
+fn chown_to_nobody(path: &Path) -> bool {
     geteuid().is_root() && chown(path, Some(65_534), None).is_ok()
 }
 
@@ -46,34 +48,34 @@ fn a_folder_has_one_user_at_a_time() {
 }
 
 #[test]
-fn what_belongs_to_somebody_else_is_refused() {
+fn files_of_another_user_are_refused() {
     let temporary = tempfile::tempdir().unwrap();
     let root = temporary.path().join("dev");
     let folder = Folder::open(&root).unwrap();
     folder.make("issuers").unwrap();
     folder.write("issuers/a.key", "planted").unwrap();
-    if !give_away(&root.join("issuers/a.key")) {
+    if !chown_to_nobody(&root.join("issuers/a.key")) {
         return;
     }
     let is_foreign =
         |result: Result<(), DevError>| matches!(result, Err(DevError::ForeignOwner { owner: 65_534, .. }));
     assert!(is_foreign(folder.read("issuers/a.key").map(drop)));
-    // Its place in a folder of ours is ours.
+    // The entry in our folder can be replaced.
     folder.write("issuers/a.key", "our own").unwrap();
     assert_eq!(folder.read("issuers/a.key").unwrap().as_deref(), Some("our own"));
-    give_away(&root.join("issuers"));
+    chown_to_nobody(&root.join("issuers"));
     for result in
         [folder.read("issuers/a.key").map(drop), folder.write("issuers/a.key", ""), folder.make("issuers")]
     {
         assert!(is_foreign(result));
     }
     drop(folder);
-    give_away(&root.join(MARK));
+    chown_to_nobody(&root.join(MARK));
     assert!(is_foreign(Folder::open(&root).map(drop)));
     chown(root.join(MARK), Some(0), None).unwrap();
-    give_away(&root);
+    chown_to_nobody(&root);
     assert!(is_foreign(Folder::open(&root).map(drop)));
-    // A link that somebody else has put there.
+    // A link of another user.
     let link = temporary.path().join("link");
     symlink(temporary.path().join("ours"), &link).unwrap();
     std::os::unix::fs::lchown(&link, Some(65_534), None).unwrap();
@@ -103,18 +105,18 @@ fn no_link_is_followed() {
 }
 
 #[test]
-fn a_place_where_everybody_can_rename_is_refused() {
+fn a_folder_where_everybody_can_rename_is_refused() {
     let temporary = tempfile::tempdir().unwrap();
     let shared = temporary.path().join("shared");
     fs::create_dir(&shared).unwrap();
     for (mode, refused) in [(0o777, true), (0o702, true), (0o1777, false), (0o755, false)] {
         fs::set_permissions(&shared, Permissions::from_mode(mode)).unwrap();
-        for place in ["dev", "a/b"] {
-            let opened = Folder::open(&shared.join(place));
+        for path in ["dev", "a/b"] {
+            let opened = Folder::open(&shared.join(path));
             assert_eq!(matches!(opened, Err(DevError::OpenToAll(_))), refused, "{mode:o} {opened:?}");
         }
     }
-    if give_away(&shared) {
+    if chown_to_nobody(&shared) {
         let opened = Folder::open(&shared.join("dev")).unwrap();
         assert!(opened.warning().is_some_and(|warning| warning.contains("the user 65534")));
     }

@@ -1,53 +1,56 @@
-//! The taking half of a connection.
+//! The receiving half of a connection.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use anyhow::{Context as _, Result, bail};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
-use super::meter::{Meter, Tally};
-use super::payload::told;
-use super::seen::Seen;
-use super::{AT_ONCE, Load};
+use super::{
+    AT_ONCE, Load,
+    meter::{ConnectionMeter, LoadTally},
+    payload::header,
+    seen::Seen,
+};
 use crate::system::{Confirmation, Consumer, Server};
 
-/// What all takers share.
+/// State that all receivers of a load share.
 #[derive(Debug)]
-pub struct Taking {
+pub struct Receiving {
     load: Load,
-    /// When the payloads' moments count from.
+    /// The origin of the moments in the payloads.
     origin: Instant,
-    /// From when to when settlements count; `None`: all do.
+    /// Start and end of the measured time; `None`: all settlements count.
     measured: Option<(Instant, Instant)>,
-    /// Whether latencies count from the payload's moment, or from the delivery until it is settled.
+    /// Whether a latency counts from the moment in the payload, or from the delivery to the settlement.
     end_to_end: bool,
-    /// Ends the taking.
+    /// Stops the receivers.
     pub stop: CancellationToken,
-    /// What has come.
+    /// The messages that were received.
     pub seen: Seen,
-    meters: Vec<Meter>,
-    /// Gets room back for what is settled.
+    meters: Vec<ConnectionMeter>,
+    /// Gets the slots of settled messages back.
     pub unsettled: Option<Arc<Semaphore>>,
 }
 
 struct Settling {
-    came: Instant,
+    received: Instant,
     count: usize,
     confirmation: Confirmation,
-    _room: OwnedSemaphorePermit,
+    _slots: OwnedSemaphorePermit,
 }
 
-impl Taking {
-    /// Takes what is there already. Latencies are those of settlements.
+impl Receiving {
+    /// For messages that are in the queue already: latencies are those of settlements.
     pub fn backlog(load: Load, origin: Instant) -> Result<Arc<Self>> {
         Self::new(load, origin, None, None)
     }
 
-    /// Takes what is being published; latencies count from the moment when it was due.
+    /// For messages that are published meanwhile: latencies count from the moment a message was due.
     pub fn end_to_end(load: Load, origin: Instant, unsettled: Option<Arc<Semaphore>>) -> Result<Arc<Self>> {
         let begin = origin + load.warm_up;
         Self::new(load, origin, Some((begin, begin + load.length)), unsettled)
@@ -66,45 +69,50 @@ impl Taking {
             end_to_end: measured.is_some(),
             stop: CancellationToken::new(),
             seen: Seen::default(),
-            meters: (0..load.connections).map(|_| Meter::new()).collect::<Result<_>>()?,
+            meters: (0..load.connections).map(|_| ConnectionMeter::new()).collect::<Result<_>>()?,
             unsettled,
         }))
     }
 
-    /// Starts a taker on each consumer, and a task that waits for its settlements.
+    /// Starts a receiver for each consumer, and a task that waits for its settlements.
     pub fn start(self: &Arc<Self>, consumers: Vec<Box<dyn Consumer>>, tasks: &mut JoinSet<Result<()>>) {
         for (number, consumer) in consumers.into_iter().enumerate() {
             let (settled, settlings) = mpsc::unbounded_channel();
-            tasks.spawn(take(Arc::clone(self), number, consumer, settled));
+            tasks.spawn(receive(Arc::clone(self), number, consumer, settled));
             tasks.spawn(confirm(Arc::clone(self), number, settlings));
         }
     }
 
-    /// What was measured of the settlements.
-    pub fn tally(&self) -> Result<Tally> {
-        Tally::sum(&self.meters)
+    /// Counts and latencies so far.
+    pub fn tally(&self) -> Result<LoadTally> {
+        LoadTally::sum(&self.meters)
     }
 
     fn counts(&self, now: Instant) -> bool {
         self.measured.is_none_or(|(begin, end)| begin <= now && now < end)
     }
 
-    fn note(&self, meter: &Meter, came: Instant, payloads: &[bytes::Bytes]) -> Result<()> {
+    fn record_deliveries(
+        &self,
+        meter: &ConnectionMeter,
+        received: Instant,
+        payloads: &[bytes::Bytes],
+    ) -> Result<()> {
         let mut numbers = Vec::with_capacity(payloads.len());
         for payload in payloads {
-            let Some(told) = told(payload, self.origin) else {
+            let Some(header) = header(payload, self.origin) else {
                 bail!("a message that was not published here")
             };
             if payload.len() != self.load.shape.payload_bytes {
                 bail!("a message of {} bytes", payload.len());
             }
-            numbers.push(told.number);
-            if self.end_to_end && self.counts(came) {
-                meter.took(told.due, came, 1);
+            numbers.push(header.number);
+            if self.end_to_end && self.counts(received) {
+                meter.record_latency(header.due, received, 1);
             }
         }
-        if !self.load.stands {
-            self.seen.note(numbers);
+        if !self.load.keeps_backlog {
+            self.seen.add(numbers);
         }
         Ok(())
     }
@@ -113,58 +121,58 @@ impl Taking {
 /// Opens the consumers of a load.
 pub async fn open(server: &dyn Server, queue: &str, load: &Load) -> Result<Vec<Box<dyn Consumer>>> {
     let opening = (0..load.connections).map(|_| server.consumer(queue, load.shape));
-    // Not all at once: servers bound the handshakes of one address.
+    // A few at a time: servers limit the handshakes of one address.
     stream::iter(opening).buffered(AT_ONCE).try_collect().await.context("consumers")
 }
 
-async fn take(
-    taking: Arc<Taking>,
+async fn receive(
+    receiving: Arc<Receiving>,
     number: usize,
     mut consumer: Box<dyn Consumer>,
     settled: mpsc::UnboundedSender<Settling>,
 ) -> Result<()> {
-    let shape = taking.load.shape;
-    let meter = &taking.meters[number];
-    let room = Arc::new(Semaphore::new(shape.window));
+    let shape = receiving.load.shape;
+    let meter = &receiving.meters[number];
+    let window = Arc::new(Semaphore::new(shape.window));
     loop {
         let payloads = tokio::select! {
             biased;
-            () = taking.stop.cancelled() => break,
+            () = receiving.stop.cancelled() => break,
             payloads = consumer.next(shape.batch) => payloads.context("a delivery")?,
         };
-        let came = Instant::now();
-        taking.note(meter, came, &payloads)?;
+        let received = Instant::now();
+        receiving.record_deliveries(meter, received, &payloads)?;
         let count = payloads.len();
-        let taken = Arc::clone(&room).acquire_many_owned(u32::try_from(count)?).await?;
+        let slots = Arc::clone(&window).acquire_many_owned(u32::try_from(count)?).await?;
         let confirmation = consumer.settle(count).await.context("a settlement")?;
-        if settled.send(Settling { came, count, confirmation, _room: taken }).is_err() {
-            // Whoever waits for answers has failed, and tells why.
+        if settled.send(Settling { received, count, confirmation, _slots: slots }).is_err() {
+            // The task that waits for answers has failed, and its error is reported.
             break;
         }
     }
-    // The connection stays until its settlements are in.
+    // The connection stays open until its settlements are answered.
     drop(settled);
-    let _ = room.acquire_many(u32::try_from(shape.window)?).await;
+    let _ = window.acquire_many(u32::try_from(shape.window)?).await;
     consumer.close().await
 }
 
 async fn confirm(
-    taking: Arc<Taking>,
+    receiving: Arc<Receiving>,
     number: usize,
     mut settlings: mpsc::UnboundedReceiver<Settling>,
 ) -> Result<()> {
-    let meter = &taking.meters[number];
-    while let Some(Settling { came, count, confirmation, _room: room }) = settlings.recv().await {
+    let meter = &receiving.meters[number];
+    while let Some(Settling { received, count, confirmation, _slots: slots }) = settlings.recv().await {
         confirmation.await.context("an answer to a settlement")?;
-        drop(room);
+        drop(slots);
         let now = Instant::now();
-        if let Some(unsettled) = &taking.unsettled {
+        if let Some(unsettled) = &receiving.unsettled {
             unsettled.add_permits(count);
         }
-        if taking.counts(now) {
-            meter.went(now, count as u64);
-            if !taking.end_to_end {
-                meter.took(came, now, count as u64);
+        if receiving.counts(now) {
+            meter.count(now, count as u64);
+            if !receiving.end_to_end {
+                meter.record_latency(received, now, count as u64);
             }
         }
     }
