@@ -1,0 +1,74 @@
+//! `exceptions.txt`: what breaks a rule and may, with the reason.
+
+use crate::tree::Violation;
+
+const LIST: &str = include_str!("exceptions.txt");
+const PATH: &str = "tests/tests/tidy/exceptions.txt";
+
+/// A line `path: reason`; a path that ends with `/` is a folder.
+#[derive(Debug)]
+struct Exception<'a> {
+    path: &'a str,
+    reason: &'a str,
+    line: usize,
+}
+
+/// Fails unless every violation of a rule is excepted and every exception of the rule is needed.
+pub fn assert_kept(rule: &str, violations: Vec<Violation>) {
+    let left = sift(rule, violations, LIST);
+    let lines: Vec<_> = left.iter().map(Violation::to_string).collect();
+    assert!(left.is_empty(), "{} violations of {rule}:\n{}", left.len(), lines.join("\n"));
+}
+
+/// The violations that no exception covers, and one for each exception that covers none.
+fn sift(rule: &str, violations: Vec<Violation>, list: &str) -> Vec<Violation> {
+    let exceptions = read(rule, list);
+    let covers = |exception: &Exception<'_>, violation: &Violation| {
+        let path = &violation.path;
+        path == exception.path || exception.path.ends_with('/') && path.starts_with(exception.path)
+    };
+    let (excepted, mut left): (Vec<_>, Vec<_>) = violations
+        .into_iter()
+        .partition(|violation| exceptions.iter().any(|exception| covers(exception, violation)));
+    for exception in &exceptions {
+        if exception.reason.is_empty() {
+            left.push(Violation::new(PATH, exception.line, "an exception without a reason; write one"));
+        }
+        if !excepted.iter().any(|violation| covers(exception, violation)) {
+            let text = format!("{} breaks [{rule}] no longer; delete the line", exception.path);
+            left.push(Violation::new(PATH, exception.line, text));
+        }
+    }
+    left
+}
+
+/// The exceptions in the section of a rule.
+fn read<'a>(rule: &str, list: &'a str) -> Vec<Exception<'a>> {
+    let mut section = "";
+    let mut exceptions = Vec::new();
+    for (index, line) in list.lines().enumerate() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']');
+        } else if section == rule && !line.is_empty() && !line.starts_with('#') {
+            let (path, reason) = line.split_once(':').unwrap_or((line, ""));
+            exceptions.push(Exception { path, reason: reason.trim(), line: index + 1 });
+        }
+    }
+    exceptions
+}
+
+#[test]
+fn an_exception_covers_its_rule_and_its_path_alone() {
+    let violation = |path: &str| Violation::new(path, 1, "too long");
+    let list = "[other]\na/b.rs: why\n[length]\n# A folder.\na/: why\n";
+    assert_eq!(sift("length", vec![violation("a/b.rs"), violation("b/a/c.rs")], list), [violation("b/a/c.rs")]);
+    assert_eq!(sift("other", vec![violation("a/b.rs")], list), []);
+}
+
+#[test]
+fn an_exception_that_is_not_needed_or_has_no_reason_fails() {
+    let lines = |list| sift("length", vec![Violation::new("a.rs", 1, "too long")], list).len();
+    assert_eq!(lines("[length]\na.rs: why\nb.rs: why\n"), 1);
+    assert_eq!(lines("[length]\na.rs:\n"), 1);
+    assert_eq!(lines("[length]\na.rs: why\n"), 0);
+}
