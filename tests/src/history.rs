@@ -3,10 +3,12 @@
 //! Every event is stamped by one monotonic clock of the test process. Times of the server are kept beside it where a
 //! frame carried them, and the two are never compared.
 
-use std::io::{self, Write};
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::{
+    io::{self, Write},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use serde::Serialize;
 

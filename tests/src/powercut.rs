@@ -3,15 +3,16 @@
 //! The preload library `posthouse-powercut` keeps a mirror of what is durable (its `mirror` module tells the layout).
 //! After the program was killed, [`PowerCut::strike`] rebuilds the folder from the mirror alone.
 
-use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io,
+    os::unix::fs::{FileExt, MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::harness::binaries;
 

@@ -1,14 +1,20 @@
 //! A server of its own for each attack.
 
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
 
 use posthouse_client::Client;
-use posthouse_tests::attack::{self, Prepare, Target};
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::{
+    attack::{self, Prepare, Target},
+    harness::{
+        cli,
+        server::Server,
+        site::{CIVIL, Site},
+    },
+};
 use serde_json::Value;
 
 use super::options::Options;

@@ -19,11 +19,12 @@ mod options;
 mod places;
 mod results;
 
-use std::process::ExitCode;
-use std::time::Duration;
+use std::{process::ExitCode, time::Duration};
 
-use posthouse_tests::attack::{self, Attack, Kind};
-use posthouse_tests::harness::process;
+use posthouse_tests::{
+    attack::{self, Attack, Kind},
+    harness::process,
+};
 
 use options::{Measure, Options};
 use results::Results;

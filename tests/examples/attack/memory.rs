@@ -3,13 +3,17 @@
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
-use posthouse_tests::attack::{self, Attack};
-use posthouse_tests::harness::process;
+use posthouse_tests::{
+    attack::{self, Attack},
+    harness::process,
+};
 use serde_json::{Value, json};
 
-use super::arena::Arena;
-use super::options::{Measure, Options};
-use super::results::{Results, mib, told};
+use super::{
+    arena::Arena,
+    options::{Measure, Options},
+    results::{Results, mib, told},
+};
 
 /// What a server may hold beyond its peak under full load.
 const MORE: u64 = 256 << 20;

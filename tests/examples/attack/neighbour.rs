@@ -1,16 +1,22 @@
 //! How long another tenant's messages take under an attack, and without: attackers on one processor, server and neighbour on
 //! another.
 
-use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::{
+    process::{Child, Command},
+    time::{Duration, Instant},
+};
 
-use posthouse_tests::attack::{self, Attack, Prepare, Told};
-use posthouse_tests::harness::process;
+use posthouse_tests::{
+    attack::{self, Attack, Prepare, Told},
+    harness::process,
+};
 use serde_json::{Value, json};
 
-use super::arena::Arena;
-use super::options::{Measure, Options};
-use super::results::{Results, median, mib, told};
+use super::{
+    arena::Arena,
+    options::{Measure, Options},
+    results::{Results, median, mib, told},
+};
 
 /// The neighbour's messages a second.
 const RATE: u64 = 2_000;

@@ -1,10 +1,14 @@
 //! The command line.
 
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
-use posthouse_tests::attack::{self, Attack, Kind};
-use posthouse_tests::harness::binaries;
+use posthouse_tests::{
+    attack::{self, Attack, Kind},
+    harness::binaries,
+};
 
 /// What the command line may say.
 pub const HELP: &str = "\

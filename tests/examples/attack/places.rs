@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use posthouse_tests::attack;
-use posthouse_tests::harness::process;
+use posthouse_tests::{attack, harness::process};
 use serde_json::json;
 
-use super::arena::Arena;
-use super::options::Options;
-use super::results::{Results, mib, told};
+use super::{
+    arena::Arena,
+    options::Options,
+    results::{Results, mib, told},
+};
 
 /// How many callers try, each with a connection of its own.
 const PINGS: usize = 20;

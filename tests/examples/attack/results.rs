@@ -1,8 +1,6 @@
 //! What is printed, and what is written for machines.
 
-use std::fs::File;
-use std::io::Write as _;
-use std::path::Path;
+use std::{fs::File, io::Write as _, path::Path};
 
 use posthouse_tests::attack::Told;
 use serde_json::{Value, json};

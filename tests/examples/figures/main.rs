@@ -18,12 +18,16 @@ mod rates;
 mod restart;
 mod tombstones;
 
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::harness::{
+    cli,
+    server::Server,
+    site::{CIVIL, Site},
+};
 use serde_json::Value;
 
 const QUEUE: &str = "household-registry/figures";

@@ -3,10 +3,7 @@
 use std::time::{Duration, Instant};
 
 use posthouse_client::{Client, Consumer, Context};
-use posthouse_tests::harness::binaries;
-use posthouse_tests::harness::process;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::CIVIL;
+use posthouse_tests::harness::{binaries, process, server::Server, site::CIVIL};
 
 use super::{Bench, QUEUE, folder_bytes, number};
 

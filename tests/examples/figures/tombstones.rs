@@ -1,8 +1,6 @@
 //! What consumed messages leave behind: deleted rows that later reads have to pass over.
 
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::Site;
-use posthouse_tests::harness::tombstones::per_delivery;
+use posthouse_tests::harness::{server::Server, site::Site, tombstones::per_delivery};
 
 use super::{Bench, QUEUE, number};
 

@@ -7,10 +7,12 @@
 //! A kill may come between any two system calls. `folders/ID` and `root` are replaced by rename, so each is whole; a
 //! file's bytes may be half copied, but then its sync had not returned and nothing was promised.
 
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
 
 use crate::sys::{Id, Kind};
 

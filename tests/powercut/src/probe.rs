@@ -6,10 +6,14 @@
 //! no spaces.
 #![allow(unsafe_code, reason = "maps a file, which only the C library can")]
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{FileExt, OpenOptionsExt},
+    },
+};
 
 fn main() -> io::Result<()> {
     for step in std::env::args().skip(1) {

@@ -1,7 +1,9 @@
 //! The system calls, raw: the C library's functions of these names are the ones this library replaces.
 
-use std::ffi::{CStr, c_char, c_int, c_long, c_void};
-use std::path::PathBuf;
+use std::{
+    ffi::{CStr, c_char, c_int, c_long, c_void},
+    path::PathBuf,
+};
 
 /// Makes a system call, setting `errno` as the C library would.
 macro_rules! call {

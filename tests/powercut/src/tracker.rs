@@ -1,16 +1,20 @@
 //! Which files are watched, and which of their bytes are not synced yet.
 
-use std::cell::Cell;
-use std::collections::{HashMap, HashSet};
-use std::ffi::{CString, c_int};
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::{
+    cell::Cell,
+    collections::{HashMap, HashSet},
+    ffi::{CString, c_int},
+    fs::{self, File},
+    io,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock},
+};
 
-use crate::mirror::{Entry, Extent, Mirror};
-use crate::sys::{self, Facts, Id, Kind};
+use crate::{
+    mirror::{Entry, Extent, Mirror},
+    sys::{self, Facts, Id, Kind},
+};
 
 static TRACKER: OnceLock<Option<Tracker>> = OnceLock::new();
 

@@ -5,13 +5,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use posthouse_proto::v1;
 
-use super::Ended;
-use super::bodies::{SLOTS, first, slots};
-use super::calls::{
-    CONSUME, DEAD, Head, LIST_DEAD_LETTERS, LIST_QUEUES, PUBLISH_STREAM, RECEIVE, open_consume, prefixed,
-    receive,
+use super::{
+    Ended,
+    bodies::{SLOTS, first, slots},
+    calls::{
+        CONSUME, DEAD, Head, LIST_DEAD_LETTERS, LIST_QUEUES, PUBLISH_STREAM, RECEIVE, open_consume, prefixed,
+        receive,
+    },
+    target::Target,
 };
-use super::target::Target;
 use crate::harness::frames::message;
 
 /// As many elements as a batch or a frame may have.

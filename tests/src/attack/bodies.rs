@@ -1,17 +1,19 @@
 //! Holds of memory by requests that do not come to an end.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
-use super::Ended;
-use super::calls::{
-    CONSUME, Head, PUBLISH, PUBLISH_STREAM, WATCH, declared, open_consume, open_publish, prefixed, publish,
+use super::{
+    Ended,
+    calls::{
+        CONSUME, Head, PUBLISH, PUBLISH_STREAM, WATCH, declared, open_consume, open_publish, prefixed,
+        publish,
+    },
+    line::{Line, OPEN},
+    target::Target,
 };
-use super::line::{Line, OPEN};
-use super::target::Target;
 
 /// The largest message of gRPC that the server takes.
 pub(super) const LARGEST: usize = 4 << 20;

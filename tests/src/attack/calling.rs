@@ -5,17 +5,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use posthouse_client::Client;
 use posthouse_proto::v1;
-use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
-use super::Ended;
-use super::bodies::slots;
-use super::calls::{
-    CONSUME, GET_QUEUE, HEALTH, Head, LIST_QUEUES, PUBLISH, QUEUE, RECEIVE, get_queue_body, open_consume,
-    prefixed, publish, receive,
+use super::{
+    Ended,
+    bodies::slots,
+    calls::{
+        CONSUME, GET_QUEUE, HEALTH, Head, LIST_QUEUES, PUBLISH, QUEUE, RECEIVE, get_queue_body, open_consume,
+        prefixed, publish, receive,
+    },
+    line::{Line, OPEN},
+    target::Target,
 };
-use super::line::{Line, OPEN};
-use super::target::Target;
 use crate::harness::frames::message;
 
 /// Calls of one connection that wait for their answers.

@@ -7,8 +7,10 @@ use posthouse::dev::SERVER_NAME;
 use posthouse_proto::v1;
 
 use super::target::Target;
-use crate::harness::frames::{CONTINUATION, END_HEADERS, END_STREAM, HEADERS, frame, literal, message, text};
-use crate::harness::scene::wire;
+use crate::harness::{
+    frames::{CONTINUATION, END_HEADERS, END_STREAM, HEADERS, frame, literal, message, text},
+    scene::wire,
+};
 
 pub(super) const HEALTH: &str = "/grpc.health.v1.Health/Check";
 pub(super) const WATCH: &str = "/grpc.health.v1.Health/Watch";

@@ -2,15 +2,19 @@
 
 use bytes::Bytes;
 
-use super::Ended;
-use super::calls::{GET_QUEUE, Head, PUBLISH, get_queue_body};
-use super::line::Line;
-use super::target::Target;
-use crate::harness::frames::{
-    CONTINUATION, DATA, END_HEADERS, HEADERS, PADDED, PING, PRIORITY, RST_STREAM, SETTINGS, frame, reset,
-    text, window,
+use super::{
+    Ended,
+    calls::{GET_QUEUE, Head, PUBLISH, get_queue_body},
+    line::Line,
+    target::Target,
 };
-use crate::harness::http2::CANCEL;
+use crate::harness::{
+    frames::{
+        CONTINUATION, DATA, END_HEADERS, HEADERS, PADDED, PING, PRIORITY, RST_STREAM, SETTINGS, frame, reset,
+        text, window,
+    },
+    http2::CANCEL,
+};
 
 /// Bytes of one write.
 const WRITE: usize = 64 << 10;

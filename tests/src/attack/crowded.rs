@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Ended;
-use super::bodies::{LARGEST, first, slots};
-use super::calls::{
-    CONSUME, CREATE_QUEUE, EXTEND, Head, LIST_QUEUES, PUBLISH, PUBLISH_STREAM, RECEIVE, SETTLE, prefixed,
+use super::{
+    Ended,
+    bodies::{LARGEST, first, slots},
+    calls::{
+        CONSUME, CREATE_QUEUE, EXTEND, Head, LIST_QUEUES, PUBLISH, PUBLISH_STREAM, RECEIVE, SETTLE, prefixed,
+    },
+    line::{Line, OPEN},
+    target::Target,
 };
-use super::line::{Line, OPEN};
-use super::target::Target;
 
 /// The calls of one connection at once.
 const STREAMS: usize = 32;

@@ -1,19 +1,25 @@
 //! Crowds at the door: silent ones, handshakes that come to nothing, and handshakes that come to no call.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::time::Duration;
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use posthouse::dev::SERVER_NAME;
 use rustls::ClientConnection;
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+};
 
-use super::Ended;
-use super::calls::{HEALTH, Head, prefixed};
-use super::line::{Line, handshake};
-use super::target::Target;
+use super::{
+    Ended,
+    calls::{HEALTH, Head, prefixed},
+    line::{Line, handshake},
+    target::Target,
+};
 
 /// How long an answer may take before the attacker tries again.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -1,24 +1,29 @@
 //! A connection that sends whatever it is given, at full speed, and hears what comes back.
 
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use posthouse::dev::SERVER_NAME;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::net::TcpStream;
-use tokio::sync::Notify;
-use tokio::task::{AbortHandle, JoinHandle};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf},
+    net::TcpStream,
+    sync::Notify,
+    task::{AbortHandle, JoinHandle},
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::Ended;
-use super::calls::Head;
-use super::streams::{End, Streams};
-use super::tally::Tally;
-use super::target::Target;
+use super::{
+    Ended,
+    calls::Head,
+    streams::{End, Streams},
+    tally::Tally,
+    target::Target,
+};
 use crate::harness::frames::{
     ACK, DATA, END_STREAM, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, PING, PREFACE, RST_STREAM,
     SETTINGS, WINDOW_UPDATE, data, frame, stream_windows, window,

@@ -2,11 +2,13 @@
 
 use tokio::task::JoinSet;
 
-use super::bodies::{Body, LARGEST};
-use super::calls::{CONSUME, CREATE_QUEUE, HEALTH, PUBLISH, PUBLISH_STREAM, SETTLE};
-use super::crowded::Full;
 use super::{
-    Attack, Ended, Kind, PAUSE, Prepare, Running, Target, again, answers, bodies, calling, control, crowded,
+    Attack, Ended, Kind, PAUSE, Prepare, Running, Target, again, answers,
+    bodies::{self, Body, LARGEST},
+    calling,
+    calls::{CONSUME, CREATE_QUEUE, HEALTH, PUBLISH, PUBLISH_STREAM, SETTLE},
+    control,
+    crowded::{self, Full},
     handshakes, random,
 };
 

@@ -26,9 +26,7 @@ mod tally;
 mod target;
 mod tokens;
 
-use std::future::Future;
-use std::pin::Pin;
-use std::time::Duration;
+use std::{future::Future, pin::Pin, time::Duration};
 
 use tokio::task::JoinSet;
 

@@ -6,13 +6,12 @@ use futures_util::StreamExt as _;
 use posthouse_proto::v1::{self, SettleAction};
 use tonic::Code;
 
-use super::Prepare;
-use super::calls::{DEAD, QUEUE};
-use super::target::{LAST_QUEUE, Target};
-use crate::harness::eventually;
-use crate::harness::scene::wire;
-use crate::harness::site::Site;
-use crate::harness::wire::Caller;
+use super::{
+    Prepare,
+    calls::{DEAD, QUEUE},
+    target::{LAST_QUEUE, Target},
+};
+use crate::harness::{eventually, scene::wire, site::Site, wire::Caller};
 
 /// Calls at once.
 const AT_ONCE: usize = 32;

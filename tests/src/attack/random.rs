@@ -5,11 +5,13 @@ use prost::Message as _;
 use prost_types::FileDescriptorSet;
 use rand::RngExt as _;
 
-use super::Ended;
-use super::calling::{noise, random};
-use super::calls::{Head, prefixed};
-use super::line::Line;
-use super::target::Target;
+use super::{
+    Ended,
+    calling::{noise, random},
+    calls::{Head, prefixed},
+    line::Line,
+    target::Target,
+};
 use crate::harness::frames::{PING, PRIORITY, SETTINGS, data, frame, window};
 
 /// Frames of one write.

@@ -1,8 +1,12 @@
 //! What came of an attack.
 
-use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 /// More ways to end than this are not told apart.
 const MOST_ENDS: usize = 24;

@@ -1,17 +1,16 @@
 //! Whom an attack is done to, and with which credentials.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use posthouse::dev::tenants::SAMPLE_TENANTS;
 use posthouse_client::Context;
-use rustls::ClientConfig;
-use rustls::version::TLS13;
+use rustls::{ClientConfig, version::TLS13};
 
-use super::tally::Tally;
-use super::tokens;
-use crate::harness::site::{Credentials, Site, TAXATION};
-use crate::harness::tls;
+use super::{tally::Tally, tokens};
+use crate::harness::{
+    site::{Credentials, Site, TAXATION},
+    tls,
+};
 
 /// The last in the order of queues.
 pub(super) const LAST_QUEUE: &str = "zz-last";

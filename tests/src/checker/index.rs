@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::history::{Action, Delivery, Event, Moment, ServerTime, Token, What};
-use crate::payload::{PayloadId, Seen};
+use crate::{
+    history::{Action, Delivery, Event, Moment, ServerTime, Token, What},
+    payload::{PayloadId, Seen},
+};
 
 /// What became of one publish.
 #[derive(Default)]

@@ -4,10 +4,11 @@
 //! one that came, was not settled, and then came no more, is lost too. So is a dead letter that did not come from the
 //! dead-letter queue.
 
-use super::index::{Index, Lease};
-use super::{Property, Violation};
-use crate::history::Action;
-use crate::payload::PayloadId;
+use super::{
+    Property, Violation,
+    index::{Index, Lease},
+};
+use crate::{history::Action, payload::PayloadId};
 
 pub(super) fn check(index: &Index) -> Vec<Violation> {
     if index.drained.is_none() {

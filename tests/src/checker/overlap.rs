@@ -3,8 +3,10 @@
 //! Beginnings and ends of leases are times of the server's own clock, as its frames told them. A lease ends early when
 //! its holder settles it or closes its stream, which may take effect as soon as it is sent.
 
-use super::index::{Index, Lease};
-use super::{Property, Violation};
+use super::{
+    Property, Violation,
+    index::{Index, Lease},
+};
 
 pub(super) fn check(index: &Index) -> Vec<Violation> {
     let mut found = Vec::new();

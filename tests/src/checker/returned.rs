@@ -3,8 +3,10 @@
 //! A delivery that was granted before the lease that settled the message may have been long on its way; the server's
 //! own clock tells.
 
-use super::index::{Index, Lease};
-use super::{Property, Violation};
+use super::{
+    Property, Violation,
+    index::{Index, Lease},
+};
 use crate::history::{Moment, Token};
 
 pub(super) fn check(index: &Index) -> Vec<Violation> {

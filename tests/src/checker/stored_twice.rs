@@ -4,8 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::index::Index;
-use super::{Property, Violation};
+use super::{Property, Violation, index::Index};
 use crate::payload::{PayloadId, Seen};
 
 pub(super) fn check(index: &Index) -> Vec<Violation> {

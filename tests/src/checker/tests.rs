@@ -1,8 +1,10 @@
 //! Planted histories: each broken promise must be caught, and only that one.
 
 use super::{Property, check};
-use crate::history::{Action, Delivery, Event, ServerTime, Token, What};
-use crate::payload::{PayloadId, Seen};
+use crate::{
+    history::{Action, Delivery, Event, ServerTime, Token, What},
+    payload::{PayloadId, Seen},
+};
 
 const SECOND: i64 = 1_000_000_000;
 const LEASE: i64 = 30 * SECOND;

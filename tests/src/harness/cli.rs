@@ -1,8 +1,10 @@
 //! The command line, as a person or a script uses it.
 
-use std::ffi::OsStr;
-use std::path::Path;
-use std::process::{Command, Output};
+use std::{
+    ffi::OsStr,
+    path::Path,
+    process::{Command, Output},
+};
 
 use super::binaries;
 

@@ -6,18 +6,21 @@ use bytes::Bytes;
 use posthouse::dev::SERVER_NAME;
 use rustls::version::TLS13;
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
-
-use super::PATIENCE;
-use super::frames::{
-    ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS, frame, literal,
-    text,
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
 };
-use super::site::{Credentials, Site};
-use super::tls;
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::{
+    PATIENCE,
+    frames::{
+        ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS, frame,
+        literal, text,
+    },
+    site::{Credentials, Site},
+    tls,
+};
 
 pub use super::frames::{data, message, reset, stream_windows, trailers, window};
 

@@ -1,16 +1,22 @@
 //! The log of a stopped server, written to by hand.
 
-use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
-use posthouse_engine::catalogue::{CatalogueMachine, DepartmentView};
-use posthouse_engine::ids::ShardId;
-use posthouse_engine::limits::MACHINE_VERSION;
-use posthouse_engine::schema::{Batch, Command, CommandRecord};
-use posthouse_server::log::{CommitSink, Entry, GroupId, LocalLog, LocalLogOptions, Log, ProposeError};
-use posthouse_server::store::{Store, StoreOptions};
+use posthouse_engine::{
+    catalogue::{CatalogueMachine, DepartmentView},
+    ids::ShardId,
+    limits::MACHINE_VERSION,
+    schema::{Batch, Command, CommandRecord},
+};
+use posthouse_server::{
+    log::{CommitSink, Entry, GroupId, LocalLog, LocalLogOptions, Log, ProposeError},
+    store::{Store, StoreOptions},
+};
 use prost::Message as _;
 
 /// An entry that was appended.

@@ -1,14 +1,18 @@
 //! What a program's standard streams may be, other than a file: a pipe that nobody reads, a terminal.
 
-use std::fs::File;
-use std::io::{ErrorKind, PipeReader, PipeWriter, Read, Write};
-use std::os::fd::AsFd;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::{
+    fs::File,
+    io::{ErrorKind, PipeReader, PipeWriter, Read, Write},
+    os::fd::AsFd,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::{
+    fs::{OFlags, fcntl_getfl, fcntl_setfl},
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{Winsize, tcsetwinsize},
+};
 
 use super::PATIENCE;
 

@@ -1,7 +1,6 @@
 //! What the operating system says of a process.
 
-use std::fs;
-use std::process::Command;
+use std::{fs, process::Command};
 
 /// The most memory that a process has had resident, in bytes.
 pub fn peak_memory(pid: u32) -> u64 {

@@ -1,15 +1,15 @@
 //! A publish stream, frame by frame.
 
-use posthouse_proto::v1::publish_stream_request::{Batch, Frame, Open, Producer};
-use posthouse_proto::v1::publish_stream_response::{self as out, BatchResult, Opened};
-use posthouse_proto::v1::{NewMessage, PublishStreamRequest, PublishStreamResponse};
+use posthouse_proto::v1::{
+    NewMessage, PublishStreamRequest, PublishStreamResponse,
+    publish_stream_request::{Batch, Frame, Open, Producer},
+    publish_stream_response::{self as out, BatchResult, Opened},
+};
 use tokio::sync::mpsc;
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tonic::{Status, Streaming};
 
-use super::PATIENCE;
-use super::wire::Caller;
+use super::{PATIENCE, wire::Caller};
 
 /// An open stream.
 pub struct PublishStream {

@@ -1,12 +1,16 @@
 //! gRPC calls that carry any bytes and any headers.
 
 use bytes::{Buf, BufMut, Bytes};
-use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::codegen::http::Request as HttpRequest;
-use tonic::codegen::http::uri::PathAndQuery;
-use tonic::codegen::tokio_stream::Stream;
-use tonic::{Status, Streaming, body::Body};
+use tonic::{
+    Status, Streaming,
+    body::Body,
+    client::Grpc,
+    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+    codegen::{
+        http::{Request as HttpRequest, uri::PathAndQuery},
+        tokio_stream::Stream,
+    },
+};
 use tower::ServiceExt;
 
 use super::wire::Caller;

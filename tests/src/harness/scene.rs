@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use posthouse_proto::v1::settle_result;
 use posthouse_proto::v1::{
-    self, Delivery, NewMessage, SettleAction, SettleResult, Settlement, publish_result,
+    self, Delivery, NewMessage, SettleAction, SettleResult, Settlement, publish_result, settle_result,
 };
 use tonic::{Response, Status};
 
-use super::server::Server;
-use super::site::{CIVIL, Credentials, Site};
-use super::wire::Caller;
+use super::{
+    server::Server,
+    site::{CIVIL, Credentials, Site},
+    wire::Caller,
+};
 
 /// How long a lease lasts that is to run out.
 pub const SHORT: Duration = Duration::from_secs(1);

@@ -1,14 +1,18 @@
 //! A run of the server: started, watched, killed.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
 
 use posthouse_client::{Client, Context};
 
-use super::site::{CIVIL, Credentials, Site};
-use super::{PATIENCE, binaries, eventually};
+use super::{
+    PATIENCE, binaries, eventually,
+    site::{CIVIL, Credentials, Site},
+};
 use crate::powercut::PowerCut;
 
 /// A running server. Dropping it kills it.

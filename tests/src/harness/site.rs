@@ -1,19 +1,24 @@
 //! A place for a server: keys, configuration and data, and the credentials of its callers.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Write as _,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
-use posthouse::dev::authority::{Authority, Issued, Leaf};
-use posthouse::dev::config::issuer_url;
-use posthouse::dev::tenants::{SAMPLE_TENANTS, SampleTenant};
-use posthouse::dev::token::{Algorithm, Claims, Issuer};
-use posthouse::dev::{AUDIENCE, SERVER_NAME, TRUST_DOMAIN, spiffe_id};
+use posthouse::dev::{
+    AUDIENCE, SERVER_NAME, TRUST_DOMAIN,
+    authority::{Authority, Issued, Leaf},
+    config::issuer_url,
+    spiffe_id,
+    tenants::{SAMPLE_TENANTS, SampleTenant},
+    token::{Algorithm, Claims, Issuer},
+};
 use posthouse_client::Context;
 use rand::RngExt;
 use tempfile::TempDir;

@@ -1,12 +1,13 @@
 //! A disk that can be filled: a small file system of its own, in a mount namespace that nobody else sees.
 
-use std::fs::File;
-use std::io::{Read as _, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::{
+    fs::File,
+    io::{Read as _, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
 
-use super::binaries;
-use super::site::Site;
+use super::{binaries, site::Site};
 
 /// Who may not mount says so, rather than see a test pass that did not run.
 const WITHOUT: &str = "POSTHOUSE_WITHOUT_MOUNTS";

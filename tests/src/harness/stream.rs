@@ -4,12 +4,10 @@ use posthouse_proto::v1::{
     self, ConsumeRequest, ConsumeResponse, Credit, Delivery, OpenConsume, consume_request, consume_response,
 };
 use tokio::sync::mpsc;
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tonic::{Status, Streaming};
 
-use super::PATIENCE;
-use super::wire::Caller;
+use super::{PATIENCE, wire::Caller};
 
 /// An open stream.
 pub struct Stream {

@@ -1,19 +1,15 @@
 //! TLS as a test wants it: any version, any certificate or none.
 
-use std::io;
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
-use posthouse::dev::SERVER_NAME;
-use posthouse::dev::authority::Issued;
-use rustls::client::Resumption;
-use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::{AlertDescription, ClientConfig, RootCertStore, SupportedProtocolVersion};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName};
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
+use posthouse::dev::{SERVER_NAME, authority::Issued};
+use rustls::{
+    AlertDescription, ClientConfig, RootCertStore, SupportedProtocolVersion, client::Resumption,
+    crypto::aws_lc_rs::default_provider,
+};
+use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
+use tokio::{io::AsyncReadExt, net::TcpStream};
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::site::Site;
 

@@ -2,8 +2,10 @@
 
 use posthouse_client::{Client, NewMessage};
 
-use super::probe::{scrape, value};
-use super::site::{CIVIL, Site};
+use super::{
+    probe::{scrape, value},
+    site::{CIVIL, Site},
+};
 
 /// Publishes messages to a queue that has none, consumes them one by one, and returns how many deleted rows the server
 /// has passed over for each.

@@ -4,16 +4,20 @@ use std::sync::{Arc, Mutex};
 
 use hyper_util::rt::TokioIo;
 use posthouse::dev::SERVER_NAME;
-use posthouse_proto::v1::consumer_client::ConsumerClient;
-use posthouse_proto::v1::messages_client::MessagesClient;
-use posthouse_proto::v1::publisher_client::PublisherClient;
-use posthouse_proto::v1::queues_client::QueuesClient;
+use posthouse_proto::v1::{
+    consumer_client::ConsumerClient, messages_client::MessagesClient, publisher_client::PublisherClient,
+    queues_client::QueuesClient,
+};
 use rustls::version::TLS13;
-use tonic::Request;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{
+    Request,
+    transport::{Channel, Endpoint, Uri},
+};
 
-use super::site::{Credentials, Site};
-use super::tls;
+use super::{
+    site::{Credentials, Site},
+    tls,
+};
 
 /// A connection, and the token that its calls carry.
 #[derive(Clone)]

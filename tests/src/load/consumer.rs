@@ -1,19 +1,20 @@
 //! A consumer: settles what comes in every way there is, sometimes too late, and writes it down.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use posthouse_client::{Consumer, Delivery, SettleError, Settling};
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tokio::{sync::watch, task::JoinSet};
 
 use super::{LEASE, QUEUE, Shared};
-use crate::harness::eventually;
-use crate::history::{self, Action, ServerTime, Token, What};
-use crate::payload::decode;
+use crate::{
+    harness::eventually,
+    history::{self, Action, ServerTime, Token, What},
+    payload::decode,
+};
 
 pub(super) async fn run(shared: Arc<Shared>, number: u32, mut stop: watch::Receiver<bool>) {
     let mut random = StdRng::seed_from_u64(!shared.seed ^ u64::from(number));

@@ -5,10 +5,14 @@ use std::sync::Arc;
 use posthouse_client::Event;
 use tokio::task::JoinSet;
 
-use super::Shared;
-use super::consumer::{close, note_answer, note_delivery, open};
-use crate::harness::PATIENCE;
-use crate::history::{Action, What};
+use super::{
+    Shared,
+    consumer::{close, note_answer, note_delivery, open},
+};
+use crate::{
+    harness::PATIENCE,
+    history::{Action, What},
+};
 
 pub(super) async fn run(shared: &Arc<Shared>, queue: &str) {
     let (number, consumer) = open(shared, queue).await;

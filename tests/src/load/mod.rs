@@ -7,16 +7,21 @@ mod consumer;
 mod drain;
 mod producer;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use posthouse_client::{Client, Context, QueueSettings};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 
-use crate::harness::eventually;
-use crate::history::{Event, Recorder, What};
+use crate::{
+    harness::eventually,
+    history::{Event, Recorder, What},
+};
 
 /// Where the messages go.
 const QUEUE: &str = "household-registry/applications";

@@ -1,19 +1,18 @@
 //! A producer: many messages under way, every outcome written down.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use posthouse_client::{NewMessage, PublishAck, PublishError, Publisher, Stored};
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::sync::watch;
 
 use super::{QUEUE, Shared};
-use crate::harness::eventually;
-use crate::history::What;
-use crate::payload::{PayloadId, encode};
+use crate::{
+    harness::eventually,
+    history::What,
+    payload::{PayloadId, encode},
+};
 
 /// Messages whose outcome a producer waits for.
 const UNDER_WAY: usize = 64;

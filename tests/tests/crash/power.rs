@@ -1,13 +1,12 @@
 //! Power cuts: what was not synced is gone.
 
-use std::process::Command;
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
-use posthouse_tests::checker::Property;
-use posthouse_tests::harness::binaries;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::Site;
-use posthouse_tests::powercut::{PowerCut, Unsynced};
+use posthouse_tests::{
+    checker::Property,
+    harness::{binaries, server::Server, site::Site},
+    powercut::{PowerCut, Unsynced},
+};
 use rand::RngExt;
 use tempfile::TempDir;
 

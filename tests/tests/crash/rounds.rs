@@ -1,19 +1,26 @@
 //! Rounds of crashes under load: the part that kills and power cuts have in common.
 
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use posthouse_client::Context;
-use posthouse_tests::checker::{Verdict, check};
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::history::{Event, save};
-use posthouse_tests::load::Load;
-use posthouse_tests::powercut::{PowerCut, Unsynced};
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use posthouse_tests::{
+    checker::{Verdict, check},
+    harness::{
+        server::Server,
+        site::{CIVIL, Site},
+    },
+    history::{Event, save},
+    load::Load,
+    powercut::{PowerCut, Unsynced},
+};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::task::JoinHandle;
 
 /// What is done to the server, and to which.

@@ -1,11 +1,11 @@
 //! The power-cut library does what it says: tried on a small program, step by step.
 
-use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::{fs, path::Path, process::Command};
 
-use posthouse_tests::harness::binaries;
-use posthouse_tests::powercut::{PowerCut, Taken, Unsynced};
+use posthouse_tests::{
+    harness::binaries,
+    powercut::{PowerCut, Taken, Unsynced},
+};
 use tempfile::TempDir;
 
 /// A folder with one durable file `old`, the steps, and the folder after the power cut.

@@ -1,9 +1,13 @@
 //! A folder of an older version, left in the middle of its work, is taken over: what its log holds is applied as it was answered.
 
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use posthouse_client::{Client, Context, QueueSettings, Redrive};
 use posthouse_tests::harness::{binaries, cli};

@@ -1,7 +1,9 @@
 //! Every error of ours that has a cause says it: many callers show an error and not what it wraps.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use super::pages::root;
 

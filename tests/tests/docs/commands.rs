@@ -7,11 +7,13 @@
 //! so that pages can be run side by side: `~/.local/state/posthouse`, the port 7443 and the address 127.0.0.1:9464 are
 //! the page's own. What a page shows as a command's output (`console`) has to be among what its commands wrote.
 
-use std::fs;
-use std::net::TcpListener;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use posthouse_tests::harness::binaries;
 use rand::RngExt as _;

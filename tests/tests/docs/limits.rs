@@ -1,7 +1,6 @@
 //! The page of limits has them all, and their numbers are those of the source.
 
-use std::collections::BTreeMap;
-use std::fs;
+use std::{collections::BTreeMap, fs};
 
 use super::pages::{Page, root};
 

@@ -1,7 +1,6 @@
 //! The tests that pages name as proof are there, and so are the metrics.
 
-use std::fs;
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 use super::pages::{Page, root};
 

@@ -1,7 +1,9 @@
 //! README.md and docs/*.md, as text.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// A page.
 pub struct Page {

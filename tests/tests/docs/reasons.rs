@@ -1,8 +1,10 @@
 //! Troubleshooting has a section for each reason of an error, with the codes that the server gives it.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::Path;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use posthouse_proto::FILE_DESCRIPTOR_SET;
 use prost::Message as _;

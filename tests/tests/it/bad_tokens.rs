@@ -1,12 +1,14 @@
 //! Calls that fail to authenticate, again and again.
 
 use posthouse_proto::v1::GetQueueRequest;
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::probe::{scrape, value};
-use posthouse_tests::harness::raw::unary;
-use posthouse_tests::harness::scene::{Scene, queue_name};
-use posthouse_tests::harness::site::{CIVIL, TAXATION};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    eventually,
+    probe::{scrape, value},
+    raw::unary,
+    scene::{Scene, queue_name},
+    site::{CIVIL, TAXATION},
+    wire::Caller,
+};
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 

@@ -1,12 +1,15 @@
 //! `posthouse bench`: that it measures what it says, leaves nothing behind, and touches nobody's messages.
 
-use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::{
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+};
 
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::harness::{
+    cli, eventually,
+    server::Server,
+    site::{CIVIL, Site},
+};
 use serde_json::Value;
 
 const QUEUE: &str = "household-registry/bench";

@@ -1,27 +1,35 @@
 //! Certificates that clients would refuse, of the server's and of callers.
 
-use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::process::{Command, Output};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    process::{Command, Output},
+};
 
-use posthouse::dev::authority::{Issued, Leaf};
-use posthouse::dev::{SERVER_NAME, spiffe_id};
+use posthouse::dev::{
+    SERVER_NAME,
+    authority::{Issued, Leaf},
+    spiffe_id,
+};
 use posthouse_proto::v1::ListQueuesRequest;
-use posthouse_tests::harness::binaries;
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::probe::{scrape, value};
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::shell;
-use posthouse_tests::harness::site::{CIVIL, Credentials, Site};
-use posthouse_tests::harness::tls;
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    binaries, eventually,
+    probe::{scrape, value},
+    refusal::assert_refused,
+    scene::Scene,
+    server::Server,
+    shell,
+    site::{CIVIL, Credentials, Site},
+    tls,
+    wire::Caller,
+};
 use rcgen::ExtendedKeyUsagePurpose;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{aws_lc_rs::default_provider, verify_tls13_signature};
-use rustls::version::TLS13;
-use rustls::{DigitallySignedStruct, SignatureScheme};
+use rustls::{
+    DigitallySignedStruct, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{aws_lc_rs::default_provider, verify_tls13_signature},
+    version::TLS13,
+};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use time::OffsetDateTime;
 use tonic::Code;

@@ -1,18 +1,23 @@
 //! A wall clock that is wrong: a year ahead, at the start or all of a sudden; and one that is set right.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
-use posthouse_proto::v1::publish_stream_response::{Results, batch_result::Outcome};
-use posthouse_proto::v1::{Delivery, GetQueueRequest, MessageState, SettleAction};
-use posthouse_tests::harness::probe;
-use posthouse_tests::harness::publishing::{PublishStream, batch, open};
-use posthouse_tests::harness::scene::{LONG, SHORT, Scene, message, settlement, text};
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Credentials, Site};
-use posthouse_tests::harness::wire::Caller;
-use posthouse_tests::harness::{binaries, eventually};
+use posthouse_proto::v1::{
+    Delivery, GetQueueRequest, MessageState, SettleAction,
+    publish_stream_response::{Results, batch_result::Outcome},
+};
+use posthouse_tests::harness::{
+    binaries, eventually, probe,
+    publishing::{PublishStream, batch, open},
+    scene::{LONG, SHORT, Scene, message, settlement, text},
+    server::Server,
+    site::{CIVIL, Credentials, Site},
+    wire::Caller,
+};
 
 const YEAR: i64 = 365 * 24 * 3600;
 const FIFTY_MINUTES: i64 = 50 * 60;

@@ -1,16 +1,17 @@
 //! A disk that is full.
 
-use std::fs;
-use std::path::Path;
+use std::{fs, path::Path};
 
 use posthouse_proto::v1::{self, NewMessage, PublishRequest, SettleAction};
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::{LONG, Scene, settlement};
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::harness::small_disk::{SmallDisk, fill};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    eventually,
+    refusal::assert_refused,
+    scene::{LONG, Scene, settlement},
+    server::Server,
+    site::{CIVIL, Site},
+    small_disk::{SmallDisk, fill},
+    wire::Caller,
+};
 use tonic::{Code, Status};
 
 const DISK_MIB: u64 = 1024;

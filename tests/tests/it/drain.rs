@@ -3,17 +3,19 @@
 use std::time::{Duration, Instant};
 
 use posthouse_client::{Client, NewMessage};
-use posthouse_proto::v1::consume_response;
-use posthouse_proto::v1::{PublishStreamRequest, publish_stream_request, publish_stream_response};
-use posthouse_tests::harness::PATIENCE;
-use posthouse_tests::harness::scene::{Scene, message};
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_proto::v1::{
+    PublishStreamRequest, consume_response, publish_stream_request, publish_stream_response,
+};
+use posthouse_tests::harness::{
+    PATIENCE,
+    scene::{Scene, message},
+    server::Server,
+    site::{CIVIL, Site},
+    stream::{Stream, open},
+    wire::Caller,
+};
 use tokio::sync::mpsc;
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 

@@ -1,19 +1,26 @@
 //! Key sets and tokens in the form in which issuers' products make them.
 
-use std::fs;
-use std::process::{Command, Output};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    fs,
+    process::{Command, Output},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-use posthouse::dev::config::issuer_url;
-use posthouse::dev::token::{Algorithm, Claims, Issuer};
-use posthouse::dev::{AUDIENCE, spiffe_id};
+use posthouse::dev::{
+    AUDIENCE,
+    config::issuer_url,
+    spiffe_id,
+    token::{Algorithm, Claims, Issuer},
+};
 use posthouse_proto::v1::GetQueueRequest;
-use posthouse_tests::harness::probe::{scrape, value};
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::site::{CIVIL, Credentials, Site};
-use posthouse_tests::harness::wire::Caller;
-use posthouse_tests::harness::{binaries, eventually};
+use posthouse_tests::harness::{
+    binaries, eventually,
+    probe::{scrape, value},
+    refusal::assert_refused,
+    scene::Scene,
+    site::{CIVIL, Credentials, Site},
+    wire::Caller,
+};
 use serde_json::{Value, json};
 use tonic::Code;
 

@@ -1,14 +1,18 @@
 //! Lines in, lines out: a hundred thousand of one KiB by the command line.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::Path;
-use std::process::Stdio;
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Write,
+    path::Path,
+    process::Stdio,
+};
 
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::harness::{
+    cli,
+    server::Server,
+    site::{CIVIL, Site},
+};
 
 const LINES: usize = 100_000;
 const QUEUE: &str = "household-registry/lines";

@@ -1,8 +1,10 @@
 //! Pages of queues: what the caller has no grant for is not there, and costs nothing.
 
 use posthouse_proto::v1::{ListQueuesRequest, ListQueuesResponse};
-use posthouse_tests::harness::scene::{Scene, queue_name};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    scene::{Scene, queue_name},
+    wire::Caller,
+};
 
 const PARENT: &str = "tenants/civil-affairs/departments/household-registry";
 

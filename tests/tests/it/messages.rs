@@ -5,10 +5,12 @@ use posthouse_proto::v1::{
     self, DeadLetterReason, FindMessageRequest, ListDeadLettersRequest, MessageState, SettleAction,
     Settlement, SubscriptionSettings,
 };
-use posthouse_tests::harness::refusal::{Refusal, assert_refused};
-use posthouse_tests::harness::scene::{LONG, Scene, granted, settlement, wire};
-use posthouse_tests::harness::site::TAXATION;
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    refusal::{Refusal, assert_refused},
+    scene::{LONG, Scene, granted, settlement, wire},
+    site::TAXATION,
+    wire::Caller,
+};
 use tonic::{Code, Status};
 
 async fn find(caller: &Caller, message_id: &str, subscription: &str) -> Result<v1::MessageStatus, Status> {

@@ -1,9 +1,11 @@
 //! Small and large messages in one queue.
 
 use posthouse_proto::v1::{Delivery, NewMessage, PublishRequest};
-use posthouse_tests::harness::PATIENCE;
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::stream::{Stream, open};
+use posthouse_tests::harness::{
+    PATIENCE,
+    scene::Scene,
+    stream::{Stream, open},
+};
 
 const SESSION: [u8; 16] = [5; 16];
 const SMALL: usize = 10;

@@ -1,18 +1,22 @@
 //! A data folder that cannot be used is refused, with what to do.
 
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::{
+    fs::{self, File},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use posthouse_proto::v1;
-use posthouse_tests::harness::binaries;
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::{LONG, Scene, text};
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::Site;
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    binaries,
+    refusal::assert_refused,
+    scene::{LONG, Scene, text},
+    server::Server,
+    site::Site,
+    stream::{Stream, open},
+    wire::Caller,
+};
 use tonic::Code;
 
 /// Starts the server, which has to refuse, and returns what it says.

@@ -1,12 +1,16 @@
 //! Producer sessions: a retry never stores twice, and only its owner uses a session.
 
-use posthouse_proto::v1::{ProducerSession, PublishRequest, PublishResponse, publish_result};
-use posthouse_proto::v1::{PublishStreamRequest, publish_stream_request, publish_stream_response};
-use posthouse_tests::harness::PATIENCE;
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::{Scene, message};
-use posthouse_tests::harness::site::CIVIL;
-use posthouse_tests::harness::wire::Caller;
+use posthouse_proto::v1::{
+    ProducerSession, PublishRequest, PublishResponse, PublishStreamRequest, publish_result,
+    publish_stream_request, publish_stream_response,
+};
+use posthouse_tests::harness::{
+    PATIENCE,
+    refusal::assert_refused,
+    scene::{Scene, message},
+    site::CIVIL,
+    wire::Caller,
+};
 use tokio_stream::StreamExt;
 use tonic::{Code, Status};
 

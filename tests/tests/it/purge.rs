@@ -1,17 +1,18 @@
 //! A purge, and those who hold what is purged.
 
-use std::io::Read as _;
-use std::process::Stdio;
+use std::{io::Read as _, process::Stdio};
 
 use posthouse_proto::v1::{
     self, SettleAction, SettleFrame, Settlement, consume_request, consume_response, extend_result,
     settle_result,
 };
-use posthouse_tests::harness::refusal::{Refusal, assert_refused};
-use posthouse_tests::harness::scene::{LONG, SHORT, Scene, refused, settlement};
-use posthouse_tests::harness::site::CIVIL;
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::{cli, eventually, probe};
+use posthouse_tests::harness::{
+    cli, eventually, probe,
+    refusal::{Refusal, assert_refused},
+    scene::{LONG, SHORT, Scene, refused, settlement},
+    site::CIVIL,
+    stream::{Stream, open},
+};
 use tonic::Code;
 
 async fn purge(scene: &Scene, queue: &str) -> u64 {

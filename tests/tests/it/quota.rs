@@ -4,13 +4,15 @@ use posthouse_proto::v1::{
     self, CreateQueueRequest, DeleteQueueRequest, NewMessage, PublishRequest, SettleAction,
     UpdateQueueRequest,
 };
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::probe::{scrape, value};
-use posthouse_tests::harness::refusal::{Refusal, assert_refused};
-use posthouse_tests::harness::scene::{LONG, Scene, queue_name, settlement};
-use posthouse_tests::harness::site::{CIVIL, Site, TAXATION};
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    eventually,
+    probe::{scrape, value},
+    refusal::{Refusal, assert_refused},
+    scene::{LONG, Scene, queue_name, settlement},
+    site::{CIVIL, Site, TAXATION},
+    stream::{Stream, open},
+    wire::Caller,
+};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 

@@ -4,9 +4,11 @@ use posthouse_proto::v1::{
     self, MessageState, RedriveDeadLettersRequest, RedriveDeadLettersResponse, SettleAction,
     SubscriptionSettings,
 };
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::{LONG, Scene, queue_name, settlement, text};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    refusal::assert_refused,
+    scene::{LONG, Scene, queue_name, settlement, text},
+    wire::Caller,
+};
 use tonic::{Code, Status};
 
 async fn try_redrive(

@@ -6,11 +6,13 @@ use posthouse_proto::v1::{
     self, RedriveDeadLettersRequest, RedriveDeadLettersResponse, SettleAction, SkipReason,
     SubscriptionSettings,
 };
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::{LONG, Scene, queue_name, settlement, text};
-use posthouse_tests::harness::site::CIVIL;
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    cli,
+    refusal::assert_refused,
+    scene::{LONG, Scene, queue_name, settlement, text},
+    site::CIVIL,
+    wire::Caller,
+};
 use tonic::{Code, Status};
 
 /// Stuck letters in front of one that can go: more than one call passes.

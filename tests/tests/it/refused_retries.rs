@@ -1,12 +1,16 @@
 //! A batch that is sent again is answered as it was, also if the limit of a message's size has changed since: no message that was refused is told
 //! to be stored, and none that was stored to be refused.
 
-use posthouse_proto::v1::publish_stream_request::{self, Batch};
-use posthouse_proto::v1::publish_stream_response::batch_result::Outcome;
-use posthouse_proto::v1::{self, ProducerSession, PublishRequest, publish_result};
-use posthouse_tests::harness::publishing::{self, PublishStream};
-use posthouse_tests::harness::refusal::Refusal;
-use posthouse_tests::harness::scene::{Scene, message};
+use posthouse_proto::v1::{
+    self, ProducerSession, PublishRequest, publish_result,
+    publish_stream_request::{self, Batch},
+    publish_stream_response::batch_result::Outcome,
+};
+use posthouse_tests::harness::{
+    publishing::{self, PublishStream},
+    refusal::Refusal,
+    scene::{Scene, message},
+};
 use tonic::Code;
 
 /// What was said of a message.

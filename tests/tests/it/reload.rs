@@ -1,24 +1,30 @@
 //! Certificates, authorities and key sets that are replaced while the server runs.
 
-use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
 
-use posthouse::dev::authority::{Authority, Leaf};
-use posthouse::dev::config::issuer_url;
-use posthouse::dev::token::{Algorithm, Claims, Issuer};
-use posthouse::dev::{SERVER_NAME, spiffe_id};
+use posthouse::dev::{
+    SERVER_NAME,
+    authority::{Authority, Leaf},
+    config::issuer_url,
+    spiffe_id,
+    token::{Algorithm, Claims, Issuer},
+};
 use posthouse_proto::v1::GetQueueRequest;
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::probe::{scrape, value};
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::site::{CIVIL, Credentials, Site, TAXATION};
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::tls;
-use posthouse_tests::harness::wire::Caller;
-use rustls::AlertDescription;
-use rustls::version::TLS13;
+use posthouse_tests::harness::{
+    eventually,
+    probe::{scrape, value},
+    refusal::assert_refused,
+    scene::Scene,
+    site::{CIVIL, Credentials, Site, TAXATION},
+    stream::{Stream, open},
+    tls,
+    wire::Caller,
+};
+use rustls::{AlertDescription, version::TLS13};
 use tonic::Code;
 
 const SESSION: [u8; 16] = [5; 16];

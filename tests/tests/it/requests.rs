@@ -1,12 +1,14 @@
 //! Changes that are asked for with an id: made once, however often they are asked for.
 
 use posthouse_proto::v1::{self, Queue, SettleAction, SubscriptionSettings};
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::relay::Relay;
-use posthouse_tests::harness::scene::{LONG, Scene, queue_name, settlement, text};
-use posthouse_tests::harness::site::{CIVIL, Credentials, Site, TAXATION};
-use posthouse_tests::harness::wire::Caller;
-use posthouse_tests::harness::{binaries, eventually};
+use posthouse_tests::harness::{
+    binaries, eventually,
+    refusal::assert_refused,
+    relay::Relay,
+    scene::{LONG, Scene, queue_name, settlement, text},
+    site::{CIVIL, Credentials, Site, TAXATION},
+    wire::Caller,
+};
 use prost_types::FieldMask;
 use tonic::{Code, Status};
 

@@ -5,12 +5,14 @@ use std::time::Duration;
 use posthouse_proto::v1::{
     self, NewMessage, PublishRequest, SettleAction, consume_request, consume_response,
 };
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::{LONG, Scene, settlement, text};
-use posthouse_tests::harness::site::CIVIL;
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    eventually,
+    refusal::assert_refused,
+    scene::{LONG, Scene, settlement, text},
+    site::CIVIL,
+    stream::{Stream, open},
+    wire::Caller,
+};
 use tonic::Code;
 
 const SESSION: [u8; 16] = [1; 16];

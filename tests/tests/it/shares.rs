@@ -1,8 +1,10 @@
 //! What is ready is shared by the consumers that wait for it.
 
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    scene::Scene,
+    stream::{Stream, open},
+    wire::Caller,
+};
 
 const COUNT: usize = 100;
 

@@ -1,8 +1,8 @@
 //! The statistics of a queue add up, and survive a crash.
 
-use posthouse_proto::v1::{self, QueueStats, SettleAction};
 use posthouse_proto::v1::{
-    PublishStreamRequest, publish_result, publish_stream_request, publish_stream_response,
+    self, PublishStreamRequest, QueueStats, SettleAction, publish_result, publish_stream_request,
+    publish_stream_response,
 };
 use posthouse_tests::harness::scene::{LONG, SHORT, Scene, message, settlement};
 use tokio_stream::StreamExt;

@@ -1,14 +1,13 @@
 //! `posthouse dev`: a server with everything it needs, in one folder, kept over restarts.
 
-use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
-use std::path::Path;
-use std::process::Command;
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, chown, symlink},
+    path::Path,
+    process::Command,
+};
 
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::{binaries, site::Site};
+use posthouse_tests::harness::{binaries, cli, eventually, server::Server, site::Site};
 
 fn dev(site: &Site) -> Server {
     let mut command = Command::new(binaries::posthouse());

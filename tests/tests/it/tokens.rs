@@ -2,16 +2,19 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use posthouse_proto::v1::{self, ReceiveRequest, SettleAction, consume_request, consume_response};
-use posthouse_proto::v1::{PublishStreamRequest, publish_stream_request};
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::{LONG, Scene, settlement, text};
-use posthouse_tests::harness::site::CIVIL;
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::{PATIENCE, eventually};
+use posthouse_proto::v1::{
+    self, PublishStreamRequest, ReceiveRequest, SettleAction, consume_request, consume_response,
+    publish_stream_request,
+};
+use posthouse_tests::harness::{
+    PATIENCE, eventually,
+    refusal::assert_refused,
+    scene::{LONG, Scene, settlement, text},
+    site::CIVIL,
+    stream::{Stream, open},
+};
 use tokio::sync::mpsc;
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tonic::Code;
 
 const SESSION: [u8; 16] = [1; 16];

@@ -1,9 +1,11 @@
 //! A queue that many messages have passed is as quick as a new one: `make figures` shows it for millions.
 
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::harness::tombstones::{per_delivery, tombstones};
+use posthouse_tests::harness::{
+    cli,
+    server::Server,
+    site::{CIVIL, Site},
+    tombstones::{per_delivery, tombstones},
+};
 
 const QUEUE: &str = "household-registry/passed";
 const PASSED: u32 = 100_000;

@@ -1,16 +1,22 @@
 //! Clients that do not read what the server sends them.
 
-use std::collections::HashMap;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    collections::HashMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
-use posthouse_proto::v1::publish_stream_request::{Batch, Frame, Open};
-use posthouse_proto::v1::{NewMessage, PublishRequest, PublishStreamRequest};
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::site::CIVIL;
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_proto::v1::{
+    NewMessage, PublishRequest, PublishStreamRequest,
+    publish_stream_request::{Batch, Frame, Open},
+};
+use posthouse_tests::harness::{
+    eventually,
+    refusal::assert_refused,
+    scene::Scene,
+    site::CIVIL,
+    stream::{Stream, open},
+    wire::Caller,
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;

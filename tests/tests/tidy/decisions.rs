@@ -23,7 +23,8 @@ struct Adr {
 fn check(files: &[File]) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut adrs = BTreeMap::new();
-    let is_adr = |file: &&File| file.path.starts_with(FOLDER) && file.path.ends_with(".md") && file.path != INDEX;
+    let is_adr =
+        |file: &&File| file.path.starts_with(FOLDER) && file.path.ends_with(".md") && file.path != INDEX;
     for file in files.iter().filter(is_adr) {
         match read(file) {
             Ok((number, adr)) => {
@@ -48,7 +49,8 @@ fn read(file: &File) -> Result<(u32, Adr), Violation> {
         .ok_or_else(|| fault(1, "the file's name has no number; call it NNNN-what-it-is.md"))?;
     let mut lines = file.text.lines();
     let title = lines.next().and_then(|line| line.strip_prefix(&format!("# ADR {number}: ")));
-    let title = title.ok_or_else(|| fault(1, &format!("the first line is not `# ADR {number}: ` and the decision")))?;
+    let title = title
+        .ok_or_else(|| fault(1, &format!("the first line is not `# ADR {number}: ` and the decision")))?;
     // The line between is empty; the status may go on in the next ones.
     let status: Vec<_> = lines.skip(1).take_while(|line| !line.is_empty()).collect();
     let status = status.join(" ");
@@ -75,7 +77,11 @@ fn read(file: &File) -> Result<(u32, Adr), Violation> {
             return Err(fault(3, &format!("status `{clause}` is none of {forms} in this order")));
         }
     }
-    if adr.accepted.is_empty() { Err(fault(3, "no date of acceptance; add `accepted DATE`")) } else { Ok((number, adr)) }
+    if adr.accepted.is_empty() {
+        Err(fault(3, "no date of acceptance; add `accepted DATE`"))
+    } else {
+        Ok((number, adr))
+    }
 }
 
 fn accept(adr: &mut Adr, date: &str) -> bool {
@@ -95,12 +101,15 @@ fn last_word(text: &str) -> &str {
 
 fn is_date(text: &str) -> bool {
     let is_mark = |at| at == 4 || at == 7;
-    text.len() == 10 && text.bytes().enumerate().all(|(at, c)| if is_mark(at) { c == b'-' } else { c.is_ascii_digit() })
+    text.len() == 10
+        && text.bytes().enumerate().all(|(at, c)| if is_mark(at) { c == b'-' } else { c.is_ascii_digit() })
 }
 
 /// The ADRs that this one names and that do not name it in return.
 fn one_sided(number: u32, adr: &Adr, all: &BTreeMap<u32, Adr>) -> Vec<Violation> {
-    let says = |other: &u32, list: fn(&Adr) -> &Vec<u32>| all.get(other).is_some_and(|adr| list(adr).contains(&number));
+    let says = |other: &u32, list: fn(&Adr) -> &Vec<u32>| {
+        all.get(other).is_some_and(|adr| list(adr).contains(&number))
+    };
     let mut violations = Vec::new();
     for other in adr.revises.iter().filter(|other| !says(other, |adr| &adr.revised_by)) {
         let text = format!("it revises ADR {other}, which does not say `revised by ADR {number}`");
@@ -135,7 +144,8 @@ mod tests {
     use super::{INDEX, check};
     use crate::tree::files;
 
-    const FIRST: &str = "# ADR 1: A\n\nStatus: revised by [ADR\n2](0002-b.md), 2026-01-02; accepted 2026-01-01.\n\n## x";
+    const FIRST: &str =
+        "# ADR 1: A\n\nStatus: revised by [ADR\n2](0002-b.md), 2026-01-02; accepted 2026-01-01.\n\n## x";
     const SECOND: &str = "# ADR 2: B\n\nStatus: accepted, 2026-01-02; revises [ADR 1](0001-a.md); written down 2026-01-03.\n\n";
     const LIST: &str = "| [1] | A | revised by 2 | 2026-01-01 |\n| [2] | B | accepted | 2026-01-02 |\n[1]: 0001-a.md\n[2]: 0002-b.md\n";
 
@@ -156,7 +166,10 @@ mod tests {
         assert_eq!(second("ADR 2", "ADR 3"), ["docs/adr/0002-b.md:1", one_sided]);
         assert_eq!(second("Status: ", ""), ["docs/adr/0002-b.md:3", one_sided]);
         assert_eq!(second("accepted, 2026", "accepted, 26"), ["docs/adr/0002-b.md:3", one_sided]);
-        assert_eq!(second("accepted, 2026-01-02", "proposed, 2026-01-02"), ["docs/adr/0002-b.md:3", one_sided]);
+        assert_eq!(
+            second("accepted, 2026-01-02", "proposed, 2026-01-02"),
+            ["docs/adr/0002-b.md:3", one_sided]
+        );
     }
 
     #[test]

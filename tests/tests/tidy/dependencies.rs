@@ -22,7 +22,8 @@ fn check(files: &[File]) -> Vec<Violation> {
     let mut violations = Vec::new();
     for (manifest, folder) in manifests.zip(&folders) {
         // A crate inside the folder of another, for example tests/powercut.
-        let inner: Vec<_> = folders.iter().filter(|other| other.starts_with(folder) && other != &folder).collect();
+        let inner: Vec<_> =
+            folders.iter().filter(|other| other.starts_with(folder) && other != &folder).collect();
         let own = files.iter().filter(|file| {
             file.path.starts_with(folder) && !inner.iter().any(|inner| file.path.starts_with(**inner))
         });
@@ -53,7 +54,7 @@ fn check_crate(manifest: &File, folder: &str, files: &[File]) -> Vec<Violation> 
 }
 
 /// The names in a section of a manifest, with their lines.
-fn names<'a>(manifest: &'a str, section: &str) -> Vec<(usize, &'a str)> {
+pub fn names<'a>(manifest: &'a str, section: &str) -> Vec<(usize, &'a str)> {
     let (mut names, mut inside) = (Vec::new(), false);
     for (index, line) in manifest.lines().enumerate() {
         if let Some(rest) = line.strip_prefix('[') {
@@ -83,7 +84,10 @@ fn a_dependency_that_nothing_uses_is_found() {
         ]));
         found.iter().map(|violation| violation.line).collect::<Vec<_>>()
     };
-    assert_eq!(lines("use http_body::Body;\nfn a() { bytes::b() }\n#[cfg(test)]\nmod tests { use rand; }"), []);
+    assert_eq!(
+        lines("use http_body::Body;\nfn a() { bytes::b() }\n#[cfg(test)]\nmod tests { use rand; }"),
+        []
+    );
     assert_eq!(lines("// bytes\nuse http_body::Body;\n#[cfg(test)]\nmod tests { use rand; }"), [5]);
     assert_eq!(lines("use http_body::Body;\n#[cfg(test)]\nmod tests { use bytes; use rand; }"), [5]);
 }

@@ -5,10 +5,12 @@ use crate::tree::Violation;
 const LIST: &str = include_str!("exceptions.txt");
 const PATH: &str = "tests/tests/tidy/exceptions.txt";
 
-/// A line `path: reason`; a path that ends with `/` is a folder.
+/// A line `path: reason` or `path word: reason`; a path that ends with `/` is a folder.
 #[derive(Debug)]
 struct Exception<'a> {
     path: &'a str,
+    /// What the violation has to name, if not empty.
+    word: &'a str,
     reason: &'a str,
     line: usize,
 }
@@ -24,8 +26,10 @@ pub fn assert_kept(rule: &str, violations: Vec<Violation>) {
 fn sift(rule: &str, violations: Vec<Violation>, list: &str) -> Vec<Violation> {
     let exceptions = read(rule, list);
     let covers = |exception: &Exception<'_>, violation: &Violation| {
-        let path = &violation.path;
-        path == exception.path || exception.path.ends_with('/') && path.starts_with(exception.path)
+        let (path, word) = (&violation.path, exception.word);
+        let is_named = word.is_empty() || violation.text.split_whitespace().any(|other| other == word);
+        let is_inside = exception.path.ends_with('/') && path.starts_with(exception.path);
+        is_named && (path == exception.path || is_inside)
     };
     let (excepted, mut left): (Vec<_>, Vec<_>) = violations
         .into_iter()
@@ -35,7 +39,8 @@ fn sift(rule: &str, violations: Vec<Violation>, list: &str) -> Vec<Violation> {
             left.push(Violation::new(PATH, exception.line, "an exception without a reason; write one"));
         }
         if !excepted.iter().any(|violation| covers(exception, violation)) {
-            let text = format!("{} breaks [{rule}] no longer; delete the line", exception.path);
+            let what = format!("{} {}", exception.path, exception.word);
+            let text = format!("{} breaks [{rule}] no longer; delete the line", what.trim_end());
             left.push(Violation::new(PATH, exception.line, text));
         }
     }
@@ -50,8 +55,9 @@ fn read<'a>(rule: &str, list: &'a str) -> Vec<Exception<'a>> {
         if let Some(name) = line.strip_prefix('[') {
             section = name.trim_end_matches(']');
         } else if section == rule && !line.is_empty() && !line.starts_with('#') {
-            let (path, reason) = line.split_once(':').unwrap_or((line, ""));
-            exceptions.push(Exception { path, reason: reason.trim(), line: index + 1 });
+            let (key, reason) = line.split_once(':').unwrap_or((line, ""));
+            let (path, word) = key.split_once(' ').unwrap_or((key, ""));
+            exceptions.push(Exception { path, word, reason: reason.trim(), line: index + 1 });
         }
     }
     exceptions
@@ -61,8 +67,13 @@ fn read<'a>(rule: &str, list: &'a str) -> Vec<Exception<'a>> {
 fn an_exception_covers_its_rule_and_its_path_alone() {
     let violation = |path: &str| Violation::new(path, 1, "too long");
     let list = "[other]\na/b.rs: why\n[length]\n# A folder.\na/: why\n";
-    assert_eq!(sift("length", vec![violation("a/b.rs"), violation("b/a/c.rs")], list), [violation("b/a/c.rs")]);
+    assert_eq!(
+        sift("length", vec![violation("a/b.rs"), violation("b/a/c.rs")], list),
+        [violation("b/a/c.rs")]
+    );
     assert_eq!(sift("other", vec![violation("a/b.rs")], list), []);
+    let by_word = |word| sift("w", vec![violation("a.rs")], &format!("[w]\na.rs {word}: why\n")).len();
+    assert_eq!((by_word("long"), by_word("lon")), (0, 2));
 }
 
 #[test]

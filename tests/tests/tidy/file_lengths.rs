@@ -10,7 +10,8 @@ const MAX_LINES: usize = 400;
 fn check(files: &[File]) -> Vec<Violation> {
     let too_long = |file: &File| {
         let lines = file.text.lines().count();
-        let text = || format!("{lines} lines, the limit is {MAX_LINES}; cut the file where its subject changes");
+        let text =
+            || format!("{lines} lines, the limit is {MAX_LINES}; cut the file where its subject changes");
         (file.path.ends_with(".rs") && lines > MAX_LINES).then(|| Violation::new(&file.path, lines, text()))
     };
     files.iter().filter_map(too_long).collect()

@@ -54,7 +54,10 @@ fn check_file(source: &Source<'_>) -> Vec<Violation> {
         let (before, after) = (group(pair[0]), group(pair[1]));
         let is_apart = pair[0].last_line + 1 < pair[1].line;
         if after < before || after > before && !is_apart {
-            let text = format!("`use {}` ({after:?}) behind {before:?}; std, crates, own, an empty line between", pair[1].root);
+            let text = format!(
+                "`use {}` ({after:?}) behind {before:?}; std, crates, own, an empty line between",
+                pair[1].root
+            );
             violations.push(Violation::new(source.path, pair[1].line, text));
         }
     }
@@ -106,7 +109,10 @@ fn two_imports_of_one_crate_in_a_block_are_found() {
         found.iter().map(|violation| violation.line).collect::<Vec<_>>()
     };
     assert_eq!(lines("use std::fs;\nuse std::io;\n"), [2]);
-    assert_eq!(lines("use std::{\n    fs,\n    io,\n};\n\nuse bytes::Bytes;\n\nuse super::a;\nuse crate::b;\n"), []);
+    assert_eq!(
+        lines("use std::{\n    fs,\n    io,\n};\n\nuse bytes::Bytes;\n\nuse super::a;\nuse crate::b;\n"),
+        []
+    );
     assert_eq!(lines("use bytes::Bytes;\n\nuse std::fs;\n"), [3]);
     assert_eq!(lines("use std::fs;\nuse bytes::Bytes;\n"), [2]);
     assert_eq!(lines("mod a;\nuse bytes::Bytes;\nuse a::B;\n"), [3]);

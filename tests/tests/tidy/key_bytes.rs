@@ -57,7 +57,8 @@ fn is_cut(rest: &[Token<'_>]) -> bool {
 
 /// Whether there is a `..` before the bracket closes, with a number on either side of it.
 fn has_range(rest: &[Token<'_>], close: &str) -> bool {
-    let inside: Vec<_> = rest.iter().take_while(|token| token.text != close).map(|token| token.text).collect();
+    let inside: Vec<_> =
+        rest.iter().take_while(|token| token.text != close).map(|token| token.text).collect();
     inside.windows(2).any(|pair| pair == [".", "."]) && inside.len() > 2
 }
 

@@ -1,5 +1,5 @@
-//! Lines of Rust have at most 110 columns, their comments and lines of Markdown 120. Tables, code blocks and what holds an
-//! address cannot be broken and are left alone.
+//! Lines of Rust have at most 110 columns of code, and 120 with their comment or up to the end of a text in quotes; lines of
+//! Markdown have 120. Tables, code blocks and what holds an address cannot be broken and are left alone.
 
 use crate::{
     exceptions::assert_kept,
@@ -23,11 +23,14 @@ fn rust(files: &[File]) -> Vec<Violation> {
     for source in sources(files) {
         let lines = source.text.lines().zip(source.code.lines());
         for (index, (line, code)) in lines.enumerate().filter(|(_, (line, _))| !line.contains("://")) {
-            let code = columns(code.trim_end());
+            let code = columns(code.trim_end_matches(|c: char| !c.is_alphanumeric()));
             let text = if code > MAX_CODE {
                 format!("{code} columns of code, the limit is {MAX_CODE}; break the line")
             } else if columns(line) > MAX_TEXT {
-                format!("{} columns, the limit is {MAX_TEXT}; shorten the sentence or break the line", columns(line))
+                format!(
+                    "{} columns, the limit is {MAX_TEXT}; shorten the sentence or break the line",
+                    columns(line)
+                )
             } else {
                 continue;
             };
@@ -79,6 +82,8 @@ mod tests {
         assert_eq!(count("a.rs", &letters(111)), 1);
         assert_eq!(count("a.rs", &format!("{} // {}", letters(50), letters(66))), 0);
         assert_eq!(count("a.rs", &format!("{} // {}", letters(50), letters(67))), 1);
+        assert_eq!(count("a.rs", &format!("a(\"{}\");", letters(114))), 0);
+        assert_eq!(count("a.rs", &format!("a(\"{}\");", letters(115))), 1);
         assert_eq!(count("a.rs", &format!("/// {}", "ä".repeat(116))), 0);
         assert_eq!(count("a.rs", &format!("/// {}", letters(117))), 1);
     }

@@ -13,14 +13,15 @@
 )]
 
 mod exceptions;
+mod modules;
 mod source;
 mod tokens;
 mod tree;
 
-// mod banned_words;
+mod banned_words;
 mod decisions;
 mod dependencies;
-// mod edges;
+mod edges;
 mod file_lengths;
 mod import_blocks;
 mod key_bytes;

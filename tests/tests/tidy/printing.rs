@@ -22,7 +22,8 @@ fn check(files: &[File]) -> Vec<Violation> {
         }
         for pair in tokens(&source.shipped).windows(2) {
             if MACROS.contains(&pair[0].text) && pair[1].text == "!" {
-                let text = format!("{}! in shipped code; write through the crate's own stdout or log", pair[0].text);
+                let text =
+                    format!("{}! in shipped code; write through the crate's own stdout or log", pair[0].text);
                 violations.push(Violation::new(source.path, line_of(source.text, pair[0].at), text));
             }
         }

@@ -20,14 +20,20 @@ struct Rpc {
 }
 
 fn check(files: &[File]) -> Vec<Violation> {
-    let mut table = files.iter().find(|file| file.path == TABLE).map(|file| entries(&file.text)).unwrap_or_default();
+    let mut table =
+        files.iter().find(|file| file.path == TABLE).map(|file| entries(&file.text)).unwrap_or_default();
     let mut violations = Vec::new();
-    for file in files.iter().filter(|file| file.path.starts_with("proto/posthouse/") && file.path.ends_with(".proto")) {
+    for file in
+        files.iter().filter(|file| file.path.starts_with("proto/posthouse/") && file.path.ends_with(".proto"))
+    {
         for rpc in rpcs(&file.text) {
             let text = match table.remove(&rpc.path) {
                 Some((kind, _)) if !KINDS.contains(&kind.as_str()) => format!("{}: no kind {kind}", rpc.path),
                 Some((kind, _)) if rpc.streams != (kind == "Stream") => {
-                    format!("{} is of kind {kind} in {TABLE}; a call is of kind Stream if it streams", rpc.path)
+                    format!(
+                        "{} is of kind {kind} in {TABLE}; a call is of kind Stream if it streams",
+                        rpc.path
+                    )
                 }
                 Some(_) => continue,
                 None => format!("{} has no kind; add it to {TABLE} with its kind and checks", rpc.path),
@@ -56,7 +62,8 @@ fn entries(text: &str) -> BTreeMap<String, (String, usize)> {
 /// The RPCs of a schema; its comments are like those of Rust.
 fn rpcs(text: &str) -> Vec<Rpc> {
     let code = code(text);
-    let package = code.split("package ").nth(1).and_then(|rest| rest.split(';').next()).unwrap_or_default().trim();
+    let package =
+        code.split("package ").nth(1).and_then(|rest| rest.split(';').next()).unwrap_or_default().trim();
     let (mut service, mut rpcs) = ("", Vec::new());
     for (index, line) in code.lines().enumerate() {
         let line = line.trim();
@@ -74,8 +81,11 @@ fn rpcs(text: &str) -> Vec<Rpc> {
 #[test]
 fn every_rpc_has_a_kind() {
     let files = repository();
-    let count: usize =
-        files.iter().filter(|f| f.path.starts_with("proto/posthouse/")).map(|file| rpcs(&file.text).len()).sum();
+    let count: usize = files
+        .iter()
+        .filter(|f| f.path.starts_with("proto/posthouse/"))
+        .map(|file| rpcs(&file.text).len())
+        .sum();
     assert!(count >= 15, "only {count} RPCs were found; this test looks in the wrong place");
     assert_kept("rpc-kind", check(&files));
 }
@@ -105,7 +115,8 @@ mod tests {
 
     #[test]
     fn an_entry_without_an_rpc_is_found() {
-        let known = "Read Get = \"/posthouse.v1.A/Get\", [];\nStream Watch = \"/posthouse.v1.A/Watch\", [];\n";
+        let known =
+            "Read Get = \"/posthouse.v1.A/Get\", [];\nStream Watch = \"/posthouse.v1.A/Watch\", [];\n";
         assert_eq!(lines(&format!("{known}Read Gone = \"/posthouse.v1.A/Gone\", [];\n")), [5]);
     }
 }

@@ -10,6 +10,8 @@ pub struct Source<'a> {
     pub code: String,
     /// Without the items under `#[cfg(test)]` as well; empty if the whole file is of tests.
     pub shipped: String,
+    /// Whether the file is more than tests.
+    pub is_shipped: bool,
 }
 
 /// The Rust files among these.
@@ -18,7 +20,8 @@ pub fn sources(files: &[File]) -> Vec<Source<'_>> {
     let mut sources: Vec<_> = rust
         .map(|file| {
             let code = code(&file.text);
-            Source { path: &file.path, text: &file.text, shipped: without_tests(&code), code }
+            let shipped = without_tests(&code);
+            Source { path: &file.path, text: &file.text, code, shipped, is_shipped: true }
         })
         .collect();
     let of_tests: Vec<String> = sources.iter().flat_map(test_modules).collect();
@@ -27,6 +30,7 @@ pub fn sources(files: &[File]) -> Vec<Source<'_>> {
         let declared = |module: &String| stem == module || stem.starts_with(&format!("{module}/"));
         if is_of_tests(source.path) || of_tests.iter().any(declared) {
             source.shipped.clear();
+            source.is_shipped = false;
         }
     }
     sources
@@ -37,9 +41,9 @@ pub fn line_of(text: &str, at: usize) -> usize {
     text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1
 }
 
-/// Whether a path is one of tests, benchmarks or examples. What `posthouse-tests` has in `src` is a library of its own.
+/// Whether a path is one of tests, benchmarks or examples. The folder `tests` at the root holds crates like any other.
 pub fn is_of_tests(path: &str) -> bool {
-    let path = path.strip_prefix("tests/src/").unwrap_or(path);
+    let path = path.strip_prefix("tests/").unwrap_or(path);
     let mut parts = path.trim_end_matches(".rs").split('/');
     parts.any(|part| ["tests", "benches", "examples"].contains(&part) || part.ends_with("_tests"))
 }
@@ -89,9 +93,11 @@ fn without_tests(code: &str) -> String {
 /// The length of the item, field or statement that a text begins with.
 fn item_len(text: &str) -> usize {
     let mut depth = 0_usize;
-    let is_item = ["mod", "use", "fn", "impl", "struct", "enum", "const", "static", "type", "trait", "macro_rules"];
+    let is_item =
+        ["mod", "use", "fn", "impl", "struct", "enum", "const", "static", "type", "trait", "macro_rules"];
     let head = text.split(['{', ';']).next().unwrap_or_default();
-    let ends_at_comma = !head.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| is_item.contains(&word));
+    let ends_at_comma =
+        !head.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| is_item.contains(&word));
     for (at, byte) in text.bytes().enumerate() {
         match byte {
             b'(' | b'[' | b'{' => depth += 1,
@@ -235,8 +241,15 @@ mod tests {
             ("a/src/b/samples.rs", "x"),
             ("a/src/b/samples/one.rs", "x"),
         ]);
-        let shipped: Vec<_> = sources(&files).iter().map(|source| !source.shipped.trim().is_empty()).collect();
+        let shipped: Vec<_> = sources(&files).iter().map(|source| source.is_shipped).collect();
         assert_eq!(shipped, [true, true, false, false]);
-        assert!(is_of_tests("a/tests/b.rs") && is_of_tests("a/src/b_tests.rs") && !is_of_tests("tests/src/b.rs"));
+    }
+
+    #[test]
+    fn a_path_says_whether_it_is_of_tests() {
+        assert!(["a/tests/b.rs", "a/src/b_tests.rs", "tests/tests/b.rs"].into_iter().all(is_of_tests));
+        assert!(
+            !["a/src/attests.rs", "tests/src/b.rs", "tests/powercut/src/b.rs"].into_iter().any(is_of_tests)
+        );
     }
 }

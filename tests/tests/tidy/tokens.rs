@@ -44,7 +44,12 @@ pub struct Named<'a> {
 }
 
 /// Reads the path that begins at `tokens[start]`, with its braces, and returns the position behind it.
-pub fn read_path<'a>(tokens: &[Token<'a>], start: usize, prefix: &[&'a str], found: &mut Vec<Named<'a>>) -> usize {
+pub fn read_path<'a>(
+    tokens: &[Token<'a>],
+    start: usize,
+    prefix: &[&'a str],
+    found: &mut Vec<Named<'a>>,
+) -> usize {
     let mut path = prefix.to_vec();
     let mut next = start;
     let text = |at: usize| tokens.get(at).map_or("", |token| token.text);
@@ -74,7 +79,12 @@ pub fn read_path<'a>(tokens: &[Token<'a>], start: usize, prefix: &[&'a str], fou
     if renamed { next + 2 } else { next }
 }
 
-fn read_group<'a>(tokens: &[Token<'a>], open: usize, prefix: &[&'a str], found: &mut Vec<Named<'a>>) -> usize {
+fn read_group<'a>(
+    tokens: &[Token<'a>],
+    open: usize,
+    prefix: &[&'a str],
+    found: &mut Vec<Named<'a>>,
+) -> usize {
     let mut next = open + 1;
     while let Some(token) = tokens.get(next) {
         next = match token.text {

@@ -2,10 +2,14 @@
 //! `POSTHOUSE_CLOCK_JUMPS_WITH`, once there is a file of that name. With `POSTHOUSE_CLOCK_RIGHT_WITH` it is set right once there is a
 //! file of that name. The monotonic clock stays as it is.
 
-use std::ffi::{CStr, CString, c_int};
-use std::os::unix::ffi::OsStringExt as _;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    ffi::{CStr, CString, c_int},
+    os::unix::ffi::OsStringExt as _,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use crate::sys::call;
 

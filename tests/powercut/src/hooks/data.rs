@@ -4,9 +4,11 @@ use std::ffi::{c_char, c_int, c_uint, c_void};
 
 use libc::{iovec, off_t, size_t, ssize_t};
 
-use crate::mirror::Extent;
-use crate::sys::{self, call};
-use crate::tracker;
+use crate::{
+    mirror::Extent,
+    sys::{self, call},
+    tracker,
+};
 
 fn wrote(fd: c_int, offset: Option<off_t>, result: i64) -> ssize_t {
     if let Ok(count @ 1..) = u64::try_from(result) {

@@ -4,8 +4,10 @@ use std::ffi::{c_char, c_int, c_uint};
 
 use libc::mode_t;
 
-use crate::sys::{self, call};
-use crate::tracker;
+use crate::{
+    sys::{self, call},
+    tracker,
+};
 
 fn changing(call: impl FnOnce() -> i64) -> c_int {
     let _names = tracker::with(|tracker| tracker.names.read());

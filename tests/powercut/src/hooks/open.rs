@@ -4,8 +4,7 @@ use std::ffi::{c_char, c_int};
 
 use libc::mode_t;
 
-use crate::sys::call;
-use crate::tracker;
+use crate::{sys::call, tracker};
 
 fn opened(folder: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
     // Creating a name must not come between the names of a folder that is being listed.

@@ -4,8 +4,10 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 
 use libc::{FILE, off_t, size_t};
 
-use crate::sys::{self, call};
-use crate::tracker;
+use crate::{
+    sys::{self, call},
+    tracker,
+};
 
 fn mapped(
     address: *mut c_void,

@@ -2,8 +2,7 @@
 
 use std::ffi::c_int;
 
-use crate::sys::call;
-use crate::tracker;
+use crate::{sys::call, tracker};
 
 fn synced(fd: c_int, result: i64) -> c_int {
     if result == 0 {

@@ -1,7 +1,9 @@
 //! Floods are closed out, or served in turn with everybody else.
 
-use posthouse_tests::attack::{Kind, all};
-use posthouse_tests::harness::eventually;
+use posthouse_tests::{
+    attack::{Kind, all},
+    harness::eventually,
+};
 
 use super::{MOMENT, Ring, named};
 

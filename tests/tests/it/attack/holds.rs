@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use posthouse_tests::attack::{Kind, all};
-use posthouse_tests::harness::{eventually, process};
+use posthouse_tests::{
+    attack::{Kind, all},
+    harness::{eventually, process},
+};
 
 use super::{MOMENT, Ring, named};
 

@@ -8,10 +8,14 @@ mod places;
 use std::time::Duration;
 
 use posthouse_proto::v1::SettleAction;
-use posthouse_tests::attack::{self, Attack, Target, Told};
-use posthouse_tests::harness::scene::{LONG, Scene, settlement, text};
-use posthouse_tests::harness::site::Site;
-use posthouse_tests::harness::{PATIENCE, process};
+use posthouse_tests::{
+    attack::{self, Attack, Target, Told},
+    harness::{
+        PATIENCE, process,
+        scene::{LONG, Scene, settlement, text},
+        site::Site,
+    },
+};
 
 /// How long an attack lasts.
 const MOMENT: Duration = Duration::from_millis(1_300);

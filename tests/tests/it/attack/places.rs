@@ -3,10 +3,14 @@
 use std::process::Command;
 
 use posthouse_client::Client;
-use posthouse_tests::attack::{Target, add_rsa_key, silence};
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::harness::{PATIENCE, binaries, eventually};
+use posthouse_tests::{
+    attack::{Target, add_rsa_key, silence},
+    harness::{
+        PATIENCE, binaries, eventually,
+        server::Server,
+        site::{CIVIL, Site},
+    },
+};
 use tokio::task::JoinSet;
 
 /// Callers that come while the crowd stands.

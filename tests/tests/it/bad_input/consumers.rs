@@ -1,16 +1,15 @@
 //! Consumers that do not do their part. What they held goes to others; what others hold is not touched.
 
-use std::collections::BTreeSet;
-use std::io::Read;
-use std::process::Stdio;
+use std::{collections::BTreeSet, io::Read, process::Stdio};
 
 use posthouse_proto::v1::{self, Delivery, NewMessage, SettleAction, SubscriptionSettings};
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::scene::{LONG, SHORT, Scene, message, settlement, text, wire};
-use posthouse_tests::harness::site::CIVIL;
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::wire::Caller;
-use posthouse_tests::harness::{PATIENCE, eventually};
+use posthouse_tests::harness::{
+    PATIENCE, cli, eventually,
+    scene::{LONG, SHORT, Scene, message, settlement, text, wire},
+    site::CIVIL,
+    stream::{Stream, open},
+    wire::Caller,
+};
 
 use super::{assert_serves, publish};
 

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use posthouse_proto::v1::{self, Queue, SettleAction, SubscriptionSettings};
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::refusal::{Refusal, assert_refused};
-use posthouse_tests::harness::scene::{LONG, Scene, queue_name, settlement};
+use posthouse_tests::harness::{
+    eventually,
+    refusal::{Refusal, assert_refused},
+    scene::{LONG, Scene, queue_name, settlement},
+};
 use prost_types::{Duration, FieldMask};
 use tonic::{Code, Status};
 

@@ -2,15 +2,21 @@
 
 use bytes::Bytes;
 use posthouse_proto::v1;
-use posthouse_tests::harness::http2::{Frame, Http2};
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::{PATIENCE, raw, tls};
+use posthouse_tests::harness::{
+    PATIENCE,
+    http2::{Frame, Http2},
+    raw,
+    refusal::assert_refused,
+    scene::Scene,
+    tls,
+};
 use prost::Message;
 use rustls::version::TLS13;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tonic::Code;
-use tonic::codegen::http::{HeaderValue, Method};
+use tonic::{
+    Code,
+    codegen::http::{HeaderValue, Method},
+};
 
 use super::assert_serves;
 

@@ -1,16 +1,19 @@
 //! Streams that begin or go on as none may.
 
 use bytes::Bytes;
-use posthouse_proto::v1::publish_stream_request::Frame as PublishFrame;
 use posthouse_proto::v1::{
-    self, ConsumeRequest, Credit, Ping, PublishStreamRequest, consume_request::Frame, publish_stream_request,
+    self, ConsumeRequest, Credit, Ping, PublishStreamRequest,
+    consume_request::Frame,
+    publish_stream_request::{self, Frame as PublishFrame},
 };
-use posthouse_tests::harness::publishing::{self, PublishStream};
-use posthouse_tests::harness::raw;
-use posthouse_tests::harness::refusal::{Refusal, assert_refused};
-use posthouse_tests::harness::scene::{Scene, message};
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    publishing::{self, PublishStream},
+    raw,
+    refusal::{Refusal, assert_refused},
+    scene::{Scene, message},
+    stream::{Stream, open},
+    wire::Caller,
+};
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;

@@ -13,9 +13,7 @@ mod publishing;
 mod settling;
 
 use posthouse_proto::v1::{NewMessage, PublishRequest, PublishResult, publish_result};
-use posthouse_tests::harness::refusal::Refusal;
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{refusal::Refusal, scene::Scene, wire::Caller};
 use tonic::{Code, Status};
 
 /// A message with so many bytes.

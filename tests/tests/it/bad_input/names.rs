@@ -1,12 +1,13 @@
 //! Names of nothing: malformed ones, and ones that nobody has.
 
-use posthouse_proto::v1;
-use posthouse_proto::v1::publish_stream_request::Frame;
-use posthouse_tests::harness::publishing::{self, PublishStream};
-use posthouse_tests::harness::refusal::{Refusal, assert_refused};
-use posthouse_tests::harness::scene::{Scene, message, queue_name};
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_proto::v1::{self, publish_stream_request::Frame};
+use posthouse_tests::harness::{
+    publishing::{self, PublishStream},
+    refusal::{Refusal, assert_refused},
+    scene::{Scene, message, queue_name},
+    stream::{Stream, open},
+    wire::Caller,
+};
 use tonic::{Code, Status};
 
 use super::{assert_serves, assert_short};

@@ -1,13 +1,17 @@
 //! Producer sessions out of turn, on streams; `producers` beside this folder has the unary ones.
 
-use posthouse_proto::v1::publish_stream_request::{Batch, Frame, Producer};
-use posthouse_proto::v1::publish_stream_response::{BatchResult, batch_result};
-use posthouse_proto::v1::{ProducerSession, PublishRequest};
-use posthouse_tests::harness::publishing::{PublishStream, batch, open};
-use posthouse_tests::harness::refusal::{Refusal, assert_refused};
-use posthouse_tests::harness::scene::{Scene, message};
-use posthouse_tests::harness::site::CIVIL;
-use posthouse_tests::harness::wire::Caller;
+use posthouse_proto::v1::{
+    ProducerSession, PublishRequest,
+    publish_stream_request::{Batch, Frame, Producer},
+    publish_stream_response::{BatchResult, batch_result},
+};
+use posthouse_tests::harness::{
+    publishing::{PublishStream, batch, open},
+    refusal::{Refusal, assert_refused},
+    scene::{Scene, message},
+    site::CIVIL,
+    wire::Caller,
+};
 use tonic::{Code, Status};
 
 use super::assert_serves;

@@ -2,12 +2,16 @@
 
 use std::collections::HashMap;
 
-use posthouse_proto::v1::publish_stream_request::{Batch, Frame};
-use posthouse_proto::v1::publish_stream_response::{self as out, BatchResult, batch_result};
-use posthouse_proto::v1::{self, NewMessage, PublishRequest};
-use posthouse_tests::harness::publishing::{PublishStream, batch, open};
-use posthouse_tests::harness::refusal::{Refusal, assert_refused};
-use posthouse_tests::harness::scene::{LONG, Scene, message, queue_name};
+use posthouse_proto::v1::{
+    self, NewMessage, PublishRequest,
+    publish_stream_request::{Batch, Frame},
+    publish_stream_response::{self as out, BatchResult, batch_result},
+};
+use posthouse_tests::harness::{
+    publishing::{PublishStream, batch, open},
+    refusal::{Refusal, assert_refused},
+    scene::{LONG, Scene, message, queue_name},
+};
 use tonic::Code;
 
 use super::{assert_says, assert_serves, publish, sized, told};

@@ -4,11 +4,13 @@ use posthouse_proto::v1::{
     self, Delivery, ExtendFrame, SettleAction, SettleFrame, Settlement, consume_request, consume_response,
     extend_result, settle_result,
 };
-use posthouse_tests::harness::refusal::{Refusal, assert_refused};
-use posthouse_tests::harness::scene::{LONG, Scene, message, refused, settlement};
-use posthouse_tests::harness::site::CIVIL;
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    refusal::{Refusal, assert_refused},
+    scene::{LONG, Scene, message, refused, settlement},
+    site::CIVIL,
+    stream::{Stream, open},
+    wire::Caller,
+};
 use prost_types::Duration;
 use tonic::{Code, Status};
 

@@ -1,11 +1,15 @@
 //! `posthouse apply`: a file says what queues there should be.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::harness::{
+    cli,
+    server::Server,
+    site::{CIVIL, Site},
+};
 
 const FILE: &str = "\
 # A queue stands before its dead-letter queue here; it is made after it.

@@ -1,16 +1,22 @@
 //! Whatever fails, the system's own words for it are told.
 
-use std::fs::{self, Permissions};
-use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::{
+    fs::{self, Permissions},
+    net::TcpListener,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
 
-use posthouse::dev::authority::{Authority, Leaf};
-use posthouse::dev::spiffe_id;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Credentials, Site};
-use posthouse_tests::harness::{binaries, cli};
+use posthouse::dev::{
+    authority::{Authority, Leaf},
+    spiffe_id,
+};
+use posthouse_tests::harness::{
+    binaries, cli,
+    server::Server,
+    site::{CIVIL, Credentials, Site},
+};
 
 use super::QUEUE;
 

@@ -2,9 +2,11 @@
 
 use std::fs;
 
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::harness::{
+    cli,
+    server::Server,
+    site::{CIVIL, Site},
+};
 use serde_json::Value;
 
 const QUEUE: &str = "identity-cards/applications";

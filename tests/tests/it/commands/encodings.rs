@@ -1,11 +1,12 @@
 //! Files as editors on other systems save them: with a byte-order mark, with other ends of lines, as UTF-16.
 
-use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
 
-use posthouse_tests::harness::site::CIVIL;
-use posthouse_tests::harness::{binaries, cli};
+use posthouse_tests::harness::{binaries, cli, site::CIVIL};
 
 use super::{Place, QUEUE};
 

@@ -1,9 +1,11 @@
 //! `posthouse message find` and `posthouse dead-letters`: where is application X, and another chance for it.
 
 use posthouse_proto::v1::SettleAction;
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::scene::{LONG, Scene, queue_name, settlement};
-use posthouse_tests::harness::site::CIVIL;
+use posthouse_tests::harness::{
+    cli,
+    scene::{LONG, Scene, queue_name, settlement},
+    site::CIVIL,
+};
 use serde_json::Value;
 
 const SHORT_NAME: &str = "household-registry/moves";

@@ -17,9 +17,11 @@ mod token;
 
 use std::path::PathBuf;
 
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::harness::{
+    cli,
+    server::Server,
+    site::{CIVIL, Site},
+};
 
 /// The queue of a [`Place`].
 const QUEUE: &str = "identity-cards/applications";

@@ -1,11 +1,15 @@
 //! `--ndjson`: what `consume` writes, `publish` takes; a broken line is named, and nothing after it is published.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::harness::{
+    cli,
+    server::Server,
+    site::{CIVIL, Site},
+};
 use serde_json::{Value, json};
 
 struct Place {

@@ -1,13 +1,16 @@
 //! Completions, manual pages, help, and what the commands say when nobody is at a terminal.
 
-use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
 
-use posthouse_tests::harness::binaries;
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::harness::{
+    binaries, cli,
+    server::Server,
+    site::{CIVIL, Site},
+};
 
 fn posthouse(arguments: &[&str]) -> Output {
     Command::new(binaries::posthouse()).args(arguments).env_remove("POSTHOUSE_CONTEXT").output().unwrap()

@@ -1,13 +1,15 @@
 //! SIGHUP: a command whose terminal is gone ends as it does for SIGTERM, unless it was told to ignore that (`nohup`).
 
-use std::io::Write as _;
-use std::path::Path;
-use std::process::{Child, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::{
+    io::Write as _,
+    path::Path,
+    process::{Child, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
 
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::Site;
-use posthouse_tests::harness::{PATIENCE, binaries, cli, eventually, pipes, shell, signal};
+use posthouse_tests::harness::{
+    PATIENCE, binaries, cli, eventually, pipes, server::Server, shell, signal, site::Site,
+};
 
 use super::{Place, QUEUE};
 

@@ -1,10 +1,12 @@
 //! Pipes that somebody else has made non-blocking. The flag is the pipe's, so it must stay as it was.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read as _, Write as _, pipe};
-use std::os::fd::{AsFd, OwnedFd};
-use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::{
+    fs::File,
+    io::{ErrorKind, Read as _, Write as _, pipe},
+    os::fd::{AsFd, OwnedFd},
+    process::{Child, Stdio},
+    time::Duration,
+};
 
 use posthouse_tests::harness::{binaries, cli, eventually};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};

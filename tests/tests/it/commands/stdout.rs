@@ -1,11 +1,15 @@
 //! What `consume` cannot write, it does not acknowledge.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
 
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::harness::{binaries, cli};
+use posthouse_tests::harness::{
+    binaries, cli,
+    server::Server,
+    site::{CIVIL, Site},
+};
 
 const QUEUE: &str = "identity-cards/applications";
 const LINES: usize = 5000;

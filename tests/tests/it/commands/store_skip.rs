@@ -1,33 +1,39 @@
 //! `posthouse store skip` and `posthouse store reopen`: one entry of a shard's log halts it, and its other departments go on.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
-use posthouse_engine::ids::{DEFAULT_LANE, DepartmentId, QueueId, QueueRef, ShardId};
-use posthouse_engine::keys::{HeadKey, Key as _};
-use posthouse_engine::kv::{Family, Write};
-use posthouse_engine::limits::MACHINE_VERSION;
-use posthouse_engine::message_id;
-use posthouse_engine::schema::{Advance, Batch, Command, ConfigureDepartment, Publish};
+use posthouse_engine::{
+    ids::{DEFAULT_LANE, DepartmentId, QueueId, QueueRef, ShardId},
+    keys::{HeadKey, Key as _},
+    kv::{Family, Write},
+    limits::MACHINE_VERSION,
+    message_id,
+    schema::{Advance, Batch, Command, ConfigureDepartment, Publish},
+};
 use posthouse_proto::v1::{
     CreateQueueRequest, DeleteQueueRequest, FindMessageRequest, GetQueueRequest, ListDeadLettersRequest,
     ListQueuesRequest, NewMessage, PublishRequest, PurgeQueueRequest, Queue, ReceiveRequest,
     RedriveDeadLettersRequest, SettleAction, SettleRequest, UpdateQueueRequest,
 };
 use posthouse_server::store::{Store, StoreOptions};
-use posthouse_tests::harness::log::{Appended, append, append_bytes, batch, departments};
-use posthouse_tests::harness::publishing::{PublishStream, open as open_publish};
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::{LONG, Scene, message, settlement, text};
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::harness::stream::{Stream, open as open_consume};
-use posthouse_tests::harness::wire::Caller;
-use posthouse_tests::harness::{binaries, cli, eventually, probe};
+use posthouse_tests::harness::{
+    binaries, cli, eventually,
+    log::{Appended, append, append_bytes, batch, departments},
+    probe,
+    publishing::{PublishStream, open as open_publish},
+    refusal::assert_refused,
+    scene::{LONG, Scene, message, settlement, text},
+    server::Server,
+    site::{CIVIL, Site},
+    stream::{Stream, open as open_consume},
+    wire::Caller,
+};
 use rand::RngExt as _;
 use tonic::Code;
 

@@ -1,13 +1,17 @@
 //! What others have sent does not move a terminal, nor make its reader see another text.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
 use posthouse_client::{Client, Context, NewMessage};
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::pipes::Terminal;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::harness::{
+    cli,
+    pipes::Terminal,
+    server::Server,
+    site::{CIVIL, Site},
+};
 
 const QUEUE: &str = "identity-cards/applications";
 /// A title, a colour, the clipboard (OSC 52) with C0 and with C1 controls, a carriage return, text that runs backwards, and bytes

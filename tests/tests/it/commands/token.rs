@@ -2,11 +2,12 @@
 
 use std::fs;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::site::{CIVIL, Site, TAXATION};
+use posthouse_tests::harness::{
+    cli,
+    site::{CIVIL, Site, TAXATION},
+};
 
 #[test]
 fn a_token_is_shown_without_its_signature() {

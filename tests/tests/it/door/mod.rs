@@ -2,31 +2,35 @@
 
 mod tenants;
 
-use std::net::SocketAddr;
-use std::process::Command;
-use std::sync::Arc;
+use std::{net::SocketAddr, process::Command, sync::Arc};
 
 use futures_util::StreamExt;
 use hyper_util::rt::TokioIo;
 use posthouse::dev::SERVER_NAME;
-use posthouse_proto::v1::consume_response::Frame;
-use posthouse_proto::v1::queues_client::QueuesClient;
-use posthouse_proto::v1::{GetQueueRequest, PublishRequest};
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::frames::{PREFACE, SETTINGS, frame};
-use posthouse_tests::harness::probe::{scrape, value};
-use posthouse_tests::harness::process::{limit_files, memory};
-use posthouse_tests::harness::scene::{Scene, queue_name};
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Credentials, Site};
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::tls;
-use posthouse_tests::harness::wire::Caller;
+use posthouse_proto::v1::{
+    GetQueueRequest, PublishRequest, consume_response::Frame, queues_client::QueuesClient,
+};
+use posthouse_tests::harness::{
+    eventually,
+    frames::{PREFACE, SETTINGS, frame},
+    probe::{scrape, value},
+    process::{limit_files, memory},
+    scene::{Scene, queue_name},
+    server::Server,
+    site::{CIVIL, Credentials, Site},
+    stream::{Stream, open},
+    tls,
+    wire::Caller,
+};
 use rustls::version::TLS13;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
-use tonic::Code;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+};
+use tonic::{
+    Code,
+    transport::{Channel, Endpoint, Uri},
+};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 /// An address of the loopback.

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use posthouse_proto::v1::{GetQueueRequest, PublishRequest};
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::probe::{scrape, value};
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::{Scene, message, queue_name};
-use posthouse_tests::harness::site::{CIVIL, Site, TAXATION};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    eventually,
+    probe::{scrape, value},
+    refusal::assert_refused,
+    scene::{Scene, message, queue_name},
+    site::{CIVIL, Site, TAXATION},
+    wire::Caller,
+};
 use tokio::io::AsyncReadExt;
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};

@@ -5,14 +5,14 @@ use std::time::Duration;
 use posthouse_proto::v1::{
     self, Delivery, NewMessage, PublishRequest, consume_request, consume_response as out, settle_result,
 };
-use posthouse_tests::harness::http2::{
-    self, CANCEL, INTERNAL_ERROR, NO_ERROR, data, reset, stream_windows, trailers,
+use posthouse_tests::harness::{
+    PATIENCE, eventually,
+    http2::{self, CANCEL, INTERNAL_ERROR, NO_ERROR, data, reset, stream_windows, trailers},
+    scene::{LONG, SHORT, Scene, settlement, text, wire},
+    site::CIVIL,
+    stream::{Stream, open},
+    wire::Caller,
 };
-use posthouse_tests::harness::scene::{LONG, SHORT, Scene, settlement, text, wire};
-use posthouse_tests::harness::site::CIVIL;
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::wire::Caller;
-use posthouse_tests::harness::{PATIENCE, eventually};
 
 use super::{CALL, Raw, ack, brief, consuming, short_queue};
 

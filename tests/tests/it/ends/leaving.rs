@@ -1,30 +1,36 @@
 //! Connections that are asked to leave, at their age or because the server stops: no call that was accepted is lost, however
 //! large, and over however slow a network.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::BytesMut;
 use hyper_util::rt::TokioIo;
 use posthouse::dev::SERVER_NAME;
-use posthouse_proto::v1::publisher_client::PublisherClient;
 use posthouse_proto::v1::{
     CreateQueueRequest, GetQueueRequest, NewMessage, PublishRequest, PublishResponse, PublishResult, Queue,
     QueueStats, ReceiveRequest, consumer_client::ConsumerClient, publish_result,
+    publisher_client::PublisherClient,
 };
-use posthouse_tests::harness::http2::{Frame, Http2, data, message, stream_windows, window};
-use posthouse_tests::harness::proxy::Proxy;
-use posthouse_tests::harness::refusal::Refusal;
-use posthouse_tests::harness::scene::{LONG, Scene, queue_name, wire};
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::Site;
-use posthouse_tests::harness::tls;
-use posthouse_tests::harness::wire::Caller;
-use posthouse_tests::harness::{PATIENCE, eventually};
+use posthouse_tests::harness::{
+    PATIENCE, eventually,
+    http2::{Frame, Http2, data, message, stream_windows, window},
+    proxy::Proxy,
+    refusal::Refusal,
+    scene::{LONG, Scene, queue_name, wire},
+    server::Server,
+    site::Site,
+    tls,
+    wire::Caller,
+};
 use rustls::version::TLS13;
 use tokio::net::TcpSocket;
-use tonic::transport::{Channel, Endpoint, Uri};
-use tonic::{Code, Status};
+use tonic::{
+    Code, Status,
+    transport::{Channel, Endpoint, Uri},
+};
 
 use super::{CALL, PREFIX_BYTES, Raw};
 

@@ -12,9 +12,11 @@ use posthouse_proto::v1::{
     ConsumeRequest, ConsumeResponse, Delivery, OpenConsume, SettleAction, SettleFrame, SubscriptionSettings,
     consume_request, consume_response,
 };
-use posthouse_tests::harness::http2::{Frame, Http2, data, message};
-use posthouse_tests::harness::scene::{Scene, settlement};
-use posthouse_tests::harness::stream::open;
+use posthouse_tests::harness::{
+    http2::{Frame, Http2, data, message},
+    scene::{Scene, settlement},
+    stream::open,
+};
 use prost::Message;
 
 const CONSUME: &str = "/posthouse.v1.Consumer/Consume";

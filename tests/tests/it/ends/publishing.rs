@@ -4,12 +4,13 @@ use posthouse_proto::v1::{
     self, NewMessage, PublishStreamRequest, PublishStreamResponse, publish_stream_request::Frame,
     publish_stream_response as out,
 };
-use posthouse_tests::harness::http2::{
-    self, CANCEL, INTERNAL_ERROR, NO_ERROR, data, message, reset, stream_windows, trailers,
+use posthouse_tests::harness::{
+    eventually,
+    http2::{self, CANCEL, INTERNAL_ERROR, NO_ERROR, data, message, reset, stream_windows, trailers},
+    probe,
+    publishing::{batch, open},
+    scene::{self, Scene},
 };
-use posthouse_tests::harness::publishing::{batch, open};
-use posthouse_tests::harness::scene::{self, Scene};
-use posthouse_tests::harness::{eventually, probe};
 use prost::Message;
 
 use super::{CALL, PREFIX_BYTES, Raw};

@@ -3,12 +3,14 @@
 use std::time::{Duration, Instant};
 
 use posthouse_proto::v1::{NewMessage, PublishRequest, ReceiveRequest, ReceiveResponse};
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::http2::{CANCEL, Frame, data, message, reset, stream_windows};
-use posthouse_tests::harness::probe::{scrape, value};
-use posthouse_tests::harness::raw::edited;
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::{LONG, Scene, wire};
+use posthouse_tests::harness::{
+    eventually,
+    http2::{CANCEL, Frame, data, message, reset, stream_windows},
+    probe::{scrape, value},
+    raw::edited,
+    refusal::assert_refused,
+    scene::{LONG, Scene, wire},
+};
 use prost::Message;
 use tonic::Code;
 

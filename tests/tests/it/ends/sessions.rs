@@ -2,13 +2,15 @@
 
 use posthouse_client::{Client, ErrorKind, NewMessage};
 use posthouse_proto::v1::{self, SettleAction, publish_stream_response::batch_result::Outcome};
-use posthouse_tests::harness::PATIENCE;
-use posthouse_tests::harness::proxy::Proxy;
-use posthouse_tests::harness::publishing::{PublishStream, batch, open};
-use posthouse_tests::harness::refusal::{Refusal, assert_refused};
-use posthouse_tests::harness::scene::{LONG, Scene, message, queue_name, refused, settlement, text, wire};
-use posthouse_tests::harness::site::CIVIL;
-use posthouse_tests::harness::stream::{self, Stream};
+use posthouse_tests::harness::{
+    PATIENCE,
+    proxy::Proxy,
+    publishing::{PublishStream, batch, open},
+    refusal::{Refusal, assert_refused},
+    scene::{LONG, Scene, message, queue_name, refused, settlement, text, wire},
+    site::CIVIL,
+    stream::{self, Stream},
+};
 use tonic::Code;
 
 async fn delete(scene: &Scene, queue: &str) {

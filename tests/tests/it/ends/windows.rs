@@ -4,10 +4,12 @@ use posthouse_proto::v1::{
     NewMessage, OpenConsume, PublishRequest, ReceiveRequest, SettleAction, SubscriptionSettings,
     consume_request,
 };
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::http2::{CANCEL, Frame, data, message, reset, stream_windows, window};
-use posthouse_tests::harness::scene::{LONG, SHORT, Scene, settlement, wire};
-use posthouse_tests::harness::stream::{Stream, open};
+use posthouse_tests::harness::{
+    eventually,
+    http2::{CANCEL, Frame, data, message, reset, stream_windows, window},
+    scene::{LONG, SHORT, Scene, settlement, wire},
+    stream::{Stream, open},
+};
 
 use super::{CALL, CONSUME, PREFIX_BYTES, Raw, brief, consuming};
 

@@ -1,19 +1,21 @@
 //! Requests that are not ended, or hold more than they seem to.
 
 use futures_util::future::join_all;
-use posthouse_proto::v1::publish_stream_request::{Batch, Frame as PublishFrame, Open};
 use posthouse_proto::v1::{
-    NewMessage, PublishRequest, PublishStreamRequest, ReceiveRequest, SettleAction, SettleRequest, Settlement,
+    NewMessage, PublishRequest, PublishStreamRequest, ReceiveRequest, SettleAction, SettleRequest,
+    Settlement,
+    publish_stream_request::{Batch, Frame as PublishFrame, Open},
 };
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::http2::{Frame, Http2, data, message};
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::{LONG, Scene, settlement, wire};
-use posthouse_tests::harness::site::{CIVIL, Site, TAXATION};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    eventually,
+    http2::{Frame, Http2, data, message},
+    refusal::assert_refused,
+    scene::{LONG, Scene, settlement, wire},
+    site::{CIVIL, Site, TAXATION},
+    wire::Caller,
+};
 use tonic::Code;
-use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use super::{MIB, PUBLISH, figure, refusal, unfinished};
 

@@ -4,19 +4,19 @@ mod bodies;
 mod pieces;
 mod unread;
 
-use std::convert::Infallible;
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::StreamBody;
-use posthouse_tests::harness::probe::{scrape, value};
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::site::Credentials;
-use posthouse_tests::harness::wire::Caller;
-use tonic::Status;
-use tonic::body::Body;
+use posthouse_tests::harness::{
+    probe::{scrape, value},
+    scene::Scene,
+    site::Credentials,
+    wire::Caller,
+};
+use tonic::{Status, body::Body};
 use tower::{Service, ServiceExt};
 
 const PUBLISH: &str = "/posthouse.v1.Publisher/Publish";

@@ -4,10 +4,12 @@ use posthouse_proto::v1::{
     ConsumeRequest, Credit, NewMessage, OpenConsume, PublishRequest, ReceiveRequest, SettleFrame, Settlement,
     consume_request,
 };
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::http2::{CANCEL, Frame, Http2, data, message, stream_windows};
-use posthouse_tests::harness::scene::{LONG, Scene, wire};
-use posthouse_tests::harness::site::CIVIL;
+use posthouse_tests::harness::{
+    eventually,
+    http2::{CANCEL, Frame, Http2, data, message, stream_windows},
+    scene::{LONG, Scene, wire},
+    site::CIVIL,
+};
 
 use super::{MIB, figure};
 

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use posthouse_proto::v1::{self, SettleAction, SubscriptionSettings};
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::probe::{scrape, value};
-use posthouse_tests::harness::raw;
-use posthouse_tests::harness::scene::{LONG, SHORT, Scene, message, settlement};
-use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::harness::stream::{Stream, open};
+use posthouse_tests::harness::{
+    eventually,
+    probe::{scrape, value},
+    raw,
+    scene::{LONG, SHORT, Scene, message, settlement},
+    site::{CIVIL, Site},
+    stream::{Stream, open},
+};
 
 /// Publishes four messages, has three publishes refused, settles three in three ways, and lets one expire.
 async fn work(scene: &Scene) -> String {

@@ -1,26 +1,29 @@
 //! A message's whole way as one trace: three programs tell one collector of it, each by itself.
 
-use std::future::Future;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    future::Future,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
-use opentelemetry_proto::tonic::trace::v1::Span;
-use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::SdkTracerProvider;
+use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind};
+use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
 use posthouse_client::{Client, Context, Delivery, NewMessage};
-use posthouse_tests::harness::collector::{Collector, attribute};
-use posthouse_tests::harness::scene::{Scene, queue_name};
-use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::harness::{PATIENCE, eventually};
+use posthouse_tests::harness::{
+    PATIENCE,
+    collector::{Collector, attribute},
+    eventually,
+    scene::{Scene, queue_name},
+    site::{CIVIL, Site},
+};
 use tokio::runtime::Builder;
 use tracing::Instrument as _;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::{Layer as _, Registry};
+use tracing_subscriber::{Layer as _, Registry, filter::Targets, layer::SubscriberExt as _};
 
 const PAYLOAD: &str = "canary-payload-51f0";
 const ATTRIBUTE: &str = "canary-attribute-51f0";

@@ -1,19 +1,22 @@
 //! `/livez`, `/readyz` and `/startupz` from the start to the end, and `grpc.health.v1` beside them.
 
-use std::fs;
-use std::net::SocketAddr;
-use std::process::Command;
+use std::{fs, net::SocketAddr, process::Command};
 
-use posthouse_tests::harness::probe::{get, value};
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::Site;
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::{binaries, eventually};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpSocket;
-use tonic_health::pb::health_check_response::ServingStatus;
-use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use posthouse_tests::harness::{
+    binaries, eventually,
+    probe::{get, value},
+    scene::Scene,
+    server::Server,
+    site::Site,
+    stream::{Stream, open},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpSocket,
+};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn probes_answer_while_the_server_starts() {

@@ -1,18 +1,16 @@
 //! Records of access: who did what, by ids; and the log as JSON.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::time::Duration;
+use std::{collections::BTreeSet, fs, time::Duration};
 
-use posthouse::dev::authority::Leaf;
-use posthouse::dev::spiffe_id;
+use posthouse::dev::{authority::Leaf, spiffe_id};
 use posthouse_proto::v1::{self, SettleAction};
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::raw;
-use posthouse_tests::harness::scene::{LONG, Scene, message, settlement};
-use posthouse_tests::harness::site::{CIVIL, Credentials, Site, TAXATION};
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    eventually, raw,
+    scene::{LONG, Scene, message, settlement},
+    site::{CIVIL, Credentials, Site, TAXATION},
+    stream::{Stream, open},
+    wire::Caller,
+};
 use serde_json::Value;
 
 const CANARY: &str = "canary-7f3b0c55";

@@ -1,11 +1,13 @@
 //! One trace from a producer through its queue, at a collector that speaks OTLP.
 
 use posthouse_proto::v1::{self, NewMessage, SettleAction};
-use posthouse_tests::harness::collector::{Collector, attribute};
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::probe::{scrape, value};
-use posthouse_tests::harness::scene::{LONG, Scene, message, settlement};
-use posthouse_tests::harness::site::Site;
+use posthouse_tests::harness::{
+    collector::{Collector, attribute},
+    eventually,
+    probe::{scrape, value},
+    scene::{LONG, Scene, message, settlement},
+    site::Site,
+};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const SPAN: &str = "00f067aa0ba902b7";

@@ -1,12 +1,16 @@
 //! What a command says on stderr changes nothing of what it does.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
 
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::harness::{PATIENCE, cli, pipes};
+use posthouse_tests::harness::{
+    PATIENCE, cli, pipes,
+    server::Server,
+    site::{CIVIL, Site},
+};
 
 use super::Stderr;
 

@@ -1,16 +1,21 @@
 //! What the kernel ends or stops a process for when it writes: a file at its size limit, a terminal that is not the background's.
 
-use std::fs::{self, File};
-use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::{
+    fs::{self, File},
+    process::{Command, Stdio},
+    time::Instant,
+};
 
-use posthouse_tests::harness::pipes::Terminal;
-use posthouse_tests::harness::probe::{scrape, value};
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::harness::wire::Caller;
-use posthouse_tests::harness::{PATIENCE, binaries, cli, eventually, signal};
+use posthouse_tests::harness::{
+    PATIENCE, binaries, cli, eventually,
+    pipes::Terminal,
+    probe::{scrape, value},
+    scene::Scene,
+    server::Server,
+    signal,
+    site::{CIVIL, Site},
+    wire::Caller,
+};
 
 /// Far more than any file of the store.
 const LIMIT: u64 = 8 << 30;

@@ -1,15 +1,22 @@
 //! Standard streams that are gone, full, or that nobody reads.
 
-use std::fs::{self, File};
-use std::process::{Command, Stdio};
+use std::{
+    fs::{self, File},
+    process::{Command, Stdio},
+};
 
-use posthouse::dev::SERVER_NAME;
-use posthouse::dev::authority::{Issued, Leaf};
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site, write_secret};
-use posthouse_tests::harness::wire::Caller;
-use posthouse_tests::harness::{binaries, eventually, pipes, tls};
+use posthouse::dev::{
+    SERVER_NAME,
+    authority::{Issued, Leaf},
+};
+use posthouse_tests::harness::{
+    binaries, eventually, pipes,
+    scene::Scene,
+    server::Server,
+    site::{CIVIL, Site, write_secret},
+    tls,
+    wire::Caller,
+};
 use rustls::version::TLS13;
 
 mod command_line;

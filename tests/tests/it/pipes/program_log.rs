@@ -1,17 +1,16 @@
 //! The server's log.
 
-use std::fs;
-use std::path::PathBuf;
-use std::time::Instant;
+use std::{fs, path::PathBuf, time::Instant};
 
 use posthouse_proto::v1::{GetQueueRequest, PurgeQueueRequest, SettleAction};
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::pipes;
-use posthouse_tests::harness::probe::{scrape, value};
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::{LONG, Scene, settlement};
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::harness::{
+    cli, pipes,
+    probe::{scrape, value},
+    refusal::assert_refused,
+    scene::{LONG, Scene, settlement},
+    server::Server,
+    site::{CIVIL, Site},
+};
 use tonic::Code;
 
 use super::{Stderr, renew, start};

@@ -1,26 +1,32 @@
 //! Records of access: what takes them may stop, fail or go away, and none is lost. Nothing is done that cannot be recorded, but
 //! for settlements, which wait.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{PipeReader, Read as _};
-use std::process::Stdio;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{PipeReader, Read as _},
+    process::Stdio,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
-use posthouse_proto::v1::publish_stream_request::Frame as ToPublish;
-use posthouse_proto::v1::publish_stream_response::{self as published, batch_result};
-use posthouse_proto::v1::{self, SettleAction, SettleFrame, consume_request as to, consume_response as from};
-use posthouse_tests::harness::probe::{get, scrape, value};
-use posthouse_tests::harness::publishing::{self, PublishStream};
-use posthouse_tests::harness::refusal::{Refusal, assert_refused};
-use posthouse_tests::harness::scene::{LONG, Scene, message, queue_name, settlement, text};
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site, TAXATION};
-use posthouse_tests::harness::small_disk::{SmallDisk, fill};
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::wire::Caller;
-use posthouse_tests::harness::{PATIENCE, binaries, eventually};
+use posthouse_proto::v1::{
+    self, SettleAction, SettleFrame, consume_request as to, consume_response as from,
+    publish_stream_request::Frame as ToPublish,
+    publish_stream_response::{self as published, batch_result},
+};
+use posthouse_tests::harness::{
+    PATIENCE, binaries, eventually,
+    probe::{get, scrape, value},
+    publishing::{self, PublishStream},
+    refusal::{Refusal, assert_refused},
+    scene::{LONG, Scene, message, queue_name, settlement, text},
+    server::Server,
+    site::{CIVIL, Site, TAXATION},
+    small_disk::{SmallDisk, fill},
+    stream::{Stream, open},
+    wire::Caller,
+};
 use serde_json::Value;
 use tonic::{Code, Status};
 

@@ -1,18 +1,21 @@
 //! What records of access go to: a stream that is closed, a file that is removed, a pipe that nobody reads yet, a socket.
 
-use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
-use std::process::{Command, Stdio};
+use std::{
+    fs::{self, File},
+    io::{BufRead as _, BufReader, Read as _},
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    process::{Command, Stdio},
+};
 
 use posthouse_proto::v1::SettleAction;
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::probe::{scrape, value};
-use posthouse_tests::harness::scene::{LONG, Scene, settlement};
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    eventually,
+    probe::{scrape, value},
+    scene::{LONG, Scene, settlement},
+    server::Server,
+    site::{CIVIL, Site},
+    wire::Caller,
+};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::Value;
 

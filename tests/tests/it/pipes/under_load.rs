@@ -1,14 +1,18 @@
 //! A server whose log goes nowhere, under load, for as long as `POSTHOUSE_PIPES_SECONDS` says.
 
-use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{BufRead as _, BufReader};
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io::{BufRead as _, BufReader},
+    time::{Duration, Instant},
+};
 
 use posthouse_proto::v1::{self, SettleAction};
-use posthouse_tests::harness::probe::{scrape, value};
-use posthouse_tests::harness::scene::{LONG, Scene, message, settlement};
-use posthouse_tests::harness::site::Site;
+use posthouse_tests::harness::{
+    probe::{scrape, value},
+    scene::{LONG, Scene, message, settlement},
+    site::Site,
+};
 use serde_json::Value;
 
 use super::{Stderr, renew, start};

@@ -1,17 +1,23 @@
 //! Calls that are refused: each with its code and reason.
 
 use bytes::Bytes;
-use posthouse::dev::authority::Leaf;
-use posthouse::dev::token::{Claims, Confirmation};
+use posthouse::dev::{
+    authority::Leaf,
+    token::{Claims, Confirmation},
+};
 use posthouse_proto::v1::{GetQueueRequest, PublishRequest};
-use posthouse_tests::harness::raw;
-use posthouse_tests::harness::refusal::{Refusal, assert_refused};
-use posthouse_tests::harness::scene::{Scene, message, queue_name};
-use posthouse_tests::harness::site::{CIVIL, Credentials, TAXATION};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    raw,
+    refusal::{Refusal, assert_refused},
+    scene::{Scene, message, queue_name},
+    site::{CIVIL, Credentials, TAXATION},
+    wire::Caller,
+};
 use prost::Message as _;
-use tonic::codegen::http::{HeaderName, HeaderValue};
-use tonic::{Code, Status};
+use tonic::{
+    Code, Status,
+    codegen::http::{HeaderName, HeaderValue},
+};
 
 async fn describe(caller: &Caller) -> Result<(), Status> {
     let request = GetQueueRequest { name: queue_name("q") };

@@ -1,16 +1,19 @@
 //! Files that hold messages, tokens or keys are for their owner.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use posthouse::dev::SERVER_NAME;
-use posthouse::dev::authority::Leaf;
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::harness::{binaries, cli, eventually};
+use posthouse::dev::{SERVER_NAME, authority::Leaf};
+use posthouse_tests::harness::{
+    binaries, cli, eventually,
+    scene::Scene,
+    server::Server,
+    site::{CIVIL, Site},
+};
 
 /// A command under a shell that hides nothing from anybody.
 fn open_handed(arguments: &[&Path]) -> Command {

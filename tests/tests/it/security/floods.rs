@@ -2,12 +2,14 @@
 
 use bytes::Bytes;
 use posthouse_proto::v1::{NewMessage, PublishRequest, PublishResponse};
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::frames::frame;
-use posthouse_tests::harness::http2::{Frame, Http2, data, message};
-use posthouse_tests::harness::probe::{scrape, value};
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::site::TAXATION;
+use posthouse_tests::harness::{
+    eventually,
+    frames::frame,
+    http2::{Frame, Http2, data, message},
+    probe::{scrape, value},
+    scene::Scene,
+    site::TAXATION,
+};
 use prost::Message;
 
 const PRIORITY: u8 = 2;

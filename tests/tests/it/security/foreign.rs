@@ -1,11 +1,13 @@
 //! A queue of another tenant looks the same whether it exists or not: the same bytes, from every method.
 
 use posthouse_proto::v1;
-use posthouse_tests::harness::refusal::Refusal;
-use posthouse_tests::harness::scene::{Scene, message};
-use posthouse_tests::harness::site::TAXATION;
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    refusal::Refusal,
+    scene::{Scene, message},
+    site::TAXATION,
+    stream::{Stream, open},
+    wire::Caller,
+};
 use tonic::{Code, Status};
 
 /// The names have the same length, so that no size tells either.

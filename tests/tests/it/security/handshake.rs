@@ -1,12 +1,18 @@
 //! Connections that end in the handshake.
 
-use posthouse::dev::authority::{Authority, Issued, Leaf};
-use posthouse::dev::{authority, spiffe_id};
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::harness::tls;
-use rustls::AlertDescription;
-use rustls::version::{TLS12, TLS13};
+use posthouse::dev::{
+    authority::{self, Authority, Issued, Leaf},
+    spiffe_id,
+};
+use posthouse_tests::harness::{
+    server::Server,
+    site::{CIVIL, Site},
+    tls,
+};
+use rustls::{
+    AlertDescription,
+    version::{TLS12, TLS13},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_is_refused_with_its_alert() {

@@ -1,24 +1,30 @@
 //! Every method with every sort of credentials: which methods there are, and what their requests look like, is read from the
 //! descriptors of the services; who may call them, from the table in `docs/concepts.md`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::Path;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 use posthouse_server::policy::Action;
-use posthouse_tests::harness::refusal::Refusal;
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::site::{CIVIL, TAXATION};
-use posthouse_tests::harness::tls;
-use posthouse_tests::harness::wire::Caller;
-use prost_reflect::prost::Message as _;
-use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MessageDescriptor, MethodDescriptor, Value};
-use rustls::AlertDescription;
-use rustls::version::TLS13;
-use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::{Code, Status};
+use posthouse_tests::harness::{
+    refusal::Refusal,
+    scene::Scene,
+    site::{CIVIL, TAXATION},
+    tls,
+    wire::Caller,
+};
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, Kind, MessageDescriptor, MethodDescriptor, Value, prost::Message as _,
+};
+use rustls::{AlertDescription, version::TLS13};
+use tonic::{
+    Code, Status,
+    client::Grpc,
+    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+};
 
 /// What a call is answered that is allowed, with the request that is made for it here.
 const ALLOWED: &[(&str, Code)] = &[

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use posthouse_tests::harness::PATIENCE;
-use posthouse_tests::harness::http2::{Frame, Http2};
-use posthouse_tests::harness::probe::get;
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::site::{Site, TAXATION};
+use posthouse_tests::harness::{
+    PATIENCE,
+    http2::{Frame, Http2},
+    probe::get,
+    scene::Scene,
+    site::{Site, TAXATION},
+};
 
 /// More than there are places for access records.
 const CHANGES: usize = 4_200;

@@ -1,15 +1,16 @@
 //! Rights on further resources that a request names: a dead-letter queue, where a redrive goes; and what a message's id tells.
 
-use std::collections::BTreeSet;
-use std::fs;
+use std::{collections::BTreeSet, fs};
 
 use posthouse_proto::v1::{self, RedriveDeadLettersRequest, SettleAction, SubscriptionSettings};
 use posthouse_server::policy::{Kind, methods};
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::refusal::{Refusal, assert_refused};
-use posthouse_tests::harness::scene::{LONG, Scene, queue_name, settlement};
-use posthouse_tests::harness::site::Site;
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    eventually,
+    refusal::{Refusal, assert_refused},
+    scene::{LONG, Scene, queue_name, settlement},
+    site::Site,
+    wire::Caller,
+};
 use tonic::{Code, Status};
 
 fn grant(action: &str, queue: &str) -> String {

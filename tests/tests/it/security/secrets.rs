@@ -1,17 +1,21 @@
 //! What the server tells and keeps, searched for what it must not: payloads and attributes nowhere but among the messages
 //! themselves, tokens and keys nowhere at all.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use posthouse_proto::v1::{self, NewMessage, SettleAction};
-use posthouse_tests::harness::probe::scrape;
-use posthouse_tests::harness::scene::{LONG, Scene, settlement};
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::wire::Caller;
-use posthouse_tests::harness::{binaries, eventually};
+use posthouse_tests::harness::{
+    binaries, eventually,
+    probe::scrape,
+    scene::{LONG, Scene, settlement},
+    server::Server,
+    site::{CIVIL, Site},
+    stream::{Stream, open},
+    wire::Caller,
+};
 use tonic::Status;
 
 const PAYLOAD: &str = "canary-of-a-payload-7f3b0c55";

@@ -3,22 +3,29 @@
 
 mod random;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
-use posthouse_proto::FILE_DESCRIPTOR_SET;
-use posthouse_proto::v1::{self, SettleAction};
-use posthouse_tests::harness::refusal::Refusal;
-use posthouse_tests::harness::scene::{LONG, Scene, settlement, text};
-use posthouse_tests::harness::wire::Caller;
-use posthouse_tests::harness::{PATIENCE, raw};
+use posthouse_proto::{
+    FILE_DESCRIPTOR_SET,
+    v1::{self, SettleAction},
+};
+use posthouse_tests::harness::{
+    PATIENCE, raw,
+    refusal::Refusal,
+    scene::{LONG, Scene, settlement, text},
+    wire::Caller,
+};
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tonic::{Code, Status};
 
 use random::{METHODS, STREAMS};

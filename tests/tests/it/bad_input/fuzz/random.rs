@@ -8,8 +8,7 @@ use posthouse_proto::v1::{self, consume_request, publish_stream_request};
 use posthouse_tests::harness::scene::queue_name;
 use prost::Message;
 use prost_types::{Duration, FieldMask};
-use rand::RngExt;
-use rand::rngs::StdRng;
+use rand::{RngExt, rngs::StdRng};
 
 /// Makes the bytes of a request; knows some tokens of deliveries.
 pub type Make = fn(&mut StdRng, &[Bytes]) -> Bytes;
