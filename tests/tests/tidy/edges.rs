@@ -16,7 +16,7 @@ const PATH: &str = "tests/tests/tidy/edges.txt";
 /// What the list says of a folder.
 #[derive(Debug, Default)]
 struct Section<'a> {
-    /// Lines `module: others`, with their numbers; empty if the edges of the folder are free.
+    /// Lines `module: others`, with their numbers.
     modules: BTreeMap<&'a str, (usize, Vec<&'a str>)>,
     /// Lines `circle: from -> to: reason`: by edge, the reason and the number.
     circles: BTreeMap<(&'a str, &'a str), (&'a str, usize)>,
@@ -28,17 +28,23 @@ fn check(files: &[File], list: &str) -> Vec<Violation> {
     let sections = match read(list) {
         Ok(sections) => sections,
         Err(line) => {
-            return vec![Violation::new(PATH, line, "none of `[folder]`, `a: b c`, `circle: a -> b: reason`")];
+            return vec![Violation::new(
+                PATH,
+                line,
+                "none of `[folder]`, `a: b c`, `circle: a -> b: reason`",
+            )];
         }
     };
     let mut violations = Vec::new();
     for (folder, edges) in &found {
-        let none = Section::default();
-        let section = sections.get(folder.as_str()).unwrap_or(&none);
-        if !section.modules.is_empty() {
+        let section = sections.get(folder.as_str());
+        // A section of circles alone leaves the other edges free.
+        if let Some(section) =
+            section.filter(|section| !section.modules.is_empty() || section.circles.is_empty())
+        {
             violations.extend(unlisted(folder, edges, section));
         }
-        violations.extend(circles(folder, edges, section));
+        violations.extend(circles(folder, edges, section.unwrap_or(&Section::default())));
     }
     let unknown = sections.iter().filter(|(folder, _)| !found.contains_key(**folder));
     violations.extend(unknown.map(|(folder, section)| {
@@ -66,6 +72,7 @@ fn read(list: &str) -> Result<BTreeMap<&str, Section<'_>>, usize> {
         }
         if let Some(name) = text.strip_prefix('[') {
             folder = name.trim_end_matches(']');
+            sections.entry(folder).or_default();
             continue;
         }
         let section = sections.entry(folder).or_default();
@@ -212,6 +219,7 @@ mod tests {
     fn an_edge_that_is_not_listed_is_found() {
         let list = "[x/src]\na: b\n";
         assert_eq!(found("use crate::{b::{self, B}};", "mod d;\nuse d::D;", list), [""; 0]);
+        assert_eq!(found("use crate::b;", "", "[x/src]\n"), ["x/src/a.rs:1"]);
         assert_eq!(found("use crate::b;\nfn f() {\n    crate::c::g()\n}", "", list), ["x/src/a.rs:3"]);
         assert_eq!(found("use super::b;\nuse super::C;", "", list), ["x/src/a.rs:2"]);
         assert_eq!(
