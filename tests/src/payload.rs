@@ -1,6 +1,7 @@
 //! Payloads that say who they are and show every flipped bit.
 //!
-//! `posthouse-test`, the producer and its count as 4 and 8 bytes, filler that both determine, and a SHA-256 over all of it.
+//! `posthouse-test`, the producer and its count as 4 and 8 bytes, filler that both determine, and a SHA-256 over all of
+//! it.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::Serialize;

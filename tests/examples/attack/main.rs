@@ -44,7 +44,8 @@ fn main() -> ExitCode {
         attack::all().for_each(|attack| println!("{:<28} {:?}", attack.name, attack.kind));
         return ExitCode::SUCCESS;
     }
-    // Nineteen thousand connections of forty hosts, if the system allows them. The server has the limits that there were.
+    // Nineteen thousand connections of forty hosts, if the system allows them. The server has the limits that there
+    // were.
     process::limit_files(std::process::id(), &format!("{}:", options.files.1));
     println!("seed {}", options.seed);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();

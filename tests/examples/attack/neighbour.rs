@@ -1,5 +1,5 @@
-//! How long another tenant's messages take under an attack, and without: attackers on one processor, server and neighbour on
-//! another.
+//! How long another tenant's messages take under an attack, and without: attackers on one processor, server and
+//! neighbour on another.
 
 use std::{
     process::{Child, Command},

@@ -54,7 +54,8 @@ async fn one(options: &Options, results: &mut Results, crowd: &str, files: &str)
     passed.extend(arena.fault().await);
     let ended: u64 = came.ends.values().sum();
     let line = format!(
-        "files {files:<12} {answered} of {PINGS} pings, slowest {:6.0} ms; {} connections, {ended} closed: {}; RSS {:.1} -> {:.1} MiB",
+        "files {files:<12} {answered} of {PINGS} pings, slowest {:6.0} ms; {} connections, {ended} closed: {}; \
+         RSS {:.1} -> {:.1} MiB",
         slowest.as_secs_f64() * 1_000.0,
         came.connections,
         came.ends(),

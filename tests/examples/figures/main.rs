@@ -5,8 +5,8 @@
 //!   while all are consumed
 //! * `tombstones`: how many deleted rows a delivery reads over in a queue that millions have passed
 //!
-//! Arguments name those that are wanted; all, unless given. It ends with 1 if a promise was not kept. It means something
-//! only on a machine that does nothing else.
+//! Arguments name those that are wanted; all, unless given. It ends with 1 if a promise was not kept. It means
+//! something only on a machine that does nothing else.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

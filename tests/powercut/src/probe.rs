@@ -1,9 +1,9 @@
 //! Does to files what the power-cut library's own tests need done.
 //!
 //! Each argument is one step, in order: `write PATH TEXT`, `append PATH TEXT`, `at PATH OFFSET TEXT`, `truncate PATH
-//! SIZE`, `sync PATH`, `rename PATH PATH`, `remove PATH`, `folder PATH`, `allocate PATH SIZE`, `copy PATH PATH`, `map PATH`,
-//! `through PATH TEXT` (O_DSYNC), `threads FOLDER COUNT` (each writes and syncs files of its own). Paths and texts have
-//! no spaces.
+//! SIZE`, `sync PATH`, `rename PATH PATH`, `remove PATH`, `folder PATH`, `allocate PATH SIZE`, `copy PATH PATH`, `map
+//! PATH`, `through PATH TEXT` (O_DSYNC), `threads FOLDER COUNT` (each writes and syncs files of its own). Paths and
+//! texts have no spaces.
 #![allow(unsafe_code, reason = "maps a file, which only the C library can")]
 
 use std::{

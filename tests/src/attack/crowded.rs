@@ -122,8 +122,8 @@ pub(super) async fn crowded(target: Target, full: Full) -> Result<(), Ended> {
     .await
 }
 
-/// Frames of so many bytes on streams that the server does not read, because nobody reads its answers: what it keeps of a
-/// frame is larger than its bytes.
+/// Frames of so many bytes on streams that the server does not read, because nobody reads its answers: what it keeps of
+/// a frame is larger than its bytes.
 pub(super) async fn small_data(target: Target, size: usize) -> Result<(), Ended> {
     use crate::harness::frames::data;
     const FRAMES: usize = 1024;

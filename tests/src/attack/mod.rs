@@ -1,7 +1,8 @@
-//! What one caller can do to a server and to its neighbours: floods of frames, calls and handshakes, and holds of memory.
+//! What one caller can do to a server and to its neighbours: floods of frames, calls and handshakes, and holds of
+//! memory.
 //!
-//! Each attack goes on until it is dropped. What the server does about it (it resets a stream, closes the connection, refuses)
-//! is counted, and the attack is tried again.
+//! Each attack goes on until it is dropped. What the server does about it (it resets a stream, closes the connection,
+//! refuses) is counted, and the attack is tried again.
 //!
 //! * `target`: whom it is done to, and with which credentials
 //! * `tally`: what came of it

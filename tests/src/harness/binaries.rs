@@ -31,8 +31,8 @@ fn named(variable: &str, name: &str, build: &str) -> PathBuf {
     path
 }
 
-/// Where the build put them. The tests themselves are in its `deps`, programs such as `attack` in its `examples`, unless the
-/// target folder is told.
+/// Where the build put them. The tests themselves are in its `deps`, programs such as `attack` in its `examples`,
+/// unless the target folder is told.
 fn results() -> PathBuf {
     if let Some(target) = std::env::var_os("CARGO_TARGET_DIR") {
         return Path::new(&target).join("release");

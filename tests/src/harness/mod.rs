@@ -36,8 +36,8 @@ pub fn signal(process: u32, name: &str) {
     assert!(sent.success(), "{name} could not be sent to {process}");
 }
 
-/// A shell to start programs with that are to hear of SIGHUP, even when the tests run under `nohup`, which every program they
-/// start inherits.
+/// A shell to start programs with that are to hear of SIGHUP, even when the tests run under `nohup`, which every
+/// program they start inherits.
 pub fn shell() -> std::process::Command {
     let mut command = std::process::Command::new("env");
     command.args(["--default-signal=HUP", "sh"]);

@@ -66,8 +66,8 @@ impl Terminal {
         File::options().read(true).write(true).open(&self.path).unwrap()
     }
 
-    /// What programs have written, once it has this in it. A program that has ended leaves what it wrote only as long as
-    /// somebody holds the terminal.
+    /// What programs have written, once it has this in it. A program that has ended leaves what it wrote only as long
+    /// as somebody holds the terminal.
     pub fn read_until(&mut self, wanted: &[u8]) -> Vec<u8> {
         let (mut seen, deadline) = (Vec::new(), Instant::now() + PATIENCE);
         while !seen.windows(wanted.len()).any(|window| window == wanted) {

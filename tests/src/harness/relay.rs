@@ -57,8 +57,8 @@ impl Relay {
         self.address
     }
 
-    /// The server gets what the next connection asks for, and its answers never arrive. The connection stays open, until it
-    /// is cut.
+    /// The server gets what the next connection asks for, and its answers never arrive. The connection stays open,
+    /// until it is cut.
     pub fn lose_the_next_answers(&self) {
         self.shared.deaf.store(true, Ordering::SeqCst);
     }

@@ -47,8 +47,8 @@ impl Server {
         Self::run_into(log, command, file.into(), errors.into())
     }
 
-    /// Starts the server of the site with standard streams of its own. Does not wait, and keeps no log but what goes to stdout
-    /// where none is given.
+    /// Starts the server of the site with standard streams of its own. Does not wait, and keeps no log but what goes to
+    /// stdout where none is given.
     pub fn with_streams(site: &Site, stdout: Option<Stdio>, stderr: Stdio) -> Self {
         let mut command = Command::new(binaries::posthouse());
         command.arg("serve").arg("--config").arg(site.config());

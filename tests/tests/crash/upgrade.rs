@@ -1,4 +1,5 @@
-//! A folder of an older version, left in the middle of its work, is taken over: what its log holds is applied as it was answered.
+//! A folder of an older version, left in the middle of its work, is taken over: what its log holds is applied as it was
+//! answered.
 
 use std::{
     path::PathBuf,

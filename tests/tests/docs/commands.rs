@@ -1,11 +1,12 @@
 //! Runs what a reader would type.
 //!
-//! All `sh` blocks of a page run in order in one shell, which stops at the first command that fails. The shell stands in a
-//! folder that looks like the root of the repository, with `posthouse` on its path and, from the start, a throwaway server
-//! of its own. What a reader would leave running in another terminal (`posthouse dev` or `serve` at the beginning of a
-//! line) runs in the background, and the next command waits until it serves. Three things differ from what is written,
-//! so that pages can be run side by side: `~/.local/state/posthouse`, the port 7443 and the address 127.0.0.1:9464 are
-//! the page's own. What a page shows as a command's output (`console`) has to be among what its commands wrote.
+//! All `sh` blocks of a page run in order in one shell, which stops at the first command that fails. The shell stands
+//! in a folder that looks like the root of the repository, with `posthouse` on its path and, from the start, a
+//! throwaway server of its own. What a reader would leave running in another terminal (`posthouse dev` or `serve` at
+//! the beginning of a line) runs in the background, and the next command waits until it serves. Three things differ
+//! from what is written, so that pages can be run side by side: `~/.local/state/posthouse`, the port 7443 and the
+//! address 127.0.0.1:9464 are the page's own. What a page shows as a command's output (`console`) has to be among what
+//! its commands wrote.
 
 use std::{
     fs,

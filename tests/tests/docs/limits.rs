@@ -7,7 +7,8 @@ use super::pages::{Page, root};
 /// Where limits stand.
 const SOURCES: &[&str] = &["server/src/limits.rs", "engine/src/limits.rs"];
 
-/// What no caller runs into: how the server does its own work, and what bounds its files, its log and its configuration.
+/// What no caller runs into: how the server does its own work, and what bounds its files, its log and its
+/// configuration.
 const INNER: &[&str] = &[
     "ACCEPT_PAUSE_MAX",
     "ACCEPT_PAUSE_MIN",

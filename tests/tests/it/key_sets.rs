@@ -155,7 +155,8 @@ async fn a_set_that_cannot_be_trusted_is_refused_whole() {
         keys["keys"].as_array_mut().unwrap().push(more);
         keys
     };
-    let only_others = json!({"keys": [rsa("sig", &json!({"alg": "RS256", "use": "sig"})), rsa("enc", &json!({"use": "enc"}))]});
+    let (signing, encrypting) = (json!({"alg": "RS256", "use": "sig"}), json!({"use": "enc"}));
+    let only_others = json!({"keys": [rsa("sig", &signing), rsa("enc", &encrypting)]});
     for (keys, words) in [
         (only_others, "none of its keys can verify a token"),
         (with(json!({"kty": "oct", "kid": "s", "k": "c2VjcmV0"})), "key 6: it is a secret"),

@@ -201,8 +201,9 @@ async fn but_a_damaged_message_stops_nobody_who_does_not_read_it() {
     assert_eq!(text(&scene.receive_one(&other, LONG).await), "a");
     assert_eq!(scene.publish(&other, &["b"]).await, [2]);
     assert_eq!(scene.publish(&queue, &["c"]).await, [41]);
-    // Those before and behind come as ever. One that cannot be read stays leased to whom it was refused, as if it had been delivered:
-    // it is in nobody's way again before that lease ends. What stands in one block of the file is damaged together.
+    // Those before and behind come as ever. One that cannot be read stays leased to whom it was refused, as if it had
+    // been delivered: it is in nobody's way again before that lease ends. What stands in one block of the file is
+    // damaged together.
     let (mut came, mut refused) = (0, 0);
     loop {
         let request =

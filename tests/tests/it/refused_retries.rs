@@ -1,5 +1,5 @@
-//! A batch that is sent again is answered as it was, also if the limit of a message's size has changed since: no message that was refused is told
-//! to be stored, and none that was stored to be refused.
+//! A batch that is sent again is answered as it was, also if the limit of a message's size has changed since: no
+//! message that was refused is told to be stored, and none that was stored to be refused.
 
 use posthouse_proto::v1::{
     self, ProducerSession, PublishRequest, publish_result,
@@ -117,7 +117,8 @@ async fn of_long_ago_are_not_told_to_be_stored() {
     for sequence in 2..10 {
         assert_eq!(producer.publish(sequence, false, &["x"]).await.unwrap(), [Told::Stored(sequence)]);
     }
-    // Where the first is stored is forgotten by now, whatever the limit is; that it is stored, and the second is not, is known.
+    // Where the first is stored is forgotten by now, whatever the limit is; that it is stored, and the second is not,
+    // is known.
     for (limit, refused) in [(10, too_large()), (100, refused_before()), (3, too_large())] {
         producer.takes_at_most(limit).await;
         assert_eq!(producer.publish(0, false, &texts).await.unwrap(), [Told::Duplicate(0), refused]);

@@ -1,5 +1,5 @@
-//! One word for one thing: words that meant several things, or that no reader in this field would look for, are no part of
-//! an identifier. `banned_words.txt` has them, with what to say instead, and the crates in which they are banned.
+//! One word for one thing: words that meant several things, or that no reader in this field would look for, are no part
+//! of an identifier. `banned_words.txt` has them, with what to say instead, and the crates in which they are banned.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,8 @@ struct List<'a> {
     enforced: Vec<&'a str>,
     /// By word: the folder it is banned in (`*` for all), and what to say instead.
     words: BTreeMap<&'a str, (&'a str, &'a str)>,
-    /// Names of other libraries, which pass where they are called or imported: behind `.` or `::`, or within braces of `use`.
+    /// Names of other libraries, which pass where they are called or imported: behind `.` or `::`, or within braces of
+    /// `use`.
     called: Vec<&'a str>,
     /// Names that pass everywhere: public, on the wire, or of a product's term.
     kept: Vec<&'a str>,
@@ -128,7 +129,8 @@ mod tests {
     use super::{check, humps, read};
     use crate::tree::files;
 
-    const LIST: &str = "enforced: a\ncalled: take\nkept: set_aside\ntake taken | * | acquire\naside | a/src/x/ | relocated\n";
+    const LIST: &str = "enforced: a\ncalled: take\nkept: set_aside\n\
+        take taken | * | acquire\naside | a/src/x/ | relocated\n";
 
     fn lines(path: &str, text: &str) -> Vec<usize> {
         let found = check(&files(&[(path, text)]), &read(LIST));

@@ -146,8 +146,10 @@ mod tests {
 
     const FIRST: &str =
         "# ADR 1: A\n\nStatus: revised by [ADR\n2](0002-b.md), 2026-01-02; accepted 2026-01-01.\n\n## x";
-    const SECOND: &str = "# ADR 2: B\n\nStatus: accepted, 2026-01-02; revises [ADR 1](0001-a.md); written down 2026-01-03.\n\n";
-    const LIST: &str = "| [1] | A | revised by 2 | 2026-01-01 |\n| [2] | B | accepted | 2026-01-02 |\n[1]: 0001-a.md\n[2]: 0002-b.md\n";
+    const SECOND: &str = "# ADR 2: B\n\n\
+        Status: accepted, 2026-01-02; revises [ADR 1](0001-a.md); written down 2026-01-03.\n\n";
+    const LIST: &str = "| [1] | A | revised by 2 | 2026-01-01 |\n| [2] | B | accepted | 2026-01-02 |\n\
+        [1]: 0001-a.md\n[2]: 0002-b.md\n";
 
     fn found(first: &str, second: &str, index: &str) -> Vec<String> {
         let files = files(&[("docs/adr/0001-a.md", first), ("docs/adr/0002-b.md", second), (INDEX, index)]);

@@ -74,7 +74,8 @@ fn every_dependency_is_used() {
 
 #[test]
 fn a_dependency_that_nothing_uses_is_found() {
-    let manifest = "[package]\nname = \"a\"\n[dependencies]\nhttp-body.workspace = true\nbytes = \"1\"\n[dev-dependencies]\nrand = \"1\"\n";
+    let manifest = "[package]\nname = \"a\"\n[dependencies]\nhttp-body.workspace = true\nbytes = \"1\"\n\
+        [dev-dependencies]\nrand = \"1\"\n";
     let lines = |source: &str| {
         let found = check(&crate::tree::files(&[
             ("a/Cargo.toml", manifest),

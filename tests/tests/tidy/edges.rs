@@ -1,6 +1,6 @@
-//! Which module may use which. `edges.txt` lists, for a crate or a folder, what each of its modules imports: an edge that is
-//! not on the list fails, and so does one that no longer exists. In every folder of every crate, modules beside each other
-//! import in one direction, but for the edges that the list marks with `circle` and a reason.
+//! Which module may use which. `edges.txt` lists, for a crate or a folder, what each of its modules imports: an edge
+//! that is not on the list fails, and so does one that no longer exists. In every folder of every crate, modules beside
+//! each other import in one direction, but for the edges that the list marks with `circle` and a reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -236,7 +236,8 @@ mod tests {
 
     #[test]
     fn a_crate_that_is_not_listed_is_found() {
-        let manifest = "[dependencies]\nposthouse-b.workspace = true\n[dev-dependencies]\nposthouse-c.workspace = true\n";
+        let manifest = "[dependencies]\nposthouse-b.workspace = true\n\
+            [dev-dependencies]\nposthouse-c.workspace = true\n";
         let files = files(&[("a/Cargo.toml", manifest)]);
         assert_eq!(check(&files, "[crates]\na: b\n"), []);
         assert_eq!(check(&files, "[crates]\nb: c\n").len(), 2);

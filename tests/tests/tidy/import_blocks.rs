@@ -1,5 +1,5 @@
-//! Imports are nested: one `use` for each crate, `crate`, `super` or `self` included. The standard library comes first, then
-//! other crates, then the crate's own, each in a block of its own with an empty line between.
+//! Imports are nested: one `use` for each crate, `crate`, `super` or `self` included. The standard library comes first,
+//! then other crates, then the crate's own, each in a block of its own with an empty line between.
 
 use crate::{
     exceptions::assert_kept,

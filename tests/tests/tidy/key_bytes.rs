@@ -1,5 +1,5 @@
-//! The bytes of keys and rows are the engine's: the server takes no part of them by position. What it needs to know, the
-//! engine answers.
+//! The bytes of keys and rows are the engine's: the server takes no part of them by position. What it needs to know,
+//! the engine answers.
 
 use crate::{
     exceptions::assert_kept,

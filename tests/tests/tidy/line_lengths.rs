@@ -1,5 +1,5 @@
-//! Lines of Rust have at most 110 columns of code, and 120 with their comment or up to the end of a text in quotes; lines of
-//! Markdown have 120. Tables, code blocks and what holds an address cannot be broken and are left alone.
+//! Lines of Rust have at most 110 columns of code, and 120 with their comment or up to the end of a text in quotes;
+//! lines of Markdown have 120. Tables, code blocks and what holds an address cannot be broken and are left alone.
 
 use crate::{
     exceptions::assert_kept,

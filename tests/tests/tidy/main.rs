@@ -1,6 +1,6 @@
-//! The rules of the house, read off the sources. Each rule is a function from files to violations, and has a test with an
-//! example that breaks it and one that nearly does. What still breaks a rule is listed in `exceptions.txt` with its reason;
-//! an entry that nothing needs fails too, so that the lists can only shrink.
+//! The rules of the house, read off the sources. Each rule is a function from files to violations, and has a test with
+//! an example that breaks it and one that nearly does. What still breaks a rule is listed in `exceptions.txt` with its
+//! reason; an entry that nothing needs fails too, so that the lists can only shrink.
 //!
 //! It needs the standard library alone, so a change of it can be tried without cargo:
 //! `CARGO_MANIFEST_DIR=$PWD/tests rustc --edition 2024 --test tests/tests/tidy/main.rs -o /tmp/tidy && /tmp/tidy`.

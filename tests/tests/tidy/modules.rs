@@ -108,7 +108,8 @@ fn faces<'a>(modules: &[Module<'a>]) -> Faces<'a> {
     faces
 }
 
-/// The module, beside those of the same path, that a path leads to: by its own name or by one that the folder re-exports.
+/// The module, beside those of the same path, that a path leads to: by its own name or by one that the folder
+/// re-exports.
 fn child<'a>(module: &Module<'a>, path: &[&'a str], faces: &Faces<'a>) -> Option<&'a str> {
     let (name, outer) = path.split_last()?;
     faces.get(&(module.krate, outer.to_vec()))?.get(name).copied()

@@ -1,5 +1,5 @@
-//! Shipped code does not print: the command line writes through `stdout` and `stderr`, the server through `out`. The lints
-//! ban the same, but a module may allow a lint without being asked.
+//! Shipped code does not print: the command line writes through `stdout` and `stderr`, the server through `out`. The
+//! lints ban the same, but a module may allow a lint without being asked.
 
 use crate::{
     exceptions::assert_kept,

@@ -1,5 +1,5 @@
-//! Every RPC of the wire has its entry with a kind in the table of methods: what is not recorded there by name cannot be
-//! called, and what is recorded under a wrong kind would not be audited.
+//! Every RPC of the wire has its entry with a kind in the table of methods: what is not recorded there by name cannot
+//! be called, and what is recorded under a wrong kind would not be audited.
 
 use std::collections::BTreeMap;
 
@@ -95,7 +95,8 @@ mod tests {
     use super::{TABLE, check};
     use crate::tree::files;
 
-    const SCHEMA: &str = "package posthouse.v1;\nservice A {\n  // rpc No(X)\n  rpc Get(X) returns (Y) {\n  rpc Watch(X) returns (stream Y);\n}";
+    const SCHEMA: &str = "package posthouse.v1;\nservice A {\n  // rpc No(X)\n\
+        rpc Get(X) returns (Y) {\n  rpc Watch(X) returns (stream Y);\n}";
 
     fn lines(entries: &str) -> Vec<usize> {
         let table = format!("macro_rules! methods {{}}\nmethods! {{\n{entries}}}");
@@ -106,7 +107,8 @@ mod tests {
     #[test]
     fn an_rpc_without_a_kind_is_found() {
         let get = "Read Get = \"/posthouse.v1.A/Get\", [];\n";
-        let watch = "Stream Watch =\n \"/posthouse.v1.A/Watch\", [B];\nRead Check = \"/grpc.health.v1.Health/Check\", [];\n";
+        let watch = "Stream Watch =\n \"/posthouse.v1.A/Watch\", [B];\n\
+            Read Check = \"/grpc.health.v1.Health/Check\", [];\n";
         assert_eq!(lines(&format!("{get}{watch}")), []);
         assert_eq!(lines(watch), [4]);
         assert_eq!(lines(&format!("{get}Read Watch = \"/posthouse.v1.A/Watch\", [];\n")), [5]);

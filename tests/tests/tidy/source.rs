@@ -227,7 +227,8 @@ mod tests {
 
     #[test]
     fn what_is_under_cfg_test_is_not_shipped() {
-        let text = "use a;\n#[cfg(test)]\nuse {b, c};\n#[cfg(test)]\n#[path = \"x.rs\"]\nmod tests { fn d() {} }\nfn e() {}";
+        let text = "use a;\n#[cfg(test)]\nuse {b, c};\n\
+            #[cfg(test)]\n#[path = \"x.rs\"]\nmod tests { fn d() {} }\nfn e() {}";
         let files = files(&[("a/src/lib.rs", text)]);
         let shipped = &sources(&files)[0].shipped;
         assert_eq!(shipped.split_whitespace().collect::<Vec<_>>(), ["use", "a;", ";", "fn", "e()", "{}"]);

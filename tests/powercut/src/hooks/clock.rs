@@ -1,6 +1,6 @@
-//! A wall clock that is wrong: ahead by `POSTHOUSE_CLOCK_AHEAD` seconds (behind, if that is negative), from the start or, with
-//! `POSTHOUSE_CLOCK_JUMPS_WITH`, once there is a file of that name. With `POSTHOUSE_CLOCK_RIGHT_WITH` it is set right once there is a
-//! file of that name. The monotonic clock stays as it is.
+//! A wall clock that is wrong: ahead by `POSTHOUSE_CLOCK_AHEAD` seconds (behind, if that is negative), from the start
+//! or, with `POSTHOUSE_CLOCK_JUMPS_WITH`, once there is a file of that name. With `POSTHOUSE_CLOCK_RIGHT_WITH` it is
+//! set right once there is a file of that name. The monotonic clock stays as it is.
 
 use std::{
     ffi::{CStr, CString, c_int},

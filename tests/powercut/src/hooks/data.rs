@@ -57,7 +57,9 @@ twice!(pwritev, pwritev64 = (fd: c_int, pieces: *const iovec, count: c_int, offs
     wrote(fd, Some(offset), call!(libc::SYS_pwritev, fd, pieces, count, offset, 0))
 });
 
-twice!(pwritev2, pwritev64v2 = (fd: c_int, pieces: *const iovec, count: c_int, offset: off_t, flags: c_int) -> ssize_t {
+twice!(pwritev2, pwritev64v2 = (
+    fd: c_int, pieces: *const iovec, count: c_int, offset: off_t, flags: c_int
+) -> ssize_t {
     let result = call!(libc::SYS_pwritev2, fd, pieces, count, offset, 0, flags);
     let count = wrote(fd, (offset != -1).then_some(offset), result);
     if count > 0 && flags & (libc::RWF_DSYNC | libc::RWF_SYNC) != 0 {

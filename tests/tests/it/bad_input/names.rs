@@ -54,8 +54,8 @@ fn bad_segments() -> Vec<String> {
         ["", ".", "..", "a.b", "A", "q ", "q%20", "%71", "a_b", "*", "a\\b", "q?x", "q#"]
             .map(str::to_owned)
             .into();
-    // Control characters, Cyrillic а, full-width ａ, no-break space, zero-width space, right-to-left override, soft hyphen,
-    // an accent that combines, and letters that are not in ASCII at all.
+    // Control characters, Cyrillic а, full-width ａ, no-break space, zero-width space, right-to-left override, soft
+    // hyphen, an accent that combines, and letters that are not in ASCII at all.
     let signs = "\0\t\n\r\u{1b}\u{7f}\u{85}\u{430}\u{ff41}\u{a0}\u{200b}\u{202e}\u{ad}\u{301}ß驿";
     segments.extend(signs.chars().map(|sign| format!("q{sign}")));
     segments.extend([64, 255, 64 << 10].map(|length| "q".repeat(length)));

@@ -1,4 +1,5 @@
-//! `posthouse store skip` and `posthouse store reopen`: one entry of a shard's log halts it, and its other departments go on.
+//! `posthouse store skip` and `posthouse store reopen`: one entry of a shard's log halts it, and its other departments
+//! go on.
 
 use std::{
     collections::BTreeMap,

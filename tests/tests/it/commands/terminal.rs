@@ -14,10 +14,11 @@ use posthouse_tests::harness::{
 };
 
 const QUEUE: &str = "identity-cards/applications";
-/// A title, a colour, the clipboard (OSC 52) with C0 and with C1 controls, a carriage return, text that runs backwards, and bytes
-/// that are no text.
+/// A title, a colour, the clipboard (OSC 52) with C0 and with C1 controls, a carriage return, text that runs backwards,
+/// and bytes that are no text.
 const HOSTILE: &[u8] =
-    b"\x1b]0;title\x07 \x1b[31m \x1b]52;c;aGk=\x07 \xc2\x9d52;c;aGk=\xc2\x9c \xc2\x9b2J \r \x7f \xe2\x80\xae\xe2\x81\xa6 \xff\xc0 end";
+    b"\x1b]0;title\x07 \x1b[31m \x1b]52;c;aGk=\x07 \xc2\x9d52;c;aGk=\xc2\x9c \xc2\x9b2J \r \x7f \
+      \xe2\x80\xae\xe2\x81\xa6 \xff\xc0 end";
 const HARMFUL: [char; 7] = ['\u{1b}', '\u{7}', '\u{9b}', '\u{9d}', '\u{7f}', '\u{202e}', '\u{2066}'];
 
 struct Place {

@@ -140,8 +140,8 @@ async fn thousands_of_half_open_handshakes_keep_nobody_out() {
     crowds.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
-/// Keeps so many connections from each of the hosts open, silent or with the beginning of a handshake, and opens others for those
-/// that the server closes.
+/// Keeps so many connections from each of the hosts open, silent or with the beginning of a handshake, and opens others
+/// for those that the server closes.
 fn strangers(hosts: Vec<[u8; 4]>, each: usize, to: SocketAddr) -> Vec<tokio::task::JoinHandle<()>> {
     let keep = move |(number, host): (usize, [u8; 4])| async move {
         let mut held = std::collections::VecDeque::new();

@@ -245,7 +245,8 @@ async fn what_never_left_the_server_goes_back_at_once_and_uncounted() {
         })
         .await;
         way.end(raw, &[]).await;
-        // Of the first frame not all has left: its first message, which may be what the client cannot take, counts as tried.
+        // Of the first frame not all has left: its first message, which may be what the client cannot take, counts as
+        // tried.
         let kept = 1;
         eventually("what goes back", async || (scene.stats(&queue).await.in_flight == kept).then_some(()))
             .await;

@@ -1,5 +1,5 @@
-//! Connections that are asked to leave, at their age or because the server stops: no call that was accepted is lost, however
-//! large, and over however slow a network.
+//! Connections that are asked to leave, at their age or because the server stops: no call that was accepted is lost,
+//! however large, and over however slow a network.
 
 use std::{
     sync::Arc,
@@ -210,8 +210,8 @@ async fn large_publishes_that_are_under_way_when_the_server_stops_are_answered()
     assert_eq!(scene.stats(&queue).await.last_sequence, answered);
 }
 
-/// The server is done with a connection, and its last answer still on its way, while the client still sends: to close the
-/// socket with that unread would reset the connection, and take the answer with it.
+/// The server is done with a connection, and its last answer still on its way, while the client still sends: to close
+/// the socket with that unread would reset the connection, and take the answer with it.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_answer_reaches_a_client_that_goes_on_sending() {
     let scene = &Scene::on(aged(2)).await;
@@ -241,8 +241,8 @@ async fn the_last_answer_reaches_a_client_that_goes_on_sending() {
     let other = Caller::connect(&scene.site, &scene.credentials).await;
     other.publisher().publish(other.request(large(&queue, 1_000_000))).await.unwrap();
     eventually("the lease", async || (stats(scene, &queue).await.in_flight == 4).then_some(())).await;
-    // The answer is the last of the connection: the server closes its side once the system has taken it. Nothing of this can
-    // be seen from here before it is read, so that it goes on for a while.
+    // The answer is the last of the connection: the server closes its side once the system has taken it. Nothing of
+    // this can be seen from here before it is read, so that it goes on for a while.
     for _ in 0..200 {
         raw.http.ping().await;
         tokio::time::sleep(Duration::from_millis(5)).await;

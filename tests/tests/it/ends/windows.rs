@@ -73,7 +73,8 @@ async fn a_message_of_which_no_byte_was_sent_is_not_given_up_however_small_the_w
     const COUNT: u64 = 300;
     let scene = Scene::start().await;
     let opened = opened_bytes(&scene).await;
-    // One byte is the first message's, which may be what the client cannot take. Those behind it in the frame cannot be read.
+    // One byte is the first message's, which may be what the client cannot take. Those behind it in the frame cannot be
+    // read.
     for (more, tried) in [(0, 0), (1, 1), (90, 1)] {
         let queue = once_queue(&scene, &format!("q-{more}")).await;
         let texts = vec!["a"; COUNT as usize];

@@ -1,4 +1,5 @@
-//! What a caller may make the server hold: bodies that are not ended, requests of many elements, answers that are not read.
+//! What a caller may make the server hold: bodies that are not ended, requests of many elements, answers that are not
+//! read.
 
 mod bodies;
 mod pieces;

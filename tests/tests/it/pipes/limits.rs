@@ -1,4 +1,5 @@
-//! What the kernel ends or stops a process for when it writes: a file at its size limit, a terminal that is not the background's.
+//! What the kernel ends or stops a process for when it writes: a file at its size limit, a terminal that is not the
+//! background's.
 
 use std::{
     fs::{self, File},

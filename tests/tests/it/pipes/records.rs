@@ -1,5 +1,5 @@
-//! Records of access: what takes them may stop, fail or go away, and none is lost. Nothing is done that cannot be recorded, but
-//! for settlements, which wait.
+//! Records of access: what takes them may stop, fail or go away, and none is lost. Nothing is done that cannot be
+//! recorded, but for settlements, which wait.
 
 use std::{
     collections::BTreeMap,
@@ -475,7 +475,8 @@ async fn one_tenants_noise_hides_nobody_elses_probing_and_has_a_bound() {
             (sum(&of(CIVIL)) >= 40 && sum(&of(TAXATION)) >= noise).then_some(())
         })
         .await;
-        // The last answer of a connection that is closed for its failures may be lost on the way: it is on record all the same.
+        // The last answer of a connection that is closed for its failures may be lost on the way: it is on record all
+        // the same.
         let recorded = sum(&of(TAXATION));
         assert!(
             sum(&of(CIVIL)) == 40 && (noise..=noise + 40).contains(&recorded),

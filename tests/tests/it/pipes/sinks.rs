@@ -1,4 +1,5 @@
-//! What records of access go to: a stream that is closed, a file that is removed, a pipe that nobody reads yet, a socket.
+//! What records of access go to: a stream that is closed, a file that is removed, a pipe that nobody reads yet, a
+//! socket.
 
 use std::{
     fs::{self, File},

@@ -1,5 +1,5 @@
-//! Every method with every sort of credentials: which methods there are, and what their requests look like, is read from the
-//! descriptors of the services; who may call them, from the table in `docs/concepts.md`.
+//! Every method with every sort of credentials: which methods there are, and what their requests look like, is read
+//! from the descriptors of the services; who may call them, from the table in `docs/concepts.md`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -188,7 +188,8 @@ fn filled(descriptor: &MessageDescriptor, names: &Names) -> DynamicMessage {
     message
 }
 
-/// Calls a method with one frame, whatever it is, and returns how it ends; one that goes on by itself, after its first answer.
+/// Calls a method with one frame, whatever it is, and returns how it ends; one that goes on by itself, after its first
+/// answer.
 async fn call(caller: &Caller, method: &MethodDescriptor, request: &[u8]) -> Result<(), Status> {
     let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
     let mut client = Grpc::new(caller.channel());

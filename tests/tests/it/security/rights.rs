@@ -1,4 +1,5 @@
-//! Rights on further resources that a request names: a dead-letter queue, where a redrive goes; and what a message's id tells.
+//! Rights on further resources that a request names: a dead-letter queue, where a redrive goes; and what a message's id
+//! tells.
 
 use std::{collections::BTreeSet, fs};
 

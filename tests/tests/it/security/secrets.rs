@@ -1,5 +1,5 @@
-//! What the server tells and keeps, searched for what it must not: payloads and attributes nowhere but among the messages
-//! themselves, tokens and keys nowhere at all.
+//! What the server tells and keeps, searched for what it must not: payloads and attributes nowhere but among the
+//! messages themselves, tokens and keys nowhere at all.
 
 use std::{
     fs,
@@ -68,7 +68,8 @@ impl Concat for Vec<prost_types::Any> {
     }
 }
 
-/// Messages by every way in and out, and refusals of every sort that could repeat what was sent; all that was told of them.
+/// Messages by every way in and out, and refusals of every sort that could repeat what was sent; all that was told of
+/// them.
 async fn live(scene: &Scene) -> String {
     let queue = scene.queue("q", v1::SubscriptionSettings { max_attempts: 1, ..Default::default() }).await;
     publish(scene, &queue, vec![message(PAYLOAD), message(PAYLOAD), message(PAYLOAD)]).await.unwrap();
