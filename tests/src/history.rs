@@ -41,7 +41,7 @@ pub enum What {
     PublishAcked {
         /// The message.
         payload: PayloadId,
-        /// Its place in the queue, when the answer told it.
+        /// Its sequence in the queue, if the answer has it.
         sequence: Option<u64>,
     },
     /// The server answered that it did not store it.
@@ -109,7 +109,7 @@ pub struct Delivery {
     pub token: Token,
     /// The server's name for the message.
     pub message: String,
-    /// Its place in the queue.
+    /// Its sequence in the queue.
     pub sequence: u64,
     /// Where it stood before it became a dead letter.
     pub origin: Option<String>,

@@ -82,11 +82,11 @@ mod tests {
     #[test]
     fn every_changed_byte_shows() {
         let bytes = encode(PayloadId { producer: 1, count: 2 }, 80);
-        for place in 0..bytes.len() {
+        for at in 0..bytes.len() {
             let mut changed = bytes.clone();
-            changed[place] ^= 1;
-            assert_eq!(decode(&changed), Seen::Corrupt { size: 80 }, "byte {place}");
-            assert_eq!(decode(&bytes[..place]), Seen::Corrupt { size: place });
+            changed[at] ^= 1;
+            assert_eq!(decode(&changed), Seen::Corrupt { size: 80 }, "byte {at}");
+            assert_eq!(decode(&bytes[..at]), Seen::Corrupt { size: at });
         }
     }
 }

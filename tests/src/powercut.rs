@@ -116,9 +116,9 @@ struct Rebuild<'a> {
 }
 
 impl Rebuild<'_> {
-    fn folder(&mut self, id: &str, place: &Path) -> io::Result<()> {
-        fs::create_dir(place)?;
-        fs::set_permissions(place, fs::Permissions::from_mode(0o700))?;
+    fn folder(&mut self, id: &str, path: &Path) -> io::Result<()> {
+        fs::create_dir(path)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
         let names = match fs::read_to_string(self.mirror.join("folders").join(id)) {
             Ok(names) => names,
             // Its name is durable, and nothing in it.
@@ -130,42 +130,42 @@ impl Rebuild<'_> {
             let (Some(kind), Some(id), Some(name)) = (words.next(), words.next(), words.next()) else {
                 return Err(io::Error::other(format!("the mirror has a line {line:?}")));
             };
-            let place = place.join(name);
-            if kind == "d" { self.folder(id, &place)? } else { self.file(id, &place)? }
+            let path = path.join(name);
+            if kind == "d" { self.folder(id, &path)? } else { self.file(id, &path)? }
         }
         Ok(())
     }
 
-    fn file(&mut self, id: &str, place: &Path) -> io::Result<()> {
+    fn file(&mut self, id: &str, path: &Path) -> io::Result<()> {
         let durable = self.mirror.join("files").join(id);
         // A name without bytes: the file was never synced.
         let exists = durable.exists();
         if exists {
-            fs::copy(&durable, place).map(|_| ())?
+            fs::copy(&durable, path).map(|_| ())?
         } else {
-            fs::write(place, "")?
+            fs::write(path, "")?
         }
-        fs::set_permissions(place, fs::Permissions::from_mode(0o600))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
         let Some(written) = self.written.remove(id) else { return Ok(()) };
-        let differing = differing(&File::open(place)?, &File::open(&written)?)?;
+        let differing = differing(&File::open(path)?, &File::open(&written)?)?;
         self.taken.bytes += differing.iter().map(|(_, page)| page.len() as u64).sum::<u64>();
         match &mut self.tear {
-            Some((random, keep)) => keep(random, place, &differing),
+            Some((random, keep)) => keep(random, path, &differing),
             None => Ok(()),
         }
     }
 }
 
 /// Any of the pages.
-fn keep_any(random: &mut StdRng, place: &Path, pages: &[Page]) -> io::Result<()> {
-    let file = File::options().write(true).open(place)?;
+fn keep_any(random: &mut StdRng, path: &Path, pages: &[Page]) -> io::Result<()> {
+    let file = File::options().write(true).open(path)?;
     let mut kept = pages.iter().filter(|_| random.random_bool(0.5));
     kept.try_for_each(|(at, page)| file.write_all_at(page, *at))
 }
 
 /// The first few of the pages, and a part of the one after them.
-fn keep_beginning(random: &mut StdRng, place: &Path, pages: &[Page]) -> io::Result<()> {
-    let file = File::options().write(true).open(place)?;
+fn keep_beginning(random: &mut StdRng, path: &Path, pages: &[Page]) -> io::Result<()> {
+    let file = File::options().write(true).open(path)?;
     let whole = random.random_range(0..=pages.len());
     for (at, page) in &pages[..whole] {
         file.write_all_at(page, *at)?;

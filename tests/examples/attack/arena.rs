@@ -102,7 +102,7 @@ impl Arena {
     }
 }
 
-/// A fresh place with a server that answers, or what it said when it ended.
+/// A new folder with a server that answers, or what it said when it ended.
 async fn launch(options: &Options, processor: Option<&str>, files: &str) -> Result<(Site, Server), String> {
     let site = Site::new();
     attack::add_rsa_key(&site);

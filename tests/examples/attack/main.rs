@@ -2,7 +2,7 @@
 //!
 //! * `memory`: how much more a server holds under each attack than under full load, and whether it lets go of it
 //! * `neighbour`: how long another tenant's messages take under each attack, and without
-//! * `places`: whether others get in while a crowd stands at the door
+//! * `slots`: whether others get in while a crowd stands at the door
 //!
 //! Without one of them: all of it, in less than twenty minutes. It ends with 1 if a limit was passed.
 #![allow(
@@ -16,7 +16,7 @@ mod arena;
 mod memory;
 mod neighbour;
 mod options;
-mod places;
+mod slots;
 mod results;
 
 use std::{process::ExitCode, time::Duration};
@@ -64,10 +64,10 @@ async fn run(options: &Options) -> Results {
         Measure::Neighbour => {
             neighbour::measure(options, &mut results, &options.attacks(&[Kind::Flood])).await
         }
-        Measure::Places => places::measure(options, &mut results).await,
+        Measure::Slots => slots::measure(options, &mut results).await,
         Measure::All => {
             let kinds = |kind| -> Vec<&Attack> { options.attacks(&[kind]) };
-            places::measure(options, &mut results).await;
+            slots::measure(options, &mut results).await;
             memory::measure(options, &mut results, &kinds(Kind::Hold)).await;
             neighbour::measure(options, &mut results, &kinds(Kind::Flood)).await;
         }

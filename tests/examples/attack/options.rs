@@ -29,7 +29,7 @@ attack [memory|neighbour|places] [OPTION...] [ATTACK...]
 pub enum Measure {
     Memory,
     Neighbour,
-    Places,
+    Slots,
     All,
 }
 
@@ -73,7 +73,7 @@ impl Options {
             match argument.as_str() {
                 "memory" => options.measure = Measure::Memory,
                 "neighbour" => options.measure = Measure::Neighbour,
-                "places" => options.measure = Measure::Places,
+                "places" => options.measure = Measure::Slots,
                 "--server" => options.server = PathBuf::from(value()?),
                 "--seconds" => options.seconds = Some(number(&value()?)?),
                 "--connections" => {

@@ -81,16 +81,16 @@ fn threads(folder: &str, count: u64) -> io::Result<()> {
 
 /// Writes, syncs, renames and removes, and leaves one file whose every synced byte is known.
 fn churn(folder: &str, thread: u64) -> io::Result<()> {
-    let place = format!("{folder}/{thread}");
-    let mut kept = File::create(&place)?;
+    let path = format!("{folder}/{thread}");
+    let mut file = File::create(&path)?;
     for round in 0..50 {
         let passing = format!("{folder}/{thread}-{round}");
         fs::write(&passing, "passing")?;
         fs::rename(&passing, format!("{passing}-renamed"))?;
-        writeln!(kept, "{round}")?;
-        kept.sync_data()?;
+        writeln!(file, "{round}")?;
+        file.sync_data()?;
         fs::remove_file(format!("{passing}-renamed"))?;
         File::open(folder)?.sync_all()?;
     }
-    write!(kept, "lost")
+    write!(file, "lost")
 }

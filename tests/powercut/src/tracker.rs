@@ -52,17 +52,17 @@ pub(crate) struct Tracker {
 impl Tracker {
     fn from_environment() -> Option<Self> {
         let folder = std::env::var_os("POSTHOUSE_POWERCUT_FOLDER")?;
-        let place = std::env::var_os("POSTHOUSE_POWERCUT_MIRROR")?;
-        match Self::open(Path::new(&folder), Path::new(&place)) {
+        let mirror_path = std::env::var_os("POSTHOUSE_POWERCUT_MIRROR")?;
+        match Self::open(Path::new(&folder), Path::new(&mirror_path)) {
             Ok(tracker) => Some(tracker),
             Err(e) => sys::refuse(&format!("cannot watch {}: {e}", folder.display())),
         }
     }
 
-    fn open(folder: &Path, place: &Path) -> io::Result<Self> {
+    fn open(folder: &Path, mirror_path: &Path) -> io::Result<Self> {
         let root = fs::canonicalize(folder)?;
         let facts = facts_at(&root)?;
-        let (mirror, new) = Mirror::open(place, facts.id)?;
+        let (mirror, new) = Mirror::open(mirror_path, facts.id)?;
         let tracker = Self {
             root,
             root_id: facts.id,

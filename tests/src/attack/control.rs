@@ -21,7 +21,7 @@ const WRITE: usize = 64 << 10;
 /// Streams of one write of resets.
 const STREAMS: usize = 64;
 
-/// A connection that has made a call, and keeps its place therefore.
+/// A connection that has made a call with a good token, and is no longer a stranger.
 async fn settled(target: &Target) -> Result<Line, Ended> {
     let line = Line::open(target).await?;
     let id = line.begin(&Head::of(target, GET_QUEUE), false).await?;

@@ -49,8 +49,8 @@ const fn hold(name: &'static str, run: fn(Target, usize) -> Running) -> Attack {
     attack(Kind::Hold, name, run)
 }
 
-const fn place(name: &'static str, run: fn(Target, usize) -> Running) -> Attack {
-    attack(Kind::Places, name, run)
+const fn slot(name: &'static str, run: fn(Target, usize) -> Running) -> Attack {
+    attack(Kind::Slots, name, run)
 }
 
 impl Attack {
@@ -174,17 +174,17 @@ const ANSWERS: &[Attack] = &[
 ];
 
 /// Crowds of connections.
-const PLACES: &[Attack] = &[
-    place("silent-one-host", |t, _| silence(t, 1, 500)),
-    place("silent-511-of-one-host", |t, _| silence(t, 1, 511)),
-    place("silent-40-hosts", |t, _| silence(t, 40, 480)),
-    place("idle-1500", |t, _| on_each(t, 1_500, |t| handshakes::idle(t, false))),
-    place("idle-1500-health", |t, _| on_each(t, 1_500, |t| handshakes::idle(t, true))),
+const SLOTS: &[Attack] = &[
+    slot("silent-one-host", |t, _| silence(t, 1, 500)),
+    slot("silent-511-of-one-host", |t, _| silence(t, 1, 511)),
+    slot("silent-40-hosts", |t, _| silence(t, 40, 480)),
+    slot("idle-1500", |t, _| on_each(t, 1_500, |t| handshakes::idle(t, false))),
+    slot("idle-1500-health", |t, _| on_each(t, 1_500, |t| handshakes::idle(t, true))),
 ];
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = &'static Attack> {
-    [FRAMES, CALLS, REQUESTS, ANSWERS, PLACES].into_iter().flatten()
+    [FRAMES, CALLS, REQUESTS, ANSWERS, SLOTS].into_iter().flatten()
 }
 
 /// The one of this name.

@@ -61,7 +61,7 @@ pub enum Kind {
     /// Memory of the server.
     Hold,
     /// Places for connections.
-    Places,
+    Slots,
 }
 
 /// What an attack needs of the server before.

@@ -41,7 +41,7 @@ pub enum Property {
     Returned,
     /// No two consumers hold the same message at the same time.
     Overlap,
-    /// A message is stored at most once, and no two share a place.
+    /// A message is stored at most once, and no two messages have one id.
     StoredTwice,
     /// Attempts count from 1 and never fall.
     Attempts,

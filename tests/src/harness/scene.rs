@@ -31,7 +31,7 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// Starts a server in a fresh place.
+    /// Starts a server in a new folder.
     pub async fn start() -> Self {
         Self::on(Site::new()).await
     }

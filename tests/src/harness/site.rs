@@ -1,4 +1,4 @@
-//! A place for a server: keys, configuration and data, and the credentials of its callers.
+//! A site of a server: keys, configuration and data, and the credentials of its callers.
 
 use std::{
     collections::BTreeMap,
@@ -37,9 +37,9 @@ pub struct Credentials {
     pub token: String,
 }
 
-/// A place for a server.
+/// The folder of a server: keys, configuration and data.
 pub struct Site {
-    place: TempDir,
+    dir: TempDir,
     listen: SocketAddr,
     management: SocketAddr,
     extra: String,
@@ -55,7 +55,7 @@ struct Tenant {
 }
 
 impl Site {
-    /// A fresh place with the sample tenants, and a port of its own.
+    /// A new folder with the sample tenants, and a port of its own.
     pub fn new() -> Self {
         Self::with_drain_deadline(Duration::from_secs(25))
     }
@@ -65,14 +65,14 @@ impl Site {
         Self::configured(drain_deadline, "")
     }
 
-    /// The same with its place below a folder.
+    /// A site whose folder is created below another.
     pub fn below(folder: &Path) -> Self {
         Self::below_with_sections(folder, "")
     }
 
     /// The same with sections of its own in the configuration.
     pub fn below_with_sections(folder: &Path, extra: &str) -> Self {
-        Self::placed(TempDir::with_prefix_in("posthouse-", folder).unwrap(), Duration::from_secs(25), extra)
+        Self::in_dir(TempDir::with_prefix_in("posthouse-", folder).unwrap(), Duration::from_secs(25), extra)
     }
 
     /// The same with sections of its own in the configuration.
@@ -81,13 +81,13 @@ impl Site {
     }
 
     fn configured(drain_deadline: Duration, extra: &str) -> Self {
-        Self::placed(TempDir::with_prefix("posthouse-").unwrap(), drain_deadline, extra)
+        Self::in_dir(TempDir::with_prefix("posthouse-").unwrap(), drain_deadline, extra)
     }
 
-    fn placed(place: TempDir, drain_deadline: Duration, extra: &str) -> Self {
+    fn in_dir(dir: TempDir, drain_deadline: Duration, extra: &str) -> Self {
         let tenants = SAMPLE_TENANTS.iter().map(|sample| (sample.name, Tenant::new(sample)));
         let site = Self {
-            place,
+            dir,
             listen: free_address(),
             management: free_address(),
             extra: extra.to_owned(),
@@ -110,9 +110,9 @@ impl Site {
         self.management
     }
 
-    /// A path below the place.
+    /// A path below the site's folder.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.place.path().join(name)
+        self.dir.path().join(name)
     }
 
     /// The configuration of `posthouse serve`.
@@ -215,10 +215,10 @@ impl Site {
         self.path(&format!("server-{}.log", self.written.fetch_add(1, Ordering::Relaxed)))
     }
 
-    /// Keeps the place when the test ends, for whoever has to find out why it failed.
+    /// Keeps the folder when the test ends, for whoever has to find out why it failed.
     pub fn keep(&mut self) -> &Path {
-        self.place.disable_cleanup(true);
-        self.place.path()
+        self.dir.disable_cleanup(true);
+        self.dir.path()
     }
 
     fn write(&self) {

@@ -28,7 +28,7 @@ pub(super) async fn run(shared: &Arc<Shared>, queue: &str) {
                 settling.spawn(async move { note_answer(&shared, token, answer).await });
             }
             Event::Idle { waiting: 0, parked } => {
-                assert_eq!(parked, 0, "{queue} has a place for its dead letters");
+                assert_eq!(parked, 0, "{queue} has a dead-letter queue");
                 break;
             }
             // What waits for a retry comes in a moment; anything else is for later.

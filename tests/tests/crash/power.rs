@@ -47,8 +47,8 @@ async fn a_first_start_may_be_cut_short() {
 /// test above worth something.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_does_not_sync_is_caught() {
-    let place = TempDir::new().unwrap();
-    let planted = planted(&place, "skip-sync");
+    let dir = TempDir::new().unwrap();
+    let planted = planted(&dir, "skip-sync");
     // A good server makes the queues and is there for the end, so that it is the messages in between that are lost.
     let binary = |round| if round == 1 { planted.clone() } else { binaries::posthouse() };
     // Asked to stop it would sync the store, and then the lack of its log would be found even sooner.
@@ -60,9 +60,9 @@ async fn a_server_that_does_not_sync_is_caught() {
 }
 
 /// The server with planted bugs, with this one set off. A script, because the bug is chosen by the environment.
-fn planted(place: &TempDir, bug: &str) -> std::path::PathBuf {
+fn planted(dir: &TempDir, bug: &str) -> std::path::PathBuf {
     use std::os::unix::fs::PermissionsExt;
-    let script = place.path().join("planted");
+    let script = dir.path().join("planted");
     let text = format!("#!/bin/sh\nPOSTHOUSE_PLANT={bug} exec '{}' \"$@\"\n", binaries::planted().display());
     std::fs::write(&script, text).unwrap();
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o700)).unwrap();

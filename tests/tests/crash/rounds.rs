@@ -119,9 +119,9 @@ impl Judged {
     pub fn assert_kept(mut self) {
         let verdict = &self.verdict;
         if !verdict.violations.is_empty() {
-            let place = self.site.keep();
-            save(&self.events, &place.join("history.jsonl")).unwrap();
-            panic!("{verdict}see {}: history.jsonl, the logs and the data", place.display());
+            let dir = self.site.keep();
+            save(&self.events, &dir.join("history.jsonl")).unwrap();
+            panic!("{verdict}see {}: history.jsonl, the logs and the data", dir.display());
         }
         assert!(verdict.acked > 500 && verdict.settled > 500 && verdict.leased_again > 0, "{verdict}");
     }

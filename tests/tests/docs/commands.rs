@@ -82,12 +82,12 @@ pages! {
 fn run(name: &str) {
     let page = Page::read(name);
     let folder = TempDir::with_prefix("posthouse-docs-").unwrap();
-    let (clone, place) = (folder.path().join("clone"), folder.path().join("place"));
+    let (clone, base) = (folder.path().join("clone"), folder.path().join("place"));
     look_like_a_clone(&clone);
     fs::write(folder.path().join("preamble"), PREAMBLE).unwrap();
     let script = folder.path().join("page");
     let listen = free_port();
-    let text = script_of(&page, &place, listen);
+    let text = script_of(&page, &base, listen);
     let starts_its_own = page
         .blocks()
         .iter()
@@ -101,10 +101,10 @@ fn run(name: &str) {
         .current_dir(&clone)
         .env("BASH_ENV", folder.path().join("preamble"))
         .env("PAGE", name)
-        .env("PLACE", &place)
+        .env("PLACE", &base)
         .env("ROOT", root())
         .env("PATH", with_posthouse(folder.path()))
-        .env("POSTHOUSE_CONTEXT", place.join("contexts/civil-affairs.toml"))
+        .env("POSTHOUSE_CONTEXT", base.join("contexts/civil-affairs.toml"))
         .stdin(Stdio::null())
         .output()
         .unwrap();
@@ -126,12 +126,12 @@ fn assert_shown(page: &Page, written: &str) {
 }
 
 /// The page as a script: what is no command is an empty line, so that the lines have their numbers.
-fn script_of(page: &Page, place: &Path, listen: u16) -> String {
+fn script_of(page: &Page, base: &Path, listen: u16) -> String {
     let mut lines = vec![String::new(); page.text.lines().count()];
     for block in page.blocks().into_iter().filter(|block| block.language == "sh") {
         for (index, line) in block.lines.iter().enumerate() {
             let line = line
-                .replace("~/.local/state/posthouse", place.to_str().unwrap())
+                .replace("~/.local/state/posthouse", base.to_str().unwrap())
                 .replace("7443", &listen.to_string())
                 .replace("127.0.0.1:9464", "$(management)");
             let line = if is_server(&line) { in_background(&line, listen) } else { line };

@@ -63,13 +63,13 @@ fn now() -> u64 {
 }
 
 /// A site whose tenant's tokens are minted by an issuer with a key set as Keycloak has it, and what mints them.
-struct Place {
+struct Fixture {
     scene: Scene,
     issuer: Issuer,
     queue: String,
 }
 
-impl Place {
+impl Fixture {
     async fn new() -> Self {
         let site = Site::new();
         let issuer = Issuer::new(&issuer_url(CIVIL), Algorithm::EdDsa).unwrap();
@@ -106,9 +106,9 @@ impl Place {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_for_other_purposes_are_passed_over_and_told() {
-    let place = Place::new().await;
-    place.ask(&place.scene.caller).await.unwrap();
-    let site = &place.scene.site;
+    let fixture = Fixture::new().await;
+    fixture.ask(&fixture.scene.caller).await.unwrap();
+    let site = &fixture.scene.site;
     let told = [
         "key 1 (\"sig\"): its \"alg\" is \"RS256\"",
         "key 2 (\"enc\"): its \"use\" is \"enc\"",
@@ -123,13 +123,13 @@ async fn keys_for_other_purposes_are_passed_over_and_told() {
             shown.lines().any(|line| line.starts_with("note: line ") && line.contains(words)),
             "{words}: {shown}"
         );
-        let log = place.scene.server.log();
+        let log = fixture.scene.server.log();
         assert!(log.lines().any(|line| line.contains("INFO") && line.contains(words)), "{words}: {log}");
     }
     assert!(shown.ends_with("is in order\n"), "{shown}");
 
     // And when it is replaced while the server runs; one that may be a mistake is a warning.
-    let mut keys = keycloak(&place.issuer);
+    let mut keys = keycloak(&fixture.issuer);
     keys["keys"]
         .as_array_mut()
         .unwrap()
@@ -139,19 +139,19 @@ async fn keys_for_other_purposes_are_passed_over_and_told() {
     keys["keys"].as_array_mut().unwrap().push(own["keys"][0].clone());
     write(site, &keys);
     eventually("the warning", async || {
-        let log = place.scene.server.log();
+        let log = fixture.scene.server.log();
         log.lines().any(|line| line.contains("WARN") && line.contains("key 6 (\"torn\")")).then_some(())
     })
     .await;
-    place.ask(&place.scene.caller).await.unwrap();
+    fixture.ask(&fixture.scene.caller).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_set_that_cannot_be_trusted_is_refused_whole() {
-    let place = Place::new().await;
-    let site = &place.scene.site;
+    let fixture = Fixture::new().await;
+    let site = &fixture.scene.site;
     let with = |more: Value| {
-        let mut keys = keycloak(&place.issuer);
+        let mut keys = keycloak(&fixture.issuer);
         keys["keys"].as_array_mut().unwrap().push(more);
         keys
     };
@@ -170,11 +170,11 @@ async fn a_set_that_cannot_be_trusted_is_refused_whole() {
     ] {
         write(site, &keys);
         eventually(words, async || {
-            let log = place.scene.server.log();
+            let log = fixture.scene.server.log();
             log.lines().any(|line| line.contains("cannot be used") && line.contains(words)).then_some(())
         })
         .await;
-        place.ask(&place.scene.caller).await.unwrap();
+        fixture.ask(&fixture.scene.caller).await.unwrap();
         let checked = check(site);
         let told = String::from_utf8_lossy(&checked.stderr);
         assert_eq!(checked.status.code(), Some(78), "{told}");
@@ -196,24 +196,24 @@ async fn a_set_that_cannot_be_trusted_is_refused_whole() {
         let before = failed().await;
         fs::write(&path, bytes).unwrap();
         eventually("a reload that fails", async || (failed().await > before).then_some(())).await;
-        place.ask(&place.scene.caller).await.unwrap();
+        fixture.ask(&fixture.scene.caller).await.unwrap();
         let checked = check(site);
         let told = String::from_utf8_lossy(&checked.stderr);
         assert_eq!(checked.status.code(), Some(78), "{told}");
         assert!(told.contains(words), "{words:?} is not in {told}");
     }
-    assert!(!place.scene.server.log().contains("c2VjcmV0"), "a secret is in the log");
+    assert!(!fixture.scene.server.log().contains("c2VjcmV0"), "a secret is in the log");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_as_issuers_make_them_are_taken() {
-    let place = Place::new().await;
+    let fixture = Fixture::new().await;
     let with = |name: &str, value: Value| {
-        let mut claims = place.claims();
+        let mut claims = fixture.claims();
         claims[name] = value;
         claims
     };
-    let scope = place.claims()["scope"].as_str().unwrap().to_owned();
+    let scope = fixture.claims()["scope"].as_str().unwrap().to_owned();
     let accepted = [
         with("aud", json!(["account", AUDIENCE])),
         with("aud", json!([AUDIENCE])),
@@ -224,22 +224,22 @@ async fn tokens_as_issuers_make_them_are_taken() {
         with("realm_access", json!({"roles": ["offline_access", 1.5e3, null]})),
     ];
     for claims in &accepted {
-        place.call("at+jwt", claims).await.unwrap_or_else(|status| panic!("{claims}: {status:?}"));
+        fixture.call("at+jwt", claims).await.unwrap_or_else(|status| panic!("{claims}: {status:?}"));
     }
     for typ in ["at+jwt", "AT+JWT", "application/at+jwt", "Application/At+Jwt"] {
-        place.call(typ, &place.claims()).await.unwrap_or_else(|status| panic!("{typ}: {status:?}"));
+        fixture.call(typ, &fixture.claims()).await.unwrap_or_else(|status| panic!("{typ}: {status:?}"));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_no_issuer_should_make_stays_refused() {
-    let place = Place::new().await;
+    let fixture = Fixture::new().await;
     let with = |name: &str, value: Value| {
-        let mut claims = place.claims();
+        let mut claims = fixture.claims();
         claims[name] = value;
         claims
     };
-    let scope = place.claims()["scope"].as_str().unwrap().to_owned();
+    let scope = fixture.claims()["scope"].as_str().unwrap().to_owned();
     let refused = [
         (with("aud", json!(["account", "other"])), "TOKEN_AUDIENCE_WRONG"),
         (with("aud", json!([AUDIENCE, 7])), "TOKEN_MALFORMED"),
@@ -258,12 +258,12 @@ async fn what_no_issuer_should_make_stays_refused() {
         ),
     ];
     for (claims, reason) in refused {
-        assert_refused(place.call("at+jwt", &claims).await, Code::Unauthenticated, reason);
+        assert_refused(fixture.call("at+jwt", &claims).await, Code::Unauthenticated, reason);
     }
     for typ in ["JWT", "at", "at+jwt ", "application/jwt"] {
-        assert_refused(place.call(typ, &place.claims()).await, Code::Unauthenticated, "TOKEN_MALFORMED");
+        assert_refused(fixture.call(typ, &fixture.claims()).await, Code::Unauthenticated, "TOKEN_MALFORMED");
     }
     // A token that has none of our items opens nothing.
-    let others = place.call("at+jwt", &with("scope", json!("openid profile"))).await;
+    let others = fixture.call("at+jwt", &with("scope", json!("openid profile"))).await;
     assert_refused(others, Code::PermissionDenied, "GRANT_MISSING");
 }

@@ -12,7 +12,7 @@ const SMALL: usize = 10;
 /// Together, 40 of them are several times what is read at once.
 const LARGE: usize = 200_000;
 
-fn place_and_bytes(delivery: &Delivery) -> (u64, usize) {
+fn sequence_and_bytes(delivery: &Delivery) -> (u64, usize) {
     let message = delivery.message.as_ref().unwrap();
     (message.sequence, message.payload.len())
 }
@@ -33,6 +33,6 @@ async fn large_messages_behind_many_small_ones_come_once_each_and_in_order() {
     }
     let mut stream = Stream::open(&scene.caller, open(&queue, SESSION, 10_000)).await;
     let deliveries = tokio::time::timeout(PATIENCE, stream.deliveries(sizes.len())).await;
-    let came: Vec<_> = deliveries.expect("all of them").iter().map(place_and_bytes).collect();
+    let came: Vec<_> = deliveries.expect("all of them").iter().map(sequence_and_bytes).collect();
     assert_eq!(came, (1..).zip(sizes).collect::<Vec<_>>());
 }

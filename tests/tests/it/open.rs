@@ -44,14 +44,14 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The segment of the log that is written, and the places in it where groups begin.
+/// The segment of the log that is written, and the offsets at which its groups begin.
 fn segment(site: &Site) -> (PathBuf, Vec<u64>) {
     let begins = |path: &Path| fs::read(path).unwrap().starts_with(b"PHLOGSEG");
     let path = files(&site.data()).into_iter().filter(|path| begins(path)).max().unwrap();
     let bytes = fs::read(&path).unwrap();
-    let places = (0..bytes.len()).step_by(4096).filter(|at| bytes[*at..].starts_with(b"PHGR"));
-    let places = places.map(|at| at as u64).collect();
-    (path, places)
+    let groups = (0..bytes.len()).step_by(4096).filter(|at| bytes[*at..].starts_with(b"PHGR"));
+    let groups = groups.map(|at| at as u64).collect();
+    (path, groups)
 }
 
 fn overwrite(path: &Path, at: u64, bytes: &[u8]) {

@@ -36,13 +36,13 @@ async fn publish(
 }
 
 /// Where the messages were stored, and whether an earlier attempt had done it.
-fn places(results: &[publish_result::Result]) -> Vec<(u64, bool)> {
-    let place = |result: &publish_result::Result| match result {
+fn sequences(results: &[publish_result::Result]) -> Vec<(u64, bool)> {
+    let stored = |result: &publish_result::Result| match result {
         publish_result::Result::Stored(stored) => (stored.sequence, false),
         publish_result::Result::Duplicate(duplicate) => (duplicate.sequence, true),
         publish_result::Result::Error(status) => panic!("refused: {status:?}"),
     };
-    results.iter().map(place).collect()
+    results.iter().map(stored).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,14 +50,14 @@ async fn a_retry_is_answered_as_it_was_and_stores_nothing() {
     let mut scene = Scene::start().await;
     let queue = scene.plain_queue("q").await;
     let first = publish(&scene.caller, &queue, 1, 0, &["a", "b"]).await.unwrap();
-    assert_eq!(places(&first), [(1, false), (2, false)]);
+    assert_eq!(sequences(&first), [(1, false), (2, false)]);
     let again = publish(&scene.caller, &queue, 1, 0, &["a", "b"]).await.unwrap();
-    assert_eq!(places(&again), [(1, true), (2, true)]);
+    assert_eq!(sequences(&again), [(1, true), (2, true)]);
     scene.crash().await;
     let again = publish(&scene.caller, &queue, 1, 0, &["a", "b"]).await.unwrap();
-    assert_eq!(places(&again), [(1, true), (2, true)]);
+    assert_eq!(sequences(&again), [(1, true), (2, true)]);
     let next = publish(&scene.caller, &queue, 1, 2, &["c"]).await.unwrap();
-    assert_eq!(places(&next), [(3, false)]);
+    assert_eq!(sequences(&next), [(3, false)]);
     assert_eq!(scene.stats(&queue).await.ready, 3);
 }
 

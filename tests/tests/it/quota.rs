@@ -95,8 +95,10 @@ async fn a_tenant_has_so_many_streams() {
     assert_cap(Stream::try_open(&scene.caller, open(&queue, [3; 16], 0)).await.map(drop), "max_streams", 2);
     scene.settled(&queue, settlement(&delivery, SettleAction::Ack)).await;
     drop(first);
-    eventually("a place", async || Stream::try_open(&scene.caller, open(&queue, [3; 16], 0)).await.ok())
-        .await;
+    eventually("a stream slot", async || {
+        Stream::try_open(&scene.caller, open(&queue, [3; 16], 0)).await.ok()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

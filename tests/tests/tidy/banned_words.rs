@@ -51,10 +51,10 @@ fn check_file(source: &Source<'_>, list: &List<'_>) -> Vec<Violation> {
             continue;
         }
         let banned = words.iter().find_map(|word| list.words.get_key_value(word.as_str()));
-        if let Some((word, (place, instead))) =
-            banned.filter(|(_, (place, _))| *place == "*" || source.path.starts_with(place))
+        if let Some((word, (folder, instead))) =
+            banned.filter(|(_, (folder, _))| *folder == "*" || source.path.starts_with(folder))
         {
-            let text = format!("`{name}` says `{word}`, which is banned in {place}; say {instead}");
+            let text = format!("`{name}` says `{word}`, which is banned in {folder}; say {instead}");
             violations.push(Violation::new(source.path, line_of(source.text, tokens[at].at), text));
         }
     }
@@ -89,8 +89,8 @@ fn humps(name: &str) -> Vec<String> {
 fn read(text: &str) -> List<'_> {
     let mut list = List::default();
     for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        if let [words, place, instead] = line.split(" | ").collect::<Vec<_>>()[..] {
-            list.words.extend(words.split_whitespace().map(|word| (word, (place, instead))));
+        if let [words, folder, instead] = line.split(" | ").collect::<Vec<_>>()[..] {
+            list.words.extend(words.split_whitespace().map(|word| (word, (folder, instead))));
             continue;
         }
         let (key, names) = line.split_once(':').unwrap_or((line, ""));

@@ -36,8 +36,8 @@ fn check(files: &[File]) -> Vec<Violation> {
 fn check_crate(manifest: &File, folder: &str, files: &[File]) -> Vec<Violation> {
     let sources = sources(files);
     let mut violations = Vec::new();
-    for (section, places) in SECTIONS {
-        let counts = |path: &str| places.iter().any(|place| path[folder.len()..].starts_with(place));
+    for (section, parts) in SECTIONS {
+        let counts = |path: &str| parts.iter().any(|part| path[folder.len()..].starts_with(part));
         // What is only used under `#[cfg(test)]` is a dev-dependency.
         let is_library = *section == "dependencies" && folder != "tests/";
         let counted = sources.iter().filter(|source| counts(source.path));

@@ -93,12 +93,12 @@ fn unlisted(folder: &str, edges: &Edges<'_>, section: &Section<'_>) -> Vec<Viola
     let mut violations = Vec::new();
     let listed =
         |from: &str, to: &str| section.modules.get(from).is_some_and(|(_, others)| others.contains(&to));
-    for ((from, to), places) in edges {
+    for ((from, to), uses) in edges {
         if !listed(from, to) {
             let text = format!(
                 "{from} imports {to}, an edge that {PATH} does not list for {folder}; do without, or list it there"
             );
-            violations.push(Violation::new(places[0].0, places[0].1, text));
+            violations.push(Violation::new(uses[0].0, uses[0].1, text));
         }
     }
     for (from, (line, others)) in &section.modules {
@@ -114,13 +114,13 @@ fn unlisted(folder: &str, edges: &Edges<'_>, section: &Section<'_>) -> Vec<Viola
 fn circles(folder: &str, edges: &Edges<'_>, section: &Section<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
     let is_marked = |from: &str, to: &str| section.circles.contains_key(&(from, to));
-    for ((from, to), places) in edges.iter().filter(|((from, to), _)| !is_marked(from, to)) {
+    for ((from, to), uses) in edges.iter().filter(|((from, to), _)| !is_marked(from, to)) {
         if let Some(path) = path(edges, to, from, &is_marked) {
             let text = format!(
                 "a circle in {folder}: {from} -> {}; turn one edge round, or mark it in {PATH} with a reason",
                 path.join(" -> ")
             );
-            violations.push(Violation::new(places[0].0, places[0].1, text));
+            violations.push(Violation::new(uses[0].0, uses[0].1, text));
         }
     }
     for ((from, to), (_, line)) in &section.circles {

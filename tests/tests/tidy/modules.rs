@@ -9,7 +9,7 @@ use crate::{
     tree::File,
 };
 
-/// By pairs of modules beside each other, the places (file and line) where the first names the second.
+/// By pairs of modules beside each other, the lines (file and number) where the first names the second.
 pub type Edges<'a> = BTreeMap<(String, String), Vec<(&'a str, usize)>>;
 
 /// A file as a module of its crate.
@@ -44,8 +44,8 @@ pub fn folders<'a>(sources: &'a [Source<'a>]) -> BTreeMap<String, Edges<'a>> {
                     continue;
                 };
                 if from != to {
-                    let place = (module.source.path, line_of(module.source.text, used.at));
-                    edges.entry((from.to_owned(), to.to_owned())).or_default().push(place);
+                    let line = (module.source.path, line_of(module.source.text, used.at));
+                    edges.entry((from.to_owned(), to.to_owned())).or_default().push(line);
                 }
             }
         }

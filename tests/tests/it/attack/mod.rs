@@ -3,7 +3,7 @@
 
 mod floods;
 mod holds;
-mod places;
+mod slots;
 
 use std::time::Duration;
 

@@ -12,13 +12,13 @@ use posthouse_tests::harness::{
 };
 use serde_json::{Value, json};
 
-struct Place {
+struct Fixture {
     site: Site,
     _server: Server,
     context: PathBuf,
 }
 
-impl Place {
+impl Fixture {
     async fn new() -> Self {
         let site = Site::new();
         let server = Server::start(&site).await;
@@ -58,10 +58,10 @@ fn contents(lines: &[u8]) -> Vec<Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_consumed_can_be_published() {
-    let place = Place::new().await;
+    let fixture = Fixture::new().await;
     let (first, second) = ("identity-cards/first", "identity-cards/second");
     for queue in [first, second] {
-        cli::succeed(&place.context, ["queue", "create", queue]);
+        cli::succeed(&fixture.context, ["queue", "create", queue]);
     }
     let lines = [
         r#"{"payload":"plain"}"#,
@@ -72,14 +72,14 @@ async fn what_is_consumed_can_be_published() {
         r#"{"payload_base64":""}"#,
     ];
     // An empty key is refused, with its line.
-    let (told, errors) = place.publish(65, first, lines.join("\n").as_bytes());
+    let (told, errors) = fixture.publish(65, first, lines.join("\n").as_bytes());
     assert_eq!(told, "{\"stored\": 2}\n");
     assert!(errors.contains("line 3: an attribute's key has 0 bytes"), "{errors}");
-    consume(&place.context, first);
+    consume(&fixture.context, first);
 
     let lines = lines.join("\n").replace(",\"\":\"no\"", "");
-    assert_eq!(place.publish(0, first, lines.as_bytes()).0, "{\"stored\": 6}\n");
-    let came = consume(&place.context, first);
+    assert_eq!(fixture.publish(0, first, lines.as_bytes()).0, "{\"stored\": 6}\n");
+    let came = consume(&fixture.context, first);
     let object = &objects(&came)[4];
     assert_eq!(object["payload_base64"], "/wD+AAEC");
     for key in ["id", "sequence", "publish_time", "attempt"] {
@@ -87,17 +87,17 @@ async fn what_is_consumed_can_be_published() {
     }
     assert_eq!(objects(&came)[3]["payload"], "签发 \0\n\"\\ 📮");
 
-    assert_eq!(place.publish(0, second, &came).0, "{\"stored\": 6}\n");
-    let again = cli::succeed(&place.context, ["consume", second, "--until-empty", "--output", "json"]);
+    assert_eq!(fixture.publish(0, second, &came).0, "{\"stored\": 6}\n");
+    let again = cli::succeed(&fixture.context, ["consume", second, "--until-empty", "--output", "json"]);
     assert_eq!(contents(&again), contents(&came));
     assert_ne!(objects(&again)[0]["id"], objects(&came)[0]["id"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_line_is_named_and_ends_it() {
-    let place = Place::new().await;
+    let fixture = Fixture::new().await;
     let queue = "identity-cards/applications";
-    cli::succeed(&place.context, ["queue", "create", queue, "--max-message-bytes", "1000"]);
+    cli::succeed(&fixture.context, ["queue", "create", queue, "--max-message-bytes", "1000"]);
     let attributes = |pairs: Vec<(String, String)>| {
         let attributes: serde_json::Map<String, Value> =
             pairs.into_iter().map(|(key, value)| (key, value.into())).collect();
@@ -108,7 +108,7 @@ async fn a_broken_line_is_named_and_ends_it() {
         ("", "the line is empty"),
         ("{\"payload\": \"a\"", "not JSON at column 15"),
         ("plain text", "not JSON at column 1"),
-        ("[1, 2]", "a list in the place of an object"),
+        ("[1, 2]", "a list instead of an object"),
         ("{\"payload\": \"a\", \"colour\": 1}", "unknown key \"colour\""),
         ("{\"payload\": \"a\", \"payload_base64\": \"\"}", "payload and payload_base64 stand there both"),
         ("{\"payload\": \"a\", \"payload\": \"b\"}", "the key \"payload\" stands there twice"),
@@ -132,13 +132,13 @@ async fn a_broken_line_is_named_and_ends_it() {
     let number = broken.len();
     for (line, what) in broken {
         let lines = [b"{\"payload\": \"before\"}", &line[..], b"{\"payload\": \"after\"}"].join(&b"\n"[..]);
-        let (told, errors) = place.publish(65, queue, &lines);
+        let (told, errors) = fixture.publish(65, queue, &lines);
         assert_eq!(told, "{\"stored\": 1}\n", "{errors}");
         assert!(errors.contains("line 2") && errors.contains(what), "{what} is not in\n{errors}");
         assert!(errors.contains("the line before it is stored, and nothing after it"), "{errors}");
     }
-    let came = cli::succeed(&place.context, ["consume", queue, "--until-empty"]);
+    let came = cli::succeed(&fixture.context, ["consume", queue, "--until-empty"]);
     assert_eq!(String::from_utf8(came).unwrap(), "before\n".repeat(number));
-    let (told, errors) = place.publish(65, queue, b"{}\n");
+    let (told, errors) = fixture.publish(65, queue, b"{}\n");
     assert!(told == "{\"stored\": 0}\n" && errors.contains("nothing was stored"), "{errors}");
 }

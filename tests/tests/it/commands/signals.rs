@@ -11,7 +11,7 @@ use posthouse_tests::harness::{
     PATIENCE, binaries, cli, eventually, pipes, server::Server, shell, signal, site::Site,
 };
 
-use super::{Place, QUEUE};
+use super::{Fixture, QUEUE};
 
 /// Runs a client command, if wanted as `nohup` does.
 fn start(context: &Path, arguments: &[&str], ignoring: bool) -> Child {
@@ -42,12 +42,12 @@ fn in_flight(context: &Path) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn consume_and_publish_end_in_good_order() {
-    let place = Place::new().await;
+    let fixture = Fixture::new().await;
     for name in ["HUP", "TERM"] {
-        let mut publish = start(&place.context, &["publish", QUEUE], false);
+        let mut publish = start(&fixture.context, &["publish", QUEUE], false);
         publish.stdin.as_mut().unwrap().write_all(b"one\ntwo\n").unwrap();
         eventually("both messages", async || {
-            let shown = cli::succeed(&place.context, ["queue", "stats", QUEUE, "--json"]);
+            let shown = cli::succeed(&fixture.context, ["queue", "stats", QUEUE, "--json"]);
             let stats: serde_json::Value = serde_json::from_slice(&shown).unwrap();
             (stats["ready"] == 2).then_some(())
         })
@@ -57,7 +57,7 @@ async fn consume_and_publish_end_in_good_order() {
         let output = publish.wait_with_output().unwrap();
         assert_eq!(String::from_utf8(output.stdout).unwrap(), "{\"stored\": 2}\n", "{name}");
 
-        let mut consume = start(&place.context, &["consume", QUEUE], false);
+        let mut consume = start(&fixture.context, &["consume", QUEUE], false);
         let mut came = String::new();
         let mut lines = std::io::BufReader::new(consume.stdout.take().unwrap());
         for _ in 0..2 {
@@ -66,15 +66,15 @@ async fn consume_and_publish_end_in_good_order() {
         assert_eq!(came, "one\ntwo\n", "{name}");
         signal(consume.id(), name);
         assert_eq!(ended(&mut consume).await.code(), Some(0), "{name}");
-        assert_eq!(in_flight(&place.context), 0, "{name}: what was not acknowledged is released");
+        assert_eq!(in_flight(&fixture.context), 0, "{name}: what was not acknowledged is released");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stdout_that_nobody_reads_keeps_no_signal_from_ending_them() {
-    let place = Place::new().await;
+    let fixture = Fixture::new().await;
     let measured = "identity-cards/measured";
-    cli::succeed(&place.context, ["queue", "create", measured]);
+    cli::succeed(&fixture.context, ["queue", "create", measured]);
     let cases: [(&[&str], Option<i32>); 6] = [
         (&["queue", "stats", QUEUE, "--watch", "1"], Some(0)),
         (&["queue", "stats", QUEUE], Some(75)),
@@ -87,14 +87,14 @@ async fn a_stdout_that_nobody_reads_keeps_no_signal_from_ending_them() {
     for (arguments, code) in cases {
         for name in ["TERM", "HUP"] {
             if arguments[0] == "consume" {
-                let file = place.site.path("lines");
+                let file = fixture.site.path("lines");
                 std::fs::write(&file, "a line\n").unwrap();
-                cli::succeed(&place.context, ["publish", QUEUE, "--file", file.to_str().unwrap()]);
+                cli::succeed(&fixture.context, ["publish", QUEUE, "--file", file.to_str().unwrap()]);
             }
             let (_unread, writer, _) = pipes::full();
             let mut command = shell();
             command.args(["-c", "exec \"$0\" \"$@\""]).arg(binaries::posthouse());
-            command.arg("--context").arg(&place.context).args(arguments);
+            command.arg("--context").arg(&fixture.context).args(arguments);
             command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::piped());
             let mut child = command.spawn().unwrap();
             drop(command);
@@ -105,7 +105,7 @@ async fn a_stdout_that_nobody_reads_keeps_no_signal_from_ending_them() {
             assert_eq!(status.code(), code, "{name}: {arguments:?}: {}", String::from_utf8_lossy(&told));
         }
     }
-    assert_eq!(in_flight(&place.context), 0);
+    assert_eq!(in_flight(&fixture.context), 0);
 }
 
 /// Whether a thread of a process waits in a write to its stdout.
@@ -124,9 +124,9 @@ fn writes(process: u32) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn under_nohup_they_go_on() {
-    let place = Place::new().await;
-    let mut publish = start(&place.context, &["publish", QUEUE], true);
-    let mut consume = start(&place.context, &["consume", QUEUE], true);
+    let fixture = Fixture::new().await;
+    let mut publish = start(&fixture.context, &["publish", QUEUE], true);
+    let mut consume = start(&fixture.context, &["consume", QUEUE], true);
     let mut lines = std::io::BufReader::new(consume.stdout.take().unwrap());
     let mut input = publish.stdin.take().unwrap();
     for line in ["before\n", "after\n"] {

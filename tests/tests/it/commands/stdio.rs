@@ -11,7 +11,7 @@ use std::{
 use posthouse_tests::harness::{binaries, cli, eventually};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-use super::{Place, QUEUE};
+use super::{Fixture, QUEUE};
 
 const LINES: usize = 5000;
 
@@ -51,11 +51,11 @@ async fn succeeds(child: Child) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn publish_waits_for_a_writer_that_takes_its_time() {
-    let place = Place::new().await;
+    let fixture = Fixture::new().await;
     let (reader, mut writer) = pipe().unwrap();
     make_non_blocking(&reader);
     let ours = reader.try_clone().unwrap();
-    let mut command = cli::command(&place.context, ["publish", QUEUE]);
+    let mut command = cli::command(&fixture.context, ["publish", QUEUE]);
     let child = command.stdin(reader).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(command);
     waits(&child).await;
@@ -69,20 +69,20 @@ async fn publish_waits_for_a_writer_that_takes_its_time() {
     drop(writer);
     let told = succeeds(child).await;
     assert_eq!(String::from_utf8(told).unwrap(), format!("{{\"stored\": {LINES}}}\n"));
-    let came = cli::succeed(&place.context, ["consume", QUEUE, "--until-empty"]);
+    let came = cli::succeed(&fixture.context, ["consume", QUEUE, "--until-empty"]);
     assert!(came == lines().as_bytes());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn consume_waits_for_a_reader_that_takes_its_time() {
-    let place = Place::new().await;
-    let file = place.site.path("lines");
+    let fixture = Fixture::new().await;
+    let file = fixture.site.path("lines");
     std::fs::write(&file, lines()).unwrap();
-    cli::succeed(&place.context, ["publish".as_ref(), QUEUE.as_ref(), "--file".as_ref(), file.as_os_str()]);
+    cli::succeed(&fixture.context, ["publish".as_ref(), QUEUE.as_ref(), "--file".as_ref(), file.as_os_str()]);
     let (reader, writer) = pipe().unwrap();
     make_non_blocking(&writer);
     let ours = writer.try_clone().unwrap();
-    let mut command = cli::command(&place.context, ["consume", QUEUE, "--until-empty"]);
+    let mut command = cli::command(&fixture.context, ["consume", QUEUE, "--until-empty"]);
     let child = command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
     drop(command);
     // The pipe is full, and most of the lines are still to come.
@@ -99,17 +99,17 @@ async fn consume_waits_for_a_reader_that_takes_its_time() {
     .unwrap();
     succeeds(child).await;
     assert!(came == lines().as_bytes());
-    assert_eq!(cli::succeed(&place.context, ["consume", QUEUE, "--until-empty"]), b"");
+    assert_eq!(cli::succeed(&fixture.context, ["consume", QUEUE, "--until-empty"]), b"");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_other_command_waits_too() {
-    let place = Place::new().await;
+    let fixture = Fixture::new().await;
     let bash = binaries::posthouse();
     let commands: [&[&str]; 4] =
         [&["completions", "zsh"], &["man"], &["--help"], &["queue", "list", "identity-cards"]];
     for arguments in commands {
-        let expected = cli::succeed(&place.context, arguments);
+        let expected = cli::succeed(&fixture.context, arguments);
         let (mut reader, writer) = pipe().unwrap();
         make_non_blocking(&writer);
         // Somebody else has filled it.
@@ -124,7 +124,7 @@ async fn every_other_command_waits_too() {
         }
         drop(filler);
         let mut command = std::process::Command::new(&bash);
-        command.arg("--context").arg(&place.context).args(arguments);
+        command.arg("--context").arg(&fixture.context).args(arguments);
         let child = command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
         drop(command);
         waits(&child).await;
@@ -140,13 +140,13 @@ async fn every_other_command_waits_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_and_queues_are_read_from_such_a_pipe_too() {
-    let place = Place::new().await;
-    let token = std::fs::read_to_string(place.context.with_extension("token")).unwrap();
+    let fixture = Fixture::new().await;
+    let token = std::fs::read_to_string(fixture.context.with_extension("token")).unwrap();
     let queues = "[departments.identity-cards.queues.from-a-pipe]\n";
     for (arguments, text) in [(&["token", "inspect", "-"][..], &*token), (&["apply", "-f", "-"], queues)] {
         let (reader, mut writer) = pipe().unwrap();
         make_non_blocking(&reader);
-        let mut command = cli::command(&place.context, arguments);
+        let mut command = cli::command(&fixture.context, arguments);
         let child = command.stdin(reader).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(command);
         waits(&child).await;

@@ -14,13 +14,13 @@ use posthouse_tests::harness::{
 const QUEUE: &str = "identity-cards/applications";
 const LINES: usize = 5000;
 
-struct Place {
+struct Fixture {
     site: Site,
     _server: Server,
     context: PathBuf,
 }
 
-impl Place {
+impl Fixture {
     async fn new() -> Self {
         let site = Site::new();
         let server = Server::start(&site).await;
@@ -50,28 +50,31 @@ impl Place {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_stdout_nothing_is_acknowledged() {
-    let place = Place::new().await;
+    let fixture = Fixture::new().await;
     for redirection in [">&-", "<&- >&- 2>told", "1</dev/null", "1</etc/hostname"] {
-        let output = place.consume(redirection);
-        let apart = std::fs::read_to_string(place.site.path("told")).unwrap_or_default();
+        let output = fixture.consume(redirection);
+        let apart = std::fs::read_to_string(fixture.site.path("told")).unwrap_or_default();
         let told = String::from_utf8_lossy(&output.stderr) + &*apart;
         assert_eq!(output.status.code(), Some(74), "{redirection}: {told}");
         assert!(told.contains("stdout is not open for writing"), "{redirection}: {told}");
     }
-    let full = place.consume("> /dev/full");
+    let full = fixture.consume("> /dev/full");
     assert_eq!(full.status.code(), Some(74), "{}", String::from_utf8_lossy(&full.stderr));
-    assert_eq!(place.left(), LINES);
+    assert_eq!(fixture.left(), LINES);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_thrown_away_on_purpose_is_gone() {
-    let place = Place::new().await;
-    assert!(place.consume("> /dev/null").status.success());
-    assert_eq!(place.left(), 0);
+    let fixture = Fixture::new().await;
+    assert!(fixture.consume("> /dev/null").status.success());
+    assert_eq!(fixture.left(), 0);
     // As Python and Node give it to whom nobody hears.
-    cli::succeed(&place.context, ["publish", QUEUE, "--file", place.site.path("lines").to_str().unwrap()]);
-    assert!(place.consume("1<>/dev/null").status.success());
-    assert_eq!(place.left(), 0);
+    cli::succeed(
+        &fixture.context,
+        ["publish", QUEUE, "--file", fixture.site.path("lines").to_str().unwrap()],
+    );
+    assert!(fixture.consume("1<>/dev/null").status.success());
+    assert_eq!(fixture.left(), 0);
 }
 
 /// How a command ends whose streams are as the redirections say, and what it tells.
@@ -84,10 +87,10 @@ fn redirected(context: &Path, arguments: &[&str], redirections: &str) -> (Option
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_has_something_to_say_does_nothing_without_a_stdout() {
-    let place = Place::new().await;
-    let (file, other) = (place.site.path("lines"), "identity-cards/other");
+    let fixture = Fixture::new().await;
+    let (file, other) = (fixture.site.path("lines"), "identity-cards/other");
     let file = file.to_str().unwrap();
-    let data = place.site.data();
+    let data = fixture.site.data();
     for arguments in [
         &["queue", "create", other][..],
         &["queue", "list", "identity-cards"],
@@ -102,52 +105,52 @@ async fn a_command_that_has_something_to_say_does_nothing_without_a_stdout() {
         &["ping"],
     ] {
         for redirection in [">&-", "1</dev/null"] {
-            let (code, told) = redirected(&place.context, arguments, redirection);
+            let (code, told) = redirected(&fixture.context, arguments, redirection);
             assert!(
                 code == Some(74) && told.contains("stdout is not open for writing"),
                 "{arguments:?} {redirection}: {code:?} {told}"
             );
         }
         if !arguments.contains(&"check") {
-            let (code, told) = redirected(&place.context, arguments, "1<>/dev/null");
+            let (code, told) = redirected(&fixture.context, arguments, "1<>/dev/null");
             let made = [Some(0), Some(66)].contains(&code);
             assert!(made || arguments[0] == "dead-letters", "{arguments:?}: {code:?} {told}");
         }
     }
     // What has nothing to say there, and what says the same by its exit code.
-    let config = place.site.config();
+    let config = fixture.site.config();
     for arguments in [
         &["--help"][..],
         &["--version"],
         &["serve", "--check", "--config", config.to_str().unwrap()],
         &["queue", "delete", other],
     ] {
-        let (code, told) = redirected(&place.context, arguments, ">&-");
+        let (code, told) = redirected(&fixture.context, arguments, ">&-");
         assert_eq!((code, told.as_str()), (Some(0), ""), "{arguments:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stdin_that_is_closed_is_no_empty_input() {
-    let place = Place::new().await;
+    let fixture = Fixture::new().await;
     for arguments in [&["publish", QUEUE][..], &["apply", "-f", "-"], &["token", "inspect", "-"]] {
         for redirection in ["<&-", "0>/dev/null"] {
-            let (code, told) = redirected(&place.context, arguments, redirection);
+            let (code, told) = redirected(&fixture.context, arguments, redirection);
             assert!(
                 code == Some(74) && told.contains("stdin is not open for reading"),
                 "{arguments:?} {redirection}: {code:?} {told}"
             );
         }
     }
-    let (code, told) = redirected(&place.context, &["publish", QUEUE], "</dev/null");
+    let (code, told) = redirected(&fixture.context, &["publish", QUEUE], "</dev/null");
     assert_eq!(code, Some(0), "{told}");
-    assert_eq!(place.left(), LINES);
+    assert_eq!(fixture.left(), LINES);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_goes_away_leaves_the_rest_in_the_queue() {
-    let place = Place::new().await;
-    let mut client = cli::command(&place.context, ["consume", QUEUE, "--until-empty"]);
+    let fixture = Fixture::new().await;
+    let mut client = cli::command(&fixture.context, ["consume", QUEUE, "--until-empty"]);
     let mut child = client.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // Closed before anything was read: not one batch fits the pipe, so not one is acknowledged.
     drop(child.stdout.take());
@@ -155,5 +158,5 @@ async fn a_reader_that_goes_away_leaves_the_rest_in_the_queue() {
     let told = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(74), "{told}");
     assert!(told.contains("writing to stdout failed"), "{told}");
-    assert_eq!(place.left(), LINES);
+    assert_eq!(fixture.left(), LINES);
 }

@@ -36,7 +36,7 @@ async fn a_crowd_of_one_tenant_is_refused_and_another_tenant_gets_in() {
     let mut refused = from(1, site.listen()).await.unwrap();
     assert!(matches!(refused.read(&mut [0; 1]).await, Ok(0) | Err(_)));
     drop(channels);
-    eventually("a place", async || idle(site, &scene.credentials).await.ok()).await;
+    eventually("a connection slot", async || idle(site, &scene.credentials).await.ok()).await;
 }
 
 /// A server on which one tenant's callers may have two connections.
@@ -108,7 +108,7 @@ async fn a_caller_beyond_its_tenants_connections_is_told_so() {
     idle(site, &site.credentials(TAXATION)).await.unwrap();
     assert_eq!((scene.caller.connections(), second.connections()), (1, 1));
     drop(second);
-    let fourth = eventually("a place", async || {
+    let fourth = eventually("a connection slot", async || {
         let caller = Caller::connect(site, civil).await;
         look(&caller).await.ok().map(|()| caller)
     })

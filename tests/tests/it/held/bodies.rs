@@ -208,7 +208,7 @@ async fn receives_that_wait_and_watches_and_streams_before_their_open_are_stream
     assert_eq!(refused.fact("limit"), Some("max_streams"));
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
     let check = HealthCheckRequest::default();
-    let watching = eventually("the places of those that are gone", async || {
+    let watching = eventually("the slots of the streams that were closed", async || {
         HealthClient::new(scene.caller.channel()).watch(check.clone()).await.ok()
     })
     .await;

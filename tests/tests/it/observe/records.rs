@@ -64,9 +64,9 @@ async fn every_step_of_a_message_is_recorded_by_ids() {
     // The nacked one may have been delivered to the stream again; the file is whole by now.
     let text = fs::read_to_string(scene.site.path("access.jsonl")).unwrap();
     let delivered: Vec<Value> = lines(&text).into_iter().filter(|r| r["action"] == "deliver").collect();
-    let places: BTreeSet<String> =
+    let leases: BTreeSet<String> =
         delivered.iter().flat_map(|r| r["leases"].as_array().unwrap()).map(Value::to_string).collect();
-    assert!(!places.is_empty() && delivered.iter().all(|r| r["subscription"] == "default"), "{delivered:?}");
+    assert!(!leases.is_empty() && delivered.iter().all(|r| r["subscription"] == "default"), "{delivered:?}");
 
     let changed = records(&scene.site, "manage", 1).await.remove(0);
     assert_eq!(changed["method"], "posthouse.v1.Queues/CreateQueue");

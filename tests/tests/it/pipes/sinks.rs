@@ -124,7 +124,7 @@ async fn records_are_never_written_to_a_file_that_was_removed() {
     scene.publish(&queue, &["a"]).await;
     until(&scene.site, written, |count| count == 2.0).await;
     assert!(lines().len() == 1 && metric(&scene.site, failures).await == 0.0, "{:#?}", lines());
-    // Its folder, and then a folder in the place of the file: what cannot be written waits, and is told.
+    // Its folder, and then a folder instead of the file: what cannot be written waits, and is told.
     fs::remove_dir_all(&logs).unwrap();
     scene.publish(&queue, &["b"]).await;
     until(&scene.site, failures, |count| count >= 1.0).await;

@@ -69,8 +69,8 @@ async fn the_servers_files_are_its_own_whatever_the_umask() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn so_are_those_of_a_throwaway_server() {
-    let place = tempfile::tempdir().unwrap();
-    let folder = place.path().join("dev");
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("dev");
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let mut command =
         open_handed(&["dev".as_ref(), "--dir".as_ref(), &folder, "--listen".as_ref(), port.as_ref()]);

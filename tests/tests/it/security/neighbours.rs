@@ -10,7 +10,7 @@ use posthouse_tests::harness::{
     site::{Site, TAXATION},
 };
 
-/// More than there are places for access records.
+/// More than there are slots for access records.
 const CHANGES: usize = 4_200;
 /// Calls of a connection.
 const OF_A_CONNECTION: usize = 150;

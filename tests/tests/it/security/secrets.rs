@@ -148,9 +148,9 @@ async fn nothing_that_is_told_or_kept_holds_a_secret() {
     }
     let records = fs::read_to_string(scene.site.path("access.jsonl")).unwrap();
     let told = [("the log", log), ("a record", records), ("an error", errors), ("a metric", metrics)];
-    for (place, text) in &told {
+    for (where_shown, text) in &told {
         for (secret, what) in contents().into_iter().chain(secrets(&scene)) {
-            assert!(!text.contains(&secret), "{place} has {what}");
+            assert!(!text.contains(&secret), "{where_shown} has {what}");
         }
     }
 

@@ -263,8 +263,8 @@ fn page_token(random: &mut StdRng) -> String {
         1 => base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(number(random).to_be_bytes()),
         2 => {
             let queue = random.random_range(0..5_u64) << 32 | random.random_range(0..9);
-            let place = [&[1][..], &queue.to_be_bytes(), &number(random).to_be_bytes()].concat();
-            base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(place)
+            let cursor = [&[1][..], &queue.to_be_bytes(), &number(random).to_be_bytes()].concat();
+            base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(cursor)
         }
         _ => String::new(),
     }

@@ -16,7 +16,7 @@ use posthouse_tests::harness::{
 use serde_json::Value;
 use tonic::Code;
 
-use super::{Place, REASON, Sink, assert_not_recorded, create, refused_call, sequences, sum};
+use super::{Fixture, REASON, Sink, assert_not_recorded, create, refused_call, sequences, sum};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_takes_none_refuses_changes_holds_settlements_and_pauses_deliveries_until_it_does() {
@@ -24,13 +24,13 @@ async fn what_takes_none_refuses_changes_holds_settlements_and_pauses_deliveries
 }
 
 async fn takes_none(sink: Sink) {
-    let mut place = Place::stuck(sink, "all").await;
-    let scene = &place.scene;
+    let mut fixture = Fixture::stuck(sink, "all").await;
+    let scene = &fixture.scene;
     let queue = scene.plain_queue("q").await;
     scene.publish(&queue, &["first"]).await;
     let mut stream = Stream::open(&scene.caller, open(&queue, [1; 16], 1)).await;
     let held = stream.deliveries(1).await.remove(0);
-    let stored = 1 + place.fill(&queue).await;
+    let stored = 1 + fixture.fill(&queue).await;
     let stats = scene.stats(&queue).await;
     assert_eq!((stats.published, stats.in_flight), (stored, 1), "{sink:?}");
 
@@ -87,13 +87,13 @@ async fn takes_none(sink: Sink) {
     }
     assert!(begun.elapsed() < Duration::from_secs(20), "{sink:?}: {:?}", begun.elapsed());
 
-    place.unstick();
-    goes_on(place, stream, &queue, stored).await;
+    fixture.unstick();
+    goes_on(fixture, stream, &queue, stored).await;
 }
 
 /// Everything goes on by itself, and every record is there once.
-async fn goes_on(mut place: Place, mut stream: Stream, queue: &str, stored: u64) {
-    let (scene, sink) = (&place.scene, place.sink);
+async fn goes_on(mut fixture: Fixture, mut stream: Stream, queue: &str, stored: u64) {
+    let (scene, sink) = (&fixture.scene, fixture.sink);
     let (mut settled, mut delivered) = (false, Vec::new());
     while !settled || delivered.len() < 5 {
         match stream.next().await.unwrap().unwrap() {
@@ -113,24 +113,24 @@ async fn goes_on(mut place: Place, mut stream: Stream, queue: &str, stored: u64)
     let received = scene.receive(queue, 3, LONG).await;
     assert_eq!(received.len(), 3);
 
-    eventually("the sum of refusals", async || (sum(&place.of("refused")) >= 100).then_some(())).await;
-    place.scene.server.terminate();
-    assert_eq!(place.scene.server.ended().await.code(), Some(0), "{sink:?}");
-    eventually("the last record", async || (place.of("deliver").len() >= 3).then_some(())).await;
+    eventually("the sum of refusals", async || (sum(&fixture.of("refused")) >= 100).then_some(())).await;
+    fixture.scene.server.terminate();
+    assert_eq!(fixture.scene.server.ended().await.code(), Some(0), "{sink:?}");
+    eventually("the last record", async || (fixture.of("deliver").len() >= 3).then_some(())).await;
     let expected: BTreeMap<u64, u64> = (1..=stored + 1).map(|sequence| (sequence, 1)).collect();
-    assert!(sequences(&place.of("publish")) == expected, "{sink:?}: a publish is not recorded once");
-    assert_eq!(place.of("settle").iter().filter(|record| record["settled"]["ack"].is_array()).count(), 1);
+    assert!(sequences(&fixture.of("publish")) == expected, "{sink:?}: a publish is not recorded once");
+    assert_eq!(fixture.of("settle").iter().filter(|record| record["settled"]["ack"].is_array()).count(), 1);
     // The first, five on the stream, three received.
-    assert_eq!(sum(&place.of("deliver")), 9, "{sink:?}: {:#?}", place.of("deliver"));
-    assert_eq!(sum(&place.of("refused")), 100, "{sink:?}");
-    let changes: Vec<Value> = place.of("manage").iter().map(|record| record["queue"].clone()).collect();
+    assert_eq!(sum(&fixture.of("deliver")), 9, "{sink:?}: {:#?}", fixture.of("deliver"));
+    assert_eq!(sum(&fixture.of("refused")), 100, "{sink:?}");
+    let changes: Vec<Value> = fixture.of("manage").iter().map(|record| record["queue"].clone()).collect();
     assert_eq!(changes, [queue_name("q"), queue_name("other")], "{sink:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_only_changes_are_recorded_messages_go_on() {
-    let mut place = Place::stuck(Sink::Log, "changes").await;
-    let scene = &place.scene;
+    let mut fixture = Fixture::stuck(Sink::Log, "changes").await;
+    let scene = &fixture.scene;
     let queue = scene.plain_queue("q").await;
     let purge = async || {
         let request = v1::PurgeQueueRequest { name: queue.clone(), ..v1::PurgeQueueRequest::default() };
@@ -156,10 +156,10 @@ async fn where_only_changes_are_recorded_messages_go_on() {
     stream.deliveries(1).await;
     let delivery = scene.receive_one(&queue, LONG).await;
     scene.settled(&queue, settlement(&delivery, SettleAction::Ack)).await;
-    place.unstick();
-    eventually("a change", async || create(&place.scene, "other").await.ok()).await;
+    fixture.unstick();
+    eventually("a change", async || create(&fixture.scene, "other").await.ok()).await;
     eventually("a record of every purge that was made", async || {
-        let made = place.of("manage").into_iter().filter(|record| record["outcome"] == "OK");
+        let made = fixture.of("manage").into_iter().filter(|record| record["outcome"] == "OK");
         let made = made.filter(|record| record["method"] == "posthouse.v1.Queues/PurgeQueue").count();
         // Those beside the first that was refused may have been made.
         (purged..purged + 64).contains(&made).then_some(())
@@ -169,17 +169,17 @@ async fn where_only_changes_are_recorded_messages_go_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_whose_deliveries_wait_hears_that_it_is_taken_over_and_takes_nothing_with_it() {
-    let mut place = Place::stuck(Sink::Stdout, "all").await;
-    let queue = place.scene.plain_queue("q").await;
-    place.scene.publish(&queue, &["held"]).await;
-    let mut stream = Stream::open(&place.scene.caller, open(&queue, [1; 16], 1)).await;
+    let mut fixture = Fixture::stuck(Sink::Stdout, "all").await;
+    let queue = fixture.scene.plain_queue("q").await;
+    fixture.scene.publish(&queue, &["held"]).await;
+    let mut stream = Stream::open(&fixture.scene.caller, open(&queue, [1; 16], 1)).await;
     let held = stream.deliveries(1).await.remove(0);
     drop(stream);
-    place.fill(&queue).await;
+    fixture.fill(&queue).await;
     // What the session holds is not sent again while nothing takes the record of it.
     let mut streams = Vec::new();
     for _ in 0..3 {
-        let stream = Stream::open(&place.scene.caller, open(&queue, [1; 16], 10)).await;
+        let stream = Stream::open(&fixture.scene.caller, open(&queue, [1; 16], 10)).await;
         assert_eq!(stream.opened.resumed_leases, 1);
         streams.push(stream);
     }
@@ -187,18 +187,18 @@ async fn a_stream_whose_deliveries_wait_hears_that_it_is_taken_over_and_takes_no
     for mut older in streams {
         assert_refused(older.end().await, Code::Aborted, "SESSION_TAKEN_OVER");
     }
-    place.unstick();
+    fixture.unstick();
     let again = newest.deliveries(1).await.remove(0);
     assert!(again.resumed && again.token == held.token && again.attempt == 1, "{again:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn leases_that_were_under_way_are_given_back_uncounted() {
-    let mut place = Place::stuck(Sink::Stdout, "all").await;
-    let queue = place.scene.plain_queue("q").await;
-    // A consumer waits while the last places are taken: some of its leases do not leave.
-    let mut stream = Stream::open(&place.scene.caller, open(&queue, [1; 16], 100_000)).await;
-    let stored = place.fill(&queue).await;
+    let mut fixture = Fixture::stuck(Sink::Stdout, "all").await;
+    let queue = fixture.scene.plain_queue("q").await;
+    // A consumer waits while the last record slots are used: some of its leases do not leave.
+    let mut stream = Stream::open(&fixture.scene.caller, open(&queue, [1; 16], 100_000)).await;
+    let stored = fixture.fill(&queue).await;
     let (mut delivered, deadline) = (0, Instant::now() + PATIENCE);
     loop {
         for frame in stream.until_pong().await {
@@ -206,20 +206,20 @@ async fn leases_that_were_under_way_are_given_back_uncounted() {
                 delivered += batch.deliveries.len() as u64;
             }
         }
-        let in_flight = place.scene.stats(&queue).await.in_flight;
+        let in_flight = fixture.scene.stats(&queue).await.in_flight;
         if in_flight == delivered {
             break;
         }
         assert!(Instant::now() < deadline, "{in_flight} are leased, {delivered} have left");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    place.unstick();
+    fixture.unstick();
     let mut again = Vec::new();
     while delivered + (again.len() as u64) < stored {
         again.extend(stream.deliveries(1).await);
     }
     assert!(again.iter().all(|delivery| delivery.attempt == 1 && text(delivery) == "x"));
     let released =
-        value(&scrape(place.scene.site.management()).await, "posthouse_access_deliveries_released_total");
+        value(&scrape(fixture.scene.site.management()).await, "posthouse_access_deliveries_released_total");
     println!("{stored} stored, {delivered} delivered before, {released} given back");
 }

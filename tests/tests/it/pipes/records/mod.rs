@@ -46,7 +46,7 @@ enum Sink {
 }
 
 /// A server, and its sink in the test's hand.
-struct Place {
+struct Fixture {
     scene: Scene,
     sink: Sink,
     reader: Option<PipeReader>,
@@ -67,7 +67,7 @@ impl Sink {
     }
 }
 
-impl Place {
+impl Fixture {
     async fn stuck(sink: Sink, records: &str) -> Self {
         Self::with(sink, Site::with_sections(&sink.sections(records))).await
     }

@@ -11,14 +11,14 @@ use posthouse_tests::harness::{
 use serde_json::Value;
 use tonic::Code;
 
-use super::{Place, Sink, refused_call, sum};
+use super::{Fixture, Sink, refused_call, sum};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_tenants_noise_hides_nobody_elses_probing_and_has_a_bound() {
     for sink in [Sink::File, Sink::Log] {
-        let mut place = Place::with(sink, Site::with_sections(&sink.sections("changes"))).await;
-        place.unstick();
-        let scene = &place.scene;
+        let mut fixture = Fixture::with(sink, Site::with_sections(&sink.sections("changes"))).await;
+        fixture.unstick();
+        let scene = &fixture.scene;
         let queue = scene.plain_queue("q").await;
         let noisy = scene.site.credentials(TAXATION);
         let noisy = Caller::connect(&scene.site, &noisy).await.with_token(None);
@@ -33,10 +33,10 @@ async fn one_tenants_noise_hides_nobody_elses_probing_and_has_a_bound() {
             assert_refused(refused_call(&probing, &queue).await, Code::PermissionDenied, "GRANT_MISSING");
         }
         let intervals = begun.elapsed().as_secs() / 10 + 1;
-        place.scene.server.terminate();
-        assert_eq!(place.scene.server.ended().await.code(), Some(0));
+        fixture.scene.server.terminate();
+        assert_eq!(fixture.scene.server.ended().await.code(), Some(0));
         let of = |tenant: &str| -> Vec<Value> {
-            place.of("refused").into_iter().filter(|record| record["tenant"] == tenant).collect()
+            fixture.of("refused").into_iter().filter(|record| record["tenant"] == tenant).collect()
         };
         eventually("every refusal", async || {
             (sum(&of(CIVIL)) >= 40 && sum(&of(TAXATION)) >= noise).then_some(())

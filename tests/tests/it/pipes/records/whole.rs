@@ -19,7 +19,7 @@ use posthouse_tests::harness::{
 };
 use serde_json::Value;
 
-use super::{Place, Sink, create, parsed, sequences};
+use super::{Fixture, Sink, create, parsed, sequences};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_is_full_for_a_while_tears_loses_and_doubles_none() {
@@ -69,18 +69,18 @@ async fn a_stop_meanwhile_ends_in_time_and_says_what_is_lost() {
     for sink in [Sink::File, Sink::Stdout] {
         let site = Site::with_sections(&sink.sections("all"));
         site.configure(&[("drain_deadline_seconds = 25", "drain_deadline_seconds = 10")]);
-        let mut place = Place::with(sink, site).await;
-        let queue = place.scene.plain_queue("q").await;
+        let mut fixture = Fixture::with(sink, site).await;
+        let queue = fixture.scene.plain_queue("q").await;
         // More than a pipe holds.
         for _ in 0..300 {
-            place.scene.publish(&queue, &["a"]).await;
+            fixture.scene.publish(&queue, &["a"]).await;
         }
-        let stream = Stream::open(&place.scene.caller, open(&queue, [1; 16], 1)).await;
+        let stream = Stream::open(&fixture.scene.caller, open(&queue, [1; 16], 1)).await;
         let begun = Instant::now();
-        place.scene.server.terminate();
-        assert_eq!(place.scene.server.ended().await.code(), Some(74), "{sink:?}");
+        fixture.scene.server.terminate();
+        assert_eq!(fixture.scene.server.ended().await.code(), Some(74), "{sink:?}");
         assert!(begun.elapsed() < Duration::from_secs(12), "{sink:?}: it took {:?}", begun.elapsed());
-        let log = fs::read_to_string(place.scene.site.path("stderr.log")).unwrap();
+        let log = fs::read_to_string(fixture.scene.site.path("stderr.log")).unwrap();
         let lost = log.lines().find(|line| line.contains("the last access records are lost"));
         let lost = lost.unwrap_or_else(|| panic!("{sink:?}: {log}"));
         let count: u64 = lost.split("records=").nth(1).unwrap().trim().parse().unwrap();

@@ -59,7 +59,7 @@ async fn one_silent_host_keeps_nobody_out_where_few_files_may_be_open() {
 #[tokio::test(flavor = "multi_thread")]
 async fn forty_silent_hosts_keep_nobody_out() {
     let site = Site::new();
-    // As many for each place as 19,200 are for the usual 16,384.
+    // As many for each connection slot as 19,200 are for the usual 16,384.
     site.configure(&[("shards = 4", "shards = 4\nmax_connections = 1000")]);
     let _server = Server::start(&site).await;
     let _crowd = crowd(&site, 40, 30).await;

@@ -265,7 +265,7 @@ async fn a_place_is_good_for_one_queue() {
     let ids = scene.dead_letters(&letters).await.into_iter().map(|found| found.message_id).collect();
     refuse(RedriveDeadLettersRequest { message_ids: ids, ..of(&letters, 1, &token) }, "REQUEST_INVALID")
         .await;
-    // What was purged meanwhile is behind the place, or is not there.
+    // What was purged meanwhile is before the cursor, or no longer stored.
     let purge = v1::PurgeQueueRequest { name: letters.clone(), ..v1::PurgeQueueRequest::default() };
     scene.caller.queues().purge_queue(scene.caller.request(purge)).await.unwrap();
     let after = redrive(&scene, of(&letters, 1, &token)).await;
