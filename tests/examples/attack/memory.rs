@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{
     arena::Arena,
     options::{Measure, Options},
-    results::{Results, mib, told},
+    results::{Results, counts_json, mib},
 };
 
 /// What a server may hold beyond its peak under full load.
@@ -93,7 +93,7 @@ async fn one(options: &Options, attack: &Attack, connections: usize, usual: &Usu
     while begun.elapsed() < options.duration(60, 4) && process::memory(pid).is_some_and(|now| now < ENOUGH) {
         tokio::time::sleep(LOOK).await;
     }
-    let came = arena.target.tally.told();
+    let counts = arena.target.tally.counts();
     drop(running);
     let lasted = begun.elapsed().as_secs_f64();
     let mut passed = Vec::new();
@@ -113,20 +113,20 @@ async fn one(options: &Options, attack: &Attack, connections: usize, usual: &Usu
     let line = format!(
         "x{connections:<3} {:9.1} MiB sent, RSS {:6.1} -> {:7.1}, after {:7.1} MiB ({}), {:8.0}/s, CPU {cpu:5.1} s, \
          {} resets, {} closed: {}",
-        mib(came.sent),
+        mib(counts.sent),
         mib(before),
         mib(peak),
         mib(after),
         released.map_or_else(|| "kept".to_owned(), |time| format!("{:.1} s", time.as_secs_f64())),
-        came.done as f64 / lasted,
-        came.resets,
-        came.ends.values().sum::<u64>(),
-        came.ends(),
+        counts.done as f64 / lasted,
+        counts.resets,
+        counts.ends.values().sum::<u64>(),
+        counts.ends(),
     );
     let object = json!({
         "measure": "memory", "connections": connections, "seconds": lasted, "before_bytes": before,
         "peak_bytes": peak, "after_bytes": after, "released_seconds": released.map(|time| time.as_secs_f64()),
-        "limit_bytes": usual.peak + MORE, "cpu_seconds": cpu, "came": told(&came),
+        "limit_bytes": usual.peak + MORE, "cpu_seconds": cpu, "came": counts_json(&counts),
     });
     Finding { name: attack.name, line, object, passed }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use posthouse_tests::{
-    attack::{self, Attack, Prepare, Told},
+    attack::{self, Attack, Counts, Prepare},
     harness::process,
 };
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{
     arena::Arena,
     options::{Measure, Options},
-    results::{Results, median, mib, told},
+    results::{Results, counts_json, median, mib},
 };
 
 /// The neighbour's messages a second.
@@ -49,7 +49,7 @@ struct Rounds {
     rates: Vec<f64>,
     peak: u64,
     missed: usize,
-    came: Told,
+    counts: Counts,
 }
 
 pub async fn measure(options: &Options, results: &mut Results, attacks: &[&Attack]) {
@@ -84,7 +84,7 @@ async fn one(options: &Options, results: &mut Results, name: &str, part: &Part<'
         rounds.pair(options, &arena, part).await;
     }
     let fault = arena.fault().await;
-    rounds.tell(results, name, matches!(part, Part::Burner), fault);
+    rounds.report(results, name, matches!(part, Part::Burner), fault);
 }
 
 impl Rounds {
@@ -106,8 +106,8 @@ impl Rounds {
             }
         };
         let lasted = begun.elapsed().as_secs_f64();
-        self.came = target.tally.told();
-        self.rates.push(self.came.done as f64 / lasted);
+        self.counts = target.tally.counts();
+        self.rates.push(self.counts.done as f64 / lasted);
         self.cpu.push((process::cpu_seconds(arena.pid()) - cpu) / lasted);
         self.peak = self.peak.max(process::peak_memory(arena.pid()));
         self.missed += usize::from(quiet.is_none()) + usize::from(flood.is_none());
@@ -131,7 +131,7 @@ impl Rounds {
         self.missed == 0 && flood <= (TIMES * quiet).max(quiet + MORE_MS)
     }
 
-    fn tell(&self, results: &mut Results, name: &str, control: bool, fault: Option<String>) {
+    fn report(&self, results: &mut Results, name: &str, control: bool, fault: Option<String>) {
         let (quiet, flood) = self.p99();
         let mut passed: Vec<_> = fault.into_iter().collect();
         if !self.kept() && !control {
@@ -147,10 +147,10 @@ impl Rounds {
             stored.0,
             stored.1,
             mib(self.peak),
-            self.came.resets,
-            self.came.refused,
-            self.came.ends.values().sum::<u64>(),
-            self.came.ends(),
+            self.counts.resets,
+            self.counts.refused,
+            self.counts.ends.values().sum::<u64>(),
+            self.counts.ends(),
             if self.missed > 0 { format!(" ({} not done)", self.missed) } else { String::new() },
         );
         let all =
@@ -160,7 +160,7 @@ impl Rounds {
             "flood_settled_p99_ms": all(&self.flood), "quiet_median_ms": quiet, "flood_median_ms": flood,
             "flood_stored_p50_ms": stored.0, "flood_stored_p99_ms": stored.1, "neighbour_per_second": messages,
             "attack_per_second": rate, "server_cpus": cpu, "peak_bytes": self.peak, "not_done": self.missed,
-            "came": told(&self.came),
+            "came": counts_json(&self.counts),
         });
         results.add(name, &line, object, &passed);
     }

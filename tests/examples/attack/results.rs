@@ -2,7 +2,7 @@
 
 use std::{fs::File, io::Write as _, path::Path};
 
-use posthouse_tests::attack::Told;
+use posthouse_tests::attack::Counts;
 use serde_json::{Value, json};
 
 pub struct Results {
@@ -50,11 +50,11 @@ pub fn mib(bytes: u64) -> f64 {
 }
 
 /// What came of an attack, for machines.
-pub fn told(told: &Told) -> Value {
+pub fn counts_json(counts: &Counts) -> Value {
     json!({
-        "done": told.done, "sent_bytes": told.sent, "received_bytes": told.received,
-        "connections": told.connections, "answered": told.answered, "refused": told.refused,
-        "resets": told.resets, "ends": told.ends,
+        "done": counts.done, "sent_bytes": counts.sent, "received_bytes": counts.received,
+        "connections": counts.connections, "answered": counts.answered, "refused": counts.refused,
+        "resets": counts.resets, "ends": counts.ends,
     })
 }
 

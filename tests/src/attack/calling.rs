@@ -161,7 +161,7 @@ pub(super) async fn producers(target: Target) -> Result<(), Ended> {
 
 /// A generator of its own for each connection that an attack opens, from the seed of the run.
 pub(super) fn random(target: &Target, number: usize) -> StdRng {
-    let opened = target.tally.told().connections;
+    let opened = target.tally.counts().connections;
     StdRng::seed_from_u64(target.seed ^ (number as u64) << 48 ^ opened)
 }
 

@@ -33,7 +33,7 @@ use tokio::task::JoinSet;
 
 pub use list::{all, begin, named, silence};
 pub use prepare::prepare;
-pub use tally::{Tally, Told};
+pub use tally::{Counts, Tally};
 pub use target::Target;
 pub use tokens::add_rsa_key;
 

@@ -26,7 +26,7 @@ pub struct Tally {
 
 /// What had come of it at some time.
 #[derive(Clone, Debug, Default)]
-pub struct Told {
+pub struct Counts {
     /// What the attack is made of: frames, calls, handshakes, connections.
     pub done: u64,
     /// Bytes sent, of HTTP/2.
@@ -82,9 +82,9 @@ impl Tally {
     }
 
     /// What has come of it so far.
-    pub fn told(&self) -> Told {
+    pub fn counts(&self) -> Counts {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Told {
+        Counts {
             done: read(&self.done),
             sent: read(&self.sent),
             received: read(&self.received),
@@ -97,7 +97,7 @@ impl Tally {
     }
 }
 
-impl Told {
+impl Counts {
     /// The commonest ways in which connections ended.
     pub fn ends(&self) -> String {
         let mut ends: Vec<_> = self.ends.iter().collect();

@@ -18,11 +18,11 @@ pub(super) fn check(index: &Index) -> Vec<Violation> {
         messages.entry(payload).or_default().insert(message);
         payloads.entry(message).or_default().insert(payload);
         let acked = index.publishes.get(&payload).and_then(|publish| publish.acked.as_ref());
-        let told = acked.and_then(|acked| acked.sequence);
-        if delivery.origin.is_none() && told.is_some_and(|told| told != delivery.sequence) {
+        let answered = acked.and_then(|acked| acked.sequence);
+        if delivery.origin.is_none() && answered.is_some_and(|answered| answered != delivery.sequence) {
             found.push(violation(format!(
                 "{payload:?} was acked as {} and came as {}",
-                told.unwrap_or_default(),
+                answered.unwrap_or_default(),
                 delivery.sequence
             )));
         }

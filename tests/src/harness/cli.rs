@@ -36,7 +36,7 @@ pub fn end<A: AsRef<OsStr>>(
     arguments: impl IntoIterator<Item = A>,
 ) -> (String, String) {
     let output = run(context, arguments);
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{told}");
-    (String::from_utf8(output.stdout).unwrap(), told)
+    let printed = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{printed}");
+    (String::from_utf8(output.stdout).unwrap(), printed)
 }

@@ -143,10 +143,10 @@ impl Server {
         }
     }
 
-    /// What it wrote, once this is in it: a line is written a moment after what it tells of.
-    pub async fn told(&self, what: &str) -> String {
-        let told = async || Some(self.log()).filter(|log| log.contains(what));
-        eventually(&format!("{what:?} in the log"), told).await
+    /// The log, once this is in it: a line is written a moment after what it reports.
+    pub async fn logged(&self, what: &str) -> String {
+        let log = async || Some(self.log()).filter(|log| log.contains(what));
+        eventually(&format!("{what:?} in the log"), log).await
     }
 
     /// What it wrote.

@@ -30,10 +30,10 @@ impl SmallDisk {
             .stdout(Stdio::piped())
             .spawn();
         let mut child = child.expect("unshare (util-linux) is missing");
-        let mut told = [0; 8];
-        let read = child.stdout.as_mut().unwrap().read_exact(&mut told);
+        let mut first = [0; 8];
+        let read = child.stdout.as_mut().unwrap().read_exact(&mut first);
         assert!(
-            read.is_ok() && told == *b"mounted\n",
+            read.is_ok() && first == *b"mounted\n",
             "a small disk cannot be mounted here: run this as root, or set {WITHOUT}=1 to go without this test"
         );
         Some(Self(child))

@@ -130,16 +130,16 @@ fn rows(page: &Page) -> Vec<(Vec<&str>, &str)> {
 fn every_limit_that_a_caller_can_run_into_is_on_the_page() {
     let page = Page::read("docs/limits.md");
     let rows = rows(&page);
-    let told: Vec<_> = rows.iter().flat_map(|(names, _)| names).copied().collect();
+    let named: Vec<_> = rows.iter().flat_map(|(names, _)| names).copied().collect();
     let constants = constants();
     for name in constants.keys() {
-        let (is_told, is_inner) = (told.contains(&name.as_str()), INNER.contains(&name.as_str()));
+        let (is_named, is_inner) = (named.contains(&name.as_str()), INNER.contains(&name.as_str()));
         assert!(
-            is_told != is_inner,
+            is_named != is_inner,
             "{name}: it belongs into docs/limits.md or among what no caller runs into"
         );
     }
-    for name in told.iter().chain(INNER) {
+    for name in named.iter().chain(INNER) {
         assert!(constants.contains_key(*name), "there is no {name}");
     }
 }

@@ -24,7 +24,7 @@ async fn a_connection_that_fails_to_authenticate_again_and_again_is_closed() {
         (stranger.connections() > 1).then_some(())
     })
     .await;
-    scene.server.told("its calls fail to authenticate").await;
+    scene.server.logged("its calls fail to authenticate").await;
     assert_eq!(scene.caller.connections(), 1);
 }
 

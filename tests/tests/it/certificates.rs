@@ -148,9 +148,9 @@ async fn a_check_refuses_what_clients_would_and_a_start_warns_and_serves() {
         install(&site, &issued);
         fs::set_permissions(site.path("server.key"), fs::Permissions::from_mode(0o600)).unwrap();
         let checked = check(&site);
-        let told = String::from_utf8_lossy(&checked.stderr);
-        assert_eq!(checked.status.code(), Some(78), "{told}");
-        assert!(told.contains(words) && told.contains("tls.certificate"), "{words:?} is not in {told}");
+        let text = String::from_utf8_lossy(&checked.stderr);
+        assert_eq!(checked.status.code(), Some(78), "{text}");
+        assert!(text.contains(words) && text.contains("tls.certificate"), "{words:?} is not in {text}");
         assert_eq!(checked.stdout, b"", "there is nothing to say but that");
 
         let server = Server::launch(&site, &binaries::posthouse(), None);
@@ -291,8 +291,8 @@ async fn a_pipe_in_the_place_of_a_file_holds_nothing_up() {
     assert!(Command::new("mkfifo").arg(&keys).status().unwrap().success());
     logged(&server_process, &["WARN", "jwks.json: it is not a regular file"]).await;
     let checked = check(&site);
-    let told = String::from_utf8_lossy(&checked.stderr);
-    assert!(checked.status.code() == Some(78) && told.contains("it is not a regular file"), "{told}");
+    let text = String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.code() == Some(78) && text.contains("it is not a regular file"), "{text}");
     // Other files are read all the same.
     let next = issue(&site, &server(&[SERVER_NAME], -60, 3600));
     install(&site, &next);
@@ -327,8 +327,9 @@ async fn the_lifetime_of_callers_certificates_can_be_limited() {
         let caller = Caller::connect(&scene.site, &credentials_for(&scene.site, seconds)).await;
         let refusal =
             assert_refused(list(&caller).await, Code::Unauthenticated, "CERTIFICATE_IDENTITY_INVALID");
-        let told = format!("it is valid for {seconds} seconds in all, and at most 86400 are allowed here");
-        assert!(refusal.message.contains(&told), "{}", refusal.message);
+        let expected =
+            format!("it is valid for {seconds} seconds in all, and at most 86400 are allowed here");
+        assert!(refusal.message.contains(&expected), "{}", refusal.message);
     }
 }
 
@@ -345,7 +346,7 @@ async fn a_long_life_is_accepted_unless_it_is_limited_and_warned_of_once() {
         list(&Caller::connect(&scene.site, &long).await).await.unwrap();
     }
     // The log is written by a thread of its own.
-    scene.server.told(LONG_LIFE).await;
+    scene.server.logged(LONG_LIFE).await;
     let log = scene.server.log();
     assert_eq!(log.matches(LONG_LIFE).count(), 1, "{log}");
 }

@@ -60,7 +60,7 @@ async fn at_the_start_expires_nothing_until_an_operator_says_so() {
     let leased = scene.receive(&queue, 2, LONG).await;
     assert_eq!(leased.len(), 2);
     restart(&mut scene, &[]).await;
-    scene.server.told("more than seven days ahead").await;
+    scene.server.logged("more than seven days ahead").await;
     assert!(
         scene.receive_now(&queue, 10).await.is_empty(),
         "a lease of ten minutes has ended within seconds"
@@ -125,18 +125,22 @@ fn now_ms() -> i64 {
 }
 
 fn time_ms(time: Option<prost_types::Timestamp>) -> i64 {
-    let time = time.expect("a time is told");
+    let time = time.expect("there is a time");
     time.seconds * 1_000 + i64::from(time.nanos) / 1_000_000
 }
 
 fn left_ms(left: Option<prost_types::Duration>) -> i64 {
-    let left = left.expect("a time left is told");
+    let left = left.expect("there is a time left");
     left.seconds * 1_000 + i64::from(left.nanos) / 1_000_000
 }
 
 #[track_caller]
-fn is_within_a_second(told: i64, right: i64) {
-    assert!((told - right).abs() <= 1_000, "told is {told}, {} ms from {right}", told - right);
+fn is_within_a_second(deadline: i64, right: i64) {
+    assert!(
+        (deadline - right).abs() <= 1_000,
+        "the deadline is {deadline}, {} ms from {right}",
+        deadline - right
+    );
 }
 
 /// A deadline and a time left that are told of a lease of ten minutes, granted at that moment.
@@ -195,9 +199,9 @@ async fn goes_on_as_if_nothing_had_happened(ahead: i64) {
 
     // A lease ends, and not before it was told to.
     let c = scene.receive_one(&queue, 2 * SHORT).await;
-    let told = time_ms(c.lease_deadline);
+    let deadline = time_ms(c.lease_deadline);
     let again = eventually("the end of a lease", async || scene.receive_now(&queue, 10).await.pop()).await;
-    assert!(text(&again) == "c" && now_ms() + 50 >= told, "{} ms early", told - now_ms());
+    assert!(text(&again) == "c" && now_ms() + 50 >= deadline, "{} ms early", deadline - now_ms());
     scene.settled(&queue, settlement(&again, SettleAction::Ack)).await;
 
     let stats = scene.stats(&queue).await;

@@ -50,8 +50,8 @@ async fn streams_are_told_and_the_process_ends_well() {
     let start = Instant::now();
     scene.server.terminate();
     // The credit is used up, so nothing but the farewell can come.
-    let told = stream.next().await.unwrap();
-    assert!(matches!(told, Some(consume_response::Frame::Drain(_))), "{told:?}");
+    let frame = stream.next().await.unwrap();
+    assert!(matches!(frame, Some(consume_response::Frame::Drain(_))), "{frame:?}");
     assert!(matches!(next().await, Some(publish_stream_response::Frame::Drain(_))));
     drop(frames);
     stream.half_close();

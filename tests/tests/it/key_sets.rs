@@ -109,7 +109,7 @@ async fn keys_for_other_purposes_are_passed_over_and_told() {
     let fixture = Fixture::new().await;
     fixture.ask(&fixture.scene.caller).await.unwrap();
     let site = &fixture.scene.site;
-    let told = [
+    let passed_over = [
         "key 1 (\"sig\"): its \"alg\" is \"RS256\"",
         "key 2 (\"enc\"): its \"use\" is \"enc\"",
         "key 4 (\"pq\")",
@@ -118,7 +118,7 @@ async fn keys_for_other_purposes_are_passed_over_and_told() {
     let checked = check(site);
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
     let shown = String::from_utf8(checked.stdout).unwrap();
-    for words in told {
+    for words in passed_over {
         assert!(
             shown.lines().any(|line| line.starts_with("note: line ") && line.contains(words)),
             "{words}: {shown}"
@@ -176,9 +176,9 @@ async fn a_set_that_cannot_be_trusted_is_refused_whole() {
         .await;
         fixture.ask(&fixture.scene.caller).await.unwrap();
         let checked = check(site);
-        let told = String::from_utf8_lossy(&checked.stderr);
-        assert_eq!(checked.status.code(), Some(78), "{told}");
-        assert!(told.contains(words) && told.contains("issuer["), "{words:?} is not in {told}");
+        let printed = String::from_utf8_lossy(&checked.stderr);
+        assert_eq!(checked.status.code(), Some(78), "{printed}");
+        assert!(printed.contains(words) && printed.contains("issuer["), "{words:?} is not in {printed}");
     }
     // Nor what is no set: a gateway's error page, a file that is being written, one that never ends.
     let path = site.path(&format!("issuers/{CIVIL}.jwks.json"));
@@ -198,9 +198,9 @@ async fn a_set_that_cannot_be_trusted_is_refused_whole() {
         eventually("a reload that fails", async || (failed().await > before).then_some(())).await;
         fixture.ask(&fixture.scene.caller).await.unwrap();
         let checked = check(site);
-        let told = String::from_utf8_lossy(&checked.stderr);
-        assert_eq!(checked.status.code(), Some(78), "{told}");
-        assert!(told.contains(words), "{words:?} is not in {told}");
+        let printed = String::from_utf8_lossy(&checked.stderr);
+        assert_eq!(checked.status.code(), Some(78), "{printed}");
+        assert!(printed.contains(words), "{words:?} is not in {printed}");
     }
     assert!(!fixture.scene.server.log().contains("c2VjcmV0"), "a secret is in the log");
 }

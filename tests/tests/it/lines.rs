@@ -39,10 +39,10 @@ fn write_lines(path: &Path) {
 }
 
 fn publish(context: &Path, file: &Path) {
-    let told =
+    let printed =
         cli::succeed(context, ["publish".as_ref(), QUEUE.as_ref(), "--file".as_ref(), file.as_os_str()]);
-    let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
-    assert_eq!(told, serde_json::json!({ "stored": LINES }));
+    let printed: serde_json::Value = serde_json::from_slice(&printed).unwrap();
+    assert_eq!(printed, serde_json::json!({ "stored": LINES }));
 }
 
 fn consume(context: &Path, output: &Path) -> std::process::Child {

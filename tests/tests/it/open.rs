@@ -194,7 +194,7 @@ async fn but_a_damaged_message_stops_nobody_who_does_not_read_it() {
     let mut stream = Stream::open(&scene.caller, open(&queue, [1; 16], 100)).await;
     let refusal = assert_refused(stream.end().await, Code::Internal, "INTERNAL");
     assert!(refusal.message.contains("log"), "{refusal:?}");
-    let log = scene.server.told(path.file_name().unwrap().to_str().unwrap()).await;
+    let log = scene.server.logged(path.file_name().unwrap().to_str().unwrap()).await;
     assert!(log.contains("backup"), "{log}");
     assert!(!log.contains("panicked"), "{log}");
     // All but the damaged message is there, and everything else works, in the same department too.
@@ -272,8 +272,11 @@ async fn with_a_configuration_that_is_wrong_in_two_places() {
     assert!(!site.data().exists());
     let checked = check(&site);
     assert_eq!(checked.status.code(), Some(78));
-    let told = String::from_utf8_lossy(&checked.stderr);
-    assert!(told.contains("line 4: server.shards") && told.contains("line 5: server.colour"), "{told}");
+    let printed = String::from_utf8_lossy(&checked.stderr);
+    assert!(
+        printed.contains("line 4: server.shards") && printed.contains("line 5: server.colour"),
+        "{printed}"
+    );
 }
 
 fn check(site: &Site) -> std::process::Output {

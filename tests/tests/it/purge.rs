@@ -109,13 +109,13 @@ async fn a_stream_goes_on_and_resumes_nothing_that_was_purged() {
     };
     assert_eq!(purge(&scene, &queue).await, 3);
     stream.send(settle(&held[0])).await;
-    let told = loop {
+    let results = loop {
         match stream.next().await.unwrap().unwrap() {
             consume_response::Frame::Settled(settled) => break settled.results,
             _ => continue,
         }
     };
-    assert_purged(told[0].result.as_ref().unwrap());
+    assert_purged(results[0].result.as_ref().unwrap());
     // It has credit for one more, and gets what is published next.
     stream.send(consume_request::Frame::Credit(v1::Credit { messages: 2, bytes: 0 })).await;
     scene.publish(&queue, &["d"]).await;
@@ -177,11 +177,11 @@ async fn consume_does_not_say_that_purged_messages_come_again() {
         (rest.len(), child.wait_with_output().unwrap())
     });
     let (rest, output) = ending.await.unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(0), "{told}");
+    let printed = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{printed}");
     assert_eq!(10 + rest, large.len() + 1 + 4 + 4);
-    assert!(told.contains("3 written messages were purged") && !told.contains("again: "), "{told}");
-    assert!(!told.contains("may be delivered again"), "{told}");
+    assert!(printed.contains("3 written messages were purged") && !printed.contains("again: "), "{printed}");
+    assert!(!printed.contains("may be delivered again"), "{printed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -111,18 +111,18 @@ async fn sixteen_thousand_that_cannot_go_do_not_keep_one_that_can() {
     // The command goes on by itself.
     let context = scene.site.context_file(CIVIL);
     let redrive = ["dead-letters", "redrive", "household-registry/letters", "--max", "1"];
-    let (told, noted) = cli::end(0, &context, redrive);
-    assert_eq!(told, format!("{{\"redriven\": 1, \"skipped\": {STUCK}}}\n"));
+    let (printed, errors) = cli::end(0, &context, redrive);
+    assert_eq!(printed, format!("{{\"redriven\": 1, \"skipped\": {STUCK}}}\n"));
     assert!(
-        noted.contains(&format!("{STUCK} stay where they are: {STUCK} whose queue is gone (")),
-        "{noted}"
+        errors.contains(&format!("{STUCK} stay where they are: {STUCK} whose queue is gone (")),
+        "{errors}"
     );
     assert_eq!(text(&scene.receive_one(&alive, LONG).await), "second");
     scene.fail(&alive, "third").await;
-    let (told, noted) =
+    let (printed, errors) =
         cli::end(75, &context, ["dead-letters", "redrive", "household-registry/letters", "--all"]);
-    assert_eq!(told, format!("{{\"redriven\": 1, \"skipped\": {STUCK}}}\n"));
-    assert!(noted.contains("whose queue is gone"), "{noted}");
+    assert_eq!(printed, format!("{{\"redriven\": 1, \"skipped\": {STUCK}}}\n"));
+    assert!(errors.contains("whose queue is gone"), "{errors}");
     assert_eq!(scene.stats(&letters).await.ready, STUCK as u64);
 }
 

@@ -109,8 +109,8 @@ async fn a_new_certificate_is_shown_to_new_connections_and_the_others_go_on() {
     assert_eq!(scene.publish(&queue, &["a"]).await, [1]);
     eventually("the end of the new certificate among the figures", async || {
         let metrics = scrape(scene.site.management()).await;
-        let told = value(&metrics, "posthouse_certificate_not_after_timestamp_seconds");
-        (told == leaf.not_after.unix_timestamp() as f64).then_some(())
+        let not_after = value(&metrics, "posthouse_certificate_not_after_timestamp_seconds");
+        (not_after == leaf.not_after.unix_timestamp() as f64).then_some(())
     })
     .await;
 

@@ -29,11 +29,11 @@ async fn it_serves_and_keeps_its_messages() {
     let queue = "identity-cards/applications";
     cli::succeed(&context, ["queue", "create", queue]);
     fs::write(site.path("lines"), "one\ntwo\n").unwrap();
-    let told = cli::succeed(
+    let printed = cli::succeed(
         &context,
         ["publish".as_ref(), queue.as_ref(), "--file".as_ref(), site.path("lines").as_os_str()],
     );
-    assert_eq!(told, b"{\"stored\": 2}\n");
+    assert_eq!(printed, b"{\"stored\": 2}\n");
     assert!(!server.log().contains("is valid for more than a year"), "{}", server.log());
     server.kill();
 
@@ -90,10 +90,10 @@ fn refused_with(site: &Site, folder: &Path, next: &str) -> String {
     let mut command = Command::new(binaries::posthouse());
     command.arg("dev").arg("--dir").arg(folder).arg("--listen").arg(site.listen().to_string());
     let output = command.output().unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(77), "{told}");
-    assert!(told.contains(next), "{told}");
-    told
+    let printed = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(77), "{printed}");
+    assert!(printed.contains(next), "{printed}");
+    printed
 }
 
 /// What a run of it leaves behind.
@@ -125,8 +125,8 @@ async fn nothing_of_another_users_is_trusted() {
     ] {
         let path = folder.join(name);
         chown(&path, Some(NOBODY), None).unwrap();
-        let told = refused(&site, &folder);
-        assert!(told.contains("belongs to the user 65534"), "{name}: {told}");
+        let printed = refused(&site, &folder);
+        assert!(printed.contains("belongs to the user 65534"), "{name}: {printed}");
         chown(&path, Some(0), None).unwrap();
     }
     // What everybody could have written is made anew once it is removed, with what was issued by it.
@@ -135,8 +135,8 @@ async fn nothing_of_another_users_is_trusted() {
     {
         let key = folder.join(name);
         fs::set_permissions(&key, fs::Permissions::from_mode(0o602)).unwrap();
-        let told = refused_with(&site, &folder, "next: remove it");
-        assert!(told.contains("others may have written it") && told.contains(name), "{told}");
+        let printed = refused_with(&site, &folder, "next: remove it");
+        assert!(printed.contains("others may have written it") && printed.contains(name), "{printed}");
         fs::remove_file(&key).unwrap();
         assert_eq!(prepared(&site).await, folder);
     }
@@ -170,8 +170,8 @@ async fn no_link_is_followed_out_of_the_folder() {
         let aside = site.path("aside");
         fs::rename(&path, &aside).unwrap();
         symlink(&aside, &path).unwrap();
-        let told = refused(&site, &folder);
-        assert!(told.contains("is a symbolic link") && told.contains(name), "{told}");
+        let printed = refused(&site, &folder);
+        assert!(printed.contains("is a symbolic link") && printed.contains(name), "{printed}");
         fs::remove_file(&path).unwrap();
         fs::rename(&aside, &path).unwrap();
     }

@@ -53,9 +53,9 @@ const SERVED: &[&str] = &[
 async fn connections_that_flood_are_closed() {
     let mut ring = Ring::start().await;
     for name in CLOSED {
-        let (came, peak) = ring.endure(named(name), CONNECTIONS, MOMENT).await;
+        let (counts, peak) = ring.endure(named(name), CONNECTIONS, MOMENT).await;
         assert!(peak < MOST, "{name}: {} MiB", peak >> 20);
-        if came.ends.is_empty() {
+        if counts.ends.is_empty() {
             closed(&ring, name).await;
         }
         ring.sound();
@@ -66,7 +66,7 @@ async fn connections_that_flood_are_closed() {
 async fn closed(ring: &Ring, name: &str) {
     let target = ring.target.afresh();
     let _running = posthouse_tests::attack::begin(named(name), &target, CONNECTIONS);
-    let closed = || async { (!target.tally.told().ends.is_empty()).then_some(()) };
+    let closed = || async { (!target.tally.counts().ends.is_empty()).then_some(()) };
     eventually(&format!("an end of a connection of {name}"), closed).await;
 }
 

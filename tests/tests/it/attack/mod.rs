@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use posthouse_proto::v1::SettleAction;
 use posthouse_tests::{
-    attack::{self, Attack, Target, Told},
+    attack::{self, Attack, Counts, Target},
     harness::{
         PATIENCE, process,
         scene::{LONG, Scene, settlement, text},
@@ -50,7 +50,7 @@ impl Ring {
 
     /// The attack for so long, and for as long as the neighbour needs for some messages; what came of it, and the most
     /// memory that the server had.
-    async fn endure(&self, attack: &Attack, connections: usize, moment: Duration) -> (Told, u64) {
+    async fn endure(&self, attack: &Attack, connections: usize, moment: Duration) -> (Counts, u64) {
         attack::prepare(&self.scene.site, &self.target, attack.prepare).await;
         process::forget_peak(self.pid());
         let target = self.target.afresh();
@@ -58,12 +58,16 @@ impl Ring {
         let served = tokio::time::timeout(PATIENCE, self.neighbour());
         let (served, ()) = tokio::join!(served, tokio::time::sleep(moment));
         assert!(served.is_ok(), "{}: the neighbour is not served", attack.name);
-        let (came, peak) = (target.tally.told(), process::peak_memory(self.pid()));
+        let (counts, peak) = (target.tally.counts(), process::peak_memory(self.pid()));
         drop(running);
-        println!("{:<26} {:4} MiB, {:9} done, {}", attack.name, peak >> 20, came.done, came.ends());
+        println!("{:<26} {:4} MiB, {:9} done, {}", attack.name, peak >> 20, counts.done, counts.ends());
         // Settlements that are held wait for room, and are neither answered nor refused.
-        assert!(came.done > 0 || came.sent > 1 << 20, "{}: the attacker did nothing: {came:?}", attack.name);
-        (came, peak)
+        assert!(
+            counts.done > 0 || counts.sent > 1 << 20,
+            "{}: the attacker did nothing: {counts:?}",
+            attack.name
+        );
+        (counts, peak)
     }
 
     /// What the neighbour publishes comes once, and in order.

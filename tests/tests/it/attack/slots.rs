@@ -22,7 +22,7 @@ async fn crowd(site: &Site, hosts: usize, each: usize) -> JoinSet<()> {
     let mut crowd = JoinSet::new();
     crowd.spawn(silence(target.clone(), hosts, each));
     let come = || async {
-        let come = target.tally.told();
+        let come = target.tally.counts();
         (come.connections >= (hosts * each) as u64 && !come.ends.is_empty()).then_some(())
     };
     eventually("the crowd", come).await;

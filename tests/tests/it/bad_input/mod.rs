@@ -31,7 +31,7 @@ async fn publish(
 }
 
 /// The sequence of each stored message, or the refusal.
-fn told(results: Vec<PublishResult>) -> Vec<Result<u64, Refusal>> {
+fn stored_or_refused(results: Vec<PublishResult>) -> Vec<Result<u64, Refusal>> {
     let one = |result: PublishResult| match result.result.unwrap() {
         publish_result::Result::Stored(stored) => Ok(stored.sequence),
         publish_result::Result::Duplicate(duplicate) => Ok(duplicate.sequence),

@@ -63,21 +63,21 @@ fn exists(context: &Path, queue: &str) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn applying_twice_changes_nothing_the_second_time() {
     let fixture = Fixture::new().await;
-    let (told, _) = fixture.apply(0, FILE, &["--dry-run"]);
-    assert!(told.ends_with("3 to create, 0 to change, 0 unchanged; nothing was done\n"), "{told}");
+    let (printed, _) = fixture.apply(0, FILE, &["--dry-run"]);
+    assert!(printed.ends_with("3 to create, 0 to change, 0 unchanged; nothing was done\n"), "{printed}");
     assert!(!exists(&fixture.context, "identity-cards/failed"));
-    let (told, _) = fixture.apply(2, FILE, &["--diff", "--exit-code"]);
-    assert_eq!(told.matches("\n+ ").count() + usize::from(told.starts_with("+ ")), 3, "{told}");
+    let (printed, _) = fixture.apply(2, FILE, &["--diff", "--exit-code"]);
+    assert_eq!(printed.matches("\n+ ").count() + usize::from(printed.starts_with("+ ")), 3, "{printed}");
 
-    let (told, _) = fixture.apply(0, FILE, &[]);
-    assert!(told.ends_with("3 created, 0 changed, 0 unchanged\n"), "{told}");
-    let position = |queue| told.find(queue).unwrap();
-    assert!(position("/queues/failed") < position("/queues/applications"), "{told}");
+    let (printed, _) = fixture.apply(0, FILE, &[]);
+    assert!(printed.ends_with("3 created, 0 changed, 0 unchanged\n"), "{printed}");
+    let position = |queue| printed.find(queue).unwrap();
+    assert!(position("/queues/failed") < position("/queues/applications"), "{printed}");
     let before = fixture.describe("identity-cards/applications");
     assert_eq!(before["max_attempts"], 5);
-    let (told, _) = fixture.apply(0, FILE, &[]);
-    assert!(told.ends_with("0 created, 0 changed, 3 unchanged\n"), "{told}");
-    assert!(told.lines().take(3).all(|line| line.starts_with("= ")), "{told}");
+    let (printed, _) = fixture.apply(0, FILE, &[]);
+    assert!(printed.ends_with("0 created, 0 changed, 3 unchanged\n"), "{printed}");
+    assert!(printed.lines().take(3).all(|line| line.starts_with("= ")), "{printed}");
     assert_eq!(fixture.describe("identity-cards/applications")["etag"], before["etag"]);
     fixture.apply(0, FILE, &["--dry-run", "--exit-code"]);
 }
@@ -87,13 +87,13 @@ async fn what_differs_is_shown_and_changed_and_nothing_is_deleted() {
     let fixture = Fixture::new().await;
     fixture.apply(0, FILE, &[]);
     let changed = "[departments.identity-cards.queues.applications]\nlease_seconds = 45\n";
-    let (told, _) = fixture.apply(0, changed, &[]);
+    let (printed, _) = fixture.apply(0, changed, &[]);
     let queue = "tenants/civil-affairs/departments/identity-cards/queues/applications";
     let expected = format!(
         "~ {queue}\n    lease_seconds: 30 -> 45\n    max_attempts: 5 -> 16\n    dead_letter_queue: \"failed\" -> \
          none\n0 created, 1 changed, 0 unchanged\n"
     );
-    assert_eq!(told, expected);
+    assert_eq!(printed, expected);
     let now = fixture.describe("identity-cards/applications");
     assert_eq!((&now["lease_seconds"], &now["max_attempts"]), (&45.0.into(), &16.into()));
     assert!(now["dead_letter_queue"].is_null());
@@ -103,16 +103,16 @@ async fn what_differs_is_shown_and_changed_and_nothing_is_deleted() {
     let turned = "tenant = \"civil-affairs\"\n[departments.identity-cards.queues.failed]\n\
                   dead_letter_queue = \"applications\"\n[departments.identity-cards.queues.applications]\n";
     fixture.apply(0, FILE, &[]);
-    let (told, _) = fixture.apply(0, turned, &[]);
-    assert!(told.ends_with("0 created, 2 changed, 0 unchanged\n"), "{told}");
+    let (printed, _) = fixture.apply(0, turned, &[]);
+    assert!(printed.ends_with("0 created, 2 changed, 0 unchanged\n"), "{printed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_wrong_changes_nothing() {
     let fixture = Fixture::new().await;
     let wrong = format!("{FILE}[departments.identity-cards.queues.Bad]\nlease_seconds = 0\ncolor = 1\n");
-    let (told, errors) = fixture.apply(65, &wrong, &[]);
-    assert_eq!(told, "");
+    let (printed, errors) = fixture.apply(65, &wrong, &[]);
+    assert_eq!(printed, "");
     for part in [
         "has 3 errors; nothing was asked or changed",
         "line 11: departments.identity-cards.queues.Bad: the queue has 'B'",

@@ -48,14 +48,14 @@ async fn lines_of_json_may_have_a_mark_and_empty_lines_at_their_end() {
         (MARK.to_owned(), 0),
         (String::new(), 0),
     ] {
-        let (told, errors) = fixture.publish(0, text.as_bytes());
-        assert_eq!(told, format!("{{\"stored\": {stored}}}\n"), "{text:?}: {errors}");
+        let (printed, errors) = fixture.publish(0, text.as_bytes());
+        assert_eq!(printed, format!("{{\"stored\": {stored}}}\n"), "{text:?}: {errors}");
         assert_eq!(fixture.consume(), "a\n".repeat(stored), "{text:?}");
     }
     // In the midst of others an empty line may be half of a message that got lost.
     for empty in ["\n", "\r\n", " \n\n"] {
-        let (told, errors) = fixture.publish(65, format!("{one}\n{empty}{one}\n").as_bytes());
-        assert_eq!(told, "{\"stored\": 1}\n", "{empty:?}");
+        let (printed, errors) = fixture.publish(65, format!("{one}\n{empty}{one}\n").as_bytes());
+        assert_eq!(printed, "{\"stored\": 1}\n", "{empty:?}");
         assert!(errors.contains("line 2: the line is empty, and others follow it"), "{errors}");
         assert_eq!(fixture.consume(), "a\n");
     }
@@ -67,8 +67,8 @@ async fn utf_16_is_named_wherever_text_is_read() {
     for order in [u16::to_le_bytes, u16::to_be_bytes] {
         for mark in ["", MARK] {
             let text = |text: &str| wide(&format!("{mark}{text}"), order);
-            let (told, errors) = fixture.publish(65, &text("{\"payload\":\"a\"}\n{\"payload\":\"b\"}\n"));
-            assert_eq!(told, "{\"stored\": 0}\n");
+            let (printed, errors) = fixture.publish(65, &text("{\"payload\":\"a\"}\n{\"payload\":\"b\"}\n"));
+            assert_eq!(printed, "{\"stored\": 0}\n");
             assert!(errors.contains("line 1: it is UTF-16"), "{errors}");
 
             let file = fixture.site.path("queues.toml");

@@ -72,8 +72,8 @@ async fn what_is_consumed_can_be_published() {
         r#"{"payload_base64":""}"#,
     ];
     // An empty key is refused, with its line.
-    let (told, errors) = fixture.publish(65, first, lines.join("\n").as_bytes());
-    assert_eq!(told, "{\"stored\": 2}\n");
+    let (printed, errors) = fixture.publish(65, first, lines.join("\n").as_bytes());
+    assert_eq!(printed, "{\"stored\": 2}\n");
     assert!(errors.contains("line 3: an attribute's key has 0 bytes"), "{errors}");
     consume(&fixture.context, first);
 
@@ -132,13 +132,13 @@ async fn a_broken_line_is_named_and_ends_it() {
     let number = broken.len();
     for (line, what) in broken {
         let lines = [b"{\"payload\": \"before\"}", &line[..], b"{\"payload\": \"after\"}"].join(&b"\n"[..]);
-        let (told, errors) = fixture.publish(65, queue, &lines);
-        assert_eq!(told, "{\"stored\": 1}\n", "{errors}");
+        let (printed, errors) = fixture.publish(65, queue, &lines);
+        assert_eq!(printed, "{\"stored\": 1}\n", "{errors}");
         assert!(errors.contains("line 2") && errors.contains(what), "{what} is not in\n{errors}");
         assert!(errors.contains("the line before it is stored, and nothing after it"), "{errors}");
     }
     let came = cli::succeed(&fixture.context, ["consume", queue, "--until-empty"]);
     assert_eq!(String::from_utf8(came).unwrap(), "before\n".repeat(number));
-    let (told, errors) = fixture.publish(65, queue, b"{}\n");
-    assert!(told == "{\"stored\": 0}\n" && errors.contains("nothing was stored"), "{errors}");
+    let (printed, errors) = fixture.publish(65, queue, b"{}\n");
+    assert!(printed == "{\"stored\": 0}\n" && errors.contains("nothing was stored"), "{errors}");
 }

@@ -101,8 +101,8 @@ async fn a_stdout_that_nobody_reads_keeps_no_signal_from_ending_them() {
             eventually("a write that waits", async || writes(child.id()).then_some(())).await;
             signal(child.id(), name);
             let status = ended(&mut child).await;
-            let told = child.wait_with_output().unwrap().stderr;
-            assert_eq!(status.code(), code, "{name}: {arguments:?}: {}", String::from_utf8_lossy(&told));
+            let printed = child.wait_with_output().unwrap().stderr;
+            assert_eq!(status.code(), code, "{name}: {arguments:?}: {}", String::from_utf8_lossy(&printed));
         }
     }
     assert_eq!(in_flight(&fixture.context), 0);

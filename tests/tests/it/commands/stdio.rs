@@ -67,8 +67,8 @@ async fn publish_waits_for_a_writer_that_takes_its_time() {
     }
     assert!(is_non_blocking(&ours), "the flag of the shared pipe was changed");
     drop(writer);
-    let told = succeeds(child).await;
-    assert_eq!(String::from_utf8(told).unwrap(), format!("{{\"stored\": {LINES}}}\n"));
+    let printed = succeeds(child).await;
+    assert_eq!(String::from_utf8(printed).unwrap(), format!("{{\"stored\": {LINES}}}\n"));
     let came = cli::succeed(&fixture.context, ["consume", QUEUE, "--until-empty"]);
     assert!(came == lines().as_bytes());
 }

@@ -54,9 +54,9 @@ async fn without_a_stdout_nothing_is_acknowledged() {
     for redirection in [">&-", "<&- >&- 2>told", "1</dev/null", "1</etc/hostname"] {
         let output = fixture.consume(redirection);
         let apart = std::fs::read_to_string(fixture.site.path("told")).unwrap_or_default();
-        let told = String::from_utf8_lossy(&output.stderr) + &*apart;
-        assert_eq!(output.status.code(), Some(74), "{redirection}: {told}");
-        assert!(told.contains("stdout is not open for writing"), "{redirection}: {told}");
+        let printed = String::from_utf8_lossy(&output.stderr) + &*apart;
+        assert_eq!(output.status.code(), Some(74), "{redirection}: {printed}");
+        assert!(printed.contains("stdout is not open for writing"), "{redirection}: {printed}");
     }
     let full = fixture.consume("> /dev/full");
     assert_eq!(full.status.code(), Some(74), "{}", String::from_utf8_lossy(&full.stderr));
@@ -105,16 +105,16 @@ async fn a_command_that_has_something_to_say_does_nothing_without_a_stdout() {
         &["ping"],
     ] {
         for redirection in [">&-", "1</dev/null"] {
-            let (code, told) = redirected(&fixture.context, arguments, redirection);
+            let (code, printed) = redirected(&fixture.context, arguments, redirection);
             assert!(
-                code == Some(74) && told.contains("stdout is not open for writing"),
-                "{arguments:?} {redirection}: {code:?} {told}"
+                code == Some(74) && printed.contains("stdout is not open for writing"),
+                "{arguments:?} {redirection}: {code:?} {printed}"
             );
         }
         if !arguments.contains(&"check") {
-            let (code, told) = redirected(&fixture.context, arguments, "1<>/dev/null");
+            let (code, printed) = redirected(&fixture.context, arguments, "1<>/dev/null");
             let made = [Some(0), Some(66)].contains(&code);
-            assert!(made || arguments[0] == "dead-letters", "{arguments:?}: {code:?} {told}");
+            assert!(made || arguments[0] == "dead-letters", "{arguments:?}: {code:?} {printed}");
         }
     }
     // What has nothing to say there, and what says the same by its exit code.
@@ -125,8 +125,8 @@ async fn a_command_that_has_something_to_say_does_nothing_without_a_stdout() {
         &["serve", "--check", "--config", config.to_str().unwrap()],
         &["queue", "delete", other],
     ] {
-        let (code, told) = redirected(&fixture.context, arguments, ">&-");
-        assert_eq!((code, told.as_str()), (Some(0), ""), "{arguments:?}");
+        let (code, printed) = redirected(&fixture.context, arguments, ">&-");
+        assert_eq!((code, printed.as_str()), (Some(0), ""), "{arguments:?}");
     }
 }
 
@@ -135,15 +135,15 @@ async fn a_stdin_that_is_closed_is_no_empty_input() {
     let fixture = Fixture::new().await;
     for arguments in [&["publish", QUEUE][..], &["apply", "-f", "-"], &["token", "inspect", "-"]] {
         for redirection in ["<&-", "0>/dev/null"] {
-            let (code, told) = redirected(&fixture.context, arguments, redirection);
+            let (code, printed) = redirected(&fixture.context, arguments, redirection);
             assert!(
-                code == Some(74) && told.contains("stdin is not open for reading"),
-                "{arguments:?} {redirection}: {code:?} {told}"
+                code == Some(74) && printed.contains("stdin is not open for reading"),
+                "{arguments:?} {redirection}: {code:?} {printed}"
             );
         }
     }
-    let (code, told) = redirected(&fixture.context, &["publish", QUEUE], "</dev/null");
-    assert_eq!(code, Some(0), "{told}");
+    let (code, printed) = redirected(&fixture.context, &["publish", QUEUE], "</dev/null");
+    assert_eq!(code, Some(0), "{printed}");
     assert_eq!(fixture.left(), LINES);
 }
 
@@ -155,8 +155,8 @@ async fn a_reader_that_goes_away_leaves_the_rest_in_the_queue() {
     // Closed before anything was read: not one batch fits the pipe, so not one is acknowledged.
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(74), "{told}");
-    assert!(told.contains("writing to stdout failed"), "{told}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(74), "{printed}");
+    assert!(printed.contains("writing to stdout failed"), "{printed}");
     assert_eq!(fixture.left(), LINES);
 }

@@ -87,11 +87,14 @@ fn largest(dir: &Path, extension: &str) -> PathBuf {
 async fn a_good_folder_is_sound_and_untouched() {
     let site = stopped().await;
     let before = files(&site.data());
-    let (code, told, errors) = check(&site.data());
-    assert_eq!((code, &*errors), (0, ""), "{told}");
-    assert!(told.ends_with("is sound\n"), "{told}");
+    let (code, printed, errors) = check(&site.data());
+    assert_eq!((code, &*errors), (0, ""), "{printed}");
+    assert!(printed.ends_with("is sound\n"), "{printed}");
     for part in ["node file", "log", "store", "catalogue", "shards", "store and log"] {
-        assert!(told.lines().any(|line| line.starts_with(&format!("ok      {part} "))), "{part}: {told}");
+        assert!(
+            printed.lines().any(|line| line.starts_with(&format!("ok      {part} "))),
+            "{part}: {printed}"
+        );
     }
     assert!(files(&site.data()) == before, "the folder was written to");
     let output = cli::run(
@@ -110,9 +113,9 @@ async fn after_a_crash_the_log_is_ahead_and_that_is_no_damage() {
     assert!(errors.contains("a server runs on") && errors.contains("next: stop it first"), "{errors}");
     server.kill();
     let before = files(&site.data());
-    let (code, told, errors) = check(&site.data());
-    assert_eq!(code, 0, "{told}{errors}");
-    assert!(told.contains("the next start brings them into the store"), "{told}");
+    let (code, printed, errors) = check(&site.data());
+    assert_eq!(code, 0, "{printed}{errors}");
+    assert!(printed.contains("the next start brings them into the store"), "{printed}");
     assert!(files(&site.data()) == before, "the folder was written to");
 }
 
@@ -123,28 +126,28 @@ async fn a_flipped_bit_is_found_in_log_store_and_node_file() {
     let segment = largest(&dir.join("log"), "segment");
     let message = message_in(&segment);
     flip(&segment, message);
-    let (code, told, errors) = check(&dir);
-    assert_eq!(code, 65, "{told}");
-    assert!(told.contains("DAMAGED log") && told.contains(segment.to_str().unwrap()), "{told}");
+    let (code, printed, errors) = check(&dir);
+    assert_eq!(code, 65, "{printed}");
+    assert!(printed.contains("DAMAGED log") && printed.contains(segment.to_str().unwrap()), "{printed}");
     assert!(
-        told.contains("next: confirmed messages may be missing") && errors.contains("1 problem"),
-        "{told}{errors}"
+        printed.contains("next: confirmed messages may be missing") && errors.contains("1 problem"),
+        "{printed}{errors}"
     );
     flip(&segment, message);
 
     let rows = largest(&dir.join("store"), "sst");
     let message = message_in(&rows);
     flip(&rows, message);
-    let (code, told, _) = check(&dir);
-    assert_eq!(code, 65, "{told}");
+    let (code, printed, _) = check(&dir);
+    assert_eq!(code, 65, "{printed}");
     let name = rows.file_name().unwrap().to_str().unwrap();
-    assert!(told.contains("DAMAGED store") && told.contains(name), "{told}");
-    assert!(told.contains("restore the whole folder from a backup"), "{told}");
+    assert!(printed.contains("DAMAGED store") && printed.contains(name), "{printed}");
+    assert!(printed.contains("restore the whole folder from a backup"), "{printed}");
     flip(&rows, message);
 
     flip(&dir.join("NODE"), 40);
-    let (code, told, _) = check(&dir);
-    assert!(code == 65 && told.contains("DAMAGED node file"), "{told}");
+    let (code, printed, _) = check(&dir);
+    assert!(code == 65 && printed.contains("DAMAGED node file"), "{printed}");
     flip(&dir.join("NODE"), 40);
     assert_eq!(check(&dir).0, 0);
 }
@@ -161,10 +164,10 @@ async fn what_is_missing_is_told() {
     assert!(fs::read_dir(site.path("empty")).unwrap().next().is_none());
     let rows = largest(&dir.join("store"), "sst");
     fs::rename(&rows, site.path("kept.sst")).unwrap();
-    let (code, told, _) = check(&dir);
-    assert!(code == 65 && told.contains(rows.file_name().unwrap().to_str().unwrap()), "{told}");
+    let (code, printed, _) = check(&dir);
+    assert!(code == 65 && printed.contains(rows.file_name().unwrap().to_str().unwrap()), "{printed}");
     fs::rename(site.path("kept.sst"), &rows).unwrap();
     fs::rename(dir.join("log"), site.path("log")).unwrap();
-    let (code, told, _) = check(&dir);
-    assert!(code == 65 && told.contains("is gone"), "{told}");
+    let (code, printed, _) = check(&dir);
+    assert!(code == 65 && printed.contains("is gone"), "{printed}");
 }

@@ -270,16 +270,16 @@ async fn a_call_that_makes_no_progress_keeps_no_connection_beyond_its_age() {
     let head = raw.http.head(CALL, "/posthouse.v1.Publisher/Publish", &[]);
     let request = message(&large(&queue, 1_000));
     raw.http.send(&[stream_windows(0), head, data(CALL, &request, true)]).await;
-    let mut told = false;
+    let mut goes_away = false;
     // Its pings are answered all the while.
     loop {
         match raw.http.next().await {
-            Frame::GoAway(0) => told = true,
+            Frame::GoAway(0) => goes_away = true,
             Frame::Closed => break,
             frame => assert!(!matches!(frame, Frame::Head(_, true)), "{frame:?}"),
         }
     }
-    assert!(told);
+    assert!(goes_away);
     assert!(began.elapsed() > Duration::from_secs(25), "after {:?}", began.elapsed());
     assert_eq!(stats(scene, &queue).await.last_sequence, 4);
 }

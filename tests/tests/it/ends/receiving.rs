@@ -116,8 +116,8 @@ async fn one_with_a_deadline_is_answered_before_it_and_leased_nothing_at_its_end
         begin(&mut raw, &request(&queue, Duration::ZERO), timeout).await;
         assert_eq!(raw.message().await, None, "{timeout}");
     }
-    let told = "posthouse_rpc_refusals_total{reason=\"DEADLINE_EXCEEDED\"}";
-    assert_eq!(value(&scrape(scene.site.management()).await, told), 3.0);
+    let metric = "posthouse_rpc_refusals_total{reason=\"DEADLINE_EXCEEDED\"}";
+    assert_eq!(value(&scrape(scene.site.management()).await, metric), 3.0);
     for timeout in ["S", "1s", "123456789S", "-1S", "1.5S", ""] {
         let refusal = assert_refused(call(timeout).await, Code::InvalidArgument, "REQUEST_INVALID");
         assert_eq!(refusal.fields(), ["grpc-timeout"]);

@@ -98,17 +98,17 @@ async fn producer_queue_and_consumer_tell_of_one_trace() {
 
     // Whoever told of spans has ended, so these are all.
     let spans = collector.spans();
-    let told: Vec<_> = spans.iter().map(|(service, span)| (service.as_str(), span.name.as_str())).collect();
+    let names: Vec<_> = spans.iter().map(|(service, span)| (service.as_str(), span.name.as_str())).collect();
     let of = |service: &str, name: &str| -> &Span {
         let found: Vec<_> = spans.iter().filter(|(s, span)| s == service && span.name == name).collect();
-        assert_eq!(found.len(), 1, "{name} of {service} among {told:?}");
+        assert_eq!(found.len(), 1, "{name} of {service} among {names:?}");
         &found[0].1
     };
     let taken = of("intake", "take application");
     let waited = of("posthouse", "wait applications");
     let processed = of("office", "process");
     let issued = of("office", "issue card");
-    assert_eq!(spans.len(), 4, "{told:?}");
+    assert_eq!(spans.len(), 4, "{names:?}");
 
     assert!(spans.iter().all(|(_, span)| span.trace_id == taken.trace_id), "{spans:#?}");
     assert!(taken.trace_id.len() == 16 && taken.trace_id.iter().any(|byte| *byte != 0));

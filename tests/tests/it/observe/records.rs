@@ -109,7 +109,7 @@ async fn without_a_file_changes_and_refusals_are_in_the_log() {
     let request = v1::PurgeQueueRequest { name: queue.clone(), ..Default::default() };
     stranger.queues().purge_queue(stranger.request(request)).await.unwrap_err();
 
-    let log = lines(&scene.server.told("TOKEN_MALFORMED").await);
+    let log = lines(&scene.server.logged("TOKEN_MALFORMED").await);
     for record in &log {
         for field in ["timestamp", "level", "target", "message"] {
             assert!(record[field].is_string(), "{field} is not in {record}");

@@ -86,9 +86,9 @@ async fn progress_on_a_terminal_that_takes_nothing_holds_nothing_up() {
     drop(lines);
     let mut stdout = child.stdout.take().unwrap();
     assert_eq!(code(child), Some(0));
-    let mut told = String::new();
-    std::io::Read::read_to_string(&mut stdout, &mut told).unwrap();
-    assert_eq!(told, format!("{{\"stored\": {written}}}\n"));
+    let mut printed = String::new();
+    std::io::Read::read_to_string(&mut stdout, &mut printed).unwrap();
+    assert_eq!(printed, format!("{{\"stored\": {written}}}\n"));
 
     // And one that is read shows it.
     let mut terminal_read = pipes::Terminal::open();

@@ -84,8 +84,12 @@ async fn a_file_at_its_limit_ends_a_command_with_its_exit_code_and_loses_no_mess
     let output = File::create(site.path("out")).unwrap();
     let consume = cli::command(&context, ["consume", queue, "--until-empty"]);
     let ended = limited(&consume, 100_000).stdout(output).output().unwrap();
-    let told = String::from_utf8_lossy(&ended.stderr);
-    assert!(ended.status.code() == Some(74) && told.contains("File too large"), "{}: {told}", ended.status);
+    let printed = String::from_utf8_lossy(&ended.stderr);
+    assert!(
+        ended.status.code() == Some(74) && printed.contains("File too large"),
+        "{}: {printed}",
+        ended.status
+    );
     let rest = String::from_utf8(cli::succeed(&context, ["consume", queue, "--until-empty"])).unwrap();
     // A batch that was written in part comes again.
     let written = fs::read_to_string(site.path("out")).unwrap();

@@ -129,7 +129,7 @@ async fn a_filter_that_is_set_and_empty_is_none() {
         let mut command = super::serve(&site);
         command.env("POSTHOUSE_LOG", empty);
         let server = Server::run(&site, command);
-        let told = server.told("listening").await;
-        assert!(told.contains(" INFO "), "{told}");
+        let printed = server.logged("listening").await;
+        assert!(printed.contains(" INFO "), "{printed}");
     }
 }

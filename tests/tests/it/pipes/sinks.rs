@@ -54,16 +54,16 @@ async fn a_stream_that_is_closed_takes_no_records_and_no_server_begins_on_it() {
     for (file, redirections, stream) in [
         ("-", ">&-", "stdout"),
         ("-", "1</dev/null", "stdout"),
-        ("-", "<&- >&- 2>told", "stdout"),
+        ("-", "<&- >&- 2>errors", "stdout"),
         ("/dev/stdout", ">&-", "stdout"),
         ("/dev/stderr", "2>&-", "stderr"),
     ] {
         let site = Site::with_sections(&access(file, "changes"));
         let mut server = Server::run(&site, redirected(&site, redirections));
         assert_eq!(server.ended().await.code(), Some(74), "{file:?} {redirections}: {}", server.log());
-        let told = server.log() + &fs::read_to_string(site.path("told")).unwrap_or_default();
+        let printed = server.log() + &fs::read_to_string(site.path("errors")).unwrap_or_default();
         let expected = format!("cannot be written to {stream}, which is not open for writing");
-        assert!(stream == "stderr" || told.contains(&expected), "{file:?} {redirections}: {told}");
+        assert!(stream == "stderr" || printed.contains(&expected), "{file:?} {redirections}: {printed}");
     }
 }
 
@@ -130,8 +130,8 @@ async fn records_are_never_written_to_a_file_that_was_removed() {
     until(&scene.site, failures, |count| count >= 1.0).await;
     assert_eq!(metric(&scene.site, written).await, 2.0);
     assert_eq!(metric(&scene.site, "posthouse_access_records_waiting").await, 1.0);
-    let told = scene.server.told("access records cannot be written").await;
-    assert!(told.contains(file.to_str().unwrap()), "{told}");
+    let printed = scene.server.logged("access records cannot be written").await;
+    assert!(printed.contains(file.to_str().unwrap()), "{printed}");
     fs::create_dir_all(&file).unwrap();
     scene.publish(&queue, &["c"]).await;
     let before = metric(&scene.site, failures).await;

@@ -40,9 +40,9 @@ impl Lossy {
         self.relay.cut();
         let output = child.wait_with_output().await.unwrap();
         assert_eq!(self.relay.accepted(), accepted + 2, "the command did not come again");
-        let told = String::from_utf8(output.stdout).unwrap();
-        println!("{arguments:?}: {:?} {told}{}", output.status, String::from_utf8_lossy(&output.stderr));
-        (output.status.code(), told)
+        let printed = String::from_utf8(output.stdout).unwrap();
+        println!("{arguments:?}: {:?} {printed}{}", output.status, String::from_utf8_lossy(&output.stderr));
+        (output.status.code(), printed)
     }
 }
 
@@ -65,8 +65,8 @@ async fn a_command_whose_answer_was_lost_ends_well() {
         queue.default_subscription.unwrap().max_attempts == 3
     };
     let update = ["queue", "update", name, "--max-attempts", "3", "--etag", "1"];
-    let (code, told) = lossy.run(&update, attempts).await;
-    assert!(code == Some(0) && told.contains("\"etag\": \"2\""), "{code:?} {told}");
+    let (code, printed) = lossy.run(&update, attempts).await;
+    assert!(code == Some(0) && printed.contains("\"etag\": \"2\""), "{code:?} {printed}");
 
     let scene = &lossy.scene;
     scene.publish(&queue, &["one", "two"]).await;

@@ -101,13 +101,13 @@ async fn keys_and_tokens_that_others_can_read_are_warned_of() {
     }
     chmod(&site.path("server.key"), 0o644);
     let checked = check();
-    let told = String::from_utf8(checked.stdout).unwrap();
+    let printed = String::from_utf8(checked.stdout).unwrap();
     assert!(
-        checked.status.success() && told.contains("server.key can be read by everybody (mode 0644)"),
-        "{told}"
+        checked.status.success() && printed.contains("server.key can be read by everybody (mode 0644)"),
+        "{printed}"
     );
     let scene = Scene::on(site).await;
-    scene.server.told("server.key can be read by everybody").await;
+    scene.server.logged("server.key can be read by everybody").await;
     // And when another is read.
     let issued = scene.site.server_authority_itself().issue(&Leaf::server(&[SERVER_NAME], &[])).unwrap();
     fs::write(scene.site.path("server.key"), &issued.key_pem).unwrap();
@@ -123,17 +123,18 @@ async fn keys_and_tokens_that_others_can_read_are_warned_of() {
         let path = context.with_extension(file);
         chmod(&path, 0o644);
         let output = cli::run(&context, ["ping"]);
-        let told = String::from_utf8(output.stderr).unwrap();
+        let printed = String::from_utf8(output.stderr).unwrap();
         assert!(
-            output.status.success() && told.contains(&format!("{} can be read by everybody", path.display())),
-            "{told}"
+            output.status.success()
+                && printed.contains(&format!("{} can be read by everybody", path.display())),
+            "{printed}"
         );
         chmod(&path, 0o640);
         assert_eq!(cli::run(&context, ["ping"]).stderr, b"");
     }
     // To another group it is open.
     if std::os::unix::fs::chown(context.with_extension("key"), None, Some(54_321)).is_ok() {
-        let told = String::from_utf8(cli::run(&context, ["ping"]).stderr).unwrap();
-        assert!(told.contains("can be read by group 54321"), "{told}");
+        let printed = String::from_utf8(cli::run(&context, ["ping"]).stderr).unwrap();
+        assert!(printed.contains("can be read by group 54321"), "{printed}");
     }
 }

@@ -147,8 +147,8 @@ async fn nothing_that_is_told_or_kept_holds_a_secret() {
         assert!(log.lines().filter(|line| line.contains(level)).count() > 100, "{level} is not logged");
     }
     let records = fs::read_to_string(scene.site.path("access.jsonl")).unwrap();
-    let told = [("the log", log), ("a record", records), ("an error", errors), ("a metric", metrics)];
-    for (where_shown, text) in &told {
+    let shown = [("the log", log), ("a record", records), ("an error", errors), ("a metric", metrics)];
+    for (where_shown, text) in &shown {
         for (secret, what) in contents().into_iter().chain(secrets(&scene)) {
             assert!(!text.contains(&secret), "{where_shown} has {what}");
         }

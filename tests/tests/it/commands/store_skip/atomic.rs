@@ -46,11 +46,11 @@ async fn killed_in_the_middle_all_of_it_is_done_or_nothing() {
             child.kill().unwrap();
             child.wait().unwrap();
         }
-        let (code, told, errors) = skip(&copy, two.shard.0, found.index, &found.digest);
-        assert_eq!(code, 0, "{told}{errors}");
-        *(if told.contains("it is done already") { &mut done } else { &mut undone }) += 1;
-        let (code, told, errors) = store(&["check", copy.to_str().unwrap()]);
-        assert_eq!(code, 0, "{told}{errors}");
+        let (code, printed, errors) = skip(&copy, two.shard.0, found.index, &found.digest);
+        assert_eq!(code, 0, "{printed}{errors}");
+        *(if printed.contains("it is done already") { &mut done } else { &mut undone }) += 1;
+        let (code, printed, errors) = store(&["check", copy.to_str().unwrap()]);
+        assert_eq!(code, 0, "{printed}{errors}");
         fs::remove_dir_all(copy).unwrap();
     }
     println!("done {done}, undone {undone}");

@@ -113,9 +113,9 @@ fn skip(data: &Path, shard: u16, index: u64, digest: &str) -> (i32, String, Stri
 
 /// Skips it, which has to succeed.
 fn skipped(data: &Path, shard: ShardId, entry: &Appended) -> String {
-    let (code, told, errors) = skip(data, shard.0, entry.index, &entry.digest);
-    assert_eq!((code, &*errors), (0, ""), "{told}");
-    told
+    let (code, printed, errors) = skip(data, shard.0, entry.index, &entry.digest);
+    assert_eq!((code, &*errors), (0, ""), "{printed}");
+    printed
 }
 
 /// Every file of the folder but the lock, and what is in it.
@@ -136,8 +136,8 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 #[track_caller]
 fn refused(data: &Path, words: &[&str], code: i32, why: &[&str]) {
     let before = files(data);
-    let (ended, told, errors) = store(words);
-    assert_eq!((ended, &*told), (code, ""), "{words:?}: {errors}");
+    let (ended, printed, errors) = store(words);
+    assert_eq!((ended, &*printed), (code, ""), "{words:?}: {errors}");
     for why in why {
         assert!(errors.contains(why), "{words:?} does not say {why:?}: {errors}");
     }

@@ -65,9 +65,9 @@ async fn what_is_not_the_entry_that_halts_is_refused_and_nothing_is_changed() {
         &["is halted by entry"],
     );
     // A name without its folder is asked for in the environment.
-    let told = skipped(&data, shard, entry);
+    let printed = skipped(&data, shard, entry);
     // What is behind it names the same department: its commands are refused now, and halt nothing.
-    assert!(told.contains("start the server"), "{told}");
+    assert!(printed.contains("start the server"), "{printed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

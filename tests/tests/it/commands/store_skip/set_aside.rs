@@ -46,24 +46,24 @@ async fn one_entry_halts_its_shard_and_is_skipped_and_the_other_department_goes_
     let (code, _, errors) = skip(&data, two.shard.0, entry.index, &entry.digest);
     assert!(code == 75 && errors.contains("a server runs on"), "{code}: {errors}");
     stop(&mut scene).await;
-    let (code, told, _) = store(&["check", data.to_str().unwrap()]);
-    assert!(code == 65 && told.contains(&command), "{told}");
+    let (code, printed, _) = store(&["check", data.to_str().unwrap()]);
+    assert!(code == 65 && printed.contains(&command), "{printed}");
 
-    let told = skipped(&data, two.shard, &entry);
+    let printed = skipped(&data, two.shard, &entry);
     let department = format!("tenants/{CIVIL}/departments/{}", two.named.0);
-    assert!(told.contains(&department) && told.contains("start the server"), "{told}");
-    let (code, told, errors) = store(&["check", data.to_str().unwrap()]);
-    assert_eq!(code, 0, "{told}{errors}");
+    assert!(printed.contains(&department) && printed.contains("start the server"), "{printed}");
+    let (code, printed, errors) = store(&["check", data.to_str().unwrap()]);
+    assert_eq!(code, 0, "{printed}{errors}");
     assert!(
-        told.contains("is set aside") && told.contains("a test") && told.contains(&entry.digest),
-        "{told}"
+        printed.contains("is set aside") && printed.contains("a test") && printed.contains(&entry.digest),
+        "{printed}"
     );
 
     // A second time, and with the beginning of the digest, it is done already.
-    let (code, told, errors) = skip(&data, two.shard.0, entry.index, &entry.digest[..16].to_uppercase());
+    let (code, printed, errors) = skip(&data, two.shard.0, entry.index, &entry.digest[..16].to_uppercase());
     assert!(
-        code == 0 && told.contains("it is done already") && told.contains("a test"),
-        "{code} {told} {errors}"
+        code == 0 && printed.contains("it is done already") && printed.contains("a test"),
+        "{code} {printed} {errors}"
     );
 
     start(&mut scene).await;
@@ -80,12 +80,12 @@ async fn one_entry_halts_its_shard_and_is_skipped_and_the_other_department_goes_
         scene.publish(&other, &["more"]).await;
     }
     stop(&mut scene).await;
-    let (code, told, errors) = store(&["reopen", &department, "--data-dir", data.to_str().unwrap()]);
-    assert_eq!((code, &*errors), (0, ""), "{told}");
-    assert!(told.contains("is open again") && told.contains("a test"), "{told}");
+    let (code, printed, errors) = store(&["reopen", &department, "--data-dir", data.to_str().unwrap()]);
+    assert_eq!((code, &*errors), (0, ""), "{printed}");
+    assert!(printed.contains("is open again") && printed.contains("a test"), "{printed}");
     let name = format!("{CIVIL}/{}", two.named.0);
-    let (code, told, _) = store(&["reopen", &name, "--data-dir", data.to_str().unwrap()]);
-    assert!(code == 0 && told.contains("is not set aside"), "{told}");
+    let (code, printed, _) = store(&["reopen", &name, "--data-dir", data.to_str().unwrap()]);
+    assert!(code == 0 && printed.contains("is not set aside"), "{printed}");
 
     start(&mut scene).await;
     let metrics = probe::scrape(scene.site.management()).await;
@@ -169,8 +169,8 @@ async fn what_was_due_meanwhile_happens_when_it_is_open_again() {
     .await;
     stop(&mut scene).await;
     let department = format!("{CIVIL}/{}", two.named.0);
-    let (code, told, errors) = store(&["reopen", &department, "--data-dir", data.to_str().unwrap()]);
-    assert_eq!((code, &*errors), (0, ""), "{told}");
+    let (code, printed, errors) = store(&["reopen", &department, "--data-dir", data.to_str().unwrap()]);
+    assert_eq!((code, &*errors), (0, ""), "{printed}");
     start(&mut scene).await;
     let again = scene.receive_one(&named, LONG).await;
     assert_eq!(
@@ -202,8 +202,11 @@ async fn a_department_whose_rows_do_not_fit_together_is_opened_by_force_only() {
     let (name, dir) = (format!("{CIVIL}/{}", two.named.0), data.to_str().unwrap());
     let why = ["do not fit together", "no head", "--force", "nothing was changed"];
     refused(&data, &["reopen", &name, "--data-dir", dir], 65, &why);
-    let (code, told, errors) = store(&["reopen", &name, "--force", "--data-dir", dir]);
-    assert!(code == 0 && told.contains("is open again") && told.contains("no head"), "{told}{errors}");
+    let (code, printed, errors) = store(&["reopen", &name, "--force", "--data-dir", dir]);
+    assert!(
+        code == 0 && printed.contains("is open again") && printed.contains("no head"),
+        "{printed}{errors}"
+    );
     start(&mut scene).await;
     let publish = PublishRequest {
         queue: Two::queue(&two.named.0),

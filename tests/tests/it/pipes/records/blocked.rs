@@ -58,8 +58,8 @@ async fn takes_none(sink: Sink) {
     stream.send(to::Frame::Settle(settle)).await;
     stream.send(to::Frame::Credit(v1::Credit { messages: 5, bytes: 0 })).await;
     eventually("the settlement", async || (scene.stats(&queue).await.acked == 1).then_some(())).await;
-    let told = stream.until_pong().await;
-    assert!(told.is_empty(), "{sink:?}: {told:?}");
+    let frames = stream.until_pong().await;
+    assert!(frames.is_empty(), "{sink:?}: {frames:?}");
     eventually("no leases", async || (scene.stats(&queue).await.in_flight == 0).then_some(())).await;
     let receive =
         v1::ReceiveRequest { queue: queue.clone(), max_messages: 1, ..v1::ReceiveRequest::default() };
