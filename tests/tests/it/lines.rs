@@ -75,15 +75,15 @@ async fn a_hundred_thousand_lines_come_out_as_they_went_in() {
     let sent_bytes = fs::read(&sent).unwrap();
 
     publish(&context, &sent);
-    let came = site.path("came");
-    wait(consume(&context, &came));
+    let received = site.path("came");
+    wait(consume(&context, &received));
     // Not assert_eq: nobody wants to see them.
-    assert!(fs::read(&came).unwrap() == sent_bytes, "one consumer: the lines differ, or their order");
+    assert!(fs::read(&received).unwrap() == sent_bytes, "one consumer: the lines differ, or their order");
 
     publish(&context, &sent);
     let outputs: Vec<_> = (0..8).map(|number| site.path(&format!("came-{number}"))).collect();
     let consumers: Vec<_> = outputs.iter().map(|output| consume(&context, output)).collect();
     consumers.into_iter().for_each(wait);
-    let came: Vec<u8> = outputs.iter().flat_map(|output| fs::read(output).unwrap()).collect();
-    assert!(count(&came) == count(&sent_bytes), "eight consumers: the lines differ");
+    let received: Vec<u8> = outputs.iter().flat_map(|output| fs::read(output).unwrap()).collect();
+    assert!(count(&received) == count(&sent_bytes), "eight consumers: the lines differ");
 }

@@ -33,6 +33,6 @@ async fn large_messages_behind_many_small_ones_come_once_each_and_in_order() {
     }
     let mut stream = Stream::open(&scene.caller, open(&queue, SESSION, 10_000)).await;
     let deliveries = tokio::time::timeout(PATIENCE, stream.deliveries(sizes.len())).await;
-    let came: Vec<_> = deliveries.expect("all of them").iter().map(sequence_and_bytes).collect();
-    assert_eq!(came, (1..).zip(sizes).collect::<Vec<_>>());
+    let received: Vec<_> = deliveries.expect("all of them").iter().map(sequence_and_bytes).collect();
+    assert_eq!(received, (1..).zip(sizes).collect::<Vec<_>>());
 }

@@ -157,9 +157,9 @@ async fn with_a_damaged_store() {
     let request = v1::ReceiveRequest { queue, max_messages: 200, ..v1::ReceiveRequest::default() };
     match scene.caller.consumer().receive(scene.caller.request(request)).await {
         Ok(answer) => {
-            let came: Vec<String> = answer.into_inner().deliveries.iter().map(text).collect();
-            assert!(came.iter().all(|text| texts.contains(text)), "{came:?}");
-            assert!(came.len() < texts.len(), "the damage hit nothing");
+            let received: Vec<String> = answer.into_inner().deliveries.iter().map(text).collect();
+            assert!(received.iter().all(|text| texts.contains(text)), "{received:?}");
+            assert!(received.len() < texts.len(), "the damage hit nothing");
         }
         Err(status) => assert_eq!(status.code(), tonic::Code::Internal, "{status:?}"),
     }
@@ -204,7 +204,7 @@ async fn but_a_damaged_message_stops_nobody_who_does_not_read_it() {
     // Those before and behind come as ever. One that cannot be read stays leased to whom it was refused, as if it had
     // been delivered: it is in nobody's way again before that lease ends. What stands in one block of the file is
     // damaged together.
-    let (mut came, mut refused) = (0, 0);
+    let (mut received, mut refused) = (0, 0);
     loop {
         let request =
             v1::ReceiveRequest { queue: queue.clone(), max_messages: 10, ..v1::ReceiveRequest::default() };
@@ -212,7 +212,7 @@ async fn but_a_damaged_message_stops_nobody_who_does_not_read_it() {
             Ok(answer) => {
                 let deliveries = answer.into_inner().deliveries;
                 assert!(deliveries.iter().all(|delivery| delivery.attempt == 1));
-                came += deliveries.len();
+                received += deliveries.len();
                 if deliveries.iter().any(|delivery| delivery.message.as_ref().unwrap().payload == "c") {
                     break;
                 }
@@ -224,7 +224,7 @@ async fn but_a_damaged_message_stops_nobody_who_does_not_read_it() {
             }
         }
     }
-    assert!((15..=40).contains(&came), "{came} of 41 messages");
+    assert!((15..=40).contains(&received), "{received} of 41 messages");
     let mut scene = scene;
     scene.crash().await;
     assert_eq!(text(&scene.receive_one(&other, LONG).await), "b");

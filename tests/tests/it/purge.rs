@@ -140,14 +140,14 @@ async fn what_a_stream_was_to_get_when_it_is_purged_takes_no_credit() {
     let mut stream = Stream::open(&scene.caller, open(&queue, [9; 16], 1_000)).await;
     eventually("all are leased", async || (scene.stats(&queue).await.in_flight == 1_000).then_some(())).await;
     purge(&scene, &queue).await;
-    let mut came = 0;
+    let mut received = 0;
     for frame in stream.until_pong().await {
         if let consume_response::Frame::Deliveries(batch) = frame {
-            came += batch.deliveries.len();
+            received += batch.deliveries.len();
         }
     }
     // Whatever was on its way counts; the rest has given its credit back, so that the next ones come.
-    stream.send(consume_request::Frame::Credit(v1::Credit { messages: came as u32, bytes: 0 })).await;
+    stream.send(consume_request::Frame::Credit(v1::Credit { messages: received as u32, bytes: 0 })).await;
     scene.publish(&queue, &["after"; 1_000]).await;
     let after = stream.deliveries(1_000).await;
     assert!(after.iter().all(|delivery| delivery.message.as_ref().unwrap().sequence > 1_000));

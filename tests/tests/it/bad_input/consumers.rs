@@ -47,11 +47,11 @@ async fn one_that_stops_reading_holds_no_more_than_its_credit_and_no_longer_than
     let deaf = Stream::open(&connection, brief(&queue, DEAF, HELD.try_into().unwrap())).await;
     eventually("its leases", async || (scene.stats(&queue).await.in_flight >= 10).then_some(())).await;
     let mut good = Stream::open(&scene.caller, open(&queue, GOOD, 100)).await;
-    let came = good.deliveries(COUNT).await;
-    assert_eq!(sequences(&came).len(), COUNT);
-    let again = came.iter().filter(|delivery| delivery.attempt == 2).count();
-    assert_eq!((again, came.iter().filter(|delivery| delivery.attempt == 1).count()), (HELD, COUNT - HELD));
-    ack_all(&scene, &queue, &came).await;
+    let received = good.deliveries(COUNT).await;
+    assert_eq!(sequences(&received).len(), COUNT);
+    let again = received.iter().filter(|delivery| delivery.attempt == 2).count();
+    assert_eq!((again, received.iter().filter(|delivery| delivery.attempt == 1).count()), (HELD, COUNT - HELD));
+    ack_all(&scene, &queue, &received).await;
     drop(deaf);
     assert_serves(&scene).await;
 }
@@ -120,12 +120,12 @@ async fn one_whose_connection_is_reset_takes_its_leases_up_again() {
     assert_eq!(scene.stats(&queue).await.in_flight, 2);
     let mut stream = Stream::open(&scene.caller, open(&queue, DEAF, 3)).await;
     assert_eq!(stream.opened.resumed_leases, 2);
-    let came = stream.deliveries(3).await;
+    let received = stream.deliveries(3).await;
     let tokens =
         |deliveries: &[Delivery]| deliveries.iter().map(|d| d.token.clone()).collect::<BTreeSet<_>>();
-    assert_eq!(tokens(&came[..2]), tokens(&held));
-    assert!(came.iter().all(|delivery| delivery.attempt == 1), "{came:?}");
-    ack_all(&scene, &queue, &came).await;
+    assert_eq!(tokens(&received[..2]), tokens(&held));
+    assert!(received.iter().all(|delivery| delivery.attempt == 1), "{received:?}");
+    ack_all(&scene, &queue, &received).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,13 +135,13 @@ async fn one_whose_connection_is_reset_for_good_leaves_its_messages_to_others() 
     scene.publish(&queue, &["a", "b", "c"]).await;
     let held = reset_while_holding(&scene, brief(&queue, DEAF, 2), 2);
     let mut good = Stream::open(&scene.caller, open(&queue, GOOD, 10)).await;
-    let came = good.deliveries(3).await;
-    for delivery in &came {
+    let received = good.deliveries(3).await;
+    for delivery in &received {
         let before = held.iter().any(|held| held.message == delivery.message);
         assert_eq!(delivery.attempt, if before { 2 } else { 1 });
     }
-    assert_eq!(sequences(&came).len(), 3);
-    ack_all(&scene, &queue, &came).await;
+    assert_eq!(sequences(&received).len(), 3);
+    ack_all(&scene, &queue, &received).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,11 +168,11 @@ async fn one_whose_process_is_killed_loses_nothing() {
         printed.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned).collect();
     let rest = async {
         loop {
-            let came = scene.receive_now(&queue, 1024).await;
-            for delivery in &came {
+            let received = scene.receive_now(&queue, 1024).await;
+            for delivery in &received {
                 scene.settled(&queue, settlement(delivery, SettleAction::Ack)).await;
             }
-            seen.extend(came.iter().map(text));
+            seen.extend(received.iter().map(text));
             let stats = scene.stats(&queue).await;
             if stats.ready + stats.in_flight + stats.waiting == 0 {
                 return;

@@ -123,9 +123,9 @@ async fn attributes_have_limits() {
         assert_says(answer.as_ref().unwrap_err(), Code::InvalidArgument, "ATTRIBUTES_INVALID", limit);
     }
     assert_eq!(answers[bad.len()..], [Ok(1), Ok(2), Ok(3)]);
-    let came = scene.receive(&queue, 10, LONG).await;
-    let came: Vec<_> = came.into_iter().map(|delivery| delivery.message.unwrap().attributes).collect();
-    assert_eq!(came, good.map(|message| message.attributes));
+    let received = scene.receive(&queue, 10, LONG).await;
+    let received: Vec<_> = received.into_iter().map(|delivery| delivery.message.unwrap().attributes).collect();
+    assert_eq!(received, good.map(|message| message.attributes));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,8 +136,8 @@ async fn what_an_attribute_may_hold_comes_out_as_it_went_in() {
     let attributes: HashMap<_, _> = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
     let odd = NewMessage { payload: vec![0, 0xff, 0xfe].into(), attributes };
     assert_eq!(stored_or_refused(publish(&scene.caller, &queue, vec![odd.clone()]).await.unwrap()), [Ok(1)]);
-    let came = scene.receive_one(&queue, LONG).await.message.unwrap();
-    assert_eq!((came.payload, came.attributes), (odd.payload, odd.attributes));
+    let received = scene.receive_one(&queue, LONG).await.message.unwrap();
+    assert_eq!((received.payload, received.attributes), (odd.payload, odd.attributes));
 }
 
 #[tokio::test(flavor = "multi_thread")]

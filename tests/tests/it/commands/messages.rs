@@ -59,8 +59,8 @@ async fn a_message_is_followed_into_the_dead_letter_queue_and_back() {
     assert!(errors.contains("1 stay where they are"), "{errors}");
     let printed = cli::succeed(&context, redrive.iter().chain(&["--all"]));
     assert_eq!(printed, b"{\"redriven\": 0, \"skipped\": 0}\n");
-    let came = cli::succeed(&context, ["consume", SHORT_NAME, "--until-empty"]);
-    assert_eq!(String::from_utf8(came).unwrap(), "two\none\n");
+    let received = cli::succeed(&context, ["consume", SHORT_NAME, "--until-empty"]);
+    assert_eq!(String::from_utf8(received).unwrap(), "two\none\n");
     let printed = find(&id);
     assert!(printed.contains("It is not among the dead letters of"), "{printed}");
     // Refused as what the caller has no grant for.

@@ -79,18 +79,18 @@ async fn what_is_consumed_can_be_published() {
 
     let lines = lines.join("\n").replace(",\"\":\"no\"", "");
     assert_eq!(fixture.publish(0, first, lines.as_bytes()).0, "{\"stored\": 6}\n");
-    let came = consume(&fixture.context, first);
-    let object = &objects(&came)[4];
+    let received = consume(&fixture.context, first);
+    let object = &objects(&received)[4];
     assert_eq!(object["payload_base64"], "/wD+AAEC");
     for key in ["id", "sequence", "publish_time", "attempt"] {
         assert!(!object[key].is_null(), "{object}");
     }
-    assert_eq!(objects(&came)[3]["payload"], "签发 \0\n\"\\ 📮");
+    assert_eq!(objects(&received)[3]["payload"], "签发 \0\n\"\\ 📮");
 
-    assert_eq!(fixture.publish(0, second, &came).0, "{\"stored\": 6}\n");
+    assert_eq!(fixture.publish(0, second, &received).0, "{\"stored\": 6}\n");
     let again = cli::succeed(&fixture.context, ["consume", second, "--until-empty", "--output", "json"]);
-    assert_eq!(contents(&again), contents(&came));
-    assert_ne!(objects(&again)[0]["id"], objects(&came)[0]["id"]);
+    assert_eq!(contents(&again), contents(&received));
+    assert_ne!(objects(&again)[0]["id"], objects(&received)[0]["id"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,8 +137,8 @@ async fn a_broken_line_is_named_and_ends_it() {
         assert!(errors.contains("line 2") && errors.contains(what), "{what} is not in\n{errors}");
         assert!(errors.contains("the line before it is stored, and nothing after it"), "{errors}");
     }
-    let came = cli::succeed(&fixture.context, ["consume", queue, "--until-empty"]);
-    assert_eq!(String::from_utf8(came).unwrap(), "before\n".repeat(number));
+    let received = cli::succeed(&fixture.context, ["consume", queue, "--until-empty"]);
+    assert_eq!(String::from_utf8(received).unwrap(), "before\n".repeat(number));
     let (printed, errors) = fixture.publish(65, queue, b"{}\n");
     assert!(printed == "{\"stored\": 0}\n" && errors.contains("nothing was stored"), "{errors}");
 }

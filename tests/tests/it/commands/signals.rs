@@ -58,12 +58,12 @@ async fn consume_and_publish_end_in_good_order() {
         assert_eq!(String::from_utf8(output.stdout).unwrap(), "{\"stored\": 2}\n", "{name}");
 
         let mut consume = start(&fixture.context, &["consume", QUEUE], false);
-        let mut came = String::new();
+        let mut received = String::new();
         let mut lines = std::io::BufReader::new(consume.stdout.take().unwrap());
         for _ in 0..2 {
-            std::io::BufRead::read_line(&mut lines, &mut came).unwrap();
+            std::io::BufRead::read_line(&mut lines, &mut received).unwrap();
         }
-        assert_eq!(came, "one\ntwo\n", "{name}");
+        assert_eq!(received, "one\ntwo\n", "{name}");
         signal(consume.id(), name);
         assert_eq!(ended(&mut consume).await.code(), Some(0), "{name}");
         assert_eq!(in_flight(&fixture.context), 0, "{name}: what was not acknowledged is released");
@@ -131,9 +131,9 @@ async fn under_nohup_they_go_on() {
     let mut input = publish.stdin.take().unwrap();
     for line in ["before\n", "after\n"] {
         input.write_all(line.as_bytes()).unwrap();
-        let mut came = String::new();
-        std::io::BufRead::read_line(&mut lines, &mut came).unwrap();
-        assert_eq!(came, line);
+        let mut received = String::new();
+        std::io::BufRead::read_line(&mut lines, &mut received).unwrap();
+        assert_eq!(received, line);
         for child in [&publish, &consume] {
             signal(child.id(), "HUP");
         }

@@ -69,8 +69,8 @@ async fn publish_waits_for_a_writer_that_takes_its_time() {
     drop(writer);
     let printed = succeeds(child).await;
     assert_eq!(String::from_utf8(printed).unwrap(), format!("{{\"stored\": {LINES}}}\n"));
-    let came = cli::succeed(&fixture.context, ["consume", QUEUE, "--until-empty"]);
-    assert!(came == lines().as_bytes());
+    let received = cli::succeed(&fixture.context, ["consume", QUEUE, "--until-empty"]);
+    assert!(received == lines().as_bytes());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,15 +90,15 @@ async fn consume_waits_for_a_reader_that_takes_its_time() {
     assert!(is_non_blocking(&ours), "the flag of the shared pipe was changed");
     drop(ours);
     let mut reader = File::from(OwnedFd::from(reader));
-    let came = tokio::task::spawn_blocking(move || {
-        let mut came = Vec::new();
-        reader.read_to_end(&mut came).unwrap();
-        came
+    let received = tokio::task::spawn_blocking(move || {
+        let mut received = Vec::new();
+        reader.read_to_end(&mut received).unwrap();
+        received
     })
     .await
     .unwrap();
     succeeds(child).await;
-    assert!(came == lines().as_bytes());
+    assert!(received == lines().as_bytes());
     assert_eq!(cli::succeed(&fixture.context, ["consume", QUEUE, "--until-empty"]), b"");
 }
 
@@ -128,13 +128,13 @@ async fn every_other_command_waits_too() {
         let child = command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
         drop(command);
         waits(&child).await;
-        let came = tokio::task::spawn_blocking(move || {
-            let mut came = Vec::new();
-            reader.read_to_end(&mut came).map(|_| came).unwrap()
+        let received = tokio::task::spawn_blocking(move || {
+            let mut received = Vec::new();
+            reader.read_to_end(&mut received).map(|_| received).unwrap()
         });
-        let came = tokio::time::timeout(Duration::from_secs(90), came).await.unwrap().unwrap();
+        let received = tokio::time::timeout(Duration::from_secs(90), received).await.unwrap().unwrap();
         succeeds(child).await;
-        assert!(came[filled..] == expected, "{arguments:?}");
+        assert!(received[filled..] == expected, "{arguments:?}");
     }
 }
 
