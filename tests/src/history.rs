@@ -171,7 +171,7 @@ impl Default for Recorder {
 
 impl Recorder {
     /// Notes an event, now.
-    pub fn note(&self, what: What) {
+    pub fn record(&self, what: What) {
         let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         // Read under the lock, so that the history is in the order of its times.
         let at = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);

@@ -29,7 +29,7 @@ pub struct PowerCut {
 #[derive(Clone, Copy, Debug)]
 pub enum Unsynced {
     /// All are gone.
-    Gone,
+    Dropped,
     /// Of each file, as many of them as the seed says are on disk, from its beginning, and the rest is gone.
     Torn(u64),
     /// Of each file, any of its pages are on disk, as the seed says, in no order.
@@ -38,7 +38,7 @@ pub enum Unsynced {
 
 /// What a power cut took.
 #[derive(Debug, Default)]
-pub struct Taken {
+pub struct Lost {
     /// Files whose name was not durable.
     pub files: usize,
     /// Bytes in the other files that were not.
@@ -62,13 +62,13 @@ impl PowerCut {
     }
 
     /// Cuts the power: leaves in the folder what is durable. The program must be dead.
-    pub fn strike(&self, unsynced: Unsynced) -> io::Result<Taken> {
+    pub fn strike(&self, unsynced: Unsynced) -> io::Result<Lost> {
         let root = match fs::read_to_string(self.mirror.join("root")) {
             Ok(root) => root,
             // The program was killed before its first step: the mirror is made before that.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 fs::remove_dir_all(&self.mirror).or_else(absent)?;
-                return Ok(Taken::default());
+                return Ok(Lost::default());
             }
             Err(e) => return Err(e),
         };
@@ -77,15 +77,15 @@ impl PowerCut {
         rebuilt.push(".rebuilt");
         let rebuilt = PathBuf::from(rebuilt);
         let mut rebuild =
-            Rebuild { mirror: &self.mirror, written, tear: tear(unsynced), taken: Taken::default() };
+            Rebuild { mirror: &self.mirror, written, tear: tear(unsynced), lost: Lost::default() };
         rebuild.folder(&root, &rebuilt)?;
         // What is left has no durable name.
-        rebuild.taken.files += rebuild.written.len();
+        rebuild.lost.files += rebuild.written.len();
         fs::remove_dir_all(&self.folder)?;
         fs::rename(&rebuilt, &self.folder)?;
         // The mirror speaks of inodes that are no more; the next program makes a new one.
         fs::remove_dir_all(&self.mirror)?;
-        Ok(rebuild.taken)
+        Ok(rebuild.lost)
     }
 }
 
@@ -101,7 +101,7 @@ type Page = (u64, Vec<u8>);
 
 fn tear(unsynced: Unsynced) -> Option<(StdRng, Keep)> {
     match unsynced {
-        Unsynced::Gone => None,
+        Unsynced::Dropped => None,
         Unsynced::Torn(seed) => Some((StdRng::seed_from_u64(seed), keep_beginning)),
         Unsynced::Scattered(seed) => Some((StdRng::seed_from_u64(seed), keep_any)),
     }
@@ -112,7 +112,7 @@ struct Rebuild<'a> {
     /// The files as they were written, by id, less those that were rebuilt.
     written: HashMap<String, PathBuf>,
     tear: Option<(StdRng, Keep)>,
-    taken: Taken,
+    lost: Lost,
 }
 
 impl Rebuild<'_> {
@@ -148,7 +148,7 @@ impl Rebuild<'_> {
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
         let Some(written) = self.written.remove(id) else { return Ok(()) };
         let differing = differing(&File::open(path)?, &File::open(&written)?)?;
-        self.taken.bytes += differing.iter().map(|(_, page)| page.len() as u64).sum::<u64>();
+        self.lost.bytes += differing.iter().map(|(_, page)| page.len() as u64).sum::<u64>();
         match &mut self.tear {
             Some((random, keep)) => keep(random, path, &differing),
             None => Ok(()),
@@ -159,8 +159,8 @@ impl Rebuild<'_> {
 /// Any of the pages.
 fn keep_any(random: &mut StdRng, path: &Path, pages: &[Page]) -> io::Result<()> {
     let file = File::options().write(true).open(path)?;
-    let mut kept = pages.iter().filter(|_| random.random_bool(0.5));
-    kept.try_for_each(|(at, page)| file.write_all_at(page, *at))
+    let mut written_pages = pages.iter().filter(|_| random.random_bool(0.5));
+    written_pages.try_for_each(|(at, page)| file.write_all_at(page, *at))
 }
 
 /// The first few of the pages, and a part of the one after them.

@@ -18,13 +18,13 @@ use super::{
 /// What a server may hold beyond its peak under full load.
 const MORE: u64 = 256 << 20;
 /// What it may keep of an attack: the bodies it keeps anyway, and what its memory is in pieces for.
-const KEPT: u64 = 64 << 20;
+const MAX_RETAINED: u64 = 64 << 20;
 /// How long after an attack it may take to let go of the rest.
 const RELEASED: Duration = Duration::from_secs(60);
 /// More is not waited for: it would be the machine's end, and shows nothing more.
 const ENOUGH: u64 = 4 << 30;
 /// Between two looks at a process.
-const LOOK: Duration = Duration::from_millis(200);
+const MEMORY_INTERVAL: Duration = Duration::from_millis(200);
 /// The full load, in messages, and how long it may take.
 const LOAD: (&str, Duration) = ("--count 300000", Duration::from_secs(180));
 /// After the load, and after preparations, until the memory is at rest.
@@ -91,7 +91,7 @@ async fn one(options: &Options, attack: &Attack, connections: usize, usual: &Usu
     let begun = Instant::now();
     let running = attack::begin(attack, &arena.target, connections);
     while begun.elapsed() < options.duration(60, 4) && process::memory(pid).is_some_and(|now| now < ENOUGH) {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(MEMORY_INTERVAL).await;
     }
     let counts = arena.target.tally.counts();
     drop(running);
@@ -102,7 +102,7 @@ async fn one(options: &Options, attack: &Attack, connections: usize, usual: &Usu
     }
     let peak = process::peak_memory(pid);
     let cpu = process::cpu_seconds(pid) - cpu;
-    let (released, after) = released(pid, before.max(usual.rest) + KEPT).await;
+    let (released, after) = released(pid, before.max(usual.rest) + MAX_RETAINED).await;
     if peak > usual.peak + MORE {
         passed.push("memory".to_owned());
     }
@@ -132,16 +132,16 @@ async fn one(options: &Options, attack: &Attack, connections: usize, usual: &Usu
 }
 
 /// After how long a process holds no more than this, and what it holds then, or at last.
-async fn released(pid: u32, kept: u64) -> (Option<Duration>, u64) {
+async fn released(pid: u32, limit: u64) -> (Option<Duration>, u64) {
     let begun = Instant::now();
     loop {
         let now = process::memory(pid).unwrap_or_default();
-        if now <= kept {
+        if now <= limit {
             return (Some(begun.elapsed()), now);
         }
         if begun.elapsed() > RELEASED {
             return (None, now);
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(MEMORY_INTERVAL).await;
     }
 }

@@ -78,7 +78,7 @@ async fn one(options: &Options, results: &mut Results, name: &str, part: &Part<'
         (None, _) => (5, 0),
     };
     for pair in 0..pairs + again {
-        if pair >= pairs && (rounds.kept() || Instant::now() + (left + 2) * ONCE > options.deadline) {
+        if pair >= pairs && (rounds.is_met() || Instant::now() + (left + 2) * ONCE > options.deadline) {
             break;
         }
         rounds.pair(options, &arena, part).await;
@@ -126,7 +126,7 @@ impl Rounds {
         (Self::middle(&self.quiet, p99), Self::middle(&self.flood, p99))
     }
 
-    fn kept(&self) -> bool {
+    fn is_met(&self) -> bool {
         let (quiet, flood) = self.p99();
         self.missed == 0 && flood <= (TIMES * quiet).max(quiet + MORE_MS)
     }
@@ -134,7 +134,7 @@ impl Rounds {
     fn report(&self, results: &mut Results, name: &str, control: bool, fault: Option<String>) {
         let (quiet, flood) = self.p99();
         let mut passed: Vec<_> = fault.into_iter().collect();
-        if !self.kept() && !control {
+        if !self.is_met() && !control {
             passed.push("neighbour".to_owned());
         }
         let stored =

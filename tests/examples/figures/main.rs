@@ -72,15 +72,15 @@ impl Bench {
     }
 
     /// One line.
-    fn note(&self, what: &str, figure: &str) {
+    fn show(&self, what: &str, figure: &str) {
         println!("{what:<58} {figure:>14}");
     }
 
     /// One line, with what is promised.
-    fn judge(&mut self, what: &str, figure: &str, kept: bool, promised: &str) {
-        let verdict = if kept { "" } else { "  MISSED" };
+    fn judge(&mut self, what: &str, figure: &str, met: bool, promised: &str) {
+        let verdict = if met { "" } else { "  MISSED" };
         println!("{what:<58} {figure:>14}   promised: {promised}{verdict}");
-        self.missed += u32::from(!kept);
+        self.missed += u32::from(!met);
     }
 }
 

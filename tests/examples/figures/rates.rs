@@ -25,7 +25,7 @@ pub fn measure(bench: &mut Bench) {
             };
             let p99 =
                 format!("{what}: p50 {:.1} ms, p99 {:.1} ms, server's time", millis("p50"), millis("p99"));
-            bench.note(&p99, &format!("{:.1} us/message", used * 1e6 / count as f64));
+            bench.show(&p99, &format!("{:.1} us/message", used * 1e6 / count as f64));
             rates.push(rate);
         }
         let best = rates.iter().copied().fold(0.0, f64::max);

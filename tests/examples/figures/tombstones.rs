@@ -16,7 +16,7 @@ pub async fn measure() -> u32 {
     let passed = number("POSTHOUSE_PASSED", PASSED);
     let mut bench = Bench::start(Site::new()).await;
     let first = per_delivery(&bench.site, QUEUE, DELIVERIES).await;
-    bench.note("deleted rows read over per delivery, at first", &format!("{first:.2}"));
+    bench.show("deleted rows read over per delivery, at first", &format!("{first:.2}"));
     bench.run(&format!("pipeline QUEUE --warm-up 0 --count {passed}"));
     let promised = format!("at most {:.2}", first + MORE);
     let warm = per_delivery(&bench.site, QUEUE, DELIVERIES).await;

@@ -74,8 +74,8 @@ impl Mirror {
         let mut at = extent.start;
         let end = extent.end.min(size);
         while at < end {
-            let most = usize::try_from(end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
-            let count = from.read_at(&mut buffer[..most], at)?;
+            let wanted = usize::try_from(end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
+            let count = from.read_at(&mut buffer[..wanted], at)?;
             if count == 0 {
                 break;
             }

@@ -17,13 +17,13 @@ use super::{
 use crate::harness::frames::message;
 
 /// As many elements as a batch or a frame may have.
-const MOST: usize = 1024;
+const MAX_ITEMS: usize = 1024;
 /// Frames of one write.
 const FRAMES: usize = 16;
 
 /// A frame of settlements of two bytes each, none of which is one.
 fn refused_settlements() -> Bytes {
-    let settle = v1::SettleFrame { settle_id: 1, settlements: vec![v1::Settlement::default(); MOST] };
+    let settle = v1::SettleFrame { settle_id: 1, settlements: vec![v1::Settlement::default(); MAX_ITEMS] };
     message(&v1::ConsumeRequest { frame: Some(v1::consume_request::Frame::Settle(settle)) })
 }
 
@@ -33,7 +33,7 @@ pub(super) fn refused_batch() -> Bytes {
         attributes: [(String::new(), String::new())].into(),
         ..v1::NewMessage::default()
     };
-    let messages = (0..MOST).map(|_| refused()).collect();
+    let messages = (0..MAX_ITEMS).map(|_| refused()).collect();
     let batch = v1::publish_stream_request::Batch { batch_id: 1, messages, ..Default::default() };
     let frame = Some(v1::publish_stream_request::Frame::Batch(batch));
     message(&v1::PublishStreamRequest { frame })

@@ -27,10 +27,10 @@ const WRITE: usize = 10;
 const PURGE: Duration = Duration::from_secs(1);
 
 /// The same calls for ever, each kind so many times in turn.
-async fn flood(target: Target, turns: &[(Head, Bytes, usize)]) -> Result<(), Ended> {
+async fn flood(target: Target, calls: &[(Head, Bytes, usize)]) -> Result<(), Ended> {
     let line = Line::open(&target).await?;
     let mut begun = 0;
-    for (head, body, count) in turns.iter().cycle() {
+    for (head, body, count) in calls.iter().cycle() {
         for first in (0..*count).step_by(WRITE) {
             let count = WRITE.min(count - first);
             line.calls(head, body, count).await?;
@@ -56,11 +56,11 @@ pub(super) async fn unknown_method(target: Target) -> Result<(), Ended> {
 /// Tokens with a wrong signature, if wanted with a call between them that needs none.
 pub(super) async fn forged(target: Target, rsa: bool, health: bool) -> Result<(), Ended> {
     let token = if rsa { &target.forged.ps256 } else { &target.forged.eddsa };
-    let mut turns = vec![(Head::new(GET_QUEUE, Some(token)), get_queue_body(), 2 * WRITE)];
+    let mut calls = vec![(Head::new(GET_QUEUE, Some(token)), get_queue_body(), 2 * WRITE)];
     if health {
-        turns.push((Head::new(HEALTH, None), prefixed(&[]).into(), 1));
+        calls.push((Head::new(HEALTH, None), prefixed(&[]).into(), 1));
     }
-    flood(target, &turns).await
+    flood(target, &calls).await
 }
 
 /// One queue of a page, with a grant on the last of many.
@@ -166,6 +166,6 @@ pub(super) fn random(target: &Target, number: usize) -> StdRng {
 }
 
 /// Random bytes.
-pub(super) fn noise(random: &mut StdRng, most: usize) -> Vec<u8> {
-    (0..random.random_range(0..=most)).map(|_| random.random()).collect()
+pub(super) fn noise(random: &mut StdRng, max: usize) -> Vec<u8> {
+    (0..random.random_range(0..=max)).map(|_| random.random()).collect()
 }

@@ -124,10 +124,10 @@ pub(super) fn publish(payloads: &[usize]) -> Bytes {
 }
 
 /// A receive of so many messages.
-pub(super) fn receive(most: u32, wait: Duration, lease: Duration) -> Bytes {
+pub(super) fn receive(max: u32, wait: Duration, lease: Duration) -> Bytes {
     message(&v1::ReceiveRequest {
         queue: Target::queue(QUEUE),
-        max_messages: most,
+        max_messages: max,
         wait: wire(wait),
         lease_duration: wire(lease),
         ..Default::default()

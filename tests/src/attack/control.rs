@@ -113,13 +113,13 @@ pub(super) async fn padded(target: Target) -> Result<(), Ended> {
         line.body(id, &super::calls::declared(4 << 20), false).await?;
         let mut one = padded.to_vec();
         one[5..9].copy_from_slice(&id.to_be_bytes());
-        let (bytes, room) = (one.repeat(FRAMES), FRAMES * (one.len() - 9));
+        let (bytes, free) = (one.repeat(FRAMES), FRAMES * (one.len() - 9));
         'stream: for _ in 0..(4 << 20) / FRAMES {
-            let mut taken = 0;
-            while taken < room {
-                match line.take(id, room - taken).await? {
+            let mut sent_bytes = 0;
+            while sent_bytes < free {
+                match line.acquire(id, free - sent_bytes).await? {
                     0 => break 'stream,
-                    some => taken += some,
+                    some => sent_bytes += some,
                 }
             }
             line.send(&bytes).await?;

@@ -36,7 +36,7 @@ const CONNECTION: u32 = 1 << 30;
 /// What is read at once.
 const READ_BYTES: usize = 64 << 10;
 /// Received bytes after which the connection's window is given back.
-const GIVE_BACK: u32 = 1 << 20;
+const WINDOW_UPDATE_AFTER: u32 = 1 << 20;
 /// How long a server that has closed may take to be heard.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 /// How long anything that has to come first may take.
@@ -103,7 +103,7 @@ impl Line {
             owing: Notify::new(),
             tally: Arc::clone(&target.tally),
         });
-        let reading = tokio::spawn(hear(read, Arc::clone(&shared)));
+        let reading = tokio::spawn(read_frames(read, Arc::clone(&shared)));
         let paying = tokio::spawn(pay(Arc::clone(&shared)));
         Ok(Self { shared, tasks: [&reading, &paying].map(JoinHandle::abort_handle) })
     }
@@ -168,7 +168,7 @@ impl Line {
     pub(super) async fn body(&self, id: u32, bytes: &[u8], ends: bool) -> Result<usize, Ended> {
         let mut sent = 0;
         while sent < bytes.len() {
-            let count = self.shared.streams.take(id, bytes.len() - sent).await?;
+            let count = self.shared.streams.acquire(id, bytes.len() - sent).await?;
             if count == 0 {
                 return Ok(sent);
             }
@@ -180,8 +180,8 @@ impl Line {
     }
 
     /// Takes some of so many bytes from the windows; the caller sends them.
-    pub(super) async fn take(&self, id: u32, wanted: usize) -> Result<usize, Ended> {
-        self.shared.streams.take(id, wanted).await
+    pub(super) async fn acquire(&self, id: u32, wanted: usize) -> Result<usize, Ended> {
+        self.shared.streams.acquire(id, wanted).await
     }
 
     /// Waits for a stream's end.
@@ -253,14 +253,14 @@ impl Shared {
     }
 
     /// One frame of the server.
-    fn heard(&self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+    fn on_frame(&self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         let number = |at: usize| {
             payload.get(at..at + 4).map_or(0, |four| u32::from_be_bytes(four.try_into().unwrap()))
         };
         let end = match (kind, flags) {
-            (DATA, flags) => self.streams.heard(stream, true, flags & END_STREAM != 0, false),
-            (HEADERS, flags) => self.streams.heard(stream, false, flags & END_STREAM != 0, false),
-            (RST_STREAM, _) => self.streams.heard(stream, false, true, true),
+            (DATA, flags) => self.streams.on_frame(stream, true, flags & END_STREAM != 0, false),
+            (HEADERS, flags) => self.streams.on_frame(stream, false, flags & END_STREAM != 0, false),
+            (RST_STREAM, _) => self.streams.on_frame(stream, false, true, true),
             (SETTINGS, 0) => {
                 for setting in payload.chunks_exact(6) {
                     let value = u32::from_be_bytes(setting[2..].try_into().unwrap());
@@ -301,7 +301,7 @@ impl Shared {
 }
 
 /// Hears the server until it closes.
-async fn hear(mut read: ReadHalf<Tls>, shared: Arc<Shared>) {
+async fn read_frames(mut read: ReadHalf<Tls>, shared: Arc<Shared>) {
     let (mut buffer, mut received) = (BytesMut::new(), 0);
     loop {
         buffer.reserve(READ_BYTES);
@@ -316,11 +316,11 @@ async fn hear(mut read: ReadHalf<Tls>, shared: Arc<Shared>) {
             let stream = u32::from_be_bytes(head[5..9].try_into().unwrap());
             let whole = 9 + length as usize;
             let Some(payload) = buffer.get(9..whole) else { break };
-            shared.heard(kind, flags, stream, payload);
+            shared.on_frame(kind, flags, stream, payload);
             received += if kind == DATA { length } else { 0 };
             let _ = buffer.split_to(whole);
         }
-        if received > GIVE_BACK {
+        if received > WINDOW_UPDATE_AFTER {
             shared.owe(&window(0, std::mem::take(&mut received)));
         }
     }

@@ -3,13 +3,13 @@
 use tokio::task::JoinSet;
 
 use super::{
-    Attack, Ended, Kind, PAUSE, Prepare, Running, Target, again, answers,
+    Attack, Ended, Kind, PAUSE, Prepare, Running, Target, again,
+    amplified::{self, Full},
+    answers,
     bodies::{self, Body, LARGEST},
     calling,
     calls::{CONSUME, CREATE_QUEUE, HEALTH, PUBLISH, PUBLISH_STREAM, SETTLE},
-    control,
-    crowded::{self, Full},
-    handshakes, random,
+    control, handshakes, random,
 };
 
 /// Half-open and silent connections are made again not faster than this, each.
@@ -133,20 +133,24 @@ const REQUESTS: &[Attack] = &[
     hold("before-open", |t, n| on_each(t, n, bodies::before_open)),
     hold("large-headers", |t, n| on_each(t, n, bodies::large_headers)),
     hold("health-watches", |t, n| on_each(t, n, bodies::watches)),
-    hold("tiny-data", |t, n| on_each(t, n, |t| crowded::small_data(t, 1))),
-    hold("small-data", |t, n| on_each(t, n, |t| crowded::small_data(t, SMALL))),
-    hold("empty-messages", |t, n| on_each(t, n, |t| crowded::crowded(t, Full::Messages))),
-    hold("empty-stream-messages", |t, n| on_each(t, n, |t| crowded::crowded(t, Full::StreamMessages))),
-    hold("empty-settlements", |t, n| on_each(t, n, |t| crowded::crowded(t, Full::Settlements))),
-    hold("empty-stream-settlements", |t, n| on_each(t, n, |t| crowded::crowded(t, Full::StreamSettlements))),
-    hold("empty-tokens", |t, n| on_each(t, n, |t| crowded::crowded(t, Full::Tokens))),
-    hold("empty-stream-tokens", |t, n| on_each(t, n, |t| crowded::crowded(t, Full::StreamTokens))),
-    hold("attributes", |t, n| on_each(t, n, |t| crowded::crowded(t, Full::Attributes))),
-    hold("repeated-batches", |t, n| on_each(t, n, |t| crowded::crowded(t, Full::Frames))),
-    hold("repeated-settlements", |t, n| on_each(t, n, |t| crowded::crowded(t, Full::StreamFrames))),
-    hold("nested", |t, n| on_each(t, n, |t| crowded::crowded(t, Full::Nested))),
-    hold("unknown-fields", |t, n| on_each(t, n, |t| crowded::crowded(t, Full::Unknown))),
-    hold("groups", |t, n| on_each(t, n, |t| crowded::crowded(t, Full::Groups))),
+    hold("tiny-data", |t, n| on_each(t, n, |t| amplified::small_data(t, 1))),
+    hold("small-data", |t, n| on_each(t, n, |t| amplified::small_data(t, SMALL))),
+    hold("empty-messages", |t, n| on_each(t, n, |t| amplified::empty_elements(t, Full::Messages))),
+    hold("empty-stream-messages", |t, n| {
+        on_each(t, n, |t| amplified::empty_elements(t, Full::StreamMessages))
+    }),
+    hold("empty-settlements", |t, n| on_each(t, n, |t| amplified::empty_elements(t, Full::Settlements))),
+    hold("empty-stream-settlements", |t, n| {
+        on_each(t, n, |t| amplified::empty_elements(t, Full::StreamSettlements))
+    }),
+    hold("empty-tokens", |t, n| on_each(t, n, |t| amplified::empty_elements(t, Full::Tokens))),
+    hold("empty-stream-tokens", |t, n| on_each(t, n, |t| amplified::empty_elements(t, Full::StreamTokens))),
+    hold("attributes", |t, n| on_each(t, n, |t| amplified::empty_elements(t, Full::Attributes))),
+    hold("repeated-batches", |t, n| on_each(t, n, |t| amplified::empty_elements(t, Full::Frames))),
+    hold("repeated-settlements", |t, n| on_each(t, n, |t| amplified::empty_elements(t, Full::StreamFrames))),
+    hold("nested", |t, n| on_each(t, n, |t| amplified::empty_elements(t, Full::Nested))),
+    hold("unknown-fields", |t, n| on_each(t, n, |t| amplified::empty_elements(t, Full::Unknown))),
+    hold("groups", |t, n| on_each(t, n, |t| amplified::empty_elements(t, Full::Groups))),
 ];
 
 /// The holds of memory by answers.

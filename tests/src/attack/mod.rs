@@ -8,7 +8,7 @@
 //! * `tally`: what came of it
 //! * `line`, `streams`, `calls`: raw HTTP/2 over TLS, at full speed, also what is illegal
 //! * `control`, `handshakes`, `calling`: the floods
-//! * `bodies`, `crowded`, `answers`: the holds
+//! * `bodies`, `amplified`, `answers`: the holds
 //! * `list`: all of them, by name
 
 mod answers;
@@ -16,7 +16,7 @@ mod bodies;
 mod calling;
 mod calls;
 mod control;
-mod crowded;
+mod amplified;
 mod handshakes;
 mod line;
 mod list;

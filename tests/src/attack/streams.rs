@@ -64,14 +64,14 @@ impl Streams {
     }
 
     /// Waits until a look gives something, or the connection is over.
-    async fn until<T>(&self, mut look: impl FnMut(&mut Inner) -> Option<T>) -> Result<T, String> {
+    async fn until<T>(&self, mut find: impl FnMut(&mut Inner) -> Option<T>) -> Result<T, String> {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             {
                 let mut inner = self.inner.lock().unwrap();
-                if let Some(found) = look(&mut inner) {
+                if let Some(found) = find(&mut inner) {
                     return Ok(found);
                 }
                 if let Some(why) = &inner.over {
@@ -90,20 +90,20 @@ impl Streams {
     }
 
     /// Waits until some of so many bytes may be sent on a stream, and takes them; 0 once it has ended.
-    pub(super) async fn take(&self, id: u32, wanted: usize) -> Result<usize, String> {
+    pub(super) async fn acquire(&self, id: u32, wanted: usize) -> Result<usize, String> {
         self.until(|inner| {
             let Inner { streams, window, frame, .. } = inner;
             let stream = streams.get_mut(&id)?;
             if stream.end.is_some() {
                 return Some(0);
             }
-            let most = usize::try_from(stream.window.min(*window)).unwrap_or(0).min(*frame).min(wanted);
-            if most == 0 {
+            let allowed = usize::try_from(stream.window.min(*window)).unwrap_or(0).min(*frame).min(wanted);
+            if allowed == 0 {
                 return None;
             }
-            stream.window -= most as i64;
-            *window -= most as i64;
-            Some(most)
+            stream.window -= allowed as i64;
+            *window -= allowed as i64;
+            Some(allowed)
         })
         .await
     }
@@ -167,7 +167,7 @@ impl Streams {
     }
 
     /// Data or headers have come on a stream; how it ended, if it has.
-    pub(super) fn heard(&self, id: u32, data: bool, ends: bool, reset: bool) -> Option<End> {
+    pub(super) fn on_frame(&self, id: u32, data: bool, ends: bool, reset: bool) -> Option<End> {
         let mut inner = self.inner.lock().unwrap();
         let mut forgotten = Stream::default();
         let stream = inner.streams.get_mut(&id).unwrap_or(&mut forgotten);

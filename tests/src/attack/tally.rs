@@ -9,7 +9,7 @@ use std::{
 };
 
 /// More ways to end than this are not told apart.
-const MOST_ENDS: usize = 24;
+const MAX_ENDS: usize = 24;
 
 /// Counted while it runs.
 #[derive(Debug, Default)]
@@ -77,7 +77,7 @@ impl Tally {
 
     pub(crate) fn ended(&self, why: &str) {
         let mut ends = self.ends.lock().unwrap();
-        let why = if ends.len() < MOST_ENDS || ends.contains_key(why) { why } else { "another" };
+        let why = if ends.len() < MAX_ENDS || ends.contains_key(why) { why } else { "another" };
         *ends.entry(why.to_owned()).or_default() += 1;
     }
 

@@ -69,7 +69,7 @@ impl Lease {
     }
 
     /// When the lease may first have ended by anything but its deadline.
-    pub(super) fn given_up(&self) -> Option<Moment> {
+    pub(super) fn released_at(&self) -> Option<Moment> {
         let settled = self.settles.iter().filter(|settle| !matches!(settle.answer, Answer::Refused));
         settled.map(|settle| settle.sent).chain(self.closed).min()
     }

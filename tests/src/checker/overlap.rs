@@ -31,6 +31,6 @@ pub(super) fn check(index: &Index) -> Vec<Violation> {
 }
 
 fn overlap(first: &Lease, second: &Lease) -> bool {
-    let given_up = first.given_up().is_some_and(|at| at < second.first_received());
-    second.granted < first.deadline && !given_up
+    let is_released = first.released_at().is_some_and(|at| at < second.first_received());
+    second.granted < first.deadline && !is_released
 }

@@ -153,7 +153,8 @@ fn a_corrupted_payload_is_caught() {
 
 #[test]
 fn nothing_comes_after_its_confirmed_settlement() {
-    let story = |action| Story::default().acked(1).received(1, 1, 1, 0).settled(1, action).received(1, 2, 2, 40);
+    let story =
+        |action| Story::default().acked(1).received(1, 1, 1, 0).settled(1, action).received(1, 2, 2, 40);
     story(Action::Ack).breaks(&[Property::Returned]);
     story(Action::DeadLetter).breaks(&[Property::Loss, Property::Returned]);
     let resumed = Story::default().acked(1).received(1, 1, 1, 0).settled(1, Action::Ack).received(1, 1, 1, 0);
@@ -187,7 +188,11 @@ fn a_lease_ends_by_its_holder() {
     let story = || Story::default().acked(1).received(1, 1, 1, 0);
     story().settled(1, Action::Release).received(1, 2, 2, 0).settled(2, Action::Ack).breaks(&[]);
     story().sent(1, Action::Nack).received(1, 2, 2, 1).settled(2, Action::Ack).breaks(&[]);
-    story().refused(1, Action::Nack).received(1, 2, 2, 1).settled(2, Action::Ack).breaks(&[Property::Overlap]);
+    story()
+        .refused(1, Action::Nack)
+        .received(1, 2, 2, 1)
+        .settled(2, Action::Ack)
+        .breaks(&[Property::Overlap]);
     let closed = story().then(What::ConsumerClosed { consumer: 1 });
     closed.received(1, 2, 2, 1).settled(2, Action::Ack).breaks(&[]);
     let other = story().then(What::ConsumerClosed { consumer: 2 });

@@ -44,21 +44,21 @@ pub fn nonblocking(of: &impl AsFd, nonblocking: bool) {
 
 /// A terminal: what is written to it, and read from it, by somebody who sits at it.
 pub struct Terminal {
-    seat: File,
+    terminal: File,
     path: PathBuf,
 }
 
 impl Terminal {
     /// A terminal of 120 columns.
     pub fn open() -> Self {
-        let seat = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&seat).unwrap();
-        unlockpt(&seat).unwrap();
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&terminal).unwrap();
+        unlockpt(&terminal).unwrap();
         let size = Winsize { ws_row: 40, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
-        tcsetwinsize(&seat, size).unwrap();
-        let path = PathBuf::from(ptsname(&seat, Vec::new()).unwrap().into_string().unwrap());
-        nonblocking(&seat, true);
-        Self { seat: File::from(seat), path }
+        tcsetwinsize(&terminal, size).unwrap();
+        let path = PathBuf::from(ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap());
+        nonblocking(&terminal, true);
+        Self { terminal: File::from(terminal), path }
     }
 
     /// Its end for a program.
@@ -79,7 +79,7 @@ impl Terminal {
                 shown()
             );
             let mut some = [0; 4096];
-            match self.seat.read(&mut some) {
+            match self.terminal.read(&mut some) {
                 Ok(count) if count > 0 => seen.extend_from_slice(&some[..count]),
                 // Nobody has opened it yet, or there is nothing yet.
                 _ => std::thread::sleep(Duration::from_millis(5)),

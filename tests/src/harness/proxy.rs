@@ -130,9 +130,9 @@ impl Shared {
         let mut buffer = vec![0; 64 << 10];
         loop {
             let rate = self.bytes_per_second.load(Ordering::Relaxed);
-            let most = if rate == 0 { buffer.len() } else { most_of_a_tick(rate).min(buffer.len()) };
+            let max = if rate == 0 { buffer.len() } else { bytes_per_tick(rate).min(buffer.len()) };
             let passed = async {
-                let count = from.read(&mut buffer[..most]).await?;
+                let count = from.read(&mut buffer[..max]).await?;
                 to.write_all(&buffer[..count]).await?;
                 io::Result::Ok(count)
             };
@@ -147,7 +147,7 @@ impl Shared {
     }
 }
 
-fn most_of_a_tick(bytes_per_second: u64) -> usize {
+fn bytes_per_tick(bytes_per_second: u64) -> usize {
     let ticks = 1_000 / u64::try_from(TICK.as_millis()).unwrap();
     usize::try_from(bytes_per_second / ticks).unwrap().max(1)
 }

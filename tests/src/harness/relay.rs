@@ -82,8 +82,8 @@ const CHANGE_CIPHER_SPEC_BYTES: usize = 6;
 struct Handshake {
     /// The server has spoken.
     begun: AtomicBool,
-    /// The client has answered that, so it has heard all of it.
-    heard: AtomicBool,
+    /// The client has answered that, so it has read all of it.
+    done: AtomicBool,
 }
 
 async fn pass_on(client: TcpStream, server: TcpStream, deaf: bool) {
@@ -109,7 +109,7 @@ async fn ask(mut client: OwnedReadHalf, mut server: OwnedWriteHalf, handshake: A
     let mut bytes = vec![0; 64 << 10];
     while let Ok(read @ 1..) = client.read(&mut bytes).await {
         if read > CHANGE_CIPHER_SPEC_BYTES && handshake.begun.load(Ordering::SeqCst) {
-            handshake.heard.store(true, Ordering::SeqCst);
+            handshake.done.store(true, Ordering::SeqCst);
         }
         if server.write_all(&bytes[..read]).await.is_err() {
             return;
@@ -120,7 +120,7 @@ async fn ask(mut client: OwnedReadHalf, mut server: OwnedWriteHalf, handshake: A
 async fn answer(mut server: OwnedReadHalf, mut client: OwnedWriteHalf, handshake: &Handshake, deaf: bool) {
     let mut bytes = vec![0; 64 << 10];
     while let Ok(read @ 1..) = server.read(&mut bytes).await {
-        if deaf && handshake.heard.load(Ordering::SeqCst) {
+        if deaf && handshake.done.load(Ordering::SeqCst) {
             continue;
         }
         handshake.begun.store(true, Ordering::SeqCst);

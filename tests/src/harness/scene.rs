@@ -93,13 +93,13 @@ impl Scene {
     }
 
     /// Takes up to so many messages, waiting for the first.
-    pub async fn receive(&self, queue: &str, most: u32, lease: Duration) -> Vec<Delivery> {
-        self.receive_within(queue, most, lease, Duration::from_secs(20)).await
+    pub async fn receive(&self, queue: &str, max: u32, lease: Duration) -> Vec<Delivery> {
+        self.receive_within(queue, max, lease, Duration::from_secs(20)).await
     }
 
     /// Takes what there is now.
-    pub async fn receive_now(&self, queue: &str, most: u32) -> Vec<Delivery> {
-        self.receive_within(queue, most, LONG, Duration::ZERO).await
+    pub async fn receive_now(&self, queue: &str, max: u32) -> Vec<Delivery> {
+        self.receive_within(queue, max, LONG, Duration::ZERO).await
     }
 
     /// Takes the one message that is to come.
@@ -109,10 +109,10 @@ impl Scene {
         deliveries.remove(0)
     }
 
-    async fn receive_within(&self, queue: &str, most: u32, lease: Duration, wait: Duration) -> Vec<Delivery> {
+    async fn receive_within(&self, queue: &str, max: u32, lease: Duration, wait: Duration) -> Vec<Delivery> {
         let request = v1::ReceiveRequest {
             queue: queue.to_owned(),
-            max_messages: most,
+            max_messages: max,
             wait: wire(wait),
             lease_duration: wire(lease),
             ..v1::ReceiveRequest::default()

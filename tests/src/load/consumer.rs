@@ -42,7 +42,7 @@ pub(super) async fn open(shared: &Shared, queue: &str) -> (u32, Consumer) {
 
 /// Ends a consumer cleanly, which releases whatever it holds.
 pub(super) async fn close(shared: &Shared, number: u32, consumer: &Consumer) {
-    shared.note(What::ConsumerClosed { consumer: number });
+    shared.record(What::ConsumerClosed { consumer: number });
     // If the server is down the leases run to their end, which is as good.
     let _ = tokio::time::timeout(Duration::from_secs(10), consumer.close()).await;
 }
@@ -64,7 +64,7 @@ async fn consume(
         };
         // A consumer that gave up is replaced; its leases run to their end.
         let Ok(Some(delivery)) = next else { break };
-        let token = note_delivery(shared, number, &delivery);
+        let token = record_delivery(shared, number, &delivery);
         let dice = random.random_range(0..10_000);
         settling.spawn(settle(Arc::clone(shared), delivery, token, dice, closing.subscribe()));
         while settling.try_join_next().is_some() {}
@@ -75,9 +75,9 @@ async fn consume(
 
 /// Writes a delivery down. The client crate keeps the server's token to itself, and hands each lease out once; so
 /// every delivery gets a token of the test's own.
-pub(super) fn note_delivery(shared: &Shared, consumer: u32, delivery: &Delivery) -> Token {
+pub(super) fn record_delivery(shared: &Shared, consumer: u32, delivery: &Delivery) -> Token {
     let token = Token(rand::random::<[u8; 16]>().to_vec());
-    shared.note(What::Delivered(history::Delivery {
+    shared.record(What::Delivered(history::Delivery {
         consumer,
         token: token.clone(),
         message: delivery.message_id().to_owned(),
@@ -100,7 +100,7 @@ async fn settle(
     dice: u64,
     mut closing: watch::Receiver<bool>,
 ) {
-    let sent = |action| shared.note(What::SettleSent { token: token.clone(), action });
+    let sent = |action| shared.record(What::SettleSent { token: token.clone(), action });
     let settling = match dice {
         0..100 => {
             sent(Action::Nack);
@@ -126,20 +126,20 @@ async fn settle(
             delivery.ack()
         }
     };
-    note_answer(&shared, token, settling).await;
+    record_answer(&shared, token, settling).await;
 }
 
 async fn extend(shared: Arc<Shared>, mut delivery: Delivery, token: Token) {
     // Whether the lease was lost meanwhile is told by the ack, too.
     if let Ok(deadline) = delivery.extend(LEASE * 2).await {
-        shared.note(What::Extended { token: token.clone(), deadline: server_time(deadline) });
+        shared.record(What::Extended { token: token.clone(), deadline: server_time(deadline) });
     }
-    shared.note(What::SettleSent { token: token.clone(), action: Action::Ack });
-    note_answer(&shared, token, delivery.ack()).await;
+    shared.record(What::SettleSent { token: token.clone(), action: Action::Ack });
+    record_answer(&shared, token, delivery.ack()).await;
 }
 
-pub(super) async fn note_answer(shared: &Shared, token: Token, settling: Settling) {
-    shared.note(match settling.await {
+pub(super) async fn record_answer(shared: &Shared, token: Token, settling: Settling) {
+    shared.record(match settling.await {
         Ok(()) => What::SettleConfirmed { token },
         Err(SettleError::Refused(refusal)) => {
             What::SettleRefused { token, reason: refusal.reason().unwrap_or_default().to_owned() }

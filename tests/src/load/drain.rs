@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use super::{
     Shared,
-    consumer::{close, note_answer, note_delivery, open},
+    consumer::{close, open, record_answer, record_delivery},
 };
 use crate::{
     harness::PATIENCE,
@@ -22,10 +22,10 @@ pub(super) async fn run(shared: &Arc<Shared>, queue: &str) {
         let event = next.await.unwrap_or_else(|_| panic!("{queue} is neither empty nor delivers"));
         match event.unwrap().unwrap() {
             Event::Delivery(delivery) => {
-                let token = note_delivery(shared, number, &delivery);
-                shared.note(What::SettleSent { token: token.clone(), action: Action::Ack });
+                let token = record_delivery(shared, number, &delivery);
+                shared.record(What::SettleSent { token: token.clone(), action: Action::Ack });
                 let (shared, answer) = (Arc::clone(shared), delivery.ack());
-                settling.spawn(async move { note_answer(&shared, token, answer).await });
+                settling.spawn(async move { record_answer(&shared, token, answer).await });
             }
             Event::Idle { waiting: 0, parked } => {
                 assert_eq!(parked, 0, "{queue} has a dead-letter queue");

@@ -98,12 +98,12 @@ impl Load {
 
     /// Notes that the server is about to be killed.
     pub fn killing(&self) {
-        self.shared.recorder.note(What::ServerKilled);
+        self.shared.recorder.record(What::ServerKilled);
     }
 
     /// Notes that the server answers again.
     pub fn ready(&self) {
-        self.shared.recorder.note(What::ServerReady);
+        self.shared.recorder.record(What::ServerReady);
     }
 
     /// Stops the producers, then the consumers, takes out what is left, and returns the history.
@@ -115,19 +115,19 @@ impl Load {
         // Dead letters first come to be while the queue is drained.
         drain::run(&self.shared, QUEUE).await;
         drain::run(&self.shared, DEAD_LETTERS).await;
-        self.shared.recorder.note(What::Drained);
+        self.shared.recorder.record(What::Drained);
         self.shared.recorder.events()
     }
 }
 
 impl Shared {
-    fn note(&self, what: What) {
+    fn record(&self, what: What) {
         match &what {
             What::PublishAcked { .. } => self.acked.fetch_add(1, Ordering::Relaxed),
             What::SettleConfirmed { .. } => self.settled.fetch_add(1, Ordering::Relaxed),
             _ => 0,
         };
-        self.recorder.note(what);
+        self.recorder.record(what);
     }
 
     fn backlog(&self) -> u64 {

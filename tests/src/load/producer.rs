@@ -55,24 +55,24 @@ async fn publish(
         let payload = PayloadId { producer: number, count: *count };
         *count += 1;
         let message = NewMessage::new(encode(payload, random.random_range(60..2000)));
-        shared.note(What::PublishStarted { payload });
+        shared.record(What::PublishStarted { payload });
         match publisher.publish(message).await {
             Ok(ack) => under_way.push(answer(payload, ack)),
             Err(error) => {
-                shared.note(outcome(payload, Err(error)));
+                shared.record(outcome(payload, Err(error)));
                 ended = true;
             }
         }
-        let most = if shared.backlog() > BACKLOG { 1 } else { UNDER_WAY };
-        while under_way.len() >= most
+        let limit = if shared.backlog() > BACKLOG { 1 } else { UNDER_WAY };
+        while under_way.len() >= limit
             && let Some(what) = under_way.next().await
         {
             ended |= !matches!(what, What::PublishAcked { .. });
-            shared.note(what);
+            shared.record(what);
         }
     }
     while let Some(what) = under_way.next().await {
-        shared.note(what);
+        shared.record(what);
     }
 }
 

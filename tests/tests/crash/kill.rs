@@ -9,7 +9,7 @@ async fn nothing_acked_is_lost_or_comes_again_over_kills() {
     let ends = Ends::KillsAndHalfStops;
     let plan =
         Plan { binary: &|_| binaries::posthouse(), rounds: rounds(5), ends, power: false, torn: false };
-    run(plan).await.unwrap().assert_kept();
+    run(plan).await.unwrap().assert_promises();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -17,5 +17,5 @@ async fn nothing_acked_is_lost_or_comes_again_over_stops() {
     let ends = Ends::Stops;
     let plan =
         Plan { binary: &|_| binaries::posthouse(), rounds: rounds(5), ends, power: false, torn: false };
-    run(plan).await.unwrap().assert_kept();
+    run(plan).await.unwrap().assert_promises();
 }

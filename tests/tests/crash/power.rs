@@ -16,7 +16,7 @@ use crate::rounds::{Ends, Plan, rounds, run};
 async fn nothing_acked_is_lost_or_comes_again_over_power_cuts() {
     let ends = Ends::KillsAndHalfStops;
     let plan = Plan { binary: &|_| binaries::posthouse(), rounds: rounds(5), ends, power: true, torn: true };
-    run(plan).await.unwrap().assert_kept();
+    run(plan).await.unwrap().assert_promises();
 }
 
 /// Nothing was promised yet, so nothing may be in the way of a second try.
@@ -33,12 +33,12 @@ async fn a_first_start_may_be_cut_short() {
         tokio::time::sleep(pause).await;
         server.kill();
         let unsynced = match round % 3 {
-            0 => Unsynced::Gone,
+            0 => Unsynced::Dropped,
             1 => Unsynced::Torn(random.random()),
             _ => Unsynced::Scattered(random.random()),
         };
-        let taken = cut.strike(unsynced).unwrap();
-        println!("after {pause:?}, {unsynced:?}: took {} files and {} bytes", taken.files, taken.bytes);
+        let lost = cut.strike(unsynced).unwrap();
+        println!("after {pause:?}, {unsynced:?}: took {} files and {} bytes", lost.files, lost.bytes);
         launch().ready(&site).await;
     }
 }

@@ -116,7 +116,7 @@ impl Judged {
 
     /// Fails if a promise was broken, or if there was nothing to judge.
     #[track_caller]
-    pub fn assert_kept(mut self) {
+    pub fn assert_promises(mut self) {
         let verdict = &self.verdict;
         if !verdict.violations.is_empty() {
             let dir = self.site.keep();
@@ -158,8 +158,8 @@ impl Crashes<'_> {
     }
 
     /// Not to wait for something: to hit it anywhere.
-    async fn pause(&mut self, most: u64) {
-        tokio::time::sleep(Duration::from_millis(self.random.random_range(0..most))).await;
+    async fn pause(&mut self, max: u64) {
+        tokio::time::sleep(Duration::from_millis(self.random.random_range(0..max))).await;
     }
 
     fn kill(&mut self, server: &mut Server, round: u32) {
@@ -168,10 +168,10 @@ impl Crashes<'_> {
         let unsynced = match round % 3 {
             1 if self.plan.torn => Unsynced::Torn(self.random.random()),
             2 if self.plan.torn => Unsynced::Scattered(self.random.random()),
-            _ => Unsynced::Gone,
+            _ => Unsynced::Dropped,
         };
-        let taken = cut.strike(unsynced).unwrap();
-        println!("power cut, {unsynced:?}: took {} files and {} bytes", taken.files, taken.bytes);
+        let lost = cut.strike(unsynced).unwrap();
+        println!("power cut, {unsynced:?}: took {} files and {} bytes", lost.files, lost.bytes);
     }
 }
 

@@ -4,24 +4,24 @@ use std::{fs, path::Path, process::Command};
 
 use posthouse_tests::{
     harness::binaries,
-    powercut::{PowerCut, Taken, Unsynced},
+    powercut::{Lost, PowerCut, Unsynced},
 };
 use tempfile::TempDir;
 
 /// A folder with one durable file `old`, the steps, and the folder after the power cut.
-fn after(steps: &[&str]) -> (TempDir, Taken) {
-    after_cut(steps, Unsynced::Gone)
+fn after(steps: &[&str]) -> (TempDir, Lost) {
+    after_cut(steps, Unsynced::Dropped)
 }
 
-fn after_cut(steps: &[&str], unsynced: Unsynced) -> (TempDir, Taken) {
+fn after_cut(steps: &[&str], unsynced: Unsynced) -> (TempDir, Lost) {
     let dir = TempDir::new().unwrap();
     let folder = dir.path().join("watched");
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("old"), "old").unwrap();
     let cut = PowerCut::watch(&folder);
     run(&cut, &folder, steps);
-    let taken = cut.strike(unsynced).unwrap();
-    (dir, taken)
+    let lost = cut.strike(unsynced).unwrap();
+    (dir, lost)
 }
 
 fn run(cut: &PowerCut, folder: &Path, steps: &[&str]) {
@@ -63,7 +63,7 @@ fn what_stood_there_before_stays() {
 fn a_program_that_did_not_begin_took_nothing() {
     let dir = TempDir::new().unwrap();
     fs::write(dir.path().join("old"), "old").unwrap();
-    PowerCut::watch(dir.path()).strike(Unsynced::Gone).unwrap();
+    PowerCut::watch(dir.path()).strike(Unsynced::Dropped).unwrap();
     assert_eq!(listing(dir.path(), ""), ["old=old"]);
 }
 
@@ -141,11 +141,11 @@ fn a_program_that_only_ended_leaves_its_unsynced_bytes_in_doubt() {
     run(&cut, &folder, &["write a one", "sync a", "append a two"]);
     // The next one finds what is in the page cache, but that is not on disk until somebody syncs it.
     run(&cut, &folder, &["write b two", "sync b"]);
-    cut.strike(Unsynced::Gone).unwrap();
+    cut.strike(Unsynced::Dropped).unwrap();
     assert_eq!(listing(&folder, ""), ["a=one", "b=two"]);
     run(&cut, &folder, &["append a two"]);
     run(&cut, &folder, &["append a three", "sync a"]);
-    cut.strike(Unsynced::Gone).unwrap();
+    cut.strike(Unsynced::Dropped).unwrap();
     assert_eq!(listing(&folder, ""), ["a=onetwothree", "b=two"]);
 }
 
@@ -154,11 +154,11 @@ fn a_torn_write_keeps_a_beginning() {
     let mut seen = std::collections::BTreeSet::new();
     for seed in 0..40 {
         let steps = ["write a one", "sync a", "append a two"];
-        let (dir, taken) = after_cut(&steps, Unsynced::Torn(seed));
-        let kept = fs::read_to_string(dir.path().join("watched/a")).unwrap();
-        assert!("onetwo".starts_with(&kept) && kept.len() >= 3, "seed {seed}: {kept}");
-        assert!(taken.bytes > 0);
-        seen.insert(kept);
+        let (dir, lost) = after_cut(&steps, Unsynced::Torn(seed));
+        let content = fs::read_to_string(dir.path().join("watched/a")).unwrap();
+        assert!("onetwo".starts_with(&content) && content.len() >= 3, "seed {seed}: {content}");
+        assert!(lost.bytes > 0);
+        seen.insert(content);
     }
     assert!(seen.len() > 1, "{seen:?}");
 }
@@ -170,8 +170,8 @@ fn a_scattered_write_keeps_any_pages() {
         // Three pages, of which only the length is durable.
         let steps = ["write a x", "truncate a 12288", "sync a", "at a 0 1", "at a 4096 2", "at a 8192 3"];
         let (dir, _) = after_cut(&steps, Unsynced::Scattered(seed));
-        let kept = fs::read(dir.path().join("watched/a")).unwrap();
-        seen.insert([kept[0], kept[4096], kept[8192]]);
+        let content = fs::read(dir.path().join("watched/a")).unwrap();
+        seen.insert([content[0], content[4096], content[8192]]);
     }
     assert_eq!(seen.len(), 8, "{seen:?}");
 }
@@ -179,8 +179,8 @@ fn a_scattered_write_keeps_any_pages() {
 #[test]
 fn many_threads_keep_their_files_apart() {
     let (dir, _) = after(&["folder d", "threads d 8"]);
-    let kept: String = (0..50).map(|round| format!("{round}\n")).collect();
-    let expected: Vec<String> = (0..8).map(|thread| format!("d/{thread}={kept}")).collect();
+    let content: String = (0..50).map(|round| format!("{round}\n")).collect();
+    let expected: Vec<String> = (0..8).map(|thread| format!("d/{thread}={content}")).collect();
     let found = listing(&dir.path().join("watched"), "");
     let files: Vec<String> = found.iter().filter(|line| line.len() > 20).cloned().collect();
     assert_eq!(files, expected);

@@ -30,7 +30,7 @@ async fn a_folder_of_an_older_version_opens_and_keeps_its_promises() {
     let data = judged.stopped().await;
     let check = ["store".as_ref(), "check".as_ref(), data.as_os_str()];
     println!("{}", String::from_utf8(cli::succeed(std::path::Path::new("none"), check)).unwrap());
-    judged.assert_kept();
+    judged.assert_promises();
 }
 
 /// Dead letters, redrives and purges on queues of their own, until the load ends. Calls fail while there is no server.

@@ -113,8 +113,8 @@ fn every_link_leads_somewhere() {
 fn anchors(text: &str) -> Vec<String> {
     let heading = |line: &str| {
         let title = line.trim_start_matches('#').trim().to_lowercase();
-        let kept = title.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
-        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+        let letters = title.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        letters.map(|c| if c == ' ' { '-' } else { c }).collect()
     };
     text.lines().filter(|line| line.starts_with('#')).map(heading).collect()
 }

@@ -65,9 +65,9 @@ fn check(site: &Site) -> Output {
 
 /// Takes every certificate, to see which one is shown.
 #[derive(Debug)]
-struct TakesAny;
+struct AcceptsAny;
 
-impl ServerCertVerifier for TakesAny {
+impl ServerCertVerifier for AcceptsAny {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -106,7 +106,7 @@ impl ServerCertVerifier for TakesAny {
 /// The certificate that the server shows to whoever comes; `None` while nobody listens.
 async fn shown(site: &Site) -> Option<Vec<u8>> {
     let mut config = tls::config(site, &[&TLS13], Some(&site.certificate(CIVIL)));
-    config.dangerous().set_certificate_verifier(std::sync::Arc::new(TakesAny));
+    config.dangerous().set_certificate_verifier(std::sync::Arc::new(AcceptsAny));
     let stream = tls::connect(site, config).await.ok()?;
     Some(stream.get_ref().1.peer_certificates()?.first()?.to_vec())
 }
@@ -286,8 +286,8 @@ async fn a_pipe_in_the_place_of_a_file_holds_nothing_up() {
     let site = Site::new();
     let server_process = Server::start(&site).await;
     let keys = site.path(&format!("issuers/{CIVIL}.jwks.json"));
-    let aside = site.path("aside");
-    fs::rename(&keys, &aside).unwrap();
+    let saved = site.path("aside");
+    fs::rename(&keys, &saved).unwrap();
     assert!(Command::new("mkfifo").arg(&keys).status().unwrap().success());
     logged(&server_process, &["WARN", "jwks.json: it is not a regular file"]).await;
     let checked = check(&site);
@@ -297,7 +297,7 @@ async fn a_pipe_in_the_place_of_a_file_holds_nothing_up() {
     let next = issue(&site, &server(&[SERVER_NAME], -60, 3600));
     install(&site, &next);
     eventually("the next certificate", async || (shown(&site).await? == der(&next)).then_some(())).await;
-    fs::rename(&aside, &keys).unwrap();
+    fs::rename(&saved, &keys).unwrap();
     Server::try_ready(&mut { server_process }, &site).await.unwrap();
 }
 

@@ -207,15 +207,15 @@ async fn goes_on_as_if_nothing_had_happened(ahead: i64) {
     let stats = scene.stats(&queue).await;
     is_within_a_second(time_ms(stats.as_of), now_ms());
     is_within_a_second(time_ms(stats.last_ack_time), now_ms());
-    let most = i64::try_from(3 * begun.elapsed().as_millis()).unwrap() + 1_000;
+    let allowed_ms = i64::try_from(3 * begun.elapsed().as_millis()).unwrap() + 1_000;
     for (what, sum) in [
         ("waiting", stats.waiting_time_sum),
         ("processing", stats.processing_time_sum),
         ("oldest", stats.oldest_unsettled_age),
     ] {
         assert!(
-            (0..=most).contains(&left_ms(sum)),
-            "{what}: {sum:?}, and no more than {most} ms have passed"
+            (0..=allowed_ms).contains(&left_ms(sum)),
+            "{what}: {sum:?}, and no more than {allowed_ms} ms have passed"
         );
     }
     watched(&scene, ahead, begun).await;

@@ -125,7 +125,7 @@ async fn a_stream_goes_on_where_the_session_stands() {
 /// Whoever may publish can begin as many sessions as it likes: it keeps only itself from more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subject_with_too_many_sessions_is_refused_and_nobody_else() {
-    const MOST: u64 = 10_000;
+    const MAX_SESSIONS: u64 = 10_000;
     const CALLERS: u64 = 64;
     let mut scene = Scene::start().await;
     let queue = scene.plain_queue("q").await;
@@ -143,21 +143,22 @@ async fn a_subject_with_too_many_sessions_is_refused_and_nobody_else() {
     let some = (0..CALLERS).map(|first| {
         let caller = &scene.caller;
         async move {
-            for number in (first..MOST).step_by(CALLERS as usize) {
+            for number in (first..MAX_SESSIONS).step_by(CALLERS as usize) {
                 begin(caller, number).await.unwrap();
             }
         }
     });
     futures_util::future::join_all(some).await;
-    let refusal = assert_refused(begin(&scene.caller, MOST).await, Code::ResourceExhausted, "LIMIT_REACHED");
+    let refusal =
+        assert_refused(begin(&scene.caller, MAX_SESSIONS).await, Code::ResourceExhausted, "LIMIT_REACHED");
     assert!(refusal.message.contains("10000 producer sessions"), "{}", refusal.message);
     assert!(refusal.says_when_to_try_again());
     scene.crash().await;
-    assert_refused(begin(&scene.caller, MOST).await, Code::ResourceExhausted, "LIMIT_REACHED");
+    assert_refused(begin(&scene.caller, MAX_SESSIONS).await, Code::ResourceExhausted, "LIMIT_REACHED");
     // Its sessions go on, and another subject has its own.
     begin(&scene.caller, 0).await.unwrap();
     let mut claims = scene.site.claims(CIVIL, &scene.credentials.certificate);
     claims.sub = "another".to_owned();
     let another = scene.caller.with_token(Some(&scene.site.mint(CIVIL, &claims)));
-    begin(&another, MOST).await.unwrap();
+    begin(&another, MAX_SESSIONS).await.unwrap();
 }

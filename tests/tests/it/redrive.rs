@@ -134,8 +134,8 @@ async fn it_takes_the_right_to_manage_every_queue_they_go_to() {
         let answer = try_redrive(&source, request).await;
         refusals.push(assert_refused(answer, Code::PermissionDenied, "GRANT_MISSING"));
     }
-    let looks = scene.scoped(&format!("{} {}", grant("stats", "letters"), grant("manage", "q")));
-    let answer = try_redrive(&looks, of(&letters)).await;
+    let reader = scene.scoped(&format!("{} {}", grant("stats", "letters"), grant("manage", "q")));
+    let answer = try_redrive(&reader, of(&letters)).await;
     refusals.push(assert_refused(answer, Code::PermissionDenied, "GRANT_MISSING"));
     // Whether the queue they came from still exists is not told either.
     let delete = v1::DeleteQueueRequest { name: queue, ..v1::DeleteQueueRequest::default() };

@@ -29,10 +29,10 @@ async fn redrive(scene: &Scene, request: RedriveDeadLettersRequest) -> RedriveDe
     try_redrive(&scene.caller, request).await.unwrap()
 }
 
-fn of(queue: &str, most: u32, page_token: &str) -> RedriveDeadLettersRequest {
+fn of(queue: &str, max: u32, page_token: &str) -> RedriveDeadLettersRequest {
     RedriveDeadLettersRequest {
         queue: queue.to_owned(),
-        max_messages: most,
+        max_messages: max,
         page_token: page_token.to_owned(),
         ..RedriveDeadLettersRequest::default()
     }
@@ -58,11 +58,11 @@ async fn fail_many(scene: &Scene, queue: &str, count: usize, payload: &[u8], bat
         left -= messages.len();
         let request = v1::PublishRequest { queue: queue.to_owned(), messages, ..Default::default() };
         scene.caller.publisher().publish(scene.caller.request(request)).await.unwrap();
-        give_up_all(scene, queue).await;
+        dead_letter_all(scene, queue).await;
     }
 }
 
-async fn give_up_all(scene: &Scene, queue: &str) {
+async fn dead_letter_all(scene: &Scene, queue: &str) {
     loop {
         let held = scene.receive_now(queue, 1_000).await;
         if held.is_empty() {
@@ -86,10 +86,10 @@ fn skipped(answer: &RedriveDeadLettersResponse) -> Vec<(String, SkipReason)> {
 async fn sixteen_thousand_that_cannot_go_do_not_keep_one_that_can() {
     let scene = Scene::start().await;
     let letters = scene.plain_queue("letters").await;
-    let (gone, alive) = (queue(&scene, "gone").await, queue(&scene, "alive").await);
-    fail_many(&scene, &gone, STUCK, b"stuck", 1_000).await;
+    let (deleted, alive) = (queue(&scene, "gone").await, queue(&scene, "alive").await);
+    fail_many(&scene, &deleted, STUCK, b"stuck", 1_000).await;
     assert_eq!(scene.stats(&letters).await.ready, STUCK as u64);
-    delete(&scene, &gone).await;
+    delete(&scene, &deleted).await;
     scene.fail(&alive, "first").await;
     scene.fail(&alive, "second").await;
     let (mut token, mut passed, mut calls) = (String::new(), 0, 0);
@@ -130,9 +130,9 @@ async fn sixteen_thousand_that_cannot_go_do_not_keep_one_that_can() {
 async fn the_answer_tells_what_stays_and_why() {
     let scene = Scene::start().await;
     let letters = scene.plain_queue("letters").await;
-    let (gone, mine, theirs) =
+    let (deleted, mine, theirs) =
         (queue(&scene, "gone").await, queue(&scene, "mine").await, queue(&scene, "theirs").await);
-    for queue in [&theirs, &gone, &mine, &mine] {
+    for queue in [&theirs, &deleted, &mine, &mine] {
         scene.fail(queue, "a").await;
     }
     let unknown = queue(&scene, "unknown").await;
@@ -142,7 +142,7 @@ async fn the_answer_tells_what_stays_and_why() {
     // The third is with a consumer; so are the first two, who hear nothing of that.
     let held = scene.receive(&letters, 3, LONG).await;
     assert_eq!(held.len(), 3);
-    for queue in [&gone, &unknown] {
+    for queue in [&deleted, &unknown] {
         delete(&scene, queue).await;
     }
     let grant = |action: &str, queue: &str| format!("posthouse:{action}:{CIVIL}/household-registry/{queue}");
@@ -150,13 +150,13 @@ async fn the_answer_tells_what_stays_and_why() {
     let caller = scene.scoped(&scope);
     let answer = try_redrive(&caller, of(&letters, 0, "")).await.unwrap();
     assert_eq!((answer.redriven, answer.skipped, answer.more), (1, 4, false));
-    let [missing, is_gone, leased] = [SkipReason::GrantMissing, SkipReason::QueueGone, SkipReason::Leased];
+    let [missing, is_deleted, leased] = [SkipReason::GrantMissing, SkipReason::QueueGone, SkipReason::Leased];
     // Whether the queue exists is the same to who has no right on it.
-    let expected: Vec<_> = [(0, missing), (1, is_gone), (2, leased), (4, missing)]
+    let expected: Vec<_> = [(0, missing), (1, is_deleted), (2, leased), (4, missing)]
         .map(|(at, reason)| (ids[at].clone(), reason))
         .into();
     assert_eq!(skipped(&answer), expected);
-    assert_eq!(counts(&answer), BTreeMap::from([(missing, 2), (is_gone, 1), (leased, 1)]));
+    assert_eq!(counts(&answer), BTreeMap::from([(missing, 2), (is_deleted, 1), (leased, 1)]));
     assert_eq!(text(&scene.receive_one(&mine, LONG).await), "a");
     // By their ids, and one that never was.
     let mut message_ids = ids.clone();
@@ -191,12 +191,12 @@ async fn what_does_not_fit_into_one_call_is_for_the_next() {
     let rest = redrive(&scene, of(&letters, 0, &first.next_page_token)).await;
     assert_eq!((rest.redriven, rest.more, rest.next_page_token.as_str()), (4, false, ""));
     // The same by ids: those that were not reached are named.
-    give_up_all(&scene, &queue).await;
+    dead_letter_all(&scene, &queue).await;
     let ids: Vec<String> =
         scene.dead_letters(&letters).await.into_iter().map(|found| found.message_id).collect();
-    let named = |ids: &[String], most| RedriveDeadLettersRequest {
+    let named = |ids: &[String], max| RedriveDeadLettersRequest {
         message_ids: ids.to_vec(),
-        ..of(&letters, most, "")
+        ..of(&letters, max, "")
     };
     let first = redrive(&scene, named(&ids, 19)).await;
     assert_eq!((first.redriven, first.more, first.next_page_token.as_str()), (16, true, ""));
@@ -219,7 +219,7 @@ async fn letters_of_very_many_queues_take_more_than_one_call() {
         let queue = queue(&scene, &format!("q-{number}")).await;
         scene.fail(&queue, "a").await;
         scene.publish(&queue, &["b"]).await;
-        give_up_all(&scene, &queue).await;
+        dead_letter_all(&scene, &queue).await;
     }
     let ids: Vec<_> = scene.dead_letters(&letters).await.into_iter().map(|found| found.message_id).collect();
     assert_eq!(ids.len(), 2 * QUEUES);
@@ -234,7 +234,7 @@ async fn letters_of_very_many_queues_take_more_than_one_call() {
     assert_eq!(scene.stats(&letters).await.ready, 0);
     for number in 0..QUEUES {
         assert_eq!(scene.stats(&queue_name(&format!("q-{number}"))).await.ready, 2);
-        give_up_all(&scene, &queue_name(&format!("q-{number}"))).await;
+        dead_letter_all(&scene, &queue_name(&format!("q-{number}"))).await;
     }
     let ids: Vec<_> = scene.dead_letters(&letters).await.into_iter().map(|found| found.message_id).collect();
     let named = RedriveDeadLettersRequest { message_ids: ids.clone(), ..of(&letters, 0, "") };

@@ -53,7 +53,7 @@ impl Producer {
         Self { scene, queue }
     }
 
-    async fn takes_at_most(&self, max_message_bytes: u32) {
+    async fn limit_messages_to(&self, max_message_bytes: u32) {
         let queue = v1::Queue { name: self.queue.clone(), max_message_bytes, ..v1::Queue::default() };
         let request = v1::UpdateQueueRequest {
             queue: Some(queue),
@@ -90,22 +90,22 @@ impl Producer {
 async fn are_answered_as_the_first_attempt_was() {
     let producer = Producer::start().await;
     let texts = ["four", "much too large", "five5"];
-    producer.takes_at_most(10).await;
+    producer.limit_messages_to(10).await;
     let first = producer.publish(0, false, &texts).await.unwrap();
     assert_eq!(first, [Answer::Stored(1), too_large(), Answer::Stored(2)]);
 
     // Now all would be taken; but the sequence of the second is gone.
-    producer.takes_at_most(100).await;
+    producer.limit_messages_to(100).await;
     let again = producer.publish(0, false, &texts).await.unwrap();
     assert_eq!(again, [Answer::Duplicate(1), refused_before(), Answer::Duplicate(2)]);
 
     // And now all would be refused; but two are stored.
-    producer.takes_at_most(3).await;
+    producer.limit_messages_to(3).await;
     let again = producer.publish(0, false, &texts).await.unwrap();
     assert_eq!(again, [Answer::Duplicate(1), too_large(), Answer::Duplicate(2)]);
 
     // Published anew.
-    producer.takes_at_most(100).await;
+    producer.limit_messages_to(100).await;
     assert_eq!(producer.publish(3, false, &["much too large"]).await.unwrap(), [Answer::Stored(3)]);
     assert_eq!(producer.scene.stats(&producer.queue).await.ready, 3);
     // None of this is the server's fault, which it would log.
@@ -116,7 +116,7 @@ async fn are_answered_as_the_first_attempt_was() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_long_ago_are_not_told_to_be_stored() {
     let producer = Producer::start().await;
-    producer.takes_at_most(10).await;
+    producer.limit_messages_to(10).await;
     let texts = ["four", "much too large"];
     assert_eq!(producer.publish(0, false, &texts).await.unwrap(), [Answer::Stored(1), too_large()]);
     for sequence in 2..10 {
@@ -125,7 +125,7 @@ async fn of_long_ago_are_not_told_to_be_stored() {
     // Where the first is stored is forgotten by now, whatever the limit is; that it is stored, and the second is not,
     // is known.
     for (limit, refused) in [(10, too_large()), (100, refused_before()), (3, too_large())] {
-        producer.takes_at_most(limit).await;
+        producer.limit_messages_to(limit).await;
         assert_eq!(producer.publish(0, false, &texts).await.unwrap(), [Answer::Duplicate(0), refused]);
     }
     assert_eq!(producer.scene.stats(&producer.queue).await.ready, 9);
@@ -134,10 +134,10 @@ async fn of_long_ago_are_not_told_to_be_stored() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_an_atomic_batch_are_answered_as_a_whole() {
     let producer = Producer::start().await;
-    producer.takes_at_most(10).await;
+    producer.limit_messages_to(10).await;
     let stored = producer.publish(0, true, &["four", "five5"]).await.unwrap();
     assert_eq!(stored, [Answer::Stored(1), Answer::Stored(2)]);
-    producer.takes_at_most(4).await;
+    producer.limit_messages_to(4).await;
     let again = producer.publish(0, true, &["four", "five5"]).await.unwrap();
     assert_eq!(again, [Answer::Duplicate(1), Answer::Duplicate(2)]);
 
@@ -180,7 +180,7 @@ async fn streamed(
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_stream_are_answered_alike() {
     let producer = Producer::start().await;
-    producer.takes_at_most(10).await;
+    producer.limit_messages_to(10).await;
     let session = publish_stream_request::Producer { producer_id: vec![7; 16].into(), epoch: 1 };
     let open = || publishing::open(&producer.queue, Some(session.clone()));
     let mut stream = PublishStream::open(&producer.scene.caller, open()).await;
@@ -194,7 +194,7 @@ async fn on_a_stream_are_answered_alike() {
 
     // A stream has the limit of when it was opened; what comes after a lost answer comes on another.
     for (limit, refused) in [(100, refused_before()), (3, too_large())] {
-        producer.takes_at_most(limit).await;
+        producer.limit_messages_to(limit).await;
         let mut stream = PublishStream::open(&producer.scene.caller, open()).await;
         assert_eq!(stream.opened.next_sequence, 5);
         let again = streamed(&mut stream, 0, false, &texts).await;

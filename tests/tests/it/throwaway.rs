@@ -167,13 +167,13 @@ async fn no_link_is_followed_out_of_the_folder() {
     assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
     for name in ["issuers/taxation.key", "server.pem", "data", "data/store"] {
         let path = folder.join(name);
-        let aside = site.path("aside");
-        fs::rename(&path, &aside).unwrap();
-        symlink(&aside, &path).unwrap();
+        let saved = site.path("aside");
+        fs::rename(&path, &saved).unwrap();
+        symlink(&saved, &path).unwrap();
         let printed = refused(&site, &folder);
         assert!(printed.contains("is a symbolic link") && printed.contains(name), "{printed}");
         fs::remove_file(&path).unwrap();
-        fs::rename(&aside, &path).unwrap();
+        fs::rename(&saved, &path).unwrap();
     }
 }
 

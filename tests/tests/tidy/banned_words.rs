@@ -26,7 +26,7 @@ struct List<'a> {
     /// `use`.
     called: Vec<&'a str>,
     /// Names that pass everywhere: public, on the wire, or of a product's term.
-    kept: Vec<&'a str>,
+    allowed: Vec<&'a str>,
 }
 
 /// The violations in all crates, and whether the list enforces each.
@@ -65,7 +65,7 @@ fn check_file(source: &Source<'_>, list: &List<'_>) -> Vec<Violation> {
 fn passes(tokens: &[Token<'_>], at: usize, list: &List<'_>) -> bool {
     let name = tokens[at].text;
     let is_called = at.checked_sub(1).is_some_and(|before| [".", "::"].contains(&tokens[before].text));
-    list.kept.contains(&name) || is_called && list.called.contains(&name)
+    list.allowed.contains(&name) || is_called && list.called.contains(&name)
 }
 
 /// The words of an identifier, in small letters: it is cut at `_` and before capitals that follow a small letter.
@@ -85,7 +85,7 @@ fn humps(name: &str) -> Vec<String> {
     words
 }
 
-/// Reads the list: `enforced: crates`, `called: names`, `kept: names`, or `words | folder | what to say instead`.
+/// Reads the list: `enforced: crates`, `called: names`, `allowed: names`, or `words | folder | what to say instead`.
 fn read(text: &str) -> List<'_> {
     let mut list = List::default();
     for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
@@ -98,7 +98,7 @@ fn read(text: &str) -> List<'_> {
         match key {
             "enforced" => list.enforced.extend(names),
             "called" => list.called.extend(names),
-            "kept" => list.kept.extend(names),
+            "allowed" => list.allowed.extend(names),
             _ => panic!("{PATH}: this line cannot be read: {line}"),
         }
     }
@@ -129,7 +129,7 @@ mod tests {
     use super::{check, humps, read};
     use crate::tree::files;
 
-    const LIST: &str = "enforced: a\ncalled: take\nkept: set_aside\n\
+    const LIST: &str = "enforced: a\ncalled: take\nallowed: set_aside\n\
         take taken | * | acquire\naside | a/src/x/ | relocated\n";
 
     fn lines(path: &str, text: &str) -> Vec<usize> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    exceptions::assert_kept,
+    exceptions::assert_rule,
     tree::{File, Violation, repository},
 };
 
@@ -136,7 +136,7 @@ fn unlisted(number: u32, adr: &Adr, index: &str) -> Option<Violation> {
 
 #[test]
 fn decisions_have_status_and_date_and_are_listed() {
-    assert_kept("adr", check(&repository()));
+    assert_rule("adr", check(&repository()));
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    exceptions::assert_kept,
+    exceptions::assert_rule,
     source::sources,
     tokens::tokens,
     tree::{File, Violation, repository},
@@ -69,7 +69,7 @@ pub fn names<'a>(manifest: &'a str, section: &str) -> Vec<(usize, &'a str)> {
 
 #[test]
 fn every_dependency_is_used() {
-    assert_kept("dependencies", check(&repository()));
+    assert_rule("dependencies", check(&repository()));
 }
 
 #[test]

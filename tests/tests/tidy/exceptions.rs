@@ -16,7 +16,7 @@ struct Exception<'a> {
 }
 
 /// Fails unless every violation of a rule is excepted and every exception of the rule is needed.
-pub fn assert_kept(rule: &str, violations: Vec<Violation>) {
+pub fn assert_rule(rule: &str, violations: Vec<Violation>) {
     let left = sift(rule, violations, LIST);
     let lines: Vec<_> = left.iter().map(Violation::to_string).collect();
     assert!(left.is_empty(), "{} violations of {rule}:\n{}", left.len(), lines.join("\n"));

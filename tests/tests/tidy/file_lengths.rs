@@ -1,7 +1,7 @@
 //! Rust files have at most 400 lines.
 
 use crate::{
-    exceptions::assert_kept,
+    exceptions::assert_rule,
     tree::{File, Violation, repository},
 };
 
@@ -19,7 +19,7 @@ fn check(files: &[File]) -> Vec<Violation> {
 
 #[test]
 fn files_are_short() {
-    assert_kept("file-length", check(&repository()));
+    assert_rule("file-length", check(&repository()));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! then other crates, then the crate's own, each in a block of its own with an empty line between.
 
 use crate::{
-    exceptions::assert_kept,
+    exceptions::assert_rule,
     source::{Source, line_of, sources},
     tokens::tokens,
     tree::{File, Violation, prints, repository},
@@ -99,7 +99,7 @@ fn imports_are_nested_and_in_order() {
         files.dedup();
         println!("imports: {} violations in {} files", violations.len(), files.len());
     }
-    assert_kept("imports", violations);
+    assert_rule("imports", violations);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! the engine answers.
 
 use crate::{
-    exceptions::assert_kept,
+    exceptions::assert_rule,
     source::{line_of, sources},
     tokens::{Token, tokens},
     tree::{File, Violation, repository},
@@ -64,7 +64,7 @@ fn has_range(rest: &[Token<'_>], close: &str) -> bool {
 
 #[test]
 fn the_server_slices_no_keys() {
-    assert_kept("key-bytes", check(&repository()));
+    assert_rule("key-bytes", check(&repository()));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! lines of Markdown have 120. Tables, code blocks and what holds an address cannot be broken and are left alone.
 
 use crate::{
-    exceptions::assert_kept,
+    exceptions::assert_rule,
     source::sources,
     tree::{File, Violation, repository},
 };
@@ -63,7 +63,7 @@ fn columns(line: &str) -> usize {
 
 #[test]
 fn lines_are_short() {
-    assert_kept("line-length", check(&repository()));
+    assert_rule("line-length", check(&repository()));
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! lints ban the same, but a module may allow a lint without being asked.
 
 use crate::{
-    exceptions::assert_kept,
+    exceptions::assert_rule,
     source::{line_of, sources},
     tokens::tokens,
     tree::{File, Violation, repository},
@@ -33,7 +33,7 @@ fn check(files: &[File]) -> Vec<Violation> {
 
 #[test]
 fn shipped_code_does_not_print() {
-    assert_kept("print", check(&repository()));
+    assert_rule("print", check(&repository()));
 }
 
 #[test]

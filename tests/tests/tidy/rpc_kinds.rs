@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    exceptions::assert_kept,
+    exceptions::assert_rule,
     source::{code, line_of},
     tree::{File, Violation, repository},
 };
@@ -87,7 +87,7 @@ fn every_rpc_has_a_kind() {
         .map(|file| rpcs(&file.text).len())
         .sum();
     assert!(count >= 15, "only {count} RPCs were found; this test looks in the wrong place");
-    assert_kept("rpc-kind", check(&files));
+    assert_rule("rpc-kind", check(&files));
 }
 
 #[cfg(test)]

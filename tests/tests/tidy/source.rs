@@ -122,7 +122,7 @@ pub fn code(text: &str) -> String {
     let mut at = 0;
     while at < bytes.len() {
         let rest = &text.as_bytes()[at..];
-        let (skipped, len, kept) = match rest {
+        let (skipped, len, tail) = match rest {
             [b'/', b'/', ..] => (0, line_len(rest), 0),
             [b'/', b'*', ..] => (0, comment_len(rest), 0),
             [b'"', ..] => (1, string_len(rest), 1),
@@ -133,8 +133,8 @@ pub fn code(text: &str) -> String {
             [b'\'', ..] => (1, char_len(rest), 1),
             _ => (0, 0, 0),
         };
-        if len > skipped + kept {
-            blank(&mut bytes[at + skipped..at + len - kept]);
+        if len > skipped + tail {
+            blank(&mut bytes[at + skipped..at + len - tail]);
         }
         at += len.max(1);
     }

@@ -10,7 +10,7 @@ use super::{MOMENT, Ring, named};
 /// Attacking connections.
 const CONNECTIONS: usize = 2;
 /// The most that a server may have under a flood.
-const MOST: u64 = 640 << 20;
+const MAX_MEMORY: u64 = 640 << 20;
 
 /// Frames for which a connection is closed.
 const CLOSED: &[&str] = &[
@@ -54,7 +54,7 @@ async fn connections_that_flood_are_closed() {
     let mut ring = Ring::start().await;
     for name in CLOSED {
         let (counts, peak) = ring.endure(named(name), CONNECTIONS, MOMENT).await;
-        assert!(peak < MOST, "{name}: {} MiB", peak >> 20);
+        assert!(peak < MAX_MEMORY, "{name}: {} MiB", peak >> 20);
         if counts.ends.is_empty() {
             closed(&ring, name).await;
         }
@@ -75,7 +75,7 @@ async fn neighbours_of_a_flood_are_served() {
     let mut ring = Ring::start().await;
     for name in SERVED {
         let (_, peak) = ring.endure(named(name), CONNECTIONS, MOMENT).await;
-        assert!(peak < MOST, "{name}: {} MiB", peak >> 20);
+        assert!(peak < MAX_MEMORY, "{name}: {} MiB", peak >> 20);
         ring.sound();
     }
 }

@@ -50,7 +50,10 @@ async fn one_that_stops_reading_holds_no_more_than_its_credit_and_no_longer_than
     let received = good.deliveries(COUNT).await;
     assert_eq!(sequences(&received).len(), COUNT);
     let again = received.iter().filter(|delivery| delivery.attempt == 2).count();
-    assert_eq!((again, received.iter().filter(|delivery| delivery.attempt == 1).count()), (HELD, COUNT - HELD));
+    assert_eq!(
+        (again, received.iter().filter(|delivery| delivery.attempt == 1).count()),
+        (HELD, COUNT - HELD)
+    );
     ack_all(&scene, &queue, &received).await;
     drop(deaf);
     assert_serves(&scene).await;

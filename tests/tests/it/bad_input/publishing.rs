@@ -124,7 +124,8 @@ async fn attributes_have_limits() {
     }
     assert_eq!(answers[bad.len()..], [Ok(1), Ok(2), Ok(3)]);
     let received = scene.receive(&queue, 10, LONG).await;
-    let received: Vec<_> = received.into_iter().map(|delivery| delivery.message.unwrap().attributes).collect();
+    let received: Vec<_> =
+        received.into_iter().map(|delivery| delivery.message.unwrap().attributes).collect();
     assert_eq!(received, good.map(|message| message.attributes));
 }
 

@@ -224,7 +224,7 @@ async fn of_a_handshake_that_fails() {
 #[test]
 fn of_an_address_that_is_taken() {
     let site = Site::new();
-    let taken = TcpListener::bind(site.management()).unwrap();
+    let other_listener = TcpListener::bind(site.management()).unwrap();
     let config = site.config();
     let serve = ["serve", "--config", text(&config)];
     assert_says(
@@ -232,7 +232,7 @@ fn of_an_address_that_is_taken() {
         69,
         &["cannot listen on the management address", "Address already in use"],
     );
-    drop(taken);
-    let _taken = TcpListener::bind(site.listen()).unwrap();
+    drop(other_listener);
+    let _other_listener = TcpListener::bind(site.listen()).unwrap();
     assert_says(&posthouse(&serve), 69, &["cannot listen on", "Address already in use"]);
 }

@@ -48,7 +48,7 @@ async fn two_of_a_tenant() -> Scene {
 }
 
 /// Gets a queue that there is not, on this connection.
-async fn look(caller: &Caller) -> Result<(), tonic::Status> {
+async fn call(caller: &Caller) -> Result<(), tonic::Status> {
     let request = caller.request(GetQueueRequest { name: queue_name("nothing") });
     match caller.queues().get_queue(request).await {
         Err(status) if matches!(status.code(), Code::NotFound | Code::PermissionDenied) => Ok(()),
@@ -60,20 +60,20 @@ async fn look(caller: &Caller) -> Result<(), tonic::Status> {
 async fn certificates_without_tokens_take_no_place_of_their_tenant() {
     let scene = two_of_a_tenant().await;
     let (site, civil) = (&scene.site, &scene.credentials);
-    look(&scene.caller).await.unwrap();
+    call(&scene.caller).await.unwrap();
     // With health, with a token that is not good, and with nothing at all.
     let mut held = Vec::new();
     for number in 0..30 {
         let stranger = Caller::connect(site, civil).await.with_token((number % 3 == 0).then_some("a.b.c"));
         match number % 3 {
-            0 => assert_eq!(look(&stranger).await.unwrap_err().code(), Code::Unauthenticated),
+            0 => assert_eq!(call(&stranger).await.unwrap_err().code(), Code::Unauthenticated),
             1 => ping(&stranger.channel()).await.unwrap(),
             _ => {}
         }
         held.push(stranger);
     }
     let second = Caller::connect(site, civil).await;
-    look(&second).await.unwrap();
+    call(&second).await.unwrap();
     let metrics = scrape(site.management()).await;
     assert_eq!(value(&metrics, "posthouse_connections_refused_total{reason=\"tenant_full\"}"), 0.0);
     drop(held);
@@ -84,9 +84,9 @@ async fn a_caller_beyond_its_tenants_connections_is_told_so() {
     let scene = two_of_a_tenant().await;
     let (site, civil) = (&scene.site, &scene.credentials);
     let queue = scene.plain_queue("q").await;
-    look(&scene.caller).await.unwrap();
+    call(&scene.caller).await.unwrap();
     let second = Caller::connect(site, civil).await;
-    look(&second).await.unwrap();
+    call(&second).await.unwrap();
     let third = Caller::connect(site, civil).await;
     let messages = vec![message("a")];
     let request = PublishRequest { queue: queue.clone(), messages, ..PublishRequest::default() };
@@ -103,19 +103,19 @@ async fn a_caller_beyond_its_tenants_connections_is_told_so() {
     };
     assert_eq!(refused().await, 1.0);
     // Others of the tenant, and of other tenants, do not notice.
-    look(&scene.caller).await.unwrap();
-    look(&second).await.unwrap();
+    call(&scene.caller).await.unwrap();
+    call(&second).await.unwrap();
     idle(site, &site.credentials(TAXATION)).await.unwrap();
     assert_eq!((scene.caller.connections(), second.connections()), (1, 1));
     drop(second);
     let fourth = eventually("a connection slot", async || {
         let caller = Caller::connect(site, civil).await;
-        look(&caller).await.ok().map(|()| caller)
+        call(&caller).await.ok().map(|()| caller)
     })
     .await;
     // The one that was refused has done nothing.
     assert_eq!(scene.publish(&queue, &["b"]).await, [1]);
-    look(&fourth).await.unwrap();
+    call(&fourth).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,14 +123,14 @@ async fn a_connection_beyond_its_tenants_is_closed() {
     let scene = two_of_a_tenant().await;
     let (site, civil) = (&scene.site, &scene.credentials);
     let second = Caller::connect(site, civil).await;
-    look(&scene.caller).await.unwrap();
-    look(&second).await.unwrap();
+    call(&scene.caller).await.unwrap();
+    call(&second).await.unwrap();
     // It watches for ever, and its client would stay.
     let third = Caller::connect(site, civil).await;
     let mut health = HealthClient::new(third.channel());
     let mut watched = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
     watched.message().await.unwrap();
-    look(&third).await.unwrap_err();
+    call(&third).await.unwrap_err();
     let end = async { while let Ok(Some(_)) = watched.message().await {} };
     tokio::time::timeout(Duration::from_secs(8), end).await.expect("it stays");
     drop(second);

@@ -247,14 +247,16 @@ async fn what_never_left_the_server_goes_back_at_once_and_uncounted() {
         way.end(raw, &[]).await;
         // Of the first frame not all has left: its first message, which may be what the client cannot take, counts as
         // tried.
-        let kept = 1;
-        eventually("what goes back", async || (scene.stats(&queue).await.in_flight == kept).then_some(()))
-            .await;
+        let still_leased = 1;
+        eventually("what goes back", async || {
+            (scene.stats(&queue).await.in_flight == still_leased).then_some(())
+        })
+        .await;
         let mut stream = Stream::open(&scene.caller, open(&queue, [9; 16], 100)).await;
-        assert_eq!(u64::from(stream.opened.resumed_leases), kept, "{way:?}");
+        assert_eq!(u64::from(stream.opened.resumed_leases), still_leased, "{way:?}");
         let all = stream.deliveries(COUNT).await;
         assert!(all.iter().all(|delivery| delivery.attempt == 1), "{way:?}");
-        assert_eq!(all.iter().filter(|delivery| delivery.resumed).count() as u64, kept, "{way:?}");
+        assert_eq!(all.iter().filter(|delivery| delivery.resumed).count() as u64, still_leased, "{way:?}");
         stream.half_close();
         stream.end().await.unwrap();
     }
@@ -266,7 +268,7 @@ async fn the_client_crate_ends_cleanly_when_it_is_closed_or_dropped_and_not_when
     let scene = Scene::start().await;
     let (queue, _) = short_queue(&scene, "q").await;
     scene.publish(&queue, &["a"]).await;
-    let taken = |end: &'static str| {
+    let written_by = |end: &'static str| {
         let (context, queue) = (scene.site.context(CIVIL), queue.clone());
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -299,7 +301,7 @@ async fn the_client_crate_ends_cleanly_when_it_is_closed_or_dropped_and_not_when
     };
     let mut attempts = Vec::new();
     for end in ["close", "drop", "shutdown", "close", "shutdown", "drop"] {
-        let thread = taken(end);
+        let thread = written_by(end);
         attempts.push(tokio::task::spawn_blocking(|| thread.join().unwrap()).await.unwrap());
     }
     assert_eq!(attempts, [1, 1, 1, 2, 2, 3]);

@@ -1,7 +1,7 @@
 //! How calls end: what their clients are owed, and what they have left behind.
 
 mod consuming;
-mod leaving;
+mod draining;
 mod publishing;
 mod receiving;
 mod sessions;

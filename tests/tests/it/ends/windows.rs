@@ -105,7 +105,7 @@ async fn what_another_stream_leaves_no_room_for_on_the_connection_is_not_given_u
     let mut raw = Raw::connect(&scene).await;
     let head = raw.http.head(CALL, CONSUME, &[]);
     raw.http.send(&[head, consuming(consume_request::Frame::Open(brief(&small, [1; 16], 200)))]).await;
-    let mut taken = loop {
+    let mut written = loop {
         if let Frame::Data(CALL, bytes, _) = raw.http.next().await {
             break bytes.len();
         }
@@ -115,10 +115,10 @@ async fn what_another_stream_leaves_no_room_for_on_the_connection_is_not_given_u
     let head = raw.http.head(OTHER, CONSUME, &[]);
     raw.http.send(&[head, data(OTHER, &request, false)]).await;
     // That the small queue is idle may be told at once, or apart, and takes its part of the connection's window.
-    while taken < CONNECTION {
+    while written < CONNECTION {
         match raw.http.next().await {
-            Frame::Data(_, bytes, _) => taken += bytes.len(),
-            Frame::Reset(..) | Frame::Closed => panic!("after {taken} of {CONNECTION} bytes"),
+            Frame::Data(_, bytes, _) => written += bytes.len(),
+            Frame::Reset(..) | Frame::Closed => panic!("after {written} of {CONNECTION} bytes"),
             _ => {}
         }
     }
@@ -182,11 +182,11 @@ async fn a_half_close_and_a_cancel_while_the_answer_is_stuck_are_no_clean_end() 
         }
         raw.http.send(&[reset(CALL, CANCEL)]).await;
         // What was read, and the first of what was being sent.
-        let kept = if bytes == Some(0) { 1 } else { 2 };
-        in_flight(scene, &queue, kept).await;
+        let still_leased = if bytes == Some(0) { 1 } else { 2 };
+        in_flight(scene, &queue, still_leased).await;
         let mut stream = Stream::open(&scene.caller, open(&queue, [1; 16], 0)).await;
-        assert_eq!(u64::from(stream.opened.resumed_leases), kept, "{bytes:?}");
-        let resumed = stream.deliveries(kept as usize).await;
+        assert_eq!(u64::from(stream.opened.resumed_leases), still_leased, "{bytes:?}");
+        let resumed = stream.deliveries(still_leased as usize).await;
         assert!(resumed.iter().all(|delivery| delivery.resumed && delivery.attempt == 1), "{bytes:?}");
         scene.settled(&queue, settlement(&resumed[0], SettleAction::Ack)).await;
     });
@@ -220,7 +220,7 @@ async fn a_half_close_whose_answer_is_read_later_is_a_clean_end_once_it_is_read(
 async fn a_receive_whose_last_byte_is_stuck_leaves_no_lease_and_one_that_ended_does() {
     let scene = Scene::start().await;
     let queue = scene.plain_queue("q").await;
-    for (size, missing, kept) in [(40_000, 1, 0), (10, 1, 0), (40_000, 0, 1)] {
+    for (size, missing, still_leased) in [(40_000, 1, 0), (10, 1, 0), (40_000, 0, 1)] {
         publish_large(&scene, &queue, 1, size).await;
         let mut raw = Raw::connect(&scene).await;
         let request = ReceiveRequest {
@@ -236,11 +236,11 @@ async fn a_receive_whose_last_byte_is_stuck_leaves_no_lease_and_one_that_ended_d
         let rest = u32::from_be_bytes(prefix[1..].try_into().unwrap()) - missing;
         raw.http.send(&[window(CALL, rest)]).await;
         read(&mut raw, CALL, rest as usize).await;
-        if kept == 1 {
+        if still_leased == 1 {
             while !matches!(raw.http.next().await, Frame::Head(CALL, true)) {}
         }
         raw.http.send(&[reset(CALL, CANCEL)]).await;
-        in_flight(&scene, &queue, kept).await;
+        in_flight(&scene, &queue, still_leased).await;
         raw.http.ping().await;
         while raw.http.next().await != Frame::Pong {}
         for delivery in scene.receive_now(&queue, 10).await {

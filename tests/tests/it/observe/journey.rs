@@ -104,20 +104,20 @@ async fn producer_queue_and_consumer_tell_of_one_trace() {
         assert_eq!(found.len(), 1, "{name} of {service} among {names:?}");
         &found[0].1
     };
-    let taken = of("intake", "take application");
+    let published = of("intake", "take application");
     let waited = of("posthouse", "wait applications");
     let processed = of("office", "process");
     let issued = of("office", "issue card");
     assert_eq!(spans.len(), 4, "{names:?}");
 
-    assert!(spans.iter().all(|(_, span)| span.trace_id == taken.trace_id), "{spans:#?}");
-    assert!(taken.trace_id.len() == 16 && taken.trace_id.iter().any(|byte| *byte != 0));
+    assert!(spans.iter().all(|(_, span)| span.trace_id == published.trace_id), "{spans:#?}");
+    assert!(published.trace_id.len() == 16 && published.trace_id.iter().any(|byte| *byte != 0));
     // What waits and what is processed is what the producer published; the application's own work is in the latter.
-    assert!(taken.parent_span_id.is_empty());
-    assert_eq!(waited.parent_span_id, taken.span_id);
-    assert_eq!(processed.parent_span_id, taken.span_id);
+    assert!(published.parent_span_id.is_empty());
+    assert_eq!(waited.parent_span_id, published.span_id);
+    assert_eq!(processed.parent_span_id, published.span_id);
     assert_eq!(issued.parent_span_id, processed.span_id);
-    assert_eq!(taken.kind(), SpanKind::Producer);
+    assert_eq!(published.kind(), SpanKind::Producer);
     assert_eq!(waited.kind(), SpanKind::Internal);
     assert_eq!(processed.kind(), SpanKind::Consumer);
 

@@ -105,9 +105,9 @@ async fn a_host_that_scrapes_without_end_keeps_no_probe_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_management_port_that_is_taken_is_told() {
     let site = Site::new();
-    let taken = std::net::TcpListener::bind(site.management()).unwrap();
+    let other_listener = std::net::TcpListener::bind(site.management()).unwrap();
     let mut server = Server::launch(&site, &binaries::posthouse(), None);
     assert_eq!(server.ended().await.code(), Some(69));
     assert!(server.log().contains("[management]"), "{}", server.log());
-    drop(taken);
+    drop(other_listener);
 }

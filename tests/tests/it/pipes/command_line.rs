@@ -51,7 +51,7 @@ async fn its_exit_code_is_the_same_whatever_becomes_of_its_words() {
     ];
     for stderr in Stderr::ALL {
         for (expected, arguments) in cases {
-            let (stream, _kept) = stderr.stream();
+            let (stream, _reader) = stderr.stream();
             let mut command = stderr.command(&cli::command(&context, arguments));
             let child = command.stdout(Stdio::null()).stderr(stream).spawn().unwrap();
             assert_eq!(code(child), Some(expected), "{stderr:?}: {arguments:?}");
@@ -67,10 +67,10 @@ async fn progress_on_a_terminal_that_takes_nothing_holds_nothing_up() {
     cli::succeed(&context, ["queue", "create", QUEUE]);
     let mut terminal = pipes::Terminal::open();
     // As much as it takes, so that what is drawn would wait.
-    let mut seat = terminal.program();
-    pipes::nonblocking(&seat, true);
-    while seat.write(&[b'-'; 512]).is_ok() {}
-    pipes::nonblocking(&seat, false);
+    let mut stream = terminal.program();
+    pipes::nonblocking(&stream, true);
+    while stream.write(&[b'-'; 512]).is_ok() {}
+    pipes::nonblocking(&stream, false);
     let mut publishing: Command = cli::command(&context, ["publish", QUEUE, "--file", "-"]);
     publishing.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(terminal.program());
     let mut child = publishing.spawn().unwrap();

@@ -37,8 +37,8 @@ async fn a_file_at_its_limit_drops_lines_holds_records_and_ends_no_server() {
     let site = Site::with_sections(SECTIONS);
     // Both are full but for a few bytes; there is nothing in them.
     let (log, records) = (site.path("stderr.log"), site.path("access.jsonl"));
-    for (path, room) in [(&log, 10), (&records, 700)] {
-        File::create(path).unwrap().set_len(LIMIT - room).unwrap();
+    for (path, left) in [(&log, 10), (&records, 700)] {
+        File::create(path).unwrap().set_len(LIMIT - left).unwrap();
     }
     let stderr = File::options().append(true).open(&log).unwrap();
     let mut command = limited(&super::serve(&site), LIMIT);
@@ -129,8 +129,8 @@ async fn a_server_in_the_background_is_not_stopped_by_its_terminal() {
             .arg(site.path(""))
             .arg(site.listen().to_string())
             .arg(site.config());
-        let seat = || Stdio::from(terminal.program());
-        let mut child = session.stdin(seat()).stdout(seat()).stderr(seat()).spawn().unwrap();
+        let stream = || Stdio::from(terminal.program());
+        let mut child = session.stdin(stream()).stdout(stream()).stderr(stream()).spawn().unwrap();
         let read = |name: &str| fs::read_to_string(site.path(name)).ok().map(|text| text.trim().to_owned());
         let pid: u32 = eventually("the server", async || read("pid")?.parse().ok()).await;
         let _guard = Guard(pid);

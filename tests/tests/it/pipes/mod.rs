@@ -77,14 +77,14 @@ fn serve(site: &Site) -> Command {
 
 /// A server that says all it can, and is or is not heard.
 async fn start(site: Site, stderr: Stderr) -> (Scene, Option<std::io::PipeReader>) {
-    let (stream, kept) = stderr.stream();
+    let (stream, reader) = stderr.stream();
     let mut command = stderr.command(&serve(&site));
     command.env("POSTHOUSE_LOG", "trace");
     let mut server = Server::run_with_streams(&site, command, None, stream);
     let credentials = site.credentials(CIVIL);
     server.ready_for(&site, &credentials).await;
     let caller = Caller::connect(&site, &credentials).await;
-    (Scene { site, server, caller, credentials }, kept)
+    (Scene { site, server, caller, credentials }, reader)
 }
 
 /// The certificate that the server shows.

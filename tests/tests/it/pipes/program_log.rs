@@ -49,7 +49,7 @@ async fn dropped(site: &Site) -> f64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_becomes_of_it_the_server_does_its_work_and_drains() {
     for stderr in Stderr::ALL {
-        let (mut scene, _kept) = start(Site::with_sections(SECTIONS), stderr).await;
+        let (mut scene, _reader) = start(Site::with_sections(SECTIONS), stderr).await;
         live(&scene).await;
         assert!(scene.server.runs(), "{stderr:?}");
         let dropped = dropped(&scene.site).await;
@@ -68,10 +68,10 @@ async fn whatever_becomes_of_it_the_server_does_its_work_and_drains() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_comes_to_read_after_all_gets_whole_lines() {
-    let (scene, kept) = start(Site::with_sections(SECTIONS), Stderr::Unread).await;
+    let (scene, reader) = start(Site::with_sections(SECTIONS), Stderr::Unread).await;
     live(&scene).await;
     assert!(dropped(&scene.site).await > 0.0, "everything was taken");
-    let mut reader = kept.unwrap();
+    let mut reader = reader.unwrap();
     let reading = std::thread::spawn(move || {
         let mut text = Vec::new();
         std::io::Read::read_to_end(&mut reader, &mut text).unwrap();
@@ -111,7 +111,7 @@ async fn a_server_that_cannot_start_says_so_as_far_as_it_can_and_ends_with_its_c
     let site = Site::new();
     site.configure(&[("shards = 4", "shards = 3")]);
     for stderr in Stderr::ALL {
-        let (stream, _kept) = stderr.stream();
+        let (stream, _reader) = stderr.stream();
         let mut server = Server::run_with_streams(&site, stderr.command(&super::serve(&site)), None, stream);
         assert_eq!(server.ended().await.code(), Some(78), "{stderr:?}");
     }

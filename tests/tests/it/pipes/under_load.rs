@@ -97,9 +97,9 @@ fn recorded(site: &Site) -> (BTreeSet<u64>, u64, u64, u64) {
     (published, acked, refused, purged)
 }
 
-async fn is_not_heard(stderr: Stderr) {
+async fn serves_with(stderr: Stderr) {
     let site = Site::with_sections("[access]\nfile = \"access.jsonl\"\nrecords = \"all\"\n");
-    let (mut scene, _kept) = start(site, stderr).await;
+    let (mut scene, _reader) = start(site, stderr).await;
     let queue = scene.plain_queue("q").await;
     let done = work(&scene, &queue, Instant::now() + duration()).await;
     assert!(scene.server.runs(), "{stderr:?}");
@@ -125,9 +125,9 @@ async fn is_not_heard(stderr: Stderr) {
 #[tokio::test(flavor = "multi_thread")]
 async fn whose_log_goes_nowhere_stops_nothing_and_loses_no_record() {
     tokio::join!(
-        is_not_heard(Stderr::Closed),
-        is_not_heard(Stderr::Full),
-        is_not_heard(Stderr::Abandoned),
-        is_not_heard(Stderr::Unread),
+        serves_with(Stderr::Closed),
+        serves_with(Stderr::Full),
+        serves_with(Stderr::Abandoned),
+        serves_with(Stderr::Unread),
     );
 }

@@ -85,7 +85,7 @@ async fn a_command_whose_answer_was_lost_ends_well() {
     assert_eq!(text(&held), "a");
     scene.settled(&queue, settlement(&held, SettleAction::Ack)).await;
 
-    let gone = async |scene: &Scene| !exists(scene, "q").await;
-    let ended = lossy.run(&["queue", "delete", name], gone).await;
+    let is_deleted = async |scene: &Scene| !exists(scene, "q").await;
+    let ended = lossy.run(&["queue", "delete", name], is_deleted).await;
     assert_eq!(ended, (Some(0), String::new()));
 }

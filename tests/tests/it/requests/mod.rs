@@ -53,12 +53,12 @@ async fn purge(caller: &Caller, name: &str, id: &str) -> Result<u64, Status> {
 async fn redrive(
     caller: &Caller,
     queue: &str,
-    most: u32,
+    max: u32,
     id: &str,
 ) -> Result<v1::RedriveDeadLettersResponse, Status> {
     let request = v1::RedriveDeadLettersRequest {
         queue: queue.to_owned(),
-        max_messages: most,
+        max_messages: max,
         request_id: id.to_owned(),
         ..v1::RedriveDeadLettersRequest::default()
     };

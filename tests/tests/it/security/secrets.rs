@@ -155,11 +155,11 @@ async fn nothing_that_is_told_or_kept_holds_a_secret() {
     }
 
     // Messages stand on the disk as they are, in log and store: what finds them there would have found a secret.
-    let kept: Vec<Vec<u8>> = files(&scene.site.data()).iter().map(|path| fs::read(path).unwrap()).collect();
+    let stored: Vec<Vec<u8>> = files(&scene.site.data()).iter().map(|path| fs::read(path).unwrap()).collect();
     for (content, what) in contents() {
-        assert!(kept.iter().any(|bytes| holds(bytes, &content)), "{what} is not on the disk");
+        assert!(stored.iter().any(|bytes| holds(bytes, &content)), "{what} is not on the disk");
     }
     for (secret, what) in secrets(&scene) {
-        assert!(!kept.iter().any(|bytes| holds(bytes, &secret)), "a file has {what}");
+        assert!(!stored.iter().any(|bytes| holds(bytes, &secret)), "a file has {what}");
     }
 }

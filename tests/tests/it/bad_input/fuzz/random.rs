@@ -63,8 +63,8 @@ pub fn spoil(random: &mut StdRng, bytes: &[u8]) -> Bytes {
     bytes.into()
 }
 
-fn some_bytes(random: &mut StdRng, most: usize) -> Vec<u8> {
-    (0..random.random_range(0..=most)).map(|_| random.random()).collect()
+fn some_bytes(random: &mut StdRng, max: usize) -> Vec<u8> {
+    (0..random.random_range(0..=max)).map(|_| random.random()).collect()
 }
 
 fn pick<T: Clone>(random: &mut StdRng, from: &[T]) -> T {
@@ -247,9 +247,9 @@ fn message_id(random: &mut StdRng) -> String {
     if random.random_bool(0.2) {
         return some_text(random);
     }
-    let (near, most) = (random.random_bool(0.7), u64::from(u32::MAX));
+    let (near, max) = (random.random_bool(0.7), u64::from(u32::MAX));
     let mut part = |below: u64| if near { random.random_range(0..below) } else { number(random) };
-    let (department, queue, sequence) = (part(5) & most, part(9) & most, part(200));
+    let (department, queue, sequence) = (part(5) & max, part(9) & max, part(200));
     let lane = u8::from(random.random_ratio(1, 20));
     let mut id = (department << 32 | queue).to_be_bytes().to_vec();
     id.push(lane);

@@ -20,10 +20,10 @@ use super::{Fixture, REASON, Sink, assert_not_recorded, create, refused_call, se
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_takes_none_refuses_changes_holds_settlements_and_pauses_deliveries_until_it_does() {
-    futures_util::future::join_all(Sink::ALL.map(takes_none)).await;
+    futures_util::future::join_all(Sink::ALL.map(none_is_accepted)).await;
 }
 
-async fn takes_none(sink: Sink) {
+async fn none_is_accepted(sink: Sink) {
     let mut fixture = Fixture::stuck(sink, "all").await;
     let scene = &fixture.scene;
     let queue = scene.plain_queue("q").await;

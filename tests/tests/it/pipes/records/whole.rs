@@ -38,9 +38,9 @@ async fn a_disk_that_is_full_for_a_while_tears_loses_and_doubles_none() {
     for round in 0..3 {
         fill(&filler);
         // There is room left for less than a record, so that one is begun and not ended.
-        let room = File::options().write(true).open(&filler).unwrap();
-        room.set_len(room.metadata().unwrap().len().saturating_sub(5_000)).unwrap();
-        drop(room);
+        let filled = File::options().write(true).open(&filler).unwrap();
+        filled.set_len(filled.metadata().unwrap().len().saturating_sub(5_000)).unwrap();
+        drop(filled);
         let failures =
             async || value(&scrape(scene.site.management()).await, "posthouse_access_write_failures_total");
         let before = failures().await;

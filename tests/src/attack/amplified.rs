@@ -17,7 +17,7 @@ use super::{
 /// The calls of one connection at once.
 const STREAMS: usize = 32;
 /// Of the declared message.
-const ROOM: usize = LARGEST - 16;
+const CONTENT_BYTES: usize = LARGEST - 16;
 
 /// What a message is full of.
 #[derive(Clone, Copy)]
@@ -62,7 +62,7 @@ fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
 }
 
 fn repeated(element: &[u8]) -> Vec<u8> {
-    element.repeat(ROOM / element.len())
+    element.repeat(CONTENT_BYTES / element.len())
 }
 
 impl Full {
@@ -89,7 +89,7 @@ impl Full {
             Self::Attributes => {
                 let mut attributes = Vec::new();
                 let mut key: u32 = 0;
-                while attributes.len() < ROOM - 16 {
+                while attributes.len() < CONTENT_BYTES - 16 {
                     let text = format!("{key:05x}");
                     attributes.extend(field(2, &field(1, text.as_bytes())));
                     key += 1;
@@ -106,7 +106,7 @@ impl Full {
 }
 
 /// Sends such messages, many at once, and reads the answers.
-pub(super) async fn crowded(target: Target, full: Full) -> Result<(), Ended> {
+pub(super) async fn empty_elements(target: Target, full: Full) -> Result<(), Ended> {
     let path = full.path();
     let bytes: Bytes = prefixed(&full.message()).into();
     slots(target, OPEN, STREAMS, move |line, target, _| {
@@ -136,14 +136,14 @@ pub(super) async fn small_data(target: Target, size: usize) -> Result<(), Ended>
             bytes.extend(super::answers::refused_batch().repeat(100));
             line.body(id, &bytes, false).await?;
             let one = data(id, &payload, false);
-            let mut room = 0;
+            let mut free = 0;
             loop {
-                match line.take(id, FRAMES).await? {
+                match line.acquire(id, FRAMES).await? {
                     0 => return line.end(id).await.map(drop),
-                    more => room += more,
+                    more => free += more,
                 }
-                let count = room / payload.len();
-                room -= count * payload.len();
+                let count = free / payload.len();
+                free -= count * payload.len();
                 line.send(&one.repeat(count)).await?;
                 target.tally.add(count as u64);
             }
