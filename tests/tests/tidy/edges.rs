@@ -37,6 +37,7 @@ fn check(files: &[File], list: &str) -> Vec<Violation> {
     };
     let mut violations = Vec::new();
     for (folder, edges) in &found {
+        let none = Section::default();
         let section = sections.get(folder.as_str());
         // A section of circles alone leaves the other edges free.
         if let Some(section) =
@@ -44,7 +45,7 @@ fn check(files: &[File], list: &str) -> Vec<Violation> {
         {
             violations.extend(unlisted(folder, edges, section));
         }
-        violations.extend(circles(folder, edges, section.unwrap_or(&Section::default())));
+        violations.extend(circles(folder, edges, section.unwrap_or(&none)));
     }
     let unknown = sections.iter().filter(|(folder, _)| !found.contains_key(**folder));
     violations.extend(unknown.map(|(folder, section)| {
