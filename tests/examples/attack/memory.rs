@@ -1,4 +1,4 @@
-//! How much more a server holds under an attack than under full load, and whether it lets go of it.
+//! How much more memory a server uses under an attack than under full load, and whether it frees it afterwards.
 
 use std::time::{Duration, Instant};
 
@@ -15,22 +15,22 @@ use super::{
     results::{Results, counts_json, mib},
 };
 
-/// What a server may hold beyond its peak under full load.
+/// The memory that a server may use beyond its peak under full load.
 const MORE: u64 = 256 << 20;
-/// What it may keep of an attack: the bodies it keeps anyway, and what its memory is in pieces for.
+/// The memory that a server may keep after an attack: the body cache, and the allocator's fragmentation.
 const MAX_RETAINED: u64 = 64 << 20;
-/// How long after an attack it may take to let go of the rest.
+/// How long after an attack the server may take to free the rest.
 const RELEASED: Duration = Duration::from_secs(60);
-/// More is not waited for: it would be the machine's end, and shows nothing more.
+/// An attack is stopped at this much memory: the machine would run out, and more would show nothing new.
 const ENOUGH: u64 = 4 << 30;
-/// Between two looks at a process.
+/// The interval between two readings of a process's memory.
 const MEMORY_INTERVAL: Duration = Duration::from_millis(200);
-/// The full load, in messages, and how long it may take.
+/// The full load in messages, and the longest that it may take.
 const LOAD: (&str, Duration) = ("--count 300000", Duration::from_secs(180));
-/// After the load, and after preparations, until the memory is at rest.
+/// The wait after the load, and after preparations, until the memory does not change any more.
 const REST: Duration = Duration::from_secs(3);
 
-/// Of the same binary, under full load.
+/// The memory of the same binary under full load.
 struct Usual {
     peak: u64,
     rest: u64,
@@ -52,7 +52,7 @@ pub async fn measure(options: &Options, results: &mut Results, attacks: &[&Attac
     }
 }
 
-/// What was found of one attack.
+/// What one attack showed.
 struct Finding {
     name: &'static str,
     line: String,
@@ -131,7 +131,7 @@ async fn one(options: &Options, attack: &Attack, connections: usize, usual: &Usu
     Finding { name: attack.name, line, object, passed }
 }
 
-/// After how long a process holds no more than this, and what it holds then, or at last.
+/// The time until a process uses at most `limit` bytes, and what it uses then, or at the end.
 async fn released(pid: u32, limit: u64) -> (Option<Duration>, u64) {
     let begun = Instant::now();
     loop {

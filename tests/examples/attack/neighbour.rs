@@ -1,4 +1,4 @@
-//! How long another tenant's messages take under an attack, and without: attackers on one processor, server and
+//! How long another tenant's messages take under an attack, and without one. Attackers run on one processor, server and
 //! neighbour on another.
 
 use std::{
@@ -18,12 +18,12 @@ use super::{
     results::{Results, counts_json, median, mib},
 };
 
-/// The neighbour's messages a second.
+/// The neighbour's rate, in messages a second.
 const RATE: u64 = 2_000;
-/// What the neighbour's messages may take under an attack: so many times what they take without, or so much more.
+/// The limit of the neighbour's latency under an attack: this multiple of its latency without one, or `MORE_MS` above it.
 const TIMES: f64 = 2.0;
 const MORE_MS: f64 = 20.0;
-/// Among all: what one attack takes that is measured once.
+/// What one attack takes when all attacks are measured, each once.
 const ONCE: Duration = Duration::from_secs(16);
 
 /// The attacker's part: an attack, or a program that uses the attackers' processor and nothing else.
@@ -65,13 +65,14 @@ pub async fn measure(options: &Options, results: &mut Results, attacks: &[&Attac
     }
 }
 
-/// Measures one, with so many left to be measured after it.
+/// Measures one attack; `left` more are to be measured after it.
 async fn one(options: &Options, results: &mut Results, name: &str, part: &Part<'_>, left: u32) {
     let mut arena = Arena::usual(options, Some(&options.processors.1)).await;
     let prepare = if let Part::Attack(attack) = part { attack.prepare } else { Prepare::Nothing };
     arena.prepare(prepare).await;
     let mut rounds = Rounds::default();
-    // Among all, once; and again if that was too much and there is time, since others may have used the processors.
+    // Among all attacks each is measured once, and again if it passed its limit and there is time: other programs may
+    // have used the processors.
     let (pairs, again) = match (options.pairs, options.measure) {
         (Some(pairs), _) => (pairs, 0),
         (None, Measure::All) => (1, 2),
@@ -113,7 +114,7 @@ impl Rounds {
         self.missed += usize::from(quiet.is_none()) + usize::from(flood.is_none());
         self.quiet.extend(quiet);
         self.flood.extend(flood);
-        // What the attack has begun is over before the next is measured.
+        // The work that the attack has begun is over before the next measurement.
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 
@@ -166,7 +167,7 @@ impl Rounds {
     }
 }
 
-/// What the neighbour sees, for so many seconds; `None` when it did not come to an end.
+/// The neighbour's latency over some seconds; `None` if the neighbour did not finish.
 async fn figures(arena: &Arena, seconds: u64) -> Option<Figures> {
     let arguments =
         format!("--rate {RATE} --streams 1 --size 1024 --count {} --warm-up {}", RATE * seconds, RATE);

@@ -15,7 +15,7 @@ impl Results {
         Self { out: out.map(|path| File::create(path).expect("the file for results")), passed: Vec::new() }
     }
 
-    /// A result: a line for people, an object for machines, and which limits were passed.
+    /// Adds a result: a line for people, an object for machines, and the limits that were passed.
     pub fn add(&mut self, name: &str, line: &str, mut object: Value, passed: &[String]) {
         let verdict =
             if passed.is_empty() { String::new() } else { format!("   PASSED: {}", passed.join(", ")) };
@@ -49,7 +49,7 @@ pub fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-/// What came of an attack, for machines.
+/// The counts of an attack, for machines.
 pub fn counts_json(counts: &Counts) -> Value {
     json!({
         "done": counts.done, "sent_bytes": counts.sent, "received_bytes": counts.received,
@@ -58,7 +58,7 @@ pub fn counts_json(counts: &Counts) -> Value {
     })
 }
 
-/// The middle of some numbers; 0 of none.
+/// The median of some numbers, or 0 if there are none.
 pub fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_by(f64::total_cmp);
     match (numbers.len(), numbers.len() / 2) {

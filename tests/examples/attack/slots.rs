@@ -1,4 +1,4 @@
-//! Whether others get in while a crowd stands at the door.
+//! Whether other callers connect while attackers hold connections.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use super::{
     results::{Results, counts_json, mib},
 };
 
-/// How many callers try, each with a connection of its own.
+/// The number of callers that try, each with a new connection.
 const PINGS: usize = 20;
-/// Between two of them.
+/// The interval between two of these callers.
 const BETWEEN: Duration = Duration::from_millis(150);
 
 pub async fn measure(options: &Options, results: &mut Results) {

@@ -15,7 +15,8 @@ pub fn measure(bench: &mut Bench) {
         for _ in 0..RUNS {
             let before = process::cpu_seconds(bench.server.id());
             let report = bench.run(&format!("{what} QUEUE --count {count}"));
-            // Consuming fills the queue first, and publishing empties it afterwards: the time is of both.
+            // Consuming fills the queue first, and publishing empties it afterwards, so the processor time is that of
+            // both.
             let used = process::cpu_seconds(bench.server.id()) - before;
             let rate = report["messages_per_second"].as_f64().unwrap();
             let millis = |quantile: &str| {

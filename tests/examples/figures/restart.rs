@@ -10,7 +10,7 @@ use super::{Bench, QUEUE, folder_bytes, number};
 const BACKLOG: u64 = 1_000_000;
 const FIRST_DELIVERY: Duration = Duration::from_secs(2);
 const MEMORY_MIB: u64 = 512;
-/// Between attempts to reach a server that starts.
+/// The interval between attempts to reach a server that starts.
 const PAUSE: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -29,7 +29,7 @@ pub async fn measure(bench: &mut Bench) {
     let what = format!("from start to the first delivery, {backlog} waiting");
     let promised = format!("under {} ms", FIRST_DELIVERY.as_millis());
     bench.judge(&what, &format!("{} ms", first.as_millis()), first < FIRST_DELIVERY, &promised);
-    // What it has is released, and consumed with the others.
+    // The consumer's leases are released, and their messages consumed with the others.
     consumer.close().await.unwrap();
 
     let before = process::cpu_seconds(bench.server.id());
@@ -45,7 +45,7 @@ pub async fn measure(bench: &mut Bench) {
     bench.judge("memory while consuming them, peak", &mib(peak), peak < MEMORY_MIB << 20, &promised);
 }
 
-/// Asks until there is a delivery; tells when the stream was open, and when the delivery came.
+/// Connects until there is a delivery; returns the times of the open stream and of the delivery.
 async fn first_delivery(context: &Context, start: Instant) -> (Consumer, Duration, Duration) {
     loop {
         let attempt = async {

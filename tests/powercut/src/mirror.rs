@@ -45,7 +45,7 @@ pub(crate) struct Mirror {
 }
 
 impl Mirror {
-    /// Opens the mirror, and tells whether it is new.
+    /// Opens the mirror, and returns whether it is new.
     pub(crate) fn open(home: &Path, root: Id) -> io::Result<(Self, bool)> {
         let mirror = Self { home: home.to_owned() };
         match fs::read_to_string(home.join("root")) {
@@ -60,7 +60,7 @@ impl Mirror {
         }
     }
 
-    /// Makes the mirror count: from now on a restore starts at `root`.
+    /// Makes the mirror valid: from now on a restore starts at `root`.
     pub(crate) fn found(&self, root: Id) -> io::Result<()> {
         self.replace(&self.home.join("root"), &root.to_string())
     }
@@ -103,7 +103,7 @@ impl Mirror {
         if lines.lines().any(|known| known.split(' ').nth(1) == Some(&id)) {
             return Ok(());
         }
-        // A name that was another file's before is this one's now.
+        // Another file may have had the name before.
         let others = lines.lines().filter(|known| known.splitn(3, ' ').nth(2) != Some(&entry.name));
         lines = others.map(|known| format!("{known}\n")).collect();
         lines.push_str(&line(entry));

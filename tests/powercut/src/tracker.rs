@@ -19,13 +19,13 @@ use crate::{
 static TRACKER: OnceLock<Option<Tracker>> = OnceLock::new();
 
 thread_local! {
-    /// Set while this library itself uses files, whose calls come to the hooks like anyone's.
+    /// Set while this library itself uses files: its calls pass through the hooks too.
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Does something with the tracker, if a folder is watched and the call is not this library's own.
+/// Calls `act` with the tracker, if a folder is watched and the call is not this library's own.
 pub(crate) fn with<R>(act: impl FnOnce(&'static Tracker) -> R) -> Option<R> {
-    // A thread that is being torn down has no cell any more, and watches nothing.
+    // A thread that is being torn down has no cell any more, and its calls are not watched.
     if INSIDE.try_with(|inside| inside.replace(true)).unwrap_or(true) {
         return None;
     }
@@ -39,7 +39,7 @@ pub(crate) struct Tracker {
     root_id: Id,
     device: (u32, u32),
     mirror: Mirror,
-    /// The watched files, each with what is not synced. A file met for the first time may be unsynced anywhere.
+    /// The unsynced extent of each watched file. A file that is seen for the first time may be unsynced anywhere.
     unsynced: Mutex<HashMap<Id, Extent>>,
     /// Files and folders whose name is known to be durable.
     linked: Mutex<HashSet<Id>>,
@@ -134,7 +134,7 @@ impl Tracker {
     pub(crate) fn synced(&self, fd: c_int) {
         let Some(facts) = self.watchable(fd) else { return };
         let Some(path) = sys::path_of(fd) else { return };
-        // A deleted file has no name to come back under.
+        // A deleted file has no name under which it could be restored.
         if !path.starts_with(&self.root) || path.as_os_str().as_bytes().ends_with(b" (deleted)") {
             return;
         }
@@ -148,12 +148,12 @@ impl Tracker {
         }
     }
 
-    /// Whether an open file is watched: for what is refused.
+    /// Whether an open file is watched; for calls that are refused.
     pub(crate) fn watches(&self, fd: c_int) -> bool {
         self.watched(fd).is_some()
     }
 
-    /// Whether a path leads into the folder: for what is refused.
+    /// Whether a path is inside the watched folder; for calls that are refused.
     pub(crate) fn contains(&self, path: &Path) -> bool {
         let parent =
             path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
@@ -163,7 +163,7 @@ impl Tracker {
     fn file_synced(&self, path: &Path, fd: c_int, id: Id) -> io::Result<()> {
         let _copying = locked(&self.copying);
         let extent = locked(&self.unsynced).insert(id, Extent::NONE).unwrap_or(Extent::ALL);
-        // The program may hold the file for writing only; opened by number it is the same file, whatever its name.
+        // The program may have opened the file for writing only; by its number it is the same file, whatever its name.
         let file = File::open(format!("/proc/self/fd/{fd}"))?;
         let size = file.metadata()?.len();
         self.mirror.store(id, &file, extent, size)?;

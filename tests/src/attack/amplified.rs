@@ -14,12 +14,12 @@ use super::{
     target::Target,
 };
 
-/// The calls of one connection at once.
+/// The concurrent calls of one connection.
 const STREAMS: usize = 32;
-/// Of the declared message.
+/// The elements' bytes in a message of the largest size.
 const CONTENT_BYTES: usize = LARGEST - 16;
 
-/// What a message is full of.
+/// The element that a message is full of.
 #[derive(Clone, Copy)]
 pub(super) enum Full {
     /// Messages of a publish.
@@ -36,19 +36,19 @@ pub(super) enum Full {
     StreamTokens,
     /// Attributes of one message, each with a key of its own.
     Attributes,
-    /// The one frame of a publish stream, again and again, each with some messages.
+    /// The single frame of a publish stream, repeated, each with some messages.
     Frames,
-    /// The one frame of a consume stream, again and again, each with some settlements.
+    /// The single frame of a consume stream, repeated, each with some settlements.
     StreamFrames,
-    /// The one field of a call that is a message itself, again and again.
+    /// A call's single nested message, repeated.
     Nested,
-    /// Numbers that the method does not know.
+    /// Numeric fields that the method does not know.
     Unknown,
-    /// Groups in groups that the method does not know.
+    /// Nested groups that the method does not know.
     Groups,
 }
 
-/// A field with bytes in it.
+/// A field of bytes.
 fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     let mut field = vec![number << 3 | 2];
     let mut length = bytes.len();
@@ -105,7 +105,7 @@ impl Full {
     }
 }
 
-/// Sends such messages, many at once, and reads the answers.
+/// Sends many such messages at once, and reads the answers.
 pub(super) async fn empty_elements(target: Target, full: Full) -> Result<(), Ended> {
     let path = full.path();
     let bytes: Bytes = prefixed(&full.message()).into();
@@ -122,8 +122,8 @@ pub(super) async fn empty_elements(target: Target, full: Full) -> Result<(), End
     .await
 }
 
-/// Frames of so many bytes on streams that the server does not read, because nobody reads its answers: what it keeps of
-/// a frame is larger than its bytes.
+/// Sends small DATA frames on streams that the server does not read, because nobody reads its answers. What the server
+/// keeps of a frame is larger than its bytes.
 pub(super) async fn small_data(target: Target, size: usize) -> Result<(), Ended> {
     use crate::harness::frames::data;
     const FRAMES: usize = 1024;

@@ -1,4 +1,4 @@
-//! Whom an attack is done to, and with which credentials.
+//! The server of an attack, and the attacker's credentials.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -12,13 +12,13 @@ use crate::harness::{
     tls,
 };
 
-/// The last in the order of queues.
+/// A queue that is last in the order of names.
 pub(super) const LAST_QUEUE: &str = "zz-last";
 
 /// A server, and an attacker who has a certificate and a token of a tenant.
 #[derive(Clone)]
 pub struct Target {
-    /// Where it is.
+    /// The server's address.
     pub listen: SocketAddr,
     /// TLS with the attacker's certificate.
     pub citizen: Arc<ClientConfig>,
@@ -34,17 +34,17 @@ pub struct Target {
     pub forged: Arc<Forged>,
     /// The attacker's context for the client crate.
     pub context: Context,
-    /// What comes of it.
+    /// The counts of the attack.
     pub tally: Arc<Tally>,
-    /// Of everything that is random.
+    /// The seed of all that is random.
     pub seed: u64,
 }
 
-/// Tokens that are right in all but their signature.
+/// Tokens that are correct but for their signature.
 pub struct Forged {
-    /// As the issuer's own.
+    /// Signed as the issuer signs.
     pub eddsa: String,
-    /// As by the key that [`super::add_rsa_key`] adds; RSA takes longer to verify.
+    /// Signed as with the key that [`super::add_rsa_key`] adds; RSA takes longer to verify.
     pub ps256: String,
 }
 
@@ -73,7 +73,7 @@ impl Target {
         }
     }
 
-    /// The same with nothing counted yet.
+    /// A target with new counts.
     pub fn afresh(&self) -> Self {
         Self { tally: Arc::default(), ..self.clone() }
     }
@@ -83,7 +83,7 @@ impl Target {
         format!("tenants/{TAXATION}/departments/{}", department())
     }
 
-    /// A queue of it.
+    /// A queue of the attacker's department.
     pub fn queue(name: &str) -> String {
         format!("{}/queues/{name}", Self::department())
     }

@@ -1,4 +1,4 @@
-//! Payloads come as they were sent.
+//! Payloads are received as they were sent.
 
 use super::{Property, Violation, index::Index};
 use crate::payload::Seen;

@@ -1,7 +1,7 @@
 //! No two consumers hold the same message at the same time.
 //!
-//! Beginnings and ends of leases are times of the server's own clock, as its frames told them. A lease ends early when
-//! its holder settles it or closes its stream, which may take effect as soon as it is sent.
+//! Beginnings and ends of leases are times of the server's clock, as its frames give them. A lease ends early when its
+//! holder settles it or closes its stream, which may take effect as soon as it is sent.
 
 use super::{
     Property, Violation,

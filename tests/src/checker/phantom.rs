@@ -1,4 +1,4 @@
-//! Nothing comes that was not sent, before it was sent, or though it was refused.
+//! No message is received that was not sent, before it was sent, or although it was refused.
 
 use super::{
     Property, Violation,

@@ -1,6 +1,6 @@
 //! A message is stored at most once, where its ack said, and no two messages have one id.
 //!
-//! A dead letter is a copy in another queue; what counts is where it stood first.
+//! A dead letter is a copy in another queue; its first id counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 

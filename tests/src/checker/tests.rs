@@ -1,4 +1,4 @@
-//! Planted histories: each broken promise must be caught, and only that one.
+//! Planted histories: each broken promise must be found, and no other.
 
 use super::{Property, check};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 const SECOND: i64 = 1_000_000_000;
 const LEASE: i64 = 30 * SECOND;
 
-/// A history in the making: one event a nanosecond.
+/// A history, with one event a nanosecond.
 #[derive(Default)]
 struct Story {
     events: Vec<Event>,
@@ -29,7 +29,7 @@ impl Story {
         self.publish(count).then(What::PublishAcked { payload: payload(count), sequence: Some(count) })
     }
 
-    /// The message comes to a consumer, with the token of that number, granted in that second.
+    /// A consumer receives the message with the token of this number, granted in this second.
     fn received(self, count: u64, consumer: u32, token: u8, second: i64) -> Self {
         self.then(What::Delivered(delivery(count, consumer, token, second)))
     }
@@ -93,14 +93,14 @@ fn a_good_history_passes() {
         .received(2, 1, 4, 31)
         .settled(4, Action::Ack)
         .refused(3, Action::Ack)
-        // A message whose publish nobody confirmed came all the same; its settlement was lost with a crash.
+        // A message whose publish was not confirmed is received; the answer to its settlement was lost with a crash.
         .received(3, 2, 5, 2)
         .sent(5, Action::Ack)
         .then(What::ServerKilled)
         .then(What::ServerReady)
         .received(3, 2, 5, 2)
         .settled(5, Action::Ack)
-        // And one that nobody confirmed was never stored.
+        // Another that was not confirmed was not stored.
         .publish(4);
     let events = story.then(What::Drained).events;
     let verdict = check(&events);
@@ -147,7 +147,7 @@ fn a_corrupted_payload_is_caught() {
     let mut corrupt = delivery(1, 1, 1, 0);
     corrupt.payload = Seen::Corrupt { size: 3 };
     let story = Story::default().acked(1).then(What::Delivered(corrupt)).settled(1, Action::Ack);
-    // The message it was is lost as well.
+    // The original message is lost as well.
     story.breaks(&[Property::Loss, Property::Intact]);
 }
 
@@ -178,7 +178,7 @@ fn leases_may_not_overlap() {
     let story = || Story::default().acked(1).received(1, 1, 1, 0);
     story().received(1, 2, 2, 29).settled(2, Action::Ack).breaks(&[Property::Overlap]);
     story().received(1, 2, 2, 30).settled(2, Action::Ack).breaks(&[]);
-    // It makes no difference in which order they arrive.
+    // The order of arrival makes no difference.
     let late = Story::default().acked(1).received(1, 2, 2, 29).received(1, 1, 1, 0);
     late.settled(2, Action::Ack).breaks(&[Property::Overlap]);
 }
@@ -238,7 +238,7 @@ fn two_messages_do_not_share_a_place() {
     other.message = "message-1".to_owned();
     let story = Story::default().acked(1).acked(2).received(1, 1, 1, 0).settled(1, Action::Ack);
     let story = story.then(What::Delivered(other)).settled(2, Action::Ack);
-    // One of them comes after the other's settlement, too, and not where its ack said.
+    // One of them is received after the other's settlement, too, and with another id than its ack said.
     let verdict = check(&story.then(What::Drained).events);
     assert!(verdict.breaks(Property::StoredTwice), "{verdict}");
 }

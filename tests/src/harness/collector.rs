@@ -1,4 +1,4 @@
-//! A collector that speaks OTLP, and keeps the spans it is sent.
+//! An OTLP collector that keeps the spans it receives.
 
 use std::{
     net::SocketAddr,
@@ -46,7 +46,7 @@ impl TraceService for Collector {
 }
 
 impl Collector {
-    /// Listens.
+    /// Starts to listen.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let collector = Self { address: listener.local_addr().unwrap(), spans: Arc::default() };
@@ -57,12 +57,12 @@ impl Collector {
         collector
     }
 
-    /// Where it is, as a configuration names it.
+    /// Its address, as a configuration names it.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// What it has been sent so far: each span, and the service it is of.
+    /// The spans received so far, each with the name of its service.
     pub fn spans(&self) -> Vec<(String, Span)> {
         self.spans.lock().unwrap().clone()
     }

@@ -1,4 +1,4 @@
-//! What a program's standard streams may be, other than a file: a pipe that nobody reads, a terminal.
+//! Unusual standard streams of a program: a pipe that nobody reads, a terminal.
 
 use std::{
     fs::File,
@@ -16,10 +16,10 @@ use rustix::{
 
 use super::PATIENCE;
 
-/// What a pipe takes before its writer waits, as it usually is.
+/// What is written at once to fill a pipe.
 const FULL: &[u8] = &[b'-'; 4096];
 
-/// A pipe that takes nothing more before somebody reads it, and what it is full of.
+/// A full pipe, and how many bytes are in it.
 pub fn full() -> (PipeReader, PipeWriter, usize) {
     let (reader, mut writer) = std::io::pipe().unwrap();
     nonblocking(&writer, true);
@@ -35,14 +35,14 @@ pub fn full() -> (PipeReader, PipeWriter, usize) {
     (reader, writer, filled)
 }
 
-/// Whether reading and writing a descriptor waits.
+/// Sets whether reads and writes of a descriptor block.
 pub fn nonblocking(of: &impl AsFd, nonblocking: bool) {
     let mut flags = fcntl_getfl(of).unwrap();
     flags.set(OFlags::NONBLOCK, nonblocking);
     fcntl_setfl(of, flags).unwrap();
 }
 
-/// A terminal: what is written to it, and read from it, by somebody who sits at it.
+/// A terminal, from its user's side.
 pub struct Terminal {
     terminal: File,
     path: PathBuf,
@@ -61,13 +61,13 @@ impl Terminal {
         Self { terminal: File::from(terminal), path }
     }
 
-    /// Its end for a program.
+    /// The program's side.
     pub fn program(&self) -> File {
         File::options().read(true).write(true).open(&self.path).unwrap()
     }
 
-    /// What programs have written, once it has this in it. A program that has ended leaves what it wrote only as long
-    /// as somebody holds the terminal.
+    /// Reads what programs have written, until it contains `wanted`. What a program wrote before its end is readable
+    /// only while somebody holds the terminal open.
     pub fn read_until(&mut self, wanted: &[u8]) -> Vec<u8> {
         let (mut seen, deadline) = (Vec::new(), Instant::now() + PATIENCE);
         while !seen.windows(wanted.len()).any(|window| window == wanted) {
@@ -81,7 +81,7 @@ impl Terminal {
             let mut some = [0; 4096];
             match self.terminal.read(&mut some) {
                 Ok(count) if count > 0 => seen.extend_from_slice(&some[..count]),
-                // Nobody has opened it yet, or there is nothing yet.
+                // No program has opened it yet, or nothing is written yet.
                 _ => std::thread::sleep(Duration::from_millis(5)),
             }
         }

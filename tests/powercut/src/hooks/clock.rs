@@ -15,12 +15,12 @@ use crate::sys::call;
 
 struct Wrong {
     ahead: i64,
-    /// When it begins and when it ends.
+    /// The moments at which the wrong time begins and ends.
     jumps: Moment,
     right: Moment,
 }
 
-/// Comes with a file, or has come from the start.
+/// A moment: when a file appears, or the start of the program.
 struct Moment {
     file: Option<CString>,
     come: AtomicBool,
@@ -49,7 +49,7 @@ impl Moment {
     }
 }
 
-/// Leaves `errno` alone: asking for the time, which this is done for, does not touch it.
+/// Leaves `errno` unchanged, since the program's own call, a reading of the clock, does not set it.
 fn exists(file: &CStr) -> bool {
     // SAFETY: every thread has one.
     let errno = unsafe { libc::__errno_location() };

@@ -1,4 +1,4 @@
-//! Bytes that change.
+//! Calls that change the bytes of files.
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
 
@@ -37,7 +37,7 @@ unsafe extern "C" fn writev(fd: c_int, pieces: *const iovec, count: c_int) -> ss
     wrote(fd, None, call!(libc::SYS_writev, fd, pieces, count))
 }
 
-/// One function by its two names, with and without large files.
+/// Defines one function under its two names, with and without large files.
 macro_rules! twice {
     ($name:ident, $large:ident = $arguments:tt -> $result:ty $body:block) => {
         twice!(@ $name = $arguments -> $result $body);
@@ -83,7 +83,7 @@ twice!(truncate, truncate64 = (path: *const c_char, size: off_t) -> c_int {
         return -1;
     }
     tracker::with(|tracker| tracker.opened(fd, libc::O_WRONLY));
-    // SAFETY: the function takes any numbers.
+    // SAFETY: the function accepts any numbers.
     let result = unsafe { ftruncate(fd, size) };
     call!(libc::SYS_close, fd);
     result
@@ -97,7 +97,7 @@ fn allocate(fd: c_int, mode: c_int, offset: off_t, length: off_t) -> c_int {
     }
     let result = call!(libc::SYS_fallocate, fd, mode, offset, length) as c_int;
     let zeroes = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_ZERO_RANGE;
-    // Space beyond the end, or within it, changes no byte; a longer file is told by its length.
+    // Space allocated beyond the end or within the file changes no byte; a longer file shows by its length.
     if result == 0 && mode & zeroes != 0 {
         let start = u64::try_from(offset).unwrap_or(0);
         changed(fd, Extent { start, end: start.saturating_add(u64::try_from(length).unwrap_or(0)) });

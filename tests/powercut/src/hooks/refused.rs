@@ -1,4 +1,4 @@
-//! What is not modelled, and ends the program if it would touch the folder.
+//! Calls that are not modelled. They end the program if they concern the watched folder.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 

@@ -1,4 +1,4 @@
-//! What makes bytes and names durable.
+//! Calls that make bytes and names durable.
 
 use std::ffi::c_int;
 
