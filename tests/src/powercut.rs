@@ -1,6 +1,7 @@
-//! Power cuts: runs a program so that what it has not synced can be taken away.
+//! Power cuts: runs a program so that what it has not synced can be removed.
 //!
-//! The preload library `posthouse-powercut` keeps a mirror of what is durable (its `mirror` module tells the layout).
+//! The preload library `posthouse-powercut` keeps a mirror of what is durable; its `mirror` module describes the
+//! layout.
 //! After the program was killed, [`PowerCut::strike`] rebuilds the folder from the mirror alone.
 
 use std::{
@@ -16,7 +17,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::harness::binaries;
 
-/// What a disk writes in one piece.
+/// The bytes that a disk writes as a whole.
 const PAGE: usize = 4096;
 
 /// A folder whose power can be cut.
@@ -25,35 +26,35 @@ pub struct PowerCut {
     mirror: PathBuf,
 }
 
-/// What becomes of bytes that were written and not synced.
+/// What happens to bytes that were written and not synced.
 #[derive(Clone, Copy, Debug)]
 pub enum Unsynced {
-    /// All are gone.
+    /// All of them are lost.
     Dropped,
-    /// Of each file, as many of them as the seed says are on disk, from its beginning, and the rest is gone.
+    /// The seed decides how many of each file's bytes, from its beginning, are on disk; the rest is lost.
     Torn(u64),
-    /// Of each file, any of its pages are on disk, as the seed says, in no order.
+    /// The seed decides which pages of each file are on disk, in no order.
     Scattered(u64),
 }
 
-/// What a power cut took.
+/// What a power cut removed.
 #[derive(Debug, Default)]
 pub struct Lost {
     /// Files whose name was not durable.
     pub files: usize,
-    /// Bytes in the other files that were not.
+    /// Bytes of the other files that were not durable.
     pub bytes: u64,
 }
 
 impl PowerCut {
-    /// Watches a folder, which must exist; the mirror is kept beside it.
+    /// Watches an existing folder; the mirror is kept beside it.
     pub fn watch(folder: &Path) -> Self {
         let mut mirror = folder.as_os_str().to_owned();
         mirror.push(".mirror");
         Self { folder: folder.to_owned(), mirror: mirror.into() }
     }
 
-    /// Makes a program keep the mirror.
+    /// Makes a program maintain the mirror.
     pub fn arm(&self, command: &mut Command) {
         command
             .env("LD_PRELOAD", binaries::powercut_library())
@@ -61,11 +62,11 @@ impl PowerCut {
             .env("POSTHOUSE_POWERCUT_MIRROR", &self.mirror);
     }
 
-    /// Cuts the power: leaves in the folder what is durable. The program must be dead.
+    /// Cuts the power: leaves in the folder what is durable. The program must have ended.
     pub fn strike(&self, unsynced: Unsynced) -> io::Result<Lost> {
         let root = match fs::read_to_string(self.mirror.join("root")) {
             Ok(root) => root,
-            // The program was killed before its first step: the mirror is made before that.
+            // The program was killed before it made the mirror, which is its first step.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 fs::remove_dir_all(&self.mirror).or_else(absent)?;
                 return Ok(Lost::default());
@@ -79,11 +80,11 @@ impl PowerCut {
         let mut rebuild =
             Rebuild { mirror: &self.mirror, written, tear: tear(unsynced), lost: Lost::default() };
         rebuild.folder(&root, &rebuilt)?;
-        // What is left has no durable name.
+        // The files that are left have no durable name.
         rebuild.lost.files += rebuild.written.len();
         fs::remove_dir_all(&self.folder)?;
         fs::rename(&rebuilt, &self.folder)?;
-        // The mirror speaks of inodes that are no more; the next program makes a new one.
+        // The mirror's inodes no longer exist; the next program makes a new mirror.
         fs::remove_dir_all(&self.mirror)?;
         Ok(rebuild.lost)
     }
@@ -93,10 +94,10 @@ fn absent(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
-/// Writes some of the pages back that were not synced.
+/// Writes back some of the pages that were not synced.
 type Keep = fn(&mut StdRng, &Path, &[Page]) -> io::Result<()>;
 
-/// A page of a file, and where it is.
+/// A page of a file, and its offset.
 type Page = (u64, Vec<u8>);
 
 fn tear(unsynced: Unsynced) -> Option<(StdRng, Keep)> {
@@ -109,7 +110,7 @@ fn tear(unsynced: Unsynced) -> Option<(StdRng, Keep)> {
 
 struct Rebuild<'a> {
     mirror: &'a Path,
-    /// The files as they were written, by id, less those that were rebuilt.
+    /// The written files by id, without those that are rebuilt already.
     written: HashMap<String, PathBuf>,
     tear: Option<(StdRng, Keep)>,
     lost: Lost,
@@ -121,7 +122,7 @@ impl Rebuild<'_> {
         fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
         let names = match fs::read_to_string(self.mirror.join("folders").join(id)) {
             Ok(names) => names,
-            // Its name is durable, and nothing in it.
+            // Its name is durable, but none of its bytes.
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(e) => return Err(e),
         };
@@ -138,7 +139,7 @@ impl Rebuild<'_> {
 
     fn file(&mut self, id: &str, path: &Path) -> io::Result<()> {
         let durable = self.mirror.join("files").join(id);
-        // A name without bytes: the file was never synced.
+        // A file that was never synced has a name and no bytes.
         let exists = durable.exists();
         if exists {
             fs::copy(&durable, path).map(|_| ())?
@@ -163,7 +164,7 @@ fn keep_any(random: &mut StdRng, path: &Path, pages: &[Page]) -> io::Result<()> 
     written_pages.try_for_each(|(at, page)| file.write_all_at(page, *at))
 }
 
-/// The first few of the pages, and a part of the one after them.
+/// Writes back the first pages, and a part of the one after them.
 fn keep_beginning(random: &mut StdRng, path: &Path, pages: &[Page]) -> io::Result<()> {
     let file = File::options().write(true).open(path)?;
     let whole = random.random_range(0..=pages.len());
@@ -177,7 +178,7 @@ fn keep_beginning(random: &mut StdRng, path: &Path, pages: &[Page]) -> io::Resul
     Ok(())
 }
 
-/// The pages of a file that differ in another, as they are there.
+/// The pages of `written` that differ from the durable file.
 fn differing(durable: &File, written: &File) -> io::Result<Vec<Page>> {
     let mut found = Vec::new();
     let (mut here, mut there) = (vec![0; PAGE], vec![0; PAGE]);

@@ -1,4 +1,4 @@
-//! A network between a client and the server: slow, or broken.
+//! A slow or broken network between a client and the server.
 
 use std::{
     io,
@@ -22,12 +22,12 @@ use tokio::{
 
 use super::site::Site;
 
-/// How often a slow network passes something on.
+/// The interval at which a slow network forwards bytes.
 const TICK: Duration = Duration::from_millis(20);
-/// What it holds of its own, in each direction: little, so that it is slow from the beginning.
+/// The socket buffers in each direction: small, so that the network is slow from the first byte.
 const BUFFER_BYTES: u32 = 32 << 10;
 
-/// The network. Dropping it breaks what goes over it.
+/// The network. Dropping it breaks its connections.
 pub struct Proxy {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -35,19 +35,19 @@ pub struct Proxy {
 }
 
 struct Shared {
-    /// In each direction of each connection; 0: without limit.
+    /// The limit in each direction of each connection; 0 is none.
     bytes_per_second: AtomicU64,
     refuses: AtomicBool,
     cut: watch::Receiver<u64>,
 }
 
 impl Proxy {
-    /// To this server.
+    /// A network to this server without a limit.
     pub async fn to(server: SocketAddr) -> Self {
         Self::slow(server, 0).await
     }
 
-    /// So many bytes a second, in each direction of each connection.
+    /// A network with a limit in each direction of each connection.
     pub async fn slow(server: SocketAddr, bytes_per_second: u64) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         if bytes_per_second > 0 {
@@ -75,12 +75,12 @@ impl Proxy {
         Self { address, shared, cut }
     }
 
-    /// Where clients connect to.
+    /// The address that clients connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// A context whose endpoint this is.
+    /// A context whose endpoint is the network.
     pub fn context(&self, site: &Site, tenant: &str) -> Context {
         let file = site.context_file(tenant);
         let text = std::fs::read_to_string(&file).unwrap();
@@ -109,7 +109,7 @@ impl Shared {
         let (client, server) = (client.into_split(), server.into_split());
         tokio::select! {
             _ = async { tokio::join!(self.forward(client.0, server.1), self.forward(server.0, client.1)) } => {}
-            // Also when nobody could cut any more.
+            // Also once the proxy is dropped.
             _ = cut.changed() => {}
         }
     }
@@ -125,7 +125,7 @@ impl Shared {
         Ok(stream)
     }
 
-    /// To the end of one side, which is told to the other.
+    /// Forwards up to the end of one side, and ends the other side too.
     async fn forward(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
         let mut buffer = vec![0; 64 << 10];
         loop {
@@ -142,7 +142,7 @@ impl Shared {
                 Ok(_) => {}
             }
         }
-        // The other side may be gone.
+        // The other side may be closed.
         let _ = to.shutdown().await;
     }
 }

@@ -1,4 +1,4 @@
-//! gRPC calls that carry any bytes and any headers.
+//! gRPC calls with any bytes and any headers.
 
 use bytes::{Buf, BufMut, Bytes};
 use tonic::{
@@ -15,7 +15,7 @@ use tower::ServiceExt;
 
 use super::wire::Caller;
 
-/// Bytes in, bytes out.
+/// A codec that passes bytes through.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Raw;
 
@@ -58,7 +58,7 @@ pub async fn unary(caller: &Caller, path: &str, request: Bytes) -> Result<Bytes,
     edited(caller, path, request, |_| {}).await
 }
 
-/// The same with the HTTP request changed at last.
+/// Calls a method after `edit` has changed the HTTP request.
 pub async fn edited(
     caller: &Caller,
     path: &str,

@@ -25,14 +25,14 @@ pub struct Relay {
 
 #[derive(Default)]
 struct Shared {
-    /// Of the next connection nothing comes back once its handshake is done.
+    /// Whether the next connection receives nothing after its handshake.
     deaf: AtomicBool,
     open: Mutex<Vec<AbortHandle>>,
     accepted: AtomicUsize,
 }
 
 impl Relay {
-    /// A relay to a server.
+    /// A relay to this server.
     pub async fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let (address, shared) = (listener.local_addr().unwrap(), Arc::<Shared>::default());
@@ -52,12 +52,12 @@ impl Relay {
         Self { address, shared }
     }
 
-    /// Where clients connect to.
+    /// The address that clients connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The server gets what the next connection asks for, and its answers never arrive. The connection stays open,
+    /// The server receives the requests of the next connection, but its answers never arrive. The connection stays open
     /// until it is cut.
     pub fn lose_the_next_answers(&self) {
         self.shared.deaf.store(true, Ordering::SeqCst);
@@ -68,21 +68,21 @@ impl Relay {
         self.shared.open.lock().unwrap().drain(..).for_each(|relay| relay.abort());
     }
 
-    /// How many connections there have been.
+    /// The number of connections so far.
     pub fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::SeqCst)
     }
 }
 
-/// The record by which a client of TLS 1.3 looks like one of 1.2. It may come before the client has heard all.
+/// The record that makes TLS 1.3 look like 1.2. The client may send it before it has read the server's whole handshake.
 const CHANGE_CIPHER_SPEC_BYTES: usize = 6;
 
-/// How far a handshake is.
+/// The progress of a handshake.
 #[derive(Default)]
 struct Handshake {
-    /// The server has spoken.
+    /// The server has sent something.
     begun: AtomicBool,
-    /// The client has answered that, so it has read all of it.
+    /// The client has answered the server's handshake, so it has read all of it.
     done: AtomicBool,
 }
 
@@ -96,7 +96,7 @@ async fn pass_on(client: TcpStream, server: TcpStream, deaf: bool) {
     let _ = asked.await;
 }
 
-/// Aborted with the relay.
+/// Aborts the task when the relay is dropped.
 struct Stop(AbortHandle);
 
 impl Drop for Stop {

@@ -28,7 +28,7 @@ pub const CIVIL: &str = "civil-affairs";
 /// Another tenant.
 pub const TAXATION: &str = "taxation";
 
-/// What a caller shows: a certificate with its key, and a token.
+/// A caller's certificate with its key, and a token.
 #[derive(Clone)]
 pub struct Credentials {
     /// The certificate.
@@ -60,7 +60,7 @@ impl Site {
         Self::with_drain_deadline(Duration::from_secs(25))
     }
 
-    /// The same with another time from SIGTERM to exit.
+    /// A site with another deadline from SIGTERM to exit.
     pub fn with_drain_deadline(drain_deadline: Duration) -> Self {
         Self::configured(drain_deadline, "")
     }
@@ -70,12 +70,12 @@ impl Site {
         Self::below_with_sections(folder, "")
     }
 
-    /// The same with sections of its own in the configuration.
+    /// A site below a folder, with further sections in its configuration.
     pub fn below_with_sections(folder: &Path, extra: &str) -> Self {
         Self::in_dir(TempDir::with_prefix_in("posthouse-", folder).unwrap(), Duration::from_secs(25), extra)
     }
 
-    /// The same with sections of its own in the configuration.
+    /// A site with further sections in its configuration.
     pub fn with_sections(extra: &str) -> Self {
         Self::configured(Duration::from_secs(25), extra)
     }
@@ -105,7 +105,7 @@ impl Site {
         self.listen
     }
 
-    /// Where the server answers probes.
+    /// The address of the management listener.
     pub fn management(&self) -> SocketAddr {
         self.management
     }
@@ -120,7 +120,7 @@ impl Site {
         self.path("posthouse.toml")
     }
 
-    /// Replaces parts of the configuration, each of which must be there.
+    /// Replaces parts of the configuration, each of which must be in it.
     pub fn configure(&self, parts: &[(&str, &str)]) {
         let mut text = fs::read_to_string(self.config()).unwrap();
         for (from, to) in parts {
@@ -130,7 +130,7 @@ impl Site {
         fs::write(self.config(), text).unwrap();
     }
 
-    /// What a power cut takes from: the folder with the data folder in it.
+    /// The folder that holds the data folder; power cuts are played on it.
     pub fn state(&self) -> PathBuf {
         self.path("state")
     }
@@ -150,7 +150,7 @@ impl Site {
         &self.server_authority
     }
 
-    /// A fresh certificate of a tenant's client.
+    /// A new certificate of a tenant's client.
     pub fn certificate(&self, tenant: &str) -> Issued {
         self.tenants[tenant].authority.issue(&Leaf::client(&spiffe_id(tenant))).unwrap()
     }
@@ -160,7 +160,7 @@ impl Site {
         self.tenants[tenant].authority.issue(leaf).unwrap()
     }
 
-    /// What a token of the tenant says that is bound to this certificate and has every data right.
+    /// The claims of a tenant's token that is bound to this certificate and has every data right.
     pub fn claims(&self, tenant: &str, certificate: &Issued) -> Claims {
         let lifetime = Duration::from_secs(3600);
         let thumbprint = certificate.thumbprint().unwrap();
@@ -179,12 +179,12 @@ impl Site {
         Credentials { certificate, token }
     }
 
-    /// A context for the client crate, with fresh credentials of the tenant.
+    /// A context for the client crate, with new credentials of the tenant.
     pub fn context(&self, tenant: &str) -> Context {
         Context::load(self.context_file(tenant)).unwrap()
     }
 
-    /// A context file for the command line, with fresh credentials of the tenant.
+    /// A context file for the command line, with new credentials of the tenant.
     pub fn context_file(&self, tenant: &str) -> PathBuf {
         self.write_context(tenant, &self.credentials(tenant))
     }
@@ -194,7 +194,7 @@ impl Site {
         self.write_context_to(tenant, credentials, self.listen)
     }
 
-    /// The same for another way to the server.
+    /// Writes a context file with these credentials and another address of the server.
     pub fn write_context_to(&self, tenant: &str, credentials: &Credentials, endpoint: SocketAddr) -> PathBuf {
         let name = format!("{tenant}-{}", self.written.fetch_add(1, Ordering::Relaxed));
         let file = |suffix: &str| self.path(&format!("contexts/{name}.{suffix}"));
@@ -215,7 +215,7 @@ impl Site {
         self.path(&format!("server-{}.log", self.written.fetch_add(1, Ordering::Relaxed)))
     }
 
-    /// Keeps the folder when the test ends, for whoever has to find out why it failed.
+    /// Keeps the folder when the test ends, to find out why it failed.
     pub fn keep(&mut self) -> &Path {
         self.dir.disable_cleanup(true);
         self.dir.path()
@@ -283,7 +283,7 @@ pub fn write_secret(path: &Path, text: &str) {
     file.write_all(text.as_bytes()).unwrap();
 }
 
-/// A port that nobody uses, and that no outgoing connection is given while the server is down.
+/// A port that is free, and that the system does not use for outgoing connections while the server is down.
 fn free_address() -> SocketAddr {
     let mut random = rand::rng();
     loop {

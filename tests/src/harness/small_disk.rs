@@ -1,4 +1,4 @@
-//! A disk that can be filled: a small file system of its own, in a mount namespace that nobody else sees.
+//! A disk that can be filled: a small file system in a mount namespace of its own.
 
 use std::{
     fs::File,
@@ -9,14 +9,14 @@ use std::{
 
 use super::{binaries, site::Site};
 
-/// Who may not mount says so, rather than see a test pass that did not run.
+/// The variable that says that mounts are not allowed here, so that tests that need them are skipped knowingly.
 const WITHOUT: &str = "POSTHOUSE_WITHOUT_MOUNTS";
 
 /// A process that keeps a namespace with a small disk mounted on a folder.
 pub struct SmallDisk(Child);
 
 impl SmallDisk {
-    /// A disk of so many KiB on this folder; `None`: nothing may be mounted here.
+    /// Mounts a disk of this many KiB on a folder; `None` if nothing may be mounted here.
     pub fn mount(folder: &Path, kib: u64) -> Option<Self> {
         if std::env::var_os(WITHOUT).is_some() {
             println!("SKIPPED, as {WITHOUT} says: nothing is shown of a full disk");
@@ -39,7 +39,7 @@ impl SmallDisk {
         Some(Self(child))
     }
 
-    /// A path as it looks from inside.
+    /// The path of a file on the disk, as the test sees it.
     pub fn inside(&self, path: &Path) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{}", self.0.id(), path.display()))
     }
@@ -60,7 +60,7 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Writes until there is no room.
+/// Writes until the disk is full.
 pub fn fill(path: &Path) {
     let mut file = File::create(path).unwrap();
     for size in [1 << 20, 4096, 1] {

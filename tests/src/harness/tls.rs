@@ -1,4 +1,4 @@
-//! TLS as a test wants it: any version, any certificate or none.
+//! TLS clients of any version, with any certificate or none.
 
 use std::{io, sync::Arc};
 
@@ -13,7 +13,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::site::Site;
 
-/// A client that trusts the site's server, speaks these versions, and shows this certificate.
+/// A client that trusts the site's server, with these versions and this certificate.
 pub fn config(
     site: &Site,
     versions: &[&'static SupportedProtocolVersion],
@@ -45,8 +45,8 @@ pub async fn connect(site: &Site, config: ClientConfig) -> io::Result<TlsStream<
     TlsConnector::from(Arc::new(config)).connect(name, tcp).await
 }
 
-/// The alert with which the server refuses this client, or what it did instead. With TLS 1.3 a client is done before
-/// the server has looked at its certificate, so that the alert may come with the first read.
+/// The alert with which the server refuses this client, or what it did instead. With TLS 1.3 the handshake is over for
+/// a client before the server has checked its certificate, so the alert may arrive with the first read.
 pub async fn refusal(site: &Site, config: ClientConfig) -> Result<AlertDescription, String> {
     let error = match connect(site, config).await {
         Err(error) => error,

@@ -1,4 +1,4 @@
-//! A consumer: settles what comes in every way there is, sometimes too late, and writes it down.
+//! A consumer: settles its deliveries in every possible way, sometimes too late, and records it.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -20,18 +20,18 @@ pub(super) async fn run(shared: Arc<Shared>, number: u32, mut stop: watch::Recei
     let mut random = StdRng::seed_from_u64(!shared.seed ^ u64::from(number));
     while !*stop.borrow() {
         let (number, consumer) = open(&shared, QUEUE).await;
-        // Some consumers go early, and give back what they hold.
+        // Some consumers end early, and release what they hold.
         let deliveries = random.random_range(1_000..50_000);
         consume(&shared, number, &consumer, deliveries, &mut random, &mut stop).await;
         close(&shared, number, &consumer).await;
     }
 }
 
-/// Opens a consumer, under a number that no other has had.
+/// Opens a consumer, under a number that no other has.
 pub(super) async fn open(shared: &Shared, queue: &str) -> (u32, Consumer) {
     let client = shared.client().await;
     let opened = || async {
-        // Leases must run out here, so they are not kept alive.
+        // Leases must expire here, so the client does not extend them.
         let consumer = client.consumer(queue).credit_messages(64).lease_duration(LEASE);
         let consumer = consumer.extend_leases_for(Duration::ZERO);
         consumer.open().await.ok()
@@ -40,10 +40,10 @@ pub(super) async fn open(shared: &Shared, queue: &str) -> (u32, Consumer) {
     (shared.consumers.fetch_add(1, Ordering::Relaxed), consumer)
 }
 
-/// Ends a consumer cleanly, which releases whatever it holds.
+/// Ends a consumer cleanly, which releases its leases.
 pub(super) async fn close(shared: &Shared, number: u32, consumer: &Consumer) {
     shared.record(What::ConsumerClosed { consumer: number });
-    // If the server is down the leases run to their end, which is as good.
+    // If the server is down, the leases expire, which serves the test as well.
     let _ = tokio::time::timeout(Duration::from_secs(10), consumer.close()).await;
 }
 
@@ -62,7 +62,7 @@ async fn consume(
             next = consumer.next() => next,
             _ = stop.changed() => break,
         };
-        // A consumer that gave up is replaced; its leases run to their end.
+        // A consumer that failed for good is replaced; its leases expire.
         let Ok(Some(delivery)) = next else { break };
         let token = record_delivery(shared, number, &delivery);
         let dice = random.random_range(0..10_000);
@@ -73,8 +73,8 @@ async fn consume(
     while settling.join_next().await.is_some() {}
 }
 
-/// Writes a delivery down. The client crate keeps the server's token to itself, and hands each lease out once; so
-/// every delivery gets a token of the test's own.
+/// Records a delivery. The client crate keeps the server's token to itself and returns each lease once, so each
+/// delivery has a token of the test's own.
 pub(super) fn record_delivery(shared: &Shared, consumer: u32, delivery: &Delivery) -> Token {
     let token = Token(rand::random::<[u8; 16]>().to_vec());
     shared.record(What::Delivered(history::Delivery {
@@ -92,7 +92,7 @@ pub(super) fn record_delivery(shared: &Shared, consumer: u32, delivery: &Deliver
     token
 }
 
-/// Does with a delivery what the dice say.
+/// Settles a delivery in a random way.
 async fn settle(
     shared: Arc<Shared>,
     delivery: Delivery,
@@ -115,7 +115,8 @@ async fn settle(
             delivery.dead_letter()
         }
         250..260 => {
-            // Held beyond its lease, so that another gets it; this one's ack is too late then.
+            // The delivery is held beyond its lease, so that another consumer receives it; this one's ack is too late
+            // then.
             let _ = tokio::time::timeout(LEASE + LEASE / 2, closing.wait_for(|closing| *closing)).await;
             sent(Action::Ack);
             delivery.ack()
@@ -130,7 +131,7 @@ async fn settle(
 }
 
 async fn extend(shared: Arc<Shared>, mut delivery: Delivery, token: Token) {
-    // Whether the lease was lost meanwhile is told by the ack, too.
+    // Whether the lease was lost meanwhile shows at the ack, too.
     if let Ok(deadline) = delivery.extend(LEASE * 2).await {
         shared.record(What::Extended { token: token.clone(), deadline: server_time(deadline) });
     }

@@ -1,4 +1,4 @@
-//! The end of a load: takes out everything there is, until the server says that nothing is left.
+//! The end of a load: consumes all messages until the server reports empty queues.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ pub(super) async fn run(shared: &Arc<Shared>, queue: &str) {
                 assert_eq!(parked, 0, "{queue} has a dead-letter queue");
                 break;
             }
-            // What waits for a retry comes in a moment; anything else is for later.
+            // A message that waits for its retry is delivered in a moment.
             _ => {}
         }
     }

@@ -1,4 +1,4 @@
-//! A producer: many messages under way, every outcome written down.
+//! A producer: has many messages under way and records every outcome.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,9 +14,9 @@ use crate::{
     payload::{PayloadId, encode},
 };
 
-/// Messages whose outcome a producer waits for.
+/// The messages whose outcome a producer waits for.
 const UNDER_WAY: usize = 64;
-/// How far the consumers may fall behind before the producers wait for them.
+/// How far the consumers may be behind before the producers wait for them.
 const BACKLOG: u64 = 5_000;
 
 pub(super) async fn run(shared: Arc<Shared>, number: u32, stop: watch::Receiver<bool>) {
@@ -24,9 +24,9 @@ pub(super) async fn run(shared: Arc<Shared>, number: u32, stop: watch::Receiver<
     let mut count = 0;
     while !*stop.borrow() {
         let publisher = open(&shared).await;
-        // A publisher that gave up is replaced; what it had under way has no known outcome.
+        // A publisher that failed for good is replaced; the outcome of its messages under way is unknown.
         publish(&shared, &publisher, number, &mut count, &mut random, &stop).await;
-        // What was under way has been answered, so this has nothing to tell.
+        // All messages under way have been answered, so this has nothing to report.
         let _ = publisher.close().await;
     }
 }
