@@ -20,7 +20,7 @@ use super::{
 
 /// The neighbour's rate, in messages a second.
 const RATE: u64 = 2_000;
-/// The limit of the neighbour's latency under an attack: this multiple of its latency without one, or `MORE_MS` above it.
+/// The limit of the neighbour's latency under an attack: this multiple of that without one, or `MORE_MS` above it.
 const TIMES: f64 = 2.0;
 const MORE_MS: f64 = 20.0;
 /// What one attack takes when all attacks are measured, each once.

@@ -1,4 +1,4 @@
-//! `kill -9`: the process goes, the page cache stays. And SIGTERM, which must be no worse.
+//! `kill -9`, after which the page cache is still there; and SIGTERM, which must lose no more.
 
 use posthouse_tests::harness::binaries;
 

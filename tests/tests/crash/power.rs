@@ -1,4 +1,4 @@
-//! Power cuts: what was not synced is gone.
+//! Power cuts: what was not synced is lost.
 
 use std::{process::Command, time::Duration};
 
@@ -19,7 +19,7 @@ async fn nothing_acked_is_lost_or_comes_again_over_power_cuts() {
     run(plan).await.unwrap().assert_promises();
 }
 
-/// Nothing was promised yet, so nothing may be in the way of a second try.
+/// Nothing was promised yet, so nothing may prevent a second start.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_start_may_be_cut_short() {
     let mut random = rand::rng();
@@ -28,7 +28,7 @@ async fn a_first_start_may_be_cut_short() {
         let cut = PowerCut::watch(&site.state());
         let launch = || Server::launch(&site, &binaries::posthouse(), Some(&cut));
         let mut server = launch();
-        // Not to wait for something: to hit it anywhere.
+        // A random time, so that the cut hits any step.
         let pause = Duration::from_millis(random.random_range(0..150));
         tokio::time::sleep(pause).await;
         server.kill();
@@ -43,15 +43,15 @@ async fn a_first_start_may_be_cut_short() {
     }
 }
 
-/// A server that answers before it has synced loses what it promised, and the checker says so: this is what makes the
-/// test above worth something.
+/// A server that answers before it has synced loses what it promised, and the checker finds it: this shows that the
+/// test above proves something.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_does_not_sync_is_caught() {
     let dir = TempDir::new().unwrap();
     let planted = planted(&dir, "skip-sync");
-    // A good server makes the queues and is there for the end, so that it is the messages in between that are lost.
+    // A correct server makes the queues and runs at the end, so that only the messages in between are lost.
     let binary = |round| if round == 1 { planted.clone() } else { binaries::posthouse() };
-    // Asked to stop it would sync the store, and then the lack of its log would be found even sooner.
+    // On SIGTERM it would sync the store, and the missing log would be found even sooner.
     let plan = Plan { binary: &binary, rounds: 2, ends: Ends::Kills, power: true, torn: false };
     match run(plan).await {
         Ok(judged) => assert!(judged.verdict.breaks(Property::Loss), "{}", judged.verdict),
@@ -59,7 +59,7 @@ async fn a_server_that_does_not_sync_is_caught() {
     }
 }
 
-/// The server with planted bugs, with this one set off. A script, because the bug is chosen by the environment.
+/// The server with planted bugs, with this bug enabled. It is a script, because the environment chooses the bug.
 fn planted(dir: &TempDir, bug: &str) -> std::path::PathBuf {
     use std::os::unix::fs::PermissionsExt;
     let script = dir.path().join("planted");

@@ -1,4 +1,4 @@
-//! Rounds of crashes under load: the part that kills and power cuts have in common.
+//! Rounds of crashes under load, for kills and for power cuts.
 
 use std::{
     path::PathBuf,
@@ -23,17 +23,17 @@ use posthouse_tests::{
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::task::JoinHandle;
 
-/// What is done to the server, and to which.
+/// What is done to the server, and to which binaries.
 pub struct Plan<'a> {
-    /// The server from the given round on; before the first one it is round 0.
+    /// The server of each round, from 0, which is the start before the first crash.
     pub binary: &'a dyn Fn(u32) -> PathBuf,
     /// How often it crashes.
     pub rounds: u32,
     /// How a server ends.
     pub ends: Ends,
-    /// Whether the power goes, too.
+    /// Whether the power is cut, too.
     pub power: bool,
-    /// Whether some of what was not synced is sometimes there.
+    /// Whether some of the unsynced bytes are sometimes on disk.
     pub torn: bool,
 }
 
@@ -42,13 +42,13 @@ pub struct Plan<'a> {
 pub enum Ends {
     /// Killed at work, or while they start.
     Kills,
-    /// The same, or killed while they stop.
+    /// Killed at work, or while they start or stop.
     KillsAndHalfStops,
-    /// Asked to stop, and left to do it.
+    /// Stopped by SIGTERM.
     Stops,
 }
 
-/// One server after another on the same data, and what ends them.
+/// One server after another on the same data.
 struct Crashes<'a> {
     plan: Plan<'a>,
     site: Site,
@@ -56,16 +56,16 @@ struct Crashes<'a> {
     random: StdRng,
 }
 
-/// Runs eight producers and eight consumers while the server crashes again and again, and judges what they saw. If a
-/// server would not start, returns what it said.
+/// Runs eight producers and eight consumers while the server crashes again and again, and checks what they saw. If a
+/// server does not start, returns its log.
 pub async fn run(plan: Plan<'_>) -> Result<Judged, String> {
     run_beside(plan, &|_, _| tokio::spawn(async { [0; 3] })).await
 }
 
-/// What else is done meanwhile, until it is told to stop; how often it did what.
+/// Other work beside the load, until it is stopped; returns how often it did each kind.
 type Beside = dyn Fn(Context, Arc<AtomicBool>) -> JoinHandle<[u64; 3]>;
 
-/// The same, with something else that is done meanwhile.
+/// Runs the rounds with other work beside the load.
 pub async fn run_beside(plan: Plan<'_>, beside: &Beside) -> Result<Judged, String> {
     let seed = std::env::var("POSTHOUSE_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
     println!("seed: POSTHOUSE_SEED={seed}");
@@ -97,7 +97,7 @@ pub async fn run_beside(plan: Plan<'_>, beside: &Beside) -> Result<Judged, Strin
     Ok(Judged { verdict, events, site: crashes.site, server: Some(server) })
 }
 
-/// A history and what the checker said about it.
+/// A history, and the checker's verdict.
 pub struct Judged {
     pub verdict: Verdict,
     events: Vec<Event>,
@@ -106,7 +106,7 @@ pub struct Judged {
 }
 
 impl Judged {
-    /// Stops the last server in good order; its data folder.
+    /// Stops the last server cleanly; returns its data folder.
     pub async fn stopped(&mut self) -> PathBuf {
         let mut server = self.server.take().unwrap();
         server.terminate();
@@ -114,7 +114,7 @@ impl Judged {
         self.site.data()
     }
 
-    /// Fails if a promise was broken, or if there was nothing to judge.
+    /// Fails if a promise was broken, or if there was nothing to check.
     #[track_caller]
     pub fn assert_promises(mut self) {
         let verdict = &self.verdict;
@@ -150,14 +150,14 @@ impl Crashes<'_> {
         if way != 2 {
             return server;
         }
-        // Again, while it is still busy with the last time.
+        // Again, while it still starts after the last kill.
         let mut server = server;
         self.pause(200).await;
         self.kill(&mut server, round);
         self.launch(round)
     }
 
-    /// Not to wait for something: to hit it anywhere.
+    /// Waits for a random time, so that the crash hits any step.
     async fn pause(&mut self, max: u64) {
         tokio::time::sleep(Duration::from_millis(self.random.random_range(0..max))).await;
     }
@@ -175,7 +175,7 @@ impl Crashes<'_> {
     }
 }
 
-/// How many rounds there are, unless `POSTHOUSE_CRASH_ROUNDS` says otherwise.
+/// The number of rounds: `POSTHOUSE_CRASH_ROUNDS`, or `few`.
 pub fn rounds(few: u32) -> u32 {
     std::env::var("POSTHOUSE_CRASH_ROUNDS").map_or(few, |rounds| rounds.parse().unwrap())
 }

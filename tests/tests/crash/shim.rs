@@ -1,4 +1,4 @@
-//! The power-cut library does what it says: tried on a small program, step by step.
+//! The power-cut library, tested on a small program, step by step.
 
 use std::{fs, path::Path, process::Command};
 
@@ -31,7 +31,7 @@ fn run(cut: &PowerCut, folder: &Path, steps: &[&str]) {
     assert!(status.success(), "{steps:?}: {status}");
 }
 
-/// The folder's files, in order, as `path=content`.
+/// Runs steps, cuts the power, and compares the folder's files, in order, as `path=content`.
 #[track_caller]
 fn check(steps: &[&str], expected: &[&str]) {
     let (dir, _) = after(steps);
@@ -139,7 +139,7 @@ fn a_program_that_only_ended_leaves_its_unsynced_bytes_in_doubt() {
     fs::create_dir(&folder).unwrap();
     let cut = PowerCut::watch(&folder);
     run(&cut, &folder, &["write a one", "sync a", "append a two"]);
-    // The next one finds what is in the page cache, but that is not on disk until somebody syncs it.
+    // The next program finds what is in the page cache, but that is not on disk before a sync.
     run(&cut, &folder, &["write b two", "sync b"]);
     cut.strike(Unsynced::Dropped).unwrap();
     assert_eq!(listing(&folder, ""), ["a=one", "b=two"]);

@@ -1,4 +1,4 @@
-//! A folder of an older version, left in the middle of its work, is taken over: what its log holds is applied as it was
+//! A folder that an older version left in the middle of its work is opened, and what its log holds is applied as it was
 //! answered.
 
 use std::{
@@ -18,7 +18,7 @@ use crate::rounds::{Ends, Plan, rounds, run_beside};
 const QUEUE: &str = "household-registry/beside";
 const DEAD_LETTERS: &str = "household-registry/beside-dead";
 
-/// The older version, killed again and again, and at last this one.
+/// The older version is killed again and again, and then this version runs.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs POSTHOUSE_OLD_BIN, the binary of an older version"]
 async fn a_folder_of_an_older_version_opens_and_keeps_its_promises() {
@@ -52,7 +52,7 @@ async fn some(
     done: &mut [u64; 3],
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let client = Client::connect(context.clone()).await?;
-    // They are there already, mostly.
+    // Mostly they exist already.
     let _ = client.queues().create(DEAD_LETTERS, &QueueSettings::new()).await;
     let settings = QueueSettings::new().dead_letter_queue(DEAD_LETTERS);
     let _ = client.queues().create(QUEUE, &settings).await;

@@ -1,4 +1,4 @@
-//! Every error of ours that has a cause says it: many callers show an error and not what it wraps.
+//! Every error with a cause has the cause in its text, since many callers show an error and not its source.
 
 use std::{
     fs,
@@ -7,7 +7,7 @@ use std::{
 
 use super::pages::root;
 
-/// Every source file of what is shipped.
+/// Every source file of the shipped crates.
 fn sources() -> Vec<PathBuf> {
     let mut files = Vec::new();
     for part in ["text", "proto", "engine", "server", "client", "cli"] {
@@ -27,7 +27,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// The messages of errors (the text between `#[error(` and `)]`), each with what follows it up to the next.
+/// The messages of errors (the text between `#[error(` and `)]`), each with the text up to the next.
 fn messages(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let code = text.split("#[cfg(test)]").next().unwrap();
     code.split("#[error(").skip(1).filter_map(|rest| {

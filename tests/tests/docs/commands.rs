@@ -1,12 +1,11 @@
-//! Runs what a reader would type.
+//! Runs the commands on the pages.
 //!
-//! All `sh` blocks of a page run in order in one shell, which stops at the first command that fails. The shell stands
-//! in a folder that looks like the root of the repository, with `posthouse` on its path and, from the start, a
-//! throwaway server of its own. What a reader would leave running in another terminal (`posthouse dev` or `serve` at
-//! the beginning of a line) runs in the background, and the next command waits until it serves. Three things differ
-//! from what is written, so that pages can be run side by side: `~/.local/state/posthouse`, the port 7443 and the
-//! address 127.0.0.1:9464 are the page's own. What a page shows as a command's output (`console`) has to be among what
-//! its commands wrote.
+//! All `sh` blocks of a page run in order in one shell, which stops at the first command that fails. The shell's folder
+//! looks like the root of the repository, with `posthouse` on its path and, from the start, a throwaway server of its
+//! own. Commands that a reader would run in another terminal (`posthouse dev` or `serve` at the beginning of a line)
+//! run in the background, and the next command waits until the server answers. Three things differ from the page, so
+//! that pages can run side by side: `~/.local/state/posthouse`, the port 7443 and the address 127.0.0.1:9464 are
+//! replaced. A block of `console` must be among the output of the commands.
 
 use std::{
     fs,
@@ -22,7 +21,7 @@ use tempfile::TempDir;
 
 use super::pages::{Page, root};
 
-/// What the shell reads before the page.
+/// Read by the shell before the page.
 const PREAMBLE: &str = r#"
 set -eEu -o pipefail
 trap 'echo "$PAGE:$LINENO: this failed: $BASH_COMMAND" >&2' ERR
@@ -114,7 +113,7 @@ fn run(name: &str) {
     assert_shown(&page, &written);
 }
 
-/// What a page shows as output, the commands wrote, in that order and perhaps among other lines.
+/// Fails unless the commands wrote what the page shows as their output, in that order.
 fn assert_shown(page: &Page, written: &str) {
     let mut lines = written.lines();
     for block in page.blocks().iter().filter(|block| block.language == "console") {
@@ -125,7 +124,7 @@ fn assert_shown(page: &Page, written: &str) {
     }
 }
 
-/// The page as a script: what is no command is an empty line, so that the lines have their numbers.
+/// The page as a script: lines that are no commands are empty, so that line numbers are those of the page.
 fn script_of(page: &Page, base: &Path, listen: u16) -> String {
     let mut lines = vec![String::new(); page.text.lines().count()];
     for block in page.blocks().into_iter().filter(|block| block.language == "sh") {
@@ -141,12 +140,12 @@ fn script_of(page: &Page, base: &Path, listen: u16) -> String {
     lines.join("\n") + "\n"
 }
 
-/// Whether a line starts a server that goes on; what follows `||` is for one that refuses to start.
+/// Whether a line starts a server that keeps running; a line with `||` starts one that refuses.
 fn is_server(line: &str) -> bool {
     (line.starts_with("posthouse dev ") || line.starts_with("posthouse serve ")) && !line.contains("||")
 }
 
-/// A command that does not return, so that the next can run.
+/// Runs a command that does not return in the background.
 fn in_background(command: &str, listen: u16) -> String {
     let command = command.trim_end_matches(['&', ' ']);
     let listen = if command.starts_with("posthouse dev ") {
@@ -157,7 +156,7 @@ fn in_background(command: &str, listen: u16) -> String {
     format!("{command} {listen} >>$PLACE.log 2>&1 & serving $!;")
 }
 
-/// Fills a folder with links to what a clone has, so that what a page writes does not end up there.
+/// Fills a folder with links to the files of a clone, so that a page writes nothing into the clone.
 fn look_like_a_clone(folder: &Path) {
     fs::create_dir(folder).unwrap();
     for entry in fs::read_dir(root()).unwrap() {
@@ -179,7 +178,7 @@ fn with_posthouse(folder: &Path) -> String {
     format!("{}:{}", bin.display(), std::env::var("PATH").unwrap())
 }
 
-/// A port that nobody uses, and that no outgoing connection is given.
+/// A port that is free, and that the system does not use for outgoing connections.
 fn free_port() -> u16 {
     let mut random = rand::rng();
     loop {

@@ -9,7 +9,7 @@ use std::{
 pub struct Page {
     /// Its path below the root, for example `docs/concepts.md`.
     pub name: String,
-    /// What it says.
+    /// Its text.
     pub text: String,
 }
 
@@ -30,7 +30,7 @@ impl Page {
         Self { name: name.to_owned(), text }
     }
 
-    /// README.md and every page in docs/, but not the decisions, which are history.
+    /// README.md and every page in docs/, without the decisions, which are history.
     pub fn all() -> Vec<Self> {
         let mut names = vec!["README.md".to_owned()];
         for entry in fs::read_dir(root().join("docs")).unwrap() {
@@ -109,7 +109,7 @@ fn every_link_leads_somewhere() {
     }
 }
 
-/// What the headings of a page can be linked by.
+/// The anchors of a page's headings.
 fn anchors(text: &str) -> Vec<String> {
     let heading = |line: &str| {
         let title = line.trim_start_matches('#').trim().to_lowercase();

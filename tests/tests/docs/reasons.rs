@@ -1,4 +1,4 @@
-//! Troubleshooting has a section for each reason of an error, with the codes that the server gives it.
+//! Troubleshooting has a section for each error reason, with the codes that the server sends with it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -39,7 +39,7 @@ fn reasons() -> BTreeSet<String> {
     names.filter(|name| name != "UNSPECIFIED").collect()
 }
 
-/// `Code::NotFound, ErrorReason::QueueNotFound` anywhere in the server's source: which code goes with which reason.
+/// The code of each reason, from `Code::NotFound, ErrorReason::QueueNotFound` anywhere in the server's source.
 fn codes() -> BTreeSet<(String, String)> {
     let mut pairs = BTreeSet::new();
     collect(&root().join("server/src"), &mut pairs);

@@ -1,4 +1,4 @@
-//! `posthouse bench`: that it measures what it says, leaves nothing behind, and touches nobody's messages.
+//! `posthouse bench` measures what it reports, leaves nothing behind, and touches no other messages.
 
 use std::{
     path::{Path, PathBuf},
@@ -43,7 +43,7 @@ fn keys(object: &Value) -> Vec<&str> {
     object.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-/// That every figure is there, and that they fit each other.
+/// Fails unless every figure is there, and the figures fit each other.
 #[track_caller]
 fn check(report: &Value, bench: &str, count: u64, steps: &[&str]) {
     let all = [

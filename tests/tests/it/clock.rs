@@ -1,4 +1,4 @@
-//! A wall clock that is wrong: a year ahead, at the start or all of a sudden; and one that is set right.
+//! A wrong wall clock, a year ahead from the start or suddenly; and one that is set right.
 
 use std::{
     path::{Path, PathBuf},
@@ -22,7 +22,7 @@ use posthouse_tests::harness::{
 const YEAR: i64 = 365 * 24 * 3600;
 const FIFTY_MINUTES: i64 = 50 * 60;
 
-/// The command of a server whose clock is ahead by so many seconds, in this way.
+/// The command of a server whose clock is ahead by this many seconds, in these ways.
 fn wrong(site: &Site, ahead: i64, ways: &[(&str, &Path)], flags: &[&str]) -> Command {
     let mut command = Command::new(binaries::posthouse());
     command.arg("serve").arg("--config").arg(site.config()).args(flags);
@@ -31,7 +31,7 @@ fn wrong(site: &Site, ahead: i64, ways: &[(&str, &Path)], flags: &[&str]) -> Com
     command
 }
 
-/// A token that is good by a clock which is ahead by so many seconds.
+/// A token that is valid by a clock which is this many seconds ahead.
 fn token(site: &Site, credentials: &Credentials, ahead: i64) -> String {
     let mut claims = site.claims(CIVIL, &credentials.certificate);
     claims.iat = claims.iat.saturating_add_signed(ahead);
@@ -39,7 +39,7 @@ fn token(site: &Site, credentials: &Credentials, ahead: i64) -> String {
     site.mint(CIVIL, &claims)
 }
 
-/// The caller with a token that is good in a year.
+/// The caller with a token that is valid in a year.
 fn later(scene: &Scene, caller: &Caller) -> Caller {
     caller.with_token(Some(&token(&scene.site, &scene.credentials, YEAR)))
 }
@@ -90,7 +90,7 @@ async fn in_a_running_server_ends_tokens_and_no_leases() {
     scene.caller = Caller::connect(&scene.site, &scene.credentials).await;
     let leased = scene.receive_one(&queue, LONG).await;
     std::fs::write(jump, "").unwrap();
-    // Certificates and tokens go by the wall clock: it is what their issuers go by.
+    // Certificates and tokens go by the wall clock, as their issuers do.
     eventually("the jump", async || {
         let request = scene.caller.request(GetQueueRequest { name: queue.clone() });
         let status = scene.caller.queues().get_queue(request).await.err()?;
@@ -107,7 +107,7 @@ async fn in_a_running_server_ends_tokens_and_no_leases() {
     assert_eq!(scene.publish(&queue, &["b"]).await, [2]);
 }
 
-/// A server that has begun under a clock which is ahead by so many seconds, and what sets the clock right.
+/// A server that was started with a clock this many seconds ahead, and the file that sets the clock right.
 async fn begun_wrong(ahead: i64) -> (Scene, PathBuf) {
     let site = Site::new();
     let credentials = site.credentials(CIVIL);
@@ -143,20 +143,20 @@ fn is_within_a_second(deadline: i64, right: i64) {
     );
 }
 
-/// A deadline and a time left that are told of a lease of ten minutes, granted at that moment.
+/// Fails unless the deadline and the remaining time of a lease of ten minutes are right for this moment.
 #[track_caller]
 fn is_right(deadline: Option<prost_types::Timestamp>, left: Option<prost_types::Duration>, granted: Instant) {
     let left = left_ms(left);
     is_within_a_second(time_ms(deadline), now_ms() + left);
     let ten_minutes = i64::try_from((LONG - granted.elapsed()).as_millis()).unwrap();
-    // The server's time may go faster or slower by a hundredth while it is drawn to its wall clock.
+    // The server's time may run faster or slower by a hundredth while it approaches the wall clock.
     assert!(
         (ten_minutes - 8_000..=ten_minutes + 8_000).contains(&left),
         "{left} ms are left of {ten_minutes}"
     );
 }
 
-/// When a message that is published now is told to be published.
+/// The publish time of a message that is published now.
 async fn published_now(scene: &Scene, queue: &str, text: &str) -> i64 {
     let mut stream = PublishStream::open(&scene.caller, open(queue, None)).await;
     match stream.publish(batch(1, vec![message(text)])).await.outcome {
@@ -173,7 +173,7 @@ fn id(delivery: &Delivery) -> &str {
     &delivery.message.as_ref().unwrap().id
 }
 
-/// What is told is right within a second, at once; what goes by time goes on as if nothing had happened.
+/// Reported times are right within a second at once, and durations are not affected.
 async fn goes_on_as_if_nothing_had_happened(ahead: i64) {
     let (mut scene, right) = begun_wrong(ahead).await;
     let begun = Instant::now();
@@ -193,11 +193,11 @@ async fn goes_on_as_if_nothing_had_happened(ahead: i64) {
     let (b, granted_b) = (scene.receive(&queue, 1, LONG).await.remove(0), Instant::now());
     assert_eq!(text(&b), "b");
     is_right(b.lease_deadline, b.lease_time_left, granted_b);
-    // It was stored under the wrong clock, and stays as it was stamped.
+    // It was stored under the wrong clock, and keeps its stamp.
     is_within_a_second(published(&b), under_wrong);
     scene.settled(&queue, settlement(&a, SettleAction::Ack)).await;
 
-    // A lease ends, and not before it was told to.
+    // A lease ends, and not before its reported deadline.
     let c = scene.receive_one(&queue, 2 * SHORT).await;
     let deadline = time_ms(c.lease_deadline);
     let again = eventually("the end of a lease", async || scene.receive_now(&queue, 10).await.pop()).await;
@@ -220,7 +220,7 @@ async fn goes_on_as_if_nothing_had_happened(ahead: i64) {
     }
     watched(&scene, ahead, begun).await;
 
-    // A start between. Leases that are held stay so, and are told by the clock as it is now.
+    // After a restart, leases are still held, and reported by the present clock.
     scene.crash().await;
     let found = scene.find(id(&b)).await;
     assert_eq!(found.state(), MessageState::Leased, "a lease of ten minutes has ended within seconds");
@@ -230,7 +230,7 @@ async fn goes_on_as_if_nothing_had_happened(ahead: i64) {
     is_within_a_second(published_now(&scene, &queue, "d").await, now_ms());
 }
 
-/// What operators see of it.
+/// What operators see of the wrong clock.
 async fn watched(scene: &Scene, ahead: i64, begun: Instant) {
     let metrics = probe::scrape(scene.site.management()).await;
     let waited = probe::value(&metrics, "posthouse_message_waiting_seconds_sum");

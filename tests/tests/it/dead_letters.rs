@@ -1,4 +1,4 @@
-//! Messages that failed too often, or that a consumer calls hopeless.
+//! Messages that failed too often, or that a consumer dead-letters.
 
 use posthouse_proto::v1::{self, DeadLetterReason, Delivery, SettleAction, SubscriptionSettings};
 use posthouse_tests::harness::scene::{LONG, SHORT, Scene, settlement, text};
@@ -45,7 +45,7 @@ async fn a_message_that_failed_too_often_moves_with_reason_and_origin() {
     let other = scene.receive(&queue, 1, LONG).await.remove(0);
     let mut last = None;
     for attempt in 1..=3 {
-        // A failure is a nack or a lease that ran out.
+        // A failure is a nack or an expired lease.
         let lease = if attempt == 2 { SHORT } else { LONG };
         let delivery = scene.receive_one(&queue, lease).await;
         assert_eq!((delivery.attempt, text(&delivery).as_str()), (attempt, "a"));

@@ -1,4 +1,4 @@
-//! A disk that is full.
+//! A full disk.
 
 use std::{fs, path::Path};
 
@@ -24,7 +24,7 @@ async fn publish(scene: &Scene, queue: &str) -> Result<(), Status> {
     scene.caller.publisher().publish(scene.caller.request(request)).await.map(drop)
 }
 
-/// Takes and acks so many.
+/// Receives and acks this many messages.
 async fn consume(scene: &Scene, queue: &str, count: usize) -> Vec<u64> {
     let mut sequences = Vec::new();
     while sequences.len() < count {
@@ -69,7 +69,7 @@ async fn when_full_refuses_publishes_serves_consumers_and_starts_again() {
     assert!(scene.server.runs(), "{}", scene.server.log());
     assert_refused(refused, Code::ResourceExhausted, "DISK_FULL");
     assert!(acked > 0);
-    // The flush that this asks for shall be done before others take the rest.
+    // The flush that this asks for shall be done before other writes fill the disk.
     let data = disk.inside(&scene.site.data());
     let before = std::cell::Cell::new((0, 0));
     eventually("an end of the flush", async || {
@@ -87,7 +87,7 @@ async fn when_full_refuses_publishes_serves_consumers_and_starts_again() {
     assert_refused(publish(&scene, &queue).await, Code::ResourceExhausted, "DISK_FULL");
     let mut consumed = consume(&scene, &queue, 10).await;
 
-    // And when it was filled while the server was down.
+    // The same after the disk was filled while the server was down.
     fs::remove_file(&filler).unwrap();
     eventually("the ballast", async || held().then_some(())).await;
     scene.server.kill();

@@ -1,4 +1,4 @@
-//! SIGTERM: no new leases, streams are told, what was acked is durable, and the process ends well and in time.
+//! SIGTERM: no new leases, streams are notified, what was acked is durable, and the process ends cleanly and in time.
 
 use std::time::{Duration, Instant};
 
@@ -49,7 +49,7 @@ async fn streams_are_told_and_the_process_ends_well() {
 
     let start = Instant::now();
     scene.server.terminate();
-    // The credit is used up, so nothing but the farewell can come.
+    // The credit is used up, so the next frame can only be the drain.
     let frame = stream.next().await.unwrap();
     assert!(matches!(frame, Some(consume_response::Frame::Drain(_))), "{frame:?}");
     assert!(matches!(next().await, Some(publish_stream_response::Frame::Drain(_))));

@@ -1,4 +1,4 @@
-//! Key sets and tokens in the form in which issuers' products make them.
+//! Key sets and tokens in the form that issuers' products give them.
 
 use std::{
     fs,
@@ -24,7 +24,7 @@ use posthouse_tests::harness::{
 use serde_json::{Value, json};
 use tonic::Code;
 
-/// A modulus of 2048 bits: a key that looks right, and that nobody signs with here.
+/// A modulus of 2048 bits: a valid key that no test signs with.
 fn rsa(kid: &str, more: &Value) -> Value {
     let modulus = format!("{}{}", "v".repeat(341), "w");
     let mut key =
@@ -33,7 +33,7 @@ fn rsa(kid: &str, more: &Value) -> Value {
     key
 }
 
-/// What a realm of Keycloak publishes once it has a key of ours too.
+/// The key set of a Keycloak realm that has one of our keys too.
 fn keycloak(issuer: &Issuer) -> Value {
     let own: Value = serde_json::from_str(&issuer.key_set()).unwrap();
     json!({"keys": [
@@ -62,7 +62,7 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// A site whose tenant's tokens are minted by an issuer with a key set as Keycloak has it, and what mints them.
+/// A site whose tenant's tokens come from an issuer with a key set like Keycloak's.
 struct Fixture {
     scene: Scene,
     issuer: Issuer,
@@ -91,7 +91,7 @@ impl Fixture {
         serde_json::to_value(claims).unwrap()
     }
 
-    /// Describes a queue with a token that says this.
+    /// Describes a queue with a token of these claims.
     async fn call(&self, typ: &str, claims: &Value) -> Result<(), tonic::Status> {
         let mut header = self.issuer.header();
         header.typ = Some(typ.to_owned());
@@ -128,7 +128,7 @@ async fn keys_for_other_purposes_are_passed_over_and_told() {
     }
     assert!(shown.ends_with("is in order\n"), "{shown}");
 
-    // And when it is replaced while the server runs; one that may be a mistake is a warning.
+    // The same when the set is replaced while the server runs; a key that may be a mistake causes a warning.
     let mut keys = keycloak(&fixture.issuer);
     keys["keys"]
         .as_array_mut()
@@ -180,7 +180,7 @@ async fn a_set_that_cannot_be_trusted_is_refused_whole() {
         assert_eq!(checked.status.code(), Some(78), "{printed}");
         assert!(printed.contains(words) && printed.contains("issuer["), "{words:?} is not in {printed}");
     }
-    // Nor what is no set: a gateway's error page, a file that is being written, one that never ends.
+    // Other files are no key sets either: a gateway's error page, a half-written file, an endless one.
     let path = site.path(&format!("issuers/{CIVIL}.jwks.json"));
     for (bytes, words) in [
         (b"<html>502 Bad Gateway</html>".to_vec(), "it is not a JSON object"),
@@ -263,7 +263,7 @@ async fn what_no_issuer_should_make_stays_refused() {
     for typ in ["JWT", "at", "at+jwt ", "application/jwt"] {
         assert_refused(fixture.call(typ, &fixture.claims()).await, Code::Unauthenticated, "TOKEN_MALFORMED");
     }
-    // A token that has none of our items opens nothing.
+    // A token without any of our claims gives no rights.
     let others = fixture.call("at+jwt", &with("scope", json!("openid profile"))).await;
     assert_refused(others, Code::PermissionDenied, "GRANT_MISSING");
 }

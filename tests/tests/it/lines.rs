@@ -1,4 +1,4 @@
-//! Lines in, lines out: a hundred thousand of one KiB by the command line.
+//! A hundred thousand lines of 1 KiB, published and consumed by the command line.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ use posthouse_tests::harness::{
 const LINES: usize = 100_000;
 const QUEUE: &str = "household-registry/lines";
 
-/// Lines of one KiB, of every byte but the line feed, none like another.
+/// Lines of 1 KiB, of every byte but the line feed, all different.
 fn write_lines(path: &Path) {
     let mut file = std::io::BufWriter::new(File::create(path).unwrap());
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
@@ -55,7 +55,7 @@ fn wait(consumer: std::process::Child) {
     assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
 }
 
-/// How often each line is there.
+/// How often each line occurs.
 fn count(text: &[u8]) -> BTreeMap<&[u8], u32> {
     let mut lines = BTreeMap::new();
     for line in text.split_inclusive(|byte| *byte == b'\n') {
@@ -77,7 +77,7 @@ async fn a_hundred_thousand_lines_come_out_as_they_went_in() {
     publish(&context, &sent);
     let received = site.path("came");
     wait(consume(&context, &received));
-    // Not assert_eq: nobody wants to see them.
+    // Not assert_eq, which would print them.
     assert!(fs::read(&received).unwrap() == sent_bytes, "one consumer: the lines differ, or their order");
 
     publish(&context, &sent);

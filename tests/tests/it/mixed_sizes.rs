@@ -9,7 +9,7 @@ use posthouse_tests::harness::{
 
 const SESSION: [u8; 16] = [5; 16];
 const SMALL: usize = 10;
-/// Together, 40 of them are several times what is read at once.
+/// 40 of them are several times what is read at once.
 const LARGE: usize = 200_000;
 
 fn sequence_and_bytes(delivery: &Delivery) -> (u64, usize) {

@@ -35,7 +35,7 @@ async fn publish(
     Ok(answer.results.into_iter().map(|result| result.result.unwrap()).collect())
 }
 
-/// Where the messages were stored, and whether an earlier attempt had done it.
+/// The sequences of the messages, and whether an earlier attempt had stored them.
 fn sequences(results: &[publish_result::Result]) -> Vec<(u64, bool)> {
     let stored = |result: &publish_result::Result| match result {
         publish_result::Result::Stored(stored) => (stored.sequence, false),
@@ -122,7 +122,7 @@ async fn a_stream_goes_on_where_the_session_stands() {
     }
 }
 
-/// Whoever may publish can begin as many sessions as it likes: it keeps only itself from more.
+/// A caller that may publish can begin any number of sessions: at the limit it keeps only itself from more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subject_with_too_many_sessions_is_refused_and_nobody_else() {
     const MAX_SESSIONS: u64 = 10_000;
@@ -155,7 +155,7 @@ async fn a_subject_with_too_many_sessions_is_refused_and_nobody_else() {
     assert!(refusal.says_when_to_try_again());
     scene.crash().await;
     assert_refused(begin(&scene.caller, MAX_SESSIONS).await, Code::ResourceExhausted, "LIMIT_REACHED");
-    // Its sessions go on, and another subject has its own.
+    // Its sessions go on, and another subject has its own limit.
     begin(&scene.caller, 0).await.unwrap();
     let mut claims = scene.site.claims(CIVIL, &scene.credentials.certificate);
     claims.sub = "another".to_owned();

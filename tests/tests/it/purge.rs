@@ -1,4 +1,4 @@
-//! A purge, and those who hold what is purged.
+//! Purges, and the consumers that hold purged messages.
 
 use std::{io::Read as _, process::Stdio};
 
@@ -85,7 +85,7 @@ async fn holders_are_told_and_those_who_had_acked_that_they_had() {
     }
     let stats = scene.stats(&queue).await;
     assert_eq!((stats.ready, stats.in_flight, stats.purged, stats.published), (0, 0, 2, 4));
-    // What comes later is of nobody's concern.
+    // Messages that are published later are not affected.
     scene.publish(&queue, &["after"]).await;
     let after = scene.receive_one(&queue, LONG).await;
     assert_eq!(after.attempt, 1);
@@ -116,7 +116,7 @@ async fn a_stream_goes_on_and_resumes_nothing_that_was_purged() {
         }
     };
     assert_purged(results[0].result.as_ref().unwrap());
-    // It has credit for one more, and gets what is published next.
+    // It has credit for one more, and receives the next message.
     stream.send(consume_request::Frame::Credit(v1::Credit { messages: 2, bytes: 0 })).await;
     scene.publish(&queue, &["d"]).await;
     let next = stream.deliveries(1).await;
@@ -136,7 +136,7 @@ async fn what_a_stream_was_to_get_when_it_is_purged_takes_no_credit() {
     for some in texts.chunks(500) {
         publish(&scene, &queue, some).await;
     }
-    // It has credit for all of them and reads none: most are leased, and not sent yet.
+    // It has credit for all messages and reads none: most are leased and not sent yet.
     let mut stream = Stream::open(&scene.caller, open(&queue, [9; 16], 1_000)).await;
     eventually("all are leased", async || (scene.stats(&queue).await.in_flight == 1_000).then_some(())).await;
     purge(&scene, &queue).await;
@@ -146,7 +146,7 @@ async fn what_a_stream_was_to_get_when_it_is_purged_takes_no_credit() {
             received += batch.deliveries.len();
         }
     }
-    // Whatever was on its way counts; the rest has given its credit back, so that the next ones come.
+    // Messages that were on their way count; the others return their credit, so that the next ones are sent.
     stream.send(consume_request::Frame::Credit(v1::Credit { messages: received as u32, bytes: 0 })).await;
     scene.publish(&queue, &["after"; 1_000]).await;
     let after = stream.deliveries(1_000).await;
@@ -160,7 +160,7 @@ async fn consume_does_not_say_that_purged_messages_come_again() {
     let context = scene.site.context_file(CIVIL);
     let large = "x".repeat(200_000);
     publish(&scene, &queue, &[&large, "one", "two"]).await;
-    // The first does not fit into the pipe, so that nothing of the batch is acknowledged before the purge.
+    // The first does not fit the pipe, so that nothing of the batch is acknowledged before the purge.
     let mut command = cli::command(&context, ["consume", "household-registry/q", "--count", "3"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdout = child.stdout.take().unwrap();

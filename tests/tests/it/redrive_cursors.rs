@@ -1,4 +1,4 @@
-//! A redrive goes past what cannot go, and says what it passed and where to go on.
+//! A redrive passes over letters that cannot go, and says which, why, and where to continue.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use posthouse_tests::harness::{
 };
 use tonic::{Code, Status};
 
-/// Stuck letters in front of one that can go: more than one call passes.
+/// Letters that cannot go, before one that can: more than one call passes over.
 const STUCK: usize = 16_100;
 
 async fn try_redrive(
@@ -49,7 +49,7 @@ async fn delete(scene: &Scene, name: &str) {
     scene.caller.queues().delete_queue(scene.caller.request(request)).await.unwrap();
 }
 
-/// So many messages of a size that become dead letters at once.
+/// This many messages of a size, which become dead letters at once.
 async fn fail_many(scene: &Scene, queue: &str, count: usize, payload: &[u8], batch: usize) {
     let mut left = count;
     while left > 0 {
@@ -108,7 +108,7 @@ async fn sixteen_thousand_that_cannot_go_do_not_keep_one_that_can() {
     println!("{calls} calls passed {passed}");
     assert_eq!((found.redriven, passed, found.more), (1, STUCK as u64, true));
     assert_eq!(text(&scene.receive_one(&alive, LONG).await), "first");
-    // The command goes on by itself.
+    // The command continues by itself.
     let context = scene.site.context_file(CIVIL);
     let redrive = ["dead-letters", "redrive", "household-registry/letters", "--max", "1"];
     let (printed, errors) = cli::end(0, &context, redrive);
@@ -139,7 +139,7 @@ async fn the_answer_tells_what_stays_and_why() {
     scene.fail(&unknown, "a").await;
     let ids: Vec<String> =
         scene.dead_letters(&letters).await.into_iter().map(|found| found.message_id).collect();
-    // The third is with a consumer; so are the first two, who hear nothing of that.
+    // The third is leased to a consumer; so are the first two, for which that is not reported.
     let held = scene.receive(&letters, 3, LONG).await;
     assert_eq!(held.len(), 3);
     for queue in [&deleted, &unknown] {
@@ -151,28 +151,28 @@ async fn the_answer_tells_what_stays_and_why() {
     let answer = try_redrive(&caller, of(&letters, 0, "")).await.unwrap();
     assert_eq!((answer.redriven, answer.skipped, answer.more), (1, 4, false));
     let [missing, is_deleted, leased] = [SkipReason::GrantMissing, SkipReason::QueueGone, SkipReason::Leased];
-    // Whether the queue exists is the same to who has no right on it.
+    // Without a right on the queue, the caller does not learn whether it exists.
     let expected: Vec<_> = [(0, missing), (1, is_deleted), (2, leased), (4, missing)]
         .map(|(at, reason)| (ids[at].clone(), reason))
         .into();
     assert_eq!(skipped(&answer), expected);
     assert_eq!(counts(&answer), BTreeMap::from([(missing, 2), (is_deleted, 1), (leased, 1)]));
     assert_eq!(text(&scene.receive_one(&mine, LONG).await), "a");
-    // By their ids, and one that never was.
+    // By their ids, with one that never existed.
     let mut message_ids = ids.clone();
     message_ids.push(message_ids[4].clone());
     let named = RedriveDeadLettersRequest { message_ids, ..of(&letters, 0, "") };
     let answer = try_redrive(&caller, named.clone()).await.unwrap();
     assert_eq!((answer.redriven, answer.skipped), (0, 6));
     assert_eq!(counts(&answer)[&SkipReason::NotDeadLetter], 1);
-    // With nothing but what it has no right on, the call is refused.
+    // If the caller has a right on none of them, the call is refused.
     let only = |ids: &[&String]| RedriveDeadLettersRequest {
         message_ids: ids.iter().map(|id| (*id).clone()).collect(),
         ..of(&letters, 0, "")
     };
     let answer = try_redrive(&caller, only(&[&ids[0], &ids[4]])).await;
     assert_refused(answer, Code::PermissionDenied, "GRANT_MISSING");
-    // To a target they go from wherever they came, but for those that are held.
+    // To a target they go from any queue, but for those that are leased.
     let target = scene.plain_queue("target").await;
     let to = RedriveDeadLettersRequest { target_queue: target.clone(), ..of(&letters, 0, "") };
     let answer = redrive(&scene, to).await;
@@ -190,7 +190,7 @@ async fn what_does_not_fit_into_one_call_is_for_the_next() {
     assert_eq!((first.redriven, first.skipped, first.more), (16, 0, true));
     let rest = redrive(&scene, of(&letters, 0, &first.next_page_token)).await;
     assert_eq!((rest.redriven, rest.more, rest.next_page_token.as_str()), (4, false, ""));
-    // The same by ids: those that were not reached are named.
+    // By ids, those that were not reached are named.
     dead_letter_all(&scene, &queue).await;
     let ids: Vec<String> =
         scene.dead_letters(&letters).await.into_iter().map(|found| found.message_id).collect();
@@ -209,7 +209,7 @@ async fn what_does_not_fit_into_one_call_is_for_the_next() {
     assert_eq!(scene.stats(&letters).await.ready, 0);
 }
 
-/// The answer is kept with the names of the queues that they came from, so that these have a bound.
+/// The answer is stored with the names of the queues that they go back to, so these have a limit.
 #[tokio::test(flavor = "multi_thread")]
 async fn letters_of_very_many_queues_take_more_than_one_call() {
     const QUEUES: usize = 66;
@@ -229,7 +229,7 @@ async fn letters_of_very_many_queues_take_more_than_one_call() {
     assert_eq!(redrive(&scene, request).await, first);
     let named = RedriveDeadLettersRequest { message_ids: ids.clone(), ..of(&letters, 0, "") };
     let named = redrive(&scene, named).await;
-    // Those that went count for no queue.
+    // Those that were redriven count for no queue.
     assert_eq!((named.redriven, named.skipped, named.more), (5, 127, false));
     assert_eq!(scene.stats(&letters).await.ready, 0);
     for number in 0..QUEUES {
@@ -270,7 +270,7 @@ async fn a_place_is_good_for_one_queue() {
     scene.caller.queues().purge_queue(scene.caller.request(purge)).await.unwrap();
     let after = redrive(&scene, of(&letters, 1, &token)).await;
     assert_eq!((after.redriven, after.skipped, after.more), (0, 0, false));
-    // A queue that is made anew is another one.
+    // A queue that was created again is another one.
     delete(&scene, &letters).await;
     assert_refused(
         try_redrive(&scene.caller, of(&letters, 1, &token)).await,
@@ -297,7 +297,7 @@ async fn a_queue_as_its_own_target_only_frees_what_is_parked_in_it() {
     assert_eq!((answer.redriven, counts(&answer)), (1, BTreeMap::from([(SkipReason::NotDeadLetter, 1)])));
     assert_eq!(scene.stats(&letters).await.ready, 2);
     assert_ne!(parked, skipped(&answer)[0].0);
-    // A target that was deleted since.
+    // A target that was deleted meanwhile.
     let target = scene.plain_queue("target").await;
     let to = RedriveDeadLettersRequest { target_queue: target.clone(), ..of(&letters, 0, "") };
     delete(&scene, &target).await;

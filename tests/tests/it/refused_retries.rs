@@ -17,7 +17,7 @@ use tonic::Code;
 #[derive(Debug, PartialEq, Eq)]
 enum Answer {
     Stored(u64),
-    /// Where it had been stored; 0 if that is forgotten.
+    /// It is a duplicate of this sequence, or of a forgotten one: 0.
     Duplicate(u64),
     Refused(Code, String),
 }
@@ -94,7 +94,7 @@ async fn are_answered_as_the_first_attempt_was() {
     let first = producer.publish(0, false, &texts).await.unwrap();
     assert_eq!(first, [Answer::Stored(1), too_large(), Answer::Stored(2)]);
 
-    // Now all would be taken; but the sequence of the second is gone.
+    // Now all would be accepted; but the sequence of the second is used.
     producer.limit_messages_to(100).await;
     let again = producer.publish(0, false, &texts).await.unwrap();
     assert_eq!(again, [Answer::Duplicate(1), refused_before(), Answer::Duplicate(2)]);
@@ -104,7 +104,7 @@ async fn are_answered_as_the_first_attempt_was() {
     let again = producer.publish(0, false, &texts).await.unwrap();
     assert_eq!(again, [Answer::Duplicate(1), too_large(), Answer::Duplicate(2)]);
 
-    // Published anew.
+    // Published as a new batch.
     producer.limit_messages_to(100).await;
     assert_eq!(producer.publish(3, false, &["much too large"]).await.unwrap(), [Answer::Stored(3)]);
     assert_eq!(producer.scene.stats(&producer.queue).await.ready, 3);
@@ -122,8 +122,8 @@ async fn of_long_ago_are_not_told_to_be_stored() {
     for sequence in 2..10 {
         assert_eq!(producer.publish(sequence, false, &["x"]).await.unwrap(), [Answer::Stored(sequence)]);
     }
-    // Where the first is stored is forgotten by now, whatever the limit is; that it is stored, and the second is not,
-    // is known.
+    // The sequence of the first is forgotten by now. Whatever the limit is, the server knows that it is stored and that
+    // the second is not.
     for (limit, refused) in [(10, too_large()), (100, refused_before()), (3, too_large())] {
         producer.limit_messages_to(limit).await;
         assert_eq!(producer.publish(0, false, &texts).await.unwrap(), [Answer::Duplicate(0), refused]);
@@ -144,9 +144,9 @@ async fn of_an_atomic_batch_are_answered_as_a_whole() {
     let refusal = producer.publish(2, true, &["four", "five5"]).await.unwrap_err();
     assert_eq!((refusal.code, refusal.reason.as_str()), (Code::InvalidArgument, "MESSAGE_TOO_LARGE"));
     assert_eq!(refusal.fields(), ["messages[1]"]);
-    // It took no sequence.
+    // It used no sequence.
     assert_eq!(producer.publish(2, true, &["four"]).await.unwrap(), [Answer::Stored(3)]);
-    // Eight later, it is forgotten where they are, and not that they are.
+    // After eight more batches their sequences are forgotten, but not that they are stored.
     for sequence in 3..11 {
         let stored = producer.publish(sequence, false, &["x"]).await.unwrap();
         assert_eq!(stored, [Answer::Stored(sequence + 1)]);
@@ -156,7 +156,7 @@ async fn of_an_atomic_batch_are_answered_as_a_whole() {
     assert_eq!(producer.scene.stats(&producer.queue).await.ready, 11);
 }
 
-/// What a stream says of a batch.
+/// The answers of a stream to a batch.
 async fn streamed(
     stream: &mut PublishStream,
     first_sequence: u64,
@@ -192,7 +192,7 @@ async fn on_a_stream_are_answered_alike() {
         [Answer::Stored(3), Answer::Stored(4)]
     );
 
-    // A stream has the limit of when it was opened; what comes after a lost answer comes on another.
+    // A stream has the limit of its opening; after a lost answer the batch is sent on another stream.
     for (limit, refused) in [(100, refused_before()), (3, too_large())] {
         producer.limit_messages_to(limit).await;
         let mut stream = PublishStream::open(&producer.scene.caller, open()).await;

@@ -1,4 +1,4 @@
-//! `posthouse dev`: a server with everything it needs, in one folder, kept over restarts.
+//! `posthouse dev`: a server with everything it needs, in one folder that is kept over restarts.
 
 use std::{
     fs,
@@ -40,7 +40,7 @@ async fn it_serves_and_keeps_its_messages() {
     let _server = dev(&site);
     ready(&context).await;
     assert_eq!(cli::succeed(&context, ["consume", queue, "--until-empty"]), b"one\ntwo\n");
-    // Another agency sees none of it, and cannot tell whether it is there.
+    // Another agency sees none of it, and does not learn whether it exists.
     let other = site.path("dev/contexts/taxation.toml");
     let foreign = "tenants/civil-affairs/departments/identity-cards/queues/";
     let existing = cli::run(&other, ["queue", "describe", &format!("{foreign}applications")]);
@@ -81,7 +81,7 @@ fn it_listens_on_loopback_only() {
     assert!(!site.path("dev").exists());
 }
 
-/// Runs it on a folder where it has to refuse, and returns what it says.
+/// Runs it on a folder that it must refuse, and returns its error.
 fn refused(site: &Site, folder: &Path) -> String {
     refused_with(site, folder, "next: name a folder of your own")
 }
@@ -96,7 +96,7 @@ fn refused_with(site: &Site, folder: &Path, next: &str) -> String {
     printed
 }
 
-/// What a run of it leaves behind.
+/// The folder that a run of it leaves.
 async fn prepared(site: &Site) -> std::path::PathBuf {
     let mut server = dev(site);
     ready(&site.path("dev/contexts/taxation.toml")).await;
@@ -105,7 +105,7 @@ async fn prepared(site: &Site) -> std::path::PathBuf {
     site.path("dev")
 }
 
-/// The user `nobody`. These tests run as root, as the one who may give files away.
+/// The user `nobody`. These tests run as root, which may change the owner of files.
 const NOBODY: u32 = 65_534;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,7 +129,8 @@ async fn nothing_of_another_users_is_trusted() {
         assert!(printed.contains("belongs to the user 65534"), "{name}: {printed}");
         chown(&path, Some(0), None).unwrap();
     }
-    // What everybody could have written is made anew once it is removed, with what was issued by it.
+    // Files that everybody could have written are created again after they are removed, with the certificates they
+    // issued.
     for name in
         ["issuers/taxation.key", "authorities/taxation.key", "server-authority.key", "contexts/taxation.key"]
     {
@@ -140,14 +141,14 @@ async fn nothing_of_another_users_is_trusted() {
         fs::remove_file(&key).unwrap();
         assert_eq!(prepared(&site).await, folder);
     }
-    // A folder that somebody has prepared for whoever comes, as root is told in every quick start.
+    // A folder that another user has prepared under the name that the quick start names.
     let trap = site.path("trap");
     fs::create_dir(&trap).unwrap();
     fs::write(trap.join(".posthouse-dev"), "").unwrap();
     fs::set_permissions(&trap, fs::Permissions::from_mode(0o777)).unwrap();
     chown(&trap, Some(NOBODY), None).unwrap();
     assert!(refused(&site, &trap).contains("belongs to the user 65534"));
-    // And it starts once everything is its user's own again.
+    // It starts once all files are its user's own again.
     assert_eq!(prepared(&site).await, folder);
 }
 
@@ -159,7 +160,7 @@ async fn no_link_is_followed_out_of_the_folder() {
     fs::write(&victim, "untouched").unwrap();
     for name in ["posthouse.toml.draft", "contexts/taxation.token.draft", "posthouse.toml"] {
         let path = folder.join(name);
-        // It may not be there.
+        // It may not exist.
         drop(fs::remove_file(&path));
         symlink(&victim, &path).unwrap();
     }

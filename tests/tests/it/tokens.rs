@@ -1,4 +1,4 @@
-//! Tokens that end while a stream is open.
+//! Tokens that expire while a stream is open.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -23,7 +23,7 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// A token of the scene's caller that ends so many seconds from now.
+/// A token of the scene's caller that expires in this many seconds.
 fn token(scene: &Scene, seconds: u64) -> String {
     let mut claims = scene.site.claims(CIVIL, &scene.credentials.certificate);
     claims.exp = now() + seconds;

@@ -1,4 +1,4 @@
-//! Floods are closed out, or served in turn with everybody else.
+//! Connections that flood are closed, or served fairly beside others.
 
 use posthouse_tests::{
     attack::{Kind, all},
@@ -9,10 +9,10 @@ use super::{MOMENT, Ring, named};
 
 /// Attacking connections.
 const CONNECTIONS: usize = 2;
-/// The most that a server may have under a flood.
+/// The most memory that a server may use under a flood.
 const MAX_MEMORY: u64 = 640 << 20;
 
-/// Frames for which a connection is closed.
+/// Frames that close their connection.
 const CLOSED: &[&str] = &[
     "ping",
     "settings",
@@ -32,7 +32,7 @@ const CLOSED: &[&str] = &[
     "forged-eddsa-health",
     "forged-ps256-health",
 ];
-/// What costs others no more than their turn.
+/// Floods that are served, and cost others no more than their fair share.
 const SERVED: &[&str] = &[
     "padded-data",
     "client-hello",
@@ -62,7 +62,7 @@ async fn connections_that_flood_are_closed() {
     }
 }
 
-/// On a busy machine a moment is too short for a flood to be one.
+/// On a busy machine a flood may be too slow to be noticed within a moment.
 async fn closed(ring: &Ring, name: &str) {
     let target = ring.target.afresh();
     let _running = posthouse_tests::attack::begin(named(name), &target, CONNECTIONS);

@@ -1,4 +1,4 @@
-//! What a caller sends and does not end, and what it asks for and does not read, is not held without a bound.
+//! Unfinished requests and unread answers hold a bounded amount of memory.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use posthouse_tests::{
 
 use super::{MOMENT, Ring, named};
 
-/// The most that a server may have: what it has under full load, about 270 MiB, and 256 MiB.
+/// The most memory that a server may use: about 270 MiB under full load, and 256 MiB.
 const MAX_MEMORY: u64 = 526 << 20;
-/// What it lets go of is what is beyond this: its caches, and what its memory is in pieces for.
+/// The most memory that it may keep afterwards: caches, and the allocator's fragmentation.
 const MAX_RETAINED: u64 = 330 << 20;
 /// Attacking connections.
 const CONNECTIONS: usize = 2;

@@ -1,5 +1,5 @@
-//! Every flood and hold of `make attack` for a moment: the server's memory stays bounded, floods are closed out, and a
-//! neighbour is served all the while.
+//! Every attack of `make attack` for a moment: the server's memory stays bounded, connections that flood are closed,
+//! and a neighbour is served all the time.
 
 mod floods;
 mod holds;
@@ -19,7 +19,7 @@ use posthouse_tests::{
 
 /// How long an attack lasts.
 const MOMENT: Duration = Duration::from_millis(1_300);
-/// How many messages a neighbour passes on meanwhile.
+/// How many messages the neighbour sends and receives meanwhile.
 const ROUNDS: usize = 3;
 
 /// A server with an attacker and a neighbour.
@@ -48,8 +48,8 @@ impl Ring {
         self.scene.server.pid()
     }
 
-    /// The attack for so long, and for as long as the neighbour needs for some messages; what came of it, and the most
-    /// memory that the server had.
+    /// Runs the attack for `moment`, or for as long as the neighbour needs for its messages; returns its counts and the
+    /// server's peak memory.
     async fn endure(&self, attack: &Attack, connections: usize, moment: Duration) -> (Counts, u64) {
         attack::prepare(&self.scene.site, &self.target, attack.prepare).await;
         process::forget_peak(self.pid());
@@ -61,7 +61,7 @@ impl Ring {
         let (counts, peak) = (target.tally.counts(), process::peak_memory(self.pid()));
         drop(running);
         println!("{:<26} {:4} MiB, {:9} done, {}", attack.name, peak >> 20, counts.done, counts.ends());
-        // Settlements that are held wait for room, and are neither answered nor refused.
+        // Settlements wait for capacity, and are neither answered nor refused.
         assert!(
             counts.done > 0 || counts.sent > 1 << 20,
             "{}: the attacker did nothing: {counts:?}",
@@ -70,7 +70,7 @@ impl Ring {
         (counts, peak)
     }
 
-    /// What the neighbour publishes comes once, and in order.
+    /// The neighbour's messages are received once, and in order.
     async fn neighbour(&self) {
         for round in 0..ROUNDS {
             let sent = round.to_string();
@@ -81,7 +81,7 @@ impl Ring {
         }
     }
 
-    /// The server is as it was.
+    /// Fails unless the server is unharmed.
     fn sound(&mut self) {
         assert!(self.scene.server.runs(), "{}", self.scene.server.log());
         let log = self.scene.server.log();

@@ -1,4 +1,4 @@
-//! Crowds of strangers at the door keep no caller out.
+//! Many connections of strangers keep no caller out.
 
 use std::process::Command;
 
@@ -13,23 +13,23 @@ use posthouse_tests::{
 };
 use tokio::task::JoinSet;
 
-/// Callers that come while the crowd stands.
+/// The callers that connect beside them.
 const CALLERS: usize = 20;
 
-/// All of the crowd have come, and some of them had to go.
+/// Opens the strangers' connections, and waits until some of them have been closed.
 async fn crowd(site: &Site, hosts: usize, each: usize) -> JoinSet<()> {
     let target = Target::of(site, 0);
     let mut crowd = JoinSet::new();
     crowd.spawn(silence(target.clone(), hosts, each));
-    let come = || async {
-        let come = target.tally.counts();
-        (come.connections >= (hosts * each) as u64 && !come.ends.is_empty()).then_some(())
+    let counts = || async {
+        let counts = target.tally.counts();
+        (counts.connections >= (hosts * each) as u64 && !counts.ends.is_empty()).then_some(())
     };
-    eventually("the crowd", come).await;
+    eventually("the crowd", counts).await;
     crowd
 }
 
-/// Every caller is let in, on a connection of its own.
+/// Every caller connects and is served.
 async fn callers_get_in(site: &Site) {
     let context = site.context(CIVIL);
     for caller in 0..CALLERS {

@@ -1,4 +1,4 @@
-//! Consumers that do not do their part. What they held goes to others; what others hold is not touched.
+//! Consumers that misbehave. Others receive what they held, and nothing of the others is touched.
 
 use std::{collections::BTreeSet, io::Read, process::Stdio};
 
@@ -39,7 +39,7 @@ async fn one_that_stops_reading_holds_no_more_than_its_credit_and_no_longer_than
     let scene = Scene::start().await;
     let queue = scene.plain_queue("q").await;
     for _ in 0..COUNT {
-        // Together, what it holds is more than the network takes from a client that does not read.
+        // Its messages are more than the network accepts for a client that does not read.
         let large = NewMessage { payload: vec![7; 500_000].into(), ..NewMessage::default() };
         publish(&scene.caller, &queue, vec![large]).await.unwrap();
     }
@@ -76,7 +76,7 @@ async fn one_that_never_settles_loses_its_message_to_another_or_to_the_dead_lett
     assert_eq!((first.attempt, second.attempt, text(&second).as_str()), (1, 2, "a"));
     scene.settled(&queue, settlement(&second, SettleAction::Ack)).await;
 
-    // Nobody else is there, and it has all the credit it wants.
+    // It is alone, and has credit for everything.
     let credit = v1::Credit { messages: 100, bytes: 0 };
     stuck.send(v1::consume_request::Frame::Credit(credit)).await;
     scene.publish(&queue, &["b"]).await;
@@ -88,12 +88,12 @@ async fn one_that_never_settles_loses_its_message_to_another_or_to_the_dead_lett
     assert_eq!(origin.reason, i32::from(v1::DeadLetterReason::MaxAttempts));
     let stats = scene.stats(&queue).await;
     assert_eq!((stats.ready, stats.in_flight, stats.waiting), (0, 0, 0));
-    // And its stream lives.
+    // Its stream is still open.
     scene.publish(&queue, &["c"]).await;
     assert_eq!(text(&stuck.deliveries(1).await[0]), "c");
 }
 
-/// Takes what there is on a connection of its own, which then is reset: no farewell of TLS, HTTP/2 or TCP.
+/// Receives on a connection of its own, which is then reset, without an end of TLS, HTTP/2 or TCP.
 fn reset_while_holding(scene: &Scene, first: v1::OpenConsume, count: usize) -> Vec<Delivery> {
     std::thread::scope(|threads| {
         let holding = threads.spawn(|| {
@@ -105,7 +105,7 @@ fn reset_while_holding(scene: &Scene, first: v1::OpenConsume, count: usize) -> V
                 (caller, stream, held)
             });
             caller.reset_when_closed();
-            // Its tasks end where they stand, and with them the connection.
+            // Its tasks end at once, and the connection with them.
             drop(runtime);
             drop((caller, stream));
             held
@@ -161,7 +161,7 @@ async fn one_whose_process_is_killed_loses_nothing() {
     let arguments = ["consume", "household-registry/q", "--output", "payload"];
     let mut child =
         cli::command(&context, arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    // Nobody reads its output yet: it stands still in the midst of its work.
+    // Nobody reads its output yet, so it is blocked in the middle of its work.
     eventually("its leases", async || (scene.stats(&queue).await.in_flight > 0).then_some(())).await;
     child.kill().unwrap();
     child.wait().unwrap();

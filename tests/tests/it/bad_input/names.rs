@@ -1,4 +1,4 @@
-//! Names of nothing: malformed ones, and ones that nobody has.
+//! Names that are malformed, and names of what does not exist.
 
 use posthouse_proto::v1::{self, publish_stream_request::Frame};
 use posthouse_tests::harness::{
@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 
 use super::{assert_serves, assert_short};
 
-/// What every method says of a queue of this name, with the field that has it.
+/// How every method answers for a queue of this name, with the field that has the name.
 async fn all(caller: &Caller, queue: &str) -> Vec<(&'static str, Status)> {
     let name = || queue.to_owned();
     let definition = || Some(v1::Queue { name: name(), ..v1::Queue::default() });
@@ -145,7 +145,7 @@ async fn what_does_not_exist_is_not_found() {
     for (_, status) in all(&scene.caller, &department).await {
         assert_refused(Err::<(), _>(status), Code::NotFound, "DEPARTMENT_NOT_FOUND");
     }
-    // Whether there is another tenant is nobody's business.
+    // The answer does not show whether another tenant exists.
     for (_, status) in all(&scene.caller, &queue_name("q").replace("civil-affairs", "nobody")).await {
         assert_refused(Err::<(), _>(status), Code::PermissionDenied, "GRANT_MISSING");
     }

@@ -1,4 +1,4 @@
-//! Messages and batches that no queue takes.
+//! Messages and batches that no queue accepts.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ use tonic::Code;
 use super::{assert_says, assert_serves, publish, sized, stored_or_refused};
 
 const MIB: usize = 1 << 20;
-/// What a batch may have: a gRPC message less room for its framing.
+/// The largest batch: a gRPC message without its framing.
 const BATCH: usize = 4 * MIB - (64 << 10);
 
 fn attributes(pairs: impl IntoIterator<Item = (String, String)>) -> NewMessage {
@@ -106,7 +106,7 @@ async fn attributes_have_limits() {
     let queue = scene.plain_queue("q").await;
     let many = |count: usize| attributes((0..count).map(|number| (format!("k{number}"), String::new())));
     let (key, value) = ("k".repeat(128), "v".repeat(1024));
-    // Bytes count, not characters.
+    // Bytes are counted, not characters.
     let wide = "é".repeat(64);
     let bad = [
         (many(65), 64),
@@ -175,7 +175,7 @@ async fn a_frame_larger_than_any_ends_its_stream_and_nothing_else() {
     let mut stream = PublishStream::open(&scene.caller, open(&queue, None)).await;
     stream.send(Some(Frame::Batch(batch(1, vec![message("a")])))).await;
     stream.send(Some(Frame::Batch(batch(2, vec![sized(MIB); 5])))).await;
-    // What came before it is answered.
+    // The batch before it is answered.
     match stream.next().await.unwrap() {
         Some(out::Frame::BatchResult(result)) => assert_eq!(results(result), Ok(vec![Ok(1)])),
         other => panic!("{other:?}"),

@@ -1,4 +1,4 @@
-//! `posthouse apply`: a file says what queues there should be.
+//! `posthouse apply`: a file defines the queues.
 
 use std::{
     fs,
@@ -99,7 +99,7 @@ async fn what_differs_is_shown_and_changed_and_nothing_is_deleted() {
     assert!(now["dead_letter_queue"].is_null());
     assert!(exists(&fixture.context, "household-registry/moves"));
 
-    // The other way round: what was a target gets one.
+    // The other way round: the target gets a target.
     let turned = "tenant = \"civil-affairs\"\n[departments.identity-cards.queues.failed]\n\
                   dead_letter_queue = \"applications\"\n[departments.identity-cards.queues.applications]\n";
     fixture.apply(0, FILE, &[]);

@@ -1,4 +1,4 @@
-//! Whatever fails, the system's own words for it are told.
+//! Every failure is reported with the system's own words for it.
 
 use std::{
     fs::{self, Permissions},
@@ -20,7 +20,7 @@ use posthouse_tests::harness::{
 
 use super::QUEUE;
 
-/// A failure that has to tell its cause.
+/// Fails unless the command ended with this code and named its cause.
 #[track_caller]
 fn assert_says(output: &Output, code: i32, words: &[&str]) {
     let printed = String::from_utf8_lossy(&output.stderr);
@@ -28,7 +28,7 @@ fn assert_says(output: &Output, code: i32, words: &[&str]) {
     for words in words {
         assert!(printed.contains(words), "{words:?} is not in {printed}");
     }
-    // The last of them is the system's own, and stands there once.
+    // The last words are the system's own, and are reported once.
     let own = words.last().unwrap();
     assert_eq!(printed.matches(own).count(), 1, "{own:?} is told more than once in {printed}");
 }
@@ -37,7 +37,7 @@ fn posthouse(arguments: &[&str]) -> Output {
     Command::new(binaries::posthouse()).args(arguments).env_remove("POSTHOUSE_CONTEXT").output().unwrap()
 }
 
-/// Runs the binary in a mount namespace of its own, after a script that mounts something.
+/// Runs the binary in a mount namespace of its own, after a script has mounted something.
 fn mounted(script: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new("unshare");
     command.args([
@@ -72,7 +72,7 @@ fn of_a_folder_that_cannot_be_written() {
     assert_says(&mounted(&read_only, &dev), 74, &["Read-only file system"]);
     let man = state.join("man");
     assert_says(&mounted(&read_only, &["man", "--dir", text(&man)]), 74, &["Read-only file system"]);
-    // And once it has been made there.
+    // Once more, with the folder there.
     fs::create_dir(site.data()).unwrap();
     assert_says(
         &mounted(&format!("mount -t tmpfs -o ro tmpfs {}", text(&site.data())), &serve),
@@ -87,7 +87,7 @@ fn of_a_disk_that_is_full() {
     let site = Site::new();
     let config = site.config();
     let full = format!("mount -t tmpfs -o size=64k tmpfs {}", text(&site.state()));
-    // RocksDB says it more than once by itself.
+    // RocksDB itself repeats the words.
     let output = mounted(&full, &["serve", "--config", text(&config)]);
     let printed = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(74) && printed.contains("No space left on device"), "{printed}");
@@ -139,7 +139,7 @@ fn of_a_file_that_is_not_there() {
 fn of_rights_that_are_missing() {
     let site = Site::new();
     let context = site.context_file(CIVIL);
-    // Everybody may look around here and run the binary, but not read these.
+    // Everybody may read the folder and run the binary, but not read these files.
     fs::set_permissions(site.path(""), Permissions::from_mode(0o755)).unwrap();
     let binary = site.path("posthouse");
     fs::copy(binaries::posthouse(), &binary).unwrap();
@@ -185,7 +185,7 @@ async fn of_a_server_that_cannot_be_reached() {
         assert_says(&cli::run(&context, arguments), 69, &["cannot reach", "Connection refused"]);
     }
 
-    // Something else listens there, which hangs up at once.
+    // Another program listens there, and closes connections at once.
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let context = elsewhere(&other.local_addr().unwrap().to_string());
     let hanging_up = std::thread::spawn(move || drop(other.accept().unwrap()));
@@ -211,7 +211,7 @@ async fn of_a_handshake_that_fails() {
     let context = site.context_file(CIVIL);
     fs::write(&context, written.replace("\"localhost\"", "\"elsewhere.example\"")).unwrap();
     assert_says(&cli::run(&context, ["ping"]), 69, &["not valid for name \"elsewhere.example\""]);
-    // The server does not trust the client, and says so with an alert.
+    // The server does not trust the client, and sends an alert.
     let certificate = stranger.issue(&Leaf::client(&spiffe_id(CIVIL))).unwrap();
     let token = site.mint(CIVIL, &site.claims(CIVIL, &certificate));
     let context = site.write_context(CIVIL, &Credentials { certificate, token });

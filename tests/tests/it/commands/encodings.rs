@@ -1,4 +1,4 @@
-//! Files as editors on other systems save them: with a byte-order mark, with other ends of lines, as UTF-16.
+//! Files as editors on other systems save them: with a byte-order mark, with other line ends, as UTF-16.
 
 use std::{
     fs,
@@ -52,7 +52,7 @@ async fn lines_of_json_may_have_a_mark_and_empty_lines_at_their_end() {
         assert_eq!(printed, format!("{{\"stored\": {stored}}}\n"), "{text:?}: {errors}");
         assert_eq!(fixture.consume(), "a\n".repeat(stored), "{text:?}");
     }
-    // In the midst of others an empty line may be half of a message that got lost.
+    // Between other lines, an empty line may be half of a lost message.
     for empty in ["\n", "\r\n", " \n\n"] {
         let (printed, errors) = fixture.publish(65, format!("{one}\n{empty}{one}\n").as_bytes());
         assert_eq!(printed, "{\"stored\": 1}\n", "{empty:?}");
@@ -127,7 +127,7 @@ async fn a_mark_is_accepted_in_every_file() {
     let queues = fixture.site.path("queues.toml");
     fs::write(&queues, format!("{MARK}[departments.identity-cards.queues.applications]\n")).unwrap();
     cli::succeed(&fixture.context, ["apply".as_ref(), "-f".as_ref(), queues.as_os_str()]);
-    // A payload is bytes: a mark in a plain line is a part of it.
+    // A payload is bytes: in plain lines a byte-order mark is a part of it.
     let lines = fixture.site.path("lines");
     fs::write(&lines, format!("{MARK}plain\n")).unwrap();
     let arguments = ["publish".as_ref(), QUEUE.as_ref(), "--file".as_ref(), lines.as_os_str()];

@@ -1,4 +1,4 @@
-//! `posthouse message find` and `posthouse dead-letters`: where is application X, and another chance for it.
+//! `posthouse message find` and `posthouse dead-letters`: where a message is, and how a dead letter is redriven.
 
 use posthouse_proto::v1::SettleAction;
 use posthouse_tests::harness::{
@@ -63,7 +63,7 @@ async fn a_message_is_followed_into_the_dead_letter_queue_and_back() {
     assert_eq!(String::from_utf8(received).unwrap(), "two\none\n");
     let printed = find(&id);
     assert!(printed.contains("It is not among the dead letters of"), "{printed}");
-    // Refused as what the caller has no grant for.
+    // It is refused as if the caller had no grant for it.
     let never = cli::run(&context, ["message", "find", "AAAAAQAAAAIAAAAAAAAAACo"]);
     assert!(matches!(never.status.code(), Some(66 | 77)), "{}", never.status);
 }

@@ -1,4 +1,4 @@
-//! `--ndjson`: what `consume` writes, `publish` takes; a broken line is named, and nothing after it is published.
+//! `--ndjson`: `publish` accepts what `consume` writes; a broken line is named, and no line after it is published.
 
 use std::{
     fs,
@@ -50,7 +50,7 @@ fn objects(lines: &[u8]) -> Vec<Value> {
         .collect()
 }
 
-/// What a message is, whoever delivers it.
+/// The messages without what differs between deliveries.
 fn contents(lines: &[u8]) -> Vec<Value> {
     let keep = |object: Value| json!([object["payload"], object["payload_base64"], object["attributes"]]);
     objects(lines).into_iter().map(keep).collect()

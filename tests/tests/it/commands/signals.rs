@@ -1,4 +1,4 @@
-//! SIGHUP: a command whose terminal is gone ends as it does for SIGTERM, unless it was told to ignore that (`nohup`).
+//! SIGHUP: when its terminal closes, a command ends as it does for SIGTERM, unless the signal is ignored (`nohup`).
 
 use std::{
     io::Write as _,
@@ -13,7 +13,7 @@ use posthouse_tests::harness::{
 
 use super::{Fixture, QUEUE};
 
-/// Runs a client command, if wanted as `nohup` does.
+/// Starts a client command, with `nohup` if wanted.
 fn start(context: &Path, arguments: &[&str], ignoring: bool) -> Child {
     let trap = if ignoring { "trap '' HUP; " } else { "" };
     let mut shell = shell();
@@ -33,7 +33,7 @@ async fn ended(child: &mut Child) -> ExitStatus {
     }
 }
 
-/// How many messages are leased; a consumer that ends well leaves none.
+/// How many messages are leased; a consumer that ends cleanly leaves none.
 fn in_flight(context: &Path) -> u64 {
     let shown = cli::succeed(context, ["queue", "stats", QUEUE, "--json"]);
     let stats: serde_json::Value = serde_json::from_slice(&shown).unwrap();
@@ -81,7 +81,7 @@ async fn a_stdout_that_nobody_reads_keeps_no_signal_from_ending_them() {
         (&["publish", QUEUE, "--file", "/dev/null"], Some(75)),
         (&["bench", "pipeline", measured, "--count", "100", "--size", "24"], Some(75)),
         (&["consume", QUEUE], Some(0)),
-        // It watches no signals, so each ends it by itself.
+        // It handles no signals, so each signal ends it.
         (&["queue", "list", "identity-cards"], None),
     ];
     for (arguments, code) in cases {
@@ -108,7 +108,7 @@ async fn a_stdout_that_nobody_reads_keeps_no_signal_from_ending_them() {
     assert_eq!(in_flight(&fixture.context), 0);
 }
 
-/// Whether a thread of a process waits in a write to its stdout.
+/// Whether a thread of the process waits in a write to stdout.
 fn writes(process: u32) -> bool {
     let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
     tasks.flatten().any(|task| {

@@ -1,4 +1,4 @@
-//! Pipes that somebody else has made non-blocking. The flag is the pipe's, so it must stay as it was.
+//! Pipes that another process has made non-blocking. The flag is the pipe's, so it must stay as it was.
 
 use std::{
     fs::File,
@@ -28,7 +28,7 @@ fn is_non_blocking(end: impl AsFd) -> bool {
     fcntl_getfl(end).unwrap().contains(OFlags::NONBLOCK)
 }
 
-/// Whether a process sleeps in a system call that waits for a file, so that it has found nothing to read or no room.
+/// Waits until the process sleeps in a system call that waits for a file: there is nothing to read, or a pipe is full.
 async fn waits(child: &Child) {
     eventually("a command that waits for its pipe", async || {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
@@ -85,7 +85,7 @@ async fn consume_waits_for_a_reader_that_takes_its_time() {
     let mut command = cli::command(&fixture.context, ["consume", QUEUE, "--until-empty"]);
     let child = command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
     drop(command);
-    // The pipe is full, and most of the lines are still to come.
+    // The pipe is full, and most of the lines are not written yet.
     waits(&child).await;
     assert!(is_non_blocking(&ours), "the flag of the shared pipe was changed");
     drop(ours);
@@ -112,7 +112,7 @@ async fn every_other_command_waits_too() {
         let expected = cli::succeed(&fixture.context, arguments);
         let (mut reader, writer) = pipe().unwrap();
         make_non_blocking(&writer);
-        // Somebody else has filled it.
+        // Another process has filled it.
         let mut filler = File::from(OwnedFd::from(writer.try_clone().unwrap()));
         let mut filled = 0;
         loop {

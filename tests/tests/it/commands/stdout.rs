@@ -1,4 +1,4 @@
-//! What `consume` cannot write, it does not acknowledge.
+//! `consume` acknowledges nothing that it cannot write.
 
 use std::{
     path::{Path, PathBuf},
@@ -33,7 +33,7 @@ impl Fixture {
         Self { site, _server: server, context }
     }
 
-    /// Consumes in a shell, with its stdout as the redirection says.
+    /// Consumes in a shell, with stdout redirected.
     fn consume(&self, redirection: &str) -> Output {
         let client = cli::command(&self.context, ["consume", QUEUE, "--until-empty"]);
         let mut shell = Command::new("sh");
@@ -68,7 +68,7 @@ async fn what_is_thrown_away_on_purpose_is_gone() {
     let fixture = Fixture::new().await;
     assert!(fixture.consume("> /dev/null").status.success());
     assert_eq!(fixture.left(), 0);
-    // As Python and Node give it to whom nobody hears.
+    // As Python and Node set it up for a program whose output nobody reads.
     cli::succeed(
         &fixture.context,
         ["publish", QUEUE, "--file", fixture.site.path("lines").to_str().unwrap()],
@@ -77,7 +77,7 @@ async fn what_is_thrown_away_on_purpose_is_gone() {
     assert_eq!(fixture.left(), 0);
 }
 
-/// How a command ends whose streams are as the redirections say, and what it tells.
+/// How a command with redirected streams ends, and what it reports.
 fn redirected(context: &Path, arguments: &[&str], redirections: &str) -> (Option<i32>, String) {
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(format!("exec \"$0\" \"$@\" {redirections}")).arg(binaries::posthouse());
@@ -117,7 +117,7 @@ async fn a_command_that_has_something_to_say_does_nothing_without_a_stdout() {
             assert!(made || arguments[0] == "dead-letters", "{arguments:?}: {code:?} {printed}");
         }
     }
-    // What has nothing to say there, and what says the same by its exit code.
+    // Commands that write nothing there, or that say the same by their exit code.
     let config = fixture.site.config();
     for arguments in [
         &["--help"][..],
@@ -152,7 +152,7 @@ async fn a_reader_that_goes_away_leaves_the_rest_in_the_queue() {
     let fixture = Fixture::new().await;
     let mut client = cli::command(&fixture.context, ["consume", QUEUE, "--until-empty"]);
     let mut child = client.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // Closed before anything was read: not one batch fits the pipe, so not one is acknowledged.
+    // Closed before anything was read: no batch fits the pipe, so none is acknowledged.
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     let printed = String::from_utf8_lossy(&output.stderr);

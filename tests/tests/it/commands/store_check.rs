@@ -1,4 +1,4 @@
-//! `posthouse store check`: is a stopped server's folder whole?
+//! `posthouse store check`: whether a stopped server's folder is whole.
 
 use std::{
     collections::BTreeMap,
@@ -15,10 +15,10 @@ use posthouse_tests::harness::{
 };
 
 const QUEUE: &str = "identity-cards/applications";
-/// One of the messages that nobody consumes.
+/// The number of a message that is not consumed.
 const MESSAGE: u32 = 1_500;
 
-/// A folder that has seen something, and its server, which still runs.
+/// A folder with all kinds of rows, and its server, which still runs.
 async fn used() -> (Site, Server) {
     let site = Site::new();
     let server = Server::start(&site).await;
@@ -40,9 +40,9 @@ async fn stopped() -> Site {
     site
 }
 
-/// The exit code, and what was said on stdout and stderr.
+/// The exit code, and what was written to stdout and stderr.
 fn check(dir: &Path) -> (i32, String, String) {
-    // The context is not looked at.
+    // The context is not read.
     let output = cli::run(Path::new("none"), ["store".as_ref(), "check".as_ref(), dir.as_os_str()]);
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
@@ -63,7 +63,7 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, (SystemTime, Vec<u8>)> {
     found
 }
 
-/// Where in the file one of the messages is: elsewhere a byte may be one that fills a block up and that nobody reads.
+/// The offset of one of the messages in the file: a byte elsewhere may be padding, which is never read.
 fn message_in(file: &Path) -> u64 {
     let (bytes, message) = (fs::read(file).unwrap(), format!("{MESSAGE:01000}"));
     let found = bytes.windows(message.len()).position(|bytes| bytes == message.as_bytes());

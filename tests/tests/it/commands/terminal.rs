@@ -1,4 +1,4 @@
-//! What others have sent does not move a terminal, nor make its reader see another text.
+//! Text of other callers neither controls a terminal nor shows its reader a different text.
 
 use std::{
     path::{Path, PathBuf},
@@ -45,7 +45,7 @@ impl Fixture {
     }
 }
 
-/// What a command shows on a terminal, up to its last words.
+/// What a command shows on a terminal, up to `last`.
 fn shown(context: &Path, arguments: &[&str], last: &str) -> Vec<u8> {
     let mut terminal = Terminal::open();
     let program = terminal.program();
@@ -74,12 +74,12 @@ async fn a_payload_is_shown_on_a_terminal_and_exact_everywhere_else() {
     {
         assert!(text.contains(escaped), "{escaped} is not in {text}");
     }
-    // The terminal itself makes a carriage return of a line feed; nothing else is changed.
+    // The terminal itself puts a carriage return before a line feed; nothing else is changed.
     let raw = shown(&fixture.context, &one(&["--raw"]), " end");
     assert!(raw.windows(HOSTILE.len()).any(|window| window == HOSTILE), "{raw:?}");
     assert_eq!(cli::succeed(&fixture.context, one(&[])), [HOSTILE, b"\n"].concat());
 
-    // JSON holds nothing of the kind, wherever it goes, and says the same.
+    // JSON has no such characters on any output, and the same content.
     let seen = shown(&fixture.context, &one(&["--ndjson"]), "}\r\n");
     let piped = cli::succeed(&fixture.context, one(&["--ndjson"]));
     for json in [seen, piped] {

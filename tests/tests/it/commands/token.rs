@@ -1,4 +1,4 @@
-//! `posthouse token inspect`: what a token says, without a server.
+//! `posthouse token inspect`: the content of a token, without a server.
 
 use std::fs;
 
@@ -55,7 +55,7 @@ fn an_expired_token_and_a_wrong_scope_are_pointed_out() {
         assert!(printed.contains(part), "{part} is not in\n{printed}");
     }
     assert!(!printed.contains('\u{1b}'));
-    // What no server reads is said to be that, although it can be shown.
+    // Parts that no server reads are marked as such, although they can be shown.
     for (claims, why) in
         [(r#"{"exp":1e10,"exp":1e10}"#, "claims"), (r#"{"iss":"a","sub":"a","aud":"a","exp":"soon"}"#, "exp")]
     {

@@ -1,4 +1,4 @@
-//! The connections that one tenant may have.
+//! The connection slots of one tenant.
 
 use std::time::Duration;
 
@@ -26,12 +26,12 @@ async fn a_crowd_of_one_tenant_is_refused_and_another_tenant_gets_in() {
     let (site, other) = (&scene.site, scene.site.credentials(TAXATION));
     let queue = scene.plain_queue("q").await;
     let channels = crowd(site, &scene.credentials, 120).await;
-    // Three quarters of all, the caller's own among them.
+    // Three quarters of all slots, the caller's own among them.
     assert_eq!(channels.len(), 74, "{}", log());
     assert!(log().contains("its tenant has as many open as may be"), "{}", log());
     idle(site, &other).await.unwrap();
     publish(&scene.caller, &queue).await;
-    // With all of them in use, one more is closed at once.
+    // When all slots are in use, one more connection is closed at once.
     let _others = crowd(site, &other, 40).await;
     let mut refused = from(1, site.listen()).await.unwrap();
     assert!(matches!(refused.read(&mut [0; 1]).await, Ok(0) | Err(_)));
@@ -39,7 +39,7 @@ async fn a_crowd_of_one_tenant_is_refused_and_another_tenant_gets_in() {
     eventually("a connection slot", async || idle(site, &scene.credentials).await.ok()).await;
 }
 
-/// A server on which one tenant's callers may have two connections.
+/// A server on which the tenant [`CIVIL`] may have two connections.
 async fn two_of_a_tenant() -> Scene {
     let site = Site::new();
     let name = format!("name = \"{CIVIL}\"\n");
@@ -47,7 +47,7 @@ async fn two_of_a_tenant() -> Scene {
     Scene::on(site).await
 }
 
-/// Gets a queue that there is not, on this connection.
+/// Asks for a queue that does not exist, on this connection.
 async fn call(caller: &Caller) -> Result<(), tonic::Status> {
     let request = caller.request(GetQueueRequest { name: queue_name("nothing") });
     match caller.queues().get_queue(request).await {
@@ -61,7 +61,7 @@ async fn certificates_without_tokens_take_no_place_of_their_tenant() {
     let scene = two_of_a_tenant().await;
     let (site, civil) = (&scene.site, &scene.credentials);
     call(&scene.caller).await.unwrap();
-    // With health, with a token that is not good, and with nothing at all.
+    // With a health check, with a bad token, and without a call.
     let mut held = Vec::new();
     for number in 0..30 {
         let stranger = Caller::connect(site, civil).await.with_token((number % 3 == 0).then_some("a.b.c"));
@@ -102,7 +102,7 @@ async fn a_caller_beyond_its_tenants_connections_is_told_so() {
         value(&metrics, "posthouse_connections_refused_total{reason=\"tenant_full\"}")
     };
     assert_eq!(refused().await, 1.0);
-    // Others of the tenant, and of other tenants, do not notice.
+    // Other callers, of this tenant and of others, are not affected.
     call(&scene.caller).await.unwrap();
     call(&second).await.unwrap();
     idle(site, &site.credentials(TAXATION)).await.unwrap();
@@ -113,7 +113,7 @@ async fn a_caller_beyond_its_tenants_connections_is_told_so() {
         call(&caller).await.ok().map(|()| caller)
     })
     .await;
-    // The one that was refused has done nothing.
+    // The refused publish stored nothing.
     assert_eq!(scene.publish(&queue, &["b"]).await, [1]);
     call(&fourth).await.unwrap();
 }
@@ -125,7 +125,7 @@ async fn a_connection_beyond_its_tenants_is_closed() {
     let second = Caller::connect(site, civil).await;
     call(&scene.caller).await.unwrap();
     call(&second).await.unwrap();
-    // It watches for ever, and its client would stay.
+    // Its watch goes on for ever, and its client would keep the connection.
     let third = Caller::connect(site, civil).await;
     let mut health = HealthClient::new(third.channel());
     let mut watched = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();

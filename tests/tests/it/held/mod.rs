@@ -1,5 +1,5 @@
-//! What a caller may make the server hold: bodies that are not ended, requests of many elements, answers that are not
-//! read.
+//! The memory that a caller can make the server use: bodies without an end, requests of many elements, answers that are
+//! not read.
 
 mod bodies;
 mod pieces;
@@ -27,7 +27,7 @@ async fn figure(scene: &Scene, series: &str) -> f64 {
     value(&scrape(scene.site.management()).await, series)
 }
 
-/// Begins a call with a body that declares so many bytes and sends all but the last, which come one a second.
+/// Begins a call that declares a body of this size and sends all of it but the last bytes, which follow one a second.
 async fn unfinished(
     caller: Caller,
     credentials: Credentials,
@@ -56,7 +56,7 @@ async fn unfinished(
     Ok(answer)
 }
 
-/// The status in the head of a refusal.
+/// The status in the headers of a refusal.
 fn refusal(answer: &Response<Body>) -> Status {
     Status::from_header_map(answer.headers()).expect("a refusal has its status in its head")
 }

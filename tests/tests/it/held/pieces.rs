@@ -1,4 +1,4 @@
-//! Small payloads that stay when the large ones of their requests are gone.
+//! Small payloads that are stored longer than the large ones of their requests.
 
 use posthouse_proto::v1::{NewMessage, PublishRequest, SettleAction};
 use posthouse_tests::harness::scene::{LONG, Scene, settlement};

@@ -1,4 +1,4 @@
-//! A message's whole way as one trace: three programs tell one collector of it, each by itself.
+//! A message's way as one trace: three programs report their spans to one collector, each by itself.
 
 use std::{
     future::Future,
@@ -28,8 +28,8 @@ use tracing_subscriber::{Layer as _, Registry, filter::Targets, layer::Subscribe
 const PAYLOAD: &str = "canary-payload-51f0";
 const ATTRIBUTE: &str = "canary-attribute-51f0";
 
-/// Runs one program's part: with a runtime, a connection, and a way to the collector of its own, as if it were a
-/// process. Its spans have left when this returns.
+/// Runs the part of one program with a runtime, a connection, and an exporter of its own, as if it were a process. Its
+/// spans are sent when this returns.
 async fn program<F: Future<Output = ()>>(
     name: &'static str,
     context: PathBuf,
@@ -45,7 +45,8 @@ async fn program<F: Future<Output = ()>>(
             .with_resource(Resource::builder().with_service_name(name).build())
             .build();
         drop(entered);
-        // The subscriber of one thread, so that each program has its own: all of its tasks have to be on that thread.
+        // The subscriber is of one thread, so that each program has its own; all of its tasks have to run on that
+        // thread.
         let ours = Targets::new().with_target("posthouse_client", tracing::Level::INFO);
         let ours = ours.with_target(env!("CARGO_CRATE_NAME"), tracing::Level::INFO);
         let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer(name)).with_filter(ours);
@@ -96,7 +97,7 @@ async fn producer_queue_and_consumer_tell_of_one_trace() {
     scene.server.terminate();
     assert_eq!(scene.server.ended().await.code(), Some(0), "{}", scene.server.log());
 
-    // Whoever told of spans has ended, so these are all.
+    // All programs have ended, so these are all spans.
     let spans = collector.spans();
     let names: Vec<_> = spans.iter().map(|(service, span)| (service.as_str(), span.name.as_str())).collect();
     let of = |service: &str, name: &str| -> &Span {
@@ -112,7 +113,8 @@ async fn producer_queue_and_consumer_tell_of_one_trace() {
 
     assert!(spans.iter().all(|(_, span)| span.trace_id == published.trace_id), "{spans:#?}");
     assert!(published.trace_id.len() == 16 && published.trace_id.iter().any(|byte| *byte != 0));
-    // What waits and what is processed is what the producer published; the application's own work is in the latter.
+    // The waiting and the processing belong to the producer's trace; the application's own work is a part of the
+    // latter.
     assert!(published.parent_span_id.is_empty());
     assert_eq!(waited.parent_span_id, published.span_id);
     assert_eq!(processed.parent_span_id, published.span_id);
@@ -121,7 +123,7 @@ async fn producer_queue_and_consumer_tell_of_one_trace() {
     assert_eq!(waited.kind(), SpanKind::Internal);
     assert_eq!(processed.kind(), SpanKind::Consumer);
 
-    // Queue and consumer speak of the same message.
+    // Queue and consumer name the same message.
     let id = attribute(waited, "messaging.message.id").unwrap();
     assert_eq!(attribute(processed, "messaging.message.id"), Some(id));
     assert_eq!(attribute(processed, "messaging.destination.name").as_deref(), Some(queue.as_str()));

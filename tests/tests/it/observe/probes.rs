@@ -21,7 +21,7 @@ use tonic_health::pb::{
 #[tokio::test(flavor = "multi_thread")]
 async fn probes_answer_while_the_server_starts() {
     let site = Site::new();
-    // A start that waits: the data folder's lock is a pipe that nobody reads.
+    // A start that is blocked: the data folder's lock is a pipe that nobody reads.
     fs::create_dir(site.data()).unwrap();
     let lock = site.data().join("LOCK");
     assert!(Command::new("mkfifo").arg(&lock).status().unwrap().success());
@@ -33,7 +33,7 @@ async fn probes_answer_while_the_server_starts() {
         assert_eq!(get(address, path).await.unwrap().status, 503, "{path}");
     }
     assert_eq!(get(address, "/metrics").await.unwrap().status, 200);
-    // Now it goes on.
+    // Now the start continues.
     let reader = tokio::task::spawn_blocking(move || fs::File::open(lock).unwrap()).await.unwrap();
     server.ready(&site).await;
     for path in ["/startupz", "/readyz", "/livez"] {
@@ -56,7 +56,7 @@ async fn a_server_that_drains_lives_and_is_not_ready() {
     let mut watched = health.watch(request).await.unwrap().into_inner();
     assert_eq!(watched.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
 
-    // A stream that stays keeps the drain from ending.
+    // An open stream keeps the drain from ending.
     let mut stream = Stream::open(&scene.caller, open(&queue, [1; 16], 1)).await;
     scene.server.terminate();
     let address = scene.site.management();
@@ -72,7 +72,7 @@ async fn a_server_that_drains_lives_and_is_not_ready() {
     assert!(get(address, "/livez").await.is_none());
 }
 
-/// Asks for the metrics again and again from another host, and never reads one.
+/// Asks for the metrics again and again from another host, and never reads the answer.
 async fn scrape_and_scrape(to: SocketAddr) {
     loop {
         let socket = TcpSocket::new_v4().unwrap();

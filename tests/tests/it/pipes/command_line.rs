@@ -1,4 +1,4 @@
-//! What a command says on stderr changes nothing of what it does.
+//! A command's stderr has no effect on its work.
 
 use std::{
     io::Write as _,
@@ -16,7 +16,7 @@ use super::Stderr;
 
 const QUEUE: &str = "identity-cards/applications";
 
-/// The exit code, unless it never ends.
+/// The exit code, or `None` if it does not end.
 #[track_caller]
 fn code(mut child: std::process::Child) -> Option<i32> {
     let begun = Instant::now();
@@ -66,7 +66,7 @@ async fn progress_on_a_terminal_that_takes_nothing_holds_nothing_up() {
     let context = site.context_file(CIVIL);
     cli::succeed(&context, ["queue", "create", QUEUE]);
     let mut terminal = pipes::Terminal::open();
-    // As much as it takes, so that what is drawn would wait.
+    // Filled up, so that a progress line would block.
     let mut stream = terminal.program();
     pipes::nonblocking(&stream, true);
     while stream.write(&[b'-'; 512]).is_ok() {}
@@ -90,7 +90,7 @@ async fn progress_on_a_terminal_that_takes_nothing_holds_nothing_up() {
     std::io::Read::read_to_string(&mut stdout, &mut printed).unwrap();
     assert_eq!(printed, format!("{{\"stored\": {written}}}\n"));
 
-    // And one that is read shows it.
+    // A terminal that is read shows it.
     let mut terminal_read = pipes::Terminal::open();
     let mut publishing = cli::command(&context, ["publish", QUEUE, "--file", "-"]);
     publishing.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(terminal_read.program());

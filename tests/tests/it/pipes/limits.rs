@@ -1,5 +1,5 @@
-//! What the kernel ends or stops a process for when it writes: a file at its size limit, a terminal that is not the
-//! background's.
+//! Writes for which the kernel ends or stops a process: to a file at its size limit, and to a terminal from the
+//! background.
 
 use std::{
     fs::{self, File},
@@ -35,7 +35,7 @@ async fn metric(site: &Site, name: &str) -> f64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_at_its_limit_drops_lines_holds_records_and_ends_no_server() {
     let site = Site::with_sections(SECTIONS);
-    // Both are full but for a few bytes; there is nothing in them.
+    // Both are sparse files that are full but for a few bytes.
     let (log, records) = (site.path("stderr.log"), site.path("access.jsonl"));
     for (path, left) in [(&log, 10), (&records, 700)] {
         File::create(path).unwrap().set_len(LIMIT - left).unwrap();
@@ -58,7 +58,7 @@ async fn a_file_at_its_limit_drops_lines_holds_records_and_ends_no_server() {
     })
     .await;
     assert!(fs::metadata(&log).unwrap().len() <= LIMIT && scene.server.runs());
-    // Who moves it away has all of them again: what was begun in the old one is whole in the new one.
+    // After it is moved away, all records are there: one that was begun in the old file is complete in the new one.
     fs::rename(&records, scene.site.path("old")).unwrap();
     eventually("all records", async || {
         (metric(&scene.site, "posthouse_access_records_waiting").await == 0.0).then_some(())
@@ -91,16 +91,16 @@ async fn a_file_at_its_limit_ends_a_command_with_its_exit_code_and_loses_no_mess
         ended.status
     );
     let rest = String::from_utf8(cli::succeed(&context, ["consume", queue, "--until-empty"])).unwrap();
-    // A batch that was written in part comes again.
+    // A batch that was written in part is delivered again.
     let written = fs::read_to_string(site.path("out")).unwrap();
     assert!(lines.ends_with(&rest) && written.len() + rest.len() >= lines.len());
-    // And where nothing may be written at all, what it says on stderr does not change how it ends.
+    // Where nothing can be written at all, stderr does not change the exit code.
     let log = File::create(site.path("stderr")).unwrap();
     let mut wrong = limited(&Command::new(binaries::posthouse()), 0);
     assert_eq!(wrong.arg("no-such-command").stderr(log).status().unwrap().code(), Some(64));
 }
 
-/// Ends a process that no child handle ends.
+/// Kills a process that is no child of the test.
 struct Guard(u32);
 
 impl Drop for Guard {
@@ -143,7 +143,7 @@ async fn a_server_in_the_background_is_not_stopped_by_its_terminal() {
         if !dev {
             assert!(metric(&site, "posthouse_log_lines_dropped_total").await > 0.0);
         }
-        // It is not asked in vain either.
+        // It does not even try.
         signal(pid, "TTOU");
         cli::succeed(&context, ["ping"]);
         signal(pid, "TERM");

@@ -15,16 +15,16 @@ use tonic::Code;
 
 use super::{Stderr, renew, start};
 
-/// Records of access go to a file: what waits for them is another matter.
+/// Access records go to a file: what waits for them is tested elsewhere.
 const SECTIONS: &str = "[access]\nfile = \"access.jsonl\"\nrecords = \"all\"\n";
 
-/// Whatever a server does that it also logs.
+/// Makes a server do everything that it logs.
 async fn live(scene: &Scene) {
     let queue = scene.plain_queue("q").await;
     let stranger = scene.caller.with_token(Some("no token"));
     for number in 0..300 {
         if number % 20 == 0 {
-            // So many in a row, and the connection would be closed.
+            // Without a good call in between, the connection would be closed.
             assert_eq!(scene.stats(&queue).await.published, 0);
         }
         let request = stranger.request(GetQueueRequest { name: queue.clone() });
@@ -58,7 +58,7 @@ async fn whatever_becomes_of_it_the_server_does_its_work_and_drains() {
         scene.server.terminate();
         assert_eq!(scene.server.ended().await.code(), Some(0), "{stderr:?}");
         assert!(begun.elapsed().as_secs() < 20, "{stderr:?}: it took {:?} to end", begun.elapsed());
-        // The last flush is done: nothing is left to be replayed.
+        // The last flush is done: nothing is left to replay.
         let records = fs::read_to_string(scene.site.path("access.jsonl")).unwrap();
         for action in ["publish", "deliver", "settle", "manage", "refused"] {
             assert!(records.contains(&format!("\"action\":\"{action}\"")), "{stderr:?}: no {action}");
@@ -77,7 +77,7 @@ async fn whoever_comes_to_read_after_all_gets_whole_lines() {
         std::io::Read::read_to_end(&mut reader, &mut text).unwrap();
         text
     });
-    // Lines that come now are written, and one of them tells of those that were dropped.
+    // Later lines are written, and one of them reports the dropped ones.
     scene.plain_queue("other").await;
     renew(&scene.site).await;
     let Scene { mut server, .. } = scene;

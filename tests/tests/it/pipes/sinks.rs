@@ -1,5 +1,4 @@
-//! What records of access go to: a stream that is closed, a file that is removed, a pipe that nobody reads yet, a
-//! socket.
+//! Sinks of access records: a stream that is closed, a file that is removed, a pipe that is not read yet, a socket.
 
 use std::{
     fs::{self, File},
@@ -20,7 +19,7 @@ use posthouse_tests::harness::{
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::Value;
 
-/// The server of a site in a shell, with its streams as the redirections say.
+/// The server of a site in a shell, with redirected streams.
 fn redirected(site: &Site, redirections: &str) -> Command {
     let serve = super::serve(site);
     let mut shell = Command::new("sh");
@@ -88,7 +87,7 @@ async fn records_in_a_log_that_has_no_stream_wait_and_the_server_serves() {
 async fn what_is_thrown_away_on_purpose_and_what_is_not_kept_need_no_stream() {
     for (file, records, redirections) in [
         ("-", "all", ">/dev/null"),
-        // As daemons are started, and by Python and Node where nobody is to read.
+        // As daemons are started, and as Python and Node do it without a reader.
         ("-", "all", "</dev/null 1<>/dev/null 2<>/dev/null"),
         ("", "changes", "2<>/dev/null"),
         ("-", "off", "<&- >&- 2>&-"),
@@ -119,12 +118,12 @@ async fn records_are_never_written_to_a_file_that_was_removed() {
     let written = "posthouse_access_records_total";
     let failures = "posthouse_access_write_failures_total";
     until(&scene.site, written, |count| count == 1.0).await;
-    // The file alone: the next record is in a new one at once.
+    // The file alone is removed: the next record is in a new one at once.
     fs::remove_file(&file).unwrap();
     scene.publish(&queue, &["a"]).await;
     until(&scene.site, written, |count| count == 2.0).await;
     assert!(lines().len() == 1 && metric(&scene.site, failures).await == 0.0, "{:#?}", lines());
-    // Its folder, and then a folder instead of the file: what cannot be written waits, and is told.
+    // Its folder is removed, and then a folder has the name of the file: records wait, and a warning is logged.
     fs::remove_dir_all(&logs).unwrap();
     scene.publish(&queue, &["b"]).await;
     until(&scene.site, failures, |count| count >= 1.0).await;
@@ -195,7 +194,7 @@ async fn a_stop_waits_for_what_takes_records_until_the_drain_deadline() {
     scene.plain_queue("q").await;
     until(&scene.site, "posthouse_access_write_failures_total", |count| count >= 1.0).await;
     scene.server.terminate();
-    // The last thing before the records: without the deadline it would end now.
+    // The management port is closed last but for the records: without the deadline the process would end now.
     eventually("a management port that is still open", async || {
         (value(&scrape(scene.site.management()).await, "posthouse_access_write_failures_total") >= 5.0)
             .then_some(())
@@ -224,7 +223,7 @@ async fn records_and_lines_in_one_pipe_do_not_tear_each_other() {
     for _ in 0..20 {
         scene.publish(&queue, &texts).await;
     }
-    // Every second one, so that no two are one range, and records are long.
+    // Every second message, so that no two make one range, and records are long.
     let mut deliveries = Vec::new();
     while deliveries.len() < 2_000 {
         deliveries.extend(scene.receive(&queue, 1_000, LONG).await);
@@ -235,7 +234,7 @@ async fn records_and_lines_in_one_pipe_do_not_tear_each_other() {
         scene.settle_all(&queue, some.to_vec()).await.unwrap();
         scene.publish(&queue, &texts).await;
     }
-    // One thread writes both: two could part a line that is longer than a pipe takes at once.
+    // One thread writes both: two could split a line that is longer than one write to a pipe.
     let tasks = fs::read_dir(format!("/proc/{}/task", scene.server.id())).unwrap();
     let names: Vec<String> =
         tasks.flatten().map(|task| fs::read_to_string(task.path().join("comm")).unwrap()).collect();

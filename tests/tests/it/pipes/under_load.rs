@@ -1,4 +1,4 @@
-//! A server whose log goes nowhere, under load, for as long as `POSTHOUSE_PIPES_SECONDS` says.
+//! A server whose log cannot be written, under load, for `POSTHOUSE_PIPES_SECONDS`.
 
 use std::{
     collections::BTreeSet,
@@ -26,7 +26,7 @@ fn duration() -> Duration {
     Duration::from_secs(seconds.unwrap_or(USUAL_SECONDS))
 }
 
-/// What was done, to be compared with the records.
+/// What was done, to compare with the records.
 #[derive(Debug, Default)]
 struct Done {
     published: BTreeSet<u64>,
@@ -36,7 +36,7 @@ struct Done {
     purged: u64,
 }
 
-/// Messages through a queue, refusals, changes and other certificates, again and again.
+/// Sends messages through a queue, has calls refused, makes changes, and replaces certificates, again and again.
 async fn work(scene: &Scene, queue: &str, end: Instant) -> Done {
     let mut done = Done::default();
     let stranger = scene.caller.with_token(Some("no token"));

@@ -12,7 +12,7 @@ use tonic::Code;
 
 use super::{REUSED, another, create, delete, purge, redrive, update, update_of};
 
-/// Every change that was made with an id, and what it was answered.
+/// Every kind of change with an id, and its answer.
 #[derive(Debug, PartialEq)]
 struct Answers {
     created: Queue,
@@ -44,14 +44,14 @@ async fn every_change_is_answered_as_it_was_whatever_happened_since() {
     assert_eq!((answers.created.uid.clone(), answers.created.etag.clone()), (first.uid, first.etag));
     assert_eq!((answers.updated.etag.as_str(), answers.purged), ("2", 2));
     assert_eq!((answers.redriven.redriven, answers.redriven.more), (1, true));
-    // Messages, settings and etag are others now; nothing of it is done again.
+    // Messages, settings and etag have changed; nothing is done again.
     scene.publish(&queue, &["three"]).await;
     update(&scene.caller, update_of(&queue, 9, "", "")).await.unwrap();
     assert_eq!(ask(&scene.caller).await, answers);
     assert_eq!((scene.stats(&queue).await.ready, scene.stats(&letters).await.parked), (1, 2));
     delete(&scene.caller, &queue, "3", "delete").await.unwrap();
     scene.crash().await;
-    // The queue is gone, and then there is another one of its name.
+    // The queue is deleted, and then there is another one of its name.
     for made_anew in [false, true] {
         if made_anew {
             create(&scene.caller, &queue, 5, "anew").await.unwrap();
@@ -61,7 +61,7 @@ async fn every_change_is_answered_as_it_was_whatever_happened_since() {
         delete(&scene.caller, &queue, "3", "delete").await.unwrap();
     }
     assert_eq!((scene.stats(&queue).await.ready, scene.stats(&letters).await.parked), (1, 2));
-    // With the queue of the dead letters gone too.
+    // The queue of the dead letters is deleted too.
     delete(&scene.caller, &letters, "", "").await.unwrap();
     assert_eq!(ask(&scene.caller).await.redriven, answers.redriven);
 }
@@ -98,13 +98,13 @@ async fn a_request_that_is_repeated_with_the_queue_of_its_answer_is_the_same() {
     let made = create(&asked).await.unwrap();
     assert!(!made.uid.is_empty() && made.max_message_bytes > 0, "{made:?}");
     let stats = Some(scene.stats(&made.name).await);
-    // What only the server says is no part of it, and what it filled in was asked for.
+    // Fields that only the server sets do not count, and those that it filled in count as asked for.
     for same in [&made, &Queue { stats, ..made.clone() }, &asked] {
         assert_eq!(create(same).await.unwrap(), made);
     }
     let other = Queue { max_message_bytes: made.max_message_bytes - 1, ..made.clone() };
     assert_refused(create(&other).await, REUSED.0, REUSED.1);
-    // Of an update, the etag is a condition, and the rest is not.
+    // For an update, the etag is a condition, and the other fields do not count.
     let with = |etag: &str, uid: &str| {
         let request = update_of(&made.name, 7, etag, "update");
         let queue = Queue { uid: uid.to_owned(), update_time: made.update_time, ..request.queue.unwrap() };
@@ -127,7 +127,7 @@ async fn what_is_only_checked_or_was_refused_is_not_remembered() {
     scene.caller.queues().create_queue(scene.caller.request(check)).await.unwrap();
     assert_refused(delete(&scene.caller, &queue, "", "id").await, Code::NotFound, "QUEUE_NOT_FOUND");
     create(&scene.caller, &queue, 5, "id").await.unwrap();
-    // Of what was done, a check says nothing either.
+    // A check does not return the answer of a call that was made, either.
     let check = v1::DeleteQueueRequest {
         name: queue_name("none"),
         request_id: "id".to_owned(),
@@ -161,7 +161,7 @@ async fn the_last_thousand_and_some_are_remembered() {
     some(1, 1_024).await;
     scene.publish(&queue, &["three"]).await;
     assert_eq!(purge(&scene.caller, &queue, "the first").await.unwrap(), 2, "it is the 1,024th from the end");
-    // One more, and it is new again.
+    // With one more, it is a new request again.
     some(1_024, 1_025).await;
     scene.publish(&queue, &["four"]).await;
     assert_eq!(purge(&scene.caller, &queue, "the first").await.unwrap(), 1);
@@ -221,13 +221,13 @@ async fn an_update_is_merged_with_the_definition_of_its_etag() {
             ..v1::UpdateQueueRequest::default()
         }
     };
-    // An etag that is not the current one is refused, older or newer: one to come would let a change be lost.
+    // An etag that is not the current one is refused, older or newer: accepting a future one could lose a change.
     update(&scene.caller, update_of(&queue, 7, "1", "")).await.unwrap();
     for etag in ["1", "3"] {
         let answer = update(&scene.caller, lease(60, etag)).await;
         assert_refused(answer, Code::Aborted, "ETAG_MISMATCH");
     }
-    // A hundred changes at once, each of one of two fields and by the next etags: none undoes another.
+    // A hundred changes at once, each of one of two fields and with the next etag: none undoes another.
     let calls = (0..100).map(|number: u32| {
         let etag = (2 + number % 20).to_string();
         let request = match number % 2 {

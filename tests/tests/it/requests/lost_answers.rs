@@ -8,7 +8,7 @@ use posthouse_tests::harness::{
     site::{CIVIL, Credentials},
 };
 
-/// A way to the server on which the next answer is lost.
+/// A relay to the server that loses the next answer.
 struct Lossy {
     scene: Scene,
     relay: Relay,
@@ -23,7 +23,7 @@ impl Lossy {
         Self { scene, relay, credentials }
     }
 
-    /// Runs a command whose first answer is lost once the change is to be seen; what it wrote, and how it ended.
+    /// Runs a command whose first answer is lost once its change can be seen; returns what it wrote, and how it ended.
     async fn run(&self, arguments: &[&str], is_done: impl AsyncFn(&Scene) -> bool) -> (Option<i32>, String) {
         let context = self.scene.site.write_context_to(CIVIL, &self.credentials, self.relay.address());
         let accepted = self.relay.accepted();

@@ -1,4 +1,4 @@
-//! Changes that are asked for with an id: made once, however often they are asked for.
+//! Changes with a request id are made once, however often they are asked for.
 
 use posthouse_proto::v1::{self, Queue, SubscriptionSettings};
 use posthouse_tests::harness::{

@@ -1,4 +1,4 @@
-//! Whose a request id is, and what a repeated call has to be allowed to do.
+//! The owner of a request id, and the rights that a repeated call needs.
 
 use posthouse_proto::v1::{self, Queue, SubscriptionSettings};
 use posthouse_tests::harness::{
@@ -28,20 +28,20 @@ async fn an_id_is_of_one_request_of_one_caller() {
     for answer in reused {
         assert_refused(answer, REUSED.0, REUSED.1);
     }
-    // Also of the same method with anything else in it, and also when the queue is not there.
+    // Also if only a field differs, and also if the queue does not exist.
     purge(&scene.caller, &queue, "purge").await.unwrap();
     assert_refused(purge(&scene.caller, &queue_name("other"), "purge").await, REUSED.0, REUSED.1);
     update(&scene.caller, update_of(&queue, 7, "", "update")).await.unwrap();
     let with_etag = update(&scene.caller, update_of(&queue, 7, "1", "update")).await;
     assert_refused(with_etag, REUSED.0, REUSED.1);
-    // It is nothing to another subject, nor to another tenant.
+    // Another subject and another tenant can use the id.
     let other = another(&scene.site).await;
     assert_refused(create(&other, &queue, 5, "id").await, Code::AlreadyExists, "QUEUE_ALREADY_EXISTS");
     scene.publish(&queue, &["two"]).await;
     assert_eq!(purge(&other, &queue, "purge").await.unwrap(), 1);
     let foreign = Caller::connect(&scene.site, &scene.site.credentials(TAXATION)).await;
     assert_refused(create(&foreign, &queue, 5, "id").await, Code::PermissionDenied, "GRANT_MISSING");
-    // Who has lost the right is not told what was done with it.
+    // A caller that has lost the right does not learn what was done.
     let reads = scene.scoped(&format!("posthouse:stats:{CIVIL}/*/*"));
     assert_refused(create(&reads, &queue, 5, "id").await, Code::PermissionDenied, "GRANT_MISSING");
 }
@@ -69,7 +69,7 @@ async fn a_repeat_needs_the_right_on_the_queue_that_it_names_beside() {
     let denied = update(&manages, request("id", &target)).await;
     assert_refused(denied, Code::PermissionDenied, "GRANT_MISSING");
     update(&scene.caller, request("id", &target)).await.unwrap();
-    // So it is with the queue that dead letters are to go to.
+    // The same holds for the dead-letter queue that a request names.
     let to = |caller: &Caller, id: &str| {
         let request = v1::RedriveDeadLettersRequest {
             queue: queue.clone(),
@@ -96,7 +96,7 @@ async fn a_repeat_of_a_redrive_needs_the_rights_on_the_queues_that_the_letters_c
     delete(&scene.caller, &queue_name("gone"), "", "").await.unwrap();
     let first = redrive(&scene.caller, &letters, 0, "id").await.unwrap();
     assert_eq!((first.redriven, first.skipped, first.skipped_dead_letters.len()), (2, 1, 1));
-    // Whether they are still there or not, and whether the letters went back or stayed.
+    // Whether they still exist or not, and whether the letters were redriven or not.
     delete(&scene.caller, &queue_name("b"), "", "").await.unwrap();
     scene.crash().await;
     let scoped = |names: &[&str]| {

@@ -1,4 +1,4 @@
-//! Files that hold messages, tokens or keys are for their owner.
+//! Files with messages, tokens or keys can be read by their owner only.
 
 use std::{
     fs::{self, Permissions},
@@ -15,14 +15,14 @@ use posthouse_tests::harness::{
     site::{CIVIL, Site},
 };
 
-/// A command under a shell that hides nothing from anybody.
+/// A command under a umask of 0.
 fn open_handed(arguments: &[&Path]) -> Command {
     let mut shell = Command::new("sh");
     shell.args(["-c", "umask 000; exec \"$0\" \"$@\""]).arg(binaries::posthouse()).args(arguments);
     shell
 }
 
-/// Every file and folder below one that others may look into, with its mode.
+/// Every file and folder below one that others can read, with its mode.
 fn readable_by_others(folder: &Path) -> Vec<(PathBuf, u32)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -49,7 +49,7 @@ async fn the_servers_files_are_its_own_whatever_the_umask() {
     let mut scene = Scene { site, server, caller, credentials };
     let queue = scene.plain_queue("q").await;
     scene.publish(&queue, &["a", "b"]).await;
-    // Its end writes the store's files.
+    // The stop writes the store's files.
     scene.server.terminate();
     assert_eq!(scene.server.ended().await.code(), Some(0));
     let data = scene.site.data();
@@ -61,7 +61,7 @@ async fn the_servers_files_are_its_own_whatever_the_umask() {
     assert_eq!(readable_by_others(&data), []);
     assert_eq!(fs::metadata(scene.site.path("access.jsonl")).unwrap().permissions().mode() & 0o777, 0o600);
 
-    // Looking into the folder makes nothing that others can read, either.
+    // Checking the folder creates nothing that others can read, either.
     let checked = open_handed(&["store".as_ref(), "check".as_ref(), &data]).output().unwrap();
     assert!(checked.status.success(), "{checked:?}");
     assert_eq!(readable_by_others(&data), []);
@@ -94,7 +94,7 @@ async fn keys_and_tokens_that_others_can_read_are_warned_of() {
         let mut command = Command::new(binaries::posthouse());
         command.args(["serve", "--check", "--config"]).arg(site.config()).output().unwrap()
     };
-    // Group-readable under a group of this process's, as secrets are given to containers.
+    // Readable by a group of this process, as containers receive secrets.
     for fine in [0o600, 0o640, 0o440] {
         chmod(&site.path("server.key"), fine);
         assert!(!String::from_utf8(check().stdout).unwrap().contains("can be read"), "{fine:o}");
@@ -108,7 +108,7 @@ async fn keys_and_tokens_that_others_can_read_are_warned_of() {
     );
     let scene = Scene::on(site).await;
     scene.server.logged("server.key can be read by everybody").await;
-    // And when another is read.
+    // The same when another file is read.
     let issued = scene.site.server_authority_itself().issue(&Leaf::server(&[SERVER_NAME], &[])).unwrap();
     fs::write(scene.site.path("server.key"), &issued.key_pem).unwrap();
     fs::write(scene.site.path("server.pem"), &issued.certificate_pem).unwrap();
@@ -132,7 +132,7 @@ async fn keys_and_tokens_that_others_can_read_are_warned_of() {
         chmod(&path, 0o640);
         assert_eq!(cli::run(&context, ["ping"]).stderr, b"");
     }
-    // To another group it is open.
+    // Readable by another group.
     if std::os::unix::fs::chown(context.with_extension("key"), None, Some(54_321)).is_ok() {
         let printed = String::from_utf8(cli::run(&context, ["ping"]).stderr).unwrap();
         assert!(printed.contains("can be read by group 54321"), "{printed}");

@@ -30,7 +30,7 @@ async fn each_is_refused_with_its_alert() {
     let refusal = async |certificate: &Issued| {
         tls::refusal(&site, tls::config(&site, &[&TLS13], Some(certificate))).await
     };
-    // An authority that nobody knows, though it has the name of one that is known.
+    // An unknown authority with the name of a known one.
     let stranger = Authority::new(&format!("clients of {CIVIL}")).unwrap().issue(&client).unwrap();
     let refused = refusal(&stranger).await;
     assert!(

@@ -1,4 +1,4 @@
-//! What one agency's callers do keeps no other agency's from being served.
+//! One agency's callers cannot keep another agency from being served.
 
 use std::time::Duration;
 

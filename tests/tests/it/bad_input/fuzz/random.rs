@@ -1,4 +1,4 @@
-//! Random requests: mostly well-formed, with values at and beyond every edge; then some of their bytes are spoiled.
+//! Random requests: mostly well-formed, with values at and beyond every limit; then some of their bytes are changed.
 
 use std::collections::HashMap;
 
@@ -10,10 +10,10 @@ use prost::Message;
 use prost_types::{Duration, FieldMask};
 use rand::{RngExt, rngs::StdRng};
 
-/// Makes the bytes of a request; knows some tokens of deliveries.
+/// Makes the bytes of a request; some tokens of deliveries are at hand.
 pub type Make = fn(&mut StdRng, &[Bytes]) -> Bytes;
 
-/// The queue that most of it goes to.
+/// The queue that most requests name.
 pub fn victim() -> String {
     queue_name("victim")
 }
@@ -41,7 +41,7 @@ pub const STREAMS: &[(&str, Make, Make)] = &[
     ("/posthouse.v1.Consumer/Consume", open_consume, consume_frame),
 ];
 
-/// Most often as it is; else with some bytes changed, cut off or put in; else nothing but random bytes.
+/// Mostly returns the bytes; else some are changed, cut off or inserted, or all are random.
 pub fn spoil(random: &mut StdRng, bytes: &[u8]) -> Bytes {
     let mut bytes = bytes.to_vec();
     match random.random_range(0..10) {
@@ -95,7 +95,7 @@ fn small(random: &mut StdRng) -> u32 {
     u32::try_from(number(random) & u64::from(u32::MAX)).unwrap()
 }
 
-/// Never a long wait: it would be one for the test.
+/// Never a long wait, which the test would have to wait for.
 fn duration(random: &mut StdRng, longest: i64) -> Option<Duration> {
     let seconds = pick(random, &[0, 1, longest, -1, i64::MAX, i64::MIN, longest + 1]);
     let nanos = pick(random, &[0, 0, 0, 1, 20_000_000, 999_999_999, 1_000_000_000, -1, i32::MIN]);
@@ -242,7 +242,7 @@ fn purge(random: &mut StdRng, _: &[Bytes]) -> Bytes {
     encode(&v1::PurgeQueueRequest { name, request_id, validate_only })
 }
 
-/// Laid out as the server does it. Most often it is of a queue that may be there.
+/// Laid out as the server does it, and mostly of a queue that may exist.
 fn message_id(random: &mut StdRng) -> String {
     if random.random_bool(0.2) {
         return some_text(random);

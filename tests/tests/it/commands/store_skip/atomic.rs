@@ -1,4 +1,4 @@
-//! A skip is done whole or not at all.
+//! A skip is done as a whole or not at all.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use super::{Two, copy_folder, files, skip, skipped, start, stopped, store};
 async fn killed_in_the_middle_all_of_it_is_done_or_nothing() {
     let (mut scene, two) = stopped().await;
     let data = scene.site.data();
-    // A server that was killed has left batches in the log only.
+    // A killed server leaves batches that are only in the log.
     start(&mut scene).await;
     for number in 0..50 {
         scene.publish(&Two::queue(&two.other), &[&format!("{number}")]).await;
@@ -62,7 +62,7 @@ async fn where_nothing_can_be_written_nothing_is() {
     let (scene, two) = stopped().await;
     let data = scene.site.data();
     let found = append(&data, two.shard, &[two.malformed()]).remove(0);
-    // Who may read all of it and write nothing of it.
+    // The user may read all of it and write nothing.
     let mut parents: Vec<&Path> = data.ancestors().collect();
     parents.retain(|parent| parent.starts_with(scene.site.path("")));
     for parent in parents {

@@ -1,5 +1,5 @@
-//! `posthouse store skip` and `posthouse store reopen`: one entry of a shard's log halts it, and its other departments
-//! go on.
+//! `posthouse store skip` and `posthouse store reopen`: an entry halts its shard, and is skipped; its department is set
+//! aside, and the other departments go on.
 
 use std::{
     collections::BTreeMap,
@@ -27,7 +27,7 @@ mod set_aside;
 
 const SHARDS: u16 = 4;
 
-/// A site of more departments than shards.
+/// A site with more departments than shards.
 fn site() -> Site {
     let site = Site::new();
     let few = r#"departments = ["household-registry", "identity-cards"]"#;
@@ -36,10 +36,10 @@ fn site() -> Site {
     site
 }
 
-/// Two departments of a tenant that stand on one shard.
+/// Two departments of one tenant on one shard.
 struct Two {
     shard: ShardId,
-    /// What the entry names, and its id.
+    /// The department that the entry names, and its id.
     named: (String, u32),
     other: String,
 }
@@ -65,12 +65,12 @@ impl Two {
     }
 }
 
-/// A publish as no proposer sends it.
+/// A publish that no proposer makes.
 fn malformed(department: u32) -> Command {
     Command::Publish(Publish { department, queue: 1, lane: 9, ..Publish::default() })
 }
 
-/// A folder with a queue in each of two departments of one shard, a message in each; its server is stopped.
+/// A stopped server's folder, with a queue in each of two departments of one shard, and a message in each queue.
 async fn stopped() -> (Scene, Two) {
     let mut scene = Scene::on(site()).await;
     scene.server.terminate();
@@ -97,7 +97,7 @@ async fn stop(scene: &mut Scene) {
     assert!(scene.server.ended().await.success(), "{}", scene.server.log());
 }
 
-/// The exit code, and what was said on stdout and stderr.
+/// The exit code, and what was written to stdout and stderr.
 fn store(words: &[&str]) -> (i32, String, String) {
     let words = [&["store"], words].concat();
     let output = cli::run(Path::new("none"), words);
@@ -111,14 +111,14 @@ fn skip(data: &Path, shard: u16, index: u64, digest: &str) -> (i32, String, Stri
     store(&["skip", &shard, &index, "--digest", digest, "--reason", "a test", "--data-dir", data])
 }
 
-/// Skips it, which has to succeed.
+/// Skips an entry, which must succeed.
 fn skipped(data: &Path, shard: ShardId, entry: &Appended) -> String {
     let (code, printed, errors) = skip(data, shard.0, entry.index, &entry.digest);
     assert_eq!((code, &*errors), (0, ""), "{printed}");
     printed
 }
 
-/// Every file of the folder but the lock, and what is in it.
+/// Every file of the folder but the lock, with its content.
 fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(dir).unwrap() {
@@ -132,7 +132,7 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// The command is refused in such words, and leaves the folder as it is.
+/// Fails unless the command is refused in these words, and leaves the folder unchanged.
 #[track_caller]
 fn refused(data: &Path, words: &[&str], code: i32, why: &[&str]) {
     let before = files(data);

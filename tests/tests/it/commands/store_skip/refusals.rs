@@ -1,4 +1,4 @@
-//! What is refused: an entry that does not halt its shard, or that setting one department aside would not mend.
+//! Entries that are not skipped: they do not halt their shard, or setting one department aside would not help.
 
 use std::fs;
 
@@ -64,9 +64,9 @@ async fn what_is_not_the_entry_that_halts_is_refused_and_nothing_is_changed() {
         65,
         &["is halted by entry"],
     );
-    // A name without its folder is asked for in the environment.
+    // The data folder is read from the environment if no option names it.
     let printed = skipped(&data, shard, entry);
-    // What is behind it names the same department: its commands are refused now, and halt nothing.
+    // The next entry names the same department: its commands are refused now, and halt nothing.
     assert!(printed.contains("start the server"), "{printed}");
 }
 
@@ -87,7 +87,7 @@ async fn only_an_entry_that_is_to_blame_and_names_one_department_is_skipped() {
             entry(&batch(shard, vec![malformed(4_000)])),
             &["which the catalogue does not know cannot be set aside"],
         ),
-        // What halts is not the department's command.
+        // The department's command is not what halts.
         (entry(&elsewhere), &["something else is to blame"]),
         (b"garbage that is no batch".to_vec(), &["cannot be read, so that it names no department"]),
     ];
@@ -102,11 +102,12 @@ async fn only_an_entry_that_is_to_blame_and_names_one_department_is_skipped() {
         refused(&copy, &words, 65, why);
         fs::remove_dir_all(copy).unwrap();
     }
-    // An entry with whatever else comes with a command of the department.
+    // An entry with other commands beside one of the department.
     let mixed = batch(shard, vec![advance(), malformed(two.named.1), advance(), malformed(two.named.1)]);
     let found = append(&data, shard, &[mixed]).remove(0);
     assert!(skipped(&data, shard, &found).contains("none of its 4 commands is done"));
-    // What the catalogue says of a department may be it, too; it is said again at every start, and halts nobody then.
+    // What the catalogue says of a department may halt its shard, too. It is said again at every start, and is refused
+    // then.
     let copy = scene.site.path("copy");
     copy_folder(&data, &copy);
     let (department, catalogue_index) = (other, 1 << 40);
@@ -114,7 +115,7 @@ async fn only_an_entry_that_is_to_blame_and_names_one_department_is_skipped() {
     let found = append(&copy, shard, &[batch(shard, vec![Command::ConfigureDepartment(moved)])]).remove(0);
     assert!(skipped(&copy, shard, &found).contains("moved to tenant"));
     fs::remove_dir_all(copy).unwrap();
-    // A shard that nothing halts.
+    // A shard that is not halted.
     let good = append(&data, shard, &[batch(shard, vec![advance()])]).remove(0);
     let (code, _, errors) = skip(&data, shard.0, good.index, &good.digest);
     assert!(

@@ -1,4 +1,4 @@
-//! A department that is set aside: nothing of it is read or changed, and the other  of its shard go on.
+//! A department that is set aside: nothing of it is read or changed, and the others of its shard go on.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ async fn one_entry_halts_its_shard_and_is_skipped_and_the_other_department_goes_
     let command = format!("posthouse store skip {} {} --digest {}", two.shard.0, entry.index, entry.digest);
     let other = Two::queue(&two.other);
 
-    // Server and check say what can be done.
+    // Server and check report what can be done.
     start(&mut scene).await;
     let publish =
         PublishRequest { queue: other.clone(), messages: vec![message("x")], ..PublishRequest::default() };
@@ -59,7 +59,7 @@ async fn one_entry_halts_its_shard_and_is_skipped_and_the_other_department_goes_
         "{printed}"
     );
 
-    // A second time, and with the beginning of the digest, it is done already.
+    // A second skip, with the beginning of the digest, is done already.
     let (code, printed, errors) = skip(&data, two.shard.0, entry.index, &entry.digest[..16].to_uppercase());
     assert!(
         code == 0 && printed.contains("it is done already") && printed.contains("a test"),
@@ -73,7 +73,7 @@ async fn one_entry_halts_its_shard_and_is_skipped_and_the_other_department_goes_
     assert_eq!(both.iter().map(text).collect::<Vec<_>>(), ["before", "after"]);
     scene.settled(&other, settlement(&both[0], SettleAction::Ack)).await;
 
-    // It stays so, whatever comes.
+    // It stays set aside after crashes.
     for _ in 0..2 {
         scene.crash().await;
         set_aside(&scene, &two).await;
@@ -96,7 +96,7 @@ async fn one_entry_halts_its_shard_and_is_skipped_and_the_other_department_goes_
     assert_eq!(text(&scene.receive_one(&named, LONG).await), "after");
 }
 
-/// Nothing of the department is read or changed, and operators are told.
+/// Fails unless nothing of the department is read or changed, and operators can see that it is set aside.
 async fn set_aside(scene: &Scene, two: &Two) {
     let (caller, name) = (&scene.caller, Two::queue(&two.named.0));
     let reason = "DEPARTMENT_SET_ASIDE";
@@ -132,7 +132,7 @@ async fn set_aside(scene: &Scene, two: &Two) {
     refused!(
         messages.find_message(FindMessageRequest { message_id: message_id.clone(), ..Default::default() })
     );
-    // Who has no grant for it learns nothing of that.
+    // A caller without a grant for it does not learn that it is set aside.
     let elsewhere = scene.scoped(&format!("posthouse:stats:{CIVIL}/{}/*", two.other));
     let find = FindMessageRequest { message_id, ..Default::default() };
     let denied = elsewhere.messages().find_message(elsewhere.request(find)).await;
@@ -158,7 +158,7 @@ async fn what_was_due_meanwhile_happens_when_it_is_open_again() {
     scene.server.kill();
     let found = append(&data, two.shard, &[two.malformed()]).remove(0);
     skipped(&data, two.shard, &found);
-    // The lease ends while the department is set aside: a timer of the shard's, which halts nobody and loses nothing.
+    // The lease ends while the department is set aside: the shard's timer neither halts the shard nor is lost.
     start(&mut scene).await;
     scene.publish(&Two::queue(&two.other), &["x"]).await;
     let short = scene.receive(&Two::queue(&two.other), 2, Duration::from_secs(1)).await.len();
@@ -187,14 +187,14 @@ async fn a_department_whose_rows_do_not_fit_together_is_opened_by_force_only() {
     let data = scene.site.data();
     let found = append(&data, two.shard, &[two.malformed()]).remove(0);
     skipped(&data, two.shard, &found);
-    // What a fault may have left behind.
+    // Damage as a bug may have left it.
     let queue = QueueRef { department: DepartmentId(two.named.1), queue: QueueId(1) };
     let rows = Store::open(&data.join("store"), &StoreOptions::default()).unwrap();
     rows.write(&[Write::Delete { family: Family::State, key: HeadKey { queue }.encode() }]).unwrap();
     rows.flush().unwrap();
     drop(rows);
 
-    // It harms nobody while the department is set aside.
+    // It harms no other department while this one is set aside.
     start(&mut scene).await;
     set_aside(&scene, &two).await;
     scene.publish(&Two::queue(&two.other), &["after"]).await;

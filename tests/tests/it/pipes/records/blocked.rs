@@ -1,4 +1,5 @@
-//! While records are not taken, changes and publishes are refused, settlements and deliveries wait; then all goes on.
+//! While records are not accepted, changes and publishes are refused, settlements and deliveries wait; then all goes
+//! on.
 
 use std::{
     collections::BTreeMap,
@@ -34,7 +35,7 @@ async fn none_is_accepted(sink: Sink) {
     let stats = scene.stats(&queue).await;
     assert_eq!((stats.published, stats.in_flight), (stored, 1), "{sink:?}");
 
-    // Nothing is done that changes something, after at most a little more than two seconds.
+    // No change is made; the refusal takes at most a little more than two seconds.
     let begun = Instant::now();
     let refusal = assert_refused(create(scene, "never").await, Code::Unavailable, REASON);
     assert_not_recorded(&refusal);
@@ -53,7 +54,7 @@ async fn none_is_accepted(sink: Sink) {
     assert_refused(publish, Code::Unavailable, REASON);
     assert_eq!(scene.stats(&queue).await.published, stored, "{sink:?}");
 
-    // A settlement is made; its answer waits. Nothing is delivered, and nothing stays leased.
+    // A settlement is made, but its answer waits. Nothing is delivered, and no lease stays.
     let settle = SettleFrame { settle_id: 7, settlements: vec![settlement(&held, SettleAction::Ack)] };
     stream.send(to::Frame::Settle(settle)).await;
     stream.send(to::Frame::Credit(v1::Credit { messages: 5, bytes: 0 })).await;
@@ -66,7 +67,7 @@ async fn none_is_accepted(sink: Sink) {
     let received = scene.caller.consumer().receive(scene.caller.request(receive)).await;
     assert_refused(received, Code::Unavailable, REASON);
 
-    // Whoever balances load is told, and refusals are answered at once.
+    // Load balancers see that the server is not ready, and refusals are answered at once.
     let ready = get(scene.site.management(), "/readyz").await.unwrap();
     assert!(
         ready.status == 503 && ready.body.contains("access records are not taken"),
@@ -79,7 +80,7 @@ async fn none_is_accepted(sink: Sink) {
     let begun = Instant::now();
     for number in 0..100 {
         if number % 20 == 0 {
-            // So many in a row, and the connection would be closed.
+            // Without a good call in between, the connection would be closed.
             assert_eq!(scene.stats(&queue).await.acked, 1);
         }
         let refused = refused_call(&stranger, &queue).await;
@@ -91,7 +92,7 @@ async fn none_is_accepted(sink: Sink) {
     goes_on(fixture, stream, &queue, stored).await;
 }
 
-/// Everything goes on by itself, and every record is there once.
+/// All goes on by itself, and every record is there once.
 async fn goes_on(mut fixture: Fixture, mut stream: Stream, queue: &str, stored: u64) {
     let (scene, sink) = (&fixture.scene, fixture.sink);
     let (mut settled, mut delivered) = (false, Vec::new());
@@ -102,7 +103,7 @@ async fn goes_on(mut fixture: Fixture, mut stream: Stream, queue: &str, stored: 
             _ => {}
         }
     }
-    // What was leased and did not leave was not tried.
+    // A leased message that was not sent counts no attempt.
     assert!(delivered.iter().all(|delivery| delivery.attempt == 1), "{sink:?}: {delivered:?}");
     eventually("readiness", async || {
         (get(scene.site.management(), "/readyz").await?.status == 200).then_some(())
@@ -176,7 +177,7 @@ async fn a_stream_whose_deliveries_wait_hears_that_it_is_taken_over_and_takes_no
     let held = stream.deliveries(1).await.remove(0);
     drop(stream);
     fixture.fill(&queue).await;
-    // What the session holds is not sent again while nothing takes the record of it.
+    // The session's messages are not sent again while the record of it is not accepted.
     let mut streams = Vec::new();
     for _ in 0..3 {
         let stream = Stream::open(&fixture.scene.caller, open(&queue, [1; 16], 10)).await;
@@ -196,7 +197,7 @@ async fn a_stream_whose_deliveries_wait_hears_that_it_is_taken_over_and_takes_no
 async fn leases_that_were_under_way_are_given_back_uncounted() {
     let mut fixture = Fixture::stuck(Sink::Stdout, "all").await;
     let queue = fixture.scene.plain_queue("q").await;
-    // A consumer waits while the last record slots are used: some of its leases do not leave.
+    // A consumer waits while the last record slots are used: some of its deliveries are not sent.
     let mut stream = Stream::open(&fixture.scene.caller, open(&queue, [1; 16], 100_000)).await;
     let stored = fixture.fill(&queue).await;
     let (mut delivered, deadline) = (0, Instant::now() + PATIENCE);

@@ -1,5 +1,5 @@
-//! Records of access: what takes them may stop, fail or go away, and none is lost. Nothing is done that cannot be
-//! recorded, but for settlements, which wait.
+//! Access records: their sink may block, fail or be removed, and none is lost. Nothing is done that cannot be recorded,
+//! but for settlements, whose answers wait.
 
 use std::{
     collections::BTreeMap,
@@ -32,20 +32,20 @@ mod whole;
 
 const REASON: &str = "ACCESS_NOT_RECORDED";
 
-/// What takes the records, and takes none at first.
+/// The sink of the records, which accepts none at first.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Sink {
-    /// A file on a disk without room.
+    /// A file on a full disk.
     File,
     /// Standard output: a pipe that nobody reads.
     Stdout,
     /// The log, as text, among its other lines: a pipe that nobody reads.
     Log,
-    /// The same as JSON.
+    /// The log as JSON: a pipe that nobody reads.
     LogJson,
 }
 
-/// A server, and its sink in the test's hand.
+/// A server whose sink the test controls.
 struct Fixture {
     scene: Scene,
     sink: Sink,
@@ -92,7 +92,7 @@ impl Fixture {
         Self { scene, sink, reader: Some(reader), read: Arc::default() }
     }
 
-    /// From now on it takes everything.
+    /// From now on the sink accepts everything.
     fn unstick(&mut self) {
         if self.sink == Sink::File {
             return fs::remove_file(self.scene.site.path("access.jsonl")).unwrap();
@@ -106,7 +106,7 @@ impl Fixture {
         });
     }
 
-    /// All records so far: each is one JSON object.
+    /// All records so far, each a JSON object.
     fn records(&self) -> Vec<Value> {
         let bytes = match self.sink {
             Sink::File => fs::read(self.scene.site.path("access.jsonl")).unwrap(),
@@ -126,7 +126,7 @@ impl Fixture {
         self.records().into_iter().filter(|record| record["action"] == action).collect()
     }
 
-    /// Publishes message by message until one is refused; how many were stored.
+    /// Publishes message by message until one is refused; returns how many were stored.
     async fn fill(&self, queue: &str) -> u64 {
         let mut stream = PublishStream::open(&self.scene.caller, publishing::open(queue, None)).await;
         let (mut sent, mut stored) = (0, 0);
@@ -168,7 +168,7 @@ fn assert_not_recorded(refusal: &Refusal) {
     assert!(refusal.says_when_to_try_again(), "{refusal:?}");
 }
 
-/// The sequences of records of one action, each as often as it is recorded.
+/// The sequences in the records of one action, with how often each occurs.
 fn sequences(records: &[Value]) -> BTreeMap<u64, u64> {
     let mut all = BTreeMap::new();
     for range in records.iter().filter_map(|record| record["sequences"].as_array()).flatten() {

@@ -42,8 +42,7 @@ async fn one_tenants_noise_hides_nobody_elses_probing_and_has_a_bound() {
             (sum(&of(CIVIL)) >= 40 && sum(&of(TAXATION)) >= noise).then_some(())
         })
         .await;
-        // The last answer of a connection that is closed for its failures may be lost on the way: it is on record all
-        // the same.
+        // The last answer of a connection that is closed for its failures may be lost, but it is recorded.
         let recorded = sum(&of(TAXATION));
         assert!(
             sum(&of(CIVIL)) == 40 && (noise..=noise + 40).contains(&recorded),

@@ -37,7 +37,7 @@ async fn a_disk_that_is_full_for_a_while_tears_loses_and_doubles_none() {
     let mut published = scene.publish(&queue, &["a"]).await.len() as u64;
     for round in 0..3 {
         fill(&filler);
-        // There is room left for less than a record, so that one is begun and not ended.
+        // Less than one record fits, so that one is begun and not completed.
         let filled = File::options().write(true).open(&filler).unwrap();
         filled.set_len(filled.metadata().unwrap().len().saturating_sub(5_000)).unwrap();
         drop(filled);
@@ -71,7 +71,7 @@ async fn a_stop_meanwhile_ends_in_time_and_says_what_is_lost() {
         site.configure(&[("drain_deadline_seconds = 25", "drain_deadline_seconds = 10")]);
         let mut fixture = Fixture::with(sink, site).await;
         let queue = fixture.scene.plain_queue("q").await;
-        // More than a pipe holds.
+        // More than fits a pipe.
         for _ in 0..300 {
             fixture.scene.publish(&queue, &["a"]).await;
         }
@@ -96,7 +96,7 @@ async fn a_caller_that_does_not_wait_leaves_a_true_record_all_the_same() {
     for round in 0..80 {
         let name = format!("q{round}");
         let asked = create(&scene, &name);
-        // It hangs up sooner or later: some of these are made by then.
+        // It hangs up sooner or later: some of these queues are created by then.
         let _ = tokio::time::timeout(Duration::from_micros(60 * round), asked).await;
     }
     create(&scene, "last").await.unwrap();
