@@ -25,8 +25,8 @@ struct List<'a> {
     /// Names of other libraries, which pass where they are called or imported: behind `.` or `::`, or within braces of
     /// `use`.
     called: Vec<&'a str>,
-    /// Names that pass everywhere: public, on the wire, or of a product's term.
-    allowed: Vec<&'a str>,
+    /// Names, and parts of names, that pass everywhere: public, on the wire, or terms of the product.
+    allowed: Vec<Vec<String>>,
 }
 
 /// The violations in all crates, and whether the list enforces each.
@@ -45,7 +45,7 @@ fn check_file(source: &Source<'_>, list: &List<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
     for at in (0..tokens.len()).filter(|at| tokens[*at].is_word()) {
         let name = tokens[at].text;
-        let words = humps(name);
+        let words = without(humps(name), &list.allowed);
         let is_test = source.shipped.get(tokens[at].at..).is_none_or(|rest| rest.starts_with(' '));
         if is_test && words.len() >= SENTENCE || passes(&tokens, at, list) {
             continue;
@@ -65,7 +65,18 @@ fn check_file(source: &Source<'_>, list: &List<'_>) -> Vec<Violation> {
 fn passes(tokens: &[Token<'_>], at: usize, list: &List<'_>) -> bool {
     let name = tokens[at].text;
     let is_called = at.checked_sub(1).is_some_and(|before| [".", "::"].contains(&tokens[before].text));
-    list.allowed.contains(&name) || is_called && list.called.contains(&name)
+    is_called && list.called.contains(&name)
+}
+
+/// The words of a name without those of allowed parts.
+fn without(mut words: Vec<String>, allowed: &[Vec<String>]) -> Vec<String> {
+    for part in allowed {
+        while let Some(at) = words.windows(part.len()).position(|window| window == part) {
+            // Each leaves an empty word, so that the number of words stays.
+            words[at..at + part.len()].fill(String::new());
+        }
+    }
+    words
 }
 
 /// The words of an identifier, in small letters: it is cut at `_` and before capitals that follow a small letter.
@@ -85,7 +96,7 @@ fn humps(name: &str) -> Vec<String> {
     words
 }
 
-/// Reads the list: `enforced: crates`, `called: names`, `allowed: names`, or `words | folder | what to say instead`.
+/// Reads the list; its head says what a line may be.
 fn read(text: &str) -> List<'_> {
     let mut list = List::default();
     for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
@@ -98,7 +109,7 @@ fn read(text: &str) -> List<'_> {
         match key {
             "enforced" => list.enforced.extend(names),
             "called" => list.called.extend(names),
-            "allowed" => list.allowed.extend(names),
+            "allowed" => list.allowed.extend(names.map(humps)),
             _ => panic!("{PATH}: this line cannot be read: {line}"),
         }
     }
@@ -148,6 +159,7 @@ mod tests {
     fn a_word_is_banned_where_the_list_says() {
         assert_eq!(lines("b/src/b.rs", "fn take_turn() {}"), []);
         assert_eq!(lines("a/src/x/b.rs", "fn aside() { set_aside() }\nfn set_aside() {}"), [1]);
+        assert_eq!(lines("a/src/x/b.rs", "struct SetAsideKey;\nfn aside_set() {}"), [2]);
         assert_eq!(lines("a/src/b.rs", "fn aside() {}"), []);
     }
 
