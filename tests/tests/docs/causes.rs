@@ -52,7 +52,7 @@ fn every_error_says_its_cause() {
     }
     assert!(
         wrapping > 20,
-        "only {wrapping} errors with causes were found; this test looks in the wrong places"
+        "only {wrapping} errors with causes were found; this test reads the wrong folders"
     );
     assert!(silent.is_empty(), "these have a cause and do not say it: {silent:#?}");
 }

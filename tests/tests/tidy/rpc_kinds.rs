@@ -86,7 +86,7 @@ fn every_rpc_has_a_kind() {
         .filter(|f| f.path.starts_with("proto/posthouse/"))
         .map(|file| rpcs(&file.text).len())
         .sum();
-    assert!(count >= 15, "only {count} RPCs were found; this test looks in the wrong place");
+    assert!(count >= 15, "only {count} RPCs were found; this test reads the wrong folder");
     assert_rule("rpc-kind", check(&files));
 }
 

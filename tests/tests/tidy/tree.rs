@@ -18,7 +18,7 @@ pub struct File {
     pub text: String,
 }
 
-/// A place that breaks a rule.
+/// A line that breaks a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     pub path: String,
@@ -55,7 +55,7 @@ pub fn repository() -> Vec<File> {
     let mut files = Vec::new();
     collect(&root(), "", &mut files);
     files.sort_by(|a, b| a.path.cmp(&b.path));
-    assert!(files.len() > 500, "only {} files were found; this test looks in the wrong place", files.len());
+    assert!(files.len() > 500, "only {} files were found; this test reads the wrong folder", files.len());
     files
 }
 
