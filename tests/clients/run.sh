@@ -40,7 +40,7 @@ eventually() {
     done
 }
 
-# A port that nobody uses, below those that outgoing connections get.
+# A free port, below those of outgoing connections.
 free_port() {
     python3 - <<'EOF'
 import random, socket
@@ -71,7 +71,7 @@ server_answers() {
     as civil-affairs ping
 }
 
-# A folder of the cache that a command fills once for each version of what it is made of and runs on.
+# A folder of the cache, which a command fills once for each version of its sources and of its runtime.
 #   cached NAME FILE COMMAND...    prints the folder; the command gets it as its last argument
 cached() {
     local folder
@@ -124,12 +124,12 @@ run_sample() {
     local foreign=tenants/taxation/departments/returns/queues/returns
     as civil-affairs queue create "identity-cards/$language" >>"$work/tries.log"
     program "$language" sample "$work/dev/contexts/civil-affairs.toml" "$name" "$foreign"
-    # What the sample says of itself is not enough: ask the server.
+    # The output of the sample alone proves nothing: ask the server.
     stats=$(as civil-affairs queue describe "identity-cards/$language")
     for count in '"last_sequence": 36' '"ready": 0' '"in_flight": 0' '"waiting": 0' '"parked": 0'; do
         [[ $stats == *"$count"* ]] || fail "after the sample in $language, its queue is not at $count: $stats"
     done
-    # A server that is not the one named in the context gets no token.
+    # A server with another name than the context has gets no token.
     if program "$language" sample "$work/dev/contexts/elsewhere.toml" "$name" "$foreign" >"$work/elsewhere.log" 2>&1; then
         fail "the sample in $language takes a server of any name"
     fi
@@ -147,10 +147,10 @@ run_endings() {
     program "$language" endings "$work/dev/contexts/civil-affairs.toml" "$full" "$full-letters"
 }
 
-# The samples' messages, seen by way of the server's metrics, Prometheus and its query language.
+# The samples' messages, counted by the server's metrics, Prometheus and its query language.
 run_prometheus() {
     local listen management
-    # The port is the system's choice; the log tells it.
+    # The system chooses the port; the log has it.
     management=$(sed -n 's/.*answering probes and metrics address=\([0-9.:]*\).*/\1/p' "$work/server.log" | head -n 1)
     [[ -n $management ]] || fail 'the server does not say where it answers probes'
     curl -fsS "http://$management/metrics" >"$work/metrics.txt"
@@ -185,7 +185,7 @@ finds_samples() {
 start_server
 sed 's/^server_name = .*/server_name = "elsewhere.example"/' "$work/dev/contexts/civil-affairs.toml" \
     >"$work/dev/contexts/elsewhere.toml"
-# A queue that another tenant has: it must be refused as if it were not there.
+# A queue of another tenant: it must be refused as if it did not exist.
 as taxation queue create returns/returns >>"$work/tries.log"
 prepare_python
 prepare_node

@@ -1,33 +1,35 @@
-//! What the tests saw, in the order in which they saw it.
+//! The events that the tests saw, in their order.
 //!
-//! Every event is stamped by one monotonic clock of the test process. Times of the server are kept beside it where a
-//! frame carried them, and the two are never compared.
+//! Every event has a time of the test process's monotonic clock. Times of the server are recorded where a frame has
+//! them; the two clocks are never compared.
 
-use std::io::{self, Write};
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::{
+    io::{self, Write},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use serde::Serialize;
 
 use crate::payload::{PayloadId, Seen};
 
-/// Nanoseconds since the history began, by the test's own clock.
+/// Nanoseconds since the history began, by the clock of the test.
 pub type Moment = u64;
 
 /// Nanoseconds since 1970, by the server's clock.
 pub type ServerTime = i64;
 
-/// One event and when it was seen.
+/// One event, and when the test saw it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Event {
-    /// When.
+    /// The time of the event.
     pub at: Moment,
-    /// What.
+    /// The event.
     pub what: What,
 }
 
-/// Everything that can happen in a history.
+/// The events of a history.
 #[derive(Clone, Debug, Serialize)]
 pub enum What {
     /// A message is about to be published; from now on it may exist.
@@ -35,37 +37,37 @@ pub enum What {
         /// The message.
         payload: PayloadId,
     },
-    /// The server answered that it is on disk.
+    /// The server answered that the message is on disk.
     PublishAcked {
         /// The message.
         payload: PayloadId,
-        /// Its place in the queue, when the answer told it.
+        /// Its sequence in the queue, if the answer has it.
         sequence: Option<u64>,
     },
-    /// The server answered that it did not store it.
+    /// The server answered that it did not store the message.
     PublishRefused {
         /// The message.
         payload: PayloadId,
     },
-    /// No answer will come: it may be stored, or not.
+    /// The answer is lost: the message may be stored, or not.
     PublishUnknown {
         /// The message.
         payload: PayloadId,
     },
-    /// A message came.
+    /// A message was received.
     Delivered(Delivery),
     /// The lease of a delivery was moved, and the server confirmed it.
     Extended {
         /// The delivery.
         token: Token,
-        /// When it ends now.
+        /// When the lease ends now.
         deadline: ServerTime,
     },
-    /// A settlement is about to be sent; from now on it may hold.
+    /// A settlement is about to be sent; from now on it may take effect.
     SettleSent {
         /// The delivery.
         token: Token,
-        /// How.
+        /// The settlement's action.
         action: Action,
     },
     /// The server answered that the settlement is on disk.
@@ -73,19 +75,19 @@ pub enum What {
         /// The delivery.
         token: Token,
     },
-    /// The server answered that the settlement did not happen.
+    /// The server answered that the settlement had no effect.
     SettleRefused {
         /// The delivery.
         token: Token,
-        /// Why.
+        /// The reason of the refusal.
         reason: String,
     },
-    /// No answer will come: the settlement may hold, or not.
+    /// The answer is lost: the settlement may have had an effect, or not.
     SettleUnknown {
         /// The delivery.
         token: Token,
     },
-    /// A consumer is about to end its stream cleanly, which releases whatever it holds.
+    /// A consumer is about to end its stream cleanly, which releases its leases.
     ConsumerClosed {
         /// The consumer.
         consumer: u32,
@@ -94,37 +96,37 @@ pub enum What {
     ServerKilled,
     /// The server answers again.
     ServerReady,
-    /// The last consumers have taken everything there is: the queue is empty, and nothing is leased.
+    /// The last consumers have received all messages: the queue is empty, and nothing is leased.
     Drained,
 }
 
-/// One lease on one message, as it came to a consumer.
+/// One lease on one message, as a consumer received it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Delivery {
-    /// Who received it.
+    /// The consumer.
     pub consumer: u32,
     /// The right to settle it.
     pub token: Token,
-    /// The server's name for the message.
+    /// The server's id of the message.
     pub message: String,
-    /// Its place in the queue.
+    /// Its sequence in the queue.
     pub sequence: u64,
-    /// Where it stood before it became a dead letter.
+    /// The id that it had before it became a dead letter.
     pub origin: Option<String>,
-    /// What its bytes turned out to be.
+    /// What its payload is.
     pub payload: Seen,
-    /// Counts from 1.
+    /// The attempt, from 1.
     pub attempt: u32,
     /// When the lease ends, by the server's clock.
     pub deadline: ServerTime,
-    /// How long leases last in this stream, in nanoseconds.
+    /// The duration of the stream's leases, in nanoseconds.
     pub lease: i64,
-    /// Whether it came again to a resumed session.
+    /// Whether it was sent again to a resumed session.
     pub resumed: bool,
 }
 
 impl Delivery {
-    /// When the lease began, by the server's clock. Of a resumed one that was extended, too late by the extension.
+    /// When the lease began, by the server's clock. If a resumed lease was extended, it is too late by the extension.
     pub fn granted(&self) -> ServerTime {
         self.deadline - self.lease
     }
@@ -137,24 +139,24 @@ pub struct Token(pub Vec<u8>);
 /// What a settlement does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Action {
-    /// Done.
+    /// The message is done.
     Ack,
-    /// Failed, again later.
+    /// The attempt failed; the message is delivered again later.
     Nack,
-    /// Not tried, again now.
+    /// The message was not tried; it is delivered again at once.
     Release,
-    /// Hopeless.
+    /// No attempt can succeed.
     DeadLetter,
 }
 
 impl Action {
-    /// Whether the message never comes again from this subscription.
+    /// Whether the message is never delivered again from this subscription.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Ack | Self::DeadLetter)
     }
 }
 
-/// Writes a history, from any number of threads.
+/// Records a history, from any number of threads.
 #[derive(Clone)]
 pub struct Recorder {
     start: Instant,
@@ -168,21 +170,21 @@ impl Default for Recorder {
 }
 
 impl Recorder {
-    /// Notes an event, now.
-    pub fn note(&self, what: What) {
+    /// Records an event with the present time.
+    pub fn record(&self, what: What) {
         let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        // Read under the lock, so that the history is in the order of its times.
+        // The time is read under the lock, so that the history is in the order of its times.
         let at = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         events.push(Event { at, what });
     }
 
-    /// Everything noted so far.
+    /// All events so far.
     pub fn events(&self) -> Vec<Event> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// Writes a history as JSON lines, for whoever has to find out why it is a bad one.
+/// Writes a history as JSON lines, to find out why it is a bad one.
 pub fn save(events: &[Event], path: &Path) -> io::Result<()> {
     let mut file = io::BufWriter::new(std::fs::File::create(path)?);
     for event in events {

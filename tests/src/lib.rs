@@ -3,12 +3,12 @@
 //! # Layout
 //!
 //! * `attack`: what one caller can do to a server and to its neighbours
-//! * `payload`: messages that say who they are and show every flipped bit
-//! * `history`: what the tests saw
+//! * `payload`: messages whose bytes identify them and show every flipped bit
+//! * `history`: the events that the tests saw
 //! * `checker`: decides whether a history keeps the promises, one property a file
-//! * `load`: producers and consumers that write down what they see
+//! * `load`: producers and consumers that record what they see
 //! * `harness`: the real binary, its keys and configuration, its callers
-//! * `powercut`: runs a server so that a power cut can be played, and rebuilds its folder as the cut would leave it
+//! * `powercut`: runs a server for a power cut, and rebuilds its folder as the cut would leave it
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -24,7 +24,7 @@ pub mod load;
 pub mod payload;
 pub mod powercut;
 
-/// The Rust in the pages for users compiles.
+/// Compiles the Rust in the pages for users.
 #[cfg(doctest)]
 mod pages {
     #[doc = include_str!("../../README.md")]

@@ -1,6 +1,7 @@
-//! Payloads that say who they are and show every flipped bit.
+//! Payloads that identify themselves and show every flipped bit.
 //!
-//! `posthouse-test`, the producer and its count as 4 and 8 bytes, filler that both determine, and a SHA-256 over all of it.
+//! A payload is `posthouse-test`, the producer and its count as 4 and 8 bytes, filler that both determine, and a
+//! SHA-256 of all of it.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::Serialize;
@@ -9,12 +10,12 @@ const MARK: &[u8] = b"posthouse-test";
 const HEAD: usize = MARK.len() + 12;
 const DIGEST: usize = 32;
 
-/// One message that a test published. Unique in a test.
+/// A message that a test published; unique in a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct PayloadId {
     /// The producer.
     pub producer: u32,
-    /// Which of its messages.
+    /// The number of the message of this producer.
     pub count: u64,
 }
 
@@ -23,14 +24,14 @@ pub struct PayloadId {
 pub enum Seen {
     /// All bytes are as they were sent.
     Intact(PayloadId),
-    /// They are not those of any payload.
+    /// The bytes are not those of any payload.
     Corrupt {
-        /// How many came.
+        /// The length of the payload.
         size: usize,
     },
 }
 
-/// The bytes of a message, `size` of them or as few as it takes.
+/// A payload of `size` bytes, or of the smallest possible size.
 pub fn encode(id: PayloadId, size: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(size.max(HEAD + DIGEST));
     bytes.extend_from_slice(MARK);
@@ -48,7 +49,7 @@ pub fn encode(id: PayloadId, size: usize) -> Vec<u8> {
     bytes
 }
 
-/// Who a payload says it is, if it is whole.
+/// The message that a payload belongs to, if it is intact.
 pub fn decode(bytes: &[u8]) -> Seen {
     whole(bytes).map_or(Seen::Corrupt { size: bytes.len() }, Seen::Intact)
 }
@@ -81,11 +82,11 @@ mod tests {
     #[test]
     fn every_changed_byte_shows() {
         let bytes = encode(PayloadId { producer: 1, count: 2 }, 80);
-        for place in 0..bytes.len() {
+        for at in 0..bytes.len() {
             let mut changed = bytes.clone();
-            changed[place] ^= 1;
-            assert_eq!(decode(&changed), Seen::Corrupt { size: 80 }, "byte {place}");
-            assert_eq!(decode(&bytes[..place]), Seen::Corrupt { size: place });
+            changed[at] ^= 1;
+            assert_eq!(decode(&changed), Seen::Corrupt { size: 80 }, "byte {at}");
+            assert_eq!(decode(&bytes[..at]), Seen::Corrupt { size: at });
         }
     }
 }

@@ -1,21 +1,23 @@
-//! Power cuts: runs a program so that what it has not synced can be taken away.
+//! Power cuts: runs a program so that what it has not synced can be removed.
 //!
-//! The preload library `posthouse-powercut` keeps a mirror of what is durable (its `mirror` module tells the layout).
+//! The preload library `posthouse-powercut` keeps a mirror of what is durable; its `mirror` module describes the
+//! layout.
 //! After the program was killed, [`PowerCut::strike`] rebuilds the folder from the mirror alone.
 
-use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io,
+    os::unix::fs::{FileExt, MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::harness::binaries;
 
-/// What a disk writes in one piece.
+/// The bytes that a disk writes as a whole.
 const PAGE: usize = 4096;
 
 /// A folder whose power can be cut.
@@ -24,35 +26,35 @@ pub struct PowerCut {
     mirror: PathBuf,
 }
 
-/// What becomes of bytes that were written and not synced.
+/// What happens to bytes that were written and not synced.
 #[derive(Clone, Copy, Debug)]
 pub enum Unsynced {
-    /// All are gone.
-    Gone,
-    /// Of each file, as many of them as the seed says are on disk, from its beginning, and the rest is gone.
+    /// All of them are lost.
+    Dropped,
+    /// The seed decides how many of each file's bytes, from its beginning, are on disk; the rest is lost.
     Torn(u64),
-    /// Of each file, any of its pages are on disk, as the seed says, in no order.
+    /// The seed decides which pages of each file are on disk, in no order.
     Scattered(u64),
 }
 
-/// What a power cut took.
+/// What a power cut removed.
 #[derive(Debug, Default)]
-pub struct Taken {
+pub struct Lost {
     /// Files whose name was not durable.
     pub files: usize,
-    /// Bytes in the other files that were not.
+    /// Bytes of the other files that were not durable.
     pub bytes: u64,
 }
 
 impl PowerCut {
-    /// Watches a folder, which must exist; the mirror is kept beside it.
+    /// Watches an existing folder; the mirror is kept beside it.
     pub fn watch(folder: &Path) -> Self {
         let mut mirror = folder.as_os_str().to_owned();
         mirror.push(".mirror");
         Self { folder: folder.to_owned(), mirror: mirror.into() }
     }
 
-    /// Makes a program keep the mirror.
+    /// Makes a program maintain the mirror.
     pub fn arm(&self, command: &mut Command) {
         command
             .env("LD_PRELOAD", binaries::powercut_library())
@@ -60,14 +62,14 @@ impl PowerCut {
             .env("POSTHOUSE_POWERCUT_MIRROR", &self.mirror);
     }
 
-    /// Cuts the power: leaves in the folder what is durable. The program must be dead.
-    pub fn strike(&self, unsynced: Unsynced) -> io::Result<Taken> {
+    /// Cuts the power: leaves in the folder what is durable. The program must have ended.
+    pub fn strike(&self, unsynced: Unsynced) -> io::Result<Lost> {
         let root = match fs::read_to_string(self.mirror.join("root")) {
             Ok(root) => root,
-            // The program was killed before its first step: the mirror is made before that.
+            // The program was killed before it made the mirror, which is its first step.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 fs::remove_dir_all(&self.mirror).or_else(absent)?;
-                return Ok(Taken::default());
+                return Ok(Lost::default());
             }
             Err(e) => return Err(e),
         };
@@ -76,15 +78,15 @@ impl PowerCut {
         rebuilt.push(".rebuilt");
         let rebuilt = PathBuf::from(rebuilt);
         let mut rebuild =
-            Rebuild { mirror: &self.mirror, written, tear: tear(unsynced), taken: Taken::default() };
+            Rebuild { mirror: &self.mirror, written, tear: tear(unsynced), lost: Lost::default() };
         rebuild.folder(&root, &rebuilt)?;
-        // What is left has no durable name.
-        rebuild.taken.files += rebuild.written.len();
+        // The files that are left have no durable name.
+        rebuild.lost.files += rebuild.written.len();
         fs::remove_dir_all(&self.folder)?;
         fs::rename(&rebuilt, &self.folder)?;
-        // The mirror speaks of inodes that are no more; the next program makes a new one.
+        // The mirror's inodes no longer exist; the next program makes a new mirror.
         fs::remove_dir_all(&self.mirror)?;
-        Ok(rebuild.taken)
+        Ok(rebuild.lost)
     }
 }
 
@@ -92,15 +94,15 @@ fn absent(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
-/// Writes some of the pages back that were not synced.
+/// Writes back some of the pages that were not synced.
 type Keep = fn(&mut StdRng, &Path, &[Page]) -> io::Result<()>;
 
-/// A page of a file, and where it is.
+/// A page of a file, and its offset.
 type Page = (u64, Vec<u8>);
 
 fn tear(unsynced: Unsynced) -> Option<(StdRng, Keep)> {
     match unsynced {
-        Unsynced::Gone => None,
+        Unsynced::Dropped => None,
         Unsynced::Torn(seed) => Some((StdRng::seed_from_u64(seed), keep_beginning)),
         Unsynced::Scattered(seed) => Some((StdRng::seed_from_u64(seed), keep_any)),
     }
@@ -108,19 +110,19 @@ fn tear(unsynced: Unsynced) -> Option<(StdRng, Keep)> {
 
 struct Rebuild<'a> {
     mirror: &'a Path,
-    /// The files as they were written, by id, less those that were rebuilt.
+    /// The written files by id, without those that are rebuilt already.
     written: HashMap<String, PathBuf>,
     tear: Option<(StdRng, Keep)>,
-    taken: Taken,
+    lost: Lost,
 }
 
 impl Rebuild<'_> {
-    fn folder(&mut self, id: &str, place: &Path) -> io::Result<()> {
-        fs::create_dir(place)?;
-        fs::set_permissions(place, fs::Permissions::from_mode(0o700))?;
+    fn folder(&mut self, id: &str, path: &Path) -> io::Result<()> {
+        fs::create_dir(path)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
         let names = match fs::read_to_string(self.mirror.join("folders").join(id)) {
             Ok(names) => names,
-            // Its name is durable, and nothing in it.
+            // Its name is durable, but none of its bytes.
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(e) => return Err(e),
         };
@@ -129,42 +131,42 @@ impl Rebuild<'_> {
             let (Some(kind), Some(id), Some(name)) = (words.next(), words.next(), words.next()) else {
                 return Err(io::Error::other(format!("the mirror has a line {line:?}")));
             };
-            let place = place.join(name);
-            if kind == "d" { self.folder(id, &place)? } else { self.file(id, &place)? }
+            let path = path.join(name);
+            if kind == "d" { self.folder(id, &path)? } else { self.file(id, &path)? }
         }
         Ok(())
     }
 
-    fn file(&mut self, id: &str, place: &Path) -> io::Result<()> {
+    fn file(&mut self, id: &str, path: &Path) -> io::Result<()> {
         let durable = self.mirror.join("files").join(id);
-        // A name without bytes: the file was never synced.
+        // A file that was never synced has a name and no bytes.
         let exists = durable.exists();
         if exists {
-            fs::copy(&durable, place).map(|_| ())?
+            fs::copy(&durable, path).map(|_| ())?
         } else {
-            fs::write(place, "")?
+            fs::write(path, "")?
         }
-        fs::set_permissions(place, fs::Permissions::from_mode(0o600))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
         let Some(written) = self.written.remove(id) else { return Ok(()) };
-        let differing = differing(&File::open(place)?, &File::open(&written)?)?;
-        self.taken.bytes += differing.iter().map(|(_, page)| page.len() as u64).sum::<u64>();
+        let differing = differing(&File::open(path)?, &File::open(&written)?)?;
+        self.lost.bytes += differing.iter().map(|(_, page)| page.len() as u64).sum::<u64>();
         match &mut self.tear {
-            Some((random, keep)) => keep(random, place, &differing),
+            Some((random, keep)) => keep(random, path, &differing),
             None => Ok(()),
         }
     }
 }
 
 /// Any of the pages.
-fn keep_any(random: &mut StdRng, place: &Path, pages: &[Page]) -> io::Result<()> {
-    let file = File::options().write(true).open(place)?;
-    let mut kept = pages.iter().filter(|_| random.random_bool(0.5));
-    kept.try_for_each(|(at, page)| file.write_all_at(page, *at))
+fn keep_any(random: &mut StdRng, path: &Path, pages: &[Page]) -> io::Result<()> {
+    let file = File::options().write(true).open(path)?;
+    let mut written_pages = pages.iter().filter(|_| random.random_bool(0.5));
+    written_pages.try_for_each(|(at, page)| file.write_all_at(page, *at))
 }
 
-/// The first few of the pages, and a part of the one after them.
-fn keep_beginning(random: &mut StdRng, place: &Path, pages: &[Page]) -> io::Result<()> {
-    let file = File::options().write(true).open(place)?;
+/// Writes back the first pages, and a part of the one after them.
+fn keep_beginning(random: &mut StdRng, path: &Path, pages: &[Page]) -> io::Result<()> {
+    let file = File::options().write(true).open(path)?;
     let whole = random.random_range(0..=pages.len());
     for (at, page) in &pages[..whole] {
         file.write_all_at(page, *at)?;
@@ -176,7 +178,7 @@ fn keep_beginning(random: &mut StdRng, place: &Path, pages: &[Page]) -> io::Resu
     Ok(())
 }
 
-/// The pages of a file that differ in another, as they are there.
+/// The pages of `written` that differ from the durable file.
 fn differing(durable: &File, written: &File) -> io::Result<Vec<Page>> {
     let mut found = Vec::new();
     let (mut here, mut there) = (vec![0; PAGE], vec![0; PAGE]);

@@ -1,4 +1,4 @@
-// The way to a Posthouse server: mutual TLS, and a token that every call carries.
+// A connection to a Posthouse server: mutual TLS, and a token on every call.
 
 import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
@@ -43,7 +43,7 @@ export function connection(context) {
     readFileSync(context.key),
     readFileSync(context.certificate),
   );
-  // The file is read for every call: whoever renews the token only has to replace it.
+  // The file is read for every call, so that a new token only has to replace it.
   const token = grpc.credentials.createFromMetadataGenerator((_call, callback) => {
     readFile(context.tokenFile, 'utf8').then(
       (text) => {
@@ -55,12 +55,12 @@ export function connection(context) {
     );
   });
   const options = {
-    // The name that the server's certificate must carry, if the endpoint is another.
+    // The name in the server's certificate, if the endpoint has another.
     'grpc.ssl_target_name_override': context.serverName,
     'grpc.default_authority': context.serverName,
-    // A batch of deliveries, or one message that is larger than a batch may be.
+    // Large enough for a batch of deliveries, and for one message that is larger than a batch.
     'grpc.max_receive_message_length': 64 * 1024 * 1024,
-    // A dead connection is noticed although nothing is sent on it.
+    // Pings find a dead connection when nothing is sent.
     'grpc.keepalive_time_ms': 30_000,
   };
   return [context.endpoint, grpc.credentials.combineChannelCredentials(tls, token), options];

@@ -1,9 +1,9 @@
-// How a consume stream ends, seen from a client: what a cancel, a closed channel and a deadline leave behind, and what a
-// clean end does.
+// Ends of a consume stream, seen from a client: a cancel, a closed channel, a deadline, and a clean end.
 //
 //     node endings.js PROTO_FOLDER CONTEXT QUEUE LETTERS
 //
-// Queues are full names. QUEUE has to be empty, with leases of one second, three attempts, and LETTERS for its dead letters.
+// Queues are full names. QUEUE has to be empty, with leases of one second, three attempts, and LETTERS for its dead
+// letters.
 
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
@@ -61,7 +61,7 @@ class Stream {
   }
 }
 
-// Each of them looks like an end, and is a break.
+// Ends that look clean to the client and are not.
 const breaks = {
   'call.cancel()': {
     breakOff: async (stream) => {

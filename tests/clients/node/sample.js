@@ -1,4 +1,4 @@
-// A Posthouse client made of nothing but the schema: it publishes, consumes, and is refused.
+// A Posthouse client generated from the schema alone: it publishes, consumes, and is refused.
 //
 //     node sample.js PROTO_FOLDER CONTEXT QUEUE FOREIGN_QUEUE
 //
@@ -15,9 +15,9 @@ import grpc from '@grpc/grpc-js';
 import { connection, loadContext, loadSchema, reasonOf } from './connection.js';
 
 const PROTOCOL_VERSION = 1;
-// Messages that may be on their way here at once.
+// The credit: messages that the server may send at once.
 const CREDIT = 8;
-// Of every call here; a service would let its streams live and open them again.
+// The deadline of every call here; a service would keep its streams open, and open them again.
 const deadline = () => ({ deadline: Date.now() + 60_000 });
 
 const messages = (start, count) =>
@@ -63,7 +63,7 @@ async function consume(consumer, queue) {
     open: {
       protocol_version: PROTOCOL_VERSION,
       queue,
-      session_id: randomBytes(16), // opened again with the same id, a stream gets its leases again
+      session_id: randomBytes(16), // a stream that is opened with the same id gets its leases again
       credit: { messages: CREDIT },
     },
   });
@@ -79,7 +79,7 @@ async function consume(consumer, queue) {
         settleId += 1;
         unconfirmed.set(settleId, settlements.length);
         stream.write({ settle: { settle_id: settleId, settlements } });
-        stream.write({ credit: { messages: settlements.length } }); // what was used up, given back
+        stream.write({ credit: { messages: settlements.length } }); // returns the credit that was used up
         break;
       }
       case 'settled':
@@ -88,7 +88,7 @@ async function consume(consumer, queue) {
         unconfirmed.delete(frame.settled.settle_id);
         break;
       case 'idle': // nothing is ready or in flight
-      case 'drain': // the server is about to stop, and a service would connect anew
+      case 'drain': // the server is about to stop, and a service would connect again
         stream.end();
         break;
       default: // opened, heartbeat: nothing to do

@@ -1,4 +1,4 @@
-"""The way to a Posthouse server: mutual TLS, and a token that every call carries."""
+"""A connection to a Posthouse server: mutual TLS, and a token on every call."""
 
 import tomllib
 from pathlib import Path
@@ -9,7 +9,7 @@ from grpc_status import rpc_status
 
 
 class Context:
-    """A context file: where the server is and who is calling. Its paths are relative to its own folder."""
+    """A context file: the server and the caller. Its paths are relative to its own folder."""
 
     def __init__(self, path):
         values = tomllib.loads(Path(path).read_text())
@@ -23,7 +23,7 @@ class Context:
 
 
 class BearerToken(grpc.AuthMetadataPlugin):
-    """Reads the token's file for every call: whoever renews the token only has to replace the file."""
+    """Reads the token's file for every call, so that a new token only has to replace the file."""
 
     def __init__(self, file):
         self._file = file
@@ -46,18 +46,18 @@ def connect(context):
     )
     token = grpc.metadata_call_credentials(BearerToken(context.token_file))
     options = (
-        # The name that the server's certificate must carry, if the endpoint is another.
+        # The name in the server's certificate, if the endpoint has another.
         ("grpc.ssl_target_name_override", context.server_name),
-        # A batch of deliveries, or one message that is larger than a batch may be.
+        # Large enough for a batch of deliveries, and for one message that is larger than a batch.
         ("grpc.max_receive_message_length", 64 * 1024 * 1024),
-        # A dead connection is noticed although nothing is sent on it.
+        # Pings find a dead connection when nothing is sent.
         ("grpc.keepalive_time_ms", 30_000),
     )
     return grpc.secure_channel(context.endpoint, grpc.composite_channel_credentials(tls, token), options)
 
 
 def reason_of(error):
-    """The stable reason of a refusal, for example "TOKEN_EXPIRED": what a program decides by."""
+    """The stable reason of a refusal, for example "TOKEN_EXPIRED", by which a program decides."""
     status = rpc_status.from_call(error)  # reads the trailer grpc-status-details-bin
     for detail in status.details if status else ():
         info = error_details_pb2.ErrorInfo()

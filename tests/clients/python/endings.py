@@ -1,8 +1,9 @@
-"""How a consume stream ends, seen from a client: what a cancel, a closed channel and a deadline leave behind, and what a clean end does.
+"""Ends of a consume stream, seen from a client: a cancel, a closed channel, a deadline, and a clean end.
 
     python endings.py CONTEXT QUEUE LETTERS
 
-Queues are full names. QUEUE has to be empty, with leases of one second, three attempts, and LETTERS for its dead letters.
+Queues are full names. QUEUE has to be empty, with leases of one second, three attempts, and LETTERS for its dead
+letters.
 """
 
 import os
@@ -18,7 +19,7 @@ PATIENCE_SECONDS = 60
 
 
 class Stream:
-    """One consume stream that takes one delivery and settles nothing."""
+    """One consume stream that receives one delivery and settles nothing."""
 
     def __init__(self, channel, name, session_id, timeout=None):
         self._outgoing = queue.SimpleQueue()
@@ -40,7 +41,7 @@ class Stream:
         raise RuntimeError("the stream ended before it delivered anything")
 
     def close(self):
-        """The clean end: our side is ended, and the server's end is waited for. The leases are released."""
+        """The clean end: ends our side and waits for the server's end. The leases are released."""
         self._outgoing.put(None)
         for _ in self.call:
             pass
@@ -72,7 +73,7 @@ def half_close_and_cancel(_channel, stream):
     stream.call.cancel()
 
 
-# Each of them looks like an end, and is a break.
+# Ends that look clean to the client and are not.
 BREAKS = {
     "call.cancel()": (cancel, None),
     "channel.close()": (close_channel, None),
@@ -89,7 +90,7 @@ def publish(context, name, payload):
 
 
 def take_one(context, name):
-    """The next message, which is settled."""
+    """Receives and settles the next message."""
     with connect(context) as channel:
         consumer = consumer_pb2_grpc.ConsumerStub(channel)
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -109,7 +110,7 @@ def expect(what, found, wanted):
 
 
 def breaks_count(context, name, letters):
-    """A message whose consumers all break off is given up after its three attempts."""
+    """A message whose consumers never end cleanly is dead-lettered after three attempts."""
     for how, (break_off, timeout) in BREAKS.items():
         publish(context, name, how.encode())
         attempts = []
@@ -126,7 +127,7 @@ def breaks_count(context, name, letters):
 
 
 def clean_ends_do_not(context, name):
-    """A message whose consumers end cleanly is as it was."""
+    """A message whose consumers end cleanly keeps its attempts."""
     publish(context, name, b"released")
     attempts = []
     for _ in range(5):
@@ -139,7 +140,7 @@ def clean_ends_do_not(context, name):
 
 
 def sessions_resume(context, name):
-    """After a break, the same session gets the same leases again, as long as they last."""
+    """After an unclean end, the same session gets the same leases again, until they expire."""
     publish(context, name, b"resumed")
     for how, (break_off, timeout) in BREAKS.items():
         if timeout:

@@ -1,4 +1,4 @@
-"""A Posthouse client made of nothing but the schema: it publishes, consumes, and is refused.
+"""A Posthouse client generated from the schema alone: it publishes, consumes, and is refused.
 
     python sample.py CONTEXT QUEUE FOREIGN_QUEUE
 
@@ -26,7 +26,7 @@ def messages(start, count):
 
 
 def publish(publisher, name):
-    """One batch, one answer. What is answered is on disk."""
+    """Publishes one batch. When it is answered, it is on disk."""
     request = publisher_pb2.PublishRequest(queue=name, messages=messages(0, 4))
     answer = publisher.Publish(request, timeout=DEADLINE_SECONDS)
     for result in answer.results:
@@ -36,7 +36,7 @@ def publish(publisher, name):
 
 
 def publish_stream(publisher, name):
-    """Many batches on one stream. The producer session makes a retry safe: what is stored is not stored again."""
+    """Publishes many batches on one stream. The producer session makes retries safe: no message is stored twice."""
 
     def frames():
         producer = publisher_pb2.PublishStreamRequest.Producer(producer_id=os.urandom(16), epoch=1)
@@ -65,8 +65,8 @@ def publish_stream(publisher, name):
 
 
 def consume(consumer, name):
-    """Takes what is in the queue, settles it, and returns the payloads once every settlement is on disk."""
-    # What we send, while the loop below reads what the server sends. None ends our side of the stream.
+    """Receives and settles all messages of the queue; returns the payloads once every settlement is on disk."""
+    # The frames to send, while the loop below reads those of the server. None ends our side of the stream.
     outgoing = queue.SimpleQueue()
 
     def send(**frame):
@@ -99,7 +99,7 @@ def consume(consumer, name):
             if frame.settled.all_settled != unconfirmed.pop(frame.settled.settle_id):
                 raise RuntimeError(f"not all settled: {frame.settled.results}")
         elif kind in ("idle", "drain"):
-            # Nothing is ready or in flight; or the server is about to stop, and a service would connect anew.
+            # Nothing is ready or in flight; or the server is about to stop, and a service would connect again.
             outgoing.put(None)
         # opened, heartbeat: nothing to do.
     if unconfirmed:

@@ -1,21 +1,27 @@
 //! A server of its own for each attack.
 
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
 
 use posthouse_client::Client;
-use posthouse_tests::attack::{self, Prepare, Target};
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::{
+    attack::{self, Prepare, Target},
+    harness::{
+        cli,
+        server::Server,
+        site::{CIVIL, Site},
+    },
+};
 use serde_json::Value;
 
 use super::options::Options;
 
 /// The neighbour's queue.
 const QUEUE: &str = "household-registry/neighbour";
-/// How long a ping may take.
+/// The longest that a ping may take.
 const PING: Duration = Duration::from_secs(5);
 
 pub struct Arena {
@@ -28,12 +34,12 @@ pub struct Arena {
 }
 
 impl Arena {
-    /// Starts a server: on a processor, if one is named, with these limits of open files.
+    /// Starts a server with these limits of open files, on one processor if it is named.
     pub async fn start(options: &Options, processor: Option<&str>, files: &str) -> Self {
         let (site, server) = loop {
             match launch(options, processor, files).await {
                 Ok(started) => break started,
-                // Somebody else was given the port meanwhile.
+                // Another program has bound the port meanwhile.
                 Err(refusal) if refusal.contains("Address already in use") => {}
                 Err(refusal) => panic!("{refusal}"),
             }
@@ -45,7 +51,7 @@ impl Arena {
         Self { site, server, target, neighbour, binary: options.server.clone(), processor }
     }
 
-    /// With the limits that this program was started with.
+    /// Starts a server with the file limits that this program was started with.
     pub async fn usual(options: &Options, processor: Option<&str>) -> Self {
         Self::start(options, processor, &format!("{}:{}", options.files.0, options.files.1)).await
     }
@@ -59,7 +65,7 @@ impl Arena {
         self.server.pid()
     }
 
-    /// Runs `posthouse bench pipeline` as the neighbour, for as long as that may take; its report, if it came to one.
+    /// Runs `posthouse bench pipeline` as the neighbour; its report, or `None` if it took longer than `patience`.
     pub async fn bench(&self, arguments: &str, patience: Duration) -> Option<Value> {
         let mut command = tokio::process::Command::new("taskset");
         command.arg("-c").arg(self.processor.as_deref().unwrap_or("0-1023")).arg(&self.binary);
@@ -69,7 +75,7 @@ impl Arena {
         serde_json::from_slice(&output.stdout).ok()
     }
 
-    /// How long a caller with a connection of its own waits for the answer to a ping; `None` when none came.
+    /// How long a caller with a new connection waits for the answer to a ping; `None` if there was none.
     pub async fn ping(&self) -> Option<Duration> {
         let begun = Instant::now();
         let context = self.site.context(CIVIL);
@@ -77,7 +83,7 @@ impl Arena {
         matches!(tokio::time::timeout(PING, ping).await, Ok(Ok(()))).then(|| begun.elapsed())
     }
 
-    /// What is wrong with the server, if anything.
+    /// What is wrong with the server, or `None`.
     pub async fn fault(&mut self) -> Option<String> {
         if !self.server.runs() {
             return Some("the server has ended".to_owned());
@@ -96,7 +102,7 @@ impl Arena {
     }
 }
 
-/// A fresh place with a server that answers, or what it said when it ended.
+/// Starts a server in a new folder; the error is what the server wrote when it ended.
 async fn launch(options: &Options, processor: Option<&str>, files: &str) -> Result<(Site, Server), String> {
     let site = Site::new();
     attack::add_rsa_key(&site);

@@ -1,10 +1,10 @@
 //! Attacks on a server of its own, on loopback: `make attack`, and `docs/attacks.md`.
 //!
-//! * `memory`: how much more a server holds under each attack than under full load, and whether it lets go of it
+//! * `memory`: how much more memory a server uses under each attack than under full load, and whether it frees it
 //! * `neighbour`: how long another tenant's messages take under each attack, and without
-//! * `places`: whether others get in while a crowd stands at the door
+//! * `slots` (`places` on the command line): whether others connect while attackers hold connections
 //!
-//! Without one of them: all of it, in less than twenty minutes. It ends with 1 if a limit was passed.
+//! Without an argument it measures all of them, in less than twenty minutes. The exit code is 1 if a limit was passed.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,19 +16,20 @@ mod arena;
 mod memory;
 mod neighbour;
 mod options;
-mod places;
+mod slots;
 mod results;
 
-use std::process::ExitCode;
-use std::time::Duration;
+use std::{process::ExitCode, time::Duration};
 
-use posthouse_tests::attack::{self, Attack, Kind};
-use posthouse_tests::harness::process;
+use posthouse_tests::{
+    attack::{self, Attack, Kind},
+    harness::process,
+};
 
 use options::{Measure, Options};
 use results::Results;
 
-/// How long all of it may take.
+/// The longest that all measurements may take.
 const ALL: Duration = Duration::from_secs(20 * 60);
 
 fn main() -> ExitCode {
@@ -43,7 +44,8 @@ fn main() -> ExitCode {
         attack::all().for_each(|attack| println!("{:<28} {:?}", attack.name, attack.kind));
         return ExitCode::SUCCESS;
     }
-    // Nineteen thousand connections of forty hosts, if the system allows them. The server has the limits that there were.
+    // The attackers open 19,000 connections from forty hosts, if the system allows it. The server keeps the limits of
+    // this program.
     process::limit_files(std::process::id(), &format!("{}:", options.files.1));
     println!("seed {}", options.seed);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -62,10 +64,10 @@ async fn run(options: &Options) -> Results {
         Measure::Neighbour => {
             neighbour::measure(options, &mut results, &options.attacks(&[Kind::Flood])).await
         }
-        Measure::Places => places::measure(options, &mut results).await,
+        Measure::Slots => slots::measure(options, &mut results).await,
         Measure::All => {
             let kinds = |kind| -> Vec<&Attack> { options.attacks(&[kind]) };
-            places::measure(options, &mut results).await;
+            slots::measure(options, &mut results).await;
             memory::measure(options, &mut results, &kinds(Kind::Hold)).await;
             neighbour::measure(options, &mut results, &kinds(Kind::Flood)).await;
         }

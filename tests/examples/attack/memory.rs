@@ -1,32 +1,36 @@
-//! How much more a server holds under an attack than under full load, and whether it lets go of it.
+//! How much more memory a server uses under an attack than under full load, and whether it frees it afterwards.
 
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
-use posthouse_tests::attack::{self, Attack};
-use posthouse_tests::harness::process;
+use posthouse_tests::{
+    attack::{self, Attack},
+    harness::process,
+};
 use serde_json::{Value, json};
 
-use super::arena::Arena;
-use super::options::{Measure, Options};
-use super::results::{Results, mib, told};
+use super::{
+    arena::Arena,
+    options::{Measure, Options},
+    results::{Results, counts_json, mib},
+};
 
-/// What a server may hold beyond its peak under full load.
+/// The memory that a server may use beyond its peak under full load.
 const MORE: u64 = 256 << 20;
-/// What it may keep of an attack: the bodies it keeps anyway, and what its memory is in pieces for.
-const KEPT: u64 = 64 << 20;
-/// How long after an attack it may take to let go of the rest.
+/// The memory that a server may keep after an attack: the body cache, and the allocator's fragmentation.
+const MAX_RETAINED: u64 = 64 << 20;
+/// How long after an attack the server may take to free the rest.
 const RELEASED: Duration = Duration::from_secs(60);
-/// More is not waited for: it would be the machine's end, and shows nothing more.
+/// An attack is stopped at this much memory: the machine would run out, and more would show nothing new.
 const ENOUGH: u64 = 4 << 30;
-/// Between two looks at a process.
-const LOOK: Duration = Duration::from_millis(200);
-/// The full load, in messages, and how long it may take.
+/// The interval between two readings of a process's memory.
+const MEMORY_INTERVAL: Duration = Duration::from_millis(200);
+/// The full load in messages, and the longest that it may take.
 const LOAD: (&str, Duration) = ("--count 300000", Duration::from_secs(180));
-/// After the load, and after preparations, until the memory is at rest.
+/// The wait after the load, and after preparations, until the memory does not change any more.
 const REST: Duration = Duration::from_secs(3);
 
-/// Of the same binary, under full load.
+/// The memory of the same binary under full load.
 struct Usual {
     peak: u64,
     rest: u64,
@@ -48,7 +52,7 @@ pub async fn measure(options: &Options, results: &mut Results, attacks: &[&Attac
     }
 }
 
-/// What was found of one attack.
+/// What one attack showed.
 struct Finding {
     name: &'static str,
     line: String,
@@ -87,9 +91,9 @@ async fn one(options: &Options, attack: &Attack, connections: usize, usual: &Usu
     let begun = Instant::now();
     let running = attack::begin(attack, &arena.target, connections);
     while begun.elapsed() < options.duration(60, 4) && process::memory(pid).is_some_and(|now| now < ENOUGH) {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(MEMORY_INTERVAL).await;
     }
-    let came = arena.target.tally.told();
+    let counts = arena.target.tally.counts();
     drop(running);
     let lasted = begun.elapsed().as_secs_f64();
     let mut passed = Vec::new();
@@ -98,7 +102,7 @@ async fn one(options: &Options, attack: &Attack, connections: usize, usual: &Usu
     }
     let peak = process::peak_memory(pid);
     let cpu = process::cpu_seconds(pid) - cpu;
-    let (released, after) = released(pid, before.max(usual.rest) + KEPT).await;
+    let (released, after) = released(pid, before.max(usual.rest) + MAX_RETAINED).await;
     if peak > usual.peak + MORE {
         passed.push("memory".to_owned());
     }
@@ -109,35 +113,35 @@ async fn one(options: &Options, attack: &Attack, connections: usize, usual: &Usu
     let line = format!(
         "x{connections:<3} {:9.1} MiB sent, RSS {:6.1} -> {:7.1}, after {:7.1} MiB ({}), {:8.0}/s, CPU {cpu:5.1} s, \
          {} resets, {} closed: {}",
-        mib(came.sent),
+        mib(counts.sent),
         mib(before),
         mib(peak),
         mib(after),
         released.map_or_else(|| "kept".to_owned(), |time| format!("{:.1} s", time.as_secs_f64())),
-        came.done as f64 / lasted,
-        came.resets,
-        came.ends.values().sum::<u64>(),
-        came.ends(),
+        counts.done as f64 / lasted,
+        counts.resets,
+        counts.ends.values().sum::<u64>(),
+        counts.ends(),
     );
     let object = json!({
         "measure": "memory", "connections": connections, "seconds": lasted, "before_bytes": before,
         "peak_bytes": peak, "after_bytes": after, "released_seconds": released.map(|time| time.as_secs_f64()),
-        "limit_bytes": usual.peak + MORE, "cpu_seconds": cpu, "came": told(&came),
+        "limit_bytes": usual.peak + MORE, "cpu_seconds": cpu, "came": counts_json(&counts),
     });
     Finding { name: attack.name, line, object, passed }
 }
 
-/// After how long a process holds no more than this, and what it holds then, or at last.
-async fn released(pid: u32, kept: u64) -> (Option<Duration>, u64) {
+/// The time until a process uses at most `limit` bytes, and what it uses then, or at the end.
+async fn released(pid: u32, limit: u64) -> (Option<Duration>, u64) {
     let begun = Instant::now();
     loop {
         let now = process::memory(pid).unwrap_or_default();
-        if now <= kept {
+        if now <= limit {
             return (Some(begun.elapsed()), now);
         }
         if begun.elapsed() > RELEASED {
             return (None, now);
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(MEMORY_INTERVAL).await;
     }
 }

@@ -1,23 +1,29 @@
-//! How long another tenant's messages take under an attack, and without: attackers on one processor, server and neighbour on
-//! another.
+//! How long another tenant's messages take under an attack, and without one. Attackers run on one processor, server and
+//! neighbour on another.
 
-use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::{
+    process::{Child, Command},
+    time::{Duration, Instant},
+};
 
-use posthouse_tests::attack::{self, Attack, Prepare, Told};
-use posthouse_tests::harness::process;
+use posthouse_tests::{
+    attack::{self, Attack, Counts, Prepare},
+    harness::process,
+};
 use serde_json::{Value, json};
 
-use super::arena::Arena;
-use super::options::{Measure, Options};
-use super::results::{Results, median, mib, told};
+use super::{
+    arena::Arena,
+    options::{Measure, Options},
+    results::{Results, counts_json, median, mib},
+};
 
-/// The neighbour's messages a second.
+/// The neighbour's rate, in messages a second.
 const RATE: u64 = 2_000;
-/// What the neighbour's messages may take under an attack: so many times what they take without, or so much more.
+/// The limit of the neighbour's latency under an attack: this multiple of that without one, or `MORE_MS` above it.
 const TIMES: f64 = 2.0;
 const MORE_MS: f64 = 20.0;
-/// Among all: what one attack takes that is measured once.
+/// What one attack takes when all attacks are measured, each once.
 const ONCE: Duration = Duration::from_secs(16);
 
 /// The attacker's part: an attack, or a program that uses the attackers' processor and nothing else.
@@ -43,7 +49,7 @@ struct Rounds {
     rates: Vec<f64>,
     peak: u64,
     missed: usize,
-    came: Told,
+    counts: Counts,
 }
 
 pub async fn measure(options: &Options, results: &mut Results, attacks: &[&Attack]) {
@@ -59,26 +65,27 @@ pub async fn measure(options: &Options, results: &mut Results, attacks: &[&Attac
     }
 }
 
-/// Measures one, with so many left to be measured after it.
+/// Measures one attack; `left` more are to be measured after it.
 async fn one(options: &Options, results: &mut Results, name: &str, part: &Part<'_>, left: u32) {
     let mut arena = Arena::usual(options, Some(&options.processors.1)).await;
     let prepare = if let Part::Attack(attack) = part { attack.prepare } else { Prepare::Nothing };
     arena.prepare(prepare).await;
     let mut rounds = Rounds::default();
-    // Among all, once; and again if that was too much and there is time, since others may have used the processors.
+    // Among all attacks each is measured once, and again if it passed its limit and there is time: other programs may
+    // have used the processors.
     let (pairs, again) = match (options.pairs, options.measure) {
         (Some(pairs), _) => (pairs, 0),
         (None, Measure::All) => (1, 2),
         (None, _) => (5, 0),
     };
     for pair in 0..pairs + again {
-        if pair >= pairs && (rounds.kept() || Instant::now() + (left + 2) * ONCE > options.deadline) {
+        if pair >= pairs && (rounds.is_met() || Instant::now() + (left + 2) * ONCE > options.deadline) {
             break;
         }
         rounds.pair(options, &arena, part).await;
     }
     let fault = arena.fault().await;
-    rounds.tell(results, name, matches!(part, Part::Burner), fault);
+    rounds.report(results, name, matches!(part, Part::Burner), fault);
 }
 
 impl Rounds {
@@ -100,14 +107,14 @@ impl Rounds {
             }
         };
         let lasted = begun.elapsed().as_secs_f64();
-        self.came = target.tally.told();
-        self.rates.push(self.came.done as f64 / lasted);
+        self.counts = target.tally.counts();
+        self.rates.push(self.counts.done as f64 / lasted);
         self.cpu.push((process::cpu_seconds(arena.pid()) - cpu) / lasted);
         self.peak = self.peak.max(process::peak_memory(arena.pid()));
         self.missed += usize::from(quiet.is_none()) + usize::from(flood.is_none());
         self.quiet.extend(quiet);
         self.flood.extend(flood);
-        // What the attack has begun is over before the next is measured.
+        // The work that the attack has begun is over before the next measurement.
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 
@@ -120,15 +127,15 @@ impl Rounds {
         (Self::middle(&self.quiet, p99), Self::middle(&self.flood, p99))
     }
 
-    fn kept(&self) -> bool {
+    fn is_met(&self) -> bool {
         let (quiet, flood) = self.p99();
         self.missed == 0 && flood <= (TIMES * quiet).max(quiet + MORE_MS)
     }
 
-    fn tell(&self, results: &mut Results, name: &str, control: bool, fault: Option<String>) {
+    fn report(&self, results: &mut Results, name: &str, control: bool, fault: Option<String>) {
         let (quiet, flood) = self.p99();
         let mut passed: Vec<_> = fault.into_iter().collect();
-        if !self.kept() && !control {
+        if !self.is_met() && !control {
             passed.push("neighbour".to_owned());
         }
         let stored =
@@ -141,10 +148,10 @@ impl Rounds {
             stored.0,
             stored.1,
             mib(self.peak),
-            self.came.resets,
-            self.came.refused,
-            self.came.ends.values().sum::<u64>(),
-            self.came.ends(),
+            self.counts.resets,
+            self.counts.refused,
+            self.counts.ends.values().sum::<u64>(),
+            self.counts.ends(),
             if self.missed > 0 { format!(" ({} not done)", self.missed) } else { String::new() },
         );
         let all =
@@ -154,13 +161,13 @@ impl Rounds {
             "flood_settled_p99_ms": all(&self.flood), "quiet_median_ms": quiet, "flood_median_ms": flood,
             "flood_stored_p50_ms": stored.0, "flood_stored_p99_ms": stored.1, "neighbour_per_second": messages,
             "attack_per_second": rate, "server_cpus": cpu, "peak_bytes": self.peak, "not_done": self.missed,
-            "came": told(&self.came),
+            "came": counts_json(&self.counts),
         });
         results.add(name, &line, object, &passed);
     }
 }
 
-/// What the neighbour sees, for so many seconds; `None` when it did not come to an end.
+/// The neighbour's latency over some seconds; `None` if the neighbour did not finish.
 async fn figures(arena: &Arena, seconds: u64) -> Option<Figures> {
     let arguments =
         format!("--rate {RATE} --streams 1 --size 1024 --count {} --warm-up {}", RATE * seconds, RATE);

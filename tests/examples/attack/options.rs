@@ -1,12 +1,16 @@
 //! The command line.
 
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
-use posthouse_tests::attack::{self, Attack, Kind};
-use posthouse_tests::harness::binaries;
+use posthouse_tests::{
+    attack::{self, Attack, Kind},
+    harness::binaries,
+};
 
-/// What the command line may say.
+/// The help text.
 pub const HELP: &str = "\
 attack [memory|neighbour|places] [OPTION...] [ATTACK...]
 
@@ -25,7 +29,7 @@ attack [memory|neighbour|places] [OPTION...] [ATTACK...]
 pub enum Measure {
     Memory,
     Neighbour,
-    Places,
+    Slots,
     All,
 }
 
@@ -42,7 +46,7 @@ pub struct Options {
     pub list: bool,
     /// How many files a process may have open: the soft and the hard limit.
     pub files: (u64, u64),
-    /// When all of it has to be over.
+    /// When all measurements have to be over.
     pub deadline: Instant,
     names: Vec<&'static Attack>,
 }
@@ -69,7 +73,7 @@ impl Options {
             match argument.as_str() {
                 "memory" => options.measure = Measure::Memory,
                 "neighbour" => options.measure = Measure::Neighbour,
-                "places" => options.measure = Measure::Places,
+                "places" => options.measure = Measure::Slots,
                 "--server" => options.server = PathBuf::from(value()?),
                 "--seconds" => options.seconds = Some(number(&value()?)?),
                 "--connections" => {
@@ -98,7 +102,7 @@ impl Options {
         Ok(options)
     }
 
-    /// The attacks that are wanted: those named, or all of these kinds.
+    /// The attacks that were named, or all attacks of these kinds.
     pub fn attacks(&self, kinds: &[Kind]) -> Vec<&'static Attack> {
         if self.names.is_empty() {
             attack::all().filter(|attack| kinds.contains(&attack.kind)).collect()
@@ -107,13 +111,13 @@ impl Options {
         }
     }
 
-    /// How long each attack lasts.
+    /// How long each attack lasts, in seconds.
     pub fn duration(&self, alone: u64, among_all: u64) -> Duration {
         let unless = if self.measure == Measure::All { among_all } else { alone };
         Duration::from_secs(self.seconds.unwrap_or(unless))
     }
 
-    /// The numbers of connections.
+    /// The numbers of connections to measure with.
     pub fn connections(&self, alone: &[usize], among_all: &[usize]) -> Vec<usize> {
         match (self.connections.is_empty(), self.measure) {
             (false, _) => self.connections.clone(),

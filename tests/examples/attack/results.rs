@@ -1,10 +1,8 @@
 //! What is printed, and what is written for machines.
 
-use std::fs::File;
-use std::io::Write as _;
-use std::path::Path;
+use std::{fs::File, io::Write as _, path::Path};
 
-use posthouse_tests::attack::Told;
+use posthouse_tests::attack::Counts;
 use serde_json::{Value, json};
 
 pub struct Results {
@@ -17,7 +15,7 @@ impl Results {
         Self { out: out.map(|path| File::create(path).expect("the file for results")), passed: Vec::new() }
     }
 
-    /// A result: a line for people, an object for machines, and which limits were passed.
+    /// Adds a result: a line for people, an object for machines, and the limits that were passed.
     pub fn add(&mut self, name: &str, line: &str, mut object: Value, passed: &[String]) {
         let verdict =
             if passed.is_empty() { String::new() } else { format!("   PASSED: {}", passed.join(", ")) };
@@ -51,16 +49,16 @@ pub fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-/// What came of an attack, for machines.
-pub fn told(told: &Told) -> Value {
+/// The counts of an attack, for machines.
+pub fn counts_json(counts: &Counts) -> Value {
     json!({
-        "done": told.done, "sent_bytes": told.sent, "received_bytes": told.received,
-        "connections": told.connections, "answered": told.answered, "refused": told.refused,
-        "resets": told.resets, "ends": told.ends,
+        "done": counts.done, "sent_bytes": counts.sent, "received_bytes": counts.received,
+        "connections": counts.connections, "answered": counts.answered, "refused": counts.refused,
+        "resets": counts.resets, "ends": counts.ends,
     })
 }
 
-/// The middle of some numbers; 0 of none.
+/// The median of some numbers, or 0 if there are none.
 pub fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_by(f64::total_cmp);
     match (numbers.len(), numbers.len() / 2) {

@@ -2,11 +2,12 @@
 //!
 //! * `rates`: how many messages a second are published, consumed, and passed on
 //! * `restart`: with a million messages waiting, how long after a kill until the first delivery, and how much memory
-//!   while all are consumed
-//! * `tombstones`: how many deleted rows a delivery reads over in a queue that millions have passed
+//! while all messages are consumed
+//! * `tombstones`: how many deleted rows a delivery reads over in a queue through which millions of messages have
+//!   passed
 //!
-//! Arguments name those that are wanted; all, unless given. It ends with 1 if a promise was not kept. It means something
-//! only on a machine that does nothing else.
+//! Arguments name the measurements; without arguments all are made. The exit code is 1 if a promise was broken. The
+//! figures are of use only on a machine that does nothing else.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,17 +19,21 @@ mod rates;
 mod restart;
 mod tombstones;
 
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::harness::{
+    cli,
+    server::Server,
+    site::{CIVIL, Site},
+};
 use serde_json::Value;
 
 const QUEUE: &str = "household-registry/figures";
 
-/// A server of its own, and what was found.
+/// A server of its own, and the number of broken promises.
 pub struct Bench {
     site: Site,
     server: Server,
@@ -67,25 +72,25 @@ impl Bench {
         serde_json::from_slice(&cli::succeed(&self.context, arguments.split(' '))).unwrap()
     }
 
-    /// One line.
-    fn note(&self, what: &str, figure: &str) {
+    /// Prints a figure.
+    fn show(&self, what: &str, figure: &str) {
         println!("{what:<58} {figure:>14}");
     }
 
-    /// One line, with what is promised.
-    fn judge(&mut self, what: &str, figure: &str, kept: bool, promised: &str) {
-        let verdict = if kept { "" } else { "  MISSED" };
+    /// Prints a figure with what is promised of it.
+    fn judge(&mut self, what: &str, figure: &str, met: bool, promised: &str) {
+        let verdict = if met { "" } else { "  MISSED" };
         println!("{what:<58} {figure:>14}   promised: {promised}{verdict}");
-        self.missed += u32::from(!kept);
+        self.missed += u32::from(!met);
     }
 }
 
-/// A number from the environment, to try things with less.
+/// A number from the environment, to try a measurement with fewer messages.
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| text.parse().expect(variable))
 }
 
-/// The size of a folder's files.
+/// The total size of the files in a folder.
 fn folder_bytes(folder: &Path) -> u64 {
     let files = std::fs::read_dir(folder).unwrap();
     files.map(|file| file.unwrap().metadata().unwrap().len()).sum()

@@ -15,7 +15,8 @@ pub fn measure(bench: &mut Bench) {
         for _ in 0..RUNS {
             let before = process::cpu_seconds(bench.server.id());
             let report = bench.run(&format!("{what} QUEUE --count {count}"));
-            // Consuming fills the queue first, and publishing empties it afterwards: the time is of both.
+            // Consuming fills the queue first, and publishing empties it afterwards, so the processor time is that of
+            // both.
             let used = process::cpu_seconds(bench.server.id()) - before;
             let rate = report["messages_per_second"].as_f64().unwrap();
             let millis = |quantile: &str| {
@@ -25,7 +26,7 @@ pub fn measure(bench: &mut Bench) {
             };
             let p99 =
                 format!("{what}: p50 {:.1} ms, p99 {:.1} ms, server's time", millis("p50"), millis("p99"));
-            bench.note(&p99, &format!("{:.1} us/message", used * 1e6 / count as f64));
+            bench.show(&p99, &format!("{:.1} us/message", used * 1e6 / count as f64));
             rates.push(rate);
         }
         let best = rates.iter().copied().fold(0.0, f64::max);

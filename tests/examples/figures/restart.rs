@@ -3,52 +3,49 @@
 use std::time::{Duration, Instant};
 
 use posthouse_client::{Client, Consumer, Context};
-use posthouse_tests::harness::binaries;
-use posthouse_tests::harness::process;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::CIVIL;
+use posthouse_tests::harness::{binaries, process, server::Server, site::CIVIL};
 
 use super::{Bench, QUEUE, folder_bytes, number};
 
 const BACKLOG: u64 = 1_000_000;
 const FIRST_DELIVERY: Duration = Duration::from_secs(2);
 const MEMORY_MIB: u64 = 512;
-/// Between attempts to reach a server that starts.
+/// The interval between attempts to reach a server that starts.
 const PAUSE: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub async fn measure(bench: &mut Bench) {
     let backlog = number("POSTHOUSE_BACKLOG", BACKLOG);
     bench.run(&format!("publish QUEUE --warm-up 0 --keep --count {backlog}"));
-    bench.note("memory while publishing, peak", &mib(process::peak_memory(bench.server.id())));
+    bench.show("memory while publishing, peak", &mib(process::peak_memory(bench.server.id())));
     bench.server.kill();
-    bench.note("log at the kill", &mib(folder_bytes(&bench.site.data().join("log"))));
+    bench.show("log at the kill", &mib(folder_bytes(&bench.site.data().join("log"))));
 
     let caller = bench.site.context(CIVIL);
     let start = Instant::now();
     bench.server = Server::launch(&bench.site, &binaries::posthouse(), None);
     let (consumer, opened, first) = first_delivery(&caller, start).await;
-    bench.note("from start to an open stream", &format!("{} ms", opened.as_millis()));
+    bench.show("from start to an open stream", &format!("{} ms", opened.as_millis()));
     let what = format!("from start to the first delivery, {backlog} waiting");
     let promised = format!("under {} ms", FIRST_DELIVERY.as_millis());
     bench.judge(&what, &format!("{} ms", first.as_millis()), first < FIRST_DELIVERY, &promised);
-    // What it has is released, and consumed with the others.
+    // The consumer's leases are released, and their messages consumed with the others.
     consumer.close().await.unwrap();
 
     let before = process::cpu_seconds(bench.server.id());
     let report = bench.run("consume QUEUE --no-fill --warm-up 0");
     let used = process::cpu_seconds(bench.server.id()) - before;
-    bench.note(
+    bench.show(
         "messages a second from the backlog",
         &format!("{:.0}", report["messages_per_second"].as_f64().unwrap()),
     );
-    bench.note("the server's time", &format!("{:.1} us/message", used * 1e6 / backlog as f64));
+    bench.show("the server's time", &format!("{:.1} us/message", used * 1e6 / backlog as f64));
     let peak = process::peak_memory(bench.server.id());
     let promised = format!("under {MEMORY_MIB} MiB");
     bench.judge("memory while consuming them, peak", &mib(peak), peak < MEMORY_MIB << 20, &promised);
 }
 
-/// Asks until there is a delivery; tells when the stream was open, and when the delivery came.
+/// Connects until there is a delivery; returns the times of the open stream and of the delivery.
 async fn first_delivery(context: &Context, start: Instant) -> (Consumer, Duration, Duration) {
     loop {
         let attempt = async {

@@ -10,9 +10,9 @@
 //!
 //! After the program was killed, the tests rebuild the folder from the mirror alone.
 //!
-//! Configuration: `POSTHOUSE_POWERCUT_FOLDER` is the folder that is watched, `POSTHOUSE_POWERCUT_MIRROR` where the mirror
-//! is kept, outside of it. What stands in the folder when the mirror is first made counts as durable. Without the
-//! variables every call passes straight through.
+//! Configuration: `POSTHOUSE_POWERCUT_FOLDER` is the folder that is watched, `POSTHOUSE_POWERCUT_MIRROR` where the
+//! mirror is kept, outside of it. What stands in the folder when the mirror is first made counts as durable. Without
+//! the variables every call passes straight through.
 //!
 //! # Layout
 //!

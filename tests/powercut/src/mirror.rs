@@ -7,10 +7,12 @@
 //! A kill may come between any two system calls. `folders/ID` and `root` are replaced by rename, so each is whole; a
 //! file's bytes may be half copied, but then its sync had not returned and nothing was promised.
 
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
 
 use crate::sys::{Id, Kind};
 
@@ -39,41 +41,41 @@ impl Extent {
 }
 
 pub(crate) struct Mirror {
-    place: PathBuf,
+    home: PathBuf,
 }
 
 impl Mirror {
-    /// Opens the mirror, and tells whether it is new.
-    pub(crate) fn open(place: &Path, root: Id) -> io::Result<(Self, bool)> {
-        let mirror = Self { place: place.to_owned() };
-        match fs::read_to_string(place.join("root")) {
+    /// Opens the mirror, and returns whether it is new.
+    pub(crate) fn open(home: &Path, root: Id) -> io::Result<(Self, bool)> {
+        let mirror = Self { home: home.to_owned() };
+        match fs::read_to_string(home.join("root")) {
             Ok(known) if known == root.to_string() => Ok((mirror, false)),
             Ok(_) => Err(io::Error::other("the mirror belongs to another folder")),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(place.join("files"))?;
-                fs::create_dir_all(place.join("folders"))?;
+                fs::create_dir_all(home.join("files"))?;
+                fs::create_dir_all(home.join("folders"))?;
                 Ok((mirror, true))
             }
             Err(e) => Err(e),
         }
     }
 
-    /// Makes the mirror count: from now on a restore starts at `root`.
+    /// Makes the mirror valid: from now on a restore starts at `root`.
     pub(crate) fn found(&self, root: Id) -> io::Result<()> {
-        self.replace(&self.place.join("root"), &root.to_string())
+        self.replace(&self.home.join("root"), &root.to_string())
     }
 
     /// Copies an extent of the file, and its length.
     pub(crate) fn store(&self, id: Id, from: &File, extent: Extent, size: u64) -> io::Result<()> {
-        let place = self.place.join("files").join(id.to_string());
-        let to = File::options().create(true).truncate(false).write(true).open(place)?;
+        let path = self.home.join("files").join(id.to_string());
+        let to = File::options().create(true).truncate(false).write(true).open(path)?;
         to.set_len(size)?;
         let mut buffer = vec![0; 1 << 16];
         let mut at = extent.start;
         let end = extent.end.min(size);
         while at < end {
-            let most = usize::try_from(end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
-            let count = from.read_at(&mut buffer[..most], at)?;
+            let wanted = usize::try_from(end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
+            let count = from.read_at(&mut buffer[..wanted], at)?;
             if count == 0 {
                 break;
             }
@@ -91,8 +93,8 @@ impl Mirror {
 
     /// Adds one durable name, unless the folder has the file under any name.
     pub(crate) fn link(&self, folder: Id, entry: &Entry) -> io::Result<()> {
-        let place = self.folder(folder);
-        let mut lines = match fs::read_to_string(&place) {
+        let path = self.folder(folder);
+        let mut lines = match fs::read_to_string(&path) {
             Ok(lines) => lines,
             Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
             Err(e) => return Err(e),
@@ -101,21 +103,21 @@ impl Mirror {
         if lines.lines().any(|known| known.split(' ').nth(1) == Some(&id)) {
             return Ok(());
         }
-        // A name that was another file's before is this one's now.
+        // Another file may have had the name before.
         let others = lines.lines().filter(|known| known.splitn(3, ' ').nth(2) != Some(&entry.name));
         lines = others.map(|known| format!("{known}\n")).collect();
         lines.push_str(&line(entry));
-        self.replace(&place, &lines)
+        self.replace(&path, &lines)
     }
 
     fn folder(&self, id: Id) -> PathBuf {
-        self.place.join("folders").join(id.to_string())
+        self.home.join("folders").join(id.to_string())
     }
 
-    fn replace(&self, place: &Path, text: &str) -> io::Result<()> {
-        let new = self.place.join("new");
+    fn replace(&self, path: &Path, text: &str) -> io::Result<()> {
+        let new = self.home.join("new");
         fs::write(&new, text)?;
-        fs::rename(&new, place)
+        fs::rename(&new, path)
     }
 }
 

@@ -1,15 +1,19 @@
 //! Does to files what the power-cut library's own tests need done.
 //!
 //! Each argument is one step, in order: `write PATH TEXT`, `append PATH TEXT`, `at PATH OFFSET TEXT`, `truncate PATH
-//! SIZE`, `sync PATH`, `rename PATH PATH`, `remove PATH`, `folder PATH`, `allocate PATH SIZE`, `copy PATH PATH`, `map PATH`,
-//! `through PATH TEXT` (O_DSYNC), `threads FOLDER COUNT` (each writes and syncs files of its own). Paths and texts have
-//! no spaces.
+//! SIZE`, `sync PATH`, `rename PATH PATH`, `remove PATH`, `folder PATH`, `allocate PATH SIZE`, `copy PATH PATH`, `map
+//! PATH`, `through PATH TEXT` (O_DSYNC), `threads FOLDER COUNT` (each writes and syncs files of its own). Paths and
+//! texts have no spaces.
 #![allow(unsafe_code, reason = "maps a file, which only the C library can")]
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{FileExt, OpenOptionsExt},
+    },
+};
 
 fn main() -> io::Result<()> {
     for step in std::env::args().skip(1) {
@@ -77,16 +81,16 @@ fn threads(folder: &str, count: u64) -> io::Result<()> {
 
 /// Writes, syncs, renames and removes, and leaves one file whose every synced byte is known.
 fn churn(folder: &str, thread: u64) -> io::Result<()> {
-    let place = format!("{folder}/{thread}");
-    let mut kept = File::create(&place)?;
+    let path = format!("{folder}/{thread}");
+    let mut file = File::create(&path)?;
     for round in 0..50 {
         let passing = format!("{folder}/{thread}-{round}");
         fs::write(&passing, "passing")?;
         fs::rename(&passing, format!("{passing}-renamed"))?;
-        writeln!(kept, "{round}")?;
-        kept.sync_data()?;
+        writeln!(file, "{round}")?;
+        file.sync_data()?;
         fs::remove_file(format!("{passing}-renamed"))?;
         File::open(folder)?.sync_all()?;
     }
-    write!(kept, "lost")
+    write!(file, "lost")
 }

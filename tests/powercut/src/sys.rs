@@ -1,7 +1,9 @@
 //! The system calls, raw: the C library's functions of these names are the ones this library replaces.
 
-use std::ffi::{CStr, c_char, c_int, c_long, c_void};
-use std::path::PathBuf;
+use std::{
+    ffi::{CStr, c_char, c_int, c_long, c_void},
+    path::PathBuf,
+};
 
 /// Makes a system call, setting `errno` as the C library would.
 macro_rules! call {
@@ -12,7 +14,7 @@ macro_rules! call {
 }
 pub(crate) use call;
 
-/// A file or folder for ever: inode numbers are used again, birth times are not.
+/// The identity of a file or folder for all time: inode numbers are used again, birth times are not.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Id {
     inode: u64,
@@ -26,7 +28,7 @@ impl std::fmt::Display for Id {
     }
 }
 
-/// What a thing in the file system is.
+/// The kind of a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     File,
@@ -85,7 +87,7 @@ pub(crate) fn path_of(fd: c_int) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{fd}")).ok()
 }
 
-/// Where the file's position is.
+/// The position of an open file.
 pub(crate) fn position(fd: c_int) -> u64 {
     u64::try_from(call!(libc::SYS_lseek, fd, 0, libc::SEEK_CUR)).unwrap_or(0)
 }
@@ -101,7 +103,7 @@ pub(crate) fn next(name: &CStr) -> *mut c_void {
     unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) }
 }
 
-/// A path the program passed, if it is one.
+/// A path that the program passed, or `None` for a null pointer.
 pub(crate) fn text<'a>(path: *const c_char) -> Option<&'a CStr> {
     // SAFETY: a path the program passes to the C library ends in a zero byte.
     (!path.is_null()).then(|| unsafe { CStr::from_ptr(path) })

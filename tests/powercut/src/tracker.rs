@@ -1,27 +1,31 @@
 //! Which files are watched, and which of their bytes are not synced yet.
 
-use std::cell::Cell;
-use std::collections::{HashMap, HashSet};
-use std::ffi::{CString, c_int};
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::{
+    cell::Cell,
+    collections::{HashMap, HashSet},
+    ffi::{CString, c_int},
+    fs::{self, File},
+    io,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock},
+};
 
-use crate::mirror::{Entry, Extent, Mirror};
-use crate::sys::{self, Facts, Id, Kind};
+use crate::{
+    mirror::{Entry, Extent, Mirror},
+    sys::{self, Facts, Id, Kind},
+};
 
 static TRACKER: OnceLock<Option<Tracker>> = OnceLock::new();
 
 thread_local! {
-    /// Set while this library itself uses files, whose calls come to the hooks like anyone's.
+    /// Set while this library itself uses files: its calls pass through the hooks too.
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Does something with the tracker, if a folder is watched and the call is not this library's own.
+/// Calls `act` with the tracker, if a folder is watched and the call is not this library's own.
 pub(crate) fn with<R>(act: impl FnOnce(&'static Tracker) -> R) -> Option<R> {
-    // A thread that is being torn down has no cell any more, and watches nothing.
+    // A thread that is being torn down has no cell any more, and its calls are not watched.
     if INSIDE.try_with(|inside| inside.replace(true)).unwrap_or(true) {
         return None;
     }
@@ -35,7 +39,7 @@ pub(crate) struct Tracker {
     root_id: Id,
     device: (u32, u32),
     mirror: Mirror,
-    /// The watched files, each with what is not synced. A file met for the first time may be unsynced anywhere.
+    /// The unsynced extent of each watched file. A file that is seen for the first time may be unsynced anywhere.
     unsynced: Mutex<HashMap<Id, Extent>>,
     /// Files and folders whose name is known to be durable.
     linked: Mutex<HashSet<Id>>,
@@ -48,17 +52,17 @@ pub(crate) struct Tracker {
 impl Tracker {
     fn from_environment() -> Option<Self> {
         let folder = std::env::var_os("POSTHOUSE_POWERCUT_FOLDER")?;
-        let place = std::env::var_os("POSTHOUSE_POWERCUT_MIRROR")?;
-        match Self::open(Path::new(&folder), Path::new(&place)) {
+        let mirror_path = std::env::var_os("POSTHOUSE_POWERCUT_MIRROR")?;
+        match Self::open(Path::new(&folder), Path::new(&mirror_path)) {
             Ok(tracker) => Some(tracker),
             Err(e) => sys::refuse(&format!("cannot watch {}: {e}", folder.display())),
         }
     }
 
-    fn open(folder: &Path, place: &Path) -> io::Result<Self> {
+    fn open(folder: &Path, mirror_path: &Path) -> io::Result<Self> {
         let root = fs::canonicalize(folder)?;
         let facts = facts_at(&root)?;
-        let (mirror, new) = Mirror::open(place, facts.id)?;
+        let (mirror, new) = Mirror::open(mirror_path, facts.id)?;
         let tracker = Self {
             root,
             root_id: facts.id,
@@ -130,7 +134,7 @@ impl Tracker {
     pub(crate) fn synced(&self, fd: c_int) {
         let Some(facts) = self.watchable(fd) else { return };
         let Some(path) = sys::path_of(fd) else { return };
-        // A deleted file has no name to come back under.
+        // A deleted file has no name under which it could be restored.
         if !path.starts_with(&self.root) || path.as_os_str().as_bytes().ends_with(b" (deleted)") {
             return;
         }
@@ -144,12 +148,12 @@ impl Tracker {
         }
     }
 
-    /// Whether an open file is watched: for what is refused.
+    /// Whether an open file is watched; for calls that are refused.
     pub(crate) fn watches(&self, fd: c_int) -> bool {
         self.watched(fd).is_some()
     }
 
-    /// Whether a path leads into the folder: for what is refused.
+    /// Whether a path is inside the watched folder; for calls that are refused.
     pub(crate) fn contains(&self, path: &Path) -> bool {
         let parent =
             path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
@@ -159,7 +163,7 @@ impl Tracker {
     fn file_synced(&self, path: &Path, fd: c_int, id: Id) -> io::Result<()> {
         let _copying = locked(&self.copying);
         let extent = locked(&self.unsynced).insert(id, Extent::NONE).unwrap_or(Extent::ALL);
-        // The program may hold the file for writing only; opened by number it is the same file, whatever its name.
+        // The program may have opened the file for writing only; by its number it is the same file, whatever its name.
         let file = File::open(format!("/proc/self/fd/{fd}"))?;
         let size = file.metadata()?.len();
         self.mirror.store(id, &file, extent, size)?;

@@ -1,43 +1,45 @@
-//! Holds of memory by answers that nobody reads.
+//! Attacks that hold the server's memory by answers that nobody reads.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use posthouse_proto::v1;
 
-use super::Ended;
-use super::bodies::{SLOTS, first, slots};
-use super::calls::{
-    CONSUME, DEAD, Head, LIST_DEAD_LETTERS, LIST_QUEUES, PUBLISH_STREAM, RECEIVE, open_consume, prefixed,
-    receive,
+use super::{
+    Ended,
+    bodies::{SLOTS, first, slots},
+    calls::{
+        CONSUME, DEAD, Head, LIST_DEAD_LETTERS, LIST_QUEUES, PUBLISH_STREAM, RECEIVE, open_consume, prefixed,
+        receive,
+    },
+    target::Target,
 };
-use super::target::Target;
 use crate::harness::frames::message;
 
-/// As many elements as a batch or a frame may have.
-const MOST: usize = 1024;
-/// Frames of one write.
+/// The largest number of elements of a batch or a frame.
+const MAX_ITEMS: usize = 1024;
+/// The frames of one write.
 const FRAMES: usize = 16;
 
-/// A frame of settlements of two bytes each, none of which is one.
+/// A frame of settlements of two bytes each, all of which are refused.
 fn refused_settlements() -> Bytes {
-    let settle = v1::SettleFrame { settle_id: 1, settlements: vec![v1::Settlement::default(); MOST] };
+    let settle = v1::SettleFrame { settle_id: 1, settlements: vec![v1::Settlement::default(); MAX_ITEMS] };
     message(&v1::ConsumeRequest { frame: Some(v1::consume_request::Frame::Settle(settle)) })
 }
 
-/// A batch of messages with one attribute that is empty, all of which are refused.
+/// A batch of messages, each with one empty attribute, all of which are refused.
 pub(super) fn refused_batch() -> Bytes {
     let refused = || v1::NewMessage {
         attributes: [(String::new(), String::new())].into(),
         ..v1::NewMessage::default()
     };
-    let messages = (0..MOST).map(|_| refused()).collect();
+    let messages = (0..MAX_ITEMS).map(|_| refused()).collect();
     let batch = v1::publish_stream_request::Batch { batch_id: 1, messages, ..Default::default() };
     let frame = Some(v1::publish_stream_request::Frame::Batch(batch));
     message(&v1::PublishStreamRequest { frame })
 }
 
-/// So many streams of frames, whose answers are long and stay unread.
+/// Opens streams whose frames have long answers, which are not read.
 async fn unread_frames(
     target: Target,
     window: u32,
@@ -68,7 +70,7 @@ pub(super) async fn publish_errors(target: Target, window: u32, streams: usize) 
     unread_frames(target, window, streams, PUBLISH_STREAM, refused_batch()).await
 }
 
-/// Small calls with large answers.
+/// Makes small calls with large answers, which are not read.
 async fn unread_calls(target: Target, window: u32, path: &'static str, body: Bytes) -> Result<(), Ended> {
     slots(target, window, SLOTS, move |line, target, _| {
         let body = body.clone();
@@ -99,7 +101,7 @@ pub(super) async fn dead_letters(target: Target, window: u32) -> Result<(), Ende
     unread_calls(target, window, LIST_DEAD_LETTERS, message(&request)).await
 }
 
-/// Consumers that have credit for large messages and do not read them.
+/// Opens consumers with credit for large messages that do not read them.
 pub(super) async fn stalled_consumers(target: Target, streams: usize) -> Result<(), Ended> {
     slots(target, 0, streams, move |line, target, _| async move {
         let id = line.begin(&Head::of(&target, CONSUME), false).await?;
@@ -110,14 +112,14 @@ pub(super) async fn stalled_consumers(target: Target, streams: usize) -> Result<
     .await
 }
 
-/// Consumers without credit that ask for pongs and do not read them.
+/// Opens consumers without credit that ask for pongs and do not read them.
 pub(super) async fn pongs(target: Target, streams: usize) -> Result<(), Ended> {
     let ping = v1::consume_request::Frame::Ping(v1::Ping { ping_id: 1 });
     let ping = message(&v1::ConsumeRequest { frame: Some(ping) });
     unread_frames(target, 0, streams, CONSUME, ping.repeat(256).into()).await
 }
 
-/// Checks that need no token, with their answers unread.
+/// Makes health checks, which need no token, and does not read the answers.
 pub(super) async fn health(target: Target) -> Result<(), Ended> {
     unread_calls(target, 0, super::calls::HEALTH, prefixed(&[]).into()).await
 }

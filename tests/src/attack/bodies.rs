@@ -1,28 +1,30 @@
-//! Holds of memory by requests that do not come to an end.
+//! Attacks that hold the server's memory by requests that never end.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
-use super::Ended;
-use super::calls::{
-    CONSUME, Head, PUBLISH, PUBLISH_STREAM, WATCH, declared, open_consume, open_publish, prefixed, publish,
+use super::{
+    Ended,
+    calls::{
+        CONSUME, Head, PUBLISH, PUBLISH_STREAM, WATCH, declared, open_consume, open_publish, prefixed,
+        publish,
+    },
+    line::{Line, OPEN},
+    target::Target,
 };
-use super::line::{Line, OPEN};
-use super::target::Target;
 
-/// The largest message of gRPC that the server takes.
+/// The largest gRPC message that the server accepts.
 pub(super) const LARGEST: usize = 4 << 20;
-/// The calls of one connection that the server takes at once.
+/// The concurrent calls that the server accepts on one connection.
 pub(super) const SLOTS: usize = 200;
-/// Before a call that has ended is made again.
+/// The wait before a call that has ended is made again.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Between two bytes of a body that does not stop, and does not end.
+/// The interval between two bytes of a body that goes on without an end.
 const DRIBBLE: Duration = Duration::from_secs(2);
 
-/// Does the same on many streams of one connection, each again and again.
+/// Repeats an attack on many streams of one connection.
 pub(super) async fn slots<F>(
     target: Target,
     window: u32,
@@ -51,27 +53,27 @@ where
     }
 }
 
-/// What a body is made of before it stops.
+/// How far a body is sent.
 #[derive(Clone, Copy)]
 pub(super) struct Body {
     /// The method.
     pub(super) path: &'static str,
-    /// Whether the token is shown.
+    /// Whether the call has a token.
     pub(super) token: bool,
-    /// How many bytes of those declared are sent.
+    /// How many of the declared bytes are sent.
     pub(super) bytes: usize,
-    /// Whether a byte comes every now and then.
+    /// Whether the body goes on, a byte now and then.
     pub(super) dribbles: bool,
 }
 
 impl Body {
-    /// All but one byte of the largest message.
+    /// A body without the last byte of the largest message.
     pub(super) const fn less_one(path: &'static str) -> Self {
         Self { path, token: true, bytes: LARGEST - 1, dribbles: false }
     }
 }
 
-/// Bodies that declare the largest message and stop before its end.
+/// Sends bodies that declare the largest message and stop before its end.
 pub(super) async fn unfinished(target: Target, body: Body) -> Result<(), Ended> {
     let bytes: Bytes = [&declared(LARGEST)[..], &vec![0; body.bytes]].concat().into();
     slots(target, OPEN, SLOTS, move |line, target, _| {
@@ -98,7 +100,7 @@ async fn dribble(line: &Line, id: u32) -> Result<(), Ended> {
     Ok(())
 }
 
-/// What has to come first on a stream of a method; each consume stream is a session of its own.
+/// The first message of a method's stream; each consume stream is a session of its own.
 pub(super) fn first(path: &str) -> Bytes {
     match path {
         PUBLISH_STREAM => open_publish(),
@@ -107,7 +109,7 @@ pub(super) fn first(path: &str) -> Bytes {
     }
 }
 
-/// Calls whose one message has come whole, and whose side stays open.
+/// Sends calls whose one message is complete and whose side stays open.
 pub(super) async fn unended(target: Target) -> Result<(), Ended> {
     let bytes = publish(&[1 << 20, 1 << 20, 1 << 20]);
     slots(target, OPEN, SLOTS, move |line, target, _| {
@@ -122,7 +124,7 @@ pub(super) async fn unended(target: Target) -> Result<(), Ended> {
     .await
 }
 
-/// Streams that do not say what they want.
+/// Opens streams without their first message.
 pub(super) async fn before_open(target: Target) -> Result<(), Ended> {
     slots(target, OPEN, SLOTS, move |line, target, number| async move {
         let path = if number % 2 == 0 { CONSUME } else { PUBLISH_STREAM };
@@ -133,7 +135,7 @@ pub(super) async fn before_open(target: Target) -> Result<(), Ended> {
     .await
 }
 
-/// The same with as many headers as may be.
+/// Opens streams with as many headers as are allowed, and without their first message.
 pub(super) async fn large_headers(target: Target) -> Result<(), Ended> {
     slots(target, OPEN, SLOTS, move |line, target, _| async move {
         let head = Head::of(&target, PUBLISH_STREAM).with("x-large", &"l".repeat(14_000));
@@ -144,7 +146,7 @@ pub(super) async fn large_headers(target: Target) -> Result<(), Ended> {
     .await
 }
 
-/// Streams that watch the server's health and read nothing of it.
+/// Opens health watches and does not read them.
 pub(super) async fn watches(target: Target) -> Result<(), Ended> {
     slots(target, 0, SLOTS, move |line, target, _| async move {
         let id = line.begin(&Head::new(WATCH, None), false).await?;

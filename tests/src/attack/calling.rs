@@ -1,35 +1,36 @@
-//! Floods of calls: whole ones, by somebody who may make them, and ones that are refused.
+//! Floods of complete calls: some from a caller who may make them, some that are refused.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use posthouse_client::Client;
 use posthouse_proto::v1;
-use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
-use super::Ended;
-use super::bodies::slots;
-use super::calls::{
-    CONSUME, GET_QUEUE, HEALTH, Head, LIST_QUEUES, PUBLISH, QUEUE, RECEIVE, get_queue_body, open_consume,
-    prefixed, publish, receive,
+use super::{
+    Ended,
+    bodies::slots,
+    calls::{
+        CONSUME, GET_QUEUE, HEALTH, Head, LIST_QUEUES, PUBLISH, QUEUE, RECEIVE, get_queue_body, open_consume,
+        prefixed, publish, receive,
+    },
+    line::{Line, OPEN},
+    target::Target,
 };
-use super::line::{Line, OPEN};
-use super::target::Target;
 use crate::harness::frames::message;
 
-/// Calls of one connection that wait for their answers.
+/// The calls of one connection that wait for their answers.
 const WAITING: u64 = 150;
-/// Calls of one write.
+/// The calls of one write.
 const WRITE: usize = 10;
-/// Between two purges of what an attack publishes, so that it does not fill the disk.
+/// The interval between purges of the published messages, which would fill the disk.
 const PURGE: Duration = Duration::from_secs(1);
 
-/// The same calls for ever, each kind so many times in turn.
-async fn flood(target: Target, turns: &[(Head, Bytes, usize)]) -> Result<(), Ended> {
+/// Repeats calls for ever, each as often as its count in every pass.
+async fn flood(target: Target, calls: &[(Head, Bytes, usize)]) -> Result<(), Ended> {
     let line = Line::open(&target).await?;
     let mut begun = 0;
-    for (head, body, count) in turns.iter().cycle() {
+    for (head, body, count) in calls.iter().cycle() {
         for first in (0..*count).step_by(WRITE) {
             let count = WRITE.min(count - first);
             line.calls(head, body, count).await?;
@@ -41,28 +42,28 @@ async fn flood(target: Target, turns: &[(Head, Bytes, usize)]) -> Result<(), End
     Ok(())
 }
 
-/// The attacker's own queue, asked for again and again.
+/// Asks for the attacker's own queue.
 pub(super) async fn get_queue(target: Target) -> Result<(), Ended> {
     let head = Head::of(&target, GET_QUEUE);
     flood(target, &[(head, get_queue_body(), WRITE)]).await
 }
 
-/// A method that there is not.
+/// Calls a method that does not exist.
 pub(super) async fn unknown_method(target: Target) -> Result<(), Ended> {
     flood(target, &[(Head::new("/x/y", None), prefixed(&[]).into(), WRITE)]).await
 }
 
-/// Tokens with a wrong signature, if wanted with a call between them that needs none.
+/// Sends tokens with a wrong signature; with `health`, a call that needs no token between them.
 pub(super) async fn forged(target: Target, rsa: bool, health: bool) -> Result<(), Ended> {
     let token = if rsa { &target.forged.ps256 } else { &target.forged.eddsa };
-    let mut turns = vec![(Head::new(GET_QUEUE, Some(token)), get_queue_body(), 2 * WRITE)];
+    let mut calls = vec![(Head::new(GET_QUEUE, Some(token)), get_queue_body(), 2 * WRITE)];
     if health {
-        turns.push((Head::new(HEALTH, None), prefixed(&[]).into(), 1));
+        calls.push((Head::new(HEALTH, None), prefixed(&[]).into(), 1));
     }
-    flood(target, &turns).await
+    flood(target, &calls).await
 }
 
-/// One queue of a page, with a grant on the last of many.
+/// Lists queues in pages of one, with a grant on only the last of many.
 pub(super) async fn list_queues(target: Target) -> Result<(), Ended> {
     let request = v1::ListQueuesRequest { parent: Target::department(), page_size: 1, ..Default::default() };
     let body = message(&request);
@@ -79,7 +80,7 @@ pub(super) async fn list_queues(target: Target) -> Result<(), Ended> {
     .await
 }
 
-/// Calls that wait for messages that do not come, and are made again when they have waited long enough.
+/// Makes calls that wait for messages, of which there are none, and repeats them after their wait.
 pub(super) async fn waiting(target: Target) -> Result<(), Ended> {
     let body = receive(10, Duration::from_secs(20), Duration::from_secs(10));
     slots(target, OPEN, 200, move |line, target, _| {
@@ -94,7 +95,7 @@ pub(super) async fn waiting(target: Target) -> Result<(), Ended> {
     .await
 }
 
-/// The largest publishes that may be, one after the other on each of so many connections.
+/// Publishes messages of the largest size, one after the other on each connection.
 pub(super) async fn large_publishes(target: Target, callers: usize) {
     let publishing = super::again(target.clone(), callers, super::PAUSE, |target, _| async move {
         let line = Line::open(&target).await?;
@@ -109,7 +110,7 @@ pub(super) async fn large_publishes(target: Target, callers: usize) {
     tokio::join!(publishing, purge(target));
 }
 
-/// Throws away what an attack publishes.
+/// Purges what an attack publishes.
 pub(super) async fn purge(target: Target) {
     loop {
         if let Ok(client) = Client::connect(target.context.clone()).await {
@@ -121,7 +122,7 @@ pub(super) async fn purge(target: Target) {
     }
 }
 
-/// Consumers that open, are among many, and close again in good order.
+/// Opens consumers beside many others, and closes them cleanly.
 pub(super) async fn consumers(target: Target) -> Result<(), Ended> {
     let line = Line::open(&target).await?;
     let (head, mut begun) = (Head::of(&target, CONSUME), 0);
@@ -133,7 +134,7 @@ pub(super) async fn consumers(target: Target) -> Result<(), Ended> {
     }
 }
 
-/// Producers that publish one message each and are never seen again.
+/// Opens producer sessions that publish one message each and are not used again.
 pub(super) async fn producers(target: Target) -> Result<(), Ended> {
     let line = Line::open(&target).await?;
     let (head, mut begun) = (Head::of(&target, PUBLISH), 0);
@@ -158,13 +159,13 @@ pub(super) async fn producers(target: Target) -> Result<(), Ended> {
     }
 }
 
-/// A generator of its own for each connection that an attack opens, from the seed of the run.
+/// A random generator for each connection of an attack, from the seed of the run.
 pub(super) fn random(target: &Target, number: usize) -> StdRng {
-    let opened = target.tally.told().connections;
+    let opened = target.tally.counts().connections;
     StdRng::seed_from_u64(target.seed ^ (number as u64) << 48 ^ opened)
 }
 
 /// Random bytes.
-pub(super) fn noise(random: &mut StdRng, most: usize) -> Vec<u8> {
-    (0..random.random_range(0..=most)).map(|_| random.random()).collect()
+pub(super) fn noise(random: &mut StdRng, max: usize) -> Vec<u8> {
+    (0..random.random_range(0..=max)).map(|_| random.random()).collect()
 }

@@ -7,8 +7,10 @@ use posthouse::dev::SERVER_NAME;
 use posthouse_proto::v1;
 
 use super::target::Target;
-use crate::harness::frames::{CONTINUATION, END_HEADERS, END_STREAM, HEADERS, frame, literal, message, text};
-use crate::harness::scene::wire;
+use crate::harness::{
+    frames::{CONTINUATION, END_HEADERS, END_STREAM, HEADERS, frame, literal, message, text},
+    scene::wire,
+};
 
 pub(super) const HEALTH: &str = "/grpc.health.v1.Health/Check";
 pub(super) const WATCH: &str = "/grpc.health.v1.Health/Watch";
@@ -25,17 +27,17 @@ pub(super) const LIST_DEAD_LETTERS: &str = "/posthouse.v1.Messages/ListDeadLette
 
 /// The queue that attacks work on.
 pub(super) const QUEUE: &str = "attacked";
-/// Its dead letters.
+/// The queue of its dead letters.
 pub(super) const DEAD: &str = "attacked-dead";
 
-/// The largest frame that every peer takes.
+/// The largest frame that every peer accepts.
 const FRAME: usize = 16 << 10;
 
 /// The headers that begin a call.
 pub(super) struct Head(Vec<u8>);
 
 impl Head {
-    /// A call of a method, with a token or without.
+    /// A call of a method, with or without a token.
     pub(super) fn new(path: &str, token: Option<&str>) -> Self {
         let mut block = vec![0x83, 0x86];
         literal(&mut block, 4, path);
@@ -47,12 +49,12 @@ impl Head {
         Self(block).with("te", "trailers")
     }
 
-    /// The same with the attacker's token.
+    /// A call with the attacker's token.
     pub(super) fn of(target: &Target, path: &str) -> Self {
         Self::new(path, Some(&target.token))
     }
 
-    /// The same with one more field.
+    /// Adds a header field.
     pub(super) fn with(mut self, name: &str, value: &str) -> Self {
         self.0.push(0);
         text(&mut self.0, name);
@@ -60,7 +62,7 @@ impl Head {
         self
     }
 
-    /// The block of fields.
+    /// The encoded header fields.
     pub(super) fn block(&self) -> &[u8] {
         &self.0
     }
@@ -79,14 +81,14 @@ impl Head {
     }
 }
 
-/// A message of gRPC with bytes of any kind.
+/// A gRPC message of any bytes.
 pub(super) fn prefixed(bytes: &[u8]) -> Vec<u8> {
     let mut whole = declared(bytes.len()).to_vec();
     whole.extend_from_slice(bytes);
     whole
 }
 
-/// The five bytes that declare a message of gRPC.
+/// The five bytes that declare a gRPC message.
 pub(super) fn declared(bytes: usize) -> [u8; 5] {
     let [a, b, c, d] = u32::try_from(bytes).unwrap().to_be_bytes();
     [0, a, b, c, d]
@@ -103,13 +105,13 @@ pub(super) fn open_publish() -> Bytes {
     message(&v1::PublishStreamRequest { frame })
 }
 
-/// The first frame of a consume stream with so much credit.
+/// The first frame of a consume stream with this credit.
 pub(super) fn open_consume(session: [u8; 16], credit: u32) -> Bytes {
     let open = crate::harness::stream::open(&Target::queue(QUEUE), session, credit);
     message(&v1::ConsumeRequest { frame: Some(v1::consume_request::Frame::Open(open)) })
 }
 
-/// A call for the attacker's own queue.
+/// The body of a call for the attacker's own queue.
 pub(super) fn get_queue_body() -> Bytes {
     message(&v1::GetQueueRequest { name: Target::queue(QUEUE) })
 }
@@ -121,11 +123,11 @@ pub(super) fn publish(payloads: &[usize]) -> Bytes {
     message(&v1::PublishRequest { queue: Target::queue(QUEUE), messages, ..Default::default() })
 }
 
-/// A receive of so many messages.
-pub(super) fn receive(most: u32, wait: Duration, lease: Duration) -> Bytes {
+/// A receive of up to `max` messages.
+pub(super) fn receive(max: u32, wait: Duration, lease: Duration) -> Bytes {
     message(&v1::ReceiveRequest {
         queue: Target::queue(QUEUE),
-        max_messages: most,
+        max_messages: max,
         wait: wire(wait),
         lease_duration: wire(lease),
         ..Default::default()

@@ -1,23 +1,27 @@
-//! Floods of frames that ask for little and cost something.
+//! Floods of frames that are small and cost the server work.
 
 use bytes::Bytes;
 
-use super::Ended;
-use super::calls::{GET_QUEUE, Head, PUBLISH, get_queue_body};
-use super::line::Line;
-use super::target::Target;
-use crate::harness::frames::{
-    CONTINUATION, DATA, END_HEADERS, HEADERS, PADDED, PING, PRIORITY, RST_STREAM, SETTINGS, frame, reset,
-    text, window,
+use super::{
+    Ended,
+    calls::{GET_QUEUE, Head, PUBLISH, get_queue_body},
+    line::Line,
+    target::Target,
 };
-use crate::harness::http2::CANCEL;
+use crate::harness::{
+    frames::{
+        CONTINUATION, DATA, END_HEADERS, HEADERS, PADDED, PING, PRIORITY, RST_STREAM, SETTINGS, frame, reset,
+        text, window,
+    },
+    http2::CANCEL,
+};
 
-/// Bytes of one write.
+/// The bytes of one write.
 const WRITE: usize = 64 << 10;
-/// Streams of one write of resets.
+/// The streams of one write of resets.
 const STREAMS: usize = 64;
 
-/// A connection that has made a call, and keeps its place therefore.
+/// A connection that has made a call with a good token, so that it is no longer a stranger.
 async fn settled(target: &Target) -> Result<Line, Ended> {
     let line = Line::open(target).await?;
     let id = line.begin(&Head::of(target, GET_QUEUE), false).await?;
@@ -26,7 +30,7 @@ async fn settled(target: &Target) -> Result<Line, Ended> {
     Ok(line)
 }
 
-/// The same frame for ever.
+/// Repeats a frame for ever.
 async fn flood(line: &Line, target: &Target, one: &[u8]) -> Result<(), Ended> {
     let count = WRITE / one.len();
     let bytes = one.repeat(count);
@@ -52,18 +56,18 @@ pub(super) async fn priority(target: Target) -> Result<(), Ended> {
     flood(&settled(&target).await?, &target, &frame(PRIORITY, 0, 99, &[0, 0, 0, 0, 16])).await
 }
 
-/// Resets of streams that were never begun.
+/// Resets streams that were never opened.
 pub(super) async fn idle_resets(target: Target) -> Result<(), Ended> {
     let line = settled(&target).await?;
     flood(&line, &target, &frame(RST_STREAM, 0, 99, &CANCEL.to_be_bytes())).await
 }
 
-/// Frames of a type that nobody knows, which are to be passed over.
+/// Sends frames of an unknown type, which a server has to ignore.
 pub(super) async fn unknown(target: Target) -> Result<(), Ended> {
     flood(&settled(&target).await?, &target, &frame(0x42, 0xff, 0, &[])).await
 }
 
-/// Calls that are reset as soon as they are made.
+/// Makes calls and resets them at once.
 pub(super) async fn rapid_reset(target: Target, token: bool) -> Result<(), Ended> {
     let line = settled(&target).await?;
     let head = Head::new(GET_QUEUE, token.then_some(&*target.token));
@@ -78,7 +82,7 @@ pub(super) async fn rapid_reset(target: Target, token: bool) -> Result<(), Ended
     }
 }
 
-/// Headers without an end.
+/// Sends a header block without an end.
 pub(super) async fn continuation(target: Target, bytes: usize) -> Result<(), Ended> {
     let line = settled(&target).await?;
     let id = line.reserve(1).await[0];
@@ -92,14 +96,14 @@ pub(super) async fn continuation(target: Target, bytes: usize) -> Result<(), End
     flood(&line, &target, &frame(CONTINUATION, 0, id, &block)).await
 }
 
-/// Data without any.
+/// Sends empty DATA frames.
 pub(super) async fn empty_data(target: Target) -> Result<(), Ended> {
     let line = settled(&target).await?;
     let id = line.begin(&Head::of(&target, PUBLISH), false).await?;
     flood(&line, &target, &frame(DATA, 0, id, &[])).await
 }
 
-/// A body of one declared message, each byte of which comes with 255 of padding, within the windows.
+/// Sends a body of one declared message, each byte with 255 bytes of padding, within the windows.
 pub(super) async fn padded(target: Target) -> Result<(), Ended> {
     const FRAMES: usize = 16;
     let line = settled(&target).await?;
@@ -109,13 +113,13 @@ pub(super) async fn padded(target: Target) -> Result<(), Ended> {
         line.body(id, &super::calls::declared(4 << 20), false).await?;
         let mut one = padded.to_vec();
         one[5..9].copy_from_slice(&id.to_be_bytes());
-        let (bytes, capacity) = (one.repeat(FRAMES), FRAMES * (one.len() - 9));
+        let (bytes, free) = (one.repeat(FRAMES), FRAMES * (one.len() - 9));
         'stream: for _ in 0..(4 << 20) / FRAMES {
-            let mut taken = 0;
-            while taken < capacity {
-                match line.take(id, capacity - taken).await? {
+            let mut sent_bytes = 0;
+            while sent_bytes < free {
+                match line.acquire(id, free - sent_bytes).await? {
                     0 => break 'stream,
-                    some => taken += some,
+                    some => sent_bytes += some,
                 }
             }
             line.send(&bytes).await?;
@@ -125,7 +129,7 @@ pub(super) async fn padded(target: Target) -> Result<(), Ended> {
     }
 }
 
-/// A field that is remembered once and referred to thousands of times.
+/// Sends a header field that is stored once and referred to thousands of times.
 pub(super) async fn hpack_bomb(target: Target) -> Result<(), Ended> {
     let line = settled(&target).await?;
     let mut block = Head::new(PUBLISH, None).block().to_vec();

@@ -1,24 +1,30 @@
-//! Crowds at the door: silent ones, handshakes that come to nothing, and handshakes that come to no call.
+//! Many connections at once: silent ones, unfinished handshakes, and handshakes that no call follows.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::time::Duration;
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use posthouse::dev::SERVER_NAME;
 use rustls::ClientConnection;
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+};
 
-use super::Ended;
-use super::calls::{HEALTH, Head, prefixed};
-use super::line::{Line, handshake};
-use super::target::Target;
+use super::{
+    Ended,
+    calls::{HEALTH, Head, prefixed},
+    line::{Line, handshake},
+    target::Target,
+};
 
 /// How long an answer may take before the attacker tries again.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The address of a host, each in a network of its own.
+/// The address of a host; each host is in a network of its own.
 fn host(number: usize) -> IpAddr {
     let part = u8::try_from(number % 250).unwrap();
     Ipv4Addr::new(127, 10 + part, part, 1 + part).into()
@@ -41,7 +47,7 @@ async fn from(target: &Target, from: usize) -> Result<TcpStream, Ended> {
     }
 }
 
-/// A connection on which nothing is said until the server closes it.
+/// Opens a connection and sends nothing until the server closes it.
 pub(super) async fn silent(target: Target, host: usize) -> Result<(), Ended> {
     let mut tcp = from(&target, host).await?;
     target.tally.add(1);
@@ -52,7 +58,7 @@ pub(super) async fn silent(target: Target, host: usize) -> Result<(), Ended> {
     }
 }
 
-/// The beginning of a handshake, and no more.
+/// Sends the beginning of a handshake, and no more.
 pub(super) async fn client_hello(target: Target, host: usize) -> Result<(), Ended> {
     let name = ServerName::try_from(SERVER_NAME).unwrap();
     let mut hello = Vec::new();
@@ -60,14 +66,14 @@ pub(super) async fn client_hello(target: Target, host: usize) -> Result<(), Ende
     loop {
         let mut tcp = from(&target, host).await?;
         if tcp.write_all(&hello).await.is_ok() {
-            // Its answer is what it costs.
+            // The answer is the server's cost.
             let _ = tokio::time::timeout(PATIENCE, tcp.read(&mut [0; 4096])).await;
         }
         target.tally.add(1);
     }
 }
 
-/// Handshakes without a certificate, each of which is refused.
+/// Makes handshakes without a certificate, each of which is refused.
 pub(super) async fn stranger(target: Target) -> Result<(), Ended> {
     let config = Arc::clone(&target.stranger);
     loop {
@@ -80,18 +86,18 @@ pub(super) async fn stranger(target: Target) -> Result<(), Ended> {
     }
 }
 
-/// Handshakes with a good certificate, as of somebody who is closed out and comes again at once.
+/// Makes handshakes with a good certificate and connects again at once, as a client does whose connection was closed.
 pub(super) async fn citizen(target: Target) -> Result<(), Ended> {
     loop {
         let mut tls = handshake(&target, &target.citizen).await?;
-        // The server's settings: it has accepted the certificate.
+        // The server's settings show that it has accepted the certificate.
         let _ = tokio::time::timeout(PATIENCE, tls.read(&mut [0; 64])).await;
         target.tally.connected();
         target.tally.add(1);
     }
 }
 
-/// A connection with a good certificate and no call, or one that needs no token.
+/// Opens a connection with a good certificate and makes no call, or only one that needs no token.
 pub(super) async fn idle(target: Target, health: bool) -> Result<(), Ended> {
     let line = Line::open(&target).await?;
     target.tally.add(1);

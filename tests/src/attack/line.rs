@@ -1,24 +1,29 @@
-//! A connection that sends whatever it is given, at full speed, and hears what comes back.
+//! A connection that sends any bytes at full speed and reads the answers.
 
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use posthouse::dev::SERVER_NAME;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::net::TcpStream;
-use tokio::sync::Notify;
-use tokio::task::{AbortHandle, JoinHandle};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf},
+    net::TcpStream,
+    sync::Notify,
+    task::{AbortHandle, JoinHandle},
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::Ended;
-use super::calls::Head;
-use super::streams::{End, Streams};
-use super::tally::Tally;
-use super::target::Target;
+use super::{
+    Ended,
+    calls::Head,
+    streams::{End, Streams},
+    tally::Tally,
+    target::Target,
+};
 use crate::harness::frames::{
     ACK, DATA, END_STREAM, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, PING, PREFACE, RST_STREAM,
     SETTINGS, WINDOW_UPDATE, data, frame, stream_windows, window,
@@ -26,20 +31,20 @@ use crate::harness::frames::{
 
 /// The largest window that HTTP/2 knows.
 pub(super) const OPEN: u32 = (1 << 31) - 1;
-/// The window of a connection: much, and room for as much again.
+/// The window of a connection: half of the largest, so that it can be enlarged.
 const CONNECTION: u32 = 1 << 30;
-/// What is read at once.
+/// The bytes of one read.
 const READ_BYTES: usize = 64 << 10;
-/// Received bytes after which the connection's window is given back.
-const GIVE_BACK: u32 = 1 << 20;
-/// How long a server that has closed may take to be heard.
+/// The received bytes after which the connection's window is enlarged again.
+const WINDOW_UPDATE_AFTER: u32 = 1 << 20;
+/// How long to wait for the last frames of a server that has closed.
 const LAST_WORDS: Duration = Duration::from_millis(300);
-/// How long anything that has to come first may take.
+/// How long a connection, a handshake or a first answer may take.
 const CONNECT: Duration = Duration::from_secs(10);
 
 type Tls = TlsStream<TcpStream>;
 
-/// A connection. Dropping it closes it without a farewell.
+/// A connection. Dropping it closes it without GOAWAY.
 pub(super) struct Line {
     shared: Arc<Shared>,
     tasks: [AbortHandle; 2],
@@ -48,7 +53,7 @@ pub(super) struct Line {
 struct Shared {
     out: tokio::sync::Mutex<Out>,
     streams: Streams,
-    /// Answers to the server's pings and settings that wait for the writer.
+    /// Answers to the server's pings and settings that the writer has yet to send.
     owed: Mutex<Vec<u8>>,
     owing: Notify,
     tally: Arc<Tally>,
@@ -75,12 +80,12 @@ pub(super) async fn handshake(target: &Target, config: &Arc<ClientConfig>) -> Re
 }
 
 impl Line {
-    /// A connection with the attacker's certificate whose answers are read.
+    /// Opens a connection with the attacker's certificate whose answers are read.
     pub(super) async fn open(target: &Target) -> Result<Self, Ended> {
         Self::with_window(target, OPEN).await
     }
 
-    /// A connection on which the server may send so much on each stream.
+    /// Opens a connection on which each stream has this window.
     pub(super) async fn with_window(target: &Target, stream_window: u32) -> Result<Self, Ended> {
         let mut tls = handshake(target, &target.citizen).await?;
         let begin = [PREFACE, &stream_windows(stream_window), &window(0, CONNECTION)].concat();
@@ -98,12 +103,12 @@ impl Line {
             owing: Notify::new(),
             tally: Arc::clone(&target.tally),
         });
-        let reading = tokio::spawn(hear(read, Arc::clone(&shared)));
+        let reading = tokio::spawn(read_frames(read, Arc::clone(&shared)));
         let paying = tokio::spawn(pay(Arc::clone(&shared)));
         Ok(Self { shared, tasks: [&reading, &paying].map(JoinHandle::abort_handle) })
     }
 
-    /// Sends bytes as they are; fails once the connection is closed, with the server's words.
+    /// Sends bytes as they are; fails with the server's reason once the connection is closed.
     pub(super) async fn send(&self, bytes: &[u8]) -> Result<(), Ended> {
         let mut out = self.shared.out.lock().await;
         let sent = self.shared.write(&mut out, bytes).await;
@@ -126,12 +131,12 @@ impl Line {
         }
     }
 
-    /// Begins and ends so many calls with one write.
+    /// Begins and ends `count` calls with one write.
     pub(super) async fn calls(&self, head: &Head, body: &Bytes, count: usize) -> Result<(), Ended> {
         self.calls_with(head, count, || body.clone()).await
     }
 
-    /// The same with a body of its own for each.
+    /// Begins and ends calls with one write, each with a body of its own.
     pub(super) async fn calls_with(
         &self,
         head: &Head,
@@ -153,17 +158,17 @@ impl Line {
         }
     }
 
-    /// Reserves the ids of so many streams, whose frames the caller makes.
+    /// Reserves stream ids; the caller makes the frames.
     pub(super) async fn reserve(&self, count: usize) -> Vec<u32> {
         let mut out = self.shared.out.lock().await;
         (0..count).map(|_| out.next()).collect()
     }
 
-    /// Sends a body's bytes as fast as the windows allow; less once the stream has ended.
+    /// Sends a body as fast as the windows allow, or less of it once the stream has ended.
     pub(super) async fn body(&self, id: u32, bytes: &[u8], ends: bool) -> Result<usize, Ended> {
         let mut sent = 0;
         while sent < bytes.len() {
-            let count = self.shared.streams.take(id, bytes.len() - sent).await?;
+            let count = self.shared.streams.acquire(id, bytes.len() - sent).await?;
             if count == 0 {
                 return Ok(sent);
             }
@@ -174,9 +179,9 @@ impl Line {
         Ok(sent)
     }
 
-    /// Takes some of so many bytes from the windows; the caller sends them.
-    pub(super) async fn take(&self, id: u32, wanted: usize) -> Result<usize, Ended> {
-        self.shared.streams.take(id, wanted).await
+    /// Acquires up to `wanted` bytes of the windows, which the caller then sends.
+    pub(super) async fn acquire(&self, id: u32, wanted: usize) -> Result<usize, Ended> {
+        self.shared.streams.acquire(id, wanted).await
     }
 
     /// Waits for a stream's end.
@@ -184,7 +189,7 @@ impl Line {
         self.shared.streams.end(id).await
     }
 
-    /// Waits until so many streams have ended.
+    /// Waits until `count` streams have ended.
     pub(super) async fn until_ended(&self, count: u64) -> Result<(), Ended> {
         self.shared.streams.until_ended(count).await?;
         self.shared.streams.forget_ended();
@@ -196,7 +201,7 @@ impl Line {
         Err(self.shared.streams.over().await)
     }
 
-    /// Why a write failed: the server's words, if they come.
+    /// Why a write failed: the server's reason, if it arrives.
     async fn why(&self, error: &str) -> String {
         match tokio::time::timeout(LAST_WORDS, self.shared.streams.over()).await {
             Ok(why) => why,
@@ -213,7 +218,7 @@ impl Drop for Line {
 
 impl Out {
     fn next(&mut self) -> u32 {
-        // At the end of the numbers the server will say so.
+        // When the ids are used up, the server closes the connection.
         let id = self.next;
         self.next = id.wrapping_add(2) & OPEN;
         id
@@ -247,15 +252,15 @@ impl Shared {
         self.owing.notify_one();
     }
 
-    /// One frame of the server.
-    fn heard(&self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+    /// Handles one frame of the server.
+    fn on_frame(&self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         let number = |at: usize| {
             payload.get(at..at + 4).map_or(0, |four| u32::from_be_bytes(four.try_into().unwrap()))
         };
         let end = match (kind, flags) {
-            (DATA, flags) => self.streams.heard(stream, true, flags & END_STREAM != 0, false),
-            (HEADERS, flags) => self.streams.heard(stream, false, flags & END_STREAM != 0, false),
-            (RST_STREAM, _) => self.streams.heard(stream, false, true, true),
+            (DATA, flags) => self.streams.on_frame(stream, true, flags & END_STREAM != 0, false),
+            (HEADERS, flags) => self.streams.on_frame(stream, false, flags & END_STREAM != 0, false),
+            (RST_STREAM, _) => self.streams.on_frame(stream, false, true, true),
             (SETTINGS, 0) => {
                 for setting in payload.chunks_exact(6) {
                     let value = u32::from_be_bytes(setting[2..].try_into().unwrap());
@@ -277,7 +282,7 @@ impl Shared {
                 None
             }
             (GOAWAY, _) => {
-                // A first one that names the last of all streams only asks to leave; an attacker stays.
+                // A first GOAWAY with the highest stream id only asks to leave, which an attacker ignores.
                 if number(0) & OPEN < OPEN || number(4) != 0 {
                     let words = String::from_utf8_lossy(payload.get(8..).unwrap_or_default());
                     self.streams.close(&format!("GOAWAY {} {words}", code(number(4))));
@@ -295,8 +300,8 @@ impl Shared {
     }
 }
 
-/// Hears the server until it closes.
-async fn hear(mut read: ReadHalf<Tls>, shared: Arc<Shared>) {
+/// Reads frames until the server closes.
+async fn read_frames(mut read: ReadHalf<Tls>, shared: Arc<Shared>) {
     let (mut buffer, mut received) = (BytesMut::new(), 0);
     loop {
         buffer.reserve(READ_BYTES);
@@ -311,17 +316,17 @@ async fn hear(mut read: ReadHalf<Tls>, shared: Arc<Shared>) {
             let stream = u32::from_be_bytes(head[5..9].try_into().unwrap());
             let whole = 9 + length as usize;
             let Some(payload) = buffer.get(9..whole) else { break };
-            shared.heard(kind, flags, stream, payload);
+            shared.on_frame(kind, flags, stream, payload);
             received += if kind == DATA { length } else { 0 };
             let _ = buffer.split_to(whole);
         }
-        if received > GIVE_BACK {
+        if received > WINDOW_UPDATE_AFTER {
             shared.owe(&window(0, std::mem::take(&mut received)));
         }
     }
 }
 
-/// Answers what the server asked while nothing else is sent.
+/// Sends the owed answers while nothing else is sent.
 async fn pay(shared: Arc<Shared>) {
     loop {
         shared.owing.notified().await;

@@ -2,18 +2,20 @@
 
 use tokio::task::JoinSet;
 
-use super::bodies::{Body, LARGEST};
-use super::calls::{CONSUME, CREATE_QUEUE, HEALTH, PUBLISH, PUBLISH_STREAM, SETTLE};
-use super::crowded::Full;
 use super::{
-    Attack, Ended, Kind, PAUSE, Prepare, Running, Target, again, answers, bodies, calling, control, crowded,
-    handshakes, random,
+    Attack, Ended, Kind, PAUSE, Prepare, Running, Target, again,
+    amplified::{self, Full},
+    answers,
+    bodies::{self, Body, LARGEST},
+    calling,
+    calls::{CONSUME, CREATE_QUEUE, HEALTH, PUBLISH, PUBLISH_STREAM, SETTLE},
+    control, handshakes, random,
 };
 
-/// Half-open and silent connections are made again not faster than this, each.
+/// The shortest interval at which each silent connection is opened again.
 const SILENCE: std::time::Duration = std::time::Duration::from_millis(200);
 
-/// On each of so many connections, again and again.
+/// Repeats an attack on each of some connections.
 fn on_each<F>(
     target: Target,
     connections: usize,
@@ -25,14 +27,14 @@ where
     Box::pin(again(target, connections, PAUSE, move |target, _| once(target)))
 }
 
-/// So many silent connections of each of so many hosts, each made anew when it is closed.
+/// Opens `each` silent connections from each of `hosts` hosts, and opens them again when they are closed.
 pub fn silence(target: Target, hosts: usize, each: usize) -> Running {
     Box::pin(again(target, hosts * each, SILENCE, move |target, number| {
         handshakes::silent(target, number % hosts)
     }))
 }
 
-/// So many handshakes at once for each connection that is asked for.
+/// The concurrent handshakes for each connection that is asked for.
 const HANDSHAKES: usize = 8;
 
 const fn attack(kind: Kind, name: &'static str, run: fn(Target, usize) -> Running) -> Attack {
@@ -47,8 +49,8 @@ const fn hold(name: &'static str, run: fn(Target, usize) -> Running) -> Attack {
     attack(Kind::Hold, name, run)
 }
 
-const fn place(name: &'static str, run: fn(Target, usize) -> Running) -> Attack {
-    attack(Kind::Places, name, run)
+const fn slot(name: &'static str, run: fn(Target, usize) -> Running) -> Attack {
+    attack(Kind::Slots, name, run)
 }
 
 impl Attack {
@@ -57,10 +59,10 @@ impl Attack {
     }
 }
 
-/// Of a frame that the HTTP library takes for a small one no more.
+/// The size from which the HTTP library no longer counts a frame as small.
 const SMALL: usize = 256;
 
-/// The floods of frames and handshakes.
+/// Floods of frames and handshakes.
 const FRAMES: &[Attack] = &[
     flood("ping", |t, n| on_each(t, n, control::ping)),
     flood("settings", |t, n| on_each(t, n, control::settings)),
@@ -85,7 +87,7 @@ const FRAMES: &[Attack] = &[
     flood("handshake", |t, n| on_each(t, n * HANDSHAKES, handshakes::citizen)),
 ];
 
-/// The floods of calls.
+/// Floods of calls.
 const CALLS: &[Attack] = &[
     flood("forged-eddsa", |t, n| on_each(t, n, |t| calling::forged(t, false, false))),
     flood("forged-ps256", |t, n| on_each(t, n, |t| calling::forged(t, true, false))),
@@ -102,7 +104,7 @@ const CALLS: &[Attack] = &[
     flood("random-bodies", |t, n| Box::pin(again(t, n, PAUSE, random::bodies))),
 ];
 
-/// The holds of memory by requests.
+/// Attacks that hold memory by requests.
 const REQUESTS: &[Attack] = &[
     hold("health-bodies", |t, n| {
         on_each(t, n, |t| bodies::unfinished(t, Body { token: false, ..Body::less_one(HEALTH) }))
@@ -131,23 +133,27 @@ const REQUESTS: &[Attack] = &[
     hold("before-open", |t, n| on_each(t, n, bodies::before_open)),
     hold("large-headers", |t, n| on_each(t, n, bodies::large_headers)),
     hold("health-watches", |t, n| on_each(t, n, bodies::watches)),
-    hold("tiny-data", |t, n| on_each(t, n, |t| crowded::small_data(t, 1))),
-    hold("small-data", |t, n| on_each(t, n, |t| crowded::small_data(t, SMALL))),
-    hold("empty-messages", |t, n| on_each(t, n, |t| crowded::crowded(t, Full::Messages))),
-    hold("empty-stream-messages", |t, n| on_each(t, n, |t| crowded::crowded(t, Full::StreamMessages))),
-    hold("empty-settlements", |t, n| on_each(t, n, |t| crowded::crowded(t, Full::Settlements))),
-    hold("empty-stream-settlements", |t, n| on_each(t, n, |t| crowded::crowded(t, Full::StreamSettlements))),
-    hold("empty-tokens", |t, n| on_each(t, n, |t| crowded::crowded(t, Full::Tokens))),
-    hold("empty-stream-tokens", |t, n| on_each(t, n, |t| crowded::crowded(t, Full::StreamTokens))),
-    hold("attributes", |t, n| on_each(t, n, |t| crowded::crowded(t, Full::Attributes))),
-    hold("repeated-batches", |t, n| on_each(t, n, |t| crowded::crowded(t, Full::Frames))),
-    hold("repeated-settlements", |t, n| on_each(t, n, |t| crowded::crowded(t, Full::StreamFrames))),
-    hold("nested", |t, n| on_each(t, n, |t| crowded::crowded(t, Full::Nested))),
-    hold("unknown-fields", |t, n| on_each(t, n, |t| crowded::crowded(t, Full::Unknown))),
-    hold("groups", |t, n| on_each(t, n, |t| crowded::crowded(t, Full::Groups))),
+    hold("tiny-data", |t, n| on_each(t, n, |t| amplified::small_data(t, 1))),
+    hold("small-data", |t, n| on_each(t, n, |t| amplified::small_data(t, SMALL))),
+    hold("empty-messages", |t, n| on_each(t, n, |t| amplified::empty_elements(t, Full::Messages))),
+    hold("empty-stream-messages", |t, n| {
+        on_each(t, n, |t| amplified::empty_elements(t, Full::StreamMessages))
+    }),
+    hold("empty-settlements", |t, n| on_each(t, n, |t| amplified::empty_elements(t, Full::Settlements))),
+    hold("empty-stream-settlements", |t, n| {
+        on_each(t, n, |t| amplified::empty_elements(t, Full::StreamSettlements))
+    }),
+    hold("empty-tokens", |t, n| on_each(t, n, |t| amplified::empty_elements(t, Full::Tokens))),
+    hold("empty-stream-tokens", |t, n| on_each(t, n, |t| amplified::empty_elements(t, Full::StreamTokens))),
+    hold("attributes", |t, n| on_each(t, n, |t| amplified::empty_elements(t, Full::Attributes))),
+    hold("repeated-batches", |t, n| on_each(t, n, |t| amplified::empty_elements(t, Full::Frames))),
+    hold("repeated-settlements", |t, n| on_each(t, n, |t| amplified::empty_elements(t, Full::StreamFrames))),
+    hold("nested", |t, n| on_each(t, n, |t| amplified::empty_elements(t, Full::Nested))),
+    hold("unknown-fields", |t, n| on_each(t, n, |t| amplified::empty_elements(t, Full::Unknown))),
+    hold("groups", |t, n| on_each(t, n, |t| amplified::empty_elements(t, Full::Groups))),
 ];
 
-/// The holds of memory by answers.
+/// Attacks that hold memory by answers.
 const ANSWERS: &[Attack] = &[
     hold("settle-errors-20", |t, n| on_each(t, n, |t| answers::settle_errors(t, 0, 20))),
     hold("settle-errors-100", |t, n| on_each(t, n, |t| answers::settle_errors(t, 0, 100))),
@@ -171,26 +177,26 @@ const ANSWERS: &[Attack] = &[
     hold("health-answers", |t, n| on_each(t, n, answers::health)),
 ];
 
-/// Crowds of connections.
-const PLACES: &[Attack] = &[
-    place("silent-one-host", |t, _| silence(t, 1, 500)),
-    place("silent-511-of-one-host", |t, _| silence(t, 1, 511)),
-    place("silent-40-hosts", |t, _| silence(t, 40, 480)),
-    place("idle-1500", |t, _| on_each(t, 1_500, |t| handshakes::idle(t, false))),
-    place("idle-1500-health", |t, _| on_each(t, 1_500, |t| handshakes::idle(t, true))),
+/// Attacks that hold connections.
+const SLOTS: &[Attack] = &[
+    slot("silent-one-host", |t, _| silence(t, 1, 500)),
+    slot("silent-511-of-one-host", |t, _| silence(t, 1, 511)),
+    slot("silent-40-hosts", |t, _| silence(t, 40, 480)),
+    slot("idle-1500", |t, _| on_each(t, 1_500, |t| handshakes::idle(t, false))),
+    slot("idle-1500-health", |t, _| on_each(t, 1_500, |t| handshakes::idle(t, true))),
 ];
 
-/// All of them.
+/// All attacks.
 pub fn all() -> impl Iterator<Item = &'static Attack> {
-    [FRAMES, CALLS, REQUESTS, ANSWERS, PLACES].into_iter().flatten()
+    [FRAMES, CALLS, REQUESTS, ANSWERS, SLOTS].into_iter().flatten()
 }
 
-/// The one of this name.
+/// The attack of this name.
 pub fn named(name: &str) -> Option<&'static Attack> {
     all().find(|attack| attack.name == name)
 }
 
-/// Begins an attack in the background, until what is returned is dropped.
+/// Begins an attack in the background; it ends when the returned value is dropped.
 pub fn begin(attack: &Attack, target: &Target, connections: usize) -> JoinSet<()> {
     let mut task = JoinSet::new();
     task.spawn((attack.run)(target.clone(), connections));

@@ -1,21 +1,22 @@
-//! What one caller can do to a server and to its neighbours: floods of frames, calls and handshakes, and holds of memory.
+//! What one caller can do to a server and to its neighbours: floods of frames, calls and handshakes, and requests and
+//! answers that hold memory.
 //!
-//! Each attack goes on until it is dropped. What the server does about it (it resets a stream, closes the connection, refuses)
-//! is counted, and the attack is tried again.
+//! Each attack goes on until it is dropped. When the server resets a stream, closes the connection or refuses, that is
+//! counted, and the attack is tried again.
 //!
-//! * `target`: whom it is done to, and with which credentials
-//! * `tally`: what came of it
-//! * `line`, `streams`, `calls`: raw HTTP/2 over TLS, at full speed, also what is illegal
+//! * `target`: the server, and the attacker's credentials
+//! * `tally`: what is counted
+//! * `line`, `streams`, `calls`: raw HTTP/2 over TLS at full speed, illegal frames included
 //! * `control`, `handshakes`, `calling`: the floods
-//! * `bodies`, `crowded`, `answers`: the holds
-//! * `list`: all of them, by name
+//! * `bodies`, `amplified`, `answers`: the attacks that hold memory
+//! * `list`: all attacks by name
 
 mod answers;
 mod bodies;
 mod calling;
 mod calls;
 mod control;
-mod crowded;
+mod amplified;
 mod handshakes;
 mod line;
 mod list;
@@ -26,62 +27,60 @@ mod tally;
 mod target;
 mod tokens;
 
-use std::future::Future;
-use std::pin::Pin;
-use std::time::Duration;
+use std::{future::Future, pin::Pin, time::Duration};
 
 use tokio::task::JoinSet;
 
 pub use list::{all, begin, named, silence};
 pub use prepare::prepare;
-pub use tally::{Tally, Told};
+pub use tally::{Counts, Tally};
 pub use target::Target;
 pub use tokens::add_rsa_key;
 
-/// What an attack does, until it is dropped.
+/// A running attack; it ends when it is dropped.
 pub type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// An attack.
 #[derive(Clone, Copy)]
 pub struct Attack {
-    /// What it is called on the command line.
+    /// Its name on the command line.
     pub name: &'static str,
-    /// What it makes much of.
+    /// The resource that it uses up.
     pub kind: Kind,
-    /// What is done once before it, by calls that are in order: queues and messages.
+    /// What is prepared before it, by correct calls.
     pub prepare: Prepare,
-    /// Begins it with so many connections, where it does not bring its own number.
+    /// Begins it with this number of connections, unless it has a number of its own.
     pub run: fn(Target, usize) -> Running,
 }
 
-/// What an attack makes much of.
+/// The resource that an attack uses up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Work of the server.
+    /// The server's processor time.
     Flood,
-    /// Memory of the server.
+    /// The server's memory.
     Hold,
-    /// Places for connections.
-    Places,
+    /// The server's connection slots.
+    Slots,
 }
 
-/// What an attack needs of the server before.
+/// What an attack needs on the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prepare {
-    /// Nothing but its queue.
+    /// Only its queue.
     Nothing,
-    /// So many more queues.
+    /// This many further queues.
     Queues(usize),
-    /// So many messages of 1 MiB, more than the server keeps in memory.
+    /// This many messages of 1 MiB, more than the server keeps in memory.
     Messages(usize),
-    /// So many dead letters.
+    /// This many dead letters.
     DeadLetters(usize),
 }
 
-/// Why something ended: in the server's words, if it had any.
+/// Why a connection or stream ended: the server's reason, if there is one.
 pub(crate) type Ended = String;
 
-/// Does the same on many connections, each again and again.
+/// Repeats an attack on many connections.
 pub(crate) async fn again<F>(
     target: Target,
     connections: usize,

@@ -1,4 +1,4 @@
-//! What an attack needs of the server before: queues and messages, by calls that are in order.
+//! What an attack needs on the server: queues and messages, by correct calls.
 
 use std::time::Duration;
 
@@ -6,20 +6,19 @@ use futures_util::StreamExt as _;
 use posthouse_proto::v1::{self, SettleAction};
 use tonic::Code;
 
-use super::Prepare;
-use super::calls::{DEAD, QUEUE};
-use super::target::{LAST_QUEUE, Target};
-use crate::harness::eventually;
-use crate::harness::scene::wire;
-use crate::harness::site::Site;
-use crate::harness::wire::Caller;
+use super::{
+    Prepare,
+    calls::{DEAD, QUEUE},
+    target::{LAST_QUEUE, Target},
+};
+use crate::harness::{eventually, scene::wire, site::Site, wire::Caller};
 
-/// Calls at once.
+/// The concurrent calls.
 const AT_ONCE: usize = 32;
-/// Of a large message.
+/// The bytes of a large message.
 const LARGE: usize = 1 << 20;
 
-/// Makes what an attack needs, and its queue.
+/// Creates the attacker's queue and what the attack needs.
 pub async fn prepare(site: &Site, target: &Target, prepare: Prepare) {
     let caller = Caller::connect(site, &target.credentials).await;
     let settings = v1::SubscriptionSettings {
@@ -59,7 +58,7 @@ async fn create(caller: &Caller, name: &str, settings: v1::SubscriptionSettings)
     let queue =
         v1::Queue { name: Target::queue(name), default_subscription: Some(settings), ..v1::Queue::default() };
     let create = v1::CreateQueueRequest { queue: Some(queue), ..v1::CreateQueueRequest::default() };
-    // What an attack before held may not be given back yet.
+    // The memory of an earlier attack may not be free yet.
     eventually("the queue", async || {
         match caller.queues().create_queue(caller.request(create.clone())).await {
             Ok(_) => Some(()),
@@ -80,7 +79,7 @@ async fn publish(caller: &Caller, count: usize, bytes: usize) {
     caller.publisher().publish(caller.request(request)).await.unwrap();
 }
 
-/// Calls some messages hopeless; how many.
+/// Dead-letters some messages; returns their number.
 async fn fail(caller: &Caller) -> usize {
     let request = v1::ReceiveRequest {
         queue: Target::queue(QUEUE),

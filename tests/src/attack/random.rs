@@ -5,19 +5,21 @@ use prost::Message as _;
 use prost_types::FileDescriptorSet;
 use rand::RngExt as _;
 
-use super::Ended;
-use super::calling::{noise, random};
-use super::calls::{Head, prefixed};
-use super::line::Line;
-use super::target::Target;
+use super::{
+    Ended,
+    calling::{noise, random},
+    calls::{Head, prefixed},
+    line::Line,
+    target::Target,
+};
 use crate::harness::frames::{PING, PRIORITY, SETTINGS, data, frame, window};
 
-/// Frames of one write.
+/// The frames of one write.
 const FRAMES: usize = 8;
-/// Calls of one connection that wait for their answers.
+/// The calls of one connection that wait for their answers.
 const WAITING: u64 = 100;
 
-/// Frames of random types, flags, streams and payloads behind ones that are in order, on a connection with a call.
+/// Sends frames of random types, flags, streams and payloads after correct ones, on a connection with a call.
 pub(super) async fn frames(target: Target, number: usize) -> Result<(), Ended> {
     let mut random = random(&target, number);
     let line = Line::open(&target).await?;
@@ -57,7 +59,7 @@ pub(super) fn methods() -> Vec<String> {
     methods
 }
 
-/// Calls whose bodies are random bytes, of random lengths, with the length right or wrong.
+/// Makes calls whose bodies are random bytes of random lengths, with a right or a wrong declared length.
 pub(super) async fn bodies(target: Target, number: usize) -> Result<(), Ended> {
     let mut random = random(&target, number);
     let line = Line::open(&target).await?;

@@ -1,23 +1,27 @@
-//! What a connection's streams may send, and how they ended.
+//! The send windows of a connection's streams, and how the streams ended.
 
-use std::collections::HashMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use tokio::sync::Notify;
 
-/// What HTTP/2 begins with (RFC 9113, 6.9.2).
+/// The initial window of HTTP/2 (RFC 9113, 6.9.2).
 const WINDOW: i64 = 65_535;
 const FRAME: usize = 16 << 10;
 
-/// How a stream ended, as far as its client heard.
+/// How a stream ended for its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// With more than a status.
+    /// It was answered with more than a status.
     Answered,
-    /// With a status only.
+    /// It was answered with a status only.
     Refused,
-    /// By a reset.
+    /// It was reset.
     Reset,
 }
 
@@ -28,10 +32,10 @@ struct Stream {
     end: Option<End>,
 }
 
-/// All of a connection.
+/// All streams of a connection.
 pub(super) struct Streams {
     inner: Mutex<Inner>,
-    /// Anything has changed.
+    /// Notified of every change.
     changed: Notify,
     ended: AtomicU64,
 }
@@ -59,15 +63,15 @@ impl Streams {
         changed
     }
 
-    /// Waits until a look gives something, or the connection is over.
-    async fn until<T>(&self, mut look: impl FnMut(&mut Inner) -> Option<T>) -> Result<T, String> {
+    /// Waits until `find` returns a value, or the connection is over.
+    async fn until<T>(&self, mut find: impl FnMut(&mut Inner) -> Option<T>) -> Result<T, String> {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             {
                 let mut inner = self.inner.lock().unwrap();
-                if let Some(found) = look(&mut inner) {
+                if let Some(found) = find(&mut inner) {
                     return Ok(found);
                 }
                 if let Some(why) = &inner.over {
@@ -85,38 +89,38 @@ impl Streams {
         inner.streams.insert(id, Stream { window, ..Stream::default() });
     }
 
-    /// Waits until some of so many bytes may be sent on a stream, and takes them; 0 once it has ended.
-    pub(super) async fn take(&self, id: u32, wanted: usize) -> Result<usize, String> {
+    /// Waits until a stream may send some of `wanted` bytes, and takes them from its window; 0 once it has ended.
+    pub(super) async fn acquire(&self, id: u32, wanted: usize) -> Result<usize, String> {
         self.until(|inner| {
             let Inner { streams, window, frame, .. } = inner;
             let stream = streams.get_mut(&id)?;
             if stream.end.is_some() {
                 return Some(0);
             }
-            let most = usize::try_from(stream.window.min(*window)).unwrap_or(0).min(*frame).min(wanted);
-            if most == 0 {
+            let allowed = usize::try_from(stream.window.min(*window)).unwrap_or(0).min(*frame).min(wanted);
+            if allowed == 0 {
                 return None;
             }
-            stream.window -= most as i64;
-            *window -= most as i64;
-            Some(most)
+            stream.window -= allowed as i64;
+            *window -= allowed as i64;
+            Some(allowed)
         })
         .await
     }
 
-    /// Waits for a stream's end, and forgets it.
+    /// Waits for a stream's end, and removes it.
     pub(super) async fn end(&self, id: u32) -> Result<End, String> {
         let end = self.until(|inner| inner.streams.get(&id).and_then(|stream| stream.end)).await?;
         self.inner.lock().unwrap().streams.remove(&id);
         Ok(end)
     }
 
-    /// How many have ended so far.
+    /// The number of streams that have ended.
     pub(super) fn ended(&self) -> u64 {
         self.ended.load(Ordering::Relaxed)
     }
 
-    /// Waits until so many have ended.
+    /// Waits until this many streams have ended.
     pub(super) async fn until_ended(&self, count: u64) -> Result<(), String> {
         self.until(|_| (self.ended() >= count).then_some(())).await
     }
@@ -126,17 +130,17 @@ impl Streams {
         self.until(|_| None::<()>).await.unwrap_err()
     }
 
-    /// Why the connection is over, if it is.
+    /// Why the connection is over, or `None`.
     pub(super) fn is_over(&self) -> Option<String> {
         self.inner.lock().unwrap().over.clone()
     }
 
-    /// The connection is over; what was said first counts.
+    /// Closes the connection; the first reason is kept.
     pub(super) fn close(&self, why: &str) {
         self.change(|inner| inner.over.get_or_insert_with(|| why.to_owned()).len());
     }
 
-    /// The server grants more.
+    /// The server enlarges a window.
     pub(super) fn widen(&self, id: u32, more: u32) {
         self.change(|inner| match id {
             0 => inner.window += i64::from(more),
@@ -148,7 +152,7 @@ impl Streams {
         });
     }
 
-    /// The server's streams begin with another window from now on, those that are open included.
+    /// The server changes the initial window, also of the open streams.
     pub(super) fn initial(&self, bytes: u32) {
         self.change(|inner| {
             let more = i64::from(bytes) - inner.initial;
@@ -157,13 +161,13 @@ impl Streams {
         });
     }
 
-    /// The server takes frames of so many bytes.
+    /// The server changes the largest frame that it accepts.
     pub(super) fn frame(&self, bytes: u32) {
         self.change(|inner| inner.frame = bytes as usize);
     }
 
-    /// Data or headers have come on a stream; how it ended, if it has.
-    pub(super) fn heard(&self, id: u32, data: bool, ends: bool, reset: bool) -> Option<End> {
+    /// Handles DATA or headers of a stream; returns how it ended, if it has.
+    pub(super) fn on_frame(&self, id: u32, data: bool, ends: bool, reset: bool) -> Option<End> {
         let mut inner = self.inner.lock().unwrap();
         let mut forgotten = Stream::default();
         let stream = inner.streams.get_mut(&id).unwrap_or(&mut forgotten);
@@ -183,7 +187,7 @@ impl Streams {
         Some(end)
     }
 
-    /// Forgets those that have ended.
+    /// Removes the streams that have ended.
     pub(super) fn forget_ended(&self) {
         self.inner.lock().unwrap().streams.retain(|_, stream| stream.end.is_none());
     }

@@ -1,13 +1,17 @@
-//! What came of an attack.
+//! The counts of an attack.
 
-use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
-/// More ways to end than this are not told apart.
-const MOST_ENDS: usize = 24;
+/// The number of reasons that are counted apart.
+const MAX_ENDS: usize = 24;
 
-/// Counted while it runs.
+/// The counts of a running attack.
 #[derive(Debug, Default)]
 pub struct Tally {
     done: AtomicU64,
@@ -20,16 +24,16 @@ pub struct Tally {
     ends: Mutex<BTreeMap<String, u64>>,
 }
 
-/// What had come of it at some time.
+/// The counts at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct Told {
-    /// What the attack is made of: frames, calls, handshakes, connections.
+pub struct Counts {
+    /// What the attack is made of: frames, calls, handshakes or connections.
     pub done: u64,
-    /// Bytes sent, of HTTP/2.
+    /// HTTP/2 bytes sent.
     pub sent: u64,
-    /// Bytes received, of HTTP/2.
+    /// HTTP/2 bytes received.
     pub received: u64,
-    /// Connections that came about.
+    /// Connections that were established.
     pub connections: u64,
     /// Calls that were answered with more than a status.
     pub answered: u64,
@@ -37,12 +41,12 @@ pub struct Told {
     pub refused: u64,
     /// Streams that the server reset.
     pub resets: u64,
-    /// Connections that ended, by the server's words.
+    /// Connections that ended, by the server's reason.
     pub ends: BTreeMap<String, u64>,
 }
 
 impl Tally {
-    /// So much more was done.
+    /// Counts further frames, calls, handshakes or connections.
     pub fn add(&self, done: u64) {
         self.done.fetch_add(done, Ordering::Relaxed);
     }
@@ -73,14 +77,14 @@ impl Tally {
 
     pub(crate) fn ended(&self, why: &str) {
         let mut ends = self.ends.lock().unwrap();
-        let why = if ends.len() < MOST_ENDS || ends.contains_key(why) { why } else { "another" };
+        let why = if ends.len() < MAX_ENDS || ends.contains_key(why) { why } else { "another" };
         *ends.entry(why.to_owned()).or_default() += 1;
     }
 
-    /// What has come of it so far.
-    pub fn told(&self) -> Told {
+    /// The counts so far.
+    pub fn counts(&self) -> Counts {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Told {
+        Counts {
             done: read(&self.done),
             sent: read(&self.sent),
             received: read(&self.received),
@@ -93,8 +97,8 @@ impl Tally {
     }
 }
 
-impl Told {
-    /// The commonest ways in which connections ended.
+impl Counts {
+    /// The most frequent reasons why connections ended.
     pub fn ends(&self) -> String {
         let mut ends: Vec<_> = self.ends.iter().collect();
         ends.sort_by_key(|(_, count)| std::cmp::Reverse(**count));

@@ -1,25 +1,24 @@
-//! Whom an attack is done to, and with which credentials.
+//! The server of an attack, and the attacker's credentials.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use posthouse::dev::tenants::SAMPLE_TENANTS;
 use posthouse_client::Context;
-use rustls::ClientConfig;
-use rustls::version::TLS13;
+use rustls::{ClientConfig, version::TLS13};
 
-use super::tally::Tally;
-use super::tokens;
-use crate::harness::site::{Credentials, Site, TAXATION};
-use crate::harness::tls;
+use super::{tally::Tally, tokens};
+use crate::harness::{
+    site::{Credentials, Site, TAXATION},
+    tls,
+};
 
-/// The last in the order of queues.
+/// A queue that is last in the order of names.
 pub(super) const LAST_QUEUE: &str = "zz-last";
 
 /// A server, and an attacker who has a certificate and a token of a tenant.
 #[derive(Clone)]
 pub struct Target {
-    /// Where it is.
+    /// The server's address.
     pub listen: SocketAddr,
     /// TLS with the attacker's certificate.
     pub citizen: Arc<ClientConfig>,
@@ -35,17 +34,17 @@ pub struct Target {
     pub forged: Arc<Forged>,
     /// The attacker's context for the client crate.
     pub context: Context,
-    /// What comes of it.
+    /// The counts of the attack.
     pub tally: Arc<Tally>,
-    /// Of everything that is random.
+    /// The seed of all that is random.
     pub seed: u64,
 }
 
-/// Tokens that are right in all but their signature.
+/// Tokens that are correct but for their signature.
 pub struct Forged {
-    /// As the issuer's own.
+    /// Signed as the issuer signs.
     pub eddsa: String,
-    /// As by the key that [`super::add_rsa_key`] adds; RSA takes longer to verify.
+    /// Signed as with the key that [`super::add_rsa_key`] adds; RSA takes longer to verify.
     pub ps256: String,
 }
 
@@ -74,7 +73,7 @@ impl Target {
         }
     }
 
-    /// The same with nothing counted yet.
+    /// A target with new counts.
     pub fn afresh(&self) -> Self {
         Self { tally: Arc::default(), ..self.clone() }
     }
@@ -84,7 +83,7 @@ impl Target {
         format!("tenants/{TAXATION}/departments/{}", department())
     }
 
-    /// A queue of it.
+    /// A queue of the attacker's department.
     pub fn queue(name: &str) -> String {
         format!("{}/queues/{name}", Self::department())
     }

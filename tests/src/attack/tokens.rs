@@ -1,11 +1,12 @@
-//! Tokens that are right in all but their signature.
+//! Tokens that are correct but for their signature.
 
 use std::fs;
 
-use aws_lc_rs::rsa::{KeyPair, KeySize};
-use aws_lc_rs::signature::KeyPair as _;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use aws_lc_rs::{
+    rsa::{KeyPair, KeySize},
+    signature::KeyPair as _,
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use posthouse::dev::token::Claims;
 use serde_json::{Value, json};
 
@@ -14,7 +15,7 @@ use crate::harness::site::{Site, TAXATION};
 const KEY_ID: &str = "rsa";
 const RSA_BYTES: usize = 256;
 
-/// Adds an RSA key to the keys of the attacker's issuer; before the server starts.
+/// Adds an RSA key to the keys of the attacker's issuer; call it before the server starts.
 pub fn add_rsa_key(site: &Site) {
     let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
     let (modulus, exponent) = (pair.public_key().modulus(), pair.public_key().exponent());
@@ -33,12 +34,12 @@ pub fn add_rsa_key(site: &Site) {
 pub fn with_another_signature(token: &str) -> String {
     let (signed, signature) = token.rsplit_once('.').unwrap();
     let mut signature = BASE64.decode(signature).unwrap();
-    // Its second half stays below the order of the group, so that it is verified and not only read.
+    // The second half stays below the order of the group, so that the signature is verified and not only parsed.
     signature[0] ^= 1;
     format!("{signed}.{}", BASE64.encode(signature))
 }
 
-/// A token as by the key of [`add_rsa_key`].
+/// A token as if signed with the key of [`add_rsa_key`].
 pub fn as_if_by_rsa(claims: &Claims) -> String {
     let header = json!({"typ": "at+jwt", "alg": "PS256", "kid": KEY_ID});
     let encode = |value: &Value| BASE64.encode(value.to_string());

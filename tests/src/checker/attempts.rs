@@ -1,7 +1,9 @@
 //! Attempts count from 1, and never fall from one lease of a message to its next.
 
-use super::index::{Index, Lease};
-use super::{Property, Violation};
+use super::{
+    Property, Violation,
+    index::{Index, Lease},
+};
 
 pub(super) fn check(index: &Index) -> Vec<Violation> {
     let mut found = Vec::new();

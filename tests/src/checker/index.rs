@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::history::{Action, Delivery, Event, Moment, ServerTime, Token, What};
-use crate::payload::{PayloadId, Seen};
+use crate::{
+    history::{Action, Delivery, Event, Moment, ServerTime, Token, What},
+    payload::{PayloadId, Seen},
+};
 
-/// What became of one publish.
+/// What a history has of one publish.
 #[derive(Default)]
 pub(super) struct Publish {
     pub(super) started: Moment,
@@ -18,7 +20,7 @@ pub(super) struct Acked {
 }
 
 impl Publish {
-    /// It may be stored or not.
+    /// Whether the message may or may not be stored.
     pub(super) fn unanswered(&self) -> bool {
         self.acked.is_none() && !self.refused
     }
@@ -26,11 +28,11 @@ impl Publish {
 
 /// One lease: all deliveries with one token.
 pub(super) struct Lease {
-    /// The first delivery of it.
+    /// Its first delivery.
     pub(super) delivery: Delivery,
-    /// When the first came, and when each came.
+    /// When each of its deliveries was received.
     pub(super) received: Vec<Moment>,
-    /// The earliest and the latest time that the server can have meant, by its clock.
+    /// The earliest start and the latest deadline that the server can have meant, by its clock.
     pub(super) granted: ServerTime,
     pub(super) deadline: ServerTime,
     pub(super) settles: Vec<Settle>,
@@ -52,7 +54,7 @@ pub(super) enum Answer {
 }
 
 impl Lease {
-    /// The confirmed final settlement, and when its confirmation came.
+    /// The confirmed final settlement, and when it was confirmed.
     pub(super) fn confirmed(&self) -> Option<(Action, Moment)> {
         self.settles.iter().find_map(|settle| match settle.answer {
             Answer::Confirmed(at) if settle.action.is_final() => Some((settle.action, at)),
@@ -66,13 +68,13 @@ impl Lease {
         self.settles.iter().filter(possible).any(|settle| settle.action.is_final())
     }
 
-    /// When the lease may first have ended by anything but its deadline.
-    pub(super) fn given_up(&self) -> Option<Moment> {
+    /// When the lease may first have ended before its deadline.
+    pub(super) fn released_at(&self) -> Option<Moment> {
         let settled = self.settles.iter().filter(|settle| !matches!(settle.answer, Answer::Refused));
         settled.map(|settle| settle.sent).chain(self.closed).min()
     }
 
-    /// When it first came to the consumer.
+    /// When the consumer first received it.
     pub(super) fn first_received(&self) -> Moment {
         self.received.first().copied().unwrap_or_default()
     }
@@ -82,9 +84,9 @@ impl Lease {
 pub(super) struct Index {
     pub(super) publishes: BTreeMap<PayloadId, Publish>,
     pub(super) leases: BTreeMap<Token, Lease>,
-    /// The leases of a message, by the server's name for it, in the order in which they came.
+    /// The leases of a message, by the server's id for it, in the order in which they were received.
     pub(super) messages: BTreeMap<String, Vec<Token>>,
-    /// Settlements and extensions of leases that never came.
+    /// Settlements and extensions of leases that were never received.
     pub(super) strays: Vec<Token>,
     pub(super) drained: Option<Moment>,
 }
@@ -98,7 +100,7 @@ impl Index {
         index
     }
 
-    /// The leases of a payload.
+    /// The leases of each payload.
     pub(super) fn leases_of(&self) -> BTreeMap<PayloadId, Vec<&Lease>> {
         let mut found: BTreeMap<PayloadId, Vec<&Lease>> = BTreeMap::new();
         for lease in self.leases.values() {

@@ -1,7 +1,6 @@
-//! Payloads come as they were sent.
+//! Payloads are received as they were sent.
 
-use super::index::Index;
-use super::{Property, Violation};
+use super::{Property, Violation, index::Index};
 use crate::payload::Seen;
 
 pub(super) fn check(index: &Index) -> Vec<Violation> {

@@ -1,13 +1,13 @@
 //! Every acked message is delivered, and stays there until it is settled.
 //!
-//! When the queue has been drained, each acked message must have come, and some consumer must have been done with it:
-//! one that came, was not settled, and then came no more, is lost too. So is a dead letter that did not come from the
-//! dead-letter queue.
+//! When the queue has been drained, each acked message must have been received and settled: one that was received, not
+//! settled, and not received again is lost too. So is a dead letter that was not received from the dead-letter queue.
 
-use super::index::{Index, Lease};
-use super::{Property, Violation};
-use crate::history::Action;
-use crate::payload::PayloadId;
+use super::{
+    Property, Violation,
+    index::{Index, Lease},
+};
+use crate::{history::Action, payload::PayloadId};
 
 pub(super) fn check(index: &Index) -> Vec<Violation> {
     if index.drained.is_none() {

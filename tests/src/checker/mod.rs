@@ -1,7 +1,7 @@
 //! Decides whether a history keeps the promises of Posthouse, one property a file.
 //!
-//! An outcome that nobody told may or may not have happened, and is never held against the server. A history must end
-//! with `Drained`: only then is an acked message that nobody was given a lost one.
+//! An operation without a known outcome may or may not have happened, and is never held against the server. A history
+//! must end with `Drained`: only then is an acked message that nobody received a lost one.
 
 mod attempts;
 mod index;
@@ -19,10 +19,10 @@ use std::fmt;
 use crate::history::Event;
 use index::Index;
 
-/// A promise that was not kept.
+/// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Which.
+    /// The promise.
     pub property: Property,
     /// What happened, for a person.
     pub what: String,
@@ -33,19 +33,19 @@ pub struct Violation {
 pub enum Property {
     /// Every acked message is delivered, and stays there until it is settled.
     Loss,
-    /// Nothing comes that was not sent.
+    /// Only messages that were sent are received.
     Phantom,
-    /// Payloads come as they were sent.
+    /// Payloads are received as they were sent.
     Intact,
-    /// Nothing comes again after its settlement was confirmed.
+    /// No message is received again after its settlement was confirmed.
     Returned,
     /// No two consumers hold the same message at the same time.
     Overlap,
-    /// A message is stored at most once, and no two share a place.
+    /// A message is stored at most once, and no two messages have one id.
     StoredTwice,
     /// Attempts count from 1 and never fall.
     Attempts,
-    /// The history ends with everything taken out.
+    /// The history ends with empty queues.
     Drained,
 }
 
@@ -55,16 +55,16 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What the checker found, and how much there was to look at: an empty history keeps every promise.
+/// The result of a check, with the numbers of what was checked: an empty history breaks no promise.
 #[derive(Debug)]
 pub struct Verdict {
-    /// Every promise that was not kept.
+    /// The broken promises.
     pub violations: Vec<Violation>,
     /// Messages whose publish was confirmed.
     pub acked: usize,
     /// Messages whose publish has no known outcome.
     pub unknown: usize,
-    /// Leases that came to a consumer.
+    /// Leases that a consumer received.
     pub leases: usize,
     /// Settlements that were confirmed.
     pub settled: usize,
@@ -91,7 +91,7 @@ impl fmt::Display for Verdict {
             self.leased_again,
             self.violations.len()
         )?;
-        // The first few tell the story; the rest is in the saved history.
+        // The first twenty show what happened; the rest is in the saved history.
         self.violations.iter().take(20).try_for_each(|violation| writeln!(f, "  {violation}"))
     }
 }

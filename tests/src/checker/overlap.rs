@@ -1,10 +1,12 @@
 //! No two consumers hold the same message at the same time.
 //!
-//! Beginnings and ends of leases are times of the server's own clock, as its frames told them. A lease ends early when
-//! its holder settles it or closes its stream, which may take effect as soon as it is sent.
+//! Beginnings and ends of leases are times of the server's clock, as its frames give them. A lease ends early when its
+//! holder settles it or closes its stream, which may take effect as soon as it is sent.
 
-use super::index::{Index, Lease};
-use super::{Property, Violation};
+use super::{
+    Property, Violation,
+    index::{Index, Lease},
+};
 
 pub(super) fn check(index: &Index) -> Vec<Violation> {
     let mut found = Vec::new();
@@ -29,6 +31,6 @@ pub(super) fn check(index: &Index) -> Vec<Violation> {
 }
 
 fn overlap(first: &Lease, second: &Lease) -> bool {
-    let given_up = first.given_up().is_some_and(|at| at < second.first_received());
-    second.granted < first.deadline && !given_up
+    let is_released = first.released_at().is_some_and(|at| at < second.first_received());
+    second.granted < first.deadline && !is_released
 }

@@ -1,7 +1,9 @@
-//! Nothing comes that was not sent, before it was sent, or though it was refused.
+//! No message is received that was not sent, before it was sent, or although it was refused.
 
-use super::index::{Index, Lease};
-use super::{Property, Violation};
+use super::{
+    Property, Violation,
+    index::{Index, Lease},
+};
 use crate::payload::{PayloadId, Seen};
 
 pub(super) fn check(index: &Index) -> Vec<Violation> {

@@ -1,10 +1,12 @@
-//! Nothing comes again after its settlement was confirmed, and nothing is settled by two holders.
+//! No message is received again after its settlement was confirmed, and no two holders settle one.
 //!
-//! A delivery that was granted before the lease that settled the message may have been long on its way; the server's
-//! own clock tells.
+//! A delivery may have been granted before the lease that settled the message, and received long after; the server's
+//! clock decides.
 
-use super::index::{Index, Lease};
-use super::{Property, Violation};
+use super::{
+    Property, Violation,
+    index::{Index, Lease},
+};
 use crate::history::{Moment, Token};
 
 pub(super) fn check(index: &Index) -> Vec<Violation> {

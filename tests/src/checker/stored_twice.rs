@@ -1,38 +1,37 @@
-//! A message is stored at most once, where its ack said, and no two messages share a place.
+//! A message is stored at most once, where its ack said, and no two messages have one id.
 //!
-//! A dead letter is a copy in another queue; what counts is where it stood first.
+//! A dead letter is a copy in another queue; its first id counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::index::Index;
-use super::{Property, Violation};
+use super::{Property, Violation, index::Index};
 use crate::payload::{PayloadId, Seen};
 
 pub(super) fn check(index: &Index) -> Vec<Violation> {
-    let mut places: BTreeMap<PayloadId, BTreeSet<&str>> = BTreeMap::new();
+    let mut messages: BTreeMap<PayloadId, BTreeSet<&str>> = BTreeMap::new();
     let mut payloads: BTreeMap<&str, BTreeSet<PayloadId>> = BTreeMap::new();
     let mut found = Vec::new();
     for lease in index.leases.values() {
         let delivery = &lease.delivery;
         let Seen::Intact(payload) = delivery.payload else { continue };
-        let place = delivery.origin.as_deref().unwrap_or(&delivery.message);
-        places.entry(payload).or_default().insert(place);
-        payloads.entry(place).or_default().insert(payload);
+        let message = delivery.origin.as_deref().unwrap_or(&delivery.message);
+        messages.entry(payload).or_default().insert(message);
+        payloads.entry(message).or_default().insert(payload);
         let acked = index.publishes.get(&payload).and_then(|publish| publish.acked.as_ref());
-        let told = acked.and_then(|acked| acked.sequence);
-        if delivery.origin.is_none() && told.is_some_and(|told| told != delivery.sequence) {
+        let answered = acked.and_then(|acked| acked.sequence);
+        if delivery.origin.is_none() && answered.is_some_and(|answered| answered != delivery.sequence) {
             found.push(violation(format!(
                 "{payload:?} was acked as {} and came as {}",
-                told.unwrap_or_default(),
+                answered.unwrap_or_default(),
                 delivery.sequence
             )));
         }
     }
-    for (payload, places) in places.iter().filter(|(_, places)| places.len() > 1) {
-        found.push(violation(format!("{payload:?} is stored as {places:?}")));
+    for (payload, messages) in messages.iter().filter(|(_, messages)| messages.len() > 1) {
+        found.push(violation(format!("{payload:?} is stored as {messages:?}")));
     }
-    for (place, payloads) in payloads.iter().filter(|(_, payloads)| payloads.len() > 1) {
-        found.push(violation(format!("message {place} is {payloads:?}")));
+    for (message, payloads) in payloads.iter().filter(|(_, payloads)| payloads.len() > 1) {
+        found.push(violation(format!("message {message} is {payloads:?}")));
     }
     found
 }

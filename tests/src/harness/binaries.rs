@@ -13,13 +13,13 @@ pub fn planted() -> PathBuf {
     named("POSTHOUSE_PLANTED_BIN", "posthouse-planted", "scripts/build-planted.sh")
 }
 
-/// The preload library that remembers what is durable.
+/// The preload library that records what is durable.
 pub fn powercut_library() -> PathBuf {
     let build = "cargo build --release -p posthouse-powercut";
     named("POSTHOUSE_POWERCUT_LIBRARY", "libposthouse_powercut.so", build)
 }
 
-/// The program that the preload library is tried on.
+/// The program that tests the preload library.
 pub fn powercut_probe() -> PathBuf {
     named("POSTHOUSE_POWERCUT_PROBE", "powercut-probe", "cargo build --release -p posthouse-powercut")
 }
@@ -31,8 +31,8 @@ fn named(variable: &str, name: &str, build: &str) -> PathBuf {
     path
 }
 
-/// Where the build put them. The tests themselves are in its `deps`, programs such as `attack` in its `examples`, unless the
-/// target folder is told.
+/// The folder of the build's results. The tests are in its `deps`, programs such as `attack` in its `examples`, unless
+/// the environment names the target folder.
 fn results() -> PathBuf {
     if let Some(target) = std::env::var_os("CARGO_TARGET_DIR") {
         return Path::new(&target).join("release");

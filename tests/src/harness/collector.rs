@@ -1,16 +1,18 @@
-//! A collector that speaks OTLP, and keeps the spans it is sent.
+//! An OTLP collector that keeps the spans it receives.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
 
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
-    TraceService, TraceServiceServer,
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::{
+        ExportTraceServiceRequest, ExportTraceServiceResponse,
+        trace_service_server::{TraceService, TraceServiceServer},
+    },
+    common::v1::any_value,
+    trace::v1::Span,
 };
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
-use opentelemetry_proto::tonic::common::v1::any_value;
-use opentelemetry_proto::tonic::trace::v1::Span;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
@@ -44,7 +46,7 @@ impl TraceService for Collector {
 }
 
 impl Collector {
-    /// Listens.
+    /// Starts to listen.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let collector = Self { address: listener.local_addr().unwrap(), spans: Arc::default() };
@@ -55,12 +57,12 @@ impl Collector {
         collector
     }
 
-    /// Where it is, as a configuration names it.
+    /// Its address, as a configuration names it.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// What it has been sent so far: each span, and the service it is of.
+    /// The spans received so far, each with the name of its service.
     pub fn spans(&self) -> Vec<(String, Span)> {
         self.spans.lock().unwrap().clone()
     }

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// What a client's side of a connection begins with.
+/// The first bytes that a client sends.
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Part of a body.
@@ -11,17 +11,17 @@ pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
 /// A stream's priority.
 pub const PRIORITY: u8 = 2;
-/// A stream's end with a fault.
+/// Ends a stream with an error.
 pub const RST_STREAM: u8 = 3;
-/// What a side takes.
+/// The settings of one side.
 pub const SETTINGS: u8 = 4;
-/// Are you there?
+/// Asks for an answer.
 pub const PING: u8 = 6;
-/// The connection's end.
+/// Ends the connection.
 pub const GOAWAY: u8 = 7;
-/// More may be sent.
+/// Enlarges a window.
 pub const WINDOW_UPDATE: u8 = 8;
-/// More of a block of headers.
+/// Continues a block of headers.
 pub const CONTINUATION: u8 = 9;
 
 /// The flag of the last frame of a stream's side.
@@ -33,9 +33,9 @@ pub const PADDED: u8 = 8;
 /// The flag of an answer to `SETTINGS` or `PING`.
 pub const ACK: u8 = 1;
 
-/// The setting of the window that a stream begins with.
+/// The setting of a stream's initial window.
 pub const INITIAL_WINDOW_SIZE: u16 = 4;
-/// The setting of the longest payload of a frame.
+/// The setting of the largest frame payload.
 pub const MAX_FRAME_SIZE: u16 = 5;
 
 /// A frame.
@@ -48,7 +48,7 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Bytes {
     frame.freeze()
 }
 
-/// Data of a stream; the last of its side if it `ends` it.
+/// Data of a stream; with `ends`, the last of its side.
 pub fn data(stream: u32, bytes: &[u8], ends: bool) -> Bytes {
     frame(DATA, if ends { END_STREAM } else { 0 }, stream, bytes)
 }
@@ -66,19 +66,19 @@ pub fn reset(stream: u32, code: u32) -> Bytes {
     frame(RST_STREAM, 0, stream, &code.to_be_bytes())
 }
 
-/// The peer may send so much more on a stream, or, with 0, on the connection.
+/// Enlarges the peer's window of a stream, or, with 0, of the connection.
 pub fn window(stream: u32, bytes: u32) -> Bytes {
     frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes())
 }
 
-/// The peer may send so much on each stream, those that are open included.
+/// Sets the peer's window of each stream, also of the open ones.
 pub fn stream_windows(bytes: u32) -> Bytes {
     let mut settings = INITIAL_WINDOW_SIZE.to_be_bytes().to_vec();
     settings.extend(bytes.to_be_bytes());
     frame(SETTINGS, 0, 0, &settings)
 }
 
-/// A message of gRPC.
+/// A gRPC message.
 pub fn message(message: &impl prost::Message) -> Bytes {
     let mut bytes = BytesMut::new();
     bytes.put_u8(0);
@@ -99,7 +99,7 @@ pub fn text(block: &mut Vec<u8>, text: &str) {
     block.extend_from_slice(text.as_bytes());
 }
 
-/// A number after RFC 7541, section 5.1, with nothing in the bits before its prefix.
+/// A number as in RFC 7541, section 5.1, with zeros in the bits before its prefix.
 pub fn integer(block: &mut Vec<u8>, prefix: usize, mut number: usize) {
     if number < prefix {
         return block.push(u8::try_from(number).unwrap());

@@ -6,35 +6,38 @@ use bytes::Bytes;
 use posthouse::dev::SERVER_NAME;
 use rustls::version::TLS13;
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
-
-use super::PATIENCE;
-use super::frames::{
-    ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS, frame, literal,
-    text,
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
 };
-use super::site::{Credentials, Site};
-use super::tls;
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::{
+    PATIENCE,
+    frames::{
+        ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS, frame,
+        literal, text,
+    },
+    site::{Credentials, Site},
+    tls,
+};
 
 pub use super::frames::{data, message, reset, stream_windows, trailers, window};
 
-/// `RST_STREAM` for no reason, as a server does that needs no more of a request.
+/// `RST_STREAM` without an error, as a server sends it that needs no more of a request.
 pub const NO_ERROR: u32 = 0;
-/// `RST_STREAM` of a client with a fault.
+/// `RST_STREAM` of a client with an internal error.
 pub const INTERNAL_ERROR: u32 = 2;
-/// `RST_STREAM` of a call that is given up.
+/// `RST_STREAM` of a cancelled call.
 pub const CANCEL: u32 = 8;
 
-/// A connection on which nothing is done by itself, but what came with it is answered.
+/// A connection that sends nothing by itself.
 pub struct Http2 {
     stream: TlsStream<TcpStream>,
     token: String,
 }
 
-/// What the server sent that a test asks about.
+/// A frame of the server, as far as tests need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
     /// Headers, or trailers if they end the stream: its id, whether it ends.
@@ -61,7 +64,7 @@ impl Http2 {
         Self::over(tcp, site, credentials).await
     }
 
-    /// The same over this connection.
+    /// Begins HTTP/2 with TLS over this TCP connection.
     pub async fn over(tcp: TcpStream, site: &Site, credentials: &Credentials) -> Self {
         let config = tls::config(site, &[&TLS13], Some(&credentials.certificate));
         let name = ServerName::try_from(SERVER_NAME).unwrap();
@@ -72,13 +75,13 @@ impl Http2 {
         connection
     }
 
-    /// Begins a call of a method and leaves it at that. Whether the server still listens is seen at what it sends.
+    /// Begins a call of a method. Whether the server accepts it shows in its next frames.
     pub async fn begin(&mut self, stream: u32, path: &str) {
         let head = self.head(stream, path, &[]);
         self.send(&[head]).await;
     }
 
-    /// The headers that begin a call, with some of the test's own.
+    /// The headers that begin a call, with further ones of the test.
     pub fn head(&self, stream: u32, path: &str, headers: &[(&str, &str)]) -> Bytes {
         let mut block = vec![0x83, 0x86];
         literal(&mut block, 4, path);
@@ -95,23 +98,23 @@ impl Http2 {
 
     /// Sends frames with one write.
     pub async fn send(&mut self, frames: &[Bytes]) {
-        // A closed connection is told by `next`.
+        // If the connection is closed, `next` returns that.
         let _ = self.stream.write_all(&frames.concat()).await;
         let _ = self.stream.flush().await;
     }
 
-    /// Ends the connection as TLS does, and HTTP/2 does not.
+    /// Ends the connection with a TLS alert and without GOAWAY.
     pub async fn farewell(mut self) {
-        // The server may have been quicker.
+        // The server may have closed it first.
         let _ = self.stream.shutdown().await;
     }
 
-    /// The connection below, to end it in whatever way.
+    /// The TCP connection below.
     pub fn into_tcp(self) -> TcpStream {
         self.stream.into_inner().0
     }
 
-    /// Asks for a pong, which comes after the answer to all that was sent before.
+    /// Asks for a pong, which the server sends after the answers to all earlier frames.
     pub async fn ping(&mut self) {
         self.send(&[frame(PING, 0, 0, &[0; 8])]).await;
     }

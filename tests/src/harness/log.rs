@@ -1,24 +1,30 @@
-//! The log of a stopped server, written to by hand.
+//! Appends entries to the log of a stopped server.
 
-use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
-use posthouse_engine::catalogue::{CatalogueMachine, DepartmentView};
-use posthouse_engine::ids::ShardId;
-use posthouse_engine::limits::MACHINE_VERSION;
-use posthouse_engine::schema::{Batch, Command, CommandRecord};
-use posthouse_server::log::{CommitSink, Entry, GroupId, LocalLog, LocalLogOptions, Log, ProposeError};
-use posthouse_server::store::{Store, StoreOptions};
+use posthouse_engine::{
+    catalogue::{CatalogueMachine, DepartmentView},
+    ids::ShardId,
+    limits::MACHINE_VERSION,
+    schema::{Batch, Command, CommandRecord},
+};
+use posthouse_server::{
+    log::{CommitSink, Entry, GroupId, LocalLog, LocalLogOptions, Log, ProposeError},
+    store::{Store, StoreOptions},
+};
 use prost::Message as _;
 
 /// An entry that was appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Appended {
-    /// Of its shard's log.
+    /// Its index in its shard's log.
     pub index: u64,
-    /// SHA-256 of it, in hex.
+    /// The SHA-256 of its bytes, in hex.
     pub digest: String,
 }
 
@@ -35,13 +41,13 @@ impl CommitSink for Committed {
     }
 }
 
-/// The departments of a data folder, as its store has them. Stop the server in good order first.
+/// The departments in the store of a data folder. Stop the server cleanly first.
 pub fn departments(data: &Path, shards: u16) -> Vec<DepartmentView> {
     let store = Store::inspect(&data.join("store"), &StoreOptions::default()).unwrap();
     CatalogueMachine::hydrate(shards, &store).unwrap().view().departments
 }
 
-/// A batch of these commands, as this version's proposer makes it.
+/// A batch of these commands, as this version proposes it.
 pub fn batch(shard: ShardId, commands: Vec<Command>) -> Batch {
     let commands = commands.into_iter().map(|command| CommandRecord { command: Some(command) }).collect();
     Batch { shard: shard.0.into(), machine_version: MACHINE_VERSION, commands, ..Batch::default() }
@@ -61,7 +67,7 @@ pub fn append_bytes(data: &Path, shard: ShardId, entries: Vec<Vec<u8>>) -> Vec<A
     for entry in entries {
         log.propose(GroupId(shard.0), entry).unwrap();
     }
-    // All that was proposed is in the log now.
+    // All proposed entries are in the log now.
     log.close();
     let hex = |data: &[u8]| digest(&SHA256, data).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     let entries = std::mem::take(&mut *committed.0.lock().unwrap());

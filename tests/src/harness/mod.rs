@@ -1,4 +1,4 @@
-//! Runs the real binary, and makes what it and its callers need.
+//! Runs the real binary, with all that it and its callers need.
 
 pub mod binaries;
 pub mod cli;
@@ -25,8 +25,8 @@ pub mod wire;
 
 use std::time::{Duration, Instant};
 
-/// How long anything may take before a test gives up on it. Long, because the machine may be busy: it is the difference
-/// between late and never.
+/// How long anything may take before a test fails. It is long because the machine may be busy; a test that passes never
+/// waits for it.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Sends a signal to a process, by its name without `SIG`.
@@ -36,7 +36,7 @@ pub fn signal(process: u32, name: &str) {
     assert!(sent.success(), "{name} could not be sent to {process}");
 }
 
-/// A shell to start programs with that are to hear of SIGHUP, even when the tests run under `nohup`, which every program they
+/// A shell to start programs that should handle SIGHUP, even when the tests run under `nohup`, which every program they
 /// start inherits.
 pub fn shell() -> std::process::Command {
     let mut command = std::process::Command::new("env");
@@ -44,7 +44,7 @@ pub fn shell() -> std::process::Command {
     command
 }
 
-/// Asks again and again until the answer comes, or fails the test.
+/// Asks repeatedly until there is an answer; fails the test after [`PATIENCE`].
 pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
     let start = Instant::now();
     while start.elapsed() < PATIENCE {

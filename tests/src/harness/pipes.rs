@@ -1,21 +1,25 @@
-//! What a program's standard streams may be, other than a file: a pipe that nobody reads, a terminal.
+//! Unusual standard streams of a program: a pipe that nobody reads, a terminal.
 
-use std::fs::File;
-use std::io::{ErrorKind, PipeReader, PipeWriter, Read, Write};
-use std::os::fd::AsFd;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::{
+    fs::File,
+    io::{ErrorKind, PipeReader, PipeWriter, Read, Write},
+    os::fd::AsFd,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::{
+    fs::{OFlags, fcntl_getfl, fcntl_setfl},
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{Winsize, tcsetwinsize},
+};
 
 use super::PATIENCE;
 
-/// What a pipe takes before its writer waits, as it usually is.
+/// What is written at once to fill a pipe.
 const FULL: &[u8] = &[b'-'; 4096];
 
-/// A pipe that takes nothing more before somebody reads it, and what it is full of.
+/// A full pipe, and how many bytes are in it.
 pub fn full() -> (PipeReader, PipeWriter, usize) {
     let (reader, mut writer) = std::io::pipe().unwrap();
     nonblocking(&writer, true);
@@ -31,39 +35,39 @@ pub fn full() -> (PipeReader, PipeWriter, usize) {
     (reader, writer, filled)
 }
 
-/// Whether reading and writing a descriptor waits.
+/// Sets whether reads and writes of a descriptor block.
 pub fn nonblocking(of: &impl AsFd, nonblocking: bool) {
     let mut flags = fcntl_getfl(of).unwrap();
     flags.set(OFlags::NONBLOCK, nonblocking);
     fcntl_setfl(of, flags).unwrap();
 }
 
-/// A terminal: what is written to it, and read from it, by somebody who sits at it.
+/// A terminal, from its user's side.
 pub struct Terminal {
-    seat: File,
+    terminal: File,
     path: PathBuf,
 }
 
 impl Terminal {
     /// A terminal of 120 columns.
     pub fn open() -> Self {
-        let seat = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&seat).unwrap();
-        unlockpt(&seat).unwrap();
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&terminal).unwrap();
+        unlockpt(&terminal).unwrap();
         let size = Winsize { ws_row: 40, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
-        tcsetwinsize(&seat, size).unwrap();
-        let path = PathBuf::from(ptsname(&seat, Vec::new()).unwrap().into_string().unwrap());
-        nonblocking(&seat, true);
-        Self { seat: File::from(seat), path }
+        tcsetwinsize(&terminal, size).unwrap();
+        let path = PathBuf::from(ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap());
+        nonblocking(&terminal, true);
+        Self { terminal: File::from(terminal), path }
     }
 
-    /// Its end for a program.
+    /// The program's side.
     pub fn program(&self) -> File {
         File::options().read(true).write(true).open(&self.path).unwrap()
     }
 
-    /// What programs have written, once it has this in it. A program that has ended leaves what it wrote only as long as
-    /// somebody holds the terminal.
+    /// Reads what programs have written, until it contains `wanted`. What a program wrote before its end is readable
+    /// only while somebody holds the terminal open.
     pub fn read_until(&mut self, wanted: &[u8]) -> Vec<u8> {
         let (mut seen, deadline) = (Vec::new(), Instant::now() + PATIENCE);
         while !seen.windows(wanted.len()).any(|window| window == wanted) {
@@ -75,9 +79,9 @@ impl Terminal {
                 shown()
             );
             let mut some = [0; 4096];
-            match self.seat.read(&mut some) {
+            match self.terminal.read(&mut some) {
                 Ok(count) if count > 0 => seen.extend_from_slice(&some[..count]),
-                // Nobody has opened it yet, or there is nothing yet.
+                // No program has opened it yet, or nothing is written yet.
                 _ => std::thread::sleep(Duration::from_millis(5)),
             }
         }

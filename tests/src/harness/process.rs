@@ -1,20 +1,19 @@
-//! What the operating system says of a process.
+//! What the operating system knows of a process.
 
-use std::fs;
-use std::process::Command;
+use std::{fs, process::Command};
 
-/// The most memory that a process has had resident, in bytes.
+/// The peak of a process's resident memory, in bytes.
 pub fn peak_memory(pid: u32) -> u64 {
     status(pid, "VmHWM:").expect("the process has ended")
 }
 
-/// Forgets the peak that [`peak_memory`] tells.
+/// Resets the peak that [`peak_memory`] returns.
 pub fn forget_peak(pid: u32) {
-    // Its fifth command, see proc_pid_clear_refs(5).
+    // 5 resets the peak, see proc_pid_clear_refs(5).
     fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
 }
 
-/// The memory that a process has resident, in bytes; `None` when it has ended.
+/// A process's resident memory, in bytes; `None` if it has ended.
 pub fn memory(pid: u32) -> Option<u64> {
     status(pid, "VmRSS:")
 }
@@ -26,26 +25,26 @@ fn status(pid: u32, name: &str) -> Option<u64> {
     Some(kib << 10)
 }
 
-/// Has all threads of a process run on these processors only, as `taskset -c` names them.
+/// Runs all threads of a process on these processors only, named as for `taskset -c`.
 pub fn pin(pid: u32, processors: &str) {
     let pinned = Command::new("taskset").args(["-a", "-p", "-c", processors, &pid.to_string()]).output();
     let pinned = pinned.expect("taskset (util-linux) is missing");
     assert!(pinned.status.success(), "{}", String::from_utf8_lossy(&pinned.stderr));
 }
 
-/// Sets how many files a process may have open, as `prlimit --nofile` takes it: `SOFT:HARD`, `SOFT:`.
+/// Limits how many files a process may open, written as for `prlimit --nofile`: `SOFT:HARD` or `SOFT:`.
 pub fn limit_files(pid: u32, limits: &str) {
     let arguments = ["--pid".to_owned(), pid.to_string(), format!("--nofile={limits}")];
     let limited = Command::new("prlimit").args(arguments).output().expect("prlimit (util-linux) is missing");
     assert!(limited.status.success(), "{limits}: {}", String::from_utf8_lossy(&limited.stderr));
 }
 
-/// Processor time that a process has used so far.
+/// The processor time that a process has used, in seconds.
 pub fn cpu_seconds(pid: u32) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    // The second field is the name in brackets, which may hold anything.
+    // The second field is the name in brackets, which may contain anything.
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
     let ticks = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    // Linux tells it in hundredths, whatever its own clock.
+    // Linux counts it in hundredths of a second.
     ticks as f64 / 100.0
 }

@@ -1,25 +1,33 @@
-//! A network between a client and the server: slow, or broken.
+//! A slow or broken network between a client and the server.
 
-use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use posthouse_client::Context;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::watch;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpSocket, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::watch,
+};
 
 use super::site::Site;
 
-/// How often a slow network passes something on.
+/// The interval at which a slow network forwards bytes.
 const TICK: Duration = Duration::from_millis(20);
-/// What it holds of its own, in each direction: little, so that it is slow from the beginning.
+/// The socket buffers in each direction: small, so that the network is slow from the first byte.
 const BUFFER_BYTES: u32 = 32 << 10;
 
-/// The network. Dropping it breaks what goes over it.
+/// The network. Dropping it breaks its connections.
 pub struct Proxy {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -27,19 +35,19 @@ pub struct Proxy {
 }
 
 struct Shared {
-    /// In each direction of each connection; 0: without limit.
+    /// The limit in each direction of each connection; 0 is none.
     bytes_per_second: AtomicU64,
     refuses: AtomicBool,
     cut: watch::Receiver<u64>,
 }
 
 impl Proxy {
-    /// To this server.
+    /// A network to this server without a limit.
     pub async fn to(server: SocketAddr) -> Self {
         Self::slow(server, 0).await
     }
 
-    /// So many bytes a second, in each direction of each connection.
+    /// A network with a limit in each direction of each connection.
     pub async fn slow(server: SocketAddr, bytes_per_second: u64) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         if bytes_per_second > 0 {
@@ -67,12 +75,12 @@ impl Proxy {
         Self { address, shared, cut }
     }
 
-    /// Where clients connect to.
+    /// The address that clients connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// A context whose endpoint this is.
+    /// A context whose endpoint is the network.
     pub fn context(&self, site: &Site, tenant: &str) -> Context {
         let file = site.context_file(tenant);
         let text = std::fs::read_to_string(&file).unwrap();
@@ -101,7 +109,7 @@ impl Shared {
         let (client, server) = (client.into_split(), server.into_split());
         tokio::select! {
             _ = async { tokio::join!(self.forward(client.0, server.1), self.forward(server.0, client.1)) } => {}
-            // Also when nobody could cut any more.
+            // Also once the proxy is dropped.
             _ = cut.changed() => {}
         }
     }
@@ -117,14 +125,14 @@ impl Shared {
         Ok(stream)
     }
 
-    /// To the end of one side, which is told to the other.
+    /// Forwards up to the end of one side, and ends the other side too.
     async fn forward(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
         let mut buffer = vec![0; 64 << 10];
         loop {
             let rate = self.bytes_per_second.load(Ordering::Relaxed);
-            let most = if rate == 0 { buffer.len() } else { most_of_a_tick(rate).min(buffer.len()) };
+            let max = if rate == 0 { buffer.len() } else { bytes_per_tick(rate).min(buffer.len()) };
             let passed = async {
-                let count = from.read(&mut buffer[..most]).await?;
+                let count = from.read(&mut buffer[..max]).await?;
                 to.write_all(&buffer[..count]).await?;
                 io::Result::Ok(count)
             };
@@ -134,12 +142,12 @@ impl Shared {
                 Ok(_) => {}
             }
         }
-        // The other side may be gone.
+        // The other side may be closed.
         let _ = to.shutdown().await;
     }
 }
 
-fn most_of_a_tick(bytes_per_second: u64) -> usize {
+fn bytes_per_tick(bytes_per_second: u64) -> usize {
     let ticks = 1_000 / u64::try_from(TICK.as_millis()).unwrap();
     usize::try_from(bytes_per_second / ticks).unwrap().max(1)
 }

@@ -1,21 +1,21 @@
 //! A publish stream, frame by frame.
 
-use posthouse_proto::v1::publish_stream_request::{Batch, Frame, Open, Producer};
-use posthouse_proto::v1::publish_stream_response::{self as out, BatchResult, Opened};
-use posthouse_proto::v1::{NewMessage, PublishStreamRequest, PublishStreamResponse};
+use posthouse_proto::v1::{
+    NewMessage, PublishStreamRequest, PublishStreamResponse,
+    publish_stream_request::{Batch, Frame, Open, Producer},
+    publish_stream_response::{self as out, BatchResult, Opened},
+};
 use tokio::sync::mpsc;
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tonic::{Status, Streaming};
 
-use super::PATIENCE;
-use super::wire::Caller;
+use super::{PATIENCE, wire::Caller};
 
 /// An open stream.
 pub struct PublishStream {
     frames: Option<mpsc::Sender<PublishStreamRequest>>,
     answers: Streaming<PublishStreamResponse>,
-    /// How the server opened it.
+    /// The server's first frame.
     pub opened: Opened,
 }
 
@@ -30,7 +30,7 @@ pub fn batch(batch_id: u64, messages: Vec<NewMessage>) -> Batch {
 }
 
 impl PublishStream {
-    /// Opens a stream, which has to succeed.
+    /// Opens a stream, which must succeed.
     pub async fn open(caller: &Caller, open: Open) -> Self {
         Self::try_open(caller, open).await.unwrap()
     }
@@ -45,7 +45,7 @@ impl PublishStream {
         Ok(stream)
     }
 
-    /// Begins a stream with any frame, and waits for no answer.
+    /// Begins a stream with any frame, without waiting for an answer.
     pub async fn begin(caller: &Caller, first: Frame) -> Result<Self, Status> {
         let (frames, requests) = mpsc::channel(16);
         frames.send(PublishStreamRequest { frame: Some(first) }).await.unwrap();
@@ -59,13 +59,13 @@ impl PublishStream {
         self.frames.as_ref().unwrap().send(PublishStreamRequest { frame }).await.unwrap();
     }
 
-    /// The next frame; `None` when the server ended the stream well.
+    /// The next frame; `None` if the server ended the stream cleanly.
     pub async fn next(&mut self) -> Result<Option<out::Frame>, Status> {
         let next = tokio::time::timeout(PATIENCE, self.answers.next()).await;
         Ok(next.expect("the stream is silent").transpose()?.map(|answer| answer.frame.unwrap()))
     }
 
-    /// Sends a batch and takes its answer.
+    /// Sends a batch and waits for its answer.
     pub async fn publish(&mut self, batch: Batch) -> BatchResult {
         let id = batch.batch_id;
         self.send(Some(Frame::Batch(batch))).await;
@@ -75,13 +75,13 @@ impl PublishStream {
         }
     }
 
-    /// How the stream ends, passing over whatever comes before.
+    /// Waits for the end of the stream and ignores other frames.
     pub async fn end(&mut self) -> Result<(), Status> {
         while self.next().await?.is_some() {}
         Ok(())
     }
 
-    /// Ends the client's half.
+    /// Ends the client's side.
     pub fn half_close(&mut self) {
         self.frames = None;
     }

@@ -1,17 +1,21 @@
-//! gRPC calls that carry any bytes and any headers.
+//! gRPC calls with any bytes and any headers.
 
 use bytes::{Buf, BufMut, Bytes};
-use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::codegen::http::Request as HttpRequest;
-use tonic::codegen::http::uri::PathAndQuery;
-use tonic::codegen::tokio_stream::Stream;
-use tonic::{Status, Streaming, body::Body};
+use tonic::{
+    Status, Streaming,
+    body::Body,
+    client::Grpc,
+    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+    codegen::{
+        http::{Request as HttpRequest, uri::PathAndQuery},
+        tokio_stream::Stream,
+    },
+};
 use tower::ServiceExt;
 
 use super::wire::Caller;
 
-/// Bytes in, bytes out.
+/// A codec that passes bytes through.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Raw;
 
@@ -54,7 +58,7 @@ pub async fn unary(caller: &Caller, path: &str, request: Bytes) -> Result<Bytes,
     edited(caller, path, request, |_| {}).await
 }
 
-/// The same with the HTTP request changed at last.
+/// Calls a method after `edit` has changed the HTTP request.
 pub async fn edited(
     caller: &Caller,
     path: &str,

@@ -1,38 +1,38 @@
-//! Errors as they stand on the wire.
+//! Errors as they are on the wire.
 
 use posthouse_proto::google::rpc;
 use prost::Message;
 use tonic::{Code, Status};
 use tonic_types::pb::{BadRequest, ErrorInfo};
 
-/// What the server said when it refused: code, reason, message, and all details as bytes.
+/// A refusal: its code, reason, message, and all details as bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The gRPC code.
     pub code: Code,
     /// The reason in the error's `ErrorInfo`.
     pub reason: String,
-    /// For developers.
+    /// The message, which is for developers.
     pub message: String,
     /// The facts in the error's `ErrorInfo`, in order.
     pub metadata: Vec<(String, String)>,
-    /// Everything else.
+    /// All other details.
     pub details: Vec<u8>,
 }
 
 impl Refusal {
-    /// A fact that came with the reason.
+    /// A fact in the error's `ErrorInfo`.
     pub fn fact(&self, key: &str) -> Option<&str> {
         self.metadata.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }
 
-    /// Whether it says when trying again may help.
+    /// Whether it says when a retry may help.
     pub fn says_when_to_try_again(&self) -> bool {
         let details = rpc::Status::decode(&*self.details).unwrap().details;
         details.iter().any(|any| any.type_url.ends_with("/google.rpc.RetryInfo"))
     }
 
-    /// The fields of the request that are called wrong.
+    /// The request's fields that the error names.
     pub fn fields(&self) -> Vec<String> {
         let details = rpc::Status::decode(&*self.details).unwrap().details;
         let bad = details.iter().filter(|any| any.type_url.ends_with("/google.rpc.BadRequest"));

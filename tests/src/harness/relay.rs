@@ -1,13 +1,21 @@
 //! A relay between clients and the server that can lose answers.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::AbortHandle;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    task::AbortHandle,
+};
 
 /// A relay. It runs until the test's runtime ends.
 pub struct Relay {
@@ -17,14 +25,14 @@ pub struct Relay {
 
 #[derive(Default)]
 struct Shared {
-    /// Of the next connection nothing comes back once its handshake is done.
+    /// Whether the next connection receives nothing after its handshake.
     deaf: AtomicBool,
     open: Mutex<Vec<AbortHandle>>,
     accepted: AtomicUsize,
 }
 
 impl Relay {
-    /// A relay to a server.
+    /// A relay to this server.
     pub async fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let (address, shared) = (listener.local_addr().unwrap(), Arc::<Shared>::default());
@@ -44,13 +52,13 @@ impl Relay {
         Self { address, shared }
     }
 
-    /// Where clients connect to.
+    /// The address that clients connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The server gets what the next connection asks for, and its answers never arrive. The connection stays open, until it
-    /// is cut.
+    /// The server receives the requests of the next connection, but its answers never arrive. The connection stays open
+    /// until it is cut.
     pub fn lose_the_next_answers(&self) {
         self.shared.deaf.store(true, Ordering::SeqCst);
     }
@@ -60,22 +68,22 @@ impl Relay {
         self.shared.open.lock().unwrap().drain(..).for_each(|relay| relay.abort());
     }
 
-    /// How many connections there have been.
+    /// The number of connections so far.
     pub fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::SeqCst)
     }
 }
 
-/// The record by which a client of TLS 1.3 looks like one of 1.2. It may come before the client has heard all.
+/// The record that makes TLS 1.3 look like 1.2. The client may send it before it has read the server's whole handshake.
 const CHANGE_CIPHER_SPEC_BYTES: usize = 6;
 
-/// How far a handshake is.
+/// The progress of a handshake.
 #[derive(Default)]
 struct Handshake {
-    /// The server has spoken.
+    /// The server has sent something.
     begun: AtomicBool,
-    /// The client has answered that, so it has heard all of it.
-    heard: AtomicBool,
+    /// The client has answered the server's handshake, so it has read all of it.
+    done: AtomicBool,
 }
 
 async fn pass_on(client: TcpStream, server: TcpStream, deaf: bool) {
@@ -88,7 +96,7 @@ async fn pass_on(client: TcpStream, server: TcpStream, deaf: bool) {
     let _ = asked.await;
 }
 
-/// Aborted with the relay.
+/// Aborts the task when the relay is dropped.
 struct Stop(AbortHandle);
 
 impl Drop for Stop {
@@ -101,7 +109,7 @@ async fn ask(mut client: OwnedReadHalf, mut server: OwnedWriteHalf, handshake: A
     let mut bytes = vec![0; 64 << 10];
     while let Ok(read @ 1..) = client.read(&mut bytes).await {
         if read > CHANGE_CIPHER_SPEC_BYTES && handshake.begun.load(Ordering::SeqCst) {
-            handshake.heard.store(true, Ordering::SeqCst);
+            handshake.done.store(true, Ordering::SeqCst);
         }
         if server.write_all(&bytes[..read]).await.is_err() {
             return;
@@ -112,7 +120,7 @@ async fn ask(mut client: OwnedReadHalf, mut server: OwnedWriteHalf, handshake: A
 async fn answer(mut server: OwnedReadHalf, mut client: OwnedWriteHalf, handshake: &Handshake, deaf: bool) {
     let mut bytes = vec![0; 64 << 10];
     while let Ok(read @ 1..) = server.read(&mut bytes).await {
-        if deaf && handshake.heard.load(Ordering::SeqCst) {
+        if deaf && handshake.done.load(Ordering::SeqCst) {
             continue;
         }
         handshake.begun.store(true, Ordering::SeqCst);

@@ -2,26 +2,27 @@
 
 use std::time::Duration;
 
-use posthouse_proto::v1::settle_result;
 use posthouse_proto::v1::{
-    self, Delivery, NewMessage, SettleAction, SettleResult, Settlement, publish_result,
+    self, Delivery, NewMessage, SettleAction, SettleResult, Settlement, publish_result, settle_result,
 };
 use tonic::{Response, Status};
 
-use super::server::Server;
-use super::site::{CIVIL, Credentials, Site};
-use super::wire::Caller;
+use super::{
+    server::Server,
+    site::{CIVIL, Credentials, Site},
+    wire::Caller,
+};
 
-/// How long a lease lasts that is to run out.
+/// The duration of a lease that is to expire.
 pub const SHORT: Duration = Duration::from_secs(1);
-/// How long a lease lasts that is not.
+/// The duration of a lease that is not to expire.
 pub const LONG: Duration = Duration::from_secs(600);
 
 /// A server with one caller.
 pub struct Scene {
     /// Its keys and folders.
     pub site: Site,
-    /// The process.
+    /// The server's process.
     pub server: Server,
     /// A caller of the tenant [`CIVIL`].
     pub caller: Caller,
@@ -30,7 +31,7 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// Starts a server in a fresh place.
+    /// Starts a server in a new folder.
     pub async fn start() -> Self {
         Self::on(Site::new()).await
     }
@@ -49,21 +50,21 @@ impl Scene {
         Self { site, server, caller, credentials }
     }
 
-    /// Kills the server and starts it again, with a new connection.
+    /// Kills the server, starts it again, and connects again.
     pub async fn crash(&mut self) {
         self.server.kill();
         self.server = Server::start(&self.site).await;
         self.caller = Caller::connect(&self.site, &self.credentials).await;
     }
 
-    /// The same caller with other rights.
+    /// A caller on the same connection with other rights.
     pub fn scoped(&self, scope: &str) -> Caller {
         let mut claims = self.site.claims(CIVIL, &self.credentials.certificate);
         scope.clone_into(&mut claims.scope);
         self.caller.with_token(Some(&self.site.mint(CIVIL, &claims)))
     }
 
-    /// Makes a queue in the department `household-registry`, and returns its full name.
+    /// Creates a queue in the department `household-registry`, and returns its full name.
     pub async fn queue(&self, name: &str, settings: v1::SubscriptionSettings) -> String {
         let name = queue_name(name);
         let queue =
@@ -73,7 +74,7 @@ impl Scene {
         name
     }
 
-    /// Makes a queue with everything as it is by default.
+    /// Creates a queue with the default settings.
     pub async fn plain_queue(&self, name: &str) -> String {
         self.queue(name, v1::SubscriptionSettings::default()).await
     }
@@ -91,27 +92,27 @@ impl Scene {
         answer.into_inner().results.into_iter().map(stored).collect()
     }
 
-    /// Takes up to so many messages, waiting for the first.
-    pub async fn receive(&self, queue: &str, most: u32, lease: Duration) -> Vec<Delivery> {
-        self.receive_within(queue, most, lease, Duration::from_secs(20)).await
+    /// Receives up to `max` messages, waiting for the first.
+    pub async fn receive(&self, queue: &str, max: u32, lease: Duration) -> Vec<Delivery> {
+        self.receive_within(queue, max, lease, Duration::from_secs(20)).await
     }
 
-    /// Takes what there is now.
-    pub async fn receive_now(&self, queue: &str, most: u32) -> Vec<Delivery> {
-        self.receive_within(queue, most, LONG, Duration::ZERO).await
+    /// Receives the messages that are there now.
+    pub async fn receive_now(&self, queue: &str, max: u32) -> Vec<Delivery> {
+        self.receive_within(queue, max, LONG, Duration::ZERO).await
     }
 
-    /// Takes the one message that is to come.
+    /// Receives one message, which must arrive.
     pub async fn receive_one(&self, queue: &str, lease: Duration) -> Delivery {
         let mut deliveries = self.receive(queue, 10, lease).await;
         assert_eq!(deliveries.len(), 1, "{deliveries:?}");
         deliveries.remove(0)
     }
 
-    async fn receive_within(&self, queue: &str, most: u32, lease: Duration, wait: Duration) -> Vec<Delivery> {
+    async fn receive_within(&self, queue: &str, max: u32, lease: Duration, wait: Duration) -> Vec<Delivery> {
         let request = v1::ReceiveRequest {
             queue: queue.to_owned(),
-            max_messages: most,
+            max_messages: max,
             wait: wire(wait),
             lease_duration: wire(lease),
             ..v1::ReceiveRequest::default()
@@ -127,7 +128,7 @@ impl Scene {
         results.remove(0).result.unwrap()
     }
 
-    /// Settles many.
+    /// Settles many deliveries.
     pub async fn settle_all(
         &self,
         queue: &str,
@@ -138,7 +139,7 @@ impl Scene {
         self.caller.consumer().settle(self.caller.request(request)).await
     }
 
-    /// Settles one delivery, which has to succeed.
+    /// Settles one delivery, which must succeed.
     pub async fn settled(&self, queue: &str, settlement: Settlement) {
         let action = settlement.action;
         match self.settle(queue, settlement).await {
@@ -147,7 +148,7 @@ impl Scene {
         }
     }
 
-    /// Publishes a text and calls it hopeless at its first delivery; its id.
+    /// Publishes a text and dead-letters it at its first delivery; returns its id.
     pub async fn fail(&self, queue: &str, text: &str) -> String {
         self.publish(queue, &[text]).await;
         let delivery = self.receive_one(queue, LONG).await;
@@ -155,14 +156,14 @@ impl Scene {
         delivery.message.unwrap().id
     }
 
-    /// Where a message is.
+    /// The state of a message.
     pub async fn find(&self, message_id: &str) -> v1::MessageStatus {
         let request =
             v1::FindMessageRequest { message_id: message_id.to_owned(), ..v1::FindMessageRequest::default() };
         self.caller.messages().find_message(self.caller.request(request)).await.unwrap().into_inner()
     }
 
-    /// All dead letters of a queue, in pages of two.
+    /// All dead letters of a queue, listed in pages of two.
     pub async fn dead_letters(&self, queue: &str) -> Vec<v1::MessageStatus> {
         let mut request = v1::ListDeadLettersRequest {
             queue: queue.to_owned(),
@@ -227,7 +228,7 @@ pub fn only(results: Vec<SettleResult>) -> settle_result::Result {
     results.into_iter().next().and_then(|result| result.result).unwrap()
 }
 
-/// A duration as the wire has it.
+/// A duration in its form on the wire.
 pub fn wire(duration: Duration) -> Option<prost_types::Duration> {
     prost_types::Duration::try_from(duration).ok()
 }

@@ -1,14 +1,18 @@
-//! A run of the server: started, watched, killed.
+//! A process of the server.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
 
 use posthouse_client::{Client, Context};
 
-use super::site::{CIVIL, Credentials, Site};
-use super::{PATIENCE, binaries, eventually};
+use super::{
+    PATIENCE, binaries, eventually,
+    site::{CIVIL, Credentials, Site},
+};
 use crate::powercut::PowerCut;
 
 /// A running server. Dropping it kills it.
@@ -25,7 +29,7 @@ impl Server {
         server
     }
 
-    /// Starts a binary on the site, if wanted with a power cut in view. Does not wait.
+    /// Starts a binary on the site, with the power-cut library if `cut` is set. Does not wait.
     pub fn launch(site: &Site, binary: &Path, cut: Option<&PowerCut>) -> Self {
         let mut command = Command::new(binary);
         command.arg("serve").arg("--config").arg(site.config());
@@ -43,15 +47,15 @@ impl Server {
         Self::run_into(log, command, file.into(), errors.into())
     }
 
-    /// Starts the server of the site with standard streams of its own. Does not wait, and keeps no log but what goes to stdout
-    /// where none is given.
+    /// Starts the server of the site with these standard streams. Does not wait; only what goes to stdout is kept as a
+    /// log, if no stdout is passed.
     pub fn with_streams(site: &Site, stdout: Option<Stdio>, stderr: Stdio) -> Self {
         let mut command = Command::new(binaries::posthouse());
         command.arg("serve").arg("--config").arg(site.config());
         Self::run_with_streams(site, command, stdout, stderr)
     }
 
-    /// The same with any command.
+    /// Starts any command as the server of the site with these standard streams.
     pub fn run_with_streams(site: &Site, command: Command, stdout: Option<Stdio>, stderr: Stdio) -> Self {
         let log = site.log();
         let file = File::create(&log).unwrap();
@@ -68,13 +72,13 @@ impl Server {
         self.try_ready(site).await.unwrap_or_else(|refusal| panic!("{refusal}"));
     }
 
-    /// The same, for a caller with these credentials.
+    /// Waits until the server answers a caller with these credentials.
     pub async fn ready_for(&mut self, site: &Site, credentials: &Credentials) {
         let context = Context::load(site.write_context(CIVIL, credentials)).unwrap();
         self.answers(context).await.unwrap_or_else(|refusal| panic!("{refusal}"));
     }
 
-    /// Waits until the server answers a ping, or has ended: then it returns how, with its log.
+    /// Waits until the server answers a ping; if it ends before that, returns its exit status and log.
     pub async fn try_ready(&mut self, site: &Site) -> Result<(), String> {
         self.answers(site.context(CIVIL)).await
     }
@@ -96,7 +100,7 @@ impl Server {
         }
     }
 
-    /// Its process.
+    /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -107,27 +111,27 @@ impl Server {
         self.child.wait().unwrap();
     }
 
-    /// Asks it to stop, and does not wait.
+    /// Sends SIGTERM, and does not wait.
     pub fn terminate(&self) {
         super::signal(self.id(), "TERM");
     }
 
-    /// Tells it that its terminal is gone, or that its files have changed.
+    /// Sends SIGHUP: a closed terminal, or a request to read files again.
     pub fn hang_up(&self) {
         super::signal(self.id(), "HUP");
     }
 
-    /// Its process.
+    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Whether it still runs.
+    /// Whether the process is running.
     pub fn runs(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the process.
     pub async fn ended(&mut self) -> ExitStatus {
         let start = Instant::now();
         loop {
@@ -139,13 +143,13 @@ impl Server {
         }
     }
 
-    /// What it wrote, once this is in it: a line is written a moment after what it tells of.
-    pub async fn told(&self, what: &str) -> String {
-        let told = async || Some(self.log()).filter(|log| log.contains(what));
-        eventually(&format!("{what:?} in the log"), told).await
+    /// The log, once this is in it: a line is written a moment after what it reports.
+    pub async fn logged(&self, what: &str) -> String {
+        let log = async || Some(self.log()).filter(|log| log.contains(what));
+        eventually(&format!("{what:?} in the log"), log).await
     }
 
-    /// What it wrote.
+    /// The log so far.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }
@@ -153,7 +157,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,19 +1,24 @@
-//! A place for a server: keys, configuration and data, and the credentials of its callers.
+//! A site of a server: keys, configuration and data, and the credentials of its callers.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Write as _,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
-use posthouse::dev::authority::{Authority, Issued, Leaf};
-use posthouse::dev::config::issuer_url;
-use posthouse::dev::tenants::{SAMPLE_TENANTS, SampleTenant};
-use posthouse::dev::token::{Algorithm, Claims, Issuer};
-use posthouse::dev::{AUDIENCE, SERVER_NAME, TRUST_DOMAIN, spiffe_id};
+use posthouse::dev::{
+    AUDIENCE, SERVER_NAME, TRUST_DOMAIN,
+    authority::{Authority, Issued, Leaf},
+    config::issuer_url,
+    spiffe_id,
+    tenants::{SAMPLE_TENANTS, SampleTenant},
+    token::{Algorithm, Claims, Issuer},
+};
 use posthouse_client::Context;
 use rand::RngExt;
 use tempfile::TempDir;
@@ -23,7 +28,7 @@ pub const CIVIL: &str = "civil-affairs";
 /// Another tenant.
 pub const TAXATION: &str = "taxation";
 
-/// What a caller shows: a certificate with its key, and a token.
+/// A caller's certificate with its key, and a token.
 #[derive(Clone)]
 pub struct Credentials {
     /// The certificate.
@@ -32,9 +37,9 @@ pub struct Credentials {
     pub token: String,
 }
 
-/// A place for a server.
+/// The folder of a server: keys, configuration and data.
 pub struct Site {
-    place: TempDir,
+    dir: TempDir,
     listen: SocketAddr,
     management: SocketAddr,
     extra: String,
@@ -50,39 +55,39 @@ struct Tenant {
 }
 
 impl Site {
-    /// A fresh place with the sample tenants, and a port of its own.
+    /// A new folder with the sample tenants, and a port of its own.
     pub fn new() -> Self {
         Self::with_drain_deadline(Duration::from_secs(25))
     }
 
-    /// The same with another time from SIGTERM to exit.
+    /// A site with another deadline from SIGTERM to exit.
     pub fn with_drain_deadline(drain_deadline: Duration) -> Self {
         Self::configured(drain_deadline, "")
     }
 
-    /// The same with its place below a folder.
+    /// A site whose folder is created below another.
     pub fn below(folder: &Path) -> Self {
         Self::below_with_sections(folder, "")
     }
 
-    /// The same with sections of its own in the configuration.
+    /// A site below a folder, with further sections in its configuration.
     pub fn below_with_sections(folder: &Path, extra: &str) -> Self {
-        Self::placed(TempDir::with_prefix_in("posthouse-", folder).unwrap(), Duration::from_secs(25), extra)
+        Self::in_dir(TempDir::with_prefix_in("posthouse-", folder).unwrap(), Duration::from_secs(25), extra)
     }
 
-    /// The same with sections of its own in the configuration.
+    /// A site with further sections in its configuration.
     pub fn with_sections(extra: &str) -> Self {
         Self::configured(Duration::from_secs(25), extra)
     }
 
     fn configured(drain_deadline: Duration, extra: &str) -> Self {
-        Self::placed(TempDir::with_prefix("posthouse-").unwrap(), drain_deadline, extra)
+        Self::in_dir(TempDir::with_prefix("posthouse-").unwrap(), drain_deadline, extra)
     }
 
-    fn placed(place: TempDir, drain_deadline: Duration, extra: &str) -> Self {
+    fn in_dir(dir: TempDir, drain_deadline: Duration, extra: &str) -> Self {
         let tenants = SAMPLE_TENANTS.iter().map(|sample| (sample.name, Tenant::new(sample)));
         let site = Self {
-            place,
+            dir,
             listen: free_address(),
             management: free_address(),
             extra: extra.to_owned(),
@@ -100,14 +105,14 @@ impl Site {
         self.listen
     }
 
-    /// Where the server answers probes.
+    /// The address of the management listener.
     pub fn management(&self) -> SocketAddr {
         self.management
     }
 
-    /// A path below the place.
+    /// A path below the site's folder.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.place.path().join(name)
+        self.dir.path().join(name)
     }
 
     /// The configuration of `posthouse serve`.
@@ -115,7 +120,7 @@ impl Site {
         self.path("posthouse.toml")
     }
 
-    /// Replaces parts of the configuration, each of which must be there.
+    /// Replaces parts of the configuration, each of which must be in it.
     pub fn configure(&self, parts: &[(&str, &str)]) {
         let mut text = fs::read_to_string(self.config()).unwrap();
         for (from, to) in parts {
@@ -125,7 +130,7 @@ impl Site {
         fs::write(self.config(), text).unwrap();
     }
 
-    /// What a power cut takes from: the folder with the data folder in it.
+    /// The folder that holds the data folder; power cuts are played on it.
     pub fn state(&self) -> PathBuf {
         self.path("state")
     }
@@ -145,7 +150,7 @@ impl Site {
         &self.server_authority
     }
 
-    /// A fresh certificate of a tenant's client.
+    /// A new certificate of a tenant's client.
     pub fn certificate(&self, tenant: &str) -> Issued {
         self.tenants[tenant].authority.issue(&Leaf::client(&spiffe_id(tenant))).unwrap()
     }
@@ -155,7 +160,7 @@ impl Site {
         self.tenants[tenant].authority.issue(leaf).unwrap()
     }
 
-    /// What a token of the tenant says that is bound to this certificate and has every data right.
+    /// The claims of a tenant's token that is bound to this certificate and has every data right.
     pub fn claims(&self, tenant: &str, certificate: &Issued) -> Claims {
         let lifetime = Duration::from_secs(3600);
         let thumbprint = certificate.thumbprint().unwrap();
@@ -174,12 +179,12 @@ impl Site {
         Credentials { certificate, token }
     }
 
-    /// A context for the client crate, with fresh credentials of the tenant.
+    /// A context for the client crate, with new credentials of the tenant.
     pub fn context(&self, tenant: &str) -> Context {
         Context::load(self.context_file(tenant)).unwrap()
     }
 
-    /// A context file for the command line, with fresh credentials of the tenant.
+    /// A context file for the command line, with new credentials of the tenant.
     pub fn context_file(&self, tenant: &str) -> PathBuf {
         self.write_context(tenant, &self.credentials(tenant))
     }
@@ -189,7 +194,7 @@ impl Site {
         self.write_context_to(tenant, credentials, self.listen)
     }
 
-    /// The same for another way to the server.
+    /// Writes a context file with these credentials and another address of the server.
     pub fn write_context_to(&self, tenant: &str, credentials: &Credentials, endpoint: SocketAddr) -> PathBuf {
         let name = format!("{tenant}-{}", self.written.fetch_add(1, Ordering::Relaxed));
         let file = |suffix: &str| self.path(&format!("contexts/{name}.{suffix}"));
@@ -210,10 +215,10 @@ impl Site {
         self.path(&format!("server-{}.log", self.written.fetch_add(1, Ordering::Relaxed)))
     }
 
-    /// Keeps the place when the test ends, for whoever has to find out why it failed.
+    /// Keeps the folder when the test ends, to find out why it failed.
     pub fn keep(&mut self) -> &Path {
-        self.place.disable_cleanup(true);
-        self.place.path()
+        self.dir.disable_cleanup(true);
+        self.dir.path()
     }
 
     fn write(&self) {
@@ -278,7 +283,7 @@ pub fn write_secret(path: &Path, text: &str) {
     file.write_all(text.as_bytes()).unwrap();
 }
 
-/// A port that nobody uses, and that no outgoing connection is given while the server is down.
+/// A port that is free, and that the system does not use for outgoing connections while the server is down.
 fn free_address() -> SocketAddr {
     let mut random = rand::rng();
     loop {

@@ -1,21 +1,22 @@
-//! A disk that can be filled: a small file system of its own, in a mount namespace that nobody else sees.
+//! A disk that can be filled: a small file system in a mount namespace of its own.
 
-use std::fs::File;
-use std::io::{Read as _, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::{
+    fs::File,
+    io::{Read as _, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
 
-use super::binaries;
-use super::site::Site;
+use super::{binaries, site::Site};
 
-/// Who may not mount says so, rather than see a test pass that did not run.
+/// The variable that says that mounts are not allowed here, so that tests that need them are skipped knowingly.
 const WITHOUT: &str = "POSTHOUSE_WITHOUT_MOUNTS";
 
 /// A process that keeps a namespace with a small disk mounted on a folder.
 pub struct SmallDisk(Child);
 
 impl SmallDisk {
-    /// A disk of so many KiB on this folder; `None`: nothing may be mounted here.
+    /// Mounts a disk of this many KiB on a folder; `None` if nothing may be mounted here.
     pub fn mount(folder: &Path, kib: u64) -> Option<Self> {
         if std::env::var_os(WITHOUT).is_some() {
             println!("SKIPPED, as {WITHOUT} says: nothing is shown of a full disk");
@@ -29,16 +30,16 @@ impl SmallDisk {
             .stdout(Stdio::piped())
             .spawn();
         let mut child = child.expect("unshare (util-linux) is missing");
-        let mut told = [0; 8];
-        let read = child.stdout.as_mut().unwrap().read_exact(&mut told);
+        let mut first = [0; 8];
+        let read = child.stdout.as_mut().unwrap().read_exact(&mut first);
         assert!(
-            read.is_ok() && told == *b"mounted\n",
+            read.is_ok() && first == *b"mounted\n",
             "a small disk cannot be mounted here: run this as root, or set {WITHOUT}=1 to go without this test"
         );
         Some(Self(child))
     }
 
-    /// A path as it looks from inside.
+    /// The path of a file on the disk, as the test sees it.
     pub fn inside(&self, path: &Path) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{}", self.0.id(), path.display()))
     }
@@ -59,7 +60,7 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Writes until there is no room.
+/// Writes until the disk is full.
 pub fn fill(path: &Path) {
     let mut file = File::create(path).unwrap();
     for size in [1 << 20, 4096, 1] {

@@ -4,23 +4,21 @@ use posthouse_proto::v1::{
     self, ConsumeRequest, ConsumeResponse, Credit, Delivery, OpenConsume, consume_request, consume_response,
 };
 use tokio::sync::mpsc;
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tonic::{Status, Streaming};
 
-use super::PATIENCE;
-use super::wire::Caller;
+use super::{PATIENCE, wire::Caller};
 
 /// An open stream.
 pub struct Stream {
     frames: Option<mpsc::Sender<ConsumeRequest>>,
     answers: Streaming<ConsumeResponse>,
-    /// How the server opened it.
+    /// The server's first frame.
     pub opened: v1::ConsumeOpened,
     ping: u64,
 }
 
-/// The first frame of a stream with so many credits.
+/// The first frame of a stream with this credit.
 pub fn open(queue: &str, session: [u8; 16], credits: u32) -> OpenConsume {
     OpenConsume {
         protocol_version: 1,
@@ -33,7 +31,7 @@ pub fn open(queue: &str, session: [u8; 16], credits: u32) -> OpenConsume {
 }
 
 impl Stream {
-    /// Opens a stream, which has to succeed.
+    /// Opens a stream, which must succeed.
     pub async fn open(caller: &Caller, open: OpenConsume) -> Self {
         Self::try_open(caller, open).await.unwrap()
     }
@@ -59,7 +57,7 @@ impl Stream {
         self.frames.as_ref().unwrap().send(ConsumeRequest { frame: Some(frame) }).await.unwrap();
     }
 
-    /// The next frame that is not a heartbeat; `None` when the server ended the stream well.
+    /// The next frame that is not a heartbeat; `None` if the server ended the stream cleanly.
     pub async fn next(&mut self) -> Result<Option<consume_response::Frame>, Status> {
         loop {
             let next = tokio::time::timeout(PATIENCE, self.answers.next()).await;
@@ -70,7 +68,7 @@ impl Stream {
         }
     }
 
-    /// Takes so many deliveries, and passes over other frames.
+    /// Receives this many deliveries, and ignores other frames.
     pub async fn deliveries(&mut self, count: usize) -> Vec<Delivery> {
         let mut found = Vec::new();
         while found.len() < count {
@@ -83,7 +81,7 @@ impl Stream {
         found
     }
 
-    /// Everything that comes before the answer to a ping: what the server had to say by now.
+    /// All frames before the answer to a ping.
     pub async fn until_pong(&mut self) -> Vec<consume_response::Frame> {
         self.ping += 1;
         self.send(consume_request::Frame::Ping(v1::Ping { ping_id: self.ping })).await;
@@ -97,13 +95,13 @@ impl Stream {
         }
     }
 
-    /// How the stream ends, passing over whatever comes before.
+    /// Waits for the end of the stream and ignores other frames.
     pub async fn end(&mut self) -> Result<(), Status> {
         while self.next().await?.is_some() {}
         Ok(())
     }
 
-    /// Ends the client's half, as a consumer does that is done.
+    /// Ends the client's side, as a consumer does that is done.
     pub fn half_close(&mut self) {
         self.frames = None;
     }

@@ -1,23 +1,19 @@
-//! TLS as a test wants it: any version, any certificate or none.
+//! TLS clients of any version, with any certificate or none.
 
-use std::io;
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
-use posthouse::dev::SERVER_NAME;
-use posthouse::dev::authority::Issued;
-use rustls::client::Resumption;
-use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::{AlertDescription, ClientConfig, RootCertStore, SupportedProtocolVersion};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName};
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
+use posthouse::dev::{SERVER_NAME, authority::Issued};
+use rustls::{
+    AlertDescription, ClientConfig, RootCertStore, SupportedProtocolVersion, client::Resumption,
+    crypto::aws_lc_rs::default_provider,
+};
+use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
+use tokio::{io::AsyncReadExt, net::TcpStream};
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::site::Site;
 
-/// A client that trusts the site's server, speaks these versions, and shows this certificate.
+/// A client that trusts the site's server, with these versions and this certificate.
 pub fn config(
     site: &Site,
     versions: &[&'static SupportedProtocolVersion],
@@ -49,8 +45,8 @@ pub async fn connect(site: &Site, config: ClientConfig) -> io::Result<TlsStream<
     TlsConnector::from(Arc::new(config)).connect(name, tcp).await
 }
 
-/// The alert with which the server refuses this client, or what it did instead. With TLS 1.3 a client is done before
-/// the server has looked at its certificate, so that the alert may come with the first read.
+/// The alert with which the server refuses this client, or what it did instead. With TLS 1.3 the handshake is over for
+/// a client before the server has checked its certificate, so the alert may arrive with the first read.
 pub async fn refusal(site: &Site, config: ClientConfig) -> Result<AlertDescription, String> {
     let error = match connect(site, config).await {
         Err(error) => error,

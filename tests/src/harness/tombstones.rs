@@ -1,12 +1,14 @@
-//! What consumed messages leave behind: deleted rows that later reads have to pass over.
+//! Deleted rows that consumed messages leave, and that later reads have to pass over.
 
 use posthouse_client::{Client, NewMessage};
 
-use super::probe::{scrape, value};
-use super::site::{CIVIL, Site};
+use super::{
+    probe::{scrape, value},
+    site::{CIVIL, Site},
+};
 
-/// Publishes messages to a queue that has none, consumes them one by one, and returns how many deleted rows the server
-/// has passed over for each.
+/// Publishes messages to an empty queue, consumes them one by one, and returns how many deleted rows the server read
+/// over for each.
 pub async fn per_delivery(site: &Site, queue: &str, deliveries: u32) -> f64 {
     let client = Client::connect(site.context(CIVIL)).await.unwrap();
     let publisher = client.publisher(queue).open().await.unwrap();
@@ -24,7 +26,7 @@ pub async fn per_delivery(site: &Site, queue: &str, deliveries: u32) -> f64 {
     more / f64::from(deliveries)
 }
 
-/// How many deleted rows the server has passed over since its start.
+/// How many deleted rows the server has read over since its start.
 pub async fn tombstones(site: &Site) -> f64 {
     const METRIC: &str = "posthouse_store_skipped_tombstones_total";
     let metrics = scrape(site.management()).await;

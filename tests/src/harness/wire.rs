@@ -1,26 +1,30 @@
-//! The wire itself, frame by frame, for what the client crate would never do.
+//! Calls of the wire, frame by frame, also such as the client crate never makes.
 
 use std::sync::{Arc, Mutex};
 
 use hyper_util::rt::TokioIo;
 use posthouse::dev::SERVER_NAME;
-use posthouse_proto::v1::consumer_client::ConsumerClient;
-use posthouse_proto::v1::messages_client::MessagesClient;
-use posthouse_proto::v1::publisher_client::PublisherClient;
-use posthouse_proto::v1::queues_client::QueuesClient;
+use posthouse_proto::v1::{
+    consumer_client::ConsumerClient, messages_client::MessagesClient, publisher_client::PublisherClient,
+    queues_client::QueuesClient,
+};
 use rustls::version::TLS13;
-use tonic::Request;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{
+    Request,
+    transport::{Channel, Endpoint, Uri},
+};
 
-use super::site::{Credentials, Site};
-use super::tls;
+use super::{
+    site::{Credentials, Site},
+    tls,
+};
 
-/// A connection, and the token that its calls carry.
+/// A connection, and the token of its calls.
 #[derive(Clone)]
 pub struct Caller {
     channel: Channel,
     token: Option<String>,
-    /// The sockets of it, to cut them.
+    /// Its sockets, to cut them.
     sockets: Sockets,
 }
 
@@ -46,18 +50,18 @@ impl Caller {
                 Ok::<_, std::io::Error>(TokioIo::new(stream))
             }
         });
-        // The connector brings TLS; tonic would want its own for `https`.
+        // The connector does TLS; for `https`, tonic would require its own.
         let endpoint = Endpoint::from_shared(format!("http://{SERVER_NAME}:{}", listen.port())).unwrap();
         let channel = endpoint.connect_with_connector(connector).await.unwrap();
         Self { channel, token: Some(credentials.token.clone()), sockets }
     }
 
-    /// The same connection with another token, or none.
+    /// A caller on the same connection with another token, or without one.
     pub fn with_token(&self, token: Option<&str>) -> Self {
         Self { token: token.map(str::to_owned), ..self.clone() }
     }
 
-    /// A request that carries the token.
+    /// A request with the token.
     pub fn request<T>(&self, body: T) -> Request<T> {
         let mut request = Request::new(body);
         if let Some(token) = &self.token {
@@ -86,15 +90,15 @@ impl Caller {
         MessagesClient::new(self.channel.clone())
     }
 
-    /// Cuts the connection, as a broken cable would: no stream on it ends in good order.
+    /// Cuts the connection, as a broken cable does: no stream on it ends cleanly.
     pub fn cut(&self) {
         for socket in self.sockets.lock().unwrap().drain(..) {
-            // It may be closed already.
+            // The socket may be closed already.
             let _ = socket.shutdown(std::net::Shutdown::Both);
         }
     }
 
-    /// From here on the connection is reset when it is closed, without any farewell.
+    /// Resets the connection when it is closed, so that TLS and HTTP/2 do not end.
     pub fn reset_when_closed(&self) {
         for socket in self.sockets.lock().unwrap().drain(..) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
@@ -104,12 +108,12 @@ impl Caller {
         }
     }
 
-    /// How many connections it has opened so far, one after the other.
+    /// The number of connections so far.
     pub fn connections(&self) -> usize {
         self.sockets.lock().unwrap().len()
     }
 
-    /// The connection.
+    /// Its channel.
     pub fn channel(&self) -> Channel {
         self.channel.clone()
     }

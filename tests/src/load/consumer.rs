@@ -1,36 +1,37 @@
-//! A consumer: settles what comes in every way there is, sometimes too late, and writes it down.
+//! A consumer: settles its deliveries in every possible way, sometimes too late, and records it.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use posthouse_client::{Consumer, Delivery, SettleError, Settling};
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tokio::{sync::watch, task::JoinSet};
 
 use super::{LEASE, QUEUE, Shared};
-use crate::harness::eventually;
-use crate::history::{self, Action, ServerTime, Token, What};
-use crate::payload::decode;
+use crate::{
+    harness::eventually,
+    history::{self, Action, ServerTime, Token, What},
+    payload::decode,
+};
 
 pub(super) async fn run(shared: Arc<Shared>, number: u32, mut stop: watch::Receiver<bool>) {
     let mut random = StdRng::seed_from_u64(!shared.seed ^ u64::from(number));
     while !*stop.borrow() {
         let (number, consumer) = open(&shared, QUEUE).await;
-        // Some consumers go early, and give back what they hold.
+        // Some consumers end early, and release what they hold.
         let deliveries = random.random_range(1_000..50_000);
         consume(&shared, number, &consumer, deliveries, &mut random, &mut stop).await;
         close(&shared, number, &consumer).await;
     }
 }
 
-/// Opens a consumer, under a number that no other has had.
+/// Opens a consumer, under a number that no other has.
 pub(super) async fn open(shared: &Shared, queue: &str) -> (u32, Consumer) {
     let client = shared.client().await;
     let opened = || async {
-        // Leases must run out here, so they are not kept alive.
+        // Leases must expire here, so the client does not extend them.
         let consumer = client.consumer(queue).credit_messages(64).lease_duration(LEASE);
         let consumer = consumer.extend_leases_for(Duration::ZERO);
         consumer.open().await.ok()
@@ -39,10 +40,10 @@ pub(super) async fn open(shared: &Shared, queue: &str) -> (u32, Consumer) {
     (shared.consumers.fetch_add(1, Ordering::Relaxed), consumer)
 }
 
-/// Ends a consumer cleanly, which releases whatever it holds.
+/// Ends a consumer cleanly, which releases its leases.
 pub(super) async fn close(shared: &Shared, number: u32, consumer: &Consumer) {
-    shared.note(What::ConsumerClosed { consumer: number });
-    // If the server is down the leases run to their end, which is as good.
+    shared.record(What::ConsumerClosed { consumer: number });
+    // If the server is down, the leases expire, which serves the test as well.
     let _ = tokio::time::timeout(Duration::from_secs(10), consumer.close()).await;
 }
 
@@ -61,9 +62,9 @@ async fn consume(
             next = consumer.next() => next,
             _ = stop.changed() => break,
         };
-        // A consumer that gave up is replaced; its leases run to their end.
+        // A consumer that failed for good is replaced; its leases expire.
         let Ok(Some(delivery)) = next else { break };
-        let token = note_delivery(shared, number, &delivery);
+        let token = record_delivery(shared, number, &delivery);
         let dice = random.random_range(0..10_000);
         settling.spawn(settle(Arc::clone(shared), delivery, token, dice, closing.subscribe()));
         while settling.try_join_next().is_some() {}
@@ -72,11 +73,11 @@ async fn consume(
     while settling.join_next().await.is_some() {}
 }
 
-/// Writes a delivery down. The client crate keeps the server's token to itself, and hands each lease out once; so
-/// every delivery gets a token of the test's own.
-pub(super) fn note_delivery(shared: &Shared, consumer: u32, delivery: &Delivery) -> Token {
+/// Records a delivery. The client crate keeps the server's token to itself and returns each lease once, so each
+/// delivery has a token of the test's own.
+pub(super) fn record_delivery(shared: &Shared, consumer: u32, delivery: &Delivery) -> Token {
     let token = Token(rand::random::<[u8; 16]>().to_vec());
-    shared.note(What::Delivered(history::Delivery {
+    shared.record(What::Delivered(history::Delivery {
         consumer,
         token: token.clone(),
         message: delivery.message_id().to_owned(),
@@ -91,7 +92,7 @@ pub(super) fn note_delivery(shared: &Shared, consumer: u32, delivery: &Delivery)
     token
 }
 
-/// Does with a delivery what the dice say.
+/// Settles a delivery in a random way.
 async fn settle(
     shared: Arc<Shared>,
     delivery: Delivery,
@@ -99,7 +100,7 @@ async fn settle(
     dice: u64,
     mut closing: watch::Receiver<bool>,
 ) {
-    let sent = |action| shared.note(What::SettleSent { token: token.clone(), action });
+    let sent = |action| shared.record(What::SettleSent { token: token.clone(), action });
     let settling = match dice {
         0..100 => {
             sent(Action::Nack);
@@ -114,7 +115,8 @@ async fn settle(
             delivery.dead_letter()
         }
         250..260 => {
-            // Held beyond its lease, so that another gets it; this one's ack is too late then.
+            // The delivery is held beyond its lease, so that another consumer receives it; this one's ack is too late
+            // then.
             let _ = tokio::time::timeout(LEASE + LEASE / 2, closing.wait_for(|closing| *closing)).await;
             sent(Action::Ack);
             delivery.ack()
@@ -125,20 +127,20 @@ async fn settle(
             delivery.ack()
         }
     };
-    note_answer(&shared, token, settling).await;
+    record_answer(&shared, token, settling).await;
 }
 
 async fn extend(shared: Arc<Shared>, mut delivery: Delivery, token: Token) {
-    // Whether the lease was lost meanwhile is told by the ack, too.
+    // Whether the lease was lost meanwhile shows at the ack, too.
     if let Ok(deadline) = delivery.extend(LEASE * 2).await {
-        shared.note(What::Extended { token: token.clone(), deadline: server_time(deadline) });
+        shared.record(What::Extended { token: token.clone(), deadline: server_time(deadline) });
     }
-    shared.note(What::SettleSent { token: token.clone(), action: Action::Ack });
-    note_answer(&shared, token, delivery.ack()).await;
+    shared.record(What::SettleSent { token: token.clone(), action: Action::Ack });
+    record_answer(&shared, token, delivery.ack()).await;
 }
 
-pub(super) async fn note_answer(shared: &Shared, token: Token, settling: Settling) {
-    shared.note(match settling.await {
+pub(super) async fn record_answer(shared: &Shared, token: Token, settling: Settling) {
+    shared.record(match settling.await {
         Ok(()) => What::SettleConfirmed { token },
         Err(SettleError::Refused(refusal)) => {
             What::SettleRefused { token, reason: refusal.reason().unwrap_or_default().to_owned() }

@@ -1,14 +1,18 @@
-//! The end of a load: takes out everything there is, until the server says that nothing is left.
+//! The end of a load: consumes all messages until the server reports empty queues.
 
 use std::sync::Arc;
 
 use posthouse_client::Event;
 use tokio::task::JoinSet;
 
-use super::Shared;
-use super::consumer::{close, note_answer, note_delivery, open};
-use crate::harness::PATIENCE;
-use crate::history::{Action, What};
+use super::{
+    Shared,
+    consumer::{close, open, record_answer, record_delivery},
+};
+use crate::{
+    harness::PATIENCE,
+    history::{Action, What},
+};
 
 pub(super) async fn run(shared: &Arc<Shared>, queue: &str) {
     let (number, consumer) = open(shared, queue).await;
@@ -18,16 +22,16 @@ pub(super) async fn run(shared: &Arc<Shared>, queue: &str) {
         let event = next.await.unwrap_or_else(|_| panic!("{queue} is neither empty nor delivers"));
         match event.unwrap().unwrap() {
             Event::Delivery(delivery) => {
-                let token = note_delivery(shared, number, &delivery);
-                shared.note(What::SettleSent { token: token.clone(), action: Action::Ack });
+                let token = record_delivery(shared, number, &delivery);
+                shared.record(What::SettleSent { token: token.clone(), action: Action::Ack });
                 let (shared, answer) = (Arc::clone(shared), delivery.ack());
-                settling.spawn(async move { note_answer(&shared, token, answer).await });
+                settling.spawn(async move { record_answer(&shared, token, answer).await });
             }
             Event::Idle { waiting: 0, parked } => {
-                assert_eq!(parked, 0, "{queue} has a place for its dead letters");
+                assert_eq!(parked, 0, "{queue} has a dead-letter queue");
                 break;
             }
-            // What waits for a retry comes in a moment; anything else is for later.
+            // A message that waits for its retry is delivered in a moment.
             _ => {}
         }
     }

@@ -1,28 +1,33 @@
-//! Producers and consumers that write down everything they see.
+//! Producers and consumers that record everything they see.
 //!
-//! They use the client crate like any microservice: through kills and restarts of the server they are left alone, and
-//! reconnect by themselves.
+//! They use the client crate as a microservice does: when the server is killed and restarted, they reconnect by
+//! themselves.
 
 mod consumer;
 mod drain;
 mod producer;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use posthouse_client::{Client, Context, QueueSettings};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 
-use crate::harness::eventually;
-use crate::history::{Event, Recorder, What};
+use crate::{
+    harness::eventually,
+    history::{Event, Recorder, What},
+};
 
-/// Where the messages go.
+/// The queue of the load.
 const QUEUE: &str = "household-registry/applications";
-/// Where those go that a consumer calls hopeless.
+/// The queue of its dead letters.
 const DEAD_LETTERS: &str = "household-registry/hopeless";
-/// Short, so that some run out.
+/// The duration of leases: short, so that some expire.
 const LEASE: Duration = Duration::from_secs(2);
 
 /// A running load.
@@ -34,7 +39,7 @@ pub struct Load {
     stop_consumers: watch::Sender<bool>,
 }
 
-/// What its tasks share.
+/// The state that its tasks share.
 struct Shared {
     context: Context,
     recorder: Recorder,
@@ -45,7 +50,7 @@ struct Shared {
 }
 
 impl Load {
-    /// Makes the queues, and sets producers and consumers to work.
+    /// Creates the queues, and starts producers and consumers.
     pub async fn start(context: Context, producers: u32, consumers: u32, seed: u64) -> Self {
         create_queues(&context).await;
         let shared = Arc::new(Shared {
@@ -74,7 +79,7 @@ impl Load {
         load
     }
 
-    /// Waits until so many more messages were acked and settled.
+    /// Waits until `more` further messages were acked and settled.
     pub async fn progress(&mut self, more: u64) {
         let (acked, settled) = self.counts();
         let what = format!("{more} more messages");
@@ -86,43 +91,43 @@ impl Load {
         .await;
     }
 
-    /// How many publishes and settlements were confirmed.
+    /// The numbers of confirmed publishes and settlements.
     pub fn counts(&self) -> (u64, u64) {
         (self.shared.acked.load(Ordering::Relaxed), self.shared.settled.load(Ordering::Relaxed))
     }
 
-    /// Notes that the server is about to be killed.
+    /// Records that the server is about to be killed.
     pub fn killing(&self) {
-        self.shared.recorder.note(What::ServerKilled);
+        self.shared.recorder.record(What::ServerKilled);
     }
 
-    /// Notes that the server answers again.
+    /// Records that the server answers again.
     pub fn ready(&self) {
-        self.shared.recorder.note(What::ServerReady);
+        self.shared.recorder.record(What::ServerReady);
     }
 
-    /// Stops the producers, then the consumers, takes out what is left, and returns the history.
+    /// Stops the producers, then the consumers, consumes the rest, and returns the history.
     pub async fn finish(mut self) -> Vec<Event> {
         let _ = self.stop_producers.send(true);
         join(&mut self.producers).await;
         let _ = self.stop_consumers.send(true);
         join(&mut self.consumers).await;
-        // Dead letters first come to be while the queue is drained.
+        // The last dead letters arise while the queue is drained.
         drain::run(&self.shared, QUEUE).await;
         drain::run(&self.shared, DEAD_LETTERS).await;
-        self.shared.recorder.note(What::Drained);
+        self.shared.recorder.record(What::Drained);
         self.shared.recorder.events()
     }
 }
 
 impl Shared {
-    fn note(&self, what: What) {
+    fn record(&self, what: What) {
         match &what {
             What::PublishAcked { .. } => self.acked.fetch_add(1, Ordering::Relaxed),
             What::SettleConfirmed { .. } => self.settled.fetch_add(1, Ordering::Relaxed),
             _ => 0,
         };
-        self.recorder.note(what);
+        self.recorder.record(what);
     }
 
     fn backlog(&self) -> u64 {

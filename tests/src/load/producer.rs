@@ -1,23 +1,22 @@
-//! A producer: many messages under way, every outcome written down.
+//! A producer: has many messages under way and records every outcome.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use posthouse_client::{NewMessage, PublishAck, PublishError, Publisher, Stored};
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::sync::watch;
 
 use super::{QUEUE, Shared};
-use crate::harness::eventually;
-use crate::history::What;
-use crate::payload::{PayloadId, encode};
+use crate::{
+    harness::eventually,
+    history::What,
+    payload::{PayloadId, encode},
+};
 
-/// Messages whose outcome a producer waits for.
+/// The messages whose outcome a producer waits for.
 const UNDER_WAY: usize = 64;
-/// How far the consumers may fall behind before the producers wait for them.
+/// How far the consumers may be behind before the producers wait for them.
 const BACKLOG: u64 = 5_000;
 
 pub(super) async fn run(shared: Arc<Shared>, number: u32, stop: watch::Receiver<bool>) {
@@ -25,9 +24,9 @@ pub(super) async fn run(shared: Arc<Shared>, number: u32, stop: watch::Receiver<
     let mut count = 0;
     while !*stop.borrow() {
         let publisher = open(&shared).await;
-        // A publisher that gave up is replaced; what it had under way has no known outcome.
+        // A publisher that failed for good is replaced; the outcome of its messages under way is unknown.
         publish(&shared, &publisher, number, &mut count, &mut random, &stop).await;
-        // What was under way has been answered, so this has nothing to tell.
+        // All messages under way have been answered, so this has nothing to report.
         let _ = publisher.close().await;
     }
 }
@@ -56,24 +55,24 @@ async fn publish(
         let payload = PayloadId { producer: number, count: *count };
         *count += 1;
         let message = NewMessage::new(encode(payload, random.random_range(60..2000)));
-        shared.note(What::PublishStarted { payload });
+        shared.record(What::PublishStarted { payload });
         match publisher.publish(message).await {
             Ok(ack) => under_way.push(answer(payload, ack)),
             Err(error) => {
-                shared.note(outcome(payload, Err(error)));
+                shared.record(outcome(payload, Err(error)));
                 ended = true;
             }
         }
-        let most = if shared.backlog() > BACKLOG { 1 } else { UNDER_WAY };
-        while under_way.len() >= most
+        let limit = if shared.backlog() > BACKLOG { 1 } else { UNDER_WAY };
+        while under_way.len() >= limit
             && let Some(what) = under_way.next().await
         {
             ended |= !matches!(what, What::PublishAcked { .. });
-            shared.note(what);
+            shared.record(what);
         }
     }
     while let Some(what) = under_way.next().await {
-        shared.note(what);
+        shared.record(what);
     }
 }
 

@@ -1,13 +1,12 @@
-//! Power cuts: what was not synced is gone.
+//! Power cuts: what was not synced is lost.
 
-use std::process::Command;
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
-use posthouse_tests::checker::Property;
-use posthouse_tests::harness::binaries;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::Site;
-use posthouse_tests::powercut::{PowerCut, Unsynced};
+use posthouse_tests::{
+    checker::Property,
+    harness::{binaries, server::Server, site::Site},
+    powercut::{PowerCut, Unsynced},
+};
 use rand::RngExt;
 use tempfile::TempDir;
 
@@ -17,10 +16,10 @@ use crate::rounds::{Ends, Plan, rounds, run};
 async fn nothing_acked_is_lost_or_comes_again_over_power_cuts() {
     let ends = Ends::KillsAndHalfStops;
     let plan = Plan { binary: &|_| binaries::posthouse(), rounds: rounds(5), ends, power: true, torn: true };
-    run(plan).await.unwrap().assert_kept();
+    run(plan).await.unwrap().assert_promises();
 }
 
-/// Nothing was promised yet, so nothing may be in the way of a second try.
+/// Nothing was promised yet, so nothing may prevent a second start.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_start_may_be_cut_short() {
     let mut random = rand::rng();
@@ -29,30 +28,30 @@ async fn a_first_start_may_be_cut_short() {
         let cut = PowerCut::watch(&site.state());
         let launch = || Server::launch(&site, &binaries::posthouse(), Some(&cut));
         let mut server = launch();
-        // Not to wait for something: to hit it anywhere.
+        // A random time, so that the cut hits any step.
         let pause = Duration::from_millis(random.random_range(0..150));
         tokio::time::sleep(pause).await;
         server.kill();
         let unsynced = match round % 3 {
-            0 => Unsynced::Gone,
+            0 => Unsynced::Dropped,
             1 => Unsynced::Torn(random.random()),
             _ => Unsynced::Scattered(random.random()),
         };
-        let taken = cut.strike(unsynced).unwrap();
-        println!("after {pause:?}, {unsynced:?}: took {} files and {} bytes", taken.files, taken.bytes);
+        let lost = cut.strike(unsynced).unwrap();
+        println!("after {pause:?}, {unsynced:?}: took {} files and {} bytes", lost.files, lost.bytes);
         launch().ready(&site).await;
     }
 }
 
-/// A server that answers before it has synced loses what it promised, and the checker says so: this is what makes the
-/// test above worth something.
+/// A server that answers before it has synced loses what it promised, and the checker finds it: this shows that the
+/// test above proves something.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_does_not_sync_is_caught() {
-    let place = TempDir::new().unwrap();
-    let planted = planted(&place, "skip-sync");
-    // A good server makes the queues and is there for the end, so that it is the messages in between that are lost.
+    let dir = TempDir::new().unwrap();
+    let planted = planted(&dir, "skip-sync");
+    // A correct server makes the queues and runs at the end, so that only the messages in between are lost.
     let binary = |round| if round == 1 { planted.clone() } else { binaries::posthouse() };
-    // Asked to stop it would sync the store, and then the lack of its log would be found even sooner.
+    // On SIGTERM it would sync the store, and the missing log would be found even sooner.
     let plan = Plan { binary: &binary, rounds: 2, ends: Ends::Kills, power: true, torn: false };
     match run(plan).await {
         Ok(judged) => assert!(judged.verdict.breaks(Property::Loss), "{}", judged.verdict),
@@ -60,10 +59,10 @@ async fn a_server_that_does_not_sync_is_caught() {
     }
 }
 
-/// The server with planted bugs, with this one set off. A script, because the bug is chosen by the environment.
-fn planted(place: &TempDir, bug: &str) -> std::path::PathBuf {
+/// The server with planted bugs, with this bug enabled. It is a script, because the environment chooses the bug.
+fn planted(dir: &TempDir, bug: &str) -> std::path::PathBuf {
     use std::os::unix::fs::PermissionsExt;
-    let script = place.path().join("planted");
+    let script = dir.path().join("planted");
     let text = format!("#!/bin/sh\nPOSTHOUSE_PLANT={bug} exec '{}' \"$@\"\n", binaries::planted().display());
     std::fs::write(&script, text).unwrap();
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o700)).unwrap();

@@ -1,32 +1,39 @@
-//! Rounds of crashes under load: the part that kills and power cuts have in common.
+//! Rounds of crashes under load, for kills and for power cuts.
 
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use posthouse_client::Context;
-use posthouse_tests::checker::{Verdict, check};
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::history::{Event, save};
-use posthouse_tests::load::Load;
-use posthouse_tests::powercut::{PowerCut, Unsynced};
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use posthouse_tests::{
+    checker::{Verdict, check},
+    harness::{
+        server::Server,
+        site::{CIVIL, Site},
+    },
+    history::{Event, save},
+    load::Load,
+    powercut::{PowerCut, Unsynced},
+};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::task::JoinHandle;
 
-/// What is done to the server, and to which.
+/// What is done to the server, and to which binaries.
 pub struct Plan<'a> {
-    /// The server from the given round on; before the first one it is round 0.
+    /// The server of each round, from 0, which is the start before the first crash.
     pub binary: &'a dyn Fn(u32) -> PathBuf,
     /// How often it crashes.
     pub rounds: u32,
     /// How a server ends.
     pub ends: Ends,
-    /// Whether the power goes, too.
+    /// Whether the power is cut, too.
     pub power: bool,
-    /// Whether some of what was not synced is sometimes there.
+    /// Whether some of the unsynced bytes are sometimes on disk.
     pub torn: bool,
 }
 
@@ -35,13 +42,13 @@ pub struct Plan<'a> {
 pub enum Ends {
     /// Killed at work, or while they start.
     Kills,
-    /// The same, or killed while they stop.
+    /// Killed at work, or while they start or stop.
     KillsAndHalfStops,
-    /// Asked to stop, and left to do it.
+    /// Stopped by SIGTERM.
     Stops,
 }
 
-/// One server after another on the same data, and what ends them.
+/// One server after another on the same data.
 struct Crashes<'a> {
     plan: Plan<'a>,
     site: Site,
@@ -49,16 +56,16 @@ struct Crashes<'a> {
     random: StdRng,
 }
 
-/// Runs eight producers and eight consumers while the server crashes again and again, and judges what they saw. If a
-/// server would not start, returns what it said.
+/// Runs eight producers and eight consumers while the server crashes again and again, and checks what they saw. If a
+/// server does not start, returns its log.
 pub async fn run(plan: Plan<'_>) -> Result<Judged, String> {
     run_beside(plan, &|_, _| tokio::spawn(async { [0; 3] })).await
 }
 
-/// What else is done meanwhile, until it is told to stop; how often it did what.
+/// Other work beside the load, until it is stopped; returns how often it did each kind.
 type Beside = dyn Fn(Context, Arc<AtomicBool>) -> JoinHandle<[u64; 3]>;
 
-/// The same, with something else that is done meanwhile.
+/// Runs the rounds with other work beside the load.
 pub async fn run_beside(plan: Plan<'_>, beside: &Beside) -> Result<Judged, String> {
     let seed = std::env::var("POSTHOUSE_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
     println!("seed: POSTHOUSE_SEED={seed}");
@@ -90,7 +97,7 @@ pub async fn run_beside(plan: Plan<'_>, beside: &Beside) -> Result<Judged, Strin
     Ok(Judged { verdict, events, site: crashes.site, server: Some(server) })
 }
 
-/// A history and what the checker said about it.
+/// A history, and the checker's verdict.
 pub struct Judged {
     pub verdict: Verdict,
     events: Vec<Event>,
@@ -99,7 +106,7 @@ pub struct Judged {
 }
 
 impl Judged {
-    /// Stops the last server in good order; its data folder.
+    /// Stops the last server cleanly; returns its data folder.
     pub async fn stopped(&mut self) -> PathBuf {
         let mut server = self.server.take().unwrap();
         server.terminate();
@@ -107,14 +114,14 @@ impl Judged {
         self.site.data()
     }
 
-    /// Fails if a promise was broken, or if there was nothing to judge.
+    /// Fails if a promise was broken, or if there was nothing to check.
     #[track_caller]
-    pub fn assert_kept(mut self) {
+    pub fn assert_promises(mut self) {
         let verdict = &self.verdict;
         if !verdict.violations.is_empty() {
-            let place = self.site.keep();
-            save(&self.events, &place.join("history.jsonl")).unwrap();
-            panic!("{verdict}see {}: history.jsonl, the logs and the data", place.display());
+            let dir = self.site.keep();
+            save(&self.events, &dir.join("history.jsonl")).unwrap();
+            panic!("{verdict}see {}: history.jsonl, the logs and the data", dir.display());
         }
         assert!(verdict.acked > 500 && verdict.settled > 500 && verdict.leased_again > 0, "{verdict}");
     }
@@ -143,16 +150,16 @@ impl Crashes<'_> {
         if way != 2 {
             return server;
         }
-        // Again, while it is still busy with the last time.
+        // Again, while it still starts after the last kill.
         let mut server = server;
         self.pause(200).await;
         self.kill(&mut server, round);
         self.launch(round)
     }
 
-    /// Not to wait for something: to hit it anywhere.
-    async fn pause(&mut self, most: u64) {
-        tokio::time::sleep(Duration::from_millis(self.random.random_range(0..most))).await;
+    /// Waits for a random time, so that the crash hits any step.
+    async fn pause(&mut self, max: u64) {
+        tokio::time::sleep(Duration::from_millis(self.random.random_range(0..max))).await;
     }
 
     fn kill(&mut self, server: &mut Server, round: u32) {
@@ -161,14 +168,14 @@ impl Crashes<'_> {
         let unsynced = match round % 3 {
             1 if self.plan.torn => Unsynced::Torn(self.random.random()),
             2 if self.plan.torn => Unsynced::Scattered(self.random.random()),
-            _ => Unsynced::Gone,
+            _ => Unsynced::Dropped,
         };
-        let taken = cut.strike(unsynced).unwrap();
-        println!("power cut, {unsynced:?}: took {} files and {} bytes", taken.files, taken.bytes);
+        let lost = cut.strike(unsynced).unwrap();
+        println!("power cut, {unsynced:?}: took {} files and {} bytes", lost.files, lost.bytes);
     }
 }
 
-/// How many rounds there are, unless `POSTHOUSE_CRASH_ROUNDS` says otherwise.
+/// The number of rounds: `POSTHOUSE_CRASH_ROUNDS`, or `few`.
 pub fn rounds(few: u32) -> u32 {
     std::env::var("POSTHOUSE_CRASH_ROUNDS").map_or(few, |rounds| rounds.parse().unwrap())
 }

@@ -1,27 +1,27 @@
-//! The power-cut library does what it says: tried on a small program, step by step.
+//! The power-cut library, tested on a small program, step by step.
 
-use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::{fs, path::Path, process::Command};
 
-use posthouse_tests::harness::binaries;
-use posthouse_tests::powercut::{PowerCut, Taken, Unsynced};
+use posthouse_tests::{
+    harness::binaries,
+    powercut::{Lost, PowerCut, Unsynced},
+};
 use tempfile::TempDir;
 
 /// A folder with one durable file `old`, the steps, and the folder after the power cut.
-fn after(steps: &[&str]) -> (TempDir, Taken) {
-    after_cut(steps, Unsynced::Gone)
+fn after(steps: &[&str]) -> (TempDir, Lost) {
+    after_cut(steps, Unsynced::Dropped)
 }
 
-fn after_cut(steps: &[&str], unsynced: Unsynced) -> (TempDir, Taken) {
-    let place = TempDir::new().unwrap();
-    let folder = place.path().join("watched");
+fn after_cut(steps: &[&str], unsynced: Unsynced) -> (TempDir, Lost) {
+    let dir = TempDir::new().unwrap();
+    let folder = dir.path().join("watched");
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("old"), "old").unwrap();
     let cut = PowerCut::watch(&folder);
     run(&cut, &folder, steps);
-    let taken = cut.strike(unsynced).unwrap();
-    (place, taken)
+    let lost = cut.strike(unsynced).unwrap();
+    (dir, lost)
 }
 
 fn run(cut: &PowerCut, folder: &Path, steps: &[&str]) {
@@ -31,11 +31,11 @@ fn run(cut: &PowerCut, folder: &Path, steps: &[&str]) {
     assert!(status.success(), "{steps:?}: {status}");
 }
 
-/// The folder's files, in order, as `path=content`.
+/// Runs steps, cuts the power, and compares the folder's files, in order, as `path=content`.
 #[track_caller]
 fn check(steps: &[&str], expected: &[&str]) {
-    let (place, _) = after(steps);
-    assert_eq!(listing(&place.path().join("watched"), ""), expected, "{steps:?}");
+    let (dir, _) = after(steps);
+    assert_eq!(listing(&dir.path().join("watched"), ""), expected, "{steps:?}");
 }
 
 fn listing(folder: &Path, prefix: &str) -> Vec<String> {
@@ -61,10 +61,10 @@ fn what_stood_there_before_stays() {
 
 #[test]
 fn a_program_that_did_not_begin_took_nothing() {
-    let place = TempDir::new().unwrap();
-    fs::write(place.path().join("old"), "old").unwrap();
-    PowerCut::watch(place.path()).strike(Unsynced::Gone).unwrap();
-    assert_eq!(listing(place.path(), ""), ["old=old"]);
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("old"), "old").unwrap();
+    PowerCut::watch(dir.path()).strike(Unsynced::Dropped).unwrap();
+    assert_eq!(listing(dir.path(), ""), ["old=old"]);
 }
 
 #[test]
@@ -121,31 +121,31 @@ fn other_ways_of_writing_are_seen() {
 
 #[test]
 fn what_is_not_modelled_is_refused() {
-    let place = TempDir::new().unwrap();
-    fs::write(place.path().join("old"), "old").unwrap();
-    let cut = PowerCut::watch(place.path());
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("old"), "old").unwrap();
+    let cut = PowerCut::watch(dir.path());
     let mut probe = Command::new(binaries::powercut_probe());
     cut.arm(&mut probe);
-    let output = probe.args(["append old er", "map old"]).current_dir(place.path()).output().unwrap();
+    let output = probe.args(["append old er", "map old"]).current_dir(dir.path()).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && error.contains("shared mapping"), "{error}");
-    fs::remove_dir_all(place.path().with_added_extension("mirror")).unwrap();
+    fs::remove_dir_all(dir.path().with_added_extension("mirror")).unwrap();
 }
 
 #[test]
 fn a_program_that_only_ended_leaves_its_unsynced_bytes_in_doubt() {
-    let place = TempDir::new().unwrap();
-    let folder = place.path().join("watched");
+    let dir = TempDir::new().unwrap();
+    let folder = dir.path().join("watched");
     fs::create_dir(&folder).unwrap();
     let cut = PowerCut::watch(&folder);
     run(&cut, &folder, &["write a one", "sync a", "append a two"]);
-    // The next one finds what is in the page cache, but that is not on disk until somebody syncs it.
+    // The next program finds what is in the page cache, but that is not on disk before a sync.
     run(&cut, &folder, &["write b two", "sync b"]);
-    cut.strike(Unsynced::Gone).unwrap();
+    cut.strike(Unsynced::Dropped).unwrap();
     assert_eq!(listing(&folder, ""), ["a=one", "b=two"]);
     run(&cut, &folder, &["append a two"]);
     run(&cut, &folder, &["append a three", "sync a"]);
-    cut.strike(Unsynced::Gone).unwrap();
+    cut.strike(Unsynced::Dropped).unwrap();
     assert_eq!(listing(&folder, ""), ["a=onetwothree", "b=two"]);
 }
 
@@ -154,11 +154,11 @@ fn a_torn_write_keeps_a_beginning() {
     let mut seen = std::collections::BTreeSet::new();
     for seed in 0..40 {
         let steps = ["write a one", "sync a", "append a two"];
-        let (place, taken) = after_cut(&steps, Unsynced::Torn(seed));
-        let kept = fs::read_to_string(place.path().join("watched/a")).unwrap();
-        assert!("onetwo".starts_with(&kept) && kept.len() >= 3, "seed {seed}: {kept}");
-        assert!(taken.bytes > 0);
-        seen.insert(kept);
+        let (dir, lost) = after_cut(&steps, Unsynced::Torn(seed));
+        let content = fs::read_to_string(dir.path().join("watched/a")).unwrap();
+        assert!("onetwo".starts_with(&content) && content.len() >= 3, "seed {seed}: {content}");
+        assert!(lost.bytes > 0);
+        seen.insert(content);
     }
     assert!(seen.len() > 1, "{seen:?}");
 }
@@ -169,19 +169,19 @@ fn a_scattered_write_keeps_any_pages() {
     for seed in 0..40 {
         // Three pages, of which only the length is durable.
         let steps = ["write a x", "truncate a 12288", "sync a", "at a 0 1", "at a 4096 2", "at a 8192 3"];
-        let (place, _) = after_cut(&steps, Unsynced::Scattered(seed));
-        let kept = fs::read(place.path().join("watched/a")).unwrap();
-        seen.insert([kept[0], kept[4096], kept[8192]]);
+        let (dir, _) = after_cut(&steps, Unsynced::Scattered(seed));
+        let content = fs::read(dir.path().join("watched/a")).unwrap();
+        seen.insert([content[0], content[4096], content[8192]]);
     }
     assert_eq!(seen.len(), 8, "{seen:?}");
 }
 
 #[test]
 fn many_threads_keep_their_files_apart() {
-    let (place, _) = after(&["folder d", "threads d 8"]);
-    let kept: String = (0..50).map(|round| format!("{round}\n")).collect();
-    let expected: Vec<String> = (0..8).map(|thread| format!("d/{thread}={kept}")).collect();
-    let found = listing(&place.path().join("watched"), "");
+    let (dir, _) = after(&["folder d", "threads d 8"]);
+    let content: String = (0..50).map(|round| format!("{round}\n")).collect();
+    let expected: Vec<String> = (0..8).map(|thread| format!("d/{thread}={content}")).collect();
+    let found = listing(&dir.path().join("watched"), "");
     let files: Vec<String> = found.iter().filter(|line| line.len() > 20).cloned().collect();
     assert_eq!(files, expected);
 }

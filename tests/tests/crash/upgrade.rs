@@ -1,9 +1,14 @@
-//! A folder of an older version, left in the middle of its work, is taken over: what its log holds is applied as it was answered.
+//! A folder that an older version left in the middle of its work is opened, and what its log holds is applied as it was
+//! answered.
 
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use posthouse_client::{Client, Context, QueueSettings, Redrive};
 use posthouse_tests::harness::{binaries, cli};
@@ -13,7 +18,7 @@ use crate::rounds::{Ends, Plan, rounds, run_beside};
 const QUEUE: &str = "household-registry/beside";
 const DEAD_LETTERS: &str = "household-registry/beside-dead";
 
-/// The older version, killed again and again, and at last this one.
+/// The older version is killed again and again, and then this version runs.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs POSTHOUSE_OLD_BIN, the binary of an older version"]
 async fn a_folder_of_an_older_version_opens_and_keeps_its_promises() {
@@ -25,7 +30,7 @@ async fn a_folder_of_an_older_version_opens_and_keeps_its_promises() {
     let data = judged.stopped().await;
     let check = ["store".as_ref(), "check".as_ref(), data.as_os_str()];
     println!("{}", String::from_utf8(cli::succeed(std::path::Path::new("none"), check)).unwrap());
-    judged.assert_kept();
+    judged.assert_promises();
 }
 
 /// Dead letters, redrives and purges on queues of their own, until the load ends. Calls fail while there is no server.
@@ -47,7 +52,7 @@ async fn some(
     done: &mut [u64; 3],
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let client = Client::connect(context.clone()).await?;
-    // They are there already, mostly.
+    // Mostly they exist already.
     let _ = client.queues().create(DEAD_LETTERS, &QueueSettings::new()).await;
     let settings = QueueSettings::new().dead_letter_queue(DEAD_LETTERS);
     let _ = client.queues().create(QUEUE, &settings).await;

@@ -1,11 +1,13 @@
-//! Every error of ours that has a cause says it: many callers show an error and not what it wraps.
+//! Every error with a cause has the cause in its text, since many callers show an error and not its source.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use super::pages::root;
 
-/// Every source file of what is shipped.
+/// Every source file of the shipped crates.
 fn sources() -> Vec<PathBuf> {
     let mut files = Vec::new();
     for part in ["text", "proto", "engine", "server", "client", "cli"] {
@@ -25,7 +27,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// The messages of errors (the text between `#[error(` and `)]`), each with what follows it up to the next.
+/// The messages of errors (the text between `#[error(` and `)]`), each with the text up to the next.
 fn messages(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let code = text.split("#[cfg(test)]").next().unwrap();
     code.split("#[error(").skip(1).filter_map(|rest| {
@@ -50,7 +52,7 @@ fn every_error_says_its_cause() {
     }
     assert!(
         wrapping > 20,
-        "only {wrapping} errors with causes were found; this test looks in the wrong places"
+        "only {wrapping} errors with causes were found; this test reads the wrong folders"
     );
     assert!(silent.is_empty(), "these have a cause and do not say it: {silent:#?}");
 }

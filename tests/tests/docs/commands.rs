@@ -1,17 +1,19 @@
-//! Runs what a reader would type.
+//! Runs the commands on the pages.
 //!
-//! All `sh` blocks of a page run in order in one shell, which stops at the first command that fails. The shell stands in a
-//! folder that looks like the root of the repository, with `posthouse` on its path and, from the start, a throwaway server
-//! of its own. What a reader would leave running in another terminal (`posthouse dev` or `serve` at the beginning of a
-//! line) runs in the background, and the next command waits until it serves. Three things differ from what is written,
-//! so that pages can be run side by side: `~/.local/state/posthouse`, the port 7443 and the address 127.0.0.1:9464 are
-//! the page's own. What a page shows as a command's output (`console`) has to be among what its commands wrote.
+//! All `sh` blocks of a page run in order in one shell, which stops at the first command that fails. The shell's folder
+//! looks like the root of the repository, with `posthouse` on its path and, from the start, a throwaway server of its
+//! own. Commands that a reader would run in another terminal (`posthouse dev` or `serve` at the beginning of a line)
+//! run in the background, and the next command waits until the server answers. Three things differ from the page, so
+//! that pages can run side by side: `~/.local/state/posthouse`, the port 7443 and the address 127.0.0.1:9464 are
+//! replaced. A block of `console` must be among the output of the commands.
 
-use std::fs;
-use std::net::TcpListener;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use posthouse_tests::harness::binaries;
 use rand::RngExt as _;
@@ -19,7 +21,7 @@ use tempfile::TempDir;
 
 use super::pages::{Page, root};
 
-/// What the shell reads before the page.
+/// Read by the shell before the page.
 const PREAMBLE: &str = r#"
 set -eEu -o pipefail
 trap 'echo "$PAGE:$LINENO: this failed: $BASH_COMMAND" >&2' ERR
@@ -79,12 +81,12 @@ pages! {
 fn run(name: &str) {
     let page = Page::read(name);
     let folder = TempDir::with_prefix("posthouse-docs-").unwrap();
-    let (clone, place) = (folder.path().join("clone"), folder.path().join("place"));
+    let (clone, base) = (folder.path().join("clone"), folder.path().join("place"));
     look_like_a_clone(&clone);
     fs::write(folder.path().join("preamble"), PREAMBLE).unwrap();
     let script = folder.path().join("page");
     let listen = free_port();
-    let text = script_of(&page, &place, listen);
+    let text = script_of(&page, &base, listen);
     let starts_its_own = page
         .blocks()
         .iter()
@@ -98,10 +100,10 @@ fn run(name: &str) {
         .current_dir(&clone)
         .env("BASH_ENV", folder.path().join("preamble"))
         .env("PAGE", name)
-        .env("PLACE", &place)
+        .env("PLACE", &base)
         .env("ROOT", root())
         .env("PATH", with_posthouse(folder.path()))
-        .env("POSTHOUSE_CONTEXT", place.join("contexts/civil-affairs.toml"))
+        .env("POSTHOUSE_CONTEXT", base.join("contexts/civil-affairs.toml"))
         .stdin(Stdio::null())
         .output()
         .unwrap();
@@ -111,7 +113,7 @@ fn run(name: &str) {
     assert_shown(&page, &written);
 }
 
-/// What a page shows as output, the commands wrote, in that order and perhaps among other lines.
+/// Fails unless the commands wrote what the page shows as their output, in that order.
 fn assert_shown(page: &Page, written: &str) {
     let mut lines = written.lines();
     for block in page.blocks().iter().filter(|block| block.language == "console") {
@@ -122,13 +124,13 @@ fn assert_shown(page: &Page, written: &str) {
     }
 }
 
-/// The page as a script: what is no command is an empty line, so that the lines have their numbers.
-fn script_of(page: &Page, place: &Path, listen: u16) -> String {
+/// The page as a script: lines that are no commands are empty, so that line numbers are those of the page.
+fn script_of(page: &Page, base: &Path, listen: u16) -> String {
     let mut lines = vec![String::new(); page.text.lines().count()];
     for block in page.blocks().into_iter().filter(|block| block.language == "sh") {
         for (index, line) in block.lines.iter().enumerate() {
             let line = line
-                .replace("~/.local/state/posthouse", place.to_str().unwrap())
+                .replace("~/.local/state/posthouse", base.to_str().unwrap())
                 .replace("7443", &listen.to_string())
                 .replace("127.0.0.1:9464", "$(management)");
             let line = if is_server(&line) { in_background(&line, listen) } else { line };
@@ -138,12 +140,12 @@ fn script_of(page: &Page, place: &Path, listen: u16) -> String {
     lines.join("\n") + "\n"
 }
 
-/// Whether a line starts a server that goes on; what follows `||` is for one that refuses to start.
+/// Whether a line starts a server that keeps running; a line with `||` starts one that refuses.
 fn is_server(line: &str) -> bool {
     (line.starts_with("posthouse dev ") || line.starts_with("posthouse serve ")) && !line.contains("||")
 }
 
-/// A command that does not return, so that the next can run.
+/// Runs a command that does not return in the background.
 fn in_background(command: &str, listen: u16) -> String {
     let command = command.trim_end_matches(['&', ' ']);
     let listen = if command.starts_with("posthouse dev ") {
@@ -154,7 +156,7 @@ fn in_background(command: &str, listen: u16) -> String {
     format!("{command} {listen} >>$PLACE.log 2>&1 & serving $!;")
 }
 
-/// Fills a folder with links to what a clone has, so that what a page writes does not end up there.
+/// Fills a folder with links to the files of a clone, so that a page writes nothing into the clone.
 fn look_like_a_clone(folder: &Path) {
     fs::create_dir(folder).unwrap();
     for entry in fs::read_dir(root()).unwrap() {
@@ -176,7 +178,7 @@ fn with_posthouse(folder: &Path) -> String {
     format!("{}:{}", bin.display(), std::env::var("PATH").unwrap())
 }
 
-/// A port that nobody uses, and that no outgoing connection is given.
+/// A port that is free, and that the system does not use for outgoing connections.
 fn free_port() -> u16 {
     let mut random = rand::rng();
     loop {

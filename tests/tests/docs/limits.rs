@@ -1,14 +1,13 @@
-//! The page of limits has them all, and their numbers are those of the source.
+//! The page of limits lists every limit, with the numbers of the source.
 
-use std::collections::BTreeMap;
-use std::fs;
+use std::{collections::BTreeMap, fs};
 
 use super::pages::{Page, root};
 
-/// Where limits stand.
+/// The files that define limits.
 const SOURCES: &[&str] = &["server/src/limits.rs", "engine/src/limits.rs"];
 
-/// What no caller runs into: how the server does its own work, and what bounds its files, its log and its configuration.
+/// Limits that no caller reaches: of the server's own work, its files, its log and its configuration.
 const INNER: &[&str] = &[
     "ACCEPT_PAUSE_MAX",
     "ACCEPT_PAUSE_MIN",
@@ -94,7 +93,7 @@ const INNER: &[&str] = &[
     "VERSION_OF_WALL_TIME",
 ];
 
-/// The constants of the sources with their expressions, of the server first.
+/// The constants of the sources with their expressions; of two with one name, the server's.
 fn constants() -> BTreeMap<String, String> {
     let mut constants = BTreeMap::new();
     for source in SOURCES {
@@ -130,16 +129,16 @@ fn rows(page: &Page) -> Vec<(Vec<&str>, &str)> {
 fn every_limit_that_a_caller_can_run_into_is_on_the_page() {
     let page = Page::read("docs/limits.md");
     let rows = rows(&page);
-    let told: Vec<_> = rows.iter().flat_map(|(names, _)| names).copied().collect();
+    let named: Vec<_> = rows.iter().flat_map(|(names, _)| names).copied().collect();
     let constants = constants();
     for name in constants.keys() {
-        let (is_told, is_inner) = (told.contains(&name.as_str()), INNER.contains(&name.as_str()));
+        let (is_named, is_inner) = (named.contains(&name.as_str()), INNER.contains(&name.as_str()));
         assert!(
-            is_told != is_inner,
+            is_named != is_inner,
             "{name}: it belongs into docs/limits.md or among what no caller runs into"
         );
     }
-    for name in told.iter().chain(INNER) {
+    for name in named.iter().chain(INNER) {
         assert!(constants.contains_key(*name), "there is no {name}");
     }
 }
@@ -182,7 +181,7 @@ enum Value {
     Milliseconds(u64),
 }
 
-/// The value of an expression as limits are written; `None` of a range, and what is not simple.
+/// The value of an expression, or `None` for a range and for anything that is not simple.
 fn value(expression: &str, constants: &BTreeMap<String, String>) -> Option<Value> {
     if expression.contains("..") {
         return None;
@@ -211,14 +210,14 @@ fn number(expression: &str, constants: &BTreeMap<String, String>) -> Option<u64>
     let word = text.split(" as ").next()?.trim_start_matches("engine::").replace('_', "");
     word.parse().ok().or_else(|| {
         let name = text.split(" as ").next()?;
-        // A name of both sources is the engine's where it says so, and is not looked up.
+        // A name that both sources define is the engine's if it says so, and is not looked up.
         let other = constants.get(name.trim_start_matches("engine::"))?;
         (other != text).then(|| number(other, constants)).flatten()
     })
 }
 
 impl Value {
-    /// How the page may write it.
+    /// How the page may write the value.
     fn spellings(self) -> Vec<String> {
         let grouped = |number: u64| {
             let digits = number.to_string();
@@ -240,7 +239,7 @@ impl Value {
                     );
                 }
                 spellings.extend((number == (4 << 20) - (64 << 10)).then(|| "4 MiB less 64 KiB".to_owned()));
-                // What ends in _MS.
+                // A value whose name ends in _MS.
                 let units = [(86_400_000, "days"), (3_600_000, "hours"), (1_000, "s")];
                 let units = units.into_iter().filter(|(unit, _)| number.is_multiple_of(*unit));
                 spellings.extend(units.map(|(unit, name)| format!("{} {name}", grouped(number / unit))));

@@ -1,4 +1,4 @@
-//! What users read is true: every command of the pages runs, what they name is there, and errors say their causes.
+//! The pages for users are true: every command on them runs, everything they name exists, and errors have their causes.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,11 +1,10 @@
-//! The tests that pages name as proof are there, and so are the metrics.
+//! The tests and metrics that pages name exist.
 
-use std::fs;
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 use super::pages::{Page, root};
 
-/// Where the tests of a suite are: the word before the first `::`.
+/// The folders of the suites, by the word before the first `::`.
 const SUITES: &[(&str, &str)] = &[
     ("it", "tests/tests/it"),
     ("crash", "tests/tests/crash"),
@@ -17,7 +16,7 @@ const SUITES: &[(&str, &str)] = &[
     ("commands", "cli/tests/commands"),
 ];
 
-/// What a page names as a test: `suite::module::function` in backticks.
+/// The tests that a page names, as `suite::module::function` in backticks.
 fn named(page: &Page) -> Vec<&str> {
     let quoted = page.text.split('`').skip(1).step_by(2);
     quoted.filter(|text| SUITES.iter().any(|(suite, _)| text.starts_with(&format!("{suite}::")))).collect()
@@ -71,7 +70,7 @@ fn every_named_metric_exists() {
         for rest in page.text.split("posthouse_").skip(1) {
             let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(rest.len());
             let name = format!("posthouse_{}", &rest[..end]);
-            // Not a metric: the crate.
+            // The crate is no metric.
             let known = name == "posthouse_client" || table.contains(&format!("\"{name}\""));
             assert!(known, "{}: there is no metric {name}", page.name);
         }

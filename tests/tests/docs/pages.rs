@@ -1,13 +1,15 @@
 //! README.md and docs/*.md, as text.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// A page.
 pub struct Page {
     /// Its path below the root, for example `docs/concepts.md`.
     pub name: String,
-    /// What it says.
+    /// Its text.
     pub text: String,
 }
 
@@ -28,7 +30,7 @@ impl Page {
         Self { name: name.to_owned(), text }
     }
 
-    /// README.md and every page in docs/, but not the decisions, which are history.
+    /// README.md and every page in docs/, without the decisions, which are history.
     pub fn all() -> Vec<Self> {
         let mut names = vec!["README.md".to_owned()];
         for entry in fs::read_dir(root().join("docs")).unwrap() {
@@ -107,12 +109,12 @@ fn every_link_leads_somewhere() {
     }
 }
 
-/// What the headings of a page can be linked by.
+/// The anchors of a page's headings.
 fn anchors(text: &str) -> Vec<String> {
     let heading = |line: &str| {
         let title = line.trim_start_matches('#').trim().to_lowercase();
-        let kept = title.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
-        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+        let letters = title.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        letters.map(|c| if c == ' ' { '-' } else { c }).collect()
     };
     text.lines().filter(|line| line.starts_with('#')).map(heading).collect()
 }

@@ -1,8 +1,10 @@
-//! Troubleshooting has a section for each reason of an error, with the codes that the server gives it.
+//! Troubleshooting has a section for each error reason, with the codes that the server sends with it.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::Path;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use posthouse_proto::FILE_DESCRIPTOR_SET;
 use prost::Message as _;
@@ -37,7 +39,7 @@ fn reasons() -> BTreeSet<String> {
     names.filter(|name| name != "UNSPECIFIED").collect()
 }
 
-/// `Code::NotFound, ErrorReason::QueueNotFound` anywhere in the server's source: which code goes with which reason.
+/// The code of each reason, from `Code::NotFound, ErrorReason::QueueNotFound` anywhere in the server's source.
 fn codes() -> BTreeSet<(String, String)> {
     let mut pairs = BTreeSet::new();
     collect(&root().join("server/src"), &mut pairs);

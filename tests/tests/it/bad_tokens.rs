@@ -1,12 +1,14 @@
-//! Calls that fail to authenticate, again and again.
+//! Calls that fail to authenticate repeatedly.
 
 use posthouse_proto::v1::GetQueueRequest;
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::probe::{scrape, value};
-use posthouse_tests::harness::raw::unary;
-use posthouse_tests::harness::scene::{Scene, queue_name};
-use posthouse_tests::harness::site::{CIVIL, TAXATION};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    eventually,
+    probe::{scrape, value},
+    raw::unary,
+    scene::{Scene, queue_name},
+    site::{CIVIL, TAXATION},
+    wire::Caller,
+};
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
@@ -22,7 +24,7 @@ async fn a_connection_that_fails_to_authenticate_again_and_again_is_closed() {
         (stranger.connections() > 1).then_some(())
     })
     .await;
-    scene.server.told("its calls fail to authenticate").await;
+    scene.server.logged("its calls fail to authenticate").await;
     assert_eq!(scene.caller.connections(), 1);
 }
 
@@ -31,7 +33,7 @@ async fn forged_tokens_are_verified_a_few_times_and_then_no_more() {
     let scene = Scene::start().await;
     let stranger = Caller::connect(&scene.site, &scene.site.credentials(TAXATION)).await;
     let claims = scene.site.claims(TAXATION, &scene.site.certificate(TAXATION));
-    // Signed by another tenant's issuer, each another one.
+    // Signed by another tenant's issuer, each a different token.
     for number in 0..1_500 {
         let mut claims = claims.clone();
         claims.jti = format!("forged-{number}");
@@ -51,7 +53,7 @@ async fn forged_tokens_are_verified_a_few_times_and_then_no_more() {
     assert!(checked < 600.0, "{checked} tokens were verified");
     assert!(value(&metrics, "posthouse_auth_throttled_calls_total{by=\"certificate\"}") > 0.0, "{metrics}");
     assert!(stranger.connections() > 5);
-    // Others are not concerned.
+    // Other callers are not affected.
     let queue = scene.plain_queue("q").await;
     scene.publish(&queue, &["a"]).await;
     assert_eq!(scene.caller.connections(), 1);
@@ -62,7 +64,7 @@ async fn a_client_whose_token_was_bad_recovers_with_a_good_one() {
     let scene = Scene::start().await;
     let queue = scene.plain_queue("q").await;
     let caller = Caller::connect(&scene.site, &scene.credentials).await;
-    // As many streams as a connection takes, all with the same bad token.
+    // As many streams as a connection may have, all with the same bad token.
     let calls = (0..200).map(|_| {
         let caller = caller.with_token(Some("no token"));
         let name = queue.clone();
@@ -83,7 +85,7 @@ async fn calls_of_no_method_end_their_connection() {
     for _ in 0..2_000 {
         let answer = unary(&stranger, "/x/y", bytes::Bytes::new()).await;
         let code = answer.unwrap_err().code();
-        // What the client makes of a connection that ends under its call.
+        // The statuses that the client makes of a connection that ends during a call.
         let ended = [Code::Unavailable, Code::Cancelled, Code::Internal];
         let refused = [Code::PermissionDenied, Code::ResourceExhausted];
         assert!(refused.contains(&code) || ended.contains(&code), "{code:?}");

@@ -1,12 +1,15 @@
-//! `posthouse bench`: that it measures what it says, leaves nothing behind, and touches nobody's messages.
+//! `posthouse bench` measures what it reports, leaves nothing behind, and touches no other messages.
 
-use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::{
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+};
 
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::harness::{
+    cli, eventually,
+    server::Server,
+    site::{CIVIL, Site},
+};
 use serde_json::Value;
 
 const QUEUE: &str = "household-registry/bench";
@@ -40,7 +43,7 @@ fn keys(object: &Value) -> Vec<&str> {
     object.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-/// That every figure is there, and that they fit each other.
+/// Fails unless every figure is there, and the figures fit each other.
 #[track_caller]
 fn check(report: &Value, bench: &str, count: u64, steps: &[&str]) {
     let all = [

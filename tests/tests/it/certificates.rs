@@ -1,35 +1,43 @@
-//! Certificates that clients would refuse, of the server's and of callers.
+//! Certificates of the server and of callers that the other side refuses.
 
-use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::process::{Command, Output};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    process::{Command, Output},
+};
 
-use posthouse::dev::authority::{Issued, Leaf};
-use posthouse::dev::{SERVER_NAME, spiffe_id};
+use posthouse::dev::{
+    SERVER_NAME,
+    authority::{Issued, Leaf},
+    spiffe_id,
+};
 use posthouse_proto::v1::ListQueuesRequest;
-use posthouse_tests::harness::binaries;
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::probe::{scrape, value};
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::shell;
-use posthouse_tests::harness::site::{CIVIL, Credentials, Site};
-use posthouse_tests::harness::tls;
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    binaries, eventually,
+    probe::{scrape, value},
+    refusal::assert_refused,
+    scene::Scene,
+    server::Server,
+    shell,
+    site::{CIVIL, Credentials, Site},
+    tls,
+    wire::Caller,
+};
 use rcgen::ExtendedKeyUsagePurpose;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{aws_lc_rs::default_provider, verify_tls13_signature};
-use rustls::version::TLS13;
-use rustls::{DigitallySignedStruct, SignatureScheme};
+use rustls::{
+    DigitallySignedStruct, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{aws_lc_rs::default_provider, verify_tls13_signature},
+    version::TLS13,
+};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use time::OffsetDateTime;
 use tonic::Code;
 
-/// What a server says of a certificate that it would rather not see.
+/// The server's warning about a certificate that is valid for too long.
 const LONG_LIFE: &str = "is valid for more than a year";
 
-/// A certificate for these names, from and to so many seconds from now.
+/// A certificate for these names that is valid from and to these seconds from now.
 fn server(names: &[&str], from: i64, to: i64) -> Leaf {
     let now = OffsetDateTime::now_utc();
     let mut leaf = Leaf::server(names, &[]);
@@ -42,7 +50,7 @@ fn issue(site: &Site, leaf: &Leaf) -> Issued {
     site.server_authority_itself().issue(leaf).unwrap()
 }
 
-/// Puts a pair in the place of the server's, each file whole.
+/// Replaces the server's certificate and key, each file at once.
 fn install(site: &Site, issued: &Issued) {
     for (name, text) in [("server.key", &issued.key_pem), ("server.pem", &issued.certificate_pem)] {
         fs::write(site.path("new"), text).unwrap();
@@ -55,11 +63,11 @@ fn check(site: &Site) -> Output {
     command.arg("serve").arg("--config").arg(site.config()).arg("--check").output().unwrap()
 }
 
-/// Takes every certificate, to see which one is shown.
+/// Accepts every certificate, to see which one the server uses.
 #[derive(Debug)]
-struct TakesAny;
+struct AcceptsAny;
 
-impl ServerCertVerifier for TakesAny {
+impl ServerCertVerifier for AcceptsAny {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -95,10 +103,10 @@ impl ServerCertVerifier for TakesAny {
     }
 }
 
-/// The certificate that the server shows to whoever comes; `None` while nobody listens.
+/// The certificate that the server uses for a new connection; `None` while it does not listen.
 async fn shown(site: &Site) -> Option<Vec<u8>> {
     let mut config = tls::config(site, &[&TLS13], Some(&site.certificate(CIVIL)));
-    config.dangerous().set_certificate_verifier(std::sync::Arc::new(TakesAny));
+    config.dangerous().set_certificate_verifier(std::sync::Arc::new(AcceptsAny));
     let stream = tls::connect(site, config).await.ok()?;
     Some(stream.get_ref().1.peer_certificates()?.first()?.to_vec())
 }
@@ -114,7 +122,7 @@ async fn logged(server: &Server, parts: &[&str]) {
     .await;
 }
 
-/// What is refused, and the words for it. `tls.names` asks for the server's name.
+/// Certificates that are refused, each with the words of the refusal. `tls.names` asks for the server's name.
 fn bad(site: &Site) -> Vec<(Issued, &'static str)> {
     let for_clients =
         Leaf { usages: vec![ExtendedKeyUsagePurpose::ClientAuth], ..server(&[SERVER_NAME], -60, 3600) };
@@ -140,9 +148,9 @@ async fn a_check_refuses_what_clients_would_and_a_start_warns_and_serves() {
         install(&site, &issued);
         fs::set_permissions(site.path("server.key"), fs::Permissions::from_mode(0o600)).unwrap();
         let checked = check(&site);
-        let told = String::from_utf8_lossy(&checked.stderr);
-        assert_eq!(checked.status.code(), Some(78), "{told}");
-        assert!(told.contains(words) && told.contains("tls.certificate"), "{words:?} is not in {told}");
+        let text = String::from_utf8_lossy(&checked.stderr);
+        assert_eq!(checked.status.code(), Some(78), "{text}");
+        assert!(text.contains(words) && text.contains("tls.certificate"), "{words:?} is not in {text}");
         assert_eq!(checked.stdout, b"", "there is nothing to say but that");
 
         let server = Server::launch(&site, &binaries::posthouse(), None);
@@ -168,7 +176,7 @@ async fn a_good_certificate_is_never_exchanged_for_one_that_clients_refuse() {
     let failed = value(&metrics, "posthouse_reloads_total{result=\"failed\",what=\"certificate\"}");
     assert!((5.0..=10.0).contains(&failed), "{failed}");
 
-    // One whose time comes soon is taken then, although its files do not change any more.
+    // One that becomes valid soon is used then, although its files do not change any more.
     let soon = issue(&site, &server(&[SERVER_NAME], 8, 7200));
     install(&site, &soon);
     logged(&server_process, &["WARN", "is not valid before"]).await;
@@ -210,7 +218,7 @@ async fn one_that_expires_while_it_is_shown_is_warned_of() {
     let server_process = Server::launch(&site, &binaries::posthouse(), None);
     logged(&server_process, &["listening"]).await;
     eventually("the warning", async || {
-        // It looks once a minute; whoever asks is told at once.
+        // The server checks once a minute; SIGHUP makes it check at once.
         server_process.hang_up();
         server_process.log().contains("clients refuse the certificate that this server shows").then_some(())
     })
@@ -220,7 +228,7 @@ async fn one_that_expires_while_it_is_shown_is_warned_of() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hangup_has_the_files_read_again() {
     let site = Site::new();
-    // Changed where nobody watches: behind a link that stays as it is.
+    // The file behind a link changes, which the watch on the link's folder does not see.
     fs::create_dir(site.path("elsewhere")).unwrap();
     for name in ["server.pem", "server.key"] {
         fs::rename(site.path(name), site.path("elsewhere").join(name)).unwrap();
@@ -239,7 +247,7 @@ async fn a_hangup_has_the_files_read_again() {
     eventually("the certificate behind the link", async || (shown(&site).await? == der(&next)).then_some(()))
         .await;
     logged(&server_process, &["INFO", "read all files again, as was asked"]).await;
-    // What cannot be used is told again to whoever asks.
+    // SIGHUP repeats the warning about a file that cannot be used.
     fs::write(site.path("elsewhere/server.pem"), "rubbish").unwrap();
     for times in 1..=3 {
         server_process.hang_up();
@@ -278,18 +286,18 @@ async fn a_pipe_in_the_place_of_a_file_holds_nothing_up() {
     let site = Site::new();
     let server_process = Server::start(&site).await;
     let keys = site.path(&format!("issuers/{CIVIL}.jwks.json"));
-    let aside = site.path("aside");
-    fs::rename(&keys, &aside).unwrap();
+    let saved = site.path("aside");
+    fs::rename(&keys, &saved).unwrap();
     assert!(Command::new("mkfifo").arg(&keys).status().unwrap().success());
     logged(&server_process, &["WARN", "jwks.json: it is not a regular file"]).await;
     let checked = check(&site);
-    let told = String::from_utf8_lossy(&checked.stderr);
-    assert!(checked.status.code() == Some(78) && told.contains("it is not a regular file"), "{told}");
+    let text = String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.code() == Some(78) && text.contains("it is not a regular file"), "{text}");
     // Other files are read all the same.
     let next = issue(&site, &server(&[SERVER_NAME], -60, 3600));
     install(&site, &next);
     eventually("the next certificate", async || (shown(&site).await? == der(&next)).then_some(())).await;
-    fs::rename(&aside, &keys).unwrap();
+    fs::rename(&saved, &keys).unwrap();
     Server::try_ready(&mut { server_process }, &site).await.unwrap();
 }
 
@@ -299,7 +307,7 @@ async fn list(caller: &Caller) -> Result<(), tonic::Status> {
     caller.queues().list_queues(request).await.map(drop)
 }
 
-/// A certificate that is valid for so many seconds in all, with a token for it.
+/// A certificate that is valid for this many seconds in all, with a token for it.
 fn credentials_for(site: &Site, seconds: i64) -> Credentials {
     let mut leaf = Leaf::client(&spiffe_id(CIVIL));
     leaf.not_after = leaf.not_before + time::Duration::seconds(seconds);
@@ -319,8 +327,9 @@ async fn the_lifetime_of_callers_certificates_can_be_limited() {
         let caller = Caller::connect(&scene.site, &credentials_for(&scene.site, seconds)).await;
         let refusal =
             assert_refused(list(&caller).await, Code::Unauthenticated, "CERTIFICATE_IDENTITY_INVALID");
-        let told = format!("it is valid for {seconds} seconds in all, and at most 86400 are allowed here");
-        assert!(refusal.message.contains(&told), "{}", refusal.message);
+        let expected =
+            format!("it is valid for {seconds} seconds in all, and at most 86400 are allowed here");
+        assert!(refusal.message.contains(&expected), "{}", refusal.message);
     }
 }
 
@@ -336,8 +345,8 @@ async fn a_long_life_is_accepted_unless_it_is_limited_and_warned_of_once() {
     for _ in 0..3 {
         list(&Caller::connect(&scene.site, &long).await).await.unwrap();
     }
-    // The log is written by a thread of its own.
-    scene.server.told(LONG_LIFE).await;
+    // A thread of its own writes the log.
+    scene.server.logged(LONG_LIFE).await;
     let log = scene.server.log();
     assert_eq!(log.matches(LONG_LIFE).count(), 1, "{log}");
 }

@@ -1,23 +1,28 @@
-//! A wall clock that is wrong: a year ahead, at the start or all of a sudden; and one that is set right.
+//! A wrong wall clock, a year ahead from the start or suddenly; and one that is set right.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
-use posthouse_proto::v1::publish_stream_response::{Results, batch_result::Outcome};
-use posthouse_proto::v1::{Delivery, GetQueueRequest, MessageState, SettleAction};
-use posthouse_tests::harness::probe;
-use posthouse_tests::harness::publishing::{PublishStream, batch, open};
-use posthouse_tests::harness::scene::{LONG, SHORT, Scene, message, settlement, text};
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Credentials, Site};
-use posthouse_tests::harness::wire::Caller;
-use posthouse_tests::harness::{binaries, eventually};
+use posthouse_proto::v1::{
+    Delivery, GetQueueRequest, MessageState, SettleAction,
+    publish_stream_response::{Results, batch_result::Outcome},
+};
+use posthouse_tests::harness::{
+    binaries, eventually, probe,
+    publishing::{PublishStream, batch, open},
+    scene::{LONG, SHORT, Scene, message, settlement, text},
+    server::Server,
+    site::{CIVIL, Credentials, Site},
+    wire::Caller,
+};
 
 const YEAR: i64 = 365 * 24 * 3600;
 const FIFTY_MINUTES: i64 = 50 * 60;
 
-/// The command of a server whose clock is ahead by so many seconds, in this way.
+/// The command of a server whose clock is ahead by this many seconds, in these ways.
 fn wrong(site: &Site, ahead: i64, ways: &[(&str, &Path)], flags: &[&str]) -> Command {
     let mut command = Command::new(binaries::posthouse());
     command.arg("serve").arg("--config").arg(site.config()).args(flags);
@@ -26,7 +31,7 @@ fn wrong(site: &Site, ahead: i64, ways: &[(&str, &Path)], flags: &[&str]) -> Com
     command
 }
 
-/// A token that is good by a clock which is ahead by so many seconds.
+/// A token that is valid by a clock which is this many seconds ahead.
 fn token(site: &Site, credentials: &Credentials, ahead: i64) -> String {
     let mut claims = site.claims(CIVIL, &credentials.certificate);
     claims.iat = claims.iat.saturating_add_signed(ahead);
@@ -34,7 +39,7 @@ fn token(site: &Site, credentials: &Credentials, ahead: i64) -> String {
     site.mint(CIVIL, &claims)
 }
 
-/// The caller with a token that is good in a year.
+/// The caller with a token that is valid in a year.
 fn later(scene: &Scene, caller: &Caller) -> Caller {
     caller.with_token(Some(&token(&scene.site, &scene.credentials, YEAR)))
 }
@@ -55,7 +60,7 @@ async fn at_the_start_expires_nothing_until_an_operator_says_so() {
     let leased = scene.receive(&queue, 2, LONG).await;
     assert_eq!(leased.len(), 2);
     restart(&mut scene, &[]).await;
-    scene.server.told("more than seven days ahead").await;
+    scene.server.logged("more than seven days ahead").await;
     assert!(
         scene.receive_now(&queue, 10).await.is_empty(),
         "a lease of ten minutes has ended within seconds"
@@ -85,7 +90,7 @@ async fn in_a_running_server_ends_tokens_and_no_leases() {
     scene.caller = Caller::connect(&scene.site, &scene.credentials).await;
     let leased = scene.receive_one(&queue, LONG).await;
     std::fs::write(jump, "").unwrap();
-    // Certificates and tokens go by the wall clock: it is what their issuers go by.
+    // Certificates and tokens go by the wall clock, as their issuers do.
     eventually("the jump", async || {
         let request = scene.caller.request(GetQueueRequest { name: queue.clone() });
         let status = scene.caller.queues().get_queue(request).await.err()?;
@@ -102,7 +107,7 @@ async fn in_a_running_server_ends_tokens_and_no_leases() {
     assert_eq!(scene.publish(&queue, &["b"]).await, [2]);
 }
 
-/// A server that has begun under a clock which is ahead by so many seconds, and what sets the clock right.
+/// A server that was started with a clock this many seconds ahead, and the file that sets the clock right.
 async fn begun_wrong(ahead: i64) -> (Scene, PathBuf) {
     let site = Site::new();
     let credentials = site.credentials(CIVIL);
@@ -120,34 +125,38 @@ fn now_ms() -> i64 {
 }
 
 fn time_ms(time: Option<prost_types::Timestamp>) -> i64 {
-    let time = time.expect("a time is told");
+    let time = time.expect("there is a time");
     time.seconds * 1_000 + i64::from(time.nanos) / 1_000_000
 }
 
 fn left_ms(left: Option<prost_types::Duration>) -> i64 {
-    let left = left.expect("a time left is told");
+    let left = left.expect("there is a time left");
     left.seconds * 1_000 + i64::from(left.nanos) / 1_000_000
 }
 
 #[track_caller]
-fn is_within_a_second(told: i64, right: i64) {
-    assert!((told - right).abs() <= 1_000, "told is {told}, {} ms from {right}", told - right);
+fn is_within_a_second(deadline: i64, right: i64) {
+    assert!(
+        (deadline - right).abs() <= 1_000,
+        "the deadline is {deadline}, {} ms from {right}",
+        deadline - right
+    );
 }
 
-/// A deadline and a time left that are told of a lease of ten minutes, granted at that moment.
+/// Fails unless the deadline and the remaining time of a lease of ten minutes are right for this moment.
 #[track_caller]
 fn is_right(deadline: Option<prost_types::Timestamp>, left: Option<prost_types::Duration>, granted: Instant) {
     let left = left_ms(left);
     is_within_a_second(time_ms(deadline), now_ms() + left);
     let ten_minutes = i64::try_from((LONG - granted.elapsed()).as_millis()).unwrap();
-    // The server's time may go faster or slower by a hundredth while it is drawn to its wall clock.
+    // The server's time may run faster or slower by a hundredth while it approaches the wall clock.
     assert!(
         (ten_minutes - 8_000..=ten_minutes + 8_000).contains(&left),
         "{left} ms are left of {ten_minutes}"
     );
 }
 
-/// When a message that is published now is told to be published.
+/// The publish time of a message that is published now.
 async fn published_now(scene: &Scene, queue: &str, text: &str) -> i64 {
     let mut stream = PublishStream::open(&scene.caller, open(queue, None)).await;
     match stream.publish(batch(1, vec![message(text)])).await.outcome {
@@ -164,7 +173,7 @@ fn id(delivery: &Delivery) -> &str {
     &delivery.message.as_ref().unwrap().id
 }
 
-/// What is told is right within a second, at once; what goes by time goes on as if nothing had happened.
+/// Reported times are right within a second at once, and durations are not affected.
 async fn goes_on_as_if_nothing_had_happened(ahead: i64) {
     let (mut scene, right) = begun_wrong(ahead).await;
     let begun = Instant::now();
@@ -184,34 +193,34 @@ async fn goes_on_as_if_nothing_had_happened(ahead: i64) {
     let (b, granted_b) = (scene.receive(&queue, 1, LONG).await.remove(0), Instant::now());
     assert_eq!(text(&b), "b");
     is_right(b.lease_deadline, b.lease_time_left, granted_b);
-    // It was stored under the wrong clock, and stays as it was stamped.
+    // It was stored under the wrong clock, and keeps its stamp.
     is_within_a_second(published(&b), under_wrong);
     scene.settled(&queue, settlement(&a, SettleAction::Ack)).await;
 
-    // A lease ends, and not before it was told to.
+    // A lease ends, and not before its reported deadline.
     let c = scene.receive_one(&queue, 2 * SHORT).await;
-    let told = time_ms(c.lease_deadline);
+    let deadline = time_ms(c.lease_deadline);
     let again = eventually("the end of a lease", async || scene.receive_now(&queue, 10).await.pop()).await;
-    assert!(text(&again) == "c" && now_ms() + 50 >= told, "{} ms early", told - now_ms());
+    assert!(text(&again) == "c" && now_ms() + 50 >= deadline, "{} ms early", deadline - now_ms());
     scene.settled(&queue, settlement(&again, SettleAction::Ack)).await;
 
     let stats = scene.stats(&queue).await;
     is_within_a_second(time_ms(stats.as_of), now_ms());
     is_within_a_second(time_ms(stats.last_ack_time), now_ms());
-    let most = i64::try_from(3 * begun.elapsed().as_millis()).unwrap() + 1_000;
+    let allowed_ms = i64::try_from(3 * begun.elapsed().as_millis()).unwrap() + 1_000;
     for (what, sum) in [
         ("waiting", stats.waiting_time_sum),
         ("processing", stats.processing_time_sum),
         ("oldest", stats.oldest_unsettled_age),
     ] {
         assert!(
-            (0..=most).contains(&left_ms(sum)),
-            "{what}: {sum:?}, and no more than {most} ms have passed"
+            (0..=allowed_ms).contains(&left_ms(sum)),
+            "{what}: {sum:?}, and no more than {allowed_ms} ms have passed"
         );
     }
     watched(&scene, ahead, begun).await;
 
-    // A start between. Leases that are held stay so, and are told by the clock as it is now.
+    // After a restart, leases are still held, and reported by the present clock.
     scene.crash().await;
     let found = scene.find(id(&b)).await;
     assert_eq!(found.state(), MessageState::Leased, "a lease of ten minutes has ended within seconds");
@@ -221,7 +230,7 @@ async fn goes_on_as_if_nothing_had_happened(ahead: i64) {
     is_within_a_second(published_now(&scene, &queue, "d").await, now_ms());
 }
 
-/// What operators see of it.
+/// What operators see of the wrong clock.
 async fn watched(scene: &Scene, ahead: i64, begun: Instant) {
     let metrics = probe::scrape(scene.site.management()).await;
     let waited = probe::value(&metrics, "posthouse_message_waiting_seconds_sum");

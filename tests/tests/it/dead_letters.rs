@@ -1,4 +1,4 @@
-//! Messages that failed too often, or that a consumer calls hopeless.
+//! Messages that failed too often, or that a consumer dead-letters.
 
 use posthouse_proto::v1::{self, DeadLetterReason, Delivery, SettleAction, SubscriptionSettings};
 use posthouse_tests::harness::scene::{LONG, SHORT, Scene, settlement, text};
@@ -14,7 +14,7 @@ async fn queues(scene: &Scene, max_attempts: u32) -> (String, String) {
 }
 
 #[track_caller]
-fn assert_came_from(
+fn assert_moved_from(
     letter: &Delivery,
     source: &Delivery,
     queue: &str,
@@ -45,7 +45,7 @@ async fn a_message_that_failed_too_often_moves_with_reason_and_origin() {
     let other = scene.receive(&queue, 1, LONG).await.remove(0);
     let mut last = None;
     for attempt in 1..=3 {
-        // A failure is a nack or a lease that ran out.
+        // A failure is a nack or an expired lease.
         let lease = if attempt == 2 { SHORT } else { LONG };
         let delivery = scene.receive_one(&queue, lease).await;
         assert_eq!((delivery.attempt, text(&delivery).as_str()), (attempt, "a"));
@@ -57,7 +57,7 @@ async fn a_message_that_failed_too_often_moves_with_reason_and_origin() {
     let last = last.unwrap();
     scene.crash().await;
     let letter = scene.receive_one(&letters, LONG).await;
-    assert_came_from(&letter, &last, &queue, DeadLetterReason::MaxAttempts, 3);
+    assert_moved_from(&letter, &last, &queue, DeadLetterReason::MaxAttempts, 3);
     scene.settled(&queue, settlement(&other, SettleAction::Ack)).await;
     assert!(scene.receive_now(&queue, 10).await.is_empty());
     scene.settled(&letters, settlement(&letter, SettleAction::Ack)).await;
@@ -72,7 +72,7 @@ async fn a_consumer_may_call_a_message_hopeless() {
     let delivery = scene.receive_one(&queue, LONG).await;
     scene.settled(&queue, settlement(&delivery, SettleAction::DeadLetter)).await;
     let letter = scene.receive_one(&letters, LONG).await;
-    assert_came_from(&letter, &delivery, &queue, DeadLetterReason::Consumer, 0);
+    assert_moved_from(&letter, &delivery, &queue, DeadLetterReason::Consumer, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

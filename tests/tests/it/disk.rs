@@ -1,16 +1,17 @@
-//! A disk that is full.
+//! A full disk.
 
-use std::fs;
-use std::path::Path;
+use std::{fs, path::Path};
 
 use posthouse_proto::v1::{self, NewMessage, PublishRequest, SettleAction};
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::{LONG, Scene, settlement};
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::harness::small_disk::{SmallDisk, fill};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    eventually,
+    refusal::assert_refused,
+    scene::{LONG, Scene, settlement},
+    server::Server,
+    site::{CIVIL, Site},
+    small_disk::{SmallDisk, fill},
+    wire::Caller,
+};
 use tonic::{Code, Status};
 
 const DISK_MIB: u64 = 1024;
@@ -23,7 +24,7 @@ async fn publish(scene: &Scene, queue: &str) -> Result<(), Status> {
     scene.caller.publisher().publish(scene.caller.request(request)).await.map(drop)
 }
 
-/// Takes and acks so many.
+/// Receives and acks this many messages.
 async fn consume(scene: &Scene, queue: &str, count: usize) -> Vec<u64> {
     let mut sequences = Vec::new();
     while sequences.len() < count {
@@ -68,7 +69,7 @@ async fn when_full_refuses_publishes_serves_consumers_and_starts_again() {
     assert!(scene.server.runs(), "{}", scene.server.log());
     assert_refused(refused, Code::ResourceExhausted, "DISK_FULL");
     assert!(acked > 0);
-    // The flush that this asks for shall be done before others take the rest.
+    // The flush that this asks for shall be done before other writes fill the disk.
     let data = disk.inside(&scene.site.data());
     let before = std::cell::Cell::new((0, 0));
     eventually("an end of the flush", async || {
@@ -86,7 +87,7 @@ async fn when_full_refuses_publishes_serves_consumers_and_starts_again() {
     assert_refused(publish(&scene, &queue).await, Code::ResourceExhausted, "DISK_FULL");
     let mut consumed = consume(&scene, &queue, 10).await;
 
-    // And when it was filled while the server was down.
+    // The same after the disk was filled while the server was down.
     fs::remove_file(&filler).unwrap();
     eventually("the ballast", async || held().then_some(())).await;
     scene.server.kill();

@@ -1,19 +1,21 @@
-//! SIGTERM: no new leases, streams are told, what was acked is durable, and the process ends well and in time.
+//! SIGTERM: no new leases, streams are notified, what was acked is durable, and the process ends cleanly and in time.
 
 use std::time::{Duration, Instant};
 
 use posthouse_client::{Client, NewMessage};
-use posthouse_proto::v1::consume_response;
-use posthouse_proto::v1::{PublishStreamRequest, publish_stream_request, publish_stream_response};
-use posthouse_tests::harness::PATIENCE;
-use posthouse_tests::harness::scene::{Scene, message};
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_proto::v1::{
+    PublishStreamRequest, consume_response, publish_stream_request, publish_stream_response,
+};
+use posthouse_tests::harness::{
+    PATIENCE,
+    scene::{Scene, message},
+    server::Server,
+    site::{CIVIL, Site},
+    stream::{Stream, open},
+    wire::Caller,
+};
 use tokio::sync::mpsc;
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -47,9 +49,9 @@ async fn streams_are_told_and_the_process_ends_well() {
 
     let start = Instant::now();
     scene.server.terminate();
-    // The credit is used up, so nothing but the farewell can come.
-    let told = stream.next().await.unwrap();
-    assert!(matches!(told, Some(consume_response::Frame::Drain(_))), "{told:?}");
+    // The credit is used up, so the next frame can only be the drain.
+    let frame = stream.next().await.unwrap();
+    assert!(matches!(frame, Some(consume_response::Frame::Drain(_))), "{frame:?}");
     assert!(matches!(next().await, Some(publish_stream_response::Frame::Drain(_))));
     drop(frames);
     stream.half_close();

@@ -1,23 +1,30 @@
-//! Key sets and tokens in the form in which issuers' products make them.
+//! Key sets and tokens in the form that issuers' products give them.
 
-use std::fs;
-use std::process::{Command, Output};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    fs,
+    process::{Command, Output},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-use posthouse::dev::config::issuer_url;
-use posthouse::dev::token::{Algorithm, Claims, Issuer};
-use posthouse::dev::{AUDIENCE, spiffe_id};
+use posthouse::dev::{
+    AUDIENCE,
+    config::issuer_url,
+    spiffe_id,
+    token::{Algorithm, Claims, Issuer},
+};
 use posthouse_proto::v1::GetQueueRequest;
-use posthouse_tests::harness::probe::{scrape, value};
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::site::{CIVIL, Credentials, Site};
-use posthouse_tests::harness::wire::Caller;
-use posthouse_tests::harness::{binaries, eventually};
+use posthouse_tests::harness::{
+    binaries, eventually,
+    probe::{scrape, value},
+    refusal::assert_refused,
+    scene::Scene,
+    site::{CIVIL, Credentials, Site},
+    wire::Caller,
+};
 use serde_json::{Value, json};
 use tonic::Code;
 
-/// A modulus of 2048 bits: a key that looks right, and that nobody signs with here.
+/// A modulus of 2048 bits: a valid key that no test signs with.
 fn rsa(kid: &str, more: &Value) -> Value {
     let modulus = format!("{}{}", "v".repeat(341), "w");
     let mut key =
@@ -26,7 +33,7 @@ fn rsa(kid: &str, more: &Value) -> Value {
     key
 }
 
-/// What a realm of Keycloak publishes once it has a key of ours too.
+/// The key set of a Keycloak realm that has one of our keys too.
 fn keycloak(issuer: &Issuer) -> Value {
     let own: Value = serde_json::from_str(&issuer.key_set()).unwrap();
     json!({"keys": [
@@ -55,14 +62,14 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// A site whose tenant's tokens are minted by an issuer with a key set as Keycloak has it, and what mints them.
-struct Place {
+/// A site whose tenant's tokens come from an issuer with a key set like Keycloak's.
+struct Fixture {
     scene: Scene,
     issuer: Issuer,
     queue: String,
 }
 
-impl Place {
+impl Fixture {
     async fn new() -> Self {
         let site = Site::new();
         let issuer = Issuer::new(&issuer_url(CIVIL), Algorithm::EdDsa).unwrap();
@@ -84,7 +91,7 @@ impl Place {
         serde_json::to_value(claims).unwrap()
     }
 
-    /// Describes a queue with a token that says this.
+    /// Describes a queue with a token of these claims.
     async fn call(&self, typ: &str, claims: &Value) -> Result<(), tonic::Status> {
         let mut header = self.issuer.header();
         header.typ = Some(typ.to_owned());
@@ -99,10 +106,10 @@ impl Place {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_for_other_purposes_are_passed_over_and_told() {
-    let place = Place::new().await;
-    place.ask(&place.scene.caller).await.unwrap();
-    let site = &place.scene.site;
-    let told = [
+    let fixture = Fixture::new().await;
+    fixture.ask(&fixture.scene.caller).await.unwrap();
+    let site = &fixture.scene.site;
+    let passed_over = [
         "key 1 (\"sig\"): its \"alg\" is \"RS256\"",
         "key 2 (\"enc\"): its \"use\" is \"enc\"",
         "key 4 (\"pq\")",
@@ -111,18 +118,18 @@ async fn keys_for_other_purposes_are_passed_over_and_told() {
     let checked = check(site);
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
     let shown = String::from_utf8(checked.stdout).unwrap();
-    for words in told {
+    for words in passed_over {
         assert!(
             shown.lines().any(|line| line.starts_with("note: line ") && line.contains(words)),
             "{words}: {shown}"
         );
-        let log = place.scene.server.log();
+        let log = fixture.scene.server.log();
         assert!(log.lines().any(|line| line.contains("INFO") && line.contains(words)), "{words}: {log}");
     }
     assert!(shown.ends_with("is in order\n"), "{shown}");
 
-    // And when it is replaced while the server runs; one that may be a mistake is a warning.
-    let mut keys = keycloak(&place.issuer);
+    // The same when the set is replaced while the server runs; a key that may be a mistake causes a warning.
+    let mut keys = keycloak(&fixture.issuer);
     keys["keys"]
         .as_array_mut()
         .unwrap()
@@ -132,23 +139,24 @@ async fn keys_for_other_purposes_are_passed_over_and_told() {
     keys["keys"].as_array_mut().unwrap().push(own["keys"][0].clone());
     write(site, &keys);
     eventually("the warning", async || {
-        let log = place.scene.server.log();
+        let log = fixture.scene.server.log();
         log.lines().any(|line| line.contains("WARN") && line.contains("key 6 (\"torn\")")).then_some(())
     })
     .await;
-    place.ask(&place.scene.caller).await.unwrap();
+    fixture.ask(&fixture.scene.caller).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_set_that_cannot_be_trusted_is_refused_whole() {
-    let place = Place::new().await;
-    let site = &place.scene.site;
+    let fixture = Fixture::new().await;
+    let site = &fixture.scene.site;
     let with = |more: Value| {
-        let mut keys = keycloak(&place.issuer);
+        let mut keys = keycloak(&fixture.issuer);
         keys["keys"].as_array_mut().unwrap().push(more);
         keys
     };
-    let only_others = json!({"keys": [rsa("sig", &json!({"alg": "RS256", "use": "sig"})), rsa("enc", &json!({"use": "enc"}))]});
+    let (signing, encrypting) = (json!({"alg": "RS256", "use": "sig"}), json!({"use": "enc"}));
+    let only_others = json!({"keys": [rsa("sig", &signing), rsa("enc", &encrypting)]});
     for (keys, words) in [
         (only_others, "none of its keys can verify a token"),
         (with(json!({"kty": "oct", "kid": "s", "k": "c2VjcmV0"})), "key 6: it is a secret"),
@@ -162,17 +170,17 @@ async fn a_set_that_cannot_be_trusted_is_refused_whole() {
     ] {
         write(site, &keys);
         eventually(words, async || {
-            let log = place.scene.server.log();
+            let log = fixture.scene.server.log();
             log.lines().any(|line| line.contains("cannot be used") && line.contains(words)).then_some(())
         })
         .await;
-        place.ask(&place.scene.caller).await.unwrap();
+        fixture.ask(&fixture.scene.caller).await.unwrap();
         let checked = check(site);
-        let told = String::from_utf8_lossy(&checked.stderr);
-        assert_eq!(checked.status.code(), Some(78), "{told}");
-        assert!(told.contains(words) && told.contains("issuer["), "{words:?} is not in {told}");
+        let printed = String::from_utf8_lossy(&checked.stderr);
+        assert_eq!(checked.status.code(), Some(78), "{printed}");
+        assert!(printed.contains(words) && printed.contains("issuer["), "{words:?} is not in {printed}");
     }
-    // Nor what is no set: a gateway's error page, a file that is being written, one that never ends.
+    // Other files are no key sets either: a gateway's error page, a half-written file, an endless one.
     let path = site.path(&format!("issuers/{CIVIL}.jwks.json"));
     for (bytes, words) in [
         (b"<html>502 Bad Gateway</html>".to_vec(), "it is not a JSON object"),
@@ -188,24 +196,24 @@ async fn a_set_that_cannot_be_trusted_is_refused_whole() {
         let before = failed().await;
         fs::write(&path, bytes).unwrap();
         eventually("a reload that fails", async || (failed().await > before).then_some(())).await;
-        place.ask(&place.scene.caller).await.unwrap();
+        fixture.ask(&fixture.scene.caller).await.unwrap();
         let checked = check(site);
-        let told = String::from_utf8_lossy(&checked.stderr);
-        assert_eq!(checked.status.code(), Some(78), "{told}");
-        assert!(told.contains(words), "{words:?} is not in {told}");
+        let printed = String::from_utf8_lossy(&checked.stderr);
+        assert_eq!(checked.status.code(), Some(78), "{printed}");
+        assert!(printed.contains(words), "{words:?} is not in {printed}");
     }
-    assert!(!place.scene.server.log().contains("c2VjcmV0"), "a secret is in the log");
+    assert!(!fixture.scene.server.log().contains("c2VjcmV0"), "a secret is in the log");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_as_issuers_make_them_are_taken() {
-    let place = Place::new().await;
+    let fixture = Fixture::new().await;
     let with = |name: &str, value: Value| {
-        let mut claims = place.claims();
+        let mut claims = fixture.claims();
         claims[name] = value;
         claims
     };
-    let scope = place.claims()["scope"].as_str().unwrap().to_owned();
+    let scope = fixture.claims()["scope"].as_str().unwrap().to_owned();
     let accepted = [
         with("aud", json!(["account", AUDIENCE])),
         with("aud", json!([AUDIENCE])),
@@ -216,22 +224,22 @@ async fn tokens_as_issuers_make_them_are_taken() {
         with("realm_access", json!({"roles": ["offline_access", 1.5e3, null]})),
     ];
     for claims in &accepted {
-        place.call("at+jwt", claims).await.unwrap_or_else(|status| panic!("{claims}: {status:?}"));
+        fixture.call("at+jwt", claims).await.unwrap_or_else(|status| panic!("{claims}: {status:?}"));
     }
     for typ in ["at+jwt", "AT+JWT", "application/at+jwt", "Application/At+Jwt"] {
-        place.call(typ, &place.claims()).await.unwrap_or_else(|status| panic!("{typ}: {status:?}"));
+        fixture.call(typ, &fixture.claims()).await.unwrap_or_else(|status| panic!("{typ}: {status:?}"));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_no_issuer_should_make_stays_refused() {
-    let place = Place::new().await;
+    let fixture = Fixture::new().await;
     let with = |name: &str, value: Value| {
-        let mut claims = place.claims();
+        let mut claims = fixture.claims();
         claims[name] = value;
         claims
     };
-    let scope = place.claims()["scope"].as_str().unwrap().to_owned();
+    let scope = fixture.claims()["scope"].as_str().unwrap().to_owned();
     let refused = [
         (with("aud", json!(["account", "other"])), "TOKEN_AUDIENCE_WRONG"),
         (with("aud", json!([AUDIENCE, 7])), "TOKEN_MALFORMED"),
@@ -250,12 +258,12 @@ async fn what_no_issuer_should_make_stays_refused() {
         ),
     ];
     for (claims, reason) in refused {
-        assert_refused(place.call("at+jwt", &claims).await, Code::Unauthenticated, reason);
+        assert_refused(fixture.call("at+jwt", &claims).await, Code::Unauthenticated, reason);
     }
     for typ in ["JWT", "at", "at+jwt ", "application/jwt"] {
-        assert_refused(place.call(typ, &place.claims()).await, Code::Unauthenticated, "TOKEN_MALFORMED");
+        assert_refused(fixture.call(typ, &fixture.claims()).await, Code::Unauthenticated, "TOKEN_MALFORMED");
     }
-    // A token that has none of our items opens nothing.
-    let others = place.call("at+jwt", &with("scope", json!("openid profile"))).await;
+    // A token without any of our claims gives no rights.
+    let others = fixture.call("at+jwt", &with("scope", json!("openid profile"))).await;
     assert_refused(others, Code::PermissionDenied, "GRANT_MISSING");
 }

@@ -1,4 +1,4 @@
-//! Leases: who may settle, until when, and how often a message was tried.
+//! Leases: who may settle, until when, and how attempts are counted.
 
 use std::time::Duration;
 

@@ -1,19 +1,23 @@
-//! Lines in, lines out: a hundred thousand of one KiB by the command line.
+//! A hundred thousand lines of 1 KiB, published and consumed by the command line.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::Path;
-use std::process::Stdio;
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Write,
+    path::Path,
+    process::Stdio,
+};
 
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::harness::{
+    cli,
+    server::Server,
+    site::{CIVIL, Site},
+};
 
 const LINES: usize = 100_000;
 const QUEUE: &str = "household-registry/lines";
 
-/// Lines of one KiB, of every byte but the line feed, none like another.
+/// Lines of 1 KiB, of every byte but the line feed, all different.
 fn write_lines(path: &Path) {
     let mut file = std::io::BufWriter::new(File::create(path).unwrap());
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
@@ -35,10 +39,10 @@ fn write_lines(path: &Path) {
 }
 
 fn publish(context: &Path, file: &Path) {
-    let told =
+    let printed =
         cli::succeed(context, ["publish".as_ref(), QUEUE.as_ref(), "--file".as_ref(), file.as_os_str()]);
-    let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
-    assert_eq!(told, serde_json::json!({ "stored": LINES }));
+    let printed: serde_json::Value = serde_json::from_slice(&printed).unwrap();
+    assert_eq!(printed, serde_json::json!({ "stored": LINES }));
 }
 
 fn consume(context: &Path, output: &Path) -> std::process::Child {
@@ -51,7 +55,7 @@ fn wait(consumer: std::process::Child) {
     assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
 }
 
-/// How often each line is there.
+/// How often each line occurs.
 fn count(text: &[u8]) -> BTreeMap<&[u8], u32> {
     let mut lines = BTreeMap::new();
     for line in text.split_inclusive(|byte| *byte == b'\n') {
@@ -71,15 +75,15 @@ async fn a_hundred_thousand_lines_come_out_as_they_went_in() {
     let sent_bytes = fs::read(&sent).unwrap();
 
     publish(&context, &sent);
-    let came = site.path("came");
-    wait(consume(&context, &came));
-    // Not assert_eq: nobody wants to see them.
-    assert!(fs::read(&came).unwrap() == sent_bytes, "one consumer: the lines differ, or their order");
+    let received = site.path("came");
+    wait(consume(&context, &received));
+    // Not assert_eq, which would print them.
+    assert!(fs::read(&received).unwrap() == sent_bytes, "one consumer: the lines differ, or their order");
 
     publish(&context, &sent);
     let outputs: Vec<_> = (0..8).map(|number| site.path(&format!("came-{number}"))).collect();
     let consumers: Vec<_> = outputs.iter().map(|output| consume(&context, output)).collect();
     consumers.into_iter().for_each(wait);
-    let came: Vec<u8> = outputs.iter().flat_map(|output| fs::read(output).unwrap()).collect();
-    assert!(count(&came) == count(&sent_bytes), "eight consumers: the lines differ");
+    let received: Vec<u8> = outputs.iter().flat_map(|output| fs::read(output).unwrap()).collect();
+    assert!(count(&received) == count(&sent_bytes), "eight consumers: the lines differ");
 }

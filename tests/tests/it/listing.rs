@@ -1,8 +1,10 @@
-//! Pages of queues: what the caller has no grant for is not there, and costs nothing.
+//! Lists of queues: queues without a grant are not shown, and cost nothing.
 
 use posthouse_proto::v1::{ListQueuesRequest, ListQueuesResponse};
-use posthouse_tests::harness::scene::{Scene, queue_name};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    scene::{Scene, queue_name},
+    wire::Caller,
+};
 
 const PARENT: &str = "tenants/civil-affairs/departments/household-registry";
 
@@ -36,7 +38,7 @@ async fn a_page_has_what_is_granted_and_nothing_else() {
     for size in [1, 7, 30, 1_000] {
         assert_eq!(all(&scene.caller, size).await.0, every);
     }
-    // The last, one in the midst, one that does not exist, and some that may only be published to.
+    // The last one, one in the middle, one that does not exist, and some with a publish grant only.
     let scope = ["stats:civil-affairs/household-registry/q29", "manage:civil-affairs/*/q11"]
         .into_iter()
         .chain(["stats:civil-affairs/household-registry/q17x", "publish:civil-affairs/household-registry/*"])
@@ -48,7 +50,7 @@ async fn a_page_has_what_is_granted_and_nothing_else() {
     let (names, pages) = all(&some, 1).await;
     assert_eq!(names, [queue_name("q11"), queue_name("q29")]);
     assert!(pages <= 3, "{pages} pages");
-    // However far it is behind the others, the first page has it.
+    // It is on the first page, however many queues are before it.
     let last = scene.scoped("posthouse:stats:civil-affairs/household-registry/q29");
     assert_eq!(list(&last, 1, "").await.queues.len(), 1);
     assert_eq!(list(&last, 2, "").await.next_page_token, "");

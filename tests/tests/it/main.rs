@@ -32,7 +32,7 @@ mod producers;
 mod purge;
 mod quota;
 mod redrive;
-mod redrive_places;
+mod redrive_cursors;
 mod refused_retries;
 mod reload;
 mod requests;

@@ -5,10 +5,12 @@ use posthouse_proto::v1::{
     self, DeadLetterReason, FindMessageRequest, ListDeadLettersRequest, MessageState, SettleAction,
     Settlement, SubscriptionSettings,
 };
-use posthouse_tests::harness::refusal::{Refusal, assert_refused};
-use posthouse_tests::harness::scene::{LONG, Scene, granted, settlement, wire};
-use posthouse_tests::harness::site::TAXATION;
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    refusal::{Refusal, assert_refused},
+    scene::{LONG, Scene, granted, settlement, wire},
+    site::TAXATION,
+    wire::Caller,
+};
 use tonic::{Code, Status};
 
 async fn find(caller: &Caller, message_id: &str, subscription: &str) -> Result<v1::MessageStatus, Status> {
@@ -82,7 +84,7 @@ async fn dead_letters_are_listed_with_their_origins() {
     assert!(origins.iter().all(|origin| origin.reason() == DeadLetterReason::Consumer));
     assert_eq!(scene.dead_letters(&queue).await, []);
     assert_eq!(scene.find(&ids[1]).await.state(), MessageState::Settled);
-    // What became of one.
+    // The state of one message.
     let request = ListDeadLettersRequest {
         queue: letters.clone(),
         source_message_id: ids[1].clone(),
@@ -106,7 +108,7 @@ async fn parked_messages_are_listed_where_they_are() {
     scene.settled(&queue, settlement(&held, SettleAction::Ack)).await;
 }
 
-/// Ids near this one, in its queue and beyond, of messages that never were. An id is opaque to callers, but not secret.
+/// Ids close to this one, in its queue and in others, of messages that never existed. An id is opaque, but not secret.
 fn guesses(id: &str) -> Vec<String> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(id).unwrap();
     let guess = |at: usize, byte: u8| {
@@ -114,7 +116,7 @@ fn guesses(id: &str) -> Vec<String> {
         bytes[at] = byte;
         BASE64_URL_SAFE_NO_PAD.encode(bytes)
     };
-    // Department, queue, and twice the sequence: 100 and more than there ever will be.
+    // Department, queue, and twice the sequence: 100 later, and more than there ever are.
     vec![guess(3, 77), guess(7, 77), guess(16, 100), guess(9, 255)]
 }
 
@@ -131,7 +133,7 @@ async fn without_a_grant_a_message_that_exists_looks_like_one_that_does_not() {
         for id in std::iter::once(parked.clone()).chain(guesses(&parked)) {
             let answer = find(caller, &id, "").await;
             answers.push(assert_refused(answer, Code::PermissionDenied, "GRANT_MISSING"));
-            // A subscription changes nothing.
+            // A subscription makes no difference.
             let answer = find(caller, &id, "none").await;
             answers.push(assert_refused(answer, Code::PermissionDenied, "GRANT_MISSING"));
         }
@@ -143,7 +145,7 @@ async fn without_a_grant_a_message_that_exists_looks_like_one_that_does_not() {
     }
     answers.dedup();
     assert_eq!(answers.len(), 1, "one answer for all: {answers:?}");
-    // With a grant: what never was is refused alike.
+    // With a grant, a message that never existed is refused in the same way.
     let stats = scene.scoped("posthouse:stats:civil-affairs/*/*");
     assert_eq!(find(&stats, &parked, "default").await.unwrap().state(), MessageState::Parked);
     for guess in guesses(&parked) {

@@ -1,16 +1,18 @@
 //! Small and large messages in one queue.
 
 use posthouse_proto::v1::{Delivery, NewMessage, PublishRequest};
-use posthouse_tests::harness::PATIENCE;
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::stream::{Stream, open};
+use posthouse_tests::harness::{
+    PATIENCE,
+    scene::Scene,
+    stream::{Stream, open},
+};
 
 const SESSION: [u8; 16] = [5; 16];
 const SMALL: usize = 10;
-/// Together, 40 of them are several times what is read at once.
+/// 40 of them are several times what is read at once.
 const LARGE: usize = 200_000;
 
-fn place_and_bytes(delivery: &Delivery) -> (u64, usize) {
+fn sequence_and_bytes(delivery: &Delivery) -> (u64, usize) {
     let message = delivery.message.as_ref().unwrap();
     (message.sequence, message.payload.len())
 }
@@ -31,6 +33,6 @@ async fn large_messages_behind_many_small_ones_come_once_each_and_in_order() {
     }
     let mut stream = Stream::open(&scene.caller, open(&queue, SESSION, 10_000)).await;
     let deliveries = tokio::time::timeout(PATIENCE, stream.deliveries(sizes.len())).await;
-    let came: Vec<_> = deliveries.expect("all of them").iter().map(place_and_bytes).collect();
-    assert_eq!(came, (1..).zip(sizes).collect::<Vec<_>>());
+    let received: Vec<_> = deliveries.expect("all of them").iter().map(sequence_and_bytes).collect();
+    assert_eq!(received, (1..).zip(sizes).collect::<Vec<_>>());
 }

@@ -1,25 +1,29 @@
-//! A data folder that cannot be used is refused, with what to do.
+//! The server refuses a data folder that it cannot use, and says what to do.
 
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::{
+    fs::{self, File},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use posthouse_proto::v1;
-use posthouse_tests::harness::binaries;
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::{LONG, Scene, text};
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::Site;
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    binaries,
+    refusal::assert_refused,
+    scene::{LONG, Scene, text},
+    server::Server,
+    site::Site,
+    stream::{Stream, open},
+    wire::Caller,
+};
 use tonic::Code;
 
-/// Starts the server, which has to refuse, and returns what it says.
+/// Starts the server, which must refuse, and returns its log.
 async fn refuses(site: &Site) -> String {
     let mut server = Server::launch(site, &binaries::posthouse(), None);
     while server.runs() {
-        // It is said last of all.
+        // It is the last line.
         assert!(!server.log().contains("listening"), "the server serves:\n{}", server.log());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -40,14 +44,14 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The segment of the log that is written, and the places in it where groups begin.
+/// The segment of the log that is written, and the offsets at which its groups begin.
 fn segment(site: &Site) -> (PathBuf, Vec<u64>) {
     let begins = |path: &Path| fs::read(path).unwrap().starts_with(b"PHLOGSEG");
     let path = files(&site.data()).into_iter().filter(|path| begins(path)).max().unwrap();
     let bytes = fs::read(&path).unwrap();
-    let places = (0..bytes.len()).step_by(4096).filter(|at| bytes[*at..].starts_with(b"PHGR"));
-    let places = places.map(|at| at as u64).collect();
-    (path, places)
+    let groups = (0..bytes.len()).step_by(4096).filter(|at| bytes[*at..].starts_with(b"PHGR"));
+    let groups = groups.map(|at| at as u64).collect();
+    (path, groups)
 }
 
 fn overwrite(path: &Path, at: u64, bytes: &[u8]) {
@@ -67,7 +71,7 @@ async fn killed_with_messages() -> (Scene, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn by_two_processes() {
     let scene = Scene::start().await;
-    // The same data under another address.
+    // The same data folder at another address.
     let second = Site::new();
     let config = fs::read_to_string(second.config()).unwrap();
     let data = format!("data_dir = {:?}", scene.site.data());
@@ -82,11 +86,11 @@ async fn by_two_processes() {
 async fn with_a_damaged_log() {
     let (scene, _) = killed_with_messages().await;
     let (path, groups) = segment(&scene.site);
-    // Not the last group: that one may be a torn write.
+    // Not the last group, which may be a torn write.
     overwrite(&path, groups[groups.len() / 2] + 60, b"\xff\xff\xff\xff\xff\xff\xff\xff");
     let log = refuses(&scene.site).await;
     assert!(log.contains("damaged") && log.contains("backup"), "{log}");
-    // And it stays so: nothing was changed.
+    // Nothing was changed, so it is refused again.
     let again = refuses(&scene.site).await;
     assert!(again.contains("damaged"), "{again}");
 }
@@ -95,7 +99,7 @@ async fn with_a_damaged_log() {
 async fn but_a_torn_end_of_the_log_is_cut() {
     let (mut scene, queue) = killed_with_messages().await;
     let (path, groups) = segment(&scene.site);
-    // What a write leaves that the power cut short, behind the last whole group.
+    // What a write that a power cut interrupted leaves behind the last whole group.
     let end = groups.last().unwrap() + 4096;
     overwrite(&path, end, b"PHGR half a group");
     scene.server = Server::start(&scene.site).await;
@@ -143,7 +147,7 @@ async fn with_a_damaged_store() {
     assert!(log.contains("damaged") && log.contains("backup"), "{log}");
     fs::write(path, whole).unwrap();
 
-    // Not every byte can be looked at before the server serves; but what is damaged is never delivered.
+    // The server does not read every byte before it serves; but a damaged message is never delivered.
     let path = named(".sst");
     let mut bytes = fs::read(path).unwrap();
     bytes.iter_mut().skip(64).step_by(500).take(20).for_each(|byte| *byte = !*byte);
@@ -153,21 +157,22 @@ async fn with_a_damaged_store() {
     let request = v1::ReceiveRequest { queue, max_messages: 200, ..v1::ReceiveRequest::default() };
     match scene.caller.consumer().receive(scene.caller.request(request)).await {
         Ok(answer) => {
-            let came: Vec<String> = answer.into_inner().deliveries.iter().map(text).collect();
-            assert!(came.iter().all(|text| texts.contains(text)), "{came:?}");
-            assert!(came.len() < texts.len(), "the damage hit nothing");
+            let received: Vec<String> = answer.into_inner().deliveries.iter().map(text).collect();
+            assert!(received.iter().all(|text| texts.contains(text)), "{received:?}");
+            assert!(received.len() < texts.len(), "the damage hit nothing");
         }
         Err(status) => assert_eq!(status.code(), tonic::Code::Internal, "{status:?}"),
     }
 }
 
-/// RocksDB looks at a block's checksum when it reads it: then, and no earlier, is a flipped byte of a message found.
+/// RocksDB checks a block's checksum when it reads the block, so a flipped byte of a message is found then and not
+/// earlier.
 #[tokio::test(flavor = "multi_thread")]
 async fn but_a_damaged_message_stops_nobody_who_does_not_read_it() {
     let mut scene = Scene::start().await;
     let (queue, other) = (scene.plain_queue("q").await, scene.plain_queue("other").await);
     for number in 0..40_u8 {
-        // Nothing that compresses, so that the bodies are most of the file.
+        // Random bytes, which do not compress, so that the bodies are most of the file.
         let payload: Vec<u8> = (0..100_000).map(|_| rand::random()).collect();
         let attributes = [("number".to_owned(), number.to_string())].into();
         let messages = vec![v1::NewMessage { payload: payload.into(), attributes }];
@@ -190,16 +195,17 @@ async fn but_a_damaged_message_stops_nobody_who_does_not_read_it() {
     let mut stream = Stream::open(&scene.caller, open(&queue, [1; 16], 100)).await;
     let refusal = assert_refused(stream.end().await, Code::Internal, "INTERNAL");
     assert!(refusal.message.contains("log"), "{refusal:?}");
-    let log = scene.server.told(path.file_name().unwrap().to_str().unwrap()).await;
+    let log = scene.server.logged(path.file_name().unwrap().to_str().unwrap()).await;
     assert!(log.contains("backup"), "{log}");
     assert!(!log.contains("panicked"), "{log}");
-    // All but the damaged message is there, and everything else works, in the same department too.
+    // All messages but the damaged one are there, and other queues work, in the same department too.
     assert_eq!(text(&scene.receive_one(&other, LONG).await), "a");
     assert_eq!(scene.publish(&other, &["b"]).await, [2]);
     assert_eq!(scene.publish(&queue, &["c"]).await, [41]);
-    // Those before and behind come as ever. One that cannot be read stays leased to whom it was refused, as if it had been delivered:
-    // it is in nobody's way again before that lease ends. What stands in one block of the file is damaged together.
-    let (mut came, mut refused) = (0, 0);
+    // The messages before and after it are delivered as usual. A message that cannot be read stays leased to the caller
+    // that was refused, as if it had been delivered, and blocks nobody before that lease ends. All messages in one
+    // block of the file are damaged together.
+    let (mut received, mut refused) = (0, 0);
     loop {
         let request =
             v1::ReceiveRequest { queue: queue.clone(), max_messages: 10, ..v1::ReceiveRequest::default() };
@@ -207,7 +213,7 @@ async fn but_a_damaged_message_stops_nobody_who_does_not_read_it() {
             Ok(answer) => {
                 let deliveries = answer.into_inner().deliveries;
                 assert!(deliveries.iter().all(|delivery| delivery.attempt == 1));
-                came += deliveries.len();
+                received += deliveries.len();
                 if deliveries.iter().any(|delivery| delivery.message.as_ref().unwrap().payload == "c") {
                     break;
                 }
@@ -219,7 +225,7 @@ async fn but_a_damaged_message_stops_nobody_who_does_not_read_it() {
             }
         }
     }
-    assert!((15..=40).contains(&came), "{came} of 41 messages");
+    assert!((15..=40).contains(&received), "{received} of 41 messages");
     let mut scene = scene;
     scene.crash().await;
     assert_eq!(text(&scene.receive_one(&other, LONG).await), "b");
@@ -227,7 +233,7 @@ async fn but_a_damaged_message_stops_nobody_who_does_not_read_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_log() {
-    // Whether the store had been flushed or not: what was confirmed may be missing.
+    // The confirmed data may be missing, whether or not the store had been flushed.
     for flushed in [true, false] {
         let mut scene = Scene::start().await;
         let queue = scene.plain_queue("q").await;
@@ -267,8 +273,11 @@ async fn with_a_configuration_that_is_wrong_in_two_places() {
     assert!(!site.data().exists());
     let checked = check(&site);
     assert_eq!(checked.status.code(), Some(78));
-    let told = String::from_utf8_lossy(&checked.stderr);
-    assert!(told.contains("line 4: server.shards") && told.contains("line 5: server.colour"), "{told}");
+    let printed = String::from_utf8_lossy(&checked.stderr);
+    assert!(
+        printed.contains("line 4: server.shards") && printed.contains("line 5: server.colour"),
+        "{printed}"
+    );
 }
 
 fn check(site: &Site) -> std::process::Output {

@@ -1,12 +1,16 @@
 //! Producer sessions: a retry never stores twice, and only its owner uses a session.
 
-use posthouse_proto::v1::{ProducerSession, PublishRequest, PublishResponse, publish_result};
-use posthouse_proto::v1::{PublishStreamRequest, publish_stream_request, publish_stream_response};
-use posthouse_tests::harness::PATIENCE;
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::{Scene, message};
-use posthouse_tests::harness::site::CIVIL;
-use posthouse_tests::harness::wire::Caller;
+use posthouse_proto::v1::{
+    ProducerSession, PublishRequest, PublishResponse, PublishStreamRequest, publish_result,
+    publish_stream_request, publish_stream_response,
+};
+use posthouse_tests::harness::{
+    PATIENCE,
+    refusal::assert_refused,
+    scene::{Scene, message},
+    site::CIVIL,
+    wire::Caller,
+};
 use tokio_stream::StreamExt;
 use tonic::{Code, Status};
 
@@ -31,14 +35,14 @@ async fn publish(
     Ok(answer.results.into_iter().map(|result| result.result.unwrap()).collect())
 }
 
-/// Where the messages were stored, and whether an earlier attempt had done it.
-fn places(results: &[publish_result::Result]) -> Vec<(u64, bool)> {
-    let place = |result: &publish_result::Result| match result {
+/// The sequences of the messages, and whether an earlier attempt had stored them.
+fn sequences(results: &[publish_result::Result]) -> Vec<(u64, bool)> {
+    let stored = |result: &publish_result::Result| match result {
         publish_result::Result::Stored(stored) => (stored.sequence, false),
         publish_result::Result::Duplicate(duplicate) => (duplicate.sequence, true),
         publish_result::Result::Error(status) => panic!("refused: {status:?}"),
     };
-    results.iter().map(place).collect()
+    results.iter().map(stored).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -46,14 +50,14 @@ async fn a_retry_is_answered_as_it_was_and_stores_nothing() {
     let mut scene = Scene::start().await;
     let queue = scene.plain_queue("q").await;
     let first = publish(&scene.caller, &queue, 1, 0, &["a", "b"]).await.unwrap();
-    assert_eq!(places(&first), [(1, false), (2, false)]);
+    assert_eq!(sequences(&first), [(1, false), (2, false)]);
     let again = publish(&scene.caller, &queue, 1, 0, &["a", "b"]).await.unwrap();
-    assert_eq!(places(&again), [(1, true), (2, true)]);
+    assert_eq!(sequences(&again), [(1, true), (2, true)]);
     scene.crash().await;
     let again = publish(&scene.caller, &queue, 1, 0, &["a", "b"]).await.unwrap();
-    assert_eq!(places(&again), [(1, true), (2, true)]);
+    assert_eq!(sequences(&again), [(1, true), (2, true)]);
     let next = publish(&scene.caller, &queue, 1, 2, &["c"]).await.unwrap();
-    assert_eq!(places(&next), [(3, false)]);
+    assert_eq!(sequences(&next), [(3, false)]);
     assert_eq!(scene.stats(&queue).await.ready, 3);
 }
 
@@ -118,10 +122,10 @@ async fn a_stream_goes_on_where_the_session_stands() {
     }
 }
 
-/// Whoever may publish can begin as many sessions as it likes: it keeps only itself from more.
+/// A caller that may publish can begin any number of sessions: at the limit it keeps only itself from more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subject_with_too_many_sessions_is_refused_and_nobody_else() {
-    const MOST: u64 = 10_000;
+    const MAX_SESSIONS: u64 = 10_000;
     const CALLERS: u64 = 64;
     let mut scene = Scene::start().await;
     let queue = scene.plain_queue("q").await;
@@ -139,21 +143,22 @@ async fn a_subject_with_too_many_sessions_is_refused_and_nobody_else() {
     let some = (0..CALLERS).map(|first| {
         let caller = &scene.caller;
         async move {
-            for number in (first..MOST).step_by(CALLERS as usize) {
+            for number in (first..MAX_SESSIONS).step_by(CALLERS as usize) {
                 begin(caller, number).await.unwrap();
             }
         }
     });
     futures_util::future::join_all(some).await;
-    let refusal = assert_refused(begin(&scene.caller, MOST).await, Code::ResourceExhausted, "LIMIT_REACHED");
+    let refusal =
+        assert_refused(begin(&scene.caller, MAX_SESSIONS).await, Code::ResourceExhausted, "LIMIT_REACHED");
     assert!(refusal.message.contains("10000 producer sessions"), "{}", refusal.message);
     assert!(refusal.says_when_to_try_again());
     scene.crash().await;
-    assert_refused(begin(&scene.caller, MOST).await, Code::ResourceExhausted, "LIMIT_REACHED");
-    // Its sessions go on, and another subject has its own.
+    assert_refused(begin(&scene.caller, MAX_SESSIONS).await, Code::ResourceExhausted, "LIMIT_REACHED");
+    // Its sessions go on, and another subject has its own limit.
     begin(&scene.caller, 0).await.unwrap();
     let mut claims = scene.site.claims(CIVIL, &scene.credentials.certificate);
     claims.sub = "another".to_owned();
     let another = scene.caller.with_token(Some(&scene.site.mint(CIVIL, &claims)));
-    begin(&another, MOST).await.unwrap();
+    begin(&another, MAX_SESSIONS).await.unwrap();
 }

@@ -1,17 +1,18 @@
-//! A purge, and those who hold what is purged.
+//! Purges, and the consumers that hold purged messages.
 
-use std::io::Read as _;
-use std::process::Stdio;
+use std::{io::Read as _, process::Stdio};
 
 use posthouse_proto::v1::{
     self, SettleAction, SettleFrame, Settlement, consume_request, consume_response, extend_result,
     settle_result,
 };
-use posthouse_tests::harness::refusal::{Refusal, assert_refused};
-use posthouse_tests::harness::scene::{LONG, SHORT, Scene, refused, settlement};
-use posthouse_tests::harness::site::CIVIL;
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::{cli, eventually, probe};
+use posthouse_tests::harness::{
+    cli, eventually, probe,
+    refusal::{Refusal, assert_refused},
+    scene::{LONG, SHORT, Scene, refused, settlement},
+    site::CIVIL,
+    stream::{Stream, open},
+};
 use tonic::Code;
 
 async fn purge(scene: &Scene, queue: &str) -> u64 {
@@ -84,7 +85,7 @@ async fn holders_are_told_and_those_who_had_acked_that_they_had() {
     }
     let stats = scene.stats(&queue).await;
     assert_eq!((stats.ready, stats.in_flight, stats.purged, stats.published), (0, 0, 2, 4));
-    // What comes later is of nobody's concern.
+    // Messages that are published later are not affected.
     scene.publish(&queue, &["after"]).await;
     let after = scene.receive_one(&queue, LONG).await;
     assert_eq!(after.attempt, 1);
@@ -108,14 +109,14 @@ async fn a_stream_goes_on_and_resumes_nothing_that_was_purged() {
     };
     assert_eq!(purge(&scene, &queue).await, 3);
     stream.send(settle(&held[0])).await;
-    let told = loop {
+    let results = loop {
         match stream.next().await.unwrap().unwrap() {
             consume_response::Frame::Settled(settled) => break settled.results,
             _ => continue,
         }
     };
-    assert_purged(told[0].result.as_ref().unwrap());
-    // It has credit for one more, and gets what is published next.
+    assert_purged(results[0].result.as_ref().unwrap());
+    // It has credit for one more, and receives the next message.
     stream.send(consume_request::Frame::Credit(v1::Credit { messages: 2, bytes: 0 })).await;
     scene.publish(&queue, &["d"]).await;
     let next = stream.deliveries(1).await;
@@ -135,18 +136,18 @@ async fn what_a_stream_was_to_get_when_it_is_purged_takes_no_credit() {
     for some in texts.chunks(500) {
         publish(&scene, &queue, some).await;
     }
-    // It has credit for all of them and reads none: most are leased, and not sent yet.
+    // It has credit for all messages and reads none: most are leased and not sent yet.
     let mut stream = Stream::open(&scene.caller, open(&queue, [9; 16], 1_000)).await;
     eventually("all are leased", async || (scene.stats(&queue).await.in_flight == 1_000).then_some(())).await;
     purge(&scene, &queue).await;
-    let mut came = 0;
+    let mut received = 0;
     for frame in stream.until_pong().await {
         if let consume_response::Frame::Deliveries(batch) = frame {
-            came += batch.deliveries.len();
+            received += batch.deliveries.len();
         }
     }
-    // Whatever was on its way counts; the rest has given its credit back, so that the next ones come.
-    stream.send(consume_request::Frame::Credit(v1::Credit { messages: came as u32, bytes: 0 })).await;
+    // Messages that were on their way count; the others return their credit, so that the next ones are sent.
+    stream.send(consume_request::Frame::Credit(v1::Credit { messages: received as u32, bytes: 0 })).await;
     scene.publish(&queue, &["after"; 1_000]).await;
     let after = stream.deliveries(1_000).await;
     assert!(after.iter().all(|delivery| delivery.message.as_ref().unwrap().sequence > 1_000));
@@ -159,7 +160,7 @@ async fn consume_does_not_say_that_purged_messages_come_again() {
     let context = scene.site.context_file(CIVIL);
     let large = "x".repeat(200_000);
     publish(&scene, &queue, &[&large, "one", "two"]).await;
-    // The first does not fit into the pipe, so that nothing of the batch is acknowledged before the purge.
+    // The first does not fit the pipe, so that nothing of the batch is acknowledged before the purge.
     let mut command = cli::command(&context, ["consume", "household-registry/q", "--count", "3"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdout = child.stdout.take().unwrap();
@@ -176,11 +177,11 @@ async fn consume_does_not_say_that_purged_messages_come_again() {
         (rest.len(), child.wait_with_output().unwrap())
     });
     let (rest, output) = ending.await.unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(0), "{told}");
+    let printed = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{printed}");
     assert_eq!(10 + rest, large.len() + 1 + 4 + 4);
-    assert!(told.contains("3 written messages were purged") && !told.contains("again: "), "{told}");
-    assert!(!told.contains("may be delivered again"), "{told}");
+    assert!(printed.contains("3 written messages were purged") && !printed.contains("again: "), "{printed}");
+    assert!(!printed.contains("may be delivered again"), "{printed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

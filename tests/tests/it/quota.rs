@@ -1,20 +1,22 @@
-//! What one tenant may use, and that consuming is never refused.
+//! What one tenant may use; and consuming is never refused.
 
 use posthouse_proto::v1::{
     self, CreateQueueRequest, DeleteQueueRequest, NewMessage, PublishRequest, SettleAction,
     UpdateQueueRequest,
 };
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::probe::{scrape, value};
-use posthouse_tests::harness::refusal::{Refusal, assert_refused};
-use posthouse_tests::harness::scene::{LONG, Scene, queue_name, settlement};
-use posthouse_tests::harness::site::{CIVIL, Site, TAXATION};
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    eventually,
+    probe::{scrape, value},
+    refusal::{Refusal, assert_refused},
+    scene::{LONG, Scene, queue_name, settlement},
+    site::{CIVIL, Site, TAXATION},
+    stream::{Stream, open},
+    wire::Caller,
+};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-/// A server on which the tenant has these caps.
+/// A server with these caps for the tenant.
 async fn capped(caps: &str) -> Scene {
     let site = Site::new();
     let name = format!("name = \"{CIVIL}\"\n");
@@ -35,7 +37,7 @@ async fn create(caller: &Caller, name: &str, max_message_bytes: u32) -> Result<v
     caller.queues().create_queue(caller.request(request)).await.map(tonic::Response::into_inner)
 }
 
-/// The refusal names the cap, its limit, and whose it is.
+/// The refusal names the cap, its limit, and its tenant.
 #[track_caller]
 fn assert_cap<T: std::fmt::Debug>(answer: Result<T, Status>, cap: &str, limit: u64) {
     let status = answer.as_ref().expect_err("a cap was passed").clone();
@@ -56,7 +58,7 @@ async fn a_tenant_that_stores_too_much_is_refused_until_it_has_consumed() {
         publish(&scene, &queue, 1 << 20).await.unwrap();
     }
     assert_cap(publish(&scene, &queue, 1 << 20).await, "max_stored_bytes", CAP);
-    // What is stored is known after a restart too.
+    // The stored bytes are known after a restart too.
     scene.crash().await;
     assert_cap(publish(&scene, &queue, 1 << 20).await, "max_stored_bytes", CAP);
     for _ in 0..8 {
@@ -93,8 +95,10 @@ async fn a_tenant_has_so_many_streams() {
     assert_cap(Stream::try_open(&scene.caller, open(&queue, [3; 16], 0)).await.map(drop), "max_streams", 2);
     scene.settled(&queue, settlement(&delivery, SettleAction::Ack)).await;
     drop(first);
-    eventually("a place", async || Stream::try_open(&scene.caller, open(&queue, [3; 16], 0)).await.ok())
-        .await;
+    eventually("a stream slot", async || {
+        Stream::try_open(&scene.caller, open(&queue, [3; 16], 0)).await.ok()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,19 +140,19 @@ async fn a_tenant_makes_so_many_calls_in_a_second() {
     assert_cap(Err::<(), _>(refused().await), "max_calls_per_second", 20);
     let retry = refused().await.get_details_retry_info().unwrap().retry_delay.unwrap();
     assert!(retry <= std::time::Duration::from_secs(1), "{retry:?}");
-    // What makes room is done, and what others call is theirs.
+    // Calls that free capacity are accepted, and those of other tenants are not affected.
     for _ in 0..40 {
         scene.settle_all(&queue, Vec::new()).await.map(drop).or_else(not_limited).unwrap();
     }
     let other = Caller::connect(&scene.site, &scene.site.credentials(TAXATION)).await;
     create(&other, &format!("tenants/{TAXATION}/departments/returns/queues/c"), 0).await.unwrap();
-    // It passes.
+    // The limit is over after a while.
     eventually("a call", async || publish(&scene, &queue, 1).await.ok()).await;
     let metrics = scrape(scene.site.management()).await;
     assert!(value(&metrics, "posthouse_calls_limited_total") >= 2.0, "{metrics}");
 }
 
-/// An empty settlement may be refused for what it is.
+/// An empty settlement may be refused for another reason.
 fn not_limited(refused: Status) -> Result<(), Status> {
     if refused.code() == Code::InvalidArgument { Ok(()) } else { Err(refused) }
 }

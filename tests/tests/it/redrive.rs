@@ -1,12 +1,14 @@
-//! Dead letters get another chance.
+//! Dead letters are redriven.
 
 use posthouse_proto::v1::{
     self, MessageState, RedriveDeadLettersRequest, RedriveDeadLettersResponse, SettleAction,
     SubscriptionSettings,
 };
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::{LONG, Scene, queue_name, settlement, text};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    refusal::assert_refused,
+    scene::{LONG, Scene, queue_name, settlement, text},
+    wire::Caller,
+};
 use tonic::{Code, Status};
 
 async fn try_redrive(
@@ -25,7 +27,7 @@ fn of(queue: &str) -> RedriveDeadLettersRequest {
     RedriveDeadLettersRequest { queue: queue.to_owned(), ..RedriveDeadLettersRequest::default() }
 }
 
-/// A queue with a dead-letter queue, and so many dead letters.
+/// A queue with a dead-letter queue, and a dead letter for each text.
 async fn queues(scene: &Scene, texts: &[&str]) -> (String, String, Vec<String>) {
     let letters = scene.plain_queue("letters").await;
     let settings =
@@ -69,7 +71,7 @@ async fn named_ones_go_and_the_rest_stays() {
     let held = scene.receive(&letters, 1, LONG).await.remove(0);
     let message_ids = vec![ids[0].clone(), ids[2].clone(), ids[2].clone()];
     let named = RedriveDeadLettersRequest { message_ids, ..of(&letters) };
-    // One is with a consumer, one is named twice.
+    // One is leased to a consumer, one is named twice.
     assert_eq!(redrive(&scene, named.clone()).await, (1, 2, false));
     scene.settled(&letters, settlement(&held, SettleAction::Ack)).await;
     assert_eq!(redrive(&scene, named).await, (0, 3, false));
@@ -132,10 +134,10 @@ async fn it_takes_the_right_to_manage_every_queue_they_go_to() {
         let answer = try_redrive(&source, request).await;
         refusals.push(assert_refused(answer, Code::PermissionDenied, "GRANT_MISSING"));
     }
-    let looks = scene.scoped(&format!("{} {}", grant("stats", "letters"), grant("manage", "q")));
-    let answer = try_redrive(&looks, of(&letters)).await;
+    let reader = scene.scoped(&format!("{} {}", grant("stats", "letters"), grant("manage", "q")));
+    let answer = try_redrive(&reader, of(&letters)).await;
     refusals.push(assert_refused(answer, Code::PermissionDenied, "GRANT_MISSING"));
-    // Whether the queue they came from still exists is not told either.
+    // The answer does not show whether the queue they were published to still exists.
     let delete = v1::DeleteQueueRequest { name: queue, ..v1::DeleteQueueRequest::default() };
     scene.caller.queues().delete_queue(scene.caller.request(delete)).await.unwrap();
     let answer = try_redrive(&source, of(&letters)).await;

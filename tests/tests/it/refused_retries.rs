@@ -1,40 +1,44 @@
-//! A batch that is sent again is answered as it was, also if the limit of a message's size has changed since: no message that was refused is told
-//! to be stored, and none that was stored to be refused.
+//! A batch that is sent again is answered as it was, also if the limit of a message's size has changed since: no
+//! message that was refused is reported as stored, and none that was stored as refused.
 
-use posthouse_proto::v1::publish_stream_request::{self, Batch};
-use posthouse_proto::v1::publish_stream_response::batch_result::Outcome;
-use posthouse_proto::v1::{self, ProducerSession, PublishRequest, publish_result};
-use posthouse_tests::harness::publishing::{self, PublishStream};
-use posthouse_tests::harness::refusal::Refusal;
-use posthouse_tests::harness::scene::{Scene, message};
+use posthouse_proto::v1::{
+    self, ProducerSession, PublishRequest, publish_result,
+    publish_stream_request::{self, Batch},
+    publish_stream_response::batch_result::Outcome,
+};
+use posthouse_tests::harness::{
+    publishing::{self, PublishStream},
+    refusal::Refusal,
+    scene::{Scene, message},
+};
 use tonic::Code;
 
-/// What was said of a message.
+/// The answer for a message.
 #[derive(Debug, PartialEq, Eq)]
-enum Told {
+enum Answer {
     Stored(u64),
-    /// Where it had been stored; 0 if that is forgotten.
+    /// It is a duplicate of this sequence, or of a forgotten one: 0.
     Duplicate(u64),
     Refused(Code, String),
 }
 
-fn told(result: v1::PublishResult) -> Told {
+fn answer_of(result: v1::PublishResult) -> Answer {
     match result.result.unwrap() {
-        publish_result::Result::Stored(stored) => Told::Stored(stored.sequence),
-        publish_result::Result::Duplicate(duplicate) => Told::Duplicate(duplicate.sequence),
+        publish_result::Result::Stored(stored) => Answer::Stored(stored.sequence),
+        publish_result::Result::Duplicate(duplicate) => Answer::Duplicate(duplicate.sequence),
         publish_result::Result::Error(status) => {
             let refusal = Refusal::from(&status);
-            Told::Refused(refusal.code, refusal.reason)
+            Answer::Refused(refusal.code, refusal.reason)
         }
     }
 }
 
-fn too_large() -> Told {
-    Told::Refused(Code::InvalidArgument, "MESSAGE_TOO_LARGE".to_owned())
+fn too_large() -> Answer {
+    Answer::Refused(Code::InvalidArgument, "MESSAGE_TOO_LARGE".to_owned())
 }
 
-fn refused_before() -> Told {
-    Told::Refused(Code::FailedPrecondition, "PRODUCER_MESSAGE_REFUSED".to_owned())
+fn refused_before() -> Answer {
+    Answer::Refused(Code::FailedPrecondition, "PRODUCER_MESSAGE_REFUSED".to_owned())
 }
 
 struct Producer {
@@ -49,7 +53,7 @@ impl Producer {
         Self { scene, queue }
     }
 
-    async fn takes_at_most(&self, max_message_bytes: u32) {
+    async fn limit_messages_to(&self, max_message_bytes: u32) {
         let queue = v1::Queue { name: self.queue.clone(), max_message_bytes, ..v1::Queue::default() };
         let request = v1::UpdateQueueRequest {
             queue: Some(queue),
@@ -60,7 +64,12 @@ impl Producer {
         caller.queues().update_queue(caller.request(request)).await.unwrap();
     }
 
-    async fn publish(&self, first_sequence: u64, atomic: bool, texts: &[&str]) -> Result<Vec<Told>, Refusal> {
+    async fn publish(
+        &self,
+        first_sequence: u64,
+        atomic: bool,
+        texts: &[&str],
+    ) -> Result<Vec<Answer>, Refusal> {
         let session = ProducerSession { producer_id: vec![7; 16].into(), epoch: 1, first_sequence };
         let request = PublishRequest {
             queue: self.queue.clone(),
@@ -72,7 +81,7 @@ impl Producer {
         let answer = caller.publisher().publish(caller.request(request)).await;
         answer.map_err(|status| Refusal::from(&status)).map(|answer| {
             let results = answer.into_inner().results;
-            results.into_iter().map(told).collect()
+            results.into_iter().map(answer_of).collect()
         })
     }
 }
@@ -81,23 +90,23 @@ impl Producer {
 async fn are_answered_as_the_first_attempt_was() {
     let producer = Producer::start().await;
     let texts = ["four", "much too large", "five5"];
-    producer.takes_at_most(10).await;
+    producer.limit_messages_to(10).await;
     let first = producer.publish(0, false, &texts).await.unwrap();
-    assert_eq!(first, [Told::Stored(1), too_large(), Told::Stored(2)]);
+    assert_eq!(first, [Answer::Stored(1), too_large(), Answer::Stored(2)]);
 
-    // Now all would be taken; but the sequence of the second is gone.
-    producer.takes_at_most(100).await;
+    // Now all would be accepted; but the sequence of the second is used.
+    producer.limit_messages_to(100).await;
     let again = producer.publish(0, false, &texts).await.unwrap();
-    assert_eq!(again, [Told::Duplicate(1), refused_before(), Told::Duplicate(2)]);
+    assert_eq!(again, [Answer::Duplicate(1), refused_before(), Answer::Duplicate(2)]);
 
     // And now all would be refused; but two are stored.
-    producer.takes_at_most(3).await;
+    producer.limit_messages_to(3).await;
     let again = producer.publish(0, false, &texts).await.unwrap();
-    assert_eq!(again, [Told::Duplicate(1), too_large(), Told::Duplicate(2)]);
+    assert_eq!(again, [Answer::Duplicate(1), too_large(), Answer::Duplicate(2)]);
 
-    // Published anew.
-    producer.takes_at_most(100).await;
-    assert_eq!(producer.publish(3, false, &["much too large"]).await.unwrap(), [Told::Stored(3)]);
+    // Published as a new batch.
+    producer.limit_messages_to(100).await;
+    assert_eq!(producer.publish(3, false, &["much too large"]).await.unwrap(), [Answer::Stored(3)]);
     assert_eq!(producer.scene.stats(&producer.queue).await.ready, 3);
     // None of this is the server's fault, which it would log.
     let log = producer.scene.server.log();
@@ -107,16 +116,17 @@ async fn are_answered_as_the_first_attempt_was() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_long_ago_are_not_told_to_be_stored() {
     let producer = Producer::start().await;
-    producer.takes_at_most(10).await;
+    producer.limit_messages_to(10).await;
     let texts = ["four", "much too large"];
-    assert_eq!(producer.publish(0, false, &texts).await.unwrap(), [Told::Stored(1), too_large()]);
+    assert_eq!(producer.publish(0, false, &texts).await.unwrap(), [Answer::Stored(1), too_large()]);
     for sequence in 2..10 {
-        assert_eq!(producer.publish(sequence, false, &["x"]).await.unwrap(), [Told::Stored(sequence)]);
+        assert_eq!(producer.publish(sequence, false, &["x"]).await.unwrap(), [Answer::Stored(sequence)]);
     }
-    // Where the first is stored is forgotten by now, whatever the limit is; that it is stored, and the second is not, is known.
+    // The sequence of the first is forgotten by now. Whatever the limit is, the server knows that it is stored and that
+    // the second is not.
     for (limit, refused) in [(10, too_large()), (100, refused_before()), (3, too_large())] {
-        producer.takes_at_most(limit).await;
-        assert_eq!(producer.publish(0, false, &texts).await.unwrap(), [Told::Duplicate(0), refused]);
+        producer.limit_messages_to(limit).await;
+        assert_eq!(producer.publish(0, false, &texts).await.unwrap(), [Answer::Duplicate(0), refused]);
     }
     assert_eq!(producer.scene.stats(&producer.queue).await.ready, 9);
 }
@@ -124,45 +134,45 @@ async fn of_long_ago_are_not_told_to_be_stored() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_an_atomic_batch_are_answered_as_a_whole() {
     let producer = Producer::start().await;
-    producer.takes_at_most(10).await;
+    producer.limit_messages_to(10).await;
     let stored = producer.publish(0, true, &["four", "five5"]).await.unwrap();
-    assert_eq!(stored, [Told::Stored(1), Told::Stored(2)]);
-    producer.takes_at_most(4).await;
+    assert_eq!(stored, [Answer::Stored(1), Answer::Stored(2)]);
+    producer.limit_messages_to(4).await;
     let again = producer.publish(0, true, &["four", "five5"]).await.unwrap();
-    assert_eq!(again, [Told::Duplicate(1), Told::Duplicate(2)]);
+    assert_eq!(again, [Answer::Duplicate(1), Answer::Duplicate(2)]);
 
     let refusal = producer.publish(2, true, &["four", "five5"]).await.unwrap_err();
     assert_eq!((refusal.code, refusal.reason.as_str()), (Code::InvalidArgument, "MESSAGE_TOO_LARGE"));
     assert_eq!(refusal.fields(), ["messages[1]"]);
-    // It took no sequence.
-    assert_eq!(producer.publish(2, true, &["four"]).await.unwrap(), [Told::Stored(3)]);
-    // Eight later, it is forgotten where they are, and not that they are.
+    // It used no sequence.
+    assert_eq!(producer.publish(2, true, &["four"]).await.unwrap(), [Answer::Stored(3)]);
+    // After eight more batches their sequences are forgotten, but not that they are stored.
     for sequence in 3..11 {
         let stored = producer.publish(sequence, false, &["x"]).await.unwrap();
-        assert_eq!(stored, [Told::Stored(sequence + 1)]);
+        assert_eq!(stored, [Answer::Stored(sequence + 1)]);
     }
     let again = producer.publish(0, true, &["four", "five5"]).await.unwrap();
-    assert_eq!(again, [Told::Duplicate(0), Told::Duplicate(0)]);
+    assert_eq!(again, [Answer::Duplicate(0), Answer::Duplicate(0)]);
     assert_eq!(producer.scene.stats(&producer.queue).await.ready, 11);
 }
 
-/// What a stream says of a batch.
+/// The answers of a stream to a batch.
 async fn streamed(
     stream: &mut PublishStream,
     first_sequence: u64,
     atomic: bool,
     texts: &[&str],
-) -> Vec<Told> {
+) -> Vec<Answer> {
     let messages = texts.iter().map(|text| message(text)).collect();
     let batch = Batch { first_sequence, atomic, ..publishing::batch(first_sequence, messages) };
     match stream.publish(batch).await.outcome.unwrap() {
         Outcome::Results(results) => match results.all_stored {
-            Some(all) => (all.first_sequence..).take(all.count as usize).map(Told::Stored).collect(),
-            None => results.results.into_iter().map(told).collect(),
+            Some(all) => (all.first_sequence..).take(all.count as usize).map(Answer::Stored).collect(),
+            None => results.results.into_iter().map(answer_of).collect(),
         },
         Outcome::Error(status) => {
             let refusal = Refusal::from(&status);
-            vec![Told::Refused(refusal.code, refusal.reason)]
+            vec![Answer::Refused(refusal.code, refusal.reason)]
         }
     }
 }
@@ -170,27 +180,30 @@ async fn streamed(
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_stream_are_answered_alike() {
     let producer = Producer::start().await;
-    producer.takes_at_most(10).await;
+    producer.limit_messages_to(10).await;
     let session = publish_stream_request::Producer { producer_id: vec![7; 16].into(), epoch: 1 };
     let open = || publishing::open(&producer.queue, Some(session.clone()));
     let mut stream = PublishStream::open(&producer.scene.caller, open()).await;
     let texts = ["four", "much too large", "five5"];
     let first = streamed(&mut stream, 0, false, &texts).await;
-    assert_eq!(first, [Told::Stored(1), too_large(), Told::Stored(2)]);
-    assert_eq!(streamed(&mut stream, 3, true, &["six", "seven"]).await, [Told::Stored(3), Told::Stored(4)]);
+    assert_eq!(first, [Answer::Stored(1), too_large(), Answer::Stored(2)]);
+    assert_eq!(
+        streamed(&mut stream, 3, true, &["six", "seven"]).await,
+        [Answer::Stored(3), Answer::Stored(4)]
+    );
 
-    // A stream has the limit of when it was opened; what comes after a lost answer comes on another.
+    // A stream has the limit of its opening; after a lost answer the batch is sent on another stream.
     for (limit, refused) in [(100, refused_before()), (3, too_large())] {
-        producer.takes_at_most(limit).await;
+        producer.limit_messages_to(limit).await;
         let mut stream = PublishStream::open(&producer.scene.caller, open()).await;
         assert_eq!(stream.opened.next_sequence, 5);
         let again = streamed(&mut stream, 0, false, &texts).await;
-        assert_eq!(again, [Told::Duplicate(1), refused, Told::Duplicate(2)]);
+        assert_eq!(again, [Answer::Duplicate(1), refused, Answer::Duplicate(2)]);
         let again = streamed(&mut stream, 3, true, &["six", "seven"]).await;
-        assert_eq!(again, [Told::Duplicate(3), Told::Duplicate(4)]);
+        assert_eq!(again, [Answer::Duplicate(3), Answer::Duplicate(4)]);
     }
     let mut stream = PublishStream::open(&producer.scene.caller, open()).await;
     assert_eq!(streamed(&mut stream, 5, true, &["six", "seven"]).await, [too_large()]);
-    assert_eq!(streamed(&mut stream, 5, false, &["six"]).await, [Told::Stored(5)]);
+    assert_eq!(streamed(&mut stream, 5, false, &["six"]).await, [Answer::Stored(5)]);
     assert_eq!(producer.scene.stats(&producer.queue).await.ready, 5);
 }

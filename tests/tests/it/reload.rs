@@ -1,29 +1,35 @@
 //! Certificates, authorities and key sets that are replaced while the server runs.
 
-use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
 
-use posthouse::dev::authority::{Authority, Leaf};
-use posthouse::dev::config::issuer_url;
-use posthouse::dev::token::{Algorithm, Claims, Issuer};
-use posthouse::dev::{SERVER_NAME, spiffe_id};
+use posthouse::dev::{
+    SERVER_NAME,
+    authority::{Authority, Leaf},
+    config::issuer_url,
+    spiffe_id,
+    token::{Algorithm, Claims, Issuer},
+};
 use posthouse_proto::v1::GetQueueRequest;
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::probe::{scrape, value};
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::site::{CIVIL, Credentials, Site, TAXATION};
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::tls;
-use posthouse_tests::harness::wire::Caller;
-use rustls::AlertDescription;
-use rustls::version::TLS13;
+use posthouse_tests::harness::{
+    eventually,
+    probe::{scrape, value},
+    refusal::assert_refused,
+    scene::Scene,
+    site::{CIVIL, Credentials, Site, TAXATION},
+    stream::{Stream, open},
+    tls,
+    wire::Caller,
+};
+use rustls::{AlertDescription, version::TLS13};
 use tonic::Code;
 
 const SESSION: [u8; 16] = [5; 16];
 
-/// Certificate and key, with their files' names.
+/// A certificate and its key, with the names of their files.
 type Pair = [(&'static str, String); 2];
 
 /// A folder of secrets as Kubernetes mounts it: links to `..data`, which links to a folder of this version.
@@ -61,7 +67,7 @@ impl Mounted {
     }
 }
 
-/// The certificate that the server shows.
+/// The server's certificate.
 async fn shown(site: &Site) -> Vec<u8> {
     let stream =
         tls::connect(site, tls::config(site, &[&TLS13], Some(&site.certificate(CIVIL)))).await.unwrap();
@@ -99,16 +105,16 @@ async fn a_new_certificate_is_shown_to_new_connections_and_the_others_go_on() {
         (shown(&scene.site).await == second.certificate_der().unwrap().to_vec()).then_some(())
     })
     .await;
-    // The connection of before, not a new one.
+    // The old connection still works.
     assert_eq!(scene.publish(&queue, &["a"]).await, [1]);
     eventually("the end of the new certificate among the figures", async || {
         let metrics = scrape(scene.site.management()).await;
-        let told = value(&metrics, "posthouse_certificate_not_after_timestamp_seconds");
-        (told == leaf.not_after.unix_timestamp() as f64).then_some(())
+        let not_after = value(&metrics, "posthouse_certificate_not_after_timestamp_seconds");
+        (not_after == leaf.not_after.unix_timestamp() as f64).then_some(())
     })
     .await;
 
-    // A key of another certificate, a file that is no PEM, and files that are gone.
+    // A key of another certificate, a file that is no PEM, and missing files.
     let third = server_certificate(&scene.site);
     let [certificate, _] = files(&third);
     let [_, key] = files(&second);
@@ -186,7 +192,7 @@ async fn a_rotated_key_set_takes_new_tokens_and_ends_old_ones_with_their_streams
     let fresh = scene.caller.with_token(Some(&token(&new, &scene.credentials)));
     assert_refused(call(&fresh, &queue).await, Code::Unauthenticated, "TOKEN_KEY_UNKNOWN");
 
-    // Both for a while, as a rotation goes.
+    // Both keys for a while, as in a rotation.
     mounted.swap(&[("jwks.json", &key_set(&[&old, &new]))]);
     eventually("the new key", async || call(&fresh, &queue).await.ok()).await;
     call(&scene.caller, &queue).await.unwrap();
@@ -195,7 +201,7 @@ async fn a_rotated_key_set_takes_new_tokens_and_ends_old_ones_with_their_streams
     let held = stream.deliveries(1).await;
     let mut unconcerned = Stream::open(&fresh, open(&queue, [6; 16], 0)).await;
 
-    // What cannot be used changes nothing.
+    // A set that cannot be used changes nothing.
     let weak = r#"{"keys":[{"kty":"RSA","kid":"weak","n":"3zXW","e":"AQAB"}]}"#;
     for (bad, reason) in
         [("{\"keys\":[]}", "it has no keys"), (weak, "fewer than 2048"), ("no", "not a JSON object")]
@@ -215,12 +221,12 @@ async fn a_rotated_key_set_takes_new_tokens_and_ends_old_ones_with_their_streams
     }
     stream.until_pong().await;
 
-    // The old key goes: its tokens are not taken from the cache, and its streams end.
+    // The old key is removed: its tokens are no longer accepted from the cache, and its streams end.
     mounted.swap(&[("jwks.json", &new.key_set())]);
     assert_refused(stream.end().await, Code::Unauthenticated, "TOKEN_KEY_UNKNOWN");
     assert_refused(call(&scene.caller, &queue).await, Code::Unauthenticated, "TOKEN_KEY_UNKNOWN");
     unconcerned.until_pong().await;
-    // The session goes on with a token of the new key.
+    // The session continues with a token of the new key.
     let mut resumed = Stream::open(&fresh, open(&queue, SESSION, 0)).await;
     assert_eq!(resumed.opened.resumed_leases, 1);
     assert_eq!(resumed.deliveries(1).await[0].token, held[0].token);
@@ -246,7 +252,7 @@ async fn a_removed_authority_ends_its_connections_and_no_others() {
     let mut stream = Stream::open(&doomed, open(&queue, SESSION, 10)).await;
     let mut unconcerned = Stream::open(&scene.caller, open(&queue, [6; 16], 0)).await;
 
-    // Replaced by a rename, as most tools do; first by something that cannot be used.
+    // The file is replaced by a rename, as most tools do it; first by something that cannot be used.
     let replace = |text: &str| {
         fs::write(scene.site.path("roots.new"), text).unwrap();
         fs::rename(scene.site.path("roots.new"), &path).unwrap();
@@ -257,7 +263,7 @@ async fn a_removed_authority_ends_its_connections_and_no_others() {
         scene.server.log().lines().any(|line| line.contains("is not an authority's")).then_some(())
     })
     .await;
-    // Another tenant's root does not become this one's.
+    // The root of another tenant does not count for this one.
     replace(&fs::read_to_string(scene.site.path(&format!("authorities/{TAXATION}.pem"))).unwrap());
     eventually("the warning", async || {
         scene.server.log().lines().any(|line| line.contains("is listed already")).then_some(())

@@ -1,16 +1,18 @@
-//! Consumer sessions: a broken connection keeps its leases, a clean end gives them back.
+//! Consumer sessions: after a broken connection the leases stay, after a clean end they are released.
 
 use std::time::Duration;
 
 use posthouse_proto::v1::{
     self, NewMessage, PublishRequest, SettleAction, consume_request, consume_response,
 };
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::{LONG, Scene, settlement, text};
-use posthouse_tests::harness::site::CIVIL;
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    eventually,
+    refusal::assert_refused,
+    scene::{LONG, Scene, settlement, text},
+    site::CIVIL,
+    stream::{Stream, open},
+    wire::Caller,
+};
 use tonic::Code;
 
 const SESSION: [u8; 16] = [1; 16];
@@ -51,7 +53,7 @@ async fn a_broken_connection_gets_the_same_leases_again() {
     assert!(resumed.iter().all(|delivery| delivery.resumed && delivery.attempt == 1), "{resumed:?}");
     assert_eq!(tokens(&resumed), tokens(&held[1..]));
 
-    // The same over a crash of the server.
+    // The same after a crash of the server.
     scene.crash().await;
     let mut stream = Stream::open(&scene.caller, open(&queue, SESSION, 10)).await;
     let resumed = stream.deliveries(2).await;
@@ -60,15 +62,15 @@ async fn a_broken_connection_gets_the_same_leases_again() {
     assert_eq!(scene.stats(&queue).await.in_flight, 0);
 }
 
-/// A client that settles what it still has, before the server has sent all of it again, must be able to forget it at
-/// the confirmation: behind that, a resumed delivery would look like a new one.
+/// A client that settles what it still holds, before the server has sent all of it again, forgets it at the
+/// confirmation; a delivery that is resumed after that would look new.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_resumed_comes_before_anything_is_confirmed() {
     const COUNT: usize = 64;
     let scene = Scene::start().await;
     let queue = scene.plain_queue("q").await;
     for _ in 0..COUNT {
-        // Together they are more than the network and the stream take: some wait in the server.
+        // They are more than the network and the stream accept: some wait in the server.
         let messages = vec![NewMessage { payload: vec![0; 300_000].into(), ..NewMessage::default() }];
         let request = PublishRequest { queue: queue.clone(), messages, ..PublishRequest::default() };
         scene.caller.publisher().publish(scene.caller.request(request)).await.unwrap();
@@ -121,7 +123,7 @@ async fn a_session_is_its_subjects_own() {
     let mut claims = scene.site.claims(CIVIL, &scene.credentials.certificate);
     claims.sub = "somebody else".to_owned();
     let other = scene.caller.with_token(Some(&scene.site.mint(CIVIL, &claims)));
-    // Whether the session id itself is refused or not: it opens no way to another's leases.
+    // Whether or not the session id itself is refused, it gives no access to another subject's leases.
     if let Ok(mut stolen) = Stream::try_open(&other, open(&queue, SESSION, 10)).await {
         assert_eq!(stolen.opened.resumed_leases, 0);
         let frames = stolen.until_pong().await;
@@ -159,7 +161,7 @@ async fn nothing_is_sent_beyond_the_credits() {
     assert_eq!(stream.until_pong().await, []);
     assert_eq!(scene.stats(&queue).await.in_flight, 3);
 
-    // Two more messages, but bytes only for one; a message is sent when all the bytes are there.
+    // Credit for two more messages, but bytes only for one; a message is sent when all its bytes have credit.
     stream.send(consume_request::Frame::Credit(v1::Credit { messages: 2, bytes: 9 })).await;
     found.extend(stream.deliveries(1).await);
     assert_eq!(stream.until_pong().await, []);
@@ -178,7 +180,7 @@ async fn a_stream_is_told_when_there_is_nothing() {
     scene.publish(&queue, &["a", "b"]).await;
     let deliveries = stream.deliveries(2).await;
     assert_eq!(settle(&mut stream, &deliveries[..1]).await.all_settled, 1);
-    // One is still leased, though by this stream itself.
+    // One is still leased, though to this stream itself.
     assert_eq!(stream.until_pong().await, []);
     let mut nack = settlement(&deliveries[1], SettleAction::Nack);
     nack.delay = posthouse_tests::harness::scene::wire(Duration::from_secs(600));

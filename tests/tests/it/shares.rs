@@ -1,12 +1,14 @@
-//! What is ready is shared by the consumers that wait for it.
+//! Ready messages are shared by the consumers that wait for them.
 
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    scene::Scene,
+    stream::{Stream, open},
+    wire::Caller,
+};
 
 const COUNT: usize = 100;
 
-/// So many consumers with credit for everything, each on a connection of its own.
+/// Opens consumers with credit for everything, each on a connection of its own.
 async fn consumers(scene: &Scene, queue: &str, count: u8) -> Vec<Stream> {
     let mut streams = Vec::new();
     for number in 0..count {
@@ -16,11 +18,11 @@ async fn consumers(scene: &Scene, queue: &str, count: u8) -> Vec<Stream> {
     streams
 }
 
-/// Takes all that was published; how many each consumer got.
+/// Receives all messages; returns how many each consumer received.
 async fn shares(streams: &mut [Stream]) -> Vec<usize> {
     let mut shares = Vec::new();
     for stream in streams.iter_mut() {
-        // No consumer gets nothing, or there is nothing to wait for here.
+        // A consumer without any would make this wait for ever.
         shares.push(stream.deliveries(1).await.len());
     }
     loop {
@@ -55,7 +57,7 @@ async fn one_batch_is_shared_by_idle_consumers() {
     assert_fair(&shares(&mut streams).await);
 }
 
-/// What was leased to a consumer that ends cleanly is free again, and the others share it.
+/// The leases of a consumer that ends cleanly are free again, and the others share them.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_back_is_shared_by_idle_consumers() {
     let scene = Scene::start().await;
@@ -69,7 +71,7 @@ async fn what_comes_back_is_shared_by_idle_consumers() {
     assert_fair(&shares(&mut streams).await);
 }
 
-/// Single messages go to one consumer after the other.
+/// Single messages go to the consumers in turn.
 #[tokio::test(flavor = "multi_thread")]
 async fn single_messages_go_round() {
     let scene = Scene::start().await;

@@ -1,8 +1,8 @@
 //! The statistics of a queue add up, and survive a crash.
 
-use posthouse_proto::v1::{self, QueueStats, SettleAction};
 use posthouse_proto::v1::{
-    PublishStreamRequest, publish_result, publish_stream_request, publish_stream_response,
+    self, PublishStreamRequest, QueueStats, SettleAction, publish_result, publish_stream_request,
+    publish_stream_response,
 };
 use posthouse_tests::harness::scene::{LONG, SHORT, Scene, message, settlement};
 use tokio_stream::StreamExt;
@@ -34,7 +34,7 @@ async fn sums_tell_what_became_of_messages() {
     // Five payloads of a byte, each with an attribute.
     assert!(first.stored_bytes > 5 * 10, "{}", first.stored_bytes);
 
-    // Until it has waited for some time, and been worked on for some: the server's own clock says.
+    // Until the server's clock shows that it has waited for some time, and been worked on for some.
     while at(scene.stats(&queue).await.as_of) < at(first.last_publish_time) + 60 {
         tokio::task::yield_now().await;
     }
@@ -72,7 +72,7 @@ async fn a_message_waits_for_its_first_delivery_only_once() {
     let held = scene.receive_one(&queue, LONG).await;
     scene.settled(&queue, settlement(&held, SettleAction::Release)).await;
     let waited = scene.stats(&queue).await.waiting_time_sum;
-    // Delivered again, and again after its lease ran out.
+    // Delivered again, and again after its lease expired.
     scene.receive_one(&queue, SHORT).await;
     let held = scene.receive_one(&queue, LONG).await;
     scene.settled(&queue, settlement(&held, SettleAction::Ack)).await;

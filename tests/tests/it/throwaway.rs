@@ -1,14 +1,13 @@
-//! `posthouse dev`: a server with everything it needs, in one folder, kept over restarts.
+//! `posthouse dev`: a server with everything it needs, in one folder that is kept over restarts.
 
-use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
-use std::path::Path;
-use std::process::Command;
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, chown, symlink},
+    path::Path,
+    process::Command,
+};
 
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::{binaries, site::Site};
+use posthouse_tests::harness::{binaries, cli, eventually, server::Server, site::Site};
 
 fn dev(site: &Site) -> Server {
     let mut command = Command::new(binaries::posthouse());
@@ -30,18 +29,18 @@ async fn it_serves_and_keeps_its_messages() {
     let queue = "identity-cards/applications";
     cli::succeed(&context, ["queue", "create", queue]);
     fs::write(site.path("lines"), "one\ntwo\n").unwrap();
-    let told = cli::succeed(
+    let printed = cli::succeed(
         &context,
         ["publish".as_ref(), queue.as_ref(), "--file".as_ref(), site.path("lines").as_os_str()],
     );
-    assert_eq!(told, b"{\"stored\": 2}\n");
+    assert_eq!(printed, b"{\"stored\": 2}\n");
     assert!(!server.log().contains("is valid for more than a year"), "{}", server.log());
     server.kill();
 
     let _server = dev(&site);
     ready(&context).await;
     assert_eq!(cli::succeed(&context, ["consume", queue, "--until-empty"]), b"one\ntwo\n");
-    // Another agency sees none of it, and cannot tell whether it is there.
+    // Another agency sees none of it, and does not learn whether it exists.
     let other = site.path("dev/contexts/taxation.toml");
     let foreign = "tenants/civil-affairs/departments/identity-cards/queues/";
     let existing = cli::run(&other, ["queue", "describe", &format!("{foreign}applications")]);
@@ -82,7 +81,7 @@ fn it_listens_on_loopback_only() {
     assert!(!site.path("dev").exists());
 }
 
-/// Runs it on a folder where it has to refuse, and returns what it says.
+/// Runs it on a folder that it must refuse, and returns its error.
 fn refused(site: &Site, folder: &Path) -> String {
     refused_with(site, folder, "next: name a folder of your own")
 }
@@ -91,13 +90,13 @@ fn refused_with(site: &Site, folder: &Path, next: &str) -> String {
     let mut command = Command::new(binaries::posthouse());
     command.arg("dev").arg("--dir").arg(folder).arg("--listen").arg(site.listen().to_string());
     let output = command.output().unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(77), "{told}");
-    assert!(told.contains(next), "{told}");
-    told
+    let printed = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(77), "{printed}");
+    assert!(printed.contains(next), "{printed}");
+    printed
 }
 
-/// What a run of it leaves behind.
+/// The folder that a run of it leaves.
 async fn prepared(site: &Site) -> std::path::PathBuf {
     let mut server = dev(site);
     ready(&site.path("dev/contexts/taxation.toml")).await;
@@ -106,7 +105,7 @@ async fn prepared(site: &Site) -> std::path::PathBuf {
     site.path("dev")
 }
 
-/// The user `nobody`. These tests run as root, as the one who may give files away.
+/// The user `nobody`. These tests run as root, which may change the owner of files.
 const NOBODY: u32 = 65_534;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,29 +125,30 @@ async fn nothing_of_another_users_is_trusted() {
     ] {
         let path = folder.join(name);
         chown(&path, Some(NOBODY), None).unwrap();
-        let told = refused(&site, &folder);
-        assert!(told.contains("belongs to the user 65534"), "{name}: {told}");
+        let printed = refused(&site, &folder);
+        assert!(printed.contains("belongs to the user 65534"), "{name}: {printed}");
         chown(&path, Some(0), None).unwrap();
     }
-    // What everybody could have written is made anew once it is removed, with what was issued by it.
+    // Files that everybody could have written are created again after they are removed, with the certificates they
+    // issued.
     for name in
         ["issuers/taxation.key", "authorities/taxation.key", "server-authority.key", "contexts/taxation.key"]
     {
         let key = folder.join(name);
         fs::set_permissions(&key, fs::Permissions::from_mode(0o602)).unwrap();
-        let told = refused_with(&site, &folder, "next: remove it");
-        assert!(told.contains("others may have written it") && told.contains(name), "{told}");
+        let printed = refused_with(&site, &folder, "next: remove it");
+        assert!(printed.contains("others may have written it") && printed.contains(name), "{printed}");
         fs::remove_file(&key).unwrap();
         assert_eq!(prepared(&site).await, folder);
     }
-    // A folder that somebody has prepared for whoever comes, as root is told in every quick start.
+    // A folder that another user has prepared under the name that the quick start names.
     let trap = site.path("trap");
     fs::create_dir(&trap).unwrap();
     fs::write(trap.join(".posthouse-dev"), "").unwrap();
     fs::set_permissions(&trap, fs::Permissions::from_mode(0o777)).unwrap();
     chown(&trap, Some(NOBODY), None).unwrap();
     assert!(refused(&site, &trap).contains("belongs to the user 65534"));
-    // And it starts once everything is its user's own again.
+    // It starts once all files are its user's own again.
     assert_eq!(prepared(&site).await, folder);
 }
 
@@ -160,7 +160,7 @@ async fn no_link_is_followed_out_of_the_folder() {
     fs::write(&victim, "untouched").unwrap();
     for name in ["posthouse.toml.draft", "contexts/taxation.token.draft", "posthouse.toml"] {
         let path = folder.join(name);
-        // It may not be there.
+        // It may not exist.
         drop(fs::remove_file(&path));
         symlink(&victim, &path).unwrap();
     }
@@ -168,13 +168,13 @@ async fn no_link_is_followed_out_of_the_folder() {
     assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
     for name in ["issuers/taxation.key", "server.pem", "data", "data/store"] {
         let path = folder.join(name);
-        let aside = site.path("aside");
-        fs::rename(&path, &aside).unwrap();
-        symlink(&aside, &path).unwrap();
-        let told = refused(&site, &folder);
-        assert!(told.contains("is a symbolic link") && told.contains(name), "{told}");
+        let saved = site.path("aside");
+        fs::rename(&path, &saved).unwrap();
+        symlink(&saved, &path).unwrap();
+        let printed = refused(&site, &folder);
+        assert!(printed.contains("is a symbolic link") && printed.contains(name), "{printed}");
         fs::remove_file(&path).unwrap();
-        fs::rename(&aside, &path).unwrap();
+        fs::rename(&saved, &path).unwrap();
     }
 }
 

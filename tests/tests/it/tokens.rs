@@ -1,17 +1,20 @@
-//! Tokens that end while a stream is open.
+//! Tokens that expire while a stream is open.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use posthouse_proto::v1::{self, ReceiveRequest, SettleAction, consume_request, consume_response};
-use posthouse_proto::v1::{PublishStreamRequest, publish_stream_request};
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::{LONG, Scene, settlement, text};
-use posthouse_tests::harness::site::CIVIL;
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::{PATIENCE, eventually};
+use posthouse_proto::v1::{
+    self, PublishStreamRequest, ReceiveRequest, SettleAction, consume_request, consume_response,
+    publish_stream_request,
+};
+use posthouse_tests::harness::{
+    PATIENCE, eventually,
+    refusal::assert_refused,
+    scene::{LONG, Scene, settlement, text},
+    site::CIVIL,
+    stream::{Stream, open},
+};
 use tokio::sync::mpsc;
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tonic::Code;
 
 const SESSION: [u8; 16] = [1; 16];
@@ -20,7 +23,7 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// A token of the scene's caller that ends so many seconds from now.
+/// A token of the scene's caller that expires in this many seconds.
 fn token(scene: &Scene, seconds: u64) -> String {
     let mut claims = scene.site.claims(CIVIL, &scene.credentials.certificate);
     claims.exp = now() + seconds;

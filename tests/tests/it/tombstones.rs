@@ -1,14 +1,16 @@
-//! A queue that many messages have passed is as quick as a new one: `make figures` shows it for millions.
+//! A queue through which many messages have passed is as quick as a new one: `make figures` shows it for millions.
 
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::harness::tombstones::{per_delivery, tombstones};
+use posthouse_tests::harness::{
+    cli,
+    server::Server,
+    site::{CIVIL, Site},
+    tombstones::{per_delivery, tombstones},
+};
 
 const QUEUE: &str = "household-registry/passed";
 const PASSED: u32 = 100_000;
 const DELIVERIES: u32 = 50;
-/// As the promise is: so many deleted rows more per delivery than for the first.
+/// The promise: at most this many more deleted rows per delivery than for the first.
 const MORE: f64 = 8.0;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -28,7 +30,7 @@ async fn deliveries_do_not_read_over_what_has_passed() {
     let _server = Server::start(&site).await;
     let cold = per_delivery(&site, QUEUE, DELIVERIES).await;
     assert!(cold <= first + MORE, "{cold} deleted rows per delivery after a kill, {first} at first");
-    // That nothing is passed over is only worth something where it would be counted.
+    // A count of zero means something only where deleted rows would be counted.
     for number in 0..10 {
         let queue = format!("household-registry/gone-{number}");
         cli::succeed(&context, ["queue", "create", &queue]);

@@ -1,23 +1,29 @@
 //! Clients that do not read what the server sends them.
 
-use std::collections::HashMap;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    collections::HashMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
-use posthouse_proto::v1::publish_stream_request::{Batch, Frame, Open};
-use posthouse_proto::v1::{NewMessage, PublishRequest, PublishStreamRequest};
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::site::CIVIL;
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_proto::v1::{
+    NewMessage, PublishRequest, PublishStreamRequest,
+    publish_stream_request::{Batch, Frame, Open},
+};
+use posthouse_tests::harness::{
+    eventually,
+    refusal::assert_refused,
+    scene::Scene,
+    site::CIVIL,
+    stream::{Stream, open},
+    wire::Caller,
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
 const SESSION: [u8; 16] = [9; 16];
 
-/// A connection of its own, whose windows nobody else needs.
+/// A connection of its own, so that it has the windows alone.
 async fn another(scene: &Scene, seconds: u64) -> Caller {
     let credentials = scene.site.credentials(CIVIL);
     let mut claims = scene.site.claims(CIVIL, &credentials.certificate);
@@ -44,7 +50,7 @@ async fn a_consume_stream_that_is_not_read_ends_with_its_token_all_the_same() {
     }
     let caller = another(&scene, 3).await;
     let mut stream = Stream::open(&caller, open(&queue, SESSION, 100_000)).await;
-    // As long as the stream lives, it gets its turn.
+    // As long as the stream lives, it is worked on.
     eventually("the end of the stream", async || {
         let mut received = 0;
         for _ in 0..4 {
@@ -68,7 +74,7 @@ async fn a_publisher_that_does_not_read_its_answers_stops_nobody_else() {
     let unread = caller.publisher().publish_stream(caller.request(ReceiverStream::new(requests))).await;
     let _unread = unread.unwrap();
     let sending = tokio::spawn(async move {
-        // One message of each is refused, so that the answers are long; then much that waits behind them.
+        // One message of each batch is refused, so that the answers are long; then many batches wait behind them.
         let refused = NewMessage {
             attributes: HashMap::from([(String::new(), String::new())]),
             ..NewMessage::default()

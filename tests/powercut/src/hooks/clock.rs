@@ -1,22 +1,26 @@
-//! A wall clock that is wrong: ahead by `POSTHOUSE_CLOCK_AHEAD` seconds (behind, if that is negative), from the start or, with
-//! `POSTHOUSE_CLOCK_JUMPS_WITH`, once there is a file of that name. With `POSTHOUSE_CLOCK_RIGHT_WITH` it is set right once there is a
-//! file of that name. The monotonic clock stays as it is.
+//! A wall clock that is wrong: ahead by `POSTHOUSE_CLOCK_AHEAD` seconds (behind, if that is negative), from the start
+//! or, with `POSTHOUSE_CLOCK_JUMPS_WITH`, once there is a file of that name. With `POSTHOUSE_CLOCK_RIGHT_WITH` it is
+//! set right once there is a file of that name. The monotonic clock stays as it is.
 
-use std::ffi::{CStr, CString, c_int};
-use std::os::unix::ffi::OsStringExt as _;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    ffi::{CStr, CString, c_int},
+    os::unix::ffi::OsStringExt as _,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use crate::sys::call;
 
 struct Wrong {
     ahead: i64,
-    /// When it begins and when it ends.
+    /// The moments at which the wrong time begins and ends.
     jumps: Moment,
     right: Moment,
 }
 
-/// Comes with a file, or has come from the start.
+/// A moment: when a file appears, or the start of the program.
 struct Moment {
     file: Option<CString>,
     come: AtomicBool,
@@ -45,7 +49,7 @@ impl Moment {
     }
 }
 
-/// Leaves `errno` alone: asking for the time, which this is done for, does not touch it.
+/// Leaves `errno` unchanged, since the program's own call, a reading of the clock, does not set it.
 fn exists(file: &CStr) -> bool {
     // SAFETY: every thread has one.
     let errno = unsafe { libc::__errno_location() };

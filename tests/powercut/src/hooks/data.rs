@@ -1,12 +1,14 @@
-//! Bytes that change.
+//! Calls that change the bytes of files.
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
 
 use libc::{iovec, off_t, size_t, ssize_t};
 
-use crate::mirror::Extent;
-use crate::sys::{self, call};
-use crate::tracker;
+use crate::{
+    mirror::Extent,
+    sys::{self, call},
+    tracker,
+};
 
 fn wrote(fd: c_int, offset: Option<off_t>, result: i64) -> ssize_t {
     if let Ok(count @ 1..) = u64::try_from(result) {
@@ -35,7 +37,7 @@ unsafe extern "C" fn writev(fd: c_int, pieces: *const iovec, count: c_int) -> ss
     wrote(fd, None, call!(libc::SYS_writev, fd, pieces, count))
 }
 
-/// One function by its two names, with and without large files.
+/// Defines one function under its two names, with and without large files.
 macro_rules! twice {
     ($name:ident, $large:ident = $arguments:tt -> $result:ty $body:block) => {
         twice!(@ $name = $arguments -> $result $body);
@@ -55,7 +57,9 @@ twice!(pwritev, pwritev64 = (fd: c_int, pieces: *const iovec, count: c_int, offs
     wrote(fd, Some(offset), call!(libc::SYS_pwritev, fd, pieces, count, offset, 0))
 });
 
-twice!(pwritev2, pwritev64v2 = (fd: c_int, pieces: *const iovec, count: c_int, offset: off_t, flags: c_int) -> ssize_t {
+twice!(pwritev2, pwritev64v2 = (
+    fd: c_int, pieces: *const iovec, count: c_int, offset: off_t, flags: c_int
+) -> ssize_t {
     let result = call!(libc::SYS_pwritev2, fd, pieces, count, offset, 0, flags);
     let count = wrote(fd, (offset != -1).then_some(offset), result);
     if count > 0 && flags & (libc::RWF_DSYNC | libc::RWF_SYNC) != 0 {
@@ -79,7 +83,7 @@ twice!(truncate, truncate64 = (path: *const c_char, size: off_t) -> c_int {
         return -1;
     }
     tracker::with(|tracker| tracker.opened(fd, libc::O_WRONLY));
-    // SAFETY: the function takes any numbers.
+    // SAFETY: the function accepts any numbers.
     let result = unsafe { ftruncate(fd, size) };
     call!(libc::SYS_close, fd);
     result
@@ -93,7 +97,7 @@ fn allocate(fd: c_int, mode: c_int, offset: off_t, length: off_t) -> c_int {
     }
     let result = call!(libc::SYS_fallocate, fd, mode, offset, length) as c_int;
     let zeroes = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_ZERO_RANGE;
-    // Space beyond the end, or within it, changes no byte; a longer file is told by its length.
+    // Space allocated beyond the end or within the file changes no byte; a longer file shows by its length.
     if result == 0 && mode & zeroes != 0 {
         let start = u64::try_from(offset).unwrap_or(0);
         changed(fd, Extent { start, end: start.saturating_add(u64::try_from(length).unwrap_or(0)) });

@@ -1,7 +1,7 @@
-//! The C functions that are replaced. Each makes the system call it stands for, and then tells the tracker.
+//! The C functions that are replaced. Each makes its system call and then reports to the tracker.
 //!
-//! `open` and its kin take their mode as a variable argument; on the machines this is for it comes in the register of
-//! a third or fourth argument, and is looked at by the kernel only when there is one.
+//! `open` and its kin have their mode as a variable argument. On the supported machines it is in the register of a
+//! third or fourth argument, and the kernel reads it only if there is one.
 
 mod clock;
 mod data;

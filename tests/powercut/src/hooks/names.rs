@@ -1,11 +1,14 @@
-//! Names that change. Nothing is noted, since a folder's sync lists the folder; but no name changes during a listing.
+//! Calls that change names. Nothing is recorded here, since the sync of a folder lists it; but no name changes while a
+//! folder is listed.
 
 use std::ffi::{c_char, c_int, c_uint};
 
 use libc::mode_t;
 
-use crate::sys::{self, call};
-use crate::tracker;
+use crate::{
+    sys::{self, call},
+    tracker,
+};
 
 fn changing(call: impl FnOnce() -> i64) -> c_int {
     let _names = tracker::with(|tracker| tracker.names.read());

@@ -1,14 +1,13 @@
-//! Opening: which files are watched.
+//! Calls that open files: they decide which files are watched.
 
 use std::ffi::{c_char, c_int};
 
 use libc::mode_t;
 
-use crate::sys::call;
-use crate::tracker;
+use crate::{sys::call, tracker};
 
 fn opened(folder: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
-    // Creating a name must not come between the names of a folder that is being listed.
+    // No name may be created while a folder is listed.
     let names = tracker::with(|tracker| tracker.names.read());
     let fd = call!(libc::SYS_openat, folder, path, flags, mode) as c_int;
     drop(names);
@@ -18,7 +17,7 @@ fn opened(folder: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_i
     fd
 }
 
-/// One function by several names.
+/// Defines one function under several names.
 macro_rules! open {
     ($($name:ident),*) => {$(
         #[unsafe(no_mangle)]

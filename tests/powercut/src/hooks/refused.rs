@@ -1,11 +1,13 @@
-//! What is not modelled, and ends the program if it would touch the folder.
+//! Calls that are not modelled. They end the program if they concern the watched folder.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 
 use libc::{FILE, off_t, size_t};
 
-use crate::sys::{self, call};
-use crate::tracker;
+use crate::{
+    sys::{self, call},
+    tracker,
+};
 
 fn mapped(
     address: *mut c_void,

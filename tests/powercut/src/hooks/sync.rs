@@ -1,9 +1,8 @@
-//! What makes bytes and names durable.
+//! Calls that make bytes and names durable.
 
 use std::ffi::c_int;
 
-use crate::sys::call;
-use crate::tracker;
+use crate::{sys::call, tracker};
 
 fn synced(fd: c_int, result: i64) -> c_int {
     if result == 0 {

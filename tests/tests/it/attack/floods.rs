@@ -1,16 +1,18 @@
-//! Floods are closed out, or served in turn with everybody else.
+//! Connections that flood are closed, or served fairly beside others.
 
-use posthouse_tests::attack::{Kind, all};
-use posthouse_tests::harness::eventually;
+use posthouse_tests::{
+    attack::{Kind, all},
+    harness::eventually,
+};
 
 use super::{MOMENT, Ring, named};
 
 /// Attacking connections.
 const CONNECTIONS: usize = 2;
-/// The most that a server may have under a flood.
-const MOST: u64 = 640 << 20;
+/// The most memory that a server may use under a flood.
+const MAX_MEMORY: u64 = 640 << 20;
 
-/// Frames for which a connection is closed.
+/// Frames that close their connection.
 const CLOSED: &[&str] = &[
     "ping",
     "settings",
@@ -30,7 +32,7 @@ const CLOSED: &[&str] = &[
     "forged-eddsa-health",
     "forged-ps256-health",
 ];
-/// What costs others no more than their turn.
+/// Floods that are served, and cost others no more than their fair share.
 const SERVED: &[&str] = &[
     "padded-data",
     "client-hello",
@@ -51,20 +53,20 @@ const SERVED: &[&str] = &[
 async fn connections_that_flood_are_closed() {
     let mut ring = Ring::start().await;
     for name in CLOSED {
-        let (came, peak) = ring.endure(named(name), CONNECTIONS, MOMENT).await;
-        assert!(peak < MOST, "{name}: {} MiB", peak >> 20);
-        if came.ends.is_empty() {
+        let (counts, peak) = ring.endure(named(name), CONNECTIONS, MOMENT).await;
+        assert!(peak < MAX_MEMORY, "{name}: {} MiB", peak >> 20);
+        if counts.ends.is_empty() {
             closed(&ring, name).await;
         }
         ring.sound();
     }
 }
 
-/// On a busy machine a moment is too short for a flood to be one.
+/// On a busy machine a flood may be too slow to be noticed within a moment.
 async fn closed(ring: &Ring, name: &str) {
     let target = ring.target.afresh();
     let _running = posthouse_tests::attack::begin(named(name), &target, CONNECTIONS);
-    let closed = || async { (!target.tally.told().ends.is_empty()).then_some(()) };
+    let closed = || async { (!target.tally.counts().ends.is_empty()).then_some(()) };
     eventually(&format!("an end of a connection of {name}"), closed).await;
 }
 
@@ -73,7 +75,7 @@ async fn neighbours_of_a_flood_are_served() {
     let mut ring = Ring::start().await;
     for name in SERVED {
         let (_, peak) = ring.endure(named(name), CONNECTIONS, MOMENT).await;
-        assert!(peak < MOST, "{name}: {} MiB", peak >> 20);
+        assert!(peak < MAX_MEMORY, "{name}: {} MiB", peak >> 20);
         ring.sound();
     }
 }

@@ -1,16 +1,18 @@
-//! What a caller sends and does not end, and what it asks for and does not read, is not held without a bound.
+//! Unfinished requests and unread answers hold a bounded amount of memory.
 
 use std::time::Duration;
 
-use posthouse_tests::attack::{Kind, all};
-use posthouse_tests::harness::{eventually, process};
+use posthouse_tests::{
+    attack::{Kind, all},
+    harness::{eventually, process},
+};
 
 use super::{MOMENT, Ring, named};
 
-/// The most that a server may have: what it has under full load, about 270 MiB, and 256 MiB.
-const MOST: u64 = 526 << 20;
-/// What it lets go of is what is beyond this: its caches, and what its memory is in pieces for.
-const KEPT: u64 = 330 << 20;
+/// The most memory that a server may use: about 270 MiB under full load, and 256 MiB.
+const MAX_MEMORY: u64 = 526 << 20;
+/// The most memory that it may keep afterwards: caches, and the allocator's fragmentation.
+const MAX_RETAINED: u64 = 330 << 20;
 /// Attacking connections.
 const CONNECTIONS: usize = 2;
 
@@ -63,15 +65,15 @@ async fn endure(names: &[&str], moment: Duration) {
     let mut passed = Vec::new();
     for name in names {
         let (_, peak) = ring.endure(named(name), CONNECTIONS, moment).await;
-        if peak > MOST {
+        if peak > MAX_MEMORY {
             passed.push(format!("{name}: {} MiB", peak >> 20));
         }
         let pid = ring.pid();
-        let kept = || async { process::memory(pid).filter(|now| *now <= KEPT) };
-        eventually(&format!("the release of {name}"), kept).await;
+        let released = || async { process::memory(pid).filter(|now| *now <= MAX_RETAINED) };
+        eventually(&format!("the release of {name}"), released).await;
         ring.sound();
     }
-    assert!(passed.is_empty(), "more than {} MiB: {passed:?}", MOST >> 20);
+    assert!(passed.is_empty(), "more than {} MiB: {passed:?}", MAX_MEMORY >> 20);
 }
 
 #[tokio::test(flavor = "multi_thread")]

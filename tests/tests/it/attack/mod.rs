@@ -1,21 +1,25 @@
-//! Every flood and hold of `make attack` for a moment: the server's memory stays bounded, floods are closed out, and a
-//! neighbour is served all the while.
+//! Every attack of `make attack` for a moment: the server's memory stays bounded, connections that flood are closed,
+//! and a neighbour is served all the time.
 
 mod floods;
 mod holds;
-mod places;
+mod slots;
 
 use std::time::Duration;
 
 use posthouse_proto::v1::SettleAction;
-use posthouse_tests::attack::{self, Attack, Target, Told};
-use posthouse_tests::harness::scene::{LONG, Scene, settlement, text};
-use posthouse_tests::harness::site::Site;
-use posthouse_tests::harness::{PATIENCE, process};
+use posthouse_tests::{
+    attack::{self, Attack, Counts, Target},
+    harness::{
+        PATIENCE, process,
+        scene::{LONG, Scene, settlement, text},
+        site::Site,
+    },
+};
 
 /// How long an attack lasts.
 const MOMENT: Duration = Duration::from_millis(1_300);
-/// How many messages a neighbour passes on meanwhile.
+/// How many messages the neighbour sends and receives meanwhile.
 const ROUNDS: usize = 3;
 
 /// A server with an attacker and a neighbour.
@@ -44,9 +48,9 @@ impl Ring {
         self.scene.server.pid()
     }
 
-    /// The attack for so long, and for as long as the neighbour needs for some messages; what came of it, and the most
-    /// memory that the server had.
-    async fn endure(&self, attack: &Attack, connections: usize, moment: Duration) -> (Told, u64) {
+    /// Runs the attack for `moment`, or for as long as the neighbour needs for its messages; returns its counts and the
+    /// server's peak memory.
+    async fn endure(&self, attack: &Attack, connections: usize, moment: Duration) -> (Counts, u64) {
         attack::prepare(&self.scene.site, &self.target, attack.prepare).await;
         process::forget_peak(self.pid());
         let target = self.target.afresh();
@@ -54,15 +58,19 @@ impl Ring {
         let served = tokio::time::timeout(PATIENCE, self.neighbour());
         let (served, ()) = tokio::join!(served, tokio::time::sleep(moment));
         assert!(served.is_ok(), "{}: the neighbour is not served", attack.name);
-        let (came, peak) = (target.tally.told(), process::peak_memory(self.pid()));
+        let (counts, peak) = (target.tally.counts(), process::peak_memory(self.pid()));
         drop(running);
-        println!("{:<26} {:4} MiB, {:9} done, {}", attack.name, peak >> 20, came.done, came.ends());
-        // Settlements that are held wait for room, and are neither answered nor refused.
-        assert!(came.done > 0 || came.sent > 1 << 20, "{}: the attacker did nothing: {came:?}", attack.name);
-        (came, peak)
+        println!("{:<26} {:4} MiB, {:9} done, {}", attack.name, peak >> 20, counts.done, counts.ends());
+        // Settlements wait for capacity, and are neither answered nor refused.
+        assert!(
+            counts.done > 0 || counts.sent > 1 << 20,
+            "{}: the attacker did nothing: {counts:?}",
+            attack.name
+        );
+        (counts, peak)
     }
 
-    /// What the neighbour publishes comes once, and in order.
+    /// The neighbour's messages are received once, and in order.
     async fn neighbour(&self) {
         for round in 0..ROUNDS {
             let sent = round.to_string();
@@ -73,7 +81,7 @@ impl Ring {
         }
     }
 
-    /// The server is as it was.
+    /// Fails unless the server is unharmed.
     fn sound(&mut self) {
         assert!(self.scene.server.runs(), "{}", self.scene.server.log());
         let log = self.scene.server.log();

@@ -1,16 +1,15 @@
-//! Consumers that do not do their part. What they held goes to others; what others hold is not touched.
+//! Consumers that misbehave. Others receive what they held, and nothing of the others is touched.
 
-use std::collections::BTreeSet;
-use std::io::Read;
-use std::process::Stdio;
+use std::{collections::BTreeSet, io::Read, process::Stdio};
 
 use posthouse_proto::v1::{self, Delivery, NewMessage, SettleAction, SubscriptionSettings};
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::scene::{LONG, SHORT, Scene, message, settlement, text, wire};
-use posthouse_tests::harness::site::CIVIL;
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::wire::Caller;
-use posthouse_tests::harness::{PATIENCE, eventually};
+use posthouse_tests::harness::{
+    PATIENCE, cli, eventually,
+    scene::{LONG, SHORT, Scene, message, settlement, text, wire},
+    site::CIVIL,
+    stream::{Stream, open},
+    wire::Caller,
+};
 
 use super::{assert_serves, publish};
 
@@ -40,7 +39,7 @@ async fn one_that_stops_reading_holds_no_more_than_its_credit_and_no_longer_than
     let scene = Scene::start().await;
     let queue = scene.plain_queue("q").await;
     for _ in 0..COUNT {
-        // Together, what it holds is more than the network takes from a client that does not read.
+        // Its messages are more than the network accepts for a client that does not read.
         let large = NewMessage { payload: vec![7; 500_000].into(), ..NewMessage::default() };
         publish(&scene.caller, &queue, vec![large]).await.unwrap();
     }
@@ -48,11 +47,14 @@ async fn one_that_stops_reading_holds_no_more_than_its_credit_and_no_longer_than
     let deaf = Stream::open(&connection, brief(&queue, DEAF, HELD.try_into().unwrap())).await;
     eventually("its leases", async || (scene.stats(&queue).await.in_flight >= 10).then_some(())).await;
     let mut good = Stream::open(&scene.caller, open(&queue, GOOD, 100)).await;
-    let came = good.deliveries(COUNT).await;
-    assert_eq!(sequences(&came).len(), COUNT);
-    let again = came.iter().filter(|delivery| delivery.attempt == 2).count();
-    assert_eq!((again, came.iter().filter(|delivery| delivery.attempt == 1).count()), (HELD, COUNT - HELD));
-    ack_all(&scene, &queue, &came).await;
+    let received = good.deliveries(COUNT).await;
+    assert_eq!(sequences(&received).len(), COUNT);
+    let again = received.iter().filter(|delivery| delivery.attempt == 2).count();
+    assert_eq!(
+        (again, received.iter().filter(|delivery| delivery.attempt == 1).count()),
+        (HELD, COUNT - HELD)
+    );
+    ack_all(&scene, &queue, &received).await;
     drop(deaf);
     assert_serves(&scene).await;
 }
@@ -74,7 +76,7 @@ async fn one_that_never_settles_loses_its_message_to_another_or_to_the_dead_lett
     assert_eq!((first.attempt, second.attempt, text(&second).as_str()), (1, 2, "a"));
     scene.settled(&queue, settlement(&second, SettleAction::Ack)).await;
 
-    // Nobody else is there, and it has all the credit it wants.
+    // It is alone, and has credit for everything.
     let credit = v1::Credit { messages: 100, bytes: 0 };
     stuck.send(v1::consume_request::Frame::Credit(credit)).await;
     scene.publish(&queue, &["b"]).await;
@@ -86,12 +88,12 @@ async fn one_that_never_settles_loses_its_message_to_another_or_to_the_dead_lett
     assert_eq!(origin.reason, i32::from(v1::DeadLetterReason::MaxAttempts));
     let stats = scene.stats(&queue).await;
     assert_eq!((stats.ready, stats.in_flight, stats.waiting), (0, 0, 0));
-    // And its stream lives.
+    // Its stream is still open.
     scene.publish(&queue, &["c"]).await;
     assert_eq!(text(&stuck.deliveries(1).await[0]), "c");
 }
 
-/// Takes what there is on a connection of its own, which then is reset: no farewell of TLS, HTTP/2 or TCP.
+/// Receives on a connection of its own, which is then reset, without an end of TLS, HTTP/2 or TCP.
 fn reset_while_holding(scene: &Scene, first: v1::OpenConsume, count: usize) -> Vec<Delivery> {
     std::thread::scope(|threads| {
         let holding = threads.spawn(|| {
@@ -103,7 +105,7 @@ fn reset_while_holding(scene: &Scene, first: v1::OpenConsume, count: usize) -> V
                 (caller, stream, held)
             });
             caller.reset_when_closed();
-            // Its tasks end where they stand, and with them the connection.
+            // Its tasks end at once, and the connection with them.
             drop(runtime);
             drop((caller, stream));
             held
@@ -121,12 +123,12 @@ async fn one_whose_connection_is_reset_takes_its_leases_up_again() {
     assert_eq!(scene.stats(&queue).await.in_flight, 2);
     let mut stream = Stream::open(&scene.caller, open(&queue, DEAF, 3)).await;
     assert_eq!(stream.opened.resumed_leases, 2);
-    let came = stream.deliveries(3).await;
+    let received = stream.deliveries(3).await;
     let tokens =
         |deliveries: &[Delivery]| deliveries.iter().map(|d| d.token.clone()).collect::<BTreeSet<_>>();
-    assert_eq!(tokens(&came[..2]), tokens(&held));
-    assert!(came.iter().all(|delivery| delivery.attempt == 1), "{came:?}");
-    ack_all(&scene, &queue, &came).await;
+    assert_eq!(tokens(&received[..2]), tokens(&held));
+    assert!(received.iter().all(|delivery| delivery.attempt == 1), "{received:?}");
+    ack_all(&scene, &queue, &received).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,13 +138,13 @@ async fn one_whose_connection_is_reset_for_good_leaves_its_messages_to_others() 
     scene.publish(&queue, &["a", "b", "c"]).await;
     let held = reset_while_holding(&scene, brief(&queue, DEAF, 2), 2);
     let mut good = Stream::open(&scene.caller, open(&queue, GOOD, 10)).await;
-    let came = good.deliveries(3).await;
-    for delivery in &came {
+    let received = good.deliveries(3).await;
+    for delivery in &received {
         let before = held.iter().any(|held| held.message == delivery.message);
         assert_eq!(delivery.attempt, if before { 2 } else { 1 });
     }
-    assert_eq!(sequences(&came).len(), 3);
-    ack_all(&scene, &queue, &came).await;
+    assert_eq!(sequences(&received).len(), 3);
+    ack_all(&scene, &queue, &received).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -159,7 +161,7 @@ async fn one_whose_process_is_killed_loses_nothing() {
     let arguments = ["consume", "household-registry/q", "--output", "payload"];
     let mut child =
         cli::command(&context, arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    // Nobody reads its output yet: it stands still in the midst of its work.
+    // Nobody reads its output yet, so it is blocked in the middle of its work.
     eventually("its leases", async || (scene.stats(&queue).await.in_flight > 0).then_some(())).await;
     child.kill().unwrap();
     child.wait().unwrap();
@@ -169,11 +171,11 @@ async fn one_whose_process_is_killed_loses_nothing() {
         printed.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned).collect();
     let rest = async {
         loop {
-            let came = scene.receive_now(&queue, 1024).await;
-            for delivery in &came {
+            let received = scene.receive_now(&queue, 1024).await;
+            for delivery in &received {
                 scene.settled(&queue, settlement(delivery, SettleAction::Ack)).await;
             }
-            seen.extend(came.iter().map(text));
+            seen.extend(received.iter().map(text));
             let stats = scene.stats(&queue).await;
             if stats.ready + stats.in_flight + stats.waiting == 0 {
                 return;

@@ -1,11 +1,13 @@
-//! Definitions that no queue can have, and calls that name what was never given out.
+//! Definitions that no queue may have, and ids and tokens that were never issued.
 
 use std::collections::BTreeSet;
 
 use posthouse_proto::v1::{self, Queue, SettleAction, SubscriptionSettings};
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::refusal::{Refusal, assert_refused};
-use posthouse_tests::harness::scene::{LONG, Scene, queue_name, settlement};
+use posthouse_tests::harness::{
+    eventually,
+    refusal::{Refusal, assert_refused},
+    scene::{LONG, Scene, queue_name, settlement},
+};
 use prost_types::{Duration, FieldMask};
 use tonic::{Code, Status};
 
@@ -104,7 +106,7 @@ async fn a_dead_letter_queue_is_another_of_the_department_without_one_of_its_own
         assert_eq!(refusal.fields(), [FIELD]);
         assert!(refusal.message.len() < 300 && refusal.message.is_ascii(), "{refusal:?}");
     }
-    // A chain, from either end.
+    // A chain of dead-letter queues, begun at either end.
     create(&scene, dead_letters("q", &queue_name("letters")), "").await.unwrap();
     let chain = create(&scene, dead_letters("letters", &queue_name("more-letters")), "").await;
     assert_settings(chain, FIELD);
@@ -176,7 +178,7 @@ async fn a_request_id_is_short_and_is_of_one_request() {
     assert_eq!(refusal.fields(), ["request_id"]);
     let id = "0b5e9a52-9f0e-4d06-8f16-1f4a4c1d7d10";
     let first = create(&scene, named("q"), id).await.unwrap();
-    // A repeat makes nothing, and is told what was made; another call must not come with its id.
+    // A repeated call creates nothing and is answered as the first; another call must not use its id.
     assert_eq!(create(&scene, named("q"), id).await.unwrap(), first);
     for other in [Queue { max_message_bytes: 5, ..named("q") }, named("other")] {
         let refusal = create(&scene, other, id).await;
@@ -205,7 +207,7 @@ async fn a_page_token_opens_nothing() {
     let first = list("household-registry", 2, "").await.unwrap();
     assert_eq!(first.queues.len(), 2);
     let token = first.next_page_token;
-    // Nothing of one department is seen from another.
+    // A page token of one department shows nothing of another.
     assert_eq!(list("identity-cards", 100, &token).await.unwrap().queues, []);
     let rest = list("household-registry", 100, &token).await.unwrap();
     let names: BTreeSet<_> = rest.queues.into_iter().chain(first.queues).map(|queue| queue.name).collect();
@@ -253,7 +255,7 @@ async fn a_receive_has_limits() {
         let refusal = assert_refused(answer, Code::InvalidArgument, "REQUEST_INVALID");
         assert_eq!((refusal.fields(), refusal.fact("limit")), (vec![field.to_owned()], Some(limit)));
     }
-    // Nothing was leased by what was refused; and a limit beyond all is only a limit.
+    // The refused calls leased nothing; and a limit beyond all bounds is only a limit.
     let request = v1::ReceiveRequest { max_bytes: u64::MAX, max_messages: 1024, ..base() };
     let answer = scene.caller.consumer().receive(scene.caller.request(request)).await.unwrap();
     assert_eq!((answer.into_inner().deliveries.len(), scene.stats(&queue).await.in_flight), (1, 1));

@@ -1,16 +1,22 @@
-//! What is no call at all, or in no shape that can be read.
+//! Requests that are no gRPC calls, or cannot be decoded.
 
 use bytes::Bytes;
 use posthouse_proto::v1;
-use posthouse_tests::harness::http2::{Frame, Http2};
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::{PATIENCE, raw, tls};
+use posthouse_tests::harness::{
+    PATIENCE,
+    http2::{Frame, Http2},
+    raw,
+    refusal::assert_refused,
+    scene::Scene,
+    tls,
+};
 use prost::Message;
 use rustls::version::TLS13;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tonic::Code;
-use tonic::codegen::http::{HeaderValue, Method};
+use tonic::{
+    Code,
+    codegen::http::{HeaderValue, Method},
+};
 
 use super::assert_serves;
 
@@ -31,7 +37,7 @@ async fn bytes_that_are_no_message_are_refused() {
         let answer = raw::unary(&scene.caller, GET_QUEUE, garbage).await;
         assert_refused(answer, Code::InvalidArgument, "FRAME_INVALID");
     }
-    // A message without fields is one: here it lacks the name.
+    // A message without fields is valid; here it lacks the name.
     assert_refused(
         raw::unary(&scene.caller, GET_QUEUE, Bytes::new()).await,
         Code::InvalidArgument,
@@ -101,7 +107,7 @@ async fn a_compressed_message_is_refused_with_what_is_taken() {
     .unwrap();
 }
 
-/// HTTP/2 itself refuses these: no handler sees them, so there is no reason, but a status of HTTP.
+/// HTTP/2 itself refuses these: no handler sees them, so there is an HTTP status and no reason.
 #[tokio::test(flavor = "multi_thread")]
 async fn too_many_headers_are_refused_and_the_connection_goes_on() {
     let scene = Scene::start().await;
@@ -127,7 +133,7 @@ async fn garbage_in_place_of_http_ends_its_connection_only() {
     ] {
         let config = tls::config(&scene.site, &[&TLS13], Some(&scene.credentials.certificate));
         let mut stream = tls::connect(&scene.site, config).await.unwrap();
-        // It may hang up before it has read everything.
+        // The server may close before it has read everything.
         let _ = stream.write_all(&garbage).await;
         let mut answer = Vec::new();
         let end = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
@@ -160,7 +166,7 @@ async fn streams_beyond_a_connections_limit_are_refused() {
         }
     }
     assert_eq!(refused, 300);
-    // Who goes on all the same is hung up on.
+    // A client that goes on is disconnected.
     for number in LIMIT + 300..LIMIT + 5_000 {
         connection.begin(number * 2 + 1, PUBLISH_STREAM).await;
     }

@@ -1,16 +1,19 @@
-//! Streams that begin or go on as none may.
+//! Streams with a wrong first frame or a wrong later one.
 
 use bytes::Bytes;
-use posthouse_proto::v1::publish_stream_request::Frame as PublishFrame;
 use posthouse_proto::v1::{
-    self, ConsumeRequest, Credit, Ping, PublishStreamRequest, consume_request::Frame, publish_stream_request,
+    self, ConsumeRequest, Credit, Ping, PublishStreamRequest,
+    consume_request::Frame,
+    publish_stream_request::{self, Frame as PublishFrame},
 };
-use posthouse_tests::harness::publishing::{self, PublishStream};
-use posthouse_tests::harness::raw;
-use posthouse_tests::harness::refusal::{Refusal, assert_refused};
-use posthouse_tests::harness::scene::{Scene, message};
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    publishing::{self, PublishStream},
+    raw,
+    refusal::{Refusal, assert_refused},
+    scene::{Scene, message},
+    stream::{Stream, open},
+    wire::Caller,
+};
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -22,7 +25,7 @@ const CONSUME: &str = "/posthouse.v1.Consumer/Consume";
 const PUBLISH: &str = "/posthouse.v1.Publisher/PublishStream";
 const SESSION: [u8; 16] = [5; 16];
 
-/// How a stream of these frames ends. The client's half stays open, so that the end is the server's.
+/// How a stream of these frames ends. The client's side stays open, so that the server ends it.
 async fn ends(caller: &Caller, path: &str, frames: impl IntoIterator<Item = Vec<u8>>) -> Result<(), Status> {
     let (sender, requests) = mpsc::channel::<Bytes>(64);
     for frame in frames {
@@ -44,7 +47,7 @@ fn publish(frame: PublishFrame) -> Vec<u8> {
     PublishStreamRequest { frame: Some(frame) }.encode_to_vec()
 }
 
-/// Field 99 with a text, which no version knows.
+/// Field 99 with a text, which no version has.
 fn unknown() -> Vec<u8> {
     [&[0x9a, 0x06, 5][..], b"hello"].concat()
 }
@@ -79,12 +82,12 @@ async fn a_stream_begins_with_one_open_and_holds_known_frames_only() {
     assert_frame(ends(caller, PUBLISH, [unknown()]).await, "first frame");
     assert_frame(ends(caller, PUBLISH, [b"GET / HTTP/1.1\r\n\r\n".to_vec()]).await, "decoded");
     assert_eq!(scene.stats(&queue).await.last_sequence, 1);
-    // What came before the bad frame is stored.
+    // The batch before the bad frame is stored.
     assert_frame(ends(caller, PUBLISH, [opens(), batch(), opens()]).await, "first frame only");
     assert_frame(ends(caller, PUBLISH, [opens(), batch(), unknown()]).await, "kind");
     assert_frame(ends(caller, PUBLISH, [opens(), batch(), vec![0x12, 0xff, 0xff]]).await, "decoded");
     assert_eq!(scene.stats(&queue).await.last_sequence, 4);
-    // A field that is not known, beside one that is, is of a newer client: it is passed over.
+    // An unknown field beside a known one is from a newer client, and is ignored.
     let newer = [opens(), [batch(), unknown()].concat()];
     let (sender, requests) = mpsc::channel::<Bytes>(4);
     for frame in newer {
@@ -93,7 +96,7 @@ async fn a_stream_begins_with_one_open_and_holds_known_frames_only() {
     drop(sender);
     let mut answers = raw::streaming(caller, PUBLISH, ReceiverStream::new(requests)).await.unwrap();
     while answers.message().await.unwrap().is_some() {}
-    // Whether a bad stream had leased it or not, the message is their session's, and was not tried.
+    // Whether or not a bad stream had leased it, the message is its session's, and no attempt is counted.
     let mut stream = Stream::open(caller, open(&queue, SESSION, 1)).await;
     assert_eq!(stream.deliveries(1).await[0].attempt, 1);
     assert_eq!(scene.stats(&queue).await.last_sequence, 5);
@@ -151,7 +154,7 @@ async fn credit_has_a_ceiling_which_additions_do_not_pass() {
     let scene = Scene::start().await;
     let queue = scene.plain_queue("q").await;
     let credit = |messages, bytes| Credit { messages, bytes };
-    // At once, as the first credit or a later one.
+    // Too much at once, as the first credit or a later one.
     for (much, field, limit) in [
         (credit(MESSAGES + 1, 0), "messages", u64::from(MESSAGES)),
         (credit(u32::MAX, 0), "messages", u64::from(MESSAGES)),
@@ -167,7 +170,7 @@ async fn credit_has_a_ceiling_which_additions_do_not_pass() {
             assert_eq!(refusal.fields(), [field]);
         }
     }
-    // By additions: up to the ceiling, then one more.
+    // Too much in sum: up to the limit, then one more.
     for (step, one_more) in [(credit(MESSAGES / 4, 0), credit(1, 0)), (credit(0, BYTES / 4), credit(0, 1))] {
         let mut stream = Stream::open(&scene.caller, open(&queue, SESSION, 0)).await;
         for _ in 0..4 {
@@ -186,12 +189,12 @@ async fn a_stream_that_passed_its_credit_loses_nothing() {
     scene.publish(&queue, &["a", "b"]).await;
     let mut stream = Stream::open(&scene.caller, open(&queue, SESSION, 1)).await;
     let held = stream.deliveries(1).await;
-    // No credit at all is no mistake.
+    // A credit of nothing is valid.
     stream.send(Frame::Credit(Credit::default())).await;
     assert_eq!(stream.until_pong().await, []);
     stream.send(Frame::Credit(Credit { messages: u32::MAX, bytes: u64::MAX })).await;
     assert_refused(stream.end().await, Code::OutOfRange, "REQUEST_INVALID");
-    // What is resumed takes credit too.
+    // Resumed deliveries use up credit too.
     let mut stream = Stream::open(&scene.caller, open(&queue, SESSION, 2)).await;
     let again = stream.deliveries(2).await;
     assert_eq!(again[0].token, held[0].token);

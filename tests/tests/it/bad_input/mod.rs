@@ -1,6 +1,6 @@
-//! Bad input, and what it gets: each with its exact code and reason, with the limit that was passed, and with its
-//! neighbours unharmed. What is refused at the door or for its token is in `security`; expired and repeated settlements
-//! are in `leases`, unary producer sessions in `producers`, damaged files in `open`.
+//! Bad input is refused with its exact code and reason and the limit that was passed, and neighbours are unharmed.
+//! Refusals at the handshake or for a token are in `security`, expired and repeated settlements in `leases`, unary
+//! producer sessions in `producers`, damaged files in `open`.
 
 mod consumers;
 mod definitions;
@@ -13,12 +13,10 @@ mod publishing;
 mod settling;
 
 use posthouse_proto::v1::{NewMessage, PublishRequest, PublishResult, publish_result};
-use posthouse_tests::harness::refusal::Refusal;
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{refusal::Refusal, scene::Scene, wire::Caller};
 use tonic::{Code, Status};
 
-/// A message with so many bytes.
+/// A message of this many bytes.
 fn sized(bytes: usize) -> NewMessage {
     NewMessage { payload: vec![b'x'; bytes].into(), ..NewMessage::default() }
 }
@@ -33,7 +31,7 @@ async fn publish(
 }
 
 /// The sequence of each stored message, or the refusal.
-fn told(results: Vec<PublishResult>) -> Vec<Result<u64, Refusal>> {
+fn stored_or_refused(results: Vec<PublishResult>) -> Vec<Result<u64, Refusal>> {
     let one = |result: PublishResult| match result.result.unwrap() {
         publish_result::Result::Stored(stored) => Ok(stored.sequence),
         publish_result::Result::Duplicate(duplicate) => Ok(duplicate.sequence),
@@ -42,7 +40,7 @@ fn told(results: Vec<PublishResult>) -> Vec<Result<u64, Refusal>> {
     results.into_iter().map(one).collect()
 }
 
-/// Fails the test unless this is what was said, with this limit, in few and printable words.
+/// Fails unless the refusal has this code, reason and limit, in few and printable words.
 #[track_caller]
 #[allow(clippy::needless_pass_by_value, reason = "it is a number, of any type")]
 fn assert_says(refusal: &Refusal, code: Code, reason: &str, limit: impl ToString) {
@@ -56,7 +54,7 @@ fn assert_short(refusal: &Refusal) {
     assert!(refusal.message.len() < 300 && !refusal.message.chars().any(char::is_control), "{refusal:?}");
 }
 
-/// Everything still works: a message goes in, comes out and is settled.
+/// Fails unless a message can be published, received and settled.
 async fn assert_serves(scene: &Scene) {
     let queue = scene.plain_queue(&format!("works-{:08x}", rand::random::<u32>())).await;
     scene.publish(&queue, &["a"]).await;

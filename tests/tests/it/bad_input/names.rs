@@ -1,17 +1,18 @@
-//! Names of nothing: malformed ones, and ones that nobody has.
+//! Names that are malformed, and names of what does not exist.
 
-use posthouse_proto::v1;
-use posthouse_proto::v1::publish_stream_request::Frame;
-use posthouse_tests::harness::publishing::{self, PublishStream};
-use posthouse_tests::harness::refusal::{Refusal, assert_refused};
-use posthouse_tests::harness::scene::{Scene, message, queue_name};
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_proto::v1::{self, publish_stream_request::Frame};
+use posthouse_tests::harness::{
+    publishing::{self, PublishStream},
+    refusal::{Refusal, assert_refused},
+    scene::{Scene, message, queue_name},
+    stream::{Stream, open},
+    wire::Caller,
+};
 use tonic::{Code, Status};
 
 use super::{assert_serves, assert_short};
 
-/// What every method says of a queue of this name, with the field that has it.
+/// How every method answers for a queue of this name, with the field that has the name.
 async fn all(caller: &Caller, queue: &str) -> Vec<(&'static str, Status)> {
     let name = || queue.to_owned();
     let definition = || Some(v1::Queue { name: name(), ..v1::Queue::default() });
@@ -53,8 +54,8 @@ fn bad_segments() -> Vec<String> {
         ["", ".", "..", "a.b", "A", "q ", "q%20", "%71", "a_b", "*", "a\\b", "q?x", "q#"]
             .map(str::to_owned)
             .into();
-    // Control characters, Cyrillic а, full-width ａ, no-break space, zero-width space, right-to-left override, soft hyphen,
-    // an accent that combines, and letters that are not in ASCII at all.
+    // Control characters, Cyrillic а, full-width ａ, no-break space, zero-width space, right-to-left override, soft
+    // hyphen, an accent that combines, and letters that are not in ASCII at all.
     let signs = "\0\t\n\r\u{1b}\u{7f}\u{85}\u{430}\u{ff41}\u{a0}\u{200b}\u{202e}\u{ad}\u{301}ß驿";
     segments.extend(signs.chars().map(|sign| format!("q{sign}")));
     segments.extend([64, 255, 64 << 10].map(|length| "q".repeat(length)));
@@ -144,7 +145,7 @@ async fn what_does_not_exist_is_not_found() {
     for (_, status) in all(&scene.caller, &department).await {
         assert_refused(Err::<(), _>(status), Code::NotFound, "DEPARTMENT_NOT_FOUND");
     }
-    // Whether there is another tenant is nobody's business.
+    // The answer does not show whether another tenant exists.
     for (_, status) in all(&scene.caller, &queue_name("q").replace("civil-affairs", "nobody")).await {
         assert_refused(Err::<(), _>(status), Code::PermissionDenied, "GRANT_MISSING");
     }

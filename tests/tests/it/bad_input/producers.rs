@@ -1,13 +1,17 @@
-//! Producer sessions out of turn, on streams; `producers` beside this folder has the unary ones.
+//! Wrong use of producer sessions on streams; `producers` beside this folder has the unary calls.
 
-use posthouse_proto::v1::publish_stream_request::{Batch, Frame, Producer};
-use posthouse_proto::v1::publish_stream_response::{BatchResult, batch_result};
-use posthouse_proto::v1::{ProducerSession, PublishRequest};
-use posthouse_tests::harness::publishing::{PublishStream, batch, open};
-use posthouse_tests::harness::refusal::{Refusal, assert_refused};
-use posthouse_tests::harness::scene::{Scene, message};
-use posthouse_tests::harness::site::CIVIL;
-use posthouse_tests::harness::wire::Caller;
+use posthouse_proto::v1::{
+    ProducerSession, PublishRequest,
+    publish_stream_request::{Batch, Frame, Producer},
+    publish_stream_response::{BatchResult, batch_result},
+};
+use posthouse_tests::harness::{
+    publishing::{PublishStream, batch, open},
+    refusal::{Refusal, assert_refused},
+    scene::{Scene, message},
+    site::CIVIL,
+    wire::Caller,
+};
 use tonic::{Code, Status};
 
 use super::assert_serves;
@@ -87,7 +91,7 @@ async fn a_neighbours_producer_id_is_refused_and_does_not_fence_its_owner() {
         assert_refused(Err::<(), _>(status), Code::PermissionDenied, "PRODUCER_FOREIGN");
     }
     assert_eq!(first_stored(owner.publish(at(1, "b")).await), 2);
-    // On another queue the id is free.
+    // On another queue the id can be used.
     let other = scene.plain_queue("other").await;
     let mut stream = PublishStream::open(&neighbour, open(&other, producer(1))).await;
     assert_eq!(first_stored(stream.publish(at(0, "c")).await), 1);

@@ -1,19 +1,23 @@
-//! Messages and batches that no queue takes.
+//! Messages and batches that no queue accepts.
 
 use std::collections::HashMap;
 
-use posthouse_proto::v1::publish_stream_request::{Batch, Frame};
-use posthouse_proto::v1::publish_stream_response::{self as out, BatchResult, batch_result};
-use posthouse_proto::v1::{self, NewMessage, PublishRequest};
-use posthouse_tests::harness::publishing::{PublishStream, batch, open};
-use posthouse_tests::harness::refusal::{Refusal, assert_refused};
-use posthouse_tests::harness::scene::{LONG, Scene, message, queue_name};
+use posthouse_proto::v1::{
+    self, NewMessage, PublishRequest,
+    publish_stream_request::{Batch, Frame},
+    publish_stream_response::{self as out, BatchResult, batch_result},
+};
+use posthouse_tests::harness::{
+    publishing::{PublishStream, batch, open},
+    refusal::{Refusal, assert_refused},
+    scene::{LONG, Scene, message, queue_name},
+};
 use tonic::Code;
 
-use super::{assert_says, assert_serves, publish, sized, told};
+use super::{assert_says, assert_serves, publish, sized, stored_or_refused};
 
 const MIB: usize = 1 << 20;
-/// What a batch may have: a gRPC message less room for its framing.
+/// The largest batch: a gRPC message without its framing.
 const BATCH: usize = 4 * MIB - (64 << 10);
 
 fn attributes(pairs: impl IntoIterator<Item = (String, String)>) -> NewMessage {
@@ -30,7 +34,7 @@ fn results(answer: BatchResult) -> Result<Vec<Result<u64, Refusal>>, Refusal> {
         batch_result::Outcome::Error(status) => Err(Refusal::from(&status)),
         batch_result::Outcome::Results(results) => Ok(match results.all_stored {
             Some(all) => (all.first_sequence..).take(all.count as usize).map(Ok).collect(),
-            None => told(results.results),
+            None => stored_or_refused(results.results),
         }),
     }
 }
@@ -40,7 +44,7 @@ async fn a_message_over_the_limit_is_refused_alone() {
     let scene = Scene::start().await;
     let queue = scene.plain_queue("q").await;
     let messages = || vec![message("a"), sized(MIB + 1), sized(MIB), message("b")];
-    let unary = told(publish(&scene.caller, &queue, messages()).await.unwrap());
+    let unary = stored_or_refused(publish(&scene.caller, &queue, messages()).await.unwrap());
     let mut stream = PublishStream::open(&scene.caller, open(&queue, None)).await;
     assert_eq!(stream.opened.max_message_bytes as usize, MIB);
     let streamed = results(stream.publish(batch(1, messages())).await).unwrap();
@@ -65,10 +69,14 @@ async fn a_queue_has_a_limit_of_its_own() {
         };
         let request = v1::CreateQueueRequest { queue: Some(queue), ..v1::CreateQueueRequest::default() };
         scene.caller.queues().create_queue(scene.caller.request(request)).await.unwrap();
-        assert_eq!(told(publish(&scene.caller, &name, vec![sized(limit)]).await.unwrap()), [Ok(1)]);
+        assert_eq!(
+            stored_or_refused(publish(&scene.caller, &name, vec![sized(limit)]).await.unwrap()),
+            [Ok(1)]
+        );
         assert_eq!(scene.receive_one(&name, LONG).await.message.unwrap().payload.len(), limit);
     }
-    let answer = told(publish(&scene.caller, &queue_name("small"), vec![sized(101)]).await.unwrap());
+    let answer =
+        stored_or_refused(publish(&scene.caller, &queue_name("small"), vec![sized(101)]).await.unwrap());
     assert_says(answer[0].as_ref().unwrap_err(), Code::InvalidArgument, "MESSAGE_TOO_LARGE", 100);
 }
 
@@ -98,7 +106,7 @@ async fn attributes_have_limits() {
     let queue = scene.plain_queue("q").await;
     let many = |count: usize| attributes((0..count).map(|number| (format!("k{number}"), String::new())));
     let (key, value) = ("k".repeat(128), "v".repeat(1024));
-    // Bytes count, not characters.
+    // Bytes are counted, not characters.
     let wide = "é".repeat(64);
     let bad = [
         (many(65), 64),
@@ -110,14 +118,15 @@ async fn attributes_have_limits() {
     ];
     let good = [many(64), one(&key, &value), one(&wide, "")];
     let messages = bad.iter().map(|(message, _)| message.clone()).chain(good.clone()).collect();
-    let answers = told(publish(&scene.caller, &queue, messages).await.unwrap());
+    let answers = stored_or_refused(publish(&scene.caller, &queue, messages).await.unwrap());
     for (answer, (_, limit)) in answers.iter().zip(&bad) {
         assert_says(answer.as_ref().unwrap_err(), Code::InvalidArgument, "ATTRIBUTES_INVALID", limit);
     }
     assert_eq!(answers[bad.len()..], [Ok(1), Ok(2), Ok(3)]);
-    let came = scene.receive(&queue, 10, LONG).await;
-    let came: Vec<_> = came.into_iter().map(|delivery| delivery.message.unwrap().attributes).collect();
-    assert_eq!(came, good.map(|message| message.attributes));
+    let received = scene.receive(&queue, 10, LONG).await;
+    let received: Vec<_> =
+        received.into_iter().map(|delivery| delivery.message.unwrap().attributes).collect();
+    assert_eq!(received, good.map(|message| message.attributes));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,9 +136,9 @@ async fn what_an_attribute_may_hold_comes_out_as_it_went_in() {
     let pairs = [("\0\r\n\u{1b}[31m", "\u{7f}\u{202e}\0"), ("grpc-status", "0"), ("а", "\u{10ffff}")];
     let attributes: HashMap<_, _> = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
     let odd = NewMessage { payload: vec![0, 0xff, 0xfe].into(), attributes };
-    assert_eq!(told(publish(&scene.caller, &queue, vec![odd.clone()]).await.unwrap()), [Ok(1)]);
-    let came = scene.receive_one(&queue, LONG).await.message.unwrap();
-    assert_eq!((came.payload, came.attributes), (odd.payload, odd.attributes));
+    assert_eq!(stored_or_refused(publish(&scene.caller, &queue, vec![odd.clone()]).await.unwrap()), [Ok(1)]);
+    let received = scene.receive_one(&queue, LONG).await.message.unwrap();
+    assert_eq!((received.payload, received.attributes), (odd.payload, odd.attributes));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,7 +175,7 @@ async fn a_frame_larger_than_any_ends_its_stream_and_nothing_else() {
     let mut stream = PublishStream::open(&scene.caller, open(&queue, None)).await;
     stream.send(Some(Frame::Batch(batch(1, vec![message("a")])))).await;
     stream.send(Some(Frame::Batch(batch(2, vec![sized(MIB); 5])))).await;
-    // What came before it is answered.
+    // The batch before it is answered.
     match stream.next().await.unwrap() {
         Some(out::Frame::BatchResult(result)) => assert_eq!(results(result), Ok(vec![Ok(1)])),
         other => panic!("{other:?}"),

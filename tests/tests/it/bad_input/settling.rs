@@ -1,14 +1,16 @@
-//! Settlements and extensions that cannot be: each is refused alone.
+//! Settlements and extensions that are not valid: each is refused by itself.
 
 use posthouse_proto::v1::{
     self, Delivery, ExtendFrame, SettleAction, SettleFrame, Settlement, consume_request, consume_response,
     extend_result, settle_result,
 };
-use posthouse_tests::harness::refusal::{Refusal, assert_refused};
-use posthouse_tests::harness::scene::{LONG, Scene, message, refused, settlement};
-use posthouse_tests::harness::site::CIVIL;
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    refusal::{Refusal, assert_refused},
+    scene::{LONG, Scene, message, refused, settlement},
+    site::CIVIL,
+    stream::{Stream, open},
+    wire::Caller,
+};
 use prost_types::Duration;
 use tonic::{Code, Status};
 
@@ -17,7 +19,7 @@ use super::{assert_says, assert_serves, publish};
 const SESSION: [u8; 16] = [3; 16];
 const DAY: i64 = 24 * 3600;
 
-/// A queue with deliveries that are leased for long.
+/// A queue with deliveries whose leases are long.
 async fn leased(scene: &Scene, name: &str, count: usize) -> (String, Vec<Delivery>) {
     let queue = scene.plain_queue(name).await;
     let messages = (0..count).map(|number| message(&number.to_string())).collect();
@@ -50,7 +52,7 @@ async fn a_token_that_was_never_given_out_is_refused_alone() {
     let good = settlement(&deliveries[0], SettleAction::Ack);
     let token = good.token.to_vec();
     let mut settlements = vec![good.clone()];
-    // One bit of each byte: another lease, another message of it, another nonce.
+    // One bit of each byte is changed: another lease, another message of the lease, another nonce.
     settlements.extend((0..token.len()).map(|at| {
         let mut forged = token.clone();
         forged[at] ^= 0x40;
@@ -61,7 +63,7 @@ async fn a_token_that_was_never_given_out_is_refused_alone() {
         settlements.push(with_token(&good, stretched));
     }
     settlements.extend([[0; 20], [0xff; 20]].map(|token| with_token(&good, token)));
-    // A good one, of another queue.
+    // A valid one, of another queue.
     settlements.push(settlement(&elsewhere[0], SettleAction::Ack));
     let strays = settlements.len() - 1;
     settlements.push(settlement(&deliveries[1], SettleAction::Ack));
@@ -126,7 +128,7 @@ async fn a_settlement_needs_an_action_and_a_possible_delay() {
         );
         assert_eq!(refusal.fields(), [field], "{at}");
     }
-    // What was refused is leased as before, and may still be settled.
+    // The deliveries of refused settlements are leased as before, and can still be settled.
     let rest = deliveries[1..9].iter().map(|delivery| settlement(delivery, SettleAction::Ack)).collect();
     let again = self::results(&scene, &queue, rest).await;
     assert!(again.iter().all(|result| matches!(result, settle_result::Result::Settled(_))), "{again:?}");
@@ -187,7 +189,7 @@ async fn an_extension_has_a_range_and_keeps_the_lease_when_it_is_refused() {
     assert!(answer.len() == 1024 && answer.iter().all(Result::is_ok), "{:?}", answer[0]);
     scene.settled(&queue, settlement(&deliveries[0], SettleAction::Ack)).await;
 
-    // On a stream it spoils its own frame only.
+    // On a stream it makes only its own frame fail.
     publish(&scene.caller, &queue, vec![message("a")]).await.unwrap();
     let mut stream = Stream::open(&scene.caller, open(&queue, SESSION, 1)).await;
     let held = stream.deliveries(1).await;
@@ -220,7 +222,7 @@ async fn too_many_or_no_settlements_are_refused_and_lose_no_lease() {
         assert_says(&refusal, Code::InvalidArgument, "BATCH_INVALID", 1024);
         assert_eq!(refusal.fields(), ["settlements"]);
     }
-    // The same token many times: done once, and told so.
+    // The same token many times has one effect, and every answer says so.
     let answers = results(&scene, &queue, vec![good; 1024]).await;
     assert!(matches!(answers[0], settle_result::Result::Settled(_)), "{:?}", answers[0]);
     let again = |result: &settle_result::Result| matches!(result, settle_result::Result::AlreadySettled(_));

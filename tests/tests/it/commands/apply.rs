@@ -1,11 +1,15 @@
-//! `posthouse apply`: a file says what queues there should be.
+//! `posthouse apply`: a file defines the queues.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::harness::{
+    cli,
+    server::Server,
+    site::{CIVIL, Site},
+};
 
 const FILE: &str = "\
 # A queue stands before its dead-letter queue here; it is made after it.
@@ -20,13 +24,13 @@ lease_seconds = 120
 max_message_bytes = 4096
 ";
 
-struct Place {
+struct Fixture {
     site: Site,
     _server: Server,
     context: PathBuf,
 }
 
-impl Place {
+impl Fixture {
     async fn new() -> Self {
         let site = Site::new();
         let server = Server::start(&site).await;
@@ -58,57 +62,57 @@ fn exists(context: &Path, queue: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn applying_twice_changes_nothing_the_second_time() {
-    let place = Place::new().await;
-    let (told, _) = place.apply(0, FILE, &["--dry-run"]);
-    assert!(told.ends_with("3 to create, 0 to change, 0 unchanged; nothing was done\n"), "{told}");
-    assert!(!exists(&place.context, "identity-cards/failed"));
-    let (told, _) = place.apply(2, FILE, &["--diff", "--exit-code"]);
-    assert_eq!(told.matches("\n+ ").count() + usize::from(told.starts_with("+ ")), 3, "{told}");
+    let fixture = Fixture::new().await;
+    let (printed, _) = fixture.apply(0, FILE, &["--dry-run"]);
+    assert!(printed.ends_with("3 to create, 0 to change, 0 unchanged; nothing was done\n"), "{printed}");
+    assert!(!exists(&fixture.context, "identity-cards/failed"));
+    let (printed, _) = fixture.apply(2, FILE, &["--diff", "--exit-code"]);
+    assert_eq!(printed.matches("\n+ ").count() + usize::from(printed.starts_with("+ ")), 3, "{printed}");
 
-    let (told, _) = place.apply(0, FILE, &[]);
-    assert!(told.ends_with("3 created, 0 changed, 0 unchanged\n"), "{told}");
-    let position = |queue| told.find(queue).unwrap();
-    assert!(position("/queues/failed") < position("/queues/applications"), "{told}");
-    let before = place.describe("identity-cards/applications");
+    let (printed, _) = fixture.apply(0, FILE, &[]);
+    assert!(printed.ends_with("3 created, 0 changed, 0 unchanged\n"), "{printed}");
+    let position = |queue| printed.find(queue).unwrap();
+    assert!(position("/queues/failed") < position("/queues/applications"), "{printed}");
+    let before = fixture.describe("identity-cards/applications");
     assert_eq!(before["max_attempts"], 5);
-    let (told, _) = place.apply(0, FILE, &[]);
-    assert!(told.ends_with("0 created, 0 changed, 3 unchanged\n"), "{told}");
-    assert!(told.lines().take(3).all(|line| line.starts_with("= ")), "{told}");
-    assert_eq!(place.describe("identity-cards/applications")["etag"], before["etag"]);
-    place.apply(0, FILE, &["--dry-run", "--exit-code"]);
+    let (printed, _) = fixture.apply(0, FILE, &[]);
+    assert!(printed.ends_with("0 created, 0 changed, 3 unchanged\n"), "{printed}");
+    assert!(printed.lines().take(3).all(|line| line.starts_with("= ")), "{printed}");
+    assert_eq!(fixture.describe("identity-cards/applications")["etag"], before["etag"]);
+    fixture.apply(0, FILE, &["--dry-run", "--exit-code"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_differs_is_shown_and_changed_and_nothing_is_deleted() {
-    let place = Place::new().await;
-    place.apply(0, FILE, &[]);
+    let fixture = Fixture::new().await;
+    fixture.apply(0, FILE, &[]);
     let changed = "[departments.identity-cards.queues.applications]\nlease_seconds = 45\n";
-    let (told, _) = place.apply(0, changed, &[]);
+    let (printed, _) = fixture.apply(0, changed, &[]);
     let queue = "tenants/civil-affairs/departments/identity-cards/queues/applications";
     let expected = format!(
         "~ {queue}\n    lease_seconds: 30 -> 45\n    max_attempts: 5 -> 16\n    dead_letter_queue: \"failed\" -> \
          none\n0 created, 1 changed, 0 unchanged\n"
     );
-    assert_eq!(told, expected);
-    let now = place.describe("identity-cards/applications");
+    assert_eq!(printed, expected);
+    let now = fixture.describe("identity-cards/applications");
     assert_eq!((&now["lease_seconds"], &now["max_attempts"]), (&45.0.into(), &16.into()));
     assert!(now["dead_letter_queue"].is_null());
-    assert!(exists(&place.context, "household-registry/moves"));
+    assert!(exists(&fixture.context, "household-registry/moves"));
 
-    // The other way round: what was a target gets one.
+    // The other way round: the target gets a target.
     let turned = "tenant = \"civil-affairs\"\n[departments.identity-cards.queues.failed]\n\
                   dead_letter_queue = \"applications\"\n[departments.identity-cards.queues.applications]\n";
-    place.apply(0, FILE, &[]);
-    let (told, _) = place.apply(0, turned, &[]);
-    assert!(told.ends_with("0 created, 2 changed, 0 unchanged\n"), "{told}");
+    fixture.apply(0, FILE, &[]);
+    let (printed, _) = fixture.apply(0, turned, &[]);
+    assert!(printed.ends_with("0 created, 2 changed, 0 unchanged\n"), "{printed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_wrong_changes_nothing() {
-    let place = Place::new().await;
+    let fixture = Fixture::new().await;
     let wrong = format!("{FILE}[departments.identity-cards.queues.Bad]\nlease_seconds = 0\ncolor = 1\n");
-    let (told, errors) = place.apply(65, &wrong, &[]);
-    assert_eq!(told, "");
+    let (printed, errors) = fixture.apply(65, &wrong, &[]);
+    assert_eq!(printed, "");
     for part in [
         "has 3 errors; nothing was asked or changed",
         "line 11: departments.identity-cards.queues.Bad: the queue has 'B'",
@@ -118,14 +122,14 @@ async fn a_file_that_is_wrong_changes_nothing() {
         assert!(errors.contains(part), "{part} is not in\n{errors}");
     }
     let missing = "[departments.identity-cards.queues.a]\ndead_letter_queue = \"nowhere\"\n";
-    let (_, errors) = place.apply(65, missing, &[]);
+    let (_, errors) = fixture.apply(65, missing, &[]);
     assert!(errors.contains("line 1: departments.identity-cards.queues.a"), "{errors}");
     assert!(errors.contains("\"nowhere\" is neither in this file nor on the server"), "{errors}");
-    let (_, errors) = place.apply(66, "[departments.nowhere.queues.a]\n", &[]);
+    let (_, errors) = fixture.apply(66, "[departments.nowhere.queues.a]\n", &[]);
     assert!(errors.contains("line 1: departments.nowhere.queues.a: "), "{errors}");
     let foreign = "tenant = \"taxation\"\n[departments.returns.queues.a]\n";
-    place.apply(77, foreign, &[]);
-    let list = cli::succeed(&place.context, ["queue", "list", "identity-cards"]);
+    fixture.apply(77, foreign, &[]);
+    let list = cli::succeed(&fixture.context, ["queue", "list", "identity-cards"]);
     assert!(list.is_empty());
-    cli::end(66, &place.context, ["apply", "-f", "/nowhere/queues.toml"]);
+    cli::end(66, &fixture.context, ["apply", "-f", "/nowhere/queues.toml"]);
 }

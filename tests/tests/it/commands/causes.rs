@@ -1,37 +1,43 @@
-//! Whatever fails, the system's own words for it are told.
+//! Every failure is reported with the system's own words for it.
 
-use std::fs::{self, Permissions};
-use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::{
+    fs::{self, Permissions},
+    net::TcpListener,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
 
-use posthouse::dev::authority::{Authority, Leaf};
-use posthouse::dev::spiffe_id;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Credentials, Site};
-use posthouse_tests::harness::{binaries, cli};
+use posthouse::dev::{
+    authority::{Authority, Leaf},
+    spiffe_id,
+};
+use posthouse_tests::harness::{
+    binaries, cli,
+    server::Server,
+    site::{CIVIL, Credentials, Site},
+};
 
 use super::QUEUE;
 
-/// A failure that has to tell its cause.
+/// Fails unless the command ended with this code and named its cause.
 #[track_caller]
-fn tells(output: &Output, code: i32, words: &[&str]) {
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{told}");
+fn assert_says(output: &Output, code: i32, words: &[&str]) {
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{printed}");
     for words in words {
-        assert!(told.contains(words), "{words:?} is not in {told}");
+        assert!(printed.contains(words), "{words:?} is not in {printed}");
     }
-    // The last of them is the system's own, and stands there once.
+    // The last words are the system's own, and are reported once.
     let own = words.last().unwrap();
-    assert_eq!(told.matches(own).count(), 1, "{own:?} is told more than once in {told}");
+    assert_eq!(printed.matches(own).count(), 1, "{own:?} is told more than once in {printed}");
 }
 
 fn posthouse(arguments: &[&str]) -> Output {
     Command::new(binaries::posthouse()).args(arguments).env_remove("POSTHOUSE_CONTEXT").output().unwrap()
 }
 
-/// Runs the binary in a mount namespace of its own, after a script that mounts something.
+/// Runs the binary in a mount namespace of its own, after a script has mounted something.
 fn mounted(script: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new("unshare");
     command.args([
@@ -55,7 +61,7 @@ fn of_a_folder_that_cannot_be_written() {
     let (state, config) = (site.state(), site.config());
     let read_only = format!("mount -t tmpfs -o ro tmpfs {}", text(&state));
     let serve = ["serve", "--config", text(&config)];
-    tells(
+    assert_says(
         &mounted(&read_only, &serve),
         74,
         &["could not make the folder", "state/data", "Read-only file system"],
@@ -63,17 +69,17 @@ fn of_a_folder_that_cannot_be_written() {
     let dev = state.join("dev");
     let listen = site.listen().to_string();
     let dev = ["dev", "--dir", text(&dev), "--listen", &listen];
-    tells(&mounted(&read_only, &dev), 74, &["Read-only file system"]);
+    assert_says(&mounted(&read_only, &dev), 74, &["Read-only file system"]);
     let man = state.join("man");
-    tells(&mounted(&read_only, &["man", "--dir", text(&man)]), 74, &["Read-only file system"]);
-    // And once it has been made there.
+    assert_says(&mounted(&read_only, &["man", "--dir", text(&man)]), 74, &["Read-only file system"]);
+    // Once more, with the folder there.
     fs::create_dir(site.data()).unwrap();
-    tells(
+    assert_says(
         &mounted(&format!("mount -t tmpfs -o ro tmpfs {}", text(&site.data())), &serve),
         74,
         &["Read-only file system"],
     );
-    tells(&posthouse(&["man", "--dir", text(&config)]), 74, &["File exists"]);
+    assert_says(&posthouse(&["man", "--dir", text(&config)]), 74, &["File exists"]);
 }
 
 #[test]
@@ -81,15 +87,15 @@ fn of_a_disk_that_is_full() {
     let site = Site::new();
     let config = site.config();
     let full = format!("mount -t tmpfs -o size=64k tmpfs {}", text(&site.state()));
-    // RocksDB says it more than once by itself.
+    // RocksDB itself repeats the words.
     let output = mounted(&full, &["serve", "--config", text(&config)]);
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(74) && told.contains("No space left on device"), "{told}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(74) && printed.contains("No space left on device"), "{printed}");
     for arguments in [&["man"][..], &["completions", "bash"]] {
         let mut shell = Command::new("sh");
         let output =
             shell.args(["-c", "exec \"$0\" \"$@\" > /dev/full"]).arg(binaries::posthouse()).args(arguments);
-        tells(&output.output().unwrap(), 74, &["writing to stdout failed", "No space left on device"]);
+        assert_says(&output.output().unwrap(), 74, &["writing to stdout failed", "No space left on device"]);
     }
 }
 
@@ -98,30 +104,34 @@ fn of_a_file_that_is_not_there() {
     let site = Site::new();
     let context = site.context_file(CIVIL);
     let none = "No such file or directory";
-    tells(
+    assert_says(
         &posthouse(&["serve", "--config", "/nowhere/posthouse.toml"]),
         78,
         &["/nowhere/posthouse.toml", none],
     );
-    tells(&posthouse(&["--context", "/nowhere/context.toml", "ping"]), 78, &["/nowhere/context.toml", none]);
-    tells(&posthouse(&["store", "check", "/nowhere/data"]), 66, &["/nowhere/data", none]);
+    assert_says(
+        &posthouse(&["--context", "/nowhere/context.toml", "ping"]),
+        78,
+        &["/nowhere/context.toml", none],
+    );
+    assert_says(&posthouse(&["store", "check", "/nowhere/data"]), 66, &["/nowhere/data", none]);
     for arguments in [
         &["publish", QUEUE, "--file", "/nowhere/lines"][..],
         &["apply", "-f", "/nowhere/queues.toml"],
         &["token", "inspect", "/nowhere/token"],
     ] {
-        tells(&cli::run(&context, arguments), 66, &["/nowhere/", none]);
+        assert_says(&cli::run(&context, arguments), 66, &["/nowhere/", none]);
     }
     for name in ["pem", "key", "token"] {
         let context = site.context_file(CIVIL);
         fs::remove_file(context.with_extension(name)).unwrap();
-        tells(&cli::run(&context, ["ping"]), 78, &["cannot read", none]);
+        assert_says(&cli::run(&context, ["ping"]), 78, &["cannot read", none]);
     }
     site.configure(&[("[identity]", "[access]\nfile = \"nowhere/access.log\"\n[identity]")]);
     let config = site.config();
     for more in [&[][..], &["--check"]] {
         let arguments = [&["serve", "--config", text(&config)], more].concat();
-        tells(&posthouse(&arguments), 78, &["access.file", "nowhere/access.log cannot be made", none]);
+        assert_says(&posthouse(&arguments), 78, &["access.file", "nowhere/access.log cannot be made", none]);
     }
 }
 
@@ -129,7 +139,7 @@ fn of_a_file_that_is_not_there() {
 fn of_rights_that_are_missing() {
     let site = Site::new();
     let context = site.context_file(CIVIL);
-    // Everybody may look around here and run the binary, but not read these.
+    // Everybody may read the folder and run the binary, but not read these files.
     fs::set_permissions(site.path(""), Permissions::from_mode(0o755)).unwrap();
     let binary = site.path("posthouse");
     fs::copy(binaries::posthouse(), &binary).unwrap();
@@ -143,7 +153,7 @@ fn of_rights_that_are_missing() {
     let denied = |code, arguments: &[&str]| {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&binary);
-        tells(&command.args(arguments).output().unwrap(), code, &["Permission denied"]);
+        assert_says(&command.args(arguments).output().unwrap(), code, &["Permission denied"]);
     };
     denied(78, &["serve", "--config", text(&site.config())]);
     denied(78, &["--context", text(&context), "ping"]);
@@ -158,7 +168,7 @@ fn of_rights_that_are_missing() {
 async fn of_a_server_that_cannot_be_reached() {
     let site = Site::new();
     let context = site.context_file(CIVIL);
-    tells(&cli::run(&context, ["ping"]), 69, &["cannot reach", "Connection refused"]);
+    assert_says(&cli::run(&context, ["ping"]), 69, &["cannot reach", "Connection refused"]);
     let elsewhere = |endpoint: &str| -> PathBuf {
         let context = site.context_file(CIVIL);
         let written = fs::read_to_string(&context).unwrap();
@@ -166,24 +176,24 @@ async fn of_a_server_that_cannot_be_reached() {
         context
     };
     let lost = elsewhere("no-such-host.invalid:7443");
-    tells(
+    assert_says(
         &cli::run(&lost, ["ping"]),
         69,
         &["cannot reach no-such-host.invalid:7443", "failed to lookup address"],
     );
     for arguments in [&["publish", QUEUE][..], &["consume", QUEUE], &["queue", "list", "identity-cards"]] {
-        tells(&cli::run(&context, arguments), 69, &["cannot reach", "Connection refused"]);
+        assert_says(&cli::run(&context, arguments), 69, &["cannot reach", "Connection refused"]);
     }
 
-    // Something else listens there, which hangs up at once.
+    // Another program listens there, and closes connections at once.
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let context = elsewhere(&other.local_addr().unwrap().to_string());
     let hanging_up = std::thread::spawn(move || drop(other.accept().unwrap()));
     let output = cli::run(&context, ["ping"]);
     hanging_up.join().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(69) && told.contains("cannot reach"), "{told}");
-    assert!(told.contains("eof") || told.contains("reset"), "{told}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(69) && printed.contains("cannot reach"), "{printed}");
+    assert!(printed.contains("eof") || printed.contains("reset"), "{printed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -196,17 +206,17 @@ async fn of_a_handshake_that_fails() {
     fs::write(site.path("contexts/stranger.pem"), stranger.certificate_pem()).unwrap();
     let written = fs::read_to_string(&context).unwrap();
     fs::write(&context, written.replace("../server-authority.pem", "stranger.pem")).unwrap();
-    tells(&cli::run(&context, ["ping"]), 69, &["TLS with", "invalid peer certificate: UnknownIssuer"]);
+    assert_says(&cli::run(&context, ["ping"]), 69, &["TLS with", "invalid peer certificate: UnknownIssuer"]);
     // The certificate does not have the name.
     let context = site.context_file(CIVIL);
     fs::write(&context, written.replace("\"localhost\"", "\"elsewhere.example\"")).unwrap();
-    tells(&cli::run(&context, ["ping"]), 69, &["not valid for name \"elsewhere.example\""]);
-    // The server does not trust the client, and says so with an alert.
+    assert_says(&cli::run(&context, ["ping"]), 69, &["not valid for name \"elsewhere.example\""]);
+    // The server does not trust the client, and sends an alert.
     let certificate = stranger.issue(&Leaf::client(&spiffe_id(CIVIL))).unwrap();
     let token = site.mint(CIVIL, &site.claims(CIVIL, &certificate));
     let context = site.write_context(CIVIL, &Credentials { certificate, token });
     for arguments in [&["ping"][..], &["publish", QUEUE], &["consume", QUEUE]] {
-        tells(&cli::run(&context, arguments), 69, &["received fatal alert: UnknownCA"]);
+        assert_says(&cli::run(&context, arguments), 69, &["received fatal alert: UnknownCA"]);
     }
     drop(server);
 }
@@ -214,11 +224,15 @@ async fn of_a_handshake_that_fails() {
 #[test]
 fn of_an_address_that_is_taken() {
     let site = Site::new();
-    let taken = TcpListener::bind(site.management()).unwrap();
+    let other_listener = TcpListener::bind(site.management()).unwrap();
     let config = site.config();
     let serve = ["serve", "--config", text(&config)];
-    tells(&posthouse(&serve), 69, &["cannot listen on the management address", "Address already in use"]);
-    drop(taken);
-    let _taken = TcpListener::bind(site.listen()).unwrap();
-    tells(&posthouse(&serve), 69, &["cannot listen on", "Address already in use"]);
+    assert_says(
+        &posthouse(&serve),
+        69,
+        &["cannot listen on the management address", "Address already in use"],
+    );
+    drop(other_listener);
+    let _other_listener = TcpListener::bind(site.listen()).unwrap();
+    assert_says(&posthouse(&serve), 69, &["cannot listen on", "Address already in use"]);
 }

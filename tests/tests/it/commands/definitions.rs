@@ -2,9 +2,11 @@
 
 use std::fs;
 
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::harness::{
+    cli,
+    server::Server,
+    site::{CIVIL, Site},
+};
 use serde_json::Value;
 
 const QUEUE: &str = "identity-cards/applications";
@@ -18,8 +20,8 @@ async fn an_update_changes_exactly_what_is_given() {
     let created = ["queue", "create", QUEUE, "--max-attempts", "5", "--dead-letter-queue", "failed"];
     cli::succeed(&context, created);
     let update = |arguments: &[&str]| -> Value {
-        let told = cli::succeed(&context, ["queue", "update", QUEUE].iter().chain(arguments));
-        serde_json::from_slice(&told).unwrap()
+        let printed = cli::succeed(&context, ["queue", "update", QUEUE].iter().chain(arguments));
+        serde_json::from_slice(&printed).unwrap()
     };
     let first = update(&["--lease-seconds", "90"]);
     assert_eq!((&first["lease_seconds"], &first["max_attempts"]), (&90.0.into(), &5.into()));
@@ -29,13 +31,13 @@ async fn an_update_changes_exactly_what_is_given() {
     assert!(second["dead_letter_queue"].is_null());
 
     let stale = ["queue", "update", QUEUE, "--max-attempts", "7", "--etag", first["etag"].as_str().unwrap()];
-    let (_, told) = cli::end(65, &context, stale);
-    assert!(told.contains("read the queue again"), "{told}");
+    let (_, printed) = cli::end(65, &context, stale);
+    assert!(printed.contains("read the queue again"), "{printed}");
     let fresh = update(&["--max-attempts", "7", "--etag", second["etag"].as_str().unwrap()]);
     assert_eq!(fresh["max_attempts"], 7);
 
-    let (_, told) = cli::end(64, &context, ["queue", "update", QUEUE]);
-    assert!(told.contains("nothing to change was given"), "{told}");
+    let (_, printed) = cli::end(64, &context, ["queue", "update", QUEUE]);
+    assert!(printed.contains("nothing to change was given"), "{printed}");
     cli::end(64, &context, ["queue", "update", QUEUE, "--dead-letter-queue", "x", "--no-dead-letter-queue"]);
     cli::end(65, &context, ["queue", "update", QUEUE, "--max-attempts", "1001"]);
     cli::end(66, &context, ["queue", "update", "identity-cards/nowhere", "--max-attempts", "2"]);
@@ -52,8 +54,8 @@ async fn stats_count_what_is_there() {
     let publish = ["publish".as_ref(), QUEUE.as_ref(), "--file".as_ref(), lines.as_os_str()];
     cli::succeed(&context, publish);
     cli::succeed(&context, ["consume", QUEUE, "--count", "1"]);
-    let told = cli::succeed(&context, ["queue", "stats", QUEUE, "--json"]);
-    let stats: Value = serde_json::from_slice(&told).unwrap();
+    let printed = cli::succeed(&context, ["queue", "stats", QUEUE, "--json"]);
+    let stats: Value = serde_json::from_slice(&printed).unwrap();
     assert_eq!(stats["queue"], "tenants/civil-affairs/departments/identity-cards/queues/applications");
     let counts = ["ready", "in_flight", "waiting", "parked", "last_sequence"].map(|key| stats[key].as_u64());
     assert_eq!(counts, [2, 0, 0, 0, 3].map(Some));

@@ -1,9 +1,11 @@
-//! `posthouse message find` and `posthouse dead-letters`: where is application X, and another chance for it.
+//! `posthouse message find` and `posthouse dead-letters`: where a message is, and how a dead letter is redriven.
 
 use posthouse_proto::v1::SettleAction;
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::scene::{LONG, Scene, queue_name, settlement};
-use posthouse_tests::harness::site::CIVIL;
+use posthouse_tests::harness::{
+    cli,
+    scene::{LONG, Scene, queue_name, settlement},
+    site::CIVIL,
+};
 use serde_json::Value;
 
 const SHORT_NAME: &str = "household-registry/moves";
@@ -25,13 +27,13 @@ async fn a_message_is_followed_into_the_dead_letter_queue_and_back() {
     let deliveries = scene.receive(&queue, 1, LONG).await;
     let id = deliveries[0].message.as_ref().unwrap().id.clone();
     let find = |id: &str| String::from_utf8(cli::succeed(&context, ["message", "find", id])).unwrap();
-    let told = find(&id);
-    assert!(told.contains(&queue) && told.contains("leased: a consumer has it until"), "{told}");
+    let printed = find(&id);
+    assert!(printed.contains(&queue) && printed.contains("leased: a consumer has it until"), "{printed}");
 
     scene.settled(&queue, settlement(&deliveries[0], SettleAction::DeadLetter)).await;
-    let told = find(&id);
+    let printed = find(&id);
     for part in ["settled", "It is a dead letter now:", &failed, "ready to be delivered", "consumer", &id] {
-        assert!(told.contains(part), "{part} is not in\n{told}");
+        assert!(printed.contains(part), "{part} is not in\n{printed}");
     }
     let object = &objects(&cli::succeed(&context, ["message", "find", &id, "--json"]))[0];
     assert_eq!((&object["state"], &object["became"]["state"]), (&"settled".into(), &"ready".into()));
@@ -50,18 +52,18 @@ async fn a_message_is_followed_into_the_dead_letter_queue_and_back() {
     let redrive = ["dead-letters", "redrive", "household-registry/failed"];
     cli::end(64, &context, redrive);
     cli::end(64, &context, redrive.iter().chain(&["--all", "--max", "1"]));
-    let told = cli::succeed(&context, redrive.iter().chain(&["--message", letter]));
-    assert_eq!(told, b"{\"redriven\": 1, \"skipped\": 0}\n");
-    let (told, errors) = cli::end(75, &context, redrive.iter().chain(&["--message", letter]));
-    assert_eq!(told, "{\"redriven\": 0, \"skipped\": 1}\n");
+    let printed = cli::succeed(&context, redrive.iter().chain(&["--message", letter]));
+    assert_eq!(printed, b"{\"redriven\": 1, \"skipped\": 0}\n");
+    let (printed, errors) = cli::end(75, &context, redrive.iter().chain(&["--message", letter]));
+    assert_eq!(printed, "{\"redriven\": 0, \"skipped\": 1}\n");
     assert!(errors.contains("1 stay where they are"), "{errors}");
-    let told = cli::succeed(&context, redrive.iter().chain(&["--all"]));
-    assert_eq!(told, b"{\"redriven\": 0, \"skipped\": 0}\n");
-    let came = cli::succeed(&context, ["consume", SHORT_NAME, "--until-empty"]);
-    assert_eq!(String::from_utf8(came).unwrap(), "two\none\n");
-    let told = find(&id);
-    assert!(told.contains("It is not among the dead letters of"), "{told}");
-    // Refused as what the caller has no grant for.
+    let printed = cli::succeed(&context, redrive.iter().chain(&["--all"]));
+    assert_eq!(printed, b"{\"redriven\": 0, \"skipped\": 0}\n");
+    let received = cli::succeed(&context, ["consume", SHORT_NAME, "--until-empty"]);
+    assert_eq!(String::from_utf8(received).unwrap(), "two\none\n");
+    let printed = find(&id);
+    assert!(printed.contains("It is not among the dead letters of"), "{printed}");
+    // It is refused as if the caller had no grant for it.
     let never = cli::run(&context, ["message", "find", "AAAAAQAAAAIAAAAAAAAAACo"]);
     assert!(matches!(never.status.code(), Some(66 | 77)), "{}", never.status);
 }

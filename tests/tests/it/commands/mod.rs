@@ -17,21 +17,23 @@ mod token;
 
 use std::path::PathBuf;
 
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::harness::{
+    cli,
+    server::Server,
+    site::{CIVIL, Site},
+};
 
-/// The queue of a [`Place`].
+/// The queue of a [`Fixture`].
 const QUEUE: &str = "identity-cards/applications";
 
 /// A running server with one queue, and a context of a tenant that has every right on it.
-struct Place {
+struct Fixture {
     site: Site,
     context: PathBuf,
     _server: Server,
 }
 
-impl Place {
+impl Fixture {
     async fn new() -> Self {
         let site = Site::new();
         let server = Server::start(&site).await;

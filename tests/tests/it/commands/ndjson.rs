@@ -1,20 +1,24 @@
-//! `--ndjson`: what `consume` writes, `publish` takes; a broken line is named, and nothing after it is published.
+//! `--ndjson`: `publish` accepts what `consume` writes; a broken line is named, and no line after it is published.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::harness::{
+    cli,
+    server::Server,
+    site::{CIVIL, Site},
+};
 use serde_json::{Value, json};
 
-struct Place {
+struct Fixture {
     site: Site,
     _server: Server,
     context: PathBuf,
 }
 
-impl Place {
+impl Fixture {
     async fn new() -> Self {
         let site = Site::new();
         let server = Server::start(&site).await;
@@ -46,7 +50,7 @@ fn objects(lines: &[u8]) -> Vec<Value> {
         .collect()
 }
 
-/// What a message is, whoever delivers it.
+/// The messages without what differs between deliveries.
 fn contents(lines: &[u8]) -> Vec<Value> {
     let keep = |object: Value| json!([object["payload"], object["payload_base64"], object["attributes"]]);
     objects(lines).into_iter().map(keep).collect()
@@ -54,10 +58,10 @@ fn contents(lines: &[u8]) -> Vec<Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_consumed_can_be_published() {
-    let place = Place::new().await;
+    let fixture = Fixture::new().await;
     let (first, second) = ("identity-cards/first", "identity-cards/second");
     for queue in [first, second] {
-        cli::succeed(&place.context, ["queue", "create", queue]);
+        cli::succeed(&fixture.context, ["queue", "create", queue]);
     }
     let lines = [
         r#"{"payload":"plain"}"#,
@@ -68,32 +72,32 @@ async fn what_is_consumed_can_be_published() {
         r#"{"payload_base64":""}"#,
     ];
     // An empty key is refused, with its line.
-    let (told, errors) = place.publish(65, first, lines.join("\n").as_bytes());
-    assert_eq!(told, "{\"stored\": 2}\n");
+    let (printed, errors) = fixture.publish(65, first, lines.join("\n").as_bytes());
+    assert_eq!(printed, "{\"stored\": 2}\n");
     assert!(errors.contains("line 3: an attribute's key has 0 bytes"), "{errors}");
-    consume(&place.context, first);
+    consume(&fixture.context, first);
 
     let lines = lines.join("\n").replace(",\"\":\"no\"", "");
-    assert_eq!(place.publish(0, first, lines.as_bytes()).0, "{\"stored\": 6}\n");
-    let came = consume(&place.context, first);
-    let object = &objects(&came)[4];
+    assert_eq!(fixture.publish(0, first, lines.as_bytes()).0, "{\"stored\": 6}\n");
+    let received = consume(&fixture.context, first);
+    let object = &objects(&received)[4];
     assert_eq!(object["payload_base64"], "/wD+AAEC");
     for key in ["id", "sequence", "publish_time", "attempt"] {
         assert!(!object[key].is_null(), "{object}");
     }
-    assert_eq!(objects(&came)[3]["payload"], "签发 \0\n\"\\ 📮");
+    assert_eq!(objects(&received)[3]["payload"], "签发 \0\n\"\\ 📮");
 
-    assert_eq!(place.publish(0, second, &came).0, "{\"stored\": 6}\n");
-    let again = cli::succeed(&place.context, ["consume", second, "--until-empty", "--output", "json"]);
-    assert_eq!(contents(&again), contents(&came));
-    assert_ne!(objects(&again)[0]["id"], objects(&came)[0]["id"]);
+    assert_eq!(fixture.publish(0, second, &received).0, "{\"stored\": 6}\n");
+    let again = cli::succeed(&fixture.context, ["consume", second, "--until-empty", "--output", "json"]);
+    assert_eq!(contents(&again), contents(&received));
+    assert_ne!(objects(&again)[0]["id"], objects(&received)[0]["id"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_line_is_named_and_ends_it() {
-    let place = Place::new().await;
+    let fixture = Fixture::new().await;
     let queue = "identity-cards/applications";
-    cli::succeed(&place.context, ["queue", "create", queue, "--max-message-bytes", "1000"]);
+    cli::succeed(&fixture.context, ["queue", "create", queue, "--max-message-bytes", "1000"]);
     let attributes = |pairs: Vec<(String, String)>| {
         let attributes: serde_json::Map<String, Value> =
             pairs.into_iter().map(|(key, value)| (key, value.into())).collect();
@@ -104,7 +108,7 @@ async fn a_broken_line_is_named_and_ends_it() {
         ("", "the line is empty"),
         ("{\"payload\": \"a\"", "not JSON at column 15"),
         ("plain text", "not JSON at column 1"),
-        ("[1, 2]", "a list in the place of an object"),
+        ("[1, 2]", "a list instead of an object"),
         ("{\"payload\": \"a\", \"colour\": 1}", "unknown key \"colour\""),
         ("{\"payload\": \"a\", \"payload_base64\": \"\"}", "payload and payload_base64 stand there both"),
         ("{\"payload\": \"a\", \"payload\": \"b\"}", "the key \"payload\" stands there twice"),
@@ -128,13 +132,13 @@ async fn a_broken_line_is_named_and_ends_it() {
     let number = broken.len();
     for (line, what) in broken {
         let lines = [b"{\"payload\": \"before\"}", &line[..], b"{\"payload\": \"after\"}"].join(&b"\n"[..]);
-        let (told, errors) = place.publish(65, queue, &lines);
-        assert_eq!(told, "{\"stored\": 1}\n", "{errors}");
+        let (printed, errors) = fixture.publish(65, queue, &lines);
+        assert_eq!(printed, "{\"stored\": 1}\n", "{errors}");
         assert!(errors.contains("line 2") && errors.contains(what), "{what} is not in\n{errors}");
         assert!(errors.contains("the line before it is stored, and nothing after it"), "{errors}");
     }
-    let came = cli::succeed(&place.context, ["consume", queue, "--until-empty"]);
-    assert_eq!(String::from_utf8(came).unwrap(), "before\n".repeat(number));
-    let (told, errors) = place.publish(65, queue, b"{}\n");
-    assert!(told == "{\"stored\": 0}\n" && errors.contains("nothing was stored"), "{errors}");
+    let received = cli::succeed(&fixture.context, ["consume", queue, "--until-empty"]);
+    assert_eq!(String::from_utf8(received).unwrap(), "before\n".repeat(number));
+    let (printed, errors) = fixture.publish(65, queue, b"{}\n");
+    assert!(printed == "{\"stored\": 0}\n" && errors.contains("nothing was stored"), "{errors}");
 }

@@ -1,13 +1,16 @@
-//! Completions, manual pages, help, and what the commands say when nobody is at a terminal.
+//! Completions, manual pages, help, and what commands write without a terminal.
 
-use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
 
-use posthouse_tests::harness::binaries;
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::harness::{
+    binaries, cli,
+    server::Server,
+    site::{CIVIL, Site},
+};
 
 fn posthouse(arguments: &[&str]) -> Output {
     Command::new(binaries::posthouse()).args(arguments).env_remove("POSTHOUSE_CONTEXT").output().unwrap()
@@ -27,7 +30,7 @@ fn every_shell_gets_a_script() {
         }
     }
     assert_eq!(posthouse(&["completions", "cobol"]).status.code(), Some(64));
-    // Bash at least is everywhere: it takes the script, and knows the function.
+    // Bash is everywhere: it accepts the script, and defines the function.
     let script = format!("{}\ntype _posthouse > /dev/null", text(posthouse(&["completions", "bash"])));
     let shell = Command::new("bash").args(["-c", &script]).output().unwrap();
     assert!(shell.status.success(), "{}", String::from_utf8_lossy(&shell.stderr));
@@ -76,7 +79,7 @@ async fn in_a_pipe_nothing_but_the_result_is_written() {
     let quiet = |output: &Output| output.status.success() && output.stderr.is_empty();
     assert!(quiet(&cli::run(&context, publish)));
     assert!(quiet(&cli::run(&context, ["consume", queue, "--until-empty"])));
-    // On a terminal there is something to see, unless --quiet is given.
+    // On a terminal, progress is shown unless --quiet is set.
     for (quiet, seen) in [("", true), ("--quiet", false)] {
         let shown = on_a_terminal(&context, &format!("publish {queue} {quiet} --file {}", lines.display()));
         assert_eq!(shown.contains('\u{1b}'), seen, "{shown:?}");
@@ -86,7 +89,7 @@ async fn in_a_pipe_nothing_but_the_result_is_written() {
     cli::end(69, &context, ["ping"]);
 }
 
-/// What a terminal would show of a command.
+/// What a command shows on a terminal.
 fn on_a_terminal(context: &Path, arguments: &str) -> String {
     let call = format!("{} --context {} {arguments}", binaries::posthouse().display(), context.display());
     let output = Command::new("script").args(["-qec", &call, "/dev/null"]).output().unwrap();

@@ -1,17 +1,19 @@
-//! SIGHUP: a command whose terminal is gone ends as it does for SIGTERM, unless it was told to ignore that (`nohup`).
+//! SIGHUP: when its terminal closes, a command ends as it does for SIGTERM, unless the signal is ignored (`nohup`).
 
-use std::io::Write as _;
-use std::path::Path;
-use std::process::{Child, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::{
+    io::Write as _,
+    path::Path,
+    process::{Child, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
 
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::Site;
-use posthouse_tests::harness::{PATIENCE, binaries, cli, eventually, pipes, shell, signal};
+use posthouse_tests::harness::{
+    PATIENCE, binaries, cli, eventually, pipes, server::Server, shell, signal, site::Site,
+};
 
-use super::{Place, QUEUE};
+use super::{Fixture, QUEUE};
 
-/// Runs a client command, if wanted as `nohup` does.
+/// Starts a client command, with `nohup` if wanted.
 fn start(context: &Path, arguments: &[&str], ignoring: bool) -> Child {
     let trap = if ignoring { "trap '' HUP; " } else { "" };
     let mut shell = shell();
@@ -31,7 +33,7 @@ async fn ended(child: &mut Child) -> ExitStatus {
     }
 }
 
-/// How many messages are leased; a consumer that ends well leaves none.
+/// How many messages are leased; a consumer that ends cleanly leaves none.
 fn in_flight(context: &Path) -> u64 {
     let shown = cli::succeed(context, ["queue", "stats", QUEUE, "--json"]);
     let stats: serde_json::Value = serde_json::from_slice(&shown).unwrap();
@@ -40,12 +42,12 @@ fn in_flight(context: &Path) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn consume_and_publish_end_in_good_order() {
-    let place = Place::new().await;
+    let fixture = Fixture::new().await;
     for name in ["HUP", "TERM"] {
-        let mut publish = start(&place.context, &["publish", QUEUE], false);
+        let mut publish = start(&fixture.context, &["publish", QUEUE], false);
         publish.stdin.as_mut().unwrap().write_all(b"one\ntwo\n").unwrap();
         eventually("both messages", async || {
-            let shown = cli::succeed(&place.context, ["queue", "stats", QUEUE, "--json"]);
+            let shown = cli::succeed(&fixture.context, ["queue", "stats", QUEUE, "--json"]);
             let stats: serde_json::Value = serde_json::from_slice(&shown).unwrap();
             (stats["ready"] == 2).then_some(())
         })
@@ -55,58 +57,58 @@ async fn consume_and_publish_end_in_good_order() {
         let output = publish.wait_with_output().unwrap();
         assert_eq!(String::from_utf8(output.stdout).unwrap(), "{\"stored\": 2}\n", "{name}");
 
-        let mut consume = start(&place.context, &["consume", QUEUE], false);
-        let mut came = String::new();
+        let mut consume = start(&fixture.context, &["consume", QUEUE], false);
+        let mut received = String::new();
         let mut lines = std::io::BufReader::new(consume.stdout.take().unwrap());
         for _ in 0..2 {
-            std::io::BufRead::read_line(&mut lines, &mut came).unwrap();
+            std::io::BufRead::read_line(&mut lines, &mut received).unwrap();
         }
-        assert_eq!(came, "one\ntwo\n", "{name}");
+        assert_eq!(received, "one\ntwo\n", "{name}");
         signal(consume.id(), name);
         assert_eq!(ended(&mut consume).await.code(), Some(0), "{name}");
-        assert_eq!(in_flight(&place.context), 0, "{name}: what was not acknowledged is released");
+        assert_eq!(in_flight(&fixture.context), 0, "{name}: what was not acknowledged is released");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stdout_that_nobody_reads_keeps_no_signal_from_ending_them() {
-    let place = Place::new().await;
+    let fixture = Fixture::new().await;
     let measured = "identity-cards/measured";
-    cli::succeed(&place.context, ["queue", "create", measured]);
+    cli::succeed(&fixture.context, ["queue", "create", measured]);
     let cases: [(&[&str], Option<i32>); 6] = [
         (&["queue", "stats", QUEUE, "--watch", "1"], Some(0)),
         (&["queue", "stats", QUEUE], Some(75)),
         (&["publish", QUEUE, "--file", "/dev/null"], Some(75)),
         (&["bench", "pipeline", measured, "--count", "100", "--size", "24"], Some(75)),
         (&["consume", QUEUE], Some(0)),
-        // It watches no signals, so each ends it by itself.
+        // It handles no signals, so each signal ends it.
         (&["queue", "list", "identity-cards"], None),
     ];
     for (arguments, code) in cases {
         for name in ["TERM", "HUP"] {
             if arguments[0] == "consume" {
-                let file = place.site.path("lines");
+                let file = fixture.site.path("lines");
                 std::fs::write(&file, "a line\n").unwrap();
-                cli::succeed(&place.context, ["publish", QUEUE, "--file", file.to_str().unwrap()]);
+                cli::succeed(&fixture.context, ["publish", QUEUE, "--file", file.to_str().unwrap()]);
             }
             let (_unread, writer, _) = pipes::full();
             let mut command = shell();
             command.args(["-c", "exec \"$0\" \"$@\""]).arg(binaries::posthouse());
-            command.arg("--context").arg(&place.context).args(arguments);
+            command.arg("--context").arg(&fixture.context).args(arguments);
             command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::piped());
             let mut child = command.spawn().unwrap();
             drop(command);
             eventually("a write that waits", async || writes(child.id()).then_some(())).await;
             signal(child.id(), name);
             let status = ended(&mut child).await;
-            let told = child.wait_with_output().unwrap().stderr;
-            assert_eq!(status.code(), code, "{name}: {arguments:?}: {}", String::from_utf8_lossy(&told));
+            let printed = child.wait_with_output().unwrap().stderr;
+            assert_eq!(status.code(), code, "{name}: {arguments:?}: {}", String::from_utf8_lossy(&printed));
         }
     }
-    assert_eq!(in_flight(&place.context), 0);
+    assert_eq!(in_flight(&fixture.context), 0);
 }
 
-/// Whether a thread of a process waits in a write to its stdout.
+/// Whether a thread of the process waits in a write to stdout.
 fn writes(process: u32) -> bool {
     let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
     tasks.flatten().any(|task| {
@@ -122,16 +124,16 @@ fn writes(process: u32) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn under_nohup_they_go_on() {
-    let place = Place::new().await;
-    let mut publish = start(&place.context, &["publish", QUEUE], true);
-    let mut consume = start(&place.context, &["consume", QUEUE], true);
+    let fixture = Fixture::new().await;
+    let mut publish = start(&fixture.context, &["publish", QUEUE], true);
+    let mut consume = start(&fixture.context, &["consume", QUEUE], true);
     let mut lines = std::io::BufReader::new(consume.stdout.take().unwrap());
     let mut input = publish.stdin.take().unwrap();
     for line in ["before\n", "after\n"] {
         input.write_all(line.as_bytes()).unwrap();
-        let mut came = String::new();
-        std::io::BufRead::read_line(&mut lines, &mut came).unwrap();
-        assert_eq!(came, line);
+        let mut received = String::new();
+        std::io::BufRead::read_line(&mut lines, &mut received).unwrap();
+        assert_eq!(received, line);
         for child in [&publish, &consume] {
             signal(child.id(), "HUP");
         }

@@ -1,15 +1,17 @@
-//! Pipes that somebody else has made non-blocking. The flag is the pipe's, so it must stay as it was.
+//! Pipes that another process has made non-blocking. The flag is the pipe's, so it must stay as it was.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read as _, Write as _, pipe};
-use std::os::fd::{AsFd, OwnedFd};
-use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::{
+    fs::File,
+    io::{ErrorKind, Read as _, Write as _, pipe},
+    os::fd::{AsFd, OwnedFd},
+    process::{Child, Stdio},
+    time::Duration,
+};
 
 use posthouse_tests::harness::{binaries, cli, eventually};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-use super::{Place, QUEUE};
+use super::{Fixture, QUEUE};
 
 const LINES: usize = 5000;
 
@@ -26,7 +28,7 @@ fn is_non_blocking(end: impl AsFd) -> bool {
     fcntl_getfl(end).unwrap().contains(OFlags::NONBLOCK)
 }
 
-/// Whether a process sleeps in a system call that waits for a file, so that it has found nothing to read or no room.
+/// Waits until the process sleeps in a system call that waits for a file: there is nothing to read, or a pipe is full.
 async fn waits(child: &Child) {
     eventually("a command that waits for its pipe", async || {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
@@ -49,11 +51,11 @@ async fn succeeds(child: Child) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn publish_waits_for_a_writer_that_takes_its_time() {
-    let place = Place::new().await;
+    let fixture = Fixture::new().await;
     let (reader, mut writer) = pipe().unwrap();
     make_non_blocking(&reader);
     let ours = reader.try_clone().unwrap();
-    let mut command = cli::command(&place.context, ["publish", QUEUE]);
+    let mut command = cli::command(&fixture.context, ["publish", QUEUE]);
     let child = command.stdin(reader).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(command);
     waits(&child).await;
@@ -65,52 +67,52 @@ async fn publish_waits_for_a_writer_that_takes_its_time() {
     }
     assert!(is_non_blocking(&ours), "the flag of the shared pipe was changed");
     drop(writer);
-    let told = succeeds(child).await;
-    assert_eq!(String::from_utf8(told).unwrap(), format!("{{\"stored\": {LINES}}}\n"));
-    let came = cli::succeed(&place.context, ["consume", QUEUE, "--until-empty"]);
-    assert!(came == lines().as_bytes());
+    let printed = succeeds(child).await;
+    assert_eq!(String::from_utf8(printed).unwrap(), format!("{{\"stored\": {LINES}}}\n"));
+    let received = cli::succeed(&fixture.context, ["consume", QUEUE, "--until-empty"]);
+    assert!(received == lines().as_bytes());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn consume_waits_for_a_reader_that_takes_its_time() {
-    let place = Place::new().await;
-    let file = place.site.path("lines");
+    let fixture = Fixture::new().await;
+    let file = fixture.site.path("lines");
     std::fs::write(&file, lines()).unwrap();
-    cli::succeed(&place.context, ["publish".as_ref(), QUEUE.as_ref(), "--file".as_ref(), file.as_os_str()]);
+    cli::succeed(&fixture.context, ["publish".as_ref(), QUEUE.as_ref(), "--file".as_ref(), file.as_os_str()]);
     let (reader, writer) = pipe().unwrap();
     make_non_blocking(&writer);
     let ours = writer.try_clone().unwrap();
-    let mut command = cli::command(&place.context, ["consume", QUEUE, "--until-empty"]);
+    let mut command = cli::command(&fixture.context, ["consume", QUEUE, "--until-empty"]);
     let child = command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
     drop(command);
-    // The pipe is full, and most of the lines are still to come.
+    // The pipe is full, and most of the lines are not written yet.
     waits(&child).await;
     assert!(is_non_blocking(&ours), "the flag of the shared pipe was changed");
     drop(ours);
     let mut reader = File::from(OwnedFd::from(reader));
-    let came = tokio::task::spawn_blocking(move || {
-        let mut came = Vec::new();
-        reader.read_to_end(&mut came).unwrap();
-        came
+    let received = tokio::task::spawn_blocking(move || {
+        let mut received = Vec::new();
+        reader.read_to_end(&mut received).unwrap();
+        received
     })
     .await
     .unwrap();
     succeeds(child).await;
-    assert!(came == lines().as_bytes());
-    assert_eq!(cli::succeed(&place.context, ["consume", QUEUE, "--until-empty"]), b"");
+    assert!(received == lines().as_bytes());
+    assert_eq!(cli::succeed(&fixture.context, ["consume", QUEUE, "--until-empty"]), b"");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_other_command_waits_too() {
-    let place = Place::new().await;
+    let fixture = Fixture::new().await;
     let bash = binaries::posthouse();
     let commands: [&[&str]; 4] =
         [&["completions", "zsh"], &["man"], &["--help"], &["queue", "list", "identity-cards"]];
     for arguments in commands {
-        let expected = cli::succeed(&place.context, arguments);
+        let expected = cli::succeed(&fixture.context, arguments);
         let (mut reader, writer) = pipe().unwrap();
         make_non_blocking(&writer);
-        // Somebody else has filled it.
+        // Another process has filled it.
         let mut filler = File::from(OwnedFd::from(writer.try_clone().unwrap()));
         let mut filled = 0;
         loop {
@@ -122,29 +124,29 @@ async fn every_other_command_waits_too() {
         }
         drop(filler);
         let mut command = std::process::Command::new(&bash);
-        command.arg("--context").arg(&place.context).args(arguments);
+        command.arg("--context").arg(&fixture.context).args(arguments);
         let child = command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
         drop(command);
         waits(&child).await;
-        let came = tokio::task::spawn_blocking(move || {
-            let mut came = Vec::new();
-            reader.read_to_end(&mut came).map(|_| came).unwrap()
+        let received = tokio::task::spawn_blocking(move || {
+            let mut received = Vec::new();
+            reader.read_to_end(&mut received).map(|_| received).unwrap()
         });
-        let came = tokio::time::timeout(Duration::from_secs(90), came).await.unwrap().unwrap();
+        let received = tokio::time::timeout(Duration::from_secs(90), received).await.unwrap().unwrap();
         succeeds(child).await;
-        assert!(came[filled..] == expected, "{arguments:?}");
+        assert!(received[filled..] == expected, "{arguments:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_and_queues_are_read_from_such_a_pipe_too() {
-    let place = Place::new().await;
-    let token = std::fs::read_to_string(place.context.with_extension("token")).unwrap();
+    let fixture = Fixture::new().await;
+    let token = std::fs::read_to_string(fixture.context.with_extension("token")).unwrap();
     let queues = "[departments.identity-cards.queues.from-a-pipe]\n";
     for (arguments, text) in [(&["token", "inspect", "-"][..], &*token), (&["apply", "-f", "-"], queues)] {
         let (reader, mut writer) = pipe().unwrap();
         make_non_blocking(&reader);
-        let mut command = cli::command(&place.context, arguments);
+        let mut command = cli::command(&fixture.context, arguments);
         let child = command.stdin(reader).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(command);
         waits(&child).await;

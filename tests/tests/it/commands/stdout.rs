@@ -1,22 +1,26 @@
-//! What `consume` cannot write, it does not acknowledge.
+//! `consume` acknowledges nothing that it cannot write.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
 
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::harness::{binaries, cli};
+use posthouse_tests::harness::{
+    binaries, cli,
+    server::Server,
+    site::{CIVIL, Site},
+};
 
 const QUEUE: &str = "identity-cards/applications";
 const LINES: usize = 5000;
 
-struct Place {
+struct Fixture {
     site: Site,
     _server: Server,
     context: PathBuf,
 }
 
-impl Place {
+impl Fixture {
     async fn new() -> Self {
         let site = Site::new();
         let server = Server::start(&site).await;
@@ -29,7 +33,7 @@ impl Place {
         Self { site, _server: server, context }
     }
 
-    /// Consumes in a shell, with its stdout as the redirection says.
+    /// Consumes in a shell, with stdout redirected.
     fn consume(&self, redirection: &str) -> Output {
         let client = cli::command(&self.context, ["consume", QUEUE, "--until-empty"]);
         let mut shell = Command::new("sh");
@@ -46,31 +50,34 @@ impl Place {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_stdout_nothing_is_acknowledged() {
-    let place = Place::new().await;
+    let fixture = Fixture::new().await;
     for redirection in [">&-", "<&- >&- 2>told", "1</dev/null", "1</etc/hostname"] {
-        let output = place.consume(redirection);
-        let apart = std::fs::read_to_string(place.site.path("told")).unwrap_or_default();
-        let told = String::from_utf8_lossy(&output.stderr) + &*apart;
-        assert_eq!(output.status.code(), Some(74), "{redirection}: {told}");
-        assert!(told.contains("stdout is not open for writing"), "{redirection}: {told}");
+        let output = fixture.consume(redirection);
+        let apart = std::fs::read_to_string(fixture.site.path("told")).unwrap_or_default();
+        let printed = String::from_utf8_lossy(&output.stderr) + &*apart;
+        assert_eq!(output.status.code(), Some(74), "{redirection}: {printed}");
+        assert!(printed.contains("stdout is not open for writing"), "{redirection}: {printed}");
     }
-    let full = place.consume("> /dev/full");
+    let full = fixture.consume("> /dev/full");
     assert_eq!(full.status.code(), Some(74), "{}", String::from_utf8_lossy(&full.stderr));
-    assert_eq!(place.left(), LINES);
+    assert_eq!(fixture.left(), LINES);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_thrown_away_on_purpose_is_gone() {
-    let place = Place::new().await;
-    assert!(place.consume("> /dev/null").status.success());
-    assert_eq!(place.left(), 0);
-    // As Python and Node give it to whom nobody hears.
-    cli::succeed(&place.context, ["publish", QUEUE, "--file", place.site.path("lines").to_str().unwrap()]);
-    assert!(place.consume("1<>/dev/null").status.success());
-    assert_eq!(place.left(), 0);
+    let fixture = Fixture::new().await;
+    assert!(fixture.consume("> /dev/null").status.success());
+    assert_eq!(fixture.left(), 0);
+    // As Python and Node set it up for a program whose output nobody reads.
+    cli::succeed(
+        &fixture.context,
+        ["publish", QUEUE, "--file", fixture.site.path("lines").to_str().unwrap()],
+    );
+    assert!(fixture.consume("1<>/dev/null").status.success());
+    assert_eq!(fixture.left(), 0);
 }
 
-/// How a command ends whose streams are as the redirections say, and what it tells.
+/// How a command with redirected streams ends, and what it reports.
 fn redirected(context: &Path, arguments: &[&str], redirections: &str) -> (Option<i32>, String) {
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(format!("exec \"$0\" \"$@\" {redirections}")).arg(binaries::posthouse());
@@ -80,10 +87,10 @@ fn redirected(context: &Path, arguments: &[&str], redirections: &str) -> (Option
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_has_something_to_say_does_nothing_without_a_stdout() {
-    let place = Place::new().await;
-    let (file, other) = (place.site.path("lines"), "identity-cards/other");
+    let fixture = Fixture::new().await;
+    let (file, other) = (fixture.site.path("lines"), "identity-cards/other");
     let file = file.to_str().unwrap();
-    let data = place.site.data();
+    let data = fixture.site.data();
     for arguments in [
         &["queue", "create", other][..],
         &["queue", "list", "identity-cards"],
@@ -98,58 +105,58 @@ async fn a_command_that_has_something_to_say_does_nothing_without_a_stdout() {
         &["ping"],
     ] {
         for redirection in [">&-", "1</dev/null"] {
-            let (code, told) = redirected(&place.context, arguments, redirection);
+            let (code, printed) = redirected(&fixture.context, arguments, redirection);
             assert!(
-                code == Some(74) && told.contains("stdout is not open for writing"),
-                "{arguments:?} {redirection}: {code:?} {told}"
+                code == Some(74) && printed.contains("stdout is not open for writing"),
+                "{arguments:?} {redirection}: {code:?} {printed}"
             );
         }
         if !arguments.contains(&"check") {
-            let (code, told) = redirected(&place.context, arguments, "1<>/dev/null");
+            let (code, printed) = redirected(&fixture.context, arguments, "1<>/dev/null");
             let made = [Some(0), Some(66)].contains(&code);
-            assert!(made || arguments[0] == "dead-letters", "{arguments:?}: {code:?} {told}");
+            assert!(made || arguments[0] == "dead-letters", "{arguments:?}: {code:?} {printed}");
         }
     }
-    // What has nothing to say there, and what says the same by its exit code.
-    let config = place.site.config();
+    // Commands that write nothing there, or that say the same by their exit code.
+    let config = fixture.site.config();
     for arguments in [
         &["--help"][..],
         &["--version"],
         &["serve", "--check", "--config", config.to_str().unwrap()],
         &["queue", "delete", other],
     ] {
-        let (code, told) = redirected(&place.context, arguments, ">&-");
-        assert_eq!((code, told.as_str()), (Some(0), ""), "{arguments:?}");
+        let (code, printed) = redirected(&fixture.context, arguments, ">&-");
+        assert_eq!((code, printed.as_str()), (Some(0), ""), "{arguments:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stdin_that_is_closed_is_no_empty_input() {
-    let place = Place::new().await;
+    let fixture = Fixture::new().await;
     for arguments in [&["publish", QUEUE][..], &["apply", "-f", "-"], &["token", "inspect", "-"]] {
         for redirection in ["<&-", "0>/dev/null"] {
-            let (code, told) = redirected(&place.context, arguments, redirection);
+            let (code, printed) = redirected(&fixture.context, arguments, redirection);
             assert!(
-                code == Some(74) && told.contains("stdin is not open for reading"),
-                "{arguments:?} {redirection}: {code:?} {told}"
+                code == Some(74) && printed.contains("stdin is not open for reading"),
+                "{arguments:?} {redirection}: {code:?} {printed}"
             );
         }
     }
-    let (code, told) = redirected(&place.context, &["publish", QUEUE], "</dev/null");
-    assert_eq!(code, Some(0), "{told}");
-    assert_eq!(place.left(), LINES);
+    let (code, printed) = redirected(&fixture.context, &["publish", QUEUE], "</dev/null");
+    assert_eq!(code, Some(0), "{printed}");
+    assert_eq!(fixture.left(), LINES);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_goes_away_leaves_the_rest_in_the_queue() {
-    let place = Place::new().await;
-    let mut client = cli::command(&place.context, ["consume", QUEUE, "--until-empty"]);
+    let fixture = Fixture::new().await;
+    let mut client = cli::command(&fixture.context, ["consume", QUEUE, "--until-empty"]);
     let mut child = client.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // Closed before anything was read: not one batch fits the pipe, so not one is acknowledged.
+    // Closed before anything was read: no batch fits the pipe, so none is acknowledged.
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(74), "{told}");
-    assert!(told.contains("writing to stdout failed"), "{told}");
-    assert_eq!(place.left(), LINES);
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(74), "{printed}");
+    assert!(printed.contains("writing to stdout failed"), "{printed}");
+    assert_eq!(fixture.left(), LINES);
 }

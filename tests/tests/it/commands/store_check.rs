@@ -1,20 +1,24 @@
-//! `posthouse store check`: is a stopped server's folder whole?
+//! `posthouse store check`: whether a stopped server's folder is whole.
 
-use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::{
+    collections::BTreeMap,
+    fs::{self, OpenOptions},
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::harness::{
+    cli,
+    server::Server,
+    site::{CIVIL, Site},
+};
 
 const QUEUE: &str = "identity-cards/applications";
-/// One of the messages that nobody consumes.
+/// The number of a message that is not consumed.
 const MESSAGE: u32 = 1_500;
 
-/// A folder that has seen something, and its server, which still runs.
+/// A folder with all kinds of rows, and its server, which still runs.
 async fn used() -> (Site, Server) {
     let site = Site::new();
     let server = Server::start(&site).await;
@@ -36,9 +40,9 @@ async fn stopped() -> Site {
     site
 }
 
-/// The exit code, and what was said on stdout and stderr.
+/// The exit code, and what was written to stdout and stderr.
 fn check(dir: &Path) -> (i32, String, String) {
-    // The context is not looked at.
+    // The context is not read.
     let output = cli::run(Path::new("none"), ["store".as_ref(), "check".as_ref(), dir.as_os_str()]);
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
@@ -59,7 +63,7 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, (SystemTime, Vec<u8>)> {
     found
 }
 
-/// Where in the file one of the messages is: elsewhere a byte may be one that fills a block up and that nobody reads.
+/// The offset of one of the messages in the file: a byte elsewhere may be padding, which is never read.
 fn message_in(file: &Path) -> u64 {
     let (bytes, message) = (fs::read(file).unwrap(), format!("{MESSAGE:01000}"));
     let found = bytes.windows(message.len()).position(|bytes| bytes == message.as_bytes());
@@ -83,11 +87,14 @@ fn largest(dir: &Path, extension: &str) -> PathBuf {
 async fn a_good_folder_is_sound_and_untouched() {
     let site = stopped().await;
     let before = files(&site.data());
-    let (code, told, errors) = check(&site.data());
-    assert_eq!((code, &*errors), (0, ""), "{told}");
-    assert!(told.ends_with("is sound\n"), "{told}");
+    let (code, printed, errors) = check(&site.data());
+    assert_eq!((code, &*errors), (0, ""), "{printed}");
+    assert!(printed.ends_with("is sound\n"), "{printed}");
     for part in ["node file", "log", "store", "catalogue", "shards", "store and log"] {
-        assert!(told.lines().any(|line| line.starts_with(&format!("ok      {part} "))), "{part}: {told}");
+        assert!(
+            printed.lines().any(|line| line.starts_with(&format!("ok      {part} "))),
+            "{part}: {printed}"
+        );
     }
     assert!(files(&site.data()) == before, "the folder was written to");
     let output = cli::run(
@@ -106,9 +113,9 @@ async fn after_a_crash_the_log_is_ahead_and_that_is_no_damage() {
     assert!(errors.contains("a server runs on") && errors.contains("next: stop it first"), "{errors}");
     server.kill();
     let before = files(&site.data());
-    let (code, told, errors) = check(&site.data());
-    assert_eq!(code, 0, "{told}{errors}");
-    assert!(told.contains("the next start brings them into the store"), "{told}");
+    let (code, printed, errors) = check(&site.data());
+    assert_eq!(code, 0, "{printed}{errors}");
+    assert!(printed.contains("the next start brings them into the store"), "{printed}");
     assert!(files(&site.data()) == before, "the folder was written to");
 }
 
@@ -119,28 +126,28 @@ async fn a_flipped_bit_is_found_in_log_store_and_node_file() {
     let segment = largest(&dir.join("log"), "segment");
     let message = message_in(&segment);
     flip(&segment, message);
-    let (code, told, errors) = check(&dir);
-    assert_eq!(code, 65, "{told}");
-    assert!(told.contains("DAMAGED log") && told.contains(segment.to_str().unwrap()), "{told}");
+    let (code, printed, errors) = check(&dir);
+    assert_eq!(code, 65, "{printed}");
+    assert!(printed.contains("DAMAGED log") && printed.contains(segment.to_str().unwrap()), "{printed}");
     assert!(
-        told.contains("next: confirmed messages may be missing") && errors.contains("1 problem"),
-        "{told}{errors}"
+        printed.contains("next: confirmed messages may be missing") && errors.contains("1 problem"),
+        "{printed}{errors}"
     );
     flip(&segment, message);
 
     let rows = largest(&dir.join("store"), "sst");
     let message = message_in(&rows);
     flip(&rows, message);
-    let (code, told, _) = check(&dir);
-    assert_eq!(code, 65, "{told}");
+    let (code, printed, _) = check(&dir);
+    assert_eq!(code, 65, "{printed}");
     let name = rows.file_name().unwrap().to_str().unwrap();
-    assert!(told.contains("DAMAGED store") && told.contains(name), "{told}");
-    assert!(told.contains("restore the whole folder from a backup"), "{told}");
+    assert!(printed.contains("DAMAGED store") && printed.contains(name), "{printed}");
+    assert!(printed.contains("restore the whole folder from a backup"), "{printed}");
     flip(&rows, message);
 
     flip(&dir.join("NODE"), 40);
-    let (code, told, _) = check(&dir);
-    assert!(code == 65 && told.contains("DAMAGED node file"), "{told}");
+    let (code, printed, _) = check(&dir);
+    assert!(code == 65 && printed.contains("DAMAGED node file"), "{printed}");
     flip(&dir.join("NODE"), 40);
     assert_eq!(check(&dir).0, 0);
 }
@@ -157,10 +164,10 @@ async fn what_is_missing_is_told() {
     assert!(fs::read_dir(site.path("empty")).unwrap().next().is_none());
     let rows = largest(&dir.join("store"), "sst");
     fs::rename(&rows, site.path("kept.sst")).unwrap();
-    let (code, told, _) = check(&dir);
-    assert!(code == 65 && told.contains(rows.file_name().unwrap().to_str().unwrap()), "{told}");
+    let (code, printed, _) = check(&dir);
+    assert!(code == 65 && printed.contains(rows.file_name().unwrap().to_str().unwrap()), "{printed}");
     fs::rename(site.path("kept.sst"), &rows).unwrap();
     fs::rename(dir.join("log"), site.path("log")).unwrap();
-    let (code, told, _) = check(&dir);
-    assert!(code == 65 && told.contains("is gone"), "{told}");
+    let (code, printed, _) = check(&dir);
+    assert!(code == 65 && printed.contains("is gone"), "{printed}");
 }

@@ -1,28 +1,33 @@
-//! What others have sent does not move a terminal, nor make its reader see another text.
+//! Text of other callers neither controls a terminal nor shows its reader a different text.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
 use posthouse_client::{Client, Context, NewMessage};
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::pipes::Terminal;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::harness::{
+    cli,
+    pipes::Terminal,
+    server::Server,
+    site::{CIVIL, Site},
+};
 
 const QUEUE: &str = "identity-cards/applications";
-/// A title, a colour, the clipboard (OSC 52) with C0 and with C1 controls, a carriage return, text that runs backwards, and bytes
-/// that are no text.
+/// A title, a colour, the clipboard (OSC 52) with C0 and with C1 controls, a carriage return, text that runs backwards,
+/// and bytes that are no text.
 const HOSTILE: &[u8] =
-    b"\x1b]0;title\x07 \x1b[31m \x1b]52;c;aGk=\x07 \xc2\x9d52;c;aGk=\xc2\x9c \xc2\x9b2J \r \x7f \xe2\x80\xae\xe2\x81\xa6 \xff\xc0 end";
+    b"\x1b]0;title\x07 \x1b[31m \x1b]52;c;aGk=\x07 \xc2\x9d52;c;aGk=\xc2\x9c \xc2\x9b2J \r \x7f \
+      \xe2\x80\xae\xe2\x81\xa6 \xff\xc0 end";
 const HARMFUL: [char; 7] = ['\u{1b}', '\u{7}', '\u{9b}', '\u{9d}', '\u{7f}', '\u{202e}', '\u{2066}'];
 
-struct Place {
+struct Fixture {
     _site: Site,
     _server: Server,
     context: PathBuf,
 }
 
-impl Place {
+impl Fixture {
     async fn with_hostile_messages(count: usize) -> Self {
         let site = Site::new();
         let server = Server::start(&site).await;
@@ -40,7 +45,7 @@ impl Place {
     }
 }
 
-/// What a command shows on a terminal, up to its last words.
+/// What a command shows on a terminal, up to `last`.
 fn shown(context: &Path, arguments: &[&str], last: &str) -> Vec<u8> {
     let mut terminal = Terminal::open();
     let program = terminal.program();
@@ -59,9 +64,9 @@ fn assert_harmless(shown: &[u8]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payload_is_shown_on_a_terminal_and_exact_everywhere_else() {
-    let place = Place::with_hostile_messages(5).await;
+    let fixture = Fixture::with_hostile_messages(5).await;
     let one = |more: &'static [&'static str]| [&["consume", QUEUE, "--count", "1"], more].concat();
-    let seen = shown(&place.context, &one(&[]), " end");
+    let seen = shown(&fixture.context, &one(&[]), " end");
     assert_harmless(&seen);
     let text = String::from_utf8(seen).unwrap();
     for escaped in
@@ -69,14 +74,14 @@ async fn a_payload_is_shown_on_a_terminal_and_exact_everywhere_else() {
     {
         assert!(text.contains(escaped), "{escaped} is not in {text}");
     }
-    // The terminal itself makes a carriage return of a line feed; nothing else is changed.
-    let raw = shown(&place.context, &one(&["--raw"]), " end");
+    // The terminal itself puts a carriage return before a line feed; nothing else is changed.
+    let raw = shown(&fixture.context, &one(&["--raw"]), " end");
     assert!(raw.windows(HOSTILE.len()).any(|window| window == HOSTILE), "{raw:?}");
-    assert_eq!(cli::succeed(&place.context, one(&[])), [HOSTILE, b"\n"].concat());
+    assert_eq!(cli::succeed(&fixture.context, one(&[])), [HOSTILE, b"\n"].concat());
 
-    // JSON holds nothing of the kind, wherever it goes, and says the same.
-    let seen = shown(&place.context, &one(&["--ndjson"]), "}\r\n");
-    let piped = cli::succeed(&place.context, one(&["--ndjson"]));
+    // JSON has no such characters on any output, and the same content.
+    let seen = shown(&fixture.context, &one(&["--ndjson"]), "}\r\n");
+    let piped = cli::succeed(&fixture.context, one(&["--ndjson"]));
     for json in [seen, piped] {
         assert_harmless(&json);
         let line: serde_json::Value = serde_json::from_slice(&json).unwrap();
@@ -86,22 +91,22 @@ async fn a_payload_is_shown_on_a_terminal_and_exact_everywhere_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_consumed_as_json_is_published_again_the_same() {
-    let place = Place::with_hostile_messages(1).await;
-    let line = cli::succeed(&place.context, ["consume", QUEUE, "--until-empty", "--ndjson"]);
-    let file = place._site.path("line");
+    let fixture = Fixture::with_hostile_messages(1).await;
+    let line = cli::succeed(&fixture.context, ["consume", QUEUE, "--until-empty", "--ndjson"]);
+    let file = fixture._site.path("line");
     std::fs::write(&file, line).unwrap();
-    cli::succeed(&place.context, ["publish", QUEUE, "--ndjson", "--file", file.to_str().unwrap()]);
-    let again = cli::succeed(&place.context, ["consume", QUEUE, "--until-empty"]);
+    cli::succeed(&fixture.context, ["publish", QUEUE, "--ndjson", "--file", file.to_str().unwrap()]);
+    let again = cli::succeed(&fixture.context, ["consume", QUEUE, "--until-empty"]);
     assert_eq!(again, [HOSTILE, b"\n"].concat());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn errors_repeat_names_without_what_moves_a_terminal() {
-    let place = Place::with_hostile_messages(0).await;
+    let fixture = Fixture::with_hostile_messages(0).await;
     let name = "identity-cards/a\u{1b}[31m\u{9b}\u{202e}\n";
     for arguments in [["queue", "describe", name], ["message", "find", name], ["dead-letters", "list", name]]
     {
-        let output = cli::run(&place.context, arguments);
+        let output = cli::run(&fixture.context, arguments);
         assert!(!output.status.success());
         assert_harmless(&output.stderr);
     }

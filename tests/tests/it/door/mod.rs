@@ -1,35 +1,39 @@
-//! Crowds at the door: silent ones, idle ones, and ones that are refused.
+//! Many connections at once: silent ones, idle ones, and ones that are refused.
 
 mod tenants;
 
-use std::net::SocketAddr;
-use std::process::Command;
-use std::sync::Arc;
+use std::{net::SocketAddr, process::Command, sync::Arc};
 
 use futures_util::StreamExt;
 use hyper_util::rt::TokioIo;
 use posthouse::dev::SERVER_NAME;
-use posthouse_proto::v1::consume_response::Frame;
-use posthouse_proto::v1::queues_client::QueuesClient;
-use posthouse_proto::v1::{GetQueueRequest, PublishRequest};
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::frames::{PREFACE, SETTINGS, frame};
-use posthouse_tests::harness::probe::{scrape, value};
-use posthouse_tests::harness::process::{limit_files, memory};
-use posthouse_tests::harness::scene::{Scene, queue_name};
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Credentials, Site};
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::tls;
-use posthouse_tests::harness::wire::Caller;
+use posthouse_proto::v1::{
+    GetQueueRequest, PublishRequest, consume_response::Frame, queues_client::QueuesClient,
+};
+use posthouse_tests::harness::{
+    eventually,
+    frames::{PREFACE, SETTINGS, frame},
+    probe::{scrape, value},
+    process::{limit_files, memory},
+    scene::{Scene, queue_name},
+    server::Server,
+    site::{CIVIL, Credentials, Site},
+    stream::{Stream, open},
+    tls,
+    wire::Caller,
+};
 use rustls::version::TLS13;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
-use tonic::Code;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+};
+use tonic::{
+    Code,
+    transport::{Channel, Endpoint, Uri},
+};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-/// An address of the loopback.
+/// An address of the loopback interface.
 struct Host([u8; 4]);
 
 impl From<u8> for Host {
@@ -44,14 +48,14 @@ impl From<[u8; 4]> for Host {
     }
 }
 
-/// A TCP connection from this address of the loopback.
+/// A TCP connection from this address of the loopback interface.
 async fn from(host: impl Into<Host>, to: SocketAddr) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.bind(SocketAddr::from((host.into().0, 0)))?;
     socket.connect(to).await
 }
 
-/// One connection with a call on it, and no more files than that.
+/// One connection with one call, and not more open files than that.
 async fn idle(site: &Site, credentials: &Credentials) -> Result<Channel, String> {
     let config = Arc::new(tls::config(site, &[&TLS13], Some(&credentials.certificate)));
     let listen = site.listen();
@@ -71,7 +75,7 @@ async fn idle(site: &Site, credentials: &Credentials) -> Result<Channel, String>
     Ok(channel)
 }
 
-/// A call with a token, about a queue that there is not: the connection is a caller's from then on.
+/// Makes a call with a token about a queue that does not exist: the connection is no longer a stranger's.
 async fn ask(channel: &Channel, token: &str) -> Result<(), String> {
     let mut request = tonic::Request::new(GetQueueRequest { name: queue_name("nothing") });
     request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
@@ -86,7 +90,7 @@ async fn ping(channel: &Channel) -> Result<(), String> {
     check.map(drop).map_err(|status| status.to_string())
 }
 
-/// Opens so many idle connections, some at a time; those that were refused are missing.
+/// Opens this many idle connections, some at a time; refused ones are missing in the result.
 async fn crowd(site: &Site, credentials: &Credentials, count: usize) -> Vec<Channel> {
     let opening = futures_util::stream::iter((0..count).map(|_| idle(site, credentials)));
     opening.buffer_unordered(8).filter_map(async |channel| channel.ok()).collect().await
@@ -104,7 +108,7 @@ async fn thousands_of_half_open_handshakes_keep_nobody_out() {
     let scene = Scene::start().await;
     let queue = scene.plain_queue("q").await;
     let listen = scene.site.listen();
-    // From some hosts silence, from others the beginning of a handshake, again and again.
+    // Silent connections from some hosts, and beginnings of handshakes from others, again and again.
     let crowds: Vec<_> = (2..8_u8)
         .map(|host| {
             tokio::spawn(async move {
@@ -136,8 +140,8 @@ async fn thousands_of_half_open_handshakes_keep_nobody_out() {
     crowds.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
-/// Keeps so many connections from each of the hosts open, silent or with the beginning of a handshake, and opens others for those
-/// that the server closes.
+/// Keeps `each` connections from each of the hosts open, silent or with the beginning of a handshake, and replaces
+/// those that the server closes.
 fn strangers(hosts: Vec<[u8; 4]>, each: usize, to: SocketAddr) -> Vec<tokio::task::JoinHandle<()>> {
     let keep = move |(number, host): (usize, [u8; 4])| async move {
         let mut held = std::collections::VecDeque::new();
@@ -157,7 +161,7 @@ fn strangers(hosts: Vec<[u8; 4]>, each: usize, to: SocketAddr) -> Vec<tokio::tas
     hosts.into_iter().enumerate().map(|host| tokio::spawn(keep(host))).collect()
 }
 
-/// Twenty connections, one after the other, each of which is served.
+/// Opens twenty connections, one after the other, each of which must be served.
 async fn twenty_are_served(site: &Site, credentials: &Credentials) {
     for number in 0..20 {
         let served = tokio::time::timeout(std::time::Duration::from_secs(10), idle(site, credentials)).await;
@@ -183,7 +187,7 @@ async fn one_silent_host_keeps_nobody_out_of_a_server_that_may_have_few_files() 
         };
         let before = gave_way().await;
         let crowd = strangers(vec![host], 500, site.listen());
-        // It holds all it means to hold: what it opens from now on it opens one by one.
+        // All connections are open; from now on it only replaces closed ones.
         eventually("the crowd", async || (gave_way().await > before + 500.0).then_some(())).await;
         twenty_are_served(&site, &credentials).await;
         crowd.iter().for_each(tokio::task::JoinHandle::abort);
@@ -208,7 +212,7 @@ async fn forty_hosts_that_hold_all_they_can_keep_nobody_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn those_of_its_host_who_show_only_a_certificate_keep_no_caller_out() {
     let site = Site::new();
-    // A quarter may be strangers, and a half of these from one host.
+    // A quarter of the slots are for strangers, and half of these for one host.
     site.configure(&[("shards = 4", "shards = 4\nmax_connections = 400")]);
     let _server = Server::start(&site).await;
     let credentials = site.credentials(CIVIL);
@@ -223,7 +227,7 @@ async fn those_of_its_host_who_show_only_a_certificate_keep_no_caller_out() {
     let let_in = async || idle(&site, &credentials).await.ok();
     let first = eventually("a caller is let in", let_in).await;
     eventually("one gives way", async || (accepted().await < 50.0).then_some(())).await;
-    // It gave way to the caller, which stays.
+    // It was closed for the caller, whose connection stays.
     ask(&first, &credentials.token).await.unwrap();
     twenty_are_served(&site, &credentials).await;
 }
@@ -241,9 +245,9 @@ async fn a_certificate_and_health_do_not_make_a_caller() {
         failed += usize::from(ping(&prober.channel()).await.is_err());
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    // It is told to move, and is not cut off in the middle of a call.
+    // It is asked to move, and is not closed in the middle of a call.
     assert!(asked > 20 && failed <= 1, "{failed} of {asked}");
-    // A caller stays.
+    // A caller's connection stays.
     ask(&scene.caller.channel(), &scene.credentials.token).await.unwrap();
     assert_eq!(scene.caller.connections(), 1);
 }

@@ -1,22 +1,22 @@
-//! Consume streams: only END_STREAM, and waiting for the answers, is a clean end.
+//! Consume streams: only END_STREAM, followed by a wait for the answers, is a clean end.
 
 use std::time::Duration;
 
 use posthouse_proto::v1::{
     self, Delivery, NewMessage, PublishRequest, consume_request, consume_response as out, settle_result,
 };
-use posthouse_tests::harness::http2::{
-    self, CANCEL, INTERNAL_ERROR, NO_ERROR, data, reset, stream_windows, trailers,
+use posthouse_tests::harness::{
+    PATIENCE, eventually,
+    http2::{self, CANCEL, INTERNAL_ERROR, NO_ERROR, data, reset, stream_windows, trailers},
+    scene::{LONG, SHORT, Scene, settlement, text, wire},
+    site::CIVIL,
+    stream::{Stream, open},
+    wire::Caller,
 };
-use posthouse_tests::harness::scene::{LONG, SHORT, Scene, settlement, text, wire};
-use posthouse_tests::harness::site::CIVIL;
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::wire::Caller;
-use posthouse_tests::harness::{PATIENCE, eventually};
 
 use super::{CALL, Raw, ack, brief, consuming, short_queue};
 
-/// The ends of a stream that are no clean ones.
+/// The unclean ends of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Reset(u32),
@@ -27,15 +27,15 @@ enum Way {
     HalfAndTrailers,
     /// The client's side is ended, and the call cancelled with the same write.
     EndAndReset(u32),
-    /// The same with two writes, as Node does when a call is cancelled.
+    /// The client's side is ended, and the call cancelled with a second write, as Node does it.
     EndThenReset(u32),
-    /// The same with an extension before, whose answer is due.
+    /// The client's side is ended, and the call cancelled with the same write, while the answer to an extension is due.
     EndAndResetWhileAnswering,
-    /// TCP's FIN, without a word of TLS.
+    /// TCP's FIN, without the end of TLS.
     Fin,
     /// TCP's RST.
     Cut,
-    /// The client says farewell to the connection, and not to the stream.
+    /// TLS is ended, and the stream is not.
     CloseNotify,
 }
 
@@ -60,7 +60,7 @@ impl Way {
     /// Ends a stream that holds these deliveries.
     async fn end(self, mut raw: Raw, held: &[Delivery]) {
         let ping = consuming(consume_request::Frame::Ping(v1::Ping { ping_id: 9 }));
-        // Without its last byte, and so that END_STREAM comes with a frame of its own.
+        // Without its last byte, so that END_STREAM is in a frame of its own.
         let half = data(CALL, &ping[9..ping.len() - 1], false);
         let end = data(CALL, &[], true);
         let frames = match self {
@@ -74,7 +74,7 @@ impl Way {
                 vec![reset(CALL, code)]
             }
             Self::EndAndResetWhileAnswering => {
-                // Durable before it is answered, and a deadline only moves later.
+                // It is durable before it is answered, and a deadline only moves later.
                 let tokens = vec![held[0].token.clone()];
                 let extend = v1::ExtendFrame { extend_id: 1, tokens, lease_duration: wire(SHORT) };
                 vec![consuming(consume_request::Frame::Extend(extend)), end, reset(CALL, CANCEL)]
@@ -88,7 +88,7 @@ impl Way {
             Self::CloseNotify => return raw.http.farewell().await,
         };
         raw.http.send(&frames).await;
-        // The connection lives on: it is the stream's end that is seen.
+        // The connection stays open, so the server sees the end of the stream alone.
         tokio::spawn(async move {
             raw.http.ping().await;
             loop {
@@ -109,7 +109,7 @@ async fn every_other_end_counts_an_attempt_when_the_lease_runs_out_until_the_mes
         scene.publish(&queue, &["poison"]).await;
         let mut attempts = Vec::new();
         for session in 1..=3 {
-            // Whoever comes waits until the lease of the one before has run out.
+            // The next stream of the session waits until the lease of the one before has expired.
             let mut raw = Raw::consume(scene, brief(&queue, [session; 16], 1)).await;
             let held = raw.deliveries(1).await;
             attempts.push(held[0].attempt);
@@ -134,7 +134,7 @@ async fn every_other_end_keeps_the_leases_for_the_session() {
         let mut raw = Raw::consume(scene, open(&queue, [1; 16], 2)).await;
         let held = raw.deliveries(2).await;
         way.end(raw, &held).await;
-        // Nothing is given back when the server has seen the end, either.
+        // Nothing is released when the server has seen the end, either.
         for _ in 0..20 {
             assert_eq!(scene.stats(&queue).await.in_flight, 2, "{way:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -159,7 +159,7 @@ async fn end_stream_releases_uncounted_when_the_answers_were_taken() {
         let mut raw = Raw::consume(&scene, open(&queue, [session; 16], 3)).await;
         let held = raw.deliveries(rest).await;
         assert!(held.iter().all(|delivery| delivery.attempt == 1), "{held:?}");
-        // With the settlement or behind it, in one write or in two.
+        // With the settlement or after it, in one write or in two.
         match session {
             1 => raw.http.send(&[ack(&held[0]), data(CALL, &[], true)]).await,
             2 => {
@@ -206,7 +206,7 @@ async fn settlements_that_came_before_a_cancel_are_made() {
     }
 }
 
-/// The client takes no answers any more, so that one is due when it gives up.
+/// The client reads no more answers, so that one is due when it gives up.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_half_close_that_is_followed_by_a_cancel_while_an_answer_is_due_keeps_the_leases() {
     let scene = Scene::start().await;
@@ -214,7 +214,7 @@ async fn a_half_close_that_is_followed_by_a_cancel_while_an_answer_is_due_keeps_
     scene.publish(&queue, &["a", "b"]).await;
     let mut raw = Raw::consume(&scene, open(&queue, [1; 16], 2)).await;
     let held = raw.deliveries(2).await;
-    // As large as what has come: nothing more fits.
+    // As large as what was received: nothing more fits.
     raw.http.send(&[stream_windows(0), ack(&held[0]), data(CALL, &[], true)]).await;
     eventually("the settlement", async || (scene.stats(&queue).await.in_flight == 1).then_some(())).await;
     raw.http.send(&[reset(CALL, CANCEL)]).await;
@@ -225,7 +225,7 @@ async fn a_half_close_that_is_followed_by_a_cancel_while_an_answer_is_due_keeps_
     assert_eq!(stream.deliveries(1).await[0].token, held[1].token);
 }
 
-/// What waits in the server for a client that does not read was not tried.
+/// Deliveries that wait in the server for a client that does not read count no attempt.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_never_left_the_server_goes_back_at_once_and_uncounted() {
     const COUNT: usize = 40;
@@ -237,7 +237,7 @@ async fn what_never_left_the_server_goes_back_at_once_and_uncounted() {
         scene.caller.publisher().publish(scene.caller.request(request)).await.unwrap();
     }
     for way in [Way::Reset(CANCEL), Way::Cut, Way::Fin] {
-        // Its windows are those that HTTP/2 begins with, and are never made larger.
+        // Its windows are the initial ones, and are never enlarged.
         let mut raw = Raw::consume(&scene, open(&queue, [9; 16], 100)).await;
         while !matches!(raw.http.next().await, http2::Frame::Data(..)) {}
         eventually("its leases", async || {
@@ -245,27 +245,29 @@ async fn what_never_left_the_server_goes_back_at_once_and_uncounted() {
         })
         .await;
         way.end(raw, &[]).await;
-        // Of the first frame not all has left: its first message, which may be what the client cannot take, counts as tried.
-        let kept = 1;
-        eventually("what goes back", async || (scene.stats(&queue).await.in_flight == kept).then_some(()))
-            .await;
+        // The first frame was sent in part: its first message, which the client may have received, counts as tried.
+        let still_leased = 1;
+        eventually("what goes back", async || {
+            (scene.stats(&queue).await.in_flight == still_leased).then_some(())
+        })
+        .await;
         let mut stream = Stream::open(&scene.caller, open(&queue, [9; 16], 100)).await;
-        assert_eq!(u64::from(stream.opened.resumed_leases), kept, "{way:?}");
+        assert_eq!(u64::from(stream.opened.resumed_leases), still_leased, "{way:?}");
         let all = stream.deliveries(COUNT).await;
         assert!(all.iter().all(|delivery| delivery.attempt == 1), "{way:?}");
-        assert_eq!(all.iter().filter(|delivery| delivery.resumed).count() as u64, kept, "{way:?}");
+        assert_eq!(all.iter().filter(|delivery| delivery.resumed).count() as u64, still_leased, "{way:?}");
         stream.half_close();
         stream.end().await.unwrap();
     }
 }
 
-/// A consumer of the client crate: its clean ends, and the others.
+/// The clean ends of the client crate's consumer, and the others.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_client_crate_ends_cleanly_when_it_is_closed_or_dropped_and_not_when_its_runtime_ends() {
     let scene = Scene::start().await;
     let (queue, _) = short_queue(&scene, "q").await;
     scene.publish(&queue, &["a"]).await;
-    let taken = |end: &'static str| {
+    let written_by = |end: &'static str| {
         let (context, queue) = (scene.site.context(CIVIL), queue.clone());
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -284,7 +286,7 @@ async fn the_client_crate_ends_cleanly_when_it_is_closed_or_dropped_and_not_when
                         return attempt;
                     }
                 }
-                // The runtime lives on until the task has ended.
+                // The runtime lives until the task has ended.
                 eventually("the release", async || {
                     let stats = client.queues().get(&queue).await.unwrap().stats.unwrap();
                     (stats.in_flight == 0).then_some(())
@@ -298,7 +300,7 @@ async fn the_client_crate_ends_cleanly_when_it_is_closed_or_dropped_and_not_when
     };
     let mut attempts = Vec::new();
     for end in ["close", "drop", "shutdown", "close", "shutdown", "drop"] {
-        let thread = taken(end);
+        let thread = written_by(end);
         attempts.push(tokio::task::spawn_blocking(|| thread.join().unwrap()).await.unwrap());
     }
     assert_eq!(attempts, [1, 1, 1, 2, 2, 3]);

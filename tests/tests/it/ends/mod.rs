@@ -1,7 +1,7 @@
-//! How calls end: what their clients are owed, and what they have left behind.
+//! Ends of calls: what clients receive, and what is released.
 
 mod consuming;
-mod leaving;
+mod draining;
 mod publishing;
 mod receiving;
 mod sessions;
@@ -12,21 +12,23 @@ use posthouse_proto::v1::{
     ConsumeRequest, ConsumeResponse, Delivery, OpenConsume, SettleAction, SettleFrame, SubscriptionSettings,
     consume_request, consume_response,
 };
-use posthouse_tests::harness::http2::{Frame, Http2, data, message};
-use posthouse_tests::harness::scene::{Scene, settlement};
-use posthouse_tests::harness::stream::open;
+use posthouse_tests::harness::{
+    http2::{Frame, Http2, data, message},
+    scene::{Scene, settlement},
+    stream::open,
+};
 use prost::Message;
 
 const CONSUME: &str = "/posthouse.v1.Consumer/Consume";
-/// The one stream of a connection.
+/// The only stream of a connection.
 const CALL: u32 = 1;
-/// Length and flag before a message.
+/// The length and flag before a message.
 const PREFIX_BYTES: usize = 5;
 
-/// A call on a connection of its own, on which nothing is done by itself.
+/// A call on a connection of its own, which sends nothing by itself.
 struct Raw {
     http: Http2,
-    /// What has come of the answer and is not read.
+    /// The received part of the answer that is not decoded yet.
     answer: BytesMut,
 }
 
@@ -73,7 +75,7 @@ impl Raw {
         }
     }
 
-    /// Takes so many deliveries.
+    /// Receives this many deliveries.
     async fn deliveries(&mut self, count: usize) -> Vec<Delivery> {
         let mut found = Vec::new();
         while found.len() < count {
@@ -98,12 +100,12 @@ fn ack(delivery: &Delivery) -> Bytes {
     consuming(consume_request::Frame::Settle(SettleFrame { settle_id: 1, settlements }))
 }
 
-/// An open with the queue's own lease duration.
+/// An open frame with the queue's own lease duration.
 fn brief(queue: &str, session: [u8; 16], credits: u32) -> OpenConsume {
     OpenConsume { lease_duration: None, ..open(queue, session, credits) }
 }
 
-/// A queue whose messages are given up after three attempts, and where they go then.
+/// A queue that dead-letters messages after three attempts, and its dead-letter queue.
 async fn short_queue(scene: &Scene, name: &str) -> (String, String) {
     let letters = scene.plain_queue(&format!("{name}-letters")).await;
     let settings = SubscriptionSettings {

@@ -1,15 +1,16 @@
-//! Publish streams: what was taken is stored and recorded, however they end, and nothing else is.
+//! Publish streams: accepted batches are stored and recorded, however the stream ends, and nothing else is.
 
 use posthouse_proto::v1::{
     self, NewMessage, PublishStreamRequest, PublishStreamResponse, publish_stream_request::Frame,
     publish_stream_response as out,
 };
-use posthouse_tests::harness::http2::{
-    self, CANCEL, INTERNAL_ERROR, NO_ERROR, data, message, reset, stream_windows, trailers,
+use posthouse_tests::harness::{
+    eventually,
+    http2::{self, CANCEL, INTERNAL_ERROR, NO_ERROR, data, message, reset, stream_windows, trailers},
+    probe,
+    publishing::{batch, open},
+    scene::{self, Scene},
 };
-use posthouse_tests::harness::publishing::{batch, open};
-use posthouse_tests::harness::scene::{self, Scene};
-use posthouse_tests::harness::{eventually, probe};
 use prost::Message;
 
 use super::{CALL, PREFIX_BYTES, Raw};
@@ -74,7 +75,7 @@ async fn what_was_taken_is_stored_although_nobody_hears_of_it() {
     for (number, code) in [CANCEL, NO_ERROR, INTERNAL_ERROR].into_iter().enumerate() {
         let queue = scene.plain_queue(&format!("q-{number}")).await;
         let mut raw = begin(&scene, &queue).await;
-        // Its answers find no room, so that it is known what was taken.
+        // Its answers are blocked, which shows what was accepted.
         let batch = |id| {
             let messages = vec![NewMessage { payload: vec![7; 10_000].into(), ..NewMessage::default() }];
             data(CALL, &publishing(Frame::Batch(batch(id, messages))), false)
@@ -106,7 +107,7 @@ async fn a_watch_of_the_server_s_health_that_is_cancelled_is_gone() {
     }
 }
 
-/// A call whose request was whole before it was cancelled may be done; one that was not is not.
+/// A call may be done if its request was complete before it was cancelled, and is not done otherwise.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_is_cancelled_before_its_end_is_not_done() {
     let scene = Scene::start().await;
@@ -117,7 +118,7 @@ async fn a_call_that_is_cancelled_before_its_end_is_not_done() {
         scene.publish(&queue, &["a"]).await;
         let before = scene.stats(&queue).await.ready;
         let head = raw.http.head(CALL, "/posthouse.v1.Queues/PurgeQueue", &[]);
-        // The whole message, and not the end of the call: there might be another.
+        // The whole message, without the end of the call: another message might follow.
         raw.http.send(&[head, data(CALL, &message(&request), false), reset(CALL, code)]).await;
         raw.http.ping().await;
         while raw.http.next().await != http2::Frame::Pong {}

@@ -1,14 +1,16 @@
-//! `Receive`: what is leased to a call that ends before it was sent its answer goes back, uncounted.
+//! `Receive`: leases of a call that ends before its answer was sent are released, uncounted.
 
 use std::time::{Duration, Instant};
 
 use posthouse_proto::v1::{NewMessage, PublishRequest, ReceiveRequest, ReceiveResponse};
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::http2::{CANCEL, Frame, data, message, reset, stream_windows};
-use posthouse_tests::harness::probe::{scrape, value};
-use posthouse_tests::harness::raw::edited;
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::{LONG, Scene, wire};
+use posthouse_tests::harness::{
+    eventually,
+    http2::{CANCEL, Frame, data, message, reset, stream_windows},
+    probe::{scrape, value},
+    raw::edited,
+    refusal::assert_refused,
+    scene::{LONG, Scene, wire},
+};
 use prost::Message;
 use tonic::Code;
 
@@ -62,7 +64,7 @@ async fn one_that_is_cancelled_before_it_was_sent_its_whole_answer_leaves_no_lea
         (0..COUNT).map(|_| NewMessage { payload: vec![7; 300_000].into(), ..NewMessage::default() });
     let publish = PublishRequest { queue: queue.clone(), messages: messages.collect(), ..Default::default() };
     scene.caller.publisher().publish(scene.caller.request(publish)).await.unwrap();
-    // Nothing of the answer fits, or a part of it does.
+    // Nothing of the answer fits the window, or a part of it does.
     for window in [0, 65_535, 1 << 20] {
         let mut raw = Raw::connect(&scene).await;
         raw.http.send(&[stream_windows(window)]).await;
@@ -71,7 +73,7 @@ async fn one_that_is_cancelled_before_it_was_sent_its_whole_answer_leaves_no_lea
         raw.http.send(&[reset(CALL, CANCEL)]).await;
         eventually("what goes back", async || (scene.stats(&queue).await.ready == COUNT).then_some(())).await;
     }
-    // And who takes it keeps the leases, whatever becomes of the connection.
+    // A caller that has received the answer keeps the leases, whatever happens to the connection.
     let received = scene.receive_now(&queue, 100).await;
     assert_eq!(received.len() as u64, COUNT);
     assert!(received.iter().all(|delivery| delivery.attempt == 1), "{received:?}");
@@ -96,7 +98,7 @@ async fn one_with_a_deadline_is_answered_before_it_and_leased_nothing_at_its_end
     assert_eq!(answer.deliveries, []);
     assert!(began.elapsed() >= Duration::from_millis(1_850), "it may wait until 100 ms before the deadline");
     assert!(began.elapsed() < Duration::from_secs(19), "it does not wait for longer");
-    // What comes is not leased to it afterwards.
+    // A message that is published later is not leased to it.
     scene.publish(&queue, &["a"]).await;
     assert_eq!(scene.stats(&queue).await.in_flight, 0);
 
@@ -108,14 +110,14 @@ async fn one_with_a_deadline_is_answered_before_it_and_leased_nothing_at_its_end
         };
         edited(caller, RECEIVE, bytes, set).await
     };
-    // Too little time for anything: it is told, rather than that nothing is there.
+    // Too little time for anything: the answer says so, rather than that the queue is empty.
     for timeout in ["100m", "1u", "0S"] {
         let mut raw = Raw::connect(&scene).await;
         begin(&mut raw, &request(&queue, Duration::ZERO), timeout).await;
         assert_eq!(raw.message().await, None, "{timeout}");
     }
-    let told = "posthouse_rpc_refusals_total{reason=\"DEADLINE_EXCEEDED\"}";
-    assert_eq!(value(&scrape(scene.site.management()).await, told), 3.0);
+    let metric = "posthouse_rpc_refusals_total{reason=\"DEADLINE_EXCEEDED\"}";
+    assert_eq!(value(&scrape(scene.site.management()).await, metric), 3.0);
     for timeout in ["S", "1s", "123456789S", "-1S", "1.5S", ""] {
         let refusal = assert_refused(call(timeout).await, Code::InvalidArgument, "REQUEST_INVALID");
         assert_eq!(refusal.fields(), ["grpc-timeout"]);
@@ -148,7 +150,7 @@ async fn one_on_a_queue_that_is_deleted_meanwhile_says_so() {
     println!("{deleted} were on their way");
 }
 
-/// Callers who give up while messages come: what was leased to one that cannot have got it is there again.
+/// Callers give up while messages are published: a lease whose caller cannot have received it is released.
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_that_give_up_while_messages_come_cost_no_attempt() {
     const CALLS: u64 = 100;
@@ -166,7 +168,7 @@ async fn callers_that_give_up_while_messages_come_cost_no_attempt() {
         raw.http.send(&[head, body]).await;
         scene.publish(&queue, &["a"]).await;
         if stays {
-            // It gets what is there.
+            // It receives what is there.
             let answer = ReceiveResponse::decode(raw.message().await.unwrap()).unwrap();
             assert!(answer.deliveries.iter().all(|delivery| delivery.attempt == 1));
             received += answer.deliveries.len() as u64;

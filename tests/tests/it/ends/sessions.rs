@@ -1,14 +1,16 @@
-//! Streams and tokens of a queue that was deleted, while another has its name.
+//! Streams and tokens of a deleted queue, while another queue has its name.
 
 use posthouse_client::{Client, ErrorKind, NewMessage};
 use posthouse_proto::v1::{self, SettleAction, publish_stream_response::batch_result::Outcome};
-use posthouse_tests::harness::PATIENCE;
-use posthouse_tests::harness::proxy::Proxy;
-use posthouse_tests::harness::publishing::{PublishStream, batch, open};
-use posthouse_tests::harness::refusal::{Refusal, assert_refused};
-use posthouse_tests::harness::scene::{LONG, Scene, message, queue_name, refused, settlement, text, wire};
-use posthouse_tests::harness::site::CIVIL;
-use posthouse_tests::harness::stream::{self, Stream};
+use posthouse_tests::harness::{
+    PATIENCE,
+    proxy::Proxy,
+    publishing::{PublishStream, batch, open},
+    refusal::{Refusal, assert_refused},
+    scene::{LONG, Scene, message, queue_name, refused, settlement, text, wire},
+    site::CIVIL,
+    stream::{self, Stream},
+};
 use tonic::Code;
 
 async fn delete(scene: &Scene, queue: &str) {
@@ -16,7 +18,7 @@ async fn delete(scene: &Scene, queue: &str) {
     scene.caller.queues().delete_queue(scene.caller.request(request)).await.unwrap();
 }
 
-/// Deletes a queue and makes another under its name.
+/// Deletes a queue and creates another under its name.
 async fn replace(scene: &Scene) {
     delete(scene, &queue_name("q")).await;
     scene.plain_queue("q").await;
@@ -53,7 +55,7 @@ async fn a_publish_stream_on_a_queue_that_was_made_anew_hears_that_it_was_delete
     }
 }
 
-/// The name's queue and its uid, as the client crate is told them.
+/// The name and uid of the queue, as the client crate reads them.
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_tell_which_queue_they_are_on() {
     let scene = Scene::start().await;
@@ -113,7 +115,7 @@ async fn a_consumer_ends_when_its_queue_is_deleted_also_while_it_has_no_connecti
         let next = tokio::time::timeout(PATIENCE, consumer.next()).await.unwrap();
         let error = next.expect_err("the consumer goes on with another queue");
         assert_eq!((error.kind(), error.reason()), (ErrorKind::NotFound, Some("QUEUE_DELETED")), "{error}");
-        // It has kept nothing of the other queue.
+        // It has nothing of the other queue.
         let delivery = scene.receive_one(&queue, LONG).await;
         assert_eq!((text(&delivery).as_str(), delivery.attempt), ("new", 1));
     }
@@ -127,7 +129,7 @@ async fn a_token_of_the_old_queue_is_worth_nothing_on_the_new_one() {
     let old = scene.receive_one(&queue, LONG).await;
     replace(&scene).await;
     scene.publish(&queue, &["new"]).await;
-    // The same lease, as far as its number goes.
+    // A lease with the same number.
     let new = scene.receive_one(&queue, LONG).await;
     for action in [SettleAction::Ack, SettleAction::Release] {
         let refusal = refused(&scene.settle(&queue, settlement(&old, action)).await);

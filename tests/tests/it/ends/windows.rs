@@ -1,17 +1,19 @@
-//! What a client's windows do not let through has not left, and an answer that is stuck behind them has not ended.
+//! Bytes that a client's windows hold back are not sent, and an answer that they block has not ended.
 
 use posthouse_proto::v1::{
     NewMessage, OpenConsume, PublishRequest, ReceiveRequest, SettleAction, SubscriptionSettings,
     consume_request,
 };
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::http2::{CANCEL, Frame, data, message, reset, stream_windows, window};
-use posthouse_tests::harness::scene::{LONG, SHORT, Scene, settlement, wire};
-use posthouse_tests::harness::stream::{Stream, open};
+use posthouse_tests::harness::{
+    eventually,
+    http2::{CANCEL, Frame, data, message, reset, stream_windows, window},
+    scene::{LONG, SHORT, Scene, settlement, wire},
+    stream::{Stream, open},
+};
 
 use super::{CALL, CONSUME, PREFIX_BYTES, Raw, brief, consuming};
 
-/// A queue whose messages are given up after one attempt of a second.
+/// A queue that dead-letters messages after one attempt of a second.
 async fn once_queue(scene: &Scene, name: &str) -> String {
     let settings = SubscriptionSettings {
         max_attempts: 1,
@@ -29,7 +31,7 @@ async fn publish_large(scene: &Scene, queue: &str, count: usize, bytes: usize) {
     }
 }
 
-/// Opens a consume stream whose window is so large, and reads nothing.
+/// Opens a consume stream with a window of this size, and reads nothing.
 async fn begin(scene: &Scene, open: OpenConsume, bytes: u32) -> Raw {
     let mut raw = Raw::connect(scene).await;
     let head = raw.http.head(CALL, CONSUME, &[]);
@@ -37,7 +39,7 @@ async fn begin(scene: &Scene, open: OpenConsume, bytes: u32) -> Raw {
     raw
 }
 
-/// Reads so many bytes of a stream's data.
+/// Reads this many bytes of a stream's data.
 async fn read(raw: &mut Raw, stream: u32, bytes: usize) -> Vec<u8> {
     let mut read = Vec::new();
     while read.len() < bytes {
@@ -55,7 +57,7 @@ async fn in_flight(scene: &Scene, queue: &str, count: u64) {
     eventually("the leases", async || (scene.stats(queue).await.in_flight == count).then_some(())).await;
 }
 
-/// How many bytes an Opened without resumed leases takes, with its prefix.
+/// The size of an Opened without resumed leases, with its prefix.
 async fn opened_bytes(scene: &Scene) -> usize {
     let queue = once_queue(scene, "measured").await;
     let mut raw = begin(scene, brief(&queue, [7; 16], 0), 65_535).await;
@@ -71,7 +73,8 @@ async fn a_message_of_which_no_byte_was_sent_is_not_given_up_however_small_the_w
     const COUNT: u64 = 300;
     let scene = Scene::start().await;
     let opened = opened_bytes(&scene).await;
-    // One byte is the first message's, which may be what the client cannot take. Those behind it in the frame cannot be read.
+    // One byte belongs to the first message, which the client may have received. It cannot have received those behind
+    // it in the frame.
     for (more, tried) in [(0, 0), (1, 1), (90, 1)] {
         let queue = once_queue(&scene, &format!("q-{more}")).await;
         let texts = vec!["a"; COUNT as usize];
@@ -97,12 +100,12 @@ async fn what_another_stream_leaves_no_room_for_on_the_connection_is_not_given_u
     let scene = Scene::start().await;
     let (small, large) = (once_queue(&scene, "small").await, scene.plain_queue("large").await);
     publish_large(&scene, &large, 4, 60_000).await;
-    // What HTTP/2 begins with.
+    // The initial window.
     const CONNECTION: usize = 65_535;
     let mut raw = Raw::connect(&scene).await;
     let head = raw.http.head(CALL, CONSUME, &[]);
     raw.http.send(&[head, consuming(consume_request::Frame::Open(brief(&small, [1; 16], 200)))]).await;
-    let mut taken = loop {
+    let mut written = loop {
         if let Frame::Data(CALL, bytes, _) = raw.http.next().await {
             break bytes.len();
         }
@@ -111,11 +114,11 @@ async fn what_another_stream_leaves_no_room_for_on_the_connection_is_not_given_u
     let request = message(&posthouse_proto::v1::ConsumeRequest { frame: Some(frame) });
     let head = raw.http.head(OTHER, CONSUME, &[]);
     raw.http.send(&[head, data(OTHER, &request, false)]).await;
-    // That the small queue is idle may be told at once, or apart, and takes its part of the connection's window.
-    while taken < CONNECTION {
+    // The frame that reports the small queue as idle may be on its own, and uses its part of the connection's window.
+    while written < CONNECTION {
         match raw.http.next().await {
-            Frame::Data(_, bytes, _) => taken += bytes.len(),
-            Frame::Reset(..) | Frame::Closed => panic!("after {taken} of {CONNECTION} bytes"),
+            Frame::Data(_, bytes, _) => written += bytes.len(),
+            Frame::Reset(..) | Frame::Closed => panic!("after {written} of {CONNECTION} bytes"),
             _ => {}
         }
     }
@@ -128,7 +131,7 @@ async fn what_another_stream_leaves_no_room_for_on_the_connection_is_not_given_u
     })
     .await;
     assert_eq!((stats.ready, stats.parked), (COUNT, 0));
-    // Of the frame that took the room not all has left: its first message counts as tried.
+    // The frame that used up the window was sent in part: its first message counts as tried.
     raw.http.send(&[reset(OTHER, CANCEL)]).await;
     eventually("what goes back", async || {
         let stats = scene.stats(&large).await;
@@ -137,7 +140,7 @@ async fn what_another_stream_leaves_no_room_for_on_the_connection_is_not_given_u
     .await;
 }
 
-/// A stream that holds one small message and then has a window of so many bytes, behind which large ones are stuck.
+/// A stream that holds one small message and whose window blocks large ones behind it.
 async fn stuck(scene: &Scene, queue: &str, bytes: Option<u32>) -> Raw {
     scene.publish(queue, &["held"]).await;
     let mut raw = Raw::connect(scene).await;
@@ -178,12 +181,12 @@ async fn a_half_close_and_a_cancel_while_the_answer_is_stuck_are_no_clean_end() 
             assert!(scene.stats(&queue).await.in_flight > 0, "{bytes:?}: no end could be seen");
         }
         raw.http.send(&[reset(CALL, CANCEL)]).await;
-        // What was read, and the first of what was being sent.
-        let kept = if bytes == Some(0) { 1 } else { 2 };
-        in_flight(scene, &queue, kept).await;
+        // The messages that were read, and the first of those being sent.
+        let still_leased = if bytes == Some(0) { 1 } else { 2 };
+        in_flight(scene, &queue, still_leased).await;
         let mut stream = Stream::open(&scene.caller, open(&queue, [1; 16], 0)).await;
-        assert_eq!(u64::from(stream.opened.resumed_leases), kept, "{bytes:?}");
-        let resumed = stream.deliveries(kept as usize).await;
+        assert_eq!(u64::from(stream.opened.resumed_leases), still_leased, "{bytes:?}");
+        let resumed = stream.deliveries(still_leased as usize).await;
         assert!(resumed.iter().all(|delivery| delivery.resumed && delivery.attempt == 1), "{bytes:?}");
         scene.settled(&queue, settlement(&resumed[0], SettleAction::Ack)).await;
     });
@@ -217,7 +220,7 @@ async fn a_half_close_whose_answer_is_read_later_is_a_clean_end_once_it_is_read(
 async fn a_receive_whose_last_byte_is_stuck_leaves_no_lease_and_one_that_ended_does() {
     let scene = Scene::start().await;
     let queue = scene.plain_queue("q").await;
-    for (size, missing, kept) in [(40_000, 1, 0), (10, 1, 0), (40_000, 0, 1)] {
+    for (size, missing, still_leased) in [(40_000, 1, 0), (10, 1, 0), (40_000, 0, 1)] {
         publish_large(&scene, &queue, 1, size).await;
         let mut raw = Raw::connect(&scene).await;
         let request = ReceiveRequest {
@@ -233,11 +236,11 @@ async fn a_receive_whose_last_byte_is_stuck_leaves_no_lease_and_one_that_ended_d
         let rest = u32::from_be_bytes(prefix[1..].try_into().unwrap()) - missing;
         raw.http.send(&[window(CALL, rest)]).await;
         read(&mut raw, CALL, rest as usize).await;
-        if kept == 1 {
+        if still_leased == 1 {
             while !matches!(raw.http.next().await, Frame::Head(CALL, true)) {}
         }
         raw.http.send(&[reset(CALL, CANCEL)]).await;
-        in_flight(&scene, &queue, kept).await;
+        in_flight(&scene, &queue, still_leased).await;
         raw.http.ping().await;
         while raw.http.next().await != Frame::Pong {}
         for delivery in scene.receive_now(&queue, 10).await {
@@ -247,7 +250,7 @@ async fn a_receive_whose_last_byte_is_stuck_leaves_no_lease_and_one_that_ended_d
     }
 }
 
-/// More than one command may settle are leased ahead to a client that does not read.
+/// More leases than one command may settle are granted ahead to a client that does not read.
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_leases_that_never_left_go_back_and_halt_nothing() {
     const COUNT: usize = 4_000;
@@ -261,7 +264,7 @@ async fn thousands_of_leases_that_never_left_go_back_and_halt_nothing() {
         eventually("leases", async || (scene.stats(&queue).await.in_flight > 1_500).then_some(())).await;
         raw.http.send(&[reset(CALL, CANCEL)]).await;
         in_flight(&scene, &queue, 0).await;
-        // What the log holds is applied again.
+        // What is in the log is applied again.
         scene.crash().await;
     }
     let mut count = 0;

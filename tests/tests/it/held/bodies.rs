@@ -1,19 +1,21 @@
-//! Requests that are not ended, or hold more than they seem to.
+//! Requests that are not ended, or use more memory than their bytes.
 
 use futures_util::future::join_all;
-use posthouse_proto::v1::publish_stream_request::{Batch, Frame as PublishFrame, Open};
 use posthouse_proto::v1::{
-    NewMessage, PublishRequest, PublishStreamRequest, ReceiveRequest, SettleAction, SettleRequest, Settlement,
+    NewMessage, PublishRequest, PublishStreamRequest, ReceiveRequest, SettleAction, SettleRequest,
+    Settlement,
+    publish_stream_request::{Batch, Frame as PublishFrame, Open},
 };
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::http2::{Frame, Http2, data, message};
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::{LONG, Scene, settlement, wire};
-use posthouse_tests::harness::site::{CIVIL, Site, TAXATION};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    eventually,
+    http2::{Frame, Http2, data, message},
+    refusal::assert_refused,
+    scene::{LONG, Scene, settlement, wire},
+    site::{CIVIL, Site, TAXATION},
+    wire::Caller,
+};
 use tonic::Code;
-use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use super::{MIB, PUBLISH, figure, refusal, unfinished};
 
@@ -35,7 +37,7 @@ async fn a_tenant_that_holds_all_it_may_is_refused_can_still_settle_and_stops_no
         let caller = Caller::connect(&scene.site, &credentials).await;
         for _ in 0..9 {
             let (caller, credentials) = (caller.clone(), credentials.clone());
-            // Those that are refused come again.
+            // Refused calls are made again.
             holding.push(tokio::spawn(async move {
                 loop {
                     unfinished(caller.clone(), credentials.clone(), PUBLISH, 4 * MIB).await.ok();
@@ -49,7 +51,7 @@ async fn a_tenant_that_holds_all_it_may_is_refused_can_still_settle_and_stops_no
         (held >= 63.0 * MIB as f64).then_some(())
     })
     .await;
-    // To be refused takes two seconds, and those that hold are refused too: whoever is quicker is let in.
+    // A refusal takes two seconds, and unfinished calls are refused too: the quicker one is accepted.
     let refused = eventually("a refusal", async || {
         let many = join_all((0..50).map(|_| publish(&scene.caller, &queue, 1_000))).await;
         many.into_iter().find_map(Result::err)
@@ -102,7 +104,7 @@ async fn a_request_that_pauses_is_ended_and_a_stream_may_pause_between_messages(
         http.head(7, STREAM, &[]),
     ];
     http.send(&heads).await;
-    // A part of a message; all of it, without an end; a message and a part of the next; a message.
+    // A part of a message; all of it, without the end of the call; a message and a part of the next; a message.
     http.send(&[data(1, &whole[..500], false), data(3, &whole, false)]).await;
     http.send(&[data(5, &[&open[..], &batch[..batch.len() - 1]].concat(), false), data(7, &open, false)])
         .await;
@@ -111,7 +113,7 @@ async fn a_request_that_pauses_is_ended_and_a_stream_may_pause_between_messages(
         match http.next().await {
             Frame::Head(stream, true) => ended.push(stream),
             Frame::GoAway(_) | Frame::Closed => panic!("after {ended:?}"),
-            // What else may come of a request that was answered is not wanted.
+            // Other frames of an answered call do not matter.
             Frame::Reset(stream, _) => assert!(ended.contains(&stream), "{stream} after {ended:?}"),
             _ => {}
         }
@@ -153,7 +155,7 @@ async fn elements_are_counted_before_they_are_decoded() {
         }
     };
     assert_refused(end, Code::InvalidArgument, "BATCH_INVALID");
-    // Settlements take little, and no more is read of them.
+    // Settlements use little, and no more of them is read.
     let too_many =
         [(100_000, Code::InvalidArgument, "BATCH_INVALID"), (MANY, Code::OutOfRange, "FRAME_INVALID")];
     for (many, code, reason) in too_many {
@@ -189,7 +191,7 @@ async fn receives_that_wait_and_watches_and_streams_before_their_open_are_stream
         let request =
             ReceiveRequest { queue: queue.clone(), max_messages: 1, wait, ..ReceiveRequest::default() };
         let caller = scene.caller.clone();
-        // The one who asks whether there are two may be in the way of the second.
+        // The call that checks for the second may keep the second from being accepted.
         async move { while caller.consumer().receive(caller.request(request.clone())).await.is_err() {} }
     };
     let waiting = [tokio::spawn(receive()), tokio::spawn(receive())];
@@ -206,23 +208,23 @@ async fn receives_that_wait_and_watches_and_streams_before_their_open_are_stream
     assert_eq!(refused.fact("limit"), Some("max_streams"));
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
     let check = HealthCheckRequest::default();
-    let watching = eventually("the places of those that are gone", async || {
+    let watching = eventually("the slots of the streams that were closed", async || {
         HealthClient::new(scene.caller.channel()).watch(check.clone()).await.ok()
     })
     .await;
-    // It needs no token, and so it leaves room for those who have one.
+    // It needs no token, and so leaves capacity for calls with one.
     let refused = full(watch().await).expect("a second one without a token");
     assert_refused(Err::<(), _>(refused), Code::ResourceExhausted, "LIMIT_REACHED");
     let empty = ReceiveRequest { queue: queue.clone(), max_messages: 1, ..ReceiveRequest::default() };
     scene.caller.consumer().receive(scene.caller.request(empty)).await.unwrap();
     drop(watching);
-    // A stream that does not say what it is for.
+    // A stream without its first message.
     let silent = || {
         let caller = scene.caller.clone();
         async move {
             loop {
                 let requests = caller.request(futures_util::stream::pending::<PublishStreamRequest>());
-                // Its answer begins with the call, and ends when nothing was said for ten seconds.
+                // Its answer begins with the call, and ends after ten seconds without a first message.
                 if let Ok(answers) = caller.publisher().publish_stream(requests).await {
                     let _ = answers.into_inner().message().await;
                 }

@@ -1,22 +1,23 @@
-//! What a caller may make the server hold: bodies that are not ended, requests of many elements, answers that are not read.
+//! The memory that a caller can make the server use: bodies without an end, requests of many elements, answers that are
+//! not read.
 
 mod bodies;
 mod pieces;
 mod unread;
 
-use std::convert::Infallible;
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::StreamBody;
-use posthouse_tests::harness::probe::{scrape, value};
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::site::Credentials;
-use posthouse_tests::harness::wire::Caller;
-use tonic::Status;
-use tonic::body::Body;
+use posthouse_tests::harness::{
+    probe::{scrape, value},
+    scene::Scene,
+    site::Credentials,
+    wire::Caller,
+};
+use tonic::{Status, body::Body};
 use tower::{Service, ServiceExt};
 
 const PUBLISH: &str = "/posthouse.v1.Publisher/Publish";
@@ -26,7 +27,7 @@ async fn figure(scene: &Scene, series: &str) -> f64 {
     value(&scrape(scene.site.management()).await, series)
 }
 
-/// Begins a call with a body that declares so many bytes and sends all but the last, which come one a second.
+/// Begins a call that declares a body of this size and sends all of it but the last bytes, which follow one a second.
 async fn unfinished(
     caller: Caller,
     credentials: Credentials,
@@ -55,7 +56,7 @@ async fn unfinished(
     Ok(answer)
 }
 
-/// The status in the head of a refusal.
+/// The status in the headers of a refusal.
 fn refusal(answer: &Response<Body>) -> Status {
     Status::from_header_map(answer.headers()).expect("a refusal has its status in its head")
 }

@@ -1,4 +1,4 @@
-//! Small payloads that stay when the large ones of their requests are gone.
+//! Small payloads that are stored longer than the large ones of their requests.
 
 use posthouse_proto::v1::{NewMessage, PublishRequest, SettleAction};
 use posthouse_tests::harness::scene::{LONG, Scene, settlement};
@@ -10,7 +10,7 @@ async fn small_payloads_do_not_keep_the_requests_they_came_in() {
     let scene = Scene::start().await;
     let queue = scene.plain_queue("q").await;
     let message = |bytes: usize| NewMessage { payload: vec![7; bytes].into(), ..NewMessage::default() };
-    let mut most = 0.0_f64;
+    let mut peak = 0.0_f64;
     for round in 0..70 {
         let request = PublishRequest {
             queue: queue.clone(),
@@ -25,8 +25,8 @@ async fn small_payloads_do_not_keep_the_requests_they_came_in() {
         let small = scene.receive(&queue, 1, LONG).await;
         assert_eq!(small.len(), 1, "{round}");
         assert_eq!(small[0].message.as_ref().unwrap().payload.len(), 100);
-        most = most.max(figure(&scene, "posthouse_held_bytes{what=\"kept\"}").await);
+        peak = peak.max(figure(&scene, "posthouse_held_bytes{what=\"kept\"}").await);
     }
-    assert!(most > 2.0 * MIB as f64, "{most}: payloads are pieces of their requests while that is little");
-    assert!(most < 172.0 * MIB as f64, "{most} bytes are kept for 7,000");
+    assert!(peak > 2.0 * MIB as f64, "{peak}: payloads are pieces of their requests while that is little");
+    assert!(peak < 172.0 * MIB as f64, "{peak} bytes are kept for 7,000");
 }

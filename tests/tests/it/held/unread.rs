@@ -4,10 +4,12 @@ use posthouse_proto::v1::{
     ConsumeRequest, Credit, NewMessage, OpenConsume, PublishRequest, ReceiveRequest, SettleFrame, Settlement,
     consume_request,
 };
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::http2::{CANCEL, Frame, Http2, data, message, stream_windows};
-use posthouse_tests::harness::scene::{LONG, Scene, wire};
-use posthouse_tests::harness::site::CIVIL;
+use posthouse_tests::harness::{
+    eventually,
+    http2::{CANCEL, Frame, Http2, data, message, stream_windows},
+    scene::{LONG, Scene, wire},
+    site::CIVIL,
+};
 
 use super::{MIB, figure};
 
@@ -44,10 +46,10 @@ async fn unread_answers_are_bounded_and_end_their_call_and_unread_deliveries_do_
     scene.caller.publisher().publish(scene.caller.request(request)).await.unwrap();
     let mut http = Http2::connect(&scene.site, &scene.site.credentials(CIVIL)).await;
     http.send(&[stream_windows(0)]).await;
-    // The windows that the server offers hold when they are acknowledged, which reading does.
+    // The server's windows apply once they are acknowledged, which reading does.
     http.ping().await;
     while http.next().await != Frame::Pong {}
-    // One that leaves its deliveries, one that leaves its answers, and one that leaves what it received.
+    // One stream does not read its deliveries, one its answers, and one the messages it received.
     let heads = [http.head(1, CONSUME, &[]), http.head(3, CONSUME, &[]), http.head(5, RECEIVE, &[])];
     http.send(&heads[..1]).await;
     http.send(&[data(1, &open(&queue, 1, 2), false)]).await;
@@ -80,7 +82,8 @@ async fn unread_answers_are_bounded_and_end_their_call_and_unread_deliveries_do_
     reset.sort_unstable();
     assert_eq!(reset, [(3, CANCEL), (5, CANCEL)]);
     assert_eq!(figure(&scene, "posthouse_answers_unread_total").await, 2.0);
-    // The connection and the stream with the deliveries are there, and what was received and not read is free again.
+    // The connection and the stream with the deliveries are still open, and the unread received messages are free
+    // again.
     http.ping().await;
     loop {
         match http.next().await {

@@ -1,17 +1,19 @@
-//! Metrics say what was done, and name nobody.
+//! Metrics count what was done, and name no caller.
 
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use posthouse_proto::v1::{self, SettleAction, SubscriptionSettings};
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::probe::{scrape, value};
-use posthouse_tests::harness::raw;
-use posthouse_tests::harness::scene::{LONG, SHORT, Scene, message, settlement};
-use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::harness::stream::{Stream, open};
+use posthouse_tests::harness::{
+    eventually,
+    probe::{scrape, value},
+    raw,
+    scene::{LONG, SHORT, Scene, message, settlement},
+    site::{CIVIL, Site},
+    stream::{Stream, open},
+};
 
-/// Publishes four messages, has three publishes refused, settles three in three ways, and lets one expire.
+/// Publishes four messages, has three publishes refused, settles three in three ways, and lets one lease expire.
 async fn work(scene: &Scene) -> String {
     let settings = SubscriptionSettings { max_attempts: 2, ..SubscriptionSettings::default() };
     let queue = scene.queue("canary-queue", settings).await;
@@ -93,7 +95,7 @@ async fn they_contain_what_was_done_and_no_names() {
     }
 }
 
-/// Calls with names that nobody has: methods, tenants, departments, queues, messages, keys.
+/// Calls with names that do not exist: methods, tenants, departments, queues, messages, keys.
 async fn make_up_names(scene: &Scene, from: usize, to: usize) {
     let caller = &scene.caller;
     for number in from..to {
@@ -132,7 +134,7 @@ async fn names_that_callers_make_up_make_no_series() {
     };
     make_up_names(&scene, 0, 2).await;
     let before = series().await;
-    // Fewer than there may be tokens that are not good with one certificate, after which it would be told otherwise.
+    // Fewer than the failed tokens that are allowed for one certificate, after which the answer is another.
     make_up_names(&scene, 2, 200).await;
     let new: Vec<String> = series().await.difference(&before).cloned().collect();
     assert_eq!(new, Vec::<String>::new());

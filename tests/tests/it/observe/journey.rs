@@ -1,32 +1,35 @@
-//! A message's whole way as one trace: three programs tell one collector of it, each by itself.
+//! A message's way as one trace: three programs report their spans to one collector, each by itself.
 
-use std::future::Future;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    future::Future,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
-use opentelemetry_proto::tonic::trace::v1::Span;
-use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::SdkTracerProvider;
+use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind};
+use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
 use posthouse_client::{Client, Context, Delivery, NewMessage};
-use posthouse_tests::harness::collector::{Collector, attribute};
-use posthouse_tests::harness::scene::{Scene, queue_name};
-use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::harness::{PATIENCE, eventually};
+use posthouse_tests::harness::{
+    PATIENCE,
+    collector::{Collector, attribute},
+    eventually,
+    scene::{Scene, queue_name},
+    site::{CIVIL, Site},
+};
 use tokio::runtime::Builder;
 use tracing::Instrument as _;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::{Layer as _, Registry};
+use tracing_subscriber::{Layer as _, Registry, filter::Targets, layer::SubscriberExt as _};
 
 const PAYLOAD: &str = "canary-payload-51f0";
 const ATTRIBUTE: &str = "canary-attribute-51f0";
 
-/// Runs one program's part: with a runtime, a connection, and a way to the collector of its own, as if it were a
-/// process. Its spans have left when this returns.
+/// Runs the part of one program with a runtime, a connection, and an exporter of its own, as if it were a process. Its
+/// spans are sent when this returns.
 async fn program<F: Future<Output = ()>>(
     name: &'static str,
     context: PathBuf,
@@ -42,7 +45,8 @@ async fn program<F: Future<Output = ()>>(
             .with_resource(Resource::builder().with_service_name(name).build())
             .build();
         drop(entered);
-        // The subscriber of one thread, so that each program has its own: all of its tasks have to be on that thread.
+        // The subscriber is of one thread, so that each program has its own; all of its tasks have to run on that
+        // thread.
         let ours = Targets::new().with_target("posthouse_client", tracing::Level::INFO);
         let ours = ours.with_target(env!("CARGO_CRATE_NAME"), tracing::Level::INFO);
         let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer(name)).with_filter(ours);
@@ -93,32 +97,33 @@ async fn producer_queue_and_consumer_tell_of_one_trace() {
     scene.server.terminate();
     assert_eq!(scene.server.ended().await.code(), Some(0), "{}", scene.server.log());
 
-    // Whoever told of spans has ended, so these are all.
+    // All programs have ended, so these are all spans.
     let spans = collector.spans();
-    let told: Vec<_> = spans.iter().map(|(service, span)| (service.as_str(), span.name.as_str())).collect();
+    let names: Vec<_> = spans.iter().map(|(service, span)| (service.as_str(), span.name.as_str())).collect();
     let of = |service: &str, name: &str| -> &Span {
         let found: Vec<_> = spans.iter().filter(|(s, span)| s == service && span.name == name).collect();
-        assert_eq!(found.len(), 1, "{name} of {service} among {told:?}");
+        assert_eq!(found.len(), 1, "{name} of {service} among {names:?}");
         &found[0].1
     };
-    let taken = of("intake", "take application");
+    let published = of("intake", "take application");
     let waited = of("posthouse", "wait applications");
     let processed = of("office", "process");
     let issued = of("office", "issue card");
-    assert_eq!(spans.len(), 4, "{told:?}");
+    assert_eq!(spans.len(), 4, "{names:?}");
 
-    assert!(spans.iter().all(|(_, span)| span.trace_id == taken.trace_id), "{spans:#?}");
-    assert!(taken.trace_id.len() == 16 && taken.trace_id.iter().any(|byte| *byte != 0));
-    // What waits and what is processed is what the producer published; the application's own work is in the latter.
-    assert!(taken.parent_span_id.is_empty());
-    assert_eq!(waited.parent_span_id, taken.span_id);
-    assert_eq!(processed.parent_span_id, taken.span_id);
+    assert!(spans.iter().all(|(_, span)| span.trace_id == published.trace_id), "{spans:#?}");
+    assert!(published.trace_id.len() == 16 && published.trace_id.iter().any(|byte| *byte != 0));
+    // The waiting and the processing belong to the producer's trace; the application's own work is a part of the
+    // latter.
+    assert!(published.parent_span_id.is_empty());
+    assert_eq!(waited.parent_span_id, published.span_id);
+    assert_eq!(processed.parent_span_id, published.span_id);
     assert_eq!(issued.parent_span_id, processed.span_id);
-    assert_eq!(taken.kind(), SpanKind::Producer);
+    assert_eq!(published.kind(), SpanKind::Producer);
     assert_eq!(waited.kind(), SpanKind::Internal);
     assert_eq!(processed.kind(), SpanKind::Consumer);
 
-    // Queue and consumer speak of the same message.
+    // Queue and consumer name the same message.
     let id = attribute(waited, "messaging.message.id").unwrap();
     assert_eq!(attribute(processed, "messaging.message.id"), Some(id));
     assert_eq!(attribute(processed, "messaging.destination.name").as_deref(), Some(queue.as_str()));

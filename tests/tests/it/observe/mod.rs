@@ -1,4 +1,4 @@
-//! What operators see: probes, metrics, records of access, traces.
+//! What operators see: probes, metrics, access records, traces.
 
 mod figures;
 mod journey;

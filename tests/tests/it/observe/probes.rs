@@ -1,24 +1,27 @@
 //! `/livez`, `/readyz` and `/startupz` from the start to the end, and `grpc.health.v1` beside them.
 
-use std::fs;
-use std::net::SocketAddr;
-use std::process::Command;
+use std::{fs, net::SocketAddr, process::Command};
 
-use posthouse_tests::harness::probe::{get, value};
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::Site;
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::{binaries, eventually};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpSocket;
-use tonic_health::pb::health_check_response::ServingStatus;
-use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use posthouse_tests::harness::{
+    binaries, eventually,
+    probe::{get, value},
+    scene::Scene,
+    server::Server,
+    site::Site,
+    stream::{Stream, open},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpSocket,
+};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn probes_answer_while_the_server_starts() {
     let site = Site::new();
-    // A start that waits: the data folder's lock is a pipe that nobody reads.
+    // A start that is blocked: the data folder's lock is a pipe that nobody reads.
     fs::create_dir(site.data()).unwrap();
     let lock = site.data().join("LOCK");
     assert!(Command::new("mkfifo").arg(&lock).status().unwrap().success());
@@ -30,7 +33,7 @@ async fn probes_answer_while_the_server_starts() {
         assert_eq!(get(address, path).await.unwrap().status, 503, "{path}");
     }
     assert_eq!(get(address, "/metrics").await.unwrap().status, 200);
-    // Now it goes on.
+    // Now the start continues.
     let reader = tokio::task::spawn_blocking(move || fs::File::open(lock).unwrap()).await.unwrap();
     server.ready(&site).await;
     for path in ["/startupz", "/readyz", "/livez"] {
@@ -53,7 +56,7 @@ async fn a_server_that_drains_lives_and_is_not_ready() {
     let mut watched = health.watch(request).await.unwrap().into_inner();
     assert_eq!(watched.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
 
-    // A stream that stays keeps the drain from ending.
+    // An open stream keeps the drain from ending.
     let mut stream = Stream::open(&scene.caller, open(&queue, [1; 16], 1)).await;
     scene.server.terminate();
     let address = scene.site.management();
@@ -69,7 +72,7 @@ async fn a_server_that_drains_lives_and_is_not_ready() {
     assert!(get(address, "/livez").await.is_none());
 }
 
-/// Asks for the metrics again and again from another host, and never reads one.
+/// Asks for the metrics again and again from another host, and never reads the answer.
 async fn scrape_and_scrape(to: SocketAddr) {
     loop {
         let socket = TcpSocket::new_v4().unwrap();
@@ -102,9 +105,9 @@ async fn a_host_that_scrapes_without_end_keeps_no_probe_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_management_port_that_is_taken_is_told() {
     let site = Site::new();
-    let taken = std::net::TcpListener::bind(site.management()).unwrap();
+    let other_listener = std::net::TcpListener::bind(site.management()).unwrap();
     let mut server = Server::launch(&site, &binaries::posthouse(), None);
     assert_eq!(server.ended().await.code(), Some(69));
     assert!(server.log().contains("[management]"), "{}", server.log());
-    drop(taken);
+    drop(other_listener);
 }

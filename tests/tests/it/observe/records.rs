@@ -1,18 +1,16 @@
-//! Records of access: who did what, by ids; and the log as JSON.
+//! Access records: who did what, by ids; and the log as JSON.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::time::Duration;
+use std::{collections::BTreeSet, fs, time::Duration};
 
-use posthouse::dev::authority::Leaf;
-use posthouse::dev::spiffe_id;
+use posthouse::dev::{authority::Leaf, spiffe_id};
 use posthouse_proto::v1::{self, SettleAction};
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::raw;
-use posthouse_tests::harness::scene::{LONG, Scene, message, settlement};
-use posthouse_tests::harness::site::{CIVIL, Credentials, Site, TAXATION};
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    eventually, raw,
+    scene::{LONG, Scene, message, settlement},
+    site::{CIVIL, Credentials, Site, TAXATION},
+    stream::{Stream, open},
+    wire::Caller,
+};
 use serde_json::Value;
 
 const CANARY: &str = "canary-7f3b0c55";
@@ -21,7 +19,7 @@ fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect()
 }
 
-/// The records in the file, once there are so many of one kind.
+/// The records of one kind in the file, once there are `count` of them.
 async fn records(site: &Site, action: &str, count: usize) -> Vec<Value> {
     let path = site.path("access.jsonl");
     let found = || async {
@@ -63,12 +61,12 @@ async fn every_step_of_a_message_is_recorded_by_ids() {
         settled[0]["settled"]["ack"].is_array() && settled[1]["settled"]["nack"].is_array(),
         "{settled:?}"
     );
-    // The nacked one may have been delivered to the stream again; the file is whole by now.
+    // The nacked message may have been delivered to the stream again; the file is complete by now.
     let text = fs::read_to_string(scene.site.path("access.jsonl")).unwrap();
     let delivered: Vec<Value> = lines(&text).into_iter().filter(|r| r["action"] == "deliver").collect();
-    let places: BTreeSet<String> =
+    let leases: BTreeSet<String> =
         delivered.iter().flat_map(|r| r["leases"].as_array().unwrap()).map(Value::to_string).collect();
-    assert!(!places.is_empty() && delivered.iter().all(|r| r["subscription"] == "default"), "{delivered:?}");
+    assert!(!leases.is_empty() && delivered.iter().all(|r| r["subscription"] == "default"), "{delivered:?}");
 
     let changed = records(&scene.site, "manage", 1).await.remove(0);
     assert_eq!(changed["method"], "posthouse.v1.Queues/CreateQueue");
@@ -78,7 +76,7 @@ async fn every_step_of_a_message_is_recorded_by_ids() {
         (&refused["outcome"], &refused["reason"]),
         (&"UNAUTHENTICATED".into(), &"TOKEN_MISSING".into())
     );
-    // The certificate alone says who it was.
+    // The certificate alone identifies the caller.
     assert_eq!((&refused["tenant"], &refused["x5t#S256"]), (&CIVIL.into(), &certificate.into()));
     assert!(refused["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{refused}");
 
@@ -111,7 +109,7 @@ async fn without_a_file_changes_and_refusals_are_in_the_log() {
     let request = v1::PurgeQueueRequest { name: queue.clone(), ..Default::default() };
     stranger.queues().purge_queue(stranger.request(request)).await.unwrap_err();
 
-    let log = lines(&scene.server.told("TOKEN_MALFORMED").await);
+    let log = lines(&scene.server.logged("TOKEN_MALFORMED").await);
     for record in &log {
         for field in ["timestamp", "level", "target", "message"] {
             assert!(record[field].is_string(), "{field} is not in {record}");
@@ -160,7 +158,7 @@ async fn what_is_stored_is_recorded_even_if_its_publisher_does_not_wait_for_the_
             ..v1::PublishRequest::default()
         };
         let (mut publisher, request) = (scene.caller.publisher(), scene.caller.request(request));
-        // It hangs up sooner or later: some of these messages are on their way to the disk by then.
+        // It hangs up sooner or later: by then, some of these messages are on their way to the disk.
         let _ = tokio::time::timeout(Duration::from_micros(100 * round), publisher.publish(request)).await;
     }
     scene.publish(&queue, &["last"]).await;
@@ -174,7 +172,7 @@ async fn what_is_stored_is_recorded_even_if_its_publisher_does_not_wait_for_the_
     .await;
 }
 
-/// A caller whose certificate is of this tenant's authority, with a token that is bound to it.
+/// A caller with a certificate of this tenant's authority, and a token that is bound to it.
 async fn with_certificate(site: &Site, tenant: &str, leaf: &Leaf) -> (Caller, String) {
     let certificate = site.issue(tenant, leaf);
     let thumbprint = certificate.thumbprint().unwrap();
@@ -188,13 +186,13 @@ async fn an_impersonation_is_recorded_with_whose_certificate_it_was_and_no_noise
     let call = async |caller: &Caller, path: &str| {
         raw::unary(caller, path, bytes::Bytes::new()).await.unwrap_err();
     };
-    // A job of one agency with a broken certificate, again and again.
+    // A job of one agency with a broken certificate, repeated.
     let broken = Leaf { uris: Vec::new(), ..Leaf::client(&spiffe_id(CIVIL)) };
     let (broken, _) = with_certificate(&scene.site, CIVIL, &broken).await;
     for _ in 0..30 {
         call(&broken, "/posthouse.v1.Queues/GetQueue").await;
     }
-    // A certificate of another, which says that it is the first.
+    // A certificate of another agency that claims to be the first.
     let leaf = Leaf::client(&spiffe_id(CIVIL));
     let (impostor, thumbprint) = with_certificate(&scene.site, TAXATION, &leaf).await;
     call(&impostor, "/posthouse.v1.Queues/GetQueue").await;

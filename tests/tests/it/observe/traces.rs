@@ -1,11 +1,13 @@
-//! One trace from a producer through its queue, at a collector that speaks OTLP.
+//! One trace from a producer through its queue, at an OTLP collector.
 
 use posthouse_proto::v1::{self, NewMessage, SettleAction};
-use posthouse_tests::harness::collector::{Collector, attribute};
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::probe::{scrape, value};
-use posthouse_tests::harness::scene::{LONG, Scene, message, settlement};
-use posthouse_tests::harness::site::Site;
+use posthouse_tests::harness::{
+    collector::{Collector, attribute},
+    eventually,
+    probe::{scrape, value},
+    scene::{LONG, Scene, message, settlement},
+    site::Site,
+};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const SPAN: &str = "00f067aa0ba902b7";
@@ -96,7 +98,7 @@ async fn the_last_spans_leave_before_the_server_ends() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_is_not_there_holds_nobody_up() {
-    // A port that nobody listens on any more.
+    // A port on which nobody listens any more.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let sections = format!("[telemetry]\notlp_endpoint = \"http://{nobody}\"\n");
     let mut scene = Scene::on(Site::with_sections(&sections)).await;

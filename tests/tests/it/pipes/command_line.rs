@@ -1,18 +1,22 @@
-//! What a command says on stderr changes nothing of what it does.
+//! A command's stderr has no effect on its work.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
 
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::harness::{PATIENCE, cli, pipes};
+use posthouse_tests::harness::{
+    PATIENCE, cli, pipes,
+    server::Server,
+    site::{CIVIL, Site},
+};
 
 use super::Stderr;
 
 const QUEUE: &str = "identity-cards/applications";
 
-/// The exit code, unless it never ends.
+/// The exit code, or `None` if it does not end.
 #[track_caller]
 fn code(mut child: std::process::Child) -> Option<i32> {
     let begun = Instant::now();
@@ -47,7 +51,7 @@ async fn its_exit_code_is_the_same_whatever_becomes_of_its_words() {
     ];
     for stderr in Stderr::ALL {
         for (expected, arguments) in cases {
-            let (stream, _kept) = stderr.stream();
+            let (stream, _reader) = stderr.stream();
             let mut command = stderr.command(&cli::command(&context, arguments));
             let child = command.stdout(Stdio::null()).stderr(stream).spawn().unwrap();
             assert_eq!(code(child), Some(expected), "{stderr:?}: {arguments:?}");
@@ -62,11 +66,11 @@ async fn progress_on_a_terminal_that_takes_nothing_holds_nothing_up() {
     let context = site.context_file(CIVIL);
     cli::succeed(&context, ["queue", "create", QUEUE]);
     let mut terminal = pipes::Terminal::open();
-    // As much as it takes, so that what is drawn would wait.
-    let mut seat = terminal.program();
-    pipes::nonblocking(&seat, true);
-    while seat.write(&[b'-'; 512]).is_ok() {}
-    pipes::nonblocking(&seat, false);
+    // Filled up, so that a progress line would block.
+    let mut stream = terminal.program();
+    pipes::nonblocking(&stream, true);
+    while stream.write(&[b'-'; 512]).is_ok() {}
+    pipes::nonblocking(&stream, false);
     let mut publishing: Command = cli::command(&context, ["publish", QUEUE, "--file", "-"]);
     publishing.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(terminal.program());
     let mut child = publishing.spawn().unwrap();
@@ -82,11 +86,11 @@ async fn progress_on_a_terminal_that_takes_nothing_holds_nothing_up() {
     drop(lines);
     let mut stdout = child.stdout.take().unwrap();
     assert_eq!(code(child), Some(0));
-    let mut told = String::new();
-    std::io::Read::read_to_string(&mut stdout, &mut told).unwrap();
-    assert_eq!(told, format!("{{\"stored\": {written}}}\n"));
+    let mut printed = String::new();
+    std::io::Read::read_to_string(&mut stdout, &mut printed).unwrap();
+    assert_eq!(printed, format!("{{\"stored\": {written}}}\n"));
 
-    // And one that is read shows it.
+    // A terminal that is read shows it.
     let mut terminal_read = pipes::Terminal::open();
     let mut publishing = cli::command(&context, ["publish", QUEUE, "--file", "-"]);
     publishing.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(terminal_read.program());

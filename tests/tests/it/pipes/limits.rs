@@ -1,16 +1,22 @@
-//! What the kernel ends or stops a process for when it writes: a file at its size limit, a terminal that is not the background's.
+//! Writes for which the kernel ends or stops a process: to a file at its size limit, and to a terminal from the
+//! background.
 
-use std::fs::{self, File};
-use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::{
+    fs::{self, File},
+    process::{Command, Stdio},
+    time::Instant,
+};
 
-use posthouse_tests::harness::pipes::Terminal;
-use posthouse_tests::harness::probe::{scrape, value};
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::harness::wire::Caller;
-use posthouse_tests::harness::{PATIENCE, binaries, cli, eventually, signal};
+use posthouse_tests::harness::{
+    PATIENCE, binaries, cli, eventually,
+    pipes::Terminal,
+    probe::{scrape, value},
+    scene::Scene,
+    server::Server,
+    signal,
+    site::{CIVIL, Site},
+    wire::Caller,
+};
 
 /// Far more than any file of the store.
 const LIMIT: u64 = 8 << 30;
@@ -29,10 +35,10 @@ async fn metric(site: &Site, name: &str) -> f64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_at_its_limit_drops_lines_holds_records_and_ends_no_server() {
     let site = Site::with_sections(SECTIONS);
-    // Both are full but for a few bytes; there is nothing in them.
+    // Both are sparse files that are full but for a few bytes.
     let (log, records) = (site.path("stderr.log"), site.path("access.jsonl"));
-    for (path, capacity) in [(&log, 10), (&records, 700)] {
-        File::create(path).unwrap().set_len(LIMIT - capacity).unwrap();
+    for (path, left) in [(&log, 10), (&records, 700)] {
+        File::create(path).unwrap().set_len(LIMIT - left).unwrap();
     }
     let stderr = File::options().append(true).open(&log).unwrap();
     let mut command = limited(&super::serve(&site), LIMIT);
@@ -52,7 +58,7 @@ async fn a_file_at_its_limit_drops_lines_holds_records_and_ends_no_server() {
     })
     .await;
     assert!(fs::metadata(&log).unwrap().len() <= LIMIT && scene.server.runs());
-    // Who moves it away has all of them again: what was begun in the old one is whole in the new one.
+    // After it is moved away, all records are there: one that was begun in the old file is complete in the new one.
     fs::rename(&records, scene.site.path("old")).unwrap();
     eventually("all records", async || {
         (metric(&scene.site, "posthouse_access_records_waiting").await == 0.0).then_some(())
@@ -78,19 +84,23 @@ async fn a_file_at_its_limit_ends_a_command_with_its_exit_code_and_loses_no_mess
     let output = File::create(site.path("out")).unwrap();
     let consume = cli::command(&context, ["consume", queue, "--until-empty"]);
     let ended = limited(&consume, 100_000).stdout(output).output().unwrap();
-    let told = String::from_utf8_lossy(&ended.stderr);
-    assert!(ended.status.code() == Some(74) && told.contains("File too large"), "{}: {told}", ended.status);
+    let printed = String::from_utf8_lossy(&ended.stderr);
+    assert!(
+        ended.status.code() == Some(74) && printed.contains("File too large"),
+        "{}: {printed}",
+        ended.status
+    );
     let rest = String::from_utf8(cli::succeed(&context, ["consume", queue, "--until-empty"])).unwrap();
-    // A batch that was written in part comes again.
+    // A batch that was written in part is delivered again.
     let written = fs::read_to_string(site.path("out")).unwrap();
     assert!(lines.ends_with(&rest) && written.len() + rest.len() >= lines.len());
-    // And where nothing may be written at all, what it says on stderr does not change how it ends.
+    // Where nothing can be written at all, stderr does not change the exit code.
     let log = File::create(site.path("stderr")).unwrap();
     let mut wrong = limited(&Command::new(binaries::posthouse()), 0);
     assert_eq!(wrong.arg("no-such-command").stderr(log).status().unwrap().code(), Some(64));
 }
 
-/// Ends a process that no child handle ends.
+/// Kills a process that is no child of the test.
 struct Guard(u32);
 
 impl Drop for Guard {
@@ -119,8 +129,8 @@ async fn a_server_in_the_background_is_not_stopped_by_its_terminal() {
             .arg(site.path(""))
             .arg(site.listen().to_string())
             .arg(site.config());
-        let seat = || Stdio::from(terminal.program());
-        let mut child = session.stdin(seat()).stdout(seat()).stderr(seat()).spawn().unwrap();
+        let stream = || Stdio::from(terminal.program());
+        let mut child = session.stdin(stream()).stdout(stream()).stderr(stream()).spawn().unwrap();
         let read = |name: &str| fs::read_to_string(site.path(name)).ok().map(|text| text.trim().to_owned());
         let pid: u32 = eventually("the server", async || read("pid")?.parse().ok()).await;
         let _guard = Guard(pid);
@@ -133,7 +143,7 @@ async fn a_server_in_the_background_is_not_stopped_by_its_terminal() {
         if !dev {
             assert!(metric(&site, "posthouse_log_lines_dropped_total").await > 0.0);
         }
-        // It is not asked in vain either.
+        // It does not even try.
         signal(pid, "TTOU");
         cli::succeed(&context, ["ping"]);
         signal(pid, "TERM");

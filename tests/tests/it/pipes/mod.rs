@@ -1,15 +1,22 @@
-//! Standard streams that are gone, full, or that nobody reads.
+//! Standard streams that are closed, full, or not read.
 
-use std::fs::{self, File};
-use std::process::{Command, Stdio};
+use std::{
+    fs::{self, File},
+    process::{Command, Stdio},
+};
 
-use posthouse::dev::SERVER_NAME;
-use posthouse::dev::authority::{Issued, Leaf};
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site, write_secret};
-use posthouse_tests::harness::wire::Caller;
-use posthouse_tests::harness::{binaries, eventually, pipes, tls};
+use posthouse::dev::{
+    SERVER_NAME,
+    authority::{Issued, Leaf},
+};
+use posthouse_tests::harness::{
+    binaries, eventually, pipes,
+    scene::Scene,
+    server::Server,
+    site::{CIVIL, Site, write_secret},
+    tls,
+    wire::Caller,
+};
 use rustls::version::TLS13;
 
 mod command_line;
@@ -19,28 +26,28 @@ mod records;
 mod sinks;
 mod under_load;
 
-/// What stderr may be.
+/// The kinds of stderr.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Stderr {
     /// Not open at all.
     Closed,
-    /// A device without room.
+    /// A full device.
     Full,
-    /// A pipe whose reader has gone.
+    /// A pipe whose reader was closed.
     Abandoned,
-    /// A pipe that is full, and that nobody reads.
+    /// A full pipe that is not read.
     Unread,
-    /// As a pipe whose other users made it non-blocking.
+    /// A full pipe that another process made non-blocking.
     Nonblocking,
 }
 
 impl Stderr {
     const ALL: [Self; 5] = [Self::Closed, Self::Full, Self::Abandoned, Self::Unread, Self::Nonblocking];
 
-    /// The stream for a child, and what has to be kept meanwhile.
+    /// The stream for a child, and the pipe's reader, which the caller has to keep.
     fn stream(self) -> (Stdio, Option<std::io::PipeReader>) {
         match self {
-            // What is told is done by the shell.
+            // The shell closes it.
             Self::Closed => (Stdio::null(), None),
             Self::Full => (File::options().write(true).open("/dev/full").unwrap().into(), None),
             Self::Abandoned => (std::io::pipe().unwrap().1.into(), None),
@@ -52,7 +59,7 @@ impl Stderr {
         }
     }
 
-    /// A command with this stderr; the stream is given to it apart.
+    /// A command with this stderr; the stream itself is passed to it apart.
     fn command(self, command: &Command) -> Command {
         let closed = if self == Self::Closed { " 2>&-" } else { "" };
         let mut shell = Command::new("sh");
@@ -68,26 +75,26 @@ fn serve(site: &Site) -> Command {
     command
 }
 
-/// A server that says all it can, and is or is not heard.
+/// A server that logs at the finest level, with this stderr.
 async fn start(site: Site, stderr: Stderr) -> (Scene, Option<std::io::PipeReader>) {
-    let (stream, kept) = stderr.stream();
+    let (stream, reader) = stderr.stream();
     let mut command = stderr.command(&serve(&site));
     command.env("POSTHOUSE_LOG", "trace");
     let mut server = Server::run_with_streams(&site, command, None, stream);
     let credentials = site.credentials(CIVIL);
     server.ready_for(&site, &credentials).await;
     let caller = Caller::connect(&site, &credentials).await;
-    (Scene { site, server, caller, credentials }, kept)
+    (Scene { site, server, caller, credentials }, reader)
 }
 
-/// The certificate that the server shows.
+/// The server's certificate.
 async fn shown(site: &Site) -> Vec<u8> {
     let config = tls::config(site, &[&TLS13], Some(&site.certificate(CIVIL)));
     let stream = tls::connect(site, config).await.unwrap();
     stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
 }
 
-/// Gives the server another certificate, and waits until it shows it.
+/// Replaces the server's certificate, and waits until the server uses it.
 async fn renew(site: &Site) {
     let issued: Issued = site.server_authority_itself().issue(&Leaf::server(&[SERVER_NAME], &[])).unwrap();
     write_secret(&site.path("server.key"), &issued.key_pem);

@@ -1,31 +1,30 @@
 //! The server's log.
 
-use std::fs;
-use std::path::PathBuf;
-use std::time::Instant;
+use std::{fs, path::PathBuf, time::Instant};
 
 use posthouse_proto::v1::{GetQueueRequest, PurgeQueueRequest, SettleAction};
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::pipes;
-use posthouse_tests::harness::probe::{scrape, value};
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::{LONG, Scene, settlement};
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
+use posthouse_tests::harness::{
+    cli, pipes,
+    probe::{scrape, value},
+    refusal::assert_refused,
+    scene::{LONG, Scene, settlement},
+    server::Server,
+    site::{CIVIL, Site},
+};
 use tonic::Code;
 
 use super::{Stderr, renew, start};
 
-/// Records of access go to a file: what waits for them is another matter.
+/// Access records go to a file: what waits for them is tested elsewhere.
 const SECTIONS: &str = "[access]\nfile = \"access.jsonl\"\nrecords = \"all\"\n";
 
-/// Whatever a server does that it also logs.
+/// Makes a server do everything that it logs.
 async fn live(scene: &Scene) {
     let queue = scene.plain_queue("q").await;
     let stranger = scene.caller.with_token(Some("no token"));
     for number in 0..300 {
         if number % 20 == 0 {
-            // So many in a row, and the connection would be closed.
+            // Without a good call in between, the connection would be closed.
             assert_eq!(scene.stats(&queue).await.published, 0);
         }
         let request = stranger.request(GetQueueRequest { name: queue.clone() });
@@ -50,7 +49,7 @@ async fn dropped(site: &Site) -> f64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_becomes_of_it_the_server_does_its_work_and_drains() {
     for stderr in Stderr::ALL {
-        let (mut scene, _kept) = start(Site::with_sections(SECTIONS), stderr).await;
+        let (mut scene, _reader) = start(Site::with_sections(SECTIONS), stderr).await;
         live(&scene).await;
         assert!(scene.server.runs(), "{stderr:?}");
         let dropped = dropped(&scene.site).await;
@@ -59,7 +58,7 @@ async fn whatever_becomes_of_it_the_server_does_its_work_and_drains() {
         scene.server.terminate();
         assert_eq!(scene.server.ended().await.code(), Some(0), "{stderr:?}");
         assert!(begun.elapsed().as_secs() < 20, "{stderr:?}: it took {:?} to end", begun.elapsed());
-        // The last flush is done: nothing is left to be replayed.
+        // The last flush is done: nothing is left to replay.
         let records = fs::read_to_string(scene.site.path("access.jsonl")).unwrap();
         for action in ["publish", "deliver", "settle", "manage", "refused"] {
             assert!(records.contains(&format!("\"action\":\"{action}\"")), "{stderr:?}: no {action}");
@@ -69,16 +68,16 @@ async fn whatever_becomes_of_it_the_server_does_its_work_and_drains() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_comes_to_read_after_all_gets_whole_lines() {
-    let (scene, kept) = start(Site::with_sections(SECTIONS), Stderr::Unread).await;
+    let (scene, reader) = start(Site::with_sections(SECTIONS), Stderr::Unread).await;
     live(&scene).await;
     assert!(dropped(&scene.site).await > 0.0, "everything was taken");
-    let mut reader = kept.unwrap();
+    let mut reader = reader.unwrap();
     let reading = std::thread::spawn(move || {
         let mut text = Vec::new();
         std::io::Read::read_to_end(&mut reader, &mut text).unwrap();
         text
     });
-    // Lines that come now are written, and one of them tells of those that were dropped.
+    // Later lines are written, and one of them reports the dropped ones.
     scene.plain_queue("other").await;
     renew(&scene.site).await;
     let Scene { mut server, .. } = scene;
@@ -112,7 +111,7 @@ async fn a_server_that_cannot_start_says_so_as_far_as_it_can_and_ends_with_its_c
     let site = Site::new();
     site.configure(&[("shards = 4", "shards = 3")]);
     for stderr in Stderr::ALL {
-        let (stream, _kept) = stderr.stream();
+        let (stream, _reader) = stderr.stream();
         let mut server = Server::run_with_streams(&site, stderr.command(&super::serve(&site)), None, stream);
         assert_eq!(server.ended().await.code(), Some(78), "{stderr:?}");
     }
@@ -130,7 +129,7 @@ async fn a_filter_that_is_set_and_empty_is_none() {
         let mut command = super::serve(&site);
         command.env("POSTHOUSE_LOG", empty);
         let server = Server::run(&site, command);
-        let told = server.told("listening").await;
-        assert!(told.contains(" INFO "), "{told}");
+        let printed = server.logged("listening").await;
+        assert!(printed.contains(" INFO "), "{printed}");
     }
 }

@@ -1,22 +1,25 @@
-//! What records of access go to: a stream that is closed, a file that is removed, a pipe that nobody reads yet, a socket.
+//! Sinks of access records: a stream that is closed, a file that is removed, a pipe that is not read yet, a socket.
 
-use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
-use std::process::{Command, Stdio};
+use std::{
+    fs::{self, File},
+    io::{BufRead as _, BufReader, Read as _},
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    process::{Command, Stdio},
+};
 
 use posthouse_proto::v1::SettleAction;
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::probe::{scrape, value};
-use posthouse_tests::harness::scene::{LONG, Scene, settlement};
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    eventually,
+    probe::{scrape, value},
+    scene::{LONG, Scene, settlement},
+    server::Server,
+    site::{CIVIL, Site},
+    wire::Caller,
+};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::Value;
 
-/// The server of a site in a shell, with its streams as the redirections say.
+/// The server of a site in a shell, with redirected streams.
 fn redirected(site: &Site, redirections: &str) -> Command {
     let serve = super::serve(site);
     let mut shell = Command::new("sh");
@@ -50,16 +53,16 @@ async fn a_stream_that_is_closed_takes_no_records_and_no_server_begins_on_it() {
     for (file, redirections, stream) in [
         ("-", ">&-", "stdout"),
         ("-", "1</dev/null", "stdout"),
-        ("-", "<&- >&- 2>told", "stdout"),
+        ("-", "<&- >&- 2>errors", "stdout"),
         ("/dev/stdout", ">&-", "stdout"),
         ("/dev/stderr", "2>&-", "stderr"),
     ] {
         let site = Site::with_sections(&access(file, "changes"));
         let mut server = Server::run(&site, redirected(&site, redirections));
         assert_eq!(server.ended().await.code(), Some(74), "{file:?} {redirections}: {}", server.log());
-        let told = server.log() + &fs::read_to_string(site.path("told")).unwrap_or_default();
+        let printed = server.log() + &fs::read_to_string(site.path("errors")).unwrap_or_default();
         let expected = format!("cannot be written to {stream}, which is not open for writing");
-        assert!(stream == "stderr" || told.contains(&expected), "{file:?} {redirections}: {told}");
+        assert!(stream == "stderr" || printed.contains(&expected), "{file:?} {redirections}: {printed}");
     }
 }
 
@@ -84,7 +87,7 @@ async fn records_in_a_log_that_has_no_stream_wait_and_the_server_serves() {
 async fn what_is_thrown_away_on_purpose_and_what_is_not_kept_need_no_stream() {
     for (file, records, redirections) in [
         ("-", "all", ">/dev/null"),
-        // As daemons are started, and by Python and Node where nobody is to read.
+        // As daemons are started, and as Python and Node do it without a reader.
         ("-", "all", "</dev/null 1<>/dev/null 2<>/dev/null"),
         ("", "changes", "2<>/dev/null"),
         ("-", "off", "<&- >&- 2>&-"),
@@ -115,19 +118,19 @@ async fn records_are_never_written_to_a_file_that_was_removed() {
     let written = "posthouse_access_records_total";
     let failures = "posthouse_access_write_failures_total";
     until(&scene.site, written, |count| count == 1.0).await;
-    // The file alone: the next record is in a new one at once.
+    // The file alone is removed: the next record is in a new one at once.
     fs::remove_file(&file).unwrap();
     scene.publish(&queue, &["a"]).await;
     until(&scene.site, written, |count| count == 2.0).await;
     assert!(lines().len() == 1 && metric(&scene.site, failures).await == 0.0, "{:#?}", lines());
-    // Its folder, and then a folder in the place of the file: what cannot be written waits, and is told.
+    // Its folder is removed, and then a folder has the name of the file: records wait, and a warning is logged.
     fs::remove_dir_all(&logs).unwrap();
     scene.publish(&queue, &["b"]).await;
     until(&scene.site, failures, |count| count >= 1.0).await;
     assert_eq!(metric(&scene.site, written).await, 2.0);
     assert_eq!(metric(&scene.site, "posthouse_access_records_waiting").await, 1.0);
-    let told = scene.server.told("access records cannot be written").await;
-    assert!(told.contains(file.to_str().unwrap()), "{told}");
+    let printed = scene.server.logged("access records cannot be written").await;
+    assert!(printed.contains(file.to_str().unwrap()), "{printed}");
     fs::create_dir_all(&file).unwrap();
     scene.publish(&queue, &["c"]).await;
     let before = metric(&scene.site, failures).await;
@@ -191,7 +194,7 @@ async fn a_stop_waits_for_what_takes_records_until_the_drain_deadline() {
     scene.plain_queue("q").await;
     until(&scene.site, "posthouse_access_write_failures_total", |count| count >= 1.0).await;
     scene.server.terminate();
-    // The last thing before the records: without the deadline it would end now.
+    // The management port is closed last but for the records: without the deadline the process would end now.
     eventually("a management port that is still open", async || {
         (value(&scrape(scene.site.management()).await, "posthouse_access_write_failures_total") >= 5.0)
             .then_some(())
@@ -220,7 +223,7 @@ async fn records_and_lines_in_one_pipe_do_not_tear_each_other() {
     for _ in 0..20 {
         scene.publish(&queue, &texts).await;
     }
-    // Every second one, so that no two are one range, and records are long.
+    // Every second message, so that no two make one range, and records are long.
     let mut deliveries = Vec::new();
     while deliveries.len() < 2_000 {
         deliveries.extend(scene.receive(&queue, 1_000, LONG).await);
@@ -231,7 +234,7 @@ async fn records_and_lines_in_one_pipe_do_not_tear_each_other() {
         scene.settle_all(&queue, some.to_vec()).await.unwrap();
         scene.publish(&queue, &texts).await;
     }
-    // One thread writes both: two could part a line that is longer than a pipe takes at once.
+    // One thread writes both: two could split a line that is longer than one write to a pipe.
     let tasks = fs::read_dir(format!("/proc/{}/task", scene.server.id())).unwrap();
     let names: Vec<String> =
         tasks.flatten().map(|task| fs::read_to_string(task.path().join("comm")).unwrap()).collect();

@@ -1,14 +1,18 @@
-//! A server whose log goes nowhere, under load, for as long as `POSTHOUSE_PIPES_SECONDS` says.
+//! A server whose log cannot be written, under load, for `POSTHOUSE_PIPES_SECONDS`.
 
-use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{BufRead as _, BufReader};
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io::{BufRead as _, BufReader},
+    time::{Duration, Instant},
+};
 
 use posthouse_proto::v1::{self, SettleAction};
-use posthouse_tests::harness::probe::{scrape, value};
-use posthouse_tests::harness::scene::{LONG, Scene, message, settlement};
-use posthouse_tests::harness::site::Site;
+use posthouse_tests::harness::{
+    probe::{scrape, value},
+    scene::{LONG, Scene, message, settlement},
+    site::Site,
+};
 use serde_json::Value;
 
 use super::{Stderr, renew, start};
@@ -22,7 +26,7 @@ fn duration() -> Duration {
     Duration::from_secs(seconds.unwrap_or(USUAL_SECONDS))
 }
 
-/// What was done, to be compared with the records.
+/// What was done, to compare with the records.
 #[derive(Debug, Default)]
 struct Done {
     published: BTreeSet<u64>,
@@ -32,7 +36,7 @@ struct Done {
     purged: u64,
 }
 
-/// Messages through a queue, refusals, changes and other certificates, again and again.
+/// Sends messages through a queue, has calls refused, makes changes, and replaces certificates, again and again.
 async fn work(scene: &Scene, queue: &str, end: Instant) -> Done {
     let mut done = Done::default();
     let stranger = scene.caller.with_token(Some("no token"));
@@ -93,9 +97,9 @@ fn recorded(site: &Site) -> (BTreeSet<u64>, u64, u64, u64) {
     (published, acked, refused, purged)
 }
 
-async fn is_not_heard(stderr: Stderr) {
+async fn serves_with(stderr: Stderr) {
     let site = Site::with_sections("[access]\nfile = \"access.jsonl\"\nrecords = \"all\"\n");
-    let (mut scene, _kept) = start(site, stderr).await;
+    let (mut scene, _reader) = start(site, stderr).await;
     let queue = scene.plain_queue("q").await;
     let done = work(&scene, &queue, Instant::now() + duration()).await;
     assert!(scene.server.runs(), "{stderr:?}");
@@ -121,9 +125,9 @@ async fn is_not_heard(stderr: Stderr) {
 #[tokio::test(flavor = "multi_thread")]
 async fn whose_log_goes_nowhere_stops_nothing_and_loses_no_record() {
     tokio::join!(
-        is_not_heard(Stderr::Closed),
-        is_not_heard(Stderr::Full),
-        is_not_heard(Stderr::Abandoned),
-        is_not_heard(Stderr::Unread),
+        serves_with(Stderr::Closed),
+        serves_with(Stderr::Full),
+        serves_with(Stderr::Abandoned),
+        serves_with(Stderr::Unread),
     );
 }

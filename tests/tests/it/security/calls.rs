@@ -1,17 +1,23 @@
 //! Calls that are refused: each with its code and reason.
 
 use bytes::Bytes;
-use posthouse::dev::authority::Leaf;
-use posthouse::dev::token::{Claims, Confirmation};
+use posthouse::dev::{
+    authority::Leaf,
+    token::{Claims, Confirmation},
+};
 use posthouse_proto::v1::{GetQueueRequest, PublishRequest};
-use posthouse_tests::harness::raw;
-use posthouse_tests::harness::refusal::{Refusal, assert_refused};
-use posthouse_tests::harness::scene::{Scene, message, queue_name};
-use posthouse_tests::harness::site::{CIVIL, Credentials, TAXATION};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    raw,
+    refusal::{Refusal, assert_refused},
+    scene::{Scene, message, queue_name},
+    site::{CIVIL, Credentials, TAXATION},
+    wire::Caller,
+};
 use prost::Message as _;
-use tonic::codegen::http::{HeaderName, HeaderValue};
-use tonic::{Code, Status};
+use tonic::{
+    Code, Status,
+    codegen::http::{HeaderName, HeaderValue},
+};
 
 async fn describe(caller: &Caller) -> Result<(), Status> {
     let request = GetQueueRequest { name: queue_name("q") };
@@ -24,7 +30,7 @@ async fn publish(caller: &Caller) -> Result<(), Status> {
     caller.publisher().publish(caller.request(request)).await.map(|_| ())
 }
 
-/// A way to spoil what a good token says.
+/// Changes a good token's claims.
 type Spoil = fn(&mut Claims);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,7 +77,7 @@ async fn a_forged_token_is_refused() {
     assert_refused(describe(&caller).await, Code::Unauthenticated, "TOKEN_SIGNATURE_INVALID");
     let unsigned = scene.caller.with_token(Some(&format!("{signed}.")));
     assert_eq!(describe(&unsigned).await.unwrap_err().code(), Code::Unauthenticated);
-    // Signed well, by a key that its issuer does not have.
+    // Correctly signed, with a key that is not its issuer's.
     let claims = scene.site.claims(CIVIL, &scene.credentials.certificate);
     let stranger = scene.caller.with_token(Some(&scene.site.mint(TAXATION, &claims)));
     assert_refused(describe(&stranger).await, Code::Unauthenticated, "TOKEN_KEY_UNKNOWN");
@@ -89,7 +95,7 @@ async fn certificate_and_token_must_be_of_one_caller() {
     let token = site.mint(TAXATION, &site.claims(TAXATION, &scene.credentials.certificate));
     let caller = scene.caller.with_token(Some(&token));
     assert_refused(describe(&caller).await, Code::Unauthenticated, "TENANT_MISMATCH");
-    // An issuer that mints for a tenant which is not its own.
+    // An issuer that signs for another tenant.
     let mut claims = site.claims(TAXATION, &scene.credentials.certificate);
     claims.tenant = CIVIL.to_owned();
     let caller = scene.caller.with_token(Some(&site.mint(TAXATION, &claims)));
@@ -138,14 +144,14 @@ async fn a_grant_covers_its_action_and_its_names_only() {
     assert_refused(publish(&elsewhere).await, Code::PermissionDenied, "GRANT_MISSING");
     let another = caller("posthouse:publish:civil-affairs/household-registry/p");
     assert_refused(publish(&another).await, Code::PermissionDenied, "GRANT_MISSING");
-    // No issuer can give rights in another tenant: such a token is none.
+    // No issuer can give rights in another tenant: such a token is refused.
     let foreign = caller("posthouse:publish:civil-affairs/*/* posthouse:publish:taxation/*/*");
     assert_refused(publish(&foreign).await, Code::Unauthenticated, "TOKEN_SCOPE_INVALID");
     publish(&caller("posthouse:publish:civil-affairs/household-registry/q")).await.unwrap();
     publish(&caller("posthouse:publish:civil-affairs/*/q")).await.unwrap();
 }
 
-/// Headers in which proxies, gateways and other systems say who a caller is.
+/// Headers in which proxies, gateways and other systems name the caller.
 const CLAIMED: [&str; 14] = [
     "x-posthouse-tenant",
     "x-posthouse-subject",
@@ -185,7 +191,7 @@ async fn what_a_caller_says_of_itself_in_metadata_is_nothing() {
         let edit = |http: &mut tonic::codegen::http::Request<tonic::body::Body>| {
             for name in CLAIMED {
                 http.headers_mut().append(HeaderName::from_static(name), said.clone());
-                // Twice, as far as so many headers are taken.
+                // Each header twice, up to the number of headers that is accepted.
                 if said.len() < 100 {
                     http.headers_mut().append(HeaderName::from_static(name), said.clone());
                 }
@@ -196,7 +202,7 @@ async fn what_a_caller_says_of_itself_in_metadata_is_nothing() {
         let answer = raw::edited(&nobody, path, request(), edit).await;
         assert_refused(answer, Code::Unauthenticated, "TOKEN_MISSING");
     }
-    // Nor does it take anything away.
+    // Nor do they take a right away.
     let edit = |http: &mut tonic::codegen::http::Request<tonic::body::Body>| {
         for name in CLAIMED {
             http.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(TAXATION));

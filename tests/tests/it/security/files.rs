@@ -1,25 +1,28 @@
-//! Files that hold messages, tokens or keys are for their owner.
+//! Files with messages, tokens or keys can be read by their owner only.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use posthouse::dev::SERVER_NAME;
-use posthouse::dev::authority::Leaf;
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::harness::{binaries, cli, eventually};
+use posthouse::dev::{SERVER_NAME, authority::Leaf};
+use posthouse_tests::harness::{
+    binaries, cli, eventually,
+    scene::Scene,
+    server::Server,
+    site::{CIVIL, Site},
+};
 
-/// A command under a shell that hides nothing from anybody.
+/// A command under a umask of 0.
 fn open_handed(arguments: &[&Path]) -> Command {
     let mut shell = Command::new("sh");
     shell.args(["-c", "umask 000; exec \"$0\" \"$@\""]).arg(binaries::posthouse()).args(arguments);
     shell
 }
 
-/// Every file and folder below one that others may look into, with its mode.
+/// Every file and folder below one that others can read, with its mode.
 fn readable_by_others(folder: &Path) -> Vec<(PathBuf, u32)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -46,7 +49,7 @@ async fn the_servers_files_are_its_own_whatever_the_umask() {
     let mut scene = Scene { site, server, caller, credentials };
     let queue = scene.plain_queue("q").await;
     scene.publish(&queue, &["a", "b"]).await;
-    // Its end writes the store's files.
+    // The stop writes the store's files.
     scene.server.terminate();
     assert_eq!(scene.server.ended().await.code(), Some(0));
     let data = scene.site.data();
@@ -58,7 +61,7 @@ async fn the_servers_files_are_its_own_whatever_the_umask() {
     assert_eq!(readable_by_others(&data), []);
     assert_eq!(fs::metadata(scene.site.path("access.jsonl")).unwrap().permissions().mode() & 0o777, 0o600);
 
-    // Looking into the folder makes nothing that others can read, either.
+    // Checking the folder creates nothing that others can read, either.
     let checked = open_handed(&["store".as_ref(), "check".as_ref(), &data]).output().unwrap();
     assert!(checked.status.success(), "{checked:?}");
     assert_eq!(readable_by_others(&data), []);
@@ -66,8 +69,8 @@ async fn the_servers_files_are_its_own_whatever_the_umask() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn so_are_those_of_a_throwaway_server() {
-    let place = tempfile::tempdir().unwrap();
-    let folder = place.path().join("dev");
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("dev");
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let mut command =
         open_handed(&["dev".as_ref(), "--dir".as_ref(), &folder, "--listen".as_ref(), port.as_ref()]);
@@ -91,21 +94,21 @@ async fn keys_and_tokens_that_others_can_read_are_warned_of() {
         let mut command = Command::new(binaries::posthouse());
         command.args(["serve", "--check", "--config"]).arg(site.config()).output().unwrap()
     };
-    // Group-readable under a group of this process's, as secrets are given to containers.
+    // Readable by a group of this process, as containers receive secrets.
     for fine in [0o600, 0o640, 0o440] {
         chmod(&site.path("server.key"), fine);
         assert!(!String::from_utf8(check().stdout).unwrap().contains("can be read"), "{fine:o}");
     }
     chmod(&site.path("server.key"), 0o644);
     let checked = check();
-    let told = String::from_utf8(checked.stdout).unwrap();
+    let printed = String::from_utf8(checked.stdout).unwrap();
     assert!(
-        checked.status.success() && told.contains("server.key can be read by everybody (mode 0644)"),
-        "{told}"
+        checked.status.success() && printed.contains("server.key can be read by everybody (mode 0644)"),
+        "{printed}"
     );
     let scene = Scene::on(site).await;
-    scene.server.told("server.key can be read by everybody").await;
-    // And when another is read.
+    scene.server.logged("server.key can be read by everybody").await;
+    // The same when another file is read.
     let issued = scene.site.server_authority_itself().issue(&Leaf::server(&[SERVER_NAME], &[])).unwrap();
     fs::write(scene.site.path("server.key"), &issued.key_pem).unwrap();
     fs::write(scene.site.path("server.pem"), &issued.certificate_pem).unwrap();
@@ -120,17 +123,18 @@ async fn keys_and_tokens_that_others_can_read_are_warned_of() {
         let path = context.with_extension(file);
         chmod(&path, 0o644);
         let output = cli::run(&context, ["ping"]);
-        let told = String::from_utf8(output.stderr).unwrap();
+        let printed = String::from_utf8(output.stderr).unwrap();
         assert!(
-            output.status.success() && told.contains(&format!("{} can be read by everybody", path.display())),
-            "{told}"
+            output.status.success()
+                && printed.contains(&format!("{} can be read by everybody", path.display())),
+            "{printed}"
         );
         chmod(&path, 0o640);
         assert_eq!(cli::run(&context, ["ping"]).stderr, b"");
     }
-    // To another group it is open.
+    // Readable by another group.
     if std::os::unix::fs::chown(context.with_extension("key"), None, Some(54_321)).is_ok() {
-        let told = String::from_utf8(cli::run(&context, ["ping"]).stderr).unwrap();
-        assert!(told.contains("can be read by group 54321"), "{told}");
+        let printed = String::from_utf8(cli::run(&context, ["ping"]).stderr).unwrap();
+        assert!(printed.contains("can be read by group 54321"), "{printed}");
     }
 }

@@ -1,13 +1,15 @@
-//! Floods of HTTP/2 frames that carry nothing, and much that is small and in order.
+//! Floods of empty HTTP/2 frames, and of many small correct ones.
 
 use bytes::Bytes;
 use posthouse_proto::v1::{NewMessage, PublishRequest, PublishResponse};
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::frames::frame;
-use posthouse_tests::harness::http2::{Frame, Http2, data, message};
-use posthouse_tests::harness::probe::{scrape, value};
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::site::TAXATION;
+use posthouse_tests::harness::{
+    eventually,
+    frames::frame,
+    http2::{Frame, Http2, data, message},
+    probe::{scrape, value},
+    scene::Scene,
+    site::TAXATION,
+};
 use prost::Message;
 
 const PRIORITY: u8 = 2;
@@ -16,12 +18,12 @@ const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const WINDOW_UPDATE: u8 = 8;
 
-/// Sends a frame again and again, some thousands of times, and sees the connection end.
+/// Sends a frame some thousands of times, and waits for the end of the connection.
 async fn flood(scene: &Scene, kind: &str, frame: &Bytes) {
     let mut http = Http2::connect(&scene.site, &scene.site.credentials(TAXATION)).await;
     http.begin(1, "/posthouse.v1.Publisher/PublishStream").await;
     let many = vec![frame.clone(); 250];
-    // What is answered is little enough to wait in the sockets.
+    // The answers are few enough to wait in the sockets.
     for _ in 0..20 {
         http.send(&many).await;
     }
@@ -57,7 +59,7 @@ async fn calls_that_are_given_up_again_and_again_end_their_connection() {
     let scene = Scene::start().await;
     let mut http = Http2::connect(&scene.site, &scene.credentials).await;
     'flood: for batch in 0..1_000_u32 {
-        // Few enough at once for the library, which knows only those that were not begun yet.
+        // Few enough at once for the library, which counts only streams that have not begun.
         for call in 0..10 {
             let stream = 2 * (batch * 10 + call) + 1;
             let head = http.head(stream, "/posthouse.v1.Consumer/Consume", &[]);

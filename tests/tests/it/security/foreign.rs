@@ -1,14 +1,16 @@
-//! A queue of another tenant looks the same whether it exists or not: the same bytes, from every method.
+//! A queue of another tenant looks the same whether or not it exists: the same bytes, from every method.
 
 use posthouse_proto::v1;
-use posthouse_tests::harness::refusal::Refusal;
-use posthouse_tests::harness::scene::{Scene, message};
-use posthouse_tests::harness::site::TAXATION;
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    refusal::Refusal,
+    scene::{Scene, message},
+    site::TAXATION,
+    stream::{Stream, open},
+    wire::Caller,
+};
 use tonic::{Code, Status};
 
-/// The names have the same length, so that no size tells either.
+/// Both names have the same length, so that no size gives it away.
 const EXISTING: &str = "there";
 const MISSING: &str = "never";
 
@@ -20,7 +22,7 @@ async fn existing_and_missing_look_the_same() {
     let department = "tenants/civil-affairs/departments/household-registry/queues/";
     let existing = all(&stranger, &format!("{department}{EXISTING}")).await;
     let missing = all(&stranger, &format!("{department}{MISSING}")).await;
-    // Nor does a department tell, or a tenant.
+    // Nor does a department or a tenant give it away.
     let department = "tenants/civil-affairs/departments/household-registrx/queues/";
     let nowhere = all(&stranger, &format!("{department}{MISSING}")).await;
     let nobodys = all(&stranger, "tenants/civil-affairz/departments/household-registry/queues/never").await;
@@ -37,7 +39,7 @@ async fn existing_and_missing_look_the_same() {
     assert_eq!(existing, nobodys);
 }
 
-/// What every method that takes a queue says about this one.
+/// The answer of every method that names a queue.
 async fn all(caller: &Caller, queue: &str) -> Vec<(&'static str, Refusal)> {
     let mut found = Vec::new();
     let mut add = |method, status: Status| found.push((method, Refusal::from(&status)));

@@ -1,12 +1,18 @@
 //! Connections that end in the handshake.
 
-use posthouse::dev::authority::{Authority, Issued, Leaf};
-use posthouse::dev::{authority, spiffe_id};
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::harness::tls;
-use rustls::AlertDescription;
-use rustls::version::{TLS12, TLS13};
+use posthouse::dev::{
+    authority::{self, Authority, Issued, Leaf},
+    spiffe_id,
+};
+use posthouse_tests::harness::{
+    server::Server,
+    site::{CIVIL, Site},
+    tls,
+};
+use rustls::{
+    AlertDescription,
+    version::{TLS12, TLS13},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_is_refused_with_its_alert() {
@@ -24,7 +30,7 @@ async fn each_is_refused_with_its_alert() {
     let refusal = async |certificate: &Issued| {
         tls::refusal(&site, tls::config(&site, &[&TLS13], Some(certificate))).await
     };
-    // An authority that nobody knows, though it has the name of one that is known.
+    // An unknown authority with the name of a known one.
     let stranger = Authority::new(&format!("clients of {CIVIL}")).unwrap().issue(&client).unwrap();
     let refused = refusal(&stranger).await;
     assert!(

@@ -1,26 +1,32 @@
-//! Every method with every sort of credentials: which methods there are, and what their requests look like, is read from the
-//! descriptors of the services; who may call them, from the table in `docs/concepts.md`.
+//! Every method with every kind of credentials. The methods and their requests are read from the descriptors of the
+//! services; who may call them, from the table in `docs/concepts.md`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::Path;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 use posthouse_server::grants::Action;
-use posthouse_tests::harness::refusal::Refusal;
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::site::{CIVIL, TAXATION};
-use posthouse_tests::harness::tls;
-use posthouse_tests::harness::wire::Caller;
-use prost_reflect::prost::Message as _;
-use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MessageDescriptor, MethodDescriptor, Value};
-use rustls::AlertDescription;
-use rustls::version::TLS13;
-use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::{Code, Status};
+use posthouse_tests::harness::{
+    refusal::Refusal,
+    scene::Scene,
+    site::{CIVIL, TAXATION},
+    tls,
+    wire::Caller,
+};
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, Kind, MessageDescriptor, MethodDescriptor, Value, prost::Message as _,
+};
+use rustls::{AlertDescription, version::TLS13};
+use tonic::{
+    Code, Status,
+    client::Grpc,
+    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+};
 
-/// What a call is answered that is allowed, with the request that is made for it here.
+/// The code of an allowed call with the request that is made for it here.
 const ALLOWED: &[(&str, Code)] = &[
     ("Publisher/Publish", Code::Ok),
     ("Publisher/PublishStream", Code::Ok),
@@ -41,7 +47,7 @@ const ALLOWED: &[(&str, Code)] = &[
     ("Health/Watch", Code::Ok),
 ];
 
-/// What the fields of requests are filled with, by their names; deletions and the like are only checked.
+/// The values of requests' fields, by their names; deletions and the like are only checked.
 struct Names {
     queue: String,
     department: String,
@@ -90,7 +96,7 @@ async fn every_method_answers_every_credential_as_the_table_says() {
     assert_eq!(cases, ALLOWED.len() * (5 + Action::ALL.len() + Action::WITHOUT_EFFECT.len()));
 }
 
-/// Everything but a missing certificate.
+/// All kinds but a missing certificate.
 async fn cases_of(
     scene: &Scene,
     stranger: &Caller,
@@ -112,7 +118,7 @@ async fn cases_of(
     }
     let (code, reason) = if opens.is_some() { MISSING } else { open };
     expect("all rights of another tenant", stranger, code, reason).await;
-    // On another queue of the department. Its list shows what is granted, and that is a list.
+    // A right on another queue of the department. A list shows what is granted, so it is allowed.
     let elsewhere = Action::ALL.map(|action| format!("posthouse:{action}:{CIVIL}/*/other"));
     let (code, reason) = if method.name() == "ListQueues" { open } else { (code, reason) };
     expect("all rights on another queue", &scene.scoped(&elsewhere.join(" ")), code, reason).await;
@@ -123,7 +129,7 @@ async fn cases_of(
     expect("all rights on the queue", &scene.scoped(&own.join(" ")), open.0, open.1).await;
 }
 
-/// Of the services of this server.
+/// The methods of this server's services.
 fn methods() -> Vec<MethodDescriptor> {
     let mut methods = Vec::new();
     for descriptors in [posthouse_proto::FILE_DESCRIPTOR_SET, tonic_health::pb::FILE_DESCRIPTOR_SET] {
@@ -138,7 +144,7 @@ fn short(method: &MethodDescriptor) -> String {
     format!("{}/{}", method.parent_service().name(), method.name())
 }
 
-/// Which actions open each call on the resource that its request names, as the page says.
+/// The actions that open each call on the resource that its request names, according to the page.
 fn documented() -> BTreeMap<String, BTreeSet<String>> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/concepts.md");
     let page = fs::read_to_string(page).unwrap();
@@ -153,7 +159,7 @@ fn documented() -> BTreeMap<String, BTreeSet<String>> {
     .collect()
 }
 
-/// A request with every field that names something, and what else it must have.
+/// A request with every field that names something, and the other required fields.
 fn filled(descriptor: &MessageDescriptor, names: &Names) -> DynamicMessage {
     let mut message = DynamicMessage::new(descriptor.clone());
     for field in descriptor.fields() {
@@ -182,7 +188,7 @@ fn filled(descriptor: &MessageDescriptor, names: &Names) -> DynamicMessage {
     message
 }
 
-/// Calls a method with one frame, whatever it is, and returns how it ends; one that goes on by itself, after its first answer.
+/// Calls a method with one frame and returns how it ends; a stream that goes on is dropped after its first answer.
 async fn call(caller: &Caller, method: &MethodDescriptor, request: &[u8]) -> Result<(), Status> {
     let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
     let mut client = Grpc::new(caller.channel());
@@ -198,7 +204,7 @@ async fn call(caller: &Caller, method: &MethodDescriptor, request: &[u8]) -> Res
     Ok(())
 }
 
-/// Messages as bytes.
+/// A codec that passes bytes through.
 #[derive(Clone, Copy)]
 struct Plain;
 

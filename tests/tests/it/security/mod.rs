@@ -1,4 +1,4 @@
-//! Who is refused, and how: each with its TLS alert, or its code and reason.
+//! Refused callers: each with its TLS alert, or its code and reason.
 
 mod calls;
 mod files;

@@ -1,14 +1,16 @@
-//! What one agency's callers do keeps no other agency's from being served.
+//! One agency's callers cannot keep another agency from being served.
 
 use std::time::Duration;
 
-use posthouse_tests::harness::PATIENCE;
-use posthouse_tests::harness::http2::{Frame, Http2};
-use posthouse_tests::harness::probe::get;
-use posthouse_tests::harness::scene::Scene;
-use posthouse_tests::harness::site::{Site, TAXATION};
+use posthouse_tests::harness::{
+    PATIENCE,
+    http2::{Frame, Http2},
+    probe::get,
+    scene::Scene,
+    site::{Site, TAXATION},
+};
 
-/// More than there are places for access records.
+/// More than there are slots for access records.
 const CHANGES: usize = 4_200;
 /// Calls of a connection.
 const OF_A_CONNECTION: usize = 150;

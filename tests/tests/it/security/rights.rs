@@ -1,15 +1,17 @@
-//! Rights on further resources that a request names: a dead-letter queue, where a redrive goes; and what a message's id tells.
+//! Rights on further resources that a request names (a dead-letter queue, the target of a redrive), and on the queue of
+//! a message's id.
 
-use std::collections::BTreeSet;
-use std::fs;
+use std::{collections::BTreeSet, fs};
 
 use posthouse_proto::v1::{self, RedriveDeadLettersRequest, SettleAction, SubscriptionSettings};
 use posthouse_server::policy::{Kind, methods};
-use posthouse_tests::harness::eventually;
-use posthouse_tests::harness::refusal::{Refusal, assert_refused};
-use posthouse_tests::harness::scene::{LONG, Scene, queue_name, settlement};
-use posthouse_tests::harness::site::Site;
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    eventually,
+    refusal::{Refusal, assert_refused},
+    scene::{LONG, Scene, queue_name, settlement},
+    site::Site,
+    wire::Caller,
+};
 use tonic::{Code, Status};
 
 fn grant(action: &str, queue: &str) -> String {
@@ -62,7 +64,7 @@ async fn naming_a_dead_letter_queue_needs_a_right_on_it_whether_it_exists_or_not
         denied(update(&mallory, "mine", "payroll", DEAD_LETTER_QUEUE).await),
         denied(update(&mallory, "mine", "notyet0", DEAD_LETTER_QUEUE).await),
         denied(update(&mallory, "mine", "payroll", SETTINGS).await),
-        // One that is there already: nothing is told of the named one by way of it.
+        // A queue that exists already: the answer shows nothing of the named one.
         denied(create(&mallory, "mine", "payroll").await),
     ];
     for letters in ["payroll", "notyet0"] {
@@ -73,11 +75,11 @@ async fn naming_a_dead_letter_queue_needs_a_right_on_it_whether_it_exists_or_not
     }
     refusals.dedup();
     assert_eq!(refusals.len(), 1, "{refusals:?}");
-    // Nobody was kept from giving the named one a dead-letter queue of its own.
+    // The named queue can still get a dead-letter queue of its own.
     scene.plain_queue("payroll-letters").await;
     update(&scene.caller, "payroll", "payroll-letters", DEAD_LETTER_QUEUE).await.unwrap();
     create(&scene.caller, "notyet0", "payroll-letters").await.unwrap();
-    // A right to consume there, or on another queue of its name's beginning, is none.
+    // A consume right there, or a right on a queue with the same beginning, is not enough.
     for other in [grant("consume", "letters"), grant("dlq", "*"), grant("publish", "letters-too")] {
         denied(create(&scene.scoped(&format!("{} {other}", own("mine-too"))), "mine-too", "letters").await);
     }
@@ -124,14 +126,14 @@ async fn dlq_lists_and_redrives_and_opens_nothing_else() {
     scene.fail(&queue_name("q"), "a").await;
     scene.fail(&queue_name("q"), "b").await;
     scene.fail(&queue_name("parking"), "c").await;
-    // Parked ones become ready where they are.
+    // Parked letters become ready in their own queue.
     for named in ["parking", "parking/default", "*/*"] {
         let keeper = scene.scoped(&grant("dlq", named));
         assert_eq!(list(&keeper, "parking").await.unwrap(), 1, "{named}");
     }
     assert_eq!(redrive(&scene.scoped(&grant("dlq", "parking/default")), "parking", "").await.unwrap(), 1);
     denied(list(&scene.scoped(&grant("dlq", "parking/another")), "parking").await);
-    // Others go back to where they came from, which needs a right there, too.
+    // Others go back to their queues, which needs a right there, too.
     let here = scene.scoped(&grant("dlq", "letters"));
     assert_eq!(list(&here, "letters").await.unwrap(), 2);
     denied(redrive(&here, "letters", "").await);
@@ -168,7 +170,7 @@ async fn a_messages_id_tells_nothing_of_a_queue_without_a_grant() {
         let found = find(&scene.scoped(&scope), &id).await.unwrap().into_inner();
         assert_eq!((found.queue, found.sequence), (queue.clone(), 1), "{scope}");
     }
-    // Of a queue that no grant names, of one of another department, of one that never was.
+    // Of a queue without a grant, of one of another department, of one that never existed.
     let missing = id.replacen(|c: char| c.is_ascii_alphanumeric(), "B", 1);
     let mut refusals = Vec::new();
     for scope in [
@@ -187,7 +189,7 @@ async fn a_messages_id_tells_nothing_of_a_queue_without_a_grant() {
     assert_eq!(refusals.len(), 1, "{refusals:?}");
 }
 
-/// Which methods there are is read from the table: one that is added and not called here fails this test.
+/// The methods are read from the table: a new one that is not called here fails this test.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_changing_method_is_recorded() {
     let scene =

@@ -1,24 +1,28 @@
-//! What the server tells and keeps, searched for what it must not: payloads and attributes nowhere but among the messages
-//! themselves, tokens and keys nowhere at all.
+//! The server's output and files, searched for what they must not contain: payloads and attributes only as stored
+//! messages, tokens and keys nowhere.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use posthouse_proto::v1::{self, NewMessage, SettleAction};
-use posthouse_tests::harness::probe::scrape;
-use posthouse_tests::harness::scene::{LONG, Scene, settlement};
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::harness::stream::{Stream, open};
-use posthouse_tests::harness::wire::Caller;
-use posthouse_tests::harness::{binaries, eventually};
+use posthouse_tests::harness::{
+    binaries, eventually,
+    probe::scrape,
+    scene::{LONG, Scene, settlement},
+    server::Server,
+    site::{CIVIL, Site},
+    stream::{Stream, open},
+    wire::Caller,
+};
 use tonic::Status;
 
 const PAYLOAD: &str = "canary-of-a-payload-7f3b0c55";
 const ATTRIBUTE: &str = "canary-of-an-attribute-a1908be2";
 const FORGED: &str = "canary.of.a-token-that-is-none-55d1";
 
-/// A server that says every word it can.
+/// A server that logs at the finest level.
 async fn start() -> Scene {
     let site = Site::with_sections(
         "[access]\nfile = \"access.jsonl\"\nrecords = \"all\"\n[metrics]\ntenants = true\n",
@@ -64,7 +68,8 @@ impl Concat for Vec<prost_types::Any> {
     }
 }
 
-/// Messages by every way in and out, and refusals of every sort that could repeat what was sent; all that was told of them.
+/// Sends messages by every way, and has every kind of call refused that could repeat its input; returns all error
+/// texts.
 async fn live(scene: &Scene) -> String {
     let queue = scene.queue("q", v1::SubscriptionSettings { max_attempts: 1, ..Default::default() }).await;
     publish(scene, &queue, vec![message(PAYLOAD), message(PAYLOAD), message(PAYLOAD)]).await.unwrap();
@@ -96,7 +101,7 @@ async fn live(scene: &Scene) -> String {
         .collect()
 }
 
-/// What must not be found, each with what it is: whole, and in the parts that could be printed alone.
+/// The secrets, each with its name: whole, and in the parts that could be printed alone.
 fn secrets(scene: &Scene) -> Vec<(String, &'static str)> {
     let token = &scene.credentials.token;
     let signature = token.rsplit('.').next().unwrap();
@@ -137,24 +142,24 @@ async fn nothing_that_is_told_or_kept_holds_a_secret() {
     assert_eq!(scene.server.ended().await.code(), Some(0));
 
     let log = scene.server.log();
-    // Else it would have been a server that says little.
+    // Otherwise the server would not have logged at the finest level.
     for level in [" TRACE ", " DEBUG "] {
         assert!(log.lines().filter(|line| line.contains(level)).count() > 100, "{level} is not logged");
     }
     let records = fs::read_to_string(scene.site.path("access.jsonl")).unwrap();
-    let told = [("the log", log), ("a record", records), ("an error", errors), ("a metric", metrics)];
-    for (place, text) in &told {
+    let shown = [("the log", log), ("a record", records), ("an error", errors), ("a metric", metrics)];
+    for (where_shown, text) in &shown {
         for (secret, what) in contents().into_iter().chain(secrets(&scene)) {
-            assert!(!text.contains(&secret), "{place} has {what}");
+            assert!(!text.contains(&secret), "{where_shown} has {what}");
         }
     }
 
-    // Messages stand on the disk as they are, in log and store: what finds them there would have found a secret.
-    let kept: Vec<Vec<u8>> = files(&scene.site.data()).iter().map(|path| fs::read(path).unwrap()).collect();
+    // Messages are stored in plain in log and store, so a search that finds them there would find a secret too.
+    let stored: Vec<Vec<u8>> = files(&scene.site.data()).iter().map(|path| fs::read(path).unwrap()).collect();
     for (content, what) in contents() {
-        assert!(kept.iter().any(|bytes| holds(bytes, &content)), "{what} is not on the disk");
+        assert!(stored.iter().any(|bytes| holds(bytes, &content)), "{what} is not on the disk");
     }
     for (secret, what) in secrets(&scene) {
-        assert!(!kept.iter().any(|bytes| holds(bytes, &secret)), "a file has {what}");
+        assert!(!stored.iter().any(|bytes| holds(bytes, &secret)), "a file has {what}");
     }
 }

@@ -1,24 +1,31 @@
-//! Thousands of random calls and frames beside a client that behaves: no panic, no answer without a reason, nothing
-//! lost. `POSTHOUSE_FUZZ_SEED` repeats a run, `POSTHOUSE_FUZZ_CALLS` makes it longer.
+//! Thousands of random calls and frames beside a client that behaves: no panic, no answer without a reason, no lost
+//! message. `POSTHOUSE_FUZZ_SEED` repeats a run, `POSTHOUSE_FUZZ_CALLS` makes it longer.
 
 mod random;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
-use posthouse_proto::FILE_DESCRIPTOR_SET;
-use posthouse_proto::v1::{self, SettleAction};
-use posthouse_tests::harness::refusal::Refusal;
-use posthouse_tests::harness::scene::{LONG, Scene, settlement, text};
-use posthouse_tests::harness::wire::Caller;
-use posthouse_tests::harness::{PATIENCE, raw};
+use posthouse_proto::{
+    FILE_DESCRIPTOR_SET,
+    v1::{self, SettleAction},
+};
+use posthouse_tests::harness::{
+    PATIENCE, raw,
+    refusal::Refusal,
+    scene::{LONG, Scene, settlement, text},
+    wire::Caller,
+};
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tonic::{Code, Status};
 
 use random::{METHODS, STREAMS};
@@ -28,10 +35,10 @@ fn number(variable: &str, otherwise: u64) -> u64 {
     std::env::var(variable).map_or(otherwise, |text| text.parse().unwrap())
 }
 
-/// How often each reason was given.
+/// How often each reason was sent.
 type Reasons = Mutex<BTreeMap<String, u32>>;
 
-/// Every refusal has a reason, and none says that the server is at fault.
+/// Every refusal must have a reason, and none may blame the server.
 fn judge(reasons: &Reasons, what: &str, status: &Status) {
     let refusal = Refusal::from(status);
     *reasons.lock().unwrap().entry(refusal.reason.clone()).or_default() += 1;
@@ -43,7 +50,7 @@ fn judge(reasons: &Reasons, what: &str, status: &Status) {
     );
 }
 
-/// One unary call.
+/// Makes one unary call.
 async fn call(caller: &Caller, reasons: &Reasons, random: &mut StdRng, tokens: &[Bytes]) {
     let (path, make) = METHODS[random.random_range(0..METHODS.len())];
     let request = make(random, tokens);
@@ -53,7 +60,7 @@ async fn call(caller: &Caller, reasons: &Reasons, random: &mut StdRng, tokens: &
     }
 }
 
-/// One stream of a few frames, which is then ended or left.
+/// Opens one stream of a few frames, and ends or drops it.
 async fn stream(caller: &Caller, reasons: &Reasons, random: &mut StdRng, tokens: &[Bytes]) {
     let (path, open, make) = STREAMS[random.random_range(0..STREAMS.len())];
     let mut frames = Vec::new();
@@ -100,7 +107,7 @@ async fn attack(scene: &Scene, reasons: &Reasons, seed: u64, calls: u64) {
     }
 }
 
-/// Tokens of deliveries, so that some settlements are good ones. The queue may have been deleted by now.
+/// Tokens of deliveries, so that some settlements are valid. The queue may have been deleted.
 async fn real_tokens(caller: &Caller) -> Vec<Bytes> {
     let queue = random::victim();
     let definition = Some(v1::Queue { name: queue.clone(), ..v1::Queue::default() });
@@ -114,7 +121,7 @@ async fn real_tokens(caller: &Caller) -> Vec<Bytes> {
     deliveries.into_iter().map(|delivery| delivery.token).chain([vec![0; 20].into()]).collect()
 }
 
-/// Publishes, receives and acks, all the time: each message comes once, in order.
+/// Publishes, receives and acks all the time: each message is received once, in order.
 async fn behave(scene: &Scene, queue: &str, done: &AtomicBool, rounds: &AtomicU64) {
     while !done.load(Ordering::Relaxed) {
         let round = rounds.load(Ordering::Relaxed).to_string();
@@ -159,7 +166,7 @@ async fn random_calls_and_frames_harm_nobody() {
     let rounds = rounds.into_inner();
     let reasons = reasons.into_inner().unwrap();
     println!("{calls} calls and streams beside {rounds} messages that came and went; refused: {reasons:?}");
-    // Else it tries less than it says.
+    // With fewer it would have tested less than it claims.
     assert!(rounds > 10 && reasons.len() > 10, "{rounds} rounds, {reasons:?}");
     let stats = scene.stats(&queue).await;
     assert_eq!((stats.ready, stats.in_flight, stats.last_sequence), (0, 0, rounds));
@@ -169,7 +176,7 @@ async fn random_calls_and_frames_harm_nobody() {
     let faults: Vec<_> =
         log.lines().filter(|line| line.contains("ERROR") || line.contains("panicked")).collect();
     assert!(faults.is_empty(), "{faults:#?}");
-    // And what it wrote, it can read.
+    // What it wrote, it can read.
     scene.crash().await;
     assert_eq!(scene.stats(&queue).await.last_sequence, rounds);
     tokio::time::timeout(Duration::from_secs(60), super::assert_serves(&scene)).await.unwrap();

@@ -1,4 +1,4 @@
-//! Random requests: mostly well-formed, with values at and beyond every edge; then some of their bytes are spoiled.
+//! Random requests: mostly well-formed, with values at and beyond every limit; then some of their bytes are changed.
 
 use std::collections::HashMap;
 
@@ -8,13 +8,12 @@ use posthouse_proto::v1::{self, consume_request, publish_stream_request};
 use posthouse_tests::harness::scene::queue_name;
 use prost::Message;
 use prost_types::{Duration, FieldMask};
-use rand::RngExt;
-use rand::rngs::StdRng;
+use rand::{RngExt, rngs::StdRng};
 
-/// Makes the bytes of a request; knows some tokens of deliveries.
+/// Makes the bytes of a request; some tokens of deliveries are at hand.
 pub type Make = fn(&mut StdRng, &[Bytes]) -> Bytes;
 
-/// The queue that most of it goes to.
+/// The queue that most requests name.
 pub fn victim() -> String {
     queue_name("victim")
 }
@@ -42,7 +41,7 @@ pub const STREAMS: &[(&str, Make, Make)] = &[
     ("/posthouse.v1.Consumer/Consume", open_consume, consume_frame),
 ];
 
-/// Most often as it is; else with some bytes changed, cut off or put in; else nothing but random bytes.
+/// Mostly returns the bytes; else some are changed, cut off or inserted, or all are random.
 pub fn spoil(random: &mut StdRng, bytes: &[u8]) -> Bytes {
     let mut bytes = bytes.to_vec();
     match random.random_range(0..10) {
@@ -64,8 +63,8 @@ pub fn spoil(random: &mut StdRng, bytes: &[u8]) -> Bytes {
     bytes.into()
 }
 
-fn some_bytes(random: &mut StdRng, most: usize) -> Vec<u8> {
-    (0..random.random_range(0..=most)).map(|_| random.random()).collect()
+fn some_bytes(random: &mut StdRng, max: usize) -> Vec<u8> {
+    (0..random.random_range(0..=max)).map(|_| random.random()).collect()
 }
 
 fn pick<T: Clone>(random: &mut StdRng, from: &[T]) -> T {
@@ -96,7 +95,7 @@ fn small(random: &mut StdRng) -> u32 {
     u32::try_from(number(random) & u64::from(u32::MAX)).unwrap()
 }
 
-/// Never a long wait: it would be one for the test.
+/// Never a long wait, which the test would have to wait for.
 fn duration(random: &mut StdRng, longest: i64) -> Option<Duration> {
     let seconds = pick(random, &[0, 1, longest, -1, i64::MAX, i64::MIN, longest + 1]);
     let nanos = pick(random, &[0, 0, 0, 1, 20_000_000, 999_999_999, 1_000_000_000, -1, i32::MIN]);
@@ -243,14 +242,14 @@ fn purge(random: &mut StdRng, _: &[Bytes]) -> Bytes {
     encode(&v1::PurgeQueueRequest { name, request_id, validate_only })
 }
 
-/// Laid out as the server does it. Most often it is of a queue that may be there.
+/// Laid out as the server does it, and mostly of a queue that may exist.
 fn message_id(random: &mut StdRng) -> String {
     if random.random_bool(0.2) {
         return some_text(random);
     }
-    let (near, most) = (random.random_bool(0.7), u64::from(u32::MAX));
+    let (near, max) = (random.random_bool(0.7), u64::from(u32::MAX));
     let mut part = |below: u64| if near { random.random_range(0..below) } else { number(random) };
-    let (department, queue, sequence) = (part(5) & most, part(9) & most, part(200));
+    let (department, queue, sequence) = (part(5) & max, part(9) & max, part(200));
     let lane = u8::from(random.random_ratio(1, 20));
     let mut id = (department << 32 | queue).to_be_bytes().to_vec();
     id.push(lane);
@@ -264,8 +263,8 @@ fn page_token(random: &mut StdRng) -> String {
         1 => base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(number(random).to_be_bytes()),
         2 => {
             let queue = random.random_range(0..5_u64) << 32 | random.random_range(0..9);
-            let place = [&[1][..], &queue.to_be_bytes(), &number(random).to_be_bytes()].concat();
-            base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(place)
+            let cursor = [&[1][..], &queue.to_be_bytes(), &number(random).to_be_bytes()].concat();
+            base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(cursor)
         }
         _ => String::new(),
     }

@@ -1,34 +1,40 @@
-//! Connections that are asked to leave, at their age or because the server stops: no call that was accepted is lost, however
-//! large, and over however slow a network.
+//! Connections that are drained at their age or because the server stops: no accepted call is lost, however large, and
+//! however slow the network.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::BytesMut;
 use hyper_util::rt::TokioIo;
 use posthouse::dev::SERVER_NAME;
-use posthouse_proto::v1::publisher_client::PublisherClient;
 use posthouse_proto::v1::{
     CreateQueueRequest, GetQueueRequest, NewMessage, PublishRequest, PublishResponse, PublishResult, Queue,
     QueueStats, ReceiveRequest, consumer_client::ConsumerClient, publish_result,
+    publisher_client::PublisherClient,
 };
-use posthouse_tests::harness::http2::{Frame, Http2, data, message, stream_windows, window};
-use posthouse_tests::harness::proxy::Proxy;
-use posthouse_tests::harness::refusal::Refusal;
-use posthouse_tests::harness::scene::{LONG, Scene, queue_name, wire};
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::Site;
-use posthouse_tests::harness::tls;
-use posthouse_tests::harness::wire::Caller;
-use posthouse_tests::harness::{PATIENCE, eventually};
+use posthouse_tests::harness::{
+    PATIENCE, eventually,
+    http2::{Frame, Http2, data, message, stream_windows, window},
+    proxy::Proxy,
+    refusal::Refusal,
+    scene::{LONG, Scene, queue_name, wire},
+    server::Server,
+    site::Site,
+    tls,
+    wire::Caller,
+};
 use rustls::version::TLS13;
 use tokio::net::TcpSocket;
-use tonic::transport::{Channel, Endpoint, Uri};
-use tonic::{Code, Status};
+use tonic::{
+    Code, Status,
+    transport::{Channel, Endpoint, Uri},
+};
 
 use super::{CALL, PREFIX_BYTES, Raw};
 
-/// Nearly as large as a request may be.
+/// Nearly the largest request.
 const LARGE: usize = 3_900_000;
 
 fn aged(seconds: u64) -> Site {
@@ -43,7 +49,7 @@ fn large(queue: &str, bytes: usize) -> PublishRequest {
     PublishRequest { queue: queue.to_owned(), messages: messages.collect(), ..PublishRequest::default() }
 }
 
-/// Makes a queue, by a connection that is young enough for it.
+/// Creates a queue on a connection that is young enough for it.
 async fn queue(scene: &Scene, name: &str) -> String {
     eventually("the queue", async || {
         let caller = Caller::connect(&scene.site, &scene.credentials).await;
@@ -56,7 +62,7 @@ async fn queue(scene: &Scene, name: &str) -> String {
     queue_name(name)
 }
 
-/// The counts of a queue, the same way.
+/// The counts of a queue, on a connection that is young enough.
 async fn stats(scene: &Scene, queue: &str) -> QueueStats {
     eventually("the counts", async || {
         let caller = Caller::connect(&scene.site, &scene.credentials).await;
@@ -66,13 +72,13 @@ async fn stats(scene: &Scene, queue: &str) -> QueueStats {
     .await
 }
 
-/// How many messages were stored.
+/// The number of stored messages.
 fn stored(answer: &PublishResponse) -> u64 {
     let stored = |result: &&PublishResult| matches!(result.result, Some(publish_result::Result::Stored(_)));
     answer.results.iter().filter(stored).count() as u64
 }
 
-/// A channel over the network; how many connections it has opened does not matter.
+/// A channel over the network, which reconnects as often as necessary.
 fn channel(scene: &Scene, proxy: &Proxy) -> Channel {
     let config = Arc::new(tls::config(&scene.site, &[&TLS13], Some(&scene.credentials.certificate)));
     let address = proxy.address();
@@ -96,7 +102,7 @@ async fn publish(scene: &Scene, channel: &Channel, request: PublishRequest) -> R
     answer.expect("an answer, or an end").map(|answer| stored(answer.get_ref()))
 }
 
-/// Calls that go on for most of a connection's age, or all of it, one after the other over several connections.
+/// Calls that last for most of a connection's age or all of it, one after the other over several connections.
 #[tokio::test(flavor = "multi_thread")]
 async fn large_publishes_over_slow_connections_of_age_are_all_answered_and_none_is_stored_twice() {
     const CONNECTIONS: usize = 4;
@@ -113,7 +119,7 @@ async fn large_publishes_over_slow_connections_of_age_are_all_answered_and_none_
             for _ in 0..CALLS {
                 match publish(scene, &channel, large(queue, LARGE)).await {
                     Ok(stored) => answered += stored,
-                    // The client had not sent it when it was told to go: it knows, and the server has not seen it.
+                    // The client had not sent it when it was asked to leave: it knows that the server has not seen it.
                     Err(status) => {
                         assert!(status.details().is_empty(), "{status:?}");
                         unsent += 1;
@@ -131,7 +137,7 @@ async fn large_publishes_over_slow_connections_of_age_are_all_answered_and_none_
     assert_eq!((stats.ready, stats.last_sequence), (answered, answered));
 }
 
-/// A request, and an answer, that take far longer than the connection may live.
+/// A request and an answer that take far longer than the connection's age.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_takes_forty_seconds_on_a_connection_of_one_is_answered() {
     const BYTES_PER_SECOND: u64 = 100_000;
@@ -160,7 +166,7 @@ async fn a_call_that_takes_forty_seconds_on_a_connection_of_one_is_answered() {
     assert_eq!(tokio::join!(publishing, receiving), (4, 4));
 }
 
-/// Those that are under way when the server is told to stop are stored or refused, and their callers know which.
+/// Calls that are under way when the server is stopped are stored or refused, and their callers know which.
 #[tokio::test(flavor = "multi_thread")]
 async fn large_publishes_that_are_under_way_when_the_server_stops_are_answered() {
     let mut scene = Scene::on(Site::with_drain_deadline(Duration::from_secs(60))).await;
@@ -170,7 +176,7 @@ async fn large_publishes_that_are_under_way_when_the_server_stops_are_answered()
         let publishers = (0..6_u64).map(|number| {
             let queue = &queue;
             async move {
-                // The first are done before the server is told.
+                // The first are done before the server is stopped.
                 let proxy = Proxy::slow(scene.site.listen(), 400_000 << number.min(3)).await;
                 let mut answered = 0;
                 let channel = channel(scene, &proxy);
@@ -204,8 +210,8 @@ async fn large_publishes_that_are_under_way_when_the_server_stops_are_answered()
     assert_eq!(scene.stats(&queue).await.last_sequence, answered);
 }
 
-/// The server is done with a connection, and its last answer still on its way, while the client still sends: to close the
-/// socket with that unread would reset the connection, and take the answer with it.
+/// The server has closed its side of the connection and its last answer is still on its way, while the client still
+/// sends: closing the socket with unread bytes would reset the connection and lose the answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_answer_reaches_a_client_that_goes_on_sending() {
     let scene = &Scene::on(aged(2)).await;
@@ -228,15 +234,15 @@ async fn the_last_answer_reaches_a_client_that_goes_on_sending() {
     };
     let head = raw.http.head(CALL, "/posthouse.v1.Consumer/Receive", &[]);
     raw.http.send(&[head, data(CALL, &message(&request), true)]).await;
-    // Both farewells: that there will be no new calls, and up to which those there are were accepted.
+    // Both GOAWAY frames: no new calls, and the last call that was accepted.
     for _ in 0..2 {
         while !matches!(raw.http.next().await, Frame::GoAway(0)) {}
     }
     let other = Caller::connect(&scene.site, &scene.credentials).await;
     other.publisher().publish(other.request(large(&queue, 1_000_000))).await.unwrap();
     eventually("the lease", async || (stats(scene, &queue).await.in_flight == 4).then_some(())).await;
-    // The answer is the last of the connection: the server closes its side once the system has taken it. Nothing of this can
-    // be seen from here before it is read, so that it goes on for a while.
+    // The answer is the last of the connection: the server closes its side once the kernel has accepted it. The test
+    // cannot see that before it reads, so it goes on sending for a while.
     for _ in 0..200 {
         raw.http.ping().await;
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -264,16 +270,16 @@ async fn a_call_that_makes_no_progress_keeps_no_connection_beyond_its_age() {
     let head = raw.http.head(CALL, "/posthouse.v1.Publisher/Publish", &[]);
     let request = message(&large(&queue, 1_000));
     raw.http.send(&[stream_windows(0), head, data(CALL, &request, true)]).await;
-    let mut told = false;
-    // Its pings are answered all the while.
+    let mut goes_away = false;
+    // Its pings are answered meanwhile.
     loop {
         match raw.http.next().await {
-            Frame::GoAway(0) => told = true,
+            Frame::GoAway(0) => goes_away = true,
             Frame::Closed => break,
             frame => assert!(!matches!(frame, Frame::Head(_, true)), "{frame:?}"),
         }
     }
-    assert!(told);
+    assert!(goes_away);
     assert!(began.elapsed() > Duration::from_secs(25), "after {:?}", began.elapsed());
     assert_eq!(stats(scene, &queue).await.last_sequence, 4);
 }

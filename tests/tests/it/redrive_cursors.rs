@@ -1,4 +1,4 @@
-//! A redrive goes past what cannot go, and says what it passed and where to go on.
+//! A redrive passes over letters that cannot go, and says which, why, and where to continue.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,16 @@ use posthouse_proto::v1::{
     self, RedriveDeadLettersRequest, RedriveDeadLettersResponse, SettleAction, SkipReason,
     SubscriptionSettings,
 };
-use posthouse_tests::harness::cli;
-use posthouse_tests::harness::refusal::assert_refused;
-use posthouse_tests::harness::scene::{LONG, Scene, queue_name, settlement, text};
-use posthouse_tests::harness::site::CIVIL;
-use posthouse_tests::harness::wire::Caller;
+use posthouse_tests::harness::{
+    cli,
+    refusal::assert_refused,
+    scene::{LONG, Scene, queue_name, settlement, text},
+    site::CIVIL,
+    wire::Caller,
+};
 use tonic::{Code, Status};
 
-/// Stuck letters in front of one that can go: more than one call passes.
+/// Letters that cannot go, before one that can: more than one call passes over.
 const STUCK: usize = 16_100;
 
 async fn try_redrive(
@@ -27,10 +29,10 @@ async fn redrive(scene: &Scene, request: RedriveDeadLettersRequest) -> RedriveDe
     try_redrive(&scene.caller, request).await.unwrap()
 }
 
-fn of(queue: &str, most: u32, page_token: &str) -> RedriveDeadLettersRequest {
+fn of(queue: &str, max: u32, page_token: &str) -> RedriveDeadLettersRequest {
     RedriveDeadLettersRequest {
         queue: queue.to_owned(),
-        max_messages: most,
+        max_messages: max,
         page_token: page_token.to_owned(),
         ..RedriveDeadLettersRequest::default()
     }
@@ -47,7 +49,7 @@ async fn delete(scene: &Scene, name: &str) {
     scene.caller.queues().delete_queue(scene.caller.request(request)).await.unwrap();
 }
 
-/// So many messages of a size that become dead letters at once.
+/// This many messages of a size, which become dead letters at once.
 async fn fail_many(scene: &Scene, queue: &str, count: usize, payload: &[u8], batch: usize) {
     let mut left = count;
     while left > 0 {
@@ -56,11 +58,11 @@ async fn fail_many(scene: &Scene, queue: &str, count: usize, payload: &[u8], bat
         left -= messages.len();
         let request = v1::PublishRequest { queue: queue.to_owned(), messages, ..Default::default() };
         scene.caller.publisher().publish(scene.caller.request(request)).await.unwrap();
-        give_up_all(scene, queue).await;
+        dead_letter_all(scene, queue).await;
     }
 }
 
-async fn give_up_all(scene: &Scene, queue: &str) {
+async fn dead_letter_all(scene: &Scene, queue: &str) {
     loop {
         let held = scene.receive_now(queue, 1_000).await;
         if held.is_empty() {
@@ -84,10 +86,10 @@ fn skipped(answer: &RedriveDeadLettersResponse) -> Vec<(String, SkipReason)> {
 async fn sixteen_thousand_that_cannot_go_do_not_keep_one_that_can() {
     let scene = Scene::start().await;
     let letters = scene.plain_queue("letters").await;
-    let (gone, alive) = (queue(&scene, "gone").await, queue(&scene, "alive").await);
-    fail_many(&scene, &gone, STUCK, b"stuck", 1_000).await;
+    let (deleted, alive) = (queue(&scene, "gone").await, queue(&scene, "alive").await);
+    fail_many(&scene, &deleted, STUCK, b"stuck", 1_000).await;
     assert_eq!(scene.stats(&letters).await.ready, STUCK as u64);
-    delete(&scene, &gone).await;
+    delete(&scene, &deleted).await;
     scene.fail(&alive, "first").await;
     scene.fail(&alive, "second").await;
     let (mut token, mut passed, mut calls) = (String::new(), 0, 0);
@@ -106,21 +108,21 @@ async fn sixteen_thousand_that_cannot_go_do_not_keep_one_that_can() {
     println!("{calls} calls passed {passed}");
     assert_eq!((found.redriven, passed, found.more), (1, STUCK as u64, true));
     assert_eq!(text(&scene.receive_one(&alive, LONG).await), "first");
-    // The command goes on by itself.
+    // The command continues by itself.
     let context = scene.site.context_file(CIVIL);
     let redrive = ["dead-letters", "redrive", "household-registry/letters", "--max", "1"];
-    let (told, noted) = cli::end(0, &context, redrive);
-    assert_eq!(told, format!("{{\"redriven\": 1, \"skipped\": {STUCK}}}\n"));
+    let (printed, errors) = cli::end(0, &context, redrive);
+    assert_eq!(printed, format!("{{\"redriven\": 1, \"skipped\": {STUCK}}}\n"));
     assert!(
-        noted.contains(&format!("{STUCK} stay where they are: {STUCK} whose queue is gone (")),
-        "{noted}"
+        errors.contains(&format!("{STUCK} stay where they are: {STUCK} whose queue is gone (")),
+        "{errors}"
     );
     assert_eq!(text(&scene.receive_one(&alive, LONG).await), "second");
     scene.fail(&alive, "third").await;
-    let (told, noted) =
+    let (printed, errors) =
         cli::end(75, &context, ["dead-letters", "redrive", "household-registry/letters", "--all"]);
-    assert_eq!(told, format!("{{\"redriven\": 1, \"skipped\": {STUCK}}}\n"));
-    assert!(noted.contains("whose queue is gone"), "{noted}");
+    assert_eq!(printed, format!("{{\"redriven\": 1, \"skipped\": {STUCK}}}\n"));
+    assert!(errors.contains("whose queue is gone"), "{errors}");
     assert_eq!(scene.stats(&letters).await.ready, STUCK as u64);
 }
 
@@ -128,19 +130,19 @@ async fn sixteen_thousand_that_cannot_go_do_not_keep_one_that_can() {
 async fn the_answer_tells_what_stays_and_why() {
     let scene = Scene::start().await;
     let letters = scene.plain_queue("letters").await;
-    let (gone, mine, theirs) =
+    let (deleted, mine, theirs) =
         (queue(&scene, "gone").await, queue(&scene, "mine").await, queue(&scene, "theirs").await);
-    for queue in [&theirs, &gone, &mine, &mine] {
+    for queue in [&theirs, &deleted, &mine, &mine] {
         scene.fail(queue, "a").await;
     }
     let unknown = queue(&scene, "unknown").await;
     scene.fail(&unknown, "a").await;
     let ids: Vec<String> =
         scene.dead_letters(&letters).await.into_iter().map(|found| found.message_id).collect();
-    // The third is with a consumer; so are the first two, who hear nothing of that.
+    // The third is leased to a consumer; so are the first two, for which that is not reported.
     let held = scene.receive(&letters, 3, LONG).await;
     assert_eq!(held.len(), 3);
-    for queue in [&gone, &unknown] {
+    for queue in [&deleted, &unknown] {
         delete(&scene, queue).await;
     }
     let grant = |action: &str, queue: &str| format!("posthouse:{action}:{CIVIL}/household-registry/{queue}");
@@ -148,29 +150,29 @@ async fn the_answer_tells_what_stays_and_why() {
     let caller = scene.scoped(&scope);
     let answer = try_redrive(&caller, of(&letters, 0, "")).await.unwrap();
     assert_eq!((answer.redriven, answer.skipped, answer.more), (1, 4, false));
-    let [missing, is_gone, leased] = [SkipReason::GrantMissing, SkipReason::QueueGone, SkipReason::Leased];
-    // Whether the queue exists is the same to who has no right on it.
-    let expected: Vec<_> = [(0, missing), (1, is_gone), (2, leased), (4, missing)]
+    let [missing, is_deleted, leased] = [SkipReason::GrantMissing, SkipReason::QueueGone, SkipReason::Leased];
+    // Without a right on the queue, the caller does not learn whether it exists.
+    let expected: Vec<_> = [(0, missing), (1, is_deleted), (2, leased), (4, missing)]
         .map(|(at, reason)| (ids[at].clone(), reason))
         .into();
     assert_eq!(skipped(&answer), expected);
-    assert_eq!(counts(&answer), BTreeMap::from([(missing, 2), (is_gone, 1), (leased, 1)]));
+    assert_eq!(counts(&answer), BTreeMap::from([(missing, 2), (is_deleted, 1), (leased, 1)]));
     assert_eq!(text(&scene.receive_one(&mine, LONG).await), "a");
-    // By their ids, and one that never was.
+    // By their ids, with one that never existed.
     let mut message_ids = ids.clone();
     message_ids.push(message_ids[4].clone());
     let named = RedriveDeadLettersRequest { message_ids, ..of(&letters, 0, "") };
     let answer = try_redrive(&caller, named.clone()).await.unwrap();
     assert_eq!((answer.redriven, answer.skipped), (0, 6));
     assert_eq!(counts(&answer)[&SkipReason::NotDeadLetter], 1);
-    // With nothing but what it has no right on, the call is refused.
+    // If the caller has a right on none of them, the call is refused.
     let only = |ids: &[&String]| RedriveDeadLettersRequest {
         message_ids: ids.iter().map(|id| (*id).clone()).collect(),
         ..of(&letters, 0, "")
     };
     let answer = try_redrive(&caller, only(&[&ids[0], &ids[4]])).await;
     assert_refused(answer, Code::PermissionDenied, "GRANT_MISSING");
-    // To a target they go from wherever they came, but for those that are held.
+    // To a target they go from any queue, but for those that are leased.
     let target = scene.plain_queue("target").await;
     let to = RedriveDeadLettersRequest { target_queue: target.clone(), ..of(&letters, 0, "") };
     let answer = redrive(&scene, to).await;
@@ -188,13 +190,13 @@ async fn what_does_not_fit_into_one_call_is_for_the_next() {
     assert_eq!((first.redriven, first.skipped, first.more), (16, 0, true));
     let rest = redrive(&scene, of(&letters, 0, &first.next_page_token)).await;
     assert_eq!((rest.redriven, rest.more, rest.next_page_token.as_str()), (4, false, ""));
-    // The same by ids: those that were not reached are named.
-    give_up_all(&scene, &queue).await;
+    // By ids, those that were not reached are named.
+    dead_letter_all(&scene, &queue).await;
     let ids: Vec<String> =
         scene.dead_letters(&letters).await.into_iter().map(|found| found.message_id).collect();
-    let named = |ids: &[String], most| RedriveDeadLettersRequest {
+    let named = |ids: &[String], max| RedriveDeadLettersRequest {
         message_ids: ids.to_vec(),
-        ..of(&letters, most, "")
+        ..of(&letters, max, "")
     };
     let first = redrive(&scene, named(&ids, 19)).await;
     assert_eq!((first.redriven, first.more, first.next_page_token.as_str()), (16, true, ""));
@@ -207,7 +209,7 @@ async fn what_does_not_fit_into_one_call_is_for_the_next() {
     assert_eq!(scene.stats(&letters).await.ready, 0);
 }
 
-/// The answer is kept with the names of the queues that they came from, so that these have a bound.
+/// The answer is stored with the names of the queues that they go back to, so these have a limit.
 #[tokio::test(flavor = "multi_thread")]
 async fn letters_of_very_many_queues_take_more_than_one_call() {
     const QUEUES: usize = 66;
@@ -217,7 +219,7 @@ async fn letters_of_very_many_queues_take_more_than_one_call() {
         let queue = queue(&scene, &format!("q-{number}")).await;
         scene.fail(&queue, "a").await;
         scene.publish(&queue, &["b"]).await;
-        give_up_all(&scene, &queue).await;
+        dead_letter_all(&scene, &queue).await;
     }
     let ids: Vec<_> = scene.dead_letters(&letters).await.into_iter().map(|found| found.message_id).collect();
     assert_eq!(ids.len(), 2 * QUEUES);
@@ -227,12 +229,12 @@ async fn letters_of_very_many_queues_take_more_than_one_call() {
     assert_eq!(redrive(&scene, request).await, first);
     let named = RedriveDeadLettersRequest { message_ids: ids.clone(), ..of(&letters, 0, "") };
     let named = redrive(&scene, named).await;
-    // Those that went count for no queue.
+    // Those that were redriven count for no queue.
     assert_eq!((named.redriven, named.skipped, named.more), (5, 127, false));
     assert_eq!(scene.stats(&letters).await.ready, 0);
     for number in 0..QUEUES {
         assert_eq!(scene.stats(&queue_name(&format!("q-{number}"))).await.ready, 2);
-        give_up_all(&scene, &queue_name(&format!("q-{number}"))).await;
+        dead_letter_all(&scene, &queue_name(&format!("q-{number}"))).await;
     }
     let ids: Vec<_> = scene.dead_letters(&letters).await.into_iter().map(|found| found.message_id).collect();
     let named = RedriveDeadLettersRequest { message_ids: ids.clone(), ..of(&letters, 0, "") };
@@ -263,12 +265,12 @@ async fn a_place_is_good_for_one_queue() {
     let ids = scene.dead_letters(&letters).await.into_iter().map(|found| found.message_id).collect();
     refuse(RedriveDeadLettersRequest { message_ids: ids, ..of(&letters, 1, &token) }, "REQUEST_INVALID")
         .await;
-    // What was purged meanwhile is behind the place, or is not there.
+    // What was purged meanwhile is before the cursor, or no longer stored.
     let purge = v1::PurgeQueueRequest { name: letters.clone(), ..v1::PurgeQueueRequest::default() };
     scene.caller.queues().purge_queue(scene.caller.request(purge)).await.unwrap();
     let after = redrive(&scene, of(&letters, 1, &token)).await;
     assert_eq!((after.redriven, after.skipped, after.more), (0, 0, false));
-    // A queue that is made anew is another one.
+    // A queue that was created again is another one.
     delete(&scene, &letters).await;
     assert_refused(
         try_redrive(&scene.caller, of(&letters, 1, &token)).await,
@@ -295,7 +297,7 @@ async fn a_queue_as_its_own_target_only_frees_what_is_parked_in_it() {
     assert_eq!((answer.redriven, counts(&answer)), (1, BTreeMap::from([(SkipReason::NotDeadLetter, 1)])));
     assert_eq!(scene.stats(&letters).await.ready, 2);
     assert_ne!(parked, skipped(&answer)[0].0);
-    // A target that was deleted since.
+    // A target that was deleted meanwhile.
     let target = scene.plain_queue("target").await;
     let to = RedriveDeadLettersRequest { target_queue: target.clone(), ..of(&letters, 0, "") };
     delete(&scene, &target).await;

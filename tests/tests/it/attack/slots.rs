@@ -1,31 +1,35 @@
-//! Crowds of strangers at the door keep no caller out.
+//! Many connections of strangers keep no caller out.
 
 use std::process::Command;
 
 use posthouse_client::Client;
-use posthouse_tests::attack::{Target, add_rsa_key, silence};
-use posthouse_tests::harness::server::Server;
-use posthouse_tests::harness::site::{CIVIL, Site};
-use posthouse_tests::harness::{PATIENCE, binaries, eventually};
+use posthouse_tests::{
+    attack::{Target, add_rsa_key, silence},
+    harness::{
+        PATIENCE, binaries, eventually,
+        server::Server,
+        site::{CIVIL, Site},
+    },
+};
 use tokio::task::JoinSet;
 
-/// Callers that come while the crowd stands.
+/// The callers that connect beside them.
 const CALLERS: usize = 20;
 
-/// All of the crowd have come, and some of them had to go.
+/// Opens the strangers' connections, and waits until some of them have been closed.
 async fn crowd(site: &Site, hosts: usize, each: usize) -> JoinSet<()> {
     let target = Target::of(site, 0);
     let mut crowd = JoinSet::new();
     crowd.spawn(silence(target.clone(), hosts, each));
-    let come = || async {
-        let come = target.tally.told();
-        (come.connections >= (hosts * each) as u64 && !come.ends.is_empty()).then_some(())
+    let counts = || async {
+        let counts = target.tally.counts();
+        (counts.connections >= (hosts * each) as u64 && !counts.ends.is_empty()).then_some(())
     };
-    eventually("the crowd", come).await;
+    eventually("the crowd", counts).await;
     crowd
 }
 
-/// Every caller is let in, on a connection of its own.
+/// Every caller connects and is served.
 async fn callers_get_in(site: &Site) {
     let context = site.context(CIVIL);
     for caller in 0..CALLERS {
@@ -55,7 +59,7 @@ async fn one_silent_host_keeps_nobody_out_where_few_files_may_be_open() {
 #[tokio::test(flavor = "multi_thread")]
 async fn forty_silent_hosts_keep_nobody_out() {
     let site = Site::new();
-    // As many for each place as 19,200 are for the usual 16,384.
+    // As many for each connection slot as 19,200 are for the usual 16,384.
     site.configure(&[("shards = 4", "shards = 4\nmax_connections = 1000")]);
     let _server = Server::start(&site).await;
     let _crowd = crowd(&site, 40, 30).await;

@@ -4,20 +4,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Ended;
-use super::bodies::{LARGEST, first, slots};
-use super::calls::{
-    CONSUME, CREATE_QUEUE, EXTEND, Head, LIST_QUEUES, PUBLISH, PUBLISH_STREAM, RECEIVE, SETTLE, prefixed,
+use super::{
+    Ended,
+    bodies::{LARGEST, first, slots},
+    calls::{
+        CONSUME, CREATE_QUEUE, EXTEND, Head, LIST_QUEUES, PUBLISH, PUBLISH_STREAM, RECEIVE, SETTLE, prefixed,
+    },
+    line::{Line, OPEN},
+    target::Target,
 };
-use super::line::{Line, OPEN};
-use super::target::Target;
 
-/// The calls of one connection at once.
+/// The concurrent calls of one connection.
 const STREAMS: usize = 32;
-/// Of the declared message.
-const ROOM: usize = LARGEST - 16;
+/// The elements' bytes in a message of the largest size.
+const CONTENT_BYTES: usize = LARGEST - 16;
 
-/// What a message is full of.
+/// The element that a message is full of.
 #[derive(Clone, Copy)]
 pub(super) enum Full {
     /// Messages of a publish.
@@ -34,19 +36,19 @@ pub(super) enum Full {
     StreamTokens,
     /// Attributes of one message, each with a key of its own.
     Attributes,
-    /// The one frame of a publish stream, again and again, each with some messages.
+    /// The single frame of a publish stream, repeated, each with some messages.
     Frames,
-    /// The one frame of a consume stream, again and again, each with some settlements.
+    /// The single frame of a consume stream, repeated, each with some settlements.
     StreamFrames,
-    /// The one field of a call that is a message itself, again and again.
+    /// A call's single nested message, repeated.
     Nested,
-    /// Numbers that the method does not know.
+    /// Numeric fields that the method does not know.
     Unknown,
-    /// Groups in groups that the method does not know.
+    /// Nested groups that the method does not know.
     Groups,
 }
 
-/// A field with bytes in it.
+/// A field of bytes.
 fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     let mut field = vec![number << 3 | 2];
     let mut length = bytes.len();
@@ -60,7 +62,7 @@ fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
 }
 
 fn repeated(element: &[u8]) -> Vec<u8> {
-    element.repeat(ROOM / element.len())
+    element.repeat(CONTENT_BYTES / element.len())
 }
 
 impl Full {
@@ -87,7 +89,7 @@ impl Full {
             Self::Attributes => {
                 let mut attributes = Vec::new();
                 let mut key: u32 = 0;
-                while attributes.len() < ROOM - 16 {
+                while attributes.len() < CONTENT_BYTES - 16 {
                     let text = format!("{key:05x}");
                     attributes.extend(field(2, &field(1, text.as_bytes())));
                     key += 1;
@@ -103,8 +105,8 @@ impl Full {
     }
 }
 
-/// Sends such messages, many at once, and reads the answers.
-pub(super) async fn crowded(target: Target, full: Full) -> Result<(), Ended> {
+/// Sends many such messages at once, and reads the answers.
+pub(super) async fn empty_elements(target: Target, full: Full) -> Result<(), Ended> {
     let path = full.path();
     let bytes: Bytes = prefixed(&full.message()).into();
     slots(target, OPEN, STREAMS, move |line, target, _| {
@@ -120,8 +122,8 @@ pub(super) async fn crowded(target: Target, full: Full) -> Result<(), Ended> {
     .await
 }
 
-/// Frames of so many bytes on streams that the server does not read, because nobody reads its answers: what it keeps of a
-/// frame is larger than its bytes.
+/// Sends small DATA frames on streams that the server does not read, because nobody reads its answers. What the server
+/// keeps of a frame is larger than its bytes.
 pub(super) async fn small_data(target: Target, size: usize) -> Result<(), Ended> {
     use crate::harness::frames::data;
     const FRAMES: usize = 1024;
@@ -134,14 +136,14 @@ pub(super) async fn small_data(target: Target, size: usize) -> Result<(), Ended>
             bytes.extend(super::answers::refused_batch().repeat(100));
             line.body(id, &bytes, false).await?;
             let one = data(id, &payload, false);
-            let mut capacity = 0;
+            let mut free = 0;
             loop {
-                match line.take(id, FRAMES).await? {
+                match line.acquire(id, FRAMES).await? {
                     0 => return line.end(id).await.map(drop),
-                    more => capacity += more,
+                    more => free += more,
                 }
-                let count = capacity / payload.len();
-                capacity -= count * payload.len();
+                let count = free / payload.len();
+                free -= count * payload.len();
                 line.send(&one.repeat(count)).await?;
                 target.tally.add(count as u64);
             }

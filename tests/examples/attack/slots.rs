@@ -1,18 +1,19 @@
-//! Whether others get in while a crowd stands at the door.
+//! Whether other callers connect while attackers hold connections.
 
 use std::time::Duration;
 
-use posthouse_tests::attack;
-use posthouse_tests::harness::process;
+use posthouse_tests::{attack, harness::process};
 use serde_json::json;
 
-use super::arena::Arena;
-use super::options::Options;
-use super::results::{Results, mib, told};
+use super::{
+    arena::Arena,
+    options::Options,
+    results::{Results, counts_json, mib},
+};
 
-/// How many callers try, each with a connection of its own.
+/// The number of callers that try, each with a new connection.
 const PINGS: usize = 20;
-/// Between two of them.
+/// The interval between two of these callers.
 const BETWEEN: Duration = Duration::from_millis(150);
 
 pub async fn measure(options: &Options, results: &mut Results) {
@@ -43,7 +44,7 @@ async fn one(options: &Options, results: &mut Results, crowd: &str, files: &str)
         }
         tokio::time::sleep(BETWEEN).await;
     }
-    let came = arena.target.tally.told();
+    let counts = arena.target.tally.counts();
     let memory = process::memory(arena.pid()).unwrap_or_default();
     drop(running);
     let mut passed = Vec::new();
@@ -51,18 +52,19 @@ async fn one(options: &Options, results: &mut Results, crowd: &str, files: &str)
         passed.push(format!("{answered} of {PINGS} pings"));
     }
     passed.extend(arena.fault().await);
-    let ended: u64 = came.ends.values().sum();
+    let ended: u64 = counts.ends.values().sum();
     let line = format!(
-        "files {files:<12} {answered} of {PINGS} pings, slowest {:6.0} ms; {} connections, {ended} closed: {}; RSS {:.1} -> {:.1} MiB",
+        "files {files:<12} {answered} of {PINGS} pings, slowest {:6.0} ms; {} connections, {ended} closed: {}; \
+         RSS {:.1} -> {:.1} MiB",
         slowest.as_secs_f64() * 1_000.0,
-        came.connections,
-        came.ends(),
+        counts.connections,
+        counts.ends(),
         mib(before),
         mib(memory),
     );
     let object = json!({
         "measure": "places", "files": files, "answered": answered, "slowest_ms": slowest.as_millis() as u64,
-        "memory_bytes": memory, "came": told(&came),
+        "memory_bytes": memory, "came": counts_json(&counts),
     });
     results.add(crowd, &line, object, &passed);
 }
