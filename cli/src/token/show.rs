@@ -3,9 +3,9 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use posthouse_server::{
+    grants::{Action, Grants},
     identity::Malformed,
     names::TenantName,
-    grants::{Action, Grants},
 };
 use posthouse_text::shown;
 use serde_json::{Map, Value};
