@@ -17,12 +17,12 @@ pub enum Halt {
         known: u32,
     },
     /// The batch does not follow the last one.
-    #[error("batch {given} does not follow batch {applied}")]
+    #[error("batch {found} does not follow batch {applied}")]
     IndexGap {
         /// The last batch applied.
         applied: u64,
-        /// The one given.
-        given: u64,
+        /// The index of this batch.
+        found: u64,
     },
     /// The batch lacks something, or holds what no proposer sends.
     #[error("the batch is malformed: {0}")]
@@ -77,7 +77,7 @@ mod tests {
         let labels = [
             (Halt::Kv(KvError("a read failed".into())), "kv"),
             (Halt::NewerVersion { found: 2, known: 1 }, "newer_version"),
-            (Halt::IndexGap { applied: 1, given: 3 }, "index_gap"),
+            (Halt::IndexGap { applied: 1, found: 3 }, "index_gap"),
             (Halt::Malformed("a command"), "malformed"),
             (Halt::Invariant("a count".into()), "invariant"),
             (Halt::Corrupt("a row".into()), "corrupt"),

@@ -199,20 +199,20 @@ pub enum PublishError {
     #[error("the queue does not exist")]
     QueueNotFound,
     /// A later epoch of this producer has published.
-    #[error("epoch {current} of this producer has published; this one is {given}")]
+    #[error("epoch {current} of this producer has published; this one is {found}")]
     Fenced {
         /// The epoch in force.
         current: u64,
         /// The batch's.
-        given: u64,
+        found: u64,
     },
     /// The batch's first sequence is not the expected one.
-    #[error("sequence {expected} was expected, not {given}")]
+    #[error("sequence {expected} was expected, not {found}")]
     SequenceGap {
         /// What the session expects.
         expected: u64,
         /// What the batch brought.
-        given: u64,
+        found: u64,
     },
     /// The producer id belongs to another principal.
     #[error("the producer id belongs to another principal")]
@@ -222,11 +222,11 @@ pub enum PublishError {
     TooManyProducers(u32),
     /// The subject has as many producer sessions in the queue as it may, all of them used within the last hour.
     #[error(
-        "the token's subject has {most} producer sessions in this queue, which is the limit, and all were used within the last hour"
+        "the token's subject has {limit} producer sessions in this queue, which is the limit, and all were used within the last hour"
     )]
     TooManyOfSubject {
         /// The limit.
-        most: u32,
+        limit: u32,
         /// How long it takes until one of them can make room, milliseconds.
         wait_ms: u64,
     },

@@ -86,11 +86,11 @@ impl<V> SortedRun<V> {
     }
 
     /// All, ascending.
-    pub(crate) fn for_each(self, mut take: impl FnMut((Vec<u8>, V))) {
+    pub(crate) fn for_each(self, mut visit: impl FnMut((Vec<u8>, V))) {
         if self.others.is_empty() {
-            self.run.into_iter().for_each(take);
+            self.run.into_iter().for_each(visit);
         } else {
-            merge(self.others.into_iter(), self.run.into_iter(), Ordering::Less).for_each(&mut take);
+            merge(self.others.into_iter(), self.run.into_iter(), Ordering::Less).for_each(&mut visit);
         }
     }
 

@@ -28,10 +28,10 @@ pub(super) fn close(txn: &mut Transaction<'_>, held: &mut Subscription, lease: u
 /// Closes all leases at once; nothing of any is open. Of more than are kept, those granted first are forgotten.
 pub(super) fn close_all(txn: &mut Transaction<'_>, held: &mut Subscription) -> Result<(), Halt> {
     let leases = std::mem::take(&mut held.leases);
-    let most = MAX_CLOSED_LEASES as usize;
-    let too_many = leases.len().saturating_sub(most);
-    let in_their_way = (held.row.closed_leases as usize + leases.len() - too_many).saturating_sub(most);
-    for key in oldest(txn, held, in_their_way)? {
+    let limit = MAX_CLOSED_LEASES as usize;
+    let too_many = leases.len().saturating_sub(limit);
+    let surplus = (held.row.closed_leases as usize + leases.len() - too_many).saturating_sub(limit);
+    for key in oldest(txn, held, surplus)? {
         forget(txn, held, &key);
     }
     for (number, open) in leases.into_values().enumerate() {

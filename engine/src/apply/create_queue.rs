@@ -31,8 +31,8 @@ pub(super) fn apply(
     if department.queues >= MAX_QUEUES {
         return Ok(Err(CreateQueueError::TooMany(MAX_QUEUES)));
     }
-    let given = command.settings.unwrap_or_default();
-    let settings = match settings::usable(txn, id, &command.name, given)? {
+    let requested = command.settings.unwrap_or_default();
+    let settings = match settings::usable(txn, id, &command.name, requested)? {
         Ok(settings) => settings,
         Err(error) => return Ok(Err(CreateQueueError::Settings(error))),
     };

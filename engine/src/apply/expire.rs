@@ -40,7 +40,7 @@ pub(super) fn due(
         if counts {
             failure::failed(txn, context, sequence, attempt, 0)?;
         } else {
-            failure::came_back(txn, context.subscription, sequence);
+            failure::returned(txn, context.subscription, sequence);
         }
     }
     if next.is_none() {

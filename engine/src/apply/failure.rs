@@ -47,7 +47,7 @@ pub(super) fn failed(
 }
 
 /// A delivery ended and counts as no failure. That there was one is remembered: a message waits for its first only once.
-pub(super) fn came_back(txn: &mut Transaction<'_>, held: &mut Subscription, sequence: u64) {
+pub(super) fn returned(txn: &mut Transaction<'_>, held: &mut Subscription, sequence: u64) {
     if !held.has_failed(sequence) {
         txn.rows.put(&held.retry_key(sequence), &RetryRow::default());
         held.fail(sequence);

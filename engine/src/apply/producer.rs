@@ -62,7 +62,7 @@ pub(super) fn judge(
             return refuse(PublishError::ForeignProducer);
         }
         Some(row) if producer.epoch < row.epoch => {
-            return refuse(PublishError::Fenced { current: row.epoch, given: producer.epoch });
+            return refuse(PublishError::Fenced { current: row.epoch, found: producer.epoch });
         }
         Some(row) if producer.epoch > row.epoch => ProducerRow {
             epoch: producer.epoch,
@@ -78,7 +78,7 @@ pub(super) fn judge(
         return Ok(Verdict::Store(Session { key, row, first_sequence, is_new }));
     }
     if first_sequence.saturating_add(count as u64) > expected {
-        return refuse(PublishError::SequenceGap { expected, given: first_sequence });
+        return refuse(PublishError::SequenceGap { expected, found: first_sequence });
     }
     let results = earlier(&row, first_sequence, count);
     Ok(Verdict::Duplicate(Session { key, row, first_sequence, is_new }, results))

@@ -32,7 +32,7 @@ pub(super) fn ensure_capacity(
         // It was used then, or later.
         if first.used_ms.saturating_add(PRODUCER_SAFE_MS) > txn.now {
             let wait_ms = first.used_ms.saturating_add(PRODUCER_SAFE_MS) - txn.now;
-            return Ok(Err(PublishError::TooManyOfSubject { most: MAX_PRODUCERS_OF_SUBJECT, wait_ms }));
+            return Ok(Err(PublishError::TooManyOfSubject { limit: MAX_PRODUCERS_OF_SUBJECT, wait_ms }));
         }
         let key = ProducerKey { queue: queue.id, producer: first.producer.clone() };
         let Some(mut row) = txn.rows.row(&key)? else {
@@ -54,7 +54,7 @@ pub(super) fn ensure_capacity(
     }
     // So many were in use that nobody has looked at for an hour; the next look goes on from here.
     match txn.rows.row(&at)?.filter(|held| held.sessions >= MAX_PRODUCERS_OF_SUBJECT) {
-        Some(_) => Ok(Err(PublishError::TooManyOfSubject { most: MAX_PRODUCERS_OF_SUBJECT, wait_ms: 0 })),
+        Some(_) => Ok(Err(PublishError::TooManyOfSubject { limit: MAX_PRODUCERS_OF_SUBJECT, wait_ms: 0 })),
         None => Ok(Ok(())),
     }
 }

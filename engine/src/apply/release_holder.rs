@@ -33,7 +33,7 @@ fn release(txn: &mut Transaction<'_>, held: &mut Subscription, holder: &Holder) 
         }
         for sequence in sequences {
             held.unlease(sequence)?;
-            failure::came_back(txn, held, sequence);
+            failure::returned(txn, held, sequence);
             held.sums().released += 1;
             released += 1;
         }

@@ -87,7 +87,7 @@ fn settle_open(
             let failures = attempt.saturating_sub(1);
             dead_letter::give_up(txn, context, sequence, failures, DeadLetterCause::Consumer)?;
         }
-        _ => failure::came_back(txn, subscription, sequence),
+        _ => failure::returned(txn, subscription, sequence),
     }
     if closed {
         close_lease::close(txn, context.subscription, lease)?;

@@ -23,8 +23,8 @@ pub(super) fn apply(
     let Some(id) = txn.find_queue(department, &command.name)? else {
         return Ok(Err(UpdateQueueError::NotFound));
     };
-    let given = command.settings.ok_or(Halt::Malformed("an update without settings"))?;
-    let settings = settings::usable(txn, department, &command.name, given)?;
+    let requested = command.settings.ok_or(Halt::Malformed("an update without settings"))?;
+    let settings = settings::usable(txn, department, &command.name, requested)?;
     let Some(mut queue) = txn.borrow_queue(id)? else {
         return Err(Halt::Corrupt(format!("queue {id:?} has a name but no definition")));
     };

@@ -85,18 +85,18 @@ fn close_others(
     departments: &BTreeSet<(u32, String)>,
     changed: &mut Changed,
 ) {
-    let gone = |(name, row): (&String, &TenantRow)| {
+    let undeclared = |(name, row): (&String, &TenantRow)| {
         (!row.closed && !tenants.contains(name)).then(|| (name.clone(), *row))
     };
-    let closing: Vec<_> = machine.tenants.iter().filter_map(gone).collect();
+    let closing: Vec<_> = machine.tenants.iter().filter_map(undeclared).collect();
     for (name, row) in closing {
         changed.any = true;
         put_tenant(machine, rows, &name, TenantRow { closed: true, ..row });
     }
-    let gone = |(key, row): (&(u32, String), &CatalogueDepartmentRow)| {
+    let undeclared = |(key, row): (&(u32, String), &CatalogueDepartmentRow)| {
         (!row.closed && !departments.contains(key)).then(|| (key.clone(), *row))
     };
-    let closing: Vec<_> = machine.departments.iter().filter_map(gone).collect();
+    let closing: Vec<_> = machine.departments.iter().filter_map(undeclared).collect();
     for ((tenant, name), row) in closing {
         put_department(machine, rows, tenant, &name, CatalogueDepartmentRow { closed: true, ..row }, changed);
     }

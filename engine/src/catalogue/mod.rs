@@ -156,7 +156,7 @@ impl CatalogueMachine {
         }
         let applied = self.row.applied_index;
         if applied.checked_add(1) != Some(index) {
-            return Err(Halt::IndexGap { applied, given: index });
+            return Err(Halt::IndexGap { applied, found: index });
         }
         self.row.applied_index = index;
         self.row.now_ms = self.row.now_ms.max(batch.now_ms);

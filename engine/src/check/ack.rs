@@ -19,22 +19,22 @@ pub(super) fn check(
     next_sequence: u64,
     problems: &mut Vec<String>,
 ) {
-    let mut say = |problem: String| problems.push(format!("{id:?}: {problem}"));
+    let mut report = |problem: String| problems.push(format!("{id:?}: {problem}"));
     let floor = row.floor;
     if floor == 0 || floor > next_sequence {
-        say(format!("the floor is {floor}, the head {next_sequence}"));
+        report(format!("the floor is {floor}, the head {next_sequence}"));
     }
     if held.chunks.get(&chunk::number(floor)).is_some_and(|held| held.settled.get(chunk::bit(floor))) {
-        say(format!("the floor {floor} is settled"));
+        report(format!("the floor {floor} is settled"));
     }
     let (mut failed, mut waiting, mut stragglers) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (number, held) in &held.chunks {
         if *number > chunk::number(next_sequence) {
-            say(format!("chunk {number} is beyond the head {next_sequence}"));
+            report(format!("chunk {number} is beyond the head {next_sequence}"));
             continue;
         }
         for problem in bits(*number, held, floor, next_sequence) {
-            say(problem);
+            report(problem);
         }
         let sequence = |bit| chunk::sequence(*number, bit);
         failed.extend(held.failed.iter().map(sequence));
@@ -45,34 +45,34 @@ pub(super) fn check(
         }
     }
     if row.copied > next_sequence {
-        say(format!("copied up to {}, the head {next_sequence}", row.copied));
+        report(format!("copied up to {}, the head {next_sequence}", row.copied));
     }
     let copied: BTreeSet<_> = stragglers.iter().copied().chain(waiting_below(held, row)).collect();
     if !held.relocated.keys().eq(&copied) {
-        say(format!("{copied:?} are to be relocated, {:?} are", held.relocated));
+        report(format!("{copied:?} are to be relocated, {:?} are", held.relocated));
     }
     if !held.retries.keys().eq(failed.iter()) {
-        say(format!("{failed:?} have failed, {:?} have retry rows", held.retries.keys()));
+        report(format!("{failed:?} have failed, {:?} have retry rows", held.retries.keys()));
     }
     for problem in sums(held, row, next_sequence, stragglers.len() as u64) {
-        say(problem);
+        report(problem);
     }
     let mut parked = 0;
     for (sequence, retry) in &held.retries {
         parked += u64::from(retry.parked);
         if waiting.contains(sequence) != (retry.parked || retry.due_ms > 0) {
-            say(format!("message {sequence} waits, or does not: {retry:?}"));
+            report(format!("message {sequence} waits, or does not: {retry:?}"));
         }
         if retry.parked && (retry.due_ms > 0 || retry.cause() == DeadLetterCause::Unspecified) {
-            say(format!("message {sequence} is parked: {retry:?}"));
+            report(format!("message {sequence} is parked: {retry:?}"));
         }
         let timer = Timer::Retry(id, LANE, *sequence);
         if retry.due_ms > 0 && !rows.is_due(&timer, retry.due_ms) {
-            say(format!("message {sequence} waits for {} without a timer", retry.due_ms));
+            report(format!("message {sequence} waits for {} without a timer", retry.due_ms));
         }
     }
     if parked != row.parked {
-        say(format!("{parked} messages are parked, counted as {}", row.parked));
+        report(format!("{parked} messages are parked, counted as {}", row.parked));
     }
 }
 

@@ -20,9 +20,9 @@ pub(super) fn check(
     next_sequence: u64,
     problems: &mut Vec<String>,
 ) {
-    let mut say = |problem: String| problems.push(format!("{id:?}: {problem}"));
+    let mut report = |problem: String| problems.push(format!("{id:?}: {problem}"));
     if !held.leases.keys().eq(held.progress.keys()) {
-        say("leases and their progress differ".into());
+        report("leases and their progress differ".into());
         return;
     }
     let (mut leased, mut closed, mut first_open) = (BTreeSet::new(), BTreeSet::new(), row.next_lease);
@@ -30,12 +30,12 @@ pub(super) fn check(
         let read = match OpenLease::from_rows(*lease, row.clone(), progress) {
             Ok(read) => read,
             Err(halt) => {
-                say(halt.to_string());
+                report(halt.to_string());
                 continue;
             }
         };
         if read.is_closed() != (progress.closed_at_ms > 0) {
-            say(format!("lease {lease} closed at {}: {read:?}", progress.closed_at_ms));
+            report(format!("lease {lease} closed at {}: {read:?}", progress.closed_at_ms));
         }
         if read.is_closed() {
             closed.insert((progress.closed_at_ms, *lease));
@@ -43,25 +43,25 @@ pub(super) fn check(
         }
         first_open = first_open.min(lease.0);
         for problem in open(rows, id, held, &read, next_sequence, &mut leased) {
-            say(problem);
+            report(problem);
         }
     }
     if held.leases.keys().next_back().is_some_and(|last| last.0 >= row.next_lease) {
-        say(format!("a lease was never allocated: the next is {}", row.next_lease));
+        report(format!("a lease was never allocated: the next is {}", row.next_lease));
     }
     if first_open != row.first_open {
-        say(format!("the first open lease is {first_open}, noted as {}", row.first_open));
+        report(format!("the first open lease is {first_open}, noted as {}", row.first_open));
     }
     if closed != held.closed
         || closed.len() != row.closed_leases as usize
         || row.closed_leases > MAX_CLOSED_LEASES
     {
-        say(format!("{} leases are closed, counted as {}", closed.len(), row.closed_leases));
+        report(format!("{} leases are closed, counted as {}", closed.len(), row.closed_leases));
     }
     if let Some((oldest, _)) = closed.first() {
         let forget_at = oldest.saturating_add(CLOSED_LEASE_RETENTION_MS).max(rows.shard.now_ms);
         if rows.first_due(&Timer::ClosedLeases(id)).is_none_or(|due| due > forget_at) {
-            say(format!("a lease closed at {oldest} would not be forgotten"));
+            report(format!("a lease closed at {oldest} would not be forgotten"));
         }
     }
 }

@@ -17,9 +17,9 @@ pub(super) fn check(
     head: &QueueHeadRow,
     problems: &mut Vec<String>,
 ) {
-    let mut say = |problem: String| problems.push(format!("{id:?}: {problem}"));
+    let mut report = |problem: String| problems.push(format!("{id:?}: {problem}"));
     if queue.producers.len() != head.producers as usize {
-        say(format!("{} producers, counted as {}", queue.producers.len(), head.producers));
+        report(format!("{} producers, counted as {}", queue.producers.len(), head.producers));
     }
     let mut sessions = BTreeMap::<Publisher, (u32, u64)>::new();
     for (producer, row) in &queue.producers {
@@ -27,7 +27,7 @@ pub(super) fn check(
         let timer = Timer::Producer(id, producer.clone());
         let timer_is_known = row.timer_ms == 0 || rows.is_due(&timer, row.timer_ms);
         if rows.first_due(&timer).is_none_or(|due| due > forget_at) || !timer_is_known {
-            say(format!("producer {producer:?} would not be forgotten"));
+            report(format!("producer {producer:?} would not be forgotten"));
         }
         if row.ordered_ms == 0 {
             continue;
@@ -39,14 +39,14 @@ pub(super) fn check(
         if behind.is_none_or(|behind| behind >= PRODUCER_REORDER_MS) || !queue.producer_uses.contains(&entry)
         {
             let (used, ordered) = (row.last_used_ms, row.ordered_ms);
-            say(format!("producer {producer:?} was used at {used} and should stand at {ordered}"));
+            report(format!("producer {producer:?} was used at {used} and should stand at {ordered}"));
         }
         let (count, first) = sessions.entry(publisher).or_insert((0, u64::MAX));
         (*count, *first) = (*count + 1, row.ordered_ms.min(*first));
     }
     let ordered: u32 = sessions.values().map(|(count, _)| count).sum();
     if queue.producer_uses.len() != ordered as usize {
-        say(format!("{} producers in order, {ordered} that say so", queue.producer_uses.len()));
+        report(format!("{} producers in order, {ordered} that say so", queue.producer_uses.len()));
     }
     for publisher in sessions.keys().chain(queue.publishers.keys()) {
         let (counted, found) = (queue.publishers.get(publisher), sessions.get(publisher));
@@ -54,7 +54,7 @@ pub(super) fn check(
             found.is_some_and(|(count, first)| row.sessions == *count && row.first_ms <= *first)
         };
         if !counted.is_some_and(right) {
-            say(format!("{publisher:?} has {found:?} sessions, counted as {counted:?}"));
+            report(format!("{publisher:?} has {found:?} sessions, counted as {counted:?}"));
         }
     }
 }

@@ -37,68 +37,68 @@ pub(super) fn check(rows: &Rows, id: QueueRef, queue: &Queue, problems: &mut Vec
 
 /// Every sequence that was not trimmed has a body and stands in one entry.
 fn messages(id: QueueRef, queue: &Queue, head: &QueueHeadRow, problems: &mut Vec<String>) {
-    let mut say = |problem: String| problems.push(format!("{id:?}: {problem}"));
+    let mut report = |problem: String| problems.push(format!("{id:?}: {problem}"));
     let kept = head.trimmed..head.next_sequence;
     if !queue.bodies.keys().copied().eq(kept.clone()) {
-        say(format!("{} bodies in the place of {kept:?}", queue.bodies.len()));
+        report(format!("{} bodies in the place of {kept:?}", queue.bodies.len()));
     }
     let mut next = kept.start;
     for (first, entry) in &queue.entries {
         let end = first.saturating_add(entry.payload_bytes.len() as u64);
         if *first != next {
-            say(format!("an entry begins at {first} in the place of {next}"));
+            report(format!("an entry begins at {first} in the place of {next}"));
         }
         let bytes: u64 = queue.bodies.range(*first..end).map(|(_, bytes)| bytes).sum();
         if bytes != entry.stored_bytes {
-            say(format!("the entry at {first} holds {bytes} bytes, counted as {}", entry.stored_bytes));
+            report(format!("the entry at {first} holds {bytes} bytes, counted as {}", entry.stored_bytes));
         }
         if queue.origins.get(first) != entry.dead_letter.as_ref() {
-            say(format!("the entry at {first} says that it came from {:?}", entry.dead_letter));
+            report(format!("the entry at {first} says that it came from {:?}", entry.dead_letter));
         }
         next = end;
     }
     if next != kept.end {
-        say(format!("entries end at {next}, the queue at {}", kept.end));
+        report(format!("entries end at {next}, the queue at {}", kept.end));
     }
     if queue.origins.len() as u64 > head.dead_letters {
-        say(format!("{} dead letters, counted as {}", queue.origins.len(), head.dead_letters));
+        report(format!("{} dead letters, counted as {}", queue.origins.len(), head.dead_letters));
     }
-    stored_bytes(queue, head, &mut say);
+    stored_bytes(queue, head, &mut report);
 }
 
-fn stored_bytes(queue: &Queue, head: &QueueHeadRow, say: &mut dyn FnMut(String)) {
+fn stored_bytes(queue: &Queue, head: &QueueHeadRow, report: &mut dyn FnMut(String)) {
     let relocated = queue.subscriptions.values().flat_map(|held| held.relocated.values());
     let stored: u64 = queue.bodies.values().chain(relocated).sum();
     if stored != head.stored_bytes {
-        say(format!("bodies hold {stored} bytes, counted as {}", head.stored_bytes));
+        report(format!("bodies hold {stored} bytes, counted as {}", head.stored_bytes));
     }
     let passed: u64 = queue.bodies.range(..head.passed).map(|(_, bytes)| bytes).sum();
     if passed != head.passed_bytes || passed >= TRIM_BYTES {
-        say(format!("passed bodies hold {passed} bytes, counted as {}", head.passed_bytes));
+        report(format!("passed bodies hold {passed} bytes, counted as {}", head.passed_bytes));
     }
     if head.passed < head.trimmed || head.passed - head.trimmed >= STRIDE {
-        say(format!("passed is up to {}, trimmed up to {}", head.passed, head.trimmed));
+        report(format!("passed is up to {}, trimmed up to {}", head.passed, head.trimmed));
     }
     let rows = queue.subscriptions.values().filter_map(|held| held.row.as_ref());
     let cleared = rows.map(|row| row.floor.max(row.copied)).min().unwrap_or(0);
     // Nothing more could be passed: the next publish, if any, goes beyond what is cleared.
     let next = queue.entries.get(&head.passed).map(|entry| head.passed + entry.payload_bytes.len() as u64);
     if head.passed > cleared || next.is_some_and(|end| end <= cleared) {
-        say(format!("passed is up to {}, cleared up to {cleared}", head.passed));
+        report(format!("passed is up to {}, cleared up to {cleared}", head.passed));
     }
     if head.passed != head.next_sequence && next.is_none() {
-        say(format!("no publish begins at {}", head.passed));
+        report(format!("no publish begins at {}", head.passed));
     }
-    reached(queue, head, say);
+    reached(queue, head, report);
 }
 
-fn reached(queue: &Queue, head: &QueueHeadRow, say: &mut dyn FnMut(String)) {
+fn reached(queue: &Queue, head: &QueueHeadRow, report: &mut dyn FnMut(String)) {
     let reached = head.passed..head.reached.max(head.passed);
     let bytes: u64 = queue.bodies.range(reached.clone()).map(|(_, bytes)| bytes).sum();
     if bytes != head.reached_bytes {
-        say(format!("{reached:?} hold {bytes} bytes, counted as {}", head.reached_bytes));
+        report(format!("{reached:?} hold {bytes} bytes, counted as {}", head.reached_bytes));
     }
     if reached.end != head.next_sequence && !queue.entries.contains_key(&reached.end) {
-        say(format!("no publish begins at {}", reached.end));
+        report(format!("no publish begins at {}", reached.end));
     }
 }

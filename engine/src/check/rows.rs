@@ -49,7 +49,7 @@ pub(super) struct Department {
     pub(super) names: BTreeMap<String, QueueId>,
     pub(super) uses: BTreeSet<(String, QueueId)>,
     /// It says why it is set aside.
-    pub(super) says_why: bool,
+    pub(super) has_reason: bool,
     pub(super) parked_timers: usize,
 }
 
@@ -133,7 +133,7 @@ impl Rows {
             let Some((last, _)) = page.last() else { return Ok(()) };
             from = [last, &[0][..]].concat();
             for (key, value) in page {
-                if self.take(family, &key, value)?.is_none() {
+                if self.read_row(family, &key, value)?.is_none() {
                     return Err(Halt::Corrupt(format!(
                         "a key of family {} is of no known kind: {key:?}",
                         family.name()
@@ -143,9 +143,9 @@ impl Rows {
         }
     }
 
-    fn take(&mut self, family: Family, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {
+    fn read_row(&mut self, family: Family, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {
         match family {
-            Family::Body => self.take_body(key, value),
+            Family::Body => self.read_body(key, value),
             Family::Entry => {
                 let Some(key) = EntryKey::decode(key) else { return Ok(None) };
                 let row = decode_row::<EntryKey>(value)?;
@@ -153,14 +153,14 @@ impl Rows {
                 Ok(Some(()))
             }
             _ => {
-                let taken = self.take_definition(key, value.clone())?;
-                let taken = if taken.is_none() { self.take_request(key, value.clone())? } else { taken };
-                if taken.is_none() { self.take_subscription(key, value) } else { Ok(taken) }
+                let read = self.read_definition(key, value.clone())?;
+                let read = if read.is_none() { self.read_request(key, value.clone())? } else { read };
+                if read.is_none() { self.read_subscription(key, value) } else { Ok(read) }
             }
         }
     }
 
-    fn take_body(&mut self, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {
+    fn read_body(&mut self, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {
         let bytes = value.len() as u64;
         let header = body::split(value).map_err(|error| Halt::Corrupt(error.to_string()))?.0;
         if let Some(BodyKey { queue, lane: LANE, sequence }) = BodyKey::decode(key) {
@@ -177,11 +177,11 @@ impl Rows {
         Ok((header.lane == u32::from(LANE.0)).then_some(()))
     }
 
-    fn take_definition(&mut self, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {
+    fn read_definition(&mut self, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {
         if DepartmentKey::decode(key).is_some() {
         } else if let Some(SetAsideKey { department }) = SetAsideKey::decode(key) {
             decode_row::<SetAsideKey>(value)?;
-            self.departments.entry(department).or_default().says_why = true;
+            self.departments.entry(department).or_default().has_reason = true;
         } else if let Some(ParkedTimerKey { department, timer }) = ParkedTimerKey::decode(key) {
             self.departments.entry(department).or_default().parked_timers += 1;
             self.parked.entry(timer.timer).or_default().insert(timer.due_ms);
@@ -207,7 +207,7 @@ impl Rows {
         Ok(Some(()))
     }
 
-    fn take_request(&mut self, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {
+    fn read_request(&mut self, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {
         if let Some(RequesterKey { requester }) = RequesterKey::decode(key) {
             self.requests(requester).row = Some(decode_row::<RequesterKey>(value)?);
         } else if let Some(RequestOrderKey { requester, number }) = RequestOrderKey::decode(key) {
@@ -220,7 +220,7 @@ impl Rows {
         Ok(Some(()))
     }
 
-    fn take_subscription(&mut self, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {
+    fn read_subscription(&mut self, key: &[u8], value: Bytes) -> Result<Option<()>, Halt> {
         if let Some(SubscriptionKey { subscription }) = SubscriptionKey::decode(key) {
             self.subscription(subscription).row = Some(decode_row::<SubscriptionKey>(value)?);
         } else if let Some(AckChunkKey { subscription, lane: LANE, chunk }) = AckChunkKey::decode(key) {

@@ -92,10 +92,10 @@ fn raise_floor(
 
 fn write_subscription(txn: &mut Transaction<'_>, subscription: &mut Subscription) {
     let id = subscription.id;
-    for (chunk, gone) in subscription.take_changed_chunks() {
+    for (chunk, is_done) in subscription.drain_changed_chunks() {
         let key = subscription.chunk_key(chunk);
         match subscription.chunks.get(&chunk) {
-            Some(held) if !gone => txn.rows.put(&key, &held.to_row()),
+            Some(held) if !is_done => txn.rows.put(&key, &held.to_row()),
             _ => txn.rows.delete(&key),
         }
     }

@@ -129,7 +129,7 @@ pub(crate) fn for_each_row<K: Key>(
     rows: &Overlay<'_>,
     from: &[u8],
     prefix: &[u8],
-    mut take: impl FnMut(K, bytes::Bytes) -> Result<(), Halt>,
+    mut visit: impl FnMut(K, bytes::Bytes) -> Result<(), Halt>,
 ) -> Result<(), Halt> {
     let end = keys::after(prefix);
     let mut from = from.to_vec();
@@ -140,7 +140,7 @@ pub(crate) fn for_each_row<K: Key>(
             from = [last, &[0][..]].concat();
         }
         for (key, value) in page {
-            take(decode_key(&key)?, value)?;
+            visit(decode_key(&key)?, value)?;
         }
         if !full {
             return Ok(());

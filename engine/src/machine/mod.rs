@@ -131,7 +131,7 @@ impl ShardMachine {
         }
         let applied = self.row.applied_index;
         if applied.checked_add(1) != Some(index) {
-            return Err(Halt::IndexGap { applied, given: index });
+            return Err(Halt::IndexGap { applied, found: index });
         }
         if batch.shard != u32::from(self.shard.0) {
             return Err(Halt::Malformed("it is another shard's"));

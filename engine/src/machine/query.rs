@@ -190,7 +190,7 @@ impl ShardMachine {
         Ok(if row.tenant != tenant || row.subject != subject {
             Err(PublishError::ForeignProducer)
         } else if epoch < row.epoch {
-            Err(PublishError::Fenced { current: row.epoch, given: epoch })
+            Err(PublishError::Fenced { current: row.epoch, found: epoch })
         } else {
             Ok(if epoch > row.epoch { 0 } else { row.next_sequence })
         })

@@ -34,7 +34,7 @@ impl ShardMachine {
     ) -> Result<Writes, Halt> {
         let applied = self.row.applied_index;
         if applied.checked_add(1) != Some(index) {
-            return Err(Halt::IndexGap { applied, given: index });
+            return Err(Halt::IndexGap { applied, found: index });
         }
         let mut rows = Overlay::new(kv);
         let row = rows.row(&DepartmentKey { department })?;

@@ -78,7 +78,7 @@ impl Subscription {
 
     /// The chunks whose rows are to be written, in order, and whether they are to be deleted: those below the floor's
     /// with nothing left in them.
-    pub(crate) fn take_changed_chunks(&mut self) -> Vec<(u64, bool)> {
+    pub(crate) fn drain_changed_chunks(&mut self) -> Vec<(u64, bool)> {
         let mut changed = std::mem::take(&mut self.changed_chunks);
         changed.sort_unstable();
         changed.dedup();
@@ -87,8 +87,8 @@ impl Subscription {
             self.chunks.get(number).is_none_or(|chunk| *number < floor && chunk.settled.is_full())
         };
         let changed: Vec<_> = changed.into_iter().map(|number| (number, done(&number))).collect();
-        for (number, gone) in &changed {
-            if *gone {
+        for (number, is_done) in &changed {
+            if *is_done {
                 self.chunks.remove(number);
             } else if let Some(chunk) = self.chunks.get_mut(number) {
                 chunk.changed = false;

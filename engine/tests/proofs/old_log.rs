@@ -4,7 +4,7 @@
 
 use posthouse_engine::{
     kv::MemKv,
-    outcome::{ExtendOutcome, Outcome, QueueView},
+    outcome::{ExtendOutcome, Outcome, PublishError, QueueView},
     schema::Batch,
 };
 use proptest::prelude::*;
@@ -77,6 +77,12 @@ fn answered(outcome: &Outcome) -> String {
     match outcome {
         Outcome::CreateQueue(Ok(view)) => format!("created {}", definition(view)),
         Outcome::UpdateQueue(Ok(view)) => format!("updated {}", definition(view)),
+        Outcome::Publish(Err(PublishError::Fenced { current, found })) => {
+            format!("Publish(Err(Fenced {{ current: {current}, given: {found} }}))")
+        }
+        Outcome::Publish(Err(PublishError::SequenceGap { expected, found })) => {
+            format!("Publish(Err(SequenceGap {{ expected: {expected}, given: {found} }}))")
+        }
         Outcome::Publish(Ok(published)) => format!("{} {:?}", published.published_at_ms, published.results),
         Outcome::Grant(Ok(granted)) => {
             let items = granted.items.iter().map(|item| (item.index, item.sequence, item.attempt));

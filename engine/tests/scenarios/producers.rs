@@ -8,7 +8,7 @@ use posthouse_engine::{
     keys::{self, Kind, Publisher},
     kv::{Family, Kv},
     limits::{
-        MAX_PRODUCERS_EXAMINED, MAX_PRODUCERS_OF_OLD, MAX_PRODUCERS_OF_SUBJECT as MOST, PRODUCER_REORDER_MS,
+        MAX_PRODUCERS_EXAMINED, MAX_PRODUCERS_OF_OLD, MAX_PRODUCERS_OF_SUBJECT as LIMIT, PRODUCER_REORDER_MS,
         PRODUCER_RETENTION_MS, PRODUCER_SAFE_MS,
     },
     outcome::{
@@ -36,7 +36,7 @@ fn send(shard: &mut Shard, queue: QueueRef, subject: &str, id: u32, known: u64) 
 fn full() -> (Shard, QueueRef) {
     let (mut shard, queue) = Shard::with(QueueSettings::default());
     shard.checked = false;
-    for id in 0..MOST {
+    for id in 0..LIMIT {
         shard.now += 1;
         send(&mut shard, queue, "greedy", id, 0).unwrap();
     }
@@ -47,7 +47,7 @@ fn full() -> (Shard, QueueRef) {
 fn is_refused(result: Result<(), PublishError>) -> bool {
     match result {
         Ok(()) => false,
-        Err(PublishError::TooManyOfSubject { most: MOST, .. }) => true,
+        Err(PublishError::TooManyOfSubject { limit: LIMIT, .. }) => true,
         Err(other) => panic!("{other:?}"),
     }
 }
@@ -69,25 +69,25 @@ fn rows(shard: &Shard, queue: QueueRef) -> (usize, usize) {
 #[test]
 fn a_subject_that_has_too_many_is_refused_and_nobody_else() {
     let (mut shard, queue) = full();
-    let first = shard.now - u64::from(MOST) + 1;
-    let refused = send(&mut shard, queue, "greedy", MOST, 0);
+    let first = shard.now - u64::from(LIMIT) + 1;
+    let refused = send(&mut shard, queue, "greedy", LIMIT, 0);
     let wait_ms = first + PRODUCER_SAFE_MS - shard.now;
-    assert_eq!(refused, Err(PublishError::TooManyOfSubject { most: MOST, wait_ms }));
+    assert_eq!(refused, Err(PublishError::TooManyOfSubject { limit: LIMIT, wait_ms }));
     // Those that are there go on, and others have their own.
     send(&mut shard, queue, "greedy", 5, 1).unwrap();
-    send(&mut shard, queue, "honest", MOST, 0).unwrap();
-    send(&mut shard, queue, "greedy2", MOST + 1, 0).unwrap();
-    send(&mut shard, queue, "greed", MOST + 2, 0).unwrap();
-    let mut of_another_tenant = with_producer(queue, "greedy", MOST + 3, 0);
+    send(&mut shard, queue, "honest", LIMIT, 0).unwrap();
+    send(&mut shard, queue, "greedy2", LIMIT + 1, 0).unwrap();
+    send(&mut shard, queue, "greed", LIMIT + 2, 0).unwrap();
+    let mut of_another_tenant = with_producer(queue, "greedy", LIMIT + 3, 0);
     of_another_tenant.producer.as_mut().unwrap().tenant = 8;
     shard.try_publish(of_another_tenant).unwrap();
     let other = shard.create("other", QueueSettings::default());
-    send(&mut shard, other, "greedy", MOST, 0).unwrap();
+    send(&mut shard, other, "greedy", LIMIT, 0).unwrap();
     // A batch that is refused for another reason makes no room.
     shard.now += 2 * PRODUCER_SAFE_MS;
-    let gap = shard.try_publish(with_producer(queue, "greedy", MOST + 9, 3));
-    assert_eq!(gap.map(drop), Err(PublishError::SequenceGap { expected: 0, given: 3 }));
-    let atomic = Publish { atomic: true, ..with_producer(queue, "greedy", MOST + 9, 0) };
+    let gap = shard.try_publish(with_producer(queue, "greedy", LIMIT + 9, 3));
+    assert_eq!(gap.map(drop), Err(PublishError::SequenceGap { expected: 0, found: 3 }));
+    let atomic = Publish { atomic: true, ..with_producer(queue, "greedy", LIMIT + 9, 0) };
     assert_eq!(shard.try_publish(atomic).map(drop), Err(PublishError::AtomicRefused));
     send(&mut shard, queue, "greedy", 0, 1).unwrap();
     shard.check();
@@ -96,17 +96,17 @@ fn a_subject_that_has_too_many_is_refused_and_nobody_else() {
 #[test]
 fn the_longest_idle_one_makes_room_after_an_hour_and_not_before() {
     let (mut shard, queue) = full();
-    let first = shard.now - u64::from(MOST) + 1;
+    let first = shard.now - u64::from(LIMIT) + 1;
     shard.now = first + PRODUCER_SAFE_MS - 1;
-    assert!(is_refused(send(&mut shard, queue, "greedy", MOST, 0)));
+    assert!(is_refused(send(&mut shard, queue, "greedy", LIMIT, 0)));
     // In use, by a new batch and by one that is sent again.
     send(&mut shard, queue, "greedy", 0, 1).unwrap();
     let again = shard.try_publish(with_producer(queue, "greedy", 1, 0)).unwrap();
     assert_eq!(again.results, [posthouse_engine::outcome::EntryResult::Refused]);
     shard.now += 1;
-    assert!(is_refused(send(&mut shard, queue, "greedy", MOST, 0)), "the first two were used just now");
+    assert!(is_refused(send(&mut shard, queue, "greedy", LIMIT, 0)), "the first two were used just now");
     shard.now += 2;
-    send(&mut shard, queue, "greedy", MOST, 0).unwrap();
+    send(&mut shard, queue, "greedy", LIMIT, 0).unwrap();
     shard.check();
     // The third is forgotten: to the server it is a new one, for which there is no room yet.
     assert_eq!(next(&mut shard, queue, 2), 0);
@@ -115,12 +115,12 @@ fn the_longest_idle_one_makes_room_after_an_hour_and_not_before() {
     send(&mut shard, queue, "greedy", 1, 1).unwrap();
     shard.restart();
     shard.now += 2 * PRODUCER_SAFE_MS;
-    for id in 0..MOST {
-        send(&mut shard, queue, "greedy", 2 * MOST + id, 0).unwrap();
+    for id in 0..LIMIT {
+        send(&mut shard, queue, "greedy", 2 * LIMIT + id, 0).unwrap();
     }
     shard.check();
-    assert!(is_refused(send(&mut shard, queue, "greedy", MOST, 0)), "all of them are new");
-    assert_eq!(rows(&shard, queue), (MOST as usize, 1));
+    assert!(is_refused(send(&mut shard, queue, "greedy", LIMIT, 0)), "all of them are new");
+    assert_eq!(rows(&shard, queue), (LIMIT as usize, 1));
 }
 
 #[test]
@@ -129,10 +129,10 @@ fn a_message_stored_with_a_session_that_was_forgotten_is_stored_again() {
     shard.checked = false;
     let batch = Publish { entries: publish(queue, &["one"]).entries, ..with_producer(queue, "greedy", 0, 0) };
     assert_eq!(shard.try_publish(batch.clone()).unwrap().results, [Stored(1)]);
-    (1..MOST).for_each(|id| send(&mut shard, queue, "greedy", id, 0).unwrap());
+    (1..LIMIT).for_each(|id| send(&mut shard, queue, "greedy", id, 0).unwrap());
     assert_eq!(shard.try_publish(batch.clone()).unwrap().results, [Duplicate(Some(1))]);
     shard.now += PRODUCER_SAFE_MS;
-    send(&mut shard, queue, "greedy", MOST, 0).unwrap();
+    send(&mut shard, queue, "greedy", LIMIT, 0).unwrap();
     // Of the same time, the one with the lowest id.
     assert_eq!(shard.try_publish(batch).unwrap().results, [Stored(2)]);
 }
@@ -141,16 +141,16 @@ fn a_message_stored_with_a_session_that_was_forgotten_is_stored_again() {
 fn a_new_session_examines_a_bounded_number_of_busy_ones() {
     let (mut shard, queue) = full();
     let busy = MAX_PRODUCERS_EXAMINED as u32 + 10;
-    shard.now += PRODUCER_REORDER_MS - u64::from(MOST) - 1;
+    shard.now += PRODUCER_REORDER_MS - u64::from(LIMIT) - 1;
     for id in 0..busy {
         send(&mut shard, queue, "greedy", id, 1).unwrap();
     }
     // All of them stand there with the time of their first use.
     shard.now += PRODUCER_SAFE_MS - 1;
-    let refused = send(&mut shard, queue, "greedy", MOST, 0);
-    assert_eq!(refused, Err(PublishError::TooManyOfSubject { most: MOST, wait_ms: 0 }));
+    let refused = send(&mut shard, queue, "greedy", LIMIT, 0);
+    assert_eq!(refused, Err(PublishError::TooManyOfSubject { limit: LIMIT, wait_ms: 0 }));
     shard.check();
-    send(&mut shard, queue, "greedy", MOST, 0).unwrap();
+    send(&mut shard, queue, "greedy", LIMIT, 0).unwrap();
     shard.check();
     let known = |id: u32| {
         shard
@@ -191,15 +191,15 @@ fn more_of_before_than_there_may_be_make_room_as_they_become_idle() {
     let (mut shard, queue) = Shard::with(QueueSettings::default());
     shard.checked = false;
     shard.version = 6;
-    (0..MOST + 20).for_each(|id| send(&mut shard, queue, "greedy", id, 0).unwrap());
+    (0..LIMIT + 20).for_each(|id| send(&mut shard, queue, "greedy", id, 0).unwrap());
     shard.version = 7;
-    send(&mut shard, queue, "greedy", MOST + 20, 0).unwrap();
-    (0..MOST + 20).for_each(|id| send(&mut shard, queue, "greedy", id, 1).unwrap());
-    assert!(is_refused(send(&mut shard, queue, "greedy", MOST + 21, 0)));
+    send(&mut shard, queue, "greedy", LIMIT + 20, 0).unwrap();
+    (0..LIMIT + 20).for_each(|id| send(&mut shard, queue, "greedy", id, 1).unwrap());
+    assert!(is_refused(send(&mut shard, queue, "greedy", LIMIT + 21, 0)));
     shard.now += PRODUCER_SAFE_MS;
-    send(&mut shard, queue, "greedy", MOST + 21, 0).unwrap();
+    send(&mut shard, queue, "greedy", LIMIT + 21, 0).unwrap();
     shard.check();
-    assert_eq!(rows(&shard, queue), (MOST as usize, 1));
+    assert_eq!(rows(&shard, queue), (LIMIT as usize, 1));
 }
 
 #[test]
@@ -270,7 +270,7 @@ impl Naive {
     /// Whether there may be a new one.
     fn admits(&mut self, honest: bool, now: u64) -> bool {
         let sessions = self.by_use(honest);
-        if sessions.len() < MOST as usize {
+        if sessions.len() < LIMIT as usize {
             return true;
         }
         let (used, id) = sessions[0];
@@ -290,7 +290,7 @@ proptest! {
         shard.checked = false;
         let (mut naive, mut next) = (Naive::default(), 0);
         let subject = |honest: bool| if honest { "honest" } else { "greedy" };
-        for _ in 0..MOST - 3 {
+        for _ in 0..LIMIT - 3 {
             shard.now += 1;
             send(&mut shard, queue, subject(false), next, 0).unwrap();
             naive.0.insert((false, next), (shard.now, 1));

@@ -115,7 +115,7 @@ fn what_was_refused_is_known_of_so_many_messages() {
 #[test]
 fn a_session_demands_its_next_sequence() {
     let (mut shard, queue) = Shard::with(QueueSettings::default());
-    let gap = |expected, given| Err(PublishError::SequenceGap { expected, given });
+    let gap = |expected, found| Err(PublishError::SequenceGap { expected, found });
     let at = |epoch, first| session(publish(queue, &["one", "two"]), epoch, first);
     assert_eq!(shard.try_publish(at(1, 1)), gap(0, 1));
     shard.try_publish(at(1, 0)).unwrap();
@@ -129,15 +129,15 @@ fn a_later_epoch_fences_the_earlier_off() {
     let (mut shard, queue) = Shard::with(QueueSettings::default());
     let at = |epoch, first| session(publish(queue, &["one"]), epoch, first);
     shard.try_publish(at(1, 0)).unwrap();
-    assert_eq!(shard.try_publish(at(3, 1)), Err(PublishError::SequenceGap { expected: 0, given: 1 }));
+    assert_eq!(shard.try_publish(at(3, 1)), Err(PublishError::SequenceGap { expected: 0, found: 1 }));
     assert_eq!(results(shard.try_publish(at(3, 0))), [Stored(2)]);
-    assert_eq!(shard.try_publish(at(2, 0)), Err(PublishError::Fenced { current: 3, given: 2 }));
+    assert_eq!(shard.try_publish(at(2, 0)), Err(PublishError::Fenced { current: 3, found: 2 }));
     let next = |shard: &mut Shard, epoch| {
         shard.machine.producer_next(&shard.kv, queue, &[5; 16], epoch, 7, "registry").unwrap()
     };
     assert_eq!(next(&mut shard, 3), Ok(1));
     assert_eq!(next(&mut shard, 4), Ok(0));
-    assert_eq!(next(&mut shard, 1), Err(PublishError::Fenced { current: 3, given: 1 }));
+    assert_eq!(next(&mut shard, 1), Err(PublishError::Fenced { current: 3, found: 1 }));
 }
 
 #[test]

@@ -90,7 +90,7 @@ fn a_lease_that_had_ended_before_is_told_what_became_of_its_message() {
 fn of_very_many_leases_the_newest_stay_known() {
     let (mut shard, queue) = Shard::with(settings(9, ""));
     shard.checked = false;
-    let most = u64::from(MAX_CLOSED_LEASES);
+    let limit = u64::from(MAX_CLOSED_LEASES);
     let batch = vec!["x"; 1_000];
     for _ in 0..13 {
         shard.publish(queue, &batch);
@@ -108,14 +108,14 @@ fn of_very_many_leases_the_newest_stay_known() {
         })
     };
     let token = |lease| TokenRef { lease, index: 0, nonce: 77 };
-    for first in (1..=most + 500).step_by(500) {
+    for first in (1..=limit + 500).step_by(500) {
         shard.run_all((first..first + 500).map(one).collect());
     }
     assert_eq!(ack(&mut shard, queue, "a", token(1)), SettleOutcome::Settled);
     // 10,499 are open, one is closed: the first 499 have no place, nor has the closed one.
     purge(&mut shard, 13_000 - 1);
     shard.check();
-    let answered = [1, 2, 500, 501, most + 500].map(|lease| ack(&mut shard, queue, "a", token(lease)));
+    let answered = [1, 2, 500, 501, limit + 500].map(|lease| ack(&mut shard, queue, "a", token(lease)));
     let [gone, purged] = [SettleOutcome::TokenInvalid, SettleOutcome::MessagePurged];
     assert_eq!(answered, [gone, gone, gone, purged, purged]);
     // The next purge finds no place for more, and gives it to the newest.

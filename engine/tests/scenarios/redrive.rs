@@ -185,11 +185,11 @@ fn one_that_waits_for_a_retry_goes_back_at_once() {
 #[test]
 fn a_redrive_moves_so_many_bytes_and_leaves_the_rest() {
     let (mut shard, dead) = with_large_dead_letters(8);
-    let most = MAX_REDRIVE_BYTES.div_ceil(3 << 20) as usize;
+    let fits = MAX_REDRIVE_BYTES.div_ceil(3 << 20) as usize;
     let outcomes = shard.redrive(dead, &[1, 2, 3, 4, 5, 6, 7, 8]);
-    assert!(outcomes[..most].iter().all(|outcome| matches!(outcome, Moved { .. })));
-    assert_eq!(outcomes[most..], vec![NotReached; 8 - most]);
-    assert_eq!(shard.dead_letters(dead).len(), 8 - most);
+    assert!(outcomes[..fits].iter().all(|outcome| matches!(outcome, Moved { .. })));
+    assert_eq!(outcomes[fits..], vec![NotReached; 8 - fits]);
+    assert_eq!(shard.dead_letters(dead).len(), 8 - fits);
 }
 
 #[test]

@@ -258,10 +258,10 @@ impl From<PublishError> for ApiError {
             PublishError::TooManyProducers(_) => {
                 Self::new(Code::ResourceExhausted, ErrorReason::LimitReached, text)
             }
-            PublishError::TooManyOfSubject { most, wait_ms } => {
+            PublishError::TooManyOfSubject { limit, wait_ms } => {
                 let text = format!("{text}; keep a producer's session over restarts, or publish without one");
                 Self::new(Code::ResourceExhausted, ErrorReason::LimitReached, text)
-                    .with_quota("producer sessions of a subject in a queue", format!("at most {most}"))
+                    .with_quota("producer sessions of a subject in a queue", format!("at most {limit}"))
                     .with_retry_delay(Duration::from_millis(wait_ms.clamp(1_000, 60_000)))
             }
             PublishError::AtomicRefused => Self::new(Code::InvalidArgument, ErrorReason::BatchInvalid, text),

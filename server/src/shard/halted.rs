@@ -125,7 +125,7 @@ mod tests {
             (Halt::NewerVersion { found: 9, known: 6 }, Blame::Program),
             (Halt::Kv(KvError("k".into())), Blame::Rows),
             (Halt::Corrupt("c".into()), Blame::Rows),
-            (Halt::IndexGap { applied: 1, given: 3 }, Blame::Rows),
+            (Halt::IndexGap { applied: 1, found: 3 }, Blame::Rows),
             (Halt::SetAside(DepartmentId(1)), Blame::Rows),
             (Halt::Halted, Blame::Rows),
         ];

@@ -55,7 +55,7 @@ fn session(queue: &Queue, command: &Publish) -> Result<Option<Vec<EntryResult>>,
             return Err(PublishError::ForeignProducer);
         }
         if given.epoch < held.epoch {
-            return Err(PublishError::Fenced { current: held.epoch, given: given.epoch });
+            return Err(PublishError::Fenced { current: held.epoch, found: given.epoch });
         }
     }
     let held = held.filter(|held| held.epoch == given.epoch);
@@ -64,7 +64,7 @@ fn session(queue: &Queue, command: &Publish) -> Result<Option<Vec<EntryResult>>,
         return Ok(None);
     }
     if given.first_sequence + count > expected {
-        return Err(PublishError::SequenceGap { expected, given: given.first_sequence });
+        return Err(PublishError::SequenceGap { expected, found: given.first_sequence });
     }
     let past = held.map_or(&[][..], |held| &held.past);
     let answered = |sequence: u64| {

@@ -12,7 +12,7 @@ use posthouse_engine::{
 use super::{Model, Queue};
 
 const RETENTION: u64 = 24 * 3_600_000;
-const MOST: usize = 1_024;
+const LIMIT: usize = 1_024;
 
 #[derive(Debug, Clone)]
 pub struct Done {
@@ -72,7 +72,7 @@ impl Model {
         }
         let theirs: Vec<usize> =
             (0..self.done.len()).filter(|at| self.done[*at].is_by(department, request)).collect();
-        if theirs.len() == MOST {
+        if theirs.len() == LIMIT {
             self.done.remove(theirs[0]);
         }
         self.done.push(Done {
