@@ -6,7 +6,7 @@ use crate::limits::CHUNK;
 
 pub(super) const WORDS: usize = CHUNK as usize / 64;
 
-/// One bit per sequence of a chunk. All zero costs nothing.
+/// One bit per sequence of a chunk. Without a set bit it allocates nothing.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Bits {
     words: Option<Box<[u64; WORDS]>>,
@@ -31,7 +31,7 @@ impl Bits {
         self.word(bit / 64) >> (bit % 64) & 1 == 1
     }
 
-    /// Sets a bit; whether it was clear.
+    /// Sets a bit; returns whether it was clear.
     pub(crate) fn set(&mut self, bit: usize) -> bool {
         let word = &mut self.words.get_or_insert_with(|| Box::new([0; WORDS]))[bit / 64];
         let changed = *word >> (bit % 64) & 1 == 0;
@@ -40,7 +40,7 @@ impl Bits {
         changed
     }
 
-    /// Clears a bit; whether it was set.
+    /// Clears a bit; returns whether it was set.
     pub(crate) fn clear(&mut self, bit: usize) -> bool {
         let Some(words) = &mut self.words else { return false };
         let word = &mut words[bit / 64];
@@ -81,7 +81,7 @@ impl Bits {
         (0..WORDS).flat_map(|word| ones_of(self.word(word), word))
     }
 
-    /// As stored: little-endian words, or nothing for all zero.
+    /// The stored form: little-endian words, or nothing if no bit is set.
     pub(crate) fn to_bytes(&self) -> Bytes {
         match &self.words {
             Some(words) if self.ones > 0 => words.iter().flat_map(|word| word.to_le_bytes()).collect(),
@@ -89,7 +89,7 @@ impl Bits {
         }
     }
 
-    /// As stored, if it is of the right length.
+    /// Reads the stored form; `None` if its length is wrong.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         if bytes.is_empty() {
             return Some(Self::default());

@@ -7,13 +7,13 @@ use crate::{halt::Halt, limits::CHUNK, schema::AckChunkRow};
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Chunk {
     pub(crate) settled: Bits,
-    /// Not to be delivered now: waits for a retry, or is parked.
+    /// The message is not delivered now: it waits for a retry, or is parked.
     pub(crate) waiting: Bits,
-    /// Has a retry row.
+    /// The message has a retry row.
     pub(crate) failed: Bits,
-    /// Derived from the lease rows.
+    /// The message is leased; derived from the lease rows.
     pub(crate) leased: Bits,
-    /// Its row is to be written at the batch's end.
+    /// The chunk's row is written at the batch's end.
     pub(crate) changed: bool,
 }
 
@@ -45,18 +45,18 @@ impl Chunk {
     }
 }
 
-/// In which chunk a sequence stands.
+/// The number of the chunk that a sequence is in.
 pub(crate) const fn number(sequence: u64) -> u64 {
     sequence / CHUNK
 }
 
-/// Which of its chunk's bits is a sequence's.
+/// The bit of a sequence in its chunk.
 #[allow(clippy::cast_possible_truncation)]
 pub(crate) const fn bit(sequence: u64) -> usize {
     (sequence % CHUNK) as usize
 }
 
-/// The sequence of a bit.
+/// The sequence of a bit of a chunk.
 pub(crate) const fn sequence(number: u64, bit: usize) -> u64 {
     number * CHUNK + bit as u64
 }

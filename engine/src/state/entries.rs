@@ -1,11 +1,11 @@
-//! Publishes in memory: those that came last, so that a consumer that keeps up looks nothing up in the store, and those
-//! where a subscription is reading.
+//! Publishes in memory: the newest ones, so that a consumer that keeps up causes no reads of the store, and those
+//! where a subscription delivers.
 
 use std::collections::VecDeque;
 
 use crate::limits::RECENT_ENTRIES;
 
-/// What is to be known of a publish when its messages are delivered or trimmed.
+/// The facts of a publish that are needed when its messages are delivered or trimmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) first_sequence: u64,
@@ -25,7 +25,7 @@ impl Entry {
     }
 }
 
-/// A window of them, without gaps.
+/// Publishes that follow each other without a gap.
 #[derive(Debug, Default)]
 pub(crate) struct Entries(VecDeque<Entry>);
 
@@ -41,7 +41,7 @@ impl Entries {
         self.0.push_back(entry);
     }
 
-    /// Adds publishes that were read. Those that do not follow what is there take its context.
+    /// Adds publishes that were read. If they do not follow the known ones, they replace them.
     pub(crate) fn read(&mut self, page: impl IntoIterator<Item = Entry>) {
         for entry in page {
             if self.end().is_some_and(|end| end != entry.first_sequence) {
@@ -51,12 +51,12 @@ impl Entries {
         }
     }
 
-    /// The sequence after the last message of the last.
+    /// The sequence after the last message of the last publish.
     pub(crate) fn end(&self) -> Option<u64> {
         self.0.back().map(Entry::end)
     }
 
-    /// The publish of a message, if it is among them.
+    /// The publish of a message, if it is known.
     pub(crate) fn find(&self, sequence: u64) -> Option<Entry> {
         let after = self.0.partition_point(|entry| entry.first_sequence <= sequence);
         self.0.get(after.checked_sub(1)?).copied().filter(|entry| entry.holds(sequence))

@@ -1,4 +1,4 @@
-//! How the floor rises: over what is settled, and over chunks whose few stragglers are relocated.
+//! How the floor rises: over settled messages, and over chunks whose few unsettled messages (stragglers) are relocated.
 
 use super::{
     Subscription,
@@ -26,12 +26,12 @@ impl Subscription {
         self.row_changed |= self.row.floor != before;
     }
 
-    /// Every message below is settled or relocated.
+    /// Every message below is settled, or its body is relocated.
     pub(crate) fn cleared(&self) -> u64 {
         self.row.floor.max(self.row.copied)
     }
 
-    /// The sequence after the last one that is settled, or cleared.
+    /// The sequence after the newest settled message; [`Self::cleared`] if that is higher.
     pub(crate) fn beyond_settled(&self) -> u64 {
         let last = self
             .chunks
@@ -41,15 +41,15 @@ impl Subscription {
         last.unwrap_or(0).max(self.cleared())
     }
 
-    /// At least how many messages between two sequences above the floor are not settled.
+    /// A lower bound of the unsettled messages between two sequences above the floor.
     pub(crate) fn unsettled_between(&self, from: u64, to: u64) -> u64 {
         let Some(all) = to.checked_sub(from) else { return 0 };
         let chunks = self.chunks.range(number(from)..=number(to));
         all.saturating_sub(chunks.map(|(_, chunk)| u64::from(chunk.settled.ones())).sum())
     }
 
-    /// The stragglers of the floor's chunk that have no copy yet, when the settled head is so far beyond and they are so
-    /// few that the floor may pass them.
+    /// The stragglers of the floor's chunk whose bodies are not relocated yet, if the floor may pass the chunk: they
+    /// are few, and the newest settled message is far beyond.
     pub(crate) fn stragglers(&self) -> Option<Vec<u64>> {
         let number = number(self.row.floor);
         let unsettled = u32::try_from(CHUNK).unwrap_or(u32::MAX) - self.chunks.get(&number)?.settled.ones();
@@ -69,15 +69,15 @@ impl Subscription {
         Some(found.filter(|sequence| *sequence >= self.row.copied).collect())
     }
 
-    /// Moves the floor beyond its chunk, whose stragglers have been relocated.
+    /// Moves the floor beyond its chunk. Its stragglers must have been relocated.
     pub(crate) fn pass_chunk(&mut self) {
         self.row.floor = (number(self.row.floor) + 1) * CHUNK;
         self.row_changed = true;
         self.raise_floor();
     }
 
-    /// The chunks whose rows are to be written, in order, and whether they are to be deleted: those below the floor's
-    /// with nothing left in them.
+    /// The chunks whose rows are written at the batch's end, in order. `true`: the row is deleted, since the chunk is
+    /// below the floor's and all of its messages are settled.
     pub(crate) fn drain_changed_chunks(&mut self) -> Vec<(u64, bool)> {
         let mut changed = std::mem::take(&mut self.changed_chunks);
         changed.sort_unstable();

@@ -8,7 +8,7 @@ use super::{
 use crate::limits::CHUNK;
 
 impl Subscription {
-    /// At most `limit` free sequences at or above `from`, ascending, and where to go on.
+    /// At most `limit` free sequences at or above `from`, ascending, and the sequence to continue from.
     pub(crate) fn free_from(&self, from: u64, limit: usize, next_sequence: u64) -> (Vec<u64>, u64) {
         let mut found = Vec::with_capacity(limit.min(4_096));
         let floor = number(self.row.floor);
@@ -27,7 +27,7 @@ impl Subscription {
         (found, next_sequence.max(from))
     }
 
-    /// The first message at or above `from` that is not settled; beyond the last when there is none.
+    /// The first message at or above `from` that is not settled; a sequence beyond the last message if there is none.
     pub(crate) fn next_unsettled(&self, from: u64) -> u64 {
         let mut at = from.max(1);
         loop {
@@ -53,7 +53,8 @@ impl Subscription {
         })
     }
 
-    /// Collects from one chunk; where to go on, once there are enough.
+    /// Collects the free sequences of one chunk. Returns the sequence to continue from once `limit` is reached or the
+    /// queue ends.
     fn free_in(&self, number: u64, from: u64, limit: usize, end: u64, found: &mut Vec<u64>) -> Option<u64> {
         let first = if self::number(from) == number { bit(from) } else { 0 };
         let chunk = self.chunks.get(&number);

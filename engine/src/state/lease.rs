@@ -1,4 +1,4 @@
-//! A lease of which something is still open.
+//! A lease with deliveries that are still open.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::{
     schema::{Holder, LeaseRow, ProgressRow, progress_row::MovedDeadline},
 };
 
-/// What became of one index, as stored: one byte each.
+/// What became of one message of a lease: one byte of the progress row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Index {
@@ -19,9 +19,9 @@ pub(crate) enum Index {
     Nacked = 2,
     Released = 3,
     DeadLettered = 4,
-    /// The deadline passed.
+    /// Its deadline has passed.
     Lost = 5,
-    /// The message was purged, before the holder settled it or anybody else did.
+    /// The message was purged before anybody had settled it.
     Purged = 6,
 }
 
@@ -48,21 +48,21 @@ pub(crate) struct OpenLease {
     pub(crate) granted_at_ms: u64,
     pub(crate) deadline_ms: u64,
     pub(crate) leader_epoch: u64,
-    /// Ascending.
+    /// The messages by index, ascending.
     pub(crate) sequences: Vec<u64>,
-    /// Empty when all are 1.
+    /// The attempt of each message; empty if all are 1.
     attempts: Vec<u32>,
     outcomes: Vec<u8>,
     moved: BTreeMap<u32, u64>,
     open: usize,
-    /// When its one timer is due.
+    /// When the lease's one timer is due.
     pub(crate) timer_ms: u64,
-    /// Its progress row is to be written at the batch's end.
+    /// The progress row is written at the batch's end.
     pub(crate) changed: bool,
 }
 
 impl OpenLease {
-    /// As it stands in progress rows.
+    /// The byte of [`Index::Lost`] in progress rows.
     pub(crate) const LOST: u8 = Index::Lost as u8;
 
     pub(crate) fn from_rows(id: LeaseId, lease: LeaseRow, progress: &ProgressRow) -> Result<Self, Halt> {
@@ -100,7 +100,7 @@ impl OpenLease {
         let open = self.open > 0;
         ProgressRow {
             outcomes: Bytes::copy_from_slice(&self.outcomes),
-            // Nobody asks for the deadlines of a closed lease.
+            // The deadlines of a closed lease are never read.
             moved: if open { moved.collect() } else { Vec::new() },
             closed_at_ms,
             timer_ms: if open { self.timer_ms } else { 0 },
@@ -118,7 +118,7 @@ impl OpenLease {
         }
     }
 
-    /// Ends an open index.
+    /// Ends the delivery of an open index.
     pub(crate) fn end(&mut self, index: usize, outcome: Index) -> Result<(), Halt> {
         ensure!(self.outcome(index)? == Index::Open, "index {index} of lease {} ends twice", self.id);
         self.outcomes[index] = outcome as u8;
@@ -126,8 +126,7 @@ impl OpenLease {
         Ok(())
     }
 
-    /// The queue is purged: what is open ends, and so does what was lost and is not settled, by anybody. Whether
-    /// anything changed.
+    /// Purges the messages of the lease that are open, or were lost and not settled since. Returns whether any was.
     pub(crate) fn purge(&mut self, is_settled: impl Fn(u64) -> bool) -> bool {
         let mut changed = false;
         for (outcome, sequence) in self.outcomes.iter_mut().zip(&self.sequences) {
@@ -141,7 +140,7 @@ impl OpenLease {
         changed
     }
 
-    /// Indices that are open, ascending.
+    /// The open indices, ascending.
     pub(crate) fn open(&self) -> impl Iterator<Item = usize> + '_ {
         let is_open = |(index, outcome): (usize, &u8)| (*outcome == Index::Open as u8).then_some(index);
         self.outcomes.iter().enumerate().filter_map(is_open)
@@ -156,7 +155,7 @@ impl OpenLease {
         moved.copied().unwrap_or(self.deadline_ms)
     }
 
-    /// Moves a deadline, later only; the one in force.
+    /// Moves a deadline to a later time. Returns the deadline in force.
     pub(crate) fn extend(&mut self, index: u32, deadline_ms: u64) -> u64 {
         let deadline_ms = deadline_ms.max(self.deadline(index as usize));
         if deadline_ms > self.deadline_ms {
@@ -165,13 +164,13 @@ impl OpenLease {
         deadline_ms
     }
 
-    /// The earliest deadline of what is open.
+    /// The earliest deadline of the open indices.
     pub(crate) fn first_deadline(&self) -> Option<u64> {
         self.open().map(|index| self.deadline(index)).min()
     }
 }
 
-/// Sequences as a lease row has them.
+/// The sequences of the differences in a lease row.
 pub(crate) fn sequences(deltas: &[u64]) -> Vec<u64> {
     let add = |last: &mut u64, delta: &u64| {
         *last = last.saturating_add(*delta);
@@ -180,7 +179,7 @@ pub(crate) fn sequences(deltas: &[u64]) -> Vec<u64> {
     deltas.iter().scan(0, add).collect()
 }
 
-/// As a lease row has ascending sequences.
+/// The differences of ascending sequences, for a lease row.
 pub(crate) fn deltas(sequences: &[u64]) -> Vec<u64> {
     let less = |last: &mut u64, sequence: &u64| {
         let delta = sequence.saturating_sub(*last);

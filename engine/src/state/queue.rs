@@ -1,4 +1,4 @@
-//! A queue: its definition, its head, its subscriptions.
+//! A queue: its definition, its head and its subscriptions.
 
 use std::collections::BTreeMap;
 
@@ -17,19 +17,19 @@ pub(crate) struct Queue {
     pub(crate) definition: QueueRow,
     pub(crate) settings: QueueSettings,
     pub(crate) head: QueueHeadRow,
-    /// The head's row is to be written at the batch's end.
+    /// The head's row is written at the batch's end.
     pub(crate) head_changed: bool,
-    /// What of `head.stored_bytes` the department has been charged with.
+    /// The part of `head.stored_bytes` that the department has been charged for.
     pub(crate) charged_bytes: u64,
     pub(crate) recent: Entries,
-    /// The publish at `head.passed`, once it was looked up.
+    /// The publish that begins at `head.passed`, if it is known.
     pub(crate) passing: Option<Entry>,
     pub(crate) subscriptions: BTreeMap<SubscriptionId, Subscription>,
-    /// The batch that used it last, for eviction.
+    /// The index of the batch that used the queue last, for eviction.
     pub(crate) used_at: u64,
 }
 
-/// One subscription within its queue, and what a command on it may need of the queue.
+/// A subscription with the facts of its queue that a command may need.
 pub(crate) struct SubscriptionContext<'a> {
     pub(crate) definition: &'a QueueRow,
     pub(crate) settings: &'a QueueSettings,
@@ -49,7 +49,7 @@ impl Queue {
         })
     }
 
-    /// Takes the sequences of a publish; the first.
+    /// Assigns sequences to the messages of a publish. Returns the first.
     pub(crate) fn append(&mut self, row: &EntryRow) -> u64 {
         let (first_sequence, count) = (self.head.next_sequence, row.payload_bytes.len() as u64);
         let (published_at_ms, stored_bytes) = (row.published_at_ms, row.stored_bytes);
@@ -75,7 +75,7 @@ impl Queue {
         found.filter(|entry| entry.first_sequence == first_sequence)
     }
 
-    /// How many messages were settled, over all subscriptions.
+    /// The number of settlements, summed over all subscriptions.
     pub(crate) fn settled(&self) -> u64 {
         let published = self.head.next_sequence - 1;
         self.subscriptions.values().map(|held| published.saturating_sub(held.unsettled)).sum()
@@ -86,7 +86,7 @@ impl Queue {
     }
 }
 
-/// A definition as it is answered.
+/// A definition as it is answered to callers.
 pub(crate) fn view(id: QueueRef, definition: &QueueRow, settings: &QueueSettings) -> QueueView {
     QueueView {
         department: id.department,

@@ -1,4 +1,4 @@
-//! A subscription: its floor, the ack chunks above it, its open leases, and its counts.
+//! A subscription: its floor, its ack chunks, its open leases and its counts.
 
 use std::collections::BTreeMap;
 
@@ -22,23 +22,23 @@ pub(crate) struct Subscription {
     /// The lane whose messages it delivers.
     pub(crate) lane: Lane,
     pub(crate) row: SubscriptionRow,
-    /// By number. An absent one is all zero above the floor, all settled below it.
+    /// The chunks by number. In an absent one nothing is set above the floor, and all is settled below it.
     pub(crate) chunks: BTreeMap<u64, Chunk>,
-    /// By id: those of which something is open.
+    /// The open leases, by id.
     pub(crate) leases: BTreeMap<u64, OpenLease>,
-    /// Messages not settled; of these, leased; and not to be delivered now, parked ones included.
+    /// How many messages are not settled; `in_flight` of these are leased, and `waiting` wait or are parked.
     pub(crate) unsettled: u64,
     pub(crate) in_flight: u64,
     pub(crate) waiting: u64,
-    /// No lease that is kept closed before: where a look for the oldest begins.
+    /// No remembered lease closed before this time: the search for the oldest one begins here.
     pub(crate) closed_from_ms: u64,
-    /// The publishes where deliveries are read.
+    /// The publishes that messages are delivered from.
     pub(crate) reading: Entries,
-    /// Bytes of relocated bodies that this batch has deleted.
+    /// Bytes of the relocated bodies that this batch has deleted.
     pub(crate) freed_bytes: u64,
-    /// Its row is to be written at the batch's end.
+    /// The subscription's row is written at the batch's end.
     pub(crate) row_changed: bool,
-    /// Chunks and leases to be written at the batch's end.
+    /// The chunks and leases whose rows are written at the batch's end.
     pub(crate) changed_chunks: Vec<u64>,
     pub(crate) changed_leases: Vec<u64>,
 }
@@ -89,13 +89,13 @@ impl Subscription {
         }
     }
 
-    /// The sums, to be added to.
+    /// The sums, for adding to them.
     pub(crate) fn sums(&mut self) -> &mut SubscriptionSums {
         self.row_changed = true;
         self.row.sums.get_or_insert_default()
     }
 
-    /// Of a sequence that was published.
+    /// The sequence must have been published.
     pub(crate) fn is_settled(&self, sequence: u64) -> bool {
         match self.chunks.get(&number(sequence)) {
             Some(chunk) => chunk.settled.get(bit(sequence)),
@@ -103,7 +103,7 @@ impl Subscription {
         }
     }
 
-    /// Of a sequence that was published.
+    /// The sequence must have been published.
     pub(crate) fn is_free(&self, sequence: u64) -> bool {
         match self.chunks.get(&number(sequence)) {
             Some(chunk) => chunk.is_free(bit(sequence)),
@@ -119,7 +119,7 @@ impl Subscription {
         self.chunks.get(&number(sequence)).is_some_and(|chunk| chunk.waiting.get(bit(sequence)))
     }
 
-    /// Whether a message has a retry row: it has been delivered, and came back.
+    /// Whether a message has a retry row: a delivery of it has ended without a settlement.
     pub(crate) fn has_failed(&self, sequence: u64) -> bool {
         self.chunks.get(&number(sequence)).is_some_and(|chunk| chunk.failed.get(bit(sequence)))
     }
@@ -140,7 +140,7 @@ impl Subscription {
         Ok(())
     }
 
-    /// Settles a message that is neither leased nor waiting; whether it had a retry row.
+    /// Settles a message that is neither leased nor waiting. Returns whether it had a retry row.
     pub(crate) fn settle(&mut self, sequence: u64) -> Result<bool, Halt> {
         let chunk = self.changed_chunk(sequence);
         ensure!(chunk.settled.set(bit(sequence)), "message {sequence} is settled twice");
@@ -154,14 +154,14 @@ impl Subscription {
         self.changed_chunk(sequence).failed.set(bit(sequence));
     }
 
-    /// Takes a message out of the line.
+    /// Keeps a message from being delivered.
     pub(crate) fn wait(&mut self, sequence: u64) -> Result<(), Halt> {
         ensure!(self.changed_chunk(sequence).waiting.set(bit(sequence)), "message {sequence} waits twice");
         self.waiting += 1;
         Ok(())
     }
 
-    /// Puts it back.
+    /// Lets a message that waited be delivered again.
     pub(crate) fn end_wait(&mut self, sequence: u64) -> Result<(), Halt> {
         ensure!(self.changed_chunk(sequence).waiting.clear(bit(sequence)), "message {sequence} did not wait");
         self.waiting -= 1;
@@ -177,7 +177,7 @@ impl Subscription {
         }
     }
 
-    /// Everything published so far is gone; nothing is leased any more.
+    /// Settles all messages published so far and forgets the leases. Returns how many were not settled.
     pub(crate) fn purge(&mut self, next_sequence: u64) -> u64 {
         let purged = self.unsettled;
         self.sums().purged += purged;
@@ -187,7 +187,7 @@ impl Subscription {
         purged
     }
 
-    // Every message comes here several times; left to itself, the compiler decides so or so.
+    // Called several times for every message: whether the compiler inlines it must not depend on other code.
     #[inline(always)]
     fn changed_chunk(&mut self, sequence: u64) -> &mut Chunk {
         let chunk = chunk(&mut self.chunks, self.row.floor, sequence);
@@ -202,7 +202,7 @@ impl Subscription {
 #[inline]
 fn chunk(chunks: &mut BTreeMap<u64, Chunk>, floor: u64, sequence: u64) -> &mut Chunk {
     chunks.entry(number(sequence)).or_insert_with(|| {
-        // Only the floor's own chunk can be absent with sequences below the floor: those are settled.
+        // An absent chunk with sequences below the floor is the floor's own: those sequences are settled.
         let settled = if number(sequence) == number(floor) { bit(floor) } else { 0 };
         Chunk { settled: Bits::below(settled), ..Chunk::default() }
     })
