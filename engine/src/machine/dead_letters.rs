@@ -13,21 +13,21 @@ use crate::{
     views::MessageStatus,
 };
 
-/// Dead letters.
+/// A page of dead letters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetters {
-    /// By sequence.
+    /// The dead letters, by sequence.
     pub found: Vec<MessageStatus>,
-    /// Where to go on; none: that was all.
+    /// The sequence to continue from; `None` at the end of the queue.
     pub next: Option<u64>,
 }
 
 impl ShardMachine {
-    /// At most `limit` messages from a sequence on that came from another queue as dead letters, or are parked. It may
-    /// find none and yet not be at the end: a scan reads a bounded number of rows.
+    /// At most `limit` messages from a sequence on that came from another queue as dead letters, or are parked. A
+    /// scan reads a bounded number of rows, so that it may find none before the end.
     ///
     /// # Errors
-    /// When the store cannot be read or is damaged; the machine goes on.
+    /// When the store cannot be read or is damaged; the machine can be used further.
     pub fn dead_letters(
         &mut self,
         kv: &dyn Kv,
@@ -60,14 +60,14 @@ fn scan(
             found.push(status(rows, head, held, sequence, &mut reader)?);
             at = sequence + 1;
         } else {
-            // Of a publish that is no dead letter, what is parked.
+            // No other message of a normal publish is a dead letter but those that are parked.
             at = held.next_waiting(sequence + 1).map_or(facts.end, |waiting| waiting.min(facts.end));
         }
     }
     Ok(DeadLetters { found, next: None })
 }
 
-/// The next message that may be one.
+/// The next message that may be a dead letter.
 fn candidate(head: &QueueHeadRow, held: &Subscription, at: u64) -> Option<u64> {
     if head.dead_letters == 0 {
         return held.next_waiting(at);

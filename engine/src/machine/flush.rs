@@ -1,4 +1,4 @@
-//! The end of a batch: floors rise, strides are trimmed, and what has changed in memory becomes rows, once.
+//! The end of a batch: watermarks rise, bodies are trimmed, and each state that has changed is written once.
 
 use std::collections::VecDeque;
 
@@ -18,7 +18,7 @@ use crate::{
     views::Usage,
 };
 
-/// What a batch leaves behind.
+/// The results of a batch, but for its outcomes.
 pub(super) struct Flushed {
     pub(super) writes: Writes,
     pub(super) effects: Vec<Effect>,
@@ -61,7 +61,7 @@ pub(super) fn flush(mut txn: Transaction<'_>) -> Result<Flushed, Halt> {
     Ok(Flushed { writes: txn.rows.into_writes(), effects: txn.effects, usages })
 }
 
-/// How many bytes it has relocated.
+/// Raises the floor of a subscription. Returns the bytes that it has relocated.
 fn raise_floor(
     txn: &mut Transaction<'_>,
     subscription: &mut Subscription,
@@ -100,7 +100,7 @@ fn write_subscription(txn: &mut Transaction<'_>, subscription: &mut Subscription
         }
     }
     for lease in std::mem::take(&mut subscription.changed_leases) {
-        // A lease that closed meanwhile was written when it did.
+        // A lease that has closed was written then.
         if let Some(open) = subscription.leases.get_mut(&lease) {
             open.changed = false;
             txn.rows.put(&ProgressKey { subscription: id, lease: open.id }, &open.progress(0));
@@ -114,7 +114,7 @@ fn write_subscription(txn: &mut Transaction<'_>, subscription: &mut Subscription
     }
 }
 
-/// Counts the publishes of which no subscription needs a body any more.
+/// Moves `passed` over the publishes whose bodies no subscription needs any more.
 fn pass(txn: &Transaction<'_>, queue: &mut Queue) -> Result<(), Halt> {
     let Some(cleared) = queue.subscriptions.values().map(Subscription::cleared).min() else {
         return Ok(());
@@ -123,7 +123,7 @@ fn pass(txn: &Transaction<'_>, queue: &mut Queue) -> Result<(), Halt> {
     let mut page = VecDeque::new();
     while queue.head.passed < cleared {
         let passed = queue.head.passed;
-        // The floor may jump far once what held it up is settled: then publishes are read in a row, not one by one.
+        // The floor jumps far when the message that held it back is settled: then many publishes are read at once.
         if page.is_empty() && queue.passing.is_none() && cleared - passed > CHUNK {
             page = entry::following(&txn.rows, id, passed, cleared, PASSING_PAGE)?;
         }
@@ -146,7 +146,7 @@ fn pass(txn: &Transaction<'_>, queue: &mut Queue) -> Result<(), Halt> {
     Ok(())
 }
 
-/// Deletes what has been passed, once it is worth it.
+/// Deletes the bodies and entries of the passed publishes, if they are many or large enough.
 fn trim(txn: &mut Transaction<'_>, queue: &mut Queue) -> Result<(), Halt> {
     let (id, lane, head) = (queue.id, queue.lane, &mut queue.head);
     if head.passed - head.trimmed < STRIDE && head.passed_bytes < TRIM_BYTES {
@@ -169,7 +169,7 @@ fn free(head: &mut QueueHeadRow, bytes: u64) -> Result<(), Halt> {
     Ok(())
 }
 
-/// What each department whose row has changed holds now.
+/// Charges departments for their queues. Returns what each department whose row has changed holds now.
 fn charge_departments(txn: &mut Transaction<'_>) -> Result<Vec<(DepartmentId, Usage)>, Halt> {
     let mut usages = Vec::new();
     for (id, (added, freed)) in std::mem::take(&mut txn.charges) {

@@ -1,4 +1,4 @@
-//! Reads a queue's state from its rows. Its cost does not grow with the backlog: no message is read.
+//! Reads a queue's state from its rows. The cost does not grow with the backlog, since no message is read.
 
 use std::collections::BTreeMap;
 

@@ -1,12 +1,12 @@
-//! A shard's machine: `apply(batch) -> (writes, outcomes, effects)`, and what its leader may ask in between.
+//! A shard's machine: `apply(batch) -> (writes, outcomes, effects)`, and the queries of its leader between batches.
 
-mod relocate;
 mod dead_letters;
 mod flush;
 mod hydrate;
 #[cfg(feature = "planted-bugs")]
 mod plant;
 mod query;
+mod relocate;
 mod set_aside;
 mod stats;
 mod transaction;
@@ -40,7 +40,7 @@ use crate::{
     views::Usage,
 };
 
-/// The machine of one shard. It holds nothing that its rows do not say.
+/// The machine of one shard. All of its state can be read from its rows.
 pub struct ShardMachine {
     shard: ShardId,
     row: ShardRow,
@@ -52,26 +52,26 @@ pub struct ShardMachine {
     plant: Option<Plant>,
 }
 
-/// What a batch did. The writes are not made yet: the store takes all of them or none.
+/// The results of a batch. The writes are not made yet: the store takes all of them or none.
 #[derive(Debug)]
 pub struct Applied {
-    /// For the store.
+    /// The changes of rows.
     pub writes: Writes,
-    /// For the callers: one per command, in order.
+    /// The answers to the callers: one per command, in order.
     pub outcomes: Vec<Outcome>,
-    /// For the leader, once the writes are made.
+    /// What the leader does once the writes are made.
     pub effects: Vec<Effect>,
-    /// What the departments hold now whose queues or bytes may have changed.
+    /// What each department holds now whose queues or bytes may have changed.
     pub usages: Vec<(DepartmentId, Usage)>,
-    /// For the leader's figures.
+    /// Counts for the leader's metrics.
     pub tally: Tally,
-    /// The earliest time of a timer that the batch has set, Unix milliseconds. The batch may have deleted it again: who is woken
-    /// by it reads [`ShardMachine::next_deadline`].
+    /// The earliest time of a timer that the batch has set, Unix milliseconds. The batch may have deleted that timer
+    /// again: at this time the leader reads [`ShardMachine::next_deadline`].
     pub deadline_ms: Option<u64>,
 }
 
 impl ShardMachine {
-    /// The machine as its rows say. Queues follow when a command names them.
+    /// Reads the machine from its rows. Queues are read when a command first names them.
     ///
     /// # Errors
     /// When the store cannot be read, or the shard's row cannot be decoded.
@@ -106,7 +106,7 @@ impl ShardMachine {
         wall_time(self.row.now_ms, self.row.wall_ahead_ms)
     }
 
-    /// How many leaders have started.
+    /// The number of leaders that have started.
     #[must_use]
     pub const fn leader_epoch(&self) -> u64 {
         self.row.leader_epoch
@@ -154,7 +154,7 @@ impl ShardMachine {
         Ok(Applied { writes, outcomes, effects, usages, tally, deadline_ms })
     }
 
-    /// When the next timer is due, Unix milliseconds: one seek.
+    /// The time of the next timer, Unix milliseconds: one seek.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -164,7 +164,7 @@ impl ShardMachine {
         Ok(rows.first().and_then(|(key, _)| TimerKey::decode(key)).map(|timer| timer.due_ms))
     }
 
-    /// Drops what is held of queues but for the `keep` used last. It is read again when it is needed.
+    /// Drops the state of all queues but the `keep` used last. It is read again when it is needed.
     pub fn evict_idle(&mut self, keep: usize) {
         if self.queues.len() <= keep {
             return;

@@ -9,19 +9,19 @@ pub enum Plant {
     SkipFloor,
     /// A lease gets no timer.
     ForgetExpiry,
-    /// What is leased is forgotten when a queue is read again.
+    /// Leases are forgotten when a queue is read again.
     HydrateWrongly,
 }
 
 impl ShardMachine {
-    /// From now on what waits is relocated for a few bytes behind it, in small pieces: no bug, but what random cases
-    /// do not come to otherwise. The same must be said to every machine that reads the rows.
+    /// Makes the machine relocate for a few bytes, in small pieces. This is no bug: random cases would not relocate
+    /// otherwise. Every machine that reads the rows needs the same setting.
     pub const fn relocate_soon(&mut self) {
         self.relocation =
             relocate::Rule { from_bytes: 20, gain: 0, examine_again_after: 2, max_bodies: 3, max_bytes: 150 };
     }
 
-    /// From now on the machine has this bug.
+    /// Plants a bug in the machine.
     pub fn plant(&mut self, plant: Plant) {
         self.plant = Some(plant);
     }

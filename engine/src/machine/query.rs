@@ -1,4 +1,4 @@
-//! What the leader may ask between batches. It may make the machine read a queue; it never changes an outcome.
+//! Queries of the leader between batches. A query may make the machine read a queue; it never changes an outcome.
 
 use super::ShardMachine;
 use crate::{
@@ -14,30 +14,30 @@ use crate::{
     state::{self, Subscription},
 };
 
-/// Free messages.
+/// Free messages of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Free {
-    /// Ascending.
+    /// The messages, ascending.
     pub sequences: Vec<u64>,
-    /// Where to go on; the next sequence to be published, when these were the last.
+    /// The sequence to continue from; the next to be published if these are all.
     pub next: u64,
 }
 
-/// The publish that a message came with.
+/// A publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntryView {
     /// The sequence of its first message.
     pub first_sequence: u64,
-    /// Unix milliseconds.
+    /// When the publish was applied, by the time of batches, Unix milliseconds.
     pub published_at_ms: u64,
-    /// Payload size of each.
+    /// The payload size of each message.
     pub payload_bytes: Vec<u32>,
 }
 
-/// Each answers [`Halt`] when the store cannot be read or is damaged; the machine goes on.
+/// Each query fails with [`Halt`] if the store cannot be read or is damaged; the machine can be used further.
 #[allow(clippy::missing_errors_doc)]
 impl ShardMachine {
-    /// What the shard was told of a department.
+    /// A department as the shard knows it.
     pub fn department(&mut self, kv: &dyn Kv, id: DepartmentId) -> Result<Option<DepartmentRow>, Halt> {
         Ok(self.query(kv).department(id)?.cloned())
     }
@@ -62,8 +62,8 @@ impl ShardMachine {
         Ok(self.query(kv).peek_queue(id)?.map(state::Queue::view))
     }
 
-    /// How a request was answered that is remembered: the outcome that its repeat has, or that another request has which was
-    /// given its id. None: it was not done within the last day.
+    /// The outcome of repeating a request that is remembered; a refusal, if the id is another request's. `None`: no
+    /// request of this id was done within the last day.
     pub fn requested(
         &self,
         kv: &dyn Kv,
@@ -139,13 +139,13 @@ impl ShardMachine {
         Ok(self.query(kv).peek_queue(id)?.map(|queue| queue.head.next_sequence))
     }
 
-    /// How a subscription stands.
+    /// The counts of a subscription.
     pub fn counts(&mut self, kv: &dyn Kv, id: SubscriptionRef) -> Result<Option<Counts>, Halt> {
         self.with(kv, id, Subscription::counts)
     }
 
-    /// At most `limit` free messages from a sequence on, stragglers below the floor included. Nothing is free in a
-    /// subscription that does not exist.
+    /// At most `limit` free messages from a sequence on, also those below the floor. A subscription that does not
+    /// exist has none.
     pub fn free_from(
         &mut self,
         kv: &dyn Kv,
@@ -158,7 +158,7 @@ impl ShardMachine {
         Ok(Free { sequences, next })
     }
 
-    /// The deliveries that are open in leases of exactly this holder, by lease and index.
+    /// The open deliveries of a holder, session included, by lease and index.
     pub fn live_leases(
         &mut self,
         kv: &dyn Kv,
@@ -168,7 +168,7 @@ impl ShardMachine {
         Ok(self.with(kv, id, |held, _| live(held, holder))?.unwrap_or_default())
     }
 
-    /// The sequence a producer session is expected to send next, or why it could not publish.
+    /// The sequence that a producer session must send next, or why it may not publish.
     pub fn producer_next(
         &mut self,
         kv: &dyn Kv,
@@ -196,13 +196,13 @@ impl ShardMachine {
         })
     }
 
-    /// The publish that a message came with, unless it was trimmed: its body's header still has its size.
+    /// The publish of a message; `None` if it was trimmed.
     pub fn entry_at(&mut self, kv: &dyn Kv, id: QueueRef, sequence: u64) -> Result<Option<EntryView>, Halt> {
         let found = entry::row(&Overlay::new(kv), id, sequence)?;
         Ok(found.map(|(first_sequence, row)| view(first_sequence, row)))
     }
 
-    /// The size of a message's payload, as its body's header has it: also of one whose publish was trimmed. 0: its body is gone.
+    /// The size of a message's payload, read from its body: for messages whose publish was trimmed. 0: it has no body.
     pub fn payload_bytes(&mut self, kv: &dyn Kv, id: SubscriptionRef, sequence: u64) -> Result<u32, Halt> {
         let stored = self.with(kv, id, |held, _| body::read(kv, id, held.lane, sequence))?.transpose()?;
         let header = stored.flatten().map(body::split).transpose();
@@ -210,7 +210,8 @@ impl ShardMachine {
         Ok(header.map_or(0, |(header, _)| header.payload_bytes))
     }
 
-    /// At most `limit` publishes, the first of which begins at a sequence; none, if none does.
+    /// At most `limit` publishes in order, beginning with the one whose first message is `first_sequence`. None, if
+    /// no publish begins there.
     pub fn entries_from(
         &mut self,
         kv: &dyn Kv,

@@ -1,8 +1,10 @@
-//! A message that waits must not keep alive, on the disk and in the tenant's account, all that was settled behind it:
-//! when that is much, what waits is relocated. The chunks' rule (`state/floor.rs`) goes by numbers, this one by bytes.
+//! Relocation: copies the bodies of unsettled messages, so that everything around them can be trimmed.
 //!
-//! How much lies dead is not counted with every settlement. The publishes that settlements have *reached* are counted
-//! instead, once each; only when they hold much is what waits among them looked at.
+//! Without it an unsettled message would keep all bodies behind it on the disk and in the tenant's account, settled ones
+//! too. `state/floor.rs` relocates by the number of messages left in a chunk; this module relocates by bytes.
+//!
+//! A settlement does not count the bytes that it makes useless. Instead the publishes that settlements have *reached*
+//! are counted, each once. Only when these hold many bytes are the unsettled messages among them examined.
 
 use bytes::Bytes;
 
@@ -22,7 +24,7 @@ use crate::{
     state::{Queue, Subscription},
 };
 
-/// The limits that tests of small cases make smaller.
+/// When to relocate. Tests of small cases use smaller numbers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rule {
     pub(super) from_bytes: u64,
@@ -44,11 +46,11 @@ impl Default for Rule {
     }
 }
 
-/// What a batch may still copy.
+/// The bodies and bytes that a batch may still copy.
 pub(super) struct CopyBudget {
     copies: usize,
     bytes: u64,
-    /// Something did not fit.
+    /// A body did not fit.
     spent: bool,
 }
 
@@ -67,7 +69,7 @@ impl CopyBudget {
     }
 }
 
-/// Copies aside what waits, if so much lies dead behind it; whether it has.
+/// Relocates the bodies of unsettled messages if that frees enough. Returns whether it does.
 pub(super) fn relieve(
     txn: &mut Transaction<'_>,
     queue: &mut Queue,
@@ -82,9 +84,9 @@ pub(super) fn relieve(
     if queue.head.reached_bytes < rule.from_bytes || settled < queue.head.examine_after || budget.spent {
         return Ok(false);
     }
-    let (waiting_bytes, examined) = examine(txn, queue)?;
-    let gain = queue.head.reached_bytes.saturating_sub(waiting_bytes);
-    let worth = gain >= waiting_bytes.saturating_mul(rule.gain);
+    let (unsettled_bytes, examined) = examine(txn, queue)?;
+    let gain = queue.head.reached_bytes.saturating_sub(unsettled_bytes);
+    let worth = gain >= unsettled_bytes.saturating_mul(rule.gain);
     if worth {
         for subscription in queue.subscriptions.values_mut() {
             queue.head.stored_bytes += copy(txn, subscription, queue.head.reached, budget)?;
@@ -96,14 +98,14 @@ pub(super) fn relieve(
     Ok(worth)
 }
 
-/// Writes a copy; its bytes.
+/// Writes the copy of a body. Returns its bytes.
 pub(super) fn put(txn: &mut Transaction<'_>, held: &Subscription, sequence: u64, body: Bytes) -> u64 {
     let bytes = body.len() as u64;
     txn.rows.put_parts(RelocatedBodyKey::FAMILY, held.relocated_key(sequence).encode(), body, Bytes::new());
     bytes
 }
 
-/// A publish that was reached has been passed.
+/// Takes a publish off the reached ones, since it was passed.
 pub(super) fn unreach(head: &mut QueueHeadRow, bytes: u64) -> Result<(), Halt> {
     let Some(left) = head.reached_bytes.checked_sub(bytes) else {
         return Err(Halt::Invariant(format!("{bytes} bytes are passed of {} reached", head.reached_bytes)));
@@ -112,7 +114,7 @@ pub(super) fn unreach(head: &mut QueueHeadRow, bytes: u64) -> Result<(), Halt> {
     Ok(())
 }
 
-/// Counts the publishes up to what every subscription has settled, a bounded number at a time.
+/// Counts the publishes up to the newest settled message of every subscription, a bounded number at a time.
 fn reach(txn: &Transaction<'_>, queue: &mut Queue) -> Result<(), Halt> {
     let Some(beyond) = queue.subscriptions.values().map(Subscription::beyond_settled).min() else {
         return Ok(());
@@ -133,8 +135,9 @@ fn reach(txn: &Transaction<'_>, queue: &mut Queue) -> Result<(), Halt> {
     Ok(())
 }
 
-/// How many bytes wait among what was reached, and how many messages were looked at. It stops once it is enough to know
-/// that copies are not worth it; beyond the messages that it may look at, it takes the others to be like them.
+/// The bytes of the unsettled messages among the reached publishes, and the number of messages examined. Stops when the
+/// bytes are too many for relocation to be worth it. If there are more messages than it may examine, it takes the
+/// rest to be as large as those.
 fn examine(txn: &Transaction<'_>, queue: &Queue) -> Result<(u64, u64), Halt> {
     let end = queue.head.reached;
     let enough = queue.head.reached_bytes / (1 + txn.relocation.gain);
@@ -155,7 +158,7 @@ fn examine(txn: &Transaction<'_>, queue: &Queue) -> Result<(u64, u64), Halt> {
     Ok((bytes, examined))
 }
 
-/// Copies aside what waits up to a sequence, as far as the budget goes; returns the bytes.
+/// Relocates the unsettled messages below `end` as far as the budget goes. Returns the bytes.
 fn copy(
     txn: &mut Transaction<'_>,
     held: &mut Subscription,

@@ -1,5 +1,6 @@
-//! A department whose command halts its shard is set aside, by an operator while no server runs: its commands and queries are
-//! refused and its timers wait, until it is opened again. The mark is a row like others: replicas that have it agree.
+//! Departments that are set aside. An operator sets a department aside, while no server runs, when a command of it
+//! halts its shard. Its commands and queries are refused and its timers wait until it is opened again. The mark is a
+//! row like others, so that replicas that have it agree.
 
 use std::collections::BTreeSet;
 
@@ -21,10 +22,11 @@ pub fn departments_of(batch: &Batch) -> BTreeSet<DepartmentId> {
 }
 
 impl ShardMachine {
-    /// The writes that skip the log's next entry, `index`, and set a department of the shard aside for it.
+    /// The writes that skip `index`, the next entry of the log, and set a department of the shard aside for it.
     ///
     /// # Errors
-    /// When the entry is not the next, or the shard knows no such department, or the store cannot be read. Nothing changes.
+    /// When the entry is not the next, or the shard knows no such department, or the store cannot be read. Nothing
+    /// changes.
     pub fn skip(
         &self,
         kv: &dyn Kv,
@@ -52,7 +54,7 @@ impl ShardMachine {
     /// Why a department is set aside, if it is.
     ///
     /// # Errors
-    /// When the store cannot be read or is damaged; the machine goes on.
+    /// When the store cannot be read or is damaged; the machine can be used further.
     pub fn set_aside(kv: &dyn Kv, department: DepartmentId) -> Result<Option<SetAsideRow>, Halt> {
         let rows = Overlay::new(kv);
         let row = rows.row(&DepartmentKey { department })?.unwrap_or_default();
@@ -62,7 +64,8 @@ impl ShardMachine {
         Ok(Some(rows.row(&SetAsideKey { department })?.unwrap_or_default()))
     }
 
-    /// The writes that open a department again; none if it is not set aside. What was due meanwhile is due at once.
+    /// The writes that open a department again; none if it is not set aside. Timers that were due meanwhile are due
+    /// at once.
     ///
     /// # Errors
     /// When the store cannot be read or is damaged. Nothing changes.
@@ -82,7 +85,7 @@ impl ShardMachine {
         let mut shard = self.row;
         for timer in parked {
             rows.put(&timer, &());
-            // A look for what is due begins there.
+            // The search for due timers begins at this time.
             shard.fired_ms = shard.fired_ms.min(timer.due_ms);
             rows.delete(&ParkedTimerKey { department, timer });
         }

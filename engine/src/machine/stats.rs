@@ -1,4 +1,4 @@
-//! How queues, departments and single messages stand.
+//! Queries of counts and of the status of messages.
 
 use super::ShardMachine;
 use crate::{
@@ -12,20 +12,20 @@ use crate::{
     views::{MessageState, MessageStatus, Stats, Usage},
 };
 
-/// Each answers [`Halt`] when the store cannot be read or is damaged; the machine goes on.
+/// Each query fails with [`Halt`] if the store cannot be read or is damaged; the machine can be used further.
 #[allow(clippy::missing_errors_doc)]
 impl ShardMachine {
-    /// How a subscription stands, and its queue.
+    /// The counts and sums of a subscription and its queue.
     pub fn stats(&mut self, kv: &dyn Kv, id: SubscriptionRef) -> Result<Option<Stats>, Halt> {
         self.inspect(kv, id, |rows, queue, held| stats(rows, &queue.head, held))
     }
 
-    /// What a department holds: one row, however many queues.
+    /// The queues and bytes of a department: one row, however many queues it has.
     pub fn department_usage(&mut self, kv: &dyn Kv, id: DepartmentId) -> Result<Option<Usage>, Halt> {
         Ok(self.query(kv).department(id)?.map(Usage::of))
     }
 
-    /// Where one message stands; none if it was never published.
+    /// The status of one message; `None` if it was never published.
     pub fn message_status(
         &mut self,
         kv: &dyn Kv,
@@ -74,7 +74,7 @@ fn stats(rows: &Overlay<'_>, head: &QueueHeadRow, held: &Subscription) -> Result
     })
 }
 
-/// Of a message that was published.
+/// The status of a message that was published.
 pub(super) fn status(
     rows: &Overlay<'_>,
     head: &QueueHeadRow,
@@ -93,7 +93,7 @@ pub(super) fn status(
     } else if retry.parked {
         MessageState::Parked(retry.cause())
     } else if held.is_waiting(sequence) {
-        // One that waits for its dead-letter queue is looked at again from time to time: that says nothing.
+        // A message that waits for its dead-letter queue has a due time for the next attempt, which is not shown.
         MessageState::Waiting { due_ms: (retry.cause == 0).then_some(retry.due_ms) }
     } else {
         MessageState::Ready

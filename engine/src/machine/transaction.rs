@@ -1,4 +1,4 @@
-//! One batch being applied: what its commands share.
+//! The transaction of a batch: its rows, its effects and what its commands share, before anything is written.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,9 +21,9 @@ pub(crate) struct Transaction<'a> {
     pub(crate) rows: Overlay<'a>,
     pub(crate) shard: ShardId,
     pub(crate) shard_row: &'a mut ShardRow,
-    /// The batch's time, Unix milliseconds: what is due, and how long things take, go by it.
+    /// The batch's time, Unix milliseconds: deadlines and durations go by it.
     pub(crate) now: u64,
-    /// The wall clock's time, Unix milliseconds: it is only told.
+    /// The wall clock's time, Unix milliseconds: only for times that are shown.
     pub(crate) wall: u64,
     /// The machine version of the batch.
     pub(crate) version: u32,
@@ -31,23 +31,23 @@ pub(crate) struct Transaction<'a> {
     pub(super) queues: &'a mut BTreeMap<QueueRef, Box<Queue>>,
     /// Queues whose state may have changed.
     pub(super) touched: BTreeSet<QueueRef>,
-    /// Departments whose row has changed or will: bytes added and bytes freed.
+    /// Departments whose row has changed or will change: bytes added and bytes freed.
     pub(super) charges: BTreeMap<DepartmentId, (u64, u64)>,
     pub(crate) effects: Vec<Effect>,
     pub(crate) tally: Tally,
     /// The earliest time of a timer that was set.
     pub(super) deadline_ms: Option<u64>,
     pub(super) relocation: relocate::Rule,
-    /// Effects of the current command, gathered.
+    /// Effects of the current command, collected.
     appended: BTreeMap<QueueRef, u64>,
     returned: BTreeMap<SubscriptionRef, Vec<u64>>,
-    /// One after the other, so that a subscription of which much is settled is noted once; sorted at the command's end.
+    /// A subscription that follows itself is added once; sorted at the command's end.
     settled: Vec<SubscriptionRef>,
     #[cfg(feature = "planted-bugs")]
     pub(crate) plant: Option<Plant>,
 }
 
-/// How the batch was proposed.
+/// The proposer's facts of a batch.
 pub(super) struct Proposed {
     pub(super) version: u32,
     pub(super) wall: u64,
@@ -148,13 +148,13 @@ impl<'a> Transaction<'a> {
         self.queues.insert(queue.id, queue);
     }
 
-    /// Forgets a queue whose rows are gone.
+    /// Forgets a queue whose rows were deleted.
     pub(crate) fn forget(&mut self, queue: &Queue) {
         self.touched.remove(&queue.id);
         self.charge(queue.id.department, 0, queue.charged_bytes);
     }
 
-    /// Bytes that a department has more, and less, at the batch's end.
+    /// Counts bytes that a department gains and loses; its row is written at the batch's end.
     pub(super) fn charge(&mut self, id: DepartmentId, added: u64, freed: u64) {
         let charged = self.charges.entry(id).or_default();
         charged.0 += added;
@@ -184,7 +184,7 @@ impl<'a> Transaction<'a> {
         self.now.saturating_add(delay_ms)
     }
 
-    /// How far the wall clock is ahead of the batch's time.
+    /// How far the wall clock is ahead of the batch's time, milliseconds.
     pub(crate) const fn wall_ahead(&self) -> i64 {
         self.wall.wrapping_sub(self.now).cast_signed()
     }
@@ -203,7 +203,7 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// Turns what the command has gathered into effects.
+    /// Turns what the command has collected into effects.
     pub(super) fn end_command(&mut self) {
         let appended = std::mem::take(&mut self.appended).into_iter();
         self.effects.extend(appended.map(|(queue, last_sequence)| Effect::Appended { queue, last_sequence }));

@@ -9,11 +9,11 @@
 //! sequence:
 //!
 //! ```text
-//! queue         1           trimmed         passed               reached       next_sequence
-//!               |-- deleted --|-- not needed --|-- settled, waiting --|-- recent --|
+//! queue         1         trimmed         passed           reached        next_sequence
+//!               |-- deleted --|-- not needed --|-- some settled --|-- newest --|
 //!
-//! subscription  |---- settled or relocated ----|---- settled, waiting, leased, free ---|
-//!                             the higher of floor and copied
+//! subscription  |------- settled or relocated --------|---- some settled ------|
+//!                                      the higher of floor and copied
 //!
 //! of the queue: every message below ...
 //!   next_sequence  was published. Rises with every publish.
@@ -27,8 +27,8 @@
 //!   floor          is settled, or is one of at most MAX_RELOCATED_PER_CHUNK of its chunk whose bodies are
 //!                  relocated. Rises over settled messages, and over such a chunk when it is far behind the
 //!                  newest settled message.
-//!   copied         is settled, or its body is relocated. Rises when few messages that wait keep much from
-//!                  being trimmed.
+//!   copied         is settled, or its body is relocated. Rises when few unsettled messages keep much
+//!                  from being trimmed.
 //! ```
 //!
 //! At the end of each batch `trimmed <= passed <= max(floor, copied) <= next_sequence` and `reached <=
