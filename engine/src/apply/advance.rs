@@ -1,4 +1,4 @@
-//! Time passes: timers that are due fire, in order, no more than asked. One whose subject is gone is dropped.
+//! Fires the timers that are due, in order, at most as many as the command says.
 
 use super::{close_lease, expire, failure, on_any_subscription, producer, request, set_aside};
 use crate::{
@@ -33,7 +33,7 @@ pub(super) fn apply(txn: &mut Transaction<'_>, command: &Advance) -> Result<Adva
 
 fn fire(txn: &mut Transaction<'_>, key: TimerKey) -> Result<(), Halt> {
     let due_ms = key.due_ms;
-    // A queue or subscription that is gone takes its timers with it.
+    // The timer of a queue or subscription that was deleted does nothing.
     match key.timer {
         Timer::Lease(id, lease) => {
             let _ = on_any_subscription(txn, id, |txn, mut context| {

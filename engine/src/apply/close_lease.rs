@@ -1,4 +1,5 @@
-//! A lease of which nothing is open is kept for a while, so that late settlements get a true answer.
+//! Closes a lease without open deliveries. It is remembered for a while, so that a late settlement is answered as
+//! what it is.
 
 use crate::{
     halt::{Halt, ensure},
@@ -25,7 +26,8 @@ pub(super) fn close(txn: &mut Transaction<'_>, held: &mut Subscription, lease: u
     Ok(())
 }
 
-/// Closes all leases at once; nothing of any is open. Of more than are kept, those granted first are forgotten.
+/// Closes all leases, which have no open deliveries. If they are more than may be remembered, those granted first are
+/// forgotten.
 pub(super) fn close_all(txn: &mut Transaction<'_>, held: &mut Subscription) -> Result<(), Halt> {
     let leases = std::mem::take(&mut held.leases);
     let limit = MAX_CLOSED_LEASES as usize;
@@ -48,7 +50,7 @@ pub(super) fn close_all(txn: &mut Transaction<'_>, held: &mut Subscription) -> R
     Ok(())
 }
 
-/// The timer of a subscription's closed leases is due: forget some that are old enough, and wait for the next.
+/// The timer of a subscription's closed leases: forgets those that are old enough, and sets the timer for the next.
 pub(super) fn due(txn: &mut Transaction<'_>, held: &mut Subscription) -> Result<(), Halt> {
     for (count, key) in oldest(txn, held, CLOSED_LEASES_PER_TIMER + 1)?.into_iter().enumerate() {
         let forget_at = key.closed_at_ms.saturating_add(CLOSED_LEASE_RETENTION_MS);
@@ -61,7 +63,7 @@ pub(super) fn due(txn: &mut Transaction<'_>, held: &mut Subscription) -> Result<
     Ok(())
 }
 
-/// Writes down that a lease is closed.
+/// Writes the rows of a lease that has closed.
 fn keep(txn: &mut Transaction<'_>, held: &mut Subscription, open: &OpenLease) {
     let id = held.id;
     txn.delete_timer(open.timer_ms, Timer::Lease(id, open.id));

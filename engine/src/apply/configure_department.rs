@@ -1,4 +1,4 @@
-//! What the catalogue says of a department. An older word than the last is ignored.
+//! Takes over what the catalogue says of a department. A version older than the last is ignored.
 
 use crate::{
     effect::Effect,
@@ -8,13 +8,13 @@ use crate::{
     schema::{ConfigureDepartment, DepartmentRow},
 };
 
-/// Whether it changed anything.
+/// Returns whether anything changed.
 pub(super) fn apply(txn: &mut Transaction<'_>, command: &ConfigureDepartment) -> Result<bool, Halt> {
     let id = DepartmentId(command.department);
     let held = txn.department(id)?.cloned();
     let changed = match &held {
         Some(row) if command.catalogue_index <= row.catalogue_index => return Ok(false),
-        // Its command may be what the shard was halted by.
+        // This command may be the one that halted the shard.
         Some(row) if row.set_aside && row.tenant != command.tenant => return Ok(false),
         Some(row) => {
             ensure!(row.tenant == command.tenant, "department {id} moved to tenant {}", command.tenant);

@@ -1,4 +1,4 @@
-//! A queue begins, with one subscription.
+//! Creates a queue with one subscription.
 
 use super::settings;
 use crate::{
@@ -37,7 +37,7 @@ pub(super) fn apply(
         Err(error) => return Ok(Err(CreateQueueError::Settings(error))),
     };
     let queue = QueueRef { department: id, queue: QueueId(department.next_queue) };
-    settings::note_target(txn, id, queue.queue, &settings.dead_letter_queue, true);
+    settings::record_target(txn, id, queue.queue, &settings.dead_letter_queue, true);
     let row = QueueRow {
         name: command.name,
         revision: 1,
@@ -55,7 +55,8 @@ pub(super) fn apply(
     Ok(Ok(view(queue, &row, &settings)))
 }
 
-/// A repeat of the call that created it, before requests were remembered, is answered as the first was.
+/// The answer if the name is taken. Before requests were remembered, the queue itself knew the call that created it:
+/// a repeat of that call is answered as the first was.
 fn existing(
     txn: &mut Transaction<'_>,
     id: QueueRef,

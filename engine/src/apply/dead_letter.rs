@@ -1,4 +1,4 @@
-//! A message is given up: it moves to the dead-letter queue, or is parked where it is.
+//! Gives a message up: it moves to the dead-letter queue, or is parked where it is.
 
 use super::{failure, message, publish};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     state::SubscriptionContext,
 };
 
-/// Of a message that is neither leased nor waiting, after so many failures.
+/// The message must be neither leased nor waiting. `attempts` of its deliveries have failed.
 pub(super) fn give_up(
     txn: &mut Transaction<'_>,
     context: &mut SubscriptionContext<'_>,

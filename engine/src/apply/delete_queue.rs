@@ -1,4 +1,4 @@
-//! A queue ends: its rows go at once, its timers when they fire.
+//! Deletes a queue: its rows at once, its timers when they fire.
 
 use super::settings;
 use crate::{
@@ -36,7 +36,7 @@ pub(super) fn apply(
         txn.rows.delete_prefix(family, keys::queue_prefix(id));
     }
     txn.rows.delete(&QueueNameKey { department, name: command.name.clone() });
-    settings::note_target(txn, department, id.queue, &queue.settings.dead_letter_queue, false);
+    settings::record_target(txn, department, id.queue, &queue.settings.dead_letter_queue, false);
     txn.put_department(department, DepartmentRow { queues: row.queues.saturating_sub(1), ..row });
     txn.forget(&queue);
     txn.effects.push(Effect::Deleted(id));

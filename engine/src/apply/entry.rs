@@ -1,4 +1,4 @@
-//! What is known of a message's publish: looked up once per publish, and for a consumer that keeps up not at all.
+//! The facts of a message's publish. They are read once per publish, and from memory for a consumer that keeps up.
 
 use std::collections::VecDeque;
 
@@ -15,7 +15,7 @@ use crate::{
     state::{Entries, Entry, Queue, Subscription},
 };
 
-/// The row of the publish that a message came with, and its first sequence, unless it was trimmed.
+/// The first sequence and the row of the publish of a message; `None` if it was trimmed.
 pub(crate) fn row(
     rows: &Overlay<'_>,
     queue: QueueRef,
@@ -30,7 +30,7 @@ pub(crate) fn row(
     Ok(inside.then_some((first_sequence, row)))
 }
 
-/// The publish of a message that was not trimmed.
+/// The publish of a message; it must not be trimmed.
 pub(crate) fn find(
     rows: &Overlay<'_>,
     recent: &Entries,
@@ -58,7 +58,7 @@ pub(crate) fn beginning_at(rows: &Overlay<'_>, queue: &Queue, first_sequence: u6
     }
 }
 
-/// The publishes from one that begins at a sequence on, up to another sequence: at most so many, in order.
+/// At most `limit` publishes in order: from the one that begins at `from`, to the last that begins before `to`.
 pub(crate) fn following(
     rows: &Overlay<'_>,
     queue: QueueRef,
@@ -84,16 +84,16 @@ const fn of(first_sequence: u64, row: &EntryRow) -> Entry {
 }
 
 impl EntryRow {
-    /// The publish time that is told, Unix milliseconds.
+    /// The publish time that is shown: the wall clock's, Unix milliseconds.
     pub(crate) const fn wall_published_at_ms(&self) -> u64 {
         wall_time(self.published_at_ms, self.wall_ahead_ms)
     }
 }
 
-/// What a queue says of one of its messages.
+/// The facts of one message.
 #[derive(Debug)]
 pub(crate) struct Facts {
-    /// By the batch's time.
+    /// The time of the publish's batch.
     pub(crate) published_at_ms: u64,
     pub(crate) wall_published_at_ms: u64,
     pub(crate) payload_bytes: u32,
@@ -102,16 +102,16 @@ pub(crate) struct Facts {
     pub(crate) end: u64,
 }
 
-/// Reads facts, in ascending order: a publish is read once.
+/// Reads the facts of messages in ascending order, and each publish once.
 #[derive(Default)]
 pub(crate) struct FactReader {
     last: Option<(u64, EntryRow)>,
-    /// Bodies that had to be read.
+    /// Bytes of the bodies that had to be read.
     pub(crate) body_bytes: usize,
 }
 
 impl FactReader {
-    /// Of a message that is not settled, or was not trimmed.
+    /// The facts of a message that is not settled, or was not trimmed.
     pub(crate) fn read(
         &mut self,
         rows: &Overlay<'_>,
@@ -155,17 +155,17 @@ impl FactReader {
     }
 }
 
-/// How many bytes messages hold, asked in ascending order: exactly of one that was published alone, else its share of its
-/// publish, by payload.
+/// Reads the stored bytes of messages in ascending order. They are exact for a message that was published alone; else
+/// they are its share of its publish, by payload.
 #[derive(Default)]
 pub(crate) struct SizeReader {
     last: Option<(u64, EntryRow)>,
-    /// Of the messages of the last.
+    /// The sum of the weights of the messages of `last`.
     weights: u64,
 }
 
 impl SizeReader {
-    /// Of a message that was not trimmed.
+    /// The stored bytes of a message that was not trimmed.
     pub(crate) fn read(
         &mut self,
         rows: &Overlay<'_>,
@@ -193,12 +193,12 @@ impl SizeReader {
     }
 }
 
-/// A header, and what else stands beside a payload, weigh too.
+/// A message's share of its publish: its payload, and about as much as its header takes.
 const fn weight(payload_bytes: u32) -> u64 {
     payload_bytes as u64 + 64
 }
 
-/// When messages were published, asked in ascending order.
+/// Reads the publish times of messages in ascending order.
 pub(crate) struct PublishTimes<'a> {
     head: &'a QueueHeadRow,
     recent: &'a Entries,
@@ -231,7 +231,7 @@ impl<'a> PublishTimes<'a> {
         Ok(entry.published_at_ms)
     }
 
-    /// Reads the publish of a message; if it follows the last, then some that come next, too.
+    /// Reads the publish of a message, and the next ones too if it follows the last publish that was read.
     fn read(&self, rows: &Overlay<'_>, held: &mut Subscription, sequence: u64) -> Result<Entry, Halt> {
         let queue = held.id.queue;
         let page = match held.reading.end() {

@@ -1,4 +1,4 @@
-//! A lease's timer is due: what is still open and past its deadline is lost to the holder.
+//! The timer of a lease: open deliveries whose deadline has passed end, and the holder has lost them.
 
 use super::{close_lease, failure};
 use crate::{

@@ -1,4 +1,4 @@
-//! Deadlines move: later, never earlier.
+//! Extends leases: a deadline moves to a later time, never to an earlier one.
 
 use super::{
     grant::clamp,

@@ -1,4 +1,4 @@
-//! A delivery failed: the message is tried again, now or later, or given up.
+//! Ends deliveries without a settlement: the message is delivered again, now or later, or given up.
 
 use super::dead_letter;
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     state::{Subscription, SubscriptionContext},
 };
 
-/// What is known of a message that came back from a delivery; none for one that was never delivered.
+/// The retry row of a message; `None` if no delivery of it has ended without a settlement.
 pub(crate) fn retry(
     rows: &Overlay<'_>,
     held: &Subscription,
@@ -24,7 +24,7 @@ pub(crate) fn retry(
     }
 }
 
-/// The `failures`-th delivery of a message that is no longer leased has failed.
+/// The `failures`-th delivery of a message has failed. The message must not be leased any more.
 pub(super) fn failed(
     txn: &mut Transaction<'_>,
     context: &mut SubscriptionContext<'_>,
@@ -46,7 +46,8 @@ pub(super) fn failed(
     Ok(())
 }
 
-/// A delivery ended and counts as no failure. That there was one is remembered: a message waits for its first only once.
+/// A delivery has ended and counts as no failure. The retry row says that there was one, so that the time until the
+/// first delivery is measured only once.
 pub(super) fn returned(txn: &mut Transaction<'_>, held: &mut Subscription, sequence: u64) {
     if !held.has_failed(sequence) {
         txn.rows.put(&held.retry_key(sequence), &RetryRow::default());
@@ -55,7 +56,7 @@ pub(super) fn returned(txn: &mut Transaction<'_>, held: &mut Subscription, seque
     txn.returned(held.id, sequence);
 }
 
-/// Takes a message out of the line until a delay has passed.
+/// Lets a message wait until a delay has passed.
 pub(super) fn wait(
     txn: &mut Transaction<'_>,
     context: &mut SubscriptionContext<'_>,
@@ -73,7 +74,7 @@ pub(super) fn wait(
     Ok(())
 }
 
-/// A message's retry timer is due.
+/// The retry timer of a message: it may be delivered again, or moves to its dead-letter queue.
 pub(super) fn due(
     txn: &mut Transaction<'_>,
     context: &mut SubscriptionContext<'_>,

@@ -1,4 +1,5 @@
-//! Deliveries are leased: of what the leader picked, the part that is free; nothing, if it expected other messages by now.
+//! Grants a lease on those of the picked messages that are free. If the leader expected another next sequence,
+//! nothing is granted.
 
 use super::{entry::PublishTimes, failure, lane, on_subscription, subscription_ref};
 use crate::{

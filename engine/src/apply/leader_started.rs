@@ -1,4 +1,5 @@
-//! A leader begins: what expires of leases granted before it is not the consumers' fault.
+//! Counts a new leader. The expiry of a lease that was granted under an earlier one counts as no failure of its
+//! consumer.
 
 use crate::{machine::Transaction, outcome::Outcome};
 

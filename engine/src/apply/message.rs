@@ -1,4 +1,4 @@
-//! A message's body, and its end.
+//! Reads the body of a message, and settles it.
 
 use bytes::Bytes;
 
@@ -13,7 +13,7 @@ use crate::{
     state::Subscription,
 };
 
-/// A message as stored, where it was published or aside.
+/// The stored body of a message that is not settled.
 pub(crate) fn read(rows: &Overlay<'_>, held: &Subscription, sequence: u64) -> Result<Bytes, Halt> {
     body::read(rows, held.id, held.lane, sequence)?
         .ok_or_else(|| Halt::Corrupt(format!("message {sequence} of {:?} has no body", held.id)))
@@ -24,7 +24,7 @@ pub(crate) fn split(body: Bytes, held: &Subscription, sequence: u64) -> Result<(
     body::split(body).map_err(|_| Halt::Corrupt(format!("the body of message {sequence} of {:?}", held.id)))
 }
 
-/// A subscription is done with a message that is neither leased nor waiting.
+/// Settles a message that is neither leased nor waiting.
 pub(super) fn settle(txn: &mut Transaction<'_>, held: &mut Subscription, sequence: u64) -> Result<(), Halt> {
     if held.settle(sequence)? {
         txn.rows.delete(&held.retry_key(sequence));

@@ -1,4 +1,4 @@
-//! What each command does: one verb a file.
+//! How each command is applied: one verb a file.
 
 mod advance;
 mod close_lease;
@@ -102,7 +102,7 @@ fn on_subscription<T>(
     on_any_subscription(txn, id, run)
 }
 
-/// Runs on a subscription whatever its department's state: time goes on in a closed one.
+/// Runs on a subscription whatever the state of its department: timers fire in a closed one too.
 fn on_any_subscription<T>(
     txn: &mut Transaction<'_>,
     id: SubscriptionRef,

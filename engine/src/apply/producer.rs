@@ -1,4 +1,4 @@
-//! Producer sessions: what makes a retry of a publish safe.
+//! Producer sessions: they make it safe to send a publish again.
 
 use bytes::Bytes;
 
@@ -20,11 +20,11 @@ use crate::{
     state::Queue,
 };
 
-/// What a session says to a batch.
+/// How a session judges a batch.
 pub(super) enum Verdict {
-    /// Store it, if its session is [admitted](admit), and then [`remember`] it.
+    /// The batch is new: store it if its session is [admitted](admit), then [`remember`] it.
     Store(Session),
-    /// It was stored before; the session was [used again](use_again).
+    /// The batch was stored before, with these results; [`use_again`] keeps the session from becoming idle.
     Duplicate(Session, Vec<EntryResult>),
     Refuse(PublishError),
 }
@@ -36,7 +36,8 @@ pub(super) struct Session {
     is_new: bool,
 }
 
-// Here and below: of every publish, and called once. Left to itself, the compiler decides so or so.
+// This and the other inlined functions run for every publish and are called in one place each: whether the compiler
+// inlines them must not depend on other code.
 #[inline]
 pub(super) fn judge(
     txn: &Transaction<'_>,
@@ -84,8 +85,8 @@ pub(super) fn judge(
     Ok(Verdict::Duplicate(Session { key, row, first_sequence, is_new }, results))
 }
 
-/// The results of an earlier attempt, however it was cut into batches. Where a message is stored is known of the last batches,
-/// that it was refused of [`PRODUCER_KNOWN_MESSAGES`] and [`PRODUCER_REFUSED_RUNS`].
+/// The results of an earlier attempt, however it was cut into batches. Sequences are known of the last batches; which
+/// messages were refused is known of [`PRODUCER_KNOWN_MESSAGES`], in at most [`PRODUCER_REFUSED_RUNS`] runs.
 fn earlier(row: &ProducerRow, first_sequence: u64, count: usize) -> Vec<EntryResult> {
     let result = |sequence: u64| {
         let past = |past: &&PastBatch| holds(past.first_sequence, past.count.into(), sequence);
@@ -111,7 +112,7 @@ fn holds(first_sequence: u64, count: u64, sequence: u64) -> bool {
     sequence.checked_sub(first_sequence).is_some_and(|behind| behind < count)
 }
 
-/// Whether a session may be; a new one may need another to be forgotten.
+/// Admits a session. For a new one, an idle session of its publisher may be forgotten.
 #[inline]
 pub(super) fn admit(
     txn: &mut Transaction<'_>,
@@ -124,7 +125,7 @@ pub(super) fn admit(
     publisher::ensure_capacity(txn, queue, &session.row)
 }
 
-/// A batch of a session was sent again: the session is not idle.
+/// Notes the use of a session whose batch was sent again.
 pub(super) fn use_again(txn: &mut Transaction<'_>, queue: &Queue, session: Session) -> Result<(), Halt> {
     let Session { key, mut row, .. } = session;
     if txn.version >= VERSION_OF_FAIR_SESSIONS && row.last_used_ms < txn.now {
@@ -144,7 +145,7 @@ fn used(
     if txn.version >= VERSION_OF_FAIR_SESSIONS { publisher::used(txn, queue, key, row) } else { Ok(()) }
 }
 
-/// The session after a batch was stored from `first_stored` on.
+/// Records a batch that was stored from `first_stored` on in its session.
 #[inline]
 pub(super) fn remember(
     txn: &mut Transaction<'_>,
@@ -180,7 +181,7 @@ pub(super) fn remember(
     Ok(())
 }
 
-/// Of a batch only what was refused stays known.
+/// Forgets a batch but for which of its messages were refused.
 fn forget(refused: &mut Vec<RefusedRun>, batch: &PastBatch) {
     for index in &batch.refused {
         let sequence = batch.first_sequence + u64::from(*index);
@@ -191,7 +192,7 @@ fn forget(refused: &mut Vec<RefusedRun>, batch: &PastBatch) {
     }
 }
 
-/// A session's timer is due: forget it, or wait for the rest of its time.
+/// The timer of a session: forgets it, or sets the timer for the rest of its time.
 pub(super) fn due(txn: &mut Transaction<'_>, id: QueueRef, producer: Bytes) -> Result<(), Halt> {
     let key = ProducerKey { queue: id, producer };
     let Some(mut row) = txn.rows.row(&key)? else { return Ok(()) };
@@ -212,7 +213,7 @@ pub(super) fn due(txn: &mut Transaction<'_>, id: QueueRef, producer: Bytes) -> R
     Ok(())
 }
 
-/// A session is no more. Its timer stays, and finds nothing.
+/// Deletes a session. Its timer stays, and does nothing when it fires.
 pub(super) fn forget_session(
     txn: &mut Transaction<'_>,
     queue: &mut Queue,

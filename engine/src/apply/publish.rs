@@ -1,4 +1,4 @@
-//! Messages come in.
+//! Stores the messages of a publish.
 
 use bytes::Bytes;
 
@@ -78,8 +78,9 @@ fn publish(
     Ok(Ok(command.entries.iter().map(result).collect()))
 }
 
-/// Stores what was not refused, and takes its contents; the first sequence, or 0 for none.
-// By itself, so that what stands around it does not change what its loop becomes.
+/// Stores the messages that were not refused, and moves their contents out. Returns the first sequence; 0 if none is
+/// stored.
+// Not inlined, so that other code does not change how its loop is compiled.
 #[inline(never)]
 fn store(txn: &mut Transaction<'_>, queue: &mut Queue, lane: Lane, entries: &mut [PublishEntry]) -> u64 {
     let mut payload_bytes = Vec::with_capacity(entries.len());
@@ -108,7 +109,7 @@ fn store(txn: &mut Transaction<'_>, queue: &mut Queue, lane: Lane, entries: &mut
     )
 }
 
-/// Takes the sequences of a publish whose bodies are stored; the first.
+/// Appends a publish whose bodies are stored. Returns the first sequence.
 fn append(txn: &mut Transaction<'_>, queue: &mut Queue, row: &EntryRow) -> u64 {
     let first_sequence = queue.append(row);
     txn.rows.put(&EntryKey { queue: queue.id, first_sequence }, row);
@@ -116,7 +117,7 @@ fn append(txn: &mut Transaction<'_>, queue: &mut Queue, row: &EntryRow) -> u64 {
     first_sequence
 }
 
-/// Stores a message that comes from another queue; its sequence.
+/// Stores a message that moves here from another queue. Returns its sequence.
 pub(super) fn append_one(
     txn: &mut Transaction<'_>,
     id: QueueRef,
@@ -142,7 +143,7 @@ pub(super) fn append_one(
     Ok(sequence)
 }
 
-/// The heads of body rows: most messages of a publish have the same.
+/// Encodes the heads of body rows. Most messages of a publish have the same head, which is encoded once.
 struct Heads {
     header: BodyHeader,
     content_head: Bytes,
@@ -154,7 +155,7 @@ impl Heads {
         Self { head: body::head(&header, &[]), content_head: Bytes::new(), header }
     }
 
-    /// With the content's first part.
+    /// The head of a message, which ends with the first part of its content.
     fn of(&mut self, payload_bytes: u32, content_head: &Bytes) -> Bytes {
         if self.header.payload_bytes != payload_bytes || self.content_head != content_head {
             self.header.payload_bytes = payload_bytes;

@@ -1,5 +1,5 @@
-//! The producer sessions of one publisher in a queue, in the order of their use: so many may be, and the longest idle one makes room
-//! for a new one.
+//! The producer sessions of one publisher in a queue, in the order of their use. Their number is limited, and the
+//! longest idle one is forgotten for a new one.
 
 use super::producer::forget_session;
 use crate::{
@@ -15,7 +15,8 @@ use crate::{
     state::Queue,
 };
 
-/// Makes sure that a publisher may have one more session: if it has as many as it may, its longest idle one is forgotten.
+/// Makes sure that a publisher may have one more session: if it has as many as it may, its longest idle one is
+/// forgotten.
 pub(super) fn ensure_capacity(
     txn: &mut Transaction<'_>,
     queue: &mut Queue,
@@ -29,7 +30,7 @@ pub(super) fn ensure_capacity(
             return Ok(Ok(()));
         };
         let first = first(txn, &at.publisher, held)?;
-        // It was used then, or later.
+        // The session was used at that time, or later.
         if first.used_ms.saturating_add(PRODUCER_SAFE_MS) > txn.now {
             let wait_ms = first.used_ms.saturating_add(PRODUCER_SAFE_MS) - txn.now;
             return Ok(Err(PublishError::TooManyOfSubject { limit: MAX_PRODUCERS_OF_SUBJECT, wait_ms }));
@@ -52,14 +53,15 @@ pub(super) fn ensure_capacity(
             forget_session(txn, queue, &key, &row)?;
         }
     }
-    // So many were in use that nobody has looked at for an hour; the next look goes on from here.
+    // All sessions that were examined were used after the time they are ordered by. The next new session examines
+    // those after them.
     match txn.rows.row(&at)?.filter(|held| held.sessions >= MAX_PRODUCERS_OF_SUBJECT) {
         Some(_) => Ok(Err(PublishError::TooManyOfSubject { limit: MAX_PRODUCERS_OF_SUBJECT, wait_ms: 0 })),
         None => Ok(Ok(())),
     }
 }
 
-/// A session was used just now, as its row says: it takes its place in the order, or a new one if it has been used for a while.
+/// Orders a session by its last use, unless it is ordered by a use that is recent enough.
 #[inline]
 pub(super) fn used(
     txn: &mut Transaction<'_>,
@@ -88,7 +90,7 @@ fn order(
     } else {
         let at = PublisherKey { publisher: key_of_use.publisher.clone() };
         let held = txn.rows.row(&at)?;
-        // Whoever comes later stands behind who is there.
+        // Sessions that are added later come after it.
         let held = held.unwrap_or(PublisherRow { sessions: 0, first_ms: row.last_used_ms });
         txn.rows.put(&at, &PublisherRow { sessions: held.sessions + 1, ..held });
     }
@@ -98,7 +100,7 @@ fn order(
     Ok(())
 }
 
-/// A session that is forgotten leaves the order.
+/// Takes a session that is forgotten out of the order.
 pub(super) fn forget(
     txn: &mut Transaction<'_>,
     queue: &Queue,
@@ -121,9 +123,9 @@ pub(super) fn forget(
     Ok(())
 }
 
-/// Of a publisher's sessions the one that stands first.
+/// The session of a publisher that is first in the order.
 fn first(txn: &Transaction<'_>, publisher: &Publisher, held: PublisherRow) -> Result<ProducerUseKey, Halt> {
-    // Not from the very beginning: what was there before was deleted, and takes time to pass over.
+    // The range begins at the first session: the keys before it were deleted, and skipping those takes time.
     let (from, end) = (ProducerUseKey::from(publisher, held.first_ms), ProducerUseKey::end(publisher));
     match txn.rows.range(ProducerUseKey::FAMILY, &from, &end, 1)?.pop() {
         Some((key, _)) => decode_key(&key),

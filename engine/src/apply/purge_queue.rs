@@ -1,4 +1,4 @@
-//! Every message published so far goes, for all subscriptions; the queue stays.
+//! Purges a queue: deletes every message published so far, for all subscriptions.
 
 use super::close_lease;
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     state::{OpenLease, Queue, Subscription},
 };
 
-/// How many were not settled.
+/// Returns how many messages were not settled.
 pub(super) fn apply(
     txn: &mut Transaction<'_>,
     command: &PurgeQueue,
@@ -58,8 +58,8 @@ fn purge(txn: &mut Transaction<'_>, queue: &mut Queue) -> Result<u64, Halt> {
     Ok(purged)
 }
 
-/// The holders are to hear that the messages are gone, and those who had settled before that they had: leases stay known
-/// for as long as others that are closed.
+/// Closes the leases with their open deliveries purged. They are remembered as long as other closed leases, so that a
+/// late settlement is answered with the purge, and a repeated one as before.
 fn end_leases(txn: &mut Transaction<'_>, held: &mut Subscription) -> Result<(), Halt> {
     lose_lost(txn, held)?;
     let mut leases = std::mem::take(&mut held.leases);
@@ -70,8 +70,8 @@ fn end_leases(txn: &mut Transaction<'_>, held: &mut Subscription) -> Result<(), 
     close_lease::close_all(txn, held)
 }
 
-/// What closed leases had lost, and nobody has settled since, is purged. Once the messages are gone, it could not be told
-/// from what was settled.
+/// Marks the deliveries of closed leases as purged that were lost and whose messages are not settled. After the purge
+/// these messages could not be told apart from settled ones.
 fn lose_lost(txn: &mut Transaction<'_>, held: &Subscription) -> Result<(), Halt> {
     let subscription = held.id;
     let mut changed = Vec::new();
@@ -96,7 +96,7 @@ fn lose_lost(txn: &mut Transaction<'_>, held: &Subscription) -> Result<(), Halt>
     Ok(())
 }
 
-/// As it was before [`VERSION_OF_WALL_TIME`].
+/// Deletes the leases, as purges did before [`VERSION_OF_WALL_TIME`].
 fn forget_leases(txn: &mut Transaction<'_>, held: &mut Subscription) {
     for lease in held.leases.values() {
         txn.delete_timer(lease.timer_ms, Timer::Lease(held.id, lease.id));

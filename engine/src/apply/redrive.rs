@@ -1,5 +1,5 @@
-//! Dead letters get another chance: each moves to where it came from, or to a target; a parked one with neither becomes
-//! free where it is.
+//! Redrives dead letters: each moves to the queue it came from, or to a target. A parked one that has no such queue
+//! becomes free where it is.
 
 use super::{entry::FactReader, failure, message, on_subscription, publish, queue_ref, subscription_ref};
 use crate::{
@@ -47,7 +47,7 @@ pub(super) fn apply(
     Ok(redriven.unwrap_or_else(|error| Err(error.into())))
 }
 
-/// Why the leader passed sequences over, one by one; empty if it passed over none.
+/// For each sequence why the leader passed it over, if it did; empty if it passed over none.
 fn passed_over(command: &RedriveDeadLetters) -> Result<Vec<Option<SkipReason>>, Halt> {
     let reason = |byte: &u8| match SkipReason::try_from(i32::from(*byte)) {
         Ok(SkipReason::Unspecified) => Ok(None),
@@ -111,7 +111,7 @@ fn redrive(
 
 fn unpark(txn: &mut Transaction<'_>, held: &mut Subscription, sequence: u64) -> Result<RedriveOutcome, Halt> {
     end_wait(txn, held, sequence, &RetryRow { parked: true, ..RetryRow::default() })?;
-    // Its attempts count anew; that it was delivered is still so.
+    // The attempts are counted from 0 again. The row stays, since the message was delivered before.
     txn.rows.put(&held.retry_key(sequence), &RetryRow::default());
     txn.returned(held.id, sequence);
     Ok(RedriveOutcome::Freed)

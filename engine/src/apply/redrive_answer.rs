@@ -1,4 +1,4 @@
-//! What a redrive tells its caller: how many dead letters got another chance, which did not and why, and where to go on.
+//! The answer to a redrive: how many dead letters were redriven, which were skipped and why, and where to continue.
 
 use crate::{
     ids::QueueId,
@@ -11,8 +11,8 @@ use crate::{
 };
 
 impl RedriveAnswer {
-    /// The answer to a redrive that came to these dead letters of a queue in this order, and what became of each. With
-    /// those that were not reached the caller goes on; after the last, `next_sequence` follows.
+    /// The answer to a redrive of these dead letters of a queue, with the outcome of each, in order. The caller
+    /// continues with the first that was not reached, or after the last with `next_sequence`.
     #[must_use]
     pub fn of(
         queue: QueueId,

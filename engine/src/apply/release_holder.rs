@@ -1,4 +1,4 @@
-//! A session ends cleanly: what it holds goes back at once, and no attempt counts.
+//! Releases the open deliveries of a consumer session that ended cleanly. No attempt is counted.
 
 use super::{close_lease, failure, on_subscription, subscription_ref};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     state::{Index, Subscription},
 };
 
-/// How many deliveries.
+/// Returns how many deliveries were released.
 pub(super) fn apply(
     txn: &mut Transaction<'_>,
     command: &ReleaseHolder,

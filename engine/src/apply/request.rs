@@ -1,5 +1,5 @@
-//! Requests with an id: one that was done is remembered for a day, and its repeat is answered as it was. What was refused
-//! changed nothing: it is not remembered, and its repeat is tried anew.
+//! Requests with an id. A request that was done is remembered for a day, and its repeat gets the same answer. A
+//! request that was refused changed nothing: it is not remembered, and its repeat is tried again.
 
 use crate::{
     halt::Halt,
@@ -22,7 +22,7 @@ use crate::{
     state,
 };
 
-/// A change that a command asks for, with the request that it is asked for by.
+/// The change that a command makes, with its request.
 pub(super) struct Asked {
     change: Change,
     department: DepartmentId,
@@ -40,7 +40,7 @@ pub(super) fn of(
     Some(Asked { change, department: DepartmentId(department), request })
 }
 
-/// Makes a change, unless its request was done before: then it is answered as it was.
+/// Makes a change, unless its request was done before: then returns the earlier answer.
 pub(super) fn once(
     txn: &mut Transaction<'_>,
     asked: Option<Asked>,
@@ -62,7 +62,7 @@ pub(super) fn once(
     Ok(outcome)
 }
 
-/// How a request was answered, if it is remembered; refused, if its id was another request's.
+/// The outcome of a request that is remembered; a refusal, if its id is another request's.
 pub(crate) fn find(
     rows: &Overlay<'_>,
     department: DepartmentId,
@@ -92,7 +92,7 @@ pub(crate) fn find(
     }))
 }
 
-/// The timer of a requester is due: forget what is old enough, and wait for the next.
+/// The timer of a requester: forgets the requests that are old enough, and sets the timer for the next.
 pub(super) fn due(txn: &mut Transaction<'_>, requester: Requester) -> Result<(), Halt> {
     let key = RequesterKey { requester };
     let Some(mut row) = txn.rows.row(&key)? else { return Ok(()) };
@@ -166,7 +166,7 @@ fn requester(department: DepartmentId, request: &Request) -> Requester {
     Requester { department, tenant: TenantId(request.tenant), subject: request.subject.clone() }
 }
 
-/// What is remembered of a change; nothing of one that was not made.
+/// The answer that is remembered of a change; `None` if the change was refused.
 fn answer(outcome: &Outcome) -> Option<Answer> {
     match outcome {
         Outcome::CreateQueue(Ok(view)) => Some(Answer::Created(queue_answer(view))),

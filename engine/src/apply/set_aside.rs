@@ -1,5 +1,5 @@
-//! Commands and timers of a department that is set aside: the ones are refused before anything of them is looked at, the others
-//! wait until it is opened again.
+//! Departments that are set aside: commands are refused before any of their fields but the department is read, and
+//! timers that are due wait until the department is opened again.
 
 use crate::{
     halt::Halt,
@@ -37,7 +37,7 @@ pub(super) fn refusal(txn: &mut Transaction<'_>, command: &Command) -> Result<Op
         return Ok(None);
     }
     Ok(match command {
-        // What the configuration says is noted, and opens nothing.
+        // The configuration is recorded, and does not open the department.
         Command::ConfigureDepartment(_) | Command::LeaderStarted(_) | Command::Advance(_) => None,
         Command::CreateQueue(_) => Some(Outcome::CreateQueue(Err(SET_ASIDE.into()))),
         Command::UpdateQueue(_) => Some(Outcome::UpdateQueue(Err(SET_ASIDE.into()))),
@@ -52,7 +52,7 @@ pub(super) fn refusal(txn: &mut Transaction<'_>, command: &Command) -> Result<Op
     })
 }
 
-/// Whether a timer that is due has been put where it waits, because its department is set aside.
+/// Parks a timer that is due if its department is set aside. Returns whether it did.
 pub(super) fn park(txn: &mut Transaction<'_>, timer: &TimerKey) -> Result<bool, Halt> {
     let department = timer.timer.department();
     let parked = txn.is_set_aside(department)?;

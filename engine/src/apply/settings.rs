@@ -1,4 +1,4 @@
-//! A queue's settings: defaults, limits, and who may be whose dead-letter queue.
+//! The settings of a queue: defaults, limits, and which queue may be the dead-letter queue of another.
 
 use crate::{
     halt::Halt,
@@ -14,7 +14,7 @@ use crate::{
     schema::QueueSettings,
 };
 
-/// The settings with defaults in the place of zeros, if they can be used by a queue of this name.
+/// The settings with defaults in the place of zeros, if a queue of this name may have them.
 pub(super) fn usable(
     txn: &Transaction<'_>,
     department: DepartmentId,
@@ -36,8 +36,8 @@ pub(super) fn usable(
     Ok(if chained { Err(SettingsError::DeadLetterChain) } else { Ok(settings) })
 }
 
-/// Remembers that a queue names another as its dead-letter queue, or forgets it.
-pub(super) fn note_target(
+/// Records that a queue uses another as its dead-letter queue, or that it does not any more.
+pub(super) fn record_target(
     txn: &mut Transaction<'_>,
     department: DepartmentId,
     queue: QueueId,
@@ -95,7 +95,7 @@ fn has_target(txn: &Transaction<'_>, department: DepartmentId, name: &str) -> Re
     Ok(settings.is_some_and(|settings| !settings.dead_letter_queue.is_empty()))
 }
 
-/// Whether a queue names this one as its dead-letter queue.
+/// Whether a queue uses the queue of a name as its dead-letter queue.
 fn is_target(txn: &Transaction<'_>, department: DepartmentId, name: &str) -> Result<bool, Halt> {
     let users = DeadLetterUseKey::users(department, name);
     Ok(!txn.rows.range(Family::State, &users, &keys::after(&users), 1)?.is_empty())

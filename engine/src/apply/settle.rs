@@ -1,4 +1,4 @@
-//! Deliveries are settled: acked, nacked, released, or given up.
+//! Settles deliveries: acks, nacks, releases, or gives up.
 
 use super::{
     close_lease, dead_letter, failure, message, on_subscription, subscription_ref,
@@ -104,7 +104,7 @@ const fn count(sums: &mut SubscriptionSums, outcome: Index, wall: u64, leased_ms
         }
         Index::Nacked => sums.nacked += 1,
         Index::Released => sums.released += 1,
-        // What is given up is counted where it is.
+        // Dead letters are counted by `dead_letter`.
         _ => {}
     }
 }

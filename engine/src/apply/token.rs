@@ -1,4 +1,4 @@
-//! Who may settle or extend a delivery: the holder of its lease, by lease, index and nonce.
+//! Checks the tokens of settlements and extensions: lease, index and nonce, and the holder.
 
 use std::collections::BTreeMap;
 
@@ -11,23 +11,23 @@ use crate::{
     state::{Index, OpenLease, Subscription},
 };
 
-/// What a token stands for.
+/// The delivery of a token.
 pub(super) enum Token {
-    /// A delivery that is open: its lease and its index there.
+    /// The delivery is open.
     Open { lease: u64, index: usize },
-    /// The holder had settled it so.
+    /// The holder has settled it before, in this way.
     Settled(SettleKind),
-    /// The lease has ended.
+    /// The deadline has passed.
     Lost,
-    /// The lease has ended, and the message is settled.
+    /// The deadline has passed, and the message was settled under another lease.
     SettledByAnother,
     /// The message was purged.
     Purged,
-    /// No such delivery, or somebody else's.
+    /// There is no such delivery, or another holder has it.
     Invalid,
 }
 
-/// Reads tokens; remembers the closed leases it has read.
+/// Reads tokens of one holder, and each closed lease once.
 pub(super) struct Tokens<'a> {
     holder: &'a Holder,
     closed: BTreeMap<u64, Option<OpenLease>>,

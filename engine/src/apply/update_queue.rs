@@ -1,4 +1,4 @@
-//! A queue's settings change.
+//! Changes the settings of a queue.
 
 use super::settings;
 use crate::{
@@ -41,14 +41,14 @@ pub(super) fn apply(
     Ok(updated)
 }
 
-/// A definition that stays the same keeps its revision.
+/// If the settings are the same, the revision does not change.
 fn update(txn: &mut Transaction<'_>, queue: &mut Queue, settings: QueueSettings) {
     if queue.settings == settings {
         return;
     }
     let id = queue.id;
-    settings::note_target(txn, id.department, id.queue, &queue.settings.dead_letter_queue, false);
-    settings::note_target(txn, id.department, id.queue, &settings.dead_letter_queue, true);
+    settings::record_target(txn, id.department, id.queue, &queue.settings.dead_letter_queue, false);
+    settings::record_target(txn, id.department, id.queue, &settings.dead_letter_queue, true);
     queue.definition.settings = Some(settings.clone());
     queue.definition.revision += 1;
     queue.definition.updated_at_ms = txn.wall;
