@@ -1,4 +1,5 @@
-//! The value of a body row: `header length u32 | header | content`. The engine reads and writes headers only.
+//! Message bodies: how they are stored and read. The value of a row is `header length u32 | header | content`; the
+//! engine reads and writes headers only.
 
 use bytes::{Buf as _, BufMut, Bytes};
 use prost::Message;
@@ -11,23 +12,23 @@ use crate::{
 };
 
 impl BodyHeader {
-    /// The publish time that is told, Unix milliseconds.
+    /// The publish time that is shown: the wall clock's, Unix milliseconds.
     #[must_use]
     pub const fn wall_published_at_ms(&self) -> u64 {
         wall_time(self.published_at_ms, self.wall_ahead_ms)
     }
 }
 
-/// The time that is told of a batch's time, which the wall clock was ahead of by so much.
+/// The time of the wall clock when it was `wall_ahead_ms` ahead of the time of a batch.
 pub(crate) const fn wall_time(at_ms: u64, wall_ahead_ms: i64) -> u64 {
-    // The inverse of how the difference was taken.
+    // The inverse of `Transaction::wall_ahead`.
     at_ms.wrapping_add_signed(wall_ahead_ms)
 }
 
-/// A message's body as a batch stores it: its value is `head` followed by `tail`.
+/// A message's body as a batch stores it. The value of the row is `head` followed by `tail`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredBody {
-    /// Where.
+    /// The key of the row.
     pub key: BodyKey,
     /// The value's first part: the header, and the beginning of the content.
     pub head: Bytes,
@@ -35,9 +36,9 @@ pub struct StoredBody {
     pub tail: Bytes,
 }
 
-/// The bodies among a batch's writes, by ascending key. Copies of bodies that were stored before are left out.
+/// The bodies of new messages among a batch's writes, by ascending key; without the copies of relocated ones.
 pub fn stored(writes: Writes) -> impl Iterator<Item = StoredBody> {
-    // Writes are in the order of families: behind the last body none is looked at.
+    // Writes are in the order of families, so that reading ends behind the last body.
     let bodies = writes.into_iter().take_while(|write| write.family() == Family::ALL[0]);
     bodies.filter_map(|write| match write {
         Write::Put { key, head, tail, .. } => BodyKey::decode(&key).map(|key| StoredBody { key, head, tail }),
@@ -47,7 +48,8 @@ pub fn stored(writes: Writes) -> impl Iterator<Item = StoredBody> {
 
 const _: () = assert!(matches!(Family::ALL[0], Family::Body));
 
-/// A message's body for a subscription. `None`: it was settled and trimmed, or purged, or its queue was deleted.
+/// A message's body for a subscription. `None`: the message was settled and trimmed, or purged, or its queue was
+/// deleted.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -61,7 +63,7 @@ pub fn read<K: Kv + ?Sized>(
     or_relocated(kv, subscription, lane, sequence, published)
 }
 
-/// The same for a body that was looked for where it was published: `published`, or else the copy that the subscription has.
+/// A message's body for a subscription after a read where it was published: `published`, or else the relocated copy.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -83,12 +85,13 @@ pub fn or_relocated<K: Kv + ?Sized>(
 #[error("a stored body is not whole")]
 pub struct BodyError;
 
-/// The first part of a body row, which ends with the beginning of the content; the rest of the content follows it.
+/// The first part of a body row's value: the header, and the beginning of the content. The rest of the content
+/// follows it.
 #[must_use]
 pub fn head(header: &BodyHeader, content_head: &[u8]) -> Bytes {
     let length = header.encoded_len();
     let mut head = Vec::with_capacity(4 + length + content_head.len());
-    // A header is some hundred bytes.
+    // A header has some hundred bytes.
     head.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
     // A Vec grows: encoding into it cannot fail.
     header.encode_raw(&mut head);
@@ -104,7 +107,7 @@ pub fn split(mut value: Bytes) -> Result<(BodyHeader, Bytes), BodyError> {
     let (length, rest) = value.split_first_chunk().ok_or(BodyError)?;
     let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| BodyError)?;
     let header = BodyHeader::decode(rest.get(..length).ok_or(BodyError)?).map_err(|_| BodyError)?;
-    // Not cut into pieces: each would be counted as one more user of the bytes.
+    // Not split into two values: that would count one more user of the bytes.
     value.advance(4 + length);
     Ok((header, value))
 }

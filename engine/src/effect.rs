@@ -1,4 +1,5 @@
-//! What only the leader performs, after a batch is synced and applied. An effect may be lost; what may not is a write.
+//! Effects: what the leader does after a batch is synced and applied. An effect may be lost; what must not be lost is
+//! a write.
 
 use crate::ids::{DepartmentId, QueueRef, SubscriptionRef};
 
@@ -9,24 +10,25 @@ pub enum Effect {
     Appended {
         /// The queue.
         queue: QueueRef,
-        /// Its last sequence.
+        /// The sequence of its newest message.
         last_sequence: u64,
     },
-    /// Messages may be delivered again: nacked without delay, released, expired, or due for a retry.
+    /// Messages may be delivered again: they were nacked without delay, released, or due for a retry, or their leases
+    /// expired.
     Returned {
-        /// To whom.
+        /// The subscription.
         subscription: SubscriptionRef,
-        /// Ascending.
+        /// The messages, ascending.
         sequences: Vec<u64>,
     },
     /// Messages of a subscription were settled, parked, or began to wait: it may be idle now.
     Settled(SubscriptionRef),
-    /// The queue's messages are gone.
+    /// The queue was purged.
     Purged(QueueRef),
-    /// The queue is gone: its streams end.
+    /// The queue was deleted: its streams end.
     Deleted(QueueRef),
     /// The queue's definition has changed.
     Redefined(QueueRef),
-    /// The department's streams end.
+    /// The department was closed: its streams end.
     DepartmentClosed(DepartmentId),
 }

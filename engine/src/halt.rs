@@ -1,8 +1,8 @@
-//! Why a machine stops. An operating error is an outcome; this is for what must never be.
+//! Why a machine stops. An error of a caller is an outcome; a halt is for faults that must never happen.
 
 use crate::{ids::DepartmentId, kv::KvError};
 
-/// The batch wrote nothing, and the machine is unusable until it is hydrated again.
+/// Why a batch was not applied. It has written nothing, and the machine is unusable until it is hydrated again.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Halt {
     /// The store could not be read.
@@ -11,9 +11,9 @@ pub enum Halt {
     /// A newer program wrote the batch: it would be half-understood.
     #[error("the batch speaks machine version {found}, this program knows {known}: run a newer one")]
     NewerVersion {
-        /// The batch's.
+        /// The version of the batch.
         found: u32,
-        /// This machine's.
+        /// The version of this machine.
         known: u32,
     },
     /// The batch does not follow the last one.
@@ -24,7 +24,7 @@ pub enum Halt {
         /// The index of this batch.
         found: u64,
     },
-    /// The batch lacks something, or holds what no proposer sends.
+    /// The batch has a fault that no proposer makes.
     #[error("the batch is malformed: {0}")]
     Malformed(&'static str),
     /// A check of the machine's own state failed.
@@ -33,10 +33,10 @@ pub enum Halt {
     /// A stored row is missing or cannot be decoded.
     #[error("the stored state is damaged: {0}")]
     Corrupt(String),
-    /// Only of a question between batches, which it is the answer to: the machine goes on.
+    /// Only for queries between batches: the department is set aside. The machine can be used further.
     #[error("department {0} is set aside: nothing of it is read")]
     SetAside(DepartmentId),
-    /// An earlier batch halted it.
+    /// An earlier batch halted the machine.
     #[error("the machine has halted")]
     Halted,
 }

@@ -1,4 +1,4 @@
-//! Ids. They are allocated, never reused, and stand in keys big-endian.
+//! Ids. They are allocated, never reused, and big-endian in keys.
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident($int:ty)) => {
@@ -43,14 +43,15 @@ id!(
     LeaseId(u64)
 );
 
-/// The subscription every queue is born with.
+/// The subscription that every queue is created with.
 pub const DEFAULT_SUBSCRIPTION: SubscriptionId = SubscriptionId(1);
-/// Its name.
+/// The name of that subscription.
 pub const DEFAULT_SUBSCRIPTION_NAME: &str = "default";
 /// The lane of a message whose publisher names none.
 pub const DEFAULT_LANE: Lane = Lane(0);
-/// The lanes of every queue. Only this says that there is one: code that works for one lane takes it apart (`let [lane] = LANES`), so
-/// that a second one does not compile before that code knows which of them it means.
+/// The lanes of every queue. Only this constant says that there is one. Code that works for one lane takes the array
+/// apart (`let [lane] = LANES`), so that a second lane does not compile before that code knows which of them it
+/// means.
 pub const LANES: [Lane; 1] = [DEFAULT_LANE];
 
 impl Lane {
@@ -61,7 +62,7 @@ impl Lane {
     }
 }
 
-/// One queue of one department: the unit every hot command names.
+/// One queue of one department.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueueRef {
     /// Its department.

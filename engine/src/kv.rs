@@ -1,19 +1,19 @@
-//! The one byte-level door to storage, and the writes a batch leaves behind.
+//! Access to storage, by bytes: reads through a trait, and the writes of a batch as values.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-/// A column family. Few, and none per tenant or queue.
+/// A column family. There are few, and none per tenant or queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
-    /// Message bodies, and the copies set aside when a stride was trimmed.
+    /// Message bodies, and relocated ones.
     Body,
-    /// Per publish batch, the facts that apply needs.
+    /// The facts of each publish that `apply` needs.
     Entry,
     /// Definitions, heads, ack state, leases, retries, producer sessions.
     State,
-    /// What is due when.
+    /// Timers.
     Timer,
     /// The shard's own row, and the catalogue.
     Meta,
@@ -23,7 +23,7 @@ impl Family {
     /// Every family, in a fixed order.
     pub const ALL: [Self; 5] = [Self::Body, Self::Entry, Self::State, Self::Timer, Self::Meta];
 
-    /// Its name in the store; persisted, never changed.
+    /// The name of the family in the store; it is persisted and never changed.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -58,7 +58,7 @@ pub trait Kv {
     /// When the store cannot be read.
     fn range(&self, family: Family, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, KvError>;
 
-    /// The last row with `from <= key <= at`.
+    /// The last row with `from <= key <= at`. All keys of the range must have one length.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -68,31 +68,31 @@ pub trait Kv {
 /// One change to the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Write {
-    /// Sets a row; its value is `head` followed by `tail` (so that a body is not copied to get its header).
+    /// Sets a row. Its value is `head` followed by `tail`, so that a body is not copied to get its header.
     Put {
-        /// Where.
+        /// The family.
         family: Family,
-        /// Its key.
+        /// The key.
         key: Vec<u8>,
         /// The value's first part.
         head: Bytes,
         /// The value's second part, often empty.
         tail: Bytes,
     },
-    /// Removes a row, if it is there.
+    /// Removes a row, if it exists.
     Delete {
-        /// Where.
+        /// The family.
         family: Family,
-        /// Its key.
+        /// The key.
         key: Vec<u8>,
     },
     /// Removes every row with `from <= key < to`.
     DeleteRange {
-        /// Where.
+        /// The family.
         family: Family,
         /// First key removed.
         from: Vec<u8>,
-        /// First key kept.
+        /// First key that is not removed.
         to: Vec<u8>,
     },
 }
@@ -109,17 +109,18 @@ impl Write {
     }
 }
 
-/// The writes of one batch, in the order of [`Family::ALL`] and then of keys, ranges first: the store takes all of them or none.
+/// The writes of one batch, in the order of [`Family::ALL`] and then of keys, ranges first: the store takes all of
+/// them or none.
 pub type Writes = Vec<Write>;
 
-/// A store in memory, for tests, simulation and comparison.
+/// A store in memory, for tests and simulation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MemKv {
     rows: BTreeMap<(Family, Vec<u8>), Bytes>,
 }
 
 impl MemKv {
-    /// Takes all writes of a batch.
+    /// Makes all writes of a batch.
     pub fn write(&mut self, writes: &[Write]) {
         for write in writes {
             match write {
@@ -145,7 +146,7 @@ impl MemKv {
         }
     }
 
-    /// Every row, in order of family and key.
+    /// All rows, by family and key.
     pub fn rows(&self) -> impl Iterator<Item = (Family, &[u8], &Bytes)> {
         self.rows.iter().map(|((family, key), value)| (*family, key.as_slice(), value))
     }

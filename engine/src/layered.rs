@@ -1,4 +1,4 @@
-//! Rows with writes over them that are not made: to see what batches would do, and leave everything as it is.
+//! A store with writes over it that are kept in memory: to rehearse batches without changing anything.
 
 use bytes::Bytes;
 
@@ -7,17 +7,17 @@ use crate::{
     overlay::Overlay,
 };
 
-/// A store that keeps what is written in memory, over one that stays as it is.
+/// A store whose writes are kept in memory, over a store that does not change.
 pub struct Layered<'a>(Overlay<'a>);
 
 impl<'a> Layered<'a> {
-    /// Over these rows.
+    /// Without writes so far.
     #[must_use]
     pub fn over(kv: &'a dyn Kv) -> Self {
         Self(Overlay::new(kv))
     }
 
-    /// Takes all writes of a batch.
+    /// Makes all writes of a batch.
     pub fn write(&mut self, writes: Writes) {
         for write in writes {
             match write {

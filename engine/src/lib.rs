@@ -3,11 +3,13 @@
 //! Nothing here reads a clock, draws a random number, touches a disk or a network, or waits. Time, nonces and
 //! ciphertext arrive inside the command, so that every replica, and every replay of the log, ends in the same bytes.
 //!
-//! In reading order: [`ids`], [`schema`] (what is logged and stored), [`keys`] (where a row stands), [`kv`] (the only
-//! door to storage), [`outcome`] and [`effect`] (what comes out), [`views`] (what may be asked), then the machines: [`machine`] for a shard, whose
-//! verbs are one file each under `apply/`, and [`catalogue`]; [`check`](mod@check) says what must hold of the rows.
+//! In reading order: [`ids`], [`schema`] (what is logged and stored), [`keys`] (the key of every row), [`kv`] (the
+//! only access to storage), [`outcome`] and [`effect`] (the results of commands), [`views`] (the answers to queries),
+//! then the machines: [`machine`] for a shard, whose verbs are one file each under `apply/`, and [`catalogue`].
+//! `state/` keeps a queue in memory; its head says how a message lives. [`check`](mod@check) says what must hold of
+//! the rows.
 
-// They panic when stdout or stderr is gone, and wait while nobody reads it.
+// These macros panic when stdout or stderr is closed, and wait while nobody reads it.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod ids;

@@ -1,4 +1,5 @@
-//! The id of a message, opaque to everyone else: it tells where the message stands, so that finding it needs no index.
+//! The id of a message, opaque to callers. It contains queue, lane and sequence, so that finding the message needs no
+//! index.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 
@@ -28,7 +29,7 @@ pub fn text(queue: QueueRef, lane: Lane, sequence: u64) -> [u8; TEXT_BYTES] {
     text
 }
 
-/// Where the message of this id stands, if it is one.
+/// The queue, lane and sequence of an id; `None` if the text is no id.
 #[must_use]
 pub fn decode(id: &str) -> Option<(QueueRef, Lane, u64)> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(id).ok()?;

@@ -1,4 +1,4 @@
-//! The rows as a batch sees them: what is committed, and over it what the batch's earlier commands have written.
+//! The rows as a batch sees them: the committed ones, under the changes of the batch's earlier commands.
 
 use bytes::Bytes;
 use prost::Message;
@@ -13,7 +13,7 @@ use crate::{
 /// A row's value in two parts, as a [`Write::Put`] takes it.
 type Value = (Bytes, Bytes);
 
-/// The changes of one family. Ranges come first: a row that is written later replaces what they deleted.
+/// The changes of one family. Ranges are deleted first: `rows` has what was written after that.
 #[derive(Default)]
 struct Changes {
     ranges: Vec<(Vec<u8>, Vec<u8>)>,
@@ -21,7 +21,7 @@ struct Changes {
 }
 
 impl Changes {
-    /// What the batch says of a key: nothing, that it is gone, or its value.
+    /// The change of a key: `None` if it is unchanged, `Some(None)` if it was deleted.
     fn get(&self, key: &[u8]) -> Option<Option<&Value>> {
         match self.rows.get(key) {
             Some(value) => Some(value.as_ref()),
@@ -53,7 +53,7 @@ impl<'a> Overlay<'a> {
         self.changes[family as usize].rows.insert(key, Some((head, tail)));
     }
 
-    /// So many rows of a family are about to be put, by ascending keys.
+    /// Reserves memory for rows of a family that are put next, by ascending keys.
     pub(crate) fn reserve(&mut self, family: Family, rows: usize) {
         self.changes[family as usize].rows.reserve(rows);
     }
@@ -77,7 +77,7 @@ impl<'a> Overlay<'a> {
         self.delete_range(family, prefix, end);
     }
 
-    /// What the store has to write, in order.
+    /// The writes for the store, in order.
     pub(crate) fn into_writes(self) -> Writes {
         let mut writes = Vec::with_capacity(self.changes.iter().map(|c| c.ranges.len() + c.rows.len()).sum());
         for (family, changes) in Family::ALL.into_iter().zip(self.changes) {
@@ -109,11 +109,11 @@ impl Kv for Overlay<'_> {
         let changes = &self.changes[family as usize];
         let mut rows = Vec::new();
         let mut from = from.to_vec();
-        // The pages grow, so that a long run of deleted rows costs few seeks.
+        // Pages grow, so that a long run of deleted rows costs few seeks.
         let mut asked = limit;
         while rows.len() < limit && &from[..] < to {
             let page = self.kv.range(family, &from, to, asked)?;
-            // A page that is not full has seen everything up to the end; else only up to its last key.
+            // A full page covers the range up to its last key, any other page all of the range.
             let end = match page.last() {
                 Some((key, _)) if page.len() == asked => [key, &[0][..]].concat(),
                 _ => to.to_vec(),
@@ -126,7 +126,7 @@ impl Kv for Overlay<'_> {
                 }
                 match changes.get(&key) {
                     None => rows.push((key, value)),
-                    // A written key equal to this one is taken from the changes.
+                    // A key that was changed is taken from the changes.
                     Some(_) => continue,
                 }
             }
@@ -140,14 +140,13 @@ impl Kv for Overlay<'_> {
         Ok(rows)
     }
 
-    /// All keys must be of one length.
     fn last(&self, family: Family, from: &[u8], at: &[u8]) -> Result<Option<Row>, KvError> {
         if from > at {
             return Ok(None);
         }
         let changes = &self.changes[family as usize];
         let mut stored = self.kv.last(family, from, at)?;
-        // What the batch has deleted or rewritten does not stand there.
+        // A row that the batch has changed does not count.
         while let Some((key, _)) = &stored
             && changes.get(key).is_some()
         {
@@ -156,7 +155,7 @@ impl Kv for Overlay<'_> {
                 _ => None,
             };
         }
-        // A key that is one zero longer is the next.
+        // The key with a zero behind it is the next key.
         let mut changed = changes.rows.descending(from, &[at, &[0]].concat());
         let written = changed.find_map(|(key, value)| Some((key, value.as_ref()?)));
         Ok(match written {

@@ -1,9 +1,10 @@
-//! Settlements in the log: those that follow each other in a lease, and are made in the same way, are one item.
+//! Settlements in the log, run-length coded: those of successive deliveries of a lease with the same kind and delay
+//! are one item.
 
 use crate::schema::{Settle, SettleItem, SettleKind, TokenRef};
 
 impl Settle {
-    /// How many deliveries it settles.
+    /// The number of deliveries that it settles.
     #[must_use]
     pub fn deliveries(&self) -> usize {
         self.items.iter().map(SettleItem::deliveries).fold(0, usize::saturating_add)
@@ -11,14 +12,14 @@ impl Settle {
 }
 
 impl SettleItem {
-    /// Of one delivery.
+    /// The settlement of one delivery.
     #[must_use]
     pub fn one(token: TokenRef, kind: SettleKind, delay_ms: u64) -> Self {
         Self { token: Some(token), kind: kind.into(), delay_ms, count: 1 }
     }
 
-    /// These, each of one delivery, in as few items as their order allows. Mostly a lease is settled as a whole and in its
-    /// order, and then takes no more of the log than one delivery.
+    /// Settlements of one delivery each, in as few items as their order allows. A lease is mostly settled whole and
+    /// in its order, and then takes no more of the log than one delivery.
     #[must_use]
     pub fn coalesce(settlements: impl IntoIterator<Item = Self>) -> Vec<Self> {
         let mut items: Vec<Self> = Vec::new();
@@ -31,18 +32,18 @@ impl SettleItem {
         items
     }
 
-    /// How many deliveries it settles.
+    /// The number of deliveries that it settles.
     #[must_use]
     pub fn deliveries(&self) -> usize {
-        // Logs of before there were counts have 0.
+        // Older logs have no counts: 0.
         usize::try_from(self.count.max(1)).unwrap_or(usize::MAX)
     }
 
-    /// The settlement of each delivery.
+    /// The settlements of the single deliveries.
     pub(crate) fn expand(&self) -> impl Iterator<Item = Self> + use<> {
         let item = *self;
         (0..item.count.max(1)).map(move |behind| {
-            // No lease has so many that the last index there can be is one of them.
+            // No lease has the highest index that there can be.
             let index = |first: u32| first.saturating_add(behind);
             let token = item.token.map(|first| TokenRef { index: index(first.index), ..first });
             Self { token, count: 1, ..item }

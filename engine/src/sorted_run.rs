@@ -1,7 +1,7 @@
-//! The rows that a batch has changed in one family, by key.
+//! A map of the rows that a batch has changed in one family, by key.
 //!
-//! The bodies of a publish come in ascending order, and there may be thousands in a batch. Keys that come so are only put
-//! behind the last one; a tree holds the others.
+//! The bodies of a publish are inserted in ascending order, and there may be thousands in a batch. Keys that ascend
+//! are appended to a sorted run; a tree holds the others.
 
 use std::{
     cmp::Ordering,
@@ -10,10 +10,10 @@ use std::{
     ops::Bound::{Excluded, Included},
 };
 
-/// A map. No key is in both parts.
+/// The map. No key is in both parts.
 #[derive(Debug)]
 pub(crate) struct SortedRun<V> {
-    /// Ascending.
+    /// By ascending key.
     run: Vec<(Vec<u8>, V)>,
     others: BTreeMap<Vec<u8>, V>,
 }
@@ -37,7 +37,7 @@ impl<V> SortedRun<V> {
         }
     }
 
-    /// So many keys in a row are about to come.
+    /// Reserves memory for ascending keys that are inserted next.
     pub(crate) fn reserve(&mut self, keys: usize) {
         self.run.reserve(keys);
     }
@@ -49,7 +49,7 @@ impl<V> SortedRun<V> {
         }
     }
 
-    /// Those with `from <= key < to`, ascending.
+    /// The entries with `from <= key < to`, ascending.
     pub(crate) fn range<'a>(
         &'a self,
         from: &[u8],
@@ -59,7 +59,7 @@ impl<V> SortedRun<V> {
         merge(others, run, Ordering::Less)
     }
 
-    /// Those with `from <= key < to`, descending.
+    /// The entries with `from <= key < to`, descending.
     pub(crate) fn descending<'a>(
         &'a self,
         from: &[u8],
@@ -69,7 +69,7 @@ impl<V> SortedRun<V> {
         merge(others.rev(), run.rev(), Ordering::Greater)
     }
 
-    /// Removes those with `from <= key < to`.
+    /// Removes the entries with `from <= key < to`.
     pub(crate) fn remove_range(&mut self, from: &[u8], to: &[u8]) {
         if from >= to {
             return;
@@ -85,7 +85,7 @@ impl<V> SortedRun<V> {
         self.run.len() + self.others.len()
     }
 
-    /// All, ascending.
+    /// Visits all entries, ascending.
     pub(crate) fn for_each(self, mut visit: impl FnMut((Vec<u8>, V))) {
         if self.others.is_empty() {
             self.run.into_iter().for_each(visit);
@@ -98,7 +98,7 @@ impl<V> SortedRun<V> {
         self.run.binary_search_by(|(at, _)| at[..].cmp(key))
     }
 
-    /// The index in the run of the first key that is not before this one.
+    /// The index in the run of the first key at or after this one.
     fn first_from(&self, key: &[u8]) -> usize {
         self.index_of(key).unwrap_or_else(|index| index)
     }
@@ -119,7 +119,7 @@ impl<V> SortedRun<V> {
     }
 }
 
-/// Two sorted sequences as one; `first` is how a key that comes earlier compares to one that comes later.
+/// Merges two sorted sequences. `first` is how a key compares to those after it.
 fn merge<K: Ord, V>(
     one: impl Iterator<Item = (K, V)>,
     other: impl Iterator<Item = (K, V)>,

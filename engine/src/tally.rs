@@ -1,4 +1,4 @@
-//! What a batch did that no caller is answered: for the figures of its leader. No state depends on it.
+//! Counts of a batch for the leader's metrics, of events that no caller is answered for. No state depends on them.
 
 /// Counts of one batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
