@@ -1,5 +1,5 @@
-//! How long `apply` takes, in messages a second: `cargo bench -p posthouse-engine`. What does not depend on the machine is
-//! counted by `examples/instructions.rs`.
+//! How long `apply` takes, in messages a second: `cargo bench -p posthouse-engine`. What does not depend on the
+//! machine is counted by `examples/instructions.rs`.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -74,7 +74,8 @@ impl Line {
         })
     }
 
-    /// An ack of the messages that were leased first, as the server sends it: those that follow in a lease are one item.
+    /// An ack of the messages that were leased first, as the server sends it: those that follow in a lease are one
+    /// item.
     pub fn settle(&mut self, messages: usize) -> Command {
         let acks = self.leased.drain(..messages).map(|token| SettleItem::one(token, SettleKind::Ack, 0));
         let items = SettleItem::coalesce(acks);

@@ -1,5 +1,5 @@
-//! What `apply` is measured with, by time (`benches/apply.rs`) and by instructions (`examples/instructions.rs`): a shard as
-//! a busy server has it, and the batches that its worker proposes. Everything is the same at every run.
+//! What `apply` is measured with, by time (`benches/apply.rs`) and by instructions (`examples/instructions.rs`): a
+//! shard as a busy server has it, and the batches that its worker proposes. Everything is the same at every run.
 
 mod line;
 mod shard;

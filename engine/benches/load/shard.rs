@@ -20,8 +20,8 @@ pub const DEPARTMENT: u32 = 1;
 pub const PAYLOAD_BYTES: u32 = 1_024;
 const CONTENT_BYTES: usize = PAYLOAD_BYTES as usize + 3;
 const QUEUES: u32 = 64;
-/// Publishes that wait in the deep queue, and messages of each: more publishes than the machine remembers, and more bytes
-/// than lie dead without a look at what waits.
+/// Publishes that wait in the deep queue, and messages of each: more publishes than the machine remembers, and more
+/// bytes than lie dead without a look at what waits.
 const BACKLOG: (usize, usize) = (576, 128);
 
 /// A machine on a store in memory.

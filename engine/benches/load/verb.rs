@@ -13,8 +13,9 @@ pub enum Verb {
     Grant(usize),
     /// Acks of so many of them.
     Settle(usize),
-    /// What a worker proposes at full speed while consumers keep up: four publishes of 128 messages by four producers, the
-    /// leases of as many that came with the batch before, and the acks of as many that were leased with it.
+    /// What a worker proposes at full speed while consumers keep up: four publishes of 128 messages by four
+    /// producers, the leases of as many that came with the batch before, and the acks of as many that were leased
+    /// with it.
     Mixed,
 }
 

@@ -1,4 +1,5 @@
-//! The whole declared state: what is not named is closed, never deleted, and opens again under its old id.
+//! Declares the whole state. Tenants and departments that are not named are closed, never deleted; when they are
+//! named again they have their old ids.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +12,7 @@ use crate::{
     schema::{CatalogueDepartmentRow, Declare, TenantRow},
 };
 
-/// What a declaration changed.
+/// The changes of a declaration.
 #[derive(Default)]
 pub(super) struct Changed {
     pub(super) any: bool,
@@ -102,7 +103,7 @@ fn close_others(
     }
 }
 
-/// The shard with the fewest departments, closed ones too since their data is kept; the lowest of several.
+/// The shard with the fewest departments, and the lowest of several. Closed ones count, since their data is kept.
 fn emptiest_shard(machine: &CatalogueMachine) -> u32 {
     let mut loads = vec![0u32; machine.shards.into()];
     for row in machine.departments.values() {

@@ -1,5 +1,5 @@
-//! The catalogue's machine: tenants, departments, and the shard each department stands on. Its rules are the shard
-//! machine's; no shard reads it.
+//! The catalogue's machine: tenants, departments, and the shard of each department. It has the rules of the shard's
+//! machine; no shard reads it.
 
 mod declare;
 
@@ -18,51 +18,51 @@ use crate::{
     },
 };
 
-/// The machine. It is small, and held whole.
+/// The machine of the catalogue. All of it is in memory, since it is small.
 pub struct CatalogueMachine {
     shards: u16,
     row: CatalogueStateRow,
     tenants: BTreeMap<String, TenantRow>,
-    /// By tenant and name.
+    /// Departments by tenant and name.
     departments: BTreeMap<(u32, String), CatalogueDepartmentRow>,
     halted: bool,
 }
 
-/// What a batch did. The writes are not made yet.
+/// The results of a batch. The writes are not made yet.
 #[derive(Debug)]
 pub struct CatalogueApplied {
-    /// For the store.
+    /// The changes of rows.
     pub writes: Writes,
-    /// For the callers: one per command, in order.
+    /// The answers to the callers: one per command, in order.
     pub outcomes: Vec<CatalogueOutcome>,
-    /// For the leader, once the writes are made.
+    /// What the leader does once the writes are made.
     pub effects: Vec<CatalogueEffect>,
 }
 
-/// The answer to one command.
+/// The outcome of one command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CatalogueOutcome {
-    /// To `Declare`: whether anything changed.
+    /// Of `Declare`: whether anything changed.
     Declared(bool),
 }
 
-/// What only the leader performs; it may be lost, since every leader reconciles when it starts.
+/// What the leader does after a batch. It may be lost, since every leader compares catalogue and shards when it starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CatalogueEffect {
-    /// A department is new, closed or open again: its shard must be told.
+    /// A department is new, closed or open again: its shard must be configured.
     DepartmentChanged(DepartmentId),
 }
 
-/// The catalogue at one index.
+/// The tenants and departments of the catalogue.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CatalogueView {
-    /// By name.
+    /// The tenants, by name.
     pub tenants: Vec<TenantView>,
-    /// By tenant and name.
+    /// The departments, by tenant and name.
     pub departments: Vec<DepartmentView>,
 }
 
-/// A tenant.
+/// A tenant of the catalogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TenantView {
     /// Its id.
@@ -73,7 +73,7 @@ pub struct TenantView {
     pub closed: bool,
 }
 
-/// A department.
+/// A department of the catalogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DepartmentView {
     /// Its id.
@@ -82,16 +82,16 @@ pub struct DepartmentView {
     pub tenant: TenantId,
     /// Its name within its tenant.
     pub name: String,
-    /// Where all its queues stand.
+    /// The shard of all its queues.
     pub shard: ShardId,
     /// It is no longer declared.
     pub closed: bool,
-    /// The index of its last change: what its shard is told.
+    /// The index of its last change, which its shard is configured with.
     pub changed_at_index: u64,
 }
 
 impl CatalogueMachine {
-    /// The machine as its rows say, placing new departments on `shards` shards.
+    /// Reads the machine from its rows. New departments are placed on `shards` shards.
     ///
     /// # Errors
     /// When the store cannot be read or is damaged.

@@ -1,4 +1,4 @@
-//! A subscription's floor, chunks, retries and relocated bodies.
+//! Checks the floor, chunks, retries and relocated bodies of a subscription.
 
 use std::collections::BTreeSet;
 
@@ -76,7 +76,7 @@ pub(super) fn check(
     }
 }
 
-/// What is not settled between the floor and what is copied.
+/// The unsettled messages from `floor` to `copied`.
 fn waiting_below(held: &Subscription, row: &SubscriptionRow) -> impl Iterator<Item = u64> {
     (row.floor..row.copied).filter(|sequence| {
         let chunk = held.chunks.get(&chunk::number(*sequence));
@@ -84,7 +84,7 @@ fn waiting_below(held: &Subscription, row: &SubscriptionRow) -> impl Iterator<It
     })
 }
 
-/// What does not hold of the sums: each message is unsettled, or was settled in one of four ways.
+/// The problems of the sums: each message must be unsettled, or settled in one of four ways.
 fn sums(held: &Subscription, row: &SubscriptionRow, next_sequence: u64, stragglers: u64) -> Vec<String> {
     let sums = row.sums.unwrap_or_default();
     let mut problems = Vec::new();
@@ -94,7 +94,7 @@ fn sums(held: &Subscription, row: &SubscriptionRow, next_sequence: u64, straggle
         true => chunk::number(row.floor) * CHUNK,
         false => row.floor,
     };
-    // Sequence 0 is nobody's: its bit is set, or it is below the floor.
+    // No message has sequence 0: its bit is set, or it is below the floor.
     let settled = (below + above).saturating_sub(stragglers + 1);
     let how = sums.acked + sums.moved + sums.purged + sums.redriven;
     if settled != how || settled >= next_sequence {
@@ -111,7 +111,7 @@ fn sums(held: &Subscription, row: &SubscriptionRow, next_sequence: u64, straggle
     problems
 }
 
-/// What does not hold of one chunk.
+/// The problems of one chunk.
 fn bits(number: u64, held: &Chunk, floor: u64, next_sequence: u64) -> Vec<String> {
     let mut problems = Vec::new();
     let floor_chunk = chunk::number(floor);

@@ -1,4 +1,4 @@
-//! A department's names and its queues are the same.
+//! Checks a department: its names and its queues are the same, and its counts are right.
 
 use super::rows::{Department, Rows};
 use crate::ids::{DepartmentId, QueueId, QueueRef};

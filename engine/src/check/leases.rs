@@ -1,4 +1,4 @@
-//! A subscription's leases, open and closed.
+//! Checks the leases of a subscription, open and closed.
 
 use std::collections::BTreeSet;
 
@@ -66,7 +66,7 @@ pub(super) fn check(
     }
 }
 
-/// What does not hold of one open lease.
+/// The problems of one open lease.
 fn open(
     rows: &Rows,
     id: SubscriptionRef,

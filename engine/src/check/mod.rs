@@ -1,4 +1,4 @@
-//! What must hold of a shard's rows, whatever came before. Run after every step in tests.
+//! The invariants of a shard's rows. Tests check them after every step, `posthouse store check` on a stopped server.
 
 mod ack;
 mod department;
@@ -17,7 +17,7 @@ use rows::Rows;
 /// Checks all rows of a shard against each other.
 ///
 /// # Errors
-/// What does not hold, a line each.
+/// The problems, a line each.
 pub fn check(shard: ShardId, kv: &dyn Kv) -> Result<(), Vec<String>> {
     check_some(shard, None, kv)
 }
@@ -25,7 +25,7 @@ pub fn check(shard: ShardId, kv: &dyn Kv) -> Result<(), Vec<String>> {
 /// Checks the rows of one department of a shard.
 ///
 /// # Errors
-/// What does not hold, a line each.
+/// The problems, a line each.
 pub fn check_department(shard: ShardId, department: DepartmentId, kv: &dyn Kv) -> Result<(), Vec<String>> {
     check_some(shard, Some(department), kv)
 }

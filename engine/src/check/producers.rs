@@ -1,4 +1,4 @@
-//! Producer sessions: each will be forgotten, and stands in the order of its publisher's if it was used since that is kept.
+//! Checks producer sessions: each will be forgotten, and is in its publisher's order if it was used since there is one.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! A queue's head, its bodies and entries.
+//! Checks a queue: its head, its bodies and its entries.
 
 use super::{
     ack, leases, producers,
@@ -35,7 +35,7 @@ pub(super) fn check(rows: &Rows, id: QueueRef, queue: &Queue, problems: &mut Vec
     }
 }
 
-/// Every sequence that was not trimmed has a body and stands in one entry.
+/// Checks that every sequence that was not trimmed has a body and is in one entry.
 fn messages(id: QueueRef, queue: &Queue, head: &QueueHeadRow, problems: &mut Vec<String>) {
     let mut report = |problem: String| problems.push(format!("{id:?}: {problem}"));
     let kept = head.trimmed..head.next_sequence;
@@ -81,7 +81,7 @@ fn stored_bytes(queue: &Queue, head: &QueueHeadRow, report: &mut dyn FnMut(Strin
     }
     let rows = queue.subscriptions.values().filter_map(|held| held.row.as_ref());
     let cleared = rows.map(|row| row.floor.max(row.copied)).min().unwrap_or(0);
-    // Nothing more could be passed: the next publish, if any, goes beyond what is cleared.
+    // `passed` cannot rise: the next publish, if any, ends beyond what is cleared.
     let next = queue.entries.get(&head.passed).map(|entry| head.passed + entry.payload_bytes.len() as u64);
     if head.passed > cleared || next.is_some_and(|end| end <= cleared) {
         report(format!("passed is up to {}, cleared up to {cleared}", head.passed));

@@ -1,4 +1,4 @@
-//! Requests that are remembered: each stands in its place, and will be forgotten.
+//! Checks the requests that are remembered: each is in order, and will be forgotten.
 
 use super::rows::{Requests, Rows};
 use crate::{

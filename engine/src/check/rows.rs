@@ -1,4 +1,4 @@
-//! The rows of a shard, read whole.
+//! Reads all rows of a shard, or of one of its departments.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,9 +37,9 @@ pub(super) struct Rows {
     pub(super) departments: BTreeMap<DepartmentId, Department>,
     pub(super) queues: BTreeMap<QueueRef, Queue>,
     pub(super) requesters: BTreeMap<Requester, Requests>,
-    /// When each is due: a stale one may stand beside the one that counts.
+    /// The times at which each timer is due: there may be a stale one beside the one that counts.
     pub(super) timers: BTreeMap<Timer, BTreeSet<u64>>,
-    /// Of departments that are set aside: those that were due since.
+    /// The timers that were due while their department was set aside.
     parked: BTreeMap<Timer, BTreeSet<u64>>,
 }
 
@@ -48,7 +48,7 @@ pub(super) struct Department {
     pub(super) row: DepartmentRow,
     pub(super) names: BTreeMap<String, QueueId>,
     pub(super) uses: BTreeSet<(String, QueueId)>,
-    /// It says why it is set aside.
+    /// There is a row that says why the department is set aside.
     pub(super) has_reason: bool,
     pub(super) parked_timers: usize,
 }
@@ -68,7 +68,7 @@ pub(super) struct Queue {
     pub(super) producers: BTreeMap<Bytes, ProducerRow>,
     pub(super) producer_uses: BTreeSet<(Publisher, u64, Bytes)>,
     pub(super) publishers: BTreeMap<Publisher, PublisherRow>,
-    /// How many bytes each has.
+    /// The bytes of each body.
     pub(super) bodies: BTreeMap<u64, u64>,
     pub(super) origins: BTreeMap<u64, DeadLetterOrigin>,
     pub(super) entries: BTreeMap<u64, EntryRow>,
@@ -82,7 +82,7 @@ pub(super) struct Subscription {
     pub(super) progress: BTreeMap<LeaseId, ProgressRow>,
     pub(super) closed: BTreeSet<(u64, LeaseId)>,
     pub(super) retries: BTreeMap<u64, RetryRow>,
-    /// How many bytes each has.
+    /// The bytes of each relocated body.
     pub(super) relocated: BTreeMap<u64, u64>,
 }
 
@@ -101,7 +101,7 @@ impl Rows {
             rows.timers.entry(key.timer).or_default().insert(key.due_ms);
             Ok(())
         })?;
-        // From department to department, by seeks: other shards' are between them.
+        // One seek per department: those of other shards are between them.
         let (mut from, end) = (Vec::new(), vec![u8::MAX; 64]);
         while let Some((key, _)) = overlay.range(Family::State, &from, &end, 1)?.pop() {
             let Some(id) = keys::department_of(Family::State, &key) else {
@@ -253,7 +253,7 @@ impl Rows {
         self.queue(id.queue).subscriptions.entry(id.subscription).or_default()
     }
 
-    /// When a timer is due first.
+    /// The first time at which a timer is due.
     pub(super) fn first_due(&self, timer: &Timer) -> Option<u64> {
         self.dues(timer).min()
     }

@@ -78,8 +78,8 @@ keys! {
         department: DepartmentId,
     }
 
-    /// A timer that was due while its department was set aside. Reopening the department puts it back among the timers. The key
-    /// has no row.
+    /// A timer that was due while its department was set aside. Reopening the department puts it back among the
+    /// timers. The key has no row.
     ParkedTimerKey: ParkedTimer, State -> () {
         /// The department.
         department: DepartmentId,

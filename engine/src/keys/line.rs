@@ -1,5 +1,5 @@
-//! Lines: the bodies of one lane of a queue. Their keys begin alike and end with the sequence, so that a store may keep those that
-//! follow each other in one row, and may trim a line up to a sequence.
+//! Lines: the bodies of one lane of a queue. Their keys begin alike and end with the sequence, so that a store may
+//! keep those that follow each other in one row, and may trim a line up to a sequence.
 
 use super::Kind;
 use crate::ids::{Lane, QueueRef};
@@ -21,7 +21,8 @@ pub fn line(queue: QueueRef, lane: Lane) -> [u8; LINE_BYTES] {
     line
 }
 
-/// The line and the sequence of a body's key. Other keys are in no line; among them are those of ranges, such as a whole queue.
+/// The line and the sequence of a body's key. Other keys are in no line; among them are those of ranges, such as a
+/// whole queue.
 // Called for every body that is written.
 #[inline]
 #[must_use]

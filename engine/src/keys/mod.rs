@@ -1,11 +1,13 @@
 //! The key of every row: kinds with explicit numbers, and what follows them.
 //!
-//! Numbers are big-endian, so that keys are in the order of their numbers. The rows of a department begin with it, and those of a
-//! queue with both: a shard is a set of key ranges, and a queue is one range in every family. The rows of a department itself
-//! stand where queue 0 would. Rows of the families timer and meta begin with the shard, or with 0xffff for the catalogue.
+//! Numbers are big-endian, so that keys are in the order of their numbers. The rows of a department begin with it,
+//! and those of a queue with both: a shard is a set of key ranges, and a queue is one range in every family. The rows
+//! of a department itself have queue 0, which no queue has. Rows of the families timer and meta begin with the shard,
+//! or with 0xffff for the catalogue.
 //!
-//! Of the pieces below `shard` and `length` are u16, `kind` and `lane` are u8, ids and `0` are u32, and all other numbers are
-//! u64; times are Unix milliseconds. `length` is that of the text behind it; text and bytes at the end have none.
+//! Of the pieces below `shard` and `length` are u16, `kind` and `lane` are u8, ids and `0` are u32, and all other
+//! numbers are u64; times are Unix milliseconds. `length` is that of the text behind it; text and bytes at the end
+//! have none.
 //!
 //! ```text
 //! kind                    family  key
@@ -70,7 +72,8 @@ use crate::{
     kv::Family,
 };
 
-/// The table of kinds. A number is persisted: it keeps its meaning for ever, and a retired one stays in the table.
+/// The kinds of keys. The numbers are persisted: a number never changes its meaning, and is not used again when it is
+/// retired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Kind {
@@ -78,7 +81,7 @@ pub enum Kind {
     Department = 1,
     /// A queue's name: [`QueueNameKey`].
     QueueName = 2,
-    /// Who names whom as dead-letter queue: [`DeadLetterUseKey`].
+    /// The use of a queue as dead-letter queue: [`DeadLetterUseKey`].
     DeadLetterUse = 3,
     /// A queue's definition: [`QueueKey`].
     Queue = 4,
@@ -92,21 +95,21 @@ pub enum Kind {
     Lease = 8,
     /// A lease's progress: [`ProgressKey`].
     Progress = 9,
-    /// Closed leases by time: [`ClosedLeaseKey`].
+    /// A closed lease, by time: [`ClosedLeaseKey`].
     ClosedLease = 10,
-    /// A message that has failed: [`RetryKey`].
+    /// A message that came back from a delivery: [`RetryKey`].
     Retry = 11,
     /// A producer session: [`ProducerKey`].
     Producer = 12,
-    /// A message: [`BodyKey`].
+    /// The body of a message: [`BodyKey`].
     Body = 13,
-    /// A message relocated: [`RelocatedBodyKey`].
+    /// The relocated body of a message: [`RelocatedBodyKey`].
     RelocatedBody = 14,
     /// A publish: [`EntryKey`].
     Entry = 15,
     /// A timer that ends deliveries of a lease: [`Timer::Lease`].
     LeaseTimer = 16,
-    /// A timer that ends a message's waiting: [`Timer::Retry`].
+    /// A timer of a message that waits: [`Timer::Retry`].
     RetryTimer = 17,
     /// A timer that forgets a producer session: [`Timer::Producer`].
     ProducerTimer = 18,
@@ -123,35 +126,35 @@ pub enum Kind {
     // 24 to 40 are reserved for what queues are to learn next.
     /// A request that was done: [`RequestKey`].
     Request = 41,
-    /// Requests in the order they are forgotten: [`RequestOrderKey`].
+    /// A request, in the order in which requests are forgotten: [`RequestOrderKey`].
     RequestOrder = 42,
-    /// Whose requests are remembered: [`RequesterKey`].
+    /// A caller whose requests are remembered: [`RequesterKey`].
     Requester = 43,
     /// A timer that forgets requests: [`Timer::Requests`].
     RequestsTimer = 44,
     /// Why a department is set aside: [`SetAsideKey`].
     SetAside = 45,
-    /// A timer that waits until its department is opened again: [`ParkedTimerKey`].
+    /// A timer that was due while its department was set aside: [`ParkedTimerKey`].
     ParkedTimer = 46,
-    /// Producer sessions in the order of their use: [`ProducerUseKey`].
+    /// A producer session, in the order of use: [`ProducerUseKey`].
     ProducerUse = 47,
-    /// Whose producer sessions a queue has: [`PublisherKey`].
+    /// A caller that has producer sessions in a queue: [`PublisherKey`].
     Publisher = 48,
 }
 
-/// One kind of key, and the row that stands there.
+/// A kind of key, and the type of its row.
 pub trait Key: Sized {
-    /// In which family.
+    /// The family of the rows.
     const FAMILY: Family;
-    /// Its number.
+    /// The number of the kind.
     const KIND: Kind;
-    /// What stands there.
+    /// The row; `()` if the value is empty, or no message.
     type Row: prost::Message + Default;
 
     /// The key's bytes.
     fn encode(&self) -> Vec<u8>;
 
-    /// The key of these bytes, if they are of this kind and whole.
+    /// Decodes a key; `None` if the bytes are no whole key of this kind.
     fn decode(key: &[u8]) -> Option<Self>;
 }
 
@@ -161,14 +164,13 @@ pub fn body(queue: QueueRef, lane: Lane, sequence: u64) -> Vec<u8> {
     BodyKey { queue, lane, sequence }.encode()
 }
 
-/// The key of a message's copy, where it stands once the floor of its subscription has passed it: where there is no
-/// body, look here.
+/// The key of a message's relocated body. [`crate::body::read`] finds a body wherever it is.
 #[must_use]
 pub fn relocated(subscription: SubscriptionRef, lane: Lane, sequence: u64) -> Vec<u8> {
     RelocatedBodyKey { subscription, lane, sequence }.encode()
 }
 
-/// Every row of a queue begins so, in every family but timer and meta.
+/// The prefix of all rows of a queue, in every family but timer and meta.
 #[must_use]
 pub fn queue_prefix(queue: QueueRef) -> Vec<u8> {
     let mut key = Vec::with_capacity(8);
@@ -177,19 +179,19 @@ pub fn queue_prefix(queue: QueueRef) -> Vec<u8> {
     key
 }
 
-/// Every row of a department begins so, in every family but timer and meta.
+/// The prefix of all rows of a department, in every family but timer and meta.
 #[must_use]
 pub fn department_prefix(department: DepartmentId) -> Vec<u8> {
     department.0.to_be_bytes().to_vec()
 }
 
-/// The rows of one kind of a queue begin so.
+/// The prefix of the rows of one kind of a queue.
 #[must_use]
 pub fn kind_prefix(queue: QueueRef, kind: Kind) -> Vec<u8> {
     queue.begin(kind).done()
 }
 
-/// The rows of one kind of a subscription begin so.
+/// The prefix of the rows of one kind of a subscription.
 #[must_use]
 pub fn subscription_prefix(subscription: SubscriptionRef, kind: Kind) -> Vec<u8> {
     subscription.begin(kind).done()
@@ -210,7 +212,7 @@ pub fn kind_of(key: &[u8]) -> Option<u8> {
     key.get(8).copied()
 }
 
-/// The last key of the same length before this one; none before all zeros.
+/// The last key of the same length before this one; `None` if all bytes are zero.
 #[must_use]
 pub fn before(key: &[u8]) -> Option<Vec<u8>> {
     let mut before = key.to_vec();
@@ -226,7 +228,7 @@ pub fn before(key: &[u8]) -> Option<Vec<u8>> {
     None
 }
 
-/// The first key after all that begin with `prefix`.
+/// The first key after all keys that begin with `prefix`.
 #[must_use]
 pub fn after(prefix: &[u8]) -> Vec<u8> {
     let mut end = prefix.to_vec();

@@ -1,7 +1,7 @@
 //! Relocation: copies the bodies of unsettled messages, so that everything around them can be trimmed.
 //!
-//! Without it an unsettled message would keep all bodies behind it on the disk and in the tenant's account, settled ones
-//! too. `state/floor.rs` relocates by the number of messages left in a chunk; this module relocates by bytes.
+//! Without it an unsettled message would keep all bodies behind it on the disk and in the tenant's account, settled
+//! ones too. `state/floor.rs` relocates by the number of messages left in a chunk; this module relocates by bytes.
 //!
 //! A settlement does not count the bytes that it makes useless. Instead the publishes that settlements have *reached*
 //! are counted, each once. Only when these hold many bytes are the unsettled messages among them examined.

@@ -1,7 +1,7 @@
 //! What older versions have logged is applied as they applied it: the rows that they left are those that are left now.
 //!
-//! A file holds random cases of one version, each the batches of its log and the rows at its end, as that version had them. It is
-//! made once, by `write` below at the version's last commit, and never again.
+//! A file holds random cases of one version, each the batches of its log and the rows at its end, as that version had
+//! them. It is made once, by `write` below at the version's last commit, and never again.
 
 use std::{fs, path::PathBuf};
 

@@ -1,6 +1,6 @@
-//! Logs of machine version 5 replay as they were answered. `version-5.log` was written by the last engine of that version, from
-//! random cases that come to everything: each batch as it was logged, a sum of what its callers were answered, and one
-//! of all rows after it.
+//! Logs of machine version 5 replay as they were answered. `version-5.log` was written by the last engine of that
+//! version, from random cases that come to everything: each batch as it was logged, a sum of what its callers were
+//! answered, and one of all rows after it.
 
 use posthouse_engine::{
     kv::MemKv,
