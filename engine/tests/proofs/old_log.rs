@@ -1,6 +1,6 @@
 //! Logs of machine version 5 replay as they were answered. `version-5.log` was written by the last engine of that
-//! version, from random cases that come to everything: each batch as it was logged, a sum of what its callers were
-//! answered, and one of all rows after it.
+//! version, from random cases that reach all code. It has each batch as it was logged, a checksum of the answers, and
+//! one of all rows after it.
 
 use posthouse_engine::{
     kv::MemKv,
@@ -72,7 +72,7 @@ fn number(log: &mut &[u8]) -> u64 {
     u64::from_be_bytes(*number)
 }
 
-/// An outcome as one line: what a caller was answered, and nothing of how it is written down here.
+/// An outcome as one line that does not depend on the names of types.
 fn answered(outcome: &Outcome) -> String {
     match outcome {
         Outcome::CreateQueue(Ok(view)) => format!("created {}", definition(view)),
@@ -132,7 +132,7 @@ fn sum(parts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> u64 {
     sum
 }
 
-/// Of what is stored.
+/// The checksum of all rows.
 fn rows(kv: &MemKv) -> u64 {
     let parts = kv.rows().map(|(family, key, value)| [family.name().as_bytes(), key, &value[..]].concat());
     sum(parts)
