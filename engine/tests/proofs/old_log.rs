@@ -72,7 +72,7 @@ fn number(log: &mut &[u8]) -> u64 {
     u64::from_be_bytes(*number)
 }
 
-/// An outcome as one line that does not depend on the names of types.
+/// An outcome as one line, with the names that it had in version 5: the checksums are of these lines.
 fn answered(outcome: &Outcome) -> String {
     match outcome {
         Outcome::CreateQueue(Ok(view)) => format!("created {}", definition(view)),

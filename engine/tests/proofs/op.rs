@@ -160,14 +160,21 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(department, closed, older)| Op::Configure { department, closed, older }),
         1 => Just(Op::LeaderStarted),
         3 => (prop::bool::weighted(0.1), name(), 0u32..4, target(), request())
-            .prop_map(|(department, name, attempts, target, request)| Op::Create { department, name, attempts, target, request }),
+            .prop_map(|(department, name, attempts, target, request)| {
+                Op::Create { department, name, attempts, target, request }
+            }),
         2 => (name(), 0u32..4, target(), revision(), request())
-            .prop_map(|(name, attempts, target, revision, request)| Op::Update { name, attempts, target, revision, request }),
-        1 => (name(), revision(), request()).prop_map(|(name, revision, request)| Op::Delete { name, revision, request }),
+            .prop_map(|(name, attempts, target, revision, request)| {
+                Op::Update { name, attempts, target, revision, request }
+            }),
+        1 => (name(), revision(), request())
+            .prop_map(|(name, revision, request)| Op::Delete { name, revision, request }),
         1 => (name(), request()).prop_map(|(name, request)| Op::Purge { name, request }),
         3 => any::<Choice>().prop_map(|change| Op::Repeat { change }),
         10 => (any::<Choice>(), vec(any::<u8>(), 0..6), prop::bool::weighted(0.2), producer(), times())
-            .prop_map(|(queue, sizes, atomic, producer, times)| Op::Publish { queue, sizes, atomic, producer, times }),
+            .prop_map(|(queue, sizes, atomic, producer, times)| {
+                Op::Publish { queue, sizes, atomic, producer, times }
+            }),
         3 => any::<Choice>().prop_map(|publish| Op::Republish { publish }),
         10 => (any::<Choice>(), 0u8..4, vec(any::<Choice>(), 1..8), 0u64..60)
             .prop_map(|(queue, holder, picks, duration_s)| Op::Grant { queue, holder, picks, duration_s }),
@@ -176,7 +183,8 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(token, others, duration_s)| Op::Extend { token, others, duration_s }),
         1 => (any::<Choice>(), 0u8..4).prop_map(|(queue, holder)| Op::Release { queue, holder }),
         6 => redrive(),
-        5 => prop_oneof![6 => 0u64..15_000, 2 => 0u64..40_000, 1 => 0u64..200_000, 1 => Just(4 * 24 * 3_600_000)].prop_map(Op::Tick),
+        5 => prop_oneof![6 => 0u64..15_000, 2 => 0u64..40_000, 1 => 0u64..200_000, 1 => Just(4 * 24 * 3_600_000)]
+            .prop_map(Op::Tick),
         1 => prop_oneof![1 => Just(0), 2 => -900_000i64..3_000_000].prop_map(Op::SetClock),
         5 => (0u32..4).prop_map(|first| Op::Advance { first }),
     ]

@@ -248,7 +248,8 @@ fn op() -> impl Strategy<Value = Op> {
     let honest = || prop::bool::weighted(0.2);
     prop_oneof![
         6 => honest().prop_map(|honest| Op::New { honest }),
-        6 => (honest(), -4i8..6, any::<bool>()).prop_map(|(honest, which, again)| Op::Use { honest, which, again }),
+        6 => (honest(), -4i8..6, any::<bool>())
+            .prop_map(|(honest, which, again)| Op::Use { honest, which, again }),
         4 => (0u64..25).prop_map(|minutes| Op::Tick { minutes }),
         1 => Just(Op::Restart),
     ]
