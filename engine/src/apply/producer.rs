@@ -46,10 +46,10 @@ pub(super) fn judge(
     count: usize,
 ) -> Result<Verdict, Halt> {
     let key = ProducerKey { queue: queue.id, producer: producer.producer_id };
-    let held = txn.rows.row(&key)?;
-    let is_new = held.is_none();
+    let known = txn.rows.row(&key)?;
+    let is_new = known.is_none();
     let refuse = |error| Ok(Verdict::Refuse(error));
-    let row = match held {
+    let row = match known {
         None if txn.version < VERSION_OF_FAIR_SESSIONS && queue.head.producers >= MAX_PRODUCERS_OF_OLD => {
             return refuse(PublishError::TooManyProducers(MAX_PRODUCERS_OF_OLD));
         }
