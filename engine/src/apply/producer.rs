@@ -125,7 +125,7 @@ pub(super) fn admit(
     publisher::ensure_capacity(txn, queue, &session.row)
 }
 
-/// Notes the use of a session whose batch was sent again.
+/// Records the use of a session whose batch was sent again.
 pub(super) fn use_again(txn: &mut Transaction<'_>, queue: &Queue, session: Session) -> Result<(), Halt> {
     let Session { key, mut row, .. } = session;
     if txn.version >= VERSION_OF_FAIR_SESSIONS && row.last_used_ms < txn.now {

@@ -38,7 +38,7 @@ pub(super) fn ensure_capacity(
         }
         let key = ProducerKey { queue: queue.id, producer: first.producer.clone() };
         let Some(mut row) = txn.rows.row(&key)? else {
-            return Err(Halt::Corrupt(format!("{key:?} stands in the order of use and nowhere else")));
+            return Err(Halt::Corrupt(format!("{key:?} is in the order of use and nowhere else")));
         };
         counted.first_ms = first.used_ms;
         txn.rows.put(&at, &counted);

@@ -195,7 +195,7 @@ fn view(department: DepartmentId, answer: QueueAnswer) -> Result<QueueView, Halt
     let definition = answer.definition.unwrap_or_default();
     match &definition.settings {
         Some(settings) => Ok(state::view(queue, &definition, settings)),
-        None => Err(Halt::Corrupt(format!("a request tells of {queue:?} without its definition"))),
+        None => Err(Halt::Corrupt(format!("the answer of a request has {queue:?} without its definition"))),
     }
 }
 

@@ -107,7 +107,7 @@ impl Writer {
 
     /// Text with its length, before other pieces.
     pub(super) fn text(self, text: &str) -> Self {
-        // Longer text would not decode, and is refused before it comes here.
+        // Longer text would not decode, and is refused before a key is made.
         let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
         self.u16(length).bytes(text.as_bytes())
     }
@@ -196,7 +196,7 @@ impl Scope for SubscriptionRef {
     }
 }
 
-/// The rows of a department itself stand where queue 0 would.
+/// The rows of a department itself have queue 0.
 impl Scope for DepartmentId {
     fn begin(&self, kind: Kind) -> Writer {
         Writer::queue(QueueRef { department: *self, queue: QueueId(0) }, kind)
