@@ -2,7 +2,7 @@
 //!
 //! * `rates`: how many messages a second are published, consumed, and passed on
 //! * `restart`: with a million messages waiting, how long after a kill until the first delivery, and how much memory
-//! while all messages are consumed
+//!   while all messages are consumed
 //! * `tombstones`: how many deleted rows a delivery reads over in a queue through which millions of messages have
 //!   passed
 //!
