@@ -8,7 +8,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(files, ["schema"])?;
     let mut config = prost_build::Config::new();
     config.bytes(["."]).btree_map(["."]);
-    // Few commands have one, and all are as large as the largest.
+    // Few commands have a request, and without the box all commands would have its size.
     for change in ["CreateQueue", "UpdateQueue", "DeleteQueue", "PurgeQueue", "RedriveDeadLetters"] {
         config.boxed(format!(".posthouse.store.v1.{change}.request"));
     }

@@ -93,7 +93,7 @@ impl Best {
         let (connections, batch, max_in_flight) = match system {
             "posthouse" => (8, 256, MAX_IN_FLIGHT),
             "rabbitmq" => (1, 256, MAX_IN_FLIGHT),
-            // It answers a publish only after all that was received with it.
+            // It answers a publish only after everything that it received together with it.
             "nats-always" => (2, 64, 1_024),
             "redis-always" | "redis-everysec" => (64, 128, MAX_IN_FLIGHT),
             _ => (2, 256, MAX_IN_FLIGHT),

@@ -2,7 +2,7 @@
 //!
 //! The modules of the commands are first, then those that they share.
 
-// They panic when stdout or stderr is closed, and block while nobody reads it.
+// The print macros panic if stdout or stderr is closed, and block while nobody reads it.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 use posthouse_server::ServeOptions;

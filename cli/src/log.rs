@@ -51,7 +51,7 @@ pub fn start(config: &LogConfig) {
     let lines = Lines { json: config.format == LogFormat::Json, colours: stderr::has_colours() };
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        // It would print them to stderr.
+        // The subscriber would print its errors to stderr.
         .log_internal_errors(false)
         .with_ansi(lines.colours)
         .with_writer(lines);

@@ -1,6 +1,6 @@
 //! The binary of Posthouse; its code is in the library.
 
-// They panic when stdout or stderr is closed, and block while nobody reads it.
+// The print macros panic if stdout or stderr is closed, and block while nobody reads it.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;

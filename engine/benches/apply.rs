@@ -1,5 +1,5 @@
-//! How long `apply` takes, in messages a second: `cargo bench -p posthouse-engine`. What does not depend on the
-//! machine is counted by `examples/instructions.rs`.
+//! Measures how many messages a second `apply` takes: `cargo bench -p posthouse-engine`. `examples/instructions.rs`
+//! counts instructions, which depend less on the computer.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -18,7 +18,7 @@ fn main() {
     divan::main();
 }
 
-/// A batch depends on the one before: a sample is one batch.
+/// A sample is one batch, since a batch depends on the one before.
 #[divan::bench(args = Verb::ALL, sample_size = 1, sample_count = 2_000, max_time = 5)]
 fn apply(bencher: Bencher<'_, '_>, verb: Verb) {
     static BASE: LazyLock<Shard> = LazyLock::new(Shard::new);

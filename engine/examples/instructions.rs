@@ -1,5 +1,5 @@
-//! A fixed run of `apply`, to have its instructions counted: `make instructions`. It prints one line per verb, its name
-//! and how many messages it stands for; at the end of each it calls [`verb_ends`], where the counter starts anew.
+//! A fixed run of `apply` whose instructions are counted: `make instructions`. It prints one line per verb: its name
+//! and its number of messages. At the end of a verb it calls [`verb_ends`], where the counter starts again.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -12,9 +12,9 @@ mod load;
 
 use load::{Rounds, Shard, Verb};
 
-/// Messages of a verb: enough for some trims, which do not come with every batch.
+/// Messages of a verb: enough for some trims, which not every batch has.
 const MESSAGES: usize = 16_384;
-/// Batches of a verb, at most.
+/// The most batches of a verb.
 const MAX_ROUNDS: usize = 1_024;
 
 fn main() {

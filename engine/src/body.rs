@@ -115,6 +115,30 @@ pub fn split(mut value: Bytes) -> Result<(BodyHeader, Bytes), BodyError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        ids::{DEFAULT_LANE, DEFAULT_SUBSCRIPTION, DepartmentId, QueueId, QueueRef},
+        kv::MemKv,
+    };
+
+    #[test]
+    fn a_body_is_read_where_it_was_published_or_relocated() {
+        let queue = QueueRef { department: DepartmentId(1), queue: QueueId(2) };
+        let at = SubscriptionRef { queue, subscription: DEFAULT_SUBSCRIPTION };
+        let put = |key, value| {
+            let (family, head, tail) = (Family::Body, Bytes::from_static(value), Bytes::new());
+            Write::Put { family, key, head, tail }
+        };
+        let mut kv = MemKv::default();
+        kv.write(&[
+            put(keys::body(queue, DEFAULT_LANE, 1), b"published"),
+            put(keys::relocated(at, DEFAULT_LANE, 1), b"relocated"),
+            put(keys::relocated(at, DEFAULT_LANE, 2), b"relocated"),
+        ]);
+        let read = |sequence| read(&kv, at, DEFAULT_LANE, sequence).unwrap();
+        assert_eq!(read(1).as_deref(), Some(&b"published"[..]));
+        assert_eq!(read(2).as_deref(), Some(&b"relocated"[..]));
+        assert_eq!(read(3), None);
+    }
 
     #[test]
     fn wall_time_is_what_the_wall_clock_said() {

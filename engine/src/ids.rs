@@ -27,7 +27,7 @@ id!(
     DepartmentId(u32)
 );
 id!(
-    /// A queue, allocated by its shard within its department; 0 stands for the department itself.
+    /// A queue, allocated by its shard within its department; 0 is the department itself.
     QueueId(u32)
 );
 id!(

@@ -110,12 +110,12 @@ impl Kv for Overlay<'_> {
         let mut rows = Vec::new();
         let mut from = from.to_vec();
         // Pages grow, so that a long run of deleted rows costs few seeks.
-        let mut asked = limit;
+        let mut page_rows = limit;
         while rows.len() < limit && &from[..] < to {
-            let page = self.kv.range(family, &from, to, asked)?;
+            let page = self.kv.range(family, &from, to, page_rows)?;
             // A full page covers the range up to its last key, any other page all of the range.
             let end = match page.last() {
-                Some((key, _)) if page.len() == asked => [key, &[0][..]].concat(),
+                Some((key, _)) if page.len() == page_rows => [key, &[0][..]].concat(),
                 _ => to.to_vec(),
             };
             let mut changed = changes.rows.range(&from, &end).peekable();
@@ -134,7 +134,7 @@ impl Kv for Overlay<'_> {
                 push(&mut rows, changed_key, written.as_ref());
             }
             from = end;
-            asked = asked.saturating_mul(4).clamp(16, 4_096);
+            page_rows = page_rows.saturating_mul(4).clamp(16, 4_096);
         }
         rows.truncate(limit);
         Ok(rows)

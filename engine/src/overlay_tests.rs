@@ -55,7 +55,8 @@ proptest! {
         }
         let ours = overlay.range(Family::State, &[from], &[to], limit).unwrap();
         prop_assert_eq!(ours, expected.range(Family::State, &[from], &[to], limit).unwrap());
-        prop_assert_eq!(overlay.get(Family::State, &[from]).unwrap(), expected.get(Family::State, &[from]).unwrap());
+        let (got, wanted) = (overlay.get(Family::State, &[from]), expected.get(Family::State, &[from]));
+        prop_assert_eq!(got.unwrap(), wanted.unwrap());
         let last = overlay.last(Family::State, &[from], &[to]).unwrap();
         prop_assert_eq!(last, expected.last(Family::State, &[from], &[to]).unwrap());
         let writes = overlay.into_writes();

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use open::{Components, open};
 use posthouse_engine::halt::Halt;
 use posthouse_proto::v1::{
     consumer_server::ConsumerServer, messages_server::MessagesServer, publisher_server::PublisherServer,
@@ -37,7 +38,6 @@ use crate::{
     shard::{Event, ShardError, Shards},
     store::{DataDir, DataDirError, FlushError, Flusher, FlusherOptions, Store, StoreError, StoreOpenError},
 };
-use open::{Components, open};
 
 /// Why the server did not start, or ended.
 #[derive(Debug, thiserror::Error)]

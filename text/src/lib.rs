@@ -1,7 +1,7 @@
 //! Text functions of the server, the client and the command line: reading files that people saved, warning of exposed
 //! secrets ([`exposed()`]), showing errors with their causes, and escaping text from elsewhere ([`shown`]).
 
-// They panic when stdout or stderr is closed, and block while nobody reads it.
+// The print macros panic if stdout or stderr is closed, and block while nobody reads it.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod causes;

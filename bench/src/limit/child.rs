@@ -19,7 +19,7 @@ use tonic::transport::Channel;
 
 use super::{
     BARE_COMMAND, ECHO_COMMAND, Limit, LimitLoad, certificates, door,
-    load::{self, Answer, Seen, Span},
+    load::{self, Answer, LimitTally, Span},
     usage::Usage,
 };
 use crate::{
@@ -81,10 +81,10 @@ impl Child {
             let channel = self.connect().await?;
             connections.spawn(load::run::<A>(channel, load, span));
         }
-        let (seen, used) = tokio::join!(collect(connections, span), self.watch(span));
-        let (seen, [server, client]) = (seen?, used?);
+        let (tally, used) = tokio::join!(collect(connections, span), self.watch(span));
+        let (tally, [server, client]) = (tally?, used?);
         let mut row = load.row(limit);
-        load::fill(&mut row, seen.messages, load.seconds, &seen.latencies);
+        load::fill(&mut row, tally.messages, load.seconds, &tally.latencies);
         (row.server_cpu_seconds, row.client_cpu_seconds) = (server.cpu_seconds, client.cpu_seconds);
         row.disk_bytes = server.written_bytes;
         self.process.stop().await?;
@@ -102,14 +102,14 @@ impl Child {
     }
 }
 
-async fn collect(mut connections: JoinSet<Result<Seen>>, span: Span) -> Result<Seen> {
-    let mut all = Seen { messages: 0, latencies: latency::histogram()? };
+async fn collect(mut connections: JoinSet<Result<LimitTally>>, span: Span) -> Result<LimitTally> {
+    let mut all = LimitTally { messages: 0, latencies: latency::histogram()? };
     let patience = span.until.saturating_duration_since(Instant::now()) + PATIENCE;
     let joined = timeout(patience, async {
-        while let Some(seen) = connections.join_next().await {
-            let seen = seen??;
-            all.messages += seen.messages;
-            all.latencies.add(&seen.latencies)?;
+        while let Some(tally) = connections.join_next().await {
+            let tally = tally??;
+            all.messages += tally.messages;
+            all.latencies.add(&tally.latencies)?;
         }
         Ok::<_, anyhow::Error>(())
     });

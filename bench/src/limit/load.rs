@@ -42,7 +42,7 @@ pub struct Span {
 
 /// The answers of one connection, or of all, within the span.
 #[derive(Debug)]
-pub struct Seen {
+pub struct LimitTally {
     /// Messages that were answered.
     pub messages: u64,
     /// Time from making a frame to its answer, in microseconds.
@@ -50,12 +50,12 @@ pub struct Seen {
 }
 
 /// Sends frames on one connection until the span ends, then waits for the outstanding answers.
-pub async fn run<A: Answer>(channel: Channel, load: LimitLoad, span: Span) -> Result<Seen> {
+pub async fn run<A: Answer>(channel: Channel, load: LimitLoad, span: Span) -> Result<LimitTally> {
     let max_in_flight = (load.window / load.batch).max(1);
     let (requests, frames) = mpsc::channel(max_in_flight);
     let mut answers = A::open(channel, ReceiverStream::new(frames)).await.context("cannot open a stream")?;
     let mut payloads = Payloads::new(load.payload_bytes, Instant::now());
-    let mut seen = Seen { messages: 0, latencies: histogram()? };
+    let mut tally = LimitTally { messages: 0, latencies: histogram()? };
     let mut in_flight = VecDeque::with_capacity(max_in_flight);
     let mut next = 0;
     loop {
@@ -66,13 +66,13 @@ pub async fn run<A: Answer>(channel: Channel, load: LimitLoad, span: Span) -> Re
             in_flight.push_back((next, now));
             next += 1;
         }
-        let Some((id, sent)) = in_flight.pop_front() else { return Ok(seen) };
+        let Some((id, sent)) = in_flight.pop_front() else { return Ok(tally) };
         let Some(answer) = answers.message().await? else { bail!("the server ended the stream") };
         ensure!(answer.answered() == Some((id, load.batch)), "another answer than that to frame {id}");
         let now = Instant::now();
         if (span.from..span.until).contains(&now) {
-            seen.messages += load.batch as u64;
-            seen.latencies.saturating_record(micros(now - sent));
+            tally.messages += load.batch as u64;
+            tally.latencies.saturating_record(micros(now - sent));
         }
     }
 }

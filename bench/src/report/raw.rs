@@ -21,9 +21,9 @@ const RUN: &str = "run.json";
 /// The measured version of Posthouse.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Posthouse {
-    /// Its commit; says so if the work tree had changes.
+    /// The commit; says so if the work tree had changes.
     pub commit: String,
-    /// Its version.
+    /// The version.
     pub version: String,
 }
 

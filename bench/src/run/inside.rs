@@ -20,14 +20,14 @@ const OF_SERVER: &str = "allocations of the server";
 const OF_CLIENT: &str = "allocations of the load generator";
 
 /// The server's metrics before and after a scenario.
-struct Seen<'a> {
+struct MetricsChange<'a> {
     before: &'a str,
     after: &'a str,
     messages: f64,
 }
 
 /// Figures of one scenario.
-struct Shown {
+struct ScenarioFigures {
     measured: Measured,
     /// Messages of the scenario, with those of the warm-up.
     messages: f64,
@@ -43,8 +43,8 @@ pub async fn run(run: &mut Run) -> Result<()> {
 
 async fn scenarios(run: &mut Run) -> Result<()> {
     let load = Best::of("posthouse").load(PAYLOAD_BYTES, run.lengths.scenario);
-    let (idle, _) = served(run, async |_| Ok(())).await?;
-    let (allocated, mut published) = served(run, async |running| {
+    let (idle, _) = with_server(run, async |_| Ok(())).await?;
+    let (allocated, mut published) = with_server(run, async |running| {
         Ok(watch(running, publish::run(running, "inside", load), |it| (&it.measured, it.measured.stored))
             .await?
             .1)
@@ -53,7 +53,7 @@ async fn scenarios(run: &mut Run) -> Result<()> {
     let each = (allocated - idle) / published.messages;
     published.figures.push((OF_SERVER, each));
 
-    let (allocated, (before, mut consumed)) = served(run, async |running| {
+    let (allocated, (before, mut consumed)) = with_server(run, async |running| {
         let published = publish::run(running, "inside", load).await?;
         let consumed = consume::run(running, "inside", load, &published);
         Ok((published.measured.stored, watch(running, consumed, |it| (it, it.tally.messages)).await?.1))
@@ -62,14 +62,14 @@ async fn scenarios(run: &mut Run) -> Result<()> {
     let rest = allocated - idle - each * before as f64;
     consumed.figures.push((OF_SERVER, rest / consumed.messages));
 
-    let (allocated, mut through) = served(run, async |running| {
+    let (allocated, mut through) = with_server(run, async |running| {
         Ok(watch(running, both::run(running, "inside", load), |it| (it, it.stored)).await?.1)
     })
     .await?;
     through.figures.push((OF_SERVER, (allocated - idle) / through.messages));
 
-    for (scenario, shown) in [("publish", published), ("consume", consumed), ("both", through)] {
-        for row in shown.rows(scenario, &load) {
+    for (scenario, figures) in [("publish", published), ("consume", consumed), ("both", through)] {
+        for row in figures.rows(scenario, &load) {
             run.record(&row)?;
         }
     }
@@ -77,7 +77,7 @@ async fn scenarios(run: &mut Run) -> Result<()> {
 }
 
 /// Starts a server, does this with it, and stops it. Returns the server's allocations.
-async fn served<T>(run: &Run, done: impl AsyncFnOnce(&Running) -> Result<T>) -> Result<(f64, T)> {
+async fn with_server<T>(run: &Run, done: impl AsyncFnOnce(&Running) -> Result<T>) -> Result<(f64, T)> {
     let folder = TempDir::with_prefix_in("posthouse-", &run.disk)?;
     let site = Site::below(folder.path());
     let mut command = Command::new(binaries::posthouse());
@@ -93,46 +93,46 @@ async fn watch<T>(
     running: &Running,
     scenario: impl Future<Output = Result<T>>,
     measured: impl Fn(&T) -> (&Measured, u64),
-) -> Result<(T, Shown)> {
+) -> Result<(T, ScenarioFigures)> {
     let (before, allocated) = (running.metrics().await, allocations::of_this_process());
     let ended = scenario.await?;
     let (after, allocated) = (running.metrics().await, allocations::of_this_process() - allocated);
     let (measured, messages) = measured(&ended);
     let (measured, messages) = (measured.clone(), (messages as f64).max(1.0));
-    let mut figures = Seen { before: &before, after: &after, messages }.figures();
+    let mut figures = MetricsChange { before: &before, after: &after, messages }.figures();
     figures.push((OF_CLIENT, allocated as f64 / messages));
-    Ok((ended, Shown { measured, messages, figures }))
+    Ok((ended, ScenarioFigures { measured, messages, figures }))
 }
 
-impl Shown {
+impl ScenarioFigures {
     fn rows(&self, scenario: &str, load: &Load) -> impl Iterator<Item = Row> {
         let row = self.measured.row("inside", "posthouse", scenario, load);
         self.figures.iter().map(move |(figure, x)| Row { axis: (*figure).to_owned(), x: *x, ..row.clone() })
     }
 }
 
-impl Seen<'_> {
-    fn grown(&self, series: &str) -> f64 {
+impl MetricsChange<'_> {
+    fn increase(&self, series: &str) -> f64 {
         value(self.after, series) - value(self.before, series)
     }
 
-    fn each(&self, series: &str) -> f64 {
-        self.grown(series) / self.messages
+    fn per_message(&self, series: &str) -> f64 {
+        self.increase(series) / self.messages
     }
 
     /// Mean of a histogram's new values.
     fn mean(&self, name: &str) -> f64 {
-        self.grown(&format!("{name}_sum")) / self.grown(&format!("{name}_count")).max(1.0)
+        self.increase(&format!("{name}_sum")) / self.increase(&format!("{name}_count")).max(1.0)
     }
 
     fn figures(&self) -> Vec<(&'static str, f64)> {
         const STORE: &str = "posthouse_store_table_bytes_total";
-        let tables = |by: &str| self.each(&format!("{STORE}{{by=\"{by}\"}}"));
-        let syncs = self.grown("posthouse_log_sync_duration_seconds_count").max(1.0);
-        let logged = self.each("posthouse_log_written_bytes_total");
+        let tables = |by: &str| self.per_message(&format!("{STORE}{{by=\"{by}\"}}"));
+        let syncs = self.increase("posthouse_log_sync_duration_seconds_count").max(1.0);
+        let logged = self.per_message("posthouse_log_written_bytes_total");
         let (flushed, compacted) = (tables("flush"), tables("compaction_write"));
-        let cached = self.grown("posthouse_body_cache_reads_total{result=\"hit\"}");
-        let missed = self.grown("posthouse_body_cache_reads_total{result=\"miss\"}");
+        let cached = self.increase("posthouse_body_cache_reads_total{result=\"hit\"}");
+        let missed = self.increase("posthouse_body_cache_reads_total{result=\"miss\"}");
         let micros = |name: &str| self.mean(name) * 1e6;
         vec![
             ("messages of a sync", self.messages / syncs),
@@ -142,20 +142,26 @@ impl Seen<'_> {
             ("commands of a batch", self.mean("posthouse_batch_commands")),
             ("applying a batch, mean, µs", micros("posthouse_apply_duration_seconds")),
             ("bytes to the log", logged),
-            ("bytes of the store's batches", self.each("posthouse_store_batch_bytes_total")),
+            ("bytes of the store's batches", self.per_message("posthouse_store_batch_bytes_total")),
             ("bytes flushed", flushed),
             ("bytes read by compaction", tables("compaction_read")),
             ("bytes written by compaction", compacted),
             ("bytes written for a byte of payload", (logged + flushed + compacted) / PAYLOAD_BYTES as f64),
             (
                 "writes held back for flushes, µs",
-                self.each("posthouse_store_write_stall_seconds_total") * 1e6,
+                self.per_message("posthouse_store_write_stall_seconds_total") * 1e6,
             ),
             ("bodies read from the store", missed / self.messages),
             ("bodies read from memory", cached / self.messages),
-            ("blocks read from the cache", self.each("posthouse_store_block_reads_total{from=\"cache\"}")),
-            ("blocks read from the disk", self.each("posthouse_store_block_reads_total{from=\"disk\"}")),
-            ("deleted rows passed over", self.each("posthouse_store_skipped_tombstones_total")),
+            (
+                "blocks read from the cache",
+                self.per_message("posthouse_store_block_reads_total{from=\"cache\"}"),
+            ),
+            (
+                "blocks read from the disk",
+                self.per_message("posthouse_store_block_reads_total{from=\"disk\"}"),
+            ),
+            ("deleted rows passed over", self.per_message("posthouse_store_skipped_tombstones_total")),
         ]
     }
 }

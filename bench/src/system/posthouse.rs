@@ -106,7 +106,7 @@ impl Running {
         Caller::connect(&self.site, &self.site.credentials(CIVIL)).await
     }
 
-    /// Its data folder.
+    /// Data folder of the server.
     pub fn data(&self) -> PathBuf {
         self.site.data()
     }

@@ -36,7 +36,7 @@ impl Process {
         Ok(Self { child, name: name.to_owned() })
     }
 
-    /// Its process id.
+    /// Process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }

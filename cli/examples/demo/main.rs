@@ -24,7 +24,7 @@ mod applications;
 mod measured;
 mod office;
 mod server;
-mod stranger;
+mod other_tenant;
 mod table;
 mod tally;
 
@@ -105,7 +105,7 @@ async fn run(file: &Path) -> Result<bool, Failed> {
 
 /// Shows that another tenant is refused.
 async fn show_refusals(server: &Server, tenant: &str, queue: &str) -> Result<(), Failed> {
-    for (what, reason) in stranger::refused(server, tenant, queue).await? {
+    for (what, reason) in other_tenant::refused(server, tenant, queue).await? {
         say(&format!("another tenant may not {what} {tenant}/{queue}: {reason}"));
     }
     Ok(())

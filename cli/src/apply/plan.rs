@@ -33,7 +33,7 @@ pub enum Verdict {
 /// A setting that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// Its key in the file.
+    /// Key of the setting in the file.
     pub key: &'static str,
     /// The server's value.
     pub old: String,

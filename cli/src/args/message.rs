@@ -15,7 +15,7 @@ pub enum MessageCommand {
     posthouse message find AAAAAQAAAAIAAAAAAAAAACo\n  \
     posthouse message find AAAAAQAAAAIAAAAAAAAAACo --json")]
 pub struct Find {
-    /// Its id, from publish, consume --ndjson or a log.
+    /// Id of the message, from publish, consume --ndjson or a log.
     #[arg(value_name = "ID")]
     pub message_id: String,
     /// Print one JSON object on one line.

@@ -146,7 +146,7 @@ impl Leaf {
 pub struct Issued {
     /// The certificate.
     pub certificate_pem: String,
-    /// Its private key.
+    /// The private key.
     pub key_pem: String,
 }
 

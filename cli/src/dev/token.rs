@@ -210,9 +210,9 @@ mod tests {
             let token = again.mint(&claims).unwrap();
             assert!(verifies(&token, &issuer.key_set(), algorithm), "{algorithm:?}");
 
-            let mut stranger = Issuer::new("https://issuer.example", algorithm).unwrap();
-            stranger.key_id.clone_from(&issuer.key_id);
-            let forged = stranger.mint(&claims).unwrap();
+            let mut forger = Issuer::new("https://issuer.example", algorithm).unwrap();
+            forger.key_id.clone_from(&issuer.key_id);
+            let forged = forger.mint(&claims).unwrap();
             assert!(!verifies(&forged, &issuer.key_set(), algorithm), "{algorithm:?}");
         }
     }

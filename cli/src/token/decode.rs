@@ -50,8 +50,8 @@ impl Decoded {
         if text.len() > MAX_BYTES {
             return Err(DecodeError::TooLong);
         }
-        let stranger = |byte: u8| !(byte.is_ascii_alphanumeric() || b"-_.=+/".contains(&byte));
-        if let Some(at) = text.bytes().position(stranger) {
+        let is_foreign = |byte: u8| !(byte.is_ascii_alphanumeric() || b"-_.=+/".contains(&byte));
+        if let Some(at) = text.bytes().position(is_foreign) {
             return Err(DecodeError::Character(at));
         }
         let parts: Vec<&str> = text.split('.').collect();

@@ -1,4 +1,4 @@
-//! One queue, its producers and its consumers: what they have sent, and what they hold.
+//! One queue with the state of its producers and its consumers.
 
 use std::collections::VecDeque;
 
@@ -11,21 +11,21 @@ use posthouse_engine::{
 
 use super::shard::{Shard, entry};
 
-/// Sessions that publish, in turn.
+/// Producer sessions, which publish one after the other.
 const PRODUCERS: u8 = 4;
 
 pub struct Line {
     queue: QueueRef,
-    /// The producers' next sequences, the next one's first.
+    /// The next sequence of each producer, beginning with the one that publishes next.
     producers: VecDeque<(u8, u64)>,
-    /// The first message that was not leased.
+    /// The first message that is not leased yet.
     next: u64,
-    /// What is leased, in order.
+    /// The leased messages, in order.
     leased: VecDeque<TokenRef>,
 }
 
 impl Line {
-    /// A queue of which nothing is leased. Its producers open their sessions.
+    /// A queue without leases. Its producers open their sessions.
     pub fn new(queue: QueueRef, shard: &mut Shard) -> Self {
         let producers = (0..PRODUCERS).map(|producer| (producer, 0)).collect();
         let mut line = Self { queue, producers, next: 1, leased: VecDeque::new() };
@@ -57,7 +57,7 @@ impl Line {
         })
     }
 
-    /// A grant of the next messages. [`Line::note`] has to see its outcome.
+    /// A grant of the next messages. [`Line::record`] must get its outcome.
     pub fn grant(&mut self, messages: u64) -> Command {
         let sequences = (self.next..self.next + messages).collect();
         self.next += messages;
@@ -74,8 +74,7 @@ impl Line {
         })
     }
 
-    /// An ack of the messages that were leased first, as the server sends it: those that follow in a lease are one
-    /// item.
+    /// An ack of the messages that were leased first, coalesced as the server sends it.
     pub fn settle(&mut self, messages: usize) -> Command {
         let acks = self.leased.drain(..messages).map(|token| SettleItem::one(token, SettleKind::Ack, 0));
         let items = SettleItem::coalesce(acks);
@@ -88,19 +87,19 @@ impl Line {
         })
     }
 
-    /// How many were published more than leased since the line began.
+    /// The messages that were published and not leased since the line was created.
     pub fn published(&self) -> u64 {
         let published: u64 = self.producers.iter().map(|(_, next)| next).sum();
         published.saturating_sub(self.next - 1)
     }
 
-    /// How many are leased.
+    /// The number of leased messages.
     pub fn leased(&self) -> usize {
         self.leased.len()
     }
 
-    /// Remembers what was leased.
-    pub fn note(&mut self, outcomes: &[Outcome]) {
+    /// Records the messages of a grant.
+    pub fn record(&mut self, outcomes: &[Outcome]) {
         for outcome in outcomes {
             if let Outcome::Grant(Ok(granted)) = outcome {
                 self.leased.extend(granted.deliveries().map(|live| live.token()));

@@ -1,5 +1,6 @@
-//! What `apply` is measured with, by time (`benches/apply.rs`) and by instructions (`examples/instructions.rs`): a
-//! shard as a busy server has it, and the batches that its worker proposes. Everything is the same at every run.
+//! The load that `apply` is measured with, by time (`benches/apply.rs`) and by instructions
+//! (`examples/instructions.rs`): a shard as on a busy server, and the batches that its worker proposes. Every run is
+//! the same.
 
 mod line;
 mod shard;
@@ -22,7 +23,7 @@ pub fn measured_apply(machine: &mut ShardMachine, kv: &MemKv, index: u64, batch:
     machine.apply(kv, index, batch).unwrap()
 }
 
-/// Batches of one verb, one after the other: [`Rounds::prepare`] and [`Rounds::apply`] in turn.
+/// Batches of one verb: [`Rounds::prepare`] and [`Rounds::apply`] alternate.
 pub struct Rounds {
     verb: Verb,
     shard: Shard,
@@ -30,8 +31,7 @@ pub struct Rounds {
 }
 
 impl Rounds {
-    /// On a shard of its own, with the backlog of `base`. The first rounds, which read what the machine then holds in
-    /// memory, are over.
+    /// Rounds on a copy of `base`. The first rounds, which read the state into memory, are done.
     pub fn new(verb: Verb, base: &Shard) -> Self {
         let mut shard = base.restarted();
         let queue = if verb.keeps_up() { shard.idle } else { shard.deep };
@@ -44,12 +44,12 @@ impl Rounds {
         rounds
     }
 
-    /// Does, unmeasured, what comes before the next batch; that batch.
+    /// Returns the next batch. Its preparation is not measured.
     pub fn prepare(&mut self) -> Batch {
         self.verb.prepare(&mut self.line, &mut self.shard)
     }
 
-    /// Applies it. Its writes and the check of its outcomes wait for the next [`Rounds::prepare`].
+    /// Applies the batch. The next [`Rounds::prepare`] makes its writes and checks its outcomes.
     pub fn apply(&mut self, batch: Batch) {
         self.shard.apply(batch);
     }

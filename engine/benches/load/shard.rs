@@ -1,4 +1,4 @@
-//! A shard as a busy server has it: many queues, one of them with a backlog.
+//! A shard as on a busy server: many queues, one of them with a backlog.
 
 use bytes::Bytes;
 use posthouse_engine::{
@@ -16,12 +16,12 @@ use posthouse_engine::{
 use super::measured_apply;
 
 pub const DEPARTMENT: u32 = 1;
-/// Bytes of a payload; its envelope adds a few.
+/// Bytes of a payload; its envelope adds 3.
 pub const PAYLOAD_BYTES: u32 = 1_024;
 const CONTENT_BYTES: usize = PAYLOAD_BYTES as usize + 3;
 const QUEUES: u32 = 64;
-/// Publishes that wait in the deep queue, and messages of each: more publishes than the machine remembers, and more
-/// bytes than lie dead without a look at what waits.
+/// Publishes of the backlog, and messages of each: more publishes than the machine has in memory, and more bytes than
+/// a queue may have before it is examined for relocation.
 const BACKLOG: (usize, usize) = (576, 128);
 
 /// A machine on a store in memory.
@@ -31,14 +31,14 @@ pub struct Shard {
     now_ms: u64,
     /// The queue with the backlog.
     pub deep: QueueRef,
-    /// A queue with nothing in it.
+    /// An empty queue.
     pub idle: QueueRef,
-    /// Whose writes have not been made.
+    /// The last batch, whose writes are not made yet.
     applied: Option<Applied>,
 }
 
 impl Shard {
-    /// With its queues and its backlog.
+    /// A shard with its queues and its backlog.
     pub fn new() -> Self {
         let kv = MemKv::default();
         let machine = ShardMachine::hydrate(ShardId(0), &kv).unwrap();
@@ -63,7 +63,7 @@ impl Shard {
         shard
     }
 
-    /// Another on the same rows, which has read nothing of them yet.
+    /// Another machine on the same rows, which has read no queue yet.
     pub fn restarted(&self) -> Self {
         let kv = self.kv.clone();
         let machine = ShardMachine::hydrate(ShardId(0), &kv).unwrap();
@@ -88,7 +88,7 @@ impl Shard {
         self.applied = Some(measured_apply(&mut self.machine, &self.kv, index, batch));
     }
 
-    /// Makes the writes of the last batch; its outcomes, all of which are as they should be.
+    /// Makes the writes of the last batch, and checks and returns its outcomes.
     pub fn settled(&mut self) -> Vec<Outcome> {
         let Some(applied) = self.applied.take() else { return Vec::new() };
         self.kv.write(&applied.writes);
@@ -96,7 +96,7 @@ impl Shard {
         applied.outcomes
     }
 
-    /// Applies commands, unmeasured.
+    /// Applies commands without measuring them.
     pub fn run(&mut self, commands: Vec<Command>) -> Vec<Outcome> {
         self.settled();
         let batch = self.batch(commands);
@@ -106,7 +106,7 @@ impl Shard {
     }
 }
 
-/// What is measured is what was meant: nothing was refused, nothing was found leased or settled before.
+/// Checks that nothing was refused, or found leased or settled before.
 fn expect(outcome: &Outcome) {
     let good = match outcome {
         Outcome::Publish(Ok(published)) => {
@@ -121,7 +121,7 @@ fn expect(outcome: &Outcome) {
     assert!(good, "{outcome:?}");
 }
 
-/// A message as the server hands it over: content that nothing else holds.
+/// A message as the server proposes it: nothing else refers to the content.
 pub fn entry() -> PublishEntry {
     PublishEntry {
         content: vec![7; CONTENT_BYTES].into(),
@@ -130,7 +130,7 @@ pub fn entry() -> PublishEntry {
     }
 }
 
-/// A publish without a session, of one content.
+/// A publish without a session, whose messages share one content.
 fn shared(queue: QueueRef, messages: usize) -> Command {
     let content = Bytes::from_static(&[7; CONTENT_BYTES]);
     let entry = PublishEntry { content, payload_bytes: PAYLOAD_BYTES, ..PublishEntry::default() };

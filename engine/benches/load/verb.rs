@@ -4,23 +4,23 @@ use posthouse_engine::schema::{Batch, Command};
 
 use super::{line::Line, shard::Shard};
 
-/// What a batch consists of.
+/// The commands of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
-    /// One publish of so many messages, of a producer session.
+    /// One publish of this many messages, with a producer session.
     Publish(usize),
-    /// One lease of so many messages that were published long ago.
+    /// One lease of this many messages that were published long ago.
     Grant(usize),
-    /// Acks of so many of them.
+    /// Acks of this many such messages.
     Settle(usize),
-    /// What a worker proposes at full speed while consumers keep up: four publishes of 128 messages by four
-    /// producers, the leases of as many that came with the batch before, and the acks of as many that were leased
-    /// with it.
+    /// The commands that a worker proposes at full speed while consumers keep up: four publishes of 128 messages by
+    /// four producers, leases of as many messages of the batch before, and acks of as many messages that were leased
+    /// in that batch.
     Mixed,
 }
 
 impl Verb {
-    /// All that are measured.
+    /// All verbs that are measured.
     pub const ALL: [Self; 6] = [
         Self::Publish(1),
         Self::Publish(128),
@@ -30,7 +30,7 @@ impl Verb {
         Self::Mixed,
     ];
 
-    /// Messages of a batch.
+    /// The number of messages of a batch.
     pub const fn messages(self) -> usize {
         match self {
             Self::Publish(messages) | Self::Grant(messages) | Self::Settle(messages) => messages,
@@ -38,14 +38,14 @@ impl Verb {
         }
     }
 
-    /// Whether the consumers of its queue keep up: there is no backlog.
+    /// Whether consumers keep up, so that the queue has no backlog.
     pub const fn keeps_up(self) -> bool {
         matches!(self, Self::Mixed)
     }
 
-    /// Does what comes before the next batch, and makes that batch.
+    /// Runs the preparation of the next batch, and returns the batch.
     pub fn prepare(self, line: &mut Line, shard: &mut Shard) -> Batch {
-        line.note(&shard.settled());
+        line.record(&shard.settled());
         let commands = match self {
             Self::Publish(messages) => {
                 drain(line, shard);
@@ -58,7 +58,7 @@ impl Verb {
             Self::Settle(messages) => {
                 refill(line, shard, messages);
                 let grant = line.grant(messages as u64);
-                line.note(&shard.run(vec![grant]));
+                line.record(&shard.run(vec![grant]));
                 vec![line.settle(messages)]
             }
             Self::Mixed => mixed(line, shard),
@@ -67,7 +67,7 @@ impl Verb {
     }
 }
 
-/// Settles what is leased, and publishes as much: the backlog stays as deep as it is.
+/// Settles the leased messages, and publishes as many: the size of the backlog stays the same.
 fn refill(line: &mut Line, shard: &mut Shard, messages: usize) {
     if line.leased() > 0 {
         let settle = line.settle(line.leased());
@@ -79,11 +79,11 @@ fn refill(line: &mut Line, shard: &mut Shard, messages: usize) {
     }
 }
 
-/// Settles what was published since, once it is much: the store does not grow.
+/// Settles the published messages once they are many, so that the store does not grow.
 fn drain(line: &mut Line, shard: &mut Shard) {
     while line.published() > 8 * 512 {
         let grant = line.grant(512);
-        line.note(&shard.run(vec![grant]));
+        line.record(&shard.run(vec![grant]));
         let settle = line.settle(512);
         shard.run(vec![settle]);
     }
@@ -91,13 +91,13 @@ fn drain(line: &mut Line, shard: &mut Shard) {
 
 fn mixed(line: &mut Line, shard: &mut Shard) -> Vec<Command> {
     if line.leased() == 0 {
-        // The first round: there is something to lease, and something to settle.
+        // In the first round, messages for the lease and for the settlement are prepared.
         for _ in 0..8 {
             let publish = line.publish(128);
             shard.run(vec![publish]);
         }
         let grants = vec![line.grant(256), line.grant(256)];
-        line.note(&shard.run(grants));
+        line.record(&shard.run(grants));
     }
     let mut commands = Vec::with_capacity(10);
     for _ in 0..4 {

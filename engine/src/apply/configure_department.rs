@@ -11,8 +11,8 @@ use crate::{
 /// Returns whether anything changed.
 pub(super) fn apply(txn: &mut Transaction<'_>, command: &ConfigureDepartment) -> Result<bool, Halt> {
     let id = DepartmentId(command.department);
-    let held = txn.department(id)?.cloned();
-    let changed = match &held {
+    let known = txn.department(id)?.cloned();
+    let changed = match &known {
         Some(row) if command.catalogue_index <= row.catalogue_index => return Ok(false),
         // This command may be the one that halted the shard.
         Some(row) if row.set_aside && row.tenant != command.tenant => return Ok(false),
@@ -22,7 +22,7 @@ pub(super) fn apply(txn: &mut Transaction<'_>, command: &ConfigureDepartment) ->
         }
         None => true,
     };
-    let row = held.unwrap_or_else(|| DepartmentRow {
+    let row = known.unwrap_or_else(|| DepartmentRow {
         tenant: command.tenant,
         next_queue: 1,
         shard: txn.shard.0.into(),

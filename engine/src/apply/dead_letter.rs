@@ -53,13 +53,13 @@ fn park(
     sequence: u64,
     row: RetryRow,
 ) -> Result<(), Halt> {
-    let held = &mut *context.subscription;
-    txn.rows.put(&held.retry_key(sequence), &RetryRow { parked: true, ..row });
-    held.fail(sequence);
-    held.wait(sequence)?;
-    held.row.parked += 1;
-    held.sums().dead_lettered += 1;
+    let subscription = &mut *context.subscription;
+    txn.rows.put(&subscription.retry_key(sequence), &RetryRow { parked: true, ..row });
+    subscription.fail(sequence);
+    subscription.wait(sequence)?;
+    subscription.row.parked += 1;
+    subscription.sums().dead_lettered += 1;
     txn.tally.parked += 1;
-    txn.settled(held.id);
+    txn.settled(subscription.id);
     Ok(())
 }

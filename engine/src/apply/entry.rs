@@ -116,13 +116,13 @@ impl FactReader {
         &mut self,
         rows: &Overlay<'_>,
         head: &QueueHeadRow,
-        held: &Subscription,
+        subscription: &Subscription,
         sequence: u64,
     ) -> Result<Facts, Halt> {
         if sequence < head.trimmed {
-            let body = message::read(rows, held, sequence)?;
+            let body = message::read(rows, subscription, sequence)?;
             self.body_bytes += body.len();
-            let header = message::split(body, held, sequence)?.0;
+            let header = message::split(body, subscription, sequence)?.0;
             return Ok(Facts {
                 published_at_ms: header.published_at_ms,
                 wall_published_at_ms: header.wall_published_at_ms(),
@@ -131,7 +131,7 @@ impl FactReader {
                 end: sequence + 1,
             });
         }
-        let queue = held.id.queue;
+        let queue = subscription.id.queue;
         let last = self.last.take().filter(|(first, row)| of(*first, row).holds(sequence));
         let found = match last {
             Some(last) => Some(last),
@@ -213,35 +213,41 @@ impl<'a> PublishTimes<'a> {
     pub(crate) fn of(
         &mut self,
         rows: &Overlay<'_>,
-        held: &mut Subscription,
+        subscription: &mut Subscription,
         sequence: u64,
     ) -> Result<u64, Halt> {
         if let Some(last) = self.last.filter(|last| last.holds(sequence)) {
             return Ok(last.published_at_ms);
         }
         if sequence < self.head.trimmed {
-            let body = message::read(rows, held, sequence)?;
-            return Ok(message::split(body, held, sequence)?.0.published_at_ms);
+            let body = message::read(rows, subscription, sequence)?;
+            return Ok(message::split(body, subscription, sequence)?.0.published_at_ms);
         }
-        let entry = match self.recent.find(sequence).or_else(|| held.reading.find(sequence)) {
+        let entry = match self.recent.find(sequence).or_else(|| subscription.reading.find(sequence)) {
             Some(entry) => entry,
-            None => self.read(rows, held, sequence)?,
+            None => self.read(rows, subscription, sequence)?,
         };
         self.last = Some(entry);
         Ok(entry.published_at_ms)
     }
 
     /// Reads the publish of a message, and the next ones too if it follows the last publish that was read.
-    fn read(&self, rows: &Overlay<'_>, held: &mut Subscription, sequence: u64) -> Result<Entry, Halt> {
-        let queue = held.id.queue;
-        let page = match held.reading.end() {
+    fn read(
+        &self,
+        rows: &Overlay<'_>,
+        subscription: &mut Subscription,
+        sequence: u64,
+    ) -> Result<Entry, Halt> {
+        let queue = subscription.id.queue;
+        let page = match subscription.reading.end() {
             Some(end) if end == sequence => {
                 following(rows, queue, sequence, self.head.next_sequence, READING_PAGE)?
             }
             _ => VecDeque::from([find(rows, self.recent, queue, sequence)?]),
         };
-        held.reading.read(page);
-        held.reading
+        subscription.reading.read(page);
+        subscription
+            .reading
             .find(sequence)
             .ok_or_else(|| Halt::Corrupt(format!("message {sequence} of {queue:?} has no entry")))
     }

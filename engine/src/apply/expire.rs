@@ -15,8 +15,8 @@ pub(super) fn due(
     lease: LeaseId,
     due_ms: u64,
 ) -> Result<(), Halt> {
-    let held = &mut *context.subscription;
-    let Some(open) = held.leases.get_mut(&lease.0).filter(|open| open.timer_ms == due_ms) else {
+    let subscription = &mut *context.subscription;
+    let Some(open) = subscription.leases.get_mut(&lease.0).filter(|open| open.timer_ms == due_ms) else {
         return Ok(());
     };
     let now = txn.now;
@@ -31,10 +31,10 @@ pub(super) fn due(
     let next = open.first_deadline();
     if let Some(next) = next {
         open.timer_ms = next;
-        txn.put_timer(next, Timer::Lease(held.id, lease));
+        txn.put_timer(next, Timer::Lease(subscription.id, lease));
     }
-    held.lease_changed(lease.0);
-    held.sums().expired += lost.len() as u64;
+    subscription.lease_changed(lease.0);
+    subscription.sums().expired += lost.len() as u64;
     for (sequence, attempt) in lost {
         context.subscription.unlease(sequence)?;
         if counts {

@@ -33,18 +33,18 @@ pub(super) fn apply(
 
 fn extend(
     txn: &Transaction<'_>,
-    held: &mut Subscription,
+    subscription: &mut Subscription,
     tokens: &mut Tokens<'_>,
     token: &TokenRef,
     deadline_ms: u64,
 ) -> Result<ExtendOutcome, Halt> {
-    Ok(match tokens.read(txn, held, token)? {
+    Ok(match tokens.read(txn, subscription, token)? {
         Token::Open { lease, .. } => {
-            let Some(open) = held.leases.get_mut(&lease) else {
-                return Err(Halt::Invariant(format!("lease {lease} is open and is not held")));
+            let Some(open) = subscription.leases.get_mut(&lease) else {
+                return Err(Halt::Invariant(format!("lease {lease} is open and is not in memory")));
             };
             let deadline_ms = open.extend(token.index, deadline_ms);
-            held.lease_changed(lease);
+            subscription.lease_changed(lease);
             ExtendOutcome::Extended(deadline_ms)
         }
         Token::Settled(kind) => ExtendOutcome::AlreadySettled(kind),

@@ -12,13 +12,13 @@ use crate::{
 /// The retry row of a message; `None` if no delivery of it has ended without a settlement.
 pub(crate) fn retry(
     rows: &Overlay<'_>,
-    held: &Subscription,
+    subscription: &Subscription,
     sequence: u64,
 ) -> Result<Option<RetryRow>, Halt> {
-    if !held.has_failed(sequence) {
+    if !subscription.has_failed(sequence) {
         return Ok(None);
     }
-    match rows.row(&held.retry_key(sequence))? {
+    match rows.row(&subscription.retry_key(sequence))? {
         Some(row) => Ok(Some(row)),
         None => Err(Halt::Corrupt(format!("message {sequence} has failed but has no retry row"))),
     }
@@ -39,21 +39,21 @@ pub(super) fn failed(
         let row = RetryRow { attempts: failures, ..RetryRow::default() };
         return wait(txn, context, sequence, row, delay_ms);
     }
-    let held = &mut *context.subscription;
-    txn.rows.put(&held.retry_key(sequence), &RetryRow { attempts: failures, ..RetryRow::default() });
-    held.fail(sequence);
-    txn.returned(held.id, sequence);
+    let subscription = &mut *context.subscription;
+    txn.rows.put(&subscription.retry_key(sequence), &RetryRow { attempts: failures, ..RetryRow::default() });
+    subscription.fail(sequence);
+    txn.returned(subscription.id, sequence);
     Ok(())
 }
 
 /// A delivery has ended and counts as no failure. The retry row says that there was one, so that the time until the
 /// first delivery is measured only once.
-pub(super) fn returned(txn: &mut Transaction<'_>, held: &mut Subscription, sequence: u64) {
-    if !held.has_failed(sequence) {
-        txn.rows.put(&held.retry_key(sequence), &RetryRow::default());
-        held.fail(sequence);
+pub(super) fn returned(txn: &mut Transaction<'_>, subscription: &mut Subscription, sequence: u64) {
+    if !subscription.has_failed(sequence) {
+        txn.rows.put(&subscription.retry_key(sequence), &RetryRow::default());
+        subscription.fail(sequence);
     }
-    txn.returned(held.id, sequence);
+    txn.returned(subscription.id, sequence);
 }
 
 /// Lets a message wait until a delay has passed.
@@ -64,13 +64,13 @@ pub(super) fn wait(
     row: RetryRow,
     delay_ms: u64,
 ) -> Result<(), Halt> {
-    let held = &mut *context.subscription;
+    let subscription = &mut *context.subscription;
     let due_ms = txn.after(delay_ms);
-    txn.rows.put(&held.retry_key(sequence), &RetryRow { due_ms, ..row });
-    txn.put_timer(due_ms, held.retry_timer(sequence));
-    held.fail(sequence);
-    held.wait(sequence)?;
-    txn.settled(held.id);
+    txn.rows.put(&subscription.retry_key(sequence), &RetryRow { due_ms, ..row });
+    txn.put_timer(due_ms, subscription.retry_timer(sequence));
+    subscription.fail(sequence);
+    subscription.wait(sequence)?;
+    txn.settled(subscription.id);
     Ok(())
 }
 

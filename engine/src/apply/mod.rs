@@ -49,20 +49,22 @@ pub(crate) fn command(txn: &mut Transaction<'_>, command: Command) -> Result<Out
             Outcome::ConfigureDepartment(configure_department::apply(txn, &command)?)
         }
         Command::CreateQueue(command) => {
-            let asked = request::of(txn, Change::Create, command.department, command.request.as_deref());
-            request::once(txn, asked, |txn| Ok(Outcome::CreateQueue(create_queue::apply(txn, command)?)))?
+            let requested = request::of(txn, Change::Create, command.department, command.request.as_deref());
+            request::once(txn, requested, |txn| Ok(Outcome::CreateQueue(create_queue::apply(txn, command)?)))?
         }
         Command::UpdateQueue(command) => {
-            let asked = request::of(txn, Change::Update, command.department, command.request.as_deref());
-            request::once(txn, asked, |txn| Ok(Outcome::UpdateQueue(update_queue::apply(txn, command)?)))?
+            let requested = request::of(txn, Change::Update, command.department, command.request.as_deref());
+            request::once(txn, requested, |txn| Ok(Outcome::UpdateQueue(update_queue::apply(txn, command)?)))?
         }
         Command::DeleteQueue(command) => {
-            let asked = request::of(txn, Change::Delete, command.department, command.request.as_deref());
-            request::once(txn, asked, |txn| Ok(Outcome::DeleteQueue(delete_queue::apply(txn, &command)?)))?
+            let requested = request::of(txn, Change::Delete, command.department, command.request.as_deref());
+            request::once(txn, requested, |txn| {
+                Ok(Outcome::DeleteQueue(delete_queue::apply(txn, &command)?))
+            })?
         }
         Command::PurgeQueue(command) => {
-            let asked = request::of(txn, Change::Purge, command.department, command.request.as_deref());
-            request::once(txn, asked, |txn| Ok(Outcome::PurgeQueue(purge_queue::apply(txn, &command)?)))?
+            let requested = request::of(txn, Change::Purge, command.department, command.request.as_deref());
+            request::once(txn, requested, |txn| Ok(Outcome::PurgeQueue(purge_queue::apply(txn, &command)?)))?
         }
         Command::Publish(command) => Outcome::Publish(publish::apply(txn, command)?),
         Command::Grant(command) => Outcome::Grant(grant::apply(txn, command)?),
@@ -71,8 +73,10 @@ pub(crate) fn command(txn: &mut Transaction<'_>, command: Command) -> Result<Out
         Command::ReleaseHolder(command) => Outcome::ReleaseHolder(release_holder::apply(txn, &command)?),
         Command::Advance(command) => Outcome::Advance(advance::apply(txn, &command)?),
         Command::RedriveDeadLetters(command) => {
-            let asked = request::of(txn, Change::Redrive, command.department, command.request.as_deref());
-            request::once(txn, asked, |txn| Ok(Outcome::RedriveDeadLetters(redrive::apply(txn, &command)?)))?
+            let requested = request::of(txn, Change::Redrive, command.department, command.request.as_deref());
+            request::once(txn, requested, |txn| {
+                Ok(Outcome::RedriveDeadLetters(redrive::apply(txn, &command)?))
+            })?
         }
     })
 }

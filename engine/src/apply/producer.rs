@@ -46,10 +46,10 @@ pub(super) fn judge(
     count: usize,
 ) -> Result<Verdict, Halt> {
     let key = ProducerKey { queue: queue.id, producer: producer.producer_id };
-    let held = txn.rows.row(&key)?;
-    let is_new = held.is_none();
+    let known = txn.rows.row(&key)?;
+    let is_new = known.is_none();
     let refuse = |error| Ok(Verdict::Refuse(error));
-    let row = match held {
+    let row = match known {
         None if txn.version < VERSION_OF_FAIR_SESSIONS && queue.head.producers >= MAX_PRODUCERS_OF_OLD => {
             return refuse(PublishError::TooManyProducers(MAX_PRODUCERS_OF_OLD));
         }
@@ -125,7 +125,7 @@ pub(super) fn admit(
     publisher::ensure_capacity(txn, queue, &session.row)
 }
 
-/// Notes the use of a session whose batch was sent again.
+/// Records the use of a session whose batch was sent again.
 pub(super) fn use_again(txn: &mut Transaction<'_>, queue: &Queue, session: Session) -> Result<(), Halt> {
     let Session { key, mut row, .. } = session;
     if txn.version >= VERSION_OF_FAIR_SESSIONS && row.last_used_ms < txn.now {

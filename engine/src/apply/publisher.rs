@@ -25,11 +25,12 @@ pub(super) fn ensure_capacity(
     let publisher = publisher(queue, new)?;
     let at = PublisherKey { publisher };
     for _ in 0..MAX_PRODUCERS_EXAMINED {
-        let Some(mut held) = txn.rows.row(&at)?.filter(|held| held.sessions >= MAX_PRODUCERS_OF_SUBJECT)
+        let Some(mut counted) =
+            txn.rows.row(&at)?.filter(|counted| counted.sessions >= MAX_PRODUCERS_OF_SUBJECT)
         else {
             return Ok(Ok(()));
         };
-        let first = first(txn, &at.publisher, held)?;
+        let first = first(txn, &at.publisher, counted)?;
         // The session was used at that time, or later.
         if first.used_ms.saturating_add(PRODUCER_SAFE_MS) > txn.now {
             let wait_ms = first.used_ms.saturating_add(PRODUCER_SAFE_MS) - txn.now;
@@ -37,10 +38,10 @@ pub(super) fn ensure_capacity(
         }
         let key = ProducerKey { queue: queue.id, producer: first.producer.clone() };
         let Some(mut row) = txn.rows.row(&key)? else {
-            return Err(Halt::Corrupt(format!("{key:?} stands in the order of use and nowhere else")));
+            return Err(Halt::Corrupt(format!("{key:?} is in the order of use and nowhere else")));
         };
-        held.first_ms = first.used_ms;
-        txn.rows.put(&at, &held);
+        counted.first_ms = first.used_ms;
+        txn.rows.put(&at, &counted);
         if row.last_used_ms > row.ordered_ms {
             txn.rows.delete(&first);
             row.ordered_ms = row.last_used_ms;
@@ -55,7 +56,7 @@ pub(super) fn ensure_capacity(
     }
     // All sessions that were examined were used after the time they are ordered by. The next new session examines
     // those after them.
-    match txn.rows.row(&at)?.filter(|held| held.sessions >= MAX_PRODUCERS_OF_SUBJECT) {
+    match txn.rows.row(&at)?.filter(|counted| counted.sessions >= MAX_PRODUCERS_OF_SUBJECT) {
         Some(_) => Ok(Err(PublishError::TooManyOfSubject { limit: MAX_PRODUCERS_OF_SUBJECT, wait_ms: 0 })),
         None => Ok(Ok(())),
     }
@@ -89,10 +90,10 @@ fn order(
         txn.rows.delete(&key_of_use);
     } else {
         let at = PublisherKey { publisher: key_of_use.publisher.clone() };
-        let held = txn.rows.row(&at)?;
+        let counted = txn.rows.row(&at)?;
         // Sessions that are added later come after it.
-        let held = held.unwrap_or(PublisherRow { sessions: 0, first_ms: row.last_used_ms });
-        txn.rows.put(&at, &PublisherRow { sessions: held.sessions + 1, ..held });
+        let counted = counted.unwrap_or(PublisherRow { sessions: 0, first_ms: row.last_used_ms });
+        txn.rows.put(&at, &PublisherRow { sessions: counted.sessions + 1, ..counted });
     }
     row.ordered_ms = row.last_used_ms;
     key_of_use.used_ms = row.ordered_ms;
@@ -114,8 +115,8 @@ pub(super) fn forget(
     let at = PublisherKey { publisher: publisher.clone() };
     txn.rows.delete(&ProducerUseKey { publisher, used_ms: row.ordered_ms, producer: key.producer.clone() });
     match txn.rows.row(&at)? {
-        Some(held) if held.sessions > 1 => {
-            txn.rows.put(&at, &PublisherRow { sessions: held.sessions - 1, ..held });
+        Some(counted) if counted.sessions > 1 => {
+            txn.rows.put(&at, &PublisherRow { sessions: counted.sessions - 1, ..counted });
         }
         Some(_) => txn.rows.delete(&at),
         None => return Err(Halt::Corrupt(format!("{key:?} is counted nowhere"))),
@@ -124,12 +125,18 @@ pub(super) fn forget(
 }
 
 /// The session of a publisher that is first in the order.
-fn first(txn: &Transaction<'_>, publisher: &Publisher, held: PublisherRow) -> Result<ProducerUseKey, Halt> {
+fn first(
+    txn: &Transaction<'_>,
+    publisher: &Publisher,
+    counted: PublisherRow,
+) -> Result<ProducerUseKey, Halt> {
     // The range begins at the first session: the keys before it were deleted, and skipping those takes time.
-    let (from, end) = (ProducerUseKey::from(publisher, held.first_ms), ProducerUseKey::end(publisher));
+    let (from, end) = (ProducerUseKey::from(publisher, counted.first_ms), ProducerUseKey::end(publisher));
     match txn.rows.range(ProducerUseKey::FAMILY, &from, &end, 1)?.pop() {
         Some((key, _)) => decode_key(&key),
-        None => Err(Halt::Corrupt(format!("{publisher:?} has {} sessions and none in order", held.sessions))),
+        None => {
+            Err(Halt::Corrupt(format!("{publisher:?} has {} sessions and none in order", counted.sessions)))
+        }
     }
 }
 

@@ -60,32 +60,32 @@ fn purge(txn: &mut Transaction<'_>, queue: &mut Queue) -> Result<u64, Halt> {
 
 /// Closes the leases with their open deliveries purged. They are remembered as long as other closed leases, so that a
 /// late settlement is answered with the purge, and a repeated one as before.
-fn end_leases(txn: &mut Transaction<'_>, held: &mut Subscription) -> Result<(), Halt> {
-    lose_lost(txn, held)?;
-    let mut leases = std::mem::take(&mut held.leases);
+fn end_leases(txn: &mut Transaction<'_>, subscription: &mut Subscription) -> Result<(), Halt> {
+    purge_lost(txn, subscription)?;
+    let mut leases = std::mem::take(&mut subscription.leases);
     for lease in leases.values_mut() {
-        lease.purge(|sequence| held.is_settled(sequence));
+        lease.purge(|sequence| subscription.is_settled(sequence));
     }
-    held.leases = leases;
-    close_lease::close_all(txn, held)
+    subscription.leases = leases;
+    close_lease::close_all(txn, subscription)
 }
 
 /// Marks the deliveries of closed leases as purged that were lost and whose messages are not settled. After the purge
 /// these messages could not be told apart from settled ones.
-fn lose_lost(txn: &mut Transaction<'_>, held: &Subscription) -> Result<(), Halt> {
-    let subscription = held.id;
+fn purge_lost(txn: &mut Transaction<'_>, subscription: &Subscription) -> Result<(), Halt> {
+    let id = subscription.id;
     let mut changed = Vec::new();
-    let prefix = keys::subscription_prefix(subscription, Kind::Progress);
+    let prefix = keys::subscription_prefix(id, Kind::Progress);
     for_each_row::<ProgressKey>(&txn.rows, &prefix, &prefix, |key, value| {
         let progress = decode_row::<ProgressKey>(value)?;
         if progress.closed_at_ms == 0 || !progress.outcomes.contains(&OpenLease::LOST) {
             return Ok(());
         }
-        let Some(row) = txn.rows.row(&LeaseKey { subscription, lease: key.lease })? else {
+        let Some(row) = txn.rows.row(&LeaseKey { subscription: id, lease: key.lease })? else {
             return Err(Halt::Corrupt(format!("lease {} has progress but no row", key.lease)));
         };
         let mut lease = OpenLease::from_rows(key.lease, row, &progress)?;
-        if lease.purge(|sequence| held.is_settled(sequence)) {
+        if lease.purge(|sequence| subscription.is_settled(sequence)) {
             changed.push((key, lease.progress(progress.closed_at_ms)));
         }
         Ok(())
@@ -97,12 +97,12 @@ fn lose_lost(txn: &mut Transaction<'_>, held: &Subscription) -> Result<(), Halt>
 }
 
 /// Deletes the leases, as purges did before [`VERSION_OF_WALL_TIME`].
-fn forget_leases(txn: &mut Transaction<'_>, held: &mut Subscription) {
-    for lease in held.leases.values() {
-        txn.delete_timer(lease.timer_ms, Timer::Lease(held.id, lease.id));
+fn forget_leases(txn: &mut Transaction<'_>, subscription: &mut Subscription) {
+    for lease in subscription.leases.values() {
+        txn.delete_timer(lease.timer_ms, Timer::Lease(subscription.id, lease.id));
     }
-    held.row.closed_leases = 0;
-    delete_rows(txn, held.id, &[Kind::Lease, Kind::Progress, Kind::ClosedLease]);
+    subscription.row.closed_leases = 0;
+    delete_rows(txn, subscription.id, &[Kind::Lease, Kind::Progress, Kind::ClosedLease]);
 }
 
 fn delete_rows(txn: &mut Transaction<'_>, id: SubscriptionRef, kinds: &[Kind]) {

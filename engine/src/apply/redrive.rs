@@ -75,17 +75,17 @@ fn redrive(
     target: Option<QueueRef>,
     moved_bytes: &mut u64,
 ) -> Result<RedriveOutcome, Halt> {
-    let (here, held) = (context.subscription.id.queue, &mut *context.subscription);
-    if sequence == 0 || sequence >= context.head.next_sequence || held.is_settled(sequence) {
+    let (here, subscription) = (context.subscription.id.queue, &mut *context.subscription);
+    if sequence == 0 || sequence >= context.head.next_sequence || subscription.is_settled(sequence) {
         return Ok(RedriveOutcome::NotDeadLetter);
     }
-    if held.is_leased(sequence) {
+    if subscription.is_leased(sequence) {
         return Ok(RedriveOutcome::Leased);
     }
-    let retry = failure::retry(&txn.rows, held, sequence)?.unwrap_or_default();
+    let retry = failure::retry(&txn.rows, subscription, sequence)?.unwrap_or_default();
     let origin = match context.head.dead_letters {
         0 => None,
-        _ => FactReader::default().read(&txn.rows, context.head, held, sequence)?.origin,
+        _ => FactReader::default().read(&txn.rows, context.head, subscription, sequence)?.origin,
     };
     let origin = origin.map(|origin| queue_ref(here.department.0, origin.queue_id));
     let Some(source) = origin.or_else(|| retry.parked.then_some(here)) else {
@@ -93,45 +93,54 @@ fn redrive(
     };
     let to = target.unwrap_or(source);
     if to == here {
-        return if retry.parked { unpark(txn, held, sequence) } else { Ok(RedriveOutcome::NotDeadLetter) };
+        return if retry.parked {
+            unpark(txn, subscription, sequence)
+        } else {
+            Ok(RedriveOutcome::NotDeadLetter)
+        };
     }
     if !exists(txn, to)? {
         return Ok(RedriveOutcome::QueueGone);
     }
-    let (header, content) = message::split(message::read(&txn.rows, held, sequence)?, held, sequence)?;
+    let (header, content) =
+        message::split(message::read(&txn.rows, subscription, sequence)?, subscription, sequence)?;
     *moved_bytes += content.len() as u64;
     let (published_at_ms, wall_ahead_ms) = (txn.now, txn.wall_ahead());
     let header = BodyHeader { published_at_ms, wall_ahead_ms, dead_letter: None, ..header };
     let moved = publish::append_one(txn, to, &header, content)?;
-    end_wait(txn, held, sequence, &retry)?;
-    held.sums().redriven += 1;
-    message::settle(txn, held, sequence)?;
+    end_wait(txn, subscription, sequence, &retry)?;
+    subscription.sums().redriven += 1;
+    message::settle(txn, subscription, sequence)?;
     Ok(RedriveOutcome::Moved { queue: to.queue, sequence: moved })
 }
 
-fn unpark(txn: &mut Transaction<'_>, held: &mut Subscription, sequence: u64) -> Result<RedriveOutcome, Halt> {
-    end_wait(txn, held, sequence, &RetryRow { parked: true, ..RetryRow::default() })?;
+fn unpark(
+    txn: &mut Transaction<'_>,
+    subscription: &mut Subscription,
+    sequence: u64,
+) -> Result<RedriveOutcome, Halt> {
+    end_wait(txn, subscription, sequence, &RetryRow { parked: true, ..RetryRow::default() })?;
     // The attempts are counted from 0 again. The row stays, since the message was delivered before.
-    txn.rows.put(&held.retry_key(sequence), &RetryRow::default());
-    txn.returned(held.id, sequence);
+    txn.rows.put(&subscription.retry_key(sequence), &RetryRow::default());
+    txn.returned(subscription.id, sequence);
     Ok(RedriveOutcome::Freed)
 }
 
 fn end_wait(
     txn: &mut Transaction<'_>,
-    held: &mut Subscription,
+    subscription: &mut Subscription,
     sequence: u64,
     retry: &RetryRow,
 ) -> Result<(), Halt> {
-    if !held.is_waiting(sequence) {
+    if !subscription.is_waiting(sequence) {
         return Ok(());
     }
-    held.end_wait(sequence)?;
+    subscription.end_wait(sequence)?;
     if retry.parked {
-        held.row.parked -= 1;
-        held.row_changed = true;
+        subscription.row.parked -= 1;
+        subscription.row_changed = true;
     } else {
-        txn.delete_timer(retry.due_ms, held.retry_timer(sequence));
+        txn.delete_timer(retry.due_ms, subscription.retry_timer(sequence));
     }
     Ok(())
 }

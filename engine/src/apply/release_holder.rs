@@ -19,12 +19,12 @@ pub(super) fn apply(
     on_subscription(txn, id, |txn, context| release(txn, context.subscription, holder))
 }
 
-fn release(txn: &mut Transaction<'_>, held: &mut Subscription, holder: &Holder) -> Result<u32, Halt> {
-    let theirs = held.leases.values().filter(|lease| lease.holder == *holder);
+fn release(txn: &mut Transaction<'_>, subscription: &mut Subscription, holder: &Holder) -> Result<u32, Halt> {
+    let theirs = subscription.leases.values().filter(|lease| lease.holder == *holder);
     let theirs: Vec<u64> = theirs.map(|lease| lease.id.0).collect();
     let mut released = 0;
     for lease in theirs {
-        let Some(open) = held.leases.get_mut(&lease) else { continue };
+        let Some(open) = subscription.leases.get_mut(&lease) else { continue };
         let indices: Vec<usize> = open.open().collect();
         let mut sequences = Vec::with_capacity(indices.len());
         for index in indices {
@@ -32,12 +32,12 @@ fn release(txn: &mut Transaction<'_>, held: &mut Subscription, holder: &Holder) 
             sequences.push(open.sequences[index]);
         }
         for sequence in sequences {
-            held.unlease(sequence)?;
-            failure::returned(txn, held, sequence);
-            held.sums().released += 1;
+            subscription.unlease(sequence)?;
+            failure::returned(txn, subscription, sequence);
+            subscription.sums().released += 1;
             released += 1;
         }
-        close_lease::close(txn, held, lease)?;
+        close_lease::close(txn, subscription, lease)?;
     }
     Ok(released)
 }

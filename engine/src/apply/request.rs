@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The change that a command makes, with its request.
-pub(super) struct Asked {
+pub(super) struct RequestedChange {
     change: Change,
     department: DepartmentId,
     request: Request,
@@ -35,18 +35,18 @@ pub(super) fn of(
     change: Change,
     department: u32,
     request: Option<&Request>,
-) -> Option<Asked> {
+) -> Option<RequestedChange> {
     let request = request.filter(|_| txn.version >= VERSION_OF_WALL_TIME)?.clone();
-    Some(Asked { change, department: DepartmentId(department), request })
+    Some(RequestedChange { change, department: DepartmentId(department), request })
 }
 
 /// Makes a change, unless its request was done before: then returns the earlier answer.
 pub(super) fn once(
     txn: &mut Transaction<'_>,
-    asked: Option<Asked>,
+    requested: Option<RequestedChange>,
     make: impl FnOnce(&mut Transaction<'_>) -> Result<Outcome, Halt>,
 ) -> Result<Outcome, Halt> {
-    let Some(Asked { change, department, request }) = asked else { return make(txn) };
+    let Some(RequestedChange { change, department, request }) = requested else { return make(txn) };
     check(&request)?;
     // In a closed department nothing is done and no earlier answer is given: the change itself is refused.
     if txn.open_department(department)?.is_err() {
@@ -195,7 +195,7 @@ fn view(department: DepartmentId, answer: QueueAnswer) -> Result<QueueView, Halt
     let definition = answer.definition.unwrap_or_default();
     match &definition.settings {
         Some(settings) => Ok(state::view(queue, &definition, settings)),
-        None => Err(Halt::Corrupt(format!("a request tells of {queue:?} without its definition"))),
+        None => Err(Halt::Corrupt(format!("the answer of a request has {queue:?} without its definition"))),
     }
 }
 

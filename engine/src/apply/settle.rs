@@ -68,7 +68,7 @@ fn settle_open(
     };
     let subscription = &mut *context.subscription;
     let Some(open) = subscription.leases.get_mut(&lease) else {
-        return Err(Halt::Invariant(format!("lease {lease} is open and is not held")));
+        return Err(Halt::Invariant(format!("lease {lease} is open and is not in memory")));
     };
     open.end(index, outcome)?;
     let (sequence, attempt, closed) = (open.sequences[index], open.attempt(index), open.is_closed());

@@ -41,13 +41,13 @@ impl<'a> Tokens<'a> {
     pub(super) fn read(
         &mut self,
         txn: &Transaction<'_>,
-        held: &Subscription,
+        subscription: &Subscription,
         token: &TokenRef,
     ) -> Result<Token, Halt> {
         let holder = self.holder;
-        let lease = match held.leases.get(&token.lease) {
+        let lease = match subscription.leases.get(&token.lease) {
             Some(open) => Some(open),
-            None => self.closed(txn, held, token.lease)?,
+            None => self.closed(txn, subscription, token.lease)?,
         };
         let Some(lease) = lease else { return Ok(Token::Invalid) };
         let index = token.index as usize;
@@ -61,7 +61,7 @@ impl<'a> Tokens<'a> {
             Index::Nacked => Token::Settled(SettleKind::Nack),
             Index::Released => Token::Settled(SettleKind::Release),
             Index::DeadLettered => Token::Settled(SettleKind::DeadLetter),
-            Index::Lost if held.is_settled(lease.sequences[index]) => Token::SettledByAnother,
+            Index::Lost if subscription.is_settled(lease.sequences[index]) => Token::SettledByAnother,
             Index::Lost => Token::Lost,
             Index::Purged => Token::Purged,
         })
@@ -70,28 +70,28 @@ impl<'a> Tokens<'a> {
     fn closed(
         &mut self,
         txn: &Transaction<'_>,
-        held: &Subscription,
+        subscription: &Subscription,
         id: u64,
     ) -> Result<Option<&OpenLease>, Halt> {
         use std::collections::btree_map::Entry;
         match self.closed.entry(id) {
             Entry::Occupied(read) => Ok(read.into_mut().as_ref()),
-            Entry::Vacant(unread) => Ok(unread.insert(read_closed(txn, held, LeaseId(id))?).as_ref()),
+            Entry::Vacant(unread) => Ok(unread.insert(read_closed(txn, subscription, LeaseId(id))?).as_ref()),
         }
     }
 }
 
 fn read_closed(
     txn: &Transaction<'_>,
-    held: &Subscription,
+    subscription: &Subscription,
     lease: LeaseId,
 ) -> Result<Option<OpenLease>, Halt> {
-    let subscription = held.id;
-    if lease.0 == 0 || lease.0 >= held.row.next_lease {
+    let id = subscription.id;
+    if lease.0 == 0 || lease.0 >= subscription.row.next_lease {
         return Ok(None);
     }
-    let Some(row) = txn.rows.row(&LeaseKey { subscription, lease })? else { return Ok(None) };
-    let Some(progress) = txn.rows.row(&ProgressKey { subscription, lease })? else {
+    let Some(row) = txn.rows.row(&LeaseKey { subscription: id, lease })? else { return Ok(None) };
+    let Some(progress) = txn.rows.row(&ProgressKey { subscription: id, lease })? else {
         return Err(Halt::Corrupt(format!("lease {lease} has no progress")));
     };
     OpenLease::from_rows(lease, row, &progress).map(Some)

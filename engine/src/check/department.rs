@@ -32,7 +32,7 @@ pub(super) fn check(rows: &Rows, id: DepartmentId, department: &Department, prob
         }
         let Some(definition) = &held.definition else { continue };
         if department.names.get(&definition.name) != Some(&queue.queue) {
-            report(format!("queue {} does not stand under its name", queue.queue));
+            report(format!("queue {} is not found by its name", queue.queue));
         }
         let target = definition.settings.as_ref().map_or("", |settings| &settings.dead_letter_queue);
         if !target.is_empty() {
@@ -41,6 +41,6 @@ pub(super) fn check(rows: &Rows, id: DepartmentId, department: &Department, prob
     }
     uses.sort_unstable();
     if !department.uses.iter().eq(&uses) {
-        report(format!("dead-letter queues are {uses:?}, noted as {:?}", department.uses));
+        report(format!("dead-letter queues are {uses:?}, recorded as {:?}", department.uses));
     }
 }

@@ -50,7 +50,7 @@ pub(super) fn check(
         report(format!("a lease was never allocated: the next is {}", row.next_lease));
     }
     if first_open != row.first_open {
-        report(format!("the first open lease is {first_open}, noted as {}", row.first_open));
+        report(format!("the first open lease is {first_open}, recorded as {}", row.first_open));
     }
     if closed != held.closed
         || closed.len() != row.closed_leases as usize

@@ -39,7 +39,7 @@ pub(super) fn check(
         if behind.is_none_or(|behind| behind >= PRODUCER_REORDER_MS) || !queue.producer_uses.contains(&entry)
         {
             let (used, ordered) = (row.last_used_ms, row.ordered_ms);
-            report(format!("producer {producer:?} was used at {used} and should stand at {ordered}"));
+            report(format!("producer {producer:?} was used at {used} and should be ordered by {ordered}"));
         }
         let (count, first) = sessions.entry(publisher).or_insert((0, u64::MAX));
         (*count, *first) = (*count + 1, row.ordered_ms.min(*first));

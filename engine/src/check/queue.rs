@@ -38,11 +38,11 @@ pub(super) fn check(rows: &Rows, id: QueueRef, queue: &Queue, problems: &mut Vec
 /// Checks that every sequence that was not trimmed has a body and is in one entry.
 fn messages(id: QueueRef, queue: &Queue, head: &QueueHeadRow, problems: &mut Vec<String>) {
     let mut report = |problem: String| problems.push(format!("{id:?}: {problem}"));
-    let kept = head.trimmed..head.next_sequence;
-    if !queue.bodies.keys().copied().eq(kept.clone()) {
-        report(format!("{} bodies in the place of {kept:?}", queue.bodies.len()));
+    let untrimmed = head.trimmed..head.next_sequence;
+    if !queue.bodies.keys().copied().eq(untrimmed.clone()) {
+        report(format!("{} bodies in the place of {untrimmed:?}", queue.bodies.len()));
     }
-    let mut next = kept.start;
+    let mut next = untrimmed.start;
     for (first, entry) in &queue.entries {
         let end = first.saturating_add(entry.payload_bytes.len() as u64);
         if *first != next {
@@ -57,8 +57,8 @@ fn messages(id: QueueRef, queue: &Queue, head: &QueueHeadRow, problems: &mut Vec
         }
         next = end;
     }
-    if next != kept.end {
-        report(format!("entries end at {next}, the queue at {}", kept.end));
+    if next != untrimmed.end {
+        report(format!("entries end at {next}, the queue at {}", untrimmed.end));
     }
     if queue.origins.len() as u64 > head.dead_letters {
         report(format!("{} dead letters, counted as {}", queue.origins.len(), head.dead_letters));

@@ -10,7 +10,7 @@ use crate::{
     schema::{CatalogueDepartmentRow, CatalogueStateRow, ShardRow, TenantRow},
 };
 
-/// What stands in the place of a shard in the keys of the catalogue.
+/// The value in the place of the shard in the keys of the catalogue.
 pub const CATALOGUE: u16 = u16::MAX;
 
 /// The catalogue, as the scope of its rows.

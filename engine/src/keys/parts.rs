@@ -59,43 +59,53 @@ macro_rules! keys {
 pub(super) use keys;
 
 /// Puts a key together.
+// Inlined, so that a key that is declared in the table costs no more than one that is put together by hand.
 pub(super) struct Writer(Vec<u8>);
 
 impl Writer {
+    #[inline]
     pub(super) fn queue(queue: QueueRef, kind: Kind) -> Self {
         Self(Vec::with_capacity(32)).u32(queue.department.0).u32(queue.queue.0).u8(kind as u8)
     }
 
+    #[inline]
     pub(super) fn subscription(subscription: SubscriptionRef, kind: Kind) -> Self {
         Self::queue(subscription.queue, kind).u32(subscription.subscription.0)
     }
 
+    #[inline]
     pub(super) fn shard(shard: u16) -> Self {
         Self(Vec::with_capacity(40)).u16(shard)
     }
 
+    #[inline]
     pub(super) fn u8(mut self, value: u8) -> Self {
         self.0.push(value);
         self
     }
 
+    #[inline]
     pub(super) fn u16(self, value: u16) -> Self {
         self.bytes(&value.to_be_bytes())
     }
 
+    #[inline]
     pub(super) fn u32(self, value: u32) -> Self {
         self.bytes(&value.to_be_bytes())
     }
 
+    #[inline]
     pub(super) fn u64(self, value: u64) -> Self {
         self.bytes(&value.to_be_bytes())
     }
 
+    #[inline]
     pub(super) fn bytes(mut self, value: &[u8]) -> Self {
         self.0.extend_from_slice(value);
         self
     }
 
+    #[inline]
     pub(super) fn part(self, part: &impl Part) -> Self {
         part.write(self)
     }
@@ -107,11 +117,12 @@ impl Writer {
 
     /// Text with its length, before other pieces.
     pub(super) fn text(self, text: &str) -> Self {
-        // Longer text would not decode, and is refused before it comes here.
+        // Longer text would not decode, and is refused before a key is made.
         let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
         self.u16(length).bytes(text.as_bytes())
     }
 
+    #[inline]
     pub(super) fn done(self) -> Vec<u8> {
         self.0
     }
@@ -174,6 +185,7 @@ impl<'a> Reader<'a> {
 }
 
 impl Scope for QueueRef {
+    #[inline]
     fn begin(&self, kind: Kind) -> Writer {
         Writer::queue(*self, kind)
     }
@@ -186,6 +198,7 @@ impl Scope for QueueRef {
 }
 
 impl Scope for SubscriptionRef {
+    #[inline]
     fn begin(&self, kind: Kind) -> Writer {
         Writer::subscription(*self, kind)
     }
@@ -196,8 +209,9 @@ impl Scope for SubscriptionRef {
     }
 }
 
-/// The rows of a department itself stand where queue 0 would.
+/// The rows of a department itself have queue 0.
 impl Scope for DepartmentId {
+    #[inline]
     fn begin(&self, kind: Kind) -> Writer {
         Writer::queue(QueueRef { department: *self, queue: QueueId(0) }, kind)
     }
@@ -209,6 +223,7 @@ impl Scope for DepartmentId {
 }
 
 impl Scope for ShardId {
+    #[inline]
     fn begin(&self, kind: Kind) -> Writer {
         Writer::shard(self.0).u8(kind as u8)
     }
@@ -224,6 +239,7 @@ impl Scope for ShardId {
 macro_rules! numbers {
     ($($name:ident: $number:ident),*) => {$(
         impl Part for $name {
+            #[inline]
             fn write(&self, key: Writer) -> Writer {
                 key.$number(self.0)
             }
@@ -238,6 +254,7 @@ macro_rules! numbers {
 numbers!(DepartmentId: u32, QueueId: u32, SubscriptionId: u32, TenantId: u32, Lane: u8, LeaseId: u64);
 
 impl Part for u64 {
+    #[inline]
     fn write(&self, key: Writer) -> Writer {
         key.u64(*self)
     }
@@ -248,6 +265,7 @@ impl Part for u64 {
 }
 
 impl Part for QueueRef {
+    #[inline]
     fn write(&self, key: Writer) -> Writer {
         key.part(&self.department).part(&self.queue)
     }
@@ -258,6 +276,7 @@ impl Part for QueueRef {
 }
 
 impl Part for SubscriptionRef {
+    #[inline]
     fn write(&self, key: Writer) -> Writer {
         key.part(&self.queue).part(&self.subscription)
     }
@@ -268,6 +287,7 @@ impl Part for SubscriptionRef {
 }
 
 impl Part for Bytes {
+    #[inline]
     fn write(&self, key: Writer) -> Writer {
         key.bytes(self)
     }
@@ -278,6 +298,7 @@ impl Part for Bytes {
 }
 
 impl Part for String {
+    #[inline]
     fn write(&self, key: Writer) -> Writer {
         key.bytes(self.as_bytes())
     }

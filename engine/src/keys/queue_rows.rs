@@ -116,7 +116,7 @@ impl Key for BodyKey {
     type Row = ();
 
     fn encode(&self) -> Vec<u8> {
-        // One for each message that is published: put together before the one allocation, of the right size.
+        // Runs for each message that is published: one allocation of the right size.
         let mut key = [0; LINE_BYTES + 8];
         key[..LINE_BYTES].copy_from_slice(&line(self.queue, self.lane));
         key[LINE_BYTES..].copy_from_slice(&self.sequence.to_be_bytes());

@@ -101,7 +101,9 @@ proptest! {
         reads_back(&RequestKey { requester: requester.clone(), id });
         // Whoever has a longer subject is somebody else.
         let longer = Requester { subject: format!("{}x", requester.subject), ..requester };
-        let id = |requester: &Requester, id: &str| RequestKey { requester: requester.clone(), id: id.into() }.encode();
+        let id = |requester: &Requester, id: &str| {
+            RequestKey { requester: requester.clone(), id: id.into() }.encode()
+        };
         prop_assert_ne!(id(&requester, "xy"), id(&longer, "y"));
         let timer = Timer::Requests(requester);
         reads_back(&TimerKey { shard: ShardId(1), due_ms: number, timer });
@@ -113,7 +115,8 @@ proptest! {
         let publisher = Publisher { queue, tenant, subject };
         is_exact(&PublisherKey { publisher: publisher.clone() });
         let key = reads_back(&ProducerUseKey { publisher: publisher.clone(), used_ms, producer });
-        prop_assert!(ProducerUseKey::from(&publisher, used_ms) < key && key < ProducerUseKey::end(&publisher));
+        prop_assert!(ProducerUseKey::from(&publisher, used_ms) < key);
+        prop_assert!(key < ProducerUseKey::end(&publisher));
         prop_assert!(used_ms == u64::MAX || key < ProducerUseKey::from(&publisher, used_ms + 1));
         prop_assert!(key.starts_with(&queue_prefix(queue)));
         // Whoever has a longer subject is somebody else.
@@ -133,7 +136,8 @@ proptest! {
     fn of_a_timer(shard: u16, due_ms: u64, timer in timer(), queue in queue(), producer in id()) {
         let shard = ShardId(shard);
         is_exact(&TimerKey { shard, due_ms, timer: timer.clone() });
-        let parked = ParkedTimerKey { department: timer.department(), timer: TimerKey { shard, due_ms, timer } };
+        let department = timer.department();
+        let parked = ParkedTimerKey { department, timer: TimerKey { shard, due_ms, timer } };
         is_exact(&parked);
         prop_assert!(parked.encode().starts_with(&ParkedTimerKey::all_of(parked.department)));
         reads_back(&TimerKey { shard, due_ms, timer: Timer::Producer(queue, producer) });
@@ -150,10 +154,14 @@ proptest! {
     }
 
     #[test]
-    fn a_line_is_the_bodies_of_a_lane(queue in queue(), lane: u8, sequence: u64, other in prop::collection::vec(any::<u8>(), 0..24)) {
+    fn a_line_is_the_bodies_of_a_lane(
+        queue in queue(),
+        (lane, sequence) in any::<(u8, u64)>(),
+        other in prop::collection::vec(any::<u8>(), 0..24),
+    ) {
         let (line, key) = (line(queue, Lane(lane)), body(queue, Lane(lane), sequence));
         prop_assert_eq!(split_line(&key), Some((&line[..], sequence)));
-        prop_assert_eq!(join_line(&line, sequence), key.clone());
+        prop_assert_eq!(&join_line(&line, sequence), &key);
         prop_assert!(key < after_line(&key) && after_line(&key).starts_with(&line));
         prop_assert_eq!(split_line(&other).is_some(), BodyKey::decode(&other).is_some());
         prop_assert_eq!(split_line(&key[1..]), None);

@@ -35,42 +35,44 @@ impl ShardMachine {
         from: u64,
         limit: usize,
     ) -> Result<Option<DeadLetters>, Halt> {
-        self.inspect(kv, id, |rows, Queue { head, .. }, held| scan(rows, head, held, from, limit))
+        self.inspect(kv, id, |rows, Queue { head, .. }, subscription| {
+            scan(rows, head, subscription, from, limit)
+        })
     }
 }
 
 fn scan(
     rows: &Overlay<'_>,
     head: &QueueHeadRow,
-    held: &Subscription,
+    subscription: &Subscription,
     from: u64,
     limit: usize,
 ) -> Result<DeadLetters, Halt> {
     let (mut found, mut reader) = (Vec::new(), FactReader::default());
     let mut at = from;
     for examined in 0.. {
-        let Some(sequence) = candidate(head, held, at) else { break };
+        let Some(sequence) = candidate(head, subscription, at) else { break };
         let spent = examined == DEAD_LETTER_SCAN_ROWS || reader.body_bytes >= DEAD_LETTER_SCAN_BYTES;
         if found.len() == limit || spent {
             return Ok(DeadLetters { found, next: Some(sequence) });
         }
-        let facts = reader.read(rows, head, held, sequence)?;
-        let retry = failure::retry(rows, held, sequence)?;
+        let facts = reader.read(rows, head, subscription, sequence)?;
+        let retry = failure::retry(rows, subscription, sequence)?;
         if facts.origin.is_some() || retry.is_some_and(|row| row.parked) {
-            found.push(status(rows, head, held, sequence, &mut reader)?);
+            found.push(status(rows, head, subscription, sequence, &mut reader)?);
             at = sequence + 1;
         } else {
             // No other message of a normal publish is a dead letter but those that are parked.
-            at = held.next_waiting(sequence + 1).map_or(facts.end, |waiting| waiting.min(facts.end));
+            at = subscription.next_waiting(sequence + 1).map_or(facts.end, |waiting| waiting.min(facts.end));
         }
     }
     Ok(DeadLetters { found, next: None })
 }
 
 /// The next message that may be a dead letter.
-fn candidate(head: &QueueHeadRow, held: &Subscription, at: u64) -> Option<u64> {
+fn candidate(head: &QueueHeadRow, subscription: &Subscription, at: u64) -> Option<u64> {
     if head.dead_letters == 0 {
-        return held.next_waiting(at);
+        return subscription.next_waiting(at);
     }
-    Some(held.next_unsettled(at)).filter(|sequence| *sequence < head.next_sequence)
+    Some(subscription.next_unsettled(at)).filter(|sequence| *sequence < head.next_sequence)
 }

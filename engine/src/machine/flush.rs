@@ -95,7 +95,7 @@ fn write_subscription(txn: &mut Transaction<'_>, subscription: &mut Subscription
     for (chunk, is_done) in subscription.drain_changed_chunks() {
         let key = subscription.chunk_key(chunk);
         match subscription.chunks.get(&chunk) {
-            Some(held) if !is_done => txn.rows.put(&key, &held.to_row()),
+            Some(chunk) if !is_done => txn.rows.put(&key, &chunk.to_row()),
             _ => txn.rows.delete(&key),
         }
     }

@@ -104,10 +104,10 @@ fn count(subscription: &mut Subscription, next_sequence: u64) -> Result<(), Halt
     let floor = subscription.row.floor;
     ensure!(floor <= next_sequence, "the floor {floor} is beyond the head {next_sequence}");
     let (mut settled_above, mut left_below, mut waiting) = (0, 0, 0);
-    for (number, held) in &subscription.chunks {
+    for (number, state) in &subscription.chunks {
         ensure!(*number <= chunk::number(next_sequence), "chunk {number} is beyond the head {next_sequence}");
-        waiting += u64::from(held.waiting.ones());
-        let settled = u64::from(held.settled.ones());
+        waiting += u64::from(state.waiting.ones());
+        let settled = u64::from(state.settled.ones());
         if *number < chunk::number(floor) {
             left_below += crate::limits::CHUNK - settled;
         } else if *number == chunk::number(floor) {

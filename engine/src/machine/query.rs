@@ -131,7 +131,11 @@ impl ShardMachine {
     ) -> Result<Option<SubscriptionId>, Halt> {
         let mut txn = self.query(kv);
         let Some(queue) = txn.peek_queue(id)? else { return Ok(None) };
-        Ok(queue.subscriptions.values().find(|held| held.row.name == name).map(|held| held.id.subscription))
+        Ok(queue
+            .subscriptions
+            .values()
+            .find(|subscription| subscription.row.name == name)
+            .map(|subscription| subscription.id.subscription))
     }
 
     /// The sequence that a queue's next message gets; `None` if there is no such queue.
@@ -153,7 +157,7 @@ impl ShardMachine {
         from: u64,
         limit: usize,
     ) -> Result<Free, Halt> {
-        let found = self.with(kv, id, |held, next| held.free_from(from, limit, next))?;
+        let found = self.with(kv, id, |subscription, next| subscription.free_from(from, limit, next))?;
         let (sequences, next) = found.unwrap_or((Vec::new(), from));
         Ok(Free { sequences, next })
     }
@@ -165,7 +169,7 @@ impl ShardMachine {
         id: SubscriptionRef,
         holder: &Holder,
     ) -> Result<Vec<LiveDelivery>, Halt> {
-        Ok(self.with(kv, id, |held, _| live(held, holder))?.unwrap_or_default())
+        Ok(self.with(kv, id, |subscription, _| live(subscription, holder))?.unwrap_or_default())
     }
 
     /// The sequence that a producer session must send next, or why it may not publish.
@@ -204,7 +208,9 @@ impl ShardMachine {
 
     /// The size of a message's payload, read from its body: for messages whose publish was trimmed. 0: it has no body.
     pub fn payload_bytes(&mut self, kv: &dyn Kv, id: SubscriptionRef, sequence: u64) -> Result<u32, Halt> {
-        let stored = self.with(kv, id, |held, _| body::read(kv, id, held.lane, sequence))?.transpose()?;
+        let stored = self
+            .with(kv, id, |subscription, _| body::read(kv, id, subscription.lane, sequence))?
+            .transpose()?;
         let header = stored.flatten().map(body::split).transpose();
         let header = header.map_err(|why| Halt::Corrupt(format!("message {sequence} of {id:?}: {why}")))?;
         Ok(header.map_or(0, |(header, _)| header.payload_bytes))
@@ -242,7 +248,7 @@ impl ShardMachine {
         let mut txn = self.query(kv);
         let Some(queue) = txn.peek_queue(id.queue)? else { return Ok(None) };
         let next = queue.head.next_sequence;
-        Ok(queue.subscriptions.get(&id.subscription).map(|held| ask(held, next)))
+        Ok(queue.subscriptions.get(&id.subscription).map(|subscription| ask(subscription, next)))
     }
 }
 
@@ -260,8 +266,8 @@ fn named(rows: &Overlay<'_>, department: DepartmentId, queue: u32) -> Result<Que
     Ok(state::view(id, &row, &settings))
 }
 
-fn live(held: &Subscription, holder: &Holder) -> Vec<LiveDelivery> {
-    let theirs = held.leases.values().filter(|lease| lease.holder == *holder);
+fn live(subscription: &Subscription, holder: &Holder) -> Vec<LiveDelivery> {
+    let theirs = subscription.leases.values().filter(|lease| lease.holder == *holder);
     let deliveries = theirs.flat_map(|lease| {
         lease.open().filter_map(|index| {
             let item = GrantedItem {

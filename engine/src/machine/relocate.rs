@@ -99,9 +99,14 @@ pub(super) fn relieve(
 }
 
 /// Writes the copy of a body. Returns its bytes.
-pub(super) fn put(txn: &mut Transaction<'_>, held: &Subscription, sequence: u64, body: Bytes) -> u64 {
+pub(super) fn put(txn: &mut Transaction<'_>, subscription: &Subscription, sequence: u64, body: Bytes) -> u64 {
     let bytes = body.len() as u64;
-    txn.rows.put_parts(RelocatedBodyKey::FAMILY, held.relocated_key(sequence).encode(), body, Bytes::new());
+    txn.rows.put_parts(
+        RelocatedBodyKey::FAMILY,
+        subscription.relocated_key(sequence).encode(),
+        body,
+        Bytes::new(),
+    );
     bytes
 }
 
@@ -142,15 +147,15 @@ fn examine(txn: &Transaction<'_>, queue: &Queue) -> Result<(u64, u64), Halt> {
     let end = queue.head.reached;
     let enough = queue.head.reached_bytes / (1 + txn.relocation.gain);
     let (mut bytes, mut examined, mut others) = (0, 0, 0);
-    for held in queue.subscriptions.values() {
+    for subscription in queue.subscriptions.values() {
         let mut sizes = SizeReader::default();
-        let mut at = held.next_unsettled(held.cleared());
+        let mut at = subscription.next_unsettled(subscription.cleared());
         while at < end && bytes <= enough && examined < MAX_EXAMINED {
             bytes += sizes.read(&txn.rows, &queue.recent, queue.id, at)?;
             examined += 1;
-            at = held.next_unsettled(at + 1);
+            at = subscription.next_unsettled(at + 1);
         }
-        others += held.unsettled_between(at, end);
+        others += subscription.unsettled_between(at, end);
     }
     if examined == MAX_EXAMINED {
         bytes = bytes.saturating_add((bytes / examined).saturating_mul(others));
@@ -161,25 +166,25 @@ fn examine(txn: &Transaction<'_>, queue: &Queue) -> Result<(u64, u64), Halt> {
 /// Relocates the unsettled messages below `end` as far as the budget goes. Returns the bytes.
 fn copy(
     txn: &mut Transaction<'_>,
-    held: &mut Subscription,
+    subscription: &mut Subscription,
     end: u64,
     budget: &mut CopyBudget,
 ) -> Result<u64, Halt> {
     let mut bytes = 0;
-    let mut at = held.cleared();
+    let mut at = subscription.cleared();
     loop {
-        at = held.next_unsettled(at).min(end);
+        at = subscription.next_unsettled(at).min(end);
         if at >= end {
             break;
         }
-        let body = message::read(&txn.rows, held, at)?;
+        let body = message::read(&txn.rows, subscription, at)?;
         if !budget.reserve(body.len() as u64) {
             break;
         }
-        bytes += put(txn, held, at, body);
+        bytes += put(txn, subscription, at, body);
         at += 1;
     }
-    held.row_changed |= held.row.copied < at;
-    held.row.copied = held.row.copied.max(at);
+    subscription.row_changed |= subscription.row.copied < at;
+    subscription.row.copied = subscription.row.copied.max(at);
     Ok(bytes)
 }

@@ -17,7 +17,7 @@ use crate::{
 impl ShardMachine {
     /// The counts and sums of a subscription and its queue.
     pub fn stats(&mut self, kv: &dyn Kv, id: SubscriptionRef) -> Result<Option<Stats>, Halt> {
-        self.inspect(kv, id, |rows, queue, held| stats(rows, &queue.head, held))
+        self.inspect(kv, id, |rows, queue, subscription| stats(rows, &queue.head, subscription))
     }
 
     /// The queues and bytes of a department: one row, however many queues it has.
@@ -32,12 +32,12 @@ impl ShardMachine {
         id: SubscriptionRef,
         sequence: u64,
     ) -> Result<Option<MessageStatus>, Halt> {
-        let found = self.inspect(kv, id, |rows, queue, held| {
+        let found = self.inspect(kv, id, |rows, queue, subscription| {
             let published = 1..queue.head.next_sequence;
             if !published.contains(&sequence) {
                 return Ok(None);
             }
-            status(rows, &queue.head, held, sequence, &mut FactReader::default()).map(Some)
+            status(rows, &queue.head, subscription, sequence, &mut FactReader::default()).map(Some)
         })?;
         Ok(found.flatten())
     }
@@ -51,26 +51,26 @@ impl ShardMachine {
         let mut txn = self.query(kv);
         txn.peek_queue(id.queue)?;
         let Some(queue) = txn.queues.get(&id.queue) else { return Ok(None) };
-        let held = queue.subscriptions.get(&id.subscription);
-        held.map(|held| ask(&txn.rows, queue, held)).transpose()
+        let subscription = queue.subscriptions.get(&id.subscription);
+        subscription.map(|subscription| ask(&txn.rows, queue, subscription)).transpose()
     }
 }
 
-fn stats(rows: &Overlay<'_>, head: &QueueHeadRow, held: &Subscription) -> Result<Stats, Halt> {
-    let oldest = held.next_unsettled(1);
+fn stats(rows: &Overlay<'_>, head: &QueueHeadRow, subscription: &Subscription) -> Result<Stats, Halt> {
+    let oldest = subscription.next_unsettled(1);
     let oldest = (oldest < head.next_sequence)
-        .then(|| FactReader::default().read(rows, head, held, oldest))
+        .then(|| FactReader::default().read(rows, head, subscription, oldest))
         .transpose()?;
     let published = head.next_sequence - 1;
     Ok(Stats {
-        counts: held.counts(head.next_sequence),
+        counts: subscription.counts(head.next_sequence),
         oldest_unsettled_ms: oldest.as_ref().map(|facts| facts.wall_published_at_ms),
         oldest_published_ms: oldest.map(|facts| facts.published_at_ms),
         stored_bytes: head.stored_bytes,
         published,
         first_published_ms: (published > 0).then_some(head.first_published_at_ms),
         last_published_ms: (published > 0).then_some(head.last_published_at_ms),
-        sums: held.row.sums.unwrap_or_default(),
+        sums: subscription.row.sums.unwrap_or_default(),
     })
 }
 
@@ -78,21 +78,24 @@ fn stats(rows: &Overlay<'_>, head: &QueueHeadRow, held: &Subscription) -> Result
 pub(super) fn status(
     rows: &Overlay<'_>,
     head: &QueueHeadRow,
-    held: &Subscription,
+    subscription: &Subscription,
     sequence: u64,
     facts: &mut FactReader,
 ) -> Result<MessageStatus, Halt> {
-    let settled = held.is_settled(sequence);
-    let facts =
-        if settled && sequence < head.trimmed { None } else { Some(facts.read(rows, head, held, sequence)?) };
-    let retry = failure::retry(rows, held, sequence)?.unwrap_or_default();
+    let settled = subscription.is_settled(sequence);
+    let facts = if settled && sequence < head.trimmed {
+        None
+    } else {
+        Some(facts.read(rows, head, subscription, sequence)?)
+    };
+    let retry = failure::retry(rows, subscription, sequence)?.unwrap_or_default();
     let state = if settled {
         MessageState::Settled
-    } else if held.is_leased(sequence) {
-        MessageState::Leased { deadline_ms: deadline(held, sequence)? }
+    } else if subscription.is_leased(sequence) {
+        MessageState::Leased { deadline_ms: deadline(subscription, sequence)? }
     } else if retry.parked {
         MessageState::Parked(retry.cause())
-    } else if held.is_waiting(sequence) {
+    } else if subscription.is_waiting(sequence) {
         // A message that waits for its dead-letter queue has a due time for the next attempt, which is not shown.
         MessageState::Waiting { due_ms: (retry.cause == 0).then_some(retry.due_ms) }
     } else {
@@ -108,8 +111,8 @@ pub(super) fn status(
     })
 }
 
-fn deadline(held: &Subscription, sequence: u64) -> Result<u64, Halt> {
-    let leases = held.leases.values();
+fn deadline(subscription: &Subscription, sequence: u64) -> Result<u64, Halt> {
+    let leases = subscription.leases.values();
     let mut deadlines = leases.filter_map(|lease| {
         let index = lease.sequences.binary_search(&sequence).ok()?;
         lease.open().any(|open| open == index).then(|| lease.deadline(index))

@@ -90,7 +90,7 @@ impl<'a> Transaction<'a> {
     pub(crate) fn department(&mut self, id: DepartmentId) -> Result<Option<&DepartmentRow>, Halt> {
         use std::collections::btree_map::Entry;
         match self.departments.entry(id) {
-            Entry::Occupied(held) => Ok(Some(held.into_mut())),
+            Entry::Occupied(known) => Ok(Some(known.into_mut())),
             Entry::Vacant(unread) => {
                 let row = self.rows.row(&DepartmentKey { department: id })?;
                 Ok(row.map(|row| &*unread.insert(row)))

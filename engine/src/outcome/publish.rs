@@ -55,7 +55,8 @@ pub enum PublishError {
     TooManyProducers(u32),
     /// The subject has as many producer sessions in the queue as it may, all of them used within the last hour.
     #[error(
-        "the token's subject has {limit} producer sessions in this queue, which is the limit, and all were used within the last hour"
+        "the token's subject has {limit} producer sessions in this queue, which is the limit, \
+         and all were used within the last hour"
     )]
     TooManyOfSubject {
         /// The limit.

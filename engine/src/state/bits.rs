@@ -126,10 +126,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bits_are_a_set(changes in prop::collection::vec((0..CHUNK as usize, any::<bool>()), 0..300), from in 0..CHUNK as usize) {
+        fn bits_are_a_set(
+            changes in prop::collection::vec((0..CHUNK as usize, any::<bool>()), 0..300),
+            from in 0..CHUNK as usize,
+        ) {
             let (mut bits, mut set) = (Bits::default(), BTreeSet::new());
             for (bit, on) in changes {
-                if on { prop_assert_eq!(bits.set(bit), set.insert(bit)) } else { prop_assert_eq!(bits.clear(bit), set.remove(&bit)) }
+                if on {
+                    prop_assert_eq!(bits.set(bit), set.insert(bit));
+                } else {
+                    prop_assert_eq!(bits.clear(bit), set.remove(&bit));
+                }
             }
             prop_assert_eq!(bits.ones() as usize, set.len());
             prop_assert!(bits.iter().eq(set.iter().copied()));

@@ -70,7 +70,7 @@ impl Queue {
 
     /// The publish that begins at a sequence, if it is in memory.
     pub(crate) fn known(&self, first_sequence: u64) -> Option<Entry> {
-        let read = |held: &Subscription| held.reading.find(first_sequence);
+        let read = |subscription: &Subscription| subscription.reading.find(first_sequence);
         let found = self.recent.find(first_sequence).or_else(|| self.subscriptions.values().find_map(read));
         found.filter(|entry| entry.first_sequence == first_sequence)
     }
@@ -78,7 +78,7 @@ impl Queue {
     /// The number of settlements, summed over all subscriptions.
     pub(crate) fn settled(&self) -> u64 {
         let published = self.head.next_sequence - 1;
-        self.subscriptions.values().map(|held| published.saturating_sub(held.unsettled)).sum()
+        self.subscriptions.values().map(|subscription| published.saturating_sub(subscription.unsettled)).sum()
     }
 
     pub(crate) fn view(&self) -> QueueView {

@@ -1,4 +1,5 @@
-//! Proof (b): the engine and the naive model answer alike, hold alike, and nothing becomes free unannounced.
+//! Proof (b): the engine and a naive model have the same answers and the same state, and an effect announces every
+//! free message.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,7 +71,7 @@ fn step(subject: &mut Subject, step: &Step, model: &Model) -> Result<Vec<Effect>
     Ok(applied.effects)
 }
 
-/// The engine's queries answer what the model holds.
+/// The engine's queries answer with the model's state.
 fn holds(subject: &mut Subject, model: &Model) -> Result<(), String> {
     let due = subject.machine.next_deadline(&subject.kv).unwrap();
     if let Some(expected) = model.next_due()
@@ -163,13 +164,13 @@ fn queue_holds(subject: &mut Subject, queue: &Queue) -> Result<(), String> {
     Ok(())
 }
 
-/// What may be asked of single messages.
+/// Checks the queries of single messages.
 fn check_views(machine: &mut ShardMachine, kv: &MemKv, queue: &Queue) -> Result<(), String> {
     let id = queue.subscription();
     let last = queue.messages.len() as u64;
     same("beyond the last", &machine.message_status(kv, id, last + 1).unwrap(), &None)?;
     same("none", &machine.message_status(kv, id, 0).unwrap(), &None)?;
-    // Of very many, some.
+    // If there are very many messages, some of them.
     for sequence in (1..=last).step_by(1 + queue.messages.len() / 1_000) {
         let mut status = machine.message_status(kv, id, sequence).unwrap().unwrap();
         let expected = queue.status(sequence);

@@ -1,4 +1,4 @@
-//! Turns the free choices of a case into commands, by what the model says is there.
+//! Turns the free choices of a case into commands, by the state of the model.
 
 mod changes;
 
@@ -18,12 +18,12 @@ use crate::{
     op::{self, Choice, Corruption, Op},
 };
 
-/// An `Advance` that fires whatever is due.
+/// An `Advance` that fires all due timers.
 pub const FULL_ADVANCE: u32 = 1_000_000;
 pub const SHARD: u16 = 3;
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "never-created"];
 
-/// A batch and what it must answer.
+/// A batch and the outcomes that it must have.
 pub struct Step {
     pub batch: Batch,
     pub expected: Vec<Option<Outcome>>,
@@ -35,7 +35,7 @@ pub struct Driver {
     wall_ahead: i64,
     tokens: Vec<(QueueRef, TokenRef, Holder)>,
     publishes: Vec<Publish>,
-    /// Those with a request.
+    /// The commands with a request.
     changes: Vec<Command>,
     catalogue_index: u64,
     counter: u64,
@@ -58,7 +58,7 @@ impl Driver {
         }
     }
 
-    /// Two departments, two queues.
+    /// A driver with two departments and two queues.
     pub fn first(&mut self) -> Step {
         let request = op::Request::None;
         let create = |name, target| Op::Create { department: false, name, attempts: 2, target, request };
@@ -70,7 +70,7 @@ impl Driver {
         let ticks = ops.iter().filter_map(|op| if let Op::Tick(ms) = op { Some(*ms) } else { None });
         let ticks: Vec<u64> = ticks.collect();
         self.clock += ticks.iter().sum::<u64>();
-        // At times the leader's clock is behind: the machine's never runs back.
+        // Sometimes the leader's clock is behind: the machine's time never runs back.
         let behind = if ticks.iter().any(|ms| ms.is_multiple_of(8)) { 500 } else { 0 };
         let now_ms = self.clock - behind;
         self.model.now = self.model.now.max(now_ms);
@@ -125,7 +125,7 @@ impl Driver {
                 }
             }
             Op::Republish { publish } => {
-                // Mostly one of the last ten: eight of a session are remembered.
+                // Mostly one of the last ten batches: eight of a session are remembered.
                 let recent = if publish.is_multiple_of(4) {
                     self.publishes.len()
                 } else {
@@ -173,7 +173,7 @@ impl Driver {
         }));
     }
 
-    /// A queue, at times a deleted one.
+    /// A queue, sometimes a deleted one.
     fn queue(&self, choice: Choice) -> Option<QueueRef> {
         let queues = &self.model.queues;
         let alive: Vec<_> = queues.iter().filter(|queue| !queue.deleted).collect();
@@ -185,7 +185,7 @@ impl Driver {
     fn entry(&mut self, size: u8) -> PublishEntry {
         self.counter += 1;
         let content = Bytes::from(format!("message {}", self.counter));
-        // In one part or in two.
+        // The content is in one part or in two.
         let (content_head, content) = match size {
             0..=99 => (Bytes::new(), content),
             _ => (content.slice(..usize::from(size % 8)), content.slice(usize::from(size % 8)..)),
@@ -225,7 +225,7 @@ impl Driver {
         let Some(id) = self.queue(choice) else { return };
         let held = self.model.queues.iter().find(|queue| queue.id == id).unwrap();
         let free = held.free();
-        // Mostly free ones, at times any, at times such as do not exist.
+        // Mostly free messages, sometimes any, sometimes messages that do not exist.
         let pick = |pick: &Choice| match free.get(*pick as usize % (free.len() + 2)) {
             Some(sequence) => *sequence,
             None => u64::from(*pick) % (held.messages.len() as u64 + 3),
@@ -264,7 +264,7 @@ impl Driver {
         self.send(Command::Grant(grant));
     }
 
-    /// A token, mostly one of the last granted, as it is or a little wrong.
+    /// A token, mostly one of the last granted ones, right or corrupted.
     fn token(&self, choice: Choice, corruption: Corruption) -> Option<(QueueRef, TokenRef, Holder)> {
         let (choice, count) = (choice as usize, self.tokens.len());
         let recent = if choice.is_multiple_of(4) { count } else { count.min(12) };

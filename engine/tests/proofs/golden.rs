@@ -1,7 +1,7 @@
-//! What older versions have logged is applied as they applied it: the rows that they left are those that are left now.
+//! Logs of older versions are applied as those versions applied them: the rows at the end are the same.
 //!
-//! A file holds random cases of one version, each the batches of its log and the rows at its end, as that version had
-//! them. It is made once, by `write` below at the version's last commit, and never again.
+//! A file has random cases of one version: for each the batches of its log, and the rows that the version had at its
+//! end. It is written once, by `write` below at the last commit of that version, and never again.
 
 use std::{fs, path::PathBuf};
 
@@ -14,7 +14,7 @@ use prost::Message as _;
 
 use crate::{driver::Driver, op, subject::Subject};
 
-/// Cases of a file, of as many as that: those that differ most, which are the longest.
+/// Cases of a file, and the cases that they are chosen from: the longest, which differ most.
 const CASES: (usize, usize) = (12, 300);
 
 #[test]
@@ -86,7 +86,7 @@ fn rows(subject: &Subject) -> Vec<Vec<u8>> {
     subject.kv.rows().map(row).collect()
 }
 
-/// How many, and each with its length.
+/// The number of items, and each item with its length.
 fn put(bytes: &mut Vec<u8>, parts: &[Vec<u8>]) {
     let number = |length: usize| u32::try_from(length).unwrap().to_be_bytes();
     bytes.extend(number(parts.len()));

@@ -1,4 +1,4 @@
-//! The engine's proofs, by random batches: a naive model agrees with it; what is held in memory changes nothing; a
+//! The engine's proofs, by random batches: a naive model agrees with it; state in memory changes nothing; a
 //! snapshot and the rest of the log are the whole log. Planted bugs make them fail.
 //!
 //! A failure prints the seed: `POSTHOUSE_SEED=<seed>` repeats it.

@@ -1,10 +1,10 @@
 //! Logs of machine version 5 replay as they were answered. `version-5.log` was written by the last engine of that
-//! version, from random cases that come to everything: each batch as it was logged, a sum of what its callers were
-//! answered, and one of all rows after it.
+//! version, from random cases that reach all code. It has each batch as it was logged, a checksum of the answers, and
+//! one of all rows after it.
 
 use posthouse_engine::{
     kv::MemKv,
-    outcome::{ExtendOutcome, Outcome, QueueView},
+    outcome::{ExtendOutcome, Outcome, PublishError, QueueView},
     schema::Batch,
 };
 use proptest::prelude::*;
@@ -72,11 +72,17 @@ fn number(log: &mut &[u8]) -> u64 {
     u64::from_be_bytes(*number)
 }
 
-/// An outcome as one line: what a caller was answered, and nothing of how it is written down here.
+/// An outcome as one line, with the names that it had in version 5: the checksums are of these lines.
 fn answered(outcome: &Outcome) -> String {
     match outcome {
         Outcome::CreateQueue(Ok(view)) => format!("created {}", definition(view)),
         Outcome::UpdateQueue(Ok(view)) => format!("updated {}", definition(view)),
+        Outcome::Publish(Err(PublishError::Fenced { current, found })) => {
+            format!("Publish(Err(Fenced {{ current: {current}, given: {found} }}))")
+        }
+        Outcome::Publish(Err(PublishError::SequenceGap { expected, found })) => {
+            format!("Publish(Err(SequenceGap {{ expected: {expected}, given: {found} }}))")
+        }
         Outcome::Publish(Ok(published)) => format!("{} {:?}", published.published_at_ms, published.results),
         Outcome::Grant(Ok(granted)) => {
             let items = granted.items.iter().map(|item| (item.index, item.sequence, item.attempt));
@@ -126,7 +132,7 @@ fn sum(parts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> u64 {
     sum
 }
 
-/// Of what is stored.
+/// The checksum of all rows.
 fn rows(kv: &MemKv) -> u64 {
     let parts = kv.rows().map(|(family, key, value)| [family.name().as_bytes(), key, &value[..]].concat());
     sum(parts)

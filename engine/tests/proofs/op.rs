@@ -1,8 +1,8 @@
-//! What a case is made of: steps with free choices, which the driver turns into commands as the state allows.
+//! The steps of a case, with free choices that the driver turns into commands as the state allows.
 
 use proptest::{collection::vec, prelude::*};
 
-/// A choice among as many things as there are when it is made.
+/// A choice among the things that exist when it is made.
 pub type Choice = u16;
 
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ pub enum Op {
         name: u8,
         request: Request,
     },
-    /// A change that was asked for with a request, asked for again.
+    /// A change with a request, repeated.
     Repeat {
         change: Choice,
     },
@@ -45,7 +45,7 @@ pub enum Op {
         sizes: Vec<u8>,
         atomic: bool,
         producer: Option<Producer>,
-        /// Mostly once; or so often that the first is none of a session's last batches.
+        /// How often: mostly once, or until the first is not among the remembered batches of the session.
         times: u8,
     },
     /// A publish of a session, sent again.
@@ -76,12 +76,12 @@ pub enum Op {
         picks: Vec<Choice>,
         /// Why the leader passes each over, or 0.
         passed_over: Vec<u8>,
-        /// To a queue, or none.
+        /// The target queue, or none.
         target: Option<Choice>,
         request: Request,
     },
     Tick(u64),
-    /// The wall clock is set: so far ahead of the time of batches.
+    /// The wall clock is set to this many milliseconds ahead of the time of batches.
     SetClock(i64),
     Advance {
         first: u32,
@@ -91,7 +91,7 @@ pub enum Op {
         queue: Choice,
         publishes: u8,
     },
-    /// Many acks at once, in order, but for one message in so many.
+    /// Many acks at once, in order, except for one message in `leave`.
     Drain {
         queue: Choice,
         leases: u8,
@@ -99,11 +99,11 @@ pub enum Op {
     },
 }
 
-/// Who asks, and under which id.
+/// The caller and the id of a request.
 #[derive(Debug, Clone, Copy)]
 pub enum Request {
     None,
-    /// As before machine version 6.
+    /// A request id of before machine version 6.
     Old(u8),
     Of {
         subject: u8,
@@ -137,12 +137,12 @@ pub enum Corruption {
     Holder,
 }
 
-/// The steps of one case, as batches.
+/// The steps of one case, by batches.
 pub fn case() -> impl Strategy<Value = Vec<Vec<Op>>> {
     vec(vec(op(), 1..6), 1..30)
 }
 
-/// Fewer steps, of many messages each, mostly in one queue. What the drains leave is left by all of them.
+/// Fewer steps, of many messages each, mostly in one queue. All drains leave the same messages.
 pub fn long_case() -> impl Strategy<Value = Vec<Vec<Op>>> {
     let queue = || prop_oneof![9 => Just(2u16), 1 => any::<Choice>()];
     let leave = prop_oneof![Just(70u16), Just(140), Just(700)];
@@ -160,14 +160,21 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(department, closed, older)| Op::Configure { department, closed, older }),
         1 => Just(Op::LeaderStarted),
         3 => (prop::bool::weighted(0.1), name(), 0u32..4, target(), request())
-            .prop_map(|(department, name, attempts, target, request)| Op::Create { department, name, attempts, target, request }),
+            .prop_map(|(department, name, attempts, target, request)| {
+                Op::Create { department, name, attempts, target, request }
+            }),
         2 => (name(), 0u32..4, target(), revision(), request())
-            .prop_map(|(name, attempts, target, revision, request)| Op::Update { name, attempts, target, revision, request }),
-        1 => (name(), revision(), request()).prop_map(|(name, revision, request)| Op::Delete { name, revision, request }),
+            .prop_map(|(name, attempts, target, revision, request)| {
+                Op::Update { name, attempts, target, revision, request }
+            }),
+        1 => (name(), revision(), request())
+            .prop_map(|(name, revision, request)| Op::Delete { name, revision, request }),
         1 => (name(), request()).prop_map(|(name, request)| Op::Purge { name, request }),
         3 => any::<Choice>().prop_map(|change| Op::Repeat { change }),
         10 => (any::<Choice>(), vec(any::<u8>(), 0..6), prop::bool::weighted(0.2), producer(), times())
-            .prop_map(|(queue, sizes, atomic, producer, times)| Op::Publish { queue, sizes, atomic, producer, times }),
+            .prop_map(|(queue, sizes, atomic, producer, times)| {
+                Op::Publish { queue, sizes, atomic, producer, times }
+            }),
         3 => any::<Choice>().prop_map(|publish| Op::Republish { publish }),
         10 => (any::<Choice>(), 0u8..4, vec(any::<Choice>(), 1..8), 0u64..60)
             .prop_map(|(queue, holder, picks, duration_s)| Op::Grant { queue, holder, picks, duration_s }),
@@ -176,7 +183,8 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(token, others, duration_s)| Op::Extend { token, others, duration_s }),
         1 => (any::<Choice>(), 0u8..4).prop_map(|(queue, holder)| Op::Release { queue, holder }),
         6 => redrive(),
-        5 => prop_oneof![6 => 0u64..15_000, 2 => 0u64..40_000, 1 => 0u64..200_000, 1 => Just(4 * 24 * 3_600_000)].prop_map(Op::Tick),
+        5 => prop_oneof![6 => 0u64..15_000, 2 => 0u64..40_000, 1 => 0u64..200_000, 1 => Just(4 * 24 * 3_600_000)]
+            .prop_map(Op::Tick),
         1 => prop_oneof![1 => Just(0), 2 => -900_000i64..3_000_000].prop_map(Op::SetClock),
         5 => (0u32..4).prop_map(|first| Op::Advance { first }),
     ]
@@ -197,7 +205,7 @@ fn redrive() -> impl Strategy<Value = Op> {
     )
 }
 
-/// Mostly none, and ids that are chosen again.
+/// Mostly none; ids are chosen repeatedly.
 fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
         3 => Just(Request::None),
@@ -214,7 +222,7 @@ fn name() -> impl Strategy<Value = u8> {
     0u8..4
 }
 
-/// Mostly none.
+/// Mostly no dead-letter queue.
 fn target() -> impl Strategy<Value = u8> {
     prop_oneof![2 => Just(u8::MAX), 3 => 0u8..5]
 }

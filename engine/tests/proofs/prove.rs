@@ -5,7 +5,7 @@ use proptest::{
     test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner},
 };
 
-/// Ok when all cases hold; else the first that does not, made small unless the proof is expected to fail.
+/// `Ok` if all cases hold; else the first that does not, shrunk unless the proof is expected to fail.
 pub fn prove<S: Strategy>(
     name: &str,
     cases: u32,
@@ -16,7 +16,7 @@ pub fn prove<S: Strategy>(
     prove_from(seed(), name, cases, shrink, strategy, holds)
 }
 
-/// From a seed of one's own.
+/// Runs from a chosen seed.
 pub fn prove_from<S: Strategy>(
     seed: u64,
     name: &str,
@@ -39,7 +39,7 @@ pub fn prove_from<S: Strategy>(
     run.map_err(|error| format!("{name}, POSTHOUSE_SEED={seed}: {error}"))
 }
 
-// A test may begin somewhere else each time, as long as it says where.
+// A test may have another seed at each run, since it prints the seed.
 #[allow(clippy::disallowed_methods)]
 fn seed() -> u64 {
     if let Ok(seed) = std::env::var("POSTHOUSE_SEED") {

@@ -1,4 +1,4 @@
-//! The random cases come to everything that a proof should have seen.
+//! The random cases reach all code that a proof should cover.
 
 use std::{cell::RefCell, collections::BTreeMap};
 
@@ -165,7 +165,7 @@ fn extend(outcome: &ExtendOutcome) -> &'static str {
 
 fn entries(results: &[EntryResult]) -> Vec<&'static str> {
     let mut names: Vec<_> = results.iter().map(entry).collect();
-    // What comes before a message of a forgotten batch is of one, too.
+    // A message before one of a forgotten batch is of a forgotten batch, too.
     let forgotten = results.iter().rposition(|result| *result == EntryResult::Duplicate(None)).unwrap_or(0);
     if results.iter().take(forgotten).any(|result| *result == EntryResult::Refused) {
         names.push("refused long ago");
@@ -217,7 +217,7 @@ fn the_long_cases_relocate_and_trim() {
     assert!(*relocated.borrow() > 0 && *trimmed.borrow() > 0);
 }
 
-/// The rule by bytes; its limits are small enough for the cases with this feature only.
+/// Relocation by bytes. Its limits are small enough for the cases only with this feature.
 #[cfg(feature = "planted-bugs")]
 #[test]
 fn the_cases_relocate_by_bytes() {

@@ -1,5 +1,5 @@
-//! Proof (a): of two machines fed the same batches, one is hydrated afresh and loses what it holds at random points;
-//! they end byte-equal.
+//! Proof (a): two machines apply the same batches, and one of them is read again from its rows, or drops its state,
+//! at random points. Their rows are equal byte for byte.
 
 use proptest::{collection::vec, prelude::*};
 
@@ -10,7 +10,7 @@ use crate::{
     subject::{Plant, Subject, same},
 };
 
-/// What befalls the second machine before a batch; or both, by an operator's hand.
+/// What happens to the second machine before a batch, or to both by an operator.
 #[derive(Debug, Clone, Copy)]
 pub enum Mishap {
     None,
@@ -31,7 +31,7 @@ pub fn case(ops: impl Strategy<Value = Vec<Vec<Op>>>) -> impl Strategy<Value = C
     with(ops, mishap)
 }
 
-/// Departments are set aside and opened again, too.
+/// The same with departments that are set aside and opened again.
 fn operated(ops: impl Strategy<Value = Vec<Vec<Op>>>) -> impl Strategy<Value = Case> {
     let mishap = prop_oneof![
         4 => Just(Mishap::None),
@@ -92,6 +92,6 @@ pub fn equal(case: &Case, plant: Option<Plant>, closely: bool) -> Result<(), Str
         }
     }
     steady.check()?;
-    // Not printed: two whole stores.
+    // The stores are not printed, since they are large.
     if steady.kv == restless.kv { Ok(()) } else { Err("the rows differ".into()) }
 }

@@ -1,4 +1,4 @@
-//! Proof (c): a snapshot at some index and the rest of the log are the whole log.
+//! Proof (c): a snapshot at some index and the rest of the log have the same result as the whole log.
 
 use posthouse_engine::{
     kv::{Family, Kv, MemKv},
@@ -42,7 +42,7 @@ pub fn equal(case: &[Vec<Op>], at: usize, plant: Option<Plant>) -> Result<(), St
     if rest.kv == whole.kv { Ok(()) } else { Err("the rows differ".into()) }
 }
 
-/// Over a snapshot that stays as it is, the rest of the log does the same.
+/// The rest of the log has the same result when it is rehearsed over a snapshot that does not change.
 fn rehearsed(
     snapshot: &MemKv,
     rest: &[Step],

@@ -14,7 +14,7 @@ use posthouse_engine::{
 
 use crate::driver::SHARD;
 
-/// Without the feature there are none.
+/// Without the feature there are no bugs.
 #[cfg(not(feature = "planted-bugs"))]
 #[derive(Debug, Clone, Copy)]
 pub enum Plant {}
@@ -30,13 +30,13 @@ impl Subject {
         Self::on(MemKv::default(), plant)
     }
 
-    /// On rows that are there.
+    /// A machine on existing rows.
     pub fn on(kv: MemKv, plant: Option<Plant>) -> Self {
         let machine = hydrate(&kv, plant);
         Self { kv, machine, plant }
     }
 
-    /// Without what tests make smaller, on rows that are there.
+    /// A machine with the shipped limits, on existing rows.
     pub fn as_shipped(kv: MemKv) -> Self {
         let machine = ShardMachine::hydrate(ShardId(SHARD), &kv).unwrap();
         Self { kv, machine, plant: None }
@@ -50,7 +50,7 @@ impl Subject {
         Ok(applied)
     }
 
-    /// Skips an entry and sets a department aside, unless it is; whether it has.
+    /// Skips an entry and sets a department aside, unless it is set aside. Returns whether it did.
     pub fn set_aside(&mut self, department: u32) -> bool {
         let index = self.machine.applied_index() + 1;
         let mark = SetAsideRow { index, ..SetAsideRow::default() };
@@ -109,7 +109,7 @@ fn agrees_with_its_writes(applied: &Applied) -> Result<(), String> {
     same("stored bodies", &answered, &put(Family::Body).filter_map(BodyKey::decode).collect())
 }
 
-/// What differs, in few words.
+/// An error that shows both values if they differ.
 pub fn same<T: PartialEq + std::fmt::Debug>(what: &str, ours: &T, expected: &T) -> Result<(), String> {
     if ours == expected {
         Ok(())

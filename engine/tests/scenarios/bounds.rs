@@ -1,4 +1,4 @@
-//! What is bounded stays within its bounds.
+//! Limits hold.
 
 use posthouse_engine::{
     limits::{CLOSED_LEASES_PER_TIMER, MAX_CLOSED_LEASES, MAX_QUEUES},

@@ -1,4 +1,4 @@
-//! The catalogue: what is declared, and what becomes of what no longer is.
+//! The catalogue: declared tenants and departments, and those that are not declared any more.
 
 use posthouse_engine::{
     catalogue::{CatalogueEffect, CatalogueMachine, CatalogueOutcome, DepartmentView},
@@ -24,12 +24,12 @@ impl Catalogue {
         Self { machine: CatalogueMachine::hydrate(SHARDS, &kv).unwrap(), kv }
     }
 
-    /// Whether it changed anything, and which departments.
+    /// Declares. Returns whether anything changed, and which departments.
     fn declare(&mut self, tenants: Declared<'_>) -> (bool, Vec<u32>) {
         let index = self.machine.applied_index() + 1;
         let applied = self.machine.apply(&self.kv, index, batch(tenants)).unwrap();
         self.kv.write(&applied.writes);
-        // Every step also from its rows.
+        // After each step a machine that is read from the rows is the same.
         let again = CatalogueMachine::hydrate(SHARDS, &self.kv).unwrap();
         assert_eq!(again.view(), self.machine.view());
         self.machine = again;
@@ -87,7 +87,7 @@ fn what_is_no_longer_declared_is_closed_and_opens_again_as_it_was() {
     let closed = catalogue.department("c");
     assert_eq!(closed, DepartmentView { closed: true, changed_at_index: 2, ..before.clone() });
     assert!(catalogue.machine.view().tenants.iter().any(|view| view.name == "taxation" && view.closed));
-    // A closed one still has its place.
+    // A closed department still counts on its shard.
     assert_eq!(catalogue.department("d").shard, ShardId(0));
     assert_eq!(catalogue.declare(&[("taxation", &["c"])]), (true, vec![3, 1, 4]));
     assert_eq!(catalogue.department("c"), DepartmentView { changed_at_index: 3, ..before });

@@ -72,7 +72,7 @@ fn a_dead_letter_queue_has_none_of_its_own() {
     let refused = |error| Err(CreateQueueError::Settings(error));
     assert_eq!(shard.try_create("a", settings(0, "a")), refused(SettingsError::DeadLetterSelf));
     shard.create("a", settings(0, "b"));
-    // To be a target and to have one, either way round.
+    // A queue cannot be a dead-letter queue and have one, whichever comes first.
     assert_eq!(shard.try_create("b", settings(0, "c")), refused(SettingsError::DeadLetterChain));
     assert_eq!(shard.try_create("c", settings(0, "a")), refused(SettingsError::DeadLetterChain));
     shard.create("b", settings(0, ""));
@@ -195,7 +195,7 @@ fn a_closed_department_refuses_and_keeps() {
         ..Grant::default()
     };
     assert_eq!(shard.run(Command::Grant(grant)), Outcome::Grant(Err(SubscriptionError::Department(closed))));
-    // Time goes on.
+    // Timers fire.
     shard.pass(5_000);
     assert!(!shard.configure(4, false), "older than what it knows");
     assert!(shard.configure(6, false));

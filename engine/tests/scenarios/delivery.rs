@@ -77,7 +77,7 @@ fn an_ack_is_final_and_a_repeat_of_it_harmless() {
         assert_eq!(again, SettleOutcome::AlreadySettled(Ack));
         assert_eq!(shard.effects, []);
     }
-    // Also once the lease is closed.
+    // The answers are the same once the lease is closed.
     shard.settle(queue, &holder("a"), token(&granted, 1), Ack);
     let again = shard.settle(queue, &holder("a"), token(&granted, 0), Ack);
     assert_eq!(again, SettleOutcome::AlreadySettled(Ack));
@@ -107,7 +107,7 @@ fn a_token_is_good_for_its_holder_alone() {
     assert_eq!(shard.settle(queue, &holder("b"), good, Ack), SettleOutcome::TokenInvalid);
     let other_tenant = Holder { tenant: 8, ..holder("a") };
     assert_eq!(shard.settle(queue, &other_tenant, good, Ack), SettleOutcome::TokenInvalid);
-    // Another session of the same holder may.
+    // Another session of the same holder may settle.
     let session = Holder { session_id: Default::default(), ..holder("a") };
     assert_eq!(shard.settle(queue, &session, good, Ack), SettleOutcome::Settled);
 }

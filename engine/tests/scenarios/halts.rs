@@ -1,4 +1,4 @@
-//! What stops the machine, and that nothing is written then.
+//! Faults that halt the machine: nothing is written then.
 
 use posthouse_engine::{
     halt::Halt,
@@ -36,7 +36,7 @@ fn a_newer_batch_is_refused_whole() {
         machine.apply(&kv, 1, newer),
         Err(Halt::NewerVersion { found, known: MACHINE_VERSION }) if found == MACHINE_VERSION + 1
     ));
-    // And what follows it, until the machine is read again.
+    // All later batches fail too, until the machine is read again.
     assert!(matches!(machine.apply(&kv, 1, batch(vec![])), Err(Halt::Halted)));
 }
 

@@ -1,4 +1,4 @@
-//! How many producer sessions there may be, and whose make room.
+//! Limits of producer sessions, and which sessions are forgotten for new ones.
 
 use std::collections::BTreeMap;
 
@@ -52,12 +52,12 @@ fn is_refused(result: Result<(), PublishError>) -> bool {
     }
 }
 
-/// What the server expects next of a session of the greedy subject.
+/// The next sequence that is expected of a session of the greedy subject.
 fn next(shard: &mut Shard, queue: QueueRef, id: u32) -> u64 {
     shard.machine.producer_next(&shard.kv, queue, &id.to_be_bytes(), 1, 7, "greedy").unwrap().unwrap()
 }
 
-/// Rows of the order of use and of who is counted.
+/// The numbers of rows of the order of use and of publishers.
 fn rows(shard: &Shard, queue: QueueRef) -> (usize, usize) {
     let count = |kind| {
         let prefix = keys::kind_prefix(queue, kind);
@@ -73,7 +73,7 @@ fn a_subject_that_has_too_many_is_refused_and_nobody_else() {
     let refused = send(&mut shard, queue, "greedy", LIMIT, 0);
     let wait_ms = first + PRODUCER_SAFE_MS - shard.now;
     assert_eq!(refused, Err(PublishError::TooManyOfSubject { limit: LIMIT, wait_ms }));
-    // Those that are there go on, and others have their own.
+    // Existing sessions continue, and other subjects have their own limit.
     send(&mut shard, queue, "greedy", 5, 1).unwrap();
     send(&mut shard, queue, "honest", LIMIT, 0).unwrap();
     send(&mut shard, queue, "greedy2", LIMIT + 1, 0).unwrap();
@@ -83,7 +83,7 @@ fn a_subject_that_has_too_many_is_refused_and_nobody_else() {
     shard.try_publish(of_another_tenant).unwrap();
     let other = shard.create("other", QueueSettings::default());
     send(&mut shard, other, "greedy", LIMIT, 0).unwrap();
-    // A batch that is refused for another reason makes no room.
+    // For a batch that is refused for another reason no session is forgotten.
     shard.now += 2 * PRODUCER_SAFE_MS;
     let gap = shard.try_publish(with_producer(queue, "greedy", LIMIT + 9, 3));
     assert_eq!(gap.map(drop), Err(PublishError::SequenceGap { expected: 0, found: 3 }));
@@ -99,7 +99,7 @@ fn the_longest_idle_one_makes_room_after_an_hour_and_not_before() {
     let first = shard.now - u64::from(LIMIT) + 1;
     shard.now = first + PRODUCER_SAFE_MS - 1;
     assert!(is_refused(send(&mut shard, queue, "greedy", LIMIT, 0)));
-    // In use, by a new batch and by one that is sent again.
+    // A session is used by a new batch, and by one that is sent again.
     send(&mut shard, queue, "greedy", 0, 1).unwrap();
     let again = shard.try_publish(with_producer(queue, "greedy", 1, 0)).unwrap();
     assert_eq!(again.results, [posthouse_engine::outcome::EntryResult::Refused]);
@@ -108,7 +108,7 @@ fn the_longest_idle_one_makes_room_after_an_hour_and_not_before() {
     shard.now += 2;
     send(&mut shard, queue, "greedy", LIMIT, 0).unwrap();
     shard.check();
-    // The third is forgotten: to the server it is a new one, for which there is no room yet.
+    // The third session was forgotten: it is a new one now, which is over the limit.
     assert_eq!(next(&mut shard, queue, 2), 0);
     assert!(is_refused(send(&mut shard, queue, "greedy", 2, 0)));
     send(&mut shard, queue, "greedy", 0, 2).unwrap();
@@ -133,7 +133,7 @@ fn a_message_stored_with_a_session_that_was_forgotten_is_stored_again() {
     assert_eq!(shard.try_publish(batch.clone()).unwrap().results, [Duplicate(Some(1))]);
     shard.now += PRODUCER_SAFE_MS;
     send(&mut shard, queue, "greedy", LIMIT, 0).unwrap();
-    // Of the same time, the one with the lowest id.
+    // Of those that were used at the same time, the one with the lowest id is forgotten.
     assert_eq!(shard.try_publish(batch).unwrap().results, [Stored(2)]);
 }
 
@@ -145,7 +145,7 @@ fn a_new_session_examines_a_bounded_number_of_busy_ones() {
     for id in 0..busy {
         send(&mut shard, queue, "greedy", id, 1).unwrap();
     }
-    // All of them stand there with the time of their first use.
+    // All of them are ordered by the time of their first use.
     shard.now += PRODUCER_SAFE_MS - 1;
     let refused = send(&mut shard, queue, "greedy", LIMIT, 0);
     assert_eq!(refused, Err(PublishError::TooManyOfSubject { limit: LIMIT, wait_ms: 0 }));
@@ -174,7 +174,7 @@ fn sessions_of_before_go_on_and_are_counted_once_they_are_used() {
     let again = shard.try_publish(with_producer(queue, "greedy", 1, 0)).unwrap();
     assert_eq!(again.results.len(), 1);
     assert_eq!(rows(&shard, queue), (2, 1));
-    // One that is used no more is forgotten as ever.
+    // A session that is not used any more is forgotten after its time, as before.
     shard.now += PRODUCER_RETENTION_MS - 1_000;
     while shard.advance(10).more {}
     assert_eq!(next(&mut shard, queue, 2), 0);
@@ -185,7 +185,7 @@ fn sessions_of_before_go_on_and_are_counted_once_they_are_used() {
     assert_eq!(shard.next_deadline(), None);
 }
 
-/// Those of before may be more than there may be now.
+/// A queue of an older version may have more sessions than the limit.
 #[test]
 fn more_of_before_than_there_may_be_make_room_as_they_become_idle() {
     let (mut shard, queue) = Shard::with(QueueSettings::default());
@@ -248,18 +248,19 @@ fn op() -> impl Strategy<Value = Op> {
     let honest = || prop::bool::weighted(0.2);
     prop_oneof![
         6 => honest().prop_map(|honest| Op::New { honest }),
-        6 => (honest(), -4i8..6, any::<bool>()).prop_map(|(honest, which, again)| Op::Use { honest, which, again }),
+        6 => (honest(), -4i8..6, any::<bool>())
+            .prop_map(|(honest, which, again)| Op::Use { honest, which, again }),
         4 => (0u64..25).prop_map(|minutes| Op::Tick { minutes }),
         1 => Just(Op::Restart),
     ]
 }
 
-/// Sessions as everybody would keep them: by subject and id, when they were used and how many batches they have sent.
+/// A plain model of sessions: by subject and id, the time of use and the number of batches.
 #[derive(Default)]
 struct Naive(BTreeMap<(bool, u32), (u64, u64)>);
 
 impl Naive {
-    /// A subject's, idle longest first.
+    /// The sessions of a subject, the longest idle one first.
     fn by_use(&self, honest: bool) -> Vec<(u64, u32)> {
         let of_subject = self.0.iter().filter(|((subject, _), _)| *subject == honest);
         let mut sessions: Vec<_> = of_subject.map(|((_, id), (used, _))| (*used, *id)).collect();
@@ -267,7 +268,7 @@ impl Naive {
         sessions
     }
 
-    /// Whether there may be a new one.
+    /// Whether a new session is admitted.
     fn admits(&mut self, honest: bool, now: u64) -> bool {
         let sessions = self.by_use(honest);
         if sessions.len() < LIMIT as usize {
@@ -297,7 +298,7 @@ proptest! {
             next += 1;
         }
         for op in ops {
-            // No two of the same time.
+            // No two sessions are used at the same time.
             shard.now += 1;
             match op {
                 Op::New { honest } => {
@@ -335,7 +336,7 @@ proptest! {
     }
 }
 
-/// Names of publishers do not run into each other.
+/// The keys of publishers with similar names are apart.
 #[test]
 fn a_publisher_is_its_tenant_and_its_subject() {
     let (_, queue) = Shard::with(QueueSettings::default());

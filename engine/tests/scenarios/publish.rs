@@ -1,4 +1,4 @@
-//! Messages in, and producer sessions.
+//! Publishes and producer sessions.
 
 use bytes::Bytes;
 use posthouse_engine::{
@@ -40,7 +40,7 @@ fn an_atomic_publish_stores_all_or_none() {
     let atomic = |contents: &[&str]| Publish { atomic: true, ..session(publish(queue, contents), 1, 0) };
     assert_eq!(shard.try_publish(atomic(&["one", "refused"])), Err(PublishError::AtomicRefused));
     assert_eq!(shard.counts(queue).last_sequence, 0);
-    // It has taken no producer sequence either.
+    // The expected producer sequence has not changed either.
     assert_eq!(results(shard.try_publish(atomic(&["one", "two"]))), [Stored(1), Stored(2)]);
 }
 
@@ -53,14 +53,14 @@ fn a_batch_sent_again_is_a_duplicate() {
     assert_eq!(results(shard.try_publish(batch.clone())), again);
     shard.restart();
     assert_eq!(results(shard.try_publish(batch.clone())), again);
-    // Cut otherwise.
+    // The same messages, cut into batches in another way.
     assert_eq!(results(shard.try_publish(session(publish(queue, &["two"]), 1, 2))), [Duplicate(Some(2))]);
     let cut = session(publish(queue, &["refused", "two"]), 1, 1);
     assert_eq!(results(shard.try_publish(cut)), [Refused, Duplicate(Some(2))]);
     for round in 0..8 {
         shard.try_publish(session(publish(queue, &["more"]), 1, 3 + round)).unwrap();
     }
-    // Long ago: known to be stored, but not where; and what was refused stays so.
+    // Long ago: stored messages are known, but not their sequences; refused messages are known.
     assert_eq!(results(shard.try_publish(batch)), [Duplicate(None), Refused, Duplicate(None)]);
     assert_eq!(shard.counts(queue).last_sequence, 10);
 }
@@ -83,7 +83,7 @@ fn what_was_refused_stays_known_as_long_as_it_may_be_on_its_way() {
     assert_eq!(answered(&mut shard, 1_024), [Duplicate(None), Refused]);
     assert_eq!(answered(&mut shard, 3_070), [Duplicate(None), Refused]);
     assert_eq!(answered(&mut shard, 3_072), [Duplicate(Some(1_537)), Refused]);
-    // One run, however many it has.
+    // One run, however many messages it has.
     let refused = vec!["refused"; 1_024];
     for batch in 11..80 {
         shard.try_publish(session(publish(queue, &refused), 1, batch * 1_024)).unwrap();
@@ -93,7 +93,7 @@ fn what_was_refused_stays_known_as_long_as_it_may_be_on_its_way() {
         [Refused, Refused],
         "of a run that reaches into what is known"
     );
-    // What ended longer ago than 65,536 messages is not, to the message.
+    // A run that ended more than 65,536 messages ago is not known.
     assert_eq!(answered(&mut shard, 9 * 1_024), [Duplicate(None), Duplicate(None)]);
 }
 
@@ -163,7 +163,7 @@ fn an_idle_session_is_forgotten_after_seven_days() {
     shard.pass(4 * DAY);
     let gap = shard.try_publish(session(publish(queue, &["three"]), 1, 0));
     assert_eq!(results(gap), [Duplicate(Some(1))], "it was used four days ago");
-    // A retry is a use, too.
+    // A batch that is sent again is a use, too.
     shard.pass(7 * DAY - 1);
     assert_eq!(results(shard.try_publish(session(publish(queue, &["three"]), 1, 0))), [Duplicate(Some(1))]);
     shard.pass(7 * DAY);

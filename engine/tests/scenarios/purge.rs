@@ -54,7 +54,7 @@ fn holders_hear_of_a_purge_and_those_who_had_settled_that_they_had() {
     assert_eq!(shard.counts(queue).in_flight, 0);
     shard.pass(30_000);
     assert_eq!(shard.stats(queue).sums.expired, 0, "what was purged does not run out");
-    // They stay known for their minute, and no longer.
+    // Closed leases are remembered for a minute.
     assert_eq!(ack(&mut shard, queue, "a", four), SettleOutcome::MessagePurged);
     shard.pass(CLOSED_LEASE_RETENTION_MS);
     assert_eq!(ack(&mut shard, queue, "a", four), SettleOutcome::TokenInvalid);
@@ -69,7 +69,7 @@ fn a_lease_that_had_ended_before_is_told_what_became_of_its_message() {
     let extended = shard.grant(queue, &holder("a"), &[3], 5_000);
     shard.extend(queue, &holder("a"), &[token(&lost, 1)], 30_000);
     shard.pass(5_000);
-    // One goes to another consumer, who settles it; one waits again; one is open still.
+    // One message is settled by another consumer, one waits again, and one is still leased.
     let later = shard.grant(queue, &holder("b"), &[1], 30_000);
     assert_eq!(ack(&mut shard, queue, "b", token(&later, 0)), SettleOutcome::Settled);
     purge(&mut shard, 2);
@@ -77,7 +77,7 @@ fn a_lease_that_had_ended_before_is_told_what_became_of_its_message() {
     let answered = answered.map(|token| ack(&mut shard, queue, "a", token));
     let purged = SettleOutcome::MessagePurged;
     assert_eq!(answered, [SettleOutcome::SettledByAnother, purged, purged]);
-    // What is published and purged once more changes nothing of that.
+    // Another publish and purge change nothing of that.
     shard.publish(queue, &["four"]);
     let fourth = shard.grant(queue, &holder("a"), &[4], 5_000);
     purge(&mut shard, 1);
@@ -112,13 +112,13 @@ fn of_very_many_leases_the_newest_stay_known() {
         shard.run_all((first..first + 500).map(one).collect());
     }
     assert_eq!(ack(&mut shard, queue, "a", token(1)), SettleOutcome::Settled);
-    // 10,499 are open, one is closed: the first 499 have no place, nor has the closed one.
+    // 10,499 leases are open, one is closed: the first 499 are forgotten, and the closed one.
     purge(&mut shard, 13_000 - 1);
     shard.check();
     let answered = [1, 2, 500, 501, limit + 500].map(|lease| ack(&mut shard, queue, "a", token(lease)));
     let [gone, purged] = [SettleOutcome::TokenInvalid, SettleOutcome::MessagePurged];
     assert_eq!(answered, [gone, gone, gone, purged, purged]);
-    // The next purge finds no place for more, and gives it to the newest.
+    // At the next purge the newest leases replace the oldest.
     shard.run_all((12_001..=12_010).map(one).collect());
     purge(&mut shard, 0);
     shard.check();

@@ -1,4 +1,4 @@
-//! Dead letters are looked for, and get another chance.
+//! Dead letters are listed and redriven.
 
 use bytes::Bytes;
 use posthouse_engine::{
@@ -19,7 +19,7 @@ use posthouse_engine::{
 
 use crate::shard::{START, Shard, default, department, holder, publish, settings, token};
 
-/// `applications`, whose messages move to `dead` at their first failure; so many have.
+/// `applications`, whose messages move to `dead` at their first failure, with this many dead letters.
 fn with_dead_letters(
     count: u64,
 ) -> (Shard, posthouse_engine::ids::QueueRef, posthouse_engine::ids::QueueRef) {
@@ -33,7 +33,7 @@ fn with_dead_letters(
     (shard, queue, dead)
 }
 
-/// So many dead letters of 3 MiB each.
+/// A queue with dead letters of 3 MiB each.
 fn with_large_dead_letters(count: u64) -> (Shard, posthouse_engine::ids::QueueRef) {
     let mut shard = Shard::new();
     let dead = shard.create("dead", settings(0, ""));
@@ -70,7 +70,7 @@ fn dead_letters_go_back_to_where_they_came_from() {
     assert_eq!((shard.free(queue), shard.free(dead)), (vec![3, 4], vec![]));
     assert_eq!(shard.grant(queue, &holder("a"), &[3], 5_000).items[0].attempt, 1);
     assert_eq!((shard.stats(dead).sums.redriven, shard.stats(queue).published), (2, 4));
-    // Once is enough.
+    // A second redrive finds nothing.
     assert_eq!(shard.redrive(dead, &[1, 2, 9, 0]), [NotDeadLetter; 4]);
     assert_eq!(shard.dead_letters(dead), []);
 }
@@ -110,7 +110,7 @@ fn a_target_takes_them_whatever_its_limits() {
     let small = QueueSettings { max_message_bytes: 1, ..settings(1, "") };
     let target = shard.create("other", small);
     assert_eq!(shard.try_redrive(dead, &[1], 99), Err(RedriveError::TargetNotFound));
-    // A limit is for publishers; what was published once is not lost for it.
+    // The limit of sizes is for publishers: a stored message may move whatever its size.
     assert_eq!(shard.try_redrive(dead, &[1], target.queue.0), Ok(vec![moved(target, 1)]));
     assert_eq!(shard.status(target, 1).origin, None);
 }
@@ -195,7 +195,7 @@ fn a_redrive_moves_so_many_bytes_and_leaves_the_rest() {
 #[test]
 fn what_was_not_reached_is_neither_counted_nor_named() {
     let (mut shard, dead) = with_large_dead_letters(8);
-    // The second and the last had been passed over.
+    // The leader passed over the second and the last.
     let command = RedriveDeadLetters {
         sequences: (1..=8).collect(),
         passed_over: Bytes::from_static(&[0, 4, 0, 0, 0, 0, 0, 4]),

@@ -1,4 +1,4 @@
-//! What waits does not keep alive what was settled behind it: by bytes, whatever the numbers.
+//! Relocation by bytes: unsettled messages do not keep settled ones from being trimmed.
 
 use std::collections::BTreeSet;
 
@@ -22,11 +22,11 @@ use crate::shard::{Shard, answer, default, holder, item, publish, settings, toke
 
 const KIB: usize = 1 << 10;
 const LARGE: usize = 256 * KIB;
-/// What may lie dead beside what waits: until it is looked at, until it is looked at again, until it is trimmed.
+/// The most bytes of settled messages that a queue keeps: up to an examination, up to the next one, up to a trim.
 const MAX_DEAD: u64 =
     RELOCATE_FROM_BYTES + (EXAMINE_AGAIN_AFTER + 2) * (LARGE as u64 + 100) + TRIM_BYTES + MAX_RELOCATED_BYTES;
 
-/// A shard, and what its batches have relocated.
+/// A shard, and the messages that its batches have relocated.
 struct Watched {
     shard: Shard,
     queue: QueueRef,
@@ -62,7 +62,7 @@ impl Watched {
         applied.outcomes.pop().unwrap()
     }
 
-    /// The first sequence.
+    /// Publishes messages of these sizes. Returns the first sequence.
     fn publish(&mut self, sizes: &[usize]) -> u64 {
         let entry = |size: &usize| PublishEntry {
             content: Bytes::from(vec![7; *size]),
@@ -101,7 +101,7 @@ impl Watched {
         self.settle("a", &granted, Ack);
     }
 
-    /// Publishes and acks so many, one by one.
+    /// Publishes and acks messages, one by one.
     fn work_off(&mut self, count: usize, size: usize) {
         for _ in 0..count {
             let sequence = self.publish(&[size]);
@@ -157,7 +157,7 @@ fn one_parked_message_does_not_hold_the_large_ones_behind_it() {
 #[test]
 fn many_that_wait_are_copied_over_several_batches_and_live_on() {
     let mut watched = Watched::new(QueueSettings::default());
-    // Far more than a chunk's few, and more than a batch copies.
+    // Far more than may be left in a chunk, and more than a batch relocates.
     let mut held = Vec::new();
     for _ in 0..60 {
         let first = watched.publish(&[100; 100]);
@@ -173,7 +173,7 @@ fn many_that_wait_are_copied_over_several_batches_and_live_on() {
     let queue = watched.queue;
     assert_eq!(watched.shard.counts(queue).in_flight, 6_000);
 
-    // Some are acked, the others come back.
+    // Some messages are acked, the others are returned.
     for granted in &held[..40] {
         watched.settle("b", granted, Ack);
     }
@@ -202,7 +202,7 @@ fn large_ones_that_wait_are_copied_in_pieces_once_it_is_worth_it() {
         let first = watched.publish(&[LARGE; 4]);
         held.push(watched.lease("b", &(first..first + 4).collect::<Vec<_>>()));
     }
-    // 25 MiB wait: copies are worth it when four times as much is dead.
+    // 25 MiB are unsettled: relocation is worth it when four times as much is settled.
     watched.work_off(396, LARGE);
     assert_eq!(watched.copied.len(), 0);
     while watched.copied.is_empty() {

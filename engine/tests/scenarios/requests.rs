@@ -1,4 +1,4 @@
-//! Changes that are asked for with an id are made once.
+//! Changes with a request id are made once.
 
 use bytes::Bytes;
 use posthouse_engine::{
@@ -73,7 +73,7 @@ fn a_repeat_is_answered_as_the_first_was_whatever_happened_since() {
     shard.publish(queue, &["one", "two"]);
     assert_eq!(purge(&mut shard, request("purge", 3)), Ok(2));
     shard.publish(queue, &["three"]);
-    // The etag is old, the settings have changed, there are messages again: it has been done.
+    // The etag is old, the settings have changed, there are messages again: the first answers stay.
     update(&mut shard, 9, 0, None).unwrap();
     assert_eq!(update(&mut shard, 3, 1, request("update", 2)), Ok(updated.clone()));
     assert_eq!(shard.effects, [], "nothing is done again");
@@ -81,7 +81,7 @@ fn a_repeat_is_answered_as_the_first_was_whatever_happened_since() {
     assert_eq!((shard.effects.clone(), shard.free(queue)), (vec![], vec![3]));
     assert_eq!(delete(&mut shard, 3, request("delete", 4)), Ok(()));
     shard.restart();
-    // The queue is gone, another of its name is there, and then gone too.
+    // The queue is deleted, another of its name is created, and deleted too.
     for _ in 0..2 {
         assert_eq!(create(&mut shard, "a", request("create", 1)), Ok(created.clone()));
         assert_eq!(update(&mut shard, 3, 1, request("update", 2)), Ok(updated.clone()));
@@ -110,14 +110,14 @@ fn an_id_is_of_one_request_of_one_subject() {
         ..RedriveDeadLetters::default()
     };
     assert_eq!(shard.run_redrive(redrive), Err(RedriveError::RequestIdReused));
-    // What is asked of the machine between batches says the same.
+    // The query between batches answers the same.
     let asked = |change, content| {
         shard.machine.requested(&shard.kv, department(), &request("id", content).unwrap(), change).unwrap()
     };
     assert_eq!(asked(Change::Create, 1), Some(Outcome::CreateQueue(Ok(created))));
     assert_eq!(asked(Change::Create, 2), Some(Outcome::CreateQueue(Err(CreateQueueError::RequestIdReused))));
     assert_eq!(asked(Change::Purge, 1), Some(Outcome::PurgeQueue(Err(PurgeQueueError::RequestIdReused))));
-    // To another subject it says nothing: it is theirs to use, and what is there is there.
+    // Another subject may use the same id: its request is another one.
     assert_eq!(create(&mut shard, "a", by("other", "id", 1)), Err(CreateQueueError::AlreadyExists));
     assert_eq!(delete(&mut shard, 0, by("other", "id", 9)), Ok(()));
     assert_eq!(delete(&mut shard, 0, by("other", "id", 9)), Ok(()));
@@ -130,7 +130,7 @@ fn what_was_refused_is_not_remembered() {
     assert_eq!(delete(&mut shard, 0, request("id", 1)), Err(DeleteQueueError::NotFound));
     create(&mut shard, "a", None).unwrap();
     assert_eq!(delete(&mut shard, 7, request("id", 1)), Err(DeleteQueueError::RevisionMismatch(1)));
-    // The id is still free, and the same request is tried anew.
+    // The id is not used up, and the same request is tried again.
     assert_eq!(update(&mut shard, 3, 0, request("id", 2)).unwrap().revision, 2);
     assert_eq!(delete(&mut shard, 0, request("id", 1)), Err(DeleteQueueError::RequestIdReused));
     shard.configure(5, true);
@@ -164,7 +164,7 @@ fn a_request_is_forgotten_after_a_day() {
     assert_eq!(delete(&mut shard, 0, request("delete", 2)), Ok(()));
     shard.pass(REQUEST_RETENTION_MS - 1);
     assert_eq!(delete(&mut shard, 0, request("delete", 2)), Ok(()));
-    // A repeat does not make it live longer.
+    // A repeat does not extend the time for which a request is remembered.
     shard.pass(1);
     assert_eq!(delete(&mut shard, 0, request("delete", 2)), Err(DeleteQueueError::NotFound));
     assert_eq!((shard.rows(Family::State), shard.rows(Family::Timer)), (rows, 0));
@@ -260,14 +260,14 @@ fn a_queue_of_before_knows_the_call_that_made_it() {
     };
     shard.version = VERSION_OF_WALL_TIME - 1;
     let created = answer!(shard.run(Command::CreateQueue(old.clone())), CreateQueue).unwrap();
-    // A request is nothing to a batch of that version.
+    // A batch of that version ignores requests.
     let newer = CreateQueue { request_id: String::new(), request: request("id", 1), ..old };
     let existed = answer!(shard.run(Command::CreateQueue(newer.clone())), CreateQueue);
     assert_eq!(existed, Err(CreateQueueError::AlreadyExists));
     shard.version = VERSION_OF_WALL_TIME;
     assert_eq!(answer!(shard.run(Command::CreateQueue(newer)), CreateQueue), Ok(created));
     assert_eq!(create(&mut shard, "a", request("id", 2)), Err(CreateQueueError::RequestIdReused));
-    // One of now does not.
+    // A batch of this version does not ignore them.
     create(&mut shard, "b", request("b", 1)).unwrap();
     assert_eq!(create(&mut shard, "b", by("other", "b", 1)), Err(CreateQueueError::AlreadyExists));
 }

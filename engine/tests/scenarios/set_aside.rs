@@ -1,4 +1,5 @@
-//! A department that is set aside: nothing of it is read, changed or timed, and the others of its shard go on.
+//! A department that is set aside: it is neither read nor changed, its timers wait, and the others of its shard work
+//! as before.
 
 use posthouse_engine::{
     check::check_department,
@@ -34,7 +35,7 @@ fn two() -> (Shard, QueueRef, QueueRef) {
     (shard, queue, QueueRef { department: DepartmentId(OTHER), queue: QueueId(1) })
 }
 
-/// As `posthouse store skip` does it: the entry that comes next is skipped.
+/// Sets a department aside as `posthouse store skip` does: the next entry is skipped.
 fn set_aside(shard: &mut Shard) {
     let index = shard.machine.applied_index() + 1;
     let writes = shard.machine.skip(&shard.kv, index, department(), &mark(index)).unwrap();
@@ -51,7 +52,7 @@ fn reopen(shard: &mut Shard) {
     shard.check();
 }
 
-/// One of each that names a department, none of which a proposer would send.
+/// One command of each kind that names a department. No proposer would send these.
 fn malformed() -> Vec<Command> {
     let (department, queue, subscription) = (1, 1, DEFAULT_SUBSCRIPTION.0);
     vec![
@@ -155,7 +156,7 @@ fn no_configuration_clears_it_and_none_halts_on_it() {
     assert!(shard.configure(2, true));
     assert!(shard.configure(3, false));
     assert_eq!(shard.try_publish(publish(queue, &["one"])), Err(SET_ASIDE.into()));
-    // What halted its shard may have been what the catalogue said of it.
+    // The command that halted its shard may be one that configures it.
     let moved = ConfigureDepartment { department: 1, catalogue_index: 4, tenant: 99, closed: false };
     assert_eq!(shard.run(Command::ConfigureDepartment(moved)), Outcome::ConfigureDepartment(false));
     reopen(&mut shard);
@@ -182,7 +183,7 @@ fn its_timers_wait_until_it_is_opened_and_then_all_is_as_if_it_were_late() {
     from_other.department = OTHER;
     shard.try_publish(from_other).unwrap();
     shard.grant(other, &holder("a"), &[1], 5_000);
-    // Weeks pass: every timer of the department has been due, a few at a time, with a restart between.
+    // Weeks pass: every timer of the department becomes due, a few at a time, with restarts between.
     shard.now += 30 * 24 * 3_600_000;
     let mut fired = 0;
     while shard.advance(2).more {
@@ -198,7 +199,7 @@ fn its_timers_wait_until_it_is_opened_and_then_all_is_as_if_it_were_late() {
     assert_eq!(shard.next_deadline(), Some(START + 5_000));
     while shard.advance(2).more {}
     assert_eq!(shard.free(queue), [1, 2, 4]);
-    // The session was idle for as long: it is forgotten, and its retry is a new message.
+    // The producer session was idle for too long: it is forgotten, and a batch that is sent again is a new one.
     assert_eq!(
         shard.try_publish(session).unwrap().results,
         [posthouse_engine::outcome::EntryResult::Stored(5)]

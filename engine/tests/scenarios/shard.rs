@@ -1,4 +1,4 @@
-//! A shard with a department and a queue, and short ways to speak to it.
+//! A shard with a department and a queue, with short helpers for commands.
 
 use bytes::Bytes;
 use posthouse_engine::{
@@ -29,17 +29,17 @@ pub struct Shard {
     pub kv: MemKv,
     pub machine: ShardMachine,
     pub now: u64,
-    /// How far the wall clock is ahead of that.
+    /// How far the wall clock is ahead of `now`, milliseconds.
     pub wall_ahead: i64,
     /// The version of the machine that proposes.
     pub version: u32,
-    /// Of the last command.
+    /// The effects of the last command.
     pub effects: Vec<Effect>,
-    /// Off where there are very many rows.
+    /// Whether rows are checked after each step: not where there are very many.
     pub checked: bool,
 }
 
-/// Takes the answer of a kind out of an outcome.
+/// The answer in an outcome of a kind.
 macro_rules! answer {
     ($outcome:expr, $kind:ident) => {
         match $outcome {
@@ -72,7 +72,7 @@ impl Shard {
         self.run_all(vec![command]).pop().unwrap()
     }
 
-    /// In one batch.
+    /// Runs commands in one batch.
     pub fn run_all(&mut self, commands: Vec<Command>) -> Vec<Outcome> {
         let batch = Batch {
             shard: 0,
@@ -127,7 +127,7 @@ impl Shard {
         answer!(self.run(Command::Publish(command)), Publish)
     }
 
-    /// Without a session.
+    /// Publishes without a producer session.
     pub fn publish(&mut self, queue: QueueRef, contents: &[&str]) -> Published {
         self.try_publish(publish(queue, contents)).unwrap()
     }
@@ -195,7 +195,7 @@ impl Shard {
         answer!(self.run(Command::Advance(Advance { max })), Advance)
     }
 
-    /// Time passes, and whatever is due happens.
+    /// Lets time pass and fires the timers that are due.
     pub fn pass(&mut self, ms: u64) -> Advanced {
         self.now += ms;
         self.advance(1_000)
@@ -253,7 +253,7 @@ impl Shard {
         answer!(self.run(Command::RedriveDeadLetters(command)), RedriveDeadLetters)
     }
 
-    /// Each to where it came from.
+    /// Redrives dead letters to the queues they came from.
     pub fn redrive(&mut self, queue: QueueRef, sequences: &[u64]) -> Vec<RedriveOutcome> {
         self.try_redrive(queue, sequences, 0).unwrap()
     }
@@ -273,7 +273,7 @@ impl Shard {
         stored.map(|stored| body::split(stored).unwrap())
     }
 
-    /// How many rows a family holds.
+    /// The number of rows of a family.
     pub fn rows(&self, family: Family) -> usize {
         self.kv.rows().filter(|(of, ..)| *of == family).count()
     }
@@ -311,7 +311,7 @@ pub fn item(token: TokenRef, kind: SettleKind, delay_ms: u64) -> SettleItem {
     SettleItem { token: Some(token), kind: kind.into(), delay_ms, count: 0 }
 }
 
-/// Gives up after so many attempts, to this queue or nowhere.
+/// Settings with a limit of attempts and a dead-letter queue, or none.
 pub fn settings(max_attempts: u32, dead_letter_queue: &str) -> QueueSettings {
     QueueSettings { max_attempts, dead_letter_queue: dead_letter_queue.into(), ..QueueSettings::default() }
 }

@@ -1,4 +1,4 @@
-//! The floor, long strides, and the few that stay behind.
+//! The floor, and the few unsettled messages that stay behind it.
 
 use bytes::Bytes;
 use posthouse_engine::{
@@ -14,7 +14,7 @@ use posthouse_engine::{
 
 use crate::shard::{Shard, default, holder, item, settings, token};
 
-/// Publishes so many messages, and acks all but these.
+/// Publishes messages, and acks all but these.
 fn work_off(shard: &mut Shard, queue: QueueRef, count: u64, per_publish: u64, leave: &[u64]) {
     let first = shard.counts(queue).last_sequence + 1;
     let count = count / per_publish * per_publish;
@@ -105,7 +105,7 @@ fn a_floor_that_jumps_over_many_publishes_takes_them_all() {
     for per_publish in [1, 3, 1_000] {
         let (mut shard, queue) = Shard::with(QueueSettings::default());
         shard.checked = false;
-        // Too many to be relocated: the floor stays.
+        // These are too many to be relocated: the floor stays.
         let leave: Vec<u64> = (1..=300).collect();
         work_off(&mut shard, queue, (PASS_AFTER_CHUNKS + 2) * CHUNK, per_publish, &leave);
         let next = shard.counts(queue).last_sequence + 1;

@@ -1,4 +1,4 @@
-//! Expiry, and what is remembered for how long.
+//! Expiry of leases, and how long closed leases and producer sessions are remembered.
 
 use posthouse_engine::{
     effect::Effect,
@@ -46,7 +46,7 @@ fn an_expiry_under_a_new_leader_counts_no_attempt() {
     shard.run(Command::LeaderStarted(LeaderStarted {}));
     shard.grant(queue, &holder("a"), &[2], 5_000);
     shard.pass(5_000);
-    // The second was the consumer's fault, and its only attempt.
+    // The expiry of the second counts as its only attempt.
     assert_eq!((shard.free(queue), shard.counts(queue).parked), (vec![1], 1));
     assert_eq!(shard.grant(queue, &holder("a"), &[1], 5_000).items[0].attempt, 1);
 }

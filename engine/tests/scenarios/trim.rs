@@ -1,4 +1,4 @@
-//! Large messages do not lie dead for long, and small ones are not trimmed one by one.
+//! Trims: large messages do not stay for long, and small ones are not trimmed one by one.
 
 use bytes::Bytes;
 use posthouse_engine::{

@@ -1,4 +1,4 @@
-//! What may be asked of queues, departments and messages.
+//! Queries of queues, departments and messages.
 
 use posthouse_engine::{
     outcome::SettleOutcome,
@@ -20,14 +20,14 @@ fn sums_tell_what_became_of_messages() {
     shard.now += 100;
     shard.publish(queue, &["four"]);
     shard.now += 50;
-    // Waiting: three for 150 ms, one for 50 ms.
+    // Three messages have waited for 150 ms, one for 50 ms.
     let granted = shard.grant(queue, &holder("a"), &[1, 2, 3, 4], 5_000);
     shard.now += 30;
     let kinds = [Ack, Nack, Release, DeadLetter];
     let items = (0..4).map(|index| item(token(&granted, index), kinds[index], 0)).collect();
     assert_eq!(shard.settle_all(queue, &holder("a"), items), [SettleOutcome::Settled; 4]);
     shard.restart();
-    // Delivered again: neither is counted as waiting a second time.
+    // A second delivery counts no waiting time.
     let granted = shard.grant(queue, &holder("a"), &[2, 3], 5_000);
     shard.now += 1_000;
     shard.settle(queue, &holder("a"), token(&granted, 1), Ack);

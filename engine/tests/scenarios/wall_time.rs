@@ -33,7 +33,7 @@ fn shown_times_go_by_the_wall_clock() {
         (START + MINUTE).saturating_add_signed(BEHIND)
     );
     let stats = shard.stats(queue);
-    // Stored under a wrong clock, it stays as it was stamped; how old it is, is right.
+    // A message keeps the time of a wrong clock; its age is right.
     assert_eq!(
         (stats.first_published_ms, stats.last_published_ms),
         (Some(wall_published_ms), Some(START + MINUTE))
@@ -57,7 +57,7 @@ fn a_wall_clock_that_is_set_moves_no_deadline_and_spoils_no_sum() {
         shard.wall_ahead = ahead;
         shard.publish(queue, &["one", "two"]);
         shard.now += 7_000;
-        // Set right between publish and grant, and wrong again between grant and ack.
+        // The clock is set right between publish and grant, and wrong again between grant and ack.
         shard.wall_ahead = 0;
         let granted = shard.grant(queue, &holder("a"), &[1, 2], 30_000);
         assert_eq!(granted.deadline_ms, START + 37_000);
@@ -89,7 +89,7 @@ fn a_dead_letter_says_when_it_was_published_by_the_wall_clock_of_then() {
     assert_eq!(header.wall_published_at_ms(), (START + MINUTE).saturating_add_signed(BEHIND));
     assert_eq!(header.dead_letter.as_ref().unwrap().published_at_ms, wall_published_ms);
     assert_eq!(shard.status(dead, 1).origin, header.dead_letter);
-    // A redriven message is published anew.
+    // A redriven message has a new publish time.
     shard.wall_ahead = 3_000;
     shard.now += MINUTE;
     shard.redrive(dead, &[1]);
@@ -142,7 +142,7 @@ fn an_older_leader_shows_the_time_of_batches() {
     let (header, _) = shard.body(queue, 1).unwrap();
     assert_eq!((header.published_at_ms, header.wall_ahead_ms), (START, 0));
     assert_eq!(shard.machine.wall_ms(), START);
-    // A leader that knows no wall clock.
+    // A leader of a version without wall clock.
     (shard.version, shard.wall_ahead) = (VERSION_OF_WALL_TIME, i64::MIN);
     assert_eq!(shard.publish(queue, &["two"]).published_at_ms, START);
 }

@@ -1,7 +1,8 @@
 //! Bytes that somebody holds, until it is dropped.
 
-use super::{Account, Levels};
 use std::sync::Arc;
+
+use super::{Account, Levels};
 
 /// Bytes that are charged to an account; given back when dropped.
 #[derive(Debug)]

@@ -23,9 +23,9 @@ use posthouse_engine::{
     outcome::{LiveDelivery, Outcome},
     schema::Command,
 };
+use subscription::Subscription;
 
 use crate::shard::{Reply, ShardError};
-use subscription::Subscription;
 
 pub(crate) use returns::ReturnTag;
 pub(crate) use session::{Credit, Leased, SessionEvent, SessionHandle, SessionKey, SessionOpen, Unsent};

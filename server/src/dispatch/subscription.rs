@@ -1,5 +1,6 @@
 //! One subscription's sessions, and what comes of what was picked for them.
 
+use idle::Idle;
 use posthouse_engine::{
     halt::Halt,
     ids::SubscriptionRef,
@@ -8,14 +9,13 @@ use posthouse_engine::{
     outcome::{Granted, LiveDelivery},
     schema::Holder,
 };
+use sessions::Sessions;
 
 use super::{
     pick::Picker,
     returns::Returns,
     session::{Credit, Leased, Session, SessionEvent, SessionKey, SessionOpen},
 };
-use idle::Idle;
-use sessions::Sessions;
 
 pub(crate) use rounds::Coming;
 

@@ -5,17 +5,16 @@ mod setting;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use client::Client;
 use rcgen::{ExtendedKeyUsagePurpose, KeyPair};
 use rustls::{AlertDescription, version::TLS12};
+use setting::{PATIENCE, Setting};
 use time::OffsetDateTime;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
     time::timeout,
 };
-
-use client::Client;
-use setting::{PATIENCE, Setting};
 
 use crate::{
     identity::testing::{authority, leaf, uri},

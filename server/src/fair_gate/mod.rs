@@ -17,10 +17,10 @@ use std::{
 };
 
 use posthouse_engine::ids::TenantId;
+use state::{Entered, State};
 use tokio::{runtime::Handle, sync::oneshot};
 
 use crate::limits;
-use state::{Entered, State};
 
 /// One connection, as far as fairness goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,13 +1,17 @@
 //! Who writes the log: takes turns, writes what it took as one group, syncs once, tells the sink.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 
-use super::format::{RECORD_HEADER, group_len};
-use super::local::{LocalLogOptions, OnFatal};
-use super::queue::{Proposal, Queue};
-use super::writer::{AppendError, Writer};
-use super::{CommitSink, GroupId, ProposeError};
+use super::{
+    CommitSink, GroupId, ProposeError,
+    format::{RECORD_HEADER, group_len},
+    local::{LocalLogOptions, OnFatal},
+    queue::{Proposal, Queue},
+    writer::{AppendError, Writer},
+};
 
 /// Most bytes of a proposal that its proposer writes itself: more take long to encode.
 const MAX_INLINE_BYTES: usize = 128 << 10;

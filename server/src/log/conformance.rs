@@ -1,14 +1,18 @@
 //! What every log must do; each implementation's tests call all of it.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Condvar, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
 
-use super::local::{LocalLog, LocalLogOptions};
-use super::memory::{MemDisk, MemLog};
-use super::{CommitSink, Entry, GroupId, Log, ProposeError};
+use super::{
+    CommitSink, Entry, GroupId, Log, ProposeError,
+    local::{LocalLog, LocalLogOptions},
+    memory::{MemDisk, MemLog},
+};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 

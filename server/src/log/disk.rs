@@ -1,15 +1,18 @@
 //! What the log asks of the operating system, in one place, so that tests can make it fail.
 
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::{FileExt, MetadataExt as _, OpenOptionsExt as _},
+    path::Path,
+};
 
-use rustix::fs::{FallocateFlags, OFlags, fallocate};
-use rustix::io::Errno;
+use rustix::{
+    fs::{FallocateFlags, OFlags, fallocate},
+    io::Errno,
+};
 
-use super::aligned::Aligned;
-use super::local::LocalLogOptions;
+use super::{aligned::Aligned, local::LocalLogOptions};
 
 /// The calls that write.
 #[derive(Debug)]

@@ -1,16 +1,22 @@
 //! A log on a failing or full disk: what was confirmed is there, what was refused is not.
 
-use std::io::ErrorKind;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::{
+    io::ErrorKind,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use super::conformance::{Recorder, propose, small};
-use super::disk::tests::{Fault, Op};
-use super::local::{LocalLog, LocalLogOptions, OnFatal};
-use super::recovery_tests::{begin, read};
-use super::write_lock_tests::Held;
-use super::{GroupId, Log, ProposeError};
+use super::{
+    GroupId, Log, ProposeError,
+    conformance::{Recorder, propose, small},
+    disk::tests::{Fault, Op},
+    local::{LocalLog, LocalLogOptions, OnFatal},
+    recovery_tests::{begin, read},
+    write_lock_tests::Held,
+};
 
 /// A disk whose nth call of a kind fails.
 fn failing(op: Op, nth: u64, kind: ErrorKind) -> Fault {

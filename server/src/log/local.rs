@@ -1,16 +1,20 @@
 //! The log of a single node.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+    time::Duration,
+};
 
-use super::committer::Committer;
-use super::open::{self, LogOpenError, OpenLog};
-use super::sealed::SealedSegments;
-use super::writer::Writer;
-use super::{CommitSink, GroupId, Log, LogError, LogState, LogWatch, ProposeError};
+use super::{
+    CommitSink, GroupId, Log, LogError, LogState, LogWatch, ProposeError,
+    committer::Committer,
+    open::{self, LogOpenError, OpenLog},
+    sealed::SealedSegments,
+    writer::Writer,
+};
 
 /// How a [`LocalLog`] behaves. The default is what a server wants.
 #[derive(Debug, Clone)]

@@ -1,15 +1,17 @@
 //! The log's contract without a disk, for tests and simulation.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+};
 
 use bytes::Bytes;
 
-use super::local::LocalLogOptions;
-use super::queue::Queue;
-use super::{CommitSink, Entry, GroupId, Log, LogError, ProposeError};
+use super::{CommitSink, Entry, GroupId, Log, LogError, ProposeError, local::LocalLogOptions, queue::Queue};
 
 /// What a [`MemLog`] keeps, and what outlives it: a clone is the same disk.
 #[derive(Debug, Clone, Default)]

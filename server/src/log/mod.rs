@@ -31,8 +31,7 @@ mod preallocate_tests;
 mod write_lock_tests;
 mod writer;
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 

@@ -1,17 +1,22 @@
 //! Opening a log: reading all of it, refusing what is damaged, replaying what the store has not yet.
 
-use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    fs::{DirBuilder, File, OpenOptions},
+    os::unix::fs::{DirBuilderExt as _, FileExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use super::disk::{Disk, sync_dir, zero};
-use super::format::{Record, SegmentHeader};
-use super::local::{LocalLog, LocalLogOptions};
-use super::segment::{self, End, Tail};
-use super::{CommitSink, Entry, GroupId, LogError};
-use super::{sealed::Sealed, writer::Writer};
+use super::{
+    CommitSink, Entry, GroupId, LogError,
+    disk::{Disk, sync_dir, zero},
+    format::{Record, SegmentHeader},
+    local::{LocalLog, LocalLogOptions},
+    sealed::Sealed,
+    segment::{self, End, Tail},
+    writer::Writer,
+};
 
 /// A log was not opened. Nothing was changed.
 #[derive(Debug, thiserror::Error)]

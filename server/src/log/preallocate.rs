@@ -1,16 +1,19 @@
 //! The next segment's file, made before it is needed, and written once: a sync of blocks that were never written has to
 //! make the file system's own records durable, too, and took 28 times as long for 1 MiB (`docs/adr/0005-log-and-store-past-the-page-cache.md`).
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::mem;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread;
+use std::{
+    fs::{self, File, OpenOptions},
+    io, mem,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::mpsc::{self, Receiver, Sender},
+    thread,
+};
 
-use super::LogError;
-use super::disk::{Disk, wants_page_cache, zero};
+use super::{
+    LogError,
+    disk::{Disk, wants_page_cache, zero},
+};
 
 /// Its name until it is a segment.
 pub(super) const NAME: &str = "spare.new";

@@ -1,15 +1,20 @@
 //! A log whose segments are made in advance and written past the page cache, as a server has it.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use super::conformance::{Recorder, small};
-use super::local::{LocalLog, LocalLogOptions};
-use super::writer::Writer;
-use super::{Entry, GroupId, Log, preallocate, segment};
+use super::{
+    Entry, GroupId, Log,
+    conformance::{Recorder, small},
+    local::{LocalLog, LocalLogOptions},
+    preallocate, segment,
+    writer::Writer,
+};
 
 pub(super) const GROUP: GroupId = GroupId(3);
 const DEADLINE: Duration = Duration::from_secs(30);

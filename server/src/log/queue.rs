@@ -1,13 +1,14 @@
 //! What was proposed and waits for the disk, bounded in bytes.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 
-use super::local::LocalLogOptions;
-use super::{CommitSink, GroupId, ProposeError};
+use super::{CommitSink, GroupId, ProposeError, local::LocalLogOptions};
 
 /// A proposal that has no index yet.
 pub(super) type Proposal = (GroupId, Bytes);

@@ -1,18 +1,22 @@
 //! A log after a crash and after damage: what was confirmed is there, or the log is refused.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use proptest::prelude::*;
 
-use super::conformance::{Recorder, small};
-use super::format::{GroupHeader, GroupPosition, Kind, SegmentHeader, encode_group};
-use super::local::{LocalLog, LocalLogOptions};
-use super::open::LogOpenError;
-use super::{Entry, GroupId, Log};
+use super::{
+    Entry, GroupId, Log,
+    conformance::{Recorder, small},
+    format::{GroupHeader, GroupPosition, Kind, SegmentHeader, encode_group},
+    local::{LocalLog, LocalLogOptions},
+    open::LogOpenError,
+};
 
 /// Whose entries a worn log had before.
 const FORMER: GroupId = GroupId(77);

@@ -1,12 +1,14 @@
 //! Files of trimmed segments, of which the next ones are made: they are as fast as files of zeroes, and need not be written for
 //! it. They count for nothing until then.
 
-use std::collections::VecDeque;
-use std::fs::{self, OpenOptions, Permissions};
-use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::VecDeque,
+    fs::{self, OpenOptions, Permissions},
+    io,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use rustix::fs::statvfs;
 

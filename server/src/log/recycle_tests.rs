@@ -1,15 +1,19 @@
 //! A log whose segments are made of the files of trimmed ones.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::Path;
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::{FileExt as _, MetadataExt as _},
+    path::Path,
+};
 
-use super::local::{LocalLog, LocalLogOptions};
-use super::preallocate_tests::{self, GROUP, append, data, entries, options, segments};
-use super::recovery_tests::last_group;
-use super::segment;
-use super::writer::Writer;
+use super::{
+    local::{LocalLog, LocalLogOptions},
+    preallocate_tests::{self, GROUP, append, data, entries, options, segments},
+    recovery_tests::last_group,
+    segment,
+    writer::Writer,
+};
 
 /// Appends until there is another segment, and returns the number of the next entry.
 fn fill_segment(writer: &mut Writer, dir: &Path, mut number: u64) -> u64 {

@@ -1,14 +1,16 @@
 //! The segments that are finished, until nothing in them is needed, and then their files, until they are segments again.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::fs;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fs,
+    path::PathBuf,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
-use super::disk::sync_dir;
-use super::recycle::RecycledFiles;
-use super::{GroupId, LogError};
+use super::{GroupId, LogError, disk::sync_dir, recycle::RecycledFiles};
 
 /// A segment that is finished, and the last index of each group in it.
 #[derive(Debug)]

@@ -1,17 +1,19 @@
 //! One segment file: making it, reading it, and judging where it ends.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
-
-use super::LogError;
-use super::disk::Disk;
-use super::format::{
-    BLOCK, FORMAT, GROUP_HEADER, GroupHeader, HeaderError, Kind, Record, SegmentHeader, records,
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::{FileExt, OpenOptionsExt as _},
+    path::{Path, PathBuf},
 };
-use super::open::LogOpenError;
-use super::preallocate::{self, PreparedFile};
+
+use super::{
+    LogError,
+    disk::Disk,
+    format::{BLOCK, FORMAT, GROUP_HEADER, GroupHeader, HeaderError, Kind, Record, SegmentHeader, records},
+    open::LogOpenError,
+    preallocate::{self, PreparedFile},
+};
 
 const EXTENSION: &str = "segment";
 

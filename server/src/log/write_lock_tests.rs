@@ -1,16 +1,22 @@
 //! Who writes the log, and what becomes of those that come meanwhile.
 
-use std::io::ErrorKind;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::{self, ThreadId};
-use std::time::{Duration, Instant};
+use std::{
+    io::ErrorKind,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::{self, ThreadId},
+    time::{Duration, Instant},
+};
 
-use super::conformance::{Recorder, small};
-use super::disk::tests::{Fault, Op};
-use super::local::{LocalLog, LocalLogOptions, OnFatal};
-use super::{CommitSink, Entry, GroupId, Log, ProposeError};
+use super::{
+    CommitSink, Entry, GroupId, Log, ProposeError,
+    conformance::{Recorder, small},
+    disk::tests::{Fault, Op},
+    local::{LocalLog, LocalLogOptions, OnFatal},
+};
 
 /// A log that has written one group, so that it knows how fast the disk is.
 fn started(options: LocalLogOptions) -> (tempfile::TempDir, Arc<Held>, LocalLog) {

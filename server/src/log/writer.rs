@@ -1,20 +1,25 @@
 //! The end of the log: groups are written to a segment and synced, and the next segment is begun.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fs::File,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use super::aligned::Aligned;
-use super::disk::{Disk, is_no_space, wants_page_cache};
-use super::format::{BLOCK, GroupPosition, Kind, RECORD_HEADER, SegmentHeader, encode_group, group_len};
-use super::local::{LocalLogOptions, Watched};
-use super::preallocate::Preallocator;
-use super::queue::Proposal;
-use super::recycle::RecycledFiles;
-use super::sealed::{Sealed, SealedSegments};
-use super::{Entry, GroupId, LogError, segment};
+use super::{
+    Entry, GroupId, LogError,
+    aligned::Aligned,
+    disk::{Disk, is_no_space, wants_page_cache},
+    format::{BLOCK, GroupPosition, Kind, RECORD_HEADER, SegmentHeader, encode_group, group_len},
+    local::{LocalLogOptions, Watched},
+    preallocate::Preallocator,
+    queue::Proposal,
+    recycle::RecycledFiles,
+    sealed::{Sealed, SealedSegments},
+    segment,
+};
 
 /// The first segment of a log is small: most test servers, and some real ones, never fill more. Those after it are made
 /// while it is written, and grow so that there is time for it.

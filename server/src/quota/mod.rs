@@ -18,10 +18,9 @@ use std::{
 };
 
 use posthouse_engine::ids::DepartmentId;
+use rate::Rate;
 
 use crate::{config::TenantCaps, limits::TOKENLESS_STREAMS_PART, names::TenantName, pace::Pace};
-
-use rate::Rate;
 pub use usage::{Sum, Usages};
 
 /// Every tenant's caps, and what they use.

@@ -14,11 +14,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use sources::{News, Sources};
 use tokio::{
     sync::Notify,
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 use tracing::{info, warn};
+use watch::Watch;
 
 use crate::{
     config::Config,
@@ -27,8 +29,6 @@ use crate::{
     limits::{RELOAD_INTERVAL, RELOAD_PATIENCE, RELOAD_QUIET},
     observe::Observer,
 };
-use sources::{News, Sources};
-use watch::Watch;
 
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,10 @@
 
 use posthouse_text::causes;
 
-use crate::{log::LogOpenError, store::DataDirError, store::StoreError, store::StoreOpenError};
+use crate::{
+    log::LogOpenError,
+    store::{DataDirError, StoreError, StoreOpenError},
+};
 
 /// Why nothing was set aside, or opened again. Unless it says otherwise, nothing was changed.
 #[derive(Debug, thiserror::Error)]

@@ -1,21 +1,26 @@
 //! The store after a kill and after damage: whole up to some batch, or refused; and the flusher above it.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
-use posthouse_engine::ids::{DEFAULT_LANE, DepartmentId, QueueId, QueueRef};
-use posthouse_engine::keys;
-use posthouse_engine::kv::{Family, Kv, KvError, MemKv, Row, Write};
+use posthouse_engine::{
+    ids::{DEFAULT_LANE, DepartmentId, QueueId, QueueRef},
+    keys,
+    kv::{Family, Kv, KvError, MemKv, Row, Write},
+};
 
-use super::conformance_tests::small;
-use super::{Flusher, FlusherOptions, Store, StoreOpenError, StoreOptions};
+use super::{Flusher, FlusherOptions, Store, StoreOpenError, StoreOptions, conformance_tests::small};
 use crate::log::{CommitSink, Entry, GroupId, LocalLog, LocalLogOptions, Log, ProposeError};
 
 const APPLIED: &[u8] = b"applied";

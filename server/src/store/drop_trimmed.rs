@@ -1,15 +1,14 @@
 //! Compaction leaves out what was trimmed.
 
-use std::ffi::CStr;
-use std::ops::Range;
-use std::sync::Arc;
+use std::{ffi::CStr, ops::Range, sync::Arc};
 
-use rocksdb::CompactionDecision;
-use rocksdb::compaction_filter::CompactionFilter;
-use rocksdb::compaction_filter_factory::{CompactionFilterContext, CompactionFilterFactory};
+use rocksdb::{
+    CompactionDecision,
+    compaction_filter::CompactionFilter,
+    compaction_filter_factory::{CompactionFilterContext, CompactionFilterFactory},
+};
 
-use super::packs::Pack;
-use super::trims::Trims;
+use super::{packs::Pack, trims::Trims};
 
 /// Makes a filter for every compaction of bodies.
 pub(super) struct DropTrimmed(pub(super) Arc<Trims>);

@@ -1,12 +1,13 @@
 //! The thread that flushes the store and then lets the log forget.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
 
-use super::errors::StoreError;
-use super::rocks::Store;
+use super::{errors::StoreError, rocks::Store};
 use crate::log::{GroupId, Log, LogError};
 
 /// When the store is flushed.

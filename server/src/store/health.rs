@@ -3,8 +3,7 @@
 use posthouse_engine::kv::Family;
 use rocksdb::{properties, statistics::Ticker};
 
-use super::errors::StoreError;
-use super::rocks::Store;
+use super::{errors::StoreError, rocks::Store};
 
 /// How the store is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,9 @@
 //! A folder's lock, with patience for the one before us.
 
-use std::fs::{File, TryLockError};
-use std::time::{Duration, Instant};
+use std::{
+    fs::{File, TryLockError},
+    time::{Duration, Instant},
+};
 
 /// A process that was killed holds its locks until the kernel has taken its memory apart.
 const PATIENCE: Duration = Duration::from_secs(2);

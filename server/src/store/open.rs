@@ -1,16 +1,20 @@
 //! How the store is opened, and when it is not.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use posthouse_engine::kv::Family;
 use rocksdb::{Cache, DB, Options, WriteOptions};
 
-use super::errors::{StoreOpenError, has_rows, is_made, judge};
-use super::options::{self, StoreOptions};
-use super::recent::Recent;
-use super::rocks::Store;
-use super::trims::Trims;
+use super::{
+    errors::{StoreOpenError, has_rows, is_made, judge},
+    options::{self, StoreOptions},
+    recent::Recent,
+    rocks::Store,
+    trims::Trims,
+};
 
 impl Store {
     /// Opens the store in `dir`, or makes an empty one where there is none.

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use posthouse_engine::kv::Family;
-use rocksdb::statistics::StatsLevel;
-use rocksdb::{BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, LogLevel, Options};
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, LogLevel, Options,
+    statistics::StatsLevel,
+};
 
-use super::drop_trimmed::DropTrimmed;
-use super::trims::Trims;
+use super::{drop_trimmed::DropTrimmed, trims::Trims};
 
 /// A file of bodies is compacted again each time it has lain this long, so that what was settled meanwhile leaves the disk.
 const LONGEST_LEFTOVERS_SECONDS: u64 = 7 * 24 * 60 * 60;

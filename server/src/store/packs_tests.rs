@@ -1,15 +1,19 @@
 //! Bodies that one batch writes stand together, and are found one by one, beside those that stand alone.
 
 use bytes::Bytes;
-use posthouse_engine::ids::{DEFAULT_LANE, DepartmentId, QueueId, QueueRef};
-use posthouse_engine::keys;
-use posthouse_engine::kv::{Family, Kv, MemKv, Write};
+use posthouse_engine::{
+    ids::{DEFAULT_LANE, DepartmentId, QueueId, QueueRef},
+    keys,
+    kv::{Family, Kv, MemKv, Write},
+};
 use proptest::prelude::*;
 
-use super::conformance_tests::small;
-use super::packs::{NotWhole, PACK_BYTES, Pack, Packing};
-use super::trims::split;
-use super::{Amount, Store, StoreError};
+use super::{
+    Amount, Store, StoreError,
+    conformance_tests::small,
+    packs::{NotWhole, PACK_BYTES, Pack, Packing},
+    trims::split,
+};
 
 fn queue(number: u32) -> QueueRef {
     QueueRef { department: DepartmentId(1), queue: QueueId(number) }

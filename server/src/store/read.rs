@@ -1,13 +1,17 @@
 //! How rows are read, but for those of [bodies](super::read_bodies).
 
 use bytes::Bytes;
-use posthouse_engine::keys::{BodyKey, Key as _};
-use posthouse_engine::kv::{Family, Kv, KvError, Row};
+use posthouse_engine::{
+    keys::{BodyKey, Key as _},
+    kv::{Family, Kv, KvError, Row},
+};
 use rocksdb::{DBRawIterator, ReadOptions};
 
-use super::errors::StoreError;
-use super::read_bodies::{Amount, unpacked};
-use super::rocks::Store;
+use super::{
+    errors::StoreError,
+    read_bodies::{Amount, unpacked},
+    rocks::Store,
+};
 
 impl Store {
     /// Reads every block of a family's files, deleted rows' too, checks their checksums, and hands the keys to `visit`.

@@ -1,15 +1,19 @@
 //! How bodies are read: out of [packs](super::packs), and not those that were trimmed.
 
 use bytes::Bytes;
-use posthouse_engine::ids::{Lane, QueueRef};
-use posthouse_engine::keys;
-use posthouse_engine::kv::{Family, Row};
+use posthouse_engine::{
+    ids::{Lane, QueueRef},
+    keys,
+    kv::{Family, Row},
+};
 use rocksdb::{DBRawIterator, ReadOptions};
 
-use super::errors::StoreError;
-use super::packs::{PACK_BYTES, Pack};
-use super::rocks::Store;
-use super::trims::join;
+use super::{
+    errors::StoreError,
+    packs::{PACK_BYTES, Pack},
+    rocks::Store,
+    trims::join,
+};
 
 /// Most that is read from a file in one piece.
 const MAX_READ_AHEAD: usize = 1 << 20;

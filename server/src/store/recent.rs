@@ -1,8 +1,10 @@
 //! Which bodies may still be in RocksDB's memtables: a trim of those writes a tombstone, so that the flush leaves them out.
 //! A guess by bytes: where it is wrong, some space is taken for longer, or a tombstone is written for nothing.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
 
 /// The first sequence of each line among the bodies that were written last.
 #[derive(Debug)]

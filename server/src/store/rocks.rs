@@ -1,16 +1,16 @@
 //! The rows of all shards, in one RocksDB: how they are written.
 
-use std::ops::Range;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::{ops::Range, path::PathBuf, sync::Arc};
 
 use posthouse_engine::kv::{Family, Write};
 use rocksdb::{Cache, ColumnFamily, DB, FlushOptions, Options, WriteBatch, WriteOptions};
 
-use super::errors::StoreError;
-use super::packs::Packing;
-use super::recent::{Recent, Runs};
-use super::trims::{Trim, Trimmed, Trims, join, split};
+use super::{
+    errors::StoreError,
+    packs::Packing,
+    recent::{Recent, Runs},
+    trims::{Trim, Trimmed, Trims, join, split},
+};
 
 /// The rows of all shards.
 pub struct Store {

@@ -5,9 +5,11 @@
 //! Instead a row, written together with the batch that trims, says up to where a line is trimmed; whole files go with the
 //! next [flush](super::Store::flush), and what shares a file with others when that is compacted.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
 
 pub(super) use posthouse_engine::keys::{join_line as join, split_line as split};
 

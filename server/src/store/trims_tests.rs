@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use posthouse_engine::ids::{DEFAULT_LANE, DepartmentId, QueueId, QueueRef};
-use posthouse_engine::keys;
-use posthouse_engine::kv::{Family, Kv, MemKv, Write};
+use posthouse_engine::{
+    ids::{DEFAULT_LANE, DepartmentId, QueueId, QueueRef},
+    keys,
+    kv::{Family, Kv, MemKv, Write},
+};
 use proptest::prelude::*;
 
-use super::conformance_tests::small;
-use super::trims::{Trims, split};
-use super::{Amount, Store, StoreError};
+use super::{
+    Amount, Store, StoreError,
+    conformance_tests::small,
+    trims::{Trims, split},
+};
 
 fn queue(number: u8) -> QueueRef {
     QueueRef { department: DepartmentId(1), queue: QueueId(number.into()) }

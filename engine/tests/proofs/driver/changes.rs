@@ -1,4 +1,4 @@
-//! Commands that a request may ask for.
+//! Commands that may have a request.
 
 use bytes::Bytes;
 use posthouse_engine::schema::{
@@ -10,7 +10,7 @@ use super::{Driver, NAMES};
 use crate::op::{self, Choice, Op};
 
 impl Driver {
-    /// One of a queue's definition, or a repeat.
+    /// A change of a queue's definition, or a repeat of one.
     pub(super) fn define(&mut self, op: &Op) {
         match op {
             Op::Create { department, name, attempts, target, request } => {
@@ -54,7 +54,7 @@ impl Driver {
         }
     }
 
-    /// Mostly of a queue that has dead letters, and of these.
+    /// A redrive, mostly of a queue that has dead letters, and of these.
     pub(super) fn redrive(
         &mut self,
         choice: Choice,
@@ -102,7 +102,7 @@ impl Driver {
     }
 }
 
-/// The request that a command goes with. Its digest is of the whole command, in the way of a proposer's.
+/// The request of a command. Its digest is of the whole command, as a proposer makes it.
 fn asked(request: op::Request, method: &str, command: &impl Message) -> Option<Box<Request>> {
     let op::Request::Of { subject, id } = request else { return None };
     let sum = method.bytes().chain(command.encode_to_vec());

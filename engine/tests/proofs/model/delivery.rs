@@ -13,7 +13,7 @@ use super::{End, Item, Lease, Message, Model, State};
 const SHORTEST: u64 = 1_000;
 const LONGEST: u64 = 12 * 3_600_000;
 
-/// A token that is not for an open delivery.
+/// The answer to a token without an open delivery.
 enum Not {
     Settled(SettleKind),
     Invalid,
@@ -78,7 +78,7 @@ impl Model {
         Ok(Granted { lease: LeaseId(id), nonce, deadline_ms: deadline, items: granted })
     }
 
-    /// Which lease and which item, of an open delivery.
+    /// The lease and the item of an open delivery.
     fn token(&self, at: usize, holder: &Holder, token: &TokenRef) -> Result<(usize, usize), Not> {
         let queue = &self.queues[at];
         let lease_at = queue.leases.iter().position(|lease| lease.id == token.lease).ok_or(Not::Invalid)?;
@@ -159,7 +159,7 @@ impl Model {
         Ok(released)
     }
 
-    /// Ends an open delivery, and decides what becomes of its message.
+    /// Ends an open delivery, and settles or returns its message.
     pub fn end(&mut self, at: usize, lease: usize, index: usize, end: End, delay: u64) {
         let (now, wall, epoch) = (self.now, self.wall, self.epoch);
         let queue = &mut self.queues[at];

@@ -1,5 +1,5 @@
-//! A queue as one would write it on one page: vectors of messages with states, searched from end to end. Written
-//! from the rules, not from the engine; it shares its types of commands and outcomes and nothing else.
+//! A naive model of queues: vectors of messages with states, searched from end to end. It is written from the rules
+//! and shares only the types of commands and outcomes with the engine.
 
 mod definitions;
 mod delivery;
@@ -31,7 +31,7 @@ pub struct Model {
     pub queues: Vec<Queue>,
     /// The oldest first.
     pub done: Vec<requests::Done>,
-    /// What became of requests, for those who count it.
+    /// Counts of the answers to requests.
     pub noted: Vec<&'static str>,
 }
 
@@ -52,7 +52,7 @@ pub struct Queue {
     pub settings: QueueSettings,
     pub request_id: String,
     pub deleted: bool,
-    /// By sequence, from 1.
+    /// The messages, by sequence from 1.
     pub messages: Vec<Message>,
     pub next_lease: u64,
     pub leases: Vec<Lease>,
@@ -68,7 +68,7 @@ pub struct Message {
     pub wall_published_at: u64,
     pub origin: Option<DeadLetterOrigin>,
     pub failures: u32,
-    /// At least once.
+    /// The message was delivered at least once.
     pub delivered: bool,
     pub state: State,
 }
@@ -77,7 +77,7 @@ pub struct Message {
 pub enum State {
     Free,
     Leased,
-    /// With a cause: for its dead-letter queue.
+    /// If there is a cause, the message waits for its dead-letter queue.
     Waiting(u64, Option<DeadLetterCause>),
     Parked(DeadLetterCause),
     Settled,
@@ -121,7 +121,7 @@ pub struct Producer {
 }
 
 impl Model {
-    /// The expected outcome; none for an `Advance`, of which only the end counts.
+    /// The expected outcome; `None` for an `Advance`, of which only the state after it is compared.
     pub fn apply(&mut self, command: &Command) -> Option<Outcome> {
         match requests::asked(command) {
             Some((department, request)) => Some(self.once(command, department, request)),
@@ -147,7 +147,7 @@ impl Model {
             Command::ReleaseHolder(command) => Outcome::ReleaseHolder(self.release(command)),
             Command::RedriveDeadLetters(command) => Outcome::RedriveDeadLetters(self.redrive(command)),
             Command::Advance(command) => {
-                // The driver follows a small one by one that is large enough.
+                // The driver follows a small `Advance` with one that is large enough.
                 if command.max >= super::driver::FULL_ADVANCE {
                     self.advance();
                 }
@@ -222,7 +222,7 @@ impl Queue {
         }
     }
 
-    /// But for the bytes, which depend on when the engine trims.
+    /// The stats but for the bytes, which depend on when the engine trims.
     pub fn stats(&self) -> Stats {
         let times: Vec<u64> = self.messages.iter().map(|message| message.wall_published_at).collect();
         let oldest = self.messages.iter().find(|message| message.state != State::Settled);
@@ -260,7 +260,7 @@ impl Queue {
         }
     }
 
-    /// What came from another queue, or is parked.
+    /// The messages that came from another queue, or are parked.
     pub fn dead_letters(&self) -> Vec<u64> {
         let is_one = |message: &Message| match message.state {
             State::Settled => false,

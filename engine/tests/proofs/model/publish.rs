@@ -1,4 +1,4 @@
-//! Messages in, and producer sessions.
+//! Publishes and producer sessions.
 
 use posthouse_engine::{
     outcome::{EntryResult, PublishError, Published},
@@ -45,7 +45,7 @@ impl Model {
     }
 }
 
-/// The results of an earlier attempt, if it is one.
+/// The results of an earlier attempt, if there was one.
 fn session(queue: &Queue, command: &Publish) -> Result<Option<Vec<EntryResult>>, PublishError> {
     let Some(given) = &command.producer else { return Ok(None) };
     let count = command.entries.len() as u64;

@@ -1,4 +1,4 @@
-//! Dead letters get another chance.
+//! Redrives of dead letters.
 
 use posthouse_engine::{
     outcome::{RedriveError, RedriveOutcome, Redriven},
@@ -68,7 +68,7 @@ impl Model {
     }
 }
 
-/// So few messages are all reached, and all skipped ones are named.
+/// The messages are so few that all are processed, and all skipped ones are named.
 fn answer(command: &RedriveDeadLetters, outcomes: &[RedriveOutcome]) -> RedriveAnswer {
     let moved =
         |outcome: &&RedriveOutcome| matches!(outcome, RedriveOutcome::Moved { .. } | RedriveOutcome::Freed);
@@ -89,7 +89,7 @@ fn answer(command: &RedriveDeadLetters, outcomes: &[RedriveOutcome]) -> RedriveA
         };
         answer.skipped.push(Skipped { sequence: *sequence, reason: reason.into() });
     }
-    // In the order in which the reasons first came.
+    // Reasons are in the order in which they first occur.
     for skipped in answer.skipped.clone() {
         if !answer.counts.iter().any(|count| count.reason == skipped.reason) {
             let alike = answer.skipped.iter().filter(|other| other.reason == skipped.reason);

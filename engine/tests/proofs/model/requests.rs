@@ -25,7 +25,7 @@ pub struct Done {
     answered: Outcome,
 }
 
-/// Where a request is asked for, and its particulars; none of a command without one.
+/// The department, the kind and the request of a command; `None` without a request.
 pub fn asked(command: &Command) -> Option<(u32, &Request)> {
     let (department, request) = match command {
         Command::CreateQueue(command) => (command.department, &command.request),
@@ -103,7 +103,7 @@ impl Model {
         self.queues.iter().find(is_this).is_some_and(|queue| queue.deleted)
     }
 
-    /// When the first is forgotten.
+    /// When the first request is forgotten.
     pub fn first_forgotten(&self) -> Option<u64> {
         self.done.iter().map(|done| done.at + RETENTION).min()
     }
@@ -120,7 +120,7 @@ fn is_done(outcome: &Outcome) -> bool {
     )
 }
 
-/// Of a redrive only the answer is remembered.
+/// The answer to a repeat. Of a redrive only the answer is remembered, not the outcomes.
 fn again(answered: &Outcome) -> Outcome {
     match answered {
         Outcome::RedriveDeadLetters(Ok(redriven)) => {

@@ -1,4 +1,4 @@
-//! What happens because time has passed.
+//! Expiry, retries and forgetting.
 
 use posthouse_engine::ids::QueueRef;
 
@@ -7,7 +7,7 @@ use super::{End, Model, State};
 const CLOSED_LEASE_RETENTION: u64 = 60_000;
 const PRODUCER_RETENTION: u64 = 7 * 24 * 3_600_000;
 
-/// By time, leases before messages, then by place.
+/// Ordered by time, then leases before messages, then by their keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Due {
     at: u64,
@@ -39,7 +39,7 @@ impl Model {
         }
     }
 
-    /// When something happens next: a timer may come before, and never after.
+    /// The time of the next change. A timer may be due before it, never after it.
     pub fn next_due(&self) -> Option<u64> {
         let first = self.first_due().map(|due| due.at);
         first.into_iter().chain(self.first_forgotten()).min()

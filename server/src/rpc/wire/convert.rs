@@ -11,10 +11,12 @@ use posthouse_engine::{
     outcome::{EntryResult, ExtendOutcome, LiveDelivery, Published, QueueView, SettleOutcome},
     schema::{Content, PublishEntry, QueueSettings, SettleKind, TokenRef},
 };
-use posthouse_proto::google::rpc;
-use posthouse_proto::v1::{
-    self, ErrorReason, ExtendResult, PublishResult, SettleAction, SettleResult, extend_result,
-    publish_result, settle_result,
+use posthouse_proto::{
+    google::rpc,
+    v1::{
+        self, ErrorReason, ExtendResult, PublishResult, SettleAction, SettleResult, extend_result,
+        publish_result, settle_result,
+    },
 };
 use prost::{
     Message as _,

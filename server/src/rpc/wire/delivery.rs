@@ -13,7 +13,6 @@ use prost::encoding::{
     WireType, bool, btree_map, encode_key, encode_varint, encoded_len_varint, key_len, message, string,
     uint32, uint64,
 };
-
 use prost_types::{Duration, Timestamp};
 
 use crate::{

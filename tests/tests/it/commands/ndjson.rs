@@ -108,7 +108,7 @@ async fn a_broken_line_is_named_and_ends_it() {
         ("", "the line is empty"),
         ("{\"payload\": \"a\"", "not JSON at column 15"),
         ("plain text", "not JSON at column 1"),
-        ("[1, 2]", "a list instead of an object"),
+        ("[1, 2]", "a list in the place of an object"),
         ("{\"payload\": \"a\", \"colour\": 1}", "unknown key \"colour\""),
         ("{\"payload\": \"a\", \"payload_base64\": \"\"}", "payload and payload_base64 stand there both"),
         ("{\"payload\": \"a\", \"payload\": \"b\"}", "the key \"payload\" stands there twice"),

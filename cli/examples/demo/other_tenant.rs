@@ -5,7 +5,7 @@ use posthouse_client::{Client, Context, Error, NewMessage, Queue};
 use crate::{Failed, server::Server};
 
 /// The other tenant.
-const STRANGER: &str = "taxation";
+const OTHER_TENANT: &str = "taxation";
 
 /// Lets another tenant, with its own certificate and token, publish to, consume from and look at a queue. Returns the
 /// reason of each refusal; the demo fails if one is allowed.
@@ -14,7 +14,7 @@ pub async fn refused(
     tenant: &str,
     queue: &str,
 ) -> Result<Vec<(&'static str, String)>, Failed> {
-    let client = Client::connect(Context::load(server.context(STRANGER))?).await?;
+    let client = Client::connect(Context::load(server.context(OTHER_TENANT))?).await?;
     let (department, queue) = queue.split_once('/').ok_or("a queue has a department")?;
     let name = format!("tenants/{tenant}/departments/{department}/queues/{queue}");
     let published = async {
@@ -36,7 +36,7 @@ pub async fn refused(
 
 fn reason(what: &'static str, tried: Result<(), Failed>) -> Result<(&'static str, String), Failed> {
     let Err(error) = tried else {
-        return Err(format!("{STRANGER} could {what} another tenant's queue").into());
+        return Err(format!("{OTHER_TENANT} could {what} another tenant's queue").into());
     };
     let refusal = error.downcast_ref::<Error>().and_then(Error::reason).map(str::to_owned);
     match refusal {
