@@ -5,15 +5,8 @@ use tonic_health::pb::{
 };
 
 use crate::{
-    consumer::ConsumerBuilder,
-    context::Context,
-    error::{ConnectError, Error},
-    messages::Messages,
-    name,
-    pool::WorkerPoolBuilder,
-    publisher::PublisherBuilder,
-    queues::Queues,
-    request::Requests,
+    consumer::ConsumerBuilder, context::Context, error::Error, messages::Messages, name,
+    pool::WorkerPoolBuilder, publisher::PublisherBuilder, queues::Queues, request::Requests,
 };
 
 /// A connection to a server, and the place from which publishers and consumers are opened. Clones share it.
@@ -82,7 +75,7 @@ impl Client {
         });
         match answer.await?.status() {
             ServingStatus::Serving => Ok(()),
-            _ => Err(Error::Connect(ConnectError::Broken("the server says that it does not serve".into()))),
+            _ => Err(Error::broken("the server says that it does not serve")),
         }
     }
 

@@ -16,6 +16,7 @@ mod publisher;
 mod queues;
 mod request;
 mod retry;
+mod stream;
 mod time;
 mod together;
 mod trace;

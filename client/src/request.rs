@@ -68,7 +68,7 @@ impl Requests {
         let calling = self.try_call(make, deadline).instrument(span);
         match timeout_at(deadline, calling).await {
             Ok(answer) => answer,
-            Err(_) => Err(Error::Connect(ConnectError::TimedOut(self.call_timeout))),
+            Err(_) => Err(Error::timed_out(self.call_timeout)),
         }
     }
 

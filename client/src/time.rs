@@ -1,6 +1,11 @@
 //! Between the wire's time and the program's.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    future,
+    time::{Duration, SystemTime},
+};
+
+use tokio::time::{Instant, sleep_until};
 
 /// A moment that the server told; the epoch if it told none.
 pub(crate) fn moment(timestamp: Option<prost_types::Timestamp>) -> SystemTime {
@@ -21,4 +26,12 @@ pub(crate) fn left(delivery: &posthouse_proto::v1::Delivery) -> Option<Duration>
     let left = delivery.lease_time_left?;
     // As it always comes: nothing to make even first.
     Some(Duration::new(u64::try_from(left.seconds).ok()?, u32::try_from(left.nanos).ok()?))
+}
+
+/// Waits until then; `None`: for ever.
+pub(crate) async fn wait_until(when: Option<Instant>) {
+    match when {
+        Some(when) => sleep_until(when).await,
+        None => future::pending().await,
+    }
 }

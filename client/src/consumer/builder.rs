@@ -10,9 +10,9 @@ use super::{
     inbox::Inbox,
     ledger::Ledger,
     lost::Lost,
-    stream::{ConsumeStream, Session},
+    stream::ConsumerSession,
 };
-use crate::{context::Context, error::Error, name, pool::WorkerPoolBuilder};
+use crate::{context::Context, error::Error, name, pool::WorkerPoolBuilder, stream::StreamTarget};
 
 const MAX_CREDIT_BYTES: u64 = 1 << 30;
 const MAX_CREDIT_MESSAGES: u32 = 100_000;
@@ -109,18 +109,21 @@ impl ConsumerBuilder {
     /// Connects and opens the stream. This is tried once: what fails here is told at once.
     pub async fn open(self) -> Result<Consumer, Error> {
         let queue = name::queue(&self.queue, self.context.tenant())?;
-        let mut session = Session {
+        let target = StreamTarget {
             context: self.context,
             queue: queue.clone(),
-            subscription: self.subscription,
-            session_id: rand::random(),
-            lease_duration: self.lease_duration,
             open_timeout: self.open_timeout,
             queue_uid: String::new(),
         };
+        let mut session = ConsumerSession {
+            target,
+            subscription: self.subscription,
+            session_id: rand::random(),
+            lease_duration: self.lease_duration,
+        };
         let mut ledger = Ledger::new(self.credit);
-        let stream = ConsumeStream::open(&session, ledger.open(), None).await?;
-        session.queue_uid.clone_from(&stream.opened.queue_uid);
+        let stream = session.open(ledger.open(), None).await?;
+        session.target.queue_uid.clone_from(&stream.opened.queue_uid);
         let inbox = Arc::new(Inbox::default());
         let (commands, receiver) = mpsc::unbounded_channel();
         let lost = Arc::new(Lost::default());

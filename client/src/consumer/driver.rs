@@ -5,7 +5,7 @@ use std::{collections::HashSet, mem, sync::Arc, time::Duration};
 use posthouse_proto::v1;
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep},
 };
 
 use super::{
@@ -16,14 +16,9 @@ use super::{
     ledger::{Lease, Ledger},
     lost::Lost,
     settlements::Settlements,
-    stream::{ConsumeStream, Session},
-    work::Leave,
+    stream::{ConsumeStream, ConsumerSession},
 };
-use crate::{
-    error::{ConnectError, Error},
-    retry::Patience,
-    together::Waiting,
-};
+use crate::{error::Error, retry::Patience, stream::StreamEnd, time, together::Waiting};
 
 /// How long closing may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -31,7 +26,7 @@ const COMMANDS_AT_ONCE: usize = 4096;
 
 #[derive(Debug)]
 pub(super) struct Driver {
-    pub(super) session: Session,
+    pub(super) session: ConsumerSession,
     pub(super) ledger: Ledger,
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
     pub(super) received: Vec<Command>,
@@ -64,7 +59,7 @@ pub(super) struct Closing {
 
 impl Driver {
     pub(super) fn new(
-        session: Session,
+        session: ConsumerSession,
         ledger: Ledger,
         commands: mpsc::UnboundedReceiver<Command>,
         inbox: Arc<Inbox>,
@@ -90,22 +85,22 @@ impl Driver {
 
     pub(super) async fn run(mut self, mut stream: ConsumeStream) {
         loop {
-            let leave = self.work(&mut stream).await;
+            let end = self.work(&mut stream).await;
             // Dropped, not half-closed: that would release the leases.
             drop(stream);
             self.settlements.stream_ended();
             self.extensions.stream_ended();
             self.inbox.forget_idle();
-            let (hint, failure) = match leave {
-                Leave::Finished => return self.finish(&Ok(())),
-                Leave::Moved(hint) => (hint, None),
-                Leave::Failed(error) => (None, Some(error)),
+            let (hint, failure) = match end {
+                StreamEnd::Finished => return self.finish(&Ok(())),
+                StreamEnd::Moved(hint) => (hint, None),
+                StreamEnd::Failed(error) => (None, Some(error)),
             };
             match self.reopen(hint, failure).await {
                 Ok(Some(next)) => stream = next,
                 Ok(None) => return self.finish(&Ok(())),
                 Err(error) => {
-                    tracing::warn!(queue = self.session.queue, %error, "consumer ended");
+                    tracing::warn!(queue = self.session.target.queue, %error, "consumer ended");
                     return self.finish(&Err(error));
                 }
             }
@@ -121,7 +116,7 @@ impl Driver {
         loop {
             let mut delay = Duration::ZERO;
             if let Some(error) = failure.take() {
-                tracing::debug!(queue = self.session.queue, %error, "consume stream ended");
+                tracing::debug!(queue = self.session.target.queue, %error, "consume stream ended");
                 let expired = self.closing.as_ref().is_some_and(|closing| closing.until <= Instant::now());
                 let Some(wait) = self.patience.after(&error).filter(|_| !expired) else {
                     return Err(ConsumeError::ended(error, self.patience.waited()));
@@ -134,7 +129,7 @@ impl Driver {
             let hint = hint.take();
             let attempt = async move {
                 sleep(delay).await;
-                ConsumeStream::open(&session, credit, hint.as_deref()).await
+                session.open(credit, hint.as_deref()).await
             };
             tokio::pin!(attempt);
             let opened = loop {
@@ -145,9 +140,9 @@ impl Driver {
                 tokio::select! {
                     opened = &mut attempt => break opened,
                     () = receive(&mut self.commands, &mut self.received), if !self.commands_ended => self.accept(),
-                    () = moment(expiry) => {}
-                    () = moment(self.closing.as_ref().map(|closing| closing.until)) => {
-                        break Err(Error::Connect(ConnectError::TimedOut(CLOSE_TIMEOUT)));
+                    () = time::wait_until(expiry) => {}
+                    () = time::wait_until(self.closing.as_ref().map(|closing| closing.until)) => {
+                        break Err(Error::timed_out(CLOSE_TIMEOUT));
                     }
                 }
             };
@@ -249,11 +244,4 @@ impl Driver {
 
 pub(super) async fn receive(commands: &mut mpsc::UnboundedReceiver<Command>, received: &mut Vec<Command>) {
     commands.recv_many(received, COMMANDS_AT_ONCE).await;
-}
-
-async fn moment(when: Option<Instant>) {
-    match when {
-        Some(when) => sleep_until(when).await,
-        None => std::future::pending().await,
-    }
 }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use crate::{
-    error::{ConnectError, Error, ErrorKind, ErrorReason, Refusal},
+    error::{Error, ErrorKind, ErrorReason, Refusal},
     retry::{Class, class},
 };
 
@@ -67,7 +67,7 @@ impl ConsumeError {
     }
 
     pub(crate) fn timed_out(limit: Duration) -> Self {
-        Self::GaveUp { waited: limit, cause: Error::Connect(ConnectError::TimedOut(limit)) }
+        Self::GaveUp { waited: limit, cause: Error::timed_out(limit) }
     }
 
     fn cause(&self) -> &Error {

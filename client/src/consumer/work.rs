@@ -13,27 +13,17 @@ use super::{
     stream::ConsumeStream,
 };
 use crate::{
-    error::{ConnectError, Error},
+    error::Error,
+    stream::{StreamEnd, TOKEN_INTERVAL},
     time,
 };
 
-/// How often the token file is looked at.
-const TOKEN_INTERVAL: Duration = Duration::from_secs(5);
 /// The server sends something every 15 s; after this we ask, and then we take it for dead.
 const PING_AFTER: Duration = Duration::from_secs(30);
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(45);
 /// How long a few credits wait for more to be given back with them.
 const CREDIT_LINGER: Duration = Duration::from_millis(10);
 const DEFAULT_LEASE: Duration = Duration::from_secs(30);
-
-/// Why a stream is left.
-#[derive(Debug)]
-pub(super) enum Leave {
-    Finished,
-    /// The server asked to go elsewhere.
-    Moved(Option<String>),
-    Failed(Error),
-}
 
 /// What is due on this stream, and when.
 #[derive(Debug)]
@@ -53,14 +43,14 @@ struct Clock {
 
 impl Driver {
     /// Works on one stream until there is a reason to leave it.
-    pub(super) async fn work(&mut self, stream: &mut ConsumeStream) -> Leave {
+    pub(super) async fn work(&mut self, stream: &mut ConsumeStream) -> StreamEnd {
         let mut clock = Clock::start(&stream.opened);
         if clock.to_resume == 0 {
             self.withdraw_not_resumed();
         }
         loop {
             if !self.send(stream, &mut clock) {
-                return Leave::Failed(stream.failure().await);
+                return StreamEnd::Failed(stream.failure().await);
             }
             let wake = clock.next().min(self.closing.as_ref().map_or(clock.token, |closing| closing.until));
             tokio::select! {
@@ -69,28 +59,25 @@ impl Driver {
                     clock.heard();
                     match frame {
                         Ok(Some(frame)) => {
-                            if let Some(leave) = self.take_frame(frame, &mut clock) {
-                                return leave;
+                            if let Some(end) = self.take_frame(frame, &mut clock) {
+                                return end;
                             }
                         }
-                        Ok(None) if stream.is_half_closed() => return Leave::Finished,
-                        Ok(None) => {
-                            let ended = ConnectError::Broken("the server ended the stream".into());
-                            return Leave::Failed(Error::Connect(ended));
-                        }
-                        Err(error) => return Leave::Failed(error),
+                        Ok(None) if stream.is_half_closed() => return StreamEnd::Finished,
+                        Ok(None) => return StreamEnd::Failed(Error::broken("the server ended the stream")),
+                        Err(error) => return StreamEnd::Failed(error),
                     }
                 }
                 () = receive(&mut self.commands, &mut self.received), if !self.commands_ended => self.accept(),
                 () = sleep_until(wake) => {}
             }
-            if let Some(leave) = self.tick(stream, &mut clock).await {
-                return leave;
+            if let Some(end) = self.tick(stream, &mut clock).await {
+                return end;
             }
         }
     }
 
-    fn take_frame(&mut self, frame: Frame, clock: &mut Clock) -> Option<Leave> {
+    fn take_frame(&mut self, frame: Frame, clock: &mut Clock) -> Option<StreamEnd> {
         self.patience.reset();
         let taken = match frame {
             Frame::Deliveries(batch) => {
@@ -116,13 +103,11 @@ impl Driver {
                 Ok(())
             }
             // The leases are resumed on the next stream, so this one is left without releasing them.
-            Frame::Drain(drain) => {
-                return Some(Leave::Moved(Some(drain.endpoint).filter(|endpoint| !endpoint.is_empty())));
-            }
+            Frame::Drain(drain) => return Some(StreamEnd::drained(drain)),
             Frame::TokenRefreshed(_) | Frame::Pong(_) | Frame::Heartbeat(_) => Ok(()),
             Frame::Opened(_) => Err(Error::Protocol("the stream was opened twice")),
         };
-        taken.err().map(Leave::Failed)
+        taken.err().map(StreamEnd::Failed)
     }
 
     fn deliver(&mut self, mut deliveries: Vec<v1::Delivery>, clock: &mut Clock) {
@@ -205,13 +190,13 @@ impl Driver {
         true
     }
 
-    async fn tick(&mut self, stream: &mut ConsumeStream, clock: &mut Clock) -> Option<Leave> {
+    async fn tick(&mut self, stream: &mut ConsumeStream, clock: &mut Clock) -> Option<StreamEnd> {
         let now = Instant::now();
         if self.closing.as_ref().is_some_and(|closing| closing.until <= now) {
-            return Some(Leave::Failed(Error::Connect(ConnectError::Broken("closing took too long".into()))));
+            return Some(StreamEnd::Failed(Error::broken("closing took too long")));
         }
         if clock.token <= now {
-            stream.refresh_token(&self.session.context).await;
+            stream.refresh_token(&self.session.target.context).await;
             clock.token = now + TOKEN_INTERVAL;
         }
         if clock.renewal <= now {
@@ -224,7 +209,7 @@ impl Driver {
         }
         if clock.silence <= now {
             if clock.pinged {
-                return Some(Leave::Failed(Error::Connect(ConnectError::TimedOut(SILENCE_TIMEOUT))));
+                return Some(StreamEnd::Failed(Error::timed_out(SILENCE_TIMEOUT)));
             }
             stream.send(request::Frame::Ping(v1::Ping { ping_id: 1 }));
             clock.pinged = true;

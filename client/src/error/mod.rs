@@ -11,7 +11,7 @@ pub use kind::ErrorKind;
 pub use posthouse_proto::v1::ErrorReason;
 pub use refusal::{Refusal, Violation};
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{context::ContextError, name::NameError};
 
@@ -34,6 +34,14 @@ pub enum Error {
 }
 
 impl Error {
+    pub(crate) fn broken(what: impl Into<Arc<str>>) -> Self {
+        Self::Connect(ConnectError::Broken(what.into()))
+    }
+
+    pub(crate) fn timed_out(limit: Duration) -> Self {
+        Self::Connect(ConnectError::TimedOut(limit))
+    }
+
     /// What sort of failure it is.
     pub fn kind(&self) -> ErrorKind {
         match self {

@@ -10,7 +10,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use tokio::{
     sync::oneshot,
     task::{JoinHandle, JoinSet},
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, timeout_at},
 };
 
 pub use builder::WorkerPoolBuilder;
@@ -19,7 +19,10 @@ pub use report::PoolReport;
 pub use worker::{FailedDelivery, FailureKind};
 
 use self::{report::Counts, worker::Rules};
-use crate::consumer::{ConsumeError, Consumer};
+use crate::{
+    consumer::{ConsumeError, Consumer},
+    time,
+};
 
 /// How long closing the streams may take once the workers are done or stopped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -156,7 +159,7 @@ impl Supervisor {
                     // The pool was dropped if it does not say.
                     self.stop(limit.unwrap_or(self.stop_timeout));
                 }
-                () = moment(deadline) => {
+                () = time::wait_until(deadline) => {
                     tracing::warn!(unfinished = self.workers.len(), "workers were stopped before they were done");
                     self.workers.abort_all();
                     self.deadline = None;
@@ -183,13 +186,6 @@ impl Supervisor {
             failure = failure.or_else(|| closed.err());
         }
         failure.map_or(Ok(()), Err)
-    }
-}
-
-async fn moment(when: Option<Instant>) {
-    match when {
-        Some(when) => sleep_until(when).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -2,14 +2,8 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
-use super::{
-    Handle, Publisher,
-    driver::Driver,
-    many::Most,
-    room::Room,
-    stream::{PublishStream, Session},
-};
-use crate::{context::Context, error::Error, message::MAX_BATCH_BYTES, name};
+use super::{Handle, Publisher, driver::Driver, many::Most, room::Room, stream::ProducerSession};
+use crate::{context::Context, error::Error, message::MAX_BATCH_BYTES, name, stream::StreamTarget};
 
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -126,19 +120,22 @@ impl PublisherBuilder {
     /// Connects and opens the stream. This is tried once: what fails here is told at once.
     pub async fn open(self) -> Result<Publisher, Error> {
         let queue = name::queue(&self.queue, self.context.tenant())?;
-        let mut session = Session {
+        let target = StreamTarget {
             context: self.context,
             queue: queue.clone(),
+            open_timeout: self.open_timeout,
+            queue_uid: String::new(),
+        };
+        let mut session = ProducerSession {
+            target,
             producer_id: rand::random(),
             epoch: 1,
             // Batches, and room for the frames between them.
             capacity: self.settings.max_in_flight_batches + 16,
             tell_message_ids: self.tell_message_ids,
-            open_timeout: self.open_timeout,
-            queue_uid: String::new(),
         };
-        let stream = PublishStream::open(&session, None).await?;
-        session.queue_uid.clone_from(&stream.opened.queue_uid);
+        let stream = session.open(None).await?;
+        session.target.queue_uid.clone_from(&stream.opened.queue_uid);
         if stream.opened.next_sequence != 0 {
             return Err(Error::Protocol("a new producer session does not begin at 0"));
         }

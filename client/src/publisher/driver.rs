@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
 
-use posthouse_proto::v1::publish_stream_response::Frame;
+use posthouse_proto::v1::{self, publish_stream_request as request, publish_stream_response::Frame};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep, sleep_until, timeout},
@@ -13,16 +13,15 @@ use super::{
     batch::{Accepted, Batch, Item},
     builder::Settings,
     room::Room,
-    stream::{PublishStream, Session},
+    stream::{ProducerSession, PublishStream},
     window::{Step, Window},
 };
 use crate::{
-    error::{ConnectError, Error},
+    error::Error,
     retry::Patience,
+    stream::{StreamEnd, TOKEN_INTERVAL},
 };
 
-/// How often the token file is looked at.
-const TOKEN_INTERVAL: Duration = Duration::from_secs(5);
 /// A server that answers nothing for so long is taken for dead.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a draining server may take to answer what it has, and a closed stream to end.
@@ -34,7 +33,7 @@ const UNFILLED_IN_FLIGHT: usize = 4;
 
 #[derive(Debug)]
 pub(super) struct Driver {
-    session: Session,
+    session: ProducerSession,
     settings: Settings,
     items: mpsc::UnboundedReceiver<Item>,
     received: Vec<Item>,
@@ -56,20 +55,23 @@ struct Flush {
     done: oneshot::Sender<Result<(), PublishError>>,
 }
 
-/// Why a stream is left.
+/// Why the work on a stream has ended, or that of the publisher.
 #[derive(Debug)]
-enum Leave {
-    Finished,
-    /// The server asked to go elsewhere.
-    Moved(Option<String>),
+enum WorkEnd {
+    Stream(StreamEnd),
     NewEpoch,
-    Failed(Error),
-    Ended(PublishError),
+    Publisher(PublishError),
+}
+
+impl WorkEnd {
+    fn failed(error: Error) -> Self {
+        Self::Stream(StreamEnd::Failed(error))
+    }
 }
 
 impl Driver {
     pub(super) fn new(
-        session: Session,
+        session: ProducerSession,
         settings: Settings,
         items: mpsc::UnboundedReceiver<Item>,
         room: Arc<Room>,
@@ -93,21 +95,21 @@ impl Driver {
         let error = loop {
             let mut hint = None;
             let mut failure = None;
-            let leave = self.work(&mut stream).await;
+            let end = self.work(&mut stream).await;
             self.window.stream_ended();
-            match leave {
-                Leave::Finished => {
+            match end {
+                WorkEnd::Stream(StreamEnd::Finished) => {
                     stream.half_close();
                     let _ = timeout(END_TIMEOUT, stream.next()).await;
                     return;
                 }
-                Leave::Moved(to) => hint = to,
-                Leave::NewEpoch => self.begin_epoch(),
-                Leave::Failed(error) => {
-                    tracing::debug!(queue = self.session.queue, %error, "publish stream ended");
+                WorkEnd::Stream(StreamEnd::Moved(to)) => hint = to,
+                WorkEnd::NewEpoch => self.begin_epoch(),
+                WorkEnd::Stream(StreamEnd::Failed(error)) => {
+                    tracing::debug!(queue = self.session.target.queue, %error, "publish stream ended");
                     failure = Some(error);
                 }
-                Leave::Ended(error) => break error,
+                WorkEnd::Publisher(error) => break error,
             }
             drop(stream);
             match self.reopen(hint, failure).await {
@@ -116,7 +118,7 @@ impl Driver {
                 Err(error) => break error,
             }
         };
-        tracing::warn!(queue = self.session.queue, %error, "publisher ended");
+        tracing::warn!(queue = self.session.target.queue, %error, "publisher ended");
         self.stop(&error);
     }
 
@@ -136,15 +138,14 @@ impl Driver {
                     None => return Err(PublishError::ended(error, self.patience.waited())),
                 }
             }
-            match PublishStream::open(&self.session, hint.take().as_deref()).await {
+            match self.session.open(hint.take().as_deref()).await {
                 Ok(stream) if self.window.opened(stream.opened.next_sequence) => {
                     self.hold_until = None;
                     return Ok(Some(stream));
                 }
                 Ok(_) => {
                     self.begin_epoch();
-                    let unknown = "the server does not know the producer session as it was";
-                    failure = Some(Error::Connect(ConnectError::Broken(unknown.into())));
+                    failure = Some(Error::broken("the server does not know the producer session as it was"));
                 }
                 Err(error) => failure = Some(error),
             }
@@ -166,15 +167,15 @@ impl Driver {
     }
 
     /// Works on one stream until there is a reason to leave it.
-    async fn work(&mut self, stream: &mut PublishStream) -> Leave {
+    async fn work(&mut self, stream: &mut PublishStream) -> WorkEnd {
         let mut token_due = Instant::now() + TOKEN_INTERVAL;
         let mut answer_due = None;
         loop {
             if !self.send(stream) {
-                return Leave::Failed(stream.failure().await);
+                return WorkEnd::failed(stream.failure().await);
             }
             if self.ending && self.window.is_empty() && self.filling.is_empty() {
-                return Leave::Finished;
+                return WorkEnd::Stream(StreamEnd::Finished);
             }
             match self.window.in_flight() {
                 0 => answer_due = None,
@@ -185,8 +186,8 @@ impl Driver {
                 biased;
                 frame = stream.next() => {
                     answer_due = None;
-                    if let Some(leave) = self.take_frame(stream, frame).await {
-                        return leave;
+                    if let Some(end) = self.take_frame(stream, frame).await {
+                        return end;
                     }
                 }
                 () = Self::receive_from(&mut self.items, &mut self.received), if !self.ending => self.accept(),
@@ -194,10 +195,10 @@ impl Driver {
             }
             let now = Instant::now();
             if answer_due.is_some_and(|due| due <= now) {
-                return Leave::Failed(Error::Connect(ConnectError::TimedOut(ANSWER_TIMEOUT)));
+                return WorkEnd::failed(Error::timed_out(ANSWER_TIMEOUT));
             }
             if token_due <= now {
-                stream.refresh_token(&self.session.context).await;
+                stream.refresh_token(&self.session.target.context).await;
                 token_due = now + TOKEN_INTERVAL;
             }
         }
@@ -207,58 +208,58 @@ impl Driver {
         &mut self,
         stream: &mut PublishStream,
         frame: Result<Option<Frame>, Error>,
-    ) -> Option<Leave> {
+    ) -> Option<WorkEnd> {
         match frame {
             Ok(Some(Frame::BatchResult(result))) => {
                 let step = self.window.answer(result);
                 self.take_step(stream, step).await
             }
-            Ok(Some(Frame::Drain(drain))) => Some(self.leave_draining(stream, drain.endpoint).await),
+            Ok(Some(Frame::Drain(drain))) => Some(self.leave_draining(stream, drain).await),
             Ok(Some(Frame::TokenRefreshed(_))) => None,
-            Ok(Some(Frame::Opened(_))) => Some(Leave::Failed(Error::Protocol("the stream was opened twice"))),
-            Ok(None) => Some(Leave::Failed(Error::Connect(ConnectError::Broken(
-                "the server ended the stream".into(),
-            )))),
-            Err(error) => Some(Leave::Failed(error)),
+            Ok(Some(Frame::Opened(_))) => {
+                Some(WorkEnd::failed(Error::Protocol("the stream was opened twice")))
+            }
+            Ok(None) => Some(WorkEnd::failed(Error::broken("the server ended the stream"))),
+            Err(error) => Some(WorkEnd::failed(error)),
         }
     }
 
-    async fn take_step(&mut self, stream: &mut PublishStream, step: Step) -> Option<Leave> {
+    async fn take_step(&mut self, stream: &mut PublishStream, step: Step) -> Option<WorkEnd> {
         self.room.give_back(self.window.take_freed());
         self.answer_flushes();
         match step {
             Step::Progress => self.patience.reset(),
             Step::Wait | Step::Resend => {}
-            Step::NewEpoch => return Some(Leave::NewEpoch),
-            Step::Stop(error) => return Some(Leave::Ended(PublishError::Stopped(error))),
+            Step::NewEpoch => return Some(WorkEnd::NewEpoch),
+            Step::Stop(error) => return Some(WorkEnd::Publisher(PublishError::Stopped(error))),
             Step::Pause(refusal) => {
-                tracing::debug!(queue = self.session.queue, error = %refusal, "batches will be sent again");
+                tracing::debug!(queue = self.session.target.queue, error = %refusal, "batches will be sent again");
                 let error = Error::Refused(refusal);
                 let Some(delay) = self.patience.after(&error) else {
-                    return Some(Leave::Ended(PublishError::ended(error, self.patience.waited())));
+                    return Some(WorkEnd::Publisher(PublishError::ended(error, self.patience.waited())));
                 };
                 self.hold_until = Some(Instant::now() + delay);
-                stream.refresh_token(&self.session.context).await;
+                stream.refresh_token(&self.session.target.context).await;
             }
         }
         None
     }
 
     /// Takes the answers that the draining server still gives.
-    async fn leave_draining(&mut self, stream: &mut PublishStream, endpoint: String) -> Leave {
+    async fn leave_draining(&mut self, stream: &mut PublishStream, drain: v1::Drain) -> WorkEnd {
         stream.half_close();
         let until = Instant::now() + DRAIN_TIMEOUT;
         while let Ok(Ok(Some(frame))) = tokio::time::timeout_at(until, stream.next()).await {
             let Frame::BatchResult(result) = frame else { continue };
             match self.window.answer(result) {
-                Step::NewEpoch => return Leave::NewEpoch,
-                Step::Stop(error) => return Leave::Ended(PublishError::Stopped(error)),
+                Step::NewEpoch => return WorkEnd::NewEpoch,
+                Step::Stop(error) => return WorkEnd::Publisher(PublishError::Stopped(error)),
                 _ => {}
             }
             self.room.give_back(self.window.take_freed());
             self.answer_flushes();
         }
-        Leave::Moved(Some(endpoint).filter(|endpoint| !endpoint.is_empty()))
+        WorkEnd::Stream(StreamEnd::drained(drain))
     }
 
     /// Sends all that may be sent now; `false`: the transport takes no more.
@@ -282,7 +283,7 @@ impl Driver {
                 self.answer_flushes();
             }
             let Some(batch) = batch else { continue };
-            if !stream.send(batch) {
+            if !stream.send(request::Frame::Batch(batch)) {
                 return false;
             }
         }
@@ -365,7 +366,7 @@ impl Driver {
 
     fn begin_epoch(&mut self) {
         self.session.epoch += 1;
-        tracing::debug!(queue = self.session.queue, epoch = self.session.epoch, "new producer epoch");
+        tracing::debug!(queue = self.session.target.queue, epoch = self.session.epoch, "new producer epoch");
         self.window.new_epoch();
     }
 
