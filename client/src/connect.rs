@@ -27,8 +27,8 @@ use tonic::{
 use tower::{ServiceExt as _, service_fn, util::MapResponse};
 
 use crate::{
-    context::{self, Context, ContextError},
-    error::ConnectError,
+    context::{self, Context},
+    error::{ConnectError, ContextError},
 };
 
 const STREAM_WINDOW: u32 = 2 * 1024 * 1024;

@@ -27,9 +27,9 @@ pub use consumer::{
     ConsumeError, Consumer, ConsumerBuilder, DeadLetterCause, DeadLetterOrigin, Delivery, Event, SettleError,
     Settlement, Settling, SettlingAll,
 };
-pub use context::{Context, ContextBuilder, ContextError};
-pub use credentials::{AccessToken, BoxError, TlsMaterial};
-pub use error::{ConnectError, Error, ErrorKind, ErrorReason, Refusal, Violation};
+pub use context::{Context, ContextBuilder};
+pub use credentials::{AccessToken, TlsMaterial};
+pub use error::{BoxError, ConnectError, ContextError, Error, ErrorKind, ErrorReason, Refusal, Violation};
 pub use message::{MessageError, NewMessage};
 pub use messages::{DeadLetters, MessageState, MessageStatus, Messages, Redrive, Redriven, SkipReason};
 pub use name::NameError;

@@ -12,7 +12,7 @@ use super::{
     lost::Lost,
     stream::ConsumerSession,
 };
-use crate::{context::Context, error::Error, name, pool::WorkerPoolBuilder, stream::StreamTarget};
+use crate::{context::Context, error::Error, name, stream::StreamTarget};
 
 const MAX_CREDIT_BYTES: u64 = 1 << 30;
 const MAX_CREDIT_MESSAGES: u32 = 100_000;
@@ -57,11 +57,6 @@ impl ConsumerBuilder {
         self.credit.messages = messages.clamp(1, MAX_CREDIT_MESSAGES);
         self.credit_is_set = true;
         self
-    }
-
-    /// Settings of a [`WorkerPool`](crate::WorkerPool) that consumes with these settings.
-    pub fn worker_pool(self) -> WorkerPoolBuilder {
-        WorkerPoolBuilder::new(self)
     }
 
     /// So many, unless the program has said how many.

@@ -25,15 +25,11 @@ pub use error::{ConsumeError, SettleError};
 pub use origin::{DeadLetterCause, DeadLetterOrigin};
 pub use settlement::{Settlement, Settling, SettlingAll};
 
-use crate::{
-    pool::{self, Handler, PoolReport},
-    together::Waiting,
-};
-
 use self::{
     command::{Command, Shared},
     inbox::{Entry, Inbox},
 };
+use crate::together::Waiting;
 
 /// Consumes one subscription of a queue, over a connection of its own.
 ///
@@ -143,36 +139,6 @@ impl Consumer {
         // If the task has ended, the parts go with the command and tell it.
         let _ = self.shared.commands.send(Command::SettleAll(settles.collect()));
         settling
-    }
-
-    /// Works on deliveries with `n` calls of the handler at a time, in this task, until the consumer is stopped, closed
-    /// or at its end; acks what succeeds, and does with the rest what the handler says. A panic counts as a failed
-    /// attempt. If this future is dropped, what is not finished is released.
-    ///
-    /// [`WorkerPool`](crate::WorkerPool) has tasks of its own, several streams, deadlines and more settings.
-    ///
-    /// ```no_run
-    /// # async fn example(consumer: posthouse_client::Consumer) -> Result<(), Box<dyn std::error::Error>> {
-    /// use std::sync::Arc;
-    ///
-    /// use posthouse_client::Delivery;
-    ///
-    /// let report = consumer
-    ///     .for_each_concurrent(8, |delivery: Arc<Delivery>| async move {
-    ///         println!("{} bytes", delivery.payload().len());
-    ///         Ok(())
-    ///     })
-    ///     .await?;
-    /// println!("{} acked", report.acked);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub async fn for_each_concurrent(
-        &self,
-        n: usize,
-        handler: impl Handler,
-    ) -> Result<PoolReport, ConsumeError> {
-        pool::for_each_concurrent(self, n, &handler).await
     }
 
     /// Takes no more: what waits in this consumer is released at once, for others to take, and [`Consumer::next`]

@@ -1,7 +1,5 @@
 //! Where the server is, and who is calling.
 
-mod error;
-
 use std::{
     env,
     future::Future,
@@ -13,15 +11,11 @@ use std::{
 use posthouse_text::exposed;
 use serde::Deserialize;
 
-pub use error::ContextError;
-
 use crate::{
-    credentials::{AccessToken, BoxError, TlsMaterial, TlsSource, Token, TokenSource},
-    error::{Error, ErrorKind},
+    credentials::{AccessToken, MAX_FILE_BYTES, TlsMaterial, TlsSource, Token, TokenSource},
+    error::{BoxError, ContextError, Error, ErrorKind},
 };
 
-/// The largest context file, and the largest file that it names: each is read whole.
-pub(crate) const MAX_FILE_BYTES: u64 = 1 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const VARIABLE: &str = "POSTHOUSE_CONTEXT";
 

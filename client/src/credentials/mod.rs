@@ -13,10 +13,10 @@ pub use tls::TlsMaterial;
 pub(crate) use tls::TlsSource;
 pub(crate) use token::Token;
 
-use crate::context::{ContextError, MAX_FILE_BYTES};
+use crate::error::{BoxError, ContextError};
 
-/// Any error of the program.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// The largest context file, and the largest file that it names: each is read whole.
+pub(crate) const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// A function of the program that gives a secret.
 pub(crate) type Ask<T> =

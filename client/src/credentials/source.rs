@@ -8,7 +8,7 @@ use std::{
 use tokio::time::{Instant, timeout};
 
 use super::{AccessToken, Ask, Token};
-use crate::context::ContextError;
+use crate::error::ContextError;
 
 /// How long the program may take to give a token.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);

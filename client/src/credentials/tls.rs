@@ -16,7 +16,7 @@ use rustls::{
 use tokio::time::sleep;
 
 use super::Ask;
-use crate::context::ContextError;
+use crate::error::ContextError;
 
 /// Certificate and key are two files, and may be read between the writing of one and the other.
 const READS: u32 = 3;

@@ -2,7 +2,7 @@ use std::{fmt, io, path::Path, sync::Arc};
 
 use tonic::metadata::{Ascii, MetadataValue};
 
-use crate::{context::ContextError, trace};
+use crate::{error::ContextError, trace};
 
 /// The largest token that a server reads.
 const MAX_BYTES: usize = 8 * 1024;
@@ -61,7 +61,7 @@ impl fmt::Debug for Token {
 #[cfg(test)]
 mod tests {
     use super::Token;
-    use crate::context::ContextError;
+    use crate::error::ContextError;
 
     #[tokio::test]
     async fn reads_trims_and_hides() {

@@ -2,8 +2,7 @@ use std::{error::Error as StdError, io, sync::Arc, time::Duration};
 
 use tonic::{Code, Status};
 
-use super::ErrorKind;
-use crate::context::ContextError;
+use super::{ContextError, ErrorKind};
 
 /// Why there is no connection.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -3,17 +3,22 @@
 
 mod advice;
 mod connect;
+mod context;
 mod kind;
 mod refusal;
 
 pub use connect::ConnectError;
+pub use context::ContextError;
 pub use kind::ErrorKind;
 pub use posthouse_proto::v1::ErrorReason;
 pub use refusal::{Refusal, Violation};
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{context::ContextError, name::NameError};
+use crate::name::NameError;
+
+/// Any error of the program.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a call, or the opening of a publisher or consumer, failed.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -1,6 +1,6 @@
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
-use crate::{consumer::Delivery, credentials::BoxError};
+use crate::{consumer::Delivery, error::BoxError};
 
 /// What works on deliveries. Closures that return a future are handlers:
 ///

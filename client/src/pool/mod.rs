@@ -20,7 +20,7 @@ pub use worker::{FailedDelivery, FailureKind};
 
 use self::{report::Counts, worker::Rules};
 use crate::{
-    consumer::{ConsumeError, Consumer},
+    consumer::{ConsumeError, Consumer, ConsumerBuilder},
     time,
 };
 
@@ -72,6 +72,50 @@ struct Supervisor {
     /// When those that still run are stopped.
     deadline: Option<Instant>,
     failure: Option<ConsumeError>,
+}
+
+impl ConsumerBuilder {
+    /// Settings of a [`WorkerPool`] that consumes with these settings.
+    pub fn worker_pool(self) -> WorkerPoolBuilder {
+        WorkerPoolBuilder::new(self)
+    }
+}
+
+impl Consumer {
+    /// Works on deliveries with `n` calls of the handler at a time, in this task, until the consumer is stopped, closed
+    /// or at its end; acks what succeeds, and does with the rest what the handler says. A panic counts as a failed
+    /// attempt. If this future is dropped, what is not finished is released.
+    ///
+    /// [`WorkerPool`](crate::WorkerPool) has tasks of its own, several streams, deadlines and more settings.
+    ///
+    /// ```no_run
+    /// # async fn example(consumer: posthouse_client::Consumer) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::sync::Arc;
+    ///
+    /// use posthouse_client::Delivery;
+    ///
+    /// let report = consumer
+    ///     .for_each_concurrent(8, |delivery: Arc<Delivery>| async move {
+    ///         println!("{} bytes", delivery.payload().len());
+    ///         Ok(())
+    ///     })
+    ///     .await?;
+    /// println!("{} acked", report.acked);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn for_each_concurrent(
+        &self,
+        n: usize,
+        handler: impl Handler,
+    ) -> Result<PoolReport, ConsumeError> {
+        let (counts, rules) = (Counts::default(), Rules::default());
+        let workers = (0..n.max(1)).map(|_| worker::work(self, &handler, &rules, &counts));
+        for ended in futures_util::future::join_all(workers).await {
+            ended?;
+        }
+        Ok(counts.report())
+    }
 }
 
 impl WorkerPool {
@@ -187,18 +231,4 @@ impl Supervisor {
         }
         failure.map_or(Ok(()), Err)
     }
-}
-
-/// All workers in the caller's task.
-pub(crate) async fn for_each_concurrent<H: Handler>(
-    consumer: &Consumer,
-    n: usize,
-    handler: &H,
-) -> Result<PoolReport, ConsumeError> {
-    let (counts, rules) = (Counts::default(), Rules::default());
-    let workers = (0..n.max(1)).map(|_| worker::work(consumer, handler, &rules, &counts));
-    for ended in futures_util::future::join_all(workers).await {
-        ended?;
-    }
-    Ok(counts.report())
 }

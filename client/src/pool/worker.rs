@@ -12,8 +12,7 @@ use super::{
 };
 use crate::{
     consumer::{ConsumeError, Consumer, Delivery, SettleError, Settlement, Settling},
-    credentials::BoxError,
-    error::ErrorReason,
+    error::{BoxError, ErrorReason},
 };
 
 /// Confirmations that a worker leaves unseen; more only take memory.

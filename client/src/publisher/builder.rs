@@ -2,7 +2,9 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
-use super::{Handle, Publisher, driver::Driver, many::Most, room::Room, stream::ProducerSession};
+use super::{
+    Handle, Publisher, driver::Driver, many::Most, room::Room, settings::Settings, stream::ProducerSession,
+};
 use crate::{context::Context, error::Error, message::MAX_BATCH_BYTES, name, stream::StreamTarget};
 
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -19,32 +21,12 @@ pub struct PublisherBuilder {
     message_timeout: Option<Duration>,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Settings {
-    pub(super) batch_messages: usize,
-    pub(super) batch_bytes: usize,
-    pub(super) linger: Duration,
-    pub(super) max_buffered_bytes: usize,
-    pub(super) max_buffered_messages: usize,
-    pub(super) max_in_flight_batches: usize,
-    pub(super) give_up_after: Duration,
-}
-
 impl PublisherBuilder {
     pub(crate) fn new(context: Context, queue: String) -> Self {
-        let settings = Settings {
-            batch_messages: 512,
-            batch_bytes: 1024 * 1024,
-            linger: Duration::from_millis(2),
-            max_buffered_bytes: 16 * 1024 * 1024,
-            max_buffered_messages: 65_536,
-            max_in_flight_batches: 32,
-            give_up_after: Duration::from_secs(300),
-        };
         Self {
             context,
             queue,
-            settings,
+            settings: Settings::default(),
             tell_message_ids: false,
             open_timeout: OPEN_TIMEOUT,
             message_timeout: None,

@@ -11,8 +11,8 @@ use tokio::{
 use super::{
     PublishError,
     batch::{Accepted, Batch, Item},
-    builder::Settings,
     room::Room,
+    settings::Settings,
     stream::{ProducerSession, PublishStream},
     window::{Step, Window},
 };

@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use super::{
     PublishError, Publisher, Stored,
     batch::{Accepted, Item, Outcome},
-    builder::Settings,
+    settings::Settings,
 };
 use crate::{
     message::NewMessage,

@@ -7,6 +7,7 @@ mod driver;
 mod error;
 mod many;
 mod room;
+mod settings;
 mod stream;
 mod window;
 

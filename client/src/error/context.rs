@@ -4,7 +4,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::{credentials::BoxError, error::ErrorKind};
+use super::{BoxError, ErrorKind};
 
 /// What is wrong with a context, or with the certificates, key and token that it names.
 #[derive(Clone, Debug, thiserror::Error)]
