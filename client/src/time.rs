@@ -7,9 +7,14 @@ use std::{
 
 use tokio::time::{Instant, sleep_until};
 
-/// A moment that the server told; the epoch if it told none.
-pub(crate) fn moment(timestamp: Option<prost_types::Timestamp>) -> SystemTime {
-    timestamp.and_then(|timestamp| SystemTime::try_from(timestamp).ok()).unwrap_or(SystemTime::UNIX_EPOCH)
+/// A time of the server; the epoch if this program cannot represent it.
+pub(crate) fn system_time(timestamp: prost_types::Timestamp) -> SystemTime {
+    SystemTime::try_from(timestamp).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// A time that the server always sends; the epoch if it did not.
+pub(crate) fn or_epoch(timestamp: Option<prost_types::Timestamp>) -> SystemTime {
+    timestamp.map_or(SystemTime::UNIX_EPOCH, system_time)
 }
 
 /// A duration for the server; one that the wire cannot tell is sent as the longest it can, for the server to refuse.

@@ -52,7 +52,7 @@ impl Delivery {
             lease: Lease { token: delivery.token, slot },
             message: delivery.message.unwrap_or_default(),
             attempt: delivery.attempt,
-            lease_deadline: time::moment(delivery.lease_deadline),
+            lease_deadline: time::or_epoch(delivery.lease_deadline),
             lease_end,
             shared,
             settled: AtomicBool::new(false),
@@ -81,7 +81,7 @@ impl Delivery {
 
     /// When the server accepted the message.
     pub fn publish_time(&self) -> SystemTime {
-        time::moment(self.message.publish_time)
+        time::or_epoch(self.message.publish_time)
     }
 
     /// 1 for the first; counts the deliveries that failed, plus this one.
@@ -104,7 +104,7 @@ impl Delivery {
 
     /// Where the message came from, if this is a dead-letter queue.
     pub fn dead_letter_origin(&self) -> Option<DeadLetterOrigin> {
-        self.message.dead_letter.as_deref().map(DeadLetterOrigin::from)
+        self.message.dead_letter.as_deref().cloned().map(DeadLetterOrigin::from)
     }
 
     /// The full resource name of the queue.

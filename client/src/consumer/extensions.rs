@@ -82,7 +82,7 @@ impl Extensions {
                     let left = time::duration(result.lease_time_left).unwrap_or(frame.duration);
                     let until = frame.sent.checked_add(left).unwrap_or(frame.sent);
                     answered.extended.push((extend.lease, until));
-                    Ok(Extended { deadline: time::moment(Some(deadline)), until })
+                    Ok(Extended { deadline: time::system_time(deadline), until })
                 }
                 Some(extend_result::Result::Error(status)) => {
                     let refusal = Refusal::from(&status);

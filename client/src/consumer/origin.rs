@@ -36,19 +36,25 @@ pub enum DeadLetterCause {
     Unknown,
 }
 
-impl From<&v1::DeadLetter> for DeadLetterOrigin {
-    fn from(origin: &v1::DeadLetter) -> Self {
+impl From<DeadLetterReason> for DeadLetterCause {
+    fn from(reason: DeadLetterReason) -> Self {
+        match reason {
+            DeadLetterReason::MaxAttempts => Self::MaxAttempts,
+            DeadLetterReason::Consumer => Self::Consumer,
+            DeadLetterReason::Unspecified => Self::Unknown,
+        }
+    }
+}
+
+impl From<v1::DeadLetter> for DeadLetterOrigin {
+    fn from(origin: v1::DeadLetter) -> Self {
         Self {
-            reason: match origin.reason() {
-                DeadLetterReason::MaxAttempts => DeadLetterCause::MaxAttempts,
-                DeadLetterReason::Consumer => DeadLetterCause::Consumer,
-                DeadLetterReason::Unspecified => DeadLetterCause::Unknown,
-            },
-            queue: origin.source_queue.clone(),
-            subscription: origin.source_subscription.clone(),
-            message_id: origin.source_message_id.clone(),
+            reason: origin.reason().into(),
+            queue: origin.source_queue,
+            subscription: origin.source_subscription,
+            message_id: origin.source_message_id,
             sequence: origin.source_sequence,
-            publish_time: time::moment(origin.source_publish_time),
+            publish_time: time::or_epoch(origin.source_publish_time),
             attempts: origin.attempts,
         }
     }

@@ -1,0 +1,113 @@
+//! Where messages are, and dead letters.
+
+mod dead_letters;
+mod redrive;
+mod status;
+
+use std::sync::Arc;
+
+use posthouse_proto::v1::{self, messages_client::MessagesClient};
+
+pub use dead_letters::DeadLetters;
+pub use redrive::{Redrive, Redriven, SkipReason};
+pub use status::{MessageState, MessageStatus};
+
+use crate::{
+    error::Error,
+    name,
+    request::{Requests, request_id},
+};
+
+/// Finds messages, and gives dead letters another chance. Names are `DEPARTMENT/QUEUE` or full resource names.
+///
+/// ```no_run
+/// # async fn example(client: posthouse_client::Client) -> Result<(), posthouse_client::Error> {
+/// use posthouse_client::Redrive;
+///
+/// let messages = client.messages();
+/// let mut pages = messages.dead_letters("identity-cards/failed")?;
+/// while let Some(page) = pages.next().await? {
+///     for letter in page {
+///         println!("{} came from {:?}", letter.message_id, letter.origin.map(|origin| origin.queue));
+///     }
+/// }
+/// let mut redrive = Some(Redrive::new());
+/// while let Some(next) = redrive {
+///     let done = messages.redrive("identity-cards/failed", &next).await?;
+///     println!("{} have another chance, {} stay", done.redriven, done.skipped);
+///     redrive = next.after(&done);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Messages {
+    requests: Arc<Requests>,
+}
+
+impl Messages {
+    pub(crate) const fn new(requests: Arc<Requests>) -> Self {
+        Self { requests }
+    }
+
+    /// Where the message of this id is. A message that never was is refused like one that the caller has no grant for.
+    pub async fn find(&self, message_id: &str) -> Result<MessageStatus, Error> {
+        let (message_id, subscription) = (message_id.to_owned(), String::new());
+        let request = v1::FindMessageRequest { message_id, subscription };
+        let status = self.requests.call(|channel, token| {
+            let request = token.request(request.clone());
+            async move { MessagesClient::new(channel).find_message(request).await }
+        });
+        Ok(status.await?.into())
+    }
+
+    /// The dead letters of a queue, oldest first: those that were moved here, and those that are parked here.
+    pub fn dead_letters(&self, queue: &str) -> Result<DeadLetters, Error> {
+        Ok(DeadLetters::new(Arc::clone(&self.requests), self.name(queue)?, String::new()))
+    }
+
+    /// The dead letter that a message became, if it is in this queue and not settled yet.
+    pub async fn dead_letter_of(
+        &self,
+        queue: &str,
+        message_id: &str,
+    ) -> Result<Option<MessageStatus>, Error> {
+        let (requests, queue) = (Arc::clone(&self.requests), self.name(queue)?);
+        let mut pages = DeadLetters::new(requests, queue, message_id.to_owned());
+        while let Some(page) = pages.next().await? {
+            if let Some(found) = page.into_iter().next() {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Gives dead letters of a queue another chance. Each moves whole or not at all, durably, before the answer. One call
+    /// comes to a bounded number of them; [`Redrive::after`] goes on.
+    ///
+    /// A call that was cut off is made again, and what it had redriven before is counted, and not moved twice.
+    pub async fn redrive(&self, queue: &str, redrive: &Redrive) -> Result<Redriven, Error> {
+        let target = Some(redrive.target.as_str()).filter(|target| !target.is_empty());
+        let request = v1::RedriveDeadLettersRequest {
+            queue: self.name(queue)?,
+            message_ids: redrive.message_ids.clone(),
+            max_messages: redrive.max_messages,
+            target_queue: target.map(|target| self.name(target)).transpose()?.unwrap_or_default(),
+            request_id: request_id(),
+            page_token: redrive.page_token.clone(),
+        };
+        let redriven = self.requests.call(|channel, token| {
+            let request = token.request(request.clone());
+            async move { MessagesClient::new(channel).redrive_dead_letters(request).await }
+        });
+        let redriven = Redriven::from(redriven.await?);
+        if !redriven.next_page_token.is_empty() && redriven.next_page_token == redrive.page_token {
+            return Err(Error::Protocol("a redrive does not end"));
+        }
+        Ok(redriven)
+    }
+
+    fn name(&self, name: &str) -> Result<String, Error> {
+        Ok(name::queue(name, self.requests.context().tenant())?)
+    }
+}
