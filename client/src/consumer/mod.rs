@@ -1,6 +1,7 @@
 //! Consuming: deliveries that are guards, on one stream that comes back by itself.
 
 mod builder;
+mod clock;
 mod command;
 mod delivery;
 mod driver;

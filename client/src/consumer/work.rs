@@ -7,6 +7,7 @@ use posthouse_proto::v1::{self, consume_request as request, consume_response::Fr
 use tokio::time::{Instant, sleep_until};
 
 use super::{
+    clock::{Clock, PING_AFTER, SILENCE_TIMEOUT},
     command::Extend,
     driver::{Driver, receive},
     ledger::{Known, Lease},
@@ -18,28 +19,8 @@ use crate::{
     time,
 };
 
-/// The server sends something every 15 s; after this we ask, and then we take it for dead.
-const PING_AFTER: Duration = Duration::from_secs(30);
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(45);
 /// How long a few credits wait for more to be given back with them.
 const CREDIT_LINGER: Duration = Duration::from_millis(10);
-const DEFAULT_LEASE: Duration = Duration::from_secs(30);
-
-/// What is due on this stream, and when.
-#[derive(Debug)]
-struct Clock {
-    token: Instant,
-    renewal: Instant,
-    /// When the server's silence becomes a ping, or the end.
-    silence: Instant,
-    pinged: bool,
-    credit: Option<Instant>,
-    /// When the first lease ends that is not extended.
-    expiry: Option<Instant>,
-    lease: Duration,
-    /// Leases that the server has announced to resume and not yet sent.
-    to_resume: u32,
-}
 
 impl Driver {
     /// Works on one stream until there is a reason to leave it.
@@ -239,34 +220,6 @@ fn put_tokens_aside(deliveries: &mut [v1::Delivery]) {
     let mut tokens = tokens.freeze();
     for delivery in deliveries {
         delivery.token = tokens.split_to(delivery.token.len());
-    }
-}
-
-impl Clock {
-    fn start(opened: &v1::ConsumeOpened) -> Self {
-        let now = Instant::now();
-        let lease = time::duration(opened.lease_duration).filter(|lease| *lease >= Duration::from_secs(1));
-        let lease = lease.unwrap_or(DEFAULT_LEASE);
-        Self {
-            token: now + TOKEN_INTERVAL,
-            renewal: now,
-            silence: now + PING_AFTER,
-            pinged: false,
-            credit: None,
-            expiry: None,
-            lease,
-            to_resume: opened.resumed_leases,
-        }
-    }
-
-    fn heard(&mut self) {
-        self.silence = Instant::now() + PING_AFTER;
-        self.pinged = false;
-    }
-
-    fn next(&self) -> Instant {
-        let next = self.token.min(self.renewal).min(self.silence);
-        [self.credit, self.expiry].into_iter().flatten().fold(next, Instant::min)
     }
 }
 

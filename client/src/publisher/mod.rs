@@ -10,6 +10,7 @@ mod room;
 mod settings;
 mod stream;
 mod window;
+mod work;
 
 use std::{fmt, sync::Arc, time::Duration};
 
