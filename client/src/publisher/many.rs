@@ -1,18 +1,11 @@
 //! Many messages handed over together.
 
-use std::{
-    collections::VecDeque,
-    future::Future,
-    mem,
-    pin::Pin,
-    task::{Context, Poll},
-};
-
 use posthouse_proto::v1;
-use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::{
-    PublishError, Publisher, Stored,
+    PublishAcks, PublishError, Publisher, Stored,
+    acks::Latest,
     batch::{Accepted, Item, Outcome},
     settings::Settings,
 };
@@ -117,41 +110,6 @@ impl Publisher {
     }
 }
 
-/// The server's answers to many messages, to be awaited: one for each, in order. They are there when all are, or when the
-/// latest of the messages' timeouts has passed; if one of them has none, there is no such moment.
-#[derive(Debug, Default)]
-#[must_use = "await it to know that the messages are stored, or drop it and flush later"]
-pub struct PublishAcks {
-    groups: VecDeque<Together<Outcome>>,
-    outcomes: Vec<Outcome>,
-    deadlines: Latest,
-    /// Made when there is somebody to wake.
-    alarm: Option<Pin<Box<Sleep>>>,
-}
-
-impl Future for PublishAcks {
-    type Output = Vec<Result<Stored, PublishError>>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        while let Some(group) = this.groups.front_mut() {
-            let Poll::Ready(answers) = Pin::new(group).poll(cx) else { break };
-            this.outcomes.extend(answers.into_iter().map(|it| it.unwrap_or(Err(PublishError::Closed))));
-            this.groups.pop_front();
-        }
-        if !this.groups.is_empty() {
-            let Some(deadline) = this.deadlines.latest() else { return Poll::Pending };
-            let alarm = this.alarm.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-            if alarm.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            let answers = this.groups.drain(..).flat_map(|group| group.take());
-            this.outcomes.extend(answers.map(|it| it.unwrap_or(Err(PublishError::TimedOut))));
-        }
-        Poll::Ready(mem::take(&mut this.outcomes))
-    }
-}
-
 /// What is handed over together at most: a batch, and no more than has room beside a batch that is being gathered, which
 /// would otherwise wait for what waits for it.
 #[derive(Clone, Copy, Debug)]
@@ -199,31 +157,11 @@ impl Gathered {
     }
 }
 
-/// The latest of deadlines.
-#[derive(Debug, Default)]
-struct Latest {
-    latest: Option<Instant>,
-    /// Something has none.
-    unlimited: bool,
-}
-
-impl Latest {
-    fn add(&mut self, deadline: Option<Instant>) {
-        self.latest = self.latest.max(deadline);
-        self.unlimited |= deadline.is_none();
-    }
-
-    /// `None`: without one.
-    fn latest(&self) -> Option<Instant> {
-        self.latest.filter(|_| !self.unlimited)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{Instant, Latest, Most, Settings};
+    use super::{Most, Settings};
 
     #[test]
     fn what_waits_for_room_leaves_room_for_the_batch_before_it() {
@@ -241,16 +179,5 @@ mod tests {
         };
         assert_eq!([most(512, 65_536), most(40, 50), most(50, 50)].map(|it| it.messages), [512, 10, 1]);
         assert_eq!(most(1, 1).bytes, 1);
-    }
-
-    #[test]
-    fn one_without_a_deadline_leaves_all_without() {
-        let (mut deadlines, now) = (Latest::default(), Instant::now());
-        assert_eq!(deadlines.latest(), None);
-        deadlines.add(Some(now + Duration::from_secs(1)));
-        deadlines.add(Some(now));
-        assert_eq!(deadlines.latest(), Some(now + Duration::from_secs(1)));
-        deadlines.add(None);
-        assert_eq!(deadlines.latest(), None);
     }
 }

@@ -1,6 +1,7 @@
 //! Publishing: many batches on one stream, each stored once.
 
 mod ack;
+mod acks;
 mod batch;
 mod builder;
 mod driver;
@@ -21,9 +22,9 @@ use tokio::{
 };
 
 pub use ack::{PublishAck, Stored};
+pub use acks::PublishAcks;
 pub use builder::PublisherBuilder;
 pub use error::{PublishError, TryPublishError};
-pub use many::PublishAcks;
 
 use self::{
     batch::{Accepted, Item},

@@ -5,23 +5,22 @@
 //! these answers ("rewinds") and the batches are sent again: with the same numbers when the refusal will pass, with
 //! closed-up numbers when the refused one was dropped.
 
+mod verdict;
+
 use std::{collections::VecDeque, mem};
 
-use posthouse_proto::v1::publish_stream_request as request;
-use posthouse_proto::v1::publish_stream_response::{BatchResult, batch_result::Outcome};
+use posthouse_proto::v1::{
+    publish_stream_request as request,
+    publish_stream_response::{BatchResult, batch_result::Outcome},
+};
 use tokio::time::Instant;
-use tonic::Code;
 
+use self::verdict::{GAP, Rewind, verdict};
 use super::{
     PublishError,
     batch::{Batch, Freed},
 };
-use crate::{
-    error::{Error, Refusal},
-    retry::{Class, class_of_refusal},
-};
-
-const GAP: &str = "PRODUCER_SEQUENCE_GAP";
+use crate::error::{Error, Refusal};
 
 #[derive(Debug, Default)]
 pub(super) struct Window {
@@ -55,15 +54,6 @@ struct Numbered {
     behind_gap: bool,
     /// It was sent on an earlier stream, which ended before the answer: it may be stored.
     in_doubt: bool,
-}
-
-/// Why the oldest batch was refused, and so all behind it.
-#[derive(Debug)]
-enum Rewind {
-    Passing(Refusal),
-    Dropping(Refusal),
-    /// The server does not know how far this session had come.
-    Unknown,
 }
 
 /// What an answer led to.
@@ -309,22 +299,6 @@ impl Window {
         if self.first_failure.is_none() {
             self.first_failure = failure;
         }
-    }
-}
-
-/// What a refusal of the oldest batch means; `Err`: that nothing more can be published.
-fn verdict(refusal: Refusal) -> Result<Rewind, Refusal> {
-    if refusal.reason() == Some(GAP) {
-        return Ok(Rewind::Unknown);
-    }
-    let about_the_batch = matches!(refusal.code(), Code::InvalidArgument | Code::OutOfRange)
-        || matches!(refusal.reason(), Some("MESSAGE_TOO_LARGE" | "ATTRIBUTES_INVALID" | "BATCH_INVALID"));
-    if about_the_batch {
-        return Ok(Rewind::Dropping(refusal));
-    }
-    match class_of_refusal(&refusal) {
-        Class::Transient | Class::Credentials => Ok(Rewind::Passing(refusal)),
-        Class::Permanent => Err(refusal),
     }
 }
 
