@@ -10,7 +10,7 @@ use std::{
 
 use hyper::rt::Executor;
 use hyper_util::rt::TokioIo;
-use posthouse_proto::parted;
+use posthouse_proto::split_body;
 use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
@@ -50,8 +50,8 @@ pub(crate) async fn connect(context: &Context) -> Result<Channel, ConnectError> 
     dial_with(context, None, |endpoint| endpoint).await
 }
 
-/// Its answers are [`parted`].
-pub(crate) type PartedChannel = MapResponse<Channel, fn(Response<Body>) -> Response<Body>>;
+/// Its answers are [`split_body`].
+pub(crate) type SplitChannel = MapResponse<Channel, fn(Response<Body>) -> Response<Body>>;
 
 /// A connection for one stream, which ends with it: dropping this breaks it off, whatever is under way.
 #[derive(Debug)]
@@ -69,8 +69,8 @@ impl Connection {
         Ok(Self { channel, _tasks: tasks })
     }
 
-    pub(crate) fn channel(&self) -> PartedChannel {
-        self.channel.clone().map_response(parted)
+    pub(crate) fn channel(&self) -> SplitChannel {
+        self.channel.clone().map_response(split_body)
     }
 }
 

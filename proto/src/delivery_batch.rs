@@ -53,7 +53,7 @@ impl EncodedDeliveries {
 
 const DELIVERIES: u32 = 1;
 /// Deliveries that are made room for before they are seen.
-const MOST_RESERVED: usize = 1_024;
+const MAX_RESERVED: usize = 1_024;
 
 impl Message for DeliveryBatch {
     fn encode_raw(&self, buf: &mut impl BufMut) {
@@ -75,7 +75,7 @@ impl Message for DeliveryBatch {
                 if self.deliveries.len() == 1 {
                     // The others are mostly like the first.
                     let others = buf.remaining() / (before - buf.remaining()).max(1);
-                    self.deliveries.reserve(others.min(MOST_RESERVED));
+                    self.deliveries.reserve(others.min(MAX_RESERVED));
                 }
                 Ok(())
             }

@@ -8,11 +8,13 @@
 
 mod codec;
 mod delivery_batch;
-mod parted;
+mod split_body;
 
 pub use codec::{SizedCodec, SizedEncoder};
 pub use delivery_batch::{DeliveryBatch, EncodedDeliveries};
-pub use parted::{Parted, parted};
+#[allow(deprecated, reason = "former names, for one release")]
+pub use split_body::{Parted, parted};
+pub use split_body::{SplitBody, split_body};
 
 /// Package `posthouse`.
 pub mod posthouse {

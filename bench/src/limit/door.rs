@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
-use posthouse_proto::Parted;
+use posthouse_proto::SplitBody;
 use rustls_pki_types::ServerName;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
@@ -33,7 +33,7 @@ pub const MAX_FRAME_BYTES: usize = 64 << 20;
 /// Serves calls on this address until the process is ended.
 pub async fn serve<S>(listen: SocketAddr, folder: &Path, calls: S) -> Result<()>
 where
-    S: Service<Request<Parted<Incoming>>, Response = Response<Body>, Error = Infallible, Future: Send>
+    S: Service<Request<SplitBody<Incoming>>, Response = Response<Body>, Error = Infallible, Future: Send>
         + Clone
         + Send
         + 'static,
@@ -47,7 +47,7 @@ where
             // A connection that breaks is the load's to report.
             let _ = tcp.set_nodelay(true);
             if let Ok(stream) = acceptor.accept(tcp).await {
-                let calls = calls.map_request(|request: Request<Incoming>| request.map(Parted::new));
+                let calls = calls.map_request(|request: Request<Incoming>| request.map(SplitBody::new));
                 let calls = TowerToHyperService::new(calls);
                 let _ = http2::Builder::new(TokioExecutor::new())
                     .initial_stream_window_size(STREAM_WINDOW_BYTES)

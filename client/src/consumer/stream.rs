@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::Span;
 
 use crate::{
-    connect::{MAX_FRAME_BYTES, PartedChannel},
+    connect::{MAX_FRAME_BYTES, SplitChannel},
     error::Error,
     stream::{First, PROTOCOL_VERSION, Protocol, RequestStream, Stream, StreamTarget},
     time,
@@ -54,7 +54,7 @@ impl Protocol for Consuming {
     type Opened = v1::ConsumeOpened;
 
     async fn call(
-        channel: PartedChannel,
+        channel: SplitChannel,
         requests: Request<RequestStream<ConsumeRequest>>,
     ) -> Result<Response<Streaming<ConsumeResponse>>, Status> {
         ConsumerClient::new(channel).max_decoding_message_size(MAX_FRAME_BYTES).consume(requests).await

@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::Span;
 
 use crate::{
-    connect::{MAX_FRAME_BYTES, PartedChannel},
+    connect::{MAX_FRAME_BYTES, SplitChannel},
     error::Error,
     stream::{First, PROTOCOL_VERSION, Protocol, RequestStream, Stream, StreamTarget},
 };
@@ -48,7 +48,7 @@ impl Protocol for Publishing {
     type Opened = response::Opened;
 
     async fn call(
-        channel: PartedChannel,
+        channel: SplitChannel,
         requests: Request<RequestStream<PublishStreamRequest>>,
     ) -> Result<Response<Streaming<PublishStreamResponse>>, Status> {
         PublisherClient::new(channel)

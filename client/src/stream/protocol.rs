@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::Span;
 
 use super::request_stream::RequestStream;
-use crate::connect::PartedChannel;
+use crate::connect::SplitChannel;
 
 /// The version that every stream is opened with.
 pub(crate) const PROTOCOL_VERSION: u32 = 1;
@@ -23,7 +23,7 @@ pub(crate) trait Protocol {
 
     /// Makes the call.
     fn call(
-        channel: PartedChannel,
+        channel: SplitChannel,
         requests: Request<RequestStream<Self::Request>>,
     ) -> impl Future<Output = Result<Response<Streaming<Self::Response>>, Status>> + Send;
 

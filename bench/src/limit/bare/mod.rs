@@ -6,7 +6,7 @@ mod writer;
 use std::path::Path;
 
 use anyhow::Result;
-use posthouse_proto::parted;
+use posthouse_proto::split_body;
 use posthouse_proto::v1::publish_stream_request::Frame;
 use posthouse_proto::v1::publisher_client::PublisherClient;
 use posthouse_proto::v1::publisher_server::{Publisher, PublisherServer};
@@ -30,7 +30,7 @@ pub fn service(data: &Path) -> Result<PublisherServer<Bare>> {
 /// Opens a stream.
 pub async fn open(channel: Channel, frames: Frames) -> Result<Streaming<PublishStreamResponse>> {
     let mut client =
-        PublisherClient::new(channel.map_response(parted)).max_decoding_message_size(MAX_FRAME_BYTES);
+        PublisherClient::new(channel.map_response(split_body)).max_decoding_message_size(MAX_FRAME_BYTES);
     Ok(client.publish_stream(frames).await?.into_inner())
 }
 

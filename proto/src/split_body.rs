@@ -10,19 +10,19 @@ use http_body::{Body, Frame};
 /// Of a gRPC message: a byte that says whether it is compressed, and its length as a big-endian `u32`.
 const PREFIX_BYTES: usize = 5;
 
-/// Pieces that are handed on before others have their turn: somebody may send nothing but empty messages.
-const MOST_AT_ONCE: usize = 256;
+/// Pieces returned before this yields to other tasks: a peer may send nothing but empty messages.
+const MAX_PIECES_PER_POLL: usize = 256;
 
 /// A gRPC body whose data comes with each message's prefix in a piece of its own. tonic makes room for a message when it has
 /// read its prefix, and what came in the same piece is then copied into the new room: all of a batch that fits one HTTP/2
 /// frame. Nothing is copied here.
 #[derive(Debug)]
-pub struct Parted<B> {
+pub struct SplitBody<B> {
     body: B,
     /// What has come and is not handed on.
     data: Bytes,
     next: Next,
-    /// How many pieces were handed on since others had their turn.
+    /// Pieces returned since this last yielded to other tasks.
     pieces: usize,
 }
 
@@ -37,11 +37,22 @@ enum Next {
 
 /// An answer whose body comes so.
 #[must_use]
-pub fn parted(response: Response<tonic::body::Body>) -> Response<tonic::body::Body> {
-    response.map(|body| tonic::body::Body::new(Parted::new(body)))
+pub fn split_body(response: Response<tonic::body::Body>) -> Response<tonic::body::Body> {
+    response.map(|body| tonic::body::Body::new(SplitBody::new(body)))
 }
 
-impl<B> Parted<B> {
+/// Former name of [`SplitBody`].
+#[deprecated(since = "0.2.0", note = "renamed to `SplitBody`")]
+pub type Parted<B> = SplitBody<B>;
+
+/// Former name of [`split_body`].
+#[deprecated(since = "0.2.0", note = "renamed to `split_body`")]
+#[must_use]
+pub fn parted(response: Response<tonic::body::Body>) -> Response<tonic::body::Body> {
+    split_body(response)
+}
+
+impl<B> SplitBody<B> {
     /// The same body in other pieces.
     pub fn new(body: B) -> Self {
         Self { body, data: Bytes::new(), next: Next::after(0), pieces: 0 }
@@ -76,7 +87,7 @@ impl Next {
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Parted<B> {
+impl<B: Body<Data = Bytes> + Unpin> Body for SplitBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
@@ -84,7 +95,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Parted<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        if self.pieces == MOST_AT_ONCE {
+        if self.pieces == MAX_PIECES_PER_POLL {
             self.pieces = 0;
             context.waker().wake_by_ref();
             return Poll::Pending;
@@ -149,14 +160,14 @@ mod tests {
     }
 
     /// The pieces, whether trailers came, and how often others had their turn.
-    fn pieces(mut body: Parted<Cut>) -> (Vec<Bytes>, bool, usize) {
-        let (mut pieces, mut trailers, mut turns) = (Vec::new(), false, 0);
+    fn pieces(mut body: SplitBody<Cut>) -> (Vec<Bytes>, bool, usize) {
+        let (mut pieces, mut trailers, mut yields) = (Vec::new(), false, 0);
         loop {
             assert!(!trailers || body.is_end_stream());
             assert!(body.data.is_empty() || !body.is_end_stream());
             match body.frame().now_or_never() {
-                None => turns += 1,
-                Some(None) => return (pieces, trailers, turns),
+                None => yields += 1,
+                Some(None) => return (pieces, trailers, yields),
                 Some(Some(frame)) => match frame.unwrap().into_data() {
                     Ok(piece) => pieces.push(piece),
                     Err(frame) => trailers = frame.is_trailers(),
@@ -168,9 +179,9 @@ mod tests {
     #[test]
     fn others_have_their_turn_between_many_small_messages() {
         let bytes = Bytes::from(encoded(&[0; 10_000]));
-        let (pieces, _, turns) = pieces(Parted::new(Cut([Frame::data(bytes.clone())].into())));
+        let (pieces, _, yields) = pieces(SplitBody::new(Cut([Frame::data(bytes.clone())].into())));
         assert_eq!(pieces.concat(), bytes);
-        assert_eq!(turns, pieces.len() / MOST_AT_ONCE);
+        assert_eq!(yields, pieces.len() / MAX_PIECES_PER_POLL);
     }
 
     proptest! {
@@ -186,7 +197,7 @@ mod tests {
             let mut frames: VecDeque<_> =
                 cuts.iter().map(|cut| Frame::data(rest.split_to(rest.len().min(*cut)))).collect();
             frames.extend([Frame::data(rest), Frame::trailers(http::HeaderMap::new())]);
-            let (pieces, trailers, _) = pieces(Parted::new(Cut(frames)));
+            let (pieces, trailers, _) = pieces(SplitBody::new(Cut(frames)));
             prop_assert!(trailers);
             prop_assert_eq!(pieces.concat(), &bytes[..]);
             let mut ends = vec![0];
