@@ -9,7 +9,7 @@ use crate::{error::Refusal, together::Waiting};
 pub(super) type Outcome = Result<Stored, PublishError>;
 pub(super) type Answer = Waiting<Outcome>;
 
-/// What a handle gives to the publisher's task. The channel is unbounded; `Room` bounds what messages put into it.
+/// What a handle gives to the publisher's task. The channel is unbounded; `SendBuffer` bounds what messages put into it.
 #[derive(Debug)]
 pub(super) enum Item {
     Message(Accepted),
@@ -29,13 +29,13 @@ pub(super) struct Accepted {
     pub(super) message: v1::NewMessage,
     pub(super) answer: Answer,
     pub(super) bytes: usize,
-    pub(super) taken: usize,
+    pub(super) reserved: usize,
     pub(super) deadline: Option<Instant>,
 }
 
-/// Room that is free again.
+/// Space of the send buffer that is free again.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Freed {
+pub(super) struct Reserved {
     pub(super) bytes: usize,
     pub(super) messages: usize,
 }
@@ -44,7 +44,7 @@ pub(super) struct Freed {
 #[derive(Debug)]
 pub(super) struct Waiter {
     answer: Answer,
-    taken: usize,
+    reserved: usize,
     deadline: Option<Instant>,
 }
 
@@ -57,7 +57,7 @@ pub(super) struct Batch {
     /// What it has on the wire, at most.
     pub(super) bytes: usize,
     /// What it takes of the publisher's room.
-    taken: usize,
+    reserved: usize,
     /// The first deadline of one of its messages.
     expires: Option<Instant>,
     /// When its first message came.
@@ -70,19 +70,19 @@ impl Batch {
         self.messages.push(accepted.message);
         self.waiters.push(Waiter {
             answer: accepted.answer,
-            taken: accepted.taken,
+            reserved: accepted.reserved,
             deadline: accepted.deadline,
         });
         self.bytes += accepted.bytes;
-        self.taken += accepted.taken;
+        self.reserved += accepted.reserved;
         if let Some(deadline) = accepted.deadline {
             self.expires = Some(self.expires.map_or(deadline, |expires| expires.min(deadline)));
         }
     }
 
     /// The room that it takes.
-    pub(super) fn room(&self) -> Freed {
-        Freed { bytes: self.taken, messages: self.messages.len() }
+    pub(super) fn reserved(&self) -> Reserved {
+        Reserved { bytes: self.reserved, messages: self.messages.len() }
     }
 
     pub(super) fn has_expired(&self, now: Instant) -> bool {
@@ -90,23 +90,23 @@ impl Batch {
     }
 
     /// Drops the messages whose deadline has passed, and returns their room. Only for a batch that was never sent.
-    pub(super) fn expire(&mut self, now: Instant) -> Freed {
-        let before = self.room();
+    pub(super) fn expire(&mut self, now: Instant) -> Reserved {
+        let before = self.reserved();
         let messages = mem::take(&mut self.messages);
         let waiters = mem::take(&mut self.waiters);
-        (self.taken, self.expires) = (0, None);
+        (self.reserved, self.expires) = (0, None);
         for (message, waiter) in messages.into_iter().zip(waiters) {
             if waiter.deadline.is_some_and(|deadline| deadline <= now) {
                 waiter.answer.tell(Err(PublishError::Expired));
                 continue;
             }
-            self.taken += waiter.taken;
+            self.reserved += waiter.reserved;
             self.expires = [self.expires, waiter.deadline].into_iter().flatten().min();
             self.messages.push(message);
             self.waiters.push(waiter);
         }
-        let after = self.room();
-        Freed { bytes: before.bytes - after.bytes, messages: before.messages - after.messages }
+        let after = self.reserved();
+        Reserved { bytes: before.bytes - after.bytes, messages: before.messages - after.messages }
     }
 
     pub(super) fn is_empty(&self) -> bool {

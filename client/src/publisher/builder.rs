@@ -3,13 +3,14 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 use super::{
-    Handle, Publisher, driver::Driver, many::Most, room::Room, settings::Settings, stream::ProducerSession,
+    Handle, Publisher, driver::Driver, many::Most, send_buffer::SendBuffer, settings::Settings,
+    stream::ProducerSession,
 };
 use crate::{context::Context, error::Error, message::MAX_BATCH_BYTES, name, stream::StreamTarget};
 
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Settings of a [`Publisher`]. A value beyond its limit is taken as the limit.
+/// Settings of a [`Publisher`]. A value beyond its limit is reserved as the limit.
 #[derive(Clone, Debug)]
 #[must_use = "call `open`"]
 pub struct PublisherBuilder {
@@ -126,11 +127,12 @@ impl PublisherBuilder {
             limit => (limit as usize).min(MAX_BATCH_BYTES),
         };
         let (sender, items) = mpsc::unbounded_channel();
-        let room = Arc::new(Room::new(self.settings.max_buffered_bytes, self.settings.max_buffered_messages));
-        let driver = Driver::new(session, self.settings, items, Arc::clone(&room));
+        let buffer =
+            Arc::new(SendBuffer::new(self.settings.max_buffered_bytes, self.settings.max_buffered_messages));
+        let driver = Driver::new(session, self.settings, items, Arc::clone(&buffer));
         let task = tokio::spawn(driver.run(stream)).abort_handle();
         let (message_timeout, most) = (self.message_timeout, Most::of(&self.settings));
-        let handle = Handle { items: sender, room, queue, max_payload, most, message_timeout, task };
+        let handle = Handle { items: sender, buffer, queue, max_payload, most, message_timeout, task };
         Ok(Publisher(Arc::new(handle)))
     }
 }

@@ -10,7 +10,7 @@ use tokio::{
 use super::{
     PublishError,
     batch::{Accepted, Batch, Item},
-    room::Room,
+    send_buffer::SendBuffer,
     settings::Settings,
     stream::{ProducerSession, PublishStream},
     window::Window,
@@ -27,7 +27,7 @@ pub(super) struct Driver {
     pub(super) settings: Settings,
     pub(super) items: mpsc::UnboundedReceiver<Item>,
     pub(super) received: Vec<Item>,
-    pub(super) room: Arc<Room>,
+    pub(super) buffer: Arc<SendBuffer>,
     /// The batch that is being gathered.
     pub(super) filling: Batch,
     pub(super) window: Window,
@@ -64,14 +64,14 @@ impl Driver {
         session: ProducerSession,
         settings: Settings,
         items: mpsc::UnboundedReceiver<Item>,
-        room: Arc<Room>,
+        buffer: Arc<SendBuffer>,
     ) -> Self {
         Self {
             session,
             settings,
             items,
             received: Vec::new(),
-            room,
+            buffer,
             filling: Batch::default(),
             window: Window::default(),
             flushes: VecDeque::new(),
@@ -177,7 +177,7 @@ impl Driver {
                 Item::Send => self.close_batch(),
                 Item::Flush(done) => self.flush(done),
                 Item::Close(done) => {
-                    self.room.close(PublishError::Closed);
+                    self.buffer.close(PublishError::Closed);
                     self.items.close();
                     self.flush(done);
                 }
@@ -221,7 +221,7 @@ impl Driver {
     }
 
     fn stop(&mut self, error: &PublishError) {
-        self.room.close(error.clone());
+        self.buffer.close(error.clone());
         self.items.close();
         mem::take(&mut self.filling).fail(error);
         self.window.fail_all(error);

@@ -43,7 +43,7 @@ pub enum PublishError {
     Closed,
 }
 
-/// Why a message was not taken at once.
+/// Why a message was not reserved at once.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TryPublishError {

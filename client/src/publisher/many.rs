@@ -72,7 +72,7 @@ impl Publisher {
             match message {
                 Ok(Message { message, bytes, deadline }) => {
                     deadlines.add(deadline);
-                    accepted.push(Accepted { message, answer, bytes, taken: bytes, deadline });
+                    accepted.push(Accepted { message, answer, bytes, reserved: bytes, deadline });
                 }
                 Err(error) => self.refuse(answer, error),
             }
@@ -81,20 +81,20 @@ impl Publisher {
             return answers;
         }
         // Those whose deadline passes before that are dropped before they are sent.
-        let room = self.0.room.take(u32::try_from(group.count).unwrap_or(u32::MAX), group.bytes);
-        let taken = match deadlines.latest() {
-            None => room.await,
-            Some(until) => timeout_at(until, room).await.unwrap_or(Err(PublishError::Expired)),
+        let space = self.0.buffer.reserve(u32::try_from(group.count).unwrap_or(u32::MAX), group.bytes);
+        let reserved = match deadlines.latest() {
+            None => space.await,
+            Some(until) => timeout_at(until, space).await.unwrap_or(Err(PublishError::Expired)),
         };
-        match taken {
-            Ok(taken) => {
+        match reserved {
+            Ok(reserved) => {
                 if let [one] = &mut accepted[..] {
-                    one.taken = taken;
+                    one.reserved = reserved;
                 }
                 if let Err(unsent) = self.0.items.send(Item::Messages(accepted))
                     && let Item::Messages(unsent) = unsent.0
                 {
-                    unsent.into_iter().for_each(|it| it.answer.tell(Err(self.0.room.end())));
+                    unsent.into_iter().for_each(|it| it.answer.tell(Err(self.0.buffer.end())));
                 }
             }
             Err(error) => accepted.into_iter().for_each(|it| self.refuse(it.answer, error.clone())),
@@ -120,7 +120,7 @@ pub(super) struct Most {
 
 impl Most {
     pub(super) fn of(settings: &Settings) -> Self {
-        let most = |batch: usize, room: usize| batch.min(room.saturating_sub(batch)).max(1);
+        let most = |batch: usize, buffer: usize| batch.min(buffer.saturating_sub(batch)).max(1);
         Self {
             messages: most(settings.batch_messages, settings.max_buffered_messages),
             bytes: most(settings.batch_bytes, settings.max_buffered_bytes),
@@ -145,7 +145,7 @@ struct Message {
 }
 
 impl Gathered {
-    /// One is always taken, however large.
+    /// One is always reserved, however large.
     fn takes(&self, bytes: usize, most: Most) -> bool {
         self.count == 0 || (self.count < most.messages && self.bytes + bytes <= most.bytes)
     }
@@ -165,13 +165,13 @@ mod tests {
 
     #[test]
     fn what_waits_for_room_leaves_room_for_the_batch_before_it() {
-        let most = |batch: usize, room: usize| {
+        let most = |batch: usize, buffer: usize| {
             let settings = Settings {
                 batch_messages: batch,
                 batch_bytes: 1_000,
                 linger: Duration::ZERO,
                 max_buffered_bytes: 1_000,
-                max_buffered_messages: room,
+                max_buffered_messages: buffer,
                 max_in_flight_batches: 1,
                 give_up_after: Duration::ZERO,
             };

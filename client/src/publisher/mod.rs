@@ -7,7 +7,7 @@ mod builder;
 mod driver;
 mod error;
 mod many;
-mod room;
+mod send_buffer;
 mod settings;
 mod stream;
 mod window;
@@ -29,7 +29,7 @@ pub use error::{PublishError, TryPublishError};
 use self::{
     batch::{Accepted, Item},
     many::Most,
-    room::Room,
+    send_buffer::SendBuffer,
 };
 use crate::{message::NewMessage, together::Waiting};
 
@@ -64,7 +64,7 @@ pub struct Publisher(Arc<Handle>);
 
 struct Handle {
     items: mpsc::UnboundedSender<Item>,
-    room: Arc<Room>,
+    buffer: Arc<SendBuffer>,
     queue: String,
     max_payload: usize,
     most: Most,
@@ -85,7 +85,7 @@ impl Publisher {
 
     /// How many messages were handed over and have no answer yet; those that wait for room may count too.
     pub fn unanswered(&self) -> usize {
-        self.0.room.unanswered()
+        self.0.buffer.unanswered()
     }
 
     /// Hands a message over, after waiting for room in the buffer. What is returned resolves when the message is on
@@ -94,12 +94,12 @@ impl Publisher {
         let mut message = message.into();
         let bytes = self.prepare(&mut message)?;
         let deadline = self.deadline(&message, Instant::now());
-        let room = self.0.room.take(1, bytes);
-        let taken = match deadline {
-            None => room.await?,
-            Some(deadline) => timeout_at(deadline, room).await.map_err(|_| PublishError::Expired)??,
+        let space = self.0.buffer.reserve(1, bytes);
+        let reserved = match deadline {
+            None => space.await?,
+            Some(deadline) => timeout_at(deadline, space).await.map_err(|_| PublishError::Expired)??,
         };
-        self.hand_over(message, bytes, taken, deadline)
+        self.hand_over(message, bytes, reserved, deadline)
     }
 
     /// Hands a message over if there is room in the buffer, and gives it back if there is not.
@@ -107,8 +107,8 @@ impl Publisher {
         let mut message = message.into();
         let bytes = self.prepare(&mut message)?;
         let deadline = self.deadline(&message, Instant::now());
-        match self.0.room.try_take(bytes)? {
-            Some(taken) => Ok(self.hand_over(message, bytes, taken, deadline)?),
+        match self.0.buffer.try_reserve(bytes)? {
+            Some(reserved) => Ok(self.hand_over(message, bytes, reserved, deadline)?),
             None => Err(TryPublishError::Full(message)),
         }
     }
@@ -131,7 +131,7 @@ impl Publisher {
         match timeout(limit, self.ask(Item::Close)).await {
             Ok(closed) => closed,
             Err(_) => {
-                self.0.room.close(PublishError::Closed);
+                self.0.buffer.close(PublishError::Closed);
                 self.0.task.abort();
                 Err(PublishError::TimedOut)
             }
@@ -152,13 +152,13 @@ impl Publisher {
         &self,
         message: NewMessage,
         bytes: usize,
-        taken: usize,
+        reserved: usize,
         deadline: Option<Instant>,
     ) -> Result<PublishAck, PublishError> {
         let (answer, ack) = oneshot::channel();
         let (message, answer) = (message.into_wire(), Waiting::One(answer));
-        let accepted = Accepted { message, answer, bytes, taken, deadline };
-        self.0.items.send(Item::Message(accepted)).map_err(|_| self.0.room.end())?;
+        let accepted = Accepted { message, answer, bytes, reserved, deadline };
+        self.0.items.send(Item::Message(accepted)).map_err(|_| self.0.buffer.end())?;
         Ok(PublishAck::new(ack, deadline))
     }
 
@@ -167,8 +167,8 @@ impl Publisher {
         item: impl FnOnce(oneshot::Sender<Result<(), PublishError>>) -> Item,
     ) -> Result<(), PublishError> {
         let (done, answer) = oneshot::channel();
-        self.0.items.send(item(done)).map_err(|_| self.0.room.end())?;
-        answer.await.unwrap_or_else(|_| Err(self.0.room.end()))
+        self.0.items.send(item(done)).map_err(|_| self.0.buffer.end())?;
+        answer.await.unwrap_or_else(|_| Err(self.0.buffer.end()))
     }
 }
 
@@ -183,8 +183,8 @@ impl fmt::Debug for Publisher {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        let unanswered = self.room.unanswered();
-        if unanswered > 0 && !self.room.has_ended() {
+        let unanswered = self.buffer.unanswered();
+        if unanswered > 0 && !self.buffer.has_ended() {
             tracing::warn!(
                 queue = self.queue,
                 unanswered,

@@ -16,7 +16,7 @@ use crate::{
     stream::{StreamEnd, TOKEN_INTERVAL},
 };
 
-/// A server that answers nothing for so long is taken for dead.
+/// A server that answers nothing for so long is reserved for dead.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a draining server may take to answer what it has.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -83,7 +83,7 @@ impl Driver {
     }
 
     async fn take_step(&mut self, stream: &mut PublishStream, step: Step) -> Option<WorkEnd> {
-        self.room.give_back(self.window.take_freed());
+        self.buffer.release(self.window.drain_freed());
         self.answer_flushes();
         match step {
             Step::Progress => self.patience.reset(),
@@ -114,7 +114,7 @@ impl Driver {
                 Step::Stop(error) => return WorkEnd::Publisher(PublishError::Stopped(error)),
                 _ => {}
             }
-            self.room.give_back(self.window.take_freed());
+            self.buffer.release(self.window.drain_freed());
             self.answer_flushes();
         }
         WorkEnd::Stream(StreamEnd::drained(drain))
@@ -135,9 +135,9 @@ impl Driver {
                 self.close_batch();
             }
             let batch = self.window.send(now);
-            let expired = self.window.take_freed();
+            let expired = self.window.drain_freed();
             if expired.messages > 0 {
-                self.room.give_back(expired);
+                self.buffer.release(expired);
                 self.answer_flushes();
             }
             let Some(batch) = batch else { continue };

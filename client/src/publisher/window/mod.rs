@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use self::verdict::{GAP, Rewind, verdict};
 use super::{
     PublishError,
-    batch::{Batch, Freed},
+    batch::{Batch, Reserved},
 };
 use crate::error::{Error, Refusal};
 
@@ -33,8 +33,8 @@ pub(super) struct Window {
     next_sequence: u64,
     next_batch_id: u64,
     next_ordinal: u64,
-    /// Room that was freed since it was last asked for.
-    freed: Freed,
+    /// SendBuffer that was freed since it was last asked for.
+    freed: Reserved,
     first_failure: Option<PublishError>,
 }
 
@@ -154,7 +154,7 @@ impl Window {
         self.batches.front().is_none_or(|oldest| oldest.ordinal >= ordinal)
     }
 
-    pub(super) fn take_freed(&mut self) -> Freed {
+    pub(super) fn drain_freed(&mut self) -> Reserved {
         mem::take(&mut self.freed)
     }
 
@@ -252,7 +252,7 @@ impl Window {
             }
             return Step::Resend;
         }
-        // An earlier attempt may have taken its sequences after all. Giving them to other messages could make the
+        // An earlier attempt may have reserved its sequences after all. Giving them to other messages could make the
         // server take those for duplicates, and lose them; hence the new epoch. A batch that may be stored must not
         // go into it: it could be stored twice.
         self.fail(dropped, PublishError::InDoubt(refusal.clone()));
@@ -281,11 +281,11 @@ impl Window {
     fn remove(&mut self, index: usize) -> Option<Numbered> {
         let removed = self.batches.remove(index)?;
         self.sent = self.sent.saturating_sub(1);
-        self.free(removed.batch.room());
+        self.free(removed.batch.reserved());
         Some(removed)
     }
 
-    fn free(&mut self, freed: Freed) {
+    fn free(&mut self, freed: Reserved) {
         self.freed.bytes += freed.bytes;
         self.freed.messages += freed.messages;
     }

@@ -41,7 +41,7 @@ fn refused(code: Code, reason: &str) -> Outcome {
 enum Mood {
     Willing,
     Overloaded,
-    /// For good, also what it had taken before.
+    /// For good, also what it had reserved before.
     Refusing,
 }
 
@@ -112,7 +112,7 @@ impl Run {
                 message,
                 answer: Waiting::One(answer),
                 bytes: 1,
-                taken: 1,
+                reserved: 1,
                 deadline: None,
             });
             self.published.push((payload, ack));
@@ -224,7 +224,7 @@ fn everything_is_stored_once_and_in_order() {
             }
         }
         assert!(stored.is_empty(), "seed {seed}: stored twice or without an answer");
-        assert_eq!(run.window.take_freed().bytes, freed, "seed {seed}");
+        assert_eq!(run.window.drain_freed().bytes, freed, "seed {seed}");
     }
 }
 
@@ -234,7 +234,7 @@ fn a_session_that_cannot_follow_is_left() {
     assert!(window.opened(0) && !window.opened(1));
     let mut batch = Batch::default();
     let message = v1::NewMessage::default();
-    batch.push(Accepted { message, answer: Waiting::Nobody, bytes: 1, taken: 1, deadline: None });
+    batch.push(Accepted { message, answer: Waiting::Nobody, bytes: 1, reserved: 1, deadline: None });
     window.push(batch);
     assert_eq!(window.send(Instant::now()).unwrap().first_sequence, 0);
     window.stream_ended();
