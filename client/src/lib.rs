@@ -18,7 +18,7 @@ mod request;
 mod retry;
 mod stream;
 mod time;
-mod together;
+mod answer_group;
 mod trace;
 
 pub use bytes::Bytes;

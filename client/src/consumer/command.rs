@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{ConsumeError, SettleError, ledger::Lease, lost::Lost};
-use crate::together::Waiting;
+use crate::answer_group::Responder;
 
 /// What becomes of a settlement.
 pub(super) type Outcome = Result<(), SettleError>;
@@ -41,7 +41,7 @@ pub(super) struct Settle {
     pub(super) lease: Lease,
     pub(super) action: v1::SettleAction,
     pub(super) delay: Option<prost_types::Duration>,
-    pub(super) waiting: Waiting<Outcome>,
+    pub(super) responder: Responder<Outcome>,
 }
 
 #[derive(Debug)]

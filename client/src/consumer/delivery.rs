@@ -19,8 +19,8 @@ use super::{
     ledger::Lease,
 };
 use crate::{
+    answer_group::Responder,
     time,
-    together::Waiting,
     trace::{self, TraceContext},
 };
 
@@ -207,7 +207,7 @@ impl Delivery {
     /// Settles it while others may still look at it. The first settlement counts.
     pub(crate) fn settle_shared(&self, settlement: Settlement) -> Settling {
         let (done, answer) = oneshot::channel();
-        self.hand_over(settlement, Waiting::One(done));
+        self.hand_over(settlement, Responder::One(done));
         Settling(answer)
     }
 
@@ -215,25 +215,25 @@ impl Delivery {
     pub(super) fn settle_with(
         self,
         settlement: Settlement,
-        waiting: Waiting<Outcome>,
+        responder: Responder<Outcome>,
         shared: &Arc<Shared>,
     ) -> Option<Settle> {
         if Arc::ptr_eq(&self.shared, shared) {
-            return self.command(settlement, waiting);
+            return self.command(settlement, responder);
         }
-        self.hand_over(settlement, waiting);
+        self.hand_over(settlement, responder);
         None
     }
 
-    fn hand_over(&self, settlement: Settlement, waiting: Waiting<Outcome>) {
-        if let Some(settle) = self.command(settlement, waiting) {
+    fn hand_over(&self, settlement: Settlement, responder: Responder<Outcome>) {
+        if let Some(settle) = self.command(settlement, responder) {
             // If the consumer is gone, who waits for it goes with the command and is told.
             let _ = self.shared.commands.send(Command::Settle(settle));
         }
     }
 
     /// `None`: it was settled before.
-    fn command(&self, settlement: Settlement, waiting: Waiting<Outcome>) -> Option<Settle> {
+    fn command(&self, settlement: Settlement, responder: Responder<Outcome>) -> Option<Settle> {
         if self.settled.swap(true, Ordering::Relaxed) {
             return None;
         }
@@ -243,14 +243,14 @@ impl Delivery {
             Settlement::Release => (SettleAction::Release, None),
             Settlement::DeadLetter => (SettleAction::DeadLetter, None),
         };
-        Some(Settle { lease: self.lease.clone(), action, delay, waiting })
+        Some(Settle { lease: self.lease.clone(), action, delay, responder })
     }
 }
 
 impl Drop for Delivery {
     fn drop(&mut self) {
         if !*self.settled.get_mut() {
-            self.hand_over(Settlement::Release, Waiting::Nobody);
+            self.hand_over(Settlement::Release, Responder::Discard);
         }
     }
 }

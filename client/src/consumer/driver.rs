@@ -18,7 +18,7 @@ use super::{
     settlements::Settlements,
     stream::{ConsumeStream, ConsumerSession},
 };
-use crate::{error::Error, retry::Patience, stream::StreamEnd, time, together::Waiting};
+use crate::{answer_group::Responder, error::Error, retry::Patience, stream::StreamEnd, time};
 
 /// How long closing may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -186,8 +186,8 @@ impl Driver {
 
     pub(super) fn release(&mut self, leases: Vec<Lease>) {
         for lease in leases {
-            let (action, waiting) = (v1::SettleAction::Release, Waiting::Nobody);
-            self.settle(Settle { lease, action, delay: None, waiting });
+            let (action, responder) = (v1::SettleAction::Release, Responder::Discard);
+            self.settle(Settle { lease, action, delay: None, responder });
         }
     }
 

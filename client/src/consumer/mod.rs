@@ -30,7 +30,7 @@ use self::{
     command::{Command, Shared},
     inbox::{Entry, Inbox},
 };
-use crate::together::Waiting;
+use crate::answer_group::Responder;
 
 /// Consumes one subscription of a queue, over a connection of its own.
 ///
@@ -135,7 +135,7 @@ impl Consumer {
         let deliveries: Vec<(Delivery, Settlement)> = deliveries.into_iter().collect();
         let (settling, parts) = SettlingAll::new(deliveries.len());
         let settles = deliveries.into_iter().zip(parts).filter_map(|((delivery, settlement), part)| {
-            delivery.settle_with(settlement, Waiting::Part(part), &self.shared)
+            delivery.settle_with(settlement, Responder::Group(part), &self.shared)
         });
         // If the task has ended, the parts go with the command and tell it.
         let _ = self.shared.commands.send(Command::SettleAll(settles.collect()));

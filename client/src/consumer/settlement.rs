@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{SettleError, command::Outcome};
-use crate::together::{Part, Together, together};
+use crate::answer_group::{AnswerGroup, AnswerPart};
 
 /// What becomes of a delivery.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,12 +35,12 @@ pub struct Settling(pub(super) oneshot::Receiver<Outcome>);
 /// The server's confirmations of many settlements, to be awaited: one result for each, in order.
 #[derive(Debug)]
 #[must_use = "the settlements are on their way; await this to know that they are durable, or drop it"]
-pub struct SettlingAll(Together<Outcome>);
+pub struct SettlingAll(AnswerGroup<Outcome>);
 
 impl SettlingAll {
     /// Of so many, and who is to be told of each.
-    pub(super) fn new(count: usize) -> (Self, impl Iterator<Item = Part<Outcome>>) {
-        let (parts, outcomes) = together(count);
+    pub(super) fn new(count: usize) -> (Self, impl Iterator<Item = AnswerPart<Outcome>>) {
+        let (outcomes, parts) = AnswerGroup::new(count);
         (Self(outcomes), parts)
     }
 }

@@ -78,7 +78,7 @@ impl Settlements {
         let mut results = answer.results.into_iter();
         for settle in frame.settles {
             settled(&settle.lease);
-            settle.waiting.tell(results.next().map_or(Ok(()), outcome));
+            settle.responder.send(results.next().map_or(Ok(()), outcome));
         }
         Ok(())
     }
@@ -95,7 +95,7 @@ impl Settlements {
     pub(super) fn fail_all(&mut self, error: &SettleError) {
         self.stream_ended();
         for settle in self.waiting.drain(..) {
-            settle.waiting.tell(Err(error.clone()));
+            settle.responder.send(Err(error.clone()));
         }
     }
 }

@@ -9,14 +9,14 @@ use std::{
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{PublishError, Stored, batch::Outcome};
-use crate::together::Together;
+use crate::answer_group::AnswerGroup;
 
 /// The server's answers to many messages, to be awaited: one for each, in order. They are there when all are, or when the
 /// latest of the messages' timeouts has passed; if one of them has none, there is no such moment.
 #[derive(Debug, Default)]
 #[must_use = "await it to know that the messages are stored, or drop it and flush later"]
 pub struct PublishAcks {
-    pub(super) groups: VecDeque<Together<Outcome>>,
+    pub(super) groups: VecDeque<AnswerGroup<Outcome>>,
     outcomes: Vec<Outcome>,
     pub(super) deadlines: Latest,
     /// Made when there is somebody to wake.
@@ -39,7 +39,7 @@ impl Future for PublishAcks {
             if alarm.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            let answers = this.groups.drain(..).flat_map(|group| group.take());
+            let answers = this.groups.drain(..).flat_map(|group| group.drain());
             this.outcomes.extend(answers.map(|it| it.unwrap_or(Err(PublishError::TimedOut))));
         }
         Poll::Ready(mem::take(&mut this.outcomes))

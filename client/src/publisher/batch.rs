@@ -4,10 +4,10 @@ use posthouse_proto::v1::{self, publish_result, publish_stream_response};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{PublishError, Stored};
-use crate::{error::Refusal, together::Waiting};
+use crate::{answer_group::Responder, error::Refusal};
 
 pub(super) type Outcome = Result<Stored, PublishError>;
-pub(super) type Answer = Waiting<Outcome>;
+pub(super) type Answer = Responder<Outcome>;
 
 /// What a handle gives to the publisher's task. The channel is unbounded; `SendBuffer` bounds what messages put into it.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ impl Batch {
         (self.reserved, self.expires) = (0, None);
         for (message, waiter) in messages.into_iter().zip(waiters) {
             if waiter.deadline.is_some_and(|deadline| deadline <= now) {
-                waiter.answer.tell(Err(PublishError::Expired));
+                waiter.answer.send(Err(PublishError::Expired));
                 continue;
             }
             self.reserved += waiter.reserved;
@@ -120,7 +120,7 @@ impl Batch {
     /// Tells every message the same failure.
     pub(super) fn fail(self, error: &PublishError) {
         for waiter in self.waiters {
-            waiter.answer.tell(Err(error.clone()));
+            waiter.answer.send(Err(error.clone()));
         }
     }
 
@@ -136,7 +136,7 @@ impl Batch {
             let mut id = Some(all.first_message_id).filter(|id| !id.is_empty());
             for (sequence, waiter) in (all.first_sequence..).zip(self.waiters) {
                 let stored = Stored { message_id: id.take(), sequence: Some(sequence), duplicate: false };
-                waiter.answer.tell(Ok(stored));
+                waiter.answer.send(Ok(stored));
             }
             return Ok(None);
         }
@@ -149,7 +149,7 @@ impl Batch {
             if let (None, Err(error)) = (&first_failure, &outcome) {
                 first_failure = Some(error.clone());
             }
-            waiter.answer.tell(outcome);
+            waiter.answer.send(outcome);
         }
         Ok(first_failure)
     }

@@ -227,9 +227,9 @@ impl Driver {
         self.window.fail_all(error);
         while let Ok(item) = self.items.try_recv() {
             match item {
-                Item::Message(accepted) => accepted.answer.tell(Err(error.clone())),
+                Item::Message(accepted) => accepted.answer.send(Err(error.clone())),
                 Item::Messages(all) => {
-                    all.into_iter().for_each(|accepted| accepted.answer.tell(Err(error.clone())));
+                    all.into_iter().for_each(|accepted| accepted.answer.send(Err(error.clone())));
                 }
                 Item::Send | Item::Failed(_) => {}
                 Item::Flush(done) | Item::Close(done) => _ = done.send(Err(error.clone())),

@@ -10,8 +10,8 @@ use super::{
     settings::Settings,
 };
 use crate::{
+    answer_group::{AnswerGroup, Responder},
     message::NewMessage,
-    together::{Together, Waiting, together},
 };
 
 impl Publisher {
@@ -28,7 +28,7 @@ impl Publisher {
         let mut messages = messages.into_iter().map(Into::<NewMessage>::into);
         let (mut acks, mut left) = (PublishAcks::default(), None);
         loop {
-            let mut group = Gathered::default();
+            let mut group = MessageGroup::default();
             while let Some(mut message) = left.take().or_else(|| messages.next()) {
                 match self.prepare(&mut message) {
                     Ok(bytes) if group.takes(bytes, self.0.most) => {
@@ -46,7 +46,7 @@ impl Publisher {
             if group.messages.is_empty() {
                 return acks;
             }
-            acks.groups.push_back(self.hand_over_together(group).await);
+            acks.groups.push_back(self.hand_over_group(group).await);
         }
     }
 
@@ -63,12 +63,12 @@ impl Publisher {
         acks.await
     }
 
-    async fn hand_over_together(&self, group: Gathered) -> Together<Outcome> {
-        let (parts, answers) = together(group.messages.len());
+    async fn hand_over_group(&self, group: MessageGroup) -> AnswerGroup<Outcome> {
+        let (answers, parts) = AnswerGroup::new(group.messages.len());
         let mut accepted = Vec::with_capacity(group.count);
         let mut deadlines = Latest::default();
         for (message, part) in group.messages.into_iter().zip(parts) {
-            let answer = Waiting::Part(part);
+            let answer = Responder::Group(part);
             match message {
                 Ok(Message { message, bytes, deadline }) => {
                     deadlines.add(deadline);
@@ -94,7 +94,7 @@ impl Publisher {
                 if let Err(unsent) = self.0.items.send(Item::Messages(accepted))
                     && let Item::Messages(unsent) = unsent.0
                 {
-                    unsent.into_iter().for_each(|it| it.answer.tell(Err(self.0.buffer.end())));
+                    unsent.into_iter().for_each(|it| it.answer.send(Err(self.0.buffer.end())));
                 }
             }
             Err(error) => accepted.into_iter().for_each(|it| self.refuse(it.answer, error.clone())),
@@ -103,10 +103,10 @@ impl Publisher {
     }
 
     /// Tells a failure of a message that was not handed over, and has the next flush tell it too.
-    fn refuse(&self, answer: Waiting<Outcome>, error: PublishError) {
+    fn refuse(&self, answer: Responder<Outcome>, error: PublishError) {
         // If the publisher has ended, a flush fails for that.
         let _ = self.0.items.send(Item::Failed(error.clone()));
-        answer.tell(Err(error));
+        answer.send(Err(error));
     }
 }
 
@@ -130,7 +130,7 @@ impl Most {
 
 /// What is about to be handed over together.
 #[derive(Default)]
-struct Gathered {
+struct MessageGroup {
     /// Or why one cannot be published.
     messages: Vec<Result<Message, PublishError>>,
     /// Those that can.
@@ -144,7 +144,7 @@ struct Message {
     deadline: Option<Instant>,
 }
 
-impl Gathered {
+impl MessageGroup {
     /// One is always reserved, however large.
     fn takes(&self, bytes: usize, most: Most) -> bool {
         self.count == 0 || (self.count < most.messages && self.bytes + bytes <= most.bytes)

@@ -31,7 +31,7 @@ use self::{
     many::Most,
     send_buffer::SendBuffer,
 };
-use crate::{message::NewMessage, together::Waiting};
+use crate::{answer_group::Responder, message::NewMessage};
 
 /// Publishes to one queue, over a connection of its own.
 ///
@@ -156,7 +156,7 @@ impl Publisher {
         deadline: Option<Instant>,
     ) -> Result<PublishAck, PublishError> {
         let (answer, ack) = oneshot::channel();
-        let (message, answer) = (message.into_wire(), Waiting::One(answer));
+        let (message, answer) = (message.into_wire(), Responder::One(answer));
         let accepted = Accepted { message, answer, bytes, reserved, deadline };
         self.0.items.send(Item::Message(accepted)).map_err(|_| self.0.buffer.end())?;
         Ok(PublishAck::new(ack, deadline))

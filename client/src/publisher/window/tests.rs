@@ -20,11 +20,11 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::{Step, Window};
 use crate::{
+    answer_group::Responder,
     publisher::{
         PublishError, Stored,
         batch::{Accepted, Batch},
     },
-    together::Waiting,
 };
 
 const POISON: &[u8] = b"poison";
@@ -110,7 +110,7 @@ impl Run {
             let message = v1::NewMessage { payload: payload.clone(), ..v1::NewMessage::default() };
             batch.push(Accepted {
                 message,
-                answer: Waiting::One(answer),
+                answer: Responder::One(answer),
                 bytes: 1,
                 reserved: 1,
                 deadline: None,
@@ -234,7 +234,7 @@ fn a_session_that_cannot_follow_is_left() {
     assert!(window.opened(0) && !window.opened(1));
     let mut batch = Batch::default();
     let message = v1::NewMessage::default();
-    batch.push(Accepted { message, answer: Waiting::Nobody, bytes: 1, reserved: 1, deadline: None });
+    batch.push(Accepted { message, answer: Responder::Discard, bytes: 1, reserved: 1, deadline: None });
     window.push(batch);
     assert_eq!(window.send(Instant::now()).unwrap().first_sequence, 0);
     window.stream_ended();
