@@ -140,7 +140,7 @@ impl Redriving {
         let mut next = Some(wanted(args));
         while let Some(redrive) = next.filter(|_| self.redriven < most) {
             let now = u32::try_from((most - self.redriven).min(MOST as u64)).unwrap_or_default();
-            let done = client.messages().redrive(&args.queue, &redrive.clone().at_most(now)).await?;
+            let done = client.messages().redrive(&args.queue, &redrive.clone().max_messages(now)).await?;
             next = redrive.after(&done);
             self.note(done, progress);
         }

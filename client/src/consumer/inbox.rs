@@ -101,7 +101,7 @@ impl Inbox {
     /// Up to so many deliveries that are here, oldest first; at least one, but none when nothing more comes.
     pub(super) async fn next_deliveries<T>(
         &self,
-        most: usize,
+        max: usize,
         take: impl Fn(v1::Delivery, u32, Instant) -> T,
     ) -> Result<Vec<T>, ConsumeError> {
         let mut taken = Vec::new();
@@ -114,8 +114,8 @@ impl Inbox {
         }
         let mut state = self.lock();
         let now = Instant::now();
-        taken.reserve(most.saturating_sub(1).min(state.waiting.len()));
-        while taken.len() < most
+        taken.reserve(max.saturating_sub(1).min(state.waiting.len()));
+        while taken.len() < max
             && let Some(entry) = state.waiting.pop_front_if(|entry| entry.is_valid_at(now))
         {
             if let Entry::Delivery { delivery, slot, told, .. } = entry {

@@ -100,9 +100,9 @@ impl Consumer {
     /// It costs less than to ask for each; [`Consumer::settle_all`] is its other half. Empty after [`Consumer::stop`] and
     /// [`Consumer::close`]. This may be
     /// dropped while it waits: nothing is lost.
-    pub async fn next_many(&self, most: usize) -> Result<Vec<Delivery>, ConsumeError> {
+    pub async fn next_many(&self, max: usize) -> Result<Vec<Delivery>, ConsumeError> {
         let take = |delivery, slot, told| Delivery::new(delivery, slot, told, Arc::clone(&self.shared));
-        self.inbox.next_deliveries(most, take).await
+        self.inbox.next_deliveries(max, take).await
     }
 
     /// The next delivery, or that there is none; `None` after [`Consumer::close`]. This may be dropped while it waits:

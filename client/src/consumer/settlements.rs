@@ -33,8 +33,8 @@ impl Settlements {
 
     /// The next frame to send, if it is time for one.
     pub(super) fn next_frame(&mut self) -> Option<v1::SettleFrame> {
-        let most = if self.waiting.len() < FEW { SMALL_FRAMES_IN_FLIGHT } else { FRAMES_IN_FLIGHT };
-        if self.waiting.is_empty() || self.in_flight.len() >= most {
+        let max = if self.waiting.len() < FEW { SMALL_FRAMES_IN_FLIGHT } else { FRAMES_IN_FLIGHT };
+        if self.waiting.is_empty() || self.in_flight.len() >= max {
             return None;
         }
         let count = self.waiting.len().min(SETTLEMENTS_PER_FRAME);

@@ -56,10 +56,16 @@ impl Redrive {
         self
     }
 
-    /// At most so many; 1,000 is the most that one call takes.
-    pub fn at_most(mut self, messages: u32) -> Self {
+    /// Redrives at most this many; 1,000 is the largest number for one call, and the default.
+    pub fn max_messages(mut self, messages: u32) -> Self {
         self.max_messages = messages;
         self
+    }
+
+    /// Former name of [`Redrive::max_messages`].
+    #[deprecated(since = "0.2.0", note = "renamed to `max_messages`")]
+    pub fn at_most(self, messages: u32) -> Self {
+        self.max_messages(messages)
     }
 
     /// To this queue of the same department, wherever they came from.

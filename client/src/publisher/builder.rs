@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 use super::{
-    Handle, Publisher, driver::Driver, many::Most, send_buffer::SendBuffer, settings::Settings,
+    Handle, Publisher, driver::Driver, many::HandOverLimit, send_buffer::SendBuffer, settings::Settings,
     stream::ProducerSession,
 };
 use crate::{context::Context, error::Error, message::MAX_BATCH_BYTES, name, stream::StreamTarget};
@@ -131,8 +131,8 @@ impl PublisherBuilder {
             Arc::new(SendBuffer::new(self.settings.max_buffered_bytes, self.settings.max_buffered_messages));
         let driver = Driver::new(session, self.settings, items, Arc::clone(&buffer));
         let task = tokio::spawn(driver.run(stream)).abort_handle();
-        let (message_timeout, most) = (self.message_timeout, Most::of(&self.settings));
-        let handle = Handle { items: sender, buffer, queue, max_payload, most, message_timeout, task };
+        let (message_timeout, limit) = (self.message_timeout, HandOverLimit::new(&self.settings));
+        let handle = Handle { items: sender, buffer, queue, max_payload, limit, message_timeout, task };
         Ok(Publisher(Arc::new(handle)))
     }
 }

@@ -31,7 +31,7 @@ impl Publisher {
             let mut group = MessageGroup::default();
             while let Some(mut message) = left.take().or_else(|| messages.next()) {
                 match self.prepare(&mut message) {
-                    Ok(bytes) if group.takes(bytes, self.0.most) => {
+                    Ok(bytes) if group.fits(bytes, self.0.limit) => {
                         let deadline = self.deadline(&message, begun);
                         acks.deadlines.add(deadline);
                         group.push(message, bytes, deadline);
@@ -113,17 +113,17 @@ impl Publisher {
 /// What is handed over together at most: a batch, and no more than has room beside a batch that is being gathered, which
 /// would otherwise wait for what waits for it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Most {
+pub(super) struct HandOverLimit {
     messages: usize,
     bytes: usize,
 }
 
-impl Most {
-    pub(super) fn of(settings: &Settings) -> Self {
-        let most = |batch: usize, buffer: usize| batch.min(buffer.saturating_sub(batch)).max(1);
+impl HandOverLimit {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let limit = |batch: usize, buffer: usize| batch.min(buffer.saturating_sub(batch)).max(1);
         Self {
-            messages: most(settings.batch_messages, settings.max_buffered_messages),
-            bytes: most(settings.batch_bytes, settings.max_buffered_bytes),
+            messages: limit(settings.batch_messages, settings.max_buffered_messages),
+            bytes: limit(settings.batch_bytes, settings.max_buffered_bytes),
         }
     }
 }
@@ -146,8 +146,8 @@ struct Message {
 
 impl MessageGroup {
     /// One is always reserved, however large.
-    fn takes(&self, bytes: usize, most: Most) -> bool {
-        self.count == 0 || (self.count < most.messages && self.bytes + bytes <= most.bytes)
+    fn fits(&self, bytes: usize, limit: HandOverLimit) -> bool {
+        self.count == 0 || (self.count < limit.messages && self.bytes + bytes <= limit.bytes)
     }
 
     fn push(&mut self, message: NewMessage, bytes: usize, deadline: Option<Instant>) {
@@ -161,11 +161,11 @@ impl MessageGroup {
 mod tests {
     use std::time::Duration;
 
-    use super::{Most, Settings};
+    use super::{HandOverLimit, Settings};
 
     #[test]
     fn what_waits_for_room_leaves_room_for_the_batch_before_it() {
-        let most = |batch: usize, buffer: usize| {
+        let limit = |batch: usize, buffer: usize| {
             let settings = Settings {
                 batch_messages: batch,
                 batch_bytes: 1_000,
@@ -175,9 +175,9 @@ mod tests {
                 max_in_flight_batches: 1,
                 give_up_after: Duration::ZERO,
             };
-            Most::of(&settings)
+            HandOverLimit::new(&settings)
         };
-        assert_eq!([most(512, 65_536), most(40, 50), most(50, 50)].map(|it| it.messages), [512, 10, 1]);
-        assert_eq!(most(1, 1).bytes, 1);
+        assert_eq!([limit(512, 65_536), limit(40, 50), limit(50, 50)].map(|it| it.messages), [512, 10, 1]);
+        assert_eq!(limit(1, 1).bytes, 1);
     }
 }

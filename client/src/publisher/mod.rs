@@ -28,7 +28,7 @@ pub use error::{PublishError, TryPublishError};
 
 use self::{
     batch::{Accepted, Item},
-    many::Most,
+    many::HandOverLimit,
     send_buffer::SendBuffer,
 };
 use crate::{answer_group::Responder, message::NewMessage};
@@ -67,7 +67,7 @@ struct Handle {
     buffer: Arc<SendBuffer>,
     queue: String,
     max_payload: usize,
-    most: Most,
+    limit: HandOverLimit,
     message_timeout: Option<Duration>,
     task: AbortHandle,
 }
