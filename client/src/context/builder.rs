@@ -88,7 +88,7 @@ impl ContextBuilder {
     /// Certificates and key as PEM in memory, instead of files. They stay as they are; see
     /// [`ContextBuilder::tls_source`] for ones that change.
     pub fn tls(mut self, material: TlsMaterial) -> Self {
-        self.tls = Some(TlsSource::Given(material));
+        self.tls = Some(TlsSource::Static(material));
         self
     }
 
@@ -109,7 +109,7 @@ impl ContextBuilder {
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<TlsMaterial, BoxError>> + Send + 'static,
     {
-        self.tls = Some(TlsSource::Asked(Arc::new(move || Box::pin(source()))));
+        self.tls = Some(TlsSource::Callback(Arc::new(move || Box::pin(source()))));
         self
     }
 
@@ -130,7 +130,7 @@ impl ContextBuilder {
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<AccessToken, BoxError>> + Send + 'static,
     {
-        self.token = Some(TokenSource::asking(Arc::new(move || Box::pin(source()))));
+        self.token = Some(TokenSource::callback(Arc::new(move || Box::pin(source()))));
         self
     }
 

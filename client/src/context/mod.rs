@@ -88,11 +88,11 @@ impl Context {
     pub fn warnings(&self) -> Vec<String> {
         let key = match &self.0.tls {
             TlsSource::Files { key, .. } => Some(key),
-            TlsSource::Given(_) | TlsSource::Asked(_) => None,
+            TlsSource::Static(_) | TlsSource::Callback(_) => None,
         };
         let token = match &self.0.token {
             TokenSource::File(path) => Some(path),
-            TokenSource::Asked(_) => None,
+            TokenSource::Callback(_) => None,
         };
         [key, token].into_iter().flatten().filter_map(|path| exposed(path)).collect()
     }

@@ -19,7 +19,7 @@ use crate::error::{BoxError, ContextError};
 pub(crate) const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// A function of the program that gives a secret.
-pub(crate) type Ask<T> =
+pub(crate) type Callback<T> =
     Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>> + Send + Sync>;
 
 /// Reads a file that the context names, without holding up the task: it may be a pipe.
