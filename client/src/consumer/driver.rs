@@ -90,7 +90,7 @@ impl Driver {
             drop(stream);
             self.settlements.stream_ended();
             self.extensions.stream_ended();
-            self.inbox.forget_idle();
+            self.inbox.drop_idle();
             let (hint, failure) = match end {
                 StreamEnd::Finished => return self.finish(&Ok(())),
                 StreamEnd::Moved(hint) => (hint, None),
@@ -206,10 +206,11 @@ impl Driver {
             self.lost.remove(&lease.token);
             self.ledger.remove(&lease);
         }
-        let told = lost.iter().filter(|lease| self.ledger.lose(lease)).map(|lease| lease.token.clone());
-        let told: Vec<_> = told.collect();
-        if !told.is_empty() {
-            self.lost.add(told);
+        let lost_tokens =
+            lost.iter().filter(|lease| self.ledger.lose(lease)).map(|lease| lease.token.clone());
+        let lost_tokens: Vec<_> = lost_tokens.collect();
+        if !lost_tokens.is_empty() {
+            self.lost.add(lost_tokens);
         }
     }
 

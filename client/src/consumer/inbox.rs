@@ -31,10 +31,10 @@ pub(super) enum Entry {
         /// Where the ledger has it.
         slot: u32,
         /// When its lease ends, as it was told.
-        told: Instant,
+        lease_end: Instant,
         /// The same with the extensions that were asked for since. Then it is not given out; it is extended or withdrawn when
         /// there is a connection again.
-        until: Instant,
+        expected_end: Instant,
     },
     Idle {
         waiting: u64,
@@ -45,7 +45,7 @@ pub(super) enum Entry {
 impl Entry {
     fn is_valid_at(&self, now: Instant) -> bool {
         match self {
-            Self::Delivery { until, .. } => now < *until,
+            Self::Delivery { expected_end, .. } => now < *expected_end,
             Self::Idle { .. } => true,
         }
     }
@@ -92,7 +92,12 @@ impl Inbox {
         let mut state = self.lock();
         // It is no longer so.
         state.waiting.pop_back_if(|last| matches!(last, Entry::Idle { .. }));
-        let entry = |(delivery, slot, told)| Entry::Delivery { delivery, slot, told, until: told };
+        let entry = |(delivery, slot, lease_end)| Entry::Delivery {
+            delivery,
+            slot,
+            lease_end,
+            expected_end: lease_end,
+        };
         state.waiting.extend(deliveries.map(entry));
         drop(state);
         self.ready.notify_one();
@@ -107,7 +112,9 @@ impl Inbox {
         let mut taken = Vec::new();
         while taken.is_empty() {
             match self.next().await? {
-                Some(Entry::Delivery { delivery, slot, told, .. }) => taken.push(take(delivery, slot, told)),
+                Some(Entry::Delivery { delivery, slot, lease_end, .. }) => {
+                    taken.push(take(delivery, slot, lease_end))
+                }
                 Some(Entry::Idle { .. }) => {}
                 None => return Ok(taken),
             }
@@ -118,8 +125,8 @@ impl Inbox {
         while taken.len() < max
             && let Some(entry) = state.waiting.pop_front_if(|entry| entry.is_valid_at(now))
         {
-            if let Entry::Delivery { delivery, slot, told, .. } = entry {
-                taken.push(take(delivery, slot, told));
+            if let Entry::Delivery { delivery, slot, lease_end, .. } = entry {
+                taken.push(take(delivery, slot, lease_end));
             }
         }
         Ok(taken)
@@ -131,7 +138,7 @@ impl Inbox {
     }
 
     /// A new stream tells anew whether it is idle.
-    pub(super) fn forget_idle(&self) {
+    pub(super) fn drop_idle(&self) {
         self.lock().waiting.retain(|entry| !matches!(entry, Entry::Idle { .. }));
     }
 
@@ -140,10 +147,10 @@ impl Inbox {
         let now = Instant::now();
         let mut ending = Vec::new();
         for entry in &mut self.lock().waiting {
-            if let Entry::Delivery { delivery, slot, until, .. } = entry
-                && until.saturating_duration_since(now) < within
+            if let Entry::Delivery { delivery, slot, expected_end, .. } = entry
+                && expected_end.saturating_duration_since(now) < within
             {
-                *until = now + extension;
+                *expected_end = now + extension;
                 ending.push(Lease { token: delivery.token.clone(), slot: *slot });
             }
         }

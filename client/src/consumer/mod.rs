@@ -101,7 +101,8 @@ impl Consumer {
     /// [`Consumer::close`]. This may be
     /// dropped while it waits: nothing is lost.
     pub async fn next_many(&self, max: usize) -> Result<Vec<Delivery>, ConsumeError> {
-        let take = |delivery, slot, told| Delivery::new(delivery, slot, told, Arc::clone(&self.shared));
+        let take =
+            |delivery, slot, lease_end| Delivery::new(delivery, slot, lease_end, Arc::clone(&self.shared));
         self.inbox.next_deliveries(max, take).await
     }
 
@@ -109,8 +110,8 @@ impl Consumer {
     /// nothing is lost.
     pub async fn next_event(&self) -> Result<Option<Event>, ConsumeError> {
         Ok(self.inbox.next().await?.map(|entry| match entry {
-            Entry::Delivery { delivery, slot, told, .. } => {
-                Event::Delivery(Delivery::new(delivery, slot, told, Arc::clone(&self.shared)))
+            Entry::Delivery { delivery, slot, lease_end, .. } => {
+                Event::Delivery(Delivery::new(delivery, slot, lease_end, Arc::clone(&self.shared)))
             }
             Entry::Idle { waiting, parked } => Event::Idle { waiting, parked },
         }))

@@ -68,8 +68,8 @@ impl WorkerPoolBuilder {
     }
 
     /// Is told of every delivery that was not handled, before it is settled. It is called by the worker: be quick.
-    pub fn on_failure(mut self, tell: impl Fn(&FailedDelivery<'_>) + Send + Sync + 'static) -> Self {
-        self.rules.on_failure = Some(Arc::new(tell));
+    pub fn on_failure(mut self, callback: impl Fn(&FailedDelivery<'_>) + Send + Sync + 'static) -> Self {
+        self.rules.on_failure = Some(Arc::new(callback));
         self
     }
 

@@ -150,8 +150,8 @@ async fn handle<H: Handler>(
     });
     if let Some(on_failure) = &rules.on_failure {
         let failed = FailedDelivery { delivery: &delivery, kind, settlement, cause: error.cause.as_ref() };
-        let told = std::panic::catch_unwind(AssertUnwindSafe(|| on_failure(&failed)));
-        if told.is_err() {
+        let called = std::panic::catch_unwind(AssertUnwindSafe(|| on_failure(&failed)));
+        if called.is_err() {
             tracing::warn!("the pool's `on_failure` panicked");
         }
     }

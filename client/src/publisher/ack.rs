@@ -15,7 +15,7 @@ use super::PublishError;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Stored {
     /// Its id, if the server told it: it does for the first of a batch, and for every message with
-    /// [`PublisherBuilder::tell_message_ids`](super::PublisherBuilder::tell_message_ids).
+    /// [`PublisherBuilder::return_message_ids`](super::PublisherBuilder::return_message_ids).
     pub message_id: Option<String>,
     /// Its position in the queue. Absent only for a message that an early attempt had stored long ago.
     pub sequence: Option<u64>,

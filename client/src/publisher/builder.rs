@@ -17,7 +17,7 @@ pub struct PublisherBuilder {
     context: Context,
     queue: String,
     settings: Settings,
-    tell_message_ids: bool,
+    return_message_ids: bool,
     open_timeout: Duration,
     message_timeout: Option<Duration>,
 }
@@ -28,7 +28,7 @@ impl PublisherBuilder {
             context,
             queue,
             settings: Settings::default(),
-            tell_message_ids: false,
+            return_message_ids: false,
             open_timeout: OPEN_TIMEOUT,
             message_timeout: None,
         }
@@ -93,11 +93,17 @@ impl PublisherBuilder {
         self
     }
 
-    /// Whether [`Stored::message_id`](super::Stored::message_id) is told for every message rather than for the first of
-    /// a batch. It makes answers larger, some 40 bytes a message, so it is off if not set.
-    pub fn tell_message_ids(mut self, tell: bool) -> Self {
-        self.tell_message_ids = tell;
+    /// Whether the server returns [`Stored::message_id`](super::Stored::message_id) for every message, instead of only for
+    /// the first of a batch. This makes answers larger by about 40 bytes a message; off if not set.
+    pub fn return_message_ids(mut self, enable: bool) -> Self {
+        self.return_message_ids = enable;
         self
+    }
+
+    /// Former name of [`PublisherBuilder::return_message_ids`].
+    #[deprecated(since = "0.2.0", note = "renamed to `return_message_ids`")]
+    pub fn tell_message_ids(self, enable: bool) -> Self {
+        self.return_message_ids(enable)
     }
 
     /// Connects and opens the stream. This is tried once: what fails here is told at once.
@@ -115,7 +121,7 @@ impl PublisherBuilder {
             epoch: 1,
             // Batches, and room for the frames between them.
             capacity: self.settings.max_in_flight_batches + 16,
-            tell_message_ids: self.tell_message_ids,
+            return_message_ids: self.return_message_ids,
         };
         let stream = session.open(None).await?;
         session.target.queue_uid.clone_from(&stream.opened.queue_uid);

@@ -24,7 +24,7 @@ pub(super) struct ProducerSession {
     pub(super) epoch: u64,
     /// How many frames may be on their way to the transport; the driver never has more.
     pub(super) capacity: usize,
-    pub(super) tell_message_ids: bool,
+    pub(super) return_message_ids: bool,
 }
 
 impl ProducerSession {
@@ -34,7 +34,7 @@ impl ProducerSession {
             protocol_version: PROTOCOL_VERSION,
             queue: self.target.queue.clone(),
             producer: Some(producer),
-            tell_message_ids: self.tell_message_ids,
+            tell_message_ids: self.return_message_ids,
         });
         Stream::open(&self.target, hint, self.capacity, open).await
     }

@@ -72,8 +72,8 @@ impl QueueStats {
     /// How old the oldest message is that is not settled; `None` when there is none. It is right also when the server's wall clock
     /// was wrong when the message was published.
     pub fn oldest_age(&self) -> Option<Duration> {
-        let told = |oldest| self.as_of.duration_since(oldest).unwrap_or_default();
-        self.oldest.or_else(|| self.oldest_unsettled_time.map(told))
+        let age = |oldest| self.as_of.duration_since(oldest).unwrap_or_default();
+        self.oldest.or_else(|| self.oldest_unsettled_time.map(age))
     }
 
     /// Messages published, and acked, per second since an earlier answer about the same queue; `None` when no time has

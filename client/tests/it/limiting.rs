@@ -114,14 +114,14 @@ async fn many_are_published_together_and_each_is_answered() {
 }
 
 #[tokio::test]
-async fn every_message_id_is_told_if_asked() {
+async fn every_message_id_is_returned_if_asked() {
     let fake = Fake::start().await;
     let client = fake.client().await;
-    for tell in [false, true] {
-        let publisher = client.publisher(QUEUE).tell_message_ids(tell).open().await.unwrap();
+    for enable in [false, true] {
+        let publisher = client.publisher(QUEUE).return_message_ids(enable).open().await.unwrap();
         let answers = publisher.publish_all(["a", "b", "c"]).await;
-        let told = answers.iter().flatten().filter(|stored| stored.message_id.is_some()).count();
-        assert_eq!(told, if tell { 3 } else { 1 });
+        let ids = answers.iter().flatten().filter(|stored| stored.message_id.is_some()).count();
+        assert_eq!(ids, if enable { 3 } else { 1 });
         publisher.close().await.unwrap();
     }
 }

@@ -58,7 +58,7 @@ struct Session {
     /// Its number among the streams of this session.
     number: u64,
     credit: v1::Credit,
-    told_idle: bool,
+    sent_idle: bool,
 }
 
 impl State {
@@ -104,7 +104,7 @@ impl State {
             (leases.resumed(&open.session_id), leases.sessions[&open.session_id])
         };
         let credit = open.credit.unwrap();
-        let mut session = Session { id: open.session_id, number, credit, told_idle: false };
+        let mut session = Session { id: open.session_id, number, credit, sent_idle: false };
         let lease_duration = open.lease_duration.or(Some(prost_types::Duration { seconds: 30, nanos: 0 }));
         let resumed_leases = resumed.len() as u32;
         let opened = v1::ConsumeOpened {
@@ -142,10 +142,10 @@ impl State {
         if !deliveries.is_empty() {
             send(answers, Frame::Deliveries(DeliveryBatch { deliveries, ..DeliveryBatch::default() })).await;
         }
-        if idle && !session.told_idle {
+        if idle && !session.sent_idle {
             send(answers, Frame::Idle(v1::Idle { waiting: 0, parked: 0 })).await;
         }
-        session.told_idle = idle;
+        session.sent_idle = idle;
     }
 
     async fn take(

@@ -92,12 +92,12 @@ impl State {
         id: &Bytes,
         epoch: u64,
         batch: request::Batch,
-        tell_ids: bool,
+        return_ids: bool,
     ) -> Option<response::BatchResult> {
         let mut kept = self.kept();
         let outcome = kept.producers.publish(id, epoch, batch.first_sequence, batch.messages);
         let outcome = match outcome {
-            Ok(results) if tell_ids => response::batch_result::Outcome::Results(one_by_one(results)),
+            Ok(results) if return_ids => response::batch_result::Outcome::Results(one_by_one(results)),
             Ok(results) => response::batch_result::Outcome::Results(results),
             Err(status) => response::batch_result::Outcome::Error(status),
         };
