@@ -43,7 +43,7 @@ impl Clock {
         }
     }
 
-    pub(super) fn heard(&mut self) {
+    pub(super) fn on_frame(&mut self) {
         self.silence = Instant::now() + PING_AFTER;
         self.pinged = false;
     }

@@ -107,29 +107,29 @@ impl Inbox {
     pub(super) async fn next_deliveries<T>(
         &self,
         max: usize,
-        take: impl Fn(v1::Delivery, u32, Instant) -> T,
+        make: impl Fn(v1::Delivery, u32, Instant) -> T,
     ) -> Result<Vec<T>, ConsumeError> {
-        let mut taken = Vec::new();
-        while taken.is_empty() {
+        let mut deliveries = Vec::new();
+        while deliveries.is_empty() {
             match self.next().await? {
                 Some(Entry::Delivery { delivery, slot, lease_end, .. }) => {
-                    taken.push(take(delivery, slot, lease_end))
+                    deliveries.push(make(delivery, slot, lease_end))
                 }
                 Some(Entry::Idle { .. }) => {}
-                None => return Ok(taken),
+                None => return Ok(deliveries),
             }
         }
         let mut state = self.lock();
         let now = Instant::now();
-        taken.reserve(max.saturating_sub(1).min(state.waiting.len()));
-        while taken.len() < max
+        deliveries.reserve(max.saturating_sub(1).min(state.waiting.len()));
+        while deliveries.len() < max
             && let Some(entry) = state.waiting.pop_front_if(|entry| entry.is_valid_at(now))
         {
             if let Entry::Delivery { delivery, slot, lease_end, .. } = entry {
-                taken.push(take(delivery, slot, lease_end));
+                deliveries.push(make(delivery, slot, lease_end));
             }
         }
-        Ok(taken)
+        Ok(deliveries)
     }
 
     pub(super) fn push_idle(&self, waiting: u64, parked: u64) {
@@ -143,7 +143,7 @@ impl Inbox {
     }
 
     /// The deliveries whose lease ends within a time; they count as extended by so much now.
-    pub(super) fn take_ending(&self, within: Duration, extension: Duration) -> Vec<Lease> {
+    pub(super) fn collect_ending(&self, within: Duration, extension: Duration) -> Vec<Lease> {
         let now = Instant::now();
         let mut ending = Vec::new();
         for entry in &mut self.lock().waiting {

@@ -101,9 +101,9 @@ impl Consumer {
     /// [`Consumer::close`]. This may be
     /// dropped while it waits: nothing is lost.
     pub async fn next_many(&self, max: usize) -> Result<Vec<Delivery>, ConsumeError> {
-        let take =
+        let make =
             |delivery, slot, lease_end| Delivery::new(delivery, slot, lease_end, Arc::clone(&self.shared));
-        self.inbox.next_deliveries(max, take).await
+        self.inbox.next_deliveries(max, make).await
     }
 
     /// The next delivery, or that there is none; `None` after [`Consumer::close`]. This may be dropped while it waits:

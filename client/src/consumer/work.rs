@@ -37,10 +37,10 @@ impl Driver {
             tokio::select! {
                 biased;
                 frame = stream.next() => {
-                    clock.heard();
+                    clock.on_frame();
                     match frame {
                         Ok(Some(frame)) => {
-                            if let Some(end) = self.take_frame(frame, &mut clock) {
+                            if let Some(end) = self.handle_frame(frame, &mut clock) {
                                 return end;
                             }
                         }
@@ -58,9 +58,9 @@ impl Driver {
         }
     }
 
-    fn take_frame(&mut self, frame: Frame, clock: &mut Clock) -> Option<StreamEnd> {
+    fn handle_frame(&mut self, frame: Frame, clock: &mut Clock) -> Option<StreamEnd> {
         self.patience.reset();
-        let taken = match frame {
+        let handled = match frame {
             Frame::Deliveries(batch) => {
                 self.deliver(batch.deliveries, clock);
                 Ok(())
@@ -88,11 +88,11 @@ impl Driver {
             Frame::TokenRefreshed(_) | Frame::Pong(_) | Frame::Heartbeat(_) => Ok(()),
             Frame::Opened(_) => Err(Error::Protocol("the stream was opened twice")),
         };
-        taken.err().map(StreamEnd::Failed)
+        handled.err().map(StreamEnd::Failed)
     }
 
     fn deliver(&mut self, mut deliveries: Vec<v1::Delivery>, clock: &mut Clock) {
-        put_tokens_aside(&mut deliveries);
+        detach_tokens(&mut deliveries);
         let resumed = deliveries.iter().filter(|delivery| delivery.resumed).count();
         let now = Instant::now();
         let mut slot = |delivery: &v1::Delivery| match self.ledger.deliver(delivery, now, clock.lease) {
@@ -166,7 +166,7 @@ impl Driver {
         let due = *clock.credit.get_or_insert(now + CREDIT_LINGER);
         if self.ledger.is_much_owed() || due <= now {
             clock.credit = None;
-            return stream.send(request::Frame::Credit(self.ledger.take_owed()));
+            return stream.send(request::Frame::Credit(self.ledger.drain_owed()));
         }
         true
     }
@@ -203,9 +203,9 @@ impl Driver {
 impl Driver {
     /// Leases must not end while their deliveries only wait for the application, nor while it works on them.
     fn renew(&mut self, now: Instant, lease: Duration) {
-        let mut due = self.inbox.take_ending(lease - lease / 3, lease);
-        self.ledger.note_waiting(&due, now);
-        due.extend(self.ledger.take_due(now, lease / 3, self.extend_for));
+        let mut due = self.inbox.collect_ending(lease - lease / 3, lease);
+        self.ledger.mark_waiting(&due, now);
+        due.extend(self.ledger.collect_due(now, lease / 3, self.extend_for));
         for held in due {
             self.extensions.push(Extend { lease: held, duration: lease, done: None });
         }
@@ -214,7 +214,7 @@ impl Driver {
 
 /// Takes the tokens out of the frame they came in. A token is kept until its settlement is confirmed, and would keep the
 /// payloads of the whole frame in memory until then.
-fn put_tokens_aside(deliveries: &mut [v1::Delivery]) {
+fn detach_tokens(deliveries: &mut [v1::Delivery]) {
     let mut tokens = BytesMut::with_capacity(deliveries.iter().map(|delivery| delivery.token.len()).sum());
     deliveries.iter().for_each(|delivery| tokens.extend_from_slice(&delivery.token));
     let mut tokens = tokens.freeze();
@@ -227,7 +227,7 @@ fn put_tokens_aside(deliveries: &mut [v1::Delivery]) {
 mod tests {
     use posthouse_proto::v1::Delivery;
 
-    use super::{BytesMut, put_tokens_aside};
+    use super::{BytesMut, detach_tokens};
 
     #[test]
     fn a_token_outlives_its_frame() {
@@ -235,7 +235,7 @@ mod tests {
         let delivery = |token| Delivery { token, ..Delivery::default() };
         let mut deliveries =
             vec![delivery(frame.slice(..3)), delivery(frame.slice(3..3)), delivery(frame.slice(12..))];
-        put_tokens_aside(&mut deliveries);
+        detach_tokens(&mut deliveries);
         assert!(frame.is_unique(), "nothing else keeps the frame in memory");
         let tokens: Vec<&[u8]> = deliveries.iter().map(|delivery| &delivery.token[..]).collect();
         assert_eq!(tokens, [&b"one"[..], b"", b"three"]);

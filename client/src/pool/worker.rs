@@ -90,11 +90,11 @@ pub(super) async fn work<H: Handler>(
                 None => oldest_answer(&mut settling).await,
             };
             settling.pop_front();
-            note(&answer, counts);
+            count_answer(&answer, counts);
         }
     };
     for settling in settling {
-        note(&settling.await, counts);
+        count_answer(&settling.await, counts);
     }
     ended
 }
@@ -179,7 +179,7 @@ async fn run<H: Handler>(delivery: &Arc<Delivery>, handler: &H, rules: &Rules) -
     }
 }
 
-fn note(answer: &Result<(), SettleError>, counts: &Counts) {
+fn count_answer(answer: &Result<(), SettleError>, counts: &Counts) {
     match answer {
         Ok(()) => {}
         Err(error) if error.error_reason() == Some(ErrorReason::MessagePurged) => {

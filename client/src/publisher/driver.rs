@@ -173,7 +173,7 @@ impl Driver {
             match item {
                 Item::Message(accepted) => self.fill(accepted),
                 Item::Messages(all) => all.into_iter().for_each(|accepted| self.fill(accepted)),
-                Item::Failed(error) => self.window.note_failure(Some(error)),
+                Item::Failed(error) => self.window.record_failure(Some(error)),
                 Item::Send => self.close_batch(),
                 Item::Flush(done) => self.flush(done),
                 Item::Close(done) => {
@@ -210,7 +210,7 @@ impl Driver {
 
     pub(super) fn answer_flushes(&mut self) {
         while let Some(flush) = self.flushes.pop_front_if(|it| self.window.is_done_before(it.before)) {
-            let _ = flush.done.send(self.window.take_failure().map_or(Ok(()), Err));
+            let _ = flush.done.send(self.window.pop_failure().map_or(Ok(()), Err));
         }
     }
 

@@ -44,7 +44,7 @@ impl Driver {
                 biased;
                 frame = stream.next() => {
                     answer_due = None;
-                    if let Some(end) = self.take_frame(stream, frame).await {
+                    if let Some(end) = self.handle_frame(stream, frame).await {
                         return end;
                     }
                 }
@@ -62,7 +62,7 @@ impl Driver {
         }
     }
 
-    async fn take_frame(
+    async fn handle_frame(
         &mut self,
         stream: &mut PublishStream,
         frame: Result<Option<Frame>, Error>,
@@ -70,9 +70,9 @@ impl Driver {
         match frame {
             Ok(Some(Frame::BatchResult(result))) => {
                 let step = self.window.answer(result);
-                self.take_step(stream, step).await
+                self.handle_step(stream, step).await
             }
-            Ok(Some(Frame::Drain(drain))) => Some(self.leave_draining(stream, drain).await),
+            Ok(Some(Frame::Drain(drain))) => Some(self.receive_last_answers(stream, drain).await),
             Ok(Some(Frame::TokenRefreshed(_))) => None,
             Ok(Some(Frame::Opened(_))) => {
                 Some(WorkEnd::failed(Error::Protocol("the stream was opened twice")))
@@ -82,7 +82,7 @@ impl Driver {
         }
     }
 
-    async fn take_step(&mut self, stream: &mut PublishStream, step: Step) -> Option<WorkEnd> {
+    async fn handle_step(&mut self, stream: &mut PublishStream, step: Step) -> Option<WorkEnd> {
         self.buffer.release(self.window.drain_freed());
         self.answer_flushes();
         match step {
@@ -104,7 +104,7 @@ impl Driver {
     }
 
     /// Takes the answers that the draining server still gives.
-    async fn leave_draining(&mut self, stream: &mut PublishStream, drain: v1::Drain) -> WorkEnd {
+    async fn receive_last_answers(&mut self, stream: &mut PublishStream, drain: v1::Drain) -> WorkEnd {
         stream.half_close();
         let until = Instant::now() + DRAIN_TIMEOUT;
         while let Ok(Ok(Some(frame))) = timeout_at(until, stream.next()).await {

@@ -117,9 +117,9 @@ async fn several_streams_work_one_queue_off() {
     let fake = Fake::start().await;
     put(&fake, &["ok"; 1000]);
     let seen = Arc::new(Mutex::new(HashSet::new()));
-    let note = Arc::clone(&seen);
+    let report = Arc::clone(&seen);
     let handler = move |delivery: Arc<Delivery>| {
-        let first = note.lock().unwrap().insert(delivery.sequence());
+        let first = report.lock().unwrap().insert(delivery.sequence());
         async move { if first { Ok(()) } else { Err(HandlerError::dead_letter()) } }
     };
     let client = fake.client().await;

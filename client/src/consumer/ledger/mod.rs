@@ -104,7 +104,7 @@ impl Ledger {
         if !held.charged {
             held.charged = true;
             if held.settling {
-                give_back(&mut self.owed, held);
+                return_credit(&mut self.owed, held);
             }
         }
         match left {
@@ -124,13 +124,13 @@ impl Ledger {
         let Some(held) = find(&mut self.held, lease).filter(|held| !held.settling) else { return false };
         held.settling = true;
         if held.charged {
-            give_back(owed, held);
+            return_credit(owed, held);
         }
         held.lost
     }
 
     /// These still wait for the application, and are being extended for that reason.
-    pub(super) fn note_waiting(&mut self, leases: &[Lease], now: Instant) {
+    pub(super) fn mark_waiting(&mut self, leases: &[Lease], now: Instant) {
         for lease in leases {
             if let Some(held) = find(&mut self.held, lease) {
                 (held.asked, held.waited) = (now, now);
@@ -140,7 +140,7 @@ impl Ledger {
 
     /// Those that the application works on, for no longer than `limit`, and whose lease is older than `age`; they count
     /// as asked for now.
-    pub(super) fn take_due(&mut self, now: Instant, age: Duration, limit: Duration) -> Vec<Lease> {
+    pub(super) fn collect_due(&mut self, now: Instant, age: Duration, limit: Duration) -> Vec<Lease> {
         let mut due = Vec::new();
         for (slot, held) in all(&mut self.held) {
             let worked_on = !held.settling && !held.lost && now.duration_since(held.waited) < limit;
@@ -219,7 +219,7 @@ impl Ledger {
                 || self.owed.bytes * 4 >= self.limit.bytes)
     }
 
-    pub(super) fn take_owed(&mut self) -> v1::Credit {
+    pub(super) fn drain_owed(&mut self) -> v1::Credit {
         std::mem::take(&mut self.owed)
     }
 
@@ -260,7 +260,7 @@ fn all(held: &mut [Option<Held>]) -> impl Iterator<Item = (u32, &mut Held)> {
     (0..).zip(held).filter_map(|(slot, held)| Some((slot, held.as_mut()?)))
 }
 
-fn give_back(owed: &mut v1::Credit, held: &Held) {
+fn return_credit(owed: &mut v1::Credit, held: &Held) {
     owed.messages = owed.messages.saturating_add(1);
     owed.bytes = owed.bytes.saturating_add(held.bytes);
 }

@@ -38,9 +38,9 @@ fn credits_come_back_once() {
     ledger.settle(&a);
     assert!(ledger.is_much_owed());
     ledger.remove(&a);
-    assert_eq!(ledger.take_owed(), credit(1, 10));
+    assert_eq!(ledger.drain_owed(), credit(1, 10));
     ledger.remove(&b);
-    assert_eq!(ledger.take_owed(), credit(1, 10));
+    assert_eq!(ledger.drain_owed(), credit(1, 10));
     ledger.remove(&b);
     assert!(!ledger.is_owed() && ledger.is_empty());
 }
@@ -51,7 +51,7 @@ fn a_lease_does_not_find_what_has_its_slot_now() {
     ledger.open();
     let old = deliver(&mut ledger, "old").unwrap();
     ledger.remove(&old);
-    ledger.take_owed();
+    ledger.drain_owed();
     let new = deliver(&mut ledger, "new").unwrap();
     assert_eq!(old.slot, new.slot);
     assert!(!ledger.lose(&old) && !ledger.extended(&old, Instant::now()));
@@ -91,9 +91,9 @@ fn a_resumed_delivery_is_known_and_charged_again() {
     assert_eq!(ledger.resumed(), slice::from_ref(&lost));
     // The credit of the one in settlement is free at once, that of the held one when it is settled, and the
     // lost one took none of this stream.
-    assert_eq!(ledger.take_owed(), credit(1, 10));
+    assert_eq!(ledger.drain_owed(), credit(1, 10));
     ledger.settle(&held);
-    assert_eq!(ledger.take_owed(), credit(1, 10));
+    assert_eq!(ledger.drain_owed(), credit(1, 10));
     ledger.settle(&lost);
     assert!(!ledger.is_owed());
 }
@@ -113,14 +113,14 @@ fn how_long_a_lease_lasts_is_what_the_server_says() {
     let [little, whole, _longer] =
         [("little", 5), ("whole", 30), ("longer", 300)].map(|(t, s)| deliver(left(t, s)));
     let (age, limit) = (LEASE / 3, Duration::from_secs(60));
-    assert_eq!(ledger.take_due(start, age, limit), [little], "the others have time");
-    assert_eq!(ledger.take_due(after(11), age, limit).len(), 3);
+    assert_eq!(ledger.collect_due(start, age, limit), [little], "the others have time");
+    assert_eq!(ledger.collect_due(after(11), age, limit).len(), 3);
     assert_eq!(ledger.expire(after(5)), (vec!["little".into()], Some(after(30))));
     // On the next stream the server says something else.
     ledger.open();
     assert_eq!(ledger.deliver(&left("little", 7), after(10), LEASE), Known::Revived);
     assert_eq!(ledger.deliver(&left("whole", 2), after(10), LEASE), Known::Again);
-    assert_eq!(ledger.take_due(after(10), age, limit).len(), 2);
+    assert_eq!(ledger.collect_due(after(10), age, limit).len(), 2);
     assert_eq!(ledger.expire(after(13)), (vec!["whole".into()], Some(after(17))));
     assert!(!ledger.lose(&whole));
 }
@@ -133,10 +133,10 @@ fn leases_are_kept_while_they_are_worked_under() {
     let [waits, worked_on, settling] =
         ["waits", "worked-on", "settling"].map(|token| deliver_at(&mut ledger, token, start).unwrap());
     ledger.settle(&settling);
-    assert!(ledger.take_due(after(9), age, limit).is_empty());
-    ledger.note_waiting(slice::from_ref(&waits), after(11));
-    assert_eq!(ledger.take_due(after(11), age, limit), slice::from_ref(&worked_on));
-    assert!(ledger.take_due(after(12), age, limit).is_empty(), "it was asked for");
+    assert!(ledger.collect_due(after(9), age, limit).is_empty());
+    ledger.mark_waiting(slice::from_ref(&waits), after(11));
+    assert_eq!(ledger.collect_due(after(11), age, limit), slice::from_ref(&worked_on));
+    assert!(ledger.collect_due(after(12), age, limit).is_empty(), "it was asked for");
     assert!(!ledger.extended(&worked_on, after(41)));
     assert_eq!(ledger.expire(after(29)), (Vec::new(), Some(after(30))));
     assert_eq!(ledger.expire(after(30)), (vec!["waits".into()], Some(after(41))));
@@ -144,7 +144,7 @@ fn leases_are_kept_while_they_are_worked_under() {
     assert_eq!(ledger.deliver(&delivery("waits"), after(31), LEASE), Known::Revived);
     ledger.resumed();
     assert_eq!(ledger.expire(after(41)).0.len(), 2);
-    assert!(ledger.take_due(after(61), age, limit).is_empty(), "long enough");
+    assert!(ledger.collect_due(after(61), age, limit).is_empty(), "long enough");
     assert!(!ledger.lose(&waits), "it was told");
     assert!(ledger.extended(&waits, after(90)), "good after all");
     assert!(ledger.lose(&waits) && ledger.settle(&waits));

@@ -119,7 +119,7 @@ impl Window {
             let freed = next.batch.expire(now);
             let is_empty = next.batch.is_empty();
             self.free(freed);
-            self.note_failure(Some(PublishError::Expired));
+            self.record_failure(Some(PublishError::Expired));
             if !is_empty {
                 return;
             }
@@ -159,7 +159,7 @@ impl Window {
     }
 
     /// The first failure of a message since this was last asked for.
-    pub(super) fn take_failure(&mut self) -> Option<PublishError> {
+    pub(super) fn pop_failure(&mut self) -> Option<PublishError> {
         self.first_failure.take()
     }
 
@@ -199,7 +199,7 @@ impl Window {
             Some(Outcome::Results(results)) => {
                 let Some(numbered) = self.remove(index) else { return Step::Wait };
                 match numbered.batch.answer(results) {
-                    Ok(failure) => self.note_failure(failure),
+                    Ok(failure) => self.record_failure(failure),
                     Err(batch) => {
                         let error = Error::Protocol("a batch's results are not one per message");
                         batch.fail(&PublishError::Stopped(error.clone()));
@@ -267,7 +267,7 @@ impl Window {
 
     fn fail(&mut self, numbered: Numbered, error: PublishError) {
         numbered.batch.fail(&error);
-        self.note_failure(Some(error));
+        self.record_failure(Some(error));
     }
 
     /// Tells every message that the publisher has ended.
@@ -295,7 +295,7 @@ impl Window {
     }
 
     /// Unless there was one before.
-    pub(super) fn note_failure(&mut self, failure: Option<PublishError>) {
+    pub(super) fn record_failure(&mut self, failure: Option<PublishError>) {
         if self.first_failure.is_none() {
             self.first_failure = failure;
         }
