@@ -117,7 +117,7 @@ impl ConsumerBuilder {
             lease_duration: self.lease_duration,
         };
         let mut ledger = Ledger::new(self.credit);
-        let stream = session.open(ledger.open(), None).await?;
+        let stream = session.open(ledger.begin_stream(), None).await?;
         session.target.queue_uid.clone_from(&stream.opened.queue_uid);
         let inbox = Arc::new(Inbox::default());
         let (commands, receiver) = mpsc::unbounded_channel();

@@ -124,7 +124,7 @@ impl Driver {
                 delay = wait;
             }
             let session = self.session.clone();
-            let whole = self.ledger.open();
+            let whole = self.ledger.begin_stream();
             let credit = if self.stopping { v1::Credit::default() } else { whole };
             let hint = hint.take();
             let attempt = async move {

@@ -10,7 +10,7 @@ use super::{
     clock::{Clock, PING_AFTER, SILENCE_TIMEOUT},
     command::Extend,
     driver::{Driver, receive},
-    ledger::{Known, Lease},
+    ledger::{Arrival, Lease},
     stream::ConsumeStream,
 };
 use crate::{
@@ -96,9 +96,9 @@ impl Driver {
         let resumed = deliveries.iter().filter(|delivery| delivery.resumed).count();
         let now = Instant::now();
         let mut slot = |delivery: &v1::Delivery| match self.ledger.deliver(delivery, now, clock.lease) {
-            Known::New(slot) => Some(slot),
-            Known::Again => None,
-            Known::Revived => {
+            Arrival::New(slot) => Some(slot),
+            Arrival::Resumed => None,
+            Arrival::Revived => {
                 self.lost.remove(&delivery.token);
                 None
             }
@@ -129,7 +129,7 @@ impl Driver {
     }
 
     fn withdraw_not_resumed(&mut self) {
-        let lost = self.ledger.resumed().into_iter().collect();
+        let lost = self.ledger.finish_resuming().into_iter().collect();
         self.withdraw(&lost);
     }
 
@@ -202,12 +202,12 @@ impl Driver {
 
 impl Driver {
     /// Leases must not end while their deliveries only wait for the application, nor while it works on them.
-    fn renew(&mut self, now: Instant, lease: Duration) {
-        let mut due = self.inbox.collect_ending(lease - lease / 3, lease);
+    fn renew(&mut self, now: Instant, duration: Duration) {
+        let mut due = self.inbox.collect_ending(duration - duration / 3, duration);
         self.ledger.mark_waiting(&due, now);
-        due.extend(self.ledger.collect_due(now, lease / 3, self.extend_for));
-        for held in due {
-            self.extensions.push(Extend { lease: held, duration: lease, done: None });
+        due.extend(self.ledger.collect_due(now, duration / 3, self.extend_for));
+        for lease in due {
+            self.extensions.push(Extend { lease, duration, done: None });
         }
     }
 }

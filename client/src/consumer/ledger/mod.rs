@@ -17,11 +17,11 @@ pub(super) struct Ledger {
     /// Came back and is not yet given out again.
     owed: v1::Credit,
     /// By [`Lease::slot`]: what every delivery needs several times costs no search.
-    held: Vec<Option<Held>>,
+    records: Vec<Option<LeaseRecord>>,
     free: Vec<u32>,
     /// Of the deliveries of earlier streams, until this one has resumed what it resumes. The server chooses the tokens,
     /// so that a hash which is only fast is good enough.
-    earlier: HashMap<Bytes, u32, RandomState>,
+    resumable: HashMap<Bytes, u32, RandomState>,
 }
 
 /// A delivery of this consumer: its token, and where the ledger has it. It may outlive what the ledger has.
@@ -33,17 +33,17 @@ pub(super) struct Lease {
 
 /// What a delivery is to us.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Known {
+pub(super) enum Arrival {
     /// The application does not have it yet. Its slot is this.
     New(u32),
     /// It was delivered on an earlier stream.
-    Again,
+    Resumed,
     /// So it was, and its lease had been taken for lost.
     Revived,
 }
 
 #[derive(Debug)]
-struct Held {
+struct LeaseRecord {
     token: Bytes,
     bytes: u64,
     /// The current stream's credits were taken for it. A delivery of an earlier stream takes them when the server
@@ -52,9 +52,9 @@ struct Held {
     /// The application is done with it; only the server's confirmation is missing.
     settling: bool,
     /// When its lease was granted, or an extension last asked for.
-    asked: Instant,
+    renewed_at: Instant,
     /// When it was last seen waiting for the application.
-    waited: Instant,
+    waiting_at: Instant,
     /// When its lease ends unless it is extended, as far as we know.
     lease_end: Instant,
     /// The lease has ended, and the application was told.
@@ -63,17 +63,17 @@ struct Held {
 
 impl Ledger {
     pub(super) fn new(limit: v1::Credit) -> Self {
-        let (held, free, earlier) = (Vec::new(), Vec::new(), HashMap::default());
-        Self { limit, owed: v1::Credit::default(), held, free, earlier }
+        let (records, free, resumable) = (Vec::new(), Vec::new(), HashMap::default());
+        Self { limit, owed: v1::Credit::default(), records, free, resumable }
     }
 
     /// What a new stream begins with: everything.
-    pub(super) fn open(&mut self) -> v1::Credit {
-        self.earlier.clear();
-        for (slot, held) in (0..).zip(&mut self.held) {
-            if let Some(held) = held {
-                held.charged = false;
-                self.earlier.insert(held.token.clone(), slot);
+    pub(super) fn begin_stream(&mut self) -> v1::Credit {
+        self.resumable.clear();
+        for (slot, record) in (0..).zip(&mut self.records) {
+            if let Some(record) = record {
+                record.charged = false;
+                self.resumable.insert(record.token.clone(), slot);
             }
         }
         self.owed = v1::Credit::default();
@@ -81,59 +81,61 @@ impl Ledger {
     }
 
     /// A delivery came. Leases last so long; how much is left of this one, the server says.
-    pub(super) fn deliver(&mut self, delivery: &v1::Delivery, now: Instant, lease: Duration) -> Known {
+    pub(super) fn deliver(&mut self, delivery: &v1::Delivery, now: Instant, lease: Duration) -> Arrival {
         let left = time::left(delivery);
         let bytes = delivery.message.as_ref().map_or(0, |message| message.payload.len() as u64);
-        let earlier = self.earlier(&delivery.token);
-        let Some(held) = earlier.and_then(|lease| find(&mut self.held, &lease)) else {
+        let resumable = self.find_resumable(&delivery.token);
+        let Some(record) = resumable.and_then(|lease| find(&mut self.records, &lease)) else {
             if !delivery.resumed {
                 // What is resumed comes before what is new. Fewer may have come than were announced.
-                self.earlier.clear();
+                self.resumable.clear();
             }
-            return Known::New(self.hold(Held {
+            return Arrival::New(self.insert(LeaseRecord {
                 token: delivery.token.clone(),
                 bytes,
                 charged: true,
                 settling: false,
-                asked: left.map_or(now, |left| granted(now, lease, left)),
-                waited: now,
+                renewed_at: left.map_or(now, |left| granted_at(now, lease, left)),
+                waiting_at: now,
                 lease_end: now + left.unwrap_or(lease),
                 lost: false,
             }));
         };
-        if !held.charged {
-            held.charged = true;
-            if held.settling {
-                return_credit(&mut self.owed, held);
+        if !record.charged {
+            record.charged = true;
+            if record.settling {
+                return_credit(&mut self.owed, record);
             }
         }
         match left {
             Some(left) => {
-                held.lease_end = now + left;
-                held.asked = held.asked.min(granted(now, lease, left));
+                record.lease_end = now + left;
+                record.renewed_at = record.renewed_at.min(granted_at(now, lease, left));
             }
             // It is good now; how much longer is told by the extension that is asked for next.
-            None => held.lease_end = held.lease_end.max(now + lease / 3),
+            None => record.lease_end = record.lease_end.max(now + lease / 3),
         }
-        if std::mem::take(&mut held.lost) { Known::Revived } else { Known::Again }
+        if std::mem::take(&mut record.lost) { Arrival::Revived } else { Arrival::Resumed }
     }
 
     /// The application settles it; `true`: its lease was lost before.
     pub(super) fn settle(&mut self, lease: &Lease) -> bool {
         let owed = &mut self.owed;
-        let Some(held) = find(&mut self.held, lease).filter(|held| !held.settling) else { return false };
-        held.settling = true;
-        if held.charged {
-            return_credit(owed, held);
+        let Some(record) = find(&mut self.records, lease).filter(|record| !record.settling) else {
+            return false;
+        };
+        record.settling = true;
+        if record.charged {
+            return_credit(owed, record);
         }
-        held.lost
+        record.lost
     }
 
     /// These still wait for the application, and are being extended for that reason.
     pub(super) fn mark_waiting(&mut self, leases: &[Lease], now: Instant) {
         for lease in leases {
-            if let Some(held) = find(&mut self.held, lease) {
-                (held.asked, held.waited) = (now, now);
+            if let Some(record) = find(&mut self.records, lease) {
+                (record.renewed_at, record.waiting_at) = (now, now);
             }
         }
     }
@@ -142,11 +144,11 @@ impl Ledger {
     /// as asked for now.
     pub(super) fn collect_due(&mut self, now: Instant, age: Duration, limit: Duration) -> Vec<Lease> {
         let mut due = Vec::new();
-        for (slot, held) in all(&mut self.held) {
-            let worked_on = !held.settling && !held.lost && now.duration_since(held.waited) < limit;
-            if worked_on && now.duration_since(held.asked) > age {
-                held.asked = now;
-                due.push(Lease { token: held.token.clone(), slot });
+        for (slot, record) in occupied(&mut self.records) {
+            let worked_on = !record.settling && !record.lost && now.duration_since(record.waiting_at) < limit;
+            if worked_on && now.duration_since(record.renewed_at) > age {
+                record.renewed_at = now;
+                due.push(Lease { token: record.token.clone(), slot });
             }
         }
         due
@@ -154,16 +156,16 @@ impl Ledger {
 
     /// The lease lasts until then, or longer; `true`: it had been taken for lost.
     pub(super) fn extended(&mut self, lease: &Lease, until: Instant) -> bool {
-        let Some(held) = find(&mut self.held, lease) else { return false };
-        held.lease_end = held.lease_end.max(until);
-        std::mem::take(&mut held.lost)
+        let Some(record) = find(&mut self.records, lease) else { return false };
+        record.lease_end = record.lease_end.max(until);
+        std::mem::take(&mut record.lost)
     }
 
     /// The server says that the lease is gone; `true`: the application has to be told.
     pub(super) fn lose(&mut self, lease: &Lease) -> bool {
-        let held = find(&mut self.held, lease).filter(|held| !held.settling && !held.lost);
-        held.is_some_and(|held| {
-            held.lost = true;
+        let record = find(&mut self.records, lease).filter(|record| !record.settling && !record.lost);
+        record.is_some_and(|record| {
+            record.lost = true;
             true
         })
     }
@@ -171,12 +173,13 @@ impl Ledger {
     /// The deliveries whose lease has ended by now, and when the next one ends.
     pub(super) fn expire(&mut self, now: Instant) -> (Vec<Bytes>, Option<Instant>) {
         let (mut expired, mut next) = (Vec::new(), None::<Instant>);
-        for (_, held) in all(&mut self.held).filter(|(_, held)| !held.settling && !held.lost) {
-            if held.lease_end <= now {
-                held.lost = true;
-                expired.push(held.token.clone());
+        for (_, record) in occupied(&mut self.records).filter(|(_, record)| !record.settling && !record.lost)
+        {
+            if record.lease_end <= now {
+                record.lost = true;
+                expired.push(record.token.clone());
             } else {
-                next = Some(next.map_or(held.lease_end, |next| next.min(held.lease_end)));
+                next = Some(next.map_or(record.lease_end, |next| next.min(record.lease_end)));
             }
         }
         (expired, next)
@@ -185,22 +188,22 @@ impl Ledger {
     /// The server confirmed, or the lease is lost and the application never had it.
     pub(super) fn remove(&mut self, lease: &Lease) {
         self.settle(lease);
-        if find(&mut self.held, lease).is_some() {
-            self.held[lease.slot as usize] = None;
+        if find(&mut self.records, lease).is_some() {
+            self.records[lease.slot as usize] = None;
             self.free.push(lease.slot);
         }
     }
 
     /// The stream has resumed all that it resumes. Returns what an earlier one delivered and this one has not.
-    pub(super) fn resumed(&mut self) -> Vec<Lease> {
-        self.earlier.clear();
-        let left = all(&mut self.held).filter(|(_, held)| !held.charged && !held.settling);
-        left.map(|(slot, held)| Lease { token: held.token.clone(), slot }).collect()
+    pub(super) fn finish_resuming(&mut self) -> Vec<Lease> {
+        self.resumable.clear();
+        let left = occupied(&mut self.records).filter(|(_, record)| !record.charged && !record.settling);
+        left.map(|(slot, record)| Lease { token: record.token.clone(), slot }).collect()
     }
 
     /// No delivery is out.
     pub(super) fn is_empty(&self) -> bool {
-        self.held.len() == self.free.len()
+        self.records.len() == self.free.len()
     }
 
     /// How many settlements may wait for their confirmation before credits are held back.
@@ -223,46 +226,46 @@ impl Ledger {
         std::mem::take(&mut self.owed)
     }
 
-    fn earlier(&self, token: &Bytes) -> Option<Lease> {
-        if self.earlier.is_empty() {
+    fn find_resumable(&self, token: &Bytes) -> Option<Lease> {
+        if self.resumable.is_empty() {
             return None;
         }
-        self.earlier.get(token).map(|slot| Lease { token: token.clone(), slot: *slot })
+        self.resumable.get(token).map(|slot| Lease { token: token.clone(), slot: *slot })
     }
 
-    fn hold(&mut self, held: Held) -> u32 {
+    fn insert(&mut self, record: LeaseRecord) -> u32 {
         if let Some(slot) = self.free.pop() {
-            self.held[slot as usize] = Some(held);
+            self.records[slot as usize] = Some(record);
             return slot;
         }
-        self.held.push(Some(held));
+        self.records.push(Some(record));
         // The credits bound their number.
-        u32::try_from(self.held.len() - 1).unwrap_or(u32::MAX)
+        u32::try_from(self.records.len() - 1).unwrap_or(u32::MAX)
     }
 }
 
 /// What is held under a lease; none if it was removed, also if another has its slot now.
-fn find<'a>(held: &'a mut [Option<Held>], lease: &Lease) -> Option<&'a mut Held> {
-    held.get_mut(lease.slot as usize)?.as_mut().filter(|held| same(&held.token, &lease.token))
+fn find<'a>(records: &'a mut [Option<LeaseRecord>], lease: &Lease) -> Option<&'a mut LeaseRecord> {
+    records.get_mut(lease.slot as usize)?.as_mut().filter(|record| same_bytes(&record.token, &lease.token))
 }
 
 /// Mostly both are one piece of the frame they came in, which the processor's caches have forgotten: so it is not read.
-fn same(one: &Bytes, other: &Bytes) -> bool {
+fn same_bytes(one: &Bytes, other: &Bytes) -> bool {
     (one.as_ptr(), one.len()) == (other.as_ptr(), other.len()) || one == other
 }
 
 /// When a lease of which so much is left was granted or extended, at the latest now.
-fn granted(now: Instant, lease: Duration, left: Duration) -> Instant {
+fn granted_at(now: Instant, lease: Duration, left: Duration) -> Instant {
     now.checked_sub(lease.saturating_sub(left)).unwrap_or(now)
 }
 
-fn all(held: &mut [Option<Held>]) -> impl Iterator<Item = (u32, &mut Held)> {
-    (0..).zip(held).filter_map(|(slot, held)| Some((slot, held.as_mut()?)))
+fn occupied(records: &mut [Option<LeaseRecord>]) -> impl Iterator<Item = (u32, &mut LeaseRecord)> {
+    (0..).zip(records).filter_map(|(slot, record)| Some((slot, record.as_mut()?)))
 }
 
-fn return_credit(owed: &mut v1::Credit, held: &Held) {
+fn return_credit(owed: &mut v1::Credit, record: &LeaseRecord) {
     owed.messages = owed.messages.saturating_add(1);
-    owed.bytes = owed.bytes.saturating_add(held.bytes);
+    owed.bytes = owed.bytes.saturating_add(record.bytes);
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use posthouse_proto::v1::{Credit, Delivery, Message};
 
 use tokio::time::Instant;
 
-use super::{Duration, Known, Lease, Ledger};
+use super::{Arrival, Duration, Lease, Ledger};
 
 const LEASE: Duration = Duration::from_secs(30);
 
@@ -15,7 +15,7 @@ fn deliver(ledger: &mut Ledger, token: &'static str) -> Option<Lease> {
 
 fn deliver_at(ledger: &mut Ledger, token: &'static str, now: Instant) -> Option<Lease> {
     match ledger.deliver(&delivery(token), now, LEASE) {
-        Known::New(slot) => Some(Lease { token: token.into(), slot }),
+        Arrival::New(slot) => Some(Lease { token: token.into(), slot }),
         _ => None,
     }
 }
@@ -32,7 +32,7 @@ fn credit(messages: u32, bytes: u64) -> Credit {
 #[test]
 fn credits_come_back_once() {
     let mut ledger = Ledger::new(credit(4, 100));
-    assert_eq!(ledger.open(), credit(4, 100));
+    assert_eq!(ledger.begin_stream(), credit(4, 100));
     let [a, b] = ["a", "b"].map(|token| deliver(&mut ledger, token).unwrap());
     assert!(!ledger.is_owed());
     ledger.settle(&a);
@@ -48,7 +48,7 @@ fn credits_come_back_once() {
 #[test]
 fn a_lease_does_not_find_what_has_its_slot_now() {
     let mut ledger = Ledger::new(credit(4, 100));
-    ledger.open();
+    ledger.begin_stream();
     let old = deliver(&mut ledger, "old").unwrap();
     ledger.remove(&old);
     ledger.drain_owed();
@@ -62,18 +62,18 @@ fn a_lease_does_not_find_what_has_its_slot_now() {
 #[test]
 fn a_resumed_delivery_is_known_when_others_have_the_slots() {
     let mut ledger = Ledger::new(credit(4, 100));
-    ledger.open();
+    ledger.begin_stream();
     let [a, b] = ["a", "b"].map(|token| deliver(&mut ledger, token).unwrap());
-    ledger.open();
+    ledger.begin_stream();
     ledger.remove(&a);
     let mut resumed = |token| {
         let delivery = Delivery { resumed: true, ..delivery(token) };
         ledger.deliver(&delivery, Instant::now(), LEASE)
     };
-    assert_eq!(resumed("c"), Known::New(a.slot));
-    assert!(matches!(resumed("a"), Known::New(_)), "it was removed");
-    assert_eq!(resumed("b"), Known::Again);
-    assert!(ledger.resumed().is_empty());
+    assert_eq!(resumed("c"), Arrival::New(a.slot));
+    assert!(matches!(resumed("a"), Arrival::New(_)), "it was removed");
+    assert_eq!(resumed("b"), Arrival::Resumed);
+    assert!(ledger.finish_resuming().is_empty());
     ledger.remove(&b);
     assert!(!ledger.is_empty());
 }
@@ -81,14 +81,14 @@ fn a_resumed_delivery_is_known_when_others_have_the_slots() {
 #[test]
 fn a_resumed_delivery_is_known_and_charged_again() {
     let mut ledger = Ledger::new(credit(4, 100));
-    ledger.open();
+    ledger.begin_stream();
     let [held, settling, lost] =
         ["held", "settling", "lost"].map(|token| deliver(&mut ledger, token).unwrap());
     ledger.settle(&settling);
-    ledger.open();
+    ledger.begin_stream();
     assert!(!ledger.is_owed());
     assert!(deliver(&mut ledger, "held").is_none() && deliver(&mut ledger, "settling").is_none());
-    assert_eq!(ledger.resumed(), slice::from_ref(&lost));
+    assert_eq!(ledger.finish_resuming(), slice::from_ref(&lost));
     // The credit of the one in settlement is free at once, that of the held one when it is settled, and the
     // lost one took none of this stream.
     assert_eq!(ledger.drain_owed(), credit(1, 10));
@@ -107,7 +107,7 @@ fn how_long_a_lease_lasts_is_what_the_server_says() {
         ..delivery(token)
     };
     let mut deliver = |delivery: Delivery| match ledger.deliver(&delivery, start, LEASE) {
-        Known::New(slot) => Lease { token: delivery.token, slot },
+        Arrival::New(slot) => Lease { token: delivery.token, slot },
         other => panic!("{other:?}"),
     };
     let [little, whole, _longer] =
@@ -117,9 +117,9 @@ fn how_long_a_lease_lasts_is_what_the_server_says() {
     assert_eq!(ledger.collect_due(after(11), age, limit).len(), 3);
     assert_eq!(ledger.expire(after(5)), (vec!["little".into()], Some(after(30))));
     // On the next stream the server says something else.
-    ledger.open();
-    assert_eq!(ledger.deliver(&left("little", 7), after(10), LEASE), Known::Revived);
-    assert_eq!(ledger.deliver(&left("whole", 2), after(10), LEASE), Known::Again);
+    ledger.begin_stream();
+    assert_eq!(ledger.deliver(&left("little", 7), after(10), LEASE), Arrival::Revived);
+    assert_eq!(ledger.deliver(&left("whole", 2), after(10), LEASE), Arrival::Resumed);
     assert_eq!(ledger.collect_due(after(10), age, limit).len(), 2);
     assert_eq!(ledger.expire(after(13)), (vec!["whole".into()], Some(after(17))));
     assert!(!ledger.lose(&whole));
@@ -140,9 +140,9 @@ fn leases_are_kept_while_they_are_worked_under() {
     assert!(!ledger.extended(&worked_on, after(41)));
     assert_eq!(ledger.expire(after(29)), (Vec::new(), Some(after(30))));
     assert_eq!(ledger.expire(after(30)), (vec!["waits".into()], Some(after(41))));
-    ledger.open();
-    assert_eq!(ledger.deliver(&delivery("waits"), after(31), LEASE), Known::Revived);
-    ledger.resumed();
+    ledger.begin_stream();
+    assert_eq!(ledger.deliver(&delivery("waits"), after(31), LEASE), Arrival::Revived);
+    ledger.finish_resuming();
     assert_eq!(ledger.expire(after(41)).0.len(), 2);
     assert!(ledger.collect_due(after(61), age, limit).is_empty(), "long enough");
     assert!(!ledger.lose(&waits), "it was told");
