@@ -18,14 +18,14 @@ pub(super) type Outcome = Result<(), SettleError>;
 /// What a consumer and its deliveries share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) commands: mpsc::UnboundedSender<Command>,
+    pub(super) commands: mpsc::UnboundedSender<ConsumeCommand>,
     pub(super) lost: Arc<Lost>,
     pub(super) queue: String,
 }
 
 /// What guards and handles give to the consumer's task. The deliveries that the credits allow bound their number.
 #[derive(Debug)]
-pub(super) enum Command {
+pub(super) enum ConsumeCommand {
     Settle(Settle),
     /// Handed over together.
     SettleAll(Vec<Settle>),

@@ -15,7 +15,7 @@ use tracing::Span;
 
 use super::{
     DeadLetterOrigin, SettleError, Settlement, Settling,
-    command::{Command, Extend, Outcome, Settle, Shared},
+    command::{ConsumeCommand, Extend, Outcome, Settle, Shared},
     ledger::Lease,
 };
 use crate::{
@@ -198,7 +198,7 @@ impl Delivery {
     pub async fn extend(&mut self, duration: Duration) -> Result<SystemTime, SettleError> {
         let (done, answer) = oneshot::channel();
         let extend = Extend { lease: self.lease.clone(), duration, done: Some(done) };
-        self.shared.commands.send(Command::Extend(extend)).map_err(|_| SettleError::Closed)?;
+        self.shared.commands.send(ConsumeCommand::Extend(extend)).map_err(|_| SettleError::Closed)?;
         let extended = answer.await.unwrap_or(Err(SettleError::Closed))?;
         (self.lease_deadline, self.lease_end) = (extended.deadline, extended.until);
         Ok(self.lease_deadline)
@@ -228,7 +228,7 @@ impl Delivery {
     fn hand_over(&self, settlement: Settlement, responder: Responder<Outcome>) {
         if let Some(settle) = self.command(settlement, responder) {
             // If the consumer is gone, who waits for it goes with the command and is told.
-            let _ = self.shared.commands.send(Command::Settle(settle));
+            let _ = self.shared.commands.send(ConsumeCommand::Settle(settle));
         }
     }
 

@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     ConsumeError, SettleError,
-    command::{Command, Settle},
+    command::{ConsumeCommand, Settle},
     extensions::Extensions,
     inbox::Inbox,
     ledger::{Lease, Ledger},
@@ -22,14 +22,14 @@ use crate::{answer_group::Responder, error::Error, retry::Patience, stream::Stre
 
 /// How long closing may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
-const COMMANDS_AT_ONCE: usize = 4096;
+const MAX_COMMANDS_AT_ONCE: usize = 4096;
 
 #[derive(Debug)]
 pub(super) struct Driver {
     pub(super) session: ConsumerSession,
     pub(super) ledger: Ledger,
-    pub(super) commands: mpsc::UnboundedReceiver<Command>,
-    pub(super) received: Vec<Command>,
+    pub(super) commands: mpsc::UnboundedReceiver<ConsumeCommand>,
+    pub(super) received: Vec<ConsumeCommand>,
     /// No more commands will come.
     pub(super) commands_ended: bool,
     pub(super) inbox: Arc<Inbox>,
@@ -61,7 +61,7 @@ impl Driver {
     pub(super) fn new(
         session: ConsumerSession,
         ledger: Ledger,
-        commands: mpsc::UnboundedReceiver<Command>,
+        commands: mpsc::UnboundedReceiver<ConsumeCommand>,
         inbox: Arc<Inbox>,
         lost: Arc<Lost>,
         limits: Limits,
@@ -160,11 +160,13 @@ impl Driver {
         let mut received = mem::take(&mut self.received);
         for command in received.drain(..) {
             match command {
-                Command::Settle(settle) => self.settle(settle),
-                Command::SettleAll(settles) => settles.into_iter().for_each(|settle| self.settle(settle)),
-                Command::Extend(extend) => self.extensions.push(extend),
-                Command::Stop => self.stop(),
-                Command::Close(done) => self.close(done),
+                ConsumeCommand::Settle(settle) => self.settle(settle),
+                ConsumeCommand::SettleAll(settles) => {
+                    settles.into_iter().for_each(|settle| self.settle(settle))
+                }
+                ConsumeCommand::Extend(extend) => self.extensions.push(extend),
+                ConsumeCommand::Stop => self.stop(),
+                ConsumeCommand::Close(done) => self.close(done),
             }
         }
         self.received = received;
@@ -243,6 +245,9 @@ impl Driver {
     }
 }
 
-pub(super) async fn receive(commands: &mut mpsc::UnboundedReceiver<Command>, received: &mut Vec<Command>) {
-    commands.recv_many(received, COMMANDS_AT_ONCE).await;
+pub(super) async fn receive(
+    commands: &mut mpsc::UnboundedReceiver<ConsumeCommand>,
+    received: &mut Vec<ConsumeCommand>,
+) {
+    commands.recv_many(received, MAX_COMMANDS_AT_ONCE).await;
 }

@@ -27,7 +27,7 @@ pub use origin::{DeadLetterCause, DeadLetterOrigin};
 pub use settlement::{Settlement, Settling, SettlingAll};
 
 use self::{
-    command::{Command, Shared},
+    command::{ConsumeCommand, Shared},
     inbox::{Entry, Inbox},
 };
 use crate::answer_group::Responder;
@@ -139,7 +139,7 @@ impl Consumer {
             delivery.settle_with(settlement, Responder::Group(part), &self.shared)
         });
         // If the task has ended, the parts go with the command and tell it.
-        let _ = self.shared.commands.send(Command::SettleAll(settles.collect()));
+        let _ = self.shared.commands.send(ConsumeCommand::SettleAll(settles.collect()));
         settling
     }
 
@@ -148,7 +148,7 @@ impl Consumer {
     /// the consumer after that.
     pub fn stop(&self) {
         // If the task has ended nothing comes any more.
-        let _ = self.shared.commands.send(Command::Stop);
+        let _ = self.shared.commands.send(ConsumeCommand::Stop);
     }
 
     /// Ends the consumer: what was settled is confirmed, and what was not is released, also what the application still
@@ -158,7 +158,7 @@ impl Consumer {
     /// first, the stream is broken, which is no clean end: the leases run to their deadline, and that counts as an attempt.
     pub async fn close(&self) -> Result<(), ConsumeError> {
         let (done, closed) = oneshot::channel();
-        if self.shared.commands.send(Command::Close(done)).is_err() {
+        if self.shared.commands.send(ConsumeCommand::Close(done)).is_err() {
             return self.inbox.next().await.map(|_| ());
         }
         closed.await.unwrap_or(Ok(()))
@@ -169,6 +169,6 @@ impl Drop for Consumer {
     fn drop(&mut self) {
         let (done, _) = oneshot::channel();
         // If the task has ended there is nothing to close.
-        let _ = self.shared.commands.send(Command::Close(done));
+        let _ = self.shared.commands.send(ConsumeCommand::Close(done));
     }
 }

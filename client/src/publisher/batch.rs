@@ -11,10 +11,10 @@ pub(super) type Answer = Responder<Outcome>;
 
 /// What a handle gives to the publisher's task. The channel is unbounded; `SendBuffer` bounds what messages put into it.
 #[derive(Debug)]
-pub(super) enum Item {
-    Message(Accepted),
+pub(super) enum PublishCommand {
+    Message(AcceptedMessage),
     /// Handed over together.
-    Messages(Vec<Accepted>),
+    Messages(Vec<AcceptedMessage>),
     /// A message was not handed over; flushes tell it.
     Failed(PublishError),
     /// Send what is gathered, without lingering.
@@ -25,7 +25,7 @@ pub(super) enum Item {
 
 /// A message that has its room.
 #[derive(Debug)]
-pub(super) struct Accepted {
+pub(super) struct AcceptedMessage {
     pub(super) message: v1::NewMessage,
     pub(super) answer: Answer,
     pub(super) bytes: usize,
@@ -65,7 +65,7 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn push(&mut self, accepted: Accepted) {
+    pub(super) fn push(&mut self, accepted: AcceptedMessage) {
         self.since.get_or_insert_with(Instant::now);
         self.messages.push(accepted.message);
         self.waiters.push(Waiter {

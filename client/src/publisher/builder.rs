@@ -132,13 +132,13 @@ impl PublisherBuilder {
             0 => MAX_BATCH_BYTES,
             limit => (limit as usize).min(MAX_BATCH_BYTES),
         };
-        let (sender, items) = mpsc::unbounded_channel();
+        let (sender, commands) = mpsc::unbounded_channel();
         let buffer =
             Arc::new(SendBuffer::new(self.settings.max_buffered_bytes, self.settings.max_buffered_messages));
-        let driver = Driver::new(session, self.settings, items, Arc::clone(&buffer));
+        let driver = Driver::new(session, self.settings, commands, Arc::clone(&buffer));
         let task = tokio::spawn(driver.run(stream)).abort_handle();
         let (message_timeout, limit) = (self.message_timeout, HandOverLimit::new(&self.settings));
-        let handle = Handle { items: sender, buffer, queue, max_payload, limit, message_timeout, task };
+        let handle = Handle { commands: sender, buffer, queue, max_payload, limit, message_timeout, task };
         Ok(Publisher(Arc::new(handle)))
     }
 }

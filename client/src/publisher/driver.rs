@@ -9,7 +9,7 @@ use tokio::{
 
 use super::{
     PublishError,
-    batch::{Accepted, Batch, Item},
+    batch::{AcceptedMessage, Batch, PublishCommand},
     send_buffer::SendBuffer,
     settings::Settings,
     stream::{ProducerSession, PublishStream},
@@ -19,24 +19,24 @@ use crate::{error::Error, retry::Patience, stream::StreamEnd};
 
 /// How long a closed stream may take to end.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
-const ITEMS_AT_ONCE: usize = 1024;
+const MAX_COMMANDS_AT_ONCE: usize = 1024;
 
 #[derive(Debug)]
 pub(super) struct Driver {
     pub(super) session: ProducerSession,
     pub(super) settings: Settings,
-    pub(super) items: mpsc::UnboundedReceiver<Item>,
-    pub(super) received: Vec<Item>,
+    pub(super) commands: mpsc::UnboundedReceiver<PublishCommand>,
+    pub(super) received: Vec<PublishCommand>,
     pub(super) buffer: Arc<SendBuffer>,
     /// The batch that is being gathered.
-    pub(super) filling: Batch,
+    pub(super) open_batch: Batch,
     pub(super) window: Window,
     flushes: VecDeque<Flush>,
     pub(super) patience: Patience,
     /// The server wants a pause until then.
-    pub(super) hold_until: Option<Instant>,
+    pub(super) paused_until: Option<Instant>,
     /// No more items will come.
-    pub(super) ending: bool,
+    pub(super) commands_ended: bool,
 }
 
 #[derive(Debug)]
@@ -63,21 +63,21 @@ impl Driver {
     pub(super) fn new(
         session: ProducerSession,
         settings: Settings,
-        items: mpsc::UnboundedReceiver<Item>,
+        commands: mpsc::UnboundedReceiver<PublishCommand>,
         buffer: Arc<SendBuffer>,
     ) -> Self {
         Self {
             session,
             settings,
-            items,
+            commands,
             received: Vec::new(),
             buffer,
-            filling: Batch::default(),
+            open_batch: Batch::default(),
             window: Window::default(),
             flushes: VecDeque::new(),
             patience: Patience::new(settings.give_up_after),
-            hold_until: None,
-            ending: false,
+            paused_until: None,
+            commands_ended: false,
         }
     }
 
@@ -130,7 +130,7 @@ impl Driver {
             }
             match self.session.open(hint.take().as_deref()).await {
                 Ok(stream) if self.window.opened(stream.opened.next_sequence) => {
-                    self.hold_until = None;
+                    self.paused_until = None;
                     return Ok(Some(stream));
                 }
                 Ok(_) => {
@@ -144,9 +144,9 @@ impl Driver {
 
     /// Nothing to send needs no connection; `false`: nothing will come any more.
     async fn wait_for_work(&mut self) -> bool {
-        while self.window.is_empty() && self.filling.is_empty() {
+        while self.window.is_empty() && self.open_batch.is_empty() {
             self.answer_flushes();
-            if self.ending {
+            if self.commands_ended {
                 return false;
             }
             self.receive().await;
@@ -157,28 +157,31 @@ impl Driver {
     }
 
     async fn receive(&mut self) {
-        Self::receive_from(&mut self.items, &mut self.received).await;
+        Self::receive_from(&mut self.commands, &mut self.received).await;
         self.accept();
     }
 
-    pub(super) async fn receive_from(items: &mut mpsc::UnboundedReceiver<Item>, received: &mut Vec<Item>) {
-        items.recv_many(received, ITEMS_AT_ONCE).await;
+    pub(super) async fn receive_from(
+        commands: &mut mpsc::UnboundedReceiver<PublishCommand>,
+        received: &mut Vec<PublishCommand>,
+    ) {
+        commands.recv_many(received, MAX_COMMANDS_AT_ONCE).await;
     }
 
     pub(super) fn accept(&mut self) {
         // Nothing is received only when all handles are gone, or closed.
-        self.ending = self.received.is_empty();
+        self.commands_ended = self.received.is_empty();
         let mut received = mem::take(&mut self.received);
-        for item in received.drain(..) {
-            match item {
-                Item::Message(accepted) => self.fill(accepted),
-                Item::Messages(all) => all.into_iter().for_each(|accepted| self.fill(accepted)),
-                Item::Failed(error) => self.window.record_failure(Some(error)),
-                Item::Send => self.close_batch(),
-                Item::Flush(done) => self.flush(done),
-                Item::Close(done) => {
+        for command in received.drain(..) {
+            match command {
+                PublishCommand::Message(accepted) => self.fill(accepted),
+                PublishCommand::Messages(all) => all.into_iter().for_each(|accepted| self.fill(accepted)),
+                PublishCommand::Failed(error) => self.window.record_failure(Some(error)),
+                PublishCommand::Send => self.close_batch(),
+                PublishCommand::Flush(done) => self.flush(done),
+                PublishCommand::Close(done) => {
                     self.buffer.close(PublishError::Closed);
-                    self.items.close();
+                    self.commands.close();
                     self.flush(done);
                 }
             }
@@ -187,19 +190,19 @@ impl Driver {
         self.answer_flushes();
     }
 
-    fn fill(&mut self, accepted: Accepted) {
-        if self.filling.bytes + accepted.bytes > self.settings.batch_bytes {
+    fn fill(&mut self, accepted: AcceptedMessage) {
+        if self.open_batch.bytes + accepted.bytes > self.settings.batch_bytes {
             self.close_batch();
         }
-        self.filling.push(accepted);
-        if self.filling.messages.len() >= self.settings.batch_messages {
+        self.open_batch.push(accepted);
+        if self.open_batch.messages.len() >= self.settings.batch_messages {
             self.close_batch();
         }
     }
 
     pub(super) fn close_batch(&mut self) {
-        if !self.filling.is_empty() {
-            self.window.push(mem::take(&mut self.filling));
+        if !self.open_batch.is_empty() {
+            self.window.push(mem::take(&mut self.open_batch));
         }
     }
 
@@ -222,17 +225,19 @@ impl Driver {
 
     fn stop(&mut self, error: &PublishError) {
         self.buffer.close(error.clone());
-        self.items.close();
-        mem::take(&mut self.filling).fail(error);
+        self.commands.close();
+        mem::take(&mut self.open_batch).fail(error);
         self.window.fail_all(error);
-        while let Ok(item) = self.items.try_recv() {
-            match item {
-                Item::Message(accepted) => accepted.answer.send(Err(error.clone())),
-                Item::Messages(all) => {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                PublishCommand::Message(accepted) => accepted.answer.send(Err(error.clone())),
+                PublishCommand::Messages(all) => {
                     all.into_iter().for_each(|accepted| accepted.answer.send(Err(error.clone())));
                 }
-                Item::Send | Item::Failed(_) => {}
-                Item::Flush(done) | Item::Close(done) => _ = done.send(Err(error.clone())),
+                PublishCommand::Send | PublishCommand::Failed(_) => {}
+                PublishCommand::Flush(done) | PublishCommand::Close(done) => {
+                    _ = done.send(Err(error.clone()))
+                }
             }
         }
         for flush in self.flushes.drain(..) {

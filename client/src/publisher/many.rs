@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     PublishAcks, PublishError, Publisher, Stored,
     acks::Latest,
-    batch::{Accepted, Item, Outcome},
+    batch::{AcceptedMessage, Outcome, PublishCommand},
     settings::Settings,
 };
 use crate::{
@@ -59,7 +59,7 @@ impl Publisher {
     {
         let acks = self.publish_many(messages).await;
         // If the publisher has ended, the acks tell.
-        let _ = self.0.items.send(Item::Send);
+        let _ = self.0.commands.send(PublishCommand::Send);
         acks.await
     }
 
@@ -72,7 +72,7 @@ impl Publisher {
             match message {
                 Ok(Message { message, bytes, deadline }) => {
                     deadlines.add(deadline);
-                    accepted.push(Accepted { message, answer, bytes, reserved: bytes, deadline });
+                    accepted.push(AcceptedMessage { message, answer, bytes, reserved: bytes, deadline });
                 }
                 Err(error) => self.refuse(answer, error),
             }
@@ -91,8 +91,8 @@ impl Publisher {
                 if let [one] = &mut accepted[..] {
                     one.reserved = reserved;
                 }
-                if let Err(unsent) = self.0.items.send(Item::Messages(accepted))
-                    && let Item::Messages(unsent) = unsent.0
+                if let Err(unsent) = self.0.commands.send(PublishCommand::Messages(accepted))
+                    && let PublishCommand::Messages(unsent) = unsent.0
                 {
                     unsent.into_iter().for_each(|it| it.answer.send(Err(self.0.buffer.end())));
                 }
@@ -105,7 +105,7 @@ impl Publisher {
     /// Tells a failure of a message that was not handed over, and has the next flush tell it too.
     fn refuse(&self, answer: Responder<Outcome>, error: PublishError) {
         // If the publisher has ended, a flush fails for that.
-        let _ = self.0.items.send(Item::Failed(error.clone()));
+        let _ = self.0.commands.send(PublishCommand::Failed(error.clone()));
         answer.send(Err(error));
     }
 }

@@ -27,7 +27,7 @@ pub use builder::PublisherBuilder;
 pub use error::{PublishError, TryPublishError};
 
 use self::{
-    batch::{Accepted, Item},
+    batch::{AcceptedMessage, PublishCommand},
     many::HandOverLimit,
     send_buffer::SendBuffer,
 };
@@ -63,7 +63,7 @@ use crate::{answer_group::Responder, message::NewMessage};
 pub struct Publisher(Arc<Handle>);
 
 struct Handle {
-    items: mpsc::UnboundedSender<Item>,
+    commands: mpsc::UnboundedSender<PublishCommand>,
     buffer: Arc<SendBuffer>,
     queue: String,
     max_payload: usize,
@@ -116,19 +116,19 @@ impl Publisher {
     /// Waits until everything that was published before has its answer, without lingering. Fails with the first
     /// failure of a message since the last flush, so that acks may be dropped.
     pub async fn flush(&self) -> Result<(), PublishError> {
-        self.ask(Item::Flush).await
+        self.ask(PublishCommand::Flush).await
     }
 
     /// Flushes, and ends the publisher, also for its clones. This takes as long as the server does, and gives up when
     /// the publisher does; see [`PublisherBuilder::give_up_after`].
     pub async fn close(self) -> Result<(), PublishError> {
-        self.ask(Item::Close).await
+        self.ask(PublishCommand::Close).await
     }
 
     /// The same with a deadline. When it passes, the publisher is ended all the same: what has no answer by then may be
     /// stored or not, and its acks fail with [`PublishError::Closed`].
     pub async fn close_within(self, limit: Duration) -> Result<(), PublishError> {
-        match timeout(limit, self.ask(Item::Close)).await {
+        match timeout(limit, self.ask(PublishCommand::Close)).await {
             Ok(closed) => closed,
             Err(_) => {
                 self.0.buffer.close(PublishError::Closed);
@@ -157,17 +157,17 @@ impl Publisher {
     ) -> Result<PublishAck, PublishError> {
         let (answer, ack) = oneshot::channel();
         let (message, answer) = (message.into_wire(), Responder::One(answer));
-        let accepted = Accepted { message, answer, bytes, reserved, deadline };
-        self.0.items.send(Item::Message(accepted)).map_err(|_| self.0.buffer.end())?;
+        let accepted = AcceptedMessage { message, answer, bytes, reserved, deadline };
+        self.0.commands.send(PublishCommand::Message(accepted)).map_err(|_| self.0.buffer.end())?;
         Ok(PublishAck::new(ack, deadline))
     }
 
     async fn ask(
         &self,
-        item: impl FnOnce(oneshot::Sender<Result<(), PublishError>>) -> Item,
+        item: impl FnOnce(oneshot::Sender<Result<(), PublishError>>) -> PublishCommand,
     ) -> Result<(), PublishError> {
         let (done, answer) = oneshot::channel();
-        self.0.items.send(item(done)).map_err(|_| self.0.buffer.end())?;
+        self.0.commands.send(item(done)).map_err(|_| self.0.buffer.end())?;
         answer.await.unwrap_or_else(|_| Err(self.0.buffer.end()))
     }
 }

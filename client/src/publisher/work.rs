@@ -32,7 +32,7 @@ impl Driver {
             if !self.send(stream) {
                 return WorkEnd::failed(stream.failure().await);
             }
-            if self.ending && self.window.is_empty() && self.filling.is_empty() {
+            if self.commands_ended && self.window.is_empty() && self.open_batch.is_empty() {
                 return WorkEnd::Stream(StreamEnd::Finished);
             }
             match self.window.in_flight() {
@@ -48,7 +48,7 @@ impl Driver {
                         return end;
                     }
                 }
-                () = Self::receive_from(&mut self.items, &mut self.received), if !self.ending => self.accept(),
+                () = Self::receive_from(&mut self.commands, &mut self.received), if !self.commands_ended => self.accept(),
                 () = sleep_until(wake) => {}
             }
             let now = Instant::now();
@@ -96,7 +96,7 @@ impl Driver {
                 let Some(delay) = self.patience.after(&error) else {
                     return Some(WorkEnd::Publisher(PublishError::ended(error, self.patience.waited())));
                 };
-                self.hold_until = Some(Instant::now() + delay);
+                self.paused_until = Some(Instant::now() + delay);
                 stream.refresh_token(&self.session.target.context).await;
             }
         }
@@ -123,13 +123,13 @@ impl Driver {
     /// Sends all that may be sent now; `false`: the transport takes no more.
     fn send(&mut self, stream: &PublishStream) -> bool {
         let now = Instant::now();
-        if self.hold_until.is_some_and(|until| until > now) {
+        if self.paused_until.is_some_and(|until| until > now) {
             return true;
         }
-        self.hold_until = None;
+        self.paused_until = None;
         while self.may_send() {
             if !self.window.has_unsent() {
-                if self.filling_due().is_none_or(|due| due > now) {
+                if self.open_batch_due().is_none_or(|due| due > now) {
                     break;
                 }
                 self.close_batch();
@@ -154,13 +154,13 @@ impl Driver {
 
     /// When there will be something to send without anything coming in.
     fn send_due(&self) -> Option<Instant> {
-        self.hold_until.or_else(|| self.filling_due().filter(|_| self.may_send()))
+        self.paused_until.or_else(|| self.open_batch_due().filter(|_| self.may_send()))
     }
 
     /// When the batch that is not full goes; `None`: there is nothing in it, or an answer has to come first.
-    fn filling_due(&self) -> Option<Instant> {
-        let linger = if self.ending { Duration::ZERO } else { self.settings.linger };
-        let since = self.filling.since.filter(|_| self.window.in_flight() < UNFILLED_IN_FLIGHT);
+    fn open_batch_due(&self) -> Option<Instant> {
+        let linger = if self.commands_ended { Duration::ZERO } else { self.settings.linger };
+        let since = self.open_batch.since.filter(|_| self.window.in_flight() < UNFILLED_IN_FLIGHT);
         since.map(|since| since + linger)
     }
 }

@@ -25,7 +25,7 @@ use crate::error::{Error, Refusal};
 #[derive(Debug, Default)]
 pub(super) struct Window {
     /// Oldest first; the first `sent` of them are on the stream.
-    batches: VecDeque<Numbered>,
+    batches: VecDeque<NumberedBatch>,
     sent: usize,
     /// Of those, the ones without an answer.
     unanswered: usize,
@@ -39,7 +39,7 @@ pub(super) struct Window {
 }
 
 #[derive(Debug)]
-struct Numbered {
+struct NumberedBatch {
     batch: Batch,
     /// Its place among all batches of this publisher.
     ordinal: u64,
@@ -78,7 +78,7 @@ impl Window {
     pub(super) fn push(&mut self, batch: Batch) {
         let ordinal = self.next_ordinal;
         self.next_ordinal += 1;
-        self.batches.push_back(Numbered {
+        self.batches.push_back(NumberedBatch {
             batch,
             ordinal,
             first_sequence: None,
@@ -265,7 +265,7 @@ impl Window {
         Step::NewEpoch
     }
 
-    fn fail(&mut self, numbered: Numbered, error: PublishError) {
+    fn fail(&mut self, numbered: NumberedBatch, error: PublishError) {
         numbered.batch.fail(&error);
         self.record_failure(Some(error));
     }
@@ -278,7 +278,7 @@ impl Window {
         (self.sent, self.unanswered, self.rewind) = (0, 0, None);
     }
 
-    fn remove(&mut self, index: usize) -> Option<Numbered> {
+    fn remove(&mut self, index: usize) -> Option<NumberedBatch> {
         let removed = self.batches.remove(index)?;
         self.sent = self.sent.saturating_sub(1);
         self.free(removed.batch.reserved());
@@ -290,7 +290,7 @@ impl Window {
         self.freed.messages += freed.messages;
     }
 
-    fn remove_oldest(&mut self) -> Option<Numbered> {
+    fn remove_oldest(&mut self) -> Option<NumberedBatch> {
         self.remove(0)
     }
 

@@ -23,7 +23,7 @@ use crate::{
     answer_group::Responder,
     publisher::{
         PublishError, Stored,
-        batch::{Accepted, Batch},
+        batch::{AcceptedMessage, Batch},
     },
 };
 
@@ -108,7 +108,7 @@ impl Run {
             let payload = if poisoned { Bytes::from_static(POISON) } else { Bytes::from(number) };
             let (answer, ack) = oneshot::channel();
             let message = v1::NewMessage { payload: payload.clone(), ..v1::NewMessage::default() };
-            batch.push(Accepted {
+            batch.push(AcceptedMessage {
                 message,
                 answer: Responder::One(answer),
                 bytes: 1,
@@ -234,7 +234,13 @@ fn a_session_that_cannot_follow_is_left() {
     assert!(window.opened(0) && !window.opened(1));
     let mut batch = Batch::default();
     let message = v1::NewMessage::default();
-    batch.push(Accepted { message, answer: Responder::Discard, bytes: 1, reserved: 1, deadline: None });
+    batch.push(AcceptedMessage {
+        message,
+        answer: Responder::Discard,
+        bytes: 1,
+        reserved: 1,
+        deadline: None,
+    });
     window.push(batch);
     assert_eq!(window.send(Instant::now()).unwrap().first_sequence, 0);
     window.stream_ended();
