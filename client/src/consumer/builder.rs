@@ -5,8 +5,8 @@ use tokio::sync::mpsc;
 
 use super::{
     Consumer,
-    command::Shared,
-    driver::{Driver, Limits},
+    command::ConsumerShared,
+    driver::{ConsumerLimits, Driver},
     inbox::Inbox,
     ledger::Ledger,
     lost::Lost,
@@ -29,7 +29,7 @@ pub struct ConsumerBuilder {
     credit_is_set: bool,
     lease_duration: Option<Duration>,
     open_timeout: Duration,
-    limits: Limits,
+    limits: ConsumerLimits,
 }
 
 impl ConsumerBuilder {
@@ -42,7 +42,10 @@ impl ConsumerBuilder {
             credit_is_set: false,
             lease_duration: None,
             open_timeout: Duration::from_secs(20),
-            limits: Limits { give_up_after: Duration::from_secs(300), extend_for: Duration::from_secs(3600) },
+            limits: ConsumerLimits {
+                give_up_after: Duration::from_secs(300),
+                extend_for: Duration::from_secs(3600),
+            },
         }
     }
 
@@ -125,6 +128,6 @@ impl ConsumerBuilder {
         let driver =
             Driver::new(session, ledger, receiver, Arc::clone(&inbox), Arc::clone(&lost), self.limits);
         tokio::spawn(driver.run(stream));
-        Ok(Consumer { inbox, shared: Arc::new(Shared { commands, lost, queue }) })
+        Ok(Consumer { inbox, shared: Arc::new(ConsumerShared { commands, lost, queue }) })
     }
 }

@@ -13,11 +13,11 @@ use super::{ConsumeError, SettleError, ledger::Lease, lost::Lost};
 use crate::answer_group::Responder;
 
 /// What becomes of a settlement.
-pub(super) type Outcome = Result<(), SettleError>;
+pub(super) type SettleOutcome = Result<(), SettleError>;
 
 /// What a consumer and its deliveries share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct ConsumerShared {
     pub(super) commands: mpsc::UnboundedSender<ConsumeCommand>,
     pub(super) lost: Arc<Lost>,
     pub(super) queue: String,
@@ -41,7 +41,7 @@ pub(super) struct Settle {
     pub(super) lease: Lease,
     pub(super) action: v1::SettleAction,
     pub(super) delay: Option<prost_types::Duration>,
-    pub(super) responder: Responder<Outcome>,
+    pub(super) responder: Responder<SettleOutcome>,
 }
 
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use tracing::Span;
 
 use super::{
     DeadLetterOrigin, SettleError, Settlement, Settling,
-    command::{ConsumeCommand, Extend, Outcome, Settle, Shared},
+    command::{ConsumeCommand, ConsumerShared, Extend, Settle, SettleOutcome},
     ledger::Lease,
 };
 use crate::{
@@ -42,12 +42,17 @@ pub struct Delivery {
     attempt: u32,
     lease_deadline: SystemTime,
     lease_end: Instant,
-    shared: Arc<Shared>,
+    shared: Arc<ConsumerShared>,
     settled: AtomicBool,
 }
 
 impl Delivery {
-    pub(super) fn new(delivery: v1::Delivery, slot: u32, lease_end: Instant, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(
+        delivery: v1::Delivery,
+        slot: u32,
+        lease_end: Instant,
+        shared: Arc<ConsumerShared>,
+    ) -> Self {
         Self {
             lease: Lease { token: delivery.token, slot },
             message: delivery.message.unwrap_or_default(),
@@ -215,8 +220,8 @@ impl Delivery {
     pub(super) fn settle_with(
         self,
         settlement: Settlement,
-        responder: Responder<Outcome>,
-        shared: &Arc<Shared>,
+        responder: Responder<SettleOutcome>,
+        shared: &Arc<ConsumerShared>,
     ) -> Option<Settle> {
         if Arc::ptr_eq(&self.shared, shared) {
             return self.command(settlement, responder);
@@ -225,7 +230,7 @@ impl Delivery {
         None
     }
 
-    fn hand_over(&self, settlement: Settlement, responder: Responder<Outcome>) {
+    fn hand_over(&self, settlement: Settlement, responder: Responder<SettleOutcome>) {
         if let Some(settle) = self.command(settlement, responder) {
             // If the consumer is gone, who waits for it goes with the command and is told.
             let _ = self.shared.commands.send(ConsumeCommand::Settle(settle));
@@ -233,7 +238,7 @@ impl Delivery {
     }
 
     /// `None`: it was settled before.
-    fn command(&self, settlement: Settlement, responder: Responder<Outcome>) -> Option<Settle> {
+    fn command(&self, settlement: Settlement, responder: Responder<SettleOutcome>) -> Option<Settle> {
         if self.settled.swap(true, Ordering::Relaxed) {
             return None;
         }

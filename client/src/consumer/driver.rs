@@ -46,7 +46,7 @@ pub(super) struct Driver {
 
 /// What the application decides about a consumer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct ConsumerLimits {
     pub(super) give_up_after: Duration,
     pub(super) extend_for: Duration,
 }
@@ -64,7 +64,7 @@ impl Driver {
         commands: mpsc::UnboundedReceiver<ConsumeCommand>,
         inbox: Arc<Inbox>,
         lost: Arc<Lost>,
-        limits: Limits,
+        limits: ConsumerLimits,
     ) -> Self {
         Self {
             session,

@@ -19,13 +19,13 @@ pub(super) struct Inbox {
 
 #[derive(Default)]
 struct State {
-    waiting: VecDeque<Entry>,
+    waiting: VecDeque<InboxEntry>,
     /// Nothing more comes, and why.
     end: Option<Result<(), ConsumeError>>,
 }
 
 #[expect(clippy::large_enum_variant, reason = "nearly all are deliveries")]
-pub(super) enum Entry {
+pub(super) enum InboxEntry {
     Delivery {
         delivery: v1::Delivery,
         /// Where the ledger has it.
@@ -42,7 +42,7 @@ pub(super) enum Entry {
     },
 }
 
-impl Entry {
+impl InboxEntry {
     fn is_valid_at(&self, now: Instant) -> bool {
         match self {
             Self::Delivery { expected_end, .. } => now < *expected_end,
@@ -62,7 +62,7 @@ impl Entry {
 
 impl Inbox {
     /// The oldest entry; `None`: nothing more comes.
-    pub(super) async fn next(&self) -> Result<Option<Entry>, ConsumeError> {
+    pub(super) async fn next(&self) -> Result<Option<InboxEntry>, ConsumeError> {
         loop {
             {
                 let mut state = self.lock();
@@ -91,8 +91,8 @@ impl Inbox {
         }
         let mut state = self.lock();
         // It is no longer so.
-        state.waiting.pop_back_if(|last| matches!(last, Entry::Idle { .. }));
-        let entry = |(delivery, slot, lease_end)| Entry::Delivery {
+        state.waiting.pop_back_if(|last| matches!(last, InboxEntry::Idle { .. }));
+        let entry = |(delivery, slot, lease_end)| InboxEntry::Delivery {
             delivery,
             slot,
             lease_end,
@@ -112,10 +112,10 @@ impl Inbox {
         let mut deliveries = Vec::new();
         while deliveries.is_empty() {
             match self.next().await? {
-                Some(Entry::Delivery { delivery, slot, lease_end, .. }) => {
+                Some(InboxEntry::Delivery { delivery, slot, lease_end, .. }) => {
                     deliveries.push(make(delivery, slot, lease_end))
                 }
-                Some(Entry::Idle { .. }) => {}
+                Some(InboxEntry::Idle { .. }) => {}
                 None => return Ok(deliveries),
             }
         }
@@ -125,7 +125,7 @@ impl Inbox {
         while deliveries.len() < max
             && let Some(entry) = state.waiting.pop_front_if(|entry| entry.is_valid_at(now))
         {
-            if let Entry::Delivery { delivery, slot, lease_end, .. } = entry {
+            if let InboxEntry::Delivery { delivery, slot, lease_end, .. } = entry {
                 deliveries.push(make(delivery, slot, lease_end));
             }
         }
@@ -133,13 +133,13 @@ impl Inbox {
     }
 
     pub(super) fn push_idle(&self, waiting: u64, parked: u64) {
-        self.lock().waiting.push_back(Entry::Idle { waiting, parked });
+        self.lock().waiting.push_back(InboxEntry::Idle { waiting, parked });
         self.ready.notify_one();
     }
 
     /// A new stream tells anew whether it is idle.
     pub(super) fn drop_idle(&self) {
-        self.lock().waiting.retain(|entry| !matches!(entry, Entry::Idle { .. }));
+        self.lock().waiting.retain(|entry| !matches!(entry, InboxEntry::Idle { .. }));
     }
 
     /// The deliveries whose lease ends within a time; they count as extended by so much now.
@@ -147,7 +147,7 @@ impl Inbox {
         let now = Instant::now();
         let mut ending = Vec::new();
         for entry in &mut self.lock().waiting {
-            if let Entry::Delivery { delivery, slot, expected_end, .. } = entry
+            if let InboxEntry::Delivery { delivery, slot, expected_end, .. } = entry
                 && expected_end.saturating_duration_since(now) < within
             {
                 *expected_end = now + extension;
@@ -187,7 +187,7 @@ impl Inbox {
         state.end.get_or_insert(Ok(()));
         drop(state);
         self.ready.notify_one();
-        waiting.iter().filter_map(Entry::lease).collect()
+        waiting.iter().filter_map(InboxEntry::lease).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -27,8 +27,8 @@ pub use origin::{DeadLetterCause, DeadLetterOrigin};
 pub use settlement::{Settlement, Settling, SettlingAll};
 
 use self::{
-    command::{ConsumeCommand, Shared},
-    inbox::{Entry, Inbox},
+    command::{ConsumeCommand, ConsumerShared},
+    inbox::{Inbox, InboxEntry},
 };
 use crate::answer_group::Responder;
 
@@ -59,7 +59,7 @@ use crate::answer_group::Responder;
 #[derive(Debug)]
 pub struct Consumer {
     inbox: Arc<Inbox>,
-    shared: Arc<Shared>,
+    shared: Arc<ConsumerShared>,
 }
 
 /// What comes to a consumer.
@@ -110,10 +110,10 @@ impl Consumer {
     /// nothing is lost.
     pub async fn next_event(&self) -> Result<Option<Event>, ConsumeError> {
         Ok(self.inbox.next().await?.map(|entry| match entry {
-            Entry::Delivery { delivery, slot, lease_end, .. } => {
+            InboxEntry::Delivery { delivery, slot, lease_end, .. } => {
                 Event::Delivery(Delivery::new(delivery, slot, lease_end, Arc::clone(&self.shared)))
             }
-            Entry::Idle { waiting, parked } => Event::Idle { waiting, parked },
+            InboxEntry::Idle { waiting, parked } => Event::Idle { waiting, parked },
         }))
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{SettleError, command::Outcome};
+use super::{SettleError, command::SettleOutcome};
 use crate::answer_group::{AnswerGroup, AnswerPart};
 
 /// What becomes of a delivery.
@@ -30,16 +30,16 @@ pub enum Settlement {
 /// is on its way, together with others.
 #[derive(Debug)]
 #[must_use = "the settlement is on its way; await this to know that it is durable, or drop it"]
-pub struct Settling(pub(super) oneshot::Receiver<Outcome>);
+pub struct Settling(pub(super) oneshot::Receiver<SettleOutcome>);
 
 /// The server's confirmations of many settlements, to be awaited: one result for each, in order.
 #[derive(Debug)]
 #[must_use = "the settlements are on their way; await this to know that they are durable, or drop it"]
-pub struct SettlingAll(AnswerGroup<Outcome>);
+pub struct SettlingAll(AnswerGroup<SettleOutcome>);
 
 impl SettlingAll {
     /// Of so many, and who is to be told of each.
-    pub(super) fn new(count: usize) -> (Self, impl Iterator<Item = AnswerPart<Outcome>>) {
+    pub(super) fn new(count: usize) -> (Self, impl Iterator<Item = AnswerPart<SettleOutcome>>) {
         let (outcomes, parts) = AnswerGroup::new(count);
         (Self(outcomes), parts)
     }

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{PublishError, Stored, batch::Outcome};
+use super::{PublishError, Stored, batch::PublishOutcome};
 use crate::answer_group::AnswerGroup;
 
 /// The server's answers to many messages, to be awaited: one for each, in order. They are there when all are, or when the
@@ -16,9 +16,9 @@ use crate::answer_group::AnswerGroup;
 #[derive(Debug, Default)]
 #[must_use = "await it to know that the messages are stored, or drop it and flush later"]
 pub struct PublishAcks {
-    pub(super) groups: VecDeque<AnswerGroup<Outcome>>,
-    outcomes: Vec<Outcome>,
-    pub(super) deadlines: Latest,
+    pub(super) groups: VecDeque<AnswerGroup<PublishOutcome>>,
+    outcomes: Vec<PublishOutcome>,
+    pub(super) deadlines: LatestDeadline,
     /// Made when there is somebody to wake.
     alarm: Option<Pin<Box<Sleep>>>,
 }
@@ -48,13 +48,13 @@ impl Future for PublishAcks {
 
 /// The latest of deadlines.
 #[derive(Debug, Default)]
-pub(super) struct Latest {
+pub(super) struct LatestDeadline {
     latest: Option<Instant>,
     /// Something has none.
     unlimited: bool,
 }
 
-impl Latest {
+impl LatestDeadline {
     pub(super) fn add(&mut self, deadline: Option<Instant>) {
         self.latest = self.latest.max(deadline);
         self.unlimited |= deadline.is_none();
@@ -70,11 +70,11 @@ impl Latest {
 mod tests {
     use std::time::Duration;
 
-    use super::{Instant, Latest};
+    use super::{Instant, LatestDeadline};
 
     #[test]
     fn one_without_a_deadline_leaves_all_without() {
-        let (mut deadlines, now) = (Latest::default(), Instant::now());
+        let (mut deadlines, now) = (LatestDeadline::default(), Instant::now());
         assert_eq!(deadlines.latest(), None);
         deadlines.add(Some(now + Duration::from_secs(1)));
         deadlines.add(Some(now));

@@ -6,8 +6,8 @@ use tokio::{sync::oneshot, time::Instant};
 use super::{PublishError, Stored};
 use crate::{answer_group::Responder, error::Refusal};
 
-pub(super) type Outcome = Result<Stored, PublishError>;
-pub(super) type Answer = Responder<Outcome>;
+pub(super) type PublishOutcome = Result<Stored, PublishError>;
+pub(super) type Answer = Responder<PublishOutcome>;
 
 /// What a handle gives to the publisher's task. The channel is unbounded; `SendBuffer` bounds what messages put into it.
 #[derive(Debug)]

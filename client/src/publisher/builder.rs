@@ -3,8 +3,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 use super::{
-    Handle, Publisher, driver::Driver, many::HandOverLimit, send_buffer::SendBuffer, settings::Settings,
-    stream::ProducerSession,
+    Handle, Publisher, driver::Driver, many::HandOverLimit, send_buffer::SendBuffer,
+    settings::PublisherSettings, stream::ProducerSession,
 };
 use crate::{context::Context, error::Error, message::MAX_BATCH_BYTES, name, stream::StreamTarget};
 
@@ -16,7 +16,7 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 pub struct PublisherBuilder {
     context: Context,
     queue: String,
-    settings: Settings,
+    settings: PublisherSettings,
     return_message_ids: bool,
     open_timeout: Duration,
     message_timeout: Option<Duration>,
@@ -27,7 +27,7 @@ impl PublisherBuilder {
         Self {
             context,
             queue,
-            settings: Settings::default(),
+            settings: PublisherSettings::default(),
             return_message_ids: false,
             open_timeout: OPEN_TIMEOUT,
             message_timeout: None,

@@ -11,7 +11,7 @@ use super::{
     PublishError,
     batch::{AcceptedMessage, Batch, PublishCommand},
     send_buffer::SendBuffer,
-    settings::Settings,
+    settings::PublisherSettings,
     stream::{ProducerSession, PublishStream},
     window::Window,
 };
@@ -24,7 +24,7 @@ const MAX_COMMANDS_AT_ONCE: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Driver {
     pub(super) session: ProducerSession,
-    pub(super) settings: Settings,
+    pub(super) settings: PublisherSettings,
     pub(super) commands: mpsc::UnboundedReceiver<PublishCommand>,
     pub(super) received: Vec<PublishCommand>,
     pub(super) buffer: Arc<SendBuffer>,
@@ -62,7 +62,7 @@ impl WorkEnd {
 impl Driver {
     pub(super) fn new(
         session: ProducerSession,
-        settings: Settings,
+        settings: PublisherSettings,
         commands: mpsc::UnboundedReceiver<PublishCommand>,
         buffer: Arc<SendBuffer>,
     ) -> Self {

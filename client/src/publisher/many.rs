@@ -5,9 +5,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     PublishAcks, PublishError, Publisher, Stored,
-    acks::Latest,
-    batch::{AcceptedMessage, Outcome, PublishCommand},
-    settings::Settings,
+    acks::LatestDeadline,
+    batch::{AcceptedMessage, PublishCommand, PublishOutcome},
+    settings::PublisherSettings,
 };
 use crate::{
     answer_group::{AnswerGroup, Responder},
@@ -63,10 +63,10 @@ impl Publisher {
         acks.await
     }
 
-    async fn hand_over_group(&self, group: MessageGroup) -> AnswerGroup<Outcome> {
+    async fn hand_over_group(&self, group: MessageGroup) -> AnswerGroup<PublishOutcome> {
         let (answers, parts) = AnswerGroup::new(group.messages.len());
         let mut accepted = Vec::with_capacity(group.count);
-        let mut deadlines = Latest::default();
+        let mut deadlines = LatestDeadline::default();
         for (message, part) in group.messages.into_iter().zip(parts) {
             let answer = Responder::Group(part);
             match message {
@@ -103,7 +103,7 @@ impl Publisher {
     }
 
     /// Tells a failure of a message that was not handed over, and has the next flush tell it too.
-    fn refuse(&self, answer: Responder<Outcome>, error: PublishError) {
+    fn refuse(&self, answer: Responder<PublishOutcome>, error: PublishError) {
         // If the publisher has ended, a flush fails for that.
         let _ = self.0.commands.send(PublishCommand::Failed(error.clone()));
         answer.send(Err(error));
@@ -119,7 +119,7 @@ pub(super) struct HandOverLimit {
 }
 
 impl HandOverLimit {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &PublisherSettings) -> Self {
         let limit = |batch: usize, buffer: usize| batch.min(buffer.saturating_sub(batch)).max(1);
         Self {
             messages: limit(settings.batch_messages, settings.max_buffered_messages),
@@ -161,12 +161,12 @@ impl MessageGroup {
 mod tests {
     use std::time::Duration;
 
-    use super::{HandOverLimit, Settings};
+    use super::{HandOverLimit, PublisherSettings};
 
     #[test]
     fn what_waits_for_room_leaves_room_for_the_batch_before_it() {
         let limit = |batch: usize, buffer: usize| {
-            let settings = Settings {
+            let settings = PublisherSettings {
                 batch_messages: batch,
                 batch_bytes: 1_000,
                 linger: Duration::ZERO,

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 /// How a publisher gathers, sends and gives up; [`PublisherBuilder`](super::PublisherBuilder) has the meanings and limits.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Settings {
+pub(super) struct PublisherSettings {
     pub(super) batch_messages: usize,
     pub(super) batch_bytes: usize,
     pub(super) linger: Duration,
@@ -12,7 +12,7 @@ pub(super) struct Settings {
     pub(super) give_up_after: Duration,
 }
 
-impl Default for Settings {
+impl Default for PublisherSettings {
     fn default() -> Self {
         Self {
             batch_messages: 512,
