@@ -9,7 +9,7 @@ use super::{
     driver::{ConsumerLimits, Driver},
     inbox::Inbox,
     ledger::Ledger,
-    lost::Lost,
+    lost_leases::LostLeases,
     stream::ConsumerSession,
 };
 use crate::{context::Context, error::Error, name, stream::StreamTarget};
@@ -124,7 +124,7 @@ impl ConsumerBuilder {
         session.target.queue_uid.clone_from(&stream.opened.queue_uid);
         let inbox = Arc::new(Inbox::default());
         let (commands, receiver) = mpsc::unbounded_channel();
-        let lost = Arc::new(Lost::default());
+        let lost = Arc::new(LostLeases::default());
         let driver =
             Driver::new(session, ledger, receiver, Arc::clone(&inbox), Arc::clone(&lost), self.limits);
         tokio::spawn(driver.run(stream));

@@ -9,7 +9,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{ConsumeError, SettleError, ledger::Lease, lost::Lost};
+use super::{ConsumeError, SettleError, ledger::Lease, lost_leases::LostLeases};
 use crate::answer_group::Responder;
 
 /// What becomes of a settlement.
@@ -19,7 +19,7 @@ pub(super) type SettleOutcome = Result<(), SettleError>;
 #[derive(Debug)]
 pub(super) struct ConsumerShared {
     pub(super) commands: mpsc::UnboundedSender<ConsumeCommand>,
-    pub(super) lost: Arc<Lost>,
+    pub(super) lost: Arc<LostLeases>,
     pub(super) queue: String,
 }
 

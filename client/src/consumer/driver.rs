@@ -14,11 +14,11 @@ use super::{
     extensions::Extensions,
     inbox::Inbox,
     ledger::{Lease, Ledger},
-    lost::Lost,
+    lost_leases::LostLeases,
     settlements::Settlements,
     stream::{ConsumeStream, ConsumerSession},
 };
-use crate::{answer_group::Responder, error::Error, retry::Patience, stream::StreamEnd, time};
+use crate::{answer_group::Responder, error::Error, retry::Backoff, stream::StreamEnd, time};
 
 /// How long closing may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -33,12 +33,12 @@ pub(super) struct Driver {
     /// No more commands will come.
     pub(super) commands_ended: bool,
     pub(super) inbox: Arc<Inbox>,
-    pub(super) lost: Arc<Lost>,
+    pub(super) lost: Arc<LostLeases>,
     /// How long leases are extended while the application works.
     pub(super) extend_for: Duration,
     pub(super) settlements: Settlements,
     pub(super) extensions: Extensions,
-    pub(super) patience: Patience,
+    pub(super) backoff: Backoff,
     /// Takes no more deliveries.
     pub(super) stopping: bool,
     pub(super) closing: Option<Closing>,
@@ -63,7 +63,7 @@ impl Driver {
         ledger: Ledger,
         commands: mpsc::UnboundedReceiver<ConsumeCommand>,
         inbox: Arc<Inbox>,
-        lost: Arc<Lost>,
+        lost: Arc<LostLeases>,
         limits: ConsumerLimits,
     ) -> Self {
         Self {
@@ -77,7 +77,7 @@ impl Driver {
             extend_for: limits.extend_for,
             settlements: Settlements::default(),
             extensions: Extensions::default(),
-            patience: Patience::new(limits.give_up_after),
+            backoff: Backoff::new(limits.give_up_after),
             stopping: false,
             closing: None,
         }
@@ -118,8 +118,8 @@ impl Driver {
             if let Some(error) = failure.take() {
                 tracing::debug!(queue = self.session.target.queue, %error, "consume stream ended");
                 let expired = self.closing.as_ref().is_some_and(|closing| closing.until <= Instant::now());
-                let Some(wait) = self.patience.after(&error).filter(|_| !expired) else {
-                    return Err(ConsumeError::ended(error, self.patience.waited()));
+                let Some(wait) = self.backoff.delay_after(&error).filter(|_| !expired) else {
+                    return Err(ConsumeError::ended(error, self.backoff.failing_for()));
                 };
                 delay = wait;
             }
@@ -196,7 +196,7 @@ impl Driver {
     fn close(&mut self, done: oneshot::Sender<Result<(), ConsumeError>>) {
         self.commands.close();
         self.inbox.end(Ok(()));
-        self.patience.limit(CLOSE_TIMEOUT);
+        self.backoff.limit_to(CLOSE_TIMEOUT);
         let until = Instant::now() + CLOSE_TIMEOUT;
         self.closing.get_or_insert_with(|| Closing { until, done: Vec::new() }).done.push(done);
     }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::{
     error::{Error, ErrorKind, ErrorReason, Refusal},
-    retry::{Class, class},
+    retry::{FailureClass, classify},
 };
 
 /// Why a consumer ended.
@@ -78,9 +78,9 @@ impl ConsumeError {
 
     /// The end of a consumer that tried for `waited`.
     pub(super) fn ended(cause: Error, waited: Duration) -> Self {
-        match class(&cause) {
-            Class::Permanent => Self::Stopped(cause),
-            Class::Transient | Class::Credentials => Self::GaveUp { waited, cause },
+        match classify(&cause) {
+            FailureClass::Permanent => Self::Stopped(cause),
+            FailureClass::Transient | FailureClass::Credentials => Self::GaveUp { waited, cause },
         }
     }
 }

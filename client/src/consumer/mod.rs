@@ -9,7 +9,7 @@ mod error;
 mod extensions;
 mod inbox;
 mod ledger;
-mod lost;
+mod lost_leases;
 mod origin;
 mod settlement;
 mod settlements;

@@ -59,7 +59,7 @@ impl Driver {
     }
 
     fn handle_frame(&mut self, frame: Frame, clock: &mut Clock) -> Option<StreamEnd> {
-        self.patience.reset();
+        self.backoff.reset();
         let handled = match frame {
             Frame::Deliveries(batch) => {
                 self.deliver(batch.deliveries, clock);

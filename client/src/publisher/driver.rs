@@ -15,7 +15,7 @@ use super::{
     stream::{ProducerSession, PublishStream},
     window::Window,
 };
-use crate::{error::Error, retry::Patience, stream::StreamEnd};
+use crate::{error::Error, retry::Backoff, stream::StreamEnd};
 
 /// How long a closed stream may take to end.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
@@ -32,7 +32,7 @@ pub(super) struct Driver {
     pub(super) open_batch: Batch,
     pub(super) window: Window,
     flushes: VecDeque<Flush>,
-    pub(super) patience: Patience,
+    pub(super) backoff: Backoff,
     /// The server wants a pause until then.
     pub(super) paused_until: Option<Instant>,
     /// No more items will come.
@@ -75,7 +75,7 @@ impl Driver {
             open_batch: Batch::default(),
             window: Window::default(),
             flushes: VecDeque::new(),
-            patience: Patience::new(settings.give_up_after),
+            backoff: Backoff::new(settings.give_up_after),
             paused_until: None,
             commands_ended: false,
         }
@@ -123,9 +123,9 @@ impl Driver {
                 return Ok(None);
             }
             if let Some(error) = failure.take() {
-                match self.patience.after(&error) {
+                match self.backoff.delay_after(&error) {
                     Some(delay) => sleep(delay).await,
-                    None => return Err(PublishError::ended(error, self.patience.waited())),
+                    None => return Err(PublishError::ended(error, self.backoff.failing_for())),
                 }
             }
             match self.session.open(hint.take().as_deref()).await {
@@ -151,7 +151,7 @@ impl Driver {
             }
             self.receive().await;
             // A failure while there was nothing to do does not count.
-            self.patience.reset();
+            self.backoff.reset();
         }
         true
     }

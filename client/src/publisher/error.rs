@@ -3,7 +3,7 @@ use std::time::Duration;
 use crate::{
     error::{Error, ErrorKind, ErrorReason, Refusal},
     message::{MessageError, NewMessage},
-    retry::{Class, class},
+    retry::{FailureClass, classify},
 };
 
 /// Why a message was not published, or why nobody knows whether it was.
@@ -104,9 +104,9 @@ impl PublishError {
 
     /// The end of a publisher that tried for `waited`.
     pub(super) fn ended(cause: Error, waited: Duration) -> Self {
-        match class(&cause) {
-            Class::Permanent => Self::Stopped(cause),
-            Class::Transient | Class::Credentials => Self::GaveUp { waited, cause },
+        match classify(&cause) {
+            FailureClass::Permanent => Self::Stopped(cause),
+            FailureClass::Transient | FailureClass::Credentials => Self::GaveUp { waited, cause },
         }
     }
 }

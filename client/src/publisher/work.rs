@@ -86,15 +86,15 @@ impl Driver {
         self.buffer.release(self.window.drain_freed());
         self.answer_flushes();
         match step {
-            Step::Progress => self.patience.reset(),
+            Step::Progress => self.backoff.reset(),
             Step::Wait | Step::Resend => {}
             Step::NewEpoch => return Some(WorkEnd::NewEpoch),
             Step::Stop(error) => return Some(WorkEnd::Publisher(PublishError::Stopped(error))),
             Step::Pause(refusal) => {
                 tracing::debug!(queue = self.session.target.queue, error = %refusal, "batches will be sent again");
                 let error = Error::Refused(refusal);
-                let Some(delay) = self.patience.after(&error) else {
-                    return Some(WorkEnd::Publisher(PublishError::ended(error, self.patience.waited())));
+                let Some(delay) = self.backoff.delay_after(&error) else {
+                    return Some(WorkEnd::Publisher(PublishError::ended(error, self.backoff.failing_for())));
                 };
                 self.paused_until = Some(Instant::now() + delay);
                 stream.refresh_token(&self.session.target.context).await;

@@ -2,7 +2,7 @@ use tonic::Code;
 
 use crate::{
     error::Refusal,
-    retry::{Class, class_of_refusal},
+    retry::{FailureClass, classify_refusal},
 };
 
 pub(super) const GAP: &str = "PRODUCER_SEQUENCE_GAP";
@@ -26,8 +26,8 @@ pub(super) fn verdict(refusal: Refusal) -> Result<Rewind, Refusal> {
     if about_the_batch {
         return Ok(Rewind::Dropping(refusal));
     }
-    match class_of_refusal(&refusal) {
-        Class::Transient | Class::Credentials => Ok(Rewind::Passing(refusal)),
-        Class::Permanent => Err(refusal),
+    match classify_refusal(&refusal) {
+        FailureClass::Transient | FailureClass::Credentials => Ok(Rewind::Passing(refusal)),
+        FailureClass::Permanent => Err(refusal),
     }
 }

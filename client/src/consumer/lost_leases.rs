@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 /// The leases that were lost while the application holds their deliveries. Deliveries ask here, so that the many whose
 /// lease is never lost cost nothing.
 #[derive(Default)]
-pub(super) struct Lost {
+pub(super) struct LostLeases {
     count: AtomicUsize,
     tokens: Mutex<HashSet<Bytes>>,
     /// The consumer has ended: nobody cares for its leases any more.
@@ -22,7 +22,7 @@ pub(super) struct Lost {
     changed: Notify,
 }
 
-impl Lost {
+impl LostLeases {
     pub(super) fn contains(&self, token: &Bytes) -> bool {
         self.ended.load(Ordering::Acquire)
             || (self.count.load(Ordering::Acquire) > 0 && self.lock().contains(token))
@@ -68,8 +68,8 @@ impl Lost {
     }
 }
 
-impl fmt::Debug for Lost {
+impl fmt::Debug for LostLeases {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lost").field("count", &self.count).finish_non_exhaustive()
+        f.debug_struct("LostLeases").field("count", &self.count).finish_non_exhaustive()
     }
 }
