@@ -6,7 +6,7 @@ use tonic_health::pb::{
 
 use crate::{
     consumer::ConsumerBuilder, context::Context, error::Error, messages::Messages, name,
-    pool::WorkerPoolBuilder, publisher::PublisherBuilder, queues::Queues, request::Requests,
+    pool::WorkerPoolBuilder, publisher::PublisherBuilder, queues::Queues, unary::UnaryCalls,
 };
 
 /// A connection to a server, and the place from which publishers and consumers are opened. Clones share it.
@@ -22,7 +22,7 @@ use crate::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct Client {
-    requests: Arc<Requests>,
+    calls: Arc<UnaryCalls>,
 }
 
 /// Settings of a [`Client`].
@@ -51,7 +51,7 @@ impl ClientBuilder {
 
     /// Connects.
     pub async fn connect(self) -> Result<Client, Error> {
-        Ok(Client { requests: Arc::new(Requests::connect(self.context, self.call_timeout).await?) })
+        Ok(Client { calls: Arc::new(UnaryCalls::connect(self.context, self.call_timeout).await?) })
     }
 }
 
@@ -69,7 +69,7 @@ impl Client {
 
     /// Asks the server whether it serves.
     pub async fn ping(&self) -> Result<(), Error> {
-        let answer = self.requests.call(|channel, token| async move {
+        let answer = self.calls.call(|channel, token| async move {
             let request = token.request(HealthCheckRequest::default());
             HealthClient::new(channel).check(request).await
         });
@@ -102,16 +102,16 @@ impl Client {
 
     /// The definitions of queues.
     pub fn queues(&self) -> Queues {
-        Queues::new(Arc::clone(&self.requests))
+        Queues::new(Arc::clone(&self.calls))
     }
 
     /// Where messages are, and dead letters.
     pub fn messages(&self) -> Messages {
-        Messages::new(Arc::clone(&self.requests))
+        Messages::new(Arc::clone(&self.calls))
     }
 
     /// Where this client goes and who it is.
     pub fn context(&self) -> &Context {
-        self.requests.context()
+        self.calls.context()
     }
 }

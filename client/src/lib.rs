@@ -14,12 +14,12 @@ mod name;
 mod pool;
 mod publisher;
 mod queues;
-mod request;
 mod retry;
 mod stream;
 mod time;
 mod answer_group;
 mod trace;
+mod unary;
 
 pub use bytes::Bytes;
 pub use client::{Client, ClientBuilder};

@@ -3,32 +3,32 @@ use std::sync::Arc;
 use posthouse_proto::v1::{self, messages_client::MessagesClient};
 
 use super::MessageStatus;
-use crate::{error::Error, request::Requests};
+use crate::{error::Error, unary::UnaryCalls};
 
 /// The dead letters of a queue, page by page.
 #[derive(Debug)]
 pub struct DeadLetters {
-    requests: Arc<Requests>,
+    calls: Arc<UnaryCalls>,
     /// `None` after the last page.
     request: Option<v1::ListDeadLettersRequest>,
 }
 
 impl DeadLetters {
     /// Of all messages, or of the one with this id at its source.
-    pub(super) fn new(requests: Arc<Requests>, queue: String, source_message_id: String) -> Self {
+    pub(super) fn new(calls: Arc<UnaryCalls>, queue: String, source_message_id: String) -> Self {
         let request = v1::ListDeadLettersRequest {
             queue,
             page_size: 1000,
             source_message_id,
             ..v1::ListDeadLettersRequest::default()
         };
-        Self { requests, request: Some(request) }
+        Self { calls, request: Some(request) }
     }
 
     /// The next page; `None` after the last. A page may be empty although others follow.
     pub async fn next(&mut self) -> Result<Option<Vec<MessageStatus>>, Error> {
         let Some(request) = self.request.clone() else { return Ok(None) };
-        let page = self.requests.call(|channel, token| {
+        let page = self.calls.call(|channel, token| {
             let request = token.request(request.clone());
             async move { MessagesClient::new(channel).list_dead_letters(request).await }
         });

@@ -15,7 +15,7 @@ pub use status::{MessageState, MessageStatus};
 use crate::{
     error::Error,
     name,
-    request::{Requests, request_id},
+    unary::{UnaryCalls, request_id},
 };
 
 /// Finds messages, and gives dead letters another chance. Names are `DEPARTMENT/QUEUE` or full resource names.
@@ -42,19 +42,19 @@ use crate::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct Messages {
-    requests: Arc<Requests>,
+    calls: Arc<UnaryCalls>,
 }
 
 impl Messages {
-    pub(crate) const fn new(requests: Arc<Requests>) -> Self {
-        Self { requests }
+    pub(crate) const fn new(calls: Arc<UnaryCalls>) -> Self {
+        Self { calls }
     }
 
     /// Where the message of this id is. A message that never was is refused like one that the caller has no grant for.
     pub async fn find(&self, message_id: &str) -> Result<MessageStatus, Error> {
         let (message_id, subscription) = (message_id.to_owned(), String::new());
         let request = v1::FindMessageRequest { message_id, subscription };
-        let status = self.requests.call(|channel, token| {
+        let status = self.calls.call(|channel, token| {
             let request = token.request(request.clone());
             async move { MessagesClient::new(channel).find_message(request).await }
         });
@@ -63,7 +63,7 @@ impl Messages {
 
     /// The dead letters of a queue, oldest first: those that were moved here, and those that are parked here.
     pub fn dead_letters(&self, queue: &str) -> Result<DeadLetters, Error> {
-        Ok(DeadLetters::new(Arc::clone(&self.requests), self.name(queue)?, String::new()))
+        Ok(DeadLetters::new(Arc::clone(&self.calls), self.name(queue)?, String::new()))
     }
 
     /// The dead letter that a message became, if it is in this queue and not settled yet.
@@ -72,8 +72,8 @@ impl Messages {
         queue: &str,
         message_id: &str,
     ) -> Result<Option<MessageStatus>, Error> {
-        let (requests, queue) = (Arc::clone(&self.requests), self.name(queue)?);
-        let mut pages = DeadLetters::new(requests, queue, message_id.to_owned());
+        let (calls, queue) = (Arc::clone(&self.calls), self.name(queue)?);
+        let mut pages = DeadLetters::new(calls, queue, message_id.to_owned());
         while let Some(page) = pages.next().await? {
             if let Some(found) = page.into_iter().next() {
                 return Ok(Some(found));
@@ -96,7 +96,7 @@ impl Messages {
             request_id: request_id(),
             page_token: redrive.page_token.clone(),
         };
-        let redriven = self.requests.call(|channel, token| {
+        let redriven = self.calls.call(|channel, token| {
             let request = token.request(request.clone());
             async move { MessagesClient::new(channel).redrive_dead_letters(request).await }
         });
@@ -108,6 +108,6 @@ impl Messages {
     }
 
     fn name(&self, name: &str) -> Result<String, Error> {
-        Ok(name::queue(name, self.requests.context().tenant())?)
+        Ok(name::queue(name, self.calls.context().tenant())?)
     }
 }

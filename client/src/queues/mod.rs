@@ -16,7 +16,7 @@ pub use stats::QueueStats;
 use crate::{
     error::Error,
     name,
-    request::{Requests, request_id},
+    unary::{UnaryCalls, request_id},
 };
 
 /// Creates, reads, changes and deletes queues. Names are `DEPARTMENT/QUEUE` or full resource names.
@@ -35,12 +35,12 @@ use crate::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct Queues {
-    requests: Arc<Requests>,
+    calls: Arc<UnaryCalls>,
 }
 
 impl Queues {
-    pub(crate) fn new(requests: Arc<Requests>) -> Self {
-        Self { requests }
+    pub(crate) fn new(calls: Arc<UnaryCalls>) -> Self {
+        Self { calls }
     }
 
     /// Creates a queue.
@@ -50,7 +50,7 @@ impl Queues {
             request_id: request_id(),
             validate_only: false,
         };
-        let queue = self.requests.call(|channel, token| {
+        let queue = self.calls.call(|channel, token| {
             let request = token.request(request.clone());
             async move { QueuesClient::new(channel).create_queue(request).await }
         });
@@ -60,7 +60,7 @@ impl Queues {
     /// A queue, with its counts.
     pub async fn get(&self, name: &str) -> Result<Queue, Error> {
         let request = v1::GetQueueRequest { name: self.name(name)? };
-        let queue = self.requests.call(|channel, token| {
+        let queue = self.calls.call(|channel, token| {
             let request = token.request(request.clone());
             async move { QueuesClient::new(channel).get_queue(request).await }
         });
@@ -70,11 +70,11 @@ impl Queues {
     /// All queues of a department that the caller has a grant for, by name. The department is `DEPARTMENT` or a full
     /// resource name.
     pub async fn list(&self, department: &str) -> Result<Vec<Queue>, Error> {
-        let parent = name::department(department, self.requests.context().tenant())?;
+        let parent = name::department(department, self.calls.context().tenant())?;
         let mut request = v1::ListQueuesRequest { parent, page_size: 1000, page_token: String::new() };
         let mut queues = Vec::new();
         loop {
-            let page = self.requests.call(|channel, token| {
+            let page = self.calls.call(|channel, token| {
                 let request = token.request(request.clone());
                 async move { QueuesClient::new(channel).list_queues(request).await }
             });
@@ -98,7 +98,7 @@ impl Queues {
             request_id: request_id(),
             validate_only: false,
         };
-        let queue = self.requests.call(|channel, token| {
+        let queue = self.calls.call(|channel, token| {
             let request = token.request(request.clone());
             async move { QueuesClient::new(channel).update_queue(request).await }
         });
@@ -113,7 +113,7 @@ impl Queues {
             request_id: request_id(),
             validate_only: false,
         };
-        let deleted = self.requests.call(|channel, token| {
+        let deleted = self.calls.call(|channel, token| {
             let request = token.request(request.clone());
             async move { QueuesClient::new(channel).delete_queue(request).await }
         });
@@ -124,7 +124,7 @@ impl Queues {
     pub async fn purge(&self, name: &str) -> Result<u64, Error> {
         let request =
             v1::PurgeQueueRequest { name: self.name(name)?, request_id: request_id(), validate_only: false };
-        let purged = self.requests.call(|channel, token| {
+        let purged = self.calls.call(|channel, token| {
             let request = token.request(request.clone());
             async move { QueuesClient::new(channel).purge_queue(request).await }
         });
@@ -132,7 +132,7 @@ impl Queues {
     }
 
     fn name(&self, name: &str) -> Result<String, Error> {
-        Ok(name::queue(name, self.requests.context().tenant())?)
+        Ok(name::queue(name, self.calls.context().tenant())?)
     }
 
     fn definition(&self, name: &str, settings: &QueueSettings) -> Result<v1::Queue, Error> {

@@ -22,7 +22,7 @@ const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
-pub(crate) struct Requests {
+pub(crate) struct UnaryCalls {
     context: Context,
     call_timeout: Duration,
     channel: Mutex<Channel>,
@@ -30,12 +30,12 @@ pub(crate) struct Requests {
 
 /// What a request needs to say about whoever makes it.
 #[derive(Debug)]
-pub(crate) struct Caller {
+pub(crate) struct CallContext {
     token: Token,
     time_left: Duration,
 }
 
-impl Caller {
+impl CallContext {
     /// A request that carries the token, the deadline, and the trace it belongs to.
     pub(crate) fn request<T>(&self, body: T) -> tonic::Request<T> {
         let mut request = self.token.request(body);
@@ -44,7 +44,7 @@ impl Caller {
     }
 }
 
-impl Requests {
+impl UnaryCalls {
     pub(crate) async fn connect(context: Context, call_timeout: Option<Duration>) -> Result<Self, Error> {
         // Read for its errors only: a missing token is told now rather than by the first call.
         context.token().await?;
@@ -59,7 +59,7 @@ impl Requests {
 
     /// Makes a call that may safely be made again: it is, when the connection breaks, the server asks for it, or
     /// the credentials were renewed meanwhile. The deadline is that of all attempts together.
-    pub(crate) async fn call<T, F>(&self, make: impl Fn(Channel, Caller) -> F) -> Result<T, Error>
+    pub(crate) async fn call<T, F>(&self, make: impl Fn(Channel, CallContext) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
@@ -72,7 +72,11 @@ impl Requests {
         }
     }
 
-    async fn try_call<T, F>(&self, make: impl Fn(Channel, Caller) -> F, deadline: Instant) -> Result<T, Error>
+    async fn try_call<T, F>(
+        &self,
+        make: impl Fn(Channel, CallContext) -> F,
+        deadline: Instant,
+    ) -> Result<T, Error>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
@@ -81,7 +85,7 @@ impl Requests {
             let token = self.context.token().await?;
             let channel = self.channel.lock().await.clone();
             let time_left = deadline.saturating_duration_since(Instant::now());
-            let error = match make(channel, Caller { token: token.clone(), time_left }).await {
+            let error = match make(channel, CallContext { token: token.clone(), time_left }).await {
                 Ok(answer) => return Ok(answer.into_inner()),
                 Err(status) => Error::from(status),
             };
