@@ -38,9 +38,9 @@ const H2_FRAME_BYTES: u32 = (256 << 10) - 9;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a server may take for its first words, before it is spoken to all the same.
-const FIRST_WORDS: Duration = Duration::from_secs(2);
+const SETTINGS_TIMEOUT: Duration = Duration::from_secs(2);
 /// What is looked at of them: less than the smallest read that follows, which then goes past the buffer.
-const FIRST_BYTES: usize = 16;
+const PEEK_BYTES: usize = 16;
 
 /// The largest frame that is read: a batch of deliveries, or one message that is larger than a batch may be.
 pub(crate) const MAX_FRAME_BYTES: usize = 64 * 1024 * 1024;
@@ -109,7 +109,7 @@ async fn dial_with(
 
 fn endpoint(context: &Context, address: &str) -> Result<Endpoint, ContextError> {
     let wrong = || ContextError::Endpoint(address.to_owned());
-    let (_, port) = context::split(address).ok_or_else(wrong)?;
+    let (_, port) = context::split_endpoint(address).ok_or_else(wrong)?;
     let name = context.server_name();
     let authority = if name.contains(':') { format!("[{name}]:{port}") } else { format!("{name}:{port}") };
     let origin: Uri = format!("https://{authority}").parse().map_err(|_| wrong())?;
@@ -146,15 +146,15 @@ async fn dial(context: &Context, address: &str) -> Result<BufReader<TlsStream<Tc
     if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
         return Err(ConnectError::NotGrpc { endpoint: endpoint() });
     }
-    welcomed(stream).await.map_err(|error| ConnectError::handshake(address, error))
+    await_server_settings(stream).await.map_err(|error| ConnectError::handshake(address, error))
 }
 
 /// Waits for the server's first words. With TLS 1.3 a client is done before the server has looked at its certificate, and
 /// the alert that says why it is refused would be lost in the middle of HTTP/2. A server of ours speaks first; one that
 /// does not is not waited for long.
-async fn welcomed(stream: TlsStream<TcpStream>) -> io::Result<BufReader<TlsStream<TcpStream>>> {
-    let mut stream = BufReader::with_capacity(FIRST_BYTES, stream);
-    match timeout(FIRST_WORDS, stream.fill_buf()).await {
+async fn await_server_settings(stream: TlsStream<TcpStream>) -> io::Result<BufReader<TlsStream<TcpStream>>> {
+    let mut stream = BufReader::with_capacity(PEEK_BYTES, stream);
+    match timeout(SETTINGS_TIMEOUT, stream.fill_buf()).await {
         Ok(Ok([])) => Err(io::Error::new(
             io::ErrorKind::UnexpectedEof,
             "the server closed the connection after the handshake",

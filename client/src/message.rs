@@ -118,7 +118,7 @@ impl NewMessage {
     /// what it costs then.
     pub(crate) fn attach_trace(&mut self, cost: usize) -> usize {
         let attributes = &mut self.wire.attributes;
-        if trace::is_in(attributes) {
+        if trace::is_attached(attributes) {
             return cost;
         }
         let Some(context) = trace::current() else { return cost };
@@ -127,7 +127,7 @@ impl NewMessage {
         if attributes.len() + count > MAX_ATTRIBUTES || larger > MAX_BATCH_BYTES {
             return cost;
         }
-        context.put_into(attributes);
+        context.insert_into(attributes);
         larger
     }
 

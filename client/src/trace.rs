@@ -52,11 +52,11 @@ impl TraceContext {
     /// As the parent of OpenTelemetry spans.
     #[cfg(feature = "opentelemetry")]
     pub fn to_opentelemetry(&self) -> opentelemetry::Context {
-        open_telemetry::context_of(self).unwrap_or_default()
+        open_telemetry::span_context(self).unwrap_or_default()
     }
 
     /// Adds it to attributes.
-    pub(crate) fn put_into(self, attributes: &mut HashMap<String, String>) {
+    pub(crate) fn insert_into(self, attributes: &mut HashMap<String, String>) {
         attributes.insert(TRACEPARENT.to_owned(), self.traceparent);
         if !self.tracestate.is_empty() {
             attributes.insert(TRACESTATE.to_owned(), self.tracestate);
@@ -74,12 +74,12 @@ impl TraceContext {
 }
 
 /// Whether the producer has attached a trace context of its own.
-pub(crate) fn is_in(attributes: &HashMap<String, String>) -> bool {
+pub(crate) fn is_attached(attributes: &HashMap<String, String>) -> bool {
     attributes.contains_key(TRACEPARENT)
 }
 
 /// Lets the server's spans belong to the caller's trace.
-pub(crate) fn put_into_metadata(metadata: &mut MetadataMap) {
+pub(crate) fn insert_into_metadata(metadata: &mut MetadataMap) {
     let Some(context) = current() else { return };
     if let Ok(value) = context.traceparent.parse() {
         metadata.insert(TRACEPARENT, value);
@@ -134,24 +134,24 @@ mod open_telemetry {
     pub(crate) fn current() -> Option<TraceContext> {
         let span = Span::current();
         if !span.is_none()
-            && let Some(context) = of(span.context().span().span_context())
+            && let Some(context) = from_span(span.context().span().span_context())
         {
             return Some(context);
         }
-        Context::map_current(|context| of(context.span().span_context()))
+        Context::map_current(|context| from_span(context.span().span_context()))
     }
 
     /// Makes a span, which was not entered yet, a child of the producer's.
     pub(crate) fn set_parent(span: &Span, parent: &TraceContext) {
         if !span.is_disabled()
-            && let Some(context) = context_of(parent)
+            && let Some(context) = span_context(parent)
             && let Err(error) = span.set_parent(context)
         {
             tracing::trace!(%error, "the producer's trace is not continued");
         }
     }
 
-    pub(super) fn context_of(trace: &TraceContext) -> Option<Context> {
+    pub(super) fn span_context(trace: &TraceContext) -> Option<Context> {
         let trace_id = TraceId::from_hex(trace.trace_id()).ok()?;
         let span_id = SpanId::from_hex(trace.span_id()).ok()?;
         let flags = if trace.is_sampled() { TraceFlags::SAMPLED } else { TraceFlags::NOT_SAMPLED };
@@ -160,7 +160,7 @@ mod open_telemetry {
         remote.is_valid().then(|| Context::new().with_remote_span_context(remote))
     }
 
-    fn of(span: &SpanContext) -> Option<TraceContext> {
+    fn from_span(span: &SpanContext) -> Option<TraceContext> {
         if !span.is_valid() {
             return None;
         }

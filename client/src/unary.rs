@@ -102,7 +102,7 @@ impl UnaryCalls {
             tracing::debug!(%error, "calling again");
             sleep(pause).await;
             if error.kind() == ErrorKind::Unauthenticated {
-                self.context.refused(&token);
+                self.context.mark_refused(&token);
                 // The token may be bound to a certificate that was renewed since this connection was made.
                 *self.channel.lock().await = connect(&self.context).await?;
             }

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{Context, Parts, endpoint::split};
+use super::{Context, Inner, endpoint::split_endpoint};
 use crate::{
     credentials::{AccessToken, TlsMaterial, TlsSource, TokenSource},
     error::{BoxError, ContextError},
@@ -151,7 +151,7 @@ impl ContextBuilder {
     /// Checks that everything is there. The files are read later.
     pub fn build(self) -> Result<Context, ContextError> {
         let endpoint = self.endpoint.ok_or(ContextError::Missing("endpoint"))?;
-        let (host, _) = split(&endpoint).ok_or_else(|| ContextError::Endpoint(endpoint.clone()))?;
+        let (host, _) = split_endpoint(&endpoint).ok_or_else(|| ContextError::Endpoint(endpoint.clone()))?;
         let server_name = self.server_name.unwrap_or_else(|| host.to_owned());
         if rustls_pki_types::ServerName::try_from(server_name.as_str()).is_err() {
             return Err(ContextError::ServerName(server_name));
@@ -169,8 +169,8 @@ impl ContextBuilder {
             None => TokenSource::File(self.token_file.ok_or(ContextError::Missing("token_file"))?),
         };
         let (tenant, connect_timeout) = (self.tenant, CONNECT_TIMEOUT);
-        let parts = Parts { endpoint, server_name, tenant, tls, token, connect_timeout };
-        let context = Context(Arc::new(parts));
+        let inner = Inner { endpoint, server_name, tenant, tls, token, connect_timeout };
+        let context = Context(Arc::new(inner));
         for warning in context.warnings() {
             tracing::warn!("{warning}");
         }

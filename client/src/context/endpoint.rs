@@ -1,5 +1,5 @@
 /// Host (without brackets) and port.
-pub(crate) fn split(endpoint: &str) -> Option<(&str, u16)> {
+pub(crate) fn split_endpoint(endpoint: &str) -> Option<(&str, u16)> {
     let (host, port) = endpoint.rsplit_once(':')?;
     let port = port.parse().ok().filter(|port| *port != 0)?;
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
@@ -10,14 +10,14 @@ pub(crate) fn split(endpoint: &str) -> Option<(&str, u16)> {
 
 #[cfg(test)]
 mod tests {
-    use super::split;
+    use super::split_endpoint;
 
     #[test]
     fn endpoints() {
-        assert_eq!(split("h:1"), Some(("h", 1)));
-        assert_eq!(split("[::1]:7443"), Some(("::1", 7443)));
+        assert_eq!(split_endpoint("h:1"), Some(("h", 1)));
+        assert_eq!(split_endpoint("[::1]:7443"), Some(("::1", 7443)));
         for bad in ["h", "h:", ":1", "h:0", "h:70000", "::1:7443", "https://h:1"] {
-            assert_eq!(split(bad), None, "{bad}");
+            assert_eq!(split_endpoint(bad), None, "{bad}");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{env, path::Path, sync::Arc, time::Duration};
 use posthouse_text::exposed;
 
 pub use builder::ContextBuilder;
-pub(crate) use endpoint::split;
+pub(crate) use endpoint::split_endpoint;
 
 use crate::{
     credentials::{MAX_FILE_BYTES, TlsSource, Token, TokenSource},
@@ -33,10 +33,10 @@ const VARIABLE: &str = "POSTHOUSE_CONTEXT";
 /// tenant = "civil-affairs"              # completes DEPARTMENT/QUEUE
 /// ```
 #[derive(Clone, Debug)]
-pub struct Context(Arc<Parts>);
+pub struct Context(Arc<Inner>);
 
 #[derive(Clone, Debug)]
-struct Parts {
+struct Inner {
     endpoint: String,
     server_name: String,
     tenant: Option<String>,
@@ -113,15 +113,15 @@ impl Context {
     }
 
     /// The server did not accept this token.
-    pub(crate) fn refused(&self, token: &Token) {
-        self.0.token.refused(token);
+    pub(crate) fn mark_refused(&self, token: &Token) {
+        self.0.token.mark_refused(token);
     }
 
     /// Why a stream with this token was not opened.
-    pub(crate) fn refusal(&self, token: &Token, status: tonic::Status) -> Error {
+    pub(crate) fn opening_error(&self, token: &Token, status: tonic::Status) -> Error {
         let error = Error::from(status);
         if error.kind() == ErrorKind::Unauthenticated {
-            self.refused(token);
+            self.mark_refused(token);
         }
         error
     }
@@ -131,8 +131,8 @@ impl Context {
     }
 
     pub(crate) fn with_connect_timeout(self, connect_timeout: Duration) -> Self {
-        let parts = Arc::unwrap_or_clone(self.0);
-        Self(Arc::new(Parts { connect_timeout, ..parts }))
+        let inner = Arc::unwrap_or_clone(self.0);
+        Self(Arc::new(Inner { connect_timeout, ..inner }))
     }
 }
 

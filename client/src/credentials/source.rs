@@ -79,7 +79,7 @@ impl TokenSource {
     }
 
     /// The server does not accept this token: it is not shown again unless the source insists.
-    pub(crate) fn refused(&self, token: &Token) {
+    pub(crate) fn mark_refused(&self, token: &Token) {
         if let Self::Callback(cache) = self {
             let mut cached = cache.cached.lock().unwrap_or_else(PoisonError::into_inner);
             cached.take_if(|cached| cached.token == *token);
@@ -124,7 +124,7 @@ impl TokenCache {
         let asked = timeout(ASK_TIMEOUT, (self.callback)()).await;
         let answer = asked.unwrap_or_else(|_| Err("it gave no answer within 10 s".into()));
         let answer = answer.and_then(|issued| {
-            let token = Token::of(issued.secret()).ok_or("what it gave is no token")?;
+            let token = Token::parse(issued.secret()).ok_or("what it gave is no token")?;
             Ok((token, issued.life_left()))
         });
         let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
@@ -220,10 +220,10 @@ mod tests {
     async fn a_refused_token_is_not_shown_again() {
         let (source, _) = source(&[]);
         let first = source.get().await.unwrap();
-        source.refused(&first);
+        source.mark_refused(&first);
         let second = source.get().await.unwrap();
         assert_eq!(second.secret(), "token-2");
-        source.refused(&first);
+        source.mark_refused(&first);
         assert_eq!(source.get().await.unwrap(), second);
     }
 

@@ -19,11 +19,11 @@ impl Token {
         let text = posthouse_text::text(&bytes).map_err(|error| {
             ContextError::unreadable(path, io::Error::new(io::ErrorKind::InvalidData, error))
         })?;
-        Self::of(text).ok_or_else(|| ContextError::Token { path: path.to_owned() })
+        Self::parse(text).ok_or_else(|| ContextError::Token { path: path.to_owned() })
     }
 
     /// `None`: that is no token.
-    pub(super) fn of(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let token = text.trim();
         let plain = token.bytes().all(|byte| byte.is_ascii_graphic());
         (!token.is_empty() && token.len() <= MAX_BYTES && plain).then(|| Self(token.into()))
@@ -47,7 +47,7 @@ impl Token {
         if let Some(bearer) = self.bearer() {
             request.metadata_mut().insert("authorization", bearer);
         }
-        trace::put_into_metadata(request.metadata_mut());
+        trace::insert_into_metadata(request.metadata_mut());
         request
     }
 }

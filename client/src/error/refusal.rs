@@ -10,10 +10,10 @@ use super::{ErrorKind, advice::advice};
 
 /// The server's refusal: its code, its stable reason and its own words.
 #[derive(Clone, Debug)]
-pub struct Refusal(Arc<Parts>);
+pub struct Refusal(Arc<Inner>);
 
 #[derive(Debug)]
-struct Parts {
+struct Inner {
     code: Code,
     message: String,
     reason: Option<String>,
@@ -36,7 +36,7 @@ pub struct Violation {
 impl Refusal {
     /// What the server cannot say after a break: that a queue of the same name is another.
     pub(crate) fn queue_deleted() -> Self {
-        Self(Arc::new(Parts {
+        Self(Arc::new(Inner {
             code: Code::NotFound,
             message:
                 "the queue was deleted, and another was made under its name, while there was no connection"
@@ -157,7 +157,7 @@ impl From<&Status> for Refusal {
         let quotas = details.quota_failure().map_or_else(Vec::new, |quota| {
             quota.violations.iter().map(|it| violation(&it.subject, &it.description)).collect()
         });
-        Self(Arc::new(Parts {
+        Self(Arc::new(Inner {
             code: status.code(),
             message: status.message().to_owned(),
             reason: info.as_ref().map(|info| info.reason.clone()),

@@ -82,7 +82,8 @@ impl<P: Protocol> Stream<P> {
         // The channel is new and empty.
         let _ = requests.try_send(Some(P::request(frame)));
         let answer = P::call(connection.channel(), token.request(RequestStream::new(outgoing))).await;
-        let mut responses = answer.map_err(|status| target.context.refusal(&token, status))?.into_inner();
+        let mut responses =
+            answer.map_err(|status| target.context.opening_error(&token, status))?.into_inner();
         let first = receive::<P>(&mut responses).await?.map(P::first);
         let (queue_uid, opened) = match first {
             Some(First::Opened { protocol_version: PROTOCOL_VERSION, queue_uid, opened }) => {
