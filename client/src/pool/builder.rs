@@ -60,11 +60,17 @@ impl WorkerPoolBuilder {
         self
     }
 
-    /// Whether the handler's future is dropped when the lease is lost, because another consumer may have the message
-    /// by then; it is not if not set, and the handler may look at [`Delivery::lease_lost`](crate::Delivery::lease_lost).
-    pub fn leave_lost(mut self, leave: bool) -> Self {
-        self.rules.leave_lost = leave;
+    /// Whether the handler's future is dropped when its lease is lost, because another consumer may have the message by
+    /// then. Off if not set; the handler may then wait for [`Delivery::lease_lost`](crate::Delivery::lease_lost) itself.
+    pub fn cancel_on_lease_lost(mut self, enable: bool) -> Self {
+        self.rules.cancel_on_lease_lost = enable;
         self
+    }
+
+    /// Former name of [`WorkerPoolBuilder::cancel_on_lease_lost`].
+    #[deprecated(since = "0.2.0", note = "renamed to `cancel_on_lease_lost`")]
+    pub fn leave_lost(self, enable: bool) -> Self {
+        self.cancel_on_lease_lost(enable)
     }
 
     /// Is told of every delivery that was not handled, before it is settled. It is called by the worker: be quick.

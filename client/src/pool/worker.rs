@@ -54,18 +54,18 @@ pub(super) struct Rules {
     pub(super) first_delay: Duration,
     pub(super) longest_delay: Duration,
     pub(super) handler_timeout: Option<Duration>,
-    pub(super) leave_lost: bool,
+    pub(super) cancel_on_lease_lost: bool,
     pub(super) on_failure: Option<OnFailure>,
 }
 
 /// How the work on one delivery ended.
-enum End {
+enum HandlerEnd {
     Returned(Result<(), HandlerError>),
     Failed(FailureKind),
 }
 
 /// Counts what is dropped before it is settled.
-struct Unfinished<'a>(Option<&'a Counts>);
+struct ReleaseCounter<'a>(Option<&'a Counts>);
 
 /// Works until the consumer gives no more, and then until everything is confirmed.
 pub(super) async fn work<H: Handler>(
@@ -112,18 +112,18 @@ async fn handle<H: Handler>(
     rules: &Rules,
     counts: &Counts,
 ) -> Settling {
-    let unfinished = Unfinished(Some(counts));
+    let unfinished = ReleaseCounter(Some(counts));
     let span = delivery.span();
     let end = run(&delivery, handler, rules).instrument(span.clone()).await;
     unfinished.done();
     let (kind, error) = match end {
-        End::Returned(Ok(())) => {
+        HandlerEnd::Returned(Ok(())) => {
             count(&counts.acked);
             return delivery.settle_shared(Settlement::Ack);
         }
-        End::Returned(Err(error)) => (FailureKind::Failed, error),
-        End::Failed(FailureKind::LeaseLost) => (FailureKind::LeaseLost, HandlerError::release()),
-        End::Failed(kind) => (kind, HandlerError::retry()),
+        HandlerEnd::Returned(Err(error)) => (FailureKind::Failed, error),
+        HandlerEnd::Failed(FailureKind::LeaseLost) => (FailureKind::LeaseLost, HandlerError::release()),
+        HandlerEnd::Failed(kind) => (kind, HandlerError::retry()),
     };
     let settlement = match error.verdict {
         Verdict::Retry(delay) => {
@@ -158,7 +158,7 @@ async fn handle<H: Handler>(
     delivery.settle_shared(settlement)
 }
 
-async fn run<H: Handler>(delivery: &Arc<Delivery>, handler: &H, rules: &Rules) -> End {
+async fn run<H: Handler>(delivery: &Arc<Delivery>, handler: &H, rules: &Rules) -> HandlerEnd {
     // What the handler leaves behind is its own; the pool touches none of it after a panic.
     let work = AssertUnwindSafe(async { handler.handle(Arc::clone(delivery)).await }).catch_unwind();
     let bounded = async {
@@ -170,12 +170,12 @@ async fn run<H: Handler>(delivery: &Arc<Delivery>, handler: &H, rules: &Rules) -
     let ended = tokio::select! {
         biased;
         ended = bounded => ended,
-        () = delivery.lease_lost(), if rules.leave_lost => return End::Failed(FailureKind::LeaseLost),
+        () = delivery.lease_lost(), if rules.cancel_on_lease_lost => return HandlerEnd::Failed(FailureKind::LeaseLost),
     };
     match ended {
-        Ok(Ok(returned)) => End::Returned(returned),
-        Ok(Err(_)) => End::Failed(FailureKind::Panicked),
-        Err(_) => End::Failed(FailureKind::TimedOut),
+        Ok(Ok(returned)) => HandlerEnd::Returned(returned),
+        Ok(Err(_)) => HandlerEnd::Failed(FailureKind::Panicked),
+        Err(_) => HandlerEnd::Failed(FailureKind::TimedOut),
     }
 }
 
@@ -208,7 +208,7 @@ impl Default for Rules {
             first_delay: Duration::from_secs(1),
             longest_delay: Duration::from_secs(300),
             handler_timeout: None,
-            leave_lost: false,
+            cancel_on_lease_lost: false,
             on_failure: None,
         }
     }
@@ -220,18 +220,18 @@ impl fmt::Debug for Rules {
             .field("first_delay", &self.first_delay)
             .field("longest_delay", &self.longest_delay)
             .field("handler_timeout", &self.handler_timeout)
-            .field("leave_lost", &self.leave_lost)
+            .field("cancel_on_lease_lost", &self.cancel_on_lease_lost)
             .finish_non_exhaustive()
     }
 }
 
-impl Unfinished<'_> {
+impl ReleaseCounter<'_> {
     fn done(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Unfinished<'_> {
+impl Drop for ReleaseCounter<'_> {
     fn drop(&mut self) {
         if let Some(counts) = self.0 {
             count(&counts.released);

@@ -146,7 +146,7 @@ async fn work_under_a_lost_lease_is_left_if_asked() {
     put(&fake, &["hang"]);
     let client = fake.client().await;
     let consumer = client.consumer(QUEUE).lease_duration(Duration::from_secs(1));
-    let pool = consumer.worker_pool().leave_lost(true).start(obey).await.unwrap();
+    let pool = consumer.worker_pool().cancel_on_lease_lost(true).start(obey).await.unwrap();
     eventually("it hangs", || !fake.kept().leases.leased.is_empty()).await;
     fake.kept().leases.leased.clear();
     eventually("it is left", || pool.report().unconfirmed == 1 || pool.report().released == 1).await;
