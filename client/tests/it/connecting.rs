@@ -85,7 +85,7 @@ async fn a_renewed_token_and_certificate_are_taken_up() {
     let fake = Fake::start().await;
     let client = fake.client().await;
     client.queues().list("d").await.unwrap();
-    fake.kept().token = "next-token".to_owned();
+    fake.records().token = "next-token".to_owned();
     let error = client.queues().list("d").await.unwrap_err();
     assert_eq!((error.kind(), error.reason()), (ErrorKind::Unauthenticated, Some("TOKEN_EXPIRED")));
     fake.pki.write_client_certificate();
@@ -99,9 +99,9 @@ async fn a_stream_is_refreshed_with_the_new_token() {
     let client = fake.client().await;
     let publisher = client.publisher(QUEUE).open().await.unwrap();
     let consumer = client.consumer(QUEUE).open().await.unwrap();
-    fake.kept().token = "next-token".to_owned();
+    fake.records().token = "next-token".to_owned();
     fake.pki.write_token("next-token");
-    crate::eventually("both streams have the new token", || fake.kept().refreshed.len() == 2).await;
+    crate::eventually("both streams have the new token", || fake.records().refreshed.len() == 2).await;
     publisher.publish("still here").await.unwrap().await.unwrap();
     publisher.close().await.unwrap();
     consumer.close().await.unwrap();
@@ -115,7 +115,7 @@ async fn draining_sends_both_streams_elsewhere() {
     let publisher = client.publisher(QUEUE).open().await.unwrap();
     let consumer = client.consumer(QUEUE).open().await.unwrap();
     let ack = publisher.publish("before").await.unwrap();
-    fake.kept().leases.put("one");
+    fake.records().leases.put("one");
     let held = consumer.next().await.unwrap().unwrap();
 
     // A second server over the same store; the first one's wire goes down.
@@ -126,7 +126,7 @@ async fn draining_sends_both_streams_elsewhere() {
     let stored = publisher.publish("after").await.unwrap().await.unwrap();
     assert_eq!(stored.sequence, Some(2));
     held.ack().await.unwrap();
-    assert_eq!(fake.kept().leases.acked, [1]);
+    assert_eq!(fake.records().leases.acked, [1]);
     publisher.close().await.unwrap();
     consumer.close().await.unwrap();
 }

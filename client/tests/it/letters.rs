@@ -48,7 +48,7 @@ async fn dead_letters_are_redriven() {
     assert_eq!(first.skipped_dead_letters, [("m3".to_owned(), SkipReason::Leased)]);
     let rest = some.after(&first).unwrap();
     assert_eq!(rest, Redrive::new().only(["m4"]).max_messages(9).to("d/other"));
-    let mut ids = fake.kept().request_ids.clone();
+    let mut ids = fake.records().request_ids.clone();
     ids.sort();
     ids.dedup();
     assert_eq!((ids.len(), ids[0].len()), (2, 36), "each call has an id of its own");

@@ -51,7 +51,7 @@ async fn a_token_is_asked_for_once_and_again_when_it_is_refused() {
         client.queues().list("d").await.unwrap();
     }
     assert_eq!(asked.load(Ordering::SeqCst), 1);
-    fake.kept().token = "next-token".to_owned();
+    fake.records().token = "next-token".to_owned();
     client.queues().list("d").await.unwrap();
     assert_eq!(asked.load(Ordering::SeqCst), 2);
 }
@@ -74,7 +74,7 @@ async fn a_source_that_fails_for_a_while_is_waited_for() {
     let publisher = client.publisher(QUEUE).open().await.unwrap();
     away.store(true, Ordering::SeqCst);
     // The token is refused, and there is no other.
-    fake.kept().token = "none".to_owned();
+    fake.records().token = "none".to_owned();
     fake.wire.cut();
     let ack = publisher.publish("x").await.unwrap();
     eventually("the source fails", || failures.load(Ordering::SeqCst) >= 2).await;
@@ -83,7 +83,7 @@ async fn a_source_that_fails_for_a_while_is_waited_for() {
         panic!("{error:?}")
     };
     assert!(error.is_retryable() && error.to_string().contains("the issuer is away"), "{error}");
-    fake.kept().token.clear();
+    fake.records().token.clear();
     away.store(false, Ordering::SeqCst);
     within("the message is stored", ack).await.unwrap();
     publisher.close().await.unwrap();
@@ -105,8 +105,8 @@ async fn an_open_stream_learns_the_next_token() {
     });
     let client = Client::connect(context.build().unwrap()).await.unwrap();
     let publisher = client.publisher(QUEUE).open().await.unwrap();
-    fake.kept().token = "next-token".to_owned();
-    eventually("the stream is told", || fake.kept().refreshed == ["next-token"]).await;
+    fake.records().token = "next-token".to_owned();
+    eventually("the stream is told", || fake.records().refreshed == ["next-token"]).await;
     publisher.publish("x").await.unwrap().await.unwrap();
     publisher.close().await.unwrap();
 }
@@ -166,9 +166,9 @@ async fn a_call_has_a_deadline() {
     let fake = Fake::start().await;
     let client = Client::builder(fake.context()).call_timeout(Duration::from_millis(100));
     let client = client.connect_timeout(Duration::from_secs(5)).connect().await.unwrap();
-    fake.kept().slow = true;
+    fake.records().slow = true;
     let error = within("the deadline", client.queues().list("d")).await.unwrap_err();
     assert!(error.is_retryable(), "{error:?}");
-    fake.kept().slow = false;
+    fake.records().slow = false;
     client.queues().list("d").await.unwrap();
 }

@@ -56,19 +56,19 @@ async fn a_silent_server_is_pinged_and_a_deaf_one_is_left() {
     let consumer = fake.client().await.consumer(QUEUE).open().await.unwrap();
     let hold = Hold::clock();
     hold.pass(31).await;
-    hold.until("a ping", || fake.kept().leases.pings >= 1).await;
-    let streams = || *fake.kept().leases.sessions.values().next().unwrap();
+    hold.until("a ping", || fake.records().leases.pings >= 1).await;
+    let streams = || *fake.records().leases.sessions.values().next().unwrap();
     assert_eq!(streams(), 1, "the answer is enough");
-    fake.kept().leases.deaf = true;
+    fake.records().leases.deaf = true;
     hold.pass(46).await;
     hold.until("another stream", || streams() == 2).await;
-    fake.kept().leases.deaf = false;
-    fake.kept().leases.put("one");
+    fake.records().leases.deaf = false;
+    fake.records().leases.put("one");
     let working = tokio::spawn(async move {
         consumer.next().await.unwrap().unwrap().ack().await.unwrap();
         consumer
     });
-    hold.until("it is acked", || fake.kept().leases.acked == [1] && working.is_finished()).await;
+    hold.until("it is acked", || fake.records().leases.acked == [1] && working.is_finished()).await;
 }
 
 #[tokio::test]
@@ -76,11 +76,11 @@ async fn a_server_that_does_not_answer_batches_is_left() {
     let fake = Fake::start().await;
     let publisher = fake.client().await.publisher(QUEUE).open().await.unwrap();
     let hold = Hold::clock();
-    fake.kept().producers.mute = true;
+    fake.records().producers.mute = true;
     let mut ack = publisher.publish("x").await.unwrap();
-    hold.until("it is stored", || fake.kept().producers.stored.len() == 1).await;
+    hold.until("it is stored", || fake.records().producers.stored.len() == 1).await;
     let accepted = fake.wire.accepted();
-    fake.kept().producers.mute = false;
+    fake.records().producers.mute = false;
     hold.pass(61).await;
     hold.until("another connection", || fake.wire.accepted() > accepted).await;
     hold.until("the answer", || publisher.unanswered() == 0).await;

@@ -61,7 +61,7 @@ impl Server {
         self.next
     }
 
-    fn take(&mut self, epoch: u64, batch: request::Batch, mood: Mood) -> BatchResult {
+    fn accept(&mut self, epoch: u64, batch: request::Batch, mood: Mood) -> BatchResult {
         let count = batch.messages.len() as u64;
         let outcome = if epoch < self.epoch {
             refused(Code::FailedPrecondition, "PRODUCER_FENCED")
@@ -123,14 +123,14 @@ impl Run {
     fn serve(&mut self) {
         // What the old connections carried was sent before and is read before.
         if let Some((epoch, batch)) = self.stragglers.pop_front() {
-            self.server.take(epoch, batch, Mood::Willing);
+            self.server.accept(epoch, batch, Mood::Willing);
         } else if let Some(batch) = self.requests.pop_front() {
             let mood = match self.random.random_range(0..100) {
                 0..5 => Mood::Overloaded,
                 5..7 => Mood::Refusing,
                 _ => Mood::Willing,
             };
-            let answer = self.server.take(self.epoch, batch, mood);
+            let answer = self.server.accept(self.epoch, batch, mood);
             self.answers.push_back(answer);
         }
     }

@@ -47,8 +47,8 @@ impl Messages for State {
         if !request.target_queue.is_empty() {
             assert_eq!(request.target_queue, "tenants/t/departments/d/queues/other");
         }
-        let mut kept = self.kept();
-        kept.request_ids.push(request.request_id);
+        let mut records = self.records();
+        records.request_ids.push(request.request_id);
         // Of many it comes to two; of those that are named, to all but the last.
         let start: usize = request.page_token.parse().unwrap_or(0);
         let end = if request.max_messages == 0 { named.len() } else { (start + 2).min(named.len()) };

@@ -54,12 +54,12 @@ pub struct Fake {
 /// What all connections share.
 #[derive(Clone)]
 pub struct State {
-    kept: Arc<Mutex<Kept>>,
+    records: Arc<Mutex<Records>>,
     pub orders: broadcast::Sender<Order>,
 }
 
 #[derive(Default)]
-pub struct Kept {
+pub struct Records {
     pub producers: Producers,
     pub leases: Leases,
     pub queues: Vec<posthouse_proto::v1::Queue>,
@@ -85,7 +85,7 @@ pub enum Order {
 impl Fake {
     pub async fn start() -> Self {
         let pki = Pki::new();
-        let state = State { kept: Arc::default(), orders: broadcast::channel(16).0 };
+        let state = State { records: Arc::default(), orders: broadcast::channel(16).0 };
         let server = serve(&pki, state.clone()).await;
         let wire = Wire::to(server).await;
         Self { pki, wire, state }
@@ -99,8 +99,8 @@ impl Fake {
         Client::connect(self.context()).await.unwrap()
     }
 
-    pub fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.state.kept()
+    pub fn records(&self) -> MutexGuard<'_, Records> {
+        self.state.records()
     }
 
     /// Tells every open stream, and returns how many there were.
@@ -110,21 +110,21 @@ impl Fake {
 }
 
 impl State {
-    pub fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap()
+    pub fn records(&self) -> MutexGuard<'_, Records> {
+        self.records.lock().unwrap()
     }
 
     fn admit<T>(&self, request: &Request<T>) -> Result<(), Status> {
         let header = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
         let token = header.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
         let trace = request.metadata().get("traceparent").and_then(|value| value.to_str().ok());
-        self.kept().traceparents.extend(trace.map(str::to_owned));
+        self.records().traceparents.extend(trace.map(str::to_owned));
         self.accept(token)
     }
 
     fn accept(&self, token: &str) -> Result<(), Status> {
-        let kept = self.kept();
-        let good = if kept.token.is_empty() { "good-token" } else { &kept.token };
+        let records = self.records();
+        let good = if records.token.is_empty() { "good-token" } else { &records.token };
         if token == good { Ok(()) } else { Err(refusal(Code::Unauthenticated, "TOKEN_EXPIRED")) }
     }
 }
