@@ -1,5 +1,5 @@
-//! Sends an answer to whoever waits for it. An [`AnswerGroup`] is one future for many answers, so that each of them costs a
-//! counter and not a channel.
+//! Where the task of a publisher or consumer sends an answer. An [`AnswerGroup`] is one future for many answers, so
+//! that each of them costs a counter and not a channel.
 
 use std::{
     future::Future,
@@ -29,7 +29,7 @@ pub(crate) struct AnswerPart<T> {
     index: usize,
 }
 
-/// Resolves to all answers, in the order of the parts, once each part was answered or dropped; `None` for a dropped part.
+/// Resolves to all answers, in the order of the parts, once each part is answered or dropped; `None`: it was dropped.
 #[derive(Debug)]
 pub(crate) struct AnswerGroup<T> {
     group: Arc<Shared<T>>,
@@ -107,7 +107,7 @@ impl<T> Future for AnswerGroup<T> {
 
 impl<T> Shared<T> {
     fn with<R>(&self, work: impl FnOnce(&mut State<T>) -> R) -> R {
-        // Nothing panics while it is held; if it did, the answers would still be whole.
+        // No holder of the lock panics; even then the answers would be whole.
         work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

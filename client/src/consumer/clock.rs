@@ -5,24 +5,25 @@ use tokio::time::Instant;
 
 use crate::{stream::TOKEN_INTERVAL, time};
 
-/// The server sends something every 15 s; after this we ask, and then we take it for dead.
+/// The server sends a frame at least every 15 s. After this silence the client pings, and after the next limit it
+/// treats the server as dead.
 pub(super) const PING_AFTER: Duration = Duration::from_secs(30);
 pub(super) const SILENCE_TIMEOUT: Duration = Duration::from_secs(45);
 const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 
-/// What is due on this stream, and when.
+/// The times at which the work on a stream has something to do.
 #[derive(Debug)]
 pub(super) struct Clock {
     pub(super) token: Instant,
     pub(super) renewal: Instant,
-    /// When the server's silence becomes a ping, or the end.
+    /// When the silence of the server leads to a ping, or ends the stream.
     pub(super) silence: Instant,
     pub(super) pinged: bool,
     pub(super) credit: Option<Instant>,
-    /// When the first lease ends that is not extended.
+    /// When the next lease ends.
     pub(super) expiry: Option<Instant>,
     pub(super) lease: Duration,
-    /// Leases that the server has announced to resume and not yet sent.
+    /// Leases that the server has announced to resume and has not sent yet.
     pub(super) to_resume: u32,
 }
 

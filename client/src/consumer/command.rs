@@ -12,10 +12,10 @@ use tokio::{
 use super::{ConsumeError, SettleError, ledger::Lease, lost_leases::LostLeases};
 use crate::answer_group::Responder;
 
-/// What becomes of a settlement.
+/// The answer to a settlement.
 pub(super) type SettleOutcome = Result<(), SettleError>;
 
-/// What a consumer and its deliveries share.
+/// The state that a consumer shares with its deliveries.
 #[derive(Debug)]
 pub(super) struct ConsumerShared {
     pub(super) commands: mpsc::UnboundedSender<ConsumeCommand>,
@@ -23,16 +23,17 @@ pub(super) struct ConsumerShared {
     pub(super) queue: String,
 }
 
-/// What guards and handles give to the consumer's task. The deliveries that the credits allow bound their number.
+/// A command for the consumer's task. The channel is unbounded; the credits bound the number of deliveries, and so of
+/// commands.
 #[derive(Debug)]
 pub(super) enum ConsumeCommand {
     Settle(Settle),
-    /// Handed over together.
+    /// Settlements of one call of [`Consumer::settle_all`](super::Consumer::settle_all).
     SettleAll(Vec<Settle>),
     Extend(Extend),
-    /// Takes no more.
+    /// Accept no more deliveries.
     Stop,
-    /// Ends the consumer; answered when the server has ended the stream.
+    /// End the consumer; answered when the server has ended the stream.
     Close(oneshot::Sender<Result<(), ConsumeError>>),
 }
 
@@ -48,15 +49,15 @@ pub(super) struct Settle {
 pub(super) struct Extend {
     pub(super) lease: Lease,
     pub(super) duration: Duration,
-    /// `None`: the consumer's own.
+    /// Receives the new deadline; `None` for an extension that the consumer makes by itself.
     pub(super) done: Option<oneshot::Sender<Result<Extended, SettleError>>>,
 }
 
-/// When a lease ends now.
+/// The end of a lease after an extension.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Extended {
-    /// By the server's wall clock.
+    /// The end by the server's wall clock.
     pub(super) deadline: SystemTime,
-    /// By ours.
+    /// The end by this program's monotonic clock.
     pub(super) until: Instant,
 }

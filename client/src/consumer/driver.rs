@@ -1,4 +1,4 @@
-//! The task of one consumer: it alone touches the stream. How a stream is worked is in [`super::work`].
+//! The task of one consumer: only this task uses the stream. [`super::work`] has the work on an open stream.
 
 use std::{collections::HashSet, mem, sync::Arc, time::Duration};
 
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{answer_group::Responder, error::Error, retry::Backoff, stream::StreamEnd, time};
 
-/// How long closing may take.
+/// Time limit for closing.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_COMMANDS_AT_ONCE: usize = 4096;
 
@@ -30,21 +30,21 @@ pub(super) struct Driver {
     pub(super) ledger: Ledger,
     pub(super) commands: mpsc::UnboundedReceiver<ConsumeCommand>,
     pub(super) received: Vec<ConsumeCommand>,
-    /// No more commands will come.
+    /// The channel of commands is closed and empty.
     pub(super) commands_ended: bool,
     pub(super) inbox: Arc<Inbox>,
     pub(super) lost: Arc<LostLeases>,
-    /// How long leases are extended while the application works.
+    /// How long the lease of a delivery is extended after the application has received it.
     pub(super) extend_for: Duration,
     pub(super) settlements: Settlements,
     pub(super) extensions: Extensions,
     pub(super) backoff: Backoff,
-    /// Takes no more deliveries.
+    /// The consumer accepts no more deliveries.
     pub(super) stopping: bool,
     pub(super) closing: Option<Closing>,
 }
 
-/// What the application decides about a consumer.
+/// Time limits that the application has set.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ConsumerLimits {
     pub(super) give_up_after: Duration,
@@ -86,7 +86,7 @@ impl Driver {
     pub(super) async fn run(mut self, mut stream: ConsumeStream) {
         loop {
             let end = self.work(&mut stream).await;
-            // Dropped, not half-closed: that would release the leases.
+            // Dropped without a half-close, because a half-close would release the leases.
             drop(stream);
             self.settlements.stream_ended();
             self.extensions.stream_ended();
@@ -107,7 +107,7 @@ impl Driver {
         }
     }
 
-    /// `None`: there is nothing left to do.
+    /// Opens the next stream; returns `None` if nothing is left to do.
     async fn reopen(
         &mut self,
         mut hint: Option<String>,
@@ -139,7 +139,9 @@ impl Driver {
                 let expiry = self.expire();
                 tokio::select! {
                     opened = &mut attempt => break opened,
-                    () = receive(&mut self.commands, &mut self.received), if !self.commands_ended => self.accept(),
+                    () = receive(&mut self.commands, &mut self.received), if !self.commands_ended => {
+                        self.accept();
+                    }
                     () = time::wait_until(expiry) => {}
                     () = time::wait_until(self.closing.as_ref().map(|closing| closing.until)) => {
                         break Err(Error::timed_out(CLOSE_TIMEOUT));
@@ -153,9 +155,9 @@ impl Driver {
         }
     }
 
-    /// Takes what was received.
+    /// Carries out the received commands.
     pub(super) fn accept(&mut self) {
-        // Nothing is received only when the consumer is closed and the channel is empty.
+        // `recv_many` returns without a command only when the channel is closed and empty.
         self.commands_ended = self.received.is_empty();
         let mut received = mem::take(&mut self.received);
         for command in received.drain(..) {
@@ -179,7 +181,7 @@ impl Driver {
         self.settlements.push(settle);
     }
 
-    /// What waits for the application goes to another consumer.
+    /// Releases the deliveries that the application has not received.
     fn stop(&mut self) {
         self.stopping = true;
         let waiting = self.inbox.stop();
@@ -201,8 +203,7 @@ impl Driver {
         self.closing.get_or_insert_with(|| Closing { until, done: Vec::new() }).done.push(done);
     }
 
-    /// Deliveries whose lease is lost are not given to the application, if it does not have them yet; if it does, it is
-    /// told.
+    /// Removes deliveries with a lost lease from the inbox, and marks those as lost that the application has.
     pub(super) fn withdraw(&mut self, lost: &HashSet<Lease>) {
         for lease in self.inbox.remove(lost) {
             self.lost.remove(&lease.token);
@@ -216,7 +217,7 @@ impl Driver {
         }
     }
 
-    /// Tells the application of leases that have ended by our clock, and returns when the next one does.
+    /// Marks leases as lost that have ended by this program's clock, and returns when the next one ends.
     pub(super) fn expire(&mut self) -> Option<Instant> {
         let (expired, next) = self.ledger.expire(Instant::now());
         if !expired.is_empty() {

@@ -10,7 +10,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{ConsumeError, ledger::Lease};
 
-/// What waits for the application. The credits bound it.
+/// Deliveries that wait for the application. The credits bound their number.
 #[derive(Default)]
 pub(super) struct Inbox {
     state: Mutex<State>,
@@ -20,7 +20,7 @@ pub(super) struct Inbox {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<InboxEntry>,
-    /// Nothing more comes, and why.
+    /// Set when nothing more is received, with the reason.
     end: Option<Result<(), ConsumeError>>,
 }
 
@@ -28,12 +28,12 @@ struct State {
 pub(super) enum InboxEntry {
     Delivery {
         delivery: v1::Delivery,
-        /// Where the ledger has it.
+        /// The slot of its lease in the ledger.
         slot: u32,
-        /// When its lease ends, as it was told.
+        /// When the lease ends, by the last frame that said so.
         lease_end: Instant,
-        /// The same with the extensions that were asked for since. Then it is not given out; it is extended or withdrawn when
-        /// there is a connection again.
+        /// When the lease ends if the extensions that were sent since are granted. After this time the delivery stays
+        /// in the inbox; it is extended or removed once there is a connection.
         expected_end: Instant,
     },
     Idle {
@@ -61,14 +61,14 @@ impl InboxEntry {
 }
 
 impl Inbox {
-    /// The oldest entry; `None`: nothing more comes.
+    /// Waits for the oldest entry; `None` at the end.
     pub(super) async fn next(&self) -> Result<Option<InboxEntry>, ConsumeError> {
         loop {
             {
                 let mut state = self.lock();
                 if let Some(entry) = state.waiting.pop_front_if(|entry| entry.is_valid_at(Instant::now())) {
                     if !state.waiting.is_empty() {
-                        // One push wakes one waiter, which wakes the next.
+                        // A push wakes one waiter, which wakes the next.
                         self.ready.notify_one();
                     }
                     return Ok(Some(entry));
@@ -83,14 +83,14 @@ impl Inbox {
         }
     }
 
-    /// Deliveries, where the ledger has them, and when their leases end.
+    /// Adds deliveries, each with its slot in the ledger and the end of its lease.
     pub(super) fn push(&self, deliveries: impl Iterator<Item = (v1::Delivery, u32, Instant)>) {
         let mut deliveries = deliveries.peekable();
         if deliveries.peek().is_none() {
             return;
         }
         let mut state = self.lock();
-        // It is no longer so.
+        // New deliveries make the report of an idle subscription stale.
         state.waiting.pop_back_if(|last| matches!(last, InboxEntry::Idle { .. }));
         let entry = |(delivery, slot, lease_end)| InboxEntry::Delivery {
             delivery,
@@ -103,7 +103,8 @@ impl Inbox {
         self.ready.notify_one();
     }
 
-    /// Up to so many deliveries that are here, oldest first; at least one, but none when nothing more comes.
+    /// Waits for a delivery, and returns up to `max` of those that are here, oldest first; at least one, but none at
+    /// the end.
     pub(super) async fn next_deliveries<T>(
         &self,
         max: usize,
@@ -137,12 +138,12 @@ impl Inbox {
         self.ready.notify_one();
     }
 
-    /// A new stream tells anew whether it is idle.
+    /// Removes reports that the subscription is idle; each stream reports anew.
     pub(super) fn drop_idle(&self) {
         self.lock().waiting.retain(|entry| !matches!(entry, InboxEntry::Idle { .. }));
     }
 
-    /// The deliveries whose lease ends within a time; they count as extended by so much now.
+    /// Returns the leases that end in less than `within`, and treats them as extended by `extension` from now.
     pub(super) fn collect_ending(&self, within: Duration, extension: Duration) -> Vec<Lease> {
         let now = Instant::now();
         let mut ending = Vec::new();
@@ -158,7 +159,7 @@ impl Inbox {
         ending
     }
 
-    /// Removes deliveries whose lease is lost, and returns those that were still here.
+    /// Removes deliveries with a lost lease, and returns the leases of those that were here.
     pub(super) fn remove(&self, lost: &HashSet<Lease>) -> Vec<Lease> {
         let mut removed = Vec::new();
         self.lock().waiting.retain(|entry| {
@@ -171,7 +172,7 @@ impl Inbox {
         removed
     }
 
-    /// Nothing more comes, and what waits is not given out.
+    /// Ends the inbox and discards what is in it.
     pub(super) fn end(&self, end: Result<(), ConsumeError>) {
         let mut state = self.lock();
         state.waiting.clear();
@@ -180,7 +181,7 @@ impl Inbox {
         self.ready.notify_one();
     }
 
-    /// Nothing more comes; returns what is not given out for that reason.
+    /// Ends the inbox and returns the leases of the deliveries in it.
     pub(super) fn stop(&self) -> Vec<Lease> {
         let mut state = self.lock();
         let waiting = mem::take(&mut state.waiting);
@@ -191,7 +192,7 @@ impl Inbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while it is held; if it did, the queue would still be whole.
+        // No holder of the lock panics; even then the queue would be whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -4,23 +4,23 @@ use posthouse_proto::v1::{self, DeadLetterReason};
 
 use crate::time;
 
-/// Where a message in a dead-letter queue came from, and why.
+/// The source of a dead letter, and why it became one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct DeadLetterOrigin {
-    /// Why it was given up.
+    /// Why it became a dead letter.
     pub reason: DeadLetterCause,
-    /// The full resource name of the queue it was published to.
+    /// The full resource name of the queue that it was published to.
     pub queue: String,
-    /// The subscription that gave it up.
+    /// The subscription that made it a dead letter.
     pub subscription: String,
-    /// Its id there.
+    /// Its id in that queue.
     pub message_id: String,
-    /// Its position there.
+    /// Its position in that queue.
     pub sequence: u64,
-    /// When it was published there.
+    /// When it was published to that queue.
     pub publish_time: SystemTime,
-    /// Deliveries that failed there.
+    /// The number of failed deliveries from that queue.
     pub attempts: u32,
 }
 
@@ -28,9 +28,9 @@ pub struct DeadLetterOrigin {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum DeadLetterCause {
-    /// It failed as often as its subscription allows.
+    /// Its deliveries failed as often as the subscription allows.
     MaxAttempts,
-    /// A consumer settled it so.
+    /// A consumer settled it as a dead letter.
     Consumer,
     /// A reason that this version does not know.
     Unknown,

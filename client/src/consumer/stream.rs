@@ -14,16 +14,16 @@ use crate::{
     time,
 };
 
-/// Unanswered settle and extend frames are few and credits are bounded, so that this is never full while the transport
-/// moves.
+/// Frames that may wait for the transport. Settle and extend frames in flight are few, and credits are bounded, so that
+/// this is full only when the transport is stuck.
 const FRAMES_QUEUED: usize = 64;
 
 pub(super) type ConsumeStream = Stream<Consuming>;
 
-/// The frames of `Consume`.
+/// The messages of the call `Consume`.
 pub(super) enum Consuming {}
 
-/// What a consumer's streams are opened with.
+/// What every stream of a consumer is opened with.
 #[derive(Clone, Debug)]
 pub(super) struct ConsumerSession {
     pub(super) target: StreamTarget,

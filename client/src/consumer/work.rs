@@ -1,4 +1,4 @@
-//! Working on one stream: frames in, commands out, and what is due by the clock.
+//! The work on one open stream: it reads frames, carries out commands, and does what is due by the clock.
 
 use std::time::Duration;
 
@@ -19,11 +19,11 @@ use crate::{
     time,
 };
 
-/// How long a few credits wait for more to be given back with them.
+/// How long a few credits wait for more, to be returned in one frame.
 const CREDIT_LINGER: Duration = Duration::from_millis(10);
 
 impl Driver {
-    /// Works on one stream until there is a reason to leave it.
+    /// Works on the stream until it ends.
     pub(super) async fn work(&mut self, stream: &mut ConsumeStream) -> StreamEnd {
         let mut clock = Clock::start(&stream.opened);
         if clock.to_resume == 0 {
@@ -83,7 +83,7 @@ impl Driver {
                 }
                 Ok(())
             }
-            // The leases are resumed on the next stream, so this one is left without releasing them.
+            // The next stream resumes the leases, so this one ends without releasing them.
             Frame::Drain(drain) => return Some(StreamEnd::drained(drain)),
             Frame::TokenRefreshed(_) | Frame::Pong(_) | Frame::Heartbeat(_) => Ok(()),
             Frame::Opened(_) => Err(Error::Protocol("the stream was opened twice")),
@@ -117,7 +117,7 @@ impl Driver {
             self.inbox.push(new);
         }
         if resumed > 0 || short {
-            // What was resumed may be old, and so may be what took its time to come.
+            // A resumed lease may be old, and so may one whose delivery was long on its way.
             clock.renewal = now;
         }
         if resumed > 0 && clock.to_resume > 0 {
@@ -133,7 +133,7 @@ impl Driver {
         self.withdraw(&lost);
     }
 
-    /// Sends all that may be sent now; `false`: the transport takes no more.
+    /// Sends all frames that are due; `false` if the transport accepts no more.
     fn send(&mut self, stream: &mut ConsumeStream, clock: &mut Clock) -> bool {
         if stream.is_half_closed() {
             clock.credit = None;
@@ -157,7 +157,7 @@ impl Driver {
             clock.credit = None;
             return true;
         }
-        // Settlements that wait for their confirmation take memory too.
+        // Unconfirmed settlements use memory, so credits are held back while there are many.
         let behind = self.settlements.len() > self.ledger.max_unconfirmed();
         if !self.ledger.is_owed() || behind || self.stopping {
             clock.credit = None;
@@ -201,7 +201,7 @@ impl Driver {
 }
 
 impl Driver {
-    /// Leases must not end while their deliveries only wait for the application, nor while it works on them.
+    /// Extends leases that are about to end, of deliveries in the inbox and of those that the application works on.
     fn renew(&mut self, now: Instant, duration: Duration) {
         let mut due = self.inbox.collect_ending(duration - duration / 3, duration);
         self.ledger.mark_waiting(&due, now);
@@ -212,8 +212,8 @@ impl Driver {
     }
 }
 
-/// Takes the tokens out of the frame they came in. A token is kept until its settlement is confirmed, and would keep the
-/// payloads of the whole frame in memory until then.
+/// Copies the tokens out of their frame. A token lives until its settlement is confirmed, and would keep the payloads
+/// of the whole frame in memory.
 fn detach_tokens(deliveries: &mut [v1::Delivery]) {
     let mut tokens = BytesMut::with_capacity(deliveries.iter().map(|delivery| delivery.token.len()).sum());
     deliveries.iter().for_each(|delivery| tokens.extend_from_slice(&delivery.token));

@@ -1,4 +1,4 @@
-//! Which deliveries are out, and what the server may still send.
+//! The leases of this consumer, and the credits that the server has.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -9,36 +9,36 @@ use tokio::time::Instant;
 
 use crate::time;
 
-/// Credits are lent to the server and come back as deliveries are settled; leases are kept while somebody works under
-/// them. It knows no clock and no network.
+/// Counts the credits that the server has, which return when deliveries are settled, and knows when each lease ends. It
+/// reads no clock and uses no network.
 #[derive(Debug)]
 pub(super) struct Ledger {
     limit: v1::Credit,
-    /// Came back and is not yet given out again.
+    /// Credits that are free again and not yet returned to the server.
     owed: v1::Credit,
-    /// By [`Lease::slot`]: what every delivery needs several times costs no search.
+    /// Indexed by [`Lease::slot`], so that a delivery needs no search.
     records: Vec<Option<LeaseRecord>>,
     free: Vec<u32>,
-    /// Of the deliveries of earlier streams, until this one has resumed what it resumes. The server chooses the tokens,
-    /// so that a hash which is only fast is good enough.
+    /// Slots of the deliveries of earlier streams by token, until this stream has resumed its leases. The hash need not
+    /// resist attacks, because the server chooses the tokens.
     resumable: HashMap<Bytes, u32, RandomState>,
 }
 
-/// A delivery of this consumer: its token, and where the ledger has it. It may outlive what the ledger has.
+/// The lease of a delivery: its token, and its slot in the ledger. It may outlive its record.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Lease {
     pub(super) token: Bytes,
     pub(super) slot: u32,
 }
 
-/// What a delivery is to us.
+/// Whether a received delivery is new.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Arrival {
-    /// The application does not have it yet. Its slot is this.
+    /// The application does not have it; its record is in this slot.
     New(u32),
-    /// It was delivered on an earlier stream.
+    /// An earlier stream has delivered it.
     Resumed,
-    /// So it was, and its lease had been taken for lost.
+    /// An earlier stream has delivered it, and its lease was marked as lost.
     Revived,
 }
 
@@ -46,18 +46,18 @@ pub(super) enum Arrival {
 struct LeaseRecord {
     token: Bytes,
     bytes: u64,
-    /// The current stream's credits were taken for it. A delivery of an earlier stream takes them when the server
-    /// sends it again, and has nothing to give back if it does not.
+    /// Whether it uses credits of the current stream. A delivery of an earlier stream uses none until the server sends
+    /// it again.
     charged: bool,
-    /// The application is done with it; only the server's confirmation is missing.
+    /// The application has settled it, and the server has not confirmed.
     settling: bool,
-    /// When its lease was granted, or an extension last asked for.
+    /// When the lease was granted, or its last extension was requested.
     renewed_at: Instant,
-    /// When it was last seen waiting for the application.
+    /// When it last waited in the inbox.
     waiting_at: Instant,
-    /// When its lease ends unless it is extended, as far as we know.
+    /// When the lease ends unless it is extended, as far as the client knows.
     lease_end: Instant,
-    /// The lease has ended, and the application was told.
+    /// The lease is lost, and the application can see that.
     lost: bool,
 }
 
@@ -67,7 +67,7 @@ impl Ledger {
         Self { limit, owed: v1::Credit::default(), records, free, resumable }
     }
 
-    /// What a new stream begins with: everything.
+    /// Starts the count for a new stream, and returns its credits: all of them.
     pub(super) fn begin_stream(&mut self) -> v1::Credit {
         self.resumable.clear();
         for (slot, record) in (0..).zip(&mut self.records) {
@@ -80,14 +80,14 @@ impl Ledger {
         self.limit
     }
 
-    /// A delivery came. Leases last so long; how much is left of this one, the server says.
+    /// Records a delivery. `lease` is the full duration of a lease; the server says how much is left of this one.
     pub(super) fn deliver(&mut self, delivery: &v1::Delivery, now: Instant, lease: Duration) -> Arrival {
         let left = time::left(delivery);
         let bytes = delivery.message.as_ref().map_or(0, |message| message.payload.len() as u64);
         let resumable = self.find_resumable(&delivery.token);
         let Some(record) = resumable.and_then(|lease| find(&mut self.records, &lease)) else {
             if !delivery.resumed {
-                // What is resumed comes before what is new. Fewer may have come than were announced.
+                // The server sends resumed deliveries first; they may be fewer than it announced.
                 self.resumable.clear();
             }
             return Arrival::New(self.insert(LeaseRecord {
@@ -112,13 +112,13 @@ impl Ledger {
                 record.lease_end = now + left;
                 record.renewed_at = record.renewed_at.min(granted_at(now, lease, left));
             }
-            // It is good now; how much longer is told by the extension that is asked for next.
+            // The lease is valid now; the answer to its next extension says for how long.
             None => record.lease_end = record.lease_end.max(now + lease / 3),
         }
         if std::mem::take(&mut record.lost) { Arrival::Revived } else { Arrival::Resumed }
     }
 
-    /// The application settles it; `true`: its lease was lost before.
+    /// Records a settlement, and returns whether its lease was marked as lost.
     pub(super) fn settle(&mut self, lease: &Lease) -> bool {
         let owed = &mut self.owed;
         let Some(record) = find(&mut self.records, lease).filter(|record| !record.settling) else {
@@ -131,7 +131,7 @@ impl Ledger {
         record.lost
     }
 
-    /// These still wait for the application, and are being extended for that reason.
+    /// Records that these deliveries wait in the inbox, and that their leases are being extended.
     pub(super) fn mark_waiting(&mut self, leases: &[Lease], now: Instant) {
         for lease in leases {
             if let Some(record) = find(&mut self.records, lease) {
@@ -140,8 +140,8 @@ impl Ledger {
         }
     }
 
-    /// Those that the application works on, for no longer than `limit`, and whose lease is older than `age`; they count
-    /// as asked for now.
+    /// Returns the leases of deliveries that the application has had for less than `limit` and that were renewed more
+    /// than `age` ago, and records that they are being extended.
     pub(super) fn collect_due(&mut self, now: Instant, age: Duration, limit: Duration) -> Vec<Lease> {
         let mut due = Vec::new();
         for (slot, record) in occupied(&mut self.records) {
@@ -154,14 +154,14 @@ impl Ledger {
         due
     }
 
-    /// The lease lasts until then, or longer; `true`: it had been taken for lost.
+    /// Records an extension, and returns whether the lease was marked as lost.
     pub(super) fn extended(&mut self, lease: &Lease, until: Instant) -> bool {
         let Some(record) = find(&mut self.records, lease) else { return false };
         record.lease_end = record.lease_end.max(until);
         std::mem::take(&mut record.lost)
     }
 
-    /// The server says that the lease is gone; `true`: the application has to be told.
+    /// Marks a lease as lost, and returns whether that is news for the application.
     pub(super) fn lose(&mut self, lease: &Lease) -> bool {
         let record = find(&mut self.records, lease).filter(|record| !record.settling && !record.lost);
         record.is_some_and(|record| {
@@ -170,7 +170,7 @@ impl Ledger {
         })
     }
 
-    /// The deliveries whose lease has ended by now, and when the next one ends.
+    /// Marks leases that have ended as lost, and returns their tokens, and when the next lease ends.
     pub(super) fn expire(&mut self, now: Instant) -> (Vec<Bytes>, Option<Instant>) {
         let (mut expired, mut next) = (Vec::new(), None::<Instant>);
         for (_, record) in occupied(&mut self.records).filter(|(_, record)| !record.settling && !record.lost)
@@ -185,7 +185,7 @@ impl Ledger {
         (expired, next)
     }
 
-    /// The server confirmed, or the lease is lost and the application never had it.
+    /// Removes a lease that the server has settled, or that was lost before the application had it.
     pub(super) fn remove(&mut self, lease: &Lease) {
         self.settle(lease);
         if find(&mut self.records, lease).is_some() {
@@ -194,19 +194,19 @@ impl Ledger {
         }
     }
 
-    /// The stream has resumed all that it resumes. Returns what an earlier one delivered and this one has not.
+    /// Ends the resumption of leases, and returns those that this stream did not resume.
     pub(super) fn finish_resuming(&mut self) -> Vec<Lease> {
         self.resumable.clear();
         let left = occupied(&mut self.records).filter(|(_, record)| !record.charged && !record.settling);
         left.map(|(slot, record)| Lease { token: record.token.clone(), slot }).collect()
     }
 
-    /// No delivery is out.
+    /// Whether there is no lease.
     pub(super) fn is_empty(&self) -> bool {
         self.records.len() == self.free.len()
     }
 
-    /// How many settlements may wait for their confirmation before credits are held back.
+    /// How many unconfirmed settlements there may be before credits are held back.
     pub(super) fn max_unconfirmed(&self) -> usize {
         (self.limit.messages as usize).saturating_mul(4)
     }
@@ -215,7 +215,7 @@ impl Ledger {
         self.owed.messages > 0 || self.owed.bytes > 0
     }
 
-    /// Whether so much came back that it should be given out again at once.
+    /// Whether so many credits are free that they should be returned at once.
     pub(super) fn is_much_owed(&self) -> bool {
         self.is_owed()
             && (u64::from(self.owed.messages) * 4 >= u64::from(self.limit.messages)
@@ -239,22 +239,23 @@ impl Ledger {
             return slot;
         }
         self.records.push(Some(record));
-        // The credits bound their number.
+        // The credits bound the number of records.
         u32::try_from(self.records.len() - 1).unwrap_or(u32::MAX)
     }
 }
 
-/// What is held under a lease; none if it was removed, also if another has its slot now.
+/// The record of a lease; none if it was removed, even if its slot is used again.
 fn find<'a>(records: &'a mut [Option<LeaseRecord>], lease: &Lease) -> Option<&'a mut LeaseRecord> {
     records.get_mut(lease.slot as usize)?.as_mut().filter(|record| same_bytes(&record.token, &lease.token))
 }
 
-/// Mostly both are one piece of the frame they came in, which the processor's caches have forgotten: so it is not read.
+/// In most cases both are the same slice of one frame. Comparing addresses first avoids reading bytes that are no
+/// longer in the processor's caches.
 fn same_bytes(one: &Bytes, other: &Bytes) -> bool {
     (one.as_ptr(), one.len()) == (other.as_ptr(), other.len()) || one == other
 }
 
-/// When a lease of which so much is left was granted or extended, at the latest now.
+/// When a lease was granted or extended, if `left` of its duration `lease` is left.
 fn granted_at(now: Instant, lease: Duration, left: Duration) -> Instant {
     now.checked_sub(lease.saturating_sub(left)).unwrap_or(now)
 }

@@ -89,8 +89,8 @@ fn a_resumed_delivery_is_known_and_charged_again() {
     assert!(!ledger.is_owed());
     assert!(deliver(&mut ledger, "held").is_none() && deliver(&mut ledger, "settling").is_none());
     assert_eq!(ledger.finish_resuming(), slice::from_ref(&lost));
-    // The credit of the one in settlement is free at once, that of the held one when it is settled, and the
-    // lost one took none of this stream.
+    // The credit of the delivery in settlement is free at once, and that of the held one when it is settled; the lost
+    // one used no credit of this stream.
     assert_eq!(ledger.drain_owed(), credit(1, 10));
     ledger.settle(&held);
     assert_eq!(ledger.drain_owed(), credit(1, 10));
@@ -116,7 +116,7 @@ fn how_long_a_lease_lasts_is_what_the_server_says() {
     assert_eq!(ledger.collect_due(start, age, limit), [little], "the others have time");
     assert_eq!(ledger.collect_due(after(11), age, limit).len(), 3);
     assert_eq!(ledger.expire(after(5)), (vec!["little".into()], Some(after(30))));
-    // On the next stream the server says something else.
+    // On the next stream the server sends other times.
     ledger.begin_stream();
     assert_eq!(ledger.deliver(&left("little", 7), after(10), LEASE), Arrival::Revived);
     assert_eq!(ledger.deliver(&left("whole", 2), after(10), LEASE), Arrival::Resumed);
