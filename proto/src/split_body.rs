@@ -7,19 +7,19 @@ use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame};
 
-/// Of a gRPC message: a byte that says whether it is compressed, and its length as a big-endian `u32`.
+/// The prefix of a gRPC message: a byte that says whether it is compressed, and its length as a big-endian `u32`.
 const PREFIX_BYTES: usize = 5;
 
 /// Pieces returned before this yields to other tasks: a peer may send nothing but empty messages.
 const MAX_PIECES_PER_POLL: usize = 256;
 
-/// A gRPC body whose data comes with each message's prefix in a piece of its own. tonic makes room for a message when it has
-/// read its prefix, and what came in the same piece is then copied into the new room: all of a batch that fits one HTTP/2
-/// frame. Nothing is copied here.
+/// A gRPC body that returns the prefix of each message as a piece of its own. tonic allocates the buffer of a message
+/// when it has read the prefix, and copies what followed in the same piece: a whole batch, if it fits one HTTP/2 frame.
+/// This body copies nothing.
 #[derive(Debug)]
 pub struct SplitBody<B> {
     body: B,
-    /// What has come and is not handed on.
+    /// Data that was received and is not returned yet.
     data: Bytes,
     next: Next,
     /// Pieces returned since this last yielded to other tasks.
@@ -29,13 +29,13 @@ pub struct SplitBody<B> {
 /// What the next byte belongs to.
 #[derive(Debug, Clone, Copy)]
 enum Next {
-    /// A prefix, of which so many bytes are known.
+    /// A prefix, and how many of its bytes are known.
     Prefix([u8; PREFIX_BYTES], usize),
-    /// A message, of which so many bytes are to come.
+    /// A message, and how many of its bytes are still to come.
     Message(usize),
 }
 
-/// An answer whose body comes so.
+/// Splits the body of a response.
 #[must_use]
 pub fn split_body(response: Response<tonic::body::Body>) -> Response<tonic::body::Body> {
     response.map(|body| tonic::body::Body::new(SplitBody::new(body)))
@@ -53,12 +53,12 @@ pub fn parted(response: Response<tonic::body::Body>) -> Response<tonic::body::Bo
 }
 
 impl<B> SplitBody<B> {
-    /// The same body in other pieces.
+    /// Splits a body.
     pub fn new(body: B) -> Self {
         Self { body, data: Bytes::new(), next: Next::after(0), pieces: 0 }
     }
 
-    /// The next piece of the data that has come, which is not empty.
+    /// Removes the next piece of the received data, which must not be empty.
     fn piece(&mut self) -> Bytes {
         match self.next {
             Next::Prefix(mut prefix, known) => {
@@ -81,7 +81,7 @@ impl<B> SplitBody<B> {
 }
 
 impl Next {
-    /// When so many bytes of a message are to come.
+    /// What follows, if a message has this many bytes left.
     fn after(left: usize) -> Self {
         if left == 0 { Self::Prefix([0; PREFIX_BYTES], 0) } else { Self::Message(left) }
     }
@@ -128,7 +128,7 @@ mod tests {
 
     use super::*;
 
-    /// Data as the network may cut it, and trailers.
+    /// Data as the network may split it, and trailers.
     #[derive(Debug)]
     struct Cut(VecDeque<Frame<Bytes>>);
 
@@ -148,7 +148,7 @@ mod tests {
         }
     }
 
-    /// The bytes of messages of these lengths.
+    /// The encoded messages of these lengths.
     fn encoded(lengths: &[usize]) -> Vec<u8> {
         let message = |(number, length): (usize, &usize)| {
             let mut bytes = vec![0];
@@ -159,7 +159,7 @@ mod tests {
         lengths.iter().enumerate().flat_map(message).collect()
     }
 
-    /// The pieces, whether trailers came, and how often others had their turn.
+    /// The pieces, whether trailers were received, and how often the body yielded.
     fn pieces(mut body: SplitBody<Cut>) -> (Vec<Bytes>, bool, usize) {
         let (mut pieces, mut trailers, mut yields) = (Vec::new(), false, 0);
         loop {
