@@ -15,7 +15,7 @@ use crate::{
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Makes a [`Context`] in a program.
+/// Builds a [`Context`] in a program.
 ///
 /// ```
 /// use posthouse_client::Context;
@@ -48,25 +48,25 @@ pub struct ContextBuilder {
 }
 
 impl ContextBuilder {
-    /// Where the server is: `HOST:PORT`.
+    /// The address of the server: `HOST:PORT`.
     pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.endpoint = Some(endpoint.into());
         self
     }
 
-    /// What the server's certificate must name; the endpoint's host if not set.
+    /// The name that the server's certificate must have; the endpoint's host if not set.
     pub fn server_name(mut self, name: impl Into<String>) -> Self {
         self.server_name = Some(name.into());
         self
     }
 
-    /// PEM file of the authorities that may have signed the server's certificate.
+    /// PEM file of the authorities that may sign the server's certificate.
     pub fn authority(mut self, path: impl Into<PathBuf>) -> Self {
         self.authority = Some(path.into());
         self
     }
 
-    /// PEM file of this client's certificate, and its chain.
+    /// PEM file of this client's certificate and its chain.
     pub fn certificate(mut self, path: impl Into<PathBuf>) -> Self {
         self.certificate = Some(path.into());
         self
@@ -78,22 +78,22 @@ impl ContextBuilder {
         self
     }
 
-    /// File with the token alone. It is looked at before every call and every 5 s while a stream is open; replace it
+    /// File that holds only the token. It is read before every call, and every 5 s while a stream is open; replace it
     /// by renaming a new file over it.
     pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.token_file = Some(path.into());
         self
     }
 
-    /// Certificates and key as PEM in memory, instead of files. They stay as they are; see
-    /// [`ContextBuilder::tls_source`] for ones that change.
+    /// Certificates and key as PEM in memory, instead of files. They never change; see [`ContextBuilder::tls_source`]
+    /// for ones that do.
     pub fn tls(mut self, material: TlsMaterial) -> Self {
         self.tls = Some(TlsSource::Static(material));
         self
     }
 
-    /// A function that gives certificates and key, instead of files. It is asked for every new connection, and has as
-    /// long as connecting may take.
+    /// A function that returns certificates and key, instead of files. It is called for every new connection, and
+    /// counts against the time limit of connecting.
     ///
     /// ```
     /// use posthouse_client::{Context, TlsMaterial};
@@ -113,9 +113,9 @@ impl ContextBuilder {
         self
     }
 
-    /// A function that gives tokens, instead of a file. A token is kept until four fifths of its life are over; then
-    /// the next is asked for in the background, and open streams are told. A failure costs nothing while the old token
-    /// is valid: it is asked again after 5 s. One question may take 10 s.
+    /// A function that returns tokens, instead of a file. A token is cached for four fifths of its lifetime; then the
+    /// function is called in the background, and open streams receive the new token. If the function fails, the cached
+    /// token is used while it is valid, and the function is called again after 5 s. One call may take 10 s.
     ///
     /// ```
     /// use posthouse_client::{AccessToken, Context};
@@ -134,13 +134,13 @@ impl ContextBuilder {
         self
     }
 
-    /// The tenant that completes `DEPARTMENT/QUEUE`.
+    /// The tenant that completes names of the form `DEPARTMENT/QUEUE`.
     pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
         self.tenant = Some(tenant.into());
         self
     }
 
-    /// Resolves the paths of files against a folder.
+    /// Makes relative paths relative to `folder`.
     pub(super) fn relative_to(mut self, folder: &Path) -> Self {
         for file in [&mut self.authority, &mut self.certificate, &mut self.key, &mut self.token_file] {
             *file = file.take().map(|file| folder.join(file));
@@ -148,7 +148,7 @@ impl ContextBuilder {
         self
     }
 
-    /// Checks that everything is there. The files are read later.
+    /// Builds the context. Fails if a value is missing, or an address or name is not valid. The files are not read yet.
     pub fn build(self) -> Result<Context, ContextError> {
         let endpoint = self.endpoint.ok_or(ContextError::Missing("endpoint"))?;
         let (host, _) = split_endpoint(&endpoint).ok_or_else(|| ContextError::Endpoint(endpoint.clone()))?;

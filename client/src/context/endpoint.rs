@@ -1,4 +1,4 @@
-/// Host (without brackets) and port.
+/// Splits `HOST:PORT`, and removes the brackets of an IPv6 address; `None` if it is not valid.
 pub(crate) fn split_endpoint(endpoint: &str) -> Option<(&str, u16)> {
     let (host, port) = endpoint.rsplit_once(':')?;
     let port = port.parse().ok().filter(|port| *port != 0)?;

@@ -1,4 +1,4 @@
-//! Where the server is, and who is calling.
+//! The address of the server, and the credentials of the caller.
 
 mod builder;
 mod endpoint;
@@ -17,11 +17,11 @@ use crate::{
 
 const VARIABLE: &str = "POSTHOUSE_CONTEXT";
 
-/// Where the server is and who is calling. It names the places where certificate, key and token are found: files, or
-/// functions of the program. They are read when they are needed, and again for every connection, so that renewed ones
-/// come into force without a restart.
+/// The address of the server and the sources of the caller's credentials. Certificate, key and token are in files, or
+/// come from functions of the program. They are read when they are needed, and again for every connection, so that
+/// renewed ones are used without a restart.
 ///
-/// As a file:
+/// As a context file:
 ///
 /// ```toml
 /// endpoint = "127.0.0.1:7443"
@@ -46,7 +46,8 @@ struct Inner {
 }
 
 impl Context {
-    /// Reads a context file. Relative paths in it are relative to its folder.
+    /// Reads a context file. Paths in it are relative to its folder. Fails if it cannot be read, is not valid, or lacks
+    /// a value.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ContextError> {
         let path = path.as_ref();
         let syntax = |message| ContextError::Syntax { path: path.to_owned(), message };
@@ -58,33 +59,34 @@ impl Context {
         builder.relative_to(path.parent().unwrap_or_else(|| Path::new(""))).build()
     }
 
-    /// Reads the context file that the environment variable `POSTHOUSE_CONTEXT` names.
+    /// Reads the context file that the environment variable `POSTHOUSE_CONTEXT` names. Fails if the variable is not
+    /// set, and as [`Context::load`] does.
     pub fn from_env() -> Result<Self, ContextError> {
         Self::load(env::var_os(VARIABLE).ok_or(ContextError::NoVariable)?)
     }
 
-    /// A context without a file.
+    /// Returns a builder, for a context without a file.
     pub fn builder() -> ContextBuilder {
         ContextBuilder::default()
     }
 
-    /// Where the server is: `HOST:PORT`.
+    /// The address of the server: `HOST:PORT`.
     pub fn endpoint(&self) -> &str {
         &self.0.endpoint
     }
 
-    /// What the server's certificate must name.
+    /// The name that the server's certificate must have.
     pub fn server_name(&self) -> &str {
         &self.0.server_name
     }
 
-    /// The tenant that completes `DEPARTMENT/QUEUE`.
+    /// The tenant that completes names of the form `DEPARTMENT/QUEUE`.
     pub fn tenant(&self) -> Option<&str> {
         self.0.tenant.as_deref()
     }
 
-    /// What works and should be corrected nevertheless: files with secrets that others can read. They are also logged when the
-    /// context is made.
+    /// Problems that do not prevent the use of the context: files with secrets that other users can read. They are also
+    /// logged when the context is built.
     pub fn warnings(&self) -> Vec<String> {
         let key = match &self.0.tls {
             TlsSource::Files { key, .. } => Some(key),
@@ -97,27 +99,27 @@ impl Context {
         [key, token].into_iter().flatten().filter_map(|path| exposed(path)).collect()
     }
 
-    /// The certificates and the key, and where they come from.
+    /// The source of the certificates and the key.
     pub(crate) fn tls(&self) -> &TlsSource {
         &self.0.tls
     }
 
-    /// The token to show now.
+    /// The token for a new call.
     pub(crate) async fn token(&self) -> Result<Token, ContextError> {
         self.0.token.get().await
     }
 
-    /// The token that an open stream should know; `None`: nothing new can be had now. Does not wait for anybody.
+    /// The newest token, for an open stream. `None` if there is none at the moment; this never waits for the program.
     pub(crate) async fn newest_token(&self) -> Option<Token> {
         self.0.token.newest().await
     }
 
-    /// The server did not accept this token.
+    /// Records that the server refused this token.
     pub(crate) fn mark_refused(&self, token: &Token) {
         self.0.token.mark_refused(token);
     }
 
-    /// Why a stream with this token was not opened.
+    /// Converts the failure to open a stream, and records a refused token.
     pub(crate) fn opening_error(&self, token: &Token, status: tonic::Status) -> Error {
         let error = Error::from(status);
         if error.kind() == ErrorKind::Unauthenticated {
@@ -136,7 +138,7 @@ impl Context {
     }
 }
 
-/// What is wrong and where, without the line itself: somebody may have put a token there.
+/// The message and line of a syntax error, without the text of the line, which may be a token.
 fn syntax_message(error: &toml::de::Error, text: &str) -> String {
     let before = error.span().and_then(|span| text.get(..span.start));
     let line = before.map(|before| format!("line {}: ", 1 + before.matches('\n').count()));

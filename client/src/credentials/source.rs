@@ -10,26 +10,26 @@ use tokio::time::{Instant, timeout};
 use super::{AccessToken, Callback, Token};
 use crate::error::ContextError;
 
-/// How long the program may take to give a token.
+/// Time limit for a token from the program.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
-/// When a token that does not say how long it is valid is replaced.
+/// Assumed lifetime of a token that does not contain one.
 const UNKNOWN_LIFE: Duration = Duration::from_secs(60);
-/// A token is never asked for more often than this, nor sooner after a failure than that.
+/// Shortest time before a token is renewed, and the pause after a failure.
 const SHORTEST_LIFE: Duration = Duration::from_secs(1);
 const FAILURE_PAUSE: Duration = Duration::from_secs(5);
 
-/// Where tokens come from.
+/// The source of tokens.
 #[derive(Clone)]
 pub(crate) enum TokenSource {
     File(PathBuf),
     Callback(Arc<TokenCache>),
 }
 
-/// A token that the program gave, until it is time for the next one.
+/// Caches the token of the program until it is due for renewal.
 pub(crate) struct TokenCache {
     callback: Callback<AccessToken>,
     cached: Mutex<Option<CachedToken>>,
-    /// One question at a time.
+    /// Held while the function is called, so that there is one call at a time.
     renewing: tokio::sync::Mutex<()>,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct TokenCache {
 struct CachedToken {
     token: Token,
     renew: Instant,
-    /// `None`: it does not say.
+    /// `None` if the token does not contain its expiry.
     expires: Option<Instant>,
 }
 
@@ -50,7 +50,7 @@ impl TokenSource {
         }))
     }
 
-    /// The token to show now.
+    /// The token for a new call.
     pub(crate) async fn get(&self) -> Result<Token, ContextError> {
         match self {
             Self::File(path) => Token::read(path).await,
@@ -61,7 +61,7 @@ impl TokenSource {
         }
     }
 
-    /// The token that is best now, without waiting for the program.
+    /// The newest token, without waiting for the program.
     pub(crate) async fn newest(&self) -> Option<Token> {
         match self {
             Self::File(path) => match Token::read(path).await {
@@ -78,7 +78,7 @@ impl TokenSource {
         }
     }
 
-    /// The server does not accept this token: it is not shown again unless the source insists.
+    /// Removes a token that the server refused from the cache; the source may return it again.
     pub(crate) fn mark_refused(&self, token: &Token) {
         if let Self::Callback(cache) = self {
             let mut cached = cache.cached.lock().unwrap_or_else(PoisonError::into_inner);
@@ -88,7 +88,7 @@ impl TokenSource {
 }
 
 impl TokenCache {
-    /// The kept token while it is valid; when it is time for the next, that is asked for aside.
+    /// The cached token while it is valid. If it is due for renewal, that begins in the background.
     fn peek(self: &Arc<Self>) -> Option<Token> {
         let cached = self.valid()?;
         if cached.renew <= Instant::now() {
@@ -113,7 +113,7 @@ impl TokenCache {
         }
     }
 
-    /// Asks for a token, unless somebody else did meanwhile.
+    /// Calls the function, unless another caller has renewed the token meanwhile.
     async fn renew(&self) -> Result<Token, ContextError> {
         let _renewing = self.renewing.lock().await;
         if let Some(cached) = self.valid()
@@ -169,7 +169,7 @@ mod tests {
 
     use super::{AccessToken, TokenSource};
 
-    /// Gives `token-N` at question N, valid for 100 s; fails the questions in `failing`.
+    /// Returns `token-N` at call N, valid for 100 s; fails the calls in `failing`.
     fn source(failing: &'static [usize]) -> (TokenSource, Arc<AtomicUsize>) {
         let asked = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&asked);

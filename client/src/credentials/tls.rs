@@ -18,11 +18,12 @@ use tokio::time::sleep;
 use super::Callback;
 use crate::error::ContextError;
 
-/// Certificate and key are two files, and may be read between the writing of one and the other.
+/// Certificate and key are two files, and one may be read before it is renewed and the other after. So a pair that does
+/// not fit is read again.
 const READS: u32 = 3;
 const BETWEEN_READS: Duration = Duration::from_millis(100);
 
-/// Certificates and key of a client, as PEM in memory. The key is never printed.
+/// The certificates and key of a client, as PEM in memory. The key is never printed.
 #[derive(Clone)]
 pub struct TlsMaterial {
     authority: Arc<[u8]>,
@@ -30,7 +31,7 @@ pub struct TlsMaterial {
     key: Arc<[u8]>,
 }
 
-/// Where certificates and key come from.
+/// The source of certificates and key.
 #[derive(Clone)]
 pub(crate) enum TlsSource {
     Files { authority: PathBuf, certificate: PathBuf, key: PathBuf },
@@ -38,7 +39,7 @@ pub(crate) enum TlsSource {
     Callback(Callback<TlsMaterial>),
 }
 
-/// A part of the material, and the file it came from.
+/// A part of the material, and its file, for errors.
 #[derive(Clone, Copy, Debug)]
 struct PemPart<'a> {
     name: &'static str,
@@ -46,8 +47,8 @@ struct PemPart<'a> {
 }
 
 impl TlsMaterial {
-    /// The authorities that may have signed the server's certificate, this client's certificate with its chain, and
-    /// its private key.
+    /// Creates it from three PEM texts: the authorities that may sign the server's certificate, this client's
+    /// certificate with its chain, and its private key. They are checked at the first connection.
     pub fn from_pem(
         authority: impl Into<Vec<u8>>,
         certificate: impl Into<Vec<u8>>,
@@ -62,7 +63,7 @@ impl TlsMaterial {
 }
 
 impl TlsSource {
-    /// Reads everything anew, for one connection.
+    /// Reads the material, for one connection.
     pub(crate) async fn config(&self) -> Result<ClientConfig, ContextError> {
         match self {
             Self::Static(material) => configure(material, [None; 3]),
