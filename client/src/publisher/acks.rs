@@ -11,15 +11,15 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::{PublishError, Stored, batch::PublishOutcome};
 use crate::answer_group::AnswerGroup;
 
-/// The server's answers to many messages, to be awaited: one for each, in order. They are there when all are, or when the
-/// latest of the messages' timeouts has passed; if one of them has none, there is no such moment.
+/// Resolves to the server's answers for many messages: one for each, in order. It resolves when all are received, or
+/// after the latest time limit of the messages; without such a limit if one of them has none.
 #[derive(Debug, Default)]
 #[must_use = "await it to know that the messages are stored, or drop it and flush later"]
 pub struct PublishAcks {
     pub(super) groups: VecDeque<AnswerGroup<PublishOutcome>>,
     outcomes: Vec<PublishOutcome>,
     pub(super) deadlines: LatestDeadline,
-    /// Made when there is somebody to wake.
+    /// Created at the first poll that has to wait.
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
@@ -46,11 +46,11 @@ impl Future for PublishAcks {
     }
 }
 
-/// The latest of deadlines.
+/// The latest deadline of a group.
 #[derive(Debug, Default)]
 pub(super) struct LatestDeadline {
     latest: Option<Instant>,
-    /// Something has none.
+    /// Whether one of the group has no deadline.
     unlimited: bool,
 }
 
@@ -60,7 +60,7 @@ impl LatestDeadline {
         self.unlimited |= deadline.is_none();
     }
 
-    /// `None`: without one.
+    /// The latest deadline; `None` if one of the group has none.
     pub(super) fn latest(&self) -> Option<Instant> {
         self.latest.filter(|_| !self.unlimited)
     }

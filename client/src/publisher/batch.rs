@@ -9,21 +9,21 @@ use crate::{answer_group::Responder, error::Refusal};
 pub(super) type PublishOutcome = Result<Stored, PublishError>;
 pub(super) type Answer = Responder<PublishOutcome>;
 
-/// What a handle gives to the publisher's task. The channel is unbounded; `SendBuffer` bounds what messages put into it.
+/// A command for the publisher's task. The channel is unbounded; the `SendBuffer` bounds the messages in it.
 #[derive(Debug)]
 pub(super) enum PublishCommand {
     Message(AcceptedMessage),
-    /// Handed over together.
+    /// Messages of one call of [`Publisher::publish_many`](super::Publisher::publish_many).
     Messages(Vec<AcceptedMessage>),
-    /// A message was not handed over; flushes tell it.
+    /// Report a message that was not accepted to the next flush.
     Failed(PublishError),
-    /// Send what is gathered, without lingering.
+    /// Close the open batch, without lingering.
     Send,
     Flush(oneshot::Sender<Result<(), PublishError>>),
     Close(oneshot::Sender<Result<(), PublishError>>),
 }
 
-/// A message that has its room.
+/// A message with its space in the send buffer.
 #[derive(Debug)]
 pub(super) struct AcceptedMessage {
     pub(super) message: v1::NewMessage,
@@ -33,14 +33,14 @@ pub(super) struct AcceptedMessage {
     pub(super) deadline: Option<Instant>,
 }
 
-/// Space of the send buffer that is free again.
+/// Space in the send buffer.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Reserved {
     pub(super) bytes: usize,
     pub(super) messages: usize,
 }
 
-/// Somebody who waits for the answer to one message.
+/// Where the answer to one message goes.
 #[derive(Debug)]
 pub(super) struct Waiter {
     answer: Answer,
@@ -48,19 +48,19 @@ pub(super) struct Waiter {
     deadline: Option<Instant>,
 }
 
-/// Messages that go together and are answered together. Once it was sent its boundaries never change, so that the
-/// server recognises it.
+/// Messages that are sent and answered as one. After the first attempt to send it, a batch always has the same
+/// messages, so that the server recognises it.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) messages: Vec<v1::NewMessage>,
     waiters: Vec<Waiter>,
-    /// What it has on the wire, at most.
+    /// The largest size on the wire, in bytes.
     pub(super) bytes: usize,
-    /// What it takes of the publisher's room.
+    /// Bytes that it uses of the send buffer.
     reserved: usize,
-    /// The first deadline of one of its messages.
+    /// The earliest deadline of its messages.
     expires: Option<Instant>,
-    /// When its first message came.
+    /// When its first message was added.
     pub(super) since: Option<Instant>,
 }
 
@@ -80,7 +80,7 @@ impl Batch {
         }
     }
 
-    /// The room that it takes.
+    /// The space that it uses in the send buffer.
     pub(super) fn reserved(&self) -> Reserved {
         Reserved { bytes: self.reserved, messages: self.messages.len() }
     }
@@ -89,7 +89,7 @@ impl Batch {
         self.expires.is_some_and(|expires| expires <= now)
     }
 
-    /// Drops the messages whose deadline has passed, and returns their room. Only for a batch that was never sent.
+    /// Drops the messages whose deadline has passed, and returns their space. Only for a batch that was never sent.
     pub(super) fn expire(&mut self, now: Instant) -> Reserved {
         let before = self.reserved();
         let messages = mem::take(&mut self.messages);
@@ -117,14 +117,14 @@ impl Batch {
         self.messages.len() as u64
     }
 
-    /// Tells every message the same failure.
+    /// Fails every message with this error.
     pub(super) fn fail(self, error: &PublishError) {
         for waiter in self.waiters {
             waiter.answer.send(Err(error.clone()));
         }
     }
 
-    /// Tells every message its result, and returns the first failure. `Err`: the results do not fit the batch.
+    /// Answers every message, and returns the first failure. `Err` if the results do not match the messages.
     pub(super) fn answer(
         self,
         results: publish_stream_response::Results,

@@ -1,4 +1,4 @@
-//! The task of one publisher: it alone touches the stream. How a stream is worked is in [`super::work`].
+//! The task of one publisher: only this task uses the stream. [`super::work`] has the work on an open stream.
 
 use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{error::Error, retry::Backoff, stream::StreamEnd};
 
-/// How long a closed stream may take to end.
+/// Time limit for the server's end of a stream that was closed in order.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 const MAX_COMMANDS_AT_ONCE: usize = 1024;
 
@@ -28,14 +28,14 @@ pub(super) struct Driver {
     pub(super) commands: mpsc::UnboundedReceiver<PublishCommand>,
     pub(super) received: Vec<PublishCommand>,
     pub(super) buffer: Arc<SendBuffer>,
-    /// The batch that is being gathered.
+    /// The batch that new messages are added to.
     pub(super) open_batch: Batch,
     pub(super) window: Window,
     flushes: VecDeque<Flush>,
     pub(super) backoff: Backoff,
-    /// The server wants a pause until then.
+    /// The end of a pause that the server asked for.
     pub(super) paused_until: Option<Instant>,
-    /// No more items will come.
+    /// The channel of commands is closed and empty.
     pub(super) commands_ended: bool,
 }
 
@@ -45,7 +45,7 @@ struct Flush {
     done: oneshot::Sender<Result<(), PublishError>>,
 }
 
-/// Why the work on a stream has ended, or that of the publisher.
+/// Why the work on a stream has ended: for a reason of the stream, or of the publisher.
 #[derive(Debug)]
 pub(super) enum WorkEnd {
     Stream(StreamEnd),
@@ -112,7 +112,7 @@ impl Driver {
         self.stop(&error);
     }
 
-    /// `None`: there is nothing left to do.
+    /// Opens the next stream; returns `None` if nothing is left to do.
     async fn reopen(
         &mut self,
         mut hint: Option<String>,
@@ -142,7 +142,8 @@ impl Driver {
         }
     }
 
-    /// Nothing to send needs no connection; `false`: nothing will come any more.
+    /// Waits until there is something to send, because until then no connection is needed. Returns `false` if nothing
+    /// more will be sent.
     async fn wait_for_work(&mut self) -> bool {
         while self.window.is_empty() && self.open_batch.is_empty() {
             self.answer_flushes();
@@ -150,7 +151,7 @@ impl Driver {
                 return false;
             }
             self.receive().await;
-            // A failure while there was nothing to do does not count.
+            // Failures before this have not delayed any message.
             self.backoff.reset();
         }
         true
@@ -169,7 +170,7 @@ impl Driver {
     }
 
     pub(super) fn accept(&mut self) {
-        // Nothing is received only when all handles are gone, or closed.
+        // `recv_many` returns without a command only when the channel is closed and empty.
         self.commands_ended = self.received.is_empty();
         let mut received = mem::take(&mut self.received);
         for command in received.drain(..) {

@@ -1,4 +1,4 @@
-//! Many messages handed over together.
+//! Publishing many messages in one call.
 
 use posthouse_proto::v1;
 use tokio::time::{Instant, timeout_at};
@@ -15,10 +15,10 @@ use crate::{
 };
 
 impl Publisher {
-    /// Hands many messages over, which costs less than to hand over each; waits for room for some of them at a time.
-    /// What is returned resolves when all have their answer. A failure of one does not keep the others from being
-    /// published; a flush tells the first. If this future is dropped before it is done, some of them may be published.
-    /// Timeouts count from this call; see [`PublishAcks`] for when they are told.
+    /// Publishes many messages, which costs less than one call for each. Waits while the buffer has no space for some
+    /// of them. The future that is returned resolves when all are answered. The failure of one message does not stop
+    /// the others; a flush returns the first failure. If this call is dropped before it ends, some messages may be
+    /// published. Time limits count from this call; see [`PublishAcks`] for how they end it.
     pub async fn publish_many<I>(&self, messages: I) -> PublishAcks
     where
         I: IntoIterator,
@@ -50,15 +50,15 @@ impl Publisher {
         }
     }
 
-    /// Publishes messages, without lingering after the last, and waits for their answers: one for each, in order.
-    /// A failure of one does not keep the others from being published. For timeouts see [`PublishAcks`].
+    /// Publishes messages, without lingering after the last, and waits for one answer for each, in order. The failure
+    /// of one message does not stop the others. See [`PublishAcks`] for time limits.
     pub async fn publish_all<I>(&self, messages: I) -> Vec<Result<Stored, PublishError>>
     where
         I: IntoIterator,
         I::Item: Into<NewMessage>,
     {
         let acks = self.publish_many(messages).await;
-        // If the publisher has ended, the acks tell.
+        // If the publisher has ended, the acks return the error.
         let _ = self.0.commands.send(PublishCommand::Send);
         acks.await
     }
@@ -80,7 +80,7 @@ impl Publisher {
         if accepted.is_empty() {
             return answers;
         }
-        // Those whose deadline passes before that are dropped before they are sent.
+        // The latest deadline counts here. Messages with an earlier one are dropped before they are sent.
         let space = self.0.buffer.reserve(u32::try_from(group.count).unwrap_or(u32::MAX), group.bytes);
         let reserved = match deadlines.latest() {
             None => space.await,
@@ -102,16 +102,17 @@ impl Publisher {
         answers
     }
 
-    /// Tells a failure of a message that was not handed over, and has the next flush tell it too.
+    /// Answers a message that was not accepted with an error, and reports the error to the next flush.
     fn refuse(&self, answer: Responder<PublishOutcome>, error: PublishError) {
-        // If the publisher has ended, a flush fails for that.
+        // If the publisher has ended, the flush fails with that error.
         let _ = self.0.commands.send(PublishCommand::Failed(error.clone()));
         answer.send(Err(error));
     }
 }
 
-/// What is handed over together at most: a batch, and no more than has room beside a batch that is being gathered, which
-/// would otherwise wait for what waits for it.
+/// Limits of messages that are passed to the task as one group: the size of a batch, and what the buffer holds beside
+/// the open batch. A larger group would wait for space that the open batch uses, while the batch waits for more
+/// messages.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HandOverLimit {
     messages: usize,
@@ -128,12 +129,12 @@ impl HandOverLimit {
     }
 }
 
-/// What is about to be handed over together.
+/// Messages that are passed to the task as one group.
 #[derive(Default)]
 struct MessageGroup {
-    /// Or why one cannot be published.
+    /// Each message, or the reason for which it cannot be published.
     messages: Vec<Result<Message, PublishError>>,
-    /// Those that can.
+    /// The number of messages that can be published.
     count: usize,
     bytes: usize,
 }
@@ -145,7 +146,7 @@ struct Message {
 }
 
 impl MessageGroup {
-    /// One is always reserved, however large.
+    /// Whether another message fits. The first always does.
     fn fits(&self, bytes: usize, limit: HandOverLimit) -> bool {
         self.count == 0 || (self.count < limit.messages && self.bytes + bytes <= limit.bytes)
     }

@@ -1,4 +1,4 @@
-//! Publishing: many batches on one stream, each stored once.
+//! Publishing: batches on one stream that reconnects by itself, each stored once.
 
 mod ack;
 mod acks;
@@ -35,17 +35,16 @@ use crate::{answer_group::Responder, message::NewMessage};
 
 /// Publishes to one queue, over a connection of its own.
 ///
-/// Messages are gathered into batches, many of which are under way at once, and stored in the order of publishing.
-/// When the connection breaks, the publisher opens another and sends what was not answered again; the server
-/// recognises what it has, so that nothing is stored twice while this publisher lives and the server remembers it
-/// (seven idle days).
+/// Messages are gathered into batches, several of which are in flight at once, and stored in the order of publishing.
+/// When the connection breaks, the publisher opens another and sends unanswered batches again. The server recognises
+/// those that it has, so that nothing is stored twice while this publisher exists and the server remembers it (seven
+/// idle days).
 ///
-/// What has no answer yet is bounded in bytes and in messages: [`Publisher::publish`] waits for room,
-/// [`Publisher::try_publish`] says that there is none.
+/// The bytes and number of unanswered messages are bounded: at the bound [`Publisher::publish`] waits, and
+/// [`Publisher::try_publish`] returns the message.
 ///
-/// It is a handle: clones publish through the same stream. When the last one is dropped, what was published is still
-/// sent, as long as the runtime lives, and a warning is logged if some of it was not confirmed; [`Publisher::close`]
-/// waits for it.
+/// A publisher is a handle: its clones use the same stream. After the last one is dropped, its messages are still sent
+/// while the runtime lives, and a warning is logged if some were not confirmed; [`Publisher::close`] waits for them.
 ///
 /// ```no_run
 /// # async fn example(client: posthouse_client::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -73,23 +72,24 @@ struct Handle {
 }
 
 impl Publisher {
-    /// The queue's full resource name.
+    /// The full resource name of the queue.
     pub fn queue(&self) -> &str {
         &self.0.queue
     }
 
-    /// The largest payload that the queue takes.
+    /// The largest payload that the queue accepts, in bytes.
     pub fn max_message_bytes(&self) -> usize {
         self.0.max_payload
     }
 
-    /// How many messages were handed over and have no answer yet; those that wait for room may count too.
+    /// The number of unanswered messages; those that wait for space in the buffer may count.
     pub fn unanswered(&self) -> usize {
         self.0.buffer.unanswered()
     }
 
-    /// Hands a message over, after waiting for room in the buffer. What is returned resolves when the message is on
-    /// the server's disk. If this future is dropped before it is done, the message is not published.
+    /// Publishes a message; waits while the buffer is full. The ack that is returned resolves when the message is on
+    /// the server's disk. If this call is dropped before it ends, the message is not published. Fails if the message is
+    /// not valid, its time limit passes, or the publisher has ended.
     pub async fn publish(&self, message: impl Into<NewMessage>) -> Result<PublishAck, PublishError> {
         let mut message = message.into();
         let bytes = self.prepare(&mut message)?;
@@ -102,7 +102,7 @@ impl Publisher {
         self.hand_over(message, bytes, reserved, deadline)
     }
 
-    /// Hands a message over if there is room in the buffer, and gives it back if there is not.
+    /// Publishes a message if the buffer has space for it, and returns it in [`TryPublishError::Full`] if not.
     pub fn try_publish(&self, message: impl Into<NewMessage>) -> Result<PublishAck, TryPublishError> {
         let mut message = message.into();
         let bytes = self.prepare(&mut message)?;
@@ -113,20 +113,20 @@ impl Publisher {
         }
     }
 
-    /// Waits until everything that was published before has its answer, without lingering. Fails with the first
-    /// failure of a message since the last flush, so that acks may be dropped.
+    /// Sends all messages without lingering, and waits until each is answered. Fails with the first failure of a
+    /// message since the last flush, so that acks may be dropped.
     pub async fn flush(&self) -> Result<(), PublishError> {
         self.ask(PublishCommand::Flush).await
     }
 
-    /// Flushes, and ends the publisher, also for its clones. This takes as long as the server does, and gives up when
-    /// the publisher does; see [`PublisherBuilder::give_up_after`].
+    /// Flushes, and ends the publisher and its clones. This waits for the server, and fails when the publisher gives
+    /// up; see [`PublisherBuilder::give_up_after`].
     pub async fn close(self) -> Result<(), PublishError> {
         self.ask(PublishCommand::Close).await
     }
 
-    /// The same with a deadline. When it passes, the publisher is ended all the same: what has no answer by then may be
-    /// stored or not, and its acks fail with [`PublishError::Closed`].
+    /// Closes the publisher as [`Publisher::close`] does, within a time limit. After it the publisher is ended all the
+    /// same: unanswered messages may be stored or not, and their acks fail with [`PublishError::Closed`].
     pub async fn close_within(self, limit: Duration) -> Result<(), PublishError> {
         match timeout(limit, self.ask(PublishCommand::Close)).await {
             Ok(closed) => closed,

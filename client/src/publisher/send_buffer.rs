@@ -4,7 +4,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 
 use super::{PublishError, batch::Reserved};
 
-/// What a publisher may still buffer, and the error it ended with.
+/// The bounds of a publisher's unanswered messages, and the error with which it ended.
 #[derive(Debug)]
 pub(super) struct SendBuffer {
     bytes: Semaphore,
@@ -20,8 +20,8 @@ impl SendBuffer {
         Self { bytes, messages, max_bytes, max_messages, end: OnceLock::new() }
     }
 
-    /// Waits for room for so many messages, in the order of asking, and returns the bytes that were reserved. A message that
-    /// is larger than all of it takes all of it.
+    /// Waits for space for `count` messages of `cost` bytes, in the order of the calls, and returns the bytes reserved.
+    /// A message larger than the buffer reserves all of it.
     pub(super) async fn reserve(&self, count: u32, cost: usize) -> Result<usize, PublishError> {
         let bytes = self.bytes_of(cost);
         let message = self.messages.acquire_many(count).await.map_err(|_| self.end())?;
@@ -29,7 +29,7 @@ impl SendBuffer {
         Ok(forget(message, permit, bytes))
     }
 
-    /// The same for one without waiting; `None`: there is no room.
+    /// Reserves space for one message without waiting; `None` if there is none.
     pub(super) fn try_reserve(&self, cost: usize) -> Result<Option<usize>, PublishError> {
         let bytes = self.bytes_of(cost);
         let reserved = self.messages.try_acquire().and_then(|message| {
@@ -50,14 +50,14 @@ impl SendBuffer {
         }
     }
 
-    /// How many messages have no answer yet.
+    /// The number of messages with space in the buffer.
     pub(super) fn unanswered(&self) -> usize {
         self.max_messages.saturating_sub(self.messages.available_permits())
     }
 
-    /// Nothing more is reserved; whoever waits is told why.
+    /// Refuses all further messages, and those that wait, with this error.
     pub(super) fn close(&self, error: PublishError) {
-        // The first reason is the one that is told.
+        // The first error stays.
         let _ = self.end.set(error);
         self.bytes.close();
         self.messages.close();
@@ -76,7 +76,7 @@ impl SendBuffer {
     }
 }
 
-/// The room is given back by the answer, not by the permits.
+/// Keeps the space reserved after the permits are dropped; the answer releases it.
 fn forget(message: SemaphorePermit<'_>, permit: SemaphorePermit<'_>, bytes: u32) -> usize {
     message.forget();
     permit.forget();

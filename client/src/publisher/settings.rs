@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-/// How a publisher gathers, sends and gives up; [`PublisherBuilder`](super::PublisherBuilder) has the meanings and limits.
+/// The settings of a publisher. [`PublisherBuilder`](super::PublisherBuilder) has their meanings and limits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PublisherSettings {
     pub(super) batch_messages: usize,

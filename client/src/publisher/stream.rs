@@ -13,16 +13,16 @@ use crate::{
 
 pub(super) type PublishStream = Stream<Publishing>;
 
-/// The frames of `PublishStream`.
+/// The messages of the call `PublishStream`.
 pub(super) enum Publishing {}
 
-/// What a publisher's streams are opened with.
+/// What every stream of a publisher is opened with.
 #[derive(Clone, Debug)]
 pub(super) struct ProducerSession {
     pub(super) target: StreamTarget,
     pub(super) producer_id: [u8; 16],
     pub(super) epoch: u64,
-    /// How many frames may be on their way to the transport; the driver never has more.
+    /// Frames that may wait for the transport; the task never has more.
     pub(super) capacity: usize,
     pub(super) return_message_ids: bool,
 }

@@ -1,4 +1,4 @@
-//! Working on one stream: frames in, batches out, and what is due by the clock.
+//! The work on one open stream: it reads answers, sends batches, and does what is due by the clock.
 
 use std::time::Duration;
 
@@ -16,15 +16,15 @@ use crate::{
     stream::{StreamEnd, TOKEN_INTERVAL},
 };
 
-/// A server that answers nothing for so long is reserved for dead.
+/// After this time without an answer the client treats the server as dead.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a draining server may take to answer what it has.
+/// Time limit for the answers of a draining server.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// A batch that is not full waits for an answer while so many have none.
+/// While this many batches are unanswered, a batch that is not full waits for one of their answers.
 const UNFILLED_IN_FLIGHT: usize = 4;
 
 impl Driver {
-    /// Works on one stream until there is a reason to leave it.
+    /// Works on the stream until it ends.
     pub(super) async fn work(&mut self, stream: &mut PublishStream) -> WorkEnd {
         let mut token_due = Instant::now() + TOKEN_INTERVAL;
         let mut answer_due = None;
@@ -48,7 +48,9 @@ impl Driver {
                         return end;
                     }
                 }
-                () = Self::receive_from(&mut self.commands, &mut self.received), if !self.commands_ended => self.accept(),
+                () = Self::receive_from(&mut self.commands, &mut self.received), if !self.commands_ended => {
+                    self.accept();
+                }
                 () = sleep_until(wake) => {}
             }
             let now = Instant::now();
@@ -103,7 +105,7 @@ impl Driver {
         None
     }
 
-    /// Takes the answers that the draining server still gives.
+    /// Closes the stream, and handles the answers that the draining server still sends.
     async fn receive_last_answers(&mut self, stream: &mut PublishStream, drain: v1::Drain) -> WorkEnd {
         stream.half_close();
         let until = Instant::now() + DRAIN_TIMEOUT;
@@ -120,7 +122,7 @@ impl Driver {
         WorkEnd::Stream(StreamEnd::drained(drain))
     }
 
-    /// Sends all that may be sent now; `false`: the transport takes no more.
+    /// Sends all batches that are due; `false` if the transport accepts no more.
     fn send(&mut self, stream: &PublishStream) -> bool {
         let now = Instant::now();
         if self.paused_until.is_some_and(|until| until > now) {
@@ -152,12 +154,12 @@ impl Driver {
         !self.window.is_rewinding() && self.window.in_flight() < self.settings.max_in_flight_batches
     }
 
-    /// When there will be something to send without anything coming in.
+    /// When something is due to be sent, if no command or answer comes before.
     fn send_due(&self) -> Option<Instant> {
         self.paused_until.or_else(|| self.open_batch_due().filter(|_| self.may_send()))
     }
 
-    /// When the batch that is not full goes; `None`: there is nothing in it, or an answer has to come first.
+    /// When the open batch is due; `None` if it is empty, or has to wait for an answer.
     fn open_batch_due(&self) -> Option<Instant> {
         let linger = if self.commands_ended { Duration::ZERO } else { self.settings.linger };
         let since = self.open_batch.since.filter(|_| self.window.in_flight() < UNFILLED_IN_FLIGHT);

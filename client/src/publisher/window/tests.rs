@@ -1,4 +1,4 @@
-//! The window against a server that keeps sessions, over streams that break, with requests still under way.
+//! The window with a server that keeps sessions, over streams that break while requests are in flight.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -36,16 +36,16 @@ fn refused(code: Code, reason: &str) -> Outcome {
     Outcome::Error(rpc::Status { code: code.into(), message: String::new(), details })
 }
 
-/// What the server does before it looks at sequences.
+/// What the server does before it checks sequences.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Mood {
     Willing,
     Overloaded,
-    /// For good, also what it had reserved before.
+    /// It refuses for good, also what it has stored.
     Refusing,
 }
 
-/// The server's side of one producer.
+/// The state of one producer in the server.
 #[derive(Default)]
 struct Server {
     epoch: u64,
@@ -86,7 +86,7 @@ impl Server {
     }
 }
 
-/// One run: what is under way, and what became of each message.
+/// One run: what is in flight, and the answer to each message.
 struct Run {
     random: StdRng,
     window: Window,
@@ -94,7 +94,7 @@ struct Run {
     epoch: u64,
     requests: VecDeque<request::Batch>,
     answers: VecDeque<BatchResult>,
-    /// Requests of streams that ended, which the server has still to read.
+    /// Requests of ended streams that the server has not read yet.
     stragglers: VecDeque<(u64, request::Batch)>,
     published: Vec<(Bytes, oneshot::Receiver<Result<Stored, PublishError>>)>,
 }
@@ -121,7 +121,7 @@ impl Run {
     }
 
     fn serve(&mut self) {
-        // What the old connections carried was sent before and is read before.
+        // The server reads the requests of old connections first.
         if let Some((epoch, batch)) = self.stragglers.pop_front() {
             self.server.accept(epoch, batch, Mood::Willing);
         } else if let Some(batch) = self.requests.pop_front() {
@@ -203,7 +203,7 @@ fn everything_is_stored_once_and_in_order() {
         for _ in 0..1500 {
             run.step();
         }
-        // Now everything goes well.
+        // From here on nothing fails.
         let mut left = 10_000;
         while !run.window.is_empty() {
             run.requests.extend(run.window.send(Instant::now()));
@@ -244,7 +244,7 @@ fn a_session_that_cannot_follow_is_left() {
     window.push(batch);
     assert_eq!(window.send(Instant::now()).unwrap().first_sequence, 0);
     window.stream_ended();
-    // It may be stored or not; more than that cannot be.
+    // The one batch may be stored or not; two cannot be.
     assert!(window.opened(0) && window.opened(1) && !window.opened(2));
     assert_eq!(window.send(Instant::now()).unwrap().first_sequence, 0);
     window.new_epoch();

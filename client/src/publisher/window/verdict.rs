@@ -7,16 +7,16 @@ use crate::{
 
 pub(super) const GAP: &str = "PRODUCER_SEQUENCE_GAP";
 
-/// Why the oldest batch was refused, and so all behind it.
+/// Why the server refused the oldest batch, and for that reason all later ones.
 #[derive(Debug)]
 pub(super) enum Rewind {
     Passing(Refusal),
     Dropping(Refusal),
-    /// The server does not know how far this session had come.
+    /// The server does not know the last sequence of this session.
     Unknown,
 }
 
-/// What a refusal of the oldest batch means; `Err`: that nothing more can be published.
+/// What a refusal of the oldest batch means; `Err` if nothing more can be published.
 pub(super) fn verdict(refusal: Refusal) -> Result<Rewind, Refusal> {
     if refusal.reason() == Some(GAP) {
         return Ok(Rewind::Unknown);
