@@ -5,7 +5,7 @@ use posthouse_proto::v1::{self, messages_client::MessagesClient};
 use super::MessageStatus;
 use crate::{error::Error, unary::UnaryCalls};
 
-/// The dead letters of a queue, page by page.
+/// The dead letters of a queue, in pages.
 #[derive(Debug)]
 pub struct DeadLetters {
     calls: Arc<UnaryCalls>,
@@ -14,7 +14,7 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// Of all messages, or of the one with this id at its source.
+    /// Lists all dead letters, or only that of the message with this id in its source queue.
     pub(super) fn new(calls: Arc<UnaryCalls>, queue: String, source_message_id: String) -> Self {
         let request = v1::ListDeadLettersRequest {
             queue,
@@ -25,7 +25,7 @@ impl DeadLetters {
         Self { calls, request: Some(request) }
     }
 
-    /// The next page; `None` after the last. A page may be empty although others follow.
+    /// Reads the next page; `None` after the last. A page may be empty although others follow.
     pub async fn next(&mut self) -> Result<Option<Vec<MessageStatus>>, Error> {
         let Some(request) = self.request.clone() else { return Ok(None) };
         let page = self.calls.call(|channel, token| {

@@ -1,4 +1,4 @@
-//! Where messages are, and dead letters.
+//! Finding messages, and listing and redriving dead letters.
 
 mod dead_letters;
 mod redrive;
@@ -18,7 +18,7 @@ use crate::{
     unary::{UnaryCalls, request_id},
 };
 
-/// Finds messages, and gives dead letters another chance. Names are `DEPARTMENT/QUEUE` or full resource names.
+/// Finds messages, and lists and redrives dead letters. Names of queues are `DEPARTMENT/QUEUE` or full resource names.
 ///
 /// ```no_run
 /// # async fn example(client: posthouse_client::Client) -> Result<(), posthouse_client::Error> {
@@ -50,7 +50,8 @@ impl Messages {
         Self { calls }
     }
 
-    /// Where the message of this id is. A message that never was is refused like one that the caller has no grant for.
+    /// Returns the state of a message. Fails with the same error for an unknown id and for a queue that the caller has
+    /// no grant for.
     pub async fn find(&self, message_id: &str) -> Result<MessageStatus, Error> {
         let (message_id, subscription) = (message_id.to_owned(), String::new());
         let request = v1::FindMessageRequest { message_id, subscription };
@@ -61,12 +62,12 @@ impl Messages {
         Ok(status.await?.into())
     }
 
-    /// The dead letters of a queue, oldest first: those that were moved here, and those that are parked here.
+    /// Lists the dead letters of a queue, oldest first: those that were moved to it, and those that are parked in it.
     pub fn dead_letters(&self, queue: &str) -> Result<DeadLetters, Error> {
         Ok(DeadLetters::new(Arc::clone(&self.calls), self.name(queue)?, String::new()))
     }
 
-    /// The dead letter that a message became, if it is in this queue and not settled yet.
+    /// Returns the dead letter that a message became; `None` if it is not in this queue or is already settled.
     pub async fn dead_letter_of(
         &self,
         queue: &str,
@@ -82,10 +83,11 @@ impl Messages {
         Ok(None)
     }
 
-    /// Gives dead letters of a queue another chance. Each moves whole or not at all, durably, before the answer. One call
-    /// comes to a bounded number of them; [`Redrive::after`] goes on.
+    /// Moves dead letters back to their queues, or makes them ready where they are parked. Each moves as a whole or not
+    /// at all, and is on disk before the answer. One call handles a bounded number; [`Redrive::after`] returns the next
+    /// call.
     ///
-    /// A call that was cut off is made again, and what it had redriven before is counted, and not moved twice.
+    /// If the connection breaks, the call is repeated. What it had redriven before is counted, and does not move twice.
     pub async fn redrive(&self, queue: &str, redrive: &Redrive) -> Result<Redriven, Error> {
         let target = Some(redrive.target.as_str()).filter(|target| !target.is_empty());
         let request = v1::RedriveDeadLettersRequest {

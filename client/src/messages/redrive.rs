@@ -1,6 +1,6 @@
 use posthouse_proto::v1;
 
-/// Which dead letters get another chance, and where they go; as it is: the oldest thousand, to where they came from.
+/// Which dead letters to redrive, and where to. The default is the oldest 1,000, each to the queue that it came from.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Redrive {
     pub(super) message_ids: Vec<String>,
@@ -9,54 +9,54 @@ pub struct Redrive {
     pub(super) page_token: String,
 }
 
-/// What became of dead letters.
+/// The result of a redrive.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Redriven {
-    /// Moved, or made ready where they are.
+    /// How many were moved, or made ready where they are parked.
     pub redriven: u64,
-    /// Not touched, for the reasons below.
+    /// How many were left as they are; [`Redriven::skipped_by_reason`] says why.
     pub skipped: u64,
-    /// There is more to come to: see [`Redrive::after`].
+    /// Whether dead letters are left for another call; see [`Redrive::after`].
     pub more: bool,
-    /// How many were skipped, by the reason.
+    /// The number of skipped dead letters by reason.
     pub skipped_by_reason: Vec<(SkipReason, u64)>,
-    /// The first of those that were skipped: their ids, and why. At most 100.
+    /// The ids of the first 100 skipped dead letters, with the reasons.
     pub skipped_dead_letters: Vec<(String, SkipReason)>,
-    /// Of the ids that were asked for, those that this call did not come to.
+    /// Requested ids that this call did not reach.
     pub not_reached: Vec<String>,
     pub(super) next_page_token: String,
 }
 
-/// Why a dead letter stays where it is.
+/// The reason for which a dead letter was skipped.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[non_exhaustive]
 pub enum SkipReason {
-    /// A consumer has it.
+    /// It is leased to a consumer.
     Leased,
-    /// It is no dead letter, or not any more, or it stands already where it was to go.
+    /// It is not a dead letter, or it is already in the target queue.
     NotDeadLetter,
-    /// The queue it came from does not exist any more.
+    /// The queue that it came from does not exist.
     QueueGone,
-    /// The caller has no right on the queue it came from, whether or not that exists.
+    /// The caller has no grant for the queue that it came from, whether or not it exists.
     GrantMissing,
     /// A reason that this version does not know.
     Unknown,
 }
 
 impl Redrive {
-    /// The oldest thousand, each to the queue it came from.
+    /// The oldest 1,000, each to the queue that it came from.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Only those of these ids; at most 1,000.
+    /// Redrives only the dead letters with these ids; at most 1,000.
     pub fn only<I: Into<String>>(mut self, message_ids: impl IntoIterator<Item = I>) -> Self {
         self.message_ids = message_ids.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Redrives at most this many; 1,000 is the largest number for one call, and the default.
+    /// Redrives at most this many dead letters: 1 to 1,000; 1,000 if not set.
     pub fn max_messages(mut self, messages: u32) -> Self {
         self.max_messages = messages;
         self
@@ -68,13 +68,13 @@ impl Redrive {
         self.max_messages(messages)
     }
 
-    /// To this queue of the same department, wherever they came from.
+    /// Moves the dead letters to this queue of the same department, wherever they came from.
     pub fn to(mut self, queue: impl Into<String>) -> Self {
         self.target = queue.into();
         self
     }
 
-    /// The same for what a call did not come to, behind all that it did; `None`: that was all.
+    /// Returns the request for the dead letters that a call did not reach; `None` if it reached all.
     #[must_use]
     pub fn after(&self, done: &Redriven) -> Option<Self> {
         let more = !done.next_page_token.is_empty() || !done.not_reached.is_empty();

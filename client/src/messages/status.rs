@@ -7,50 +7,50 @@ use crate::{
     time,
 };
 
-/// One message as the queue's default subscription sees it.
+/// The status of a message in the default subscription of its queue.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct MessageStatus {
-    /// Its id.
+    /// The id of the message.
     pub message_id: String,
-    /// The full resource name of its queue.
+    /// The full resource name of the queue.
     pub queue: String,
-    /// Its position there.
+    /// The position in the queue.
     pub sequence: u64,
-    /// Where it stands.
+    /// The state of the message.
     pub state: MessageState,
-    /// How long it is, from the answer on, until its lease ends or it may be delivered again: what the times in its state say by the
-    /// server's wall clock. `None` in other states, and from older servers.
+    /// Time from the answer until the lease ends or the retry is due; `None` in other states, and from older servers.
+    /// The times in `state` are the same by the server's wall clock.
     pub time_left: Option<Duration>,
-    /// When it was published there; `None` when it is settled and already trimmed away, as its size is 0 then.
+    /// When it was published to this queue; `None` if it is settled and trimmed.
     pub publish_time: Option<SystemTime>,
-    /// The size of its payload.
+    /// The size of the payload; 0 if it is settled and trimmed.
     pub payload_bytes: u32,
-    /// Deliveries that failed (nacked, or the lease ran out).
+    /// The number of deliveries that were nacked or whose lease ran out.
     pub failed_attempts: u32,
-    /// Of a dead letter that was moved here: why, and where it came from.
+    /// The source of a dead letter that was moved to this queue.
     pub origin: Option<DeadLetterOrigin>,
 }
 
-/// Where a message stands.
+/// The state of a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum MessageState {
-    /// It may be delivered now.
+    /// It is ready for delivery.
     Ready,
-    /// A consumer has it.
+    /// It is leased to a consumer.
     Leased {
         /// When the lease ends unless it is extended or settled, by the server's wall clock.
         deadline: SystemTime,
     },
-    /// It waits for a retry.
+    /// It waits for a retry, or for its dead-letter queue.
     Waiting {
-        /// When it may be delivered again, by the server's wall clock; `None`: it waits for its dead-letter queue to exist.
+        /// When the retry is due, by the server's wall clock; `None` if it waits until its dead-letter queue exists.
         until: Option<SystemTime>,
     },
-    /// A dead letter with nowhere to go.
+    /// It is a dead letter that stays here, because there is no dead-letter queue.
     Parked(DeadLetterCause),
-    /// Acked, moved to a dead-letter queue, or purged.
+    /// It was acked, moved to a dead-letter queue, or purged.
     Settled,
     /// A state that this version does not know.
     Unknown,

@@ -1,4 +1,4 @@
-//! One worker: takes a delivery, has it handled, settles it, and does not wait for the confirmation.
+//! One worker: it receives a delivery, calls the handler and settles, without waiting for the confirmation.
 
 use std::{collections::VecDeque, fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -15,24 +15,24 @@ use crate::{
     error::{BoxError, ErrorReason},
 };
 
-/// Confirmations that a worker leaves unseen; more only take memory.
+/// Settlements of a worker that may be unconfirmed; more would only use memory.
 const MAX_SETTLING: usize = 1024;
 
-/// A delivery that was not handled, as [`WorkerPoolBuilder::on_failure`](super::WorkerPoolBuilder::on_failure) sees it.
+/// A delivery that was not handled, for [`WorkerPoolBuilder::on_failure`](super::WorkerPoolBuilder::on_failure).
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct FailedDelivery<'a> {
     /// The delivery.
     pub delivery: &'a Delivery,
-    /// What happened.
+    /// The failure.
     pub kind: FailureKind,
-    /// What becomes of it.
+    /// How the pool settles it.
     pub settlement: Settlement,
-    /// The handler's own error, if it gave one. It may quote the payload: mind where you write it.
+    /// The error of the handler, if it returned one. It may quote the payload.
     pub cause: Option<&'a BoxError>,
 }
 
-/// What happened to a delivery that was not handled.
+/// The reason for which a delivery was not handled.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum FailureKind {
@@ -40,15 +40,15 @@ pub enum FailureKind {
     Failed,
     /// The handler panicked.
     Panicked,
-    /// The handler took longer than the pool allows.
+    /// The handler ran longer than [`WorkerPoolBuilder::handler_timeout`](super::WorkerPoolBuilder::handler_timeout).
     TimedOut,
-    /// The lease was lost while the handler worked, and the work was left.
+    /// The lease was lost, and the handler was cancelled.
     LeaseLost,
 }
 
 pub(super) type OnFailure = Arc<dyn Fn(&FailedDelivery<'_>) + Send + Sync>;
 
-/// What holds for every delivery.
+/// How a pool handles deliveries.
 #[derive(Clone)]
 pub(super) struct Rules {
     pub(super) first_delay: Duration,
@@ -58,16 +58,16 @@ pub(super) struct Rules {
     pub(super) on_failure: Option<OnFailure>,
 }
 
-/// How the work on one delivery ended.
+/// How a call of the handler ended.
 enum HandlerEnd {
     Returned(Result<(), HandlerError>),
     Failed(FailureKind),
 }
 
-/// Counts what is dropped before it is settled.
+/// Counts a delivery as released if the worker is dropped before it settles.
 struct ReleaseCounter<'a>(Option<&'a Counts>);
 
-/// Works until the consumer gives no more, and then until everything is confirmed.
+/// Handles deliveries until the consumer returns no more, and then waits for all confirmations.
 pub(super) async fn work<H: Handler>(
     consumer: &Consumer,
     handler: &H,
@@ -159,7 +159,7 @@ async fn handle<H: Handler>(
 }
 
 async fn run<H: Handler>(delivery: &Arc<Delivery>, handler: &H, rules: &Rules) -> HandlerEnd {
-    // What the handler leaves behind is its own; the pool touches none of it after a panic.
+    // The pool uses no state of the handler after a panic.
     let work = AssertUnwindSafe(async { handler.handle(Arc::clone(delivery)).await }).catch_unwind();
     let bounded = async {
         match rules.handler_timeout {
@@ -170,7 +170,9 @@ async fn run<H: Handler>(delivery: &Arc<Delivery>, handler: &H, rules: &Rules) -
     let ended = tokio::select! {
         biased;
         ended = bounded => ended,
-        () = delivery.lease_lost(), if rules.cancel_on_lease_lost => return HandlerEnd::Failed(FailureKind::LeaseLost),
+        () = delivery.lease_lost(), if rules.cancel_on_lease_lost => {
+            return HandlerEnd::Failed(FailureKind::LeaseLost);
+        }
     };
     match ended {
         Ok(Ok(returned)) => HandlerEnd::Returned(returned),
@@ -194,7 +196,8 @@ fn count_answer(answer: &Result<(), SettleError>, counts: &Counts) {
 }
 
 impl Rules {
-    /// Doubles with every attempt; half of it is random, so that what failed together does not come back together.
+    /// The delay doubles with every attempt. A random part of up to a half is subtracted, so that messages that failed
+    /// together are not retried together.
     fn delay(&self, attempt: u32) -> Duration {
         let doublings = attempt.saturating_sub(1).min(20);
         let whole = self.first_delay.saturating_mul(1 << doublings).min(self.longest_delay);

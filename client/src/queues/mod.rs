@@ -1,4 +1,4 @@
-//! Definitions of queues.
+//! Creating, reading, changing and deleting queues.
 
 mod queue;
 mod settings;
@@ -43,7 +43,7 @@ impl Queues {
         Self { calls }
     }
 
-    /// Creates a queue.
+    /// Creates a queue. Fails with [`ErrorKind::AlreadyExists`](crate::ErrorKind) if it exists.
     pub async fn create(&self, name: &str, settings: &QueueSettings) -> Result<Queue, Error> {
         let request = v1::CreateQueueRequest {
             queue: Some(self.definition(name, settings)?),
@@ -57,7 +57,7 @@ impl Queues {
         Ok(queue.await?.into())
     }
 
-    /// A queue, with its counts.
+    /// Returns a queue with its counts.
     pub async fn get(&self, name: &str) -> Result<Queue, Error> {
         let request = v1::GetQueueRequest { name: self.name(name)? };
         let queue = self.calls.call(|channel, token| {
@@ -67,8 +67,8 @@ impl Queues {
         Ok(queue.await?.into())
     }
 
-    /// All queues of a department that the caller has a grant for, by name. The department is `DEPARTMENT` or a full
-    /// resource name.
+    /// Returns the queues of a department that the caller has a grant for, sorted by name and without counts. The
+    /// department is `DEPARTMENT` or a full resource name.
     pub async fn list(&self, department: &str) -> Result<Vec<Queue>, Error> {
         let parent = name::department(department, self.calls.context().tenant())?;
         let mut request = v1::ListQueuesRequest { parent, page_size: 1000, page_token: String::new() };
@@ -90,7 +90,7 @@ impl Queues {
         }
     }
 
-    /// Changes what the settings name, and nothing else.
+    /// Changes the values that the settings contain, and returns the changed queue.
     pub async fn update(&self, name: &str, settings: &QueueSettings) -> Result<Queue, Error> {
         let request = v1::UpdateQueueRequest {
             queue: Some(self.definition(name, settings)?),
@@ -105,7 +105,7 @@ impl Queues {
         Ok(queue.await?.into())
     }
 
-    /// Deletes a queue and all its messages, for good.
+    /// Deletes a queue and all its messages. This cannot be undone.
     pub async fn delete(&self, name: &str) -> Result<(), Error> {
         let request = v1::DeleteQueueRequest {
             name: self.name(name)?,
@@ -120,7 +120,7 @@ impl Queues {
         deleted.await.map(|_| ())
     }
 
-    /// Removes every message that was published before, leased ones too, and tells how many were not settled.
+    /// Removes all messages that were published before, leased ones too, and returns how many were not settled.
     pub async fn purge(&self, name: &str) -> Result<u64, Error> {
         let request =
             v1::PurgeQueueRequest { name: self.name(name)?, request_id: request_id(), validate_only: false };

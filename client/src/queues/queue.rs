@@ -11,23 +11,23 @@ use crate::time;
 pub struct Queue {
     /// The full resource name.
     pub name: String,
-    /// Never reused: a queue created again under an old name has another.
+    /// The unique id. A queue that is created again under an old name has a new one.
     pub uid: String,
-    /// Changes with every change of the definition.
+    /// Identifies this version of the definition, for [`QueueSettings::etag`](super::QueueSettings::etag).
     pub etag: String,
-    /// When it was created.
+    /// When the queue was created.
     pub create_time: SystemTime,
-    /// When its definition was last changed.
+    /// When the definition was last changed.
     pub update_time: SystemTime,
-    /// The largest payload it takes.
+    /// The largest payload, in bytes.
     pub max_message_bytes: u32,
-    /// How long a lease lasts unless the consumer says otherwise.
+    /// The duration of a lease, unless a consumer asks for another.
     pub lease_duration: Option<Duration>,
-    /// A message that failed this often is a dead letter.
+    /// The number of failed deliveries after which a message is a dead letter.
     pub max_attempts: u32,
-    /// Where dead letters go; `None`: they are parked where they are.
+    /// The full resource name of the dead-letter queue; `None` if dead letters are parked.
     pub dead_letter_queue: Option<String>,
-    /// Counts, if they were asked for.
+    /// The counts; `None` in lists and in answers to changes.
     pub stats: Option<QueueStats>,
 }
 

@@ -4,7 +4,7 @@ use posthouse_proto::v1;
 
 use crate::time;
 
-/// What to set; the rest keeps its default, or its value.
+/// Settings for a new queue or a change. What is not set keeps its default or its value.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct QueueSettings {
     max_message_bytes: Option<u32>,
@@ -15,36 +15,36 @@ pub struct QueueSettings {
 }
 
 impl QueueSettings {
-    /// Sets nothing yet.
+    /// Creates settings without any value.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The largest payload; 1 MiB if not set.
+    /// The largest payload, in bytes; 1 MiB if not set.
     pub fn max_message_bytes(mut self, bytes: u32) -> Self {
         self.max_message_bytes = Some(bytes);
         self
     }
 
-    /// How long a lease lasts unless the consumer says otherwise: 1 s to 12 h; 30 s if not set.
+    /// The duration of a lease, unless a consumer asks for another: 1 s to 12 h; 30 s if not set.
     pub fn lease_duration(mut self, duration: Duration) -> Self {
         self.lease_duration = Some(duration);
         self
     }
 
-    /// How often a message may fail before it is a dead letter: 1 to 1,000; 16 if not set.
+    /// The number of failed deliveries after which a message is a dead letter: 1 to 1,000; 16 if not set.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = Some(attempts);
         self
     }
 
-    /// Where dead letters go: a queue of the same department; empty: they are parked where they are.
+    /// The queue for dead letters, in the same department. An empty name parks them where they are.
     pub fn dead_letter_queue(mut self, queue: impl Into<String>) -> Self {
         self.dead_letter_queue = Some(queue.into());
         self
     }
 
-    /// For an update: only if this is still the queue's etag.
+    /// For an update: change the queue only if this is still its etag.
     pub fn etag(mut self, etag: impl Into<String>) -> Self {
         self.etag = etag.into();
         self
@@ -68,7 +68,7 @@ impl QueueSettings {
         }
     }
 
-    /// The field mask of an update: what is set.
+    /// The paths of the values that are set, for the field mask of an update.
     pub(super) fn paths(&self) -> Vec<String> {
         [
             (self.max_message_bytes.is_some(), "max_message_bytes"),

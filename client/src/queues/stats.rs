@@ -4,27 +4,28 @@ use posthouse_proto::v1;
 
 use crate::time;
 
-/// Counts of a queue at one moment, and sums since it was created: the difference of two answers is a rate.
+/// Counts of a queue at one moment, and sums since its creation. The difference of two answers is a rate; see
+/// [`QueueStats::rates_since`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct QueueStats {
-    /// May be delivered now.
+    /// Messages that are ready for delivery.
     pub ready: u64,
-    /// Leased.
+    /// Messages that are leased.
     pub in_flight: u64,
-    /// Waiting for a retry.
+    /// Messages that wait for a retry.
     pub waiting: u64,
-    /// Dead letters with nowhere to go.
+    /// Dead letters that stay in this queue, because there is no dead-letter queue.
     pub parked: u64,
     /// The sequence of the newest message.
     pub last_sequence: u64,
-    /// When the oldest message that is not settled was published.
+    /// When the oldest unsettled message was published.
     pub oldest_unsettled_time: Option<SystemTime>,
-    /// Bytes of all messages kept; settled ones count until they are trimmed.
+    /// Bytes of all stored messages. Settled ones count until they are trimmed.
     pub stored_bytes: u64,
     /// Messages published.
     pub published: u64,
-    /// Deliveries.
+    /// Deliveries to consumers.
     pub delivered: u64,
     /// Messages acked.
     pub acked: u64,
@@ -32,7 +33,7 @@ pub struct QueueStats {
     pub nacked: u64,
     /// Deliveries whose lease ran out.
     pub expired: u64,
-    /// Deliveries that were given back.
+    /// Deliveries that were released.
     pub released: u64,
     /// Messages that became dead letters, moved or parked.
     pub dead_lettered: u64,
@@ -40,44 +41,44 @@ pub struct QueueStats {
     pub purged: u64,
     /// Messages delivered at least once.
     pub first_delivered: u64,
-    /// How long these waited for their first delivery, all together.
+    /// Sum of the times that delivered messages waited for their first delivery.
     pub waiting_time_sum: Duration,
-    /// How long acked messages had been leased, all together.
+    /// Sum of the times for which acked messages were leased.
     pub processing_time_sum: Duration,
-    /// When a message was first published, and last.
+    /// When the first message was published.
     pub first_publish_time: Option<SystemTime>,
-    /// See [`QueueStats::first_publish_time`].
+    /// When the newest message was published.
     pub last_publish_time: Option<SystemTime>,
     /// When a message was last acked.
     pub last_ack_time: Option<SystemTime>,
-    /// The server's wall clock at the answer.
+    /// The server's wall clock at the time of the answer.
     pub as_of: SystemTime,
-    /// How old the oldest message is that is not settled; see [`QueueStats::oldest_age`].
+    /// The age of the oldest unsettled message; `None` from older servers.
     oldest: Option<Duration>,
-    /// A clock of the server that is never set.
+    /// The server's monotonic clock at the time of the answer; `None` from older servers.
     steady: Option<Duration>,
 }
 
 impl QueueStats {
-    /// How long messages wait for their first delivery, on average; `None` while there was none.
+    /// The average time that messages wait for their first delivery; `None` before the first delivery.
     pub fn average_waiting_time(&self) -> Option<Duration> {
         average(self.waiting_time_sum, self.first_delivered)
     }
 
-    /// How long messages are worked on before they are acked, on average; `None` while there was none.
+    /// The average time for which messages are leased until they are acked; `None` before the first ack.
     pub fn average_processing_time(&self) -> Option<Duration> {
         average(self.processing_time_sum, self.acked)
     }
 
-    /// How old the oldest message is that is not settled; `None` when there is none. It is right also when the server's wall clock
-    /// was wrong when the message was published.
+    /// The age of the oldest unsettled message; `None` if there is none. It is right even if the server's wall clock
+    /// was wrong at the time of publishing.
     pub fn oldest_age(&self) -> Option<Duration> {
         let age = |oldest| self.as_of.duration_since(oldest).unwrap_or_default();
         self.oldest.or_else(|| self.oldest_unsettled_time.map(age))
     }
 
-    /// Messages published, and acked, per second since an earlier answer about the same queue; `None` when no time has
-    /// passed between them.
+    /// Messages published and acked per second since an earlier answer about the same queue; `None` if no time has
+    /// passed.
     pub fn rates_since(&self, earlier: &Self) -> Option<(f64, f64)> {
         let passed = match (self.steady, earlier.steady) {
             (Some(now), Some(then)) => now.checked_sub(then)?,
