@@ -48,7 +48,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Connects.
+    /// Connects. Fails if the token, certificates or key cannot be read, or the server cannot be reached.
     pub async fn connect(self) -> Result<Client, Error> {
         Ok(Client { calls: Arc::new(UnaryCalls::connect(self.context, self.call_timeout).await?) })
     }

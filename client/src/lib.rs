@@ -1,5 +1,5 @@
 #![doc = include_str!("../README.md")]
-// They panic when stdout or stderr is gone, and wait while nobody reads it.
+// The `print` macros panic when stdout or stderr is closed, and block while nobody reads it.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod client;

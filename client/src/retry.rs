@@ -1,4 +1,4 @@
-//! When to try again, and when to stop trying.
+//! Whether and when to try again after a failure.
 
 use std::time::Duration;
 
@@ -9,23 +9,24 @@ use crate::error::{ConnectError, Error, ErrorKind, Refusal};
 
 const FIRST_DELAY: Duration = Duration::from_millis(50);
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
-/// How long to wait for somebody to replace credentials that the server does not accept, or no longer.
+/// How long to wait for renewed credentials after the server has refused them.
 const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a failure means for something that wants to go on.
+/// Whether retries cure a failure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum FailureClass {
-    /// It will pass.
+    /// Retries may succeed.
     Transient,
-    /// It passes when the token or certificate files are renewed, which is likely under way.
+    /// Retries succeed once the token or certificate files are renewed, which is likely to happen soon.
     Credentials,
-    /// It will not pass.
+    /// Retries do not help.
     Permanent,
 }
 
 pub(crate) fn classify(error: &Error) -> FailureClass {
     match error {
-        // Of the program's sources only; those may be away as a server may.
+        // A context error is retryable only if a source of the program failed, which may be as temporary as a failure
+        // of the server.
         Error::Connect(error) if error.is_retryable() => FailureClass::Transient,
         Error::Connect(
             ConnectError::Context(_) | ConnectError::Handshake { .. } | ConnectError::NotGrpc { .. },
@@ -37,7 +38,7 @@ pub(crate) fn classify(error: &Error) -> FailureClass {
 }
 
 pub(crate) fn classify_refusal(refusal: &Refusal) -> FailureClass {
-    // These come with codes that would otherwise be worth a retry.
+    // The codes of these reasons would suggest a retry.
     if matches!(
         refusal.reason(),
         Some(
@@ -51,13 +52,13 @@ pub(crate) fn classify_refusal(refusal: &Refusal) -> FailureClass {
     }
     match refusal.kind() {
         ErrorKind::Unauthenticated => FailureClass::Credentials,
-        // An INTERNAL error of one attempt may be the server's end; sessions make repeating safe.
+        // The server may be about to end when it answers INTERNAL; sessions make a repetition safe.
         ErrorKind::Unavailable | ErrorKind::LimitReached | ErrorKind::Internal => FailureClass::Transient,
         _ => FailureClass::Permanent,
     }
 }
 
-/// Counts failures since things last went well, and says how long to wait after each.
+/// Counts failures since the last success, and computes how long to wait after each.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     give_up_after: Duration,
@@ -71,24 +72,24 @@ impl Backoff {
         Self { give_up_after, failures: 0, failing_since: None, refused_since: None }
     }
 
-    /// Things go well again.
+    /// Records a success.
     pub(crate) fn reset(&mut self) {
         if self.failures > 0 {
             *self = Self::new(self.give_up_after);
         }
     }
 
-    /// How long things have been going badly.
+    /// The time since the first failure after the last success.
     pub(crate) fn failing_for(&self) -> Duration {
         self.failing_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// From here on, a shorter backoff.
+    /// Lowers the time after which to give up.
     pub(crate) fn limit_to(&mut self, give_up_after: Duration) {
         self.give_up_after = self.give_up_after.min(give_up_after);
     }
 
-    /// How long to wait before the next attempt; `None`: give up.
+    /// How long to wait before the next attempt; `None` to give up.
     pub(crate) fn delay_after(&mut self, error: &Error) -> Option<Duration> {
         let floor = match error {
             Error::Refused(refusal) => refusal.retry_after(),
@@ -115,7 +116,8 @@ impl Backoff {
     }
 }
 
-/// Doubles with every failure; half of it is random, so that many clients do not return at once.
+/// The delay doubles with every failure. A random part of up to a half is subtracted, so that many clients do not
+/// return at once.
 fn delay(failures: u32) -> Duration {
     let whole = FIRST_DELAY.saturating_mul(1 << failures.min(10)).min(LONGEST_DELAY);
     whole.mul_f64(rand::random_range(0.5..=1.0))

@@ -1,4 +1,4 @@
-//! Calls with one request and one answer, over one connection that all of them share.
+//! Calls with one request and one answer, over one shared connection.
 
 use std::{future::Future, time::Duration};
 
@@ -28,7 +28,7 @@ pub(crate) struct UnaryCalls {
     channel: Mutex<Channel>,
 }
 
-/// What a request needs to say about whoever makes it.
+/// What every request of a call carries.
 #[derive(Debug)]
 pub(crate) struct CallContext {
     token: Token,
@@ -36,7 +36,7 @@ pub(crate) struct CallContext {
 }
 
 impl CallContext {
-    /// A request that carries the token, the deadline, and the trace it belongs to.
+    /// A request with the token, the deadline and the current trace context.
     pub(crate) fn request<T>(&self, body: T) -> tonic::Request<T> {
         let mut request = self.token.request(body);
         request.set_timeout(self.time_left);
@@ -46,7 +46,7 @@ impl CallContext {
 
 impl UnaryCalls {
     pub(crate) async fn connect(context: Context, call_timeout: Option<Duration>) -> Result<Self, Error> {
-        // Read for its errors only: a missing token is told now rather than by the first call.
+        // Read only for its errors, so that a missing token is reported now and not by the first call.
         context.token().await?;
         let channel = connect(&context).await?;
         let call_timeout = call_timeout.unwrap_or(CALL_TIMEOUT).min(LONGEST_CALL_TIMEOUT);
@@ -57,8 +57,8 @@ impl UnaryCalls {
         &self.context
     }
 
-    /// Makes a call that may safely be made again: it is, when the connection breaks, the server asks for it, or
-    /// the credentials were renewed meanwhile. The deadline is that of all attempts together.
+    /// Makes a call that is safe to repeat. It is repeated when the connection breaks, the server asks for it, or the
+    /// credentials were renewed. The time limit is for all attempts together.
     pub(crate) async fn call<T, F>(&self, make: impl Fn(Channel, CallContext) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<Response<T>, Status>>,
@@ -103,14 +103,14 @@ impl UnaryCalls {
             sleep(pause).await;
             if error.kind() == ErrorKind::Unauthenticated {
                 self.context.mark_refused(&token);
-                // The token may be bound to a certificate that was renewed since this connection was made.
+                // The token may be bound to a certificate that was renewed after this connection was made.
                 *self.channel.lock().await = connect(&self.context).await?;
             }
         }
     }
 }
 
-/// Marks the attempts of one change as one: a random UUID.
+/// A random UUID that marks the attempts of one change as the same.
 pub(crate) fn request_id() -> String {
     let mut id = rand::random::<u128>();
     id = (id & !(0xf << 76)) | (0x4 << 76);

@@ -5,9 +5,9 @@ use crate::error::Error;
 /// Why the work on a stream has ended.
 #[derive(Debug)]
 pub(crate) enum StreamEnd {
-    /// Everything is done.
+    /// Nothing is left to do.
     Finished,
-    /// The server asked the client to connect anew: to this endpoint, or to the context's.
+    /// The server asked the client to connect again: to this endpoint, or to that of the context.
     Moved(Option<String>),
     Failed(Error),
 }

@@ -1,4 +1,4 @@
-//! A bidirectional call on a connection of its own: what the streams of publishers and consumers have in common.
+//! A bidirectional call on its own connection: what the streams of publishers and consumers have in common.
 
 mod end;
 mod protocol;
@@ -29,26 +29,26 @@ use crate::{
 pub(crate) const TOKEN_INTERVAL: Duration = Duration::from_secs(5);
 const FAILURE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What the streams of one publisher or consumer are opened on.
+/// The queue that the streams of one publisher or consumer are opened on.
 #[derive(Clone, Debug)]
 pub(crate) struct StreamTarget {
     pub(crate) context: Context,
     pub(crate) queue: String,
     pub(crate) open_timeout: Duration,
-    /// The uid of the queue that the first stream was opened on, once it is.
+    /// The uid of the queue that the first stream was opened on; empty before.
     pub(crate) queue_uid: String,
 }
 
 impl StreamTarget {
-    /// Whether a stream has been opened on the queue that the first one was opened on, as far as is known.
+    /// Whether this is the uid of the queue of the first stream, as far as both are known.
     fn is(&self, queue_uid: &str) -> bool {
         self.queue_uid.is_empty() || queue_uid.is_empty() || self.queue_uid == queue_uid
     }
 }
 
-/// One open stream, on a connection of its own.
+/// An open stream on its own connection.
 pub(crate) struct Stream<P: Protocol> {
-    /// `None` when our side is closed.
+    /// `None` once this side is closed.
     requests: Option<mpsc::Sender<Option<P::Request>>>,
     responses: Streaming<P::Response>,
     token: Token,
@@ -57,7 +57,7 @@ pub(crate) struct Stream<P: Protocol> {
 }
 
 impl<P: Protocol> Stream<P> {
-    /// Connects, and opens the stream with this frame. No more than `capacity` frames may be on their way to the transport.
+    /// Connects, and opens the stream with this frame. At most `capacity` frames may wait for the transport.
     pub(crate) async fn open(
         target: &StreamTarget,
         hint: Option<&str>,
@@ -99,7 +99,7 @@ impl<P: Protocol> Stream<P> {
         let requests = Some(requests);
         let mut stream = Self { requests, responses, token, opened, _connection: connection };
         if !target.is(&queue_uid) {
-            // What this stream is leased of the other queue goes back.
+            // An end in order returns what the server has leased to this stream of the other queue.
             stream.half_close();
             stream.failure().await;
             return Err(Refusal::queue_deleted().into());
@@ -107,17 +107,18 @@ impl<P: Protocol> Stream<P> {
         Ok(stream)
     }
 
-    /// The next frame; `None`: the server has ended the stream in order. May be dropped while it waits.
+    /// Waits for the next frame; `None` if the server has ended the stream in order. Dropping the future loses no
+    /// frame.
     pub(crate) async fn next(&mut self) -> Result<Option<P::ServerFrame>, Error> {
         receive::<P>(&mut self.responses).await
     }
 
-    /// `false`: the transport takes no more, the stream is breaking.
+    /// Sends a frame; `false` if the transport accepts no more, because the stream is breaking.
     pub(crate) fn send(&self, frame: P::ClientFrame) -> bool {
         self.requests.as_ref().is_some_and(|requests| requests.try_send(Some(P::request(frame))).is_ok())
     }
 
-    /// Sends the token if there is another than the stream knows.
+    /// Sends the newest token, unless the server has it.
     pub(crate) async fn refresh_token(&mut self, context: &Context) {
         if let Some(token) = context.newest_token().await
             && token != self.token
@@ -127,7 +128,7 @@ impl<P: Protocol> Stream<P> {
         }
     }
 
-    /// Why the transport takes no more: the server's last word, if it comes.
+    /// The reason for which the transport accepts no more: the status that the server sent, if it arrives in time.
     pub(crate) async fn failure(&mut self) -> Error {
         let until = Instant::now() + FAILURE_TIMEOUT;
         loop {
@@ -139,8 +140,8 @@ impl<P: Protocol> Stream<P> {
         }
     }
 
-    /// Ends our side: the server answers what it has, releases what it leased to this stream and ends its own.
-    /// `false`: the transport takes no more.
+    /// Ends this side: the server sends its last answers, releases what it leased to this stream, and ends its side.
+    /// Returns `false` if the transport accepts no more.
     pub(crate) fn half_close(&mut self) -> bool {
         self.requests.take().is_some_and(|requests| requests.try_send(None).is_ok())
     }

@@ -7,16 +7,16 @@ use tracing::Span;
 use super::request_stream::RequestStream;
 use crate::connect::SplitChannel;
 
-/// The version that every stream is opened with.
+/// The protocol version of all streams.
 pub(crate) const PROTOCOL_VERSION: u32 = 1;
 
-/// A kind of stream: its messages, and the frames in them.
+/// A kind of stream: the messages of its call, and the frames in them.
 pub(crate) trait Protocol {
     type Request: Send + 'static;
     type Response: Send + 'static;
-    /// What is in a request.
+    /// The frame in a request.
     type ClientFrame;
-    /// What is in a response.
+    /// The frame in a response.
     type ServerFrame;
     /// The server's first frame.
     type Opened;
@@ -29,19 +29,19 @@ pub(crate) trait Protocol {
 
     fn request(frame: Self::ClientFrame) -> Self::Request;
 
-    /// `None`: a frame that this version does not know.
+    /// Returns `None` for a frame that this version does not know.
     fn frame(response: Self::Response) -> Option<Self::ServerFrame>;
 
-    /// What the server's first frame says.
+    /// Reads the server's first frame.
     fn first(frame: Self::ServerFrame) -> First<Self::Opened>;
 
     fn refresh(token: v1::RefreshToken) -> Self::ClientFrame;
 
-    /// A span for the opening of a stream.
+    /// Creates the span for opening a stream.
     fn span(queue: &str) -> Span;
 }
 
-/// The server's first frame, for what all streams do about it.
+/// What the server's first frame means for any stream.
 #[derive(Debug)]
 pub(crate) enum First<O> {
     Opened { protocol_version: u32, queue_uid: String, opened: O },

@@ -6,8 +6,9 @@ use std::{
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 
-/// The requests of one stream. It ends with the first `None`, and not when the sender is gone: the server would take that
-/// for a clean end and release the leases that the next stream is to take up. It ends with its connection.
+/// The requests of one stream. It ends with the first `None`. A dropped sender does not end it, because the server
+/// would treat that as an end in order, and release the leases that the next stream resumes; dropping the connection
+/// breaks the stream instead.
 pub(crate) struct RequestStream<T>(mpsc::Receiver<Option<T>>);
 
 impl<T> RequestStream<T> {
