@@ -14,7 +14,7 @@ async fn pings_over_mutual_tls() {
     client.ping().await.unwrap();
     assert_eq!(client.queue_name(QUEUE).unwrap(), "tenants/t/departments/d/queues/q");
     assert_eq!(client.queue_name("Q").unwrap_err().kind(), ErrorKind::InvalidArgument);
-    // A broken connection is made again.
+    // The client opens a new connection.
     fake.wire.cut();
     client.ping().await.unwrap();
     assert_eq!(fake.wire.accepted(), 2);
@@ -46,7 +46,7 @@ async fn another_authority_or_name_is_not_trusted() {
 
 #[tokio::test]
 async fn a_certificate_of_another_authority_is_refused() {
-    // In TLS 1.3 the client is done before the server looks at its certificate.
+    // In TLS 1.3 the handshake of the client ends before the server checks its certificate.
     let (fake, stranger) = (Fake::start().await, Pki::new());
     let context = fake.context();
     for file in ["client.pem", "client.key"] {
@@ -118,7 +118,7 @@ async fn draining_sends_both_streams_elsewhere() {
     fake.records().leases.put("one");
     let held = consumer.next().await.unwrap().unwrap();
 
-    // A second server over the same store; the first one's wire goes down.
+    // A second server has the same records; the connections of the first one are cut.
     let second = serve(&fake.pki, State::clone(&fake.state)).await;
     fake.wire.set_down(true);
     assert_eq!(fake.order(Order::Drain(second.to_string())), 2);

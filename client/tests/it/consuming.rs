@@ -102,7 +102,7 @@ async fn few_settlements_wait_while_two_frames_have_no_answer() {
         if acked <= 2 {
             eventually("it is settled", || fake.records().leases.acked.len() == acked).await;
         }
-        // Whatever the consumer would do with one settlement, it has time for it.
+        // This leaves the consumer time for anything that it might do with one settlement.
         tokio::task::yield_now().await;
     }
     eventually("all are settled", || fake.records().leases.acked.len() == 130).await;
@@ -126,7 +126,7 @@ async fn many_are_taken_and_settled_together() {
             }
         }
     }
-    // Those of the other consumer go where they belong.
+    // Deliveries of the other consumer are settled through their own.
     let settling = one.settle_all(held.into_iter().map(|delivery| (delivery, Settlement::Ack)));
     let settled = settling.await;
     assert!(settled.len() == 20 && settled.iter().all(Result::is_ok), "{settled:?}");
@@ -134,7 +134,7 @@ async fn many_are_taken_and_settled_together() {
     assert_eq!(acked, (1..=20).collect());
     assert!(one.settle_all([]).await.is_empty());
 
-    // It could be given to the other.
+    // The first consumer could release it to the second.
     other.close().await.unwrap();
     put(&fake, 1);
     let last = within("the last", one.next_many(0)).await.unwrap();
@@ -170,7 +170,7 @@ async fn closing_confirms_what_was_settled_and_releases_the_rest() {
     assert!(fake.records().leases.leased.is_empty());
     assert_eq!(held.ack().await.unwrap_err().kind(), ErrorKind::Closed);
 
-    // Dropping the consumer does the same.
+    // Dropping a consumer closes it.
     let second = self::consumer(&fake, 50).await;
     drop(second.next().await.unwrap());
     eventually("50 are leased", || fake.records().leases.leased.len() == 50).await;
@@ -213,7 +213,7 @@ async fn a_lease_of_which_little_is_left_is_extended_at_once() {
     fake.records().leases.seconds_left = Some(60);
     put(&fake, 2);
     let client = fake.client().await;
-    // Of a lease of ten minutes a third passes before it is extended; of these most has passed already.
+    // A lease of ten minutes is extended after a third; of these most has passed when they are delivered.
     let consumer = client.consumer(QUEUE).lease_duration(Duration::from_secs(600)).open().await.unwrap();
     let deliveries = consumer.next().await.unwrap().unwrap();
     let left = deliveries.lease_time_left();
@@ -235,11 +235,11 @@ async fn leases_are_extended_on_request_and_while_they_wait() {
     let mut deliveries = consumer.next().await.unwrap().unwrap();
     let deadline = deliveries.extend(Duration::from_secs(60)).await.unwrap();
     assert_eq!(deadline, deliveries.lease_deadline());
-    // Two wait in the client: their leases are kept alive, the deliveries one's is the application's own concern.
+    // Two deliveries wait in the client, which extends their leases; the lease of the third is up to the application.
     eventually("extended", || fake.records().leases.extensions > 2 * 2).await;
     deliveries.ack().await.unwrap();
 
-    // A lease that is lost while the delivery waits: it is withdrawn.
+    // A delivery that waits in the client and loses its lease is removed.
     let message = {
         let leases = &mut fake.records().leases;
         let (token, lease) = leases.leased.pop_first().unwrap();

@@ -1,4 +1,4 @@
-//! Leases while the application works: extended, lost, settled in numbers.
+//! Leases while the application works: extended, lost, and settled in numbers.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ async fn a_worker_is_told_that_its_message_was_purged() {
     let error = held.ack().await.unwrap_err();
     let purged = (ErrorKind::LeaseLost, Some(ErrorReason::MessagePurged));
     assert_eq!((error.kind(), error.error_reason()), purged);
-    // A pool does not count it among those that may come again.
+    // A pool does not count it among the messages that may be delivered again.
     consumer.close().await.unwrap();
     fake.records().leases.put("another");
     let state = fake.state.clone();
@@ -79,7 +79,7 @@ async fn a_lease_that_runs_out_while_the_server_is_away_is_lost() {
     fake.wire.set_down(true);
     fake.wire.cut();
     within("it is told without the server", held.lease_lost()).await;
-    // The server had not given it to another: it turns out to be good.
+    // The server had not leased it to another consumer, so the lease is valid after all.
     fake.wire.set_down(false);
     eventually("it is live again", || held.is_live()).await;
     held.ack().await.unwrap();
@@ -110,7 +110,7 @@ async fn many_are_settled_together() {
     while held.len() < 100 {
         held.push(consumer.next().await.unwrap().unwrap());
     }
-    // One of them is no longer ours.
+    // One of the leases has ended.
     fake.records().leases.leased.pop_first();
     let settled = consumer.settle_all(held.into_iter().map(|delivery| (delivery, Settlement::Ack))).await;
     assert_eq!(settled.len(), 100);
@@ -136,7 +136,7 @@ async fn a_stopped_consumer_gives_back_what_waits_and_keeps_what_is_held() {
     })
     .await;
     assert!(consumer.next().await.unwrap().is_none());
-    // Not even a new stream takes more.
+    // The consumer accepts no more deliveries even on a new stream.
     fake.wire.cut();
     held.ack().await.unwrap();
     consumer.close().await.unwrap();

@@ -1,4 +1,4 @@
-//! A publisher's limits: room, deadlines, ids, and how it ends.
+//! The limits of a publisher: buffer, deadlines, ids, and its end.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn a_full_buffer_is_told_and_gives_the_message_back() {
     assert_eq!(&message.payload()[..], b"the fourth");
     assert_eq!(publisher.unanswered(), 3);
     eventually("they are stored", || fake.records().producers.stored.len() == 3).await;
-    // What was withheld is told on the next stream.
+    // The next stream answers what was withheld.
     fake.records().producers.mute = false;
     fake.wire.cut();
     for ack in acks {
@@ -44,7 +44,7 @@ async fn a_deadline_tells_whether_the_message_was_sent() {
     let builder = client.publisher(QUEUE).max_buffered_messages(2).max_in_flight_batches(1);
     let publisher = builder.linger(Duration::ZERO).open().await.unwrap();
     fake.records().producers.mute = true;
-    // Later than the first is sent, however busy the machine is.
+    // The first message is sent before this deadline, even on a busy machine.
     let soon = Duration::from_secs(2);
     let sent = publisher.publish(NewMessage::new("sent").timeout(soon)).await.unwrap();
     eventually("it is sent", || fake.records().producers.stored.len() == 1).await;
@@ -55,7 +55,7 @@ async fn a_deadline_tells_whether_the_message_was_sent() {
     assert!(matches!(error, PublishError::TimedOut), "{error:?}");
     assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
     within("its deadline", unsent).await.unwrap_err();
-    // It is not sent later, either.
+    // It is not sent later either.
     fake.records().producers.mute = false;
     fake.wire.cut();
     let stored = within("the next", publisher.publish("next")).await.unwrap().await.unwrap();

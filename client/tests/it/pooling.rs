@@ -1,4 +1,4 @@
-//! Worker pools: what becomes of each delivery, and how a pool ends.
+//! Worker pools: how each delivery is settled, and how a pool ends.
 
 use std::{
     collections::HashSet,
@@ -25,7 +25,7 @@ fn put(fake: &Fake, payloads: &[&'static str]) {
     }
 }
 
-/// Does what the payload says, at the first attempt; later ones succeed.
+/// Does what the payload says at the first attempt; later attempts succeed.
 async fn obey(delivery: Arc<Delivery>) -> Result<(), HandlerError> {
     match (&delivery.payload()[..], delivery.attempt()) {
         (b"retry", 1) => Err(HandlerError::retry_after(Duration::ZERO)),
@@ -161,7 +161,7 @@ async fn one_task_works_on_many_at_a_time() {
     let consumer = Arc::new(fake.client().await.consumer(QUEUE).open().await.unwrap());
     let working = Arc::clone(&consumer);
     let work = tokio::spawn(async move { working.for_each_concurrent(3, obey).await });
-    // A panic is retried after a second or so.
+    // A retry after a panic comes after about a second.
     eventually("all are acked", || fake.records().leases.acked.len() == 4).await;
     consumer.stop();
     let report = within("the end", work).await.unwrap().unwrap();

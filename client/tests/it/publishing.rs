@@ -19,7 +19,7 @@ fn numbered(range: std::ops::Range<usize>) -> Vec<Bytes> {
     range.map(|n| Bytes::from(format!("message {n}"))).collect()
 }
 
-/// Publishes them all and waits for the answers.
+/// Publishes messages and waits for their answers.
 async fn publish_all(publisher: &Publisher, messages: &[Bytes]) -> Vec<Result<Option<u64>, PublishError>> {
     let mut acks = Vec::new();
     for message in messages {
@@ -60,7 +60,7 @@ async fn stores_once_over_broken_connections() {
     let saboteur = tokio::spawn(async move {
         for cut in 1..=20 {
             eventually("messages are stored", || state.records().producers.stored.len() >= cut * 900).await;
-            // Half of the cuts come after answers were withheld: stored, and the client does not know.
+            // Half of the cuts come after answers were withheld, so that messages are stored without an answer.
             let seen = {
                 let producers = &mut state.records().producers;
                 producers.mute = cut % 2 == 0;
@@ -138,7 +138,7 @@ async fn what_comes_while_four_batches_have_no_answer_goes_together() {
     }
     for message in &messages[4..] {
         drop(publisher.publish(message.clone()).await.unwrap());
-        // Whatever the publisher would do with one message, it has time for it.
+        // This leaves the publisher time for anything that it might do with one message.
         tokio::task::yield_now().await;
     }
     eventually("all are stored", || fake.records().producers.stored.len() == 44).await;
@@ -152,7 +152,7 @@ async fn a_batch_refused_for_good_does_not_hold_the_others_up() {
     let messages = numbered(0..300);
     fake.records().producers.poison = Some(messages[50].clone());
     let client = fake.client().await;
-    // A linger that never ends makes the batches ten messages each.
+    // With a linger that never ends, batches have ten messages each.
     let linger = Duration::from_secs(60);
     let publisher = client.publisher(QUEUE).batch_messages(10).linger(linger).open().await.unwrap();
     let answers = publish_all(&publisher, &messages).await;
@@ -254,7 +254,7 @@ async fn memory_is_bounded_while_the_server_is_away() {
     fake.wire.set_down(false);
     within("room comes back", publisher.publish(message())).await.unwrap().await.unwrap();
     publisher.close().await.unwrap();
-    // The one that was not accepted was not sent.
+    // The refused message was not sent.
     assert_eq!(fake.records().producers.stored.len(), acks.len() + 1);
 }
 
@@ -267,7 +267,7 @@ async fn an_idle_publisher_outlives_an_outage() {
     publisher.publish("one").await.unwrap().await.unwrap();
     fake.wire.set_down(true);
     fake.wire.cut();
-    // Nothing to send, nothing to fail; then the server is back before there is.
+    // The publisher has nothing to send, so nothing fails; the server is back before there is.
     assert_eq!(fake.order(Order::End(refusal(Code::Unavailable, "STREAM_IDLE"))), 1);
     fake.wire.set_down(false);
     within("two", publisher.publish("two")).await.unwrap().await.unwrap();

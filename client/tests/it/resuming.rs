@@ -67,7 +67,7 @@ async fn settlements_under_way_are_sent_again() {
     eventually("settled, and not told", || fake.records().leases.acked.len() == 5).await;
     fake.wire.set_down(true);
     fake.wire.cut();
-    // These are settled while there is no connection at all.
+    // These are settled while there is no connection.
     let offline: Vec<_> = held.drain(..).map(posthouse_client::Delivery::ack).collect();
     fake.records().leases.mute = false;
     fake.wire.set_down(false);
@@ -89,9 +89,9 @@ async fn deliveries_whose_lease_ended_meanwhile_are_not_given_out() {
     fake.wire.cut();
     fake.records().leases.end_leases(None, 1);
     fake.wire.set_down(false);
-    // This answer comes from the next stream, after what it resumed.
+    // This answer comes from the next stream, after it has resumed leases.
     assert_eq!(held.ack().await.unwrap_err().reason(), Some("LEASE_LOST"));
-    // All four are delivered anew, with one failed attempt; those that had waited in the client are withdrawn.
+    // All four are delivered again, with one failed attempt; those that waited in the client are removed.
     let mut sequences = Vec::new();
     for _ in 0..4 {
         let delivery = within("a delivery", consumer.next()).await.unwrap().unwrap();
@@ -141,7 +141,7 @@ async fn closing_while_the_server_is_away_ends() {
     let consumer = consumer(&fake, 5).await;
     fake.wire.set_down(true);
     fake.wire.cut();
-    // Nothing is held and nothing to settle once the one delivery is acked and confirmed; here it cannot be.
+    // The consumer has nothing to do once its one delivery is acked and confirmed, and here it cannot be.
     fake.wire.set_down(false);
     let delivery = consumer.next().await.unwrap().unwrap();
     delivery.ack().await.unwrap();

@@ -1,4 +1,4 @@
-//! A server that says nothing. The clock is the test's: seconds pass when it says so, and bytes move in real time.
+//! A server that sends nothing. The test moves a paused clock; bytes move in real time.
 
 use std::{sync::mpsc, thread, time::Duration};
 
@@ -6,7 +6,7 @@ use tokio::task::{spawn_blocking, yield_now};
 
 use crate::fake::{Fake, QUEUE};
 
-/// Keeps a paused clock from running ahead while the runtime only waits for bytes.
+/// Keeps a paused clock from advancing while the runtime only waits for bytes.
 struct Hold {
     _clock: mpsc::Sender<()>,
 }
@@ -19,7 +19,7 @@ impl Hold {
         Self { _clock: sender }
     }
 
-    /// Lets time pass, in steps that leave everybody room to act.
+    /// Advances the clock in steps that leave every task time to run.
     async fn pass(&self, seconds: u64) {
         for _ in 0..seconds {
             tokio::time::advance(Duration::from_secs(1)).await;
@@ -32,8 +32,8 @@ impl Hold {
             if holds() {
                 return;
             }
-            // In small steps, and for nearly a minute in all: what the other side said last may have come after the
-            // clock was held, and silence counts from then.
+            // In small steps, for nearly a minute in total: the last frame of the other side may have arrived after the
+            // clock was paused, and the silence is counted from there.
             tokio::time::advance(Duration::from_millis(25)).await;
             really(2).await;
         }
@@ -41,8 +41,8 @@ impl Hold {
     }
 }
 
-/// Waits by the wall's clock, and lets everybody have many turns, which on a busy machine is not the same: client and
-/// server share this thread, and an answer that is due within seconds of the test's clock takes some turns of each.
+/// Waits in real time, and yields to every task many times, which on a busy machine is not the same: client and server
+/// share this thread, and an answer that is due within seconds of the paused clock needs several polls of each.
 async fn really(milliseconds: u64) {
     spawn_blocking(move || thread::sleep(Duration::from_millis(milliseconds))).await.unwrap();
     for _ in 0..100 {

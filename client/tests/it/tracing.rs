@@ -1,4 +1,4 @@
-//! One trace from the producer's span, through the message, to the consumer's span; and nothing secret on the way.
+//! One trace from the span of the producer, through the message, to the span of the consumer; and no secret in it.
 
 use std::{
     future::{Future, ready},
@@ -23,7 +23,7 @@ use crate::{
 
 const SECRET: &str = "SECRET-PAYLOAD";
 
-/// Keeps the spans that have ended.
+/// Collects the spans that have ended.
 #[derive(Clone, Debug, Default)]
 struct Ended(Arc<Mutex<Vec<SpanData>>>);
 
@@ -34,7 +34,7 @@ impl SpanExporter for Ended {
     }
 }
 
-/// Keeps what is logged.
+/// Collects the log.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -68,7 +68,7 @@ async fn producer_queue_and_consumer_are_one_trace() {
     let (ended, provider) = tracer();
     let ours = Targets::new().with_target("posthouse_client", Level::TRACE).with_target("it", Level::TRACE);
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test")).with_filter(ours);
-    // The tests' runtime has one thread, so that this is the subscriber of everything in it.
+    // The runtime of the test has one thread, so that this subscriber is used for all of it.
     let _guard = tracing::subscriber::set_default(Registry::default().with(layer));
     let fake = Fake::start().await;
     let client = fake.client().await;

@@ -52,10 +52,10 @@ impl Consumer for State {
     }
 }
 
-/// One stream.
+/// The state of one stream.
 struct Session {
     id: Bytes,
-    /// Its number among the streams of this session.
+    /// The number of this stream in its session.
     number: u64,
     credit: v1::Credit,
     sent_idle: bool,

@@ -1,4 +1,4 @@
-//! A server in this process: real TLS and gRPC around queues that are vectors.
+//! A server in this process: real TLS and gRPC, with queues in memory.
 
 mod consumer;
 mod leases;
@@ -44,14 +44,14 @@ use crate::{pki::Pki, wire::Wire};
 
 pub const QUEUE: &str = "d/q";
 
-/// The server, the wire to it, and what it keeps.
+/// The server, the relay to it, and its records.
 pub struct Fake {
     pub pki: Pki,
     pub wire: Wire,
     pub state: State,
 }
 
-/// What all connections share.
+/// The state of all connections.
 #[derive(Clone)]
 pub struct State {
     records: Arc<Mutex<Records>>,
@@ -63,19 +63,19 @@ pub struct Records {
     pub producers: Producers,
     pub leases: Leases,
     pub queues: Vec<posthouse_proto::v1::Queue>,
-    /// The only token that is accepted; empty: `good-token`.
+    /// The only token that is accepted; if empty, `good-token`.
     pub token: String,
-    /// Let lists of queues wait.
+    /// Delay lists of queues.
     pub slow: bool,
-    /// The trace contexts that calls came with.
+    /// The trace contexts of the calls.
     pub traceparents: Vec<String>,
-    /// Tokens that streams were refreshed with.
+    /// The tokens that refreshed streams.
     pub refreshed: Vec<String>,
-    /// The ids of redrives.
+    /// The request ids of redrives.
     pub request_ids: Vec<String>,
 }
 
-/// What a test tells every open stream.
+/// What a test orders every open stream to do.
 #[derive(Clone, Debug)]
 pub enum Order {
     Drain(String),
@@ -103,7 +103,7 @@ impl Fake {
         self.state.records()
     }
 
-    /// Tells every open stream, and returns how many there were.
+    /// Sends an order to every open stream, and returns their number.
     pub fn order(&self, order: Order) -> usize {
         self.state.orders.send(order).unwrap_or(0)
     }
@@ -137,7 +137,7 @@ pub fn refusal(code: Code, reason: &str) -> Status {
     Status::with_error_details(code, format!("refused: {reason}"), details)
 }
 
-/// The same, as it stands inside a frame.
+/// A refusal as the status in a frame.
 pub fn refusal_in_frame(code: Code, reason: &str) -> rpc::Status {
     rpc::Status::decode(refusal(code, reason).details()).unwrap()
 }
