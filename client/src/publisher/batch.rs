@@ -7,13 +7,12 @@ use super::{PublishError, Stored};
 use crate::{answer_group::Responder, error::Refusal};
 
 pub(super) type PublishOutcome = Result<Stored, PublishError>;
-pub(super) type Answer = Responder<PublishOutcome>;
 
 /// A command for the publisher's task. The channel is unbounded; the `SendBuffer` bounds the messages in it.
 #[derive(Debug)]
 pub(super) enum PublishCommand {
     Message(AcceptedMessage),
-    /// Messages of one call of [`Publisher::publish_many`](super::Publisher::publish_many).
+    /// Messages that [`Publisher::publish_many`](super::Publisher::publish_many) passes on as one group.
     Messages(Vec<AcceptedMessage>),
     /// Report a message that was not accepted to the next flush.
     Failed(PublishError),
@@ -27,7 +26,7 @@ pub(super) enum PublishCommand {
 #[derive(Debug)]
 pub(super) struct AcceptedMessage {
     pub(super) message: v1::NewMessage,
-    pub(super) answer: Answer,
+    pub(super) responder: Responder<PublishOutcome>,
     pub(super) bytes: usize,
     pub(super) reserved: usize,
     pub(super) deadline: Option<Instant>,
@@ -43,7 +42,7 @@ pub(super) struct Reserved {
 /// Where the answer to one message goes.
 #[derive(Debug)]
 pub(super) struct Waiter {
-    answer: Answer,
+    responder: Responder<PublishOutcome>,
     reserved: usize,
     deadline: Option<Instant>,
 }
@@ -69,7 +68,7 @@ impl Batch {
         self.since.get_or_insert_with(Instant::now);
         self.messages.push(accepted.message);
         self.waiters.push(Waiter {
-            answer: accepted.answer,
+            responder: accepted.responder,
             reserved: accepted.reserved,
             deadline: accepted.deadline,
         });
@@ -97,7 +96,7 @@ impl Batch {
         (self.reserved, self.expires) = (0, None);
         for (message, waiter) in messages.into_iter().zip(waiters) {
             if waiter.deadline.is_some_and(|deadline| deadline <= now) {
-                waiter.answer.send(Err(PublishError::Expired));
+                waiter.responder.send(Err(PublishError::Expired));
                 continue;
             }
             self.reserved += waiter.reserved;
@@ -120,7 +119,7 @@ impl Batch {
     /// Fails every message with this error.
     pub(super) fn fail(self, error: &PublishError) {
         for waiter in self.waiters {
-            waiter.answer.send(Err(error.clone()));
+            waiter.responder.send(Err(error.clone()));
         }
     }
 
@@ -136,7 +135,7 @@ impl Batch {
             let mut id = Some(all.first_message_id).filter(|id| !id.is_empty());
             for (sequence, waiter) in (all.first_sequence..).zip(self.waiters) {
                 let stored = Stored { message_id: id.take(), sequence: Some(sequence), duplicate: false };
-                waiter.answer.send(Ok(stored));
+                waiter.responder.send(Ok(stored));
             }
             return Ok(None);
         }
@@ -149,7 +148,7 @@ impl Batch {
             if let (None, Err(error)) = (&first_failure, &outcome) {
                 first_failure = Some(error.clone());
             }
-            waiter.answer.send(outcome);
+            waiter.responder.send(outcome);
         }
         Ok(first_failure)
     }

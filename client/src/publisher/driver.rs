@@ -231,9 +231,9 @@ impl Driver {
         self.window.fail_all(error);
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                PublishCommand::Message(accepted) => accepted.answer.send(Err(error.clone())),
+                PublishCommand::Message(accepted) => accepted.responder.send(Err(error.clone())),
                 PublishCommand::Messages(all) => {
-                    all.into_iter().for_each(|accepted| accepted.answer.send(Err(error.clone())));
+                    all.into_iter().for_each(|accepted| accepted.responder.send(Err(error.clone())));
                 }
                 PublishCommand::Send | PublishCommand::Failed(_) => {}
                 PublishCommand::Flush(done) | PublishCommand::Close(done) => {

@@ -68,13 +68,13 @@ impl Publisher {
         let mut accepted = Vec::with_capacity(group.count);
         let mut deadlines = LatestDeadline::default();
         for (message, part) in group.messages.into_iter().zip(parts) {
-            let answer = Responder::Group(part);
+            let responder = Responder::Group(part);
             match message {
                 Ok(Message { message, bytes, deadline }) => {
                     deadlines.add(deadline);
-                    accepted.push(AcceptedMessage { message, answer, bytes, reserved: bytes, deadline });
+                    accepted.push(AcceptedMessage { message, responder, bytes, reserved: bytes, deadline });
                 }
-                Err(error) => self.refuse(answer, error),
+                Err(error) => self.refuse(responder, error),
             }
         }
         if accepted.is_empty() {
@@ -94,19 +94,19 @@ impl Publisher {
                 if let Err(unsent) = self.0.commands.send(PublishCommand::Messages(accepted))
                     && let PublishCommand::Messages(unsent) = unsent.0
                 {
-                    unsent.into_iter().for_each(|it| it.answer.send(Err(self.0.buffer.end())));
+                    unsent.into_iter().for_each(|it| it.responder.send(Err(self.0.buffer.end())));
                 }
             }
-            Err(error) => accepted.into_iter().for_each(|it| self.refuse(it.answer, error.clone())),
+            Err(error) => accepted.into_iter().for_each(|it| self.refuse(it.responder, error.clone())),
         }
         answers
     }
 
     /// Answers a message that was not accepted with an error, and reports the error to the next flush.
-    fn refuse(&self, answer: Responder<PublishOutcome>, error: PublishError) {
+    fn refuse(&self, responder: Responder<PublishOutcome>, error: PublishError) {
         // If the publisher has ended, the flush fails with that error.
         let _ = self.0.commands.send(PublishCommand::Failed(error.clone()));
-        answer.send(Err(error));
+        responder.send(Err(error));
     }
 }
 

@@ -155,9 +155,9 @@ impl Publisher {
         reserved: usize,
         deadline: Option<Instant>,
     ) -> Result<PublishAck, PublishError> {
-        let (answer, ack) = oneshot::channel();
-        let (message, answer) = (message.into_wire(), Responder::One(answer));
-        let accepted = AcceptedMessage { message, answer, bytes, reserved, deadline };
+        let (sender, ack) = oneshot::channel();
+        let (message, responder) = (message.into_wire(), Responder::One(sender));
+        let accepted = AcceptedMessage { message, responder, bytes, reserved, deadline };
         self.0.commands.send(PublishCommand::Message(accepted)).map_err(|_| self.0.buffer.end())?;
         Ok(PublishAck::new(ack, deadline))
     }

@@ -106,11 +106,11 @@ impl Run {
             let poisoned = index == 0 && self.random.random_bool(0.05);
             let number = self.published.len().to_string();
             let payload = if poisoned { Bytes::from_static(POISON) } else { Bytes::from(number) };
-            let (answer, ack) = oneshot::channel();
+            let (responder, ack) = oneshot::channel();
             let message = v1::NewMessage { payload: payload.clone(), ..v1::NewMessage::default() };
             batch.push(AcceptedMessage {
                 message,
-                answer: Responder::One(answer),
+                responder: Responder::One(responder),
                 bytes: 1,
                 reserved: 1,
                 deadline: None,
@@ -236,7 +236,7 @@ fn a_session_that_cannot_follow_is_left() {
     let message = v1::NewMessage::default();
     batch.push(AcceptedMessage {
         message,
-        answer: Responder::Discard,
+        responder: Responder::Discard,
         bytes: 1,
         reserved: 1,
         deadline: None,
