@@ -19,7 +19,7 @@ pub(crate) fn or_epoch(timestamp: Option<prost_types::Timestamp>) -> SystemTime 
 
 /// Converts a duration for the server. One that the wire cannot represent becomes the longest that it can, which the
 /// server refuses.
-pub(crate) fn wire(duration: Duration) -> prost_types::Duration {
+pub(crate) fn to_wire(duration: Duration) -> prost_types::Duration {
     prost_types::Duration::try_from(duration).unwrap_or(prost_types::Duration { seconds: i64::MAX, nanos: 0 })
 }
 
@@ -28,7 +28,7 @@ pub(crate) fn duration(duration: Option<prost_types::Duration>) -> Option<Durati
 }
 
 /// The time left of a lease when its delivery arrives; `None` from older servers.
-pub(crate) fn left(delivery: &posthouse_proto::v1::Delivery) -> Option<Duration> {
+pub(crate) fn lease_time_left(delivery: &posthouse_proto::v1::Delivery) -> Option<Duration> {
     let left = delivery.lease_time_left?;
     // The server sends it normalized, so this skips the conversion that normalizes.
     Some(Duration::new(u64::try_from(left.seconds).ok()?, u32::try_from(left.nanos).ok()?))

@@ -246,7 +246,7 @@ impl Delivery {
         }
         let (action, delay) = match settlement {
             Settlement::Ack => (SettleAction::Ack, None),
-            Settlement::Nack { delay } => (SettleAction::Nack, Some(time::wire(delay))),
+            Settlement::Nack { delay } => (SettleAction::Nack, Some(time::to_wire(delay))),
             Settlement::Release => (SettleAction::Release, None),
             Settlement::DeadLetter => (SettleAction::DeadLetter, None),
         };

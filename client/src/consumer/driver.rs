@@ -140,7 +140,7 @@ impl Driver {
                 tokio::select! {
                     opened = &mut attempt => break opened,
                     () = receive(&mut self.commands, &mut self.received), if !self.commands_ended => {
-                        self.accept();
+                        self.handle_commands();
                     }
                     () = time::wait_until(expiry) => {}
                     () = time::wait_until(self.closing.as_ref().map(|closing| closing.until)) => {
@@ -156,7 +156,7 @@ impl Driver {
     }
 
     /// Carries out the received commands.
-    pub(super) fn accept(&mut self) {
+    pub(super) fn handle_commands(&mut self) {
         // `recv_many` returns without a command only when the channel is closed and empty.
         self.commands_ended = self.received.is_empty();
         let mut received = mem::take(&mut self.received);
@@ -231,7 +231,7 @@ impl Driver {
         while let Ok(command) = self.commands.try_recv() {
             self.received.push(command);
         }
-        self.accept();
+        self.handle_commands();
         let error = match end {
             Ok(()) => SettleError::Closed,
             Err(error) => SettleError::Unconfirmed(error.clone()),

@@ -62,7 +62,7 @@ impl Extensions {
         let id = self.next_id;
         self.next_id += 1;
         self.in_flight.push_back(Frame { id, sent: now, duration, extends });
-        Some(v1::ExtendFrame { extend_id: id, tokens, lease_duration: Some(time::wire(duration)) })
+        Some(v1::ExtendFrame { extend_id: id, tokens, lease_duration: Some(time::to_wire(duration)) })
     }
 
     /// Sends each result to its responder, and returns what became of the leases.

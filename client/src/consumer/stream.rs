@@ -39,7 +39,7 @@ impl ConsumerSession {
             queue: self.target.queue.clone(),
             subscription: self.subscription.clone(),
             session_id: self.session_id.to_vec().into(),
-            lease_duration: self.lease_duration.map(time::wire),
+            lease_duration: self.lease_duration.map(time::to_wire),
             credit: Some(credit),
         });
         Stream::open(&self.target, hint, FRAMES_QUEUED, open).await

@@ -49,7 +49,7 @@ impl Driver {
                         Err(error) => return StreamEnd::Failed(error),
                     }
                 }
-                () = receive(&mut self.commands, &mut self.received), if !self.commands_ended => self.accept(),
+                () = receive(&mut self.commands, &mut self.received), if !self.commands_ended => self.handle_commands(),
                 () = sleep_until(wake) => {}
             }
             if let Some(end) = self.tick(stream, &mut clock).await {
@@ -105,9 +105,9 @@ impl Driver {
         };
         let slots: Vec<Option<u32>> = deliveries.iter().map(&mut slot).collect();
         let renewed_after = clock.lease - clock.lease / 3;
-        let short = deliveries.iter().filter_map(time::left).any(|left| left < renewed_after);
+        let short = deliveries.iter().filter_map(time::lease_time_left).any(|left| left < renewed_after);
         let new = deliveries.into_iter().zip(slots).filter_map(|(delivery, slot)| {
-            let until = now + time::left(&delivery).unwrap_or(clock.lease);
+            let until = now + time::lease_time_left(&delivery).unwrap_or(clock.lease);
             Some((delivery, slot?, until))
         });
         if self.stopping {

@@ -159,7 +159,7 @@ impl Driver {
 
     async fn receive(&mut self) {
         Self::receive_from(&mut self.commands, &mut self.received).await;
-        self.accept();
+        self.handle_commands();
     }
 
     pub(super) async fn receive_from(
@@ -169,7 +169,7 @@ impl Driver {
         commands.recv_many(received, MAX_COMMANDS_AT_ONCE).await;
     }
 
-    pub(super) fn accept(&mut self) {
+    pub(super) fn handle_commands(&mut self) {
         // `recv_many` returns without a command only when the channel is closed and empty.
         self.commands_ended = self.received.is_empty();
         let mut received = mem::take(&mut self.received);

@@ -49,7 +49,7 @@ impl Driver {
                     }
                 }
                 () = Self::receive_from(&mut self.commands, &mut self.received), if !self.commands_ended => {
-                    self.accept();
+                    self.handle_commands();
                 }
                 () = sleep_until(wake) => {}
             }

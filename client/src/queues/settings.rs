@@ -60,7 +60,7 @@ impl QueueSettings {
             etag: self.etag.clone(),
             max_message_bytes: self.max_message_bytes.unwrap_or(0),
             default_subscription: Some(v1::SubscriptionSettings {
-                lease_duration: self.lease_duration.map(time::wire),
+                lease_duration: self.lease_duration.map(time::to_wire),
                 max_attempts: self.max_attempts.unwrap_or(0),
                 dead_letter_queue,
             }),

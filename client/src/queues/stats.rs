@@ -54,9 +54,9 @@ pub struct QueueStats {
     /// The server's wall clock at the time of the answer.
     pub as_of: SystemTime,
     /// The age of the oldest unsettled message; `None` from older servers.
-    oldest: Option<Duration>,
+    oldest_age: Option<Duration>,
     /// The server's monotonic clock at the time of the answer; `None` from older servers.
-    steady: Option<Duration>,
+    monotonic: Option<Duration>,
 }
 
 impl QueueStats {
@@ -74,13 +74,13 @@ impl QueueStats {
     /// was wrong at the time of publishing.
     pub fn oldest_age(&self) -> Option<Duration> {
         let age = |oldest| self.as_of.duration_since(oldest).unwrap_or_default();
-        self.oldest.or_else(|| self.oldest_unsettled_time.map(age))
+        self.oldest_age.or_else(|| self.oldest_unsettled_time.map(age))
     }
 
     /// Messages published and acked per second since an earlier answer about the same queue; `None` if no time has
     /// passed.
     pub fn rates_since(&self, earlier: &Self) -> Option<(f64, f64)> {
-        let passed = match (self.steady, earlier.steady) {
+        let passed = match (self.monotonic, earlier.monotonic) {
             (Some(now), Some(then)) => now.checked_sub(then)?,
             _ => self.as_of.duration_since(earlier.as_of).ok()?,
         };
@@ -120,8 +120,8 @@ impl From<v1::QueueStats> for QueueStats {
             last_publish_time: stats.last_publish_time.map(time::system_time),
             last_ack_time: stats.last_ack_time.map(time::system_time),
             as_of: time::or_epoch(stats.as_of),
-            oldest: time::duration(stats.oldest_unsettled_age),
-            steady: time::duration(stats.steady_time),
+            oldest_age: time::duration(stats.oldest_unsettled_age),
+            monotonic: time::duration(stats.steady_time),
         }
     }
 }

@@ -41,7 +41,7 @@ pub(crate) struct StreamTarget {
 
 impl StreamTarget {
     /// Whether this is the uid of the queue of the first stream, as far as both are known.
-    fn is(&self, queue_uid: &str) -> bool {
+    fn has_uid(&self, queue_uid: &str) -> bool {
         self.queue_uid.is_empty() || queue_uid.is_empty() || self.queue_uid == queue_uid
     }
 }
@@ -98,7 +98,7 @@ impl<P: Protocol> Stream<P> {
         };
         let requests = Some(requests);
         let mut stream = Self { requests, responses, token, opened, _connection: connection };
-        if !target.is(&queue_uid) {
+        if !target.has_uid(&queue_uid) {
             // An end in order returns what the server has leased to this stream of the other queue.
             stream.half_close();
             stream.failure().await;

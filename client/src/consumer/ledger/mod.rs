@@ -82,7 +82,7 @@ impl Ledger {
 
     /// Records a delivery. `lease` is the full duration of a lease; the server says how much is left of this one.
     pub(super) fn deliver(&mut self, delivery: &v1::Delivery, now: Instant, lease: Duration) -> Arrival {
-        let left = time::left(delivery);
+        let left = time::lease_time_left(delivery);
         let bytes = delivery.message.as_ref().map_or(0, |message| message.payload.len() as u64);
         let resumable = self.find_resumable(&delivery.token);
         let Some(record) = resumable.and_then(|lease| find(&mut self.records, &lease)) else {
