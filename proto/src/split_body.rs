@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn others_have_their_turn_between_many_small_messages() {
+    fn many_small_messages_yield_to_other_tasks() {
         let bytes = Bytes::from(encoded(&[0; 10_000]));
         let (pieces, _, yields) = pieces(SplitBody::new(Cut([Frame::data(bytes.clone())].into())));
         assert_eq!(pieces.concat(), bytes);
@@ -186,7 +186,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_same_bytes_come_uncopied_and_a_piece_ends_where_a_prefix_or_a_message_does(
+        fn pieces_are_slices_of_the_input_and_end_with_each_prefix_and_message(
             lengths in prop::collection::vec(prop_oneof![0..4_usize, 0..300_usize], 0..8),
             cuts in prop::collection::vec(prop_oneof![0..7_usize, 0..400_usize], 1..40),
             broken_off in prop::option::of(0..500_usize),

@@ -165,7 +165,7 @@ mod tests {
     use super::{HandOverLimit, PublisherSettings};
 
     #[test]
-    fn what_waits_for_room_leaves_room_for_the_batch_before_it() {
+    fn a_group_leaves_space_in_the_buffer_for_the_open_batch() {
         let limit = |batch: usize, buffer: usize| {
             let settings = PublisherSettings {
                 batch_messages: batch,

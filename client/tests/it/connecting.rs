@@ -81,7 +81,7 @@ async fn files_that_are_missing_or_wrong() {
 }
 
 #[tokio::test]
-async fn a_renewed_token_and_certificate_are_taken_up() {
+async fn a_renewed_token_and_certificate_are_used() {
     let fake = Fake::start().await;
     let client = fake.client().await;
     client.queues().list("d").await.unwrap();

@@ -51,7 +51,7 @@ async fn each_settlement_does_what_it_says() {
 }
 
 #[tokio::test]
-async fn credits_bound_what_is_out_and_come_back() {
+async fn credits_bound_unsettled_deliveries_and_return() {
     let fake = Fake::start().await;
     put(&fake, 2000);
     let consumer = consumer(&fake, 7).await;
@@ -110,7 +110,7 @@ async fn few_settlements_wait_while_two_frames_have_no_answer() {
 }
 
 #[tokio::test]
-async fn many_are_taken_and_settled_together() {
+async fn next_many_and_settle_all_handle_many_deliveries() {
     let fake = Fake::start().await;
     put(&fake, 20);
     let (one, other) = (consumer(&fake, 10).await, consumer(&fake, 10).await);
@@ -253,7 +253,7 @@ async fn leases_are_extended_on_request_and_while_they_wait() {
 }
 
 #[tokio::test]
-async fn a_lost_lease_is_told() {
+async fn a_lost_lease_fails_its_extension_and_settlement() {
     let fake = Fake::start().await;
     put(&fake, 1);
     let consumer = consumer(&fake, 10).await;
@@ -267,7 +267,7 @@ async fn a_lost_lease_is_told() {
 }
 
 #[tokio::test]
-async fn an_end_that_will_not_pass_is_told() {
+async fn a_permanent_failure_ends_the_consumer_with_its_reason() {
     let fake = Fake::start().await;
     put(&fake, 1);
     let consumer = consumer(&fake, 10).await;

@@ -28,7 +28,7 @@ async fn a_lease_is_extended_while_the_delivery_is_held() {
 }
 
 #[tokio::test]
-async fn a_worker_is_told_that_its_lease_is_lost() {
+async fn lease_lost_resolves_when_the_lease_is_lost() {
     let fake = Fake::start().await;
     fake.records().leases.put("leased by another meanwhile");
     let client = fake.client().await;
@@ -43,7 +43,7 @@ async fn a_worker_is_told_that_its_lease_is_lost() {
 }
 
 #[tokio::test]
-async fn a_worker_is_told_that_its_message_was_purged() {
+async fn lease_lost_resolves_when_the_message_is_purged() {
     let fake = Fake::start().await;
     fake.records().leases.put("purged meanwhile");
     let client = fake.client().await;
@@ -100,7 +100,7 @@ async fn leases_are_not_extended_for_longer_than_asked() {
 }
 
 #[tokio::test]
-async fn many_are_settled_together() {
+async fn settle_all_settles_each_delivery() {
     let fake = Fake::start().await;
     let consumer = fake.client().await.consumer(QUEUE).open().await.unwrap();
     for n in 0..100 {
@@ -121,7 +121,7 @@ async fn many_are_settled_together() {
 }
 
 #[tokio::test]
-async fn a_stopped_consumer_gives_back_what_waits_and_keeps_what_is_held() {
+async fn a_stopped_consumer_releases_waiting_deliveries_and_keeps_held_ones() {
     let fake = Fake::start().await;
     for n in 0..20 {
         fake.records().leases.put(format!("message {n}"));

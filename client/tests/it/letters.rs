@@ -55,7 +55,7 @@ async fn dead_letters_are_redriven() {
 }
 
 #[tokio::test]
-async fn a_redrive_goes_on_to_the_end() {
+async fn a_redrive_continues_to_the_last_dead_letter() {
     let fake = Fake::start().await;
     let messages = fake.client().await.messages();
     let (mut redrive, mut sums) = (Some(Redrive::new().max_messages(2)), Vec::new());

@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_full_buffer_is_told_and_gives_the_message_back() {
+async fn a_full_buffer_returns_the_message() {
     let fake = Fake::start().await;
     let client = fake.client().await;
     let publisher = client.publisher(QUEUE).max_buffered_messages(3).open().await.unwrap();
@@ -38,7 +38,7 @@ async fn a_full_buffer_is_told_and_gives_the_message_back() {
 }
 
 #[tokio::test]
-async fn a_deadline_tells_whether_the_message_was_sent() {
+async fn the_error_after_a_deadline_says_whether_the_message_was_sent() {
     let fake = Fake::start().await;
     let client = fake.client().await;
     let builder = client.publisher(QUEUE).max_buffered_messages(2).max_in_flight_batches(1);
@@ -98,7 +98,7 @@ async fn closing_has_a_deadline() {
 }
 
 #[tokio::test]
-async fn many_are_published_together_and_each_is_answered() {
+async fn many_published_messages_are_each_answered() {
     let fake = Fake::start().await;
     let client = fake.client().await;
     let builder = client.publisher(QUEUE).batch_messages(10).linger(Duration::from_secs(60));
@@ -127,7 +127,7 @@ async fn every_message_id_is_returned_if_asked() {
 }
 
 #[tokio::test]
-async fn a_refused_batch_tells_its_violations() {
+async fn the_error_of_a_refused_batch_has_its_violations() {
     let fake = Fake::start().await;
     let client = fake.client().await;
     let publisher = client.publisher(QUEUE).open().await.unwrap();

@@ -70,7 +70,7 @@ async fn each_outcome_settles_as_it_says() {
 }
 
 #[tokio::test]
-async fn a_stop_finishes_what_runs_and_gives_back_the_rest() {
+async fn a_stop_finishes_running_handlers_and_releases_the_rest() {
     let fake = Fake::start().await;
     put(&fake, &["work"; 50]);
     let gate = Arc::new(tokio::sync::Semaphore::new(0));
@@ -141,7 +141,7 @@ async fn a_pool_ends_with_its_consumer_and_says_why() {
 }
 
 #[tokio::test]
-async fn work_under_a_lost_lease_is_left_if_asked() {
+async fn a_lost_lease_cancels_the_handler_if_asked() {
     let fake = Fake::start().await;
     put(&fake, &["hang"]);
     let client = fake.client().await;
@@ -155,7 +155,7 @@ async fn work_under_a_lost_lease_is_left_if_asked() {
 }
 
 #[tokio::test]
-async fn one_task_works_on_many_at_a_time() {
+async fn one_task_handles_many_deliveries_at_a_time() {
     let fake = Fake::start().await;
     put(&fake, &["ok", "retry", "panic", "ok"]);
     let consumer = Arc::new(fake.client().await.consumer(QUEUE).open().await.unwrap());

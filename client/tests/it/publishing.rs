@@ -33,7 +33,7 @@ async fn publish_all(publisher: &Publisher, messages: &[Bytes]) -> Vec<Result<Op
 }
 
 #[tokio::test]
-async fn stores_in_order_and_tells_sequences() {
+async fn stores_in_order_and_returns_sequences() {
     let fake = Fake::start().await;
     let publisher = small_batches(&fake).await;
     assert_eq!(publisher.max_message_bytes(), 10_000);
@@ -81,7 +81,7 @@ async fn stores_once_over_broken_connections() {
 }
 
 #[tokio::test]
-async fn many_are_handed_over_together_and_answered_one_by_one() {
+async fn publish_many_answers_each_message() {
     let fake = Fake::start().await;
     let builder = fake.client().await.publisher(QUEUE).batch_messages(10).max_buffered_messages(50);
     let publisher = builder.open().await.unwrap();
@@ -126,7 +126,7 @@ async fn passing_refusals_are_retried_in_place() {
 }
 
 #[tokio::test]
-async fn what_comes_while_four_batches_have_no_answer_goes_together() {
+async fn messages_gather_while_four_batches_are_unanswered() {
     let fake = Fake::start().await;
     fake.records().producers.mute = true;
     let builder = fake.client().await.publisher(QUEUE).batch_messages(10);

@@ -54,7 +54,7 @@ async fn held_deliveries_survive_a_broken_connection() {
 }
 
 #[tokio::test]
-async fn settlements_under_way_are_sent_again() {
+async fn unconfirmed_settlements_are_sent_again() {
     let fake = Fake::start().await;
     put(&fake, 10);
     let consumer = consumer(&fake, 10).await;
@@ -79,7 +79,7 @@ async fn settlements_under_way_are_sent_again() {
 }
 
 #[tokio::test]
-async fn deliveries_whose_lease_ended_meanwhile_are_not_given_out() {
+async fn deliveries_with_an_ended_lease_are_not_returned() {
     let fake = Fake::start().await;
     put(&fake, 4);
     let consumer = consumer(&fake, 4).await;
@@ -105,7 +105,7 @@ async fn deliveries_whose_lease_ended_meanwhile_are_not_given_out() {
 }
 
 #[tokio::test]
-async fn works_everything_off_once_over_many_breaks() {
+async fn every_message_is_acked_once_over_many_breaks() {
     let seed: u64 = rand::random();
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);

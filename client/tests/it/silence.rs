@@ -51,7 +51,7 @@ async fn really(milliseconds: u64) {
 }
 
 #[tokio::test]
-async fn a_silent_server_is_pinged_and_a_deaf_one_is_left() {
+async fn a_silent_server_is_pinged_and_the_stream_ends_without_an_answer() {
     let fake = Fake::start().await;
     let consumer = fake.client().await.consumer(QUEUE).open().await.unwrap();
     let hold = Hold::clock();

@@ -229,7 +229,7 @@ fn everything_is_stored_once_and_in_order() {
 }
 
 #[test]
-fn a_session_that_cannot_follow_is_left() {
+fn a_session_that_contradicts_its_answers_needs_a_new_epoch() {
     let mut window = Window::default();
     assert!(window.opened(0) && !window.opened(1));
     let mut batch = Batch::default();
