@@ -49,7 +49,9 @@ impl Driver {
                         Err(error) => return StreamEnd::Failed(error),
                     }
                 }
-                () = receive(&mut self.commands, &mut self.received), if !self.commands_ended => self.handle_commands(),
+                () = receive(&mut self.commands, &mut self.received), if !self.commands_ended => {
+                    self.handle_commands();
+                }
                 () = sleep_until(wake) => {}
             }
             if let Some(end) = self.tick(stream, &mut clock).await {
