@@ -43,7 +43,16 @@ fn check(files: &[File], list: &List<'_>) -> Vec<(Violation, bool)> {
 fn check_file(source: &Source<'_>, list: &List<'_>) -> Vec<Violation> {
     let tokens = tokens(&source.code);
     let mut violations = Vec::new();
+    let mut deprecated_until = 0;
     for at in (0..tokens.len()).filter(|at| tokens[*at].is_word()) {
+        if at >= 2 && tokens[at].text == "deprecated" && tokens[at - 1].text == "[" {
+            // A former name stays as it is: up to the item's body or end.
+            let end = tokens[at..].iter().position(|token| ["{", ";"].contains(&token.text));
+            deprecated_until = end.map_or(tokens.len(), |end| at + end);
+        }
+        if at < deprecated_until {
+            continue;
+        }
         let name = tokens[at].text;
         let words = without(humps(name), &list.allowed);
         let is_test = source.shipped.get(tokens[at].at..).is_none_or(|rest| rest.starts_with(' '));
@@ -153,6 +162,13 @@ mod tests {
         assert_eq!(lines("a/src/b.rs", "fn take_turn() {}\nstruct IsTaken;\nlet taken = 1;"), [1, 2, 3]);
         assert_eq!(lines("a/src/b.rs", "fn take() {}\nlet a = b.take();\nlet b = mem::take(c);"), [1]);
         assert_eq!(lines("a/src/b.rs", "// taken\nlet mistaken = \"taken\";"), []);
+    }
+
+    #[test]
+    fn a_former_name_stays_as_it_is() {
+        let former = "#[deprecated(note = \"\")]\npub fn take_it(taken: u8) { b() }\n";
+        assert_eq!(lines("a/src/b.rs", former), []);
+        assert_eq!(lines("a/src/b.rs", &format!("{former}fn take_all() {{}}")), [3]);
     }
 
     #[test]
