@@ -9,7 +9,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
 use posthouse_proto::{
-    SplitBody, SizedCodec, split_body,
+    SizedCodec, SplitBody, split_body,
     v1::{PublishStreamRequest, publish_stream_request::Frame},
 };
 use tonic::{
@@ -65,8 +65,8 @@ impl StreamingService<PublishStreamRequest> for Back {
 
 impl Answer for PublishStreamRequest {
     async fn open(channel: Channel, frames: Frames) -> anyhow::Result<Streaming<Self>> {
-        let mut grpc =
-            tonic::client::Grpc::new(channel.map_response(split_body)).max_decoding_message_size(MAX_FRAME_BYTES);
+        let mut grpc = tonic::client::Grpc::new(channel.map_response(split_body))
+            .max_decoding_message_size(MAX_FRAME_BYTES);
         grpc.ready().await?;
         let path = PathAndQuery::from_static("/posthouse.bench.Echo/Echo");
         let opened = grpc.streaming(tonic::Request::new(frames), path, Codec::default()).await?;
