@@ -1,5 +1,5 @@
-//! Creates a queue with a dead-letter queue beside it, and tells what its department has: `admin DEPARTMENT QUEUE`,
-//! with POSTHOUSE_CONTEXT set. Running it again changes nothing.
+//! Creates a queue with a dead-letter queue, and prints the queues of its department: `admin DEPARTMENT QUEUE`, with
+//! POSTHOUSE_CONTEXT set. Running it again changes nothing.
 
 use std::{env, error::Error, time::Duration};
 
@@ -17,7 +17,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let settings = QueueSettings::new().lease_duration(Duration::from_secs(60)).max_attempts(5);
     create(&queues, &name, &settings.dead_letter_queue(&dead)).await?;
     for queue in queues.list(&department).await? {
-        // A list has no counts; asking for one queue tells them.
+        // A list has no counts; `get` returns them.
         let Some(stats) = queues.get(&queue.name).await?.stats else { continue };
         println!(
             "{}: {} ready, {} in flight, {} waiting",
@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// That it is there already is no failure: a program may start twice.
+/// A queue that exists is no failure, because a program may start twice.
 async fn create(queues: &Queues, name: &str, settings: &QueueSettings) -> Result<(), Box<dyn Error>> {
     match queues.create(name, settings).await {
         Ok(queue) => println!("created {}", queue.name),

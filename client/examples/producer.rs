@@ -13,7 +13,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut lines = BufReader::new(stdin()).lines();
     let mut count = 0;
     while let Some(line) = lines.next_line().await? {
-        // This waits while the buffer is full. The ack may be dropped: the flush tells of every failure.
+        // This waits while the buffer is full. The ack may be dropped: the flush returns the first failure.
         drop(publisher.publish(NewMessage::new(line).attribute("source", "stdin")).await?);
         count += 1;
         if count % 10_000 == 0 {

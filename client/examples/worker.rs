@@ -1,4 +1,5 @@
-//! Works a queue off in one task until interrupted: `worker DEPARTMENT/QUEUE`, with POSTHOUSE_CONTEXT set.
+//! Handles the messages of a queue in one task until interrupted: `worker DEPARTMENT/QUEUE`, with POSTHOUSE_CONTEXT
+//! set.
 
 use std::{env, error::Error, time::Duration};
 
@@ -9,7 +10,7 @@ use tokio::{signal::ctrl_c, time::sleep};
 async fn main() -> Result<(), Box<dyn Error>> {
     let queue = env::args().nth(1).ok_or("usage: worker DEPARTMENT/QUEUE")?;
     let client = Client::connect(Context::from_env()?).await?;
-    // Few credits: what this worker cannot do soon is left to others.
+    // Few credits leave messages for other workers.
     let consumer = client.consumer(queue).credit_messages(4).open().await?;
     loop {
         let next = tokio::select! {
@@ -17,20 +18,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
             interrupted = ctrl_c() => { interrupted?; None }
         };
         let Some(delivery) = next else { break };
-        // The lease is extended while this works; if it is lost all the same, another has the message.
+        // The client extends the lease while this works. If it is lost all the same, another worker has the message.
         let outcome = tokio::select! {
             outcome = work(&delivery) => outcome,
             () = delivery.lease_lost() => continue,
         };
         let settled = match outcome {
-            // On its way at once; the confirmation comes with others.
+            // The settlement is queued at once; confirmations share frames.
             Ok(()) => delivery.ack(),
             Err(Failure::NotNow) => delivery.nack(Duration::from_secs(10)),
             Err(Failure::Never) => delivery.dead_letter(),
         };
         drop(settled);
     }
-    // What was settled is confirmed; what was not goes to another worker.
+    // This waits for confirmations, and releases what is not settled.
     consumer.close().await?;
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Works a queue off with sixteen workers until interrupted: `worker_pool DEPARTMENT/QUEUE`, with POSTHOUSE_CONTEXT set.
+//! Handles the messages of a queue with sixteen workers until interrupted: `worker_pool DEPARTMENT/QUEUE`, with
+//! POSTHOUSE_CONTEXT set.
 
 use std::{env, error::Error, sync::Arc, time::Duration};
 
@@ -26,7 +27,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// `Ok` acks. An error with `?` is tried again later, each time later; what will never work is a dead letter.
+/// `Ok` acks. An error with `?` is a retry, with a longer delay each time; a message that can never succeed is a dead
+/// letter.
 async fn handle(delivery: Arc<Delivery>) -> Result<(), HandlerError> {
     let text = std::str::from_utf8(delivery.payload())
         .map_err(|error| HandlerError::dead_letter().because(error))?;

@@ -5,18 +5,11 @@ use tonic_health::pb::{
 };
 
 use crate::{
-    consumer::ConsumerBuilder,
-    context::Context,
-    error::{ConnectError, Error},
-    messages::Messages,
-    name,
-    pool::WorkerPoolBuilder,
-    publisher::PublisherBuilder,
-    queues::Queues,
-    request::Requests,
+    consumer::ConsumerBuilder, context::Context, error::Error, messages::Messages, name,
+    pool::WorkerPoolBuilder, publisher::PublisherBuilder, queues::Queues, unary::UnaryCalls,
 };
 
-/// A connection to a server, and the place from which publishers and consumers are opened. Clones share it.
+/// A connection to a server, from which publishers, consumers and worker pools are opened. Clones share the connection.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -29,7 +22,7 @@ use crate::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct Client {
-    requests: Arc<Requests>,
+    calls: Arc<UnaryCalls>,
 }
 
 /// Settings of a [`Client`].
@@ -41,84 +34,84 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// How long one call may take, with all its attempts: to 1 h; 30 s if not set. It is told to the server, which
-    /// does not work on a call that nobody waits for. Streams have no such deadline; see
-    /// [`PublisherBuilder`] and [`ConsumerBuilder`].
+    /// The time limit of one call, with all its attempts: at most 1 h; 30 s if not set. The server knows the limit, and
+    /// does not work on a call after it. Streams have no such limit; see [`PublisherBuilder`] and [`ConsumerBuilder`].
     pub fn call_timeout(mut self, limit: Duration) -> Self {
         self.call_timeout = Some(limit);
         self
     }
 
-    /// How long one attempt to connect may take, with TLS: 100 ms to 5 minutes; 10 s if not set.
+    /// The time limit of one attempt to connect, with TLS: 100 ms to 5 minutes; 10 s if not set.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         let limit = limit.clamp(Duration::from_millis(100), Duration::from_secs(300));
         self.context = self.context.with_connect_timeout(limit);
         self
     }
 
-    /// Connects.
+    /// Connects. Fails if the token, certificates or key cannot be read, or the server cannot be reached.
     pub async fn connect(self) -> Result<Client, Error> {
-        Ok(Client { requests: Arc::new(Requests::connect(self.context, self.call_timeout).await?) })
+        Ok(Client { calls: Arc::new(UnaryCalls::connect(self.context, self.call_timeout).await?) })
     }
 }
 
 impl Client {
-    /// Settings of a new client.
+    /// Returns the settings of a new client.
     pub fn builder(context: Context) -> ClientBuilder {
         ClientBuilder { context, call_timeout: None }
     }
 
-    /// Connects. The server checks who is calling when the first call is made, so that only [`Client::ping`] or
-    /// another call tells whether it accepts this client's certificate and token.
+    /// Connects with the default settings. The server checks the token at the first call only: use [`Client::ping`] to
+    /// learn whether it accepts this client.
     pub async fn connect(context: Context) -> Result<Self, Error> {
         Self::builder(context).connect().await
     }
 
-    /// Asks the server whether it serves.
+    /// Asks the server whether it serves. Fails if it does not, or does not accept the certificate or token.
     pub async fn ping(&self) -> Result<(), Error> {
-        let answer = self.requests.call(|channel, token| async move {
+        let answer = self.calls.call(|channel, token| async move {
             let request = token.request(HealthCheckRequest::default());
             HealthClient::new(channel).check(request).await
         });
         match answer.await?.status() {
             ServingStatus::Serving => Ok(()),
-            _ => Err(Error::Connect(ConnectError::Broken("the server says that it does not serve".into()))),
+            _ => Err(Error::broken("the server says that it does not serve")),
         }
     }
 
-    /// The full resource name of `DEPARTMENT/QUEUE`, of the context's tenant; a full name is only checked.
+    /// Returns the full resource name of `DEPARTMENT/QUEUE` in the context's tenant. A full resource name is checked
+    /// and returned. Fails if the name is not valid, or no tenant is known.
     pub fn queue_name(&self, name: &str) -> Result<String, Error> {
         Ok(name::queue(name, self.context().tenant())?)
     }
 
-    /// Settings of a new publisher to a queue: `DEPARTMENT/QUEUE` or a full resource name.
+    /// Returns the settings of a new publisher to a queue: `DEPARTMENT/QUEUE` or a full resource name.
     pub fn publisher(&self, queue: impl Into<String>) -> PublisherBuilder {
         PublisherBuilder::new(self.context().clone(), queue.into())
     }
 
-    /// Settings of a new consumer of a queue: `DEPARTMENT/QUEUE` or a full resource name.
+    /// Returns the settings of a new consumer of a queue: `DEPARTMENT/QUEUE` or a full resource name.
     pub fn consumer(&self, queue: impl Into<String>) -> ConsumerBuilder {
         ConsumerBuilder::new(self.context().clone(), queue.into())
     }
 
-    /// Settings of a new pool of workers on a queue; [`ConsumerBuilder::worker_pool`] makes one with other settings of
-    /// the consumer.
+    /// Returns the settings of a new pool of workers on a queue. To set its consumer too, use
+    /// [`ConsumerBuilder::worker_pool`].
     pub fn worker_pool(&self, queue: impl Into<String>) -> WorkerPoolBuilder {
         self.consumer(queue).worker_pool()
     }
 
-    /// The definitions of queues.
+    /// Creates, reads, changes and deletes queues.
     pub fn queues(&self) -> Queues {
-        Queues::new(Arc::clone(&self.requests))
+        Queues::new(Arc::clone(&self.calls))
     }
 
-    /// Where messages are, and dead letters.
+    /// Finds messages, and lists and redrives dead letters.
     pub fn messages(&self) -> Messages {
-        Messages::new(Arc::clone(&self.requests))
+        Messages::new(Arc::clone(&self.calls))
     }
 
-    /// Where this client goes and who it is.
+    /// The server's address and this client's credentials.
     pub fn context(&self) -> &Context {
-        self.requests.context()
+        self.calls.context()
     }
 }

@@ -1,4 +1,4 @@
-//! The way to the server: TCP, TLS 1.3 with both certificates checked, HTTP/2. There is no other.
+//! Connections to the server: TCP, TLS 1.3 with both certificates checked, HTTP/2. There is no other kind.
 
 use std::{
     future::Future,
@@ -10,7 +10,7 @@ use std::{
 
 use hyper::rt::Executor;
 use hyper_util::rt::TokioIo;
-use posthouse_proto::parted;
+use posthouse_proto::split_body;
 use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
@@ -27,33 +27,34 @@ use tonic::{
 use tower::{ServiceExt as _, service_fn, util::MapResponse};
 
 use crate::{
-    context::{self, Context, ContextError},
-    error::ConnectError,
+    context::{self, Context},
+    error::{ConnectError, ContextError},
 };
 
 const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
-/// Largest HTTP/2 frame of data that is read: with its head, 16 full records of TLS.
+/// Largest HTTP/2 DATA frame that the server may send: with its head, 16 full records of TLS.
 const H2_FRAME_BYTES: u32 = (256 << 10) - 9;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a server may take for its first words, before it is spoken to all the same.
-const FIRST_WORDS: Duration = Duration::from_secs(2);
-/// What is looked at of them: less than the smallest read that follows, which then goes past the buffer.
-const FIRST_BYTES: usize = 16;
+/// How long to wait for the server's SETTINGS frame before the client sends its own all the same.
+const SETTINGS_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes of it that are buffered: fewer than any later read asks for, so that later reads bypass the buffer.
+const PEEK_BYTES: usize = 16;
 
-/// The largest frame that is read: a batch of deliveries, or one message that is larger than a batch may be.
+/// Largest gRPC message that is decoded, in bytes: a batch of deliveries, or one message that is larger than a batch
+/// may be.
 pub(crate) const MAX_FRAME_BYTES: usize = 64 * 1024 * 1024;
 
-/// Connects to the context's endpoint. Certificates and key are read again whenever the channel connects anew.
+/// Connects to the context's endpoint. Certificates and key are read again for every new connection of the channel.
 pub(crate) async fn connect(context: &Context) -> Result<Channel, ConnectError> {
     dial_with(context, None, |endpoint| endpoint).await
 }
 
-/// Its answers are [`parted`].
-pub(crate) type PartedChannel = MapResponse<Channel, fn(Response<Body>) -> Response<Body>>;
+/// A channel whose answers have a [`split_body`].
+pub(crate) type SplitChannel = MapResponse<Channel, fn(Response<Body>) -> Response<Body>>;
 
-/// A connection for one stream, which ends with it: dropping this breaks it off, whatever is under way.
+/// A connection for one stream. Dropping it aborts its tasks, and so breaks off the stream.
 #[derive(Debug)]
 pub(crate) struct Connection {
     channel: Channel,
@@ -61,7 +62,8 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects to the context's endpoint, or to where the server sent us: its name is checked all the same.
+    /// Connects to `hint`, an address that the server has named, or else to the context's endpoint. Either must have a
+    /// certificate for the context's server name.
     pub(crate) async fn open(context: &Context, hint: Option<&str>) -> Result<Self, ConnectError> {
         let tasks = Tasks::default();
         let executor = Spawner(Arc::downgrade(&tasks.0));
@@ -69,12 +71,12 @@ impl Connection {
         Ok(Self { channel, _tasks: tasks })
     }
 
-    pub(crate) fn channel(&self) -> PartedChannel {
-        self.channel.clone().map_response(parted)
+    pub(crate) fn channel(&self) -> SplitChannel {
+        self.channel.clone().map_response(split_body)
     }
 }
 
-/// The tasks of one connection, which are aborted together.
+/// The tasks of one connection. Dropping this aborts them.
 #[derive(Debug, Default)]
 struct Tasks(Arc<Mutex<JoinSet<()>>>);
 
@@ -109,11 +111,11 @@ async fn dial_with(
 
 fn endpoint(context: &Context, address: &str) -> Result<Endpoint, ContextError> {
     let wrong = || ContextError::Endpoint(address.to_owned());
-    let (_, port) = context::split(address).ok_or_else(wrong)?;
+    let (_, port) = context::split_endpoint(address).ok_or_else(wrong)?;
     let name = context.server_name();
     let authority = if name.contains(':') { format!("[{name}]:{port}") } else { format!("{name}:{port}") };
     let origin: Uri = format!("https://{authority}").parse().map_err(|_| wrong())?;
-    // tonic would want TLS of its own for `https` here; the connector brings ours.
+    // With `https`, tonic would ask for its own TLS; the connector does it here.
     let endpoint = Endpoint::from_shared(format!("http://{authority}")).map_err(|_| wrong())?;
     Ok(endpoint
         .origin(origin)
@@ -135,7 +137,7 @@ async fn dial(context: &Context, address: &str) -> Result<BufReader<TlsStream<Tc
     let tcp = TcpStream::connect(address)
         .await
         .map_err(|error| ConnectError::Unreachable { endpoint: endpoint(), source: Arc::new(error) })?;
-    // Frames are written whole; waiting for more only adds latency.
+    // Frames are written whole; Nagle's algorithm would only add latency.
     if let Err(error) = tcp.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
@@ -146,15 +148,15 @@ async fn dial(context: &Context, address: &str) -> Result<BufReader<TlsStream<Tc
     if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
         return Err(ConnectError::NotGrpc { endpoint: endpoint() });
     }
-    welcomed(stream).await.map_err(|error| ConnectError::handshake(address, error))
+    await_server_settings(stream).await.map_err(|error| ConnectError::handshake(address, error))
 }
 
-/// Waits for the server's first words. With TLS 1.3 a client is done before the server has looked at its certificate, and
-/// the alert that says why it is refused would be lost in the middle of HTTP/2. A server of ours speaks first; one that
-/// does not is not waited for long.
-async fn welcomed(stream: TlsStream<TcpStream>) -> io::Result<BufReader<TlsStream<TcpStream>>> {
-    let mut stream = BufReader::with_capacity(FIRST_BYTES, stream);
-    match timeout(FIRST_WORDS, stream.fill_buf()).await {
+/// Waits for the server's SETTINGS frame. With TLS 1.3 the client's handshake ends before the server has checked the
+/// client's certificate; the alert that refuses it would be lost in the middle of HTTP/2. A Posthouse server sends
+/// SETTINGS first.
+async fn await_server_settings(stream: TlsStream<TcpStream>) -> io::Result<BufReader<TlsStream<TcpStream>>> {
+    let mut stream = BufReader::with_capacity(PEEK_BYTES, stream);
+    match timeout(SETTINGS_TIMEOUT, stream.fill_buf()).await {
         Ok(Ok([])) => Err(io::Error::new(
             io::ErrorKind::UnexpectedEof,
             "the server closed the connection after the handshake",

@@ -1,5 +1,5 @@
 #![doc = include_str!("../README.md")]
-// They panic when stdout or stderr is gone, and wait while nobody reads it.
+// The `print` macros panic when stdout or stderr is closed, and block while nobody reads it.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod client;
@@ -14,11 +14,12 @@ mod name;
 mod pool;
 mod publisher;
 mod queues;
-mod request;
 mod retry;
+mod stream;
 mod time;
-mod together;
+mod answer_group;
 mod trace;
+mod unary;
 
 pub use bytes::Bytes;
 pub use client::{Client, ClientBuilder};
@@ -26,9 +27,9 @@ pub use consumer::{
     ConsumeError, Consumer, ConsumerBuilder, DeadLetterCause, DeadLetterOrigin, Delivery, Event, SettleError,
     Settlement, Settling, SettlingAll,
 };
-pub use context::{Context, ContextBuilder, ContextError};
-pub use credentials::{AccessToken, BoxError, TlsMaterial};
-pub use error::{ConnectError, Error, ErrorKind, ErrorReason, Refusal, Violation};
+pub use context::{Context, ContextBuilder};
+pub use credentials::{AccessToken, TlsMaterial};
+pub use error::{BoxError, ConnectError, ContextError, Error, ErrorKind, ErrorReason, Refusal, Violation};
 pub use message::{MessageError, NewMessage};
 pub use messages::{DeadLetters, MessageState, MessageStatus, Messages, Redrive, Redriven, SkipReason};
 pub use name::NameError;

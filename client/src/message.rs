@@ -5,9 +5,10 @@ use posthouse_proto::v1;
 
 use crate::trace;
 
-/// What a batch may hold together: the server's frame limit less room for the frame itself.
+/// Largest batch, in bytes: the server's limit for a frame, less what else is in the frame.
 pub(crate) const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024 - 64 * 1024;
-/// What a message costs on the wire and in the client beside its bytes; also bounds the number of small ones.
+/// Bytes that a message costs on the wire and in memory beside its content; this also bounds the number of small
+/// messages.
 const OVERHEAD: usize = 32;
 const ATTRIBUTE_OVERHEAD: usize = 12;
 
@@ -15,13 +16,13 @@ const MAX_ATTRIBUTES: usize = 64;
 const MAX_KEY_BYTES: usize = 128;
 const MAX_VALUE_BYTES: usize = 1024;
 
-/// A message to publish: any bytes, and attributes beside them. Neither is ever printed.
+/// A message to publish: any bytes, and attributes. Neither is ever printed.
 ///
-/// Limits: the payload as large as the queue takes (1 MiB unless its settings say otherwise); 64 attributes, keys of 1
-/// to 128 bytes, values of at most 1,024 bytes; payload and attributes together 4 MiB less 64 KiB.
+/// Limits: a payload of the size that the queue allows (1 MiB by default); 64 attributes, with keys of 1 to 128 bytes
+/// and values of at most 1,024 bytes; payload and attributes together 4 MiB less 64 KiB.
 ///
-/// Where the caller is part of a trace, publishing adds the attributes `traceparent` and `tracestate`, so that the
-/// consumer's work belongs to the same trace; not if the message has a `traceparent`, nor if there is no room for it.
+/// If the caller is in a trace, publishing adds the attributes `traceparent` and `tracestate`, so that the consumer's
+/// work belongs to the same trace. It does not if the message has a `traceparent`, or no space for them.
 ///
 /// ```
 /// use posthouse_client::NewMessage;
@@ -35,58 +36,58 @@ pub struct NewMessage {
     timeout: Option<Duration>,
 }
 
-/// Why a message cannot be published as it is. It was not sent.
+/// The reason for which a message was not sent.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MessageError {
-    /// The payload is larger than the queue takes.
+    /// The payload is larger than the queue allows.
     #[error(
         "the payload has {bytes} bytes and the queue takes {limit}; split it, or raise the queue's limit"
     )]
     TooLarge {
-        /// The payload's size.
+        /// The size of the payload, in bytes.
         bytes: usize,
-        /// The queue's limit.
+        /// The limit of the queue, in bytes.
         limit: usize,
     },
-    /// Payload and attributes together do not fit one batch.
+    /// The payload and attributes together are larger than a batch.
     #[error("the message has {bytes} bytes with its attributes, and {limit} can be sent; shorten it")]
     TooLargeWithAttributes {
-        /// The message's size.
+        /// The size of the message, in bytes.
         bytes: usize,
-        /// What can be sent.
+        /// The limit, in bytes.
         limit: usize,
     },
-    /// Too many attributes.
+    /// The message has this many attributes; the limit is 64.
     #[error("the message has {0} attributes and may have 64; leave some out")]
     TooManyAttributes(usize),
-    /// A key of the wrong length.
+    /// A key has this many bytes; the limit is 1 to 128.
     #[error("an attribute's key has {0} bytes and may have 1 to 128; shorten it")]
     Key(usize),
-    /// A value that is too long.
+    /// A value is longer than 1,024 bytes.
     #[error("the value of attribute {key:?} has {bytes} bytes and may have 1,024; shorten it")]
     Value {
-        /// The attribute's key.
+        /// The key of the attribute.
         key: String,
-        /// The value's size.
+        /// The size of the value, in bytes.
         bytes: usize,
     },
 }
 
 impl NewMessage {
-    /// A message without attributes.
+    /// Creates a message without attributes.
     pub fn new(payload: impl Into<Bytes>) -> Self {
         let wire = v1::NewMessage { payload: payload.into(), attributes: HashMap::new() };
         Self { wire, timeout: None }
     }
 
-    /// Adds an attribute, or replaces the one of that key.
+    /// Sets an attribute.
     pub fn attribute(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.wire.attributes.insert(key.into(), value.into());
         self
     }
 
-    /// Adds attributes.
+    /// Sets attributes.
     pub fn attributes<K, V>(mut self, pairs: impl IntoIterator<Item = (K, V)>) -> Self
     where
         K: Into<String>,
@@ -96,16 +97,16 @@ impl NewMessage {
         self
     }
 
-    /// How long publishing may take, from the call of `publish` to the server's confirmation; the publisher's setting
-    /// if not set. A message that was not sent by then never is, and fails with
-    /// [`PublishError::Expired`](crate::PublishError::Expired); one that was sent and has no answer fails with
+    /// The time limit from the call of `publish` to the server's confirmation; the setting of the publisher if not set.
+    /// A message that was not sent in time is never sent, and fails with
+    /// [`PublishError::Expired`](crate::PublishError::Expired). One that was sent and has no answer in time fails with
     /// [`PublishError::TimedOut`](crate::PublishError::TimedOut), and may be stored.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = Some(limit);
         self
     }
 
-    /// The bytes.
+    /// The payload.
     pub fn payload(&self) -> &Bytes {
         &self.wire.payload
     }
@@ -114,11 +115,11 @@ impl NewMessage {
         self.timeout
     }
 
-    /// Attaches the caller's trace context, if there is one and room for it. Takes what the message costs, and returns
-    /// what it costs then.
+    /// Attaches the trace context of the caller, if there is one and it fits. `cost` is the cost of the message before;
+    /// returns the cost after.
     pub(crate) fn attach_trace(&mut self, cost: usize) -> usize {
         let attributes = &mut self.wire.attributes;
-        if trace::is_in(attributes) {
+        if trace::is_attached(attributes) {
             return cost;
         }
         let Some(context) = trace::current() else { return cost };
@@ -127,7 +128,7 @@ impl NewMessage {
         if attributes.len() + count > MAX_ATTRIBUTES || larger > MAX_BATCH_BYTES {
             return cost;
         }
-        context.put_into(attributes);
+        context.insert_into(attributes);
         larger
     }
 
@@ -135,7 +136,7 @@ impl NewMessage {
         self.wire
     }
 
-    /// Checks what the server would refuse, and tells what the message takes of buffers and batches.
+    /// Checks the limits, and returns how many bytes the message costs of buffers and batches.
     pub(crate) fn cost(&self, max_payload: usize) -> Result<usize, MessageError> {
         let (bytes, attributes) = (self.wire.payload.len(), &self.wire.attributes);
         if bytes > max_payload {

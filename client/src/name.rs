@@ -1,24 +1,24 @@
-/// Why a name of a queue or department cannot be right.
+/// The reason for which the name of a queue or department is not valid.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {
-    /// Not one of the forms that name a queue.
+    /// The text is not in a form of a queue name.
     #[error(
         "{0:?} names no queue; write DEPARTMENT/QUEUE or tenants/TENANT/departments/DEPARTMENT/queues/QUEUE"
     )]
     Queue(String),
-    /// Not one of the forms that name a department.
+    /// The text is not in a form of a department name.
     #[error("{0:?} names no department; write DEPARTMENT or tenants/TENANT/departments/DEPARTMENT")]
     Department(String),
-    /// A part of the name has characters or a length that names do not have.
+    /// A part of the name has wrong characters, or a wrong length.
     #[error("{0:?} cannot be part of a name; names are 1 to 63 of a-z, 0-9 and '-'")]
     Part(String),
-    /// The short form was used, and the context does not say whose it is.
+    /// The short form needs a tenant, and the context has none.
     #[error("{0:?} needs a tenant; add `tenant` to the context or write the full resource name")]
     NoTenant(String),
 }
 
-/// `DEPARTMENT/QUEUE` or the full resource name, as the full resource name.
+/// Returns the full resource name of a queue: of `DEPARTMENT/QUEUE`, or of a full name.
 pub(crate) fn queue(name: &str, tenant: Option<&str>) -> Result<String, NameError> {
     let parts: Vec<&str> = name.split('/').collect();
     match parts[..] {
@@ -30,7 +30,7 @@ pub(crate) fn queue(name: &str, tenant: Option<&str>) -> Result<String, NameErro
     }
 }
 
-/// `DEPARTMENT` or the full resource name, as the full resource name.
+/// Returns the full resource name of a department: of `DEPARTMENT`, or of a full name.
 pub(crate) fn department(name: &str, tenant: Option<&str>) -> Result<String, NameError> {
     let parts: Vec<&str> = name.split('/').collect();
     let (tenant, department) = match parts[..] {

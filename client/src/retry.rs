@@ -1,4 +1,4 @@
-//! When to try again, and when to stop trying.
+//! Whether and when to try again after a failure.
 
 use std::time::Duration;
 
@@ -9,101 +9,102 @@ use crate::error::{ConnectError, Error, ErrorKind, Refusal};
 
 const FIRST_DELAY: Duration = Duration::from_millis(50);
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
-/// How long to wait for somebody to replace credentials that the server does not accept, or no longer.
-const CREDENTIALS_PATIENCE: Duration = Duration::from_secs(30);
+/// How long to wait for renewed credentials after the server has refused them.
+const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a failure means for something that wants to go on.
+/// Whether retries cure a failure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Class {
-    /// It will pass.
+pub(crate) enum FailureClass {
+    /// Retries may succeed.
     Transient,
-    /// It passes when the token or certificate files are renewed, which is likely under way.
+    /// Retries succeed once the token or certificate files are renewed, which is likely to happen soon.
     Credentials,
-    /// It will not pass.
+    /// Retries do not help.
     Permanent,
 }
 
-pub(crate) fn class(error: &Error) -> Class {
+pub(crate) fn classify(error: &Error) -> FailureClass {
     match error {
-        // Of the program's sources only; those may be away as a server may.
-        Error::Connect(error) if error.is_retryable() => Class::Transient,
+        // A context error is retryable only if a source of the program failed, which may be as temporary as a failure
+        // of the server.
+        Error::Connect(error) if error.is_retryable() => FailureClass::Transient,
         Error::Connect(
             ConnectError::Context(_) | ConnectError::Handshake { .. } | ConnectError::NotGrpc { .. },
-        ) => Class::Credentials,
-        Error::Connect(_) => Class::Transient,
-        Error::Refused(refusal) => class_of_refusal(refusal),
-        Error::Name(_) | Error::Protocol(_) => Class::Permanent,
+        ) => FailureClass::Credentials,
+        Error::Connect(_) => FailureClass::Transient,
+        Error::Refused(refusal) => classify_refusal(refusal),
+        Error::Name(_) | Error::Protocol(_) => FailureClass::Permanent,
     }
 }
 
-pub(crate) fn class_of_refusal(refusal: &Refusal) -> Class {
-    // These come with codes that would otherwise be worth a retry.
+pub(crate) fn classify_refusal(refusal: &Refusal) -> FailureClass {
+    // The codes of these reasons would suggest a retry.
     if matches!(
         refusal.reason(),
         Some(
             "SESSION_TAKEN_OVER" | "PRODUCER_FENCED" | "QUEUE_DELETED" | "SHARD_HALTED" | "MESSAGE_TOO_LARGE"
         )
     ) {
-        return Class::Permanent;
+        return FailureClass::Permanent;
     }
     if matches!(refusal.code(), Code::Unimplemented | Code::DataLoss) {
-        return Class::Permanent;
+        return FailureClass::Permanent;
     }
     match refusal.kind() {
-        ErrorKind::Unauthenticated => Class::Credentials,
-        // An INTERNAL error of one attempt may be the server's end; sessions make repeating safe.
-        ErrorKind::Unavailable | ErrorKind::LimitReached | ErrorKind::Internal => Class::Transient,
-        _ => Class::Permanent,
+        ErrorKind::Unauthenticated => FailureClass::Credentials,
+        // The server may be about to end when it answers INTERNAL; sessions make a repetition safe.
+        ErrorKind::Unavailable | ErrorKind::LimitReached | ErrorKind::Internal => FailureClass::Transient,
+        _ => FailureClass::Permanent,
     }
 }
 
-/// Counts failures since things last went well, and says how long to wait after each.
+/// Counts failures since the last success, and computes how long to wait after each.
 #[derive(Debug)]
-pub(crate) struct Patience {
+pub(crate) struct Backoff {
     give_up_after: Duration,
     failures: u32,
     failing_since: Option<Instant>,
     refused_since: Option<Instant>,
 }
 
-impl Patience {
+impl Backoff {
     pub(crate) fn new(give_up_after: Duration) -> Self {
         Self { give_up_after, failures: 0, failing_since: None, refused_since: None }
     }
 
-    /// Things go well again.
+    /// Records a success.
     pub(crate) fn reset(&mut self) {
         if self.failures > 0 {
             *self = Self::new(self.give_up_after);
         }
     }
 
-    /// How long things have been going badly.
-    pub(crate) fn waited(&self) -> Duration {
+    /// The time since the first failure after the last success.
+    pub(crate) fn failing_for(&self) -> Duration {
         self.failing_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// From here on, a shorter patience.
-    pub(crate) fn limit(&mut self, give_up_after: Duration) {
+    /// Lowers the time after which to give up.
+    pub(crate) fn limit_to(&mut self, give_up_after: Duration) {
         self.give_up_after = self.give_up_after.min(give_up_after);
     }
 
-    /// How long to wait before the next attempt; `None`: give up.
-    pub(crate) fn after(&mut self, error: &Error) -> Option<Duration> {
+    /// How long to wait before the next attempt; `None` to give up.
+    pub(crate) fn delay_after(&mut self, error: &Error) -> Option<Duration> {
         let floor = match error {
             Error::Refused(refusal) => refusal.retry_after(),
             _ => None,
         };
         let now = Instant::now();
         let since = *self.failing_since.get_or_insert(now);
-        let (since, limit) = match class(error) {
-            Class::Permanent => return None,
-            Class::Transient => {
+        let (since, limit) = match classify(error) {
+            FailureClass::Permanent => return None,
+            FailureClass::Transient => {
                 self.refused_since = None;
                 (since, self.give_up_after)
             }
-            Class::Credentials => {
-                (*self.refused_since.get_or_insert(now), self.give_up_after.min(CREDENTIALS_PATIENCE))
+            FailureClass::Credentials => {
+                (*self.refused_since.get_or_insert(now), self.give_up_after.min(CREDENTIALS_TIMEOUT))
             }
         };
         if now.duration_since(since) >= limit {
@@ -115,7 +116,8 @@ impl Patience {
     }
 }
 
-/// Doubles with every failure; half of it is random, so that many clients do not return at once.
+/// The delay doubles with every failure. A random part of up to a half is subtracted, so that many clients do not
+/// return at once.
 fn delay(failures: u32) -> Duration {
     let whole = FIRST_DELAY.saturating_mul(1 << failures.min(10)).min(LONGEST_DELAY);
     whole.mul_f64(rand::random_range(0.5..=1.0))
@@ -125,7 +127,7 @@ fn delay(failures: u32) -> Duration {
 mod tests {
     use std::{sync::Arc, time::Duration};
 
-    use super::{ConnectError, Error, FIRST_DELAY, LONGEST_DELAY, Patience, delay};
+    use super::{Backoff, ConnectError, Error, FIRST_DELAY, LONGEST_DELAY, delay};
 
     #[test]
     fn delays_grow_to_a_bound() {
@@ -139,18 +141,18 @@ mod tests {
     #[test]
     fn patience_ends_and_begins_anew() {
         let broken = Error::Connect(ConnectError::Broken(Arc::from("reset")));
-        let mut patience = Patience::new(Duration::from_secs(3600));
+        let mut backoff = Backoff::new(Duration::from_secs(3600));
         for _ in 0..100 {
-            assert!(patience.after(&broken).is_some());
+            assert!(backoff.delay_after(&broken).is_some());
         }
-        assert!(patience.after(&Error::Protocol("x")).is_none(), "that will not pass");
-        patience.limit(Duration::ZERO);
-        assert!(patience.after(&broken).is_none());
-        let mut patience = Patience::new(Duration::from_secs(3600));
+        assert!(backoff.delay_after(&Error::Protocol("x")).is_none(), "that will not pass");
+        backoff.limit_to(Duration::ZERO);
+        assert!(backoff.delay_after(&broken).is_none());
+        let mut backoff = Backoff::new(Duration::from_secs(3600));
         for _ in 0..20 {
-            patience.after(&broken);
+            backoff.delay_after(&broken);
         }
-        patience.reset();
-        assert!(patience.after(&broken).is_some_and(|delay| delay <= FIRST_DELAY));
+        backoff.reset();
+        assert!(backoff.delay_after(&broken).is_some_and(|delay| delay <= FIRST_DELAY));
     }
 }

@@ -1,14 +1,25 @@
-//! Between the wire's time and the program's.
+//! Conversion between the times of the wire and of the program, and waiting.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    future,
+    time::{Duration, SystemTime},
+};
 
-/// A moment that the server told; the epoch if it told none.
-pub(crate) fn moment(timestamp: Option<prost_types::Timestamp>) -> SystemTime {
-    timestamp.and_then(|timestamp| SystemTime::try_from(timestamp).ok()).unwrap_or(SystemTime::UNIX_EPOCH)
+use tokio::time::{Instant, sleep_until};
+
+/// Converts a time of the server; the epoch if this program cannot represent it.
+pub(crate) fn system_time(timestamp: prost_types::Timestamp) -> SystemTime {
+    SystemTime::try_from(timestamp).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// A duration for the server; one that the wire cannot tell is sent as the longest it can, for the server to refuse.
-pub(crate) fn wire(duration: Duration) -> prost_types::Duration {
+/// Converts a time that the server always sends; the epoch if it is missing.
+pub(crate) fn or_epoch(timestamp: Option<prost_types::Timestamp>) -> SystemTime {
+    timestamp.map_or(SystemTime::UNIX_EPOCH, system_time)
+}
+
+/// Converts a duration for the server. One that the wire cannot represent becomes the longest that it can, which the
+/// server refuses.
+pub(crate) fn to_wire(duration: Duration) -> prost_types::Duration {
     prost_types::Duration::try_from(duration).unwrap_or(prost_types::Duration { seconds: i64::MAX, nanos: 0 })
 }
 
@@ -16,9 +27,17 @@ pub(crate) fn duration(duration: Option<prost_types::Duration>) -> Option<Durati
     duration.and_then(|duration| Duration::try_from(duration).ok())
 }
 
-/// How much is left of a delivery's lease, as of its coming; `None`: the server is older than such words.
-pub(crate) fn left(delivery: &posthouse_proto::v1::Delivery) -> Option<Duration> {
+/// The time left of a lease when its delivery arrives; `None` from older servers.
+pub(crate) fn lease_time_left(delivery: &posthouse_proto::v1::Delivery) -> Option<Duration> {
     let left = delivery.lease_time_left?;
-    // As it always comes: nothing to make even first.
+    // The server sends it normalized, so this skips the conversion that normalizes.
     Some(Duration::new(u64::try_from(left.seconds).ok()?, u32::try_from(left.nanos).ok()?))
+}
+
+/// Waits until this time, or for ever if there is none.
+pub(crate) async fn wait_until(when: Option<Instant>) {
+    match when {
+        Some(when) => sleep_until(when).await,
+        None => future::pending().await,
+    }
 }

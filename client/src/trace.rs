@@ -1,4 +1,4 @@
-//! W3C trace context: from the producer's span into the message, and from the message to the consumer's span.
+//! W3C trace context: from the span of the producer into the message, and from the message to the span of the consumer.
 
 use std::collections::HashMap;
 
@@ -7,8 +7,7 @@ use tonic::metadata::MetadataMap;
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 
-/// Where a message comes from in a trace: the W3C trace context that its producer attached to it, as the attributes
-/// `traceparent` and `tracestate`.
+/// The W3C trace context that the producer attached to a message, as the attributes `traceparent` and `tracestate`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TraceContext {
     traceparent: String,
@@ -16,7 +15,7 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// Reads the attributes of a message; `None`: there is no valid trace context in them.
+    /// Reads the trace context from the attributes of a message; `None` if they have no valid one.
     pub fn from_attributes(attributes: &HashMap<String, String>) -> Option<Self> {
         let traceparent = attributes.get(TRACEPARENT).filter(|text| is_valid(text))?.clone();
         let tracestate = attributes.get(TRACESTATE).cloned().unwrap_or_default();
@@ -28,42 +27,42 @@ impl TraceContext {
         &self.traceparent
     }
 
-    /// What the tracing systems on the way have added; often empty.
+    /// The state that tracing systems have added; often empty.
     pub fn tracestate(&self) -> &str {
         &self.tracestate
     }
 
-    /// The trace: 32 hexadecimal digits.
+    /// The id of the trace: 32 hexadecimal digits.
     pub fn trace_id(&self) -> &str {
         self.traceparent.get(3..35).unwrap_or_default()
     }
 
-    /// The producer's span: 16 hexadecimal digits.
+    /// The id of the producer's span: 16 hexadecimal digits.
     pub fn span_id(&self) -> &str {
         self.traceparent.get(36..52).unwrap_or_default()
     }
 
-    /// Whether the producer's side recorded the trace.
+    /// Whether the producer sampled the trace.
     pub fn is_sampled(&self) -> bool {
         let flags = self.traceparent.get(53..55).and_then(|flags| u8::from_str_radix(flags, 16).ok());
         flags.is_some_and(|flags| flags & 1 == 1)
     }
 
-    /// As the parent of OpenTelemetry spans.
+    /// Returns an OpenTelemetry context, as the parent of spans.
     #[cfg(feature = "opentelemetry")]
     pub fn to_opentelemetry(&self) -> opentelemetry::Context {
-        open_telemetry::context_of(self).unwrap_or_default()
+        open_telemetry::span_context(self).unwrap_or_default()
     }
 
-    /// Adds it to attributes.
-    pub(crate) fn put_into(self, attributes: &mut HashMap<String, String>) {
+    /// Inserts it into attributes.
+    pub(crate) fn insert_into(self, attributes: &mut HashMap<String, String>) {
         attributes.insert(TRACEPARENT.to_owned(), self.traceparent);
         if !self.tracestate.is_empty() {
             attributes.insert(TRACESTATE.to_owned(), self.tracestate);
         }
     }
 
-    /// How many attributes it makes, and their bytes.
+    /// The number of attributes that it needs, and their bytes.
     pub(crate) fn size(&self) -> (usize, usize) {
         let parent = TRACEPARENT.len() + self.traceparent.len();
         match self.tracestate.len() {
@@ -73,13 +72,13 @@ impl TraceContext {
     }
 }
 
-/// Whether the producer has attached a trace context of its own.
-pub(crate) fn is_in(attributes: &HashMap<String, String>) -> bool {
+/// Whether attributes contain a trace context, valid or not.
+pub(crate) fn is_attached(attributes: &HashMap<String, String>) -> bool {
     attributes.contains_key(TRACEPARENT)
 }
 
-/// Lets the server's spans belong to the caller's trace.
-pub(crate) fn put_into_metadata(metadata: &mut MetadataMap) {
+/// Inserts the trace context of the caller into the metadata of a call, so that the server's spans belong to its trace.
+pub(crate) fn insert_into_metadata(metadata: &mut MetadataMap) {
     let Some(context) = current() else { return };
     if let Ok(value) = context.traceparent.parse() {
         metadata.insert(TRACEPARENT, value);
@@ -92,17 +91,17 @@ pub(crate) fn put_into_metadata(metadata: &mut MetadataMap) {
 #[cfg(feature = "opentelemetry")]
 pub(crate) use open_telemetry::{current, set_parent};
 
-/// Nobody traces.
+/// Without the feature `opentelemetry` there are no traces.
 #[cfg(not(feature = "opentelemetry"))]
 pub(crate) fn current() -> Option<TraceContext> {
     None
 }
 
-/// Nobody traces.
+/// Without the feature `opentelemetry` there are no traces.
 #[cfg(not(feature = "opentelemetry"))]
 pub(crate) fn set_parent(_: &tracing::Span, _: &TraceContext) {}
 
-/// `VERSION-TRACE-SPAN-FLAGS`; a later version may have more behind that.
+/// Whether it is `VERSION-TRACE-SPAN-FLAGS`; later versions may append more.
 fn is_valid(text: &str) -> bool {
     let bytes = text.as_bytes();
     let hex = |part: &[u8]| part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
@@ -126,32 +125,32 @@ mod open_telemetry {
 
     use super::TraceContext;
 
-    /// What W3C allows.
+    /// The limit of W3C.
     const MAX_STATE_BYTES: usize = 512;
 
-    /// The trace context of whoever calls: of the current `tracing` span, else of the current OpenTelemetry context.
-    /// Costs next to nothing where nobody traces.
+    /// The trace context of the caller: of the current `tracing` span, or else of the current OpenTelemetry context.
+    /// Without tracing this costs next to nothing.
     pub(crate) fn current() -> Option<TraceContext> {
         let span = Span::current();
         if !span.is_none()
-            && let Some(context) = of(span.context().span().span_context())
+            && let Some(context) = from_span(span.context().span().span_context())
         {
             return Some(context);
         }
-        Context::map_current(|context| of(context.span().span_context()))
+        Context::map_current(|context| from_span(context.span().span_context()))
     }
 
-    /// Makes a span, which was not entered yet, a child of the producer's.
+    /// Makes a span, which must not have been entered, a child of the producer's span.
     pub(crate) fn set_parent(span: &Span, parent: &TraceContext) {
         if !span.is_disabled()
-            && let Some(context) = context_of(parent)
+            && let Some(context) = span_context(parent)
             && let Err(error) = span.set_parent(context)
         {
             tracing::trace!(%error, "the producer's trace is not continued");
         }
     }
 
-    pub(super) fn context_of(trace: &TraceContext) -> Option<Context> {
+    pub(super) fn span_context(trace: &TraceContext) -> Option<Context> {
         let trace_id = TraceId::from_hex(trace.trace_id()).ok()?;
         let span_id = SpanId::from_hex(trace.span_id()).ok()?;
         let flags = if trace.is_sampled() { TraceFlags::SAMPLED } else { TraceFlags::NOT_SAMPLED };
@@ -160,7 +159,7 @@ mod open_telemetry {
         remote.is_valid().then(|| Context::new().with_remote_span_context(remote))
     }
 
-    fn of(span: &SpanContext) -> Option<TraceContext> {
+    fn from_span(span: &SpanContext) -> Option<TraceContext> {
         if !span.is_valid() {
             return None;
         }

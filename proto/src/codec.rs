@@ -7,8 +7,8 @@ use tonic::{
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
 
-/// Encodes and decodes as [`tonic_prost::ProstCodec`] does, but makes room for a whole message first: a large frame then
-/// does not move several times while it grows.
+/// Encodes and decodes as [`tonic_prost::ProstCodec`] does, but reserves the size of the whole message first, so that a
+/// large frame is not moved while it grows.
 #[derive(Debug)]
 pub struct SizedCodec<T, U>(PhantomData<(T, U)>);
 
@@ -37,7 +37,7 @@ where
     }
 }
 
-/// See [`SizedCodec`].
+/// The encoder of a [`SizedCodec`].
 #[derive(Debug)]
 pub struct SizedEncoder<T>(PhantomData<T>);
 
@@ -51,8 +51,8 @@ impl<T: Message> Encoder for SizedEncoder<T> {
     }
 }
 
-/// See [`SizedCodec`]. A frame is in one piece when it is decoded, and what is decoded are slices of it: these cost less to
-/// take out of [`bytes::Bytes`] than one by one out of the buffer of what comes in.
+/// The decoder of a [`SizedCodec`]. It takes a frame as one piece of [`bytes::Bytes`] and decodes to slices of it,
+/// which costs less than to take each slice out of the receive buffer.
 #[derive(Debug)]
 pub struct WholeDecoder<U>(PhantomData<U>);
 

@@ -6,32 +6,32 @@ use prost::{
 
 use crate::v1::Delivery;
 
-/// `DeliveryBatch` of the schema, by hand: a server puts deliveries into it that are encoded already, in pieces, so that
-/// their payloads are copied once. On the wire, and for who decodes it, it is the message of the schema.
+/// The message `DeliveryBatch`, written by hand: a server adds deliveries that are already encoded, in two pieces, so
+/// that their payloads are copied once. The bytes on the wire are those of the generated message.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DeliveryBatch {
-    /// `repeated Delivery deliveries = 1`, after those in `encoded`.
+    /// The field `repeated Delivery deliveries = 1`; encoded after `encoded`.
     pub deliveries: Vec<Delivery>,
-    /// Those that are encoded. Empty after decoding.
+    /// Deliveries that are already encoded. Empty after decoding.
     pub encoded: EncodedDeliveries,
 }
 
-/// Deliveries as fields of a [`DeliveryBatch`], each in two pieces, of which the second is its payload.
+/// Encoded deliveries, as fields of a [`DeliveryBatch`]. Each has a head, and its payload as the second piece.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct EncodedDeliveries {
     heads: Vec<u8>,
-    /// Where each head ends, and what follows it.
+    /// For each delivery, where its head ends in `heads`, and its payload.
     payloads: Vec<(usize, Bytes)>,
 }
 
 impl EncodedDeliveries {
-    /// None yet, with room for so many whose heads take so many bytes together.
+    /// Creates an empty list with capacity for `deliveries`, whose heads have `head_bytes` bytes in total.
     #[must_use]
     pub fn with_capacity(deliveries: usize, head_bytes: usize) -> Self {
         Self { heads: Vec::with_capacity(head_bytes), payloads: Vec::with_capacity(deliveries) }
     }
 
-    /// Adds one; `put` appends all of it but its payload, which it returns.
+    /// Adds a delivery. `put` appends its head, which is all but the payload, and returns the payload.
     pub fn push(&mut self, put: impl FnOnce(&mut Vec<u8>) -> Bytes) {
         let payload = put(&mut self.heads);
         self.payloads.push((self.heads.len(), payload));
@@ -52,8 +52,8 @@ impl EncodedDeliveries {
 }
 
 const DELIVERIES: u32 = 1;
-/// Deliveries that are made room for before they are seen.
-const MOST_RESERVED: usize = 1_024;
+/// Largest capacity that is reserved before the deliveries are decoded.
+const MAX_RESERVED: usize = 1_024;
 
 impl Message for DeliveryBatch {
     fn encode_raw(&self, buf: &mut impl BufMut) {
@@ -73,9 +73,9 @@ impl Message for DeliveryBatch {
                 let before = buf.remaining();
                 message::merge_repeated(wire_type, &mut self.deliveries, buf, context)?;
                 if self.deliveries.len() == 1 {
-                    // The others are mostly like the first.
+                    // The other deliveries are likely to be as large as the first.
                     let others = buf.remaining() / (before - buf.remaining()).max(1);
-                    self.deliveries.reserve(others.min(MOST_RESERVED));
+                    self.deliveries.reserve(others.min(MAX_RESERVED));
                 }
                 Ok(())
             }

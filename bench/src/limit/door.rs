@@ -8,7 +8,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     service::TowerToHyperService,
 };
-use posthouse_proto::Parted;
+use posthouse_proto::SplitBody;
 use rustls_pki_types::ServerName;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
@@ -32,7 +32,7 @@ pub const MAX_FRAME_BYTES: usize = 64 << 20;
 /// Serves calls on this address until the process is killed.
 pub async fn serve<S>(listen: SocketAddr, folder: &Path, calls: S) -> Result<()>
 where
-    S: Service<Request<Parted<Incoming>>, Response = Response<Body>, Error = Infallible, Future: Send>
+    S: Service<Request<SplitBody<Incoming>>, Response = Response<Body>, Error = Infallible, Future: Send>
         + Clone
         + Send
         + 'static,
@@ -46,7 +46,7 @@ where
             // The load generator reports a connection that breaks.
             let _ = tcp.set_nodelay(true);
             if let Ok(stream) = acceptor.accept(tcp).await {
-                let calls = calls.map_request(|request: Request<Incoming>| request.map(Parted::new));
+                let calls = calls.map_request(|request: Request<Incoming>| request.map(SplitBody::new));
                 let calls = TowerToHyperService::new(calls);
                 let _ = http2::Builder::new(TokioExecutor::new())
                     .initial_stream_window_size(STREAM_WINDOW_BYTES)

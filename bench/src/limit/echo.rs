@@ -9,7 +9,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
 use posthouse_proto::{
-    Parted, SizedCodec, parted,
+    SizedCodec, SplitBody, split_body,
     v1::{PublishStreamRequest, publish_stream_request::Frame},
 };
 use tonic::{
@@ -33,7 +33,7 @@ type Codec = SizedCodec<PublishStreamRequest, PublishStreamRequest>;
 #[derive(Debug, Clone, Copy)]
 pub struct Echo;
 
-impl Service<Request<Parted<Incoming>>> for Echo {
+impl Service<Request<SplitBody<Incoming>>> for Echo {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
@@ -42,7 +42,7 @@ impl Service<Request<Parted<Incoming>>> for Echo {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Parted<Incoming>>) -> Self::Future {
+    fn call(&mut self, request: Request<SplitBody<Incoming>>) -> Self::Future {
         Box::pin(async move {
             let mut grpc = Grpc::new(Codec::default()).max_decoding_message_size(MAX_FRAME_BYTES);
             Ok(grpc.streaming(Back, request).await)
@@ -65,8 +65,8 @@ impl StreamingService<PublishStreamRequest> for Back {
 
 impl Answer for PublishStreamRequest {
     async fn open(channel: Channel, frames: Frames) -> anyhow::Result<Streaming<Self>> {
-        let mut grpc =
-            tonic::client::Grpc::new(channel.map_response(parted)).max_decoding_message_size(MAX_FRAME_BYTES);
+        let mut grpc = tonic::client::Grpc::new(channel.map_response(split_body))
+            .max_decoding_message_size(MAX_FRAME_BYTES);
         grpc.ready().await?;
         let path = PathAndQuery::from_static("/posthouse.bench.Echo/Echo");
         let opened = grpc.streaming(tonic::Request::new(frames), path, Codec::default()).await?;

@@ -141,7 +141,7 @@ impl Redriving {
         let mut next = Some(wanted(args));
         while let Some(redrive) = next.filter(|_| self.redriven < limit) {
             let now = u32::try_from((limit - self.redriven).min(MAX_PER_CALL as u64)).unwrap_or_default();
-            let done = client.messages().redrive(&args.queue, &redrive.clone().at_most(now)).await?;
+            let done = client.messages().redrive(&args.queue, &redrive.clone().max_messages(now)).await?;
             next = redrive.after(&done);
             self.add(done, progress);
         }

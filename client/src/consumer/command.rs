@@ -9,30 +9,31 @@ use tokio::{
     time::Instant,
 };
 
-use super::{ConsumeError, SettleError, ledger::Lease, lost::Lost};
-use crate::together::Waiting;
+use super::{ConsumeError, SettleError, ledger::Lease, lost_leases::LostLeases};
+use crate::answer_group::Responder;
 
-/// What becomes of a settlement.
-pub(super) type Outcome = Result<(), SettleError>;
+/// The answer to a settlement.
+pub(super) type SettleOutcome = Result<(), SettleError>;
 
-/// What a consumer and its deliveries share.
+/// The state that a consumer shares with its deliveries.
 #[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) commands: mpsc::UnboundedSender<Command>,
-    pub(super) lost: Arc<Lost>,
+pub(super) struct ConsumerShared {
+    pub(super) commands: mpsc::UnboundedSender<ConsumeCommand>,
+    pub(super) lost: Arc<LostLeases>,
     pub(super) queue: String,
 }
 
-/// What guards and handles give to the consumer's task. The deliveries that the credits allow bound their number.
+/// A command for the consumer's task. The channel is unbounded; the credits bound the number of deliveries, and so of
+/// commands.
 #[derive(Debug)]
-pub(super) enum Command {
+pub(super) enum ConsumeCommand {
     Settle(Settle),
-    /// Handed over together.
+    /// Settlements of one call of [`Consumer::settle_all`](super::Consumer::settle_all).
     SettleAll(Vec<Settle>),
     Extend(Extend),
-    /// Takes no more.
+    /// Accept no more deliveries.
     Stop,
-    /// Ends the consumer; answered when the server has ended the stream.
+    /// End the consumer; answered when the server has ended the stream.
     Close(oneshot::Sender<Result<(), ConsumeError>>),
 }
 
@@ -41,22 +42,22 @@ pub(super) struct Settle {
     pub(super) lease: Lease,
     pub(super) action: v1::SettleAction,
     pub(super) delay: Option<prost_types::Duration>,
-    pub(super) waiting: Waiting<Outcome>,
+    pub(super) responder: Responder<SettleOutcome>,
 }
 
 #[derive(Debug)]
 pub(super) struct Extend {
     pub(super) lease: Lease,
     pub(super) duration: Duration,
-    /// `None`: the consumer's own.
+    /// Receives the new deadline; `None` for an extension that the consumer makes by itself.
     pub(super) done: Option<oneshot::Sender<Result<Extended, SettleError>>>,
 }
 
-/// When a lease ends now.
+/// The end of a lease after an extension.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Extended {
-    /// By the server's wall clock.
+    /// The end by the server's wall clock.
     pub(super) deadline: SystemTime,
-    /// By ours.
+    /// The end by this program's monotonic clock.
     pub(super) until: Instant,
 }

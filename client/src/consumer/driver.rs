@@ -1,57 +1,52 @@
-//! The task of one consumer: it alone touches the stream. How a stream is worked is in [`super::work`].
+//! The task of one consumer: only this task uses the stream. [`super::work`] has the work on an open stream.
 
 use std::{collections::HashSet, mem, sync::Arc, time::Duration};
 
 use posthouse_proto::v1;
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep},
 };
 
 use super::{
     ConsumeError, SettleError,
-    command::{Command, Settle},
+    command::{ConsumeCommand, Settle},
     extensions::Extensions,
     inbox::Inbox,
     ledger::{Lease, Ledger},
-    lost::Lost,
+    lost_leases::LostLeases,
     settlements::Settlements,
-    stream::{ConsumeStream, Session},
-    work::Leave,
+    stream::{ConsumeStream, ConsumerSession},
 };
-use crate::{
-    error::{ConnectError, Error},
-    retry::Patience,
-    together::Waiting,
-};
+use crate::{answer_group::Responder, error::Error, retry::Backoff, stream::StreamEnd, time};
 
-/// How long closing may take.
+/// Time limit for closing.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
-const COMMANDS_AT_ONCE: usize = 4096;
+const MAX_COMMANDS_AT_ONCE: usize = 4096;
 
 #[derive(Debug)]
 pub(super) struct Driver {
-    pub(super) session: Session,
+    pub(super) session: ConsumerSession,
     pub(super) ledger: Ledger,
-    pub(super) commands: mpsc::UnboundedReceiver<Command>,
-    pub(super) received: Vec<Command>,
-    /// No more commands will come.
+    pub(super) commands: mpsc::UnboundedReceiver<ConsumeCommand>,
+    pub(super) received: Vec<ConsumeCommand>,
+    /// The channel of commands is closed and empty.
     pub(super) commands_ended: bool,
     pub(super) inbox: Arc<Inbox>,
-    pub(super) lost: Arc<Lost>,
-    /// How long leases are extended while the application works.
+    pub(super) lost: Arc<LostLeases>,
+    /// How long the lease of a delivery is extended after the application has received it.
     pub(super) extend_for: Duration,
     pub(super) settlements: Settlements,
     pub(super) extensions: Extensions,
-    pub(super) patience: Patience,
-    /// Takes no more deliveries.
+    pub(super) backoff: Backoff,
+    /// The consumer accepts no more deliveries.
     pub(super) stopping: bool,
     pub(super) closing: Option<Closing>,
 }
 
-/// What the application decides about a consumer.
+/// Time limits that the application has set.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct ConsumerLimits {
     pub(super) give_up_after: Duration,
     pub(super) extend_for: Duration,
 }
@@ -64,12 +59,12 @@ pub(super) struct Closing {
 
 impl Driver {
     pub(super) fn new(
-        session: Session,
+        session: ConsumerSession,
         ledger: Ledger,
-        commands: mpsc::UnboundedReceiver<Command>,
+        commands: mpsc::UnboundedReceiver<ConsumeCommand>,
         inbox: Arc<Inbox>,
-        lost: Arc<Lost>,
-        limits: Limits,
+        lost: Arc<LostLeases>,
+        limits: ConsumerLimits,
     ) -> Self {
         Self {
             session,
@@ -82,7 +77,7 @@ impl Driver {
             extend_for: limits.extend_for,
             settlements: Settlements::default(),
             extensions: Extensions::default(),
-            patience: Patience::new(limits.give_up_after),
+            backoff: Backoff::new(limits.give_up_after),
             stopping: false,
             closing: None,
         }
@@ -90,29 +85,29 @@ impl Driver {
 
     pub(super) async fn run(mut self, mut stream: ConsumeStream) {
         loop {
-            let leave = self.work(&mut stream).await;
-            // Dropped, not half-closed: that would release the leases.
+            let end = self.work(&mut stream).await;
+            // Dropped without a half-close, because a half-close would release the leases.
             drop(stream);
             self.settlements.stream_ended();
             self.extensions.stream_ended();
-            self.inbox.forget_idle();
-            let (hint, failure) = match leave {
-                Leave::Finished => return self.finish(&Ok(())),
-                Leave::Moved(hint) => (hint, None),
-                Leave::Failed(error) => (None, Some(error)),
+            self.inbox.drop_idle();
+            let (hint, failure) = match end {
+                StreamEnd::Finished => return self.finish(&Ok(())),
+                StreamEnd::Moved(hint) => (hint, None),
+                StreamEnd::Failed(error) => (None, Some(error)),
             };
             match self.reopen(hint, failure).await {
                 Ok(Some(next)) => stream = next,
                 Ok(None) => return self.finish(&Ok(())),
                 Err(error) => {
-                    tracing::warn!(queue = self.session.queue, %error, "consumer ended");
+                    tracing::warn!(queue = self.session.target.queue, %error, "consumer ended");
                     return self.finish(&Err(error));
                 }
             }
         }
     }
 
-    /// `None`: there is nothing left to do.
+    /// Opens the next stream; returns `None` if nothing is left to do.
     async fn reopen(
         &mut self,
         mut hint: Option<String>,
@@ -121,20 +116,20 @@ impl Driver {
         loop {
             let mut delay = Duration::ZERO;
             if let Some(error) = failure.take() {
-                tracing::debug!(queue = self.session.queue, %error, "consume stream ended");
+                tracing::debug!(queue = self.session.target.queue, %error, "consume stream ended");
                 let expired = self.closing.as_ref().is_some_and(|closing| closing.until <= Instant::now());
-                let Some(wait) = self.patience.after(&error).filter(|_| !expired) else {
-                    return Err(ConsumeError::ended(error, self.patience.waited()));
+                let Some(wait) = self.backoff.delay_after(&error).filter(|_| !expired) else {
+                    return Err(ConsumeError::ended(error, self.backoff.failing_for()));
                 };
                 delay = wait;
             }
             let session = self.session.clone();
-            let whole = self.ledger.open();
+            let whole = self.ledger.begin_stream();
             let credit = if self.stopping { v1::Credit::default() } else { whole };
             let hint = hint.take();
             let attempt = async move {
                 sleep(delay).await;
-                ConsumeStream::open(&session, credit, hint.as_deref()).await
+                session.open(credit, hint.as_deref()).await
             };
             tokio::pin!(attempt);
             let opened = loop {
@@ -144,10 +139,12 @@ impl Driver {
                 let expiry = self.expire();
                 tokio::select! {
                     opened = &mut attempt => break opened,
-                    () = receive(&mut self.commands, &mut self.received), if !self.commands_ended => self.accept(),
-                    () = moment(expiry) => {}
-                    () = moment(self.closing.as_ref().map(|closing| closing.until)) => {
-                        break Err(Error::Connect(ConnectError::TimedOut(CLOSE_TIMEOUT)));
+                    () = receive(&mut self.commands, &mut self.received), if !self.commands_ended => {
+                        self.handle_commands();
+                    }
+                    () = time::wait_until(expiry) => {}
+                    () = time::wait_until(self.closing.as_ref().map(|closing| closing.until)) => {
+                        break Err(Error::timed_out(CLOSE_TIMEOUT));
                     }
                 }
             };
@@ -158,18 +155,20 @@ impl Driver {
         }
     }
 
-    /// Takes what was received.
-    pub(super) fn accept(&mut self) {
-        // Nothing is received only when the consumer is closed and the channel is empty.
+    /// Carries out the received commands.
+    pub(super) fn handle_commands(&mut self) {
+        // `recv_many` returns without a command only when the channel is closed and empty.
         self.commands_ended = self.received.is_empty();
         let mut received = mem::take(&mut self.received);
         for command in received.drain(..) {
             match command {
-                Command::Settle(settle) => self.settle(settle),
-                Command::SettleAll(settles) => settles.into_iter().for_each(|settle| self.settle(settle)),
-                Command::Extend(extend) => self.extensions.push(extend),
-                Command::Stop => self.stop(),
-                Command::Close(done) => self.close(done),
+                ConsumeCommand::Settle(settle) => self.settle(settle),
+                ConsumeCommand::SettleAll(settles) => {
+                    settles.into_iter().for_each(|settle| self.settle(settle))
+                }
+                ConsumeCommand::Extend(extend) => self.extensions.push(extend),
+                ConsumeCommand::Stop => self.stop(),
+                ConsumeCommand::Close(done) => self.close(done),
             }
         }
         self.received = received;
@@ -182,7 +181,7 @@ impl Driver {
         self.settlements.push(settle);
     }
 
-    /// What waits for the application goes to another consumer.
+    /// Releases the deliveries that the application has not received.
     fn stop(&mut self) {
         self.stopping = true;
         let waiting = self.inbox.stop();
@@ -191,34 +190,34 @@ impl Driver {
 
     pub(super) fn release(&mut self, leases: Vec<Lease>) {
         for lease in leases {
-            let (action, waiting) = (v1::SettleAction::Release, Waiting::Nobody);
-            self.settle(Settle { lease, action, delay: None, waiting });
+            let (action, responder) = (v1::SettleAction::Release, Responder::Discard);
+            self.settle(Settle { lease, action, delay: None, responder });
         }
     }
 
     fn close(&mut self, done: oneshot::Sender<Result<(), ConsumeError>>) {
         self.commands.close();
         self.inbox.end(Ok(()));
-        self.patience.limit(CLOSE_TIMEOUT);
+        self.backoff.limit_to(CLOSE_TIMEOUT);
         let until = Instant::now() + CLOSE_TIMEOUT;
         self.closing.get_or_insert_with(|| Closing { until, done: Vec::new() }).done.push(done);
     }
 
-    /// Deliveries whose lease is lost are not given to the application, if it does not have them yet; if it does, it is
-    /// told.
+    /// Removes deliveries with a lost lease from the inbox, and marks those as lost that the application has.
     pub(super) fn withdraw(&mut self, lost: &HashSet<Lease>) {
         for lease in self.inbox.remove(lost) {
             self.lost.remove(&lease.token);
             self.ledger.remove(&lease);
         }
-        let told = lost.iter().filter(|lease| self.ledger.lose(lease)).map(|lease| lease.token.clone());
-        let told: Vec<_> = told.collect();
-        if !told.is_empty() {
-            self.lost.add(told);
+        let lost_tokens =
+            lost.iter().filter(|lease| self.ledger.lose(lease)).map(|lease| lease.token.clone());
+        let lost_tokens: Vec<_> = lost_tokens.collect();
+        if !lost_tokens.is_empty() {
+            self.lost.add(lost_tokens);
         }
     }
 
-    /// Tells the application of leases that have ended by our clock, and returns when the next one does.
+    /// Marks leases as lost that have ended by this program's clock, and returns when the next one ends.
     pub(super) fn expire(&mut self) -> Option<Instant> {
         let (expired, next) = self.ledger.expire(Instant::now());
         if !expired.is_empty() {
@@ -232,7 +231,7 @@ impl Driver {
         while let Ok(command) = self.commands.try_recv() {
             self.received.push(command);
         }
-        self.accept();
+        self.handle_commands();
         let error = match end {
             Ok(()) => SettleError::Closed,
             Err(error) => SettleError::Unconfirmed(error.clone()),
@@ -247,13 +246,9 @@ impl Driver {
     }
 }
 
-pub(super) async fn receive(commands: &mut mpsc::UnboundedReceiver<Command>, received: &mut Vec<Command>) {
-    commands.recv_many(received, COMMANDS_AT_ONCE).await;
-}
-
-async fn moment(when: Option<Instant>) {
-    match when {
-        Some(when) => sleep_until(when).await,
-        None => std::future::pending().await,
-    }
+pub(super) async fn receive(
+    commands: &mut mpsc::UnboundedReceiver<ConsumeCommand>,
+    received: &mut Vec<ConsumeCommand>,
+) {
+    commands.recv_many(received, MAX_COMMANDS_AT_ONCE).await;
 }

@@ -1,57 +1,57 @@
 use std::time::Duration;
 
 use crate::{
-    error::{ConnectError, Error, ErrorKind, ErrorReason, Refusal},
-    retry::{Class, class},
+    error::{Error, ErrorKind, ErrorReason, Refusal},
+    retry::{FailureClass, classify},
 };
 
-/// Why a consumer ended.
+/// The reason for which a consumer ended.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConsumeError {
-    /// It cannot go on.
+    /// The consumer met a failure that retries do not cure.
     #[error("consuming stopped: {0}")]
     Stopped(#[source] Error),
-    /// It gave up after trying for that long.
+    /// The consumer gave up after the time limit for retries.
     #[error("consuming stopped after {} s of trying: {cause}", waited.as_secs())]
     GaveUp {
-        /// How long it tried.
+        /// How long the consumer tried.
         waited: Duration,
-        /// The last failure.
+        /// The failure of the last attempt.
         #[source]
         cause: Error,
     },
 }
 
-/// Why a settlement, or an extension, is not confirmed.
+/// The reason for which a settlement or an extension is not confirmed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SettleError {
-    /// The server refused it: most often because the lease has ended.
+    /// The server refused it, in most cases because the lease has ended.
     #[error("the delivery was not settled: {0}")]
     Refused(#[source] Refusal),
     /// The consumer was closed, or its runtime ended, before the server confirmed. The message is delivered again
-    /// unless the settlement had arrived.
+    /// unless the settlement reached the server.
     #[error("the consumer was closed before the server confirmed; settle deliveries before closing it")]
     Closed,
-    /// The consumer ended before the server confirmed. The message is delivered again unless the settlement had
-    /// arrived.
+    /// The consumer ended with an error before the server confirmed. The message is delivered again unless the
+    /// settlement reached the server.
     #[error("the delivery's settlement is not confirmed: {0}")]
     Unconfirmed(#[source] ConsumeError),
 }
 
 impl ConsumeError {
-    /// What sort of failure it is.
+    /// The kind of the failure.
     pub fn kind(&self) -> ErrorKind {
         self.cause().kind()
     }
 
-    /// The server's stable reason, for example `QUEUE_DELETED`.
+    /// The server's stable reason, for example `QUEUE_DELETED`; `None` if the server did not send one.
     pub fn reason(&self) -> Option<&str> {
         self.cause().reason()
     }
 
-    /// The server's stable reason, if this version knows it.
+    /// The server's stable reason as a value; `None` without one, or if this version does not know it.
     pub fn error_reason(&self) -> Option<ErrorReason> {
         self.cause().error_reason()
     }
@@ -61,13 +61,13 @@ impl ConsumeError {
         self.cause().retry_after()
     }
 
-    /// Whether a new consumer may succeed, without anybody changing anything.
+    /// Whether a new consumer may succeed although nobody changes anything.
     pub fn is_retryable(&self) -> bool {
         self.cause().is_retryable()
     }
 
     pub(crate) fn timed_out(limit: Duration) -> Self {
-        Self::GaveUp { waited: limit, cause: Error::Connect(ConnectError::TimedOut(limit)) }
+        Self::GaveUp { waited: limit, cause: Error::timed_out(limit) }
     }
 
     fn cause(&self) -> &Error {
@@ -76,17 +76,17 @@ impl ConsumeError {
         }
     }
 
-    /// The end of a consumer that tried for `waited`.
+    /// The error of a consumer that ended with `cause` after it had tried for `waited`.
     pub(super) fn ended(cause: Error, waited: Duration) -> Self {
-        match class(&cause) {
-            Class::Permanent => Self::Stopped(cause),
-            Class::Transient | Class::Credentials => Self::GaveUp { waited, cause },
+        match classify(&cause) {
+            FailureClass::Permanent => Self::Stopped(cause),
+            FailureClass::Transient | FailureClass::Credentials => Self::GaveUp { waited, cause },
         }
     }
 }
 
 impl SettleError {
-    /// What sort of failure it is.
+    /// The kind of the failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Refused(refusal) => refusal.kind(),
@@ -95,7 +95,7 @@ impl SettleError {
         }
     }
 
-    /// The server's stable reason, for example `LEASE_LOST`.
+    /// The server's stable reason, for example `LEASE_LOST`; `None` if the server did not send one.
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::Refused(refusal) => refusal.reason(),
@@ -104,7 +104,7 @@ impl SettleError {
         }
     }
 
-    /// The server's stable reason, if this version knows it.
+    /// The server's stable reason as a value; `None` without one, or if this version does not know it.
     pub fn error_reason(&self) -> Option<ErrorReason> {
         match self {
             Self::Refused(refusal) => refusal.error_reason(),
@@ -113,7 +113,7 @@ impl SettleError {
         }
     }
 
-    /// Always `false`: the guard is used up. What was not settled is delivered again.
+    /// Always `false`, because the delivery is consumed. The server delivers an unsettled message again.
     pub fn is_retryable(&self) -> bool {
         false
     }

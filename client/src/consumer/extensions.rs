@@ -1,4 +1,4 @@
-//! Extensions of leases on their way, as [`super::settlements`].
+//! Extensions of leases that are queued or in flight.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -36,10 +36,10 @@ struct Frame {
     extends: Vec<Extend>,
 }
 
-/// What the server said.
+/// The result of one frame.
 #[derive(Debug)]
 pub(super) struct Answered {
-    /// Each with when it ends, at the earliest.
+    /// Extended leases, and the earliest time at which each ends.
     pub(super) extended: Vec<(Lease, Instant)>,
     pub(super) lost: HashSet<Lease>,
 }
@@ -49,7 +49,8 @@ impl Extensions {
         self.waiting.push_back(extend);
     }
 
-    /// The next frame to send, if it is time for one: the longest run of equal durations.
+    /// Returns the next frame to send: the longest run of equal durations. `None` if nothing is queued or enough frames
+    /// are in flight.
     pub(super) fn next_frame(&mut self, now: Instant) -> Option<v1::ExtendFrame> {
         if self.in_flight.len() >= FRAMES_IN_FLIGHT {
             return None;
@@ -61,10 +62,10 @@ impl Extensions {
         let id = self.next_id;
         self.next_id += 1;
         self.in_flight.push_back(Frame { id, sent: now, duration, extends });
-        Some(v1::ExtendFrame { extend_id: id, tokens, lease_duration: Some(time::wire(duration)) })
+        Some(v1::ExtendFrame { extend_id: id, tokens, lease_duration: Some(time::to_wire(duration)) })
     }
 
-    /// Tells the results, and returns what became of the leases.
+    /// Sends each result to its responder, and returns what became of the leases.
     pub(super) fn answer(&mut self, answer: v1::ExtendedFrame) -> Result<Answered, Error> {
         let index = self.in_flight.iter().position(|frame| frame.id == answer.extend_id);
         let Some(frame) = index.and_then(|index| self.in_flight.remove(index)) else {
@@ -78,11 +79,12 @@ impl Extensions {
         for (extend, result) in frame.extends.into_iter().zip(answer.results) {
             let outcome = match result.result {
                 Some(extend_result::Result::LeaseDeadline(deadline)) => {
-                    // What is left was counted after the frame was sent: the lease lasts longer, by the time that took.
+                    // The server counted the time left after this frame was sent, so the lease ends no earlier than
+                    // this.
                     let left = time::duration(result.lease_time_left).unwrap_or(frame.duration);
                     let until = frame.sent.checked_add(left).unwrap_or(frame.sent);
                     answered.extended.push((extend.lease, until));
-                    Ok(Extended { deadline: time::moment(Some(deadline)), until })
+                    Ok(Extended { deadline: time::system_time(deadline), until })
                 }
                 Some(extend_result::Result::Error(status)) => {
                     let refusal = Refusal::from(&status);
@@ -100,7 +102,7 @@ impl Extensions {
         Ok(answered)
     }
 
-    /// What was not answered is asked again.
+    /// Queues what was not answered again, in its old order.
     pub(super) fn stream_ended(&mut self) {
         while let Some(frame) = self.in_flight.pop_back() {
             for extend in frame.extends.into_iter().rev() {
@@ -119,8 +121,8 @@ impl Extensions {
     }
 }
 
-/// Whether the lease is gone. Otherwise only what was asked for cannot be had, a duration that no lease has, and the
-/// lease is as it was.
+/// Whether the refusal says that the lease has ended. Any other refusal, of an invalid duration for example, leaves it
+/// as it was.
 fn is_lost(refusal: &Refusal) -> bool {
     let reason = refusal.reason();
     matches!(reason, Some("LEASE_LOST" | "SETTLED_BY_ANOTHER" | "MESSAGE_PURGED" | "DELIVERY_TOKEN_INVALID"))
@@ -172,7 +174,7 @@ mod tests {
             extensions.push(Extend { lease: lease(token), duration: Duration::from_secs(60), done: None });
         }
         let extend_id = extensions.next_frame(sent).unwrap().extend_id;
-        // By a clock of another year.
+        // By a wall clock of another year.
         let deadline = prost_types::Timestamp { seconds: 1, nanos: 0 };
         let results = [Some(300), Some(60), None].map(|seconds| ExtendResult {
             result: Some(extend_result::Result::LeaseDeadline(deadline)),

@@ -10,7 +10,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{ConsumeError, ledger::Lease};
 
-/// What waits for the application. The credits bound it.
+/// Deliveries that wait for the application. The credits bound their number.
 #[derive(Default)]
 pub(super) struct Inbox {
     state: Mutex<State>,
@@ -19,22 +19,22 @@ pub(super) struct Inbox {
 
 #[derive(Default)]
 struct State {
-    waiting: VecDeque<Entry>,
-    /// Nothing more comes, and why.
+    waiting: VecDeque<InboxEntry>,
+    /// Set when nothing more is received, with the reason.
     end: Option<Result<(), ConsumeError>>,
 }
 
 #[expect(clippy::large_enum_variant, reason = "nearly all are deliveries")]
-pub(super) enum Entry {
+pub(super) enum InboxEntry {
     Delivery {
         delivery: v1::Delivery,
-        /// Where the ledger has it.
+        /// The slot of its lease in the ledger.
         slot: u32,
-        /// When its lease ends, as it was told.
-        told: Instant,
-        /// The same with the extensions that were asked for since. Then it is not given out; it is extended or withdrawn when
-        /// there is a connection again.
-        until: Instant,
+        /// When the lease ends, by the last frame that said so.
+        lease_end: Instant,
+        /// When the lease ends if the extensions that were sent since are granted. After this time the delivery stays
+        /// in the inbox; it is extended or removed once there is a connection.
+        expected_end: Instant,
     },
     Idle {
         waiting: u64,
@@ -42,10 +42,10 @@ pub(super) enum Entry {
     },
 }
 
-impl Entry {
+impl InboxEntry {
     fn is_valid_at(&self, now: Instant) -> bool {
         match self {
-            Self::Delivery { until, .. } => now < *until,
+            Self::Delivery { expected_end, .. } => now < *expected_end,
             Self::Idle { .. } => true,
         }
     }
@@ -61,14 +61,14 @@ impl Entry {
 }
 
 impl Inbox {
-    /// The oldest entry; `None`: nothing more comes.
-    pub(super) async fn next(&self) -> Result<Option<Entry>, ConsumeError> {
+    /// Waits for the oldest entry; `None` at the end.
+    pub(super) async fn next(&self) -> Result<Option<InboxEntry>, ConsumeError> {
         loop {
             {
                 let mut state = self.lock();
                 if let Some(entry) = state.waiting.pop_front_if(|entry| entry.is_valid_at(Instant::now())) {
                     if !state.waiting.is_empty() {
-                        // One push wakes one waiter, which wakes the next.
+                        // A push wakes one waiter, which wakes the next.
                         self.ready.notify_one();
                     }
                     return Ok(Some(entry));
@@ -83,67 +83,75 @@ impl Inbox {
         }
     }
 
-    /// Deliveries, where the ledger has them, and when their leases end.
+    /// Adds deliveries, each with its slot in the ledger and the end of its lease.
     pub(super) fn push(&self, deliveries: impl Iterator<Item = (v1::Delivery, u32, Instant)>) {
         let mut deliveries = deliveries.peekable();
         if deliveries.peek().is_none() {
             return;
         }
         let mut state = self.lock();
-        // It is no longer so.
-        state.waiting.pop_back_if(|last| matches!(last, Entry::Idle { .. }));
-        let entry = |(delivery, slot, told)| Entry::Delivery { delivery, slot, told, until: told };
+        // New deliveries make the report of an idle subscription stale.
+        state.waiting.pop_back_if(|last| matches!(last, InboxEntry::Idle { .. }));
+        let entry = |(delivery, slot, lease_end)| InboxEntry::Delivery {
+            delivery,
+            slot,
+            lease_end,
+            expected_end: lease_end,
+        };
         state.waiting.extend(deliveries.map(entry));
         drop(state);
         self.ready.notify_one();
     }
 
-    /// Up to so many deliveries that are here, oldest first; at least one, but none when nothing more comes.
+    /// Waits for a delivery, and returns up to `max` of those that are here, oldest first; at least one, but none at
+    /// the end.
     pub(super) async fn next_deliveries<T>(
         &self,
-        most: usize,
-        take: impl Fn(v1::Delivery, u32, Instant) -> T,
+        max: usize,
+        make: impl Fn(v1::Delivery, u32, Instant) -> T,
     ) -> Result<Vec<T>, ConsumeError> {
-        let mut taken = Vec::new();
-        while taken.is_empty() {
+        let mut deliveries = Vec::new();
+        while deliveries.is_empty() {
             match self.next().await? {
-                Some(Entry::Delivery { delivery, slot, told, .. }) => taken.push(take(delivery, slot, told)),
-                Some(Entry::Idle { .. }) => {}
-                None => return Ok(taken),
+                Some(InboxEntry::Delivery { delivery, slot, lease_end, .. }) => {
+                    deliveries.push(make(delivery, slot, lease_end))
+                }
+                Some(InboxEntry::Idle { .. }) => {}
+                None => return Ok(deliveries),
             }
         }
         let mut state = self.lock();
         let now = Instant::now();
-        taken.reserve(most.saturating_sub(1).min(state.waiting.len()));
-        while taken.len() < most
+        deliveries.reserve(max.saturating_sub(1).min(state.waiting.len()));
+        while deliveries.len() < max
             && let Some(entry) = state.waiting.pop_front_if(|entry| entry.is_valid_at(now))
         {
-            if let Entry::Delivery { delivery, slot, told, .. } = entry {
-                taken.push(take(delivery, slot, told));
+            if let InboxEntry::Delivery { delivery, slot, lease_end, .. } = entry {
+                deliveries.push(make(delivery, slot, lease_end));
             }
         }
-        Ok(taken)
+        Ok(deliveries)
     }
 
     pub(super) fn push_idle(&self, waiting: u64, parked: u64) {
-        self.lock().waiting.push_back(Entry::Idle { waiting, parked });
+        self.lock().waiting.push_back(InboxEntry::Idle { waiting, parked });
         self.ready.notify_one();
     }
 
-    /// A new stream tells anew whether it is idle.
-    pub(super) fn forget_idle(&self) {
-        self.lock().waiting.retain(|entry| !matches!(entry, Entry::Idle { .. }));
+    /// Removes reports that the subscription is idle; each stream reports anew.
+    pub(super) fn drop_idle(&self) {
+        self.lock().waiting.retain(|entry| !matches!(entry, InboxEntry::Idle { .. }));
     }
 
-    /// The deliveries whose lease ends within a time; they count as extended by so much now.
-    pub(super) fn take_ending(&self, within: Duration, extension: Duration) -> Vec<Lease> {
+    /// Returns the leases that end in less than `within`, and treats them as extended by `extension` from now.
+    pub(super) fn collect_ending(&self, within: Duration, extension: Duration) -> Vec<Lease> {
         let now = Instant::now();
         let mut ending = Vec::new();
         for entry in &mut self.lock().waiting {
-            if let Entry::Delivery { delivery, slot, until, .. } = entry
-                && until.saturating_duration_since(now) < within
+            if let InboxEntry::Delivery { delivery, slot, expected_end, .. } = entry
+                && expected_end.saturating_duration_since(now) < within
             {
-                *until = now + extension;
+                *expected_end = now + extension;
                 ending.push(Lease { token: delivery.token.clone(), slot: *slot });
             }
         }
@@ -151,7 +159,7 @@ impl Inbox {
         ending
     }
 
-    /// Removes deliveries whose lease is lost, and returns those that were still here.
+    /// Removes deliveries with a lost lease, and returns the leases of those that were here.
     pub(super) fn remove(&self, lost: &HashSet<Lease>) -> Vec<Lease> {
         let mut removed = Vec::new();
         self.lock().waiting.retain(|entry| {
@@ -164,7 +172,7 @@ impl Inbox {
         removed
     }
 
-    /// Nothing more comes, and what waits is not given out.
+    /// Ends the inbox and discards what is in it.
     pub(super) fn end(&self, end: Result<(), ConsumeError>) {
         let mut state = self.lock();
         state.waiting.clear();
@@ -173,18 +181,18 @@ impl Inbox {
         self.ready.notify_one();
     }
 
-    /// Nothing more comes; returns what is not given out for that reason.
+    /// Ends the inbox and returns the leases of the deliveries in it.
     pub(super) fn stop(&self) -> Vec<Lease> {
         let mut state = self.lock();
         let waiting = mem::take(&mut state.waiting);
         state.end.get_or_insert(Ok(()));
         drop(state);
         self.ready.notify_one();
-        waiting.iter().filter_map(Entry::lease).collect()
+        waiting.iter().filter_map(InboxEntry::lease).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while it is held; if it did, the queue would still be whole.
+        // No holder of the lock panics; even then the queue would be whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,6 +1,7 @@
-//! Consuming: deliveries that are guards, on one stream that comes back by itself.
+//! Consuming: deliveries that settle themselves when they are dropped, over one stream that reconnects by itself.
 
 mod builder;
+mod clock;
 mod command;
 mod delivery;
 mod driver;
@@ -8,7 +9,7 @@ mod error;
 mod extensions;
 mod inbox;
 mod ledger;
-mod lost;
+mod lost_leases;
 mod origin;
 mod settlement;
 mod settlements;
@@ -25,20 +26,16 @@ pub use error::{ConsumeError, SettleError};
 pub use origin::{DeadLetterCause, DeadLetterOrigin};
 pub use settlement::{Settlement, Settling, SettlingAll};
 
-use crate::{
-    pool::{self, Handler, PoolReport},
-    together::Waiting,
-};
-
 use self::{
-    command::{Command, Shared},
-    inbox::{Entry, Inbox},
+    command::{ConsumeCommand, ConsumerShared},
+    inbox::{Inbox, InboxEntry},
 };
+use crate::answer_group::Responder;
 
 /// Consumes one subscription of a queue, over a connection of its own.
 ///
-/// When the connection breaks, the consumer opens another and takes its leases up again: a delivery that the
-/// application holds stays valid and is not given out twice, and settlements that were under way are sent again.
+/// When the connection breaks, the consumer opens another and resumes its leases: a delivery that the application has
+/// stays valid and is not delivered twice, and unconfirmed settlements are sent again.
 ///
 /// Several tasks may call [`Consumer::next`] on one shared consumer; each delivery goes to one of them.
 ///
@@ -62,33 +59,34 @@ use self::{
 #[derive(Debug)]
 pub struct Consumer {
     inbox: Arc<Inbox>,
-    shared: Arc<Shared>,
+    shared: Arc<ConsumerShared>,
 }
 
-/// What comes to a consumer.
+/// What a consumer receives.
 #[derive(Debug)]
 #[non_exhaustive]
 #[expect(clippy::large_enum_variant, reason = "nearly all are deliveries")]
 pub enum Event {
-    /// A message, leased.
+    /// A message, leased to this consumer.
     Delivery(Delivery),
-    /// Nothing is ready and nothing is leased in the subscription, by anyone. What waits for a retry, or is parked as
-    /// a dead letter, does not count.
+    /// The subscription has no message that is ready or leased to any consumer. It may have messages that wait for a
+    /// retry, and parked dead letters.
     Idle {
         /// Messages that wait for a retry.
         waiting: u64,
-        /// Dead letters with nowhere to go.
+        /// Dead letters without a dead-letter queue to go to.
         parked: u64,
     },
 }
 
 impl Consumer {
-    /// The queue's full resource name.
+    /// The full resource name of the queue.
     pub fn queue(&self) -> &str {
         &self.shared.queue
     }
 
-    /// The next delivery; `None` after [`Consumer::close`]. This may be dropped while it waits: nothing is lost.
+    /// Waits for the next delivery; `None` after [`Consumer::stop`] and [`Consumer::close`]. Dropping the future loses
+    /// no delivery.
     pub async fn next(&self) -> Result<Option<Delivery>, ConsumeError> {
         loop {
             match self.next_event().await? {
@@ -99,28 +97,28 @@ impl Consumer {
         }
     }
 
-    /// The deliveries that are here, oldest first: at least one, for which this waits, and at most so many (0 counts as 1).
-    /// It costs less than to ask for each; [`Consumer::settle_all`] is its other half. Empty after [`Consumer::stop`] and
-    /// [`Consumer::close`]. This may be
-    /// dropped while it waits: nothing is lost.
-    pub async fn next_many(&self, most: usize) -> Result<Vec<Delivery>, ConsumeError> {
-        let take = |delivery, slot, told| Delivery::new(delivery, slot, told, Arc::clone(&self.shared));
-        self.inbox.next_deliveries(most, take).await
+    /// Waits for a delivery, and returns those that are here, oldest first: at least one and at most `max` (0 counts as
+    /// 1). This costs less than one call for each; [`Consumer::settle_all`] is the counterpart. Returns none after
+    /// [`Consumer::stop`] and [`Consumer::close`]. Dropping the future loses no delivery.
+    pub async fn next_many(&self, max: usize) -> Result<Vec<Delivery>, ConsumeError> {
+        let make =
+            |delivery, slot, lease_end| Delivery::new(delivery, slot, lease_end, Arc::clone(&self.shared));
+        self.inbox.next_deliveries(max, make).await
     }
 
-    /// The next delivery, or that there is none; `None` after [`Consumer::close`]. This may be dropped while it waits:
-    /// nothing is lost.
+    /// Waits for the next delivery, or for the report that the subscription is idle; `None` after [`Consumer::stop`]
+    /// and [`Consumer::close`]. Dropping the future loses no delivery.
     pub async fn next_event(&self) -> Result<Option<Event>, ConsumeError> {
         Ok(self.inbox.next().await?.map(|entry| match entry {
-            Entry::Delivery { delivery, slot, told, .. } => {
-                Event::Delivery(Delivery::new(delivery, slot, told, Arc::clone(&self.shared)))
+            InboxEntry::Delivery { delivery, slot, lease_end, .. } => {
+                Event::Delivery(Delivery::new(delivery, slot, lease_end, Arc::clone(&self.shared)))
             }
-            Entry::Idle { waiting, parked } => Event::Idle { waiting, parked },
+            InboxEntry::Idle { waiting, parked } => Event::Idle { waiting, parked },
         }))
     }
 
-    /// Settles many deliveries at once. They are handed over when this is called; what is returned resolves when the
-    /// server has them all on disk, with one result for each, in order.
+    /// Settles many deliveries. The call queues all settlements at once. The future resolves when all are on the
+    /// server's disk, to one result for each, in order.
     ///
     /// ```no_run
     /// # async fn example(consumer: posthouse_client::Consumer) -> Result<(), Box<dyn std::error::Error>> {
@@ -138,59 +136,28 @@ impl Consumer {
         let deliveries: Vec<(Delivery, Settlement)> = deliveries.into_iter().collect();
         let (settling, parts) = SettlingAll::new(deliveries.len());
         let settles = deliveries.into_iter().zip(parts).filter_map(|((delivery, settlement), part)| {
-            delivery.settle_with(settlement, Waiting::Part(part), &self.shared)
+            delivery.settle_with(settlement, Responder::Group(part), &self.shared)
         });
-        // If the task has ended, the parts go with the command and tell it.
-        let _ = self.shared.commands.send(Command::SettleAll(settles.collect()));
+        // If the task has ended, dropping the command drops the parts, which the future sees.
+        let _ = self.shared.commands.send(ConsumeCommand::SettleAll(settles.collect()));
         settling
     }
 
-    /// Works on deliveries with `n` calls of the handler at a time, in this task, until the consumer is stopped, closed
-    /// or at its end; acks what succeeds, and does with the rest what the handler says. A panic counts as a failed
-    /// attempt. If this future is dropped, what is not finished is released.
-    ///
-    /// [`WorkerPool`](crate::WorkerPool) has tasks of its own, several streams, deadlines and more settings.
-    ///
-    /// ```no_run
-    /// # async fn example(consumer: posthouse_client::Consumer) -> Result<(), Box<dyn std::error::Error>> {
-    /// use std::sync::Arc;
-    ///
-    /// use posthouse_client::Delivery;
-    ///
-    /// let report = consumer
-    ///     .for_each_concurrent(8, |delivery: Arc<Delivery>| async move {
-    ///         println!("{} bytes", delivery.payload().len());
-    ///         Ok(())
-    ///     })
-    ///     .await?;
-    /// println!("{} acked", report.acked);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub async fn for_each_concurrent(
-        &self,
-        n: usize,
-        handler: impl Handler,
-    ) -> Result<PoolReport, ConsumeError> {
-        pool::for_each_concurrent(self, n, &handler).await
-    }
-
-    /// Takes no more: what waits in this consumer is released at once, for others to take, and [`Consumer::next`]
-    /// gives `None`. Deliveries that the application holds stay leased, and can be settled; [`Consumer::close`] ends
-    /// the consumer after that.
+    /// Accepts no more deliveries: those that wait in this consumer are released at once, and [`Consumer::next`]
+    /// returns `None`. The application can still settle the deliveries that it has; then call [`Consumer::close`].
     pub fn stop(&self) {
-        // If the task has ended nothing comes any more.
-        let _ = self.shared.commands.send(Command::Stop);
+        // If the task has ended, nothing is received any more.
+        let _ = self.shared.commands.send(ConsumeCommand::Stop);
     }
 
-    /// Ends the consumer: what was settled is confirmed, and what was not is released, also what the application still
-    /// holds. Fails if the server did not confirm that in time; the leases then run to their deadline.
+    /// Ends the consumer: waits for the confirmation of settlements, and releases all other deliveries, also those that
+    /// the application still has. Fails if the server does not confirm in 15 s; the leases then last to their deadline.
     ///
-    /// Dropping the consumer does the same without waiting, as long as the runtime lives. If the runtime or the process ends
-    /// first, the stream is broken, which is no clean end: the leases run to their deadline, and that counts as an attempt.
+    /// Dropping the consumer closes it in the background, while the runtime lives. If the runtime or process ends
+    /// first, the stream breaks: the leases last to their deadline, and each counts as a failed attempt.
     pub async fn close(&self) -> Result<(), ConsumeError> {
         let (done, closed) = oneshot::channel();
-        if self.shared.commands.send(Command::Close(done)).is_err() {
+        if self.shared.commands.send(ConsumeCommand::Close(done)).is_err() {
             return self.inbox.next().await.map(|_| ());
         }
         closed.await.unwrap_or(Ok(()))
@@ -200,7 +167,7 @@ impl Consumer {
 impl Drop for Consumer {
     fn drop(&mut self) {
         let (done, _) = oneshot::channel();
-        // If the task has ended there is nothing to close.
-        let _ = self.shared.commands.send(Command::Close(done));
+        // If the task has ended, there is nothing to close.
+        let _ = self.shared.commands.send(ConsumeCommand::Close(done));
     }
 }

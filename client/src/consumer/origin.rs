@@ -4,23 +4,23 @@ use posthouse_proto::v1::{self, DeadLetterReason};
 
 use crate::time;
 
-/// Where a message in a dead-letter queue came from, and why.
+/// The source of a dead letter, and why it became one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct DeadLetterOrigin {
-    /// Why it was given up.
+    /// Why it became a dead letter.
     pub reason: DeadLetterCause,
-    /// The full resource name of the queue it was published to.
+    /// The full resource name of the queue that it was published to.
     pub queue: String,
-    /// The subscription that gave it up.
+    /// The subscription that made it a dead letter.
     pub subscription: String,
-    /// Its id there.
+    /// Its id in that queue.
     pub message_id: String,
-    /// Its position there.
+    /// Its position in that queue.
     pub sequence: u64,
-    /// When it was published there.
+    /// When it was published to that queue.
     pub publish_time: SystemTime,
-    /// Deliveries that failed there.
+    /// The number of failed deliveries from that queue.
     pub attempts: u32,
 }
 
@@ -28,27 +28,33 @@ pub struct DeadLetterOrigin {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum DeadLetterCause {
-    /// It failed as often as its subscription allows.
+    /// Its deliveries failed as often as the subscription allows.
     MaxAttempts,
-    /// A consumer settled it so.
+    /// A consumer settled it as a dead letter.
     Consumer,
     /// A reason that this version does not know.
     Unknown,
 }
 
-impl From<&v1::DeadLetter> for DeadLetterOrigin {
-    fn from(origin: &v1::DeadLetter) -> Self {
+impl From<DeadLetterReason> for DeadLetterCause {
+    fn from(reason: DeadLetterReason) -> Self {
+        match reason {
+            DeadLetterReason::MaxAttempts => Self::MaxAttempts,
+            DeadLetterReason::Consumer => Self::Consumer,
+            DeadLetterReason::Unspecified => Self::Unknown,
+        }
+    }
+}
+
+impl From<v1::DeadLetter> for DeadLetterOrigin {
+    fn from(origin: v1::DeadLetter) -> Self {
         Self {
-            reason: match origin.reason() {
-                DeadLetterReason::MaxAttempts => DeadLetterCause::MaxAttempts,
-                DeadLetterReason::Consumer => DeadLetterCause::Consumer,
-                DeadLetterReason::Unspecified => DeadLetterCause::Unknown,
-            },
-            queue: origin.source_queue.clone(),
-            subscription: origin.source_subscription.clone(),
-            message_id: origin.source_message_id.clone(),
+            reason: origin.reason().into(),
+            queue: origin.source_queue,
+            subscription: origin.source_subscription,
+            message_id: origin.source_message_id,
             sequence: origin.source_sequence,
-            publish_time: time::moment(origin.source_publish_time),
+            publish_time: time::or_epoch(origin.source_publish_time),
             attempts: origin.attempts,
         }
     }

@@ -7,40 +7,40 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{SettleError, command::Outcome};
-use crate::together::{Part, Together, together};
+use super::{SettleError, command::SettleOutcome};
+use crate::answer_group::{AnswerGroup, AnswerPart};
 
-/// What becomes of a delivery.
+/// How a delivery is settled.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Settlement {
-    /// Done with it: it is never delivered again to this subscription.
+    /// The work is done: the subscription never delivers the message again.
     Ack,
-    /// Failed: deliver it again. It counts as an attempt.
+    /// The work failed: the message is delivered again, and the attempt counts.
     Nack {
-        /// Not before this has passed: 0 to 30 days.
+        /// How long the message waits, at least: 0 to 30 days.
         delay: Duration,
     },
-    /// Not tried: deliver it again. It does not count as an attempt.
+    /// The work was not tried: the message is delivered again, and the attempt does not count.
     Release,
-    /// Hopeless: to the subscription's dead letters.
+    /// The message goes to the dead letters of the subscription.
     DeadLetter,
 }
 
-/// The server's confirmation of a settlement, to be awaited. Dropping it only forgoes the confirmation: the settlement
-/// is on its way, together with others.
+/// Resolves when the settlement is on the server's disk, or to the error. Dropping it does not cancel the settlement.
 #[derive(Debug)]
 #[must_use = "the settlement is on its way; await this to know that it is durable, or drop it"]
-pub struct Settling(pub(super) oneshot::Receiver<Outcome>);
+pub struct Settling(pub(super) oneshot::Receiver<SettleOutcome>);
 
-/// The server's confirmations of many settlements, to be awaited: one result for each, in order.
+/// Resolves when all settlements are on the server's disk, to one result for each, in order. Dropping it does not
+/// cancel them.
 #[derive(Debug)]
 #[must_use = "the settlements are on their way; await this to know that they are durable, or drop it"]
-pub struct SettlingAll(Together<Outcome>);
+pub struct SettlingAll(AnswerGroup<SettleOutcome>);
 
 impl SettlingAll {
-    /// Of so many, and who is to be told of each.
-    pub(super) fn new(count: usize) -> (Self, impl Iterator<Item = Part<Outcome>>) {
-        let (parts, outcomes) = together(count);
+    /// Returns the future of `count` confirmations, and where to send each.
+    pub(super) fn new(count: usize) -> (Self, impl Iterator<Item = AnswerPart<SettleOutcome>>) {
+        let (outcomes, parts) = AnswerGroup::new(count);
         (Self(outcomes), parts)
     }
 }

@@ -1,4 +1,5 @@
-//! Settlements on their way. Few frames are out at a time, so that settlements that come meanwhile share the next one.
+//! Settlements that are queued or in flight. Few frames are in flight at a time, so that settlements queued meanwhile
+//! share the next frame.
 
 use std::collections::VecDeque;
 
@@ -8,7 +9,8 @@ use super::{SettleError, command::Settle, ledger::Lease};
 use crate::error::{Error, Refusal};
 
 const FRAMES_IN_FLIGHT: usize = 4;
-/// The same while fewer than [`FEW`] settlements wait: a frame costs the server more than what is in it.
+/// Limit of frames in flight while fewer than [`FEW`] settlements wait, because a frame costs the server more than a
+/// settlement.
 const SMALL_FRAMES_IN_FLIGHT: usize = 2;
 const FEW: usize = 128;
 const SETTLEMENTS_PER_FRAME: usize = 1024;
@@ -31,10 +33,10 @@ impl Settlements {
         self.waiting.push_back(settle);
     }
 
-    /// The next frame to send, if it is time for one.
+    /// Returns the next frame to send; `None` if nothing is queued or enough frames are in flight.
     pub(super) fn next_frame(&mut self) -> Option<v1::SettleFrame> {
-        let most = if self.waiting.len() < FEW { SMALL_FRAMES_IN_FLIGHT } else { FRAMES_IN_FLIGHT };
-        if self.waiting.is_empty() || self.in_flight.len() >= most {
+        let max = if self.waiting.len() < FEW { SMALL_FRAMES_IN_FLIGHT } else { FRAMES_IN_FLIGHT };
+        if self.waiting.is_empty() || self.in_flight.len() >= max {
             return None;
         }
         let count = self.waiting.len().min(SETTLEMENTS_PER_FRAME);
@@ -54,12 +56,12 @@ impl Settlements {
         !self.waiting.is_empty()
     }
 
-    /// How many settlements are sent and not confirmed, or not yet sent.
+    /// The number of settlements without a confirmation.
     pub(super) fn len(&self) -> usize {
         self.waiting.len() + self.in_flight.iter().map(|frame| frame.settles.len()).sum::<usize>()
     }
 
-    /// Tells the results, and gives the leases to `settled`.
+    /// Sends each result to its responder, and calls `settled` with each lease.
     pub(super) fn answer(
         &mut self,
         answer: v1::SettledFrame,
@@ -78,12 +80,12 @@ impl Settlements {
         let mut results = answer.results.into_iter();
         for settle in frame.settles {
             settled(&settle.lease);
-            settle.waiting.tell(results.next().map_or(Ok(()), outcome));
+            settle.responder.send(results.next().map_or(Ok(()), outcome));
         }
         Ok(())
     }
 
-    /// What was not confirmed is sent again, in the old order: it is idempotent.
+    /// Queues what was not confirmed again, in its old order; the server treats a repeated settlement as the same.
     pub(super) fn stream_ended(&mut self) {
         while let Some(frame) = self.in_flight.pop_back() {
             for settle in frame.settles.into_iter().rev() {
@@ -95,7 +97,7 @@ impl Settlements {
     pub(super) fn fail_all(&mut self, error: &SettleError) {
         self.stream_ended();
         for settle in self.waiting.drain(..) {
-            settle.waiting.tell(Err(error.clone()));
+            settle.responder.send(Err(error.clone()));
         }
     }
 }
@@ -108,7 +110,7 @@ impl Settle {
 
 fn outcome(result: v1::SettleResult) -> Result<(), SettleError> {
     match result.result {
-        // It had arrived before the connection broke.
+        // `AlreadySettled`: it reached the server before the connection broke.
         Some(settle_result::Result::Settled(_) | settle_result::Result::AlreadySettled(_)) => Ok(()),
         Some(settle_result::Result::Error(status)) => Err(SettleError::Refused(Refusal::from(&status))),
         None => Err(SettleError::Closed),

@@ -1,4 +1,4 @@
-//! Working on one stream: frames in, commands out, and what is due by the clock.
+//! The work on one open stream: it reads frames, carries out commands, and does what is due by the clock.
 
 use std::time::Duration;
 
@@ -7,92 +7,62 @@ use posthouse_proto::v1::{self, consume_request as request, consume_response::Fr
 use tokio::time::{Instant, sleep_until};
 
 use super::{
+    clock::{Clock, PING_AFTER, SILENCE_TIMEOUT},
     command::Extend,
     driver::{Driver, receive},
-    ledger::{Known, Lease},
+    ledger::{Arrival, Lease},
     stream::ConsumeStream,
 };
 use crate::{
-    error::{ConnectError, Error},
+    error::Error,
+    stream::{StreamEnd, TOKEN_INTERVAL},
     time,
 };
 
-/// How often the token file is looked at.
-const TOKEN_INTERVAL: Duration = Duration::from_secs(5);
-/// The server sends something every 15 s; after this we ask, and then we take it for dead.
-const PING_AFTER: Duration = Duration::from_secs(30);
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(45);
-/// How long a few credits wait for more to be given back with them.
+/// How long a few credits wait for more, to be returned in one frame.
 const CREDIT_LINGER: Duration = Duration::from_millis(10);
-const DEFAULT_LEASE: Duration = Duration::from_secs(30);
-
-/// Why a stream is left.
-#[derive(Debug)]
-pub(super) enum Leave {
-    Finished,
-    /// The server asked to go elsewhere.
-    Moved(Option<String>),
-    Failed(Error),
-}
-
-/// What is due on this stream, and when.
-#[derive(Debug)]
-struct Clock {
-    token: Instant,
-    renewal: Instant,
-    /// When the server's silence becomes a ping, or the end.
-    silence: Instant,
-    pinged: bool,
-    credit: Option<Instant>,
-    /// When the first lease ends that is not extended.
-    expiry: Option<Instant>,
-    lease: Duration,
-    /// Leases that the server has announced to resume and not yet sent.
-    to_resume: u32,
-}
 
 impl Driver {
-    /// Works on one stream until there is a reason to leave it.
-    pub(super) async fn work(&mut self, stream: &mut ConsumeStream) -> Leave {
+    /// Works on the stream until it ends.
+    pub(super) async fn work(&mut self, stream: &mut ConsumeStream) -> StreamEnd {
         let mut clock = Clock::start(&stream.opened);
         if clock.to_resume == 0 {
             self.withdraw_not_resumed();
         }
         loop {
             if !self.send(stream, &mut clock) {
-                return Leave::Failed(stream.failure().await);
+                return StreamEnd::Failed(stream.failure().await);
             }
             let wake = clock.next().min(self.closing.as_ref().map_or(clock.token, |closing| closing.until));
             tokio::select! {
                 biased;
                 frame = stream.next() => {
-                    clock.heard();
+                    clock.on_frame();
                     match frame {
                         Ok(Some(frame)) => {
-                            if let Some(leave) = self.take_frame(frame, &mut clock) {
-                                return leave;
+                            if let Some(end) = self.handle_frame(frame, &mut clock) {
+                                return end;
                             }
                         }
-                        Ok(None) if stream.is_half_closed() => return Leave::Finished,
-                        Ok(None) => {
-                            let ended = ConnectError::Broken("the server ended the stream".into());
-                            return Leave::Failed(Error::Connect(ended));
-                        }
-                        Err(error) => return Leave::Failed(error),
+                        Ok(None) if stream.is_half_closed() => return StreamEnd::Finished,
+                        Ok(None) => return StreamEnd::Failed(Error::broken("the server ended the stream")),
+                        Err(error) => return StreamEnd::Failed(error),
                     }
                 }
-                () = receive(&mut self.commands, &mut self.received), if !self.commands_ended => self.accept(),
+                () = receive(&mut self.commands, &mut self.received), if !self.commands_ended => {
+                    self.handle_commands();
+                }
                 () = sleep_until(wake) => {}
             }
-            if let Some(leave) = self.tick(stream, &mut clock).await {
-                return leave;
+            if let Some(end) = self.tick(stream, &mut clock).await {
+                return end;
             }
         }
     }
 
-    fn take_frame(&mut self, frame: Frame, clock: &mut Clock) -> Option<Leave> {
-        self.patience.reset();
-        let taken = match frame {
+    fn handle_frame(&mut self, frame: Frame, clock: &mut Clock) -> Option<StreamEnd> {
+        self.backoff.reset();
+        let handled = match frame {
             Frame::Deliveries(batch) => {
                 self.deliver(batch.deliveries, clock);
                 Ok(())
@@ -115,33 +85,31 @@ impl Driver {
                 }
                 Ok(())
             }
-            // The leases are resumed on the next stream, so this one is left without releasing them.
-            Frame::Drain(drain) => {
-                return Some(Leave::Moved(Some(drain.endpoint).filter(|endpoint| !endpoint.is_empty())));
-            }
+            // The next stream resumes the leases, so this one ends without releasing them.
+            Frame::Drain(drain) => return Some(StreamEnd::drained(drain)),
             Frame::TokenRefreshed(_) | Frame::Pong(_) | Frame::Heartbeat(_) => Ok(()),
             Frame::Opened(_) => Err(Error::Protocol("the stream was opened twice")),
         };
-        taken.err().map(Leave::Failed)
+        handled.err().map(StreamEnd::Failed)
     }
 
     fn deliver(&mut self, mut deliveries: Vec<v1::Delivery>, clock: &mut Clock) {
-        put_tokens_aside(&mut deliveries);
+        detach_tokens(&mut deliveries);
         let resumed = deliveries.iter().filter(|delivery| delivery.resumed).count();
         let now = Instant::now();
         let mut slot = |delivery: &v1::Delivery| match self.ledger.deliver(delivery, now, clock.lease) {
-            Known::New(slot) => Some(slot),
-            Known::Again => None,
-            Known::Revived => {
+            Arrival::New(slot) => Some(slot),
+            Arrival::Resumed => None,
+            Arrival::Revived => {
                 self.lost.remove(&delivery.token);
                 None
             }
         };
         let slots: Vec<Option<u32>> = deliveries.iter().map(&mut slot).collect();
         let renewed_after = clock.lease - clock.lease / 3;
-        let short = deliveries.iter().filter_map(time::left).any(|left| left < renewed_after);
+        let short = deliveries.iter().filter_map(time::lease_time_left).any(|left| left < renewed_after);
         let new = deliveries.into_iter().zip(slots).filter_map(|(delivery, slot)| {
-            let until = now + time::left(&delivery).unwrap_or(clock.lease);
+            let until = now + time::lease_time_left(&delivery).unwrap_or(clock.lease);
             Some((delivery, slot?, until))
         });
         if self.stopping {
@@ -151,7 +119,7 @@ impl Driver {
             self.inbox.push(new);
         }
         if resumed > 0 || short {
-            // What was resumed may be old, and so may be what took its time to come.
+            // A resumed lease may be old, and so may one whose delivery was long on its way.
             clock.renewal = now;
         }
         if resumed > 0 && clock.to_resume > 0 {
@@ -163,11 +131,11 @@ impl Driver {
     }
 
     fn withdraw_not_resumed(&mut self) {
-        let lost = self.ledger.resumed().into_iter().collect();
+        let lost = self.ledger.finish_resuming().into_iter().collect();
         self.withdraw(&lost);
     }
 
-    /// Sends all that may be sent now; `false`: the transport takes no more.
+    /// Sends all frames that are due; `false` if the transport accepts no more.
     fn send(&mut self, stream: &mut ConsumeStream, clock: &mut Clock) -> bool {
         if stream.is_half_closed() {
             clock.credit = None;
@@ -191,7 +159,7 @@ impl Driver {
             clock.credit = None;
             return true;
         }
-        // Settlements that wait for their confirmation take memory too.
+        // Unconfirmed settlements use memory, so credits are held back while there are many.
         let behind = self.settlements.len() > self.ledger.max_unconfirmed();
         if !self.ledger.is_owed() || behind || self.stopping {
             clock.credit = None;
@@ -200,18 +168,18 @@ impl Driver {
         let due = *clock.credit.get_or_insert(now + CREDIT_LINGER);
         if self.ledger.is_much_owed() || due <= now {
             clock.credit = None;
-            return stream.send(request::Frame::Credit(self.ledger.take_owed()));
+            return stream.send(request::Frame::Credit(self.ledger.drain_owed()));
         }
         true
     }
 
-    async fn tick(&mut self, stream: &mut ConsumeStream, clock: &mut Clock) -> Option<Leave> {
+    async fn tick(&mut self, stream: &mut ConsumeStream, clock: &mut Clock) -> Option<StreamEnd> {
         let now = Instant::now();
         if self.closing.as_ref().is_some_and(|closing| closing.until <= now) {
-            return Some(Leave::Failed(Error::Connect(ConnectError::Broken("closing took too long".into()))));
+            return Some(StreamEnd::Failed(Error::broken("closing took too long")));
         }
         if clock.token <= now {
-            stream.refresh_token(&self.session.context).await;
+            stream.refresh_token(&self.session.target.context).await;
             clock.token = now + TOKEN_INTERVAL;
         }
         if clock.renewal <= now {
@@ -224,7 +192,7 @@ impl Driver {
         }
         if clock.silence <= now {
             if clock.pinged {
-                return Some(Leave::Failed(Error::Connect(ConnectError::TimedOut(SILENCE_TIMEOUT))));
+                return Some(StreamEnd::Failed(Error::timed_out(SILENCE_TIMEOUT)));
             }
             stream.send(request::Frame::Ping(v1::Ping { ping_id: 1 }));
             clock.pinged = true;
@@ -235,20 +203,20 @@ impl Driver {
 }
 
 impl Driver {
-    /// Leases must not end while their deliveries only wait for the application, nor while it works on them.
-    fn renew(&mut self, now: Instant, lease: Duration) {
-        let mut due = self.inbox.take_ending(lease - lease / 3, lease);
-        self.ledger.note_waiting(&due, now);
-        due.extend(self.ledger.take_due(now, lease / 3, self.extend_for));
-        for held in due {
-            self.extensions.push(Extend { lease: held, duration: lease, done: None });
+    /// Extends leases that are about to end, of deliveries in the inbox and of those that the application works on.
+    fn renew(&mut self, now: Instant, duration: Duration) {
+        let mut due = self.inbox.collect_ending(duration - duration / 3, duration);
+        self.ledger.mark_waiting(&due, now);
+        due.extend(self.ledger.collect_due(now, duration / 3, self.extend_for));
+        for lease in due {
+            self.extensions.push(Extend { lease, duration, done: None });
         }
     }
 }
 
-/// Takes the tokens out of the frame they came in. A token is kept until its settlement is confirmed, and would keep the
-/// payloads of the whole frame in memory until then.
-fn put_tokens_aside(deliveries: &mut [v1::Delivery]) {
+/// Copies the tokens out of their frame. A token lives until its settlement is confirmed, and would keep the payloads
+/// of the whole frame in memory.
+fn detach_tokens(deliveries: &mut [v1::Delivery]) {
     let mut tokens = BytesMut::with_capacity(deliveries.iter().map(|delivery| delivery.token.len()).sum());
     deliveries.iter().for_each(|delivery| tokens.extend_from_slice(&delivery.token));
     let mut tokens = tokens.freeze();
@@ -257,39 +225,11 @@ fn put_tokens_aside(deliveries: &mut [v1::Delivery]) {
     }
 }
 
-impl Clock {
-    fn start(opened: &v1::ConsumeOpened) -> Self {
-        let now = Instant::now();
-        let lease = time::duration(opened.lease_duration).filter(|lease| *lease >= Duration::from_secs(1));
-        let lease = lease.unwrap_or(DEFAULT_LEASE);
-        Self {
-            token: now + TOKEN_INTERVAL,
-            renewal: now,
-            silence: now + PING_AFTER,
-            pinged: false,
-            credit: None,
-            expiry: None,
-            lease,
-            to_resume: opened.resumed_leases,
-        }
-    }
-
-    fn heard(&mut self) {
-        self.silence = Instant::now() + PING_AFTER;
-        self.pinged = false;
-    }
-
-    fn next(&self) -> Instant {
-        let next = self.token.min(self.renewal).min(self.silence);
-        [self.credit, self.expiry].into_iter().flatten().fold(next, Instant::min)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use posthouse_proto::v1::Delivery;
 
-    use super::{BytesMut, put_tokens_aside};
+    use super::{BytesMut, detach_tokens};
 
     #[test]
     fn a_token_outlives_its_frame() {
@@ -297,7 +237,7 @@ mod tests {
         let delivery = |token| Delivery { token, ..Delivery::default() };
         let mut deliveries =
             vec![delivery(frame.slice(..3)), delivery(frame.slice(3..3)), delivery(frame.slice(12..))];
-        put_tokens_aside(&mut deliveries);
+        detach_tokens(&mut deliveries);
         assert!(frame.is_unique(), "nothing else keeps the frame in memory");
         let tokens: Vec<&[u8]> = deliveries.iter().map(|delivery| &delivery.token[..]).collect();
         assert_eq!(tokens, [&b"one"[..], b"", b"three"]);

@@ -6,14 +6,14 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 
-/// A token that the program got from its issuer. It is never printed.
+/// A token that the program has from its issuer. It is never printed.
 ///
-/// How long it is valid is read from the token itself; [`AccessToken::expires_at`] says it where that cannot be.
+/// The lifetime is read from the claims of the token; set it with [`AccessToken::expires_at`] if it has none.
 #[derive(Clone)]
 pub struct AccessToken {
     secret: String,
     expires: Option<SystemTime>,
-    /// How long it is valid from its issue on, by its issuer's clock.
+    /// Time from issue to expiry, by the issuer's clock.
     lifetime: Option<Duration>,
 }
 
@@ -24,7 +24,7 @@ struct Claims {
 }
 
 impl AccessToken {
-    /// A token: the JWT alone, without `Bearer`.
+    /// Creates a token from a JWT, without `Bearer`.
     pub fn new(token: impl Into<String>) -> Self {
         let secret = token.into();
         let Claims { exp, iat } = claims(&secret).unwrap_or_default();
@@ -32,7 +32,7 @@ impl AccessToken {
         Self { secret, expires: exp.and_then(moment), lifetime }
     }
 
-    /// When it expires, if the token does not say so itself, or says it wrongly.
+    /// Sets the expiry, if the token does not contain it or contains a wrong one.
     pub fn expires_at(mut self, expires: SystemTime) -> Self {
         (self.expires, self.lifetime) = (Some(expires), None);
         self
@@ -42,10 +42,11 @@ impl AccessToken {
         &self.secret
     }
 
-    /// How much longer it is valid, for one that was given just now; `None`: it cannot be told.
+    /// The remaining lifetime of a token that was issued just now; `None` if it is not known.
     ///
-    /// The issuer's clock and ours may differ. Nothing is valid for longer than from its issue on; and one that is over by our
-    /// clock was given all the same, so that our clock is no judge of it: the server is.
+    /// The clocks of the issuer and of this program may differ. The result is never more than the full lifetime. A
+    /// token that seems to have expired was issued just now all the same, so this program's clock is wrong, and the
+    /// full lifetime is used.
     pub(super) fn life_left(&self) -> Option<Duration> {
         let left = self.expires.and_then(|expires| expires.duration_since(SystemTime::now()).ok());
         match (left, self.lifetime) {
@@ -61,7 +62,7 @@ impl fmt::Debug for AccessToken {
     }
 }
 
-/// Only to know when to ask for the next one; whether the token is good is for the server to say.
+/// The claims of a token, only to know when to get the next one. The server verifies the token.
 fn claims(token: &str) -> Option<Claims> {
     let claims = URL_SAFE_NO_PAD.decode(token.trim().split('.').nth(1)?).ok()?;
     serde_json::from_slice(&claims).ok()
@@ -102,7 +103,8 @@ mod tests {
                 .unwrap()
                 .as_secs()
         };
-        // As issued just now, two minutes ago, and by an issuer whose clock is ten minutes ahead of ours, or behind.
+        // Issued now; two minutes ago; by an issuer whose clock is ten minutes ahead; by one whose clock is ten minutes
+        // behind.
         assert!((298..=300).contains(&left(now)));
         assert!((178..=180).contains(&left(now - 120)));
         assert_eq!([left(now + 600), left(now - 600)], [300, 300]);

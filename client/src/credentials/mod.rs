@@ -1,4 +1,4 @@
-//! What a client shows of itself: certificate, key and token, and where they come from.
+//! The credentials of a client: certificate, key and token, and their sources.
 
 mod access_token;
 mod source;
@@ -13,16 +13,16 @@ pub use tls::TlsMaterial;
 pub(crate) use tls::TlsSource;
 pub(crate) use token::Token;
 
-use crate::context::{ContextError, MAX_FILE_BYTES};
+use crate::error::{BoxError, ContextError};
 
-/// Any error of the program.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// Largest size of a context file and of the files that it names, which are read whole.
+pub(crate) const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// A function of the program that gives a secret.
-pub(crate) type Ask<T> =
+/// A function of the program that returns a secret.
+pub(crate) type Callback<T> =
     Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>> + Send + Sync>;
 
-/// Reads a file that the context names, without holding up the task: it may be a pipe.
+/// Reads a file on a thread that may block, because the file may be a pipe.
 async fn read(path: &Path) -> Result<Vec<u8>, ContextError> {
     let file = path.to_owned();
     let read = tokio::task::spawn_blocking(move || posthouse_text::read(&file, MAX_FILE_BYTES)).await;

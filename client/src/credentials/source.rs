@@ -7,57 +7,61 @@ use std::{
 
 use tokio::time::{Instant, timeout};
 
-use super::{AccessToken, Ask, Token};
-use crate::context::ContextError;
+use super::{AccessToken, Callback, Token};
+use crate::error::ContextError;
 
-/// How long the program may take to give a token.
+/// Time limit for a token from the program.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
-/// When a token that does not say how long it is valid is replaced.
+/// Assumed lifetime of a token that does not contain one.
 const UNKNOWN_LIFE: Duration = Duration::from_secs(60);
-/// A token is never asked for more often than this, nor sooner after a failure than that.
+/// Shortest time before a token is renewed, and the pause after a failure.
 const SHORTEST_LIFE: Duration = Duration::from_secs(1);
 const FAILURE_PAUSE: Duration = Duration::from_secs(5);
 
-/// Where tokens come from.
+/// The source of tokens.
 #[derive(Clone)]
 pub(crate) enum TokenSource {
     File(PathBuf),
-    Asked(Arc<Cache>),
+    Callback(Arc<TokenCache>),
 }
 
-/// A token that the program gave, until it is time for the next one.
-pub(crate) struct Cache {
-    ask: Ask<AccessToken>,
-    kept: Mutex<Option<Kept>>,
-    /// One question at a time.
-    turn: tokio::sync::Mutex<()>,
+/// Caches the token of the program until it is due for renewal.
+pub(crate) struct TokenCache {
+    callback: Callback<AccessToken>,
+    cached: Mutex<Option<CachedToken>>,
+    /// Held while the function is called, so that there is one call at a time.
+    renewing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Clone)]
-struct Kept {
+struct CachedToken {
     token: Token,
     renew: Instant,
-    /// `None`: it does not say.
+    /// `None` if the token does not contain its expiry.
     expires: Option<Instant>,
 }
 
 impl TokenSource {
-    pub(crate) fn asking(ask: Ask<AccessToken>) -> Self {
-        Self::Asked(Arc::new(Cache { ask, kept: Mutex::new(None), turn: tokio::sync::Mutex::new(()) }))
+    pub(crate) fn callback(callback: Callback<AccessToken>) -> Self {
+        Self::Callback(Arc::new(TokenCache {
+            callback,
+            cached: Mutex::new(None),
+            renewing: tokio::sync::Mutex::new(()),
+        }))
     }
 
-    /// The token to show now.
+    /// The token for a new call.
     pub(crate) async fn get(&self) -> Result<Token, ContextError> {
         match self {
             Self::File(path) => Token::read(path).await,
-            Self::Asked(cache) => match cache.peek() {
+            Self::Callback(cache) => match cache.peek() {
                 Some(token) => Ok(token),
                 None => cache.renew().await,
             },
         }
     }
 
-    /// The token that is best now, without waiting for the program.
+    /// The newest token, without waiting for the program.
     pub(crate) async fn newest(&self) -> Option<Token> {
         match self {
             Self::File(path) => match Token::read(path).await {
@@ -67,39 +71,39 @@ impl TokenSource {
                     None
                 }
             },
-            Self::Asked(cache) => cache.peek().or_else(|| {
-                cache.renew_aside();
+            Self::Callback(cache) => cache.peek().or_else(|| {
+                cache.renew_in_background();
                 None
             }),
         }
     }
 
-    /// The server does not accept this token: it is not shown again unless the source insists.
-    pub(crate) fn refused(&self, token: &Token) {
-        if let Self::Asked(cache) = self {
-            let mut kept = cache.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.take_if(|kept| kept.token == *token);
+    /// Removes a token that the server refused from the cache; the source may return it again.
+    pub(crate) fn mark_refused(&self, token: &Token) {
+        if let Self::Callback(cache) = self {
+            let mut cached = cache.cached.lock().unwrap_or_else(PoisonError::into_inner);
+            cached.take_if(|cached| cached.token == *token);
         }
     }
 }
 
-impl Cache {
-    /// The kept token while it is valid; when it is time for the next, that is asked for aside.
+impl TokenCache {
+    /// The cached token while it is valid. If it is due for renewal, that begins in the background.
     fn peek(self: &Arc<Self>) -> Option<Token> {
-        let kept = self.valid()?;
-        if kept.renew <= Instant::now() {
-            self.renew_aside();
+        let cached = self.valid()?;
+        if cached.renew <= Instant::now() {
+            self.renew_in_background();
         }
-        Some(kept.token)
+        Some(cached.token)
     }
 
-    fn valid(&self) -> Option<Kept> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.clone().filter(|kept| kept.expires.is_none_or(|expires| expires > Instant::now()))
+    fn valid(&self) -> Option<CachedToken> {
+        let cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        cached.clone().filter(|cached| cached.expires.is_none_or(|expires| expires > Instant::now()))
     }
 
-    fn renew_aside(self: &Arc<Self>) {
-        if self.turn.try_lock().is_ok() {
+    fn renew_in_background(self: &Arc<Self>) {
+        if self.renewing.try_lock().is_ok() {
             let cache = Arc::clone(self);
             tokio::spawn(async move {
                 if let Err(error) = cache.renew().await {
@@ -109,31 +113,32 @@ impl Cache {
         }
     }
 
-    /// Asks for a token, unless somebody else did meanwhile.
+    /// Calls the function, unless another caller has renewed the token meanwhile.
     async fn renew(&self) -> Result<Token, ContextError> {
-        let _turn = self.turn.lock().await;
-        if let Some(kept) = self.valid()
-            && kept.renew > Instant::now()
+        let _renewing = self.renewing.lock().await;
+        if let Some(cached) = self.valid()
+            && cached.renew > Instant::now()
         {
-            return Ok(kept.token);
+            return Ok(cached.token);
         }
-        let asked = timeout(ASK_TIMEOUT, (self.ask)()).await;
-        let given = asked.unwrap_or_else(|_| Err("it gave no answer within 10 s".into()));
-        let given = given.and_then(|given| {
-            let token = Token::of(given.secret()).ok_or("what it gave is no token")?;
-            Ok((token, given.life_left()))
+        let asked = timeout(ASK_TIMEOUT, (self.callback)()).await;
+        let answer = asked.unwrap_or_else(|_| Err("it gave no answer within 10 s".into()));
+        let answer = answer.and_then(|issued| {
+            let token = Token::parse(issued.secret()).ok_or("what it gave is no token")?;
+            Ok((token, issued.life_left()))
         });
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        match given {
+        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        match answer {
             Ok((token, life)) => {
                 let now = Instant::now();
                 let renew = now + life.map_or(UNKNOWN_LIFE, |life| (life / 5 * 4).max(SHORTEST_LIFE));
-                *kept = Some(Kept { token: token.clone(), renew, expires: life.map(|life| now + life) });
+                *cached =
+                    Some(CachedToken { token: token.clone(), renew, expires: life.map(|life| now + life) });
                 Ok(token)
             }
             Err(error) => {
-                if let Some(kept) = kept.as_mut() {
-                    kept.renew = Instant::now() + FAILURE_PAUSE;
+                if let Some(cached) = cached.as_mut() {
+                    cached.renew = Instant::now() + FAILURE_PAUSE;
                 }
                 Err(ContextError::source_failed("token", error))
             }
@@ -145,7 +150,7 @@ impl fmt::Debug for TokenSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
-            Self::Asked(_) => f.write_str("Asked"),
+            Self::Callback(_) => f.write_str("Callback"),
         }
     }
 }
@@ -164,11 +169,11 @@ mod tests {
 
     use super::{AccessToken, TokenSource};
 
-    /// Gives `token-N` at question N, valid for 100 s; fails the questions in `failing`.
+    /// Returns `token-N` at call N, valid for 100 s; fails the calls in `failing`.
     fn source(failing: &'static [usize]) -> (TokenSource, Arc<AtomicUsize>) {
         let asked = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&asked);
-        let source = TokenSource::asking(Arc::new(move || {
+        let source = TokenSource::callback(Arc::new(move || {
             let number = count.fetch_add(1, Ordering::SeqCst) + 1;
             Box::pin(async move {
                 if failing.contains(&number) {
@@ -215,16 +220,16 @@ mod tests {
     async fn a_refused_token_is_not_shown_again() {
         let (source, _) = source(&[]);
         let first = source.get().await.unwrap();
-        source.refused(&first);
+        source.mark_refused(&first);
         let second = source.get().await.unwrap();
         assert_eq!(second.secret(), "token-2");
-        source.refused(&first);
+        source.mark_refused(&first);
         assert_eq!(source.get().await.unwrap(), second);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_source_that_does_not_answer_is_not_waited_for() {
-        let source = TokenSource::asking(Arc::new(|| Box::pin(std::future::pending())));
+        let source = TokenSource::callback(Arc::new(|| Box::pin(std::future::pending())));
         assert!(source.newest().await.is_none());
         assert!(source.get().await.unwrap_err().to_string().contains("within 10 s"));
     }

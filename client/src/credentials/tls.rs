@@ -15,14 +15,15 @@ use rustls::{
 };
 use tokio::time::sleep;
 
-use super::Ask;
-use crate::context::ContextError;
+use super::Callback;
+use crate::error::ContextError;
 
-/// Certificate and key are two files, and may be read between the writing of one and the other.
+/// Certificate and key are two files, and one may be read before it is renewed and the other after. So a pair that does
+/// not fit is read again.
 const READS: u32 = 3;
 const BETWEEN_READS: Duration = Duration::from_millis(100);
 
-/// Certificates and key of a client, as PEM in memory. The key is never printed.
+/// The certificates and key of a client, as PEM in memory. The key is never printed.
 #[derive(Clone)]
 pub struct TlsMaterial {
     authority: Arc<[u8]>,
@@ -30,24 +31,24 @@ pub struct TlsMaterial {
     key: Arc<[u8]>,
 }
 
-/// Where certificates and key come from.
+/// The source of certificates and key.
 #[derive(Clone)]
 pub(crate) enum TlsSource {
     Files { authority: PathBuf, certificate: PathBuf, key: PathBuf },
-    Given(TlsMaterial),
-    Asked(Ask<TlsMaterial>),
+    Static(TlsMaterial),
+    Callback(Callback<TlsMaterial>),
 }
 
-/// A part of the material, and the file it came from.
+/// A part of the material, and its file, for errors.
 #[derive(Clone, Copy, Debug)]
-struct Part<'a> {
+struct PemPart<'a> {
     name: &'static str,
     file: Option<&'a Path>,
 }
 
 impl TlsMaterial {
-    /// The authorities that may have signed the server's certificate, this client's certificate with its chain, and
-    /// its private key.
+    /// Creates it from three PEM texts: the authorities that may sign the server's certificate, this client's
+    /// certificate with its chain, and its private key. They are checked at the first connection.
     pub fn from_pem(
         authority: impl Into<Vec<u8>>,
         certificate: impl Into<Vec<u8>>,
@@ -62,13 +63,13 @@ impl TlsMaterial {
 }
 
 impl TlsSource {
-    /// Reads everything anew, for one connection.
+    /// Reads the material, for one connection.
     pub(crate) async fn config(&self) -> Result<ClientConfig, ContextError> {
         match self {
-            Self::Given(material) => configure(material, [None; 3]),
-            Self::Asked(ask) => {
+            Self::Static(material) => configure(material, [None; 3]),
+            Self::Callback(callback) => {
                 let material =
-                    ask().await.map_err(|error| ContextError::source_failed("certificates", error))?;
+                    callback().await.map_err(|error| ContextError::source_failed("certificates", error))?;
                 configure(&material, [None; 3])
             }
             Self::Files { authority, certificate, key } => {
@@ -90,7 +91,7 @@ impl TlsSource {
     }
 }
 
-impl Part<'_> {
+impl PemPart<'_> {
     fn unusable(self, message: &dyn fmt::Display) -> ContextError {
         let message = message.to_string();
         match self.file {
@@ -115,17 +116,17 @@ impl fmt::Debug for TlsSource {
                 .field("certificate", certificate)
                 .field("key", key)
                 .finish(),
-            Self::Given(_) => f.write_str("Given"),
-            Self::Asked(_) => f.write_str("Asked"),
+            Self::Static(_) => f.write_str("Static"),
+            Self::Callback(_) => f.write_str("Callback"),
         }
     }
 }
 
 fn configure(material: &TlsMaterial, files: [Option<&PathBuf>; 3]) -> Result<ClientConfig, ContextError> {
     let [authority, certificate, key] = files.map(|file| file.map(PathBuf::as_path));
-    let authority = Part { name: "authority", file: authority };
-    let certificate = Part { name: "certificate", file: certificate };
-    let key = Part { name: "key", file: key };
+    let authority = PemPart { name: "authority", file: authority };
+    let certificate = PemPart { name: "certificate", file: certificate };
+    let key = PemPart { name: "key", file: key };
     let mut roots = RootCertStore::empty();
     for root in certificates(&material.authority, authority)? {
         roots.add(root).map_err(|error| authority.unusable(&error))?;
@@ -145,7 +146,7 @@ fn configure(material: &TlsMaterial, files: [Option<&PathBuf>; 3]) -> Result<Cli
     Ok(config)
 }
 
-fn certificates(pem: &[u8], part: Part<'_>) -> Result<Vec<CertificateDer<'static>>, ContextError> {
+fn certificates(pem: &[u8], part: PemPart<'_>) -> Result<Vec<CertificateDer<'static>>, ContextError> {
     let pem = posthouse_text::pem(pem).map_err(|error| part.unusable(&error))?;
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()

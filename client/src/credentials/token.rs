@@ -2,52 +2,51 @@ use std::{fmt, io, path::Path, sync::Arc};
 
 use tonic::metadata::{Ascii, MetadataValue};
 
-use crate::{context::ContextError, trace};
+use crate::{error::ContextError, trace};
 
-/// The largest token that a server reads.
+/// Largest token that a server accepts, in bytes.
 const MAX_BYTES: usize = 8 * 1024;
 
-/// A token to show. It is never printed.
+/// The token of the caller. It is never printed.
 #[derive(Clone, Eq, PartialEq)]
 pub(crate) struct Token(Arc<str>);
 
 impl Token {
-    /// Reads the file. It is read before every call and regularly while a stream is open, so that a token that was
-    /// replaced is in force without a restart.
+    /// Reads a token file.
     pub(crate) async fn read(path: &Path) -> Result<Self, ContextError> {
         let bytes = super::read(path).await?;
         let text = posthouse_text::text(&bytes).map_err(|error| {
             ContextError::unreadable(path, io::Error::new(io::ErrorKind::InvalidData, error))
         })?;
-        Self::of(text).ok_or_else(|| ContextError::Token { path: path.to_owned() })
+        Self::parse(text).ok_or_else(|| ContextError::Token { path: path.to_owned() })
     }
 
-    /// `None`: that is no token.
-    pub(super) fn of(text: &str) -> Option<Self> {
+    /// Returns `None` if the text is not a token.
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let token = text.trim();
         let plain = token.bytes().all(|byte| byte.is_ascii_graphic());
         (!token.is_empty() && token.len() <= MAX_BYTES && plain).then(|| Self(token.into()))
     }
 
-    /// The token alone, for a stream's refresh frame.
+    /// The token without `Bearer`, for the refresh frame of a stream.
     pub(crate) fn secret(&self) -> &str {
         &self.0
     }
 
-    /// The value of the `authorization` header, marked so that HTTP/2 keeps it out of its tables.
+    /// The value of the `authorization` header, marked as sensitive so that HPACK does not index it.
     pub(crate) fn bearer(&self) -> Option<MetadataValue<Ascii>> {
         let mut value: MetadataValue<Ascii> = format!("Bearer {}", self.0).parse().ok()?;
         value.set_sensitive(true);
         Some(value)
     }
 
-    /// A request that carries the token, and the trace it belongs to.
+    /// A request with the token and the current trace context.
     pub(crate) fn request<T>(&self, body: T) -> tonic::Request<T> {
         let mut request = tonic::Request::new(body);
         if let Some(bearer) = self.bearer() {
             request.metadata_mut().insert("authorization", bearer);
         }
-        trace::put_into_metadata(request.metadata_mut());
+        trace::insert_into_metadata(request.metadata_mut());
         request
     }
 }
@@ -61,7 +60,7 @@ impl fmt::Debug for Token {
 #[cfg(test)]
 mod tests {
     use super::Token;
-    use crate::context::ContextError;
+    use crate::error::ContextError;
 
     #[tokio::test]
     async fn reads_trims_and_hides() {

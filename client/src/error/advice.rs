@@ -1,7 +1,7 @@
 use posthouse_proto::v1::ErrorReason;
 use tonic::Code;
 
-/// What to do about a refusal: by its reason, else by its code.
+/// What to do about a refusal, by its reason, or else by its code.
 pub(super) fn advice(code: Code, reason: Option<&str>) -> &'static str {
     reason
         .and_then(|reason| ErrorReason::from_str_name(&format!("ERROR_REASON_{reason}")))

@@ -1,33 +1,33 @@
-/// What sort of failure an error is: what a program decides by.
+/// The kind of a failure, for decisions of a program.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The context, or a file that it names, is missing or wrong.
+    /// The context or a file that it names is missing or wrong.
     Configuration,
     /// No server answered at the endpoint, or the TLS handshake failed.
     Unreachable,
-    /// The server does not accept who is calling.
+    /// The server does not accept the certificate or token.
     Unauthenticated,
-    /// The caller's token has no grant for this.
+    /// The token has no grant for this action.
     PermissionDenied,
-    /// There is no such queue, subscription or department.
+    /// The queue, subscription or department does not exist.
     NotFound,
-    /// The name is taken.
+    /// A resource of this name exists.
     AlreadyExists,
-    /// The input cannot be accepted as it is.
+    /// The request is not valid.
     InvalidArgument,
-    /// The state of the resource does not allow it.
+    /// The state of the resource does not allow the request.
     Conflict,
-    /// A limit was reached.
+    /// The caller reached a limit.
     LimitReached,
-    /// The server cannot answer now; trying again later may help.
+    /// The server cannot answer now; a later attempt may succeed.
     Unavailable,
-    /// The lease is gone: another consumer may have, or have settled, the message, or it was purged.
+    /// The lease has ended: another consumer may have or have settled the message, or it was purged.
     LeaseLost,
-    /// The program's own deadline passed first.
+    /// The time limit that the program set has passed.
     DeadlineExceeded,
-    /// The publisher or consumer was closed before this was confirmed.
+    /// The publisher or consumer was closed before the server confirmed.
     Closed,
-    /// A fault of the server or of the protocol.
+    /// The server or the protocol has a fault.
     Internal,
 }

@@ -1,40 +1,53 @@
-//! What may go wrong. Each operation has its own error type; all of them tell their [`ErrorKind`], the server's
-//! reason if it gave one, and whether trying again may help.
+//! Errors. Each operation has its own error type; each type has an [`ErrorKind`], the server's reason if there is one,
+//! and says whether another attempt may succeed.
 
 mod advice;
 mod connect;
+mod context;
 mod kind;
 mod refusal;
 
 pub use connect::ConnectError;
+pub use context::ContextError;
 pub use kind::ErrorKind;
 pub use posthouse_proto::v1::ErrorReason;
 pub use refusal::{Refusal, Violation};
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use crate::{context::ContextError, name::NameError};
+use crate::name::NameError;
 
-/// Why a call, or the opening of a publisher or consumer, failed.
+/// Any error of the program, from a handler or a source of credentials.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The reason for which a call, or the opening of a publisher or consumer, failed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The name of a queue or department cannot be right.
+    /// The name of a queue or department is not valid.
     #[error(transparent)]
     Name(#[from] NameError),
     /// There is no connection to the server.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The server refused.
+    /// The server refused the request.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The server answered what this version of the protocol does not allow.
+    /// The server sent what this version of the protocol does not allow.
     #[error("the server broke the protocol: {0}; use a server and a client of matching versions")]
     Protocol(&'static str),
 }
 
 impl Error {
-    /// What sort of failure it is.
+    pub(crate) fn broken(what: impl Into<Arc<str>>) -> Self {
+        Self::Connect(ConnectError::Broken(what.into()))
+    }
+
+    pub(crate) fn timed_out(limit: Duration) -> Self {
+        Self::Connect(ConnectError::TimedOut(limit))
+    }
+
+    /// The kind of the failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Name(_) => ErrorKind::InvalidArgument,
@@ -44,12 +57,13 @@ impl Error {
         }
     }
 
-    /// The server's stable reason, for example `GRANT_MISSING`.
+    /// The server's stable reason, for example `GRANT_MISSING`; `None` if the server did not send one.
     pub fn reason(&self) -> Option<&str> {
         self.refusal()?.reason()
     }
 
-    /// The server's stable reason, if this version knows it. Later versions may add reasons: match with a `_` arm.
+    /// The server's stable reason as a value; `None` without one, or if this version does not know it. Later versions
+    /// may add reasons: match with a `_` arm.
     pub fn error_reason(&self) -> Option<ErrorReason> {
         self.refusal()?.error_reason()
     }
@@ -59,7 +73,7 @@ impl Error {
         self.refusal()?.retry_after()
     }
 
-    /// The server's refusal, if that is what it is.
+    /// The server's refusal; `None` for other failures.
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused(refusal) => Some(refusal),
@@ -67,7 +81,7 @@ impl Error {
         }
     }
 
-    /// Whether the same call may succeed later, without anybody changing it.
+    /// Whether the same call may succeed later although nobody changes anything.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Connect(error) => error.is_retryable(),

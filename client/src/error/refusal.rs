@@ -8,12 +8,12 @@ use tonic_types::StatusExt as _;
 
 use super::{ErrorKind, advice::advice};
 
-/// The server's refusal: its code, its stable reason and its own words.
+/// A refusal of the server: its code, stable reason, message and details.
 #[derive(Clone, Debug)]
-pub struct Refusal(Arc<Parts>);
+pub struct Refusal(Arc<Inner>);
 
 #[derive(Debug)]
-struct Parts {
+struct Inner {
     code: Code,
     message: String,
     reason: Option<String>,
@@ -23,20 +23,22 @@ struct Parts {
     quotas: Vec<Violation>,
 }
 
-/// One thing that is wrong with a request, or one limit that it met.
+/// One wrong field of a request, or one limit that it reached.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Violation {
-    /// The request's field, for example `queue.max_message_bytes`, or whose limit it is, for example `tenants/tax`.
+    /// The field of the request, for example `queue.max_message_bytes`, or the owner of the limit, for example
+    /// `tenants/tax`.
     pub subject: String,
-    /// What is wrong, or which limit.
+    /// What is wrong with the field, or which limit it is.
     pub description: String,
 }
 
 impl Refusal {
-    /// What the server cannot say after a break: that a queue of the same name is another.
+    /// The refusal to continue on another queue of the same name. The client makes it itself, because the server cannot
+    /// know of the queue before the break.
     pub(crate) fn queue_deleted() -> Self {
-        Self(Arc::new(Parts {
+        Self(Arc::new(Inner {
             code: Code::NotFound,
             message:
                 "the queue was deleted, and another was made under its name, while there was no connection"
@@ -54,22 +56,23 @@ impl Refusal {
         self.0.code
     }
 
-    /// The stable reason, for example `TOKEN_EXPIRED`: a name of `ErrorReason` without its prefix.
+    /// The stable reason, for example `TOKEN_EXPIRED`: the name of an [`ErrorReason`] without its prefix.
     pub fn reason(&self) -> Option<&str> {
         self.0.reason.as_deref()
     }
 
-    /// The server's words.
+    /// The server's message.
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// The stable reason, if this version knows it. Later versions may add reasons: match with a `_` arm.
+    /// The stable reason as a value; `None` without one, or if this version does not know it. Later versions may add
+    /// reasons: match with a `_` arm.
     pub fn error_reason(&self) -> Option<ErrorReason> {
         ErrorReason::from_str_name(&format!("ERROR_REASON_{}", self.reason()?))
     }
 
-    /// The fields of the request that are wrong (`google.rpc.BadRequest`).
+    /// The wrong fields of the request (`google.rpc.BadRequest`).
     pub fn field_violations(&self) -> &[Violation] {
         &self.0.fields
     }
@@ -79,7 +82,7 @@ impl Refusal {
         &self.0.quotas
     }
 
-    /// A fact that the server sent with the reason.
+    /// A fact that the server sent with the reason, by its key.
     pub fn metadata(&self, key: &str) -> Option<&str> {
         self.0.metadata.get(key).map(String::as_str)
     }
@@ -89,7 +92,7 @@ impl Refusal {
         self.0.retry_after
     }
 
-    /// What sort of failure it is.
+    /// The kind of the failure.
     pub fn kind(&self) -> ErrorKind {
         match self.reason() {
             Some("LEASE_LOST" | "SETTLED_BY_ANOTHER" | "MESSAGE_PURGED") => return ErrorKind::LeaseLost,
@@ -109,7 +112,7 @@ impl Refusal {
         }
     }
 
-    /// Whether the same request may succeed later, without anybody changing it.
+    /// Whether the same request may succeed later although nobody changes anything.
     pub fn is_retryable(&self) -> bool {
         match self.reason() {
             Some("TOKEN_EXPIRED") => true,
@@ -121,14 +124,14 @@ impl Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The server's words may repeat what others have sent.
+        // The message may quote what other callers have sent.
         match (self.0.message.is_empty(), self.reason()) {
             (false, _) => write!(f, "{}", shown::one_line(&self.0.message))?,
             (true, Some(reason)) => write!(f, "{}", shown::one_line(reason))?,
             (true, None) => write!(f, "{}", self.0.code.description())?,
         }
         let violations = self.0.fields.iter().chain(&self.0.quotas);
-        // The message often says the same.
+        // The message often contains the description.
         for violation in violations.filter(|violation| !self.0.message.contains(&violation.description)) {
             let (subject, description) =
                 (shown::one_line(&violation.subject), shown::one_line(&violation.description));
@@ -157,7 +160,7 @@ impl From<&Status> for Refusal {
         let quotas = details.quota_failure().map_or_else(Vec::new, |quota| {
             quota.violations.iter().map(|it| violation(&it.subject, &it.description)).collect()
         });
-        Self(Arc::new(Parts {
+        Self(Arc::new(Inner {
             code: status.code(),
             message: status.message().to_owned(),
             reason: info.as_ref().map(|info| info.reason.clone()),
@@ -170,7 +173,7 @@ impl From<&Status> for Refusal {
 }
 
 impl From<&rpc::Status> for Refusal {
-    /// The status of one message or batch, told inside a stream.
+    /// The status of one message or batch, which the server sent in a frame.
     fn from(status: &rpc::Status) -> Self {
         let code = Code::from_i32(status.code);
         Self::from(&Status::with_details(code, status.message.clone(), status.encode_to_vec().into()))

@@ -9,7 +9,7 @@ use crate::{consumer::ConsumerBuilder, error::Error};
 const MAX_WORKERS: usize = 10_000;
 const MAX_STREAMS: usize = 64;
 
-/// Settings of a [`WorkerPool`]. A value beyond its limit is taken as the limit.
+/// Settings of a [`WorkerPool`]. A value beyond a limit is replaced by the limit.
 #[derive(Clone, Debug)]
 #[must_use = "call `start`"]
 pub struct WorkerPoolBuilder {
@@ -26,56 +26,64 @@ impl WorkerPoolBuilder {
         Self { consumer, workers: 8, streams: 1, stop_timeout, rules: Rules::default() }
     }
 
-    /// How many deliveries are worked on at a time: 1 to 10,000; 8 if not set.
+    /// The number of workers, and so of deliveries that are handled at a time: 1 to 10,000; 8 if not set.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers.clamp(1, MAX_WORKERS);
         self
     }
 
-    /// How many streams, each over a connection of its own: 1 to 64, no more than workers; 1 if not set. One stream
-    /// carries more than most handlers can do; more of them help where the network is the limit.
+    /// The number of streams, each over its own connection: 1 to 64, and at most the number of workers; 1 if not set.
+    /// One stream carries more than most handlers can process; more streams help where the network is the limit.
     pub fn streams(mut self, streams: usize) -> Self {
         self.streams = streams.clamp(1, MAX_STREAMS);
         self
     }
 
-    /// How long [`WorkerPool::stop`] waits for handlers that run; 30 s if not set.
+    /// How long [`WorkerPool::stop`] waits for running handlers; 30 s if not set.
     pub fn stop_timeout(mut self, limit: Duration) -> Self {
         self.stop_timeout = limit;
         self
     }
 
-    /// How long a message that failed waits for its next attempt, unless the handler says it: from `first`, doubled
-    /// with every attempt, to `longest`, half of it random; 1 s to 5 minutes if not set.
+    /// How long a failed message waits for its next attempt, unless the handler sets the delay. It grows from `first`,
+    /// doubled with every attempt, up to `longest`, and a random part of up to a half is subtracted; 1 s and 5 minutes
+    /// if not set.
     pub fn retry_delay(mut self, first: Duration, longest: Duration) -> Self {
         self.rules.first_delay = first;
         self.rules.longest_delay = longest.max(first);
         self
     }
 
-    /// How long the work on one delivery may take. After that the handler's future is dropped, which counts as a
-    /// failed attempt; no limit if not set.
+    /// Time limit for one call of the handler; none if not set. After it the handler's future is dropped, which counts
+    /// as a failed attempt.
     pub fn handler_timeout(mut self, limit: Duration) -> Self {
         self.rules.handler_timeout = Some(limit);
         self
     }
 
-    /// Whether the handler's future is dropped when the lease is lost, because another consumer may have the message
-    /// by then; it is not if not set, and the handler may look at [`Delivery::lease_lost`](crate::Delivery::lease_lost).
-    pub fn leave_lost(mut self, leave: bool) -> Self {
-        self.rules.leave_lost = leave;
+    /// Whether the handler's future is dropped when its lease is lost, because another consumer may have the message
+    /// then. Off if not set; the handler may wait for [`Delivery::lease_lost`](crate::Delivery::lease_lost) itself.
+    pub fn cancel_on_lease_lost(mut self, enable: bool) -> Self {
+        self.rules.cancel_on_lease_lost = enable;
         self
     }
 
-    /// Is told of every delivery that was not handled, before it is settled. It is called by the worker: be quick.
-    pub fn on_failure(mut self, tell: impl Fn(&FailedDelivery<'_>) + Send + Sync + 'static) -> Self {
-        self.rules.on_failure = Some(Arc::new(tell));
+    /// Former name of [`WorkerPoolBuilder::cancel_on_lease_lost`].
+    #[deprecated(since = "0.2.0", note = "renamed to `cancel_on_lease_lost`")]
+    pub fn leave_lost(self, enable: bool) -> Self {
+        self.cancel_on_lease_lost(enable)
+    }
+
+    /// Calls `callback` for every delivery that was not handled, before it is settled. The worker waits for the
+    /// callback, so it must not block.
+    pub fn on_failure(mut self, callback: impl Fn(&FailedDelivery<'_>) + Send + Sync + 'static) -> Self {
+        self.rules.on_failure = Some(Arc::new(callback));
         self
     }
 
-    /// Opens the streams and starts the workers. Each stream is lent twice as many credits as it has workers, so that
-    /// slow workers do not keep messages from other consumers; [`ConsumerBuilder::credit_messages`] says otherwise, for
-    /// each stream. This is tried once: what fails here is told at once.
+    /// Opens the streams and starts the workers. Each stream gets twice as many credits as it has workers, so that slow
+    /// workers do not keep messages from other consumers; [`ConsumerBuilder::credit_messages`] overrides this for each
+    /// stream. There is one attempt: any failure is returned at once.
     pub async fn start(self, handler: impl Handler) -> Result<WorkerPool, Error> {
         let streams = self.streams.min(self.workers);
         let credits = u32::try_from(self.workers.div_ceil(streams) * 2).unwrap_or(u32::MAX);

@@ -1,8 +1,8 @@
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
-use crate::{consumer::Delivery, credentials::BoxError};
+use crate::{consumer::Delivery, error::BoxError};
 
-/// What works on deliveries. Closures that return a future are handlers:
+/// Handles deliveries. A closure or function that returns a future is a handler:
 ///
 /// ```
 /// use std::sync::Arc;
@@ -19,15 +19,16 @@ use crate::{consumer::Delivery, credentials::BoxError};
 /// # is_handler(handle);
 /// ```
 pub trait Handler: Send + Sync + 'static {
-    /// Works on one delivery. `Ok` acks it, an error says what else becomes of it, a panic counts as a failed attempt.
-    /// The delivery is shared with the pool, which settles it afterwards.
+    /// Handles one delivery. `Ok` acks it, an error says how it is settled, and a panic counts as a failed attempt. The
+    /// pool settles the delivery afterwards.
     fn handle(&self, delivery: Arc<Delivery>) -> impl Future<Output = Result<(), HandlerError>> + Send;
 }
 
-/// What becomes of a delivery that was not handled.
+/// The error of a handler, and how its delivery is settled.
 ///
-/// Every error of the program becomes a retry, so that `?` does what is meant. Its text is given to
-/// [`WorkerPoolBuilder::on_failure`](super::WorkerPoolBuilder::on_failure) and not logged: it may quote the payload.
+/// Any error that the program returns with `?` becomes a retry. Its text is passed to
+/// [`WorkerPoolBuilder::on_failure`](super::WorkerPoolBuilder::on_failure) and is not logged, because it may quote the
+/// payload.
 pub struct HandlerError {
     pub(super) verdict: Verdict,
     pub(super) cause: Option<BoxError>,
@@ -35,34 +36,34 @@ pub struct HandlerError {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Verdict {
-    /// `None`: the pool's delay for the attempt.
+    /// `None` for the delay of the pool.
     Retry(Option<Duration>),
     DeadLetter,
     Release,
 }
 
 impl HandlerError {
-    /// Try again, after the pool's delay for that attempt. It counts as an attempt.
+    /// The message is delivered again after the delay of the pool; the attempt counts.
     pub fn retry() -> Self {
         Self { verdict: Verdict::Retry(None), cause: None }
     }
 
-    /// Try again, not before `delay` (0 to 30 days) has passed. It counts as an attempt.
+    /// The message is delivered again after `delay` (0 to 30 days); the attempt counts.
     pub fn retry_after(delay: Duration) -> Self {
         Self { verdict: Verdict::Retry(Some(delay)), cause: None }
     }
 
-    /// Hopeless: to the subscription's dead letters.
+    /// The message goes to the dead letters of the subscription.
     pub fn dead_letter() -> Self {
         Self { verdict: Verdict::DeadLetter, cause: None }
     }
 
-    /// Not tried: give it to another consumer. It does not count as an attempt.
+    /// The message is delivered again at once, also to other consumers; the attempt does not count.
     pub fn release() -> Self {
         Self { verdict: Verdict::Release, cause: None }
     }
 
-    /// Says why.
+    /// Adds the cause, for [`WorkerPoolBuilder::on_failure`](super::WorkerPoolBuilder::on_failure).
     pub fn because(mut self, cause: impl Into<BoxError>) -> Self {
         self.cause = Some(cause.into());
         self

@@ -1,4 +1,4 @@
-//! Consumer pools: workers that take deliveries, run a handler, and settle by what it says.
+//! Worker pools: workers receive deliveries, run a handler, and settle them by its result.
 
 mod builder;
 mod handler;
@@ -10,7 +10,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use tokio::{
     sync::oneshot,
     task::{JoinHandle, JoinSet},
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, timeout_at},
 };
 
 pub use builder::WorkerPoolBuilder;
@@ -19,19 +19,23 @@ pub use report::PoolReport;
 pub use worker::{FailedDelivery, FailureKind};
 
 use self::{report::Counts, worker::Rules};
-use crate::consumer::{ConsumeError, Consumer};
+use crate::{
+    consumer::{ConsumeError, Consumer, ConsumerBuilder},
+    time,
+};
 
-/// How long closing the streams may take once the workers are done or stopped.
+/// Time limit for closing the consumers after the workers have ended.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Workers that consume a queue: each takes a delivery, runs the handler in a span that continues the producer's trace,
-/// and settles by what the handler returns. `Ok` is an ack, an error what it says, a panic a failed attempt.
+/// A pool of workers that consume a queue. Each receives a delivery, runs the handler in a span that continues the
+/// producer's trace, and settles the delivery: `Ok` acks it, an error says how to settle it, a panic is a failed
+/// attempt.
 ///
-/// Leases are extended while a handler runs. A worker takes its next delivery without waiting for the server to confirm
-/// the last settlement, so that confirmations are shared; what is not confirmed is counted and logged.
+/// Leases are extended while a handler runs. A worker does not wait for the confirmation of a settlement before its
+/// next delivery, so that confirmations are shared; unconfirmed settlements are counted and logged.
 ///
-/// [`WorkerPool::stop`] takes no more, waits for the handlers that run, and gives the rest back. Dropping the pool does
-/// the same in the background.
+/// [`WorkerPool::stop`] ends the pool in order: it accepts no more deliveries, waits for running handlers, and releases
+/// the rest. Dropping the pool does this in the background.
 ///
 /// ```no_run
 /// # async fn example(client: posthouse_client::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -59,16 +63,60 @@ pub struct WorkerPool {
     stop_timeout: Duration,
 }
 
-/// What the pool's own task looks after.
+/// The task that watches the workers and ends the pool.
 #[derive(Debug)]
 struct Supervisor {
     consumers: Vec<Arc<Consumer>>,
     workers: JoinSet<Result<(), ConsumeError>>,
-    /// How long the workers may take after the first sign of an end.
+    /// Time limit for the workers once the pool ends.
     stop_timeout: Duration,
-    /// When those that still run are stopped.
+    /// When workers that still run are aborted.
     deadline: Option<Instant>,
     failure: Option<ConsumeError>,
+}
+
+impl ConsumerBuilder {
+    /// Returns the settings of a [`WorkerPool`] that consumes with these settings.
+    pub fn worker_pool(self) -> WorkerPoolBuilder {
+        WorkerPoolBuilder::new(self)
+    }
+}
+
+impl Consumer {
+    /// Handles deliveries with up to `n` calls of the handler at a time, in this task, until the consumer is stopped,
+    /// closed or has ended. `Ok` acks a delivery, an error says how to settle it, and a panic is a failed attempt. If
+    /// this future is dropped, unfinished deliveries are released.
+    ///
+    /// A [`WorkerPool`] has tasks of its own, several streams, time limits and more settings.
+    ///
+    /// ```no_run
+    /// # async fn example(consumer: posthouse_client::Consumer) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::sync::Arc;
+    ///
+    /// use posthouse_client::Delivery;
+    ///
+    /// let report = consumer
+    ///     .for_each_concurrent(8, |delivery: Arc<Delivery>| async move {
+    ///         println!("{} bytes", delivery.payload().len());
+    ///         Ok(())
+    ///     })
+    ///     .await?;
+    /// println!("{} acked", report.acked);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn for_each_concurrent(
+        &self,
+        n: usize,
+        handler: impl Handler,
+    ) -> Result<PoolReport, ConsumeError> {
+        let (counts, rules) = (Counts::default(), Rules::default());
+        let workers = (0..n.max(1)).map(|_| worker::work(self, &handler, &rules, &counts));
+        for ended in futures_util::future::join_all(workers).await {
+            ended?;
+        }
+        Ok(counts.report())
+    }
 }
 
 impl WorkerPool {
@@ -92,34 +140,34 @@ impl WorkerPool {
         Self { stop: Some(stop), supervisor, counts, stop_timeout }
     }
 
-    /// What it has done so far.
+    /// The counts so far.
     pub fn report(&self) -> PoolReport {
         self.counts.report()
     }
 
-    /// Takes no more deliveries, waits for the handlers that run, no longer than
-    /// [`WorkerPoolBuilder::stop_timeout`], stops those that still run then, and gives their deliveries back.
-    /// Returns when everything that was settled is confirmed.
+    /// Accepts no more deliveries, waits for running handlers up to [`WorkerPoolBuilder::stop_timeout`], then aborts
+    /// them and releases their deliveries. Returns when all settlements are confirmed. Fails if a consumer ended with
+    /// an error, or they are not confirmed in 5 s.
     pub async fn stop(self) -> Result<PoolReport, ConsumeError> {
         let limit = self.stop_timeout;
         self.stop_within(limit).await
     }
 
-    /// The same with another limit.
+    /// Stops as [`WorkerPool::stop`] does, with another time limit for the handlers.
     pub async fn stop_within(mut self, limit: Duration) -> Result<PoolReport, ConsumeError> {
         if let Some(stop) = self.stop.take() {
-            // If the pool has ended by itself, that is told below.
+            // If the pool has ended already, its result is returned below.
             let _ = stop.send(limit);
         }
         self.ended().await
     }
 
-    /// Waits until the pool ends by itself, which it does when its consumers cannot go on.
+    /// Waits until the pool ends by itself, which it does when its consumers cannot continue.
     pub async fn wait(mut self) -> Result<PoolReport, ConsumeError> {
         self.ended().await
     }
 
-    /// Works until `signal` resolves, whatever to, and stops then; or until the pool ends by itself.
+    /// Runs until `signal` resolves, to any value, and then stops; or until the pool ends by itself.
     pub async fn run_until(mut self, signal: impl Future) -> Result<PoolReport, ConsumeError> {
         tokio::select! {
             ended = self.ended() => return ended,
@@ -129,7 +177,7 @@ impl WorkerPool {
     }
 
     async fn ended(&mut self) -> Result<PoolReport, ConsumeError> {
-        // The supervisor does not panic; if its runtime ended, there is nobody to tell.
+        // The supervisor does not panic. An error means that its runtime has ended, and there is no result.
         if let Ok(ended) = (&mut self.supervisor).await {
             ended?;
         }
@@ -153,10 +201,10 @@ impl Supervisor {
                 },
                 limit = &mut stopped, if !stopping => {
                     stopping = true;
-                    // The pool was dropped if it does not say.
+                    // The sender is dropped with the pool.
                     self.stop(limit.unwrap_or(self.stop_timeout));
                 }
-                () = moment(deadline) => {
+                () = time::wait_until(deadline) => {
                     tracing::warn!(unfinished = self.workers.len(), "workers were stopped before they were done");
                     self.workers.abort_all();
                     self.deadline = None;
@@ -173,7 +221,7 @@ impl Supervisor {
         }
     }
 
-    /// Confirms what was settled, and gives back what was not.
+    /// Closes the consumers: waits for confirmations, and releases the rest.
     async fn close(self) -> Result<(), ConsumeError> {
         let until = Instant::now() + CLOSE_TIMEOUT;
         let mut failure = self.failure;
@@ -184,25 +232,4 @@ impl Supervisor {
         }
         failure.map_or(Ok(()), Err)
     }
-}
-
-async fn moment(when: Option<Instant>) {
-    match when {
-        Some(when) => sleep_until(when).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// All workers in the caller's task.
-pub(crate) async fn for_each_concurrent<H: Handler>(
-    consumer: &Consumer,
-    n: usize,
-    handler: &H,
-) -> Result<PoolReport, ConsumeError> {
-    let (counts, rules) = (Counts::default(), Rules::default());
-    let workers = (0..n.max(1)).map(|_| worker::work(consumer, handler, &rules, &counts));
-    for ended in futures_util::future::join_all(workers).await {
-        ended?;
-    }
-    Ok(counts.report())
 }

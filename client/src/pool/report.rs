@@ -1,28 +1,28 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What a pool has done so far.
+/// The counts of a pool, by deliveries.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct PoolReport {
-    /// Handled, and acked.
+    /// Handled, and settled as acked.
     pub acked: u64,
-    /// Failed, and to be tried again; with those whose handler panicked or took too long.
+    /// Failed, and settled for a retry, also after a panic or a timeout of the handler.
     pub retried: u64,
-    /// Given up by the handler.
+    /// Settled as dead letters by the handler.
     pub dead_lettered: u64,
-    /// Given back by the handler, or not finished when the pool stopped.
+    /// Released by the handler, or because the pool stopped or the lease was lost.
     pub released: u64,
-    /// Of the retried: the handler panicked.
+    /// Retries after a panic of the handler; part of `retried`.
     pub panicked: u64,
-    /// Of the retried: the handler took too long.
+    /// Retries after a timeout of the handler; part of `retried`.
     pub timed_out: u64,
-    /// The settlement was not confirmed, most often for a lost lease: the message may be delivered again.
+    /// Settlements that were not confirmed, in most cases for a lost lease. The messages may be delivered again.
     pub unconfirmed: u64,
-    /// The message was purged before it was settled: it does not come again.
+    /// Messages that were purged before they were settled. They are not delivered again.
     pub purged: u64,
 }
 
-/// The same, while it is being counted.
+/// The counters behind a [`PoolReport`].
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub(super) acked: AtomicU64,

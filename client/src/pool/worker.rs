@@ -1,4 +1,4 @@
-//! One worker: takes a delivery, has it handled, settles it, and does not wait for the confirmation.
+//! One worker: it receives a delivery, calls the handler and settles, without waiting for the confirmation.
 
 use std::{collections::VecDeque, fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -12,28 +12,27 @@ use super::{
 };
 use crate::{
     consumer::{ConsumeError, Consumer, Delivery, SettleError, Settlement, Settling},
-    credentials::BoxError,
-    error::ErrorReason,
+    error::{BoxError, ErrorReason},
 };
 
-/// Confirmations that a worker leaves unseen; more only take memory.
+/// Settlements of a worker that may be unconfirmed; more would only use memory.
 const MAX_SETTLING: usize = 1024;
 
-/// A delivery that was not handled, as [`WorkerPoolBuilder::on_failure`](super::WorkerPoolBuilder::on_failure) sees it.
+/// A delivery that was not handled, for [`WorkerPoolBuilder::on_failure`](super::WorkerPoolBuilder::on_failure).
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct FailedDelivery<'a> {
     /// The delivery.
     pub delivery: &'a Delivery,
-    /// What happened.
+    /// The failure.
     pub kind: FailureKind,
-    /// What becomes of it.
+    /// How the pool settles it.
     pub settlement: Settlement,
-    /// The handler's own error, if it gave one. It may quote the payload: mind where you write it.
+    /// The error of the handler, if it returned one. It may quote the payload.
     pub cause: Option<&'a BoxError>,
 }
 
-/// What happened to a delivery that was not handled.
+/// The reason for which a delivery was not handled.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum FailureKind {
@@ -41,34 +40,34 @@ pub enum FailureKind {
     Failed,
     /// The handler panicked.
     Panicked,
-    /// The handler took longer than the pool allows.
+    /// The handler ran longer than [`WorkerPoolBuilder::handler_timeout`](super::WorkerPoolBuilder::handler_timeout).
     TimedOut,
-    /// The lease was lost while the handler worked, and the work was left.
+    /// The lease was lost, and the handler was cancelled.
     LeaseLost,
 }
 
 pub(super) type OnFailure = Arc<dyn Fn(&FailedDelivery<'_>) + Send + Sync>;
 
-/// What holds for every delivery.
+/// How a pool handles deliveries.
 #[derive(Clone)]
 pub(super) struct Rules {
     pub(super) first_delay: Duration,
     pub(super) longest_delay: Duration,
     pub(super) handler_timeout: Option<Duration>,
-    pub(super) leave_lost: bool,
+    pub(super) cancel_on_lease_lost: bool,
     pub(super) on_failure: Option<OnFailure>,
 }
 
-/// How the work on one delivery ended.
-enum End {
+/// How a call of the handler ended.
+enum HandlerEnd {
     Returned(Result<(), HandlerError>),
     Failed(FailureKind),
 }
 
-/// Counts what is dropped before it is settled.
-struct Unfinished<'a>(Option<&'a Counts>);
+/// Counts a delivery as released if the worker is dropped before it settles.
+struct ReleaseCounter<'a>(Option<&'a Counts>);
 
-/// Works until the consumer gives no more, and then until everything is confirmed.
+/// Handles deliveries until the consumer returns no more, and then waits for all confirmations.
 pub(super) async fn work<H: Handler>(
     consumer: &Consumer,
     handler: &H,
@@ -91,11 +90,11 @@ pub(super) async fn work<H: Handler>(
                 None => oldest_answer(&mut settling).await,
             };
             settling.pop_front();
-            note(&answer, counts);
+            count_answer(&answer, counts);
         }
     };
     for settling in settling {
-        note(&settling.await, counts);
+        count_answer(&settling.await, counts);
     }
     ended
 }
@@ -113,18 +112,18 @@ async fn handle<H: Handler>(
     rules: &Rules,
     counts: &Counts,
 ) -> Settling {
-    let unfinished = Unfinished(Some(counts));
+    let unfinished = ReleaseCounter(Some(counts));
     let span = delivery.span();
     let end = run(&delivery, handler, rules).instrument(span.clone()).await;
     unfinished.done();
     let (kind, error) = match end {
-        End::Returned(Ok(())) => {
+        HandlerEnd::Returned(Ok(())) => {
             count(&counts.acked);
             return delivery.settle_shared(Settlement::Ack);
         }
-        End::Returned(Err(error)) => (FailureKind::Failed, error),
-        End::Failed(FailureKind::LeaseLost) => (FailureKind::LeaseLost, HandlerError::release()),
-        End::Failed(kind) => (kind, HandlerError::retry()),
+        HandlerEnd::Returned(Err(error)) => (FailureKind::Failed, error),
+        HandlerEnd::Failed(FailureKind::LeaseLost) => (FailureKind::LeaseLost, HandlerError::release()),
+        HandlerEnd::Failed(kind) => (kind, HandlerError::retry()),
     };
     let settlement = match error.verdict {
         Verdict::Retry(delay) => {
@@ -151,16 +150,16 @@ async fn handle<H: Handler>(
     });
     if let Some(on_failure) = &rules.on_failure {
         let failed = FailedDelivery { delivery: &delivery, kind, settlement, cause: error.cause.as_ref() };
-        let told = std::panic::catch_unwind(AssertUnwindSafe(|| on_failure(&failed)));
-        if told.is_err() {
+        let called = std::panic::catch_unwind(AssertUnwindSafe(|| on_failure(&failed)));
+        if called.is_err() {
             tracing::warn!("the pool's `on_failure` panicked");
         }
     }
     delivery.settle_shared(settlement)
 }
 
-async fn run<H: Handler>(delivery: &Arc<Delivery>, handler: &H, rules: &Rules) -> End {
-    // What the handler leaves behind is its own; the pool touches none of it after a panic.
+async fn run<H: Handler>(delivery: &Arc<Delivery>, handler: &H, rules: &Rules) -> HandlerEnd {
+    // The pool uses no state of the handler after a panic.
     let work = AssertUnwindSafe(async { handler.handle(Arc::clone(delivery)).await }).catch_unwind();
     let bounded = async {
         match rules.handler_timeout {
@@ -171,16 +170,18 @@ async fn run<H: Handler>(delivery: &Arc<Delivery>, handler: &H, rules: &Rules) -
     let ended = tokio::select! {
         biased;
         ended = bounded => ended,
-        () = delivery.lease_lost(), if rules.leave_lost => return End::Failed(FailureKind::LeaseLost),
+        () = delivery.lease_lost(), if rules.cancel_on_lease_lost => {
+            return HandlerEnd::Failed(FailureKind::LeaseLost);
+        }
     };
     match ended {
-        Ok(Ok(returned)) => End::Returned(returned),
-        Ok(Err(_)) => End::Failed(FailureKind::Panicked),
-        Err(_) => End::Failed(FailureKind::TimedOut),
+        Ok(Ok(returned)) => HandlerEnd::Returned(returned),
+        Ok(Err(_)) => HandlerEnd::Failed(FailureKind::Panicked),
+        Err(_) => HandlerEnd::Failed(FailureKind::TimedOut),
     }
 }
 
-fn note(answer: &Result<(), SettleError>, counts: &Counts) {
+fn count_answer(answer: &Result<(), SettleError>, counts: &Counts) {
     match answer {
         Ok(()) => {}
         Err(error) if error.error_reason() == Some(ErrorReason::MessagePurged) => {
@@ -195,7 +196,8 @@ fn note(answer: &Result<(), SettleError>, counts: &Counts) {
 }
 
 impl Rules {
-    /// Doubles with every attempt; half of it is random, so that what failed together does not come back together.
+    /// The delay doubles with every attempt. A random part of up to a half is subtracted, so that messages that failed
+    /// together are not retried together.
     fn delay(&self, attempt: u32) -> Duration {
         let doublings = attempt.saturating_sub(1).min(20);
         let whole = self.first_delay.saturating_mul(1 << doublings).min(self.longest_delay);
@@ -209,7 +211,7 @@ impl Default for Rules {
             first_delay: Duration::from_secs(1),
             longest_delay: Duration::from_secs(300),
             handler_timeout: None,
-            leave_lost: false,
+            cancel_on_lease_lost: false,
             on_failure: None,
         }
     }
@@ -221,18 +223,18 @@ impl fmt::Debug for Rules {
             .field("first_delay", &self.first_delay)
             .field("longest_delay", &self.longest_delay)
             .field("handler_timeout", &self.handler_timeout)
-            .field("leave_lost", &self.leave_lost)
+            .field("cancel_on_lease_lost", &self.cancel_on_lease_lost)
             .finish_non_exhaustive()
     }
 }
 
-impl Unfinished<'_> {
+impl ReleaseCounter<'_> {
     fn done(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Unfinished<'_> {
+impl Drop for ReleaseCounter<'_> {
     fn drop(&mut self) {
         if let Some(counts) = self.0 {
             count(&counts.released);

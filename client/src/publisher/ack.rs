@@ -14,23 +14,23 @@ use super::PublishError;
 /// A message that is on the server's disk.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Stored {
-    /// Its id, if the server told it: it does for the first of a batch, and for every message with
-    /// [`PublisherBuilder::tell_message_ids`](super::PublisherBuilder::tell_message_ids).
+    /// The id of the message, if the server returned it. It does for the first message of a batch, and for all with
+    /// [`PublisherBuilder::return_message_ids`](super::PublisherBuilder::return_message_ids).
     pub message_id: Option<String>,
-    /// Its position in the queue. Absent only for a message that an early attempt had stored long ago.
+    /// The position in the queue; `None` only for a message that an earlier attempt stored long ago.
     pub sequence: Option<u64>,
-    /// An earlier attempt of this publisher had stored it; it stands in the queue once.
+    /// An earlier attempt of this publisher had stored the message. It is in the queue once.
     pub duplicate: bool,
 }
 
-/// The server's answer to one message, to be awaited. The message was handed over when this was made: dropping this
-/// only forgoes the answer.
+/// Resolves to the server's answer for one message. The publisher has the message already; dropping this only discards
+/// the answer.
 #[derive(Debug)]
 #[must_use = "await it to know that the message is stored, or drop it and flush later"]
 pub struct PublishAck {
     answer: oneshot::Receiver<Result<Stored, PublishError>>,
     deadline: Option<Instant>,
-    /// Made when there is somebody to wake.
+    /// Created at the first poll that has to wait.
     alarm: Option<Pin<Box<Sleep>>>,
 }
 

@@ -4,109 +4,108 @@ use posthouse_proto::v1::{self, publish_result, publish_stream_response};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{PublishError, Stored};
-use crate::{error::Refusal, together::Waiting};
+use crate::{answer_group::Responder, error::Refusal};
 
-pub(super) type Outcome = Result<Stored, PublishError>;
-pub(super) type Answer = Waiting<Outcome>;
+pub(super) type PublishOutcome = Result<Stored, PublishError>;
 
-/// What a handle gives to the publisher's task. The channel is unbounded; `Room` bounds what messages put into it.
+/// A command for the publisher's task. The channel is unbounded; the `SendBuffer` bounds the messages in it.
 #[derive(Debug)]
-pub(super) enum Item {
-    Message(Accepted),
-    /// Handed over together.
-    Messages(Vec<Accepted>),
-    /// A message was not handed over; flushes tell it.
+pub(super) enum PublishCommand {
+    Message(AcceptedMessage),
+    /// Messages that [`Publisher::publish_many`](super::Publisher::publish_many) passes on as one group.
+    Messages(Vec<AcceptedMessage>),
+    /// Report a message that was not accepted to the next flush.
     Failed(PublishError),
-    /// Send what is gathered, without lingering.
+    /// Close the open batch, without lingering.
     Send,
     Flush(oneshot::Sender<Result<(), PublishError>>),
     Close(oneshot::Sender<Result<(), PublishError>>),
 }
 
-/// A message that has its room.
+/// A message with its space in the send buffer.
 #[derive(Debug)]
-pub(super) struct Accepted {
+pub(super) struct AcceptedMessage {
     pub(super) message: v1::NewMessage,
-    pub(super) answer: Answer,
+    pub(super) responder: Responder<PublishOutcome>,
     pub(super) bytes: usize,
-    pub(super) taken: usize,
+    pub(super) reserved: usize,
     pub(super) deadline: Option<Instant>,
 }
 
-/// Room that is free again.
+/// Space in the send buffer.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Freed {
+pub(super) struct Reserved {
     pub(super) bytes: usize,
     pub(super) messages: usize,
 }
 
-/// Somebody who waits for the answer to one message.
+/// Where the answer to one message goes.
 #[derive(Debug)]
 pub(super) struct Waiter {
-    answer: Answer,
-    taken: usize,
+    responder: Responder<PublishOutcome>,
+    reserved: usize,
     deadline: Option<Instant>,
 }
 
-/// Messages that go together and are answered together. Once it was sent its boundaries never change, so that the
-/// server recognises it.
+/// Messages that are sent and answered as one. After the first attempt to send it, a batch always has the same
+/// messages, so that the server recognises it.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) messages: Vec<v1::NewMessage>,
     waiters: Vec<Waiter>,
-    /// What it has on the wire, at most.
+    /// The largest size on the wire, in bytes.
     pub(super) bytes: usize,
-    /// What it takes of the publisher's room.
-    taken: usize,
-    /// The first deadline of one of its messages.
+    /// Bytes that it uses of the send buffer.
+    reserved: usize,
+    /// The earliest deadline of its messages.
     expires: Option<Instant>,
-    /// When its first message came.
+    /// When its first message was added.
     pub(super) since: Option<Instant>,
 }
 
 impl Batch {
-    pub(super) fn push(&mut self, accepted: Accepted) {
+    pub(super) fn push(&mut self, accepted: AcceptedMessage) {
         self.since.get_or_insert_with(Instant::now);
         self.messages.push(accepted.message);
         self.waiters.push(Waiter {
-            answer: accepted.answer,
-            taken: accepted.taken,
+            responder: accepted.responder,
+            reserved: accepted.reserved,
             deadline: accepted.deadline,
         });
         self.bytes += accepted.bytes;
-        self.taken += accepted.taken;
+        self.reserved += accepted.reserved;
         if let Some(deadline) = accepted.deadline {
             self.expires = Some(self.expires.map_or(deadline, |expires| expires.min(deadline)));
         }
     }
 
-    /// The room that it takes.
-    pub(super) fn room(&self) -> Freed {
-        Freed { bytes: self.taken, messages: self.messages.len() }
+    /// The space that it uses in the send buffer.
+    pub(super) fn reserved(&self) -> Reserved {
+        Reserved { bytes: self.reserved, messages: self.messages.len() }
     }
 
     pub(super) fn has_expired(&self, now: Instant) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }
 
-    /// Drops the messages whose deadline has passed, and returns their room. Only for a batch that was never sent.
-    pub(super) fn expire(&mut self, now: Instant) -> Freed {
-        let before = self.room();
+    /// Drops the messages whose deadline has passed, and returns their space. Only for a batch that was never sent.
+    pub(super) fn expire(&mut self, now: Instant) -> Reserved {
+        let before = self.reserved();
         let messages = mem::take(&mut self.messages);
         let waiters = mem::take(&mut self.waiters);
-        (self.taken, self.expires) = (0, None);
+        (self.reserved, self.expires) = (0, None);
         for (message, waiter) in messages.into_iter().zip(waiters) {
             if waiter.deadline.is_some_and(|deadline| deadline <= now) {
-                waiter.answer.tell(Err(PublishError::Expired));
+                waiter.responder.send(Err(PublishError::Expired));
                 continue;
             }
-            self.taken += waiter.taken;
+            self.reserved += waiter.reserved;
             self.expires = [self.expires, waiter.deadline].into_iter().flatten().min();
             self.messages.push(message);
             self.waiters.push(waiter);
         }
-        let after = self.room();
-        Freed { bytes: before.bytes - after.bytes, messages: before.messages - after.messages }
+        let after = self.reserved();
+        Reserved { bytes: before.bytes - after.bytes, messages: before.messages - after.messages }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -117,14 +116,14 @@ impl Batch {
         self.messages.len() as u64
     }
 
-    /// Tells every message the same failure.
+    /// Fails every message with this error.
     pub(super) fn fail(self, error: &PublishError) {
         for waiter in self.waiters {
-            waiter.answer.tell(Err(error.clone()));
+            waiter.responder.send(Err(error.clone()));
         }
     }
 
-    /// Tells every message its result, and returns the first failure. `Err`: the results do not fit the batch.
+    /// Answers every message, and returns the first failure. `Err` if the results do not match the messages.
     pub(super) fn answer(
         self,
         results: publish_stream_response::Results,
@@ -136,7 +135,7 @@ impl Batch {
             let mut id = Some(all.first_message_id).filter(|id| !id.is_empty());
             for (sequence, waiter) in (all.first_sequence..).zip(self.waiters) {
                 let stored = Stored { message_id: id.take(), sequence: Some(sequence), duplicate: false };
-                waiter.answer.tell(Ok(stored));
+                waiter.responder.send(Ok(stored));
             }
             return Ok(None);
         }
@@ -149,7 +148,7 @@ impl Batch {
             if let (None, Err(error)) = (&first_failure, &outcome) {
                 first_failure = Some(error.clone());
             }
-            waiter.answer.tell(outcome);
+            waiter.responder.send(outcome);
         }
         Ok(first_failure)
     }

@@ -3,142 +3,129 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 use super::{
-    Handle, Publisher,
-    driver::Driver,
-    many::Most,
-    room::Room,
-    stream::{PublishStream, Session},
+    Handle, Publisher, driver::Driver, many::HandOverLimit, send_buffer::SendBuffer,
+    settings::PublisherSettings, stream::ProducerSession,
 };
-use crate::{context::Context, error::Error, message::MAX_BATCH_BYTES, name};
+use crate::{context::Context, error::Error, message::MAX_BATCH_BYTES, name, stream::StreamTarget};
 
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Settings of a [`Publisher`]. A value beyond its limit is taken as the limit.
+/// Settings of a [`Publisher`]. A value beyond a limit is replaced by the limit.
 #[derive(Clone, Debug)]
 #[must_use = "call `open`"]
 pub struct PublisherBuilder {
     context: Context,
     queue: String,
-    settings: Settings,
-    tell_message_ids: bool,
+    settings: PublisherSettings,
+    return_message_ids: bool,
     open_timeout: Duration,
     message_timeout: Option<Duration>,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Settings {
-    pub(super) batch_messages: usize,
-    pub(super) batch_bytes: usize,
-    pub(super) linger: Duration,
-    pub(super) max_buffered_bytes: usize,
-    pub(super) max_buffered_messages: usize,
-    pub(super) max_in_flight_batches: usize,
-    pub(super) give_up_after: Duration,
-}
-
 impl PublisherBuilder {
     pub(crate) fn new(context: Context, queue: String) -> Self {
-        let settings = Settings {
-            batch_messages: 512,
-            batch_bytes: 1024 * 1024,
-            linger: Duration::from_millis(2),
-            max_buffered_bytes: 16 * 1024 * 1024,
-            max_buffered_messages: 65_536,
-            max_in_flight_batches: 32,
-            give_up_after: Duration::from_secs(300),
-        };
         Self {
             context,
             queue,
-            settings,
-            tell_message_ids: false,
+            settings: PublisherSettings::default(),
+            return_message_ids: false,
             open_timeout: OPEN_TIMEOUT,
             message_timeout: None,
         }
     }
 
-    /// How many messages at most go in one batch: 1 to 1,024; 512 if not set.
+    /// The largest number of messages in a batch: 1 to 1,024; 512 if not set.
     pub fn batch_messages(mut self, messages: usize) -> Self {
         self.settings.batch_messages = messages.clamp(1, 1024);
         self
     }
 
-    /// How many bytes of messages at most go in one batch: to 4 MiB less 64 KiB; 1 MiB if not set. A larger message
-    /// goes alone.
+    /// The largest size of a batch: 1 byte to 4 MiB less 64 KiB; 1 MiB if not set. A larger message is a batch of its
+    /// own.
     pub fn batch_bytes(mut self, bytes: usize) -> Self {
         self.settings.batch_bytes = bytes.clamp(1, MAX_BATCH_BYTES);
         self
     }
 
-    /// How long a batch that is not full waits for more: to 60 s; 2 ms if not set. It also waits while four batches
-    /// have no answer yet: what comes meanwhile goes with it, which costs the server less.
+    /// How long a batch that is not full waits for more messages: at most 60 s; 2 ms if not set. While four batches are
+    /// unanswered, it waits for one of their answers, because larger batches cost the server less.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.settings.linger = linger.min(Duration::from_secs(60));
         self
     }
 
-    /// How many bytes of unanswered messages are kept, before [`Publisher::publish`] waits: to 2 GiB; 16 MiB if not
-    /// set.
+    /// The largest size of unanswered messages before [`Publisher::publish`] waits: 1 byte to 2 GiB; 16 MiB if not set.
     pub fn max_buffered_bytes(mut self, bytes: usize) -> Self {
         self.settings.max_buffered_bytes = bytes.clamp(1, 1 << 31);
         self
     }
 
-    /// How many unanswered messages are kept, before [`Publisher::publish`] waits: 1 to 1,048,576; 65,536 if not set.
+    /// The largest number of unanswered messages before [`Publisher::publish`] waits: 1 to 1,048,576; 65,536 if not
+    /// set.
     pub fn max_buffered_messages(mut self, messages: usize) -> Self {
         self.settings.max_buffered_messages = messages.clamp(1, 1 << 20);
         self
     }
 
-    /// How many batches are sent ahead of their answers: 1 to 1,024; 32 if not set.
+    /// The largest number of unanswered batches: 1 to 1,024; 32 if not set.
     pub fn max_in_flight_batches(mut self, batches: usize) -> Self {
         self.settings.max_in_flight_batches = batches.clamp(1, 1024);
         self
     }
 
-    /// How long the publisher goes on trying when nothing succeeds; 5 minutes if not set. Credentials that the
-    /// server does not accept are tried for 30 seconds at most.
+    /// How long the publisher keeps trying without success before it ends; 5 minutes if not set. Credentials that the
+    /// server refuses are retried for at most 30 seconds.
     pub fn give_up_after(mut self, limit: Duration) -> Self {
         self.settings.give_up_after = limit;
         self
     }
 
-    /// How long publishing one message may take, for messages that do not say so themselves; no limit but
-    /// [`PublisherBuilder::give_up_after`] if not set. See [`NewMessage::timeout`](crate::NewMessage::timeout).
+    /// The time limit for publishing a message, for messages without
+    /// [`NewMessage::timeout`](crate::NewMessage::timeout); if not set, only [`PublisherBuilder::give_up_after`]
+    /// applies.
     pub fn message_timeout(mut self, limit: Duration) -> Self {
         self.message_timeout = Some(limit);
         self
     }
 
-    /// How long opening the stream may take, at first and after a break: 100 ms to 5 minutes; 20 s if not set.
+    /// The time limit for opening the stream, at first and after a break: 100 ms to 5 minutes; 20 s if not set.
     pub fn open_timeout(mut self, limit: Duration) -> Self {
         self.open_timeout = limit.clamp(Duration::from_millis(100), Duration::from_secs(300));
         self
     }
 
-    /// Whether [`Stored::message_id`](super::Stored::message_id) is told for every message rather than for the first of
-    /// a batch. It makes answers larger, some 40 bytes a message, so it is off if not set.
-    pub fn tell_message_ids(mut self, tell: bool) -> Self {
-        self.tell_message_ids = tell;
+    /// Whether the server returns [`Stored::message_id`](super::Stored::message_id) for every message, and not only for
+    /// the first of a batch. This makes answers larger by about 40 bytes a message; off if not set.
+    pub fn return_message_ids(mut self, enable: bool) -> Self {
+        self.return_message_ids = enable;
         self
     }
 
-    /// Connects and opens the stream. This is tried once: what fails here is told at once.
+    /// Former name of [`PublisherBuilder::return_message_ids`].
+    #[deprecated(since = "0.2.0", note = "renamed to `return_message_ids`")]
+    pub fn tell_message_ids(self, enable: bool) -> Self {
+        self.return_message_ids(enable)
+    }
+
+    /// Connects and opens the stream. There is one attempt: any failure is returned at once.
     pub async fn open(self) -> Result<Publisher, Error> {
         let queue = name::queue(&self.queue, self.context.tenant())?;
-        let mut session = Session {
+        let target = StreamTarget {
             context: self.context,
             queue: queue.clone(),
-            producer_id: rand::random(),
-            epoch: 1,
-            // Batches, and room for the frames between them.
-            capacity: self.settings.max_in_flight_batches + 16,
-            tell_message_ids: self.tell_message_ids,
             open_timeout: self.open_timeout,
             queue_uid: String::new(),
         };
-        let stream = PublishStream::open(&session, None).await?;
-        session.queue_uid.clone_from(&stream.opened.queue_uid);
+        let mut session = ProducerSession {
+            target,
+            producer_id: rand::random(),
+            epoch: 1,
+            // Batches, and other frames between them.
+            capacity: self.settings.max_in_flight_batches + 16,
+            return_message_ids: self.return_message_ids,
+        };
+        let stream = session.open(None).await?;
+        session.target.queue_uid.clone_from(&stream.opened.queue_uid);
         if stream.opened.next_sequence != 0 {
             return Err(Error::Protocol("a new producer session does not begin at 0"));
         }
@@ -146,12 +133,13 @@ impl PublisherBuilder {
             0 => MAX_BATCH_BYTES,
             limit => (limit as usize).min(MAX_BATCH_BYTES),
         };
-        let (sender, items) = mpsc::unbounded_channel();
-        let room = Arc::new(Room::new(self.settings.max_buffered_bytes, self.settings.max_buffered_messages));
-        let driver = Driver::new(session, self.settings, items, Arc::clone(&room));
+        let (sender, commands) = mpsc::unbounded_channel();
+        let buffer =
+            Arc::new(SendBuffer::new(self.settings.max_buffered_bytes, self.settings.max_buffered_messages));
+        let driver = Driver::new(session, self.settings, commands, Arc::clone(&buffer));
         let task = tokio::spawn(driver.run(stream)).abort_handle();
-        let (message_timeout, most) = (self.message_timeout, Most::of(&self.settings));
-        let handle = Handle { items: sender, room, queue, max_payload, most, message_timeout, task };
+        let (message_timeout, limit) = (self.message_timeout, HandOverLimit::new(&self.settings));
+        let handle = Handle { commands: sender, buffer, queue, max_payload, limit, message_timeout, task };
         Ok(Publisher(Arc::new(handle)))
     }
 }

@@ -3,39 +3,39 @@ use std::time::Duration;
 use crate::{
     error::{Error, ErrorKind, ErrorReason, Refusal},
     message::{MessageError, NewMessage},
-    retry::{Class, class},
+    retry::{FailureClass, classify},
 };
 
-/// Why a message was not published, or why nobody knows whether it was.
+/// The reason for which a message was not published, or may not have been.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// The message cannot be published as it is; it was not sent.
+    /// The message is not valid; it was not sent.
     #[error(transparent)]
     Message(#[from] MessageError),
-    /// The server refused the message, its batch, or this publisher; the message is not stored.
+    /// The server refused the message, its batch or the publisher. The message is not stored.
     #[error("the server refused the message: {0}")]
     Refused(#[source] Refusal),
-    /// The server refused the message when it was sent again after a broken connection. Nobody knows whether the first
-    /// attempt had stored it.
+    /// The server refused the message when it was sent again after a broken connection. The first attempt may have
+    /// stored it.
     #[error("the message may be stored or not; sending it again was refused: {0}")]
     InDoubt(#[source] Refusal),
-    /// The publisher cannot go on. The message may have been stored if it had been sent before.
+    /// The publisher met a failure that retries do not cure. A message that was sent before may be stored.
     #[error("publishing stopped: {0}")]
     Stopped(#[source] Error),
-    /// The publisher gave up after trying for that long. The message may have been stored.
+    /// The publisher gave up after the time limit for retries. A message that was sent before may be stored.
     #[error("publishing stopped after {} s of trying: {cause}", waited.as_secs())]
     GaveUp {
-        /// How long it tried.
+        /// How long the publisher tried.
         waited: Duration,
-        /// The last failure.
+        /// The failure of the last attempt.
         #[source]
         cause: Error,
     },
-    /// The message's deadline passed before it was sent: it is not stored.
+    /// The deadline of the message passed before it was sent. It is not stored.
     #[error("the message's deadline passed before it could be sent; it is not stored")]
     Expired,
-    /// The deadline passed without an answer. The message may be stored, or not.
+    /// The deadline passed before the answer. The message may be stored.
     #[error("no answer by the deadline; the message may be stored or not")]
     TimedOut,
     /// The publisher was closed, or its runtime ended.
@@ -43,20 +43,20 @@ pub enum PublishError {
     Closed,
 }
 
-/// Why a message was not taken at once.
+/// The reason for which [`Publisher::try_publish`](super::Publisher::try_publish) did not accept a message.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TryPublishError {
-    /// There is no room in the buffer: the server is slower than the program. Here is the message again.
+    /// The buffer is full, because the server is slower than the program. Contains the message.
     #[error("the publisher's buffer is full; wait for answers, or let `publish` wait for room")]
     Full(NewMessage),
-    /// It cannot be published.
+    /// The message cannot be published.
     #[error(transparent)]
     Failed(#[from] PublishError),
 }
 
 impl PublishError {
-    /// What sort of failure it is.
+    /// The kind of the failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Message(_) => ErrorKind::InvalidArgument,
@@ -67,12 +67,12 @@ impl PublishError {
         }
     }
 
-    /// The server's stable reason, for example `MESSAGE_TOO_LARGE`.
+    /// The server's stable reason, for example `MESSAGE_TOO_LARGE`; `None` if the server did not send one.
     pub fn reason(&self) -> Option<&str> {
         self.refusal()?.reason()
     }
 
-    /// The server's stable reason, if this version knows it.
+    /// The server's stable reason as a value; `None` without one, or if this version does not know it.
     pub fn error_reason(&self) -> Option<ErrorReason> {
         self.refusal()?.error_reason()
     }
@@ -82,7 +82,7 @@ impl PublishError {
         self.refusal()?.retry_after()
     }
 
-    /// The server's refusal, if that is what it is, or was the last failure.
+    /// The refusal of the server, if it is the failure, or the last one.
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused(refusal) | Self::InDoubt(refusal) => Some(refusal),
@@ -91,8 +91,8 @@ impl PublishError {
         }
     }
 
-    /// Whether publishing the message again, with a new publisher if this one ended, may succeed. After any error but
-    /// [`PublishError::Refused`] and [`PublishError::Expired`] that may store it twice.
+    /// Whether publishing the message again may succeed, with a new publisher if this one has ended. The message may
+    /// then be stored twice, except after [`PublishError::Refused`] and [`PublishError::Expired`].
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Refused(refusal) | Self::InDoubt(refusal) => refusal.is_retryable(),
@@ -102,11 +102,11 @@ impl PublishError {
         }
     }
 
-    /// The end of a publisher that tried for `waited`.
+    /// The error of a publisher that ended with `cause` after it had tried for `waited`.
     pub(super) fn ended(cause: Error, waited: Duration) -> Self {
-        match class(&cause) {
-            Class::Permanent => Self::Stopped(cause),
-            Class::Transient | Class::Credentials => Self::GaveUp { waited, cause },
+        match classify(&cause) {
+            FailureClass::Permanent => Self::Stopped(cause),
+            FailureClass::Transient | FailureClass::Credentials => Self::GaveUp { waited, cause },
         }
     }
 }

@@ -1,31 +1,24 @@
-//! Many messages handed over together.
-
-use std::{
-    collections::VecDeque,
-    future::Future,
-    mem,
-    pin::Pin,
-    task::{Context, Poll},
-};
+//! Publishing many messages in one call.
 
 use posthouse_proto::v1;
-use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::{
-    PublishError, Publisher, Stored,
-    batch::{Accepted, Item, Outcome},
-    builder::Settings,
+    PublishAcks, PublishError, Publisher, Stored,
+    acks::LatestDeadline,
+    batch::{AcceptedMessage, PublishCommand, PublishOutcome},
+    settings::PublisherSettings,
 };
 use crate::{
+    answer_group::{AnswerGroup, Responder},
     message::NewMessage,
-    together::{Together, Waiting, together},
 };
 
 impl Publisher {
-    /// Hands many messages over, which costs less than to hand over each; waits for room for some of them at a time.
-    /// What is returned resolves when all have their answer. A failure of one does not keep the others from being
-    /// published; a flush tells the first. If this future is dropped before it is done, some of them may be published.
-    /// Timeouts count from this call; see [`PublishAcks`] for when they are told.
+    /// Publishes many messages, which costs less than one call for each. Waits while the buffer has no space for some
+    /// of them. The future that is returned resolves when all are answered. The failure of one message does not stop
+    /// the others; a flush returns the first failure. If this call is dropped before it ends, some messages may be
+    /// published. Time limits count from this call; see [`PublishAcks`] for how they end it.
     pub async fn publish_many<I>(&self, messages: I) -> PublishAcks
     where
         I: IntoIterator,
@@ -35,10 +28,10 @@ impl Publisher {
         let mut messages = messages.into_iter().map(Into::<NewMessage>::into);
         let (mut acks, mut left) = (PublishAcks::default(), None);
         loop {
-            let mut group = Gathered::default();
+            let mut group = MessageGroup::default();
             while let Some(mut message) = left.take().or_else(|| messages.next()) {
                 match self.prepare(&mut message) {
-                    Ok(bytes) if group.takes(bytes, self.0.most) => {
+                    Ok(bytes) if group.fits(bytes, self.0.limit) => {
                         let deadline = self.deadline(&message, begun);
                         acks.deadlines.add(deadline);
                         group.push(message, bytes, deadline);
@@ -53,129 +46,95 @@ impl Publisher {
             if group.messages.is_empty() {
                 return acks;
             }
-            acks.groups.push_back(self.hand_over_together(group).await);
+            acks.groups.push_back(self.hand_over_group(group).await);
         }
     }
 
-    /// Publishes messages, without lingering after the last, and waits for their answers: one for each, in order.
-    /// A failure of one does not keep the others from being published. For timeouts see [`PublishAcks`].
+    /// Publishes messages, without lingering after the last, and waits for one answer for each, in order. The failure
+    /// of one message does not stop the others. See [`PublishAcks`] for time limits.
     pub async fn publish_all<I>(&self, messages: I) -> Vec<Result<Stored, PublishError>>
     where
         I: IntoIterator,
         I::Item: Into<NewMessage>,
     {
         let acks = self.publish_many(messages).await;
-        // If the publisher has ended, the acks tell.
-        let _ = self.0.items.send(Item::Send);
+        // If the publisher has ended, the acks return the error.
+        let _ = self.0.commands.send(PublishCommand::Send);
         acks.await
     }
 
-    async fn hand_over_together(&self, group: Gathered) -> Together<Outcome> {
-        let (parts, answers) = together(group.messages.len());
+    async fn hand_over_group(&self, group: MessageGroup) -> AnswerGroup<PublishOutcome> {
+        let (answers, parts) = AnswerGroup::new(group.messages.len());
         let mut accepted = Vec::with_capacity(group.count);
-        let mut deadlines = Latest::default();
+        let mut deadlines = LatestDeadline::default();
         for (message, part) in group.messages.into_iter().zip(parts) {
-            let answer = Waiting::Part(part);
+            let responder = Responder::Group(part);
             match message {
                 Ok(Message { message, bytes, deadline }) => {
                     deadlines.add(deadline);
-                    accepted.push(Accepted { message, answer, bytes, taken: bytes, deadline });
+                    accepted.push(AcceptedMessage { message, responder, bytes, reserved: bytes, deadline });
                 }
-                Err(error) => self.refuse(answer, error),
+                Err(error) => self.refuse(responder, error),
             }
         }
         if accepted.is_empty() {
             return answers;
         }
-        // Those whose deadline passes before that are dropped before they are sent.
-        let room = self.0.room.take(u32::try_from(group.count).unwrap_or(u32::MAX), group.bytes);
-        let taken = match deadlines.latest() {
-            None => room.await,
-            Some(until) => timeout_at(until, room).await.unwrap_or(Err(PublishError::Expired)),
+        // The latest deadline counts here. Messages with an earlier one are dropped before they are sent.
+        let space = self.0.buffer.reserve(u32::try_from(group.count).unwrap_or(u32::MAX), group.bytes);
+        let reserved = match deadlines.latest() {
+            None => space.await,
+            Some(until) => timeout_at(until, space).await.unwrap_or(Err(PublishError::Expired)),
         };
-        match taken {
-            Ok(taken) => {
+        match reserved {
+            Ok(reserved) => {
                 if let [one] = &mut accepted[..] {
-                    one.taken = taken;
+                    one.reserved = reserved;
                 }
-                if let Err(unsent) = self.0.items.send(Item::Messages(accepted))
-                    && let Item::Messages(unsent) = unsent.0
+                if let Err(unsent) = self.0.commands.send(PublishCommand::Messages(accepted))
+                    && let PublishCommand::Messages(unsent) = unsent.0
                 {
-                    unsent.into_iter().for_each(|it| it.answer.tell(Err(self.0.room.end())));
+                    unsent.into_iter().for_each(|it| it.responder.send(Err(self.0.buffer.end())));
                 }
             }
-            Err(error) => accepted.into_iter().for_each(|it| self.refuse(it.answer, error.clone())),
+            Err(error) => accepted.into_iter().for_each(|it| self.refuse(it.responder, error.clone())),
         }
         answers
     }
 
-    /// Tells a failure of a message that was not handed over, and has the next flush tell it too.
-    fn refuse(&self, answer: Waiting<Outcome>, error: PublishError) {
-        // If the publisher has ended, a flush fails for that.
-        let _ = self.0.items.send(Item::Failed(error.clone()));
-        answer.tell(Err(error));
+    /// Answers a message that was not accepted with an error, and reports the error to the next flush.
+    fn refuse(&self, responder: Responder<PublishOutcome>, error: PublishError) {
+        // If the publisher has ended, the flush fails with that error.
+        let _ = self.0.commands.send(PublishCommand::Failed(error.clone()));
+        responder.send(Err(error));
     }
 }
 
-/// The server's answers to many messages, to be awaited: one for each, in order. They are there when all are, or when the
-/// latest of the messages' timeouts has passed; if one of them has none, there is no such moment.
-#[derive(Debug, Default)]
-#[must_use = "await it to know that the messages are stored, or drop it and flush later"]
-pub struct PublishAcks {
-    groups: VecDeque<Together<Outcome>>,
-    outcomes: Vec<Outcome>,
-    deadlines: Latest,
-    /// Made when there is somebody to wake.
-    alarm: Option<Pin<Box<Sleep>>>,
-}
-
-impl Future for PublishAcks {
-    type Output = Vec<Result<Stored, PublishError>>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        while let Some(group) = this.groups.front_mut() {
-            let Poll::Ready(answers) = Pin::new(group).poll(cx) else { break };
-            this.outcomes.extend(answers.into_iter().map(|it| it.unwrap_or(Err(PublishError::Closed))));
-            this.groups.pop_front();
-        }
-        if !this.groups.is_empty() {
-            let Some(deadline) = this.deadlines.latest() else { return Poll::Pending };
-            let alarm = this.alarm.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-            if alarm.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            let answers = this.groups.drain(..).flat_map(|group| group.take());
-            this.outcomes.extend(answers.map(|it| it.unwrap_or(Err(PublishError::TimedOut))));
-        }
-        Poll::Ready(mem::take(&mut this.outcomes))
-    }
-}
-
-/// What is handed over together at most: a batch, and no more than has room beside a batch that is being gathered, which
-/// would otherwise wait for what waits for it.
+/// Limits of messages that are passed to the task as one group: the size of a batch, and what the buffer holds beside
+/// the open batch. A larger group would wait for space that the open batch uses, while the batch waits for more
+/// messages.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Most {
+pub(super) struct HandOverLimit {
     messages: usize,
     bytes: usize,
 }
 
-impl Most {
-    pub(super) fn of(settings: &Settings) -> Self {
-        let most = |batch: usize, room: usize| batch.min(room.saturating_sub(batch)).max(1);
+impl HandOverLimit {
+    pub(super) fn new(settings: &PublisherSettings) -> Self {
+        let limit = |batch: usize, buffer: usize| batch.min(buffer.saturating_sub(batch)).max(1);
         Self {
-            messages: most(settings.batch_messages, settings.max_buffered_messages),
-            bytes: most(settings.batch_bytes, settings.max_buffered_bytes),
+            messages: limit(settings.batch_messages, settings.max_buffered_messages),
+            bytes: limit(settings.batch_bytes, settings.max_buffered_bytes),
         }
     }
 }
 
-/// What is about to be handed over together.
+/// Messages that are passed to the task as one group.
 #[derive(Default)]
-struct Gathered {
-    /// Or why one cannot be published.
+struct MessageGroup {
+    /// Each message, or the reason for which it cannot be published.
     messages: Vec<Result<Message, PublishError>>,
-    /// Those that can.
+    /// The number of messages that can be published.
     count: usize,
     bytes: usize,
 }
@@ -186,10 +145,10 @@ struct Message {
     deadline: Option<Instant>,
 }
 
-impl Gathered {
-    /// One is always taken, however large.
-    fn takes(&self, bytes: usize, most: Most) -> bool {
-        self.count == 0 || (self.count < most.messages && self.bytes + bytes <= most.bytes)
+impl MessageGroup {
+    /// Whether another message fits. The first always does.
+    fn fits(&self, bytes: usize, limit: HandOverLimit) -> bool {
+        self.count == 0 || (self.count < limit.messages && self.bytes + bytes <= limit.bytes)
     }
 
     fn push(&mut self, message: NewMessage, bytes: usize, deadline: Option<Instant>) {
@@ -199,58 +158,27 @@ impl Gathered {
     }
 }
 
-/// The latest of deadlines.
-#[derive(Debug, Default)]
-struct Latest {
-    latest: Option<Instant>,
-    /// Something has none.
-    unlimited: bool,
-}
-
-impl Latest {
-    fn add(&mut self, deadline: Option<Instant>) {
-        self.latest = self.latest.max(deadline);
-        self.unlimited |= deadline.is_none();
-    }
-
-    /// `None`: without one.
-    fn latest(&self) -> Option<Instant> {
-        self.latest.filter(|_| !self.unlimited)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{Instant, Latest, Most, Settings};
+    use super::{HandOverLimit, PublisherSettings};
 
     #[test]
-    fn what_waits_for_room_leaves_room_for_the_batch_before_it() {
-        let most = |batch: usize, room: usize| {
-            let settings = Settings {
+    fn a_group_leaves_space_in_the_buffer_for_the_open_batch() {
+        let limit = |batch: usize, buffer: usize| {
+            let settings = PublisherSettings {
                 batch_messages: batch,
                 batch_bytes: 1_000,
                 linger: Duration::ZERO,
                 max_buffered_bytes: 1_000,
-                max_buffered_messages: room,
+                max_buffered_messages: buffer,
                 max_in_flight_batches: 1,
                 give_up_after: Duration::ZERO,
             };
-            Most::of(&settings)
+            HandOverLimit::new(&settings)
         };
-        assert_eq!([most(512, 65_536), most(40, 50), most(50, 50)].map(|it| it.messages), [512, 10, 1]);
-        assert_eq!(most(1, 1).bytes, 1);
-    }
-
-    #[test]
-    fn one_without_a_deadline_leaves_all_without() {
-        let (mut deadlines, now) = (Latest::default(), Instant::now());
-        assert_eq!(deadlines.latest(), None);
-        deadlines.add(Some(now + Duration::from_secs(1)));
-        deadlines.add(Some(now));
-        assert_eq!(deadlines.latest(), Some(now + Duration::from_secs(1)));
-        deadlines.add(None);
-        assert_eq!(deadlines.latest(), None);
+        assert_eq!([limit(512, 65_536), limit(40, 50), limit(50, 50)].map(|it| it.messages), [512, 10, 1]);
+        assert_eq!(limit(1, 1).bytes, 1);
     }
 }

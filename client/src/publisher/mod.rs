@@ -1,14 +1,17 @@
-//! Publishing: many batches on one stream, each stored once.
+//! Publishing: batches on one stream that reconnects by itself, each stored once.
 
 mod ack;
+mod acks;
 mod batch;
 mod builder;
 mod driver;
 mod error;
 mod many;
-mod room;
+mod send_buffer;
+mod settings;
 mod stream;
 mod window;
+mod work;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -19,30 +22,29 @@ use tokio::{
 };
 
 pub use ack::{PublishAck, Stored};
+pub use acks::PublishAcks;
 pub use builder::PublisherBuilder;
 pub use error::{PublishError, TryPublishError};
-pub use many::PublishAcks;
 
 use self::{
-    batch::{Accepted, Item},
-    many::Most,
-    room::Room,
+    batch::{AcceptedMessage, PublishCommand},
+    many::HandOverLimit,
+    send_buffer::SendBuffer,
 };
-use crate::{message::NewMessage, together::Waiting};
+use crate::{answer_group::Responder, message::NewMessage};
 
 /// Publishes to one queue, over a connection of its own.
 ///
-/// Messages are gathered into batches, many of which are under way at once, and stored in the order of publishing.
-/// When the connection breaks, the publisher opens another and sends what was not answered again; the server
-/// recognises what it has, so that nothing is stored twice while this publisher lives and the server remembers it
-/// (seven idle days).
+/// Messages are gathered into batches, several of which are in flight at once, and stored in the order of publishing.
+/// When the connection breaks, the publisher opens another and sends unanswered batches again. The server recognises
+/// those that it has, so that nothing is stored twice while this publisher exists and the server remembers it (seven
+/// idle days).
 ///
-/// What has no answer yet is bounded in bytes and in messages: [`Publisher::publish`] waits for room,
-/// [`Publisher::try_publish`] says that there is none.
+/// The bytes and number of unanswered messages are bounded: at the bound [`Publisher::publish`] waits, and
+/// [`Publisher::try_publish`] returns the message.
 ///
-/// It is a handle: clones publish through the same stream. When the last one is dropped, what was published is still
-/// sent, as long as the runtime lives, and a warning is logged if some of it was not confirmed; [`Publisher::close`]
-/// waits for it.
+/// A publisher is a handle: its clones use the same stream. After the last one is dropped, its messages are still sent
+/// while the runtime lives, and a warning is logged if some were not confirmed; [`Publisher::close`] waits for them.
 ///
 /// ```no_run
 /// # async fn example(client: posthouse_client::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -60,75 +62,76 @@ use crate::{message::NewMessage, together::Waiting};
 pub struct Publisher(Arc<Handle>);
 
 struct Handle {
-    items: mpsc::UnboundedSender<Item>,
-    room: Arc<Room>,
+    commands: mpsc::UnboundedSender<PublishCommand>,
+    buffer: Arc<SendBuffer>,
     queue: String,
     max_payload: usize,
-    most: Most,
+    limit: HandOverLimit,
     message_timeout: Option<Duration>,
     task: AbortHandle,
 }
 
 impl Publisher {
-    /// The queue's full resource name.
+    /// The full resource name of the queue.
     pub fn queue(&self) -> &str {
         &self.0.queue
     }
 
-    /// The largest payload that the queue takes.
+    /// The largest payload that the queue accepts, in bytes.
     pub fn max_message_bytes(&self) -> usize {
         self.0.max_payload
     }
 
-    /// How many messages were handed over and have no answer yet; those that wait for room may count too.
+    /// The number of unanswered messages; those that wait for space in the buffer may count.
     pub fn unanswered(&self) -> usize {
-        self.0.room.unanswered()
+        self.0.buffer.unanswered()
     }
 
-    /// Hands a message over, after waiting for room in the buffer. What is returned resolves when the message is on
-    /// the server's disk. If this future is dropped before it is done, the message is not published.
+    /// Publishes a message; waits while the buffer is full. The ack that is returned resolves when the message is on
+    /// the server's disk. If this call is dropped before it ends, the message is not published. Fails if the message is
+    /// not valid, its time limit passes, or the publisher has ended.
     pub async fn publish(&self, message: impl Into<NewMessage>) -> Result<PublishAck, PublishError> {
         let mut message = message.into();
         let bytes = self.prepare(&mut message)?;
         let deadline = self.deadline(&message, Instant::now());
-        let room = self.0.room.take(1, bytes);
-        let taken = match deadline {
-            None => room.await?,
-            Some(deadline) => timeout_at(deadline, room).await.map_err(|_| PublishError::Expired)??,
+        let space = self.0.buffer.reserve(1, bytes);
+        let reserved = match deadline {
+            None => space.await?,
+            Some(deadline) => timeout_at(deadline, space).await.map_err(|_| PublishError::Expired)??,
         };
-        self.hand_over(message, bytes, taken, deadline)
+        self.hand_over(message, bytes, reserved, deadline)
     }
 
-    /// Hands a message over if there is room in the buffer, and gives it back if there is not.
+    /// Publishes a message if the buffer has space for it, and returns it in [`TryPublishError::Full`] if not.
     pub fn try_publish(&self, message: impl Into<NewMessage>) -> Result<PublishAck, TryPublishError> {
         let mut message = message.into();
         let bytes = self.prepare(&mut message)?;
         let deadline = self.deadline(&message, Instant::now());
-        match self.0.room.try_take(bytes)? {
-            Some(taken) => Ok(self.hand_over(message, bytes, taken, deadline)?),
+        match self.0.buffer.try_reserve(bytes)? {
+            Some(reserved) => Ok(self.hand_over(message, bytes, reserved, deadline)?),
             None => Err(TryPublishError::Full(message)),
         }
     }
 
-    /// Waits until everything that was published before has its answer, without lingering. Fails with the first
-    /// failure of a message since the last flush, so that acks may be dropped.
+    /// Sends all messages without lingering, and waits until each is answered. Fails with the first failure of a
+    /// message since the last flush, so that acks may be dropped.
     pub async fn flush(&self) -> Result<(), PublishError> {
-        self.ask(Item::Flush).await
+        self.ask(PublishCommand::Flush).await
     }
 
-    /// Flushes, and ends the publisher, also for its clones. This takes as long as the server does, and gives up when
-    /// the publisher does; see [`PublisherBuilder::give_up_after`].
+    /// Flushes, and ends the publisher and its clones. This waits for the server, and fails when the publisher gives
+    /// up; see [`PublisherBuilder::give_up_after`].
     pub async fn close(self) -> Result<(), PublishError> {
-        self.ask(Item::Close).await
+        self.ask(PublishCommand::Close).await
     }
 
-    /// The same with a deadline. When it passes, the publisher is ended all the same: what has no answer by then may be
-    /// stored or not, and its acks fail with [`PublishError::Closed`].
+    /// Closes the publisher as [`Publisher::close`] does, within a time limit. After it the publisher is ended all the
+    /// same: unanswered messages may be stored or not, and their acks fail with [`PublishError::Closed`].
     pub async fn close_within(self, limit: Duration) -> Result<(), PublishError> {
-        match timeout(limit, self.ask(Item::Close)).await {
+        match timeout(limit, self.ask(PublishCommand::Close)).await {
             Ok(closed) => closed,
             Err(_) => {
-                self.0.room.close(PublishError::Closed);
+                self.0.buffer.close(PublishError::Closed);
                 self.0.task.abort();
                 Err(PublishError::TimedOut)
             }
@@ -149,23 +152,23 @@ impl Publisher {
         &self,
         message: NewMessage,
         bytes: usize,
-        taken: usize,
+        reserved: usize,
         deadline: Option<Instant>,
     ) -> Result<PublishAck, PublishError> {
-        let (answer, ack) = oneshot::channel();
-        let (message, answer) = (message.into_wire(), Waiting::One(answer));
-        let accepted = Accepted { message, answer, bytes, taken, deadline };
-        self.0.items.send(Item::Message(accepted)).map_err(|_| self.0.room.end())?;
+        let (sender, ack) = oneshot::channel();
+        let (message, responder) = (message.into_wire(), Responder::One(sender));
+        let accepted = AcceptedMessage { message, responder, bytes, reserved, deadline };
+        self.0.commands.send(PublishCommand::Message(accepted)).map_err(|_| self.0.buffer.end())?;
         Ok(PublishAck::new(ack, deadline))
     }
 
     async fn ask(
         &self,
-        item: impl FnOnce(oneshot::Sender<Result<(), PublishError>>) -> Item,
+        item: impl FnOnce(oneshot::Sender<Result<(), PublishError>>) -> PublishCommand,
     ) -> Result<(), PublishError> {
         let (done, answer) = oneshot::channel();
-        self.0.items.send(item(done)).map_err(|_| self.0.room.end())?;
-        answer.await.unwrap_or_else(|_| Err(self.0.room.end()))
+        self.0.commands.send(item(done)).map_err(|_| self.0.buffer.end())?;
+        answer.await.unwrap_or_else(|_| Err(self.0.buffer.end()))
     }
 }
 
@@ -180,8 +183,8 @@ impl fmt::Debug for Publisher {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        let unanswered = self.room.unanswered();
-        if unanswered > 0 && !self.room.has_ended() {
+        let unanswered = self.buffer.unanswered();
+        if unanswered > 0 && !self.buffer.has_ended() {
             tracing::warn!(
                 queue = self.queue,
                 unanswered,

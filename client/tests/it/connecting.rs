@@ -14,7 +14,7 @@ async fn pings_over_mutual_tls() {
     client.ping().await.unwrap();
     assert_eq!(client.queue_name(QUEUE).unwrap(), "tenants/t/departments/d/queues/q");
     assert_eq!(client.queue_name("Q").unwrap_err().kind(), ErrorKind::InvalidArgument);
-    // A broken connection is made again.
+    // The client opens a new connection.
     fake.wire.cut();
     client.ping().await.unwrap();
     assert_eq!(fake.wire.accepted(), 2);
@@ -46,7 +46,7 @@ async fn another_authority_or_name_is_not_trusted() {
 
 #[tokio::test]
 async fn a_certificate_of_another_authority_is_refused() {
-    // In TLS 1.3 the client is done before the server looks at its certificate.
+    // In TLS 1.3 the handshake of the client ends before the server checks its certificate.
     let (fake, stranger) = (Fake::start().await, Pki::new());
     let context = fake.context();
     for file in ["client.pem", "client.key"] {
@@ -81,11 +81,11 @@ async fn files_that_are_missing_or_wrong() {
 }
 
 #[tokio::test]
-async fn a_renewed_token_and_certificate_are_taken_up() {
+async fn a_renewed_token_and_certificate_are_used() {
     let fake = Fake::start().await;
     let client = fake.client().await;
     client.queues().list("d").await.unwrap();
-    fake.kept().token = "next-token".to_owned();
+    fake.records().token = "next-token".to_owned();
     let error = client.queues().list("d").await.unwrap_err();
     assert_eq!((error.kind(), error.reason()), (ErrorKind::Unauthenticated, Some("TOKEN_EXPIRED")));
     fake.pki.write_client_certificate();
@@ -99,9 +99,9 @@ async fn a_stream_is_refreshed_with_the_new_token() {
     let client = fake.client().await;
     let publisher = client.publisher(QUEUE).open().await.unwrap();
     let consumer = client.consumer(QUEUE).open().await.unwrap();
-    fake.kept().token = "next-token".to_owned();
+    fake.records().token = "next-token".to_owned();
     fake.pki.write_token("next-token");
-    crate::eventually("both streams have the new token", || fake.kept().refreshed.len() == 2).await;
+    crate::eventually("both streams have the new token", || fake.records().refreshed.len() == 2).await;
     publisher.publish("still here").await.unwrap().await.unwrap();
     publisher.close().await.unwrap();
     consumer.close().await.unwrap();
@@ -115,10 +115,10 @@ async fn draining_sends_both_streams_elsewhere() {
     let publisher = client.publisher(QUEUE).open().await.unwrap();
     let consumer = client.consumer(QUEUE).open().await.unwrap();
     let ack = publisher.publish("before").await.unwrap();
-    fake.kept().leases.put("one");
+    fake.records().leases.put("one");
     let held = consumer.next().await.unwrap().unwrap();
 
-    // A second server over the same store; the first one's wire goes down.
+    // A second server has the same records; the connections of the first one are cut.
     let second = serve(&fake.pki, State::clone(&fake.state)).await;
     fake.wire.set_down(true);
     assert_eq!(fake.order(Order::Drain(second.to_string())), 2);
@@ -126,7 +126,7 @@ async fn draining_sends_both_streams_elsewhere() {
     let stored = publisher.publish("after").await.unwrap().await.unwrap();
     assert_eq!(stored.sequence, Some(2));
     held.ack().await.unwrap();
-    assert_eq!(fake.kept().leases.acked, [1]);
+    assert_eq!(fake.records().leases.acked, [1]);
     publisher.close().await.unwrap();
     consumer.close().await.unwrap();
 }

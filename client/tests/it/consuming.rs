@@ -15,7 +15,7 @@ async fn consumer(fake: &Fake, credit: u32) -> Consumer {
 
 fn put(fake: &Fake, count: usize) {
     for n in 0..count {
-        fake.kept().leases.put(format!("message {n}"));
+        fake.records().leases.put(format!("message {n}"));
     }
 }
 
@@ -35,7 +35,7 @@ async fn each_settlement_does_what_it_says() {
     deliveries.pop().unwrap().release().await.unwrap();
     deliveries.pop().unwrap().nack(Duration::ZERO).await.unwrap();
     deliveries.pop().unwrap().ack().await.unwrap();
-    assert_eq!(fake.kept().leases.acked, [1]);
+    assert_eq!(fake.records().leases.acked, [1]);
     let nacked = consumer.next().await.unwrap().unwrap();
     let released = consumer.next().await.unwrap().unwrap();
     let mut attempts = [(nacked.sequence(), nacked.attempt()), (released.sequence(), released.attempt())];
@@ -51,21 +51,24 @@ async fn each_settlement_does_what_it_says() {
 }
 
 #[tokio::test]
-async fn credits_bound_what_is_out_and_come_back() {
+async fn credits_bound_unsettled_deliveries_and_return() {
     let fake = Fake::start().await;
     put(&fake, 2000);
     let consumer = consumer(&fake, 7).await;
     let mut seen = Vec::new();
     while seen.len() < 2000 {
         let delivery = within("a delivery", consumer.next()).await.unwrap().unwrap();
-        assert!(fake.kept().leases.leased.len() <= 7 + 28, "no more than credits and settlements under way");
+        assert!(
+            fake.records().leases.leased.len() <= 7 + 28,
+            "no more than credits and settlements under way"
+        );
         seen.push(delivery.sequence());
         drop(delivery.ack());
     }
     assert_eq!(seen, (1..=2000).collect::<Vec<_>>());
-    eventually("all is acked", || fake.kept().leases.acked.len() == 2000).await;
-    eventually("all credits are back", || fake.kept().leases.credit.messages == 7).await;
-    eventually("all bytes are back", || fake.kept().leases.credit.bytes == 16 << 20).await;
+    eventually("all is acked", || fake.records().leases.acked.len() == 2000).await;
+    eventually("all credits are back", || fake.records().leases.credit.messages == 7).await;
+    eventually("all bytes are back", || fake.records().leases.credit.bytes == 16 << 20).await;
     consumer.close().await.unwrap();
 }
 
@@ -82,7 +85,7 @@ async fn settlements_share_frames() {
     for settled in settling {
         settled.await.unwrap();
     }
-    let frames = fake.kept().leases.settle_frames;
+    let frames = fake.records().leases.settle_frames;
     assert!(frames < 100, "{frames} frames for 1,000 settlements");
 }
 
@@ -91,45 +94,47 @@ async fn few_settlements_wait_while_two_frames_have_no_answer() {
     let fake = Fake::start().await;
     put(&fake, 130);
     let consumer = consumer(&fake, 130).await;
-    fake.kept().leases.mute = true;
+    fake.records().leases.mute = true;
     let mut acked = 0;
     for _ in 0..130 {
         drop(consumer.next().await.unwrap().unwrap().ack());
         acked += 1;
         if acked <= 2 {
-            eventually("it is settled", || fake.kept().leases.acked.len() == acked).await;
+            eventually("it is settled", || fake.records().leases.acked.len() == acked).await;
         }
-        // Whatever the consumer would do with one settlement, it has time for it.
+        // This leaves the consumer time for anything that it might do with one settlement.
         tokio::task::yield_now().await;
     }
-    eventually("all are settled", || fake.kept().leases.acked.len() == 130).await;
-    assert_eq!(fake.kept().leases.settle_frames, 3, "many do not wait for an answer");
+    eventually("all are settled", || fake.records().leases.acked.len() == 130).await;
+    assert_eq!(fake.records().leases.settle_frames, 3, "many do not wait for an answer");
 }
 
 #[tokio::test]
-async fn many_are_taken_and_settled_together() {
+async fn next_many_and_settle_all_handle_many_deliveries() {
     let fake = Fake::start().await;
     put(&fake, 20);
     let (one, other) = (consumer(&fake, 10).await, consumer(&fake, 10).await);
     let mut held = Vec::new();
     while held.len() < 20 {
         for consumer in [&one, &other] {
-            if let Ok(taken) = tokio::time::timeout(Duration::from_millis(20), consumer.next_many(3)).await {
-                let taken = taken.unwrap();
-                assert!((1..=3).contains(&taken.len()), "{}", taken.len());
-                held.extend(taken);
+            if let Ok(deliveries) =
+                tokio::time::timeout(Duration::from_millis(20), consumer.next_many(3)).await
+            {
+                let deliveries = deliveries.unwrap();
+                assert!((1..=3).contains(&deliveries.len()), "{}", deliveries.len());
+                held.extend(deliveries);
             }
         }
     }
-    // Those of the other consumer go where they belong.
+    // Deliveries of the other consumer are settled through their own.
     let settling = one.settle_all(held.into_iter().map(|delivery| (delivery, Settlement::Ack)));
     let settled = settling.await;
     assert!(settled.len() == 20 && settled.iter().all(Result::is_ok), "{settled:?}");
-    let acked: HashSet<u64> = fake.kept().leases.acked.iter().copied().collect();
+    let acked: HashSet<u64> = fake.records().leases.acked.iter().copied().collect();
     assert_eq!(acked, (1..=20).collect());
     assert!(one.settle_all([]).await.is_empty());
 
-    // It could be given to the other.
+    // The first consumer could release it to the second.
     other.close().await.unwrap();
     put(&fake, 1);
     let last = within("the last", one.next_many(0)).await.unwrap();
@@ -161,16 +166,16 @@ async fn closing_confirms_what_was_settled_and_releases_the_rest() {
     let settling = first.ack();
     consumer.close().await.unwrap();
     settling.await.unwrap();
-    assert_eq!(fake.kept().leases.ready.len(), 99);
-    assert!(fake.kept().leases.leased.is_empty());
+    assert_eq!(fake.records().leases.ready.len(), 99);
+    assert!(fake.records().leases.leased.is_empty());
     assert_eq!(held.ack().await.unwrap_err().kind(), ErrorKind::Closed);
 
-    // Dropping the consumer does the same.
+    // Dropping a consumer closes it.
     let second = self::consumer(&fake, 50).await;
     drop(second.next().await.unwrap());
-    eventually("50 are leased", || fake.kept().leases.leased.len() == 50).await;
+    eventually("50 are leased", || fake.records().leases.leased.len() == 50).await;
     drop(second);
-    eventually("all are released", || fake.kept().leases.ready.len() == 99).await;
+    eventually("all are released", || fake.records().leases.ready.len() == 99).await;
 }
 
 #[tokio::test]
@@ -191,7 +196,7 @@ async fn many_tasks_share_one_consumer() {
             })
         })
         .collect();
-    eventually("all is acked", || fake.kept().leases.acked.len() == 1000).await;
+    eventually("all is acked", || fake.records().leases.acked.len() == 1000).await;
     consumer.close().await.unwrap();
     let mut seen = HashSet::new();
     for task in tasks {
@@ -205,19 +210,19 @@ async fn many_tasks_share_one_consumer() {
 #[tokio::test]
 async fn a_lease_of_which_little_is_left_is_extended_at_once() {
     let fake = Fake::start().await;
-    fake.kept().leases.seconds_left = Some(60);
+    fake.records().leases.seconds_left = Some(60);
     put(&fake, 2);
     let client = fake.client().await;
-    // Of a lease of ten minutes a third passes before it is extended; of these most has passed already.
+    // A lease of ten minutes is extended after a third; of these most has passed when they are delivered.
     let consumer = client.consumer(QUEUE).lease_duration(Duration::from_secs(600)).open().await.unwrap();
-    let taken = consumer.next().await.unwrap().unwrap();
-    let left = taken.lease_time_left();
+    let deliveries = consumer.next().await.unwrap().unwrap();
+    let left = deliveries.lease_time_left();
     assert!(left <= Duration::from_secs(60) && left > Duration::from_secs(50), "{left:?}");
-    eventually("extended, the one that was taken and the one that waits", || {
-        fake.kept().leases.extensions >= 2
+    eventually("extended, the one that was deliveries and the one that waits", || {
+        fake.records().leases.extensions >= 2
     })
     .await;
-    taken.ack().await.unwrap();
+    deliveries.ack().await.unwrap();
 }
 
 #[tokio::test]
@@ -227,33 +232,33 @@ async fn leases_are_extended_on_request_and_while_they_wait() {
     let client = fake.client().await;
     let lease = Duration::from_secs(1);
     let consumer = client.consumer(QUEUE).lease_duration(lease).open().await.unwrap();
-    let mut taken = consumer.next().await.unwrap().unwrap();
-    let deadline = taken.extend(Duration::from_secs(60)).await.unwrap();
-    assert_eq!(deadline, taken.lease_deadline());
-    // Two wait in the client: their leases are kept alive, the taken one's is the application's own concern.
-    eventually("extended", || fake.kept().leases.extensions > 2 * 2).await;
-    taken.ack().await.unwrap();
+    let mut deliveries = consumer.next().await.unwrap().unwrap();
+    let deadline = deliveries.extend(Duration::from_secs(60)).await.unwrap();
+    assert_eq!(deadline, deliveries.lease_deadline());
+    // Two deliveries wait in the client, which extends their leases; the lease of the third is up to the application.
+    eventually("extended", || fake.records().leases.extensions > 2 * 2).await;
+    deliveries.ack().await.unwrap();
 
-    // A lease that is lost while the delivery waits: it is withdrawn.
+    // A delivery that waits in the client and loses its lease is removed.
     let message = {
-        let leases = &mut fake.kept().leases;
+        let leases = &mut fake.records().leases;
         let (token, lease) = leases.leased.pop_first().unwrap();
         assert_eq!((lease.sequence, token.len()), (2, 20));
         lease.payload
     };
     assert_eq!(&message[..], b"message 1");
-    let before = fake.kept().leases.extensions;
-    eventually("extended again", || fake.kept().leases.extensions >= before + 3).await;
+    let before = fake.records().leases.extensions;
+    eventually("extended again", || fake.records().leases.extensions >= before + 3).await;
     assert_eq!(consumer.next().await.unwrap().unwrap().sequence(), 3);
 }
 
 #[tokio::test]
-async fn a_lost_lease_is_told() {
+async fn a_lost_lease_fails_its_extension_and_settlement() {
     let fake = Fake::start().await;
     put(&fake, 1);
     let consumer = consumer(&fake, 10).await;
     let mut held = consumer.next().await.unwrap().unwrap();
-    fake.kept().leases.leased.clear();
+    fake.records().leases.leased.clear();
     let error = held.extend(Duration::from_secs(5)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LeaseLost);
     let error = held.ack().await.unwrap_err();
@@ -262,14 +267,14 @@ async fn a_lost_lease_is_told() {
 }
 
 #[tokio::test]
-async fn an_end_that_will_not_pass_is_told() {
+async fn a_permanent_failure_ends_the_consumer_with_its_reason() {
     let fake = Fake::start().await;
     put(&fake, 1);
     let consumer = consumer(&fake, 10).await;
     let held = consumer.next().await.unwrap().unwrap();
-    fake.kept().leases.mute = true;
+    fake.records().leases.mute = true;
     let settling = held.ack();
-    eventually("the ack arrives", || fake.kept().leases.acked.len() == 1).await;
+    eventually("the ack arrives", || fake.records().leases.acked.len() == 1).await;
     fake.order(Order::End(refusal(Code::NotFound, "QUEUE_DELETED")));
     let error = within("the end", consumer.next()).await.unwrap_err();
     assert_eq!((error.kind(), error.reason()), (ErrorKind::NotFound, Some("QUEUE_DELETED")));

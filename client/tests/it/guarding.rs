@@ -1,4 +1,4 @@
-//! Leases while the application works: extended, lost, settled in numbers.
+//! Leases while the application works: extended, lost, and settled in numbers.
 
 use std::time::Duration;
 
@@ -13,29 +13,29 @@ use crate::{
 #[tokio::test]
 async fn a_lease_is_extended_while_the_delivery_is_held() {
     let fake = Fake::start().await;
-    fake.kept().leases.put("slow work");
+    fake.records().leases.put("slow work");
     let client = fake.client().await;
     let consumer = client.consumer(QUEUE).lease_duration(Duration::from_secs(1)).open().await.unwrap();
     let held = consumer.next().await.unwrap().unwrap();
-    eventually("extended again and again", || fake.kept().leases.extensions >= 3).await;
+    eventually("extended again and again", || fake.records().leases.extensions >= 3).await;
     assert!(held.is_live());
     held.ack().await.unwrap();
-    let extensions = fake.kept().leases.extensions;
-    fake.kept().leases.put("another");
+    let extensions = fake.records().leases.extensions;
+    fake.records().leases.put("another");
     let other = consumer.next().await.unwrap().unwrap();
-    eventually("the other one is", || fake.kept().leases.extensions > extensions).await;
+    eventually("the other one is", || fake.records().leases.extensions > extensions).await;
     other.ack().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_worker_is_told_that_its_lease_is_lost() {
+async fn lease_lost_resolves_when_the_lease_is_lost() {
     let fake = Fake::start().await;
-    fake.kept().leases.put("leased by another meanwhile");
+    fake.records().leases.put("leased by another meanwhile");
     let client = fake.client().await;
     let consumer = client.consumer(QUEUE).lease_duration(Duration::from_secs(1)).open().await.unwrap();
     let held = consumer.next().await.unwrap().unwrap();
     assert!(held.is_live());
-    fake.kept().leases.leased.clear();
+    fake.records().leases.leased.clear();
     within("it is told", held.lease_lost()).await;
     assert!(!held.is_live());
     let error = held.ack().await.unwrap_err();
@@ -43,24 +43,24 @@ async fn a_worker_is_told_that_its_lease_is_lost() {
 }
 
 #[tokio::test]
-async fn a_worker_is_told_that_its_message_was_purged() {
+async fn lease_lost_resolves_when_the_message_is_purged() {
     let fake = Fake::start().await;
-    fake.kept().leases.put("purged meanwhile");
+    fake.records().leases.put("purged meanwhile");
     let client = fake.client().await;
     let consumer = client.consumer(QUEUE).lease_duration(Duration::from_secs(1)).open().await.unwrap();
     let held = consumer.next().await.unwrap().unwrap();
-    fake.kept().leases.purged = true;
-    fake.kept().leases.leased.clear();
+    fake.records().leases.purged = true;
+    fake.records().leases.leased.clear();
     within("it is told", held.lease_lost()).await;
     let error = held.ack().await.unwrap_err();
     let purged = (ErrorKind::LeaseLost, Some(ErrorReason::MessagePurged));
     assert_eq!((error.kind(), error.error_reason()), purged);
-    // A pool does not count it among those that may come again.
+    // A pool does not count it among the messages that may be delivered again.
     consumer.close().await.unwrap();
-    fake.kept().leases.put("another");
+    fake.records().leases.put("another");
     let state = fake.state.clone();
     let handler = move |_| {
-        state.kept().leases.leased.clear();
+        state.records().leases.leased.clear();
         std::future::ready(Ok(()))
     };
     let pool = client.worker_pool(QUEUE).workers(1).start(handler).await.unwrap();
@@ -72,14 +72,14 @@ async fn a_worker_is_told_that_its_message_was_purged() {
 #[tokio::test]
 async fn a_lease_that_runs_out_while_the_server_is_away_is_lost() {
     let fake = Fake::start().await;
-    fake.kept().leases.put("one");
+    fake.records().leases.put("one");
     let client = fake.client().await;
     let consumer = client.consumer(QUEUE).lease_duration(Duration::from_secs(1)).open().await.unwrap();
     let held = consumer.next().await.unwrap().unwrap();
     fake.wire.set_down(true);
     fake.wire.cut();
     within("it is told without the server", held.lease_lost()).await;
-    // The server had not given it to another: it turns out to be good.
+    // The server had not leased it to another consumer, so the lease is valid after all.
     fake.wire.set_down(false);
     eventually("it is live again", || held.is_live()).await;
     held.ack().await.unwrap();
@@ -88,58 +88,58 @@ async fn a_lease_that_runs_out_while_the_server_is_away_is_lost() {
 #[tokio::test]
 async fn leases_are_not_extended_for_longer_than_asked() {
     let fake = Fake::start().await;
-    fake.kept().leases.put("one");
+    fake.records().leases.put("one");
     let client = fake.client().await;
     let builder = client.consumer(QUEUE).lease_duration(Duration::from_secs(1));
     let consumer = builder.extend_leases_for(Duration::ZERO).open().await.unwrap();
     let held = consumer.next().await.unwrap().unwrap();
     within("it runs out", held.lease_lost()).await;
-    assert!(fake.kept().leases.extensions <= 1, "only while it waited");
+    assert!(fake.records().leases.extensions <= 1, "only while it waited");
     drop(held);
     consumer.close().await.unwrap();
 }
 
 #[tokio::test]
-async fn many_are_settled_together() {
+async fn settle_all_settles_each_delivery() {
     let fake = Fake::start().await;
     let consumer = fake.client().await.consumer(QUEUE).open().await.unwrap();
     for n in 0..100 {
-        fake.kept().leases.put(format!("message {n}"));
+        fake.records().leases.put(format!("message {n}"));
     }
     let mut held = Vec::new();
     while held.len() < 100 {
         held.push(consumer.next().await.unwrap().unwrap());
     }
-    // One of them is no longer ours.
-    fake.kept().leases.leased.pop_first();
+    // One of the leases has ended.
+    fake.records().leases.leased.pop_first();
     let settled = consumer.settle_all(held.into_iter().map(|delivery| (delivery, Settlement::Ack))).await;
     assert_eq!(settled.len(), 100);
     assert_eq!(settled[0].as_ref().unwrap_err().kind(), ErrorKind::LeaseLost);
     assert!(settled[1..].iter().all(Result::is_ok));
-    assert_eq!(fake.kept().leases.acked.len(), 99);
-    assert!(fake.kept().leases.settle_frames < 10);
+    assert_eq!(fake.records().leases.acked.len(), 99);
+    assert!(fake.records().leases.settle_frames < 10);
 }
 
 #[tokio::test]
-async fn a_stopped_consumer_gives_back_what_waits_and_keeps_what_is_held() {
+async fn a_stopped_consumer_releases_waiting_deliveries_and_keeps_held_ones() {
     let fake = Fake::start().await;
     for n in 0..20 {
-        fake.kept().leases.put(format!("message {n}"));
+        fake.records().leases.put(format!("message {n}"));
     }
     let client = fake.client().await;
     let consumer = client.consumer(QUEUE).credit_messages(10).open().await.unwrap();
     let held = consumer.next().await.unwrap().unwrap();
     consumer.stop();
     eventually("the others are given back", || {
-        let leases = &fake.kept().leases;
+        let leases = &fake.records().leases;
         leases.leased.len() == 1 && leases.ready.len() == 19
     })
     .await;
     assert!(consumer.next().await.unwrap().is_none());
-    // Not even a new stream takes more.
+    // The consumer accepts no more deliveries even on a new stream.
     fake.wire.cut();
     held.ack().await.unwrap();
     consumer.close().await.unwrap();
-    let leases = &fake.kept().leases;
+    let leases = &fake.records().leases;
     assert_eq!((leases.acked.len(), leases.ready.len()), (1, 19));
 }

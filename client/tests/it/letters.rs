@@ -42,23 +42,23 @@ async fn dead_letters_are_redriven() {
     let all = messages.redrive("d/dead", &Redrive::new()).await.unwrap();
     assert_eq!((all.redriven, all.skipped, all.more), (4, 1, false));
     assert_eq!(Redrive::new().after(&all), None);
-    let some = Redrive::new().only(["m1", "m3", "m4"]).at_most(9).to("d/other");
+    let some = Redrive::new().only(["m1", "m3", "m4"]).max_messages(9).to("d/other");
     let first = messages.redrive("d/dead", &some).await.unwrap();
     assert_eq!((first.redriven, first.skipped, first.more), (1, 1, true));
     assert_eq!(first.skipped_dead_letters, [("m3".to_owned(), SkipReason::Leased)]);
     let rest = some.after(&first).unwrap();
-    assert_eq!(rest, Redrive::new().only(["m4"]).at_most(9).to("d/other"));
-    let mut ids = fake.kept().request_ids.clone();
+    assert_eq!(rest, Redrive::new().only(["m4"]).max_messages(9).to("d/other"));
+    let mut ids = fake.records().request_ids.clone();
     ids.sort();
     ids.dedup();
     assert_eq!((ids.len(), ids[0].len()), (2, 36), "each call has an id of its own");
 }
 
 #[tokio::test]
-async fn a_redrive_goes_on_to_the_end() {
+async fn a_redrive_continues_to_the_last_dead_letter() {
     let fake = Fake::start().await;
     let messages = fake.client().await.messages();
-    let (mut redrive, mut sums) = (Some(Redrive::new().at_most(2)), Vec::new());
+    let (mut redrive, mut sums) = (Some(Redrive::new().max_messages(2)), Vec::new());
     while let Some(next) = redrive {
         let done = messages.redrive("d/dead", &next).await.unwrap();
         sums.push((done.redriven, done.skipped_by_reason[0]));

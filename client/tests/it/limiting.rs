@@ -1,4 +1,4 @@
-//! A publisher's limits: room, deadlines, ids, and how it ends.
+//! The limits of a publisher: buffer, deadlines, ids, and its end.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_full_buffer_is_told_and_gives_the_message_back() {
+async fn a_full_buffer_returns_the_message() {
     let fake = Fake::start().await;
     let client = fake.client().await;
     let publisher = client.publisher(QUEUE).max_buffered_messages(3).open().await.unwrap();
-    fake.kept().producers.mute = true;
+    fake.records().producers.mute = true;
     let mut acks = Vec::new();
     for _ in 0..3 {
         acks.push(publisher.try_publish("x").unwrap());
@@ -25,9 +25,9 @@ async fn a_full_buffer_is_told_and_gives_the_message_back() {
     let Err(TryPublishError::Full(message)) = publisher.try_publish("the fourth") else { panic!("not full") };
     assert_eq!(&message.payload()[..], b"the fourth");
     assert_eq!(publisher.unanswered(), 3);
-    eventually("they are stored", || fake.kept().producers.stored.len() == 3).await;
-    // What was withheld is told on the next stream.
-    fake.kept().producers.mute = false;
+    eventually("they are stored", || fake.records().producers.stored.len() == 3).await;
+    // The next stream answers what was withheld.
+    fake.records().producers.mute = false;
     fake.wire.cut();
     for ack in acks {
         within("an ack", ack).await.unwrap();
@@ -38,29 +38,29 @@ async fn a_full_buffer_is_told_and_gives_the_message_back() {
 }
 
 #[tokio::test]
-async fn a_deadline_tells_whether_the_message_was_sent() {
+async fn the_error_after_a_deadline_says_whether_the_message_was_sent() {
     let fake = Fake::start().await;
     let client = fake.client().await;
     let builder = client.publisher(QUEUE).max_buffered_messages(2).max_in_flight_batches(1);
     let publisher = builder.linger(Duration::ZERO).open().await.unwrap();
-    fake.kept().producers.mute = true;
-    // Later than the first is sent, however busy the machine is.
+    fake.records().producers.mute = true;
+    // The first message is sent before this deadline, even on a busy machine.
     let soon = Duration::from_secs(2);
     let sent = publisher.publish(NewMessage::new("sent").timeout(soon)).await.unwrap();
-    eventually("it is sent", || fake.kept().producers.stored.len() == 1).await;
+    eventually("it is sent", || fake.records().producers.stored.len() == 1).await;
     let unsent = publisher.publish(NewMessage::new("unsent").timeout(soon)).await.unwrap();
-    let no_room = publisher.publish(NewMessage::new("no room").timeout(soon)).await;
-    assert!(matches!(no_room, Err(PublishError::Expired)), "{no_room:?}");
+    let unbuffered = publisher.publish(NewMessage::new("not buffered").timeout(soon)).await;
+    assert!(matches!(unbuffered, Err(PublishError::Expired)), "{unbuffered:?}");
     let error = within("its deadline", sent).await.unwrap_err();
     assert!(matches!(error, PublishError::TimedOut), "{error:?}");
     assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
     within("its deadline", unsent).await.unwrap_err();
-    // It is not sent later, either.
-    fake.kept().producers.mute = false;
+    // It is not sent later either.
+    fake.records().producers.mute = false;
     fake.wire.cut();
     let stored = within("the next", publisher.publish("next")).await.unwrap().await.unwrap();
     assert_eq!(stored.sequence, Some(2));
-    assert_eq!(fake.kept().producers.stored, ["sent", "next"]);
+    assert_eq!(fake.records().producers.stored, ["sent", "next"]);
     assert!(matches!(publisher.flush().await, Err(PublishError::Expired)), "a flush tells of it");
     publisher.close().await.unwrap();
 }
@@ -85,20 +85,20 @@ async fn closing_has_a_deadline() {
     let fake = Fake::start().await;
     let client = fake.client().await;
     let publisher = client.publisher(QUEUE).open().await.unwrap();
-    fake.kept().producers.mute = true;
+    fake.records().producers.mute = true;
     let ack = publisher.publish("x").await.unwrap();
     let error = within("closing", publisher.close_within(Duration::from_millis(50))).await.unwrap_err();
     assert!(matches!(error, PublishError::TimedOut), "{error:?}");
     assert!(matches!(within("the ack", ack).await, Err(PublishError::Closed)));
 
-    fake.kept().producers.mute = false;
+    fake.records().producers.mute = false;
     let publisher = client.publisher(QUEUE).open().await.unwrap();
     drop(publisher.publish("y").await.unwrap());
     publisher.close_within(Duration::from_secs(60)).await.unwrap();
 }
 
 #[tokio::test]
-async fn many_are_published_together_and_each_is_answered() {
+async fn many_published_messages_are_each_answered() {
     let fake = Fake::start().await;
     let client = fake.client().await;
     let builder = client.publisher(QUEUE).batch_messages(10).linger(Duration::from_secs(60));
@@ -114,24 +114,24 @@ async fn many_are_published_together_and_each_is_answered() {
 }
 
 #[tokio::test]
-async fn every_message_id_is_told_if_asked() {
+async fn every_message_id_is_returned_if_asked() {
     let fake = Fake::start().await;
     let client = fake.client().await;
-    for tell in [false, true] {
-        let publisher = client.publisher(QUEUE).tell_message_ids(tell).open().await.unwrap();
+    for enable in [false, true] {
+        let publisher = client.publisher(QUEUE).return_message_ids(enable).open().await.unwrap();
         let answers = publisher.publish_all(["a", "b", "c"]).await;
-        let told = answers.iter().flatten().filter(|stored| stored.message_id.is_some()).count();
-        assert_eq!(told, if tell { 3 } else { 1 });
+        let ids = answers.iter().flatten().filter(|stored| stored.message_id.is_some()).count();
+        assert_eq!(ids, if enable { 3 } else { 1 });
         publisher.close().await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn a_refused_batch_tells_its_violations() {
+async fn the_error_of_a_refused_batch_has_its_violations() {
     let fake = Fake::start().await;
     let client = fake.client().await;
     let publisher = client.publisher(QUEUE).open().await.unwrap();
-    fake.kept().producers.refuse.push_back(refusal_in_frame(Code::InvalidArgument, "BATCH_INVALID"));
+    fake.records().producers.refuse.push_back(refusal_in_frame(Code::InvalidArgument, "BATCH_INVALID"));
     let error = publisher.publish("x").await.unwrap().await.unwrap_err();
     let refusal = error.refusal().unwrap();
     assert_eq!(refusal.field_violations()[0].subject, "messages");

@@ -1,4 +1,4 @@
-//! The client against a server that keeps the protocol, loses connections, and refuses on demand.
+//! The client with a server that keeps the protocol, breaks connections, and refuses when a test orders it.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -24,7 +24,7 @@ use std::{future::Future, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
-/// Polls until it holds; tests never wait for a time to pass.
+/// Polls until the condition holds; tests never wait for a time to pass.
 async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !holds() {
@@ -33,7 +33,7 @@ async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Fails rather than hangs.
+/// Fails instead of hanging.
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(Duration::from_secs(60), future).await {
         Ok(value) => value,

@@ -16,13 +16,13 @@ async fn consumer(fake: &Fake, credit: u32) -> Consumer {
 
 fn put(fake: &Fake, count: usize) {
     for n in 0..count {
-        fake.kept().leases.put(format!("message {n}"));
+        fake.records().leases.put(format!("message {n}"));
     }
 }
 
 async fn streams(fake: &Fake, number: u64) {
     eventually("the session has its next stream", || {
-        fake.kept().leases.sessions.values().any(|streams| *streams >= number)
+        fake.records().leases.sessions.values().any(|streams| *streams >= number)
     })
     .await;
 }
@@ -46,15 +46,15 @@ async fn held_deliveries_survive_a_broken_connection() {
     for delivery in rest {
         delivery.ack().await.unwrap();
     }
-    let mut acked = fake.kept().leases.acked.clone();
+    let mut acked = fake.records().leases.acked.clone();
     acked.sort_unstable();
     assert_eq!(acked, [1, 2, 3, 4, 5]);
-    eventually("all credits are back", || fake.kept().leases.credit.messages == 5).await;
+    eventually("all credits are back", || fake.records().leases.credit.messages == 5).await;
     consumer.close().await.unwrap();
 }
 
 #[tokio::test]
-async fn settlements_under_way_are_sent_again() {
+async fn unconfirmed_settlements_are_sent_again() {
     let fake = Fake::start().await;
     put(&fake, 10);
     let consumer = consumer(&fake, 10).await;
@@ -62,36 +62,36 @@ async fn settlements_under_way_are_sent_again() {
     for _ in 0..10 {
         held.push(consumer.next().await.unwrap().unwrap());
     }
-    fake.kept().leases.mute = true;
+    fake.records().leases.mute = true;
     let settling: Vec<_> = held.drain(..5).map(posthouse_client::Delivery::ack).collect();
-    eventually("settled, and not told", || fake.kept().leases.acked.len() == 5).await;
+    eventually("settled, and not told", || fake.records().leases.acked.len() == 5).await;
     fake.wire.set_down(true);
     fake.wire.cut();
-    // These are settled while there is no connection at all.
+    // These are settled while there is no connection.
     let offline: Vec<_> = held.drain(..).map(posthouse_client::Delivery::ack).collect();
-    fake.kept().leases.mute = false;
+    fake.records().leases.mute = false;
     fake.wire.set_down(false);
     for settled in settling.into_iter().chain(offline) {
         within("a settlement", settled).await.unwrap();
     }
-    assert_eq!(fake.kept().leases.acked.len(), 10);
-    eventually("all credits are back", || fake.kept().leases.credit.messages == 10).await;
+    assert_eq!(fake.records().leases.acked.len(), 10);
+    eventually("all credits are back", || fake.records().leases.credit.messages == 10).await;
 }
 
 #[tokio::test]
-async fn deliveries_whose_lease_ended_meanwhile_are_not_given_out() {
+async fn deliveries_with_an_ended_lease_are_not_returned() {
     let fake = Fake::start().await;
     put(&fake, 4);
     let consumer = consumer(&fake, 4).await;
     let held = consumer.next().await.unwrap().unwrap();
-    eventually("all are leased", || fake.kept().leases.leased.len() == 4).await;
+    eventually("all are leased", || fake.records().leases.leased.len() == 4).await;
     fake.wire.set_down(true);
     fake.wire.cut();
-    fake.kept().leases.end_leases(None, 1);
+    fake.records().leases.end_leases(None, 1);
     fake.wire.set_down(false);
-    // This answer comes from the next stream, after what it resumed.
+    // This answer comes from the next stream, after it has resumed leases.
     assert_eq!(held.ack().await.unwrap_err().reason(), Some("LEASE_LOST"));
-    // All four are delivered anew, with one failed attempt; those that had waited in the client are withdrawn.
+    // All four are delivered again, with one failed attempt; those that waited in the client are removed.
     let mut sequences = Vec::new();
     for _ in 0..4 {
         let delivery = within("a delivery", consumer.next()).await.unwrap().unwrap();
@@ -101,11 +101,11 @@ async fn deliveries_whose_lease_ended_meanwhile_are_not_given_out() {
     }
     sequences.sort_unstable();
     assert_eq!(sequences, [1, 2, 3, 4]);
-    eventually("all credits are back", || fake.kept().leases.credit.messages == 4).await;
+    eventually("all credits are back", || fake.records().leases.credit.messages == 4).await;
 }
 
 #[tokio::test]
-async fn works_everything_off_once_over_many_breaks() {
+async fn every_message_is_acked_once_over_many_breaks() {
     let seed: u64 = rand::random();
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
@@ -113,7 +113,7 @@ async fn works_everything_off_once_over_many_breaks() {
     put(&fake, 5000);
     let consumer = consumer(&fake, 50).await;
     let (mut seen, mut held) = (HashMap::<u64, u32>::new(), Vec::new());
-    while fake.kept().leases.acked.len() < 5000 {
+    while fake.records().leases.acked.len() < 5000 {
         if random.random_bool(0.004) {
             fake.wire.cut();
         }
@@ -129,7 +129,7 @@ async fn works_everything_off_once_over_many_breaks() {
     }
     assert_eq!(seen.len(), 5000);
     assert!(seen.values().all(|times| *times == 1), "none came twice");
-    let streams = *fake.kept().leases.sessions.values().next().unwrap();
+    let streams = *fake.records().leases.sessions.values().next().unwrap();
     assert!(streams > 1, "the connection broke");
     consumer.close().await.unwrap();
 }
@@ -141,7 +141,7 @@ async fn closing_while_the_server_is_away_ends() {
     let consumer = consumer(&fake, 5).await;
     fake.wire.set_down(true);
     fake.wire.cut();
-    // Nothing is held and nothing to settle once the one delivery is acked and confirmed; here it cannot be.
+    // The consumer has nothing to do once its one delivery is acked and confirmed, and here it cannot be.
     fake.wire.set_down(false);
     let delivery = consumer.next().await.unwrap().unwrap();
     delivery.ack().await.unwrap();

@@ -1,4 +1,4 @@
-//! Credentials that the program gives, and that change.
+//! Credentials from the program that change.
 
 use std::{
     fs,
@@ -51,7 +51,7 @@ async fn a_token_is_asked_for_once_and_again_when_it_is_refused() {
         client.queues().list("d").await.unwrap();
     }
     assert_eq!(asked.load(Ordering::SeqCst), 1);
-    fake.kept().token = "next-token".to_owned();
+    fake.records().token = "next-token".to_owned();
     client.queues().list("d").await.unwrap();
     assert_eq!(asked.load(Ordering::SeqCst), 2);
 }
@@ -73,8 +73,8 @@ async fn a_source_that_fails_for_a_while_is_waited_for() {
     let client = Client::connect(context.build().unwrap()).await.unwrap();
     let publisher = client.publisher(QUEUE).open().await.unwrap();
     away.store(true, Ordering::SeqCst);
-    // The token is refused, and there is no other.
-    fake.kept().token = "none".to_owned();
+    // The server refuses the token, and the source has no other.
+    fake.records().token = "none".to_owned();
     fake.wire.cut();
     let ack = publisher.publish("x").await.unwrap();
     eventually("the source fails", || failures.load(Ordering::SeqCst) >= 2).await;
@@ -83,7 +83,7 @@ async fn a_source_that_fails_for_a_while_is_waited_for() {
         panic!("{error:?}")
     };
     assert!(error.is_retryable() && error.to_string().contains("the issuer is away"), "{error}");
-    fake.kept().token.clear();
+    fake.records().token.clear();
     away.store(false, Ordering::SeqCst);
     within("the message is stored", ack).await.unwrap();
     publisher.close().await.unwrap();
@@ -94,7 +94,7 @@ async fn an_open_stream_learns_the_next_token() {
     let fake = Fake::start().await;
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
-    // The first is valid for a second.
+    // The first token is valid for a second.
     let context = builder(&fake).token_source(move || {
         let number = count.fetch_add(1, Ordering::SeqCst);
         async move {
@@ -105,8 +105,8 @@ async fn an_open_stream_learns_the_next_token() {
     });
     let client = Client::connect(context.build().unwrap()).await.unwrap();
     let publisher = client.publisher(QUEUE).open().await.unwrap();
-    fake.kept().token = "next-token".to_owned();
-    eventually("the stream is told", || fake.kept().refreshed == ["next-token"]).await;
+    fake.records().token = "next-token".to_owned();
+    eventually("the stream is told", || fake.records().refreshed == ["next-token"]).await;
     publisher.publish("x").await.unwrap().await.unwrap();
     publisher.close().await.unwrap();
 }
@@ -125,7 +125,7 @@ async fn certificates_and_key_in_memory_and_from_a_function() {
     });
     let client = Client::connect(context.build().unwrap()).await.unwrap();
     let publisher = client.publisher(QUEUE).open().await.unwrap();
-    // The vault is sealed while the connection breaks; then it has a new certificate and key.
+    // The source fails while the connection is broken; then it returns a new certificate and key.
     *current.lock().unwrap() = Err("the vault is sealed");
     fake.wire.cut();
     let ack = publisher.publish("x").await.unwrap();
@@ -147,7 +147,7 @@ async fn key_files_that_are_replaced_one_after_the_other() {
     let fake = Fake::start().await;
     let client = fake.client().await;
     let publisher = client.publisher(QUEUE).open().await.unwrap();
-    // For a moment the key does not fit the certificate.
+    // For a moment the key and the certificate do not fit.
     let old = fs::read(fake.pki.path().join("client.key")).unwrap();
     fake.pki.write_client_certificate();
     let new = fs::read(fake.pki.path().join("client.key")).unwrap();
@@ -166,9 +166,9 @@ async fn a_call_has_a_deadline() {
     let fake = Fake::start().await;
     let client = Client::builder(fake.context()).call_timeout(Duration::from_millis(100));
     let client = client.connect_timeout(Duration::from_secs(5)).connect().await.unwrap();
-    fake.kept().slow = true;
+    fake.records().slow = true;
     let error = within("the deadline", client.queues().list("d")).await.unwrap_err();
     assert!(error.is_retryable(), "{error:?}");
-    fake.kept().slow = false;
+    fake.records().slow = false;
     client.queues().list("d").await.unwrap();
 }

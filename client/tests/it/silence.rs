@@ -1,4 +1,4 @@
-//! A server that says nothing. The clock is the test's: seconds pass when it says so, and bytes move in real time.
+//! A server that sends nothing. The test moves a paused clock; bytes move in real time.
 
 use std::{sync::mpsc, thread, time::Duration};
 
@@ -6,7 +6,7 @@ use tokio::task::{spawn_blocking, yield_now};
 
 use crate::fake::{Fake, QUEUE};
 
-/// Keeps a paused clock from running ahead while the runtime only waits for bytes.
+/// Keeps a paused clock from advancing while the runtime only waits for bytes.
 struct Hold {
     _clock: mpsc::Sender<()>,
 }
@@ -19,7 +19,7 @@ impl Hold {
         Self { _clock: sender }
     }
 
-    /// Lets time pass, in steps that leave everybody room to act.
+    /// Advances the clock in steps that leave every task time to run.
     async fn pass(&self, seconds: u64) {
         for _ in 0..seconds {
             tokio::time::advance(Duration::from_secs(1)).await;
@@ -32,8 +32,8 @@ impl Hold {
             if holds() {
                 return;
             }
-            // In small steps, and for nearly a minute in all: what the other side said last may have come after the
-            // clock was held, and silence counts from then.
+            // In small steps, for nearly a minute in total: the last frame of the other side may have arrived after the
+            // clock was paused, and the silence is counted from there.
             tokio::time::advance(Duration::from_millis(25)).await;
             really(2).await;
         }
@@ -41,8 +41,8 @@ impl Hold {
     }
 }
 
-/// Waits by the wall's clock, and lets everybody have many turns, which on a busy machine is not the same: client and
-/// server share this thread, and an answer that is due within seconds of the test's clock takes some turns of each.
+/// Waits in real time, and yields to every task many times, which on a busy machine is not the same: client and server
+/// share this thread, and an answer that is due within seconds of the paused clock needs several polls of each.
 async fn really(milliseconds: u64) {
     spawn_blocking(move || thread::sleep(Duration::from_millis(milliseconds))).await.unwrap();
     for _ in 0..100 {
@@ -51,24 +51,24 @@ async fn really(milliseconds: u64) {
 }
 
 #[tokio::test]
-async fn a_silent_server_is_pinged_and_a_deaf_one_is_left() {
+async fn a_silent_server_is_pinged_and_the_stream_ends_without_an_answer() {
     let fake = Fake::start().await;
     let consumer = fake.client().await.consumer(QUEUE).open().await.unwrap();
     let hold = Hold::clock();
     hold.pass(31).await;
-    hold.until("a ping", || fake.kept().leases.pings >= 1).await;
-    let streams = || *fake.kept().leases.sessions.values().next().unwrap();
+    hold.until("a ping", || fake.records().leases.pings >= 1).await;
+    let streams = || *fake.records().leases.sessions.values().next().unwrap();
     assert_eq!(streams(), 1, "the answer is enough");
-    fake.kept().leases.deaf = true;
+    fake.records().leases.deaf = true;
     hold.pass(46).await;
     hold.until("another stream", || streams() == 2).await;
-    fake.kept().leases.deaf = false;
-    fake.kept().leases.put("one");
+    fake.records().leases.deaf = false;
+    fake.records().leases.put("one");
     let working = tokio::spawn(async move {
         consumer.next().await.unwrap().unwrap().ack().await.unwrap();
         consumer
     });
-    hold.until("it is acked", || fake.kept().leases.acked == [1] && working.is_finished()).await;
+    hold.until("it is acked", || fake.records().leases.acked == [1] && working.is_finished()).await;
 }
 
 #[tokio::test]
@@ -76,11 +76,11 @@ async fn a_server_that_does_not_answer_batches_is_left() {
     let fake = Fake::start().await;
     let publisher = fake.client().await.publisher(QUEUE).open().await.unwrap();
     let hold = Hold::clock();
-    fake.kept().producers.mute = true;
+    fake.records().producers.mute = true;
     let mut ack = publisher.publish("x").await.unwrap();
-    hold.until("it is stored", || fake.kept().producers.stored.len() == 1).await;
+    hold.until("it is stored", || fake.records().producers.stored.len() == 1).await;
     let accepted = fake.wire.accepted();
-    fake.kept().producers.mute = false;
+    fake.records().producers.mute = false;
     hold.pass(61).await;
     hold.until("another connection", || fake.wire.accepted() > accepted).await;
     hold.until("the answer", || publisher.unanswered() == 0).await;

@@ -1,4 +1,4 @@
-//! One trace from the producer's span, through the message, to the consumer's span; and nothing secret on the way.
+//! One trace from the span of the producer, through the message, to the span of the consumer; and no secret in it.
 
 use std::{
     future::{Future, ready},
@@ -23,7 +23,7 @@ use crate::{
 
 const SECRET: &str = "SECRET-PAYLOAD";
 
-/// Keeps the spans that have ended.
+/// Collects the spans that have ended.
 #[derive(Clone, Debug, Default)]
 struct Ended(Arc<Mutex<Vec<SpanData>>>);
 
@@ -34,7 +34,7 @@ impl SpanExporter for Ended {
     }
 }
 
-/// Keeps what is logged.
+/// Collects the log.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -68,7 +68,7 @@ async fn producer_queue_and_consumer_are_one_trace() {
     let (ended, provider) = tracer();
     let ours = Targets::new().with_target("posthouse_client", Level::TRACE).with_target("it", Level::TRACE);
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test")).with_filter(ours);
-    // The tests' runtime has one thread, so that this is the subscriber of everything in it.
+    // The runtime of the test has one thread, so that this subscriber is used for all of it.
     let _guard = tracing::subscriber::set_default(Registry::default().with(layer));
     let fake = Fake::start().await;
     let client = fake.client().await;
@@ -87,17 +87,17 @@ async fn producer_queue_and_consumer_are_one_trace() {
     };
     publishing.instrument(span).await;
     publisher.publish("outside").await.unwrap().await.unwrap();
-    let attributes = fake.kept().producers.attributes.clone();
+    let attributes = fake.records().producers.attributes.clone();
     let context = TraceContext::from_attributes(&attributes[0]).unwrap();
     assert_eq!(context.trace_id(), trace);
     assert!(attributes[1]["traceparent"].contains("1111"), "the producer's own stays");
     assert_eq!(attributes[2].len(), 64, "there was no room");
     assert!(attributes[3].is_empty());
-    let call = fake.kept().traceparents.last().cloned().unwrap();
+    let call = fake.records().traceparents.last().cloned().unwrap();
     assert!(call.contains(&trace), "the call belongs to it: {call}");
 
-    fake.kept().leases.attributes = attributes[0].clone();
-    fake.kept().leases.put(SECRET);
+    fake.records().leases.attributes = attributes[0].clone();
+    fake.records().leases.put(SECRET);
     let handler = |delivery: Arc<Delivery>| async move {
         assert_eq!(delivery.trace_context().unwrap().trace_id().len(), 32);
         let current = tracing::Span::current().context();
@@ -108,7 +108,7 @@ async fn producer_queue_and_consumer_are_one_trace() {
         Ok(())
     };
     let pool = client.worker_pool(QUEUE).start(handler).await.unwrap();
-    eventually("it is acked", || fake.kept().leases.acked.len() == 1).await;
+    eventually("it is acked", || fake.records().leases.acked.len() == 1).await;
     let report = pool.stop().await.unwrap();
     assert_eq!((report.acked, report.panicked), (1, 0));
 
@@ -133,16 +133,16 @@ async fn nothing_secret_is_logged_or_printed() {
     let _guard = tracing::subscriber::set_default(subscriber);
     let fake = Fake::start().await;
     fake.pki.write_token("SECRET-TOKEN");
-    fake.kept().token = "SECRET-TOKEN".to_owned();
+    fake.records().token = "SECRET-TOKEN".to_owned();
     let client = fake.client().await;
     let publisher = client.publisher(QUEUE).open().await.unwrap();
     let message = NewMessage::new(SECRET).attribute("name", "SECRET-NAME");
     let mut printed = format!("{client:?} {message:?} {:?} {:?}", client.context(), client.publisher(QUEUE));
-    fake.kept().producers.mute = true;
+    fake.records().producers.mute = true;
     drop(publisher.publish(message).await.unwrap());
     printed += &format!("{publisher:?}");
-    fake.kept().leases.put(SECRET);
-    fake.kept().leases.put(SECRET);
+    fake.records().leases.put(SECRET);
+    fake.records().leases.put(SECRET);
     let consumer = client.consumer(QUEUE).open().await.unwrap();
     let delivery = consumer.next().await.unwrap().unwrap();
     printed += &format!("{delivery:?} {consumer:?} {:?}", consumer.next_event().await.unwrap());

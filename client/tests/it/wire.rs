@@ -1,4 +1,4 @@
-//! A relay between client and server, which can cut the connections that go through it.
+//! A relay between client and server that can cut its connections.
 
 use std::{
     net::SocketAddr,

@@ -52,45 +52,45 @@ table! {
     BUILD = Gauge, "posthouse_build_info", ["version"], "Always 1; the label says which version runs.";
     STATE = Gauge, "posthouse_server_state", ["state"], "1 for the state the server is in: starting, serving or draining; 0 for the others.";
     SHARDS = Gauge, "posthouse_shards", [], "Shards of this node.";
-    SHARDS_HALTED = Gauge, "posthouse_shards_halted", [], "Shards that a failed check has halted. Anything but 0 needs somebody to look at the log.";
-    SET_ASIDE = Gauge, "posthouse_departments_set_aside", [], "Departments that an operator has set aside. Anything but 0 waits for somebody to open them again.";
-    CLOCK_AHEAD = Gauge, "posthouse_clock_wall_ahead_seconds", [], "How far the wall clock is ahead of the time of batches, which leases and retries go by. More than a second, either way: a clock was set, or is wrong.";
+    SHARDS_HALTED = Gauge, "posthouse_shards_halted", [], "Shards that a failed check has halted. If it is not 0, read the log.";
+    SET_ASIDE = Gauge, "posthouse_departments_set_aside", [], "Departments that an operator has set aside. They are not served until an operator opens them again.";
+    CLOCK_AHEAD = Gauge, "posthouse_clock_wall_ahead_seconds", [], "Seconds by which the wall clock is ahead of the time of batches, by which leases and retries are due. A difference of more than a second, either way, means that a clock was set or is wrong.";
     EXPIRY_HALTED = Gauge, "posthouse_clock_expiry_halted", [], "1 while nothing expires because the clock had jumped ahead at start.";
 
     CONNECTIONS = Gauge, "posthouse_connections_open", [], "Connections on the data port, handshakes included.";
-    CONNECTIONS_REFUSED = Counter, "posthouse_connections_refused_total", ["reason"], "Connections closed before they had a place as a caller's: full (as many are open as may be), strangers_full, source_full (as many of those that have brought no good token, in all or of one address or network), gave_way (closed for another one when these were full), tenant_full (its first call with a good token was refused, since its tenant has as many), no_h2.";
-    CONNECTIONS_STRANGERS = Gauge, "posthouse_connections_strangers", [], "Connections on the data port of which no call has brought a good token yet, handshakes included. At most a quarter of all may be such.";
-    CONNECTIONS_FLOODED = Counter, "posthouse_connections_flooded_total", ["kind"], "Connections closed because more control frames of HTTP/2 came than the data that moved accounts for, by the kind of the last: ping, settings, window_update, priority, reset, continuation, headers, empty_data, padded_data, small_data, other. No client library sends so many: find out who does.";
-    HANDSHAKES = Counter, "posthouse_handshakes_total", ["result"], "TLS handshakes: ok, no_identity (the certificate carries no usable identity), timeout, or why they failed.";
+    CONNECTIONS_REFUSED = Counter, "posthouse_connections_refused_total", ["reason"], "Connections closed before a call with a good token was served, by reason: full (the server has as many as allowed), strangers_full or source_full (too many without a good token, in all or of one address or network), gave_way (closed for a newer one when these were full), tenant_full (its first call with a good token was refused, since its tenant has as many as allowed), no_h2.";
+    CONNECTIONS_STRANGERS = Gauge, "posthouse_connections_strangers", [], "Connections on the data port on which no call has brought a good token yet, handshakes included. They may be at most a quarter of all.";
+    CONNECTIONS_FLOODED = Counter, "posthouse_connections_flooded_total", ["kind"], "Connections closed because of more HTTP/2 control frames than the data that moved allows, by the kind of the last frame: ping, settings, window_update, priority, reset, continuation, headers, empty_data, padded_data, small_data, other. No client library sends that many: find the client that does.";
+    HANDSHAKES = Counter, "posthouse_handshakes_total", ["result"], "TLS handshakes by result: ok, no_identity (the certificate has no usable identity), timeout, or the cause of the failure.";
 
-    HELD = Gauge, "posthouse_held_bytes", ["what"], "Bytes that are charged to connections: requests that are not handled and answers that are not sent (requests), and deliveries that are not sent (deliveries). Besides, requests of which a payload is kept in memory as a piece (kept).";
-    HELD_WAITED = Counter, "posthouse_held_waits_total", [], "Times a request waited for room: its connection, its tenant or the server held as many bytes as they may.";
-    HELD_REFUSED = Counter, "posthouse_held_refusals_total", [], "Calls refused with SERVER_OVERLOADED because there was no room for their request or their answer.";
+    HELD = Gauge, "posthouse_held_bytes", ["what"], "Bytes charged to connections: requests that are not handled and answers that are not sent (requests); deliveries that are not sent (deliveries); requests that stay in memory because a payload is a piece of them (kept).";
+    HELD_WAITED = Counter, "posthouse_held_waits_total", [], "Times that a request waited because its connection, its tenant or the server held as many bytes as allowed.";
+    HELD_REFUSED = Counter, "posthouse_held_refusals_total", [], "Calls refused with SERVER_OVERLOADED because no bytes were free for their request or answer.";
     UNREAD = Counter, "posthouse_answers_unread_total", [], "Calls ended because their client did not read its answers.";
 
     RPCS = Counter, "posthouse_rpcs_total", ["method", "code"], "Calls that have ended, by gRPC code; a stream that the client dropped ends as CANCELLED.";
     RPC_DURATION = Histogram(FAST), "posthouse_rpc_duration_seconds", ["method"], "Duration of unary calls, the wait of Receive included.";
     STREAMS = Gauge, "posthouse_streams_open", ["method"], "Streams that are open.";
     REFUSALS = Counter, "posthouse_rpc_refusals_total", ["reason"], "Calls and streams that ended in an error, by its reason.";
-    AUTH_REFUSALS = Counter, "posthouse_auth_refusals_total", ["reason"], "Calls refused before they reached a handler, for what certificate or token say, by reason.";
+    AUTH_REFUSALS = Counter, "posthouse_auth_refusals_total", ["reason"], "Calls refused because of their certificate or token before they reached a handler, by reason.";
     THROTTLED_CALLS = Counter, "posthouse_auth_throttled_calls_total", ["by"], "Calls refused before their token was checked: because too many calls of the connection had failed (connection), or too many tokens with the certificate (certificate).";
-    WARNINGS_LEFT_OUT = Counter, "posthouse_connection_warnings_left_out_total", ["kind"], "Warnings about connections that were left out of the log, since there were many of the kind from the tenant: no_identity, tenant_full, auth_failures, flooded, authority_gone.";
-    CALLS_LIMITED = Counter, "posthouse_calls_limited_total", [], "Calls refused because their tenant makes as many in a second as it may (max_calls_per_second).";
+    WARNINGS_LEFT_OUT = Counter, "posthouse_connection_warnings_left_out_total", ["kind"], "Warnings about connections that were not logged because there were too many of the kind from the tenant: no_identity, tenant_full, auth_failures, flooded, authority_gone.";
+    CALLS_LIMITED = Counter, "posthouse_calls_limited_total", [], "Calls refused because their tenant has reached max_calls_per_second.";
     TOKEN_CACHE = Counter, "posthouse_token_cache_lookups_total", ["result"], "Tokens recognised without checking their signature again (hit), and the others (miss).";
-    GRANTS_WITHOUT_EFFECT = Counter, "posthouse_token_grants_without_effect_total", ["action"], "Grants of actions that open nothing (browse, scale, audit.read, token.issue, token.revoke), in tokens whose signature was checked. Have their issuer leave them out.";
+    GRANTS_WITHOUT_EFFECT = Counter, "posthouse_token_grants_without_effect_total", ["action"], "Grants of actions that allow nothing (browse, scale, audit.read, token.issue, token.revoke), in tokens whose signature was verified. Their issuer should leave them out.";
 
     PUBLISHED = Counter, "posthouse_messages_published_total", [], "Messages stored.";
     PUBLISHED_BYTES = Counter, "posthouse_messages_published_bytes_total", [], "Payload and attribute bytes of the batches in which messages were stored.";
     DUPLICATES = Counter, "posthouse_messages_duplicate_total", [], "Messages of a producer session that were stored before and not stored again.";
-    REJECTED = Counter, "posthouse_messages_rejected_total", ["reason"], "Messages and batches that were not stored, by reason; a batch refused whole counts once.";
+    REJECTED = Counter, "posthouse_messages_rejected_total", ["reason"], "Messages and batches that were not stored, by reason; a batch that is refused as a whole counts once.";
     PUBLISH_BATCH = Histogram(SIZES), "posthouse_publish_batch_messages", [], "Messages of one publish batch.";
     DELIVERED = Counter, "posthouse_messages_delivered_total", [], "Deliveries sent to consumers, those of Receive included.";
     DELIVERED_BYTES = Counter, "posthouse_messages_delivered_bytes_total", [], "Payload bytes of deliveries.";
     REDELIVERED = Counter, "posthouse_messages_redelivered_total", [], "Deliveries of messages that had failed before.";
-    RESUMED = Counter, "posthouse_messages_resumed_total", [], "Deliveries sent again to a session that came back.";
-    WAITING = Histogram(LONG), "posthouse_message_waiting_seconds", [], "From publish to the first delivery of a message.";
+    RESUMED = Counter, "posthouse_messages_resumed_total", [], "Deliveries sent again to a session on a new stream.";
+    WAITING = Histogram(LONG), "posthouse_message_waiting_seconds", [], "Time from the publish of a message to its first delivery.";
     SETTLED = Counter, "posthouse_messages_settled_total", ["action"], "Settlements made: ack, nack, release, dead_letter.";
-    SETTLE_REFUSED = Counter, "posthouse_settlements_refused_total", ["reason"], "Settlements not made, by reason; already_settled is a repetition, which is answered well.";
+    SETTLE_REFUSED = Counter, "posthouse_settlements_refused_total", ["reason"], "Settlements not made, by reason; already_settled is a repeat, which succeeds.";
     EXPIRED = Counter, "posthouse_leases_expired_total", [], "Deliveries whose lease ran out before they were settled.";
     DEAD = Counter, "posthouse_messages_dead_total", ["how"], "Messages given up: moved to a dead-letter queue, or parked where they are.";
 
@@ -99,9 +99,9 @@ table! {
     TENANT_DELIVERED = Counter, "posthouse_tenant_messages_delivered_total", ["tenant"], "Deliveries sent. Only with tenants = true.";
     TENANT_SETTLED = Counter, "posthouse_tenant_messages_settled_total", ["tenant"], "Settlements made. Only with tenants = true.";
 
-    FENCE_WAITING = Gauge, "posthouse_publish_batches_waiting", [], "Publish batches that wait for their tenant's turn, because as much is on its way to the disk as may be.";
-    FENCE_BYTES = Gauge, "posthouse_publish_pipeline_bytes", [], "Bytes of publish batches that are on their way to the disk.";
-    COMMIT = Histogram(FAST), "posthouse_commit_duration_seconds", [], "From the proposal of a shard's batch until it is synced and its worker has it.";
+    GATE_WAITING = Gauge, "posthouse_publish_batches_waiting", [], "Publish batches that wait at the fair gate, because as many bytes as allowed are on their way to the disk.";
+    GATE_BYTES = Gauge, "posthouse_publish_pipeline_bytes", [], "Bytes of publish batches that are on their way to the disk.";
+    COMMIT = Histogram(FAST), "posthouse_commit_duration_seconds", [], "Time from the proposal of a shard's batch until it is synced and its worker has received it.";
     COMMAND_BATCH = Histogram(SIZES), "posthouse_batch_commands", [], "Commands of one batch of a shard.";
     APPLY = Histogram(FAST), "posthouse_apply_duration_seconds", [], "Applying one batch: the machine, and the write to the store.";
     LOG_WRITE = Histogram(FAST), "posthouse_log_write_duration_seconds", [], "Writing one group to the log, without the sync.";
@@ -118,36 +118,36 @@ table! {
     FLUSHES = Counter, "posthouse_store_flushes_total", ["result"], "Flushes of the store that the server asked for: ok or failed.";
     FLUSH_DURATION = Histogram(FAST), "posthouse_store_flush_duration_seconds", [], "Flushes of the store that succeeded.";
     STORE_CACHE = Gauge, "posthouse_store_block_cache_bytes", [], "Blocks of the store in memory.";
-    STORE_MEMTABLES = Gauge, "posthouse_store_memtable_bytes", [], "Rows in memory that wait for a flush of the store, and what iterators still hold.";
+    STORE_MEMTABLES = Gauge, "posthouse_store_memtable_bytes", [], "Bytes of rows in memory that wait for a flush of the store, and of memtables that iterators still use.";
     STORE_READERS = Gauge, "posthouse_store_table_reader_bytes", [], "Memory of the store's open files outside its block cache.";
-    STORE_PENDING = Gauge, "posthouse_store_pending_compaction_bytes", [], "What compaction has yet to rewrite, about.";
-    STORE_LIVE = Gauge, "posthouse_store_live_data_bytes", [], "Live data of the store, about.";
+    STORE_PENDING = Gauge, "posthouse_store_pending_compaction_bytes", [], "Estimated bytes that compaction still has to rewrite.";
+    STORE_LIVE = Gauge, "posthouse_store_live_data_bytes", [], "Estimated bytes of live data in the store.";
     STORE_FILES = Gauge, "posthouse_store_file_bytes", [], "All files of the store's tables, those not deleted yet included.";
-    STORE_ERRORS = Counter, "posthouse_store_background_errors_total", [], "Flushes and compactions of the store that failed. Anything but 0 needs somebody to look.";
+    STORE_ERRORS = Counter, "posthouse_store_background_errors_total", [], "Flushes and compactions of the store that failed. If it is not 0, check the disk and the log.";
     STORE_STOPPED = Gauge, "posthouse_store_writes_stopped", [], "1 while writes wait for compaction.";
     STORE_BATCHES = Counter, "posthouse_store_batch_bytes_total", [], "Bytes of the batches of rows that the store was given.";
-    STORE_WRITTEN = Counter, "posthouse_store_table_bytes_total", ["by"], "Bytes of the store's tables: written by flush, read by compaction_read, written by compaction_write. What is written, divided by the bytes of the batches, is the store's write amplification.";
+    STORE_WRITTEN = Counter, "posthouse_store_table_bytes_total", ["by"], "Bytes of the store's tables: written by flush, read by compaction_read, written by compaction_write. The sum of flush and compaction_write, divided by the bytes of the batches, is the store's write amplification.";
     STORE_STALLED = Counter, "posthouse_store_write_stall_seconds_total", [], "How long writes were held back for flushes and compactions.";
-    STORE_TOMBSTONES = Counter, "posthouse_store_skipped_tombstones_total", [], "Deleted rows that the shards' reads have passed over. It should not grow faster than deliveries.";
-    STORE_HITS = Counter, "posthouse_store_block_reads_total", ["from"], "Blocks that the shards' reads took from the cache, and from the disk.";
+    STORE_TOMBSTONES = Counter, "posthouse_store_skipped_tombstones_total", [], "Deleted rows that reads of the shards skipped. It should not grow faster than deliveries.";
+    STORE_HITS = Counter, "posthouse_store_block_reads_total", ["from"], "Blocks that reads of the shards got from the cache or from the disk.";
 
     BODIES = Counter, "posthouse_body_cache_reads_total", ["result"], "Message bodies read for deliveries: from memory (hit) or from the store (miss).";
     BODIES_BYTES = Gauge, "posthouse_body_cache_bytes", [], "Message bodies in memory.";
 
-    DISK_FREE = Gauge, "posthouse_disk_free_bytes", [], "Room on the disk of the data folder.";
+    DISK_FREE = Gauge, "posthouse_disk_free_bytes", [], "Free space on the disk of the data folder.";
     DISK_FULL = Gauge, "posthouse_disk_publish_refused", [], "1 while publishes are refused because the disk is nearly full.";
 
     CERTIFICATE = Gauge, "posthouse_certificate_not_after_timestamp_seconds", [], "When the server's certificate ends, Unix time.";
-    RELOADS = Counter, "posthouse_reloads_total", ["what", "result"], "Reloads of files that were changed: what (certificate, authority, key_set), and ok or failed; after a failure the old ones stay in force.";
+    RELOADS = Counter, "posthouse_reloads_total", ["what", "result"], "Reloads of changed files, by what (certificate, authority, key_set) and result (ok, failed); after a failure the old file stays in force.";
 
     ACCESS_RECORDS = Counter, "posthouse_access_records_total", [], "Access records written.";
     ACCESS_WAITING = Gauge, "posthouse_access_records_waiting", [], "Access records that are not written yet.";
-    ACCESS_BLOCKED = Gauge, "posthouse_access_records_blocked", [], "1 while there is no place for another access record, because what they go to takes none: what would be recorded is refused or waits, and the server is not ready. Anything but 0 needs somebody to look.";
-    ACCESS_WAITS = Counter, "posthouse_access_record_waits_total", [], "Times somebody waited for a place for an access record.";
+    ACCESS_BLOCKED = Gauge, "posthouse_access_records_blocked", [], "1 while no further access record can be queued, because none can be written: calls that are recorded are refused or wait, and the server is not ready. If it is 1, check the destination of the records.";
+    ACCESS_WAITS = Counter, "posthouse_access_record_waits_total", [], "Times that a call waited for a slot for its access record.";
     ACCESS_FAILURES = Counter, "posthouse_access_write_failures_total", [], "Attempts to write access records that failed. Nothing is lost: each is tried again.";
-    ACCESS_RELEASED = Counter, "posthouse_access_deliveries_released_total", [], "Leases that were given back, uncounted, because their delivery could not be recorded in time.";
-    LINES_DROPPED = Counter, "posthouse_log_lines_dropped_total", [], "Lines of the program's log that were dropped: nobody read them fast enough, or they could not be written. Nothing waits for them.";
-    SPANS = Counter, "posthouse_spans_total", ["result"], "Spans: started, and of these exported, or failed (the collector did not take them).";
+    ACCESS_RELEASED = Counter, "posthouse_access_deliveries_released_total", [], "Leases returned without counting an attempt, because their delivery could not be recorded in time.";
+    LINES_DROPPED = Counter, "posthouse_log_lines_dropped_total", [], "Lines of the program's log that were dropped, because they were not read fast enough or could not be written.";
+    SPANS = Counter, "posthouse_spans_total", ["result"], "Spans by result: started, and of these exported or failed (not accepted by the collector).";
 
     SCRAPES = Counter, "posthouse_management_requests_total", ["path"], "Requests to the management listener.";
     MANAGEMENT_CLOSED = Counter, "posthouse_management_connections_closed_total", ["reason"], "Connections to the management listener that were closed without an answer: late (no request in time), gave_way (for another one when there were too many), full.";

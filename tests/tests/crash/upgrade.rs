@@ -76,7 +76,7 @@ async fn some(
         done[0] += 1;
     }
     consumer.close().await?;
-    done[1] += client.messages().redrive(DEAD_LETTERS, &Redrive::new().at_most(7)).await?.redriven;
+    done[1] += client.messages().redrive(DEAD_LETTERS, &Redrive::new().max_messages(7)).await?.redriven;
     if client.queues().get(QUEUE).await?.stats.is_some_and(|stats| stats.ready > 60) {
         done[2] += client.queues().purge(QUEUE).await?;
     }

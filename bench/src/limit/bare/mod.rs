@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use posthouse_proto::{
-    parted,
+    split_body,
     v1::{
         PublishRequest, PublishResponse, PublishStreamRequest, PublishStreamResponse,
         publish_stream_request::Frame,
@@ -36,7 +36,7 @@ pub fn service(data: &Path) -> Result<PublisherServer<Bare>> {
 impl Answer for PublishStreamResponse {
     async fn open(channel: Channel, frames: Frames) -> Result<Streaming<Self>> {
         let mut client =
-            PublisherClient::new(channel.map_response(parted)).max_decoding_message_size(MAX_FRAME_BYTES);
+            PublisherClient::new(channel.map_response(split_body)).max_decoding_message_size(MAX_FRAME_BYTES);
         Ok(client.publish_stream(frames).await?.into_inner())
     }
 

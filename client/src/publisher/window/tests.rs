@@ -1,4 +1,4 @@
-//! The window against a server that keeps sessions, over streams that break, with requests still under way.
+//! The window with a server that keeps sessions, over streams that break while requests are in flight.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -20,11 +20,11 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::{Step, Window};
 use crate::{
+    answer_group::Responder,
     publisher::{
         PublishError, Stored,
-        batch::{Accepted, Batch},
+        batch::{AcceptedMessage, Batch},
     },
-    together::Waiting,
 };
 
 const POISON: &[u8] = b"poison";
@@ -36,16 +36,16 @@ fn refused(code: Code, reason: &str) -> Outcome {
     Outcome::Error(rpc::Status { code: code.into(), message: String::new(), details })
 }
 
-/// What the server does before it looks at sequences.
+/// What the server does before it checks sequences.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Mood {
     Willing,
     Overloaded,
-    /// For good, also what it had taken before.
+    /// It refuses for good, also what it has stored.
     Refusing,
 }
 
-/// The server's side of one producer.
+/// The state of one producer in the server.
 #[derive(Default)]
 struct Server {
     epoch: u64,
@@ -61,7 +61,7 @@ impl Server {
         self.next
     }
 
-    fn take(&mut self, epoch: u64, batch: request::Batch, mood: Mood) -> BatchResult {
+    fn accept(&mut self, epoch: u64, batch: request::Batch, mood: Mood) -> BatchResult {
         let count = batch.messages.len() as u64;
         let outcome = if epoch < self.epoch {
             refused(Code::FailedPrecondition, "PRODUCER_FENCED")
@@ -86,7 +86,7 @@ impl Server {
     }
 }
 
-/// One run: what is under way, and what became of each message.
+/// One run: what is in flight, and the answer to each message.
 struct Run {
     random: StdRng,
     window: Window,
@@ -94,7 +94,7 @@ struct Run {
     epoch: u64,
     requests: VecDeque<request::Batch>,
     answers: VecDeque<BatchResult>,
-    /// Requests of streams that ended, which the server has still to read.
+    /// Requests of ended streams that the server has not read yet.
     stragglers: VecDeque<(u64, request::Batch)>,
     published: Vec<(Bytes, oneshot::Receiver<Result<Stored, PublishError>>)>,
 }
@@ -106,13 +106,13 @@ impl Run {
             let poisoned = index == 0 && self.random.random_bool(0.05);
             let number = self.published.len().to_string();
             let payload = if poisoned { Bytes::from_static(POISON) } else { Bytes::from(number) };
-            let (answer, ack) = oneshot::channel();
+            let (responder, ack) = oneshot::channel();
             let message = v1::NewMessage { payload: payload.clone(), ..v1::NewMessage::default() };
-            batch.push(Accepted {
+            batch.push(AcceptedMessage {
                 message,
-                answer: Waiting::One(answer),
+                responder: Responder::One(responder),
                 bytes: 1,
-                taken: 1,
+                reserved: 1,
                 deadline: None,
             });
             self.published.push((payload, ack));
@@ -121,16 +121,16 @@ impl Run {
     }
 
     fn serve(&mut self) {
-        // What the old connections carried was sent before and is read before.
+        // The server reads the requests of old connections first.
         if let Some((epoch, batch)) = self.stragglers.pop_front() {
-            self.server.take(epoch, batch, Mood::Willing);
+            self.server.accept(epoch, batch, Mood::Willing);
         } else if let Some(batch) = self.requests.pop_front() {
             let mood = match self.random.random_range(0..100) {
                 0..5 => Mood::Overloaded,
                 5..7 => Mood::Refusing,
                 _ => Mood::Willing,
             };
-            let answer = self.server.take(self.epoch, batch, mood);
+            let answer = self.server.accept(self.epoch, batch, mood);
             self.answers.push_back(answer);
         }
     }
@@ -203,7 +203,7 @@ fn everything_is_stored_once_and_in_order() {
         for _ in 0..1500 {
             run.step();
         }
-        // Now everything goes well.
+        // From here on nothing fails.
         let mut left = 10_000;
         while !run.window.is_empty() {
             run.requests.extend(run.window.send(Instant::now()));
@@ -224,21 +224,27 @@ fn everything_is_stored_once_and_in_order() {
             }
         }
         assert!(stored.is_empty(), "seed {seed}: stored twice or without an answer");
-        assert_eq!(run.window.take_freed().bytes, freed, "seed {seed}");
+        assert_eq!(run.window.drain_freed().bytes, freed, "seed {seed}");
     }
 }
 
 #[test]
-fn a_session_that_cannot_follow_is_left() {
+fn a_session_that_contradicts_its_answers_needs_a_new_epoch() {
     let mut window = Window::default();
     assert!(window.opened(0) && !window.opened(1));
     let mut batch = Batch::default();
     let message = v1::NewMessage::default();
-    batch.push(Accepted { message, answer: Waiting::Nobody, bytes: 1, taken: 1, deadline: None });
+    batch.push(AcceptedMessage {
+        message,
+        responder: Responder::Discard,
+        bytes: 1,
+        reserved: 1,
+        deadline: None,
+    });
     window.push(batch);
     assert_eq!(window.send(Instant::now()).unwrap().first_sequence, 0);
     window.stream_ended();
-    // It may be stored or not; more than that cannot be.
+    // The one batch may be stored or not; two cannot be.
     assert!(window.opened(0) && window.opened(1) && !window.opened(2));
     assert_eq!(window.send(Instant::now()).unwrap().first_sequence, 0);
     window.new_epoch();

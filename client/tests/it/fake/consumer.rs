@@ -52,13 +52,13 @@ impl Consumer for State {
     }
 }
 
-/// One stream.
+/// The state of one stream.
 struct Session {
     id: Bytes,
-    /// Its number among the streams of this session.
+    /// The number of this stream in its session.
     number: u64,
     credit: v1::Credit,
-    told_idle: bool,
+    sent_idle: bool,
 }
 
 impl State {
@@ -76,9 +76,9 @@ impl State {
         loop {
             tokio::select! {
                 frame = next(&mut requests) => match frame? {
-                    Some(frame) => self.take(frame, &mut session, answers).await?,
+                    Some(frame) => self.handle(frame, &mut session, answers).await?,
                     None => {
-                        self.kept().leases.end_leases(Some(&session.id), 0);
+                        self.records().leases.end_leases(Some(&session.id), 0);
                         return Ok(());
                     }
                 },
@@ -87,7 +87,7 @@ impl State {
                     Order::Drain(endpoint) => send(answers, Frame::Drain(v1::Drain { endpoint })).await,
                 },
                 _ = poll.tick() => {
-                    if self.kept().leases.sessions[&session.id] != session.number {
+                    if self.records().leases.sessions[&session.id] != session.number {
                         return Err(refusal(Code::Aborted, "SESSION_TAKEN_OVER"));
                     }
                 }
@@ -98,13 +98,13 @@ impl State {
 
     async fn open(&self, open: v1::OpenConsume, answers: &Answers) -> Session {
         let (resumed, number) = {
-            let leases = &mut self.kept().leases;
+            let leases = &mut self.records().leases;
             let number = leases.sessions.entry(open.session_id.clone()).or_default();
             *number += 1;
             (leases.resumed(&open.session_id), leases.sessions[&open.session_id])
         };
         let credit = open.credit.unwrap();
-        let mut session = Session { id: open.session_id, number, credit, told_idle: false };
+        let mut session = Session { id: open.session_id, number, credit, sent_idle: false };
         let lease_duration = open.lease_duration.or(Some(prost_types::Duration { seconds: 30, nanos: 0 }));
         let resumed_leases = resumed.len() as u32;
         let opened = v1::ConsumeOpened {
@@ -129,7 +129,7 @@ impl State {
 
     async fn send_ready(&self, session: &mut Session, answers: &Answers) {
         let (deliveries, idle) = {
-            let leases = &mut self.kept().leases;
+            let leases = &mut self.records().leases;
             let mut deliveries = Vec::new();
             while session.credit.messages > 0 && session.credit.bytes > 0 && deliveries.len() < 100 {
                 let Some(delivery) = leases.lease(&session.id) else { break };
@@ -142,13 +142,13 @@ impl State {
         if !deliveries.is_empty() {
             send(answers, Frame::Deliveries(DeliveryBatch { deliveries, ..DeliveryBatch::default() })).await;
         }
-        if idle && !session.told_idle {
+        if idle && !session.sent_idle {
             send(answers, Frame::Idle(v1::Idle { waiting: 0, parked: 0 })).await;
         }
-        session.told_idle = idle;
+        session.sent_idle = idle;
     }
 
-    async fn take(
+    async fn handle(
         &self,
         frame: request::Frame,
         session: &mut Session,
@@ -166,7 +166,7 @@ impl State {
             }
             request::Frame::Extend(frame) => {
                 let results = {
-                    let leases = &mut self.kept().leases;
+                    let leases = &mut self.records().leases;
                     frame.tokens.iter().map(|token| leases.extend(token)).collect()
                 };
                 let extended = v1::ExtendedFrame { extend_id: frame.extend_id, results };
@@ -174,12 +174,12 @@ impl State {
             }
             request::Frame::RefreshToken(refresh) => {
                 self.accept(&refresh.token)?;
-                self.kept().refreshed.push(refresh.token);
+                self.records().refreshed.push(refresh.token);
                 send(answers, Frame::TokenRefreshed(v1::TokenRefreshed::default())).await;
             }
             request::Frame::Ping(ping) => {
                 let deaf = {
-                    let leases = &mut self.kept().leases;
+                    let leases = &mut self.records().leases;
                     leases.pings += 1;
                     leases.deaf
                 };
@@ -194,7 +194,7 @@ impl State {
     }
 
     fn settle_frame(&self, frame: &v1::SettleFrame) -> Option<v1::SettledFrame> {
-        let leases = &mut self.kept().leases;
+        let leases = &mut self.records().leases;
         leases.settle_frames += 1;
         let results: Vec<_> = frame.settlements.iter().map(|settlement| leases.settle(settlement)).collect();
         let all = results.iter().all(|it| matches!(it.result, Some(settle_result::Result::Settled(_))));

@@ -1,37 +1,39 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
-use posthouse_proto::google::rpc;
-use posthouse_proto::v1::{self, ExtendResult, SettleAction, SettleResult, extend_result, settle_result};
+use posthouse_proto::{
+    google::rpc,
+    v1::{self, ExtendResult, SettleAction, SettleResult, extend_result, settle_result},
+};
 use tonic::Code;
 
 use super::refusal_in_frame;
 
-/// One queue: what is ready, what is leased, and what became of the rest.
+/// One queue: its ready and leased messages, and the results of the others.
 #[derive(Default)]
 pub struct Leases {
-    /// Sequence to payload and failed attempts.
+    /// Payload and failed attempts by sequence.
     pub ready: BTreeMap<u64, (Bytes, u32)>,
     pub leased: BTreeMap<Bytes, Lease>,
     pub settled: HashMap<Bytes, SettleAction>,
-    /// Sequences that were acked.
+    /// The sequences of acked messages.
     pub acked: Vec<u64>,
-    /// Which stream each session has now.
+    /// The current stream of each session.
     pub sessions: HashMap<Bytes, u64>,
     pub extensions: usize,
-    /// How much is left of a lease when it is delivered; an older server does not say.
+    /// The time left of a lease at its delivery; `None` as from an older server.
     pub seconds_left: Option<i64>,
-    /// Settle, but do not say so.
+    /// Settle, but do not confirm.
     pub mute: bool,
     pub settle_frames: usize,
-    /// What is not leased was purged.
+    /// Answer settlements of messages that are not leased as purged.
     pub purged: bool,
-    /// Attributes of everything that is delivered.
+    /// Attributes of every delivery.
     pub attributes: HashMap<String, String>,
     /// Do not answer pings.
     pub deaf: bool,
     pub pings: usize,
-    /// What the streams may still be sent, all together.
+    /// The credits of all streams.
     pub credit: v1::Credit,
     next_token: u64,
     last_sequence: u64,
@@ -68,7 +70,7 @@ impl Leases {
         of_session.map(|(token, lease)| delivery(token, lease, true)).collect()
     }
 
-    /// Ends the leases of a session, or of all: uncounted if released.
+    /// Ends the leases of one session, or of all; released ones do not count as attempts.
     pub fn end_leases(&mut self, session: Option<&Bytes>, failed: u32) {
         let ended =
             self.leased.extract_if(.., |_, lease| session.is_none_or(|session| lease.session == *session));

@@ -3,7 +3,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::{State, refusal};
 
-/// There are five dead letters, and `m3` is leased.
+/// The queue has five dead letters, of which `m3` is leased.
 #[tonic::async_trait]
 impl Messages for State {
     async fn find_message(
@@ -47,9 +47,9 @@ impl Messages for State {
         if !request.target_queue.is_empty() {
             assert_eq!(request.target_queue, "tenants/t/departments/d/queues/other");
         }
-        let mut kept = self.kept();
-        kept.request_ids.push(request.request_id);
-        // Of many it comes to two; of those that are named, to all but the last.
+        let mut records = self.records();
+        records.request_ids.push(request.request_id);
+        // Without ids it reaches two dead letters; with ids, all but the last.
         let start: usize = request.page_token.parse().unwrap_or(0);
         let end = if request.max_messages == 0 { named.len() } else { (start + 2).min(named.len()) };
         let skipped = named[start..end].iter().filter(|letter| letter.state() == MessageState::Leased);

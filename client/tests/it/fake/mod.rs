@@ -1,4 +1,4 @@
-//! A server in this process: real TLS and gRPC around queues that are vectors.
+//! A server in this process: real TLS and gRPC, with queues in memory.
 
 mod consumer;
 mod leases;
@@ -44,38 +44,38 @@ use crate::{pki::Pki, wire::Wire};
 
 pub const QUEUE: &str = "d/q";
 
-/// The server, the wire to it, and what it keeps.
+/// The server, the relay to it, and its records.
 pub struct Fake {
     pub pki: Pki,
     pub wire: Wire,
     pub state: State,
 }
 
-/// What all connections share.
+/// The state of all connections.
 #[derive(Clone)]
 pub struct State {
-    kept: Arc<Mutex<Kept>>,
+    records: Arc<Mutex<Records>>,
     pub orders: broadcast::Sender<Order>,
 }
 
 #[derive(Default)]
-pub struct Kept {
+pub struct Records {
     pub producers: Producers,
     pub leases: Leases,
     pub queues: Vec<posthouse_proto::v1::Queue>,
-    /// The only token that is accepted; empty: `good-token`.
+    /// The only token that is accepted; if empty, `good-token`.
     pub token: String,
-    /// Let lists of queues wait.
+    /// Delay lists of queues.
     pub slow: bool,
-    /// The trace contexts that calls came with.
+    /// The trace contexts of the calls.
     pub traceparents: Vec<String>,
-    /// Tokens that streams were refreshed with.
+    /// The tokens that refreshed streams.
     pub refreshed: Vec<String>,
-    /// The ids of redrives.
+    /// The request ids of redrives.
     pub request_ids: Vec<String>,
 }
 
-/// What a test tells every open stream.
+/// What a test orders every open stream to do.
 #[derive(Clone, Debug)]
 pub enum Order {
     Drain(String),
@@ -85,7 +85,7 @@ pub enum Order {
 impl Fake {
     pub async fn start() -> Self {
         let pki = Pki::new();
-        let state = State { kept: Arc::default(), orders: broadcast::channel(16).0 };
+        let state = State { records: Arc::default(), orders: broadcast::channel(16).0 };
         let server = serve(&pki, state.clone()).await;
         let wire = Wire::to(server).await;
         Self { pki, wire, state }
@@ -99,32 +99,32 @@ impl Fake {
         Client::connect(self.context()).await.unwrap()
     }
 
-    pub fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.state.kept()
+    pub fn records(&self) -> MutexGuard<'_, Records> {
+        self.state.records()
     }
 
-    /// Tells every open stream, and returns how many there were.
+    /// Sends an order to every open stream, and returns their number.
     pub fn order(&self, order: Order) -> usize {
         self.state.orders.send(order).unwrap_or(0)
     }
 }
 
 impl State {
-    pub fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap()
+    pub fn records(&self) -> MutexGuard<'_, Records> {
+        self.records.lock().unwrap()
     }
 
     fn admit<T>(&self, request: &Request<T>) -> Result<(), Status> {
         let header = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
         let token = header.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
         let trace = request.metadata().get("traceparent").and_then(|value| value.to_str().ok());
-        self.kept().traceparents.extend(trace.map(str::to_owned));
+        self.records().traceparents.extend(trace.map(str::to_owned));
         self.accept(token)
     }
 
     fn accept(&self, token: &str) -> Result<(), Status> {
-        let kept = self.kept();
-        let good = if kept.token.is_empty() { "good-token" } else { &kept.token };
+        let records = self.records();
+        let good = if records.token.is_empty() { "good-token" } else { &records.token };
         if token == good { Ok(()) } else { Err(refusal(Code::Unauthenticated, "TOKEN_EXPIRED")) }
     }
 }
@@ -137,7 +137,7 @@ pub fn refusal(code: Code, reason: &str) -> Status {
     Status::with_error_details(code, format!("refused: {reason}"), details)
 }
 
-/// The same, as it stands inside a frame.
+/// A refusal as the status in a frame.
 pub fn refusal_in_frame(code: Code, reason: &str) -> rpc::Status {
     rpc::Status::decode(refusal(code, reason).details()).unwrap()
 }

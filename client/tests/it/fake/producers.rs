@@ -12,18 +12,18 @@ use tonic::Code;
 
 use super::refusal_in_frame;
 
-/// Producer sessions, and the messages that they stored.
+/// The producer sessions, and the messages that they stored.
 #[derive(Default)]
 pub struct Producers {
     pub stored: Vec<Bytes>,
-    /// Of every message that came.
+    /// Attributes of every received message.
     pub attributes: Vec<HashMap<String, String>>,
     sessions: HashMap<Bytes, Session>,
-    /// Whole batches to refuse, in the order of coming, before anything else is checked.
+    /// Refusals of whole batches, in the order of arrival, before any other check.
     pub refuse: VecDeque<rpc::Status>,
-    /// Batches that came with these bytes in their first message are refused for good.
+    /// Refuse batches for good whose first message has this payload.
     pub poison: Option<Bytes>,
-    /// Store, and say nothing.
+    /// Store, but do not answer.
     pub mute: bool,
     pub batches: usize,
 }
@@ -32,7 +32,7 @@ pub struct Producers {
 struct Session {
     epoch: u64,
     next: u64,
-    /// First sequence of the session and of the queue, and count; of every batch ever stored.
+    /// Of every stored batch, its first sequence in the session and in the queue, and its number of messages.
     batches: Vec<(u64, u64, u64)>,
 }
 
@@ -49,7 +49,7 @@ impl Producers {
         Ok(session.next)
     }
 
-    /// Forgets the sessions, as after seven idle days.
+    /// Removes the sessions, as after seven idle days.
     pub fn forget(&mut self) {
         self.sessions.clear();
     }
@@ -119,7 +119,7 @@ impl Producers {
     }
 }
 
-/// A batch that comes again must come as it was.
+/// A repeated batch must be the same as before.
 fn duplicate(session: &Session, first: u64, count: u64) -> Result<Results, rpc::Status> {
     let position = session.batches.iter().position(|batch| (batch.0, batch.2) == (first, count));
     let Some(position) = position else {

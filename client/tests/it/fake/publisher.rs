@@ -49,7 +49,7 @@ impl State {
         };
         assert_eq!(open.queue, "tenants/t/departments/d/queues/q");
         let producer = open.producer.unwrap();
-        let expected = self.kept().producers.open(&producer.producer_id, producer.epoch);
+        let expected = self.records().producers.open(&producer.producer_id, producer.epoch);
         let next_sequence = expected.map_err(|status| Status::new(status.code.into(), status.message))?;
         let opened = response::Opened {
             protocol_version: 1,
@@ -79,7 +79,7 @@ impl State {
                 }
                 Some(request::Frame::RefreshToken(refresh)) => {
                     self.accept(&refresh.token)?;
-                    self.kept().refreshed.push(refresh.token);
+                    self.records().refreshed.push(refresh.token);
                     send(answers, Frame::TokenRefreshed(v1::TokenRefreshed::default())).await;
                 }
                 Some(request::Frame::Open(_)) => return Err(Status::invalid_argument("opened twice")),
@@ -92,17 +92,17 @@ impl State {
         id: &Bytes,
         epoch: u64,
         batch: request::Batch,
-        tell_ids: bool,
+        return_ids: bool,
     ) -> Option<response::BatchResult> {
-        let mut kept = self.kept();
-        let outcome = kept.producers.publish(id, epoch, batch.first_sequence, batch.messages);
+        let mut records = self.records();
+        let outcome = records.producers.publish(id, epoch, batch.first_sequence, batch.messages);
         let outcome = match outcome {
-            Ok(results) if tell_ids => response::batch_result::Outcome::Results(one_by_one(results)),
+            Ok(results) if return_ids => response::batch_result::Outcome::Results(one_by_one(results)),
             Ok(results) => response::batch_result::Outcome::Results(results),
             Err(status) => response::batch_result::Outcome::Error(status),
         };
         let answer = response::BatchResult { batch_id: batch.batch_id, outcome: Some(outcome) };
-        (!kept.producers.mute).then_some(answer)
+        (!records.producers.mute).then_some(answer)
     }
 }
 

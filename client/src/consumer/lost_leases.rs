@@ -11,24 +11,24 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-/// The leases that were lost while the application holds their deliveries. Deliveries ask here, so that the many whose
-/// lease is never lost cost nothing.
+/// The lost leases of deliveries that the application still has. Only deliveries with a lost lease are stored, so that
+/// all others cost an atomic load.
 #[derive(Default)]
-pub(super) struct Lost {
+pub(super) struct LostLeases {
     count: AtomicUsize,
     tokens: Mutex<HashSet<Bytes>>,
-    /// The consumer has ended: nobody cares for its leases any more.
+    /// The consumer has ended: all of its leases count as lost.
     ended: AtomicBool,
     changed: Notify,
 }
 
-impl Lost {
+impl LostLeases {
     pub(super) fn contains(&self, token: &Bytes) -> bool {
         self.ended.load(Ordering::Acquire)
             || (self.count.load(Ordering::Acquire) > 0 && self.lock().contains(token))
     }
 
-    /// Waits until that lease is lost.
+    /// Waits until the lease is lost.
     pub(super) async fn wait(&self, token: &Bytes) {
         let mut changed = pin!(self.changed.notified());
         loop {
@@ -49,7 +49,7 @@ impl Lost {
         self.changed.notify_waiters();
     }
 
-    /// It was settled, or turned out to be good after all.
+    /// Removes a lease that was settled, or that turned out to be valid.
     pub(super) fn remove(&self, token: &Bytes) {
         if self.count.load(Ordering::Acquire) > 0 {
             let mut lost = self.lock();
@@ -68,8 +68,8 @@ impl Lost {
     }
 }
 
-impl fmt::Debug for Lost {
+impl fmt::Debug for LostLeases {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lost").field("count", &self.count).finish_non_exhaustive()
+        f.debug_struct("LostLeases").field("count", &self.count).finish_non_exhaustive()
     }
 }

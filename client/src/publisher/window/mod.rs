@@ -1,94 +1,84 @@
-//! The batches that the server has not answered, and what to do with each answer. It knows no clock and no network.
+//! The unanswered batches, and what to do about each answer. It reads no clock and uses no network.
 //!
-//! The server takes a session's batches in the order of their sequences. A batch that it refuses whole takes no
-//! sequences, so every later one that was sent already is refused as well, for the gap. The window then waits for
-//! these answers ("rewinds") and the batches are sent again: with the same numbers when the refusal will pass, with
-//! closed-up numbers when the refused one was dropped.
+//! The server accepts the batches of a session in the order of their sequences. A batch that it refuses as a whole uses
+//! no sequences, so that it refuses all later ones for the gap. The window waits for these answers ("rewinds") and
+//! sends the batches again: with the same sequences if the refusal is temporary, with new ones if the refused batch was
+//! dropped.
+
+mod verdict;
 
 use std::{collections::VecDeque, mem};
 
-use posthouse_proto::v1::publish_stream_request as request;
-use posthouse_proto::v1::publish_stream_response::{BatchResult, batch_result::Outcome};
+use posthouse_proto::v1::{
+    publish_stream_request as request,
+    publish_stream_response::{BatchResult, batch_result::Outcome},
+};
 use tokio::time::Instant;
-use tonic::Code;
 
+use self::verdict::{GAP, Rewind, verdict};
 use super::{
     PublishError,
-    batch::{Batch, Freed},
+    batch::{Batch, Reserved},
 };
-use crate::{
-    error::{Error, Refusal},
-    retry::{Class, class_of_refusal},
-};
-
-const GAP: &str = "PRODUCER_SEQUENCE_GAP";
+use crate::error::{Error, Refusal};
 
 #[derive(Debug, Default)]
 pub(super) struct Window {
-    /// Oldest first; the first `sent` of them are on the stream.
-    batches: VecDeque<Numbered>,
+    /// The unanswered batches, oldest first. The first `sent` of them are on the stream.
+    batches: VecDeque<NumberedBatch>,
     sent: usize,
-    /// Of those, the ones without an answer.
+    /// The number of batches on the stream without an answer.
     unanswered: usize,
     rewind: Option<Rewind>,
     next_sequence: u64,
     next_batch_id: u64,
     next_ordinal: u64,
-    /// Room that was freed since it was last asked for.
-    freed: Freed,
+    /// Space of the send buffer that was freed since the last [`Window::drain_freed`].
+    freed: Reserved,
     first_failure: Option<PublishError>,
 }
 
 #[derive(Debug)]
-struct Numbered {
+struct NumberedBatch {
     batch: Batch,
-    /// Its place among all batches of this publisher.
+    /// Its number among all batches of this publisher.
     ordinal: u64,
-    /// Given when it is first sent; changes only when it is certain that the server has not stored it.
+    /// Set when it is first sent, and changed only when the server certainly has not stored it.
     first_sequence: Option<u64>,
-    /// From then on it stays as it is.
+    /// Whether it was ever sent. From then on its messages stay the same.
     sent: bool,
-    /// The id it has on the current stream.
+    /// Its id on the current stream.
     batch_id: u64,
     answered: bool,
-    /// The last answer was that the server has not come so far: it is not stored.
+    /// The last answer was a sequence gap: the server has not stored it.
     behind_gap: bool,
-    /// It was sent on an earlier stream, which ended before the answer: it may be stored.
+    /// An earlier stream ended before its answer: the server may have stored it.
     in_doubt: bool,
 }
 
-/// Why the oldest batch was refused, and so all behind it.
-#[derive(Debug)]
-enum Rewind {
-    Passing(Refusal),
-    Dropping(Refusal),
-    /// The server does not know how far this session had come.
-    Unknown,
-}
-
-/// What an answer led to.
+/// What the publisher does after an answer.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// The server works batches off.
+    /// The server has answered a batch.
     Progress,
-    /// Nothing to do yet.
+    /// Wait for more answers.
     Wait,
-    /// Everything was refused and can be sent again, after a pause.
+    /// Send all batches again after a pause.
     Pause(Refusal),
-    /// Everything was refused and can be sent again.
+    /// Send all batches again.
     Resend,
-    /// Everything was refused and must be sent in a new epoch.
+    /// Send all batches in a new epoch.
     NewEpoch,
-    /// The publisher cannot go on.
+    /// End the publisher.
     Stop(Error),
 }
 
 impl Window {
-    /// Adds a closed batch, to be sent.
+    /// Adds a batch to be sent.
     pub(super) fn push(&mut self, batch: Batch) {
         let ordinal = self.next_ordinal;
         self.next_ordinal += 1;
-        self.batches.push_back(Numbered {
+        self.batches.push_back(NumberedBatch {
             batch,
             ordinal,
             first_sequence: None,
@@ -100,7 +90,8 @@ impl Window {
         });
     }
 
-    /// The next batch to send, numbered. What expired before it was sent for the first time is left out.
+    /// Numbers the next batch and returns it, to be sent. Messages that expired before they were first sent are
+    /// dropped.
     pub(super) fn send(&mut self, now: Instant) -> Option<request::Batch> {
         self.expire_unsent(now);
         let next = self.batches.get_mut(self.sent).filter(|_| self.rewind.is_none())?;
@@ -129,7 +120,7 @@ impl Window {
             let freed = next.batch.expire(now);
             let is_empty = next.batch.is_empty();
             self.free(freed);
-            self.note_failure(Some(PublishError::Expired));
+            self.record_failure(Some(PublishError::Expired));
             if !is_empty {
                 return;
             }
@@ -137,7 +128,7 @@ impl Window {
         }
     }
 
-    /// How many batches are sent and not answered.
+    /// The number of batches that are sent and not answered.
     pub(super) fn in_flight(&self) -> usize {
         self.unanswered
     }
@@ -154,33 +145,33 @@ impl Window {
         self.batches.is_empty()
     }
 
-    /// Batches pushed from now on have this ordinal or a later one.
+    /// The ordinal of the next batch that is pushed.
     pub(super) fn next_ordinal(&self) -> u64 {
         self.next_ordinal
     }
 
-    /// Whether every batch before this ordinal has its answer.
+    /// Whether every batch before this ordinal is answered.
     pub(super) fn is_done_before(&self, ordinal: u64) -> bool {
         self.batches.front().is_none_or(|oldest| oldest.ordinal >= ordinal)
     }
 
-    pub(super) fn take_freed(&mut self) -> Freed {
+    pub(super) fn drain_freed(&mut self) -> Reserved {
         mem::take(&mut self.freed)
     }
 
-    /// The first failure of a message since this was last asked for.
-    pub(super) fn take_failure(&mut self) -> Option<PublishError> {
+    /// The first failure of a message since the last call.
+    pub(super) fn pop_failure(&mut self) -> Option<PublishError> {
         self.first_failure.take()
     }
 
-    /// A stream was opened and the server told which sequence it expects next. `false`: that cannot follow what this
-    /// session has been told is stored, so it must go on in a new epoch.
+    /// Begins a stream whose server expects this sequence next. Returns `false` if that contradicts the answers of this
+    /// session, so that it needs a new epoch.
     pub(super) fn opened(&mut self, expected: u64) -> bool {
         let oldest = self.batches.front().and_then(|oldest| oldest.first_sequence);
         (oldest.unwrap_or(self.next_sequence)..=self.next_sequence).contains(&expected)
     }
 
-    /// The stream ended: what was not answered may be stored, and is sent again as it was.
+    /// Ends a stream. The server may have stored unanswered batches, which are sent again unchanged.
     pub(super) fn stream_ended(&mut self) {
         for batch in self.batches.iter_mut().take(self.sent) {
             batch.in_doubt = true;
@@ -189,7 +180,7 @@ impl Window {
         (self.sent, self.unanswered, self.rewind) = (0, 0, None);
     }
 
-    /// Numbers everything anew, from 0.
+    /// Begins a new epoch: numbers all batches again, from 0.
     pub(super) fn new_epoch(&mut self) {
         for batch in &mut self.batches {
             (batch.first_sequence, batch.in_doubt, batch.answered) = (None, false, false);
@@ -197,7 +188,7 @@ impl Window {
         (self.sent, self.unanswered, self.rewind, self.next_sequence) = (0, 0, None, 0);
     }
 
-    /// Takes one answer of the current stream.
+    /// Handles one answer of the current stream.
     pub(super) fn answer(&mut self, result: BatchResult) -> Step {
         let id = result.batch_id;
         let found = self.batches.iter().take(self.sent).position(|it| it.batch_id == id && !it.answered);
@@ -209,7 +200,7 @@ impl Window {
             Some(Outcome::Results(results)) => {
                 let Some(numbered) = self.remove(index) else { return Step::Wait };
                 match numbered.batch.answer(results) {
-                    Ok(failure) => self.note_failure(failure),
+                    Ok(failure) => self.record_failure(failure),
                     Err(batch) => {
                         let error = Error::Protocol("a batch's results are not one per message");
                         batch.fail(&PublishError::Stopped(error.clone()));
@@ -237,7 +228,7 @@ impl Window {
         if self.unanswered == 0 && self.rewind.is_some() { self.rewound() } else { progress }
     }
 
-    /// Everything that was sent is answered, and what is left of it was refused.
+    /// Handles the reason of a rewind, once all batches on the stream are answered. Those that are left were refused.
     fn rewound(&mut self) -> Step {
         self.sent = 0;
         for batch in &mut self.batches {
@@ -262,9 +253,9 @@ impl Window {
             }
             return Step::Resend;
         }
-        // An earlier attempt may have taken its sequences after all. Giving them to other messages could make the
-        // server take those for duplicates, and lose them; hence the new epoch. A batch that may be stored must not
-        // go into it: it could be stored twice.
+        // An earlier attempt may have used these sequences after all. The server could then take other messages with
+        // the same sequences for duplicates, and lose them; hence the new epoch. A batch that may be stored must not be
+        // sent in it, because it could be stored twice.
         self.fail(dropped, PublishError::InDoubt(refusal.clone()));
         if self.batches.front().is_some_and(|next| !next.behind_gap) {
             while self.batches.front().is_some_and(|next| next.in_doubt) {
@@ -275,12 +266,12 @@ impl Window {
         Step::NewEpoch
     }
 
-    fn fail(&mut self, numbered: Numbered, error: PublishError) {
+    fn fail(&mut self, numbered: NumberedBatch, error: PublishError) {
         numbered.batch.fail(&error);
-        self.note_failure(Some(error));
+        self.record_failure(Some(error));
     }
 
-    /// Tells every message that the publisher has ended.
+    /// Fails all messages, because the publisher has ended.
     pub(super) fn fail_all(&mut self, error: &PublishError) {
         while let Some(numbered) = self.remove_oldest() {
             numbered.batch.fail(error);
@@ -288,43 +279,27 @@ impl Window {
         (self.sent, self.unanswered, self.rewind) = (0, 0, None);
     }
 
-    fn remove(&mut self, index: usize) -> Option<Numbered> {
+    fn remove(&mut self, index: usize) -> Option<NumberedBatch> {
         let removed = self.batches.remove(index)?;
         self.sent = self.sent.saturating_sub(1);
-        self.free(removed.batch.room());
+        self.free(removed.batch.reserved());
         Some(removed)
     }
 
-    fn free(&mut self, freed: Freed) {
+    fn free(&mut self, freed: Reserved) {
         self.freed.bytes += freed.bytes;
         self.freed.messages += freed.messages;
     }
 
-    fn remove_oldest(&mut self) -> Option<Numbered> {
+    fn remove_oldest(&mut self) -> Option<NumberedBatch> {
         self.remove(0)
     }
 
-    /// Unless there was one before.
-    pub(super) fn note_failure(&mut self, failure: Option<PublishError>) {
+    /// Records a failure, unless there is an earlier one.
+    pub(super) fn record_failure(&mut self, failure: Option<PublishError>) {
         if self.first_failure.is_none() {
             self.first_failure = failure;
         }
-    }
-}
-
-/// What a refusal of the oldest batch means; `Err`: that nothing more can be published.
-fn verdict(refusal: Refusal) -> Result<Rewind, Refusal> {
-    if refusal.reason() == Some(GAP) {
-        return Ok(Rewind::Unknown);
-    }
-    let about_the_batch = matches!(refusal.code(), Code::InvalidArgument | Code::OutOfRange)
-        || matches!(refusal.reason(), Some("MESSAGE_TOO_LARGE" | "ATTRIBUTES_INVALID" | "BATCH_INVALID"));
-    if about_the_batch {
-        return Ok(Rewind::Dropping(refusal));
-    }
-    match class_of_refusal(&refusal) {
-        Class::Transient | Class::Credentials => Ok(Rewind::Passing(refusal)),
-        Class::Permanent => Err(refusal),
     }
 }
 

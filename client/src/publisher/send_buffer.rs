@@ -2,11 +2,11 @@ use std::sync::OnceLock;
 
 use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 
-use super::{PublishError, batch::Freed};
+use super::{PublishError, batch::Reserved};
 
-/// What a publisher may still buffer, and the error it ended with.
+/// The bounds of a publisher's unanswered messages, and the error with which it ended.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct SendBuffer {
     bytes: Semaphore,
     messages: Semaphore,
     max_bytes: usize,
@@ -14,50 +14,50 @@ pub(super) struct Room {
     end: OnceLock<PublishError>,
 }
 
-impl Room {
+impl SendBuffer {
     pub(super) fn new(max_bytes: usize, max_messages: usize) -> Self {
         let (bytes, messages) = (Semaphore::new(max_bytes), Semaphore::new(max_messages));
         Self { bytes, messages, max_bytes, max_messages, end: OnceLock::new() }
     }
 
-    /// Waits for room for so many messages, in the order of asking, and returns the bytes that were taken. A message that
-    /// is larger than all of it takes all of it.
-    pub(super) async fn take(&self, count: u32, cost: usize) -> Result<usize, PublishError> {
+    /// Waits for space for `count` messages of `cost` bytes, in the order of the calls, and returns the bytes reserved.
+    /// A message larger than the buffer reserves all of it.
+    pub(super) async fn reserve(&self, count: u32, cost: usize) -> Result<usize, PublishError> {
         let bytes = self.bytes_of(cost);
         let message = self.messages.acquire_many(count).await.map_err(|_| self.end())?;
         let permit = self.bytes.acquire_many(bytes).await.map_err(|_| self.end())?;
-        Ok(keep(message, permit, bytes))
+        Ok(forget(message, permit, bytes))
     }
 
-    /// The same for one without waiting; `None`: there is no room.
-    pub(super) fn try_take(&self, cost: usize) -> Result<Option<usize>, PublishError> {
+    /// Reserves space for one message without waiting; `None` if there is none.
+    pub(super) fn try_reserve(&self, cost: usize) -> Result<Option<usize>, PublishError> {
         let bytes = self.bytes_of(cost);
-        let taken = self.messages.try_acquire().and_then(|message| {
+        let reserved = self.messages.try_acquire().and_then(|message| {
             let permit = self.bytes.try_acquire_many(bytes)?;
-            Ok(keep(message, permit, bytes))
+            Ok(forget(message, permit, bytes))
         });
-        match taken {
+        match reserved {
             Ok(bytes) => Ok(Some(bytes)),
             Err(TryAcquireError::NoPermits) => Ok(None),
             Err(TryAcquireError::Closed) => Err(self.end()),
         }
     }
 
-    pub(super) fn give_back(&self, freed: Freed) {
+    pub(super) fn release(&self, freed: Reserved) {
         if freed.messages > 0 {
             self.bytes.add_permits(freed.bytes);
             self.messages.add_permits(freed.messages);
         }
     }
 
-    /// How many messages have no answer yet.
+    /// The number of messages with space in the buffer.
     pub(super) fn unanswered(&self) -> usize {
         self.max_messages.saturating_sub(self.messages.available_permits())
     }
 
-    /// Nothing more is taken; whoever waits is told why.
+    /// Refuses all further messages, and those that wait, with this error.
     pub(super) fn close(&self, error: PublishError) {
-        // The first reason is the one that is told.
+        // The first error stays.
         let _ = self.end.set(error);
         self.bytes.close();
         self.messages.close();
@@ -76,8 +76,8 @@ impl Room {
     }
 }
 
-/// The room is given back by the answer, not by the permits.
-fn keep(message: SemaphorePermit<'_>, permit: SemaphorePermit<'_>, bytes: u32) -> usize {
+/// Keeps the space reserved after the permits are dropped; the answer releases it.
+fn forget(message: SemaphorePermit<'_>, permit: SemaphorePermit<'_>, bytes: u32) -> usize {
     message.forget();
     permit.forget();
     bytes as usize

@@ -7,47 +7,58 @@ use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame};
 
-/// Of a gRPC message: a byte that says whether it is compressed, and its length as a big-endian `u32`.
+/// The prefix of a gRPC message: a byte that says whether it is compressed, and its length as a big-endian `u32`.
 const PREFIX_BYTES: usize = 5;
 
-/// Pieces that are handed on before others have their turn: somebody may send nothing but empty messages.
-const MOST_AT_ONCE: usize = 256;
+/// Pieces returned before this yields to other tasks: a peer may send nothing but empty messages.
+const MAX_PIECES_PER_POLL: usize = 256;
 
-/// A gRPC body whose data comes with each message's prefix in a piece of its own. tonic makes room for a message when it has
-/// read its prefix, and what came in the same piece is then copied into the new room: all of a batch that fits one HTTP/2
-/// frame. Nothing is copied here.
+/// A gRPC body that returns the prefix of each message as a piece of its own. tonic allocates the buffer of a message
+/// when it has read the prefix, and copies what followed in the same piece: a whole batch, if it fits one HTTP/2 frame.
+/// This body copies nothing.
 #[derive(Debug)]
-pub struct Parted<B> {
+pub struct SplitBody<B> {
     body: B,
-    /// What has come and is not handed on.
+    /// Data that was received and is not returned yet.
     data: Bytes,
     next: Next,
-    /// How many pieces were handed on since others had their turn.
+    /// Pieces returned since this last yielded to other tasks.
     pieces: usize,
 }
 
 /// What the next byte belongs to.
 #[derive(Debug, Clone, Copy)]
 enum Next {
-    /// A prefix, of which so many bytes are known.
+    /// A prefix, and how many of its bytes are known.
     Prefix([u8; PREFIX_BYTES], usize),
-    /// A message, of which so many bytes are to come.
+    /// A message, and how many of its bytes are still to come.
     Message(usize),
 }
 
-/// An answer whose body comes so.
+/// Splits the body of a response.
 #[must_use]
-pub fn parted(response: Response<tonic::body::Body>) -> Response<tonic::body::Body> {
-    response.map(|body| tonic::body::Body::new(Parted::new(body)))
+pub fn split_body(response: Response<tonic::body::Body>) -> Response<tonic::body::Body> {
+    response.map(|body| tonic::body::Body::new(SplitBody::new(body)))
 }
 
-impl<B> Parted<B> {
-    /// The same body in other pieces.
+/// Former name of [`SplitBody`].
+#[deprecated(since = "0.2.0", note = "renamed to `SplitBody`")]
+pub type Parted<B> = SplitBody<B>;
+
+/// Former name of [`split_body`].
+#[deprecated(since = "0.2.0", note = "renamed to `split_body`")]
+#[must_use]
+pub fn parted(response: Response<tonic::body::Body>) -> Response<tonic::body::Body> {
+    split_body(response)
+}
+
+impl<B> SplitBody<B> {
+    /// Splits a body.
     pub fn new(body: B) -> Self {
         Self { body, data: Bytes::new(), next: Next::after(0), pieces: 0 }
     }
 
-    /// The next piece of the data that has come, which is not empty.
+    /// Removes the next piece of the received data, which must not be empty.
     fn piece(&mut self) -> Bytes {
         match self.next {
             Next::Prefix(mut prefix, known) => {
@@ -70,13 +81,13 @@ impl<B> Parted<B> {
 }
 
 impl Next {
-    /// When so many bytes of a message are to come.
+    /// What follows, if a message has this many bytes left.
     fn after(left: usize) -> Self {
         if left == 0 { Self::Prefix([0; PREFIX_BYTES], 0) } else { Self::Message(left) }
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Parted<B> {
+impl<B: Body<Data = Bytes> + Unpin> Body for SplitBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
@@ -84,7 +95,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Parted<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        if self.pieces == MOST_AT_ONCE {
+        if self.pieces == MAX_PIECES_PER_POLL {
             self.pieces = 0;
             context.waker().wake_by_ref();
             return Poll::Pending;
@@ -117,7 +128,7 @@ mod tests {
 
     use super::*;
 
-    /// Data as the network may cut it, and trailers.
+    /// Data as the network may split it, and trailers.
     #[derive(Debug)]
     struct Cut(VecDeque<Frame<Bytes>>);
 
@@ -137,7 +148,7 @@ mod tests {
         }
     }
 
-    /// The bytes of messages of these lengths.
+    /// The encoded messages of these lengths.
     fn encoded(lengths: &[usize]) -> Vec<u8> {
         let message = |(number, length): (usize, &usize)| {
             let mut bytes = vec![0];
@@ -148,15 +159,15 @@ mod tests {
         lengths.iter().enumerate().flat_map(message).collect()
     }
 
-    /// The pieces, whether trailers came, and how often others had their turn.
-    fn pieces(mut body: Parted<Cut>) -> (Vec<Bytes>, bool, usize) {
-        let (mut pieces, mut trailers, mut turns) = (Vec::new(), false, 0);
+    /// The pieces, whether trailers were received, and how often the body yielded.
+    fn pieces(mut body: SplitBody<Cut>) -> (Vec<Bytes>, bool, usize) {
+        let (mut pieces, mut trailers, mut yields) = (Vec::new(), false, 0);
         loop {
             assert!(!trailers || body.is_end_stream());
             assert!(body.data.is_empty() || !body.is_end_stream());
             match body.frame().now_or_never() {
-                None => turns += 1,
-                Some(None) => return (pieces, trailers, turns),
+                None => yields += 1,
+                Some(None) => return (pieces, trailers, yields),
                 Some(Some(frame)) => match frame.unwrap().into_data() {
                     Ok(piece) => pieces.push(piece),
                     Err(frame) => trailers = frame.is_trailers(),
@@ -166,16 +177,16 @@ mod tests {
     }
 
     #[test]
-    fn others_have_their_turn_between_many_small_messages() {
+    fn many_small_messages_yield_to_other_tasks() {
         let bytes = Bytes::from(encoded(&[0; 10_000]));
-        let (pieces, _, turns) = pieces(Parted::new(Cut([Frame::data(bytes.clone())].into())));
+        let (pieces, _, yields) = pieces(SplitBody::new(Cut([Frame::data(bytes.clone())].into())));
         assert_eq!(pieces.concat(), bytes);
-        assert_eq!(turns, pieces.len() / MOST_AT_ONCE);
+        assert_eq!(yields, pieces.len() / MAX_PIECES_PER_POLL);
     }
 
     proptest! {
         #[test]
-        fn the_same_bytes_come_uncopied_and_a_piece_ends_where_a_prefix_or_a_message_does(
+        fn pieces_are_slices_of_the_input_and_end_with_each_prefix_and_message(
             lengths in prop::collection::vec(prop_oneof![0..4_usize, 0..300_usize], 0..8),
             cuts in prop::collection::vec(prop_oneof![0..7_usize, 0..400_usize], 1..40),
             broken_off in prop::option::of(0..500_usize),
@@ -186,7 +197,7 @@ mod tests {
             let mut frames: VecDeque<_> =
                 cuts.iter().map(|cut| Frame::data(rest.split_to(rest.len().min(*cut)))).collect();
             frames.extend([Frame::data(rest), Frame::trailers(http::HeaderMap::new())]);
-            let (pieces, trailers, _) = pieces(Parted::new(Cut(frames)));
+            let (pieces, trailers, _) = pieces(SplitBody::new(Cut(frames)));
             prop_assert!(trailers);
             prop_assert_eq!(pieces.concat(), &bytes[..]);
             let mut ends = vec![0];

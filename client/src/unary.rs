@@ -1,4 +1,4 @@
-//! Calls with one request and one answer, over one connection that all of them share.
+//! Calls with one request and one answer, over one shared connection.
 
 use std::{future::Future, time::Duration};
 
@@ -22,21 +22,21 @@ const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
-pub(crate) struct Requests {
+pub(crate) struct UnaryCalls {
     context: Context,
     call_timeout: Duration,
     channel: Mutex<Channel>,
 }
 
-/// What a request needs to say about whoever makes it.
+/// What every request of a call carries.
 #[derive(Debug)]
-pub(crate) struct Caller {
+pub(crate) struct CallContext {
     token: Token,
     time_left: Duration,
 }
 
-impl Caller {
-    /// A request that carries the token, the deadline, and the trace it belongs to.
+impl CallContext {
+    /// A request with the token, the deadline and the current trace context.
     pub(crate) fn request<T>(&self, body: T) -> tonic::Request<T> {
         let mut request = self.token.request(body);
         request.set_timeout(self.time_left);
@@ -44,9 +44,9 @@ impl Caller {
     }
 }
 
-impl Requests {
+impl UnaryCalls {
     pub(crate) async fn connect(context: Context, call_timeout: Option<Duration>) -> Result<Self, Error> {
-        // Read for its errors only: a missing token is told now rather than by the first call.
+        // Read only for its errors, so that a missing token is reported now and not by the first call.
         context.token().await?;
         let channel = connect(&context).await?;
         let call_timeout = call_timeout.unwrap_or(CALL_TIMEOUT).min(LONGEST_CALL_TIMEOUT);
@@ -57,9 +57,9 @@ impl Requests {
         &self.context
     }
 
-    /// Makes a call that may safely be made again: it is, when the connection breaks, the server asks for it, or
-    /// the credentials were renewed meanwhile. The deadline is that of all attempts together.
-    pub(crate) async fn call<T, F>(&self, make: impl Fn(Channel, Caller) -> F) -> Result<T, Error>
+    /// Makes a call that is safe to repeat. It is repeated when the connection breaks, the server asks for it, or the
+    /// credentials were renewed. The time limit is for all attempts together.
+    pub(crate) async fn call<T, F>(&self, make: impl Fn(Channel, CallContext) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
@@ -68,11 +68,15 @@ impl Requests {
         let calling = self.try_call(make, deadline).instrument(span);
         match timeout_at(deadline, calling).await {
             Ok(answer) => answer,
-            Err(_) => Err(Error::Connect(ConnectError::TimedOut(self.call_timeout))),
+            Err(_) => Err(Error::timed_out(self.call_timeout)),
         }
     }
 
-    async fn try_call<T, F>(&self, make: impl Fn(Channel, Caller) -> F, deadline: Instant) -> Result<T, Error>
+    async fn try_call<T, F>(
+        &self,
+        make: impl Fn(Channel, CallContext) -> F,
+        deadline: Instant,
+    ) -> Result<T, Error>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
@@ -81,7 +85,7 @@ impl Requests {
             let token = self.context.token().await?;
             let channel = self.channel.lock().await.clone();
             let time_left = deadline.saturating_duration_since(Instant::now());
-            let error = match make(channel, Caller { token: token.clone(), time_left }).await {
+            let error = match make(channel, CallContext { token: token.clone(), time_left }).await {
                 Ok(answer) => return Ok(answer.into_inner()),
                 Err(status) => Error::from(status),
             };
@@ -98,15 +102,15 @@ impl Requests {
             tracing::debug!(%error, "calling again");
             sleep(pause).await;
             if error.kind() == ErrorKind::Unauthenticated {
-                self.context.refused(&token);
-                // The token may be bound to a certificate that was renewed since this connection was made.
+                self.context.mark_refused(&token);
+                // The token may be bound to a certificate that was renewed after this connection was made.
                 *self.channel.lock().await = connect(&self.context).await?;
             }
         }
     }
 }
 
-/// Marks the attempts of one change as one: a random UUID.
+/// A random UUID that marks the attempts of one change as the same.
 pub(crate) fn request_id() -> String {
     let mut id = rand::random::<u128>();
     id = (id & !(0xf << 76)) | (0x4 << 76);
