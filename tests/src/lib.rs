@@ -3,6 +3,7 @@
 //! # Layout
 //!
 //! * `attack`: what one caller can do to a server and to its neighbours
+//! * `binaries`: where the programs under test are
 //! * `payload`: messages whose bytes identify them and show every flipped bit
 //! * `history`: the events that the tests saw
 //! * `checker`: decides whether a history keeps the promises, one property a file
@@ -17,6 +18,7 @@
 )]
 
 pub mod attack;
+pub mod binaries;
 pub mod checker;
 pub mod harness;
 pub mod history;

@@ -15,7 +15,7 @@ use std::{
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use crate::harness::binaries;
+use crate::binaries;
 
 /// The bytes that a disk writes as a whole.
 const PAGE: usize = 4096;

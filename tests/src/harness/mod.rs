@@ -1,6 +1,5 @@
 //! Runs the real binary, with all that it and its callers need.
 
-pub mod binaries;
 pub mod cli;
 pub mod collector;
 pub mod frames;
@@ -24,6 +23,8 @@ pub mod tombstones;
 pub mod wire;
 
 use std::time::{Duration, Instant};
+
+pub use crate::binaries;
 
 /// How long anything may take before a test fails. It is long because the machine may be busy; a test that passes never
 /// waits for it.
