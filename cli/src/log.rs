@@ -81,7 +81,7 @@ fn panicked(panic: &PanicHookInfo<'_>) {
     let trace = Backtrace::capture();
     if tracing::enabled!(tracing::Level::ERROR) {
         let trace = (trace.status() == BacktraceStatus::Captured).then(|| tracing::field::display(&trace));
-        tracing::error!(thread = name, place = location, trace, "panicked: {what}");
+        tracing::error!(thread = name, "place" = location, trace, "panicked: {what}");
     } else {
         stderr::say(format_args!("posthouse: thread {name} panicked at {location}: {what}"));
         if trace.status() == BacktraceStatus::Captured {

@@ -13,8 +13,6 @@ mod split_body;
 
 pub use codec::{SizedCodec, SizedEncoder};
 pub use delivery_batch::{DeliveryBatch, EncodedDeliveries};
-#[allow(deprecated, reason = "former names, for one release")]
-pub use split_body::{Parted, parted};
 pub use split_body::{SplitBody, split_body};
 
 /// The package `posthouse`.

@@ -53,7 +53,7 @@ fn shown(part: &Part) -> String {
     if let Some(why) = &part.skipped {
         text.push_str(&format!("        not looked at, or not at all of it: {why}\n"));
     }
-    for notice in &part.notes {
+    for notice in &part.notices {
         text.push_str(&format!("        note: {notice}\n"));
     }
     text

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The message must be neither leased nor waiting. `attempts` of its deliveries have failed.
-pub(super) fn give_up(
+pub(super) fn move_to_dead_letters(
     txn: &mut Transaction<'_>,
     context: &mut SubscriptionContext<'_>,
     sequence: u64,

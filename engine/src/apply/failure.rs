@@ -33,7 +33,13 @@ pub(super) fn failed(
     delay_ms: u64,
 ) -> Result<(), Halt> {
     if failures >= context.settings.max_attempts {
-        return dead_letter::give_up(txn, context, sequence, failures, DeadLetterCause::MaxAttempts);
+        return dead_letter::move_to_dead_letters(
+            txn,
+            context,
+            sequence,
+            failures,
+            DeadLetterCause::MaxAttempts,
+        );
     }
     if delay_ms > 0 {
         let row = RetryRow { attempts: failures, ..RetryRow::default() };
@@ -88,7 +94,7 @@ pub(super) fn due(
     }
     context.subscription.end_wait(sequence)?;
     if row.cause() != DeadLetterCause::Unspecified {
-        return dead_letter::give_up(txn, context, sequence, row.attempts, row.cause());
+        return dead_letter::move_to_dead_letters(txn, context, sequence, row.attempts, row.cause());
     }
     txn.rows.put(&key, &RetryRow { due_ms: 0, ..row });
     txn.returned(subscription, sequence);

@@ -85,7 +85,7 @@ fn settle_open(
         }
         Index::DeadLettered => {
             let failures = attempt.saturating_sub(1);
-            dead_letter::give_up(txn, context, sequence, failures, DeadLetterCause::Consumer)?;
+            dead_letter::move_to_dead_letters(txn, context, sequence, failures, DeadLetterCause::Consumer)?;
         }
         _ => failure::returned(txn, subscription, sequence),
     }

@@ -281,7 +281,7 @@ impl Driver {
     }
 
     fn settle(&mut self, choice: Choice, items: &[op::Item]) {
-        let Some((id, _, mut given)) = self.token(choice, Corruption::None) else { return };
+        let Some((id, _, mut requested)) = self.token(choice, Corruption::None) else { return };
         let mut settled = Vec::new();
         for item in items {
             let Some((queue, token, holder)) = self.token(item.token, item.corruption) else { continue };
@@ -290,12 +290,12 @@ impl Driver {
                 settled.push(SettleItem { token: Some(token), kind, delay_ms, count });
             }
             if item.corruption == Corruption::Holder {
-                given = holder;
+                requested = holder;
             }
         }
         // Another session of the same holder may settle.
-        given.session_id = Bytes::from_static(b"another");
-        let (department, queue, holder) = (id.department.0, id.queue.0, Some(given));
+        requested.session_id = Bytes::from_static(b"another");
+        let (department, queue, holder) = (id.department.0, id.queue.0, Some(requested));
         self.send(Command::Settle(Settle { department, queue, subscription: 1, holder, items: settled }));
     }
 

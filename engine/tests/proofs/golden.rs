@@ -101,17 +101,17 @@ fn parts<'a>(rest: &mut &'a [u8]) -> Vec<&'a [u8]> {
     let mut parts = Vec::with_capacity(count);
     for _ in 0..count {
         let length = number(rest);
-        parts.push(take(rest, length));
+        parts.push(split_off(rest, length));
     }
     parts
 }
 
 fn number(rest: &mut &[u8]) -> usize {
-    u32::from_be_bytes(take(rest, 4).try_into().unwrap()) as usize
+    u32::from_be_bytes(split_off(rest, 4).try_into().unwrap()) as usize
 }
 
-fn take<'a>(rest: &mut &'a [u8], count: usize) -> &'a [u8] {
-    let (taken, left) = rest.split_at(count);
+fn split_off<'a>(rest: &mut &'a [u8], count: usize) -> &'a [u8] {
+    let (part, left) = rest.split_at(count);
     *rest = left;
-    taken
+    part
 }

@@ -60,8 +60,9 @@ fn departments_spread_over_the_shards() {
     let mut catalogue = Catalogue::new();
     let declared: Declared<'_> = &[("civil-affairs", &["a", "b", "c"]), ("taxation", &["d"])];
     assert_eq!(catalogue.declare(declared), (true, vec![1, 2, 3, 4]));
-    let placed: Vec<_> = ["a", "b", "c", "d"].iter().map(|name| catalogue.department(name).shard).collect();
-    assert_eq!(placed, [ShardId(0), ShardId(1), ShardId(2), ShardId(0)]);
+    let placement: Vec<_> =
+        ["a", "b", "c", "d"].iter().map(|name| catalogue.department(name).shard).collect();
+    assert_eq!(placement, [ShardId(0), ShardId(1), ShardId(2), ShardId(0)]);
     let tenants: Vec<_> =
         catalogue.machine.view().tenants.into_iter().map(|view| (view.id.0, view.name)).collect();
     assert_eq!(tenants, [(1, "civil-affairs".into()), (2, "taxation".into())]);

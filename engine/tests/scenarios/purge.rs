@@ -116,8 +116,8 @@ fn of_very_many_leases_the_newest_stay_known() {
     purge(&mut shard, 13_000 - 1);
     shard.check();
     let answered = [1, 2, 500, 501, limit + 500].map(|lease| ack(&mut shard, queue, "a", token(lease)));
-    let [gone, purged] = [SettleOutcome::TokenInvalid, SettleOutcome::MessagePurged];
-    assert_eq!(answered, [gone, gone, gone, purged, purged]);
+    let [forgotten, purged] = [SettleOutcome::TokenInvalid, SettleOutcome::MessagePurged];
+    assert_eq!(answered, [forgotten, forgotten, forgotten, purged, purged]);
     // At the next purge the newest leases replace the oldest.
     shard.run_all((12_001..=12_010).map(one).collect());
     purge(&mut shard, 0);

@@ -123,9 +123,9 @@ fn nothing_is_redriven_in_a_closed_department() {
     assert_eq!(shard.try_redrive(dead, &[1], 0), Err(closed));
     shard.configure(3, false);
     assert_eq!(shard.dead_letters(dead), [1]);
-    let gone = posthouse_engine::ids::QueueRef { queue: posthouse_engine::ids::QueueId(9), ..dead };
-    let gone = shard.try_redrive(gone, &[1], 0);
-    assert_eq!(gone, Err(RedriveError::Subscription(SubscriptionError::QueueNotFound)));
+    let absent = posthouse_engine::ids::QueueRef { queue: posthouse_engine::ids::QueueId(9), ..dead };
+    let absent = shard.try_redrive(absent, &[1], 0);
+    assert_eq!(absent, Err(RedriveError::Subscription(SubscriptionError::QueueNotFound)));
     assert_eq!(dead.department, department());
 }
 
@@ -223,11 +223,11 @@ fn an_answer_counts_what_was_skipped_and_names_the_first() {
     let Redriven { answer, .. } = shard.run_redrive(command).unwrap();
     assert_eq!((answer.queue, answer.redriven, answer.reached), (dead.queue.0, 2, 200));
     let counts: Vec<_> = answer.counts.iter().map(|count| (count.reason(), count.count)).collect();
-    let [leased, none, gone] = [SkipReason::Leased, SkipReason::NotDeadLetter, SkipReason::QueueGone];
-    assert_eq!(counts, [(leased, 1), (none, 99), (gone, 98)]);
+    let [leased, none, absent] = [SkipReason::Leased, SkipReason::NotDeadLetter, SkipReason::QueueGone];
+    assert_eq!(counts, [(leased, 1), (none, 99), (absent, 98)]);
     assert_eq!(answer.skipped.len(), MAX_REDRIVE_NAMED);
     let first = answer.skipped.iter().map(|skipped| (skipped.sequence, skipped.reason()));
-    assert_eq!(first.take(3).collect::<Vec<_>>(), [(2, leased), (4, none), (5, gone)]);
+    assert_eq!(first.take(3).collect::<Vec<_>>(), [(2, leased), (4, none), (5, absent)]);
     assert_eq!(shard.free(queue), [4, 5]);
 }
 

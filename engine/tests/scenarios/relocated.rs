@@ -31,13 +31,13 @@ struct Watched {
     shard: Shard,
     queue: QueueRef,
     copied: BTreeSet<u64>,
-    most_stored: u64,
+    max_stored: u64,
 }
 
 impl Watched {
     fn new(settings: QueueSettings) -> Self {
         let (shard, queue) = Shard::with(settings);
-        Self { shard, queue, copied: BTreeSet::new(), most_stored: 0 }
+        Self { shard, queue, copied: BTreeSet::new(), max_stored: 0 }
     }
 
     fn run(&mut self, command: Command) -> Outcome {
@@ -58,7 +58,7 @@ impl Watched {
         }
         assert!(copies <= MAX_RELOCATED && bytes <= MAX_RELOCATED_BYTES, "{copies} copies of {bytes} bytes");
         self.shard.kv.write(&applied.writes);
-        self.most_stored = self.most_stored.max(self.stored());
+        self.max_stored = self.max_stored.max(self.stored());
         applied.outcomes.pop().unwrap()
     }
 
@@ -134,8 +134,8 @@ fn one_parked_message_does_not_hold_the_large_ones_behind_it() {
         watched.shard.restart();
         watched.shard.check();
     }
-    println!("194 MiB settled behind 1 KiB, at most {} bytes stored", watched.most_stored);
-    assert!(watched.most_stored < MAX_DEAD, "{}", watched.most_stored);
+    println!("194 MiB settled behind 1 KiB, at most {} bytes stored", watched.max_stored);
+    assert!(watched.max_stored < MAX_DEAD, "{}", watched.max_stored);
     assert_eq!(watched.copied, BTreeSet::from([1]));
     assert!(watched.shard.body(watched.queue, 1).is_none());
     let key = keys::relocated(default(watched.queue), DEFAULT_LANE, 1);
@@ -165,9 +165,9 @@ fn many_that_wait_are_copied_over_several_batches_and_live_on() {
         watched.work_off(12, LARGE);
     }
     watched.shard.check();
-    println!("{} copied, at most {} bytes stored", watched.copied.len(), watched.most_stored);
+    println!("{} copied, at most {} bytes stored", watched.copied.len(), watched.max_stored);
     assert!(watched.copied.len() > MAX_RELOCATED);
-    assert!(watched.most_stored < MAX_DEAD, "{}", watched.most_stored);
+    assert!(watched.max_stored < MAX_DEAD, "{}", watched.max_stored);
     assert_eq!(watched.relocated(), watched.copied.len());
     watched.shard.restart();
     let queue = watched.queue;

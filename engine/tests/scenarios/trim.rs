@@ -14,7 +14,7 @@ use crate::shard::{Shard, answer, holder, item, publish, token};
 
 struct Trims {
     range_deletes: u64,
-    most_dead_bytes: u64,
+    max_dead_bytes: u64,
     bytes_left: u64,
 }
 
@@ -24,7 +24,7 @@ fn work_off(count: u64, size: usize) -> Trims {
     let content = Bytes::from(vec![7; size]);
     let entry =
         PublishEntry { content, payload_bytes: u32::try_from(size).unwrap(), ..PublishEntry::default() };
-    let mut trims = Trims { range_deletes: 0, most_dead_bytes: 0, bytes_left: 0 };
+    let mut trims = Trims { range_deletes: 0, max_dead_bytes: 0, bytes_left: 0 };
     let mut run = |shard: &mut Shard, command| {
         let commands = vec![CommandRecord { command: Some(command) }];
         let batch =
@@ -34,7 +34,7 @@ fn work_off(count: u64, size: usize) -> Trims {
         shard.kv.write(&applied.writes);
         let ranges = applied.writes.iter().filter(|write| matches!(write, Write::DeleteRange { .. }));
         trims.range_deletes += ranges.count() as u64;
-        trims.most_dead_bytes = trims.most_dead_bytes.max(shard.stats(queue).stored_bytes);
+        trims.max_dead_bytes = trims.max_dead_bytes.max(shard.stats(queue).stored_bytes);
         applied.outcomes.pop().unwrap()
     };
     let (department, subscription, who) = (1, 1, Some(holder("a")));
@@ -69,7 +69,7 @@ fn messages_of_a_mebibyte_go_by_four() {
     println!("1 MiB: {} range deletes for 40 messages", trims.range_deletes);
     // Bodies and entries: two range deletes for four messages.
     assert_eq!(trims.range_deletes, 20);
-    assert!(trims.most_dead_bytes < TRIM_BYTES + 2 * (1 << 20), "{}", trims.most_dead_bytes);
+    assert!(trims.max_dead_bytes < TRIM_BYTES + 2 * (1 << 20), "{}", trims.max_dead_bytes);
     assert_eq!(trims.bytes_left, 0);
 }
 

@@ -85,7 +85,7 @@ fn look_at_log(data: &DataDir, report: &mut StoreReport) -> Option<OpenLog> {
                 format!("segments: {segments}, entries: {entries}, bytes: {bytes}, every checksum right");
             let mut part = Part::sound("log", seen);
             if let Some((path, at, bytes)) = log.torn_tail() {
-                part.notes.push(format!(
+                part.notices.push(format!(
                     "{}: the last group, {bytes} bytes at byte {at}, was never finished; nobody was told that it was \
                      stored, and the next start cuts it",
                     path.display()

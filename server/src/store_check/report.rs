@@ -14,7 +14,7 @@ pub struct Part {
     /// Why it was not looked at, or not at all of it.
     pub skipped: Option<String>,
     /// What is no damage but worth knowing.
-    pub notes: Vec<String>,
+    pub notices: Vec<String>,
 }
 
 /// Something that is not as it should be.
@@ -49,7 +49,7 @@ impl StoreReport {
 
 impl Part {
     pub(super) fn sound(name: impl Into<String>, seen: String) -> Self {
-        Self { name: name.into(), seen, problems: Vec::new(), skipped: None, notes: Vec::new() }
+        Self { name: name.into(), seen, problems: Vec::new(), skipped: None, notices: Vec::new() }
     }
 
     pub(super) fn skipped(name: impl Into<String>, why: &str) -> Self {

@@ -132,7 +132,7 @@ fn list_set_aside(store: &Store, catalogue: &CatalogueMachine, part: &mut Part) 
         };
         let tenant = view.tenants.iter().find(|tenant| tenant.id == department.tenant);
         let tenant = tenant.map_or("", |tenant| &tenant.name);
-        part.notes.push(format!(
+        part.notices.push(format!(
             "tenants/{tenant}/departments/{} is set aside: entry {} of shard {}, digest {}, was skipped at {} by {}: {}; \
              `posthouse store reopen {tenant}/{}` opens it again",
             department.name,
@@ -182,7 +182,7 @@ pub(super) fn against_log(
     }
     part.seen = "the store lies within the log".to_owned();
     if waiting > 0 {
-        part.notes.push(format!(
+        part.notices.push(format!(
             "{waiting} batches are in the log only: the next start brings them into the store"
         ));
     }

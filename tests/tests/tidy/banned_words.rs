@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn names_are_cut_into_their_words() {
         assert_eq!(humps("MAX_aB"), ["max", "a", "b"]);
-        assert_eq!(humps("PartedChannel"), ["split_body", "channel"]);
+        assert_eq!(humps("PartedChannel"), ["parted", "channel"]);
         assert_eq!(humps("_r2d2"), ["r2d2"]);
     }
 }

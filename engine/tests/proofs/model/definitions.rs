@@ -120,13 +120,21 @@ impl Model {
         &self,
         department: u32,
         name: &str,
-        given: QueueSettings,
+        requested: QueueSettings,
     ) -> Result<QueueSettings, SettingsError> {
         let settings = QueueSettings {
-            max_message_bytes: if given.max_message_bytes == 0 { 1 << 20 } else { given.max_message_bytes },
-            lease_duration_ms: if given.lease_duration_ms == 0 { 30_000 } else { given.lease_duration_ms },
-            max_attempts: if given.max_attempts == 0 { 16 } else { given.max_attempts },
-            dead_letter_queue: given.dead_letter_queue,
+            max_message_bytes: if requested.max_message_bytes == 0 {
+                1 << 20
+            } else {
+                requested.max_message_bytes
+            },
+            lease_duration_ms: if requested.lease_duration_ms == 0 {
+                30_000
+            } else {
+                requested.lease_duration_ms
+            },
+            max_attempts: if requested.max_attempts == 0 { 16 } else { requested.max_attempts },
+            dead_letter_queue: requested.dead_letter_queue,
         };
         let target = &settings.dead_letter_queue;
         if target.is_empty() {

@@ -186,7 +186,7 @@ impl Model {
             End::Settled(SettleKind::Ack) => queue.message(sequence).state = State::Settled,
             End::Settled(SettleKind::Nack) => self.failed(at, sequence, attempt, delay),
             End::Settled(SettleKind::DeadLetter) => {
-                self.give_up(at, sequence, attempt - 1, DeadLetterCause::Consumer);
+                self.move_to_dead_letters(at, sequence, attempt - 1, DeadLetterCause::Consumer);
             }
             End::Lost if counts => self.failed(at, sequence, attempt, 0),
             _ => queue.message(sequence).state = State::Free,
@@ -197,14 +197,14 @@ impl Model {
         let due = self.now + delay;
         let queue = &mut self.queues[at];
         if failures >= queue.settings.max_attempts {
-            return self.give_up(at, sequence, failures, DeadLetterCause::MaxAttempts);
+            return self.move_to_dead_letters(at, sequence, failures, DeadLetterCause::MaxAttempts);
         }
         let message = queue.message(sequence);
         message.failures = failures;
         message.state = if delay > 0 { State::Waiting(due, None) } else { State::Free };
     }
 
-    pub fn give_up(&mut self, at: usize, sequence: u64, failures: u32, cause: DeadLetterCause) {
+    pub fn move_to_dead_letters(&mut self, at: usize, sequence: u64, failures: u32, cause: DeadLetterCause) {
         let queue = &mut self.queues[at];
         queue.message(sequence).failures = failures;
         let target = queue.settings.dead_letter_queue.clone();

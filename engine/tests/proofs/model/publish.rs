@@ -14,7 +14,7 @@ impl Model {
         let at = self.by_id(command.department, command.queue).ok_or(PublishError::QueueNotFound)?;
         let queue = &mut self.queues[at];
         if let Some(results) = session(queue, command)? {
-            let producer = command.producer.as_ref().map(|given| &given.producer_id);
+            let producer = command.producer.as_ref().map(|requested| &requested.producer_id);
             let held = producer.and_then(|id| queue.producers.get_mut(id));
             held.expect("it is known").used_at = now;
             return Ok(Published { published_at_ms: wall, results });
@@ -47,24 +47,24 @@ impl Model {
 
 /// The results of an earlier attempt, if there was one.
 fn session(queue: &Queue, command: &Publish) -> Result<Option<Vec<EntryResult>>, PublishError> {
-    let Some(given) = &command.producer else { return Ok(None) };
+    let Some(requested) = &command.producer else { return Ok(None) };
     let count = command.entries.len() as u64;
-    let held = queue.producers.get(&given.producer_id);
+    let held = queue.producers.get(&requested.producer_id);
     if let Some(held) = held {
-        if held.tenant != given.tenant || held.subject != given.subject {
+        if held.tenant != requested.tenant || held.subject != requested.subject {
             return Err(PublishError::ForeignProducer);
         }
-        if given.epoch < held.epoch {
-            return Err(PublishError::Fenced { current: held.epoch, found: given.epoch });
+        if requested.epoch < held.epoch {
+            return Err(PublishError::Fenced { current: held.epoch, found: requested.epoch });
         }
     }
-    let held = held.filter(|held| held.epoch == given.epoch);
+    let held = held.filter(|held| held.epoch == requested.epoch);
     let expected = held.map_or(0, |held| held.next);
-    if given.first_sequence == expected {
+    if requested.first_sequence == expected {
         return Ok(None);
     }
-    if given.first_sequence + count > expected {
-        return Err(PublishError::SequenceGap { expected, found: given.first_sequence });
+    if requested.first_sequence + count > expected {
+        return Err(PublishError::SequenceGap { expected, found: requested.first_sequence });
     }
     let past = held.map_or(&[][..], |held| &held.past);
     let answered = |sequence: u64| {
@@ -79,32 +79,32 @@ fn session(queue: &Queue, command: &Publish) -> Result<Option<Vec<EntryResult>>,
         let stored = (0..index).filter(|before| !batch.refused.contains(before)).count() as u64;
         EntryResult::Duplicate((at + 8 >= past.len()).then_some(batch.first_stored + stored))
     };
-    Ok(Some((given.first_sequence..).take(count as usize).map(answered).collect()))
+    Ok(Some((requested.first_sequence..).take(count as usize).map(answered).collect()))
 }
 
 fn remember(queue: &mut Queue, command: &Publish, results: &[EntryResult], now: u64) {
-    let Some(given) = &command.producer else { return };
+    let Some(requested) = &command.producer else { return };
     let count = command.entries.len() as u32;
     let stored = |result: &EntryResult| if let EntryResult::Stored(at) = result { Some(*at) } else { None };
     let past = PastBatch {
-        first_sequence: given.first_sequence,
+        first_sequence: requested.first_sequence,
         count,
         first_stored: results.iter().find_map(stored).unwrap_or(0),
         refused: (0..count).filter(|index| command.entries[*index as usize].refused).collect(),
     };
-    let held = queue.producers.entry(given.producer_id.clone()).or_insert_with(|| Producer {
-        epoch: given.epoch,
+    let held = queue.producers.entry(requested.producer_id.clone()).or_insert_with(|| Producer {
+        epoch: requested.epoch,
         next: 0,
-        tenant: given.tenant,
-        subject: given.subject.clone(),
+        tenant: requested.tenant,
+        subject: requested.subject.clone(),
         used_at: now,
         past: Vec::new(),
     });
-    if held.epoch != given.epoch {
-        held.epoch = given.epoch;
+    if held.epoch != requested.epoch {
+        held.epoch = requested.epoch;
         held.past.clear();
     }
-    held.next = given.first_sequence + u64::from(count);
+    held.next = requested.first_sequence + u64::from(count);
     held.used_at = now;
     held.past.push(past);
 }

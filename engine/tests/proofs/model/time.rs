@@ -83,7 +83,7 @@ impl Model {
             None => message.state = State::Free,
             Some(cause) => {
                 let failures = message.failures;
-                self.give_up(at, sequence, failures, cause);
+                self.move_to_dead_letters(at, sequence, failures, cause);
             }
         }
     }
