@@ -45,10 +45,8 @@ fn check_file(source: &Source<'_>, list: &List<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut deprecated_until = 0;
     for at in (0..tokens.len()).filter(|at| tokens[*at].is_word()) {
-        if at >= 2 && tokens[at].text == "deprecated" && tokens[at - 1].text == "[" {
-            // A former name stays as it is: up to the item's body or end.
-            let end = tokens[at..].iter().position(|token| ["{", ";"].contains(&token.text));
-            deprecated_until = end.map_or(tokens.len(), |end| at + end);
+        if tokens[at].text == "deprecated" && at > 0 && ["[", "("].contains(&tokens[at - 1].text) {
+            deprecated_until = at + former_len(&tokens[at..]);
         }
         if at < deprecated_until {
             continue;
@@ -68,6 +66,13 @@ fn check_file(source: &Source<'_>, list: &List<'_>) -> Vec<Violation> {
         }
     }
     violations
+}
+
+/// The length of a former name's item up to its body or end, or of a `use` of it: both stay as they are.
+fn former_len(tokens: &[Token<'_>]) -> usize {
+    let is_use = tokens.iter().take_while(|token| token.text != "{").any(|token| token.text == "use");
+    let ends = |token: &Token<'_>| token.text == ";" || token.text == "{" && !is_use;
+    tokens.iter().position(ends).unwrap_or(tokens.len())
 }
 
 /// Whether a name is one that the list lets pass here.
@@ -168,6 +173,10 @@ mod tests {
     fn a_former_name_stays_as_it_is() {
         let former = "#[deprecated(note = \"\")]\npub fn take_it(taken: u8) { b() }\n";
         assert_eq!(lines("a/src/b.rs", former), []);
+        assert_eq!(
+            lines("a/src/b.rs", "#[allow(deprecated)]\npub use b::{take_it, Taken};\nuse b::Taken;"),
+            [3]
+        );
         assert_eq!(lines("a/src/b.rs", &format!("{former}fn take_all() {{}}")), [3]);
     }
 
@@ -190,7 +199,7 @@ mod tests {
     #[test]
     fn names_are_cut_into_their_words() {
         assert_eq!(humps("MAX_aB"), ["max", "a", "b"]);
-        assert_eq!(humps("PartedChannel"), ["parted", "channel"]);
+        assert_eq!(humps("AnswerGroup"), ["answer", "group"]);
         assert_eq!(humps("_r2d2"), ["r2d2"]);
     }
 }
