@@ -1,7 +1,7 @@
 //! The calls: wire in, wire out. Every method is in the policy table; every error becomes a status in `wire`.
 //!
-//! A call passes the [`layers`] and reaches the handler of its service in [`publish`], [`consume`] or [`admin`]. The two
-//! streams run as tasks of [`stream`]. [`wire`] translates between the wire's types and the engine's.
+//! A call passes the `layers` and reaches the handler of its service in `publish`, `consume` or `admin`. The two
+//! streams run as tasks of `stream`. `wire` translates between the wire's types and the engine's.
 
 mod admin;
 mod consume;
