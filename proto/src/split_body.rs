@@ -42,11 +42,11 @@ pub fn split_body(response: Response<tonic::body::Body>) -> Response<tonic::body
 }
 
 /// Former name of [`SplitBody`].
-#[deprecated(since = "0.2.0", note = "renamed to `SplitBody`")]
+#[deprecated(since = "0.1.0", note = "renamed to `SplitBody`")]
 pub type Parted<B> = SplitBody<B>;
 
 /// Former name of [`split_body`].
-#[deprecated(since = "0.2.0", note = "renamed to `split_body`")]
+#[deprecated(since = "0.1.0", note = "renamed to `split_body`")]
 #[must_use]
 pub fn parted(response: Response<tonic::body::Body>) -> Response<tonic::body::Body> {
     split_body(response)

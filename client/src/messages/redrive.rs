@@ -63,7 +63,7 @@ impl Redrive {
     }
 
     /// Former name of [`Redrive::max_messages`].
-    #[deprecated(since = "0.2.0", note = "renamed to `max_messages`")]
+    #[deprecated(since = "0.1.0", note = "renamed to `max_messages`")]
     pub fn at_most(self, messages: u32) -> Self {
         self.max_messages(messages)
     }

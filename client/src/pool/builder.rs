@@ -69,7 +69,7 @@ impl WorkerPoolBuilder {
     }
 
     /// Former name of [`WorkerPoolBuilder::cancel_on_lease_lost`].
-    #[deprecated(since = "0.2.0", note = "renamed to `cancel_on_lease_lost`")]
+    #[deprecated(since = "0.1.0", note = "renamed to `cancel_on_lease_lost`")]
     pub fn leave_lost(self, enable: bool) -> Self {
         self.cancel_on_lease_lost(enable)
     }

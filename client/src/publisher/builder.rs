@@ -102,7 +102,7 @@ impl PublisherBuilder {
     }
 
     /// Former name of [`PublisherBuilder::return_message_ids`].
-    #[deprecated(since = "0.2.0", note = "renamed to `return_message_ids`")]
+    #[deprecated(since = "0.1.0", note = "renamed to `return_message_ids`")]
     pub fn tell_message_ids(self, enable: bool) -> Self {
         self.return_message_ids(enable)
     }
