@@ -30,7 +30,7 @@ ACCEPT ?=
 # Arguments of `make bench`: see `posthouse-bench run --help`.
 BENCH ?=
 
-.PHONY: help build demo test test-clients crash attack figures bench bench-quick bench-report flamegraph instructions check fix \
+.PHONY: help build demo test test-clients crash attack figures bench bench-quick bench-report flamegraph instructions check fix advisories \
 	binaries compilers gate-tools client-tools count-tools peers
 
 help:
@@ -111,6 +111,9 @@ check: compilers gate-tools
 	cargo deny --offline --locked check bans licenses sources
 	cargo clippy $(RELEASE) --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc $(RELEASE) --no-deps --workspace
+
+advisories: gate-tools
+	cargo deny --locked check advisories
 
 fix: compilers
 	cargo clippy $(RELEASE) --workspace --all-targets --fix --allow-dirty --allow-staged
