@@ -47,6 +47,7 @@ help:
 	@echo 'make instructions  the engine'"'"'s instructions per message, counted; fails if there are more (ACCEPT=1: accepts them)'
 	@echo 'make check         the gate: format, lints, dependencies, documentation; changes nothing'
 	@echo 'make fix           formats, and applies what the linter can fix by itself'
+	@echo 'make advisories    known faults in the dependencies (fetches the database of RustSec)'
 
 build: compilers
 	cargo build $(RELEASE) $(PROGRAM)
