@@ -8,13 +8,15 @@ use bytes::{Buf, Bytes};
 use posthouse_engine::{
     body,
     ids::{LANES, SubscriptionRef},
-    schema::{BodyHeader, Content, DeadLetterOrigin},
+    schema::{BodyHeader, DeadLetterOrigin},
 };
 use posthouse_text::causes;
-use prost::Message as _;
 
 pub(crate) use self::cache::BodyCache;
-use crate::store::{Amount, Store};
+use crate::{
+    content::{self, Opened},
+    store::{Amount, Store},
+};
 
 /// A body as delivered: what the system wrote about it, and what the producer published.
 #[derive(Debug)]
@@ -167,8 +169,7 @@ fn split(value: Bytes) -> Result<(BodyHeader, Bytes), BodyError> {
 }
 
 fn decoded(header: BodyHeader, content: impl Buf) -> Result<Body, BodyError> {
-    let Content { attributes, payload, .. } =
-        Content::decode(content).map_err(|why| BodyError(why.to_string()))?;
+    let Opened { attributes, payload } = content::open(content).map_err(|why| BodyError(why.to_string()))?;
     let (published_at_ms, told_at_ms) = (header.published_at_ms, header.wall_published_at_ms());
     let origin = header.dead_letter.map(Box::new);
     Ok(Body { published_at_ms, told_at_ms, origin, attributes, payload })
@@ -183,10 +184,11 @@ mod tests {
         ids::{DEFAULT_LANE, DEFAULT_SUBSCRIPTION, DepartmentId, QueueId, QueueRef},
         keys::{self, BodyKey, Key as _},
         kv::{Family, Write},
-        schema::PublishEntry,
+        schema::{Content, PublishEntry},
     };
     use posthouse_proto::v1::NewMessage;
     use proptest::prelude::*;
+    use prost::Message as _;
 
     use super::*;
     use crate::{rpc::wire::convert, store::StoreOptions};

@@ -34,6 +34,7 @@ mod account;
 mod bodies;
 mod catalogue;
 mod clock;
+mod content;
 mod source_slots;
 mod disk;
 mod fair_gate;

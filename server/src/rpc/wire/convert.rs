@@ -9,7 +9,7 @@ use posthouse_engine::{
     ids::{DEFAULT_LANE, LeaseId, QueueRef},
     message_id,
     outcome::{EntryResult, ExtendOutcome, LiveDelivery, Published, QueueView, SettleOutcome},
-    schema::{Content, PublishEntry, QueueSettings, SettleKind, TokenRef},
+    schema::{PublishEntry, QueueSettings, SettleKind, TokenRef},
 };
 use posthouse_proto::{
     google::rpc,
@@ -18,24 +18,15 @@ use posthouse_proto::{
         publish_result, settle_result,
     },
 };
-use prost::{
-    Message as _,
-    encoding::{WireType, encode_key, encode_varint},
-};
 use prost_types::{Duration, Timestamp};
 use tonic::Code;
 
 pub(crate) use standing::{dead_letter, message_status, stats};
 
-use crate::{clock::Now, limits, names::QueueResource, rpc::wire::status::ApiError};
+use crate::{clock::Now, content, limits, names::QueueResource, rpc::wire::status::ApiError};
 
 /// Lease 8, index 4, nonce 8 bytes, big-endian.
 pub(crate) const TOKEN_BYTES: usize = 20;
-
-/// `Content.payload` of the store's schema.
-const CONTENT_PAYLOAD: u32 = 5;
-/// Its key and its length, at most.
-const PAYLOAD_HEAD_BYTES: usize = 6;
 
 /// Unix milliseconds as a timestamp.
 pub(crate) fn timestamp(ms: u64) -> Timestamp {
@@ -79,21 +70,8 @@ pub(crate) fn publish_entry(
     }
     check_attributes(&message.attributes)?;
     let v1::NewMessage { payload, attributes, .. } = message;
-    let content_head = content_head(attributes, &payload);
+    let content_head = content::encode_head(attributes, &payload);
     Ok(PublishEntry { content_head, content: payload, payload_bytes, refused: false })
-}
-
-/// A content that is not sealed, but for its payload, which follows: that is not copied.
-fn content_head(attributes: HashMap<String, String>, payload: &Bytes) -> Bytes {
-    let before = Content { attributes: attributes.into_iter().collect(), ..Content::default() };
-    let mut head = Vec::with_capacity(before.encoded_len() + PAYLOAD_HEAD_BYTES);
-    // A Vec grows: encoding into it cannot fail.
-    before.encode_raw(&mut head);
-    if !payload.is_empty() {
-        encode_key(CONTENT_PAYLOAD, WireType::LengthDelimited, &mut head);
-        encode_varint(payload.len() as u64, &mut head);
-    }
-    head.into()
 }
 
 /// What stands for a refused message, so that it takes its producer sequence.
