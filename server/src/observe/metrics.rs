@@ -78,7 +78,7 @@ pub(crate) struct MessageMetrics {
 /// Shards: batches, and what becomes of messages without a caller.
 pub(crate) struct ShardMetrics {
     pub(crate) shards: IntGauge,
-    pub(crate) halted: IntGauge,
+    pub(crate) halted: IntGaugeVec,
     pub(crate) set_aside: IntGauge,
     pub(crate) clock_ahead: Gauge,
     pub(crate) expiry_halted: IntGauge,

@@ -1,9 +1,9 @@
 //! Whether the server is up, and whether it should be sent work.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     fmt::Write as _,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use posthouse_engine::ids::ShardId;
@@ -35,6 +35,10 @@ impl Phase {
         }
     }
 }
+
+/// Why a shard halts, in one word: the label of its metric, which the runbook explains.
+pub(crate) const HALT_REASONS: [&str; 8] =
+    ["kv", "newer_version", "index_gap", "malformed", "invariant", "corrupt", "undecodable", "panic"];
 
 /// What does not make a server unready, and is told all the same.
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,7 +76,8 @@ impl State {
 #[derive(Debug)]
 pub struct Readiness {
     state: watch::Sender<State>,
-    halted: Mutex<BTreeSet<ShardId>>,
+    /// The halted shards and their reasons.
+    halted: Mutex<BTreeMap<ShardId, &'static str>>,
 }
 
 impl Default for Readiness {
@@ -93,11 +98,11 @@ impl Readiness {
         self.state.send_modify(|state| state.set_aside = count);
     }
 
-    /// A shard takes nothing more.
-    pub(crate) fn halted(&self, shard: ShardId) {
+    /// A shard is halted, for one of [`HALT_REASONS`].
+    pub(crate) fn halted(&self, shard: ShardId, reason: &'static str) {
         let count = {
-            let mut halted = self.halted.lock().unwrap_or_else(PoisonError::into_inner);
-            halted.insert(shard);
+            let mut halted = self.lock_halted();
+            halted.entry(shard).or_insert(reason);
             halted.len()
         };
         self.state.send_modify(|state| state.halted = state.halted.max(count));
@@ -123,9 +128,17 @@ impl Readiness {
         self.state.borrow().is_ready()
     }
 
-    /// How many shards are halted.
-    pub(crate) fn halted_shards(&self) -> usize {
-        self.state.borrow().halted
+    /// How many shards are halted, for each reason that there is.
+    pub(crate) fn halted_shards(&self) -> BTreeMap<&'static str, usize> {
+        let mut count = BTreeMap::new();
+        for reason in self.lock_halted().values() {
+            *count.entry(*reason).or_default() += 1;
+        }
+        count
+    }
+
+    fn lock_halted(&self) -> MutexGuard<'_, BTreeMap<ShardId, &'static str>> {
+        self.halted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What it is now, and then each change, until the server drains.
@@ -144,7 +157,10 @@ impl Readiness {
         };
         line(format_args!("state: {}", state.phase.as_str()));
         if state.halted > 0 {
-            line(format_args!("shards halted: {} of {}; see the log", state.halted, state.shards));
+            let reasons: Vec<String> =
+                self.halted_shards().iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+            let (halted, shards, reasons) = (state.halted, state.shards, reasons.join(", "));
+            line(format_args!("shards halted: {halted} of {shards} ({reasons}); see the log"));
         }
         if state.set_aside > 0 {
             line(format_args!("departments set aside: {}; see `posthouse store check`", state.set_aside));
@@ -206,12 +222,14 @@ mod tests {
         readiness.shards(2);
         readiness.enter(Phase::Serving);
         assert!(readiness.is_ready());
-        readiness.halted(ShardId(1));
-        readiness.halted(ShardId(1));
+        readiness.halted(ShardId(1), "corrupt");
+        readiness.halted(ShardId(1), "panic");
+        let described = readiness.describe(Warnings::default());
+        assert!(described.contains("shards halted: 1 of 2 (corrupt 1)"), "{described}");
         assert!(readiness.is_ready());
         let full = Warnings { disk_full: true, ..Warnings::default() };
         assert!(readiness.describe(full).contains("consuming goes on"));
-        readiness.halted(ShardId(0));
+        readiness.halted(ShardId(0), "panic");
         assert!(!readiness.is_ready());
         assert!(readiness.describe(Warnings::default()).starts_with("not ready\n"));
     }
@@ -254,7 +272,7 @@ mod tests {
         let mut changes = readiness.changes();
         assert_eq!(changes.next().await, Some(true));
         readiness.shards(1);
-        readiness.halted(ShardId(0));
+        readiness.halted(ShardId(0), "panic");
         assert_eq!(changes.next().await, Some(false));
         readiness.enter(Phase::Draining);
         assert_eq!((changes.next().await, changes.next().await), (Some(false), None));

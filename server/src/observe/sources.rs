@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{
     Observer, Phase,
     metrics::{clamp, raise},
-    readiness::Warnings,
+    readiness::{HALT_REASONS, Warnings},
 };
 use crate::{
     account::Accounts, bodies::BodyCache, clock::Clock, disk::DiskGuard, fair_gate::FairGate,
@@ -41,7 +41,11 @@ impl ConnectionSlot {
             let is = phase == observer.readiness.phase();
             own.state.with_label_values(&[phase.as_str()]).set(i64::from(is));
         }
-        observer.metrics.shard.halted.set(clamp(observer.readiness.halted_shards() as u64));
+        let halted = observer.readiness.halted_shards();
+        for reason in HALT_REASONS {
+            let count = halted.get(reason).copied().unwrap_or_default();
+            observer.metrics.shard.halted.with_label_values(&[reason]).set(clamp(count as u64));
+        }
         if let Some(sources) = &*guard {
             sources.read(observer);
         }

@@ -52,7 +52,7 @@ table! {
     BUILD = Gauge, "posthouse_build_info", ["version"], "Always 1; the label says which version runs.";
     STATE = Gauge, "posthouse_server_state", ["state"], "1 for the state the server is in: starting, serving or draining; 0 for the others.";
     SHARDS = Gauge, "posthouse_shards", [], "Shards of this node.";
-    SHARDS_HALTED = Gauge, "posthouse_shards_halted", [], "Shards that a failed check has halted. If it is not 0, read the log.";
+    SHARDS_HALTED = Gauge, "posthouse_shards_halted", ["reason"], "Shards that a failed check has halted, by the reason of the check. If it is not 0, read the log, and operations.md.";
     SET_ASIDE = Gauge, "posthouse_departments_set_aside", [], "Departments that an operator has set aside. They are not served until an operator opens them again.";
     CLOCK_AHEAD = Gauge, "posthouse_clock_wall_ahead_seconds", [], "Seconds by which the wall clock is ahead of the time of batches, by which leases and retries are due. A difference of more than a second, either way, means that a clock was set or is wrong.";
     EXPIRY_HALTED = Gauge, "posthouse_clock_expiry_halted", [], "1 while nothing expires because the clock had jumped ahead at start.";

@@ -1,11 +1,13 @@
 //! Why a shard did not answer a command.
 
+use super::halted::Stop;
+
 /// The shard did not take the command, or its answer cannot be known.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ShardError {
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum ShardError {
     /// A check of the shard's state failed; it takes nothing more until the server is restarted after a look at it.
     #[error("the shard is halted: {0}")]
-    Halted(String),
+    Halted(Stop),
     /// The log has no room. Nothing of the command was stored.
     #[error("the disk is full")]
     DiskFull,

@@ -1,4 +1,4 @@
-//! Why a shard takes nothing more, and whether that is its log's doing.
+//! Why a shard is halted, and whether an entry of its log is the cause.
 
 use std::{
     fmt,
@@ -10,14 +10,14 @@ use tracing::error;
 
 use crate::{identity::sha256, log::Entry};
 
-/// Why an entry of the log was not applied.
+/// Why a shard is halted.
 #[derive(Debug, Clone)]
 pub(crate) enum Stop {
-    /// The machine would not.
+    /// The machine refused to go on.
     Halt(Halt),
-    /// A check of its state failed, by a panic.
+    /// A check of the machine's state failed by a panic.
     Panic,
-    /// It is no batch that can be read.
+    /// The entry of the log cannot be decoded to a batch.
     Undecodable(String),
 }
 
@@ -42,6 +42,17 @@ impl Stop {
             Self::Halt(
                 Halt::Kv(_) | Halt::Corrupt(_) | Halt::IndexGap { .. } | Halt::SetAside(_) | Halt::Halted,
             ) => Blame::Rows,
+        }
+    }
+
+    /// The reason in one word, one of [`crate::observe::HALT_REASONS`], for the log, the metrics and the runbook: it is never changed.
+    pub(crate) fn label(&self) -> &'static str {
+        match self {
+            // Neither halts a shard unless the shard itself is at fault.
+            Self::Halt(Halt::SetAside(_) | Halt::Halted) => "invariant",
+            Self::Halt(halt) => halt.label(),
+            Self::Panic => "panic",
+            Self::Undecodable(_) => "undecodable",
         }
     }
 }
@@ -99,6 +110,7 @@ impl HaltedBy {
             shard = shard.0,
             index,
             digest,
+            reason = stop.label(),
             why = %stop,
             next,
             "shard halted by an entry of its log: it takes no more commands"
@@ -116,6 +128,7 @@ mod tests {
     use posthouse_engine::{ids::DepartmentId, kv::KvError};
 
     use super::*;
+    use crate::observe::HALT_REASONS;
 
     #[test]
     fn only_what_halts_everywhere_is_blamed_on_the_entry() {
@@ -131,6 +144,10 @@ mod tests {
         ];
         for (halt, blame) in halts {
             assert_eq!(Stop::Halt(halt.clone()).blame(), blame, "{halt}");
+            assert!(HALT_REASONS.contains(&Stop::Halt(halt.clone()).label()), "{halt}");
+        }
+        for stop in [Stop::Panic, Stop::Undecodable("u".into())] {
+            assert!(HALT_REASONS.contains(&stop.label()), "{stop}");
         }
         assert_eq!(guarded::<()>(|| panic!("planted")).unwrap_err().blame(), Blame::Entry);
         assert_eq!(hex(&[0, 0xab]), "00ab");

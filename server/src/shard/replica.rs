@@ -48,7 +48,7 @@ pub(crate) struct Replica {
     machine: ShardMachine,
     /// The last batch that the store has: what the log may forget. The machine also counts one that halted it.
     applied_index: u64,
-    halted: Option<String>,
+    halted: Option<Stop>,
     pending: Pending,
     in_flight: VecDeque<InFlight>,
     /// Messages of the largest of the last batches, less for each batch since.
@@ -92,19 +92,19 @@ impl Replica {
 
     pub(crate) fn propose(&mut self, command: Command, reply: Reply) {
         match &self.halted {
-            Some(why) => answer(reply, Err(ShardError::Halted(why.clone()))),
+            Some(stop) => answer(reply, Err(ShardError::Halted(stop.clone()))),
             None if is_too_long(&command) => answer(reply, Err(ShardError::TooLarge)),
             None => self.pending.push(command, reply),
         }
     }
 
     pub(crate) fn query(&mut self, context: &Context, query: Query) {
-        if let Some(why) = &self.halted {
-            return query(Err(ShardError::Halted(why.clone())));
+        if let Some(stop) = &self.halted {
+            return query(Err(ShardError::Halted(stop.clone())));
         }
         let run = AssertUnwindSafe(|| query(Ok((&mut self.machine, &*context.store))));
         if catch_unwind(run).is_err() {
-            self.halt("a read of its state failed (see the log for the panic)".to_owned());
+            self.halt(Stop::Panic);
         }
     }
 
@@ -137,7 +137,7 @@ impl Replica {
             }
         }
         if let Err(stop) = guarded(|| self.pick(context)) {
-            return self.halt(stop.to_string());
+            return self.halt(stop);
         }
         while let Some((in_flight, data)) =
             self.pending.next_batch(self.shard, now, context.next_proposal_id())
@@ -213,15 +213,16 @@ impl Replica {
         let decoded = decoded.map_err(|why| Stop::Undecodable(why.to_string()));
         match decoded.and_then(|batch| self.apply(context, entry.index, batch)) {
             Err(stop) => {
-                let why = stop.to_string();
-                replies.into_iter().for_each(|reply| answer(reply, Err(ShardError::Halted(why.clone()))));
+                replies.into_iter().for_each(|reply| answer(reply, Err(ShardError::Halted(stop.clone()))));
                 self.halt_by(&HaltedBy::new(entry, stop));
             }
             Ok((outcomes, advanced)) => {
                 let mut outcomes = outcomes.into_iter();
                 for reply in replies {
-                    let outcome =
-                        outcomes.next().ok_or_else(|| ShardError::Halted("an outcome is missing".to_owned()));
+                    let outcome = outcomes.next().ok_or_else(|| {
+                        let missing = Halt::Invariant("an outcome is missing".to_owned());
+                        ShardError::Halted(Stop::Halt(missing))
+                    });
                     self.reply(reply, outcome);
                 }
                 if advanced {
@@ -238,7 +239,7 @@ impl Replica {
         }
         let (dispatch, machine) = (&mut self.dispatch, &mut self.machine);
         if let Err(stop) = guarded(|| dispatch.open(open, machine, &*context.store)) {
-            self.halt(stop.to_string());
+            self.halt(stop);
         }
     }
 
@@ -317,37 +318,39 @@ impl Replica {
     fn read_deadline(&mut self, context: &Context) {
         match self.machine.next_deadline(&*context.store) {
             Ok(due) => self.next_deadline_ms = due,
-            Err(why) => self.halt(why.to_string()),
+            Err(halt) => self.halt(Stop::Halt(halt)),
         }
     }
 
     /// An entry of its log has halted this shard.
     fn halt_by(&mut self, by: &HaltedBy) {
         by.log(self.shard);
-        self.stop(by.stop.to_string());
+        self.stop(by.stop.clone());
     }
 
-    /// Something else has.
-    fn halt(&mut self, why: String) {
+    /// Something else than an entry of its log has halted this shard.
+    fn halt(&mut self, stop: Stop) {
         error!(
             shard = self.shard.0,
-            why, "shard halted: it takes no more commands until the server is restarted"
+            reason = stop.label(),
+            why = %stop,
+            "shard halted: it takes no more commands until the server is restarted"
         );
-        self.stop(why);
+        self.stop(stop);
     }
 
     /// This shard takes nothing more; the rest of the node goes on.
-    fn stop(&mut self, why: String) {
+    fn stop(&mut self, stop: Stop) {
         for in_flight in std::mem::take(&mut self.in_flight) {
             in_flight
                 .replies
                 .into_iter()
-                .for_each(|reply| answer(reply, Err(ShardError::Halted(why.clone()))));
+                .for_each(|reply| answer(reply, Err(ShardError::Halted(stop.clone()))));
         }
-        self.pending.take_all().for_each(|reply| answer(reply, Err(ShardError::Halted(why.clone()))));
+        self.pending.take_all().for_each(|reply| answer(reply, Err(ShardError::Halted(stop.clone()))));
         self.dispatch.halted();
-        self.observer.readiness.halted(self.shard);
-        self.halted = Some(why);
+        self.observer.readiness.halted(self.shard, stop.label());
+        self.halted = Some(stop);
     }
 }
 

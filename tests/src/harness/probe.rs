@@ -33,6 +33,13 @@ pub async fn scrape(address: SocketAddr) -> String {
     answer.body
 }
 
+/// The sum of all series of this name, whatever their labels.
+pub fn sum(metrics: &str, name: &str) -> f64 {
+    let labels = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+    let values = metrics.lines().filter(labels).filter_map(|line| line.rsplit_once(' '));
+    values.map(|(_, value)| value.parse::<f64>().unwrap()).sum()
+}
+
 /// The value of a series, named as it is shown; 0 for one that is not there yet.
 pub fn value(metrics: &str, series: &str) -> f64 {
     let line = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));

@@ -107,7 +107,7 @@ impl Make {
         let blocks = self.counters(&table::STORE_HITS)?;
         Ok(ShardMetrics {
             shards: self.gauge(&table::SHARDS)?,
-            halted: self.gauge(&table::SHARDS_HALTED)?,
+            halted: self.gauges(&table::SHARDS_HALTED)?,
             set_aside: self.gauge(&table::SET_ASIDE)?,
             clock_ahead: self.seconds(&table::CLOCK_AHEAD)?,
             expiry_halted: self.gauge(&table::EXPIRY_HALTED)?,

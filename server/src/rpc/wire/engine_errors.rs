@@ -16,7 +16,7 @@ use crate::{
     limits,
     quota::{Cap, Exceeded},
     rpc::wire::status::ApiError,
-    shard::ShardError,
+    shard::{ShardError, Stop},
 };
 
 impl ApiError {
@@ -159,7 +159,7 @@ impl From<Halt> for ApiError {
             return Self::set_aside();
         }
         tracing::error!(%halt, "a shard's state could not be read");
-        ShardError::Halted(String::new()).into()
+        ShardError::Halted(Stop::Halt(halt)).into()
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use posthouse_proto::v1::{self, SettleAction, SubscriptionSettings};
 use posthouse_tests::harness::{
     eventually,
-    probe::{scrape, value},
+    probe::{scrape, sum, value},
     raw,
     scene::{LONG, SHORT, Scene, message, settlement},
     site::{CIVIL, Site},
@@ -70,10 +70,12 @@ async fn they_contain_what_was_done_and_no_names() {
         ("posthouse_auth_refusals_total{reason=\"TOKEN_MALFORMED\"}", 1.0),
         ("posthouse_server_state{state=\"serving\"}", 1.0),
         ("posthouse_shards", 4.0),
-        ("posthouse_shards_halted", 0.0),
+        ("posthouse_shards_halted{reason=\"corrupt\"}", 0.0),
     ] {
         assert_eq!(value(&metrics, series), expected, "{series} in\n{metrics}");
     }
+    let reasons = metrics.lines().filter(|line| line.starts_with("posthouse_shards_halted{")).count();
+    assert!(reasons == 8 && sum(&metrics, "posthouse_shards_halted") == 0.0, "{metrics}");
     for series in [
         "posthouse_log_sync_duration_seconds_count",
         "posthouse_commit_duration_seconds_count",

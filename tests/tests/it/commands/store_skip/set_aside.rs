@@ -43,6 +43,12 @@ async fn one_entry_halts_its_shard_and_is_skipped_and_the_other_department_goes_
     let halted = scene.caller.publisher().publish(scene.caller.request(publish)).await;
     assert_refused(halted, Code::Unavailable, "SHARD_HALTED");
     assert!(scene.server.log().contains(&command), "{}", scene.server.log());
+    assert!(scene.server.log().contains("malformed"), "{}", scene.server.log());
+    let metrics = probe::scrape(scene.site.management()).await;
+    assert_eq!(probe::value(&metrics, "posthouse_shards_halted{reason=\"malformed\"}"), 1.0, "{metrics}");
+    assert_eq!(probe::sum(&metrics, "posthouse_shards_halted"), 1.0);
+    let ready = probe::get(scene.site.management(), "/readyz").await.unwrap();
+    assert!(ready.status == 200 && ready.body.contains("(malformed 1)"), "{ready:?}");
     let (code, _, errors) = skip(&data, two.shard.0, entry.index, &entry.digest);
     assert!(code == 75 && errors.contains("a server runs on"), "{code}: {errors}");
     stop(&mut scene).await;
@@ -143,7 +149,7 @@ async fn set_aside(scene: &Scene, two: &Two) {
     assert_refused(Err::<(), _>(stream), Code::FailedPrecondition, reason);
     let metrics = probe::scrape(scene.site.management()).await;
     assert_eq!(probe::value(&metrics, "posthouse_departments_set_aside"), 1.0);
-    assert_eq!(probe::value(&metrics, "posthouse_shards_halted"), 0.0);
+    assert_eq!(probe::sum(&metrics, "posthouse_shards_halted"), 0.0);
     let ready = probe::get(scene.site.management(), "/readyz").await.unwrap();
     assert!(ready.status == 200 && ready.body.contains("departments set aside: 1"), "{ready:?}");
     assert!(scene.server.log().contains("a department is set aside"), "{}", scene.server.log());
