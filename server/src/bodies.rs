@@ -14,7 +14,7 @@ use posthouse_text::causes;
 
 pub(crate) use self::cache::BodyCache;
 use crate::{
-    content::{self, Opened},
+    content::{self, PlainContent},
     store::{Amount, Store},
 };
 
@@ -169,7 +169,8 @@ fn split(value: Bytes) -> Result<(BodyHeader, Bytes), BodyError> {
 }
 
 fn decoded(header: BodyHeader, content: impl Buf) -> Result<Body, BodyError> {
-    let Opened { attributes, payload } = content::open(content).map_err(|why| BodyError(why.to_string()))?;
+    let PlainContent { attributes, payload } =
+        content::open(content).map_err(|why| BodyError(why.to_string()))?;
     let (published_at_ms, told_at_ms) = (header.published_at_ms, header.wall_published_at_ms());
     let origin = header.dead_letter.map(Box::new);
     Ok(Body { published_at_ms, told_at_ms, origin, attributes, payload })

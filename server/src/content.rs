@@ -16,9 +16,9 @@ const PAYLOAD_FIELD: u32 = 5;
 /// The most bytes of that field's key and length.
 const PAYLOAD_KEY_BYTES: usize = 6;
 
-/// What a producer published.
+/// What a producer published, unencrypted.
 #[derive(Debug)]
-pub(crate) struct Opened {
+pub(crate) struct PlainContent {
     pub(crate) attributes: BTreeMap<String, String>,
     pub(crate) payload: Bytes,
 }
@@ -40,9 +40,9 @@ pub(crate) fn encode_head(attributes: HashMap<String, String>, payload: &Bytes) 
 ///
 /// # Errors
 /// If it is not a content's encoding.
-pub(crate) fn open(content: impl Buf) -> Result<Opened, DecodeError> {
+pub(crate) fn open(content: impl Buf) -> Result<PlainContent, DecodeError> {
     let Content { attributes, payload, .. } = Content::decode(content)?;
-    Ok(Opened { attributes, payload })
+    Ok(PlainContent { attributes, payload })
 }
 
 #[cfg(test)]
