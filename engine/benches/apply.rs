@@ -12,7 +12,8 @@ mod load;
 use std::{cell::RefCell, sync::LazyLock};
 
 use divan::{Bencher, counter::ItemsCount};
-use load::{Rounds, Shard, Verb};
+
+use self::load::{Rounds, Shard, Verb};
 
 fn main() {
     divan::main();
