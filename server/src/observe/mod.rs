@@ -24,7 +24,6 @@ pub use listener::{Management, ManagementError};
 pub use metrics::Metrics;
 pub(crate) use metrics::observe;
 use metrics::raise;
-pub(crate) use readiness::HALT_REASONS;
 pub use readiness::{Phase, Readiness};
 pub(crate) use sources::Sources;
 pub(crate) use telemetry::{CallSpan, TRACEPARENT, Telemetry, Waited, trace_id};

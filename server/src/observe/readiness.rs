@@ -36,10 +36,6 @@ impl Phase {
     }
 }
 
-/// Why a shard halts, in one word: the label of its metric, which the runbook explains.
-pub(crate) const HALT_REASONS: [&str; 8] =
-    ["kv", "newer_version", "index_gap", "malformed", "invariant", "corrupt", "undecodable", "panic"];
-
 /// What does not make a server unready, and is told all the same.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Warnings {
@@ -88,6 +84,10 @@ impl Default for Readiness {
 }
 
 impl Readiness {
+    /// Why a shard halts, in one word: the label of its metric, which the runbook explains.
+    pub(crate) const HALT_REASONS: [&str; 8] =
+        ["kv", "newer_version", "index_gap", "malformed", "invariant", "corrupt", "undecodable", "panic"];
+
     /// The node has so many shards.
     pub(crate) fn shards(&self, count: usize) {
         self.state.send_modify(|state| state.shards = count);
@@ -98,7 +98,7 @@ impl Readiness {
         self.state.send_modify(|state| state.set_aside = count);
     }
 
-    /// A shard is halted, for one of [`HALT_REASONS`].
+    /// A shard is halted, for one of [`Self::HALT_REASONS`].
     pub(crate) fn halted(&self, shard: ShardId, reason: &'static str) {
         let count = {
             let mut halted = self.lock_halted();

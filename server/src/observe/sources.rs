@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{
     Observer, Phase,
     metrics::{clamp, raise},
-    readiness::{HALT_REASONS, Warnings},
+    readiness::{Readiness, Warnings},
 };
 use crate::{
     account::Accounts, bodies::BodyCache, clock::Clock, disk::DiskGuard, fair_gate::FairGate,
@@ -42,7 +42,7 @@ impl ConnectionSlot {
             own.state.with_label_values(&[phase.as_str()]).set(i64::from(is));
         }
         let halted = observer.readiness.halted_shards();
-        for reason in HALT_REASONS {
+        for reason in Readiness::HALT_REASONS {
             let count = halted.get(reason).copied().unwrap_or_default();
             observer.metrics.shard.halted.with_label_values(&[reason]).set(clamp(count as u64));
         }

@@ -4,7 +4,7 @@ use super::halted::Stop;
 
 /// The shard did not take the command, or its answer cannot be known.
 #[derive(Debug, Clone, thiserror::Error)]
-pub(crate) enum ShardError {
+pub enum ShardError {
     /// A check of the shard's state failed; it takes nothing more until the server is restarted after a look at it.
     #[error("the shard is halted: {0}")]
     Halted(Stop),

@@ -12,7 +12,7 @@ use crate::{identity::sha256, log::Entry};
 
 /// Why a shard is halted.
 #[derive(Debug, Clone)]
-pub(crate) enum Stop {
+pub enum Stop {
     /// The machine refused to go on.
     Halt(Halt),
     /// A check of the machine's state failed by a panic.
@@ -45,7 +45,8 @@ impl Stop {
         }
     }
 
-    /// The reason in one word, one of [`crate::observe::HALT_REASONS`], for the log, the metrics and the runbook: it is never changed.
+    /// The reason in one word, one of `Readiness::HALT_REASONS`, for the log, the metrics and the runbook. It is never
+    /// changed.
     pub(crate) fn label(&self) -> &'static str {
         match self {
             // Neither halts a shard unless the shard itself is at fault.
@@ -128,7 +129,7 @@ mod tests {
     use posthouse_engine::{ids::DepartmentId, kv::KvError};
 
     use super::*;
-    use crate::observe::HALT_REASONS;
+    use crate::observe::Readiness;
 
     #[test]
     fn only_what_halts_everywhere_is_blamed_on_the_entry() {
@@ -144,10 +145,10 @@ mod tests {
         ];
         for (halt, blame) in halts {
             assert_eq!(Stop::Halt(halt.clone()).blame(), blame, "{halt}");
-            assert!(HALT_REASONS.contains(&Stop::Halt(halt.clone()).label()), "{halt}");
+            assert!(Readiness::HALT_REASONS.contains(&Stop::Halt(halt.clone()).label()), "{halt}");
         }
         for stop in [Stop::Panic, Stop::Undecodable("u".into())] {
-            assert!(HALT_REASONS.contains(&stop.label()), "{stop}");
+            assert!(Readiness::HALT_REASONS.contains(&stop.label()), "{stop}");
         }
         assert_eq!(guarded::<()>(|| panic!("planted")).unwrap_err().blame(), Blame::Entry);
         assert_eq!(hex(&[0, 0xab]), "00ab");

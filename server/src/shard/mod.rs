@@ -34,7 +34,8 @@ use crate::{
 
 pub use error::ShardError;
 pub(crate) use fair_queue::{EventSender, Origin, fair_queue};
-pub(crate) use halted::{Blame, HaltedBy, Stop, guarded, hex};
+pub use halted::Stop;
+pub(crate) use halted::{Blame, HaltedBy, guarded, hex};
 pub(crate) use pending::{Reply, decode_batch, proposal_prefix};
 pub(crate) use start::StartShard;
 pub(crate) use worker::{Context as WorkerContext, WorkerStart, start_workers};

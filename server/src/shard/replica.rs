@@ -318,7 +318,7 @@ impl Replica {
     fn read_deadline(&mut self, context: &Context) {
         match self.machine.next_deadline(&*context.store) {
             Ok(due) => self.next_deadline_ms = due,
-            Err(halt) => self.halt(Stop::Halt(halt)),
+            Err(why) => self.halt(Stop::Halt(why.into())),
         }
     }
 

@@ -4,7 +4,6 @@ mod standing;
 
 use std::{collections::HashMap, sync::Arc};
 
-use bytes::Bytes;
 use posthouse_engine::{
     ids::{DEFAULT_LANE, LeaseId, QueueRef},
     message_id,
