@@ -176,7 +176,7 @@ pub async fn serve(
     let ((), drained_at) = tokio::join!(door.serve(routes, drain.clone(), deadline), draining);
     end_tasks([watching, reloading, configuring, timing, recording]).await;
     end_streams(&streams).await;
-    observer.look_away();
+    observer.close_sources();
     let until = drained_at + config.server.drain_deadline;
     let end = move || {
         finish(&*log, flusher, &shards, &to_catalogue, workers, (store, data_dir));

@@ -24,7 +24,7 @@ pub(crate) struct Body {
     /// The time of the batch that published it.
     pub(crate) published_at_ms: u64,
     /// What is told of that.
-    pub(crate) told_at_ms: u64,
+    pub(crate) shown_published_at_ms: u64,
     /// Of a message that was moved to a dead-letter queue.
     pub(crate) origin: Option<Box<DeadLetterOrigin>>,
     pub(crate) attributes: BTreeMap<String, String>,
@@ -85,7 +85,7 @@ pub(crate) async fn read(
 fn within(sizes: impl Iterator<Item = usize>, amount: Amount) -> usize {
     let mut bytes = 0;
     let more = |size: &usize| {
-        let more = bytes < amount.most_bytes;
+        let more = bytes < amount.max_bytes;
         bytes += size;
         more
     };
@@ -101,9 +101,9 @@ async fn read_stored(
 ) -> Result<Vec<Option<Bytes>>, BodyError> {
     let store = Arc::clone(store);
     let read = move || {
-        let together = read_some(&store, at, &wanted, amount);
-        let [_, _, ..] = &wanted[..] else { return together };
-        together.or_else(|_| read_up_to_unreadable(&store, at, &wanted, amount))
+        let read = read_some(&store, at, &wanted, amount);
+        let [_, _, ..] = &wanted[..] else { return read };
+        read.or_else(|_| read_up_to_unreadable(&store, at, &wanted, amount))
     };
     tokio::task::spawn_blocking(read).await.unwrap_or_else(|why| Err(BodyError(why.to_string())))
 }
@@ -116,7 +116,7 @@ fn read_up_to_unreadable(
 ) -> Result<Vec<Option<Bytes>>, BodyError> {
     let (mut bodies, mut bytes) = (Vec::new(), 0);
     for one in wanted.chunks(1) {
-        if bytes >= amount.most_bytes {
+        if bytes >= amount.max_bytes {
             break;
         }
         match read_some(store, at, one, amount) {
@@ -142,7 +142,7 @@ fn read_some(
     let mut bodies = bodies.map_err(|why| BodyError(causes(&why).to_string()))?;
     let (mut read, mut bytes) = (0, 0);
     for (body, sequence) in bodies.iter_mut().zip(wanted) {
-        if bytes >= amount.most_bytes {
+        if bytes >= amount.max_bytes {
             break;
         }
         let found = body::or_relocated(store, at, lane, *sequence, body.take());
@@ -171,9 +171,9 @@ fn split(value: Bytes) -> Result<(BodyHeader, Bytes), BodyError> {
 fn decoded(header: BodyHeader, content: impl Buf) -> Result<Body, BodyError> {
     let PlainContent { attributes, payload } =
         content::open(content).map_err(|why| BodyError(why.to_string()))?;
-    let (published_at_ms, told_at_ms) = (header.published_at_ms, header.wall_published_at_ms());
+    let (published_at_ms, shown_published_at_ms) = (header.published_at_ms, header.wall_published_at_ms());
     let origin = header.dead_letter.map(Box::new);
-    Ok(Body { published_at_ms, told_at_ms, origin, attributes, payload })
+    Ok(Body { published_at_ms, shown_published_at_ms, origin, attributes, payload })
 }
 
 #[cfg(test)]
@@ -248,12 +248,12 @@ mod tests {
         for (cached, relocated) in cases {
             let (_dir, store, cache) = bodies(cached, relocated);
             // Those in memory and those in the store are counted each by themselves.
-            for (most_bytes, least, most) in [(1, 1, 2), (4_500, 5, 10), (usize::MAX, 20, 20)] {
-                let most = if cached.is_empty() { least } else { most };
-                let amount = Amount { body_bytes: 1_000, most_bytes };
+            for (max_bytes, min, max) in [(1, 1, 2), (4_500, 5, 10), (usize::MAX, 20, 20)] {
+                let max = if cached.is_empty() { min } else { max };
+                let amount = Amount { body_bytes: 1_000, max_bytes };
                 let before = cache.figures();
                 let read = read(&cache, &store, AT, &sequences, amount).await.unwrap();
-                assert!((least..=most).contains(&read.len()), "{most_bytes}: {} of {cached:?}", read.len());
+                assert!((min..=max).contains(&read.len()), "{max_bytes}: {} of {cached:?}", read.len());
                 let after = cache.figures();
                 let hits = cached.iter().filter(|sequence| **sequence <= read.len() as u64).count();
                 assert_eq!(after.hits - before.hits, hits as u64);
@@ -290,7 +290,7 @@ mod tests {
             let whole = from_value([&head[..], &content].concat().into()).unwrap();
             let parts = from_parts(head, content).unwrap();
             for body in [&whole, &parts] {
-                prop_assert_eq!((body.published_at_ms, body.told_at_ms), (7, 5));
+                prop_assert_eq!((body.published_at_ms, body.shown_published_at_ms), (7, 5));
                 prop_assert_eq!(body.origin.as_deref(), header.dead_letter.as_ref());
                 prop_assert_eq!(&body.payload, &payload);
                 let found: HashMap<_, _> = body.attributes.clone().into_iter().collect();

@@ -70,7 +70,7 @@ impl Now {
 
     /// When a stamp is, or was, by the wall clock.
     #[must_use]
-    pub fn told_ms(self, stamp_ms: u64) -> u64 {
+    pub fn shown_ms(self, stamp_ms: u64) -> u64 {
         match self.stamp_ms.checked_sub(stamp_ms) {
             Some(past) => self.wall_ms.saturating_sub(past),
             None => self.wall_ms.saturating_add(self.left_ms(stamp_ms)),
@@ -159,9 +159,9 @@ impl Clock {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let elapsed_us = i64::try_from(now.saturating_duration_since(state.read_at).as_micros()).unwrap_or(0);
         let plain_us = state.stamp_us.saturating_add(elapsed_us);
-        let most_us = elapsed_us / SLEW_PART;
+        let max_us = elapsed_us / SLEW_PART;
         let drawn_us =
-            if self.expiry_halted { 0 } else { wall_us.saturating_sub(plain_us).clamp(-most_us, most_us) };
+            if self.expiry_halted { 0 } else { wall_us.saturating_sub(plain_us).clamp(-max_us, max_us) };
         // Keep the rest of a division: a clock read every few microseconds must still be drawn.
         if elapsed_us >= SLEW_PART {
             state.stamp_us = plain_us.saturating_add(drawn_us);
@@ -258,7 +258,7 @@ mod tests {
                     now.wall_ms.abs_diff(wall_ms) <= 10,
                     "{set_us}: {now:?}, the wall clock says {wall_ms}"
                 );
-                assert_eq!(now.told_ms(now.stamp_ms), now.wall_ms);
+                assert_eq!(now.shown_ms(now.stamp_ms), now.wall_ms);
             }
         }
     }
@@ -268,13 +268,13 @@ mod tests {
         for set_us in [5_000_000, 3_000_000_000, -5_000_000, -3_000_000_000] {
             let (_, first) = readings(set_us).nth(1).unwrap();
             let due_ms = first.stamp_ms + 600_000;
-            let told_ms = first.told_ms(due_ms);
+            let shown_ms = first.shown_ms(due_ms);
             let passed = readings(set_us).skip(1).find(|(_, now)| now.stamp_ms >= due_ms).unwrap().1;
-            assert!(passed.wall_ms >= told_ms, "{set_us}: told {told_ms}, passed at {}", passed.wall_ms);
+            assert!(passed.wall_ms >= shown_ms, "{set_us}: told {shown_ms}, passed at {}", passed.wall_ms);
             // Behind stamps go more slowly than is told; a look comes every ten seconds.
             assert!(
-                passed.wall_ms - told_ms <= 17_000,
-                "{set_us}: told {told_ms}, passed at {}",
+                passed.wall_ms - shown_ms <= 17_000,
+                "{set_us}: told {shown_ms}, passed at {}",
                 passed.wall_ms
             );
             assert_eq!(passed.left_ms(due_ms), 0);

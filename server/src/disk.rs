@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::{
-    limits::{BALLAST_PART, FLUSH_WHEN_FULL_INTERVAL, LOOK_PART},
+    limits::{BALLAST_PART, CHECK_PART, FLUSH_WHEN_FULL_INTERVAL},
     store::{Flusher, Store},
 };
 
@@ -57,7 +57,7 @@ impl DiskGuard {
     /// too.
     pub(crate) fn accepts(&self, store: &Store, bytes: u64) -> bool {
         let published = self.published.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-        if published >= self.min_free_bytes / LOOK_PART {
+        if published >= self.min_free_bytes / CHECK_PART {
             self.measure(store);
         }
         !self.is_full()

@@ -49,7 +49,7 @@ pub const DEFAULT_MIN_FREE_DISK_BYTES: u64 = 256 << 20;
 /// log's next segment (64 MiB), and the publishes that are on their way (64 MiB), together.
 pub const MIN_FREE_DISK_BYTES: RangeInclusive<u64> = 256 << 20..=1 << 50;
 /// The room is looked at again when this part of it has been published.
-pub const LOOK_PART: u64 = 32;
+pub const CHECK_PART: u64 = 32;
 
 /// The part of it that a file holds on to, for the time when others have filled the disk nevertheless.
 pub const BALLAST_PART: u64 = 4;

@@ -46,13 +46,13 @@ pub(crate) struct BodyFigures {
     pub(crate) bytes: usize,
 }
 
-type Place = (QueueRef, Lane);
+type LaneKey = (QueueRef, Lane);
 
 #[derive(Debug, Default)]
 struct Lines {
-    by_place: HashMap<Place, Line>,
+    by_lane: HashMap<LaneKey, Line>,
     /// What was put together, oldest first: where, and the sequence after its last.
-    puts: VecDeque<(Place, u64)>,
+    puts: VecDeque<(LaneKey, u64)>,
     bytes: usize,
 }
 
@@ -90,7 +90,7 @@ impl BodyCache {
     /// What is kept of these, in their order.
     pub(super) fn get_all(&self, queue: QueueRef, lane: Lane, sequences: &[u64]) -> Vec<Option<Parts>> {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = lines.by_place.get(&(queue, lane));
+        let line = lines.by_lane.get(&(queue, lane));
         let found: Vec<_> = sequences.iter().map(|sequence| line?.get(*sequence)).collect();
         drop(lines);
         found
@@ -104,8 +104,8 @@ impl BodyCache {
 }
 
 impl Lines {
-    fn put(&mut self, place: Place, sequence: u64, parts: Parts) {
-        let line = self.by_place.entry(place).or_default();
+    fn put(&mut self, lane: LaneKey, sequence: u64, parts: Parts) {
+        let line = self.by_lane.entry(lane).or_default();
         let next = line.next();
         if line.bodies.is_empty() || sequence > next + LONGEST_GAP {
             self.bytes -= line.bodies.drain(..).flatten().map(|parts| size(&parts)).sum::<usize>();
@@ -118,23 +118,23 @@ impl Lines {
         self.bytes += size(&parts);
         line.bodies.push_back(Some(parts));
         match self.puts.back_mut() {
-            Some((last, end)) if *last == place && *end == sequence && !sequence.is_multiple_of(RUN) => {
+            Some((last, end)) if *last == lane && *end == sequence && !sequence.is_multiple_of(RUN) => {
                 *end = sequence + 1
             }
-            _ => self.puts.push_back((place, sequence + 1)),
+            _ => self.puts.push_back((lane, sequence + 1)),
         }
     }
 
     /// Lets go of what was put first; `false`: there is nothing.
     fn forget_oldest(&mut self) -> bool {
-        let Some((place, end)) = self.puts.pop_front() else { return false };
-        let Some(line) = self.by_place.get_mut(&place) else { return true };
+        let Some((lane, end)) = self.puts.pop_front() else { return false };
+        let Some(line) = self.by_lane.get_mut(&lane) else { return true };
         let count = usize::try_from(end.saturating_sub(line.first)).unwrap_or(usize::MAX);
-        let gone = line.bodies.drain(..count.min(line.bodies.len())).flatten();
-        self.bytes -= gone.map(|parts| size(&parts)).sum::<usize>();
+        let removed = line.bodies.drain(..count.min(line.bodies.len())).flatten();
+        self.bytes -= removed.map(|parts| size(&parts)).sum::<usize>();
         line.first = line.first.max(end);
         if line.bodies.is_empty() {
-            self.by_place.remove(&place);
+            self.by_lane.remove(&lane);
         }
         true
     }
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     const BODY: usize = 100;
-    const TAKES: usize = BODY + OVERHEAD_BYTES;
+    const ENTRY_BYTES: usize = BODY + OVERHEAD_BYTES;
 
     fn queue(number: u32) -> QueueRef {
         QueueRef { department: DepartmentId(1), queue: QueueId(number) }
@@ -178,7 +178,7 @@ mod tests {
         cache.put_all(sequences.into_iter().map(body));
     }
 
-    fn kept(cache: &BodyCache, number: u32, sequences: std::ops::Range<u64>) -> Vec<u64> {
+    fn cached(cache: &BodyCache, number: u32, sequences: std::ops::Range<u64>) -> Vec<u64> {
         let asked: Vec<u64> = sequences.collect();
         let found = cache.get_all(queue(number), DEFAULT_LANE, &asked);
         let whole = |(sequence, parts): (u64, Option<Parts>)| {
@@ -191,47 +191,47 @@ mod tests {
 
     #[test]
     fn the_newest_are_kept_and_the_oldest_let_go() {
-        let cache = BodyCache::new(10 * TAKES);
+        let cache = BodyCache::new(10 * ENTRY_BYTES);
         for first in (1..=40).step_by(4) {
             put(&cache, 1, first..first + 4);
             put(&cache, 2, [first]);
         }
-        let (one, two) = (kept(&cache, 1, 0..50), kept(&cache, 2, 0..50));
-        assert_eq!(cache.figures().bytes, (one.len() + two.len()) * TAKES);
+        let (one, two) = (cached(&cache, 1, 0..50), cached(&cache, 2, 0..50));
+        assert_eq!(cache.figures().bytes, (one.len() + two.len()) * ENTRY_BYTES);
         assert_eq!(one, (33..=40).collect::<Vec<_>>());
         assert_eq!(two, [33, 37]);
     }
 
     #[test]
     fn one_queue_alone_keeps_nearly_all_that_fits() {
-        let cache = BodyCache::new(1_000 * TAKES);
+        let cache = BodyCache::new(1_000 * ENTRY_BYTES);
         put(&cache, 1, 1..=5_000);
-        let kept = kept(&cache, 1, 0..5_001);
-        assert!(kept.len() as u64 > 1_000 - RUN, "{} kept", kept.len());
-        assert_eq!(kept.last(), Some(&5_000));
+        let cached = cached(&cache, 1, 0..5_001);
+        assert!(cached.len() as u64 > 1_000 - RUN, "{} kept", cached.len());
+        assert_eq!(cached.last(), Some(&5_000));
     }
 
     #[test]
     fn gaps_are_empty_and_long_ones_begin_anew() {
-        let cache = BodyCache::new(100 * TAKES);
+        let cache = BodyCache::new(100 * ENTRY_BYTES);
         put(&cache, 1, [5, 9]);
-        assert_eq!(kept(&cache, 1, 0..20), [5, 9]);
+        assert_eq!(cached(&cache, 1, 0..20), [5, 9]);
         put(&cache, 1, [9 + 2 * LONGEST_GAP]);
-        assert_eq!(kept(&cache, 1, 0..20), [0; 0]);
-        assert_eq!(cache.figures().bytes, TAKES);
+        assert_eq!(cached(&cache, 1, 0..20), [0; 0]);
+        assert_eq!(cache.figures().bytes, ENTRY_BYTES);
         // Forgetting the first puts changes nothing of the new line, and all of it can be forgotten.
         let all = 9 + 2 * LONGEST_GAP;
         put(&cache, 1, all + 1..all + 300);
-        assert_eq!(cache.figures().bytes, kept(&cache, 1, all..all + 300).len() * TAKES);
-        assert!(cache.figures().bytes <= 100 * TAKES);
+        assert_eq!(cache.figures().bytes, cached(&cache, 1, all..all + 300).len() * ENTRY_BYTES);
+        assert!(cache.figures().bytes <= 100 * ENTRY_BYTES);
     }
 
     #[test]
     fn a_body_larger_than_the_cache_is_not_kept() {
-        let cache = BodyCache::new(TAKES - 1);
+        let cache = BodyCache::new(ENTRY_BYTES - 1);
         put(&cache, 1, [1]);
         assert_eq!(cache.figures().bytes, 0);
         put(&cache, 1, [2]);
-        assert_eq!(kept(&cache, 1, 0..5), [0; 0]);
+        assert_eq!(cached(&cache, 1, 0..5), [0; 0]);
     }
 }

@@ -10,12 +10,12 @@ use super::Clock;
 /// A difference from which on it is told, ...
 pub(crate) const MUCH_MS: u64 = 1_000;
 /// ... looked at this often.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the log was told last.
 #[derive(Debug, Default)]
 struct Alarm {
-    told_ms: Option<i64>,
+    logged_ms: Option<i64>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl Alarm {
     /// What is to be told of a difference.
     fn check(&mut self, ahead_ms: i64) -> Option<Word> {
         let much = ahead_ms.unsigned_abs() >= MUCH_MS;
-        let word = match self.told_ms {
+        let word = match self.logged_ms {
             None => much.then_some(Word::Differs)?,
             // Not again and again for one that is about as large.
             Some(_) if ahead_ms.unsigned_abs() < MUCH_MS / 2 => Word::Over,
@@ -37,7 +37,7 @@ impl Alarm {
                 (much && changed).then_some(Word::Differs)?
             }
         };
-        self.told_ms = (word == Word::Differs).then_some(ahead_ms);
+        self.logged_ms = (word == Word::Differs).then_some(ahead_ms);
         Some(word)
     }
 }
@@ -58,7 +58,7 @@ impl Clock {
                 ),
                 Some(Word::Over) => info!("the wall clock and the time of batches agree again"),
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
         }
     }
 }

@@ -132,7 +132,7 @@ impl Dispatch {
             Ok(_) => None,
             Err(_) => {
                 if let Some(subscription) = self.subscriptions.get_mut(&at) {
-                    subscription.not_taken(tag);
+                    subscription.not_logged(tag);
                     self.stalled.insert(at);
                 }
                 return Vec::new();

@@ -27,7 +27,7 @@ pub(crate) trait Line {
     fn size(&mut self, sequence: u64) -> Result<u32, Halt>;
 
     /// The next is picked.
-    fn take(&mut self, sequence: u64);
+    fn advance(&mut self, sequence: u64);
 }
 
 /// What a session picked.
@@ -47,7 +47,7 @@ pub(crate) fn pick(line: &mut impl Line, session: &mut Session, want: usize) -> 
         if !session.spend(size) {
             return Ok(Picked { messages, short: true });
         }
-        line.take(sequence);
+        line.advance(sequence);
         messages.push((sequence, size));
     }
     Ok(Picked { messages, short: false })
@@ -70,8 +70,8 @@ impl Line for Stored<'_> {
         self.picker.size(self.at, self.machine, self.kv, sequence)
     }
 
-    fn take(&mut self, sequence: u64) {
-        self.picker.take(sequence);
+    fn advance(&mut self, sequence: u64) {
+        self.picker.advance(sequence);
     }
 }
 
@@ -92,7 +92,7 @@ impl Line for ToStore<'_> {
         Ok(self.sizes.first().copied().unwrap_or(0))
     }
 
-    fn take(&mut self, _: u64) {
+    fn advance(&mut self, _: u64) {
         self.sizes = self.sizes.get(1..).unwrap_or_default();
         self.first += 1;
     }
@@ -143,7 +143,7 @@ impl Picker {
         Ok(self.window.front().copied())
     }
 
-    fn take(&mut self, sequence: u64) {
+    fn advance(&mut self, sequence: u64) {
         if !self.returned.remove(&sequence) {
             self.window.pop_front();
         }

@@ -8,7 +8,7 @@ use std::sync::{
 use posthouse_engine::{ids::SubscriptionRef, outcome::LiveDelivery, schema::Holder};
 use tokio::sync::mpsc;
 
-use crate::shard::{Event, Origin, Shards};
+use crate::shard::{Origin, ShardEvent, Shards};
 
 /// One stream; a session that comes back has a new one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,7 +71,7 @@ pub(crate) struct Session {
     messages: i64,
     bytes: Option<Bytes>,
     /// When it was last told that nothing is ready, by the subscription's count.
-    idle_told: u64,
+    idle_notified: u64,
     /// Its stream is at its end: nothing more is leased to it.
     stopped: bool,
     events: mpsc::UnboundedSender<SessionEvent>,
@@ -93,7 +93,7 @@ impl Session {
             lease_duration_ms,
             messages: 0,
             bytes: None,
-            idle_told: 0,
+            idle_notified: 0,
             stopped: false,
             events,
         };
@@ -178,8 +178,8 @@ impl Session {
     /// Tells the stream that nothing is ready; once each `time` it comes to be so.
     pub(crate) fn notify_idle(&mut self, time: u64, waiting: u64, parked: u64) {
         // Without credit nobody reads, perhaps, and untold changes would pile up.
-        if self.idle_told != time && self.messages() > 0 {
-            self.idle_told = time;
+        if self.idle_notified != time && self.messages() > 0 {
+            self.idle_notified = time;
             self.notify(SessionEvent::Idle { waiting, parked });
         }
     }
@@ -213,7 +213,7 @@ impl SessionHandle {
 
     pub(crate) fn add_credit(&self, credit: Credit) {
         let Link { shards, at, subscription, key, .. } = &*self.0;
-        shards.send(*at, Event::AddCredit(at.shard, *subscription, *key, credit));
+        shards.send(*at, ShardEvent::AddCredit { subscription: *subscription, key: *key, credit });
     }
 
     /// The session's, and about to be sent.
@@ -230,7 +230,7 @@ impl SessionHandle {
     /// they are that stream's.
     pub(crate) fn return_leases(&self, unsent: Vec<LiveDelivery>) {
         let Link { shards, at, subscription, key, .. } = &*self.0;
-        shards.send(*at, Event::GiveBack(at.shard, *subscription, *key, unsent));
+        shards.send(*at, ShardEvent::ReturnLeases { subscription: *subscription, key: *key, unsent });
     }
 
     /// Ends the session and releases its leases.
@@ -271,7 +271,7 @@ impl Drop for Unsent {
 
 impl Link {
     fn stop(&self, unsent: Vec<LiveDelivery>) {
-        let event = Event::StopSession(self.at.shard, self.subscription, self.key, unsent);
+        let event = ShardEvent::StopSession { subscription: self.subscription, key: self.key, unsent };
         self.shards.send(self.at, event);
     }
 }
@@ -279,7 +279,7 @@ impl Link {
 impl Drop for Link {
     fn drop(&mut self) {
         let clean = *self.clean.get_mut();
-        let event = Event::CloseSession(self.at.shard, self.subscription, self.key, clean);
+        let event = ShardEvent::CloseSession { subscription: self.subscription, key: self.key, clean };
         self.shards.send(self.at, event);
     }
 }

@@ -159,16 +159,16 @@ impl Subscription {
         if !same_stream {
             self.sessions.change(newest, |session| session.charge(&deliveries));
         }
-        let told = self.sessions.get(newest).is_some_and(|s| s.notify(SessionEvent::Granted(deliveries)));
-        if !told {
+        let notified = self.sessions.get(newest).is_some_and(|s| s.notify(SessionEvent::Granted(deliveries)));
+        if !notified {
             // Its handler is gone, and the end of it on its way here.
             self.sessions.change(newest, Session::stop);
         }
-        if told { None } else { Some(granted) }
+        if notified { None } else { Some(granted) }
     }
 
     /// The log did not take a grant: its messages are picked again later, its credit is given back.
-    pub(crate) fn not_taken(&mut self, tag: &GrantTag) {
+    pub(crate) fn not_logged(&mut self, tag: &GrantTag) {
         self.decided(tag);
         self.ahead = 0;
         let sizes: Vec<u32> = tag.picked.iter().map(|(_, size)| *size).collect();

@@ -13,9 +13,9 @@ pub(super) struct Aligned {
 
 impl Aligned {
     /// Fills it anew: `fill` appends at most so many bytes.
-    pub fn fill(&mut self, most: usize, fill: impl FnOnce(&mut Vec<u8>)) {
+    pub fn fill(&mut self, max: usize, fill: impl FnOnce(&mut Vec<u8>)) {
         self.bytes.clear();
-        self.bytes.reserve(most + ALIGN);
+        self.bytes.reserve(max + ALIGN);
         // Where the allocator begins changes with every growth, so there is none from here on.
         self.start = self.bytes.as_ptr().align_offset(ALIGN).min(ALIGN);
         self.bytes.resize(self.start, 0);

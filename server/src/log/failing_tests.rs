@@ -30,10 +30,10 @@ fn failing(op: Op, nth: u64, kind: ErrorKind) -> Fault {
 fn fails_for_good(op: Op, nth: u64, way: u64) {
     let dir = tempfile::tempdir().unwrap();
     let fatal: Arc<Mutex<Vec<String>>> = Arc::default();
-    let heard = fatal.clone();
+    let reported = fatal.clone();
     let options = LocalLogOptions {
         fault: Some(failing(op, nth, ErrorKind::Other)),
-        on_fatal: OnFatal::new(move |what| heard.lock().unwrap().push(what.to_owned())),
+        on_fatal: OnFatal::new(move |what| reported.lock().unwrap().push(what.to_owned())),
         ..small()
     };
     let sink = Arc::new(Recorder::default());

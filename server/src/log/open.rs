@@ -197,12 +197,12 @@ impl OpenLog {
     /// Hands over the group's entries after `after_index`, in order.
     ///
     /// # Errors
-    /// When the log cannot be read, or `take` fails.
+    /// When the log cannot be read, or `apply` fails.
     pub fn replay<E>(
         &self,
         group: GroupId,
         after_index: u64,
-        take: &mut dyn FnMut(Entry) -> Result<(), E>,
+        apply: &mut dyn FnMut(Entry) -> Result<(), E>,
     ) -> Result<(), ReplayError<E>> {
         let Some(found) = self.groups.get(&group) else { return Ok(()) };
         let skip = usize::try_from(after_index.saturating_sub(found.base)).unwrap_or(usize::MAX);
@@ -217,7 +217,7 @@ impl OpenLog {
                 })
             })?;
             let index = found.base + 1 + nth as u64;
-            take(Entry { group, index, data: data.into() }).map_err(ReplayError::Apply)?;
+            apply(Entry { group, index, data: data.into() }).map_err(ReplayError::Apply)?;
         }
         Ok(())
     }

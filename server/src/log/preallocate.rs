@@ -86,10 +86,10 @@ impl Preallocator {
     }
 
     /// One that is made and has so many bytes, at least.
-    pub fn take(&mut self, least: u64) -> Option<PreparedFile> {
+    pub fn acquire(&mut self, min_bytes: u64) -> Option<PreparedFile> {
         self.poll();
         match mem::replace(&mut self.state, State::Idle) {
-            State::Ready(prepared) if prepared.bytes >= least => Some(prepared),
+            State::Ready(prepared) if prepared.bytes >= min_bytes => Some(prepared),
             other => {
                 self.state = other;
                 None

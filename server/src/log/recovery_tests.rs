@@ -55,11 +55,11 @@ pub(super) fn begin(dir: &Path, worn: bool) -> LocalLogOptions {
     options
 }
 
-fn groups(most: usize) -> impl Strategy<Value = Vec<Group>> {
+fn groups(max: usize) -> impl Strategy<Value = Vec<Group>> {
     let size = prop_oneof![4 => 0..200_usize, 2 => 200..5_000_usize, 1 => 5_000..20_000_usize];
     let data = (size, any::<u8>()).prop_map(|(size, fill)| vec![fill; size]);
     let group = prop::collection::vec((prop_oneof![0..5_u16, Just(0xFFFF)], data), 1..6);
-    prop::collection::vec(group, 2..most)
+    prop::collection::vec(group, 2..max)
 }
 
 /// Every entry of the log, by its group.

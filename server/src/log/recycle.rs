@@ -68,8 +68,8 @@ impl RecycledFiles {
     }
 
     /// One that has so many bytes, at least.
-    pub fn take(&self, least: u64) -> Option<PreparedFile> {
-        if self.file_bytes < least {
+    pub fn acquire(&self, min_bytes: u64) -> Option<PreparedFile> {
+        if self.file_bytes < min_bytes {
             return None;
         }
         let path = self.lock().pop_front()?;
@@ -87,7 +87,7 @@ impl RecycledFiles {
     }
 
     /// Gives the room of all back if the disk has little.
-    pub fn give_way(&self) {
+    pub fn free_disk_space(&self) {
         if !self.disk_has_space() {
             self.lock().retain(|path| match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -33,7 +33,7 @@ fn filled(dir: &Path, segments: usize) -> (Writer, u64) {
 }
 
 /// The entries behind `first` are there and whole, up to the one before `number`.
-fn assert_kept(dir: &Path, first: u64, number: u64) {
+fn assert_whole(dir: &Path, first: u64, number: u64) {
     let found = entries(dir);
     let remaining: Vec<_> = found.iter().filter(|entry| entry.index > first).collect();
     assert_eq!(remaining.len() as u64, number - first);
@@ -74,7 +74,7 @@ fn files_of_segments_that_are_trimmed_are_segments_again() {
         assert!(log.torn_tail().is_none(), "{:?}", log.torn_tail());
     }
     drop(writer);
-    assert_kept(dir.path(), first, number);
+    assert_whole(dir.path(), first, number);
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn a_file_that_was_about_to_be_used_again_at_a_crash_is_nothing() {
     let mut writer = preallocate_tests::writer(dir.path());
     (0..4).for_each(|_| number = fill_segment(&mut writer, dir.path(), number));
     drop(writer);
-    assert_kept(dir.path(), first, number);
+    assert_whole(dir.path(), first, number);
 }
 
 #[test]

@@ -37,7 +37,7 @@ impl SealedSegments {
     /// Removes the oldest segments as long as all their entries are applied, each durably before the next. Some of their files
     /// stay, under names that are no segments'.
     pub fn trim(&self, applied: &BTreeMap<GroupId, u64>) -> Result<(), LogError> {
-        self.recycled.give_way();
+        self.recycled.free_disk_space();
         let mut sealed = self.lock();
         let is_applied =
             |(group, last): (&GroupId, &u64)| applied.get(group).is_some_and(|applied| applied >= last);

@@ -99,7 +99,7 @@ fn a_proposer_begins_no_segment() {
 #[test]
 fn a_failure_in_a_proposers_turn_ends_the_log_for_those_behind_it() {
     let (fatal, gate) = (Arc::<AtomicU64>::default(), Arc::new(Mutex::new(())));
-    let (heard, held_up, writes) = (fatal.clone(), gate.clone(), Arc::<AtomicU64>::default());
+    let (reported, held_up, writes) = (fatal.clone(), gate.clone(), Arc::<AtomicU64>::default());
     let counted = writes.clone();
     let fault = Fault(Arc::new(move |op| {
         if op != Op::Sync || counted.fetch_add(1, Ordering::SeqCst) != 2 {
@@ -109,7 +109,7 @@ fn a_failure_in_a_proposers_turn_ends_the_log_for_those_behind_it() {
         Err(ErrorKind::Other.into())
     }));
     let on_fatal = OnFatal::new(move |_| {
-        heard.fetch_add(1, Ordering::SeqCst);
+        reported.fetch_add(1, Ordering::SeqCst);
     });
     let (_dir, held, log) = started(LocalLogOptions { fault: Some(fault), on_fatal, ..small() });
     log.propose_inline(GroupId(0), b"good".to_vec()).unwrap();
@@ -134,9 +134,9 @@ fn a_failure_in_a_proposers_turn_ends_the_log_for_those_behind_it() {
 #[test]
 fn a_panic_in_a_proposers_turn_ends_the_log() {
     let fatal = Arc::<AtomicU64>::default();
-    let heard = fatal.clone();
+    let reported = fatal.clone();
     let on_fatal = OnFatal::new(move |_| {
-        heard.fetch_add(1, Ordering::SeqCst);
+        reported.fetch_add(1, Ordering::SeqCst);
     });
     let (_dir, held, log) = started(LocalLogOptions { on_fatal, ..small() });
     held.panics.store(1, Ordering::SeqCst);

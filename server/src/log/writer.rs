@@ -271,8 +271,9 @@ impl Writer {
             base: self.last.clone(),
         };
         let least = header.len() + need + 2 * BLOCK;
-        let made = |preallocator: &mut Preallocator| preallocator.take(least);
-        let prepared = self.sealed.recycled.take(least).or_else(|| self.preallocator.as_mut().and_then(made));
+        let made = |preallocator: &mut Preallocator| preallocator.acquire(least);
+        let prepared =
+            self.sealed.recycled.acquire(least).or_else(|| self.preallocator.as_mut().and_then(made));
         header.recycled = prepared.as_ref().is_some_and(|prepared| prepared.recycled);
         header.size =
             prepared.as_ref().map_or_else(|| self.segment_bytes.max(least), |prepared| prepared.bytes);

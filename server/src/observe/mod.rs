@@ -122,7 +122,7 @@ impl Observer {
     }
 
     /// Reads nothing any more: the rooms are closing.
-    pub(crate) fn look_away(&self) {
+    pub(crate) fn close_sources(&self) {
         self.sources.put(None);
     }
 

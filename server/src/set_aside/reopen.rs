@@ -12,7 +12,7 @@ use super::{
 use crate::shard::hex;
 
 /// Problems that are told; more say the same.
-const TOLD: usize = 20;
+const MAX_SHOWN_PROBLEMS: usize = 20;
 
 /// Which department is opened again.
 #[derive(Debug, Clone)]
@@ -110,9 +110,9 @@ fn broken(name: &str, problems: Vec<String>) -> SetAsideError {
 }
 
 fn some(mut problems: Vec<String>) -> Vec<String> {
-    if problems.len() > TOLD {
-        let more = problems.len() - TOLD;
-        problems.truncate(TOLD);
+    if problems.len() > MAX_SHOWN_PROBLEMS {
+        let more = problems.len() - MAX_SHOWN_PROBLEMS;
+        problems.truncate(MAX_SHOWN_PROBLEMS);
         problems.push(format!("and {more} more"));
     }
     problems

@@ -207,16 +207,16 @@ impl FairQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shard::Query;
+    use crate::shard::{Query, ShardEvent};
 
     /// An event with a number that a test can see.
     fn event(number: u16) -> Event {
-        Event::Query(ShardId(number), Box::new(|_| {}))
+        Event::ForShard(ShardId(number), ShardEvent::Query(Box::new(|_| {})))
     }
 
     fn number(event: &Event) -> u16 {
         match event {
-            Event::Query(shard, _) => shard.0,
+            Event::ForShard(shard, _) => shard.0,
             Event::Stop => 999,
             _ => panic!("another event"),
         }
@@ -299,7 +299,7 @@ mod tests {
         let (sender, receiver) = fair_queue();
         let (reply, answer) = tokio::sync::oneshot::channel::<()>();
         let query: Query = Box::new(move |_| drop(reply));
-        sender.send(None, Event::Query(ShardId(1), query));
+        sender.send(None, Event::ForShard(ShardId(1), ShardEvent::Query(query)));
         drop(receiver);
         assert!(answer.blocking_recv().is_err(), "what nobody will take is dropped");
         assert!(!sender.send(None, event(1)));

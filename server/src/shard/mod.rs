@@ -6,6 +6,7 @@
 //! node runs the path a cluster runs, and every restart replays it.
 
 mod error;
+mod event;
 mod halted;
 mod fair_queue;
 mod pending;
@@ -16,62 +17,24 @@ mod worker;
 use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
-use posthouse_engine::{
-    ids::{ShardId, SubscriptionRef},
-    kv::Kv,
-    machine::ShardMachine,
-    outcome::{LiveDelivery, Outcome},
-    schema::Command,
-};
+use posthouse_engine::{ids::ShardId, kv::Kv, machine::ShardMachine, outcome::Outcome, schema::Command};
 use tokio::sync::oneshot;
 
 use crate::{
     catalogue::FromLog,
-    dispatch::{Credit, SessionHandle, SessionKey, SessionOpen},
+    dispatch::{SessionHandle, SessionOpen},
     fair_gate::Pass,
     log::{CommitSink, Entry, GroupId, ProposeError},
 };
 
 pub use error::ShardError;
+pub(crate) use event::{Event, Query, ShardEvent};
 pub(crate) use fair_queue::{EventSender, Origin, fair_queue};
 pub use halted::Stop;
 pub(crate) use halted::{Blame, HaltedBy, guarded, hex};
 pub(crate) use pending::{Reply, decode_batch, proposal_prefix};
 pub(crate) use start::StartShard;
 pub(crate) use worker::{Context as WorkerContext, WorkerStart, start_workers};
-
-/// A read over one shard's machine and store, run by its worker between batches; or why it cannot be.
-pub(crate) type Query = Box<dyn FnOnce(Result<(&mut ShardMachine, &dyn Kv), ShardError>) + Send>;
-
-/// Everything that can wake a worker.
-pub(crate) enum Event {
-    /// A command for the log.
-    Propose(ShardId, Command, Reply),
-    /// Synced entries, in order.
-    Committed(Vec<Entry>),
-    /// A proposal that the log did not take after all.
-    Refused(ShardId, u64, ProposeError),
-    /// A read.
-    Query(ShardId, Query),
-    /// A consumer's stream opens.
-    OpenSession(ShardId, Box<SessionOpen>),
-    /// More credit for a stream.
-    AddCredit(ShardId, SubscriptionRef, SessionKey, Credit),
-    /// Nothing more is leased to a stream; these deliveries of it have not left the server and go back.
-    StopSession(ShardId, SubscriptionRef, SessionKey, Vec<LiveDelivery>),
-    /// These deliveries of a stream, which goes on, have not left the server and go back.
-    GiveBack(ShardId, SubscriptionRef, SessionKey, Vec<LiveDelivery>),
-    /// A stream has ended; `clean`: release its leases.
-    CloseSession(ShardId, SubscriptionRef, SessionKey, bool),
-    /// No more leases; streams are told.
-    Drain,
-    /// No leases for a while, or again as ever.
-    Pause(bool),
-    /// Report the applied indices, to know what a flush will cover.
-    Applied(oneshot::Sender<Vec<(GroupId, u64)>>),
-    /// Finish what is proposed and end.
-    Stop,
-}
 
 /// The way to the shards, for handlers.
 #[derive(Clone)]
@@ -92,8 +55,7 @@ impl Shards {
         command: Command,
     ) -> oneshot::Receiver<Result<Outcome, ShardError>> {
         let (reply, outcome) = oneshot::channel();
-        let at = at.into();
-        self.send(at, Event::Propose(at.shard, command, Reply::Caller(reply)));
+        self.send(at, ShardEvent::Propose { command, reply: Reply::Caller(reply) });
         outcome
     }
 
@@ -105,7 +67,7 @@ impl Shards {
         pass: Pass,
     ) -> oneshot::Receiver<Result<Outcome, ShardError>> {
         let (reply, outcome) = oneshot::channel();
-        self.send(at, Event::Propose(at.shard, command, Reply::Publisher(reply, pass)));
+        self.send(at, ShardEvent::Propose { command, reply: Reply::Publisher(reply, pass) });
         outcome
     }
 
@@ -130,23 +92,22 @@ impl Shards {
         // A reader that has gone away needs no answer.
         let query: Query =
             Box::new(move |access| drop(reply.send(access.map(|(machine, kv)| read(machine, kv)))));
-        let at = at.into();
-        self.send(at, Event::Query(at.shard, query));
+        self.send(at, ShardEvent::Query(query));
         answer.await.unwrap_or(Err(ShardError::Stopping))
     }
 
     /// Opens a consumer's session. Deliveries come through the channel in `open`.
     pub(crate) fn open_session(&self, at: Origin, open: SessionOpen) -> SessionHandle {
         let handle = SessionHandle::new(self.clone(), at, open.subscription, open.key);
-        self.send(at, Event::OpenSession(at.shard, Box::new(open)));
+        self.send(at, ShardEvent::OpenSession(Box::new(open)));
         handle
     }
 
-    pub(crate) fn send(&self, at: impl Into<Origin>, event: Event) {
+    pub(crate) fn send(&self, at: impl Into<Origin>, event: ShardEvent) {
         let Origin { shard, tenant } = at.into();
         if let Some(worker) = self.workers.get(worker_of(shard, self.workers.len())) {
             // A worker that has ended answers nobody: callers see their channel close, which says "stopping".
-            worker.send(tenant, event);
+            worker.send(tenant, Event::ForShard(shard, event));
         }
     }
 
@@ -208,8 +169,7 @@ impl CommitSink for ToWorkers {
             if group == GroupId::CATALOGUE {
                 drop(self.catalogue.send(FromLog::Refused(id, why.clone())));
             } else {
-                let shard = ShardId(group.0);
-                self.shards.send(shard, Event::Refused(shard, id, why.clone()));
+                self.shards.send(ShardId(group.0), ShardEvent::Refused { proposal_id: id, why: why.clone() });
             }
         }
     }

@@ -109,7 +109,7 @@ impl Pending {
         commands.min(MAX_BATCH_BYTES.saturating_sub(self.bytes) / bytes.max(1))
     }
 
-    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Reply> {
+    pub(crate) fn drain_all(&mut self) -> impl Iterator<Item = Reply> {
         self.bytes = 0;
         std::mem::take(&mut self.waiting).into_iter().map(|waiting| waiting.reply)
     }

@@ -34,7 +34,7 @@ use crate::{
 /// Timers fired by one `Advance`.
 const ADVANCE_MAX: u32 = 1_000;
 /// Queues whose state a shard keeps in memory, those used last.
-const QUEUES_KEPT: usize = 1_024;
+const MAX_IDLE_QUEUES: usize = 1_024;
 /// Up to so many messages in this batch and in the last ones, this thread may write a batch to the log itself, instead of waking the
 /// log's and being woken by it. With more, it has better things to do than to wait for the disk.
 const LITTLE_MESSAGES: usize = 64;
@@ -110,7 +110,7 @@ impl Replica {
 
     /// Forgets what is held of queues that nobody uses: it is read again when it is needed.
     pub(crate) fn evict_idle(&mut self) {
-        self.machine.evict_idle(QUEUES_KEPT);
+        self.machine.evict_idle(MAX_IDLE_QUEUES);
     }
 
     /// When this shard next wants to be woken.
@@ -148,11 +148,11 @@ impl Replica {
             let here = alone && !more && self.recent_messages <= LITTLE_MESSAGES;
             self.in_flight.push_back(in_flight);
             let group = GroupId(self.shard.0);
-            let taken = match here {
+            let proposed = match here {
                 true => context.log.propose_inline(group, data),
                 false => context.log.propose(group, data),
             };
-            if let Err(why) = taken {
+            if let Err(why) = proposed {
                 self.refused(id, &why);
             }
         }
@@ -347,7 +347,7 @@ impl Replica {
                 .into_iter()
                 .for_each(|reply| answer(reply, Err(ShardError::Halted(stop.clone()))));
         }
-        self.pending.take_all().for_each(|reply| answer(reply, Err(ShardError::Halted(stop.clone()))));
+        self.pending.drain_all().for_each(|reply| answer(reply, Err(ShardError::Halted(stop.clone()))));
         self.dispatch.halted();
         self.observer.readiness.halted(self.shard, stop.label());
         self.halted = Some(stop);

@@ -15,7 +15,8 @@ use posthouse_engine::{ids::ShardId, kv::Write};
 use tracing::error;
 
 use super::{
-    Event, StartShard,
+    StartShard,
+    event::{Event, ShardEvent},
     fair_queue::{EventReceiver, Received},
     replica::Replica,
 };
@@ -133,7 +134,7 @@ fn run(part: WorkerStart, context: &Context) {
                 replica.has_more()
             })
         });
-        context.count(meter.take());
+        context.count(meter.read());
     }
 }
 
@@ -146,7 +147,7 @@ fn round(events: &EventReceiver, mut wait: Duration, mut handle: impl FnMut(Even
             Received::Nothing => return ControlFlow::Continue(()),
             Received::End => return ControlFlow::Break(()),
         };
-        let (turn, count) = (Instant::now(), some.len());
+        let (started, count) = (Instant::now(), some.len());
         for event in some.drain(..) {
             if matches!(event, Event::Stop) {
                 return ControlFlow::Break(());
@@ -155,9 +156,9 @@ fn round(events: &EventReceiver, mut wait: Duration, mut handle: impl FnMut(Even
         }
         let now = Instant::now();
         if let Some(tenant) = tenant {
-            events.used(tenant, count, now - turn);
+            events.used(tenant, count, now - started);
         }
-        if now - *begun.get_or_insert(turn) >= ROUND {
+        if now - *begun.get_or_insert(started) >= ROUND {
             return ControlFlow::Continue(());
         }
         wait = Duration::ZERO;
@@ -176,7 +177,13 @@ fn handle(
     context: &Context,
     touched: &mut Vec<ShardId>,
 ) {
-    let shard = match event {
+    match event {
+        Event::ForShard(shard, event) => {
+            if let Some(replica) = replicas.get_mut(&shard) {
+                touched.push(shard);
+                handle_shard(event, replica, context);
+            }
+        }
         Event::Committed(entries) => {
             for entry in entries {
                 let shard = ShardId(entry.group.0);
@@ -185,41 +192,39 @@ fn handle(
                     touched.push(shard);
                 }
             }
-            return;
         }
-        Event::Drain => return replicas.values_mut().for_each(|replica| replica.dispatch.drain()),
+        Event::Drain => replicas.values_mut().for_each(|replica| replica.dispatch.drain()),
         Event::Pause(paused) => {
             replicas.values_mut().for_each(|replica| replica.dispatch.pause(paused));
-            return touched.extend(replicas.keys());
+            touched.extend(replicas.keys());
         }
         Event::Applied(reply) => {
             let applied = replicas.values().map(|r| (GroupId(r.shard.0), r.applied_index())).collect();
             // Whoever asked may have given up.
-            return drop(reply.send(applied));
+            drop(reply.send(applied));
         }
-        Event::Stop => return,
-        Event::Propose(shard, ..)
-        | Event::Refused(shard, ..)
-        | Event::Query(shard, ..)
-        | Event::OpenSession(shard, ..)
-        | Event::AddCredit(shard, ..)
-        | Event::StopSession(shard, ..)
-        | Event::GiveBack(shard, ..)
-        | Event::CloseSession(shard, ..) => shard,
-    };
-    let Some(replica) = replicas.get_mut(&shard) else { return };
-    touched.push(shard);
+        // The worker ends before it handles this one.
+        Event::Stop => {}
+    }
+}
+
+fn handle_shard(event: ShardEvent, replica: &mut Replica, context: &Context) {
     match event {
-        Event::Propose(_, command, reply) => replica.propose(command, reply),
-        Event::Refused(_, proposal_id, why) => replica.refused(proposal_id, &why),
-        Event::Query(_, query) => replica.query(context, query),
-        Event::OpenSession(_, open) => replica.open_session(context, *open),
-        Event::AddCredit(_, subscription, key, credit) => {
-            replica.dispatch.add_credit(subscription, key, credit)
+        ShardEvent::Propose { command, reply } => replica.propose(command, reply),
+        ShardEvent::Refused { proposal_id, why } => replica.refused(proposal_id, &why),
+        ShardEvent::Query(query) => replica.query(context, query),
+        ShardEvent::OpenSession(open) => replica.open_session(context, *open),
+        ShardEvent::AddCredit { subscription, key, credit } => {
+            replica.dispatch.add_credit(subscription, key, credit);
         }
-        Event::StopSession(_, subscription, key, unsent) => replica.stop_session(subscription, key, &unsent),
-        Event::GiveBack(_, subscription, key, unsent) => replica.return_leases(subscription, key, &unsent),
-        Event::CloseSession(_, subscription, key, clean) => replica.close_session(subscription, key, clean),
-        Event::Committed(_) | Event::Drain | Event::Pause(_) | Event::Applied(_) | Event::Stop => {}
+        ShardEvent::StopSession { subscription, key, unsent } => {
+            replica.stop_session(subscription, key, &unsent);
+        }
+        ShardEvent::ReturnLeases { subscription, key, unsent } => {
+            replica.return_leases(subscription, key, &unsent);
+        }
+        ShardEvent::CloseSession { subscription, key, clean } => {
+            replica.close_session(subscription, key, clean);
+        }
     }
 }

@@ -260,7 +260,7 @@ fn the_log_is_trimmed_below_the_flushed_store_and_never_above() {
         let flusher = Flusher::start(
             store,
             log.clone(),
-            FlusherOptions { every_bytes: 300 << 10, look_every: Duration::from_millis(1) },
+            FlusherOptions { every_bytes: 300 << 10, poll_interval: Duration::from_millis(1) },
             Box::new(move || BTreeMap::from([(group, applied.load(Ordering::SeqCst))])),
             |flushed| assert!(flushed.is_ok(), "{flushed:?}"),
         )

@@ -16,12 +16,12 @@ pub struct FlusherOptions {
     /// Log bytes after which the store is flushed; a restart replays about so much.
     pub every_bytes: u64,
     /// How often the log is asked for its bytes, and how long after a failure a flush is tried again.
-    pub look_every: Duration,
+    pub poll_interval: Duration,
 }
 
 impl Default for FlusherOptions {
     fn default() -> Self {
-        Self { every_bytes: 256 << 20, look_every: Duration::from_millis(500) }
+        Self { every_bytes: 256 << 20, poll_interval: Duration::from_millis(500) }
     }
 }
 
@@ -147,14 +147,14 @@ impl Shared {
             {
                 return true;
             }
-            let waited = self.changed.wait_timeout(state, self.options.look_every);
+            let waited = self.changed.wait_timeout(state, self.options.poll_interval);
             (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     fn pause(&self) {
         let stopping = |state: &mut State| !state.stopping;
-        let _ = self.changed.wait_timeout_while(self.lock(), self.options.look_every, stopping);
+        let _ = self.changed.wait_timeout_while(self.lock(), self.options.poll_interval, stopping);
     }
 
     fn flush(&self) -> Result<(), FlushError> {

@@ -28,7 +28,7 @@ impl ReadMeter {
     }
 
     /// What was counted since the last time.
-    pub(crate) fn take(&mut self) -> ReadCost {
+    pub(crate) fn read(&mut self) -> ReadCost {
         let cost = ReadCost {
             tombstones: self.context.metric(PerfMetric::InternalDeleteSkippedCount),
             cached: self.context.metric(PerfMetric::BlockCacheHitCount),

@@ -179,7 +179,7 @@ proptest! {
         }
         for number in 1..4 {
             let sequences: Vec<_> = (0..90).collect();
-            let amount = Amount { body_bytes: 30_000, most_bytes: 150_000 };
+            let amount = Amount { body_bytes: 30_000, max_bytes: 150_000 };
             let mut found = Vec::new();
             while found.len() < sequences.len() {
                 let rest = &sequences[found.len()..];
@@ -187,7 +187,7 @@ proptest! {
                 let last = some.iter().rposition(Option::is_some).unwrap_or(0);
                 let before: usize = some[..last].iter().flatten().map(Bytes::len).sum();
                 prop_assert!(!some.is_empty());
-                prop_assert!(before < amount.most_bytes + PACK_BYTES, "{before} bytes before the last");
+                prop_assert!(before < amount.max_bytes + PACK_BYTES, "{before} bytes before the last");
                 found.extend(some);
             }
             prop_assert!(found == expected(number, &sequences));

@@ -24,12 +24,12 @@ pub struct Amount {
     /// About the size of each body; 0 if nobody knows.
     pub body_bytes: usize,
     /// No more are read once there are so many; 1 at least.
-    pub most_bytes: usize,
+    pub max_bytes: usize,
 }
 
 impl Amount {
     /// Whatever their sizes.
-    pub const ALL: Self = Self { body_bytes: 0, most_bytes: usize::MAX };
+    pub const ALL: Self = Self { body_bytes: 0, max_bytes: usize::MAX };
 }
 
 impl Store {
@@ -50,18 +50,18 @@ impl Store {
         let trimmed = self.trims.trimmed(line);
         let (mut bodies, mut bytes) = (Vec::with_capacity(sequences.len()), 0);
         let ahead =
-            near(sequences).saturating_mul(amount.body_bytes).min(amount.most_bytes).min(MAX_READ_AHEAD);
+            near(sequences).saturating_mul(amount.body_bytes).min(amount.max_bytes).min(MAX_READ_AHEAD);
         let mut rows = Rows { store: self, line, ahead, iterator: None, last: None };
-        while let Some(sequence) = sequences.get(bodies.len()).filter(|_| bytes < amount.most_bytes) {
+        while let Some(sequence) = sequences.get(bodies.len()).filter(|_| bytes < amount.max_bytes) {
             let read = bodies.len();
             let pack = if trimmed.contains(sequence) { None } else { rows.holding(*sequence)? };
             match pack {
                 None => bodies.push(None),
                 Some(pack) => {
                     let wanted = (*sequence..=pack.last).zip(&sequences[read..]);
-                    let together =
+                    let consecutive =
                         wanted.take_while(|(next, wanted)| next == *wanted && !trimmed.contains(next));
-                    let end = sequence + together.count() as u64;
+                    let end = sequence + consecutive.count() as u64;
                     bodies.extend(pack.copied(*sequence..end).map(Some));
                 }
             }

@@ -43,7 +43,7 @@ impl BatchDeletes<'_> {
     }
 
     /// Forgets the trims of lines that are deleted as a whole after them, and says which those are.
-    fn take_trims(&mut self, from: &[u8], to: &[u8]) -> Vec<Vec<u8>> {
+    fn drain_trims(&mut self, from: &[u8], to: &[u8]) -> Vec<Vec<u8>> {
         let inside = |trim: &mut Trim<'_>| trim.line >= from && trim.line < to;
         self.trims.extract_if(.., inside).map(|trim| trim.line.to_vec()).collect()
     }
@@ -139,7 +139,7 @@ impl Store {
             }
             return Ok(());
         }
-        for line in self.trims.within(from, to).into_iter().chain(deletes.take_trims(from, to)) {
+        for line in self.trims.within(from, to).into_iter().chain(deletes.drain_trims(from, to)) {
             batch.delete_cf(rows, &line);
             deletes.lines.push(line);
         }

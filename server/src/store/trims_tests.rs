@@ -231,10 +231,10 @@ fn a_flush_that_overtakes_a_write_makes_nothing_of_it_durable() {
 fn what_a_flush_that_failed_had_taken_is_taken_by_the_next() {
     let trims = Trims::default();
     trims.done(&trims.plan(&key(1, 1), &key(1, 100), |_| None).unwrap().unwrap());
-    let taken = trims.to_flush();
+    let pending = trims.to_flush();
     assert_eq!(trims.to_flush(), []);
-    trims.not_flushed(taken.clone());
-    assert_eq!(trims.to_flush(), taken);
+    trims.not_flushed(pending.clone());
+    assert_eq!(trims.to_flush(), pending);
 }
 
 #[test]

@@ -54,9 +54,9 @@ pub fn check_store(
     let seen = format!("node {}, {} shards", data.node(), data.shards());
     report.parts.push(Part::sound("node file", seen));
     step("the log");
-    let log = look_at_log(&data, &mut report);
+    let log = check_log(&data, &mut report);
     step("the store");
-    let store = look_at_store(&data, &mut report);
+    let store = check_store_files(&data, &mut report);
     let Some((store, rows)) = store else {
         report.parts.push(Part::skipped("shards", "the store cannot be read"));
         return Ok(report);
@@ -72,7 +72,7 @@ pub fn check_store(
 }
 
 /// Every group of every segment has the checksum it was written with, and follows the one before it.
-fn look_at_log(data: &DataDir, report: &mut StoreReport) -> Option<OpenLog> {
+fn check_log(data: &DataDir, report: &mut StoreReport) -> Option<OpenLog> {
     match LocalLog::inspect(&data.log()) {
         Err(error) => {
             report.parts.push(Part::broken("log", Problem::advised(&error)));
@@ -98,7 +98,7 @@ fn look_at_log(data: &DataDir, report: &mut StoreReport) -> Option<OpenLog> {
 }
 
 /// Every block of every file has the checksum it was written with.
-fn look_at_store(data: &DataDir, report: &mut StoreReport) -> Option<(Store, rows::Counts)> {
+fn check_store_files(data: &DataDir, report: &mut StoreReport) -> Option<(Store, rows::Counts)> {
     let options = StoreOptions { block_cache_bytes: 32 << 20, ..StoreOptions::default() };
     let store = match Store::inspect(&data.store(), &options) {
         Ok(store) => store,

@@ -5,7 +5,7 @@ use posthouse_engine::{halt::Halt, ids::SubscriptionRef, kv::Kv, machine::ShardM
 use super::{super::session::SessionKey, Subscription};
 
 /// Streams that are told at once: a subscription may have thousands, and its shard has other things to do.
-const TOLD_AT_ONCE: usize = 256;
+const NOTIFIED_AT_ONCE: usize = 256;
 
 /// Who is still to be told.
 #[derive(Default)]
@@ -52,12 +52,12 @@ impl Subscription {
         for key in idle.new.drain(..) {
             sessions.change(key, |session| session.notify_idle(idle.time, counts.waiting, counts.parked));
         }
-        for _ in 0..idle.left.min(TOLD_AT_ONCE) {
+        for _ in 0..idle.left.min(NOTIFIED_AT_ONCE) {
             let Some(session) = sessions.after(idle.last) else { break };
             idle.last = session.key;
             session.notify_idle(idle.time, counts.waiting, counts.parked);
         }
-        idle.left = idle.left.saturating_sub(TOLD_AT_ONCE);
+        idle.left = idle.left.saturating_sub(NOTIFIED_AT_ONCE);
         Ok(idle.left > 0)
     }
 }

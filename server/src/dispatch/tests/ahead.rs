@@ -120,7 +120,7 @@ fn nothing_is_leased_ahead_while_draining() {
 fn a_batch_without_room_leases_no_more_than_it_has_room_for() {
     let mut world = World::new();
     let mut stream = world.open("a", 2_000, 0);
-    world.propose_with_room(&[1; 600], 1);
+    world.propose_with_capacity(&[1; 600], 1);
     assert_eq!(grants(&world), 1);
     world.propose(&[1; 100]);
     assert_eq!(grants(&world), 1, "the rest of the first comes first");
@@ -153,7 +153,7 @@ fn in_order(mut chance: StdRng) {
     for _ in 0..80 {
         let sizes: Vec<u32> = (0..chance.random_range(1..6)).map(|_| chance.random_range(0..300)).collect();
         match chance.random_range(0..8) {
-            0..=2 => world.propose_with_room(&sizes, chance.random_range(0..4)),
+            0..=2 => world.propose_with_capacity(&sizes, chance.random_range(0..4)),
             // Nothing overtakes what is in the log.
             3 if world.proposed.is_empty() => world.publish(&sizes),
             4 => world.add(
@@ -163,8 +163,8 @@ fn in_order(mut chance: StdRng) {
             ),
             5 => drop(world.dispatch.retry_stalled()),
             _ => {
-                let taken = picks_what_is_there(&world) || chance.random_bool(0.8);
-                world.decide(taken);
+                let logged = picks_what_is_there(&world) || chance.random_bool(0.8);
+                world.decide(logged);
             }
         }
         seen.extend(sequences(&stream.granted()));

@@ -40,13 +40,13 @@ fn play(mut chance: StdRng) {
                 parties.push(Party { stream, held: Vec::new() });
             }
             4 if !parties.is_empty() => {
-                let gone = parties.swap_remove(chance.random_range(0..parties.len()));
+                let closed = parties.swap_remove(chance.random_range(0..parties.len()));
                 match chance.random_range(0..3) {
-                    0 => world.close(gone.stream, true),
-                    1 => world.close(gone.stream, false),
+                    0 => world.close(closed.stream, true),
+                    1 => world.close(closed.stream, false),
                     _ => {
                         // Its handler is gone; dispatch hears of it later, or not before the end.
-                        drop(gone);
+                        drop(closed);
                     }
                 }
             }
@@ -62,12 +62,12 @@ fn play(mut chance: StdRng) {
             9 => drop(world.dispatch.retry_stalled()),
             _ => drop(world.decide(chance.random_bool(0.9))),
         }
-        parties.iter_mut().for_each(hear);
+        parties.iter_mut().for_each(collect_leases);
     }
     finish(world, parties);
 }
 
-fn hear(party: &mut Party) {
+fn collect_leases(party: &mut Party) {
     for event in party.stream.events() {
         if let SessionEvent::Resumed(leased) | SessionEvent::Granted(leased) = event {
             party.held.extend(leased);

@@ -25,7 +25,7 @@ fn nothing_is_granted_beyond_the_credit_and_all_of_it_in_order() {
 }
 
 #[test]
-fn streams_take_turns() {
+fn streams_are_served_in_rounds() {
     let mut world = World::new();
     world.publish(&[1; 1_000]);
     let (mut a, mut b) = (world.open("a", 5_000, 0), world.open("b", 5_000, 0));
@@ -138,16 +138,16 @@ fn a_grant_on_its_way_goes_to_the_stream_that_took_over_once() {
 
 #[test]
 fn what_was_on_its_way_to_a_stream_that_ended_goes_to_the_next_at_once() {
-    for (clean, heard) in [(false, true), (true, true), (false, false)] {
+    for (clean, notified) in [(false, true), (true, true), (false, false)] {
         let mut world = World::new();
         world.publish(&[100; 3]);
-        let gone = world.open("gone", 10, 0);
+        let closed = world.open("gone", 10, 0);
         world.pump();
-        if heard {
-            world.close(gone, clean);
+        if notified {
+            world.close(closed, clean);
         } else {
             // The handler is gone, and dispatch does not know yet.
-            drop(gone);
+            drop(closed);
         }
         let mut next = world.open("next", 10, 0);
         world.run();

@@ -140,22 +140,22 @@ fn thousands_of_idle_streams_are_told_a_few_at_a_time_and_all_of_them() {
     let mut world = World::new();
     let mut many = streams(&mut world, &[1; 1_000]);
     world.pump();
-    let told = |streams: &mut [Stream]| {
+    let idle_count = |streams: &mut [Stream]| {
         streams.iter_mut().map(|stream| usize::from(stream.events().iter().any(is_idle))).sum::<usize>()
     };
-    assert_eq!(told(&mut many), 256);
+    assert_eq!(idle_count(&mut many), 256);
     assert!(world.dispatch.has_more());
     world.pump();
-    assert_eq!(told(&mut many), 256);
+    assert_eq!(idle_count(&mut many), 256);
     // One that comes meanwhile is told at once.
     let mut new = world.open("new", 1, 0);
     (0..2).for_each(|_| world.pump());
     assert!(new.events().iter().any(is_idle));
-    assert_eq!(told(&mut many), 488);
+    assert_eq!(idle_count(&mut many), 488);
     assert!(!world.dispatch.has_more());
     // Not again, before something has happened.
     world.pump();
-    assert_eq!(told(&mut many), 0);
+    assert_eq!(idle_count(&mut many), 0);
     world.publish(&[1; 1_001]);
     world.run();
     assert_eq!(granted(&mut many), [1; 1_000]);
@@ -186,8 +186,8 @@ fn nobody_is_passed_over() {
                 different.insert(leased.len());
                 world.settle(&stream.holder, &live(&leased), SettleKind::Ack);
             }
-            let (least, most) = (different.first().unwrap(), different.last().unwrap());
-            assert!(most - least <= 1, "{different:?}");
+            let (min, max) = (different.first().unwrap(), different.last().unwrap());
+            assert!(max - min <= 1, "{different:?}");
         }
     }
 }

@@ -38,7 +38,7 @@ pub(super) struct World {
 pub(super) struct Stream {
     pub(super) key: SessionKey,
     pub(super) holder: Holder,
-    told: mpsc::UnboundedReceiver<SessionEvent>,
+    receiver: mpsc::UnboundedReceiver<SessionEvent>,
 }
 
 pub(super) fn holder(name: &str) -> Holder {
@@ -107,10 +107,10 @@ impl World {
 
     /// Proposes a publish, with what dispatch picks meanwhile and what it leases of the publish.
     pub(super) fn propose(&mut self, sizes: &[u32]) {
-        self.propose_with_room(sizes, usize::MAX / 2);
+        self.propose_with_capacity(sizes, usize::MAX / 2);
     }
 
-    pub(super) fn propose_with_room(&mut self, sizes: &[u32], max_grants: usize) {
+    pub(super) fn propose_with_capacity(&mut self, sizes: &[u32], max_grants: usize) {
         let stores = |(command, _): &(Command, Reply)| match command {
             Command::Publish(publish) => publish.entries.len() as u64,
             _ => 0,
@@ -150,7 +150,7 @@ impl World {
     }
 
     pub(super) fn open(&mut self, name: &str, messages: u32, bytes: u64) -> Stream {
-        let (events, told) = mpsc::unbounded_channel();
+        let (events, receiver) = mpsc::unbounded_channel();
         let key = SessionKey(self.next_key);
         self.next_key += 1;
         let holder = holder(name);
@@ -163,7 +163,7 @@ impl World {
             events,
         };
         self.dispatch.open(open, &mut self.machine, &self.kv).unwrap();
-        Stream { key, holder, told }
+        Stream { key, holder, receiver }
     }
 
     pub(super) fn add(&mut self, stream: &Stream, messages: u32, bytes: u64) {
@@ -183,8 +183,8 @@ impl World {
     }
 
     pub(super) fn close(&mut self, stream: Stream, clean: bool) {
-        let (key, told) = (stream.key, stream.told);
-        drop(told);
+        let (key, receiver) = (stream.key, stream.receiver);
+        drop(receiver);
         let command = self.dispatch.close(AT, key, clean);
         self.proposed.extend(command.map(|one| vec![one]));
     }
@@ -196,10 +196,10 @@ impl World {
     }
 
     /// Decides the oldest proposal; whether there was one.
-    pub(super) fn decide(&mut self, taken: bool) -> bool {
+    pub(super) fn decide(&mut self, logged: bool) -> bool {
         let Some(batch) = self.proposed.pop_front() else { return false };
         let (commands, replies): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-        let outcomes = match taken {
+        let outcomes = match logged {
             true => self.apply_all(commands).into_iter().map(Ok).collect(),
             false => vec![Err(ShardError::DiskFull); replies.len()],
         };
@@ -233,7 +233,7 @@ impl World {
 
 impl Stream {
     pub(super) fn events(&mut self) -> Vec<SessionEvent> {
-        std::iter::from_fn(|| self.told.try_recv().ok()).collect()
+        std::iter::from_fn(|| self.receiver.try_recv().ok()).collect()
     }
 
     /// What was granted since the last look.

@@ -124,7 +124,7 @@ impl Backlog {
         let some = self.leased.iter().take(self.read.min(most));
         let sequences: Vec<u64> = some.map(|(leased, _)| leased.live.item.sequence).collect();
         let most_bytes = most_bytes(context, source)?;
-        let amount = Amount { body_bytes: self.delivery_bytes, most_bytes };
+        let amount = Amount { body_bytes: self.delivery_bytes, max_bytes: most_bytes };
         let bodies = match read_bodies(context, source, &sequences, amount).await {
             Ok(bodies) => bodies,
             Err(error) => {

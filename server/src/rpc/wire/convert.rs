@@ -218,7 +218,7 @@ pub(crate) fn extend_result(outcome: ExtendOutcome, now: Now) -> ExtendResult {
     let result = match outcome {
         ExtendOutcome::Extended(ms) => {
             lease_time_left = Some(duration(now.left_ms(ms)));
-            extend_result::Result::LeaseDeadline(timestamp(now.told_ms(ms)))
+            extend_result::Result::LeaseDeadline(timestamp(now.shown_ms(ms)))
         }
         ExtendOutcome::TokenInvalid => extend_result::Result::Error(token_invalid().to_proto()),
         ExtendOutcome::AlreadySettled(_) | ExtendOutcome::LeaseLost => {

@@ -47,7 +47,7 @@ pub(crate) struct Outgoing {
     /// The time of the batch that published it: for how long it has waited.
     pub(crate) published_at_ms: u64,
     /// What is told of that.
-    pub(crate) told_at_ms: u64,
+    pub(crate) shown_published_at_ms: u64,
     pub(crate) dead_letter: Option<Box<DeadLetter>>,
     pub(crate) attributes: BTreeMap<String, String>,
     pub(crate) payload: Bytes,
@@ -59,7 +59,7 @@ impl Outgoing {
         let message = Message {
             id: convert::message_id(self.queue, self.live.item.sequence),
             sequence: self.live.item.sequence,
-            publish_time: Some(convert::timestamp(self.told_at_ms)),
+            publish_time: Some(convert::timestamp(self.shown_published_at_ms)),
             payload: self.payload,
             attributes: self.attributes.into_iter().collect(),
             dead_letter: self.dead_letter,
@@ -68,7 +68,7 @@ impl Outgoing {
             token: Bytes::copy_from_slice(&convert::token(&self.live)),
             message: Some(message),
             attempt: self.live.item.attempt,
-            lease_deadline: Some(convert::timestamp(now.told_ms(self.live.deadline_ms))),
+            lease_deadline: Some(convert::timestamp(now.shown_ms(self.live.deadline_ms))),
             resumed: self.resumed,
             lease_time_left: Some(convert::duration(now.left_ms(self.live.deadline_ms))),
         }
@@ -79,7 +79,7 @@ impl Outgoing {
         let (told, left) = deadline(now, self.live.deadline_ms);
         let deadline =
             message::encoded_len(LEASE_DEADLINE, &told) + message::encoded_len(LEASE_TIME_LEFT, &left);
-        let published = message::encoded_len(PUBLISH_TIME, &convert::timestamp(self.told_at_ms));
+        let published = message::encoded_len(PUBLISH_TIME, &convert::timestamp(self.shown_published_at_ms));
         self.lease_len(deadline) + field_len(MESSAGE, self.message_len(published))
     }
 
@@ -112,7 +112,7 @@ impl Outgoing {
             message::encode(LEASE_DEADLINE, &told, buf);
             message::encode(LEASE_TIME_LEFT, &left, buf);
         });
-        let published = times.published.encoded(self.told_at_ms, |ms, buf| {
+        let published = times.published.encoded(self.shown_published_at_ms, |ms, buf| {
             message::encode(PUBLISH_TIME, &convert::timestamp(ms), buf);
         });
         let message_len = self.message_len(published.len());
@@ -152,14 +152,23 @@ pub(crate) fn delivery(
     body: Body,
     resumed: bool,
 ) -> Outgoing {
-    let Body { published_at_ms, told_at_ms, origin, attributes, payload } = body;
+    let Body { published_at_ms, shown_published_at_ms, origin, attributes, payload } = body;
     let dead_letter = origin.map(|origin| Box::new(dead_letter(queue, source, *origin)));
-    Outgoing { queue, live: *live, resumed, published_at_ms, told_at_ms, dead_letter, attributes, payload }
+    Outgoing {
+        queue,
+        live: *live,
+        resumed,
+        published_at_ms,
+        shown_published_at_ms,
+        dead_letter,
+        attributes,
+        payload,
+    }
 }
 
 /// When a lease ends, and how long it is until then.
 fn deadline(now: Now, deadline_ms: u64) -> (Timestamp, Duration) {
-    (convert::timestamp(now.told_ms(deadline_ms)), convert::duration(now.left_ms(deadline_ms)))
+    (convert::timestamp(now.shown_ms(deadline_ms)), convert::duration(now.left_ms(deadline_ms)))
 }
 
 /// The times of the delivery before: those of one batch mostly have the same.
@@ -234,7 +243,7 @@ mod tests {
         fn outgoing()(
             (department, queue, lease, nonce) in any::<(u32, u32, u64, u64)>(),
             (index, sequence, attempt) in (any::<u32>(), small_u64(), small_u64()),
-            (deadline_ms, told_at_ms, resumed) in (time(), time(), any::<bool>()),
+            (deadline_ms, shown_published_at_ms, resumed) in (time(), time(), any::<bool>()),
             attributes in prop::collection::btree_map(".{0,10}", ".{0,10}", 0..4),
             dead in prop::option::of(".{0,10}"),
             payload in prop::collection::vec(any::<u8>(), 0..300),
@@ -245,7 +254,7 @@ mod tests {
                 live: LiveDelivery { lease: LeaseId(lease), nonce, deadline_ms, item },
                 resumed,
                 published_at_ms: 0,
-                told_at_ms,
+                shown_published_at_ms,
                 dead_letter: dead.map(|source_queue| Box::new(DeadLetter { source_queue, ..DeadLetter::default() })),
                 attributes,
                 payload: payload.into(),

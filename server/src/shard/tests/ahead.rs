@@ -26,14 +26,14 @@ async fn a_message_that_is_waited_for_is_stored_and_leased_by_one_batch() {
     let (dir, disk) = (tempfile::tempdir().unwrap(), MemDisk::default());
     let node = Node::start(dir.path(), &disk, clock());
     node.define().await;
-    let (open, mut told) = session(1);
+    let (open, mut received) = session(1);
     let _session = node.shards.open_session(ShardId(1).into(), open);
-    assert!(matches!(told.recv().await, Some(SessionEvent::Resumed(_))));
+    assert!(matches!(received.recv().await, Some(SessionEvent::Resumed(_))));
     for count in [1, 3] {
         let before = disk.entries(GroupId(1), 0).len();
         node.publish(1, count).await.unwrap();
         let granted = loop {
-            match told.recv().await.unwrap() {
+            match received.recv().await.unwrap() {
                 SessionEvent::Granted(granted) => break granted,
                 SessionEvent::Idle { .. } => {}
                 other => panic!("{other:?}"),
@@ -60,7 +60,7 @@ async fn a_lease_is_never_in_a_later_batch_than_its_message() {
     let log: Arc<dyn Log> = taking.clone();
     let context = context(&store, &log, clock());
     let mut replica = Replica::new(replayed(1, &store, &disk), &context);
-    let (mut open, _told) = session(1);
+    let (mut open, _received) = session(1);
     open.credit.messages = 10_000;
     replica.open_session(&context, open);
     let entry = PublishEntry { content: "x".into(), payload_bytes: 1, ..PublishEntry::default() };

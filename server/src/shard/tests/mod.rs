@@ -38,7 +38,7 @@ fn later() -> Clock {
 }
 
 fn session(shard: u16) -> (SessionOpen, mpsc::UnboundedReceiver<SessionEvent>) {
-    let (events, told) = mpsc::unbounded_channel();
+    let (events, received) = mpsc::unbounded_channel();
     let open = SessionOpen {
         key: SessionKey(1),
         subscription: at(shard),
@@ -47,7 +47,7 @@ fn session(shard: u16) -> (SessionOpen, mpsc::UnboundedReceiver<SessionEvent>) {
         credit: Credit { messages: 10, bytes: 0 },
         events,
     };
-    (open, told)
+    (open, received)
 }
 
 #[tokio::test]
@@ -80,17 +80,17 @@ async fn what_a_full_disk_refuses_is_said_so_and_tried_again_by_those_that_can()
     node.publish(0, 3).await.unwrap();
     disk.set_full(true);
     assert!(matches!(node.publish(0, 1).await, Err(ShardError::DiskFull)));
-    let (open, mut told) = session(0);
+    let (open, mut received) = session(0);
     let _handle = node.shards.open_session(ShardId(0).into(), open);
-    assert!(matches!(told.recv().await, Some(SessionEvent::Resumed(_))));
+    assert!(matches!(received.recv().await, Some(SessionEvent::Resumed(_))));
     // Long enough for its first grant to be refused.
     assert!(matches!(node.publish(0, 1).await, Err(ShardError::DiskFull)));
-    assert!(told.try_recv().is_err());
+    assert!(received.try_recv().is_err());
     disk.set_full(false);
-    let Some(SessionEvent::Granted(granted)) = told.recv().await else { panic!("no grant") };
+    let Some(SessionEvent::Granted(granted)) = received.recv().await else { panic!("no grant") };
     assert_eq!(granted.len(), 3);
     node.publish(0, 1).await.unwrap();
-    assert!(matches!(told.recv().await, Some(SessionEvent::Granted(_))));
+    assert!(matches!(received.recv().await, Some(SessionEvent::Granted(_))));
     node.stop();
 }
 
@@ -103,12 +103,12 @@ async fn a_shard_that_halts_says_so_and_the_others_go_on() {
         let node = Node::start(dir.path(), &disk, clock());
         node.define().await;
         node.publish(1, 2).await.unwrap();
-        let (open, mut told) = session(1);
+        let (open, mut received) = session(1);
         let _handle = node.shards.open_session(ShardId(1).into(), open);
-        assert!(matches!(told.recv().await, Some(SessionEvent::Resumed(_))));
-        assert!(matches!(told.recv().await, Some(SessionEvent::Granted(_))));
+        assert!(matches!(received.recv().await, Some(SessionEvent::Resumed(_))));
+        assert!(matches!(received.recv().await, Some(SessionEvent::Granted(_))));
         node.log.propose(GroupId(1), poison).unwrap();
-        assert!(matches!(told.recv().await, Some(SessionEvent::Halted)));
+        assert!(matches!(received.recv().await, Some(SessionEvent::Halted)));
         assert_halted(&node, &disk).await;
         node.stop();
         // It halts again, and again nothing but it.
@@ -124,9 +124,9 @@ async fn assert_halted(node: &Node, disk: &MemDisk) {
         assert!(matches!(node.publish(1, 1).await, Err(ShardError::Halted(_))));
         assert!(matches!(node.counts(1).await, Err(ShardError::Halted(_))));
     }
-    let (open, mut told) = session(1);
+    let (open, mut received) = session(1);
     let _handle = node.shards.open_session(ShardId(1).into(), open);
-    assert!(matches!(told.recv().await, Some(SessionEvent::Halted)));
+    assert!(matches!(received.recv().await, Some(SessionEvent::Halted)));
     assert!(matches!(node.publish(3, 1).await, Ok(Outcome::Publish(Ok(_)))));
     assert_eq!(disk.groups()[&GroupId(1)].1, held);
     // The batch that halted it is the last; it must not be forgotten before somebody has looked.

@@ -118,7 +118,7 @@ fn looking_into_a_folder_takes_it_and_changes_nothing() {
     let node = served.node();
     assert!(matches!(DataDir::inspect(dir.path()), Err(DataDirError::InUse { .. })));
     drop(served);
-    let looked_at = DataDir::inspect(dir.path()).unwrap();
-    assert_eq!((looked_at.node(), looked_at.shards()), (node, 64));
+    let inspected = DataDir::inspect(dir.path()).unwrap();
+    assert_eq!((inspected.node(), inspected.shards()), (node, 64));
     assert!(matches!(DataDir::open(dir.path(), 64), Err(DataDirError::InUse { .. })));
 }

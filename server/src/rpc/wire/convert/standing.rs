@@ -64,12 +64,12 @@ pub(crate) fn message_status(
     let state = match status.state {
         MessageState::Ready => v1::MessageState::Ready,
         MessageState::Leased { deadline_ms } => {
-            wire.lease_deadline = Some(timestamp(now.told_ms(deadline_ms)));
+            wire.lease_deadline = Some(timestamp(now.shown_ms(deadline_ms)));
             wire.lease_time_left = Some(duration(now.left_ms(deadline_ms)));
             v1::MessageState::Leased
         }
         MessageState::Waiting { due_ms } => {
-            wire.retry_time = due_ms.map(|due| timestamp(now.told_ms(due)));
+            wire.retry_time = due_ms.map(|due| timestamp(now.shown_ms(due)));
             wire.retry_time_left = due_ms.map(|due| duration(now.left_ms(due)));
             v1::MessageState::Waiting
         }
