@@ -130,7 +130,7 @@ pub const LEAST_PROGRESS_BYTES: u64 = 1 << 10;
 pub const AUTH_FAILURES_GRACE: Duration = Duration::from_secs(30);
 /// After the last call of a connection that was asked to leave: how long its client may take to read what is on its way, and
 /// to close its side. Most close at once.
-pub const LEAVING_CLOSE_DEADLINE: Duration = Duration::from_secs(600);
+pub const DRAIN_CLOSE_DEADLINE: Duration = Duration::from_secs(600);
 /// The same when the server stops, or has other reasons to close the connection.
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 /// A connection whose calls have failed to authenticate so often in a row, without a good token among them, is closed. Its further
@@ -385,9 +385,9 @@ pub const DEFAULT_PAGE: usize = 100;
 /// The most queues of one page.
 pub const MAX_PAGE: usize = 1_000;
 /// Looks for dead letters of one call, each bounded by the engine; a page may be short for it.
-pub const DEAD_LETTER_LOOKS: usize = 16;
+pub const DEAD_LETTER_SCANS: usize = 16;
 /// Messages by their ids that a shard's worker looks at before it turns to others: each look may read a body.
-pub const MESSAGES_PER_LOOK: usize = 16;
+pub const MESSAGES_PER_READ: usize = 16;
 /// Dead letters of one redrive.
 pub const MAX_REDRIVE: usize = engine::MAX_REDRIVE_ITEMS;
 /// Bytes of the newest message bodies kept in memory.

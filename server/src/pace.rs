@@ -54,8 +54,8 @@ impl Pace {
     /// The same work, each poll of which is one piece. Those that wait are done in the order in which they came. Must be polled
     /// within the runtime.
     pub(crate) fn paced<F>(&self, work: F) -> Paced<F> {
-        let turn = PollSemaphore::new(Arc::clone(&self.0.left));
-        Paced { pace: self.clone(), turn, waiting: None, work }
+        let permit = PollSemaphore::new(Arc::clone(&self.0.left));
+        Paced { pace: self.clone(), permit, waiting: None, work }
     }
 
     fn wait(&self) -> Waiting {
@@ -95,7 +95,7 @@ pin_project! {
     /// See [`Pace::paced`].
     pub struct Paced<F> {
         pace: Pace,
-        turn: PollSemaphore,
+        permit: PollSemaphore,
         waiting: Option<Waiting>,
         #[pin]
         work: F,
@@ -107,11 +107,11 @@ impl<F: Future> Future for Paced<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        match this.turn.poll_acquire(context) {
-            Poll::Ready(turn) => {
+        match this.permit.poll_acquire(context) {
+            Poll::Ready(permit) => {
                 *this.waiting = None;
                 // It is used up. None is there only if the semaphore were closed, which it never is.
-                turn.into_iter().for_each(|turn| turn.forget());
+                permit.into_iter().for_each(|permit| permit.forget());
                 this.work.poll(context)
             }
             Poll::Pending => {
@@ -130,9 +130,9 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_crowd_that_is_ready_stands_in_nobodys_way() {
+    async fn many_ready_tasks_delay_nobody() {
         let (pace, done) = (Pace::new(2), Arc::new(AtomicUsize::new(0)));
-        let source_slots: Vec<_> = (0..1_000)
+        let tasks: Vec<_> = (0..1_000)
             .map(|_| {
                 let done = Arc::clone(&done);
                 tokio::spawn(pace.paced(async move {
@@ -143,12 +143,12 @@ mod tests {
                 }))
             })
             .collect();
-        for turn in 1..10 {
+        for passes in 1..10 {
             yield_now().await;
             let done = done.load(Ordering::Relaxed);
-            assert!(done <= 2 * (turn + 1), "{done} pieces in {turn} turns of another");
+            assert!(done <= 2 * (passes + 1), "{done} pieces in {passes} passes of another");
         }
-        for one in source_slots {
+        for one in tasks {
             one.await.unwrap();
         }
         assert_eq!(done.load(Ordering::Relaxed), 3_000);

@@ -95,7 +95,7 @@ struct Node {
 
 #[derive(Debug)]
 struct Member {
-    give_way: CancellationToken,
+    evicted: CancellationToken,
     /// When it reached its stage.
     since: Instant,
 }
@@ -115,30 +115,30 @@ impl SourceSlots {
     }
 
     /// A place for a connection from this address while there are at most `all` in all. It may have to be made: then the token
-    /// of who gives way is cancelled. The same may happen to this one, with `give_way`.
+    /// of who gives way is cancelled. The same may happen to this one, with `evicted`.
     pub(crate) fn enter(
         self: &Arc<Self>,
         address: IpAddr,
         all: usize,
         stage: Stage,
-        give_way: CancellationToken,
+        evicted: CancellationToken,
     ) -> Result<SourceSlot, Full> {
         let path = path(address);
         let mut state = self.state();
         let Limits { network, site, host, .. } = self.limits;
-        let most = [all.min(self.limits.all), network, site, host];
+        let max = [all.min(self.limits.all), network, site, host];
         // A place in the smallest one that is full is a place in all that it is part of.
-        let full = (0..LEVELS).rev().find(|level| state.count(&path[*level]) >= most[*level]);
+        let full = (0..LEVELS).rev().find(|level| state.count(&path[*level]) >= max[*level]);
         if let Some(level) = full {
-            let why = if state.count(&path[0]) >= most[0] { Full::All } else { Full::Source };
+            let why = if state.count(&path[0]) >= max[0] { Full::All } else { Full::Source };
             let (host, key) = state.victim(&path, level).ok_or(why)?;
             if let Some(member) = state.remove(host, key) {
-                member.give_way.cancel();
+                member.evicted.cancel();
             }
         }
         state.next += 1;
         let number = state.next;
-        state.add(&path, (stage as u8, number), Member { give_way, since: Instant::now() });
+        state.add(&path, (stage as u8, number), Member { evicted, since: Instant::now() });
         drop(state);
         Ok(SourceSlot { source_slots: Arc::clone(self), path, number, stage: AtomicU8::new(stage as u8) })
     }
@@ -221,15 +221,15 @@ impl State {
         let mut last = Stage::Silent as u8;
         let mut own = true;
         for level in level..HOST {
-            let (most, busiest) = *self.nodes.get(&found[level])?.below.last()?;
+            let (max, busiest) = *self.nodes.get(&found[level])?.below.last()?;
             let have = if own { self.count(&path[level + 1]) } else { 0 };
-            if own && most <= have {
+            if own && max <= have {
                 found[level + 1] = path[level + 1];
                 continue;
             }
             if own {
-                last = if most > have + 1 { Stage::Named as u8 } else { Stage::Silent as u8 };
-                if most == have + 1 && have > 0 {
+                last = if max > have + 1 { Stage::Named as u8 } else { Stage::Silent as u8 };
+                if max == have + 1 && have > 0 {
                     return None;
                 }
             }

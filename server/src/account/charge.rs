@@ -32,7 +32,7 @@ impl Charge {
     pub(crate) fn shrink(&mut self, bytes: u64) {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
-        self.levels.give_back(bytes);
+        self.levels.release(bytes);
     }
 
     /// So many are held, whatever it was before.
@@ -58,7 +58,7 @@ impl Charge {
 impl Drop for Charge {
     fn drop(&mut self) {
         if self.bytes > 0 {
-            self.levels.give_back(self.bytes);
+            self.levels.release(self.bytes);
         }
     }
 }

@@ -23,7 +23,7 @@ impl Level {
         self.used.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn give_back(&self, bytes: u64) {
+    pub(super) fn release(&self, bytes: u64) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
         // A waiter that this misses looks again by itself.
         if self.waiting.load(Ordering::Relaxed) > 0 {

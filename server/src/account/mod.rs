@@ -215,7 +215,7 @@ impl Account {
     /// Returns once there is room to read more.
     pub(crate) async fn capacity(self, wanted: Wanted) {
         /// Waiters look again so often, whether or not they are told of room.
-        const LOOK_AGAIN: Duration = Duration::from_millis(200);
+        const RECHECK_INTERVAL: Duration = Duration::from_millis(200);
         let Levels { connection, tenant, server, .. } = &*self.0;
         loop {
             // Whoever is told and takes the room tells the next when it gives it back.
@@ -227,7 +227,7 @@ impl Account {
                 () = own => {}
                 () = tenants => {}
                 () = servers => {}
-                () = tokio::time::sleep(LOOK_AGAIN) => {}
+                () = tokio::time::sleep(RECHECK_INTERVAL) => {}
             }
         }
     }
@@ -254,10 +254,10 @@ impl Levels {
         self.server.add(bytes);
     }
 
-    fn give_back(&self, bytes: u64) {
-        self.connection.give_back(bytes);
-        self.tenant.give_back(bytes);
-        self.server.give_back(bytes);
+    fn release(&self, bytes: u64) {
+        self.connection.release(bytes);
+        self.tenant.release(bytes);
+        self.server.release(bytes);
     }
 }
 

@@ -15,7 +15,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 pub use error::{ConfigError, ConfigErrors, ConfigNotice, Severity};
 pub use observe::{
-    AccessConfig, AccessSink, LogConfig, LogFormat, ObserveConfig, RecordsKept, TelemetryConfig,
+    AccessConfig, AccessSink, LogConfig, LogFormat, ObserveConfig, RecordedAccess, TelemetryConfig,
 };
 
 use crate::{

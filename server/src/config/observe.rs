@@ -51,14 +51,14 @@ pub enum LogFormat {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessConfig {
     /// `access.records`.
-    pub records: RecordsKept,
+    pub records: RecordedAccess,
     /// `access.file`.
     pub sink: AccessSink,
 }
 
 /// Which accesses are recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RecordsKept {
+pub enum RecordedAccess {
     /// None.
     Off,
     /// Refusals, and changes of queues.
@@ -97,7 +97,7 @@ impl Default for ObserveConfig {
             management: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_MANAGEMENT_PORT))),
             tenant_metrics: false,
             log: LogConfig::default(),
-            access: AccessConfig { records: RecordsKept::Changes, sink: AccessSink::Log },
+            access: AccessConfig { records: RecordedAccess::Changes, sink: AccessSink::Log },
             telemetry: None,
         }
     }
@@ -160,19 +160,19 @@ fn log(section: &Section<'_>) -> LogConfig {
 fn access(section: &Section<'_>, folder: &Path) -> AccessConfig {
     let records = section.optional_text("records").and_then(|field| {
         field.parse(|text| match *text {
-            "all" => Ok(RecordsKept::All),
-            "changes" => Ok(RecordsKept::Changes),
-            "off" => Ok(RecordsKept::Off),
+            "all" => Ok(RecordedAccess::All),
+            "changes" => Ok(RecordedAccess::Changes),
+            "off" => Ok(RecordedAccess::Off),
             _ => Err("must be \"all\", \"changes\" or \"off\""),
         })
     });
     let file = section.optional_text("file");
     let sink = file.as_ref().map_or(AccessSink::Log, |file| sink(file.value, folder));
     section.report_unknown();
-    let usual = if sink == AccessSink::Log { RecordsKept::Changes } else { RecordsKept::All };
+    let usual = if sink == AccessSink::Log { RecordedAccess::Changes } else { RecordedAccess::All };
     let records = records.unwrap_or(usual);
     if let (Some(file), AccessSink::File(path)) = (file, &sink)
-        && records != RecordsKept::Off
+        && records != RecordedAccess::Off
     {
         // A mistake is told.
         let _: Option<()> = file.parse(|_| can_be_opened(path));

@@ -333,14 +333,14 @@ fn a_file_that_is_not_there_or_not_text_is_told() {
     let error = Config::load(&folder.path().join("none.toml")).unwrap_err();
     assert!(error.to_string().contains("cannot read"), "{error}");
     let path = folder.path().join("bytes.toml");
-    for (bytes, told) in [
+    for (bytes, text) in [
         (&b"\xff\xfe["[..], "it is UTF-16 (little-endian); save it as UTF-8"),
         (b"\0[\0s", "it is UTF-16 (big-endian)"),
         (b"[server]\n# \xe9", "it is not UTF-8 (byte 12 is wrong)"),
     ] {
         fs::write(&path, bytes).unwrap();
         let error = Config::load(&path).unwrap_err().to_string();
-        assert!(error.contains(told), "{told:?} is not in {error}");
+        assert!(error.contains(text), "{text:?} is not in {error}");
     }
 }
 
@@ -356,8 +356,8 @@ fn a_byte_order_mark_is_no_part_of_any_file() {
         let text = fs::read_to_string(folder.path().join(file)).unwrap();
         let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
         fs::write(folder.path().join(file), wide).unwrap();
-        let told = load_in(folder.path(), GOOD).unwrap_err().to_string();
-        assert!(told.contains(file) && told.contains("UTF-16"), "{told}");
+        let text = load_in(folder.path(), GOOD).unwrap_err().to_string();
+        assert!(text.contains(file) && text.contains("UTF-16"), "{text}");
         fs::write(folder.path().join(file), text).unwrap();
     }
 }
@@ -376,7 +376,7 @@ fn what_clients_would_refuse_and_what_is_passed_over_is_noted() {
     fs::write(folder.path().join("mixed.json"), json!({"keys": [broken, good, enc]}).to_string()).unwrap();
     fs::set_permissions(folder.path().join("server.key"), Permissions::from_mode(0o604)).unwrap();
     let config = load_in(folder.path(), &text).unwrap();
-    let told: Vec<_> =
+    let text: Vec<_> =
         config.notices.iter().map(|notice| (notice.severity, notice.what.line, &*notice.what.key)).collect();
     let expected = [
         (Severity::Refused, Some(6), "tls.certificate"),
@@ -384,7 +384,7 @@ fn what_clients_would_refuse_and_what_is_passed_over_is_noted() {
         (Severity::Warning, Some(20), "issuer[1].jwks"),
         (Severity::Information, Some(20), "issuer[1].jwks"),
     ];
-    assert_eq!(told, expected, "{:#?}", config.notices);
+    assert_eq!(text, expected, "{:#?}", config.notices);
     assert!(config.notices[0].what.problem.contains("the name queue.example"), "{:?}", config.notices[0]);
     assert!(config.notices[1].what.problem.contains("everybody (mode 0604)"), "{:?}", config.notices[1]);
 }

@@ -170,10 +170,10 @@ impl Connection {
     /// Serves the connection to its end: the peer's, the certificate's, the server's, or that of a stranger who gives way.
     pub(super) async fn serve<S: Calls>(self, calls: S, drain: CancellationToken, close: CancellationToken) {
         let (context, peer) = (Arc::clone(&self.context), self.peer);
-        let gives_way = self.slot.gives_way().clone();
+        let evicted = self.slot.evicted().clone();
         tokio::select! {
             () = self.serve_peer(calls, drain) => {}
-            () = gives_way.cancelled() => {
+            () = evicted.cancelled() => {
                 tracing::debug!(%peer, "connection closed: it gives way to another that is not known yet");
                 context.refused("gave_way");
             }
@@ -262,7 +262,7 @@ async fn shake_hands(
         let mut greeting = LazyConfigAcceptor::new(Acceptor::default(), stream);
         let greeted = (&mut greeting).await.map_err(|error| (error, greeting.take_io()))?;
         let waiting = context.handshake_slots.wait(peer.ip());
-        let _turn = waiting.slot(slot.gives_way()).await;
+        let _slot = waiting.slot(slot.evicted()).await;
         let snapshot = Arc::clone(&trust.borrow_and_update());
         let shaking = greeted.into_stream(Arc::clone(snapshot.tls.config())).into_fallible();
         let stream = context.pace.paced(shaking).await;

@@ -119,7 +119,7 @@ impl ConnectionAuth {
     }
 
     /// A call had a good token, whatever it may do.
-    pub fn token_taken(&self) {
+    pub fn token_accepted(&self) {
         if !self.0.authenticated.swap(true, Ordering::Relaxed) {
             self.0.authenticates.notify_one();
         }

@@ -71,8 +71,8 @@ impl Frames {
             }
             let wanted = (HEAD - self.filled).min(bytes.len());
             let (head, rest) = bytes.split_at(wanted);
-            if let Some(place) = self.head.get_mut(self.filled..self.filled + wanted) {
-                place.copy_from_slice(head);
+            if let Some(unfilled) = self.head.get_mut(self.filled..self.filled + wanted) {
+                unfilled.copy_from_slice(head);
             }
             bytes = rest;
             self.filled += wanted;

@@ -36,9 +36,9 @@ use crate::{
     account::ConnectionAccounts,
     identity::{ConnIdentity, RefusedIdentity},
     limits::{
-        CERTIFICATE_CHECK_INTERVAL, CLOSE_DEADLINE, CONNECTION_WINDOW_BYTES, FIRST_RPC_DEADLINE,
-        FIRST_RPC_GRACE, FRAMES_OF_WINDOW, H2_FRAME_HEAD_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT,
-        LEAST_H2_FRAME_BYTES, LEAST_STREAM_WINDOW_BYTES, LEAST_UNSENT_BYTES, LEAVING_CLOSE_DEADLINE,
+        CERTIFICATE_CHECK_INTERVAL, CLOSE_DEADLINE, CONNECTION_WINDOW_BYTES, DRAIN_CLOSE_DEADLINE,
+        FIRST_RPC_DEADLINE, FIRST_RPC_GRACE, FRAMES_OF_WINDOW, H2_FRAME_HEAD_BYTES, KEEPALIVE_INTERVAL,
+        KEEPALIVE_TIMEOUT, LEAST_H2_FRAME_BYTES, LEAST_STREAM_WINDOW_BYTES, LEAST_UNSENT_BYTES,
         MAX_HEADER_LIST_BYTES, MAX_STREAMS_PER_CONNECTION, REFUSED_CONNECTION_LIFETIME, STREAM_WINDOW_BYTES,
         WINDOWS_BYTES,
     },
@@ -141,7 +141,7 @@ pub(super) async fn serve<S: Calls>(
     // Without HTTP/2 nobody has it any more.
     let Ok(stream) = returned.try_recv() else { return None };
     let patience = if ended == Ended::Over && drain_signal.0.is_cancelled() {
-        LEAVING_CLOSE_DEADLINE
+        DRAIN_CLOSE_DEADLINE
     } else {
         CLOSE_DEADLINE
     };
@@ -238,7 +238,7 @@ async fn end(
         () = silence => {}
         () = certificate_end(identity.not_after) => {}
         () = trust_watch.lost(&identity.tenant) => {
-            warnings.authority_gone(&identity);
+            warnings.authority_removed(&identity);
         }
     }
 }

@@ -65,15 +65,15 @@ impl HandshakeSlots {
 
 impl HandshakeWait {
     /// Waits for its slot. Whoever waits for its host's others takes none of the server's. When it has to give way to others,
-    /// `give_way` is cancelled.
-    pub(super) async fn slot(&self, give_way: &CancellationToken) -> HandshakeSlot {
+    /// `evicted` is cancelled.
+    pub(super) async fn slot(&self, evicted: &CancellationToken) -> HandshakeSlot {
         // They are never closed.
         let _own = Arc::clone(&self.own).acquire_owned().await.ok();
         let handshake_slots = &self.handshake_slots;
         let enter = || {
             handshake_slots
                 .occupied
-                .enter(self.address, handshake_slots.all, Stage::Begun, give_way.clone())
+                .enter(self.address, handshake_slots.all, Stage::Begun, evicted.clone())
                 .ok()
         };
         let slot = acquire_when_freed(&handshake_slots.freed, enter).await;
@@ -143,7 +143,7 @@ mod tests {
         let slot = now(&second).unwrap();
         // All are taken: who has most loses one to who has none, and nobody to who has as many.
         let third = handshake_slots.wait(address("192.0.2.3"));
-        let _turn = now(&third).unwrap();
+        let _slot = now(&third).unwrap();
         assert_eq!(occupied.iter().filter(|slot| slot.1.is_cancelled()).count(), 1);
         assert!(now(&handshake_slots.wait(address("192.0.2.2"))).is_none());
         assert!(!slot.1.is_cancelled());

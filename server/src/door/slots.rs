@@ -41,7 +41,7 @@ pub(super) struct ConnectionSlot {
     /// While it is a stranger's.
     slot: Option<SourceSlot>,
     shaken: bool,
-    gives_way: CancellationToken,
+    evicted: CancellationToken,
 }
 
 /// In each request's extensions: the place of its connection among its tenant's. It is taken by the connection's first call with a
@@ -116,10 +116,10 @@ impl ConnectionSlots {
         if left == 0 {
             return Err(NoSlot::Full);
         }
-        let gives_way = CancellationToken::new();
-        match self.strangers.enter(address, left, Stage::Silent, gives_way.clone()) {
+        let evicted = CancellationToken::new();
+        match self.strangers.enter(address, left, Stage::Silent, evicted.clone()) {
             Ok(slot) => {
-                Ok(ConnectionSlot { slots: Arc::clone(self), slot: Some(slot), shaken: false, gives_way })
+                Ok(ConnectionSlot { slots: Arc::clone(self), slot: Some(slot), shaken: false, evicted })
             }
             Err(Full::All) => Err(NoSlot::Strangers),
             Err(Full::Source) => Err(NoSlot::Source),
@@ -147,8 +147,8 @@ impl ConnectionSlot {
     }
 
     /// Cancelled when the connection has to give way to another one.
-    pub(super) fn gives_way(&self) -> &CancellationToken {
-        &self.gives_way
+    pub(super) fn evicted(&self) -> &CancellationToken {
+        &self.evicted
     }
 
     /// A call was authenticated: the place is a caller's from now on.
@@ -290,10 +290,7 @@ mod tests {
         let first = slots.acquire(address(2)).unwrap();
         let second = slots.acquire(address(2)).unwrap();
         let third = slots.acquire(address(3)).unwrap();
-        assert_eq!(
-            [&first, &second, &third].map(|slot| slot.gives_way().is_cancelled()),
-            [true, false, false]
-        );
+        assert_eq!([&first, &second, &third].map(|slot| slot.evicted().is_cancelled()), [true, false, false]);
         assert_eq!(slots.strangers.count(), 2);
         drop((first, second, third));
         let last = callers(2);

@@ -24,7 +24,7 @@ enum Kind {
     TenantFull,
     AuthFailures,
     Flooded,
-    AuthorityGone,
+    AuthorityRemoved,
 }
 
 /// How many of each there were lately. There are as many tenants as are configured.
@@ -58,7 +58,7 @@ impl Kind {
             Self::TenantFull => "tenant_full",
             Self::AuthFailures => "auth_failures",
             Self::Flooded => "flooded",
-            Self::AuthorityGone => "authority_gone",
+            Self::AuthorityRemoved => "authority_gone",
         }
     }
 }
@@ -129,8 +129,8 @@ impl Teller {
         }
     }
 
-    pub(super) fn authority_gone(&self, identity: &ConnIdentity) {
-        if let Some(left_out) = self.allow(Kind::AuthorityGone) {
+    pub(super) fn authority_removed(&self, identity: &ConnIdentity) {
+        if let Some(left_out) = self.allow(Kind::AuthorityRemoved) {
             tracing::warn!(
                 peer = %self.peer,
                 spiffe_id = %identity.spiffe_id,

@@ -107,9 +107,9 @@ impl ListenerSlots {
     /// A place, for which one that is not answering a probe may have to give way; how it is told when its own turn comes.
     fn acquire(&self, peer: IpAddr) -> Option<(SourceSlot, CancellationToken)> {
         let source_slots = if peer.to_canonical().is_loopback() { &self.local } else { &self.others };
-        let gives_way = CancellationToken::new();
-        let slot = source_slots.enter(peer, usize::MAX, Stage::Silent, gives_way.clone()).ok()?;
-        Some((slot, gives_way))
+        let evicted = CancellationToken::new();
+        let slot = source_slots.enter(peer, usize::MAX, Stage::Silent, evicted.clone()).ok()?;
+        Some((slot, evicted))
     }
 }
 
@@ -118,7 +118,7 @@ async fn accept(listener: TcpListener, observer: Arc<Observer>) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let Some((slot, gives_way)) = slots.acquire(peer.ip()) else {
+                let Some((slot, evicted)) = slots.acquire(peer.ip()) else {
                     // Dropping the stream closes it.
                     observer.metrics.own.closed.with_label_values(&["full"]).inc();
                     continue;
@@ -135,7 +135,7 @@ async fn accept(listener: TcpListener, observer: Arc<Observer>) {
                                 Err(_) => Some("late"),
                             }
                         }
-                        () = gives_way.cancelled() => Some("gave_way"),
+                        () = evicted.cancelled() => Some("gave_way"),
                     };
                     if let Some(why) = closed {
                         observer.metrics.own.closed.with_label_values(&[why]).inc();

@@ -23,8 +23,8 @@ pub(super) fn read(metrics: &ProcessMetrics) {
         // The folder itself is open while it is read.
         metrics.fds.set(clamp(open.count().saturating_sub(1) as u64));
     }
-    if let Some(most) = fs::read_to_string("/proc/self/limits").ok().as_deref().and_then(max_fds) {
-        metrics.max_fds.set(clamp(most));
+    if let Some(max) = fs::read_to_string("/proc/self/limits").ok().as_deref().and_then(max_fds) {
+        metrics.max_fds.set(clamp(max));
     }
 }
 

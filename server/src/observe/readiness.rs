@@ -143,7 +143,7 @@ impl Readiness {
 
     /// What it is now, and then each change, until the server drains.
     pub(crate) fn changes(&self) -> Changes {
-        Changes { state: self.state.subscribe(), told: None }
+        Changes { state: self.state.subscribe(), reported: None }
     }
 
     /// For people: what the probe's code means, a line a fact.
@@ -192,21 +192,23 @@ impl Readiness {
 /// See [`Readiness::changes`].
 pub(crate) struct Changes {
     state: watch::Receiver<State>,
-    told: Option<State>,
+    reported: Option<State>,
 }
 
 impl Changes {
     /// Whether the server is ready, at first and after each change; `None` once it has told that it drains.
     pub(crate) async fn next(&mut self) -> Option<bool> {
-        let told = self.told;
-        if told.is_some_and(|told| told.phase == Phase::Draining) {
+        let reported = self.reported;
+        if reported.is_some_and(|reported| reported.phase == Phase::Draining) {
             return None;
         }
         let other = |state: &State| {
-            told.is_none_or(|told| state.is_ready() != told.is_ready() || state.phase == Phase::Draining)
+            reported.is_none_or(|reported| {
+                state.is_ready() != reported.is_ready() || state.phase == Phase::Draining
+            })
         };
         let state = *self.state.wait_for(other).await.ok()?;
-        self.told = Some(state);
+        self.reported = Some(state);
         Some(state.is_ready())
     }
 }
@@ -238,12 +240,12 @@ mod tests {
     fn what_does_not_make_it_unready_is_told_all_the_same() {
         let readiness = Readiness::default();
         readiness.enter(Phase::Serving);
-        let told = |clock_ahead_ms| readiness.describe(Warnings { clock_ahead_ms, ..Warnings::default() });
-        assert_eq!([told(0), told(999), told(-999)], ["ready\nstate: serving\n"; 3]);
-        assert!(told(3_000_500).contains("clock: the wall clock is 3000 s ahead of the time of batches"));
-        assert!(told(-1_000).contains("is 1 s behind the time of batches"));
+        let text = |clock_ahead_ms| readiness.describe(Warnings { clock_ahead_ms, ..Warnings::default() });
+        assert_eq!([text(0), text(999), text(-999)], ["ready\nstate: serving\n"; 3]);
+        assert!(text(3_000_500).contains("clock: the wall clock is 3000 s ahead of the time of batches"));
+        assert!(text(-1_000).contains("is 1 s behind the time of batches"));
         readiness.set_aside(2);
-        assert!(told(0).starts_with("ready\n") && told(0).contains("departments set aside: 2"));
+        assert!(text(0).starts_with("ready\n") && text(0).contains("departments set aside: 2"));
     }
 
     #[test]
@@ -251,8 +253,8 @@ mod tests {
         let readiness = Readiness::default();
         readiness.enter(Phase::Serving);
         readiness.unrecorded(true);
-        let told = readiness.describe(Warnings::default());
-        assert!(!readiness.is_ready() && told.contains("access records are not taken"), "{told}");
+        let text = readiness.describe(Warnings::default());
+        assert!(!readiness.is_ready() && text.contains("access records are not taken"), "{text}");
         readiness.unrecorded(false);
         assert!(readiness.is_ready());
     }

@@ -55,10 +55,10 @@ impl ConnectionSlot {
     pub(super) fn warnings(&self) -> Warnings {
         // A scrape may be under way, and a probe must not wait for it.
         let Ok(guard) = self.0.try_lock() else { return Warnings::default() };
-        guard.as_ref().map_or_else(Warnings::default, |rooms| Warnings {
-            disk_full: rooms.disk.is_full(),
-            expiry_halted: rooms.clock.expiry_halted(),
-            clock_ahead_ms: rooms.clock.wall_ahead_ms(),
+        guard.as_ref().map_or_else(Warnings::default, |components| Warnings {
+            disk_full: components.disk.is_full(),
+            expiry_halted: components.clock.expiry_halted(),
+            clock_ahead_ms: components.clock.wall_ahead_ms(),
         })
     }
 

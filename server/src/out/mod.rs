@@ -62,9 +62,9 @@ impl Out {
     }
 
     /// Whether both are one pipe, terminal or file: two who write there would tear each other's lines.
-    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
-        let place = self.shared().place;
-        place.is_some() && place == other.shared().place
+    pub(crate) fn is_same_file(&self, other: &Self) -> bool {
+        let file_id = self.shared().file_id;
+        file_id.is_some() && file_id == other.shared().file_id
     }
 
     fn of(name: &'static str, target: Target) -> Self {
@@ -87,8 +87,8 @@ impl Out {
     }
 
     /// Takes a record, which ends with a line feed. What it holds a place in is let go once it is written.
-    pub(crate) fn record(&self, line: Vec<u8>, place: Option<OwnedSemaphorePermit>) {
-        self.shared().push_record(Record { line, place });
+    pub(crate) fn record(&self, line: Vec<u8>, slot: Option<OwnedSemaphorePermit>) {
+        self.shared().push_record(Record { line, slot });
     }
 
     /// How many lines were dropped: too many at once, or not written.

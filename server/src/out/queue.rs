@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
-    target::{Place, Target},
+    target::{FileId, Target},
     thread,
 };
 use crate::limits::{MAX_LINE_BYTES, MAX_LINES_WAITING, MAX_LINES_WAITING_BYTES};
@@ -29,7 +29,7 @@ const CUT: &[u8] = b" [cut]\n";
 pub(super) struct Record {
     pub(super) line: Vec<u8>,
     /// Let go when it is written.
-    pub(super) place: Option<OwnedSemaphorePermit>,
+    pub(super) slot: Option<OwnedSemaphorePermit>,
 }
 
 /// What the thread does next.
@@ -45,7 +45,7 @@ pub(super) struct Shared {
     /// Whether there is anything to write to.
     pub(super) is_open: bool,
     /// What it writes to: the same for two who would be in each other's way.
-    pub(super) place: Option<Place>,
+    pub(super) file_id: Option<FileId>,
     state: Mutex<State>,
     /// There is something to do for the thread.
     work: Condvar,
@@ -115,7 +115,7 @@ impl Shared {
         Self {
             name,
             is_open: target.is_open(),
-            place: target.place(),
+            file_id: target.file_id(),
             state: Mutex::new(State { target: Some(target), ..State::default() }),
             work: Condvar::new(),
             done: Condvar::new(),

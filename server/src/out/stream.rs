@@ -32,7 +32,7 @@ pub enum Stream {
 ctor::declarative::ctor! {
     /// A system call for each stream and nothing else: not even the runtime has begun.
     #[ctor(unsafe)]
-    fn look_for_closed_streams() {
+    fn find_closed_streams() {
         for stream in [Stream::Stdin, Stream::Stdout, Stream::Stderr] {
             if fcntl_getfd(stream.descriptor()) == Err(Errno::BADF) {
                 CLOSED.fetch_or(stream.bit(), Ordering::Relaxed);

@@ -57,13 +57,13 @@ pub(super) enum Kind {
 }
 
 /// A file, whatever its name: device and inode.
-pub(super) type Place = (u64, u64);
+pub(super) type FileId = (u64, u64);
 
 /// What may be written at once to what others may write to as well: whole lines, if it begins with one that is not too long.
 fn whole_lines(bytes: &[u8]) -> &[u8] {
-    let most = bytes.get(..AT_ONCE).unwrap_or(bytes);
-    let end = most.iter().rposition(|byte| *byte == b'\n');
-    end.and_then(|end| most.get(..=end)).unwrap_or(most)
+    let max = bytes.get(..AT_ONCE).unwrap_or(bytes);
+    let end = max.iter().rposition(|byte| *byte == b'\n');
+    end.and_then(|end| max.get(..=end)).unwrap_or(max)
 }
 
 /// Whether terminals stop those who write to them in the background: not those who ignore SIGTTOU.
@@ -136,7 +136,7 @@ impl Target {
         !matches!(self, Self::Descriptor { is_open: false, .. })
     }
 
-    pub(super) fn place(&self) -> Option<Place> {
+    pub(super) fn file_id(&self) -> Option<FileId> {
         let about = fstat(self.open_descriptor()?).ok()?;
         Some((about.st_dev, about.st_ino))
     }
@@ -193,7 +193,7 @@ impl Target {
     pub(super) fn is_moved(&self) -> bool {
         let Self::File { path, .. } = self else { return false };
         let found = fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
-        found.is_none() || found != self.place()
+        found.is_none() || found != self.file_id()
     }
 
     /// Opens the file by its name again.

@@ -114,18 +114,17 @@ fn a_line_that_is_too_long_is_cut() {
 #[test]
 fn no_record_is_lost_or_doubled_or_torn_among_lines_that_nobody_reads() {
     let (mut reader, out) = piped();
-    let (records, places) = (500, Arc::new(Semaphore::new(500)));
-    let (writing, places_of_writer) = (out.clone(), Arc::clone(&places));
+    let (records, slots) = (500, Arc::new(Semaphore::new(500)));
+    let (writing, slots_of_writer) = (out.clone(), Arc::clone(&slots));
     let writer = thread::spawn(move || {
         for number in 0..records {
-            let place = Arc::clone(&places_of_writer).try_acquire_owned().unwrap();
-            writing
-                .record(format!("record {number} {}\n", "r".repeat(number * 20)).into_bytes(), Some(place));
+            let slot = Arc::clone(&slots_of_writer).try_acquire_owned().unwrap();
+            writing.record(format!("record {number} {}\n", "r".repeat(number * 20)).into_bytes(), Some(slot));
             (0..20).for_each(|line| writing.line(format!("line {number} {line} {}", "l".repeat(50))));
         }
     });
     writer.join().unwrap();
-    assert!(out.dropped() > 0 && places.available_permits() < records, "nothing was held up");
+    assert!(out.dropped() > 0 && slots.available_permits() < records, "nothing was held up");
     let reading = thread::spawn(move || {
         let (mut text, mut some) = (String::new(), [0; 4096]);
         while text.lines().filter(|line| line.starts_with("record")).count() < records
@@ -151,7 +150,7 @@ fn no_record_is_lost_or_doubled_or_torn_among_lines_that_nobody_reads() {
         }
     }
     assert!(seen.len() == records && seen.values().all(|times| *times == 1), "{seen:?}");
-    until("every place is free again", || places.available_permits() == records);
+    until("every slot is free again", || slots.available_permits() == records);
     assert_eq!((out.written(), out.waiting()), (records as u64, 0));
 }
 
@@ -206,7 +205,7 @@ fn a_record_waits_for_its_next_reader() {
 }
 
 #[test]
-fn a_record_that_was_begun_in_a_place_that_is_gone_is_whole_in_the_next() {
+fn a_record_that_was_begun_in_a_file_that_was_removed_is_whole_in_the_next() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pipe");
     made_fifo(&path);
@@ -316,7 +315,7 @@ fn a_pipe_that_nobody_reads_yet_is_waited_for() {
 }
 
 #[test]
-fn two_names_of_one_pipe_are_one_place() {
+fn two_names_of_one_pipe_are_one_file() {
     let (_reader, writer) = std::io::pipe().unwrap();
     let again = writer.try_clone().unwrap();
     let [one, again] = [writer, again].map(|end| {
@@ -324,7 +323,7 @@ fn two_names_of_one_pipe_are_one_place() {
         Out::of("test", Target::descriptor(end.as_fd()))
     });
     let (_other_reader, other) = piped();
-    assert!(one.is_same_place(&again) && !one.is_same_place(&other));
+    assert!(one.is_same_file(&again) && !one.is_same_file(&other));
 }
 
 #[test]

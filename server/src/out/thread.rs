@@ -13,9 +13,9 @@ use super::{
 };
 
 /// How often it is looked whether a file was moved away, and how long a failed write of a record pauses.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often failures and dropped lines are told.
-const TELL_EVERY: Duration = Duration::from_secs(30);
+const REPORT_INTERVAL: Duration = Duration::from_secs(30);
 /// How long is waited when a place that seemed ready was not.
 const NOT_READY: Duration = Duration::from_millis(10);
 
@@ -45,15 +45,15 @@ struct Writer {
     target: Target,
     /// What stands before the next line has no line feed at its end.
     torn: bool,
-    looked: Instant,
-    told: Option<Instant>,
-    dropped_told: (u64, Option<Instant>),
+    checked: Instant,
+    reported: Option<Instant>,
+    dropped_reported: (u64, Option<Instant>),
 }
 
 impl Writer {
     fn new(target: Target, shared: Arc<Shared>) -> Self {
         let torn = target.is_torn();
-        Self { shared, target, torn, looked: Instant::now(), told: None, dropped_told: (0, None) }
+        Self { shared, target, torn, checked: Instant::now(), reported: None, dropped_reported: (0, None) }
     }
 
     fn run(mut self) {
@@ -69,17 +69,17 @@ impl Writer {
     }
 
     fn write_records(&mut self, records: Vec<Record>) {
-        if self.looked.elapsed() >= LOOK_EVERY {
-            self.look();
+        if self.checked.elapsed() >= CHECK_INTERVAL {
+            self.reopen_if_moved();
         }
         let count = records.len();
-        let (mut bytes, mut places) = (Vec::new(), Vec::with_capacity(count));
-        for Record { line, place } in records {
+        let (mut bytes, mut slots) = (Vec::new(), Vec::with_capacity(count));
+        for Record { line, slot } in records {
             bytes.extend_from_slice(&line);
-            places.push(place);
+            slots.push(slot);
         }
         if self.write_whole(&bytes) {
-            self.told = None;
+            self.reported = None;
             self.shared.wrote_records(count);
         }
     }
@@ -90,7 +90,7 @@ impl Writer {
         let mut at = 0;
         while let Some(rest) = lines.get(at..).filter(|rest| !rest.is_empty()) {
             let is_lost = self.target.is_lost();
-            if !is_lost && !self.target.is_ready(LOOK_EVERY) {
+            if !is_lost && !self.target.is_ready(CHECK_INTERVAL) {
                 if self.shared.is_abandoned() {
                     return false;
                 }
@@ -107,11 +107,11 @@ impl Writer {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(NOT_READY),
                 Err(error) => {
-                    self.tell(&error);
-                    if !self.shared.pause(LOOK_EVERY) {
+                    self.report(&error);
+                    if !self.shared.pause(CHECK_INTERVAL) {
                         return false;
                     }
-                    if self.look() {
+                    if self.reopen_if_moved() {
                         at = begin_of_line(lines, at);
                     }
                 }
@@ -124,7 +124,7 @@ impl Writer {
     fn write_line(&mut self, line: &[u8]) {
         let mut rest = line;
         while !rest.is_empty() {
-            if !self.target.is_ready(LOOK_EVERY) {
+            if !self.target.is_ready(CHECK_INTERVAL) {
                 if self.shared.is_abandoned() {
                     return self.shared.drop_lines(1);
                 }
@@ -140,12 +140,12 @@ impl Writer {
                 }
             }
         }
-        self.tell_dropped();
+        self.report_dropped();
     }
 
     /// Begins a new file if the old one was moved away: true if it did.
-    fn look(&mut self) -> bool {
-        self.looked = Instant::now();
+    fn reopen_if_moved(&mut self) -> bool {
+        self.checked = Instant::now();
         if !self.target.is_moved() {
             return false;
         }
@@ -153,7 +153,7 @@ impl Writer {
         if let Err(error) = &opened
             && !self.target.is_lost()
         {
-            let path = self.place();
+            let path = self.target_name();
             tracing::warn!(%error, path, "the access file cannot be opened again; the one that was moved is written on");
         }
         opened.is_ok()
@@ -166,15 +166,15 @@ impl Writer {
     }
 
     /// What is written to, by its name.
-    fn place(&self) -> String {
+    fn target_name(&self) -> String {
         self.target.path().map_or_else(|| self.shared.name.to_owned(), |path| path.display().to_string())
     }
 
-    fn tell(&mut self, error: &io::Error) {
+    fn report(&mut self, error: &io::Error) {
         self.shared.failed();
-        if self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
-            self.told = Some(Instant::now());
-            let to = self.place();
+        if self.reported.is_none_or(|reported| reported.elapsed() >= REPORT_INTERVAL) {
+            self.reported = Some(Instant::now());
+            let to = self.target_name();
             tracing::error!(
                 %error,
                 to,
@@ -185,12 +185,13 @@ impl Writer {
     }
 
     /// Once lines go out again, and there is room for one more.
-    fn tell_dropped(&mut self) {
-        let (known, told) = self.dropped_told;
+    fn report_dropped(&mut self) {
+        let (known, reported) = self.dropped_reported;
         let dropped = self.shared.dropped();
-        let may_tell = dropped > known && told.is_none_or(|told| told.elapsed() >= TELL_EVERY);
-        if may_tell && self.shared.has_no_lines() {
-            self.dropped_told = (dropped, Some(Instant::now()));
+        let may_report =
+            dropped > known && reported.is_none_or(|reported| reported.elapsed() >= REPORT_INTERVAL);
+        if may_report && self.shared.has_no_lines() {
+            self.dropped_reported = (dropped, Some(Instant::now()));
             tracing::warn!(
                 lines = dropped - known,
                 "lines of the log were dropped: nobody read them, or they could not be written"

@@ -168,9 +168,9 @@ impl TenantQuota {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
             .map_err(|used| self.exceeded(Cap::TokenlessStreams, limit, used))?;
         match self.open_stream() {
-            Ok(mut place) => {
-                place.tokenless = true;
-                Ok(place)
+            Ok(mut slot) => {
+                slot.tokenless = true;
+                Ok(slot)
             }
             Err(exceeded) => {
                 self.tokenless.fetch_sub(1, Ordering::Relaxed);
@@ -183,13 +183,13 @@ impl TenantQuota {
     pub fn check_calls(&self, always: bool, now: Instant) -> Result<(), Exceeded> {
         let Some(calls) = &self.calls else { return Ok(()) };
         if always {
-            calls.note(now);
+            calls.count_unrefused(now);
             return Ok(());
         }
         let limit = self.limit(Cap::CallsPerSecond);
         let refused =
             |wait| Exceeded { wait: Some(wait), ..self.exceeded(Cap::CallsPerSecond, limit, limit) };
-        calls.take(now).map_err(refused)
+        calls.count(now).map_err(refused)
     }
 
     /// The pace of the work on its calls, or on those that need no token.

@@ -25,7 +25,7 @@ impl Rate {
     }
 
     /// Counts a call, or says how long to wait for one.
-    pub(super) fn take(&self, now: Instant) -> Result<(), Duration> {
+    pub(super) fn count(&self, now: Instant) -> Result<(), Duration> {
         let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
         let then = (*full_at).max(now) + self.interval;
         let wait = then.saturating_duration_since(now + BURST);
@@ -37,7 +37,7 @@ impl Rate {
     }
 
     /// Counts a call that is made in any case.
-    pub(super) fn note(&self, now: Instant) {
+    pub(super) fn count_unrefused(&self, now: Instant) {
         let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
         let then = (*full_at).max(now) + self.interval;
         *full_at = (*full_at).max(then.min(now + BURST / 2));
@@ -52,31 +52,31 @@ mod tests {
     fn so_many_in_a_second_and_as_many_at_once() {
         let mut now = Instant::now();
         let rate = Rate::new(10, now);
-        let taken = |now| std::iter::repeat_with(|| rate.take(now)).take_while(Result::is_ok).count();
-        assert_eq!(taken(now), 10);
-        assert_eq!(rate.take(now), Err(Duration::from_millis(100)));
+        let counted = |now| std::iter::repeat_with(|| rate.count(now)).take_while(Result::is_ok).count();
+        assert_eq!(counted(now), 10);
+        assert_eq!(rate.count(now), Err(Duration::from_millis(100)));
         now += Duration::from_millis(250);
-        assert_eq!(taken(now), 2);
-        assert_eq!(rate.take(now), Err(Duration::from_millis(50)));
+        assert_eq!(counted(now), 2);
+        assert_eq!(rate.count(now), Err(Duration::from_millis(50)));
         now += Duration::from_secs(60);
-        assert_eq!(taken(now), 10);
+        assert_eq!(counted(now), 10);
     }
 
     #[test]
     fn what_may_not_be_refused_is_counted_and_leaves_half_to_the_others() {
         let mut now = Instant::now();
         let rate = Rate::new(10, now);
-        let taken = |now| std::iter::repeat_with(|| rate.take(now)).take_while(Result::is_ok).count();
-        (0..3).for_each(|_| rate.note(now));
-        assert_eq!(taken(now), 7);
-        rate.note(now);
+        let counted = |now| std::iter::repeat_with(|| rate.count(now)).take_while(Result::is_ok).count();
+        (0..3).for_each(|_| rate.count_unrefused(now));
+        assert_eq!(counted(now), 7);
+        rate.count_unrefused(now);
         now += Duration::from_secs(60);
-        (0..1_000).for_each(|_| rate.note(now));
-        assert_eq!(taken(now), 5);
+        (0..1_000).for_each(|_| rate.count_unrefused(now));
+        assert_eq!(counted(now), 5);
         for _ in 0..10 {
             now += Duration::from_millis(100);
-            (0..1_000).for_each(|_| rate.note(now));
-            assert_eq!(taken(now), 1, "others have their rate whatever is settled");
+            (0..1_000).for_each(|_| rate.count_unrefused(now));
+            assert_eq!(counted(now), 1, "others have their rate whatever is settled");
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     identity::not_after,
     reload::{
         Kind,
-        sources::{News, Reading, told},
+        sources::{News, Reading, as_news},
     },
 };
 
@@ -23,8 +23,8 @@ pub(super) struct Certificate {
     key: PathBuf,
     shown: TlsConfig,
     /// What was said last of the one that is shown, and of one that was not taken.
-    told_of_shown: String,
-    told_of_other: Option<String>,
+    reported_of_shown: String,
+    reported_of_other: Option<String>,
     read: Reading,
     good_from: Option<SystemTime>,
 }
@@ -35,9 +35,9 @@ impl Certificate {
         Self {
             certificate: files.certificate.clone(),
             key: files.key.clone(),
-            told_of_shown: Judgement::of(&tls.chain, &tls.names, now).to_string(),
+            reported_of_shown: Judgement::of(&tls.chain, &tls.names, now).to_string(),
             shown: TlsConfig { chain: tls.chain.clone(), key: tls.key.clone_key(), names: tls.names.clone() },
-            told_of_other: None,
+            reported_of_other: None,
             read: Reading::default(),
             good_from: None,
         }
@@ -56,26 +56,27 @@ impl Certificate {
         self.good_from
     }
 
-    pub(super) fn forget_what_was_told(&mut self) {
-        (self.told_of_shown, self.told_of_other, self.read) = (String::new(), None, Reading::default());
+    pub(super) fn forget_reports(&mut self) {
+        (self.reported_of_shown, self.reported_of_other, self.read) =
+            (String::new(), None, Reading::default());
     }
 
     /// Reads both files, and shows what is new if it is better.
-    pub(super) fn look(&mut self, trust: &Trust, now: SystemTime) -> Vec<News> {
-        let mut news = self.look_at_files(trust, now);
+    pub(super) fn read_all(&mut self, trust: &Trust, now: SystemTime) -> Vec<News> {
+        let mut news = self.read_files(trust, now);
         let unfit = Judgement::of(&self.shown.chain, &self.shown.names, now).to_string();
-        if !unfit.is_empty() && unfit != self.told_of_shown {
+        if !unfit.is_empty() && unfit != self.reported_of_shown {
             news.push(News::Unfit(unfit.clone()));
         }
-        self.told_of_shown = unfit;
+        self.reported_of_shown = unfit;
         news
     }
 
-    fn look_at_files(&mut self, trust: &Trust, now: SystemTime) -> Vec<News> {
+    fn read_files(&mut self, trust: &Trust, now: SystemTime) -> Vec<News> {
         let (certificate, key) = (self.certificate.clone(), self.key.clone());
         let (mut dropped, mut waiting) = (Vec::new(), None);
         let mut reading = self.read;
-        let taken = reading.judge(&[&certificate, &key], |content| {
+        let accepted = reading.judge(&[&certificate, &key], |content| {
             let [chain_pem, key_pem] = content else { return Ok(false) };
             waiting = None;
             let chain = files::certificates(&certificate, chain_pem)?;
@@ -84,14 +85,14 @@ impl Certificate {
             if same(&tls, &self.shown) {
                 return Ok(false);
             }
-            let told = |why: String| format!("{} and {}: {why}", certificate.display(), key.display());
-            certificates::check_certificate(&tls.chain, &tls.key).map_err(|why| told(why.to_string()))?;
+            let as_news = |why: String| format!("{} and {}: {why}", certificate.display(), key.display());
+            certificates::check_certificate(&tls.chain, &tls.key).map_err(|why| as_news(why.to_string()))?;
             let judgement = Judgement::of(&tls.chain, &tls.names, now);
             if !judgement.improves_on(&Judgement::of(&self.shown.chain, &tls.names, now)) {
                 waiting = Some(judgement.good_from());
-                return Err(told(format!("clients would refuse it: {judgement}")));
+                return Err(as_news(format!("clients would refuse it: {judgement}")));
             }
-            trust.replace_certificate(&tls).map_err(|why| told(why.to_string()))?;
+            trust.replace_certificate(&tls).map_err(|why| as_news(why.to_string()))?;
             dropped = dropped_names(&self.shown, &tls);
             self.shown = tls;
             Ok(true)
@@ -99,11 +100,11 @@ impl Certificate {
         // What only the clock speaks against is judged anew at the next look.
         self.read = if waiting.is_some() { Reading::default() } else { reading };
         self.good_from = waiting.flatten();
-        let remarks = match taken {
+        let remarks = match accepted {
             Ok(true) => exposed(&self.key).into_iter().chain(dropped).collect(),
             _ => dropped,
         };
-        let mut news: Vec<_> = self.new_to_tell(taken).into_iter().collect();
+        let mut news: Vec<_> = self.unreported(accepted).into_iter().collect();
         news.extend(remarks.into_iter().map(|text| News::Remark {
             kind: Kind::Certificate,
             file: self.certificate.clone(),
@@ -114,15 +115,15 @@ impl Certificate {
     }
 
     /// A reason that was told is not told again for as long as it stays the same.
-    fn new_to_tell(&mut self, taken: Result<bool, String>) -> Option<News> {
-        let told_before = self.told_of_other.take();
-        if let Err(why) = &taken {
-            self.told_of_other = Some(why.clone());
-            if self.told_of_other == told_before {
+    fn unreported(&mut self, accepted: Result<bool, String>) -> Option<News> {
+        let reported_before = self.reported_of_other.take();
+        if let Err(why) = &accepted {
+            self.reported_of_other = Some(why.clone());
+            if self.reported_of_other == reported_before {
                 return None;
             }
         }
-        told(Kind::Certificate, taken, &self.certificate)
+        as_news(Kind::Certificate, accepted, &self.certificate)
     }
 }
 

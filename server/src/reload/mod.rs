@@ -91,35 +91,35 @@ impl Reloader {
                     settled(&watch, RELOAD_QUIET, RELOAD_PATIENCE).await;
                     false
                 }
-                () = until(sources.next_look()) => false,
+                () = until(sources.next_read()) => false,
                 () = asked.notified() => true,
             };
-            let look = move || {
+            let read_all = move || {
                 if was_asked {
-                    sources.forget_what_was_told();
+                    sources.forget_reports();
                 }
-                let news = sources.look();
+                let news = sources.read_all();
                 (sources, news)
             };
-            let Ok((looked, news)) = tokio::task::spawn_blocking(look).await else {
+            let Ok((read, news)) = tokio::task::spawn_blocking(read_all).await else {
                 return warn!("files are no longer read again: the server must be restarted for new ones");
             };
-            sources = looked;
+            sources = read;
             if let Some(not_after) = sources.certificate_not_after() {
                 observer.metrics.certificate_not_after(not_after);
             }
             if was_asked {
-                let taken = news.iter().filter(|news| matches!(news, News::Taken(..))).count();
-                info!(changed = taken, "read all files again, as was asked");
+                let accepted = news.iter().filter(|news| matches!(news, News::Accepted(..))).count();
+                info!(changed = accepted, "read all files again, as was asked");
             }
-            news.into_iter().for_each(|news| tell(news, &observer));
+            news.into_iter().for_each(|news| report(news, &observer));
         }
     }
 }
 
-fn tell(news: News, observer: &Observer) {
+fn report(news: News, observer: &Observer) {
     match news {
-        News::Taken(kind, file) => {
+        News::Accepted(kind, file) => {
             observer.metrics.reloads(kind.as_str(), true);
             info!(kind = kind.as_str(), file = %file.display(), "read a changed file");
         }

@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum News {
     /// A file was taken.
-    Taken(Kind, PathBuf),
+    Accepted(Kind, PathBuf),
     /// What was taken has something to it that an operator should know of.
     Remark { kind: Kind, file: PathBuf, text: String, is_suspicious: bool },
     /// Why a file was not taken.
@@ -74,44 +74,44 @@ impl Sources {
     }
 
     /// When a certificate begins to be valid that has been installed before its time.
-    pub(super) fn next_look(&self) -> Option<SystemTime> {
+    pub(super) fn next_read(&self) -> Option<SystemTime> {
         self.certificate.good_from()
     }
 
     /// Tells again, with the next look, what cannot be used: somebody has asked.
-    pub(super) fn forget_what_was_told(&mut self) {
-        self.certificate.forget_what_was_told();
+    pub(super) fn forget_reports(&mut self) {
+        self.certificate.forget_reports();
         self.authorities_read.fill(Reading::default());
         self.key_sets_read.fill(Reading::default());
     }
 
     /// Reads every file, and takes what is new and can be used.
-    pub(super) fn look(&mut self) -> Vec<News> {
-        let mut news = self.certificate.look(&self.trust, SystemTime::now());
-        news.extend(self.look_at_authorities());
+    pub(super) fn read_all(&mut self) -> Vec<News> {
+        let mut news = self.certificate.read_all(&self.trust, SystemTime::now());
+        news.extend(self.read_authorities());
         for nth in 0..self.files.key_sets.len() {
-            news.extend(self.look_at_key_set(nth));
+            news.extend(self.read_key_set(nth));
         }
         news
     }
 
-    fn look_at_authorities(&mut self) -> Vec<News> {
+    fn read_authorities(&mut self) -> Vec<News> {
         let count = self.files.authorities.len();
-        let first: Vec<_> = (0..count).filter_map(|nth| self.look_at_authority(nth)).collect();
-        let (taken, refused): (Vec<_>, Vec<_>) =
-            first.into_iter().partition(|news| matches!(news, News::Taken(..)));
-        if taken.is_empty() || refused.is_empty() {
-            return taken.into_iter().chain(refused).collect();
+        let first: Vec<_> = (0..count).filter_map(|nth| self.read_authority(nth)).collect();
+        let (accepted, refused): (Vec<_>, Vec<_>) =
+            first.into_iter().partition(|news| matches!(news, News::Accepted(..)));
+        if accepted.is_empty() || refused.is_empty() {
+            return accepted.into_iter().chain(refused).collect();
         }
         // What one file could not have may have left another since.
         self.authorities_read.fill(Reading::default());
-        taken.into_iter().chain((0..count).filter_map(|nth| self.look_at_authority(nth))).collect()
+        accepted.into_iter().chain((0..count).filter_map(|nth| self.read_authority(nth))).collect()
     }
 
-    fn look_at_authority(&mut self, nth: usize) -> Option<News> {
+    fn read_authority(&mut self, nth: usize) -> Option<News> {
         let (path, reading) = (self.files.authorities.get(nth)?, self.authorities_read.get_mut(nth)?);
         let (trust, tls, authorities) = (&self.trust, self.certificate.shown(), &mut self.authorities);
-        let taken = reading.judge(&[path], |content| {
+        let accepted = reading.judge(&[path], |content| {
             let roots = files::roots(path, &content.concat())?;
             let mut changed = authorities.clone();
             let Some(authority) = changed.get_mut(nth) else { return Ok(false) };
@@ -125,27 +125,27 @@ impl Sources {
             {
                 return Err(format!("{} has a certificate that is listed already", path.display()));
             }
-            let told = |why| format!("{}: {why}", path.display());
-            trust.replace_authorities(tls, &changed).map_err(told)?;
+            let as_news = |why| format!("{}: {why}", path.display());
+            trust.replace_authorities(tls, &changed).map_err(as_news)?;
             *authorities = changed;
             Ok(true)
         });
-        told(Kind::Authority, taken, path)
+        as_news(Kind::Authority, accepted, path)
     }
 
-    fn look_at_key_set(&mut self, nth: usize) -> Vec<News> {
+    fn read_key_set(&mut self, nth: usize) -> Vec<News> {
         let (Some(path), Some(issuer)) = (self.files.key_sets.get(nth), self.issuers.get(nth)) else {
             return Vec::new();
         };
         let Some(reading) = self.key_sets_read.get_mut(nth) else { return Vec::new() };
         let (tokens, mut remarks) = (&self.tokens, Vec::new());
-        let taken = reading.judge(&[path], |content| {
+        let accepted = reading.judge(&[path], |content| {
             let keys = files::key_set(path, &content.concat()).map_err(|errors| errors.join("; "))?;
             remarks = keys.remarks().to_vec();
             Ok(tokens.replace_keys(issuer, keys))
         });
-        let mut news: Vec<_> = told(Kind::KeySet, taken, path).into_iter().collect();
-        if matches!(news[..], [News::Taken(..)]) {
+        let mut news: Vec<_> = as_news(Kind::KeySet, accepted, path).into_iter().collect();
+        if matches!(news[..], [News::Accepted(..)]) {
             news.extend(remarks.into_iter().map(|KeyRemark { text, is_suspicious }| News::Remark {
                 kind: Kind::KeySet,
                 file: path.clone(),
@@ -185,10 +185,10 @@ impl Reading {
 }
 
 /// Nothing, if nothing was new.
-pub(super) fn told(kind: Kind, taken: Result<bool, String>, path: &Path) -> Option<News> {
-    match taken {
+pub(super) fn as_news(kind: Kind, accepted: Result<bool, String>, path: &Path) -> Option<News> {
+    match accepted {
         Ok(false) => None,
-        Ok(true) => Some(News::Taken(kind, path.to_owned())),
+        Ok(true) => Some(News::Accepted(kind, path.to_owned())),
         Err(why) => Some(News::Refused(kind, why)),
     }
 }

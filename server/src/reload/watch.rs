@@ -27,8 +27,8 @@ impl Watch {
     pub(super) fn begin(files: impl IntoIterator<Item = PathBuf>) -> Self {
         let changes = Arc::new(Notify::new());
         let watcher = watch(&folders(files), Arc::clone(&changes));
-        let told = "the system does not tell of changed files; they are read again every minute";
-        let watcher = watcher.map_err(|why| warn!(%why, "{told}")).ok();
+        let text = "the system does not tell of changed files; they are read again every minute";
+        let watcher = watcher.map_err(|why| warn!(%why, "{text}")).ok();
         Self { changes, _watcher: watcher }
     }
 
@@ -56,14 +56,14 @@ fn folders(files: impl IntoIterator<Item = PathBuf>) -> Folders {
 
 fn watch(folders: &Folders, changes: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
     let names: BTreeSet<OsString> = folders.values().flatten().cloned().collect();
-    let heard = move |event: notify::Result<Event>| {
+    let on_event = move |event: notify::Result<Event>| {
         // An error means that events may have been lost.
         if event.is_ok_and(|event| !is_of_interest(&event, &names)) {
             return;
         }
         changes.notify_one();
     };
-    let mut watcher = notify::recommended_watcher(heard)?;
+    let mut watcher = notify::recommended_watcher(on_event)?;
     for folder in folders.keys() {
         watcher.watch(folder, RecursiveMode::NonRecursive)?;
     }

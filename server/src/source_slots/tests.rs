@@ -1,19 +1,19 @@
 use super::*;
 
 /// A place, and whether it has given way.
-struct Taken(SourceSlot, CancellationToken);
+struct Occupied(SourceSlot, CancellationToken);
 
-fn enter(source_slots: &Arc<SourceSlots>, address: &str) -> Result<Taken, Full> {
+fn enter(source_slots: &Arc<SourceSlots>, address: &str) -> Result<Occupied, Full> {
     enter_as(source_slots, address, Stage::Silent)
 }
 
-fn enter_as(source_slots: &Arc<SourceSlots>, address: &str, stage: Stage) -> Result<Taken, Full> {
+fn enter_as(source_slots: &Arc<SourceSlots>, address: &str, stage: Stage) -> Result<Occupied, Full> {
     let token = CancellationToken::new();
     let slot = source_slots.enter(address.parse().unwrap(), usize::MAX, stage, token.clone())?;
-    Ok(Taken(slot, token))
+    Ok(Occupied(slot, token))
 }
 
-fn gone(held: &[Taken]) -> usize {
+fn evicted(held: &[Occupied]) -> usize {
     held.iter().filter(|held| held.1.is_cancelled()).count()
 }
 
@@ -23,7 +23,7 @@ fn the_oldest_silent_one_of_a_host_gives_way_and_one_that_speaks_does_not() {
     let mut held: Vec<_> = (0..3).map(|_| enter(&source_slots, "192.0.2.1").unwrap()).collect();
     held[0].0.reached(Stage::Begun);
     held.push(enter(&source_slots, "192.0.2.1").unwrap());
-    assert!(held[1].1.is_cancelled() && gone(&held) == 1, "the oldest that is silent");
+    assert!(held[1].1.is_cancelled() && evicted(&held) == 1, "the oldest that is silent");
     for one in &held {
         one.0.reached(Stage::Begun);
     }
@@ -41,7 +41,7 @@ fn the_oldest_silent_one_of_a_host_gives_way_and_one_that_speaks_does_not() {
 #[test]
 fn a_host_is_one_source_whatever_its_addresses_and_a_network_has_its_own_limit() {
     let source_slots = SourceSlots::new(Limits { all: 1000, network: 8, site: 4, host: 2 });
-    for (addresses, most) in [
+    for (addresses, max) in [
         (["2001:db8::1", "2001:db8::ffff:2", "2001:db8:0:0:5::", "2001:db8::3"].as_slice(), 2),
         (
             &[
@@ -59,7 +59,7 @@ fn a_host_is_one_source_whatever_its_addresses_and_a_network_has_its_own_limit()
             .iter()
             .filter_map(|address| enter_as(&source_slots, address, Stage::Begun).ok())
             .collect();
-        assert_eq!(held.len(), most, "{addresses:?}");
+        assert_eq!(held.len(), max, "{addresses:?}");
     }
     let network: Vec<_> = (0..20)
         .filter_map(|host| enter_as(&source_slots, &format!("198.51.100.{host}"), Stage::Begun).ok())
@@ -80,8 +80,8 @@ fn whoever_has_most_gives_way_to_whoever_has_fewer() {
         (0..60).map(|_| enter_as(&source_slots, "198.51.100.1", Stage::Begun).unwrap()).collect();
     let callers: Vec<_> =
         (0..20).map(|_| enter_as(&source_slots, "203.0.113.1", Stage::Begun).unwrap()).collect();
-    assert_eq!((gone(&greedy) + gone(&second), gone(&callers)), (20, 0));
-    assert!(gone(&greedy).abs_diff(gone(&second)) <= 1, "both give way alike");
+    assert_eq!((evicted(&greedy) + evicted(&second), evicted(&callers)), (20, 0));
+    assert!(evicted(&greedy).abs_diff(evicted(&second)) <= 1, "both give way alike");
     assert_eq!(source_slots.count(), 120);
     // Nobody gives way to who has most.
     assert_eq!(enter(&source_slots, "198.51.100.1").err(), Some(Full::All));
@@ -97,7 +97,7 @@ fn many_networks_of_one_site_count_as_one() {
         .map(|host| enter_as(&source_slots, &format!("2001:db8:0:{host:x}::1"), Stage::Begun).unwrap())
         .collect();
     let newcomer = enter_as(&source_slots, "2001:db8:7::1", Stage::Begun).unwrap();
-    assert_eq!((gone(&three), gone(&spread), gone(&[newcomer])), (0, 1, 0));
+    assert_eq!((evicted(&three), evicted(&spread), evicted(&[newcomer])), (0, 1, 0));
 }
 
 #[test]
@@ -118,11 +118,11 @@ fn who_was_named_a_while_ago_gives_way_to_a_newcomer_of_its_host() {
     }
     drop(state);
     let mut newcomers = vec![enter_as(&source_slots, "192.0.2.1", Stage::Named).unwrap()];
-    assert!(held[1].1.is_cancelled() && gone(&held) == 1, "the oldest that is named");
+    assert!(held[1].1.is_cancelled() && evicted(&held) == 1, "the oldest that is named");
     newcomers.push(enter_as(&source_slots, "192.0.2.1", Stage::Named).unwrap());
     assert!(held[2].1.is_cancelled());
     assert_eq!(enter(&source_slots, "192.0.2.1").err(), Some(Full::Source));
-    assert_eq!((gone(&held), gone(&newcomers)), (2, 0), "a handshake under way does not give way");
+    assert_eq!((evicted(&held), evicted(&newcomers)), (2, 0), "a handshake under way does not give way");
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn those_who_have_one_each_put_out_only_the_silent() {
         one.0.reached(Stage::Silent);
     }
     assert!(enter(&source_slots, "192.0.9.1").is_ok());
-    assert_eq!(gone(&held), 1);
+    assert_eq!(evicted(&held), 1);
 }
 
 #[test]

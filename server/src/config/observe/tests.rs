@@ -31,11 +31,11 @@ fn everything_can_be_set() {
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.log.level.as_deref(), Some("warn,posthouse_server=debug"));
     let sink = AccessSink::File(std::env::temp_dir().join("access.jsonl"));
-    assert_eq!(config.access, AccessConfig { records: RecordsKept::All, sink });
+    assert_eq!(config.access, AccessConfig { records: RecordedAccess::All, sink });
     let telemetry = config.telemetry.unwrap();
     assert_eq!((telemetry.service_name.as_str(), telemetry.sample_ratio), ("queue", 0.25));
     let (off, errors) = read("[management]\nlisten = \"off\"\n[access]\nrecords = \"off\"\n");
-    assert_eq!((off.management, off.access.records, errors.len()), (None, RecordsKept::Off, 0));
+    assert_eq!((off.management, off.access.records, errors.len()), (None, RecordedAccess::Off, 0));
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn all_mistakes_are_told_with_line_and_key() {
 #[test]
 fn records_of_every_batch_may_go_anywhere() {
     let (config, errors) = read("[access]\nrecords = \"all\"\n");
-    assert_eq!((config.access.sink, config.access.records), (AccessSink::Log, RecordsKept::All));
+    assert_eq!((config.access.sink, config.access.records), (AccessSink::Log, RecordedAccess::All));
     assert!(errors.is_empty(), "{errors:?}");
     let (config, errors) = read("[access]\nrecords = \"all\"\nfile = \"-\"\n");
     assert_eq!((config.access.sink, errors.len()), (AccessSink::Stdout, 0));
@@ -79,7 +79,7 @@ fn standard_streams_are_known_by_their_names() {
         ("/dev/fd/2", AccessSink::Stderr),
     ] {
         let (config, errors) = read(&format!("[access]\nfile = \"{name}\"\n"));
-        assert_eq!((config.access.sink, config.access.records), (sink, RecordsKept::All), "{name}");
+        assert_eq!((config.access.sink, config.access.records), (sink, RecordedAccess::All), "{name}");
         assert!(errors.is_empty(), "{errors:?}");
     }
 }
@@ -89,7 +89,7 @@ fn a_file_of_records_that_cannot_be_made_is_told_unless_there_are_none() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("socket");
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-    let told = |path: &Path, more: &str| read(&format!("[access]\nfile = \"{}\"\n{more}", path.display())).1;
+    let text = |path: &Path, more: &str| read(&format!("[access]\nfile = \"{}\"\n{more}", path.display())).1;
     for (path, problem) in [
         (
             folder.path().join("missing/access.jsonl"),
@@ -99,12 +99,12 @@ fn a_file_of_records_that_cannot_be_made_is_told_unless_there_are_none() {
         (socket.join("access.jsonl"), "socket is no folder, so"),
         (socket, "is a socket: name a file or a pipe"),
     ] {
-        let errors = told(&path, "");
+        let errors = text(&path, "");
         assert!(errors.len() == 1 && errors[0].starts_with("line 2: access.file: "), "{errors:?}");
         assert!(errors[0].contains(problem) && errors[0].contains(path.to_str().unwrap()), "{errors:?}");
-        assert!(told(&path, "records = \"off\"\n").is_empty());
+        assert!(text(&path, "records = \"off\"\n").is_empty());
     }
-    assert!(told(&folder.path().join("new"), "").is_empty() && !folder.path().join("new").exists());
+    assert!(text(&folder.path().join("new"), "").is_empty() && !folder.path().join("new").exists());
 }
 
 #[test]

@@ -31,9 +31,9 @@ fn keys() -> BTreeMap<String, Option<(u64, u64)>> {
 #[test]
 fn it_tells_every_key_that_is_read_and_no_other() {
     let (rows, keys) = (rows(), keys());
-    let told: BTreeSet<&str> = rows.keys().copied().collect();
+    let text: BTreeSet<&str> = rows.keys().copied().collect();
     let read: BTreeSet<&str> = keys.keys().map(String::as_str).collect();
-    assert_eq!(told, read, "docs/configuration.md and the reader differ");
+    assert_eq!(text, read, "docs/configuration.md and the reader differ");
     for (key, range) in &keys {
         if let Some((from, to)) = range {
             let limits = if *to > 1 << 40 { format!("{from} or more") } else { format!("{from} to {to}") };

@@ -6,9 +6,9 @@ use super::*;
 use crate::account::{Accounts, Counters};
 
 /// Tells of a message by its number.
-struct Told(u32, mpsc::UnboundedSender<(u32, &'static str)>);
+struct Reporter(u32, mpsc::UnboundedSender<(u32, &'static str)>);
 
-impl OnSent for Told {
+impl OnSent for Reporter {
     fn begun(&mut self) {
         self.1.send((self.0, "begun")).unwrap();
     }
@@ -27,21 +27,21 @@ fn message(bytes: u32) -> Vec<u8> {
     [&[0][..], &bytes.to_be_bytes(), &vec![7; bytes as usize]].concat()
 }
 
-fn drain<T>(told: &mut mpsc::UnboundedReceiver<T>) -> Vec<T> {
-    std::iter::from_fn(|| told.try_recv().ok()).collect()
+fn drain<T>(reports: &mut mpsc::UnboundedReceiver<T>) -> Vec<T> {
+    std::iter::from_fn(|| reports.try_recv().ok()).collect()
 }
 
 #[test]
 fn a_message_has_begun_with_its_first_byte_and_left_with_its_last_and_the_end_comes_then() {
-    let (tell, mut told) = mpsc::unbounded_channel();
-    let at_end = tell.clone();
+    let (reporter, mut reports) = mpsc::unbounded_channel();
+    let at_end = reporter.clone();
     let tracker = SendTracker::before_end(move || at_end.send((0, "end")).unwrap());
     let watched = tracker.clone();
     // As the library does: what is made is handed over before more is made.
     let made = [&[(1, 10), (2, 0)][..], &[(3, 3)], &[]].into_iter().map(move |messages| {
         let mut bytes = Vec::new();
         for (number, size) in messages {
-            watched.message(Some(Box::new(Told(*number, tell.clone()))));
+            watched.message(Some(Box::new(Reporter(*number, reporter.clone()))));
             bytes.extend(message(*size));
         }
         let trailers = messages.is_empty();
@@ -55,30 +55,30 @@ fn a_message_has_begun_with_its_first_byte_and_left_with_its_last_and_the_end_co
     let mut one = data().unwrap().ok().unwrap();
     let mut two = data().unwrap().ok().unwrap();
     // All is handed over, and nothing taken.
-    assert!(data().is_none() && drain(&mut told).is_empty());
+    assert!(data().is_none() && drain(&mut reports).is_empty());
     one.advance(1);
-    assert_eq!(drain(&mut told), [(1, "begun")]);
+    assert_eq!(drain(&mut reports), [(1, "begun")]);
     one.advance(13);
-    assert!(drain(&mut told).is_empty());
+    assert!(drain(&mut reports).is_empty());
     one.advance(2);
-    assert_eq!(drain(&mut told), [(1, "left"), (2, "begun")]);
+    assert_eq!(drain(&mut reports), [(1, "left"), (2, "begun")]);
     one.advance(one.remaining());
-    assert_eq!(drain(&mut told), [(2, "left")]);
+    assert_eq!(drain(&mut reports), [(2, "left")]);
     two.advance(7);
     assert!(data().is_none());
-    assert_eq!(drain(&mut told), [(3, "begun")]);
+    assert_eq!(drain(&mut reports), [(3, "begun")]);
     two.advance(1);
     assert!(data().unwrap().is_err(), "the trailers come");
-    assert_eq!(drain(&mut told), [(3, "left"), (0, "end")]);
+    assert_eq!(drain(&mut reports), [(3, "left"), (0, "end")]);
 }
 
 #[test]
 fn what_was_not_taken_when_an_answer_is_dropped_is_dropped_untold_though_the_network_holds_it() {
-    let (tell, mut told) = mpsc::unbounded_channel::<(u32, &'static str)>();
-    let at_end = tell.clone();
+    let (reporter, mut reports) = mpsc::unbounded_channel::<(u32, &'static str)>();
+    let at_end = reporter.clone();
     let tracker = SendTracker::before_end(move || at_end.send((0, "end")).unwrap());
     tracker.message(None);
-    tracker.message(Some(Box::new(Told(2, tell))));
+    tracker.message(Some(Box::new(Reporter(2, reporter))));
     let both = Bytes::from([message(1), message(1)].concat());
     let mut response = Response::new(Body::new(Full::new(both)));
     response.extensions_mut().insert(tracker);
@@ -87,7 +87,7 @@ fn what_was_not_taken_when_an_answer_is_dropped_is_dropped_untold_though_the_net
     data.advance(6);
     drop(answer);
     // Nobody can tell any more.
-    assert_eq!(told.try_recv(), Err(mpsc::error::TryRecvError::Disconnected));
+    assert_eq!(reports.try_recv(), Err(mpsc::error::TryRecvError::Disconnected));
     data.advance(6);
     assert_eq!(data.remaining(), 0);
 }

@@ -45,8 +45,8 @@ fn floods_of_each_kind_end() {
         (frame(99, 0, 1, &[7; 200]), "other"),
         (frame(7, 0, 0, &[0; 8]), "other"),
     ] {
-        let (count, told) = until_flood(&flood);
-        assert!(count <= allowed && told == kind, "{kind}: {count}, {told}");
+        let (count, text) = until_flood(&flood);
+        assert!(count <= allowed && text == kind, "{kind}: {count}, {text}");
     }
     let (count, kind) = until_flood(&frame(0, 0, 1, &[7]));
     assert!(count < 8 * allowed && kind == "small_data", "{count}, {kind}");

@@ -56,8 +56,8 @@ impl KeySet {
             }
         }
         if set.keys.is_empty() {
-            let told = set.remarks.into_iter().map(|remark| remark.text).collect();
-            return Err(vec![KeySetError::NoneUsable(told)]);
+            let problems = set.remarks.into_iter().map(|remark| remark.text).collect();
+            return Err(vec![KeySetError::NoneUsable(problems)]);
         }
         set.remarks.extend(remark_on_rsa(keys));
         Ok(set)

@@ -123,9 +123,9 @@ fn a_set_without_a_usable_key_is_refused_with_all_reasons() {
     let rsa = with(Signer::new("a", Algorithm::PS256).jwk(), "alg", json!("RS256"));
     let weak = with(Signer::new("b", Algorithm::PS256).jwk(), "n", json!("AQAB"));
     let [error] = &parse(&[rsa, weak]).unwrap_err()[..] else { panic!() };
-    let told = error.to_string();
+    let text = error.to_string();
     for part in ["none of its keys", "ES256", "key 1 (\"a\"): its \"alg\" is \"RS256\"", "fewer than 2048"] {
-        assert!(told.contains(part), "{part:?} is not in {told}");
+        assert!(text.contains(part), "{part:?} is not in {text}");
     }
 }
 

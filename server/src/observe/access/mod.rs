@@ -28,7 +28,7 @@ use tokio::{
 use self::{record::Form, record_slots::RecordSlots, refusals::Refusals};
 use super::Metrics;
 use crate::{
-    config::{AccessConfig, AccessSink, LogFormat, RecordsKept},
+    config::{AccessConfig, AccessSink, LogFormat, RecordedAccess},
     limits::MAX_ACCESS_RECORDS_WAITING,
     out::Out,
 };
@@ -57,7 +57,7 @@ pub enum AccessError {
 /// Keeps the records that are configured.
 #[derive(Debug)]
 pub(crate) struct Access {
-    kept: RecordsKept,
+    recorded: RecordedAccess,
     form: Form,
     out: Out,
     slots: RecordSlots,
@@ -83,7 +83,7 @@ impl Access {
     ) -> Result<Self, AccessError> {
         let (out, form) = match &config.sink {
             // Nothing is written: nothing is opened.
-            _ if config.records == RecordsKept::Off => (log.clone(), Form::Json),
+            _ if config.records == RecordedAccess::Off => (log.clone(), Form::Json),
             // Nobody has asked for this one by name: without a stderr the records wait, as on a full disk.
             AccessSink::Log if format == LogFormat::Text => (log.clone(), Form::LogText),
             AccessSink::Log => (log.clone(), Form::LogJson),
@@ -96,7 +96,7 @@ impl Access {
             }
         };
         Ok(Self {
-            kept: config.records,
+            recorded: config.records,
             form,
             out,
             slots: RecordSlots::new(),
@@ -110,12 +110,12 @@ impl Access {
 
     /// Whether refusals and changes are recorded.
     pub(crate) fn keeps_changes(&self) -> bool {
-        self.kept >= RecordsKept::Changes
+        self.recorded >= RecordedAccess::Changes
     }
 
     /// Whether every batch of messages is recorded.
     pub(crate) fn keeps_messages(&self) -> bool {
-        self.kept >= RecordsKept::All
+        self.recorded >= RecordedAccess::All
     }
 
     /// A place for the record of something that is about to be done; `None`: there was none in time, and it must not be done.
@@ -189,16 +189,16 @@ impl Access {
 
     /// What has to be done all the time: looks after places and sums of refusals for as long as it is polled.
     pub(crate) async fn run(&self) {
-        let mut turns = interval(refusals::INTERVAL);
-        let turning = async {
+        let mut intervals = interval(refusals::INTERVAL);
+        let rotating = async {
             loop {
-                turns.tick().await;
+                intervals.tick().await;
                 for (record, slot) in self.refusals.rotate(|| self.slots.at_once(1)) {
                     self.put(&record, slot);
                 }
             }
         };
-        tokio::join!(turning, self.slots.look(|| self.out.waiting()));
+        tokio::join!(rotating, self.slots.watch_for_slots(|| self.out.waiting()));
     }
 
     /// Brings figures up to date that are counted elsewhere.
@@ -234,7 +234,7 @@ fn opened(out: Out, name: &'static str) -> Result<Out, AccessError> {
 
 /// Where both go to one place, one thread writes both, or a long record could be torn by a line of the log.
 fn beside(out: Out, log: &Out) -> Out {
-    if out.is_same_place(log) { log.clone() } else { out }
+    if out.is_same_file(log) { log.clone() } else { out }
 }
 
 /// Counts a record that waits for a place.

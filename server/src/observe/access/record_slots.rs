@@ -14,7 +14,7 @@ use tokio::{
 use crate::limits::{ACCESS_PATIENCE, MAX_ACCESS_RECORDS_WAITING};
 
 /// How often it is looked whether there are places, while there are few.
-const LOOK: Duration = Duration::from_millis(20);
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 /// So long there is no place before that is told.
 const BLOCKED_AFTER: Duration = Duration::from_millis(200);
 /// Fewer than this are none: deliveries may need so many at once.
@@ -76,12 +76,12 @@ impl RecordSlots {
     }
 
     /// Looks whether there are places, for as long as this is polled. `waiting` are the records that are not written yet.
-    pub(super) async fn look(&self, waiting: impl Fn() -> usize) {
+    pub(super) async fn watch_for_slots(&self, waiting: impl Fn() -> usize) {
         loop {
             self.missed.notified().await;
             let mut since = Instant::now();
             while self.is_blocked() || self.free.available_permits() < FEW {
-                sleep(LOOK).await;
+                sleep(CHECK_INTERVAL).await;
                 let free = self.free.available_permits();
                 if self.is_blocked() {
                     self.blocked.send_replace(free < FREE_AGAIN);
@@ -118,14 +118,14 @@ mod tests {
     #[tokio::test]
     async fn that_there_are_none_is_told_after_a_while_and_that_there_are_again_when_there_are_some() {
         let slots = Arc::new(RecordSlots::new());
-        let looking = Arc::clone(&slots);
-        tokio::spawn(async move { looking.look(|| 1).await });
+        let watching = Arc::clone(&slots);
+        tokio::spawn(async move { watching.watch_for_slots(|| 1).await });
         let mut changes = slots.changes();
         let mut held = slots.at_once(ALL).unwrap();
         assert!(slots.at_once(1).is_none() && !slots.is_blocked());
         changes.wait_for(|blocked| *blocked).await.unwrap();
         drop(held.split(1));
-        sleep(5 * LOOK).await;
+        sleep(5 * CHECK_INTERVAL).await;
         assert!(slots.is_blocked(), "one place is not enough to begin again");
         drop(held);
         changes.wait_for(|blocked| !blocked).await.unwrap();

@@ -3,7 +3,7 @@ use std::{fs, os::unix::fs::MetadataExt as _, path::Path, sync::Arc, time::Durat
 use super::*;
 
 fn config(path: &Path) -> AccessConfig {
-    AccessConfig { records: RecordsKept::All, sink: AccessSink::File(path.to_owned()) }
+    AccessConfig { records: RecordedAccess::All, sink: AccessSink::File(path.to_owned()) }
 }
 
 fn access(path: &Path) -> (Arc<Access>, Metrics) {

@@ -135,21 +135,21 @@ fn scrapes_that_wait_keep_no_probe_of_another_host_out() {
 #[test]
 fn no_host_has_all_places_of_its_site() {
     let (get, slots) = (|path| Request::get(path).body(()).unwrap(), ListenerSlots::new());
-    let taken = |host, path| {
-        let (slot, gives_way) = slots.acquire([10, 1, 2, host].into())?;
+    let acquired = |host, path| {
+        let (slot, evicted) = slots.acquire([10, 1, 2, host].into())?;
         slot.reached(stage(&get(path)));
-        Some((slot, gives_way))
+        Some((slot, evicted))
     };
-    let source_slots = |host, path| (0..100).filter_map(|_| taken(host, path)).collect::<Vec<_>>();
+    let source_slots = |host, path| (0..100).filter_map(|_| acquired(host, path)).collect::<Vec<_>>();
     // One pod, whatever it asks for, and many that ask for what takes long.
     let pod = source_slots(1, "/livez");
     assert!(pod.len() < MAX_MANAGEMENT_CONNECTIONS / 4, "{}", pod.len());
-    let probe = taken(9, "/livez").unwrap();
+    let probe = acquired(9, "/livez").unwrap();
     drop((pod, probe));
     for path in ["/metrics", "/", "/livez/"] {
         let pods: Vec<_> = (1..9).flat_map(|host| source_slots(host, path)).collect();
-        let probe = taken(9, "/readyz").unwrap();
-        let other = taken(10, "/livez").unwrap();
+        let probe = acquired(9, "/readyz").unwrap();
+        let other = acquired(10, "/livez").unwrap();
         assert!(!probe.1.is_cancelled() && !other.1.is_cancelled(), "{path}");
         drop((pods, probe, other));
     }

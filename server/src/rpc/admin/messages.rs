@@ -150,7 +150,7 @@ impl MessagesService {
         let found = self.context.queue(&name).await?;
         let id = self.context.subscription(&found, &name, "").await?;
         let mut dead_letters = Vec::new();
-        for _ in 0..limits::DEAD_LETTER_LOOKS {
+        for _ in 0..limits::DEAD_LETTER_SCANS {
             let Some(from) = next.filter(|_| dead_letters.len() < size) else { break };
             let page = dead_letters::read(&self.context, &found, id, from, size - dead_letters.len()).await?;
             next = page.next;

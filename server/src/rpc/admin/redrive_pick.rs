@@ -114,7 +114,7 @@ impl<'a> Pool<'a> {
     pub(super) async fn oldest(mut self, from: u64, most: usize) -> Result<Picked, ApiError> {
         let mut next = Some(from);
         let mut limit = FIRST_LOOK.max(most).min(MOST_OF_A_LOOK);
-        for _ in 0..limits::DEAD_LETTER_LOOKS {
+        for _ in 0..limits::DEAD_LETTER_SCANS {
             let Some(at) = next.filter(|_| !self.picked.is_full(most)) else { break };
             let page =
                 dead_letters::read(self.context, self.found, self.picked.subscription, at, limit).await?;
@@ -140,7 +140,7 @@ impl<'a> Pool<'a> {
         wanted.truncate(most);
         let id = self.picked.subscription;
         // A look may have to read a body, and others use the worker too.
-        'looks: for some in wanted.chunks(limits::MESSAGES_PER_LOOK) {
+        'looks: for some in wanted.chunks(limits::MESSAGES_PER_READ) {
             let asked = some.to_vec();
             let read = self.context.shards.query(self.found.department.origin(), move |m, kv| {
                 let status = |sequence| m.message_status(kv, id, sequence);

@@ -164,7 +164,7 @@ pub(in crate::rpc) fn verify(
     let may = || auth.map_or(Ok(()), ConnectionAuth::may_verify);
     let verified = tokens.verify_if(token, connection, SystemTime::now(), may);
     match (&verified, auth) {
-        (Ok(_), Some(auth)) => auth.token_taken(),
+        (Ok(_), Some(auth)) => auth.token_accepted(),
         (Err(error), Some(auth)) if error.costs_a_signature() => auth.token_refused(),
         _ => {}
     }

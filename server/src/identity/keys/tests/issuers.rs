@@ -51,8 +51,8 @@ fn keycloak() {
     assert_eq!(parsed.remarks().len(), 3, "{:?}", parsed.remarks());
     assert!(parsed.remarks().iter().all(|remark| !remark.is_suspicious));
     // As it is installed: nothing here can be used, and it is told which algorithm stands there.
-    let told = parse(&set[..2]).unwrap_err()[0].to_string();
-    assert!(told.contains("\"RS256\"") && told.contains("\"enc\""), "{told}");
+    let text = parse(&set[..2]).unwrap_err()[0].to_string();
+    assert!(text.contains("\"RS256\"") && text.contains("\"enc\""), "{text}");
 }
 
 #[test]
@@ -97,8 +97,8 @@ fn kubernetes_and_spire() {
         key("jwt", Algorithm::ES256, &json!({"use": "jwt-svid"})),
         key("x", Algorithm::ES256, &json!({"use": "x509-svid", "x5c": chain()})),
     ];
-    let told = parse(&spire).unwrap_err()[0].to_string();
-    assert!(told.contains("\"jwt-svid\""), "{told}");
+    let text = parse(&spire).unwrap_err()[0].to_string();
+    assert!(text.contains("\"jwt-svid\""), "{text}");
     let bundle = json!({"spiffe_sequence": 1, "spiffe_refresh_hint": 2, "keys": [key("k", Algorithm::ES256, &json!({}))]});
     usable(&KeySet::parse(bundle.to_string().as_bytes()).unwrap(), &[("k", SignatureAlgorithm::Es256)]);
 }
